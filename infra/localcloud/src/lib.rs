@@ -1,0 +1,4 @@
+//! The laptop cloud: the parts of Google Cloud and Kubernetes that Deskgrid uses, in one process on loopback.
+
+pub mod clock;
+pub mod serve;

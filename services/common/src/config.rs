@@ -1,0 +1,215 @@
+//! The generated configuration that every service is driven by.
+//!
+//! `provision` and `deploy` compute it from the environment file; a service reads the copy in its ConfigMap, which
+//! holds only the business it serves.
+
+use std::{collections::BTreeMap, path::Path};
+
+use anyhow::{Context as _, bail};
+use serde::{Deserialize, Serialize};
+
+/// Schema version of the configuration this program writes.
+pub const SCHEMA: u32 = 1;
+
+/// One environment, or the part of it that one service may know.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Schema version, see [`SCHEMA`].
+    pub schema: u32,
+    /// Name of the environment.
+    pub environment: String,
+    /// Google Cloud project id.
+    pub project: String,
+    /// Google Cloud location of cluster, bucket and registry.
+    pub location: String,
+    /// Bucket of the environment.
+    pub bucket: String,
+    /// Endpoints that replace Google's own.
+    #[serde(default)]
+    pub endpoints: Endpoints,
+    /// Businesses by name.
+    pub businesses: BTreeMap<String, Business>,
+}
+
+/// Endpoints that replace Google's own, each like `http://127.0.0.1:8085`; an absent one means Google's.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Endpoints {
+    /// Pub/Sub, gRPC and REST.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pubsub: Option<String>,
+    /// Cloud Storage, JSON and gRPC.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage: Option<String>,
+}
+
+/// What a service must know of one business.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Business {
+    /// Name; also the prefix of its objects.
+    pub name: String,
+    /// Bucket that holds its objects.
+    pub bucket: String,
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Full name of the topic, `projects/P/topics/T`.
+    pub topic: String,
+    /// Full name of the subscription, `projects/P/subscriptions/S`.
+    pub subscription: String,
+    /// Full name of the filtered subscription that is drained first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub priority_subscription: Option<String>,
+    /// Full name of the events topic.
+    pub events_topic: String,
+    /// Most Kubernetes Jobs that may be active at once.
+    pub max_active_jobs: u32,
+    /// How messages become Kubernetes Jobs.
+    pub dispatch: Dispatch,
+    /// Whether an upload under `B/input/` is a submission by itself.
+    pub submit_on_upload: bool,
+    /// Kueue LocalQueue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queue: Option<String>,
+    /// How long finished things are kept.
+    pub retention: Retention,
+    /// How the engine runs.
+    pub engine: Engine,
+}
+
+/// How messages become Kubernetes Jobs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dispatch {
+    /// One Job per message.
+    #[default]
+    Job,
+    /// Messages that wait together become one Indexed Job.
+    Batch,
+}
+
+/// How long finished things are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Retention {
+    /// Seconds a finished Kubernetes Job stays (`ttlSecondsAfterFinished`).
+    pub finished_jobs_secs: u32,
+    /// Days results stay in the bucket.
+    pub output_days: u32,
+    /// Days outcomes stay in the bucket; longer than the 7 days for which Pub/Sub keeps messages.
+    pub outcome_days: u32,
+}
+
+/// How the engine runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Engine {
+    /// Image reference, by digest on a real cluster.
+    pub image: String,
+    /// Command of a desk's own program; empty for the built-in kernel.
+    #[serde(default)]
+    pub command: Vec<String>,
+    /// CPU request and limit, as a Kubernetes quantity.
+    pub cpu: String,
+    /// Memory request and limit, as a Kubernetes quantity.
+    pub memory: String,
+    /// Retries of a failed pod (`backoffLimit`).
+    pub retries: u32,
+    /// Seconds a pod may run (its `activeDeadlineSeconds`).
+    pub timeout_secs: u32,
+    /// Run on spot nodes.
+    pub spot: bool,
+}
+
+impl Config {
+    /// Reads and checks a configuration file.
+    ///
+    /// # Errors
+    /// When the file cannot be read, is not JSON of this shape, or has another schema version.
+    pub fn read(path: &Path) -> anyhow::Result<Self> {
+        let text =
+            std::fs::read_to_string(path).with_context(|| format!("read the configuration {}", path.display()))?;
+        Self::parse(&text).with_context(|| format!("parse the configuration {}", path.display()))
+    }
+
+    /// Parses and checks a configuration.
+    ///
+    /// # Errors
+    /// As [`Config::read`].
+    pub fn parse(text: &str) -> anyhow::Result<Self> {
+        let config: Self = serde_json::from_str(text)?;
+        if config.schema != SCHEMA {
+            bail!("the schema version is {}, this program knows {SCHEMA}; deploy again", config.schema);
+        }
+        Ok(config)
+    }
+
+    /// The business called `name`.
+    ///
+    /// # Errors
+    /// When there is none; names those there are.
+    pub fn business(&self, name: &str) -> anyhow::Result<&Business> {
+        self.businesses.get(name).with_context(|| {
+            let known: Vec<&str> = self.businesses.keys().map(String::as_str).collect();
+            format!("no business {name:?} in environment {}; there is {}", self.environment, known.join(", "))
+        })
+    }
+
+    /// This configuration with only the business called `name`, as that business's services see it.
+    pub fn only(&self, name: &str) -> Self {
+        let mut config = self.clone();
+        config.businesses.retain(|business, _| business == name);
+        config
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A business as tests want it.
+    pub(crate) fn business(name: &str) -> Business {
+        Business {
+            name: name.into(),
+            bucket: "p-bucket".into(),
+            namespace: name.into(),
+            topic: format!("projects/p/topics/p-{name}-topic"),
+            subscription: format!("projects/p/subscriptions/p-{name}-subscription"),
+            priority_subscription: None,
+            events_topic: format!("projects/p/topics/p-{name}-events-topic"),
+            max_active_jobs: 4,
+            dispatch: Dispatch::Job,
+            submit_on_upload: false,
+            queue: None,
+            retention: Retention { finished_jobs_secs: 3600, output_days: 30, outcome_days: 90 },
+            engine: Engine {
+                image: "engine@sha256:0".into(),
+                command: vec![],
+                cpu: "1".into(),
+                memory: "512Mi".into(),
+                retries: 3,
+                timeout_secs: 3600,
+                spot: false,
+            },
+        }
+    }
+
+    #[test]
+    fn a_service_sees_only_its_own_business() {
+        let config = Config {
+            schema: SCHEMA,
+            environment: "e".into(),
+            project: "p".into(),
+            location: "l".into(),
+            bucket: "p-bucket".into(),
+            endpoints: Endpoints::default(),
+            businesses: ["bu1", "bu2"].map(|name| (name.to_owned(), business(name))).into(),
+        };
+        let text = serde_json::to_string(&config.only("bu1")).unwrap();
+        assert!(!text.contains("bu2"));
+        assert_eq!(Config::parse(&text).unwrap().business("bu1").unwrap().name, "bu1");
+        assert!(Config::parse(&text.replace("\"schema\":1", "\"schema\":9")).is_err());
+        assert!(config.business("bu3").unwrap_err().to_string().contains("bu1, bu2"));
+    }
+}

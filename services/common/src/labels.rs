@@ -1,0 +1,73 @@
+//! Labels, annotations, finalizers, attributes and environment variables, each spelled in this one place.
+
+/// The domain that prefixes everything of ours on a Kubernetes object.
+pub const DOMAIN: &str = "deskgrid.dev";
+
+/// Label: which program an object belongs to (`orchestrator`, `engine`, `client`, `monitor`).
+pub const APP: &str = "app";
+/// Label: the business an object belongs to.
+pub const BUSINESS: &str = "business";
+/// Label: the session of a Job.
+pub const SESSION: &str = "session";
+/// Label: the job id, or its hashed short form (see [`crate::names::label_value`]).
+pub const JOB: &str = "job";
+/// Label that Kubernetes recommends for the tool that manages an object.
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// Value of [`MANAGED_BY`], and of the label `managed-by` on Google resources.
+pub const MANAGED_BY_DESKGRID: &str = "deskgrid";
+/// Label on Google resources: the environment they belong to.
+pub const GOOGLE_ENVIRONMENT: &str = "deskgrid-env";
+/// Label on Google resources: the tool that manages them.
+pub const GOOGLE_MANAGED_BY: &str = "managed-by";
+
+/// Finalizer that holds a Job until its outcome is written.
+pub const FINALIZER: &str = "deskgrid.dev/outcome";
+
+/// Annotation on a Job: the full work item as JSON (see [`crate::message::Work`]).
+pub const ANNOTATION_WORK: &str = "deskgrid.dev/work";
+/// Annotation on a Job: RFC 3339 time at which Pub/Sub accepted the message.
+pub const ANNOTATION_PUBLISHED: &str = "deskgrid.dev/published";
+/// Annotation on a Job: RFC 3339 time at which the orchestrator received the message.
+pub const ANNOTATION_RECEIVED: &str = "deskgrid.dev/received";
+/// Annotation on a Job: the Pub/Sub message id that made it.
+pub const ANNOTATION_MESSAGE_ID: &str = "deskgrid.dev/message-id";
+/// Annotation on a Job: schema version of what the orchestrator wrote on it.
+pub const ANNOTATION_SCHEMA: &str = "deskgrid.dev/schema";
+
+/// Pub/Sub attribute that marks a message of ours; its value is the schema version.
+pub const ATTRIBUTE_DESKGRID: &str = "deskgrid";
+/// Pub/Sub attribute: session.
+pub const ATTRIBUTE_SESSION: &str = "session";
+/// Pub/Sub attribute: job id.
+pub const ATTRIBUTE_JOB: &str = "job";
+/// Pub/Sub attribute: who submitted.
+pub const ATTRIBUTE_CLIENT: &str = "client";
+/// Pub/Sub attribute: number of tasks.
+pub const ATTRIBUTE_TASKS: &str = "tasks";
+/// Pub/Sub attribute: attempt, 0 at first.
+pub const ATTRIBUTE_ATTEMPT: &str = "attempt";
+/// Pub/Sub attribute: priority.
+pub const ATTRIBUTE_PRIORITY: &str = "priority";
+/// Pub/Sub attribute: comma-separated names of common data of the session.
+pub const ATTRIBUTE_COMMON: &str = "common";
+
+/// Environment variable: path of the generated `config.json`.
+pub const ENV_CONFIG: &str = "DESKGRID_CONFIG";
+/// Environment variable of the engine: the work item as JSON (see [`crate::message::Work`]).
+pub const ENV_WORK: &str = "DESKGRID_WORK";
+/// Environment variable of the engine: its writable work folder.
+pub const ENV_WORK_DIR: &str = "DESKGRID_WORK_DIR";
+/// Environment variable of the engine: path of the termination message file.
+pub const ENV_TERMINATION_LOG: &str = "DESKGRID_TERMINATION_LOG";
+/// Environment variable for a wrapped program: path of the input.
+pub const ENV_INPUT: &str = "DESKGRID_INPUT";
+/// Environment variable for a wrapped program: folder of the session's common data.
+pub const ENV_COMMON: &str = "DESKGRID_COMMON";
+/// Environment variable for a wrapped program: path to write the result to.
+pub const ENV_RESULT: &str = "DESKGRID_RESULT";
+/// Environment variable for a wrapped program: index of this task.
+pub const ENV_INDEX: &str = "DESKGRID_INDEX";
+/// Environment variable for a wrapped program: number of tasks.
+pub const ENV_COUNT: &str = "DESKGRID_COUNT";
+/// Environment variable that Kubernetes sets in pods of an Indexed Job.
+pub const ENV_JOB_COMPLETION_INDEX: &str = "JOB_COMPLETION_INDEX";

@@ -1,0 +1,20 @@
+//! What every part of Deskgrid agrees on: names, messages, objects, outcomes and the generated configuration.
+//!
+//! Nothing here knows Kubernetes types, so the engine stays free of them.
+
+pub mod clients;
+pub mod config;
+pub mod exit;
+pub mod identity;
+pub mod labels;
+pub mod message;
+pub mod names;
+pub mod object;
+pub mod outcome;
+pub mod probes;
+pub mod shutdown;
+pub mod storage;
+pub mod telemetry;
+
+pub use identity::Identity;
+pub use outcome::Outcome;

@@ -1,0 +1,282 @@
+//! The three forms of message on a business's topic, told apart by shape, and what each asks for.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Identity, config::Business, labels, names, object};
+
+/// Schema version of the messages this program writes; older ones are read too.
+pub const SCHEMA: &str = "1";
+/// Most tasks one Job may be split into (the limit of an Indexed Job, KEP-3850).
+pub const TASKS_MAX: u32 = 100_000;
+
+/// A unit of work whose identity is settled: what a Kubernetes Job is made from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Work {
+    /// What there is exactly one outcome for.
+    #[serde(flatten)]
+    pub identity: Identity,
+    /// Business it belongs to.
+    pub business: String,
+    /// Session it was submitted in.
+    pub session: String,
+    /// Job id within the session.
+    pub job: String,
+    /// Who submitted it, if they said so.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub client: Option<String>,
+    /// Number of tasks when the Job is split.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tasks: Option<u32>,
+    /// Drained first.
+    #[serde(default)]
+    pub priority: bool,
+    /// Names of the session's common data that the Job reads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub common: Vec<String>,
+}
+
+impl Work {
+    /// Name of the outcome object.
+    pub fn outcome(&self) -> String {
+        object::outcome(&self.business, &self.session, &self.job, &self.identity)
+    }
+
+    /// Name of the result object, of one task when `index` is given.
+    pub fn output(&self, index: Option<u32>) -> String {
+        object::output(&self.business, &self.session, &self.job, &self.identity, index)
+    }
+
+    /// Names of every result object the Job must leave behind to have succeeded.
+    pub fn outputs(&self) -> Vec<String> {
+        match self.tasks {
+            Some(tasks) => (0..tasks).map(|index| self.output(Some(index))).collect(),
+            None => vec![self.output(None)],
+        }
+    }
+
+    /// The message that asks for this work: data and attributes.
+    pub fn encode(&self) -> (Vec<u8>, BTreeMap<String, String>) {
+        let mut attributes = BTreeMap::from([
+            (labels::ATTRIBUTE_DESKGRID.to_owned(), SCHEMA.to_owned()),
+            (labels::ATTRIBUTE_SESSION.to_owned(), self.session.clone()),
+            (labels::ATTRIBUTE_JOB.to_owned(), self.job.clone()),
+        ]);
+        if let Some(client) = &self.client {
+            attributes.insert(labels::ATTRIBUTE_CLIENT.to_owned(), client.clone());
+        }
+        if let Some(tasks) = self.tasks {
+            attributes.insert(labels::ATTRIBUTE_TASKS.to_owned(), tasks.to_string());
+        }
+        if self.identity.attempt > 0 {
+            attributes.insert(labels::ATTRIBUTE_ATTEMPT.to_owned(), self.identity.attempt.to_string());
+        }
+        if self.priority {
+            attributes.insert(labels::ATTRIBUTE_PRIORITY.to_owned(), "true".to_owned());
+        }
+        if !self.common.is_empty() {
+            attributes.insert(labels::ATTRIBUTE_COMMON.to_owned(), self.common.join(","));
+        }
+        let data = serde_json::json!({
+            "bucket": self.identity.bucket,
+            "object": self.identity.object,
+            // Decimal text, as Cloud Storage's own JSON writes 64-bit integers.
+            "generation": self.identity.generation.to_string(),
+        });
+        (data.to_string().into_bytes(), attributes)
+    }
+}
+
+/// What a message asks for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Run this; the generation is known.
+    Run(Work),
+    /// Run the live generation of this object; `work.identity.generation` is 0 until it was looked up.
+    RunLive(Work),
+    /// The message's bytes are the payload: write them to the input that `work` names, then run it.
+    /// `work.identity.generation` is 0 until they were written.
+    Inline(Work),
+}
+
+/// Why a message cannot be a Job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Stable reason code.
+    pub code: &'static str,
+    /// One sentence for a person.
+    pub message: String,
+}
+
+impl Refusal {
+    fn new(code: &'static str, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+}
+
+/// A received message, as far as decoding needs it.
+#[derive(Clone, Copy, Debug)]
+pub struct Received<'a> {
+    /// Id given by Pub/Sub.
+    pub message_id: &'a str,
+    /// Payload.
+    pub data: &'a [u8],
+    /// Attributes.
+    pub attributes: &'a BTreeMap<String, String>,
+}
+
+/// Tells what a message asks for.
+///
+/// # Errors
+/// A [`Refusal`] when it can never be a Job of this business.
+pub fn decode(message: Received<'_>, business: &Business) -> Result<Request, Refusal> {
+    if message.attributes.contains_key(labels::ATTRIBUTE_DESKGRID) {
+        decode_ours(message, business)
+    } else if message.attributes.contains_key("eventType") && message.attributes.contains_key("bucketId") {
+        decode_notification(message, business)
+    } else {
+        decode_inline(message, business)
+    }
+}
+
+#[derive(Deserialize)]
+struct Pointer {
+    bucket: String,
+    object: String,
+    #[serde(default)]
+    generation: Option<serde_json::Value>,
+}
+
+fn decode_ours(message: Received<'_>, business: &Business) -> Result<Request, Refusal> {
+    let schema = &message.attributes[labels::ATTRIBUTE_DESKGRID];
+    if schema != SCHEMA {
+        return Err(Refusal::new(
+            "unknown-schema",
+            format!("the attribute deskgrid={schema} is not a schema version this orchestrator knows ({SCHEMA})"),
+        ));
+    }
+    let pointer: Pointer = serde_json::from_slice(message.data).map_err(|error| {
+        Refusal::new("malformed-message", format!("the data is not {{bucket, object, generation}} as JSON: {error}"))
+    })?;
+    let generation = match &pointer.generation {
+        None | Some(serde_json::Value::Null) => None,
+        Some(value) => Some(parse_generation(value)?),
+    };
+    let mut work = locate(&pointer.bucket, &pointer.object, business)?;
+    options(&mut work, message.attributes)?;
+    // Session and job are those of the object's name; the attributes must not say otherwise.
+    for (attribute, actual) in [(labels::ATTRIBUTE_SESSION, &work.session), (labels::ATTRIBUTE_JOB, &work.job)] {
+        if let Some(said) = message.attributes.get(attribute).filter(|said| *said != actual) {
+            return Err(Refusal::new(
+                "malformed-message",
+                format!("the attribute {attribute}={said:?} does not fit the object's name, which says {actual:?}"),
+            ));
+        }
+    }
+    Ok(match generation {
+        Some(generation) => {
+            work.identity.generation = generation;
+            Request::Run(work)
+        }
+        None => Request::RunLive(work),
+    })
+}
+
+fn decode_notification(message: Received<'_>, business: &Business) -> Result<Request, Refusal> {
+    let attribute = |name: &str| message.attributes.get(name).map(String::as_str).unwrap_or_default();
+    let event = attribute("eventType");
+    if event != "OBJECT_FINALIZE" {
+        return Err(Refusal::new("wrong-event", format!("a notification of {event:?}; only OBJECT_FINALIZE is work")));
+    }
+    let mut work = locate(attribute("bucketId"), attribute("objectId"), business)?;
+    work.identity.generation = parse_generation(&attribute("objectGeneration").into())?;
+    // The object's own metadata carries the options that a message of ours has as attributes.
+    let metadata: Resource = serde_json::from_slice(message.data).unwrap_or_default();
+    let metadata = metadata.metadata.into_iter().map(|(key, value)| {
+        let key = key.strip_prefix("deskgrid-").map(str::to_owned).unwrap_or(key);
+        (key, value)
+    });
+    options(&mut work, &metadata.collect())?;
+    Ok(Request::Run(work))
+}
+
+#[derive(Default, Deserialize)]
+struct Resource {
+    #[serde(default)]
+    metadata: BTreeMap<String, String>,
+}
+
+fn decode_inline(message: Received<'_>, business: &Business) -> Result<Request, Refusal> {
+    if message.data.is_empty() {
+        return Err(Refusal::new("empty-message", "the message has no data, so there is nothing to compute"));
+    }
+    if names::check_job(message.message_id).is_err() || message.message_id.contains('/') {
+        return Err(Refusal::new("malformed-message", "the message id cannot be part of an object name"));
+    }
+    let object = object::input(&business.name, object::INLINE_SESSION, message.message_id);
+    let mut work = locate(&business.bucket, &object, business)?;
+    options(&mut work, message.attributes)?;
+    Ok(Request::Inline(work))
+}
+
+fn parse_generation(value: &serde_json::Value) -> Result<i64, Refusal> {
+    let parsed = match value {
+        serde_json::Value::Number(number) => number.as_i64(),
+        serde_json::Value::String(text) => text.parse().ok(),
+        _ => None,
+    };
+    parsed.filter(|generation| *generation > 0).ok_or_else(|| {
+        Refusal::new("malformed-generation", format!("the generation {value} is not a positive integer"))
+    })
+}
+
+/// Checks that bucket and object are this business's, and takes the object's name apart.
+fn locate(bucket: &str, object: &str, business: &Business) -> Result<Work, Refusal> {
+    if bucket != business.bucket {
+        return Err(Refusal::new(
+            "wrong-bucket",
+            format!("the message names the bucket {bucket:?}, but {} uses {:?}", business.name, business.bucket),
+        ));
+    }
+    let (session, job) = object::parse_input(&business.name, object)
+        .map_err(|error| Refusal::new("wrong-object", format!("{error:#}")))?;
+    Ok(Work {
+        identity: Identity { bucket: bucket.to_owned(), object: object.to_owned(), generation: 0, attempt: 0 },
+        business: business.name.clone(),
+        session,
+        job,
+        client: None,
+        tasks: None,
+        priority: false,
+        common: Vec::new(),
+    })
+}
+
+fn options(work: &mut Work, attributes: &BTreeMap<String, String>) -> Result<(), Refusal> {
+    let malformed = |attribute: &str, value: &str, wanted: &str| {
+        Refusal::new("malformed-option", format!("the attribute {attribute}={value:?} is not {wanted}"))
+    };
+    work.client = attributes.get(labels::ATTRIBUTE_CLIENT).cloned();
+    if let Some(value) = attributes.get(labels::ATTRIBUTE_TASKS) {
+        let tasks = value.parse().ok().filter(|tasks| (1..=TASKS_MAX).contains(tasks));
+        work.tasks = Some(tasks.ok_or_else(|| malformed(labels::ATTRIBUTE_TASKS, value, "a number from 1 to 100000"))?);
+    }
+    if let Some(value) = attributes.get(labels::ATTRIBUTE_ATTEMPT) {
+        work.identity.attempt =
+            value.parse().map_err(|_| malformed(labels::ATTRIBUTE_ATTEMPT, value, "a number from 0"))?;
+    }
+    if let Some(value) = attributes.get(labels::ATTRIBUTE_PRIORITY) {
+        work.priority = value.parse().map_err(|_| malformed(labels::ATTRIBUTE_PRIORITY, value, "true or false"))?;
+    }
+    if let Some(value) = attributes.get(labels::ATTRIBUTE_COMMON) {
+        work.common = value.split(',').map(str::to_owned).collect();
+        if work.common.iter().any(|name| names::check_job(name).is_err()) {
+            return Err(malformed(labels::ATTRIBUTE_COMMON, value, "a comma-separated list of object names"));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,111 @@
+//! Names of the objects in a business's part of the bucket, built and taken apart here only.
+
+use crate::{Identity, names};
+
+/// Session of payloads that came inside a message.
+pub const INLINE_SESSION: &str = "inline";
+/// Session of inputs that were copied straight under `B/input/`.
+pub const UPLOADS_SESSION: &str = "uploads";
+
+/// `B/input/`.
+pub fn input_prefix(business: &str) -> String {
+    format!("{business}/input/")
+}
+
+/// `B/input/SESSION/JOB`.
+pub fn input(business: &str, session: &str, job: &str) -> String {
+    format!("{business}/input/{session}/{job}")
+}
+
+/// `B/common/SESSION/NAME`.
+pub fn common(business: &str, session: &str, name: &str) -> String {
+    format!("{business}/common/{session}/{name}")
+}
+
+/// `B/output/SESSION/JOB/GENERATION-ATTEMPT`, with `/INDEX` for a task of a split Job.
+pub fn output(business: &str, session: &str, job: &str, identity: &Identity, index: Option<u32>) -> String {
+    let base = format!("{business}/output/{session}/{job}/{}", identity.run());
+    match index {
+        Some(index) => format!("{base}/{index}"),
+        None => base,
+    }
+}
+
+/// `B/output/SESSION/`, the results of a session.
+pub fn output_prefix(business: &str, session: &str) -> String {
+    format!("{business}/output/{session}/")
+}
+
+/// `B/outcome/SESSION/JOB/GENERATION-ATTEMPT.json`.
+pub fn outcome(business: &str, session: &str, job: &str, identity: &Identity) -> String {
+    format!("{business}/outcome/{session}/{job}/{}.json", identity.run())
+}
+
+/// `B/outcome/SESSION/`, the outcomes of a session; `B/outcome/` for all.
+pub fn outcome_prefix(business: &str, session: Option<&str>) -> String {
+    match session {
+        Some(session) => format!("{business}/outcome/{session}/"),
+        None => format!("{business}/outcome/"),
+    }
+}
+
+/// `B/outcome/refused/MESSAGE_ID.json`.
+pub fn refused(business: &str, message_id: &str) -> String {
+    format!("{business}/outcome/refused/{message_id}.json")
+}
+
+/// `B/control/SESSION.json`.
+pub fn control(business: &str, session: &str) -> String {
+    format!("{business}/control/{session}.json")
+}
+
+/// Session and job of an input object, or why the name is not one of this business's inputs.
+///
+/// # Errors
+/// Says what is wrong with the name: outside the prefix, a bad session, a bad job id, or too long.
+pub fn parse_input(business: &str, object: &str) -> anyhow::Result<(String, String)> {
+    let prefix = input_prefix(business);
+    let Some(rest) = object.strip_prefix(&prefix) else {
+        anyhow::bail!("the object {object:?} is not under {prefix}");
+    };
+    if object.len() > names::OBJECT_MAX {
+        anyhow::bail!("an object name has at most {} bytes, this one has {}", names::OBJECT_MAX, object.len());
+    }
+    let (session, job) = rest.split_once('/').unwrap_or((UPLOADS_SESSION, rest));
+    names::check_session(session)?;
+    names::check_job(job)?;
+    Ok((session.to_owned(), job.to_owned()))
+}
+
+/// Session, job, generation and attempt of an outcome object; `None` if the name is not that of a Job's outcome.
+pub fn parse_outcome(business: &str, object: &str) -> Option<(String, String, i64, u32)> {
+    let rest = object.strip_prefix(&outcome_prefix(business, None))?;
+    let (session, rest) = rest.split_once('/')?;
+    let (job, run) = rest.rsplit_once('/')?;
+    let (generation, attempt) = run.strip_suffix(".json")?.split_once('-')?;
+    Some((session.to_owned(), job.to_owned(), generation.parse().ok()?, attempt.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn inputs_are_taken_apart_and_checked() {
+        assert_eq!(parse_input("bu1", "bu1/input/s/a/b.json").unwrap(), ("s".into(), "a/b.json".into()));
+        assert_eq!(parse_input("bu1", "bu1/input/plain").unwrap(), ("uploads".into(), "plain".into()));
+        for bad in
+            ["bu2/input/s/j", "bu1/output/s/j", "bu1/input/", "bu1/input/s/", "bu1/input/s/../j", "bu1/input/s p/j"]
+        {
+            assert!(parse_input("bu1", bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn outcomes_round_trip() {
+        let identity = Identity { bucket: "b".into(), object: "bu1/input/s/a/b".into(), generation: 7, attempt: 2 };
+        let name = outcome("bu1", "s", "a/b", &identity);
+        assert_eq!(parse_outcome("bu1", &name), Some(("s".into(), "a/b".into(), 7, 2)));
+        assert_eq!(parse_outcome("bu1", &refused("bu1", "123")), None);
+    }
+}
