@@ -164,6 +164,14 @@ impl Config {
     }
 }
 
+/// The environment variables of this process. The one place that reads them, so that everything else takes a map.
+/// Names and values that are not UTF-8 are left out.
+pub fn variables() -> BTreeMap<String, String> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
