@@ -1,2 +1,27 @@
-//! Entry point.
-fn main() {}
+//! Entry point of the engine: arguments in, exit code out.
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use common::exit;
+use engine::{
+    arguments::{Arguments, Verb},
+    local, run,
+};
+
+fn main() -> ExitCode {
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and version are no errors; where they cannot be printed there is nobody to tell.
+            let _ = error.print();
+            return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
+        }
+    };
+    let code = match arguments.verb.unwrap_or(Verb::Run) {
+        Verb::Run => run::main(None),
+        Verb::Exec(program) => run::main(Some(&program.into())),
+        Verb::Try(program) => local::main(program.into()),
+    };
+    ExitCode::from(code)
+}

@@ -1,0 +1,89 @@
+//! The engine's command line.
+
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::program::Program;
+
+/// Reads one input, computes, writes one result.
+#[derive(Debug, Parser)]
+#[command(name = "engine", version)]
+pub struct Arguments {
+    /// What to do; `run` when absent.
+    #[command(subcommand)]
+    pub verb: Option<Verb>,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Verb {
+    /// Compute with the built-in kernel, from and to Cloud Storage.
+    Run,
+    /// Compute with a program of your own, from and to Cloud Storage.
+    Exec(ExecArguments),
+    /// Compute standard input to standard output, with no cloud: with a program of your own, or the built-in kernel.
+    Try(TryArguments),
+}
+
+/// Arguments of `exec`.
+#[derive(Debug, Args)]
+pub struct ExecArguments {
+    #[command(flatten)]
+    flags: Flags,
+    /// The program and its arguments.
+    #[arg(last = true, required = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+/// Arguments of `try`.
+#[derive(Debug, Args)]
+pub struct TryArguments {
+    #[command(flatten)]
+    flags: Flags,
+    /// The program and its arguments; the built-in kernel when absent.
+    #[arg(last = true, value_name = "CMD")]
+    command: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+struct Flags {
+    /// Exit codes of the program that mean that this input can never work; others but 0 are tried again.
+    #[arg(long, value_delimiter = ',', value_name = "CODES")]
+    permanent_exit_codes: Vec<u8>,
+    /// Seconds the program may run.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    timeout_secs: Option<u64>,
+    /// Most bytes a result may have.
+    #[arg(long, value_name = "N", default_value_t = 256 * 1024 * 1024)]
+    max_output_bytes: u64,
+    /// Content type of the result; recognised from its bytes when absent.
+    #[arg(long, value_name = "TYPE")]
+    content_type: Option<String>,
+}
+
+impl Flags {
+    fn program(self, command: Vec<String>) -> Program {
+        let Self { permanent_exit_codes, timeout_secs, max_output_bytes, content_type } = self;
+        Program {
+            command,
+            permanent_exit_codes,
+            timeout: timeout_secs.map(Duration::from_secs),
+            max_output_bytes,
+            content_type,
+        }
+    }
+}
+
+impl From<ExecArguments> for Program {
+    fn from(arguments: ExecArguments) -> Self {
+        arguments.flags.program(arguments.command)
+    }
+}
+
+impl From<TryArguments> for Option<Program> {
+    fn from(arguments: TryArguments) -> Self {
+        let program = arguments.flags.program(arguments.command);
+        (!program.command.is_empty()).then_some(program)
+    }
+}

@@ -1,0 +1,54 @@
+//! `engine try`: standard input to standard output, with no cloud.
+
+use std::io::{Read as _, Write as _};
+
+use anyhow::Context as _;
+use common::{exit, labels, telemetry};
+
+use crate::{
+    config,
+    failure::Failure,
+    kernel::{self, Input, Output},
+    program::{self, Program},
+};
+
+/// Runs `try` and returns the exit code.
+pub fn main(program: Option<Program>) -> u8 {
+    telemetry::init("warn");
+    let ended = compute(program.as_ref()).and_then(|output| {
+        let mut out = std::io::stdout().lock();
+        match out.write_all(&output.bytes).and_then(|()| out.flush()) {
+            // Whoever read the result has seen enough of it.
+            Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written.context("write the result")?),
+        }
+    });
+    match ended {
+        Ok(()) => exit::DONE,
+        Err(failure) => {
+            let kind = if failure.permanent { "permanent" } else { "may be retried" };
+            // Where it cannot be written there is nobody to tell; the exit code remains.
+            let _ = writeln!(std::io::stderr(), "error ({kind}): {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn compute(program: Option<&Program>) -> Result<Output, Failure> {
+    let variables = config::variables();
+    let share = config::local_share(&variables)?;
+    let mut bytes = Vec::new();
+    std::io::stdin().lock().read_to_end(&mut bytes).context("read standard input")?;
+    let Some(program) = program else {
+        let input = Input { bytes: &bytes, name: "", content_type: "" };
+        return kernel::compute(input, share, config::threads(&variables)?);
+    };
+    let mut scratch = program::Scratch::new(&config::work_dir(&variables))?;
+    if let Some(folder) = variables.get(labels::ENV_COMMON) {
+        scratch.use_common(folder.into());
+    }
+    scratch.write_input(&bytes)?;
+    let runtime =
+        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    runtime.block_on(program::run(program, &scratch, share))
+}

@@ -1,0 +1,303 @@
+//! Runs a desk's own program on one input. What it is promised stands in the design and in the examples: the input
+//! on standard input and at `DESKGRID_INPUT`, common data under `DESKGRID_COMMON`, its result from the file
+//! `DESKGRID_RESULT`, or from standard output when it did not write that file.
+
+use std::{
+    fs::File,
+    os::unix::process::ExitStatusExt as _,
+    path::{Path, PathBuf},
+    process::{ExitStatus, Stdio},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use common::labels;
+use nix::{
+    sys::signal::{Signal, killpg},
+    unistd::Pid,
+};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    process::{ChildStdout, Command},
+    signal::unix::{SignalKind, signal},
+    time::{Instant, sleep_until, timeout},
+};
+
+use crate::{failure::Failure, kernel::Output, montecarlo::Share};
+
+/// How long a program that was asked to stop may take before it is killed.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+/// How long the rest of the output may take once the program has ended.
+const OUTPUT_GRACE: Duration = Duration::from_secs(10);
+/// Most bytes of unused standard output that are passed on to the log.
+const PASSED_ON_MAX: u64 = 64 * 1024;
+
+/// A program and how to judge it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Program {
+    /// The program and its arguments.
+    pub command: Vec<String>,
+    /// Exit codes that mean that this input can never work.
+    pub permanent_exit_codes: Vec<u8>,
+    /// How long it may run.
+    pub timeout: Option<Duration>,
+    /// Most bytes a result may have.
+    pub max_output_bytes: u64,
+    /// Content type of the result, if it is not to be recognised.
+    pub content_type: Option<String>,
+}
+
+/// The folder of one run, deleted with it.
+#[derive(Debug)]
+pub struct Scratch {
+    folder: tempfile::TempDir,
+    common: PathBuf,
+}
+
+impl Scratch {
+    /// A new folder inside `parent`.
+    ///
+    /// # Errors
+    /// When it cannot be created.
+    pub fn new(parent: &Path) -> anyhow::Result<Self> {
+        let context = || format!("create a folder in {}", parent.display());
+        let folder = tempfile::Builder::new().prefix("engine-").tempdir_in(parent).with_context(context)?;
+        let common = folder.path().join("common");
+        std::fs::create_dir(&common).with_context(context)?;
+        Ok(Self { folder, common })
+    }
+
+    /// Folder of the common data.
+    pub fn common(&self) -> &Path {
+        &self.common
+    }
+
+    /// Takes another folder for the common data.
+    pub fn use_common(&mut self, folder: PathBuf) {
+        self.common = folder;
+    }
+
+    /// Writes the input for the program.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_input(&self, bytes: &[u8]) -> anyhow::Result<()> {
+        std::fs::write(self.input(), bytes).context("write the input into the work folder")
+    }
+
+    fn input(&self) -> PathBuf {
+        self.folder.path().join("input")
+    }
+
+    fn result(&self) -> PathBuf {
+        self.folder.path().join("result")
+    }
+
+    fn stdout(&self) -> PathBuf {
+        self.folder.path().join("stdout")
+    }
+}
+
+/// Runs the program and takes its result.
+///
+/// # Errors
+/// When it cannot be started, runs too long, is stopped, says too much, or does not exit with 0.
+pub async fn run(program: &Program, scratch: &Scratch, share: Share) -> Result<Output, Failure> {
+    let ended = supervise(program, scratch, share).await?;
+    judge(program, &ended)?;
+    take_result(program, scratch).await
+}
+
+/// How a program ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Ended {
+    status: ExitStatus,
+    /// Why it was made to end, if it was.
+    stopped: Option<Stopped>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stopped {
+    /// The engine was told to stop.
+    BySignal(Signal),
+    /// It ran too long.
+    TimedOut,
+    /// It wrote too much to standard output.
+    TooMuchOutput,
+    /// Something that outlived it kept its standard output open.
+    OutputHeldOpen,
+}
+
+fn judge(program: &Program, ended: &Ended) -> Result<(), Failure> {
+    let name = program.command.first().map(String::as_str).unwrap_or_default();
+    match ended.stopped {
+        // A program that finished all the same when it was asked to stop has finished.
+        Some(Stopped::BySignal(_)) if ended.status.success() => Ok(()),
+        Some(Stopped::BySignal(signal)) => {
+            Err(Failure::transient("stopped", format!("the engine was told to stop by {signal} while {name} ran")))
+        }
+        Some(Stopped::TimedOut) => {
+            let seconds = program.timeout.unwrap_or_default().as_secs();
+            Err(Failure::transient("timeout", format!("{name} ran longer than {seconds} s")))
+        }
+        Some(Stopped::TooMuchOutput) => Err(too_large(program)),
+        Some(Stopped::OutputHeldOpen) => {
+            let message = format!("{name} ended, but something it started keeps its standard output open");
+            Err(Failure::transient("output-held-open", message))
+        }
+        None => match (ended.status.code(), ended.status.signal()) {
+            (Some(0), _) => Ok(()),
+            (Some(code), _) => {
+                let permanent = program.permanent_exit_codes.iter().any(|permanent| i32::from(*permanent) == code);
+                let message = format!("{name} exited with code {code}");
+                Err(Failure { permanent, code: "program-failed", message })
+            }
+            (None, signal) => {
+                let signal = signal.unwrap_or_default();
+                let known = Signal::try_from(signal).map_or("unknown", Signal::as_str);
+                let message = format!("{name} was ended by signal {signal} ({known})");
+                Err(Failure::transient("program-killed", message))
+            }
+        },
+    }
+}
+
+fn too_large(program: &Program) -> Failure {
+    let name = program.command.first().map(String::as_str).unwrap_or_default();
+    let message = format!("the result of {name} has more than {} bytes (--max-output-bytes)", program.max_output_bytes);
+    Failure::permanent("output-too-large", message)
+}
+
+/// Starts the program, passes signals on, and waits until it has ended and its output was read.
+async fn supervise(program: &Program, scratch: &Scratch, share: Share) -> Result<Ended, Failure> {
+    let (name, arguments) =
+        program.command.split_first().ok_or_else(|| Failure::transient("cannot-start", "there is no program to run"))?;
+    // Before the program starts, so that no signal comes in between.
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
+    let input = File::open(scratch.input()).context("open the input in the work folder")?;
+    let mut child = Command::new(name)
+        .args(arguments)
+        .env(labels::ENV_INPUT, scratch.input())
+        .env(labels::ENV_COMMON, scratch.common())
+        .env(labels::ENV_RESULT, scratch.result())
+        .env(labels::ENV_INDEX, share.index.to_string())
+        .env(labels::ENV_COUNT, share.count.to_string())
+        .stdin(Stdio::from(input))
+        .stdout(Stdio::piped())
+        .process_group(0)
+        .kill_on_drop(true)
+        .spawn()
+        .map_err(|error| Failure::transient("cannot-start", format!("{name} cannot be started: {error}")))?;
+    let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw).context("find the program's id")?;
+    let stdout = child.stdout.take().context("take the program's standard output")?;
+    let mut copied = tokio::spawn(copy(stdout, scratch.stdout(), program.max_output_bytes));
+
+    let mut stopped = None;
+    let mut copy_result = None;
+    let far = Instant::now() + Duration::from_secs(86_400 * 365);
+    let mut deadline = program.timeout.map_or(far, |timeout| Instant::now() + timeout);
+    let status = loop {
+        tokio::select! {
+            status = child.wait() => break status.context("wait for the program")?,
+            _ = terminate.recv() => {
+                stopped = stopped.or(Some(Stopped::BySignal(Signal::SIGTERM)));
+                send(group, Signal::SIGTERM);
+            }
+            _ = interrupt.recv() => {
+                stopped = stopped.or(Some(Stopped::BySignal(Signal::SIGINT)));
+                send(group, Signal::SIGINT);
+            }
+            () = sleep_until(deadline) => {
+                let asked_already = matches!(stopped, Some(Stopped::TimedOut));
+                send(group, if asked_already { Signal::SIGKILL } else { Signal::SIGTERM });
+                stopped = stopped.or(Some(Stopped::TimedOut));
+                deadline = Instant::now() + STOP_GRACE;
+            }
+            result = &mut copied, if copy_result.is_none() => {
+                let result = result.context("read the program's standard output")?;
+                if matches!(result, Ok(Copied::TooMuch)) {
+                    stopped = stopped.or(Some(Stopped::TooMuchOutput));
+                    send(group, Signal::SIGKILL);
+                }
+                copy_result = Some(result);
+            }
+        }
+    };
+    // Whatever it left behind could write to the result while it is read, and would outlive the container's main
+    // process on a laptop.
+    send(group, Signal::SIGKILL);
+    let copy_result = match copy_result {
+        Some(result) => result,
+        None => match timeout(OUTPUT_GRACE, &mut copied).await {
+            Ok(result) => result.context("read the program's standard output")?,
+            Err(_) => {
+                copied.abort();
+                stopped = stopped.or(Some(Stopped::OutputHeldOpen));
+                Ok(Copied::All)
+            }
+        },
+    };
+    if matches!(copy_result?, Copied::TooMuch) {
+        stopped = stopped.or(Some(Stopped::TooMuchOutput));
+    }
+    Ok(Ended { status, stopped })
+}
+
+fn send(group: Pid, signal: Signal) {
+    // The group may be gone already, which is as good.
+    let _ = killpg(group, signal);
+}
+
+enum Copied {
+    All,
+    TooMuch,
+}
+
+async fn copy(mut from: ChildStdout, to: PathBuf, most: u64) -> anyhow::Result<Copied> {
+    let context = || format!("keep the program's standard output in {}", to.display());
+    let mut file = tokio::fs::File::create(&to).await.with_context(context)?;
+    let copied = tokio::io::copy(&mut (&mut from).take(most), &mut file).await.with_context(context)?;
+    file.flush().await.with_context(context)?;
+    if copied < most {
+        return Ok(Copied::All);
+    }
+    let more = from.read(&mut [0]).await.with_context(context)?;
+    Ok(if more > 0 { Copied::TooMuch } else { Copied::All })
+}
+
+async fn take_result(program: &Program, scratch: &Scratch) -> Result<Output, Failure> {
+    let (file, stdout) = (scratch.result(), scratch.stdout());
+    let from_file = file.try_exists().context("look for the result file")?;
+    if from_file {
+        pass_on(&stdout).await?;
+    }
+    let path = if from_file { file } else { stdout };
+    let size = std::fs::metadata(&path).context("measure the result")?.len();
+    if size > program.max_output_bytes {
+        return Err(too_large(program));
+    }
+    let bytes = std::fs::read(&path).context("read the result")?;
+    let content_type = program.content_type.clone().unwrap_or_else(|| recognise(&bytes).to_owned());
+    Ok(Output { bytes, content_type, seed: None })
+}
+
+/// Standard output that is not the result goes to the log, so that it is not lost.
+async fn pass_on(stdout: &Path) -> anyhow::Result<()> {
+    let context = "pass the program's standard output on to the log";
+    let mut file = tokio::fs::File::open(stdout).await.context(context)?.take(PASSED_ON_MAX);
+    tokio::io::copy(&mut file, &mut tokio::io::stderr()).await.context(context)?;
+    tokio::io::stderr().flush().await.context(context)
+}
+
+/// Content type of a result, from its bytes.
+fn recognise(bytes: &[u8]) -> &'static str {
+    let starts_as_json = matches!(bytes.iter().find(|byte| !byte.is_ascii_whitespace()), Some(b'{' | b'['));
+    if starts_as_json && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok() {
+        "application/json"
+    } else if std::str::from_utf8(bytes).is_ok() {
+        "text/plain; charset=utf-8"
+    } else {
+        "application/octet-stream"
+    }
+}

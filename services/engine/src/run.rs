@@ -1,0 +1,186 @@
+//! The storage side: read the input at its generation, compute, write the result once.
+//!
+//! It can be killed at any point and run again, also twice at once: the result's name follows from the identity of
+//! the work, and only the first write of it counts.
+
+use std::{collections::BTreeMap, path::Path, time::Instant};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use common::{
+    clients::{Connection, install_tls_provider},
+    exit,
+    storage::{Properties, Store, Written},
+    telemetry,
+};
+
+use crate::{
+    VERSION,
+    config::{self, Settings, Step},
+    failure::Failure,
+    kernel::{self, Input, Output},
+    process,
+    program::{self, Program},
+    store::{Contents, Objects},
+};
+
+/// How a run ended well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Done {
+    /// This run wrote the result.
+    Completed,
+    /// The result was there already.
+    AlreadyDone,
+}
+
+impl Done {
+    fn code(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::AlreadyDone => "already-done",
+        }
+    }
+
+    fn message(self) -> &'static str {
+        match self {
+            Self::Completed => "the result was written",
+            Self::AlreadyDone => "the result existed already",
+        }
+    }
+}
+
+/// Runs `run`, or `exec` when there is a program, and returns the exit code.
+pub fn main(program: Option<&Program>) -> u8 {
+    let variables = config::variables();
+    telemetry::init("info");
+    let log = config::termination_log(&variables);
+    let ended = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("start the runtime")
+        .map_err(Failure::from)
+        .and_then(|runtime| runtime.block_on(connect_and_run(&variables, program)));
+    match ended {
+        Ok(done) => {
+            tracing::info!("{}", done.message());
+            process::write_termination(log.as_deref(), done.code(), done.message());
+            exit::DONE
+        }
+        Err(failure) => {
+            tracing::error!(code = failure.code, permanent = failure.permanent, "{}", failure.message);
+            process::write_termination(log.as_deref(), failure.code, &failure.message);
+            failure.exit_code()
+        }
+    }
+}
+
+async fn connect_and_run(variables: &BTreeMap<String, String>, program: Option<&Program>) -> Result<Done, Failure> {
+    let settings = Settings::read(variables).map_err(|error| Failure::transient("configuration", format!("{error:#}")))?;
+    install_tls_provider()?;
+    let connection = Connection::new(&settings.config.endpoints, variables)?;
+    let store = Store::connect(&connection).await?;
+    run(&settings, program, &store).await
+}
+
+/// Makes sure that the result exists.
+///
+/// # Errors
+/// When there is no result, and whether a retry may cure that.
+pub async fn run(settings: &Settings, program: Option<&Program>, objects: &impl Objects) -> Result<Done, Failure> {
+    let work = &settings.work;
+    let identity = &work.identity;
+    let output = work.output(settings.index);
+    // Both are asked at once, because the first run of an input is what nearly always happens.
+    let (exists, input) = tokio::join!(
+        objects.exists(&identity.bucket, &output),
+        objects.read(&identity.bucket, &identity.object, Some(identity.generation)),
+    );
+    if exists? {
+        return Ok(Done::AlreadyDone);
+    }
+    let Some(input) = input? else {
+        // Somebody else may have finished, and the input been deleted, since the result was looked for.
+        if objects.exists(&identity.bucket, &output).await? {
+            return Ok(Done::AlreadyDone);
+        }
+        let message =
+            format!("the input gs://{}/{}#{} does not exist", identity.bucket, identity.object, identity.generation);
+        return Err(Failure::permanent("input-missing", message));
+    };
+    tracing::info!(session = %work.session, job = %work.job, bytes = input.bytes.len(), "read the input");
+    process::stop_if_asked(settings.stop.as_ref(), Step::Read);
+
+    let started = Instant::now();
+    let computed = match program {
+        None => {
+            let input = Input { bytes: &input.bytes, name: &identity.object, content_type: &input.content_type };
+            kernel::compute(input, settings.share(), settings.threads)?
+        }
+        Some(program) => run_program(settings, program, objects, &input).await?,
+    };
+    let seconds = started.elapsed().as_secs_f64();
+    tracing::info!(bytes = computed.bytes.len(), seconds, "computed the result");
+    process::stop_if_asked(settings.stop.as_ref(), Step::Computed);
+
+    let properties = properties(settings, &computed, seconds);
+    let written = objects.write_once(&identity.bucket, &output, Bytes::from(computed.bytes), properties).await?;
+    process::stop_if_asked(settings.stop.as_ref(), Step::Written);
+    Ok(match written {
+        Written::New(_) => Done::Completed,
+        Written::Exists => Done::AlreadyDone,
+    })
+}
+
+/// What is written with the result.
+fn properties(settings: &Settings, computed: &Output, seconds: f64) -> Properties {
+    let work = &settings.work;
+    let mut metadata = BTreeMap::from([
+        ("business".to_owned(), work.business.clone()),
+        ("session".to_owned(), work.session.clone()),
+        ("job".to_owned(), work.job.clone()),
+        ("engine-version".to_owned(), VERSION.to_owned()),
+        ("compute-seconds".to_owned(), format!("{seconds:.6}")),
+        ("cpu-seconds".to_owned(), format!("{:.6}", process::cpu_seconds())),
+    ]);
+    if let Some(seed) = computed.seed {
+        metadata.insert("seed".to_owned(), seed.to_string());
+    }
+    if let (Some(index), Some(count)) = (settings.index, work.tasks) {
+        metadata.insert("index".to_owned(), index.to_string());
+        metadata.insert("count".to_owned(), count.to_string());
+    }
+    Properties { content_type: computed.content_type.clone(), metadata }
+}
+
+async fn run_program(
+    settings: &Settings,
+    program: &Program,
+    objects: &impl Objects,
+    input: &Contents,
+) -> Result<Output, Failure> {
+    let work = &settings.work;
+    let scratch = program::Scratch::new(&settings.work_dir)?;
+    scratch.write_input(&input.bytes)?;
+    for name in &work.common {
+        let object = common::object::common(&work.business, &work.session, name);
+        let Some(contents) = objects.read(&work.identity.bucket, &object, None).await? else {
+            let message = format!("the common data gs://{}/{object} does not exist", work.identity.bucket);
+            return Err(Failure::permanent("common-data-missing", message));
+        };
+        write_common(scratch.common(), name, &contents.bytes)?;
+    }
+    program::run(program, &scratch, settings.share()).await
+}
+
+fn write_common(folder: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
+    common::names::check_job(name).with_context(|| format!("use the common data {name:?}"))?;
+    let path = folder.join(name);
+    let context = || format!("write {}", path.display());
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent).with_context(context)?;
+    }
+    std::fs::write(&path, bytes).with_context(context)
+}
+
+#[cfg(test)]
+mod tests {}
