@@ -50,9 +50,7 @@ impl Settings {
             .map_err(|error| wrong.push(format!("{error:#}")))
             .ok();
         let work = required(variables, labels::ENV_WORK)
-            .and_then(|text| {
-                serde_json::from_str::<Work>(text).with_context(|| format!("parse {}", labels::ENV_WORK))
-            })
+            .and_then(|text| serde_json::from_str::<Work>(text).with_context(|| format!("parse {}", labels::ENV_WORK)))
             .map_err(|error| wrong.push(format!("{error:#}")))
             .ok();
         let index = work
@@ -184,4 +182,4 @@ fn parsed<T: FromStr>(variables: &BTreeMap<String, String>, name: &str) -> anyho
 }
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -68,3 +68,6 @@ pub fn termination(code: &str, message: &str, cpu_seconds: f64) -> String {
         kept -= (shortened.len() - TERMINATION_MAX).div_ceil(6).min(kept);
     }
 }
+
+#[cfg(test)]
+mod tests;

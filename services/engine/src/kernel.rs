@@ -108,7 +108,11 @@ fn echo(input: Input<'_>) -> Result<Output, Failure> {
 }
 
 fn json(result: &impl Serialize, seed: Option<u64>) -> Result<Output, Failure> {
-    let mut bytes = serde_json::to_vec(result).map_err(|error| Failure::transient("engine-error", error.to_string()))?;
+    let mut bytes =
+        serde_json::to_vec(result).map_err(|error| Failure::transient("engine-error", error.to_string()))?;
     bytes.push(b'\n');
     Ok(Output { bytes, content_type: "application/json".to_owned(), seed })
 }
+
+#[cfg(test)]
+mod tests;

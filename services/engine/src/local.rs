@@ -48,7 +48,6 @@ fn compute(program: Option<&Program>) -> Result<Output, Failure> {
         scratch.use_common(folder.into());
     }
     scratch.write_input(&bytes)?;
-    let runtime =
-        tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
     runtime.block_on(program::run(program, &scratch, share))
 }

@@ -11,4 +11,4 @@ pub mod simulate;
 pub use simulate::{Estimate, Share, simulate};
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -47,4 +47,4 @@ pub mod reader;
 pub mod result;
 
 #[cfg(test)]
-mod tests {}
+mod tests;

@@ -25,8 +25,9 @@ use tokio::{
 
 use crate::{failure::Failure, kernel::Output, montecarlo::Share};
 
-/// How long a program that was asked to stop may take before it is killed.
-const STOP_GRACE: Duration = Duration::from_secs(10);
+/// How long a program that was asked to stop may take before it is killed; shorter than the 30 seconds after which
+/// Kubernetes kills the engine itself, which could then no longer kill the program.
+const STOP_GRACE: Duration = Duration::from_secs(20);
 /// How long the rest of the output may take once the program has ended.
 const OUTPUT_GRACE: Duration = Duration::from_secs(10);
 /// Most bytes of unused standard output that are passed on to the log.
@@ -170,8 +171,10 @@ fn too_large(program: &Program) -> Failure {
 
 /// Starts the program, passes signals on, and waits until it has ended and its output was read.
 async fn supervise(program: &Program, scratch: &Scratch, share: Share) -> Result<Ended, Failure> {
-    let (name, arguments) =
-        program.command.split_first().ok_or_else(|| Failure::transient("cannot-start", "there is no program to run"))?;
+    let (name, arguments) = program
+        .command
+        .split_first()
+        .ok_or_else(|| Failure::transient("cannot-start", "there is no program to run"))?;
     // Before the program starts, so that no signal comes in between.
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
@@ -202,15 +205,16 @@ async fn supervise(program: &Program, scratch: &Scratch, share: Share) -> Result
             status = child.wait() => break status.context("wait for the program")?,
             _ = terminate.recv() => {
                 stopped = stopped.or(Some(Stopped::BySignal(Signal::SIGTERM)));
+                deadline = deadline.min(Instant::now() + STOP_GRACE);
                 send(group, Signal::SIGTERM);
             }
             _ = interrupt.recv() => {
                 stopped = stopped.or(Some(Stopped::BySignal(Signal::SIGINT)));
+                deadline = deadline.min(Instant::now() + STOP_GRACE);
                 send(group, Signal::SIGINT);
             }
             () = sleep_until(deadline) => {
-                let asked_already = matches!(stopped, Some(Stopped::TimedOut));
-                send(group, if asked_already { Signal::SIGKILL } else { Signal::SIGTERM });
+                send(group, if stopped.is_some() { Signal::SIGKILL } else { Signal::SIGTERM });
                 stopped = stopped.or(Some(Stopped::TimedOut));
                 deadline = Instant::now() + STOP_GRACE;
             }

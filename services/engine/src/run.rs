@@ -75,7 +75,8 @@ pub fn main(program: Option<&Program>) -> u8 {
 }
 
 async fn connect_and_run(variables: &BTreeMap<String, String>, program: Option<&Program>) -> Result<Done, Failure> {
-    let settings = Settings::read(variables).map_err(|error| Failure::transient("configuration", format!("{error:#}")))?;
+    let settings =
+        Settings::read(variables).map_err(|error| Failure::transient("configuration", format!("{error:#}")))?;
     install_tls_provider()?;
     let connection = Connection::new(&settings.config.endpoints, variables)?;
     let store = Store::connect(&connection).await?;
@@ -183,4 +184,4 @@ fn write_common(folder: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
 }
 
 #[cfg(test)]
-mod tests {}
+pub(crate) mod tests;

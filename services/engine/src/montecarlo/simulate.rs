@@ -90,9 +90,8 @@ fn wave(
     let threads = threads.clamp(1, end - start);
     let mut done = std::thread::scope(|scope| {
         // A thread that cannot be started only makes it slower: this one computes too.
-        let others: Vec<_> = (1..threads)
-            .map_while(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok())
-            .collect();
+        let others: Vec<_> =
+            (1..threads).map_while(|_| std::thread::Builder::new().spawn_scoped(scope, work).ok()).collect();
         let mut done = work();
         for other in others {
             match other.join() {

@@ -166,7 +166,10 @@ fn read_book<'n>(root: &'n json::Node<'n>, problems: &mut Problems) -> Option<Bo
         paths: paths?,
         measures: measures?,
         // An underlying that could not be read is a problem already, so no book comes of it.
-        underlyings: underlyings?.into_iter().map(|(name, underlying)| Some((name, underlying?))).collect::<Option<_>>()?,
+        underlyings: underlyings?
+            .into_iter()
+            .map(|(name, underlying)| Some((name, underlying?)))
+            .collect::<Option<_>>()?,
         correlation: correlation?,
         trades: trades?,
     })
@@ -268,7 +271,11 @@ fn read_trades(fields: &mut Fields<'_, '_>, names: &HashMap<String, usize>) -> O
                 None => None,
             };
             // Which fields belong to a trade depends on its kind, so without one only what lacks is known.
-            if kind_known { fields.finish() } else { fields.finish_known() }
+            if kind_known {
+                fields.finish()
+            } else {
+                fields.finish_known()
+            }
             Some(Trade {
                 id: id?,
                 quantity: quantity?,

@@ -203,7 +203,9 @@ impl<'t> Parser<'t> {
                     start = self.at;
                 }
                 Some(0..=0x1F) => {
-                    return Err(self.error(self.at, "a line break or control character inside a text; is a quote missing?"));
+                    return Err(
+                        self.error(self.at, "a line break or control character inside a text; is a quote missing?")
+                    );
                 }
                 Some(_) => self.at += 1,
             }

@@ -256,7 +256,8 @@ impl<'n, 'p> Fields<'n, 'p> {
         let found = names.get(name.as_ref()).copied();
         if found.is_none() {
             let mut message = format!("{} is not one of the underlyings", shown(&item.node.value));
-            let near = names.keys().take(1000).map(|known| (strsim::damerau_levenshtein(known, &truncated(name)), known));
+            let near =
+                names.keys().take(1000).map(|known| (strsim::damerau_levenshtein(known, &truncated(name)), known));
             if let Some((_, near)) = near.min().filter(|(distance, known)| *distance <= 1 + known.len() / 4) {
                 message.push_str(&format!("; did you mean {:?}?", truncated(near)));
             }

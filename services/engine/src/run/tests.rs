@@ -1,0 +1,182 @@
+//! The storage contract, against a bucket in memory.
+
+use std::{cell::RefCell, collections::BTreeMap};
+
+use common::{Identity, config::Config, message::Work};
+
+use super::*;
+
+/// A configuration with one business.
+pub(crate) const CONFIG: &str = r#"{"schema": 1, "environment": "e", "project": "p", "location": "l", "bucket": "b",
+  "businesses": {"bu1": {"name": "bu1", "bucket": "b", "namespace": "bu1", "topic": "t", "subscription": "s",
+    "events_topic": "e", "max_active_jobs": 1, "dispatch": "job", "submit_on_upload": false,
+    "retention": {"finished_jobs_secs": 1, "output_days": 1, "outcome_days": 8},
+    "engine": {"image": "i", "cpu": "1", "memory": "1Gi", "retries": 0, "timeout_secs": 1, "spot": false}}}}"#;
+
+/// A work item with generation 7.
+pub(crate) fn work() -> Work {
+    let object = "bu1/input/s/j".to_owned();
+    Work {
+        identity: Identity { bucket: "b".to_owned(), object, generation: 7, attempt: 0 },
+        business: "bu1".to_owned(),
+        session: "s".to_owned(),
+        job: "j".to_owned(),
+        client: None,
+        tasks: None,
+        priority: false,
+        common: vec![],
+    }
+}
+
+const RESULT: &str = "bu1/output/s/j/7-0";
+
+/// Objects by name and generation (0 when written here), and what the next reads and writes run into.
+#[derive(Default)]
+struct Bucket {
+    objects: RefCell<BTreeMap<String, (i64, Vec<u8>, Properties)>>,
+    denied: bool,
+    /// Somebody else writes this result, and the input is deleted, before the input is read.
+    overtaken: bool,
+}
+
+impl Bucket {
+    fn with_input(bytes: &[u8]) -> Self {
+        let bucket = Self::default();
+        bucket.put("bu1/input/s/j", 7, bytes);
+        bucket
+    }
+
+    fn put(&self, name: &str, generation: i64, bytes: &[u8]) {
+        self.objects.borrow_mut().insert(name.to_owned(), (generation, bytes.to_vec(), Properties::default()));
+    }
+
+    fn text(&self, name: &str) -> Option<String> {
+        self.objects.borrow().get(name).map(|(_, bytes, _)| String::from_utf8(bytes.clone()).unwrap())
+    }
+}
+
+impl Objects for Bucket {
+    async fn exists(&self, _: &str, object: &str) -> anyhow::Result<bool> {
+        Ok(self.objects.borrow().contains_key(object))
+    }
+
+    async fn read(&self, _: &str, object: &str, generation: Option<i64>) -> anyhow::Result<Option<Contents>> {
+        anyhow::ensure!(!self.denied, "read {object}: access denied");
+        if self.overtaken {
+            self.objects.borrow_mut().clear();
+            self.put(RESULT, 0, b"theirs");
+        }
+        let objects = self.objects.borrow();
+        let found = objects.get(object).filter(|(live, ..)| generation.is_none_or(|generation| generation == *live));
+        Ok(found.map(|(_, bytes, _)| Contents { bytes: bytes.clone().into(), content_type: String::new() }))
+    }
+
+    async fn write_once(&self, _: &str, object: &str, bytes: Bytes, properties: Properties) -> anyhow::Result<Written> {
+        if self.objects.borrow().contains_key(object) {
+            return Ok(Written::Exists);
+        }
+        self.objects.borrow_mut().insert(object.to_owned(), (0, bytes.to_vec(), properties));
+        Ok(Written::New(1))
+    }
+}
+
+fn settings(work: Work, index: Option<u32>) -> Settings {
+    let config = Config::parse(CONFIG).unwrap();
+    Settings { config, work, index, work_dir: std::env::temp_dir(), threads: 2, stop: None }
+}
+
+fn block_on<T>(future: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
+}
+
+fn run_once(bucket: &Bucket) -> Result<Done, Failure> {
+    block_on(run(&settings(work(), None), None, bucket))
+}
+
+#[test]
+fn a_result_is_written_once() {
+    let bucket = Bucket::with_input(b"engine payload 1");
+    assert_eq!(run_once(&bucket), Ok(Done::Completed));
+    let result = bucket.text(RESULT).unwrap();
+    assert_eq!(
+        result.trim_end(),
+        r#"{"kernel":"echo","payload":"engine payload 1","bytes":16,"sha256":"b1d1d58fa06dc5785b8539171955578364883372edc67428ab7878cd3d094819"}"#
+    );
+    let objects = bucket.objects.borrow().clone();
+    let metadata = &objects[RESULT].2.metadata;
+    assert_eq!(objects[RESULT].2.content_type, "application/json");
+    for (key, value) in [("job", "j"), ("session", "s"), ("engine-version", VERSION)] {
+        assert_eq!(metadata[key], value);
+    }
+    assert!(metadata["compute-seconds"].parse::<f64>().is_ok());
+    // Again, and again without the input.
+    bucket.put(RESULT, 0, b"first");
+    assert_eq!(run_once(&bucket), Ok(Done::AlreadyDone));
+    bucket.objects.borrow_mut().remove("bu1/input/s/j");
+    assert_eq!(run_once(&bucket), Ok(Done::AlreadyDone));
+    assert_eq!(bucket.text(RESULT).unwrap(), "first");
+}
+
+#[test]
+fn an_input_that_is_gone_is_permanent_and_a_denied_one_is_not() {
+    let failure = run_once(&Bucket::default()).unwrap_err();
+    assert_eq!((failure.code, failure.exit_code()), ("input-missing", exit::PERMANENT));
+    // Another generation is another input.
+    let bucket = Bucket::default();
+    bucket.put("bu1/input/s/j", 8, b"newer");
+    assert_eq!(run_once(&bucket).unwrap_err().code, "input-missing");
+    let denied = Bucket { denied: true, ..Bucket::with_input(b"x") };
+    let failure = run_once(&denied).unwrap_err();
+    assert_eq!(failure.exit_code(), exit::TRANSIENT);
+    assert!(failure.message.contains("access denied"));
+}
+
+#[test]
+fn a_run_that_was_overtaken_is_done() {
+    let bucket = Bucket { overtaken: true, ..Bucket::with_input(b"x") };
+    assert_eq!(run_once(&bucket), Ok(Done::AlreadyDone));
+    assert_eq!(bucket.text(RESULT).unwrap(), "theirs");
+}
+
+#[test]
+fn a_malformed_input_leaves_no_result() {
+    let failure = run_once(&Bucket::with_input(b"{\n  \"schema\": \"1\"}")).unwrap_err();
+    assert_eq!((failure.code, failure.exit_code()), ("malformed-input", exit::PERMANENT));
+    assert!(failure.message.starts_with("line 1, column 1: "), "{}", failure.message);
+    assert!(failure.message.contains("line 2, column 13: schema: "), "{}", failure.message);
+}
+
+#[test]
+fn every_task_writes_its_own_result() {
+    let bucket = Bucket::with_input(b"x");
+    let mut work = work();
+    work.tasks = Some(2);
+    for index in 0..2 {
+        assert_eq!(block_on(run(&settings(work.clone(), Some(index)), None, &bucket)), Ok(Done::Completed));
+    }
+    for output in work.outputs() {
+        assert!(bucket.text(&output).is_some(), "{output}");
+    }
+}
+
+#[test]
+fn a_program_finds_its_common_data() {
+    let bucket = Bucket::with_input(b"3");
+    bucket.put("bu1/common/s/rates/eur.txt", 1, b"4");
+    let program = Program {
+        command: ["sh", "-c", "cat $DESKGRID_INPUT - $DESKGRID_COMMON/rates/eur.txt"].map(str::to_owned).into(),
+        permanent_exit_codes: vec![],
+        timeout: None,
+        max_output_bytes: 100,
+        content_type: None,
+    };
+    let mut work = work();
+    work.common = vec!["rates/eur.txt".to_owned()];
+    let done = block_on(run(&settings(work.clone(), None), Some(&program), &bucket));
+    assert_eq!((done, bucket.text(RESULT).unwrap().as_str()), (Ok(Done::Completed), "334"));
+    assert_eq!(bucket.objects.borrow()[RESULT].2.content_type, "text/plain; charset=utf-8");
+    work.identity.attempt = 1;
+    work.common = vec!["none".to_owned()];
+    let failure = block_on(run(&settings(work, None), Some(&program), &bucket)).unwrap_err();
+    assert_eq!(failure.code, "common-data-missing");
+}
