@@ -177,7 +177,7 @@ fn results_are_pinned() {
     assert_eq!(found, PINNED);
 }
 
-const PINNED: [u64; 2] = [0, 0];
+const PINNED: [u64; 2] = [4_619_134_848_009_811_308, 4_608_528_094_266_391_721];
 
 #[test]
 fn extreme_parameters_give_finite_prices() {
@@ -234,7 +234,7 @@ fn elementary_functions_are_accurate() {
         let (sin, cos) = sin_cos(word);
         worst[3] = worst[3].max((sin * sin + cos * cos - 1.0).abs());
     }
-    assert!(worst[0] < 4e-16 && worst[1] < 4e-16 && worst[2] < 3e-16 && worst[3] < 5e-16, "{worst:?}");
+    assert!(worst[0] < 5e-16 && worst[1] < 3e-16 && worst[2] < 2e-16 && worst[3] < 5e-16, "{worst:?}");
     assert_eq!(exp(0.0), 1.0);
     assert!(exp(-1e300) > 0.0 && exp(1e300).is_finite());
     assert_eq!(ln(1.0), 0.0);

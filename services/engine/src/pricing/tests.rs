@@ -50,58 +50,58 @@ fn check(from: &str, to: &str, expected: &str) {
 #[test]
 fn wrong_fields_are_named_with_line_and_column() {
     for (from, to, expected) in [
-        ("105.0", "\"abc\"", r#"line 12, column 88: trades[0].strike: expected a positive number, found "abc""#),
-        ("105.0", "-1", "line 12, column 88: trades[0].strike: expected a positive number, found -1"),
-        ("105.0", "0", "line 12, column 88: trades[0].strike: expected a positive number, found 0"),
-        ("105.0", "1e999", "line 12, column 88: trades[0].strike: expected a positive number, found 1e999"),
+        ("105.0", "\"abc\"", r#"line 13, column 88: trades[0].strike: expected a positive number, found "abc""#),
+        ("105.0", "-1", "line 13, column 88: trades[0].strike: expected a positive number, found -1"),
+        ("105.0", "0", "line 13, column 88: trades[0].strike: expected a positive number, found 0"),
+        ("105.0", "1e999", "line 13, column 88: trades[0].strike: expected a positive number, found 1e999"),
         (
             "105.0",
             "1e16",
-            "line 12, column 88: trades[0].strike: expected a positive number up to 1000000000000000, found 1e16",
+            "line 13, column 88: trades[0].strike: expected a positive number up to 1000000000000000, found 1e16",
         ),
-        ("105.0", "null", "line 12, column 88: trades[0].strike: expected a positive number, found null"),
-        ("105.0", "[]", "line 12, column 88: trades[0].strike: expected a positive number, found a list"),
+        ("105.0", "null", "line 13, column 88: trades[0].strike: expected a positive number, found null"),
+        ("105.0", "[]", "line 13, column 88: trades[0].strike: expected a positive number, found a list"),
         (
             "\"maturity\": 1.0",
             "\"maturity\": true",
-            "line 12, column 107: trades[0].maturity: expected a positive number, found true",
+            "line 13, column 107: trades[0].maturity: expected a positive number, found true",
         ),
         (
             "\"strike\": 105.0",
             "\"strik\": 105.0",
-            r#"line 12, column 78: trades[0].strik: unknown field; did you mean "strike"?"#,
+            r#"line 13, column 78: trades[0].strik: unknown field; did you mean "strike"?"#,
         ),
         (
             "\"quantity\": -10",
             "\"colour\": 1",
-            "line 12, column 112: trades[0].colour: unknown field; known here are id, kind, option, underlying, strike, maturity, quantity",
+            "line 13, column 112: trades[0].colour: unknown field; known here are id, kind, option, underlying, strike, maturity, quantity",
         ),
-        ("\"strike\": 105.0, ", "", "line 12, column 5: trades[0].strike: this field is missing"),
+        ("\"strike\": 105.0, ", "", "line 13, column 5: trades[0].strike: this field is missing"),
         (
             "\"european\"",
             "\"barrier\"",
-            r#"line 12, column 26: trades[0].kind: expected "european" or "asian", found "barrier""#,
+            r#"line 13, column 26: trades[0].kind: expected "european" or "asian", found "barrier""#,
         ),
-        ("\"call\"", "1", r#"line 12, column 48: trades[0].option: expected "call" or "put", found 1"#),
-        ("\"t2\"", "\"t1\"", r#"line 13, column 12: trades[1].id: "t1" is the id of trades[0] already"#),
-        ("\"t2\"", "\"\"", "line 13, column 12: trades[1].id: expected a text that is not empty"),
-        ("\"t2\"", "7", "line 13, column 12: trades[1].id: expected a text that is not empty, found 7"),
+        ("\"call\"", "1", r#"line 13, column 48: trades[0].option: expected "call" or "put", found 1"#),
+        ("\"t2\"", "\"t1\"", r#"line 14, column 12: trades[1].id: "t1" is the id of trades[0] already"#),
+        ("\"t2\"", "\"\"", "line 14, column 12: trades[1].id: expected a text that is not empty"),
+        ("\"t2\"", "7", "line 14, column 12: trades[1].id: expected a text that is not empty, found 7"),
         (
             "\"underlying\": \"OTHER\"",
             "\"underlying\": \"OTHR\"",
-            r#"line 13, column 63: trades[1].underlying: "OTHR" is not one of the underlyings; did you mean "OTHER"?"#,
+            r#"line 14, column 66: trades[1].underlying: "OTHR" is not one of the underlyings; did you mean "OTHER"?"#,
         ),
-        ("26}", "0}", "line 14, column 48: trades[1].observations: expected an integer from 1 to 10000, found 0"),
+        ("26}", "0}", "line 15, column 48: trades[1].observations: expected an integer from 1 to 10000, found 0"),
         (
             "26}",
             "10001}",
-            "line 14, column 48: trades[1].observations: expected an integer from 1 to 10000, found 10001",
+            "line 15, column 48: trades[1].observations: expected an integer from 1 to 10000, found 10001",
         ),
-        ("26}", "2.5}", "line 14, column 48: trades[1].observations: expected an integer from 1 to 10000, found 2.5"),
+        ("26}", "2.5}", "line 15, column 48: trades[1].observations: expected an integer from 1 to 10000, found 2.5"),
         (
             "\"geometric\"",
             "\"harmonic\"",
-            r#"line 14, column 19: trades[1].averaging: expected "arithmetic" or "geometric", found "harmonic""#,
+            r#"line 15, column 19: trades[1].averaging: expected "arithmetic" or "geometric", found "harmonic""#,
         ),
         ("1e5", "2e9", "line 5, column 12: paths: expected an integer from 1 to 1000000000, found 2e9"),
         ("1e5", "0", "line 5, column 12: paths: expected an integer from 1 to 1000000000, found 0"),
@@ -119,25 +119,25 @@ fn wrong_fields_are_named_with_line_and_column() {
         (
             "\"volatility\": 0.2",
             "\"volatility\": -0.2",
-            "line 7, column 41: underlyings.ACME.volatility: expected a number from 0 to 10, found -0.2",
+            "line 8, column 41: underlyings.ACME.volatility: expected a number from 0 to 10, found -0.2",
         ),
-        ("-0.4", "1.5", "line 10, column 62: correlation[0].value: expected a number from -1 to 1, found 1.5"),
+        ("-0.4", "1.5", "line 11, column 59: correlation[0].value: expected a number from -1 to 1, found 1.5"),
         (
             "[\"ACME\", \"OTHER\"]",
             "[\"ACME\"]",
-            "line 10, column 31: correlation[0].between: expected two names of underlyings",
+            "line 11, column 31: correlation[0].between: expected two names of underlyings",
         ),
         (
             "[\"ACME\", \"OTHER\"]",
             "[\"ACME\", 3]",
-            "line 10, column 40: correlation[0].between[1]: expected a name in quotes, found 3",
+            "line 11, column 40: correlation[0].between[1]: expected a name in quotes, found 3",
         ),
         ("\"delta\"", "\"gamma\"", r#"line 6, column 25: measures[1]: expected "price" or "delta", found "gamma""#),
         ("\"a book\"", "3", "line 3, column 18: description: expected a text, found 3"),
-        ("105.0", "abc", "line 12, column 88: trades[0].strike: expected a value, found abc (text stands in quotes)"),
-        ("105.0,", "105.0", "line 12, column 94: trades[0].strike: expected ',' or '}', found '\"'"),
-        ("105.0", "1_000", "line 12, column 89: trades[0].strike: expected the end of the number, found '_'"),
-        ("105.0", ".5", "line 12, column 88: trades[0].strike: expected a value, found '.'"),
+        ("105.0", "abc", "line 13, column 88: trades[0].strike: expected a value, found abc (text stands in quotes)"),
+        ("105.0,", "105.0", "line 13, column 94: trades[0].strike: expected ',' or '}', found '\"'"),
+        ("105.0", "1_000", "line 13, column 89: trades[0].strike: expected the end of the number, found '_'"),
+        ("105.0", ".5", "line 13, column 88: trades[0].strike: expected a value, found '.'"),
         (
             "\"a book\"",
             "\"a book",
@@ -145,9 +145,9 @@ fn wrong_fields_are_named_with_line_and_column() {
         ),
         ("\"a book\"", r#""\q""#, r"line 3, column 19: description: this escape is none of JSON's"),
         ("\"description\"", "\"schema\"", "line 3, column 3: schema: this field is there twice"),
-        ("26}\n  ]", "26},\n  ]", "line 15, column 3: trades[2]: expected a value, found ']'"),
-        ("\n  ]\n}\n", "", "line 14, column 51: trades[1]: expected ',' or ']', found the end of the text"),
-        ("\n  ]\n}\n", "\n  ]\n}\nx", "line 17, column 1: expected the end of the text, found 'x'"),
+        ("26}\n  ]", "26},\n  ]", "line 16, column 3: trades[2]: expected a value, found ']'"),
+        ("\n  ]\n}\n", "", "line 15, column 51: trades[1]: expected ',' or ']', found the end of the text"),
+        ("\n  ]\n}\n", "\n  ]\n}\nx", "line 18, column 1: expected the end of the text, found 'x'"),
         ("\"a book\"", "\"é\", \"x\": ]", "line 3, column 28: x: expected a value, found ']'"),
     ] {
         check(from, to, expected);
@@ -156,8 +156,11 @@ fn wrong_fields_are_named_with_line_and_column() {
 
 #[test]
 fn several_problems_are_reported_in_order() {
-    let text =
-        GOOD.replace("105.0", "\"abc\"").replace("0.5,", "-0.5,").replace("1e5", "0").replace("\"put\"", "\"putt\"");
+    let text = GOOD
+        .replace("105.0", "\"abc\"")
+        .replace("\"maturity\": 0.5", "\"maturity\": -0.5")
+        .replace("1e5", "0")
+        .replace("\"put\"", "\"putt\"");
     let fields: Vec<String> =
         book::parse(text.as_bytes()).unwrap_err().into_iter().map(|problem| problem.field).collect();
     assert_eq!(fields, ["paths", "trades[0].strike", "trades[1].option", "trades[1].maturity"]);

@@ -30,10 +30,13 @@ pub(crate) fn work() -> Work {
 
 const RESULT: &str = "bu1/output/s/j/7-0";
 
-/// Objects by name and generation (0 when written here), and what the next reads and writes run into.
+/// Generation (0 when written by the engine), bytes and properties of an object.
+type Stored = (i64, Vec<u8>, Properties);
+
+/// Objects by name, and what reading them runs into.
 #[derive(Default)]
 struct Bucket {
-    objects: RefCell<BTreeMap<String, (i64, Vec<u8>, Properties)>>,
+    objects: RefCell<BTreeMap<String, Stored>>,
     denied: bool,
     /// Somebody else writes this result, and the input is deleted, before the input is read.
     overtaken: bool,

@@ -18,15 +18,15 @@ fn engine(arguments: &[&str]) -> Command {
 
 /// Runs a command on this standard input.
 fn run(mut command: Command, input: &[u8]) -> Output {
-    let mut child = command.spawn().unwrap();
+    let mut child = command.spawn().expect("start the engine");
     // A program that does not read its input closes it early.
-    let _ = child.stdin.take().unwrap().write_all(input);
-    child.wait_with_output().unwrap()
+    let _ = child.stdin.take().expect("its standard input is a pipe").write_all(input);
+    child.wait_with_output().expect("wait for the engine")
 }
 
 /// Runs `engine try` with these arguments, and returns exit code, standard output and standard error.
 fn try_engine(arguments: &[&str], input: &[u8]) -> (i32, String, String) {
     let output = run(engine(&[&["try"], arguments].concat()), input);
     let text = |bytes| String::from_utf8_lossy(bytes).into_owned();
-    (output.status.code().unwrap(), text(&output.stdout), text(&output.stderr))
+    (output.status.code().expect("the engine was ended by a signal"), text(&output.stdout), text(&output.stderr))
 }
