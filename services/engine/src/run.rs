@@ -14,6 +14,8 @@ use common::{
     telemetry,
 };
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use crate::{
     VERSION,
     config::{self, Settings, Step},
@@ -59,7 +61,12 @@ pub fn main(program: Option<&Program>) -> u8 {
         .build()
         .context("start the runtime")
         .map_err(Failure::from)
-        .and_then(|runtime| runtime.block_on(connect_and_run(&variables, program)));
+        .and_then(|runtime| {
+            let ended = runtime.block_on(until_stopped(&variables, program));
+            // A computation that was given up is not waited for.
+            runtime.shutdown_background();
+            ended
+        });
     match ended {
         Ok(done) => {
             tracing::info!("{}", done.message());
@@ -71,6 +78,19 @@ pub fn main(program: Option<&Program>) -> u8 {
             process::write_termination(log.as_deref(), failure.code, &failure.message);
             failure.exit_code()
         }
+    }
+}
+
+/// Runs until it is told to stop. A container's first process is not ended by SIGTERM unless it listens for it.
+async fn until_stopped(variables: &BTreeMap<String, String>, program: Option<&Program>) -> Result<Done, Failure> {
+    if program.is_some() {
+        // It passes the signal on to the program, which may then still finish.
+        return connect_and_run(variables, program).await;
+    }
+    let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    tokio::select! {
+        ended = connect_and_run(variables, program) => ended,
+        _ = terminate.recv() => Err(Failure::transient("stopped", "the engine was told to stop by SIGTERM")),
     }
 }
 
@@ -113,10 +133,7 @@ pub async fn run(settings: &Settings, program: Option<&Program>, objects: &impl 
 
     let started = Instant::now();
     let computed = match program {
-        None => {
-            let input = Input { bytes: &input.bytes, name: &identity.object, content_type: &input.content_type };
-            kernel::compute(input, settings.share(), settings.threads)?
-        }
+        None => run_kernel(settings, input).await?,
         Some(program) => run_program(settings, program, objects, &input).await?,
     };
     let seconds = started.elapsed().as_secs_f64();
@@ -151,6 +168,16 @@ fn properties(settings: &Settings, computed: &Output, seconds: f64) -> Propertie
         metadata.insert("count".to_owned(), count.to_string());
     }
     Properties { content_type: computed.content_type.clone(), metadata }
+}
+
+/// Computes beside the runtime's thread, which meanwhile keeps connections and credentials alive.
+async fn run_kernel(settings: &Settings, input: Contents) -> Result<Output, Failure> {
+    let (name, share, threads) = (settings.work.identity.object.clone(), settings.share(), settings.threads);
+    let compute = move || {
+        let input = Input { bytes: &input.bytes, name: &name, content_type: &input.content_type };
+        kernel::compute(input, share, threads)
+    };
+    tokio::task::spawn_blocking(compute).await.context("compute the result")?
 }
 
 async fn run_program(

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use bytes::Bytes;
-use common::storage::{Properties, Store, Written};
+use common::storage::{Properties, Store, Written, is_denied};
 
 /// An object that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,10 +16,10 @@ pub struct Contents {
 
 /// Reads objects and writes each once.
 pub trait Objects {
-    /// Whether there is an object of this name.
+    /// Whether there is an object of this name, as far as this process may know; the write decides in any case.
     ///
     /// # Errors
-    /// When access is denied or the service cannot be reached.
+    /// When the service cannot be reached.
     fn exists(&self, bucket: &str, object: &str) -> impl Future<Output = anyhow::Result<bool>>;
 
     /// Reads an object, its live generation when none is given; `None` when it does not exist.
@@ -48,7 +48,15 @@ pub trait Objects {
 
 impl Objects for Store {
     async fn exists(&self, bucket: &str, object: &str) -> anyhow::Result<bool> {
-        Ok(self.describe(bucket, object, None).await?.is_some())
+        match self.describe(bucket, object, None).await {
+            Ok(described) => Ok(described.is_some()),
+            // Whoever may not list objects may be told "denied" where there is none.
+            Err(error) if is_denied(&error) => {
+                tracing::warn!("cannot tell whether the result exists, so it is computed: {error:#}");
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     async fn read(&self, bucket: &str, object: &str, generation: Option<i64>) -> anyhow::Result<Option<Contents>> {

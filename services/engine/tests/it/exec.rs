@@ -1,6 +1,51 @@
 //! `engine run` and `engine exec` as far as they go without a cloud; the rest is for the end-to-end tests.
 
+use std::{io::Read as _, net::TcpListener, time::Duration};
+
 use crate::{engine, run};
+
+const CONFIG: &str = r#"{"schema": 1, "environment": "e", "project": "p", "location": "l", "bucket": "b",
+  "businesses": {"bu1": {"name": "bu1", "bucket": "b", "namespace": "bu1", "topic": "t", "subscription": "s",
+    "events_topic": "e", "max_active_jobs": 1, "dispatch": "job", "submit_on_upload": false,
+    "retention": {"finished_jobs_secs": 1, "output_days": 1, "outcome_days": 8},
+    "engine": {"image": "i", "cpu": "1", "memory": "1Gi", "retries": 0, "timeout_secs": 1, "spot": false}}}}"#;
+const WORK: &str = r#"{"bucket": "b", "object": "bu1/input/s/j", "generation": 7, "attempt": 0,
+  "business": "bu1", "session": "s", "job": "j"}"#;
+
+/// A storage that takes requests and never answers.
+#[test]
+fn the_engine_asks_for_its_input_and_stops_when_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (config, log) = (folder.path().join("config.json"), folder.path().join("termination-log"));
+    std::fs::write(&config, CONFIG).unwrap();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut command = engine(&[]);
+    command
+        .env("DESKGRID_CONFIG", &config)
+        .env("DESKGRID_WORK", WORK)
+        .env("DESKGRID_TERMINATION_LOG", &log)
+        .env("STORAGE_EMULATOR_HOST", listener.local_addr().unwrap().to_string())
+        .env("PUBSUB_EMULATOR_HOST", "127.0.0.1:9");
+    let child = command.spawn().unwrap();
+    let mut connections = Vec::new();
+    let request = loop {
+        let (mut connection, _) = listener.accept().unwrap();
+        connection.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        let mut start = [0; 4096];
+        let length = connection.read(&mut start).unwrap();
+        let start = String::from_utf8_lossy(&start[..length]).into_owned();
+        connections.push(connection);
+        if start.starts_with("GET ") {
+            break start;
+        }
+    };
+    assert!(request.contains("bu1%2Finput%2Fs%2Fj") && request.contains("generation=7"), "{request}");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), nix::sys::signal::SIGTERM).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+    let message: serde_json::Value = serde_json::from_slice(&std::fs::read(&log).unwrap()).unwrap();
+    assert_eq!(message["code"], "stopped");
+}
 
 #[test]
 fn what_is_missing_is_named_in_the_termination_message() {
