@@ -1,0 +1,113 @@
+//! The repository's own rules: layout, dependency directions, one TLS provider, module docs.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask has a parent folder").to_owned()
+}
+
+/// Files that git knows or would add, so that a stray file does not escape the checks.
+fn files() -> Vec<PathBuf> {
+    let listed = Command::new("git")
+        .args(["ls-files", "--cached", "--others", "--exclude-standard"])
+        .current_dir(root())
+        .output()
+        .expect("run git ls-files");
+    assert!(listed.status.success(), "git ls-files failed: {}", String::from_utf8_lossy(&listed.stderr));
+    let listed = String::from_utf8(listed.stdout).expect("file names are UTF-8");
+    listed.lines().map(|line| root().join(line)).filter(|path| path.is_file()).collect()
+}
+
+fn cargo(arguments: &[&str]) -> std::process::Output {
+    Command::new(env!("CARGO")).args(arguments).current_dir(root()).output().expect("run cargo")
+}
+
+#[test]
+fn every_source_file_says_what_it_is_for() {
+    let mut silent = Vec::new();
+    for path in files().into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs")) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        if !text.starts_with("//!") && path.file_name().is_none_or(|name| name != "tests.rs") {
+            silent.push(path);
+        }
+    }
+    assert!(silent.is_empty(), "these files do not open with a //! sentence: {silent:#?}");
+}
+
+#[test]
+fn text_files_have_no_trailing_space_and_no_path_of_one_machine() {
+    // Written apart, so that this file does not find itself.
+    let machine_paths = [["/wo", "rk/"].concat(), ["/ro", "ot/"].concat(), ["/home/", "runner"].concat()];
+    let mut offences = Vec::new();
+    for path in files() {
+        let Ok(text) = std::fs::read_to_string(&path) else { continue };
+        if path.file_name().is_some_and(|name| name == "Cargo.lock" || name == "LICENSE") {
+            continue;
+        }
+        let golden = path.components().any(|part| part.as_os_str() == "golden");
+        for (number, line) in text.lines().enumerate() {
+            if !golden && line.ends_with([' ', '\t']) {
+                offences.push(format!("{}:{}: trailing space", path.display(), number + 1));
+            }
+            if machine_paths.iter().any(|machine| line.split(['"', '\'', ' ', '=', '`']).any(|word| word.starts_with(machine.as_str()))) {
+                offences.push(format!("{}:{}: a path of one machine", path.display(), number + 1));
+            }
+        }
+    }
+    assert!(offences.is_empty(), "{offences:#?}");
+}
+
+#[test]
+fn every_package_inherits_the_workspace_lints() {
+    for path in files().into_iter().filter(|path| path.ends_with("Cargo.toml")) {
+        let text = std::fs::read_to_string(&path).unwrap();
+        let inherits = text.contains("[lints]\nworkspace = true") || text.contains("[workspace]");
+        assert!(inherits, "{} lacks [lints] workspace = true", path.display());
+    }
+}
+
+#[test]
+fn dependencies_point_the_agreed_way() {
+    let metadata = cargo(&["metadata", "--format-version", "1", "--no-deps", "--offline"]);
+    let metadata: serde_json::Value = serde_json::from_slice(&metadata.stdout).expect("cargo metadata prints JSON");
+    let mut ours: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for package in metadata["packages"].as_array().expect("packages") {
+        let dependencies = package["dependencies"].as_array().expect("dependencies").iter();
+        let normal = dependencies.filter(|dependency| dependency["kind"].is_null());
+        let names = normal.map(|dependency| dependency["name"].as_str().unwrap_or_default().to_owned()).collect();
+        ours.insert(package["name"].as_str().unwrap_or_default().to_owned(), names);
+    }
+    let services = ["engine", "orchestrator", "client", "monitor"];
+    let infra = ["provision", "localcloud", "xtask"];
+    for (package, dependencies) in &ours {
+        let forbidden: Vec<&str> = match package.as_str() {
+            "common" => services.iter().chain(&infra).copied().collect(),
+            "provision" | "localcloud" => services.iter().copied().chain(["xtask", "localcloud", "provision"]).collect(),
+            "xtask" => vec![],
+            _ => services.iter().chain(&infra).copied().collect(),
+        };
+        for name in forbidden {
+            assert!(!dependencies.iter().any(|dependency| dependency == name), "{package} must not depend on {name}");
+        }
+    }
+    for package in ["engine", "common"] {
+        let tree = cargo(&["tree", "--offline", "--package", package, "--edges", "normal", "--prefix", "none"]);
+        let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
+        assert!(tree.contains("google-cloud-storage"), "cargo tree printed something unexpected: {tree}");
+        for name in ["kube ", "k8s-openapi "] {
+            assert!(!tree.lines().any(|line| line.starts_with(name)), "{package} must not depend on {name}");
+        }
+    }
+}
+
+#[test]
+fn there_is_one_tls_provider() {
+    let tree = cargo(&["tree", "--offline", "--workspace", "--edges", "normal,build", "--prefix", "none"]);
+    let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
+    assert!(tree.lines().any(|line| line.starts_with("aws-lc-rs ")), "aws-lc-rs is gone from the dependency tree");
+    assert!(!tree.lines().any(|line| line.starts_with("ring ")), "ring has come into the dependency tree");
+}
