@@ -20,6 +20,13 @@ pub const GOOGLE_ENVIRONMENT: &str = "deskgrid-env";
 /// Label on Google resources: the tool that manages them.
 pub const GOOGLE_MANAGED_BY: &str = "managed-by";
 
+/// Value of [`APP`] on Jobs and Pods that compute.
+pub const APP_ENGINE: &str = "engine";
+/// Label that puts a Job into a Kueue LocalQueue.
+pub const KUEUE_QUEUE: &str = "kueue.x-k8s.io/queue-name";
+/// Prefix of the custom metadata of an input object that carries what a message of ours has as attributes.
+pub const METADATA_PREFIX: &str = "deskgrid-";
+
 /// Finalizer that holds a Job until its outcome is written.
 pub const FINALIZER: &str = "deskgrid.dev/outcome";
 
@@ -53,6 +60,14 @@ pub const ATTRIBUTE_COMMON: &str = "common";
 
 /// Environment variable: path of the generated `config.json`.
 pub const ENV_CONFIG: &str = "DESKGRID_CONFIG";
+/// Environment variable of the orchestrator: path of the Job template, a Kubernetes Job as JSON.
+pub const ENV_JOB_TEMPLATE: &str = "DESKGRID_JOB_TEMPLATE";
+/// Environment variable of a service: the business it serves.
+pub const ENV_BUSINESS: &str = "BUSINESS_NAME";
+/// Environment variable of a service: the Kubernetes namespace it works in.
+pub const ENV_NAMESPACE: &str = "NAMESPACE";
+/// Environment variable of a service: the port of its probes and metrics.
+pub const ENV_PORT_HTTP: &str = "DESKGRID_PORT_HTTP";
 /// Environment variable of the engine: the work item as JSON (see [`crate::message::Work`]).
 pub const ENV_WORK: &str = "DESKGRID_WORK";
 /// Environment variable of the engine: its writable work folder.

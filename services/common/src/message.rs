@@ -56,6 +56,16 @@ impl Work {
         }
     }
 
+    /// The custom metadata of the input object that carries the options of this work (see [`stored`]). A person's
+    /// retry is not among them: the input's own attempt is 0.
+    pub fn metadata(&self) -> BTreeMap<String, String> {
+        let mut attributes = self.encode().1;
+        for name in [labels::ATTRIBUTE_DESKGRID, labels::ATTRIBUTE_ATTEMPT] {
+            attributes.remove(name);
+        }
+        attributes.into_iter().map(|(key, value)| (format!("{}{key}", labels::METADATA_PREFIX), value)).collect()
+    }
+
     /// The message that asks for this work: data and attributes.
     pub fn encode(&self) -> (Vec<u8>, BTreeMap<String, String>) {
         let mut attributes = BTreeMap::from([
@@ -193,12 +203,30 @@ fn decode_notification(message: Received<'_>, business: &Business) -> Result<Req
     work.identity.generation = parse_generation(&attribute("objectGeneration").into())?;
     // The object's own metadata carries the options that a message of ours has as attributes.
     let metadata: Resource = serde_json::from_slice(message.data).unwrap_or_default();
-    let metadata = metadata.metadata.into_iter().map(|(key, value)| {
-        let key = key.strip_prefix("deskgrid-").map(str::to_owned).unwrap_or(key);
-        (key, value)
-    });
-    options(&mut work, &metadata.collect())?;
+    options(&mut work, &from_metadata(metadata.metadata))?;
     Ok(Request::Run(work))
+}
+
+/// The work that an input object asks for by its name, its generation and its metadata, whatever became of its message.
+///
+/// # Errors
+/// A [`Refusal`] when it can never be a Job of this business.
+pub fn stored(
+    object: &str,
+    generation: i64,
+    metadata: &BTreeMap<String, String>,
+    business: &Business,
+) -> Result<Work, Refusal> {
+    let mut work = locate(&business.bucket, object, business)?;
+    work.identity.generation = generation;
+    options(&mut work, &from_metadata(metadata.clone()))?;
+    Ok(work)
+}
+
+/// The attributes that an input's custom metadata stands for.
+fn from_metadata(metadata: BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let plain = |key: String| key.strip_prefix(labels::METADATA_PREFIX).map(str::to_owned).unwrap_or(key);
+    metadata.into_iter().map(|(key, value)| (plain(key), value)).collect()
 }
 
 #[derive(Default, Deserialize)]

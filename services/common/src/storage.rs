@@ -202,12 +202,22 @@ impl Store {
     /// # Errors
     /// When access is denied or the service cannot be reached.
     pub async fn list(&self, bucket: &str, prefix: &str) -> anyhow::Result<Vec<Object>> {
-        let mut items = self.control.list_objects().set_parent(full(bucket)).set_prefix(prefix).by_item();
-        let mut objects = Vec::new();
-        while let Some(item) = items.next().await {
-            objects.push(described(item.with_context(|| format!("list gs://{bucket}/{prefix}"))?));
-        }
-        Ok(objects)
+        self.list_stream(bucket, prefix).try_collect().await
+    }
+
+    /// Lists the live objects under a prefix, in order of name, a page in memory at a time. An item is an error when
+    /// access is denied or the service cannot be reached.
+    pub fn list_stream(
+        &self,
+        bucket: &str,
+        prefix: &str,
+    ) -> impl futures::Stream<Item = anyhow::Result<Object>> + Send + Unpin + use<> {
+        let items = self.control.list_objects().set_parent(full(bucket)).set_prefix(prefix).by_item();
+        let context = format!("list gs://{bucket}/{prefix}");
+        Box::pin(futures::stream::unfold((items, context), |(mut items, context)| async move {
+            let item = items.next().await?.map(described).with_context(|| context.clone());
+            Some((item, (items, context)))
+        }))
     }
 
     /// Reads many objects at once, at most `concurrency` at a time, in the order given; `None` for those gone.

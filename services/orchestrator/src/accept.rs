@@ -1,0 +1,359 @@
+//! One message, from its bytes to a Job that the API server has, an outcome that says why not, or back to Pub/Sub.
+//!
+//! Every try starts from the beginning and looks at the state of the world: nothing is taken over from the try before,
+//! so a retry, a redelivery and another replica all go the same way.
+
+use std::{
+    collections::BTreeMap,
+    sync::atomic::{AtomicUsize, Ordering},
+    time::Duration,
+};
+
+use base64::Engine as _;
+use bytes::Bytes;
+use common::{
+    Outcome,
+    message::{self, Refusal, Request, Work},
+    object,
+    outcome::State,
+    storage::{self, Properties, Written},
+};
+use futures::TryStreamExt as _;
+use jiff::Timestamp;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    answers::{Answer, classify},
+    clock::seconds_between,
+    context::Context,
+    gate,
+    hooks::Step,
+    job::{self, Origin},
+    jobs::Slot,
+    metrics::retry,
+};
+
+const RETRY_FIRST: Duration = Duration::from_millis(50);
+const RETRY_MOST: Duration = Duration::from_secs(5);
+
+/// A received message.
+#[derive(Clone, Debug)]
+pub(crate) struct Received {
+    pub(crate) id: String,
+    pub(crate) data: Bytes,
+    pub(crate) attributes: BTreeMap<String, String>,
+    pub(crate) published: Option<Timestamp>,
+    pub(crate) received: Timestamp,
+}
+
+/// What to tell Pub/Sub about a message.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// It is done with: a Job or an outcome exists.
+    Ack,
+    /// It is to be delivered again.
+    Nack,
+}
+
+/// Why one try came to nothing.
+enum Obstacle {
+    /// A retry may cure it.
+    Passing { reason: &'static str, after: Duration, why: String },
+    /// Every message would meet it.
+    OurFault(String),
+    /// This message meets it, and it takes a person; the message goes back.
+    Stuck(String),
+}
+
+impl From<anyhow::Error> for Obstacle {
+    /// Errors that are not of creating a Job come from Cloud Storage or from reading a Job. Access that is denied is
+    /// never taken for an object that is gone.
+    fn from(error: anyhow::Error) -> Self {
+        let why = format!("{error:#}");
+        if storage::is_denied(&error) {
+            return Self::OurFault(why);
+        }
+        match error.downcast_ref::<kube::Error>().map(classify) {
+            Some(Answer::Retry { reason, after }) => Self::Passing { reason, after, why },
+            Some(_) => Self::OurFault(why),
+            None => Self::Passing { reason: retry::STORAGE, after: Duration::ZERO, why },
+        }
+    }
+}
+
+/// Carries a message through. Returns only when Pub/Sub can be told; gives up early when `stop` is cancelled.
+pub(crate) async fn accept(context: &Context, message: &Received, mut slot: Slot, stop: &CancellationToken) -> Verdict {
+    context.metrics.received.inc();
+    let decoded = message::decode(
+        message::Received { message_id: &message.id, data: &message.data, attributes: &message.attributes },
+        &context.business,
+    );
+    let identity = decoded.as_ref().ok().map(|request| match request {
+        Request::Run(work) | Request::RunLive(work) | Request::Inline(work) => &work.identity,
+    });
+    context.hooks.at(Step::Received, Some(&message.id), identity).await;
+    let give_up = Instant::now() + context.timing.retry_within;
+    let mut backoff = RETRY_FIRST;
+    loop {
+        let tried = match &decoded {
+            Ok(request) => run(context, message, request, &mut slot).await,
+            Err(refusal) => refuse(context, message, refusal).await,
+        };
+        slot.not_created();
+        let (reason, after, why) = match tried {
+            Ok(()) => return Verdict::Ack,
+            Err(Obstacle::Passing { reason, after, why }) => (reason, after, why),
+            Err(Obstacle::OurFault(why)) => {
+                context.metrics.retried(retry::OUR_FAULT);
+                context.gate.close(why);
+                return Verdict::Nack;
+            }
+            Err(Obstacle::Stuck(why)) => {
+                tracing::error!("the message goes back to Pub/Sub: {why}");
+                return Verdict::Nack;
+            }
+        };
+        context.metrics.retried(reason);
+        tracing::warn!(reason, "will try the message again: {why}");
+        let wait = after.max(backoff.mul_f64(0.5 + rand::random::<f64>()));
+        backoff = (backoff * 2).min(RETRY_MOST);
+        if Instant::now() + wait > give_up {
+            return Verdict::Nack;
+        }
+        let _pressure = Pressure::of(&context.pressed, reason);
+        tokio::select! {
+            () = stop.cancelled() => return Verdict::Nack,
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// Holds intake back while the API server wants less of us.
+struct Pressure<'a>(Option<&'a AtomicUsize>);
+
+impl<'a> Pressure<'a> {
+    fn of(pressed: &'a AtomicUsize, reason: &str) -> Self {
+        let presses = reason != retry::DELETING;
+        if presses {
+            pressed.fetch_add(1, Ordering::Relaxed);
+        }
+        Self(presses.then_some(pressed))
+    }
+}
+
+impl Drop for Pressure<'_> {
+    fn drop(&mut self) {
+        if let Some(pressed) = self.0 {
+            pressed.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+}
+
+async fn run(context: &Context, message: &Received, request: &Request, slot: &mut Slot) -> Result<(), Obstacle> {
+    let work = match request {
+        Request::Run(work) => Some(work.clone()),
+        Request::RunLive(work) => live(context, message, work).await?,
+        Request::Inline(work) => inline(context, message, work).await?,
+    };
+    let Some(work) = work else {
+        context.metrics.duplicates.inc();
+        return Ok(());
+    };
+    // Always, not only for old redeliveries: a Job deleted by hand leaves an outcome and no Job, at any age.
+    if context.store.describe(&work.identity.bucket, &work.outcome(), None).await?.is_some() {
+        tracing::info!(job = work.job, session = work.session, "there is an outcome already");
+        context.metrics.duplicates.inc();
+        return Ok(());
+    }
+    create(context, message, &work, slot).await
+}
+
+async fn create(context: &Context, message: &Received, work: &Work, slot: &mut Slot) -> Result<(), Obstacle> {
+    let name = work.identity.job_name();
+    let origin = Origin { message_id: message.id.clone(), published: message.published, received: message.received };
+    let body = context.template.job(work, &origin).map_err(|error| Obstacle::OurFault(format!("{error:#}")))?;
+    context.hooks.at(Step::BeforeCreate, Some(&message.id), Some(&work.identity)).await;
+    slot.creating(name.clone());
+    let created = {
+        let _permit = context.creates.acquire().await.map_err(|error| Obstacle::Stuck(error.to_string()))?;
+        context.cluster.create(&body).await
+    };
+    let error = match created {
+        Ok(uid) => {
+            slot.created();
+            context.metrics.created.inc();
+            if let Some(published) = message.published {
+                context.metrics.publish_to_created.observe(seconds_between(published, (context.clock)()));
+            }
+            context.hooks.at(Step::Created, Some(&message.id), Some(&work.identity)).await;
+            tracing::info!(
+                job = work.job,
+                session = work.session,
+                object = work.identity.object,
+                generation = work.identity.generation,
+                kubernetes_job = name,
+                "created the Job"
+            );
+            // It was settled between the look at its outcome and the create. The Job is superfluous; its settling
+            // finds the outcome that is there.
+            if context.recent.has(&work.identity) {
+                context.cluster.delete(&name, &uid).await?;
+            }
+            return Ok(());
+        }
+        Err(error) => error,
+    };
+    match classify(&error) {
+        Answer::Exists => existing(context, work, &name).await,
+        Answer::Retry { reason, after } => {
+            Err(Obstacle::Passing { reason, after, why: format!("create the Job {name}: {error}") })
+        }
+        Answer::OurFault(why) => Err(Obstacle::OurFault(format!("the API server refuses to create Jobs: {why}"))),
+        Answer::Rejected(why) => match gate::probe(context).await {
+            Err(fault) => Err(Obstacle::OurFault(fault)),
+            Ok(()) => {
+                let message_text = format!("the API server does not accept the Job: {why}");
+                let outcome = Outcome::new(&work.business, State::Refused, "invalid-job", message_text);
+                conclude(context, message, work, outcome).await
+            }
+        },
+    }
+}
+
+/// There is a Job of that name: fine, if it is for the same work and stays.
+async fn existing(context: &Context, work: &Work, name: &str) -> Result<(), Obstacle> {
+    let gone = |why: &str| Obstacle::Passing {
+        reason: retry::DELETING,
+        after: Duration::ZERO,
+        why: format!("the Job {name} {why}; its outcome comes first"),
+    };
+    let Some(job) = context.cluster.job(name).await? else {
+        return Err(gone("was just removed"));
+    };
+    match job::work_of(&job) {
+        Ok(theirs) if theirs.identity != work.identity => Err(Obstacle::Stuck(format!(
+            "the Job {name} is there for {:?}, not for {:?}",
+            theirs.identity, work.identity
+        ))),
+        Err(error) => Err(Obstacle::Stuck(format!("{error:#}"))),
+        Ok(_) if job.metadata.deletion_timestamp.is_some() => Err(gone("is being deleted")),
+        Ok(_) => {
+            context.metrics.duplicates.inc();
+            Ok(())
+        }
+    }
+}
+
+/// The work at the live generation of its input; `None` when it is done with.
+async fn live(context: &Context, message: &Received, work: &Work) -> Result<Option<Work>, Obstacle> {
+    let mut work = work.clone();
+    if let Some(found) = context.store.describe(&work.identity.bucket, &work.identity.object, None).await? {
+        work.identity.generation = found.generation;
+        return Ok(Some(work));
+    }
+    if settled_generation(context, &work).await?.is_none() {
+        // No generation was ever known, so the outcome is that of generation 0.
+        let why = format!("there is no object {} in the bucket", work.identity.object);
+        let outcome = Outcome::new(&work.business, State::Failed, "input-missing", why);
+        conclude(context, message, &work, outcome).await?;
+    }
+    Ok(None)
+}
+
+/// The work whose input is the message's own bytes; `None` when it is done with.
+async fn inline(context: &Context, message: &Received, work: &Work) -> Result<Option<Work>, Obstacle> {
+    let mut work = work.clone();
+    let (bucket, object) = (work.identity.bucket.clone(), work.identity.object.clone());
+    // The input is deleted once it succeeded, so a redelivery could write it anew and with it make new work.
+    if let Some(settled) = settled_generation(context, &work).await? {
+        if let Some(left) = context.store.describe(&bucket, &object, None).await?.filter(|o| o.generation != settled) {
+            context.store.delete(&bucket, &object, left.generation).await?;
+        }
+        return Ok(None);
+    }
+    let content_type = message.attributes.get("content-type").map_or("text/plain", String::as_str).to_owned();
+    let properties = Properties { content_type, metadata: work.metadata() };
+    match context.store.write_once(&bucket, &object, message.data.clone(), properties).await? {
+        Written::New(generation) => {
+            work.identity.generation = generation;
+            context.hooks.at(Step::InlineWritten, Some(&message.id), Some(&work.identity)).await;
+            // An outcome is written before its input is deleted: had there been an input until just now, its outcome
+            // would show by now.
+            if settled_generation(context, &work).await?.is_some() {
+                context.store.delete(&bucket, &object, generation).await?;
+                return Ok(None);
+            }
+        }
+        Written::Exists => match context.store.describe(&bucket, &object, None).await? {
+            Some(found) => work.identity.generation = found.generation,
+            None => {
+                return Err(Obstacle::Passing {
+                    reason: retry::STORAGE,
+                    after: Duration::ZERO,
+                    why: format!("{object} was there and is gone"),
+                });
+            }
+        },
+    }
+    Ok(Some(work))
+}
+
+/// The generation of the input that this attempt has an outcome for, if there is one.
+async fn settled_generation(context: &Context, work: &Work) -> anyhow::Result<Option<i64>> {
+    let prefix = format!("{}{}/", object::outcome_prefix(&work.business, Some(&work.session)), work.job);
+    let mut outcomes = context.store.list_stream(&work.identity.bucket, &prefix);
+    while let Some(found) = outcomes.try_next().await? {
+        if let Some((session, job, generation, attempt)) = object::parse_outcome(&work.business, &found.name)
+            && (session, job, attempt) == (work.session.clone(), work.job.clone(), work.identity.attempt)
+        {
+            return Ok(Some(generation));
+        }
+    }
+    Ok(None)
+}
+
+/// Writes the outcome of work that never became a Job.
+async fn conclude(context: &Context, message: &Received, work: &Work, mut outcome: Outcome) -> Result<(), Obstacle> {
+    outcome.work = Some(work.clone());
+    let (code, state) = (outcome.reason.code.clone(), outcome.state);
+    let object = work.outcome();
+    if write(context, message, &object, outcome).await? {
+        tracing::warn!(code, job = work.job, session = work.session, "the work cannot become a Job");
+        match state {
+            State::Refused => context.metrics.refused("invalid-job"),
+            state => context.metrics.settled(state),
+        }
+    }
+    Ok(())
+}
+
+/// Writes the outcome of a message that cannot be a Job.
+async fn refuse(context: &Context, message: &Received, refusal: &Refusal) -> Result<(), Obstacle> {
+    let mut outcome = Outcome::new(&context.business.name, State::Refused, refusal.code, &*refusal.message);
+    outcome.message_data = Some(base64::engine::general_purpose::STANDARD.encode(&message.data));
+    outcome.message_attributes = Some(message.attributes.clone());
+    // Ids that Pub/Sub gives are short numbers; anything else gets a name of its own.
+    let id = &message.id;
+    let plain = !id.is_empty() && id.len() <= 100 && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
+    let id = if plain { id.clone() } else { common::names::hash(&[id], 32) };
+    if write(context, message, &object::refused(&context.business.name, &id), outcome).await? {
+        tracing::warn!(code = refusal.code, "refused the message: {}", refusal.message);
+        context.metrics.refused(refusal.code);
+    }
+    Ok(())
+}
+
+/// Writes an outcome and its event; `true` when it is new.
+async fn write(context: &Context, message: &Received, object: &str, mut outcome: Outcome) -> Result<bool, Obstacle> {
+    outcome.message_id = Some(message.id.clone());
+    outcome.timestamps.published = message.published;
+    outcome.timestamps.received = Some(message.received);
+    outcome.timestamps.settled = Some((context.clock)());
+    let text = serde_json::to_vec_pretty(&outcome).map_err(anyhow::Error::from)?;
+    let written = context.store.write_once(&context.business.bucket, object, text, Properties::json()).await?;
+    context.hooks.at(Step::RefusedWritten, Some(&message.id), outcome.identity()).await;
+    context.events.publish(&outcome).await;
+    context.hooks.at(Step::EventPublished, Some(&message.id), outcome.identity()).await;
+    Ok(matches!(written, Written::New(_)))
+}

@@ -1,0 +1,220 @@
+//! The calls of the API server that the orchestrator makes, each with a time limit and without retries of its own:
+//! who asked decides what to do about an error.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use futures::AsyncReadExt as _;
+use http::Request;
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, ListParams, LogParams, Patch, PatchParams, Preconditions},
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::watched::Watched;
+
+const CALL_WITHIN: Duration = Duration::from_secs(15);
+const LOG_WITHIN: Duration = Duration::from_secs(10);
+/// Lines from which the tail of a log is cut.
+const LOG_LINES: i64 = 5000;
+/// Label that the Job controller puts on a Job's pods.
+const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+
+/// The namespace's Jobs and Pods.
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    client: Client,
+    jobs: Api<Job>,
+    pods: Api<Pod>,
+    path: String,
+}
+
+/// What is read of the answer to a create.
+#[derive(Clone, Debug, Deserialize)]
+struct Created {
+    metadata: CreatedMetadata,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+struct CreatedMetadata {
+    #[serde(default)]
+    uid: String,
+}
+
+impl Cluster {
+    pub(crate) fn new(client: Client, namespace: &str) -> Self {
+        Self {
+            jobs: Api::namespaced(client.clone(), namespace),
+            pods: Api::namespaced(client.clone(), namespace),
+            path: format!("/apis/batch/v1/namespaces/{namespace}/jobs"),
+            client,
+        }
+    }
+
+    /// What the watch reads.
+    pub(crate) fn watched(&self, namespace: &str) -> Api<Watched> {
+        Api::namespaced(self.client.clone(), namespace)
+    }
+
+    /// Creates a Job; returns its uid.
+    pub(crate) async fn create(&self, job: &Value) -> Result<String, kube::Error> {
+        self.post(&self.path, job).await
+    }
+
+    /// Asks whether a Job would be accepted, unknown fields being errors.
+    pub(crate) async fn dry_run(&self, job: &Value) -> Result<(), kube::Error> {
+        self.post(&format!("{}?dryRun=All&fieldValidation=Strict", self.path), job).await?;
+        Ok(())
+    }
+
+    async fn post(&self, target: &str, job: &Value) -> Result<String, kube::Error> {
+        let body = serde_json::to_vec(job).map_err(kube::Error::SerdeError)?;
+        let request = Request::post(target).header(http::header::CONTENT_TYPE, "application/json").body(body);
+        let request = request.map_err(kube::Error::HttpError)?;
+        let created: Created = within(self.client.request(request)).await?;
+        Ok(created.metadata.uid)
+    }
+
+    /// Reads a Job; `None` when there is none.
+    pub(crate) async fn job(&self, name: &str) -> anyhow::Result<Option<Job>> {
+        within(self.jobs.get_opt(name)).await.with_context(|| format!("read the Job {name}"))
+    }
+
+    /// Deletes exactly this Job; it being gone already is fine.
+    pub(crate) async fn delete(&self, name: &str, uid: &str) -> anyhow::Result<()> {
+        let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
+        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+        match within(self.jobs.delete(name, &parameters)).await {
+            // 409: there is another Job of that name by now.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            answer => answer.map(|_| ()).with_context(|| format!("delete the Job {name}")),
+        }
+    }
+
+    /// Takes our finalizer off a Job as it was read. `false` when the Job changed meanwhile and must be read again.
+    pub(crate) async fn release(&self, job: &Job) -> anyhow::Result<bool> {
+        let name = job.metadata.name.as_deref().unwrap_or_default();
+        let mut finalizers = job.metadata.finalizers.clone().unwrap_or_default();
+        finalizers.retain(|finalizer| finalizer != common::labels::FINALIZER);
+        let patch = json!({"metadata": {
+            "uid": job.metadata.uid,
+            "resourceVersion": job.metadata.resource_version,
+            "finalizers": finalizers,
+        }});
+        match within(self.jobs.patch(name, &PatchParams::default(), &Patch::Merge(patch))).await {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(error) => Err(error).with_context(|| format!("remove the finalizer of the Job {name}")),
+        }
+    }
+
+    /// The pods of a Job.
+    pub(crate) async fn pods(&self, job: &str) -> anyhow::Result<Vec<Pod>> {
+        let parameters = ListParams::default().labels(&format!("{JOB_NAME}={job}"));
+        let pods = within(self.pods.list(&parameters)).await.with_context(|| format!("list the Pods of the Job {job}"));
+        Ok(pods?.items)
+    }
+
+    /// Deletes a pod; it being gone already is fine.
+    pub(crate) async fn delete_pod(&self, name: &str) -> anyhow::Result<()> {
+        match within(self.pods.delete(name, &DeleteParams::background())).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            answer => answer.map(|_| ()).with_context(|| format!("delete the Pod {name}")),
+        }
+    }
+
+    /// The end of a container's log, at most `bytes` of it, from the start of a line where that is known.
+    pub(crate) async fn log_tail(&self, pod: &str, container: Option<&str>, bytes: usize) -> anyhow::Result<String> {
+        let parameters =
+            LogParams { container: container.map(str::to_owned), tail_lines: Some(LOG_LINES), ..LogParams::default() };
+        let read = async {
+            let mut stream = std::pin::pin!(self.pods.log_stream(pod, &parameters).await?);
+            let mut tail = Tail::new(bytes);
+            let mut chunk = vec![0; 16 * 1024];
+            loop {
+                match stream.read(&mut chunk).await? {
+                    0 => return anyhow::Ok(tail.text()),
+                    read => tail.push(&chunk[..read]),
+                }
+            }
+        };
+        let read = tokio::time::timeout(LOG_WITHIN, read).await;
+        read.unwrap_or_else(|_| anyhow::bail!("no end within {LOG_WITHIN:?}"))
+            .with_context(|| format!("read the log of the Pod {pod}"))
+    }
+}
+
+/// Gives a call its time limit; one that takes longer counts as not answered.
+async fn within<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+    match tokio::time::timeout(CALL_WITHIN, call).await {
+        Ok(answer) => answer,
+        Err(elapsed) => Err(kube::Error::Service(elapsed.into())),
+    }
+}
+
+/// The last bytes of a stream.
+#[derive(Debug)]
+struct Tail {
+    bytes: Vec<u8>,
+    keep: usize,
+    cut: bool,
+}
+
+impl Tail {
+    fn new(keep: usize) -> Self {
+        Self { bytes: Vec::new(), keep, cut: false }
+    }
+
+    fn push(&mut self, chunk: &[u8]) {
+        self.bytes.extend_from_slice(chunk);
+        if self.bytes.len() > 2 * self.keep {
+            self.shorten();
+        }
+    }
+
+    fn shorten(&mut self) {
+        if let Some(surplus) = self.bytes.len().checked_sub(self.keep).filter(|surplus| *surplus > 0) {
+            self.bytes.drain(..surplus);
+            self.cut = true;
+        }
+    }
+
+    fn text(mut self) -> String {
+        self.shorten();
+        let start = match self.bytes.iter().position(|byte| *byte == b'\n') {
+            Some(end) if self.cut && end + 1 < self.bytes.len() => end + 1,
+            _ => 0,
+        };
+        // Replacement characters are longer than the bytes they stand for, so the text is cut again.
+        let text = String::from_utf8_lossy(&self.bytes[start..]);
+        let mut from = text.len().saturating_sub(self.keep);
+        while !text.is_char_boundary(from) {
+            from += 1;
+        }
+        text[from..].to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tail_is_short_and_starts_with_a_line() {
+        let mut tail = Tail::new(10);
+        for _ in 0..100 {
+            tail.push(b"abc\n");
+        }
+        assert_eq!(tail.text(), "abc\nabc\n");
+        let mut tail = Tail::new(10);
+        tail.push(b"short");
+        assert_eq!(tail.text(), "short");
+        let mut tail = Tail::new(10);
+        tail.push(&[0xff; 40]);
+        assert!(tail.text().len() <= 10);
+    }
+}

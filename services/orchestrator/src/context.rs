@@ -1,0 +1,83 @@
+//! What every task of the orchestrator shares.
+
+use std::{
+    collections::{HashSet, VecDeque},
+    sync::{Mutex, PoisonError, atomic::AtomicUsize},
+};
+
+use common::{Identity, config::Business, probes::Health, storage::Store};
+use tokio::sync::Semaphore;
+
+use crate::{
+    clock::Clock, cluster::Cluster, config::Timing, events::Events, gate::Gate, hooks::Hooks, job::Template,
+    jobs::Jobs, metrics::Metrics,
+};
+
+/// Most creates that are under way at once.
+pub(crate) const CREATES_MAX: usize = 64;
+/// Settled identities that are remembered.
+const RECENT_MAX: usize = 10_000;
+
+/// What every task of the orchestrator shares.
+pub(crate) struct Context {
+    pub(crate) business: Business,
+    pub(crate) template: Template,
+    pub(crate) cluster: Cluster,
+    pub(crate) store: Store,
+    pub(crate) events: Events,
+    pub(crate) jobs: Jobs,
+    pub(crate) gate: Gate,
+    pub(crate) metrics: Metrics,
+    pub(crate) health: Health,
+    pub(crate) hooks: Hooks,
+    pub(crate) clock: Clock,
+    pub(crate) timing: Timing,
+    /// Messages that wait before they are tried again because the API server asked for less.
+    pub(crate) pressed: AtomicUsize,
+    pub(crate) creates: Semaphore,
+    pub(crate) recent: Recent,
+}
+
+impl Context {
+    /// How many more messages may be taken.
+    pub(crate) fn room(&self) -> usize {
+        self.jobs.look().room(usize::try_from(self.business.max_active_jobs).unwrap_or(usize::MAX))
+    }
+}
+
+/// The identities that this process settled last, so that a message which was looked at just before is not run again
+/// just after.
+#[derive(Debug, Default)]
+pub(crate) struct Recent(Mutex<RecentNames>);
+
+#[derive(Debug, Default)]
+struct RecentNames {
+    known: HashSet<u128>,
+    order: VecDeque<u128>,
+}
+
+impl Recent {
+    pub(crate) fn add(&self, identity: &Identity) {
+        let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = key(identity);
+        if recent.known.insert(key) {
+            recent.order.push_back(key);
+        }
+        if recent.order.len() > RECENT_MAX
+            && let Some(oldest) = recent.order.pop_front()
+        {
+            recent.known.remove(&oldest);
+        }
+    }
+
+    pub(crate) fn has(&self, identity: &Identity) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).known.contains(&key(identity))
+    }
+}
+
+/// The hash in the Job's name, as a number.
+fn key(identity: &Identity) -> u128 {
+    let name = identity.job_name();
+    let digits = name.rsplit_once('-').map_or("", |(_, digits)| digits);
+    u128::from_str_radix(digits, 16).unwrap_or_default()
+}

@@ -1,0 +1,249 @@
+//! Takes messages while there are slots, and tells Pub/Sub what became of each. The one place that holds handlers.
+//!
+//! A message is taken only into a free slot, so the backlog stays in Pub/Sub. At capacity the stream is closed and
+//! opened again when slots are free; what a stream may send is bounded by `flow.rs`, so that next to nothing has to be
+//! given back at that. Closing waits for the messages in hand, whose Jobs are then made, and never nacks them.
+
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
+
+use futures::{FutureExt as _, StreamExt as _};
+use google_cloud_pubsub::{
+    client::Subscriber,
+    model::Message,
+    subscriber::{ShutdownBehavior, handler::Handler},
+};
+use jiff::Timestamp;
+use tokio::{task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use crate::{
+    accept::{Received, Verdict, accept},
+    context::Context,
+    flow::Flow,
+    hooks::Step,
+};
+
+/// How long an acknowledgement waits for a slot before the stream is opened anew.
+const RENEW_AFTER: Duration = Duration::from_millis(100);
+/// How long slots are gathered before a stream is opened after it was full.
+const GATHER: Duration = Duration::from_millis(20);
+/// How long the API server may want less before what the stream has in store is given back.
+const PRESSED_AFTER: Duration = Duration::from_secs(3);
+/// How long a stream stays narrow when there is much more room than it was opened for.
+const NARROW_FOR: Duration = Duration::from_secs(1);
+const REOPEN_MOST: Duration = Duration::from_secs(30);
+/// The readiness reason that intake sets and takes back.
+const READINESS: &str = "subscription";
+
+/// What became of a message, with what tells Pub/Sub so.
+struct Done {
+    handler: Handler,
+    id: String,
+    verdict: Verdict,
+}
+
+/// Why a stream was closed.
+enum Closed {
+    /// No slot is free, the gate is closed, or the API server wants less.
+    Full,
+    /// To open it anew, for another number of messages.
+    Renew,
+    /// Pub/Sub ended it for good.
+    Failed(anyhow::Error),
+}
+
+/// Takes messages until `stop`, then finishes those in hand.
+///
+/// # Errors
+/// Never for what Pub/Sub or a message does: that is logged, shown as not ready, and tried again.
+pub(crate) async fn run(
+    context: Arc<Context>,
+    subscriber: Subscriber,
+    subscription: String,
+    stop: CancellationToken,
+) -> anyhow::Result<()> {
+    let mut closing = JoinSet::new();
+    let mut reopen = Duration::from_millis(100);
+    while wait_for_room(&context, &stop).await {
+        while closing.try_join_next().is_some() {}
+        let opened = Instant::now();
+        match stream(&context, &subscriber, &subscription, &stop, &mut closing).await {
+            Closed::Renew => {}
+            Closed::Full => tokio::time::sleep(GATHER).await,
+            Closed::Failed(error) => {
+                tracing::error!(subscription, "failed to receive messages: {error:#}");
+                context.health.not_ready(READINESS, format!("receive from {subscription}: {error:#}"));
+                if opened.elapsed() > REOPEN_MOST {
+                    reopen = Duration::from_millis(100);
+                }
+                tokio::select! {
+                    () = stop.cancelled() => {}
+                    () = tokio::time::sleep(reopen) => reopen = (reopen * 2).min(REOPEN_MOST),
+                }
+            }
+        }
+    }
+    while closing.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// Waits until a message may be taken; `false` when it is time to stop.
+async fn wait_for_room(context: &Context, stop: &CancellationToken) -> bool {
+    let mut jobs = context.jobs.changes();
+    let mut gate = context.gate.changes();
+    loop {
+        if stop.is_cancelled() {
+            return false;
+        }
+        jobs.borrow_and_update();
+        gate.borrow_and_update();
+        if context.gate.is_open() && context.room() > 0 && context.pressed.load(Ordering::Relaxed) == 0 {
+            return true;
+        }
+        tokio::select! {
+            () = stop.cancelled() => {}
+            _ = jobs.changed() => {}
+            _ = gate.changed() => {}
+            () = tokio::time::sleep(Duration::from_millis(500)) => {}
+        }
+    }
+}
+
+/// Opens a stream and takes messages from it until there is a reason to close it.
+async fn stream(
+    context: &Arc<Context>,
+    subscriber: &Subscriber,
+    subscription: &str,
+    stop: &CancellationToken,
+    closing: &mut JoinSet<()>,
+) -> Closed {
+    let mut flow = Flow::new(context.room());
+    let stream = subscriber
+        .subscribe(subscription)
+        .set_max_outstanding_messages(i64::try_from(flow.limit()).unwrap_or(i64::MAX))
+        .set_shutdown_behavior(ShutdownBehavior::WaitForProcessing)
+        .build();
+    let token = stream.shutdown_token();
+    // Dropping the future of `next` in the middle would lose what Pub/Sub was about to send, so it is kept across turns.
+    let mut messages = Box::pin(futures::stream::unfold(stream, |mut stream| async move {
+        let item = stream.next().await?;
+        Some((item, stream))
+    }));
+    let mut tasks = JoinSet::new();
+    let mut waiting: Vec<Done> = Vec::new();
+    let (mut waiting_since, mut pressed_since) = (None, None);
+    let mut jobs = context.jobs.changes();
+    let mut gate = context.gate.changes();
+    let opened = Instant::now();
+    let closed = loop {
+        jobs.borrow_and_update();
+        let room = context.room();
+        while !waiting.is_empty() && flow.ack(room) {
+            if let Some(done) = waiting.pop() {
+                tell(context, done).await;
+            }
+        }
+        waiting_since = if waiting.is_empty() { None } else { waiting_since.or_else(|| Some(Instant::now())) };
+        let pressed = context.pressed.load(Ordering::Relaxed) > 0;
+        pressed_since = if pressed { pressed_since.or_else(|| Some(Instant::now())) } else { None };
+        let longer = |since: Option<Instant>, than| since.is_some_and(|since: Instant| since.elapsed() >= than);
+        if stop.is_cancelled() || room == 0 || !context.gate.is_open() || longer(pressed_since, PRESSED_AFTER) {
+            break Closed::Full;
+        }
+        if longer(waiting_since, RENEW_AFTER) || (flow.is_narrow(room) && opened.elapsed() >= NARROW_FOR) {
+            break Closed::Renew;
+        }
+        if opened.elapsed() >= NARROW_FOR {
+            context.health.clear(READINESS);
+        }
+        tokio::select! {
+            biased;
+            () = stop.cancelled() => {}
+            Some(done) = tasks.join_next() => collect(done, &mut waiting),
+            item = messages.next(), if !pressed => match item {
+                Some(Ok((message, handler))) => {
+                    flow.took();
+                    take(context, message, handler, stop, &mut tasks);
+                }
+                Some(Err(error)) => break Closed::Failed(error.into()),
+                None => break Closed::Failed(anyhow::anyhow!("the stream ended")),
+            },
+            _ = jobs.changed() => {}
+            _ = gate.changed() => {}
+            () = tokio::time::sleep(Duration::from_millis(50)), if pressed || !waiting.is_empty() => {}
+            () = tokio::time::sleep(NARROW_FOR) => {}
+        }
+    };
+    // What has arrived already is taken rather than given back.
+    while !stop.is_cancelled() && context.gate.is_open() && context.room() > 0 {
+        match messages.next().now_or_never() {
+            Some(Some(Ok((message, handler)))) => take(context, message, handler, stop, &mut tasks),
+            _ => break,
+        }
+    }
+    drop(messages);
+    let context = context.clone();
+    closing.spawn(async move {
+        for done in waiting {
+            tell(&context, done).await;
+        }
+        let mut finished = Vec::new();
+        while let Some(done) = tasks.join_next().await {
+            collect(done, &mut finished);
+            for done in finished.drain(..) {
+                tell(&context, done).await;
+            }
+        }
+        // Waits until the acknowledgements are sent.
+        token.shutdown().await;
+    });
+    closed
+}
+
+/// Gives a message a slot and a task.
+fn take(
+    context: &Arc<Context>,
+    message: Message,
+    handler: Handler,
+    stop: &CancellationToken,
+    tasks: &mut JoinSet<Done>,
+) {
+    let slot = context.jobs.take();
+    let message = Received {
+        id: message.message_id,
+        data: message.data,
+        attributes: message.attributes.into_iter().collect(),
+        published: message.publish_time.and_then(|time| Timestamp::new(time.seconds(), time.nanos()).ok()),
+        received: (context.clock)(),
+    };
+    let span = tracing::info_span!("message", message_id = message.id);
+    let (context, stop) = (context.clone(), stop.clone());
+    let task = async move {
+        let verdict = accept(&context, &message, slot, &stop).await;
+        if verdict == Verdict::Ack {
+            context.hooks.at(Step::BeforeAck, Some(&message.id), None).await;
+        }
+        Done { handler, id: message.id, verdict }
+    };
+    tasks.spawn(task.instrument(span));
+}
+
+/// Puts a message that is done with among those that wait to be acknowledged; one that is not goes back at once.
+fn collect(done: Result<Done, tokio::task::JoinError>, waiting: &mut Vec<Done>) {
+    match done {
+        Ok(done) if done.verdict == Verdict::Ack => waiting.push(done),
+        Ok(done) => done.handler.nack(),
+        // Its handler is gone with it, which gives the message back.
+        Err(error) => tracing::error!("a message's task ended: {error}"),
+    }
+}
+
+/// Acknowledges a message.
+async fn tell(context: &Context, done: Done) {
+    done.handler.ack();
+    context.hooks.at(Step::AfterAck, Some(&done.id), None).await;
+}

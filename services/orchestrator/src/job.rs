@@ -1,0 +1,190 @@
+//! From a piece of work to its Kubernetes Job, and back. Pure.
+
+use anyhow::{Context as _, bail};
+use common::{
+    Identity,
+    config::Business,
+    labels,
+    message::{self, Work},
+    names,
+};
+use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
+use serde_json::{Map, Value, json};
+
+/// Name of the Job that a dry run asks for; nothing of that name is ever made.
+const DRY_RUN: &str = "job-dry-run";
+
+/// What every Job of the business has in common.
+#[derive(Clone, Debug)]
+pub(crate) struct Template {
+    job: Map<String, Value>,
+    parallelism_max: u32,
+}
+
+/// The message a Job comes from.
+#[derive(Clone, Debug)]
+pub(crate) struct Origin {
+    pub(crate) message_id: String,
+    pub(crate) published: Option<Timestamp>,
+    pub(crate) received: Timestamp,
+}
+
+impl Template {
+    /// Reads the template that `deploy` wrote, and puts on it what does not change from Job to Job.
+    /// Fields it does not know are kept: the server's dry run judges them.
+    ///
+    /// # Errors
+    /// When it is not a Job with at least one container.
+    pub(crate) fn parse(text: &str, business: &Business, namespace: &str) -> anyhow::Result<Self> {
+        let job: Value = serde_json::from_str(text).context("parse the Job template as JSON")?;
+        let Value::Object(mut job) = job else {
+            bail!("the Job template is not a JSON object");
+        };
+        for (key, wanted) in [("apiVersion", "batch/v1"), ("kind", "Job")] {
+            let actual = job.entry(key).or_insert_with(|| wanted.into());
+            if actual != wanted {
+                bail!("the Job template's {key} is {actual}, want {wanted:?}");
+            }
+        }
+        let containers = job.get("spec").and_then(|spec| spec.pointer("/template/spec/containers"));
+        if containers.and_then(Value::as_array).is_none_or(Vec::is_empty) {
+            bail!("the Job template has no containers (spec.template.spec.containers)");
+        }
+        let mut template = Self { job, parallelism_max: business.max_active_jobs.max(1) };
+        let common = [
+            (labels::APP, labels::APP_ENGINE),
+            (labels::BUSINESS, business.name.as_str()),
+            (labels::MANAGED_BY, labels::MANAGED_BY_DESKGRID),
+        ];
+        let metadata = object(&mut template.job, &["metadata"])?;
+        metadata.insert("namespace".into(), namespace.into());
+        metadata.insert("finalizers".into(), json!([labels::FINALIZER]));
+        for path in [&["metadata", "labels"][..], &["spec", "template", "metadata", "labels"]] {
+            let present = object(&mut template.job, path)?;
+            present.extend(common.map(|(key, value)| (key.to_owned(), value.into())));
+        }
+        if let Some(queue) = &business.queue {
+            object(&mut template.job, &["metadata", "labels"])?
+                .insert(labels::KUEUE_QUEUE.into(), queue.as_str().into());
+            object(&mut template.job, &["spec"])?.insert("suspend".into(), true.into());
+        }
+        Ok(template)
+    }
+
+    /// The Kubernetes Job for `work`.
+    ///
+    /// # Errors
+    /// When the template's parts do not have the shape of a Job.
+    pub(crate) fn job(&self, work: &Work, origin: &Origin) -> anyhow::Result<Value> {
+        let mut job = self.job.clone();
+        let text = serde_json::to_string(work).context("encode the work")?;
+        let mut annotations = vec![
+            (labels::ANNOTATION_WORK, text.clone()),
+            (labels::ANNOTATION_RECEIVED, origin.received.to_string()),
+            (labels::ANNOTATION_MESSAGE_ID, origin.message_id.clone()),
+            (labels::ANNOTATION_SCHEMA, message::SCHEMA.to_owned()),
+        ];
+        if let Some(published) = origin.published {
+            annotations.push((labels::ANNOTATION_PUBLISHED, published.to_string()));
+        }
+        object(&mut job, &["metadata"])?.insert("name".into(), work.identity.job_name().into());
+        object(&mut job, &["metadata", "annotations"])?
+            .extend(annotations.into_iter().map(|(key, value)| (key.to_owned(), value.into())));
+        for path in [&["metadata", "labels"][..], &["spec", "template", "metadata", "labels"]] {
+            let present = object(&mut job, path)?;
+            present.insert(labels::SESSION.into(), names::label_value(&work.session).into());
+            present.insert(labels::JOB.into(), names::label_value(&work.job).into());
+        }
+        let spec = object(&mut job, &["spec"])?;
+        if let Some(tasks) = work.tasks {
+            spec.insert("completionMode".into(), "Indexed".into());
+            spec.insert("completions".into(), tasks.into());
+            spec.insert("parallelism".into(), tasks.min(self.parallelism_max).into());
+        }
+        let pod = object(&mut job, &["spec", "template", "spec"])?;
+        for kind in ["initContainers", "containers"] {
+            let containers = pod.get_mut(kind).and_then(Value::as_array_mut).into_iter().flatten();
+            for container in containers {
+                let container = container.as_object_mut().context("read a container of the Job template")?;
+                let environment = container.entry("env").or_insert_with(|| json!([]));
+                let environment = environment.as_array_mut().context("read a container's env in the Job template")?;
+                environment.retain(|variable| variable["name"] != labels::ENV_WORK);
+                environment.push(json!({"name": labels::ENV_WORK, "value": text}));
+            }
+        }
+        Ok(Value::Object(job))
+    }
+
+    /// The Job that tells whether the template itself is accepted: it asks for nothing out of the ordinary.
+    ///
+    /// # Errors
+    /// As [`Template::job`].
+    pub(crate) fn bare(&self, business: &Business, now: Timestamp) -> anyhow::Result<Value> {
+        let work = Work {
+            identity: Identity {
+                bucket: business.bucket.clone(),
+                object: common::object::input(&business.name, "dry-run", "dry-run"),
+                generation: 1,
+                attempt: 0,
+            },
+            business: business.name.clone(),
+            session: "dry-run".into(),
+            job: "dry-run".into(),
+            client: None,
+            tasks: None,
+            priority: false,
+            common: Vec::new(),
+        };
+        let origin = Origin { message_id: "dry-run".into(), published: None, received: now };
+        let mut job = self.job(&work, &origin)?;
+        job["metadata"]["name"] = DRY_RUN.into();
+        Ok(job)
+    }
+}
+
+/// The object at `path`, made where it is missing.
+fn object<'a>(job: &'a mut Map<String, Value>, path: &[&str]) -> anyhow::Result<&'a mut Map<String, Value>> {
+    let mut here = job;
+    for key in path {
+        here = here
+            .entry(*key)
+            .or_insert_with(|| json!({}))
+            .as_object_mut()
+            .with_context(|| format!("read {} of the Job template, which is not an object", path.join(".")))?;
+    }
+    Ok(here)
+}
+
+/// The work a Job was made for. The pod template cannot be changed after creation and the annotation can, so the one
+/// whose identity the Job's name is a hash of is believed.
+///
+/// # Errors
+/// When neither is there and fits the name.
+pub(crate) fn work_of(job: &Job) -> anyhow::Result<Work> {
+    let name = job.metadata.name.as_deref().unwrap_or_default();
+    let annotation = job.metadata.annotations.as_ref().and_then(|all| all.get(labels::ANNOTATION_WORK));
+    let containers = job.spec.iter().filter_map(|spec| spec.template.spec.as_ref()).flat_map(|pod| &pod.containers);
+    let variables = containers.flat_map(|container| container.env.iter().flatten());
+    let variable = variables.filter(|variable| variable.name == labels::ENV_WORK).find_map(|v| v.value.as_ref());
+    annotation
+        .into_iter()
+        .chain(variable)
+        .filter_map(|text| serde_json::from_str::<Work>(text).ok())
+        .find(|work| work.identity.job_name() == name)
+        .with_context(|| format!("the Job {name} does not say which work it is for, or its name does not fit it"))
+}
+
+/// The message a Job comes from, as far as its annotations tell.
+pub(crate) fn origin_of(job: &Job) -> (Option<String>, Option<Timestamp>, Option<Timestamp>) {
+    let annotation = |name: &str| job.metadata.annotations.as_ref().and_then(|all| all.get(name));
+    let time = |name: &str| annotation(name).and_then(|text| text.parse().ok());
+    (
+        annotation(labels::ANNOTATION_MESSAGE_ID).cloned(),
+        time(labels::ANNOTATION_PUBLISHED),
+        time(labels::ANNOTATION_RECEIVED),
+    )
+}
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -1,0 +1,158 @@
+//! Jobs made from a template, and work read back from them.
+
+use common::config::{Dispatch, Engine, Retention};
+
+use super::*;
+
+pub(crate) fn business() -> Business {
+    Business {
+        name: "bu1".into(),
+        bucket: "p-bucket".into(),
+        namespace: "bu1".into(),
+        topic: "projects/p/topics/p-bu1-topic".into(),
+        subscription: "projects/p/subscriptions/p-bu1-subscription".into(),
+        priority_subscription: None,
+        events_topic: "projects/p/topics/p-bu1-events-topic".into(),
+        max_active_jobs: 4,
+        dispatch: Dispatch::Job,
+        submit_on_upload: false,
+        queue: None,
+        retention: Retention { finished_jobs_secs: 3600, output_days: 30, outcome_days: 90 },
+        engine: Engine {
+            image: "engine@sha256:0".into(),
+            command: vec![],
+            cpu: "1".into(),
+            memory: "512Mi".into(),
+            retries: 3,
+            timeout_secs: 3600,
+            spot: false,
+        },
+    }
+}
+
+pub(crate) fn work(tasks: Option<u32>) -> Work {
+    Work {
+        identity: Identity {
+            bucket: "p-bucket".into(),
+            object: "bu1/input/s1/a b/c.json".into(),
+            generation: 7,
+            attempt: 0,
+        },
+        business: "bu1".into(),
+        session: "s1".into(),
+        job: "a b/c.json".into(),
+        client: Some("desk".into()),
+        tasks,
+        priority: false,
+        common: vec!["market.json".into()],
+    }
+}
+
+pub(crate) fn template(business: &Business) -> Template {
+    let text = json!({
+        "metadata": {"labels": {"team": "rates"}},
+        "spec": {
+            "backoffLimit": 3,
+            "ttlSecondsAfterFinished": 3600,
+            "template": {"spec": {
+                "restartPolicy": "Never",
+                "initContainers": [{"name": "copy", "image": "i"}],
+                "containers": [
+                    {"name": "engine", "image": "i", "env": [{"name": "A", "value": "1"}, {"name": "DESKGRID_WORK", "value": "old"}]},
+                    {"name": "sidecar", "image": "i"},
+                ],
+            }},
+        },
+    });
+    Template::parse(&text.to_string(), business, "bu1").unwrap()
+}
+
+pub(crate) fn made(business: &Business, work: &Work) -> Job {
+    let origin = Origin {
+        message_id: "m1".into(),
+        published: Some("2026-01-01T00:00:00Z".parse().unwrap()),
+        received: "2026-01-01T00:00:00.5Z".parse().unwrap(),
+    };
+    serde_json::from_value(template(business).job(work, &origin).unwrap()).unwrap()
+}
+
+#[test]
+fn a_job_says_what_it_is_for() {
+    let job = made(&business(), &work(None));
+    let name = job.metadata.name.clone().unwrap();
+    assert_eq!(name, work(None).identity.job_name());
+    assert_eq!(job.metadata.namespace.as_deref(), Some("bu1"));
+    assert_eq!(job.metadata.finalizers.as_deref(), Some(&[labels::FINALIZER.to_owned()][..]));
+    let spec = job.spec.clone().unwrap();
+    let pod_labels = spec.template.metadata.clone().unwrap().labels.unwrap();
+    let job_labels = job.metadata.labels.clone().unwrap();
+    for (key, value) in
+        [("app", "engine"), ("business", "bu1"), ("session", "s1"), ("app.kubernetes.io/managed-by", "deskgrid")]
+    {
+        assert_eq!((job_labels[key].as_str(), pod_labels[key].as_str()), (value, value), "{key}");
+    }
+    assert!(names::is_label_value(&job_labels["job"]) && job_labels["job"] == names::label_value("a b/c.json"));
+    assert_eq!(job_labels["team"], "rates");
+    let pod = spec.template.spec.unwrap();
+    for container in pod.containers.iter().chain(pod.init_containers.iter().flatten()) {
+        let given: Vec<_> = container.env.iter().flatten().filter(|v| v.name == labels::ENV_WORK).collect();
+        assert_eq!(given.len(), 1, "{}", container.name);
+        assert_eq!(serde_json::from_str::<Work>(given[0].value.as_ref().unwrap()).unwrap(), work(None));
+    }
+    assert_eq!((spec.backoff_limit, spec.completions, spec.suspend), (Some(3), None, None));
+    let (message, published, received) = origin_of(&job);
+    assert_eq!(message.as_deref(), Some("m1"));
+    assert!(published < received);
+}
+
+#[test]
+fn a_split_job_is_indexed() {
+    let spec = made(&business(), &work(Some(100))).spec.unwrap();
+    assert_eq!(spec.completion_mode.as_deref(), Some("Indexed"));
+    assert_eq!((spec.completions, spec.parallelism), (Some(100), Some(4)));
+    assert_eq!(made(&business(), &work(Some(2))).spec.unwrap().parallelism, Some(2));
+}
+
+#[test]
+fn a_queue_holds_jobs_until_kueue_lets_them_go() {
+    let job = made(&Business { queue: Some("desk".into()), ..business() }, &work(None));
+    assert_eq!(job.metadata.labels.unwrap()[labels::KUEUE_QUEUE], "desk");
+    assert_eq!(job.spec.unwrap().suspend, Some(true));
+}
+
+#[test]
+fn work_is_read_back_even_from_a_job_that_was_edited() {
+    let mut job = made(&business(), &work(Some(3)));
+    assert_eq!(work_of(&job).unwrap(), work(Some(3)));
+    let other = Work { job: "other".into(), identity: Identity { generation: 8, ..work(None).identity }, ..work(None) };
+    let annotations = job.metadata.annotations.as_mut().unwrap();
+    annotations.insert(labels::ANNOTATION_WORK.into(), serde_json::to_string(&other).unwrap());
+    assert_eq!(work_of(&job).unwrap(), work(Some(3)));
+    job.metadata.annotations = None;
+    assert_eq!(work_of(&job).unwrap(), work(Some(3)));
+    job.metadata.name = Some("job-other".into());
+    assert!(work_of(&job).is_err());
+}
+
+#[test]
+fn the_bare_job_differs_from_a_real_one_only_in_what_it_is_for() {
+    let bare = template(&business()).bare(&business(), Timestamp::UNIX_EPOCH).unwrap();
+    assert_eq!(bare["metadata"]["name"], DRY_RUN);
+    let job: Job = serde_json::from_value(bare).unwrap();
+    assert_eq!(job.spec.unwrap().backoff_limit, Some(3));
+}
+
+#[test]
+fn a_template_that_is_no_job_is_refused() {
+    for (bad, word) in [
+        ("", "JSON"),
+        ("[]", "object"),
+        (r#"{"kind":"Pod"}"#, "kind"),
+        (r#"{"spec":{}}"#, "containers"),
+        (r#"{"spec":{"template":{"spec":{"containers":[]}}}}"#, "containers"),
+        (r#"{"metadata":3,"spec":{"template":{"spec":{"containers":[{}]}}}}"#, "metadata"),
+    ] {
+        let error = format!("{:#}", Template::parse(bad, &business(), "bu1").unwrap_err());
+        assert!(error.contains(word), "{bad}: {error}");
+    }
+}

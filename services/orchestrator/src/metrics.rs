@@ -1,0 +1,121 @@
+//! What the orchestrator counts and times. Labels have few values, never the names of objects.
+
+use common::outcome::State;
+use prometheus_client::{
+    encoding::EncodeLabelSet,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},
+    registry::{Registry, Unit},
+};
+
+/// One label, `reason`.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct Reason {
+    reason: &'static str,
+}
+
+/// One label, `state`.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub(crate) struct Ended {
+    state: &'static str,
+}
+
+/// Why a message is tried again, as values of the label `reason`.
+pub(crate) mod retry {
+    /// A quota of the namespace is full, or changed at the same moment.
+    pub(crate) const QUOTA: &str = "quota";
+    /// The API server asks for fewer requests.
+    pub(crate) const THROTTLED: &str = "throttled";
+    /// The API server fails, or cannot be reached in time.
+    pub(crate) const UNAVAILABLE: &str = "unavailable";
+    /// Cloud Storage fails, or cannot be reached in time.
+    pub(crate) const STORAGE: &str = "storage";
+    /// A Job of the same identity is being deleted; its outcome comes first.
+    pub(crate) const DELETING: &str = "deleting";
+    /// Access, template or namespace is not as it should be.
+    pub(crate) const OUR_FAULT: &str = "our-fault";
+    pub(super) const ALL: [&str; 6] = [QUOTA, THROTTLED, UNAVAILABLE, STORAGE, DELETING, OUR_FAULT];
+}
+
+/// What the orchestrator counts and times.
+#[derive(Clone, Debug)]
+pub(crate) struct Metrics {
+    pub(crate) received: Counter,
+    pub(crate) created: Counter,
+    pub(crate) duplicates: Counter,
+    pub(crate) swept: Counter,
+    pub(crate) settle_failures: Counter,
+    pub(crate) events_lost: Counter,
+    pub(crate) active: Gauge,
+    pub(crate) unsettled: Gauge,
+    pub(crate) publish_to_created: Histogram,
+    pub(crate) finished_to_settled: Histogram,
+    refused: Family<Reason, Counter>,
+    retries: Family<Reason, Counter>,
+    settled: Family<Ended, Counter>,
+}
+
+impl Metrics {
+    /// Registers everything, at zero.
+    pub(crate) fn register(registry: &mut Registry) -> Self {
+        let buckets = || [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 600.0, 3600.0];
+        let metrics = Self {
+            received: Counter::default(),
+            created: Counter::default(),
+            duplicates: Counter::default(),
+            swept: Counter::default(),
+            settle_failures: Counter::default(),
+            events_lost: Counter::default(),
+            active: Gauge::default(),
+            unsettled: Gauge::default(),
+            publish_to_created: Histogram::new(buckets()),
+            finished_to_settled: Histogram::new(buckets()),
+            refused: Family::default(),
+            retries: Family::default(),
+            settled: Family::default(),
+        };
+        for reason in retry::ALL {
+            let _ = metrics.retries.get_or_create(&Reason { reason });
+        }
+        for state in [State::Succeeded, State::Failed, State::Cancelled] {
+            let _ = metrics.settled.get_or_create(&Ended { state: state.as_str() });
+        }
+        let _ = metrics.refused.get_or_create(&Reason { reason: "malformed-message" });
+        let registry = registry.sub_registry_with_prefix("orchestrator");
+        registry.register("messages_received", "Messages taken", metrics.received.clone());
+        registry.register("messages_refused", "Messages that cannot be a Job", metrics.refused.clone());
+        registry.register("messages_duplicate", "Messages whose work was known already", metrics.duplicates.clone());
+        registry.register("message_retries", "Times a message was tried again", metrics.retries.clone());
+        registry.register("jobs_created", "Kubernetes Jobs created", metrics.created.clone());
+        registry.register("jobs_settled", "Outcomes written", metrics.settled.clone());
+        registry.register("settle_failures", "Times settling a Job failed", metrics.settle_failures.clone());
+        registry.register("inputs_swept", "Inputs published again", metrics.swept.clone());
+        registry.register("events_lost", "Events that could not be published", metrics.events_lost.clone());
+        registry.register("jobs_active", "Jobs that have not ended", metrics.active.clone());
+        registry.register("jobs_unsettled", "Jobs that wait for their outcome", metrics.unsettled.clone());
+        registry.register_with_unit(
+            "publish_to_created",
+            "From the message's publication to the API server having its Job",
+            Unit::Seconds,
+            metrics.publish_to_created.clone(),
+        );
+        registry.register_with_unit(
+            "finished_to_settled",
+            "From the end of a Job to its outcome being written",
+            Unit::Seconds,
+            metrics.finished_to_settled.clone(),
+        );
+        metrics
+    }
+
+    pub(crate) fn refused(&self, reason: &'static str) {
+        self.refused.get_or_create(&Reason { reason }).inc();
+    }
+
+    pub(crate) fn retried(&self, reason: &'static str) {
+        self.retries.get_or_create(&Reason { reason }).inc();
+    }
+
+    pub(crate) fn settled(&self, state: State) {
+        self.settled.get_or_create(&Ended { state: state.as_str() }).inc();
+    }
+}

@@ -1,0 +1,252 @@
+//! How a Job ended and why, from the Job, its Pods and what lies in the bucket. Pure.
+
+use common::{
+    Outcome, exit,
+    message::Work,
+    names,
+    outcome::{State, Termination, Timestamps},
+};
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    batch::v1::{Job, JobCondition},
+    core::v1::{ContainerStateTerminated, Pod},
+};
+
+use crate::{
+    job,
+    watched::{Phase, phase},
+};
+
+/// Everything an outcome is decided from.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Facts<'a> {
+    pub(crate) job: &'a Job,
+    pub(crate) work: &'a Work,
+    pub(crate) pods: &'a [Pod],
+    /// How many of the results that the work must leave behind exist.
+    pub(crate) results: u32,
+    /// End of the last container's log.
+    pub(crate) log_tail: Option<&'a str>,
+    pub(crate) now: Timestamp,
+}
+
+/// Where a Job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Standing {
+    /// It goes on; nothing to settle.
+    Running,
+    /// It ended by itself.
+    Ended(Phase),
+    /// Somebody deleted it before it had ended.
+    Deleted,
+}
+
+/// Tells where a Job stands.
+pub(crate) fn standing(job: &Job) -> Standing {
+    match phase(conditions(job).map(|condition| (&*condition.type_, &*condition.status))) {
+        Phase::Active if job.metadata.deletion_timestamp.is_some() => Standing::Deleted,
+        Phase::Active => Standing::Running,
+        ended => Standing::Ended(ended),
+    }
+}
+
+/// How many results the work must leave behind.
+pub(crate) fn results_wanted(work: &Work) -> u32 {
+    work.tasks.unwrap_or(1)
+}
+
+/// Decides the outcome of a Job that ended or was deleted.
+pub(crate) fn decide(facts: Facts<'_>) -> Outcome {
+    let Facts { job, work, pods, results, log_tail, now } = facts;
+    let last = last_pod(pods);
+    let stopped = last.and_then(|pod| terminated(pod));
+    let (state, code, message) = reason(facts, last, stopped);
+    let mut outcome = Outcome::new(&work.business, state, &code, message);
+    let (message_id, published, received) = job::origin_of(job);
+    outcome.exit_code = stopped.map(|stopped| stopped.exit_code);
+    if state != State::Succeeded {
+        outcome.log_tail = log_tail.map(str::to_owned).filter(|tail| !tail.is_empty());
+    }
+    outcome.timestamps = Timestamps {
+        published,
+        received,
+        created: job.metadata.creation_timestamp.as_ref().map(|time| time.0),
+        scheduled: last.and_then(scheduled),
+        started: stopped.and_then(|stopped| stopped.started_at.as_ref()).map(|time| time.0),
+        finished: stopped.and_then(|stopped| stopped.finished_at.as_ref()).map(|time| time.0).or(ended_at(job)),
+        settled: Some(now),
+    };
+    outcome.kubernetes_job = job.metadata.name.clone();
+    outcome.node = last.and_then(|pod| pod.spec.as_ref()).and_then(|spec| spec.node_name.clone());
+    outcome.image = last.and_then(image);
+    let cpu: Vec<f64> = pods.iter().filter_map(termination).map(|said| said.cpu_seconds).collect();
+    outcome.cpu_seconds = (!cpu.is_empty()).then(|| cpu.iter().sum());
+    outcome.pods = pods_started(job).max(u32::try_from(pods.len()).unwrap_or(u32::MAX));
+    outcome.message_id = message_id;
+    outcome.work = Some(work.clone());
+    debug_assert!(state != State::Succeeded || results >= results_wanted(work), "succeeded without its results");
+    outcome
+}
+
+/// When a Job ended, as its condition tells.
+pub(crate) fn ended_at(job: &Job) -> Option<Timestamp> {
+    let ended = conditions(job).find(|c| matches!(&*c.type_, "Complete" | "Failed") && c.status == "True")?;
+    ended.last_transition_time.as_ref().map(|time| time.0)
+}
+
+/// Name of the pod whose log tells most, and of its engine container.
+pub(crate) fn pod_to_read(pods: &[Pod]) -> Option<(&str, Option<&str>)> {
+    let pod = last_pod(pods)?;
+    let container = pod.spec.as_ref().and_then(|spec| spec.containers.first()).map(|container| &*container.name);
+    Some((pod.metadata.name.as_deref()?, container))
+}
+
+/// Names of the pods that still run or wait.
+pub(crate) fn pods_alive(pods: &[Pod]) -> impl Iterator<Item = &str> {
+    let alive = pods.iter().filter(|pod| !matches!(pod_phase(pod), "Succeeded" | "Failed"));
+    alive.filter_map(|pod| pod.metadata.name.as_deref())
+}
+
+fn reason(facts: Facts<'_>, last: Option<&Pod>, stopped: Option<&ContainerStateTerminated>) -> (State, String, String) {
+    let Facts { job, work, pods, results, .. } = facts;
+    let wanted = results_wanted(work);
+    let (state, code, message) = match standing(job) {
+        Standing::Ended(Phase::Complete) if results >= wanted => completed(wanted),
+        // The engine finished its work before the deletion reached it; only the Job controller did not say so any more.
+        Standing::Deleted if results >= wanted && succeeded(pods) >= wanted => completed(wanted),
+        Standing::Ended(Phase::Complete) => (
+            State::Failed,
+            "result-missing",
+            format!("the engine ended well, but of {wanted} results {} are missing", wanted.saturating_sub(results)),
+        ),
+        Standing::Deleted | Standing::Running => {
+            (State::Cancelled, "cancelled", "the Job was deleted before it had ended".to_owned())
+        }
+        Standing::Ended(_) => return failed(job, last, stopped),
+    };
+    (state, code.to_owned(), message)
+}
+
+fn completed(wanted: u32) -> (State, &'static str, String) {
+    let what =
+        if wanted == 1 { "the result is written".to_owned() } else { format!("all {wanted} results are written") };
+    (State::Succeeded, "completed", what)
+}
+
+fn failed(job: &Job, last: Option<&Pod>, stopped: Option<&ContainerStateTerminated>) -> (State, String, String) {
+    let condition = conditions(job).find(|c| c.type_ == "Failed" && c.status == "True");
+    let job_reason = condition.and_then(|c| c.reason.as_deref()).unwrap_or_default();
+    let job_message = condition.and_then(|c| c.message.as_deref()).unwrap_or_default();
+    let pod_status = last.and_then(|pod| pod.status.as_ref());
+    let pod_reason = pod_status.and_then(|status| status.reason.as_deref()).unwrap_or_default();
+    let pod_message = pod_status.and_then(|status| status.message.as_deref()).unwrap_or_default();
+    let exit_code = stopped.map(|stopped| stopped.exit_code);
+    let exhausted = job_reason == "BackoffLimitExceeded";
+    let tries = |what: String| if exhausted { format!("{what}, and its retries are used up") } else { what };
+    let (code, message) = if exit_code == Some(i32::from(exit::PERMANENT)) {
+        match last.and_then(termination) {
+            Some(said) if names::is_dns_label(&said.code) => (said.code, said.message),
+            _ => {
+                ("permanent-failure".to_owned(), "the engine says this input can never work (exit code 10)".to_owned())
+            }
+        }
+    } else if pod_reason == "DeadlineExceeded" || job_reason == "DeadlineExceeded" {
+        ("timeout".to_owned(), tries("the engine ran longer than its timeout".to_owned()))
+    } else if stopped.is_some_and(|stopped| stopped.reason.as_deref() == Some("OOMKilled")) {
+        ("out-of-memory".to_owned(), tries("the engine was killed for using more memory than its limit".to_owned()))
+    } else if pod_reason == "Evicted" {
+        ("evicted".to_owned(), tries(format!("the node evicted the Pod: {pod_message}")))
+    } else if exhausted {
+        let last = match (last.and_then(termination), exit_code) {
+            (Some(said), Some(code)) if !said.message.is_empty() => {
+                format!("the engine failed each time, last with exit code {code}: {}", said.message)
+            }
+            (_, Some(code)) => format!("the engine failed each time, last with exit code {code}"),
+            (_, None) => format!("the engine could not be run to an end ({pod_reason} {pod_message})"),
+        };
+        ("retries-exhausted".to_owned(), last)
+    } else {
+        let code = if job_reason.is_empty() { "failed".to_owned() } else { kebab(job_reason) };
+        (code, job_message.to_owned())
+    };
+    (State::Failed, code, message)
+}
+
+/// `BackoffLimitExceeded` as `backoff-limit-exceeded`.
+fn kebab(reason: &str) -> String {
+    let mut text = String::new();
+    for character in reason.chars().filter(char::is_ascii_alphanumeric) {
+        if character.is_ascii_uppercase() && !text.is_empty() {
+            text.push('-');
+        }
+        text.push(character.to_ascii_lowercase());
+    }
+    text
+}
+
+fn conditions(job: &Job) -> impl Iterator<Item = &JobCondition> {
+    job.status.iter().flat_map(|status| status.conditions.iter().flatten())
+}
+
+/// The pod that tells most: of those that failed, else of all, the one created last.
+fn last_pod(pods: &[Pod]) -> Option<&Pod> {
+    let key = |pod: &&Pod| {
+        let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        let finished = terminated(pod).and_then(|stopped| stopped.finished_at.as_ref()).map(|time| time.0);
+        (pod_phase(pod) == "Failed", finished, created)
+    };
+    pods.iter().max_by_key(key)
+}
+
+fn pod_phase(pod: &Pod) -> &str {
+    pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
+}
+
+fn succeeded(pods: &[Pod]) -> u32 {
+    u32::try_from(pods.iter().filter(|pod| pod_phase(pod) == "Succeeded").count()).unwrap_or(u32::MAX)
+}
+
+/// How the first container of a pod stopped; an init container's stop when it never started.
+fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
+    let status = pod.status.as_ref()?;
+    let main = status.container_statuses.iter().flatten();
+    let init = status.init_container_statuses.iter().flatten();
+    let stopped = |status: &'_ k8s_openapi::api::core::v1::ContainerStatus| {
+        status.state.as_ref().is_some_and(|state| state.terminated.is_some())
+    };
+    let found = main.clone().find(|s| stopped(s)).or_else(|| init.clone().rfind(|s| stopped(s)))?;
+    found.state.as_ref()?.terminated.as_ref()
+}
+
+/// What the engine wrote as its termination message.
+fn termination(pod: &Pod) -> Option<Termination> {
+    serde_json::from_str(terminated(pod)?.message.as_deref()?).ok()
+}
+
+fn scheduled(pod: &Pod) -> Option<Timestamp> {
+    let conditions = pod.status.as_ref()?.conditions.iter().flatten();
+    let scheduled = conditions.into_iter().find(|c| c.type_ == "PodScheduled" && c.status == "True")?;
+    scheduled.last_transition_time.as_ref().map(|time| time.0)
+}
+
+fn image(pod: &Pod) -> Option<String> {
+    let status = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
+    let image = if status.image_id.is_empty() { &status.image } else { &status.image_id };
+    Some(image.clone()).filter(|image| !image.is_empty())
+}
+
+fn pods_started(job: &Job) -> u32 {
+    let Some(status) = &job.status else { return 0 };
+    let counts = [status.succeeded, status.failed, status.active];
+    counts.into_iter().flatten().filter_map(|count| u32::try_from(count).ok()).sum()
+}
+
+/// The index of the result object called `name`, when it is one of those below `base`.
+pub(crate) fn result_index(work: &Work, name: &str) -> Option<u32> {
+    let index = name.strip_prefix(&work.output(None))?.strip_prefix('/')?;
+    let parsed: u32 = index.parse().ok()?;
+    (parsed < results_wanted(work) && parsed.to_string() == index).then_some(parsed)
+}
+
+#[cfg(test)]
+mod tests;

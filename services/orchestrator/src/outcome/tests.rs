@@ -1,0 +1,157 @@
+//! How Jobs ended and why.
+
+use serde_json::{Value, json};
+
+use super::*;
+use crate::job::tests::{business, made, work};
+
+/// A Job of ours with this terminal condition, if any.
+fn job(tasks: Option<u32>, ended: Option<(&str, &str)>, deleted: bool) -> Job {
+    let mut job = serde_json::to_value(made(&business(), &work(tasks))).unwrap();
+    if let Some((kind, reason)) = ended {
+        job["status"]["conditions"] = json!([
+            {"type": "FailureTarget", "status": "True", "reason": "early"},
+            {"type": kind, "status": "True", "reason": reason, "message": "the controller's words",
+             "lastTransitionTime": "2026-01-01T00:01:00Z"},
+        ]);
+    }
+    if deleted {
+        job["metadata"]["deletionTimestamp"] = "2026-01-01T00:02:00Z".into();
+    }
+    job["metadata"]["creationTimestamp"] = "2026-01-01T00:00:01Z".into();
+    serde_json::from_value(job).unwrap()
+}
+
+fn pod(name: &str, phase: &str, status: Value, terminated: Value) -> Pod {
+    let mut whole = json!({
+        "metadata": {"name": name, "creationTimestamp": "2026-01-01T00:00:02Z"},
+        "spec": {"nodeName": "node-1", "containers": [{"name": "engine"}]},
+        "status": {
+            "phase": phase,
+            "conditions": [{"type": "PodScheduled", "status": "True", "lastTransitionTime": "2026-01-01T00:00:03Z"}],
+            "containerStatuses": [{
+                "name": "engine", "image": "i", "imageID": "i@sha256:1", "ready": false, "restartCount": 0,
+                "state": {"terminated": terminated},
+            }],
+        },
+    });
+    for (key, value) in status.as_object().into_iter().flatten() {
+        whole["status"][key] = value.clone();
+    }
+    serde_json::from_value(whole).unwrap()
+}
+
+fn stopped(exit_code: i32, message: &str, second: u32) -> Value {
+    json!({"exitCode": exit_code, "message": message, "startedAt": "2026-01-01T00:00:04Z",
+           "finishedAt": format!("2026-01-01T00:00:{second:02}Z")})
+}
+
+fn outcome(job: &Job, pods: &[Pod], results: u32) -> Outcome {
+    let work = job::work_of(job).unwrap();
+    let now = "2026-01-01T00:03:00Z".parse().unwrap();
+    decide(Facts { job, work: &work, pods, results, log_tail: Some("last line"), now })
+}
+
+#[track_caller]
+fn check(job: &Job, pods: &[Pod], results: u32, state: State, code: &str, says: &str) -> Outcome {
+    let outcome = outcome(job, pods, results);
+    let actual = (outcome.state, outcome.reason.code.as_str());
+    assert_eq!(actual, (state, code), "{outcome:#?}");
+    assert!(outcome.reason.message.contains(says), "{:?} does not say {says:?}", outcome.reason.message);
+    outcome
+}
+
+#[test]
+fn success_needs_every_result() {
+    let done = pod("p", "Succeeded", json!({}), stopped(0, r#"{"code":"done","message":"","cpu_seconds":1.5}"#, 9));
+    let job1 = job(None, Some(("Complete", "CompletionsReached")), false);
+    let outcome = check(&job1, std::slice::from_ref(&done), 1, State::Succeeded, "completed", "result");
+    assert_eq!(outcome.exit_code, Some(0));
+    assert_eq!(outcome.cpu_seconds, Some(1.5));
+    assert_eq!(outcome.log_tail, None);
+    assert_eq!(outcome.node.as_deref(), Some("node-1"));
+    assert_eq!(outcome.image.as_deref(), Some("i@sha256:1"));
+    assert_eq!((outcome.message_id.as_deref(), outcome.pods), (Some("m1"), 1));
+    let times = outcome.timestamps;
+    let order =
+        [times.published, times.received, times.created, times.scheduled, times.started, times.finished, times.settled];
+    assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{order:?}");
+
+    check(&job1, &[done], 0, State::Failed, "result-missing", "1 are missing");
+    let three = job(Some(3), Some(("Complete", "")), false);
+    check(&three, &[], 2, State::Failed, "result-missing", "of 3 results 1");
+    check(&three, &[], 3, State::Succeeded, "completed", "all 3");
+}
+
+#[test]
+fn pods_that_are_gone_do_not_matter() {
+    let outcome = check(&job(None, Some(("Complete", "")), true), &[], 1, State::Succeeded, "completed", "");
+    assert_eq!(outcome.timestamps.finished, Some("2026-01-01T00:01:00Z".parse().unwrap()));
+}
+
+#[test]
+fn the_engine_says_why_it_can_never_work() {
+    let job = job(None, Some(("Failed", "PodFailurePolicy")), false);
+    let said = r#"{"code":"malformed-input","message":"line 3: strike is missing","cpu_seconds":0.1}"#;
+    let pods = [pod("p", "Failed", json!({}), stopped(10, said, 9))];
+    let outcome = check(&job, &pods, 0, State::Failed, "malformed-input", "line 3");
+    assert_eq!((outcome.exit_code, outcome.log_tail.as_deref()), (Some(10), Some("last line")));
+    for silent in ["", "Segmentation fault", r#"{"code":"Not A Code","message":""}"#] {
+        let pods = [pod("p", "Failed", json!({}), stopped(10, silent, 9))];
+        check(&job, &pods, 0, State::Failed, "permanent-failure", "exit code 10");
+    }
+    let missing = r#"{"code":"input-missing","message":"there is no object"}"#;
+    let pods = [pod("p", "Failed", json!({}), stopped(10, missing, 9))];
+    check(&job, &pods, 0, State::Failed, "input-missing", "no object");
+}
+
+#[test]
+fn what_ended_the_last_pod_is_the_reason() {
+    let exhausted = job(None, Some(("Failed", "BackoffLimitExceeded")), false);
+    let early = pod("early", "Failed", json!({}), stopped(7, "", 5));
+    let with = |last: Pod| [early.clone(), last];
+    let last = pod("last", "Failed", json!({}), stopped(3, "", 9));
+    let outcome = check(&exhausted, &with(last), 0, State::Failed, "retries-exhausted", "exit code 3");
+    assert_eq!(outcome.exit_code, Some(3));
+    let mut killed = stopped(137, "", 9);
+    killed["reason"] = "OOMKilled".into();
+    check(&exhausted, &with(pod("last", "Failed", json!({}), killed)), 0, State::Failed, "out-of-memory", "used up");
+    let late = json!({"reason": "DeadlineExceeded"});
+    let late = pod("last", "Failed", late, stopped(143, "", 9));
+    check(&exhausted, &with(late), 0, State::Failed, "timeout", "timeout");
+    let evicted = json!({"reason": "Evicted", "message": "low on ephemeral-storage"});
+    let evicted = pod("last", "Failed", evicted, stopped(137, "", 9));
+    check(&exhausted, &with(evicted), 0, State::Failed, "evicted", "ephemeral-storage");
+    check(&exhausted, &[], 0, State::Failed, "retries-exhausted", "");
+    check(&job(None, Some(("Failed", "DeadlineExceeded")), false), &[], 0, State::Failed, "timeout", "");
+    let other = job(None, Some(("Failed", "MaxFailedIndexesExceeded")), false);
+    check(&other, &[], 0, State::Failed, "max-failed-indexes-exceeded", "controller's words");
+    check(&job(None, Some(("Failed", "")), false), &[], 0, State::Failed, "failed", "");
+}
+
+#[test]
+fn a_job_deleted_by_hand_is_cancelled_unless_it_had_ended() {
+    let running = pod("p", "Running", json!({}), Value::Null);
+    let deleted = job(None, None, true);
+    assert_eq!(standing(&deleted), Standing::Deleted);
+    check(&deleted, std::slice::from_ref(&running), 0, State::Cancelled, "cancelled", "deleted");
+    assert_eq!(pods_alive(std::slice::from_ref(&running)).collect::<Vec<_>>(), ["p"]);
+    let done = pod("p", "Succeeded", json!({}), stopped(0, "", 9));
+    assert_eq!(pods_alive(std::slice::from_ref(&done)).count(), 0);
+    check(&deleted, std::slice::from_ref(&done), 1, State::Succeeded, "completed", "");
+    check(&deleted, &[running], 1, State::Cancelled, "cancelled", "");
+    check(&job(Some(2), None, true), &[done], 2, State::Cancelled, "cancelled", "");
+    let failed = job(None, Some(("Failed", "BackoffLimitExceeded")), true);
+    check(&failed, &[], 0, State::Failed, "retries-exhausted", "");
+    assert_eq!(standing(&job(None, None, false)), Standing::Running);
+}
+
+#[test]
+fn results_of_tasks_are_counted_by_index() {
+    let work = work(Some(12));
+    assert_eq!(result_index(&work, &work.output(Some(0))), Some(0));
+    assert_eq!(result_index(&work, &work.output(Some(11))), Some(11));
+    for other in ["12", "-1", "01", "1/2", "x", ""] {
+        assert_eq!(result_index(&work, &format!("{}/{other}", work.output(None))), None, "{other}");
+    }
+}

@@ -1,0 +1,226 @@
+//! Gives every Job that ended, or that somebody deleted, its one outcome, and then lets go of it.
+//!
+//! Level-triggered: the view says which Jobs still carry our finalizer, and each pass reads what it needs anew. The
+//! order is what makes a crash harmless: the outcome is written before the input is deleted, and the finalizer goes last.
+
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use common::{
+    Outcome,
+    message::Work,
+    outcome::{LOG_TAIL_BYTES, State},
+    storage::{Properties, Written},
+};
+use futures::TryStreamExt as _;
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use tokio::{task::JoinSet, time::Instant};
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument as _;
+
+use crate::{
+    clock::seconds_between,
+    context::Context,
+    hooks::Step,
+    job,
+    outcome::{self, Facts, Standing},
+    watched::Phase,
+};
+
+/// Jobs that are settled at once.
+const CONCURRENCY: usize = 32;
+const RETRY_FIRST: Duration = Duration::from_millis(200);
+const RETRY_MOST: Duration = Duration::from_secs(60);
+/// A pass even when nothing seems to have changed.
+const PASS_EVERY: Duration = Duration::from_secs(10);
+
+/// Jobs whose settling failed, and when it is tried again.
+#[derive(Debug, Default)]
+struct Delayed(HashMap<String, (Instant, Duration)>);
+
+impl Delayed {
+    fn failed(&mut self, name: &str, now: Instant) {
+        let (due, wait) = self.0.entry(name.to_owned()).or_insert((now, RETRY_FIRST / 2));
+        *wait = (*wait * 2).min(RETRY_MOST);
+        *due = now + wait.mul_f64(0.5 + rand::random::<f64>());
+    }
+
+    fn is_due(&self, name: &str, now: Instant) -> bool {
+        self.0.get(name).is_none_or(|(due, _)| *due <= now)
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        self.0.values().map(|(due, _)| *due).min()
+    }
+}
+
+/// Settles Jobs until `stop`, then finishes those under way.
+pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) -> anyhow::Result<()> {
+    let mut under_way: JoinSet<(String, anyhow::Result<()>)> = JoinSet::new();
+    let mut busy: HashSet<String> = HashSet::new();
+    let mut delayed = Delayed::default();
+    let mut changes = context.jobs.changes();
+    while !stop.is_cancelled() {
+        changes.borrow_and_update();
+        let now = Instant::now();
+        let free = CONCURRENCY - busy.len();
+        let names: Vec<String> = {
+            let view = context.jobs.look();
+            delayed.0.retain(|name, _| view.is_unsettled(name));
+            let wanted = view.unsettled().filter(|name| !busy.contains(*name) && delayed.is_due(name, now));
+            wanted.take(free).map(str::to_owned).collect()
+        };
+        for name in names {
+            busy.insert(name.clone());
+            let context = context.clone();
+            let span = tracing::info_span!("settle", kubernetes_job = name);
+            under_way.spawn(async move { (name.clone(), settle(&context, &name).await) }.instrument(span));
+        }
+        let wake =
+            delayed.next_due().unwrap_or(now + PASS_EVERY).clamp(now + Duration::from_millis(10), now + PASS_EVERY);
+        tokio::select! {
+            () = stop.cancelled() => break,
+            Some(ended) = under_way.join_next() => {
+                let (name, settled) = ended.context("settle a Job")?;
+                busy.remove(&name);
+                if let Err(error) = settled {
+                    context.metrics.settle_failures.inc();
+                    tracing::warn!(kubernetes_job = name, "failed to settle: {error:#}");
+                    delayed.failed(&name, Instant::now());
+                }
+            }
+            _ = changes.changed(), if busy.len() < CONCURRENCY => {}
+            () = tokio::time::sleep_until(wake) => {}
+        }
+    }
+    while under_way.join_next().await.is_some() {}
+    Ok(())
+}
+
+/// Settles one Job, whatever was done for it before.
+async fn settle(context: &Context, name: &str) -> anyhow::Result<()> {
+    let Some(job) = context.cluster.job(name).await? else {
+        context.jobs.change(|view| view.settled(name));
+        return Ok(());
+    };
+    let held = job.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == common::labels::FINALIZER);
+    let standing = outcome::standing(&job);
+    if !held || standing == Standing::Running {
+        context.jobs.change(|view| view.settled(name));
+        return Ok(());
+    }
+    let work = job::work_of(&job)?;
+    context.hooks.at(Step::Finished, None, Some(&work.identity)).await;
+    let outcome = record(context, &job, &work, standing).await?;
+    context.recent.add(&work.identity);
+    context.hooks.at(Step::OutcomeWritten, None, Some(&work.identity)).await;
+    let delete_input = async {
+        if outcome.state == State::Succeeded {
+            let identity = &work.identity;
+            context.store.delete(&identity.bucket, &identity.object, identity.generation).await?;
+            context.hooks.at(Step::InputDeleted, None, Some(identity)).await;
+        }
+        anyhow::Ok(())
+    };
+    let (deleted, ()) = tokio::join!(delete_input, context.events.publish(&outcome));
+    deleted?;
+    release(context, name, job).await?;
+    context.jobs.change(|view| view.settled(name));
+    context.hooks.at(Step::FinalizerRemoved, None, Some(&work.identity)).await;
+    Ok(())
+}
+
+/// Makes sure the outcome is in the bucket, and returns the one that is.
+async fn record(context: &Context, job: &Job, work: &Work, standing: Standing) -> anyhow::Result<Outcome> {
+    let name = job.metadata.name.as_deref().unwrap_or_default();
+    let pods = context.cluster.pods(name).await?;
+    let results = match standing {
+        Standing::Ended(Phase::Failed) => 0,
+        _ => results(context, work).await?,
+    };
+    let facts = Facts { job, work, pods: &pods, results, log_tail: None, now: (context.clock)() };
+    let mut outcome = outcome::decide(facts);
+    if outcome.state != State::Succeeded {
+        let log_tail = log_tail(context, &pods).await;
+        outcome = outcome::decide(Facts { log_tail: log_tail.as_deref(), now: (context.clock)(), ..facts });
+    }
+    if standing == Standing::Deleted {
+        // The pods of a Job that we hold would run on.
+        for pod in outcome::pods_alive(&pods) {
+            context.cluster.delete_pod(pod).await?;
+        }
+    }
+    let text = serde_json::to_vec_pretty(&outcome).context("encode the outcome")?;
+    let object = work.outcome();
+    let bucket = &work.identity.bucket;
+    match context.store.write_once(bucket, &object, text, Properties::json()).await? {
+        Written::New(_) => {
+            context.metrics.settled(outcome.state);
+            if let (Some(ended), Some(settled)) = (outcome::ended_at(job), outcome.timestamps.settled) {
+                context.metrics.finished_to_settled.observe(seconds_between(ended, settled));
+            }
+            tracing::info!(
+                job = work.job,
+                session = work.session,
+                object = work.identity.object,
+                generation = work.identity.generation,
+                state = outcome.state.as_str(),
+                reason = outcome.reason.code,
+                "settled"
+            );
+            Ok(outcome)
+        }
+        // The first one counts, whoever wrote it.
+        Written::Exists => {
+            let (_, text) = context
+                .store
+                .read(bucket, &object, None)
+                .await?
+                .with_context(|| format!("read {object}, which was there a moment ago"))?;
+            serde_json::from_slice(&text).with_context(|| format!("parse the outcome {object}"))
+        }
+    }
+}
+
+/// How many of the results exist.
+async fn results(context: &Context, work: &Work) -> anyhow::Result<u32> {
+    let bucket = &work.identity.bucket;
+    if work.tasks.is_none() {
+        let found = context.store.describe(bucket, &work.output(None), None).await?;
+        return Ok(u32::from(found.is_some()));
+    }
+    let mut listed = context.store.list_stream(bucket, &format!("{}/", work.output(None)));
+    let mut count = 0;
+    while let Some(found) = listed.try_next().await? {
+        count += u32::from(outcome::result_index(work, &found.name).is_some());
+    }
+    Ok(count)
+}
+
+/// The end of the log that tells most. Missing logs are no reason to wait: the pod or its node may be gone.
+async fn log_tail(context: &Context, pods: &[Pod]) -> Option<String> {
+    let (pod, container) = outcome::pod_to_read(pods)?;
+    match context.cluster.log_tail(pod, container, LOG_TAIL_BYTES).await {
+        Ok(text) => Some(text),
+        Err(error) => {
+            tracing::info!(pod, "the outcome has no log: {error:#}");
+            None
+        }
+    }
+}
+
+/// Takes our finalizer off the Job, however often it changes meanwhile.
+async fn release(context: &Context, name: &str, job: Job) -> anyhow::Result<()> {
+    let mut job = Some(job);
+    while let Some(current) = job {
+        if context.cluster.release(&current).await? {
+            break;
+        }
+        job = context.cluster.job(name).await?.filter(|other| other.metadata.uid == current.metadata.uid);
+    }
+    Ok(())
+}

@@ -1,0 +1,120 @@
+//! Publishes old inputs again that have neither Job nor outcome: their message was lost, or never sent.
+//!
+//! A duplicate is harmless, but a long backlog is old inputs too, so each is published again only every few hours.
+
+use std::{
+    collections::HashMap,
+    hash::{BuildHasher as _, RandomState},
+};
+
+use anyhow::Context as _;
+use common::{message, object, storage::Object};
+use futures::TryStreamExt as _;
+use google_cloud_pubsub::{client::Publisher, model::Message};
+use jiff::{SignedDuration, Timestamp};
+use tokio_util::sync::CancellationToken;
+
+use crate::context::Context;
+
+/// What is remembered of an old input, under a hash of its name and generation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Known {
+    /// It has an outcome, for good.
+    Settled,
+    /// It was published again then.
+    Published(Timestamp),
+}
+
+/// Old inputs that were looked at. Holds only those that are still in the bucket.
+#[derive(Debug, Default)]
+struct Memory {
+    hasher: RandomState,
+    known: HashMap<u64, Known>,
+}
+
+/// Sweeps at start and then regularly, until `stop`.
+pub(crate) async fn run(context: &Context, publisher: &Publisher, stop: &CancellationToken) -> anyhow::Result<()> {
+    let mut memory = Memory::default();
+    let mut jobs = context.jobs.changes();
+    while !context.jobs.look().is_synced() {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            changed = jobs.changed() => changed?,
+        }
+    }
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            swept = sweep(context, publisher, &mut memory) => match swept {
+                Ok(0) => {}
+                Ok(count) => tracing::info!(count, "published old inputs again"),
+                Err(error) => tracing::warn!("failed to sweep: {error:#}"),
+            }
+        }
+        tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            () = tokio::time::sleep(context.timing.sweep_every) => {}
+        }
+    }
+}
+
+async fn sweep(context: &Context, publisher: &Publisher, memory: &mut Memory) -> anyhow::Result<u64> {
+    let business = &context.business;
+    let now = (context.clock)();
+    let age = SignedDuration::try_from(context.timing.sweep_age).context("read the age of old inputs")?;
+    let again = SignedDuration::try_from(context.timing.sweep_again).context("read the time between publications")?;
+    let mut inputs = context.store.list_stream(&business.bucket, &object::input_prefix(&business.name));
+    let mut still = HashMap::new();
+    let mut published = 0;
+    while let Some(input) = inputs.try_next().await? {
+        if input.created.is_none_or(|created| now.duration_since(created) < age) {
+            continue;
+        }
+        let key = memory.hasher.hash_one((&input.name, input.generation));
+        let known = match memory.known.get(&key) {
+            Some(Known::Published(at)) if now.duration_since(*at) >= again => None,
+            known => known.copied(),
+        };
+        let known = match known {
+            Some(known) => Some(known),
+            None => look(context, publisher, &input, now).await?,
+        };
+        if let Some(known) = known {
+            published += u64::from(known == Known::Published(now));
+            still.insert(key, known);
+        }
+    }
+    memory.known = still;
+    Ok(published)
+}
+
+/// Looks at one old input, and publishes it if nothing else knows of it.
+async fn look(
+    context: &Context,
+    publisher: &Publisher,
+    input: &Object,
+    now: Timestamp,
+) -> anyhow::Result<Option<Known>> {
+    let work = match message::stored(&input.name, input.generation, &input.metadata, &context.business) {
+        Ok(work) => work,
+        Err(refusal) => {
+            tracing::warn!(object = input.name, code = refusal.code, "not a possible input: {}", refusal.message);
+            return Ok(Some(Known::Settled));
+        }
+    };
+    if context.jobs.look().has(&work.identity.job_name()) {
+        return Ok(None);
+    }
+    // Any attempt at this generation.
+    let folder = object::outcome_prefix(&work.business, Some(&work.session));
+    let prefix = format!("{folder}{}/{}-", work.job, work.identity.generation);
+    if context.store.list_stream(&work.identity.bucket, &prefix).try_next().await?.is_some() {
+        return Ok(Some(Known::Settled));
+    }
+    let (data, attributes) = work.encode();
+    let message = Message::new().set_data(data).set_attributes(attributes);
+    publisher.publish(message).await.with_context(|| format!("publish {} again", input.name))?;
+    context.metrics.swept.inc();
+    tracing::info!(object = input.name, generation = input.generation, "published an old input again");
+    Ok(Some(Known::Published(now)))
+}

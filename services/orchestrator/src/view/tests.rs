@@ -1,0 +1,155 @@
+//! Counting Jobs, however watch and answers race.
+
+use super::*;
+
+fn job(name: &str, condition: Option<&str>, deleting: bool, held: bool) -> Watched {
+    let mut job = serde_json::json!({
+        "metadata": {
+            "name": name,
+            "annotations": {"big": "x"},
+            "finalizers": if held { vec![common::labels::FINALIZER] } else { vec![] },
+        },
+        "spec": {"ignored": true},
+        "status": {"conditions": condition.map(|kind| vec![serde_json::json!({"type": kind, "status": "True"})])},
+    });
+    if deleting {
+        job["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+    }
+    serde_json::from_value(job).unwrap()
+}
+
+fn synced() -> View {
+    let mut view = View::default();
+    view.listing();
+    view.listed();
+    view
+}
+
+fn unsettled(view: &View) -> Vec<&str> {
+    view.unsettled().collect()
+}
+
+#[test]
+fn nothing_is_taken_before_the_first_listing_is_complete() {
+    let mut view = View::default();
+    assert_eq!(view.room(5), 0);
+    view.listing();
+    view.shown(&job("a", None, false, true));
+    assert_eq!(view.room(5), 0);
+    view.listed();
+    assert_eq!(view.room(5), 4);
+}
+
+#[test]
+fn a_job_is_active_until_it_ends_and_unsettled_until_we_let_go() {
+    let mut view = synced();
+    view.shown(&job("a", None, false, true));
+    view.shown(&job("a", Some("FailureTarget"), false, true));
+    assert_eq!((view.active(), unsettled(&view)), (1, vec![]));
+    view.shown(&job("a", Some("Failed"), false, true));
+    assert_eq!((view.active(), unsettled(&view)), (0, vec!["a"]));
+    view.settled("a");
+    assert_eq!(unsettled(&view), Vec::<&str>::new());
+    view.shown(&job("a", Some("Failed"), false, false));
+    assert!(view.has("a") && unsettled(&view).is_empty());
+    view.gone("a");
+    assert!(!view.has("a"));
+    view.shown(&job("b", None, true, true));
+    assert_eq!((view.active(), unsettled(&view)), (1, vec!["b"]));
+    view.shown(&job("c", Some("Complete"), false, false));
+    assert_eq!(unsettled(&view), vec!["b"]);
+}
+
+#[test]
+fn a_new_listing_removes_what_it_does_not_show() {
+    let mut view = synced();
+    for name in ["a", "b"] {
+        view.shown(&job(name, None, false, true));
+    }
+    view.listing();
+    view.shown(&job("b", None, false, true));
+    assert_eq!(view.active(), 2, "still the old picture");
+    view.listed();
+    assert_eq!(view.active(), 1);
+}
+
+#[test]
+fn a_created_job_takes_exactly_one_slot() {
+    let mut view = synced();
+    // The answer comes first.
+    view.take();
+    view.creating("a");
+    assert_eq!(view.room(3), 2);
+    view.created("a", Instant::now());
+    assert_eq!(view.room(3), 2);
+    view.shown(&job("a", None, false, true));
+    assert_eq!(view.room(3), 2);
+    // The watch comes first, and shows even the end.
+    view.take();
+    view.creating("b");
+    view.shown(&job("b", None, false, true));
+    view.shown(&job("b", Some("Complete"), false, true));
+    view.created("b", Instant::now());
+    assert_eq!(view.room(3), 2);
+    // The Job was there already.
+    view.take();
+    view.creating("a");
+    view.not_created("a");
+    view.put_back();
+    assert_eq!(view.room(3), 2);
+}
+
+#[test]
+fn a_job_that_the_watch_missed_does_not_count_for_ever() {
+    let mut view = synced();
+    view.take();
+    view.creating("a");
+    view.created("a", Instant::now());
+
+    view.prune(Instant::now() + AWAITED_WITHIN * 2);
+    assert_eq!(view.room(3), 3);
+    assert!(!view.has("a"));
+}
+
+#[test]
+fn ended_jobs_that_nobody_settles_stop_intake() {
+    let mut view = synced();
+    for index in 0..=100 {
+        view.shown(&job(&format!("job-{index}"), Some("Complete"), false, true));
+    }
+    assert_eq!(view.room(4), 0);
+    assert_eq!(view.room(1000), 1000);
+}
+
+#[test]
+fn random_events_keep_the_count_right() {
+    let mut view = synced();
+    let mut truth: std::collections::BTreeMap<String, (bool, bool)> = std::collections::BTreeMap::new();
+    let mut seed = 7_u64;
+    for _ in 0..20_000 {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let name = format!("job-{}", (seed >> 33) % 50);
+        match (seed >> 45) % 4 {
+            0 => {
+                view.shown(&job(&name, None, false, true));
+                truth.insert(name, (true, false));
+            }
+            1 => {
+                view.shown(&job(&name, Some("Complete"), false, true));
+                truth.insert(name, (false, true));
+            }
+            2 => {
+                view.settled(&name);
+                if let Some(state) = truth.get_mut(&name) {
+                    state.1 = false;
+                }
+            }
+            _ => {
+                view.gone(&name);
+                truth.remove(&name);
+            }
+        }
+        assert_eq!(view.active(), truth.values().filter(|state| state.0).count());
+        assert_eq!(view.unsettled().len(), truth.values().filter(|state| state.1).count());
+    }
+}
