@@ -1,0 +1,419 @@
+//! The environment: the one file a person edits, resolved into values with every derived name filled in.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use common::config;
+use serde::Serialize;
+
+pub mod edit;
+mod locate;
+mod parse;
+mod problem;
+mod read;
+mod value;
+
+pub use locate::{LOCAL, load, locate};
+pub use parse::parse;
+pub use problem::{Place, Problem, Problems};
+
+/// Environment variables that override a key of the file when they are set and not empty, in the order of the keys.
+pub const OVERRIDES: [&str; 5] = ["PROJECT_NAME", "LOCATION", "ZONE", "CLOUD_STORAGE_BUCKET_NAME", "GKE_CLUSTER_NAME"];
+
+/// Values of the environment variables in [`OVERRIDES`]; the caller reads them, this crate never does.
+pub type Overrides = BTreeMap<String, String>;
+
+/// One deployment: one project, cluster and bucket, any number of businesses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Environment {
+    /// Name: the file's, without its extension.
+    pub name: String,
+    /// The file it was read from, if it was one.
+    pub path: Option<PathBuf>,
+    /// Google Cloud project id.
+    pub project: String,
+    /// Region of cluster, bucket and registry.
+    pub location: String,
+    /// Zone of the cluster, which is regional without one.
+    pub zone: Option<String>,
+    /// Bucket of every business that has none of its own.
+    pub bucket: String,
+    /// Where it runs.
+    pub cloud: CloudKind,
+    /// How workloads prove who they are.
+    pub auth: Auth,
+    /// Labels on every Google resource, besides our own.
+    pub labels: BTreeMap<String, String>,
+    /// The Kubernetes cluster.
+    pub cluster: Cluster,
+    /// Network of the cluster.
+    pub network: Network,
+    /// What a security department asks for.
+    pub security: Security,
+    /// Which resources are ours to make.
+    pub manage: Manage,
+    /// How images are built.
+    pub build: Build,
+    /// The web apps.
+    pub web: Web,
+    /// Ids of the environment's own service accounts.
+    pub accounts: Accounts,
+    /// Businesses in the order of the file.
+    pub businesses: Vec<Business>,
+}
+
+/// Where an environment runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CloudKind {
+    /// Google Cloud.
+    #[default]
+    Google,
+    /// The laptop cloud.
+    Local,
+}
+
+/// How workloads prove who they are.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Auth {
+    /// Kubernetes service accounts stand for Google ones; there is no key.
+    #[default]
+    WorkloadIdentity,
+    /// A key per account in a Kubernetes Secret.
+    Key,
+}
+
+/// The Kubernetes cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Cluster {
+    /// Name.
+    pub name: String,
+    /// Who looks after its nodes.
+    pub mode: ClusterMode,
+    /// Nodes of the main pool (standard mode).
+    pub nodes: u32,
+    /// Machine type of the main pool (standard mode).
+    pub machine_type: String,
+    /// The pool that engines run on (standard mode).
+    pub engine_pool: EnginePool,
+}
+
+/// Who looks after a cluster's nodes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ClusterMode {
+    /// We name the node pools.
+    #[default]
+    Standard,
+    /// Google does.
+    Autopilot,
+}
+
+/// The node pool that engines run on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EnginePool {
+    /// Fewest nodes.
+    pub min: u32,
+    /// Most nodes.
+    pub max: u32,
+    /// Spot machines.
+    pub spot: bool,
+    /// Machine type.
+    pub machine_type: String,
+}
+
+/// Network of the cluster.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Network {
+    /// VPC network.
+    pub network: String,
+    /// Subnetwork; the network's own of the region without one.
+    pub subnetwork: Option<String>,
+    /// Nodes have no public addresses.
+    pub private_nodes: bool,
+    /// How the control plane is reached.
+    pub endpoint: Endpoint,
+    /// HTTP proxy of this program's own calls.
+    pub proxy: Option<String>,
+    /// File with further certificate authorities, PEM.
+    pub ca_bundle: Option<PathBuf>,
+}
+
+/// How the control plane is reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Endpoint {
+    /// Its DNS name, guarded by IAM.
+    #[default]
+    Dns,
+    /// Its public address.
+    Public,
+    /// Its address inside the network.
+    Private,
+}
+
+/// What a security department asks for.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Security {
+    /// Full names of KMS keys by what they encrypt: `bucket`, `pubsub`, `cluster`, `registry`.
+    pub kms_keys: BTreeMap<String, String>,
+    /// Email of an existing service account for the nodes, in place of our own.
+    pub node_account: Option<String>,
+    /// Regions that may hold data; also the regions in which Pub/Sub may store messages. Empty: any.
+    pub allowed_locations: Vec<String>,
+    /// Seconds for which deleted objects can be restored; 0 for not at all.
+    pub soft_delete_secs: u32,
+}
+
+/// What becomes of a class of resource.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Managed {
+    /// We make it.
+    #[default]
+    Create,
+    /// Somebody else makes it; we say exactly what is missing.
+    Verify,
+    /// We do not look.
+    Off,
+}
+
+/// What becomes of each class of resource.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Manage {
+    /// Services of the project.
+    pub apis: Managed,
+    /// Cluster and node pools.
+    pub cluster: Managed,
+    /// Buckets.
+    pub bucket: Managed,
+    /// Topics and subscriptions.
+    pub pubsub: Managed,
+    /// Service accounts, custom roles and bindings.
+    pub iam: Managed,
+    /// Image registry.
+    pub registry: Managed,
+}
+
+/// How images are built.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Build {
+    /// Who builds.
+    pub builder: Builder,
+    /// Region of Cloud Build.
+    pub region: String,
+    /// Name of the registry.
+    pub registry: String,
+}
+
+/// Who builds the images.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Builder {
+    /// Cloud Build.
+    #[default]
+    CloudBuild,
+    /// This program.
+    Local,
+}
+
+/// The web apps.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Web {
+    /// Whether they are deployed.
+    pub enabled: bool,
+    /// How they are reached.
+    pub access: WebAccess,
+    /// Businesses they serve.
+    pub businesses: Vec<String>,
+}
+
+/// How the web apps are reached.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum WebAccess {
+    /// Through the Kubernetes API server.
+    #[default]
+    PortForward,
+    /// An address inside the network.
+    Internal,
+}
+
+/// Emails of the environment's own service accounts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Accounts {
+    /// The client web app.
+    pub web_client: String,
+    /// The monitor web app.
+    pub web_monitor: String,
+    /// The nodes.
+    pub nodes: String,
+    /// The image builder.
+    pub builder: String,
+}
+
+/// A tenant.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Business {
+    /// Name; also the prefix of its objects.
+    pub name: String,
+    /// Bucket that holds its objects.
+    pub bucket: String,
+    /// Kubernetes namespace.
+    pub namespace: String,
+    /// Id of the topic.
+    pub topic: String,
+    /// Id of the subscription.
+    pub subscription: String,
+    /// Id of the filtered subscription that is drained first, with `priority = true`.
+    pub priority_subscription: Option<String>,
+    /// Id of the events topic.
+    pub events_topic: String,
+    /// Its service accounts.
+    pub accounts: BusinessAccounts,
+    /// Most Kubernetes Jobs that may be active at once.
+    pub max_active_jobs: u32,
+    /// How messages become Kubernetes Jobs.
+    pub dispatch: config::Dispatch,
+    /// Whether an upload under `B/input/` is a submission by itself.
+    pub submit_on_upload: bool,
+    /// Kueue LocalQueue.
+    pub queue: Option<String>,
+    /// How long finished things are kept.
+    pub retention: Retention,
+    /// How the engine runs.
+    pub engine: Engine,
+}
+
+/// Emails of a business's service accounts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct BusinessAccounts {
+    /// Who submits.
+    pub client: String,
+    /// The orchestrator.
+    pub orchestrator: String,
+    /// The engine.
+    pub engine: String,
+}
+
+/// How long finished things are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Retention {
+    /// Seconds a finished Kubernetes Job stays.
+    pub finished_jobs_secs: u32,
+    /// Days results stay in the bucket.
+    pub output_days: u32,
+    /// Days outcomes stay in the bucket.
+    pub outcome_days: u32,
+    /// Days common data of a session that nobody closed stays in the bucket.
+    pub common_days: u32,
+}
+
+/// How the engine runs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Engine {
+    /// A desk's own image; without one, the image that `build` made.
+    pub image: Option<String>,
+    /// Command of a desk's own program; empty for the built-in kernel.
+    pub command: Vec<String>,
+    /// CPU request and limit, as a Kubernetes quantity.
+    pub cpu: String,
+    /// Memory request and limit, as a Kubernetes quantity.
+    pub memory: String,
+    /// Size limit of the work folder, as a Kubernetes quantity.
+    pub disk: String,
+    /// Retries of a failed pod.
+    pub retries: u32,
+    /// Seconds a pod may run.
+    pub timeout_secs: u32,
+    /// Run on spot nodes.
+    pub spot: bool,
+}
+
+impl Environment {
+    /// The generated configuration that the services are driven by.
+    ///
+    /// `engine_image` is the image that `build` made, for businesses that name none of their own.
+    pub fn config(&self, endpoints: &config::Endpoints, engine_image: &str) -> config::Config {
+        config::Config {
+            schema: config::SCHEMA,
+            environment: self.name.clone(),
+            project: self.project.clone(),
+            location: self.location.clone(),
+            bucket: self.bucket.clone(),
+            endpoints: endpoints.clone(),
+            businesses: self
+                .businesses
+                .iter()
+                .map(|business| (business.name.clone(), business.config(&self.project, engine_image)))
+                .collect(),
+        }
+    }
+
+    /// The business called `name`, if there is one.
+    pub fn business(&self, name: &str) -> Option<&Business> {
+        self.businesses.iter().find(|business| business.name == name)
+    }
+
+    /// Where the cluster is: the zone, or the whole region.
+    pub fn cluster_location(&self) -> &str {
+        self.zone.as_deref().unwrap_or(&self.location)
+    }
+
+    /// The project's Workload Identity pool.
+    pub fn workload_pool(&self) -> String {
+        format!("{}.svc.id.goog", self.project)
+    }
+
+    /// Every bucket of the environment with the businesses whose objects it holds, the environment's own first.
+    pub fn buckets(&self) -> Vec<(&str, Vec<&Business>)> {
+        let mut buckets: Vec<(&str, Vec<&Business>)> = Vec::new();
+        for business in &self.businesses {
+            match buckets.iter_mut().find(|(bucket, _)| *bucket == business.bucket) {
+                Some((_, businesses)) => businesses.push(business),
+                None => buckets.push((&business.bucket, vec![business])),
+            }
+        }
+        match buckets.iter().position(|(bucket, _)| *bucket == self.bucket) {
+            Some(position) => buckets[..=position].rotate_right(1),
+            None => buckets.insert(0, (&self.bucket, vec![])),
+        }
+        buckets
+    }
+}
+
+impl Business {
+    fn config(&self, project: &str, engine_image: &str) -> config::Business {
+        let subscription = |id: &str| format!("projects/{project}/subscriptions/{id}");
+        config::Business {
+            name: self.name.clone(),
+            bucket: self.bucket.clone(),
+            namespace: self.namespace.clone(),
+            topic: format!("projects/{project}/topics/{}", self.topic),
+            subscription: subscription(&self.subscription),
+            priority_subscription: self.priority_subscription.as_deref().map(subscription),
+            events_topic: format!("projects/{project}/topics/{}", self.events_topic),
+            max_active_jobs: self.max_active_jobs,
+            dispatch: self.dispatch,
+            submit_on_upload: self.submit_on_upload,
+            queue: self.queue.clone(),
+            retention: config::Retention {
+                finished_jobs_secs: self.retention.finished_jobs_secs,
+                output_days: self.retention.output_days,
+                outcome_days: self.retention.outcome_days,
+            },
+            engine: config::Engine {
+                image: self.engine.image.clone().unwrap_or_else(|| engine_image.to_owned()),
+                command: self.engine.command.clone(),
+                cpu: self.engine.cpu.clone(),
+                memory: self.engine.memory.clone(),
+                retries: self.engine.retries,
+                timeout_secs: self.engine.timeout_secs,
+                spot: self.engine.spot,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests;
