@@ -6,14 +6,17 @@ pub mod clients;
 pub mod config;
 pub mod exit;
 pub mod identity;
+pub mod jobs;
 pub mod labels;
 pub mod message;
 pub mod names;
 pub mod object;
 pub mod outcome;
 pub mod probes;
+pub mod results;
 pub mod shutdown;
 pub mod storage;
+pub mod submit;
 pub mod telemetry;
 
 pub use identity::Identity;

@@ -59,6 +59,14 @@ pub fn control(business: &str, session: &str) -> String {
     format!("{business}/control/{session}.json")
 }
 
+/// Message id of the outcome of a refused message; `None` if the name is not that of one.
+pub fn parse_refused<'a>(business: &str, object: &'a str) -> Option<&'a str> {
+    object
+        .strip_prefix(&outcome_prefix(business, Some("refused")))?
+        .strip_suffix(".json")
+        .filter(|id| !id.contains('/'))
+}
+
 /// Session and job of an input object, or why the name is not one of this business's inputs.
 ///
 /// # Errors
@@ -107,5 +115,7 @@ mod tests {
         let name = outcome("bu1", "s", "a/b", &identity);
         assert_eq!(parse_outcome("bu1", &name), Some(("s".into(), "a/b".into(), 7, 2)));
         assert_eq!(parse_outcome("bu1", &refused("bu1", "123")), None);
+        assert_eq!(parse_refused("bu1", &refused("bu1", "123")), Some("123"));
+        assert_eq!(parse_refused("bu1", &name), None);
     }
 }

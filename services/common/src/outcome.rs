@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Identity, message::Work};
+use crate::{Identity, labels, message::Work};
 
 /// Schema version of the outcomes this program writes.
 pub const SCHEMA: u32 = 1;
@@ -33,6 +33,11 @@ impl State {
             Self::Cancelled => "cancelled",
             Self::Refused => "refused",
         }
+    }
+
+    /// The state that [`State::as_str`] calls `word`.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Succeeded, Self::Failed, Self::Cancelled, Self::Refused].into_iter().find(|state| state.as_str() == word)
     }
 }
 
@@ -151,6 +156,14 @@ impl Outcome {
     /// Identity of the Job, if it was one.
     pub fn identity(&self) -> Option<&Identity> {
         self.work.as_ref().map(|work| &work.identity)
+    }
+
+    /// Metadata for the outcome's object, so that a listing tells the state without reading every object.
+    pub fn metadata(&self) -> std::collections::BTreeMap<String, String> {
+        std::collections::BTreeMap::from([
+            (labels::METADATA_STATE.to_owned(), self.state.as_str().to_owned()),
+            (labels::METADATA_REASON.to_owned(), self.reason.code.clone()),
+        ])
     }
 
     /// The small message for the events topic: attributes only, so that subscribers can filter on them.

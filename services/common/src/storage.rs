@@ -11,6 +11,10 @@ use jiff::Timestamp;
 
 use crate::clients::Connection;
 
+mod upload;
+
+pub use upload::{Fingerprint, crc32c_of_file};
+
 /// What is known of an object without its contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Object {

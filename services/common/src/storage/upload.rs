@@ -1,0 +1,91 @@
+//! Uploading files without holding them in memory, and telling whether an object has the bytes of a file.
+
+use std::{io::Read as _, path::Path};
+
+use anyhow::Context as _;
+
+use super::{Properties, Store, Written, full, is_failed_precondition, is_not_found};
+
+/// Bytes of a file that are hashed at a time.
+const CHUNK: usize = 256 * 1024;
+
+/// What tells whether two contents are the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// Generation the fingerprint was taken of.
+    pub generation: i64,
+    /// Size in bytes.
+    pub size: i64,
+    /// CRC32C of the contents, when the service told it.
+    pub crc32c: Option<u32>,
+}
+
+impl Store {
+    /// Writes a file as an object unless there is one of that name (`ifGenerationMatch=0`). The file is streamed, and
+    /// read again from the start if a try fails.
+    ///
+    /// # Errors
+    /// When the file cannot be read, access is denied or the service cannot be reached.
+    pub async fn write_file_once(
+        &self,
+        bucket: &str,
+        object: &str,
+        path: &Path,
+        properties: Properties,
+    ) -> anyhow::Result<Written> {
+        let file = tokio::fs::File::open(path).await.with_context(|| format!("open {}", path.display()))?;
+        let request = self
+            .storage
+            .write_object(full(bucket), object, file)
+            .set_if_generation_match(0_i64)
+            .set_content_type(properties.content_type)
+            .set_metadata(properties.metadata);
+        match request.send_unbuffered().await {
+            Ok(object) => Ok(Written::New(object.generation)),
+            Err(error) if is_failed_precondition(&error) => Ok(Written::Exists),
+            Err(error) => Err(error).with_context(|| format!("write {} to gs://{bucket}/{object}", path.display())),
+        }
+    }
+
+    /// The fingerprint of an object's live generation and its custom metadata; `None` when there is no such object.
+    ///
+    /// # Errors
+    /// When access is denied or the service cannot be reached.
+    pub async fn fingerprint(
+        &self,
+        bucket: &str,
+        object: &str,
+    ) -> anyhow::Result<Option<(Fingerprint, std::collections::BTreeMap<String, String>)>> {
+        match self.control.get_object().set_bucket(full(bucket)).set_object(object).send().await {
+            Ok(object) => Ok(Some((
+                Fingerprint {
+                    generation: object.generation,
+                    size: object.size,
+                    crc32c: object.checksums.and_then(|checksums| checksums.crc32c),
+                },
+                object.metadata.into_iter().collect(),
+            ))),
+            Err(error) if is_not_found(&error) => Ok(None),
+            Err(error) => Err(error).with_context(|| format!("describe gs://{bucket}/{object}")),
+        }
+    }
+}
+
+/// Size and CRC32C of a file, which is read a piece at a time. Blocks.
+///
+/// # Errors
+/// When the file cannot be read.
+pub fn crc32c_of_file(path: &Path) -> anyhow::Result<(i64, u32)> {
+    let context = || format!("read {}", path.display());
+    let mut file = std::fs::File::open(path).with_context(context)?;
+    let mut chunk = vec![0; CHUNK];
+    let (mut size, mut crc) = (0_i64, 0);
+    loop {
+        let read = file.read(&mut chunk).with_context(context)?;
+        if read == 0 {
+            return Ok((size, crc));
+        }
+        size += i64::try_from(read).unwrap_or_default();
+        crc = crc32c::crc32c_append(crc, &chunk[..read]);
+    }
+}

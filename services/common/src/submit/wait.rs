@@ -1,0 +1,108 @@
+//! Waiting until every Job of a submission has its outcome.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::Context as _;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::{Outcome, config::Business, object, storage::Store};
+
+/// Time between two looks at first, and after a look that found something.
+const SHORTEST: Duration = Duration::from_millis(100);
+/// Time between two looks when nothing happens.
+const LONGEST: Duration = Duration::from_secs(1);
+/// Outcomes read at a time.
+const READS: usize = 32;
+
+/// Why the waiting ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// Every Job has its outcome.
+    Settled,
+    /// The time allowed was over.
+    TimedOut,
+    /// It was asked to stop.
+    Stopped,
+}
+
+/// What the waiting found.
+#[derive(Clone, Debug)]
+pub struct Waited {
+    /// Why it ended.
+    pub ended: Ended,
+    /// Outcomes, in the order of the Jobs' names.
+    pub outcomes: Vec<Outcome>,
+    /// Jobs without one.
+    pub missing: Vec<String>,
+}
+
+/// Waits until every expected Job (its id and the generation of its input) has an outcome, or for `limit`, or until
+/// `stop` is cancelled. Calls `progress` with each outcome as it is found.
+///
+/// # Errors
+/// When the bucket cannot be read.
+pub async fn wait(
+    store: &Store,
+    business: &Business,
+    session: &str,
+    expected: Vec<(String, i64)>,
+    limit: Option<Duration>,
+    stop: &CancellationToken,
+    mut progress: impl FnMut(&Outcome),
+) -> anyhow::Result<Waited> {
+    let deadline = limit.map(|limit| Instant::now() + limit);
+    let prefix = object::outcome_prefix(&business.name, Some(session));
+    let mut missing: BTreeMap<String, i64> = expected.into_iter().collect();
+    let mut outcomes: BTreeMap<String, Outcome> = BTreeMap::new();
+    let mut pause = SHORTEST;
+    let ended = loop {
+        if missing.is_empty() {
+            break Ended::Settled;
+        }
+        let names = store.list(&business.bucket, &prefix).await?;
+        let found = settled(&business.name, names.iter().map(|object| object.name.as_str()), &missing);
+        pause = if found.is_empty() { LONGEST.min(pause * 3 / 2) } else { SHORTEST };
+        let bodies = store.read_all(&business.bucket, found.values().cloned(), READS).await?;
+        for ((job, name), body) in found.into_iter().zip(bodies) {
+            let Some((_, body)) = body else { continue };
+            let outcome: Outcome =
+                serde_json::from_slice(&body).with_context(|| format!("parse the outcome {name}"))?;
+            missing.remove(&job);
+            progress(&outcome);
+            outcomes.insert(job, outcome);
+        }
+        if missing.is_empty() {
+            break Ended::Settled;
+        }
+        let next = Instant::now() + pause;
+        let (wake, over) = match deadline {
+            Some(deadline) if deadline <= next => (deadline, true),
+            _ => (next, false),
+        };
+        tokio::select! {
+            () = tokio::time::sleep_until(wake) => if over { break Ended::TimedOut },
+            () = stop.cancelled() => break Ended::Stopped,
+        }
+    };
+    Ok(Waited { ended, outcomes: outcomes.into_values().collect(), missing: missing.into_keys().collect() })
+}
+
+/// The outcome object of each missing Job that has one: the latest attempt's.
+pub(super) fn settled<'a>(
+    business: &str,
+    names: impl IntoIterator<Item = &'a str>,
+    missing: &BTreeMap<String, i64>,
+) -> BTreeMap<String, String> {
+    let mut found: BTreeMap<String, (u32, String)> = BTreeMap::new();
+    for name in names {
+        let Some((_, job, generation, attempt)) = object::parse_outcome(business, name) else { continue };
+        if missing.get(&job) != Some(&generation) {
+            continue;
+        }
+        if found.get(&job).is_none_or(|(latest, _)| *latest < attempt) {
+            found.insert(job, (attempt, name.to_owned()));
+        }
+    }
+    found.into_iter().map(|(job, (_, name))| (job, name)).collect()
+}
