@@ -24,8 +24,6 @@ pub const GOOGLE_MANAGED_BY: &str = "managed-by";
 pub const APP_ENGINE: &str = "engine";
 /// Label that puts a Job into a Kueue LocalQueue.
 pub const KUEUE_QUEUE: &str = "kueue.x-k8s.io/queue-name";
-/// Prefix of the custom metadata of an input object that carries what a message of ours has as attributes.
-pub const METADATA_PREFIX: &str = "deskgrid-";
 
 /// Finalizer that holds a Job until its outcome is written.
 pub const FINALIZER: &str = "deskgrid.dev/outcome";
