@@ -5,9 +5,11 @@
 
 pub mod apply;
 pub mod cloud;
+pub mod deploy;
 pub mod desired;
 pub mod environment;
 pub mod google;
+pub mod manifests;
 pub mod observe;
 pub mod plan;
 pub mod policy;
