@@ -111,3 +111,6 @@ async fn kubernetes(kubeconfig: &Path) -> anyhow::Result<kube::Client> {
     let config = kube::Config::from_custom_kubeconfig(parsed, &options).await.with_context(context)?;
     kube::Client::try_from(config).with_context(context)
 }
+
+#[cfg(test)]
+mod tests;
