@@ -154,9 +154,9 @@ fn change(environment: &Environment, resource: &Resource, observed: &Observation
     let live = observed.live.get(&resource.id).unwrap_or(&Live::Absent);
     let (action, differences) = match (live, &resource.wanted) {
         (Live::Denied(_), _) if resource.id.kind == Kind::Bucket => {
-            let owner =
-                "you may not read it; bucket names are shared by all of Google Cloud, and this one may be taken";
-            (Action::Foreign { owner: owner.to_owned() }, vec![])
+            let reason = "you may not read it; bucket names are shared by all of Google Cloud, so it may be somebody \
+                          else's: set another `bucket` in the environment file";
+            (Action::Blocked { reason: reason.to_owned() }, vec![])
         }
         (Live::Denied(reason), _) => (Action::Blocked { reason: format!("you may not look: {reason}") }, vec![]),
         (Live::Absent, Wanted::Fields(fields)) => (verified(resource, Action::Create), created(fields)),

@@ -96,7 +96,7 @@ fn every_kind_of_difference_has_its_line() {
         ONE,
         "bucket desk-one-bucket",
         |live| *live = Live::Denied("403".to_owned()),
-        "! somebody else's: bucket desk-one-bucket\n      you may not read it; bucket names are shared by all of Google Cloud, and this one may be taken; --adopt takes it over, or give ours another name in the environment file",
+        "! cannot change bucket desk-one-bucket\n      you may not read it; bucket names are shared by all of Google Cloud, so it may be somebody else's: set another `bucket` in the environment file",
     );
 }
 
