@@ -64,8 +64,8 @@ impl LocalState {
 pub struct Cloud {
     /// Google's REST APIs.
     pub google: Client,
-    /// The cluster; none where there is no way to it yet.
-    pub kubernetes: Option<kube::Client>,
+    /// The cluster, or why there is no way to it (yet).
+    pub kubernetes: Result<kube::Client, String>,
     /// Endpoints that the services must be told of.
     pub endpoints: common::config::Endpoints,
 }
@@ -84,9 +84,10 @@ impl Cloud {
                 let google = Client::new(google::Endpoints::default(), google::default_credentials()?)?;
                 // Before the cluster exists, or its credentials were fetched, there is no context for it.
                 let kubernetes = match Kubeconfig::read() {
-                    Ok(kubeconfig) => kubernetes(kubeconfig, Some(context_name(environment))).await.ok(),
-                    Err(_) => None,
+                    Ok(kubeconfig) => kubernetes(kubeconfig, Some(context_name(environment))).await,
+                    Err(error) => Err(anyhow::Error::new(error).context("read the kubeconfig")),
                 };
+                let kubernetes = kubernetes.map_err(|error| format!("{error:#}"));
                 Ok(Self { google, kubernetes, endpoints: common::config::Endpoints::default() })
             }
             (CloudKind::Local, None) => {
@@ -104,10 +105,22 @@ impl Cloud {
                 let google = Client::new(state.endpoints.google, credentials)?;
                 let context = || format!("use the kubeconfig {}", state.kubeconfig.display());
                 let kubeconfig = Kubeconfig::read_from(&state.kubeconfig).with_context(context)?;
-                let kubernetes = Some(kubernetes(kubeconfig, None).await.with_context(context)?);
+                let kubernetes = Ok(kubernetes(kubeconfig, None).await.with_context(context)?);
                 Ok(Self { google, kubernetes, endpoints })
             }
         }
+    }
+}
+
+impl Cloud {
+    /// The cluster.
+    ///
+    /// # Errors
+    /// When there is no way to it; says why and what to do.
+    pub fn cluster(&self) -> anyhow::Result<&kube::Client> {
+        self.kubernetes.as_ref().map_err(|why| {
+            anyhow::anyhow!("there is no way to the cluster: {why}; run `gcloud container clusters get-credentials`")
+        })
     }
 }
 

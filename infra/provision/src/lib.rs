@@ -13,6 +13,7 @@ pub mod manifests;
 pub mod observe;
 pub mod plan;
 pub mod policy;
+pub mod removal;
 pub mod resource;
 mod run;
 pub mod show;
@@ -23,4 +24,4 @@ mod fake;
 
 pub use cloud::{Cloud, LocalState};
 pub use environment::Environment;
-pub use run::{Report, carry_out, look, run};
+pub use run::{Report, carry_out, look, look_to_remove, run};

@@ -47,7 +47,7 @@ async fn a_laptop_cloud_is_reached_by_its_state_file() {
         environment("project = \"desk-one\"\nlocation = \"europe-west1\"\ncloud = \"local\"\n[businesses.bu1]\n");
     let cloud = Cloud::connect(&local, Some(read)).await.unwrap();
     assert_eq!(cloud.endpoints.storage.as_deref(), Some("http://127.0.0.1:2"));
-    assert!(cloud.kubernetes.is_some());
+    assert!(cloud.cluster().is_ok());
 
     let error = Cloud::connect(&local, None).await.err().unwrap().to_string();
     assert!(error.contains("cargo xtask local up"), "{error}");
