@@ -18,8 +18,10 @@ use tokio::time::Instant;
 use crate::manifests::Rendered;
 
 mod rollout;
+mod run;
 
 pub use rollout::{CONFIG_HASH, Verdict, verdict};
+pub use run::{Event, Options, Progress, Report, run};
 
 /// Name under which our fields are owned in the cluster.
 pub const FIELD_MANAGER: &str = "deskgrid";

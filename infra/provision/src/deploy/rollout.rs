@@ -8,6 +8,9 @@ use k8s_openapi::api::{
 /// Annotation on the Pod template: hash of the configuration it was rendered with.
 pub const CONFIG_HASH: &str = "deskgrid.dev/config-hash";
 
+/// Restarts after which a container is given up. Fewer may be cured by waiting: a grant can take a while to be known.
+const CRASHES: i32 = 3;
+
 /// What is to be said of a rollout.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
@@ -99,6 +102,10 @@ fn judge_container(pod: &str, container: &ContainerStatus) -> Option<Verdict> {
         "CrashLoopBackOff" => {
             let ended = container.last_state.as_ref().and_then(|last| last.terminated.as_ref());
             let code = ended.map(|ended| format!(" with exit code {}", ended.exit_code)).unwrap_or_default();
+            if container.restart_count < CRASHES {
+                let why = format!("the container {} of {pod} ended{code} and is started again", container.name);
+                return Some(Verdict::Waiting(why));
+            }
             Some(Verdict::Failed {
                 reason: format!("the container {} ends again and again{code}", container.name),
                 crashed: Some((pod.to_owned(), container.name.clone())),

@@ -38,8 +38,12 @@ fn pod(hash: &str, status: Value) -> Pod {
 }
 
 fn container(waiting: Value) -> Value {
+    crashed(waiting, 3)
+}
+
+fn crashed(waiting: Value, times: u32) -> Value {
     json!({"containerStatuses": [{"name": "orchestrator", "image": "i:2", "imageID": "", "ready": false,
-        "restartCount": 1, "state": {"waiting": waiting},
+        "restartCount": times, "state": {"waiting": waiting},
         "lastState": {"terminated": {"exitCode": 3}}}]})
 }
 
@@ -81,6 +85,15 @@ fn a_rollout_is_judged_by_the_new_pods() {
         "new",
         json!({"conditions": [{"type": "PodScheduled", "status": "False", "message": "0/1 nodes are available"}]}),
         "waiting: no node takes the pod orchestrator-x: 0/1 nodes are available",
+    );
+}
+
+#[test]
+fn a_few_crashes_are_waited_out() {
+    check(
+        "new",
+        crashed(json!({"reason": "CrashLoopBackOff"}), 1),
+        "waiting: the container orchestrator of orchestrator-x ended with exit code 3 and is started again",
     );
 }
 
@@ -229,4 +242,35 @@ async fn a_rollout_is_waited_for_and_a_crash_shows_its_last_lines() {
     cluster.put("/api/v1/namespaces/bu1/pods/orchestrator-x", serde_json::to_value(crashing).unwrap());
     let error = wait(&client, "bu1", "orchestrator", limit).await.unwrap_err().to_string();
     assert!(error.ends_with("ends again and again with exit code 3\nits last log lines are:\nfirst\nboom"), "{error}");
+}
+
+#[tokio::test]
+async fn a_deployment_writes_down_what_it_did_and_waits() {
+    let (client, cluster) = Cluster::start().await;
+    let environment = environment("project = \"desk-one\"\nlocation = \"europe-west1\"\n[businesses.bu1]\n");
+    let google = crate::fake::Fake::start().await.cloud.google;
+    let cloud = crate::Cloud { google, kubernetes: Ok(client), endpoints: common::config::Endpoints::default() };
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options {
+        images: Images { orchestrator: "i:1".to_owned(), engine: "i:2".to_owned() },
+        folder: folder.path().to_owned(),
+        limit: Duration::from_secs(20),
+    };
+    // The controller's part: the Deployment is ready as soon as it is there.
+    let controller = cluster.clone();
+    let events = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&events);
+    let progress: Progress = Arc::new(move |event| {
+        if let Event::Waiting { .. } = event {
+            let mut held = controller.0.lock().unwrap();
+            let deployment = held.objects.get_mut("/apis/apps/v1/namespaces/bu1/deployments/orchestrator").unwrap();
+            deployment["status"] = json!({"replicas": 1, "updatedReplicas": 1, "availableReplicas": 1});
+        }
+        seen.lock().unwrap().push(serde_json::to_value(event).unwrap()["event"].as_str().unwrap().to_owned());
+    });
+    let report = run(&environment, &cloud, &options, &progress).await.unwrap();
+    assert_eq!((report.changed, report.objects.len()), (7, 7));
+    assert_eq!(events.lock().unwrap().last().unwrap(), "ready");
+    common::config::Config::read(&folder.path().join("config.json")).unwrap();
+    assert!(folder.path().join("manifests/bu1/orchestrator.yaml").is_file());
 }
