@@ -109,6 +109,8 @@ struct Values<'a> {
     accounts: [Account<'a>; 2],
     workload_identity: bool,
     wrapped: bool,
+    /// The desk's command; Kubernetes would put variables in the place of `$(…)`.
+    command: Vec<String>,
     disk: &'a str,
     exit_permanent: u8,
     config_json: String,
@@ -134,6 +136,7 @@ fn business_files(
         ],
         workload_identity: environment.auth == Auth::WorkloadIdentity,
         wrapped: !business.engine.command.is_empty(),
+        command: business.engine.command.iter().map(|word| word.replace("$(", "$$(")).collect(),
         disk: &business.engine.disk,
         exit_permanent: exit::PERMANENT,
         config_json: serde_json::to_string_pretty(&only).context("encode the configuration")?,

@@ -73,7 +73,7 @@ fn everything_switched_on() {
     let configuration = rendered.objects().find(|object| object["kind"] == "ConfigMap").unwrap();
     let job: Value = serde_json::from_str(configuration["data"]["job.json"].as_str().unwrap()).unwrap();
     let pod = &job["spec"]["template"]["spec"];
-    assert_eq!(pod["containers"][0]["args"], json!(["/app/price", "--name", "a \"quoted\" 'word': {{ x }} # y"]));
+    assert_eq!(pod["containers"][0]["args"], json!(["/app/price", "--name", "a \"quoted\" 'word': {{ x }} $$(y) # z"]));
     assert_eq!(pod["initContainers"][0]["image"], "r.example.com/engine@sha256:2");
     assert_eq!(pod["nodeSelector"], json!({"cloud.google.com/gke-spot": "true"}));
 }
@@ -90,7 +90,7 @@ queue = "hpc"
 dispatch = "batch"
 [businesses.risk.engine]
 image = "r.example.com/desk@sha256:3"
-command = ["/app/price", "--name", "a \"quoted\" 'word': {{ x }} # y"]
+command = ["/app/price", "--name", "a \"quoted\" 'word': {{ x }} $(y) # z"]
 cpu = "1500m"
 memory = "2Gi"
 disk = "10Gi"
