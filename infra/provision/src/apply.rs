@@ -167,7 +167,10 @@ impl Worker<'_> {
         }
         let Some(resource) = &change.resource else { return Ok(()) };
         match (&resource.wanted, &change.action) {
-            (Wanted::Grants(wanted), _) => self.grant(change, wanted).await,
+            (Wanted::Grants(grants), Action::Revoke) => {
+                self.edit_policy(change, |policy| policy::removal(policy, grants)).await
+            }
+            (Wanted::Grants(grants), _) => self.edit_policy(change, |policy| policy::edit(policy, grants)).await,
             (Wanted::Fields(fields), Action::Create) => self.create(id, fields).await,
             (Wanted::Fields(fields), _) => {
                 let live = change.live.clone().unwrap_or_default();
@@ -219,7 +222,7 @@ impl Worker<'_> {
     }
 
     /// Reads, edits and writes a policy until the write holds.
-    async fn grant(&self, change: &Change, wanted: &BTreeSet<crate::resource::Grant>) -> Result<(), Error> {
+    async fn edit_policy(&self, change: &Change, edit: impl Fn(&Value) -> policy::Edit) -> Result<(), Error> {
         let id = &change.id;
         let fresh = self.was_made(&id.target());
         let lagging = |error: &Error| fresh && (error.is_not_found() || error.may_not_exist());
@@ -230,7 +233,7 @@ impl Worker<'_> {
                 Some(policy) => policy,
                 None => self.patiently(&wire::read(id), lagging).await?,
             };
-            let edit = policy::edit(&current, wanted);
+            let edit = edit(&current);
             if edit.is_empty() {
                 return Ok(());
             }

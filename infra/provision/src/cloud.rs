@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -63,8 +64,8 @@ impl LocalState {
 pub struct Cloud {
     /// Google's REST APIs.
     pub google: Client,
-    /// The cluster; none where there is no way to it yet.
-    pub kubernetes: Option<kube::Client>,
+    /// The cluster, or why there is no way to it (yet).
+    pub kubernetes: Result<kube::Client, String>,
     /// Endpoints that the services must be told of.
     pub endpoints: common::config::Endpoints,
 }
@@ -72,7 +73,8 @@ pub struct Cloud {
 impl Cloud {
     /// Connects to the cloud of an environment; `state` is that of the running laptop cloud, for `cloud = "local"`.
     ///
-    /// On Google Cloud the cluster is the current context of the usual kubeconfig. Nothing is sent yet.
+    /// On Google Cloud the cluster is the one that `gcloud container clusters get-credentials` wrote to the usual
+    /// kubeconfig under the environment's names, whatever context is current. Nothing is sent yet.
     ///
     /// # Errors
     /// When the environment is local and there is no laptop cloud, or credentials or kubeconfig cannot be read.
@@ -80,8 +82,12 @@ impl Cloud {
         match (environment.cloud, state) {
             (CloudKind::Google, _) => {
                 let google = Client::new(google::Endpoints::default(), google::default_credentials()?)?;
-                // Before the cluster exists there is no context for it.
-                let kubernetes = kube::Client::try_default().await.ok();
+                // Before the cluster exists, or its credentials were fetched, there is no context for it.
+                let kubernetes = match Kubeconfig::read() {
+                    Ok(kubeconfig) => kubernetes(kubeconfig, Some(context_name(environment))).await,
+                    Err(error) => Err(anyhow::Error::new(error).context("read the kubeconfig")),
+                };
+                let kubernetes = kubernetes.map_err(|error| format!("{error:#}"));
                 Ok(Self { google, kubernetes, endpoints: common::config::Endpoints::default() })
             }
             (CloudKind::Local, None) => {
@@ -97,17 +103,37 @@ impl Cloud {
                     storage: Some(state.endpoints.google.storage.clone()),
                 };
                 let google = Client::new(state.endpoints.google, credentials)?;
-                let kubernetes = Some(kubernetes(&state.kubeconfig).await?);
+                let context = || format!("use the kubeconfig {}", state.kubeconfig.display());
+                let kubeconfig = Kubeconfig::read_from(&state.kubeconfig).with_context(context)?;
+                let kubernetes = Ok(kubernetes(kubeconfig, None).await.with_context(context)?);
                 Ok(Self { google, kubernetes, endpoints })
             }
         }
     }
 }
 
-async fn kubernetes(kubeconfig: &Path) -> anyhow::Result<kube::Client> {
-    let context = || format!("use the kubeconfig {}", kubeconfig.display());
-    let parsed = kube::config::Kubeconfig::read_from(kubeconfig).with_context(context)?;
-    let options = kube::config::KubeConfigOptions::default();
-    let config = kube::Config::from_custom_kubeconfig(parsed, &options).await.with_context(context)?;
-    kube::Client::try_from(config).with_context(context)
+impl Cloud {
+    /// The cluster.
+    ///
+    /// # Errors
+    /// When there is no way to it; says why and what to do.
+    pub fn cluster(&self) -> anyhow::Result<&kube::Client> {
+        self.kubernetes.as_ref().map_err(|why| {
+            anyhow::anyhow!("there is no way to the cluster: {why}; run `gcloud container clusters get-credentials`")
+        })
+    }
 }
+
+/// The context that Google's tools name after a cluster.
+fn context_name(environment: &Environment) -> String {
+    format!("gke_{}_{}_{}", environment.project, environment.cluster_location(), environment.cluster.name)
+}
+
+async fn kubernetes(kubeconfig: Kubeconfig, context: Option<String>) -> anyhow::Result<kube::Client> {
+    let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
+    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.context("read the kubeconfig")?;
+    kube::Client::try_from(config).context("set up the Kubernetes client")
+}
+
+#[cfg(test)]
+mod tests;

@@ -59,7 +59,11 @@ impl Fake {
         let credentials = google_cloud_auth::credentials::anonymous::Builder::new().build();
         let retry = Retry { attempts: 3, first: Duration::from_millis(1), longest: Duration::from_millis(4) };
         let google = Client::new(Endpoints::all_at(&address), credentials).unwrap().retrying(retry);
-        let cloud = Cloud { google, kubernetes: None, endpoints: common::config::Endpoints::default() };
+        let cloud = Cloud {
+            google,
+            kubernetes: Err("a fake has no cluster".to_owned()),
+            endpoints: common::config::Endpoints::default(),
+        };
         Self { world, cloud }
     }
 
@@ -171,7 +175,10 @@ impl World {
                 Ok(resource.clone())
             }
             "DELETE" => match self.resources.remove(path) {
-                Some(_) => Ok(Value::Null),
+                Some(_) => {
+                    self.policies.remove(path);
+                    Ok(Value::Null)
+                }
                 None => fail(404, "NOT_FOUND", "no such"),
             },
             _ => fail(501, "UNIMPLEMENTED", "not in this fake"),

@@ -5,12 +5,15 @@
 
 pub mod apply;
 pub mod cloud;
+pub mod deploy;
 pub mod desired;
 pub mod environment;
 pub mod google;
+pub mod manifests;
 pub mod observe;
 pub mod plan;
 pub mod policy;
+pub mod removal;
 pub mod resource;
 mod run;
 pub mod show;
@@ -21,4 +24,4 @@ mod fake;
 
 pub use cloud::{Cloud, LocalState};
 pub use environment::Environment;
-pub use run::{Report, carry_out, look, run};
+pub use run::{Report, carry_out, look, look_to_remove, run};

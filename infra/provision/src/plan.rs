@@ -32,6 +32,13 @@ pub enum Action {
     Adopt,
     /// Delete what is ours and not in the environment file.
     Delete,
+    /// Take our grants away.
+    Revoke,
+    /// It stays although the rest goes.
+    Kept {
+        /// Why.
+        reason: String,
+    },
     /// Somebody else's resource has the name: stop.
     Foreign {
         /// By what it seems somebody else's.
@@ -141,7 +148,7 @@ impl Plan {
 impl Action {
     /// Whether it changes the world.
     pub fn is_change(&self) -> bool {
-        matches!(self, Self::Create | Self::Update | Self::Adopt | Self::Delete)
+        matches!(self, Self::Create | Self::Update | Self::Adopt | Self::Delete | Self::Revoke)
     }
 
     /// Whether it stops the plan.
@@ -154,9 +161,9 @@ fn change(environment: &Environment, resource: &Resource, observed: &Observation
     let live = observed.live.get(&resource.id).unwrap_or(&Live::Absent);
     let (action, differences) = match (live, &resource.wanted) {
         (Live::Denied(_), _) if resource.id.kind == Kind::Bucket => {
-            let owner =
-                "you may not read it; bucket names are shared by all of Google Cloud, and this one may be taken";
-            (Action::Foreign { owner: owner.to_owned() }, vec![])
+            let reason = "you may not read it; bucket names are shared by all of Google Cloud, so it may be somebody \
+                          else's: set another `bucket` in the environment file";
+            (Action::Blocked { reason: reason.to_owned() }, vec![])
         }
         (Live::Denied(reason), _) => (Action::Blocked { reason: format!("you may not look: {reason}") }, vec![]),
         (Live::Absent, Wanted::Fields(fields)) => (verified(resource, Action::Create), created(fields)),
@@ -258,7 +265,7 @@ fn walk(path: &str, wanted: &Value, live: &Value, differences: &mut Vec<Differen
     }
 }
 
-fn grant_differences(edit: &policy::Edit) -> Vec<Difference> {
+pub(crate) fn grant_differences(edit: &policy::Edit) -> Vec<Difference> {
     let field = |grant: &crate::resource::Grant| match &grant.condition {
         Some(condition) => format!("{} if {}", grant.role, condition.title),
         None => grant.role.clone(),

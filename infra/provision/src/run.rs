@@ -12,7 +12,7 @@ use crate::{
     environment::Environment,
     observe::observe,
     plan::{Options, Plan, plan},
-    show,
+    removal, show,
 };
 
 /// What `run` did.
@@ -42,6 +42,26 @@ pub async fn look(
         .await
         .with_context(|| format!("look at project {}", environment.project))?;
     Ok(plan(environment, &desired, &observed, options))
+}
+
+/// Looks at the cloud and plans to take away what `before` has and `after` has not; all of it without an `after`.
+/// Writes nothing.
+///
+/// # Errors
+/// When the cloud cannot be asked.
+pub async fn look_to_remove(
+    before: &Environment,
+    after: Option<&Environment>,
+    cloud: &Cloud,
+    options: removal::Options,
+    progress: &Progress,
+) -> anyhow::Result<Plan> {
+    let going = removal::going(before, after);
+    progress(Event::Observing { resources: going.len() });
+    let observed = observe(&cloud.google, &before.name, &before.project, &going)
+        .await
+        .with_context(|| format!("look at project {}", before.project))?;
+    Ok(removal::plan(before, &going, &observed, options))
 }
 
 /// Carries a plan out.

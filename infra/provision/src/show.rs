@@ -35,6 +35,8 @@ pub fn summary(plan: &Plan) -> String {
         (count(|action| *action == Action::Update), "to change"),
         (count(|action| *action == Action::Adopt), "to take over"),
         (count(|action| *action == Action::Delete), "to delete"),
+        (count(|action| *action == Action::Revoke), "to take away"),
+        (count(|action| matches!(action, Action::Kept { .. })), "to keep"),
         (count(Action::is_blocker), "in the way"),
         (count(|action| *action == Action::Extra), "not in the environment file"),
     ];
@@ -50,6 +52,8 @@ fn mark(action: &Action) -> (char, u8, &'static str) {
         Action::Update => ('~', 33, "change"),
         Action::Adopt => ('~', 33, "take over"),
         Action::Delete => ('-', 31, "delete"),
+        Action::Revoke => ('-', 31, "take away"),
+        Action::Kept { .. } => ('=', 36, "keep"),
         Action::Foreign { .. } => ('!', 31, "somebody else's:"),
         Action::Missing => ('!', 31, "missing:"),
         Action::Blocked { .. } => ('!', 31, "cannot change"),
@@ -63,7 +67,7 @@ fn note(action: &Action) -> Option<String> {
         Action::Foreign { owner } => {
             Some(format!("{owner}; --adopt takes it over, or give ours another name in the environment file"))
         }
-        Action::Blocked { reason } => Some(reason.clone()),
+        Action::Blocked { reason } | Action::Kept { reason } => Some(reason.clone()),
         Action::Missing => Some("the environment file says that somebody else makes it; ask them for this:".to_owned()),
         Action::Extra => Some("it stays until `remove-business` or `teardown`".to_owned()),
         _ => None,

@@ -148,7 +148,7 @@ async fn what_left_the_file_is_named_and_kept_unless_pruned() {
 /// same world as an undisturbed one.
 #[tokio::test]
 async fn stopped_at_any_request_the_next_run_converges() {
-    let environment = environment(TWO);
+    let environment = environment(&TWO.replace("[businesses.bu2]\n", ""));
     let fake = Fake::start().await;
     provision(&environment, &fake).await.unwrap();
     let (undisturbed, requests) = (fake.state(), fake.with(|world| world.log.len()));

@@ -1,0 +1,100 @@
+//! What the verb calls: render, write down, apply, and wait until every orchestrator runs.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use futures::future::join_all;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use super::{Applied, Change, apply, wait};
+use crate::{
+    Cloud,
+    environment::Environment,
+    manifests::{Images, render},
+};
+
+/// The Deployment of every business.
+const ORCHESTRATOR: &str = "orchestrator";
+
+/// How to deploy.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Images to run.
+    pub images: Images,
+    /// Folder that what was rendered is written to.
+    pub folder: PathBuf,
+    /// How long a rollout may take.
+    pub limit: Duration,
+}
+
+/// What happens during a deployment.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "event")]
+pub enum Event {
+    /// An object is in the cluster.
+    Applied(Applied),
+    /// A rollout is waited for.
+    Waiting {
+        /// Business.
+        business: String,
+    },
+    /// A rollout is done.
+    Ready {
+        /// Business.
+        business: String,
+        /// Milliseconds it took.
+        elapsed_ms: u64,
+    },
+}
+
+/// Told of every event; must not block.
+pub type Progress = Arc<dyn Fn(Event) + Send + Sync>;
+
+/// What was deployed.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Every object with what happened to it.
+    pub objects: Vec<Applied>,
+    /// Objects that are new or different.
+    pub changed: usize,
+    /// Milliseconds of it all.
+    pub elapsed_ms: u64,
+}
+
+/// Deploys an environment. Safe to run again.
+///
+/// # Errors
+/// When something cannot be rendered, written down or applied; or when an orchestrator does not run, with the reasons
+/// of all that do not.
+pub async fn run(
+    environment: &Environment,
+    cloud: &Cloud,
+    options: &Options,
+    progress: &Progress,
+) -> anyhow::Result<Report> {
+    let started = Instant::now();
+    let client = cloud.cluster()?;
+    let rendered = render(environment, &cloud.endpoints, &options.images)?;
+    rendered.write(&options.folder)?;
+    let objects = apply(client, &environment.name, &rendered).await?;
+    for applied in &objects {
+        progress(Event::Applied(applied.clone()));
+    }
+    let waits = environment.businesses.iter().map(|business| async move {
+        progress(Event::Waiting { business: business.name.clone() });
+        wait(client, &business.namespace, ORCHESTRATOR, options.limit).await?;
+        progress(Event::Ready { business: business.name.clone(), elapsed_ms: millis(started) });
+        anyhow::Ok(())
+    });
+    let failures: Vec<String> =
+        join_all(waits).await.into_iter().filter_map(|result| Some(format!("{:#}", result.err()?))).collect();
+    if !failures.is_empty() {
+        anyhow::bail!("{}", failures.join("\n"));
+    }
+    let changed = objects.iter().filter(|applied| applied.change != Change::Unchanged).count();
+    Ok(Report { objects, changed, elapsed_ms: millis(started) })
+}
+
+fn millis(started: Instant) -> u64 {
+    u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

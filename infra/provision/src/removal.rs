@@ -1,0 +1,115 @@
+//! The plan for taking away: what one environment has and another one, or none, has not.
+//!
+//! By default what computes goes and what cannot be made again as it was stays: data, and identities, since an account
+//! of the same name is another account to every binding elsewhere.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    desired::desired,
+    environment::Environment,
+    observe::{Live, Observation},
+    plan::{Action, Change, Plan, grant_differences},
+    policy,
+    resource::{Id, Kind, Resource, Wanted},
+    wire::{self, Owner},
+};
+
+/// What else goes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Buckets, which must be empty by then.
+    pub data: bool,
+    /// Service accounts and custom roles.
+    pub identities: bool,
+}
+
+/// The resources of `before` that `after` does not have, and of policies the grants that it does not have.
+/// What stood behind something now stands before it.
+pub fn going(before: &Environment, after: Option<&Environment>) -> Vec<Resource> {
+    let staying = after.map(desired).unwrap_or_default();
+    let mut going: Vec<Resource> = Vec::new();
+    for mut resource in desired(before) {
+        let stays = staying.iter().find(|other| other.id == resource.id);
+        match (&mut resource.wanted, stays.map(|other| &other.wanted)) {
+            (Wanted::Grants(grants), Some(Wanted::Grants(kept))) => grants.retain(|grant| !kept.contains(grant)),
+            (_, Some(_)) => continue,
+            _ => {}
+        }
+        if !matches!(&resource.wanted, Wanted::Grants(grants) if grants.is_empty()) {
+            going.push(resource);
+        }
+    }
+    let edges: Vec<(Id, Id)> = going
+        .iter()
+        .flat_map(|resource| resource.after.iter().map(|first| (first.clone(), resource.id.clone())))
+        .collect();
+    for resource in &mut going {
+        resource.after =
+            edges.iter().filter(|(first, _)| *first == resource.id).map(|(_, second)| second.clone()).collect();
+    }
+    going
+}
+
+/// Makes the plan for what is going.
+pub fn plan(before: &Environment, going: &[Resource], observed: &Observation, options: Options) -> Plan {
+    let mut changes: Vec<Change> = Vec::new();
+    for resource in going.iter().filter(|resource| !resource.id.is_policy()) {
+        let live = observed.live.get(&resource.id);
+        let action = match live {
+            None | Some(Live::Absent) => Action::Nothing,
+            Some(Live::Denied(reason)) => Action::Blocked { reason: format!("you may not look: {reason}") },
+            Some(Live::Present(live)) => delete(before, resource, live, options),
+        };
+        changes.push(change(resource, live, action, vec![]));
+    }
+    let deleted: BTreeSet<Id> =
+        changes.iter().filter(|change| change.action == Action::Delete).map(|change| change.id.clone()).collect();
+    for resource in going.iter().filter(|resource| resource.id.is_policy()) {
+        let live = observed.live.get(&resource.id);
+        let (Some(Live::Present(policy)), Wanted::Grants(grants)) = (live, &resource.wanted) else { continue };
+        // A policy goes with what it is on.
+        if deleted.contains(&resource.id.target()) {
+            continue;
+        }
+        let differences = grant_differences(&policy::removal(policy, grants));
+        let action = if differences.is_empty() { Action::Nothing } else { Action::Revoke };
+        changes.push(change(resource, live, action, differences));
+    }
+    Plan { environment: before.name.clone(), project: before.project.clone(), changes }
+}
+
+fn delete(before: &Environment, resource: &Resource, live: &serde_json::Value, options: Options) -> Action {
+    let kept = |reason: &str| Action::Kept { reason: reason.to_owned() };
+    if resource.managed != crate::environment::Managed::Create {
+        return kept("somebody else makes it");
+    }
+    if let Owner::Other(owner) = wire::owner(&resource.id, live, &before.name) {
+        return kept(&format!("it is not ours: {owner}"));
+    }
+    match resource.id.kind {
+        Kind::Bucket if !options.data => kept("data stays unless asked for"),
+        Kind::Role | Kind::ServiceAccount if !options.identities => {
+            kept("a new one of the same name would be another one to every binding")
+        }
+        Kind::Role if live["deleted"].as_bool() == Some(true) => Action::Nothing,
+        _ => Action::Delete,
+    }
+}
+
+fn change(
+    resource: &Resource,
+    live: Option<&Live>,
+    action: Action,
+    differences: Vec<crate::plan::Difference>,
+) -> Change {
+    let live = match live {
+        Some(Live::Present(live)) => Some(live.clone()),
+        _ => None,
+    };
+    let Resource { id, business, .. } = resource;
+    Change { id: id.clone(), business: business.clone(), action, differences, resource: Some(resource.clone()), live }
+}
+
+#[cfg(test)]
+mod tests;
