@@ -25,8 +25,12 @@ use crate::{
     hooks::Step,
 };
 
-/// How long an acknowledgement waits for a slot before the stream is opened anew.
-const RENEW_AFTER: Duration = Duration::from_millis(100);
+/// How long nothing must have come until it counts as nothing being on its way: acknowledgements are sent within 100 ms.
+const QUIET_FOR: Duration = Duration::from_millis(300);
+/// How long an acknowledgement waits for a slot at most before the stream is opened anew.
+const RENEW_AFTER: Duration = Duration::from_secs(10);
+/// How long Pub/Sub waits for us before it delivers a message again that this process died with.
+const LEASE: Duration = Duration::from_secs(20);
 /// How long slots are gathered before a stream is opened after it was full.
 const GATHER: Duration = Duration::from_millis(20);
 /// How long nothing may get through before what the stream has in store is given back.
@@ -129,6 +133,7 @@ async fn stream(
     let stream = subscriber
         .subscribe(subscription)
         .set_max_outstanding_messages(i64::try_from(flow.limit()).unwrap_or(i64::MAX))
+        .set_max_lease_extension(LEASE)
         .set_shutdown_behavior(ShutdownBehavior::WaitForProcessing)
         .build();
     let token = stream.shutdown_token();
@@ -143,11 +148,14 @@ async fn stream(
     let mut jobs = context.jobs.changes();
     let mut gate = context.gate.changes();
     let opened = Instant::now();
+    // When a message last came or an acknowledgement last went.
+    let mut last = opened;
     let closed = loop {
         jobs.borrow_and_update();
         let room = context.room();
         while !waiting.is_empty() && flow.ack(room) {
             if let Some(done) = waiting.pop() {
+                last = Instant::now();
                 tell(context, done).await;
             }
         }
@@ -160,9 +168,10 @@ async fn stream(
         if stop.is_cancelled() || room == 0 || !context.gate.is_open() || (held && failing_for >= FAILING_FOR) {
             break Closed::Full;
         }
-        if waiting_since.is_some_and(|since: Instant| since.elapsed() >= RENEW_AFTER)
-            || (flow.is_narrow(room) && opened.elapsed() >= NARROW_FOR)
-        {
+        let overdue = waiting_since.is_some_and(|since: Instant| since.elapsed() >= RENEW_AFTER);
+        let quiet = flow.is_exhausted() || last.elapsed() >= QUIET_FOR;
+        let narrow = flow.is_narrow(room) && opened.elapsed() >= NARROW_FOR;
+        if overdue || (quiet && (narrow || !waiting.is_empty())) {
             break Closed::Renew;
         }
         if opened.elapsed() >= NARROW_FOR {
@@ -175,6 +184,7 @@ async fn stream(
             item = messages.next(), if !held => match item {
                 Some(Ok((message, handler))) => {
                     flow.took();
+                    last = Instant::now();
                     take(context, message, handler, stop, &mut tasks);
                 }
                 Some(Err(error)) => break Closed::Failed(error.into()),
