@@ -3,11 +3,7 @@
 //! Every try starts from the beginning and looks at the state of the world: nothing is taken over from the try before,
 //! so a retry, a redelivery and another replica all go the same way.
 
-use std::{
-    collections::BTreeMap,
-    sync::atomic::{AtomicUsize, Ordering},
-    time::Duration,
-};
+use std::{collections::BTreeMap, time::Duration};
 
 use base64::Engine as _;
 use bytes::Bytes;
@@ -102,7 +98,10 @@ pub(crate) async fn accept(context: &Context, message: &Received, mut slot: Slot
         };
         slot.not_created();
         let (reason, after, why) = match tried {
-            Ok(()) => return Verdict::Ack,
+            Ok(()) => {
+                context.breaker().succeeded();
+                return Verdict::Ack;
+            }
             Err(Obstacle::Passing { reason, after, why }) => (reason, after, why),
             Err(Obstacle::OurFault(why)) => {
                 context.metrics.retried(retry::OUR_FAULT);
@@ -115,37 +114,18 @@ pub(crate) async fn accept(context: &Context, message: &Received, mut slot: Slot
             }
         };
         context.metrics.retried(reason);
+        if reason != retry::DELETING {
+            context.breaker().failed(Instant::now());
+        }
         tracing::warn!(reason, "will try the message again: {why}");
         let wait = after.max(backoff.mul_f64(0.5 + rand::random::<f64>()));
         backoff = (backoff * 2).min(RETRY_MOST);
         if Instant::now() + wait > give_up {
             return Verdict::Nack;
         }
-        let _pressure = Pressure::of(&context.pressed, reason);
         tokio::select! {
             () = stop.cancelled() => return Verdict::Nack,
             () = tokio::time::sleep(wait) => {}
-        }
-    }
-}
-
-/// Holds intake back while the API server wants less of us.
-struct Pressure<'a>(Option<&'a AtomicUsize>);
-
-impl<'a> Pressure<'a> {
-    fn of(pressed: &'a AtomicUsize, reason: &str) -> Self {
-        let presses = reason != retry::DELETING;
-        if presses {
-            pressed.fetch_add(1, Ordering::Relaxed);
-        }
-        Self(presses.then_some(pressed))
-    }
-}
-
-impl Drop for Pressure<'_> {
-    fn drop(&mut self) {
-        if let Some(pressed) = self.0 {
-            pressed.fetch_sub(1, Ordering::Relaxed);
         }
     }
 }

@@ -200,21 +200,4 @@ impl Tail {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_tail_is_short_and_starts_with_a_line() {
-        let mut tail = Tail::new(10);
-        for _ in 0..100 {
-            tail.push(b"abc\n");
-        }
-        assert_eq!(tail.text(), "abc\nabc\n");
-        let mut tail = Tail::new(10);
-        tail.push(b"short");
-        assert_eq!(tail.text(), "short");
-        let mut tail = Tail::new(10);
-        tail.push(&[0xff; 40]);
-        assert!(tail.text().len() <= 10);
-    }
-}
+mod tests;

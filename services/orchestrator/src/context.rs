@@ -2,15 +2,15 @@
 
 use std::{
     collections::{HashSet, VecDeque},
-    sync::{Mutex, PoisonError, atomic::AtomicUsize},
+    sync::{Mutex, MutexGuard, PoisonError},
 };
 
 use common::{Identity, config::Business, probes::Health, storage::Store};
 use tokio::sync::Semaphore;
 
 use crate::{
-    clock::Clock, cluster::Cluster, config::Timing, events::Events, gate::Gate, hooks::Hooks, job::Template,
-    jobs::Jobs, metrics::Metrics,
+    breaker::Breaker, clock::Clock, cluster::Cluster, config::Timing, events::Events, gate::Gate, hooks::Hooks,
+    job::Template, jobs::Jobs, metrics::Metrics,
 };
 
 /// Most creates that are under way at once.
@@ -32,14 +32,17 @@ pub(crate) struct Context {
     pub(crate) hooks: Hooks,
     pub(crate) clock: Clock,
     pub(crate) timing: Timing,
-    /// Messages that wait before they are tried again because the API server asked for less.
-    pub(crate) pressed: AtomicUsize,
+    pub(crate) breaker: Mutex<Breaker>,
     pub(crate) creates: Semaphore,
     pub(crate) recent: Recent,
 }
 
 impl Context {
-    /// How many more messages may be taken.
+    pub(crate) fn breaker(&self) -> MutexGuard<'_, Breaker> {
+        self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many slots are free.
     pub(crate) fn room(&self) -> usize {
         self.jobs.look().room(usize::try_from(self.business.max_active_jobs).unwrap_or(usize::MAX))
     }

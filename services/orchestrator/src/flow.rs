@@ -3,7 +3,9 @@
 //! Pub/Sub sends at most `limit` messages that are not acknowledged yet, so it may have sent `acked + limit` in all.
 //! A message it sent that has no slot would have to be given back, and a message given back is not delivered again
 //! for the retry policy's 10 seconds or more. So an acknowledgement waits when it would let Pub/Sub send more than there
-//! are slots; the stream is then closed after a moment (which releases what waits) and opened again for what is left.
+//! are slots. The stream is then closed once all it may send has arrived, or nothing has for a moment, which releases
+//! what waits; and it is opened again for the slots that are left. A message on its way while a stream is closed would
+//! not be lost, but delivered again only after its lease.
 
 /// Most messages that one stream may hand us before they are acknowledged.
 const OUTSTANDING_MAX: usize = 1000;
@@ -41,6 +43,11 @@ impl Flow {
             self.acked += 1;
         }
         allowed
+    }
+
+    /// Whether everything that Pub/Sub may send has arrived, so that closing loses nothing on the way.
+    pub(crate) fn is_exhausted(self) -> bool {
+        self.taken >= self.acked + self.limit
     }
 
     /// Whether a stream opened now would be much wider than this one.

@@ -4,10 +4,7 @@
 //! opened again when slots are free; what a stream may send is bounded by `flow.rs`, so that next to nothing has to be
 //! given back at that. Closing waits for the messages in hand, whose Jobs are then made, and never nacks them.
 
-use std::{
-    sync::{Arc, atomic::Ordering},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures::{FutureExt as _, StreamExt as _};
 use google_cloud_pubsub::{
@@ -22,17 +19,22 @@ use tracing::Instrument as _;
 
 use crate::{
     accept::{Received, Verdict, accept},
+    breaker::Allowance,
     context::Context,
     flow::Flow,
     hooks::Step,
 };
 
-/// How long an acknowledgement waits for a slot before the stream is opened anew.
-const RENEW_AFTER: Duration = Duration::from_millis(100);
+/// How long nothing must have come until it counts as nothing being on its way: acknowledgements are sent within 100 ms.
+const QUIET_FOR: Duration = Duration::from_millis(300);
+/// How long an acknowledgement waits for a slot at most before the stream is opened anew.
+const RENEW_AFTER: Duration = Duration::from_secs(10);
+/// How long Pub/Sub waits for us before it delivers a message again that this process died with.
+const LEASE: Duration = Duration::from_secs(20);
 /// How long slots are gathered before a stream is opened after it was full.
 const GATHER: Duration = Duration::from_millis(20);
-/// How long the API server may want less before what the stream has in store is given back.
-const PRESSED_AFTER: Duration = Duration::from_secs(3);
+/// How long nothing may get through before what the stream has in store is given back.
+const FAILING_FOR: Duration = Duration::from_secs(3);
 /// How long a stream stays narrow when there is much more room than it was opened for.
 const NARROW_FOR: Duration = Duration::from_secs(1);
 const REOPEN_MOST: Duration = Duration::from_secs(30);
@@ -48,7 +50,7 @@ struct Done {
 
 /// Why a stream was closed.
 enum Closed {
-    /// No slot is free, the gate is closed, or the API server wants less.
+    /// No slot is free, the gate is closed, or nothing gets through.
     Full,
     /// To open it anew, for another number of messages.
     Renew,
@@ -68,10 +70,10 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     let mut closing = JoinSet::new();
     let mut reopen = Duration::from_millis(100);
-    while wait_for_room(&context, &stop).await {
+    while let Some(room) = wait_for_room(&context, &stop).await {
         while closing.try_join_next().is_some() {}
         let opened = Instant::now();
-        match stream(&context, &subscriber, &subscription, &stop, &mut closing).await {
+        match stream(&context, &subscriber, &subscription, room, &stop, &mut closing).await {
             Closed::Renew => {}
             Closed::Full => tokio::time::sleep(GATHER).await,
             Closed::Failed(error) => {
@@ -91,24 +93,29 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// Waits until a message may be taken; `false` when it is time to stop.
-async fn wait_for_room(context: &Context, stop: &CancellationToken) -> bool {
+/// Waits until a message may be taken, and tells how many; `None` when it is time to stop.
+async fn wait_for_room(context: &Context, stop: &CancellationToken) -> Option<usize> {
     let mut jobs = context.jobs.changes();
     let mut gate = context.gate.changes();
     loop {
         if stop.is_cancelled() {
-            return false;
+            return None;
         }
         jobs.borrow_and_update();
         gate.borrow_and_update();
-        if context.gate.is_open() && context.room() > 0 && context.pressed.load(Ordering::Relaxed) == 0 {
-            return true;
+        let room = match context.breaker().allowance(Instant::now()) {
+            Allowance::Free => context.room(),
+            Allowance::One => context.room().min(1),
+            Allowance::Nothing => 0,
+        };
+        if context.gate.is_open() && room > 0 {
+            return Some(room);
         }
         tokio::select! {
             () = stop.cancelled() => {}
             _ = jobs.changed() => {}
             _ = gate.changed() => {}
-            () = tokio::time::sleep(Duration::from_millis(500)) => {}
+            () = tokio::time::sleep(Duration::from_millis(200)) => {}
         }
     }
 }
@@ -118,13 +125,15 @@ async fn stream(
     context: &Arc<Context>,
     subscriber: &Subscriber,
     subscription: &str,
+    room: usize,
     stop: &CancellationToken,
     closing: &mut JoinSet<()>,
 ) -> Closed {
-    let mut flow = Flow::new(context.room());
+    let mut flow = Flow::new(room);
     let stream = subscriber
         .subscribe(subscription)
         .set_max_outstanding_messages(i64::try_from(flow.limit()).unwrap_or(i64::MAX))
+        .set_max_lease_extension(LEASE)
         .set_shutdown_behavior(ShutdownBehavior::WaitForProcessing)
         .build();
     let token = stream.shutdown_token();
@@ -135,26 +144,34 @@ async fn stream(
     }));
     let mut tasks = JoinSet::new();
     let mut waiting: Vec<Done> = Vec::new();
-    let (mut waiting_since, mut pressed_since) = (None, None);
+    let mut waiting_since = None;
     let mut jobs = context.jobs.changes();
     let mut gate = context.gate.changes();
     let opened = Instant::now();
+    // When a message last came or an acknowledgement last went.
+    let mut last = opened;
     let closed = loop {
         jobs.borrow_and_update();
         let room = context.room();
         while !waiting.is_empty() && flow.ack(room) {
             if let Some(done) = waiting.pop() {
+                last = Instant::now();
                 tell(context, done).await;
             }
         }
         waiting_since = if waiting.is_empty() { None } else { waiting_since.or_else(|| Some(Instant::now())) };
-        let pressed = context.pressed.load(Ordering::Relaxed) > 0;
-        pressed_since = if pressed { pressed_since.or_else(|| Some(Instant::now())) } else { None };
-        let longer = |since: Option<Instant>, than| since.is_some_and(|since: Instant| since.elapsed() >= than);
-        if stop.is_cancelled() || room == 0 || !context.gate.is_open() || longer(pressed_since, PRESSED_AFTER) {
+        let now = Instant::now();
+        let (held, failing_for) = {
+            let breaker = context.breaker();
+            (breaker.allowance(now) == Allowance::Nothing, breaker.failing_for(now))
+        };
+        if stop.is_cancelled() || room == 0 || !context.gate.is_open() || (held && failing_for >= FAILING_FOR) {
             break Closed::Full;
         }
-        if longer(waiting_since, RENEW_AFTER) || (flow.is_narrow(room) && opened.elapsed() >= NARROW_FOR) {
+        let overdue = waiting_since.is_some_and(|since: Instant| since.elapsed() >= RENEW_AFTER);
+        let quiet = flow.is_exhausted() || last.elapsed() >= QUIET_FOR;
+        let narrow = flow.is_narrow(room) && opened.elapsed() >= NARROW_FOR;
+        if overdue || (quiet && (narrow || !waiting.is_empty())) {
             break Closed::Renew;
         }
         if opened.elapsed() >= NARROW_FOR {
@@ -164,9 +181,10 @@ async fn stream(
             biased;
             () = stop.cancelled() => {}
             Some(done) = tasks.join_next() => collect(done, &mut waiting),
-            item = messages.next(), if !pressed => match item {
+            item = messages.next(), if !held => match item {
                 Some(Ok((message, handler))) => {
                     flow.took();
+                    last = Instant::now();
                     take(context, message, handler, stop, &mut tasks);
                 }
                 Some(Err(error)) => break Closed::Failed(error.into()),
@@ -174,12 +192,16 @@ async fn stream(
             },
             _ = jobs.changed() => {}
             _ = gate.changed() => {}
-            () = tokio::time::sleep(Duration::from_millis(50)), if pressed || !waiting.is_empty() => {}
+            () = tokio::time::sleep(Duration::from_millis(50)), if held || !waiting.is_empty() => {}
             () = tokio::time::sleep(NARROW_FOR) => {}
         }
     };
     // What has arrived already is taken rather than given back.
-    while !stop.is_cancelled() && context.gate.is_open() && context.room() > 0 {
+    while !stop.is_cancelled()
+        && context.gate.is_open()
+        && context.room() > 0
+        && context.breaker().allowance(Instant::now()) == Allowance::Free
+    {
         match messages.next().now_or_never() {
             Some(Some(Ok((message, handler)))) => take(context, message, handler, stop, &mut tasks),
             _ => break,
@@ -213,6 +235,7 @@ fn take(
     tasks: &mut JoinSet<Done>,
 ) {
     let slot = context.jobs.take();
+    context.breaker().took(Instant::now());
     let message = Received {
         id: message.message_id,
         data: message.data,

@@ -5,6 +5,7 @@
 
 mod accept;
 mod answers;
+mod breaker;
 pub mod clock;
 mod cluster;
 pub mod config;

@@ -1,7 +1,7 @@
 //! Puts the tasks of the orchestrator together, and stops them in order.
 
 use std::{
-    sync::{Arc, atomic::AtomicUsize},
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
@@ -82,7 +82,7 @@ pub async fn run(
         hooks,
         clock,
         timing,
-        pressed: AtomicUsize::new(0),
+        breaker: Mutex::default(),
         creates: Semaphore::new(CREATES_MAX),
         recent: Recent::default(),
         business,

@@ -1,0 +1,223 @@
+//! Pub/Sub and Cloud Storage in a few lines each, on one port: what the orchestrator uses of them, and no more.
+
+use std::{collections::BTreeMap, pin::Pin, sync::Arc, time::Duration};
+
+use axum::{body::Body, response::Response};
+use bytes::Bytes;
+use futures::{Stream, StreamExt as _};
+use googleapis_tonic_google_pubsub_v1::google::pubsub::v1 as pubsub;
+use googleapis_tonic_google_storage_v2::google::storage::v2 as storage;
+use http::{Request, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::json;
+use tonic::{Status, server::Grpc};
+use tonic_prost::ProstCodec;
+
+use crate::world::{Object, World};
+
+type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
+
+pub(crate) async fn serve(world: Arc<World>, listener: tokio::net::TcpListener) {
+    let router = axum::Router::new().fallback(move |request: Request<Body>| answer(world.clone(), request));
+    axum::serve(listener, router).await.unwrap();
+}
+
+async fn answer(world: Arc<World>, request: Request<Body>) -> Response {
+    let path = request.uri().path().to_owned();
+    let w = world.clone();
+    match path.as_str() {
+        "/google.pubsub.v1.Subscriber/StreamingPull" => pull(world, request).await,
+        "/google.pubsub.v1.Subscriber/Acknowledge" => {
+            unary(request, move |asked: pubsub::AcknowledgeRequest| {
+                w.change(|state| asked.ack_ids.iter().for_each(|id| state.ack(id)));
+                Ok(())
+            })
+            .await
+        }
+        "/google.pubsub.v1.Subscriber/ModifyAckDeadline" => {
+            unary(request, move |asked: pubsub::ModifyAckDeadlineRequest| {
+                if asked.ack_deadline_seconds == 0 {
+                    w.change(|state| asked.ack_ids.iter().for_each(|id| state.nack(id)));
+                }
+                Ok(())
+            })
+            .await
+        }
+        "/google.pubsub.v1.Publisher/Publish" => {
+            unary(request, move |asked: pubsub::PublishRequest| {
+                let events = asked.topic.ends_with("-events-topic");
+                let ids = asked.messages.into_iter().map(|message| {
+                    w.change(|state| match events {
+                        true => {
+                            state.events.push(message.attributes.clone().into_iter().collect());
+                            "event".to_owned()
+                        }
+                        false => state.publish(&message.data, message.attributes.clone().into_iter().collect()),
+                    })
+                });
+                Ok(pubsub::PublishResponse { message_ids: ids.collect() })
+            })
+            .await
+        }
+        "/google.storage.v2.Storage/GetObject" => {
+            unary(request, move |asked: storage::GetObjectRequest| {
+                let state = w.look();
+                let found = state.objects.get(&asked.object);
+                found
+                    .filter(|object| [0, object.generation].contains(&asked.generation))
+                    .map(|object| described(&asked.object, object))
+                    .ok_or_else(|| Status::not_found(asked.object))
+            })
+            .await
+        }
+        "/google.storage.v2.Storage/DeleteObject" => {
+            unary(request, move |asked: storage::DeleteObjectRequest| {
+                assert!(asked.generation > 0, "deleted without a generation");
+                w.change(|state| match state.objects.get(&asked.object) {
+                    Some(object) if object.generation == asked.generation => {
+                        state.objects.remove(&asked.object);
+                        Ok(())
+                    }
+                    _ => Err(Status::not_found(asked.object)),
+                })
+            })
+            .await
+        }
+        "/google.storage.v2.Storage/ListObjects" => {
+            unary(request, move |asked: storage::ListObjectsRequest| {
+                let state = w.look();
+                let under = state.objects.iter().filter(|(name, _)| name.starts_with(&asked.prefix));
+                let objects = under.map(|(name, object)| described(name, object)).collect();
+                Ok(storage::ListObjectsResponse { objects, ..Default::default() })
+            })
+            .await
+        }
+        _ if path.starts_with("/upload/storage/v1/") => upload(&world, request).await,
+        _ if path.starts_with("/storage/v1/") => download(&world, &path),
+        _ => panic!("nobody serves {path}"),
+    }
+}
+
+fn described(name: &str, object: &Object) -> storage::Object {
+    let created = object.created;
+    storage::Object {
+        name: name.to_owned(),
+        generation: object.generation,
+        size: object.contents.len() as i64,
+        metadata: object.metadata.clone().into_iter().collect(),
+        create_time: Some(prost_types::Timestamp { seconds: created.as_second(), nanos: created.subsec_nanosecond() }),
+        ..Default::default()
+    }
+}
+
+/// Takes a multipart upload apart: metadata as JSON, then the contents.
+async fn upload(world: &World, request: Request<Body>) -> Response {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.unwrap().to_bytes();
+    let query: BTreeMap<String, String> =
+        axum::extract::Query::try_from_uri(&parts.uri).map(|axum::extract::Query(query)| query).unwrap();
+    let content_type = parts.headers["content-type"].to_str().unwrap().to_owned();
+    let boundary = content_type.split("boundary=").nth(1).unwrap().trim_matches('"').to_owned();
+    let marker = format!("--{boundary}");
+    let mut sections = split(&body, marker.as_bytes()).into_iter().skip(1).map(|section| {
+        let start = find(section, b"\r\n\r\n").map_or(0, |at| at + 4);
+        section[start..].strip_suffix(b"\r\n").unwrap_or(&section[start..])
+    });
+    let resource: serde_json::Value = serde_json::from_slice(sections.next().unwrap()).unwrap_or_default();
+    let contents = Bytes::copy_from_slice(sections.next().unwrap());
+    let metadata = serde_json::from_value(resource["metadata"].clone()).unwrap_or_default();
+    assert_eq!(query["ifGenerationMatch"], "0", "everything is written once");
+    let name = query["name"].clone();
+    match world.change(|state| state.write_once(&name, contents, metadata)) {
+        Some(generation) => json_response(
+            200,
+            json!({"kind": "storage#object", "name": name, "bucket": "p-bucket", "generation": generation.to_string()}),
+        ),
+        None => json_response(412, json!({"error": {"code": 412, "message": "conditionNotMet"}})),
+    }
+}
+
+fn download(world: &World, path: &str) -> Response {
+    let name = path.split("/o/").nth(1).unwrap().replace("%2F", "/");
+    let found = world.look().objects.get(&name).cloned();
+    match found {
+        Some(object) => Response::builder()
+            .header("x-goog-generation", object.generation)
+            .header("content-length", object.contents.len())
+            .body(Body::from(object.contents))
+            .unwrap(),
+        None => json_response(404, json!({"error": {"code": 404, "message": name}})),
+    }
+}
+
+fn json_response(code: u16, body: serde_json::Value) -> Response {
+    Response::builder()
+        .status(StatusCode::from_u16(code).unwrap())
+        .header("content-type", "application/json")
+        .body(Body::from(body.to_string()))
+        .unwrap()
+}
+
+fn find(text: &[u8], part: &[u8]) -> Option<usize> {
+    text.windows(part.len()).position(|window| window == part)
+}
+
+fn split<'a>(mut text: &'a [u8], marker: &[u8]) -> Vec<&'a [u8]> {
+    let mut parts = Vec::new();
+    while let Some(at) = find(text, marker) {
+        parts.push(&text[..at]);
+        text = &text[at + marker.len()..];
+    }
+    parts.push(text);
+    parts
+}
+
+async fn unary<Q, A>(request: Request<Body>, answer: impl FnOnce(Q) -> Result<A, Status> + Send) -> Response
+where
+    Q: prost::Message + Default + Send + 'static,
+    A: prost::Message + Default + Send + 'static,
+{
+    let mut answer = Some(answer);
+    let service = tower::service_fn(move |request: tonic::Request<Q>| {
+        let answered = (answer.take().unwrap())(request.into_inner()).map(tonic::Response::new);
+        async move { answered }
+    });
+    Grpc::new(ProstCodec::<A, Q>::default()).unary(service, request).await.map(Body::new)
+}
+
+/// Hands out messages, as many unacknowledged ones at a time as the stream asked for.
+async fn pull(world: Arc<World>, request: Request<Body>) -> Response {
+    let service = tower::service_fn(move |request: tonic::Request<tonic::Streaming<pubsub::StreamingPullRequest>>| {
+        let world = world.clone();
+        async move {
+            let mut asked = request.into_inner();
+            let first = asked.next().await.ok_or_else(|| Status::invalid_argument("no request"))??;
+            if let Some(status) = world.look().subscription_fails.clone() {
+                return Err(status);
+            }
+            let stream = world.change(|state| {
+                let stream = state.next();
+                state.streams.insert(stream, first.client_id.clone());
+                stream
+            });
+            let limit = usize::try_from(first.max_outstanding_messages).unwrap();
+            let answers = futures::stream::unfold((world, asked), move |(world, asked)| async move {
+                let mut changes = world.changes();
+                loop {
+                    changes.borrow_and_update();
+                    let taken = world.change_quietly(|state| state.take(stream, limit));
+                    if !taken.is_empty() {
+                        let answer = pubsub::StreamingPullResponse { received_messages: taken, ..Default::default() };
+                        return Some((Ok(answer), (world, asked)));
+                    }
+                    let _ = tokio::time::timeout(Duration::from_secs(30), changes.changed()).await;
+                }
+            });
+            Ok(tonic::Response::new(Box::pin(answers) as Answers<pubsub::StreamingPullResponse>))
+        }
+    });
+    Grpc::new(ProstCodec::<pubsub::StreamingPullResponse, pubsub::StreamingPullRequest>::default())
+        .streaming(service, request)
+        .await
+        .map(Body::new)
+}

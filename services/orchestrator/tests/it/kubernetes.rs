@@ -1,0 +1,133 @@
+//! Jobs and Pods of one namespace behind a `kube::Client`: what the orchestrator asks for, and no more.
+
+use std::sync::Arc;
+
+use axum::body::Body;
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::BodyExt as _;
+use serde_json::{Value, json};
+
+use crate::world::{State, World};
+
+pub(crate) fn client(world: &Arc<World>) -> kube::Client {
+    let world = world.clone();
+    let service = tower::service_fn(move |request: Request<kube::client::Body>| {
+        let world = world.clone();
+        async move {
+            let (parts, body) = request.into_parts();
+            let body = body.collect().await?.to_bytes();
+            let body: Value = serde_json::from_slice(&body).unwrap_or_default();
+            let target = parts.uri.to_string();
+            if target.contains("watch=true") {
+                return Ok::<_, kube::Error>(watch(&world, &target));
+            }
+            let (code, answer) =
+                world.change(|state| answer(state, parts.method.as_str(), parts.uri.path(), &target, &body));
+            Ok(Response::builder()
+                .status(StatusCode::from_u16(code).unwrap())
+                .body(Body::from(match answer {
+                    Value::String(text) => text.into_bytes(),
+                    other => other.to_string().into_bytes(),
+                }))
+                .unwrap())
+        }
+    });
+    kube::Client::new(service, "bu1")
+}
+
+pub(crate) fn failure(code: u16, reason: &str, message: &str) -> (u16, Value) {
+    let status = json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure",
+        "code": code, "reason": reason, "message": message,
+    });
+    (code, status)
+}
+
+fn answer(state: &mut State, method: &str, path: &str, target: &str, body: &Value) -> (u16, Value) {
+    let mut name = path.rsplit('/').next().unwrap_or_default().to_owned();
+    if path.ends_with("/log") {
+        return (200, "a line of the log\n".into());
+    }
+    if path.contains("/pods") {
+        if method == "DELETE" {
+            state.deleted_pods.push(name);
+            return (200, json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}));
+        }
+        let job = target.split("job-name%3D").nth(1).unwrap_or_default().split('&').next().unwrap_or_default();
+        let pods: Vec<Value> = state.pods.get(job).cloned().into_iter().collect();
+        return (200, json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods}));
+    }
+    if method == "POST" {
+        if let Some(failure) = state.create_fails.clone() {
+            return failure;
+        }
+        if target.contains("dryRun=All") {
+            return (201, body.clone());
+        }
+        name = body["metadata"]["name"].as_str().unwrap().to_owned();
+        if let Some(failure) = state.create_fails_once.pop() {
+            return failure;
+        }
+        if state.jobs.contains_key(&name) {
+            return failure(409, "AlreadyExists", "already exists");
+        }
+        let mut job = body.clone();
+        job["metadata"]["uid"] = format!("uid-{}", state.next()).into();
+        job["metadata"]["creationTimestamp"] = "2026-01-01T00:00:00Z".into();
+        *state.creations.entry(name.clone()).or_default() += 1;
+        state.show(&name, job.clone(), "ADDED");
+        return (201, job);
+    }
+    if name == "jobs" {
+        let items: Vec<Value> = state.jobs.values().cloned().collect();
+        let metadata = json!({"resourceVersion": state.history.len().to_string()});
+        return (200, json!({"kind": "JobList", "apiVersion": "batch/v1", "metadata": metadata, "items": items}));
+    }
+    let Some(mut job) = state.jobs.get(&name).cloned() else {
+        return failure(404, "NotFound", "not found");
+    };
+    match method {
+        "GET" => {}
+        "DELETE" => {
+            let uid = &body["preconditions"]["uid"];
+            if !uid.is_null() && *uid != job["metadata"]["uid"] {
+                return failure(409, "Conflict", "another uid");
+            }
+            state.delete(&name);
+        }
+        "PATCH" => {
+            let patch = &body["metadata"];
+            if patch["resourceVersion"] != job["metadata"]["resourceVersion"] {
+                return failure(409, "Conflict", "another version");
+            }
+            job["metadata"]["finalizers"] = patch["finalizers"].clone();
+            let free = patch["finalizers"].as_array().is_none_or(Vec::is_empty);
+            if free && !job["metadata"]["deletionTimestamp"].is_null() {
+                state.remove(&name);
+            } else {
+                state.show(&name, job.clone(), "MODIFIED");
+            }
+        }
+        _ => panic!("{method} {target}"),
+    }
+    (200, job)
+}
+
+/// Everything that happened since the version asked for, and then what happens.
+fn watch(world: &Arc<World>, target: &str) -> Response<Body> {
+    let from = target.split("resourceVersion=").nth(1).and_then(|rest| rest.split('&').next()?.parse().ok());
+    let stream = futures::stream::unfold((world.clone(), from.unwrap_or(0)), |(world, next)| async move {
+        let mut changes = world.changes();
+        loop {
+            changes.borrow_and_update();
+            let event = world.look().history.get(next).cloned();
+            if let Some(event) = event {
+                let line = Bytes::from(format!("{event}\n"));
+                return Some((Ok::<_, std::convert::Infallible>(line), (world, next + 1)));
+            }
+            changes.changed().await.ok()?;
+        }
+    });
+    Response::new(Body::from_stream(stream))
+}
