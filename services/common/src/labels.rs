@@ -20,6 +20,13 @@ pub const GOOGLE_ENVIRONMENT: &str = "deskgrid-env";
 /// Label on Google resources: the tool that manages them.
 pub const GOOGLE_MANAGED_BY: &str = "managed-by";
 
+/// Value of [`APP`] on Jobs and Pods that compute.
+pub const APP_ENGINE: &str = "engine";
+/// Label that puts a Job into a Kueue LocalQueue.
+pub const KUEUE_QUEUE: &str = "kueue.x-k8s.io/queue-name";
+/// Prefix of the custom metadata of an input object that carries what a message of ours has as attributes.
+pub const METADATA_PREFIX: &str = "deskgrid-";
+
 /// Finalizer that holds a Job until its outcome is written.
 pub const FINALIZER: &str = "deskgrid.dev/outcome";
 
@@ -51,8 +58,6 @@ pub const ATTRIBUTE_PRIORITY: &str = "priority";
 /// Pub/Sub attribute: comma-separated names of common data of the session.
 pub const ATTRIBUTE_COMMON: &str = "common";
 
-/// What precedes an attribute's name in the metadata of an input object, so that an upload carries its options.
-pub const METADATA_PREFIX: &str = "deskgrid-";
 /// Metadata of an outcome object: its state, so that a listing tells it without reading the object.
 pub const METADATA_STATE: &str = "deskgrid-state";
 /// Metadata of an outcome object: its reason code.

@@ -56,6 +56,16 @@ impl Work {
         }
     }
 
+    /// The custom metadata of the input object that carries the options of this work (see [`stored`]). A person's
+    /// retry is not among them: the input's own attempt is 0.
+    pub fn metadata(&self) -> BTreeMap<String, String> {
+        let mut attributes = self.encode().1;
+        for name in [labels::ATTRIBUTE_DESKGRID, labels::ATTRIBUTE_ATTEMPT] {
+            attributes.remove(name);
+        }
+        attributes.into_iter().map(|(key, value)| (format!("{}{key}", labels::METADATA_PREFIX), value)).collect()
+    }
+
     /// The message that asks for this work: data and attributes.
     pub fn encode(&self) -> (Vec<u8>, BTreeMap<String, String>) {
         let mut attributes = BTreeMap::from([
