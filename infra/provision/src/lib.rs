@@ -3,6 +3,24 @@
 //! The live cloud is the state: what should exist is computed from the environment file, what exists is read, the plan
 //! is a pure function of both, and carrying it out makes no choice that the plan did not show.
 
+pub mod apply;
+pub mod cloud;
+pub mod deploy;
+pub mod desired;
 pub mod environment;
+pub mod google;
+pub mod manifests;
+pub mod observe;
+pub mod plan;
+pub mod policy;
+pub mod resource;
+mod run;
+pub mod show;
+pub mod wire;
 
+#[cfg(test)]
+mod fake;
+
+pub use cloud::{Cloud, LocalState};
 pub use environment::Environment;
+pub use run::{Report, carry_out, look, run};

@@ -1,0 +1,116 @@
+//! What a REST call can fail with, and the questions our code asks about it.
+
+use std::fmt;
+
+use serde_json::Value;
+
+/// A failed REST call.
+#[derive(Debug)]
+pub struct Error {
+    /// Method and path, for people.
+    pub request: String,
+    /// HTTP status code; 0 when there was no answer.
+    pub code: u16,
+    /// Canonical code such as `NOT_FOUND`; Cloud Storage has none.
+    pub status: Option<String>,
+    /// `errors[0].reason`, or the reason of a `google.rpc.ErrorInfo`.
+    pub reason: Option<String>,
+    /// Google's message.
+    pub message: String,
+    /// Seconds after which the server would like to be asked again.
+    pub retry_after_secs: Option<u64>,
+}
+
+impl Error {
+    /// From an answer that is not a success.
+    pub(super) fn from_answer(request: String, code: u16, body: &str, retry_after_secs: Option<u64>) -> Self {
+        let json: Value = serde_json::from_str(body).unwrap_or_default();
+        let error = &json["error"];
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let info = error["details"].as_array().into_iter().flatten().find_map(|detail| text(&detail["reason"]));
+        let brief = || {
+            let line: String = body.trim().chars().take(200).collect();
+            if line.is_empty() { format!("HTTP {code} without a message") } else { line }
+        };
+        Self {
+            request,
+            code,
+            status: text(&error["status"]),
+            reason: info.or_else(|| text(&error["errors"][0]["reason"])),
+            message: text(&error["message"]).unwrap_or_else(brief),
+            retry_after_secs,
+        }
+    }
+
+    /// No answer came.
+    pub(super) fn from_transport(request: String, error: &reqwest::Error) -> Self {
+        let mut message = error.to_string();
+        let mut source = std::error::Error::source(error);
+        while let Some(inner) = source {
+            message.push_str(&format!(": {inner}"));
+            source = inner.source();
+        }
+        Self { request, code: 0, status: None, reason: None, message, retry_after_secs: None }
+    }
+
+    /// There is no such thing.
+    pub fn is_not_found(&self) -> bool {
+        self.code == 404
+    }
+
+    /// Not allowed.
+    pub fn is_forbidden(&self) -> bool {
+        self.code == 403
+    }
+
+    /// A 403 with which IAM also answers for what does not exist.
+    pub fn may_not_exist(&self) -> bool {
+        self.code == 403 && self.message.contains("it may not exist")
+    }
+
+    /// Something of that name exists.
+    pub fn is_already_exists(&self) -> bool {
+        self.code == 409 && !self.is_policy_conflict()
+    }
+
+    /// Somebody else changed the policy between our read and our write.
+    pub fn is_policy_conflict(&self) -> bool {
+        (self.code == 409
+            && (self.status.as_deref() == Some("ABORTED") || self.message.contains("concurrent policy changes")))
+            || self.code == 412
+    }
+
+    /// A principal that a policy names is not known (yet).
+    pub fn is_unknown_principal(&self) -> bool {
+        self.code == 400
+            && (self.message.contains("does not exist") || self.message.contains("Invalid service account"))
+    }
+
+    /// A role that a policy names is not known (yet).
+    pub fn is_unknown_role(&self) -> bool {
+        self.code == 400 && self.message.contains("Role") && self.message.contains("not supported")
+    }
+
+    /// Worth sending again as it is.
+    pub fn is_transient(&self) -> bool {
+        let rate = ["rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED"];
+        matches!(self.code, 0 | 408 | 429 | 500 | 502 | 503 | 504)
+            || (self.code == 403 && self.reason.as_deref().is_some_and(|reason| rate.contains(&reason)))
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { request, code, status, reason, message, .. } = self;
+        if *code == 0 {
+            return write!(f, "{request}: {message}");
+        }
+        write!(f, "{request}: {code}")?;
+        for word in [status, reason].into_iter().flatten() {
+            write!(f, " {word}")?;
+        }
+        write!(f, ": {message}")
+    }
+}
+
+impl std::error::Error for Error {}

@@ -1,0 +1,261 @@
+//! Sends requests: credentials, retries, pages, and one place that sees every call.
+
+use std::{
+    path::Path,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use google_cloud_auth::credentials::{self, CacheableResource, Credentials};
+use rand::RngExt as _;
+use serde_json::Value;
+
+use super::{Endpoints, Error, Method, Request};
+
+/// Scopes of every token; the cluster's API wants the email too.
+const SCOPES: [&str; 2] =
+    ["https://www.googleapis.com/auth/cloud-platform", "https://www.googleapis.com/auth/userinfo.email"];
+/// An answer that takes longer is given up.
+const ANSWER_LIMIT: Duration = Duration::from_secs(60);
+
+/// One attempt at a request, as an [`Observer`] sees it after it ended.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// What was sent.
+    pub request: &'a Request,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+    /// HTTP status code; 0 when no answer came.
+    pub code: u16,
+    /// How long it took.
+    pub elapsed: Duration,
+}
+
+/// Sees every call; must not block.
+pub type Observer = Arc<dyn Fn(&Call<'_>) + Send + Sync>;
+
+/// How often and how soon a transient error is tried again.
+#[derive(Clone, Copy, Debug)]
+pub struct Retry {
+    /// Most attempts.
+    pub attempts: u32,
+    /// Pause before the second attempt, doubled each time and spread at random.
+    pub first: Duration,
+    /// Longest pause.
+    pub longest: Duration,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self { attempts: 8, first: Duration::from_millis(200), longest: Duration::from_secs(15) }
+    }
+}
+
+impl Retry {
+    /// Pause after the attempt `attempt`, between half of it and all of it.
+    pub fn pause(&self, attempt: u32) -> Duration {
+        let full = self.first.saturating_mul(1u32 << attempt.saturating_sub(1).min(20)).min(self.longest);
+        full.mul_f64(rand::rng().random_range(0.5..=1.0))
+    }
+}
+
+/// A client of Google's REST APIs. Cheap to clone.
+#[derive(Clone)]
+pub struct Client {
+    http: reqwest::Client,
+    credentials: Credentials,
+    endpoints: Arc<Endpoints>,
+    retry: Retry,
+    observer: Option<Observer>,
+}
+
+impl Client {
+    /// A client that sends with these credentials to these endpoints.
+    ///
+    /// # Errors
+    /// When the TLS configuration of this machine is unusable.
+    pub fn new(endpoints: Endpoints, credentials: Credentials) -> anyhow::Result<Self> {
+        let http = reqwest::Client::builder()
+            .timeout(ANSWER_LIMIT)
+            .user_agent("deskgrid")
+            .build()
+            .context("set up the HTTP client")?;
+        Ok(Self { http, credentials, endpoints: Arc::new(endpoints), retry: Retry::default(), observer: None })
+    }
+
+    /// With an observer of every call.
+    #[must_use]
+    pub fn observed(mut self, observer: Observer) -> Self {
+        self.observer = Some(observer);
+        self
+    }
+
+    /// With another way of retrying.
+    #[must_use]
+    pub fn retrying(mut self, retry: Retry) -> Self {
+        self.retry = retry;
+        self
+    }
+
+    /// How this client retries; waiting for what is eventually consistent goes by the same pauses.
+    pub fn retry(&self) -> Retry {
+        self.retry
+    }
+
+    /// Sends a request, again while its errors are transient, and gives the answer's JSON (null when it is empty).
+    ///
+    /// Writes are sent again too: each of ours names what it makes or carries an etag, so a second arrival is a
+    /// conflict that the caller resolves by looking.
+    ///
+    /// # Errors
+    /// The last error.
+    pub async fn send(&self, request: &Request) -> Result<Value, Error> {
+        let mut attempt = 1;
+        loop {
+            let error = match self.attempt(request, attempt).await {
+                Ok(answer) => return Ok(answer),
+                Err(error) => error,
+            };
+            if attempt >= self.retry.attempts || !error.is_transient() {
+                return Err(error);
+            }
+            let wished = error.retry_after_secs.map(|secs| Duration::from_secs(secs).min(self.retry.longest));
+            tracing::debug!(attempt, "{error}; trying again");
+            tokio::time::sleep(wished.unwrap_or_default().max(self.retry.pause(attempt))).await;
+            attempt += 1;
+        }
+    }
+
+    /// As [`Client::send`], with nothing for what does not exist.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn send_optional(&self, request: &Request) -> Result<Option<Value>, Error> {
+        match self.send(request).await {
+            Ok(answer) => Ok(Some(answer)),
+            Err(error) if error.is_not_found() => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Every item under `key` of a list request, over all pages.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn list(&self, request: &Request, key: &str) -> Result<Vec<Value>, Error> {
+        let mut items = Vec::new();
+        let mut page = request.clone();
+        loop {
+            let mut answer = self.send(&page).await?;
+            if let Some(Value::Array(more)) = answer.get_mut(key).map(Value::take) {
+                items.extend(more);
+            }
+            match answer["nextPageToken"].as_str().filter(|token| !token.is_empty()) {
+                Some(token) => page = request.clone().query("pageToken", token),
+                None => return Ok(items),
+            }
+        }
+    }
+
+    async fn attempt(&self, request: &Request, attempt: u32) -> Result<Value, Error> {
+        let started = Instant::now();
+        let result = self.exchange(request).await;
+        if let Some(observer) = &self.observer {
+            let code = result.as_ref().map_or_else(|error| error.code, |_| 200);
+            observer(&Call { request, attempt, code, elapsed: started.elapsed() });
+        }
+        result
+    }
+
+    async fn exchange(&self, request: &Request) -> Result<Value, Error> {
+        let url = format!("{}/{}", self.endpoints.of(request.api), request.path);
+        let method = match request.method {
+            Method::Get => http::Method::GET,
+            Method::Post => http::Method::POST,
+            Method::Put => http::Method::PUT,
+            Method::Patch => http::Method::PATCH,
+            Method::Delete => http::Method::DELETE,
+        };
+        let mut builder = self.http.request(method, url).headers(self.headers(request).await?);
+        if !request.query.is_empty() {
+            builder = builder.query(&request.query);
+        }
+        builder = match &request.body {
+            Some(body) => builder.json(body),
+            // Google's front end wants a length on every POST.
+            None if request.method == Method::Post => builder.header(http::header::CONTENT_LENGTH, 0),
+            None => builder,
+        };
+        let transport = |error: reqwest::Error| Error::from_transport(request.to_string(), &error);
+        let answer = builder.send().await.map_err(transport)?;
+        let code = answer.status();
+        let retry_after =
+            answer.headers().get(http::header::RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
+        let text = answer.text().await.map_err(transport)?;
+        if !code.is_success() {
+            return Err(Error::from_answer(request.to_string(), code.as_u16(), &text, retry_after));
+        }
+        if text.trim().is_empty() {
+            return Ok(Value::Null);
+        }
+        serde_json::from_str(&text).map_err(|error| {
+            let message = format!("the answer is not JSON ({error}); is there a proxy in between?");
+            Error {
+                request: request.to_string(),
+                code: 502,
+                status: None,
+                reason: None,
+                message,
+                retry_after_secs: None,
+            }
+        })
+    }
+
+    async fn headers(&self, request: &Request) -> Result<http::HeaderMap, Error> {
+        match self.credentials.headers(http::Extensions::new()).await {
+            Ok(CacheableResource::New { data, .. }) => Ok(data),
+            Ok(CacheableResource::NotModified) => Ok(http::HeaderMap::new()),
+            Err(error) => Err(Error {
+                request: request.to_string(),
+                // Transient ones were retried inside already.
+                code: 401,
+                status: Some("UNAUTHENTICATED".to_owned()),
+                reason: None,
+                message: format!(
+                    "there is no usable credential ({error}); run `gcloud auth application-default login`"
+                ),
+                retry_after_secs: None,
+            }),
+        }
+    }
+}
+
+/// Application Default Credentials. Must be called inside a Tokio runtime.
+///
+/// # Errors
+/// When `GOOGLE_APPLICATION_CREDENTIALS` names a file that cannot be used.
+pub fn default_credentials() -> anyhow::Result<Credentials> {
+    credentials::Builder::default().with_scopes(SCOPES).build().context("find Application Default Credentials")
+}
+
+/// Credentials in a file, of a user or of a service account. Must be called inside a Tokio runtime.
+///
+/// # Errors
+/// When the file cannot be read or holds another kind of credential.
+pub fn file_credentials(path: &Path) -> anyhow::Result<Credentials> {
+    let context = || format!("read the credentials {}", path.display());
+    let text = std::fs::read_to_string(path).with_context(context)?;
+    let json: Value = serde_json::from_str(&text).with_context(context)?;
+    let built = match json["type"].as_str() {
+        Some("authorized_user") => credentials::user_account::Builder::new(json).with_scopes(SCOPES).build(),
+        Some("service_account") => {
+            let scopes = credentials::service_account::AccessSpecifier::from_scopes(SCOPES);
+            credentials::service_account::Builder::new(json).with_access_specifier(scopes).build()
+        }
+        other => {
+            anyhow::bail!("{} holds credentials of the type {other:?}, which is not supported here", path.display())
+        }
+    };
+    built.with_context(context)
+}

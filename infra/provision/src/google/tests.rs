@@ -1,0 +1,1 @@
+//! Tests of the REST layer against a small server.

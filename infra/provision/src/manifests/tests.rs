@@ -1,0 +1,149 @@
+//! Tests of the rendered objects, against golden copies that `UPDATE_GOLDEN=1` refreshes.
+
+use std::collections::BTreeSet;
+
+use serde_json::json;
+
+use super::*;
+use crate::environment::tests::environment;
+
+fn images() -> Images {
+    Images {
+        orchestrator: "r.example.com/orchestrator@sha256:1".into(),
+        engine: "r.example.com/engine@sha256:2".into(),
+    }
+}
+
+/// Renders `text` and compares every file with the golden copies below `tests/golden/NAME`.
+fn check_golden(name: &str, text: &str, endpoints: &config::Endpoints) -> Rendered {
+    let rendered = render(&environment(text), endpoints, &images()).unwrap();
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        rendered.write(&golden).unwrap();
+    }
+    let fresh = tempfile::tempdir().unwrap();
+    rendered.write(fresh.path()).unwrap();
+    let (expected, found) = (files(&golden), files(fresh.path()));
+    for (path, text) in &found {
+        let known = expected.iter().find(|(other, _)| other == path).map(|(_, text)| text);
+        assert_eq!(known, Some(text), "{} differs from its golden copy; UPDATE_GOLDEN=1 refreshes it", path.display());
+    }
+    assert_eq!(expected.len(), found.len(), "there are golden copies of files that are no longer made");
+    rendered
+}
+
+fn files(folder: &Path) -> BTreeSet<(PathBuf, String)> {
+    let mut files = BTreeSet::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(next) = folders.pop() {
+        for entry in std::fs::read_dir(&next).into_iter().flatten() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let text = std::fs::read_to_string(&path).unwrap();
+                files.insert((path.strip_prefix(folder).unwrap().to_owned(), text));
+            }
+        }
+    }
+    files
+}
+
+#[test]
+fn the_smallest_environment() {
+    let text = "project = \"desk-one\"\nlocation = \"europe-west1\"\n[businesses.bu1]\n[businesses.bu2]\n";
+    let endpoints = config::Endpoints {
+        pubsub: Some("http://127.0.0.1:8085".to_owned()),
+        storage: Some("http://127.0.0.1:8086".to_owned()),
+    };
+    let rendered = check_golden("smallest", text, &endpoints);
+    let of_bu1: Vec<&File> = rendered.files.iter().filter(|file| file.path.starts_with("manifests/bu1")).collect();
+    assert!(of_bu1.iter().all(|file| !file.text.contains("bu2")), "a business sees nothing of another one");
+    let configuration = rendered.objects().find(|object| object["kind"] == "ConfigMap").unwrap();
+    let config = config::Config::parse(configuration["data"]["config.json"].as_str().unwrap()).unwrap();
+    assert_eq!(config, rendered.config.only("bu1"));
+    let job: Value = serde_json::from_str(configuration["data"]["job.json"].as_str().unwrap()).unwrap();
+    validate(&job).unwrap();
+    assert_eq!(job["spec"]["template"]["spec"]["automountServiceAccountToken"], false);
+}
+
+#[test]
+fn everything_switched_on() {
+    let rendered = check_golden("full", FULL, &config::Endpoints::default());
+    let configuration = rendered.objects().find(|object| object["kind"] == "ConfigMap").unwrap();
+    let job: Value = serde_json::from_str(configuration["data"]["job.json"].as_str().unwrap()).unwrap();
+    let pod = &job["spec"]["template"]["spec"];
+    assert_eq!(pod["containers"][0]["args"], json!(["/app/price", "--name", "a \"quoted\" 'word': {{ x }} # y"]));
+    assert_eq!(pod["initContainers"][0]["image"], "r.example.com/engine@sha256:2");
+    assert_eq!(pod["nodeSelector"], json!({"cloud.google.com/gke-spot": "true"}));
+}
+
+const FULL: &str = r#"
+project = "desk-one"
+location = "europe-west1"
+auth = "key"
+[businesses.risk]
+namespace = "risk-desk"
+priority = true
+submit_on_upload = true
+queue = "hpc"
+dispatch = "batch"
+[businesses.risk.engine]
+image = "r.example.com/desk@sha256:3"
+command = ["/app/price", "--name", "a \"quoted\" 'word': {{ x }} # y"]
+cpu = "1500m"
+memory = "2Gi"
+disk = "10Gi"
+timeout = "20m"
+retries = 0
+spot = true
+"#;
+
+#[test]
+fn a_changed_configuration_changes_the_pod_template() {
+    let hash = |text: &str| {
+        let rendered = render(&environment(text), &config::Endpoints::default(), &images()).unwrap();
+        let deployment = rendered.objects().find(|object| object["kind"] == "Deployment").unwrap().clone();
+        deployment["spec"]["template"]["metadata"]["annotations"]["deskgrid.dev/config-hash"].clone()
+    };
+    assert_eq!(hash(FULL), hash(FULL));
+    assert_ne!(hash(FULL), hash(&FULL.replace("disk = \"10Gi\"", "disk = \"11Gi\"")));
+    assert_ne!(hash(FULL), hash(&FULL.replace("queue = \"hpc\"", "queue = \"other\"")));
+}
+
+#[test]
+fn every_object_says_whose_it_is() {
+    let rendered = render(&environment(FULL), &config::Endpoints::default(), &images()).unwrap();
+    for object in rendered.objects() {
+        let labels = &object["metadata"]["labels"];
+        assert_eq!(labels["business"], "risk", "{object}");
+        assert_eq!(labels["app.kubernetes.io/managed-by"], "deskgrid", "{object}");
+        if object["kind"] != "Namespace" {
+            assert_eq!(object["metadata"]["namespace"], "risk-desk", "{object}");
+        }
+    }
+}
+
+#[test]
+fn unknown_fields_and_wrong_types_are_named() {
+    let unknown = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "x"}, "spec": {
+        "selector": {}, "template": {"spec": {"containers": [{"name": "c", "imagee": "i"}]}}}});
+    let error = validate(&unknown).unwrap_err().to_string();
+    assert!(
+        error
+            .contains("Deployment x has fields that Kubernetes does not know: spec.template.spec.containers[0].imagee"),
+        "{error}"
+    );
+    let wrong = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"a": 1}});
+    assert!(format!("{:#}", validate(&wrong).unwrap_err()).contains("read the ConfigMap x"));
+    assert!(validate(&json!({"apiVersion": "v1", "kind": "Pod"})).is_err());
+}
+
+#[test]
+fn a_template_that_uses_what_does_not_exist_is_an_error() {
+    let mut tera = templates().unwrap();
+    tera.add_raw_template("x.yaml", "a: {{ business.nmae | json }}").unwrap();
+    let context = tera::Context::from_serialize(&json!({"business": {"name": "bu1"}})).unwrap();
+    let error = tera.render("x.yaml", &context).unwrap_err().to_string();
+    assert!(error.contains("the value does not exist") && error.contains("x.yaml"), "{error}");
+}

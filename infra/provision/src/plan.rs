@@ -1,0 +1,273 @@
+//! The plan: a pure function of what should exist and what does.
+//!
+//! The live cloud is the state, there is no other. A plan is made from two values, shown to a person, and then carried
+//! out as it is: every choice is made here, and none later. Three rules keep it safe on a cloud that others use too:
+//!
+//! - What has our name but not our mark (labels, or the description where there are no labels) is *foreign*. One
+//!   foreign resource blocks the whole plan, unless the person adopts it.
+//! - Only fields that we set are compared, and only grants that we need. Other people's labels, bindings and settings
+//!   are not differences.
+//! - What cannot be changed in place is never deleted and made again behind somebody's back: it blocks the plan too.
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::{
+    environment::{Environment, Managed},
+    observe::{Live, Observation},
+    policy,
+    resource::{Id, Kind, Resource, Wanted},
+    wire::{self, Owner},
+};
+
+/// What to do about one resource.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "action")]
+pub enum Action {
+    /// Make it.
+    Create,
+    /// Change it.
+    Update,
+    /// Take over what was not ours, and change it.
+    Adopt,
+    /// Delete what is ours and not in the environment file.
+    Delete,
+    /// Somebody else's resource has the name: stop.
+    Foreign {
+        /// By what it seems somebody else's.
+        owner: String,
+    },
+    /// Somebody else should have made or changed it (`manage` is `verify`): stop.
+    Missing,
+    /// It cannot become what it should be: stop.
+    Blocked {
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// It is ours but not in the environment file, and stays.
+    Extra,
+    /// It is as it should be.
+    Nothing,
+}
+
+/// One field, or one grant, that differs.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Difference {
+    /// Path of the field with dots; of a grant, the role and the condition's title.
+    pub field: String,
+    /// What is; nothing when it is not there.
+    pub live: Option<Value>,
+    /// What should be; nothing when it goes.
+    pub wanted: Option<Value>,
+}
+
+/// One resource with what to do about it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Change {
+    /// Resource.
+    #[serde(flatten)]
+    pub id: Id,
+    /// Business it is for; none for the whole environment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub business: Option<String>,
+    /// What to do.
+    #[serde(flatten)]
+    pub action: Action,
+    /// What differs.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<Difference>,
+    /// The resource as it should be; nothing for one that should not be.
+    #[serde(skip)]
+    pub resource: Option<Resource>,
+    /// The resource as it is.
+    #[serde(skip)]
+    pub live: Option<Value>,
+}
+
+/// Everything to do, in the order of [`crate::desired::desired`].
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Plan {
+    /// Environment.
+    pub environment: String,
+    /// Project.
+    pub project: String,
+    /// One per resource, those with nothing to do as well.
+    pub changes: Vec<Change>,
+}
+
+/// What a person allowed beforehand.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Options {
+    /// Take over foreign resources that have our names.
+    pub adopt: bool,
+    /// Delete what is ours and not in the environment file.
+    pub prune: bool,
+}
+
+/// Makes the plan.
+pub fn plan(environment: &Environment, desired: &[Resource], observed: &Observation, options: Options) -> Plan {
+    let mut changes: Vec<Change> =
+        desired.iter().map(|resource| change(environment, resource, observed, options)).collect();
+    for (id, live) in &observed.extra {
+        changes.push(Change {
+            id: id.clone(),
+            business: live["labels"]["business"].as_str().map(str::to_owned),
+            action: if options.prune { Action::Delete } else { Action::Extra },
+            differences: vec![],
+            resource: None,
+            live: Some(live.clone()),
+        });
+    }
+    Plan { environment: environment.name.clone(), project: environment.project.clone(), changes }
+}
+
+impl Plan {
+    /// The changes that would be made.
+    pub fn pending(&self) -> impl Iterator<Item = &Change> {
+        self.changes.iter().filter(|change| change.action.is_change())
+    }
+
+    /// What stops the plan.
+    pub fn blockers(&self) -> impl Iterator<Item = &Change> {
+        self.changes.iter().filter(|change| change.action.is_blocker())
+    }
+
+    /// Nothing to do, and nothing in the way.
+    pub fn is_empty(&self) -> bool {
+        self.pending().next().is_none() && self.blockers().next().is_none()
+    }
+}
+
+impl Action {
+    /// Whether it changes the world.
+    pub fn is_change(&self) -> bool {
+        matches!(self, Self::Create | Self::Update | Self::Adopt | Self::Delete)
+    }
+
+    /// Whether it stops the plan.
+    pub fn is_blocker(&self) -> bool {
+        matches!(self, Self::Foreign { .. } | Self::Missing | Self::Blocked { .. })
+    }
+}
+
+fn change(environment: &Environment, resource: &Resource, observed: &Observation, options: Options) -> Change {
+    let live = observed.live.get(&resource.id).unwrap_or(&Live::Absent);
+    let (action, differences) = match (live, &resource.wanted) {
+        (Live::Denied(_), _) if resource.id.kind == Kind::Bucket => {
+            let owner =
+                "you may not read it; bucket names are shared by all of Google Cloud, and this one may be taken";
+            (Action::Foreign { owner: owner.to_owned() }, vec![])
+        }
+        (Live::Denied(reason), _) => (Action::Blocked { reason: format!("you may not look: {reason}") }, vec![]),
+        (Live::Absent, Wanted::Fields(fields)) => (verified(resource, Action::Create), created(fields)),
+        (Live::Present(live), Wanted::Fields(fields)) => compare(environment, resource, fields, live, options),
+        (live, Wanted::Grants(wanted)) => {
+            let policy = match live {
+                Live::Present(policy) => policy,
+                _ => &Value::Null,
+            };
+            let differences = grant_differences(&policy::edit(policy, wanted));
+            match differences.is_empty() {
+                true => (Action::Nothing, vec![]),
+                false => (verified(resource, Action::Update), differences),
+            }
+        }
+    };
+    let live = match live {
+        Live::Present(value) => Some(value.clone()),
+        _ => None,
+    };
+    let Resource { id, business, .. } = resource;
+    Change { id: id.clone(), business: business.clone(), action, differences, resource: Some(resource.clone()), live }
+}
+
+fn compare(
+    environment: &Environment,
+    resource: &Resource,
+    fields: &Value,
+    live: &Value,
+    options: Options,
+) -> (Action, Vec<Difference>) {
+    let id = &resource.id;
+    let mut differences = field_differences(fields, live);
+    if live["deleted"].as_bool() == Some(true) {
+        let deleted = Difference { field: "deleted".to_owned(), live: Some(Value::Bool(true)), wanted: None };
+        differences.insert(0, deleted);
+    }
+    let foreign = match wire::owner(id, live, &environment.name) {
+        Owner::Other(owner) if resource.managed == Managed::Create => Some(owner),
+        _ => None,
+    };
+    if let Some(owner) = foreign.clone().filter(|_| !options.adopt) {
+        return (Action::Foreign { owner }, vec![]);
+    }
+    if differences.is_empty() {
+        return (Action::Nothing, vec![]);
+    }
+    let fixed = differences.iter().find(|difference| {
+        wire::immutable(id.kind).iter().any(|field| difference.field.split('.').next() == Some(field))
+    });
+    if let Some(Difference { field, .. }) = fixed {
+        let reason = format!(
+            "`{field}` can never be changed; give it another name in the environment file, or delete it by hand"
+        );
+        return (Action::Blocked { reason }, differences);
+    }
+    let action = if foreign.is_some() { Action::Adopt } else { Action::Update };
+    (verified(resource, action), differences)
+}
+
+/// What we only verify is never changed.
+fn verified(resource: &Resource, action: Action) -> Action {
+    if resource.managed == Managed::Create { action } else { Action::Missing }
+}
+
+fn created(fields: &Value) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    walk("", fields, &Value::Null, &mut differences);
+    differences
+}
+
+/// The fields of `wanted` that `live` does not have like that.
+pub(crate) fn field_differences(wanted: &Value, live: &Value) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    walk("", wanted, live, &mut differences);
+    differences
+}
+
+fn walk(path: &str, wanted: &Value, live: &Value, differences: &mut Vec<Difference>) {
+    let same = match wanted {
+        Value::Object(fields) if !fields.is_empty() => {
+            for (key, value) in fields {
+                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
+                walk(&path, value, live.get(key).unwrap_or(&Value::Null), differences);
+            }
+            true
+        }
+        // Google leaves out what is false, and an empty message must be there to count.
+        Value::Bool(false) => live.is_null() || live == wanted,
+        Value::Array(items) if items.is_empty() => live.is_null() || live == wanted,
+        _ => live == wanted,
+    };
+    if !same {
+        differences.push(Difference {
+            field: path.to_owned(),
+            live: Some(live.clone()).filter(|live| !live.is_null()),
+            wanted: Some(wanted.clone()),
+        });
+    }
+}
+
+fn grant_differences(edit: &policy::Edit) -> Vec<Difference> {
+    let field = |grant: &crate::resource::Grant| match &grant.condition {
+        Some(condition) => format!("{} if {}", grant.role, condition.title),
+        None => grant.role.clone(),
+    };
+    let member = |grant: &crate::resource::Grant| Some(Value::String(grant.member.clone()));
+    let removed = edit.remove.iter().map(|grant| Difference { field: field(grant), live: member(grant), wanted: None });
+    let added = edit.add.iter().map(|grant| Difference { field: field(grant), live: None, wanted: member(grant) });
+    removed.chain(added).collect()
+}
+
+#[cfg(test)]
+mod tests;

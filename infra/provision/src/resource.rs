@@ -1,0 +1,163 @@
+//! Resources as values: what one is called, what it should be like, and what must exist before it.
+
+use std::{collections::BTreeSet, fmt};
+
+use serde::{Serialize, Serializer};
+use serde_json::Value;
+
+use crate::environment::Managed;
+
+/// Kinds of resource, in the order in which people read about them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// A bucket; the name is the bucket's.
+    Bucket,
+    /// A custom role, `projects/P/roles/R`.
+    Role,
+    /// A service account, `projects/P/serviceAccounts/EMAIL`.
+    ServiceAccount,
+    /// A topic, `projects/P/topics/T`.
+    Topic,
+    /// A subscription, `projects/P/subscriptions/S`.
+    Subscription,
+    /// Who may do what on a bucket.
+    BucketPolicy,
+    /// Who may do what on a topic.
+    TopicPolicy,
+    /// Who may do what on a subscription.
+    SubscriptionPolicy,
+    /// Who may act as a service account.
+    ServiceAccountPolicy,
+}
+
+/// What a resource is called.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Id {
+    /// Kind.
+    pub kind: Kind,
+    /// Full name, as the API has it. A policy has the name of what it is on.
+    pub name: String,
+}
+
+/// One role for one member, perhaps only under a condition.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct Grant {
+    /// Role, `roles/…` or `projects/P/roles/…`.
+    pub role: String,
+    /// Member, such as `serviceAccount:EMAIL`.
+    pub member: String,
+    /// Condition.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub condition: Option<Condition>,
+}
+
+/// When a grant holds.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+pub struct Condition {
+    /// Short name for people.
+    pub title: String,
+    /// Expression in Google's Common Expression Language.
+    pub expression: String,
+}
+
+/// What a resource should be like.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Wanted {
+    /// The fields that we set, in the API's own JSON.
+    Fields(Value),
+    /// The grants that must be there; others are left alone.
+    Grants(BTreeSet<Grant>),
+}
+
+/// A resource that should exist.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Resource {
+    /// What it is called.
+    pub id: Id,
+    /// Business it is for; none for the whole environment.
+    pub business: Option<String>,
+    /// Whether we make it or only look.
+    pub managed: Managed,
+    /// What it should be like.
+    pub wanted: Wanted,
+    /// What must be there before it.
+    pub after: Vec<Id>,
+}
+
+impl Id {
+    /// An id.
+    pub fn new(kind: Kind, name: impl Into<String>) -> Self {
+        Self { kind, name: name.into() }
+    }
+
+    /// The id of the policy on this resource; of a policy or a role itself.
+    pub fn policy(&self) -> Self {
+        let kind = match self.kind {
+            Kind::Bucket => Kind::BucketPolicy,
+            Kind::Topic => Kind::TopicPolicy,
+            Kind::Subscription => Kind::SubscriptionPolicy,
+            Kind::ServiceAccount => Kind::ServiceAccountPolicy,
+            other => other,
+        };
+        Self { kind, name: self.name.clone() }
+    }
+
+    /// The id of the resource that this policy is on; of anything else itself.
+    pub fn target(&self) -> Self {
+        let kind = match self.kind {
+            Kind::BucketPolicy => Kind::Bucket,
+            Kind::TopicPolicy => Kind::Topic,
+            Kind::SubscriptionPolicy => Kind::Subscription,
+            Kind::ServiceAccountPolicy => Kind::ServiceAccount,
+            other => other,
+        };
+        Self { kind, name: self.name.clone() }
+    }
+
+    /// Whether it is a policy.
+    pub fn is_policy(&self) -> bool {
+        self.target() != *self
+    }
+
+    /// The last part of the name.
+    pub fn short(&self) -> &str {
+        self.name.rsplit('/').next().unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kind = match self.target().kind {
+            Kind::Bucket => "bucket",
+            Kind::Role => "role",
+            Kind::ServiceAccount => "service account",
+            Kind::Topic => "topic",
+            _ => "subscription",
+        };
+        let prefix = if self.is_policy() { "permissions on " } else { "" };
+        write!(f, "{prefix}{kind} {}", self.short())
+    }
+}
+
+impl Serialize for Id {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        #[derive(Serialize)]
+        struct Shape<'a> {
+            kind: Kind,
+            name: &'a str,
+        }
+        Shape { kind: self.kind, name: &self.name }.serialize(serializer)
+    }
+}
+
+impl fmt::Display for Grant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} for {}", self.role, self.member)?;
+        match &self.condition {
+            Some(condition) => write!(f, " if {}", condition.title),
+            None => Ok(()),
+        }
+    }
+}

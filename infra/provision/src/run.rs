@@ -1,0 +1,87 @@
+//! What the verbs call: look, plan, and carry the plan out.
+
+use std::time::Instant;
+
+use anyhow::{Context as _, bail};
+use serde::Serialize;
+
+use crate::{
+    apply::{Applied, Event, Progress, apply},
+    cloud::Cloud,
+    desired::desired,
+    environment::Environment,
+    observe::observe,
+    plan::{Options, Plan, plan},
+    show,
+};
+
+/// What `run` did.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// The plan that was carried out.
+    pub plan: Plan,
+    /// What came of it; nothing of a plan without changes.
+    pub applied: Applied,
+    /// Milliseconds of it all.
+    pub elapsed_ms: u64,
+}
+
+/// Looks at the cloud and makes the plan. Writes nothing.
+///
+/// # Errors
+/// When the cloud cannot be asked.
+pub async fn look(
+    environment: &Environment,
+    cloud: &Cloud,
+    options: Options,
+    progress: &Progress,
+) -> anyhow::Result<Plan> {
+    let desired = desired(environment);
+    progress(Event::Observing { resources: desired.len() });
+    let observed = observe(&cloud.google, &environment.name, &environment.project, &desired)
+        .await
+        .with_context(|| format!("look at project {}", environment.project))?;
+    Ok(plan(environment, &desired, &observed, options))
+}
+
+/// Carries a plan out.
+///
+/// # Errors
+/// When something is in the way of the plan, before any write; or when a change failed, after what could still be
+/// done was done. Running again goes on from there.
+pub async fn carry_out(plan: Plan, cloud: &Cloud, progress: &Progress) -> anyhow::Result<Report> {
+    let started = Instant::now();
+    if plan.blockers().next().is_some() {
+        bail!("the plan cannot be carried out\n{}", show::render(&plan, false));
+    }
+    let applied = apply(&plan, &cloud.google, progress).await;
+    if !applied.failures.is_empty() {
+        let lines: Vec<String> =
+            applied.failures.iter().map(|failure| format!("  {}: {}", failure.id, failure.error)).collect();
+        bail!(
+            "{} of {} changes failed, {} were not begun; run again to go on\n{}",
+            applied.failures.len(),
+            applied.done + applied.failures.len() + applied.skipped.len(),
+            applied.skipped.len(),
+            lines.join("\n")
+        );
+    }
+    let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    Ok(Report { plan, applied, elapsed_ms })
+}
+
+/// Brings the cloud to what the environment file says.
+///
+/// # Errors
+/// As [`look`] and [`carry_out`].
+pub async fn run(
+    environment: &Environment,
+    cloud: &Cloud,
+    options: Options,
+    progress: &Progress,
+) -> anyhow::Result<Report> {
+    let started = Instant::now();
+    let plan = look(environment, cloud, options, progress).await?;
+    let report = carry_out(plan, cloud, progress).await?;
+    Ok(Report { elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX), ..report })
+}

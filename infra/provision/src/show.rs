@@ -1,0 +1,95 @@
+//! A plan for people: a few lines per change and one line that sums it up.
+
+use std::fmt::Write as _;
+
+use serde_json::Value;
+
+use crate::plan::{Action, Change, Difference, Plan};
+
+/// The plan as text, with ANSI colours when `colour` is set. What needs nothing is not shown.
+pub fn render(plan: &Plan, colour: bool) -> String {
+    let mut text = String::new();
+    for change in plan.changes.iter().filter(|change| change.action != Action::Nothing) {
+        let (mark, code, verb) = mark(&change.action);
+        let business = change.business.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
+        let line = format!("{mark} {verb} {}{business}", change.id);
+        let _ = writeln!(text, "{}", paint(&line, code, colour));
+        if let Some(note) = note(&change.action) {
+            let _ = writeln!(text, "      {note}");
+        }
+        for difference in &change.differences {
+            let (line, code) = difference_line(difference, change);
+            let _ = writeln!(text, "{}", paint(&line, code, colour));
+        }
+    }
+    let _ = write!(text, "{}", summary(plan));
+    text
+}
+
+/// The plan in one line.
+pub fn summary(plan: &Plan) -> String {
+    let count = |wanted: fn(&Action) -> bool| plan.changes.iter().filter(|change| wanted(&change.action)).count();
+    let unchanged = count(|action| *action == Action::Nothing);
+    let words = [
+        (count(|action| *action == Action::Create), "to create"),
+        (count(|action| *action == Action::Update), "to change"),
+        (count(|action| *action == Action::Adopt), "to take over"),
+        (count(|action| *action == Action::Delete), "to delete"),
+        (count(Action::is_blocker), "in the way"),
+        (count(|action| *action == Action::Extra), "not in the environment file"),
+    ];
+    let parts: Vec<String> =
+        words.iter().filter(|(count, _)| *count > 0).map(|(count, words)| format!("{count} {words}")).collect();
+    let what = if parts.is_empty() { "nothing to do".to_owned() } else { parts.join(", ") };
+    format!("{} in project {}: {what}, {unchanged} as they should be", plan.environment, plan.project)
+}
+
+fn mark(action: &Action) -> (char, u8, &'static str) {
+    match action {
+        Action::Create => ('+', 32, "create"),
+        Action::Update => ('~', 33, "change"),
+        Action::Adopt => ('~', 33, "take over"),
+        Action::Delete => ('-', 31, "delete"),
+        Action::Foreign { .. } => ('!', 31, "somebody else's:"),
+        Action::Missing => ('!', 31, "missing:"),
+        Action::Blocked { .. } => ('!', 31, "cannot change"),
+        Action::Extra => ('?', 36, "not in the environment file:"),
+        Action::Nothing => (' ', 0, "nothing to do for"),
+    }
+}
+
+fn note(action: &Action) -> Option<String> {
+    match action {
+        Action::Foreign { owner } => {
+            Some(format!("{owner}; --adopt takes it over, or give ours another name in the environment file"))
+        }
+        Action::Blocked { reason } => Some(reason.clone()),
+        Action::Missing => Some("the environment file says that somebody else makes it; ask them for this:".to_owned()),
+        Action::Extra => Some("it stays until `remove-business` or `teardown`".to_owned()),
+        _ => None,
+    }
+}
+
+fn difference_line(difference: &Difference, change: &Change) -> (String, u8) {
+    let Difference { field, live, wanted } = difference;
+    match (live, wanted) {
+        (None, Some(wanted)) => (format!("    + {field}: {}", brief(wanted)), 32),
+        (Some(live), None) => (format!("    - {field}: {}", brief(live)), 31),
+        (live, wanted) => {
+            let text = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), brief);
+            let code = if change.action == Action::Create { 32 } else { 33 };
+            (format!("    ~ {field}: {} -> {}", text(live), text(wanted)), code)
+        }
+    }
+}
+
+fn brief(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn paint(text: &str, code: u8, colour: bool) -> String {
+    if colour && code != 0 { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
+}
