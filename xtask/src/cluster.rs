@@ -1,5 +1,8 @@
 //! What the cluster says of a business: Jobs, Pods, events, the orchestrator.
 
+use std::time::Duration;
+
+use anyhow::Context as _;
 use common::{jobs::Active, labels, names};
 use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job, core::v1::Event, core::v1::Pod};
 use kube::{
@@ -11,6 +14,8 @@ mod view;
 
 pub(crate) use view::{EventView, OrchestratorView, PodView, active, is_finished, orchestrator};
 
+/// Longest a person waits for an answer of the cluster.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Objects asked for at a time.
 const PAGE: u32 = 500;
 /// Label that the Job controller puts on a Job's Pods.
@@ -36,7 +41,7 @@ pub(crate) async fn jobs(
     let mut parameters = ListParams::default().labels(&selector).limit(PAGE);
     let mut jobs = Vec::new();
     loop {
-        let page = api.list(&parameters).await?;
+        let page = answer(api.list(&parameters)).await?;
         jobs.extend(page.items);
         match page.metadata.continue_.filter(|token| !token.is_empty()) {
             Some(token) => parameters = parameters.continue_token(&token),
@@ -101,7 +106,7 @@ pub(crate) async fn orchestrator_pods(client: &Client, namespace: &str) -> anyho
 pub(crate) async fn orchestrators(client: &Client, namespace: &str) -> anyhow::Result<Vec<Deployment>> {
     let selector = format!("{}={APP_ORCHESTRATOR}", labels::APP);
     let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-    Ok(api.list(&ListParams::default().labels(&selector)).await?.items)
+    Ok(answer(api.list(&ListParams::default().labels(&selector))).await?.items)
 }
 
 /// What happened to an object, oldest first.
@@ -110,7 +115,8 @@ pub(crate) async fn orchestrators(client: &Client, namespace: &str) -> anyhow::R
 /// When the cluster cannot be asked.
 pub(crate) async fn events(client: &Client, namespace: &str, name: &str) -> anyhow::Result<Vec<EventView>> {
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
-    let list = api.list(&ListParams::default().fields(&format!("involvedObject.name={name}"))).await?;
+    let of = ListParams::default().fields(&format!("involvedObject.name={name}"));
+    let list = answer(api.list(&of)).await?;
     let mut events: Vec<EventView> = list.items.into_iter().map(EventView::from).collect();
     events.sort_by_key(|event| event.time);
     Ok(events)
@@ -118,7 +124,7 @@ pub(crate) async fn events(client: &Client, namespace: &str, name: &str) -> anyh
 
 async fn pods(client: &Client, namespace: &str, selector: &str) -> anyhow::Result<Vec<Pod>> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let mut pods = api.list(&ListParams::default().labels(selector)).await?.items;
+    let mut pods = answer(api.list(&ListParams::default().labels(selector))).await?.items;
     pods.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
     Ok(pods)
 }
@@ -129,7 +135,8 @@ async fn pods(client: &Client, namespace: &str, selector: &str) -> anyhow::Resul
 /// When the cluster cannot be asked, or the container has not started.
 pub(crate) async fn log(client: &Client, namespace: &str, pod: &Pod, tail: Option<i64>) -> anyhow::Result<String> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    Ok(api.logs(pod.metadata.name.as_deref().unwrap_or_default(), &log_parameters(pod, tail, false)).await?)
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    answer(api.logs(name, &log_parameters(pod, tail, false))).await
 }
 
 /// The log of a Pod's main container as it is written, after its last lines.
@@ -144,6 +151,12 @@ pub(crate) async fn log_stream(
 ) -> anyhow::Result<impl futures::AsyncBufRead + use<>> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     Ok(api.log_stream(pod.metadata.name.as_deref().unwrap_or_default(), &log_parameters(pod, tail, true)).await?)
+}
+
+/// The answer of the cluster, if it comes in time.
+async fn answer<T>(request: impl Future<Output = kube::Result<T>>) -> anyhow::Result<T> {
+    let answer = tokio::time::timeout(PATIENCE, request).await;
+    Ok(answer.with_context(|| format!("the cluster did not answer within {} s", PATIENCE.as_secs()))??)
 }
 
 fn log_parameters(pod: &Pod, tail: Option<i64>, follow: bool) -> LogParams {

@@ -2,27 +2,31 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Context as _;
 use common::{
-    clients::{self, Connection},
-    config::{Business, Config, Endpoints, variables},
+    clients::Connection,
+    config::{Business, Config, variables},
     storage::Store,
 };
-use google_cloud_auth::credentials::{Credentials, service_account, user_account};
 use kube::config::{KubeConfigOptions, Kubeconfig};
-use provision::environment::{self, Environment};
-use serde::Deserialize;
+use provision::{
+    LocalState,
+    environment::{self, CloudKind, Environment},
+    google::file_credentials,
+};
 
-use crate::{args::Globals, error::Failure};
+use crate::{args::Globals, error::Failure, text};
 
 /// Where everything generated for an environment is, below the root of the workspace.
 const GENERATED: &str = "infra/generated";
 /// Where the environments are, below the root of the workspace.
 const ENVIRONMENTS: &str = "infra/environments";
-/// Scope of every call.
-const CLOUD_PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
-/// Most a request to the cluster may take. Log streams have their own.
-const CLUSTER_READ: std::time::Duration = std::time::Duration::from_secs(30);
+/// The generated configuration, in an environment's folder.
+const CONFIG_FILE: &str = "config.json";
+/// What the running laptop cloud says of itself, in an environment's folder.
+const STATE_FILE: &str = "cloud.json";
+/// Longest that the laptop cloud takes to accept a connection.
+const LAPTOP_ANSWERS: std::time::Duration = std::time::Duration::from_secs(2);
+/// Longest that a cluster takes to accept a connection.
 const CLUSTER_CONNECT: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// An environment with the clients for it.
@@ -39,15 +43,6 @@ pub(crate) struct Context {
     pub(crate) flag: String,
 }
 
-/// What tells where the laptop cloud is.
-#[derive(Debug, Deserialize)]
-struct Laptop {
-    #[serde(default)]
-    endpoints: Endpoints,
-    credentials: PathBuf,
-    kubeconfig: PathBuf,
-}
-
 impl Context {
     /// Opens the environment that the command line names.
     ///
@@ -55,36 +50,54 @@ impl Context {
     /// When there is no such environment, it is not set up, or its credentials cannot be used.
     pub(crate) async fn open(globals: &Globals) -> anyhow::Result<Self> {
         let environment = load(globals)?;
+        let flag = globals.env.as_deref().map(|name| format!(" --env {}", text::shell(name))).unwrap_or_default();
         let folder = generated(&environment.name);
-        let flag = globals.env.as_deref().map(|name| format!(" --env {name}")).unwrap_or_default();
-        let path = folder.join("config.json");
-        if !path.is_file() {
-            return Err(not_set_up(&environment, &flag).why(format!("there is no {}", path.display())).into());
-        }
-        let mut config = Config::read(&path)?;
-        let laptop = read_laptop(&folder.join("cloud.json"))?;
-        let (connection, cluster) = match laptop {
-            Some(laptop) => {
-                // The running laptop cloud says where it is; a configuration may be from an earlier run of it.
-                overlay(&mut config.endpoints, laptop.endpoints);
-                let connection = Connection::with_credentials(&config.endpoints, credentials(&laptop.credentials)?);
-                let cluster = cluster(Kubeconfig::read_from(&laptop.kubeconfig).ok(), None).await;
-                (connection, cluster)
+        Self::at(&environment, &folder, flag).await
+    }
+
+    /// Opens an environment by what was generated for it in `folder`. `flag` is what advice says after `cargo xtask`.
+    ///
+    /// # Errors
+    /// When the environment is not set up, or its credentials cannot be used.
+    pub(crate) async fn at(environment: &Environment, folder: &Path, flag: String) -> anyhow::Result<Self> {
+        let (config_path, state_path) = (folder.join(CONFIG_FILE), folder.join(STATE_FILE));
+        let missing = |path: &Path| not_set_up(environment, &flag).why(format!("there is no {}", path.display()));
+        let (endpoints, connection, cluster) = match environment.cloud {
+            CloudKind::Local => {
+                if !state_path.is_file() {
+                    return Err(missing(&state_path).into());
+                }
+                let state = LocalState::read(&state_path)?;
+                answers(&state.endpoints.google.storage).await.map_err(|error| {
+                    Failure::new("unreachable", "the laptop cloud does not answer")
+                        .on(state.endpoints.google.storage.clone())
+                        .why(error.to_string())
+                        .next(format!("cargo xtask{flag} local up"))
+                })?;
+                // The running laptop cloud says where it is; the configuration may be from an earlier run of it.
+                let endpoints = common::config::Endpoints {
+                    pubsub: Some(state.endpoints.google.pubsub),
+                    storage: Some(state.endpoints.google.storage),
+                };
+                let connection = Connection::with_credentials(&endpoints, file_credentials(&state.credentials)?);
+                (Some(endpoints), connection, cluster(Kubeconfig::read_from(&state.kubeconfig).ok(), None).await)
             }
-            None if environment.cloud == environment::CloudKind::Local => {
-                return Err(not_set_up(&environment, &flag).why("the laptop cloud is not running").into());
-            }
-            None => {
-                let connection = Connection::new(&config.endpoints, &variables())?;
+            CloudKind::Google => {
                 let context = format!(
                     "gke_{}_{}_{}",
                     environment.project,
                     environment.cluster_location(),
                     environment.cluster.name
                 );
-                (connection, cluster(Kubeconfig::read().ok(), Some(context)).await)
+                let connection = Connection::new(&common::config::Endpoints::default(), &variables())?;
+                (None, connection, cluster(Kubeconfig::read().ok(), Some(context)).await)
             }
         };
+        if !config_path.is_file() {
+            return Err(missing(&config_path).into());
+        }
+        let mut config = Config::read(&config_path)?;
+        config.endpoints = endpoints.unwrap_or(config.endpoints);
         let store = Store::connect(&connection).await?;
         Ok(Self { config, connection, store, cluster, flag })
     }
@@ -96,6 +109,9 @@ impl Context {
     pub(crate) fn business(&self, wanted: Option<&str>) -> anyhow::Result<&Business> {
         match self.businesses(wanted)?.as_slice() {
             [only] => Ok(only),
+            [] => Err(Failure::new("no-business", format!("environment {} has no business", self.config.environment))
+                .next(format!("cargo xtask{} add-business NAME", self.flag))
+                .into()),
             several => {
                 let names: Vec<&str> = several.iter().map(|business| business.name.as_str()).collect();
                 Err(Failure::usage(format!("environment {} has several businesses", self.config.environment))
@@ -166,40 +182,18 @@ pub(crate) fn root() -> PathBuf {
 
 fn not_set_up(environment: &Environment, flag: &str) -> Failure {
     let verb = match environment.cloud {
-        environment::CloudKind::Local => "local up",
-        environment::CloudKind::Google => "provision",
+        CloudKind::Local => "local up",
+        CloudKind::Google => "provision",
     };
     Failure::new("not-set-up", format!("environment {} is not set up", environment.name))
         .next(format!("cargo xtask{flag} {verb}"))
 }
 
-fn read_laptop(path: &Path) -> anyhow::Result<Option<Laptop>> {
-    match std::fs::read(path) {
-        Ok(text) => {
-            let laptop = serde_json::from_slice(&text).with_context(|| format!("parse {}", path.display()))?;
-            Ok(Some(laptop))
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(|| format!("read {}", path.display())),
-    }
-}
-
-fn overlay(endpoints: &mut Endpoints, newer: Endpoints) {
-    endpoints.pubsub = newer.pubsub.or(endpoints.pubsub.take());
-    endpoints.storage = newer.storage.or(endpoints.storage.take());
-}
-
-/// Credentials from a file as `gcloud` writes it.
-fn credentials(path: &Path) -> anyhow::Result<Credentials> {
-    let context = || format!("read the credentials {}", path.display());
-    let value: serde_json::Value =
-        serde_json::from_slice(&std::fs::read(path).with_context(context)?).with_context(context)?;
-    let built = match value["type"].as_str() {
-        Some("authorized_user") => user_account::Builder::new(value).with_scopes([CLOUD_PLATFORM]).build(),
-        Some("service_account") => service_account::Builder::new(value).build(),
-        _ => return clients::default_credentials(),
-    };
-    built.with_context(|| format!("use the credentials {}", path.display()))
+/// Whether anybody listens at an endpoint on this machine. The clients themselves would try for minutes.
+async fn answers(endpoint: &str) -> std::io::Result<()> {
+    let address = endpoint.split_once("://").map_or(endpoint, |(_, address)| address).trim_end_matches('/');
+    tokio::time::timeout(LAPTOP_ANSWERS, tokio::net::TcpStream::connect(address)).await??;
+    Ok(())
 }
 
 /// A client for a context of a kubeconfig (its current one when none is named), or why there is none.
@@ -216,7 +210,6 @@ async fn cluster(kubeconfig: Option<Kubeconfig>, context: Option<String>) -> Res
     let client = async {
         let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
         config.connect_timeout = Some(CLUSTER_CONNECT);
-        config.read_timeout = Some(CLUSTER_READ);
         // A person waits: a cluster that does not answer is said to be so, not asked 15 times.
         config.default_retry = false;
         anyhow::Ok(kube::Client::try_from(config)?)
@@ -227,13 +220,6 @@ async fn cluster(kubeconfig: Option<Kubeconfig>, context: Option<String>) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_running_laptop_cloud_says_where_it_is() {
-        let mut endpoints = Endpoints { pubsub: Some("http://a".into()), storage: Some("http://b".into()) };
-        overlay(&mut endpoints, Endpoints { pubsub: Some("http://c".into()), storage: None });
-        assert_eq!(endpoints, Endpoints { pubsub: Some("http://c".into()), storage: Some("http://b".into()) });
-    }
 
     #[test]
     fn the_root_has_environments() {

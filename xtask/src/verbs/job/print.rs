@@ -92,7 +92,13 @@ fn next(detail: &Detail, flag: &str) -> Vec<String> {
             vec![format!("cargo xtask{flag} logs {} {scope} --follow", text::shell(&job.job))]
         }
         Some(State::Succeeded) => vec![format!("cargo xtask{flag} results {scope}")],
-        Some(State::Failed | State::Cancelled) => vec![format!("cargo xtask{flag} session retry {scope}")],
+        Some(State::Failed) => vec![
+            format!("cargo xtask{flag} logs {} {scope}", text::shell(&job.job)),
+            format!(
+                "submit a corrected input in another session: cargo xtask{flag} submit --business {} FILE",
+                job.business
+            ),
+        ],
         _ => Vec::new(),
     }
 }

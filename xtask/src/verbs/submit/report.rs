@@ -91,10 +91,14 @@ impl Report<'_> {
             let why = if waited.ended == Ended::TimedOut { "when the time was over" } else { "when it was stopped" };
             output.note(format_args!("{} not settled {why}: {names}", waited.missing.len()));
         }
-        output.note(format_args!(
-            "next: cargo xtask{} results --business {} --session {}",
-            self.flag, self.business, self.session
-        ));
+        let next = match waited.ended {
+            Ended::Settled => {
+                format!("cargo xtask{} results --business {} --session {}", self.flag, self.business, self.session)
+            }
+            // What is submitted goes on without us; the same command only waits for it.
+            Ended::TimedOut | Ended::Stopped => self.again.clone(),
+        };
+        output.note(format_args!("next: {next}"));
     }
 
     /// Prints the result: the session, or everything as JSON.
@@ -170,3 +174,6 @@ impl Report<'_> {
         .into())
     }
 }
+
+#[cfg(test)]
+mod tests;
