@@ -26,6 +26,8 @@ const CONFIG_FILE: &str = "config.json";
 const STATE_FILE: &str = "cloud.json";
 /// Longest that the laptop cloud takes to accept a connection.
 const LAPTOP_ANSWERS: std::time::Duration = std::time::Duration::from_secs(2);
+/// Longest that a call which fails again and again is repeated before the person is told.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 /// Longest that a cluster takes to accept a connection.
 const CLUSTER_CONNECT: std::time::Duration = std::time::Duration::from_secs(5);
 
@@ -50,7 +52,12 @@ impl Context {
     /// When there is no such environment, it is not set up, or its credentials cannot be used.
     pub(crate) async fn open(globals: &Globals) -> anyhow::Result<Self> {
         let environment = load(globals)?;
-        let flag = globals.env.as_deref().map(|name| format!(" --env {}", text::shell(name))).unwrap_or_default();
+        let flag = globals
+            .env
+            .as_deref()
+            .filter(|name| !name.is_empty())
+            .map(|name| format!(" --env {}", text::shell(name)))
+            .unwrap_or_default();
         let folder = generated(&environment.name);
         Self::at(&environment, &folder, flag).await
     }
@@ -98,7 +105,7 @@ impl Context {
         }
         let mut config = Config::read(&config_path)?;
         config.endpoints = endpoints.unwrap_or(config.endpoints);
-        let store = Store::connect(&connection).await?;
+        let store = Store::connect_for(&connection, PATIENCE).await?;
         Ok(Self { config, connection, store, cluster, flag })
     }
 
@@ -127,7 +134,7 @@ impl Context {
     /// # Errors
     /// When there is no such business.
     pub(crate) fn businesses(&self, wanted: Option<&str>) -> anyhow::Result<Vec<&Business>> {
-        match wanted {
+        match wanted.filter(|name| !name.is_empty()) {
             Some(name) => match self.config.business(name) {
                 Ok(business) => Ok(vec![business]),
                 Err(error) => Err(Failure::usage(error.to_string()).into()),
@@ -157,7 +164,8 @@ impl Context {
 pub(crate) fn load(globals: &Globals) -> anyhow::Result<Environment> {
     let variables = variables();
     let directory = root().join(ENVIRONMENTS);
-    let path = environment::locate(&directory, globals.env.as_deref()).map_err(|error| {
+    let wanted = globals.env.as_deref().filter(|name| !name.is_empty());
+    let path = environment::locate(&directory, wanted).map_err(|error| {
         Failure::usage(error.to_string()).next("name an environment with --env, or set DESKGRID_ENV")
     })?;
     environment::load(&path, &variables)

@@ -89,10 +89,21 @@ pub(crate) fn explain(error: &anyhow::Error) -> Failure {
         return Failure::new("environment-file", problems.to_string());
     }
     let (code, next) = classify(error);
-    let failure = Failure::new(code, error.to_string());
-    let causes: Vec<String> = error.chain().skip(1).map(ToString::to_string).collect();
+    let mut causes = chain(error);
+    let failure = Failure::new(code, causes.remove(0));
     let failure = if causes.is_empty() { failure } else { failure.why(causes.join(": ")) };
     if next.is_empty() { failure } else { failure.next(next) }
+}
+
+/// What the errors of a chain say, outermost first. Some errors repeat their source: then the source is left out.
+pub(crate) fn chain(error: &anyhow::Error) -> Vec<String> {
+    let mut said = vec![error.to_string()];
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !said.iter().any(|before| before.contains(&cause)) {
+            said.push(cause);
+        }
+    }
+    said
 }
 
 const CREDENTIALS: &str = "check who you are: `gcloud auth application-default login` makes credentials, \
@@ -169,6 +180,8 @@ mod tests {
         let failure = explain(&error);
         assert_eq!((failure.code, failure.what.as_str(), failure.exit), ("failed", "read the file", exit::FAILED));
         assert_eq!(failure.why.as_deref(), Some("middle: inner"));
+        let repeating = anyhow::anyhow!("inner").context("outer because of inner");
+        assert_eq!(chain(&repeating), ["outer because of inner"]);
     }
 
     #[test]

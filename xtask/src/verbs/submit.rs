@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use clap::builder::{NonEmptyStringValueParser, RangedU64ValueParser};
+use clap::builder::RangedU64ValueParser;
 use common::{
     exit, message, names, shutdown,
     submit::{Existing, Fate, Options, Source, Submitter, session_name, wait},
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     #[arg(required = true)]
     paths: Vec<PathBuf>,
     /// Business [default: the only one]
-    #[arg(long, short, env = "BUSINESS_NAME", value_parser = NonEmptyStringValueParser::new())]
+    #[arg(long, short, env = "BUSINESS_NAME")]
     business: Option<String>,
     /// Session [default: a new one, named after the time]
     #[arg(long, short)]
@@ -70,7 +70,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         .unwrap_or_else(|| session_name(Timestamp::now(), &format!("{}-{}", std::process::id(), business.name)));
     let options = Options {
         session: session.clone(),
-        client: args.client.clone().or_else(user),
+        client: args.client.clone().filter(|client| !client.is_empty()).or_else(user),
         tasks: args.tasks,
         priority: args.priority,
         common: Vec::new(),
@@ -79,7 +79,10 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let submitter = Submitter::new(context.store.clone(), &publisher, business.clone());
     // A session that was named may hold what an earlier run of this command sent.
     let existing = match &args.session {
-        Some(session) => submitter.existing(session).await?,
+        Some(session) => tokio::select! {
+            existing = submitter.existing(session) => existing?,
+            () = stop.cancelled() => return Err(Failure::new("stopped", "stopped before anything was submitted").into()),
+        },
         None => Existing::default(),
     };
     output.detail(format_args!(
@@ -93,6 +96,13 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let total = inputs.len();
     let mut progress = output.progress("submitted", total);
     let (mut done, mut failed) = (0, 0);
+    let stopping = tokio::spawn({
+        let (stop, output) = (stop.clone(), *output);
+        async move {
+            stop.cancelled().await;
+            output.note("stopping; what is in hand is brought to its end");
+        }
+    });
     let sent = submitter
         .run(inputs, &options, &existing, &stop, |_, fate| {
             done += 1;
@@ -100,6 +110,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
             progress.set(done, &if failed > 0 { format!("{failed} failed") } else { String::new() });
         })
         .await;
+    stopping.abort();
     drop(progress);
     let mut report = report::Report {
         environment: &context.config.environment,

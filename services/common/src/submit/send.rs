@@ -29,7 +29,7 @@ const UNCONFIRMED: usize = 1000;
 /// Failures in a row after which it is the cloud's fault and not the input's, and the rest is not tried.
 const FAILURES_IN_A_ROW: u32 = 8;
 /// How long what is in hand may take once the submission was asked to stop.
-const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
+const GRACE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Submits to one business.
 #[derive(Clone, Debug)]

@@ -1,5 +1,7 @@
 //! What `submit` says when it is done.
 
+use std::collections::BTreeMap;
+
 use common::{
     exit, jobs,
     outcome::State,
@@ -146,12 +148,14 @@ impl Report<'_> {
             })
             .collect();
         let rest = self.sent.count(|fate| matches!(fate, Fate::NotTried | Fate::Uploaded { .. }));
-        let mut why: Vec<String> = failed.iter().take(NAMED).map(|(job, error)| format!("{job}: {error:#}")).collect();
-        if failed.len() > NAMED {
-            why.push(format!("and {} more", failed.len() - NAMED));
-        }
-        if rest > 0 {
-            why.push(format!("{rest} not tried, because the submission stopped"));
+        let mut why = causes(&failed);
+        for (count, what) in [
+            (self.sent.count(|fate| matches!(fate, Fate::NotTried)), "not tried"),
+            (self.sent.count(|fate| matches!(fate, Fate::Uploaded { .. })), "uploaded and not published"),
+        ] {
+            if count > 0 {
+                why.push(format!("{count} {what}, because the submission stopped"));
+            }
         }
         let code = match failed.first() {
             Some((_, error)) => match error::explain(error).code {
@@ -173,6 +177,29 @@ impl Report<'_> {
         .next(next)
         .into())
     }
+}
+
+/// Why Jobs were not submitted: a line for each cause, as far as there are few.
+fn causes(failed: &[(&str, &anyhow::Error)]) -> Vec<String> {
+    let mut groups: BTreeMap<String, Vec<(&str, &anyhow::Error)>> = BTreeMap::new();
+    for (job, error) in failed {
+        groups.entry(error.root_cause().to_string()).or_default().push((job, error));
+    }
+    let mut lines: Vec<String> = groups
+        .iter()
+        .take(NAMED)
+        .map(|(cause, of)| match of.as_slice() {
+            [(job, error)] => format!("{job}: {}", error::chain(error).join(": ")),
+            several => {
+                let names = text::some(several.iter().map(|(job, _)| *job), NAMED);
+                format!("{}: {cause} ({names})", text::count(several.len(), "Job"))
+            }
+        })
+        .collect();
+    if groups.len() > NAMED {
+        lines.push(format!("and {} more causes", groups.len() - NAMED));
+    }
+    lines
 }
 
 #[cfg(test)]

@@ -43,7 +43,12 @@ fn a_partial_failure_says_what_is_missing_and_how_to_go_on() {
     let failure = report(&sent).result().unwrap_err().downcast::<Failure>().unwrap();
     assert_eq!((failure.code, failure.what.as_str()), ("not-submitted", "3 of 4 Jobs not submitted"));
     let why = failure.why.unwrap();
-    assert!(why.contains("job-1: open b.json: no such file") && why.contains("2 not tried"), "{why}");
+    assert!(
+        why.contains("job-1: open b.json: no such file")
+            && why.contains("1 not tried")
+            && why.contains("1 uploaded and not published"),
+        "{why}"
+    );
     assert!(failure.next.unwrap().ends_with("cargo xtask submit --session s x"));
 }
 
