@@ -1,2 +1,56 @@
-//! Entry point.
-fn main() {}
+//! The command line of Deskgrid: parses it, runs one verb, and turns errors into messages and exit codes.
+
+mod args;
+mod cluster;
+mod context;
+mod error;
+mod inputs;
+mod output;
+mod text;
+mod timeline;
+mod verbs;
+
+use std::process::ExitCode;
+
+use args::{Cli, Verb};
+use clap::{CommandFactory as _, Parser as _};
+use output::Output;
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            let code = if error.use_stderr() { common::exit::USAGE } else { common::exit::DONE };
+            // A reader that went away is no reason to complain.
+            let _ = error.print();
+            return code.into();
+        }
+    };
+    let output = Output::new(&cli.globals);
+    output::start_logging(&cli.globals);
+    let run = || -> anyhow::Result<u8> {
+        common::clients::install_tls_provider()?;
+        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(&cli, &output))
+    };
+    match run() {
+        Ok(code) => code.into(),
+        Err(error) => error::report(&error, &output).into(),
+    }
+}
+
+async fn run(cli: &Cli, output: &Output) -> anyhow::Result<u8> {
+    let globals = &cli.globals;
+    match &cli.verb {
+        Some(Verb::Submit(args)) => verbs::submit::run(globals, args, output).await,
+        Some(Verb::Jobs(args)) => verbs::jobs::run(globals, args, output).await,
+        Some(Verb::Job(args)) => verbs::job::run(globals, args, output).await,
+        Some(Verb::Logs(args)) => verbs::logs::run(globals, args, output).await,
+        Some(Verb::Results(args)) => verbs::results::run(globals, args, output).await,
+        Some(Verb::Status(args)) => verbs::status::run(globals, args, output).await,
+        Some(Verb::Completions(args)) => verbs::completions::run(args, output),
+        None => {
+            let _ = Cli::command().print_help();
+            Ok(common::exit::DONE)
+        }
+    }
+}

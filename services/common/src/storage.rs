@@ -1,12 +1,15 @@
 //! The few things Deskgrid does with objects, over Google's Cloud Storage clients.
 
-use std::{collections::BTreeMap, str::FromStr as _};
+use std::{collections::BTreeMap, str::FromStr as _, time::Duration};
 
 use anyhow::Context as _;
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, TryStreamExt as _};
-use google_cloud_gax::{error::rpc::Code, paginator::ItemPaginator as _};
-use google_cloud_storage::client::{Storage, StorageControl};
+use google_cloud_gax::{error::rpc::Code, paginator::ItemPaginator as _, retry_policy::RetryPolicyExt as _};
+use google_cloud_storage::{
+    client::{Storage, StorageControl},
+    retry_policy::RetryableErrors,
+};
 use jiff::Timestamp;
 
 use crate::clients::Connection;
@@ -14,6 +17,9 @@ use crate::clients::Connection;
 mod upload;
 
 pub use upload::{Fingerprint, crc32c_of_file};
+
+/// How long a call that fails is tried again, as Google's clients do by themselves.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// What is known of an object without its contents.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,9 +76,21 @@ impl Store {
     /// # Errors
     /// When a client cannot be built.
     pub async fn connect(connection: &Connection) -> anyhow::Result<Self> {
-        let mut storage =
-            Storage::builder().with_credentials(connection.storage_credentials()).with_grpc_subchannel_count(1);
-        let mut control = StorageControl::builder().with_credentials(connection.storage_credentials());
+        Self::connect_for(connection, PATIENCE).await
+    }
+
+    /// As [`Store::connect`], for somebody who waits only so long while a call fails again and again.
+    ///
+    /// # Errors
+    /// When a client cannot be built.
+    pub async fn connect_for(connection: &Connection, patience: Duration) -> anyhow::Result<Self> {
+        let policy = || RetryableErrors.with_time_limit(patience);
+        let mut storage = Storage::builder()
+            .with_credentials(connection.storage_credentials())
+            .with_grpc_subchannel_count(1)
+            .with_retry_policy(policy());
+        let mut control =
+            StorageControl::builder().with_credentials(connection.storage_credentials()).with_retry_policy(policy());
         if let Some(endpoint) = &connection.endpoints.storage {
             storage = storage.with_endpoint(endpoint);
             control = control.with_endpoint(endpoint);

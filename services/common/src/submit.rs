@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use bytes::Bytes;
 
-use crate::{Identity, config::Business, labels, message::Work, object};
+use crate::{Identity, config::Business, message::Work, object};
 
 mod existing;
 mod send;
@@ -101,18 +101,6 @@ pub enum Fate {
     },
     /// It could not be submitted.
     Failed(anyhow::Error),
-}
-
-/// The metadata of an input's object: the options that its message carries as attributes, so that a message made from
-/// the object alone (by a storage notification, or by the sweep) says the same.
-pub fn metadata(work: &Work) -> BTreeMap<String, String> {
-    let (_, attributes) = work.encode();
-    let implied = [labels::ATTRIBUTE_DESKGRID, labels::ATTRIBUTE_SESSION, labels::ATTRIBUTE_JOB];
-    attributes
-        .into_iter()
-        .filter(|(name, _)| !implied.contains(&name.as_str()))
-        .map(|(name, value)| (format!("{}{name}", labels::METADATA_PREFIX), value))
-        .collect()
 }
 
 /// Two inputs that would be the same Job.

@@ -13,7 +13,7 @@ use google_cloud_pubsub::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Existing, Fate, Input, Options, Source, Step, metadata};
+use super::{Existing, Fate, Input, Options, Source, Step};
 use crate::{
     config::Business,
     labels,
@@ -29,7 +29,7 @@ const UNCONFIRMED: usize = 1000;
 /// Failures in a row after which it is the cloud's fault and not the input's, and the rest is not tried.
 const FAILURES_IN_A_ROW: u32 = 8;
 /// How long what is in hand may take once the submission was asked to stop.
-const GRACE: std::time::Duration = std::time::Duration::from_secs(10);
+const GRACE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Submits to one business.
 #[derive(Clone, Debug)]
@@ -195,7 +195,7 @@ impl Submitter {
     }
 
     async fn upload(&self, input: &Input, work: &Work) -> anyhow::Result<Written> {
-        let properties = Properties { content_type: input.content_type.clone(), metadata: metadata(work) };
+        let properties = Properties { content_type: input.content_type.clone(), metadata: work.metadata() };
         let (bucket, object) = (&work.identity.bucket, &work.identity.object);
         match &input.source {
             Source::File(path) => self.store.write_file_once(bucket, object, path, properties).await,
@@ -224,7 +224,7 @@ impl Submitter {
             );
         }
         // What changes the result must not differ either.
-        let wanted = metadata(work);
+        let wanted = work.metadata();
         for option in [labels::ATTRIBUTE_TASKS, labels::ATTRIBUTE_COMMON] {
             let key = format!("{}{option}", labels::METADATA_PREFIX);
             if written.get(&key) != wanted.get(&key) {

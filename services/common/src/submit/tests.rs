@@ -63,7 +63,7 @@ fn metadata_of_an_input_says_what_its_message_says() {
     ]
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into();
-    let data = serde_json::json!({ "metadata": metadata(&work) }).to_string();
+    let data = serde_json::json!({ "metadata": work.metadata() }).to_string();
     let received = Received { message_id: "m", data: data.as_bytes(), attributes: &attributes };
     assert_eq!(decode(received, &business), Ok(Request::Run(work)));
 }

@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context as _;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{Outcome, config::Business, object, storage::Store};
@@ -51,41 +50,58 @@ pub async fn wait(
     stop: &CancellationToken,
     mut progress: impl FnMut(&Outcome),
 ) -> anyhow::Result<Waited> {
-    let deadline = limit.map(|limit| Instant::now() + limit);
-    let prefix = object::outcome_prefix(&business.name, Some(session));
-    let mut missing: BTreeMap<String, i64> = expected.into_iter().collect();
-    let mut outcomes: BTreeMap<String, Outcome> = BTreeMap::new();
-    let mut pause = SHORTEST;
-    let ended = loop {
-        if missing.is_empty() {
-            break Ended::Settled;
-        }
-        let names = store.list(&business.bucket, &prefix).await?;
-        let found = settled(&business.name, names.iter().map(|object| object.name.as_str()), &missing);
-        pause = if found.is_empty() { LONGEST.min(pause * 3 / 2) } else { SHORTEST };
-        let bodies = store.read_all(&business.bucket, found.values().cloned(), READS).await?;
-        for ((job, name), body) in found.into_iter().zip(bodies) {
-            let Some((_, body)) = body else { continue };
-            let outcome: Outcome =
-                serde_json::from_slice(&body).with_context(|| format!("parse the outcome {name}"))?;
-            missing.remove(&job);
-            progress(&outcome);
-            outcomes.insert(job, outcome);
-        }
-        if missing.is_empty() {
-            break Ended::Settled;
-        }
-        let next = Instant::now() + pause;
-        let (wake, over) = match deadline {
-            Some(deadline) if deadline <= next => (deadline, true),
-            _ => (next, false),
-        };
-        tokio::select! {
-            () = tokio::time::sleep_until(wake) => if over { break Ended::TimedOut },
-            () = stop.cancelled() => break Ended::Stopped,
+    let mut found = Found { missing: expected.into_iter().collect(), outcomes: BTreeMap::new() };
+    let until = async {
+        match limit {
+            Some(limit) => tokio::time::sleep(limit).await,
+            None => std::future::pending().await,
         }
     };
-    Ok(Waited { ended, outcomes: outcomes.into_values().collect(), missing: missing.into_keys().collect() })
+    let ended = tokio::select! {
+        // What is there already counts, however little time is allowed.
+        biased;
+        looked = found.look_until_settled(store, business, session, &mut progress) => looked.map(|()| Ended::Settled)?,
+        () = until => Ended::TimedOut,
+        () = stop.cancelled() => Ended::Stopped,
+    };
+    Ok(Waited { ended, outcomes: found.outcomes.into_values().collect(), missing: found.missing.into_keys().collect() })
+}
+
+/// What was found so far.
+struct Found {
+    missing: BTreeMap<String, i64>,
+    outcomes: BTreeMap<String, Outcome>,
+}
+
+impl Found {
+    async fn look_until_settled(
+        &mut self,
+        store: &Store,
+        business: &Business,
+        session: &str,
+        progress: &mut impl FnMut(&Outcome),
+    ) -> anyhow::Result<()> {
+        let prefix = object::outcome_prefix(&business.name, Some(session));
+        let mut pause = SHORTEST;
+        while !self.missing.is_empty() {
+            let names = store.list(&business.bucket, &prefix).await?;
+            let new = settled(&business.name, names.iter().map(|object| object.name.as_str()), &self.missing);
+            pause = if new.is_empty() { LONGEST.min(pause * 3 / 2) } else { SHORTEST };
+            let bodies = store.read_all(&business.bucket, new.values().cloned(), READS).await?;
+            for ((job, name), body) in new.into_iter().zip(bodies) {
+                let Some((_, body)) = body else { continue };
+                let outcome: Outcome =
+                    serde_json::from_slice(&body).with_context(|| format!("parse the outcome {name}"))?;
+                self.missing.remove(&job);
+                progress(&outcome);
+                self.outcomes.insert(job, outcome);
+            }
+            if !self.missing.is_empty() {
+                tokio::time::sleep(pause).await;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// The outcome object of each missing Job that has one: the latest attempt's.

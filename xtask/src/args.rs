@@ -1,0 +1,73 @@
+//! The shape of the command line.
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::verbs;
+
+/// Deskgrid: a compute work queue on Google Cloud, or on this laptop.
+#[derive(Debug, Parser)]
+#[command(name = "xtask", bin_name = "cargo xtask", version, disable_help_subcommand = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+    #[command(subcommand)]
+    pub(crate) verb: Option<Verb>,
+}
+
+/// What every verb takes.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Globals {
+    /// Environment: a name in infra/environments, or a path that ends in .toml [default: the only one that is not
+    /// `local`]
+    #[arg(long, global = true, value_name = "NAME", env = "DESKGRID_ENV")]
+    pub(crate) env: Option<String>,
+    /// Print results as JSON on standard output, and nothing else there
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// No messages and no progress on standard error, only errors
+    #[arg(long, short, global = true, conflicts_with = "verbose")]
+    pub(crate) quiet: bool,
+    /// Say more on standard error
+    #[arg(long, short, global = true)]
+    pub(crate) verbose: bool,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Submit Jobs: files, folders, or standard input
+    Submit(verbs::submit::Args),
+    /// List Jobs: what waits, what runs, how the others ended
+    Jobs(verbs::jobs::Args),
+    /// Show everything known of one Job
+    Job(verbs::job::Args),
+    /// Show the logs of Jobs, or of the orchestrator
+    Logs(verbs::logs::Args),
+    /// Print results as one tidy table
+    Results(verbs::results::Args),
+    /// Show the environment at a glance, and what is wrong with it
+    Status(verbs::status::Args),
+    /// Print a completion script for a shell
+    Completions(verbs::completions::Args),
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn globals_are_taken_before_and_after_the_verb() {
+        for line in [["x", "--env", "local", "--json", "jobs"], ["x", "jobs", "--json", "--env", "local"]] {
+            let cli = Cli::try_parse_from(line).unwrap();
+            assert!(cli.globals.json);
+            assert_eq!(cli.globals.env.as_deref(), Some("local"));
+        }
+    }
+}

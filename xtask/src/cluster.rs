@@ -1,0 +1,165 @@
+//! What the cluster says of a business: Jobs, Pods, events, the orchestrator.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use common::{jobs::Active, labels, names};
+use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job, core::v1::Event, core::v1::Pod};
+use kube::{
+    Api, Client,
+    api::{ListParams, LogParams},
+};
+
+mod view;
+
+pub(crate) use view::{EventView, OrchestratorView, PodView, active, is_finished, orchestrator};
+
+/// Longest a person waits for an answer of the cluster.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Objects asked for at a time.
+const PAGE: u32 = 500;
+/// Label that the Job controller puts on a Job's Pods.
+const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+/// Value of [`labels::APP`] on orchestrators.
+const APP_ORCHESTRATOR: &str = "orchestrator";
+
+/// The Kubernetes Jobs of a business, of one session when it is given.
+///
+/// # Errors
+/// When the cluster cannot be asked.
+pub(crate) async fn jobs(
+    client: &Client,
+    namespace: &str,
+    business: &str,
+    session: Option<&str>,
+) -> anyhow::Result<Vec<Job>> {
+    let mut selector = format!("{}={},{}={business}", labels::APP, labels::APP_ENGINE, labels::BUSINESS);
+    if let Some(session) = session {
+        selector.push_str(&format!(",{}={}", labels::SESSION, names::label_value(session)));
+    }
+    let api: Api<Job> = Api::namespaced(client.clone(), namespace);
+    let mut parameters = ListParams::default().labels(&selector).limit(PAGE);
+    let mut jobs = Vec::new();
+    loop {
+        let page = answer(api.list(&parameters)).await?;
+        jobs.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => parameters = parameters.continue_token(&token),
+            None => return Ok(jobs),
+        }
+    }
+}
+
+/// The Kubernetes Jobs of a business as the common view wants them.
+///
+/// # Errors
+/// When the cluster cannot be asked.
+pub(crate) async fn active_jobs(
+    client: &Client,
+    namespace: &str,
+    business: &str,
+    session: Option<&str>,
+) -> anyhow::Result<Vec<Active>> {
+    Ok(jobs(client, namespace, business, session).await?.iter().filter_map(active).collect())
+}
+
+/// The Pods of a Kubernetes Job.
+///
+/// # Errors
+/// When the cluster cannot be asked.
+pub(crate) async fn pods_of_job(client: &Client, namespace: &str, job: &str) -> anyhow::Result<Vec<Pod>> {
+    pods(client, namespace, &format!("{JOB_NAME}={job}")).await
+}
+
+/// The Pods of a business's engines, of one session and one job when they are given.
+///
+/// # Errors
+/// When the cluster cannot be asked.
+pub(crate) async fn engine_pods(
+    client: &Client,
+    namespace: &str,
+    business: &str,
+    session: Option<&str>,
+    job: Option<&str>,
+) -> anyhow::Result<Vec<Pod>> {
+    let mut selector = format!("{}={},{}={business}", labels::APP, labels::APP_ENGINE, labels::BUSINESS);
+    for (label, value) in [(labels::SESSION, session), (labels::JOB, job)] {
+        if let Some(value) = value {
+            selector.push_str(&format!(",{label}={}", names::label_value(value)));
+        }
+    }
+    pods(client, namespace, &selector).await
+}
+
+/// The Pods of a business's orchestrator.
+///
+/// # Errors
+/// When the cluster cannot be asked.
+pub(crate) async fn orchestrator_pods(client: &Client, namespace: &str) -> anyhow::Result<Vec<Pod>> {
+    pods(client, namespace, &format!("{}={APP_ORCHESTRATOR}", labels::APP)).await
+}
+
+/// The Deployments of a business's orchestrator; one, when all is well.
+///
+/// # Errors
+/// When the cluster cannot be asked.
+pub(crate) async fn orchestrators(client: &Client, namespace: &str) -> anyhow::Result<Vec<Deployment>> {
+    let selector = format!("{}={APP_ORCHESTRATOR}", labels::APP);
+    let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    Ok(answer(api.list(&ListParams::default().labels(&selector))).await?.items)
+}
+
+/// What happened to an object, oldest first.
+///
+/// # Errors
+/// When the cluster cannot be asked.
+pub(crate) async fn events(client: &Client, namespace: &str, name: &str) -> anyhow::Result<Vec<EventView>> {
+    let api: Api<Event> = Api::namespaced(client.clone(), namespace);
+    let of = ListParams::default().fields(&format!("involvedObject.name={name}"));
+    let list = answer(api.list(&of)).await?;
+    let mut events: Vec<EventView> = list.items.into_iter().map(EventView::from).collect();
+    events.sort_by_key(|event| event.time);
+    Ok(events)
+}
+
+async fn pods(client: &Client, namespace: &str, selector: &str) -> anyhow::Result<Vec<Pod>> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let mut pods = answer(api.list(&ListParams::default().labels(selector))).await?.items;
+    pods.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
+    Ok(pods)
+}
+
+/// The log of a Pod's main container, or its last lines.
+///
+/// # Errors
+/// When the cluster cannot be asked, or the container has not started.
+pub(crate) async fn log(client: &Client, namespace: &str, pod: &Pod, tail: Option<i64>) -> anyhow::Result<String> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    answer(api.logs(name, &log_parameters(pod, tail, false))).await
+}
+
+/// The log of a Pod's main container as it is written, after its last lines.
+///
+/// # Errors
+/// When the cluster cannot be asked, or the container has not started.
+pub(crate) async fn log_stream(
+    client: &Client,
+    namespace: &str,
+    pod: &Pod,
+    tail: Option<i64>,
+) -> anyhow::Result<impl futures::AsyncBufRead + use<>> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    Ok(api.log_stream(pod.metadata.name.as_deref().unwrap_or_default(), &log_parameters(pod, tail, true)).await?)
+}
+
+/// The answer of the cluster, if it comes in time.
+async fn answer<T>(request: impl Future<Output = kube::Result<T>>) -> anyhow::Result<T> {
+    let answer = tokio::time::timeout(PATIENCE, request).await;
+    Ok(answer.with_context(|| format!("the cluster did not answer within {} s", PATIENCE.as_secs()))??)
+}
+
+fn log_parameters(pod: &Pod, tail: Option<i64>, follow: bool) -> LogParams {
+    let container = pod.spec.as_ref().and_then(|spec| spec.containers.first()).map(|container| container.name.clone());
+    LogParams { container, tail_lines: tail, follow, ..LogParams::default() }
+}

@@ -1,0 +1,236 @@
+//! What a verb needs of its environment: configuration, credentials, clients.
+
+use std::path::{Path, PathBuf};
+
+use common::{
+    clients::Connection,
+    config::{Business, Config, variables},
+    storage::Store,
+};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use provision::{
+    LocalState,
+    environment::{self, CloudKind, Environment},
+    google::file_credentials,
+};
+
+use crate::{args::Globals, error::Failure, text};
+
+/// Where everything generated for an environment is, below the root of the workspace.
+const GENERATED: &str = "infra/generated";
+/// Where the environments are, below the root of the workspace.
+const ENVIRONMENTS: &str = "infra/environments";
+/// The generated configuration, in an environment's folder.
+const CONFIG_FILE: &str = "config.json";
+/// What the running laptop cloud says of itself, in an environment's folder.
+const STATE_FILE: &str = "cloud.json";
+/// Longest that the laptop cloud takes to accept a connection.
+const LAPTOP_ANSWERS: std::time::Duration = std::time::Duration::from_secs(2);
+/// Longest that a call which fails again and again is repeated before the person is told.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+/// Longest that a cluster takes to accept a connection.
+const CLUSTER_CONNECT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// An environment with the clients for it.
+pub(crate) struct Context {
+    /// The generated configuration.
+    pub(crate) config: Config,
+    /// Where Pub/Sub and Cloud Storage are, with credentials.
+    pub(crate) connection: Connection,
+    /// Cloud Storage.
+    pub(crate) store: Store,
+    /// The cluster, or why it cannot be asked.
+    pub(crate) cluster: Result<kube::Client, String>,
+    /// How the person named the environment, to be repeated in advice: ` --env NAME` or nothing.
+    pub(crate) flag: String,
+}
+
+impl Context {
+    /// Opens the environment that the command line names.
+    ///
+    /// # Errors
+    /// When there is no such environment, it is not set up, or its credentials cannot be used.
+    pub(crate) async fn open(globals: &Globals) -> anyhow::Result<Self> {
+        let environment = load(globals)?;
+        let flag = globals
+            .env
+            .as_deref()
+            .filter(|name| !name.is_empty())
+            .map(|name| format!(" --env {}", text::shell(name)))
+            .unwrap_or_default();
+        let folder = generated(&environment.name);
+        Self::at(&environment, &folder, flag).await
+    }
+
+    /// Opens an environment by what was generated for it in `folder`. `flag` is what advice says after `cargo xtask`.
+    ///
+    /// # Errors
+    /// When the environment is not set up, or its credentials cannot be used.
+    pub(crate) async fn at(environment: &Environment, folder: &Path, flag: String) -> anyhow::Result<Self> {
+        let (config_path, state_path) = (folder.join(CONFIG_FILE), folder.join(STATE_FILE));
+        let missing = |path: &Path| not_set_up(environment, &flag).why(format!("there is no {}", path.display()));
+        let (endpoints, connection, cluster) = match environment.cloud {
+            CloudKind::Local => {
+                if !state_path.is_file() {
+                    return Err(missing(&state_path).into());
+                }
+                let state = LocalState::read(&state_path)?;
+                answers(&state.endpoints.google.storage).await.map_err(|error| {
+                    Failure::new("unreachable", "the laptop cloud does not answer")
+                        .on(state.endpoints.google.storage.clone())
+                        .why(error.to_string())
+                        .next(format!("cargo xtask{flag} local up"))
+                })?;
+                // The running laptop cloud says where it is; the configuration may be from an earlier run of it.
+                let endpoints = common::config::Endpoints {
+                    pubsub: Some(state.endpoints.google.pubsub),
+                    storage: Some(state.endpoints.google.storage),
+                };
+                let connection = Connection::with_credentials(&endpoints, file_credentials(&state.credentials)?);
+                (Some(endpoints), connection, cluster(Kubeconfig::read_from(&state.kubeconfig).ok(), None).await)
+            }
+            CloudKind::Google => {
+                let context = format!(
+                    "gke_{}_{}_{}",
+                    environment.project,
+                    environment.cluster_location(),
+                    environment.cluster.name
+                );
+                let connection = Connection::new(&common::config::Endpoints::default(), &variables())?;
+                (None, connection, cluster(Kubeconfig::read().ok(), Some(context)).await)
+            }
+        };
+        if !config_path.is_file() {
+            return Err(missing(&config_path).into());
+        }
+        let mut config = Config::read(&config_path)?;
+        config.endpoints = endpoints.unwrap_or(config.endpoints);
+        let store = Store::connect_for(&connection, PATIENCE).await?;
+        Ok(Self { config, connection, store, cluster, flag })
+    }
+
+    /// The one business that a verb works on: the one named, else the only one.
+    ///
+    /// # Errors
+    /// When there is no such business, or several and none is named.
+    pub(crate) fn business(&self, wanted: Option<&str>) -> anyhow::Result<&Business> {
+        match self.businesses(wanted)?.as_slice() {
+            [only] => Ok(only),
+            [] => Err(Failure::new("no-business", format!("environment {} has no business", self.config.environment))
+                .next(format!("cargo xtask{} add-business NAME", self.flag))
+                .into()),
+            several => {
+                let names: Vec<&str> = several.iter().map(|business| business.name.as_str()).collect();
+                Err(Failure::usage(format!("environment {} has several businesses", self.config.environment))
+                    .why(format!("there is {}", names.join(", ")))
+                    .next("name one with --business, or set BUSINESS_NAME")
+                    .into())
+            }
+        }
+    }
+
+    /// The businesses that a verb shows: the one named, else all.
+    ///
+    /// # Errors
+    /// When there is no such business.
+    pub(crate) fn businesses(&self, wanted: Option<&str>) -> anyhow::Result<Vec<&Business>> {
+        match wanted.filter(|name| !name.is_empty()) {
+            Some(name) => match self.config.business(name) {
+                Ok(business) => Ok(vec![business]),
+                Err(error) => Err(Failure::usage(error.to_string()).into()),
+            },
+            None => Ok(self.config.businesses.values().collect()),
+        }
+    }
+
+    /// The client for the cluster.
+    ///
+    /// # Errors
+    /// Says why there is none.
+    pub(crate) fn cluster(&self) -> anyhow::Result<&kube::Client> {
+        self.cluster.as_ref().map_err(|why| {
+            Failure::new("no-cluster", "cannot ask the cluster")
+                .on(format!("environment {}", self.config.environment))
+                .why(why.clone())
+                .into()
+        })
+    }
+}
+
+/// The environment file that the command line names.
+///
+/// # Errors
+/// When there is none of that name, or it has errors.
+pub(crate) fn load(globals: &Globals) -> anyhow::Result<Environment> {
+    let variables = variables();
+    let directory = root().join(ENVIRONMENTS);
+    let wanted = globals.env.as_deref().filter(|name| !name.is_empty());
+    let path = environment::locate(&directory, wanted).map_err(|error| {
+        Failure::usage(error.to_string()).next("name an environment with --env, or set DESKGRID_ENV")
+    })?;
+    environment::load(&path, &variables)
+}
+
+/// The folder of what is generated for an environment.
+pub(crate) fn generated(environment: &str) -> PathBuf {
+    root().join(GENERATED).join(environment)
+}
+
+/// The root of the workspace: where this program was built, if that still exists, else the nearest folder above the
+/// current one that has environments, else the current one.
+pub(crate) fn root() -> PathBuf {
+    let built = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    if let Some(root) = built.filter(|root| root.join(ENVIRONMENTS).is_dir()) {
+        return root.to_owned();
+    }
+    let current = std::env::current_dir().unwrap_or_default();
+    let above = current.ancestors().find(|folder| folder.join(ENVIRONMENTS).is_dir());
+    above.map_or_else(|| current.clone(), Path::to_owned)
+}
+
+fn not_set_up(environment: &Environment, flag: &str) -> Failure {
+    let verb = match environment.cloud {
+        CloudKind::Local => "local up",
+        CloudKind::Google => "provision",
+    };
+    Failure::new("not-set-up", format!("environment {} is not set up", environment.name))
+        .next(format!("cargo xtask{flag} {verb}"))
+}
+
+/// Whether anybody listens at an endpoint on this machine. The clients themselves would try for minutes.
+async fn answers(endpoint: &str) -> std::io::Result<()> {
+    let address = endpoint.split_once("://").map_or(endpoint, |(_, address)| address).trim_end_matches('/');
+    tokio::time::timeout(LAPTOP_ANSWERS, tokio::net::TcpStream::connect(address)).await??;
+    Ok(())
+}
+
+/// A client for a context of a kubeconfig (its current one when none is named), or why there is none.
+async fn cluster(kubeconfig: Option<Kubeconfig>, context: Option<String>) -> Result<kube::Client, String> {
+    let Some(kubeconfig) = kubeconfig else { return Err("there is no kubeconfig".to_owned()) };
+    if let Some(name) = &context
+        && !kubeconfig.contexts.iter().any(|known| known.name == *name)
+    {
+        return Err(format!(
+            "the kubeconfig has no context {name}; `gcloud container clusters get-credentials` makes it"
+        ));
+    }
+    let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
+    let client = async {
+        let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+        config.connect_timeout = Some(CLUSTER_CONNECT);
+        // A person waits: a cluster that does not answer is said to be so, not asked 15 times.
+        config.default_retry = false;
+        anyhow::Ok(kube::Client::try_from(config)?)
+    };
+    client.await.map_err(|error| format!("{error:#}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_root_has_environments() {
+        assert!(root().join(ENVIRONMENTS).join("local.toml").is_file());
+    }
+}

@@ -1,0 +1,104 @@
+//! Durations, sizes, counts and tables as people read them.
+
+use comfy_table::{ContentArrangement, Table, presets};
+use jiff::{SignedDuration, Timestamp};
+
+/// A duration in at most two units: `12ms`, `3.2s`, `1m05s`, `2h10m`, `3d4h`.
+pub(crate) fn duration(duration: SignedDuration) -> String {
+    let millis = duration.as_millis().max(0);
+    let seconds = millis / 1000;
+    match seconds {
+        0 => format!("{millis}ms"),
+        1..60 => format!("{}.{}s", seconds, millis % 1000 / 100),
+        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
+        3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
+        _ => format!("{}d{}h", seconds / 86_400, seconds % 86_400 / 3600),
+    }
+}
+
+/// Time since `then`, in whole units; `-` when it is not known.
+pub(crate) fn age(then: Option<Timestamp>, now: Timestamp) -> String {
+    match then {
+        Some(then) => match now.duration_since(then).as_secs().max(0) {
+            seconds @ 0..60 => format!("{seconds}s"),
+            seconds => duration(SignedDuration::from_secs(seconds)),
+        },
+        None => "-".to_owned(),
+    }
+}
+
+/// A size: `512 B`, `1.5 KiB`.
+pub(crate) fn bytes(size: u64) -> String {
+    let mut value = size as f64;
+    let mut unit = "B";
+    for next in ["KiB", "MiB", "GiB", "TiB"] {
+        if value < 1024.0 {
+            break;
+        }
+        value /= 1024.0;
+        unit = next;
+    }
+    if unit == "B" { format!("{size} B") } else { format!("{value:.1} {unit}") }
+}
+
+/// `1 Job`, `2 Jobs`.
+pub(crate) fn count(number: usize, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+}
+
+/// The first few of many: `a, b, c and 7 more`.
+pub(crate) fn some<'a>(items: impl IntoIterator<Item = &'a str>, most: usize) -> String {
+    let items: Vec<&str> = items.into_iter().collect();
+    if items.len() <= most {
+        return items.join(", ");
+    }
+    format!("{} and {} more", items[..most].join(", "), items.len() - most)
+}
+
+/// A word as a shell takes it.
+pub(crate) fn shell(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// A table without lines, as kubectl prints it, that fits the terminal.
+pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Table {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header.iter().map(|name| name.to_uppercase()));
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_at_most_two_units() {
+        for (millis, wanted) in
+            [(-5, "0ms"), (12, "12ms"), (3250, "3.2s"), (65_000, "1m05s"), (7_800_000, "2h10m"), (273_600_000, "3d4h")]
+        {
+            assert_eq!(duration(SignedDuration::from_millis(millis)), wanted);
+        }
+    }
+
+    #[test]
+    fn sizes_counts_and_words() {
+        assert_eq!((bytes(512), bytes(1536)), ("512 B".to_owned(), "1.5 KiB".to_owned()));
+        assert_eq!((count(1, "Job"), count(0, "Job")), ("1 Job".to_owned(), "0 Jobs".to_owned()));
+        assert_eq!(some(["a", "b", "c"], 2), "a, b and 1 more");
+        assert_eq!(
+            (shell("a/b.json"), shell("it's"), shell("")),
+            ("a/b.json".into(), r"'it'\''s'".into(), "''".into())
+        );
+    }
+}

@@ -1,0 +1,21 @@
+//! `completions SHELL`: a completion script for a shell.
+
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+
+use crate::{args::Cli, output::Output};
+
+/// `source <(cargo xtask completions bash)` makes them work for a program called `xtask`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The shell
+    shell: Shell,
+}
+
+/// Prints the script.
+pub(crate) fn run(args: &Args, output: &Output) -> anyhow::Result<u8> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "xtask", &mut script);
+    output.write(&script)?;
+    Ok(common::exit::DONE)
+}

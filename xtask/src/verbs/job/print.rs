@@ -1,0 +1,124 @@
+//! One Job as a page of text.
+
+use std::fmt::Write as _;
+
+use common::{jobs::State, results::COLUMNS};
+
+use super::{Detail, Stored};
+use crate::{text, timeline};
+
+/// The page.
+pub(super) fn page(detail: &Detail, flag: &str) -> String {
+    let job = &detail.job;
+    let mut page = String::new();
+    let state = job.state.map_or("ended", State::as_str);
+    let reason = job.reason.as_ref().map(|reason| format!(" ({})", reason.code)).unwrap_or_default();
+    field(&mut page, "job", &job.job);
+    field(&mut page, "session", &job.session);
+    field(&mut page, "business", &job.business);
+    field(&mut page, "state", &format!("{state}{reason}"));
+    field(&mut page, "attempt", &(job.attempt + 1).to_string());
+    field(&mut page, "", &detail.explanation);
+    if !detail.timeline.is_empty() {
+        section(&mut page, "timeline", timeline::lines(&detail.timeline));
+    }
+    let mut objects = Vec::new();
+    if let Some(input) = &detail.input_object {
+        objects.push(stored("input", input));
+        objects.extend(input.metadata.iter().map(|(key, value)| format!("         {key}={value}")));
+    }
+    objects.extend(detail.results.iter().take(5).map(|result| stored("result", result)));
+    if detail.results.len() > 5 {
+        objects.push(format!("         and {} more results", detail.results.len() - 5));
+    }
+    objects.extend(job.outcome.iter().map(|name| format!("outcome  {name}")));
+    section(&mut page, "objects", objects);
+    let mut cluster = Vec::new();
+    cluster.extend(job.kubernetes_job.iter().map(|name| format!("job  {name}")));
+    if let Some(outcome) = &detail.outcome_body {
+        let facts = [
+            ("node", outcome.node.clone()),
+            ("image", outcome.image.clone()),
+            ("exit code", outcome.exit_code.map(|code| code.to_string())),
+            ("cpu", outcome.cpu_seconds.map(|seconds| format!("{seconds:.2} s"))),
+            ("pods", (outcome.pods > 0).then(|| outcome.pods.to_string())),
+            ("message", outcome.message_id.clone()),
+        ];
+        cluster.extend(facts.into_iter().filter_map(|(name, value)| Some(format!("{name}  {}", value?))));
+    }
+    for pod in &detail.pods {
+        let message = if pod.message.is_empty() { String::new() } else { format!(": {}", pod.message) };
+        cluster.push(format!("pod  {} {}{message}", pod.name, pod.state));
+    }
+    section(&mut page, "kubernetes", cluster);
+    let events = detail.events.iter().map(|event| {
+        let time = event.time.map(|time| time.strftime("%H:%M:%S").to_string()).unwrap_or_default();
+        format!("{time} {} {}: {}", event.kind, event.reason, event.message)
+    });
+    section(&mut page, "events", events.collect());
+    if let Some(outcome) = &detail.outcome_body
+        && let Some(data) = &outcome.message_data
+    {
+        let attributes = outcome.message_attributes.iter().flatten().map(|(key, value)| format!("{key}={value}"));
+        section(&mut page, "message", attributes.chain([format!("data (base64)  {data}")]).collect());
+    }
+    if let Some(log) = &detail.log {
+        section(&mut page, "log", log.lines().map(str::to_owned).collect());
+    }
+    if !detail.preview.is_empty() {
+        let table = text::table(&COLUMNS[2..], detail.preview.iter().map(|row| row.cells()[2..].to_vec()));
+        let mut lines: Vec<String> = table.lines().collect();
+        if detail.preview_left_out > 0 {
+            lines.push(format!("and {} more rows", detail.preview_left_out));
+        }
+        section(&mut page, "result", lines);
+    }
+    let others = detail
+        .others
+        .iter()
+        .map(|other| format!("generation {} {}", other.generation, other.state.map_or("ended", State::as_str)));
+    section(&mut page, "earlier inputs of this name", others.collect());
+    section(&mut page, "also in", detail.other_sessions.clone());
+    section(&mut page, "next", next(detail, flag));
+    page
+}
+
+/// What a person may want to do now.
+fn next(detail: &Detail, flag: &str) -> Vec<String> {
+    let job = &detail.job;
+    let scope = format!("--business {} --session {}", job.business, text::shell(&job.session));
+    match job.state {
+        Some(State::Running) => {
+            vec![format!("cargo xtask{flag} logs {} {scope} --follow", text::shell(&job.job))]
+        }
+        Some(State::Succeeded) => vec![format!("cargo xtask{flag} results {scope}")],
+        Some(State::Failed) => vec![
+            format!("cargo xtask{flag} logs {} {scope}", text::shell(&job.job)),
+            format!(
+                "submit a corrected input in another session: cargo xtask{flag} submit --business {} FILE",
+                job.business
+            ),
+        ],
+        _ => Vec::new(),
+    }
+}
+
+fn field(page: &mut String, name: &str, value: &str) {
+    // Writing to a String cannot fail.
+    let _ = writeln!(page, "{name:<9} {value}");
+}
+
+fn section(page: &mut String, name: &str, lines: Vec<String>) {
+    if lines.is_empty() {
+        return;
+    }
+    let _ = writeln!(page, "\n{name}");
+    for line in lines {
+        let _ = writeln!(page, "  {}", line.trim_end());
+    }
+}
+
+fn stored(what: &str, object: &Stored) -> String {
+    let size = text::bytes(u64::try_from(object.size).unwrap_or_default());
+    format!("{what:<8} {}#{} ({size})", object.name, object.generation)
+}

@@ -1,0 +1,142 @@
+//! `jobs`: what waits, what runs, and how the others ended.
+
+use common::{
+    exit,
+    jobs::{self, Job, State},
+};
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{args::Globals, cluster, context::Context, output::Output, text};
+
+/// Newest first.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Business [default: all]
+    #[arg(long, short, env = "BUSINESS_NAME")]
+    business: Option<String>,
+    /// Only this session
+    #[arg(long, short)]
+    session: Option<String>,
+    /// Only these states: waiting, running, succeeded, failed, cancelled, refused
+    #[arg(long, value_delimiter = ',', value_parser = parse_state)]
+    state: Vec<State>,
+    /// Show at most so many
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+}
+
+/// Lists the Jobs.
+pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
+    let context = Context::open(globals).await?;
+    let businesses = context.businesses(args.business.as_deref())?;
+    let session = args.session.as_deref();
+    let views = businesses.iter().map(|business| async {
+        let merged = view(&context, business, session, output).await?;
+        let total = merged.len();
+        let shown = jobs::select(&context.store, &business.bucket, merged, &args.state, args.limit).await?;
+        anyhow::Ok((total, shown))
+    });
+    let mut total = 0;
+    let mut shown: Vec<Job> = Vec::new();
+    for (of, jobs) in futures::future::try_join_all(views).await? {
+        total += of;
+        shown.extend(jobs);
+    }
+    shown.sort_by_key(|job| std::cmp::Reverse(job.changed));
+    shown.truncate(args.limit);
+    if output.json {
+        output.document(&shown)?;
+        return Ok(exit::DONE);
+    }
+    if shown.is_empty() {
+        let of = session.map(|session| format!(" in session {session}")).unwrap_or_default();
+        output.note(format_args!("no Jobs{of}"));
+        return Ok(exit::DONE);
+    }
+    output.line(table(&shown, Timestamp::now()))?;
+    if total > shown.len() && args.state.is_empty() {
+        output.note(format_args!("{} of {total} shown; --limit shows more", shown.len()));
+    }
+    Ok(exit::DONE)
+}
+
+/// The merged view of a business's Jobs. A cluster that cannot be asked is said to be so; the bucket tells the rest.
+pub(crate) async fn view(
+    context: &Context,
+    business: &common::config::Business,
+    session: Option<&str>,
+    output: &Output,
+) -> anyhow::Result<Vec<Job>> {
+    let active = async {
+        let answer = match &context.cluster {
+            Ok(client) => cluster::active_jobs(client, &business.namespace, &business.name, session).await,
+            Err(why) => Err(anyhow::anyhow!("{why}")),
+        };
+        answer.unwrap_or_else(|error| {
+            output.warn(format_args!("what runs is not known, because the cluster cannot be asked: {error:#}"));
+            Vec::new()
+        })
+    };
+    // The cluster first: what ends in between is then seen by its outcome, and never by neither.
+    let active = active.await;
+    let objects = jobs::list(&context.store, &business.bucket, &business.name, session).await?;
+    Ok(jobs::merge(&business.name, session, &objects, &active))
+}
+
+/// The table that people see.
+pub(crate) fn table(jobs: &[Job], now: Timestamp) -> comfy_table::Table {
+    let header = ["business", "session", "job", "state", "reason", "age", "took", "attempts"];
+    text::table(
+        &header,
+        jobs.iter().map(|job| {
+            let took = job.seconds.and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok());
+            vec![
+                job.business.clone(),
+                job.session.clone(),
+                job.job.clone(),
+                job.state.map_or("ended", State::as_str).to_owned(),
+                job.reason.as_ref().map(|reason| reason.code.clone()).unwrap_or_default(),
+                text::age(job.changed, now),
+                took.map(text::duration).unwrap_or_default(),
+                (job.attempt + 1).to_string(),
+            ]
+        }),
+    )
+}
+
+pub(crate) fn parse_state(word: &str) -> Result<State, String> {
+    State::parse(word).ok_or_else(|| {
+        let known: Vec<&str> = State::ALL.iter().map(|state| state.as_str()).collect();
+        format!("no such state; there is {}", known.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use common::{jobs::Objects, storage::Object};
+
+    use super::*;
+
+    #[test]
+    fn a_table_has_a_line_for_each_job() {
+        let input = Object {
+            name: "bu1/input/s/a.json".into(),
+            generation: 1,
+            size: 1,
+            created: "2026-01-01T00:00:00Z".parse().ok(),
+            content_type: String::new(),
+            metadata: Default::default(),
+        };
+        let objects = Objects { inputs: vec![input], outcomes: vec![] };
+        let jobs = jobs::merge("bu1", None, &objects, &[]);
+        let table = table(&jobs, "2026-01-01T00:01:05Z".parse().unwrap()).to_string();
+        let cells: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
+        assert_eq!(cells, ["bu1", "s", "a.json", "waiting", "1m05s", "1"]);
+    }
+
+    #[test]
+    fn unknown_states_are_refused_with_the_known_ones() {
+        assert!(parse_state("done").unwrap_err().contains("succeeded"));
+        assert_eq!(parse_state("failed"), Ok(State::Failed));
+    }
+}

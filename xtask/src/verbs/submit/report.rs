@@ -1,0 +1,206 @@
+//! What `submit` says when it is done.
+
+use std::collections::BTreeMap;
+
+use common::{
+    exit, jobs,
+    outcome::State,
+    submit::{self, Ended, Fate, Waited},
+};
+use serde_json::json;
+
+use crate::{
+    error::{self, Failure},
+    output::Output,
+    text,
+};
+
+/// Jobs that are named in a message.
+const NAMED: usize = 5;
+
+/// Everything there is to say about a submission.
+pub(super) struct Report<'a> {
+    pub(super) environment: &'a str,
+    pub(super) business: &'a str,
+    pub(super) session: &'a str,
+    pub(super) flag: &'a str,
+    pub(super) sent: &'a submit::Report,
+    pub(super) seconds: f64,
+    pub(super) size: u64,
+    /// The command that goes on.
+    pub(super) again: String,
+    pub(super) waited: Option<Waited>,
+}
+
+/// True when every Job that was waited for succeeded.
+pub(super) fn all_succeeded(waited: &Waited) -> bool {
+    waited.ended == Ended::Settled && waited.outcomes.iter().all(|outcome| outcome.state == State::Succeeded)
+}
+
+impl Report<'_> {
+    /// Says what was submitted.
+    pub(super) fn tell(&self, output: &Output) {
+        let submitted = self.sent.count(|fate| matches!(fate, Fate::Submitted { .. }));
+        let repeated = self.sent.count(|fate| matches!(fate, Fate::Submitted { repeated: true, .. }));
+        let settled = self.sent.count(|fate| matches!(fate, Fate::Settled { .. }));
+        output.note(format_args!(
+            "submitted {} to {} in session {} ({}, {:.1} s)",
+            text::count(submitted, "Job"),
+            self.business,
+            self.session,
+            text::bytes(self.size),
+            self.seconds
+        ));
+        if repeated > 0 {
+            output.note(format_args!("{repeated} of them were there already; a repeated message changes nothing"));
+        }
+        if settled > 0 {
+            output.note(format_args!(
+                "{} had ended in this session before, so nothing was sent for {}; use another session to compute again",
+                text::count(settled, "Job"),
+                if settled == 1 { "it" } else { "them" }
+            ));
+        }
+        if self.sent.is_complete() && self.waited.is_none() {
+            output.note(format_args!(
+                "next: cargo xtask{} jobs --business {} --session {}",
+                self.flag, self.business, self.session
+            ));
+        }
+    }
+
+    /// Says how the Jobs ended.
+    pub(super) fn tell_waited(&self, output: &Output) {
+        let Some(waited) = &self.waited else { return };
+        let succeeded = waited.outcomes.iter().filter(|outcome| outcome.state == State::Succeeded).count();
+        output.note(format_args!(
+            "{succeeded} of {} succeeded ({:.1} s)",
+            text::count(waited.outcomes.len() + waited.missing.len(), "Job"),
+            self.seconds
+        ));
+        for group in jobs::failures(&waited.outcomes) {
+            let names = text::some(group.jobs.iter().map(String::as_str), NAMED);
+            output.note(format_args!(
+                "{} {}, {}: {names}\n  {}",
+                group.jobs.len(),
+                group.state,
+                group.code,
+                group.message
+            ));
+        }
+        if !waited.missing.is_empty() {
+            let names = text::some(waited.missing.iter().map(String::as_str), NAMED);
+            let why = if waited.ended == Ended::TimedOut { "when the time was over" } else { "when it was stopped" };
+            output.note(format_args!("{} not settled {why}: {names}", waited.missing.len()));
+        }
+        let next = match waited.ended {
+            Ended::Settled => {
+                format!("cargo xtask{} results --business {} --session {}", self.flag, self.business, self.session)
+            }
+            // What is submitted goes on without us; the same command only waits for it.
+            Ended::TimedOut | Ended::Stopped => self.again.clone(),
+        };
+        output.note(format_args!("next: {next}"));
+    }
+
+    /// Prints the result: the session, or everything as JSON.
+    pub(super) fn print(&self, output: &Output) -> anyhow::Result<()> {
+        if !output.json {
+            return output.line(self.session);
+        }
+        let jobs: Vec<serde_json::Value> = self
+            .sent
+            .jobs
+            .iter()
+            .map(|(job, fate)| match fate {
+                Fate::NotTried => json!({"job": job, "state": "not-tried"}),
+                Fate::Uploaded { generation } => json!({"job": job, "state": "uploaded", "generation": generation}),
+                Fate::Submitted { generation, message_id, repeated } => json!({"job": job, "state": "submitted",
+                    "generation": generation, "message_id": message_id, "repeated": repeated}),
+                Fate::Settled { generation } => json!({"job": job, "state": "settled", "generation": generation}),
+                Fate::Failed(error) => json!({"job": job, "state": "failed", "error": format!("{error:#}")}),
+            })
+            .collect();
+        let mut document = json!({"environment": self.environment, "business": self.business,
+            "session": self.session, "seconds": self.seconds, "jobs": jobs});
+        if let Some(waited) = &self.waited {
+            document["outcomes"] = serde_json::to_value(&waited.outcomes)?;
+            document["missing"] = serde_json::to_value(&waited.missing)?;
+        }
+        output.document(&document)
+    }
+
+    /// How the submission itself ended.
+    ///
+    /// # Errors
+    /// Says what was not submitted and how to go on.
+    pub(super) fn result(&self) -> anyhow::Result<u8> {
+        if self.sent.is_complete() {
+            return Ok(exit::DONE);
+        }
+        let failed: Vec<(&str, &anyhow::Error)> = self
+            .sent
+            .jobs
+            .iter()
+            .filter_map(|(job, fate)| match fate {
+                Fate::Failed(error) => Some((job.as_str(), error)),
+                _ => None,
+            })
+            .collect();
+        let rest = self.sent.count(|fate| matches!(fate, Fate::NotTried | Fate::Uploaded { .. }));
+        let mut why = causes(&failed);
+        for (count, what) in [
+            (self.sent.count(|fate| matches!(fate, Fate::NotTried)), "not tried"),
+            (self.sent.count(|fate| matches!(fate, Fate::Uploaded { .. })), "uploaded and not published"),
+        ] {
+            if count > 0 {
+                why.push(format!("{count} {what}, because the submission stopped"));
+            }
+        }
+        let code = match failed.first() {
+            Some((_, error)) => match error::explain(error).code {
+                "failed" => "not-submitted",
+                code => code,
+            },
+            None => "stopped",
+        };
+        let mut next = format!("run it again, which sends only what is missing: {}", self.again);
+        if let Some(hint) = failed.first().and_then(|(_, error)| error::explain(error).next) {
+            next = format!("{hint}\nthen {next}");
+        }
+        Err(Failure::new(
+            code,
+            format!("{} of {} not submitted", failed.len() + rest, text::count(self.sent.jobs.len(), "Job")),
+        )
+        .on(format!("{}, session {}", self.business, self.session))
+        .why(why.join("\n"))
+        .next(next)
+        .into())
+    }
+}
+
+/// Why Jobs were not submitted: a line for each cause, as far as there are few.
+fn causes(failed: &[(&str, &anyhow::Error)]) -> Vec<String> {
+    let mut groups: BTreeMap<String, Vec<(&str, &anyhow::Error)>> = BTreeMap::new();
+    for (job, error) in failed {
+        groups.entry(error.root_cause().to_string()).or_default().push((job, error));
+    }
+    let mut lines: Vec<String> = groups
+        .iter()
+        .take(NAMED)
+        .map(|(cause, of)| match of.as_slice() {
+            [(job, error)] => format!("{job}: {}", error::chain(error).join(": ")),
+            several => {
+                let names = text::some(several.iter().map(|(job, _)| *job), NAMED);
+                format!("{}: {cause} ({names})", text::count(several.len(), "Job"))
+            }
+        })
+        .collect();
+    if groups.len() > NAMED {
+        lines.push(format!("and {} more causes", groups.len() - NAMED));
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests;
