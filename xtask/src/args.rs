@@ -35,6 +35,20 @@ pub(crate) struct Globals {
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Run the whole system on this machine, from nothing to checked results, and back to nothing
+    Demo(verbs::demo::Args),
+    /// Start, stop and look at the laptop cloud
+    Local(verbs::local::Args),
+    /// Run every test
+    Test(verbs::test::Args),
+    /// Check format and lints, and run every test
+    Check,
+    /// Show what the cloud lacks of what the environment file says
+    Plan(verbs::provision::PlanArgs),
+    /// Bring the cloud to what the environment file says
+    Provision(verbs::provision::Args),
+    /// Build the services and bring them into the cluster
+    Deploy(verbs::deploy::Args),
     /// Submit Jobs: files, folders, or standard input
     Submit(verbs::submit::Args),
     /// List Jobs: what waits, what runs, how the others ended

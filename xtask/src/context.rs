@@ -21,9 +21,9 @@ const GENERATED: &str = "infra/generated";
 /// Where the environments are, below the root of the workspace.
 const ENVIRONMENTS: &str = "infra/environments";
 /// The generated configuration, in an environment's folder.
-const CONFIG_FILE: &str = "config.json";
+pub(crate) const CONFIG_FILE: &str = "config.json";
 /// What the running laptop cloud says of itself, in an environment's folder.
-const STATE_FILE: &str = "cloud.json";
+pub(crate) const STATE_FILE: &str = "cloud.json";
 /// Longest that the laptop cloud takes to accept a connection.
 const LAPTOP_ANSWERS: std::time::Duration = std::time::Duration::from_secs(2);
 /// Longest that a call which fails again and again is repeated before the person is told.
@@ -169,6 +169,11 @@ pub(crate) fn load(globals: &Globals) -> anyhow::Result<Environment> {
         Failure::usage(error.to_string()).next("name an environment with --env, or set DESKGRID_ENV")
     })?;
     environment::load(&path, &variables)
+}
+
+/// The folder of the environment files.
+pub(crate) fn environments() -> PathBuf {
+    root().join(ENVIRONMENTS)
 }
 
 /// The folder of what is generated for an environment.

@@ -1,11 +1,14 @@
 //! The command line of Deskgrid: parses it, runs one verb, and turns errors into messages and exit codes.
 
 mod args;
+mod binaries;
 mod cluster;
 mod context;
 mod error;
 mod inputs;
+mod laptop;
 mod output;
+mod setup;
 mod text;
 mod timeline;
 mod verbs;
@@ -41,6 +44,13 @@ fn main() -> ExitCode {
 async fn run(cli: &Cli, output: &Output) -> anyhow::Result<u8> {
     let globals = &cli.globals;
     match &cli.verb {
+        Some(Verb::Demo(args)) => verbs::demo::run(args, output).await,
+        Some(Verb::Local(args)) => verbs::local::run(globals, args, output).await,
+        Some(Verb::Test(args)) => verbs::test::run(args, output).await,
+        Some(Verb::Check) => verbs::test::check(output).await,
+        Some(Verb::Plan(args)) => verbs::provision::plan(globals, args, output).await,
+        Some(Verb::Provision(args)) => verbs::provision::run(globals, args, output).await,
+        Some(Verb::Deploy(args)) => verbs::deploy::run(globals, args, output).await,
         Some(Verb::Submit(args)) => verbs::submit::run(globals, args, output).await,
         Some(Verb::Jobs(args)) => verbs::jobs::run(globals, args, output).await,
         Some(Verb::Job(args)) => verbs::job::run(globals, args, output).await,

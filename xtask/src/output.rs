@@ -42,6 +42,16 @@ impl Output {
         Self { json: globals.json, quiet: globals.quiet, verbose: globals.verbose }
     }
 
+    /// Whether only errors are wanted on standard error.
+    pub(crate) fn is_quiet(&self) -> bool {
+        self.quiet
+    }
+
+    /// The same, but only errors go to standard error.
+    pub(crate) fn only_errors(&self) -> Self {
+        Self { quiet: true, verbose: false, ..*self }
+    }
+
     /// A message for the person at the terminal.
     pub(crate) fn note(&self, message: impl fmt::Display) {
         if !self.quiet {

@@ -1,9 +1,14 @@
 //! One file per verb.
 
 pub(crate) mod completions;
+pub(crate) mod demo;
+pub(crate) mod deploy;
 pub(crate) mod job;
 pub(crate) mod jobs;
+pub(crate) mod local;
 pub(crate) mod logs;
+pub(crate) mod provision;
 pub(crate) mod results;
 pub(crate) mod status;
 pub(crate) mod submit;
+pub(crate) mod test;

@@ -21,7 +21,7 @@ const READS: usize = 16;
 /// Longest text that is shown as it is, in characters; of a longer one only the size is.
 const TEXT_MAX: usize = 200;
 /// Row of the sums over all trades of a Job.
-const PORTFOLIO: &str = "portfolio";
+pub const PORTFOLIO: &str = "portfolio";
 
 /// One line of the table.
 #[derive(Clone, Debug, PartialEq, Serialize)]

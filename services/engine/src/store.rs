@@ -52,7 +52,7 @@ impl Objects for Store {
             Ok(described) => Ok(described.is_some()),
             // Whoever may not list objects may be told "denied" where there is none.
             Err(error) if is_denied(&error) => {
-                tracing::warn!("cannot tell whether the result exists, so it is computed: {error:#}");
+                tracing::debug!("cannot tell whether the result exists, so it is computed: {error:#}");
                 Ok(false)
             }
             Err(error) => Err(error),

@@ -1,5 +1,11 @@
-//! The real binary, as a person runs it.
+//! End-to-end tests: the only place where every part of Deskgrid meets.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod crashes;
+mod demo;
+mod duplicates;
+mod kills;
+mod tidy;
 mod usage;
+mod world;

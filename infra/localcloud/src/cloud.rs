@@ -1,0 +1,143 @@
+//! The laptop cloud as one thing: Google's part and the cluster, wired together.
+
+use std::{
+    ffi::OsString,
+    io::Write as _,
+    os::unix::fs::OpenOptionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context as _;
+use serde_json::{Value, json};
+
+use crate::{
+    clock::Clock,
+    google::{self, Google},
+    kubernetes::{self, Kubernetes},
+};
+
+/// How a laptop cloud is set up.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Folder for everything it writes: credentials, pods, images. Made if absent.
+    pub folder: PathBuf,
+    /// Project id it pretends to be.
+    pub project: String,
+    /// Location it pretends to be in.
+    pub location: String,
+    /// Folder that its data survives in; nothing survives without one.
+    pub data: Option<PathBuf>,
+    /// Program and arguments of the process that kills what a killed laptop cloud leaves behind
+    /// (see [`crate::node::reaper`]).
+    pub reaper: Option<Vec<OsString>>,
+    /// Clock.
+    pub clock: Clock,
+}
+
+/// A running laptop cloud.
+pub struct LocalCloud {
+    /// Pub/Sub, Cloud Storage, IAM and the rest of Google's part.
+    pub google: Arc<Google>,
+    /// The cluster.
+    pub kubernetes: Kubernetes,
+    /// Clock of both.
+    pub clock: Clock,
+    folder: PathBuf,
+}
+
+/// Project number of every laptop cloud.
+pub const PROJECT_NUMBER: u64 = 100_000_000_001;
+/// Who owns the project.
+pub const OPERATOR: &str = "operator@deskgrid.example";
+
+impl LocalCloud {
+    /// Starts everything on free loopback ports.
+    ///
+    /// # Errors
+    /// When a folder or a port cannot be used.
+    pub async fn start(options: Options) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(&options.folder)
+            .with_context(|| format!("make the folder {}", options.folder.display()))?;
+        let google = Google::start(google::Options {
+            clock: options.clock.clone(),
+            project: options.project,
+            project_number: PROJECT_NUMBER,
+            location: options.location,
+            operator: OPERATOR.to_owned(),
+            persist: options.data.as_ref().map(|data| data.join("google")),
+            ..google::Options::default()
+        })
+        .await
+        .context("start Google's part of the laptop cloud")?;
+        let google = Arc::new(google);
+        let users = google.clone();
+        let metadata = google.clone();
+        let kubernetes = Kubernetes::start(kubernetes::Options {
+            clock: options.clock.clone(),
+            google_user: Arc::new(move |token| users.user_of_token(token)),
+            metadata: Arc::new(move |request| {
+                let google = metadata.clone();
+                Box::pin(async move {
+                    let address = google
+                        .metadata_address(&request.namespace, &request.service_account, request.google_account)
+                        .await?;
+                    Ok(Some(address))
+                })
+            }),
+            persist: options.data.as_ref().map(|data| data.join("kubernetes")),
+            reaper: options.reaper,
+            ..kubernetes::Options::new(options.folder.join("cluster"))
+        })
+        .await
+        .context("start the laptop cloud's cluster")?;
+        Ok(Self { google, kubernetes, clock: options.clock, folder: options.folder })
+    }
+
+    /// Writes the credentials of whoever owns it into its folder, and tells where everything is: the state file that
+    /// the provisioner reads. `namespace` is the one that the kubeconfig begins in.
+    ///
+    /// # Errors
+    /// When the folder cannot be written to.
+    pub fn describe(&self, environment: &str, namespace: &str) -> anyhow::Result<Value> {
+        let endpoints = self.google.endpoints();
+        let credentials = self.folder.join("credentials.json");
+        let kubeconfig = self.folder.join("kubeconfig");
+        write_private(&credentials, &serde_json::to_string_pretty(&self.google.operator_credentials())?)?;
+        write_private(&kubeconfig, &serde_json::to_string_pretty(&self.kubernetes.kubeconfig(namespace))?)?;
+        write_private(&self.folder.join("token"), &self.google.operator_token())?;
+        write_private(&self.folder.join("boto"), &boto(&endpoints.storage))?;
+        let mut all = serde_json::to_value(endpoints)?;
+        all["kubernetes"] = self.kubernetes.url().into();
+        Ok(json!({
+            "environment": environment,
+            "pid": std::process::id(),
+            "endpoints": all,
+            "credentials": credentials,
+            "kubeconfig": kubeconfig,
+        }))
+    }
+
+    /// Stops everything: ends every container, closes every port, saves what is to survive.
+    pub async fn stop(&self) {
+        self.kubernetes.stop().await;
+        self.google.stop().await;
+    }
+}
+
+/// What gsutil needs to find the laptop's Cloud Storage.
+fn boto(storage: &str) -> String {
+    let (host, port) = storage.trim_start_matches("http://").rsplit_once(':').unwrap_or(("127.0.0.1", "80"));
+    format!(
+        "[Credentials]\ngs_json_host = {host}\ngs_json_port = {port}\n\n\
+         [Boto]\nis_secure = False\nhttps_validate_certificates = False\n"
+    )
+}
+
+/// Writes a file that only this user can read.
+fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
+    let context = || format!("write {}", path.display());
+    let mut options = std::fs::OpenOptions::new();
+    let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path).with_context(context)?;
+    file.write_all(text.as_bytes()).with_context(context)
+}

@@ -1,0 +1,80 @@
+//! The services' programs, built by cargo.
+
+use std::{collections::BTreeMap, path::PathBuf, process::Stdio};
+
+use anyhow::Context as _;
+use tokio::process::Command;
+
+use crate::{context, error::Failure, output::Output};
+
+/// The programs of the services, by the name of their package.
+#[derive(Clone, Debug)]
+pub(crate) struct Binaries {
+    paths: BTreeMap<String, PathBuf>,
+}
+
+/// Packages that are built together, always the same, so that cargo settles on one set of features and nothing is
+/// built twice.
+const PACKAGES: [&str; 3] = ["xtask", "orchestrator", "engine"];
+
+impl Binaries {
+    /// Builds them; cargo tells of its progress on standard error.
+    ///
+    /// # Errors
+    /// When the build fails.
+    pub(crate) async fn build(output: &Output) -> anyhow::Result<Self> {
+        let cargo = common::config::variables().remove("CARGO").unwrap_or_else(|| "cargo".to_owned());
+        let mut command = Command::new(cargo);
+        command.arg("build").arg("--message-format=json-render-diagnostics").current_dir(context::root());
+        for package in PACKAGES {
+            command.args(["--package", package]);
+        }
+        if output.is_quiet() {
+            command.arg("--quiet");
+        }
+        let built = command
+            .stdin(Stdio::null())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(true)
+            .output()
+            .await
+            .context("run cargo build")?;
+        if !built.status.success() {
+            return Err(Failure::new("build", "the services do not build")
+                .why(format!("cargo build ended with {}", built.status))
+                .next("see the messages of the compiler above")
+                .into());
+        }
+        let paths = String::from_utf8_lossy(&built.stdout).lines().filter_map(artifact).collect();
+        Ok(Self { paths })
+    }
+
+    /// The program of a service.
+    ///
+    /// # Errors
+    /// When cargo built none of that name.
+    pub(crate) fn path(&self, package: &str) -> anyhow::Result<&PathBuf> {
+        self.paths.get(package).with_context(|| format!("find the program {package} in what cargo built"))
+    }
+}
+
+/// Package and program of one line of cargo's messages, if it tells of a program.
+fn artifact(line: &str) -> Option<(String, PathBuf)> {
+    let message: serde_json::Value = serde_json::from_str(line).ok()?;
+    let program = message["executable"].as_str()?;
+    Some((message["target"]["name"].as_str()?.to_owned(), program.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_in_cargos_messages() {
+        let line = r#"{"reason":"compiler-artifact","target":{"name":"engine"},"executable":"/t/debug/engine"}"#;
+        assert_eq!(artifact(line), Some(("engine".to_owned(), "/t/debug/engine".into())));
+        for other in [r#"{"reason":"compiler-artifact","target":{"name":"x"},"executable":null}"#, "", "text"] {
+            assert_eq!(artifact(other), None);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The laptop cloud as a process of its own: where it keeps things, whether it runs, how to start and stop it.
+
+use std::{
+    ffi::OsString,
+    fs::{File, OpenOptions, TryLockError},
+    path::{Path, PathBuf},
+    process::{Command, Stdio},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use nix::{
+    sys::signal::{Signal, kill},
+    unistd::Pid,
+};
+use provision::{Environment, LocalState};
+use std::os::unix::process::CommandExt as _;
+
+use crate::{context, error::Failure};
+
+/// How long it may take to start or to stop; a safety net, since both take well under a second on an idle machine.
+const LIMIT: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// The laptop cloud of one environment.
+#[derive(Clone, Debug)]
+pub(crate) struct Laptop {
+    environment: String,
+    folder: PathBuf,
+}
+
+impl Laptop {
+    /// That of an environment, whether it runs or not.
+    pub(crate) fn of(environment: &Environment) -> Self {
+        Self { environment: environment.name.clone(), folder: context::generated(&environment.name) }
+    }
+
+    /// Its state file.
+    pub(crate) fn state_path(&self) -> PathBuf {
+        self.folder.join(context::STATE_FILE)
+    }
+
+    /// The folder it keeps pods, images, credentials and its log in.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.folder.join("cloud")
+    }
+
+    /// The folder of images; registering one there is enough for its nodes to find it.
+    pub(crate) fn images(&self) -> PathBuf {
+        self.folder().join("cluster").join("images")
+    }
+
+    /// Its log.
+    pub(crate) fn log(&self) -> PathBuf {
+        self.folder().join("log")
+    }
+
+    fn lock_path(&self) -> PathBuf {
+        self.folder.join("cloud.lock")
+    }
+
+    /// Holds the lock that a running laptop cloud holds, or `None` when one runs.
+    ///
+    /// # Errors
+    /// When the folder cannot be used.
+    pub(crate) fn lock(&self) -> anyhow::Result<Option<File>> {
+        let path = self.lock_path();
+        let context = || format!("lock {}", path.display());
+        std::fs::create_dir_all(&self.folder).with_context(context)?;
+        let file = OpenOptions::new().create(true).write(true).truncate(false).open(&path).with_context(context)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error).with_context(context),
+        }
+    }
+
+    /// What the running one says of itself; `None` when none runs.
+    ///
+    /// # Errors
+    /// When its state file cannot be read.
+    pub(crate) fn running(&self) -> anyhow::Result<Option<LocalState>> {
+        if !self.folder.is_dir() || self.lock()?.is_some() {
+            return Ok(None);
+        }
+        match LocalState::read(&self.state_path()) {
+            // It holds the lock but has not said where it is yet.
+            Err(_) if !self.state_path().exists() => Ok(None),
+            state => state.map(Some),
+        }
+    }
+
+    /// Starts one in the background and waits until it answers. With a leash it ends when this process does.
+    ///
+    /// # Errors
+    /// When it does not start; with the end of its log.
+    pub(crate) fn start(&self, data: Option<&Path>, leash: bool) -> anyhow::Result<(LocalState, std::process::Child)> {
+        std::fs::create_dir_all(self.folder())
+            .with_context(|| format!("make the folder {}", self.folder().display()))?;
+        let log = File::create(self.log()).with_context(|| format!("make the log {}", self.log().display()))?;
+        let program = std::env::current_exe().context("find this program")?;
+        let mut arguments: Vec<OsString> = vec!["local".into(), "serve".into()];
+        if let Some(data) = data {
+            let data = std::path::absolute(data).with_context(|| format!("use the folder {}", data.display()))?;
+            arguments.extend(["--data".into(), data.into()]);
+        }
+        arguments.extend(leash.then(|| "--leash".into()));
+        let mut child = Command::new(program)
+            .args(arguments)
+            .env("DESKGRID_ENV", self.environment_argument())
+            .stdin(if leash { Stdio::piped() } else { Stdio::null() })
+            .stdout(Stdio::null())
+            .stderr(log)
+            // Ctrl-C is for the verb in the foreground; it decides what becomes of the cloud.
+            .process_group(0)
+            .spawn()
+            .context("start the laptop cloud")?;
+        let started = Instant::now();
+        loop {
+            if let Ok(state) = LocalState::read(&self.state_path())
+                && state.pid == child.id()
+            {
+                return Ok((state, child));
+            }
+            if let Some(status) = child.try_wait().context("look after the laptop cloud")? {
+                return Err(self.failed(format!("it ended with {status}")).into());
+            }
+            if started.elapsed() > LIMIT {
+                let _ = child.kill();
+                return Err(self.failed(format!("it did not answer within {} s", LIMIT.as_secs())).into());
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// The environment as the process in the background is to be told: the path of its file if there is one there.
+    fn environment_argument(&self) -> OsString {
+        let own = self.folder.join(format!("{}.toml", self.environment));
+        if own.is_file() { own.into() } else { self.environment.clone().into() }
+    }
+
+    fn failed(&self, why: String) -> Failure {
+        let log = std::fs::read_to_string(self.log()).unwrap_or_default();
+        let lines: Vec<&str> = log.lines().rev().take(10).collect();
+        let tail: Vec<&str> = lines.into_iter().rev().collect();
+        Failure::new("local-start", "the laptop cloud did not start")
+            .on(format!("environment {}", self.environment))
+            .why(format!("{why}\n{}", tail.join("\n")))
+            .next(format!("see {}", self.log().display()))
+    }
+
+    /// Stops the running one and waits until it has ended; `false` when none runs.
+    ///
+    /// # Errors
+    /// When it cannot be told to stop, or does not end.
+    pub(crate) fn stop(&self) -> anyhow::Result<bool> {
+        let Some(state) = self.running()? else { return Ok(false) };
+        let pid = Pid::from_raw(i32::try_from(state.pid).context("read the process id of the laptop cloud")?);
+        kill(pid, Signal::SIGTERM).with_context(|| format!("stop the laptop cloud, process {pid}"))?;
+        let started = Instant::now();
+        while self.lock()?.is_none() {
+            if started.elapsed() > LIMIT {
+                bail!("the laptop cloud, process {pid}, did not end within {} s; `kill -9 {pid}` ends it", LIMIT.as_secs());
+            }
+            std::thread::sleep(LOOK_EVERY);
+        }
+        Ok(true)
+    }
+}

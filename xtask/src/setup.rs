@@ -1,0 +1,133 @@
+//! Setting an environment up, step by step; what the verbs `plan`, `provision`, `deploy` and `demo` share.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use localcloud::node::images;
+use provision::{
+    Cloud, Environment, Report, apply, deploy,
+    environment::CloudKind,
+    manifests::Images,
+    plan::{self, Plan},
+};
+
+use crate::{binaries::Binaries, context, error::Failure, laptop::Laptop, output::Output};
+
+/// How long a rollout may take; a safety net, since a failing one is recognised long before.
+const ROLLOUT: Duration = Duration::from_secs(300);
+
+/// Connects to the cloud of an environment.
+///
+/// # Errors
+/// When it is a laptop cloud that is not running, or credentials cannot be used.
+pub(crate) async fn connect(environment: &Environment) -> anyhow::Result<Cloud> {
+    let state = match environment.cloud {
+        CloudKind::Google => None,
+        CloudKind::Local => Some(Laptop::of(environment).running()?.ok_or_else(|| {
+            Failure::new("not-running", "the laptop cloud is not running")
+                .on(format!("environment {}", environment.name))
+                .next("cargo xtask local up")
+        })?),
+    };
+    Cloud::connect(environment, state).await
+}
+
+/// Tells of each change on standard error as it is done.
+fn progress(output: &Output) -> apply::Progress {
+    let output = *output;
+    Arc::new(move |event| match event {
+        apply::Event::Finished { id, elapsed_ms, .. } => output.note(format_args!("  done {id} ({elapsed_ms} ms)")),
+        apply::Event::Failed { id, error } => output.note(format_args!("  failed {id}: {error}")),
+        apply::Event::Observing { resources } => {
+            output.detail(format_args!("looking at {resources} resources"));
+        }
+        apply::Event::Started { id, .. } => output.detail(format_args!("  begun {id}")),
+    })
+}
+
+/// Looks at the cloud and makes the plan.
+///
+/// # Errors
+/// When the cloud cannot be asked.
+pub(crate) async fn look(
+    environment: &Environment,
+    cloud: &Cloud,
+    options: plan::Options,
+    output: &Output,
+) -> anyhow::Result<Plan> {
+    provision::look(environment, cloud, options, &progress(output)).await
+}
+
+/// Carries a plan out.
+///
+/// # Errors
+/// When something is in its way, or a change failed.
+pub(crate) async fn carry_out(plan: Plan, cloud: &Cloud, output: &Output) -> anyhow::Result<Report> {
+    provision::carry_out(plan, cloud, &progress(output)).await
+}
+
+/// Writes the generated configuration, so that the daily verbs know the environment before the first deploy.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn write_config(environment: &Environment, cloud: &Cloud) -> anyhow::Result<()> {
+    let folder = context::generated(&environment.name);
+    let path = folder.join(context::CONFIG_FILE);
+    // A deploy knows the engine's image, which this does not: keep what it wrote.
+    let known = common::config::Config::read(&path).ok();
+    let image = |business: &str| known.as_ref().and_then(|config| Some(config.businesses.get(business)?.engine.image.clone()));
+    let mut config = environment.config(&cloud.endpoints, "");
+    for business in config.businesses.values_mut().filter(|business| business.engine.image.is_empty()) {
+        business.engine.image = image(&business.name).unwrap_or_default();
+    }
+    let text = serde_json::to_string_pretty(&config).context("encode the configuration")?;
+    std::fs::create_dir_all(&folder).with_context(|| format!("make the folder {}", folder.display()))?;
+    std::fs::write(&path, text + "\n").with_context(|| format!("write {}", path.display()))
+}
+
+/// Builds the services and makes them known to the laptop cloud's nodes as images.
+///
+/// # Errors
+/// When the build fails, or the environment is on Google Cloud, where images cannot be built yet.
+pub(crate) fn images(environment: &Environment, binaries: &Binaries) -> anyhow::Result<Images> {
+    if environment.cloud != CloudKind::Local {
+        return Err(Failure::new("no-image", "there are no images for a real cluster yet")
+            .on(format!("environment {}", environment.name))
+            .why("this version builds programs for the laptop cloud only")
+            .next("deploy to a laptop cloud: cargo xtask --env local deploy")
+            .into());
+    }
+    let store = images::Images::new(Laptop::of(environment).images());
+    let registry = format!(
+        "{}-docker.pkg.dev/{}/{}",
+        environment.location,
+        environment.project,
+        common::names::registry(&environment.project)
+    );
+    let image = |service: &str| store.register(&format!("{registry}/{service}"), binaries.path(service)?);
+    Ok(Images { orchestrator: image("orchestrator")?, engine: image("engine")? })
+}
+
+/// Renders, applies, and waits until every orchestrator is ready.
+///
+/// # Errors
+/// When a template, the cluster or a rollout fails; says why.
+pub(crate) async fn deploy(
+    environment: &Environment,
+    cloud: &Cloud,
+    images: Images,
+    output: &Output,
+) -> anyhow::Result<deploy::Report> {
+    let told = *output;
+    let progress: deploy::Progress = Arc::new(move |event| match event {
+        deploy::Event::Ready { business, elapsed_ms } => {
+            told.note(format_args!("  the orchestrator of {business} is ready ({elapsed_ms} ms)"));
+        }
+        deploy::Event::Applied(applied) => {
+            told.detail(format_args!("  {:?} {} {}", applied.change, applied.kind, applied.name));
+        }
+        deploy::Event::Waiting { business } => told.detail(format_args!("  waiting for the orchestrator of {business}")),
+    });
+    let options = deploy::Options { images, folder: context::generated(&environment.name), limit: ROLLOUT };
+    deploy::run(environment, cloud, &options, &progress).await
+}

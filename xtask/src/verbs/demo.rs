@@ -1,0 +1,120 @@
+//! `demo`: the whole system on this machine, from nothing to checked results, and back to nothing.
+
+mod checks;
+mod impersonate;
+mod leftovers;
+mod stage;
+mod summary;
+mod work;
+
+use std::{path::PathBuf, time::Instant};
+
+use common::shutdown;
+use stage::Stage;
+use tokio_util::sync::CancellationToken;
+
+use crate::{binaries::Binaries, error::Failure, output::Output, setup};
+
+/// The businesses of the demo.
+const BUSINESSES: [&str; 2] = ["bu1", "bu2"];
+
+/// Arguments of `demo`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Leave everything running, and print how to look around
+    #[arg(long)]
+    keep: bool,
+}
+
+/// Runs the demo.
+///
+/// # Errors
+/// When a step fails, a check does not hold, or it is interrupted; nothing is left in any case.
+pub(crate) async fn run(args: &Args, output: &Output) -> anyhow::Result<u8> {
+    let stop = shutdown::on_signal()?;
+    output.note("building the services (the first time takes minutes)");
+    let binaries = unless_stopped(&stop, Binaries::build(output)).await?;
+
+    let started = Instant::now();
+    let mut stage = Stage::make()?;
+    let performed = unless_stopped(&stop, perform(&mut stage, args, &binaries, &stop, output)).await;
+    let seconds = || format!("{:.1} s after the build", started.elapsed().as_secs_f64());
+    if args.keep
+        && let Ok(summary) = &performed
+    {
+        summary.print(output)?;
+        output.note(stage.how_to_look_around()?);
+        output.note(seconds());
+        stage.keep();
+        return Ok(summary.exit_code());
+    }
+    let left = stage.strike();
+    let summary = performed?;
+    summary.print(output)?;
+    let left = left?;
+    output.note(leftovers::describe(&left));
+    output.note(seconds());
+    if left.is_empty() {
+        return Ok(summary.exit_code());
+    }
+    Err(Failure::new("left-behind", "the demo left something behind").why(left.join("\n")).into())
+}
+
+/// The steps, up to the checks.
+async fn perform(
+    stage: &mut Stage,
+    args: &Args,
+    binaries: &Binaries,
+    stop: &CancellationToken,
+    output: &Output,
+) -> anyhow::Result<summary::Summary> {
+    output.note(format_args!("starting a laptop cloud for the environment {}", stage.environment().name));
+    stage.start_cloud(!args.keep)?;
+
+    output.note(format_args!("provisioning the businesses {}", BUSINESSES.join(" and ")));
+    let quiet = output.only_errors();
+    let cloud = setup::connect(stage.environment()).await?;
+    let plan = setup::look(stage.environment(), &cloud, provision::plan::Options::default(), &quiet).await?;
+    let report = setup::carry_out(plan, &cloud, &quiet).await?;
+    output.note(format_args!("  {} changes in {} ms", report.applied.done, report.elapsed_ms));
+    setup::write_config(stage.environment(), &cloud)?;
+
+    output.note("deploying their orchestrators");
+    let images = setup::images(stage.environment(), binaries)?;
+    setup::deploy(stage.environment(), &cloud, images, output).await?;
+
+    let context = stage.context().await?;
+    let examples = work::examples()?;
+    output.note(format_args!(
+        "submitting to each a session of {} pricing jobs, one malformed input, and one message by hand",
+        examples.len()
+    ));
+    let mut submitted = Vec::new();
+    for business in BUSINESSES {
+        submitted.push(work::submit(&context, business, &examples, stop).await?);
+    }
+    let outcomes = work::wait(&context, &submitted, output).await?;
+
+    output.note("checking what the queue promises");
+    let checks = checks::all(&context, stage.environment(), &cloud, &submitted, &outcomes).await?;
+    Ok(summary::Summary::new(&context, outcomes, checks).await?)
+}
+
+/// What `work` comes to, unless the person stops it before.
+async fn unless_stopped<T>(
+    stop: &CancellationToken,
+    work: impl Future<Output = anyhow::Result<T>>,
+) -> anyhow::Result<T> {
+    tokio::select! {
+        done = work => done,
+        () = stop.cancelled() => Err(Failure::new("interrupted", "the demo was interrupted")
+            .why("it received a signal; everything it had started is stopped and removed")
+            .next("cargo xtask demo")
+            .into()),
+    }
+}
+
+/// The examples' folder.
+fn examples_folder() -> PathBuf {
+    crate::context::root().join("examples")
+}

@@ -1,0 +1,71 @@
+//! The process of the laptop cloud itself.
+
+use std::{io::Read as _, path::PathBuf};
+
+use anyhow::Context as _;
+use common::exit;
+use localcloud::{
+    clock::Clock,
+    cloud::{LocalCloud, Options},
+};
+use provision::{Environment, LocalState};
+use tokio_util::sync::CancellationToken;
+
+use crate::{error::Failure, laptop::Laptop};
+
+/// Serves the laptop cloud of an environment until a signal, or until the leash is let go.
+///
+/// # Errors
+/// When it is running already, or cannot start.
+pub(super) async fn run(
+    laptop: &Laptop,
+    environment: &Environment,
+    data: Option<PathBuf>,
+    leash: bool,
+) -> anyhow::Result<u8> {
+    let Some(_lock) = laptop.lock()? else {
+        return Err(Failure::new("already-running", "a laptop cloud of this environment is running already")
+            .on(format!("environment {}", environment.name))
+            .next("cargo xtask local status")
+            .into());
+    };
+    let stop = common::shutdown::on_signal()?;
+    if leash {
+        let stop = stop.clone();
+        std::thread::spawn(move || end_of_input(&stop));
+    }
+    let program = std::env::current_exe().context("find this program")?;
+    let cloud = LocalCloud::start(Options {
+        folder: laptop.folder(),
+        project: environment.project.clone(),
+        location: environment.location.clone(),
+        data,
+        reaper: Some(vec![program.into(), "local".into(), "reap".into()]),
+        clock: Clock::default(),
+    })
+    .await?;
+    let namespace = environment.businesses.first().map_or("default", |business| business.namespace.as_str());
+    let state = cloud.describe(&environment.name, namespace)?;
+    let state: LocalState = serde_json::from_value(state).context("describe the laptop cloud")?;
+    state.write(&laptop.state_path())?;
+    tracing::info!(environment = environment.name, "the laptop cloud runs");
+    stop.cancelled().await;
+    cloud.stop().await;
+    std::fs::remove_file(laptop.state_path()).context("remove the state file")?;
+    Ok(exit::DONE)
+}
+
+/// Kills what a killed laptop cloud leaves behind; runs until standard input ends.
+///
+/// # Errors
+/// When standard input cannot be read.
+pub(super) fn reap() -> anyhow::Result<()> {
+    Ok(localcloud::node::reaper::run(std::io::stdin().lock())?)
+}
+
+/// Waits until nobody holds the other end of standard input any more.
+fn end_of_input(stop: &CancellationToken) {
+    let mut buffer = [0; 64];
+    while std::io::stdin().read(&mut buffer).is_ok_and(|count| count > 0) {}
+    stop.cancel();
+}

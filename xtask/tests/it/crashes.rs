@@ -1,0 +1,113 @@
+//! The orchestrator is killed at every step of its work, alone and as one of two: the equation holds.
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use common::outcome::State;
+use futures::FutureExt as _;
+use orchestrator::{Hooks, Step};
+
+use crate::world::World;
+
+const BUSINESS: &str = "bu1";
+/// A book whose strike is no number.
+const MALFORMED: &str = include_str!("../../../examples/malformed.json");
+
+/// A hook that stops the world at the first time `step` is reached, and tells of it.
+fn crash_at(step: Step) -> (Hooks, tokio::sync::oneshot::Receiver<()>) {
+    let (reached, told) = tokio::sync::oneshot::channel();
+    let reached = Arc::new(std::sync::Mutex::new(Some(reached)));
+    let armed = Arc::new(AtomicBool::new(true));
+    let hooks = Hooks::new(move |at| {
+        if at.step != step || !armed.swap(false, Ordering::SeqCst) {
+            return std::future::ready(()).boxed();
+        }
+        if let Some(reached) = reached.lock().unwrap().take() {
+            let _ = reached.send(());
+        }
+        std::future::pending().boxed()
+    });
+    (hooks, told)
+}
+
+/// One job of each fate: succeeds, fails, comes inside its message, is refused.
+async fn submit(world: &World) -> BTreeMap<String, State> {
+    let mut expected = BTreeMap::new();
+    for job in ["a", "b"] {
+        let work = world.upload(BUSINESS, "session", job, &format!("payload of {job}")).await;
+        world.publish(&work).await;
+        expected.insert(work.identity.object, State::Succeeded);
+    }
+    let work = world.upload(BUSINESS, "session", "malformed.json", MALFORMED).await;
+    world.publish(&work).await;
+    expected.insert(work.identity.object, State::Failed);
+    let id = world.publish_raw(BUSINESS, b"engine payload 1".to_vec(), BTreeMap::new()).await;
+    expected.insert(common::object::input(BUSINESS, common::object::INLINE_SESSION, &id), State::Succeeded);
+    let ours = BTreeMap::from([("deskgrid".to_owned(), "1".to_owned())]);
+    let id = world.publish_raw(BUSINESS, b"{".to_vec(), ours).await;
+    expected.insert(format!("refused/{id}"), State::Refused);
+    expected
+}
+
+async fn check(step: Step, replicas: usize) {
+    let world = World::start(&[BUSINESS], "").await;
+    world.apply_without_orchestrators().await;
+    let expected = submit(&world).await;
+    let (hooks, reached) = crash_at(step);
+    let victim = world.orchestrator(BUSINESS, hooks.clone()).await;
+    let mut others = Vec::new();
+    for _ in 1..replicas {
+        // The step may come to pass in any replica; the one that reaches it stops there, and all are killed.
+        others.push(world.orchestrator(BUSINESS, hooks.clone()).await);
+    }
+    tokio::time::timeout(Duration::from_secs(60), reached).await.expect("the step is reached").unwrap();
+    victim.kill();
+    for other in others {
+        other.kill();
+    }
+    let successor = world.orchestrator(BUSINESS, Hooks::none()).await;
+    // What the dead one held comes back when its lease ends.
+    world.cloud.clock.advance(Duration::from_secs(61));
+    world.assert_equation(BUSINESS, &expected).await;
+    successor.stop().await;
+    world.cloud.stop().await;
+}
+
+macro_rules! crash_tests {
+    ($($name:ident: $step:ident,)*) => {
+        $(
+            mod $name {
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn alone() {
+                    super::check(super::Step::$step, 1).await;
+                }
+
+                #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+                async fn one_of_two() {
+                    super::check(super::Step::$step, 2).await;
+                }
+            }
+        )*
+    };
+}
+
+crash_tests! {
+    received: Received,
+    inline_written: InlineWritten,
+    refused_written: RefusedWritten,
+    before_create: BeforeCreate,
+    created: Created,
+    before_ack: BeforeAck,
+    after_ack: AfterAck,
+    finished: Finished,
+    outcome_written: OutcomeWritten,
+    event_published: EventPublished,
+    input_deleted: InputDeleted,
+    finalizer_removed: FinalizerRemoved,
+}

@@ -1,0 +1,345 @@
+//! A laptop cloud, provisioned by the product's own code, with an orchestrator in this process that a test can crash.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::{Path, PathBuf},
+    process::Command,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
+
+use common::{
+    Identity, Outcome,
+    clients::Connection,
+    config::Business,
+    message::Work,
+    object,
+    outcome::State,
+    storage::{Object, Properties, Store, Written},
+};
+use google_cloud_auth::credentials::mds;
+use google_cloud_pubsub::{client::Publisher, model::Message};
+use localcloud::{
+    clock::Clock,
+    cloud::{LocalCloud, Options},
+};
+use orchestrator::{Clients, Config, Hooks, Timing};
+use provision::{
+    Cloud, Environment, LocalState, deploy,
+    environment::{self, Overrides},
+    manifests::{self, Images, Rendered},
+    plan,
+};
+use tokio_util::sync::CancellationToken;
+
+/// How long a test waits for something that takes milliseconds; only a safety net.
+const PATIENCE: Duration = Duration::from_secs(120);
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// Programs of the services, built once for all tests.
+pub(crate) fn programs() -> &'static BTreeMap<String, PathBuf> {
+    static PROGRAMS: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask has a parent folder");
+        let built = Command::new(env!("CARGO"))
+            .args(["build", "--message-format=json-render-diagnostics"])
+            .args(["--package", "xtask", "--package", "orchestrator", "--package", "engine"])
+            .current_dir(root)
+            .output()
+            .expect("run cargo build");
+        assert!(built.status.success(), "cargo build failed: {}", String::from_utf8_lossy(&built.stderr));
+        let lines = String::from_utf8_lossy(&built.stdout).into_owned();
+        lines
+            .lines()
+            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
+            .filter_map(|message| {
+                let program = message["executable"].as_str()?;
+                Some((message["target"]["name"].as_str()?.to_owned(), PathBuf::from(program)))
+            })
+            .collect()
+    })
+}
+
+/// A provisioned laptop cloud.
+pub(crate) struct World {
+    pub(crate) cloud: LocalCloud,
+    pub(crate) clients: Cloud,
+    pub(crate) environment: Environment,
+    pub(crate) rendered: Rendered,
+    pub(crate) store: Store,
+    pub(crate) connection: Connection,
+    pub(crate) kube: kube::Client,
+    folder: tempfile::TempDir,
+}
+
+impl World {
+    /// Starts and provisions one with these businesses; `extra` is added to the environment file.
+    pub(crate) async fn start(businesses: &[&str], extra: &str) -> Self {
+        let _ = common::clients::install_tls_provider();
+        let folder = tempfile::tempdir().unwrap();
+        let mut text = "project = \"test-desk\"\nlocation = \"europe-west1\"\ncloud = \"local\"\n".to_owned();
+        for business in businesses {
+            text.push_str(&format!("[businesses.{business}]\nmax_active_jobs = 8\n{extra}\n"));
+            text.push_str(&format!("[businesses.{business}.engine]\ncpu = \"100m\"\nretries = 2\ntimeout = \"60s\"\n"));
+        }
+        let file = folder.path().join("test.toml");
+        std::fs::write(&file, text).unwrap();
+        let environment = environment::load(&file, &Overrides::new()).unwrap();
+        let cloud = LocalCloud::start(Options {
+            folder: folder.path().join("cloud"),
+            project: environment.project.clone(),
+            location: environment.location.clone(),
+            data: None,
+            reaper: None,
+            clock: Clock::default(),
+        })
+        .await
+        .unwrap();
+        let state: LocalState = serde_json::from_value(cloud.describe("test", businesses[0]).unwrap()).unwrap();
+        let clients = Cloud::connect(&environment, Some(state)).await.unwrap();
+        let silent: provision::apply::Progress = Arc::new(|_| {});
+        provision::run(&environment, &clients, plan::Options::default(), &silent).await.unwrap();
+        let images = cloud.kubernetes.images();
+        let images = Images {
+            orchestrator: images.register("registry/orchestrator", &programs()["orchestrator"]).unwrap(),
+            engine: images.register("registry/engine", &programs()["engine"]).unwrap(),
+        };
+        let rendered = manifests::render(&environment, &clients.endpoints, &images).unwrap();
+        let kube = clients.kubernetes.clone().unwrap();
+        let operator = operator_credentials(&cloud);
+        let connection = Connection::with_credentials(&clients.endpoints, operator);
+        let store = Store::connect(&connection).await.unwrap();
+        Self { cloud, clients, environment, rendered, store, connection, kube, folder }
+    }
+
+    /// Applies everything but the orchestrators, which then run in this process.
+    pub(crate) async fn apply_without_orchestrators(&self) {
+        let mut rendered = self.rendered.clone();
+        for file in &mut rendered.files {
+            file.objects.retain(|object| object["kind"] != "Deployment" && object["kind"] != "PodDisruptionBudget");
+        }
+        deploy::apply(&self.kube, &self.environment.name, &rendered).await.unwrap();
+    }
+
+    /// Applies everything and waits for the orchestrators.
+    pub(crate) async fn deploy(&self) {
+        deploy::apply(&self.kube, &self.environment.name, &self.rendered).await.unwrap();
+        for business in &self.environment.businesses {
+            deploy::wait(&self.kube, &business.namespace, "orchestrator", PATIENCE).await.unwrap();
+        }
+    }
+
+    /// Where its programs and pods are.
+    pub(crate) fn folder(&self) -> PathBuf {
+        self.folder.path().canonicalize().unwrap()
+    }
+
+    pub(crate) fn business(&self, name: &str) -> &Business {
+        self.rendered.config.business(name).unwrap()
+    }
+
+    /// An orchestrator in this process, on a runtime of its own, with the identity that a deployed one would have.
+    pub(crate) async fn orchestrator(&self, business: &str, hooks: Hooks) -> Running {
+        let business = self.business(business).clone();
+        let template = self
+            .rendered
+            .objects()
+            .find(|object| object["kind"] == "ConfigMap" && object["metadata"]["namespace"] == business.namespace.as_str())
+            .and_then(|object| object["data"]["job.json"].as_str())
+            .expect("the ConfigMap holds the Job template")
+            .to_owned();
+        let account = &self.environment.business(&business.name).unwrap().accounts.orchestrator;
+        let metadata = self
+            .cloud
+            .google
+            .metadata_address(&business.namespace, "orchestrator", Some(account.clone()))
+            .await
+            .unwrap();
+        let token = self.cloud.kubernetes.service_account_token(&business.namespace, "orchestrator");
+        let kubeconfig = self.cloud.kubernetes.kubeconfig_for(&token, &business.namespace);
+        let config = Config {
+            namespace: business.namespace.clone(),
+            business,
+            endpoints: self.clients.endpoints.clone(),
+            template,
+            port: 0,
+            log_filter: String::new(),
+            timing: Timing { stop_within: Duration::from_secs(10), ..Timing::PRODUCTION },
+        };
+        let clock = self.cloud.clock.clone();
+        let stop = CancellationToken::new();
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+        let stopping = stop.clone();
+        let task = runtime.spawn(async move {
+            let credentials = mds::Builder::default().with_endpoint(format!("http://{metadata}")).build().unwrap();
+            let connection = Connection::with_credentials(&config.endpoints, credentials);
+            let kubeconfig = serde_json::from_value(kubeconfig).unwrap();
+            let mut cluster = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
+            cluster.default_retry = false;
+            let kube = kube::Client::try_from(cluster).unwrap();
+            let listener = orchestrator::listen(0).await.unwrap();
+            let clients = Clients { kube, connection, listener };
+            orchestrator::run(config, clients, Arc::new(move || clock.now()), hooks, stopping).await
+        });
+        Running { runtime: Some(runtime), task: Some(task), stop }
+    }
+
+    /// Uploads an input and gives the work it asks for.
+    pub(crate) async fn upload(&self, business: &str, session: &str, job: &str, body: &str) -> Work {
+        let business = self.business(business);
+        let object = object::input(&business.name, session, job);
+        let properties = Properties { content_type: "text/plain".to_owned(), ..Properties::default() };
+        let written = self.store.write_once(&business.bucket, &object, body.to_owned(), properties).await.unwrap();
+        let Written::New(generation) = written else { panic!("{object} exists already") };
+        Work {
+            identity: Identity { bucket: business.bucket.clone(), object, generation, attempt: 0 },
+            business: business.name.clone(),
+            session: session.to_owned(),
+            job: job.to_owned(),
+            client: None,
+            tasks: None,
+            priority: false,
+            common: Vec::new(),
+        }
+    }
+
+    /// Publishes the message that asks for some work.
+    pub(crate) async fn publish(&self, work: &Work) -> String {
+        let (data, attributes) = work.encode();
+        self.publish_raw(&work.business, data, attributes).await
+    }
+
+    /// Publishes any message.
+    pub(crate) async fn publish_raw(
+        &self,
+        business: &str,
+        data: Vec<u8>,
+        attributes: BTreeMap<String, String>,
+    ) -> String {
+        let publisher: Publisher = self.connection.publisher(&self.business(business).topic).await.unwrap();
+        let message = Message::new().set_data(data).set_attributes(attributes);
+        publisher.publish(message).await.unwrap()
+    }
+
+    /// Live objects of a business under one of its parts.
+    pub(crate) async fn objects(&self, business: &str, part: &str) -> Vec<Object> {
+        let bucket = &self.business(business).bucket;
+        self.store.list(bucket, &format!("{business}/{part}/")).await.unwrap()
+    }
+
+    /// Every outcome of a business.
+    pub(crate) async fn outcomes(&self, business: &str) -> Vec<Outcome> {
+        let mut outcomes = Vec::new();
+        for object in self.objects(business, "outcome").await {
+            let bucket = &self.business(business).bucket;
+            let (_, body) = self.store.read(bucket, &object.name, None).await.unwrap().unwrap();
+            outcomes.push(serde_json::from_slice(&body).unwrap());
+        }
+        outcomes
+    }
+
+    /// Waits until there are as many outcomes.
+    pub(crate) async fn settled(&self, business: &str, count: usize) -> Vec<Outcome> {
+        eventually(&format!("{count} outcomes of {business}"), async || {
+            self.objects(business, "outcome").await.len() >= count
+        })
+        .await;
+        self.outcomes(business).await
+    }
+
+    /// The equation: every identity has one outcome, what succeeded has its result and no input, what did not has its
+    /// input; nothing waits and nothing is half done.
+    pub(crate) async fn assert_equation(&self, business: &str, expected: &BTreeMap<String, State>) {
+        let outcomes = self.settled(business, expected.len()).await;
+        let name = |outcome: &Outcome| match &outcome.work {
+            Some(work) => work.identity.object.clone(),
+            None => format!("refused/{}", outcome.message_id.clone().unwrap_or_default()),
+        };
+        let found: BTreeMap<String, State> = outcomes.iter().map(|outcome| (name(outcome), outcome.state)).collect();
+        assert_eq!(&found, expected, "the outcomes are not what they should be: {outcomes:#?}");
+        assert_eq!(outcomes.len(), found.len(), "an identity has several outcomes");
+
+        // Deleting the input and letting the Job go come after the outcome.
+        let succeeded: BTreeSet<&str> =
+            found.iter().filter(|(_, state)| **state == State::Succeeded).map(|(name, _)| name.as_str()).collect();
+        eventually("the inputs of what succeeded are gone", async || {
+            !self.objects(business, "input").await.iter().any(|input| succeeded.contains(input.name.as_str()))
+        })
+        .await;
+        let inputs: BTreeSet<String> = self.objects(business, "input").await.into_iter().map(|input| input.name).collect();
+        let kept: BTreeSet<String> = found
+            .iter()
+            .filter(|(name, state)| **state != State::Succeeded && !name.starts_with("refused/"))
+            .map(|(name, _)| name.clone())
+            .collect();
+        assert_eq!(inputs, kept, "exactly the inputs of what did not succeed are kept");
+
+        let results: BTreeSet<String> =
+            self.objects(business, "output").await.into_iter().map(|result| result.name).collect();
+        let wanted: BTreeSet<String> = outcomes
+            .iter()
+            .filter(|outcome| outcome.state == State::Succeeded)
+            .flat_map(|outcome| outcome.work.iter().flat_map(Work::outputs))
+            .collect();
+        assert_eq!(results, wanted, "exactly what succeeded has its results");
+        self.assert_nothing_waits(business).await;
+    }
+
+    /// No message is left in the subscription, and no Job holds our finalizer.
+    async fn assert_nothing_waits(&self, business: &str) {
+        let jobs: kube::Api<k8s_openapi::api::batch::v1::Job> =
+            kube::Api::namespaced(self.kube.clone(), &self.business(business).namespace);
+        eventually("every Job is let go", async || {
+            let list = jobs.list(&Default::default()).await.unwrap();
+            list.items.iter().all(|job| job.metadata.finalizers.iter().flatten().all(|name| name != common::labels::FINALIZER))
+        })
+        .await;
+    }
+}
+
+/// Credentials of whoever owns the laptop cloud.
+fn operator_credentials(cloud: &LocalCloud) -> google_cloud_auth::credentials::Credentials {
+    google_cloud_auth::credentials::user_account::Builder::new(cloud.google.operator_credentials()).build().unwrap()
+}
+
+/// Waits for a condition.
+pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool) {
+    let started = Instant::now();
+    while !holds().await {
+        assert!(started.elapsed() < PATIENCE, "waited {} s for this: {what}", PATIENCE.as_secs());
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// An orchestrator in this process.
+pub(crate) struct Running {
+    runtime: Option<tokio::runtime::Runtime>,
+    task: Option<tokio::task::JoinHandle<anyhow::Result<()>>>,
+    stop: CancellationToken,
+}
+
+impl Running {
+    /// Ends it as SIGKILL would: nothing of it runs on, nothing is flushed.
+    pub(crate) fn kill(mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+
+    /// Ends it as SIGTERM would, and waits for that.
+    pub(crate) async fn stop(mut self) {
+        self.stop.cancel();
+        if let Some(task) = self.task.take() {
+            tokio::time::timeout(PATIENCE, task).await.expect("the orchestrator stops").unwrap().unwrap();
+        }
+        self.kill();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
+    }
+}
