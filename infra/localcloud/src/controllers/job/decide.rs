@@ -1,0 +1,429 @@
+//! What to do about a Job, given its pods: a pure function of both and the time.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
+
+use super::{
+    Backoff, TRACKING, indexes,
+    pods::{INDEX, INDEX_FAILURES},
+    policy::{self, Action},
+};
+use crate::kubernetes::{
+    events::Weight,
+    value::{self, number, text, truth},
+};
+
+/// Most pods made at a time.
+const BATCH: usize = 500;
+/// Longest pause after failures.
+const LONGEST: SignedDuration = SignedDuration::from_mins(10);
+
+/// What matters of a pod.
+#[derive(Clone, Debug)]
+pub(super) struct Pod<'a> {
+    object: &'a Value,
+    name: String,
+    index: Option<u32>,
+    succeeded: bool,
+    failed: bool,
+    deleting: bool,
+    counted: bool,
+    ready: bool,
+}
+
+impl<'a> Pod<'a> {
+    /// The view of a pod; none for one that the Job does not control.
+    pub(super) fn of(object: &'a Value) -> Option<Self> {
+        value::controller_of(object)?;
+        let phase = text(object, "/status/phase");
+        Some(Self {
+            object,
+            name: value::name(object).to_owned(),
+            index: value::annotation(object, INDEX).parse().ok(),
+            succeeded: phase == "Succeeded",
+            failed: phase == "Failed",
+            deleting: value::is_deleting(object),
+            counted: !value::has_finalizer(object, TRACKING),
+            ready: value::has_condition(object, "Ready"),
+        })
+    }
+
+    fn ended(&self) -> bool {
+        self.succeeded || self.failed
+    }
+
+    fn active(&self) -> bool {
+        !self.ended() && !self.deleting
+    }
+}
+
+/// A pod to make.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Wanted {
+    pub(super) index: Option<u32>,
+    pub(super) failures: Option<u32>,
+}
+
+/// A pod to delete.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Unwanted {
+    pub(super) name: String,
+    /// Whether it is to leave no trace in the counts.
+    pub(super) uncounted: bool,
+}
+
+/// What to do.
+#[derive(Debug, Default)]
+pub(super) struct Decision {
+    pub(super) create: Vec<Wanted>,
+    pub(super) delete: Vec<Unwanted>,
+    /// Pods that the status counts from now on.
+    pub(super) count: Vec<String>,
+    pub(super) backoff: Backoff,
+    /// When to look again.
+    pub(super) wake: Option<Timestamp>,
+    pub(super) events: Vec<(Weight, &'static str, String)>,
+    status: Value,
+    active: usize,
+}
+
+impl Decision {
+    /// The Job's status once this many of the pods were made.
+    pub(super) fn status(&self, created: usize) -> Value {
+        let mut status = self.status.clone();
+        set_count(&mut status, "active", self.active + created);
+        status
+    }
+
+    fn condition(&mut self, kind: &str, reason: &str, message: &str, now: Timestamp) {
+        let conditions = value::list_at(&mut self.status, &["conditions"]);
+        conditions.retain(|one| text(one, "/type") != kind);
+        let at = value::seconds(now);
+        conditions.push(json!({
+            "type": kind, "status": "True", "reason": reason, "message": message, "lastProbeTime": at,
+            "lastTransitionTime": at,
+        }));
+    }
+}
+
+fn set_count(status: &mut Value, field: &str, count: usize) {
+    if count == 0 {
+        value::unset(status, &[field]);
+    } else {
+        value::set(status, &[field], count);
+    }
+}
+
+/// What a Job's pods, taken together, came to.
+struct Tally {
+    completed: BTreeSet<u32>,
+    failed_indexes: BTreeSet<u32>,
+    succeeded: usize,
+    failed: usize,
+    failures: BTreeMap<u32, u32>,
+    fail_job: Option<String>,
+}
+
+/// Decides.
+pub(super) fn decide(job: &Value, pods: &[Pod<'_>], backoff: Backoff, base: SignedDuration, now: Timestamp) -> Decision {
+    let status = job.get("status").cloned().unwrap_or_else(|| json!({}));
+    let mut decision = Decision { status, backoff, ..Decision::default() };
+    let is = |kind: &str| value::has_condition(job, kind);
+    if is("Complete") || is("Failed") {
+        decision.count = pods.iter().filter(|pod| !pod.counted && (pod.ended() || pod.deleting)).map(|pod| pod.name.clone()).collect();
+        terminating(&mut decision, pods);
+        return decision;
+    }
+    let suspended = truth(job, "/spec/suspend");
+    if text(&decision.status, "/startTime").is_empty() && !suspended {
+        value::set(&mut decision.status, &["startTime"], value::seconds(now));
+    }
+    let tally = tally(job, pods, &mut decision, now);
+    if value::is_deleting(job) {
+        write(&mut decision, job, pods, &tally);
+        return decision;
+    }
+    let verdict = target(job).or_else(|| verdict(job, pods, &tally, &decision.status, now, &mut decision.wake));
+    let over = verdict.is_some() || is("SuccessCriteriaMet") || enough(job, pods, &tally);
+    if over {
+        finish(&mut decision, job, pods, verdict, now);
+    } else if suspended {
+        suspend(&mut decision, job, pods, now);
+    } else {
+        resume(&mut decision, job, now);
+        fill(&mut decision, job, pods, &tally, base, now);
+    }
+    write(&mut decision, job, pods, &tally);
+    decision
+}
+
+/// Counts the pods that ended, beside what the status has counted already.
+fn tally(job: &Value, pods: &[Pod<'_>], decision: &mut Decision, now: Timestamp) -> Tally {
+    let count = |pointer: &str| number(job, pointer).and_then(|count| usize::try_from(count).ok()).unwrap_or_default();
+    let mut tally = Tally {
+        completed: indexes::parse(text(job, "/status/completedIndexes")),
+        failed_indexes: indexes::parse(text(job, "/status/failedIndexes")),
+        succeeded: count("/status/succeeded"),
+        failed: count("/status/failed"),
+        failures: BTreeMap::new(),
+        fail_job: None,
+    };
+    let indexed = text(job, "/spec/completionMode") == "Indexed";
+    let per_index = number(job, "/spec/backoffLimitPerIndex").and_then(|limit| u32::try_from(limit).ok());
+    let completions = number(job, "/spec/completions").unwrap_or_default();
+    let only_failed = text(job, "/spec/podReplacementPolicy") == "Failed";
+    for pod in pods {
+        let before: u32 = value::annotation(pod.object, INDEX_FAILURES).parse().unwrap_or_default();
+        let failed = pod.failed || pod.deleting && !pod.succeeded && !only_failed;
+        if let Some(index) = pod.index {
+            let here = tally.failures.entry(index).or_default();
+            *here = (*here).max(before + u32::from(failed));
+        }
+        if pod.counted || !(pod.succeeded || failed) {
+            continue;
+        }
+        decision.count.push(pod.name.clone());
+        if pod.succeeded {
+            decision.backoff = Backoff::default();
+            match pod.index.filter(|_| indexed) {
+                Some(index) if i64::from(index) < completions => drop(tally.completed.insert(index)),
+                Some(_) => {}
+                None => tally.succeeded += 1,
+            }
+            continue;
+        }
+        match policy::judge(job, pod.object) {
+            Action::Ignore => {
+                if let (Some(index), Some(_)) = (pod.index, per_index) {
+                    tally.failures.insert(index, before);
+                }
+                continue;
+            }
+            Action::FailJob(why) => tally.fail_job = Some(why),
+            Action::FailIndex => tally.failed_indexes.extend(pod.index),
+            Action::Count => {
+                if let (Some(index), Some(limit)) = (pod.index, per_index)
+                    && before + 1 > limit
+                {
+                    tally.failed_indexes.insert(index);
+                }
+            }
+        }
+        tally.failed += 1;
+        decision.backoff.failures = decision.backoff.failures.saturating_add(1);
+        decision.backoff.last = Some(now);
+    }
+    if indexed {
+        tally.failed_indexes.retain(|index| !tally.completed.contains(index));
+        tally.succeeded = tally.completed.len();
+    }
+    tally
+}
+
+/// The verdict that was passed already and waits for the last pods.
+fn target(job: &Value) -> Option<(String, String)> {
+    let target = value::condition(job, "FailureTarget").filter(|target| text(target, "/status") == "True")?;
+    Some((text(target, "/reason").to_owned(), text(target, "/message").to_owned()))
+}
+
+/// Why the Job has failed, if it has.
+fn verdict(
+    job: &Value,
+    pods: &[Pod<'_>],
+    tally: &Tally,
+    status: &Value,
+    now: Timestamp,
+    wake: &mut Option<Timestamp>,
+) -> Option<(String, String)> {
+    let because = |reason: &str, message: &str| Some((reason.to_owned(), message.to_owned()));
+    if let Some(why) = &tally.fail_job {
+        return because("PodFailurePolicy", why);
+    }
+    let limit = number(job, "/spec/backoffLimit").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(6);
+    let restarts: i64 = if text(job, "/spec/template/spec/restartPolicy") == "OnFailure" {
+        let statuses = pods.iter().filter(|pod| !pod.ended()).flat_map(|pod| {
+            value::items(pod.object, "/status/containerStatuses").iter().chain(value::items(pod.object, "/status/initContainerStatuses"))
+        });
+        statuses.filter_map(|status| number(status, "/restartCount")).sum()
+    } else {
+        0
+    };
+    let restarts = usize::try_from(restarts).unwrap_or_default();
+    if tally.failed > limit || restarts > 0 && restarts >= limit.max(1) {
+        return because("BackoffLimitExceeded", "Job has reached the specified backoff limit");
+    }
+    if let Some(seconds) = number(job, "/spec/activeDeadlineSeconds").filter(|_| !truth(job, "/spec/suspend")) {
+        let start = value::time(status, "/startTime").unwrap_or(now);
+        let end = start.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX);
+        if now >= end {
+            return because("DeadlineExceeded", "Job was active longer than specified deadline");
+        }
+        *wake = Some(end);
+    }
+    let failed = tally.failed_indexes.len();
+    if let Some(most) = number(job, "/spec/maxFailedIndexes").and_then(|most| usize::try_from(most).ok())
+        && failed > most
+    {
+        return because("MaxFailedIndexesExceeded", "Job has exceeded the specified maximal number of failed indexes");
+    }
+    let completions = number(job, "/spec/completions").and_then(|count| usize::try_from(count).ok());
+    if failed > 0 && completions.is_some_and(|completions| failed + tally.completed.len() >= completions) {
+        return because("FailedIndexes", "Job has failed indexes");
+    }
+    None
+}
+
+/// Whether enough pods have succeeded.
+fn enough(job: &Value, pods: &[Pod<'_>], tally: &Tally) -> bool {
+    match number(job, "/spec/completions").and_then(|completions| usize::try_from(completions).ok()) {
+        Some(completions) => tally.succeeded >= completions,
+        None => tally.succeeded > 0 && !pods.iter().any(Pod::active),
+    }
+}
+
+/// Ends the pods that are left, then the Job.
+fn finish(decision: &mut Decision, job: &Value, pods: &[Pod<'_>], verdict: Option<(String, String)>, now: Timestamp) {
+    let before = value::has_condition(job, "FailureTarget") || value::has_condition(job, "SuccessCriteriaMet");
+    let (target, end, reason, message) = match &verdict {
+        Some((reason, message)) => ("FailureTarget", "Failed", reason.as_str(), message.as_str()),
+        None => ("SuccessCriteriaMet", "Complete", "CompletionsReached", "Reached expected number of succeeded pods"),
+    };
+    if !before {
+        decision.condition(target, reason, message, now);
+    }
+    decision.delete = pods
+        .iter()
+        .filter(|pod| pod.active())
+        .map(|pod| Unwanted { name: pod.name.clone(), uncounted: false })
+        .collect();
+    if pods.iter().any(|pod| !pod.ended() && !(pod.deleting && pod.counted && verdict.is_none())) {
+        return;
+    }
+    decision.condition(end, reason, message, now);
+    decision.wake = None;
+    match verdict {
+        Some((reason, message)) => {
+            let reason = known_reason(&reason);
+            decision.events.push((Weight::Warning, reason, message));
+        }
+        None => {
+            value::set(&mut decision.status, &["completionTime"], value::seconds(now));
+            decision.events.push((Weight::Normal, "Completed", "Job completed".to_owned()));
+        }
+    }
+}
+
+fn known_reason(reason: &str) -> &'static str {
+    match reason {
+        "BackoffLimitExceeded" => "BackoffLimitExceeded",
+        "DeadlineExceeded" => "DeadlineExceeded",
+        "PodFailurePolicy" => "PodFailurePolicy",
+        "FailedIndexes" => "FailedIndexes",
+        "MaxFailedIndexesExceeded" => "MaxFailedIndexesExceeded",
+        _ => "Failed",
+    }
+}
+
+fn suspend(decision: &mut Decision, job: &Value, pods: &[Pod<'_>], now: Timestamp) {
+    decision.delete = pods
+        .iter()
+        .filter(|pod| pod.active())
+        .map(|pod| Unwanted { name: pod.name.clone(), uncounted: true })
+        .collect();
+    value::unset(&mut decision.status, &["startTime"]);
+    if !value::has_condition(job, "Suspended") {
+        decision.condition("Suspended", "JobSuspended", "Job suspended", now);
+        decision.events.push((Weight::Normal, "Suspended", "Job suspended".to_owned()));
+    }
+}
+
+fn resume(decision: &mut Decision, job: &Value, now: Timestamp) {
+    if value::has_condition(job, "Suspended") {
+        decision.condition("Suspended", "JobResumed", "Job resumed", now);
+        for condition in value::list_at(&mut decision.status, &["conditions"]) {
+            if text(condition, "/type") == "Suspended" {
+                value::set(condition, &["status"], "False");
+            }
+        }
+        value::set(&mut decision.status, &["startTime"], value::seconds(now));
+        decision.events.push((Weight::Normal, "Resumed", "Job resumed".to_owned()));
+    }
+}
+
+/// Makes the pods that lack, or takes away those that are too many.
+fn fill(decision: &mut Decision, job: &Value, pods: &[Pod<'_>], tally: &Tally, base: SignedDuration, now: Timestamp) {
+    let amount = |field: &str| number(job, &format!("/spec/{field}")).and_then(|count| usize::try_from(count).ok());
+    let parallelism = amount("parallelism").unwrap_or(1);
+    let completions = amount("completions");
+    let only_failed = text(job, "/spec/podReplacementPolicy") == "Failed";
+    let blocks = |pod: &&Pod<'_>| pod.active() || only_failed && pod.deleting && !pod.ended();
+    let active: Vec<_> = pods.iter().filter(blocks).collect();
+    let wanted = match completions {
+        Some(completions) => parallelism.min(completions.saturating_sub(tally.succeeded + tally.failed_indexes.len())),
+        None if tally.succeeded > 0 => active.len().min(parallelism),
+        None => parallelism,
+    };
+    if active.len() > wanted {
+        let running = active.iter().filter(|pod| pod.active());
+        decision.delete = running
+            .skip(wanted)
+            .map(|pod| Unwanted { name: pod.name.clone(), uncounted: true })
+            .collect();
+        return;
+    }
+    let lacking = wanted - active.len();
+    if lacking == 0 {
+        return;
+    }
+    if let (Some(last), failures @ 1..) = (decision.backoff.last, decision.backoff.failures) {
+        let factor = 2_i32.saturating_pow(failures.saturating_sub(1).min(20));
+        let delay = base.checked_mul(factor).unwrap_or(LONGEST).min(LONGEST);
+        let at = last.checked_add(delay).unwrap_or(last);
+        if at > now {
+            decision.wake = Some(decision.wake.map_or(at, |wake| wake.min(at)));
+            return;
+        }
+    }
+    let batch = lacking.min(BATCH);
+    if batch < lacking {
+        decision.wake = Some(now);
+    }
+    if text(job, "/spec/completionMode") != "Indexed" {
+        decision.create = vec![Wanted { index: None, failures: None }; batch];
+        return;
+    }
+    let taken: BTreeSet<u32> = active.iter().filter_map(|pod| pod.index).collect();
+    let per_index = job.pointer("/spec/backoffLimitPerIndex").is_some();
+    let all = 0..u32::try_from(completions.unwrap_or_default()).unwrap_or(u32::MAX);
+    let free = all.filter(|index| {
+        !taken.contains(index) && !tally.completed.contains(index) && !tally.failed_indexes.contains(index)
+    });
+    let failures = |index: u32| per_index.then(|| tally.failures.get(&index).copied().unwrap_or_default());
+    decision.create = free.take(batch).map(|index| Wanted { index: Some(index), failures: failures(index) }).collect();
+}
+
+fn write(decision: &mut Decision, job: &Value, pods: &[Pod<'_>], tally: &Tally) {
+    let deleted = decision.delete.len();
+    decision.active = pods.iter().filter(|pod| pod.active()).count().saturating_sub(deleted);
+    let doomed = |pod: &&Pod<'_>| decision.delete.iter().any(|one| one.name == pod.name);
+    let ready = pods.iter().filter(|pod| pod.active() && pod.ready && !doomed(pod)).count();
+    terminating(decision, pods);
+    let status = &mut decision.status;
+    value::set(status, &["ready"], ready);
+    value::set(status, &["uncountedTerminatedPods"], json!({}));
+    set_count(status, "succeeded", tally.succeeded);
+    set_count(status, "failed", tally.failed);
+    if text(job, "/spec/completionMode") == "Indexed" && !tally.completed.is_empty() {
+        value::set(status, &["completedIndexes"], indexes::format(&tally.completed));
+    }
+    if job.pointer("/spec/backoffLimitPerIndex").is_some() {
+        value::set(status, &["failedIndexes"], indexes::format(&tally.failed_indexes));
+    }
+}
+
+fn terminating(decision: &mut Decision, pods: &[Pod<'_>]) {
+    let count = pods.iter().filter(|pod| pod.deleting && !pod.ended()).count() + decision.delete.len();
+    value::set(&mut decision.status, &["terminating"], count);
+}

@@ -1,0 +1,35 @@
+//! What the API server, the controllers and the nodes share.
+
+use std::{path::PathBuf, time::Duration};
+
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::{events::Recorder, store::Store, users::Tokens};
+use crate::{
+    clock::Clock,
+    node::{images::Images, logs::Logs},
+};
+
+/// The state of one cluster.
+pub struct Cluster {
+    /// The objects.
+    pub store: Store,
+    /// The clock of every deadline.
+    pub clock: Clock,
+    /// Who may come in.
+    pub tokens: Tokens,
+    /// What was recorded about objects.
+    pub recorder: Recorder,
+    /// The programs that pods may run.
+    pub images: Images,
+    /// The logs that are being written.
+    pub logs: Logs,
+    /// Where pods, certificates and images live.
+    pub folder: PathBuf,
+    /// First delay before a failed pod or container is tried again; doubles each time.
+    pub retry_base: Duration,
+    /// Ends every controller and node.
+    pub stop: CancellationToken,
+    /// Everything that runs in the background.
+    pub tasks: TaskTracker,
+}

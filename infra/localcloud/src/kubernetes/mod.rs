@@ -1,0 +1,46 @@
+//! A Kubernetes API server for the laptop, with its controllers and nodes: real clients talk to it over TLS.
+
+pub mod apply;
+pub mod certs;
+pub mod cluster;
+pub mod defaults;
+pub mod delete;
+pub mod discovery;
+pub mod events;
+pub mod events_view;
+pub mod failure;
+pub mod fields;
+pub mod kinds;
+pub mod lists;
+mod logs;
+pub mod names;
+pub mod objects;
+pub mod patch;
+mod persist;
+pub mod quantity;
+pub mod quota;
+pub mod rbac;
+pub mod render;
+pub mod request;
+mod resource;
+pub mod reviews;
+pub mod scale;
+pub mod select;
+pub mod server;
+mod start;
+pub mod store;
+pub mod table;
+pub mod table_pod;
+pub mod typed;
+pub mod users;
+pub mod validate;
+pub mod validate_pod;
+pub mod value;
+pub mod watch;
+
+pub use start::{Kubernetes, Options};
+
+pub use crate::node::{
+    images::Images,
+    settings::{Metadata, MetadataRequest, NodeSettings},
+};

@@ -1,0 +1,108 @@
+//! Resource quotas: what a namespace uses, and whether one more object fits.
+
+use serde_json::{Map, Value};
+
+use super::{
+    failure::{Answer, Failure},
+    kinds::{self, KINDS, Kind},
+    quantity,
+    store::Transaction,
+    value::{self, items, text},
+};
+
+/// Refuses an object that a quota of its namespace has no room for.
+///
+/// # Errors
+/// 403 with the quota named.
+pub fn admit(transaction: &Transaction<'_>, kind: &Kind, object: &Value) -> Answer<()> {
+    let namespace = value::namespace(object);
+    if namespace.is_empty() || transaction.count(&kinds::RESOURCE_QUOTA, namespace) == 0 {
+        return Ok(());
+    }
+    for quota in transaction.each(&kinds::RESOURCE_QUOTA, Some(namespace)) {
+        let hard = value::entries(quota, "/spec/hard");
+        let mut over = Vec::new();
+        for (resource, limit) in hard {
+            let wanted = cost(kind, object, resource);
+            let Some(limit_amount) = quantity::parse(limit).filter(|_| wanted > 0) else { continue };
+            let used = used(transaction, namespace, resource);
+            if used + wanted > limit_amount {
+                let binary = resource.contains("memory") || resource.contains("storage");
+                over.push([
+                    format!("{resource}={}", quantity::format(wanted, binary)),
+                    format!("{resource}={}", quantity::format(used, binary)),
+                    format!("{resource}={limit}"),
+                ]);
+            }
+        }
+        if !over.is_empty() {
+            let column = |at: usize| over.iter().map(|row| row[at].clone()).collect::<Vec<_>>().join(",");
+            let why = format!(
+                "exceeded quota: {}, requested: {}, used: {}, limited: {}",
+                value::name(quota),
+                column(0),
+                column(1),
+                column(2)
+            );
+            return Err(Failure::forbidden(kind, value::name(object), &why));
+        }
+    }
+    Ok(())
+}
+
+/// `status.used` of a quota.
+pub fn usage(transaction: &Transaction<'_>, quota: &Value) -> Value {
+    let mut amounts = Map::new();
+    for (resource, _) in value::entries(quota, "/spec/hard") {
+        let binary = resource.contains("memory") || resource.contains("storage");
+        let used = used(transaction, value::namespace(quota), resource);
+        amounts.insert(resource.to_owned(), quantity::format(used, binary).into());
+    }
+    Value::Object(amounts)
+}
+
+fn used(transaction: &Transaction<'_>, namespace: &str, resource: &str) -> i128 {
+    match counted(resource) {
+        Some(kind) if kind != &kinds::POD || resource.starts_with("count/") => {
+            transaction.count(kind, namespace) as i128 * 1_000
+        }
+        _ => transaction
+            .each(&kinds::POD, Some(namespace))
+            .filter(|pod| !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed"))
+            .map(|pod| cost(&kinds::POD, pod, resource))
+            .sum(),
+    }
+}
+
+/// What an object costs of a resource, in thousandths.
+fn cost(kind: &Kind, object: &Value, resource: &str) -> i128 {
+    if let Some(counted) = counted(resource) {
+        return if counted == kind { 1_000 } else { 0 };
+    }
+    if kind != &kinds::POD {
+        return 0;
+    }
+    let (part, resource) = match resource.split_once('.') {
+        Some((part @ ("requests" | "limits"), resource)) => (part, resource),
+        _ => ("requests", resource),
+    };
+    pod_amount(object, part, resource)
+}
+
+/// What a pod requests (or is limited to), in thousandths: the containers together, or the largest init container.
+pub fn pod_amount(pod: &Value, part: &str, resource: &str) -> i128 {
+    let pointer = format!("/resources/{part}/{}", resource.replace('/', "~1"));
+    let amount = |container: &Value| quantity::parse(text(container, &pointer)).unwrap_or_default();
+    let together: i128 = items(pod, "/spec/containers").iter().map(amount).sum();
+    items(pod, "/spec/initContainers").iter().map(amount).max().unwrap_or_default().max(together)
+}
+
+/// The kind that a resource name counts.
+fn counted(resource: &str) -> Option<&'static Kind> {
+    let name = resource.strip_prefix("count/").unwrap_or(resource);
+    let short = !resource.starts_with("count/");
+    KINDS
+        .iter()
+        .copied()
+        .find(|kind| kind.namespaced && kind.resource() == name && (!short || kind.group.is_empty()))
+}

@@ -1,0 +1,137 @@
+//! Role-based access: whether the roles bound to a user allow a request.
+
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::{
+    kinds,
+    store::Store,
+    users::User,
+    value::{items, text},
+};
+
+/// What a user wants to do.
+#[derive(Clone, Debug)]
+pub struct Wish<'a> {
+    /// `get`, `list`, `create` and so on.
+    pub verb: &'a str,
+    /// API group.
+    pub group: &'a str,
+    /// Plural name, with `/subresource` where there is one.
+    pub resource: &'a str,
+    /// Namespace, "" for the whole cluster.
+    pub namespace: &'a str,
+    /// Name of the object, "" for none.
+    pub name: &'a str,
+}
+
+/// Whether the user may.
+pub fn allows(store: &Store, user: &User, wish: &Wish<'_>) -> bool {
+    if user.admin || user.groups.iter().any(|group| group == "system:masters") {
+        return true;
+    }
+    let granted = |bindings: Vec<Arc<Value>>, namespace: &str| {
+        bindings.iter().filter(|binding| binds(binding, user)).any(|binding| {
+            let name = text(binding, "/roleRef/name");
+            let role = match text(binding, "/roleRef/kind") {
+                "Role" => store.get(&kinds::ROLE, namespace, name),
+                _ => store.get(&kinds::CLUSTER_ROLE, "", name),
+            };
+            role.is_some_and(|role| items(&role, "/rules").iter().any(|rule| covers(rule, wish)))
+        })
+    };
+    granted(store.all(&kinds::CLUSTER_ROLE_BINDING, Some("")), "")
+        || !wish.namespace.is_empty()
+            && granted(store.all(&kinds::ROLE_BINDING, Some(wish.namespace)), wish.namespace)
+}
+
+/// What the refusal says after `is forbidden: `.
+pub fn refusal(user: &User, wish: &Wish<'_>) -> String {
+    let place = if wish.namespace.is_empty() {
+        "at the cluster scope".to_owned()
+    } else {
+        format!("in the namespace {:?}", wish.namespace)
+    };
+    format!(
+        "User {:?} cannot {} resource {:?} in API group {:?} {place}",
+        user.name, wish.verb, wish.resource, wish.group
+    )
+}
+
+/// The cluster roles that every cluster has.
+pub fn built_in() -> Vec<Value> {
+    let role = |name: &str, rules: Value| {
+        json!({"metadata": {"name": name, "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"}}, "rules": rules})
+    };
+    let read = json!(["get", "list", "watch"]);
+    let write = json!(["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]);
+    let core = json!(["pods", "pods/log", "pods/status", "services", "configmaps", "endpoints", "events",
+        "persistentvolumeclaims", "serviceaccounts", "resourcequotas", "limitranges", "namespaces"]);
+    let secrets = json!(["secrets"]);
+    let groups = json!(["apps", "batch", "networking.k8s.io", "policy"]);
+    let all = json!(["*"]);
+    vec![
+        role(
+            "cluster-admin",
+            json!([
+                {"apiGroups": all, "resources": all, "verbs": all},
+                {"nonResourceURLs": all, "verbs": all},
+            ]),
+        ),
+        role(
+            "admin",
+            json!([
+                {"apiGroups": [""], "resources": core, "verbs": write},
+                {"apiGroups": [""], "resources": secrets, "verbs": write},
+                {"apiGroups": groups, "resources": all, "verbs": write},
+                {"apiGroups": [kinds::ROLE.group], "resources": ["roles", "rolebindings"], "verbs": write},
+            ]),
+        ),
+        role(
+            "edit",
+            json!([
+                {"apiGroups": [""], "resources": core, "verbs": write},
+                {"apiGroups": [""], "resources": secrets, "verbs": write},
+                {"apiGroups": groups, "resources": all, "verbs": write},
+            ]),
+        ),
+        role(
+            "view",
+            json!([
+                {"apiGroups": [""], "resources": core, "verbs": read},
+                {"apiGroups": groups, "resources": all, "verbs": read},
+            ]),
+        ),
+    ]
+}
+
+fn binds(binding: &Value, user: &User) -> bool {
+    items(binding, "/subjects").iter().any(|subject| {
+        let name = text(subject, "/name");
+        match text(subject, "/kind") {
+            "User" => name == user.name,
+            "Group" => user.groups.iter().any(|group| group == name),
+            "ServiceAccount" => {
+                let namespace = text(subject, "/namespace");
+                user.name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'))
+                    == Some((namespace, name))
+            }
+            _ => false,
+        }
+    })
+}
+
+fn covers(rule: &Value, wish: &Wish<'_>) -> bool {
+    let has = |field: &str, wanted: &str| items(rule, field).iter().any(|one| one == "*" || one == wanted);
+    let resource = has("/resources", wish.resource)
+        || wish
+            .resource
+            .split_once('/')
+            .is_some_and(|(_, sub)| items(rule, "/resources").iter().any(|one| *one == *format!("*/{sub}")));
+    let names = items(rule, "/resourceNames");
+    has("/verbs", wish.verb)
+        && has("/apiGroups", wish.group)
+        && resource
+        && (names.is_empty() || names.iter().any(|name| name == wish.name))
+}

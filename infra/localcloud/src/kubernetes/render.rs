@@ -1,0 +1,163 @@
+//! How answers show objects: whole, only their metadata, or as the table that kubectl prints.
+
+use http::HeaderMap;
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    events_view,
+    kinds::Kind,
+    request::{Query, Target},
+    table,
+    value::text,
+};
+use crate::clock::Clock;
+
+/// The shape of objects in an answer.
+#[derive(Clone, Debug)]
+pub enum Shape {
+    /// As they are.
+    Whole,
+    /// `PartialObjectMetadata`.
+    Metadata,
+    /// `Table` rows.
+    Table {
+        /// For ages.
+        clock: Clock,
+        /// `includeObject`: None, Metadata or Object.
+        include: Include,
+        /// Whether columns have been sent on this watch.
+        headed: bool,
+    },
+}
+
+/// What a table row carries of its object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Include {
+    /// Nothing.
+    None,
+    /// `PartialObjectMetadata`.
+    Metadata,
+    /// All of it.
+    Object,
+}
+
+impl Shape {
+    /// The first shape in `Accept` that is known; protobuf is passed over.
+    pub fn accepted(headers: &HeaderMap, query: &Query, clock: &Clock) -> Self {
+        let accept = headers.get(http::header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+        for option in accept.split(',') {
+            let mut parts = option.split(';').map(str::trim);
+            if parts.next() != Some("application/json") {
+                continue;
+            }
+            match parts.find_map(|part| part.strip_prefix("as=")) {
+                Some("Table") => {
+                    let include = match query.text("includeObject") {
+                        "None" => Include::None,
+                        "Object" => Include::Object,
+                        _ => Include::Metadata,
+                    };
+                    return Self::Table { clock: clock.clone(), include, headed: false };
+                }
+                Some("PartialObjectMetadata" | "PartialObjectMetadataList") => return Self::Metadata,
+                None => return Self::Whole,
+                Some(_) => {}
+            }
+        }
+        Self::Whole
+    }
+
+    /// One object.
+    pub fn object(&self, target: &Target, object: &Value) -> Value {
+        match self {
+            Self::Whole => whole(target, object),
+            Self::Metadata => partial(object),
+            Self::Table { clock, include, .. } => {
+                let version = text(object, "/metadata/resourceVersion");
+                table(target, [object].into_iter(), clock.now(), *include, json!({"resourceVersion": version}), true)
+            }
+        }
+    }
+
+    /// One object of a watch.
+    pub fn event(&mut self, target: &Target, object: &Value) -> Value {
+        match self {
+            Self::Table { clock, include, headed } => {
+                let version = text(object, "/metadata/resourceVersion");
+                let first = !std::mem::replace(headed, true);
+                table(target, [object].into_iter(), clock.now(), *include, json!({"resourceVersion": version}), first)
+            }
+            _ => self.object(target, object),
+        }
+    }
+
+    /// A list.
+    pub fn list<'a>(&self, target: &Target, items: impl Iterator<Item = &'a Value>, metadata: Value) -> Value {
+        match self {
+            Self::Whole => {
+                let items: Vec<_> = items.map(|object| whole(target, object)).collect();
+                let kind = format!("{}List", target.kind.kind);
+                json!({"kind": kind, "apiVersion": target.api_version(), "metadata": metadata, "items": items})
+            }
+            Self::Metadata => {
+                let items: Vec<_> = items.map(partial).collect();
+                json!({
+                    "kind": "PartialObjectMetadataList", "apiVersion": "meta.k8s.io/v1", "metadata": metadata,
+                    "items": items,
+                })
+            }
+            Self::Table { clock, include, .. } => table(target, items, clock.now(), *include, metadata, true),
+        }
+    }
+}
+
+fn whole(target: &Target, object: &Value) -> Value {
+    if target.new_events { events_view::show(object) } else { object.clone() }
+}
+
+fn partial(object: &Value) -> Value {
+    json!({
+        "kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1",
+        "metadata": object.get("metadata").cloned().unwrap_or_default(),
+    })
+}
+
+fn table<'a>(
+    target: &Target,
+    items: impl Iterator<Item = &'a Value>,
+    now: Timestamp,
+    include: Include,
+    metadata: Value,
+    headed: bool,
+) -> Value {
+    let rows: Vec<_> = items
+        .map(|object| {
+            let mut row = json!({"cells": table::cells(target.kind, object, now)});
+            match include {
+                Include::None => {}
+                Include::Metadata => row["object"] = partial(object),
+                Include::Object => row["object"] = whole(target, object),
+            }
+            row
+        })
+        .collect();
+    let columns = if headed { columns(target.kind) } else { Value::Array(Vec::new()) };
+    json!({
+        "kind": "Table", "apiVersion": "meta.k8s.io/v1", "metadata": metadata, "columnDefinitions": columns,
+        "rows": rows,
+    })
+}
+
+fn columns(kind: &Kind) -> Value {
+    table::columns(kind)
+        .iter()
+        .map(|column| {
+            let format = if column.name == "Name" { "name" } else { "" };
+            json!({
+                "name": column.name, "type": column.kind, "format": format, "description": column.name,
+                "priority": column.priority,
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,423 @@
+//! The tables that kubectl prints: the columns of each kind and the cells of an object.
+
+use jiff::Timestamp;
+use serde_json::{Value, json};
+
+use super::{
+    kinds::Kind,
+    table_pod,
+    value::{self, items, number, text},
+};
+
+/// One column.
+#[derive(Clone, Copy, Debug)]
+pub struct Column {
+    /// Heading.
+    pub name: &'static str,
+    /// JSON type.
+    pub kind: &'static str,
+    /// 0 is always shown, 1 with `-o wide`.
+    pub priority: u8,
+}
+
+const fn column(name: &'static str) -> Column {
+    Column { name, kind: "string", priority: 0 }
+}
+
+const fn integer(name: &'static str) -> Column {
+    Column { name, kind: "integer", priority: 0 }
+}
+
+const fn wide(name: &'static str) -> Column {
+    Column { name, kind: "string", priority: 1 }
+}
+
+const NAME: Column = column("Name");
+const AGE: Column = column("Age");
+const CONTAINERS: [Column; 3] = [wide("Containers"), wide("Images"), wide("Selector")];
+
+static PODS: [Column; 9] = [
+    NAME,
+    column("Ready"),
+    column("Status"),
+    column("Restarts"),
+    AGE,
+    wide("IP"),
+    wide("Node"),
+    wide("Nominated Node"),
+    wide("Readiness Gates"),
+];
+static JOBS: [Column; 8] = [
+    NAME,
+    column("Status"),
+    column("Completions"),
+    column("Duration"),
+    AGE,
+    CONTAINERS[0],
+    CONTAINERS[1],
+    CONTAINERS[2],
+];
+static DEPLOYMENTS: [Column; 8] = [
+    NAME,
+    column("Ready"),
+    integer("Up-to-date"),
+    integer("Available"),
+    AGE,
+    CONTAINERS[0],
+    CONTAINERS[1],
+    CONTAINERS[2],
+];
+static REPLICA_SETS: [Column; 8] = [
+    NAME,
+    integer("Desired"),
+    integer("Current"),
+    integer("Ready"),
+    AGE,
+    CONTAINERS[0],
+    CONTAINERS[1],
+    CONTAINERS[2],
+];
+static EVENTS: [Column; 10] = [
+    column("Last Seen"),
+    column("Type"),
+    column("Reason"),
+    column("Object"),
+    wide("Subobject"),
+    wide("Source"),
+    column("Message"),
+    wide("First Seen"),
+    wide("Count"),
+    wide("Name"),
+];
+static NAMESPACES: [Column; 3] = [NAME, column("Status"), AGE];
+static SERVICES: [Column; 7] = [
+    NAME,
+    column("Type"),
+    column("Cluster-IP"),
+    column("External-IP"),
+    column("Port(s)"),
+    AGE,
+    wide("Selector"),
+];
+static DATA: [Column; 3] = [NAME, integer("Data"), AGE];
+static SECRETS: [Column; 4] = [NAME, column("Type"), integer("Data"), AGE];
+static ACCOUNTS: [Column; 3] = [NAME, integer("Secrets"), AGE];
+static NODES: [Column; 10] = [
+    NAME,
+    column("Status"),
+    column("Roles"),
+    AGE,
+    column("Version"),
+    wide("Internal-IP"),
+    wide("External-IP"),
+    wide("OS-Image"),
+    wide("Kernel-Version"),
+    wide("Container-Runtime"),
+];
+static QUOTAS: [Column; 4] = [NAME, column("Request"), column("Limit"), AGE];
+static ROLES: [Column; 2] = [NAME, column("Created At")];
+static BINDINGS: [Column; 6] =
+    [NAME, column("Role"), AGE, wide("Users"), wide("Groups"), wide("ServiceAccounts")];
+static LEASES: [Column; 3] = [NAME, column("Holder"), AGE];
+static POLICIES: [Column; 3] = [NAME, column("Pod-Selector"), AGE];
+static PRIORITIES: [Column; 5] =
+    [NAME, integer("Value"), column("Global-Default"), AGE, column("PreemptionPolicy")];
+static BUDGETS: [Column; 5] =
+    [NAME, column("Min Available"), column("Max Unavailable"), integer("Allowed Disruptions"), AGE];
+static ENDPOINTS: [Column; 3] = [NAME, column("Endpoints"), AGE];
+static LIMITS: [Column; 2] = [NAME, column("Created At")];
+static OTHER: [Column; 2] = [NAME, AGE];
+
+/// The columns of a kind.
+pub fn columns(kind: &Kind) -> &'static [Column] {
+    match kind.plural {
+        "pods" => &PODS,
+        "jobs" => &JOBS,
+        "deployments" => &DEPLOYMENTS,
+        "replicasets" => &REPLICA_SETS,
+        "events" => &EVENTS,
+        "namespaces" => &NAMESPACES,
+        "services" => &SERVICES,
+        "configmaps" => &DATA,
+        "secrets" => &SECRETS,
+        "serviceaccounts" => &ACCOUNTS,
+        "nodes" => &NODES,
+        "resourcequotas" => &QUOTAS,
+        "roles" | "clusterroles" => &ROLES,
+        "rolebindings" | "clusterrolebindings" => &BINDINGS,
+        "leases" => &LEASES,
+        "networkpolicies" => &POLICIES,
+        "priorityclasses" => &PRIORITIES,
+        "poddisruptionbudgets" => &BUDGETS,
+        "endpoints" => &ENDPOINTS,
+        "limitranges" => &LIMITS,
+        _ => &OTHER,
+    }
+}
+
+/// The cells of an object, one for each column of its kind.
+pub fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
+    let name = json!(value::name(object));
+    let age = json!(age(object, "/metadata/creationTimestamp", now));
+    let created = json!(text(object, "/metadata/creationTimestamp"));
+    let count = |pointer: &str| object.pointer(pointer).and_then(Value::as_object).map_or(0, serde_json::Map::len);
+    let amount = |pointer: &str| json!(number(object, pointer).unwrap_or_default());
+    match kind.plural {
+        "pods" => table_pod::cells(object, now),
+        "jobs" => {
+            let [containers, images] = programs(object);
+            let duration = json!(job_duration(object, now));
+            let selector = json!(selector(object.pointer("/spec/selector")));
+            vec![name, json!(job_status(object)), json!(completions(object)), duration, age, containers, images, selector]
+        }
+        "deployments" => {
+            let ready = format!(
+                "{}/{}",
+                number(object, "/status/readyReplicas").unwrap_or_default(),
+                number(object, "/spec/replicas").unwrap_or_default()
+            );
+            let [containers, images] = programs(object);
+            let selector = json!(selector(object.pointer("/spec/selector")));
+            let (updated, available) = (amount("/status/updatedReplicas"), amount("/status/availableReplicas"));
+            vec![name, json!(ready), updated, available, age, containers, images, selector]
+        }
+        "replicasets" => {
+            let [containers, images] = programs(object);
+            let selector = json!(selector(object.pointer("/spec/selector")));
+            let (current, ready) = (amount("/status/replicas"), amount("/status/readyReplicas"));
+            vec![name, amount("/spec/replicas"), current, ready, age, containers, images, selector]
+        }
+        "events" => event(object, now),
+        "namespaces" => vec![name, json!(text(object, "/status/phase")), age],
+        "services" => service(object, name, age),
+        "configmaps" => vec![name, json!(count("/data") + count("/binaryData")), age],
+        "secrets" => vec![name, json!(text(object, "/type")), json!(count("/data")), age],
+        "serviceaccounts" => vec![name, json!(items(object, "/secrets").len()), age],
+        "nodes" => node(object, name, age),
+        "resourcequotas" => {
+            let part = |limits: bool| {
+                let used = |key: &str| text(object, &format!("/status/used/{}", key.replace('/', "~1"))).to_owned();
+                let pairs: Vec<_> = value::entries(object, "/status/hard")
+                    .filter(|(key, _)| key.starts_with("limits.") == limits)
+                    .map(|(key, hard)| format!("{key}: {}/{hard}", used(key)))
+                    .collect();
+                json!(pairs.join(", "))
+            };
+            vec![name, part(false), part(true), age]
+        }
+        "roles" | "clusterroles" | "limitranges" => vec![name, created],
+        "rolebindings" | "clusterrolebindings" => {
+            let role = format!("{}/{}", text(object, "/roleRef/kind"), text(object, "/roleRef/name"));
+            let of = |kind: &str| {
+                let subjects = items(object, "/subjects").iter().filter(|one| text(one, "/kind") == kind);
+                let names: Vec<_> = subjects
+                    .map(|one| match text(one, "/namespace") {
+                        "" => text(one, "/name").to_owned(),
+                        namespace => format!("{namespace}/{}", text(one, "/name")),
+                    })
+                    .collect();
+                json!(names.join(", "))
+            };
+            vec![name, json!(role), age, of("User"), of("Group"), of("ServiceAccount")]
+        }
+        "leases" => vec![name, json!(text(object, "/spec/holderIdentity")), age],
+        "networkpolicies" => vec![name, json!(selector(object.pointer("/spec/podSelector"))), age],
+        "priorityclasses" => {
+            let global = value::truth(object, "/globalDefault");
+            vec![name, amount("/value"), json!(global), age, json!(text(object, "/preemptionPolicy"))]
+        }
+        "poddisruptionbudgets" => {
+            let plain = |pointer: &str| match object.pointer(pointer) {
+                None | Some(Value::Null) => json!("N/A"),
+                Some(Value::String(text)) => json!(text),
+                Some(other) => json!(other.to_string()),
+            };
+            let allowed = amount("/status/disruptionsAllowed");
+            vec![name, plain("/spec/minAvailable"), plain("/spec/maxUnavailable"), allowed, age]
+        }
+        "endpoints" => vec![name, json!(addresses(object)), age],
+        _ => vec![name, age],
+    }
+}
+
+/// The age of the time at `pointer`, as kubectl writes it.
+pub fn age(object: &Value, pointer: &str, now: Timestamp) -> String {
+    match value::time(object, pointer) {
+        Some(time) => duration(now.duration_since(time).as_secs()),
+        None => "<unknown>".to_owned(),
+    }
+}
+
+/// A duration in the two largest units that matter.
+pub fn duration(seconds: i64) -> String {
+    let seconds = seconds.max(0);
+    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
+    let two = |big: i64, unit: &str, small: i64, small_unit: &str| {
+        if small == 0 { format!("{big}{unit}") } else { format!("{big}{unit}{small}{small_unit}") }
+    };
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..600 => two(minutes, "m", seconds % 60, "s"),
+        600..10_800 => format!("{minutes}m"),
+        10_800..28_800 => two(hours, "h", minutes % 60, "m"),
+        28_800..172_800 => format!("{hours}h"),
+        172_800..691_200 => two(days, "d", hours % 24, "h"),
+        691_200..63_072_000 => format!("{days}d"),
+        63_072_000..252_288_000 => two(days / 365, "y", days % 365, "d"),
+        _ => format!("{}y", days / 365),
+    }
+}
+
+fn job_status(job: &Value) -> &'static str {
+    let has = |kind: &str| value::has_condition(job, kind);
+    if has("Complete") {
+        "Complete"
+    } else if has("Failed") {
+        "Failed"
+    } else if value::is_deleting(job) {
+        "Terminating"
+    } else if has("Suspended") {
+        "Suspended"
+    } else if has("FailureTarget") {
+        "FailureTarget"
+    } else if has("SuccessCriteriaMet") {
+        "SuccessCriteriaMet"
+    } else {
+        "Running"
+    }
+}
+
+fn completions(job: &Value) -> String {
+    let succeeded = number(job, "/status/succeeded").unwrap_or_default();
+    match number(job, "/spec/completions") {
+        Some(completions) => format!("{succeeded}/{completions}"),
+        None => match number(job, "/spec/parallelism").unwrap_or_default() {
+            parallelism if parallelism > 1 => format!("{succeeded}/1 of {parallelism}"),
+            _ => format!("{succeeded}/1"),
+        },
+    }
+}
+
+fn job_duration(job: &Value, now: Timestamp) -> String {
+    let Some(start) = value::time(job, "/status/startTime") else { return String::new() };
+    let end = value::time(job, "/status/completionTime").or_else(|| {
+        let failed = value::condition(job, "Failed").filter(|failed| text(failed, "/status") == "True")?;
+        value::time(failed, "/lastTransitionTime")
+    });
+    duration(end.unwrap_or(now).duration_since(start).as_secs())
+}
+
+fn programs(object: &Value) -> [Value; 2] {
+    let containers = items(object, "/spec/template/spec/containers");
+    let join = |pointer: &str| {
+        let all: Vec<_> = containers.iter().map(|container| text(container, pointer)).collect();
+        json!(all.join(","))
+    };
+    [join("/name"), join("/image")]
+}
+
+fn selector(selector: Option<&Value>) -> String {
+    let Some(selector) = selector else { return "<none>".to_owned() };
+    let labels = if selector.get("matchLabels").is_some() { "/matchLabels" } else { "" };
+    let pairs: Vec<_> = value::entries(selector, labels).map(|(key, text)| format!("{key}={text}")).collect();
+    if pairs.is_empty() { "<none>".to_owned() } else { pairs.join(",") }
+}
+
+fn event(event: &Value, now: Timestamp) -> Vec<Value> {
+    let first = if text(event, "/firstTimestamp").is_empty() { "/eventTime" } else { "/firstTimestamp" };
+    let last = if text(event, "/lastTimestamp").is_empty() { first } else { "/lastTimestamp" };
+    let object = format!(
+        "{}/{}",
+        text(event, "/involvedObject/kind").to_lowercase(),
+        text(event, "/involvedObject/name")
+    );
+    let source = match (text(event, "/source/component"), text(event, "/source/host")) {
+        ("", _) => text(event, "/reportingComponent").to_owned(),
+        (component, "") => component.to_owned(),
+        (component, host) => format!("{component}, {host}"),
+    };
+    vec![
+        json!(age(event, last, now)),
+        json!(text(event, "/type")),
+        json!(text(event, "/reason")),
+        json!(object),
+        json!(text(event, "/involvedObject/fieldPath")),
+        json!(source),
+        json!(text(event, "/message").trim()),
+        json!(age(event, first, now)),
+        json!(number(event, "/count").unwrap_or(1).to_string()),
+        json!(value::name(event)),
+    ]
+}
+
+fn service(service: &Value, name: Value, age: Value) -> Vec<Value> {
+    let ports: Vec<_> = items(service, "/spec/ports")
+        .iter()
+        .map(|port| {
+            let node = number(port, "/nodePort").map_or_else(String::new, |node| format!(":{node}"));
+            format!("{}{node}/{}", number(port, "/port").unwrap_or_default(), text(port, "/protocol"))
+        })
+        .collect();
+    let ports = if ports.is_empty() { "<none>".to_owned() } else { ports.join(",") };
+    let selector = selector(service.pointer("/spec/selector"));
+    let (kind, address) = (text(service, "/spec/type"), text(service, "/spec/clusterIP"));
+    vec![name, json!(kind), json!(address), json!("<none>"), json!(ports), age, json!(selector)]
+}
+
+fn node(node: &Value, name: Value, age: Value) -> Vec<Value> {
+    let mut status = if value::has_condition(node, "Ready") { "Ready" } else { "NotReady" }.to_owned();
+    if value::truth(node, "/spec/unschedulable") {
+        status.push_str(",SchedulingDisabled");
+    }
+    let addresses = items(node, "/status/addresses").iter();
+    let address = addresses
+        .filter(|address| text(address, "/type") == "InternalIP")
+        .map(|address| text(address, "/address"))
+        .next();
+    vec![
+        name,
+        json!(status),
+        json!("<none>"),
+        age,
+        json!(text(node, "/status/nodeInfo/kubeletVersion")),
+        json!(address.unwrap_or("<none>")),
+        json!("<none>"),
+        json!(text(node, "/status/nodeInfo/osImage")),
+        json!(text(node, "/status/nodeInfo/kernelVersion")),
+        json!(text(node, "/status/nodeInfo/containerRuntimeVersion")),
+    ]
+}
+
+fn addresses(endpoints: &Value) -> String {
+    let mut all = Vec::new();
+    for subset in items(endpoints, "/subsets") {
+        for address in items(subset, "/addresses") {
+            for port in items(subset, "/ports") {
+                all.push(format!("{}:{}", text(address, "/ip"), number(port, "/port").unwrap_or_default()));
+            }
+        }
+    }
+    if all.is_empty() { "<none>".to_owned() } else { all.join(",") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kubernetes::kinds;
+
+    #[test]
+    fn durations_as_kubectl_writes_them() {
+        for (seconds, text) in
+            [(0, "0s"), (119, "119s"), (120, "2m"), (125, "2m5s"), (3_600, "60m"), (10_860, "3h1m"), (90_000, "25h"), (180_000, "2d2h")]
+        {
+            assert_eq!(duration(seconds), text);
+        }
+    }
+
+    #[test]
+    fn every_kind_has_a_cell_for_each_column() {
+        for kind in kinds::KINDS {
+            assert_eq!(cells(kind, &json!({}), Timestamp::UNIX_EPOCH).len(), columns(kind).len(), "{}", kind.kind);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! What a container's process is started with: environment, program and arguments, with mount paths made real.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+
+use super::{
+    downward,
+    images::Image,
+    volumes::{config_data, secret_data},
+};
+use crate::kubernetes::{
+    cluster::Cluster,
+    kinds, quantity,
+    value::{self, items, text, truth},
+};
+
+/// Mount paths of a container, with the real folder of each; the longest come first.
+#[derive(Clone, Debug, Default)]
+pub struct Mounts(Vec<(String, PathBuf)>);
+
+impl Mounts {
+    /// The mounts of a container.
+    ///
+    /// # Errors
+    /// When one names a volume that the pod does not have.
+    pub fn of(container: &Value, volumes: &BTreeMap<String, PathBuf>) -> anyhow::Result<Self> {
+        let mut mounts = Vec::new();
+        for mount in items(container, "/volumeMounts") {
+            let name = text(mount, "/name");
+            let volume = volumes.get(name).with_context(|| format!("find volume {name:?}"))?;
+            let real = match text(mount, "/subPath") {
+                "" => volume.clone(),
+                inner if inner.split('/').any(|part| part == "..") => bail!("subPath {inner:?} leaves its volume"),
+                inner => volume.join(inner),
+            };
+            let path = text(mount, "/mountPath");
+            mounts.push((if path == "/" { path } else { path.trim_end_matches('/') }.to_owned(), real));
+        }
+        mounts.sort_by_key(|(path, _)| std::cmp::Reverse(path.len()));
+        Ok(Self(mounts))
+    }
+
+    /// A text with the mount path that it begins with, or that follows its first `=`, made real.
+    pub fn localize(&self, text: &str) -> String {
+        if let Some(real) = self.real(text) {
+            return real;
+        }
+        match text.split_once('=').and_then(|(key, path)| Some((key, self.real(path)?))) {
+            Some((key, real)) => format!("{key}={real}"),
+            None => text.to_owned(),
+        }
+    }
+
+    /// The real place of a path inside a mount.
+    pub fn real(&self, path: &str) -> Option<String> {
+        self.0.iter().find_map(|(mount, real)| {
+            let rest = path.strip_prefix(mount.as_str())?;
+            let inside = rest.is_empty() || rest.starts_with('/');
+            inside.then(|| format!("{}{rest}", real.display()))
+        })
+    }
+}
+
+/// The environment of a container: `base`, then what the container says, each with `$(VAR)` replaced.
+///
+/// # Errors
+/// When something it refers to is missing.
+pub fn environment(
+    cluster: &Cluster,
+    pod: &Value,
+    container: &Value,
+    base: Vec<(String, String)>,
+    mounts: &Mounts,
+) -> anyhow::Result<BTreeMap<String, String>> {
+    let mut environment: BTreeMap<String, String> = base.into_iter().collect();
+    let namespace = value::namespace(pod);
+    for source in items(container, "/envFrom") {
+        let prefix = text(source, "/prefix");
+        let data = if let Some(source) = source.get("configMapRef") {
+            data(cluster, "configmap", namespace, text(source, "/name"), truth(source, "/optional"))?
+        } else if let Some(source) = source.get("secretRef") {
+            data(cluster, "secret", namespace, text(source, "/name"), truth(source, "/optional"))?
+        } else {
+            None
+        };
+        for (key, bytes) in data.unwrap_or_default() {
+            environment.insert(format!("{prefix}{key}"), String::from_utf8_lossy(&bytes).into_owned());
+        }
+    }
+    for variable in items(container, "/env") {
+        let found = match variable.get("valueFrom").filter(|from| !from.is_null()) {
+            Some(from) => referenced(cluster, pod, container, from)?,
+            None => Some(expand(text(variable, "/value"), &environment)),
+        };
+        if let Some(found) = found {
+            environment.insert(text(variable, "/name").to_owned(), mounts.localize(&found));
+        }
+    }
+    Ok(environment)
+}
+
+fn referenced(cluster: &Cluster, pod: &Value, container: &Value, from: &Value) -> anyhow::Result<Option<String>> {
+    if let Some(path) = from.pointer("/fieldRef/fieldPath").and_then(Value::as_str) {
+        return downward::field(pod, path).map(Some).with_context(|| format!("unsupported fieldPath: {path}"));
+    }
+    if let Some(resource) = from.pointer("/resourceFieldRef/resource").and_then(Value::as_str) {
+        let amount = quantity::parse(text(container, &format!("/resources/{}", resource.replace('.', "/"))));
+        let divisor = quantity::parse(text(from, "/resourceFieldRef/divisor")).filter(|one| *one > 0).unwrap_or(1_000);
+        let amount = amount.unwrap_or_default();
+        return Ok(Some(((amount + divisor - 1) / divisor).to_string()));
+    }
+    for (field, kind) in [("configMapKeyRef", "configmap"), ("secretKeyRef", "secret")] {
+        let Some(reference) = from.get(field) else { continue };
+        let (name, key, optional) = (text(reference, "/name"), text(reference, "/key"), truth(reference, "/optional"));
+        let data = data(cluster, kind, value::namespace(pod), name, optional)?;
+        let found = data.as_ref().and_then(|data| data.get(key));
+        return match found {
+            Some(bytes) => Ok(Some(String::from_utf8_lossy(bytes).into_owned())),
+            None if optional => Ok(None),
+            None => bail!("couldn't find key {key} in {kind} {}/{name}", value::namespace(pod)),
+        };
+    }
+    bail!("invalid valueFrom")
+}
+
+fn data(
+    cluster: &Cluster,
+    kind: &str,
+    namespace: &str,
+    name: &str,
+    optional: bool,
+) -> anyhow::Result<Option<BTreeMap<String, Vec<u8>>>> {
+    let is_secret = kind == "secret";
+    let found = cluster.store.get(if is_secret { &kinds::SECRET } else { &kinds::CONFIG_MAP }, namespace, name);
+    match found {
+        Some(object) => Ok(Some(if is_secret { secret_data(&object) } else { config_data(&object) })),
+        None if optional => Ok(None),
+        None => bail!("{kind} {name:?} not found"),
+    }
+}
+
+/// `text` with `$(NAME)` replaced by variables that are set, and `$$` by `$`.
+pub fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
+    let mut result = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find('$') {
+        result.push_str(&rest[..at]);
+        rest = &rest[at..];
+        if let Some(after) = rest.strip_prefix("$$") {
+            result.push('$');
+            rest = after;
+        } else if let Some((name, after)) = rest.strip_prefix("$(").and_then(|after| after.split_once(')')) {
+            match variables.get(name) {
+                Some(found) => result.push_str(found),
+                None => result.push_str(&rest[..name.len() + 3]),
+            }
+            rest = after;
+        } else {
+            result.push('$');
+            rest = &rest[1..];
+        }
+    }
+    result + rest
+}
+
+/// Program and arguments of a container.
+///
+/// # Errors
+/// When the program is nowhere on the search path.
+pub fn command(
+    container: &Value,
+    image: &Image,
+    environment: &BTreeMap<String, String>,
+    mounts: &Mounts,
+) -> anyhow::Result<(PathBuf, Vec<String>)> {
+    let words = |pointer: &str| -> Vec<String> {
+        let words = items(container, pointer).iter().filter_map(Value::as_str);
+        words.map(|word| mounts.localize(&expand(word, environment))).collect()
+    };
+    let (mut command, arguments) = (words("/command"), words("/args"));
+    if command.is_empty() {
+        return Ok((image.program.clone(), arguments));
+    }
+    let wanted = command.remove(0);
+    command.extend(arguments);
+    Ok((program(&wanted, image, environment)?, command))
+}
+
+/// The program of a name: a path that exists, the image's own, or one on the search path.
+fn program(wanted: &str, image: &Image, environment: &BTreeMap<String, String>) -> anyhow::Result<PathBuf> {
+    let path = Path::new(wanted);
+    if path.is_absolute() && path.exists() {
+        return Ok(path.to_owned());
+    }
+    // A path in the image's file system, which is the program alone.
+    if path.file_name().is_some() && path.file_name() == image.program.file_name() {
+        return Ok(image.program.clone());
+    }
+    let search = environment.get("PATH").map_or("", String::as_str);
+    let found = search.split(':').map(|folder| Path::new(folder).join(wanted)).find(|path| path.is_file());
+    found.filter(|_| !wanted.contains('/')).with_context(|| {
+        format!("exec: {wanted:?}: executable file not found in $PATH")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn variables_expand_as_kubernetes_does() {
+        let variables = BTreeMap::from([("A".to_owned(), "1".to_owned())]);
+        for (text, expected) in [("$(A)/$(B)", "1/$(B)"), ("$$(A)", "$(A)"), ("$A $", "$A $"), ("$(A", "$(A")] {
+            assert_eq!(expand(text, &variables), expected);
+        }
+    }
+
+    #[test]
+    fn mount_paths_become_real() {
+        let mounts = Mounts(vec![("/work/in".into(), "/r/b".into()), ("/work".into(), "/r/a".into())]);
+        for (text, expected) in [
+            ("/work", "/r/a"),
+            ("/work/in/x", "/r/b/x"),
+            ("/workers", "/workers"),
+            ("--out=/work/y", "--out=/r/a/y"),
+            ("x /work", "x /work"),
+        ] {
+            assert_eq!(mounts.localize(text), expected);
+        }
+    }
+}

@@ -1,0 +1,19 @@
+//! Nodes: they take the pods that are bound to them and run their containers as local processes.
+
+mod container;
+mod downward;
+pub mod environment;
+pub mod ground;
+pub mod images;
+pub mod logs;
+mod pod;
+mod probes;
+pub mod process;
+pub mod reaper;
+pub mod scheduler;
+pub mod settings;
+pub mod status;
+mod volumes;
+pub mod workers;
+
+pub use workers::Workers;

@@ -1,0 +1,271 @@
+//! One pod on a node, from its volumes to its last container's end.
+
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use futures::future::join_all;
+use jiff::SignedDuration;
+use serde_json::Value;
+use tokio::sync::watch;
+
+use super::{
+    images::Image,
+    settings::{MetadataRequest, Settings},
+    status::{self, Container, Containers, State, Verdict},
+    volumes,
+};
+use crate::kubernetes::{
+    cluster::Cluster,
+    events::Weight,
+    kinds,
+    store::Key,
+    value::{self, items, number, text},
+};
+
+/// How often something that a pod lacks is looked for again, beside being told of it.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// Why and how fast the containers of a pod are to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Halt {
+    /// Between SIGTERM and SIGKILL.
+    pub(super) grace: Duration,
+    /// Whether the node is dead: no status is written any more.
+    pub(super) silent: bool,
+}
+
+/// A pod on this node.
+pub(super) struct Pod {
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) settings: Arc<Settings>,
+    pub(super) key: Key,
+    pub(super) uid: String,
+    pub(super) object: Arc<Value>,
+    pub(super) folder: PathBuf,
+    pub(super) halt: watch::Sender<Option<Halt>>,
+    containers: Mutex<Containers>,
+}
+
+/// What all containers of a pod share once it is set up.
+pub(super) struct Ground {
+    pub(super) volumes: BTreeMap<String, PathBuf>,
+    pub(super) environment: Vec<(String, String)>,
+    pub(super) ports: BTreeMap<String, u16>,
+}
+
+impl Pod {
+    /// A pod that was bound to the node, with the switch that ends it.
+    pub(super) fn new(
+        cluster: Arc<Cluster>,
+        settings: Arc<Settings>,
+        object: Arc<Value>,
+        halt: watch::Sender<Option<Halt>>,
+    ) -> Self {
+        let uid = value::uid(&object).to_owned();
+        let folder = cluster.folder.join("pods").join(&uid);
+        let containers = Mutex::new(status::initial(&object));
+        let key = Key::of(&kinds::POD, &object);
+        Self { cluster, settings, key, uid, object, folder, halt, containers }
+    }
+
+    /// Lives the pod's life. When it returns nothing of the pod runs.
+    pub(super) async fn live(self: Arc<Self>) {
+        let deadline = async {
+            let start = value::time(&self.object, "/status/startTime").unwrap_or_else(|| self.cluster.clock.now());
+            match number(&self.object, "/spec/activeDeadlineSeconds") {
+                Some(seconds) => {
+                    let end = start.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(jiff::Timestamp::MAX);
+                    self.cluster.clock.sleep_until(end).await;
+                }
+                None => std::future::pending().await,
+            }
+        };
+        let work = self.work();
+        tokio::pin!(work);
+        tokio::select! {
+            () = &mut work => {}
+            () = deadline => {
+                let message = "Pod was active on the node longer than the specified deadline";
+                self.event(Weight::Normal, "DeadlineExceeded", message);
+                self.lock().verdict = Some(Verdict { reason: "DeadlineExceeded", message: message.to_owned() });
+                let grace = number(&self.object, "/spec/terminationGracePeriodSeconds").unwrap_or(30);
+                let grace = Duration::from_secs(u64::try_from(grace).unwrap_or_default());
+                self.halt.send_if_modified(|halt| halt.replace(Halt { grace, silent: false }).is_none());
+                work.await;
+            }
+        }
+        self.lock().done = true;
+        self.publish();
+    }
+
+    async fn work(self: &Arc<Self>) {
+        let Some((ground, token)) = self.set_up().await else { return };
+        let mut good = true;
+        for index in 0..items(&self.object, "/spec/initContainers").len() {
+            good = good && self.clone().run_container(&ground, true, index).await;
+        }
+        if good {
+            let mains = (0..items(&self.object, "/spec/containers").len())
+                .map(|index| self.clone().run_container(&ground, false, index));
+            join_all(mains).await;
+        }
+        if let Some(token) = token {
+            self.cluster.tokens.revoke(&token);
+        }
+    }
+
+    /// Makes folders, volumes, token and environment; tries again while something is missing.
+    async fn set_up(self: &Arc<Self>) -> Option<(Ground, Option<String>)> {
+        let namespace = value::namespace(&self.object);
+        let account = text(&self.object, "/spec/serviceAccountName");
+        let automount = self.object.pointer("/spec/automountServiceAccountToken").and_then(Value::as_bool);
+        let service_account = self.cluster.store.get(&kinds::SERVICE_ACCOUNT, namespace, account);
+        let default = service_account.as_deref().and_then(|one| one.get("automountServiceAccountToken")?.as_bool());
+        let mounts_token = automount.or(default).unwrap_or(true);
+        let projects_token = items(&self.object, "/spec/volumes").iter().any(|volume| {
+            items(volume, "/projected/sources").iter().any(|source| source.get("serviceAccountToken").is_some())
+        });
+        let token = (mounts_token || projects_token).then(|| self.cluster.tokens.mint(namespace, account));
+        let google = service_account.as_deref().map(|one| value::annotation(one, "iam.gke.io/gcp-service-account"));
+        loop {
+            let google = google.filter(|google| !google.is_empty()).map(str::to_owned);
+            let request = MetadataRequest {
+                namespace: namespace.to_owned(),
+                service_account: account.to_owned(),
+                google_account: google,
+            };
+            let prepared = async {
+                let metadata = (self.settings.metadata)(request).await?;
+                let token_text = token.as_deref().unwrap_or_default();
+                let volumes =
+                    volumes::prepare(&self.cluster, &self.object, &self.folder.join("volumes"), token_text)?;
+                let kubeconfig = token.as_deref().filter(|_| mounts_token);
+                let ports = self.ports()?;
+                super::ground::environment(self, kubeconfig, metadata, &ports)
+                    .map(|environment| Ground { volumes, environment, ports })
+            };
+            let error = match prepared.await {
+                Ok(ground) => return Some((ground, token)),
+                Err(error) => error,
+            };
+            self.event(Weight::Warning, "FailedMount", format!("{error:#}"));
+            if self.pause(RETRY).await {
+                if let Some(token) = &token {
+                    self.cluster.tokens.revoke(token);
+                }
+                return None;
+            }
+        }
+    }
+
+    /// A free port of the laptop for every port of a container, by name and by number.
+    fn ports(&self) -> anyhow::Result<BTreeMap<String, u16>> {
+        let mut ports = BTreeMap::new();
+        let mut names = Vec::new();
+        for container in items(&self.object, "/spec/containers").iter().chain(items(&self.object, "/spec/initContainers")) {
+            for port in items(container, "/ports") {
+                let free = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+                let name = text(port, "/name");
+                if !name.is_empty() {
+                    ports.insert(name.to_owned(), free);
+                    names.push((name.to_owned(), free));
+                }
+                ports.insert(number(port, "/containerPort").unwrap_or_default().to_string(), free);
+            }
+        }
+        if !names.is_empty() {
+            self.cluster.store.write(|transaction| {
+                transaction.edit(&self.key, |pod| {
+                    for (name, port) in &names {
+                        let key = format!("deskgrid.dev/port-{name}");
+                        value::set(pod, &["metadata", "annotations", &key], port.to_string());
+                    }
+                    true
+                });
+            });
+        }
+        Ok(ports)
+    }
+
+    /// The image of a container; waits for one that is not there, as a node does that pulls again and again.
+    pub(super) async fn pull(&self, init: bool, index: usize, image: &str) -> Option<Image> {
+        let mut changes = self.cluster.images.changes();
+        let mut tries = 0_u32;
+        loop {
+            changes.borrow_and_update();
+            if let Some(found) = self.cluster.images.find(image) {
+                self.event(Weight::Normal, "Pulled", format!("Container image {image:?} already present on machine"));
+                return Some(found);
+            }
+            let what = format!("failed to pull and unpack image {image:?}: not found");
+            self.event(Weight::Warning, "Failed", format!("Failed to pull image {image:?}: {what}"));
+            self.set(init, index, State::Waiting { reason: "ErrImagePull", message: what });
+            let delay = (self.cluster.retry_base * 2_u32.saturating_pow(tries)).min(Duration::from_secs(10));
+            tries = (tries + 1).min(16);
+            let message = format!("Back-off pulling image {image:?}");
+            self.event(Weight::Normal, "BackOff", message.clone());
+            self.set(init, index, State::Waiting { reason: "ImagePullBackOff", message });
+            tokio::select! {
+                halted = self.pause(delay) => if halted { return None },
+                _ = changes.changed() => {}
+            }
+        }
+    }
+
+    /// Waits; true when the pod is to end.
+    pub(super) async fn pause(&self, duration: Duration) -> bool {
+        let mut halt = self.halt.subscribe();
+        tokio::select! {
+            () = self.cluster.clock.sleep(duration) => self.halted().is_some(),
+            _ = halt.wait_for(Option::is_some) => true,
+        }
+    }
+
+    /// How the pod is to end, if it is.
+    pub(super) fn halted(&self) -> Option<Halt> {
+        *self.halt.borrow()
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Containers> {
+        self.containers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes a container's record and writes the status.
+    pub(super) fn change(&self, init: bool, index: usize, change: impl FnOnce(&mut Container)) {
+        {
+            let mut all = self.lock();
+            let list = if init { &mut all.init } else { &mut all.main };
+            if let Some(container) = list.get_mut(index) {
+                change(container);
+            }
+        }
+        self.publish();
+    }
+
+    fn set(&self, init: bool, index: usize, state: State) {
+        self.change(init, index, |container| container.state = state);
+    }
+
+    /// Writes the pod's status, if there is anything new.
+    pub(super) fn publish(&self) {
+        if self.halted().is_some_and(|halt| halt.silent) {
+            return;
+        }
+        let now = self.cluster.clock.now();
+        self.cluster.store.write(|transaction| {
+            // Read inside the transaction, so that a later state is never overwritten by an earlier one.
+            let all = self.lock().clone();
+            if transaction.at(&self.key).is_some_and(|pod| value::uid(&pod) == self.uid) {
+                transaction.edit(&self.key, |pod| status::write(pod, &all, now));
+            }
+        });
+    }
+
+    pub(super) fn event(&self, weight: Weight, reason: &'static str, message: impl Into<String>) {
+        self.cluster.event(&kinds::POD, &self.object, weight, reason, message, "kubelet");
+    }
+}
