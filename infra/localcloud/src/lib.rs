@@ -1,4 +1,8 @@
 //! The laptop cloud: the parts of Google Cloud and Kubernetes that Deskgrid uses, in one process on loopback.
 
 pub mod clock;
+pub mod google;
+pub mod identity;
+pub mod pubsub;
 pub mod serve;
+pub mod storage;
