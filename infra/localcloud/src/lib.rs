@@ -1,7 +1,12 @@
 //! The laptop cloud: the parts of Google Cloud and Kubernetes that Deskgrid uses, in one process on loopback.
 
 pub mod clock;
+pub mod cloud;
 pub mod controllers;
+pub mod google;
+pub mod identity;
 pub mod kubernetes;
 pub mod node;
+pub mod pubsub;
 pub mod serve;
+pub mod storage;

@@ -1,0 +1,311 @@
+//! Google Cloud on loopback: Pub/Sub, Cloud Storage, IAM, Resource Manager, Service Usage, tokens, metadata servers.
+
+use std::{
+    collections::HashMap,
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use crate::{
+    clock::Clock,
+    identity::{
+        self, Identity, Settings,
+        metadata::{self, Pod},
+        tokens,
+    },
+    pubsub::{self, Pubsub},
+    serve::Server,
+    storage::{self, Storage},
+};
+
+pub mod call;
+pub mod error;
+pub mod grpc;
+pub mod page;
+pub mod persist;
+
+/// How often changes are saved, when they are.
+const SAVE_EVERY: Duration = Duration::from_secs(1);
+
+/// What the cloud is started with.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Clock of every deadline.
+    pub clock: Clock,
+    /// Project id.
+    pub project: String,
+    /// Project number.
+    pub project_number: u64,
+    /// Region.
+    pub location: String,
+    /// Email address of the user that owns the project.
+    pub operator: String,
+    /// Folder to keep everything in; none to forget it.
+    pub persist: Option<PathBuf>,
+    /// Address to listen on.
+    pub listen: IpAddr,
+    /// Ports; 0 picks free ones.
+    pub ports: Ports,
+    /// A call without credentials is the operator's, as with emulators.
+    pub allow_anonymous: bool,
+    /// Refuse calls of APIs that are not enabled in the project (403 SERVICE_DISABLED).
+    pub enforce_apis: bool,
+    /// Tokens age with the clock. Otherwise they age with wall time, so that a jump of the clock does not invalidate
+    /// what a client has cached: clients measure a token's age by wall time and never ask again on a 401.
+    pub strict_token_expiry: bool,
+}
+
+/// Fixed ports; 0 picks a free one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ports {
+    /// Pub/Sub.
+    pub pubsub: u16,
+    /// Cloud Storage.
+    pub storage: u16,
+    /// Everything else.
+    pub identity: u16,
+}
+
+impl Options {
+    /// Options for a project with everything else at its default: loopback, free ports, nothing kept.
+    pub fn new(project: &str) -> Self {
+        Self {
+            clock: Clock::default(),
+            project: project.to_owned(),
+            project_number: 123_456_789_012,
+            location: "europe-west1".to_owned(),
+            operator: "operator@example.com".to_owned(),
+            persist: None,
+            listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
+            ports: Ports::default(),
+            allow_anonymous: false,
+            enforce_apis: false,
+            strict_token_expiry: false,
+        }
+    }
+}
+
+/// Addresses, `http://HOST:PORT` without a slash at the end. Several are the same.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Endpoints {
+    /// Pub/Sub, gRPC and REST.
+    pub pubsub: String,
+    /// Cloud Storage, gRPC and JSON.
+    pub storage: String,
+    /// IAM.
+    pub iam: String,
+    /// IAM Credentials.
+    pub iamcredentials: String,
+    /// Resource Manager.
+    pub cloudresourcemanager: String,
+    /// Service Usage.
+    pub serviceusage: String,
+    /// OAuth: `/token`, `/tokeninfo`, `/userinfo`.
+    pub oauth2: String,
+}
+
+/// A running Google Cloud.
+#[derive(Debug)]
+pub struct Google {
+    options: Options,
+    endpoints: Endpoints,
+    identity: Arc<Identity>,
+    pubsub: Arc<Pubsub>,
+    storage: Arc<Storage>,
+    servers: Vec<Server>,
+    metadata: Mutex<HashMap<Pod, Server>>,
+    store: Option<persist::Store>,
+    stop: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl Google {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// When a port cannot be bound or saved state not be read.
+    pub async fn start(options: Options) -> anyhow::Result<Self> {
+        let identity = Arc::new(Identity::new(Settings {
+            clock: options.clock.clone(),
+            project: options.project.clone(),
+            number: options.project_number,
+            operator: options.operator.clone(),
+            allow_anonymous: options.allow_anonymous,
+            strict_token_expiry: options.strict_token_expiry,
+        }));
+        let pubsub = Pubsub::new(identity.clone(), options.enforce_apis);
+        let storage = Storage::new(identity.clone(), pubsub.clone(), &options.location, options.enforce_apis);
+        let store = match &options.persist {
+            None => None,
+            Some(folder) => {
+                std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+                let store = persist::Store::new(folder.clone(), identity.clone(), pubsub.clone(), storage.clone());
+                store.load()?;
+                Some(store)
+            }
+        };
+        let address = |port| SocketAddr::new(options.listen, port);
+        let shared = Arc::new(OnceLock::new());
+        let identity_server =
+            Server::start(identity::rest::router(shared.clone()), address(options.ports.identity), None).await?;
+        let pubsub_server =
+            Server::start(pubsub::rest::router(pubsub.clone()), address(options.ports.pubsub), None).await?;
+        let storage_server =
+            Server::start(storage::rest::router(storage.clone()), address(options.ports.storage), None).await?;
+        let base = |server: &Server| format!("http://{}", server.address());
+        let (identity_base, storage_base) = (base(&identity_server), base(&storage_server));
+        storage.set_base(storage_base.clone());
+        let _ = shared.set(identity::rest::Server {
+            identity: identity.clone(),
+            base: identity_base.clone(),
+            enforce_apis: options.enforce_apis,
+        });
+        let endpoints = Endpoints {
+            pubsub: base(&pubsub_server),
+            storage: storage_base,
+            iam: identity_base.clone(),
+            iamcredentials: identity_base.clone(),
+            cloudresourcemanager: identity_base.clone(),
+            serviceusage: identity_base.clone(),
+            oauth2: identity_base,
+        };
+        let google = Self {
+            options,
+            endpoints,
+            identity,
+            pubsub,
+            storage,
+            servers: vec![identity_server, pubsub_server, storage_server],
+            metadata: Mutex::default(),
+            store,
+            stop: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        if let Some(store) = google.store.clone() {
+            google.tasks.spawn(keep_saved(store, google.stop.clone()));
+        }
+        Ok(google)
+    }
+
+    /// Where everything is.
+    pub fn endpoints(&self) -> Endpoints {
+        self.endpoints.clone()
+    }
+
+    /// What it was started with.
+    pub fn options(&self) -> &Options {
+        &self.options
+    }
+
+    /// Identities, for tests and for the other half of the laptop cloud.
+    pub fn identity(&self) -> &Arc<Identity> {
+        &self.identity
+    }
+
+    /// Pub/Sub, to look inside.
+    pub fn pubsub(&self) -> &Arc<Pubsub> {
+        &self.pubsub
+    }
+
+    /// Cloud Storage, to look inside.
+    pub fn storage(&self) -> &Arc<Storage> {
+        &self.storage
+    }
+
+    /// An application default credentials file for the operator; its `token_uri` is here.
+    pub fn operator_credentials(&self) -> Value {
+        json!({
+            "type": "authorized_user",
+            "account": self.options.operator,
+            "client_id": "local.apps.googleusercontent.com",
+            "client_secret": "local",
+            "refresh_token": tokens::OPERATOR_REFRESH,
+            "quota_project_id": self.options.project,
+            "token_uri": format!("{}/token", self.endpoints.oauth2),
+            "universe_domain": "googleapis.com",
+        })
+    }
+
+    /// An access token of the operator, good for an hour.
+    pub fn operator_token(&self) -> String {
+        self.identity.token(&self.identity.operator(), tokens::LIFETIME_SECS).unwrap_or_default()
+    }
+
+    /// Who a token stands for: `user:…`, `serviceAccount:…` or `principal://…`; none for a bad token.
+    pub fn user_of_token(&self, token: &str) -> Option<String> {
+        let (principal, _) = self.identity.principal_of(token).ok()?;
+        Some(principal.member(self.identity.pool()))
+    }
+
+    /// Address of the metadata server of one Kubernetes service account, started when it is first asked for.
+    /// `google_account` is the annotation `iam.gke.io/gcp-service-account`.
+    ///
+    /// # Errors
+    /// When no port can be bound.
+    pub async fn metadata_address(
+        &self,
+        namespace: &str,
+        service_account: &str,
+        google_account: Option<String>,
+    ) -> anyhow::Result<SocketAddr> {
+        let pod = Pod { namespace: namespace.to_owned(), account: service_account.to_owned(), google_account };
+        let mut servers = self.metadata.lock().await;
+        if let Some(server) = servers.get(&pod) {
+            return Ok(server.address());
+        }
+        let location = self.options.location.clone();
+        let server = metadata::serve(self.identity.clone(), pod.clone(), location, self.options.listen).await?;
+        let address = server.address();
+        servers.insert(pod, server);
+        Ok(address)
+    }
+
+    /// Stops everything and saves once more.
+    pub async fn stop(&self) {
+        self.stop.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.pubsub.stop().await;
+        for server in &self.servers {
+            server.stop().await;
+        }
+        for server in self.metadata.lock().await.values() {
+            server.stop().await;
+        }
+        if let Some(store) = self.store.clone() {
+            save(store).await;
+        }
+    }
+}
+
+async fn keep_saved(store: persist::Store, stop: CancellationToken) {
+    let mut saved = store.changes();
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SAVE_EVERY) => {}
+            () = stop.cancelled() => return,
+        }
+        let now = store.changes();
+        if now != saved {
+            save(store.clone()).await;
+            saved = now;
+        }
+    }
+}
+
+async fn save(store: persist::Store) {
+    let saved = tokio::task::spawn_blocking(move || store.save()).await;
+    match saved {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!("failed to save: {error:#}"),
+        Err(error) => tracing::error!("failed to save: {error}"),
+    }
+}

@@ -1,0 +1,96 @@
+//! Saving Google Cloud to a folder and bringing it back.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    identity::{self, Identity},
+    pubsub::{self, Pubsub},
+    storage::{self, Storage},
+};
+
+/// Name of the file with everything but data.
+const FILE: &str = "google.json";
+/// Name of the folder with data.
+const DATA: &str = "objects";
+
+#[derive(Serialize, Deserialize)]
+struct Saved {
+    identity: identity::State,
+    pubsub: pubsub::persist::Saved,
+    storage: storage::persist::Saved,
+}
+
+/// Saves and loads.
+#[derive(Clone, Debug)]
+pub struct Store {
+    folder: PathBuf,
+    identity: Arc<Identity>,
+    pubsub: Arc<Pubsub>,
+    storage: Arc<Storage>,
+}
+
+impl Store {
+    /// A store in a folder.
+    pub fn new(folder: PathBuf, identity: Arc<Identity>, pubsub: Arc<Pubsub>, storage: Arc<Storage>) -> Self {
+        Self { folder, identity, pubsub, storage }
+    }
+
+    /// Counts changes: the same number twice means nothing changed between.
+    pub fn changes(&self) -> u64 {
+        self.identity.changes() + self.pubsub.changes() + self.storage.changes()
+    }
+
+    /// Loads what the folder has; an empty folder is fine.
+    ///
+    /// # Errors
+    /// When what is there cannot be read.
+    pub fn load(&self) -> anyhow::Result<()> {
+        let path = self.folder.join(FILE);
+        let text = match std::fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+        };
+        let mut saved: Saved = serde_json::from_slice(&text).with_context(|| format!("parse {}", path.display()))?;
+        saved.storage.read_data(&self.folder.join(DATA))?;
+        self.identity.restore(saved.identity);
+        self.storage.restore(saved.storage);
+        self.pubsub.restore(saved.pubsub).map_err(|error| anyhow::anyhow!("restore Pub/Sub: {}", error.message()))
+    }
+
+    /// Saves everything: data first, then the file that names it, then what is no longer needed goes.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn save(&self) -> anyhow::Result<()> {
+        let saved = Saved {
+            identity: self.identity.snapshot(),
+            pubsub: self.pubsub.snapshot(),
+            storage: self.storage.snapshot(),
+        };
+        let data = self.folder.join(DATA);
+        saved.storage.write_data(&data)?;
+        let text = serde_json::to_vec(&saved).context("write the state as JSON")?;
+        write(&self.folder.join(FILE), &text)?;
+        saved.storage.remove_data(&data)
+    }
+}
+
+/// Writes a file whole or not at all.
+///
+/// # Errors
+/// When it cannot be written.
+pub fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
+    let folder = path.parent().unwrap_or_else(|| Path::new("."));
+    let mut file =
+        tempfile::NamedTempFile::new_in(folder).with_context(|| format!("create a file in {}", folder.display()))?;
+    std::io::Write::write_all(&mut file, content).with_context(|| format!("write {}", path.display()))?;
+    file.persist(path).with_context(|| format!("rename to {}", path.display()))?;
+    Ok(())
+}

@@ -1,0 +1,280 @@
+//! Who may do what: accounts, tokens, roles, policies and enabled APIs of the one project, and their REST services.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{
+        RwLock, RwLockReadGuard, RwLockWriteGuard,
+        atomic::{AtomicU64, Ordering},
+    },
+};
+
+use http::{HeaderMap, header};
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    clock::Clock,
+    google::error::{Error, Result},
+};
+
+pub mod accounts;
+pub mod condition;
+pub mod metadata;
+pub mod policy;
+pub mod principal;
+pub mod proto;
+pub mod rest;
+pub mod roles;
+pub mod services;
+pub mod tokens;
+
+use accounts::Accounts;
+use policy::{Kept, Policy, Stale};
+use principal::{Pool, Principal};
+use roles::Roles;
+
+/// Everything about identities, behind one lock.
+#[derive(Debug)]
+pub struct Identity {
+    /// Time of policies, roles and accounts.
+    pub clock: Clock,
+    pool: Pool,
+    operator: String,
+    allow_anonymous: bool,
+    strict_token_expiry: bool,
+    state: RwLock<State>,
+    changes: AtomicU64,
+}
+
+/// What [`Identity`] is made with.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Clock.
+    pub clock: Clock,
+    /// Project id.
+    pub project: String,
+    /// Project number.
+    pub number: u64,
+    /// Email address of the project's owner.
+    pub operator: String,
+    /// A call without credentials is the operator's.
+    pub allow_anonymous: bool,
+    /// Tokens age with [`Clock`] rather than with wall time.
+    pub strict_token_expiry: bool,
+}
+
+/// What is kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct State {
+    accounts: Accounts,
+    roles: Roles,
+    policies: BTreeMap<String, Kept>,
+    enabled: BTreeSet<String>,
+    secret: Vec<u8>,
+    revision: u64,
+    created: Timestamp,
+}
+
+/// A resource that a permission is asked on.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Resource that has the policy, besides the project; none for the project itself.
+    pub policy: Option<String>,
+    /// `resource.name` of conditions.
+    pub name: String,
+    /// `resource.type` of conditions.
+    pub kind: &'static str,
+    /// `resource.service` of conditions.
+    pub service: &'static str,
+    /// `api.getAttribute` of conditions.
+    pub attributes: BTreeMap<&'static str, String>,
+}
+
+impl Identity {
+    /// A project with one owner and nothing else.
+    pub fn new(settings: Settings) -> Self {
+        let owner = [format!("user:{}", settings.operator)];
+        let project = project_policy(&settings.project);
+        let state = State {
+            accounts: Accounts::new(&settings.project),
+            roles: Roles::default(),
+            policies: BTreeMap::from([(project, Kept::initial(&[("roles/owner", &owner)]))]),
+            enabled: services::BASE.iter().map(|name| (*name).to_owned()).collect(),
+            secret: rand::random::<[u8; 32]>().to_vec(),
+            revision: 0,
+            created: settings.clock.now(),
+        };
+        Self {
+            clock: settings.clock,
+            pool: Pool { project: settings.project, number: settings.number },
+            operator: settings.operator,
+            allow_anonymous: settings.allow_anonymous,
+            strict_token_expiry: settings.strict_token_expiry,
+            state: RwLock::new(state),
+            changes: AtomicU64::new(0),
+        }
+    }
+
+    /// Project id.
+    pub fn project(&self) -> &str {
+        &self.pool.project
+    }
+
+    /// Project number.
+    pub fn number(&self) -> u64 {
+        self.pool.number
+    }
+
+    /// The project's workload identity pool.
+    pub fn pool(&self) -> &Pool {
+        &self.pool
+    }
+
+    /// The owner.
+    pub fn operator(&self) -> Principal {
+        Principal::User { email: self.operator.clone() }
+    }
+
+    /// Google's agent that publishes bucket notifications.
+    pub fn storage_agent(&self) -> Principal {
+        let email = format!("service-{}@gs-project-accounts.iam.gserviceaccount.com", self.number());
+        Principal::ServiceAccount { email, uid: None }
+    }
+
+    /// Counts changes, so that who saves knows whether to.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
+
+    /// A copy of everything, to be saved.
+    pub fn snapshot(&self) -> State {
+        self.read().clone()
+    }
+
+    /// Puts saved state in place of the present one.
+    pub fn restore(&self, state: State) {
+        *self.write() = state;
+    }
+
+    fn read(&self) -> RwLockReadGuard<'_, State> {
+        self.state.read().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn write(&self) -> RwLockWriteGuard<'_, State> {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+        self.state.write().unwrap_or_else(std::sync::PoisonError::into_inner)
+    }
+
+    fn secret(&self) -> Vec<u8> {
+        self.read().secret.clone()
+    }
+
+    /// Who sent a request with these headers.
+    ///
+    /// # Errors
+    /// 401 for credentials that are not good.
+    pub fn caller(&self, headers: &HeaderMap) -> Result<Principal> {
+        let Some(value) = headers.get(header::AUTHORIZATION) else {
+            return Ok(if self.allow_anonymous { self.operator() } else { Principal::Anonymous });
+        };
+        let token = value
+            .to_str()
+            .ok()
+            .and_then(|value| value.split_once(' '))
+            .filter(|(scheme, _)| scheme.eq_ignore_ascii_case("bearer"))
+            .map(|(_, token)| token.trim());
+        self.principal_of(token.ok_or_else(Error::unauthenticated)?).map(|(principal, _)| principal)
+    }
+
+    /// True when a policy on the target or on the project allows it.
+    pub fn allowed(&self, principal: &Principal, permission: &str, target: &Target) -> bool {
+        let state = self.read();
+        let context = condition::Context {
+            name: &target.name,
+            kind: target.kind,
+            service: target.service,
+            time: self.clock.now(),
+            attributes: &target.attributes,
+        };
+        let project = project_policy(self.project());
+        let project_policy = state.policies.get(&project);
+        let holds_basic = |basic: &str| {
+            project_policy.is_some_and(|policy| {
+                policy.roles_of(principal, &self.pool, &context, &|_| false).any(|role| role == basic)
+            })
+        };
+        let own = target.policy.as_ref().and_then(|name| state.policies.get(name));
+        project_policy.into_iter().chain(own).any(|policy| {
+            policy
+                .roles_of(principal, &self.pool, &context, &holds_basic)
+                .any(|role| state.roles.has(self.project(), role, permission))
+        })
+    }
+
+    /// Those of `permissions` that the caller has.
+    pub fn testable(&self, principal: &Principal, permissions: &[String], target: &Target) -> Vec<String> {
+        permissions.iter().filter(|permission| self.allowed(principal, permission, target)).cloned().collect()
+    }
+
+    /// The policy of a resource.
+    pub fn policy(&self, resource: &str, version: i32) -> Policy {
+        let state = self.read();
+        match state.policies.get(resource) {
+            Some(policy) => policy.read(version, &state.accounts),
+            None => Kept::default().read(version, &state.accounts),
+        }
+    }
+
+    /// Replaces the policy of a resource.
+    ///
+    /// # Errors
+    /// As [`Kept::write`] says.
+    pub fn set_policy(&self, resource: &str, wanted: Policy, stale: Stale) -> Result<Policy> {
+        let mut state = self.write();
+        let mut policy = state.policies.get(resource).cloned().unwrap_or_default();
+        let revision = state.revision.max(self.clock.now().as_microsecond().unsigned_abs()) + 1;
+        let (roles, project) = (&state.roles, self.project());
+        policy.write(wanted, revision, stale, &state.accounts, |role| roles.exists(project, role))?;
+        let shown = policy.read(3, &state.accounts);
+        state.policies.insert(resource.to_owned(), policy);
+        state.revision = revision;
+        Ok(shown)
+    }
+
+    /// Gives a new resource the policy that such resources begin with.
+    pub fn begin_policy(&self, resource: &str, policy: Kept) {
+        self.write().policies.insert(resource.to_owned(), policy);
+    }
+
+    /// Forgets the policy of a resource that is gone.
+    pub fn forget_policy(&self, resource: &str) {
+        self.write().policies.remove(resource);
+    }
+}
+
+impl Target {
+    /// The project itself.
+    pub fn project(project: &str) -> Self {
+        Self {
+            policy: None,
+            name: format!("projects/{project}"),
+            kind: "cloudresourcemanager.googleapis.com/Project",
+            service: "cloudresourcemanager.googleapis.com",
+            attributes: BTreeMap::new(),
+        }
+    }
+
+    /// A resource with a policy of its own.
+    pub fn resource(name: impl Into<String>, kind: &'static str, service: &'static str) -> Self {
+        let name = name.into();
+        Self { policy: Some(name.clone()), name, kind, service, attributes: BTreeMap::new() }
+    }
+}
+
+/// Name of the policy of the project.
+pub fn project_policy(project: &str) -> String {
+    format!("projects/{project}")
+}
+
+#[cfg(test)]
+mod tests;

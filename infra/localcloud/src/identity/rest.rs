@@ -1,0 +1,166 @@
+//! The REST services around identity, all on one port: their paths do not clash.
+
+use std::sync::Arc;
+
+use axum::{Router, body::Body, response::Response};
+use http::Request;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Identity, Target, policy::Policy, principal::Principal};
+use crate::google::{
+    call::Call,
+    error::{Error, Result},
+};
+
+mod accounts;
+mod credentials;
+mod oauth;
+mod projects;
+mod roles;
+mod services;
+
+pub(crate) use accounts::account_target;
+
+/// What the handlers share.
+#[derive(Clone, Debug)]
+pub struct Server {
+    /// Identities.
+    pub identity: Arc<Identity>,
+    /// Address of this very server, `http://…`, for the `token_uri` of keys.
+    pub base: String,
+    /// Refuse calls of APIs that are not enabled.
+    pub enforce_apis: bool,
+}
+
+/// Routes of all of them. `base` is settled when the port is known, hence the cell.
+pub fn router(server: Arc<std::sync::OnceLock<Server>>) -> Router {
+    Router::new().fallback(move |request: Request<Body>| {
+        let server = server.clone();
+        async move {
+            let Some(server) = server.get() else { return Error::internal("not started yet").to_rest() };
+            server.answer(request).await.unwrap_or_else(|error| error.to_rest())
+        }
+    })
+}
+
+impl Server {
+    async fn answer(&self, request: Request<Body>) -> Result<Response> {
+        let call = Call::read(request).await?.with_verb();
+        let path: Vec<String> = call.segments.clone();
+        let path: Vec<&str> = path.iter().map(String::as_str).collect();
+        if let Some(answer) = self.oauth(&call, &path) {
+            return answer;
+        }
+        let caller = self.identity.caller(&call.headers)?;
+        if caller == Principal::Anonymous {
+            return Err(Error::unauthenticated());
+        }
+        match path.as_slice() {
+            ["v1", "projects", _, "serviceAccounts", ..] if is_credentials(&call) => {
+                self.need_api("iamcredentials.googleapis.com")?;
+                self.credentials(&call, &caller, &path)
+            }
+            ["v1", "projects", _, "serviceAccounts", ..] => {
+                self.need_api("iam.googleapis.com")?;
+                self.accounts(&call, &caller, &path[2..]).await
+            }
+            ["v1", "roles", ..] | ["v1", "projects", _, "roles", ..] | ["v1", "permissions"] => {
+                self.need_api("iam.googleapis.com")?;
+                self.roles(&call, &caller, &path)
+            }
+            ["v1" | "v1beta1", "projects", _, "services", ..] | ["v1", "operations", ..] => {
+                self.services(&call, &caller, &path)
+            }
+            ["v1" | "v3", "projects", ..] => {
+                self.need_api("cloudresourcemanager.googleapis.com")?;
+                self.projects(&call, &caller, &path)
+            }
+            _ => Err(no_route(&call)),
+        }
+    }
+
+    fn need_api(&self, name: &str) -> Result<()> {
+        if self.enforce_apis { self.identity.need_service(name) } else { Ok(()) }
+    }
+
+    /// Refuses a caller without the permission, in IAM's words.
+    fn need(&self, caller: &Principal, permission: &str, target: &Target, resource: &str) -> Result<()> {
+        if self.identity.allowed(caller, permission, target) {
+            return Ok(());
+        }
+        Err(Error::forbidden(format!(
+            "Permission '{permission}' denied on resource '//iam.googleapis.com/{resource}' (or it may not exist)."
+        ))
+        .with_info(
+            "IAM_PERMISSION_DENIED",
+            "iam.googleapis.com",
+            vec![("permission".to_owned(), permission.to_owned()), ("resource".to_owned(), resource.to_owned())],
+        ))
+    }
+
+    /// True for the project by its id or number.
+    fn is_project(&self, name: &str) -> bool {
+        name == self.identity.project() || name == self.identity.number().to_string()
+    }
+
+    fn project_target(&self) -> Target {
+        Target::project(self.identity.project())
+    }
+}
+
+/// Body of `setIamPolicy`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+pub struct SetPolicy {
+    /// The policy.
+    pub policy: Policy,
+}
+
+/// Body of `testIamPermissions`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub struct TestPermissions {
+    /// Permissions asked for.
+    pub permissions: Vec<String>,
+}
+
+/// Version asked for by `getIamPolicy`, in the query or in the body.
+///
+/// # Errors
+/// 400 when it is not a number.
+pub fn requested_version(call: &Call) -> Result<i32> {
+    let in_query = call.number("options.requestedPolicyVersion")?;
+    let in_body = || {
+        let body: Value = serde_json::from_slice(&call.body).ok()?;
+        body.pointer("/options/requestedPolicyVersion")?.as_i64()
+    };
+    Ok(in_query.or_else(in_body).and_then(|version| i32::try_from(version).ok()).unwrap_or(1))
+}
+
+/// A policy as JSON.
+///
+/// # Errors
+/// Never in practice.
+pub fn policy_json(policy: &Policy) -> Result<Value> {
+    serde_json::to_value(policy).map_err(|error| Error::internal(error.to_string()))
+}
+
+/// Answer of `testIamPermissions`.
+pub fn permissions_json(permissions: &[String]) -> Value {
+    if permissions.is_empty() { json!({}) } else { json!({ "permissions": permissions }) }
+}
+
+/// 404 for a path nobody serves.
+pub fn no_route(call: &Call) -> Error {
+    Error::not_found(format!(
+        "The laptop cloud does not serve {} /{}{}.",
+        call.method,
+        call.segments.join("/"),
+        call.verb.as_ref().map(|verb| format!(":{verb}")).unwrap_or_default()
+    ))
+}
+
+fn is_credentials(call: &Call) -> bool {
+    matches!(call.verb.as_deref(), Some("generateAccessToken" | "generateIdToken"))
+}

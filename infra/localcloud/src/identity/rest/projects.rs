@@ -1,0 +1,86 @@
+//! Resource Manager, v1 and the basics of v3: the project and its policy.
+
+use axum::response::Response;
+use http::Method;
+use serde_json::{Value, json};
+
+use super::{Server, SetPolicy, TestPermissions, no_route, permissions_json, policy_json, requested_version};
+use crate::{
+    google::{
+        call::{Call, ok},
+        error::{Error, Result},
+    },
+    identity::{policy::Stale, principal::Principal, project_policy},
+};
+
+impl Server {
+    pub(super) fn projects(&self, call: &Call, caller: &Principal, path: &[&str]) -> Result<Response> {
+        let version = path.first().copied().unwrap_or_default();
+        let [_, _, name] = path else {
+            if path.len() == 2 && call.method == Method::GET {
+                let visible = self.identity.allowed(caller, "resourcemanager.projects.get", &self.project_target());
+                let projects: Vec<Value> = visible.then(|| self.project_json(version)).into_iter().collect();
+                return Ok(ok(&json!({ "projects": projects })));
+            }
+            return Err(no_route(call));
+        };
+        let permission = match (&call.method, call.verb.as_deref()) {
+            (&Method::GET, None) => Some("get"),
+            (&Method::POST, Some("testIamPermissions")) => None,
+            (&Method::POST, Some(verb @ ("getIamPolicy" | "setIamPolicy"))) => Some(verb),
+            _ => return Err(no_route(call)),
+        };
+        let target = self.project_target();
+        let denied = || Error::forbidden("The caller does not have permission");
+        if !self.is_project(name) {
+            return Err(denied());
+        }
+        if let Some(permission) = permission
+            && !self.identity.allowed(caller, &format!("resourcemanager.projects.{permission}"), &target)
+        {
+            return Err(denied());
+        }
+        let policy = project_policy(self.identity.project());
+        match call.verb.as_deref() {
+            None => Ok(ok(&self.project_json(version))),
+            Some("getIamPolicy") => Ok(ok(&policy_json(&self.identity.policy(&policy, requested_version(call)?))?)),
+            Some("setIamPolicy") => {
+                let wanted: SetPolicy = call.json()?;
+                let has_owner = wanted.policy.bindings.iter().any(|binding| {
+                    binding.role == "roles/owner" && binding.members.iter().any(|member| member.starts_with("user:"))
+                });
+                if !has_owner {
+                    return Err(Error::invalid(
+                        "Project must have at least one owner who has accepted the Terms of Service.",
+                    ));
+                }
+                Ok(ok(&policy_json(&self.identity.set_policy(&policy, wanted.policy, Stale::Aborted)?)?))
+            }
+            Some(_) => {
+                let wanted: TestPermissions = call.json()?;
+                Ok(ok(&permissions_json(&self.identity.testable(caller, &wanted.permissions, &target))))
+            }
+        }
+    }
+
+    fn project_json(&self, version: &str) -> Value {
+        let created = self.identity.read().created.to_string();
+        let (project, number) = (self.identity.project(), self.identity.number());
+        if version == "v3" {
+            return json!({
+                "name": format!("projects/{number}"),
+                "projectId": project,
+                "displayName": project,
+                "state": "ACTIVE",
+                "createTime": created,
+            });
+        }
+        json!({
+            "projectNumber": number.to_string(),
+            "projectId": project,
+            "lifecycleState": "ACTIVE",
+            "name": project,
+            "createTime": created,
+        })
+    }
+}

@@ -1,0 +1,115 @@
+//! Service Usage v1: listing, enabling, disabling; operations are done at once.
+
+use axum::response::Response;
+use http::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Server, accounts::with_next, no_route};
+use crate::{
+    google::{
+        call::{Call, ok},
+        error::{Error, Result},
+        page::page,
+    },
+    identity::principal::Principal,
+};
+
+/// Most services on a page.
+const PAGE_MAX: usize = 200;
+const TYPES: &str = "type.googleapis.com/google.api.serviceusage.v1";
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Batch {
+    service_ids: Vec<String>,
+}
+
+impl Server {
+    pub(super) fn services(&self, call: &Call, caller: &Principal, path: &[&str]) -> Result<Response> {
+        if let ["v1", "operations", id] = path {
+            // Operations are done when they are answered; whoever polls by name sees that they are.
+            return Ok(ok(
+                &json!({ "name": format!("operations/{id}"), "done": true, "response": { "@type": format!("{TYPES}.BatchEnableServicesResponse") } }),
+            ));
+        }
+        let [_, "projects", project, "services", rest @ ..] = path else { return Err(no_route(call)) };
+        if !self.is_project(project) {
+            return Err(Error::forbidden("The caller does not have permission"));
+        }
+        let permission = match (&call.method, rest, call.verb.as_deref()) {
+            (&Method::GET, [], None) => "list",
+            (&Method::GET, [], Some("batchGet")) | (&Method::GET, [_], None) => "get",
+            (&Method::POST, [], Some("batchEnable")) | (&Method::POST, [_], Some("enable")) => "enable",
+            (&Method::POST, [_], Some("disable")) => "disable",
+            (&Method::POST, [_], Some("generateServiceIdentity")) => "generateServiceIdentity",
+            _ => return Err(no_route(call)),
+        };
+        let needed = match permission {
+            "generateServiceIdentity" => "serviceusage.services.enable".to_owned(),
+            verb => format!("serviceusage.services.{verb}"),
+        };
+        if !self.identity.allowed(caller, &needed, &self.project_target()) {
+            return Err(Error::forbidden("The caller does not have permission"));
+        }
+        let name = rest.first().copied().unwrap_or_default();
+        match permission {
+            "list" => {
+                let wanted = call.query("filter").map(|filter| filter.replace(' ', ""));
+                let services = self.identity.services().into_iter().filter(|(_, service)| match wanted.as_deref() {
+                    Some(filter) => filter.strip_prefix("state:").is_none_or(|state| service["state"] == *state),
+                    None => true,
+                });
+                let (services, next) = page(services, &call.page()?, PAGE_MAX)?;
+                Ok(ok(&with_next(json!({ "services": services }), next)))
+            }
+            "get" if rest.is_empty() => {
+                let names = call.query_all("names");
+                let services: Vec<Value> = names
+                    .iter()
+                    .map(|name| self.identity.service(name.rsplit('/').next().unwrap_or_default()))
+                    .collect();
+                Ok(ok(&json!({ "services": services })))
+            }
+            "get" => Ok(ok(&self.identity.service(name))),
+            "enable" if rest.is_empty() => {
+                let wanted: Batch = call.json()?;
+                self.identity.enable(&wanted.service_ids)?;
+                let services: Vec<Value> = wanted.service_ids.iter().map(|name| self.identity.service(name)).collect();
+                Ok(ok(&done(&json!({ "@type": format!("{TYPES}.BatchEnableServicesResponse"), "services": services }))))
+            }
+            "enable" => {
+                self.identity.enable(&[name.to_owned()])?;
+                let service = self.identity.service(name);
+                Ok(ok(&done(&json!({ "@type": format!("{TYPES}.EnableServiceResponse"), "service": service }))))
+            }
+            "disable" => {
+                self.identity.disable(name);
+                let service = self.identity.service(name);
+                Ok(ok(&done(&json!({ "@type": format!("{TYPES}.DisableServiceResponse"), "service": service }))))
+            }
+            _ => {
+                let service = name.split('.').next().unwrap_or_default();
+                let agent = match service {
+                    "storage" => "gs-project-accounts".to_owned(),
+                    other => format!("gcp-sa-{other}"),
+                };
+                let email = format!("service-{}@{agent}.iam.gserviceaccount.com", self.identity.number());
+                Ok(ok(&done(&json!({
+                    "@type": "type.googleapis.com/google.api.serviceusage.v1beta1.ServiceIdentity",
+                    "email": email,
+                    "uniqueId": format!("{:021}", self.identity.number()),
+                }))))
+            }
+        }
+    }
+}
+
+fn done(response: &Value) -> Value {
+    json!({
+        "name": format!("operations/acf.p2-{:016x}", rand::random::<u64>()),
+        "metadata": { "@type": format!("{TYPES}.OperationMetadata") },
+        "done": true,
+        "response": response,
+    })
+}

@@ -1,0 +1,167 @@
+//! Cloud Storage: buckets and objects, kept in memory.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, RwLock,
+        atomic::{AtomicI64, AtomicU64, Ordering},
+    },
+};
+
+use tonic::Code;
+
+use crate::{
+    google::error::{Error, Result},
+    identity::{Identity, Target, principal::Principal},
+    pubsub::Pubsub,
+};
+
+pub mod bucket;
+mod buckets;
+mod grpc_api;
+mod grpc_data;
+pub mod list;
+pub mod notification;
+pub mod object;
+mod objects;
+pub mod persist;
+mod proto;
+pub mod rest;
+mod upload;
+
+use bucket::Bucket;
+
+/// The whole service.
+#[derive(Debug)]
+pub struct Storage {
+    identity: Arc<Identity>,
+    pubsub: Arc<Pubsub>,
+    location: String,
+    enforce_api: bool,
+    base: OnceLock<String>,
+    buckets: RwLock<BTreeMap<String, Arc<RwLock<Bucket>>>>,
+    last_generation: AtomicI64,
+    uploads: Mutex<HashMap<String, upload::Session>>,
+    changes: AtomicU64,
+}
+
+/// What a permission is asked on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum On<'a> {
+    /// The project.
+    Project,
+    /// A bucket.
+    Bucket(&'a str),
+    /// A bucket, when listing names that begin so.
+    Listing(&'a str, &'a str),
+    /// An object.
+    Object(&'a str, &'a str),
+}
+
+impl Storage {
+    /// An empty service. `location` is where buckets are that do not say.
+    pub fn new(identity: Arc<Identity>, pubsub: Arc<Pubsub>, location: &str, enforce_api: bool) -> Arc<Self> {
+        Arc::new(Self {
+            identity,
+            pubsub,
+            location: location.to_ascii_uppercase(),
+            enforce_api,
+            base: OnceLock::new(),
+            buckets: RwLock::default(),
+            last_generation: AtomicI64::new(0),
+            uploads: Mutex::default(),
+            changes: AtomicU64::new(0),
+        })
+    }
+
+    /// Says at which address the service is served, for the links in its answers.
+    pub fn set_base(&self, base: String) {
+        let _ = self.base.set(base);
+    }
+
+    fn base(&self) -> String {
+        self.base.get().cloned().unwrap_or_default()
+    }
+
+    /// Counts changes, so that who saves knows whether to.
+    pub fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Relaxed)
+    }
+
+    fn changed(&self) {
+        self.changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// A generation above all before: microseconds of the clock.
+    fn next_generation(&self) -> i64 {
+        let now = self.identity.clock.now().as_microsecond();
+        let last =
+            self.last_generation.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |last| Some(now.max(last + 1)));
+        last.map_or(now, |last| now.max(last + 1))
+    }
+
+    fn find(&self, name: &str) -> Result<Arc<RwLock<Bucket>>> {
+        let buckets = self.buckets.read().unwrap_or_else(PoisonError::into_inner);
+        buckets.get(name).cloned().ok_or_else(|| Error::not_found("The specified bucket does not exist."))
+    }
+
+    fn target(&self, on: On<'_>) -> Target {
+        let bucket_name = |name: &str| format!("projects/_/buckets/{name}");
+        match on {
+            On::Project => Target::project(self.identity.project()),
+            On::Bucket(name) => {
+                Target::resource(bucket_name(name), "storage.googleapis.com/Bucket", "storage.googleapis.com")
+            }
+            On::Listing(name, prefix) => {
+                let mut target = self.target(On::Bucket(name));
+                target.attributes.insert("storage.googleapis.com/objectListPrefix", prefix.to_owned());
+                target
+            }
+            On::Object(bucket, name) => Target {
+                policy: Some(bucket_name(bucket)),
+                name: format!("{}/objects/{name}", bucket_name(bucket)),
+                kind: "storage.googleapis.com/Object",
+                service: "storage.googleapis.com",
+                attributes: BTreeMap::new(),
+            },
+        }
+    }
+
+    fn may(&self, caller: &Principal, permission: &str, on: On<'_>) -> bool {
+        self.identity.allowed(caller, permission, &self.target(on))
+    }
+
+    /// Refuses a caller without the permission, in Cloud Storage's words.
+    pub(crate) fn need(&self, caller: &Principal, permission: &str, on: On<'_>) -> Result<()> {
+        if self.enforce_api {
+            self.identity.need_service("storage.googleapis.com")?;
+        }
+        if self.may(caller, permission, on) {
+            return Ok(());
+        }
+        let resource = match on {
+            On::Project => "Google Cloud project",
+            On::Bucket(_) | On::Listing(..) => "Google Cloud Storage bucket",
+            On::Object(..) => "Google Cloud Storage object",
+        };
+        let message = format!(
+            "{caller} does not have {permission} access to the {resource}. Permission '{permission}' denied on \
+             resource (or it may not exist)."
+        );
+        Err(match caller {
+            Principal::Anonymous => Error::new(Code::Unauthenticated, message).with_reason("required"),
+            _ => Error::forbidden(message),
+        })
+    }
+
+    /// The error for an object that is not there: who may not list is not told so.
+    fn no_object(&self, caller: &Principal, bucket: &str, name: &str) -> Error {
+        match self.need(caller, "storage.objects.list", On::Listing(bucket, name)) {
+            Ok(()) => Error::not_found(format!("No such object: {bucket}/{name}")),
+            Err(denied) => denied,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,165 @@
+//! Bucket notifications: what is published when an object changes.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
+
+use googleapis_tonic_google_pubsub_v1::google::pubsub::v1::PubsubMessage;
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::{Storage, bucket::Bucket, object::Object};
+use crate::google::error::{Error, Result};
+
+/// Most notifications of a bucket for one kind of event.
+const PER_EVENT_MAX: usize = 10;
+/// Most notifications of a bucket.
+const PER_BUCKET_MAX: usize = 100;
+const EVENTS: [Event; 4] = [Event::Finalize, Event::MetadataUpdate, Event::Delete, Event::Archive];
+
+/// One notification configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Notification {
+    /// `//pubsub.googleapis.com/projects/P/topics/T`
+    pub topic: String,
+    /// Kinds of events; empty for all.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub event_types: Vec<String>,
+    /// Attributes to add.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub custom_attributes: BTreeMap<String, String>,
+    /// `JSON_API_V1` or `NONE`.
+    pub payload_format: String,
+    /// Only objects whose name begins so.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub object_name_prefix: String,
+}
+
+/// What happened to an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A new generation.
+    Finalize,
+    /// New metadata.
+    MetadataUpdate,
+    /// Gone.
+    Delete,
+    /// No longer the live one.
+    Archive,
+}
+
+impl Event {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Finalize => "OBJECT_FINALIZE",
+            Self::MetadataUpdate => "OBJECT_METADATA_UPDATE",
+            Self::Delete => "OBJECT_DELETE",
+            Self::Archive => "OBJECT_ARCHIVE",
+        }
+    }
+}
+
+impl Notification {
+    /// Name of the topic, as Pub/Sub has it.
+    pub fn topic_name(&self) -> &str {
+        self.topic.strip_prefix("//pubsub.googleapis.com/").unwrap_or(&self.topic)
+    }
+
+    /// The JSON resource.
+    pub fn json(&self, base: &str, bucket: &str, id: u64) -> Value {
+        let mut value = serde_json::to_value(self).unwrap_or_default();
+        value["kind"] = json!("storage#notification");
+        value["id"] = json!(id.to_string());
+        value["etag"] = json!(id.to_string());
+        value["selfLink"] = json!(format!("{base}/storage/v1/b/{bucket}/notificationConfigs/{id}"));
+        value
+    }
+
+    /// Checks a new configuration beside those the bucket has.
+    ///
+    /// # Errors
+    /// 400.
+    pub fn check(&self, bucket: &Bucket) -> Result<()> {
+        if !matches!(self.payload_format.as_str(), "JSON_API_V1" | "NONE") {
+            return Err(Error::invalid(format!("Invalid payload format: '{}'", self.payload_format)));
+        }
+        if let Some(bad) = self.event_types.iter().find(|kind| EVENTS.iter().all(|event| event.name() != **kind)) {
+            return Err(Error::invalid(format!("Invalid event type: '{bad}'")));
+        }
+        let crowded = EVENTS
+            .iter()
+            .filter(|event| self.wants(**event))
+            .any(|event| bucket.notifications.values().filter(|other| other.wants(*event)).count() >= PER_EVENT_MAX);
+        if crowded || bucket.notifications.len() >= PER_BUCKET_MAX {
+            return Err(Error::invalid(
+                "Too many overlapping notifications. A bucket may have at most 10 notification configurations for an event type and 100 in all.",
+            ));
+        }
+        Ok(())
+    }
+
+    fn wants(&self, event: Event) -> bool {
+        self.event_types.is_empty() || self.event_types.iter().any(|kind| kind == event.name())
+    }
+}
+
+impl Storage {
+    /// Publishes what happened to whoever asked for it. `other` is the generation that replaced or was replaced.
+    pub(super) fn notify(
+        &self,
+        notifications: &BTreeMap<u64, Notification>,
+        event: Event,
+        object: &Arc<Object>,
+        other: Option<i64>,
+    ) {
+        let agent = self.identity.storage_agent();
+        for (id, notification) in notifications {
+            if !notification.wants(event) || !object.name.starts_with(&notification.object_name_prefix) {
+                continue;
+            }
+            let message = message(*id, notification, event, object, other, &self.base(), self.identity.clock.now());
+            if let Err(error) = self.pubsub.publish(&agent, notification.topic_name(), vec![message]) {
+                // Google retries such for days; here it is only told.
+                tracing::warn!(
+                    bucket = object.bucket,
+                    object = object.name,
+                    topic = notification.topic_name(),
+                    "notification was not published: {}",
+                    error.message()
+                );
+            }
+        }
+    }
+}
+
+fn message(
+    id: u64,
+    notification: &Notification,
+    event: Event,
+    object: &Object,
+    other: Option<i64>,
+    base: &str,
+    now: jiff::Timestamp,
+) -> PubsubMessage {
+    let mut attributes: HashMap<String, String> = notification.custom_attributes.clone().into_iter().collect();
+    let mut put = |name: &str, value: String| attributes.insert(name.to_owned(), value);
+    put("notificationConfig", format!("projects/_/buckets/{}/notificationConfigs/{id}", object.bucket));
+    put("eventType", event.name().to_owned());
+    put("payloadFormat", notification.payload_format.clone());
+    put("bucketId", object.bucket.clone());
+    put("objectId", object.name.clone());
+    put("objectGeneration", object.generation.to_string());
+    put("eventTime", now.to_string());
+    if let Some(other) = other {
+        let name = if event == Event::Finalize { "overwroteGeneration" } else { "overwrittenByGeneration" };
+        put(name, other.to_string());
+    }
+    let data = if notification.payload_format == "JSON_API_V1" {
+        object.json(base).to_string().into_bytes()
+    } else {
+        Vec::new()
+    };
+    PubsubMessage { data, attributes, ..PubsubMessage::default() }
+}
