@@ -5,6 +5,7 @@ use std::{
     fs::{File, OpenOptions, TryLockError},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -21,6 +22,21 @@ use crate::{context, error::Failure};
 /// How long it may take to start or to stop; a safety net, since both take well under a second on an idle machine.
 const LIMIT: Duration = Duration::from_secs(60);
 const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// Notes where this program is. To be called before cargo may put a newer one in its place, for then the system no
+/// longer knows the name of the running one.
+pub(crate) fn remember_program() {
+    if let Ok(program) = std::env::current_exe() {
+        PROGRAM.get_or_init(|| program);
+    }
+}
+
+/// Where this program is.
+pub(crate) fn program() -> anyhow::Result<&'static PathBuf> {
+    PROGRAM.get().context("find this program")
+}
 
 /// The laptop cloud of one environment.
 #[derive(Clone, Debug)]
@@ -98,7 +114,7 @@ impl Laptop {
         std::fs::create_dir_all(self.folder())
             .with_context(|| format!("make the folder {}", self.folder().display()))?;
         let log = File::create(self.log()).with_context(|| format!("make the log {}", self.log().display()))?;
-        let program = std::env::current_exe().context("find this program")?;
+        let program = program()?;
         let mut arguments: Vec<OsString> = vec!["local".into(), "serve".into()];
         if let Some(data) = data {
             let data = std::path::absolute(data).with_context(|| format!("use the folder {}", data.display()))?;
@@ -160,7 +176,10 @@ impl Laptop {
         let started = Instant::now();
         while self.lock()?.is_none() {
             if started.elapsed() > LIMIT {
-                bail!("the laptop cloud, process {pid}, did not end within {} s; `kill -9 {pid}` ends it", LIMIT.as_secs());
+                bail!(
+                    "the laptop cloud, process {pid}, did not end within {} s; `kill -9 {pid}` ends it",
+                    LIMIT.as_secs()
+                );
             }
             std::thread::sleep(LOOK_EVERY);
         }

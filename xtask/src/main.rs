@@ -20,6 +20,7 @@ use clap::{CommandFactory as _, Parser as _};
 use output::Output;
 
 fn main() -> ExitCode {
+    laptop::remember_program();
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => {

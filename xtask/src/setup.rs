@@ -75,7 +75,8 @@ pub(crate) fn write_config(environment: &Environment, cloud: &Cloud) -> anyhow::
     let path = folder.join(context::CONFIG_FILE);
     // A deploy knows the engine's image, which this does not: keep what it wrote.
     let known = common::config::Config::read(&path).ok();
-    let image = |business: &str| known.as_ref().and_then(|config| Some(config.businesses.get(business)?.engine.image.clone()));
+    let image =
+        |business: &str| known.as_ref().and_then(|config| Some(config.businesses.get(business)?.engine.image.clone()));
     let mut config = environment.config(&cloud.endpoints, "");
     for business in config.businesses.values_mut().filter(|business| business.engine.image.is_empty()) {
         business.engine.image = image(&business.name).unwrap_or_default();
@@ -126,7 +127,9 @@ pub(crate) async fn deploy(
         deploy::Event::Applied(applied) => {
             told.detail(format_args!("  {:?} {} {}", applied.change, applied.kind, applied.name));
         }
-        deploy::Event::Waiting { business } => told.detail(format_args!("  waiting for the orchestrator of {business}")),
+        deploy::Event::Waiting { business } => {
+            told.detail(format_args!("  waiting for the orchestrator of {business}"))
+        }
     });
     let options = deploy::Options { images, folder: context::generated(&environment.name), limit: ROLLOUT };
     deploy::run(environment, cloud, &options, &progress).await

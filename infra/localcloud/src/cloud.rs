@@ -61,12 +61,11 @@ impl LocalCloud {
             .with_context(|| format!("make the folder {}", options.folder.display()))?;
         let google = Google::start(google::Options {
             clock: options.clock.clone(),
-            project: options.project,
             project_number: PROJECT_NUMBER,
             location: options.location,
             operator: OPERATOR.to_owned(),
             persist: options.data.as_ref().map(|data| data.join("google")),
-            ..google::Options::default()
+            ..google::Options::new(&options.project)
         })
         .await
         .context("start Google's part of the laptop cloud")?;
@@ -107,7 +106,11 @@ impl LocalCloud {
         write_private(&kubeconfig, &serde_json::to_string_pretty(&self.kubernetes.kubeconfig(namespace))?)?;
         write_private(&self.folder.join("token"), &self.google.operator_token())?;
         write_private(&self.folder.join("boto"), &boto(&endpoints.storage))?;
-        let mut all = serde_json::to_value(endpoints)?;
+        let mut all = serde_json::to_value(&endpoints)?;
+        // Not served yet; named all the same, so that nobody calls Google's own by mistake.
+        for api in ["container", "artifactregistry", "cloudbuild"] {
+            all[api] = endpoints.iam.clone().into();
+        }
         all["kubernetes"] = self.kubernetes.url().into();
         Ok(json!({
             "environment": environment,

@@ -56,6 +56,8 @@ pub const ATTRIBUTE_PRIORITY: &str = "priority";
 /// Pub/Sub attribute: comma-separated names of common data of the session.
 pub const ATTRIBUTE_COMMON: &str = "common";
 
+/// What precedes an attribute's name in the metadata of an input object, so that an upload carries its options.
+pub const METADATA_PREFIX: &str = "deskgrid-";
 /// Metadata of an outcome object: its state, so that a listing tells it without reading the object.
 pub const METADATA_STATE: &str = "deskgrid-state";
 /// Metadata of an outcome object: its reason code.

@@ -97,7 +97,7 @@ async fn perform(
 
     output.note("checking what the queue promises");
     let checks = checks::all(&context, stage.environment(), &cloud, &submitted, &outcomes).await?;
-    Ok(summary::Summary::new(&context, outcomes, checks).await?)
+    summary::Summary::new(&context, outcomes, checks).await
 }
 
 /// What `work` comes to, unless the person stops it before.

@@ -85,7 +85,9 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
 /// Asks the person at the terminal.
 fn agree(question: &str) -> anyhow::Result<()> {
     if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage("nobody is there to agree to the changes").next("agree beforehand with --yes").into());
+        return Err(Failure::usage("nobody is there to agree to the changes")
+            .next("agree beforehand with --yes")
+            .into());
     }
     let _ = write!(std::io::stderr().lock(), "{question} [y/N] ");
     let mut answer = String::new();

@@ -48,7 +48,9 @@ fn two_demos_at_once_do_not_disturb_each_other() {
 
 #[test]
 fn an_interrupted_demo_leaves_nothing_and_says_what_to_run_next() {
-    for (moment, signal) in [("provisioning", Signal::SIGINT), ("submitting", Signal::SIGINT), ("deploying", Signal::SIGTERM)] {
+    for (moment, signal) in
+        [("provisioning", Signal::SIGINT), ("submitting", Signal::SIGINT), ("deploying", Signal::SIGTERM)]
+    {
         let mut demo = demo();
         let id = demo.id();
         let stderr = BufReader::new(demo.stderr.take().expect("standard error"));

@@ -53,7 +53,10 @@ fn text_files_have_no_trailing_space_and_no_path_of_one_machine() {
             if !golden && line.ends_with([' ', '\t']) {
                 offences.push(format!("{}:{}: trailing space", path.display(), number + 1));
             }
-            if machine_paths.iter().any(|machine| line.split(['"', '\'', ' ', '=', '`']).any(|word| word.starts_with(machine.as_str()))) {
+            if machine_paths
+                .iter()
+                .any(|machine| line.split(['"', '\'', ' ', '=', '`']).any(|word| word.starts_with(machine.as_str())))
+            {
                 offences.push(format!("{}:{}: a path of one machine", path.display(), number + 1));
             }
         }
@@ -86,7 +89,9 @@ fn dependencies_point_the_agreed_way() {
     for (package, dependencies) in &ours {
         let forbidden: Vec<&str> = match package.as_str() {
             "common" => services.iter().chain(&infra).copied().collect(),
-            "provision" | "localcloud" => services.iter().copied().chain(["xtask", "localcloud", "provision"]).collect(),
+            "provision" | "localcloud" => {
+                services.iter().copied().chain(["xtask", "localcloud", "provision"]).collect()
+            }
             "xtask" => vec![],
             _ => services.iter().chain(&infra).copied().collect(),
         };

@@ -144,7 +144,9 @@ impl World {
         let template = self
             .rendered
             .objects()
-            .find(|object| object["kind"] == "ConfigMap" && object["metadata"]["namespace"] == business.namespace.as_str())
+            .find(|object| {
+                object["kind"] == "ConfigMap" && object["metadata"]["namespace"] == business.namespace.as_str()
+            })
             .and_then(|object| object["data"]["job.json"].as_str())
             .expect("the ConfigMap holds the Job template")
             .to_owned();
@@ -266,7 +268,8 @@ impl World {
             !self.objects(business, "input").await.iter().any(|input| succeeded.contains(input.name.as_str()))
         })
         .await;
-        let inputs: BTreeSet<String> = self.objects(business, "input").await.into_iter().map(|input| input.name).collect();
+        let inputs: BTreeSet<String> =
+            self.objects(business, "input").await.into_iter().map(|input| input.name).collect();
         let kept: BTreeSet<String> = found
             .iter()
             .filter(|(name, state)| **state != State::Succeeded && !name.starts_with("refused/"))
@@ -291,7 +294,9 @@ impl World {
             kube::Api::namespaced(self.kube.clone(), &self.business(business).namespace);
         eventually("every Job is let go", async || {
             let list = jobs.list(&Default::default()).await.unwrap();
-            list.items.iter().all(|job| job.metadata.finalizers.iter().flatten().all(|name| name != common::labels::FINALIZER))
+            list.items
+                .iter()
+                .all(|job| job.metadata.finalizers.iter().flatten().all(|name| name != common::labels::FINALIZER))
         })
         .await;
     }

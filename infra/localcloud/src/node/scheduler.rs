@@ -98,7 +98,9 @@ impl Scheduler {
             self.nodes.remove(name);
             return;
         }
-        let amount = |resource: &str| quantity::parse(text(node, &format!("/status/allocatable/{resource}"))).unwrap_or_default();
+        let amount = |resource: &str| {
+            quantity::parse(text(node, &format!("/status/allocatable/{resource}"))).unwrap_or_default()
+        };
         let mut free = Room { cpu: amount("cpu"), memory: amount("memory"), pods: amount("pods") };
         for (_, wish) in self.bound.values().filter(|(at, _)| at == name) {
             free.add(*wish, -1);

@@ -102,7 +102,8 @@ async fn results_exist(context: &Context, outcomes: &[Found]) -> anyhow::Result<
     let mut results = BTreeSet::new();
     for business in BUSINESSES {
         let prefix = format!("{business}/output/");
-        results.extend(context.store.list(&context.config.bucket, &prefix).await?.into_iter().map(|result| result.name));
+        results
+            .extend(context.store.list(&context.config.bucket, &prefix).await?.into_iter().map(|result| result.name));
     }
     for found in outcomes.iter().filter(|found| found.succeeded()) {
         for result in found.outcome.work.iter().flat_map(common::message::Work::outputs) {
@@ -181,6 +182,9 @@ async fn isolated(
     Ok(Check {
         promise: format!("{ours}'s identities are refused on {theirs}'s objects"),
         holds: existing.is_some() && tried > 0 && refused == tried,
-        seen: format!("{refused} of {tried} attempts refused{}", allowed.iter().map(|line| format!("; {line}")).collect::<String>()),
+        seen: format!(
+            "{refused} of {tried} attempts refused{}",
+            allowed.iter().map(|line| format!("; {line}")).collect::<String>()
+        ),
     })
 }

@@ -48,8 +48,8 @@ pub(super) async fn credentials(cloud: &Cloud, project: &str, email: &str) -> an
         && !bindings.iter().any(|binding| binding["role"] == TOKEN_CREATOR)
     {
         bindings.push(json!({"role": TOKEN_CREATOR, "members": [who]}));
-        let write = Request::new(Api::Iam, Method::Post, format!("{account}:setIamPolicy"))
-            .body(json!({"policy": policy}));
+        let write =
+            Request::new(Api::Iam, Method::Post, format!("{account}:setIamPolicy")).body(json!({"policy": policy}));
         cloud.google.send(&write).await.with_context(context)?;
     }
     let generate = Request::new(

@@ -42,7 +42,11 @@ fn processes(folder: &Path) -> Vec<String> {
         // A machine without `ps`, such as a slim container: the kernel tells the same.
         _ => from_proc(),
     };
-    lines.into_iter().filter(|line| line.contains(folder.as_ref())).map(|line| format!("process {}", line.trim())).collect()
+    lines
+        .into_iter()
+        .filter(|line| line.contains(folder.as_ref()))
+        .map(|line| format!("process {}", line.trim()))
+        .collect()
 }
 
 fn from_proc() -> Vec<String> {

@@ -28,8 +28,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub(super) struct Submitted {
     /// Business.
     pub(super) business: String,
-    /// Session of the pricing jobs and the malformed one.
-    pub(super) session: String,
     /// Jobs by the name of their input object, with its generation; 0 while it is not known.
     pub(super) inputs: BTreeMap<String, i64>,
 }
@@ -86,10 +84,9 @@ pub(super) async fn submit(
         .collect();
 
     let by_hand = publisher.publisher(&business.topic).build();
-    let message_id =
-        by_hand.publish(Message::new().set_data(PAYLOAD)).await.context("publish a message by hand")?;
+    let message_id = by_hand.publish(Message::new().set_data(PAYLOAD)).await.context("publish a message by hand")?;
     expected.insert(object::input(&business.name, object::INLINE_SESSION, &message_id), 0);
-    Ok(Submitted { business: business.name.clone(), session, inputs: expected })
+    Ok(Submitted { business: business.name.clone(), inputs: expected })
 }
 
 /// Waits until every job has an outcome, and reads them all.
@@ -101,7 +98,8 @@ pub(super) async fn wait(context: &Context, submitted: &[Submitted], output: &Ou
         let mut names = Vec::new();
         for business in submitted.iter().map(|submitted| &submitted.business) {
             let prefix = object::outcome_prefix(business, None);
-            names.extend(context.store.list(&context.config.bucket, &prefix).await?.into_iter().map(|found| found.name));
+            names
+                .extend(context.store.list(&context.config.bucket, &prefix).await?.into_iter().map(|found| found.name));
         }
         progress.set(names.len(), "");
         if names.len() >= total {

@@ -11,7 +11,10 @@ use localcloud::{
 use provision::{Environment, LocalState};
 use tokio_util::sync::CancellationToken;
 
-use crate::{error::Failure, laptop::Laptop};
+use crate::{
+    error::Failure,
+    laptop::{self, Laptop},
+};
 
 /// Serves the laptop cloud of an environment until a signal, or until the leash is let go.
 ///
@@ -34,7 +37,7 @@ pub(super) async fn run(
         let stop = stop.clone();
         std::thread::spawn(move || end_of_input(&stop));
     }
-    let program = std::env::current_exe().context("find this program")?;
+    let program = laptop::program()?;
     let cloud = LocalCloud::start(Options {
         folder: laptop.folder(),
         project: environment.project.clone(),

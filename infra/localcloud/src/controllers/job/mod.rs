@@ -5,8 +5,8 @@
 
 mod decide;
 mod indexes;
-mod policy;
 mod pods;
+mod policy;
 #[cfg(test)]
 mod tests;
 
