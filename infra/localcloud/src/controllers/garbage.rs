@@ -63,9 +63,8 @@ fn collect(cluster: &Cluster, uid: &str) {
 fn check_owners(cluster: &Cluster, key: &Key) {
     let Some(object) = cluster.store.at(key) else { return };
     let exists = |owner: &&Value| {
-        owner_key(&object, owner).is_none_or(|key| {
-            cluster.store.at(&key).is_some_and(|found| value::uid(&found) == text(owner, "/uid"))
-        })
+        owner_key(&object, owner)
+            .is_none_or(|key| cluster.store.at(&key).is_some_and(|found| value::uid(&found) == text(owner, "/uid")))
     };
     let owners = items(&object, "/metadata/ownerReferences");
     let (present, absent): (Vec<_>, Vec<_>) = owners.iter().partition(exists);

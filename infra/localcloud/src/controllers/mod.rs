@@ -27,6 +27,10 @@ pub fn start(cluster: &Arc<Cluster>, ca_pem: &str) {
     tasks.spawn(garbage::run(cluster.clone(), changes(&kinds::KINDS)));
     tasks.spawn(namespace::run(cluster.clone(), changes(&kinds::KINDS)));
     tasks.spawn(ttl::run(cluster.clone(), changes(&[&kinds::JOB])));
-    tasks.spawn(account::run(cluster.clone(), ca_pem.to_owned(), changes(&[&kinds::NAMESPACE, &kinds::SERVICE_ACCOUNT])));
+    tasks.spawn(account::run(
+        cluster.clone(),
+        ca_pem.to_owned(),
+        changes(&[&kinds::NAMESPACE, &kinds::SERVICE_ACCOUNT]),
+    ));
     tasks.spawn(quota::run(cluster.clone(), changes(&kinds::KINDS)));
 }

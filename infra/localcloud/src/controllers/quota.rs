@@ -18,10 +18,17 @@ pub(super) async fn run(cluster: Arc<Cluster>, mut changes: mpsc::UnboundedRecei
     let timers = Timers::default();
     while let Some(batch) = timers::next(&cluster, &mut changes, &timers).await {
         let counts = |change: &&Change| {
-            change.old.is_none() || change.removed || change.kind == &kinds::POD || change.kind == &kinds::RESOURCE_QUOTA
+            change.old.is_none()
+                || change.removed
+                || change.kind == &kinds::POD
+                || change.kind == &kinds::RESOURCE_QUOTA
         };
-        let touched: BTreeSet<_> =
-            batch.iter().filter(counts).map(|change| value::namespace(&change.object)).filter(|name| !name.is_empty()).collect();
+        let touched: BTreeSet<_> = batch
+            .iter()
+            .filter(counts)
+            .map(|change| value::namespace(&change.object))
+            .filter(|name| !name.is_empty())
+            .collect();
         for namespace in touched {
             cluster.store.write(|transaction| {
                 if transaction.count(&kinds::RESOURCE_QUOTA, namespace) == 0 {

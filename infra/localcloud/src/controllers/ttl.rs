@@ -29,7 +29,9 @@ pub(super) async fn run(cluster: Arc<Cluster>, mut changes: mpsc::UnboundedRecei
         }
         let now = cluster.clock.now();
         for key in timers.due(now) {
-            let Some(job) = cluster.store.at(&key).filter(|job| expiry(job).is_some_and(|at| at <= now)) else { continue };
+            let Some(job) = cluster.store.at(&key).filter(|job| expiry(job).is_some_and(|at| at <= now)) else {
+                continue;
+            };
             let options = Options {
                 propagation: Some(Propagation::Foreground),
                 uid: Some(value::uid(&job).to_owned()),

@@ -56,14 +56,12 @@ impl Cluster {
         } else if kind.has("status") {
             value::unset(&mut wanted, &["status"]);
         }
-        let result = self.store.write(|transaction| {
-            match transaction.get(kind, &target.namespace, &target.name) {
-                Some(old) => self.apply_over(transaction, target, &old, &wanted, how).map(|object| (object, false)),
-                None if target.subresource.is_empty() => {
-                    self.apply_new(transaction, kind, wanted.clone(), how).map(|object| (object, true))
-                }
-                None => Err(Failure::not_found(kind, &target.name)),
+        let result = self.store.write(|transaction| match transaction.get(kind, &target.namespace, &target.name) {
+            Some(old) => self.apply_over(transaction, target, &old, &wanted, how).map(|object| (object, false)),
+            None if target.subresource.is_empty() => {
+                self.apply_new(transaction, kind, wanted.clone(), how).map(|object| (object, true))
             }
+            None => Err(Failure::not_found(kind, &target.name)),
         });
         result.map(|(object, created)| Written { object, warnings, created })
     }
@@ -168,8 +166,7 @@ pub fn created_by(kind: &Kind, object: &mut Value, manager: &str, now: Timestamp
 
 /// Keeps ownership over an update, for objects that somebody applies.
 pub fn track(kind: &Kind, old: &Value, new: &mut Value, manager: &str, subresource: &str, now: Timestamp) {
-    let applied =
-        items(old, "/metadata/managedFields").iter().any(|entry| text(entry, "/operation") == "Apply");
+    let applied = items(old, "/metadata/managedFields").iter().any(|entry| text(entry, "/operation") == "Apply");
     if !applied || old == new {
         return;
     }
@@ -177,9 +174,8 @@ pub fn track(kind: &Kind, old: &Value, new: &mut Value, manager: &str, subresour
     let changed: Fields =
         after.iter().filter(|path| fields::get(old, path) != fields::get(new, path)).cloned().collect();
     let mut entries = entries(kind, old);
-    let mine = |entry: &Entry| {
-        entry.manager == manager && entry.operation == "Update" && entry.subresource == subresource
-    };
+    let mine =
+        |entry: &Entry| entry.manager == manager && entry.operation == "Update" && entry.subresource == subresource;
     for entry in &mut entries {
         let own = mine(entry);
         entry.fields.retain(|path| {
@@ -238,8 +234,7 @@ fn drop_fields<'a>(new: &mut Value, before: &Entry, owned: &Fields, others: impl
             _ => (path.as_slice(), false),
         };
         let within = |other: &fields::Path| other.starts_with(item);
-        let claimed = others.iter().any(|entry| entry.fields.iter().any(within))
-            || is_item && owned.iter().any(within);
+        let claimed = others.iter().any(|entry| entry.fields.iter().any(within)) || is_item && owned.iter().any(within);
         if !claimed {
             // The keys of an item go with the item.
             let key_of_item = item.len() >= 2

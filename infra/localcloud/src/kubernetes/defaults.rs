@@ -60,9 +60,7 @@ fn job(object: &mut Value, creating: bool) {
     let replacement = if none(object, "podFailurePolicy") { "TerminatingOrFailed" } else { "Failed" };
     set_default(object, &["spec", "podReplacementPolicy"], replacement);
     if let Some(rules) = object.pointer_mut("/spec/podFailurePolicy/rules").and_then(Value::as_array_mut) {
-        for condition in
-            rules.iter_mut().filter_map(|rule| rule.get_mut("onPodConditions")?.as_array_mut()).flatten()
-        {
+        for condition in rules.iter_mut().filter_map(|rule| rule.get_mut("onPodConditions")?.as_array_mut()).flatten() {
             set_default(condition, &["status"], "True");
         }
     }
@@ -80,12 +78,7 @@ fn job(object: &mut Value, creating: bool) {
     }
     let (uid, name) = (value::uid(object).to_owned(), value::name(object).to_owned());
     let labels = value::map_at(object, &["spec", "template", "metadata", "labels"]);
-    for (key, text) in [
-        ("controller-uid", &uid),
-        (CONTROLLER_UID, &uid),
-        ("job-name", &name),
-        (JOB_NAME, &name),
-    ] {
+    for (key, text) in [("controller-uid", &uid), (CONTROLLER_UID, &uid), ("job-name", &name), (JOB_NAME, &name)] {
         labels.insert(key.to_owned(), text.clone().into());
     }
     set(object, &["spec", "selector", "matchLabels", CONTROLLER_UID], uid);
@@ -167,7 +160,8 @@ fn fill_container(container: &mut Value) {
         if !container.get(probe).is_some_and(Value::is_object) {
             continue;
         }
-        for (field, number) in [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
+        for (field, number) in
+            [("timeoutSeconds", 1), ("periodSeconds", 10), ("successThreshold", 1), ("failureThreshold", 3)]
         {
             set_default(container, &[probe, field], number);
         }
@@ -187,9 +181,8 @@ fn pod_only(object: &mut Value) {
     let tolerations = value::list_at(object, &["spec", "tolerations"]);
     for key in ["node.kubernetes.io/not-ready", "node.kubernetes.io/unreachable"] {
         if !tolerations.iter().any(|toleration| value::text(toleration, "/key") == key) {
-            tolerations.push(
-                json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}),
-            );
+            tolerations
+                .push(json!({"key": key, "operator": "Exists", "effect": "NoExecute", "tolerationSeconds": 300}));
         }
     }
     set_default(object, &["status", "phase"], "Pending");

@@ -104,7 +104,12 @@ impl Cluster {
     ///
     /// # Errors
     /// As [`Cluster::delete`], but that objects that went meanwhile are no error.
-    pub fn delete_collection(&self, target: &Target, selector: &Selector, options: &Options) -> Answer<Vec<Arc<Value>>> {
+    pub fn delete_collection(
+        &self,
+        target: &Target,
+        selector: &Selector,
+        options: &Options,
+    ) -> Answer<Vec<Arc<Value>>> {
         let page = self.store.page(target.kind, target.scope(), None, 0, |object| selector.takes(target.kind, object));
         for object in &page.items {
             match self.delete(&Key::of(target.kind, object), options) {
@@ -138,8 +143,7 @@ pub fn delete(transaction: &mut Transaction<'_>, key: &Key, options: &Options, n
         ("ResourceVersion", &options.version, text(&old, "/metadata/resourceVersion")),
     ] {
         if let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != have) {
-            let why =
-                format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {have}");
+            let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {have}");
             return Err(Failure::conflict(kind, &key.name, &why));
         }
     }

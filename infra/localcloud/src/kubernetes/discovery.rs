@@ -203,7 +203,8 @@ fn document(group: &str) -> Value {
     for kind in kinds_of(group) {
         let place = if kind.namespaced { "namespaces/{namespace}/" } else { "" };
         let named = json!({"group": group, "version": "v1", "kind": kind.kind});
-        let query = |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}});
+        let query =
+            |name: &str| json!({"name": name, "in": "query", "schema": {"type": "string", "uniqueItems": true}});
         let operation = |action: &str| {
             json!({
                 "x-kubernetes-action": action, "x-kubernetes-group-version-kind": named,

@@ -21,10 +21,7 @@ pub fn of(object: &Value) -> Fields {
             "metadata" => {
                 path.push("f:metadata".to_owned());
                 for (key, value) in value.as_object().into_iter().flatten() {
-                    if matches!(
-                        key.as_str(),
-                        "labels" | "annotations" | "finalizers" | "ownerReferences"
-                    ) {
+                    if matches!(key.as_str(), "labels" | "annotations" | "finalizers" | "ownerReferences") {
                         field("metadata", key, value, &mut path, &mut fields);
                     }
                 }

@@ -78,8 +78,15 @@ fn is_container_list(parent: &str) -> bool {
 
 fn common(field: &str) -> ListKind {
     match field {
-        "containers" | "initContainers" | "ephemeralContainers" | "env" | "volumes" | "imagePullSecrets" | "secrets"
-        | "schedulingGates" | "resourceClaims" => ListKind::Map(&["name"]),
+        "containers"
+        | "initContainers"
+        | "ephemeralContainers"
+        | "env"
+        | "volumes"
+        | "imagePullSecrets"
+        | "secrets"
+        | "schedulingGates"
+        | "resourceClaims" => ListKind::Map(&["name"]),
         "volumeMounts" => ListKind::Map(&["mountPath"]),
         "volumeDevices" => ListKind::Map(&["devicePath"]),
         "hostAliases" | "podIPs" | "hostIPs" => ListKind::Map(&["ip"]),

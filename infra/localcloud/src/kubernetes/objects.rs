@@ -60,7 +60,8 @@ impl Cluster {
             }
         }
         let metadata = value::map_at(&mut body, &["metadata"]);
-        for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields"] {
+        for field in ["resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds", "selfLink", "managedFields"]
+        {
             metadata.remove(field);
         }
         let (mut object, warnings) = self.fresh(target.kind, body, how)?;
@@ -165,12 +166,7 @@ impl Cluster {
 ///
 /// # Errors
 /// 403, 404 for its namespace, 409 when its name is taken.
-pub fn insert(
-    transaction: &mut Transaction<'_>,
-    kind: &'static Kind,
-    object: Value,
-    how: &How,
-) -> Answer<Arc<Value>> {
+pub fn insert(transaction: &mut Transaction<'_>, kind: &'static Kind, object: Value, how: &How) -> Answer<Arc<Value>> {
     let (namespace, name) = (value::namespace(&object), value::name(&object));
     if kind.namespaced {
         let place = transaction
@@ -210,10 +206,7 @@ pub(super) fn succeed(
     }
     let uid = value::uid(&new);
     if !uid.is_empty() && uid != value::uid(old) {
-        let why = format!(
-            "Precondition failed: UID in precondition: {uid}, UID in object meta: {}",
-            value::uid(old)
-        );
+        let why = format!("Precondition failed: UID in precondition: {uid}, UID in object meta: {}", value::uid(old));
         return Err(Failure::conflict(kind, name, &why));
     }
     let (typed, warnings) = typed::read(kind, new, how.validation)?;
@@ -256,12 +249,13 @@ pub(super) fn succeed(
         let mut causes = validate::update(kind, old, &object);
         if value::is_deleting(old) {
             let fresh = value::items(&object, "/metadata/finalizers").iter();
-            let fresh: Vec<_> =
-                fresh.filter(|one| !value::items(old, "/metadata/finalizers").contains(one)).collect();
+            let fresh: Vec<_> = fresh.filter(|one| !value::items(old, "/metadata/finalizers").contains(one)).collect();
             if !fresh.is_empty() {
                 causes.push(super::failure::Cause::forbidden(
                     "metadata.finalizers",
-                    &format!("no new finalizers can be added if the object is being deleted, found new finalizers {fresh:?}"),
+                    &format!(
+                        "no new finalizers can be added if the object is being deleted, found new finalizers {fresh:?}"
+                    ),
                 ));
             }
         }

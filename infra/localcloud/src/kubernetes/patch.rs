@@ -26,8 +26,13 @@ pub enum Patch {
 /// 422 for a JSON patch whose test fails or whose path does not exist; 400 for directives that make no sense.
 pub fn patch(object: &mut Value, patch: &Patch) -> Answer<()> {
     match patch {
-        Patch::Json(patch) => json_patch::patch(object, patch)
-            .map_err(|error| Failure::new(422, "Invalid", format!("the server rejected our request due to an error in our request: {error}"))),
+        Patch::Json(patch) => json_patch::patch(object, patch).map_err(|error| {
+            Failure::new(
+                422,
+                "Invalid",
+                format!("the server rejected our request due to an error in our request: {error}"),
+            )
+        }),
         Patch::Merge(patch) => {
             json_patch::merge(object, patch);
             Ok(())
@@ -82,7 +87,8 @@ fn strategic(object: &mut Value, patch: &Value, here: &str) -> Answer<()> {
             target.insert(field.clone(), value.clone());
         }
     }
-    for (field, order) in fields.iter().filter_map(|(key, order)| Some((key.strip_prefix("$setElementOrder/")?, order))) {
+    for (field, order) in fields.iter().filter_map(|(key, order)| Some((key.strip_prefix("$setElementOrder/")?, order)))
+    {
         if let (Some(list), Some(order)) = (target.get_mut(field).and_then(Value::as_array_mut), order.as_array()) {
             sort(list, order, lists::strategic(here, field));
         }

@@ -32,7 +32,8 @@ pub fn parse(text: &str) -> Option<i128> {
         None => (false, digits.strip_prefix('+').unwrap_or(digits)),
     };
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    if whole.is_empty() && fraction.is_empty() || whole.len() > 18 || fraction.len() > 9 {
+    if whole.is_empty() && fraction.is_empty() || whole.len() > 18 || fraction.len() > 9 || digits.contains(['+', '-'])
+    {
         return None;
     }
     let number: i128 = format!("{whole}{fraction}").parse().ok()?;
@@ -65,9 +66,15 @@ mod tests {
 
     #[test]
     fn quantities() {
-        for (text, thousandths) in
-            [("1", 1_000), ("500m", 500), ("0.5", 500), ("1Ki", 1_024_000), ("1e3", 1_000_000), ("-1", -1_000), ("1.5Gi", 1_610_612_736_000)]
-        {
+        for (text, thousandths) in [
+            ("1", 1_000),
+            ("500m", 500),
+            ("0.5", 500),
+            ("1Ki", 1_024_000),
+            ("1e3", 1_000_000),
+            ("-1", -1_000),
+            ("1.5Gi", 1_610_612_736_000),
+        ] {
             assert_eq!(parse(text), Some(thousandths), "{text}");
         }
         for wrong in ["", "x", "1x", "1.2.3", "--1", "1 Gi"] {

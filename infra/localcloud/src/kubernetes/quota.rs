@@ -101,8 +101,5 @@ pub fn pod_amount(pod: &Value, part: &str, resource: &str) -> i128 {
 fn counted(resource: &str) -> Option<&'static Kind> {
     let name = resource.strip_prefix("count/").unwrap_or(resource);
     let short = !resource.starts_with("count/");
-    KINDS
-        .iter()
-        .copied()
-        .find(|kind| kind.namespaced && kind.resource() == name && (!short || kind.group.is_empty()))
+    KINDS.iter().copied().find(|kind| kind.namespaced && kind.resource() == name && (!short || kind.group.is_empty()))
 }

@@ -42,8 +42,7 @@ pub fn allows(store: &Store, user: &User, wish: &Wish<'_>) -> bool {
         })
     };
     granted(store.all(&kinds::CLUSTER_ROLE_BINDING, Some("")), "")
-        || !wish.namespace.is_empty()
-            && granted(store.all(&kinds::ROLE_BINDING, Some(wish.namespace)), wish.namespace)
+        || !wish.namespace.is_empty() && granted(store.all(&kinds::ROLE_BINDING, Some(wish.namespace)), wish.namespace)
 }
 
 /// What the refusal says after `is forbidden: `.
@@ -61,13 +60,23 @@ pub fn refusal(user: &User, wish: &Wish<'_>) -> String {
 
 /// The cluster roles that every cluster has.
 pub fn built_in() -> Vec<Value> {
-    let role = |name: &str, rules: Value| {
-        json!({"metadata": {"name": name, "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"}}, "rules": rules})
-    };
+    let role = |name: &str, rules: Value| json!({"metadata": {"name": name, "labels": {"kubernetes.io/bootstrapping": "rbac-defaults"}}, "rules": rules});
     let read = json!(["get", "list", "watch"]);
     let write = json!(["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"]);
-    let core = json!(["pods", "pods/log", "pods/status", "services", "configmaps", "endpoints", "events",
-        "persistentvolumeclaims", "serviceaccounts", "resourcequotas", "limitranges", "namespaces"]);
+    let core = json!([
+        "pods",
+        "pods/log",
+        "pods/status",
+        "services",
+        "configmaps",
+        "endpoints",
+        "events",
+        "persistentvolumeclaims",
+        "serviceaccounts",
+        "resourcequotas",
+        "limitranges",
+        "namespaces"
+    ]);
     let secrets = json!(["secrets"]);
     let groups = json!(["apps", "batch", "networking.k8s.io", "policy"]);
     let all = json!(["*"]);

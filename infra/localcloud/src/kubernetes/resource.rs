@@ -50,9 +50,12 @@ pub(super) async fn answer(cluster: Arc<Cluster>, target: Target, call: Call) ->
             let body = read_body(&call)?;
             let options = Options::parse(body.get("deleteOptions").unwrap_or(&Value::Null), &call.query)?;
             evict(&cluster, &target, &options)?;
-            Ok(json(StatusCode::CREATED, &json!({
-                "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
-            })))
+            Ok(json(
+                StatusCode::CREATED,
+                &json!({
+                    "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
+                }),
+            ))
         }
         (&Method::PUT, "" | "status" | "scale" | "finalize", false) => {
             let body = incoming(&target, read_body(&call)?);
@@ -149,9 +152,7 @@ fn watch(cluster: Arc<Cluster>, target: Target, call: &Call) -> Answer<Response>
     let version = match query.text("resourceVersion") {
         "" | "0" => None,
         _ if initial => None,
-        text => {
-            Some(text.parse().map_err(|_| Failure::bad_request(format!("invalid resource version {text:?}")))?)
-        }
+        text => Some(text.parse().map_err(|_| Failure::bad_request(format!("invalid resource version {text:?}")))?),
     };
     let timeout = query.number("timeoutSeconds")?.and_then(|seconds| u64::try_from(seconds).ok());
     let watch = Watch {

@@ -24,8 +24,7 @@ pub fn answer(cluster: &Cluster, user: &User, plural: &str, mut body: Value) -> 
                 sub if sub.is_empty() => field("resource"),
                 sub => format!("{}/{sub}", field("resource")),
             };
-            let wish =
-                Wish { verb: &verb, group: &group, resource: &resource, namespace: &namespace, name: &name };
+            let wish = Wish { verb: &verb, group: &group, resource: &resource, namespace: &namespace, name: &name };
             let allowed = rbac::allows(&cluster.store, user, &wish);
             value::set(&mut body, &["apiVersion"], "authorization.k8s.io/v1");
             value::set(&mut body, &["kind"], "SelfSubjectAccessReview");

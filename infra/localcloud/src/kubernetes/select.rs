@@ -140,9 +140,7 @@ fn parse_fields(kind: &Kind, text: &str) -> Answer<Vec<(String, bool, String)>> 
             } else if let Some((field, wanted)) = part.split_once('=') {
                 (field, true, wanted.strip_prefix('=').unwrap_or(wanted))
             } else {
-                return Err(Failure::bad_request(format!(
-                    "invalid selector: '{text}'; can't understand '{part}'"
-                )));
+                return Err(Failure::bad_request(format!("invalid selector: '{text}'; can't understand '{part}'")));
             };
             if !selectable(kind, field) {
                 return Err(Failure::bad_request(format!("field label not supported: {field}")));
@@ -219,13 +217,15 @@ mod tests {
     use super::*;
 
     fn check(labels: &str, fields: &str) -> bool {
-        let job = json!({"metadata": {"name": "a", "labels": {"app": "engine", "tier": "x"}}, "status": {"succeeded": 1}});
+        let job =
+            json!({"metadata": {"name": "a", "labels": {"app": "engine", "tier": "x"}}, "status": {"succeeded": 1}});
         Selector::parse(&kinds::JOB, labels, fields).unwrap().takes(&kinds::JOB, &job)
     }
 
     #[test]
     fn label_selectors() {
-        for yes in ["", "app", "app=engine", "app==engine", "app in (a, engine),tier", "tier notin (y)", "!other", "other!=1"]
+        for yes in
+            ["", "app", "app=engine", "app==engine", "app in (a, engine),tier", "tier notin (y)", "!other", "other!=1"]
         {
             assert!(check(yes, ""), "{yes}");
         }

@@ -121,9 +121,8 @@ pub(super) fn read_body(call: &Call) -> Answer<Value> {
     if kind.contains("protobuf") {
         return Err(Failure::unsupported_media_type(kind));
     }
-    serde_json::from_slice(&call.body).map_err(|error| {
-        Failure::bad_request(format!("couldn't get version/kind; json parse error: {error}"))
-    })
+    serde_json::from_slice(&call.body)
+        .map_err(|error| Failure::bad_request(format!("couldn't get version/kind; json parse error: {error}")))
 }
 
 /// The type of the body, without parameters.

@@ -192,8 +192,7 @@ impl Store {
         let mut inner = self.lock();
         for kind in kinds {
             for object in inner.each(kind, None) {
-                let change =
-                    Change { version: inner.version, kind, old: None, object: object.clone(), removed: false };
+                let change = Change { version: inner.version, kind, old: None, object: object.clone(), removed: false };
                 let _ = sender.send(change);
             }
         }
@@ -269,7 +268,8 @@ impl Inner {
         after: Option<(&'a str, &'a str)>,
     ) -> impl Iterator<Item = &'a Arc<Value>> {
         let first = namespace.or(after.map(|(namespace, _)| namespace));
-        let range = (first.map_or(Bound::Unbounded, Bound::Included), namespace.map_or(Bound::Unbounded, Bound::Included));
+        let range =
+            (first.map_or(Bound::Unbounded, Bound::Included), namespace.map_or(Bound::Unbounded, Bound::Included));
         self.tables[kind.index].objects.range::<str, _>(range).flat_map(move |(here, objects)| {
             let start = match after {
                 Some((namespace, name)) if namespace == here => Bound::Excluded(name),

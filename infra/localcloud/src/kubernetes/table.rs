@@ -67,16 +67,8 @@ static DEPLOYMENTS: [Column; 8] = [
     CONTAINERS[1],
     CONTAINERS[2],
 ];
-static REPLICA_SETS: [Column; 8] = [
-    NAME,
-    integer("Desired"),
-    integer("Current"),
-    integer("Ready"),
-    AGE,
-    CONTAINERS[0],
-    CONTAINERS[1],
-    CONTAINERS[2],
-];
+static REPLICA_SETS: [Column; 8] =
+    [NAME, integer("Desired"), integer("Current"), integer("Ready"), AGE, CONTAINERS[0], CONTAINERS[1], CONTAINERS[2]];
 static EVENTS: [Column; 10] = [
     column("Last Seen"),
     column("Type"),
@@ -90,15 +82,8 @@ static EVENTS: [Column; 10] = [
     wide("Name"),
 ];
 static NAMESPACES: [Column; 3] = [NAME, column("Status"), AGE];
-static SERVICES: [Column; 7] = [
-    NAME,
-    column("Type"),
-    column("Cluster-IP"),
-    column("External-IP"),
-    column("Port(s)"),
-    AGE,
-    wide("Selector"),
-];
+static SERVICES: [Column; 7] =
+    [NAME, column("Type"), column("Cluster-IP"), column("External-IP"), column("Port(s)"), AGE, wide("Selector")];
 static DATA: [Column; 3] = [NAME, integer("Data"), AGE];
 static SECRETS: [Column; 4] = [NAME, column("Type"), integer("Data"), AGE];
 static ACCOUNTS: [Column; 3] = [NAME, integer("Secrets"), AGE];
@@ -116,12 +101,10 @@ static NODES: [Column; 10] = [
 ];
 static QUOTAS: [Column; 4] = [NAME, column("Request"), column("Limit"), AGE];
 static ROLES: [Column; 2] = [NAME, column("Created At")];
-static BINDINGS: [Column; 6] =
-    [NAME, column("Role"), AGE, wide("Users"), wide("Groups"), wide("ServiceAccounts")];
+static BINDINGS: [Column; 6] = [NAME, column("Role"), AGE, wide("Users"), wide("Groups"), wide("ServiceAccounts")];
 static LEASES: [Column; 3] = [NAME, column("Holder"), AGE];
 static POLICIES: [Column; 3] = [NAME, column("Pod-Selector"), AGE];
-static PRIORITIES: [Column; 5] =
-    [NAME, integer("Value"), column("Global-Default"), AGE, column("PreemptionPolicy")];
+static PRIORITIES: [Column; 5] = [NAME, integer("Value"), column("Global-Default"), AGE, column("PreemptionPolicy")];
 static BUDGETS: [Column; 5] =
     [NAME, column("Min Available"), column("Max Unavailable"), integer("Allowed Disruptions"), AGE];
 static ENDPOINTS: [Column; 3] = [NAME, column("Endpoints"), AGE];
@@ -168,7 +151,16 @@ pub fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
             let [containers, images] = programs(object);
             let duration = json!(job_duration(object, now));
             let selector = json!(selector(object.pointer("/spec/selector")));
-            vec![name, json!(job_status(object)), json!(completions(object)), duration, age, containers, images, selector]
+            vec![
+                name,
+                json!(job_status(object)),
+                json!(completions(object)),
+                duration,
+                age,
+                containers,
+                images,
+                selector,
+            ]
         }
         "deployments" => {
             let ready = format!(
@@ -326,11 +318,8 @@ fn selector(selector: Option<&Value>) -> String {
 fn event(event: &Value, now: Timestamp) -> Vec<Value> {
     let first = if text(event, "/firstTimestamp").is_empty() { "/eventTime" } else { "/firstTimestamp" };
     let last = if text(event, "/lastTimestamp").is_empty() { first } else { "/lastTimestamp" };
-    let object = format!(
-        "{}/{}",
-        text(event, "/involvedObject/kind").to_lowercase(),
-        text(event, "/involvedObject/name")
-    );
+    let object =
+        format!("{}/{}", text(event, "/involvedObject/kind").to_lowercase(), text(event, "/involvedObject/name"));
     let source = match (text(event, "/source/component"), text(event, "/source/host")) {
         ("", _) => text(event, "/reportingComponent").to_owned(),
         (component, "") => component.to_owned(),
@@ -407,9 +396,16 @@ mod tests {
 
     #[test]
     fn durations_as_kubectl_writes_them() {
-        for (seconds, text) in
-            [(0, "0s"), (119, "119s"), (120, "2m"), (125, "2m5s"), (3_600, "60m"), (10_860, "3h1m"), (90_000, "25h"), (180_000, "2d2h")]
-        {
+        for (seconds, text) in [
+            (0, "0s"),
+            (119, "119s"),
+            (120, "2m"),
+            (125, "2m5s"),
+            (3_600, "60m"),
+            (10_860, "3h1m"),
+            (90_000, "25h"),
+            (180_000, "2d2h"),
+        ] {
             assert_eq!(duration(seconds), text);
         }
     }

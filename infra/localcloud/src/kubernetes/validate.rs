@@ -5,8 +5,7 @@ use serde_json::{Value, json};
 use super::{
     failure::Cause,
     kinds::{self, Kind},
-    names, select,
-    validate_pod,
+    names, select, validate_pod,
     value::{items, number, text},
 };
 
@@ -177,7 +176,11 @@ fn failure_policy(object: &Value, restart: &str, causes: &mut Vec<Cause>) {
         if let Some(codes) = codes {
             let values = items(codes, "/values");
             if values.is_empty() {
-                causes.push(Cause::invalid(format!("{path}.onExitCodes.values"), &json!(values), "at least one value is required"));
+                causes.push(Cause::invalid(
+                    format!("{path}.onExitCodes.values"),
+                    &json!(values),
+                    "at least one value is required",
+                ));
             }
             let operator = text(codes, "/operator");
             if !matches!(operator, "In" | "NotIn") {

@@ -117,7 +117,8 @@ fn container(one: &Value, path: &str, volumes: &HashSet<&str>, causes: &mut Vec<
             let path = format!("{path}.resources.{part}[{resource}]");
             match super::quantity::parse(quantity) {
                 None => {
-                    let why = "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
+                    let why =
+                        "quantities must match the regular expression '^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'";
                     causes.push(Cause::invalid(path, &json!(quantity), why));
                 }
                 Some(amount) if amount < 0 => {

@@ -7,13 +7,7 @@ use futures::Stream;
 use serde_json::{Value, json};
 
 use super::{
-    cluster::Cluster,
-    failure::Failure,
-    render::Shape,
-    request::Target,
-    select::Selector,
-    store::Change,
-    value,
+    cluster::Cluster, failure::Failure, render::Shape, request::Target, select::Selector, store::Change, value,
 };
 
 /// How often a watch that allows it is told the version it has reached.

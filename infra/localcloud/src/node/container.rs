@@ -78,7 +78,8 @@ impl Pod {
                 });
                 return good;
             }
-            let delay = self.cluster.retry_base.saturating_mul(2_u32.saturating_pow(u32::try_from(run.min(20)).unwrap_or(20)));
+            let delay =
+                self.cluster.retry_base.saturating_mul(2_u32.saturating_pow(u32::try_from(run.min(20)).unwrap_or(20)));
             let delay = delay.min(BACK_OFF);
             // A run that lasted is no crash loop: the next start is as quick as the first.
             let lasted = ended.finished.duration_since(ended.started).as_secs() > 600;
@@ -159,7 +160,10 @@ impl Pod {
         process.finish(reaper).await;
         let finished = self.cluster.clock.now();
         let mut text = fs::read(&message).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
-        if text.is_empty() && exit.code != 0 && value::text(spec, "/terminationMessagePolicy") == "FallbackToLogsOnError" {
+        if text.is_empty()
+            && exit.code != 0
+            && value::text(spec, "/terminationMessagePolicy") == "FallbackToLogsOnError"
+        {
             text = logs::tail(&path, FALLBACK.0, FALLBACK.1);
         }
         let end = (0..=MESSAGE.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or_default();

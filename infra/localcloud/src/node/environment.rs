@@ -203,9 +203,9 @@ fn program(wanted: &str, image: &Image, environment: &BTreeMap<String, String>) 
     }
     let search = environment.get("PATH").map_or("", String::as_str);
     let found = search.split(':').map(|folder| Path::new(folder).join(wanted)).find(|path| path.is_file());
-    found.filter(|_| !wanted.contains('/')).with_context(|| {
-        format!("exec: {wanted:?}: executable file not found in $PATH")
-    })
+    found
+        .filter(|_| !wanted.contains('/'))
+        .with_context(|| format!("exec: {wanted:?}: executable file not found in $PATH"))
 }
 
 #[cfg(test)]

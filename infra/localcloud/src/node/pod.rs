@@ -141,12 +141,14 @@ impl Pod {
             let prepared = async {
                 let metadata = (self.settings.metadata)(request).await?;
                 let token_text = token.as_deref().unwrap_or_default();
-                let volumes =
-                    volumes::prepare(&self.cluster, &self.object, &self.folder.join("volumes"), token_text)?;
+                let volumes = volumes::prepare(&self.cluster, &self.object, &self.folder.join("volumes"), token_text)?;
                 let kubeconfig = token.as_deref().filter(|_| mounts_token);
                 let ports = self.ports()?;
-                super::ground::environment(self, kubeconfig, metadata, &ports)
-                    .map(|environment| Ground { volumes, environment, ports })
+                super::ground::environment(self, kubeconfig, metadata, &ports).map(|environment| Ground {
+                    volumes,
+                    environment,
+                    ports,
+                })
             };
             let error = match prepared.await {
                 Ok(ground) => return Some((ground, token)),
@@ -166,7 +168,9 @@ impl Pod {
     fn ports(&self) -> anyhow::Result<BTreeMap<String, u16>> {
         let mut ports = BTreeMap::new();
         let mut names = Vec::new();
-        for container in items(&self.object, "/spec/containers").iter().chain(items(&self.object, "/spec/initContainers")) {
+        for container in
+            items(&self.object, "/spec/containers").iter().chain(items(&self.object, "/spec/initContainers"))
+        {
             for port in items(container, "/ports") {
                 let free = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
                 let name = text(port, "/name");

@@ -99,7 +99,11 @@ impl Probe {
                 Some(_) => (good, bad) = (0, bad + 1),
             }
             // Failures while it starts are counted by time, not by our quicker looks.
-            let counted = if verdict == Some(true) { bad } else { bad * i64::try_from(pause.as_millis()).unwrap_or(1) / self.period_ms() };
+            let counted = if verdict == Some(true) {
+                bad
+            } else {
+                bad * i64::try_from(pause.as_millis()).unwrap_or(1) / self.period_ms()
+            };
             if good >= self.successes && verdict != Some(true) {
                 verdict = Some(true);
                 report(true, "");
@@ -133,7 +137,9 @@ async fn connect(port: u16) -> Result<TcpStream, String> {
 
 async fn http(port: u16, path: &str, headers: &[(String, String)]) -> Result<(), String> {
     let mut stream = connect(port).await?;
-    let mut request = format!("GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: kube-probe/1.34\r\nConnection: close\r\n");
+    let mut request = format!(
+        "GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUser-Agent: kube-probe/1.34\r\nConnection: close\r\n"
+    );
     for (name, value) in headers {
         request.push_str(&format!("{name}: {value}\r\n"));
     }

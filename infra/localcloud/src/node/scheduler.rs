@@ -98,7 +98,9 @@ impl Scheduler {
             self.nodes.remove(name);
             return;
         }
-        let amount = |resource: &str| quantity::parse(text(node, &format!("/status/allocatable/{resource}"))).unwrap_or_default();
+        let amount = |resource: &str| {
+            quantity::parse(text(node, &format!("/status/allocatable/{resource}"))).unwrap_or_default()
+        };
         let mut free = Room { cpu: amount("cpu"), memory: amount("memory"), pods: amount("pods") };
         for (_, wish) in self.bound.values().filter(|(at, _)| at == name) {
             free.add(*wish, -1);
@@ -113,10 +115,10 @@ impl Scheduler {
         let uid = value::uid(pod);
         let over = change.removed || matches!(text(pod, "/status/phase"), "Succeeded" | "Failed");
         let node = text(pod, "/spec/nodeName");
-        if over || !node.is_empty() {
-            if let Some(place) = self.queued.remove(uid) {
-                self.queue.remove(&place);
-            }
+        if (over || !node.is_empty())
+            && let Some(place) = self.queued.remove(uid)
+        {
+            self.queue.remove(&place);
         }
         if over {
             if let Some((node, wish)) = self.bound.remove(uid)

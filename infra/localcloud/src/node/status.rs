@@ -111,7 +111,8 @@ pub fn phase(all: &Containers) -> &'static str {
     }
     let failed = |one: &Container| one.ended().is_some_and(|ended| ended.code != 0);
     if all.done {
-        let success = !all.init.iter().any(failed) && all.main.iter().all(|one| one.ended().is_some_and(|end| end.code == 0));
+        let success =
+            !all.init.iter().any(failed) && all.main.iter().all(|one| one.ended().is_some_and(|end| end.code == 0));
         return if success { "Succeeded" } else { "Failed" };
     }
     let begun = |one: &Container| !matches!(one.state, State::Waiting { .. }) || one.last.is_some();
@@ -160,9 +161,17 @@ pub fn write(pod: &mut Value, all: &Containers, now: Timestamp) -> bool {
     };
     condition("PodReadyToStartContainers", !ended, "", "");
     let why = if initialized { "" } else { "ContainersNotInitialized" };
-    let incomplete: Vec<_> = all.init.iter().filter(|one| one.ended().is_none_or(|end| end.code != 0)).map(|one| one.name.as_str()).collect();
-    let uninitialized =
-        if initialized { String::new() } else { format!("containers with incomplete status: [{}]", incomplete.join(" ")) };
+    let incomplete: Vec<_> = all
+        .init
+        .iter()
+        .filter(|one| one.ended().is_none_or(|end| end.code != 0))
+        .map(|one| one.name.as_str())
+        .collect();
+    let uninitialized = if initialized {
+        String::new()
+    } else {
+        format!("containers with incomplete status: [{}]", incomplete.join(" "))
+    };
     condition("Initialized", initialized, if phase == "Succeeded" { "PodCompleted" } else { why }, &uninitialized);
     condition("Ready", ready, reason, &message);
     condition("ContainersReady", ready, reason, &message);

@@ -22,7 +22,12 @@ use crate::kubernetes::{
 ///
 /// # Errors
 /// When a source is missing, or cannot be written out.
-pub(super) fn prepare(cluster: &Cluster, pod: &Value, folder: &Path, token: &str) -> anyhow::Result<BTreeMap<String, PathBuf>> {
+pub(super) fn prepare(
+    cluster: &Cluster,
+    pod: &Value,
+    folder: &Path,
+    token: &str,
+) -> anyhow::Result<BTreeMap<String, PathBuf>> {
     let mut volumes = BTreeMap::new();
     for volume in items(pod, "/spec/volumes") {
         let name = text(volume, "/name");
@@ -32,7 +37,8 @@ pub(super) fn prepare(cluster: &Cluster, pod: &Value, folder: &Path, token: &str
             (path, _) => PathBuf::from(path),
         };
         fs::create_dir_all(&real).with_context(|| format!("make volume {name:?}"))?;
-        fill(cluster, pod, volume, &real, token).with_context(|| format!("MountVolume.SetUp failed for volume {name:?}"))?;
+        fill(cluster, pod, volume, &real, token)
+            .with_context(|| format!("MountVolume.SetUp failed for volume {name:?}"))?;
         volumes.insert(name.to_owned(), real);
     }
     Ok(volumes)
@@ -99,7 +105,13 @@ impl Files {
         Ok(())
     }
 
-    fn add_items(&mut self, source: &Value, data: &BTreeMap<String, Vec<u8>>, mode: i64, what: &str) -> anyhow::Result<()> {
+    fn add_items(
+        &mut self,
+        source: &Value,
+        data: &BTreeMap<String, Vec<u8>>,
+        mode: i64,
+        what: &str,
+    ) -> anyhow::Result<()> {
         let chosen = items(source, "/items");
         if chosen.is_empty() {
             for (key, bytes) in data {

@@ -127,12 +127,22 @@ struct Tally {
 }
 
 /// Decides.
-pub(super) fn decide(job: &Value, pods: &[Pod<'_>], backoff: Backoff, base: SignedDuration, now: Timestamp) -> Decision {
+pub(super) fn decide(
+    job: &Value,
+    pods: &[Pod<'_>],
+    backoff: Backoff,
+    base: SignedDuration,
+    now: Timestamp,
+) -> Decision {
     let status = job.get("status").cloned().unwrap_or_else(|| json!({}));
     let mut decision = Decision { status, backoff, ..Decision::default() };
     let is = |kind: &str| value::has_condition(job, kind);
     if is("Complete") || is("Failed") {
-        decision.count = pods.iter().filter(|pod| !pod.counted && (pod.ended() || pod.deleting)).map(|pod| pod.name.clone()).collect();
+        decision.count = pods
+            .iter()
+            .filter(|pod| !pod.counted && (pod.ended() || pod.deleting))
+            .map(|pod| pod.name.clone())
+            .collect();
         terminating(&mut decision, pods);
         return decision;
     }
@@ -244,7 +254,9 @@ fn verdict(
     let limit = number(job, "/spec/backoffLimit").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(6);
     let restarts: i64 = if text(job, "/spec/template/spec/restartPolicy") == "OnFailure" {
         let statuses = pods.iter().filter(|pod| !pod.ended()).flat_map(|pod| {
-            value::items(pod.object, "/status/containerStatuses").iter().chain(value::items(pod.object, "/status/initContainerStatuses"))
+            value::items(pod.object, "/status/containerStatuses")
+                .iter()
+                .chain(value::items(pod.object, "/status/initContainerStatuses"))
         });
         statuses.filter_map(|status| number(status, "/restartCount")).sum()
     } else {
@@ -298,7 +310,7 @@ fn finish(decision: &mut Decision, job: &Value, pods: &[Pod<'_>], verdict: Optio
         .filter(|pod| pod.active())
         .map(|pod| Unwanted { name: pod.name.clone(), uncounted: false })
         .collect();
-    if pods.iter().any(|pod| !pod.ended() && !(pod.deleting && pod.counted && verdict.is_none())) {
+    if pods.iter().any(|pod| !(pod.ended() || pod.deleting && pod.counted && verdict.is_none())) {
         return;
     }
     decision.condition(end, reason, message, now);
@@ -367,10 +379,8 @@ fn fill(decision: &mut Decision, job: &Value, pods: &[Pod<'_>], tally: &Tally, b
     };
     if active.len() > wanted {
         let running = active.iter().filter(|pod| pod.active());
-        decision.delete = running
-            .skip(wanted)
-            .map(|pod| Unwanted { name: pod.name.clone(), uncounted: true })
-            .collect();
+        decision.delete =
+            running.skip(wanted).map(|pod| Unwanted { name: pod.name.clone(), uncounted: true }).collect();
         return;
     }
     let lacking = wanted - active.len();

@@ -5,10 +5,8 @@
 
 mod decide;
 mod indexes;
-mod policy;
 mod pods;
-#[cfg(test)]
-mod tests;
+mod policy;
 
 use std::{
     collections::{BTreeSet, HashMap},
