@@ -14,7 +14,7 @@ use provision::{
 use crate::{binaries::Binaries, context, error::Failure, laptop::Laptop, output::Output};
 
 /// How long a rollout may take; a safety net, since a failing one is recognised long before.
-const ROLLOUT: Duration = Duration::from_secs(300);
+const ROLLOUT: Duration = Duration::from_secs(120);
 
 /// Connects to the cloud of an environment.
 ///

@@ -32,7 +32,8 @@ pub fn parse(text: &str) -> Option<i128> {
         None => (false, digits.strip_prefix('+').unwrap_or(digits)),
     };
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
-    if whole.is_empty() && fraction.is_empty() || whole.len() > 18 || fraction.len() > 9 {
+    if whole.is_empty() && fraction.is_empty() || whole.len() > 18 || fraction.len() > 9 || digits.contains(['+', '-'])
+    {
         return None;
     }
     let number: i128 = format!("{whole}{fraction}").parse().ok()?;

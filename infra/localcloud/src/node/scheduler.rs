@@ -115,10 +115,10 @@ impl Scheduler {
         let uid = value::uid(pod);
         let over = change.removed || matches!(text(pod, "/status/phase"), "Succeeded" | "Failed");
         let node = text(pod, "/spec/nodeName");
-        if over || !node.is_empty() {
-            if let Some(place) = self.queued.remove(uid) {
-                self.queue.remove(&place);
-            }
+        if (over || !node.is_empty())
+            && let Some(place) = self.queued.remove(uid)
+        {
+            self.queue.remove(&place);
         }
         if over {
             if let Some((node, wish)) = self.bound.remove(uid)

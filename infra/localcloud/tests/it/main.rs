@@ -1,8 +1,13 @@
-//! The laptop cloud's Google half, judged by Google's own clients.
+//! The laptop cloud's Kubernetes, as real clients see it.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "the whole of it is a test")]
 
-mod identity;
-mod pubsub;
-mod storage;
+mod access;
+mod apply;
+mod jobs;
+mod kubectl;
+mod life;
+mod objects;
 mod support;
+mod watch;
+mod workloads;

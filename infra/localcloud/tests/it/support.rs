@@ -1,234 +1,130 @@
-//! What the tests share: a running cloud, clients of it, identities in it.
+//! A cluster for a test, and waiting for what it comes to.
 
-use std::time::Duration;
+use std::{future::Future, path::Path, time::Duration};
 
-use anyhow::Context as _;
-use google_cloud_auth::credentials::{Credentials, anonymous};
-use google_cloud_pubsub::client::{Publisher, Subscriber, SubscriptionAdmin, TopicAdmin};
-use google_cloud_storage::client::{Storage, StorageControl};
-use http::{Extensions, HeaderMap, HeaderValue, header};
-use localcloud::google::{Google, Options};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{Namespace, Pod},
+};
+use kube::{
+    Api, Client, Config,
+    api::{ListParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use localcloud::kubernetes::{Kubernetes, Options};
 use serde_json::{Value, json};
 
-pub(crate) const PROJECT: &str = "demo-project";
-pub(crate) const BUCKET: &str = "demo-project-bucket";
+/// Time limits are only safety nets.
+const LIMIT: Duration = Duration::from_secs(30);
 
-/// A cloud that refuses calls without credentials.
-pub(crate) async fn google() -> Google {
-    start(Options::new(PROJECT)).await
+/// A running cluster with a namespace `bu1` and an image `sh`.
+pub(crate) struct Lab {
+    pub(crate) kubernetes: Kubernetes,
+    pub(crate) client: Client,
+    pub(crate) folder: tempfile::TempDir,
 }
 
-pub(crate) async fn start(options: Options) -> Google {
-    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    Google::start(options).await.unwrap()
-}
+impl Lab {
+    pub(crate) async fn new() -> Self {
+        Self::with(|_| ()).await
+    }
 
-/// Fails a test that hangs.
-pub(crate) async fn within<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(60), future).await.expect("the time limit")
-}
+    pub(crate) async fn with(change: impl FnOnce(&mut Options)) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut options = Options::new(folder.path().join("kubernetes"));
+        options.retry_base = Duration::from_millis(20);
+        change(&mut options);
+        Self::start(options, folder).await
+    }
 
-/// Waits until `check` holds.
-pub(crate) async fn until(mut check: impl FnMut() -> bool) {
-    within(async {
-        while !check() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
+    pub(crate) async fn start(options: Options, folder: tempfile::TempDir) -> Self {
+        let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+        let kubernetes = Kubernetes::start(options).await.unwrap();
+        kubernetes.images().register("sh", Path::new("/bin/sh")).unwrap();
+        let client = client(&kubernetes, kubernetes.admin_token(), "bu1").await;
+        let namespaces: Api<Namespace> = Api::all(client.clone());
+        if namespaces.get_opt("bu1").await.unwrap().is_none() {
+            let namespace = serde_json::from_value(json!({"metadata": {"name": "bu1"}})).unwrap();
+            namespaces.create(&PostParams::default(), &namespace).await.unwrap();
         }
-    })
-    .await;
-}
+        Self { kubernetes, client, folder }
+    }
 
-/// Credentials with a token that never changes.
-#[derive(Debug)]
-struct Token(String);
+    pub(crate) fn jobs(&self) -> Api<Job> {
+        Api::default_namespaced(self.client.clone())
+    }
 
-impl google_cloud_auth::credentials::CredentialsProvider for Token {
-    async fn headers(
-        &self,
-        _extensions: Extensions,
-    ) -> Result<google_cloud_auth::credentials::CacheableResource<HeaderMap>, google_cloud_auth::errors::CredentialsError>
-    {
-        let mut data = HeaderMap::new();
-        let value = HeaderValue::from_str(&format!("Bearer {}", self.0)).expect("a token is a header value");
-        data.insert(header::AUTHORIZATION, value);
-        Ok(google_cloud_auth::credentials::CacheableResource::New {
-            data,
-            entity_tag: google_cloud_auth::credentials::EntityTag::new(),
+    pub(crate) fn pods(&self) -> Api<Pod> {
+        Api::default_namespaced(self.client.clone())
+    }
+
+    /// Creates a Job that runs a shell script, with changes to its spec.
+    pub(crate) async fn job(&self, name: &str, script: &str, spec: Value) -> Job {
+        self.jobs().create(&PostParams::default(), &job(name, script, spec)).await.unwrap()
+    }
+
+    /// Waits for a Job to be as `wanted` says.
+    pub(crate) async fn until_job(&self, name: &str, wanted: impl Fn(&Job) -> bool) -> Job {
+        let jobs = self.jobs();
+        until(&format!("job {name}"), || async {
+            let job = jobs.get(name).await.unwrap();
+            if wanted(&job) { Ok(job) } else { Err(format!("{:?}", job.status)) }
         })
+        .await
     }
 
-    async fn universe_domain(&self) -> Option<String> {
-        None
-    }
-}
-
-pub(crate) fn credentials(token: &str) -> Credentials {
-    Credentials::from(Token(token.to_owned()))
-}
-
-pub(crate) fn nobody() -> Credentials {
-    anonymous::Builder::new().build()
-}
-
-/// Google's clients, for one identity.
-pub(crate) struct Clients {
-    pub(crate) storage: Storage,
-    pub(crate) control: StorageControl,
-    pub(crate) topics: TopicAdmin,
-    pub(crate) subscriptions: SubscriptionAdmin,
-    pub(crate) subscriber: Subscriber,
-    credentials: Credentials,
-    pubsub: String,
-}
-
-impl Clients {
-    pub(crate) async fn new(google: &Google, credentials: Credentials) -> Self {
-        let endpoints = google.endpoints();
-        let (pubsub, storage) = (endpoints.pubsub, endpoints.storage);
-        Self {
-            storage: Storage::builder()
-                .with_endpoint(&storage)
-                .with_credentials(credentials.clone())
-                .build()
-                .await
-                .unwrap(),
-            control: StorageControl::builder()
-                .with_endpoint(&storage)
-                .with_credentials(credentials.clone())
-                .build()
-                .await
-                .unwrap(),
-            topics: TopicAdmin::builder()
-                .with_endpoint(&pubsub)
-                .with_credentials(credentials.clone())
-                .build()
-                .await
-                .unwrap(),
-            subscriptions: SubscriptionAdmin::builder()
-                .with_endpoint(&pubsub)
-                .with_credentials(credentials.clone())
-                .build()
-                .await
-                .unwrap(),
-            subscriber: Subscriber::builder()
-                .with_endpoint(&pubsub)
-                .with_credentials(credentials.clone())
-                .build()
-                .await
-                .unwrap(),
-            credentials,
-            pubsub,
-        }
-    }
-
-    pub(crate) async fn operator(google: &Google) -> Self {
-        Self::new(google, credentials(&google.operator_token())).await
-    }
-
-    pub(crate) async fn publisher(&self, topic: &str) -> Publisher {
-        Publisher::builder(topic)
-            .with_endpoint(&self.pubsub)
-            .with_credentials(self.credentials.clone())
-            .build()
-            .await
-            .unwrap()
+    pub(crate) async fn job_pods(&self, name: &str) -> Vec<Pod> {
+        let list = ListParams::default().labels(&format!("batch.kubernetes.io/job-name={name}"));
+        self.pods().list(&list).await.unwrap().items
     }
 }
 
-/// REST as the operator, or as whoever has the token.
-pub(crate) struct Rest {
-    http: reqwest::Client,
-    token: String,
+/// A client with a token.
+pub(crate) async fn client(kubernetes: &Kubernetes, token: &str, namespace: &str) -> Client {
+    let config: Kubeconfig = serde_json::from_value(kubernetes.kubeconfig_for(token, namespace)).unwrap();
+    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
+    Client::try_from(config).unwrap()
 }
 
-impl Rest {
-    pub(crate) fn operator(google: &Google) -> Self {
-        Self::with_token(google.operator_token())
-    }
-
-    pub(crate) fn with_token(token: String) -> Self {
-        Self { http: reqwest::Client::new(), token }
-    }
-
-    /// Status and body of an answer.
-    pub(crate) async fn try_call(&self, method: &str, url: &str, body: Option<Value>) -> (u16, Value) {
-        let method = reqwest::Method::from_bytes(method.as_bytes()).unwrap();
-        let mut request = self.http.request(method, url).bearer_auth(&self.token);
-        if let Some(body) = body {
-            request = request.json(&body);
-        }
-        let response = within(request.send()).await.unwrap();
-        let status = response.status().as_u16();
-        let text = response.text().await.unwrap();
-        (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
-    }
-
-    /// Body of an answer that must be a success.
-    pub(crate) async fn call(&self, method: &str, url: &str, body: Option<Value>) -> Value {
-        let (status, answer) = self.try_call(method, url, body).await;
-        assert!(status < 300, "{method} {url}: {status} {answer}");
-        answer
-    }
-
-    pub(crate) async fn get(&self, url: &str) -> Value {
-        self.call("GET", url, None).await
-    }
-
-    pub(crate) async fn post(&self, url: &str, body: Value) -> Value {
-        self.call("POST", url, Some(body)).await
-    }
-}
-
-/// A service account; answers its email address.
-pub(crate) async fn account(google: &Google, id: &str) -> String {
-    let url = format!("{}/v1/projects/{PROJECT}/serviceAccounts", google.endpoints().iam);
-    let made = Rest::operator(google).post(&url, json!({ "accountId": id, "serviceAccount": {} })).await;
-    made["email"].as_str().unwrap().to_owned()
-}
-
-/// A token of a pod whose Kubernetes service account is bound to a Google one of the same name.
-pub(crate) async fn pod_token(google: &Google, namespace: &str, email: &str) -> anyhow::Result<String> {
-    let rest = Rest::operator(google);
-    let account = email.split('@').next().unwrap_or_default();
-    let member = format!("serviceAccount:{PROJECT}.svc.id.goog[{namespace}/{account}]");
-    let url = format!("{}/v1/projects/{PROJECT}/serviceAccounts/{email}", google.endpoints().iam);
-    let binding = json!({ "role": "roles/iam.workloadIdentityUser", "members": [member] });
-    rest.post(&format!("{url}:setIamPolicy"), json!({ "policy": { "bindings": [binding] } })).await;
-    metadata_token(google, namespace, account, Some(email)).await
-}
-
-/// What the metadata server of a pod answers.
-pub(crate) async fn metadata_token(
-    google: &Google,
-    namespace: &str,
-    account: &str,
-    email: Option<&str>,
-) -> anyhow::Result<String> {
-    let address = google.metadata_address(namespace, account, email.map(str::to_owned)).await?;
-    let url = format!("http://{address}/computeMetadata/v1/instance/service-accounts/default/token");
-    let response = reqwest::Client::new().get(url).header("Metadata-Flavor", "Google").send().await?;
-    let status = response.status();
-    let text = response.text().await?;
-    anyhow::ensure!(status.is_success(), "{status}: {text}");
-    let answer: Value = serde_json::from_str(&text)?;
-    answer["access_token"].as_str().map(str::to_owned).context("a token")
-}
-
-/// A bucket with uniform access and these bindings beside its first ones.
-pub(crate) async fn bucket(google: &Google, bindings: Vec<Value>) {
-    let rest = Rest::operator(google);
-    let storage = google.endpoints().storage;
-    let wanted = json!({
-        "name": BUCKET,
-        "iamConfiguration": {
-            "uniformBucketLevelAccess": { "enabled": true },
-            "publicAccessPrevention": "enforced",
-        },
+/// A Job that runs a shell script.
+pub(crate) fn job(name: &str, script: &str, spec: Value) -> Job {
+    let mut job = json!({
+        "apiVersion": "batch/v1", "kind": "Job", "metadata": {"name": name, "labels": {"app": "engine"}},
+        "spec": {"template": {"spec": {
+            "restartPolicy": "Never", "terminationGracePeriodSeconds": 1,
+            "containers": [{"name": "main", "image": "sh", "command": ["/bin/sh", "-c", script]}],
+        }}},
     });
-    rest.post(&format!("{storage}/storage/v1/b?project={PROJECT}"), wanted).await;
-    let url = format!("{storage}/storage/v1/b/{BUCKET}/iam");
-    let mut policy = rest.get(&format!("{url}?optionsRequestedPolicyVersion=3")).await;
-    policy["version"] = json!(3);
-    policy["bindings"].as_array_mut().unwrap().extend(bindings);
-    rest.call("PUT", &url, Some(policy)).await;
+    json_patch::merge(&mut job["spec"], &spec);
+    serde_json::from_value(job).unwrap()
+}
+
+/// Tries until it is well.
+pub(crate) async fn until<T, F: Future<Output = Result<T, String>>>(what: &str, mut look: impl FnMut() -> F) -> T {
+    let end = tokio::time::Instant::now() + LIMIT;
+    loop {
+        match look().await {
+            Ok(found) => return found,
+            Err(why) if tokio::time::Instant::now() > end => panic!("waiting for {what}: {why}"),
+            Err(_) => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    }
+}
+
+/// Whether a Job has a condition that is true.
+pub(crate) fn has(job: &Job, kind: &str) -> bool {
+    conditions(job).iter().any(|(have, _)| have == kind)
+}
+
+/// The true conditions of a Job with their reasons.
+pub(crate) fn conditions(job: &Job) -> Vec<(String, String)> {
+    let all = job.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    all.filter(|one| one.status == "True")
+        .map(|one| (one.type_.clone(), one.reason.clone().unwrap_or_default()))
+        .collect()
+}
+
+/// Whether a process of this id is alive.
+pub(crate) fn alive(id: i32) -> bool {
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), None).is_ok()
 }

@@ -310,7 +310,7 @@ fn finish(decision: &mut Decision, job: &Value, pods: &[Pod<'_>], verdict: Optio
         .filter(|pod| pod.active())
         .map(|pod| Unwanted { name: pod.name.clone(), uncounted: false })
         .collect();
-    if pods.iter().any(|pod| !pod.ended() && !(pod.deleting && pod.counted && verdict.is_none())) {
+    if pods.iter().any(|pod| !(pod.ended() || pod.deleting && pod.counted && verdict.is_none())) {
         return;
     }
     decision.condition(end, reason, message, now);

@@ -7,8 +7,6 @@ mod decide;
 mod indexes;
 mod pods;
 mod policy;
-#[cfg(test)]
-mod tests;
 
 use std::{
     collections::{BTreeSet, HashMap},

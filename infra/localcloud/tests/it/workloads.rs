@@ -1,0 +1,247 @@
+//! Deployments, and what a node gives to containers.
+
+use std::path::Path;
+
+use k8s_openapi::api::{
+    apps::v1::{Deployment, ReplicaSet},
+    core::v1::{ConfigMap, Pod, Secret},
+};
+use kube::{
+    Api,
+    api::{DeleteParams, LogParams, Patch, PatchParams, PostParams},
+};
+use localcloud::kubernetes::value;
+use serde_json::{Value, json};
+
+use crate::support::{Lab, alive, has, until};
+
+fn deployment(script: &str) -> Deployment {
+    serde_json::from_value(json!({
+        "apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "web"},
+        "spec": {"replicas": 2, "selector": {"matchLabels": {"app": "web"}}, "template": {
+            "metadata": {"labels": {"app": "web"}},
+            "spec": {"terminationGracePeriodSeconds": 1, "containers": [
+                {"name": "main", "image": "sh", "command": ["/bin/sh", "-c", script]},
+            ]},
+        }},
+    }))
+    .unwrap()
+}
+
+async fn until_available(api: &Api<Deployment>, replicas: i32) -> Deployment {
+    until("the rollout", || async {
+        let web = api.get("web").await.unwrap();
+        let status = web.status.clone().unwrap_or_default();
+        let good = status.observed_generation == web.metadata.generation
+            && [status.replicas, status.updated_replicas, status.available_replicas] == [Some(replicas); 3];
+        if good { Ok(web) } else { Err(format!("{status:?}")) }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deployment_rolls_and_restarts_what_dies() {
+    let lab = Lab::new().await;
+    let api: Api<Deployment> = Api::default_namespaced(lab.client.clone());
+    api.create(&PostParams::default(), &deployment("echo $$$$; exec sleep 600")).await.unwrap();
+    until_available(&api, 2).await;
+    let pod = lab.pods().list(&Default::default()).await.unwrap().items.remove(0);
+    let name = pod.metadata.name.clone().unwrap();
+    let first = lab.pods().logs(&name, &LogParams::default()).await.unwrap();
+    let id: i32 = first.trim().parse().unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(id), nix::sys::signal::Signal::SIGKILL).unwrap();
+    let restarted = until("a restart", || async {
+        let status = lab.pods().get(&name).await.unwrap().status.unwrap();
+        let container = status.container_statuses.unwrap().remove(0);
+        if container.restart_count == 1 && container.ready { Ok(container) } else { Err(format!("{container:?}")) }
+    })
+    .await;
+    assert_eq!(restarted.last_state.unwrap().terminated.unwrap().exit_code, 137);
+    let previous = LogParams { previous: true, ..LogParams::default() };
+    assert_eq!(lab.pods().logs(&name, &previous).await.unwrap(), first);
+    until_available(&api, 2).await;
+
+    let patch = json!({"spec": {"template": {"spec": {"containers": [{"name": "main", "env": [{"name": "V", "value": "2"}]}]}}}});
+    api.patch("web", &PatchParams::default(), &Patch::Strategic(patch)).await.unwrap();
+    until_available(&api, 2).await;
+    let sets: Api<ReplicaSet> = Api::default_namespaced(lab.client.clone());
+    let mut replicas: Vec<_> =
+        sets.list(&Default::default()).await.unwrap().items.into_iter().map(|set| set.spec.unwrap().replicas).collect();
+    replicas.sort();
+    assert_eq!(replicas, [Some(0), Some(2)]);
+
+    let pids = pids(&lab).await;
+    api.delete("web", &DeleteParams::background()).await.unwrap();
+    until("the pods to go", || async {
+        let left = lab.pods().list(&Default::default()).await.unwrap().items.len();
+        if left == 0 { Ok(()) } else { Err(format!("{left}")) }
+    })
+    .await;
+    assert!(pids.into_iter().all(|id| !alive(id)));
+    lab.kubernetes.stop().await;
+}
+
+async fn pids(lab: &Lab) -> Vec<i32> {
+    let mut pids = Vec::new();
+    for pod in lab.pods().list(&Default::default()).await.unwrap().items {
+        if pod.metadata.deletion_timestamp.is_none() {
+            let log = lab.pods().logs(&pod.metadata.name.unwrap(), &LogParams::default()).await.unwrap();
+            pids.push(log.trim().parse().unwrap());
+        }
+    }
+    pids
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_readiness_probe_finds_the_port_the_node_chose() {
+    let lab = Lab::new().await;
+    let Some(python) = ["/usr/bin/python3", "/usr/local/bin/python3"].into_iter().find(|path| Path::new(path).exists())
+    else {
+        eprintln!("skipped: no python3");
+        return;
+    };
+    let api: Api<Deployment> = Api::default_namespaced(lab.client.clone());
+    let mut web = serde_json::to_value(deployment("")).unwrap();
+    web["spec"]["replicas"] = 1.into();
+    web["spec"]["template"]["spec"]["containers"][0] = json!({
+        "name": "main", "image": "sh", "command": [python, "-m", "http.server", "$(DESKGRID_PORT_HTTP)", "--bind", "127.0.0.1"],
+        "ports": [{"name": "http", "containerPort": 8080}],
+        "readinessProbe": {"httpGet": {"path": "/", "port": "http"}},
+    });
+    api.create(&PostParams::default(), &serde_json::from_value(web).unwrap()).await.unwrap();
+    until_available(&api, 1).await;
+    let pod = lab.pods().list(&Default::default()).await.unwrap().items.remove(0);
+    let port: u16 = pod.metadata.annotations.unwrap()["deskgrid.dev/port-http"].parse().unwrap();
+    assert!(port != 8080 && std::net::TcpStream::connect(("127.0.0.1", port)).is_ok());
+    lab.kubernetes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn volumes_environment_and_messages() {
+    let lab = Lab::new().await;
+    let config: ConfigMap =
+        serde_json::from_value(json!({"metadata": {"name": "config"}, "data": {"config.json": "{}", "LEVEL": "info"}}))
+            .unwrap();
+    let secret: Secret =
+        serde_json::from_value(json!({"metadata": {"name": "key"}, "stringData": {"key.json": "secret"}})).unwrap();
+    Api::default_namespaced(lab.client.clone()).create(&PostParams::default(), &config).await.unwrap();
+    Api::default_namespaced(lab.client.clone()).create(&PostParams::default(), &secret).await.unwrap();
+    let script = "cat $CONFIG $KEY; echo; cat $WORK/made; echo $LEVEL $POD_NAME $NODE $0 $1; \
+                  test -r $KUBECONFIG && echo token; printf done > $DESKGRID_TERMINATION_LOG; exit 4";
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": {"name": "all"},
+        "spec": {
+            "restartPolicy": "Never",
+            "initContainers": [{
+                "name": "init", "image": "sh", "command": ["/bin/sh", "-c", "echo made > $WORK/made"],
+                "env": [{"name": "WORK", "value": "/work"}], "volumeMounts": [{"name": "work", "mountPath": "/work"}],
+            }],
+            "containers": [{
+                "name": "main", "image": "sh", "command": ["/bin/sh", "-c", script, "/work/x", "--y=/work/z"],
+                "envFrom": [{"configMapRef": {"name": "config"}}],
+                "env": [
+                    {"name": "CONFIG", "value": "/etc/config/config.json"},
+                    {"name": "KEY", "value": "/etc/key/key.json"},
+                    {"name": "WORK", "value": "/work"},
+                    {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
+                    {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
+                ],
+                "volumeMounts": [
+                    {"name": "config", "mountPath": "/etc/config"}, {"name": "key", "mountPath": "/etc/key"},
+                    {"name": "work", "mountPath": "/work/"},
+                ],
+            }],
+            "volumes": [
+                {"name": "config", "configMap": {"name": "config"}}, {"name": "key", "secret": {"secretName": "key"}},
+                {"name": "work", "emptyDir": {"sizeLimit": "1Gi"}},
+            ],
+        },
+    }))
+    .unwrap();
+    lab.pods().create(&PostParams::default(), &pod).await.unwrap();
+    let pod = until("the pod to end", || async {
+        let pod = lab.pods().get("all").await.unwrap();
+        let status = pod.status.clone().unwrap();
+        if status.phase.as_deref() == Some("Failed") { Ok(pod) } else { Err(format!("{status:?}")) }
+    })
+    .await;
+    let log =
+        lab.pods().logs("all", &LogParams { container: Some("main".into()), ..LogParams::default() }).await.unwrap();
+    let uid = pod.metadata.uid.unwrap();
+    let work = lab.kubernetes.cluster().folder.join("pods").join(&uid).join("volumes/work");
+    let work = work.display();
+    assert_eq!(log, format!("{{}}secret\nmade\ninfo all laptop {work}/x --y={work}/z\ntoken\n"));
+    let ended = pod.status.unwrap().container_statuses.unwrap().remove(0).state.unwrap().terminated.unwrap();
+    assert_eq!((ended.exit_code, ended.message.as_deref(), ended.reason.as_deref()), (4, Some("done"), Some("Error")));
+    lab.pods().delete("all", &DeleteParams::default()).await.unwrap();
+    let folder = lab.kubernetes.cluster().folder.join("pods").join(uid);
+    until("the folder to go", || async { if folder.exists() { Err(String::new()) } else { Ok(()) } }).await;
+    lab.kubernetes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn unknown_images_and_missing_room_keep_a_pod_waiting() {
+    let lab = Lab::new().await;
+    let pod = |name: &str, container: Value| -> Pod {
+        let mut all = json!({"name": "main", "image": "sh", "command": ["/bin/sh", "-c", "true"]});
+        json_patch::merge(&mut all, &container);
+        serde_json::from_value(
+            json!({"metadata": {"name": name}, "spec": {"restartPolicy": "Never", "containers": [all]}}),
+        )
+        .unwrap()
+    };
+    lab.pods().create(&PostParams::default(), &pod("image", json!({"image": "later", "command": null}))).await.unwrap();
+    let big = json!({"resources": {"requests": {"cpu": "1000"}}});
+    lab.pods().create(&PostParams::default(), &pod("big", big)).await.unwrap();
+    until("the back-off", || async {
+        let pod = serde_json::to_value(lab.pods().get("image").await.unwrap()).unwrap();
+        match value::text(&pod, "/status/containerStatuses/0/state/waiting/reason") {
+            "ImagePullBackOff" => Ok(()),
+            other => Err(other.to_owned()),
+        }
+    })
+    .await;
+    until("the scheduler's answer", || async {
+        let pod = serde_json::to_value(lab.pods().get("big").await.unwrap()).unwrap();
+        match value::condition(&pod, "PodScheduled") {
+            Some(condition) if value::text(condition, "/reason") == "Unschedulable" => Ok(()),
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    let folder = lab.folder.path().join("later");
+    std::fs::copy("/bin/true", &folder).unwrap();
+    lab.kubernetes.images().register("later", &folder).unwrap();
+    until("the pod to end", || async {
+        let phase = lab.pods().get("image").await.unwrap().status.unwrap().phase;
+        if phase.as_deref() == Some("Succeeded") { Ok(()) } else { Err(format!("{phase:?}")) }
+    })
+    .await;
+    lab.kubernetes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_leaves_no_process() {
+    let lab = Lab::new().await;
+    lab.job(
+        "long",
+        "trap '' TERM; echo $$$$; sleep 600 & wait; sleep 600",
+        json!({"parallelism": 3, "completions": 3}),
+    )
+    .await;
+    lab.until_job("long", |job| {
+        job.status.as_ref().is_some_and(|status| status.ready == Some(3)) && !has(job, "Failed")
+    })
+    .await;
+    let pids = until("three lines", || async {
+        let mut pids = Vec::new();
+        for pod in lab.job_pods("long").await {
+            let log = lab.pods().logs(&pod.metadata.name.unwrap(), &LogParams::default()).await.unwrap();
+            pids.extend(log.trim().parse::<i32>());
+        }
+        if pids.len() == 3 { Ok(pids) } else { Err(format!("{pids:?}")) }
+    })
+    .await;
+    lab.kubernetes.stop().await;
+    assert!(pids.into_iter().all(|id| !alive(id)));
+}
