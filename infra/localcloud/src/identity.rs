@@ -275,6 +275,3 @@ impl Target {
 pub fn project_policy(project: &str) -> String {
     format!("projects/{project}")
 }
-
-#[cfg(test)]
-mod tests;

@@ -356,6 +356,3 @@ fn check_messages(messages: &[PubsubMessage]) -> Result<()> {
     }
     Ok(())
 }
-
-#[cfg(test)]
-mod tests;

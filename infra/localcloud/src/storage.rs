@@ -162,6 +162,3 @@ impl Storage {
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -131,3 +131,8 @@ impl Call {
 pub fn ok(body: &Value) -> Response {
     respond(StatusCode::OK, body)
 }
+
+/// A time as Google's JSON has it: to the millisecond, which is what every client can read.
+pub fn time_text(time: jiff::Timestamp) -> String {
+    time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
+}

@@ -200,3 +200,6 @@ impl Parser {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use super::{Pubsub, names, settings};
 use crate::{
     google::{
-        call::{Call, ok},
+        call::{Call, ok, time_text},
         error::{Error, Result},
         grpc,
     },
@@ -306,7 +306,7 @@ fn received_json(received: &ReceivedMessage) -> Value {
         let time = message.publish_time.as_ref().and_then(grpc::time);
         let mut content = json!({
             "messageId": message.message_id,
-            "publishTime": time.map(|time| time.to_string()),
+            "publishTime": time.map(time_text),
         });
         if !message.data.is_empty() {
             content["data"] = json!(BASE64_STANDARD.encode(&message.data));

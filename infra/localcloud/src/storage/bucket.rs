@@ -9,7 +9,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
 use super::{notification::Notification, object::Object};
-use crate::google::error::{Error, Result};
+use crate::google::{
+    call::time_text,
+    error::{Error, Result},
+};
 
 /// Fields that the service sets, whatever is sent.
 const OUTPUT_ONLY: [&str; 15] = [
@@ -165,7 +168,7 @@ impl Bucket {
             if uniform {
                 let lock_time = now + jiff::SignedDuration::from_hours(90 * 24);
                 let kept = iam.get("uniformBucketLevelAccess").and_then(|kept| kept.get("lockedTime")).cloned();
-                access["lockedTime"] = kept.unwrap_or_else(|| json!(lock_time.to_string()));
+                access["lockedTime"] = kept.unwrap_or_else(|| json!(time_text(lock_time)));
             }
             iam.insert("uniformBucketLevelAccess".to_owned(), access.clone());
             iam.insert("bucketPolicyOnly".to_owned(), access);
@@ -177,7 +180,7 @@ impl Bucket {
             if soft.get("retentionDurationSeconds").and_then(Value::as_str) == Some("0") {
                 soft.remove("effectiveTime");
             } else {
-                soft.entry("effectiveTime").or_insert_with(|| json!(now.to_string()));
+                soft.entry("effectiveTime").or_insert_with(|| json!(time_text(now)));
             }
         }
     }
@@ -231,8 +234,8 @@ impl Bucket {
             "metageneration": self.metageneration.to_string(),
             "locationType": if multi { "multi-region" } else { "region" },
             "etag": self.etag(),
-            "timeCreated": self.created.to_string(),
-            "updated": self.updated.to_string(),
+            "timeCreated": time_text(self.created),
+            "updated": time_text(self.updated),
         });
         if let (Some(value), Value::Object(fields)) = (value.as_object_mut(), fields) {
             value.extend(fields);

@@ -10,7 +10,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Storage, bucket::Bucket, object::Object};
-use crate::google::error::{Error, Result};
+use crate::google::{
+    call::time_text,
+    error::{Error, Result},
+};
 
 /// Most notifications of a bucket for one kind of event.
 const PER_EVENT_MAX: usize = 10;
@@ -151,7 +154,7 @@ fn message(
     put("bucketId", object.bucket.clone());
     put("objectId", object.name.clone());
     put("objectGeneration", object.generation.to_string());
-    put("eventTime", now.to_string());
+    put("eventTime", time_text(now));
     if let Some(other) = other {
         let name = if event == Event::Finalize { "overwroteGeneration" } else { "overwrittenByGeneration" };
         put(name, other.to_string());

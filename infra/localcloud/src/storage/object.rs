@@ -9,7 +9,10 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use crate::google::error::{Error, Result};
+use crate::google::{
+    call::time_text,
+    error::{Error, Result},
+};
 
 /// One generation of an object.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -245,8 +248,8 @@ impl Object {
     pub fn json(&self, base: &str) -> Value {
         let path = format!("b/{}/o/{}", self.bucket, encode(&self.name));
         let mut value = serde_json::to_value(&self.attributes).unwrap_or_default();
-        let updated = self.updated.to_string();
-        let created = self.created.to_string();
+        let updated = time_text(self.updated);
+        let created = time_text(self.created);
         let fields = json!({
             "kind": "storage#object",
             "id": format!("{}/{}/{}", self.bucket, self.name, self.generation),
@@ -274,7 +277,7 @@ impl Object {
             value["componentCount"] = json!(components);
         }
         if let Some(deleted) = self.deleted {
-            value["timeDeleted"] = json!(deleted.to_string());
+            value["timeDeleted"] = json!(time_text(deleted));
         }
         value
     }

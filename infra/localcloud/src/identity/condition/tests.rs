@@ -1,3 +1,5 @@
+//! Conditions that people write, and those that are refused.
+
 use super::*;
 
 fn check(text: &str, name: &str, prefix: Option<&str>) -> bool {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{Server, SetPolicy, TestPermissions, no_route, permissions_json, policy_json, requested_version};
 use crate::{
     google::{
-        call::{Call, ok},
+        call::{Call, ok, time_text},
         error::{Error, Result},
     },
     identity::{policy::Stale, principal::Principal, project_policy},
@@ -64,7 +64,7 @@ impl Server {
     }
 
     fn project_json(&self, version: &str) -> Value {
-        let created = self.identity.read().created.to_string();
+        let created = time_text(self.identity.read().created);
         let (project, number) = (self.identity.project(), self.identity.number());
         if version == "v3" {
             return json!({

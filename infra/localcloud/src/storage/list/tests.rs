@@ -1,3 +1,5 @@
+//! Listings by every page size.
+
 use bytes::Bytes;
 use jiff::Timestamp;
 
