@@ -152,11 +152,12 @@ async fn run(context: &Context, message: &Received, request: &Request, slot: &mu
 async fn create(context: &Context, message: &Received, work: &Work, slot: &mut Slot) -> Result<(), Obstacle> {
     let name = work.identity.job_name();
     let origin = Origin { message_id: message.id.clone(), published: message.published, received: message.received };
-    let body = context.template.job(work, &origin).map_err(|error| Obstacle::OurFault(format!("{error:#}")))?;
     context.hooks.at(Step::BeforeCreate, Some(&message.id), Some(&work.identity)).await;
     slot.creating(name.clone());
     let created = {
         let _permit = context.creates.acquire().await.map_err(|error| Obstacle::Stuck(error.to_string()))?;
+        // Made only now, so that those that wait for their turn are small.
+        let body = context.template.job(work, &origin).map_err(|error| Obstacle::OurFault(format!("{error:#}")))?;
         context.cluster.create(&body).await
     };
     let error = match created {

@@ -29,6 +29,8 @@ use crate::{
 const QUIET_FOR: Duration = Duration::from_millis(300);
 /// How long an acknowledgement waits for a slot at most before the stream is opened anew.
 const RENEW_AFTER: Duration = Duration::from_secs(10);
+/// How long a stream without a slot stays open while a message may be on its way in it, in case a slot frees first.
+const FULL_FOR: Duration = Duration::from_secs(2);
 /// How long Pub/Sub waits for us before it delivers a message again that this process died with.
 const LEASE: Duration = Duration::from_secs(20);
 /// How long slots are gathered before a stream is opened after it was full.
@@ -144,7 +146,7 @@ async fn stream(
     }));
     let mut tasks = JoinSet::new();
     let mut waiting: Vec<Done> = Vec::new();
-    let mut waiting_since = None;
+    let (mut waiting_since, mut full_since) = (None, None);
     let mut jobs = context.jobs.changes();
     let mut gate = context.gate.changes();
     let opened = Instant::now();
@@ -165,9 +167,15 @@ async fn stream(
             let breaker = context.breaker();
             (breaker.allowance(now) == Allowance::Nothing, breaker.failing_for(now))
         };
-        if stop.is_cancelled() || room == 0 || !context.gate.is_open() || (held && failing_for >= FAILING_FOR) {
+        if stop.is_cancelled() || !context.gate.is_open() || (held && failing_for >= FAILING_FOR) {
             break Closed::Full;
         }
+        full_since = if room == 0 { full_since.or(Some(now)) } else { None };
+        let full = full_since.is_some_and(|since: Instant| flow.is_exhausted() || since.elapsed() >= FULL_FOR);
+        if full {
+            break Closed::Full;
+        }
+        let held = held || room == 0;
         let overdue = waiting_since.is_some_and(|since: Instant| since.elapsed() >= RENEW_AFTER);
         let quiet = flow.is_exhausted() || last.elapsed() >= QUIET_FOR;
         let narrow = flow.is_narrow(room) && opened.elapsed() >= NARROW_FOR;

@@ -14,6 +14,9 @@ use crate::watched::{Phase, Watched};
 /// watch was interrupted.
 const AWAITED_WITHIN: Duration = Duration::from_secs(60);
 
+/// Ended Jobs that may always wait for their outcome.
+const UNSETTLED_MAX: usize = 1000;
+
 /// What is kept of a Job: some 150 bytes with its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
@@ -157,10 +160,10 @@ impl View {
         }
     }
 
-    /// How many more messages may be taken when at most `max` Jobs may be active. None at all while more than `max`
-    /// ended Jobs wait for their outcome: if settling cannot keep up, their number must not grow in the cluster.
+    /// How many more messages may be taken when at most `max` Jobs may be active. None at all while very many ended Jobs
+    /// wait for their outcome: if settling does not work, their number must not grow in the cluster.
     pub(crate) fn room(&self, max: usize) -> usize {
-        if !self.synced || self.unsettled.len() > max.max(100) {
+        if !self.synced || self.unsettled.len() > (2 * max).max(UNSETTLED_MAX) {
             return 0;
         }
         max.saturating_sub(self.active + self.awaited + self.in_hand)

@@ -36,9 +36,13 @@ async fn answer(world: Arc<World>, request: Request<Body>) -> Response {
         }
         "/google.pubsub.v1.Subscriber/ModifyAckDeadline" => {
             unary(request, move |asked: pubsub::ModifyAckDeadlineRequest| {
-                if asked.ack_deadline_seconds == 0 {
-                    w.change(|state| asked.ack_ids.iter().for_each(|id| state.nack(id)));
-                }
+                let seconds = asked.ack_deadline_seconds;
+                w.change(|state| {
+                    asked.ack_ids.iter().for_each(|id| match seconds {
+                        0 => state.nack(id),
+                        _ => state.extend(id, seconds),
+                    });
+                });
                 Ok(())
             })
             .await
@@ -210,7 +214,7 @@ async fn pull(world: Arc<World>, request: Request<Body>) -> Response {
                         let answer = pubsub::StreamingPullResponse { received_messages: taken, ..Default::default() };
                         return Some((Ok(answer), (world, asked)));
                     }
-                    let _ = tokio::time::timeout(Duration::from_secs(30), changes.changed()).await;
+                    let _ = tokio::time::timeout(Duration::from_secs(1), changes.changed()).await;
                 }
             });
             Ok(tonic::Response::new(Box::pin(answers) as Answers<pubsub::StreamingPullResponse>))

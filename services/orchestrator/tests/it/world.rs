@@ -25,6 +25,8 @@ use crate::{google, kubernetes};
 
 /// Only a safety net: everything here takes milliseconds.
 const WITHIN: Duration = Duration::from_secs(60);
+/// How long a stream has a message that nobody extends.
+const LEASE: Duration = Duration::from_secs(10);
 
 #[derive(Clone, Debug)]
 pub(crate) struct Object {
@@ -39,8 +41,8 @@ struct Message {
     data: Bytes,
     attributes: BTreeMap<String, String>,
     published: Timestamp,
-    /// The stream that has it, while one does.
-    stream: Option<u64>,
+    /// The stream that has it, while one does, and until when.
+    stream: Option<(u64, Instant)>,
 }
 
 #[derive(Debug, Default)]
@@ -89,11 +91,13 @@ impl State {
         if self.dead.contains(&self.streams[&stream]) {
             return Vec::new();
         }
-        let has = self.messages.values().filter(|message| message.stream == Some(stream)).count();
-        let free = self.messages.iter_mut().filter(|(_, message)| message.stream.is_none());
+        let now = Instant::now();
+        let has =
+            self.messages.values().filter(|message| message.stream.is_some_and(|lease| lease.0 == stream)).count();
+        let free = self.messages.iter_mut().filter(|(_, message)| message.stream.is_none_or(|lease| lease.1 < now));
         free.take(limit.saturating_sub(has))
             .map(|(id, message)| {
-                message.stream = Some(stream);
+                message.stream = Some((stream, now + LEASE));
                 let published = message.published;
                 pubsub::ReceivedMessage {
                     ack_id: id.clone(),
@@ -115,6 +119,13 @@ impl State {
 
     pub(crate) fn ack(&mut self, id: &str) {
         self.acked += usize::from(self.messages.remove(id).is_some());
+    }
+
+    pub(crate) fn extend(&mut self, id: &str, seconds: i32) {
+        let lease = self.messages.get_mut(id).and_then(|message| message.stream.as_mut());
+        if let Some((_, until)) = lease {
+            *until = Instant::now() + Duration::from_secs(u64::try_from(seconds).unwrap());
+        }
     }
 
     pub(crate) fn nack(&mut self, id: &str) {
@@ -300,7 +311,7 @@ impl World {
             state.dead.extend(clients);
             let State { messages, streams, dead, .. } = state;
             for message in messages.values_mut() {
-                message.stream = message.stream.filter(|stream| !dead.contains(&streams[stream]));
+                message.stream = message.stream.filter(|(stream, _)| !dead.contains(&streams[stream]));
             }
         });
     }
