@@ -58,7 +58,7 @@ impl Context {
             .filter(|name| !name.is_empty())
             .map(|name| format!(" --env {}", text::shell(name)))
             .unwrap_or_default();
-        let folder = generated(&environment.name);
+        let folder = generated(&environment);
         Self::at(&environment, &folder, flag).await
     }
 
@@ -171,9 +171,22 @@ pub(crate) fn load(globals: &Globals) -> anyhow::Result<Environment> {
     environment::load(&path, &variables)
 }
 
-/// The folder of what is generated for an environment.
-pub(crate) fn generated(environment: &str) -> PathBuf {
-    root().join(GENERATED).join(environment)
+/// The folder of what is generated for an environment: `infra/generated/NAME` of the workspace, or for an environment
+/// file elsewhere `generated/NAME` beside it, so that two of one name do not disturb each other.
+pub(crate) fn generated(environment: &Environment) -> PathBuf {
+    let root = root();
+    let ours = |folder: &Path| match (folder.canonicalize(), root.join(ENVIRONMENTS).canonicalize()) {
+        (Ok(folder), Ok(environments)) => folder == environments,
+        _ => false,
+    };
+    let beside = environment.path.as_deref().and_then(Path::parent).map(|folder| match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    });
+    match beside.filter(|folder| !ours(folder)) {
+        Some(folder) => folder.join("generated").join(&environment.name),
+        None => root.join(GENERATED).join(&environment.name),
+    }
 }
 
 /// The root of the workspace: where this program was built, if that still exists, else the nearest folder above the
@@ -228,6 +241,16 @@ async fn cluster(kubeconfig: Option<Kubeconfig>, context: Option<String>) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_generated_is_near_the_environment_file() {
+        let local = root().join(ENVIRONMENTS).join("local.toml");
+        let mut environment = environment::load(&local, &Default::default()).unwrap();
+        assert_eq!(generated(&environment), root().join("infra/generated/local"));
+        let elsewhere = tempfile::tempdir().unwrap();
+        environment.path = Some(elsewhere.path().join("local.toml"));
+        assert_eq!(generated(&environment), elsewhere.path().join("generated/local"));
+    }
 
     #[test]
     fn the_root_has_environments() {
