@@ -17,7 +17,7 @@ use provision::{
 use crate::{args::Globals, error::Failure, text};
 
 /// Where everything generated for an environment is, below the root of the workspace.
-const GENERATED: &str = "infra/generated";
+pub(crate) const GENERATED: &str = "infra/generated";
 /// Where the environments are, below the root of the workspace.
 const ENVIRONMENTS: &str = "infra/environments";
 /// The generated configuration, in an environment's folder.
@@ -58,7 +58,7 @@ impl Context {
             .filter(|name| !name.is_empty())
             .map(|name| format!(" --env {}", text::shell(name)))
             .unwrap_or_default();
-        let folder = generated(&environment.name);
+        let folder = generated(&environment);
         Self::at(&environment, &folder, flag).await
     }
 
@@ -176,9 +176,22 @@ pub(crate) fn environments() -> PathBuf {
     root().join(ENVIRONMENTS)
 }
 
-/// The folder of what is generated for an environment.
-pub(crate) fn generated(environment: &str) -> PathBuf {
-    root().join(GENERATED).join(environment)
+/// The folder of what is generated for an environment: `infra/generated/NAME` of the workspace, or for an environment
+/// file elsewhere `generated/NAME` beside it, so that two of one name do not disturb each other.
+pub(crate) fn generated(environment: &Environment) -> PathBuf {
+    let root = root();
+    let ours = |folder: &Path| match (folder.canonicalize(), root.join(ENVIRONMENTS).canonicalize()) {
+        (Ok(folder), Ok(environments)) => folder == environments,
+        _ => false,
+    };
+    let beside = environment.path.as_deref().and_then(Path::parent).map(|folder| match folder.as_os_str().is_empty() {
+        true => Path::new("."),
+        false => folder,
+    });
+    match beside.filter(|folder| !ours(folder)) {
+        Some(folder) => folder.join("generated").join(&environment.name),
+        None => root.join(GENERATED).join(&environment.name),
+    }
 }
 
 /// The root of the workspace: where this program was built, if that still exists, else the nearest folder above the
@@ -233,6 +246,16 @@ async fn cluster(kubeconfig: Option<Kubeconfig>, context: Option<String>) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_generated_is_near_the_environment_file() {
+        let local = root().join(ENVIRONMENTS).join("local.toml");
+        let mut environment = environment::load(&local, &Default::default()).unwrap();
+        assert_eq!(generated(&environment), root().join("infra/generated/local"));
+        let elsewhere = tempfile::tempdir().unwrap();
+        environment.path = Some(elsewhere.path().join("local.toml"));
+        assert_eq!(generated(&environment), elsewhere.path().join("generated/local"));
+    }
 
     #[test]
     fn the_root_has_environments() {

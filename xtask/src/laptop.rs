@@ -42,13 +42,14 @@ pub(crate) fn program() -> anyhow::Result<&'static PathBuf> {
 #[derive(Clone, Debug)]
 pub(crate) struct Laptop {
     environment: String,
+    file: Option<PathBuf>,
     folder: PathBuf,
 }
 
 impl Laptop {
     /// That of an environment, whether it runs or not.
     pub(crate) fn of(environment: &Environment) -> Self {
-        Self { environment: environment.name.clone(), folder: context::generated(&environment.name) }
+        Self { environment: environment.name.clone(), file: environment.path.clone(), folder: context::generated(environment) }
     }
 
     /// Its state file.
@@ -123,7 +124,7 @@ impl Laptop {
         arguments.extend(leash.then(|| "--leash".into()));
         let mut child = Command::new(program)
             .args(arguments)
-            .env("DESKGRID_ENV", self.environment_argument())
+            .env("DESKGRID_ENV", self.environment_argument()?)
             .stdin(if leash { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::null())
             .stderr(log)
@@ -149,10 +150,12 @@ impl Laptop {
         }
     }
 
-    /// The environment as the process in the background is to be told: the path of its file if there is one there.
-    fn environment_argument(&self) -> OsString {
-        let own = self.folder.join(format!("{}.toml", self.environment));
-        if own.is_file() { own.into() } else { self.environment.clone().into() }
+    /// The environment as the process in the background is to be told.
+    fn environment_argument(&self) -> anyhow::Result<OsString> {
+        match &self.file {
+            Some(file) => Ok(std::path::absolute(file).context("find the environment file")?.into()),
+            None => Ok(self.environment.clone().into()),
+        }
     }
 
     fn failed(&self, why: String) -> Failure {

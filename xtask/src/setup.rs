@@ -71,7 +71,7 @@ pub(crate) async fn carry_out(plan: Plan, cloud: &Cloud, output: &Output) -> any
 /// # Errors
 /// When it cannot be written.
 pub(crate) fn write_config(environment: &Environment, cloud: &Cloud) -> anyhow::Result<()> {
-    let folder = context::generated(&environment.name);
+    let folder = context::generated(environment);
     let path = folder.join(context::CONFIG_FILE);
     // A deploy knows the engine's image, which this does not: keep what it wrote.
     let known = common::config::Config::read(&path).ok();
@@ -131,6 +131,6 @@ pub(crate) async fn deploy(
             told.detail(format_args!("  waiting for the orchestrator of {business}"))
         }
     });
-    let options = deploy::Options { images, folder: context::generated(&environment.name), limit: ROLLOUT };
+    let options = deploy::Options { images, folder: context::generated(environment), limit: ROLLOUT };
     deploy::run(environment, cloud, &options, &progress).await
 }

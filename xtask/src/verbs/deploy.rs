@@ -38,7 +38,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
 /// Writes what would be applied, and lists it.
 fn show(environment: &Environment, cloud: &Cloud, images: &Images, output: &Output) -> anyhow::Result<u8> {
     let rendered = manifests::render(environment, &cloud.endpoints, images)?;
-    let folder = context::generated(&environment.name);
+    let folder = context::generated(environment);
     rendered.write(&folder)?;
     output.note(format_args!("  rendered {}", folder.join("manifests").display()));
     if output.json {

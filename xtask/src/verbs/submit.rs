@@ -18,6 +18,9 @@ use crate::{args::Globals, context::Context, error::Failure, inputs, output::Out
 
 mod report;
 
+/// Paths repeated in advice; more would hide it.
+const PATHS_SHOWN: usize = 8;
+
 /// Each file becomes one Job; its name within the session is the file's name, or for a file in a folder its path from
 /// there. Running the same command again is safe: what is there is not sent twice.
 #[derive(Clone, Debug, clap::Args)]
@@ -159,7 +162,11 @@ fn again(context: &Context, args: &Args, session: &str, business: &str) -> Strin
     }
     words.extend(args.priority.then(|| "--priority".to_owned()));
     words.extend(args.wait.then(|| "--wait".to_owned()));
-    words.extend(args.paths.iter().map(|path| text::shell(&path.to_string_lossy())));
+    if args.paths.len() <= PATHS_SHOWN {
+        words.extend(args.paths.iter().map(|path| text::shell(&path.to_string_lossy())));
+    } else {
+        words.push(format!("PATHS (the same {})", args.paths.len()));
+    }
     format!("cargo xtask{} {}", context.flag, words.join(" "))
 }
 

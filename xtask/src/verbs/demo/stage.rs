@@ -26,7 +26,7 @@ impl Stage {
     /// not disturb each other.
     pub(super) fn make() -> anyhow::Result<Self> {
         let name = format!("demo-{}", std::process::id());
-        let folder = context::generated(&name);
+        let folder = context::root().join(context::GENERATED).join(&name);
         let file = folder.join(format!("{name}.toml"));
         let original = context::environments().join("local.toml");
         let mut text = std::fs::read_to_string(&original).with_context(|| format!("read {}", original.display()))?;
@@ -53,7 +53,7 @@ impl Stage {
 
     /// Clients for it, once it is set up.
     pub(super) async fn context(&self) -> anyhow::Result<Context> {
-        Context::at(&self.environment, &self.folder, format!(" --env {}", self.file.display())).await
+        Context::at(&self.environment, &context::generated(&self.environment), format!(" --env {}", self.file.display())).await
     }
 
     /// Starts the laptop cloud; with a leash it ends with this process, whatever ends that.
