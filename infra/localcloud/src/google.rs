@@ -70,6 +70,8 @@ pub struct Ports {
     pub pubsub: u16,
     /// Cloud Storage.
     pub storage: u16,
+    /// Cloud Storage over TLS.
+    pub storage_tls: u16,
     /// Everything else.
     pub identity: u16,
 }
@@ -100,6 +102,8 @@ pub struct Endpoints {
     pub pubsub: String,
     /// Cloud Storage, gRPC and JSON.
     pub storage: String,
+    /// Cloud Storage over TLS with a certificate of its own: gsutil speaks nothing else.
+    pub storage_tls: String,
     /// IAM.
     pub iam: String,
     /// IAM Credentials.
@@ -159,7 +163,10 @@ impl Google {
         let pubsub_server =
             Server::start(pubsub::rest::router(pubsub.clone()), address(options.ports.pubsub), None).await?;
         let storage_server =
-            Server::start(storage::rest::router(storage.clone()), address(options.ports.storage), None).await?;
+            Server::start(storage::rest::router(storage.clone(), "http"), address(options.ports.storage), None).await?;
+        let secure = storage::rest::router(storage.clone(), "https");
+        let secure_server =
+            Server::start(secure, address(options.ports.storage_tls), Some(tls(options.listen)?)).await?;
         let base = |server: &Server| format!("http://{}", server.address());
         let (identity_base, storage_base) = (base(&identity_server), base(&storage_server));
         storage.set_base(storage_base.clone());
@@ -171,6 +178,7 @@ impl Google {
         let endpoints = Endpoints {
             pubsub: base(&pubsub_server),
             storage: storage_base,
+            storage_tls: format!("https://{}", secure_server.address()),
             iam: identity_base.clone(),
             iamcredentials: identity_base.clone(),
             cloudresourcemanager: identity_base.clone(),
@@ -183,7 +191,7 @@ impl Google {
             identity,
             pubsub,
             storage,
-            servers: vec![identity_server, pubsub_server, storage_server],
+            servers: vec![identity_server, pubsub_server, storage_server, secure_server],
             metadata: Mutex::default(),
             store,
             stop: CancellationToken::new(),
@@ -284,6 +292,22 @@ impl Google {
             save(store).await;
         }
     }
+}
+
+/// A certificate nobody signed, for clients that are told not to check.
+fn tls(listen: IpAddr) -> anyhow::Result<Arc<rustls::ServerConfig>> {
+    let names = vec![listen.to_string(), "localhost".to_owned()];
+    let made = rcgen::generate_simple_self_signed(names).context("make a certificate")?;
+    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut config = rustls::ServerConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .context("choose TLS versions")?
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key.into())
+        .context("use the certificate")?;
+    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(config))
 }
 
 async fn keep_saved(store: persist::Store, stop: CancellationToken) {

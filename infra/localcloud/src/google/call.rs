@@ -25,6 +25,8 @@ pub struct Call {
     pub headers: HeaderMap,
     /// Body.
     pub body: Bytes,
+    /// `http` or `https`.
+    pub scheme: &'static str,
 }
 
 impl Call {
@@ -47,7 +49,15 @@ impl Call {
         let decode = |text: &str| percent_decode_str(text).decode_utf8_lossy().into_owned();
         let segments = uri.path().trim_start_matches('/').split('/').map(decode).collect();
         let query = form_urlencoded::parse(uri.query().unwrap_or_default().as_bytes()).into_owned().collect();
-        Self { method: overridden.unwrap_or_else(|| method.clone()), segments, verb: None, query, headers, body }
+        Self {
+            method: overridden.unwrap_or_else(|| method.clone()),
+            segments,
+            verb: None,
+            query,
+            headers,
+            body,
+            scheme: "http",
+        }
     }
 
     /// Takes the custom verb off the last segment, for APIs that have such.

@@ -26,8 +26,11 @@ use crate::{
 /// Answers one call, by its path.
 pub(super) async fn answer(storage: Arc<Storage>, request: Request<Body>) -> Response {
     let path = request.uri().path().to_owned();
-    let Some(method) = path.strip_prefix("/google.storage.v2.Storage/") else {
-        return grpc::unimplemented(&path);
+    // Google's clients ask the control service for policies; the messages are the same.
+    let method = match path.rsplit_once('/') {
+        Some(("/google.storage.v2.Storage", method)) => method,
+        Some(("/google.storage.control.v2.StorageControl", method)) if method.contains("Iam") => method,
+        _ => return grpc::unimplemented(&path),
     };
     match method {
         "GetBucket" | "ListBuckets" | "CreateBucket" | "DeleteBucket" | "UpdateBucket" => {

@@ -32,8 +32,8 @@ mod batch;
 mod media;
 mod objects;
 
-/// Routes of the service.
-pub fn router(storage: Arc<Storage>) -> Router {
+/// Routes of the service, served over `scheme`: `http` or `https`.
+pub fn router(storage: Arc<Storage>, scheme: &'static str) -> Router {
     Router::new().fallback(move |request: Request<Body>| {
         let storage = storage.clone();
         async move {
@@ -41,7 +41,7 @@ pub fn router(storage: Arc<Storage>) -> Router {
                 return super::grpc_api::answer(storage, request).await;
             }
             match Call::read(request).await {
-                Ok(call) => storage.answer(call).await,
+                Ok(call) => storage.answer(Call { scheme, ..call }).await,
                 Err(error) => error.to_storage(),
             }
         }

@@ -1,8 +1,17 @@
 //! Cloud Storage: data, metadata, preconditions, listings.
 
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use google_cloud_gax::error::rpc::Code;
+use google_cloud_storage::model::{
+    Bucket, Object,
+    bucket::{IamConfig, iam_config::UniformBucketLevelAccess},
+    compose_object_request::SourceObject,
+};
+use google_cloud_storage::model_ext::ReadRange;
+use localcloud::google::{Google, Options};
+use serde_json::{Value, json};
 
-use crate::support::{BUCKET, Clients, bucket, google, within};
+use crate::support::{BUCKET, Clients, PROJECT, Rest, account, bucket, google, pod_token, start, within};
 
 fn name() -> String {
     format!("projects/_/buckets/{BUCKET}")
@@ -70,4 +79,351 @@ async fn written_read_listed_deleted_with_preconditions() {
     let gone = clients.storage.read_object(name(), "bu1/output/s/j").send().await.unwrap_err();
     assert_eq!(gone.http_status_code(), Some(404));
     google.stop().await;
+}
+
+/// Uploads by REST and answers the resource.
+async fn upload(rest: &Rest, google: &Google, object: &str, query: &str) -> (u16, Value) {
+    let storage = google.endpoints().storage;
+    let url = format!("{storage}/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name={object}{query}");
+    rest.try_call("POST", &url, Some(json!({ "some": "data" }))).await
+}
+
+#[tokio::test]
+async fn large_objects_go_in_pieces_and_come_back_in_ranges() {
+    let google = google().await;
+    bucket(&google, vec![]).await;
+    let clients = Clients::operator(&google).await;
+    let data: Vec<u8> = (0..20 << 20).map(|index: usize| (index * 31 % 251) as u8).collect();
+    let payload = bytes::Bytes::from(data.clone());
+    let written = within(
+        clients
+            .storage
+            .write_object(name(), "large/µ object", payload.clone())
+            .with_resumable_upload_threshold(1_usize << 20)
+            .with_resumable_upload_buffer_size(4_usize << 20)
+            .send_buffered(),
+    )
+    .await
+    .unwrap();
+    assert_eq!(written.size, 20 << 20);
+    let unbuffered = within(
+        clients
+            .storage
+            .write_object(name(), "large/2", payload)
+            .with_resumable_upload_threshold(1_usize << 20)
+            .send_unbuffered(),
+    )
+    .await
+    .unwrap();
+    assert_eq!(unbuffered.checksums, written.checksums);
+    let range = ReadRange::segment(5 << 20, 1000);
+    let mut reader = clients.storage.read_object(name(), "large/µ object").set_read_range(range).send().await.unwrap();
+    let mut read = Vec::new();
+    while let Some(chunk) = within(reader.next()).await.transpose().unwrap() {
+        read.extend_from_slice(&chunk);
+    }
+    assert_eq!(read, data[5 << 20..(5 << 20) + 1000]);
+
+    // An open object is read over gRPC.
+    let open = within(clients.storage.open_object(name(), "large/2").send()).await.unwrap();
+    let mut reader = open.read_range(ReadRange::tail(3_000_000)).await;
+    let mut read = Vec::new();
+    while let Some(chunk) = within(reader.next()).await.transpose().unwrap() {
+        read.extend_from_slice(&chunk);
+    }
+    assert_eq!(read, data[data.len() - 3_000_000..]);
+}
+
+#[tokio::test]
+async fn an_upload_goes_on_after_it_was_cut_off() {
+    let google = google().await;
+    bucket(&google, vec![]).await;
+    let storage = google.endpoints().storage;
+    let http = reqwest::Client::new();
+    let token = google.operator_token();
+    let url = format!("{storage}/upload/storage/v1/b/{BUCKET}/o?uploadType=resumable&ifGenerationMatch=0");
+    let begun = http
+        .post(&url)
+        .bearer_auth(&token)
+        .header("X-Upload-Content-Type", "text/plain")
+        .json(&json!({ "name": "slow", "metadata": { "k": "v" } }))
+        .send()
+        .await
+        .unwrap();
+    let session = begun.headers()["location"].to_str().unwrap().to_owned();
+    let put = |range: &str, body: &'static str| {
+        http.put(&session).bearer_auth(&token).header("Content-Range", range.to_owned()).body(body).send()
+    };
+    let partial = put("bytes 0-4/*", "hello").await.unwrap();
+    assert_eq!((partial.status().as_u16(), partial.headers()["range"].to_str().unwrap()), (308, "bytes=0-4"));
+    let asked = put("bytes */*", "").await.unwrap();
+    assert_eq!(asked.headers()["range"].to_str().unwrap(), "bytes=0-4");
+    // Bytes sent twice are taken once; a gap is not taken at all.
+    assert_eq!(put("bytes 8-10/11", "rld").await.unwrap().status(), 308);
+    let done: Value = put("bytes 3-10/11", "lo world").await.unwrap().json().await.unwrap();
+    assert_eq!(
+        (&done["size"], &done["contentType"], &done["metadata"]["k"]),
+        (&json!("11"), &json!("text/plain"), &json!("v"))
+    );
+    assert_eq!(done["crc32c"], "yZRlqg==");
+    assert_eq!(done["md5Hash"], "XrY7u+Ae7tCTyyK7j1rNww==");
+    // Asking again answers the same object.
+    let again: Value = put("bytes */11", "").await.unwrap().json().await.unwrap();
+    assert_eq!(again["generation"], done["generation"]);
+    assert_eq!(
+        http.post(&url).bearer_auth(&token).json(&json!({ "name": "slow" })).send().await.unwrap().status(),
+        412
+    );
+}
+
+#[tokio::test]
+async fn generations_preconditions_and_refusals_have_googles_shapes() {
+    let google = google().await;
+    bucket(&google, vec![]).await;
+    let rest = Rest::operator(&google);
+    let storage = google.endpoints().storage;
+    let one = format!("{storage}/storage/v1/b/{BUCKET}/o/x");
+    let (_, first) = upload(&rest, &google, "x", "").await;
+    let (_, second) = upload(&rest, &google, "x", "").await;
+    let generation = |resource: &Value| resource["generation"].as_str().unwrap().parse::<i64>().unwrap();
+    let (first, second) = (generation(&first), generation(&second));
+    assert!(second > first && first > 1_000_000_000_000_000);
+    let (status, answer) = upload(&rest, &google, "x", "&ifGenerationMatch=0").await;
+    assert_eq!(status, 412);
+    assert_eq!(
+        answer,
+        json!({ "error": { "code": 412, "message": "At least one of the pre-conditions you specified did not hold.", "errors": [{
+            "domain": "global", "reason": "conditionNotMet", "locationType": "header", "location": "If-Match",
+            "message": "At least one of the pre-conditions you specified did not hold.",
+        }] } })
+    );
+    assert_eq!(upload(&rest, &google, "x", &format!("&ifGenerationMatch={first}")).await.0, 412);
+    assert_eq!(upload(&rest, &google, "y", "&ifMetagenerationMatch=1").await.0, 412);
+    assert_eq!(rest.try_call("GET", &format!("{one}?ifGenerationNotMatch={second}"), None).await.0, 304);
+    assert_eq!(rest.try_call("GET", &format!("{one}?generation={first}"), None).await.0, 404);
+    let (status, answer) = rest.try_call("GET", &format!("{storage}/storage/v1/b/{BUCKET}/o/none"), None).await;
+    assert_eq!(status, 404);
+    assert_eq!(answer["error"]["message"], format!("No such object: {BUCKET}/none"));
+    assert_eq!(answer["error"]["errors"][0]["reason"], "notFound");
+    assert!(answer["error"].get("status").is_none());
+    let (status, answer) = rest.try_call("GET", &format!("{storage}/storage/v1/b/no-such-bucket"), None).await;
+    assert_eq!((status, answer["error"]["message"].as_str()), (404, Some("The specified bucket does not exist.")));
+    let (status, answer) = rest
+        .try_call("POST", &format!("{storage}/storage/v1/b?project={PROJECT}"), Some(json!({ "name": BUCKET })))
+        .await;
+    assert_eq!((status, answer["error"]["errors"][0]["reason"].as_str()), (409, Some("conflict")));
+    assert_eq!(rest.try_call("DELETE", &format!("{storage}/storage/v1/b/{BUCKET}"), None).await.0, 409);
+
+    let patch = json!({ "metadata": { "a": "1" }, "contentType": "text/csv" });
+    let patched = rest.call("PATCH", &format!("{one}?ifMetagenerationMatch=1"), Some(patch.clone())).await;
+    assert_eq!((&patched["metageneration"], &patched["contentType"]), (&json!("2"), &json!("text/csv")));
+    assert_eq!(rest.try_call("PATCH", &format!("{one}?ifMetagenerationMatch=1"), Some(patch)).await.0, 412);
+    let cleared = rest.call("PATCH", &one, Some(json!({ "metadata": { "a": null } }))).await;
+    assert!(cleared["metadata"].as_object().is_none_or(serde_json::Map::is_empty));
+    assert_eq!(rest.try_call("DELETE", &format!("{one}?ifGenerationMatch={first}"), None).await.0, 412);
+    assert_eq!(rest.try_call("DELETE", &format!("{one}?generation={second}"), None).await.0, 204);
+    assert_eq!(rest.try_call("DELETE", &format!("{storage}/storage/v1/b/{BUCKET}"), None).await.0, 204);
+}
+
+#[tokio::test]
+async fn copies_compositions_versions_and_batches() {
+    let google = google().await;
+    bucket(&google, vec![]).await;
+    let rest = Rest::operator(&google);
+    let storage = google.endpoints().storage;
+    let base = format!("{storage}/storage/v1/b/{BUCKET}");
+    let patch = json!({ "versioning": { "enabled": true }, "labels": { "a": "b", "c": "d" } });
+    rest.call("PATCH", &base, Some(patch)).await;
+    let patched = rest.call("PATCH", &base, Some(json!({ "labels": { "a": null } }))).await;
+    assert_eq!((&patched["labels"], &patched["metageneration"]), (&json!({ "c": "d" }), &json!("3")));
+    for _ in 0..2 {
+        assert_eq!(upload(&rest, &google, "a", "").await.0, 200);
+    }
+    let versions = rest.get(&format!("{base}/o?versions=true")).await;
+    assert_eq!(versions["items"].as_array().unwrap().len(), 2);
+    assert!(versions["items"][0]["timeDeleted"].is_string() && versions["items"][1]["timeDeleted"].is_null());
+
+    let rewritten = rest.post(&format!("{base}/o/a/rewriteTo/b/{BUCKET}/o/dir%2Fb"), json!({})).await;
+    assert_eq!((&rewritten["done"], &rewritten["resource"]["name"]), (&json!(true), &json!("dir/b")));
+    let sources = json!({ "sourceObjects": [{ "name": "a" }, { "name": "dir/b" }], "destination": { "contentType": "text/plain" } });
+    let composed = rest.post(&format!("{base}/o/c/compose"), sources).await;
+    assert_eq!((&composed["componentCount"], &composed["size"]), (&json!(2), &json!("30")));
+    assert!(composed.get("md5Hash").is_none());
+    let listed = rest.get(&format!("{base}/o?delimiter=/")).await;
+    assert_eq!(listed["prefixes"], json!(["dir/"]));
+
+    let part = |id: u32, call: &str| {
+        format!("--x\r\nContent-Type: application/http\r\nContent-ID: <b+{id}>\r\n\r\n{call}\r\n\r\n\r\n")
+    };
+    let body = format!(
+        "{}{}--x--\r\n",
+        part(1, &format!("DELETE /storage/v1/b/{BUCKET}/o/c HTTP/1.1\r\nAccept: application/json")),
+        part(2, &format!("GET /storage/v1/b/{BUCKET}/o/none HTTP/1.1")),
+    );
+    let batch = reqwest::Client::new()
+        .post(format!("{storage}/batch/storage/v1"))
+        .bearer_auth(google.operator_token())
+        .header("Content-Type", "multipart/mixed; boundary=x")
+        .body(body)
+        .send()
+        .await
+        .unwrap();
+    let text = batch.text().await.unwrap();
+    assert!(text.contains("<response-b+1>") && text.contains("HTTP/1.1 204"), "{text}");
+    assert!(text.contains("<response-b+2>") && text.contains("HTTP/1.1 404"), "{text}");
+}
+
+#[tokio::test]
+async fn what_happens_to_objects_is_published() {
+    let google = google().await;
+    bucket(&google, vec![]).await;
+    let rest = Rest::operator(&google);
+    let endpoints = google.endpoints();
+    let topic = format!("projects/{PROJECT}/topics/work");
+    let configs = format!("{}/storage/v1/b/{BUCKET}/notificationConfigs", endpoints.storage);
+    let wanted = json!({
+        "topic": format!("//pubsub.googleapis.com/{topic}"), "event_types": ["OBJECT_FINALIZE"],
+        "payload_format": "JSON_API_V1", "object_name_prefix": "bu1/input/",
+    });
+    let (status, answer) = rest.try_call("POST", &configs, Some(wanted.clone())).await;
+    assert_eq!(status, 403, "{answer}");
+    rest.call("PUT", &format!("{}/v1/{topic}", endpoints.pubsub), Some(json!({}))).await;
+    let subscription = format!("{}/v1/projects/{PROJECT}/subscriptions/work", endpoints.pubsub);
+    rest.call("PUT", &subscription, Some(json!({ "topic": topic }))).await;
+    assert_eq!(rest.try_call("POST", &configs, Some(wanted.clone())).await.0, 403);
+    let agent = rest.get(&format!("{}/storage/v1/projects/{PROJECT}/serviceAccount", endpoints.storage)).await;
+    let member = format!("serviceAccount:{}", agent["email_address"].as_str().unwrap());
+    let binding = json!({ "role": "roles/pubsub.publisher", "members": [member] });
+    let policy = json!({ "policy": { "bindings": [binding] } });
+    rest.post(&format!("{}/v1/{topic}:setIamPolicy", endpoints.pubsub), policy).await;
+    let made = rest.post(&configs, wanted).await;
+    assert_eq!(made["kind"], "storage#notification");
+
+    let (_, object) = upload(&rest, &google, "bu1%2Finput%2Fs%2Fj", "").await;
+    upload(&rest, &google, "bu1%2Foutput%2Fs%2Fj", "").await;
+    rest.call("DELETE", &format!("{}/storage/v1/b/{BUCKET}/o/bu1%2Finput%2Fs%2Fj", endpoints.storage), None).await;
+    let pulled =
+        rest.post(&format!("{subscription}:pull"), json!({ "maxMessages": 10, "returnImmediately": true })).await;
+    let messages = pulled["receivedMessages"].as_array().unwrap();
+    assert_eq!(messages.len(), 1);
+    let attributes = &messages[0]["message"]["attributes"];
+    assert_eq!(attributes["eventType"], "OBJECT_FINALIZE");
+    assert_eq!((&attributes["bucketId"], &attributes["objectId"]), (&json!(BUCKET), &json!("bu1/input/s/j")));
+    assert_eq!(attributes["objectGeneration"], object["generation"]);
+    assert_eq!(attributes["payloadFormat"], "JSON_API_V1");
+    assert_eq!(attributes["notificationConfig"], format!("projects/_/buckets/{BUCKET}/notificationConfigs/1"));
+    let payload = BASE64_STANDARD.decode(messages[0]["message"]["data"].as_str().unwrap()).unwrap();
+    let payload: Value = serde_json::from_slice(&payload).unwrap();
+    assert_eq!((&payload["name"], &payload["generation"]), (&json!("bu1/input/s/j"), &object["generation"]));
+
+    let id = made["id"].as_str().unwrap();
+    assert_eq!(rest.get(&configs).await["items"].as_array().unwrap().len(), 1);
+    rest.call("DELETE", &format!("{configs}/{id}"), None).await;
+    assert_eq!(rest.try_call("GET", &format!("{configs}/{id}"), None).await.0, 404);
+}
+
+#[tokio::test]
+async fn buckets_and_objects_over_grpc() {
+    let google = google().await;
+    let clients = Clients::operator(&google).await;
+    let control = &clients.control;
+    let wanted = Bucket::new()
+        .set_project(format!("projects/{PROJECT}"))
+        .set_labels([("managed-by", "deskgrid")])
+        .set_iam_config(
+            IamConfig::new().set_uniform_bucket_level_access(UniformBucketLevelAccess::new().set_enabled(true)),
+        );
+    let made = within(control.create_bucket().set_parent("projects/_").set_bucket_id(BUCKET).set_bucket(wanted).send())
+        .await
+        .unwrap();
+    assert_eq!((made.name.as_str(), made.labels["managed-by"].as_str()), (name().as_str(), "deskgrid"));
+    let again = control.create_bucket().set_parent("projects/_").set_bucket_id(BUCKET).send().await.unwrap_err();
+    assert_eq!(again.status().map(|status| status.code), Some(Code::AlreadyExists));
+    let listed = control.list_buckets().set_parent(format!("projects/{PROJECT}")).send().await.unwrap();
+    assert_eq!(listed.buckets.len(), 1);
+
+    for object in ["a", "b"] {
+        within(clients.storage.write_object(name(), object, "data").send_buffered()).await.unwrap();
+    }
+    let sources = ["a", "b"].map(|object| SourceObject::new().set_name(object));
+    let composed = control
+        .compose_object()
+        .set_destination(Object::new().set_bucket(name()).set_name("c"))
+        .set_source_objects(sources)
+        .send()
+        .await
+        .unwrap();
+    assert_eq!(composed.size, 8);
+    let changed = control
+        .update_object()
+        .set_object(Object::new().set_bucket(name()).set_name("c").set_metadata([("k", "v")]))
+        .set_update_mask(google_cloud_wkt::FieldMask::default().set_paths(["metadata"]))
+        .send()
+        .await
+        .unwrap();
+    assert_eq!((changed.metadata["k"].as_str(), changed.metageneration), ("v", 2));
+    let rewritten = control
+        .rewrite_object()
+        .set_source_bucket(name())
+        .set_source_object("c")
+        .set_destination_bucket(name())
+        .set_destination_name("d")
+        .send()
+        .await
+        .unwrap();
+    assert!(rewritten.done && rewritten.resource.unwrap().metadata["k"] == "v");
+
+    let policy = control.get_iam_policy().set_resource(name()).send().await.unwrap();
+    let asked = ["storage.objects.get", "storage.buckets.delete"];
+    let granted = control.test_iam_permissions().set_resource(name()).set_permissions(asked).send().await.unwrap();
+    assert_eq!(granted.permissions, asked);
+    control.set_iam_policy().set_resource(name()).set_policy(policy.clone()).send().await.unwrap();
+    let stale = control.set_iam_policy().set_resource(name()).set_policy(policy).send().await.unwrap_err();
+    assert_eq!(stale.status().map(|status| status.code), Some(Code::FailedPrecondition));
+    let not_empty = control.delete_bucket().set_name(name()).send().await.unwrap_err();
+    assert!(not_empty.status().is_some());
+}
+
+#[tokio::test]
+async fn everything_survives_a_restart() {
+    let folder = tempfile::tempdir().unwrap();
+    let options = || Options { persist: Some(folder.path().to_owned()), ..Options::new(PROJECT) };
+    let google = start(options()).await;
+    bucket(&google, vec![]).await;
+    let email = account(&google, "bu1-client").await;
+    let token = pod_token(&google, "bu1", &email).await.unwrap();
+    let rest = Rest::operator(&google);
+    let (_, object) = upload(&rest, &google, "kept", "").await;
+    upload(&rest, &google, "gone", "").await;
+    let endpoints = google.endpoints();
+    rest.call("DELETE", &format!("{}/storage/v1/b/{BUCKET}/o/gone", endpoints.storage), None).await;
+    let topic = format!("projects/{PROJECT}/topics/work");
+    let subscription = format!("projects/{PROJECT}/subscriptions/work");
+    rest.call("PUT", &format!("{}/v1/{topic}", endpoints.pubsub), Some(json!({}))).await;
+    rest.call("PUT", &format!("{}/v1/{subscription}", endpoints.pubsub), Some(json!({ "topic": topic }))).await;
+    let publish = json!({ "messages": [{ "data": "eA==" }, { "attributes": { "k": "v" } }] });
+    let ids = rest.post(&format!("{}/v1/{topic}:publish", endpoints.pubsub), publish).await;
+    let pull = json!({ "maxMessages": 1, "returnImmediately": true });
+    let first = rest.post(&format!("{}/v1/{subscription}:pull", endpoints.pubsub), pull.clone()).await;
+    let ack = json!({ "ackIds": [first["receivedMessages"][0]["ackId"]] });
+    rest.post(&format!("{}/v1/{subscription}:acknowledge", endpoints.pubsub), ack).await;
+    google.stop().await;
+
+    let google = start(options()).await;
+    let endpoints = google.endpoints();
+    assert_eq!(google.user_of_token(&token), Some(format!("serviceAccount:{email}")));
+    let found = rest.get(&format!("{}/storage/v1/b/{BUCKET}/o/kept", endpoints.storage)).await;
+    assert_eq!((&found["generation"], &found["crc32c"]), (&object["generation"], &object["crc32c"]));
+    let media = rest.get(&format!("{}/storage/v1/b/{BUCKET}/o/kept?alt=media", endpoints.storage)).await;
+    assert_eq!(media, json!({ "some": "data" }));
+    assert_eq!(
+        rest.get(&format!("{}/storage/v1/b/{BUCKET}/o", endpoints.storage)).await["items"].as_array().unwrap().len(),
+        1
+    );
+    let second = rest.post(&format!("{}/v1/{subscription}:pull", endpoints.pubsub), pull).await;
+    assert_eq!(second["receivedMessages"][0]["message"]["messageId"], ids["messageIds"][1]);
+    let (_, newer) = upload(&rest, &google, "kept", "").await;
+    assert!(newer["generation"].as_str() > object["generation"].as_str());
+    google.stop().await;
+    assert_eq!(std::fs::read_dir(folder.path().join("objects")).unwrap().count(), 1);
 }

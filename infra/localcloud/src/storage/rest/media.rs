@@ -55,8 +55,9 @@ impl Storage {
             return Ok(ok(&self.insert(caller, to, data)?.json(&self.base())));
         }
         let id = self.begin_upload(caller, to)?;
-        // The caller goes on at the address it came to.
-        let host = call.header("host").map_or_else(|| self.base(), |host| format!("http://{host}"));
+        // The caller goes on at the address it came to; Google's Rust client leaves the port out of it.
+        let host = call.header("host").filter(|host| host.contains(':'));
+        let host = host.map_or_else(|| self.base(), |host| format!("{}://{host}", call.scheme));
         let location = format!(
             "{host}/upload/storage/v1/b/{bucket}/o?uploadType=resumable&name={}&upload_id={id}",
             crate::storage::object::encode(&name)
