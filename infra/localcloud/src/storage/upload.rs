@@ -141,19 +141,27 @@ fn no_upload() -> Error {
     Error::new(Code::NotFound, "No such upload: the session is unknown or was given up.")
 }
 
-/// A `multipart/related` upload: JSON metadata, then the data with its content type.
+/// A `multipart/related` upload: JSON metadata, then the data with its content type, then perhaps more metadata
+/// (checksums, which a client that streams knows only at the end).
 pub(super) fn split_related(content_type: &str, body: &Bytes) -> Result<(Value, Option<String>, Bytes)> {
     let parts = split_parts(content_type, body)?;
-    let [(_, metadata), (headers, data)] = parts.as_slice() else {
-        return Err(Error::invalid("A multipart upload has two parts."));
+    let ([(_, metadata), (headers, data)] | [(_, metadata), (headers, data), _]) = parts.as_slice() else {
+        return Err(Error::invalid("A multipart upload has two parts, or three with trailing metadata."));
     };
-    let metadata = if metadata.iter().all(u8::is_ascii_whitespace) {
-        Value::Object(serde_json::Map::new())
-    } else {
-        serde_json::from_slice(metadata)
-            .map_err(|error| Error::invalid(format!("Invalid metadata in the first part: {error}")))?
-    };
+    let mut metadata = json_part(metadata)?;
+    if let [_, _, (_, trailing)] = parts.as_slice()
+        && let (Value::Object(metadata), Value::Object(trailing)) = (&mut metadata, json_part(trailing)?)
+    {
+        metadata.extend(trailing);
+    }
     Ok((metadata, headers.get("content-type").cloned(), data.clone()))
+}
+
+fn json_part(text: &[u8]) -> Result<Value> {
+    if text.iter().all(u8::is_ascii_whitespace) {
+        return Ok(Value::Object(serde_json::Map::new()));
+    }
+    serde_json::from_slice(text).map_err(|error| Error::invalid(format!("Invalid metadata in a part: {error}")))
 }
 
 /// Headers (lower-case names) and body of each part of a multipart body.

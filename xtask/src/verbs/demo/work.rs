@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use common::{
     Outcome, object,
     outcome::State,
-    submit::{Existing, Input, Options, Source, Submitter, session_name},
+    submit::{Existing, Fate, Input, Options, Source, Submitter, session_name},
 };
 use google_cloud_pubsub::model::Message;
 use jiff::Timestamp;
@@ -75,7 +75,12 @@ pub(super) async fn submit(
     let submitter = Submitter::new(context.store.clone(), &publisher, business.clone());
     let report = submitter.run(inputs, &options, &Existing::default(), stop, |_, _| {}).await;
     if !report.is_complete() {
-        bail!("not every job was submitted: {report:?}");
+        let failed = report.jobs.iter().filter_map(|(job, fate)| match fate {
+            Fate::Failed(error) => Some(format!("{job}: {error:#}")),
+            _ => None,
+        });
+        let failed: Vec<String> = failed.collect();
+        bail!("{} of {} jobs were not submitted\n{}", failed.len(), report.jobs.len(), failed.join("\n"));
     }
     let mut expected: BTreeMap<String, i64> = report
         .expected()
