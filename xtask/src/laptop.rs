@@ -49,7 +49,11 @@ pub(crate) struct Laptop {
 impl Laptop {
     /// That of an environment, whether it runs or not.
     pub(crate) fn of(environment: &Environment) -> Self {
-        Self { environment: environment.name.clone(), file: environment.path.clone(), folder: context::generated(environment) }
+        Self {
+            environment: environment.name.clone(),
+            file: environment.path.clone(),
+            folder: context::generated(environment),
+        }
     }
 
     /// Its state file.

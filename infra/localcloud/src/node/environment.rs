@@ -222,13 +222,13 @@ mod tests {
 
     #[test]
     fn mount_paths_become_real() {
-        let mounts = Mounts(vec![("/work/in".into(), "/r/b".into()), ("/work".into(), "/r/a".into())]);
+        let mounts = Mounts(vec![("/scratch/in".into(), "/r/b".into()), ("/scratch".into(), "/r/a".into())]);
         for (text, expected) in [
-            ("/work", "/r/a"),
-            ("/work/in/x", "/r/b/x"),
-            ("/workers", "/workers"),
-            ("--out=/work/y", "--out=/r/a/y"),
-            ("x /work", "x /work"),
+            ("/scratch", "/r/a"),
+            ("/scratch/in/x", "/r/b/x"),
+            ("/scratchers", "/scratchers"),
+            ("--out=/scratch/y", "--out=/r/a/y"),
+            ("x /scratch", "x /scratch"),
         ] {
             assert_eq!(mounts.localize(text), expected);
         }

@@ -134,21 +134,21 @@ async fn volumes_environment_and_messages() {
             "restartPolicy": "Never",
             "initContainers": [{
                 "name": "init", "image": "sh", "command": ["/bin/sh", "-c", "echo made > $WORK/made"],
-                "env": [{"name": "WORK", "value": "/work"}], "volumeMounts": [{"name": "work", "mountPath": "/work"}],
+                "env": [{"name": "WORK", "value": "/scratch"}], "volumeMounts": [{"name": "work", "mountPath": "/scratch"}],
             }],
             "containers": [{
-                "name": "main", "image": "sh", "command": ["/bin/sh", "-c", script, "/work/x", "--y=/work/z"],
+                "name": "main", "image": "sh", "command": ["/bin/sh", "-c", script, "/scratch/x", "--y=/scratch/z"],
                 "envFrom": [{"configMapRef": {"name": "config"}}],
                 "env": [
                     {"name": "CONFIG", "value": "/etc/config/config.json"},
                     {"name": "KEY", "value": "/etc/key/key.json"},
-                    {"name": "WORK", "value": "/work"},
+                    {"name": "WORK", "value": "/scratch"},
                     {"name": "POD_NAME", "valueFrom": {"fieldRef": {"fieldPath": "metadata.name"}}},
                     {"name": "NODE", "valueFrom": {"fieldRef": {"fieldPath": "spec.nodeName"}}},
                 ],
                 "volumeMounts": [
                     {"name": "config", "mountPath": "/etc/config"}, {"name": "key", "mountPath": "/etc/key"},
-                    {"name": "work", "mountPath": "/work/"},
+                    {"name": "work", "mountPath": "/scratch/"},
                 ],
             }],
             "volumes": [

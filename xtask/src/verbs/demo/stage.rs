@@ -53,7 +53,12 @@ impl Stage {
 
     /// Clients for it, once it is set up.
     pub(super) async fn context(&self) -> anyhow::Result<Context> {
-        Context::at(&self.environment, &context::generated(&self.environment), format!(" --env {}", self.file.display())).await
+        Context::at(
+            &self.environment,
+            &context::generated(&self.environment),
+            format!(" --env {}", self.file.display()),
+        )
+        .await
     }
 
     /// Starts the laptop cloud; with a leash it ends with this process, whatever ends that.
