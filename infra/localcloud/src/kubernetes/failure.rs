@@ -146,7 +146,7 @@ impl Failure {
 
     /// 415: a body of a type that the server does not read.
     pub fn unsupported_media_type(given: &str) -> Self {
-        let message = format!("the body of the request was in an unknown format - {given}");
+        let message = format!("the body of the request was in an unknown format - {given:?}");
         Self::new(415, "UnsupportedMediaType", message)
     }
 

@@ -17,6 +17,7 @@ pub mod names;
 pub mod objects;
 pub mod patch;
 mod persist;
+pub mod protobuf;
 pub mod quantity;
 pub mod quota;
 pub mod rbac;

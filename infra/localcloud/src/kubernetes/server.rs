@@ -17,6 +17,7 @@ use super::{
     cluster::Cluster,
     discovery,
     failure::{Answer, Failure},
+    protobuf,
     rbac::{self, Wish},
     request::{self, Query, Route},
     resource, reviews,
@@ -104,7 +105,17 @@ async fn answer(cluster: Arc<Cluster>, request: Request) -> Answer<Response> {
 fn authenticate(cluster: &Cluster, headers: &HeaderMap) -> Option<User> {
     let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = given.split_once(' ')?;
-    if scheme.eq_ignore_ascii_case("bearer") { cluster.tokens.user(token.trim()) } else { None }
+    let user = if scheme.eq_ignore_ascii_case("bearer") { cluster.tokens.user(token.trim())? } else { return None };
+    let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
+    match text("impersonate-user") {
+        // Only administrators may speak for others.
+        Some(other) if user.admin => {
+            let groups = headers.get_all("impersonate-group").iter().filter_map(|group| group.to_str().ok());
+            Some(User::impersonated(other, groups.map(str::to_owned).collect()))
+        }
+        Some(_) => None,
+        None => Some(user),
+    }
 }
 
 /// The body of a request as JSON, whatever of JSON and YAML it is written in; null when empty.
@@ -119,7 +130,8 @@ pub(super) fn read_body(call: &Call) -> Answer<Value> {
             .map_err(|error| Failure::bad_request(format!("error decoding YAML: {error}")));
     }
     if kind.contains("protobuf") {
-        return Err(Failure::unsupported_media_type(kind));
+        return protobuf::read(&call.body)
+            .map_err(|why| Failure::new(415, "UnsupportedMediaType", format!("{kind}: {why}")));
     }
     serde_json::from_slice(&call.body)
         .map_err(|error| Failure::bad_request(format!("couldn't get version/kind; json parse error: {error}")))

@@ -26,6 +26,17 @@ impl User {
         Self { name: name.to_owned(), groups, admin: true }
     }
 
+    /// Another user, as an administrator speaks for one.
+    pub fn impersonated(name: &str, mut groups: Vec<String>) -> Self {
+        if let Some((namespace, account)) =
+            name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'))
+        {
+            return Self::service_account(namespace, account);
+        }
+        groups.push("system:authenticated".to_owned());
+        Self { name: name.to_owned(), groups, admin: false }
+    }
+
     /// A service account.
     pub fn service_account(namespace: &str, name: &str) -> Self {
         let groups = vec![
