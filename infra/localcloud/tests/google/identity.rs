@@ -120,6 +120,13 @@ async fn a_pod_gets_what_workload_identity_grants() {
     let clients = Clients::new(&google, from_pod).await;
     within(clients.storage.write_object(name(), "bu1/output/x", "data").send_buffered()).await.unwrap();
 
+    let url = format!("http://{address}/computeMetadata/v1/instance/service-accounts/default/identity");
+    let ask = |url: String| reqwest::Client::new().get(url).header("Metadata-Flavor", "Google").send();
+    assert_eq!(ask(url.clone()).await.unwrap().status(), 400);
+    let identity = ask(format!("{url}?audience=me")).await.unwrap().text().await.unwrap();
+    let claims: Value = jsonwebtoken::dangerous::insecure_decode(&identity).unwrap().claims;
+    assert_eq!((&claims["aud"], &claims["email"]), (&json!("me"), &json!(email)));
+
     let url = format!("http://{address}/computeMetadata/v1/instance/service-accounts/?recursive=true");
     let bare = reqwest::get(&url).await.unwrap();
     assert_eq!(bare.status(), 403);
