@@ -1,6 +1,7 @@
 //! The laptop cloud as one thing: Google's part and the cluster, wired together.
 
 use std::{
+    collections::BTreeMap,
     ffi::OsString,
     io::Write as _,
     os::unix::fs::OpenOptionsExt as _,
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::{
     clock::Clock,
+    container,
     google::{self, Google},
     kubernetes::{self, Kubernetes},
 };
@@ -90,6 +92,8 @@ impl LocalCloud {
         })
         .await
         .context("start the laptop cloud's cluster")?;
+        let (endpoint, ca_pem) = (kubernetes.address().to_string(), kubernetes.ca_pem().to_owned());
+        google.container().attach(container::Access { endpoint, ca_pem });
         Ok(Self { google, kubernetes, clock: options.clock, folder: options.folder })
     }
 
@@ -102,15 +106,10 @@ impl LocalCloud {
         let endpoints = self.google.endpoints();
         let credentials = self.folder.join("credentials.json");
         let kubeconfig = self.folder.join("kubeconfig");
-        write_private(&credentials, &serde_json::to_string_pretty(&self.google.operator_credentials())?)?;
+        let mut tools: BTreeMap<_, _> = self.google.write_tools(&self.folder)?.into_iter().collect();
+        tools.insert("KUBECONFIG", kubeconfig.display().to_string());
         write_private(&kubeconfig, &serde_json::to_string_pretty(&self.kubernetes.kubeconfig(namespace))?)?;
-        write_private(&self.folder.join("token"), &self.google.operator_token())?;
-        write_private(&self.folder.join("boto"), &boto(&endpoints.storage))?;
         let mut all = serde_json::to_value(&endpoints)?;
-        // Not served yet; named all the same, so that nobody calls Google's own by mistake.
-        for api in ["container", "artifactregistry", "cloudbuild"] {
-            all[api] = endpoints.iam.clone().into();
-        }
         all["kubernetes"] = self.kubernetes.url().into();
         Ok(json!({
             "environment": environment,
@@ -118,6 +117,7 @@ impl LocalCloud {
             "endpoints": all,
             "credentials": credentials,
             "kubeconfig": kubeconfig,
+            "tools": tools,
         }))
     }
 
@@ -126,15 +126,6 @@ impl LocalCloud {
         self.kubernetes.stop().await;
         self.google.stop().await;
     }
-}
-
-/// What gsutil needs to find the laptop's Cloud Storage.
-fn boto(storage: &str) -> String {
-    let (host, port) = storage.trim_start_matches("http://").rsplit_once(':').unwrap_or(("127.0.0.1", "80"));
-    format!(
-        "[Credentials]\ngs_json_host = {host}\ngs_json_port = {port}\n\n\
-         [Boto]\nis_secure = False\nhttps_validate_certificates = False\n"
-    )
 }
 
 /// Writes a file that only this user can read.

@@ -1,4 +1,5 @@
-//! Google Cloud on loopback: Pub/Sub, Cloud Storage, IAM, Resource Manager, Service Usage, tokens, metadata servers.
+//! Google Cloud on loopback: Pub/Sub, Cloud Storage, IAM, Resource Manager, Service Usage, Kubernetes
+//! Engine, Artifact Registry, Cloud Build, tokens, metadata servers.
 
 use std::{
     collections::HashMap,
@@ -15,7 +16,10 @@ use tokio::sync::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
+    artifactregistry::{self, Registry},
     clock::Clock,
+    cloudbuild,
+    container::{self, Container},
     identity::{
         self, Identity, Settings,
         metadata::{self, Pod},
@@ -35,6 +39,8 @@ mod tools;
 
 /// How often changes are saved, when they are.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
+/// How long an operation on a cluster takes, unless told: long enough to be seen.
+const OPERATIONS_TAKE: Duration = Duration::from_millis(100);
 
 /// What the cloud is started with.
 #[derive(Clone, Debug)]
@@ -62,6 +68,8 @@ pub struct Options {
     /// Tokens age with the clock. Otherwise they age with wall time, so that a jump of the clock does not invalidate
     /// what a client has cached: clients measure a token's age by wall time and never ask again on a 401.
     pub strict_token_expiry: bool,
+    /// How long an operation on a cluster takes.
+    pub operations_take: Duration,
 }
 
 /// Fixed ports; 0 picks a free one.
@@ -75,6 +83,12 @@ pub struct Ports {
     pub storage_tls: u16,
     /// Everything else.
     pub identity: u16,
+    /// Kubernetes Engine.
+    pub container: u16,
+    /// Artifact Registry.
+    pub artifactregistry: u16,
+    /// Cloud Build.
+    pub cloudbuild: u16,
 }
 
 impl Options {
@@ -92,6 +106,7 @@ impl Options {
             allow_anonymous: false,
             enforce_apis: false,
             strict_token_expiry: false,
+            operations_take: OPERATIONS_TAKE,
         }
     }
 }
@@ -113,6 +128,12 @@ pub struct Endpoints {
     pub cloudresourcemanager: String,
     /// Service Usage.
     pub serviceusage: String,
+    /// Kubernetes Engine.
+    pub container: String,
+    /// Artifact Registry.
+    pub artifactregistry: String,
+    /// Cloud Build.
+    pub cloudbuild: String,
     /// OAuth: `/token`, `/tokeninfo`, `/userinfo`.
     pub oauth2: String,
 }
@@ -125,6 +146,7 @@ pub struct Google {
     identity: Arc<Identity>,
     pubsub: Arc<Pubsub>,
     storage: Arc<Storage>,
+    container: Arc<Container>,
     servers: Vec<Server>,
     metadata: Mutex<HashMap<Pod, Server>>,
     store: Option<persist::Store>,
@@ -148,11 +170,20 @@ impl Google {
         }));
         let pubsub = Pubsub::new(identity.clone(), options.enforce_apis);
         let storage = Storage::new(identity.clone(), pubsub.clone(), &options.location, options.enforce_apis);
+        let container = Arc::new(Container::new(identity.clone(), options.enforce_apis, options.operations_take));
+        let registry = Arc::new(Registry::new(identity.clone(), options.enforce_apis));
         let store = match &options.persist {
             None => None,
             Some(folder) => {
                 std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
-                let store = persist::Store::new(folder.clone(), identity.clone(), pubsub.clone(), storage.clone());
+                let store = persist::Store {
+                    folder: folder.clone(),
+                    identity: identity.clone(),
+                    pubsub: pubsub.clone(),
+                    storage: storage.clone(),
+                    container: container.clone(),
+                    registry: registry.clone(),
+                };
                 store.load()?;
                 Some(store)
             }
@@ -168,6 +199,12 @@ impl Google {
         let secure = storage::rest::router(storage.clone(), "https");
         let secure_server =
             Server::start(secure, address(options.ports.storage_tls), Some(tls(options.listen)?)).await?;
+        let container_server =
+            Server::start(container::rest::router(container.clone()), address(options.ports.container), None).await?;
+        let registry_router = artifactregistry::rest::router(registry, &options.location);
+        let registry_server = Server::start(registry_router, address(options.ports.artifactregistry), None).await?;
+        let build_router = cloudbuild::router(identity.clone(), options.enforce_apis);
+        let build_server = Server::start(build_router, address(options.ports.cloudbuild), None).await?;
         let base = |server: &Server| format!("http://{}", server.address());
         let (identity_base, storage_base) = (base(&identity_server), base(&storage_server));
         storage.set_base(storage_base.clone());
@@ -184,6 +221,9 @@ impl Google {
             iamcredentials: identity_base.clone(),
             cloudresourcemanager: identity_base.clone(),
             serviceusage: identity_base.clone(),
+            container: base(&container_server),
+            artifactregistry: base(&registry_server),
+            cloudbuild: base(&build_server),
             oauth2: identity_base,
         };
         let google = Self {
@@ -192,7 +232,16 @@ impl Google {
             identity,
             pubsub,
             storage,
-            servers: vec![identity_server, pubsub_server, storage_server, secure_server],
+            container,
+            servers: vec![
+                identity_server,
+                pubsub_server,
+                storage_server,
+                secure_server,
+                container_server,
+                registry_server,
+                build_server,
+            ],
             metadata: Mutex::default(),
             store,
             stop: CancellationToken::new(),
@@ -227,6 +276,11 @@ impl Google {
     /// Cloud Storage, to look inside.
     pub fn storage(&self) -> &Arc<Storage> {
         &self.storage
+    }
+
+    /// Kubernetes Engine, to be told where the Kubernetes is.
+    pub fn container(&self) -> &Arc<Container> {
+        &self.container
     }
 
     /// An application default credentials file for the operator; its `token_uri` is here.

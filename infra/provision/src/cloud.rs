@@ -1,6 +1,9 @@
 //! The way to one environment's cloud: Google's own, or the laptop cloud whose state file says where it is.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use anyhow::Context as _;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -24,7 +27,14 @@ pub struct LocalState {
     pub credentials: PathBuf,
     /// Kubeconfig of its cluster.
     pub kubeconfig: PathBuf,
+    /// Environment variables that bring `kubectl`, `gcloud` and `gsutil` here.
+    #[serde(default)]
+    pub tools: BTreeMap<String, String>,
 }
+
+/// The context of a laptop cloud's cluster in its kubeconfig; `gcloud container clusters get-credentials` puts others
+/// beside it.
+const LOCAL_CONTEXT: &str = "local";
 
 /// Where the APIs of a laptop cloud are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,7 +115,8 @@ impl Cloud {
                 let google = Client::new(state.endpoints.google, credentials)?;
                 let context = || format!("use the kubeconfig {}", state.kubeconfig.display());
                 let kubeconfig = Kubeconfig::read_from(&state.kubeconfig).with_context(context)?;
-                let kubernetes = Ok(kubernetes(kubeconfig, None).await.with_context(context)?);
+                let kubernetes =
+                    Ok(kubernetes(kubeconfig, Some(LOCAL_CONTEXT.to_owned())).await.with_context(context)?);
                 Ok(Self { google, kubernetes, endpoints })
             }
         }

@@ -151,7 +151,7 @@ fn env(laptop: &Laptop, environment: &Environment, globals: &Globals, output: &O
             .into());
     };
     let name = globals.env.as_deref().unwrap_or(&environment.name);
-    let exports = exports(laptop, environment, name, &state);
+    let exports = exports(name, &state);
     if output.json {
         output.document(&exports.into_iter().collect::<std::collections::BTreeMap<_, _>>())?;
         return Ok(exit::DONE);

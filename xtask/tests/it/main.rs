@@ -1,11 +1,14 @@
 //! End-to-end tests: the only place where every part of Deskgrid meets.
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::print_stdout, reason = "a test that skips says so")]
 
 mod crashes;
 mod demo;
 mod duplicates;
 mod kills;
+mod laptop;
 mod tidy;
+mod tools;
 mod usage;
 mod world;

@@ -9,6 +9,8 @@ use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    artifactregistry::{self, Registry},
+    container::{self, Container},
     identity::{self, Identity},
     pubsub::{self, Pubsub},
     storage::{self, Storage},
@@ -24,26 +26,37 @@ struct Saved {
     identity: identity::State,
     pubsub: pubsub::persist::Saved,
     storage: storage::persist::Saved,
+    #[serde(default)]
+    container: container::State,
+    #[serde(default)]
+    registry: artifactregistry::State,
 }
 
 /// Saves and loads.
 #[derive(Clone, Debug)]
 pub struct Store {
-    folder: PathBuf,
-    identity: Arc<Identity>,
-    pubsub: Arc<Pubsub>,
-    storage: Arc<Storage>,
+    /// The folder.
+    pub folder: PathBuf,
+    /// Identities.
+    pub identity: Arc<Identity>,
+    /// Pub/Sub.
+    pub pubsub: Arc<Pubsub>,
+    /// Cloud Storage.
+    pub storage: Arc<Storage>,
+    /// Kubernetes Engine.
+    pub container: Arc<Container>,
+    /// Artifact Registry.
+    pub registry: Arc<Registry>,
 }
 
 impl Store {
-    /// A store in a folder.
-    pub fn new(folder: PathBuf, identity: Arc<Identity>, pubsub: Arc<Pubsub>, storage: Arc<Storage>) -> Self {
-        Self { folder, identity, pubsub, storage }
-    }
-
     /// Counts changes: the same number twice means nothing changed between.
     pub fn changes(&self) -> u64 {
-        self.identity.changes() + self.pubsub.changes() + self.storage.changes()
+        self.identity.changes()
+            + self.pubsub.changes()
+            + self.storage.changes()
+            + self.container.changes()
+            + self.registry.changes()
     }
 
     /// Loads what the folder has; an empty folder is fine.
@@ -61,6 +74,8 @@ impl Store {
         saved.storage.read_data(&self.folder.join(DATA))?;
         self.identity.restore(saved.identity);
         self.storage.restore(saved.storage);
+        self.container.restore(saved.container);
+        self.registry.restore(saved.registry);
         self.pubsub.restore(saved.pubsub).map_err(|error| anyhow::anyhow!("restore Pub/Sub: {}", error.message()))
     }
 
@@ -73,6 +88,8 @@ impl Store {
             identity: self.identity.snapshot(),
             pubsub: self.pubsub.snapshot(),
             storage: self.storage.snapshot(),
+            container: self.container.snapshot(),
+            registry: self.registry.snapshot(),
         };
         let data = self.folder.join(DATA);
         saved.storage.write_data(&data)?;

@@ -40,6 +40,10 @@ impl Google {
             ("CLOUDSDK_API_ENDPOINT_OVERRIDES_IAMCREDENTIALS", slash(&endpoints.iamcredentials)),
             ("CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDRESOURCEMANAGER", slash(&endpoints.cloudresourcemanager)),
             ("CLOUDSDK_API_ENDPOINT_OVERRIDES_SERVICEUSAGE", slash(&endpoints.serviceusage)),
+            ("CLOUDSDK_API_ENDPOINT_OVERRIDES_CONTAINER", slash(&endpoints.container)),
+            ("CLOUDSDK_API_ENDPOINT_OVERRIDES_ARTIFACTREGISTRY", slash(&endpoints.artifactregistry)),
+            ("CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDBUILD", slash(&endpoints.cloudbuild)),
+            ("USE_GKE_GCLOUD_AUTH_PLUGIN", "True".to_owned()),
         ])
     }
 

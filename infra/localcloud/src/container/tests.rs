@@ -1,0 +1,153 @@
+//! Tests of clusters and their operations, with a clock that is moved by hand.
+
+use axum::body::Body;
+use http::Request;
+use http_body_util::BodyExt as _;
+use serde_json::json;
+use tower::ServiceExt as _;
+
+use super::*;
+use crate::{clock::Clock, identity::Settings};
+
+const PARENT: &str = "/v1/projects/p/locations/europe-west1";
+const TAKES: Duration = Duration::from_secs(600);
+
+struct World {
+    container: Arc<Container>,
+    clock: Clock,
+}
+
+impl World {
+    fn new() -> Self {
+        let clock = Clock::default();
+        let identity = Identity::new(Settings {
+            clock: clock.clone(),
+            project: "p".to_owned(),
+            number: 7,
+            operator: "o@example.com".to_owned(),
+            allow_anonymous: true,
+            strict_token_expiry: false,
+        });
+        let container = Arc::new(Container::new(Arc::new(identity), false, TAKES));
+        container.attach(Access { endpoint: "127.0.0.1:6443".to_owned(), ca_pem: "PEM".to_owned() });
+        Self { container, clock }
+    }
+
+    async fn call(&self, method: &str, path: &str, body: Value) -> (u16, Value) {
+        let request = Request::builder().method(method).uri(format!("{PARENT}{path}"));
+        let request = request.body(Body::from(body.to_string())).unwrap();
+        let response = rest::router(self.container.clone()).oneshot(request).await.unwrap();
+        let status = response.status().as_u16();
+        let bytes = response.into_body().collect().await.unwrap().to_bytes();
+        (status, serde_json::from_slice(&bytes).unwrap())
+    }
+
+    async fn ok(&self, method: &str, path: &str, body: Value) -> Value {
+        let (status, answer) = self.call(method, path, body).await;
+        assert_eq!(status, 200, "{answer}");
+        answer
+    }
+
+    async fn get(&self, path: &str) -> Value {
+        self.ok("GET", path, json!({})).await
+    }
+
+    async fn made(&self) {
+        let wanted = json!({ "cluster": { "name": "c", "initialNodeCount": 3, "resourceLabels": { "a": "b" } } });
+        self.ok("POST", "/clusters", wanted).await;
+        self.clock.advance(TAKES);
+    }
+}
+
+#[tokio::test]
+async fn a_creation_shows_how_far_it_is_and_then_the_address() {
+    let world = World::new();
+    assert_eq!(world.get("/clusters").await, json!({}));
+    let wanted = json!({ "cluster": { "name": "c", "initialNodeCount": 3 } });
+    let operation = world.ok("POST", "/clusters", wanted.clone()).await;
+    assert_eq!((&operation["operationType"], &operation["status"]), (&json!("CREATE_CLUSTER"), &json!("PENDING")));
+    let path = format!("/operations/{}", operation["name"].as_str().unwrap());
+    assert_eq!(world.call("POST", "/clusters", wanted).await.0, 409);
+
+    world.clock.advance(TAKES / 2);
+    let half = world.get(&path).await;
+    assert_eq!((&half["status"], &half["progress"]["metrics"][0]["intValue"]), (&json!("RUNNING"), &json!("8")));
+    assert_eq!(half["progress"]["metrics"][4]["intValue"], "0");
+    let cluster = world.get("/clusters/c").await;
+    assert_eq!((&cluster["status"], cluster.get("endpoint")), (&json!("PROVISIONING"), None));
+
+    world.clock.advance(TAKES);
+    let whole = world.get(&path).await;
+    assert_eq!((&whole["status"], whole["endTime"].is_string()), (&json!("DONE"), true));
+    let cluster = world.get("/clusters/c").await;
+    assert_eq!((&cluster["status"], &cluster["endpoint"]), (&json!("RUNNING"), &json!("127.0.0.1:6443")));
+    assert_eq!(cluster["masterAuth"]["clusterCaCertificate"], "UEVN");
+    assert_eq!(cluster["controlPlaneEndpointsConfig"]["dnsEndpointConfig"]["endpoint"], "127.0.0.1:6443");
+    assert_eq!((&cluster["currentNodeCount"], &cluster["nodePools"][0]["name"]), (&json!(3), &json!("default-pool")));
+}
+
+#[tokio::test]
+async fn while_an_operation_runs_another_is_refused_and_told_which() {
+    let world = World::new();
+    let wanted = json!({ "cluster": { "name": "c", "initialNodeCount": 1 } });
+    let operation = world.ok("POST", "/clusters", wanted).await;
+    let (status, refused) = world.call("DELETE", "/clusters/c", json!({})).await;
+    let message = refused["error"]["message"].as_str().unwrap();
+    assert_eq!((status, &refused["error"]["status"]), (400, &json!("FAILED_PRECONDITION")));
+    assert!(message.contains(operation["name"].as_str().unwrap()) && message.contains("is currently creating"));
+
+    world.clock.advance(TAKES);
+    world.ok("DELETE", "/clusters/c", json!({})).await;
+    assert_eq!(world.get("/clusters/c").await["status"], "STOPPING");
+    world.clock.advance(TAKES);
+    assert_eq!(world.call("GET", "/clusters/c", json!({})).await.0, 404);
+    assert_eq!(world.get("/operations").await["operations"].as_array().unwrap().len(), 2);
+}
+
+#[tokio::test]
+async fn labels_change_by_fingerprint_and_settings_by_update() {
+    let world = World::new();
+    world.made().await;
+    let before = world.get("/clusters/c").await;
+    let labels = |fingerprint: &Value| json!({ "resourceLabels": { "x": "y" }, "labelFingerprint": fingerprint });
+    assert_eq!(world.call("POST", "/clusters/c:setResourceLabels", labels(&json!("old"))).await.0, 400);
+    world.ok("POST", "/clusters/c:setResourceLabels", labels(&before["labelFingerprint"])).await;
+    assert_eq!(world.get("/clusters/c").await["status"], "RECONCILING");
+    world.clock.advance(TAKES);
+    let after = world.get("/clusters/c").await;
+    assert_eq!(after["resourceLabels"], json!({ "x": "y" }));
+    assert!(after["labelFingerprint"] != before["labelFingerprint"] && after["etag"] != before["etag"]);
+
+    let external = json!({ "dnsEndpointConfig": { "allowExternalTraffic": true } });
+    world.ok("PUT", "/clusters/c", json!({ "update": { "desiredControlPlaneEndpointsConfig": external } })).await;
+    world.clock.advance(TAKES);
+    let updated = world.get("/clusters/c").await;
+    assert_eq!(updated["controlPlaneEndpointsConfig"]["dnsEndpointConfig"]["allowExternalTraffic"], true);
+}
+
+#[tokio::test]
+async fn node_pools_come_and_go() {
+    let world = World::new();
+    world.made().await;
+    let pool = json!({ "nodePool": { "name": "engines", "initialNodeCount": 2, "config": { "spot": true } } });
+    world.ok("POST", "/clusters/c/nodePools", pool).await;
+    world.clock.advance(TAKES);
+    let made = world.get("/clusters/c/nodePools/engines").await;
+    assert_eq!((&made["config"]["spot"], &made["config"]["machineType"]), (&json!(true), &json!("e2-medium")));
+    world.ok("DELETE", "/clusters/c/nodePools/default-pool", json!({})).await;
+    world.clock.advance(TAKES);
+    assert_eq!(world.get("/clusters/c/nodePools").await["nodePools"].as_array().unwrap().len(), 1);
+    assert_eq!(world.call("DELETE", "/clusters/c/nodePools/none", json!({})).await.0, 404);
+}
+
+#[tokio::test]
+async fn what_cannot_be_a_cluster_is_refused() {
+    let world = World::new();
+    for cluster in [
+        json!({ "name": "Upper", "initialNodeCount": 1 }),
+        json!({ "name": "c" }),
+        json!({ "name": "c", "initialNodeCount": 1, "nodePools": [{ "name": "a", "initialNodeCount": 1 }] }),
+    ] {
+        assert_eq!(world.call("POST", "/clusters", json!({ "cluster": cluster })).await.0, 400);
+    }
+}

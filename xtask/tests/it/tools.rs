@@ -1,0 +1,115 @@
+//! The tools people already have, against a laptop cloud that this program set up: each where it is on PATH.
+
+use crate::laptop::{Laptop, are_there};
+
+const ENVIRONMENT: &str = "project = \"test-desk\"\n[businesses.bu1]\n";
+
+/// A portfolio that keeps an engine busy for longer than any test runs.
+const LONG: &str = r#"{"schema":1,"seed":1,"paths":1000000000,"measures":["price"],
+    "underlyings":{"A":{"spot":100,"volatility":0.2,"rate":0.01,"dividend_yield":0.0}},
+    "trades":[{"id":"t","kind":"asian","option":"call","underlying":"A","strike":100,"maturity":1.0,
+    "quantity":1,"averaging":"arithmetic","observations":250}]}"#;
+
+/// One with a business that is deployed.
+fn deployed() -> Laptop {
+    let laptop = Laptop::start(ENVIRONMENT);
+    laptop.ok("xtask provision");
+    laptop.ok("xtask deploy");
+    laptop
+}
+
+#[test]
+fn kubectl_shows_and_ends_the_jobs_of_a_business() {
+    if !are_there(&["kubectl"]) {
+        return;
+    }
+    let laptop = deployed();
+    std::fs::write(laptop.folder().join("book.json"), include_str!("../../../examples/pricing/01-index-calls.json"))
+        .unwrap();
+    laptop.ok("xtask submit --wait book.json --business bu1");
+
+    let job = laptop.ok("kubectl get jobs -l business=bu1 -o jsonpath={.items[0].metadata.name}");
+    for line in [
+        "kubectl get jobs -l business=bu1",
+        "kubectl get jobs -l business=bu1 --field-selector status.successful=1",
+        "kubectl get jobs -A",
+        "kubectl get jobs -o wide",
+        "kubectl get jobs -o yaml",
+        "kubectl get jobs -o json",
+        "kubectl get jobs -o name",
+        "kubectl get pods,deployments,events",
+        "kubectl describe jobs",
+    ] {
+        laptop.shows(line, &job);
+    }
+    let none = laptop.ok("kubectl get jobs -l business=bu1 --field-selector status.successful=0");
+    assert!(!none.contains(&job), "{none}");
+    let described = laptop.shows(&format!("kubectl describe job {job}"), "1 Succeeded");
+    assert!(described.contains("business=bu1") && described.contains("deskgrid.dev/work"), "{described}");
+    laptop.shows(&format!("kubectl wait --for=condition=complete job/{job} --timeout=60s"), "condition met");
+    laptop.shows("kubectl logs --selector=app=orchestrator --tail 100", "settled");
+    laptop.shows("kubectl rollout status deployment/orchestrator --timeout=60s", "successfully rolled out");
+    laptop.shows("kubectl get pods,deployments,events", "deployment.apps/orchestrator");
+    laptop.shows("kubectl get jobs --watch --request-timeout=1s", &job);
+
+    let manifest = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: mine}\ndata: {a: b}\n";
+    std::fs::write(laptop.folder().join("mine.yaml"), manifest).unwrap();
+    laptop.shows("kubectl apply --server-side -f mine.yaml", "serverside-applied");
+    laptop.shows("kubectl get configmap mine -o jsonpath={.data.a}", "b");
+    laptop.ok("kubectl delete configmap mine");
+}
+
+#[test]
+fn what_kubectl_deletes_is_cancelled_and_nothing_is_lost() {
+    if !are_there(&["kubectl"]) {
+        return;
+    }
+    let laptop = deployed();
+    std::fs::write(laptop.folder().join("long.json"), LONG).unwrap();
+    laptop.ok("xtask submit long.json --business bu1 --session night");
+    laptop.comes_to_show("kubectl get jobs --field-selector status.successful=0", "job-");
+    laptop.comes_to_show("kubectl get pods -l session=night", "Running");
+    laptop.shows("kubectl delete jobs --all", "deleted");
+    laptop.comes_to_show("xtask jobs --business bu1 --json", "\"cancelled\"");
+    let left = laptop.ok("kubectl get jobs");
+    assert!(!left.contains("job-"), "{left}");
+    if are_there(&["gcloud"]) {
+        // What did not succeed keeps its input.
+        laptop.shows("gcloud storage ls gs://test-desk-bucket/bu1/input/night/", "long.json");
+    }
+}
+
+#[test]
+fn gcloud_and_gsutil_find_everything_where_they_expect_it() {
+    if !are_there(&["gcloud", "gsutil"]) {
+        return;
+    }
+    let laptop = deployed();
+    laptop.shows("gcloud pubsub topics publish test-desk-bu1-topic '--message=engine payload 1'", "messageIds");
+    laptop.comes_to_show("gcloud storage ls gs://test-desk-bucket/bu1/outcome/inline/**", ".json");
+    laptop.shows("gcloud storage cat gs://test-desk-bucket/bu1/output/inline/**", "\"payload\":\"engine payload 1\"");
+    laptop.shows("gsutil ls -r gs://test-desk-bucket/bu1", "gs://test-desk-bucket/bu1/outcome/inline/");
+
+    laptop.shows("gcloud pubsub topics list", "projects/test-desk/topics/test-desk-bu1-topic");
+    laptop.shows("gcloud pubsub topics describe test-desk-bu1-topic", "managed-by: deskgrid");
+    laptop.shows("gcloud pubsub subscriptions list", "projects/test-desk/subscriptions/test-desk-bu1-subscription");
+    laptop.shows("gcloud pubsub subscriptions describe test-desk-bu1-subscription", "state: ACTIVE");
+
+    std::fs::write(laptop.folder().join("market.json"), "{}").unwrap();
+    laptop.ok("gcloud storage cp market.json gs://test-desk-bucket/bu1/common/s/market.json");
+    laptop.shows("gcloud storage ls -r gs://test-desk-bucket/bu1/common", "bu1/common/s/market.json");
+    laptop.shows("gcloud storage cat gs://test-desk-bucket/bu1/common/s/market.json", "{}");
+
+    let client = "bu1-client@test-desk.iam.gserviceaccount.com";
+    laptop.shows("gcloud iam service-accounts list", client);
+    laptop.ok(&format!("gcloud iam service-accounts keys create key.json --iam-account={client}"));
+    laptop.shows(&format!("gcloud iam service-accounts keys list --iam-account={client}"), "9999-12-31");
+    let policy = laptop.shows(
+        "gcloud projects get-iam-policy test-desk --flatten=bindings[].members \
+         --format=table(bindings.role,bindings.members) --filter=bindings.members:operator",
+        "roles/owner",
+    );
+    assert!(policy.contains("operator@deskgrid.example"), "{policy}");
+    laptop.ok("gcloud services enable container.googleapis.com pubsub.googleapis.com");
+    laptop.shows("gcloud services list", "container.googleapis.com");
+}
