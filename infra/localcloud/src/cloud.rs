@@ -106,6 +106,7 @@ impl LocalCloud {
         let endpoints = self.google.endpoints();
         let credentials = self.folder.join("credentials.json");
         let kubeconfig = self.folder.join("kubeconfig");
+        forget_tokens(&self.folder)?;
         let mut tools: BTreeMap<_, _> = self.google.write_tools(&self.folder)?.into_iter().collect();
         tools.insert("KUBECONFIG", kubeconfig.display().to_string());
         write_private(&kubeconfig, &serde_json::to_string_pretty(&self.kubernetes.kubeconfig(namespace))?)?;
@@ -128,6 +129,21 @@ impl LocalCloud {
     }
 }
 
+/// Removes what `gcloud`, `gsutil` and its plugin for `kubectl` keep of the tokens of a laptop cloud that ran here
+/// before: they would send them until those expire.
+fn forget_tokens(folder: &Path) -> anyhow::Result<()> {
+    for name in ["gcloud/access_tokens.db", "gsutil/credstore", "gsutil/credstore2", "gke_gcloud_auth_plugin_cache"] {
+        let path = folder.join(name);
+        match std::fs::remove_file(&path) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("remove {}", path.display()));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
 /// Writes a file that only this user can read.
 fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
     let context = || format!("write {}", path.display());
@@ -135,3 +151,6 @@ fn write_private(path: &Path, text: &str) -> anyhow::Result<()> {
     let mut file = options.write(true).create(true).truncate(true).mode(0o600).open(path).with_context(context)?;
     file.write_all(text.as_bytes()).with_context(context)
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,6 +8,7 @@ mod demo;
 mod duplicates;
 mod kills;
 mod laptop;
+mod setup;
 mod tidy;
 mod tools;
 mod usage;

@@ -113,3 +113,25 @@ fn gcloud_and_gsutil_find_everything_where_they_expect_it() {
     laptop.ok("gcloud services enable container.googleapis.com pubsub.googleapis.com");
     laptop.shows("gcloud services list", "container.googleapis.com");
 }
+
+#[test]
+fn gcloud_makes_a_cluster_and_kubectl_uses_what_it_wrote() {
+    if !are_there(&["gcloud", "kubectl", "gke-gcloud-auth-plugin"]) {
+        return;
+    }
+    let laptop = deployed();
+    let at = "--location=europe-west1";
+    laptop.ok(&format!("gcloud container clusters create desk {at} --num-nodes=1 --enable-dns-access"));
+    laptop.shows("gcloud container clusters list", "RUNNING");
+    laptop.shows(&format!("gcloud container clusters describe desk {at}"), "clusterCaCertificate");
+    laptop.shows("gcloud container operations list", "CREATE_CLUSTER");
+    laptop.ok(&format!("gcloud container clusters get-credentials desk {at}"));
+    laptop.shows("kubectl config current-context", "gke_test-desk_europe-west1_desk");
+    laptop.shows("kubectl --namespace=bu1 get deployments", "orchestrator");
+    // This program goes on with its own way to the same cluster.
+    laptop.shows("xtask status", "bu1");
+
+    laptop.ok(&format!("gcloud artifacts repositories create images {at} --repository-format=docker"));
+    laptop.shows("gcloud artifacts repositories list", "images");
+    laptop.ok("gcloud builds list");
+}
