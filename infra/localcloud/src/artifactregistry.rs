@@ -214,3 +214,6 @@ fn camel(snake: &str) -> String {
         all.chars().chain(capital).chain(letters).collect()
     })
 }
+
+#[cfg(test)]
+mod tests;

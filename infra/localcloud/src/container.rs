@@ -94,12 +94,9 @@ impl Container {
     fn current(&self) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         let now = self.identity.clock.now();
-        let ended: Vec<(String, Effect)> = state
-            .operations
-            .iter_mut()
-            .filter_map(|(key, operation)| Some((key.clone(), operation.take_effect(now)?)))
-            .collect();
-        for (_, effect) in ended {
+        let ended: Vec<Effect> =
+            state.operations.values_mut().filter_map(|operation| operation.take_effect(now)).collect();
+        for effect in ended {
             effect.apply(&mut state.clusters);
             self.changes.fetch_add(1, Ordering::Relaxed);
         }

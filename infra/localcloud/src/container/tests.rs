@@ -151,3 +151,24 @@ async fn what_cannot_be_a_cluster_is_refused() {
         assert_eq!(world.call("POST", "/clusters", json!({ "cluster": cluster })).await.0, 400);
     }
 }
+
+#[tokio::test]
+async fn who_was_granted_nothing_sees_no_cluster_and_makes_none() {
+    let world = World::new();
+    world.made().await;
+    let stranger = Principal::User { email: "stranger@example.com".to_owned() };
+    let token = world.container.identity.token(&stranger, 3600).unwrap();
+    for (method, path) in [
+        ("GET", "/clusters"),
+        ("GET", "/clusters/c"),
+        ("GET", "/clusters/none"),
+        ("DELETE", "/clusters/c"),
+        ("POST", "/clusters"),
+        ("GET", "/operations"),
+    ] {
+        let request = Request::builder().method(method).uri(format!("{PARENT}{path}"));
+        let request = request.header("authorization", format!("Bearer {token}")).body(Body::from("{}")).unwrap();
+        let response = rest::router(world.container.clone()).oneshot(request).await.unwrap();
+        assert_eq!(response.status().as_u16(), 403, "{method} {path}");
+    }
+}
