@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod crashes;
+mod daily;
 mod demo;
+mod desk;
 mod duplicates;
 mod kills;
 mod tidy;
