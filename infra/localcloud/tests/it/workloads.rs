@@ -312,3 +312,15 @@ async fn a_liveness_probe_restarts_and_an_unknown_account_is_refused() {
     assert!(error.contains(expected), "{error}");
     lab.kubernetes.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_ends_while_pods_are_still_coming() {
+    for _ in 0..5 {
+        let lab = Lab::new().await;
+        let waiting = json!({"parallelism": 20, "completions": 20, "template": {"spec": {"containers": [
+            {"name": "main", "image": "unknown"},
+        ]}}});
+        lab.job("waiting", "", waiting).await;
+        tokio::time::timeout(std::time::Duration::from_secs(20), lab.kubernetes.stop()).await.unwrap();
+    }
+}
