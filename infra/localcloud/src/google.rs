@@ -31,6 +31,7 @@ pub mod error;
 pub mod grpc;
 pub mod page;
 pub mod persist;
+mod tools;
 
 /// How often changes are saved, when they are.
 const SAVE_EVERY: Duration = Duration::from_secs(1);

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        RwLock, RwLockReadGuard, RwLockWriteGuard,
+        OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -44,6 +44,8 @@ pub struct Identity {
     strict_token_expiry: bool,
     state: RwLock<State>,
     changes: AtomicU64,
+    /// Key of OpenID Connect tokens, made when one is first asked for.
+    identity_key: OnceLock<String>,
 }
 
 /// What [`Identity`] is made with.
@@ -112,6 +114,7 @@ impl Identity {
             strict_token_expiry: settings.strict_token_expiry,
             state: RwLock::new(state),
             changes: AtomicU64::new(0),
+            identity_key: OnceLock::new(),
         }
     }
 

@@ -28,6 +28,7 @@ mod grpc_api;
 mod keeper;
 mod names;
 pub mod persist;
+mod proto;
 pub mod queue;
 pub mod rest;
 pub mod settings;

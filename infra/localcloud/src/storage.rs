@@ -92,6 +92,11 @@ impl Storage {
         self.changes.fetch_add(1, Ordering::Relaxed);
     }
 
+    /// True when a bucket holds no object, or is not there.
+    pub fn is_empty(&self, bucket: &str) -> bool {
+        self.find(bucket).ok().is_none_or(|bucket| buckets::read(&bucket).objects.is_empty())
+    }
+
     /// A generation above all before: microseconds of the clock.
     fn next_generation(&self) -> i64 {
         let now = self.identity.clock.now().as_microsecond();
@@ -144,8 +149,12 @@ impl Storage {
             On::Bucket(_) | On::Listing(..) => "Google Cloud Storage bucket",
             On::Object(..) => "Google Cloud Storage object",
         };
+        let name = match caller {
+            Principal::Kubernetes { .. } => caller.member(self.identity.pool()),
+            known => known.to_string(),
+        };
         let message = format!(
-            "{caller} does not have {permission} access to the {resource}. Permission '{permission}' denied on \
+            "{name} does not have {permission} access to the {resource}. Permission '{permission}' denied on \
              resource (or it may not exist)."
         );
         Err(match caller {

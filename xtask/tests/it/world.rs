@@ -60,6 +60,26 @@ pub(crate) fn programs() -> &'static BTreeMap<String, PathBuf> {
     })
 }
 
+/// Process ids and command lines of everything that runs on this machine.
+pub(crate) fn command_lines() -> Vec<(i32, String)> {
+    let listed = Command::new("ps").args(["-axww", "-o", "pid=,args="]).output();
+    if let Ok(listed) = listed
+        && listed.status.success()
+    {
+        let lines = String::from_utf8_lossy(&listed.stdout).into_owned();
+        let parse =
+            |line: &str| line.trim().split_once(' ').and_then(|(pid, line)| Some((pid.parse().ok()?, line.to_owned())));
+        return lines.lines().filter_map(parse).collect();
+    }
+    // A machine without `ps`, such as a slim container: the kernel tells the same.
+    let entries = std::fs::read_dir("/proc").expect("a machine has ps or /proc").flatten();
+    let parse = |entry: std::fs::DirEntry| {
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        Some((entry.file_name().to_str()?.parse().ok()?, String::from_utf8_lossy(&line).replace('\0', " ")))
+    };
+    entries.filter_map(parse).collect()
+}
+
 /// A provisioned laptop cloud.
 pub(crate) struct World {
     pub(crate) cloud: LocalCloud,

@@ -163,12 +163,22 @@ impl Error {
         &self.message
     }
 
+    /// The answer of IAM: as [`Self::to_rest`], with `errors` as well.
+    pub fn to_iam(&self) -> Response {
+        let mut body = self.to_rest_body();
+        body["error"]["errors"] = json!([{ "message": self.message, "domain": "global", "reason": self.reason }]);
+        respond(self.http, &body)
+    }
+
     /// The answer of most Google REST APIs: with `status` and `details`.
     pub fn to_rest(&self) -> Response {
+        respond(self.http, &self.to_rest_body())
+    }
+
+    fn to_rest_body(&self) -> Value {
         let mut error = json!({
             "code": self.http.as_u16(),
             "message": self.message,
-            "errors": [{ "message": self.message, "domain": "global", "reason": self.reason }],
             "status": status_name(self.code),
         });
         if let Some(info) = &self.info {
@@ -181,7 +191,7 @@ impl Error {
                 "metadata": metadata,
             }]);
         }
-        respond(self.http, &json!({ "error": error }))
+        json!({ "error": error })
     }
 
     /// The answer of Cloud Storage's JSON API: without `status`.

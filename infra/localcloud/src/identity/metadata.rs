@@ -101,9 +101,7 @@ impl Metadata {
                 text("https://www.googleapis.com/auth/cloud-platform\nhttps://www.googleapis.com/auth/userinfo.email\n")
             }
             ["token"] => self.token(),
-            ["identity"] => {
-                (StatusCode::NOT_FOUND, "Identity tokens are not served by the laptop cloud.\n").into_response()
-            }
+            ["identity"] => self.identity_token(call),
             _ => (StatusCode::NOT_FOUND, "Not Found\n").into_response(),
         }
     }
@@ -124,20 +122,36 @@ impl Metadata {
         self.pod.google_account.clone().unwrap_or_else(|| self.identity.pool().name())
     }
 
-    fn token(&self) -> Response {
+    /// Who the pod is: itself, or the account it is annotated with if that lets it; none if it does not.
+    fn principal(&self, permission: &str) -> Option<Principal> {
         let pod = Principal::Kubernetes { namespace: self.pod.namespace.clone(), account: self.pod.account.clone() };
-        let principal = match &self.pod.google_account {
-            None => pod,
-            Some(email) => {
-                let account = self.identity.read().accounts.get(email).cloned().ok();
-                let allowed = account.filter(|account| {
-                    !account.disabled
-                        && self.identity.allowed(&pod, "iam.serviceAccounts.getAccessToken", &account_target(account))
-                });
-                let Some(account) = allowed else { return forbidden() };
-                Principal::ServiceAccount { email: account.email, uid: Some(account.uid) }
-            }
+        let Some(email) = &self.pod.google_account else { return Some(pod) };
+        let account = self.identity.read().accounts.get(email).cloned().ok()?;
+        let allowed = !account.disabled && self.identity.allowed(&pod, permission, &account_target(&account));
+        allowed.then_some(Principal::ServiceAccount { email: account.email, uid: Some(account.uid) })
+    }
+
+    fn identity_token(&self, call: &Call) -> Response {
+        let Some(audience) = call.query("audience") else {
+            return (StatusCode::BAD_REQUEST, "non-empty audience parameter required\n").into_response();
         };
+        match self.principal("iam.serviceAccounts.getOpenIdToken") {
+            None => forbidden(),
+            Some(Principal::ServiceAccount { email, uid }) => {
+                match self.identity.identity_token(&email, &uid.unwrap_or_default(), audience) {
+                    Ok(token) => text(&token),
+                    Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.message().to_owned()).into_response(),
+                }
+            }
+            Some(_) => {
+                let message = "Identity tokens need the annotation iam.gke.io/gcp-service-account.\n";
+                (StatusCode::NOT_FOUND, message).into_response()
+            }
+        }
+    }
+
+    fn token(&self) -> Response {
+        let Some(principal) = self.principal("iam.serviceAccounts.getAccessToken") else { return forbidden() };
         match self.identity.token(&principal, LIFETIME_SECS) {
             Ok(token) => {
                 json_text(&json!({ "access_token": token, "expires_in": LIFETIME_SECS - 1, "token_type": "Bearer" }))

@@ -39,7 +39,10 @@ pub fn router(server: Arc<std::sync::OnceLock<Server>>) -> Router {
         let server = server.clone();
         async move {
             let Some(server) = server.get() else { return Error::internal("not started yet").to_rest() };
-            server.answer(request).await.unwrap_or_else(|error| error.to_rest())
+            let path = request.uri().path();
+            let is_iam = path.contains("/serviceAccounts") || path.contains("/roles");
+            let answer = server.answer(request).await;
+            answer.unwrap_or_else(|error| if is_iam { error.to_iam() } else { error.to_rest() })
         }
     })
 }

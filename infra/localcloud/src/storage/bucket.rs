@@ -137,8 +137,15 @@ impl Bucket {
             .filter(|(key, _)| !OUTPUT_ONLY.contains(&key.as_str()))
             .map(|(key, value)| (key.clone(), value.clone()))
             .collect();
+        let mut fields = Value::Object(fields);
+        // The older name of uniform access, which gsutil still uses.
+        if let Some(older) = fields.pointer("/iamConfiguration/bucketPolicyOnly/enabled").cloned()
+            && fields.pointer("/iamConfiguration/uniformBucketLevelAccess").is_none()
+        {
+            fields["iamConfiguration"]["uniformBucketLevelAccess"] = json!({ "enabled": older });
+        }
         let mut settings = Value::Object(std::mem::take(&mut self.settings));
-        json_patch::merge(&mut settings, &Value::Object(fields));
+        json_patch::merge(&mut settings, &fields);
         if let Value::Object(settings) = settings {
             self.settings = settings;
         }
@@ -189,9 +196,7 @@ impl Bucket {
     pub fn is_uniform(&self) -> bool {
         self.settings
             .get("iamConfiguration")
-            .and_then(|iam| {
-                iam.pointer("/uniformBucketLevelAccess/enabled").or(iam.pointer("/bucketPolicyOnly/enabled"))
-            })
+            .and_then(|iam| iam.pointer("/uniformBucketLevelAccess/enabled"))
             .and_then(Value::as_bool)
             .unwrap_or(false)
     }

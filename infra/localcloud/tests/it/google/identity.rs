@@ -8,7 +8,7 @@ use google_cloud_gax::error::rpc::Code;
 use localcloud::{clock::Clock, google::Options};
 use serde_json::{Value, json};
 
-use crate::support::{
+use crate::google::support::{
     BUCKET, Clients, PROJECT, Rest, account, bucket, credentials, google, metadata_token, pod_token, start, within,
 };
 
@@ -119,6 +119,13 @@ async fn a_pod_gets_what_workload_identity_grants() {
     bucket(&google, vec![on_prefix("roles/storage.objectUser", &email, "bu1/")]).await;
     let clients = Clients::new(&google, from_pod).await;
     within(clients.storage.write_object(name(), "bu1/output/x", "data").send_buffered()).await.unwrap();
+
+    let url = format!("http://{address}/computeMetadata/v1/instance/service-accounts/default/identity");
+    let ask = |url: String| reqwest::Client::new().get(url).header("Metadata-Flavor", "Google").send();
+    assert_eq!(ask(url.clone()).await.unwrap().status(), 400);
+    let identity = ask(format!("{url}?audience=me")).await.unwrap().text().await.unwrap();
+    let claims: Value = jsonwebtoken::dangerous::insecure_decode(&identity).unwrap().claims;
+    assert_eq!((&claims["aud"], &claims["email"]), (&json!("me"), &json!(email)));
 
     let url = format!("http://{address}/computeMetadata/v1/instance/service-accounts/?recursive=true");
     let bare = reqwest::get(&url).await.unwrap();
@@ -410,7 +417,7 @@ async fn tokens_age_with_the_clock_when_asked_to() {
 async fn a_call_without_credentials_is_the_operators_when_allowed() {
     let google = start(Options { allow_anonymous: true, ..Options::new(PROJECT) }).await;
     bucket(&google, vec![]).await;
-    let clients = Clients::new(&google, crate::support::nobody()).await;
+    let clients = Clients::new(&google, crate::google::support::nobody()).await;
     within(clients.storage.write_object(name(), "x", "data").send_buffered()).await.unwrap();
     within(clients.topics.create_topic().set_name(format!("projects/{PROJECT}/topics/work")).send()).await.unwrap();
 }
