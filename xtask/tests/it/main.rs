@@ -11,3 +11,4 @@ mod kills;
 mod tidy;
 mod usage;
 mod world;
+mod wrapped;
