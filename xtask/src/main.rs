@@ -6,6 +6,7 @@ mod cluster;
 mod context;
 mod error;
 mod inputs;
+mod interrupt;
 mod laptop;
 mod output;
 mod setup;
@@ -34,7 +35,10 @@ fn main() -> ExitCode {
     output::start_logging(&cli.globals);
     let run = || -> anyhow::Result<u8> {
         common::clients::install_tls_provider()?;
-        tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(run(&cli, &output))
+        tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?
+            .block_on(interrupt::guard(cli.verb.as_ref(), run(&cli, &output)))
     };
     match run() {
         Ok(code) => code.into(),

@@ -65,7 +65,7 @@ pub(crate) fn shell(word: &str) -> String {
 }
 
 /// A table without lines, as kubectl prints it, that fits the terminal.
-pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Table {
+pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header.iter().map(|name| name.to_uppercase()));
@@ -75,7 +75,7 @@ pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
-    table
+    table.trim_fmt()
 }
 
 #[cfg(test)]

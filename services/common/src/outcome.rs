@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Identity, labels, message::Work};
+use crate::{Identity, labels, message::Work, storage::Properties};
 
 /// Schema version of the outcomes this program writes.
 pub const SCHEMA: u32 = 1;
@@ -164,6 +164,11 @@ impl Outcome {
             (labels::METADATA_STATE.to_owned(), self.state.as_str().to_owned()),
             (labels::METADATA_REASON.to_owned(), self.reason.code.clone()),
         ])
+    }
+
+    /// How the outcome's object is to be written: as JSON, with [`Outcome::metadata`].
+    pub fn properties(&self) -> Properties {
+        Properties { metadata: self.metadata(), ..Properties::json() }
     }
 
     /// The small message for the events topic: attributes only, so that subscribers can filter on them.

@@ -1,6 +1,6 @@
 //! The engine's command line.
 
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 use clap::{Args, Parser, Subcommand};
 
@@ -24,6 +24,11 @@ pub enum Verb {
     Exec(ExecArguments),
     /// Compute standard input to standard output, with no cloud: with a program of your own, or the built-in kernel.
     Try(TryArguments),
+    /// Put a copy of this program at a path, for a desk's own image to run.
+    Install {
+        /// Where to put it.
+        path: PathBuf,
+    },
 }
 
 /// Arguments of `exec`.

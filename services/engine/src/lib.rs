@@ -6,6 +6,7 @@
 pub mod arguments;
 pub mod config;
 pub mod failure;
+pub mod install;
 pub mod kernel;
 pub mod local;
 pub mod montecarlo;

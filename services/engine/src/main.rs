@@ -6,7 +6,7 @@ use clap::Parser as _;
 use common::exit;
 use engine::{
     arguments::{Arguments, Verb},
-    local, run,
+    install, local, run,
 };
 
 fn main() -> ExitCode {
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Verb::Run => run::main(None),
         Verb::Exec(program) => run::main(Some(&program.into())),
         Verb::Try(program) => local::main(program.into()),
+        Verb::Install { path } => install::main(&path),
     };
     ExitCode::from(code)
 }

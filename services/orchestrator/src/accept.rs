@@ -332,7 +332,7 @@ async fn write(context: &Context, message: &Received, object: &str, mut outcome:
     outcome.timestamps.received = Some(message.received);
     outcome.timestamps.settled = Some((context.clock)());
     let text = serde_json::to_vec_pretty(&outcome).map_err(anyhow::Error::from)?;
-    let written = context.store.write_once(&context.business.bucket, object, text, Properties::json()).await?;
+    let written = context.store.write_once(&context.business.bucket, object, text, outcome.properties()).await?;
     context.hooks.at(Step::RefusedWritten, Some(&message.id), outcome.identity()).await;
     context.events.publish(&outcome).await;
     context.hooks.at(Step::EventPublished, Some(&message.id), outcome.identity()).await;

@@ -1,10 +1,10 @@
 //! How a Job ended and why, from the Job, its Pods and what lies in the bucket. Pure.
 
 use common::{
-    Outcome, exit,
+    Identity, Outcome, exit,
     message::Work,
     names,
-    outcome::{State, Termination, Timestamps},
+    outcome::{Reason, State, Termination, Timestamps},
 };
 use jiff::Timestamp;
 use k8s_openapi::api::{
@@ -16,6 +16,9 @@ use crate::{
     job,
     watched::{Phase, phase},
 };
+
+/// Reason code of a Job whose every try failed.
+pub(crate) const RETRIES_EXHAUSTED: &str = "retries-exhausted";
 
 /// Everything an outcome is decided from.
 #[derive(Clone, Copy, Debug)]
@@ -86,6 +89,15 @@ pub(crate) fn decide(facts: Facts<'_>) -> Outcome {
     outcome.work = Some(work.clone());
     debug_assert!(state != State::Succeeded || results >= results_wanted(work), "succeeded without its results");
     outcome
+}
+
+/// Why a Job failed whose input is gone.
+pub(crate) fn input_missing(work: &Work) -> Reason {
+    let Identity { object, generation, .. } = &work.identity;
+    Reason {
+        code: "input-missing".to_owned(),
+        message: format!("there is no generation {generation} of {object} in the bucket any more"),
+    }
 }
 
 /// When a Job ended, as its condition tells.
@@ -164,7 +176,7 @@ fn failed(job: &Job, last: Option<&Pod>, stopped: Option<&ContainerStateTerminat
             (_, Some(code)) => format!("the engine failed each time, last with exit code {code}"),
             (_, None) => format!("the engine could not be run to an end ({pod_reason} {pod_message})"),
         };
-        ("retries-exhausted".to_owned(), last)
+        (RETRIES_EXHAUSTED.to_owned(), last)
     } else {
         let code = if job_reason.is_empty() { "failed".to_owned() } else { kebab(job_reason) };
         (code, job_message.to_owned())

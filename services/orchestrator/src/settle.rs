@@ -14,7 +14,7 @@ use common::{
     Outcome,
     message::Work,
     outcome::{LOG_TAIL_BYTES, State},
-    storage::{Properties, Written},
+    storage::Written,
 };
 use futures::TryStreamExt as _;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
@@ -148,6 +148,13 @@ async fn record(context: &Context, job: &Job, work: &Work, standing: Standing) -
         let log_tail = log_tail(context, &pods).await;
         outcome = outcome::decide(Facts { log_tail: log_tail.as_deref(), now: (context.clock)(), ..facts });
     }
+    if outcome.reason.code == outcome::RETRIES_EXHAUSTED {
+        // The engine may not list, so Cloud Storage tells it "denied" for an input that is gone.
+        let identity = &work.identity;
+        if context.store.describe(&identity.bucket, &identity.object, Some(identity.generation)).await?.is_none() {
+            outcome.reason = outcome::input_missing(work);
+        }
+    }
     if standing == Standing::Deleted {
         // The pods of a Job that we hold would run on.
         for pod in outcome::pods_alive(&pods) {
@@ -157,7 +164,7 @@ async fn record(context: &Context, job: &Job, work: &Work, standing: Standing) -
     let text = serde_json::to_vec_pretty(&outcome).context("encode the outcome")?;
     let object = work.outcome();
     let bucket = &work.identity.bucket;
-    match context.store.write_once(bucket, &object, text, Properties::json()).await? {
+    match context.store.write_once(bucket, &object, text, outcome.properties()).await? {
         Written::New(_) => {
             context.metrics.settled(outcome.state);
             if let (Some(ended), Some(settled)) = (outcome::ended_at(job), outcome.timestamps.settled) {

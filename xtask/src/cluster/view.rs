@@ -6,7 +6,7 @@ use common::{
     jobs::Active,
     labels,
     message::Work,
-    outcome::{Reason, Timestamps},
+    outcome::{Reason, Termination, Timestamps},
 };
 use jiff::Timestamp;
 use k8s_openapi::api::{
@@ -127,6 +127,10 @@ impl From<&Pod> for PodView {
                     break;
                 }
             }
+        }
+        // What our engine leaves behind is for the orchestrator; a person wants the sentence in it.
+        if let Ok(termination) = serde_json::from_str::<Termination>(&message) {
+            message = termination.message;
         }
         if pod.metadata.deletion_timestamp.is_some() {
             state = "Terminating".to_owned();

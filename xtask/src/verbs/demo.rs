@@ -105,13 +105,19 @@ async fn unless_stopped<T>(
     stop: &CancellationToken,
     work: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
-    tokio::select! {
+    let done = tokio::select! {
         done = work => done,
-        () = stop.cancelled() => Err(Failure::new("interrupted", "the demo was interrupted")
-            .why("it received a signal; everything it had started is stopped and removed")
-            .next("cargo xtask demo")
-            .into()),
-    }
+        () = stop.cancelled() => Err(interrupted()),
+    };
+    // A step that was stopped in the middle has failed for that reason.
+    if done.is_err() && stop.is_cancelled() { Err(interrupted()) } else { done }
+}
+
+fn interrupted() -> anyhow::Error {
+    Failure::new("interrupted", "the demo was interrupted")
+        .why("it received a signal; everything it had started is stopped and removed")
+        .next("cargo xtask demo")
+        .into()
 }
 
 /// The examples' folder.

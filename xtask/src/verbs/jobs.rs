@@ -84,7 +84,7 @@ pub(crate) async fn view(
 }
 
 /// The table that people see.
-pub(crate) fn table(jobs: &[Job], now: Timestamp) -> comfy_table::Table {
+pub(crate) fn table(jobs: &[Job], now: Timestamp) -> String {
     let header = ["business", "session", "job", "state", "reason", "age", "took", "attempts"];
     text::table(
         &header,
@@ -129,7 +129,7 @@ mod tests {
         };
         let objects = Objects { inputs: vec![input], outcomes: vec![] };
         let jobs = jobs::merge("bu1", None, &objects, &[]);
-        let table = table(&jobs, "2026-01-01T00:01:05Z".parse().unwrap()).to_string();
+        let table = table(&jobs, "2026-01-01T00:01:05Z".parse().unwrap());
         let cells: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
         assert_eq!(cells, ["bu1", "s", "a.json", "waiting", "1m05s", "1"]);
     }

@@ -43,7 +43,7 @@ pub(crate) async fn plan(globals: &Globals, args: &PlanArgs, output: &Output) ->
     if output.json {
         output.document(&plan)?;
     } else {
-        output.write(show::render(&plan, std::io::stdout().is_terminal()).as_bytes())?;
+        output.line(show::render(&plan, std::io::stdout().is_terminal()).trim_end())?;
     }
     if plan.blockers().next().is_some() {
         return Err(Failure::new("blocked", "the plan cannot be carried out")

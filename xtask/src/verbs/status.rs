@@ -188,7 +188,7 @@ fn people(count: usize, thing: &str) -> String {
     }
 }
 
-fn table(businesses: &[BusinessStatus]) -> comfy_table::Table {
+fn table(businesses: &[BusinessStatus]) -> String {
     let mut header = vec!["business", "orchestrator", "k8s jobs"];
     header.extend(State::ALL.iter().map(|state| state.as_str()));
     header.push("oldest waiting");

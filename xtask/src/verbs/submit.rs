@@ -126,7 +126,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         again: again(&context, args, &session, &business.name),
         waited: None,
     };
-    report.tell(output);
+    report.tell(output, args.wait);
     if !args.wait || !sent.is_complete() {
         report.print(output)?;
         return report.result();

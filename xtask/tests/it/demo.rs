@@ -10,7 +10,7 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::world::programs;
+use crate::world::{command_lines, programs};
 
 fn demo() -> Child {
     Command::new(&programs()["xtask"])
@@ -25,9 +25,8 @@ fn demo() -> Child {
 
 /// Processes that belong to the demo of this process id.
 fn left_of(demo: u32) -> Vec<String> {
-    let listed = Command::new("ps").args(["-axww", "-o", "pid=,args="]).output().expect("run ps");
     let mark = format!("/demo-{demo}/");
-    String::from_utf8_lossy(&listed.stdout).lines().filter(|line| line.contains(&mark)).map(str::to_owned).collect()
+    command_lines().into_iter().map(|(_, line)| line).filter(|line| line.contains(&mark)).collect()
 }
 
 #[test]

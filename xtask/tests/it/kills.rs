@@ -1,6 +1,6 @@
 //! Processes are killed in the middle of a session: first the orchestrator, then an engine.
 
-use std::{collections::BTreeMap, path::Path, process::Command};
+use std::{collections::BTreeMap, path::Path};
 
 use common::outcome::State;
 use nix::{
@@ -8,21 +8,16 @@ use nix::{
     unistd::Pid,
 };
 
-use crate::world::{World, eventually};
+use crate::world::{World, command_lines, eventually};
 
 /// Process ids of running programs below a folder whose name is `program`.
 fn processes(folder: &Path, program: &str) -> Vec<i32> {
-    let listed = Command::new("ps").args(["-axww", "-o", "pid=,args="]).output().expect("run ps");
-    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
     let folder = folder.to_string_lossy();
-    listed
-        .lines()
-        .filter_map(|line| {
-            let (pid, arguments) = line.trim().split_once(' ')?;
-            let path = arguments.split(' ').next()?;
-            (path.starts_with(folder.as_ref()) && path.ends_with(&format!("/{program}"))).then(|| pid.parse().ok())?
-        })
-        .collect()
+    let is_wanted = |line: &str| {
+        let path = line.split(' ').next().unwrap_or_default();
+        path.starts_with(folder.as_ref()) && path.ends_with(&format!("/{program}"))
+    };
+    command_lines().into_iter().filter(|(_, line)| is_wanted(line)).map(|(pid, _)| pid).collect()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,7 +4,9 @@
 #![allow(clippy::print_stdout, reason = "a test that skips says so")]
 
 mod crashes;
+mod daily;
 mod demo;
+mod desk;
 mod duplicates;
 mod kills;
 mod laptop;
@@ -13,3 +15,4 @@ mod tidy;
 mod tools;
 mod usage;
 mod world;
+mod wrapped;

@@ -60,6 +60,26 @@ pub(crate) fn programs() -> &'static BTreeMap<String, PathBuf> {
     })
 }
 
+/// Process ids and command lines of everything that runs on this machine.
+pub(crate) fn command_lines() -> Vec<(i32, String)> {
+    let listed = Command::new("ps").args(["-axww", "-o", "pid=,args="]).output();
+    if let Ok(listed) = listed
+        && listed.status.success()
+    {
+        let lines = String::from_utf8_lossy(&listed.stdout).into_owned();
+        let parse =
+            |line: &str| line.trim().split_once(' ').and_then(|(pid, line)| Some((pid.parse().ok()?, line.to_owned())));
+        return lines.lines().filter_map(parse).collect();
+    }
+    // A machine without `ps`, such as a slim container: the kernel tells the same.
+    let entries = std::fs::read_dir("/proc").expect("a machine has ps or /proc").flatten();
+    let parse = |entry: std::fs::DirEntry| {
+        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
+        Some((entry.file_name().to_str()?.parse().ok()?, String::from_utf8_lossy(&line).replace('\0', " ")))
+    };
+    entries.filter_map(parse).collect()
+}
+
 /// A provisioned laptop cloud.
 pub(crate) struct World {
     pub(crate) cloud: LocalCloud,
@@ -73,14 +93,16 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// Starts and provisions one with these businesses; `extra` is added to the environment file.
-    pub(crate) async fn start(businesses: &[&str], extra: &str) -> Self {
+    /// Starts and provisions one with these businesses; `engine` is added to how their engines run.
+    pub(crate) async fn start(businesses: &[&str], engine: &str) -> Self {
         let _ = common::clients::install_tls_provider();
         let folder = tempfile::tempdir().unwrap();
         let mut text = "project = \"test-desk\"\nlocation = \"europe-west1\"\ncloud = \"local\"\n".to_owned();
         for business in businesses {
-            text.push_str(&format!("[businesses.{business}]\nmax_active_jobs = 8\n{extra}\n"));
-            text.push_str(&format!("[businesses.{business}.engine]\ncpu = \"100m\"\nretries = 2\ntimeout = \"60s\"\n"));
+            text.push_str(&format!("[businesses.{business}]\nmax_active_jobs = 8\n"));
+            text.push_str(&format!(
+                "[businesses.{business}.engine]\ncpu = \"100m\"\nretries = 2\ntimeout = \"60s\"\n{engine}\n"
+            ));
         }
         let file = folder.path().join("test.toml");
         std::fs::write(&file, text).unwrap();

@@ -270,7 +270,12 @@ fn status(
                 let message = "Deployment does not have minimum availability.";
                 condition(deployment, "Available", "False", "MinimumReplicasUnavailable", message, now, false);
             }
-            if complete {
+            let settled = there == updated
+                && value::condition(&before, "Progressing")
+                    .is_some_and(|one| text(one, "/reason") == "NewReplicaSetAvailable");
+            if settled {
+                // A rollout that is over stays over, whatever becomes of single pods.
+            } else if complete {
                 let message = format!("ReplicaSet {name:?} has successfully progressed.");
                 condition(deployment, "Progressing", "True", "NewReplicaSetAvailable", &message, now, false);
             } else {

@@ -3,6 +3,7 @@
 pub mod apply;
 pub mod certs;
 pub mod cluster;
+pub mod columns;
 pub mod defaults;
 pub mod delete;
 pub mod discovery;
@@ -10,6 +11,7 @@ pub mod events;
 pub mod events_view;
 pub mod failure;
 pub mod fields;
+pub mod key;
 pub mod kinds;
 pub mod lists;
 mod logs;

@@ -187,8 +187,29 @@ pub fn insert(transaction: &mut Transaction<'_>, kind: &'static Kind, object: Va
     if transaction.get(kind, namespace, name).is_some() {
         return Err(Failure::already_exists(kind, name));
     }
+    let object = if kind == &kinds::POD { admit_pod(transaction, object)? } else { object };
     quota::admit(transaction, kind, &object)?;
     Ok(if how.dry_run { Arc::new(object) } else { transaction.put(kind, object) })
+}
+
+/// Refuses a pod whose service account or priority class is not there, and gives it its priority.
+fn admit_pod(transaction: &Transaction<'_>, mut pod: Value) -> Answer<Value> {
+    let (namespace, name) = (value::namespace(&pod), value::name(&pod));
+    let account = text(&pod, "/spec/serviceAccountName");
+    // The account `default` follows its namespace in a moment.
+    if account != "default" && transaction.get(&kinds::SERVICE_ACCOUNT, namespace, account).is_none() {
+        let why =
+            format!("error looking up service account {namespace}/{account}: serviceaccount {account:?} not found");
+        return Err(Failure::forbidden(&kinds::POD, name, &why));
+    }
+    let class = text(&pod, "/spec/priorityClassName");
+    if !class.is_empty() {
+        let found = transaction.get(&kinds::PRIORITY_CLASS, "", class).ok_or_else(|| {
+            Failure::forbidden(&kinds::POD, name, &format!("no PriorityClass with name {class} was found"))
+        })?;
+        value::set(&mut pod, &["spec", "priority"], value::number(&found, "/value").unwrap_or_default());
+    }
+    Ok(pod)
 }
 
 /// What `old` becomes when `new` is written over it: the parts that the request may not touch stay.

@@ -1,6 +1,6 @@
 //! Keeping the objects in a folder over a restart.
 
-use std::{fs, path::Path, sync::Arc, time::Duration};
+use std::{collections::HashSet, fs, path::Path, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::{
     cluster::Cluster,
     kinds,
+    objects::is_finished,
     value::{self, text},
 };
 
@@ -69,6 +70,10 @@ pub(super) fn load(cluster: &Cluster, folder: &Path) -> anyhow::Result<()> {
         let mut object = object.clone();
         if kind == &kinds::POD {
             lose(&mut object, &now);
+            let replaced = value::controller_of(&object).is_some_and(|one| self::text(one, "/kind") == "ReplicaSet");
+            if replaced && self::text(&object, "/status/phase") == "Failed" || is_finished(kind, &object) {
+                return None;
+            }
         }
         Some((kind, object))
     });
@@ -98,4 +103,18 @@ fn lose(pod: &mut Value, now: &str) {
     if value::is_deleting(pod) {
         value::set(pod, &["metadata", "deletionGracePeriodSeconds"], 0);
     }
+}
+
+/// Removes the folders of pods that are no more.
+///
+/// # Errors
+/// When one cannot be removed.
+pub(super) fn sweep(cluster: &Cluster) -> anyhow::Result<()> {
+    let known: HashSet<String> =
+        cluster.store.all(&kinds::POD, None).iter().map(|pod| value::uid(pod).to_owned()).collect();
+    let Ok(folders) = fs::read_dir(cluster.folder.join("pods")) else { return Ok(()) };
+    for folder in folders.flatten().filter(|folder| !known.contains(&*folder.file_name().to_string_lossy())) {
+        fs::remove_dir_all(folder.path()).with_context(|| format!("remove {}", folder.path().display()))?;
+    }
+    Ok(())
 }

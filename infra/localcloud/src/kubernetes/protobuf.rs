@@ -146,7 +146,7 @@ fn single(kind: &str, wire: Wire<'_>, depth: usize) -> Result<Option<Value>, Str
         ("i", Wire::Number(number)) => Some(json!(number.cast_signed())),
         ("b", Wire::Number(number)) => Some(json!(number != 0)),
         ("n", Wire::Number(number)) => (number != 0).then(|| json!(number.cast_signed())),
-        ("f", Wire::Number(number)) => (number != 0).then_some(json!(true)),
+        ("f", Wire::Number(number)) => (number != 0).then_some(Value::Bool(true)),
         ("s", Wire::Bytes(bytes)) => Some(json!(text(bytes)?)).filter(|text| text != ""),
         ("y", Wire::Bytes(bytes)) => Some(json!(base64::engine::general_purpose::STANDARD.encode(bytes))),
         ("q", Wire::Bytes(mut bytes)) => match field(&mut bytes)? {

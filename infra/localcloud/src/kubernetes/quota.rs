@@ -20,6 +20,11 @@ pub fn admit(transaction: &Transaction<'_>, kind: &Kind, object: &Value) -> Answ
         return Ok(());
     }
     for quota in transaction.each(&kinds::RESOURCE_QUOTA, Some(namespace)) {
+        let missing = unspecified(kind, object, quota);
+        if !missing.is_empty() {
+            let why = format!("failed quota: {}: must specify {}", value::name(quota), missing.join("; "));
+            return Err(Failure::forbidden(kind, value::name(object), &why));
+        }
         let hard = value::entries(quota, "/spec/hard");
         let mut over = Vec::new();
         for (resource, limit) in hard {
@@ -48,6 +53,30 @@ pub fn admit(transaction: &Transaction<'_>, kind: &Kind, object: &Value) -> Answ
         }
     }
     Ok(())
+}
+
+/// What a quota limits and containers of the pod do not say, with the containers' names.
+fn unspecified(kind: &Kind, object: &Value, quota: &Value) -> Vec<String> {
+    if kind != &kinds::POD {
+        return Vec::new();
+    }
+    let mut missing = Vec::new();
+    for (resource, _) in value::entries(quota, "/spec/hard") {
+        let (part, name) = match resource.split_once('.') {
+            Some((part @ ("requests" | "limits"), name)) => (part, name),
+            _ => ("requests", resource),
+        };
+        if !matches!(name, "cpu" | "memory") {
+            continue;
+        }
+        let silent = |one: &&Value| text(one, &format!("/resources/{part}/{name}")).is_empty();
+        let names: Vec<_> =
+            items(object, "/spec/containers").iter().filter(silent).map(|one| text(one, "/name")).collect();
+        if !names.is_empty() {
+            missing.push(format!("{resource} for: {}", names.join(",")));
+        }
+    }
+    missing
 }
 
 /// `status.used` of a quota.

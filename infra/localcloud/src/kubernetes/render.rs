@@ -5,7 +5,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    events_view,
+    columns, events_view,
     kinds::Kind,
     request::{Query, Target},
     table,
@@ -150,7 +150,7 @@ fn table<'a>(
 }
 
 fn columns(kind: &Kind) -> Value {
-    table::columns(kind)
+    columns::columns(kind)
         .iter()
         .map(|column| {
             let format = if column.name == "Name" { "name" } else { "" };

@@ -115,7 +115,8 @@ impl Kubernetes {
         if let Some(folder) = &options.persist {
             persist::load(&cluster, folder)?;
         }
-        bootstrap(&cluster, &certificates.ca_pem)?;
+        persist::sweep(&cluster)?;
+        bootstrap(&cluster)?;
         let router = server::router(cluster.clone());
         let server = Server::start(router, options.listen, Some(certificates.tls.clone())).await?;
         let address = server.address();
@@ -134,7 +135,7 @@ impl Kubernetes {
             workers::announce(&cluster, node);
         }
         let tasks = &cluster.tasks;
-        tasks.spawn(workers.clone().run(cluster.store.subscribe(&[&kinds::POD])));
+        tasks.spawn(workers.clone().run(cluster.store.subscribe(&[&kinds::POD, &kinds::CONFIG_MAP, &kinds::SECRET])));
         tasks.spawn(scheduler::run(cluster.clone(), cluster.store.subscribe(&[&kinds::NODE, &kinds::POD])));
         controllers::start(&cluster, &certificates.ca_pem);
         if let Some(folder) = &options.persist {
@@ -257,7 +258,7 @@ fn admin_token(path: &std::path::Path) -> anyhow::Result<String> {
 }
 
 /// What every cluster has from the beginning.
-fn bootstrap(cluster: &Cluster, _ca_pem: &str) -> anyhow::Result<()> {
+fn bootstrap(cluster: &Cluster) -> anyhow::Result<()> {
     let mut objects: Vec<_> = ["default", "kube-system", "kube-public", "kube-node-lease"]
         .iter()
         .map(|name| (&kinds::NAMESPACE, json!({"metadata": {"name": name}})))

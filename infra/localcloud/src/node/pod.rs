@@ -3,7 +3,7 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::Duration,
 };
 
@@ -21,7 +21,7 @@ use super::{
 use crate::kubernetes::{
     cluster::Cluster,
     events::Weight,
-    kinds,
+    kinds::{self, Kind},
     store::Key,
     value::{self, items, number, text},
 };
@@ -48,6 +48,7 @@ pub(super) struct Pod {
     pub(super) folder: PathBuf,
     pub(super) halt: watch::Sender<Option<Halt>>,
     containers: Mutex<Containers>,
+    token: OnceLock<String>,
 }
 
 /// What all containers of a pod share once it is set up.
@@ -69,7 +70,7 @@ impl Pod {
         let folder = cluster.folder.join("pods").join(&uid);
         let containers = Mutex::new(status::initial(&object));
         let key = Key::of(&kinds::POD, &object);
-        Self { cluster, settings, key, uid, object, folder, halt, containers }
+        Self { cluster, settings, key, uid, object, folder, halt, containers, token: OnceLock::new() }
     }
 
     /// Lives the pod's life. When it returns nothing of the pod runs.
@@ -129,7 +130,8 @@ impl Pod {
         let projects_token = items(&self.object, "/spec/volumes").iter().any(|volume| {
             items(volume, "/projected/sources").iter().any(|source| source.get("serviceAccountToken").is_some())
         });
-        let token = (mounts_token || projects_token).then(|| self.cluster.tokens.mint(namespace, account));
+        let token = (mounts_token || projects_token)
+            .then(|| self.token.get_or_init(|| self.cluster.tokens.mint(namespace, account)).clone());
         let google = service_account.as_deref().map(|one| value::annotation(one, "iam.gke.io/gcp-service-account"));
         loop {
             let google = google.filter(|google| !google.is_empty()).map(str::to_owned);
@@ -160,6 +162,28 @@ impl Pod {
                     self.cluster.tokens.revoke(token);
                 }
                 return None;
+            }
+        }
+    }
+
+    /// Writes the volumes that show this ConfigMap or Secret anew.
+    pub(super) fn refresh(&self, kind: &Kind, name: &str) {
+        let shows = |source: &Value| {
+            if kind == &kinds::SECRET {
+                text(source, "/secret/secretName") == name || text(source, "/secret/name") == name
+            } else {
+                text(source, "/configMap/name") == name
+            }
+        };
+        let volumes = items(&self.object, "/spec/volumes").iter();
+        for volume in volumes.filter(|one| shows(one) || items(one, "/projected/sources").iter().any(shows)) {
+            let real = self.folder.join("volumes").join(text(volume, "/name"));
+            let token = self.token.get().map_or("", String::as_str);
+            // A pod that is not set up yet reads the new content itself.
+            if real.exists()
+                && let Err(error) = volumes::fill(&self.cluster, &self.object, volume, &real, token)
+            {
+                self.event(Weight::Warning, "FailedMount", format!("{error:#}"));
             }
         }
     }

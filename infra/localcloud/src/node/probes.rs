@@ -1,6 +1,11 @@
 //! Probes of a container: HTTP, TCP or a command, with thresholds.
 
-use std::{collections::BTreeMap, path::PathBuf, process::Stdio, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::PathBuf,
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use serde_json::Value;
 use tokio::{
@@ -86,8 +91,9 @@ impl Probe {
     pub(super) async fn watch(&self, mut report: impl FnMut(bool, &str)) {
         tokio::time::sleep(self.delay).await;
         let (mut good, mut bad) = (0, 0);
+        let mut last_good = Instant::now();
         let mut verdict = None;
-        let mut pause = Duration::from_millis(50);
+        let mut pause = Duration::from_millis(50).min(self.period);
         loop {
             let why = match tokio::time::timeout(self.timeout, self.look()).await {
                 Ok(Ok(())) => None,
@@ -95,31 +101,21 @@ impl Probe {
                 Err(_) => Some("context deadline exceeded".to_owned()),
             };
             match &why {
-                None => (good, bad) = (good + 1, 0),
+                None => (good, bad, last_good) = (good + 1, 0, Instant::now()),
                 Some(_) => (good, bad) = (0, bad + 1),
             }
-            // Failures while it starts are counted by time, not by our quicker looks.
-            let counted = if verdict == Some(true) {
-                bad
-            } else {
-                bad * i64::try_from(pause.as_millis()).unwrap_or(1) / self.period_ms()
-            };
+            // Quick looks make no failure quicker: the time must have passed too.
+            let patience = self.period * u32::try_from(self.failures - 1).unwrap_or(u32::MAX);
             if good >= self.successes && verdict != Some(true) {
                 verdict = Some(true);
                 report(true, "");
-            } else if counted >= self.failures && verdict != Some(false) {
+            } else if bad >= self.failures && last_good.elapsed() >= patience && verdict != Some(false) {
                 verdict = Some(false);
                 report(false, why.as_deref().unwrap_or_default());
             }
-            if verdict == Some(true) {
-                pause = self.period;
-            }
-            tokio::time::sleep(pause.min(self.period)).await;
+            pause = if verdict == Some(true) { self.period } else { (pause * 3 / 2).min(self.period) };
+            tokio::time::sleep(pause).await;
         }
-    }
-
-    fn period_ms(&self) -> i64 {
-        i64::try_from(self.period.as_millis()).unwrap_or(i64::MAX).max(1)
     }
 
     async fn look(&self) -> Result<(), String> {

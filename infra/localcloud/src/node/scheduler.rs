@@ -204,6 +204,8 @@ fn assign(cluster: &Cluster, key: &Key, uid: &str, node: &str) -> bool {
     let now = cluster.clock.now();
     let bound = cluster.store.write(|transaction| {
         let pod = transaction.at(key).filter(|pod| value::uid(pod) == uid && !value::is_deleting(pod))?;
+        // A node that has just died takes no more pods.
+        transaction.get(&kinds::NODE, "", node)?;
         let all = status::initial(&pod);
         transaction.edit(key, |pod| {
             value::set(pod, &["spec", "nodeName"], node);

@@ -25,11 +25,19 @@ use crate::kubernetes::{
 pub struct Workers {
     cluster: Arc<Cluster>,
     settings: Arc<Settings>,
-    live: Mutex<HashMap<String, Worker>>,
+    live: Mutex<Live>,
+}
+
+#[derive(Default)]
+struct Live {
+    workers: HashMap<String, Worker>,
+    /// No worker starts any more.
+    closed: bool,
 }
 
 struct Worker {
     node: String,
+    pod: Arc<Pod>,
     halt: watch::Sender<Option<Halt>>,
 }
 
@@ -53,8 +61,9 @@ impl Workers {
 
     /// Kills every process of every pod at once and waits until they are gone. No status is written.
     pub async fn stop(&self) {
+        self.lock().closed = true;
         self.halt_all(None);
-        while !self.lock().is_empty() {
+        while !self.lock().workers.is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
         self.settings.reaper.stop();
@@ -95,17 +104,20 @@ impl Workers {
     }
 
     fn halt_all(&self, node: Option<&str>) {
-        for worker in self.lock().values().filter(|worker| node.is_none_or(|node| worker.node == node)) {
+        for worker in self.lock().workers.values().filter(|worker| node.is_none_or(|node| worker.node == node)) {
             worker.halt.send_replace(Some(Halt { grace: Duration::ZERO, silent: true }));
         }
     }
 
     fn look(self: &Arc<Self>, change: &Change) {
+        if change.kind != &kinds::POD {
+            return self.refresh(change);
+        }
         let pod = &change.object;
         let uid = value::uid(pod);
         let mut live = self.lock();
         if change.removed {
-            match live.get(uid) {
+            match live.workers.get(uid) {
                 Some(worker) => {
                     worker.halt.send_replace(Some(Halt { grace: Duration::ZERO, silent: true }));
                 }
@@ -113,7 +125,7 @@ impl Workers {
             }
             return;
         }
-        if let Some(worker) = live.get(uid) {
+        if let Some(worker) = live.workers.get(uid) {
             if value::is_deleting(pod) {
                 let grace = number(pod, "/metadata/deletionGracePeriodSeconds").unwrap_or_default();
                 let grace = Duration::from_secs(u64::try_from(grace).unwrap_or_default());
@@ -132,7 +144,7 @@ impl Workers {
         let Some(pod) = &self.cluster.store.at(&key).filter(|now| value::uid(now) == uid) else { return };
         let node = text(pod, "/spec/nodeName");
         let over = matches!(text(pod, "/status/phase"), "Succeeded" | "Failed");
-        if node.is_empty() || over {
+        if node.is_empty() || over || live.closed {
             return;
         }
         if value::is_deleting(pod) {
@@ -140,9 +152,10 @@ impl Workers {
             return;
         }
         let halt = watch::Sender::new(None);
-        live.insert(uid.to_owned(), Worker { node: node.to_owned(), halt: halt.clone() });
+        let new = Pod::new(self.cluster.clone(), self.settings.clone(), pod.clone(), halt.clone());
+        let pod = Arc::new(new);
+        live.workers.insert(uid.to_owned(), Worker { node: node.to_owned(), pod: pod.clone(), halt });
         drop(live);
-        let pod = Arc::new(Pod::new(self.cluster.clone(), self.settings.clone(), pod.clone(), halt));
         let workers = self.clone();
         self.cluster.tasks.spawn(async move {
             let (key, uid) = (pod.key.clone(), pod.uid.clone());
@@ -151,9 +164,28 @@ impl Workers {
         });
     }
 
+    /// Brings a changed ConfigMap or Secret to the pods that mount it.
+    fn refresh(&self, change: &Change) {
+        if change.old.is_none() || change.removed {
+            return;
+        }
+        let namespace = value::namespace(&change.object);
+        let pods: Vec<_> = self
+            .lock()
+            .workers
+            .values()
+            .filter(|one| one.pod.key.namespace == namespace)
+            .map(|one| one.pod.clone())
+            .collect();
+        for pod in pods {
+            pod.refresh(change.kind, value::name(&change.object));
+        }
+    }
+
     /// Nothing of the pod runs any more.
     fn ended(&self, key: &Key, uid: &str) {
-        let silent = self.lock().remove(uid).is_some_and(|worker| worker.halt.borrow().is_some_and(|halt| halt.silent));
+        let silent =
+            self.lock().workers.remove(uid).is_some_and(|worker| worker.halt.borrow().is_some_and(|halt| halt.silent));
         match self.cluster.store.at(key).filter(|pod| value::uid(pod) == uid) {
             Some(pod) if value::is_deleting(&pod) && !silent => self.cluster.finish_pod(key, uid),
             Some(_) => {}
@@ -176,7 +208,7 @@ impl Workers {
         });
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Worker>> {
+    fn lock(&self) -> MutexGuard<'_, Live> {
         self.live.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

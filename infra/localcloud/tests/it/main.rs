@@ -1,13 +1,7 @@
-//! The laptop cloud's Kubernetes, as real clients see it.
+//! The laptop cloud as real clients see it: Google's own, kube-rs, and the command-line tools where they are.
 
-#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "the whole of it is a test")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "a skipped test says so")]
 
-mod access;
-mod apply;
-mod jobs;
-mod kubectl;
-mod life;
-mod objects;
-mod support;
-mod watch;
-mod workloads;
+mod google;
+mod kubernetes;

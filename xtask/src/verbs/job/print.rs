@@ -67,7 +67,7 @@ pub(super) fn page(detail: &Detail, flag: &str) -> String {
     }
     if !detail.preview.is_empty() {
         let table = text::table(&COLUMNS[2..], detail.preview.iter().map(|row| row.cells()[2..].to_vec()));
-        let mut lines: Vec<String> = table.lines().collect();
+        let mut lines: Vec<String> = table.lines().map(str::to_owned).collect();
         if detail.preview_left_out > 0 {
             lines.push(format!("and {} more rows", detail.preview_left_out));
         }

@@ -71,6 +71,6 @@ fn jobs_are_counted_and_what_is_wrong_is_said() {
 fn without_the_cluster_the_rest_is_still_told() {
     let status = summarise(&business(), &[], None, Some("the cluster cannot be asked".into()), Timestamp::UNIX_EPOCH);
     assert_eq!(status.problems, ["the cluster cannot be asked"]);
-    let table = table(&[status]).to_string();
+    let table = table(&[status]);
     assert!(table.contains('?') && table.contains("bu1"), "{table}");
 }

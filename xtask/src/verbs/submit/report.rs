@@ -38,8 +38,8 @@ pub(super) fn all_succeeded(waited: &Waited) -> bool {
 }
 
 impl Report<'_> {
-    /// Says what was submitted.
-    pub(super) fn tell(&self, output: &Output) {
+    /// Says what was submitted, and what to do next unless it is waited for.
+    pub(super) fn tell(&self, output: &Output, waits: bool) {
         let submitted = self.sent.count(|fate| matches!(fate, Fate::Submitted { .. }));
         let repeated = self.sent.count(|fate| matches!(fate, Fate::Submitted { repeated: true, .. }));
         let settled = self.sent.count(|fate| matches!(fate, Fate::Settled { .. }));
@@ -61,7 +61,7 @@ impl Report<'_> {
                 if settled == 1 { "it" } else { "them" }
             ));
         }
-        if self.sent.is_complete() && self.waited.is_none() {
+        if self.sent.is_complete() && !waits {
             output.note(format_args!(
                 "next: cargo xtask{} jobs --business {} --session {}",
                 self.flag, self.business, self.session

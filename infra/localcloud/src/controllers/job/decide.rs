@@ -1,14 +1,13 @@
 //! What to do about a Job, given its pods: a pure function of both and the time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{
-    Backoff, TRACKING, indexes,
-    pods::{INDEX, INDEX_FAILURES},
-    policy::{self, Action},
+    Backoff, indexes,
+    tally::{self, Pod, Tally},
 };
 use crate::kubernetes::{
     events::Weight,
@@ -19,45 +18,6 @@ use crate::kubernetes::{
 const BATCH: usize = 500;
 /// Longest pause after failures.
 const LONGEST: SignedDuration = SignedDuration::from_mins(10);
-
-/// What matters of a pod.
-#[derive(Clone, Debug)]
-pub(super) struct Pod<'a> {
-    object: &'a Value,
-    name: String,
-    index: Option<u32>,
-    succeeded: bool,
-    failed: bool,
-    deleting: bool,
-    counted: bool,
-    ready: bool,
-}
-
-impl<'a> Pod<'a> {
-    /// The view of a pod; none for one that the Job does not control.
-    pub(super) fn of(object: &'a Value) -> Option<Self> {
-        value::controller_of(object)?;
-        let phase = text(object, "/status/phase");
-        Some(Self {
-            object,
-            name: value::name(object).to_owned(),
-            index: value::annotation(object, INDEX).parse().ok(),
-            succeeded: phase == "Succeeded",
-            failed: phase == "Failed",
-            deleting: value::is_deleting(object),
-            counted: !value::has_finalizer(object, TRACKING),
-            ready: value::has_condition(object, "Ready"),
-        })
-    }
-
-    fn ended(&self) -> bool {
-        self.succeeded || self.failed
-    }
-
-    fn active(&self) -> bool {
-        !self.ended() && !self.deleting
-    }
-}
 
 /// A pod to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -116,16 +76,6 @@ fn set_count(status: &mut Value, field: &str, count: usize) {
     }
 }
 
-/// What a Job's pods, taken together, came to.
-struct Tally {
-    completed: BTreeSet<u32>,
-    failed_indexes: BTreeSet<u32>,
-    succeeded: usize,
-    failed: usize,
-    failures: BTreeMap<u32, u32>,
-    fail_job: Option<String>,
-}
-
 /// Decides.
 pub(super) fn decide(
     job: &Value,
@@ -150,7 +100,7 @@ pub(super) fn decide(
     if text(&decision.status, "/startTime").is_empty() && !suspended {
         value::set(&mut decision.status, &["startTime"], value::seconds(now));
     }
-    let tally = tally(job, pods, &mut decision, now);
+    let tally = tally::tally(job, pods, &mut decision, now);
     if value::is_deleting(job) {
         write(&mut decision, job, pods, &tally);
         return decision;
@@ -167,69 +117,6 @@ pub(super) fn decide(
     }
     write(&mut decision, job, pods, &tally);
     decision
-}
-
-/// Counts the pods that ended, beside what the status has counted already.
-fn tally(job: &Value, pods: &[Pod<'_>], decision: &mut Decision, now: Timestamp) -> Tally {
-    let count = |pointer: &str| number(job, pointer).and_then(|count| usize::try_from(count).ok()).unwrap_or_default();
-    let mut tally = Tally {
-        completed: indexes::parse(text(job, "/status/completedIndexes")),
-        failed_indexes: indexes::parse(text(job, "/status/failedIndexes")),
-        succeeded: count("/status/succeeded"),
-        failed: count("/status/failed"),
-        failures: BTreeMap::new(),
-        fail_job: None,
-    };
-    let indexed = text(job, "/spec/completionMode") == "Indexed";
-    let per_index = number(job, "/spec/backoffLimitPerIndex").and_then(|limit| u32::try_from(limit).ok());
-    let completions = number(job, "/spec/completions").unwrap_or_default();
-    let only_failed = text(job, "/spec/podReplacementPolicy") == "Failed";
-    for pod in pods {
-        let before: u32 = value::annotation(pod.object, INDEX_FAILURES).parse().unwrap_or_default();
-        let failed = pod.failed || pod.deleting && !pod.succeeded && !only_failed;
-        if let Some(index) = pod.index {
-            let here = tally.failures.entry(index).or_default();
-            *here = (*here).max(before + u32::from(failed));
-        }
-        if pod.counted || !(pod.succeeded || failed) {
-            continue;
-        }
-        decision.count.push(pod.name.clone());
-        if pod.succeeded {
-            decision.backoff = Backoff::default();
-            match pod.index.filter(|_| indexed) {
-                Some(index) if i64::from(index) < completions => drop(tally.completed.insert(index)),
-                Some(_) => {}
-                None => tally.succeeded += 1,
-            }
-            continue;
-        }
-        match policy::judge(job, pod.object) {
-            Action::Ignore => {
-                if let (Some(index), Some(_)) = (pod.index, per_index) {
-                    tally.failures.insert(index, before);
-                }
-                continue;
-            }
-            Action::FailJob(why) => tally.fail_job = Some(why),
-            Action::FailIndex => tally.failed_indexes.extend(pod.index),
-            Action::Count => {
-                if let (Some(index), Some(limit)) = (pod.index, per_index)
-                    && before + 1 > limit
-                {
-                    tally.failed_indexes.insert(index);
-                }
-            }
-        }
-        tally.failed += 1;
-        decision.backoff.failures = decision.backoff.failures.saturating_add(1);
-        decision.backoff.last = Some(now);
-    }
-    if indexed {
-        tally.failed_indexes.retain(|index| !tally.completed.contains(index));
-        tally.succeeded = tally.completed.len();
-    }
-    tally
 }
 
 /// The verdict that was passed already and waits for the last pods.

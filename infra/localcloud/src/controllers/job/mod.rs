@@ -7,6 +7,7 @@ mod decide;
 mod indexes;
 mod pods;
 mod policy;
+mod tally;
 
 use std::{
     collections::{BTreeSet, HashMap},
@@ -17,7 +18,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use self::decide::{Decision, Pod};
+use self::{decide::Decision, tally::Pod};
 use super::timers::{self, Timers};
 use crate::kubernetes::{
     cluster::Cluster,

@@ -4,7 +4,7 @@ use std::{path::PathBuf, process::Stdio};
 
 use serde_json::json;
 
-use crate::support::{Lab, has};
+use crate::kubernetes::support::{Lab, has};
 
 struct Kubectl {
     program: PathBuf,
@@ -153,5 +153,28 @@ async fn a_watch_prints_each_change() {
         let line = tokio::time::timeout(std::time::Duration::from_secs(20), lines.next_line()).await.unwrap().unwrap();
         complete = line.unwrap().starts_with("seen   Complete");
     }
+    lab.kubernetes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn imperative_commands_speak_protobuf() {
+    let lab = Lab::new().await;
+    let Some(kubectl) = Kubectl::of(&lab) else { return };
+    kubectl.good("create namespace bu2", "").await;
+    kubectl.good("create serviceaccount orchestrator", "").await;
+    kubectl.good("create role orchestrator --verb=get,list --resource=jobs", "").await;
+    kubectl.good("create rolebinding orchestrator --role=orchestrator --serviceaccount=bu1:orchestrator", "").await;
+    kubectl.good("create secret generic key --from-literal=key.json=secret", "").await;
+    kubectl.good("create configmap config --from-literal=a=b", "").await;
+    kubectl.good("create quota many --hard=count/jobs.batch=10", "").await;
+    kubectl.good("create job made --image=sh -- /bin/sh -c exit", "").await;
+    lab.until_job("made", |job| has(job, "Complete")).await;
+    let account = "--as=system:serviceaccount:bu1:orchestrator";
+    assert_eq!(kubectl.good(&format!("auth can-i list jobs {account}"), "").await.trim(), "yes");
+    assert_eq!(kubectl.run(&format!("auth can-i create jobs {account}"), "").await.1.trim(), "no");
+    let token = kubectl.good("create token orchestrator", "").await;
+    let (good, text) = kubectl.run(&format!("delete jobs --all --token={}", token.trim()), "").await;
+    assert!(!good && text.contains("cannot delete resource \"jobs\" in API group \"batch\""), "{text}");
+    kubectl.good("delete namespace bu2 --timeout=20s", "").await;
     lab.kubernetes.stop().await;
 }

@@ -8,7 +8,7 @@ use kube::{Api, api::PostParams};
 use localcloud::kubernetes::Options;
 use serde_json::json;
 
-use crate::support::{Lab, has, job, until};
+use crate::kubernetes::support::{Lab, has, job, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn objects_outlive_the_process() {

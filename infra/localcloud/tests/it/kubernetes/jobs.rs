@@ -6,7 +6,7 @@ use k8s_openapi::api::batch::v1::Job;
 use kube::api::{DeleteParams, LogParams, Patch, PatchParams, PostParams};
 use serde_json::json;
 
-use crate::support::{Lab, conditions, has, job, until};
+use crate::kubernetes::support::{Lab, conditions, has, job, until};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_runs_a_process_and_completes() {

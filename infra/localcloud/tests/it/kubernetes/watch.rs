@@ -9,7 +9,7 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::support::{Lab, until};
+use crate::kubernetes::support::{Lab, until};
 
 fn config(name: &str) -> ConfigMap {
     serde_json::from_value(json!({"metadata": {"name": name, "labels": {"in": "yes"}}})).unwrap()

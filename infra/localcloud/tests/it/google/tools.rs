@@ -6,7 +6,7 @@ use localcloud::google::Google;
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::support::{BUCKET, PROJECT, google};
+use crate::google::support::{BUCKET, PROJECT, google};
 
 /// True when the program can be run.
 async fn is_there(program: &str) -> bool {

@@ -8,7 +8,7 @@ use google_cloud_gax::error::rpc::Code;
 use localcloud::{clock::Clock, google::Options};
 use serde_json::{Value, json};
 
-use crate::support::{
+use crate::google::support::{
     BUCKET, Clients, PROJECT, Rest, account, bucket, credentials, google, metadata_token, pod_token, start, within,
 };
 
@@ -417,7 +417,7 @@ async fn tokens_age_with_the_clock_when_asked_to() {
 async fn a_call_without_credentials_is_the_operators_when_allowed() {
     let google = start(Options { allow_anonymous: true, ..Options::new(PROJECT) }).await;
     bucket(&google, vec![]).await;
-    let clients = Clients::new(&google, crate::support::nobody()).await;
+    let clients = Clients::new(&google, crate::google::support::nobody()).await;
     within(clients.storage.write_object(name(), "x", "data").send_buffered()).await.unwrap();
     within(clients.topics.create_topic().set_name(format!("projects/{PROJECT}/topics/work")).send()).await.unwrap();
 }

@@ -13,7 +13,7 @@ use kube::{
 use localcloud::kubernetes::value;
 use serde_json::{Value, json};
 
-use crate::support::{Lab, alive, has, until};
+use crate::kubernetes::support::{Lab, alive, has, until};
 
 fn deployment(script: &str) -> Deployment {
     serde_json::from_value(json!({
@@ -244,4 +244,83 @@ async fn stopping_leaves_no_process() {
     .await;
     lab.kubernetes.stop().await;
     assert!(pids.into_iter().all(|id| !alive(id)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_reaper_is_told_of_every_group() {
+    let told = tempfile::NamedTempFile::new().unwrap();
+    let script = format!("exec cat > {}", told.path().display());
+    let lab = Lab::with(|options| {
+        options.reaper = Some(["/bin/sh", "-c", &script].map(Into::into).to_vec());
+    })
+    .await;
+    lab.job("short", "echo $$$$", json!({})).await;
+    lab.until_job("short", |job| has(job, "Complete")).await;
+    let name = lab.job_pods("short").await.remove(0).metadata.name.unwrap();
+    let id = lab.pods().logs(&name, &LogParams::default()).await.unwrap();
+    lab.kubernetes.stop().await;
+    assert_eq!(std::fs::read_to_string(told.path()).unwrap(), format!("+{}\n-{}\n", id.trim(), id.trim()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_secret_reaches_a_running_pod() {
+    let lab = Lab::new().await;
+    let secrets: Api<Secret> = Api::default_namespaced(lab.client.clone());
+    let secret = json!({"metadata": {"name": "key"}, "stringData": {"key.json": "old"}});
+    secrets.create(&PostParams::default(), &serde_json::from_value(secret).unwrap()).await.unwrap();
+    let spec = json!({"template": {"spec": {
+        "volumes": [{"name": "key", "secret": {"secretName": "key"}}],
+        "containers": [{
+            "name": "main", "image": "sh", "volumeMounts": [{"name": "key", "mountPath": "/key"}],
+            "command": ["/bin/sh", "-c", "until grep -q new $0; do sleep 0.02; done", "/key/key.json"],
+        }],
+    }}});
+    lab.job("waits", "", spec).await;
+    lab.until_job("waits", |job| job.status.as_ref().is_some_and(|status| status.ready == Some(1))).await;
+    let patch = Patch::Merge(json!({"stringData": {"key.json": "new"}}));
+    secrets.patch("key", &PatchParams::default(), &patch).await.unwrap();
+    lab.until_job("waits", |job| has(job, "Complete")).await;
+    lab.kubernetes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_liveness_probe_restarts_and_an_unknown_account_is_refused() {
+    let lab = Lab::new().await;
+    let api: Api<Deployment> = Api::default_namespaced(lab.client.clone());
+    let mut web = serde_json::to_value(deployment("echo $$$$; exec sleep 600")).unwrap();
+    web["spec"]["replicas"] = 1.into();
+    let gate = lab.folder.path().join("gate");
+    web["spec"]["template"]["spec"]["containers"][0]["livenessProbe"] = json!({
+        "exec": {"command": ["/bin/sh", "-c", format!("test ! -e {}", gate.display())]}, "periodSeconds": 1,
+        "failureThreshold": 1,
+    });
+    api.create(&PostParams::default(), &serde_json::from_value(web).unwrap()).await.unwrap();
+    until_available(&api, 1).await;
+    std::fs::write(gate, "").unwrap();
+    until("a restart", || async {
+        let pod = lab.pods().list(&Default::default()).await.unwrap().items.remove(0);
+        let restarts = pod.status.unwrap().container_statuses.unwrap()[0].restart_count;
+        if restarts > 0 { Ok(()) } else { Err("none".to_owned()) }
+    })
+    .await;
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": {"name": "stranger"}, "spec": {"serviceAccountName": "nobody", "containers": [{"name": "a", "image": "sh"}]},
+    }))
+    .unwrap();
+    let error = lab.pods().create(&PostParams::default(), &pod).await.unwrap_err().to_string();
+    let expected = "error looking up service account bu1/nobody: serviceaccount \"nobody\" not found";
+    assert!(error.contains(expected), "{error}");
+    lab.kubernetes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stopping_ends_while_pods_are_still_coming() {
+    for _ in 0..5 {
+        let lab = Lab::new().await;
+        let waiting = json!({"parallelism": 20, "completions": 20, "template": {"spec": {"containers": [
+            {"name": "main", "image": "unknown"},
+        ]}}});
+        lab.job("waiting", "", waiting).await;
+        tokio::time::timeout(std::time::Duration::from_secs(20), lab.kubernetes.stop()).await.unwrap();
+    }
 }

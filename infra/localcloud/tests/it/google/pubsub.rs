@@ -13,7 +13,7 @@ use localcloud::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Clients, PROJECT, Rest, account, credentials, google, pod_token, start, until, within};
+use crate::google::support::{Clients, PROJECT, Rest, account, credentials, google, pod_token, start, until, within};
 
 fn topic(id: &str) -> String {
     format!("projects/{PROJECT}/topics/{id}")

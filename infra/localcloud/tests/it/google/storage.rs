@@ -11,7 +11,7 @@ use google_cloud_storage::model_ext::ReadRange;
 use localcloud::google::{Google, Options};
 use serde_json::{Value, json};
 
-use crate::support::{BUCKET, Clients, PROJECT, Rest, account, bucket, google, pod_token, start, within};
+use crate::google::support::{BUCKET, Clients, PROJECT, Rest, account, bucket, google, pod_token, start, within};
 
 fn name() -> String {
     format!("projects/_/buckets/{BUCKET}")

@@ -7,7 +7,7 @@ use kube::{
 };
 use serde_json::{Value, json};
 
-use crate::support::Lab;
+use crate::kubernetes::support::Lab;
 
 fn web(replicas: Option<i32>, env: Value) -> Value {
     let mut web = json!({

@@ -12,7 +12,7 @@ use kube::{
 };
 use serde_json::json;
 
-use crate::support::{Lab, client, has, job};
+use crate::kubernetes::support::{Lab, client, has, job};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn roles_decide_for_service_accounts() {

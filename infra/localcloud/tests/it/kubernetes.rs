@@ -1,0 +1,11 @@
+//! The laptop cloud's Kubernetes, as real clients see it.
+
+mod access;
+mod apply;
+mod jobs;
+mod kubectl;
+mod life;
+mod objects;
+mod support;
+mod watch;
+mod workloads;

@@ -1,0 +1,173 @@
+//! The daily verbs against a laptop Google Cloud.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::desk::{Desk, ended, text, within};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_is_submitted_once_however_often_it_is_submitted() {
+    let desk = Desk::start().await;
+    for index in 0..40 {
+        desk.input(&format!("book-{index:02}.json"), &format!("{{\"book\": {index}}}"));
+    }
+    desk.input("deep/er/bad.json", "{");
+    desk.input("big.bin", &"x".repeat(20 << 20));
+    let inputs = desk.inputs();
+    let submit = ["submit", "--session", "s1", "--client", "alice", "--priority", "--json", text(&inputs)];
+    let (stdout, _) = desk.run(&submit, 0).await;
+    let document: Value = serde_json::from_str(&stdout).unwrap();
+    assert_eq!(document["jobs"].as_array().unwrap().len(), 42);
+
+    let stored = desk.list("input/s1/").await;
+    assert_eq!(stored.len(), 42);
+    assert!(stored.iter().all(|object| object.metadata["deskgrid-client"] == "alice"), "{stored:?}");
+    assert_eq!(stored.iter().find(|o| o.name.ends_with("book-00.json")).unwrap().content_type, "application/json");
+    let work = desk.pull(42).await;
+    let announced: BTreeSet<_> = work.iter().map(|w| (w.identity.object.clone(), w.identity.generation)).collect();
+    assert_eq!(announced, stored.iter().map(|o| (o.name.clone(), o.generation)).collect());
+    assert!(work.iter().all(|work| work.priority && work.client.as_deref() == Some("alice")));
+
+    // Again: the same objects, the same identities, and so harmless messages.
+    let (_, stderr) = desk.run(&submit[..submit.len()], 0).await;
+    assert!(stderr.contains("42 of them were there already"), "{stderr}");
+    let again: BTreeSet<_> =
+        desk.pull(42).await.into_iter().map(|w| (w.identity.object, w.identity.generation)).collect();
+    assert_eq!(again, announced);
+
+    // Once they ended there is nothing to send.
+    desk.settle().await;
+    let (_, stderr) = desk.run(&submit, 0).await;
+    assert!(stderr.contains("42 Jobs had ended in this session before"), "{stderr}");
+    let left = desk.list("input/s1/").await;
+    assert_eq!(left.iter().map(|o| o.name.as_str()).collect::<Vec<_>>(), ["bu1/input/s1/deep/er/bad.json"]);
+
+    // Other contents under the same name are another matter.
+    desk.input("deep/er/bad.json", "{\"trades\": []}");
+    let (_, stderr) = desk.run(&submit, 1).await;
+    let error: Value = serde_json::from_str(stderr.lines().last().unwrap()).unwrap();
+    assert!(error["why"].as_str().unwrap().contains("other contents"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_tells_how_a_session_ended() {
+    let desk = Desk::start().await;
+    for name in ["a.json", "b.json", "bad.json"] {
+        desk.input(name, name);
+    }
+    let inputs = desk.inputs();
+    let waiting = desk.command(&["submit", "--session", "s1", "--wait", "--timeout", "50s", text(&inputs)]).spawn();
+    desk.pull(3).await;
+    desk.settle().await;
+    let (stdout, stderr) = ended(&within(waiting.unwrap().wait_with_output()).await.unwrap(), 1);
+    assert_eq!(stdout, "s1\n");
+    assert!(
+        stderr.contains("2 of 3 Jobs succeeded") && stderr.contains("1 failed, malformed-input: bad.json"),
+        "{stderr}"
+    );
+
+    std::fs::remove_file(inputs.join("bad.json")).unwrap();
+    desk.run(&["submit", "--session", "s1", "--wait", text(&inputs)], 0).await;
+    desk.input("new.json", "new");
+    let (_, stderr) = desk.run(&["submit", "--session", "s1", "--wait", "--timeout", "1", text(&inputs)], 1).await;
+    assert!(stderr.contains("1 not settled when the time was over: new.json"), "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_interrupted_is_completed_by_the_same_command() {
+    let desk = Desk::start().await;
+    for index in 0..600 {
+        desk.input(&format!("{index}"), &"x".repeat(index * 10));
+    }
+    let inputs = desk.inputs();
+    let submit = ["submit", "--session", "s1", text(&inputs)];
+    let child = desk.command(&submit).spawn().unwrap();
+    let id = nix::unistd::Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap());
+    within(async {
+        while desk.list("input/s1/").await.len() < 20 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGINT).unwrap();
+    let (_, stderr) = ended(&within(child.wait_with_output()).await.unwrap(), 1);
+    assert!(stderr.contains("error[stopped]") && stderr.contains("--session s1"), "{stderr}");
+    assert!(desk.list("input/s1/").await.len() < 600);
+
+    desk.run(&submit, 0).await;
+    let stored: BTreeSet<_> = desk.list("input/s1/").await.into_iter().map(|o| (o.name, o.generation)).collect();
+    assert_eq!(stored.len(), 600);
+    // Some are announced twice, each at least once.
+    let mut announced = BTreeSet::new();
+    desk.pull_until(|work| {
+        announced.extend(work.last().map(|w| (w.identity.object.clone(), w.identity.generation)));
+        announced.len() == 600
+    })
+    .await;
+    assert_eq!(announced, stored);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn standard_input_is_a_job() {
+    let desk = Desk::start().await;
+    let mut command = desk.command(&["submit", "--session", "s1", "--job", "book.json", "-"]);
+    let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    tokio::io::AsyncWriteExt::write_all(&mut stdin, b"{}").await.unwrap();
+    drop(stdin);
+    ended(&within(child.wait_with_output()).await.unwrap(), 0);
+    let stored = desk.list("input/").await;
+    assert_eq!((stored[0].name.as_str(), stored[0].size), ("bu1/input/s1/book.json", 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_can_be_looked_at_without_a_cluster() {
+    let desk = Desk::start().await;
+    desk.input("a.json", "{}");
+    desk.input("bad.json", "{");
+    let inputs = desk.inputs();
+    desk.run(&["submit", "--session", "s1", text(&inputs)], 0).await;
+    desk.settle().await;
+    desk.input("a.json", "{ }");
+    desk.run(&["submit", "--session", "s2", "--quiet", text(&inputs.join("a.json"))], 0).await;
+
+    let (stdout, stderr) = desk.run(&["jobs", "--json"], 0).await;
+    let jobs: Vec<Value> = serde_json::from_str(&stdout).unwrap();
+    let states: BTreeSet<_> =
+        jobs.iter().map(|job| format!("{}/{} {}", job["session"], job["job"], job["state"]).replace('"', "")).collect();
+    assert_eq!(states, ["s1/a.json succeeded", "s1/bad.json failed", "s2/a.json waiting"].map(str::to_owned).into());
+    assert!(stderr.contains("the cluster cannot be asked"), "{stderr}");
+    let (stdout, _) = desk.run(&["jobs", "--state", "failed,refused"], 0).await;
+    assert!(stdout.contains("bad.json") && !stdout.contains("a.json  "), "{stdout}");
+
+    let (stdout, _) = desk.run(&["job", "bad.json"], 0).await;
+    for part in ["failed (malformed-input)", "can never work", "settled", "reading\n  line 1: no trades"] {
+        assert!(stdout.contains(part), "{part:?} is not in\n{stdout}");
+    }
+    let (stdout, _) = desk.run(&["job", "a.json", "--session", "s1"], 0).await;
+    assert!(stdout.contains("0.25"), "{stdout}");
+    let (_, stderr) = desk.run(&["job", "b"], 1).await;
+    assert!(stderr.contains("did you mean bad.json"), "{stderr}");
+
+    let (stdout, _) = desk.run(&["logs", "bad.json"], 0).await;
+    assert_eq!(stdout, "reading\nline 1: no trades\n");
+    desk.run(&["logs", "a.json"], 1).await;
+
+    let (stdout, _) = desk.run(&["results", "--session", "s1"], 0).await;
+    assert_eq!(
+        stdout,
+        "session,job,row,measure,value,standard_error,error\ns1,a.json,t1,price,1.5,0.25,\n\
+         s1,bad.json,,,,,failed: malformed-input: line 1: no trades\n"
+    );
+    let file = desk.folder.path().join("out.json");
+    desk.run(&["results", "--output", text(&file)], 0).await;
+    let rows: Vec<Value> = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
+    assert_eq!(rows.len(), 2);
+    desk.run(&["results", "--session", "nope"], 1).await;
+
+    let (stdout, _) = desk.run(&["status", "--json"], 0).await;
+    let status: Value = serde_json::from_str(&stdout).unwrap();
+    let jobs = &status["businesses"][0]["jobs"];
+    assert_eq!((&jobs["succeeded"], &jobs["failed"], &jobs["waiting"]), (&1.into(), &1.into(), &1.into()), "{status}");
+}
