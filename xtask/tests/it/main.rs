@@ -6,6 +6,8 @@ mod crashes;
 mod demo;
 mod duplicates;
 mod kills;
+mod plans;
+mod setup_verbs;
 mod tidy;
 mod usage;
 mod world;
