@@ -11,7 +11,8 @@ use kube::{Api, api::ListParams};
 use provision::{
     Cloud, Environment, data,
     data::Stock,
-    environment::{Business, CloudKind},
+    environment::{Auth, Business, CloudKind, Managed},
+    keys,
     plan::Plan,
     removal, retire,
     retire::Unsettled,
@@ -248,6 +249,9 @@ impl Removal<'_> {
         }
         if retire::delete_namespace(client, namespace, NAMESPACE).await? {
             output.note(format_args!("  the namespace {namespace} is gone"));
+        }
+        if self.before.auth == Auth::Key && self.before.manage.iam == Managed::Create {
+            keys::revoke(self.before, business, self.cloud).await?;
         }
         Ok(())
     }

@@ -143,6 +143,7 @@ pub(crate) async fn deploy(
         deploy::Event::Applied(applied) => {
             told.detail(format_args!("  {:?} {} {}", applied.change, applied.kind, applied.name));
         }
+        deploy::Event::Key { account } => told.note(format_args!("  a new key of {account} is in its Secret")),
         deploy::Event::Waiting { business } => {
             told.detail(format_args!("  waiting for the orchestrator of {business}"))
         }

@@ -11,6 +11,7 @@ pub mod deploy;
 pub mod desired;
 pub mod environment;
 pub mod google;
+pub mod keys;
 pub mod manifests;
 pub mod observe;
 pub mod plan;

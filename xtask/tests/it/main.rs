@@ -5,6 +5,7 @@
 mod crashes;
 mod demo;
 mod duplicates;
+mod keys;
 mod kills;
 mod plans;
 mod setup_verbs;

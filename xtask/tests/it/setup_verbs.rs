@@ -23,16 +23,20 @@ const FILE: &str = "# a comment that stays\nproject = \"verb-desk\"\nlocation = 
 const BUCKET: &str = "verb-desk-bucket";
 
 /// A folder with an environment and its laptop cloud, which ends with it.
-struct Desk {
+pub(crate) struct Desk {
     folder: tempfile::TempDir,
 }
 
 impl Desk {
-    fn start() -> Self {
+    pub(crate) fn start(text: &str) -> Self {
         let desk = Self { folder: tempfile::tempdir().unwrap() };
-        std::fs::write(desk.file(), FILE).unwrap();
+        std::fs::write(desk.file(), text).unwrap();
         desk.run(&["local", "up"], 0);
         desk
+    }
+
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
     }
 
     fn file(&self) -> PathBuf {
@@ -43,7 +47,7 @@ impl Desk {
         std::fs::read_to_string(self.file()).unwrap()
     }
 
-    fn xtask(&self, arguments: &[&str]) -> Output {
+    pub(crate) fn xtask(&self, arguments: &[&str]) -> Output {
         Command::new(&programs()["xtask"])
             .arg("--env")
             .arg(self.file())
@@ -55,7 +59,7 @@ impl Desk {
     }
 
     /// Runs a verb that must end with this code; gives what it said on standard error.
-    fn run(&self, arguments: &[&str], code: i32) -> String {
+    pub(crate) fn run(&self, arguments: &[&str], code: i32) -> String {
         let ended = self.xtask(arguments);
         let said = String::from_utf8_lossy(&ended.stderr).into_owned();
         let written = String::from_utf8_lossy(&ended.stdout);
@@ -82,7 +86,7 @@ impl Desk {
         pending
     }
 
-    async fn cloud(&self) -> Cloud {
+    pub(crate) async fn cloud(&self) -> Cloud {
         let environment = environment::load(&self.file(), &Overrides::new()).unwrap();
         let state: &Path = &self.folder.path().join("generated/verbs/cloud.json");
         Cloud::connect(&environment, Some(LocalState::read(state).unwrap())).await.unwrap()
@@ -104,7 +108,7 @@ async fn scale(cloud: &Cloud, namespace: &str, replicas: u32) {
 #[tokio::test]
 async fn a_business_comes_and_goes_and_the_others_do_not_notice() {
     let _ = common::clients::install_tls_provider();
-    let desk = Desk::start();
+    let desk = Desk::start(FILE);
     desk.run(&["provision"], 0);
     desk.run(&["deploy"], 0);
     assert_eq!(desk.pending(), Vec::<Value>::new());

@@ -13,7 +13,8 @@ use tokio::time::Instant;
 use super::{Applied, Change, apply, wait};
 use crate::{
     Cloud,
-    environment::Environment,
+    environment::{Auth, Environment},
+    keys,
     manifests::{Images, render},
 };
 
@@ -39,6 +40,11 @@ pub struct Options {
 pub enum Event {
     /// An object is in the cluster.
     Applied(Applied),
+    /// A new key of an account is in its Secret.
+    Key {
+        /// Email of the account.
+        account: String,
+    },
     /// A rollout is waited for.
     Waiting {
         /// Business.
@@ -87,6 +93,18 @@ pub async fn run(
     for file in &mut rendered.files {
         file.objects
             .retain(|object| wanted(object["metadata"]["labels"][labels::BUSINESS].as_str().unwrap_or_default()));
+    }
+    if environment.auth == Auth::Key {
+        let mut namespaces = rendered.clone();
+        for file in &mut namespaces.files {
+            file.objects.retain(|object| object["kind"] == "Namespace");
+        }
+        apply(client, &environment.name, &namespaces).await?;
+        for business in environment.businesses.iter().filter(|business| wanted(&business.name)) {
+            for account in keys::ensure(environment, business, cloud, client).await? {
+                progress(Event::Key { account });
+            }
+        }
     }
     let objects = apply(client, &environment.name, &rendered).await?;
     for applied in &objects {
