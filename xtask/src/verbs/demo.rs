@@ -147,11 +147,13 @@ async fn unless_stopped<T>(
     work: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
     tokio::select! {
-        done = work => done,
+        // A step that stops because of the signal is not what failed.
+        biased;
         () = stop.cancelled() => Err(Failure::new("interrupted", "the demo was interrupted")
             .why("it received a signal; everything it had started is stopped and removed")
             .next("cargo xtask demo")
             .into()),
+        done = work => done,
     }
 }
 
