@@ -146,14 +146,17 @@ async fn unless_stopped<T>(
     stop: &CancellationToken,
     work: impl Future<Output = anyhow::Result<T>>,
 ) -> anyhow::Result<T> {
-    tokio::select! {
+    let done = tokio::select! {
+        done = work => Some(done),
+        () = stop.cancelled() => None,
+    };
+    match done {
         // A step that stops because of the signal is not what failed.
-        biased;
-        () = stop.cancelled() => Err(Failure::new("interrupted", "the demo was interrupted")
+        Some(done) if done.is_ok() || !stop.is_cancelled() => done,
+        _ => Err(Failure::new("interrupted", "the demo was interrupted")
             .why("it received a signal; everything it had started is stopped and removed")
             .next("cargo xtask demo")
             .into()),
-        done = work => done,
     }
 }
 
