@@ -67,6 +67,12 @@ pub(crate) enum Verb {
     Results(verbs::results::Args),
     /// Show the environment at a glance, and what is wrong with it
     Status(verbs::status::Args),
+    /// Look at everything the environment needs, and say how to put right what is wrong
+    Doctor(verbs::doctor::Args),
+    /// Remove generated files that nothing uses
+    Clean(verbs::clean::Args),
+    /// Explain an error code: its cause, and what to do
+    Explain(verbs::explain::Args),
     /// Print a completion script for a shell
     Completions(verbs::completions::Args),
 }

@@ -4,6 +4,7 @@ mod agree;
 mod args;
 mod binaries;
 mod cluster;
+mod codes;
 mod context;
 mod error;
 mod inputs;
@@ -67,6 +68,9 @@ async fn run(cli: &Cli, output: &Output) -> anyhow::Result<u8> {
         Some(Verb::Logs(args)) => verbs::logs::run(globals, args, output).await,
         Some(Verb::Results(args)) => verbs::results::run(globals, args, output).await,
         Some(Verb::Status(args)) => verbs::status::run(globals, args, output).await,
+        Some(Verb::Doctor(args)) => verbs::doctor::run(globals, args, output).await,
+        Some(Verb::Clean(args)) => verbs::clean::run(args, output),
+        Some(Verb::Explain(args)) => verbs::explain::run(args, output),
         Some(Verb::Completions(args)) => verbs::completions::run(args, output),
         None => {
             let _ = Cli::command().print_help();

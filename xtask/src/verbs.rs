@@ -1,9 +1,12 @@
 //! One file per verb.
 
 pub(crate) mod add_business;
+pub(crate) mod clean;
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod deploy;
+pub(crate) mod doctor;
+pub(crate) mod explain;
 pub(crate) mod job;
 pub(crate) mod jobs;
 pub(crate) mod local;

@@ -109,6 +109,9 @@ async fn scale(cloud: &Cloud, namespace: &str, replicas: u32) {
 async fn a_business_comes_and_goes_and_the_others_do_not_notice() {
     let _ = common::clients::install_tls_provider();
     let desk = Desk::start(FILE);
+    let found = desk.json(&["doctor"], 0);
+    let names: Vec<&str> = found.as_array().unwrap().iter().filter_map(|one| one["what"].as_str()).collect();
+    assert!(["credentials", "permissions", "services", "cluster"].iter().all(|name| names.contains(name)));
     desk.run(&["provision"], 0);
     desk.run(&["deploy"], 0);
     assert_eq!(desk.pending(), Vec::<Value>::new());

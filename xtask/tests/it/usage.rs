@@ -33,6 +33,8 @@ fn wrong_usage_exits_64() {
     check(&["submit", "--session", "no/slash", "x"], 64, "cannot be a session");
     check(&["jobs", "--env", "no-such-environment"], 64, "no-such-environment");
     check(&["--quiet", "--verbose", "jobs"], 64, "--quiet");
+    check(&["explain", "no-such-code"], 64, "error[unknown-code]");
+    check(&["teardown", "--yes-delete", "b"], 64, "--delete-data");
     check(&["logs", "--orchestrator", "a"], 64, "--orchestrator");
 }
 

@@ -1,0 +1,165 @@
+//! Every stable error code, with what is behind it and what to do.
+
+/// One error code.
+#[derive(Clone, Copy, Debug, serde::Serialize)]
+pub(crate) struct Code {
+    /// The code, as in `error[CODE]`.
+    pub(crate) code: &'static str,
+    /// What is behind it.
+    pub(crate) cause: &'static str,
+    /// What to do.
+    pub(crate) fix: &'static str,
+}
+
+const fn code(code: &'static str, cause: &'static str, fix: &'static str) -> Code {
+    Code { code, cause, fix }
+}
+
+/// All of them, by name.
+pub(crate) const CODES: &[Code] = &[
+    code(
+        "already-running",
+        "a laptop cloud of this environment is running",
+        "use it, or end it with `cargo xtask local down`",
+    ),
+    code(
+        "blocked",
+        "a resource is somebody else's, missing, or cannot become what the environment file says",
+        "see what `cargo xtask plan` says of it; --adopt takes foreign resources over",
+    ),
+    code("build", "the services do not compile", "see the messages of the compiler"),
+    code("check", "a check of the repository failed", "see its messages; `cargo xtask check` repeats it"),
+    code(
+        "cluster-denied",
+        "your account may not do this on the cluster",
+        "`kubectl auth can-i --list` shows what it may; ask for the role that is missing",
+    ),
+    code(
+        "cluster-refused",
+        "the API server refused a request",
+        "see its message; deploy again when a template changed",
+    ),
+    code(
+        "cluster-unreachable",
+        "the API server does not answer",
+        "see whether the cluster is up and `kubectl get pods` works with the same context",
+    ),
+    code(
+        "credentials",
+        "there is no credential, or it is not valid any more",
+        "`gcloud auth application-default login`, or name a file with GOOGLE_APPLICATION_CREDENTIALS",
+    ),
+    code("denied", "your account may not do this", "ask for the role that the message names, or use another account"),
+    code("environment-file", "the environment file has errors", "correct the places that are shown"),
+    code("failed", "something failed that has no code of its own", "see the message; --verbose says more"),
+    code("folder-loop", "a symbolic link leads back to a folder above it", "submit another folder, or remove the link"),
+    code("interrupted", "it was stopped by a signal", "run it again; it begins from nothing"),
+    code(
+        "left-behind",
+        "something that should be gone is still there",
+        "run it again, or remove what is named by hand",
+    ),
+    code("local-start", "the laptop cloud did not start", "see the log that is named"),
+    code("name-collision", "two inputs would be Jobs of the same name", "rename one of them, or submit them apart"),
+    code("no-business", "the environment has no business", "`cargo xtask add-business NAME`"),
+    code(
+        "no-cluster",
+        "there is no way to the cluster",
+        "`gcloud container clusters get-credentials`, or `cargo xtask local up` for a laptop cloud",
+    ),
+    code("no-image", "there are no images for this cluster", "deploy to a laptop cloud"),
+    code(
+        "no-log",
+        "nothing has written a log yet, or it is gone with its pod",
+        "`cargo xtask job JOB` shows the last lines",
+    ),
+    code("no-results", "nothing has a result yet", "`cargo xtask jobs` shows how the Jobs stand"),
+    code("no-such-file", "a file or folder does not exist", "check its name"),
+    code("no-such-job", "there is no Job of that name", "`cargo xtask jobs` lists them"),
+    code("not-a-file", "something is neither a file nor a folder", "name files or folders"),
+    code("not-agreed", "the question was not answered with yes", "answer it, or agree beforehand with --yes"),
+    code("not-found", "something does not exist in the cloud", "`cargo xtask provision` makes what is missing"),
+    code("not-running", "the laptop cloud is not running", "`cargo xtask local up`"),
+    code("not-set-up", "the environment was not provisioned from here", "`cargo xtask provision`"),
+    code(
+        "not-submitted",
+        "Jobs were not submitted",
+        "see the first error; run it again, which sends only what is missing",
+    ),
+    code("nothing-to-submit", "there is no input among what was named", "name files, or folders with files"),
+    code(
+        "pending",
+        "work of the business waits or runs",
+        "wait until it is done (`cargo xtask status`), or cancel it with --cancel",
+    ),
+    code("stopped", "it was stopped before it was done", "run it again; it goes on"),
+    code("timeout", "no answer came in time", "see whether the service is up, and the network"),
+    code(
+        "unhealthy",
+        "something that the environment needs is not as it should be",
+        "do what `cargo xtask doctor` says of each",
+    ),
+    code("unknown-code", "there is no such error code", "`cargo xtask explain` lists them all"),
+    code(
+        "unreachable",
+        "a service does not answer",
+        "`cargo xtask local status` for the laptop cloud, else the network and proxy",
+    ),
+    code("usage", "the command line is not understood", "see --help"),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        collections::BTreeSet,
+        path::{Path, PathBuf},
+    };
+
+    use super::*;
+
+    fn sources(folder: &Path, found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                sources(&path, found);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                found.push(path);
+            }
+        }
+    }
+
+    /// Codes that begin right after `mark` in the text.
+    fn after(text: &str, mark: &str) -> Vec<String> {
+        let word = |rest: &str| {
+            let (word, _) = rest.trim_start().strip_prefix('"')?.split_once('"')?;
+            let plain = !word.is_empty() && word.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+            plain.then(|| word.to_owned())
+        };
+        text.match_indices(mark).filter_map(|(at, _)| word(&text[at + mark.len()..])).collect()
+    }
+
+    #[test]
+    fn every_code_that_is_used_is_explained_once() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+        let mut files = Vec::new();
+        sources(&root, &mut files);
+        let mut used = BTreeSet::new();
+        for file in files {
+            let text = std::fs::read_to_string(&file).unwrap();
+            // Tests make codes up.
+            let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+            used.extend(after(text, "Failure::new("));
+            if file.ends_with("error.rs") {
+                used.extend(after(text, "("));
+                used.extend(after(text, "Self::new("));
+            }
+        }
+        used.retain(|code| !["on", "why", "next"].contains(&code.as_str()));
+        let known: Vec<&str> = CODES.iter().map(|code| code.code).collect();
+        let unexplained: Vec<&String> = used.iter().filter(|code| !known.contains(&code.as_str())).collect();
+        assert!(unexplained.is_empty(), "without an entry: {unexplained:?}");
+        assert!(used.len() > 20, "{used:?}");
+        assert!(known.is_sorted(), "the table is sorted, each code once");
+        assert!(known.windows(2).all(|pair| pair[0] != pair[1]));
+    }
+}

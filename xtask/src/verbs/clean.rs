@@ -1,0 +1,113 @@
+//! `clean`: removes what was generated, and what killed demos left, but nothing that is in use.
+
+use std::{
+    fs::{File, TryLockError},
+    path::{Path, PathBuf},
+};
+
+use anyhow::Context as _;
+use common::exit;
+use nix::{sys::signal::kill, unistd::Pid};
+use serde::Serialize;
+
+use crate::{context, output::Output};
+
+/// Arguments of `clean`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Only show what would be removed
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Folders of generated files.
+#[derive(Debug, Default, PartialEq, Serialize)]
+struct Found {
+    removed: Vec<PathBuf>,
+    in_use: Vec<PathBuf>,
+}
+
+/// Removes the generated folders that nothing uses. `provision` and `deploy` write them anew.
+///
+/// # Errors
+/// When a folder cannot be looked at or removed.
+pub(crate) fn run(args: &Args, output: &Output) -> anyhow::Result<u8> {
+    let found = clean(&context::root().join(context::GENERATED), args.dry_run)?;
+    if output.json {
+        output.document(&found)?;
+        return Ok(exit::DONE);
+    }
+    let verb = if args.dry_run { "would remove" } else { "removed" };
+    for folder in &found.removed {
+        output.note(format_args!("{verb} {}", folder.display()));
+    }
+    for folder in &found.in_use {
+        output.note(format_args!("in use: {}", folder.display()));
+    }
+    Ok(exit::DONE)
+}
+
+fn clean(generated: &Path, dry_run: bool) -> anyhow::Result<Found> {
+    let mut found = Found::default();
+    let entries = match std::fs::read_dir(generated) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(found),
+        entries => entries.with_context(|| format!("read the folder {}", generated.display()))?,
+    };
+    let mut folders: Vec<PathBuf> = entries.flatten().map(|entry| entry.path()).filter(|path| path.is_dir()).collect();
+    folders.sort();
+    for folder in folders {
+        if is_used(&folder)? {
+            found.in_use.push(folder);
+            continue;
+        }
+        if !dry_run {
+            std::fs::remove_dir_all(&folder).with_context(|| format!("remove {}", folder.display()))?;
+        }
+        found.removed.push(folder);
+    }
+    Ok(found)
+}
+
+/// Whether a laptop cloud runs in a folder, or the demo that it is of.
+fn is_used(folder: &Path) -> anyhow::Result<bool> {
+    let name = folder.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let demo = name.strip_prefix("demo-").and_then(|pid| pid.parse().ok());
+    if demo.is_some_and(|pid| kill(Pid::from_raw(pid), None).is_ok()) {
+        return Ok(true);
+    }
+    // A demo has its environment file elsewhere, and so what is generated for it beside that.
+    for lock in [folder.join("cloud.lock"), folder.join("generated").join(&name).join("cloud.lock")] {
+        let file = match File::open(&lock) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => continue,
+            file => file.with_context(|| format!("open {}", lock.display()))?,
+        };
+        if matches!(file.try_lock(), Err(TryLockError::WouldBlock)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_nothing_uses_is_removed() {
+        let folder = tempfile::tempdir().unwrap();
+        let [idle, busy, demo] =
+            ["idle", "busy", &format!("demo-{}", std::process::id())].map(|n| folder.path().join(n));
+        for path in [&idle, &busy, &demo] {
+            std::fs::create_dir(path).unwrap();
+            File::create(path.join("cloud.lock")).unwrap();
+        }
+        let lock = File::open(busy.join("cloud.lock")).unwrap();
+        lock.lock().unwrap();
+        let expected = Found { removed: vec![idle.clone()], in_use: vec![busy.clone(), demo] };
+        assert_eq!(clean(folder.path(), true).unwrap(), expected);
+        assert!(idle.exists());
+        assert_eq!(clean(folder.path(), false).unwrap(), expected);
+        assert!(!idle.exists() && busy.exists());
+        assert_eq!(clean(&folder.path().join("none"), false).unwrap(), Found::default());
+    }
+}
