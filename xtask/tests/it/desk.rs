@@ -65,6 +65,7 @@ impl Desk {
             },
             credentials,
             kubeconfig: folder.path().join("no-kubeconfig"),
+            tools: BTreeMap::new(),
         };
         state.write(&generated.join("cloud.json")).unwrap();
 
