@@ -47,6 +47,12 @@ pub(crate) enum Verb {
     Plan(verbs::provision::PlanArgs),
     /// Bring the cloud to what the environment file says
     Provision(verbs::provision::Args),
+    /// Add a business to the environment file and the cloud, and touch no other one
+    AddBusiness(verbs::add_business::Args),
+    /// Take a business out of the cloud and the environment file; its data stays unless asked
+    RemoveBusiness(verbs::remove_business::Args),
+    /// Take the whole environment out of the cloud; data stays unless asked
+    Teardown(verbs::teardown::Args),
     /// Build the services and bring them into the cluster
     Deploy(verbs::deploy::Args),
     /// Submit Jobs: files, folders, or standard input

@@ -1,5 +1,6 @@
 //! The command line of Deskgrid: parses it, runs one verb, and turns errors into messages and exit codes.
 
+mod agree;
 mod args;
 mod binaries;
 mod cluster;
@@ -9,6 +10,7 @@ mod inputs;
 mod interrupt;
 mod laptop;
 mod output;
+mod removing;
 mod setup;
 mod text;
 mod timeline;
@@ -55,6 +57,9 @@ async fn run(cli: &Cli, output: &Output) -> anyhow::Result<u8> {
         Some(Verb::Check) => verbs::test::check(output).await,
         Some(Verb::Plan(args)) => verbs::provision::plan(globals, args, output).await,
         Some(Verb::Provision(args)) => verbs::provision::run(globals, args, output).await,
+        Some(Verb::AddBusiness(args)) => verbs::add_business::run(globals, args, output).await,
+        Some(Verb::RemoveBusiness(args)) => verbs::remove_business::run(globals, args, output).await,
+        Some(Verb::Teardown(args)) => verbs::teardown::run(globals, args, output).await,
         Some(Verb::Deploy(args)) => verbs::deploy::run(globals, args, output).await,
         Some(Verb::Submit(args)) => verbs::submit::run(globals, args, output).await,
         Some(Verb::Jobs(args)) => verbs::jobs::run(globals, args, output).await,

@@ -14,7 +14,7 @@ use provision::{
 use crate::{binaries::Binaries, context, error::Failure, laptop::Laptop, output::Output};
 
 /// How long a rollout may take; a safety net, since a failing one is recognised long before.
-const ROLLOUT: Duration = Duration::from_secs(120);
+pub(crate) const ROLLOUT: Duration = Duration::from_secs(120);
 
 /// Connects to the cloud of an environment.
 ///
@@ -33,7 +33,7 @@ pub(crate) async fn connect(environment: &Environment) -> anyhow::Result<Cloud> 
 }
 
 /// Tells of each change on standard error as it is done.
-fn progress(output: &Output) -> apply::Progress {
+pub(crate) fn progress(output: &Output) -> apply::Progress {
     let output = *output;
     Arc::new(move |event| match event {
         apply::Event::Finished { id, elapsed_ms, .. } => output.note(format_args!("  done {id} ({elapsed_ms} ms)")),
@@ -56,6 +56,21 @@ pub(crate) async fn look(
     output: &Output,
 ) -> anyhow::Result<Plan> {
     provision::look(environment, cloud, options, &progress(output)).await
+}
+
+/// Whether nothing is in the way of a plan.
+///
+/// # Errors
+/// When something is.
+pub(crate) fn free_to_go(plan: &Plan) -> anyhow::Result<()> {
+    if plan.blockers().next().is_none() {
+        return Ok(());
+    }
+    Err(Failure::new("blocked", "the plan cannot be carried out")
+        .on(format!("environment {}", plan.environment))
+        .why("something above is in its way")
+        .next("see what each says, or take foreign resources over with --adopt")
+        .into())
 }
 
 /// Carries a plan out.
@@ -109,7 +124,7 @@ pub(crate) fn images(environment: &Environment, binaries: &Binaries) -> anyhow::
     Ok(Images { orchestrator: image("orchestrator")?, engine: image("engine")? })
 }
 
-/// Renders, applies, and waits until every orchestrator is ready.
+/// Renders, applies, and waits until every orchestrator is ready; only one business's with `only`.
 ///
 /// # Errors
 /// When a template, the cluster or a rollout fails; says why.
@@ -117,6 +132,7 @@ pub(crate) async fn deploy(
     environment: &Environment,
     cloud: &Cloud,
     images: Images,
+    only: Option<&str>,
     output: &Output,
 ) -> anyhow::Result<deploy::Report> {
     let told = *output;
@@ -127,10 +143,12 @@ pub(crate) async fn deploy(
         deploy::Event::Applied(applied) => {
             told.detail(format_args!("  {:?} {} {}", applied.change, applied.kind, applied.name));
         }
+        deploy::Event::Key { account } => told.note(format_args!("  a new key of {account} is in its Secret")),
         deploy::Event::Waiting { business } => {
             told.detail(format_args!("  waiting for the orchestrator of {business}"))
         }
     });
-    let options = deploy::Options { images, folder: context::generated(environment), limit: ROLLOUT };
+    let folder = context::generated(environment);
+    let options = deploy::Options { images, folder, only: only.map(str::to_owned), limit: ROLLOUT };
     deploy::run(environment, cloud, &options, &progress).await
 }

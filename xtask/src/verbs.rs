@@ -1,5 +1,6 @@
 //! One file per verb.
 
+pub(crate) mod add_business;
 pub(crate) mod completions;
 pub(crate) mod demo;
 pub(crate) mod deploy;
@@ -8,7 +9,9 @@ pub(crate) mod jobs;
 pub(crate) mod local;
 pub(crate) mod logs;
 pub(crate) mod provision;
+pub(crate) mod remove_business;
 pub(crate) mod results;
 pub(crate) mod status;
 pub(crate) mod submit;
+pub(crate) mod teardown;
 pub(crate) mod test;

@@ -124,6 +124,11 @@ impl Cloud {
 }
 
 impl Cloud {
+    /// Pub/Sub and Cloud Storage as the services reach them, with the same credentials.
+    pub fn connection(&self) -> common::clients::Connection {
+        common::clients::Connection::with_credentials(&self.endpoints, self.google.credentials().clone())
+    }
+
     /// The cluster.
     ///
     /// # Errors

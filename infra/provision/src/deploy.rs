@@ -21,7 +21,8 @@ mod rollout;
 mod run;
 
 pub use rollout::{CONFIG_HASH, Verdict, verdict};
-pub use run::{Event, Options, Progress, Report, run};
+pub(crate) use run::ORCHESTRATOR;
+pub use run::{Event, Options, Progress, Report, live_images, run};
 
 /// Name under which our fields are owned in the cluster.
 pub const FIELD_MANAGER: &str = "deskgrid";

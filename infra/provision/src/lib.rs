@@ -3,18 +3,22 @@
 //! The live cloud is the state: what should exist is computed from the environment file, what exists is read, the plan
 //! is a pure function of both, and carrying it out makes no choice that the plan did not show.
 
+pub mod addition;
 pub mod apply;
 pub mod cloud;
+pub mod data;
 pub mod deploy;
 pub mod desired;
 pub mod environment;
 pub mod google;
+pub mod keys;
 pub mod manifests;
 pub mod observe;
 pub mod plan;
 pub mod policy;
 pub mod removal;
 pub mod resource;
+pub mod retire;
 mod run;
 pub mod show;
 pub mod wire;
@@ -24,4 +28,4 @@ mod fake;
 
 pub use cloud::{Cloud, LocalState};
 pub use environment::Environment;
-pub use run::{Report, carry_out, look, look_to_remove, run};
+pub use run::{Report, carry_out, left, look, look_to_add, look_to_remove, run};

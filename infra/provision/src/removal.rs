@@ -15,6 +15,9 @@ use crate::{
     wire::{self, Owner},
 };
 
+/// Why identities stay.
+const IDENTITY: &str = "a new one of the same name would be another one to every binding";
+
 /// What else goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Options {
@@ -89,12 +92,23 @@ fn delete(before: &Environment, resource: &Resource, live: &serde_json::Value, o
     }
     match resource.id.kind {
         Kind::Bucket if !options.data => kept("data stays unless asked for"),
-        Kind::Role | Kind::ServiceAccount if !options.identities => {
-            kept("a new one of the same name would be another one to every binding")
-        }
+        Kind::Role | Kind::ServiceAccount if !options.identities => kept(IDENTITY),
         Kind::Role if live["deleted"].as_bool() == Some(true) => Action::Nothing,
         _ => Action::Delete,
     }
+}
+
+/// What is of this environment although its file does not name it: businesses that were taken out by hand.
+pub fn extra(observed: &Observation, options: Options) -> Vec<Change> {
+    let changes = observed.extra.iter().map(|(id, live)| {
+        let action = match id.kind {
+            Kind::Role | Kind::ServiceAccount if !options.identities => Action::Kept { reason: IDENTITY.to_owned() },
+            _ => Action::Delete,
+        };
+        let business = live["labels"]["business"].as_str().map(str::to_owned);
+        Change { id: id.clone(), business, action, differences: vec![], resource: None, live: Some(live.clone()) }
+    });
+    changes.collect()
 }
 
 fn change(

@@ -6,13 +6,16 @@ use anyhow::{Context as _, bail};
 use serde::Serialize;
 
 use crate::{
+    addition,
     apply::{Applied, Event, Progress, apply},
     cloud::Cloud,
     desired::desired,
     environment::Environment,
     observe::observe,
     plan::{Options, Plan, plan},
-    removal, show,
+    removal,
+    resource::{Id, Resource},
+    show,
 };
 
 /// What `run` did.
@@ -61,7 +64,58 @@ pub async fn look_to_remove(
     let observed = observe(&cloud.google, &before.name, &before.project, &going)
         .await
         .with_context(|| format!("look at project {}", before.project))?;
-    Ok(removal::plan(before, &going, &observed, options))
+    let mut removal = removal::plan(before, &going, &observed, options);
+    match after {
+        // What the whole environment shares is told of the business; it no longer needs to be.
+        Some(after) => {
+            let shared = changed(after, &addition::shared(before, after), cloud, Options::default()).await?;
+            let there = shared.changes.into_iter().filter(|change| change.live.is_some());
+            removal.changes.extend(there);
+        }
+        None => removal.changes.extend(removal::extra(&observed, options)),
+    }
+    Ok(removal)
+}
+
+/// Looks at the cloud and plans what `after` needs that `before` does not, and nothing else. Writes nothing.
+///
+/// # Errors
+/// When the cloud cannot be asked.
+pub async fn look_to_add(
+    before: &Environment,
+    after: &Environment,
+    cloud: &Cloud,
+    options: Options,
+    progress: &Progress,
+) -> anyhow::Result<Plan> {
+    let coming = addition::coming(before, after);
+    progress(Event::Observing { resources: coming.len() });
+    changed(after, &coming, cloud, options).await
+}
+
+/// What is still there of an environment although it should be gone.
+///
+/// # Errors
+/// When the cloud cannot be asked.
+pub async fn left(before: &Environment, cloud: &Cloud, options: removal::Options) -> anyhow::Result<Vec<Id>> {
+    let silent: Progress = std::sync::Arc::new(|_| {});
+    let plan = look_to_remove(before, None, cloud, options, &silent).await?;
+    Ok(plan.changes.into_iter().filter(|change| change.action.is_change()).map(|change| change.id).collect())
+}
+
+/// The plan for some of an environment's resources.
+async fn changed(
+    environment: &Environment,
+    resources: &[Resource],
+    cloud: &Cloud,
+    options: Options,
+) -> anyhow::Result<Plan> {
+    let mut observed = observe(&cloud.google, &environment.name, &environment.project, resources)
+        .await
+        .with_context(|| format!("look at project {}", environment.project))?;
+    // The others are not extra, they are only not looked at.
+    observed.extra.clear();
+    Ok(plan(environment, resources, &observed, options))
 }
 
 /// Carries a plan out.

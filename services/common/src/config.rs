@@ -69,6 +69,9 @@ pub struct Business {
     pub dispatch: Dispatch,
     /// Whether an upload under `B/input/` is a submission by itself.
     pub submit_on_upload: bool,
+    /// Whether messages are taken. Without, its orchestrator only settles the Jobs that there are.
+    #[serde(default = "yes", skip_serializing_if = "is_yes")]
+    pub intake: bool,
     /// Kueue LocalQueue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
@@ -76,6 +79,14 @@ pub struct Business {
     pub retention: Retention,
     /// How the engine runs.
     pub engine: Engine,
+}
+
+fn yes() -> bool {
+    true
+}
+
+fn is_yes(value: &bool) -> bool {
+    *value
 }
 
 /// How messages become Kubernetes Jobs.
@@ -189,6 +200,7 @@ pub(crate) mod tests {
             max_active_jobs: 4,
             dispatch: Dispatch::Job,
             submit_on_upload: false,
+            intake: true,
             queue: None,
             retention: Retention { finished_jobs_secs: 3600, output_days: 30, outcome_days: 90 },
             engine: Engine {

@@ -38,6 +38,8 @@ pub const ANNOTATION_RECEIVED: &str = "deskgrid.dev/received";
 pub const ANNOTATION_MESSAGE_ID: &str = "deskgrid.dev/message-id";
 /// Annotation on a Job: schema version of what the orchestrator wrote on it.
 pub const ANNOTATION_SCHEMA: &str = "deskgrid.dev/schema";
+/// On an orchestrator's Deployment: the engine image that was deployed with it.
+pub const ANNOTATION_ENGINE_IMAGE: &str = "deskgrid.dev/engine-image";
 
 /// Pub/Sub attribute that marks a message of ours; its value is the schema version.
 pub const ATTRIBUTE_DESKGRID: &str = "deskgrid";

@@ -66,8 +66,9 @@ pub async fn run(
     let sweeper = connection.publisher(&business.topic).await?;
     let subscriber = connection.subscriber().await?;
     // What waits in the priority subscription competes for the same slots as the rest.
+    let takes = business.intake;
     let subscriptions: Vec<String> =
-        business.priority_subscription.iter().chain([&business.subscription]).cloned().collect();
+        business.priority_subscription.iter().chain([&business.subscription]).filter(|_| takes).cloned().collect();
     let cluster = Cluster::new(kube, &namespace);
     let watched = cluster.watched(&namespace);
     let context = Arc::new(Context {
@@ -99,7 +100,7 @@ pub async fn run(
         let (context, token, subscriber) = (context.clone(), intake_stop.clone(), subscriber.clone());
         intake.spawn(async move { ("intake", intake::run(context, subscriber, subscription, token).await) });
     }
-    {
+    if takes {
         let (context, token) = (context.clone(), intake_stop.clone());
         intake.spawn(async move { ("sweep", sweep::run(&context, &sweeper, &token).await) });
     }

@@ -13,10 +13,20 @@ use common::shutdown;
 use stage::Stage;
 use tokio_util::sync::CancellationToken;
 
-use crate::{binaries::Binaries, error::Failure, output::Output, setup};
+use super::add_business;
+use crate::{
+    binaries::Binaries,
+    error::Failure,
+    output::Output,
+    removing::{self, Removal},
+    setup,
+};
 
 /// The businesses of the demo.
 const BUSINESSES: [&str; 2] = ["bu1", "bu2"];
+
+/// How long Jobs may take to settle at the end; all are by then.
+const TEARDOWN_SECS: u64 = 60;
 
 /// Arguments of `demo`.
 #[derive(Debug, clap::Args)]
@@ -71,7 +81,8 @@ async fn perform(
     output.note(format_args!("starting a laptop cloud for the environment {}", stage.environment().name));
     stage.start_cloud(!args.keep)?;
 
-    output.note(format_args!("provisioning the businesses {}", BUSINESSES.join(" and ")));
+    let [first, second] = BUSINESSES;
+    output.note(format_args!("provisioning the business {first}"));
     let quiet = output.only_errors();
     let cloud = setup::connect(stage.environment()).await?;
     let plan = setup::look(stage.environment(), &cloud, provision::plan::Options::default(), &quiet).await?;
@@ -79,9 +90,18 @@ async fn perform(
     output.note(format_args!("  {} changes in {} ms", report.applied.done, report.elapsed_ms));
     setup::write_config(stage.environment(), &cloud)?;
 
-    output.note("deploying their orchestrators");
+    output.note("deploying its orchestrator");
     let images = setup::images(stage.environment(), binaries)?;
-    setup::deploy(stage.environment(), &cloud, images, output).await?;
+    setup::deploy(stage.environment(), &cloud, images, None, output).await?;
+
+    output.note(format_args!("adding the business {second} beside it"));
+    let overrides = provision::environment::Overrides::new();
+    let (before, after, text) = add_business::with(stage.environment().clone(), second, &overrides)?;
+    let options = provision::plan::Options::default();
+    let plan = provision::look_to_add(&before, &after, &cloud, options, &setup::progress(&quiet)).await?;
+    let (report, _) = add_business::make(&after, second, text, plan, &cloud, &quiet).await?;
+    output.note(format_args!("  {} changes in {} ms, none of {first}", report.applied.done, report.elapsed_ms));
+    stage.now(after);
 
     let context = stage.context().await?;
     let examples = work::examples()?;
@@ -97,7 +117,28 @@ async fn perform(
 
     output.note("checking what the queue promises");
     let checks = checks::all(&context, stage.environment(), &cloud, &submitted, &outcomes).await?;
-    summary::Summary::new(&context, outcomes, checks).await
+    let summary = summary::Summary::new(&context, outcomes, checks).await?;
+    if !args.keep {
+        output.note("taking the environment down");
+        let options = removing::Options {
+            delete_data: true,
+            yes_delete: vec![stage.environment().bucket.clone()],
+            identities: true,
+            wait: TEARDOWN_SECS,
+            yes: true,
+            ..removing::Options::default()
+        };
+        let removal = Removal { before: stage.environment(), after: None, cloud: &cloud, options: &options };
+        if let Some(report) = removal.run(&quiet).await? {
+            if !report.left.is_empty() {
+                return Err(Failure::new("left-behind", "the teardown left something")
+                    .why(report.left.join("\n"))
+                    .into());
+            }
+            output.note(format_args!("  {}", report.summary()));
+        }
+    }
+    Ok(summary)
 }
 
 /// What `work` comes to, unless the person stops it before.

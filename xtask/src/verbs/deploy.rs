@@ -25,7 +25,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     if args.dry_run {
         return show(&environment, &cloud, &images, output);
     }
-    let report = setup::deploy(&environment, &cloud, images, output).await?;
+    let report = setup::deploy(&environment, &cloud, images, None, output).await?;
     if output.json {
         output.document(&report)?;
     } else {

@@ -1,11 +1,11 @@
 //! `plan` and `provision`: what the cloud lacks of what the environment file says, and bringing it there.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::IsTerminal as _;
 
 use common::exit;
 use provision::{environment::CloudKind, plan, show};
 
-use crate::{args::Globals, context, error::Failure, output::Output, setup};
+use crate::{agree, args::Globals, context, output::Output, setup};
 
 /// Arguments of `plan`.
 #[derive(Debug, clap::Args)]
@@ -45,13 +45,7 @@ pub(crate) async fn plan(globals: &Globals, args: &PlanArgs, output: &Output) ->
     } else {
         output.line(show::render(&plan, std::io::stdout().is_terminal()).trim_end())?;
     }
-    if plan.blockers().next().is_some() {
-        return Err(Failure::new("blocked", "the plan cannot be carried out")
-            .on(format!("environment {}", environment.name))
-            .why("something above is in its way")
-            .next("see what each says, or take foreign resources over with --adopt")
-            .into());
-    }
+    setup::free_to_go(&plan)?;
     Ok(if plan.is_empty() { exit::DONE } else { exit::CHANGES_PENDING })
 }
 
@@ -69,8 +63,9 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let options = plan::Options { adopt: args.plan.adopt, prune: args.plan.prune };
     let plan = setup::look(&environment, &cloud, options, output).await?;
     output.note(show::render(&plan, std::io::stderr().is_terminal()).trim_end());
+    setup::free_to_go(&plan)?;
     if !plan.is_empty() && environment.cloud == CloudKind::Google && !args.yes {
-        agree(&format!("make these changes to project {}?", environment.project))?;
+        agree::to(&format!("make these changes to project {}?", environment.project))?;
     }
     let report = setup::carry_out(plan, &cloud, output).await?;
     setup::write_config(&environment, &cloud)?;
@@ -80,20 +75,4 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         output.note(format_args!("{} changes made; next: cargo xtask deploy", report.applied.done));
     }
     Ok(exit::DONE)
-}
-
-/// Asks the person at the terminal.
-fn agree(question: &str) -> anyhow::Result<()> {
-    if !std::io::stdin().is_terminal() {
-        return Err(Failure::usage("nobody is there to agree to the changes")
-            .next("agree beforehand with --yes")
-            .into());
-    }
-    let _ = write!(std::io::stderr().lock(), "{question} [y/N] ");
-    let mut answer = String::new();
-    std::io::stdin().read_line(&mut answer)?;
-    if matches!(answer.trim(), "y" | "Y" | "yes") {
-        return Ok(());
-    }
-    Err(Failure::new("not-agreed", "nothing was changed").why("the question was not answered with yes").into())
 }

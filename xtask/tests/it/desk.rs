@@ -65,7 +65,7 @@ impl Desk {
             },
             credentials,
             kubeconfig: folder.path().join("no-kubeconfig"),
-            tools: BTreeMap::new(),
+            tools: std::collections::BTreeMap::new(),
         };
         state.write(&generated.join("cloud.json")).unwrap();
 

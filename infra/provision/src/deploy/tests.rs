@@ -252,6 +252,7 @@ async fn a_deployment_writes_down_what_it_did_and_waits() {
     let cloud = crate::Cloud { google, kubernetes: Ok(client), endpoints: common::config::Endpoints::default() };
     let folder = tempfile::tempdir().unwrap();
     let options = Options {
+        only: None,
         images: Images { orchestrator: "i:1".to_owned(), engine: "i:2".to_owned() },
         folder: folder.path().to_owned(),
         limit: Duration::from_secs(20),

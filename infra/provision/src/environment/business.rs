@@ -96,6 +96,7 @@ impl Business {
             max_active_jobs: self.max_active_jobs,
             dispatch: self.dispatch,
             submit_on_upload: self.submit_on_upload,
+            intake: true,
             queue: self.queue.clone(),
             retention: config::Retention {
                 finished_jobs_secs: self.retention.finished_jobs_secs,

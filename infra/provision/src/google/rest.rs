@@ -98,6 +98,11 @@ impl Client {
         self
     }
 
+    /// What this client proves with who it is.
+    pub fn credentials(&self) -> &Credentials {
+        &self.credentials
+    }
+
     /// How this client retries; waiting for what is eventually consistent goes by the same pauses.
     pub fn retry(&self) -> Retry {
         self.retry

@@ -16,6 +16,7 @@ pub(crate) fn business() -> Business {
         max_active_jobs: 4,
         dispatch: Dispatch::Job,
         submit_on_upload: false,
+        intake: true,
         queue: None,
         retention: Retention { finished_jobs_secs: 3600, output_days: 30, outcome_days: 90 },
         engine: Engine {

@@ -397,6 +397,7 @@ fn business(max_active_jobs: u32) -> Business {
         max_active_jobs,
         dispatch: Dispatch::Job,
         submit_on_upload: false,
+        intake: true,
         queue: None,
         retention: Retention { finished_jobs_secs: 3600, output_days: 30, outcome_days: 90 },
         engine: Engine {

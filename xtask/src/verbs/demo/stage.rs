@@ -22,7 +22,7 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Writes the environment file: that of the laptop, with both businesses, under a name of its own, so that demos do
+    /// Writes the environment file: that of the laptop, with the first business, under a name of its own, so that demos do
     /// not disturb each other.
     pub(super) fn make() -> anyhow::Result<Self> {
         let name = format!("demo-{}", std::process::id());
@@ -31,7 +31,7 @@ impl Stage {
         let original = context::environments().join("local.toml");
         let mut text = std::fs::read_to_string(&original).with_context(|| format!("read {}", original.display()))?;
         let original = environment::parse("local", "local.toml", &text, &environment::Overrides::new())?;
-        for business in BUSINESSES {
+        for business in &BUSINESSES[..1] {
             if original.business(business).is_none() {
                 text = environment::edit::add_business(&text, business)?;
             }
@@ -49,6 +49,11 @@ impl Stage {
     /// The environment.
     pub(super) fn environment(&self) -> &Environment {
         &self.environment
+    }
+
+    /// It is another one now, in the same file.
+    pub(super) fn now(&mut self, environment: Environment) {
+        self.environment = environment;
     }
 
     /// Clients for it, once it is set up.

@@ -1,0 +1,119 @@
+//! `add-business`: one more business in the environment file and the cloud, without a change of any other.
+
+use std::io::IsTerminal as _;
+
+use anyhow::Context as _;
+use common::exit;
+use provision::{
+    Cloud, Environment, Report, deploy,
+    environment::{self, CloudKind, Overrides},
+    plan, show,
+};
+use serde_json::json;
+
+use crate::{agree, args::Globals, context, error::Failure, output::Output, setup};
+
+/// Arguments of `add-business`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Name of the business
+    name: String,
+    /// Take over resources of its names that are not ours
+    #[arg(long)]
+    adopt: bool,
+    /// Do not ask before changing anything
+    #[arg(long, short)]
+    yes: bool,
+    /// Only show the plan
+    #[arg(long)]
+    dry_run: bool,
+}
+
+/// Plans what the business needs, makes it, and deploys its orchestrator when the others have theirs.
+///
+/// # Errors
+/// When the name cannot be a business's, something is in the way, nobody agreed, or a step failed; running again goes
+/// on from there.
+pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
+    let before = context::load(globals)?;
+    let (before, after, text) = with(before, &args.name, &common::config::variables())?;
+    let cloud = setup::connect(&after).await?;
+    let options = plan::Options { adopt: args.adopt, prune: false };
+    let plan = provision::look_to_add(&before, &after, &cloud, options, &setup::progress(output)).await?;
+    let rendered = |colour| show::render(&plan, colour);
+    if args.dry_run {
+        if output.json {
+            output.document(&plan)?;
+        } else {
+            output.write(rendered(std::io::stdout().is_terminal()).as_bytes())?;
+        }
+        setup::free_to_go(&plan)?;
+        return Ok(exit::DONE);
+    }
+    output.note(rendered(std::io::stderr().is_terminal()).trim_end());
+    setup::free_to_go(&plan)?;
+    if !plan.is_empty() && after.cloud == CloudKind::Google && !args.yes {
+        agree::to(&format!("make these changes to project {}?", after.project))?;
+    }
+    let (report, deployed) = make(&after, &args.name, text, plan, &cloud, output).await?;
+    if output.json {
+        output.document(&json!({"provisioned": report, "deployed": deployed}))?;
+    } else {
+        let next = match deployed {
+            Some(_) => format!("submit --business {} --wait examples/pricing", args.name),
+            None => "deploy".to_owned(),
+        };
+        output.note(format_args!("{} changes made; next: cargo xtask {next}", report.applied.done));
+    }
+    Ok(exit::DONE)
+}
+
+/// Carries the plan out, and deploys the business when others are.
+///
+/// # Errors
+/// When a step failed.
+pub(super) async fn make(
+    after: &Environment,
+    name: &str,
+    text: Option<String>,
+    plan: plan::Plan,
+    cloud: &Cloud,
+    output: &Output,
+) -> anyhow::Result<(Report, Option<deploy::Report>)> {
+    if let (Some(text), Some(path)) = (text, &after.path) {
+        std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
+        output.note(format_args!("  added {name} to {}", path.display()));
+    }
+    let report = setup::carry_out(plan, cloud, output).await?;
+    setup::write_config(after, cloud)?;
+    let images = match &cloud.kubernetes {
+        Ok(client) => deploy::live_images(after, client).await?,
+        Err(_) => None,
+    };
+    let deployed = match images {
+        Some(images) => Some(setup::deploy(after, cloud, images, Some(name), output).await?),
+        None => None,
+    };
+    Ok((report, deployed))
+}
+
+/// The environment without and with the business, and the new text of its file; none when it is there already, which
+/// an earlier try may have come to.
+pub(super) fn with(
+    environment: Environment,
+    name: &str,
+    overrides: &Overrides,
+) -> anyhow::Result<(Environment, Environment, Option<String>)> {
+    let path = environment.path.clone().context("find the environment file")?;
+    if environment.business(name).is_some() {
+        let mut before = environment.clone();
+        before.businesses.retain(|business| business.name != name);
+        return Ok((before, environment, None));
+    }
+    let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let text = environment::edit::add_business(&text, name)
+        .map_err(|error| Failure::usage(format!("{name:?} cannot be added")).why(format!("{error:#}")))?;
+    let mut after = environment::parse(&environment.name, &path.display().to_string(), &text, overrides)?;
+    after.path = Some(path);
+    Ok((environment, after, Some(text)))
+}

@@ -1,0 +1,49 @@
+//! `remove-business`: one business out of the cloud and the environment file, and nothing lost of its work.
+
+use anyhow::Context as _;
+use common::exit;
+use provision::environment;
+
+use crate::{args::Globals, context, error::Failure, output::Output, removing, removing::Removal, setup};
+
+/// Arguments of `remove-business`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Name of the business
+    name: String,
+    #[command(flatten)]
+    options: removing::Options,
+}
+
+/// Stops its intake, takes everything of it away, and takes it out of the environment file last.
+///
+/// # Errors
+/// When work is pending and is not to be cancelled, nobody agreed, or a step failed; running again goes on from there.
+pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
+    let before = context::load(globals)?;
+    if before.business(&args.name).is_none() {
+        return Err(Failure::usage(format!("there is no business {:?} in environment {}", args.name, before.name))
+            .next("see the environment file")
+            .into());
+    }
+    let path = before.path.clone().context("find the environment file")?;
+    let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let text = environment::edit::remove_business(&text, &args.name)?;
+    let variables = common::config::variables();
+    let mut after = environment::parse(&before.name, &path.display().to_string(), &text, &variables)?;
+    after.path = Some(path.clone());
+    let cloud = setup::connect(&before).await?;
+    let removal = Removal { before: &before, after: Some(&after), cloud: &cloud, options: &args.options };
+    let Some(report) = removal.run(output).await? else { return Ok(exit::DONE) };
+
+    std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+    setup::write_config(&after, &cloud)?;
+    removing::forget_manifests(&before, Some(&args.name))?;
+    if output.json {
+        output.document(&report)?;
+    } else {
+        output.note(format_args!("  took {} out of {}", args.name, path.display()));
+        output.note(report.summary());
+    }
+    Ok(exit::DONE)
+}
