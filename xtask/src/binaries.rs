@@ -32,13 +32,15 @@ impl Binaries {
         if output.is_quiet() {
             command.arg("--quiet");
         }
-        let built = command
+        // Not `output`, which would keep cargo's progress and the compiler's messages from the terminal.
+        let building = command
             .stdin(Stdio::null())
+            .stdout(Stdio::piped())
             .stderr(Stdio::inherit())
             .kill_on_drop(true)
-            .output()
-            .await
+            .spawn()
             .context("run cargo build")?;
+        let built = building.wait_with_output().await.context("run cargo build")?;
         if !built.status.success() {
             return Err(Failure::new("build", "the services do not build")
                 .why(format!("cargo build ended with {}", built.status))

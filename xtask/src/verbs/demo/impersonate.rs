@@ -40,7 +40,7 @@ pub(super) async fn credentials(cloud: &Cloud, project: &str, email: &str) -> an
     let read = Request::new(Api::Iam, Method::Post, format!("{account}:getIamPolicy"))
         .query("options.requestedPolicyVersion", "3");
     let mut policy = cloud.google.send(&read).await.with_context(context)?;
-    let who = json!("user:operator@deskgrid.example");
+    let who = json!(format!("user:{}", localcloud::cloud::OPERATOR));
     if policy["bindings"].is_null() {
         policy["bindings"] = json!([]);
     }
