@@ -77,9 +77,12 @@
 //! prices trades `i`, `i + n`, ... and `portfolio` is the sum over those.
 
 pub mod book;
+pub mod csv;
 pub mod json;
+pub mod read;
 pub mod reader;
 pub mod result;
+pub mod trade;
 
 #[cfg(test)]
 mod tests;
