@@ -140,6 +140,10 @@ pub(crate) async fn deploy(
         deploy::Event::Ready { business, elapsed_ms } => {
             told.note(format_args!("  the orchestrator of {business} is ready ({elapsed_ms} ms)"));
         }
+        deploy::Event::Applied(applied) if applied.change == deploy::Change::Pruned => {
+            let namespace = applied.namespace.unwrap_or_default();
+            told.note(format_args!("  took away the {} {} of {namespace}", applied.kind, applied.name));
+        }
         deploy::Event::Applied(applied) => {
             told.detail(format_args!("  {:?} {} {}", applied.change, applied.kind, applied.name));
         }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::manifests::Rendered;
 
+pub mod applyset;
 mod rollout;
 mod run;
 
@@ -56,9 +57,11 @@ pub enum Change {
     Changed,
     /// It was there and is as it was.
     Unchanged,
+    /// It was there and is gone, since neither the environment nor the templates have it any longer.
+    Pruned,
 }
 
-/// Applies every object, server-side and in order.
+/// Applies every object, server-side and in order; then deletes what was applied before and is no longer wanted.
 ///
 /// # Errors
 /// When a namespace of our name is somebody else's, before anything is written; or when the API server refuses an
@@ -67,26 +70,41 @@ pub async fn apply(client: &Client, environment: &str, rendered: &Rendered) -> a
     for object in rendered.objects().filter(|object| object["kind"] == "Namespace") {
         check_namespace(client, environment, object).await?;
     }
-    let mut applied = Vec::new();
     // Files of one business hold to their order; businesses do not wait for each other.
-    let mut businesses: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+    let mut businesses: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for object in rendered.objects() {
         let business = object["metadata"]["labels"][labels::BUSINESS].as_str().unwrap_or_default();
-        businesses.entry(business).or_default().push(object);
+        businesses.entry(business.to_owned()).or_default().push(object.clone());
     }
     let results: Vec<anyhow::Result<Vec<Applied>>> = stream::iter(businesses.into_values())
-        .map(|objects| async move {
-            let mut applied = Vec::new();
-            for object in objects {
-                applied.push(apply_one(client, object).await?);
-            }
-            Ok(applied)
-        })
+        .map(|objects| apply_business(client, environment, objects))
         .buffered(8)
         .collect()
         .await;
+    let mut applied = Vec::new();
     for result in results {
         applied.extend(result?);
+    }
+    Ok(applied)
+}
+
+async fn apply_business(client: &Client, environment: &str, mut objects: Vec<Value>) -> anyhow::Result<Vec<Applied>> {
+    let sets = applyset::assign(&mut objects.iter_mut().collect::<Vec<_>>());
+    let (namespaces, members): (Vec<&Value>, Vec<&Value>) =
+        objects.iter().partition(|object| object["kind"] == "Namespace");
+    let mut applied = Vec::new();
+    for namespace in namespaces {
+        applied.push(apply_one(client, namespace).await?);
+    }
+    let mut open = Vec::new();
+    for set in &sets {
+        open.push((set, applyset::open(client, environment, set).await?));
+    }
+    for object in members {
+        applied.push(apply_one(client, object).await?);
+    }
+    for (set, kinds) in open {
+        applied.extend(applyset::close(client, environment, set, &kinds).await?);
     }
     Ok(applied)
 }

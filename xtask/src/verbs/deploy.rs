@@ -29,7 +29,11 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     if output.json {
         output.document(&report)?;
     } else {
-        output.note(format_args!("  {} objects, {} of them new or changed", report.objects.len(), report.changed));
+        output.note(format_args!(
+            "  {} objects, {} of them new, changed or taken away",
+            report.objects.len(),
+            report.changed
+        ));
         output.note("next: cargo xtask submit --wait examples/pricing");
     }
     Ok(exit::DONE)

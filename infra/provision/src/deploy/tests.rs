@@ -178,7 +178,7 @@ async fn serve(State(cluster): State<Cluster>, method: Method, uri: Uri, body: B
         .map(|(_, object)| object)
         .collect();
     match uri.path().rsplit('/').next() {
-        Some("deployments" | "pods") => {
+        Some("deployments" | "pods" | "configmaps") if !query.contains("part-of") => {
             Json(json!({"metadata": {"resourceVersion": "1"}, "items": inside})).into_response()
         }
         _ => missing,
@@ -204,6 +204,7 @@ async fn objects_are_applied_in_order_and_once() {
         patched(cluster.take_asked()),
         [
             "PATCH /api/v1/namespaces/bu1",
+            "PATCH /api/v1/namespaces/bu1/configmaps/deskgrid-applyset",
             "PATCH /api/v1/namespaces/bu1/serviceaccounts/orchestrator",
             "PATCH /api/v1/namespaces/bu1/serviceaccounts/engine",
             "PATCH /apis/rbac.authorization.k8s.io/v1/namespaces/bu1/roles/orchestrator",
