@@ -10,6 +10,7 @@ mod work;
 use std::{path::PathBuf, time::Instant};
 
 use common::shutdown;
+use provision::deploy::Foreign;
 use stage::Stage;
 use tokio_util::sync::CancellationToken;
 
@@ -92,14 +93,14 @@ async fn perform(
 
     output.note("deploying its orchestrator");
     let images = setup::images(stage.environment(), binaries)?;
-    setup::deploy(stage.environment(), &cloud, images, None, output).await?;
+    setup::deploy(stage.environment(), &cloud, images, None, Foreign::Refuse, output).await?;
 
     output.note(format_args!("adding the business {second} beside it"));
     let overrides = provision::environment::Overrides::new();
     let (before, after, text) = add_business::with(stage.environment().clone(), second, &overrides)?;
     let options = provision::plan::Options::default();
     let plan = provision::look_to_add(&before, &after, &cloud, options, &setup::progress(&quiet)).await?;
-    let (report, _) = add_business::make(&after, second, text, plan, &cloud, &quiet).await?;
+    let (report, _) = add_business::make(&after, second, text, plan, Foreign::Refuse, &cloud, &quiet).await?;
     output.note(format_args!("  {} changes in {} ms, none of {first}", report.applied.done, report.elapsed_ms));
     stage.now(after);
 
