@@ -134,7 +134,10 @@ pub async fn run(settings: &Settings, program: Option<&Program>, objects: &impl 
     let started = Instant::now();
     let computed = match program {
         None => run_kernel(settings, objects, input).await?,
-        Some(program) => run_program(settings, program, objects, &input).await?,
+        Some(program) => {
+            let program = program.configured(&settings.config.business(&work.business)?.engine.program);
+            run_program(settings, &program, objects, &input).await?
+        }
     };
     let seconds = started.elapsed().as_secs_f64();
     tracing::info!(bytes = computed.bytes.len(), seconds, "computed the result");

@@ -95,7 +95,7 @@ impl Scrambled {
 /// The points of a trade that is sampled with them: how many replicates, of how many points each. Both follow from the
 /// paths asked for, and their product is at most that.
 pub fn layout(paths: u64) -> (u32, u64) {
-    let least = 16;
+    let least = 32;
     if paths < least {
         return (paths as u32, 1);
     }

@@ -312,23 +312,23 @@ fn barriers_and_baskets_are_checked() {
         ),
         (
             basket(two),
-            Some("line 14, column 88: trades[1].underlyings: \"ACME\" is there twice; give it one weight instead"),
+            Some("line 14, column 96: trades[1].underlyings: \"ACME\" is there twice; give it one weight instead"),
         ),
         (
             basket(r#""underlyings": ["ACME", "OTHER"], "weights": [1, 1], "basket_type": "best-of""#),
             Some(
-                "line 14, column 88: trades[1].underlyings: expected underlyings of one currency, but the rate of \
+                "line 14, column 96: trades[1].underlyings: expected underlyings of one currency, but the rate of \
                  \"ACME\" is 0.03 and that of \"OTHER\" -0.005",
             ),
         ),
         (
             basket(r#""underlyings": ["ACME"], "weights": [1, 1], "basket_type": "best-of""#),
-            Some("line 14, column 109: trades[1].weights: expected one for each of the 1 underlyings, found 2"),
+            Some("line 14, column 117: trades[1].weights: expected one for each of the 1 underlyings, found 2"),
         ),
         (
             basket(r#""underlyings": ["ACME"], "weights": ["x"], "basket_type": "best-of""#),
             Some(
-                "line 14, column 110: trades[1].weights[0]: expected a number from -1000000000000000 to \
+                "line 14, column 118: trades[1].weights[0]: expected a number from -1000000000000000 to \
                  1000000000000000, found \"x\"",
             ),
         ),

@@ -63,7 +63,7 @@ fn wrong_cells_are_named_with_line_and_column() {
             "\"105",
             "line 2, column 22: trades[0]: no comma or end of the line follows this cell's closing quote; a quote within is doubled",
         ),
-        ("ACME;OTHER", "\"ACME;OTHER", "line 5, column 19: trades[2]: this cell has no closing quote"),
+        ("ACME;OTHER", "\"ACME;OTHER", "line 5, column 25: trades[2]: this cell has no closing quote"),
         (
             "\"a, 2\"",
             "\"a, 2\"x",
@@ -82,7 +82,7 @@ fn wrong_cells_are_named_with_line_and_column() {
         (
             "ACME;OTHER",
             "ACME;OTHR",
-            r#"line 5, column 33: trades[2].underlyings[1]: "OTHR" is not one of the underlyings; did you mean "OTHER"?"#,
+            r#"line 5, column 30: trades[2].underlyings[1]: "OTHR" is not one of the underlyings; did you mean "OTHER"?"#,
         ),
         (
             "1; -2",
