@@ -87,7 +87,7 @@ fn wrong_cells_are_named_with_line_and_column() {
         (
             "1; -2",
             "1;x",
-            "line 5, column 41: trades[2].weights[1]: expected a number from -1000000000000000 to 1000000000000000, found \"x\"",
+            "line 5, column 38: trades[2].weights[1]: expected a number from -1000000000000000 to 1000000000000000, found \"x\"",
         ),
         (
             "-10,,,",
