@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use common::{config::Dispatch, names};
+use common::{
+    config::{Dispatch, Program},
+    names,
+};
 
 use super::{
     Accounts, Auth, Build, Builder, Business, BusinessAccounts, CloudKind, Cluster, ClusterMode, Endpoint, Engine,
@@ -330,6 +333,17 @@ fn engine(reader: &Reader<'_>, section: Section<'_>) -> Engine {
             .parsed("timeout", |text| value::duration(text, 1, 7 * value::DAY))
             .map_or(3_600, |seconds| seconds.value),
         spot: section.boolean("spot", false),
+        program: Program {
+            permanent_exit_codes: section
+                .numbers("permanent_exit_codes", 1..=255)
+                .into_iter()
+                .map(|code| code as u8)
+                .collect(),
+            timeout_secs: section
+                .parsed("program_timeout", |text| value::duration(text, 1, 7 * value::DAY))
+                .map(|seconds| seconds.value),
+            max_output_bytes: section.parsed("max_output", value::bytes).map(|bytes| bytes.value),
+        },
         command: command.iter().flatten().map(|word| word.value.clone()).collect(),
     };
     if engine.image.is_none()
