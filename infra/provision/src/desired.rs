@@ -14,6 +14,8 @@ pub mod access;
 mod cluster;
 mod registry;
 
+pub(crate) use cluster::cluster_id;
+
 /// Seconds a message is leased before it is delivered again.
 ///
 /// Google's clients renew a lease of 60 seconds by themselves, so this only counts for a consumer that died: a minute

@@ -18,6 +18,7 @@ pub mod observe;
 pub mod operation;
 pub mod plan;
 pub mod policy;
+pub mod presence;
 pub mod removal;
 pub mod resource;
 pub mod retire;
