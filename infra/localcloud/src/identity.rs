@@ -249,7 +249,8 @@ impl Identity {
         let revision = state.revision.max(self.clock.now().as_microsecond().unsigned_abs()) + 1;
         let (roles, project) = (&state.roles, self.project());
         if !state.pool
-            && let Some(member) = wanted.bindings.iter().flat_map(|binding| &binding.members).find(|it| self.pool.names(it))
+            && let Some(member) =
+                wanted.bindings.iter().flat_map(|binding| &binding.members).find(|it| self.pool.names(it))
         {
             tracing::debug!(member, "a member of a pool that does not exist");
             return Err(Error::invalid(format!(

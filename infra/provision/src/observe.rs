@@ -45,13 +45,8 @@ pub struct Observation {
 ///
 /// # Errors
 /// When the cloud cannot be asked at all.
-pub async fn observe(
-    client: &Client,
-    environment: &Environment,
-    desired: &[Resource],
-) -> Result<Observation, Error> {
-    let enabling =
-        desired.iter().any(|other| other.id.kind == Kind::Services && other.managed == Managed::Create);
+pub async fn observe(client: &Client, environment: &Environment, desired: &[Resource]) -> Result<Observation, Error> {
+    let enabling = desired.iter().any(|other| other.id.kind == Kind::Services && other.managed == Managed::Create);
     let alone = desired.iter().filter(|resource| resource.id.kind != Kind::Notification);
     let reads = stream::iter(alone.map(|resource| look(client, resource, enabling)));
     let lists = wire::lists(environment).map(|(request, key, kind)| async move {

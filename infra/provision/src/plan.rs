@@ -169,6 +169,13 @@ fn change(environment: &Environment, resource: &Resource, observed: &Observation
                           else's: set another `bucket` in the environment file";
             (Action::Blocked { reason: reason.to_owned() }, vec![])
         }
+        (Live::Denied(reason), _) if resource.id.kind == Kind::Services => {
+            let reason = format!(
+                "you may not look: {reason}; where somebody else looks after the services, say `apis = \"off\"` under \
+                 `[manage]` in the environment file"
+            );
+            (Action::Blocked { reason }, vec![])
+        }
         (Live::Denied(reason), _) => (Action::Blocked { reason: format!("you may not look: {reason}") }, vec![]),
         // None of them is enabled, or the project does not tell.
         (Live::Absent, Wanted::Fields(fields)) if resource.id.kind == Kind::Services => {

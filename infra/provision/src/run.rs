@@ -61,9 +61,8 @@ pub async fn look_to_remove(
 ) -> anyhow::Result<Plan> {
     let going = removal::going(before, after);
     progress(Event::Observing { resources: going.len() });
-    let observed = observe(&cloud.google, before, &going)
-        .await
-        .with_context(|| format!("look at project {}", before.project))?;
+    let observed =
+        observe(&cloud.google, before, &going).await.with_context(|| format!("look at project {}", before.project))?;
     let mut removal = removal::plan(before, &resolved(&going, &observed), &observed, options);
     match after {
         // What the whole environment shares is told of the business; it no longer needs to be.

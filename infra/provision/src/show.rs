@@ -10,8 +10,7 @@ use crate::plan::{Action, Change, Difference, Plan};
 /// business. What needs nothing is not shown; what is new is one line, since the environment file says all of it.
 pub fn render(plan: &Plan, colour: bool) -> String {
     let mut text = String::new();
-    let mut changes: Vec<&Change> =
-        plan.changes.iter().filter(|change| change.action != Action::Nothing).collect();
+    let mut changes: Vec<&Change> = plan.changes.iter().filter(|change| change.action != Action::Nothing).collect();
     let mut businesses: Vec<Option<&str>> = vec![None];
     for change in &changes {
         if !businesses.contains(&change.business.as_deref()) {
@@ -21,11 +20,8 @@ pub fn render(plan: &Plan, colour: bool) -> String {
     changes.sort_by_key(|change| businesses.iter().position(|business| *business == change.business.as_deref()));
     for change in &changes {
         let is_new = is_new(change, plan);
-        let (mark, code, verb) = if is_new && change.id.is_policy() {
-            ('+', 32, "grant")
-        } else {
-            mark(&change.action)
-        };
+        let (mark, code, verb) =
+            if is_new && change.id.is_policy() { ('+', 32, "grant") } else { mark(&change.action) };
         let business = change.business.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
         let count = match change.differences.len() {
             count if is_new && change.id.is_policy() => format!(": {count}"),

@@ -28,15 +28,12 @@ pub enum Owner {
 /// Fields that can never be changed once the resource exists, with what is inside them.
 pub(crate) fn immutable(kind: Kind) -> &'static [&'static str] {
     match kind {
-        Kind::Cluster => &[
-            "name",
-            "network",
-            "subnetwork",
-            "ipAllocationPolicy",
-            "networkConfig.datapathProvider",
-            "autopilot",
-        ],
-        Kind::NodePool => &["config.spot", "config.serviceAccount", "config.oauthScopes", "config.shieldedInstanceConfig"],
+        Kind::Cluster => {
+            &["name", "network", "subnetwork", "ipAllocationPolicy", "networkConfig.datapathProvider", "autopilot"]
+        }
+        Kind::NodePool => {
+            &["config.spot", "config.serviceAccount", "config.oauthScopes", "config.shieldedInstanceConfig"]
+        }
         Kind::Registry => &["format", "kmsKeyName"],
         Kind::Bucket => &["location", "name"],
         Kind::Topic => &["kmsKeyName"],
@@ -56,10 +53,11 @@ pub(crate) fn only_for_creation(kind: Kind) -> &'static [&'static str] {
 /// Reads a resource of which `wanted` is wanted.
 pub fn read_as(id: &Id, wanted: &Wanted) -> Request {
     match (id.kind, wanted) {
-        (Kind::Services, Wanted::Fields(Value::Object(services))) => services.keys().fold(
-            Request::get(Api::ServiceUsage, format!("{}:batchGet", path(id))),
-            |request, service| request.query("names", format!("{}/{service}", id.name)),
-        ),
+        (Kind::Services, Wanted::Fields(Value::Object(services))) => services
+            .keys()
+            .fold(Request::get(Api::ServiceUsage, format!("{}:batchGet", path(id))), |request, service| {
+                request.query("names", format!("{}/{service}", id.name))
+            }),
         _ => read(id),
     }
 }
@@ -230,10 +228,16 @@ pub fn write_policy(id: &Id, policy: Value) -> Request {
 /// Lists what could be ours in a project: the request, the key of its items, and their kind.
 pub fn lists(environment: &Environment) -> [(Request, &'static str, Kind); 5] {
     let project = escape(&environment.project);
-    let list = |api, path: &str, size: &str| Request::get(api, format!("v1/projects/{project}/{path}")).query("pageSize", size);
+    let list = |api, path: &str, size: &str| {
+        Request::get(api, format!("v1/projects/{project}/{path}")).query("pageSize", size)
+    };
     let repositories = format!("locations/{}/repositories", escape(&environment.location));
     [
-        (Request::get(Api::Container, format!("v1/projects/{project}/locations/-/clusters")), "clusters", Kind::Cluster),
+        (
+            Request::get(Api::Container, format!("v1/projects/{project}/locations/-/clusters")),
+            "clusters",
+            Kind::Cluster,
+        ),
         (list(Api::ArtifactRegistry, &repositories, "1000"), "repositories", Kind::Registry),
         (list(Api::Pubsub, "topics", "1000"), "topics", Kind::Topic),
         (list(Api::Pubsub, "subscriptions", "1000"), "subscriptions", Kind::Subscription),

@@ -21,10 +21,7 @@ const PERMISSIONS: [(fn(&Manage) -> Managed, &[&str]); 6] = [
     (|manage| manage.apis, &["serviceusage.services.enable"]),
     (|manage| manage.cluster, &["container.clusters.create", "container.clusters.delete", "container.clusters.update"]),
     (|manage| manage.bucket, &["storage.buckets.create"]),
-    (
-        |manage| manage.pubsub,
-        &["pubsub.subscriptions.create", "pubsub.topics.create"],
-    ),
+    (|manage| manage.pubsub, &["pubsub.subscriptions.create", "pubsub.topics.create"]),
     (
         |manage| manage.iam,
         &[

@@ -110,7 +110,9 @@ pub(super) fn cluster(wanted: &Value, project: &str, location: &str, now: Timest
         "zone": location,
     });
     merge(&mut cluster, wanted);
-    for (field, kind) in [("network", "global/networks"), ("subnetwork", &format!("regions/{}/subnetworks", region_of(location)))] {
+    for (field, kind) in
+        [("network", "global/networks"), ("subnetwork", &format!("regions/{}/subnetworks", region_of(location)))]
+    {
         let given = cluster[field].as_str().unwrap_or("default").to_owned();
         let last = given.rsplit('/').next().unwrap_or_default();
         let full = if given.contains('/') { given.clone() } else { format!("projects/{project}/{kind}/{last}") };

@@ -217,7 +217,10 @@ impl<'a> Worker<'a> {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let error = match self.patiently(SERVICE_LIMIT, |error| self.is_new_service(id, error), || self.client.send(request)).await {
+            let error = match self
+                .patiently(SERVICE_LIMIT, |error| self.is_new_service(id, error), || self.client.send(request))
+                .await
+            {
                 Ok(answer) => {
                     if let Some(operation) = Operation::of(id, &answer) {
                         self.follow(id, &operation).await?;

@@ -246,8 +246,8 @@ impl Resources<'_> {
 
 /// The member of policies that somebody is; nothing when there is no such identity here.
 fn member(who: Who, environment: &Environment, business: Option<&Business>) -> Option<String> {
-    let served = environment.web.enabled
-        && business.is_some_and(|business| environment.web.businesses.contains(&business.name));
+    let served =
+        environment.web.enabled && business.is_some_and(|business| environment.web.businesses.contains(&business.name));
     let email = match who {
         Who::Client => &business?.accounts.client,
         Who::Orchestrator => &business?.accounts.orchestrator,
@@ -270,8 +270,7 @@ fn under(business: &Business, parts: &[&str]) -> Condition {
     if parts.is_empty() {
         return Condition { title: name.clone(), expression: begins(&business.bucket, &format!("{name}/")) };
     }
-    let prefixes: Vec<String> =
-        parts.iter().map(|part| begins(&business.bucket, &format!("{name}/{part}/"))).collect();
+    let prefixes: Vec<String> = parts.iter().map(|part| begins(&business.bucket, &format!("{name}/{part}/"))).collect();
     Condition { title: format!("{name} {}", parts.join(" ")), expression: prefixes.join(" || ") }
 }
 

@@ -90,8 +90,7 @@ impl Resources<'_> {
         });
         if spot {
             // Only what says that it can be interrupted runs there.
-            config["taints"] =
-                json!([{"key": "cloud.google.com/gke-spot", "value": "true", "effect": "NO_SCHEDULE"}]);
+            config["taints"] = json!([{"key": "cloud.google.com/gke-spot", "value": "true", "effect": "NO_SCHEDULE"}]);
         }
         config
     }

@@ -92,7 +92,8 @@ fn clusters_pools_services_and_registries_have_theirs() {
             r#"PUT v1/projects/p/locations/l/clusters/c {"name":"projects/p/locations/l/clusters/c","update":{"desiredReleaseChannel":{"channel":"REGULAR"}}}"#,
         ]
     );
-    let fields = json!({"autoscaling": {"enabled": true}, "config": {"machineType": "m", "resourceLabels": {"k": "v"}}});
+    let fields =
+        json!({"autoscaling": {"enabled": true}, "config": {"machineType": "m", "resourceLabels": {"k": "v"}}});
     let changed = paths(&["autoscaling.enabled", "config.machineType", "config.resourceLabels.k"]);
     assert_eq!(
         lines(updates(&pool, &fields, &json!({}), &changed)),
