@@ -6,9 +6,9 @@ use anyhow::Context as _;
 use common::{exit, labels, telemetry};
 
 use crate::{
+    compute::{self, Input, Output},
     config,
     failure::Failure,
-    kernel::{self, Input, Output},
     program::{self, Program},
 };
 
@@ -41,7 +41,7 @@ fn compute(program: Option<&Program>) -> Result<Output, Failure> {
     std::io::stdin().lock().read_to_end(&mut bytes).context("read standard input")?;
     let Some(program) = program else {
         let input = Input { bytes: &bytes, name: "", content_type: "" };
-        return kernel::compute(input, share, config::threads(&variables)?);
+        return compute::compute(input, share, config::threads(&variables)?);
     };
     let mut scratch = program::Scratch::new(&config::work_dir(&variables))?;
     if let Some(folder) = variables.get(labels::ENV_COMMON) {

@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::Context as _;
 use common::labels;
+use kernel::Share;
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
@@ -23,7 +24,7 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use crate::{failure::Failure, kernel::Output, montecarlo::Share};
+use crate::{compute::Output, failure::Failure};
 
 /// How long a program that was asked to stop may take before it is killed; shorter than the 30 seconds after which
 /// Kubernetes kills the engine itself, which could then no longer kill the program.

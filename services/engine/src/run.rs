@@ -18,9 +18,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     VERSION,
+    compute::{self, Input, Output},
     config::{self, Settings, Step},
     failure::Failure,
-    kernel::{self, Input, Output},
     process,
     program::{self, Program},
     store::{Contents, Objects},
@@ -173,11 +173,11 @@ fn properties(settings: &Settings, computed: &Output, seconds: f64) -> Propertie
 /// Computes beside the runtime's thread, which meanwhile keeps connections and credentials alive.
 async fn run_kernel(settings: &Settings, input: Contents) -> Result<Output, Failure> {
     let (name, share, threads) = (settings.work.identity.object.clone(), settings.share(), settings.threads);
-    let compute = move || {
+    let work = move || {
         let input = Input { bytes: &input.bytes, name: &name, content_type: &input.content_type };
-        kernel::compute(input, share, threads)
+        compute::compute(input, share, threads)
     };
-    tokio::task::spawn_blocking(compute).await.context("compute the result")?
+    tokio::task::spawn_blocking(work).await.context("compute the result")?
 }
 
 async fn run_program(

@@ -15,7 +15,7 @@ pub struct PricingResult {
     pub kernel: &'static str,
     /// Schema version, see [`SCHEMA`].
     pub schema: u32,
-    /// Version of the engine.
+    /// Version of the workspace, and so of the engine.
     pub engine_version: &'static str,
     /// Seed of the random streams.
     pub seed: u64,
@@ -101,7 +101,7 @@ impl PricingResult {
         Ok(Self {
             kernel: "monte-carlo",
             schema: SCHEMA,
-            engine_version: crate::VERSION,
+            engine_version: env!("CARGO_PKG_VERSION"),
             seed: book.seed,
             paths: book.paths,
             task: (share.count > 1).then_some(Task { index: share.index, count: share.count }),

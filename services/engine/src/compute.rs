@@ -1,18 +1,12 @@
 //! The built-in kernels: which one an input asks for, and what it makes of it.
 
+use kernel::Share;
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
-use crate::{
-    failure::Failure,
-    montecarlo::{Share, simulate},
-    pricing::{book, result::PricingResult},
-};
+use crate::failure::Failure;
 
-/// Most bytes of a pricing input.
-pub const PRICING_INPUT_MAX: usize = 256 * 1024 * 1024;
-/// Problems of an input that a failure lists.
-const PROBLEMS_SHOWN: usize = 10;
+const JSON: &str = "application/json";
 
 /// An input and what is known of it.
 #[derive(Clone, Copy, Debug)]
@@ -39,7 +33,7 @@ pub struct Output {
 /// A built-in kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernel {
-    /// Prices a book of options, see [`crate::pricing`].
+    /// Prices a book of options, see [`kernel::pricing`].
     Pricing,
     /// Says what the input was.
     Echo,
@@ -64,27 +58,13 @@ pub fn choose(input: Input<'_>) -> Kernel {
 /// Permanent failures only: the result depends on nothing but the input.
 pub fn compute(input: Input<'_>, share: Share, threads: usize) -> Result<Output, Failure> {
     match choose(input) {
-        Kernel::Pricing => price(input, share, threads),
+        Kernel::Pricing => {
+            let priced = kernel::price(input.bytes, share, threads)
+                .map_err(|refusal| Failure::permanent(refusal.code, refusal.message))?;
+            Ok(Output { bytes: priced.bytes, content_type: JSON.to_owned(), seed: Some(priced.seed) })
+        }
         Kernel::Echo => echo(input),
     }
-}
-
-fn price(input: Input<'_>, share: Share, threads: usize) -> Result<Output, Failure> {
-    if input.bytes.len() > PRICING_INPUT_MAX {
-        let message = format!("the input has {} bytes, the limit is {PRICING_INPUT_MAX}", input.bytes.len());
-        return Err(Failure::permanent("input-too-large", message));
-    }
-    let book = book::parse(input.bytes).map_err(|problems| {
-        let mut lines: Vec<String> = problems.iter().take(PROBLEMS_SHOWN).map(ToString::to_string).collect();
-        if problems.len() > PROBLEMS_SHOWN {
-            lines.push(format!("and {} more", problems.len() - PROBLEMS_SHOWN));
-        }
-        Failure::permanent("malformed-input", lines.join("; "))
-    })?;
-    let estimates = simulate(&book, share, threads);
-    let result = PricingResult::new(&book, share, &estimates)
-        .map_err(|message| Failure::permanent("numeric-overflow", message))?;
-    json(&result, Some(book.seed))
 }
 
 #[derive(Serialize)]
@@ -104,14 +84,10 @@ fn echo(input: Input<'_>) -> Result<Output, Failure> {
         bytes: input.bytes.len(),
         sha256: hash.iter().map(|byte| format!("{byte:02x}")).collect(),
     };
-    json(&result, None)
-}
-
-fn json(result: &impl Serialize, seed: Option<u64>) -> Result<Output, Failure> {
     let mut bytes =
-        serde_json::to_vec(result).map_err(|error| Failure::transient("engine-error", error.to_string()))?;
+        serde_json::to_vec(&result).map_err(|error| Failure::transient("engine-error", error.to_string()))?;
     bytes.push(b'\n');
-    Ok(Output { bytes, content_type: "application/json".to_owned(), seed })
+    Ok(Output { bytes, content_type: JSON.to_owned(), seed: None })
 }
 
 #[cfg(test)]
