@@ -98,7 +98,8 @@ fn delete(before: &Environment, resource: &Resource, live: &serde_json::Value, o
         return kept(&format!("it is not ours: {owner}"));
     }
     match resource.id.kind {
-        Kind::Services => kept("other things of the project may need them"),
+        // They stay on, as other things of the project may need them; that they do is no news.
+        Kind::Services => Action::Nothing,
         Kind::Registry if !options.data => kept("images stay with the data unless asked for"),
         Kind::Bucket if !options.data => kept("data stays unless asked for"),
         Kind::Role | Kind::ServiceAccount if !options.identities => kept(IDENTITY),

@@ -220,6 +220,9 @@ fn what_google_leaves_out_is_no_difference() {
         (json!({"a": 1}), json!({"a": 1, "b": 2}), true),
         (json!({"a": [1, 2]}), json!({"a": [2, 1]}), false),
         (json!({"a": []}), json!({}), true),
+        (json!({"a": 0}), json!({}), true),
+        (json!({"a": 0}), json!({"a": 2}), false),
+        (json!({}), json!({"a": 1}), true),
     ] {
         assert_eq!(field_differences(&wanted, &live).is_empty(), same, "{wanted} {live}");
     }
