@@ -152,10 +152,10 @@ fn fail(code: u16, status: &str, message: &str) -> Answer {
 
 impl World {
     fn answer(&mut self, method: &Method, path: &str, query: &str, body: &Value) -> Answer {
-        if path.contains("/services") || path.contains("/locations/") || path.contains("/notificationConfigs") {
-            if let Some(answer) = self.newer(method, path, query, body) {
-                return answer;
-            }
+        if ["/services", "/locations/", "/notificationConfigs"].iter().any(|part| path.contains(part))
+            && let Some(answer) = self.newer(method, path, query, body)
+        {
+            return answer;
         }
         if path.ends_with("/serviceAccount") {
             return Ok(json!({"email_address": "service-7@gs-project-accounts.iam.gserviceaccount.com"}));

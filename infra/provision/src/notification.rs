@@ -149,7 +149,7 @@ mod tests {
         };
         assert_eq!(view(&wanted, std::slice::from_ref(&other)), None);
         assert_eq!(lines(&[other.clone(), wrong.clone(), right.clone()]), ["DELETE notificationConfigs/2"]);
-        assert_eq!(lines(&[wrong.clone()]), ["POST notificationConfigs", "DELETE notificationConfigs/2"]);
+        assert_eq!(lines(std::slice::from_ref(&wrong)), ["POST notificationConfigs", "DELETE notificationConfigs/2"]);
         assert_eq!(lines(&[right]), Vec::<String>::new());
     }
 }

@@ -239,7 +239,7 @@ fn compare(
         let inside = |field: &&str| {
             difference.field.strip_prefix(*field).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
-        wire::immutable(id.kind).iter().any(|field| inside(&field))
+        wire::immutable(id.kind).iter().any(inside)
     });
     if let Some(Difference { field, .. }) = fixed.filter(|_| resource.managed == Managed::Create) {
         let reason = format!(

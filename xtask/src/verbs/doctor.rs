@@ -16,8 +16,11 @@ use crate::{args::Globals, context, error::Failure, output::Output, setup};
 
 /// Programs that a person looks around with; nothing of ours needs them.
 const TOOLS: [&str; 2] = ["kubectl", "gcloud"];
+/// Permissions, and who makes the class of resource that they are for.
+type Needed = (fn(&Manage) -> Managed, &'static [&'static str]);
+
 /// What `provision` does, as permissions on the project, by the class of resource that it is for.
-const PERMISSIONS: [(fn(&Manage) -> Managed, &[&str]); 6] = [
+const PERMISSIONS: [Needed; 6] = [
     (|manage| manage.apis, &["serviceusage.services.enable"]),
     (|manage| manage.cluster, &["container.clusters.create", "container.clusters.delete", "container.clusters.update"]),
     (|manage| manage.bucket, &["storage.buckets.create"]),

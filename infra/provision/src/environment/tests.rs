@@ -61,7 +61,7 @@ fn every_name_can_be_overridden() {
         zone = "europe-west1-b"
         auth = "key"
         labels = { team = "risk" }
-        cluster = { name = "shared", mode = "autopilot" }
+        cluster = { name = "shared" }
         [businesses.bu1]
         bucket = "their-own"
         namespace = "team-a"
