@@ -61,7 +61,7 @@ fn every_name_can_be_overridden() {
         zone = "europe-west1-b"
         auth = "key"
         labels = { team = "risk" }
-        cluster = { name = "shared", mode = "autopilot" }
+        cluster = { name = "shared" }
         [businesses.bu1]
         bucket = "their-own"
         namespace = "team-a"
@@ -186,6 +186,23 @@ fn types_tables_and_numbers_are_checked() {
         &[],
         &["4:24 `businesses.bu1.retention.output` is \"36h\", but the bucket counts whole days, like \"7d\""],
     );
+}
+
+#[test]
+fn what_google_would_refuse_later_is_refused_here() {
+    let refused = |text: &str, message: &str| {
+        let problems = parse("e", "e.toml", text, &Overrides::new()).unwrap_err();
+        assert_eq!(problems.list.len(), 1, "{problems}");
+        assert!(problems.list[0].message.contains(message), "{problems}");
+    };
+    let small = "project = \"desk-one\"\nlocation = \"europe-west1\"\n";
+    refused(
+        &format!("{small}zone = \"europe-west1-b\"\ncluster.mode = \"autopilot\"\n[businesses.bu1]\n"),
+        "has no zone",
+    );
+    let many: String = (0..21).map(|number| format!("[businesses.b{number}]\n")).collect();
+    refused(&format!("{small}{many}"), "would serve 21 businesses");
+    environment(&format!("{small}web.enabled = false\n{many}"));
 }
 
 #[test]
