@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows Kubernetes types, so the engine stays free of them.
 
+pub mod batch;
 pub mod clients;
 pub mod config;
 pub mod exit;

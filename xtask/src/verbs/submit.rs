@@ -75,6 +75,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         session: session.clone(),
         client: args.client.clone().filter(|client| !client.is_empty()).or_else(user),
         tasks: args.tasks,
+        rows_per_task: None,
         priority: args.priority,
         common: Vec::new(),
     };

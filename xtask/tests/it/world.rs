@@ -222,6 +222,7 @@ impl World {
             job: job.to_owned(),
             client: None,
             tasks: None,
+            rows_per_task: None,
             priority: false,
             common: Vec::new(),
         }

@@ -225,7 +225,7 @@ impl Submitter {
         }
         // What changes the result must not differ either.
         let wanted = work.metadata();
-        for option in [labels::ATTRIBUTE_TASKS, labels::ATTRIBUTE_COMMON] {
+        for option in [labels::ATTRIBUTE_TASKS, labels::ATTRIBUTE_ROWS_PER_TASK, labels::ATTRIBUTE_COMMON] {
             let key = format!("{}{option}", labels::METADATA_PREFIX);
             if written.get(&key) != wanted.get(&key) {
                 bail!(

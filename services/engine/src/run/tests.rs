@@ -23,6 +23,7 @@ pub(crate) fn work() -> Work {
         job: "j".to_owned(),
         client: None,
         tasks: None,
+        rows_per_task: None,
         priority: false,
         common: vec![],
     }

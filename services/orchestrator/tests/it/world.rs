@@ -284,6 +284,7 @@ impl World {
                 job: job.into(),
                 client: None,
                 tasks,
+                rows_per_task: None,
                 priority: false,
                 common: vec![],
             };
