@@ -18,6 +18,7 @@ pub mod results;
 pub mod shutdown;
 pub mod storage;
 pub mod submit;
+pub mod table;
 pub mod telemetry;
 
 pub use identity::Identity;
