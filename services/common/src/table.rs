@@ -50,6 +50,27 @@ pub fn part(bytes: &[u8], rows: Range<usize>) -> Vec<u8> {
     part
 }
 
+/// The cells of every record, the first of which names the columns.
+pub fn fields(text: &str) -> Vec<Vec<String>> {
+    let cells = |record: &str| {
+        let mut cells = vec![String::new()];
+        let mut quoted = false;
+        let mut characters = record.trim_end_matches(['\n', '\r']).chars().peekable();
+        while let Some(character) = characters.next() {
+            let Some(cell) = cells.last_mut() else { break };
+            match character {
+                '"' if quoted && characters.peek() == Some(&'"') => cell.extend(characters.next()),
+                '"' => quoted = !quoted,
+                ',' if !quoted => cells.push(String::new()),
+                other => cell.push(other),
+            }
+        }
+        cells
+    };
+    // Records end after a byte that is a character of its own.
+    records(text.as_bytes()).filter_map(|record| text.get(record)).map(cells).collect()
+}
+
 /// How many tasks it takes when each has so many rows; `None` when that is more than a number can say.
 pub fn tasks(rows: usize, rows_per_task: u32) -> Option<u32> {
     u32::try_from(rows.div_ceil(usize::try_from(rows_per_task.max(1)).ok()?)).ok()
@@ -74,6 +95,8 @@ mod tests {
         assert_eq!(part(1), "id,x\r\nc,3");
         assert_eq!(part(2), "id,x\r\n");
         assert_eq!([tasks(3, 2), tasks(4, 2), tasks(0, 2)], [Some(2), Some(2), Some(0)]);
+        let cells = fields(std::str::from_utf8(table).unwrap());
+        assert_eq!(cells, [["id", "x"], ["a", "1"], ["b\nb", "say \"2\""], ["c", "3"]]);
         assert_eq!((rows(b""), rows(b"id\n"), rows(b"\n\nid")), (0, 0, 0));
     }
 }

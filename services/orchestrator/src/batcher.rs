@@ -267,10 +267,11 @@ async fn create(context: &Context, asked: &[Asked], slot: &mut Slot) -> Told {
         indexes: slot.weight().min(pods(asked.len(), context.slots())),
     };
     let name = batch.job_name();
+    // From here on the sweep knows that the manifest is not left over.
+    slot.creating(name.clone());
     context.store.write_once(&business.bucket, &batch.manifest(), bytes, Properties::json()).await?;
     context.hooks.at(Step::ManifestWritten, None, None).await;
     context.hooks.at(Step::BeforeCreate, None, None).await;
-    slot.creating(name.clone());
     let created = {
         let _permit = context.creates.acquire().await.map_err(|error| Obstacle::Stuck(error.to_string()))?;
         let body = context.template.batch(&batch).map_err(|error| Obstacle::OurFault(format!("{error:#}")))?;

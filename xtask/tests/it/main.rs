@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(clippy::print_stdout, reason = "a test that skips says so")]
 
+mod batches;
 mod crashes;
 mod daily;
 mod demo;

@@ -95,11 +95,16 @@ pub(crate) struct World {
 impl World {
     /// Starts and provisions one with these businesses; `engine` is added to how their engines run.
     pub(crate) async fn start(businesses: &[&str], engine: &str) -> Self {
+        Self::start_with(businesses, "max_active_jobs = 8", engine).await
+    }
+
+    /// Starts and provisions one; `settings` and `engine` say how the businesses and their engines are.
+    pub(crate) async fn start_with(businesses: &[&str], settings: &str, engine: &str) -> Self {
         let _ = common::clients::install_tls_provider();
         let folder = tempfile::tempdir().unwrap();
         let mut text = "project = \"test-desk\"\nlocation = \"europe-west1\"\ncloud = \"local\"\n".to_owned();
         for business in businesses {
-            text.push_str(&format!("[businesses.{business}]\nmax_active_jobs = 8\n"));
+            text.push_str(&format!("[businesses.{business}]\n{settings}\n"));
             text.push_str(&format!(
                 "[businesses.{business}.engine]\ncpu = \"100m\"\nretries = 2\ntimeout = \"60s\"\n{engine}\n"
             ));
