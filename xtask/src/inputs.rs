@@ -90,7 +90,9 @@ pub(crate) fn shared(paths: &[PathBuf]) -> anyhow::Result<Vec<Input>> {
     let shared = collect(paths, None, None)?;
     // The message names them in a list.
     match shared.iter().find(|input| input.job.contains(',')) {
-        Some(input) => Err(Failure::usage(format!("common data cannot have a comma in its name: {}", input.job)).into()),
+        Some(input) => {
+            Err(Failure::usage(format!("common data cannot have a comma in its name: {}", input.job)).into())
+        }
         None => Ok(shared),
     }
 }

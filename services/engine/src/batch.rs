@@ -4,7 +4,12 @@
 //! others. At the end the pod leaves a report of what is done and what failed and why, since only results may be created
 //! and nothing may be listed. A pod that dies leaves none; the next one of its index skips what has its result.
 
-use std::{collections::HashMap, sync::Arc, time::Duration};
+use std::{
+    cell::Cell,
+    collections::HashMap,
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
@@ -30,6 +35,10 @@ use crate::{
 
 /// Inputs in hand at a time for each thread, so that reading and writing overlap with computing.
 const IN_HAND_PER_THREAD: usize = 8;
+/// After so many results that do not exist, the others are not looked for first.
+const LOOKS: usize = 16;
+/// An input that takes longer than this is worth looking for its result first.
+const WORTH_A_LOOK: Duration = Duration::from_millis(250);
 /// Most bytes of logs in one report; what exceeds it is shortened to [`SHORT_TAIL`].
 const TAILS_MAX: usize = 8 * 1024 * 1024;
 const SHORT_TAIL: usize = 2 * 1024;
@@ -86,7 +95,8 @@ pub async fn run(
     objects: &impl Objects,
 ) -> Result<run::Done, Failure> {
     let manifest = manifest(settings, objects).await?;
-    let cached = Cached { objects, common: Mutex::default() };
+    let cached =
+        Cached { objects, common: Mutex::default(), fresh: Cell::new(settings.failures == 0), looks: Cell::new(0) };
     let mut inputs: Vec<(u32, &Entry)> = settings
         .batch
         .inputs_of(settings.index)
@@ -103,10 +113,8 @@ pub async fn run(
     };
     tracing::info!(session = settings.batch.session, inputs = count, index = settings.index, "computing a batch");
     let permits = Arc::new(Semaphore::new(settings.threads));
-    let works: Vec<_> = inputs
-        .into_iter()
-        .map(|(input, entry)| one(settings, program, &cached, &permits, input, entry))
-        .collect();
+    let works: Vec<_> =
+        inputs.into_iter().map(|(input, entry)| one(settings, program, &cached, &permits, input, entry)).collect();
     let mut fared = futures::stream::iter(works).buffer_unordered(in_hand.max(1));
     let (mut done, mut failed) = (Vec::with_capacity(count), Vec::new());
     while let Some(one) = fared.next().await {
@@ -148,7 +156,7 @@ async fn manifest(settings: &BatchSettings, objects: &impl Objects) -> Result<Ma
 async fn one(
     settings: &BatchSettings,
     program: Option<&Program>,
-    objects: &impl Objects,
+    objects: &Cached<'_, impl Objects>,
     threads: &Arc<Semaphore>,
     input: u32,
     entry: &Entry,
@@ -167,12 +175,16 @@ async fn one(
         stop: settings.stop.clone(),
         shared: Some(Shared { threads: threads.clone(), timeout, log: log.clone() }),
     };
+    let began = Instant::now();
     let limited = program.map(|program| Program {
         timeout: Some(program.timeout.map_or(timeout, |own| own.min(timeout))),
         ..program.clone()
     });
     let ended = run::run(&own, limited.as_ref(), objects).await;
     let finished = Timestamp::now();
+    if began.elapsed() > WORTH_A_LOOK {
+        objects.fresh.set(false);
+    }
     match ended {
         Ok(_) => Fared::Done(Done { input, started, finished }),
         Err(failure) if failure.code == STOPPED => Fared::Stopped(failure),
@@ -210,13 +222,8 @@ async fn report(
         }
         left = left.saturating_sub(tail.len());
     }
-    let report = Report {
-        schema: batch::SCHEMA,
-        pod: settings.pod.clone(),
-        cpu_seconds: process::cpu_seconds(),
-        done,
-        failed,
-    };
+    let report =
+        Report { schema: batch::SCHEMA, pod: settings.pod.clone(), cpu_seconds: process::cpu_seconds(), done, failed };
     let bytes = serde_json::to_vec(&report).context("encode the report of a batch")?;
     let name = settings.batch.report(settings.index, &settings.pod);
     match objects.write_once(&settings.batch.bucket, &name, bytes.into(), Properties::json()).await? {
@@ -226,15 +233,27 @@ async fn report(
     }
 }
 
-/// Objects, of which the session's common data are read once for all inputs.
+/// Objects, of which the session's common data are read once for all inputs, and of which no more are looked for than it
+/// takes: when none of the first inputs has a result, no pod was here before, and to compute a tiny input twice costs
+/// less than to ask for every one. The write decides in any case.
 struct Cached<'o, O> {
     objects: &'o O,
     common: Mutex<HashMap<String, Arc<OnceCell<Option<Contents>>>>>,
+    /// No result was found yet, and inputs take next to no time.
+    fresh: Cell<bool>,
+    looks: Cell<usize>,
 }
 
 impl<O: Objects> Objects for Cached<'_, O> {
     async fn exists(&self, bucket: &str, object: &str) -> anyhow::Result<bool> {
-        self.objects.exists(bucket, object).await
+        let exists = self.objects.exists(bucket, object).await?;
+        self.looks.set(self.looks.get() + 1);
+        self.fresh.set(self.fresh.get() && !exists);
+        Ok(exists)
+    }
+
+    async fn probably_exists(&self, bucket: &str, object: &str) -> anyhow::Result<bool> {
+        if self.fresh.get() && self.looks.get() >= LOOKS { Ok(false) } else { self.exists(bucket, object).await }
     }
 
     async fn read(&self, bucket: &str, object: &str, generation: Option<i64>) -> anyhow::Result<Option<Contents>> {

@@ -106,12 +106,7 @@ impl Scratch {
 ///
 /// # Errors
 /// When it cannot be started, runs too long, is stopped, says too much, or does not exit with 0.
-pub async fn run(
-    program: &Program,
-    scratch: &Scratch,
-    share: Share,
-    log: Option<&LogTail>,
-) -> Result<Output, Failure> {
+pub async fn run(program: &Program, scratch: &Scratch, share: Share, log: Option<&LogTail>) -> Result<Output, Failure> {
     let ended = supervise(program, scratch, share, log).await?;
     judge(program, &ended)?;
     take_result(program, scratch).await

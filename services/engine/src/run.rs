@@ -121,7 +121,7 @@ pub async fn run(settings: &Settings, program: Option<&Program>, objects: &impl 
     let output = work.output(settings.index);
     // Both are asked at once, because the first run of an input is what nearly always happens.
     let (exists, input) = tokio::join!(
-        objects.exists(&identity.bucket, &output),
+        objects.probably_exists(&identity.bucket, &output),
         objects.read(&identity.bucket, &identity.object, Some(identity.generation)),
     );
     if exists? {

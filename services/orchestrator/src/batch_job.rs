@@ -53,7 +53,10 @@ impl Template {
         let pod = object(&mut job, &["spec", "template", "spec"])?;
         if let Some(seconds) = pod.get("activeDeadlineSeconds").and_then(Value::as_u64) {
             let turns = u64::from(batch.inputs.div_ceil(batch.indexes.max(1)));
-            pod.insert("activeDeadlineSeconds".into(), seconds.saturating_mul(turns).min(DEADLINE_MAX.max(seconds)).into());
+            pod.insert(
+                "activeDeadlineSeconds".into(),
+                seconds.saturating_mul(turns).min(DEADLINE_MAX.max(seconds)).into(),
+            );
         }
         let from = |path: &str| json!({"fieldRef": {"fieldPath": path}});
         let variables = [

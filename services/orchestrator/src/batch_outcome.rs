@@ -56,9 +56,10 @@ impl<'a> Reports<'a> {
         for report in reports {
             all.done.extend(report.done.iter().map(|done| (done.input, (report, *done))));
             for failed in &report.failed {
-                let later = all.failed.get(&failed.input).is_none_or(|(_, known)| {
-                    (known.permanent, known.finished) < (failed.permanent, failed.finished)
-                });
+                let later = all
+                    .failed
+                    .get(&failed.input)
+                    .is_none_or(|(_, known)| (known.permanent, known.finished) < (failed.permanent, failed.finished));
                 if later {
                     all.failed.insert(failed.input, (report, failed));
                 }
@@ -137,7 +138,8 @@ pub(crate) fn decide(facts: &Facts<'_>, input: u32, entry: &Entry) -> Fate {
     ended.node = pod.and_then(|pod| pod.spec.as_ref()).and_then(|spec| spec.node_name.clone());
     ended.image = pod.and_then(outcome::image);
     // What a pod spent is shared evenly by what it computed, since nobody can tell them apart.
-    ended.cpu_seconds = report.map(|report| report.cpu_seconds / (report.done.len() + report.failed.len()).max(1) as f64);
+    ended.cpu_seconds =
+        report.map(|report| report.cpu_seconds / (report.done.len() + report.failed.len()).max(1) as f64);
     ended.pods = pods_of(facts, facts.batch.index_of(input));
     ended.message_id = Some(entry.message_id.clone());
     ended.work = Some(entry.work.clone());

@@ -16,8 +16,16 @@ use tokio::sync::Semaphore;
 
 use crate::{
     batcher::{self, Batcher},
-    breaker::Breaker, clock::Clock, cluster::Cluster, config::Timing, events::Events, gate::Gate, hooks::Hooks,
-    job::Template, jobs::Jobs, metrics::Metrics,
+    breaker::Breaker,
+    clock::Clock,
+    cluster::Cluster,
+    config::Timing,
+    events::Events,
+    gate::Gate,
+    hooks::Hooks,
+    job::Template,
+    jobs::Jobs,
+    metrics::Metrics,
     settle_batch::Progress,
 };
 

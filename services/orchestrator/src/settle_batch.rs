@@ -104,8 +104,11 @@ async fn stopped_pods(context: &Context, name: &str) -> anyhow::Result<Vec<Pod>>
             let until = pod.metadata.deletion_timestamp.as_ref();
             until.is_some_and(|until| until.0.checked_add(OVERDUE).is_ok_and(|until| until < now))
         };
-        let alive: Vec<&str> =
-            pods.iter().filter(|pod| !overdue(pod)).flat_map(|pod| outcome::pods_alive(std::slice::from_ref(pod))).collect();
+        let alive: Vec<&str> = pods
+            .iter()
+            .filter(|pod| !overdue(pod))
+            .flat_map(|pod| outcome::pods_alive(std::slice::from_ref(pod)))
+            .collect();
         if alive.is_empty() {
             return Ok(pods);
         }
@@ -161,7 +164,8 @@ async fn inputs(
             .into_iter()
             .filter_map(|input| Some((input, &manifest.entries.get(input as usize)?.work.identity)))
             .map(|(input, identity)| async move {
-                let found = context.store.describe(&identity.bucket, &identity.object, Some(identity.generation)).await?;
+                let found =
+                    context.store.describe(&identity.bucket, &identity.object, Some(identity.generation)).await?;
                 anyhow::Ok(found.is_none().then_some(input))
             })
             .collect();

@@ -107,11 +107,7 @@ async fn forget_batches(context: &Context, until: Timestamp) -> anyhow::Result<(
 }
 
 /// Looks at one old input, and publishes it if nothing else knows of it.
-async fn look(
-    context: &Context,
-    input: &Object,
-    now: Timestamp,
-) -> anyhow::Result<Option<Known>> {
+async fn look(context: &Context, input: &Object, now: Timestamp) -> anyhow::Result<Option<Known>> {
     let work = match message::stored(&input.name, input.generation, &input.metadata, &context.business) {
         Ok(work) => work,
         Err(refusal) => {

@@ -85,7 +85,11 @@ fn progress(job: &Job) -> Reason {
     let is_batch = job.metadata.name.as_deref().is_some_and(batch::is_job_name);
     let tasks = if is_batch {
         "it is in a batch with others".to_owned()
-    } else if wanted > 1 { format!("{done} of {wanted} tasks are done") } else { String::new() };
+    } else if wanted > 1 {
+        format!("{done} of {wanted} tasks are done")
+    } else {
+        String::new()
+    };
     if is_finished(job) {
         return reason("settling", "the Kubernetes Job ended; its outcome comes next".to_owned());
     }

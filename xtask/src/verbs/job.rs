@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use common::{
-    batch,
-    Identity, Outcome,
+    Identity, Outcome, batch,
     config::Business,
     exit,
     jobs::{self, Job, State},

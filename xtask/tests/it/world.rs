@@ -305,6 +305,8 @@ impl World {
             .collect();
         assert_eq!(inputs, kept, "exactly the inputs of what did not succeed are kept");
 
+        // Before a batch's Job is let go, what belonged to it is deleted.
+        self.assert_nothing_waits(business).await;
         let results: BTreeSet<String> =
             self.objects(business, "output").await.into_iter().map(|result| result.name).collect();
         let wanted: BTreeSet<String> = outcomes
@@ -313,7 +315,6 @@ impl World {
             .flat_map(|outcome| outcome.work.iter().flat_map(Work::outputs))
             .collect();
         assert_eq!(results, wanted, "exactly what succeeded has its results");
-        self.assert_nothing_waits(business).await;
     }
 
     /// No message is left in the subscription, and no Job holds our finalizer.

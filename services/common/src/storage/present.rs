@@ -20,11 +20,7 @@ impl Store {
     ///
     /// # Errors
     /// When access is denied or the service cannot be reached.
-    pub async fn present(
-        &self,
-        bucket: &str,
-        mut names: BTreeSet<String>,
-    ) -> anyhow::Result<BTreeSet<String>> {
+    pub async fn present(&self, bucket: &str, mut names: BTreeSet<String>) -> anyhow::Result<BTreeSet<String>> {
         let mut present = BTreeSet::new();
         let prefix = common_prefix(&names);
         // A listing ends before its end, so the last name needs a character more.

@@ -168,9 +168,7 @@ fn an_input_in_a_batch_and_in_a_job_of_its_own_has_one_outcome() {
         }
     });
     let outcomes = works.len() - lone.len();
-    world.wait("outcomes", |state| {
-        state.objects.keys().filter(|name| name.contains("/outcome/")).count() == outcomes
-    });
+    world.wait("outcomes", |state| state.objects.keys().filter(|name| name.contains("/outcome/")).count() == outcomes);
     world.change(|state| state.engines_wait = false);
     world.wait_until_done();
     // One that waited alone has the same Job in both ways.
