@@ -133,12 +133,17 @@ pub(crate) async fn deploy(
     cloud: &Cloud,
     images: Images,
     only: Option<&str>,
+    foreign: deploy::Foreign,
     output: &Output,
 ) -> anyhow::Result<deploy::Report> {
     let told = *output;
     let progress: deploy::Progress = Arc::new(move |event| match event {
         deploy::Event::Ready { business, elapsed_ms } => {
             told.note(format_args!("  the orchestrator of {business} is ready ({elapsed_ms} ms)"));
+        }
+        deploy::Event::Applied(applied) if applied.change == deploy::Change::Pruned => {
+            let namespace = applied.namespace.unwrap_or_default();
+            told.note(format_args!("  took away the {} {} of {namespace}", applied.kind, applied.name));
         }
         deploy::Event::Applied(applied) => {
             told.detail(format_args!("  {:?} {} {}", applied.change, applied.kind, applied.name));
@@ -149,6 +154,6 @@ pub(crate) async fn deploy(
         }
     });
     let folder = context::generated(environment);
-    let options = deploy::Options { images, folder, only: only.map(str::to_owned), limit: ROLLOUT };
+    let options = deploy::Options { images, folder, only: only.map(str::to_owned), foreign, limit: ROLLOUT };
     deploy::run(environment, cloud, &options, &progress).await
 }

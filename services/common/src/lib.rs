@@ -21,5 +21,8 @@ pub mod submit;
 pub mod table;
 pub mod telemetry;
 
+#[cfg(test)]
+mod properties;
+
 pub use identity::Identity;
 pub use outcome::Outcome;

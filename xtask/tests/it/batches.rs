@@ -181,7 +181,8 @@ async fn how_fast_tiny_inputs_are() {
             let bucket = business.bucket.clone();
             async move {
                 let object = common::object::input("bu1", "speed", &format!("{index:06}"));
-                let written = store.write_once(&bucket, &object, format!("{index}"), Properties::default()).await.unwrap();
+                let written =
+                    store.write_once(&bucket, &object, format!("{index}"), Properties::default()).await.unwrap();
                 let Written::New(generation) = written else { panic!("{object} is there") };
                 Work {
                     identity: common::Identity { bucket, object, generation, attempt: 0 },

@@ -3,7 +3,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(clippy::print_stdout, reason = "a test that skips says so")]
 
+mod applyset;
 mod batches;
+mod bench;
 mod crashes;
 mod daily;
 mod demo;

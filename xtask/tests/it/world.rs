@@ -145,12 +145,12 @@ impl World {
         for file in &mut rendered.files {
             file.objects.retain(|object| object["kind"] != "Deployment" && object["kind"] != "PodDisruptionBudget");
         }
-        deploy::apply(&self.kube, &self.environment.name, &rendered).await.unwrap();
+        deploy::apply(&self.kube, &self.environment.name, &rendered, deploy::Foreign::Refuse).await.unwrap();
     }
 
     /// Applies everything and waits for the orchestrators.
     pub(crate) async fn deploy(&self) {
-        deploy::apply(&self.kube, &self.environment.name, &self.rendered).await.unwrap();
+        deploy::apply(&self.kube, &self.environment.name, &self.rendered, deploy::Foreign::Refuse).await.unwrap();
         for business in &self.environment.businesses {
             deploy::wait(&self.kube, &business.namespace, "orchestrator", PATIENCE).await.unwrap();
         }
