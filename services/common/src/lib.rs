@@ -2,6 +2,7 @@
 //!
 //! Nothing here knows Kubernetes types, so the engine stays free of them.
 
+pub mod batch;
 pub mod clients;
 pub mod config;
 pub mod exit;
@@ -17,6 +18,7 @@ pub mod results;
 pub mod shutdown;
 pub mod storage;
 pub mod submit;
+pub mod table;
 pub mod telemetry;
 
 #[cfg(test)]

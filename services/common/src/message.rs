@@ -29,6 +29,9 @@ pub struct Work {
     /// Number of tasks when the Job is split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tasks: Option<u32>,
+    /// The input is a table, and each task computes so many of its rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_per_task: Option<u32>,
     /// Drained first.
     #[serde(default)]
     pub priority: bool,
@@ -78,6 +81,9 @@ impl Work {
         }
         if let Some(tasks) = self.tasks {
             attributes.insert(labels::ATTRIBUTE_TASKS.to_owned(), tasks.to_string());
+        }
+        if let Some(rows) = self.rows_per_task {
+            attributes.insert(labels::ATTRIBUTE_ROWS_PER_TASK.to_owned(), rows.to_string());
         }
         if self.identity.attempt > 0 {
             attributes.insert(labels::ATTRIBUTE_ATTEMPT.to_owned(), self.identity.attempt.to_string());
@@ -276,6 +282,7 @@ fn locate(bucket: &str, object: &str, business: &Business) -> Result<Work, Refus
         job,
         client: None,
         tasks: None,
+        rows_per_task: None,
         priority: false,
         common: Vec::new(),
     })
@@ -289,6 +296,12 @@ fn options(work: &mut Work, attributes: &BTreeMap<String, String>) -> Result<(),
     if let Some(value) = attributes.get(labels::ATTRIBUTE_TASKS) {
         let tasks = value.parse().ok().filter(|tasks| (1..=TASKS_MAX).contains(tasks));
         work.tasks = Some(tasks.ok_or_else(|| malformed(labels::ATTRIBUTE_TASKS, value, "a number from 1 to 100000"))?);
+    }
+    if let Some(value) = attributes.get(labels::ATTRIBUTE_ROWS_PER_TASK) {
+        let rows = value.parse().ok().filter(|rows| *rows > 0 && work.tasks.is_some());
+        work.rows_per_task = Some(rows.ok_or_else(|| {
+            malformed(labels::ATTRIBUTE_ROWS_PER_TASK, value, "a number from 1, in a Job that is split into tasks")
+        })?);
     }
     if let Some(value) = attributes.get(labels::ATTRIBUTE_ATTEMPT) {
         work.identity.attempt =

@@ -27,6 +27,21 @@ pub fn common(business: &str, session: &str, name: &str) -> String {
     format!("{business}/common/{session}/{name}")
 }
 
+/// `B/common/.batch/HASH.json`, the manifest of a batch. No session can be called `.batch`.
+pub fn manifest(business: &str, hash: &str) -> String {
+    format!("{}{hash}.json", manifest_prefix(business))
+}
+
+/// `B/common/.batch/`, where the manifests are: the engine may read there.
+pub fn manifest_prefix(business: &str) -> String {
+    format!("{business}/common/.batch/")
+}
+
+/// `B/output/.batch/`, where the reports of batches are: the engine may create there.
+pub fn report_prefix(business: &str) -> String {
+    format!("{business}/output/.batch/")
+}
+
 /// `B/output/SESSION/JOB/GENERATION-ATTEMPT`, with `/INDEX` for a task of a split Job.
 pub fn output(business: &str, session: &str, job: &str, identity: &Identity, index: Option<u32>) -> String {
     let base = format!("{business}/output/{session}/{job}/{}", identity.run());

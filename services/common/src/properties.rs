@@ -99,6 +99,7 @@ fn work() -> impl Strategy<Value = Work> {
             job,
             client,
             tasks,
+            rows_per_task: None,
             priority,
             common,
         },

@@ -14,6 +14,7 @@ use jiff::Timestamp;
 
 use crate::clients::Connection;
 
+mod present;
 mod upload;
 
 pub use upload::{Fingerprint, crc32c_of_file};

@@ -48,6 +48,8 @@ pub struct Options {
     pub client: Option<String>,
     /// Number of tasks when each Job is split.
     pub tasks: Option<u32>,
+    /// Each input is a table, and each task computes so many of its rows.
+    pub rows_per_task: Option<u32>,
     /// Drained first.
     pub priority: bool,
     /// Names of the session's common data that each Job reads.
@@ -69,6 +71,7 @@ impl Options {
             job: job.to_owned(),
             client: self.client.clone(),
             tasks: self.tasks,
+            rows_per_task: self.rows_per_task,
             priority: self.priority,
             common: self.common.clone(),
         }

@@ -53,7 +53,7 @@ fn compute(program: Option<&Program>) -> Result<Output, Failure> {
     }
     scratch.write_input(&bytes)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
-    runtime.block_on(program::run(program, &scratch, share))
+    runtime.block_on(program::run(program, &scratch, share, None))
 }
 
 /// The market data in a folder of common data.

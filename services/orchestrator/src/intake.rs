@@ -1,11 +1,14 @@
 //! Takes messages while there are slots, and tells Pub/Sub what became of each. The one place that holds handlers.
 //!
+//! With dispatch in batches there are as many places as one batch and the next have inputs; they wait for slots there.
+//!
 //! A message is taken only into a free slot, so the backlog stays in Pub/Sub. At capacity the stream is closed and
 //! opened again when slots are free; what a stream may send is bounded by `flow.rs`, so that next to nothing has to be
 //! given back at that. Closing waits for the messages in hand, whose Jobs are then made, and never nacks them.
 
 use std::{sync::Arc, time::Duration};
 
+use common::config::Dispatch;
 use futures::{FutureExt as _, StreamExt as _};
 use google_cloud_pubsub::{
     client::Subscriber,
@@ -18,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::{
-    accept::{Received, Verdict, accept},
+    accept::{Place, Received, Verdict, accept},
     breaker::Allowance,
     context::Context,
     flow::Flow,
@@ -131,7 +134,10 @@ async fn stream(
     stop: &CancellationToken,
     closing: &mut JoinSet<()>,
 ) -> Closed {
-    let mut flow = Flow::new(room);
+    let mut flow = match context.business.dispatch {
+        Dispatch::Job => Flow::new(room),
+        Dispatch::Batch => Flow::together(room),
+    };
     let stream = subscriber
         .subscribe(subscription)
         .set_max_outstanding_messages(i64::try_from(flow.limit()).unwrap_or(i64::MAX))
@@ -234,7 +240,7 @@ async fn stream(
     closed
 }
 
-/// Gives a message a slot and a task.
+/// Gives a message a place and a task.
 fn take(
     context: &Arc<Context>,
     message: Message,
@@ -242,7 +248,10 @@ fn take(
     stop: &CancellationToken,
     tasks: &mut JoinSet<Done>,
 ) {
-    let slot = context.jobs.take();
+    let place = match context.business.dispatch {
+        Dispatch::Job => Place::Slot(context.jobs.take(1)),
+        Dispatch::Batch => Place::Waiting(context.jobs.wait_for_slot()),
+    };
     context.breaker().took(Instant::now());
     let message = Received {
         id: message.message_id,
@@ -254,7 +263,7 @@ fn take(
     let span = tracing::info_span!("message", message_id = message.id);
     let (context, stop) = (context.clone(), stop.clone());
     let task = async move {
-        let verdict = accept(&context, &message, slot, &stop).await;
+        let verdict = accept(&context, &message, place, &stop).await;
         if verdict == Verdict::Ack {
             context.hooks.at(Step::BeforeAck, Some(&message.id), None).await;
         }

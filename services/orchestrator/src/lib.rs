@@ -5,6 +5,9 @@
 
 mod accept;
 mod answers;
+mod batch_job;
+mod batch_outcome;
+mod batcher;
 mod breaker;
 pub mod clock;
 mod cluster;
@@ -21,6 +24,7 @@ mod metrics;
 mod outcome;
 mod run;
 mod settle;
+mod settle_batch;
 mod sweep;
 mod view;
 mod watched;

@@ -17,6 +17,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    batcher::{self, Batcher},
     clock::Clock,
     cluster::Cluster,
     config::Config,
@@ -28,7 +29,9 @@ use crate::{
     job::Template,
     jobs::{self, Jobs},
     metrics::Metrics,
-    settle, sweep,
+    settle,
+    settle_batch::Progress,
+    sweep,
 };
 
 /// How long without a tick until the liveness probe fails.
@@ -63,7 +66,7 @@ pub async fn run(
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let health = Health::new(STALE_AFTER);
-    let sweeper = connection.publisher(&business.topic).await?;
+    let again = connection.publisher(&business.topic).await?;
     let subscriber = connection.subscriber().await?;
     // What waits in the priority subscription competes for the same slots as the rest.
     let takes = business.intake;
@@ -86,6 +89,9 @@ pub async fn run(
         breaker: Mutex::default(),
         creates: Semaphore::new(CREATES_MAX),
         recent: Recent::default(),
+        again,
+        batcher: Batcher::default(),
+        progress: Progress::default(),
         business,
     });
     tracing::info!(business = context.business.name, namespace, ?subscriptions, "started");
@@ -102,7 +108,11 @@ pub async fn run(
     }
     if takes {
         let (context, token) = (context.clone(), intake_stop.clone());
-        intake.spawn(async move { ("sweep", sweep::run(&context, &sweeper, &token).await) });
+        intake.spawn(async move { ("sweep", sweep::run(&context, &token).await) });
+    }
+    {
+        let (context, token) = (context.clone(), intake_stop.clone());
+        intake.spawn(async move { ("batches", batcher::run(context, token).await) });
     }
     {
         let (context, token) = (context.clone(), intake_stop.clone());

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use common::{
+    batch::{self, Batch, Entry},
     jobs::Active,
     labels,
     message::Work,
@@ -40,6 +41,32 @@ pub(crate) fn active(job: &Job) -> Option<Active> {
     })
 }
 
+/// The batch that a Kubernetes Job of ours computes, while it waits for outcomes.
+pub(super) fn batch(job: &Job) -> Option<Batch> {
+    let held = job.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == labels::FINALIZER);
+    let text = job.metadata.annotations.as_ref()?.get(labels::ANNOTATION_BATCH).filter(|_| held)?;
+    serde_json::from_str(text).ok()
+}
+
+/// An input of a batch.
+pub(super) fn active_input(job: &Job, entry: Entry) -> Active {
+    let Entry { work, published, received, .. } = entry;
+    Active {
+        session: work.session,
+        job: work.job,
+        generation: work.identity.generation,
+        attempt: work.identity.attempt,
+        reason: progress(job),
+        timestamps: Timestamps {
+            published,
+            received: Some(received),
+            created: job.metadata.creation_timestamp.as_ref().map(|time| time.0),
+            ..Timestamps::default()
+        },
+        kubernetes_job: job.metadata.name.clone().unwrap_or_default(),
+    }
+}
+
 /// True when the Job has ended, one way or the other.
 pub(crate) fn is_finished(job: &Job) -> bool {
     let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
@@ -55,7 +82,14 @@ fn progress(job: &Job) -> Reason {
     let status = job.status.clone().unwrap_or_default();
     let (wanted, done) =
         (job.spec.as_ref().and_then(|spec| spec.completions).unwrap_or(1), status.succeeded.unwrap_or_default());
-    let tasks = if wanted > 1 { format!("{done} of {wanted} tasks are done") } else { String::new() };
+    let is_batch = job.metadata.name.as_deref().is_some_and(batch::is_job_name);
+    let tasks = if is_batch {
+        "it is in a batch with others".to_owned()
+    } else if wanted > 1 {
+        format!("{done} of {wanted} tasks are done")
+    } else {
+        String::new()
+    };
     if is_finished(job) {
         return reason("settling", "the Kubernetes Job ended; its outcome comes next".to_owned());
     }

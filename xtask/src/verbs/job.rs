@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use common::{
-    Identity, Outcome,
+    Identity, Outcome, batch,
     config::Business,
     exit,
     jobs::{self, Job, State},
@@ -160,7 +160,7 @@ async fn gather(
     let preview_left_out = preview.len().saturating_sub(ROWS);
     preview.truncate(ROWS);
     let kubernetes_job = job.kubernetes_job.clone().unwrap_or_else(|| identity.job_name());
-    let seen = look(context, business, &kubernetes_job).await.unwrap_or_else(|error| {
+    let seen = look(context, business, &kubernetes_job, &job.job).await.unwrap_or_else(|error| {
         output.detail(format_args!("the cluster tells nothing more: {error:#}"));
         Seen::default()
     });
@@ -194,7 +194,7 @@ struct Seen {
     orchestrator: Option<OrchestratorView>,
 }
 
-async fn look(context: &Context, business: &Business, name: &str) -> anyhow::Result<Seen> {
+async fn look(context: &Context, business: &Business, name: &str, job: &str) -> anyhow::Result<Seen> {
     let client = context.cluster()?;
     let namespace = &business.namespace;
     let pods = cluster::pods_of_job(client, namespace, name).await?;
@@ -207,6 +207,15 @@ async fn look(context: &Context, business: &Business, name: &str) -> anyhow::Res
     }
     events.sort_by_key(|event| event.time);
     let log = match pods.last() {
+        Some(_) if batch::is_job_name(name) => {
+            let mut lines = String::new();
+            for pod in &pods {
+                let log = cluster::log(client, namespace, pod, None).await.unwrap_or_default();
+                let own = log.lines().filter(|line| super::logs::is_about(Some(job), pod, line));
+                lines.extend(own.flat_map(|line| [line, "\n"]));
+            }
+            Some(lines).filter(|lines| !lines.is_empty())
+        }
         Some(pod) => cluster::log(client, namespace, pod, Some(LOG_LINES)).await.ok(),
         None => None,
     };

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "a test that skips says so")]
 
 mod applyset;
+mod batches;
 mod bench;
 mod crashes;
 mod daily;

@@ -95,11 +95,16 @@ pub(crate) struct World {
 impl World {
     /// Starts and provisions one with these businesses; `engine` is added to how their engines run.
     pub(crate) async fn start(businesses: &[&str], engine: &str) -> Self {
-        Self::start_as(businesses, engine, "", "", |_| {}).await
+        Self::start_with(businesses, "max_active_jobs = 8", engine).await
     }
 
-    /// As [`World::start`], with `settings` added to each business and `more` to the environment file, and a laptop
-    /// cloud that is told otherwise in some respect.
+    /// Starts and provisions one; `settings` and `engine` say how the businesses and their engines are.
+    pub(crate) async fn start_with(businesses: &[&str], settings: &str, engine: &str) -> Self {
+        Self::start_as(businesses, engine, settings, "", |_| {}).await
+    }
+
+    /// As [`World::start_with`], with `more` added to the environment file, and a laptop cloud that is told otherwise
+    /// in some respect.
     pub(crate) async fn start_as(
         businesses: &[&str],
         engine: &str,
@@ -111,7 +116,7 @@ impl World {
         let folder = tempfile::tempdir().unwrap();
         let mut text = "project = \"test-desk\"\nlocation = \"europe-west1\"\ncloud = \"local\"\n".to_owned();
         for business in businesses {
-            text.push_str(&format!("[businesses.{business}]\nmax_active_jobs = 8\n{settings}\n"));
+            text.push_str(&format!("[businesses.{business}]\n{settings}\n"));
             text.push_str(&format!(
                 "[businesses.{business}.engine]\ncpu = \"100m\"\nretries = 2\ntimeout = \"60s\"\n{engine}\n"
             ));
@@ -234,6 +239,7 @@ impl World {
             job: job.to_owned(),
             client: None,
             tasks: None,
+            rows_per_task: None,
             priority: false,
             common: Vec::new(),
         }
@@ -311,6 +317,8 @@ impl World {
             .collect();
         assert_eq!(inputs, kept, "exactly the inputs of what did not succeed are kept");
 
+        // Before a batch's Job is let go, what belonged to it is deleted.
+        self.assert_nothing_waits(business).await;
         let results: BTreeSet<String> =
             self.objects(business, "output").await.into_iter().map(|result| result.name).collect();
         let wanted: BTreeSet<String> = outcomes
@@ -319,7 +327,6 @@ impl World {
             .flat_map(|outcome| outcome.work.iter().flat_map(Work::outputs))
             .collect();
         assert_eq!(results, wanted, "exactly what succeeded has its results");
-        self.assert_nothing_waits(business).await;
     }
 
     /// No message is left in the subscription, and no Job holds our finalizer.

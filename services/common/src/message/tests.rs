@@ -20,6 +20,7 @@ fn work() -> Work {
         job: "j.json".into(),
         client: Some("alice".into()),
         tasks: Some(3),
+        rows_per_task: None,
         priority: true,
         common: vec!["market.json".into()],
     }

@@ -63,6 +63,11 @@ fn greeks_are_rows_of_their_own() {
 fn what_another_program_wrote_is_shown_as_well_as_can_be() {
     check(r#"{"kernel":"echo","payload":"engine payload 1","bytes":16}"#, &[",payload,engine payload 1,,"]);
     check(r#"{"pv":1.5,"pv_standard_error":0.25,"note":"x"}"#, &[",pv,1.5,0.25,"]);
+    check(
+        "id,name,pv,pv_standard_error,error\nt1,\"a \"\"b\"\", c\",1.5,0.1,\n\"t,2\",,,,no such day\n",
+        &["t1,pv,1.5,0.1,", "\"t,2\",,,,no such day"],
+    );
+    check(r#"[{"id": "t1", "pv": 2}, {"id": 7, "pv": 3}]"#, &["t1,pv,2,,", "7,pv,3,,"]);
     check("42", &[",value,42,,"]);
     check("hello\n", &[",text,hello,,"]);
     check("two\nlines", &[",bytes,9,,"]);

@@ -23,6 +23,7 @@ pub(crate) fn work() -> Work {
         job: "j".to_owned(),
         client: None,
         tasks: None,
+        rows_per_task: None,
         priority: false,
         common: vec![],
     }
@@ -35,8 +36,12 @@ type Stored = (i64, Vec<u8>, Properties);
 
 /// Objects by name, and what reading them runs into.
 #[derive(Default)]
-struct Bucket {
+pub(crate) struct Bucket {
     objects: RefCell<BTreeMap<String, Stored>>,
+    /// Names of the objects that were read, in order.
+    pub(crate) reads: RefCell<Vec<String>>,
+    /// Access to objects whose names contain this is denied.
+    pub(crate) denied_part: Option<&'static str>,
     denied: bool,
     /// Somebody else writes this result, and the input is deleted, before the input is read.
     overtaken: bool,
@@ -49,11 +54,11 @@ impl Bucket {
         bucket
     }
 
-    fn put(&self, name: &str, generation: i64, bytes: &[u8]) {
+    pub(crate) fn put(&self, name: &str, generation: i64, bytes: &[u8]) {
         self.objects.borrow_mut().insert(name.to_owned(), (generation, bytes.to_vec(), Properties::default()));
     }
 
-    fn text(&self, name: &str) -> Option<String> {
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
         self.objects.borrow().get(name).map(|(_, bytes, _)| String::from_utf8(bytes.clone()).unwrap())
     }
 }
@@ -64,7 +69,9 @@ impl Objects for Bucket {
     }
 
     async fn read(&self, _: &str, object: &str, generation: Option<i64>) -> anyhow::Result<Option<Contents>> {
-        anyhow::ensure!(!self.denied, "read {object}: access denied");
+        let denied = self.denied || self.denied_part.is_some_and(|part| object.contains(part));
+        anyhow::ensure!(!denied, "read {object}: access denied");
+        self.reads.borrow_mut().push(object.to_owned());
         if self.overtaken {
             self.objects.borrow_mut().clear();
             self.put(RESULT, 0, b"theirs");
@@ -85,10 +92,10 @@ impl Objects for Bucket {
 
 fn settings(work: Work, index: Option<u32>) -> Settings {
     let config = Config::parse(CONFIG).unwrap();
-    Settings { config, work, index, work_dir: std::env::temp_dir(), threads: 2, stop: None }
+    Settings { config, work, index, work_dir: std::env::temp_dir(), threads: 2, stop: None, shared: None }
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
@@ -160,6 +167,24 @@ fn every_task_writes_its_own_result() {
     for output in work.outputs() {
         assert!(bucket.text(&output).is_some(), "{output}");
     }
+}
+
+#[test]
+fn every_task_of_a_table_computes_its_rows() {
+    let bucket = Bucket::with_input(b"id,x\na,1\nb,2\nc,3\n");
+    let program = Program {
+        command: ["sh", "-c", "cat; echo $DESKGRID_INDEX/$DESKGRID_COUNT"].map(str::to_owned).into(),
+        permanent_exit_codes: vec![],
+        timeout: None,
+        max_output_bytes: Some(100),
+        content_type: None,
+    };
+    let work = Work { tasks: Some(2), rows_per_task: Some(2), ..work() };
+    for index in 0..2 {
+        assert_eq!(block_on(run(&settings(work.clone(), Some(index)), Some(&program), &bucket)), Ok(Done::Completed));
+    }
+    let results = work.outputs().into_iter().map(|name| bucket.text(&name).unwrap()).collect::<Vec<_>>();
+    assert_eq!(results, ["id,x\na,1\nb,2\n0/2\n", "id,x\nc,3\n1/2\n"]);
 }
 
 #[test]

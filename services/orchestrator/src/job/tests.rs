@@ -45,6 +45,7 @@ pub(crate) fn work(tasks: Option<u32>) -> Work {
         job: "a b/c.json".into(),
         client: Some("desk".into()),
         tasks,
+        rows_per_task: None,
         priority: false,
         common: vec!["market.json".into()],
     }

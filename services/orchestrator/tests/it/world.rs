@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use common::{
     Outcome,
+    batch::{Batch, Done, Failed, Manifest, Report},
     clients::Connection,
     config::{Business, Dispatch, Endpoints, Engine, Retention},
     message::Work,
@@ -71,6 +72,8 @@ pub(crate) struct State {
     pub(crate) create_fails_once: Vec<(u16, Value)>,
     /// Jobs whose engine does nothing.
     pub(crate) engines_wait: bool,
+    /// Batches of which only one of two pods ends.
+    pub(crate) batches_stop_halfway: bool,
 }
 
 impl State {
@@ -115,6 +118,11 @@ impl State {
                 }
             })
             .collect()
+    }
+
+    /// How many messages are not acknowledged.
+    pub(crate) fn messages_left(&self) -> usize {
+        self.messages.len()
     }
 
     pub(crate) fn ack(&mut self, id: &str) {
@@ -176,6 +184,67 @@ impl State {
         self.show(name, job, "MODIFIED");
     }
 
+    /// What they do for a batch: the inputs at even positions are reported by the first pod, the others by the second,
+    /// and of an input that kills its pod there is no report. A first pod that is `half` done leaves the Job running.
+    fn run_batch(&mut self, name: &str, mut job: Value) {
+        let env = &job["spec"]["template"]["spec"]["containers"][0]["env"];
+        let text = env.as_array().unwrap().iter().find(|one| one["name"] == "DESKGRID_BATCH").unwrap();
+        let batch: Batch = serde_json::from_str(text["value"].as_str().unwrap()).unwrap();
+        let manifest = self.objects.get(&batch.manifest()).expect("the manifest precedes the Job").contents.clone();
+        let manifest = Manifest::decode(&manifest, &batch).unwrap();
+        let now = Timestamp::now();
+        let halves = if self.batches_stop_halfway { 1 } else { 2 };
+        let mut killed = false;
+        for half in 0..halves {
+            let mut report =
+                Report { schema: 1, pod: format!("pod-{half}"), cpu_seconds: 1.0, done: vec![], failed: vec![] };
+            for (input, entry) in (0..).zip(&manifest.entries).filter(|(input, _)| input % 2 == half) {
+                let (work, identity) = (&entry.work, &entry.work.identity);
+                let output = work.output(None);
+                let contents = self.objects.get(&identity.object).filter(|o| o.generation == identity.generation);
+                let contents = contents.map(|object| object.contents.clone());
+                let failed = |code: &str| Failed {
+                    input,
+                    started: now,
+                    finished: now,
+                    permanent: true,
+                    code: code.into(),
+                    message: "said the engine".into(),
+                    log_tail: Some("a line".into()),
+                };
+                match contents {
+                    _ if self.objects.contains_key(&output) => {}
+                    None => {
+                        report.failed.push(failed("input-missing"));
+                        continue;
+                    }
+                    Some(contents) if contents.starts_with(b"bad") => {
+                        report.failed.push(failed("malformed-input"));
+                        continue;
+                    }
+                    Some(contents) if contents.starts_with(b"kill") => {
+                        killed = true;
+                        continue;
+                    }
+                    Some(_) => {
+                        self.write_once(&output, Bytes::from_static(b"result"), BTreeMap::new());
+                    }
+                }
+                report.done.push(Done { input, started: now, finished: now });
+            }
+            let text = serde_json::to_vec(&report).unwrap();
+            self.write_once(&batch.report(half, &report.pod), text.into(), BTreeMap::new());
+        }
+        job["status"]["succeeded"] = halves.into();
+        if halves == 2 {
+            let condition = if killed { "Failed" } else { "Complete" };
+            job["status"]["conditions"] = json!([{"type": condition, "status": "True", "reason": "FailedIndexes"}]);
+        }
+        if self.jobs.get(name) != Some(&job) && self.jobs[name]["status"] != job["status"] {
+            self.show(name, job, "MODIFIED");
+        }
+    }
+
     /// What the Job controller and an engine do: a result and success, or exit 10 for an input that is malformed or gone.
     fn run_engines(&mut self) {
         if self.engines_wait {
@@ -186,7 +255,12 @@ impl State {
             .iter()
             .filter(|(_, job)| job["status"]["conditions"].is_null() && job["metadata"]["deletionTimestamp"].is_null());
         for (name, mut job) in waiting.map(|(name, job)| (name.clone(), job.clone())).collect::<Vec<_>>() {
+            if common::batch::is_job_name(&name) {
+                self.run_batch(&name, job);
+                continue;
+            }
             let text = job["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"].as_str().unwrap();
+            // Alone, what killed a pod is found out.
             let work: Work = serde_json::from_str(text).unwrap();
             let outputs = work.outputs();
             let input = self.objects.get(&work.identity.object).filter(|o| o.generation == work.identity.generation);
@@ -195,6 +269,7 @@ impl State {
                 _ if done => None,
                 None => Some("input-missing"),
                 Some(input) if input.contents.starts_with(b"bad") => Some("malformed-input"),
+                Some(input) if input.contents.starts_with(b"kill") => Some("kills-pods"),
                 Some(_) => None,
             };
             let (condition, exit_code) = if refuses.is_some() { ("Failed", 10) } else { ("Complete", 0) };
@@ -284,6 +359,7 @@ impl World {
                 job: job.into(),
                 client: None,
                 tasks,
+                rows_per_task: None,
                 priority: false,
                 common: vec![],
             };
@@ -369,6 +445,8 @@ impl World {
         for name in state.written.iter().filter(|name| !name.contains("/input/")) {
             assert!(once.insert(name), "{name} was written twice");
         }
+        let left: Vec<&String> = state.objects.keys().filter(|name| name.contains("/.batch/")).collect();
+        assert_eq!(left, Vec::<&String>::new(), "manifests or reports are left");
     }
 }
 
@@ -424,13 +502,14 @@ pub(crate) struct Process {
 /// How to run one.
 pub(crate) struct Setting {
     pub(crate) max_active_jobs: u32,
+    pub(crate) dispatch: Dispatch,
     pub(crate) hooks: Hooks,
     pub(crate) ahead: Duration,
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { max_active_jobs: 100, hooks: Hooks::none(), ahead: Duration::ZERO }
+        Self { max_active_jobs: 100, dispatch: Dispatch::Job, hooks: Hooks::none(), ahead: Duration::ZERO }
     }
 }
 
@@ -441,7 +520,7 @@ impl Process {
         let endpoints = Endpoints { pubsub: Some(world.endpoint.clone()), storage: Some(world.endpoint.clone()) };
         let template = json!({"spec": {"template": {"spec": {"containers": [{"name": "engine", "image": "i"}]}}}});
         let config = Config {
-            business: business(setting.max_active_jobs),
+            business: Business { dispatch: setting.dispatch, ..business(setting.max_active_jobs) },
             namespace: "bu1".into(),
             endpoints: endpoints.clone(),
             template: template.to_string(),

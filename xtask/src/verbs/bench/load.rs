@@ -55,6 +55,7 @@ pub(super) async fn upload(
                 job,
                 client: None,
                 tasks: None,
+                rows_per_task: None,
                 priority: false,
                 common: Vec::new(),
             })
