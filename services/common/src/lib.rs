@@ -4,6 +4,8 @@
 
 pub mod clients;
 pub mod config;
+pub mod control;
+pub mod dead_letters;
 pub mod exit;
 pub mod identity;
 pub mod jobs;
@@ -13,7 +15,9 @@ pub mod names;
 pub mod object;
 pub mod outcome;
 pub mod probes;
+pub mod quantity;
 pub mod results;
+pub mod sessions;
 pub mod shutdown;
 pub mod storage;
 pub mod submit;

@@ -9,7 +9,12 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use bytes::Bytes;
 
-use crate::{Identity, config::Business, message::Work, object};
+use crate::{
+    Identity,
+    config::Business,
+    message::{self, Work},
+    object,
+};
 
 mod existing;
 mod send;
@@ -71,6 +76,7 @@ impl Options {
             tasks: self.tasks,
             priority: self.priority,
             common: self.common.clone(),
+            resources: message::Resources::default(),
         }
     }
 }

@@ -135,6 +135,7 @@ impl Template {
             tasks: None,
             priority: false,
             common: Vec::new(),
+            resources: Default::default(),
         };
         let origin = Origin { message_id: "dry-run".into(), published: None, received: now };
         let mut job = self.job(&work, &origin)?;

@@ -224,6 +224,7 @@ impl World {
             tasks: None,
             priority: false,
             common: Vec::new(),
+            resources: Default::default(),
         }
     }
 

@@ -109,6 +109,7 @@ fn failures_are_grouped_by_cause_largest_first() {
             tasks: None,
             priority: false,
             common: vec![],
+            resources: Default::default(),
         });
         outcome
     };

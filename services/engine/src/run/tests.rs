@@ -25,6 +25,7 @@ pub(crate) fn work() -> Work {
         tasks: None,
         priority: false,
         common: vec![],
+        resources: Default::default(),
     }
 }
 

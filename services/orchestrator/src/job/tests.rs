@@ -46,6 +46,7 @@ pub(crate) fn work(tasks: Option<u32>) -> Work {
         tasks,
         priority: false,
         common: vec!["market.json".into()],
+        resources: Default::default(),
     }
 }
 

@@ -286,6 +286,7 @@ impl World {
                 tasks,
                 priority: false,
                 common: vec![],
+                resources: Default::default(),
             };
             let (data, attributes) = work.encode();
             for _ in 0..times {
