@@ -23,6 +23,7 @@ use crate::{
     answers::{Answer, classify},
     clock::seconds_between,
     context::Context,
+    controls::{self, Stand},
     gate,
     hooks::Step,
     job::{self, Origin},
@@ -146,7 +147,11 @@ async fn run(context: &Context, message: &Received, request: &Request, slot: &mu
         context.metrics.duplicates.inc();
         return Ok(());
     }
-    create(context, message, &work, slot).await
+    match controls::stand(context, &work, message.published).await? {
+        Stand::Go => create(context, message, &work, slot).await,
+        Stand::Cancelled => conclude(context, message, &work, controls::cancelled(&work)).await,
+        Stand::Paused => Ok(controls::park(context, message, &work).await?),
+    }
 }
 
 async fn create(context: &Context, message: &Received, work: &Work, slot: &mut Slot) -> Result<(), Obstacle> {
@@ -177,8 +182,9 @@ async fn create(context: &Context, message: &Received, work: &Work, slot: &mut S
                 "created the Job"
             );
             // It was settled between the look at its outcome and the create. The Job is superfluous; its settling
-            // finds the outcome that is there.
-            if context.recent.has(&work.identity) {
+            // finds the outcome that is there. Or its session was cancelled meanwhile.
+            let stand = controls::stand(context, work, message.published).await?;
+            if context.recent.has(&work.identity) || stand == Stand::Cancelled {
                 context.cluster.delete(&name, &uid).await?;
             }
             return Ok(());

@@ -9,8 +9,18 @@ use common::{Identity, config::Business, probes::Health, storage::Store};
 use tokio::sync::Semaphore;
 
 use crate::{
-    breaker::Breaker, clock::Clock, cluster::Cluster, config::Timing, events::Events, gate::Gate, hooks::Hooks,
-    job::Template, jobs::Jobs, metrics::Metrics,
+    breaker::Breaker,
+    clock::Clock,
+    cluster::Cluster,
+    config::Timing,
+    controls::Controls,
+    events::Events,
+    gate::Gate,
+    hooks::Hooks,
+    job::Template,
+    jobs::Jobs,
+    metrics::Metrics,
+    priority::{Priority, Rank},
 };
 
 /// Most creates that are under way at once.
@@ -35,11 +45,19 @@ pub(crate) struct Context {
     pub(crate) breaker: Mutex<Breaker>,
     pub(crate) creates: Semaphore,
     pub(crate) recent: Recent,
+    pub(crate) controls: Controls,
+    pub(crate) priority: Priority,
 }
 
 impl Context {
     pub(crate) fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many of the free slots a stream of this rank may fill.
+    pub(crate) fn room_for(&self, rank: Rank) -> usize {
+        let max = usize::try_from(self.business.max_active_jobs).unwrap_or(usize::MAX);
+        self.priority.share(rank, self.room(), max, tokio::time::Instant::now())
     }
 
     /// How many slots are free.

@@ -16,6 +16,10 @@ pub enum Step {
     RefusedWritten,
     /// The outcome was handed to the events topic.
     EventPublished,
+    /// A message of a paused session was put aside.
+    Parked,
+    /// A message that had been put aside is published again; the record of it is still there.
+    Released,
     /// The Job is about to be created.
     BeforeCreate,
     /// The API server has the Job.

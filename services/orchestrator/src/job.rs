@@ -103,6 +103,17 @@ impl Template {
             spec.insert("parallelism".into(), tasks.min(self.parallelism_max).into());
         }
         let pod = object(&mut job, &["spec", "template", "spec"])?;
+        if let Some(seconds) = work.resources.timeout_secs {
+            pod.insert("activeDeadlineSeconds".into(), seconds.into());
+        }
+        if let Some(memory) = &work.resources.memory {
+            // The first container is the one that computes.
+            let container = pod.get_mut("containers").and_then(|all| all.get_mut(0)).and_then(Value::as_object_mut);
+            let container = container.context("read a container of the Job template")?;
+            for kind in ["requests", "limits"] {
+                object(container, &["resources", kind])?.insert("memory".into(), memory.as_str().into());
+            }
+        }
         for kind in ["initContainers", "containers"] {
             let containers = pod.get_mut(kind).and_then(Value::as_array_mut).into_iter().flatten();
             for container in containers {

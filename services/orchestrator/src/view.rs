@@ -23,6 +23,7 @@ struct Entry {
     phase: Phase,
     deleting: bool,
     held: bool,
+    suspended: bool,
 }
 
 /// A Job that is being created, so that it is counted once however the answer and the watch race.
@@ -39,6 +40,7 @@ enum Creation {
 pub(crate) struct View {
     jobs: HashMap<Box<str>, Entry>,
     active: usize,
+    suspended: usize,
     unsettled: BTreeSet<Box<str>>,
     creations: HashMap<Box<str>, Creation>,
     awaited: usize,
@@ -69,9 +71,10 @@ impl View {
     pub(crate) fn shown(&mut self, job: &Watched) {
         let name = job.name();
         self.forget(name);
-        let entry = Entry { phase: job.phase(), deleting: job.is_deleting(), held: job.is_held() };
+        let entry = Entry { phase: job.phase(), deleting: job.is_deleting(), held: job.is_held(), suspended: job.is_suspended() };
         if entry.phase == Phase::Active {
             self.active += 1;
+            self.suspended += usize::from(entry.suspended);
         }
         if entry.held && (entry.deleting || entry.phase != Phase::Active) {
             self.unsettled.insert(name.into());
@@ -90,8 +93,9 @@ impl View {
     }
 
     fn forget(&mut self, name: &str) {
-        if self.jobs.remove(name).is_some_and(|entry| entry.phase == Phase::Active) {
+        if let Some(entry) = self.jobs.remove(name).filter(|entry| entry.phase == Phase::Active) {
             self.active -= 1;
+            self.suspended -= usize::from(entry.suspended);
         }
         self.unsettled.remove(name);
     }
@@ -172,6 +176,11 @@ impl View {
     /// Jobs that have not ended.
     pub(crate) fn active(&self) -> usize {
         self.active
+    }
+
+    /// Those of them that wait until their queue admits them. They take slots, so that the backlog stays in Pub/Sub.
+    pub(crate) fn suspended(&self) -> usize {
+        self.suspended
     }
 
     /// Names of Jobs that ended or are being deleted and still wait for their outcome.

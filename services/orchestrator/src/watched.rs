@@ -27,7 +27,15 @@ pub(crate) struct Watched {
     #[serde(deserialize_with = "trimmed")]
     metadata: ObjectMeta,
     #[serde(default)]
+    spec: Spec,
+    #[serde(default)]
     status: Status,
+}
+
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+struct Spec {
+    #[serde(default)]
+    suspend: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -71,6 +79,11 @@ impl Watched {
 
     pub(crate) fn is_deleting(&self) -> bool {
         self.metadata.deletion_timestamp.is_some()
+    }
+
+    /// True while it waits for its queue.
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.spec.suspend == Some(true)
     }
 
     /// True while our finalizer is on it.
