@@ -4,7 +4,11 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use common::{jobs::Active, labels, names};
-use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job, core::v1::Event, core::v1::Pod};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    batch::v1::Job,
+    core::v1::{Event, Pod, ResourceQuota},
+};
 use kube::{
     Api, Client,
     api::{ListParams, LogParams},
@@ -12,7 +16,7 @@ use kube::{
 
 mod view;
 
-pub(crate) use view::{EventView, OrchestratorView, PodView, active, is_finished, orchestrator};
+pub(crate) use view::{EventView, OrchestratorView, PodView, active, full_quotas, is_finished, orchestrator};
 
 /// Longest a person waits for an answer of the cluster.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -120,6 +124,15 @@ pub(crate) async fn events(client: &Client, namespace: &str, name: &str) -> anyh
     let mut events: Vec<EventView> = list.items.into_iter().map(EventView::from).collect();
     events.sort_by_key(|event| event.time);
     Ok(events)
+}
+
+/// What is used up of the quotas of a namespace, a sentence each.
+///
+/// # Errors
+/// When the cluster cannot be asked, or does not let us see quotas.
+pub(crate) async fn quotas(client: &Client, namespace: &str) -> anyhow::Result<Vec<String>> {
+    let api: Api<ResourceQuota> = Api::namespaced(client.clone(), namespace);
+    Ok(full_quotas(&answer(api.list(&ListParams::default())).await?.items))
 }
 
 async fn pods(client: &Client, namespace: &str, selector: &str) -> anyhow::Result<Vec<Pod>> {

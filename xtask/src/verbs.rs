@@ -3,6 +3,7 @@
 pub(crate) mod add_business;
 pub(crate) mod clean;
 pub(crate) mod completions;
+pub(crate) mod dead_letters;
 pub(crate) mod demo;
 pub(crate) mod deploy;
 pub(crate) mod doctor;
@@ -14,6 +15,7 @@ pub(crate) mod logs;
 pub(crate) mod provision;
 pub(crate) mod remove_business;
 pub(crate) mod results;
+pub(crate) mod session;
 pub(crate) mod status;
 pub(crate) mod submit;
 pub(crate) mod teardown;

@@ -139,7 +139,8 @@ pub async fn all(store: &Store, business: &Business) -> anyhow::Result<BTreeMap<
     let listed = store.list(&business.bucket, &object::control_prefix(&business.name)).await?;
     let sessions: Vec<String> =
         listed.iter().filter_map(|o| object::parse_control(&business.name, &o.name).map(str::to_owned)).collect();
-    let reads = sessions.into_iter().map(|session| async move { Ok((read(store, business, &session).await?, session)) });
+    let reads =
+        sessions.into_iter().map(|session| async move { Ok((read(store, business, &session).await?, session)) });
     let reads: Vec<_> = reads.collect();
     futures::stream::iter(reads)
         .buffer_unordered(READS)

@@ -18,8 +18,7 @@ const SUFFIXES: [(&str, f64); 12] = [
 
 /// The bytes a quantity stands for, rounded up as Kubernetes does; `None` when it is not a positive quantity.
 pub fn bytes(text: &str) -> Option<u64> {
-    let (number, factor) =
-        SUFFIXES.iter().find_map(|(suffix, factor)| Some((text.strip_suffix(suffix)?, *factor)))?;
+    let (number, factor) = SUFFIXES.iter().find_map(|(suffix, factor)| Some((text.strip_suffix(suffix)?, *factor)))?;
     let plain = |c: char| c.is_ascii_digit() || c == '.';
     if number.is_empty() || !number.chars().all(plain) || !number.starts_with(|c: char| c.is_ascii_digit()) {
         return None;

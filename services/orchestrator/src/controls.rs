@@ -203,7 +203,10 @@ async fn read(context: &Context) -> anyhow::Result<bool> {
                 let (control, problem) = Control::parse(session, &body);
                 match problem {
                     Some(problem) => {
-                        tracing::error!(object = found.name, "held as paused, since it cannot be understood: {problem}");
+                        tracing::error!(
+                            object = found.name,
+                            "held as paused, since it cannot be understood: {problem}"
+                        );
                     }
                     None => tracing::info!(
                         session,

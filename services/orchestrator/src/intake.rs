@@ -183,7 +183,7 @@ async fn stream(
             break Closed::Full;
         }
         let held = held || room == 0;
-        if held {
+        if held || flow.is_exhausted() {
             context.priority.busy(rank, now);
         }
         let overdue = waiting_since.is_some_and(|since: Instant| since.elapsed() >= RENEW_AFTER);

@@ -10,9 +10,6 @@ use std::{
 
 use tokio::time::Instant;
 
-/// How long nothing must have come of an open stream until it counts as drained.
-const QUIET_FOR: Duration = Duration::from_millis(250);
-
 /// Which subscription a stream is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Rank {
@@ -35,21 +32,25 @@ enum Stream {
 
 /// The order between the two.
 #[derive(Debug)]
-pub(crate) struct Priority(Mutex<Stream>);
+pub(crate) struct Priority {
+    stream: Mutex<Stream>,
+    quiet_for: Duration,
+}
 
 impl Priority {
-    /// With or without a subscription that is drained first.
-    pub(crate) fn new(is_there: bool) -> Self {
-        Self(Mutex::new(if is_there { Stream::Closed } else { Stream::Absent }))
+    /// With or without a subscription that is drained first. It counts as drained when nothing came of it for
+    /// `quiet_for` although it could.
+    pub(crate) fn new(is_there: bool, quiet_for: Duration) -> Self {
+        Self { stream: Mutex::new(if is_there { Stream::Closed } else { Stream::Absent }), quiet_for }
     }
 
     fn set(&self, rank: Rank, stream: Stream) {
         if rank == Rank::First {
-            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = stream;
+            *self.stream.lock().unwrap_or_else(PoisonError::into_inner) = stream;
         }
     }
 
-    /// A stream was opened, a message came of it, or it had no room until now.
+    /// A stream was opened, a message came of it, or nothing could come of it until now.
     pub(crate) fn busy(&self, rank: Rank, now: Instant) {
         self.set(rank, Stream::Open(now));
     }
@@ -67,10 +68,10 @@ impl Priority {
     /// How many of the free slots a stream of this rank may fill.
     pub(crate) fn share(&self, rank: Rank, free: usize, max: usize, now: Instant) -> usize {
         let is_scarce = free <= (max / 2).max(1);
-        let drained = match *self.0.lock().unwrap_or_else(PoisonError::into_inner) {
+        let drained = match *self.stream.lock().unwrap_or_else(PoisonError::into_inner) {
             Stream::Absent => true,
             Stream::Closed => false,
-            Stream::Open(since) => now.saturating_duration_since(since) >= QUIET_FOR,
+            Stream::Open(since) => now.saturating_duration_since(since) >= self.quiet_for,
         };
         if rank == Rank::First || drained || !is_scarce { free } else { 0 }
     }
@@ -84,7 +85,8 @@ mod tests {
     fn scarce_slots_go_to_priority_until_nothing_comes_of_it() {
         let start = Instant::now();
         let later = |millis| start + Duration::from_millis(millis);
-        let priority = Priority::new(true);
+        let quiet = Duration::from_millis(250);
+        let priority = Priority::new(true, quiet);
         let ordinary = |free, millis| priority.share(Rank::Ordinary, free, 8, later(millis));
         assert_eq!((ordinary(1, 0), ordinary(4, 0), ordinary(5, 0)), (0, 0, 5));
         assert_eq!(priority.share(Rank::First, 1, 8, start), 1);
@@ -99,7 +101,7 @@ mod tests {
         assert_eq!(ordinary(1, 0), 1);
         priority.busy(Rank::Ordinary, later(0));
         assert_eq!(ordinary(1, 0), 1);
-        assert_eq!(Priority::new(false).share(Rank::Ordinary, 1, 1, start), 1);
-        assert_eq!(Priority::new(true).share(Rank::Ordinary, 1, 1, start), 0);
+        assert_eq!(Priority::new(false, quiet).share(Rank::Ordinary, 1, 1, start), 1);
+        assert_eq!(Priority::new(true, quiet).share(Rank::Ordinary, 1, 1, start), 0);
     }
 }

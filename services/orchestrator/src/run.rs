@@ -90,7 +90,7 @@ pub async fn run(
         creates: Semaphore::new(CREATES_MAX),
         recent: Recent::default(),
         controls: Controls::new(),
-        priority: Priority::new(business.priority_subscription.is_some()),
+        priority: Priority::new(business.priority_subscription.is_some(), timing.priority_quiet),
         business,
     });
     tracing::info!(business = context.business.name, namespace, ?subscriptions, "started");

@@ -71,7 +71,12 @@ impl View {
     pub(crate) fn shown(&mut self, job: &Watched) {
         let name = job.name();
         self.forget(name);
-        let entry = Entry { phase: job.phase(), deleting: job.is_deleting(), held: job.is_held(), suspended: job.is_suspended() };
+        let entry = Entry {
+            phase: job.phase(),
+            deleting: job.is_deleting(),
+            held: job.is_held(),
+            suspended: job.is_suspended(),
+        };
         if entry.phase == Phase::Active {
             self.active += 1;
             self.suspended += usize::from(entry.suspended);

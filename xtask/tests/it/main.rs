@@ -12,6 +12,7 @@ mod keys;
 mod kills;
 mod laptop;
 mod plans;
+mod sessions;
 mod setup;
 mod setup_verbs;
 mod tidy;

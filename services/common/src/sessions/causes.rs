@@ -38,8 +38,7 @@ pub fn causes(outcomes: &[Outcome]) -> Vec<Cause> {
     }
     let mut causes = Vec::new();
     for ((state, code), outcomes) in by_code {
-        let said: Vec<Vec<String>> =
-            outcomes.iter().map(|outcome| lines(outcome).map(normalised).collect()).collect();
+        let said: Vec<Vec<String>> = outcomes.iter().map(|outcome| lines(outcome).map(normalised).collect()).collect();
         let same = in_common(&said);
         let mut groups: BTreeMap<Option<&String>, Vec<&Outcome>> = BTreeMap::new();
         for (outcome, said) in outcomes.iter().zip(&said) {

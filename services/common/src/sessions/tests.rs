@@ -14,7 +14,8 @@ fn object(name: &str, generation: i64, second: i64, metadata: &[(&str, &str)]) -
 
 /// A small business: a session with one Job of each kind, and another that is done.
 pub(crate) fn merged() -> Vec<Job> {
-    let state = |word: &'static str, code: &'static str| [(labels::METADATA_STATE, word), (labels::METADATA_REASON, code)];
+    let state =
+        |word: &'static str, code: &'static str| [(labels::METADATA_STATE, word), (labels::METADATA_REASON, code)];
     let objects = jobs::Objects {
         inputs: vec![
             object("bu1/input/a/waits", 1, 10, &[]),
@@ -73,10 +74,7 @@ fn a_retry_chooses_what_did_not_succeed() {
     let oom = "oom Anew { attempt: 2, outcome: \"bu1/outcome/a/oom/3-1.json\" }".to_owned();
     let failed = "failed Anew { attempt: 1, outcome: \"bu1/outcome/a/failed/2-0.json\" }".to_owned();
     let again = "retried Again { input: \"bu1/input/a/retried\" }".to_owned();
-    assert_eq!(
-        chosen(Selection::default()),
-        [failed.clone(), "gone InputGone".to_owned(), oom.clone(), again.clone()]
-    );
+    assert_eq!(chosen(Selection::default()), [failed.clone(), "gone InputGone".to_owned(), oom.clone(), again.clone()]);
     let only_failed = Selection { states: vec![State::Failed], ..Selection::default() };
     assert_eq!(chosen(only_failed), [failed, oom.clone(), again.clone()]);
     let only_oom = Selection { codes: vec!["out-of-memory".into()], ..Selection::default() };
