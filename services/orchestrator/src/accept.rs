@@ -144,6 +144,7 @@ async fn run(context: &Context, message: &Received, request: &Request, slot: &mu
     // Always, not only for old redeliveries: a Job deleted by hand leaves an outcome and no Job, at any age.
     if context.store.describe(&work.identity.bucket, &work.outcome(), None).await?.is_some() {
         tracing::info!(job = work.job, session = work.session, "there is an outcome already");
+        controls::tell_again(context, &work).await?;
         context.metrics.duplicates.inc();
         return Ok(());
     }

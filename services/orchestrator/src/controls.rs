@@ -112,6 +112,22 @@ pub(crate) fn cancelled(work: &Work) -> Outcome {
     Outcome::new(&work.business, State::Cancelled, "cancelled", why)
 }
 
+/// Publishes the event of a cancelled Job once more when its message comes again: whoever wrote the outcome may have died
+/// before. Only sessions that somebody cancelled cost this look.
+pub(crate) async fn tell_again(context: &Context, work: &Work) -> anyhow::Result<()> {
+    if context.controls.of(&work.session).is_none_or(|control| control.cancelled_before.is_none()) {
+        return Ok(());
+    }
+    let Some((_, body)) = context.store.read(&work.identity.bucket, &work.outcome(), None).await? else {
+        return Ok(());
+    };
+    let outcome: Outcome = serde_json::from_slice(&body).context("parse the outcome")?;
+    if outcome.state == State::Cancelled {
+        context.events.publish(&outcome).await;
+    }
+    Ok(())
+}
+
 /// Puts a message aside until its session's pause ends.
 pub(crate) async fn park(context: &Context, message: &Received, work: &Work) -> anyhow::Result<()> {
     let parked = Parked {

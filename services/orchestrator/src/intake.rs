@@ -218,7 +218,7 @@ async fn stream(
     // What has arrived already is taken rather than given back.
     while !stop.is_cancelled()
         && context.gate.is_open()
-        && context.room() > 0
+        && context.room_for(rank) > 0
         && context.breaker().allowance(Instant::now()) == Allowance::Free
     {
         match messages.next().now_or_never() {

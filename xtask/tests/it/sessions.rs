@@ -24,7 +24,7 @@ const BOOK: &str = include_str!("../../../examples/pricing/10-power-daily-averag
 /// A Job that runs until somebody stops it.
 fn slow() -> String {
     let mut book: Value = serde_json::from_str(BOOK).unwrap();
-    book["paths"] = 1_000_000_000_000_u64.into();
+    book["paths"] = 1_000_000_000.into();
     book.to_string()
 }
 
@@ -147,7 +147,9 @@ async fn dead_letters_are_seen_replayed_corrected_and_struck_off() {
     // As it was kept, it fails again, as another attempt; corrected, it succeeds.
     run(&world, &["dead-letters", "replay", "one.json"], 0).await;
     let file = world.folder().join("corrected.json");
-    std::fs::write(&file, "payload").unwrap();
+    let mut book: Value = serde_json::from_str(BOOK).unwrap();
+    book["paths"] = 1000.into();
+    std::fs::write(&file, book.to_string()).unwrap();
     run(&world, &["dead-letters", "replay", "two.json", "--file", file.to_str().unwrap()], 0).await;
     run(&world, &["dead-letters", "replay", &wrong_schema, "--attribute", "deskgrid=1"], 0).await;
     run(&world, &["dead-letters", "replay", &broken], 0).await;

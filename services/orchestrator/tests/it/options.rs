@@ -21,9 +21,7 @@ fn priority_is_drained_first_when_every_slot_is_taken() {
         .collect();
     // Two slots at a time become free; what is urgent takes them before what came long before it.
     for round in 1..=2 {
-        world.change_quietly(|state| state.engines_wait = false);
-        world.change(|_| {});
-        world.change_quietly(|state| state.engines_wait = true);
+        world.finish();
         world.wait("the next two", |state| state.creations.len() == 2 + 2 * round);
         let state = world.look();
         let started = |work: &&common::message::Work| state.creations.contains_key(&work.identity.job_name());

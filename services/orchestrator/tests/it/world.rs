@@ -292,6 +292,15 @@ impl World {
         result
     }
 
+    /// Lets the engines of the Jobs that there are now come to their end, and of no others.
+    pub(crate) fn finish(&self) {
+        self.change(|state| {
+            state.engines_wait = false;
+            state.run_engines();
+            state.engines_wait = true;
+        });
+    }
+
     /// Changes what nobody waits for.
     pub(crate) fn change_quietly<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         change(&mut self.look())
