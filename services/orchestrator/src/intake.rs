@@ -77,7 +77,7 @@ pub(crate) async fn run(
     while let Some(room) = wait_for_room(&context, rank, &stop).await {
         while closing.try_join_next().is_some() {}
         let opened = Instant::now();
-        context.priority.busy(rank, opened);
+        context.priority.ready(rank, opened);
         let closed = stream(&context, &subscriber, &subscription, rank, room, &stop, &mut closing).await;
         context.priority.closed(rank);
         match closed {
@@ -184,7 +184,7 @@ async fn stream(
         }
         let held = held || room == 0;
         if held || flow.is_exhausted() {
-            context.priority.busy(rank, now);
+            context.priority.ready(rank, now);
         }
         let overdue = waiting_since.is_some_and(|since: Instant| since.elapsed() >= RENEW_AFTER);
         let quiet = flow.is_exhausted() || last.elapsed() >= QUIET_FOR;
@@ -203,7 +203,7 @@ async fn stream(
                 Some(Ok((message, handler))) => {
                     flow.took();
                     last = Instant::now();
-                    context.priority.busy(rank, last);
+                    context.priority.took(rank, last);
                     take(context, message, handler, stop, &mut tasks);
                 }
                 Some(Err(error)) => break Closed::Failed(error.into()),

@@ -1,7 +1,8 @@
 //! Which of two subscriptions may take a free slot: that for priority first, while slots are scarce.
 //!
 //! What waits in a subscription is only seen by pulling. So while slots are scarce the ordinary subscription waits until
-//! that for priority has been open, with room, and nothing came of it for a moment.
+//! that for priority has been open, with room, and nothing came of it for a moment. While there is plenty of room, what is
+//! urgent is served as it comes, and the rest beside it.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -26,8 +27,13 @@ enum Stream {
     Absent,
     /// It waits to be opened.
     Closed,
-    /// It is open, and had room without a message since then.
-    Open(Instant),
+    /// It is open.
+    Open {
+        /// Messages can come of it since then.
+        ready: Instant,
+        /// No message came of it since then.
+        quiet: Instant,
+    },
 }
 
 /// The order between the two.
@@ -50,9 +56,18 @@ impl Priority {
         }
     }
 
-    /// A stream was opened, a message came of it, or nothing could come of it until now.
-    pub(crate) fn busy(&self, rank: Rank, now: Instant) {
-        self.set(rank, Stream::Open(now));
+    /// A stream was opened, or nothing could come of it until now.
+    pub(crate) fn ready(&self, rank: Rank, now: Instant) {
+        self.set(rank, Stream::Open { ready: now, quiet: now });
+    }
+
+    /// A message came of a stream.
+    pub(crate) fn took(&self, rank: Rank, now: Instant) {
+        if rank == Rank::First
+            && let Stream::Open { quiet, .. } = &mut *self.stream.lock().unwrap_or_else(PoisonError::into_inner)
+        {
+            *quiet = now;
+        }
     }
 
     /// A stream was closed, to be opened again when there is room.
@@ -67,13 +82,15 @@ impl Priority {
 
     /// How many of the free slots a stream of this rank may fill.
     pub(crate) fn share(&self, rank: Rank, free: usize, max: usize, now: Instant) -> usize {
-        let is_scarce = free <= (max / 2).max(1);
-        let drained = match *self.stream.lock().unwrap_or_else(PoisonError::into_inner) {
+        let long_since = |since: Instant| now.saturating_duration_since(since) >= self.quiet_for;
+        let is_plenty = free > (max / 2).max(1);
+        let may = match *self.stream.lock().unwrap_or_else(PoisonError::into_inner) {
             Stream::Absent => true,
             Stream::Closed => false,
-            Stream::Open(since) => now.saturating_duration_since(since) >= self.quiet_for,
+            // It is drained; or it is served as it comes, and much is left over.
+            Stream::Open { ready, quiet } => long_since(quiet) || (is_plenty && long_since(ready)),
         };
-        if rank == Rank::First || drained || !is_scarce { free } else { 0 }
+        if rank == Rank::First || may { free } else { 0 }
     }
 }
 
@@ -88,18 +105,21 @@ mod tests {
         let quiet = Duration::from_millis(250);
         let priority = Priority::new(true, quiet);
         let ordinary = |free, millis| priority.share(Rank::Ordinary, free, 8, later(millis));
-        assert_eq!((ordinary(1, 0), ordinary(4, 0), ordinary(5, 0)), (0, 0, 5));
+        assert_eq!((ordinary(1, 0), ordinary(8, 0)), (0, 0));
         assert_eq!(priority.share(Rank::First, 1, 8, start), 1);
-        priority.busy(Rank::First, later(0));
-        assert_eq!((ordinary(1, 200), ordinary(1, 250)), (0, 1));
-        priority.busy(Rank::First, later(300));
-        assert_eq!((ordinary(1, 400), ordinary(1, 550)), (0, 1));
+        priority.ready(Rank::First, later(0));
+        assert_eq!((ordinary(1, 200), ordinary(8, 200), ordinary(1, 250)), (0, 0, 1));
+        // What comes all the time holds up only while slots are scarce.
+        priority.took(Rank::First, later(300));
+        assert_eq!((ordinary(1, 400), ordinary(4, 400), ordinary(5, 400), ordinary(1, 550)), (0, 0, 5, 1));
+        priority.ready(Rank::First, later(600));
+        assert_eq!((ordinary(8, 700), ordinary(8, 850)), (0, 8));
         priority.closed(Rank::First);
         assert_eq!(ordinary(1, 9000), 0);
         // One that does not exist holds nobody up, nor does the other stream count.
         priority.failed(Rank::First);
         assert_eq!(ordinary(1, 0), 1);
-        priority.busy(Rank::Ordinary, later(0));
+        priority.ready(Rank::Ordinary, later(0));
         assert_eq!(ordinary(1, 0), 1);
         assert_eq!(Priority::new(false, quiet).share(Rank::Ordinary, 1, 1, start), 1);
         assert_eq!(Priority::new(true, quiet).share(Rank::Ordinary, 1, 1, start), 0);
