@@ -10,7 +10,11 @@ use common::{
     labels, names,
     storage::Store,
 };
-use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job, core::v1::Event, core::v1::Pod};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    batch::v1::Job,
+    core::v1::{Event, Pod, ResourceQuota},
+};
 use kube::{
     Api, Client,
     api::{ListParams, LogParams},
@@ -18,7 +22,7 @@ use kube::{
 
 mod view;
 
-pub(crate) use view::{EventView, OrchestratorView, PodView, active, is_finished, orchestrator};
+pub(crate) use view::{EventView, OrchestratorView, PodView, active, full_quotas, is_finished, orchestrator};
 use view::{active_input, batch};
 
 /// Longest a person waits for an answer of the cluster.
@@ -140,6 +144,15 @@ pub(crate) async fn events(client: &Client, namespace: &str, name: &str) -> anyh
     let mut events: Vec<EventView> = list.items.into_iter().map(EventView::from).collect();
     events.sort_by_key(|event| event.time);
     Ok(events)
+}
+
+/// What is used up of the quotas of a namespace, a sentence each.
+///
+/// # Errors
+/// When the cluster cannot be asked, or does not let us see quotas.
+pub(crate) async fn quotas(client: &Client, namespace: &str) -> anyhow::Result<Vec<String>> {
+    let api: Api<ResourceQuota> = Api::namespaced(client.clone(), namespace);
+    Ok(full_quotas(&answer(api.list(&ListParams::default())).await?.items))
 }
 
 async fn pods(client: &Client, namespace: &str, selector: &str) -> anyhow::Result<Vec<Pod>> {

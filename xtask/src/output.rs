@@ -32,7 +32,7 @@ impl fmt::Display for Closed {
 impl std::error::Error for Closed {}
 
 /// Where a verb writes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Output {
     /// Results are JSON.
     pub(crate) json: bool,

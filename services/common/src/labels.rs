@@ -64,12 +64,24 @@ pub const ATTRIBUTE_ROWS_PER_TASK: &str = "rows-per-task";
 /// Pub/Sub attribute: comma-separated names of common data of the session.
 pub const ATTRIBUTE_COMMON: &str = "common";
 
+/// Pub/Sub attribute: memory for this attempt, as a Kubernetes quantity.
+pub const ATTRIBUTE_MEMORY: &str = "memory";
+/// Pub/Sub attribute: seconds this attempt may run.
+pub const ATTRIBUTE_TIMEOUT: &str = "timeout";
+
 /// What precedes an attribute's name in the metadata of an input object, so that an upload carries its options.
 pub const METADATA_PREFIX: &str = "deskgrid-";
 /// Metadata of an outcome object: its state, so that a listing tells it without reading the object.
 pub const METADATA_STATE: &str = "deskgrid-state";
 /// Metadata of an outcome object: its reason code.
 pub const METADATA_REASON: &str = "deskgrid-reason";
+
+/// Metadata of an input object: RFC 3339 time at which a person asked for its latest attempt.
+pub const METADATA_RETRIED: &str = "deskgrid-retried";
+/// Metadata of an outcome object: RFC 3339 time at which a person said that nothing more is to be done about it.
+pub const METADATA_DISCARDED: &str = "deskgrid-discarded";
+/// Metadata of the outcome of a refused message: id of the message that took its place.
+pub const METADATA_REPLAYED: &str = "deskgrid-replayed";
 
 /// Environment variable: path of the generated `config.json`.
 pub const ENV_CONFIG: &str = "DESKGRID_CONFIG";

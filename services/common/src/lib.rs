@@ -5,6 +5,8 @@
 pub mod batch;
 pub mod clients;
 pub mod config;
+pub mod control;
+pub mod dead_letters;
 pub mod exit;
 pub mod identity;
 pub mod jobs;
@@ -14,7 +16,9 @@ pub mod names;
 pub mod object;
 pub mod outcome;
 pub mod probes;
+pub mod quantity;
 pub mod results;
+pub mod sessions;
 pub mod shutdown;
 pub mod storage;
 pub mod submit;

@@ -8,7 +8,7 @@ use crate::{
     Identity, Outcome,
     config::tests::business as named,
     labels,
-    message::{Received, Request, Work, decode, stored},
+    message::{Received, Request, Resources, Work, decode, stored},
     names, object,
     outcome::State,
 };
@@ -86,8 +86,10 @@ fn work() -> impl Strategy<Value = Work> {
         .prop_filter("it may be a session", |name| names::check_session(name).is_ok());
     let tasks = option::of(1u32..=100_000);
     let common = prop::collection::vec("[a-z]{1,8}(/[a-z.]{1,5}[a-z])?", 0..3);
-    (session, job(), 1i64.., any::<u32>(), tasks, any::<bool>(), common, option::of("\\PC{1,20}")).prop_map(
-        |(session, job, generation, attempt, tasks, priority, common, client)| Work {
+    let more = (option::of("[1-9][0-9]{0,2}Mi"), option::of(1u32..=3600));
+    let resources = more.prop_map(|(memory, timeout_secs)| Resources { memory, timeout_secs });
+    (session, job(), 1i64.., any::<u32>(), tasks, any::<bool>(), common, option::of("\\PC{1,20}"), resources).prop_map(
+        |(session, job, generation, attempt, tasks, priority, common, client, resources)| Work {
             identity: Identity {
                 bucket: business().bucket,
                 object: object::input("bu1", &session, &job),
@@ -102,6 +104,7 @@ fn work() -> impl Strategy<Value = Work> {
             rows_per_task: None,
             priority,
             common,
+            resources,
         },
     )
 }

@@ -9,7 +9,12 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use bytes::Bytes;
 
-use crate::{Identity, config::Business, message::Work, object};
+use crate::{
+    Identity,
+    config::Business,
+    message::{self, Work},
+    object,
+};
 
 mod existing;
 mod send;
@@ -74,6 +79,7 @@ impl Options {
             rows_per_task: self.rows_per_task,
             priority: self.priority,
             common: self.common.clone(),
+            resources: message::Resources::default(),
         }
     }
 }

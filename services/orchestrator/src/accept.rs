@@ -23,6 +23,7 @@ use crate::{
     answers::{Answer, classify},
     clock::seconds_between,
     context::Context,
+    controls::{self, Stand},
     gate,
     hooks::Step,
     job::{self, Origin},
@@ -181,7 +182,15 @@ async fn run(
     };
     match place {
         Place::Slot(slot) => create_unless_settled(context, &message.origin(), &work, slot).await,
-        Place::Waiting(_) => context.batcher.join(work, message.origin(), alone).await,
+        Place::Waiting(_) => {
+            let origin = message.origin();
+            // What is decided about its session need not wait for a slot.
+            let decided = context.controls.of(&work.session).is_some();
+            if decided && (settled(context, &work).await? || !heed(context, &origin, &work).await?) {
+                return Ok(());
+            }
+            context.batcher.join(work, origin, alone).await
+        }
     }
 }
 
@@ -193,12 +202,35 @@ pub(crate) async fn create_unless_settled(
     slot: &mut Slot,
 ) -> Result<(), Obstacle> {
     // Always, not only for old redeliveries: a Job deleted by hand leaves an outcome and no Job, at any age.
-    if context.store.describe(&work.identity.bucket, &work.outcome(), None).await?.is_some() {
-        tracing::info!(job = work.job, session = work.session, "there is an outcome already");
-        context.metrics.duplicates.inc();
+    if settled(context, work).await? {
+        return Ok(());
+    }
+    if !heed(context, origin, work).await? {
         return Ok(());
     }
     create(context, origin, work, slot).await
+}
+
+/// Whether there is an outcome of this work already.
+async fn settled(context: &Context, work: &Work) -> Result<bool, Obstacle> {
+    if context.store.describe(&work.identity.bucket, &work.outcome(), None).await?.is_none() {
+        return Ok(false);
+    }
+    tracing::info!(job = work.job, session = work.session, "there is an outcome already");
+    controls::tell_again(context, work).await?;
+    context.metrics.duplicates.inc();
+    Ok(true)
+}
+
+/// Heeds what is decided about the session of work that has no outcome: ends it, or puts it aside. Tells whether it may
+/// start.
+pub(crate) async fn heed(context: &Context, origin: &Origin, work: &Work) -> Result<bool, Obstacle> {
+    match controls::stand(context, work, origin.published).await? {
+        Stand::Go => return Ok(true),
+        Stand::Cancelled => conclude(context, origin, work, controls::cancelled(work)).await?,
+        Stand::Paused => controls::park(context, origin, work).await?,
+    }
+    Ok(false)
 }
 
 /// Makes sure that the API server has the Job of this work.
@@ -226,8 +258,9 @@ pub(crate) async fn create(context: &Context, origin: &Origin, work: &Work, slot
                 "created the Job"
             );
             // It was settled between the look at its outcome and the create. The Job is superfluous; its settling
-            // finds the outcome that is there.
-            if context.recent.has(&work.identity) {
+            // finds the outcome that is there. Or its session was cancelled meanwhile.
+            let stand = controls::stand(context, work, origin.published).await?;
+            if context.recent.has(&work.identity) || stand == Stand::Cancelled {
                 context.cluster.delete(&name, &uid).await?;
             }
             return Ok(());

@@ -30,6 +30,7 @@ use crate::{
     answers::{Answer, classify},
     batch_job::{batch_of, pods},
     context::Context,
+    controls::{self, Stand},
     gate,
     hooks::Step,
     job::Origin,
@@ -90,7 +91,8 @@ impl Batcher {
             if queue.closed {
                 return Err(Obstacle::Stopping);
             }
-            let single = if alone || work.tasks.is_some() {
+            let own = alone || work.tasks.is_some() || !work.resources.is_default();
+            let single = if own {
                 queue.singles += 1;
                 queue.singles
             } else {
@@ -207,9 +209,10 @@ async fn dispatch(context: &Context, pending: Vec<Pending>, mut slot: Slot) {
                 asked.into_iter().partition(|asked| settled.contains(&asked.entry.work.outcome()));
             for asked in there {
                 context.metrics.duplicates.inc();
-                asked.tell(&Ok(()));
+                let told = controls::tell_again(context, &asked.entry.work).await.map_err(Obstacle::from);
+                asked.tell(&told);
             }
-            left
+            startable(context, left).await
         }
         Err(error) => {
             let answer = Err(Obstacle::from(error));
@@ -228,6 +231,31 @@ async fn dispatch(context: &Context, pending: Vec<Pending>, mut slot: Slot) {
     };
     slot.not_created();
     left.into_iter().for_each(|asked| asked.tell(&answer));
+}
+
+/// Those of which the session is neither paused nor cancelled; the others are told what became of them.
+async fn startable(context: &Context, asked: Vec<Asked>) -> Vec<Asked> {
+    let mut startable = Vec::with_capacity(asked.len());
+    for asked in asked {
+        let Entry { message_id, published, received, .. } = asked.entry.clone();
+        let origin = Origin { message_id, published, received };
+        match accept::heed(context, &origin, &asked.entry.work).await {
+            Ok(true) => startable.push(asked),
+            Ok(false) => asked.tell(&Ok(())),
+            Err(obstacle) => asked.tell(&Err(obstacle)),
+        }
+    }
+    startable
+}
+
+/// Whether the session of all of these was cancelled while their Job was made.
+async fn cancelled(context: &Context, asked: &[Asked]) -> anyhow::Result<bool> {
+    for asked in asked {
+        if controls::stand(context, &asked.entry.work, asked.entry.published).await? != Stand::Cancelled {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Messages that ask for the same are one input.
@@ -278,11 +306,14 @@ async fn create(context: &Context, asked: &[Asked], slot: &mut Slot) -> Told {
         context.cluster.create(&body).await
     };
     let error = match created {
-        Ok(_) => {
+        Ok(uid) => {
             slot.created();
             accept::note_created(context, asked.iter().map(|asked| asked.entry.published));
             context.hooks.at(Step::Created, None, None).await;
             tracing::info!(inputs = batch.inputs, pods = batch.indexes, kubernetes_job = name, "created the batch");
+            if cancelled(context, asked).await? {
+                context.cluster.delete(&name, &uid).await?;
+            }
             return Ok(());
         }
         Err(error) => error,

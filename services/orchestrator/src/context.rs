@@ -20,12 +20,14 @@ use crate::{
     clock::Clock,
     cluster::Cluster,
     config::Timing,
+    controls::Controls,
     events::Events,
     gate::Gate,
     hooks::Hooks,
     job::Template,
     jobs::Jobs,
     metrics::Metrics,
+    priority::{Priority, Rank},
     settle_batch::Progress,
 };
 
@@ -55,11 +57,22 @@ pub(crate) struct Context {
     /// Publishes to the business's own topic, for work that must come again.
     pub(crate) again: Publisher,
     pub(crate) progress: Progress,
+    pub(crate) controls: Controls,
+    pub(crate) priority: Priority,
 }
 
 impl Context {
     pub(crate) fn breaker(&self) -> MutexGuard<'_, Breaker> {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many messages a stream of this rank may take.
+    pub(crate) fn room_for(&self, rank: Rank) -> usize {
+        let most = match self.business.dispatch {
+            Dispatch::Job => self.slots(),
+            Dispatch::Batch => batcher::WAITING_MAX,
+        };
+        self.priority.share(rank, self.room(), most, tokio::time::Instant::now())
     }
 
     /// How many messages may be taken.

@@ -18,6 +18,10 @@ pub enum Step {
     EventPublished,
     /// The manifest of a batch is in the bucket; its Job is about to be created.
     ManifestWritten,
+    /// A message of a paused session was put aside.
+    Parked,
+    /// A message that had been put aside is published again; the record of it is still there.
+    Released,
     /// The Job is about to be created.
     BeforeCreate,
     /// The API server has the Job.

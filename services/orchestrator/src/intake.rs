@@ -26,6 +26,7 @@ use crate::{
     context::Context,
     flow::Flow,
     hooks::Step,
+    priority::Rank,
 };
 
 /// How long nothing must have come until it counts as nothing being on its way: acknowledgements are sent within 100 ms.
@@ -71,18 +72,23 @@ pub(crate) async fn run(
     context: Arc<Context>,
     subscriber: Subscriber,
     subscription: String,
+    rank: Rank,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut closing = JoinSet::new();
     let mut reopen = Duration::from_millis(100);
-    while let Some(room) = wait_for_room(&context, &stop).await {
+    while let Some(room) = wait_for_room(&context, rank, &stop).await {
         while closing.try_join_next().is_some() {}
         let opened = Instant::now();
-        match stream(&context, &subscriber, &subscription, room, &stop, &mut closing).await {
+        context.priority.ready(rank, opened);
+        let closed = stream(&context, &subscriber, &subscription, rank, room, &stop, &mut closing).await;
+        context.priority.closed(rank);
+        match closed {
             Closed::Renew => {}
             Closed::Full => tokio::time::sleep(GATHER).await,
             Closed::Failed(error) => {
                 tracing::error!(subscription, "failed to receive messages: {error:#}");
+                context.priority.failed(rank);
                 context.health.not_ready(READINESS, format!("receive from {subscription}: {error:#}"));
                 if opened.elapsed() > REOPEN_MOST {
                     reopen = Duration::from_millis(100);
@@ -99,7 +105,7 @@ pub(crate) async fn run(
 }
 
 /// Waits until a message may be taken, and tells how many; `None` when it is time to stop.
-async fn wait_for_room(context: &Context, stop: &CancellationToken) -> Option<usize> {
+async fn wait_for_room(context: &Context, rank: Rank, stop: &CancellationToken) -> Option<usize> {
     let mut jobs = context.jobs.changes();
     let mut gate = context.gate.changes();
     loop {
@@ -109,8 +115,8 @@ async fn wait_for_room(context: &Context, stop: &CancellationToken) -> Option<us
         jobs.borrow_and_update();
         gate.borrow_and_update();
         let room = match context.breaker().allowance(Instant::now()) {
-            Allowance::Free => context.room(),
-            Allowance::One => context.room().min(1),
+            Allowance::Free => context.room_for(rank),
+            Allowance::One => context.room_for(rank).min(1),
             Allowance::Nothing => 0,
         };
         if context.gate.is_open() && room > 0 {
@@ -130,6 +136,7 @@ async fn stream(
     context: &Arc<Context>,
     subscriber: &Subscriber,
     subscription: &str,
+    rank: Rank,
     room: usize,
     stop: &CancellationToken,
     closing: &mut JoinSet<()>,
@@ -160,7 +167,7 @@ async fn stream(
     let mut last = opened;
     let closed = loop {
         jobs.borrow_and_update();
-        let room = context.room();
+        let room = context.room_for(rank);
         while !waiting.is_empty() && flow.ack(room) {
             if let Some(done) = waiting.pop() {
                 last = Instant::now();
@@ -182,6 +189,9 @@ async fn stream(
             break Closed::Full;
         }
         let held = held || room == 0;
+        if held || flow.is_exhausted() {
+            context.priority.ready(rank, now);
+        }
         let overdue = waiting_since.is_some_and(|since: Instant| since.elapsed() >= RENEW_AFTER);
         let quiet = flow.is_exhausted() || last.elapsed() >= QUIET_FOR;
         let narrow = flow.is_narrow(room) && opened.elapsed() >= NARROW_FOR;
@@ -199,6 +209,7 @@ async fn stream(
                 Some(Ok((message, handler))) => {
                     flow.took();
                     last = Instant::now();
+                    context.priority.took(rank, last);
                     take(context, message, handler, stop, &mut tasks);
                 }
                 Some(Err(error)) => break Closed::Failed(error.into()),
@@ -213,7 +224,7 @@ async fn stream(
     // What has arrived already is taken rather than given back.
     while !stop.is_cancelled()
         && context.gate.is_open()
-        && context.room() > 0
+        && context.room_for(rank) > 0
         && context.breaker().allowance(Instant::now()) == Allowance::Free
     {
         match messages.next().now_or_never() {

@@ -5,7 +5,7 @@ use common::{
     Identity,
     config::Business,
     labels,
-    message::{self, Work},
+    message::{self, Resources, Work},
     names,
 };
 use jiff::Timestamp;
@@ -107,6 +107,7 @@ impl Template {
             spec.insert("maxFailedIndexes".into(), 0.into());
         }
         self.add_variables(&mut job, &[json!({"name": labels::ENV_WORK, "value": text})])?;
+        more_resources(&mut job, &work.resources)?;
         Ok(Value::Object(job))
     }
 
@@ -151,6 +152,7 @@ impl Template {
             rows_per_task: None,
             priority: false,
             common: Vec::new(),
+            resources: Default::default(),
         };
         let origin = Origin { message_id: "dry-run".into(), published: None, received: now };
         let mut job = self.job(&work, &origin)?;
@@ -200,6 +202,23 @@ pub(crate) fn origin_of(job: &Job) -> (Option<String>, Option<Timestamp>, Option
         time(labels::ANNOTATION_PUBLISHED),
         time(labels::ANNOTATION_RECEIVED),
     )
+}
+
+/// Gives a Job's pods what this attempt is given other than the business's engines have.
+fn more_resources(job: &mut Map<String, Value>, resources: &Resources) -> anyhow::Result<()> {
+    let pod = object(job, &["spec", "template", "spec"])?;
+    if let Some(seconds) = resources.timeout_secs {
+        pod.insert("activeDeadlineSeconds".into(), seconds.into());
+    }
+    if let Some(memory) = &resources.memory {
+        // The first container is the one that computes.
+        let container = pod.get_mut("containers").and_then(|all| all.get_mut(0)).and_then(Value::as_object_mut);
+        let container = container.context("read a container of the Job template")?;
+        for kind in ["requests", "limits"] {
+            object(container, &["resources", kind])?.insert("memory".into(), memory.as_str().into());
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use common::{batch, message, object, storage::Object};
+use common::{batch, labels, message, object, storage::Object};
 use futures::TryStreamExt as _;
 use google_cloud_pubsub::model::Message;
 use jiff::{SignedDuration, Timestamp};
@@ -67,10 +67,13 @@ async fn sweep(context: &Context, memory: &mut Memory) -> anyhow::Result<u64> {
     let mut still = HashMap::new();
     let mut published = 0;
     while let Some(input) = inputs.try_next().await? {
-        if input.created.is_none_or(|created| now.duration_since(created) < age) {
+        // A person's retry makes it as new as that.
+        let retried = input.metadata.get(labels::METADATA_RETRIED);
+        let since = retried.and_then(|text| text.parse().ok()).max(input.created);
+        if since.is_none_or(|since| now.duration_since(since) < age) {
             continue;
         }
-        let key = memory.hasher.hash_one((&input.name, input.generation));
+        let key = memory.hasher.hash_one((&input.name, input.generation, retried));
         let known = match memory.known.get(&key) {
             Some(Known::Published(at)) if now.duration_since(*at) >= again => None,
             known => known.copied(),
@@ -115,14 +118,20 @@ async fn look(context: &Context, input: &Object, now: Timestamp) -> anyhow::Resu
             return Ok(Some(Known::Settled));
         }
     };
-    if context.jobs.look().has(&work.identity.job_name()) {
+    // What was put aside is published when the pause ends.
+    let is_paused = context.controls.of(&work.session).is_some_and(|control| control.paused);
+    if is_paused || context.jobs.look().has(&work.identity.job_name()) {
         return Ok(None);
     }
-    // Any attempt at this generation.
+    // This attempt at this generation, or a later one.
     let folder = object::outcome_prefix(&work.business, Some(&work.session));
     let prefix = format!("{folder}{}/{}-", work.job, work.identity.generation);
-    if context.store.list_stream(&work.identity.bucket, &prefix).try_next().await?.is_some() {
-        return Ok(Some(Known::Settled));
+    let mut outcomes = context.store.list_stream(&work.identity.bucket, &prefix);
+    while let Some(outcome) = outcomes.try_next().await? {
+        let attempt = object::parse_outcome(&work.business, &outcome.name).map(|(.., attempt)| attempt);
+        if attempt.is_some_and(|attempt| attempt >= work.identity.attempt) {
+            return Ok(Some(Known::Settled));
+        }
     }
     let (data, attributes) = work.encode();
     let message = Message::new().set_data(data).set_attributes(attributes);

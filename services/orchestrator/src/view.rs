@@ -23,6 +23,7 @@ struct Entry {
     phase: Phase,
     deleting: bool,
     held: bool,
+    suspended: bool,
     /// Slots it takes while it is active.
     weight: u32,
     /// Pods of a batch that have ended, and how many of those had when its reports were last looked at.
@@ -57,6 +58,7 @@ enum Created {
 pub(crate) struct View {
     jobs: HashMap<Box<str>, Entry>,
     active: usize,
+    suspended: usize,
     unsettled: BTreeSet<Box<str>>,
     creations: HashMap<Box<str>, Creation>,
     awaited: usize,
@@ -94,12 +96,14 @@ impl View {
             phase: job.phase(),
             deleting: job.is_deleting(),
             held: job.is_held(),
+            suspended: job.is_suspended(),
             weight: job.weight(),
             pods_ended: job.pods_ended(),
             pods_reported,
         };
         if entry.phase == Phase::Active {
             self.active += entry.weight as usize;
+            self.suspended += if entry.suspended { entry.weight as usize } else { 0 };
         }
         if entry.is_unsettled() {
             self.unsettled.insert(name.into());
@@ -121,6 +125,7 @@ impl View {
         let entry = self.jobs.remove(name)?;
         if entry.phase == Phase::Active {
             self.active -= entry.weight as usize;
+            self.suspended -= if entry.suspended { entry.weight as usize } else { 0 };
         }
         self.unsettled.remove(name);
         Some(entry)
@@ -229,6 +234,11 @@ impl View {
     /// Slots of Jobs that have not ended.
     pub(crate) fn active(&self) -> usize {
         self.active
+    }
+
+    /// Those of them that wait until their queue admits them. They take slots, so that the backlog stays in Pub/Sub.
+    pub(crate) fn suspended(&self) -> usize {
+        self.suspended
     }
 
     /// Names of Jobs that ended or are being deleted and still wait for their outcome, and of batches of which an index

@@ -36,6 +36,7 @@ pub(crate) struct Watched {
 struct Spec {
     #[serde(default)]
     parallelism: Option<u32>,
+    suspend: Option<bool>,
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -88,6 +89,11 @@ impl Watched {
     /// How many slots it takes: a batch as many as it has pods, any other Job one.
     pub(crate) fn weight(&self) -> u32 {
         if common::batch::is_job_name(self.name()) { self.spec.parallelism.unwrap_or(1).max(1) } else { 1 }
+    }
+
+    /// True while it waits for its queue.
+    pub(crate) fn is_suspended(&self) -> bool {
+        self.spec.suspend == Some(true)
     }
 
     /// How many pods of a batch have ended, each of which may have left a report; 0 for any other Job.

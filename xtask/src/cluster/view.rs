@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     batch::v1::Job,
-    core::v1::{ContainerStatus, Event, Pod},
+    core::v1::{ContainerStatus, Event, Pod, ResourceQuota},
 };
 use serde::Serialize;
 
@@ -123,6 +123,12 @@ pub(crate) struct PodView {
     pub(crate) node: Option<String>,
     /// When it was created.
     pub(crate) created: Option<Timestamp>,
+    /// When it was given a node.
+    pub(crate) scheduled: Option<Timestamp>,
+    /// When its container started.
+    pub(crate) started: Option<Timestamp>,
+    /// When its container stopped.
+    pub(crate) finished: Option<Timestamp>,
     /// Exit code of the last container, once it has one.
     pub(crate) exit_code: Option<i32>,
     /// Restarts of its containers.
@@ -137,6 +143,14 @@ impl From<&Pod> for PodView {
         let mut state = status.reason.or(status.phase).unwrap_or_else(|| "Unknown".to_owned());
         let mut message = status.message.unwrap_or_default();
         let mut exit_code = None;
+        let (mut started, mut finished) = (None, None);
+        let scheduled = status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|condition| condition.type_ == "PodScheduled" && condition.status == "True")
+            .and_then(|condition| condition.last_transition_time.as_ref())
+            .map(|time| time.0);
         let unscheduled = status
             .conditions
             .into_iter()
@@ -153,7 +167,12 @@ impl From<&Pod> for PodView {
                 message = waiting.message.clone().unwrap_or(message);
                 break;
             }
+            if let Some(running) = &current.running {
+                started = running.started_at.as_ref().map(|time| time.0);
+            }
             if let Some(terminated) = &current.terminated {
+                started = terminated.started_at.as_ref().map(|time| time.0);
+                finished = terminated.finished_at.as_ref().map(|time| time.0);
                 exit_code = Some(terminated.exit_code);
                 if terminated.exit_code != 0 {
                     state = terminated.reason.clone().unwrap_or(state);
@@ -175,9 +194,36 @@ impl From<&Pod> for PodView {
             message,
             node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
             created: pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
+            scheduled,
+            started,
+            finished,
             exit_code,
             restarts: containers.iter().map(|container| container.restart_count).sum(),
         }
+    }
+}
+
+/// What is used up of quotas, a sentence each: `quota q: count/jobs.batch is used up (5 of 5)`. What limits amounts is
+/// only compared as text, which is how the quota controller writes an amount that is used up.
+pub(crate) fn full_quotas(quotas: &[ResourceQuota]) -> Vec<String> {
+    let mut full = Vec::new();
+    for quota in quotas {
+        let Some(status) = &quota.status else { continue };
+        let (Some(hard), Some(used)) = (&status.hard, &status.used) else { continue };
+        let name = quota.metadata.name.as_deref().unwrap_or_default();
+        for (resource, limit) in hard {
+            if let Some(used) = used.get(resource).filter(|used| is_used_up(&used.0, &limit.0)) {
+                full.push(format!("quota {name}: {resource} is used up ({} of {})", used.0, limit.0));
+            }
+        }
+    }
+    full
+}
+
+fn is_used_up(used: &str, limit: &str) -> bool {
+    match (used.parse::<u64>(), limit.parse::<u64>()) {
+        (Ok(used), Ok(limit)) => used >= limit,
+        _ => used == limit,
     }
 }
 

@@ -194,6 +194,7 @@ async fn how_fast_tiny_inputs_are() {
                     rows_per_task: None,
                     priority: false,
                     common: vec![],
+                    resources: Default::default(),
                 }
             }
         })

@@ -17,6 +17,7 @@ mod kills;
 mod laptop;
 mod plans;
 mod resources;
+mod sessions;
 mod setup;
 mod setup_verbs;
 mod tidy;

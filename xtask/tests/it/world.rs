@@ -205,7 +205,11 @@ impl World {
             template,
             port: 0,
             log_filter: String::new(),
-            timing: Timing { stop_within: Duration::from_secs(10), ..Timing::PRODUCTION },
+            timing: Timing {
+                stop_within: Duration::from_secs(10),
+                controls_every: Duration::from_millis(200),
+                ..Timing::PRODUCTION
+            },
         };
         let clock = self.cloud.clock.clone();
         let stop = CancellationToken::new();
@@ -225,6 +229,27 @@ impl World {
         Running { runtime: Some(runtime), task: Some(task), stop }
     }
 
+    /// The command line in this environment, which a deploy by hand would have written down.
+    pub(crate) fn command(&self, arguments: &[&str]) -> tokio::process::Command {
+        let generated = self.folder.path().join("generated/test");
+        std::fs::create_dir_all(&generated).unwrap();
+        let config = serde_json::to_string(&self.rendered.config).unwrap();
+        std::fs::write(generated.join("config.json"), config).unwrap();
+        let state = self.cloud.describe("test", "default").unwrap();
+        std::fs::write(generated.join("cloud.json"), state.to_string()).unwrap();
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command
+            .arg("--env")
+            .arg(self.folder.path().join("test.toml"))
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
     /// Uploads an input and gives the work it asks for.
     pub(crate) async fn upload(&self, business: &str, session: &str, job: &str, body: &str) -> Work {
         let business = self.business(business);
@@ -242,6 +267,7 @@ impl World {
             rows_per_task: None,
             priority: false,
             common: Vec::new(),
+            resources: Default::default(),
         }
     }
 

@@ -110,6 +110,7 @@ fn failures_are_grouped_by_cause_largest_first() {
             rows_per_task: None,
             priority: false,
             common: vec![],
+            resources: Default::default(),
         });
         outcome
     };

@@ -26,6 +26,7 @@ pub(crate) fn work() -> Work {
         rows_per_task: None,
         priority: false,
         common: vec![],
+        resources: Default::default(),
     }
 }
 

@@ -48,6 +48,7 @@ pub(crate) fn work(tasks: Option<u32>) -> Work {
         rows_per_task: None,
         priority: false,
         common: vec!["market.json".into()],
+        resources: Default::default(),
     }
 }
 

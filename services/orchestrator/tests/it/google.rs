@@ -204,6 +204,9 @@ async fn pull(world: Arc<World>, request: Request<Body>) -> Response {
             let stream = world.change(|state| {
                 let stream = state.next();
                 state.streams.insert(stream, first.client_id.clone());
+                if first.subscription.ends_with("-priority-subscription") {
+                    state.first_streams.insert(stream);
+                }
                 stream
             });
             let limit = usize::try_from(first.max_outstanding_messages).unwrap();

@@ -39,6 +39,9 @@ pub(crate) struct Object {
 
 #[derive(Clone, Debug)]
 struct Message {
+    id: String,
+    /// Whether it lies in the subscription that is drained first.
+    first: bool,
     data: Bytes,
     attributes: BTreeMap<String, String>,
     published: Timestamp,
@@ -54,6 +57,10 @@ pub(crate) struct State {
     pub(crate) acked: usize,
     /// Which client opened each stream.
     pub(crate) streams: BTreeMap<u64, String>,
+    /// Streams of the subscription that is drained first.
+    pub(crate) first_streams: BTreeSet<u64>,
+    /// There is a subscription with a filter for priority.
+    pub(crate) has_priority: bool,
     /// Clients of dead processes, whose connections may not have noticed yet.
     dead: BTreeSet<String>,
     pub(crate) subscription_fails: Option<tonic::Status>,
@@ -85,7 +92,11 @@ impl State {
     pub(crate) fn publish(&mut self, data: &[u8], attributes: BTreeMap<String, String>) -> String {
         let id = format!("{}", 1000 + self.next());
         let data = Bytes::copy_from_slice(data);
-        let message = Message { data, attributes, published: Timestamp::now(), stream: None };
+        let published = Timestamp::now();
+        let message = Message { id: id.clone(), first: false, data, attributes, published, stream: None };
+        if self.has_priority && message.attributes.get("priority").is_some_and(|value| value == "true") {
+            self.messages.insert(format!("first-{id}"), Message { first: true, ..message.clone() });
+        }
         self.messages.insert(id.clone(), message);
         id
     }
@@ -97,17 +108,21 @@ impl State {
         let now = Instant::now();
         let has =
             self.messages.values().filter(|message| message.stream.is_some_and(|lease| lease.0 == stream)).count();
-        let free = self.messages.iter_mut().filter(|(_, message)| message.stream.is_none_or(|lease| lease.1 < now));
+        let first = self.first_streams.contains(&stream);
+        let free = self
+            .messages
+            .iter_mut()
+            .filter(|(_, message)| message.first == first && message.stream.is_none_or(|lease| lease.1 < now));
         free.take(limit.saturating_sub(has))
-            .map(|(id, message)| {
+            .map(|(ack_id, message)| {
                 message.stream = Some((stream, now + LEASE));
                 let published = message.published;
                 pubsub::ReceivedMessage {
-                    ack_id: id.clone(),
+                    ack_id: ack_id.clone(),
                     message: Some(pubsub::PubsubMessage {
                         data: message.data.to_vec(),
                         attributes: message.attributes.clone().into_iter().collect(),
-                        message_id: id.clone(),
+                        message_id: message.id.clone(),
                         publish_time: Some(prost_types::Timestamp {
                             seconds: published.as_second(),
                             nanos: published.subsec_nanosecond(),
@@ -157,6 +172,20 @@ impl State {
         self.objects.insert(name.to_owned(), Object { generation, contents, metadata, created });
         self.written.push(name.to_owned());
         Some(generation)
+    }
+
+    /// Writes an object that may be there.
+    pub(crate) fn replace(&mut self, name: &str, contents: Bytes) {
+        let generation = i64::try_from(self.next()).unwrap();
+        let created = Timestamp::now();
+        self.objects.insert(name.to_owned(), Object { generation, contents, metadata: BTreeMap::new(), created });
+    }
+
+    /// What Kueue does when there is room: lets a Job begin.
+    pub(crate) fn admit(&mut self, name: &str) {
+        let mut job = self.jobs[name].clone();
+        job["spec"]["suspend"] = false.into();
+        self.show(name, job, "MODIFIED");
     }
 
     pub(crate) fn show(&mut self, name: &str, mut job: Value, kind: &str) {
@@ -253,7 +282,8 @@ impl State {
         let waiting = self
             .jobs
             .iter()
-            .filter(|(_, job)| job["status"]["conditions"].is_null() && job["metadata"]["deletionTimestamp"].is_null());
+            .filter(|(_, job)| job["status"]["conditions"].is_null() && job["metadata"]["deletionTimestamp"].is_null())
+            .filter(|(_, job)| job["spec"]["suspend"] != true);
         for (name, mut job) in waiting.map(|(name, job)| (name.clone(), job.clone())).collect::<Vec<_>>() {
             if common::batch::is_job_name(&name) {
                 self.run_batch(&name, job);
@@ -337,6 +367,15 @@ impl World {
         result
     }
 
+    /// Lets the engines of the Jobs that there are now come to their end, and of no others.
+    pub(crate) fn finish(&self) {
+        self.change(|state| {
+            state.engines_wait = false;
+            state.run_engines();
+            state.engines_wait = true;
+        });
+    }
+
     /// Changes what nobody waits for.
     pub(crate) fn change_quietly<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         change(&mut self.look())
@@ -348,21 +387,35 @@ impl World {
 
     /// Uploads an input and publishes its message `times` times; returns the work.
     pub(crate) fn submit(&self, job: &str, contents: &'static str, tasks: Option<u32>, times: usize) -> Work {
+        self.submit_to("s1", job, contents, times, |work| work.tasks = tasks)
+    }
+
+    /// The same in any session, with any options.
+    pub(crate) fn submit_to(
+        &self,
+        session: &str,
+        job: &str,
+        contents: &'static str,
+        times: usize,
+        options: impl FnOnce(&mut Work),
+    ) -> Work {
         self.change(|state| {
-            let object = common::object::input("bu1", "s1", job);
+            let object = common::object::input("bu1", session, job);
             let generation = state.write_once(&object, contents.into(), BTreeMap::new()).unwrap();
             let identity = common::Identity { bucket: "p-bucket".into(), object, generation, attempt: 0 };
-            let work = Work {
+            let mut work = Work {
                 identity,
                 business: "bu1".into(),
-                session: "s1".into(),
+                session: session.into(),
                 job: job.into(),
                 client: None,
-                tasks,
+                tasks: None,
                 rows_per_task: None,
                 priority: false,
                 common: vec![],
+                resources: Default::default(),
             };
+            options(&mut work);
             let (data, attributes) = work.encode();
             for _ in 0..times {
                 state.publish(&data, attributes.clone());
@@ -374,6 +427,40 @@ impl World {
     pub(crate) fn publish(&self, data: &[u8], attributes: &[(&str, &str)]) -> String {
         let attributes = attributes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         self.change(|state| state.publish(data, attributes.collect()))
+    }
+
+    /// What an operator decides about a session; nothing any more with `None`.
+    pub(crate) fn decide(&self, session: &str, control: Option<Value>) {
+        self.change(|state| {
+            let name = common::object::control("bu1", session);
+            state.objects.remove(&name);
+            if let Some(mut control) = control {
+                for (key, value) in [("schema", json!(1)), ("session", json!(session))] {
+                    if control[key].is_null() {
+                        control[key] = value;
+                    }
+                }
+                control["changed"] = Timestamp::now().to_string().into();
+                state.replace(&name, control.to_string().into());
+            }
+        });
+    }
+
+    /// Cancels what was submitted to a session until now.
+    pub(crate) fn cancel(&self, session: &str) {
+        self.decide(session, Some(json!({"cancelled_before": Timestamp::now().to_string()})));
+    }
+
+    /// Publishes the message of some work once more.
+    pub(crate) fn publish_work(&self, work: &Work) -> String {
+        let (data, attributes) = work.encode();
+        self.change(|state| state.publish(&data, attributes))
+    }
+
+    /// How many objects there are under a prefix of the business.
+    pub(crate) fn count(&self, part: &str) -> usize {
+        let prefix = format!("bu1/{part}/");
+        self.look().objects.keys().filter(|name| name.starts_with(&prefix)).count()
     }
 
     /// The Pub/Sub clients so far.
@@ -442,7 +529,7 @@ impl World {
             assert!(state.events.iter().any(|e| event(&e)), "no event for {}", work.job);
         }
         let mut once = BTreeSet::new();
-        for name in state.written.iter().filter(|name| !name.contains("/input/")) {
+        for name in state.written.iter().filter(|name| !name.contains("/input/") && !name.contains("/parked/")) {
             assert!(once.insert(name), "{name} was written twice");
         }
         let left: Vec<&String> = state.objects.keys().filter(|name| name.contains("/.batch/")).collect();
@@ -505,11 +592,18 @@ pub(crate) struct Setting {
     pub(crate) dispatch: Dispatch,
     pub(crate) hooks: Hooks,
     pub(crate) ahead: Duration,
+    pub(crate) business: fn(&mut Business),
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { max_active_jobs: 100, dispatch: Dispatch::Job, hooks: Hooks::none(), ahead: Duration::ZERO }
+        Self {
+            max_active_jobs: 100,
+            dispatch: Dispatch::Job,
+            hooks: Hooks::none(),
+            ahead: Duration::ZERO,
+            business: |_| {},
+        }
     }
 }
 
@@ -519,14 +613,22 @@ impl Process {
         let stop = CancellationToken::new();
         let endpoints = Endpoints { pubsub: Some(world.endpoint.clone()), storage: Some(world.endpoint.clone()) };
         let template = json!({"spec": {"template": {"spec": {"containers": [{"name": "engine", "image": "i"}]}}}});
+        let mut business = business(setting.max_active_jobs);
+        (setting.business)(&mut business);
         let config = Config {
-            business: Business { dispatch: setting.dispatch, ..business(setting.max_active_jobs) },
+            business,
             namespace: "bu1".into(),
             endpoints: endpoints.clone(),
             template: template.to_string(),
             port: 0,
             log_filter: String::new(),
-            timing: Timing { sweep_every: Duration::from_millis(50), ..Timing::PRODUCTION },
+            timing: Timing {
+                sweep_every: Duration::from_millis(50),
+                controls_every: Duration::from_millis(20),
+                // Long, since this machine may be busy.
+                priority_quiet: Duration::from_secs(2),
+                ..Timing::PRODUCTION
+            },
         };
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();

@@ -58,6 +58,7 @@ pub(super) async fn upload(
                 rows_per_task: None,
                 priority: false,
                 common: Vec::new(),
+                resources: Default::default(),
             })
         })
         .buffered(AT_ONCE)
