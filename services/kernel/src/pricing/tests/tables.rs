@@ -98,7 +98,7 @@ fn wrong_cells_are_named_with_line_and_column() {
         ("\"a, 2\"", "e", r#"line 3, column 1: trades[1].id: "e" is the id of trades[0] already"#),
         (",strike,", ",strik,", r#"line 1, column 27: strik: unknown column; did you mean "strike"?"#),
         (",quantity,", ",strike,", "line 1, column 43: strike: this column is there twice"),
-        ("id,kind", "name,kind", "line 1, column 1: id: this column is missing"),
+        ("id,kind", "kind", "line 1, column 1: id: this column is missing"),
     ] {
         check(from, to, expected);
     }
