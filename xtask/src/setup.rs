@@ -32,16 +32,21 @@ pub(crate) async fn connect(environment: &Environment) -> anyhow::Result<Cloud> 
     Cloud::connect(environment, state).await
 }
 
-/// Tells of each change on standard error as it is done.
+/// Tells of each change on standard error: what is in flight and how far it is, and what is done.
 pub(crate) fn progress(output: &Output) -> apply::Progress {
-    let output = *output;
+    let (output, flight) = (*output, output.flight());
     Arc::new(move |event| match event {
-        apply::Event::Finished { id, elapsed_ms, .. } => output.note(format_args!("  done {id} ({elapsed_ms} ms)")),
-        apply::Event::Failed { id, error } => output.note(format_args!("  failed {id}: {error}")),
+        apply::Event::Finished { id, elapsed_ms, .. } => {
+            flight.ended(&id.to_string(), format_args!("  done {id} ({elapsed_ms} ms)"));
+        }
+        apply::Event::Failed { id, error } => {
+            flight.ended(&id.to_string(), format_args!("  failed {id}: {error}"));
+        }
+        apply::Event::Advanced { id, what, percent } => flight.advanced(&id.to_string(), &what, percent),
         apply::Event::Observing { resources } => {
             output.detail(format_args!("looking at {resources} resources"));
         }
-        apply::Event::Started { id, .. } => output.detail(format_args!("  begun {id}")),
+        apply::Event::Started { id, .. } => flight.begun(&id.to_string()),
     })
 }
 
@@ -133,12 +138,17 @@ pub(crate) async fn deploy(
     cloud: &Cloud,
     images: Images,
     only: Option<&str>,
+    foreign: deploy::Foreign,
     output: &Output,
 ) -> anyhow::Result<deploy::Report> {
     let told = *output;
     let progress: deploy::Progress = Arc::new(move |event| match event {
         deploy::Event::Ready { business, elapsed_ms } => {
             told.note(format_args!("  the orchestrator of {business} is ready ({elapsed_ms} ms)"));
+        }
+        deploy::Event::Applied(applied) if applied.change == deploy::Change::Pruned => {
+            let namespace = applied.namespace.unwrap_or_default();
+            told.note(format_args!("  took away the {} {} of {namespace}", applied.kind, applied.name));
         }
         deploy::Event::Applied(applied) => {
             told.detail(format_args!("  {:?} {} {}", applied.change, applied.kind, applied.name));
@@ -149,6 +159,6 @@ pub(crate) async fn deploy(
         }
     });
     let folder = context::generated(environment);
-    let options = deploy::Options { images, folder, only: only.map(str::to_owned), limit: ROLLOUT };
+    let options = deploy::Options { images, folder, only: only.map(str::to_owned), foreign, limit: ROLLOUT };
     deploy::run(environment, cloud, &options, &progress).await
 }

@@ -17,6 +17,7 @@ use tokio::time::Instant;
 
 use crate::manifests::Rendered;
 
+pub mod applyset;
 mod rollout;
 mod run;
 
@@ -56,37 +57,76 @@ pub enum Change {
     Changed,
     /// It was there and is as it was.
     Unchanged,
+    /// It was there and is gone, since neither the environment nor the templates have it any longer.
+    Pruned,
 }
 
-/// Applies every object, server-side and in order.
+/// What to do with a namespace of our name that somebody else made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Foreign {
+    /// Stop before anything is written.
+    #[default]
+    Refuse,
+    /// Make it ours. One that belongs to another environment is refused all the same.
+    Adopt,
+}
+
+impl Foreign {
+    /// What the flag `--adopt` asks for.
+    pub fn adopt(flag: bool) -> Self {
+        if flag { Self::Adopt } else { Self::Refuse }
+    }
+}
+
+/// Applies every object, server-side and in order; then deletes what was applied before and is no longer wanted.
 ///
 /// # Errors
 /// When a namespace of our name is somebody else's, before anything is written; or when the API server refuses an
 /// object.
-pub async fn apply(client: &Client, environment: &str, rendered: &Rendered) -> anyhow::Result<Vec<Applied>> {
+pub async fn apply(
+    client: &Client,
+    environment: &str,
+    rendered: &Rendered,
+    foreign: Foreign,
+) -> anyhow::Result<Vec<Applied>> {
     for object in rendered.objects().filter(|object| object["kind"] == "Namespace") {
-        check_namespace(client, environment, object).await?;
+        check_namespace(client, environment, object, foreign).await?;
     }
-    let mut applied = Vec::new();
     // Files of one business hold to their order; businesses do not wait for each other.
-    let mut businesses: BTreeMap<&str, Vec<&Value>> = BTreeMap::new();
+    let mut businesses: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for object in rendered.objects() {
         let business = object["metadata"]["labels"][labels::BUSINESS].as_str().unwrap_or_default();
-        businesses.entry(business).or_default().push(object);
+        businesses.entry(business.to_owned()).or_default().push(object.clone());
     }
     let results: Vec<anyhow::Result<Vec<Applied>>> = stream::iter(businesses.into_values())
-        .map(|objects| async move {
-            let mut applied = Vec::new();
-            for object in objects {
-                applied.push(apply_one(client, object).await?);
-            }
-            Ok(applied)
-        })
+        .map(|objects| apply_business(client, environment, objects))
         .buffered(8)
         .collect()
         .await;
+    let mut applied = Vec::new();
     for result in results {
         applied.extend(result?);
+    }
+    Ok(applied)
+}
+
+async fn apply_business(client: &Client, environment: &str, mut objects: Vec<Value>) -> anyhow::Result<Vec<Applied>> {
+    let sets = applyset::assign(&mut objects.iter_mut().collect::<Vec<_>>());
+    let (namespaces, members): (Vec<&Value>, Vec<&Value>) =
+        objects.iter().partition(|object| object["kind"] == "Namespace");
+    let mut applied = Vec::new();
+    for namespace in namespaces {
+        applied.push(apply_one(client, namespace).await?);
+    }
+    let mut open = Vec::new();
+    for set in &sets {
+        open.push((set, applyset::open(client, environment, set).await?));
+    }
+    for object in members {
+        applied.push(apply_one(client, object).await?);
+    }
+    for (set, kinds) in open {
+        applied.extend(applyset::close(client, environment, set, &kinds).await?);
     }
     Ok(applied)
 }
@@ -187,16 +227,16 @@ async fn last_lines(pods: &Api<Pod>, pod: &str, container: &str) -> String {
     String::new()
 }
 
-async fn check_namespace(client: &Client, environment: &str, object: &Value) -> anyhow::Result<()> {
+async fn check_namespace(client: &Client, environment: &str, object: &Value, foreign: Foreign) -> anyhow::Result<()> {
     let api = api(client, object)?;
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let live = tokio::time::timeout(CALL_LIMIT, api.get_opt(name)).await.context("ask the cluster")?;
     let Some(live) = live.with_context(|| format!("read the namespace {name}"))? else { return Ok(()) };
     let found = live.metadata.labels.unwrap_or_default();
     let label = |key: &str| found.get(key).map(String::as_str);
-    if label(labels::MANAGED_BY) != Some(labels::MANAGED_BY_DESKGRID) {
+    if label(labels::MANAGED_BY) != Some(labels::MANAGED_BY_DESKGRID) && foreign == Foreign::Refuse {
         bail!(
-            "the namespace {name} is not ours (it has no label {}={}); give the business another `namespace` in the environment file",
+            "the namespace {name} is not ours (it has no label {}={}); `cargo xtask deploy --adopt` takes it over, or give the business another `namespace` in the environment file",
             labels::MANAGED_BY,
             labels::MANAGED_BY_DESKGRID
         );

@@ -7,6 +7,11 @@ pub const INLINE_SESSION: &str = "inline";
 /// Session of inputs that were copied straight under `B/input/`.
 pub const UPLOADS_SESSION: &str = "uploads";
 
+/// Where the source of an image build is put. No business can be called `deskgrid`, so it is nobody's.
+pub const BUILD_SOURCE_PREFIX: &str = "deskgrid/build/source/";
+/// Where an image build writes its log.
+pub const BUILD_LOG_PREFIX: &str = "deskgrid/build/log/";
+
 /// `B/input/`.
 pub fn input_prefix(business: &str) -> String {
     format!("{business}/input/")

@@ -131,7 +131,7 @@ pub fn rows(session: &str, job: &str, task: &str, object: &Object, body: &[u8]) 
                     })
                     .collect();
                 if let Some(Value::Object(portfolio)) = fields.get(PORTFOLIO) {
-                    rows.extend(measures(session, job, PORTFOLIO, portfolio, &["trades"]));
+                    rows.extend(measures(session, job, PORTFOLIO, portfolio, &["trades", "errors"]));
                 }
                 return rows;
             }

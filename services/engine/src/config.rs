@@ -8,8 +8,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use common::{config::Config, labels, message::Work};
-
-use crate::montecarlo::Share;
+use kernel::Share;
 
 /// Where Kubernetes looks for a container's termination message unless it is told otherwise.
 const TERMINATION_LOG: &str = "/dev/termination-log";

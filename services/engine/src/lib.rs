@@ -4,13 +4,11 @@
 //! from standard input to standard output, with no cloud.
 
 pub mod arguments;
+pub mod compute;
 pub mod config;
 pub mod failure;
 pub mod install;
-pub mod kernel;
 pub mod local;
-pub mod montecarlo;
-pub mod pricing;
 pub mod process;
 pub mod program;
 pub mod run;

@@ -12,6 +12,7 @@ use std::{
 
 use anyhow::Context as _;
 use common::labels;
+use kernel::Share;
 use nix::{
     sys::signal::{Signal, killpg},
     unistd::Pid,
@@ -23,13 +24,15 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use crate::{failure::Failure, kernel::Output, montecarlo::Share};
+use crate::{compute::Output, failure::Failure};
 
 /// How long a program that was asked to stop may take before it is killed; shorter than the 30 seconds after which
 /// Kubernetes kills the engine itself, which could then no longer kill the program.
 const STOP_GRACE: Duration = Duration::from_secs(20);
 /// How long the rest of the output may take once the program has ended.
 const OUTPUT_GRACE: Duration = Duration::from_secs(10);
+/// Most bytes of a result unless it is said otherwise.
+pub const MAX_OUTPUT_BYTES: u64 = 256 * 1024 * 1024;
 /// Most bytes of unused standard output that are passed on to the log.
 const PASSED_ON_MAX: u64 = 64 * 1024;
 
@@ -42,10 +45,31 @@ pub struct Program {
     pub permanent_exit_codes: Vec<u8>,
     /// How long it may run.
     pub timeout: Option<Duration>,
-    /// Most bytes a result may have.
-    pub max_output_bytes: u64,
+    /// Most bytes a result may have; [`MAX_OUTPUT_BYTES`] when absent.
+    pub max_output_bytes: Option<u64>,
     /// Content type of the result, if it is not to be recognised.
     pub content_type: Option<String>,
+}
+
+impl Program {
+    /// The program with what was configured for the business where it was not said otherwise.
+    pub fn configured(&self, config: &common::config::Program) -> Self {
+        let codes = if self.permanent_exit_codes.is_empty() {
+            &config.permanent_exit_codes
+        } else {
+            &self.permanent_exit_codes
+        };
+        Self {
+            permanent_exit_codes: codes.clone(),
+            timeout: self.timeout.or(config.timeout_secs.map(|seconds| Duration::from_secs(seconds.into()))),
+            max_output_bytes: self.max_output_bytes.or(config.max_output_bytes),
+            ..self.clone()
+        }
+    }
+
+    fn most_bytes(&self) -> u64 {
+        self.max_output_bytes.unwrap_or(MAX_OUTPUT_BYTES)
+    }
 }
 
 /// The folder of one run, deleted with it.
@@ -165,7 +189,10 @@ fn judge(program: &Program, ended: &Ended) -> Result<(), Failure> {
 
 fn too_large(program: &Program) -> Failure {
     let name = program.command.first().map(String::as_str).unwrap_or_default();
-    let message = format!("the result of {name} has more than {} bytes (--max-output-bytes)", program.max_output_bytes);
+    let message = format!(
+        "the result of {name} has more than {} bytes (--max-output-bytes, or max_output of the business)",
+        program.most_bytes()
+    );
     Failure::permanent("output-too-large", message)
 }
 
@@ -194,7 +221,7 @@ async fn supervise(program: &Program, scratch: &Scratch, share: Share) -> Result
         .map_err(|error| Failure::transient("cannot-start", format!("{name} cannot be started: {error}")))?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw).context("find the program's id")?;
     let stdout = child.stdout.take().context("take the program's standard output")?;
-    let mut copied = tokio::spawn(copy(stdout, scratch.stdout(), program.max_output_bytes));
+    let mut copied = tokio::spawn(copy(stdout, scratch.stdout(), program.most_bytes()));
 
     let mut stopped = None;
     let mut copy_result = None;
@@ -278,7 +305,7 @@ async fn take_result(program: &Program, scratch: &Scratch) -> Result<Output, Fai
     }
     let path = if from_file { file } else { stdout };
     let size = std::fs::metadata(&path).context("measure the result")?.len();
-    if size > program.max_output_bytes {
+    if size > program.most_bytes() {
         return Err(too_large(program));
     }
     let bytes = std::fs::read(&path).context("read the result")?;

@@ -18,9 +18,9 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     VERSION,
+    compute::{self, Input, Output},
     config::{self, Settings, Step},
     failure::Failure,
-    kernel::{self, Input, Output},
     process,
     program::{self, Program},
     store::{Contents, Objects},
@@ -133,8 +133,11 @@ pub async fn run(settings: &Settings, program: Option<&Program>, objects: &impl 
 
     let started = Instant::now();
     let computed = match program {
-        None => run_kernel(settings, input).await?,
-        Some(program) => run_program(settings, program, objects, &input).await?,
+        None => run_kernel(settings, objects, input).await?,
+        Some(program) => {
+            let program = program.configured(&settings.config.business(&work.business)?.engine.program);
+            run_program(settings, &program, objects, &input).await?
+        }
     };
     let seconds = started.elapsed().as_secs_f64();
     tracing::info!(bytes = computed.bytes.len(), seconds, "computed the result");
@@ -171,13 +174,18 @@ fn properties(settings: &Settings, computed: &Output, seconds: f64) -> Propertie
 }
 
 /// Computes beside the runtime's thread, which meanwhile keeps connections and credentials alive.
-async fn run_kernel(settings: &Settings, input: Contents) -> Result<Output, Failure> {
-    let (name, share, threads) = (settings.work.identity.object.clone(), settings.share(), settings.threads);
-    let compute = move || {
-        let input = Input { bytes: &input.bytes, name: &name, content_type: &input.content_type };
-        kernel::compute(input, share, threads)
+async fn run_kernel(settings: &Settings, objects: &impl Objects, input: Contents) -> Result<Output, Failure> {
+    let market = match compute::market(settings.work.common.iter().map(String::as_str))? {
+        Some(name) => Some(read_common(settings, objects, name).await?.bytes),
+        None => None,
     };
-    tokio::task::spawn_blocking(compute).await.context("compute the result")?
+    let (name, share, threads) = (settings.work.identity.object.clone(), settings.share(), settings.threads);
+    let work = move || {
+        let input =
+            Input { bytes: &input.bytes, name: &name, content_type: &input.content_type, market: market.as_deref() };
+        compute::compute(input, share, threads)
+    };
+    tokio::task::spawn_blocking(work).await.context("compute the result")?
 }
 
 async fn run_program(
@@ -190,14 +198,19 @@ async fn run_program(
     let scratch = program::Scratch::new(&settings.work_dir)?;
     scratch.write_input(&input.bytes)?;
     for name in &work.common {
-        let object = common::object::common(&work.business, &work.session, name);
-        let Some(contents) = objects.read(&work.identity.bucket, &object, None).await? else {
-            let message = format!("the common data gs://{}/{object} does not exist", work.identity.bucket);
-            return Err(Failure::permanent("common-data-missing", message));
-        };
+        let contents = read_common(settings, objects, name).await?;
         write_common(scratch.common(), name, &contents.bytes)?;
     }
     program::run(program, &scratch, settings.share()).await
+}
+
+async fn read_common(settings: &Settings, objects: &impl Objects, name: &str) -> Result<Contents, Failure> {
+    let work = &settings.work;
+    let object = common::object::common(&work.business, &work.session, name);
+    objects.read(&work.identity.bucket, &object, None).await?.ok_or_else(|| {
+        let message = format!("the common data gs://{}/{object} does not exist", work.identity.bucket);
+        Failure::permanent("common-data-missing", message)
+    })
 }
 
 fn write_common(folder: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {

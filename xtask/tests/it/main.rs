@@ -3,15 +3,19 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(clippy::print_stdout, reason = "a test that skips says so")]
 
+mod applyset;
+mod bench;
 mod crashes;
 mod daily;
 mod demo;
 mod desk;
 mod duplicates;
+mod isolation;
 mod keys;
 mod kills;
 mod laptop;
 mod plans;
+mod resources;
 mod sessions;
 mod setup;
 mod setup_verbs;

@@ -88,16 +88,25 @@ fn dependencies_point_the_agreed_way() {
     let infra = ["provision", "localcloud", "xtask"];
     for (package, dependencies) in &ours {
         let forbidden: Vec<&str> = match package.as_str() {
-            "common" => services.iter().chain(&infra).copied().collect(),
+            "common" => services.iter().chain(&infra).copied().chain(["kernel"]).collect(),
+            "kernel" => services.iter().chain(&infra).copied().chain(["common"]).collect(),
             "provision" | "localcloud" => {
                 services.iter().copied().chain(["xtask", "localcloud", "provision"]).collect()
             }
             "xtask" => vec![],
-            _ => services.iter().chain(&infra).copied().collect(),
+            "engine" => services.iter().chain(&infra).copied().collect(),
+            _ => services.iter().chain(&infra).copied().chain(["kernel"]).collect(),
         };
         for name in forbidden {
             assert!(!dependencies.iter().any(|dependency| dependency == name), "{package} must not depend on {name}");
         }
+    }
+    // The kernel computes and does nothing else: whatever can reach a network, a cluster or a clock stays out of it.
+    let tree = cargo(&["tree", "--offline", "--package", "kernel", "--edges", "normal", "--prefix", "none"]);
+    let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
+    assert!(tree.lines().any(|line| line.starts_with("serde ")), "cargo tree printed something unexpected: {tree}");
+    for name in ["tokio", "hyper", "reqwest", "rustls", "google-cloud", "kube"] {
+        assert!(!tree.lines().any(|line| line.starts_with(name)), "kernel must not depend on {name}");
     }
     for package in ["engine", "common"] {
         let tree = cargo(&["tree", "--offline", "--package", package, "--edges", "normal", "--prefix", "none"]);

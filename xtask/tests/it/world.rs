@@ -95,28 +95,40 @@ pub(crate) struct World {
 impl World {
     /// Starts and provisions one with these businesses; `engine` is added to how their engines run.
     pub(crate) async fn start(businesses: &[&str], engine: &str) -> Self {
+        Self::start_as(businesses, engine, "", "", |_| {}).await
+    }
+
+    /// As [`World::start`], with `settings` added to each business and `more` to the environment file, and a laptop
+    /// cloud that is told otherwise in some respect.
+    pub(crate) async fn start_as(
+        businesses: &[&str],
+        engine: &str,
+        settings: &str,
+        more: &str,
+        tell: impl FnOnce(&mut localcloud::google::Options),
+    ) -> Self {
         let _ = common::clients::install_tls_provider();
         let folder = tempfile::tempdir().unwrap();
         let mut text = "project = \"test-desk\"\nlocation = \"europe-west1\"\ncloud = \"local\"\n".to_owned();
         for business in businesses {
-            text.push_str(&format!("[businesses.{business}]\nmax_active_jobs = 8\n"));
+            text.push_str(&format!("[businesses.{business}]\nmax_active_jobs = 8\n{settings}\n"));
             text.push_str(&format!(
                 "[businesses.{business}.engine]\ncpu = \"100m\"\nretries = 2\ntimeout = \"60s\"\n{engine}\n"
             ));
         }
+        text.push_str(more);
         let file = folder.path().join("test.toml");
         std::fs::write(&file, text).unwrap();
         let environment = environment::load(&file, &Overrides::new()).unwrap();
-        let cloud = LocalCloud::start(Options {
+        let options = Options {
             folder: folder.path().join("cloud"),
             project: environment.project.clone(),
             location: environment.location.clone(),
             data: None,
             reaper: None,
             clock: Clock::default(),
-        })
-        .await
-        .unwrap();
+        };
+        let cloud = LocalCloud::start_with(options, tell).await.unwrap();
         let state: LocalState = serde_json::from_value(cloud.describe("test", businesses[0]).unwrap()).unwrap();
         let clients = Cloud::connect(&environment, Some(state)).await.unwrap();
         let silent: provision::apply::Progress = Arc::new(|_| {});
@@ -140,12 +152,12 @@ impl World {
         for file in &mut rendered.files {
             file.objects.retain(|object| object["kind"] != "Deployment" && object["kind"] != "PodDisruptionBudget");
         }
-        deploy::apply(&self.kube, &self.environment.name, &rendered).await.unwrap();
+        deploy::apply(&self.kube, &self.environment.name, &rendered, deploy::Foreign::Refuse).await.unwrap();
     }
 
     /// Applies everything and waits for the orchestrators.
     pub(crate) async fn deploy(&self) {
-        deploy::apply(&self.kube, &self.environment.name, &self.rendered).await.unwrap();
+        deploy::apply(&self.kube, &self.environment.name, &self.rendered, deploy::Foreign::Refuse).await.unwrap();
         for business in &self.environment.businesses {
             deploy::wait(&self.kube, &business.namespace, "orchestrator", PATIENCE).await.unwrap();
         }

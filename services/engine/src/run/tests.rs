@@ -171,7 +171,7 @@ fn a_program_finds_its_common_data() {
         command: ["sh", "-c", "cat $DESKGRID_INPUT - $DESKGRID_COMMON/rates/eur.txt"].map(str::to_owned).into(),
         permanent_exit_codes: vec![],
         timeout: None,
-        max_output_bytes: 100,
+        max_output_bytes: Some(100),
         content_type: None,
     };
     let mut work = work();
@@ -183,4 +183,47 @@ fn a_program_finds_its_common_data() {
     work.common = vec!["none".to_owned()];
     let failure = block_on(run(&settings(work, None), Some(&program), &bucket)).unwrap_err();
     assert_eq!(failure.code, "common-data-missing");
+}
+
+#[test]
+fn a_table_is_priced_with_the_market_data_of_its_session() {
+    let bucket = Bucket::with_input(b"id,kind,option,underlying,strike,maturity\na,european,call,A,100,1\n");
+    let market = br#"{"schema": 1, "seed": 9, "paths": 1000, "underlyings": {"A": {"spot": 100, "volatility": 0.2, "rate": 0}}}"#;
+    bucket.put("bu1/common/s/market.json", 1, market);
+    let mut work = work();
+    let failure = block_on(run(&settings(work.clone(), None), None, &bucket)).unwrap_err();
+    assert!(failure.message.contains("needs market data"), "{}", failure.message);
+    work.common = vec!["other.bin".to_owned(), "market.json".to_owned()];
+    assert_eq!(block_on(run(&settings(work, None), None, &bucket)), Ok(Done::Completed));
+    let result: serde_json::Value = serde_json::from_str(&bucket.text(RESULT).unwrap()).unwrap();
+    assert!((result["trades"][0]["price"].as_f64().unwrap() - 7.97).abs() < 1.0);
+    assert_eq!(bucket.objects.borrow()[RESULT].2.metadata["seed"], "9");
+}
+
+/// What the environment file says of the business's program counts unless its own flags say otherwise.
+#[test]
+fn a_program_is_judged_as_it_was_configured() {
+    let program = |command: &str, permanent_exit_codes: Vec<u8>| Program {
+        command: ["sh", "-c", command].map(str::to_owned).into(),
+        permanent_exit_codes,
+        timeout: None,
+        max_output_bytes: None,
+        content_type: None,
+    };
+    let judged = |program: &Program| {
+        let mut settings = settings(work(), None);
+        let business = settings.config.businesses.get_mut("bu1").unwrap();
+        business.engine.program = common::config::Program {
+            permanent_exit_codes: vec![65],
+            timeout_secs: Some(1),
+            max_output_bytes: Some(3),
+        };
+        let failure = block_on(run(&settings, Some(program), &Bucket::with_input(b"x"))).unwrap_err();
+        (failure.code, failure.permanent)
+    };
+    assert_eq!(judged(&program("exit 65", vec![])), ("program-failed", true));
+    assert_eq!(judged(&program("exit 2", vec![])), ("program-failed", false));
+    assert_eq!(judged(&program("exit 65", vec![2])), ("program-failed", false));
+    assert_eq!(judged(&program("echo long", vec![])), ("output-too-large", true));
+    assert_eq!(judged(&program("exec sleep 600", vec![])), ("timeout", false));
 }

@@ -27,6 +27,7 @@ pub(crate) fn business() -> Business {
             retries: 3,
             timeout_secs: 3600,
             spot: false,
+            program: common::config::Program::default(),
         },
     }
 }

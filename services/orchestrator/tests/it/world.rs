@@ -495,6 +495,7 @@ fn business(max_active_jobs: u32) -> Business {
             retries: 3,
             timeout_secs: 3600,
             spot: false,
+            program: common::config::Program::default(),
         },
     }
 }

@@ -1,0 +1,284 @@
+//! What a deployment leaves behind, and takes away when the templates or the environment no longer have it.
+//!
+//! Follows the specification of ApplySets (Kubernetes Enhancement Proposal 3659), so that kubectl and other tools see
+//! which objects belong together and by whom they are managed. Every business has one set; its parent is a ConfigMap in
+//! the business's namespace. The namespace itself is no member: it holds a desk's Jobs and goes only with
+//! `remove-business` and `teardown`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context as _, bail};
+use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
+use common::labels;
+use futures::future::try_join_all;
+use k8s_openapi::api::{batch::v1::Job, core::v1::ConfigMap};
+use kube::{
+    Api, Client,
+    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, Preconditions},
+};
+use serde_json::{Value, json};
+use sha2::{Digest as _, Sha256};
+
+use super::{Applied, Change, ENVIRONMENT, FIELD_MANAGER};
+
+/// Name of the ConfigMap that is the parent of a business's set.
+pub const PARENT: &str = "deskgrid-applyset";
+/// Label on a parent: the id of its set.
+pub const ID: &str = "applyset.kubernetes.io/id";
+/// Label on a member: the id of its set.
+pub const PART_OF: &str = "applyset.kubernetes.io/part-of";
+/// Annotation on a parent: the tool that manages the set, with its version of the format.
+const TOOLING: &str = "applyset.kubernetes.io/tooling";
+const OUR_TOOLING: &str = "deskgrid/v1";
+/// Annotation on a parent: every kind that a member may have, as `Kind.group`, sorted, with commas between.
+const KINDS: &str = "applyset.kubernetes.io/contains-group-kinds";
+
+/// The members of one set, as they should be.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Set {
+    /// Namespace of the parent and of every member.
+    pub(super) namespace: String,
+    /// Business.
+    pub(super) business: String,
+    /// Id.
+    pub(super) id: String,
+    /// Kinds of the members, `Kind.group` with the API version to reach it.
+    kinds: BTreeMap<String, String>,
+    /// `Kind.group/name` of every member.
+    members: BTreeSet<String>,
+}
+
+/// Id of the set whose parent is the ConfigMap `name` in `namespace`: KEP-3659, "ApplySet identification".
+pub fn id(namespace: &str, name: &str) -> String {
+    let hash = Sha256::digest(format!("{name}.{namespace}.ConfigMap."));
+    format!("applyset-{}-v1", BASE64_URL_SAFE_NO_PAD.encode(hash))
+}
+
+/// The sets of these objects; marks each object with the set it is part of.
+pub(super) fn assign(objects: &mut [&mut Value]) -> Vec<Set> {
+    let mut sets: BTreeMap<String, Set> = BTreeMap::new();
+    for object in objects {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let metadata = &object["metadata"];
+        let (namespace, name) = (text(&metadata["namespace"]), text(&metadata["name"]));
+        if namespace.is_empty() {
+            continue;
+        }
+        let business = text(&metadata["labels"][labels::BUSINESS]);
+        let kind = group_kind(&text(&object["apiVersion"]), &text(&object["kind"]));
+        let set = sets.entry(namespace.clone()).or_insert_with(|| Set {
+            id: id(&namespace, PARENT),
+            namespace,
+            business,
+            kinds: BTreeMap::new(),
+            members: BTreeSet::new(),
+        });
+        set.kinds.insert(kind.clone(), text(&object["apiVersion"]));
+        set.members.insert(format!("{kind}/{name}"));
+        object["metadata"]["labels"][PART_OF] = json!(set.id);
+    }
+    sets.into_values().collect()
+}
+
+/// `Kind.group` as parents list it; the core group is empty.
+fn group_kind(api_version: &str, kind: &str) -> String {
+    let group = api_version.split_once('/').map_or("", |(group, _)| group);
+    format!("{kind}.{group}").trim_end_matches('.').to_owned()
+}
+
+/// The API version under which to look for members of a kind that the templates no longer have.
+fn api_version(group_kind: &str) -> String {
+    match group_kind.split_once('.') {
+        Some((_, group)) => format!("{group}/v1"),
+        None => "v1".to_owned(),
+    }
+}
+
+/// The kinds that a parent's annotation lists, each with its API version.
+fn noted(annotations: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let kinds = annotations.get(KINDS).map(String::as_str).unwrap_or_default().split(',');
+    kinds.filter(|kind| !kind.is_empty()).map(|kind| (kind.to_owned(), api_version(kind))).collect()
+}
+
+/// Says, before any member is written, which kinds the set has now or had before: so that a deployment that is broken
+/// off leaves nothing that a later one would not find.
+///
+/// # Errors
+/// When the parent is another tool's, or the API server refuses it.
+pub(super) async fn open(client: &Client, environment: &str, set: &Set) -> anyhow::Result<BTreeMap<String, String>> {
+    let parents: Api<ConfigMap> = Api::namespaced(client.clone(), &set.namespace);
+    let context = || format!("read the ConfigMap {}/{PARENT}", set.namespace);
+    let live = parents.get_opt(PARENT).await.with_context(context)?;
+    let annotations = live.and_then(|live| live.metadata.annotations).unwrap_or_default();
+    if let Some(other) = annotations.get(TOOLING).filter(|tooling| !tooling.starts_with("deskgrid/")) {
+        bail!(
+            "the ConfigMap {}/{PARENT} is the parent of a set of objects that {other} manages; delete it there, or give the business another `namespace`",
+            set.namespace
+        );
+    }
+    let mut kinds = set.kinds.clone();
+    for (kind, version) in noted(&annotations) {
+        kinds.entry(kind).or_insert(version);
+    }
+    write(client, environment, set, kinds.keys()).await?;
+    Ok(kinds)
+}
+
+/// Deletes members that are no longer wanted, and notes which kinds are left. `kinds` is what [`open`] gave.
+///
+/// # Errors
+/// When the API server refuses; what was not deleted is found again the next time.
+pub(super) async fn close(
+    client: &Client,
+    environment: &str,
+    set: &Set,
+    kinds: &BTreeMap<String, String>,
+) -> anyhow::Result<Vec<Applied>> {
+    let looks = kinds.iter().map(|(kind, version)| surplus(client, set, kind, version));
+    let pruned = delete(try_join_all(looks).await?.into_iter().flatten().collect()).await?;
+    if kinds.len() != set.kinds.len() {
+        write(client, environment, set, set.kinds.keys()).await?;
+    }
+    Ok(pruned)
+}
+
+/// Deletes the sets of businesses that are no longer in the environment file: what deployed them, not their namespaces.
+///
+/// # Errors
+/// When such a business still has Jobs whose outcome is not written, since nobody would be left to write it.
+pub(super) async fn close_departed(
+    client: &Client,
+    environment: &str,
+    present: &BTreeSet<&str>,
+) -> anyhow::Result<Vec<Applied>> {
+    let parents: Api<ConfigMap> = Api::all(client.clone());
+    let ours = ListParams::default().labels(&format!("{ID},{ENVIRONMENT}={environment}"));
+    let parents = parents.list(&ours).await.context("look for businesses that left the environment")?;
+    let mut pruned = Vec::new();
+    for parent in parents {
+        let metadata = parent.metadata;
+        let namespace = metadata.namespace.unwrap_or_default();
+        let labelled = metadata.labels.unwrap_or_default();
+        let annotations = metadata.annotations.unwrap_or_default();
+        let ours = annotations.get(TOOLING).is_some_and(|tooling| tooling.starts_with("deskgrid/"));
+        if present.contains(namespace.as_str()) || !ours || labelled.get(ID) != Some(&id(&namespace, PARENT)) {
+            continue;
+        }
+        let business = labelled.get(labels::BUSINESS).cloned().unwrap_or_default();
+        refuse_unsettled(client, &namespace, &business).await?;
+        let kinds = noted(&annotations);
+        let set = Set {
+            id: id(&namespace, PARENT),
+            namespace: namespace.clone(),
+            business,
+            kinds: BTreeMap::new(),
+            members: BTreeSet::new(),
+        };
+        let looks = kinds.iter().map(|(kind, version)| surplus(client, &set, kind, version));
+        pruned.extend(delete(try_join_all(looks).await?.into_iter().flatten().collect()).await?);
+        // The parent goes last: as long as it is there, the rest is found again.
+        let parents: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
+        parents.delete(PARENT, &DeleteParams::default()).await.map(drop).or_else(already_gone)?;
+    }
+    Ok(pruned)
+}
+
+async fn refuse_unsettled(client: &Client, namespace: &str, business: &str) -> anyhow::Result<()> {
+    let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
+    let ours = ListParams::default().labels(&format!("{}={}", labels::APP, labels::APP_ENGINE));
+    let jobs = jobs.list(&ours).await.with_context(|| format!("look for Jobs in the namespace {namespace}"))?;
+    let held = |job: &&Job| job.metadata.finalizers.iter().flatten().any(|held| held == labels::FINALIZER);
+    match jobs.items.iter().filter(held).count() {
+        0 => Ok(()),
+        unsettled => bail!(
+            "{business} is no longer in the environment file, but {unsettled} of its Jobs in the namespace {namespace} have no outcome yet, and only its orchestrator writes them; put it back and run `cargo xtask remove-business {business}`, which waits for them"
+        ),
+    }
+}
+
+/// An object to delete: where it is reached, what it is, and the uid that tells it from a later one of the same name.
+type Surplus = (Api<DynamicObject>, Applied, Option<String>);
+
+/// Members of this kind in the cluster that the set does not want.
+async fn surplus(client: &Client, set: &Set, kind: &str, version: &str) -> anyhow::Result<Vec<Surplus>> {
+    let (group, short_version) = version.split_once('/').unwrap_or(("", version));
+    let name = kind.split('.').next().unwrap_or(kind);
+    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, short_version, name));
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &set.namespace, &resource);
+    let members = ListParams::default().labels(&format!("{PART_OF}={}", set.id));
+    let found = match api.list(&members).await {
+        Ok(found) => found.items,
+        // The kind itself is gone, and everything of it: its custom resource definition was taken away.
+        Err(kube::Error::Api(status)) if status.code == 404 => vec![],
+        Err(error) => {
+            let context =
+                format!("look for objects of kind {kind} that the deployment of {} no longer has", set.business);
+            return Err(error).context(context);
+        }
+    };
+    let unwanted = found.into_iter().filter_map(|object| {
+        let found = object.metadata.name?;
+        (!set.members.contains(&format!("{kind}/{found}"))).then(|| {
+            let gone = Applied {
+                kind: name.to_owned(),
+                namespace: Some(set.namespace.clone()),
+                name: found,
+                change: Change::Pruned,
+            };
+            (api.clone(), gone, object.metadata.uid)
+        })
+    });
+    Ok(unwanted.collect())
+}
+
+async fn delete(surplus: Vec<Surplus>) -> anyhow::Result<Vec<Applied>> {
+    let mut pruned = Vec::new();
+    for (api, gone, uid) in surplus {
+        let only_this = DeleteParams {
+            preconditions: Some(Preconditions { uid, resource_version: None }),
+            ..DeleteParams::background()
+        };
+        let deleted = api.delete(&gone.name, &only_this).await.map(drop);
+        deleted.or_else(already_gone).with_context(|| format!("delete the {} {}", gone.kind, gone.name))?;
+        pruned.push(gone);
+    }
+    Ok(pruned)
+}
+
+fn already_gone(error: kube::Error) -> Result<(), kube::Error> {
+    match error {
+        kube::Error::Api(status) if status.code == 404 => Ok(()),
+        error => Err(error),
+    }
+}
+
+async fn write(
+    client: &Client,
+    environment: &str,
+    set: &Set,
+    kinds: impl Iterator<Item = &String>,
+) -> anyhow::Result<()> {
+    let kinds: Vec<&str> = kinds.map(String::as_str).collect();
+    let parent = json!({
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": PARENT,
+            "namespace": set.namespace,
+            "labels": {
+                ID: set.id,
+                labels::BUSINESS: set.business,
+                labels::MANAGED_BY: labels::MANAGED_BY_DESKGRID,
+                ENVIRONMENT: environment,
+            },
+            "annotations": {TOOLING: OUR_TOOLING, KINDS: kinds.join(",")},
+        },
+    });
+    let parents: Api<ConfigMap> = Api::namespaced(client.clone(), &set.namespace);
+    let parameters = PatchParams::apply(FIELD_MANAGER).force().validation_strict();
+    parents
+        .patch(PARENT, &parameters, &Patch::Apply(&parent))
+        .await
+        .with_context(|| format!("write the ConfigMap {}/{PARENT}", set.namespace))?;
+    Ok(())
+}

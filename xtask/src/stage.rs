@@ -1,0 +1,130 @@
+//! What the demo and the bench stand on: an environment and a laptop cloud of its own, gone afterwards.
+
+use std::{path::PathBuf, process::Child};
+
+use anyhow::Context as _;
+use provision::{Environment, LocalState, environment};
+
+use crate::{
+    context::{self, Context},
+    laptop::Laptop,
+};
+
+pub(crate) mod leftovers;
+
+/// An environment of its own. Whatever becomes of its user, dropping the stage stops the cloud and removes the folder.
+pub(crate) struct Stage {
+    environment: Environment,
+    file: PathBuf,
+    folder: PathBuf,
+    laptop: Laptop,
+    cloud: Option<(LocalState, Child)>,
+    kept: bool,
+}
+
+impl Stage {
+    /// Writes the environment file, under a name of its own that begins with `prefix`, so that two do not disturb each
+    /// other.
+    ///
+    /// # Errors
+    /// When the text is no environment, or the folder cannot be written to.
+    pub(crate) fn make(prefix: &str, text: &str) -> anyhow::Result<Self> {
+        let name = format!("{prefix}-{}", std::process::id());
+        let folder = context::root().join(context::GENERATED).join(&name);
+        let file = folder.join(format!("{name}.toml"));
+        // A process of the same number may have left its folder behind when it was killed.
+        let _ = std::fs::remove_dir_all(&folder);
+        std::fs::create_dir_all(&folder).with_context(|| format!("make the folder {}", folder.display()))?;
+        std::fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+        // No overrides from this shell: it is the same everywhere.
+        let environment = environment::load(&file, &environment::Overrides::new())?;
+        let laptop = Laptop::of(&environment);
+        Ok(Self { environment, file, folder, laptop, cloud: None, kept: false })
+    }
+
+    /// The environment.
+    pub(crate) fn environment(&self) -> &Environment {
+        &self.environment
+    }
+
+    /// It is another one now, in the same file.
+    pub(crate) fn now(&mut self, environment: Environment) {
+        self.environment = environment;
+    }
+
+    /// Clients for it, once it is set up.
+    pub(crate) async fn context(&self) -> anyhow::Result<Context> {
+        Context::at(
+            &self.environment,
+            &context::generated(&self.environment),
+            format!(" --env {}", self.file.display()),
+        )
+        .await
+    }
+
+    /// Starts the laptop cloud; with a leash it ends with this process, whatever ends that.
+    pub(crate) fn start_cloud(&mut self, leash: bool) -> anyhow::Result<()> {
+        self.cloud = Some(self.laptop.start(None, leash)?);
+        Ok(())
+    }
+
+    /// Stops everything, removes the folder, and tells what is left nevertheless.
+    pub(crate) fn strike(mut self) -> anyhow::Result<Vec<String>> {
+        self.stop()?;
+        let state = self.cloud.take().map(|(state, _)| state);
+        Ok(leftovers::find(&self.folder, state.as_ref()))
+    }
+
+    fn stop(&mut self) -> anyhow::Result<()> {
+        self.laptop.stop()?;
+        if let Some((_, child)) = &mut self.cloud {
+            child.wait().context("wait for the laptop cloud")?;
+        }
+        match std::fs::remove_dir_all(&self.folder) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("remove {}", self.folder.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Lets the cloud run on.
+    pub(crate) fn keep(mut self) {
+        self.kept = true;
+    }
+
+    /// Commands to look around with.
+    pub(crate) fn how_to_look_around(&self) -> anyhow::Result<String> {
+        let (state, _) = self.cloud.as_ref().context("find the laptop cloud")?;
+        let file = self.file.strip_prefix(context::root()).unwrap_or(&self.file);
+        let mut lines = vec![String::new(), "the laptop cloud runs on:".to_owned()];
+        for (api, address) in crate::verbs::local::addresses(state)? {
+            lines.push(format!("  {api:<22} {address}"));
+        }
+        let project = &self.environment.project;
+        let bucket = &self.environment.bucket;
+        lines.extend([
+            "look around with:".to_owned(),
+            format!("  eval \"$(cargo xtask --env {} local env)\"", file.display()),
+            "  cargo xtask status".to_owned(),
+            "  cargo xtask jobs --business bu1".to_owned(),
+            "  kubectl get jobs -l business=bu1".to_owned(),
+            "  kubectl logs --selector=app=orchestrator --tail 100".to_owned(),
+            format!("  gcloud pubsub topics publish {project}-bu1-topic --message=\"engine payload 1\""),
+            format!("  gcloud storage ls --recursive gs://{bucket}/bu1"),
+            "and stop it with:".to_owned(),
+            "  cargo xtask local down".to_owned(),
+        ]);
+        Ok(lines.join("\n"))
+    }
+}
+
+impl Drop for Stage {
+    fn drop(&mut self) {
+        if !self.kept
+            && let Err(error) = self.stop()
+        {
+            tracing::error!("failed to take the laptop cloud down: {error:#}");
+        }
+    }
+}
