@@ -86,9 +86,12 @@ fn work() -> impl Strategy<Value = Work> {
         .prop_filter("it may be a session", |name| names::check_session(name).is_ok());
     let tasks = option::of(1u32..=100_000);
     let common = prop::collection::vec("[a-z]{1,8}(/[a-z.]{1,5}[a-z])?", 0..3);
-    let more = (option::of("[1-9][0-9]{0,2}Mi"), option::of(1u32..=3600));
-    let resources = more.prop_map(|(memory, timeout_secs)| Resources { memory, timeout_secs });
-    (session, job(), 1i64.., any::<u32>(), tasks, any::<bool>(), common, option::of("\\PC{1,20}"), resources).prop_map(
+    // Engines of the business have 512Mi and an hour, an attempt at most 8 times that.
+    let resources = (option::of(1u32..=4096), option::of(1u32..=28_800)).prop_map(|(memory, timeout_secs)| {
+        Resources { memory: memory.map(|mebibytes| format!("{mebibytes}Mi")), timeout_secs }
+    });
+    let client = option::of("\\PC{1,20}");
+    (session, job(), 1i64.., any::<u32>(), tasks, any::<bool>(), common, client, resources).prop_map(
         |(session, job, generation, attempt, tasks, priority, common, client, resources)| Work {
             identity: Identity {
                 bucket: business().bucket,
@@ -112,7 +115,8 @@ fn work() -> impl Strategy<Value = Work> {
 /// Everything that some work reads or writes is the business's own.
 fn stays_inside(work: &Work) -> Result<(), TestCaseError> {
     let mut names = work.outputs().into_iter().take(3).collect::<Vec<_>>();
-    names.extend([work.identity.object.clone(), work.outcome()]);
+    let parked = object::parked(&work.business, &work.session, &work.job, &work.identity);
+    names.extend([work.identity.object.clone(), work.outcome(), parked]);
     names.extend(work.common.iter().map(|name| object::common(&work.business, &work.session, name)));
     for name in names {
         prop_assert!(name.starts_with("bu1/"), "{name:?} leaves the prefix");

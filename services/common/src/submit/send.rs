@@ -74,7 +74,7 @@ impl Report {
 /// What an upload led to.
 enum Placed {
     /// The input is there; publish this.
-    Publish { work: Work, repeated: bool },
+    Publish { work: Box<Work>, repeated: bool },
     /// Nothing is left to do.
     Done(Fate),
 }
@@ -202,7 +202,7 @@ impl Submitter {
                 Step::Upload => match self.upload(input, &work).await? {
                     Written::New(generation) => {
                         work.identity.generation = generation;
-                        return Ok(Placed::Publish { work, repeated: false });
+                        return Ok(Placed::Publish { work: Box::new(work), repeated: false });
                     }
                     Written::Exists => step = Step::Compare,
                 },
@@ -212,7 +212,7 @@ impl Submitter {
                     }
                     Some(generation) => {
                         work.identity.generation = generation;
-                        return Ok(Placed::Publish { work, repeated: true });
+                        return Ok(Placed::Publish { work: Box::new(work), repeated: true });
                     }
                     None => step = self.look_again(&input.job, &work.session).await?,
                 },
