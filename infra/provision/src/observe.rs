@@ -23,6 +23,8 @@ pub enum Live {
     Present(Value),
     /// We may not look; says why.
     Denied(String),
+    /// There is no such thing here at all: an emulator has no IAM.
+    Unsupported,
 }
 
 /// What exists.
@@ -78,6 +80,7 @@ async fn look(client: &Client, id: &Id) -> Result<(Id, Live), Error> {
         Err(error) if error.is_not_found() => Live::Absent,
         Err(error) if error.may_not_exist() && id.target().kind == Kind::ServiceAccount => Live::Absent,
         Err(error) if error.is_forbidden() => Live::Denied(error.to_string()),
+        Err(error) if error.is_unimplemented() && id.is_policy() => Live::Unsupported,
         Err(error) => return Err(error),
     };
     Ok((id.clone(), live))

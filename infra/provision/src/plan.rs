@@ -166,6 +166,7 @@ fn change(environment: &Environment, resource: &Resource, observed: &Observation
             (Action::Blocked { reason: reason.to_owned() }, vec![])
         }
         (Live::Denied(reason), _) => (Action::Blocked { reason: format!("you may not look: {reason}") }, vec![]),
+        (Live::Unsupported, _) => (Action::Nothing, vec![]),
         (Live::Absent, Wanted::Fields(fields)) => (verified(resource, Action::Create), created(fields)),
         (Live::Present(live), Wanted::Fields(fields)) => compare(environment, resource, fields, live, options),
         (live, Wanted::Grants(wanted)) => {

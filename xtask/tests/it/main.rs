@@ -4,11 +4,13 @@
 #![allow(clippy::print_stdout, reason = "a test that skips says so")]
 
 mod applyset;
+mod cluster;
 mod crashes;
 mod daily;
 mod demo;
 mod desk;
 mod duplicates;
+mod emulator;
 mod keys;
 mod kills;
 mod laptop;

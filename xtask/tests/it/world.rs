@@ -32,8 +32,11 @@ use provision::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How long a test waits for something that takes milliseconds; only a safety net.
-const PATIENCE: Duration = Duration::from_secs(120);
+use crate::cluster::{Ground, Kubelet, Real};
+
+/// How long a test waits for something that takes milliseconds; only a safety net. Google's emulator hands a message of
+/// a dead stream to that stream once more, so it comes back after two leases of a minute.
+const PATIENCE: Duration = Duration::from_secs(300);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Programs of the services, built once for all tests.
@@ -90,16 +93,28 @@ pub(crate) struct World {
     pub(crate) connection: Connection,
     pub(crate) kube: kube::Client,
     folder: tempfile::TempDir,
+    /// The real cluster in the place of the laptop cloud's, with who plays its kubelets.
+    real: Option<Real>,
+    kubelets: std::sync::Mutex<Vec<Kubelet>>,
 }
 
 impl World {
     /// Starts and provisions one with these businesses; `engine` is added to how their engines run.
     pub(crate) async fn start(businesses: &[&str], engine: &str) -> Self {
+        Self::start_with(businesses, engine, &BTreeMap::new()).await
+    }
+
+    /// As [`Self::start`], with the emulators that these environment variables name.
+    pub(crate) async fn start_with(businesses: &[&str], engine: &str, variables: &BTreeMap<String, String>) -> Self {
         let _ = common::clients::install_tls_provider();
         let folder = tempfile::tempdir().unwrap();
         let mut text = "project = \"test-desk\"\nlocation = \"europe-west1\"\ncloud = \"local\"\n".to_owned();
+        let real = Real::named().await;
         for business in businesses {
             text.push_str(&format!("[businesses.{business}]\nmax_active_jobs = 8\n"));
+            if let Some(real) = &real {
+                text.push_str(&format!("namespace = \"{}\"\n", real.namespace(business)));
+            }
             text.push_str(&format!(
                 "[businesses.{business}.engine]\ncpu = \"100m\"\nretries = 2\ntimeout = \"60s\"\n{engine}\n"
             ));
@@ -118,6 +133,7 @@ impl World {
         .await
         .unwrap();
         let state: LocalState = serde_json::from_value(cloud.describe("test", businesses[0]).unwrap()).unwrap();
+        let state = state.with_emulators(variables).unwrap();
         let clients = Cloud::connect(&environment, Some(state)).await.unwrap();
         let silent: provision::apply::Progress = Arc::new(|_| {});
         provision::run(&environment, &clients, plan::Options::default(), &silent).await.unwrap();
@@ -127,11 +143,12 @@ impl World {
             engine: images.register("registry/engine", &programs()["engine"]).unwrap(),
         };
         let rendered = manifests::render(&environment, &clients.endpoints, &images).unwrap();
-        let kube = clients.kubernetes.clone().unwrap();
+        let kube = real.as_ref().map_or_else(|| clients.kubernetes.clone().unwrap(), |real| real.client.clone());
         let operator = operator_credentials(&cloud);
         let connection = Connection::with_credentials(&clients.endpoints, operator);
         let store = Store::connect(&connection).await.unwrap();
-        Self { cloud, clients, environment, rendered, store, connection, kube, folder }
+        let kubelets = std::sync::Mutex::default();
+        Self { cloud, clients, environment, rendered, store, connection, kube, folder, real, kubelets }
     }
 
     /// Applies everything but the orchestrators, which then run in this process.
@@ -141,6 +158,40 @@ impl World {
             file.objects.retain(|object| object["kind"] != "Deployment" && object["kind"] != "PodDisruptionBudget");
         }
         deploy::apply(&self.kube, &self.environment.name, &rendered).await.unwrap();
+        let Some(real) = &self.real else { return };
+        for business in &self.environment.businesses {
+            let account = Some(business.accounts.engine.clone());
+            let metadata = self.cloud.google.metadata_address(&business.namespace, "engine", account).await.unwrap();
+            let ground = Ground {
+                namespace: business.namespace.clone(),
+                engine: programs()["engine"].clone(),
+                metadata,
+                folder: self.folder().join("pods").join(&business.namespace),
+            };
+            let kubelet = Kubelet::start(real, ground).await;
+            self.kubelets.lock().unwrap().push(kubelet);
+        }
+    }
+
+    /// Lets time pass: leases end, and finished Jobs reach the end of their retention after a while.
+    pub(crate) async fn pass(&self, time: Duration) {
+        self.cloud.clock.advance(time);
+        if let Some(real) = &self.real
+            && time > Duration::from_secs(86_400)
+        {
+            for business in &self.environment.businesses {
+                real.expire_jobs(&business.namespace).await;
+            }
+        }
+    }
+
+    /// Ends it, and leaves nothing in a real cluster.
+    pub(crate) async fn stop(&self) {
+        if let Some(real) = &self.real {
+            let namespaces: Vec<String> = self.environment.businesses.iter().map(|b| b.namespace.clone()).collect();
+            real.clean(&namespaces).await;
+        }
+        self.cloud.stop().await;
     }
 
     /// Applies everything and waits for the orchestrators.
@@ -179,6 +230,11 @@ impl World {
             .metadata_address(&business.namespace, "orchestrator", Some(account.clone()))
             .await
             .unwrap();
+        let real = match &self.real {
+            Some(real) => Some(real.client_of(&business.namespace, "orchestrator").await),
+            None => None,
+        };
+        let template = if real.is_some() { Real::template(&template) } else { template };
         let token = self.cloud.kubernetes.service_account_token(&business.namespace, "orchestrator");
         let kubeconfig = self.cloud.kubernetes.kubeconfig_for(&token, &business.namespace);
         let config = Config {
@@ -200,7 +256,7 @@ impl World {
             let kubeconfig = serde_json::from_value(kubeconfig).unwrap();
             let mut cluster = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
             cluster.default_retry = false;
-            let kube = kube::Client::try_from(cluster).unwrap();
+            let kube = real.unwrap_or_else(|| kube::Client::try_from(cluster).unwrap());
             let listener = orchestrator::listen(0).await.unwrap();
             let clients = Clients { kube, connection, listener };
             orchestrator::run(config, clients, Arc::new(move || clock.now()), hooks, stopping).await
