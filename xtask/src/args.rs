@@ -71,6 +71,8 @@ pub(crate) enum Verb {
     Doctor(verbs::doctor::Args),
     /// Remove generated files that nothing uses
     Clean(verbs::clean::Args),
+    /// Measure the queue and the kernel on this machine, each beside its yardstick
+    Bench(verbs::bench::Args),
     /// Explain an error code: its cause, and what to do
     Explain(verbs::explain::Args),
     /// Print a completion script for a shell

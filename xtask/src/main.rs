@@ -13,6 +13,7 @@ mod laptop;
 mod output;
 mod removing;
 mod setup;
+mod stage;
 mod text;
 mod timeline;
 mod verbs;
@@ -52,6 +53,7 @@ fn main() -> ExitCode {
 async fn run(cli: &Cli, output: &Output) -> anyhow::Result<u8> {
     let globals = &cli.globals;
     match &cli.verb {
+        Some(Verb::Bench(args)) => verbs::bench::run(args, output).await,
         Some(Verb::Demo(args)) => verbs::demo::run(args, output).await,
         Some(Verb::Local(args)) => verbs::local::run(globals, args, output).await,
         Some(Verb::Test(args)) => verbs::test::run(args, output).await,

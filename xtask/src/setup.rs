@@ -149,6 +149,7 @@ pub(crate) async fn deploy(
     cloud: &Cloud,
     images: Images,
     only: Option<&str>,
+    foreign: deploy::Foreign,
     output: &Output,
 ) -> anyhow::Result<deploy::Report> {
     let told = *output;
@@ -169,6 +170,6 @@ pub(crate) async fn deploy(
         }
     });
     let folder = context::generated(environment);
-    let options = deploy::Options { images, folder, only: only.map(str::to_owned), limit: ROLLOUT };
+    let options = deploy::Options { images, folder, only: only.map(str::to_owned), foreign, limit: ROLLOUT };
     deploy::run(environment, cloud, &options, &progress).await
 }

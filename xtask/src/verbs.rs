@@ -1,6 +1,7 @@
 //! One file per verb.
 
 pub(crate) mod add_business;
+pub(crate) mod bench;
 pub(crate) mod clean;
 pub(crate) mod completions;
 pub(crate) mod demo;

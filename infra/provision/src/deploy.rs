@@ -61,14 +61,36 @@ pub enum Change {
     Pruned,
 }
 
+/// What to do with a namespace of our name that somebody else made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Foreign {
+    /// Stop before anything is written.
+    #[default]
+    Refuse,
+    /// Make it ours. One that belongs to another environment is refused all the same.
+    Adopt,
+}
+
+impl Foreign {
+    /// What the flag `--adopt` asks for.
+    pub fn adopt(flag: bool) -> Self {
+        if flag { Self::Adopt } else { Self::Refuse }
+    }
+}
+
 /// Applies every object, server-side and in order; then deletes what was applied before and is no longer wanted.
 ///
 /// # Errors
 /// When a namespace of our name is somebody else's, before anything is written; or when the API server refuses an
 /// object.
-pub async fn apply(client: &Client, environment: &str, rendered: &Rendered) -> anyhow::Result<Vec<Applied>> {
+pub async fn apply(
+    client: &Client,
+    environment: &str,
+    rendered: &Rendered,
+    foreign: Foreign,
+) -> anyhow::Result<Vec<Applied>> {
     for object in rendered.objects().filter(|object| object["kind"] == "Namespace") {
-        check_namespace(client, environment, object).await?;
+        check_namespace(client, environment, object, foreign).await?;
     }
     // Files of one business hold to their order; businesses do not wait for each other.
     let mut businesses: BTreeMap<String, Vec<Value>> = BTreeMap::new();
@@ -205,16 +227,16 @@ async fn last_lines(pods: &Api<Pod>, pod: &str, container: &str) -> String {
     String::new()
 }
 
-async fn check_namespace(client: &Client, environment: &str, object: &Value) -> anyhow::Result<()> {
+async fn check_namespace(client: &Client, environment: &str, object: &Value, foreign: Foreign) -> anyhow::Result<()> {
     let api = api(client, object)?;
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let live = tokio::time::timeout(CALL_LIMIT, api.get_opt(name)).await.context("ask the cluster")?;
     let Some(live) = live.with_context(|| format!("read the namespace {name}"))? else { return Ok(()) };
     let found = live.metadata.labels.unwrap_or_default();
     let label = |key: &str| found.get(key).map(String::as_str);
-    if label(labels::MANAGED_BY) != Some(labels::MANAGED_BY_DESKGRID) {
+    if label(labels::MANAGED_BY) != Some(labels::MANAGED_BY_DESKGRID) && foreign == Foreign::Refuse {
         bail!(
-            "the namespace {name} is not ours (it has no label {}={}); give the business another `namespace` in the environment file",
+            "the namespace {name} is not ours (it has no label {}={}); `cargo xtask deploy --adopt` takes it over, or give the business another `namespace` in the environment file",
             labels::MANAGED_BY,
             labels::MANAGED_BY_DESKGRID
         );

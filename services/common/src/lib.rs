@@ -19,5 +19,8 @@ pub mod storage;
 pub mod submit;
 pub mod telemetry;
 
+#[cfg(test)]
+mod properties;
+
 pub use identity::Identity;
 pub use outcome::Outcome;

@@ -5,7 +5,8 @@ use std::io::IsTerminal as _;
 use anyhow::Context as _;
 use common::exit;
 use provision::{
-    Cloud, Environment, Report, deploy,
+    Cloud, Environment, Report,
+    deploy::{self, Foreign},
     environment::{self, CloudKind, Overrides},
     plan, show,
 };
@@ -55,7 +56,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     if !plan.is_empty() && after.cloud == CloudKind::Google && !args.yes {
         agree::to(&format!("make these changes to project {}?", after.project))?;
     }
-    let (report, deployed) = make(&after, &args.name, text, plan, &cloud, output).await?;
+    let (report, deployed) = make(&after, &args.name, text, plan, Foreign::adopt(args.adopt), &cloud, output).await?;
     if output.json {
         output.document(&json!({"provisioned": report, "deployed": deployed}))?;
     } else {
@@ -77,6 +78,7 @@ pub(super) async fn make(
     name: &str,
     text: Option<String>,
     plan: plan::Plan,
+    foreign: Foreign,
     cloud: &Cloud,
     output: &Output,
 ) -> anyhow::Result<(Report, Option<deploy::Report>)> {
@@ -91,7 +93,7 @@ pub(super) async fn make(
         Err(_) => None,
     };
     let deployed = match images {
-        Some(images) => Some(setup::deploy(after, cloud, images, Some(name), output).await?),
+        Some(images) => Some(setup::deploy(after, cloud, images, Some(name), foreign, output).await?),
         None => None,
     };
     Ok((report, deployed))

@@ -2,24 +2,25 @@
 
 mod checks;
 mod impersonate;
-mod leftovers;
-mod stage;
 mod summary;
 mod work;
 
 use std::{path::PathBuf, time::Instant};
 
+use anyhow::Context as _;
 use common::shutdown;
-use stage::Stage;
+use provision::{deploy::Foreign, environment};
 use tokio_util::sync::CancellationToken;
 
 use super::add_business;
 use crate::{
     binaries::Binaries,
+    context,
     error::Failure,
     output::Output,
     removing::{self, Removal},
     setup,
+    stage::{Stage, leftovers},
 };
 
 /// The businesses of the demo.
@@ -46,7 +47,7 @@ pub(crate) async fn run(args: &Args, output: &Output) -> anyhow::Result<u8> {
     let binaries = unless_stopped(&stop, Binaries::build(output)).await?;
 
     let started = Instant::now();
-    let mut stage = Stage::make()?;
+    let mut stage = Stage::make("demo", &environment_file()?)?;
     let performed = unless_stopped(&stop, perform(&mut stage, args, &binaries, &stop, output)).await;
     let seconds = || format!("{:.1} s after the build", started.elapsed().as_secs_f64());
     if args.keep
@@ -92,14 +93,14 @@ async fn perform(
 
     output.note("deploying its orchestrator");
     let images = setup::images(stage.environment(), binaries)?;
-    setup::deploy(stage.environment(), &cloud, images, None, output).await?;
+    setup::deploy(stage.environment(), &cloud, images, None, Foreign::Refuse, output).await?;
 
     output.note(format_args!("adding the business {second} beside it"));
     let overrides = provision::environment::Overrides::new();
     let (before, after, text) = add_business::with(stage.environment().clone(), second, &overrides)?;
     let options = provision::plan::Options::default();
     let plan = provision::look_to_add(&before, &after, &cloud, options, &setup::progress(&quiet)).await?;
-    let (report, _) = add_business::make(&after, second, text, plan, &cloud, &quiet).await?;
+    let (report, _) = add_business::make(&after, second, text, plan, Foreign::Refuse, &cloud, &quiet).await?;
     output.note(format_args!("  {} changes in {} ms, none of {first}", report.applied.done, report.elapsed_ms));
     stage.now(after);
 
@@ -161,7 +162,18 @@ fn interrupted() -> anyhow::Error {
         .into()
 }
 
+/// The environment of the laptop, with the first business.
+fn environment_file() -> anyhow::Result<String> {
+    let original = context::environments().join("local.toml");
+    let text = std::fs::read_to_string(&original).with_context(|| format!("read {}", original.display()))?;
+    let parsed = environment::parse("local", "local.toml", &text, &environment::Overrides::new())?;
+    match parsed.business(BUSINESSES[0]) {
+        Some(_) => Ok(text),
+        None => Ok(environment::edit::add_business(&text, BUSINESSES[0])?),
+    }
+}
+
 /// The examples' folder.
 fn examples_folder() -> PathBuf {
-    crate::context::root().join("examples")
+    context::root().join("examples")
 }

@@ -1,7 +1,7 @@
 //! `deploy`: builds the services, and brings them into the cluster.
 
 use common::exit;
-use provision::{Cloud, Environment, manifests, manifests::Images};
+use provision::{Cloud, Environment, deploy::Foreign, manifests, manifests::Images};
 
 use crate::{args::Globals, binaries::Binaries, context, output::Output, setup};
 
@@ -11,6 +11,9 @@ pub(crate) struct Args {
     /// Only render the manifests, below infra/generated
     #[arg(long)]
     dry_run: bool,
+    /// Take over namespaces of our names that somebody else made
+    #[arg(long)]
+    adopt: bool,
 }
 
 /// Builds, renders, applies, and waits until every orchestrator is ready.
@@ -25,7 +28,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     if args.dry_run {
         return show(&environment, &cloud, &images, output);
     }
-    let report = setup::deploy(&environment, &cloud, images, None, output).await?;
+    let report = setup::deploy(&environment, &cloud, images, None, Foreign::adopt(args.adopt), output).await?;
     if output.json {
         output.document(&report)?;
     } else {

@@ -54,7 +54,7 @@ async fn what_the_templates_lost_goes_and_what_others_made_stays() {
     let fewer = without(&world.rendered, |object| object["kind"] == "Role" && object["metadata"]["namespace"] == "bu1");
     let fewer =
         without(&fewer, |object| ["Deployment", "PodDisruptionBudget"].map(Into::into).contains(&object["kind"]));
-    let applied = deploy::apply(&world.kube, &world.environment.name, &fewer).await.unwrap();
+    let applied = deploy::apply(&world.kube, &world.environment.name, &fewer, deploy::Foreign::Refuse).await.unwrap();
     let gone = pruned(&applied);
     assert!(gone.contains(&"Role/former".to_owned()) && gone.len() >= 2, "{gone:?}");
     let left: Vec<_> = roles.list(&Default::default()).await.unwrap().items;
@@ -68,7 +68,7 @@ async fn what_the_templates_lost_goes_and_what_others_made_stays() {
     assert!(!kinds.contains("Role."), "{kinds} names a kind that no member has");
     assert!(kinds.split(',').is_sorted() && kinds.contains("ConfigMap"), "{kinds}");
 
-    let again = deploy::apply(&world.kube, &world.environment.name, &fewer).await.unwrap();
+    let again = deploy::apply(&world.kube, &world.environment.name, &fewer, deploy::Foreign::Refuse).await.unwrap();
     assert!(again.iter().all(|applied| applied.change == Change::Unchanged), "{again:?}");
     let same = maps.get(applyset::PARENT).await.unwrap();
     assert_eq!(same.metadata.resource_version, parent.metadata.resource_version, "the parent is as it was");
@@ -78,13 +78,15 @@ async fn what_the_templates_lost_goes_and_what_others_made_stays() {
 async fn a_set_of_another_tool_is_not_taken_over() {
     let world = World::start(&["bu1"], "").await;
     let namespaces = without(&world.rendered, |object| object["kind"] != "Namespace");
-    deploy::apply(&world.kube, &world.environment.name, &namespaces).await.unwrap();
+    deploy::apply(&world.kube, &world.environment.name, &namespaces, deploy::Foreign::Refuse).await.unwrap();
     let maps: Api<ConfigMap> = Api::namespaced(world.kube.clone(), "bu1");
     let parent = json!({"metadata": {"name": applyset::PARENT,
         "annotations": {"applyset.kubernetes.io/tooling": "helm/v3"}}});
     maps.create(&PostParams::default(), &serde_json::from_value(parent).unwrap()).await.unwrap();
 
-    let refused = deploy::apply(&world.kube, &world.environment.name, &world.rendered).await.unwrap_err();
+    let refused = deploy::apply(&world.kube, &world.environment.name, &world.rendered, deploy::Foreign::Refuse)
+        .await
+        .unwrap_err();
     assert!(refused.to_string().contains("helm/v3 manages"), "{refused:#}");
     let roles: Api<Role> = Api::namespaced(world.kube.clone(), "bu1");
     assert!(roles.list(&Default::default()).await.unwrap().items.is_empty(), "nothing was applied");
@@ -106,7 +108,13 @@ async fn a_business_that_left_the_file_loses_its_orchestrator_and_not_its_jobs()
         let live = deploy::live_images(&one, &world.kube).await.unwrap().unwrap();
         let images = Images { orchestrator: live.orchestrator, engine: live.engine };
         let limit = std::time::Duration::from_secs(120);
-        let options = deploy::Options { images, folder: world.folder().join("generated"), only: None, limit };
+        let options = deploy::Options {
+            images,
+            folder: world.folder().join("generated"),
+            only: None,
+            foreign: deploy::Foreign::Refuse,
+            limit,
+        };
         deploy::run(&one, &world.clients, &options, &(std::sync::Arc::new(|_| {}) as deploy::Progress)).await
     };
     let refused = deploy_one().await.unwrap_err();

@@ -92,11 +92,9 @@ impl Real {
         Client::try_from(config).unwrap()
     }
 
-    /// A Job template whose Pods only the stand-in schedules.
-    pub(crate) fn template(template: &str) -> String {
-        let mut job: Value = serde_json::from_str(template).unwrap();
-        job["spec"]["template"]["spec"]["schedulerName"] = SCHEDULER.into();
-        job.to_string()
+    /// Has the Pods of a Job template scheduled by nobody but the stand-in.
+    pub(crate) fn schedule(template: &mut Value) {
+        template["spec"]["template"]["spec"]["schedulerName"] = SCHEDULER.into();
     }
 
     /// What the TTL controller does after a while: finished Jobs that nothing holds go.

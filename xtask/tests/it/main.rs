@@ -4,10 +4,12 @@
 #![allow(clippy::print_stdout, reason = "a test that skips says so")]
 
 mod applyset;
+mod bench;
 mod cluster;
 mod crashes;
 mod daily;
 mod demo;
+mod deploys;
 mod desk;
 mod duplicates;
 mod emulator;
@@ -17,6 +19,7 @@ mod laptop;
 mod plans;
 mod setup;
 mod setup_verbs;
+mod soak;
 mod tidy;
 mod tools;
 mod usage;

@@ -157,8 +157,11 @@ impl World {
         for file in &mut rendered.files {
             file.objects.retain(|object| object["kind"] != "Deployment" && object["kind"] != "PodDisruptionBudget");
         }
-        deploy::apply(&self.kube, &self.environment.name, &rendered).await.unwrap();
+        deploy::apply(&self.kube, &self.environment.name, &rendered, deploy::Foreign::Refuse).await.unwrap();
         let Some(real) = &self.real else { return };
+        if !self.kubelets.lock().unwrap().is_empty() {
+            return;
+        }
         for business in &self.environment.businesses {
             let account = Some(business.accounts.engine.clone());
             let metadata = self.cloud.google.metadata_address(&business.namespace, "engine", account).await.unwrap();
@@ -196,7 +199,7 @@ impl World {
 
     /// Applies everything and waits for the orchestrators.
     pub(crate) async fn deploy(&self) {
-        deploy::apply(&self.kube, &self.environment.name, &self.rendered).await.unwrap();
+        deploy::apply(&self.kube, &self.environment.name, &self.rendered, deploy::Foreign::Refuse).await.unwrap();
         for business in &self.environment.businesses {
             deploy::wait(&self.kube, &business.namespace, "orchestrator", PATIENCE).await.unwrap();
         }
@@ -213,6 +216,16 @@ impl World {
 
     /// An orchestrator in this process, on a runtime of its own, with the identity that a deployed one would have.
     pub(crate) async fn orchestrator(&self, business: &str, hooks: Hooks) -> Running {
+        self.orchestrator_with(business, hooks, |_| {}).await
+    }
+
+    /// As [`Self::orchestrator`], with a Job template that was changed.
+    pub(crate) async fn orchestrator_with(
+        &self,
+        business: &str,
+        hooks: Hooks,
+        change: impl FnOnce(&mut serde_json::Value),
+    ) -> Running {
         let business = self.business(business).clone();
         let template = self
             .rendered
@@ -221,8 +234,9 @@ impl World {
                 object["kind"] == "ConfigMap" && object["metadata"]["namespace"] == business.namespace.as_str()
             })
             .and_then(|object| object["data"]["job.json"].as_str())
-            .expect("the ConfigMap holds the Job template")
-            .to_owned();
+            .expect("the ConfigMap holds the Job template");
+        let mut template: serde_json::Value = serde_json::from_str(template).unwrap();
+        change(&mut template);
         let account = &self.environment.business(&business.name).unwrap().accounts.orchestrator;
         let metadata = self
             .cloud
@@ -230,18 +244,15 @@ impl World {
             .metadata_address(&business.namespace, "orchestrator", Some(account.clone()))
             .await
             .unwrap();
-        let real = match &self.real {
-            Some(real) => Some(real.client_of(&business.namespace, "orchestrator").await),
-            None => None,
-        };
-        let template = if real.is_some() { Real::template(&template) } else { template };
-        let token = self.cloud.kubernetes.service_account_token(&business.namespace, "orchestrator");
-        let kubeconfig = self.cloud.kubernetes.kubeconfig_for(&token, &business.namespace);
+        let kube = self.client_of_orchestrator(&business.name).await;
+        if self.real.is_some() {
+            Real::schedule(&mut template);
+        }
         let config = Config {
             namespace: business.namespace.clone(),
             business,
             endpoints: self.clients.endpoints.clone(),
-            template,
+            template: template.to_string(),
             port: 0,
             log_filter: String::new(),
             timing: Timing { stop_within: Duration::from_secs(10), ..Timing::PRODUCTION },
@@ -250,18 +261,31 @@ impl World {
         let stop = CancellationToken::new();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let stopping = stop.clone();
+        let listener = {
+            let _inside = runtime.enter();
+            orchestrator::listen(0).await.unwrap()
+        };
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
         let task = runtime.spawn(async move {
             let credentials = mds::Builder::default().with_endpoint(format!("http://{metadata}")).build().unwrap();
             let connection = Connection::with_credentials(&config.endpoints, credentials);
-            let kubeconfig = serde_json::from_value(kubeconfig).unwrap();
-            let mut cluster = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
-            cluster.default_retry = false;
-            let kube = real.unwrap_or_else(|| kube::Client::try_from(cluster).unwrap());
-            let listener = orchestrator::listen(0).await.unwrap();
             let clients = Clients { kube, connection, listener };
             orchestrator::run(config, clients, Arc::new(move || clock.now()), hooks, stopping).await
         });
-        Running { runtime: Some(runtime), task: Some(task), stop }
+        Running { runtime: Some(runtime), task: Some(task), stop, address }
+    }
+
+    /// A client with the identity that a business's orchestrator has in the cluster.
+    pub(crate) async fn client_of_orchestrator(&self, business: &str) -> kube::Client {
+        let namespace = &self.business(business).namespace;
+        if let Some(real) = &self.real {
+            return real.client_of(namespace, "orchestrator").await;
+        }
+        let token = self.cloud.kubernetes.service_account_token(namespace, "orchestrator");
+        let kubeconfig = serde_json::from_value(self.cloud.kubernetes.kubeconfig_for(&token, namespace)).unwrap();
+        let mut cluster = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
+        cluster.default_retry = false;
+        kube::Client::try_from(cluster).unwrap()
     }
 
     /// Uploads an input and gives the work it asks for.
@@ -399,9 +423,25 @@ pub(crate) struct Running {
     runtime: Option<tokio::runtime::Runtime>,
     task: Option<tokio::task::JoinHandle<anyhow::Result<()>>>,
     stop: CancellationToken,
+    address: std::net::SocketAddr,
 }
 
 impl Running {
+    /// What its probe answers: whether it is ready, and why not.
+    pub(crate) async fn readiness(&self) -> (bool, String) {
+        let answer = reqwest::get(format!("http://{}/readyz", self.address)).await.unwrap();
+        (answer.status().is_success(), answer.text().await.unwrap())
+    }
+
+    /// Waits until it is ready, or is not for a reason with this in it.
+    pub(crate) async fn wait_until(&self, ready: bool, why: &str) {
+        eventually(&format!("ready: {ready} {why}"), async || {
+            let (is_ready, said) = self.readiness().await;
+            is_ready == ready && said.contains(why)
+        })
+        .await;
+    }
+
     /// Ends it as SIGKILL would: nothing of it runs on, nothing is flushed.
     pub(crate) fn kill(mut self) {
         if let Some(runtime) = self.runtime.take() {

@@ -10,7 +10,7 @@ use kube::{Api, Client};
 use serde::Serialize;
 use tokio::time::Instant;
 
-use super::{Applied, Change, apply, applyset, wait};
+use super::{Applied, Change, Foreign, apply, applyset, wait};
 use crate::{
     Cloud,
     environment::{Auth, Environment},
@@ -30,6 +30,8 @@ pub struct Options {
     pub folder: PathBuf,
     /// Only this business; what is written down is still everything.
     pub only: Option<String>,
+    /// Namespaces of our names that somebody else made.
+    pub foreign: Foreign,
     /// How long a rollout may take.
     pub limit: Duration,
 }
@@ -99,14 +101,14 @@ pub async fn run(
         for file in &mut namespaces.files {
             file.objects.retain(|object| object["kind"] == "Namespace");
         }
-        apply(client, &environment.name, &namespaces).await?;
+        apply(client, &environment.name, &namespaces, options.foreign).await?;
         for business in environment.businesses.iter().filter(|business| wanted(&business.name)) {
             for account in keys::ensure(environment, business, cloud, client).await? {
                 progress(Event::Key { account });
             }
         }
     }
-    let mut objects = apply(client, &environment.name, &rendered).await?;
+    let mut objects = apply(client, &environment.name, &rendered, options.foreign).await?;
     if options.only.is_none() {
         let present: BTreeSet<&str> =
             environment.businesses.iter().map(|business| business.namespace.as_str()).collect();

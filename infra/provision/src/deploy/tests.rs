@@ -195,7 +195,7 @@ fn rendered() -> Rendered {
 async fn objects_are_applied_in_order_and_once() {
     let (client, cluster) = Cluster::start().await;
     let rendered = rendered();
-    let applied = apply(&client, "e", &rendered).await.unwrap();
+    let applied = apply(&client, "e", &rendered, Foreign::Refuse).await.unwrap();
     assert!(applied.iter().all(|applied| applied.change == Change::Created) && applied.len() == 14, "{applied:?}");
     let patched = |asked: Vec<String>| -> Vec<String> {
         asked.into_iter().filter(|line| line.starts_with("PATCH") && line.contains("bu1")).collect()
@@ -213,7 +213,7 @@ async fn objects_are_applied_in_order_and_once() {
             "PATCH /apis/apps/v1/namespaces/bu1/deployments/orchestrator",
         ]
     );
-    let again = apply(&client, "e", &rendered).await.unwrap();
+    let again = apply(&client, "e", &rendered, Foreign::Refuse).await.unwrap();
     assert!(again.iter().all(|applied| applied.change == Change::Unchanged), "{again:?}");
 }
 
@@ -223,7 +223,7 @@ async fn a_namespace_of_somebody_else_is_refused_before_any_write() {
         let (client, cluster) = Cluster::start().await;
         let theirs = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "bu2", "labels": labels}});
         cluster.put("/api/v1/namespaces/bu2", theirs);
-        let error = apply(&client, "e", &rendered()).await.unwrap_err().to_string();
+        let error = apply(&client, "e", &rendered(), Foreign::Refuse).await.unwrap_err().to_string();
         assert!(error.contains("the namespace bu2"), "{error}");
         assert!(cluster.take_asked().iter().all(|line| line.starts_with("GET")));
     }
@@ -254,6 +254,7 @@ async fn a_deployment_writes_down_what_it_did_and_waits() {
     let folder = tempfile::tempdir().unwrap();
     let options = Options {
         only: None,
+        foreign: Foreign::Refuse,
         images: Images { orchestrator: "i:1".to_owned(), engine: "i:2".to_owned() },
         folder: folder.path().to_owned(),
         limit: Duration::from_secs(20),

@@ -1,18 +1,19 @@
-//! What the demo stands on: an environment and a laptop cloud of its own, gone afterwards.
+//! What the demo and the bench stand on: an environment and a laptop cloud of its own, gone afterwards.
 
 use std::{path::PathBuf, process::Child};
 
 use anyhow::Context as _;
 use provision::{Environment, LocalState, environment};
 
-use super::{BUSINESSES, leftovers};
 use crate::{
     context::{self, Context},
     laptop::Laptop,
 };
 
-/// The environment of one demo. Whatever becomes of the demo, dropping the stage stops the cloud and removes the folder.
-pub(super) struct Stage {
+pub(crate) mod leftovers;
+
+/// An environment of its own. Whatever becomes of its user, dropping the stage stops the cloud and removes the folder.
+pub(crate) struct Stage {
     environment: Environment,
     file: PathBuf,
     folder: PathBuf,
@@ -22,42 +23,37 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Writes the environment file: that of the laptop, with the first business, under a name of its own, so that demos do
-    /// not disturb each other.
-    pub(super) fn make() -> anyhow::Result<Self> {
-        let name = format!("demo-{}", std::process::id());
+    /// Writes the environment file, under a name of its own that begins with `prefix`, so that two do not disturb each
+    /// other.
+    ///
+    /// # Errors
+    /// When the text is no environment, or the folder cannot be written to.
+    pub(crate) fn make(prefix: &str, text: &str) -> anyhow::Result<Self> {
+        let name = format!("{prefix}-{}", std::process::id());
         let folder = context::root().join(context::GENERATED).join(&name);
         let file = folder.join(format!("{name}.toml"));
-        let original = context::environments().join("local.toml");
-        let mut text = std::fs::read_to_string(&original).with_context(|| format!("read {}", original.display()))?;
-        let original = environment::parse("local", "local.toml", &text, &environment::Overrides::new())?;
-        for business in &BUSINESSES[..1] {
-            if original.business(business).is_none() {
-                text = environment::edit::add_business(&text, business)?;
-            }
-        }
         // A process of the same number may have left its folder behind when it was killed.
         let _ = std::fs::remove_dir_all(&folder);
         std::fs::create_dir_all(&folder).with_context(|| format!("make the folder {}", folder.display()))?;
-        std::fs::write(&file, &text).with_context(|| format!("write {}", file.display()))?;
-        // No overrides from this shell: the demo is the same everywhere.
+        std::fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
+        // No overrides from this shell: it is the same everywhere.
         let environment = environment::load(&file, &environment::Overrides::new())?;
         let laptop = Laptop::of(&environment);
         Ok(Self { environment, file, folder, laptop, cloud: None, kept: false })
     }
 
     /// The environment.
-    pub(super) fn environment(&self) -> &Environment {
+    pub(crate) fn environment(&self) -> &Environment {
         &self.environment
     }
 
     /// It is another one now, in the same file.
-    pub(super) fn now(&mut self, environment: Environment) {
+    pub(crate) fn now(&mut self, environment: Environment) {
         self.environment = environment;
     }
 
     /// Clients for it, once it is set up.
-    pub(super) async fn context(&self) -> anyhow::Result<Context> {
+    pub(crate) async fn context(&self) -> anyhow::Result<Context> {
         Context::at(
             &self.environment,
             &context::generated(&self.environment),
@@ -67,13 +63,13 @@ impl Stage {
     }
 
     /// Starts the laptop cloud; with a leash it ends with this process, whatever ends that.
-    pub(super) fn start_cloud(&mut self, leash: bool) -> anyhow::Result<()> {
+    pub(crate) fn start_cloud(&mut self, leash: bool) -> anyhow::Result<()> {
         self.cloud = Some(self.laptop.start(None, leash)?);
         Ok(())
     }
 
     /// Stops everything, removes the folder, and tells what is left nevertheless.
-    pub(super) fn strike(mut self) -> anyhow::Result<Vec<String>> {
+    pub(crate) fn strike(mut self) -> anyhow::Result<Vec<String>> {
         self.stop()?;
         let state = self.cloud.take().map(|(state, _)| state);
         Ok(leftovers::find(&self.folder, state.as_ref()))
@@ -93,12 +89,12 @@ impl Stage {
     }
 
     /// Lets the cloud run on.
-    pub(super) fn keep(mut self) {
+    pub(crate) fn keep(mut self) {
         self.kept = true;
     }
 
     /// Commands to look around with.
-    pub(super) fn how_to_look_around(&self) -> anyhow::Result<String> {
+    pub(crate) fn how_to_look_around(&self) -> anyhow::Result<String> {
         let (state, _) = self.cloud.as_ref().context("find the laptop cloud")?;
         let file = self.file.strip_prefix(context::root()).unwrap_or(&self.file);
         let mut lines = vec![String::new(), "the laptop cloud runs on:".to_owned()];
@@ -128,7 +124,7 @@ impl Drop for Stage {
         if !self.kept
             && let Err(error) = self.stop()
         {
-            tracing::error!("failed to take the demo down: {error:#}");
+            tracing::error!("failed to take the laptop cloud down: {error:#}");
         }
     }
 }

@@ -1,0 +1,200 @@
+//! Properties of what comes from outside: messages, object names, outcomes. Whatever it is, it is understood or refused.
+
+use std::collections::BTreeMap;
+
+use proptest::{collection::btree_map, option, prelude::*};
+
+use crate::{
+    Identity, Outcome,
+    config::tests::business as named,
+    labels,
+    message::{Received, Request, Work, decode, stored},
+    names, object,
+    outcome::State,
+};
+
+fn business() -> crate::config::Business {
+    named("bu1")
+}
+
+/// Text as an enemy or an accident makes it: paths that climb, control characters, other scripts, great length.
+fn text() -> impl Strategy<Value = String> {
+    prop_oneof![
+        "\\PC{0,20}",
+        "[a-z0-9./_-]{0,40}",
+        "(bu1|bu2|\\.\\.|\\.|input|output|outcome|control|s|%2e|\n|\0|/){0,8}",
+        Just("bu1/input/s/j".to_owned()),
+        Just("bu1/input/../outcome/s/j".to_owned()),
+        (600usize..1100).prop_map(|length| format!("bu1/input/s/{}", "x".repeat(length))),
+    ]
+}
+
+/// Attributes that mean something, with values that may not.
+fn attributes() -> impl Strategy<Value = BTreeMap<String, String>> {
+    let name = prop::sample::select(vec![
+        labels::ATTRIBUTE_DESKGRID,
+        labels::ATTRIBUTE_SESSION,
+        labels::ATTRIBUTE_JOB,
+        labels::ATTRIBUTE_CLIENT,
+        labels::ATTRIBUTE_TASKS,
+        labels::ATTRIBUTE_ATTEMPT,
+        labels::ATTRIBUTE_PRIORITY,
+        labels::ATTRIBUTE_COMMON,
+        "eventType",
+        "bucketId",
+        "objectId",
+        "objectGeneration",
+        "other",
+    ]);
+    let value = prop_oneof![
+        text(),
+        Just("1".to_owned()),
+        Just("OBJECT_FINALIZE".to_owned()),
+        Just(business().bucket),
+        "-?[0-9]{1,20}",
+    ];
+    btree_map(name.prop_map(str::to_owned), value, 0..8)
+}
+
+/// Bytes that are a message's data: anything, or a pointer whose parts may be wrong.
+fn data() -> impl Strategy<Value = Vec<u8>> {
+    let generation = prop_oneof![
+        any::<i64>().prop_map(|number| serde_json::json!(number)),
+        text().prop_map(|text| serde_json::json!(text)),
+        Just(serde_json::Value::Null),
+        Just(serde_json::json!(1.5)),
+    ];
+    let bucket = prop_oneof![Just(business().bucket), text()];
+    let pointer = (bucket, text(), option::of(generation)).prop_map(|(bucket, object, generation)| {
+        let mut pointer = serde_json::json!({"bucket": bucket, "object": object});
+        if let Some(generation) = generation {
+            pointer["generation"] = generation;
+        }
+        pointer.to_string().into_bytes()
+    });
+    prop_oneof![prop::collection::vec(any::<u8>(), 0..200), pointer]
+}
+
+/// A job id that may be submitted.
+fn job() -> impl Strategy<Value = String> {
+    "[^/\\x00-\\x1f\\x7f]{1,20}(/[a-zé日 ._-]{1,10}){0,3}"
+        .prop_filter("it may be a job id", |id| names::check_job(id).is_ok())
+}
+
+fn work() -> impl Strategy<Value = Work> {
+    let session = "[A-Za-z0-9]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?"
+        .prop_filter("it may be a session", |name| names::check_session(name).is_ok());
+    let tasks = option::of(1u32..=100_000);
+    let common = prop::collection::vec("[a-z]{1,8}(/[a-z.]{1,5}[a-z])?", 0..3);
+    (session, job(), 1i64.., any::<u32>(), tasks, any::<bool>(), common, option::of("\\PC{1,20}")).prop_map(
+        |(session, job, generation, attempt, tasks, priority, common, client)| Work {
+            identity: Identity {
+                bucket: business().bucket,
+                object: object::input("bu1", &session, &job),
+                generation,
+                attempt,
+            },
+            business: "bu1".to_owned(),
+            session,
+            job,
+            client,
+            tasks,
+            priority,
+            common,
+        },
+    )
+}
+
+/// Everything that some work reads or writes is the business's own.
+fn stays_inside(work: &Work) -> Result<(), TestCaseError> {
+    let mut names = work.outputs().into_iter().take(3).collect::<Vec<_>>();
+    names.extend([work.identity.object.clone(), work.outcome()]);
+    names.extend(work.common.iter().map(|name| object::common(&work.business, &work.session, name)));
+    for name in names {
+        prop_assert!(name.starts_with("bu1/"), "{name:?} leaves the prefix");
+        prop_assert!(!name.split('/').any(|segment| matches!(segment, "" | "." | "..")), "{name:?} climbs");
+        prop_assert!(!name.chars().any(char::is_control) && name.len() <= names::OBJECT_MAX, "{name:?}");
+    }
+    prop_assert_eq!(&work.identity.bucket, &business().bucket);
+    Ok(())
+}
+
+proptest! {
+    #[test]
+    fn a_message_is_understood_or_refused(id in text(), data in data(), attributes in attributes()) {
+        let message = Received { message_id: &id, data: &data, attributes: &attributes };
+        match decode(message, &business()) {
+            Ok(Request::Run(work)) => {
+                prop_assert!(work.identity.generation > 0);
+                stays_inside(&work)?;
+            }
+            Ok(Request::RunLive(work) | Request::Inline(work)) => stays_inside(&work)?,
+            Err(refusal) => prop_assert!(!refusal.code.is_empty() && !refusal.message.is_empty()),
+        }
+    }
+
+    #[test]
+    fn what_is_sent_is_what_is_received(work in work()) {
+        let (data, attributes) = work.encode();
+        match decode(Received { message_id: "1", data: &data, attributes: &attributes }, &business()) {
+            Ok(Request::Run(received)) => prop_assert_eq!(received, work),
+            other => prop_assert!(false, "{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_upload_with_its_metadata_is_the_same_as_its_message(work in work()) {
+        let mut first = work;
+        first.identity.attempt = 0;
+        let found = stored(&first.identity.object, first.identity.generation, &first.metadata(), &business());
+        prop_assert_eq!(found.map_err(|refusal| refusal.message), Ok(first));
+    }
+
+    #[test]
+    fn names_of_inputs_are_taken_apart_or_refused(name in text()) {
+        if let Ok((session, job)) = object::parse_input("bu1", &name) {
+            let whole = object::input("bu1", &session, &job);
+            let short = format!("bu1/input/{job}");
+            prop_assert!(name == whole || (session == object::UPLOADS_SESSION && name == short), "{name:?}");
+        }
+        let _ = (object::parse_outcome("bu1", &name), object::parse_refused("bu1", &name));
+    }
+
+    #[test]
+    fn names_of_outcomes_round_trip(work in work()) {
+        let identity = &work.identity;
+        let expected = (work.session.clone(), work.job.clone(), identity.generation, identity.attempt);
+        let name = work.outcome();
+        prop_assert_eq!(object::parse_outcome("bu1", &name), Some(expected));
+        prop_assert_eq!(object::parse_refused("bu1", &name), None);
+    }
+
+    #[test]
+    fn every_job_id_has_a_label_and_different_ones_differ(one in job(), other in job()) {
+        let (label, another) = (names::label_value(&one), names::label_value(&other));
+        prop_assert!(names::is_label_value(&label), "{one:?} gives {label:?}");
+        prop_assert_eq!(one == other, label == another);
+    }
+
+    #[test]
+    fn an_outcome_is_read_as_it_was_written(work in work(), message in "\\PC{0,80}", log in option::of("\\PC{0,80}")) {
+        let mut outcome = Outcome::new("bu1", State::Failed, "exit-code", message);
+        outcome.work = Some(work);
+        outcome.log_tail = log;
+        let bytes = serde_json::to_vec(&outcome).unwrap();
+        prop_assert_eq!(serde_json::from_slice::<Outcome>(&bytes).unwrap(), outcome);
+    }
+
+    #[test]
+    fn a_damaged_outcome_is_an_error_and_no_panic(at in 0usize..2000, byte in any::<u8>(), cut in 0usize..2000, work in work()) {
+        let mut outcome = Outcome::new("bu1", State::Succeeded, "done", "");
+        outcome.work = Some(work);
+        let mut bytes = serde_json::to_vec(&outcome).unwrap();
+        let length = bytes.len();
+        bytes[at % length] = byte;
+        bytes.truncate(cut.max(1));
+        if let Ok(read) = serde_json::from_slice::<Outcome>(&bytes) {
+            prop_assert!(serde_json::to_vec(&read).is_ok());
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! `bench`: how fast the queue and the kernel are on this machine, each beside its yardstick in the same run.
+
+mod creation;
+mod engine_start;
+mod flow;
+mod kernel;
+mod latency;
+mod load;
+mod machine;
+mod memory;
+mod report;
+mod setting_up;
+
+use std::time::Instant;
+
+use common::{exit, shutdown};
+use report::{Report, Row};
+
+use crate::{
+    binaries::Binaries,
+    context::Context,
+    error::Failure,
+    output::Output,
+    setup,
+    stage::{Stage, leftovers},
+};
+
+/// The environment that is measured.
+///
+/// The Jobs of `wide` wait in a Kueue queue that nobody serves, so they are created and never run: what creating costs,
+/// without what running costs. Those of `flow` run, as many at once as the node takes.
+const ENVIRONMENT: &str = "\
+project = \"bench-desk\"
+location = \"europe-west1\"
+cloud = \"local\"
+
+[businesses.wide]
+max_active_jobs = 10000
+queue = \"bench\"
+
+[businesses.flow]
+max_active_jobs = 500
+[businesses.flow.engine]
+cpu = \"100m\"
+memory = \"64Mi\"
+disk = \"64Mi\"
+";
+
+/// Arguments of `bench`.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// Smaller loads: under two minutes after the build
+    #[arg(long)]
+    quick: bool,
+    /// Only these measurements
+    #[arg(long, value_delimiter = ',', value_enum)]
+    only: Vec<Part>,
+}
+
+/// A group of rows that is measured together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    /// The Monte Carlo kernel beside QuantLib, and over cores.
+    Kernel,
+    /// From the start of an engine to its first request for data.
+    EngineStart,
+    /// `provision` from nothing, and `plan` with nothing to do.
+    Setup,
+    /// From a published message to its Kubernetes Job.
+    Latency,
+    /// Jobs created from a backlog, beside bare creates.
+    Creation,
+    /// The orchestrator's memory with those Jobs in its namespace.
+    Memory,
+    /// Jobs from message to outcome, beside bare Jobs.
+    Flow,
+}
+
+impl Part {
+    const ALL: [Self; 7] =
+        [Self::Kernel, Self::EngineStart, Self::Setup, Self::Latency, Self::Creation, Self::Memory, Self::Flow];
+
+    fn needs_cloud(self) -> bool {
+        !matches!(self, Self::Kernel | Self::EngineStart)
+    }
+}
+
+/// Measures, and shows a table.
+///
+/// # Errors
+/// When something cannot be measured, or it is interrupted; nothing is left in any case.
+pub(crate) async fn run(args: &Args, output: &Output) -> anyhow::Result<u8> {
+    let stop = shutdown::on_signal()?;
+    output.note("building the services (the first time takes minutes)");
+    let measured = tokio::select! {
+        measured = measure(args, output) => measured,
+        () = stop.cancelled() => Err(Failure::new("interrupted", "the bench was interrupted")
+            .why("it received a signal; everything it had started is stopped and removed")
+            .next("cargo xtask bench")
+            .into()),
+    };
+    let report = measured?;
+    if output.json {
+        output.document(&report)?;
+    } else {
+        output.write(report.table().as_bytes())?;
+    }
+    Ok(exit::DONE)
+}
+
+async fn measure(args: &Args, output: &Output) -> anyhow::Result<Report> {
+    let binaries = Binaries::build(output).await?;
+    let started = Instant::now();
+    let wanted = |part: Part| args.only.is_empty() || args.only.contains(&part);
+    let mut rows: Vec<Row> = Vec::new();
+    if wanted(Part::Kernel) {
+        output.note("pricing with the kernel, and with QuantLib where Python has it");
+        rows.extend(kernel::measure(binaries.path("engine")?, args.quick).await?);
+    }
+    if wanted(Part::EngineStart) {
+        output.note("starting engines");
+        rows.push(engine_start::measure(binaries.path("engine")?, args.quick).await?);
+    }
+    if Part::ALL.into_iter().any(|part| part.needs_cloud() && wanted(part)) {
+        let mut stage = Stage::make("bench", ENVIRONMENT)?;
+        let measured = on_stage(&mut stage, args, &binaries, output, &wanted).await;
+        let left = stage.strike()?;
+        rows.extend(measured?);
+        if !left.is_empty() {
+            output.warn(leftovers::describe(&left));
+        }
+    }
+    Ok(Report { machine: machine::describe(), quick: args.quick, seconds: started.elapsed().as_secs_f64(), rows })
+}
+
+async fn on_stage(
+    stage: &mut Stage,
+    args: &Args,
+    binaries: &Binaries,
+    output: &Output,
+    wanted: &impl Fn(Part) -> bool,
+) -> anyhow::Result<Vec<Row>> {
+    output.note("starting and provisioning a laptop cloud");
+    stage.start_cloud(true)?;
+    let mut rows = setting_up::measure(stage.environment(), output).await?;
+    if !wanted(Part::Setup) {
+        rows.clear();
+    }
+    let cloud = setup::connect(stage.environment()).await?;
+    let images = setup::images(stage.environment(), binaries)?;
+    let quiet = output.only_errors();
+    setup::deploy(stage.environment(), &cloud, images, None, provision::deploy::Foreign::Refuse, &quiet).await?;
+    let context: Context = stage.context().await?;
+    if wanted(Part::Latency) {
+        output.note("publishing 50 messages a second");
+        rows.push(latency::measure(&context, args.quick).await?);
+    }
+    if wanted(Part::Flow) {
+        output.note("running one Job per message, and bare Jobs");
+        rows.extend(flow::measure(&context, args.quick).await?);
+    }
+    if wanted(Part::Creation) || wanted(Part::Memory) {
+        output.note("creating Jobs from a backlog, and bare ones");
+        let created = creation::measure(&context, args.quick).await?;
+        if wanted(Part::Creation) {
+            rows.push(created.row);
+        }
+        if wanted(Part::Memory) {
+            rows.push(memory::measure(&context, created.jobs)?);
+        }
+    }
+    Ok(rows)
+}

@@ -1,0 +1,69 @@
+//! From the start of an engine to its first request for data.
+
+use std::{path::Path, process::Stdio, time::Instant};
+
+use anyhow::{Context as _, bail};
+use common::{clients::STORAGE_EMULATOR_HOST, config, labels};
+use provision::environment;
+use serde_json::json;
+use tokio::{io::AsyncReadExt as _, net::TcpListener, process::Command};
+
+use super::report::{Better, Goal, Measure, Row, percentile};
+
+/// Starts engines whose storage is a socket of ours, and times the first byte that comes to it.
+pub(super) async fn measure(engine: &Path, quick: bool) -> anyhow::Result<Row> {
+    let mut times = Vec::new();
+    for _ in 0..if quick { 10 } else { 30 } {
+        times.push(once(engine).await?);
+    }
+    let count = times.len();
+    Ok(Row::new(
+        "engine started to first byte asked for",
+        Measure { value: percentile(&mut times, 0.5), unit: "ms" },
+        None,
+        Goal::Value(30.0, Better::Lower),
+        format!("median of {count}"),
+    ))
+}
+
+/// Milliseconds of one start. Every start has a socket of its own, so that none is given what an earlier one sent.
+async fn once(engine: &Path) -> anyhow::Result<f64> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.context("listen on loopback")?;
+    let address = listener.local_addr()?.to_string();
+    let folder = tempfile::tempdir().context("make a temporary folder")?;
+    let environment = environment::parse("bench", "bench.toml", super::ENVIRONMENT, &environment::Overrides::new())?;
+    let endpoints = config::Endpoints { pubsub: None, storage: Some(format!("http://{address}")) };
+    let file = folder.path().join("config.json");
+    let configuration = serde_json::to_vec(&environment.config(&endpoints, "engine"))?;
+    std::fs::write(&file, configuration).context("write a configuration")?;
+    let work = json!({"bucket": environment.bucket, "object": "flow/input/s/j", "generation": 1, "attempt": 0,
+        "business": "flow", "session": "s", "job": "j"});
+    let begun = Instant::now();
+    let mut child = Command::new(engine)
+        .env_clear()
+        .env(labels::ENV_CONFIG, &file)
+        .env(labels::ENV_WORK, work.to_string())
+        .env(labels::ENV_WORK_DIR, folder.path())
+        .env(STORAGE_EMULATOR_HOST, &address)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("start {}", engine.display()))?;
+    let elapsed = tokio::select! {
+        accepted = listener.accept() => {
+            let (mut socket, _) = accepted.context("accept a connection")?;
+            socket.read_exact(&mut [0; 1]).await.context("read from the engine")?;
+            begun.elapsed()
+        }
+        ended = child.wait() => {
+            let mut said = String::new();
+            if let Some(mut stderr) = child.stderr.take() {
+                let _ = stderr.read_to_string(&mut said).await;
+            }
+            bail!("the engine ended with {} before it asked for its input: {}", ended?, said.trim());
+        }
+    };
+    child.kill().await.context("end the engine")?;
+    Ok(elapsed.as_secs_f64() * 1000.0)
+}

@@ -1,0 +1,160 @@
+//! What was measured, as a table and as JSON.
+
+use serde::Serialize;
+
+use super::machine::Machine;
+use crate::text;
+
+/// A number with its unit.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Measure {
+    /// The number.
+    pub(super) value: f64,
+    /// Its unit, such as `ms` or `Jobs/s`.
+    pub(super) unit: &'static str,
+}
+
+/// Whether more is better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Better {
+    /// At least the goal.
+    Higher,
+    /// At most the goal.
+    Lower,
+}
+
+/// What the goal is about.
+#[derive(Clone, Debug, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub(super) enum Goal {
+    /// The measured number itself.
+    Value(f64, Better),
+    /// Measured divided by the yardstick.
+    Ratio(f64, Better),
+    /// None; the number is for information.
+    None,
+}
+
+/// One thing that was measured.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Row {
+    /// What.
+    pub(super) what: String,
+    /// How much.
+    pub(super) measured: Measure,
+    /// What it is compared with, measured in the same run.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) yardstick: Option<Yardstick>,
+    /// Measured divided by the yardstick.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) ratio: Option<f64>,
+    /// The goal.
+    pub(super) goal: Goal,
+    /// Whether the goal is reached; none without a goal or its yardstick.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) reached: Option<bool>,
+    /// More to know.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) note: String,
+}
+
+/// What a row is compared with.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Yardstick {
+    /// What.
+    pub(super) what: String,
+    /// How much, in the unit of what was measured.
+    pub(super) value: f64,
+}
+
+impl Row {
+    /// A row; ratio and verdict follow from the rest.
+    pub(super) fn new(
+        what: impl Into<String>,
+        measured: Measure,
+        yardstick: Option<(&str, f64)>,
+        goal: Goal,
+        note: impl Into<String>,
+    ) -> Self {
+        let yardstick = yardstick.map(|(what, value)| Yardstick { what: what.to_owned(), value });
+        let ratio = yardstick.as_ref().filter(|yardstick| yardstick.value > 0.0).map(|y| measured.value / y.value);
+        let holds = |value: f64, goal: f64, better| match better {
+            Better::Higher => value >= goal,
+            Better::Lower => value <= goal,
+        };
+        let reached = match goal {
+            Goal::Value(wanted, better) => Some(holds(measured.value, wanted, better)),
+            Goal::Ratio(wanted, better) => ratio.map(|ratio| holds(ratio, wanted, better)),
+            Goal::None => None,
+        };
+        Self { what: what.into(), measured, yardstick, ratio, goal, reached, note: note.into() }
+    }
+}
+
+/// Everything that was measured.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Report {
+    /// On what.
+    pub(super) machine: Machine,
+    /// With smaller loads.
+    pub(super) quick: bool,
+    /// How long it took after the build.
+    pub(super) seconds: f64,
+    /// The rows.
+    pub(super) rows: Vec<Row>,
+}
+
+impl Report {
+    /// The table for a person.
+    pub(super) fn table(&self) -> String {
+        let rows = self.rows.iter().map(|row| {
+            let unit = row.measured.unit;
+            let yardstick = row.yardstick.as_ref();
+            let yardstick = yardstick.map_or_else(String::new, |y| format!("{} {unit}: {}", number(y.value), y.what));
+            let sign = |better| if better == Better::Higher { "≥" } else { "≤" };
+            let goal = match row.goal {
+                Goal::Value(goal, better) => format!("{} {} {unit}", sign(better), number(goal)),
+                Goal::Ratio(goal, better) => format!("{} {} ×", sign(better), number(goal)),
+                Goal::None => String::new(),
+            };
+            let reached = match row.reached {
+                Some(true) => "yes",
+                Some(false) => "no",
+                None => "",
+            };
+            vec![
+                row.what.clone(),
+                format!("{} {unit}", number(row.measured.value)),
+                yardstick,
+                row.ratio.map_or_else(String::new, |ratio| format!("{} ×", number(ratio))),
+                goal,
+                reached.to_owned(),
+            ]
+        });
+        let mut table = text::table(&["WHAT", "MEASURED", "YARDSTICK, SAME RUN", "RATIO", "GOAL", "REACHED"], rows);
+        table.push('\n');
+        for row in self.rows.iter().filter(|row| !row.note.is_empty()) {
+            table.push_str(&format!("{}: {}\n", row.what, row.note));
+        }
+        table.push_str(&format!("{}; {:.0} s after the build\n", self.machine, self.seconds));
+        table
+    }
+}
+
+/// Three significant digits, with words for millions.
+fn number(value: f64) -> String {
+    match value.abs() {
+        size if size >= 1e6 => format!("{:.1} M", value / 1e6),
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+/// The value below which this share of the values lies, by the nearest rank; 0 of none.
+pub(super) fn percentile(values: &mut [f64], share: f64) -> f64 {
+    values.sort_by(f64::total_cmp);
+    let rank = (share * values.len() as f64).ceil() as usize;
+    values.get(rank.saturating_sub(1).min(values.len().saturating_sub(1))).copied().unwrap_or(0.0)
+}
