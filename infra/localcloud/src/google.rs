@@ -196,16 +196,19 @@ impl Google {
         let shared = Arc::new(OnceLock::new());
         let faulty = |router| options.faults.before(router);
         let identity_server =
-            Server::start(faulty(identity::rest::router(shared.clone())), address(options.ports.identity), None).await?;
+            Server::start(faulty(identity::rest::router(shared.clone())), address(options.ports.identity), None)
+                .await?;
         let pubsub_server =
             Server::start(faulty(pubsub::rest::router(pubsub.clone())), address(options.ports.pubsub), None).await?;
         let storage_server =
-            Server::start(faulty(storage::rest::router(storage.clone(), "http")), address(options.ports.storage), None).await?;
+            Server::start(faulty(storage::rest::router(storage.clone(), "http")), address(options.ports.storage), None)
+                .await?;
         let secure = faulty(storage::rest::router(storage.clone(), "https"));
         let secure_server =
             Server::start(secure, address(options.ports.storage_tls), Some(tls(options.listen)?)).await?;
         let container_server =
-            Server::start(faulty(container::rest::router(container.clone())), address(options.ports.container), None).await?;
+            Server::start(faulty(container::rest::router(container.clone())), address(options.ports.container), None)
+                .await?;
         let registry_router = faulty(artifactregistry::rest::router(registry, &options.location));
         let registry_server = Server::start(registry_router, address(options.ports.artifactregistry), None).await?;
         let build_router = faulty(cloudbuild::router(identity.clone(), options.enforce_apis));

@@ -35,7 +35,9 @@ impl Emulator {
     /// Starts one; `None`, and says why, where there is none.
     fn start() -> Option<Self> {
         let Some(jar) = jar() else {
-            println!("skipped: there is no Pub/Sub emulator of Google's here (`gcloud components install pubsub-emulator`)");
+            println!(
+                "skipped: there is no Pub/Sub emulator of Google's here (`gcloud components install pubsub-emulator`)"
+            );
             return None;
         };
         if !Command::new("java").arg("-version").output().is_ok_and(|answer| answer.status.success()) {

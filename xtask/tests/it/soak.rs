@@ -18,7 +18,7 @@ use kube::{
     api::{DeleteParams, ListParams, PostParams},
 };
 use localcloud::{
-    faults::{Fault, When},
+    faults::{Fault, PointId, When},
     kubernetes::NodeSettings,
 };
 use serde_json::json;
@@ -33,11 +33,32 @@ const RETENTION: Duration = Duration::from_secs(2 * 86_400);
 /// How much an orchestrator may grow between the middle and the end, in KiB.
 const GROWTH_KIB: u64 = 12 * 1024;
 
-/// What goes wrong all the time, each so often that no two fall together for long.
-fn misbehave(world: &World) {
+/// What goes wrong all the time, and how often each came to pass.
+struct Misbehaviour {
+    points: Vec<PointId>,
+    met: Vec<usize>,
+}
+
+impl Misbehaviour {
+    /// Begins, or begins again.
+    fn start(&mut self, world: &World) {
+        self.points = misbehave(world);
+    }
+
+    /// Ends for now.
+    fn stop(&mut self, world: &World) {
+        let faults = world.cloud.faults();
+        let met = self.points.drain(..).map(|point| faults.met(point));
+        self.met = met.zip(self.met.iter().chain(std::iter::repeat(&0))).map(|(now, before)| now + before).collect();
+        faults.clear();
+    }
+}
+
+/// Adds the fault points, each so often that no two fall together for long.
+fn misbehave(world: &World) -> Vec<PointId> {
     let faults = world.cloud.faults();
     let refused = |code| Fault::Answer(code);
-    for (method, path, every, fault) in [
+    [
         // The API server: creates, and the patches that let Jobs go.
         ("POST", "/jobs", 17, refused(429)),
         ("POST", "/jobs", 23, refused(500)),
@@ -57,9 +78,10 @@ fn misbehave(world: &World) {
         ("POST", "Publisher/Publish", 7, Fault::Twice),
         ("POST", "Subscriber/Acknowledge", 11, refused(503)),
         ("POST", "Subscriber/Acknowledge", 13, Fault::DropAfter),
-    ] {
-        faults.add(method, path, When::Every(every), fault);
-    }
+    ]
+    .into_iter()
+    .map(|(method, path, every, fault)| faults.add(method, path, When::Every(every), fault))
+    .collect()
 }
 
 /// Resident memory of every orchestrator of this world, in KiB.
@@ -119,7 +141,8 @@ async fn everything_that_can_go_wrong_changes_no_outcome() {
     for business in BUSINESSES {
         expected.insert(business, submit(&world, business, 0..each / 2).await);
     }
-    misbehave(&world);
+    let mut wrong = Misbehaviour { points: vec![], met: vec![] };
+    wrong.start(&world);
     let total = each * BUSINESSES.len();
     eventually("a quarter is settled", async || settled(&world).await >= total / 4).await;
     world.cloud.kubernetes.restart_api().await.unwrap();
@@ -134,24 +157,25 @@ async fn everything_that_can_go_wrong_changes_no_outcome() {
     }));
     quotas.create(&PostParams::default(), &quota.unwrap()).await.unwrap();
     world.cloud.kubernetes.add_node(&NodeSettings::named("second"));
-    world.cloud.faults().clear();
+    wrong.stop(&world);
     for business in BUSINESSES {
         let more = submit(&world, business, each / 2..each).await;
         expected.entry(business).or_default().extend(more);
     }
-    misbehave(&world);
+    wrong.start(&world);
     let away = world.cloud.faults().add("POST", "/google.pubsub.v1.", When::Always, Fault::Answer(503));
     world.cloud.kubernetes.restart_api().await.unwrap();
     eventually("Pub/Sub was missed", async || world.cloud.faults().met(away) > 0).await;
-    world.cloud.faults().clear();
-    misbehave(&world);
+    wrong.stop(&world);
+    wrong.start(&world);
     // Leases end, and what was in hand comes once more.
     world.cloud.clock.advance(Duration::from_secs(61));
     eventually("the other businesses go on", async || settled(&world).await >= total / 2).await;
     quotas.delete("full", &DeleteParams::default()).await.unwrap();
     world.cloud.clock.advance(Duration::from_secs(61));
     eventually("nearly all is settled", async || settled(&world).await >= total * 9 / 10).await;
-    world.cloud.faults().clear();
+    wrong.stop(&world);
+    assert!(wrong.met.iter().all(|count| *count > 0), "some faults never came to pass: {:?}", wrong.met);
     world.cloud.clock.advance(Duration::from_secs(61));
 
     for (business, expected) in &expected {
@@ -163,7 +187,8 @@ async fn everything_that_can_go_wrong_changes_no_outcome() {
         assert!(left.len() <= inputs, "{} Jobs for {inputs} inputs", left.len());
         for job in &left {
             let status = job.status.clone().unwrap_or_default();
-            let ended = status.conditions.iter().flatten().any(|it| ["Complete", "Failed"].contains(&it.type_.as_str()));
+            let ended =
+                status.conditions.iter().flatten().any(|it| ["Complete", "Failed"].contains(&it.type_.as_str()));
             assert!(ended, "{} is left and has not ended", job.name_any());
         }
     }
