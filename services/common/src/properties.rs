@@ -87,8 +87,9 @@ fn work() -> impl Strategy<Value = Work> {
     let tasks = option::of(1u32..=100_000);
     let common = prop::collection::vec("[a-z]{1,8}(/[a-z.]{1,5}[a-z])?", 0..3);
     // Engines of the business have 512Mi and an hour, an attempt at most 8 times that.
-    let resources = (option::of(1u32..=4096), option::of(1u32..=28_800)).prop_map(|(memory, timeout_secs)| {
-        Resources { memory: memory.map(|mebibytes| format!("{mebibytes}Mi")), timeout_secs }
+    let resources = (option::of(1u32..=4096), option::of(1u32..=28_800)).prop_map(|(memory, timeout_secs)| Resources {
+        memory: memory.map(|mebibytes| format!("{mebibytes}Mi")),
+        timeout_secs,
     });
     let client = option::of("\\PC{1,20}");
     (session, job(), 1i64.., any::<u32>(), tasks, any::<bool>(), common, client, resources).prop_map(

@@ -614,6 +614,7 @@ impl Process {
         let endpoints = Endpoints { pubsub: Some(world.endpoint.clone()), storage: Some(world.endpoint.clone()) };
         let template = json!({"spec": {"template": {"spec": {"containers": [{"name": "engine", "image": "i"}]}}}});
         let mut business = business(setting.max_active_jobs);
+        business.dispatch = setting.dispatch;
         (setting.business)(&mut business);
         let config = Config {
             business,
