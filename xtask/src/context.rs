@@ -76,7 +76,7 @@ impl Context {
                 if !state_path.is_file() {
                     return Err(missing(&state_path).into());
                 }
-                let state = LocalState::read(&state_path)?;
+                let state = LocalState::read(&state_path)?.with_emulators(&variables())?;
                 answers(&state.endpoints.google.storage).await.map_err(|error| {
                     Failure::new("unreachable", "the laptop cloud does not answer")
                         .on(state.endpoints.google.storage.clone())

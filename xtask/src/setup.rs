@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
+use common::clients::{PUBSUB_EMULATOR_HOST, STORAGE_EMULATOR_HOST};
 use localcloud::node::images;
 use provision::{
     Cloud, Environment, Report, apply, deploy,
@@ -21,13 +22,28 @@ pub(crate) const ROLLOUT: Duration = Duration::from_secs(120);
 /// # Errors
 /// When it is a laptop cloud that is not running, or credentials cannot be used.
 pub(crate) async fn connect(environment: &Environment) -> anyhow::Result<Cloud> {
+    let variables = common::config::variables();
     let state = match environment.cloud {
-        CloudKind::Google => None,
-        CloudKind::Local => Some(Laptop::of(environment).running()?.ok_or_else(|| {
-            Failure::new("not-running", "the laptop cloud is not running")
-                .on(format!("environment {}", environment.name))
-                .next("cargo xtask local up")
-        })?),
+        CloudKind::Google => {
+            for name in [PUBSUB_EMULATOR_HOST, STORAGE_EMULATOR_HOST] {
+                if variables.get(name).is_some_and(|value| !value.is_empty()) {
+                    return Err(Failure::usage(format!("{name} is set, and the environment is on Google Cloud"))
+                        .on(format!("environment {}", environment.name))
+                        .why("what runs on Google Cloud cannot reach an emulator on this machine")
+                        .next(format!("unset {name}, or name an environment with cloud = \"local\""))
+                        .into());
+                }
+            }
+            None
+        }
+        CloudKind::Local => {
+            let state = Laptop::of(environment).running()?.ok_or_else(|| {
+                Failure::new("not-running", "the laptop cloud is not running")
+                    .on(format!("environment {}", environment.name))
+                    .next("cargo xtask local up")
+            })?;
+            Some(state.with_emulators(&variables)?)
+        }
     };
     Cloud::connect(environment, state).await
 }

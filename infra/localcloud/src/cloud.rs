@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::{
     clock::Clock,
     container,
+    faults::Faults,
     google::{self, Google},
     kubernetes::{self, Kubernetes},
 };
@@ -46,6 +47,7 @@ pub struct LocalCloud {
     /// Clock of both.
     pub clock: Clock,
     folder: PathBuf,
+    faults: Faults,
 }
 
 /// Project number of every laptop cloud.
@@ -69,7 +71,9 @@ impl LocalCloud {
     pub async fn start_with(options: Options, tell: impl FnOnce(&mut google::Options)) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&options.folder)
             .with_context(|| format!("make the folder {}", options.folder.display()))?;
+        let faults = Faults::default();
         let mut told = google::Options {
+            faults: faults.clone(),
             clock: options.clock.clone(),
             project_number: PROJECT_NUMBER,
             location: options.location,
@@ -96,13 +100,19 @@ impl LocalCloud {
             }),
             persist: options.data.as_ref().map(|data| data.join("kubernetes")),
             reaper: options.reaper,
+            faults: faults.clone(),
             ..kubernetes::Options::new(options.folder.join("cluster"))
         })
         .await
         .context("start the laptop cloud's cluster")?;
         let (endpoint, ca_pem) = (kubernetes.address().to_string(), kubernetes.ca_pem().to_owned());
         google.container().attach(container::Access { endpoint, ca_pem });
-        Ok(Self { google, kubernetes, clock: options.clock, folder: options.folder })
+        Ok(Self { google, kubernetes, clock: options.clock, folder: options.folder, faults })
+    }
+
+    /// What goes wrong in front of its APIs; nothing until a point is added.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
     }
 
     /// Writes the credentials of whoever owns it into its folder, and tells where everything is: the state file that

@@ -20,6 +20,7 @@ use crate::{
     clock::Clock,
     cloudbuild,
     container::{self, Container},
+    faults::Faults,
     identity::{
         self, Identity, Settings,
         metadata::{self, Pod},
@@ -70,6 +71,8 @@ pub struct Options {
     pub strict_token_expiry: bool,
     /// How long an operation on a cluster takes.
     pub operations_take: Duration,
+    /// What goes wrong.
+    pub faults: Faults,
 }
 
 /// Fixed ports; 0 picks a free one.
@@ -107,6 +110,7 @@ impl Options {
             enforce_apis: false,
             strict_token_expiry: false,
             operations_take: OPERATIONS_TAKE,
+            faults: Faults::default(),
         }
     }
 }
@@ -190,20 +194,24 @@ impl Google {
         };
         let address = |port| SocketAddr::new(options.listen, port);
         let shared = Arc::new(OnceLock::new());
+        let faulty = |router| options.faults.before(router);
         let identity_server =
-            Server::start(identity::rest::router(shared.clone()), address(options.ports.identity), None).await?;
+            Server::start(faulty(identity::rest::router(shared.clone())), address(options.ports.identity), None)
+                .await?;
         let pubsub_server =
-            Server::start(pubsub::rest::router(pubsub.clone()), address(options.ports.pubsub), None).await?;
+            Server::start(faulty(pubsub::rest::router(pubsub.clone())), address(options.ports.pubsub), None).await?;
         let storage_server =
-            Server::start(storage::rest::router(storage.clone(), "http"), address(options.ports.storage), None).await?;
-        let secure = storage::rest::router(storage.clone(), "https");
+            Server::start(faulty(storage::rest::router(storage.clone(), "http")), address(options.ports.storage), None)
+                .await?;
+        let secure = faulty(storage::rest::router(storage.clone(), "https"));
         let secure_server =
             Server::start(secure, address(options.ports.storage_tls), Some(tls(options.listen)?)).await?;
         let container_server =
-            Server::start(container::rest::router(container.clone()), address(options.ports.container), None).await?;
-        let registry_router = artifactregistry::rest::router(registry, &options.location);
+            Server::start(faulty(container::rest::router(container.clone())), address(options.ports.container), None)
+                .await?;
+        let registry_router = faulty(artifactregistry::rest::router(registry, &options.location));
         let registry_server = Server::start(registry_router, address(options.ports.artifactregistry), None).await?;
-        let build_router = cloudbuild::router(identity.clone(), options.enforce_apis);
+        let build_router = faulty(cloudbuild::router(identity.clone(), options.enforce_apis));
         let build_server = Server::start(build_router, address(options.ports.cloudbuild), None).await?;
         let base = |server: &Server| format!("http://{}", server.address());
         let (identity_base, storage_base) = (base(&identity_server), base(&storage_server));

@@ -6,6 +6,7 @@ pub mod cloud;
 pub mod cloudbuild;
 pub mod container;
 pub mod controllers;
+pub mod faults;
 pub mod google;
 pub mod identity;
 pub mod kubernetes;

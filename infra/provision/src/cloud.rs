@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use common::clients;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +56,20 @@ impl LocalState {
         let context = || format!("read the state of the laptop cloud {}", path.display());
         let text = std::fs::read_to_string(path).with_context(context)?;
         serde_json::from_str(&text).with_context(context)
+    }
+
+    /// The same laptop cloud with the emulators that these variables name in the place of its parts.
+    ///
+    /// # Errors
+    /// When a variable names no address on this machine.
+    pub fn with_emulators(mut self, variables: &BTreeMap<String, String>) -> anyhow::Result<Self> {
+        if let Some(endpoint) = clients::emulator(variables, clients::PUBSUB_EMULATOR_HOST)? {
+            self.endpoints.google.pubsub = endpoint;
+        }
+        if let Some(endpoint) = clients::emulator(variables, clients::STORAGE_EMULATOR_HOST)? {
+            self.endpoints.google.storage = endpoint;
+        }
+        Ok(self)
     }
 
     /// Writes a state file, so that a reader sees all of it or none.

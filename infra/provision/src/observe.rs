@@ -26,6 +26,8 @@ pub enum Live {
     Present(Value),
     /// We may not look; says why.
     Denied(String),
+    /// There is no such thing here at all: an emulator has no IAM.
+    Unsupported,
 }
 
 /// What exists.
@@ -108,6 +110,7 @@ async fn look(client: &Client, resource: &Resource, enabling: bool) -> Result<(I
         Err(error) if error.may_not_exist() && absent_looks_denied(id.target().kind) => Live::Absent,
         Err(error) if error.is_service_disabled() && enabling && id.kind != Kind::Services => Live::Absent,
         Err(error) if error.is_forbidden() => Live::Denied(error.to_string()),
+        Err(error) if error.is_unimplemented() && id.is_policy() => Live::Unsupported,
         Err(error) => return Err(error),
     };
     Ok((id.clone(), live))

@@ -177,6 +177,7 @@ fn change(environment: &Environment, resource: &Resource, observed: &Observation
             (Action::Blocked { reason }, vec![])
         }
         (Live::Denied(reason), _) => (Action::Blocked { reason: format!("you may not look: {reason}") }, vec![]),
+        (Live::Unsupported, _) => (Action::Nothing, vec![]),
         // None of them is enabled, or the project does not tell.
         (Live::Absent, Wanted::Fields(fields)) if resource.id.kind == Kind::Services => {
             (verified(resource, Action::Update), created(fields))

@@ -60,7 +60,7 @@ pub fn plan(before: &Environment, going: &[Resource], observed: &Observation, op
     for resource in going.iter().filter(|resource| !resource.id.is_policy()) {
         let live = observed.live.get(&resource.id);
         let action = match live {
-            None | Some(Live::Absent) => Action::Nothing,
+            None | Some(Live::Absent | Live::Unsupported) => Action::Nothing,
             Some(Live::Denied(reason)) => Action::Blocked { reason: format!("you may not look: {reason}") },
             Some(Live::Present(live)) => delete(before, resource, live, options),
         };

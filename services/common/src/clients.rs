@@ -123,8 +123,11 @@ pub fn default_credentials() -> anyhow::Result<Credentials> {
     )
 }
 
-/// The endpoint an emulator variable names (`HOST:PORT` or a URL), which must be on loopback.
-fn emulator(variables: &BTreeMap<String, String>, name: &str) -> anyhow::Result<Option<String>> {
+/// The endpoint an emulator variable names (`HOST:PORT` or a URL), which must be on loopback; `None` when it is not set.
+///
+/// # Errors
+/// When it names no address, or one that is not on this machine: an emulator asks for no credentials.
+pub fn emulator(variables: &BTreeMap<String, String>, name: &str) -> anyhow::Result<Option<String>> {
     let Some(value) = variables.get(name).filter(|value| !value.is_empty()) else {
         return Ok(None);
     };

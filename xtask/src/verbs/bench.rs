@@ -1,5 +1,6 @@
 //! `bench`: how fast the queue and the kernel are on this machine, each beside its yardstick in the same run.
 
+mod batch;
 mod creation;
 mod engine_start;
 mod flow;
@@ -28,7 +29,7 @@ use crate::{
 /// The environment that is measured.
 ///
 /// The Jobs of `wide` wait in a Kueue queue that nobody serves, so they are created and never run: what creating costs,
-/// without what running costs. Those of `flow` run, as many at once as the node takes.
+/// without what running costs. Those of `flow` run, as many at once as the node takes. Those of `small` are dispatched in batches.
 const ENVIRONMENT: &str = "\
 project = \"bench-desk\"
 location = \"europe-west1\"
@@ -43,6 +44,14 @@ max_active_jobs = 500
 [businesses.flow.engine]
 cpu = \"100m\"
 memory = \"64Mi\"
+disk = \"64Mi\"
+
+[businesses.small]
+max_active_jobs = 4
+dispatch = \"batch\"
+[businesses.small.engine]
+cpu = \"500m\"
+memory = \"256Mi\"
 disk = \"64Mi\"
 ";
 
@@ -74,11 +83,21 @@ enum Part {
     Memory,
     /// Jobs from message to outcome, beside bare Jobs.
     Flow,
+    /// Many small inputs in batches.
+    Batch,
 }
 
 impl Part {
-    const ALL: [Self; 7] =
-        [Self::Kernel, Self::EngineStart, Self::Setup, Self::Latency, Self::Creation, Self::Memory, Self::Flow];
+    const ALL: [Self; 8] = [
+        Self::Kernel,
+        Self::EngineStart,
+        Self::Setup,
+        Self::Latency,
+        Self::Creation,
+        Self::Memory,
+        Self::Flow,
+        Self::Batch,
+    ];
 
     fn needs_cloud(self) -> bool {
         !matches!(self, Self::Kernel | Self::EngineStart)
@@ -158,6 +177,10 @@ async fn on_stage(
     if wanted(Part::Flow) {
         output.note("running one Job per message, and bare Jobs");
         rows.extend(flow::measure(&context, args.quick).await?);
+    }
+    if wanted(Part::Batch) {
+        output.note("running small tasks in batches");
+        rows.push(batch::measure(&context, args.quick).await?);
     }
     if wanted(Part::Creation) || wanted(Part::Memory) {
         output.note("creating Jobs from a backlog, and bare ones");

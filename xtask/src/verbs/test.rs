@@ -1,28 +1,77 @@
 //! `test` and `check`: what must hold before a change lands.
 
-use std::process::Stdio;
+use std::{
+    process::Stdio,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
-use common::exit;
+use common::{exit, labels};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{Namespace, Node},
+};
+use kube::{
+    Api, Client, ResourceExt,
+    api::{DeleteParams, ListParams, Patch, PatchParams},
+    config::KubeConfigOptions,
+};
+use serde_json::json;
 use tokio::process::Command;
 
 use crate::{context, error::Failure, output::Output};
+
+/// Tells the tests which context of the kubeconfig to use.
+const TEST_CONTEXT: &str = "DESKGRID_TEST_CONTEXT";
+/// Tells the tests what the names of what they make in that cluster begin with.
+const TEST_PREFIX: &str = "DESKGRID_TEST_PREFIX";
+/// Tells the soak test to take its time.
+const TEST_LONG: &str = "DESKGRID_TEST_LONG";
+/// The tests that hold on any Kubernetes.
+const ANY_CLUSTER: [&str; 3] = ["crashes::", "duplicates::", "deploys::"];
+/// How long namespaces take to go; what is in them is little.
+const GONE_WITHIN: Duration = Duration::from_secs(120);
+const CONNECT: Duration = Duration::from_secs(5);
 
 /// Arguments of `test`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only tests whose name contains this, as `cargo test` takes it
     filter: Option<String>,
+    /// Run the orchestrator's suite against the cluster of this context of your kubeconfig, in namespaces of its own
+    /// that are taken away afterwards; Pub/Sub and storage stay on this machine
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
+    /// Run the soak test at its full length
+    #[arg(long)]
+    long: bool,
 }
 
-/// Runs every test of the workspace.
+/// Runs every test of the workspace, or those that any cluster must pass.
 ///
 /// # Errors
-/// When one fails, or cargo cannot be run.
+/// When one fails, or cargo or the cluster cannot be reached.
 pub(crate) async fn run(args: &Args, output: &Output) -> anyhow::Result<u8> {
-    let mut arguments = vec!["test", "--workspace", "--no-fail-fast"];
-    arguments.extend(args.filter.as_deref());
-    cargo(&arguments, output).await?;
+    let long = args.long.then(|| (TEST_LONG, "1".to_owned()));
+    let Some(name) = &args.context else {
+        let mut arguments = vec!["test", "--workspace", "--no-fail-fast"];
+        arguments.extend(args.filter.as_deref());
+        cargo(&arguments, long.as_slice(), output).await?;
+        return Ok(exit::DONE);
+    };
+    let client = connect(name).await?;
+    let prefix = format!("dt{:05x}", std::process::id() & 0xf_ffff);
+    output.note(format_args!("testing in context {name}, in namespaces that begin with {prefix}-"));
+    let variables = [(TEST_CONTEXT, name.clone()), (TEST_PREFIX, prefix.clone())];
+    let variables: Vec<_> = variables.into_iter().chain(long).collect();
+    let mut arguments = vec!["test", "--package", "xtask", "--test", "it", "--no-fail-fast", "--"];
+    match &args.filter {
+        Some(filter) => arguments.push(filter),
+        None => arguments.extend(ANY_CLUSTER),
+    }
+    let tested = cargo(&arguments, &variables, output).await;
+    let cleaned = clean(&client, &format!("{prefix}-"), output).await;
+    tested.and(cleaned)?;
     Ok(exit::DONE)
 }
 
@@ -31,22 +80,99 @@ pub(crate) async fn run(args: &Args, output: &Output) -> anyhow::Result<u8> {
 /// # Errors
 /// When something does not hold, or cargo cannot be run.
 pub(crate) async fn check(output: &Output) -> anyhow::Result<u8> {
-    cargo(&["fmt", "--all", "--check"], output).await?;
-    cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], output).await?;
-    run(&Args { filter: None }, output).await
+    cargo(&["fmt", "--all", "--check"], &[], output).await?;
+    cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[], output).await?;
+    run(&Args { filter: None, context: None, long: false }, output).await
 }
 
-async fn cargo(arguments: &[&str], output: &Output) -> anyhow::Result<()> {
+async fn cargo(arguments: &[&str], variables: &[(&str, String)], output: &Output) -> anyhow::Result<()> {
     let cargo = common::config::variables().remove("CARGO").unwrap_or_else(|| "cargo".to_owned());
     let line = format!("cargo {}", arguments.join(" "));
     output.note(format_args!("running {line}"));
     let mut command = Command::new(cargo);
     command.args(arguments).current_dir(context::root()).stdin(Stdio::null()).kill_on_drop(true);
     // What this very run was told is not for the tests, which start this program themselves.
-    command.env_remove("DESKGRID_ENV");
+    command.env_remove("DESKGRID_ENV").env_remove(TEST_CONTEXT).env_remove(TEST_PREFIX).env_remove(TEST_LONG);
+    command.envs(variables.iter().map(|(name, value)| (name, value)));
     let status = command.status().await.with_context(|| format!("run {line}"))?;
     if status.success() {
         return Ok(());
     }
     Err(Failure::new("check", format!("{line} ended with {status}")).next("see its messages above").into())
+}
+
+/// A client for a context of the kubeconfig, with a cluster that answers.
+async fn connect(name: &str) -> anyhow::Result<Client> {
+    let unreachable = |why: String| {
+        Failure::new("no-cluster", "cannot ask the cluster")
+            .on(format!("context {name} of the kubeconfig"))
+            .why(why)
+            .next("kubectl config get-contexts")
+    };
+    let options = KubeConfigOptions { context: Some(name.to_owned()), ..KubeConfigOptions::default() };
+    let mut config =
+        kube::Config::from_kubeconfig(&options).await.map_err(|error| unreachable(format!("{error:#}")))?;
+    config.connect_timeout = Some(CONNECT);
+    config.default_retry = false;
+    let client = Client::try_from(config).map_err(|error| unreachable(format!("{error:#}")))?;
+    client.apiserver_version().await.map_err(|error| unreachable(format!("{error:#}")))?;
+    Ok(client)
+}
+
+/// Takes away every namespace and node of the tests, whatever became of them, and waits until they are gone.
+async fn clean(client: &Client, prefix: &str, output: &Output) -> anyhow::Result<()> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let ours = ListParams::default().labels(&format!("{}={}", labels::MANAGED_BY, labels::MANAGED_BY_DESKGRID));
+    let started = Instant::now();
+    loop {
+        let left: Vec<String> = namespaces
+            .list(&ours)
+            .await
+            .context("list the namespaces")?
+            .iter()
+            .map(ResourceExt::name_any)
+            .filter(|name| name.starts_with(prefix))
+            .collect();
+        if left.is_empty() {
+            break;
+        }
+        if started.elapsed() > GONE_WITHIN {
+            return Err(Failure::new("left-behind", "the tests left something behind")
+                .on(format!("namespaces {}", left.join(", ")))
+                .why(format!("they are not gone after {} s", GONE_WITHIN.as_secs()))
+                .next(format!("kubectl delete namespace {}", left.join(" ")))
+                .into());
+        }
+        for name in &left {
+            release(client, name).await?;
+            // It may be on its way out already.
+            let _ = namespaces.delete(name, &DeleteParams::default()).await;
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    }
+    let nodes: Api<Node> = Api::all(client.clone());
+    for node in nodes.list(&ours).await.context("list the nodes")? {
+        let name = node.name_any();
+        if name.starts_with(prefix) {
+            nodes.delete(&name, &DeleteParams::default()).await.with_context(|| format!("delete the node {name}"))?;
+        }
+    }
+    output.note(format_args!("nothing of the tests is left in the cluster"));
+    Ok(())
+}
+
+/// Takes the finalizers off the Jobs of a namespace, whose orchestrator is gone with the test, and its Pods at once.
+async fn release(client: &Client, namespace: &str) -> anyhow::Result<()> {
+    let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
+    let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    for job in jobs.list(&ListParams::default()).await.context("list the Jobs")? {
+        let _ = jobs.patch(&job.name_any(), &PatchParams::default(), &patch).await;
+    }
+    let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client.clone(), namespace);
+    for pod in pods.list(&ListParams::default()).await.context("list the Pods")? {
+        // Nobody plays its kubelet any more.
+        let _ = pods.patch(&pod.name_any(), &PatchParams::default(), &patch).await;
+        let _ = pods.delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await;
+    }
+    Ok(())
 }

@@ -20,7 +20,7 @@ const BUSINESS: &str = "bu1";
 const MALFORMED: &str = include_str!("../../../examples/malformed.json");
 
 /// A hook that stops the world at the first time `step` is reached, and tells of it.
-fn crash_at(step: Step) -> (Hooks, tokio::sync::oneshot::Receiver<()>) {
+pub(crate) fn crash_at(step: Step) -> (Hooks, tokio::sync::oneshot::Receiver<()>) {
     let (reached, told) = tokio::sync::oneshot::channel();
     let reached = Arc::new(std::sync::Mutex::new(Some(reached)));
     let armed = Arc::new(AtomicBool::new(true));
@@ -37,20 +37,20 @@ fn crash_at(step: Step) -> (Hooks, tokio::sync::oneshot::Receiver<()>) {
 }
 
 /// One job of each fate: succeeds, fails, comes inside its message, is refused.
-async fn submit(world: &World) -> BTreeMap<String, State> {
+pub(crate) async fn submit(world: &World, business: &str) -> BTreeMap<String, State> {
     let mut expected = BTreeMap::new();
     for job in ["a", "b"] {
-        let work = world.upload(BUSINESS, "session", job, &format!("payload of {job}")).await;
+        let work = world.upload(business, "session", job, &format!("payload of {job}")).await;
         world.publish(&work).await;
         expected.insert(work.identity.object, State::Succeeded);
     }
-    let work = world.upload(BUSINESS, "session", "malformed.json", MALFORMED).await;
+    let work = world.upload(business, "session", "malformed.json", MALFORMED).await;
     world.publish(&work).await;
     expected.insert(work.identity.object, State::Failed);
-    let id = world.publish_raw(BUSINESS, b"engine payload 1".to_vec(), BTreeMap::new()).await;
-    expected.insert(common::object::input(BUSINESS, common::object::INLINE_SESSION, &id), State::Succeeded);
+    let id = world.publish_raw(business, b"engine payload 1".to_vec(), BTreeMap::new()).await;
+    expected.insert(common::object::input(business, common::object::INLINE_SESSION, &id), State::Succeeded);
     let ours = BTreeMap::from([("deskgrid".to_owned(), "1".to_owned())]);
-    let id = world.publish_raw(BUSINESS, b"{".to_vec(), ours).await;
+    let id = world.publish_raw(business, b"{".to_vec(), ours).await;
     expected.insert(format!("refused/{id}"), State::Refused);
     expected
 }
@@ -59,7 +59,7 @@ async fn check(step: Step, replicas: usize, dispatch: &str) {
     let settings = format!("max_active_jobs = 8\ndispatch = \"{dispatch}\"");
     let world = World::start_with(&[BUSINESS], &settings, "").await;
     world.apply_without_orchestrators().await;
-    let expected = submit(&world).await;
+    let expected = submit(&world, BUSINESS).await;
     let (hooks, reached) = crash_at(step);
     let victim = world.orchestrator(BUSINESS, hooks.clone()).await;
     let mut others = Vec::new();
@@ -74,13 +74,20 @@ async fn check(step: Step, replicas: usize, dispatch: &str) {
     }
     let successor = world.orchestrator(BUSINESS, Hooks::none()).await;
     // What the dead one held comes back when its lease ends.
-    world.cloud.clock.advance(Duration::from_secs(61));
+    world.pass(Duration::from_secs(61)).await;
     world.assert_equation(BUSINESS, &expected).await;
     successor.stop().await;
-    world.cloud.stop().await;
+    world.stop().await;
 }
 
+/// The steps, each with a name for its tests.
 macro_rules! crash_tests {
+    ($dispatch:literal as $steps:ident: $($name:ident: $step:ident,)*) => {
+        /// Every step, with the name of its tests.
+        pub(crate) const $steps: &[(&str, Step)] = &[$((stringify!($name), Step::$step),)*];
+
+        crash_tests! { $dispatch: $($name: $step,)* }
+    };
     ($dispatch:literal: $($name:ident: $step:ident,)*) => {
         $(
             mod $name {
@@ -108,7 +115,7 @@ crash_tests! { "batch":
     batch_deleted: BatchDeleted,
 }
 
-crash_tests! { "job":
+crash_tests! { "job" as STEPS:
     received: Received,
     inline_written: InlineWritten,
     refused_written: RefusedWritten,

@@ -11,7 +11,10 @@ use crate::world::{World, eventually};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_published_again_and_again_is_one_job() {
-    let world = World::start(&["bu1"], "").await;
+    again_and_again(World::start(&["bu1"], "").await).await;
+}
+
+pub(crate) async fn again_and_again(world: World) {
     world.apply_without_orchestrators().await;
     let orchestrator = world.orchestrator("bu1", Hooks::none()).await;
     let work = world.upload("bu1", "session", "job", "payload").await;
@@ -23,8 +26,8 @@ async fn a_message_published_again_and_again_is_one_job() {
     let first = world.outcomes("bu1").await;
 
     // A week later the Job is gone, and the message comes once more.
-    world.cloud.clock.advance(Duration::from_secs(7 * 86_400));
-    let jobs: Api<Job> = Api::namespaced(world.kube.clone(), "bu1");
+    world.pass(Duration::from_secs(7 * 86_400)).await;
+    let jobs: Api<Job> = Api::namespaced(world.kube.clone(), &world.business("bu1").namespace);
     eventually("the Job is gone", async || jobs.list(&Default::default()).await.unwrap().items.is_empty()).await;
     world.publish(&work).await;
     // A second job shows that everything before it has been dealt with.
@@ -39,12 +42,15 @@ async fn a_message_published_again_and_again_is_one_job() {
         jobs.list(&Default::default()).await.unwrap().items.into_iter().filter_map(|job| job.metadata.name).collect();
     assert!(!names.contains(&work.identity.job_name()), "no Job was made for what has its outcome");
     orchestrator.stop().await;
-    world.cloud.stop().await;
+    world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_deleted_by_hand_is_cancelled_and_stays_so() {
-    let world = World::start(&["bu1"], "").await;
+    deleted_by_hand(World::start(&["bu1"], "").await).await;
+}
+
+pub(crate) async fn deleted_by_hand(world: World) {
     world.apply_without_orchestrators().await;
     let orchestrator = world.orchestrator("bu1", Hooks::none()).await;
     let book = include_str!("../../../examples/pricing/10-power-daily-average.json");
@@ -52,7 +58,7 @@ async fn a_job_deleted_by_hand_is_cancelled_and_stays_so() {
     book["paths"] = 1_000_000_000.into();
     let work = world.upload("bu1", "session", "slow.json", &book.to_string()).await;
     world.publish(&work).await;
-    let jobs: Api<Job> = Api::namespaced(world.kube.clone(), "bu1");
+    let jobs: Api<Job> = Api::namespaced(world.kube.clone(), &world.business("bu1").namespace);
     let name = work.identity.job_name();
     eventually("its pod runs", async || {
         let job = jobs.get_opt(&name).await.unwrap();
@@ -71,5 +77,5 @@ async fn a_job_deleted_by_hand_is_cancelled_and_stays_so() {
     world.assert_equation("bu1", &expected).await;
     assert!(jobs.get_opt(&name).await.unwrap().is_none());
     orchestrator.stop().await;
-    world.cloud.stop().await;
+    world.stop().await;
 }

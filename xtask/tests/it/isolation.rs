@@ -12,7 +12,7 @@ use provision::{
 };
 use serde_json::{Value, json};
 
-use crate::world::World;
+use crate::world::{Setup, World};
 
 const PARTS: [&str; 6] = ["input", "common", "output", "outcome", "control", "other"];
 const BUILD: [&str; 3] = ["deskgrid/build/source/", "deskgrid/build/log/", "deskgrid/other/"];
@@ -292,7 +292,9 @@ fn verdict(trial: &Trial, lists: bool, result: Result<Value, Error>) -> Result<(
 
 #[tokio::test]
 async fn every_identity_may_do_what_the_table_says_and_nothing_else() {
-    let world = World::start_as(&["bu1", "bu2"], "", "", "[web]\nbusinesses = [\"bu1\"]\n", |_| {}).await;
+    let world =
+        World::start_as(&["bu1", "bu2"], Setup { more: "[web]\nbusinesses = [\"bu1\"]\n", ..Setup::default() }, |_| {})
+            .await;
     let mut wrong = String::new();
     let (mut allowed, mut refused) = (0, 0);
     for identity in identities(&world).await {

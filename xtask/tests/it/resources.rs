@@ -241,7 +241,7 @@ async fn what_others_make_is_named_exactly_and_never_written() {
 
 #[tokio::test]
 async fn an_upload_is_a_submission_where_it_is_asked_for() {
-    let world = World::start_as(&["bu1"], "", "submit_on_upload = true", "", |_| {}).await;
+    let world = World::start_with(&["bu1"], "submit_on_upload = true", "").await;
     world.apply_without_orchestrators().await;
     let orchestrator = world.orchestrator("bu1", orchestrator::Hooks::none()).await;
     let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/pricing/01-index-calls.json");

@@ -32,8 +32,11 @@ use provision::{
 };
 use tokio_util::sync::CancellationToken;
 
-/// How long a test waits for something that takes milliseconds; only a safety net.
-const PATIENCE: Duration = Duration::from_secs(120);
+use crate::cluster::{Ground, Kubelet, Real};
+
+/// How long a test waits for something that takes milliseconds; only a safety net. Google's emulator hands a message of
+/// a dead stream to that stream once more, so it comes back after two leases of a minute.
+const PATIENCE: Duration = Duration::from_secs(300);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Programs of the services, built once for all tests.
@@ -90,33 +93,56 @@ pub(crate) struct World {
     pub(crate) connection: Connection,
     pub(crate) kube: kube::Client,
     folder: tempfile::TempDir,
+    /// The real cluster in the place of the laptop cloud's, with who plays its kubelets.
+    real: Option<Real>,
+    kubelets: std::sync::Mutex<Vec<Kubelet>>,
+}
+
+/// How a world is set up.
+pub(crate) struct Setup<'a> {
+    /// Lines of each business.
+    pub(crate) settings: &'a str,
+    /// Lines on how its engines run.
+    pub(crate) engine: &'a str,
+    /// Lines at the end of the environment file.
+    pub(crate) more: &'a str,
+    /// Environment variables that name emulators.
+    pub(crate) emulators: BTreeMap<String, String>,
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Self { settings: "max_active_jobs = 8", engine: "", more: "", emulators: BTreeMap::new() }
+    }
 }
 
 impl World {
     /// Starts and provisions one with these businesses; `engine` is added to how their engines run.
     pub(crate) async fn start(businesses: &[&str], engine: &str) -> Self {
-        Self::start_with(businesses, "max_active_jobs = 8", engine).await
+        Self::start_as(businesses, Setup { engine, ..Setup::default() }, |_| {}).await
     }
 
     /// Starts and provisions one; `settings` and `engine` say how the businesses and their engines are.
     pub(crate) async fn start_with(businesses: &[&str], settings: &str, engine: &str) -> Self {
-        Self::start_as(businesses, engine, settings, "", |_| {}).await
+        Self::start_as(businesses, Setup { settings, engine, ..Setup::default() }, |_| {}).await
     }
 
-    /// As [`World::start_with`], with `more` added to the environment file, and a laptop cloud that is told otherwise
-    /// in some respect.
+    /// Starts and provisions one, with a laptop cloud that is told otherwise in some respect.
     pub(crate) async fn start_as(
         businesses: &[&str],
-        engine: &str,
-        settings: &str,
-        more: &str,
+        setup: Setup<'_>,
         tell: impl FnOnce(&mut localcloud::google::Options),
     ) -> Self {
+        let Setup { settings, engine, more, emulators } = setup;
         let _ = common::clients::install_tls_provider();
         let folder = tempfile::tempdir().unwrap();
         let mut text = "project = \"test-desk\"\nlocation = \"europe-west1\"\ncloud = \"local\"\n".to_owned();
+        let real = Real::named().await;
         for business in businesses {
             text.push_str(&format!("[businesses.{business}]\n{settings}\n"));
+            if let Some(real) = &real {
+                text.push_str(&format!("namespace = \"{}\"\n", real.namespace(business)));
+            }
             text.push_str(&format!(
                 "[businesses.{business}.engine]\ncpu = \"100m\"\nretries = 2\ntimeout = \"60s\"\n{engine}\n"
             ));
@@ -135,6 +161,7 @@ impl World {
         };
         let cloud = LocalCloud::start_with(options, tell).await.unwrap();
         let state: LocalState = serde_json::from_value(cloud.describe("test", businesses[0]).unwrap()).unwrap();
+        let state = state.with_emulators(&emulators).unwrap();
         let clients = Cloud::connect(&environment, Some(state)).await.unwrap();
         let silent: provision::apply::Progress = Arc::new(|_| {});
         provision::run(&environment, &clients, plan::Options::default(), &silent).await.unwrap();
@@ -144,11 +171,12 @@ impl World {
             engine: images.register("registry/engine", &programs()["engine"]).unwrap(),
         };
         let rendered = manifests::render(&environment, &clients.endpoints, &images).unwrap();
-        let kube = clients.kubernetes.clone().unwrap();
+        let kube = real.as_ref().map_or_else(|| clients.kubernetes.clone().unwrap(), |real| real.client.clone());
         let operator = operator_credentials(&cloud);
         let connection = Connection::with_credentials(&clients.endpoints, operator);
         let store = Store::connect(&connection).await.unwrap();
-        Self { cloud, clients, environment, rendered, store, connection, kube, folder }
+        let kubelets = std::sync::Mutex::default();
+        Self { cloud, clients, environment, rendered, store, connection, kube, folder, real, kubelets }
     }
 
     /// Applies everything but the orchestrators, which then run in this process.
@@ -158,6 +186,43 @@ impl World {
             file.objects.retain(|object| object["kind"] != "Deployment" && object["kind"] != "PodDisruptionBudget");
         }
         deploy::apply(&self.kube, &self.environment.name, &rendered, deploy::Foreign::Refuse).await.unwrap();
+        let Some(real) = &self.real else { return };
+        if !self.kubelets.lock().unwrap().is_empty() {
+            return;
+        }
+        for business in &self.environment.businesses {
+            let account = Some(business.accounts.engine.clone());
+            let metadata = self.cloud.google.metadata_address(&business.namespace, "engine", account).await.unwrap();
+            let ground = Ground {
+                namespace: business.namespace.clone(),
+                engine: programs()["engine"].clone(),
+                metadata,
+                folder: self.folder().join("pods").join(&business.namespace),
+            };
+            let kubelet = Kubelet::start(real, ground).await;
+            self.kubelets.lock().unwrap().push(kubelet);
+        }
+    }
+
+    /// Lets time pass: leases end, and finished Jobs reach the end of their retention after a while.
+    pub(crate) async fn pass(&self, time: Duration) {
+        self.cloud.clock.advance(time);
+        if let Some(real) = &self.real
+            && time > Duration::from_secs(86_400)
+        {
+            for business in &self.environment.businesses {
+                real.expire_jobs(&business.namespace).await;
+            }
+        }
+    }
+
+    /// Ends it, and leaves nothing in a real cluster.
+    pub(crate) async fn stop(&self) {
+        if let Some(real) = &self.real {
+            let namespaces: Vec<String> = self.environment.businesses.iter().map(|b| b.namespace.clone()).collect();
+            real.clean(&namespaces).await;
+        }
+        self.cloud.stop().await;
     }
 
     /// Applies everything and waits for the orchestrators.
@@ -179,6 +244,16 @@ impl World {
 
     /// An orchestrator in this process, on a runtime of its own, with the identity that a deployed one would have.
     pub(crate) async fn orchestrator(&self, business: &str, hooks: Hooks) -> Running {
+        self.orchestrator_with(business, hooks, |_| {}).await
+    }
+
+    /// As [`Self::orchestrator`], with a Job template that was changed.
+    pub(crate) async fn orchestrator_with(
+        &self,
+        business: &str,
+        hooks: Hooks,
+        change: impl FnOnce(&mut serde_json::Value),
+    ) -> Running {
         let business = self.business(business).clone();
         let template = self
             .rendered
@@ -187,8 +262,9 @@ impl World {
                 object["kind"] == "ConfigMap" && object["metadata"]["namespace"] == business.namespace.as_str()
             })
             .and_then(|object| object["data"]["job.json"].as_str())
-            .expect("the ConfigMap holds the Job template")
-            .to_owned();
+            .expect("the ConfigMap holds the Job template");
+        let mut template: serde_json::Value = serde_json::from_str(template).unwrap();
+        change(&mut template);
         let account = &self.environment.business(&business.name).unwrap().accounts.orchestrator;
         let metadata = self
             .cloud
@@ -196,13 +272,15 @@ impl World {
             .metadata_address(&business.namespace, "orchestrator", Some(account.clone()))
             .await
             .unwrap();
-        let token = self.cloud.kubernetes.service_account_token(&business.namespace, "orchestrator");
-        let kubeconfig = self.cloud.kubernetes.kubeconfig_for(&token, &business.namespace);
+        let kube = self.client_of_orchestrator(&business.name).await;
+        if self.real.is_some() {
+            Real::schedule(&mut template);
+        }
         let config = Config {
             namespace: business.namespace.clone(),
             business,
             endpoints: self.clients.endpoints.clone(),
-            template,
+            template: template.to_string(),
             port: 0,
             log_filter: String::new(),
             timing: Timing {
@@ -215,18 +293,31 @@ impl World {
         let stop = CancellationToken::new();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let stopping = stop.clone();
+        let listener = {
+            let _inside = runtime.enter();
+            orchestrator::listen(0).await.unwrap()
+        };
+        let address = std::net::SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
         let task = runtime.spawn(async move {
             let credentials = mds::Builder::default().with_endpoint(format!("http://{metadata}")).build().unwrap();
             let connection = Connection::with_credentials(&config.endpoints, credentials);
-            let kubeconfig = serde_json::from_value(kubeconfig).unwrap();
-            let mut cluster = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
-            cluster.default_retry = false;
-            let kube = kube::Client::try_from(cluster).unwrap();
-            let listener = orchestrator::listen(0).await.unwrap();
             let clients = Clients { kube, connection, listener };
             orchestrator::run(config, clients, Arc::new(move || clock.now()), hooks, stopping).await
         });
-        Running { runtime: Some(runtime), task: Some(task), stop }
+        Running { runtime: Some(runtime), task: Some(task), stop, address }
+    }
+
+    /// A client with the identity that a business's orchestrator has in the cluster.
+    pub(crate) async fn client_of_orchestrator(&self, business: &str) -> kube::Client {
+        let namespace = &self.business(business).namespace;
+        if let Some(real) = &self.real {
+            return real.client_of(namespace, "orchestrator").await;
+        }
+        let token = self.cloud.kubernetes.service_account_token(namespace, "orchestrator");
+        let kubeconfig = serde_json::from_value(self.cloud.kubernetes.kubeconfig_for(&token, namespace)).unwrap();
+        let mut cluster = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
+        cluster.default_retry = false;
+        kube::Client::try_from(cluster).unwrap()
     }
 
     /// The command line in this environment, which a deploy by hand would have written down.
@@ -388,9 +479,25 @@ pub(crate) struct Running {
     runtime: Option<tokio::runtime::Runtime>,
     task: Option<tokio::task::JoinHandle<anyhow::Result<()>>>,
     stop: CancellationToken,
+    address: std::net::SocketAddr,
 }
 
 impl Running {
+    /// What its probe answers: whether it is ready, and why not.
+    pub(crate) async fn readiness(&self) -> (bool, String) {
+        let answer = reqwest::get(format!("http://{}/readyz", self.address)).await.unwrap();
+        (answer.status().is_success(), answer.text().await.unwrap())
+    }
+
+    /// Waits until it is ready, or is not for a reason with this in it.
+    pub(crate) async fn wait_until(&self, ready: bool, why: &str) {
+        eventually(&format!("ready: {ready} {why}"), async || {
+            let (is_ready, said) = self.readiness().await;
+            is_ready == ready && said.contains(why)
+        })
+        .await;
+    }
+
     /// Ends it as SIGKILL would: nothing of it runs on, nothing is flushed.
     pub(crate) fn kill(mut self) {
         if let Some(runtime) = self.runtime.take() {

@@ -20,6 +20,7 @@ use super::{
 use crate::{
     clock::Clock,
     controllers,
+    faults::Faults,
     node::{
         Workers, ground,
         images::Images,
@@ -57,6 +58,8 @@ pub struct Options {
     pub reaper: Option<Vec<OsString>>,
     /// Where objects are saved, if they are.
     pub persist: Option<PathBuf>,
+    /// What goes wrong.
+    pub faults: Faults,
 }
 
 impl Options {
@@ -74,6 +77,7 @@ impl Options {
             retry_base: Duration::from_millis(200),
             reaper: None,
             persist: None,
+            faults: Faults::default(),
         }
     }
 }
@@ -87,6 +91,7 @@ pub struct Kubernetes {
     address: SocketAddr,
     ca_pem: String,
     persist: Option<PathBuf>,
+    faults: Faults,
 }
 
 impl Kubernetes {
@@ -117,7 +122,7 @@ impl Kubernetes {
         }
         persist::sweep(&cluster)?;
         bootstrap(&cluster)?;
-        let router = server::router(cluster.clone());
+        let router = options.faults.before(server::router(cluster.clone()));
         let server = Server::start(router, options.listen, Some(certificates.tls.clone())).await?;
         let address = server.address();
         let workers = Workers::new(
@@ -149,6 +154,7 @@ impl Kubernetes {
             address,
             ca_pem: certificates.ca_pem,
             persist: options.persist,
+            faults: options.faults,
         })
     }
 
@@ -207,7 +213,7 @@ impl Kubernetes {
             old.stop().await;
         }
         self.cluster.store.compact();
-        let router = server::router(self.cluster.clone());
+        let router = self.faults.before(server::router(self.cluster.clone()));
         *server = Some(Server::start(router, self.address, Some(self.tls.clone())).await?);
         Ok(())
     }

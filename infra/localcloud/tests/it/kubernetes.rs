@@ -2,6 +2,7 @@
 
 mod access;
 mod apply;
+mod faults;
 mod jobs;
 mod kubectl;
 mod life;

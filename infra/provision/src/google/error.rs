@@ -63,6 +63,11 @@ impl Error {
         self.code == 403
     }
 
+    /// This server does not have that method: Google's Pub/Sub emulator has no IAM.
+    pub fn is_unimplemented(&self) -> bool {
+        self.code == 501
+    }
+
     /// A 403 with which IAM also answers for what does not exist.
     pub fn may_not_exist(&self) -> bool {
         self.code == 403 && self.message.contains("it may not exist")

@@ -50,6 +50,18 @@ fn a_perfect_cloud_needs_nothing() {
 }
 
 #[test]
+fn an_emulator_without_permissions_needs_none() {
+    let environment = environment(ONE);
+    let mut observed = perfect(&environment);
+    for (id, live) in &mut observed.live {
+        if matches!(id.kind, Kind::TopicPolicy | Kind::SubscriptionPolicy) {
+            *live = Live::Unsupported;
+        }
+    }
+    assert!(plan(&environment, &desired(&environment), &observed, Options::default()).is_empty());
+}
+
+#[test]
 fn an_empty_cloud_needs_everything_and_the_plan_is_json_too() {
     let environment = environment(ONE);
     let plan = plan(&environment, &desired(&environment), &Observation::default(), Options::default());
