@@ -65,6 +65,10 @@ pub(crate) enum Verb {
     Logs(verbs::logs::Args),
     /// Print results as one tidy table
     Results(verbs::results::Args),
+    /// See, wait for, stop and go on with all Jobs of a session
+    Session(verbs::session::Args),
+    /// See, try again and strike off what failed or was refused
+    DeadLetters(verbs::dead_letters::Args),
     /// Show the environment at a glance, and what is wrong with it
     Status(verbs::status::Args),
     /// Look at everything the environment needs, and say how to put right what is wrong

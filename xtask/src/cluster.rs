@@ -3,8 +3,18 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use common::{jobs::Active, labels, names};
-use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job, core::v1::Event, core::v1::Pod};
+use common::{
+    batch::{Batch, Manifest},
+    config::Business,
+    jobs::Active,
+    labels, names,
+    storage::Store,
+};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    batch::v1::Job,
+    core::v1::{Event, Pod, ResourceQuota},
+};
 use kube::{
     Api, Client,
     api::{ListParams, LogParams},
@@ -12,10 +22,13 @@ use kube::{
 
 mod view;
 
-pub(crate) use view::{EventView, OrchestratorView, PodView, active, is_finished, orchestrator};
+pub(crate) use view::{EventView, OrchestratorView, PodView, active, full_quotas, is_finished, orchestrator};
+use view::{active_input, batch};
 
 /// Longest a person waits for an answer of the cluster.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// Manifests of batches read at a time.
+const MANIFESTS: usize = 8;
 /// Objects asked for at a time.
 const PAGE: u32 = 500;
 /// Label that the Job controller puts on a Job's Pods.
@@ -50,17 +63,28 @@ pub(crate) async fn jobs(
     }
 }
 
-/// The Kubernetes Jobs of a business as the common view wants them.
+/// The Kubernetes Jobs of a business as the common view wants them: each input of a batch is a Job of its own.
 ///
 /// # Errors
-/// When the cluster cannot be asked.
+/// When the cluster cannot be asked, or the bucket for the inputs of a batch.
 pub(crate) async fn active_jobs(
     client: &Client,
-    namespace: &str,
-    business: &str,
+    store: &Store,
+    business: &Business,
     session: Option<&str>,
 ) -> anyhow::Result<Vec<Active>> {
-    Ok(jobs(client, namespace, business, session).await?.iter().filter_map(active).collect())
+    let jobs = jobs(client, &business.namespace, &business.name, session).await?;
+    let mut all: Vec<Active> = jobs.iter().filter_map(active).collect();
+    let batches: Vec<(&Job, Batch)> = jobs.iter().filter_map(|job| Some((job, batch(job)?))).collect();
+    let manifests = batches.iter().map(|(_, batch)| batch.manifest());
+    let manifests = store.read_all(&business.bucket, manifests, MANIFESTS).await?;
+    for ((job, batch), manifest) in batches.into_iter().zip(manifests) {
+        // Without it every input has its outcome.
+        let Some((_, manifest)) = manifest else { continue };
+        let manifest = Manifest::decode(&manifest, &batch)?;
+        all.extend(manifest.entries.into_iter().map(|entry| active_input(job, entry)));
+    }
+    Ok(all)
 }
 
 /// The Pods of a Kubernetes Job.
@@ -120,6 +144,15 @@ pub(crate) async fn events(client: &Client, namespace: &str, name: &str) -> anyh
     let mut events: Vec<EventView> = list.items.into_iter().map(EventView::from).collect();
     events.sort_by_key(|event| event.time);
     Ok(events)
+}
+
+/// What is used up of the quotas of a namespace, a sentence each.
+///
+/// # Errors
+/// When the cluster cannot be asked, or does not let us see quotas.
+pub(crate) async fn quotas(client: &Client, namespace: &str) -> anyhow::Result<Vec<String>> {
+    let api: Api<ResourceQuota> = Api::namespaced(client.clone(), namespace);
+    Ok(full_quotas(&answer(api.list(&ListParams::default())).await?.items))
 }
 
 async fn pods(client: &Client, namespace: &str, selector: &str) -> anyhow::Result<Vec<Pod>> {

@@ -76,11 +76,26 @@ pub(crate) const CODES: &[Code] = &[
     code("no-results", "nothing has a result yet", "`cargo xtask jobs` shows how the Jobs stand"),
     code("no-such-file", "a file or folder does not exist", "check its name"),
     code("no-such-job", "there is no Job of that name", "`cargo xtask jobs` lists them"),
+    code(
+        "no-such-session",
+        "no Job of that session is there, and nothing was decided about it",
+        "`cargo xtask session list` lists them",
+    ),
     code("not-a-file", "something is neither a file nor a folder", "name files or folders"),
     code("not-agreed", "the question was not answered with yes", "answer it, or agree beforehand with --yes"),
     code("not-found", "something does not exist in the cloud", "`cargo xtask provision` makes what is missing"),
     code("not-running", "the laptop cloud is not running", "`cargo xtask local up`"),
+    code(
+        "not-retried",
+        "Jobs could not be given another attempt",
+        "see the first error; submit again what has no input any more, and run the same command for the rest",
+    ),
     code("not-set-up", "the environment was not provisioned from here", "`cargo xtask provision`"),
+    code(
+        "not-settled",
+        "Jobs of the session still wait or run when the time was over",
+        "`cargo xtask session wait` goes on waiting; `cargo xtask job JOB` says what one waits for",
+    ),
     code(
         "not-submitted",
         "Jobs were not submitted",

@@ -43,6 +43,8 @@ pub(crate) struct Context {
     pub(crate) cluster: Result<kube::Client, String>,
     /// How the person named the environment, to be repeated in advice: ` --env NAME` or nothing.
     pub(crate) flag: String,
+    /// It is a laptop cloud: nothing there needs a question first.
+    pub(crate) is_laptop: bool,
 }
 
 impl Context {
@@ -106,7 +108,8 @@ impl Context {
         let mut config = Config::read(&config_path)?;
         config.endpoints = endpoints.unwrap_or(config.endpoints);
         let store = Store::connect_for(&connection, PATIENCE).await?;
-        Ok(Self { config, connection, store, cluster, flag })
+        let is_laptop = environment.cloud == CloudKind::Local;
+        Ok(Self { config, connection, store, cluster, flag, is_laptop })
     }
 
     /// The one business that a verb works on: the one named, else the only one.

@@ -7,8 +7,9 @@ use std::{
 
 use anyhow::Context as _;
 use common::{
-    names,
+    message, names,
     submit::{Input, Source, collisions, content_type},
+    table,
 };
 
 use crate::{error::Failure, text};
@@ -76,6 +77,48 @@ pub(crate) fn collect(paths: &[PathBuf], name: Option<&str>, spool: Option<&Path
         .into());
     }
     Ok(inputs)
+}
+
+/// The files that every Job of the session reads, each under its own name.
+///
+/// # Errors
+/// When there is no such file, or two of them have one name.
+pub(crate) fn shared(paths: &[PathBuf]) -> anyhow::Result<Vec<Input>> {
+    if let Some(path) = paths.iter().find(|path| path.as_os_str() == STDIN || path.is_dir()) {
+        return Err(Failure::usage(format!("--common takes files, and {} is none", path.display())).into());
+    }
+    let shared = collect(paths, None, None)?;
+    // The message names them in a list.
+    match shared.iter().find(|input| input.job.contains(',')) {
+        Some(input) => {
+            Err(Failure::usage(format!("common data cannot have a comma in its name: {}", input.job)).into())
+        }
+        None => Ok(shared),
+    }
+}
+
+/// How many tasks a table is split into.
+///
+/// # Errors
+/// When it cannot be read, has no rows, or too many.
+pub(crate) fn table_tasks(source: &Source, rows_per_task: u32) -> anyhow::Result<u32> {
+    let (bytes, name) = match source {
+        Source::File(path) => {
+            let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
+            (bytes.into(), path.display().to_string())
+        }
+        Source::Bytes(bytes) => (bytes.clone(), STDIN.to_owned()),
+    };
+    let rows = table::rows(&bytes);
+    match table::tasks(rows, rows_per_task) {
+        Some(0) => Err(Failure::new("nothing-to-submit", format!("the table {name} has no rows"))
+            .why("its first line names the columns, and nothing follows")
+            .into()),
+        Some(tasks) if tasks <= message::TASKS_MAX => Ok(tasks),
+        _ => Err(Failure::usage(format!("{rows} rows make more than {} tasks", message::TASKS_MAX))
+            .next(format!("--rows-per-task {} or more", rows.div_ceil(message::TASKS_MAX as usize)))
+            .into()),
+    }
 }
 
 /// Adds every file under `folder`; `above` are the real paths of the folders around it.

@@ -69,6 +69,8 @@ async fn run(cli: &Cli, output: &Output) -> anyhow::Result<u8> {
         Some(Verb::Job(args)) => verbs::job::run(globals, args, output).await,
         Some(Verb::Logs(args)) => verbs::logs::run(globals, args, output).await,
         Some(Verb::Results(args)) => verbs::results::run(globals, args, output).await,
+        Some(Verb::Session(args)) => verbs::session::run(globals, args, output).await,
+        Some(Verb::DeadLetters(args)) => verbs::dead_letters::run(globals, args, output).await,
         Some(Verb::Status(args)) => verbs::status::run(globals, args, output).await,
         Some(Verb::Doctor(args)) => verbs::doctor::run(globals, args, output).await,
         Some(Verb::Clean(args)) => verbs::clean::run(args, output),

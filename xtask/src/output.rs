@@ -12,6 +12,10 @@ use tracing_subscriber::EnvFilter;
 
 use crate::{args::Globals, error::Failure};
 
+mod flight;
+
+use flight::Flight;
+
 /// Time between two lines of progress when standard error is not a terminal.
 const BETWEEN_LINES: Duration = Duration::from_secs(5);
 
@@ -28,7 +32,7 @@ impl fmt::Display for Closed {
 impl std::error::Error for Closed {}
 
 /// Where a verb writes.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Output {
     /// Results are JSON.
     pub(crate) json: bool,
@@ -113,6 +117,11 @@ impl Output {
     /// [`Closed`] when nobody reads any more.
     pub(crate) fn record(&self, value: &impl Serialize) -> anyhow::Result<()> {
         self.line(serde_json::to_string(value)?)
+    }
+
+    /// Progress of several things at once, each for as long as it takes.
+    pub(crate) fn flight(&self) -> Flight {
+        Flight::new(self)
     }
 
     /// Progress of something that has `total` parts.

@@ -14,7 +14,7 @@ use provision::{
     environment::{Auth, Business, CloudKind, Managed},
     keys,
     plan::Plan,
-    removal, retire,
+    presence, removal, retire,
     retire::Unsettled,
     show,
 };
@@ -96,7 +96,8 @@ impl Removal<'_> {
     /// When work is pending, nobody agreed, or a step failed.
     pub(crate) async fn run(&self, output: &Output) -> anyhow::Result<Option<Report>> {
         let store = Store::connect_for(&self.cloud.connection(), PATIENCE).await?;
-        let looks = self.businesses().into_iter().map(|business| self.look(&store, business));
+        let there = presence::has_cluster(self.before, self.cloud).await?;
+        let looks = self.businesses().into_iter().map(|business| self.look(&store, business, there));
         let (plan, going) = tokio::try_join!(self.plan(output), futures::future::try_join_all(looks))?;
         if self.options.dry_run {
             self.show(&plan, &going, output)?;
@@ -110,7 +111,10 @@ impl Removal<'_> {
         self.nothing_pending(&going)?;
         self.agree()?;
 
-        let retiring = self.businesses().into_iter().map(|business| self.retire(business, output));
+        if !there {
+            output.note("  there is no cluster; what was in it is gone with it");
+        }
+        let retiring = self.businesses().into_iter().map(|business| self.retire(business, there, output));
         futures::future::try_join_all(retiring).await?;
         let objects_deleted = if self.options.delete_data { self.delete_data(&store).await? } else { 0 };
         // Looked at again: settling took its time.
@@ -134,9 +138,12 @@ impl Removal<'_> {
         self.before.businesses.iter().filter(|business| !stays(&business.name)).collect()
     }
 
-    async fn look(&self, store: &Store, business: &Business) -> anyhow::Result<Going> {
+    async fn look(&self, store: &Store, business: &Business, there: bool) -> anyhow::Result<Going> {
         let data = data::stock(store, business).await?;
-        let jobs = retire::unsettled(self.cloud.cluster()?, &business.namespace).await?;
+        let jobs = match there {
+            true => retire::unsettled(self.cloud.cluster()?, &business.namespace).await?,
+            false => Unsettled::default(),
+        };
         Ok(Going { business: business.name.clone(), data, jobs })
     }
 
@@ -212,7 +219,33 @@ impl Removal<'_> {
     }
 
     /// Takes a business out of the cluster, its orchestrator last.
-    async fn retire(&self, business: &Business, output: &Output) -> anyhow::Result<()> {
+    async fn retire(&self, business: &Business, there: bool, output: &Output) -> anyhow::Result<()> {
+        if there {
+            self.stop(business, output).await?;
+        }
+        let held = match self.options.cancel {
+            true => 0,
+            false => data::held_messages(self.cloud, &self.before.project, business).await?,
+        };
+        if held > 0 {
+            return Err(pending(&business.name)
+                .why(format!(
+                    "{} with the input in themselves were not taken; its intake is stopped now",
+                    text::count(held, "message")
+                ))
+                .into());
+        }
+        if there && retire::delete_namespace(self.cloud.cluster()?, &business.namespace, NAMESPACE).await? {
+            output.note(format_args!("  the namespace {} is gone", business.namespace));
+        }
+        if self.before.auth == Auth::Key && self.before.manage.iam == Managed::Create {
+            keys::revoke(self.before, business, self.cloud).await?;
+        }
+        Ok(())
+    }
+
+    /// Stops the intake of a business and waits until its Jobs are settled.
+    async fn stop(&self, business: &Business, output: &Output) -> anyhow::Result<()> {
         let Business { name, namespace, .. } = business;
         let client = self.cloud.cluster()?;
         let stopped = retire::stop_intake(client, namespace, name, setup::ROLLOUT).await;
@@ -234,24 +267,6 @@ impl Removal<'_> {
             let limit = Duration::from_secs(self.options.wait);
             retire::settle(client, namespace, limit).await?;
             output.note(format_args!("  every Job of {name} is settled"));
-        }
-        let held = match self.options.cancel {
-            true => 0,
-            false => data::held_messages(self.cloud, &self.before.project, business).await?,
-        };
-        if held > 0 {
-            return Err(pending(name)
-                .why(format!(
-                    "{} with the input in themselves were not taken; its intake is stopped now",
-                    text::count(held, "message")
-                ))
-                .into());
-        }
-        if retire::delete_namespace(client, namespace, NAMESPACE).await? {
-            output.note(format_args!("  the namespace {namespace} is gone"));
-        }
-        if self.before.auth == Auth::Key && self.before.manage.iam == Managed::Create {
-            keys::revoke(self.before, business, self.cloud).await?;
         }
         Ok(())
     }
@@ -276,6 +291,9 @@ impl Removal<'_> {
             .iter()
             .map(ToString::to_string)
             .collect();
+        if !presence::has_cluster(self.before, self.cloud).await? {
+            return Ok(left);
+        }
         let ours = format!("app.kubernetes.io/managed-by=deskgrid,deskgrid.dev/environment={}", self.before.name);
         let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.cloud.cluster()?.clone());
         let list = namespaces.list(&ListParams::default().labels(&ours)).await.context("list the namespaces")?;

@@ -48,16 +48,21 @@ pub(crate) async fn connect(environment: &Environment) -> anyhow::Result<Cloud> 
     Cloud::connect(environment, state).await
 }
 
-/// Tells of each change on standard error as it is done.
+/// Tells of each change on standard error: what is in flight and how far it is, and what is done.
 pub(crate) fn progress(output: &Output) -> apply::Progress {
-    let output = *output;
+    let (output, flight) = (*output, output.flight());
     Arc::new(move |event| match event {
-        apply::Event::Finished { id, elapsed_ms, .. } => output.note(format_args!("  done {id} ({elapsed_ms} ms)")),
-        apply::Event::Failed { id, error } => output.note(format_args!("  failed {id}: {error}")),
+        apply::Event::Finished { id, elapsed_ms, .. } => {
+            flight.ended(&id.to_string(), format_args!("  done {id} ({elapsed_ms} ms)"));
+        }
+        apply::Event::Failed { id, error } => {
+            flight.ended(&id.to_string(), format_args!("  failed {id}: {error}"));
+        }
+        apply::Event::Advanced { id, what, percent } => flight.advanced(&id.to_string(), &what, percent),
         apply::Event::Observing { resources } => {
             output.detail(format_args!("looking at {resources} resources"));
         }
-        apply::Event::Started { id, .. } => output.detail(format_args!("  begun {id}")),
+        apply::Event::Started { id, .. } => flight.begun(&id.to_string()),
     })
 }
 

@@ -61,10 +61,18 @@ impl LocalCloud {
     /// # Errors
     /// When a folder or a port cannot be used.
     pub async fn start(options: Options) -> anyhow::Result<Self> {
+        Self::start_with(options, |_| {}).await
+    }
+
+    /// As [`LocalCloud::start`], with Google's part told otherwise in some respect.
+    ///
+    /// # Errors
+    /// As [`LocalCloud::start`].
+    pub async fn start_with(options: Options, tell: impl FnOnce(&mut google::Options)) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&options.folder)
             .with_context(|| format!("make the folder {}", options.folder.display()))?;
         let faults = Faults::default();
-        let google = Google::start(google::Options {
+        let mut told = google::Options {
             faults: faults.clone(),
             clock: options.clock.clone(),
             project_number: PROJECT_NUMBER,
@@ -72,9 +80,9 @@ impl LocalCloud {
             operator: OPERATOR.to_owned(),
             persist: options.data.as_ref().map(|data| data.join("google")),
             ..google::Options::new(&options.project)
-        })
-        .await
-        .context("start Google's part of the laptop cloud")?;
+        };
+        tell(&mut told);
+        let google = Google::start(told).await.context("start Google's part of the laptop cloud")?;
         let google = Arc::new(google);
         let users = google.clone();
         let metadata = google.clone();

@@ -100,6 +100,12 @@ impl Container {
             effect.apply(&mut state.clusters);
             self.changes.fetch_add(1, Ordering::Relaxed);
         }
+        let uses_pool = |cluster: &Value| {
+            cluster["status"] != "PROVISIONING" && cluster["workloadIdentityConfig"]["workloadPool"].is_string()
+        };
+        if state.clusters.values().any(uses_pool) {
+            self.identity.open_pool();
+        }
         state
     }
 

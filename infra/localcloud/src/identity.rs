@@ -72,6 +72,9 @@ pub struct State {
     roles: Roles,
     policies: BTreeMap<String, Kept>,
     enabled: BTreeSet<String>,
+    /// Whether there is a Workload Identity pool.
+    #[serde(default)]
+    pool: bool,
     secret: Vec<u8>,
     revision: u64,
     created: Timestamp,
@@ -102,6 +105,7 @@ impl Identity {
             roles: Roles::default(),
             policies: BTreeMap::from([(project, Kept::initial(&[("roles/owner", &owner)]))]),
             enabled: services::BASE.iter().map(|name| (*name).to_owned()).collect(),
+            pool: false,
             secret: rand::random::<[u8; 32]>().to_vec(),
             revision: 0,
             created: settings.clock.now(),
@@ -131,6 +135,13 @@ impl Identity {
     /// The project's workload identity pool.
     pub fn pool(&self) -> &Pool {
         &self.pool
+    }
+
+    /// Makes the workload identity pool, as the first cluster that uses it does. It stays when that cluster goes.
+    pub fn open_pool(&self) {
+        if !self.read().pool {
+            self.write().pool = true;
+        }
     }
 
     /// The owner.
@@ -237,6 +248,17 @@ impl Identity {
         let mut policy = state.policies.get(resource).cloned().unwrap_or_default();
         let revision = state.revision.max(self.clock.now().as_microsecond().unsigned_abs()) + 1;
         let (roles, project) = (&state.roles, self.project());
+        if !state.pool
+            && let Some(member) =
+                wanted.bindings.iter().flat_map(|binding| &binding.members).find(|it| self.pool.names(it))
+        {
+            tracing::debug!(member, "a member of a pool that does not exist");
+            return Err(Error::invalid(format!(
+                "Identity Pool does not exist ({}). Please check that you specified a valid resource name as returned \
+                 in the `name` attribute in the configuration API.",
+                self.pool.name()
+            )));
+        }
         policy.write(wanted, revision, stale, &state.accounts, |role| roles.exists(project, role))?;
         let shown = policy.read(3, &state.accounts);
         state.policies.insert(resource.to_owned(), policy);

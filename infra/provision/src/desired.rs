@@ -2,13 +2,19 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::labels;
+use common::{labels, object};
 use serde_json::{Value, json};
 
 use crate::{
-    environment::{Auth, Business, Environment, Managed},
+    environment::{Auth, Builder, Business, ClusterMode, Endpoint, Environment, Managed},
     resource::{Condition, Grant, Id, Kind, Resource, Wanted},
 };
+
+pub mod access;
+mod cluster;
+mod registry;
+
+pub(crate) use cluster::cluster_id;
 
 /// Seconds a message is leased before it is delivered again.
 ///
@@ -20,13 +26,16 @@ const ACK_DEADLINE_SECS: u32 = 60;
 const RETRY: (&str, &str) = ("1s", "60s");
 /// How long messages wait for an orchestrator: Pub/Sub's longest by default, 7 days.
 const MESSAGE_RETENTION: &str = "604800s";
-/// Custom role for what no predefined role grants alone. Listing is evaluated on the bucket, never on a prefix, so it
-/// cannot stand under a condition on objects; the nearest predefined role also shows the bucket's metadata.
-const LISTER_ROLE: &str = "deskgridObjectLister";
+/// Stands for the project's Cloud Storage agent among the members of a policy, until somebody asked who that is.
+pub const STORAGE_AGENT: &str = "serviceAccount:{the storage service agent}";
 
 /// Every resource of an environment, with what must be there before it.
 pub fn desired(environment: &Environment) -> Vec<Resource> {
     let mut resources = Resources { environment, list: vec![], grants: BTreeMap::new() };
+    resources.services();
+    resources.environment_accounts();
+    resources.cluster();
+    resources.registry();
     resources.lister_role();
     for (name, businesses) in environment.buckets() {
         resources.bucket(name, &businesses);
@@ -34,9 +43,31 @@ pub fn desired(environment: &Environment) -> Vec<Resource> {
     for business in &environment.businesses {
         resources.pubsub(business);
         resources.accounts(business);
-        resources.grants(business);
+        resources.notification(business);
+        resources.business_grants(business);
     }
+    resources.environment_grants();
     resources.finish()
+}
+
+/// The services of the project that an environment needs, as far as it is ours to use them.
+pub fn services(environment: &Environment) -> Vec<&'static str> {
+    let manage = &environment.manage;
+    let mut services = vec!["cloudresourcemanager", "iam", "logging", "monitoring", "pubsub", "storage"];
+    if manage.cluster != Managed::Off {
+        services.extend(["compute", "container"]);
+    }
+    if manage.registry != Managed::Off {
+        services.push("artifactregistry");
+    }
+    if environment.build.builder == Builder::CloudBuild {
+        services.push("cloudbuild");
+    }
+    if environment.auth == Auth::WorkloadIdentity {
+        services.push("iamcredentials");
+    }
+    services.sort_unstable();
+    services
 }
 
 /// Text in the description of what cannot have labels; ends with what it is for.
@@ -79,18 +110,11 @@ impl Resources<'_> {
         json!(all)
     }
 
-    fn lister(&self) -> String {
-        format!("projects/{}/roles/{LISTER_ROLE}", self.environment.project)
-    }
-
-    fn lister_role(&mut self) {
-        let fields = json!({
-            "title": "Deskgrid object lister",
-            "description": format!("{}={}: list the names of objects", labels::GOOGLE_MANAGED_BY, labels::MANAGED_BY_DESKGRID),
-            "stage": "GA",
-            "includedPermissions": ["storage.objects.list"],
-        });
-        self.add(Id::new(Kind::Role, self.lister()), None, self.environment.manage.iam, fields, vec![]);
+    fn services(&mut self) {
+        let name = format!("projects/{}/services", self.environment.project);
+        let enabled = services(self.environment).into_iter();
+        let fields: Value = enabled.map(|service| (format!("{service}.googleapis.com"), json!("ENABLED"))).collect();
+        self.add(Id::new(Kind::Services, name), None, self.environment.manage.apis, fields, vec![]);
     }
 
     fn bucket(&mut self, name: &str, businesses: &[&Business]) {
@@ -165,96 +189,33 @@ impl Resources<'_> {
         }
     }
 
-    fn account_id(email: &str) -> Id {
-        let project = email.split_once('@').and_then(|(_, domain)| domain.strip_suffix(".iam.gserviceaccount.com"));
-        Id::new(Kind::ServiceAccount, format!("projects/{}/serviceAccounts/{email}", project.unwrap_or("-")))
-    }
-
-    fn accounts(&mut self, business: &Business) {
-        let accounts = &business.accounts;
-        let identities =
-            [("client", &accounts.client), ("orchestrator", &accounts.orchestrator), ("engine", &accounts.engine)];
-        for (identity, email) in identities {
-            if !email.ends_with(&format!("@{}.iam.gserviceaccount.com", self.environment.project)) {
-                // Somebody else's account: we grant to it, and make nothing.
-                continue;
-            }
-            let managed = self.environment.manage.iam;
-            let purpose = format!("{identity} of {}", business.name);
-            let fields = match managed {
-                Managed::Create => json!({
-                    "displayName": format!("Deskgrid {purpose}"),
-                    "description": description(&self.environment.name, &purpose),
-                }),
-                _ => json!({}),
-            };
-            self.add(Self::account_id(email), Some(business), managed, fields, vec![]);
+    fn notification(&mut self, business: &Business) {
+        if !business.submit_on_upload {
+            return;
         }
-    }
-
-    fn grant(&mut self, on: Id, business: &Business, role: &str, member: String, condition: Option<Condition>) {
-        let shared = on.kind == Kind::Bucket
-            && self.environment.buckets().iter().any(|(name, businesses)| {
-                *name == on.name && (businesses.len() > 1 || *name == self.environment.bucket)
-            });
-        let owner = (!shared).then(|| business.name.clone());
-        let entry = self.grants.entry(on).or_insert_with(|| (owner, BTreeSet::new()));
-        entry.1.insert(Grant { role: role.to_owned(), member, condition });
-    }
-
-    /// The table of who may do what, for the three identities of a business.
-    fn grants(&mut self, business: &Business) {
-        let member = |email: &str| format!("serviceAccount:{email}");
-        let (client, orchestrator, engine) = (
-            member(&business.accounts.client),
-            member(&business.accounts.orchestrator),
-            member(&business.accounts.engine),
-        );
         let topic = self.topic_id(&business.topic);
-        let events = self.topic_id(&business.events_topic);
         let bucket = Id::new(Kind::Bucket, &business.bucket);
-        let lister = self.lister();
-        let on = |parts: &[&str]| Some(under(business, parts));
-
-        self.grant(bucket.clone(), business, "roles/storage.objectCreator", client.clone(), on(&["input", "common"]));
-        self.grant(bucket.clone(), business, "roles/storage.objectViewer", client.clone(), on(&["output", "outcome"]));
-        self.grant(bucket.clone(), business, &lister, client.clone(), None);
-        self.grant(topic.clone(), business, "roles/pubsub.publisher", client, None);
-
-        self.grant(bucket.clone(), business, "roles/storage.objectUser", orchestrator.clone(), on(&[]));
-        self.grant(bucket.clone(), business, &lister, orchestrator.clone(), None);
-        for topic in [topic, events] {
-            self.grant(topic, business, "roles/pubsub.publisher", orchestrator.clone(), None);
-        }
-        for name in [Some(&business.subscription), business.priority_subscription.as_ref()].into_iter().flatten() {
-            let subscription = self.subscription_id(name);
-            for role in ["roles/pubsub.subscriber", "roles/pubsub.viewer"] {
-                self.grant(subscription.clone(), business, role, orchestrator.clone(), None);
-            }
-        }
-
-        let readable = on(&["input", "common", "output"]);
-        self.grant(bucket.clone(), business, "roles/storage.objectViewer", engine.clone(), readable);
-        self.grant(bucket, business, "roles/storage.objectCreator", engine, on(&["output"]));
-
-        if self.environment.auth == Auth::WorkloadIdentity {
-            let pairs = [("orchestrator", &business.accounts.orchestrator), ("engine", &business.accounts.engine)];
-            for (kubernetes, email) in pairs {
-                let pool = self.environment.workload_pool();
-                let member = format!("serviceAccount:{pool}[{}/{kubernetes}]", business.namespace);
-                self.grant(Self::account_id(email), business, "roles/iam.workloadIdentityUser", member, None);
-            }
-        }
+        let fields = json!({
+            "topic": format!("//pubsub.googleapis.com/{}", topic.name),
+            "event_types": ["OBJECT_FINALIZE"],
+            "object_name_prefix": object::input_prefix(&business.name),
+            // What to do is in the attributes; the object's metadata is read when the message is taken.
+            "payload_format": "NONE",
+            // Doubles, which a creation whose answer was lost leaves.
+            "others": [],
+        });
+        let id = Id::new(Kind::Notification, format!("{}/notificationConfigs/{}", business.bucket, business.topic));
+        // Cloud Storage makes one only where its agent may publish.
+        let after = vec![bucket, topic.clone(), topic.policy()];
+        self.add(id, Some(business), self.environment.manage.bucket, fields, after);
     }
 
     /// All grants on one thing become one resource, so that its policy is written once.
     fn finish(self) -> Vec<Resource> {
         let mut list = self.list;
         let managed = self.environment.manage.iam;
-        if managed == Managed::Off {
-            return list;
-        }
-        for (on, (business, grants)) in self.grants {
+        let grants = if managed == Managed::Off { BTreeMap::new() } else { self.grants };
+        for (on, (business, grants)) in grants {
             let emails: BTreeSet<&str> =
                 grants.iter().filter_map(|grant| grant.member.strip_prefix("serviceAccount:")).collect();
             let roles: BTreeSet<&str> = grants.iter().map(|grant| grant.role.as_str()).collect();
@@ -264,25 +225,22 @@ impl Resources<'_> {
                     other.id == on
                         || (other.id.kind == Kind::ServiceAccount && emails.contains(other.id.short()))
                         || (other.id.kind == Kind::Role && roles.contains(other.id.name.as_str()))
+                        // The pool of Kubernetes accounts comes with the first cluster that uses it.
+                        || (other.id.kind == Kind::Cluster && on.kind == Kind::ServiceAccount)
                 })
                 .map(|other| other.id.clone())
                 .collect();
             list.push(Resource { id: on.policy(), business, managed, wanted: Wanted::Grants(grants), after });
         }
+        let known: BTreeSet<Id> = list.iter().map(|resource| resource.id.clone()).collect();
+        let services = list.iter().find(|resource| resource.id.kind == Kind::Services).map(|found| found.id.clone());
+        for resource in list.iter_mut().filter(|resource| resource.id.kind != Kind::Services) {
+            // What others make is not waited for.
+            resource.after.retain(|id| known.contains(id));
+            resource.after.splice(0..0, services.clone());
+        }
         list
     }
-}
-
-/// Objects of a business whose name begins with one of these parts; all of them without one.
-fn under(business: &Business, parts: &[&str]) -> Condition {
-    let prefix =
-        |part: &str| format!("resource.name.startsWith(\"projects/_/buckets/{}/objects/{part}\")", business.bucket);
-    let name = &business.name;
-    if parts.is_empty() {
-        return Condition { title: name.clone(), expression: prefix(&format!("{name}/")) };
-    }
-    let prefixes: Vec<String> = parts.iter().map(|part| prefix(&format!("{name}/{part}/"))).collect();
-    Condition { title: format!("{name} {}", parts.join(" ")), expression: prefixes.join(" || ") }
 }
 
 /// Deletes what is old, one rule per age since a bucket may have only so many.

@@ -25,6 +25,10 @@ use crate::{
 pub(crate) struct World {
     /// Resources by path.
     pub(crate) resources: BTreeMap<String, Value>,
+    /// Services that are enabled.
+    pub(crate) enabled: BTreeSet<String>,
+    /// Operations that have not ended, by path: how many more looks each takes.
+    pub(crate) operations: BTreeMap<String, usize>,
     /// Policies by the path of what they are on.
     pub(crate) policies: BTreeMap<String, Value>,
     /// `METHOD path` of every request.
@@ -86,10 +90,23 @@ impl Fake {
                 .map(|(path, policy)| (path, crate::policy::grants(policy).iter().map(ToString::to_string).collect()))
                 .collect();
             let mut resources = json!(world.resources);
+            // Their names are numbers.
+            let numbered = |path: &str| path.split("/notificationConfigs/").next().unwrap().to_owned();
+            resources = resources
+                .as_object()
+                .unwrap()
+                .iter()
+                .map(|(path, resource)| match path.contains("/notificationConfigs/") {
+                    true => (format!("{} tells {}", numbered(path), resource["topic"]), resource.clone()),
+                    false => (path.clone(), resource.clone()),
+                })
+                .collect();
             for resource in resources.as_object_mut().unwrap().values_mut() {
-                resource.as_object_mut().unwrap().remove("metageneration");
+                for key in ["metageneration", "id"] {
+                    resource.as_object_mut().unwrap().remove(key);
+                }
             }
-            json!({"resources": resources, "policies": policies})
+            json!({"resources": resources, "policies": policies, "services": world.enabled})
         })
     }
 }
@@ -111,7 +128,8 @@ async fn serve(State(world): State<Arc<Mutex<World>>>, method: Method, uri: Uri,
         None => false,
     };
     let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-    let answer = world.answer(&method, &path, &body);
+    let query = uri.query().unwrap_or_default().replace("%2F", "/");
+    let answer = world.answer(&method, &path, &query, &body);
     if last && world.lose_answer {
         return error(401, "UNAUTHENTICATED", "the process died before it read the answer");
     }
@@ -133,7 +151,15 @@ fn fail(code: u16, status: &str, message: &str) -> Answer {
 }
 
 impl World {
-    fn answer(&mut self, method: &Method, path: &str, body: &Value) -> Answer {
+    fn answer(&mut self, method: &Method, path: &str, query: &str, body: &Value) -> Answer {
+        if ["/services", "/locations/", "/notificationConfigs"].iter().any(|part| path.contains(part))
+            && let Some(answer) = self.newer(method, path, query, body)
+        {
+            return answer;
+        }
+        if path.ends_with("/serviceAccount") {
+            return Ok(json!({"email_address": "service-7@gs-project-accounts.iam.gserviceaccount.com"}));
+        }
         if let Some(target) = path.strip_suffix(":getIamPolicy") {
             return self.read_policy(target);
         }
@@ -185,6 +211,123 @@ impl World {
         }
     }
 
+    /// Services, clusters, registries and notifications; nothing for a call that is as of any other kind.
+    fn newer(&mut self, method: &Method, path: &str, query: &str, body: &Value) -> Option<Answer> {
+        let (parent, last) = path.rsplit_once('/').unwrap();
+        Some(match (method.as_str(), last) {
+            ("GET", "services:batchGet") => {
+                let names = query.split('&').filter_map(|part| part.strip_prefix("names="));
+                let state = |name: &str| match self.enabled.contains(name.rsplit('/').next().unwrap()) {
+                    true => json!({"name": name, "state": "ENABLED"}),
+                    false => json!({"name": name, "state": "DISABLED"}),
+                };
+                Ok(json!({"services": names.map(state).collect::<Vec<_>>()}))
+            }
+            ("POST", "services:batchEnable") => {
+                let ids = body["serviceIds"].as_array().unwrap().iter();
+                self.enabled.extend(ids.map(|id| id.as_str().unwrap().to_owned()));
+                Ok(json!({"name": "operations/1", "done": true}))
+            }
+            ("POST", _) if last.ends_with(":enable") => {
+                self.enabled.insert(last.trim_end_matches(":enable").to_owned());
+                Ok(json!({"name": "operations/1", "done": true}))
+            }
+            ("POST", "clusters") => {
+                let cluster = format!("{path}/{}", body["cluster"]["name"].as_str().unwrap());
+                let mut fields = body["cluster"].clone();
+                for pool in fields.as_object_mut().unwrap().remove("nodePools").unwrap().as_array().unwrap() {
+                    let name = format!("{cluster}/nodePools/{}", pool["name"].as_str().unwrap());
+                    self.resources.entry(name).or_insert_with(|| pool.clone());
+                }
+                fields["status"] = json!("RUNNING");
+                if self.resources.contains_key(&cluster) {
+                    return Some(fail(409, "ALREADY_EXISTS", "it exists"));
+                }
+                self.resources.insert(cluster, fields);
+                self.begin(path, "CREATE_CLUSTER")
+            }
+            ("POST", "nodePools") => {
+                let name = format!("{path}/{}", body["nodePool"]["name"].as_str().unwrap());
+                self.resources.insert(name, body["nodePool"].clone());
+                self.begin(path, "CREATE_NODE_POOL")
+            }
+            ("POST", _) if last.ends_with(":setAutoscaling") => {
+                let pool = path.trim_end_matches(":setAutoscaling");
+                self.resources.get_mut(pool).unwrap()["autoscaling"] = body["autoscaling"].clone();
+                self.begin(path, "SET_NODE_POOL_SIZE")
+            }
+            ("POST", _) if last.ends_with(":setResourceLabels") => {
+                let cluster = path.trim_end_matches(":setResourceLabels");
+                self.resources.get_mut(cluster).unwrap()["resourceLabels"] = body["resourceLabels"].clone();
+                self.begin(path, "UPDATE_CLUSTER")
+            }
+            ("PUT", _) if parent.ends_with("/clusters") => {
+                let update = body["update"].as_object().unwrap();
+                assert_eq!(update.len(), 1, "one change a request");
+                let cluster = self.resources.get_mut(path).unwrap();
+                for (key, value) in update {
+                    let field = key.strip_prefix("desired").unwrap();
+                    cluster[field[..1].to_lowercase() + &field[1..]] = value.clone();
+                }
+                self.begin(path, "UPDATE_CLUSTER")
+            }
+            ("PUT", _) if parent.ends_with("/nodePools") => {
+                let pool = self.resources.get_mut(path).unwrap();
+                for (key, value) in body.as_object().unwrap() {
+                    pool["config"][key] = value.clone();
+                }
+                self.begin(path, "UPDATE_CLUSTER")
+            }
+            ("DELETE", _) if parent.ends_with("/clusters") => {
+                let before = self.resources.len();
+                self.resources.retain(|name, _| name != path && !name.starts_with(&format!("{path}/")));
+                match self.resources.len() < before {
+                    true => self.begin(path, "DELETE_CLUSTER"),
+                    false => fail(404, "NOT_FOUND", "no such"),
+                }
+            }
+            ("GET", "operations") => Ok(json!({})),
+            ("GET", _) if parent.ends_with("/operations") => {
+                let left = self.operations.entry(path.to_owned()).or_default();
+                let status = if *left == 0 { "DONE" } else { "RUNNING" };
+                *left = left.saturating_sub(1);
+                Ok(json!({"name": last, "operationType": "CREATE_CLUSTER", "status": status}))
+            }
+            ("POST", "repositories") => {
+                let name = format!("{path}/{}", query.strip_prefix("repositoryId=").unwrap());
+                match self.insert(name, body.clone()) {
+                    Ok(_) => Ok(json!({"name": "projects/p/locations/l/operations/1", "done": true})),
+                    refused => refused,
+                }
+            }
+            ("POST", "notificationConfigs") => {
+                self.serial += 1;
+                let mut config = body.clone();
+                config["id"] = json!(self.serial.to_string());
+                self.resources.insert(format!("{path}/{}", self.serial), config.clone());
+                Ok(config)
+            }
+            ("GET", "notificationConfigs") => {
+                if !self.resources.contains_key(parent) {
+                    return Some(fail(404, "NOT_FOUND", "no such bucket"));
+                }
+                let inside = self.resources.iter().filter(|(name, _)| name.starts_with(&format!("{path}/")));
+                Ok(json!({"items": inside.map(|(_, item)| item).collect::<Vec<_>>()}))
+            }
+            ("GET", "clusters") => Ok(json!({})),
+            _ => return None,
+        })
+    }
+
+    /// An operation that has begun.
+    fn begin(&mut self, path: &str, kind: &str) -> Answer {
+        self.serial += 1;
+        let name = format!("operation-{}", self.serial);
+        let location: Vec<&str> = path.split('/').take(5).collect();
+        self.operations.insert(format!("{}/operations/{name}", location.join("/")), 1);
+        Ok(json!({"name": name, "operationType": kind, "status": "RUNNING"}))
+    }
+
     fn insert(&mut self, path: String, mut fields: Value) -> Answer {
         if self.resources.contains_key(&path) {
             return fail(409, "ALREADY_EXISTS", "it exists");
@@ -197,7 +340,13 @@ impl World {
     }
 
     fn get(&self, path: &str) -> Answer {
-        for (list, key) in [("topics", "topics"), ("subscriptions", "subscriptions"), ("serviceAccounts", "accounts")] {
+        let lists = [
+            ("topics", "topics"),
+            ("subscriptions", "subscriptions"),
+            ("serviceAccounts", "accounts"),
+            ("repositories", "repositories"),
+        ];
+        for (list, key) in lists {
             if path.ends_with(&format!("/{list}")) {
                 let inside = |name: &str| name.strip_prefix(path).is_some_and(|rest| rest.starts_with('/'));
                 let items: Vec<&Value> =
@@ -212,7 +361,8 @@ impl World {
     }
 
     fn read_policy(&self, target: &str) -> Answer {
-        if !self.resources.contains_key(target) {
+        let is_project = target.matches('/').count() == 2 && target.starts_with("v1/projects/");
+        if !is_project && !self.resources.contains_key(target) {
             return fail(404, "NOT_FOUND", "no such");
         }
         Ok(self.policies.get(target).cloned().unwrap_or_else(|| json!({"etag": "ACAB"})))
@@ -232,6 +382,13 @@ impl World {
         }
         assert_eq!(policy["version"], 3, "{target}");
         for grant in crate::policy::grants(policy) {
+            let pooled = grant.member.contains(".svc.id.goog[");
+            if pooled && !self.resources.keys().any(|path| path.contains("/clusters/")) {
+                return fail(400, "INVALID_ARGUMENT", "Identity Pool does not exist (desk-one.svc.id.goog).");
+            }
+            if grant.member.contains("@gs-project-accounts.") {
+                continue;
+            }
             let Some(email) = grant.member.strip_prefix("serviceAccount:").filter(|email| !email.contains('[')) else {
                 continue;
             };

@@ -6,8 +6,11 @@ use futures::{StreamExt as _, stream};
 use serde_json::Value;
 
 use crate::{
-    google::{Client, Error},
-    resource::{Id, Kind, Resource},
+    desired::STORAGE_AGENT,
+    environment::{Environment, Managed},
+    google::{Api, Client, Error, Request, escape},
+    notification,
+    resource::{Id, Kind, Resource, Wanted},
     wire::{self, Owner},
 };
 
@@ -34,20 +37,21 @@ pub struct Observation {
     pub live: BTreeMap<Id, Live>,
     /// Resources of this environment that were not asked for.
     pub extra: BTreeMap<Id, Value>,
+    /// How many notifications of new objects each bucket has, if any resource asked is one.
+    pub notifications: BTreeMap<String, usize>,
+    /// The project's Cloud Storage agent as a member of policies, if any resource asked for names it.
+    pub storage_agent: Option<String>,
 }
 
 /// Reads every resource of `desired`, and finds what else is of this environment. One wave of reads.
 ///
 /// # Errors
 /// When the cloud cannot be asked at all.
-pub async fn observe(
-    client: &Client,
-    environment: &str,
-    project: &str,
-    desired: &[Resource],
-) -> Result<Observation, Error> {
-    let reads = stream::iter(desired.iter().map(|resource| look(client, &resource.id)));
-    let lists = wire::lists(project).map(|(request, key, kind)| async move {
+pub async fn observe(client: &Client, environment: &Environment, desired: &[Resource]) -> Result<Observation, Error> {
+    let enabling = desired.iter().any(|other| other.id.kind == Kind::Services && other.managed == Managed::Create);
+    let alone = desired.iter().filter(|resource| resource.id.kind != Kind::Notification);
+    let reads = stream::iter(alone.map(|resource| look(client, resource, enabling)));
+    let lists = wire::lists(environment).map(|(request, key, kind)| async move {
         match client.list(&request, key).await {
             Ok(items) => Ok((kind, items)),
             // Who may not list only misses a hint.
@@ -55,33 +59,78 @@ pub async fn observe(
             Err(error) => Err(error),
         }
     });
-    let (reads, lists) =
-        futures::join!(reads.buffer_unordered(AT_ONCE).collect::<Vec<_>>(), futures::future::join_all(lists));
+    let (reads, lists, notifications, storage_agent) = futures::join!(
+        reads.buffer_unordered(AT_ONCE).collect::<Vec<_>>(),
+        futures::future::join_all(lists),
+        notification::observe(client, desired),
+        agent(client, environment, desired),
+    );
 
-    let live = reads.into_iter().collect::<Result<BTreeMap<Id, Live>, Error>>()?;
+    let mut live = reads.into_iter().collect::<Result<BTreeMap<Id, Live>, Error>>()?;
+    let (told, notifications) = notifications?;
+    live.extend(told);
     let known: BTreeSet<&Id> = desired.iter().map(|resource| &resource.id).collect();
     let mut extra = BTreeMap::new();
     for list in lists {
         let (kind, items) = list?;
         for item in items {
-            let id = Id::new(kind, item["name"].as_str().unwrap_or_default());
-            if !known.contains(&id) && wire::owner(&id, &item, environment) == Owner::Ours {
+            let id = wire::listed(kind, &item, &environment.project);
+            if !known.contains(&id) && wire::owner(&id, &item, &environment.name) == Owner::Ours {
                 extra.insert(id, item);
             }
         }
     }
-    Ok(Observation { live, extra })
+    Ok(Observation { live, extra, notifications, storage_agent: storage_agent? })
 }
 
-/// Reads one resource.
-async fn look(client: &Client, id: &Id) -> Result<(Id, Live), Error> {
-    let live = match client.send(&wire::read(id)).await {
-        Ok(value) => Live::Present(value),
+/// The resources with the project's Cloud Storage agent in the place of its stand-in.
+pub fn resolved(resources: &[Resource], observed: &Observation) -> Vec<Resource> {
+    let mut resources = resources.to_vec();
+    let Some(agent) = &observed.storage_agent else { return resources };
+    for resource in &mut resources {
+        if let Wanted::Grants(grants) = &mut resource.wanted {
+            let known = std::mem::take(grants).into_iter().map(|mut grant| {
+                if grant.member == STORAGE_AGENT {
+                    grant.member.clone_from(agent);
+                }
+                grant
+            });
+            *grants = known.collect();
+        }
+    }
+    resources
+}
+
+/// Reads one resource. What belongs to a service that is still to be enabled does not exist yet.
+async fn look(client: &Client, resource: &Resource, enabling: bool) -> Result<(Id, Live), Error> {
+    let id = &resource.id;
+    let live = match client.send(&wire::read_as(id, &resource.wanted)).await {
+        Ok(value) => Live::Present(wire::view(id, &resource.wanted, value)),
         Err(error) if error.is_not_found() => Live::Absent,
-        Err(error) if error.may_not_exist() && id.target().kind == Kind::ServiceAccount => Live::Absent,
+        Err(error) if error.may_not_exist() && absent_looks_denied(id.target().kind) => Live::Absent,
+        Err(error) if error.is_service_disabled() && enabling && id.kind != Kind::Services => Live::Absent,
         Err(error) if error.is_forbidden() => Live::Denied(error.to_string()),
         Err(error) if error.is_unimplemented() && id.is_policy() => Live::Unsupported,
         Err(error) => return Err(error),
     };
     Ok((id.clone(), live))
+}
+
+/// Kinds of which some answer "denied, or it may not exist" for what does not exist.
+fn absent_looks_denied(kind: Kind) -> bool {
+    matches!(kind, Kind::ServiceAccount)
+}
+
+/// Who tells topics of new objects, when anything names it.
+async fn agent(client: &Client, environment: &Environment, desired: &[Resource]) -> Result<Option<String>, Error> {
+    let named = desired.iter().any(|resource| match &resource.wanted {
+        Wanted::Grants(grants) => grants.iter().any(|grant| grant.member == STORAGE_AGENT),
+        Wanted::Fields(_) => false,
+    });
+    if !named {
+        return Ok(None);
+    }
+    let path = format!("storage/v1/projects/{}/serviceAccount", escape(&environment.project));
+    let answer = client.send(&Request::get(Api::Storage, path)).await?;
+    Ok(answer["email_address"].as_str().map(|email| format!("serviceAccount:{email}")))
 }

@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use crate::{
     environment::{Environment, Managed},
+    notification,
     observe::{Live, Observation},
     policy,
     resource::{Id, Kind, Resource, Wanted},
@@ -30,6 +31,8 @@ pub enum Action {
     Update,
     /// Take over what was not ours, and change it.
     Adopt,
+    /// It is being made; wait until it is.
+    Await,
     /// Delete what is ours and not in the environment file.
     Delete,
     /// Take our grants away.
@@ -115,6 +118,7 @@ pub struct Options {
 pub fn plan(environment: &Environment, desired: &[Resource], observed: &Observation, options: Options) -> Plan {
     let mut changes: Vec<Change> =
         desired.iter().map(|resource| change(environment, resource, observed, options)).collect();
+    notification::refuse_too_many(&mut changes, &observed.notifications);
     for (id, live) in &observed.extra {
         changes.push(Change {
             id: id.clone(),
@@ -148,7 +152,7 @@ impl Plan {
 impl Action {
     /// Whether it changes the world.
     pub fn is_change(&self) -> bool {
-        matches!(self, Self::Create | Self::Update | Self::Adopt | Self::Delete | Self::Revoke)
+        matches!(self, Self::Create | Self::Update | Self::Adopt | Self::Await | Self::Delete | Self::Revoke)
     }
 
     /// Whether it stops the plan.
@@ -165,8 +169,19 @@ fn change(environment: &Environment, resource: &Resource, observed: &Observation
                           else's: set another `bucket` in the environment file";
             (Action::Blocked { reason: reason.to_owned() }, vec![])
         }
+        (Live::Denied(reason), _) if resource.id.kind == Kind::Services => {
+            let reason = format!(
+                "you may not look: {reason}; where somebody else looks after the services, say `apis = \"off\"` under \
+                 `[manage]` in the environment file"
+            );
+            (Action::Blocked { reason }, vec![])
+        }
         (Live::Denied(reason), _) => (Action::Blocked { reason: format!("you may not look: {reason}") }, vec![]),
         (Live::Unsupported, _) => (Action::Nothing, vec![]),
+        // None of them is enabled, or the project does not tell.
+        (Live::Absent, Wanted::Fields(fields)) if resource.id.kind == Kind::Services => {
+            (verified(resource, Action::Update), created(fields))
+        }
         (Live::Absent, Wanted::Fields(fields)) => (verified(resource, Action::Create), created(fields)),
         (Live::Present(live), Wanted::Fields(fields)) => compare(environment, resource, fields, live, options),
         (live, Wanted::Grants(wanted)) => {
@@ -197,7 +212,7 @@ fn compare(
     options: Options,
 ) -> (Action, Vec<Difference>) {
     let id = &resource.id;
-    let mut differences = field_differences(fields, live);
+    let mut differences = differences(id.kind, fields, live);
     if live["deleted"].as_bool() == Some(true) {
         let deleted = Difference { field: "deleted".to_owned(), live: Some(Value::Bool(true)), wanted: None };
         differences.insert(0, deleted);
@@ -209,13 +224,25 @@ fn compare(
     if let Some(owner) = foreign.clone().filter(|_| !options.adopt) {
         return (Action::Foreign { owner }, vec![]);
     }
+    if id.kind == Kind::Cluster && resource.managed == Managed::Create {
+        match live["status"].as_str() {
+            // What is on its way out is made again.
+            Some("STOPPING") => return (Action::Create, created(fields)),
+            Some("ERROR") => return (Action::Blocked { reason: broken_cluster(environment, live) }, vec![]),
+            Some("PROVISIONING") if differences.is_empty() => return (Action::Await, vec![]),
+            _ => {}
+        }
+    }
     if differences.is_empty() {
         return (Action::Nothing, vec![]);
     }
     let fixed = differences.iter().find(|difference| {
-        wire::immutable(id.kind).iter().any(|field| difference.field.split('.').next() == Some(field))
+        let inside = |field: &&str| {
+            difference.field.strip_prefix(*field).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        };
+        wire::immutable(id.kind).iter().any(inside)
     });
-    if let Some(Difference { field, .. }) = fixed {
+    if let Some(Difference { field, .. }) = fixed.filter(|_| resource.managed == Managed::Create) {
         let reason = format!(
             "`{field}` can never be changed; give it another name in the environment file, or delete it by hand"
         );
@@ -223,6 +250,20 @@ fn compare(
     }
     let action = if foreign.is_some() { Action::Adopt } else { Action::Update };
     (verified(resource, action), differences)
+}
+
+/// Why a cluster that could not be made stands in the way, in Google's words.
+fn broken_cluster(environment: &Environment, live: &Value) -> String {
+    let conditions = live["conditions"].as_array().into_iter().flatten();
+    let mut reasons: Vec<&str> = conditions.filter_map(|condition| condition["message"].as_str()).collect();
+    reasons.extend(live["statusMessage"].as_str().filter(|_| reasons.is_empty()));
+    format!(
+        "it could not be made: {}; put that right, delete it with `gcloud container clusters delete {} --location {}`, \
+         and provision again",
+        if reasons.is_empty() { "Google does not say why".to_owned() } else { reasons.join("; ") },
+        environment.cluster.name,
+        environment.cluster_location(),
+    )
 }
 
 /// What we only verify is never changed.
@@ -234,6 +275,25 @@ fn created(fields: &Value) -> Vec<Difference> {
     let mut differences = Vec::new();
     walk("", fields, &Value::Null, &mut differences);
     differences
+}
+
+/// The fields of `wanted` that a live resource of this kind does not have like that.
+pub(crate) fn differences(kind: Kind, wanted: &Value, live: &Value) -> Vec<Difference> {
+    let mut wanted = wanted.clone();
+    if let Some(fields) = wanted.as_object_mut() {
+        fields.retain(|field, _| !wire::only_for_creation(kind).contains(&field.as_str()));
+    }
+    if kind == Kind::Services {
+        // Their names have dots.
+        let services = wanted.as_object().into_iter().flatten().filter(|(name, state)| live[name.as_str()] != **state);
+        let difference = |(name, state): (&String, &Value)| Difference {
+            field: name.clone(),
+            live: live.get(name).cloned(),
+            wanted: Some(state.clone()),
+        };
+        return services.map(difference).collect();
+    }
+    field_differences(&wanted, live)
 }
 
 /// The fields of `wanted` that `live` does not have like that.
@@ -252,7 +312,10 @@ fn walk(path: &str, wanted: &Value, live: &Value, differences: &mut Vec<Differen
             }
             true
         }
-        // Google leaves out what is false, and an empty message must be there to count.
+        // No field is wanted: it is enough that it exists.
+        Value::Object(_) if path.is_empty() => true,
+        // Google leaves out what is false or zero, and an empty message must be there to count.
+        Value::Number(number) if number.as_f64() == Some(0.0) => live.is_null() || live == wanted,
         Value::Bool(false) => live.is_null() || live == wanted,
         Value::Array(items) if items.is_empty() => live.is_null() || live == wanted,
         _ => live == wanted,

@@ -66,6 +66,13 @@ pub fn plan(before: &Environment, going: &[Resource], observed: &Observation, op
         };
         changes.push(change(resource, live, action, vec![]));
     }
+    // Node pools go with their cluster.
+    let clusters: Vec<Id> = changes
+        .iter()
+        .filter(|change| change.id.kind == Kind::Cluster && change.action == Action::Delete)
+        .map(|change| change.id.clone())
+        .collect();
+    changes.retain(|change| change.id.kind != Kind::NodePool || !clusters.contains(&change.id.cluster()));
     let deleted: BTreeSet<Id> =
         changes.iter().filter(|change| change.action == Action::Delete).map(|change| change.id.clone()).collect();
     for resource in going.iter().filter(|resource| resource.id.is_policy()) {
@@ -91,6 +98,9 @@ fn delete(before: &Environment, resource: &Resource, live: &serde_json::Value, o
         return kept(&format!("it is not ours: {owner}"));
     }
     match resource.id.kind {
+        // They stay on, as other things of the project may need them; that they do is no news.
+        Kind::Services => Action::Nothing,
+        Kind::Registry if !options.data => kept("images stay with the data unless asked for"),
         Kind::Bucket if !options.data => kept("data stays unless asked for"),
         Kind::Role | Kind::ServiceAccount if !options.identities => kept(IDENTITY),
         Kind::Role if live["deleted"].as_bool() == Some(true) => Action::Nothing,
@@ -102,6 +112,9 @@ fn delete(before: &Environment, resource: &Resource, live: &serde_json::Value, o
 pub fn extra(observed: &Observation, options: Options) -> Vec<Change> {
     let changes = observed.extra.iter().map(|(id, live)| {
         let action = match id.kind {
+            Kind::Registry if !options.data => {
+                Action::Kept { reason: "images stay with the data unless asked for".to_owned() }
+            }
             Kind::Role | Kind::ServiceAccount if !options.identities => Action::Kept { reason: IDENTITY.to_owned() },
             _ => Action::Delete,
         };

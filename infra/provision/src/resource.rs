@@ -11,6 +11,14 @@ use crate::environment::Managed;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
+    /// The services (APIs) that are enabled in a project, `projects/P/services`; one resource for all of them.
+    Services,
+    /// A cluster, `projects/P/locations/L/clusters/C`.
+    Cluster,
+    /// A node pool, `projects/P/locations/L/clusters/C/nodePools/N`.
+    NodePool,
+    /// An image registry, `projects/P/locations/L/repositories/R`.
+    Registry,
     /// A bucket; the name is the bucket's.
     Bucket,
     /// A custom role, `projects/P/roles/R`.
@@ -21,6 +29,10 @@ pub enum Kind {
     Topic,
     /// A subscription, `projects/P/subscriptions/S`.
     Subscription,
+    /// What a bucket tells a topic, `BUCKET/notificationConfigs/TOPIC`; the API's own names for them are numbers.
+    Notification,
+    /// A project, `projects/P`; only what a policy is on.
+    Project,
     /// Who may do what on a bucket.
     BucketPolicy,
     /// Who may do what on a topic.
@@ -29,6 +41,10 @@ pub enum Kind {
     SubscriptionPolicy,
     /// Who may act as a service account.
     ServiceAccountPolicy,
+    /// Who may read and write images.
+    RegistryPolicy,
+    /// Who may do what in the whole project.
+    ProjectPolicy,
 }
 
 /// What a resource is called.
@@ -99,6 +115,8 @@ impl Id {
             Kind::Topic => Kind::TopicPolicy,
             Kind::Subscription => Kind::SubscriptionPolicy,
             Kind::ServiceAccount => Kind::ServiceAccountPolicy,
+            Kind::Registry => Kind::RegistryPolicy,
+            Kind::Project => Kind::ProjectPolicy,
             other => other,
         };
         Self { kind, name: self.name.clone() }
@@ -111,9 +129,19 @@ impl Id {
             Kind::TopicPolicy => Kind::Topic,
             Kind::SubscriptionPolicy => Kind::Subscription,
             Kind::ServiceAccountPolicy => Kind::ServiceAccount,
+            Kind::RegistryPolicy => Kind::Registry,
+            Kind::ProjectPolicy => Kind::Project,
             other => other,
         };
         Self { kind, name: self.name.clone() }
+    }
+
+    /// The id of the cluster that this node pool is of; of anything else itself.
+    pub fn cluster(&self) -> Self {
+        match (self.kind, self.name.split_once("/nodePools/")) {
+            (Kind::NodePool, Some((cluster, _))) => Self::new(Kind::Cluster, cluster),
+            _ => self.clone(),
+        }
     }
 
     /// Whether it is a policy.
@@ -130,6 +158,12 @@ impl Id {
 impl fmt::Display for Id {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kind = match self.target().kind {
+            Kind::Services => return f.write_str("services of the project"),
+            Kind::Cluster => "cluster",
+            Kind::NodePool => "node pool",
+            Kind::Registry => "registry",
+            Kind::Notification => "notification to",
+            Kind::Project => "project",
             Kind::Bucket => "bucket",
             Kind::Role => "role",
             Kind::ServiceAccount => "service account",

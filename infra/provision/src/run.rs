@@ -11,7 +11,7 @@ use crate::{
     cloud::Cloud,
     desired::desired,
     environment::Environment,
-    observe::observe,
+    observe::{observe, resolved},
     plan::{Options, Plan, plan},
     removal,
     resource::{Id, Resource},
@@ -41,10 +41,10 @@ pub async fn look(
 ) -> anyhow::Result<Plan> {
     let desired = desired(environment);
     progress(Event::Observing { resources: desired.len() });
-    let observed = observe(&cloud.google, &environment.name, &environment.project, &desired)
+    let observed = observe(&cloud.google, environment, &desired)
         .await
         .with_context(|| format!("look at project {}", environment.project))?;
-    Ok(plan(environment, &desired, &observed, options))
+    Ok(plan(environment, &resolved(&desired, &observed), &observed, options))
 }
 
 /// Looks at the cloud and plans to take away what `before` has and `after` has not; all of it without an `after`.
@@ -61,10 +61,9 @@ pub async fn look_to_remove(
 ) -> anyhow::Result<Plan> {
     let going = removal::going(before, after);
     progress(Event::Observing { resources: going.len() });
-    let observed = observe(&cloud.google, &before.name, &before.project, &going)
-        .await
-        .with_context(|| format!("look at project {}", before.project))?;
-    let mut removal = removal::plan(before, &going, &observed, options);
+    let observed =
+        observe(&cloud.google, before, &going).await.with_context(|| format!("look at project {}", before.project))?;
+    let mut removal = removal::plan(before, &resolved(&going, &observed), &observed, options);
     match after {
         // What the whole environment shares is told of the business; it no longer needs to be.
         Some(after) => {
@@ -110,12 +109,12 @@ async fn changed(
     cloud: &Cloud,
     options: Options,
 ) -> anyhow::Result<Plan> {
-    let mut observed = observe(&cloud.google, &environment.name, &environment.project, resources)
+    let mut observed = observe(&cloud.google, environment, resources)
         .await
         .with_context(|| format!("look at project {}", environment.project))?;
     // The others are not extra, they are only not looked at.
     observed.extra.clear();
-    Ok(plan(environment, resources, &observed, options))
+    Ok(plan(environment, &resolved(resources, &observed), &observed, options))
 }
 
 /// Carries a plan out.

@@ -6,24 +6,48 @@ use serde_json::Value;
 
 use crate::plan::{Action, Change, Difference, Plan};
 
-/// The plan as text, with ANSI colours when `colour` is set. What needs nothing is not shown.
+/// The plan as text, with ANSI colours when `colour` is set: what the environment shares first, then business by
+/// business. What needs nothing is not shown; what is new is one line, since the environment file says all of it.
 pub fn render(plan: &Plan, colour: bool) -> String {
     let mut text = String::new();
-    for change in plan.changes.iter().filter(|change| change.action != Action::Nothing) {
-        let (mark, code, verb) = mark(&change.action);
+    let mut changes: Vec<&Change> = plan.changes.iter().filter(|change| change.action != Action::Nothing).collect();
+    let mut businesses: Vec<Option<&str>> = vec![None];
+    for change in &changes {
+        if !businesses.contains(&change.business.as_deref()) {
+            businesses.push(change.business.as_deref());
+        }
+    }
+    changes.sort_by_key(|change| businesses.iter().position(|business| *business == change.business.as_deref()));
+    for change in &changes {
+        let is_new = is_new(change, plan);
+        let (mark, code, verb) =
+            if is_new && change.id.is_policy() { ('+', 32, "grant") } else { mark(&change.action) };
         let business = change.business.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
-        let line = format!("{mark} {verb} {}{business}", change.id);
+        let count = match change.differences.len() {
+            count if is_new && change.id.is_policy() => format!(": {count}"),
+            _ => String::new(),
+        };
+        let line = format!("{mark} {verb} {}{business}{count}", change.id);
         let _ = writeln!(text, "{}", paint(&line, code, colour));
         if let Some(note) = note(&change.action) {
             let _ = writeln!(text, "      {note}");
         }
-        for difference in &change.differences {
-            let (line, code) = difference_line(difference, change);
+        for difference in change.differences.iter().filter(|_| !is_new) {
+            let (line, code) = difference_line(difference);
             let _ = writeln!(text, "{}", paint(&line, code, colour));
         }
     }
     let _ = write!(text, "{}", summary(plan));
     text
+}
+
+/// Whether a change makes something, or says who may do what on something that is made.
+fn is_new(change: &Change, plan: &Plan) -> bool {
+    let target = change.id.target();
+    change.action == Action::Create
+        || (change.id.is_policy()
+            && change.action == Action::Update
+            && plan.changes.iter().any(|other| other.id == target && other.action == Action::Create))
 }
 
 /// The plan in one line.
@@ -34,6 +58,7 @@ pub fn summary(plan: &Plan) -> String {
         (count(|action| *action == Action::Create), "to create"),
         (count(|action| *action == Action::Update), "to change"),
         (count(|action| *action == Action::Adopt), "to take over"),
+        (count(|action| *action == Action::Await), "to wait for"),
         (count(|action| *action == Action::Delete), "to delete"),
         (count(|action| *action == Action::Revoke), "to take away"),
         (count(|action| matches!(action, Action::Kept { .. })), "to keep"),
@@ -51,6 +76,7 @@ fn mark(action: &Action) -> (char, u8, &'static str) {
         Action::Create => ('+', 32, "create"),
         Action::Update => ('~', 33, "change"),
         Action::Adopt => ('~', 33, "take over"),
+        Action::Await => ('~', 33, "wait for"),
         Action::Delete => ('-', 31, "delete"),
         Action::Revoke => ('-', 31, "take away"),
         Action::Kept { .. } => ('=', 36, "keep"),
@@ -74,15 +100,14 @@ fn note(action: &Action) -> Option<String> {
     }
 }
 
-fn difference_line(difference: &Difference, change: &Change) -> (String, u8) {
+fn difference_line(difference: &Difference) -> (String, u8) {
     let Difference { field, live, wanted } = difference;
     match (live, wanted) {
         (None, Some(wanted)) => (format!("    + {field}: {}", brief(wanted)), 32),
         (Some(live), None) => (format!("    - {field}: {}", brief(live)), 31),
         (live, wanted) => {
             let text = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), brief);
-            let code = if change.action == Action::Create { 32 } else { 33 };
-            (format!("    ~ {field}: {} -> {}", text(live), text(wanted)), code)
+            (format!("    ~ {field}: {} -> {}", text(live), text(wanted)), 33)
         }
     }
 }

@@ -5,10 +5,16 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     desired::ownership_mark,
+    environment::Environment,
     google::{Api, Method, Request, escape},
-    policy,
-    resource::{Id, Kind},
+    notification, policy,
+    resource::{Id, Kind, Wanted},
 };
+
+mod cluster;
+
+/// Most services that are enabled by one request.
+const SERVICES_MAX: usize = 20;
 
 /// Whose a live resource is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,13 +25,56 @@ pub enum Owner {
     Other(String),
 }
 
-/// Fields that can never be changed once the resource exists.
+/// Fields that can never be changed once the resource exists, with what is inside them.
 pub(crate) fn immutable(kind: Kind) -> &'static [&'static str] {
     match kind {
+        Kind::Cluster => {
+            &["name", "network", "subnetwork", "ipAllocationPolicy", "networkConfig.datapathProvider", "autopilot"]
+        }
+        Kind::NodePool => {
+            &["config.spot", "config.serviceAccount", "config.oauthScopes", "config.shieldedInstanceConfig"]
+        }
+        Kind::Registry => &["format", "kmsKeyName"],
         Kind::Bucket => &["location", "name"],
         Kind::Topic => &["kmsKeyName"],
         Kind::Subscription => &["topic", "filter", "enableMessageOrdering"],
         _ => &[],
+    }
+}
+
+/// Fields that only say how to make the resource and cannot be read back.
+pub(crate) fn only_for_creation(kind: Kind) -> &'static [&'static str] {
+    match kind {
+        Kind::NodePool => &["initialNodeCount"],
+        _ => &[],
+    }
+}
+
+/// Reads a resource of which `wanted` is wanted.
+pub fn read_as(id: &Id, wanted: &Wanted) -> Request {
+    match (id.kind, wanted) {
+        (Kind::Services, Wanted::Fields(Value::Object(services))) => services
+            .keys()
+            .fold(Request::get(Api::ServiceUsage, format!("{}:batchGet", path(id))), |request, service| {
+                request.query("names", format!("{}/{service}", id.name))
+            }),
+        _ => read(id),
+    }
+}
+
+/// What was read in the shape in which it is wanted, where that is another one than the API's.
+pub fn view(id: &Id, wanted: &Wanted, answer: Value) -> Value {
+    match (id.kind, wanted) {
+        (Kind::Services, _) => {
+            let services = answer["services"].as_array().into_iter().flatten();
+            let state = |service: &Value| {
+                let name = service["name"].as_str()?.rsplit('/').next()?.to_owned();
+                Some((name, service["state"].clone()))
+            };
+            services.filter_map(state).collect()
+        }
+        (Kind::Cluster, Wanted::Fields(fields)) => cluster::view(fields, answer),
+        _ => answer,
     }
 }
 
@@ -37,10 +86,19 @@ pub fn read(id: &Id) -> Request {
             .query("optionsRequestedPolicyVersion", policy::VERSION.to_string()),
         Kind::TopicPolicy | Kind::SubscriptionPolicy => Request::get(api(id.kind), format!("{path}:getIamPolicy"))
             .query("options.requestedPolicyVersion", policy::VERSION.to_string()),
+        Kind::RegistryPolicy => Request::get(api(id.kind), format!("{path}:getIamPolicy"))
+            .query("options.requestedPolicyVersion", policy::VERSION.to_string()),
         Kind::ServiceAccountPolicy => Request::new(Api::Iam, Method::Post, format!("{path}:getIamPolicy"))
             .query("options.requestedPolicyVersion", policy::VERSION.to_string()),
+        Kind::ProjectPolicy => Request::new(api(id.kind), Method::Post, format!("{path}:getIamPolicy"))
+            .body(json!({"options": {"requestedPolicyVersion": policy::VERSION}})),
         _ => Request::get(api(id.kind), path),
     }
+}
+
+/// Makes a cluster with its first node pools, each by id and fields.
+pub fn create_cluster(id: &Id, fields: &Value, pools: &[(&Id, &Value)]) -> Request {
+    cluster::create(id, fields, pools)
 }
 
 /// Makes a resource with these fields. `project` is where a bucket belongs.
@@ -59,24 +117,58 @@ pub fn create(id: &Id, fields: &Value, project: &str) -> Request {
             Request::new(Api::Iam, Method::Post, parent(&path))
                 .body(json!({"accountId": account, "serviceAccount": fields}))
         }
+        Kind::Cluster => create_cluster(id, fields, &[]),
+        Kind::NodePool => Request::new(Api::Container, Method::Post, parent(&path))
+            .body(json!({"nodePool": cluster::pool(id, fields)})),
+        Kind::Registry => Request::new(Api::ArtifactRegistry, Method::Post, parent(&path))
+            .query("repositoryId", id.short())
+            .body(fields.clone()),
+        Kind::Notification => notification::create(id, fields),
         // Topics and subscriptions are made under their name. A policy is never made.
         _ => Request::new(api(id.kind), Method::Put, path).body(fields.clone()),
     }
 }
 
-/// Changes the top-level fields `changed` of a resource that looks like `live` to what `fields` say.
-pub fn update(id: &Id, fields: &Value, live: &Value, changed: &[String]) -> Request {
+/// What changes the fields `changed`, given as paths, of a resource that looks like `live` to what `fields` say, one
+/// after another. Most kinds take all at once, by their top-level fields.
+pub fn updates(id: &Id, fields: &Value, live: &Value, changed: &[String]) -> Vec<Request> {
+    let path = path(id);
+    match id.kind {
+        Kind::Services => return services(id, changed),
+        Kind::Cluster => return cluster::updates(id, &path, fields, live, changed),
+        Kind::NodePool => return cluster::pool_updates(&path, fields, live, changed),
+        Kind::Notification => return notification::updates(id, fields, live),
+        _ => {}
+    }
+    let mut changed: Vec<&str> = changed.iter().filter_map(|field| field.split('.').next()).collect();
+    changed.dedup();
+    vec![update(id, fields, live, &changed)]
+}
+
+/// Enables these services: one, or up to twenty together.
+fn services(id: &Id, names: &[String]) -> Vec<Request> {
+    let post = |path: String| Request::new(Api::ServiceUsage, Method::Post, path);
+    match names {
+        [one] => vec![post(format!("{}/{}:enable", path(id), escape(one))).body(json!({}))],
+        many => {
+            let batches = many.chunks(SERVICES_MAX);
+            batches.map(|batch| post(format!("{}:batchEnable", path(id))).body(json!({"serviceIds": batch}))).collect()
+        }
+    }
+}
+
+fn update(id: &Id, fields: &Value, live: &Value, changed: &[&str]) -> Request {
     let path = path(id);
     let mut body = Map::new();
     for field in changed {
-        let mut value = fields[field.as_str()].clone();
+        let mut value = fields[*field].clone();
         // Where a map is replaced whole, other people's labels stay.
-        if field == "labels" && id.kind != Kind::Bucket {
+        if *field == "labels" && id.kind != Kind::Bucket {
             let mut merged = live["labels"].as_object().cloned().unwrap_or_default();
             merged.extend(value.as_object().cloned().unwrap_or_default());
             value = Value::Object(merged);
         }
-        body.insert(field.clone(), value);
+        body.insert((*field).to_owned(), value);
     }
     let mask = changed.join(",");
     match id.kind {
@@ -86,6 +178,9 @@ pub fn update(id: &Id, fields: &Value, live: &Value, changed: &[String]) -> Requ
                 Some(metageneration) => request.query("ifMetagenerationMatch", metageneration),
                 None => request,
             }
+        }
+        Kind::Registry => {
+            Request::new(Api::ArtifactRegistry, Method::Patch, path).query("updateMask", mask).body(Value::Object(body))
         }
         Kind::Topic => {
             let body = json!({"topic": named(id, body), "updateMask": mask});
@@ -113,9 +208,12 @@ pub fn undelete(id: &Id) -> Request {
     Request::new(Api::Iam, Method::Post, format!("{}:undelete", path(id))).body(json!({}))
 }
 
-/// Deletes a resource.
-pub fn delete(id: &Id) -> Request {
-    Request::new(api(id.kind), Method::Delete, path(id))
+/// Deletes a resource that looks like `live`.
+pub fn deletes(id: &Id, live: &Value) -> Vec<Request> {
+    match id.kind {
+        Kind::Notification => notification::deletes(id, live),
+        _ => vec![Request::new(api(id.kind), Method::Delete, path(id))],
+    }
 }
 
 /// Replaces a policy; the etag inside it guards against other writers.
@@ -128,32 +226,41 @@ pub fn write_policy(id: &Id, policy: Value) -> Request {
 }
 
 /// Lists what could be ours in a project: the request, the key of its items, and their kind.
-pub fn lists(project: &str) -> [(Request, &'static str, Kind); 3] {
-    let project = escape(project);
+pub fn lists(environment: &Environment) -> [(Request, &'static str, Kind); 5] {
+    let project = escape(&environment.project);
+    let list = |api, path: &str, size: &str| {
+        Request::get(api, format!("v1/projects/{project}/{path}")).query("pageSize", size)
+    };
+    let repositories = format!("locations/{}/repositories", escape(&environment.location));
     [
         (
-            Request::get(Api::Pubsub, format!("v1/projects/{project}/topics")).query("pageSize", "1000"),
-            "topics",
-            Kind::Topic,
+            Request::get(Api::Container, format!("v1/projects/{project}/locations/-/clusters")),
+            "clusters",
+            Kind::Cluster,
         ),
-        (
-            Request::get(Api::Pubsub, format!("v1/projects/{project}/subscriptions")).query("pageSize", "1000"),
-            "subscriptions",
-            Kind::Subscription,
-        ),
-        (
-            Request::get(Api::Iam, format!("v1/projects/{project}/serviceAccounts")).query("pageSize", "100"),
-            "accounts",
-            Kind::ServiceAccount,
-        ),
+        (list(Api::ArtifactRegistry, &repositories, "1000"), "repositories", Kind::Registry),
+        (list(Api::Pubsub, "topics", "1000"), "topics", Kind::Topic),
+        (list(Api::Pubsub, "subscriptions", "1000"), "subscriptions", Kind::Subscription),
+        (list(Api::Iam, "serviceAccounts", "100"), "accounts", Kind::ServiceAccount),
     ]
+}
+
+/// The id of an item of such a list.
+pub fn listed(kind: Kind, item: &Value, project: &str) -> Id {
+    let text = |key: &str| item[key].as_str().unwrap_or_default();
+    match kind {
+        Kind::Cluster => {
+            Id::new(kind, format!("projects/{project}/locations/{}/clusters/{}", text("location"), text("name")))
+        }
+        _ => Id::new(kind, text("name")),
+    }
 }
 
 /// Whose a live resource is, seen from the environment `environment`.
 pub fn owner(id: &Id, live: &Value, environment: &str) -> Owner {
     let ours = match id.kind {
-        Kind::Bucket | Kind::Topic | Kind::Subscription => {
-            let label = |key: &str| live["labels"][key].as_str();
+        Kind::Bucket | Kind::Topic | Kind::Subscription | Kind::Registry | Kind::Cluster | Kind::NodePool => {
+            let label = |key: &str| labels_of(id.kind, live)[key].as_str();
             label(labels::GOOGLE_MANAGED_BY) == Some(labels::MANAGED_BY_DESKGRID)
                 && label(labels::GOOGLE_ENVIRONMENT) == Some(environment)
         }
@@ -164,14 +271,23 @@ pub fn owner(id: &Id, live: &Value, environment: &str) -> Owner {
         Kind::Role => live["description"].as_str().is_some_and(|text| {
             text.starts_with(&format!("{}={}", labels::GOOGLE_MANAGED_BY, labels::MANAGED_BY_DESKGRID))
         }),
-        // A policy has no owner; what it is on has.
+        // A policy has no owner; what it is on has. So have services, and what a bucket tells a topic of ours.
         _ => true,
     };
-    if ours { Owner::Ours } else { Owner::Other(seems(live)) }
+    if ours { Owner::Ours } else { Owner::Other(seems(id.kind, live)) }
 }
 
-fn seems(live: &Value) -> String {
-    let labels: Vec<String> = live["labels"]
+/// Where the labels of a kind are.
+fn labels_of(kind: Kind, live: &Value) -> &Value {
+    match kind {
+        Kind::Cluster => &live["resourceLabels"],
+        Kind::NodePool => &live["config"]["resourceLabels"],
+        _ => &live["labels"],
+    }
+}
+
+fn seems(kind: Kind, live: &Value) -> String {
+    let labels: Vec<String> = labels_of(kind, live)
         .as_object()
         .into_iter()
         .flatten()
@@ -191,16 +307,20 @@ fn named(id: &Id, mut fields: Map<String, Value>) -> Value {
 
 fn api(kind: Kind) -> Api {
     match kind {
-        Kind::Bucket | Kind::BucketPolicy => Api::Storage,
+        Kind::Services => Api::ServiceUsage,
+        Kind::Cluster | Kind::NodePool => Api::Container,
+        Kind::Registry | Kind::RegistryPolicy => Api::ArtifactRegistry,
+        Kind::Bucket | Kind::BucketPolicy | Kind::Notification => Api::Storage,
         Kind::Topic | Kind::TopicPolicy | Kind::Subscription | Kind::SubscriptionPolicy => Api::Pubsub,
         Kind::Role | Kind::ServiceAccount | Kind::ServiceAccountPolicy => Api::Iam,
+        Kind::Project | Kind::ProjectPolicy => Api::CloudResourceManager,
     }
 }
 
 fn path(id: &Id) -> String {
     let parts: Vec<String> = id.name.split('/').map(escape).collect();
     match id.kind {
-        Kind::Bucket | Kind::BucketPolicy => format!("storage/v1/b/{}", escape(&id.name)),
+        Kind::Bucket | Kind::BucketPolicy | Kind::Notification => format!("storage/v1/b/{}", parts.join("/")),
         _ => format!("v1/{}", parts.join("/")),
     }
 }

@@ -131,6 +131,30 @@ pub struct Engine {
     pub timeout_secs: u32,
     /// Run on spot nodes.
     pub spot: bool,
+    /// How a desk's own program is judged.
+    #[serde(default, skip_serializing_if = "Program::is_default")]
+    pub program: Program,
+}
+
+/// How a desk's own program is judged; flags of `engine exec` come first.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Program {
+    /// Exit codes that mean that this input can never work.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub permanent_exit_codes: Vec<u8>,
+    /// Seconds it may run on one input; only the pod's own limit when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_secs: Option<u32>,
+    /// Most bytes its result may have; the engine's own limit when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_output_bytes: Option<u64>,
+}
+
+impl Program {
+    fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
 }
 
 impl Config {
@@ -211,6 +235,7 @@ pub(crate) mod tests {
                 retries: 3,
                 timeout_secs: 3600,
                 spot: false,
+                program: Program::default(),
             },
         }
     }

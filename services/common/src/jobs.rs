@@ -16,6 +16,8 @@ use crate::{
 
 /// Outcomes read at a time.
 const READS: usize = 32;
+/// Reason code of a Kubernetes Job that is suspended until its queue admits it.
+pub const SUSPENDED: &str = "suspended";
 /// Session under which refused messages are shown; no Job's session may be called so.
 pub const REFUSED_SESSION: &str = "refused";
 
@@ -168,6 +170,8 @@ pub fn merge(business: &str, session: Option<&str>, objects: &Objects, active: &
             continue;
         }
         let mut entry = new(business, &of, &job, input.generation);
+        // A retry that was asked for waits until its own outcome is there.
+        entry.attempt = crate::sessions::attempt_of(&input.metadata);
         entry.state = Some(State::Waiting);
         entry.changed = input.created;
         entry.input = Some(input.name.clone());
@@ -186,7 +190,7 @@ pub fn merge(business: &str, session: Option<&str>, objects: &Objects, active: &
         }
         let entry =
             jobs.entry((of.clone(), job.clone(), generation)).or_insert_with(|| new(business, &of, &job, generation));
-        if entry.outcome.is_some() && entry.attempt > attempt {
+        if entry.attempt > attempt {
             continue;
         }
         entry.attempt = attempt;
@@ -203,12 +207,14 @@ pub fn merge(business: &str, session: Option<&str>, objects: &Objects, active: &
         let entry = jobs
             .entry((job.session.clone(), job.job.clone(), job.generation))
             .or_insert_with(|| new(business, &job.session, &job.job, job.generation));
-        if entry.outcome.is_some() && entry.attempt >= job.attempt {
+        // Nor does one of an attempt before the one that is asked for.
+        if entry.attempt > job.attempt || (entry.outcome.is_some() && entry.attempt == job.attempt) {
             continue;
         }
         entry.attempt = job.attempt;
         entry.outcome = None;
-        entry.state = Some(State::Running);
+        // One that its queue has not admitted yet, or took back, waits.
+        entry.state = Some(if job.reason.code == SUSPENDED { State::Waiting } else { State::Running });
         entry.reason = Some(job.reason.clone());
         entry.timestamps = job.timestamps;
         entry.changed = job.timestamps.started.or(job.timestamps.created).or(entry.changed);

@@ -30,6 +30,8 @@ pub const FINALIZER: &str = "deskgrid.dev/outcome";
 
 /// Annotation on a Job: the full work item as JSON (see [`crate::message::Work`]).
 pub const ANNOTATION_WORK: &str = "deskgrid.dev/work";
+/// Annotation on a Job that computes many inputs: which, as JSON (see [`crate::batch::Batch`]).
+pub const ANNOTATION_BATCH: &str = "deskgrid.dev/batch";
 /// Annotation on a Job: RFC 3339 time at which Pub/Sub accepted the message.
 pub const ANNOTATION_PUBLISHED: &str = "deskgrid.dev/published";
 /// Annotation on a Job: RFC 3339 time at which the orchestrator received the message.
@@ -55,8 +57,17 @@ pub const ATTRIBUTE_TASKS: &str = "tasks";
 pub const ATTRIBUTE_ATTEMPT: &str = "attempt";
 /// Pub/Sub attribute: priority.
 pub const ATTRIBUTE_PRIORITY: &str = "priority";
+/// Pub/Sub attribute: `true` when the work is to have a Kubernetes Job of its own in any case.
+pub const ATTRIBUTE_ALONE: &str = "alone";
+/// Pub/Sub attribute: the input is a table, and each task computes so many of its rows.
+pub const ATTRIBUTE_ROWS_PER_TASK: &str = "rows-per-task";
 /// Pub/Sub attribute: comma-separated names of common data of the session.
 pub const ATTRIBUTE_COMMON: &str = "common";
+
+/// Pub/Sub attribute: memory for this attempt, as a Kubernetes quantity.
+pub const ATTRIBUTE_MEMORY: &str = "memory";
+/// Pub/Sub attribute: seconds this attempt may run.
+pub const ATTRIBUTE_TIMEOUT: &str = "timeout";
 
 /// What precedes an attribute's name in the metadata of an input object, so that an upload carries its options.
 pub const METADATA_PREFIX: &str = "deskgrid-";
@@ -64,6 +75,13 @@ pub const METADATA_PREFIX: &str = "deskgrid-";
 pub const METADATA_STATE: &str = "deskgrid-state";
 /// Metadata of an outcome object: its reason code.
 pub const METADATA_REASON: &str = "deskgrid-reason";
+
+/// Metadata of an input object: RFC 3339 time at which a person asked for its latest attempt.
+pub const METADATA_RETRIED: &str = "deskgrid-retried";
+/// Metadata of an outcome object: RFC 3339 time at which a person said that nothing more is to be done about it.
+pub const METADATA_DISCARDED: &str = "deskgrid-discarded";
+/// Metadata of the outcome of a refused message: id of the message that took its place.
+pub const METADATA_REPLAYED: &str = "deskgrid-replayed";
 
 /// Environment variable: path of the generated `config.json`.
 pub const ENV_CONFIG: &str = "DESKGRID_CONFIG";
@@ -77,6 +95,14 @@ pub const ENV_NAMESPACE: &str = "NAMESPACE";
 pub const ENV_PORT_HTTP: &str = "DESKGRID_PORT_HTTP";
 /// Environment variable of the engine: the work item as JSON (see [`crate::message::Work`]).
 pub const ENV_WORK: &str = "DESKGRID_WORK";
+/// Environment variable of the engine, in the place of [`ENV_WORK`]: the batch as JSON (see [`crate::batch::Batch`]).
+pub const ENV_BATCH: &str = "DESKGRID_BATCH";
+/// Environment variable of the engine: the name of its pod.
+pub const ENV_POD: &str = "DESKGRID_POD";
+/// Environment variable of the engine: how often pods of its index have failed before.
+pub const ENV_FAILURES: &str = "DESKGRID_FAILURES";
+/// Annotation that the Job controller puts on pods: see [`ENV_FAILURES`].
+pub const ANNOTATION_INDEX_FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
 /// Environment variable of the engine: its writable work folder.
 pub const ENV_WORK_DIR: &str = "DESKGRID_WORK_DIR";
 /// Environment variable of the engine: path of the termination message file.

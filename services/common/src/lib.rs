@@ -2,8 +2,11 @@
 //!
 //! Nothing here knows Kubernetes types, so the engine stays free of them.
 
+pub mod batch;
 pub mod clients;
 pub mod config;
+pub mod control;
+pub mod dead_letters;
 pub mod exit;
 pub mod identity;
 pub mod jobs;
@@ -13,10 +16,13 @@ pub mod names;
 pub mod object;
 pub mod outcome;
 pub mod probes;
+pub mod quantity;
 pub mod results;
+pub mod sessions;
 pub mod shutdown;
 pub mod storage;
 pub mod submit;
+pub mod table;
 pub mod telemetry;
 
 #[cfg(test)]

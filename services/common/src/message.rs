@@ -4,12 +4,70 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Identity, config::Business, labels, names, object};
+use crate::{Identity, config::Business, labels, names, object, quantity};
 
 /// Schema version of the messages this program writes; older ones are read too.
 pub const SCHEMA: &str = "1";
 /// Most tasks one Job may be split into (the limit of an Indexed Job, KEP-3850).
 pub const TASKS_MAX: u32 = 100_000;
+
+/// How many times what the business's engines have a single attempt may be given of memory, and of time.
+pub const RESOURCES_MAX_FACTOR: u64 = 8;
+
+/// What one attempt is given other than the business's engines have.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Resources {
+    /// Memory request and limit, as a Kubernetes quantity.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub memory: Option<String>,
+    /// Seconds a pod may run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_secs: Option<u32>,
+}
+
+impl Resources {
+    /// Whether it asks for nothing.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Checks that it is within what the business's engines may be given.
+    ///
+    /// # Errors
+    /// Says what is too much, or not an amount.
+    pub fn check(&self, business: &Business) -> Result<(), Refusal> {
+        if let Some(memory) = &self.memory {
+            let usual = quantity::bytes(&business.engine.memory).unwrap_or(u64::MAX / RESOURCES_MAX_FACTOR);
+            match quantity::bytes(memory) {
+                None => {
+                    return Err(malformed(labels::ATTRIBUTE_MEMORY, memory, "an amount of memory such as 2Gi"));
+                }
+                Some(wanted) if wanted > usual.saturating_mul(RESOURCES_MAX_FACTOR) => {
+                    let limit = format!("{RESOURCES_MAX_FACTOR} x {}", business.engine.memory);
+                    return Err(too_much("memory", memory, &business.name, &limit));
+                }
+                Some(_) => {}
+            }
+        }
+        let usual = u64::from(business.engine.timeout_secs);
+        match self.timeout_secs {
+            Some(0) => Err(malformed(labels::ATTRIBUTE_TIMEOUT, "0", "a number of seconds from 1")),
+            Some(seconds) if u64::from(seconds) > usual * RESOURCES_MAX_FACTOR => {
+                let limit = format!("{RESOURCES_MAX_FACTOR} x {usual} s");
+                Err(too_much("a timeout", &format!("{seconds} s"), &business.name, &limit))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn too_much(what: &str, wanted: &str, business: &str, limit: &str) -> Refusal {
+    Refusal::new("over-limit", format!("{what} of {wanted} is more than an attempt of {business} may have ({limit})"))
+}
+
+fn malformed(attribute: &str, value: &str, wanted: &str) -> Refusal {
+    Refusal::new("malformed-option", format!("the attribute {attribute}={value:?} is not {wanted}"))
+}
 
 /// A unit of work whose identity is settled: what a Kubernetes Job is made from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,12 +87,18 @@ pub struct Work {
     /// Number of tasks when the Job is split.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tasks: Option<u32>,
+    /// The input is a table, and each task computes so many of its rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_per_task: Option<u32>,
     /// Drained first.
     #[serde(default)]
     pub priority: bool,
     /// Names of the session's common data that the Job reads.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub common: Vec<String>,
+    /// What this attempt is given other than the business's engines have.
+    #[serde(default, skip_serializing_if = "Resources::is_default")]
+    pub resources: Resources,
 }
 
 impl Work {
@@ -56,13 +120,11 @@ impl Work {
         }
     }
 
-    /// The custom metadata of the input object that carries the options of this work (see [`stored`]). A person's
-    /// retry is not among them: the input's own attempt is 0.
+    /// The custom metadata of the input object that carries the options of this work (see [`stored`]), the attempt
+    /// among them when a person asked for another one.
     pub fn metadata(&self) -> BTreeMap<String, String> {
         let mut attributes = self.encode().1;
-        for name in [labels::ATTRIBUTE_DESKGRID, labels::ATTRIBUTE_ATTEMPT] {
-            attributes.remove(name);
-        }
+        attributes.remove(labels::ATTRIBUTE_DESKGRID);
         attributes.into_iter().map(|(key, value)| (format!("{}{key}", labels::METADATA_PREFIX), value)).collect()
     }
 
@@ -79,6 +141,9 @@ impl Work {
         if let Some(tasks) = self.tasks {
             attributes.insert(labels::ATTRIBUTE_TASKS.to_owned(), tasks.to_string());
         }
+        if let Some(rows) = self.rows_per_task {
+            attributes.insert(labels::ATTRIBUTE_ROWS_PER_TASK.to_owned(), rows.to_string());
+        }
         if self.identity.attempt > 0 {
             attributes.insert(labels::ATTRIBUTE_ATTEMPT.to_owned(), self.identity.attempt.to_string());
         }
@@ -87,6 +152,12 @@ impl Work {
         }
         if !self.common.is_empty() {
             attributes.insert(labels::ATTRIBUTE_COMMON.to_owned(), self.common.join(","));
+        }
+        if let Some(memory) = &self.resources.memory {
+            attributes.insert(labels::ATTRIBUTE_MEMORY.to_owned(), memory.clone());
+        }
+        if let Some(seconds) = self.resources.timeout_secs {
+            attributes.insert(labels::ATTRIBUTE_TIMEOUT.to_owned(), seconds.to_string());
         }
         let data = serde_json::json!({
             "bucket": self.identity.bucket,
@@ -174,7 +245,7 @@ fn decode_ours(message: Received<'_>, business: &Business) -> Result<Request, Re
         Some(value) => Some(parse_generation(value)?),
     };
     let mut work = locate(&pointer.bucket, &pointer.object, business)?;
-    options(&mut work, message.attributes)?;
+    options(&mut work, message.attributes, business)?;
     // Session and job are those of the object's name; the attributes must not say otherwise.
     for (attribute, actual) in [(labels::ATTRIBUTE_SESSION, &work.session), (labels::ATTRIBUTE_JOB, &work.job)] {
         if let Some(said) = message.attributes.get(attribute).filter(|said| *said != actual) {
@@ -202,8 +273,14 @@ fn decode_notification(message: Received<'_>, business: &Business) -> Result<Req
     let mut work = locate(attribute("bucketId"), attribute("objectId"), business)?;
     work.identity.generation = parse_generation(&attribute("objectGeneration").into())?;
     // The object's own metadata carries the options that a message of ours has as attributes.
-    let metadata: Resource = serde_json::from_slice(message.data).unwrap_or_default();
-    options(&mut work, &from_metadata(metadata.metadata))?;
+    let metadata: Resource = serde_json::from_slice(message.data).map_err(|error| {
+        let why = match attribute("payloadFormat") {
+            "NONE" => "it has no payload; the notification must have the payload format JSON_API_V1".to_owned(),
+            _ => format!("its data is not the object's description as JSON: {error}"),
+        };
+        Refusal::new("malformed-message", format!("a storage notification does not tell the options: {why}"))
+    })?;
+    options(&mut work, &from_metadata(metadata.metadata), business)?;
     Ok(Request::Run(work))
 }
 
@@ -219,7 +296,7 @@ pub fn stored(
 ) -> Result<Work, Refusal> {
     let mut work = locate(&business.bucket, object, business)?;
     work.identity.generation = generation;
-    options(&mut work, &from_metadata(metadata.clone()))?;
+    options(&mut work, &from_metadata(metadata.clone()), business)?;
     Ok(work)
 }
 
@@ -229,7 +306,7 @@ fn from_metadata(metadata: BTreeMap<String, String>) -> BTreeMap<String, String>
     metadata.into_iter().map(|(key, value)| (plain(key), value)).collect()
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Deserialize)]
 struct Resource {
     #[serde(default)]
     metadata: BTreeMap<String, String>,
@@ -244,7 +321,7 @@ fn decode_inline(message: Received<'_>, business: &Business) -> Result<Request, 
     }
     let object = object::input(&business.name, object::INLINE_SESSION, message.message_id);
     let mut work = locate(&business.bucket, &object, business)?;
-    options(&mut work, message.attributes)?;
+    options(&mut work, message.attributes, business)?;
     Ok(Request::Inline(work))
 }
 
@@ -276,19 +353,24 @@ fn locate(bucket: &str, object: &str, business: &Business) -> Result<Work, Refus
         job,
         client: None,
         tasks: None,
+        rows_per_task: None,
         priority: false,
         common: Vec::new(),
+        resources: Resources::default(),
     })
 }
 
-fn options(work: &mut Work, attributes: &BTreeMap<String, String>) -> Result<(), Refusal> {
-    let malformed = |attribute: &str, value: &str, wanted: &str| {
-        Refusal::new("malformed-option", format!("the attribute {attribute}={value:?} is not {wanted}"))
-    };
+fn options(work: &mut Work, attributes: &BTreeMap<String, String>, business: &Business) -> Result<(), Refusal> {
     work.client = attributes.get(labels::ATTRIBUTE_CLIENT).cloned();
     if let Some(value) = attributes.get(labels::ATTRIBUTE_TASKS) {
         let tasks = value.parse().ok().filter(|tasks| (1..=TASKS_MAX).contains(tasks));
         work.tasks = Some(tasks.ok_or_else(|| malformed(labels::ATTRIBUTE_TASKS, value, "a number from 1 to 100000"))?);
+    }
+    if let Some(value) = attributes.get(labels::ATTRIBUTE_ROWS_PER_TASK) {
+        let rows = value.parse().ok().filter(|rows| *rows > 0 && work.tasks.is_some());
+        work.rows_per_task = Some(rows.ok_or_else(|| {
+            malformed(labels::ATTRIBUTE_ROWS_PER_TASK, value, "a number from 1, in a Job that is split into tasks")
+        })?);
     }
     if let Some(value) = attributes.get(labels::ATTRIBUTE_ATTEMPT) {
         work.identity.attempt =
@@ -303,7 +385,12 @@ fn options(work: &mut Work, attributes: &BTreeMap<String, String>) -> Result<(),
             return Err(malformed(labels::ATTRIBUTE_COMMON, value, "a comma-separated list of object names"));
         }
     }
-    Ok(())
+    work.resources.memory = attributes.get(labels::ATTRIBUTE_MEMORY).cloned();
+    if let Some(value) = attributes.get(labels::ATTRIBUTE_TIMEOUT) {
+        let seconds = value.parse().map_err(|_| malformed(labels::ATTRIBUTE_TIMEOUT, value, "a number of seconds"))?;
+        work.resources.timeout_secs = Some(seconds);
+    }
+    work.resources.check(business)
 }
 
 #[cfg(test)]

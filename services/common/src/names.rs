@@ -21,8 +21,17 @@ pub fn hash(parts: &[&str], chars: usize) -> String {
         hasher.update((part.len() as u64).to_le_bytes());
         hasher.update(part.as_bytes());
     }
-    let mut text = String::with_capacity(64);
-    for byte in hasher.finalize() {
+    hexadecimal(&hasher.finalize(), chars)
+}
+
+/// The first `chars` characters of the lower-case hexadecimal SHA-256 of the bytes.
+pub fn hash_bytes(bytes: &[u8], chars: usize) -> String {
+    hexadecimal(&Sha256::digest(bytes), chars)
+}
+
+fn hexadecimal(bytes: &[u8], chars: usize) -> String {
+    let mut text = String::with_capacity(2 * bytes.len());
+    for byte in bytes {
         let _ = write!(text, "{byte:02x}");
     }
     text.truncate(chars);

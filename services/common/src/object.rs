@@ -7,6 +7,11 @@ pub const INLINE_SESSION: &str = "inline";
 /// Session of inputs that were copied straight under `B/input/`.
 pub const UPLOADS_SESSION: &str = "uploads";
 
+/// Where the source of an image build is put. No business can be called `deskgrid`, so it is nobody's.
+pub const BUILD_SOURCE_PREFIX: &str = "deskgrid/build/source/";
+/// Where an image build writes its log.
+pub const BUILD_LOG_PREFIX: &str = "deskgrid/build/log/";
+
 /// `B/input/`.
 pub fn input_prefix(business: &str) -> String {
     format!("{business}/input/")
@@ -20,6 +25,21 @@ pub fn input(business: &str, session: &str, job: &str) -> String {
 /// `B/common/SESSION/NAME`.
 pub fn common(business: &str, session: &str, name: &str) -> String {
     format!("{business}/common/{session}/{name}")
+}
+
+/// `B/common/.batch/HASH.json`, the manifest of a batch. No session can be called `.batch`.
+pub fn manifest(business: &str, hash: &str) -> String {
+    format!("{}{hash}.json", manifest_prefix(business))
+}
+
+/// `B/common/.batch/`, where the manifests are: the engine may read there.
+pub fn manifest_prefix(business: &str) -> String {
+    format!("{business}/common/.batch/")
+}
+
+/// `B/output/.batch/`, where the reports of batches are: the engine may create there.
+pub fn report_prefix(business: &str) -> String {
+    format!("{business}/output/.batch/")
 }
 
 /// `B/output/SESSION/JOB/GENERATION-ATTEMPT`, with `/INDEX` for a task of a split Job.
@@ -57,6 +77,43 @@ pub fn refused(business: &str, message_id: &str) -> String {
 /// `B/control/SESSION.json`.
 pub fn control(business: &str, session: &str) -> String {
     format!("{business}/control/{session}.json")
+}
+
+/// `B/control/`.
+pub fn control_prefix(business: &str) -> String {
+    format!("{business}/control/")
+}
+
+/// Session of a control object; `None` if the name is not that of one.
+pub fn parse_control<'a>(business: &str, object: &'a str) -> Option<&'a str> {
+    object
+        .strip_prefix(&control_prefix(business))?
+        .strip_suffix(".json")
+        .filter(|session| names::check_session(session).is_ok())
+}
+
+/// `B/common/SESSION/`, the data that every Job of a session reads.
+pub fn common_prefix(business: &str, session: &str) -> String {
+    format!("{business}/common/{session}/")
+}
+
+/// `B/parked/SESSION/JOB/GENERATION-ATTEMPT.json`: a message that came while its session was paused.
+pub fn parked(business: &str, session: &str, job: &str, identity: &Identity) -> String {
+    format!("{}{job}/{}.json", parked_prefix(business, Some(session)), identity.run())
+}
+
+/// `B/parked/SESSION/`, what waits for the end of a session's pause; `B/parked/` for all.
+pub fn parked_prefix(business: &str, session: Option<&str>) -> String {
+    match session {
+        Some(session) => format!("{business}/parked/{session}/"),
+        None => format!("{business}/parked/"),
+    }
+}
+
+/// Session of a parked message; `None` if the name is not that of one.
+pub fn parse_parked<'a>(business: &str, object: &'a str) -> Option<&'a str> {
+    let (session, _) = object.strip_prefix(&parked_prefix(business, None))?.split_once('/')?;
+    Some(session).filter(|_| object.ends_with(".json"))
 }
 
 /// Message id of the outcome of a refused message; `None` if the name is not that of one.
@@ -107,6 +164,19 @@ mod tests {
         {
             assert!(parse_input("bu1", bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn control_and_parked_names_round_trip() {
+        assert_eq!(parse_control("bu1", &control("bu1", "s.1")), Some("s.1"));
+        for other in ["bu2/control/s.json", "bu1/control/s", "bu1/control/a/b.json", "bu1/control/refused.json"] {
+            assert_eq!(parse_control("bu1", other), None, "{other}");
+        }
+        let identity = Identity { bucket: "b".into(), object: "bu1/input/s/a/b".into(), generation: 7, attempt: 2 };
+        let name = parked("bu1", "s", "a/b", &identity);
+        assert_eq!(name, "bu1/parked/s/a/b/7-2.json");
+        assert_eq!(parse_parked("bu1", &name), Some("s"));
+        assert_eq!(parse_parked("bu2", &name), None);
     }
 
     #[test]

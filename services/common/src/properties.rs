@@ -8,7 +8,7 @@ use crate::{
     Identity, Outcome,
     config::tests::business as named,
     labels,
-    message::{Received, Request, Work, decode, stored},
+    message::{Received, Request, Resources, Work, decode, stored},
     names, object,
     outcome::State,
 };
@@ -86,8 +86,14 @@ fn work() -> impl Strategy<Value = Work> {
         .prop_filter("it may be a session", |name| names::check_session(name).is_ok());
     let tasks = option::of(1u32..=100_000);
     let common = prop::collection::vec("[a-z]{1,8}(/[a-z.]{1,5}[a-z])?", 0..3);
-    (session, job(), 1i64.., any::<u32>(), tasks, any::<bool>(), common, option::of("\\PC{1,20}")).prop_map(
-        |(session, job, generation, attempt, tasks, priority, common, client)| Work {
+    // Engines of the business have 512Mi and an hour, an attempt at most 8 times that.
+    let resources = (option::of(1u32..=4096), option::of(1u32..=28_800)).prop_map(|(memory, timeout_secs)| Resources {
+        memory: memory.map(|mebibytes| format!("{mebibytes}Mi")),
+        timeout_secs,
+    });
+    let client = option::of("\\PC{1,20}");
+    (session, job(), 1i64.., any::<u32>(), tasks, any::<bool>(), common, client, resources).prop_map(
+        |(session, job, generation, attempt, tasks, priority, common, client, resources)| Work {
             identity: Identity {
                 bucket: business().bucket,
                 object: object::input("bu1", &session, &job),
@@ -99,8 +105,10 @@ fn work() -> impl Strategy<Value = Work> {
             job,
             client,
             tasks,
+            rows_per_task: None,
             priority,
             common,
+            resources,
         },
     )
 }
@@ -108,7 +116,8 @@ fn work() -> impl Strategy<Value = Work> {
 /// Everything that some work reads or writes is the business's own.
 fn stays_inside(work: &Work) -> Result<(), TestCaseError> {
     let mut names = work.outputs().into_iter().take(3).collect::<Vec<_>>();
-    names.extend([work.identity.object.clone(), work.outcome()]);
+    let parked = object::parked(&work.business, &work.session, &work.job, &work.identity);
+    names.extend([work.identity.object.clone(), work.outcome(), parked]);
     names.extend(work.common.iter().map(|name| object::common(&work.business, &work.session, name)));
     for name in names {
         prop_assert!(name.starts_with("bu1/"), "{name:?} leaves the prefix");

@@ -10,6 +10,7 @@ use crate::{
     object,
     outcome::State,
     storage::{Object, Store},
+    table,
 };
 
 mod latest;
@@ -20,6 +21,8 @@ pub use latest::{Latest, latest};
 const READS: usize = 16;
 /// Longest text that is shown as it is, in characters; of a longer one only the size is.
 const TEXT_MAX: usize = 200;
+/// What tells the rows of a table apart.
+const ID: &str = "id";
 /// Row of the sums over all trades of a Job.
 pub const PORTFOLIO: &str = "portfolio";
 
@@ -131,7 +134,7 @@ pub fn rows(session: &str, job: &str, task: &str, object: &Object, body: &[u8]) 
                     })
                     .collect();
                 if let Some(Value::Object(portfolio)) = fields.get(PORTFOLIO) {
-                    rows.extend(measures(session, job, PORTFOLIO, portfolio, &["trades"]));
+                    rows.extend(measures(session, job, PORTFOLIO, portfolio, &["trades", "errors"]));
                 }
                 return rows;
             }
@@ -144,7 +147,14 @@ pub fn rows(session: &str, job: &str, task: &str, object: &Object, body: &[u8]) 
             }
         }
         Ok(Value::Number(number)) => return single("value", Value::Number(number)),
+        Ok(Value::Array(items)) if !items.is_empty() && items.iter().all(|item| item.get(ID).is_some()) => {
+            let fields = items.iter().filter_map(Value::as_object);
+            return fields.flat_map(|fields| measures(session, job, &text(&fields[ID]), fields, &[ID])).collect();
+        }
         _ => {}
+    }
+    if let Some(rows) = table_rows(session, job, body) {
+        return rows;
     }
     match std::str::from_utf8(body).map(str::trim) {
         Ok(text) if !text.is_empty() && !text.contains('\n') && text.chars().count() <= TEXT_MAX => {
@@ -152,6 +162,22 @@ pub fn rows(session: &str, job: &str, task: &str, object: &Object, body: &[u8]) 
         }
         _ => single("bytes", Value::from(object.size)),
     }
+}
+
+/// The rows of a result that is a table with a column [`ID`].
+fn table_rows(session: &str, job: &str, body: &[u8]) -> Option<Vec<Row>> {
+    let records = table::fields(std::str::from_utf8(body).ok()?);
+    let (names, rows) = records.split_first().filter(|(names, _)| names.iter().any(|name| name == ID))?;
+    let cell = |text: &String| match serde_json::from_str::<Number>(text) {
+        Ok(number) => Value::Number(number),
+        Err(_) => Value::String(text.clone()),
+    };
+    let rows = rows.iter().flat_map(|cells| {
+        let filled = names.iter().zip(cells).filter(|(_, text)| !text.is_empty());
+        let fields: Map<String, Value> = filled.map(|(name, text)| (name.clone(), cell(text))).collect();
+        measures(session, job, &fields.get(ID).map(text).unwrap_or_default(), &fields, &[ID])
+    });
+    Some(rows.collect())
 }
 
 /// A row for every number (and the error) of an object, with the standard errors beside their values.

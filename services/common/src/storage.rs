@@ -14,8 +14,11 @@ use jiff::Timestamp;
 
 use crate::clients::Connection;
 
+mod amend;
+mod present;
 mod upload;
 
+pub use amend::Replaced;
 pub use upload::{Fingerprint, crc32c_of_file};
 
 /// How long a call that fails is tried again, as Google's clients do by themselves.

@@ -9,7 +9,12 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use bytes::Bytes;
 
-use crate::{Identity, config::Business, message::Work, object};
+use crate::{
+    Identity,
+    config::Business,
+    message::{self, Work},
+    object,
+};
 
 mod existing;
 mod send;
@@ -48,6 +53,8 @@ pub struct Options {
     pub client: Option<String>,
     /// Number of tasks when each Job is split.
     pub tasks: Option<u32>,
+    /// Each input is a table, and each task computes so many of its rows.
+    pub rows_per_task: Option<u32>,
     /// Drained first.
     pub priority: bool,
     /// Names of the session's common data that each Job reads.
@@ -69,8 +76,10 @@ impl Options {
             job: job.to_owned(),
             client: self.client.clone(),
             tasks: self.tasks,
+            rows_per_task: self.rows_per_task,
             priority: self.priority,
             common: self.common.clone(),
+            resources: message::Resources::default(),
         }
     }
 }

@@ -59,9 +59,9 @@ struct Flags {
     /// Seconds the program may run.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     timeout_secs: Option<u64>,
-    /// Most bytes a result may have.
-    #[arg(long, value_name = "N", default_value_t = 256 * 1024 * 1024)]
-    max_output_bytes: u64,
+    /// Most bytes a result may have; 256 MiB when absent.
+    #[arg(long, value_name = "N")]
+    max_output_bytes: Option<u64>,
     /// Content type of the result; recognised from its bytes when absent.
     #[arg(long, value_name = "TYPE")]
     content_type: Option<String>,

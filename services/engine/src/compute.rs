@@ -1,6 +1,6 @@
 //! The built-in kernels: which one an input asks for, and what it makes of it.
 
-use kernel::Share;
+use kernel::{Format, Share};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -17,6 +17,30 @@ pub struct Input<'a> {
     pub name: &'a str,
     /// Content type, if there is one.
     pub content_type: &'a str,
+    /// Market data beside it, if there is any.
+    pub market: Option<&'a [u8]>,
+}
+
+/// Name of the market data among a session's common data.
+pub const MARKET: &str = "market.json";
+
+/// Which of the common data is the market data: the one called `market.json`, or the only one.
+///
+/// # Errors
+/// When there are several, and none is called so.
+pub fn market<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<Option<&'n str>, Failure> {
+    let names: Vec<&str> = names.into_iter().collect();
+    let named = names.iter().find(|name| name.rsplit('/').next() == Some(MARKET));
+    match (&names[..], named) {
+        (_, Some(name)) => Ok(Some(name)),
+        ([], None) => Ok(None),
+        ([only], None) => Ok(Some(only)),
+        (several, None) => {
+            let several = several.join(", ");
+            let message = format!("which of the common data is the market data? Call it {MARKET}; there is {several}");
+            Err(Failure::permanent("market-unclear", message))
+        }
+    }
 }
 
 /// The result of a computation.
@@ -33,20 +57,24 @@ pub struct Output {
 /// A built-in kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernel {
-    /// Prices a book of options, see [`kernel::pricing`].
-    Pricing,
+    /// Prices a book or table of options, see [`kernel::pricing`].
+    Pricing(Format),
     /// Says what the input was.
     Echo,
 }
 
-/// The kernel that an input asks for: JSON is priced, anything else is echoed.
+/// The kernel that an input asks for: JSON and tables of trades are priced, anything else is echoed.
 pub fn choose(input: Input<'_>) -> Kernel {
     let bytes = input.bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(input.bytes);
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
     let media_type = input.content_type.split(';').next().unwrap_or_default().trim();
-    let named_json = input.name.rsplit_once('.').is_some_and(|(_, ending)| ending.eq_ignore_ascii_case("json"));
-    if matches!(first, Some(b'{' | b'[')) || media_type.eq_ignore_ascii_case("application/json") || named_json {
-        Kernel::Pricing
+    let named =
+        |wanted: &str| input.name.rsplit_once('.').is_some_and(|(_, ending)| ending.eq_ignore_ascii_case(wanted));
+    let is_json = matches!(first, Some(b'{' | b'[')) || media_type.eq_ignore_ascii_case("application/json");
+    if is_json || named("json") {
+        Kernel::Pricing(Format::Json)
+    } else if media_type.eq_ignore_ascii_case("text/csv") || named("csv") || kernel::is_table(bytes) {
+        Kernel::Pricing(Format::Csv)
     } else {
         Kernel::Echo
     }
@@ -58,8 +86,9 @@ pub fn choose(input: Input<'_>) -> Kernel {
 /// Permanent failures only: the result depends on nothing but the input.
 pub fn compute(input: Input<'_>, share: Share, threads: usize) -> Result<Output, Failure> {
     match choose(input) {
-        Kernel::Pricing => {
-            let priced = kernel::price(input.bytes, share, threads)
+        Kernel::Pricing(format) => {
+            let input = kernel::Input { bytes: input.bytes, format, market: input.market };
+            let priced = kernel::price(input, share, threads)
                 .map_err(|refusal| Failure::permanent(refusal.code, refusal.message))?;
             Ok(Output { bytes: priced.bytes, content_type: JSON.to_owned(), seed: Some(priced.seed) })
         }

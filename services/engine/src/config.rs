@@ -7,8 +7,10 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use common::{config::Config, labels, message::Work};
+use common::{batch::Batch, config::Config, labels, message::Work};
 use kernel::Share;
+
+use crate::batch::{BatchSettings, Shared};
 
 /// Where Kubernetes looks for a container's termination message unless it is told otherwise.
 const TERMINATION_LOG: &str = "/dev/termination-log";
@@ -35,6 +37,8 @@ pub struct Settings {
     pub threads: usize,
     /// Where to die, for tests.
     pub stop: Option<Stop>,
+    /// What this input shares with the others of its batch, if it is in one.
+    pub shared: Option<Shared>,
 }
 
 impl Settings {
@@ -67,15 +71,66 @@ impl Settings {
         if *bucket != work.identity.bucket {
             bail!("compute an input in {}: the bucket of {} is {bucket}", work.identity.bucket, work.business);
         }
-        Ok(Self { config, work, index, work_dir: work_dir(variables), threads, stop })
+        Ok(Self { config, work, index, work_dir: work_dir(variables), threads, stop, shared: None })
     }
 
-    /// The part of the Job that this process computes.
+    /// The part of its input that this process computes; of a table it gets only its own rows.
     pub fn share(&self) -> Share {
+        if self.work.rows_per_task.is_some() { Share::ALL } else { self.tasks() }
+    }
+
+    /// Which task of how many this process is.
+    pub fn tasks(&self) -> Share {
         match (self.index, self.work.tasks) {
             (Some(index), Some(count)) => Share { index, count },
             _ => Share::ALL,
         }
+    }
+}
+
+impl BatchSettings {
+    /// Reads the settings of one index of a batch; `None` when the Job is no batch.
+    ///
+    /// # Errors
+    /// Names every variable that is missing or wrong.
+    pub fn read(variables: &BTreeMap<String, String>) -> anyhow::Result<Option<Self>> {
+        let Some(text) = variables.get(labels::ENV_BATCH) else { return Ok(None) };
+        let mut wrong = Vec::new();
+        let mut note = |error: anyhow::Error| wrong.push(format!("{error:#}"));
+        let config = required(variables, labels::ENV_CONFIG).and_then(|path| Config::read(Path::new(path)));
+        let config = config.map_err(&mut note).ok();
+        let batch = serde_json::from_str::<Batch>(text).with_context(|| format!("parse {}", labels::ENV_BATCH));
+        let batch = batch.map_err(&mut note).ok();
+        let index = batch.as_ref().map_or(Ok(None), |batch| task_index(variables, Some(batch.indexes)));
+        let index = index.map_err(&mut note).ok().flatten();
+        let pod = required(variables, labels::ENV_POD).map_err(&mut note).ok();
+        // The annotation it comes from is missing where pods are not counted by index.
+        let failures = match variables.get(labels::ENV_FAILURES).map(String::as_str) {
+            None | Some("") => Ok(None),
+            Some(_) => parsed(variables, labels::ENV_FAILURES),
+        };
+        let failures = failures.map_err(&mut note).ok();
+        let threads = threads(variables).map_err(&mut note).ok();
+        let stop = Stop::read(variables).map_err(&mut note).ok();
+        let (Some(config), Some(batch), Some(index), Some(pod), Some(failures), Some(threads), Some(stop)) =
+            (config, batch, index, pod, failures, threads, stop)
+        else {
+            bail!("read the environment variables: {}", wrong.join("; "));
+        };
+        let bucket = &config.business(&batch.business)?.bucket;
+        if *bucket != batch.bucket {
+            bail!("compute inputs in {}: the bucket of {} is {bucket}", batch.bucket, batch.business);
+        }
+        Ok(Some(Self {
+            config,
+            batch,
+            index,
+            pod: pod.to_owned(),
+            failures: failures.unwrap_or(0),
+            work_dir: work_dir(variables),
+            threads,
+            stop,
+        }))
     }
 }
 
@@ -137,6 +192,8 @@ pub enum Step {
     Computed,
     /// The result was written.
     Written,
+    /// The report of an index of a batch was written.
+    Reported,
 }
 
 impl Stop {
@@ -146,8 +203,9 @@ impl Stop {
             Some("read") => Step::Read,
             Some("computed") => Step::Computed,
             Some("written") => Step::Written,
+            Some("reported") => Step::Reported,
             Some(other) => {
-                bail!("{}={other:?} is none of read, computed, written", labels::ENV_ENGINE_STOP_AT)
+                bail!("{}={other:?} is none of read, computed, written, reported", labels::ENV_ENGINE_STOP_AT)
             }
         };
         let once = required(variables, labels::ENV_ENGINE_STOP_ONCE)?;

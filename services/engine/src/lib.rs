@@ -4,11 +4,13 @@
 //! from standard input to standard output, with no cloud.
 
 pub mod arguments;
+pub mod batch;
 pub mod compute;
 pub mod config;
 pub mod failure;
 pub mod install;
 pub mod local;
+pub mod log;
 pub mod process;
 pub mod program;
 pub mod run;

@@ -1,6 +1,9 @@
 //! `engine try`: standard input to standard output, with no cloud.
 
-use std::io::{Read as _, Write as _};
+use std::{
+    io::{Read as _, Write as _},
+    path::Path,
+};
 
 use anyhow::Context as _;
 use common::{exit, labels, telemetry};
@@ -40,7 +43,8 @@ fn compute(program: Option<&Program>) -> Result<Output, Failure> {
     let mut bytes = Vec::new();
     std::io::stdin().lock().read_to_end(&mut bytes).context("read standard input")?;
     let Some(program) = program else {
-        let input = Input { bytes: &bytes, name: "", content_type: "" };
+        let market = variables.get(labels::ENV_COMMON).map(|folder| market(Path::new(folder))).transpose()?.flatten();
+        let input = Input { bytes: &bytes, name: "", content_type: "", market: market.as_deref() };
         return compute::compute(input, share, config::threads(&variables)?);
     };
     let mut scratch = program::Scratch::new(&config::work_dir(&variables))?;
@@ -49,5 +53,20 @@ fn compute(program: Option<&Program>) -> Result<Output, Failure> {
     }
     scratch.write_input(&bytes)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
-    runtime.block_on(program::run(program, &scratch, share))
+    runtime.block_on(program::run(program, &scratch, share, None))
+}
+
+/// The market data in a folder of common data.
+fn market(folder: &Path) -> Result<Option<Vec<u8>>, Failure> {
+    let context = || format!("read the common data in {}", folder.display());
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).with_context(context)? {
+        let entry = entry.with_context(context)?;
+        if entry.file_type().with_context(context)?.is_file() {
+            names.push(entry.file_name().to_string_lossy().into_owned());
+        }
+    }
+    names.sort_unstable();
+    let Some(name) = compute::market(names.iter().map(String::as_str))? else { return Ok(None) };
+    Ok(Some(std::fs::read(folder.join(name)).with_context(context)?))
 }

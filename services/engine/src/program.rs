@@ -18,19 +18,23 @@ use nix::{
     unistd::Pid,
 };
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    process::{ChildStdout, Command},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
+    process::{ChildStderr, ChildStdout, Command},
     signal::unix::{SignalKind, signal},
     time::{Instant, sleep_until, timeout},
 };
 
-use crate::{compute::Output, failure::Failure};
+use crate::{compute::Output, failure::Failure, log::LogTail};
 
 /// How long a program that was asked to stop may take before it is killed; shorter than the 30 seconds after which
 /// Kubernetes kills the engine itself, which could then no longer kill the program.
 const STOP_GRACE: Duration = Duration::from_secs(20);
 /// How long the rest of the output may take once the program has ended.
 const OUTPUT_GRACE: Duration = Duration::from_secs(10);
+/// Most bytes of a result unless it is said otherwise.
+pub const MAX_OUTPUT_BYTES: u64 = 256 * 1024 * 1024;
+/// Most bytes of a line of standard error.
+const LINE_MAX: u64 = 64 * 1024;
 /// Most bytes of unused standard output that are passed on to the log.
 const PASSED_ON_MAX: u64 = 64 * 1024;
 
@@ -43,10 +47,31 @@ pub struct Program {
     pub permanent_exit_codes: Vec<u8>,
     /// How long it may run.
     pub timeout: Option<Duration>,
-    /// Most bytes a result may have.
-    pub max_output_bytes: u64,
+    /// Most bytes a result may have; [`MAX_OUTPUT_BYTES`] when absent.
+    pub max_output_bytes: Option<u64>,
     /// Content type of the result, if it is not to be recognised.
     pub content_type: Option<String>,
+}
+
+impl Program {
+    /// The program with what was configured for the business where it was not said otherwise.
+    pub fn configured(&self, config: &common::config::Program) -> Self {
+        let codes = if self.permanent_exit_codes.is_empty() {
+            &config.permanent_exit_codes
+        } else {
+            &self.permanent_exit_codes
+        };
+        Self {
+            permanent_exit_codes: codes.clone(),
+            timeout: self.timeout.or(config.timeout_secs.map(|seconds| Duration::from_secs(seconds.into()))),
+            max_output_bytes: self.max_output_bytes.or(config.max_output_bytes),
+            ..self.clone()
+        }
+    }
+
+    fn most_bytes(&self) -> u64 {
+        self.max_output_bytes.unwrap_or(MAX_OUTPUT_BYTES)
+    }
 }
 
 /// The folder of one run, deleted with it.
@@ -100,12 +125,12 @@ impl Scratch {
     }
 }
 
-/// Runs the program and takes its result.
+/// Runs the program and takes its result. Its standard error goes to `log` when there is one, else to our own.
 ///
 /// # Errors
 /// When it cannot be started, runs too long, is stopped, says too much, or does not exit with 0.
-pub async fn run(program: &Program, scratch: &Scratch, share: Share) -> Result<Output, Failure> {
-    let ended = supervise(program, scratch, share).await?;
+pub async fn run(program: &Program, scratch: &Scratch, share: Share, log: Option<&LogTail>) -> Result<Output, Failure> {
+    let ended = supervise(program, scratch, share, log).await?;
     judge(program, &ended)?;
     take_result(program, scratch).await
 }
@@ -166,12 +191,20 @@ fn judge(program: &Program, ended: &Ended) -> Result<(), Failure> {
 
 fn too_large(program: &Program) -> Failure {
     let name = program.command.first().map(String::as_str).unwrap_or_default();
-    let message = format!("the result of {name} has more than {} bytes (--max-output-bytes)", program.max_output_bytes);
+    let message = format!(
+        "the result of {name} has more than {} bytes (--max-output-bytes, or max_output of the business)",
+        program.most_bytes()
+    );
     Failure::permanent("output-too-large", message)
 }
 
 /// Starts the program, passes signals on, and waits until it has ended and its output was read.
-async fn supervise(program: &Program, scratch: &Scratch, share: Share) -> Result<Ended, Failure> {
+async fn supervise(
+    program: &Program,
+    scratch: &Scratch,
+    share: Share,
+    log: Option<&LogTail>,
+) -> Result<Ended, Failure> {
     let (name, arguments) = program
         .command
         .split_first()
@@ -189,13 +222,15 @@ async fn supervise(program: &Program, scratch: &Scratch, share: Share) -> Result
         .env(labels::ENV_COUNT, share.count.to_string())
         .stdin(Stdio::from(input))
         .stdout(Stdio::piped())
+        .stderr(if log.is_some() { Stdio::piped() } else { Stdio::inherit() })
         .process_group(0)
         .kill_on_drop(true)
         .spawn()
         .map_err(|error| Failure::transient("cannot-start", format!("{name} cannot be started: {error}")))?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw).context("find the program's id")?;
     let stdout = child.stdout.take().context("take the program's standard output")?;
-    let mut copied = tokio::spawn(copy(stdout, scratch.stdout(), program.max_output_bytes));
+    let logged = log.cloned().zip(child.stderr.take()).map(|(log, stderr)| tokio::spawn(pass_lines(stderr, log)));
+    let mut copied = tokio::spawn(copy(stdout, scratch.stdout(), program.most_bytes()));
 
     let mut stopped = None;
     let mut copy_result = None;
@@ -232,6 +267,11 @@ async fn supervise(program: &Program, scratch: &Scratch, share: Share) -> Result
     // Whatever it left behind could write to the result while it is read, and would outlive the container's main
     // process on a laptop.
     send(group, Signal::SIGKILL);
+    if let Some(mut logged) = logged
+        && timeout(OUTPUT_GRACE, &mut logged).await.is_err()
+    {
+        logged.abort();
+    }
     let copy_result = match copy_result {
         Some(result) => result,
         None => match timeout(OUTPUT_GRACE, &mut copied).await {
@@ -252,6 +292,17 @@ async fn supervise(program: &Program, scratch: &Scratch, share: Share) -> Result
 fn send(group: Pid, signal: Signal) {
     // The group may be gone already, which is as good.
     let _ = killpg(group, signal);
+}
+
+/// Passes what the program writes to standard error on, line by line. What is no text is shown as it can be.
+async fn pass_lines(stderr: ChildStderr, log: LogTail) {
+    let mut lines = BufReader::new(stderr);
+    let mut line = Vec::new();
+    // A line without an end is cut, so that it does not fill the memory.
+    while let Ok(1..) = (&mut lines).take(LINE_MAX).read_until(b'\n', &mut line).await {
+        log.line(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']));
+        line.clear();
+    }
 }
 
 enum Copied {
@@ -279,7 +330,7 @@ async fn take_result(program: &Program, scratch: &Scratch) -> Result<Output, Fai
     }
     let path = if from_file { file } else { stdout };
     let size = std::fs::metadata(&path).context("measure the result")?.len();
-    if size > program.max_output_bytes {
+    if size > program.most_bytes() {
         return Err(too_large(program));
     }
     let bytes = std::fs::read(&path).context("read the result")?;

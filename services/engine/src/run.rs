@@ -9,15 +9,17 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use common::{
     clients::{Connection, install_tls_provider},
+    config::Config,
     exit,
     storage::{Properties, Store, Written},
-    telemetry,
+    table, telemetry,
 };
 
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
     VERSION,
+    batch::{self, BatchSettings},
     compute::{self, Input, Output},
     config::{self, Settings, Step},
     failure::Failure,
@@ -95,12 +97,18 @@ async fn until_stopped(variables: &BTreeMap<String, String>, program: Option<&Pr
 }
 
 async fn connect_and_run(variables: &BTreeMap<String, String>, program: Option<&Program>) -> Result<Done, Failure> {
-    let settings =
-        Settings::read(variables).map_err(|error| Failure::transient("configuration", format!("{error:#}")))?;
+    let wrong = |error: anyhow::Error| Failure::transient("configuration", format!("{error:#}"));
+    if let Some(settings) = BatchSettings::read(variables).map_err(wrong)? {
+        return batch::run(&settings, program, &connect(&settings.config, variables).await?).await;
+    }
+    let settings = Settings::read(variables).map_err(wrong)?;
+    run(&settings, program, &connect(&settings.config, variables).await?).await
+}
+
+async fn connect(config: &Config, variables: &BTreeMap<String, String>) -> anyhow::Result<Store> {
     install_tls_provider()?;
-    let connection = Connection::new(&settings.config.endpoints, variables)?;
-    let store = Store::connect(&connection).await?;
-    run(&settings, program, &store).await
+    let connection = Connection::new(&config.endpoints, variables)?;
+    Store::connect(&connection).await
 }
 
 /// Makes sure that the result exists.
@@ -113,7 +121,7 @@ pub async fn run(settings: &Settings, program: Option<&Program>, objects: &impl 
     let output = work.output(settings.index);
     // Both are asked at once, because the first run of an input is what nearly always happens.
     let (exists, input) = tokio::join!(
-        objects.exists(&identity.bucket, &output),
+        objects.probably_exists(&identity.bucket, &output),
         objects.read(&identity.bucket, &identity.object, Some(identity.generation)),
     );
     if exists? {
@@ -132,10 +140,18 @@ pub async fn run(settings: &Settings, program: Option<&Program>, objects: &impl 
     process::stop_if_asked(settings.stop.as_ref(), Step::Read);
 
     let started = Instant::now();
+    let (input, rows) = own_rows(settings, input);
     let computed = match program {
-        None => run_kernel(settings, input).await?,
-        Some(program) => run_program(settings, program, objects, &input).await?,
+        None => run_kernel(settings, objects, input).await,
+        Some(program) => {
+            let program = program.configured(&settings.config.business(&work.business)?.engine.program);
+            run_program(settings, &program, objects, &input).await
+        }
     };
+    let computed = computed.map_err(|failure| match rows {
+        Some(rows) => Failure { message: format!("{} ({rows} of the table)", failure.message), ..failure },
+        None => failure,
+    })?;
     let seconds = started.elapsed().as_secs_f64();
     tracing::info!(bytes = computed.bytes.len(), seconds, "computed the result");
     process::stop_if_asked(settings.stop.as_ref(), Step::Computed);
@@ -149,6 +165,15 @@ pub async fn run(settings: &Settings, program: Option<&Program>, objects: &impl 
     })
 }
 
+/// Of a table, the rows of this task and which they are; anything else as it is.
+fn own_rows(settings: &Settings, input: Contents) -> (Contents, Option<String>) {
+    let (Some(index), Some(size)) = (settings.index, settings.work.rows_per_task) else { return (input, None) };
+    let rows = table::rows_of(index, size);
+    let bytes = table::part(&input.bytes, rows.clone()).into();
+    let said = format!("counted from the header of rows {} to {}", rows.start + 1, rows.end);
+    (Contents { bytes, ..input }, Some(said))
+}
+
 /// What is written with the result.
 fn properties(settings: &Settings, computed: &Output, seconds: f64) -> Properties {
     let work = &settings.work;
@@ -158,8 +183,11 @@ fn properties(settings: &Settings, computed: &Output, seconds: f64) -> Propertie
         ("job".to_owned(), work.job.clone()),
         ("engine-version".to_owned(), VERSION.to_owned()),
         ("compute-seconds".to_owned(), format!("{seconds:.6}")),
-        ("cpu-seconds".to_owned(), format!("{:.6}", process::cpu_seconds())),
     ]);
+    // Among many inputs nobody can tell whose the process's time is.
+    if settings.shared.is_none() {
+        metadata.insert("cpu-seconds".to_owned(), format!("{:.6}", process::cpu_seconds()));
+    }
     if let Some(seed) = computed.seed {
         metadata.insert("seed".to_owned(), seed.to_string());
     }
@@ -171,13 +199,31 @@ fn properties(settings: &Settings, computed: &Output, seconds: f64) -> Propertie
 }
 
 /// Computes beside the runtime's thread, which meanwhile keeps connections and credentials alive.
-async fn run_kernel(settings: &Settings, input: Contents) -> Result<Output, Failure> {
+async fn run_kernel(settings: &Settings, objects: &impl Objects, input: Contents) -> Result<Output, Failure> {
+    let market = match compute::market(settings.work.common.iter().map(String::as_str))? {
+        Some(name) => Some(read_common(settings, objects, name).await?.bytes),
+        None => None,
+    };
     let (name, share, threads) = (settings.work.identity.object.clone(), settings.share(), settings.threads);
+    let _permit = match &settings.shared {
+        Some(shared) => Some(shared.threads.acquire().await.context("wait for a thread")?),
+        None => None,
+    };
     let work = move || {
-        let input = Input { bytes: &input.bytes, name: &name, content_type: &input.content_type };
+        let input =
+            Input { bytes: &input.bytes, name: &name, content_type: &input.content_type, market: market.as_deref() };
         compute::compute(input, share, threads)
     };
-    tokio::task::spawn_blocking(work).await.context("compute the result")?
+    let computing = tokio::task::spawn_blocking(work);
+    let Some(shared) = &settings.shared else { return computing.await.context("compute the result")? };
+    match tokio::time::timeout(shared.timeout, computing).await {
+        Ok(computed) => computed.context("compute the result")?,
+        // Its thread cannot be stopped; it ends with this process.
+        Err(_) => {
+            let message = format!("the input was computed for longer than {} s", shared.timeout.as_secs());
+            Err(Failure::transient("timeout", message))
+        }
+    }
 }
 
 async fn run_program(
@@ -190,14 +236,19 @@ async fn run_program(
     let scratch = program::Scratch::new(&settings.work_dir)?;
     scratch.write_input(&input.bytes)?;
     for name in &work.common {
-        let object = common::object::common(&work.business, &work.session, name);
-        let Some(contents) = objects.read(&work.identity.bucket, &object, None).await? else {
-            let message = format!("the common data gs://{}/{object} does not exist", work.identity.bucket);
-            return Err(Failure::permanent("common-data-missing", message));
-        };
+        let contents = read_common(settings, objects, name).await?;
         write_common(scratch.common(), name, &contents.bytes)?;
     }
-    program::run(program, &scratch, settings.share()).await
+    program::run(program, &scratch, settings.tasks(), settings.shared.as_ref().map(|shared| &shared.log)).await
+}
+
+async fn read_common(settings: &Settings, objects: &impl Objects, name: &str) -> Result<Contents, Failure> {
+    let work = &settings.work;
+    let object = common::object::common(&work.business, &work.session, name);
+    objects.read(&work.identity.bucket, &object, None).await?.ok_or_else(|| {
+        let message = format!("the common data gs://{}/{object} does not exist", work.identity.bucket);
+        Failure::permanent("common-data-missing", message)
+    })
 }
 
 fn write_common(folder: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {

@@ -22,6 +22,14 @@ pub trait Objects {
     /// When the service cannot be reached.
     fn exists(&self, bucket: &str, object: &str) -> impl Future<Output = anyhow::Result<bool>>;
 
+    /// Whether it is worth looking at what there is under this name before it is made anew; `false` may be a guess.
+    ///
+    /// # Errors
+    /// As [`Objects::exists`].
+    fn probably_exists(&self, bucket: &str, object: &str) -> impl Future<Output = anyhow::Result<bool>> {
+        self.exists(bucket, object)
+    }
+
     /// Reads an object, its live generation when none is given; `None` when it does not exist.
     ///
     /// # Errors

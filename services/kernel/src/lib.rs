@@ -3,9 +3,11 @@
 //! It knows no cloud, no files, no clock and no runtime, so a result depends on the input only. It is a crate of its
 //! own because it alone is worth the compiler's highest optimisation.
 
+pub mod bench;
 pub mod montecarlo;
 pub mod price;
 pub mod pricing;
 
 pub use montecarlo::Share;
-pub use price::{Priced, Refusal, price};
+pub use price::{Input, Priced, Refusal, is_table, price};
+pub use pricing::read::Format;

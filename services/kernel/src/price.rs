@@ -1,16 +1,29 @@
 //! From the bytes of an input to the bytes of its result.
 
-use serde::Serialize;
-
 use crate::{
     montecarlo::{Share, simulate},
-    pricing::{book, result::PricingResult},
+    pricing::{
+        csv,
+        read::{self, Format},
+        result::PricingResult,
+    },
 };
 
-/// Most bytes of an input.
+/// Most bytes of an input, and of market data.
 pub const INPUT_MAX: usize = 256 * 1024 * 1024;
 /// Problems of an input that a refusal lists.
 const PROBLEMS_SHOWN: usize = 10;
+
+/// What to price.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'a> {
+    /// The book or table.
+    pub bytes: &'a [u8],
+    /// Which of both it is.
+    pub format: Format,
+    /// Market data beside it, JSON.
+    pub market: Option<&'a [u8]>,
+}
 
 /// The result of a pricing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -30,16 +43,25 @@ pub struct Refusal {
     pub message: String,
 }
 
+/// Whether bytes begin as a table of trades does.
+pub fn is_table(bytes: &[u8]) -> bool {
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
+    std::str::from_utf8(line).is_ok_and(csv::is_table)
+}
+
 /// Prices a book, or a task's share of it.
 ///
 /// # Errors
 /// When the input is malformed, too large, or its value is no number. The same input gives the same answer always.
-pub fn price(bytes: &[u8], share: Share, threads: usize) -> Result<Priced, Refusal> {
-    if bytes.len() > INPUT_MAX {
-        let message = format!("the input has {} bytes, the limit is {INPUT_MAX}", bytes.len());
-        return Err(Refusal { code: "input-too-large", message });
+pub fn price(input: Input<'_>, share: Share, threads: usize) -> Result<Priced, Refusal> {
+    for bytes in [Some(input.bytes), input.market].into_iter().flatten() {
+        if bytes.len() > INPUT_MAX {
+            let message = format!("the input has {} bytes, the limit is {INPUT_MAX}", bytes.len());
+            return Err(Refusal { code: "input-too-large", message });
+        }
     }
-    let book = book::parse(bytes).map_err(|problems| {
+    let book = read::parse(input.bytes, input.format, input.market).map_err(|problems| {
         let mut lines: Vec<String> = problems.iter().take(PROBLEMS_SHOWN).map(ToString::to_string).collect();
         if problems.len() > PROBLEMS_SHOWN {
             lines.push(format!("and {} more", problems.len() - PROBLEMS_SHOWN));
@@ -49,12 +71,7 @@ pub fn price(bytes: &[u8], share: Share, threads: usize) -> Result<Priced, Refus
     let overflow = |message| Refusal { code: "numeric-overflow", message };
     let estimates = simulate(&book, share, threads);
     let result = PricingResult::new(&book, share, &estimates).map_err(overflow)?;
-    let bytes = encode(&result).map_err(|error| overflow(error.to_string()))?;
-    Ok(Priced { bytes, seed: book.seed })
-}
-
-fn encode(result: &impl Serialize) -> serde_json::Result<Vec<u8>> {
-    let mut bytes = serde_json::to_vec(result)?;
+    let mut bytes = serde_json::to_vec(&result).map_err(|error| overflow(error.to_string()))?;
     bytes.push(b'\n');
-    Ok(bytes)
+    Ok(Priced { bytes, seed: book.seed })
 }

@@ -33,7 +33,7 @@
 //!
 //! - `seed`: integer from 0 to 2^64-1; `paths`: integer from 1 to 1e9, for each trade.
 //! - `sampling`: `pseudo-random` (when absent), `antithetic` (pairs of mirrored paths) or `sobol` (quasi-random points,
-//!   scrambled at random 16 times or more, from which the standard error comes; as many of `paths` as are 16 to 31
+//!   scrambled at random 32 times or more, from which the standard error comes; as many of `paths` as are 32 to 63
 //!   times a power of two).
 //! - `measures`: what to compute; only `price` when absent. `delta` and `gamma` are the derivatives by the spot price,
 //!   `vega` by the volatility and `rho` by the rate, each for a change of 1 (not of a percent), `theta` that by the time
@@ -77,9 +77,12 @@
 //! prices trades `i`, `i + n`, ... and `portfolio` is the sum over those.
 
 pub mod book;
+pub mod csv;
 pub mod json;
+pub mod read;
 pub mod reader;
 pub mod result;
+pub mod trade;
 
 #[cfg(test)]
 mod tests;

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, time::Duration};
 use base64::Engine as _;
 use bytes::Bytes;
 use common::{
-    Outcome,
+    Outcome, labels,
     message::{self, Refusal, Request, Work},
     object,
     outcome::State,
@@ -23,10 +23,11 @@ use crate::{
     answers::{Answer, classify},
     clock::seconds_between,
     context::Context,
+    controls::{self, Stand},
     gate,
     hooks::Step,
     job::{self, Origin},
-    jobs::Slot,
+    jobs::{Slot, Waiting},
     metrics::retry,
 };
 
@@ -43,6 +44,12 @@ pub(crate) struct Received {
     pub(crate) received: Timestamp,
 }
 
+impl Received {
+    fn origin(&self) -> Origin {
+        Origin { message_id: self.id.clone(), published: self.published, received: self.received }
+    }
+}
+
 /// What to tell Pub/Sub about a message.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verdict {
@@ -52,14 +59,27 @@ pub(crate) enum Verdict {
     Nack,
 }
 
+/// What a message has taken to be worked on.
+pub(crate) enum Place {
+    /// A slot, which its Job will take.
+    Slot(Slot),
+    /// A place among those that wait for slots together.
+    Waiting(#[expect(dead_code, reason = "it counts as long as it is held")] Waiting),
+}
+
 /// Why one try came to nothing.
-enum Obstacle {
+#[derive(Clone, Debug)]
+pub(crate) enum Obstacle {
     /// A retry may cure it.
     Passing { reason: &'static str, after: Duration, why: String },
     /// Every message would meet it.
     OurFault(String),
     /// This message meets it, and it takes a person; the message goes back.
     Stuck(String),
+    /// It cannot be part of a batch, and perhaps be a Job of its own.
+    NotInABatch,
+    /// It is time to stop.
+    Stopping,
 }
 
 impl From<anyhow::Error> for Obstacle {
@@ -79,7 +99,12 @@ impl From<anyhow::Error> for Obstacle {
 }
 
 /// Carries a message through. Returns only when Pub/Sub can be told; gives up early when `stop` is cancelled.
-pub(crate) async fn accept(context: &Context, message: &Received, mut slot: Slot, stop: &CancellationToken) -> Verdict {
+pub(crate) async fn accept(
+    context: &Context,
+    message: &Received,
+    mut place: Place,
+    stop: &CancellationToken,
+) -> Verdict {
     context.metrics.received.inc();
     let decoded = message::decode(
         message::Received { message_id: &message.id, data: &message.data, attributes: &message.attributes },
@@ -91,12 +116,16 @@ pub(crate) async fn accept(context: &Context, message: &Received, mut slot: Slot
     context.hooks.at(Step::Received, Some(&message.id), identity).await;
     let give_up = Instant::now() + context.timing.retry_within;
     let mut backoff = RETRY_FIRST;
+    let mut alone = message.attributes.get(labels::ATTRIBUTE_ALONE).is_some_and(|value| value == "true");
     loop {
+        // On the heap, since many messages wait together in a batch, and each future is as large as its largest part.
         let tried = match &decoded {
-            Ok(request) => run(context, message, request, &mut slot).await,
-            Err(refusal) => refuse(context, message, refusal).await,
+            Ok(request) => Box::pin(run(context, message, request, &mut place, alone)).await,
+            Err(refusal) => Box::pin(refuse(context, message, refusal)).await,
         };
-        slot.not_created();
+        if let Place::Slot(slot) = &mut place {
+            slot.not_created();
+        }
         let (reason, after, why) = match tried {
             Ok(()) => {
                 context.breaker().succeeded();
@@ -108,6 +137,11 @@ pub(crate) async fn accept(context: &Context, message: &Received, mut slot: Slot
                 context.gate.close(why);
                 return Verdict::Nack;
             }
+            Err(Obstacle::NotInABatch) => {
+                alone = true;
+                continue;
+            }
+            Err(Obstacle::Stopping) => return Verdict::Nack,
             Err(Obstacle::Stuck(why)) => {
                 tracing::error!("the message goes back to Pub/Sub: {why}");
                 return Verdict::Nack;
@@ -130,7 +164,13 @@ pub(crate) async fn accept(context: &Context, message: &Received, mut slot: Slot
     }
 }
 
-async fn run(context: &Context, message: &Received, request: &Request, slot: &mut Slot) -> Result<(), Obstacle> {
+async fn run(
+    context: &Context,
+    message: &Received,
+    request: &Request,
+    place: &mut Place,
+    alone: bool,
+) -> Result<(), Obstacle> {
     let work = match request {
         Request::Run(work) => Some(work.clone()),
         Request::RunLive(work) => live(context, message, work).await?,
@@ -140,34 +180,75 @@ async fn run(context: &Context, message: &Received, request: &Request, slot: &mu
         context.metrics.duplicates.inc();
         return Ok(());
     };
-    // Always, not only for old redeliveries: a Job deleted by hand leaves an outcome and no Job, at any age.
-    if context.store.describe(&work.identity.bucket, &work.outcome(), None).await?.is_some() {
-        tracing::info!(job = work.job, session = work.session, "there is an outcome already");
-        context.metrics.duplicates.inc();
-        return Ok(());
+    match place {
+        Place::Slot(slot) => create_unless_settled(context, &message.origin(), &work, slot).await,
+        Place::Waiting(_) => {
+            let origin = message.origin();
+            // What is decided about its session need not wait for a slot.
+            let decided = context.controls.of(&work.session).is_some();
+            if decided && (settled(context, &work).await? || !heed(context, &origin, &work).await?) {
+                return Ok(());
+            }
+            context.batcher.join(work, origin, alone).await
+        }
     }
-    create(context, message, &work, slot).await
 }
 
-async fn create(context: &Context, message: &Received, work: &Work, slot: &mut Slot) -> Result<(), Obstacle> {
+/// Makes sure that the API server has the Job of this work, unless it has its outcome.
+pub(crate) async fn create_unless_settled(
+    context: &Context,
+    origin: &Origin,
+    work: &Work,
+    slot: &mut Slot,
+) -> Result<(), Obstacle> {
+    // Always, not only for old redeliveries: a Job deleted by hand leaves an outcome and no Job, at any age.
+    if settled(context, work).await? {
+        return Ok(());
+    }
+    if !heed(context, origin, work).await? {
+        return Ok(());
+    }
+    create(context, origin, work, slot).await
+}
+
+/// Whether there is an outcome of this work already.
+async fn settled(context: &Context, work: &Work) -> Result<bool, Obstacle> {
+    if context.store.describe(&work.identity.bucket, &work.outcome(), None).await?.is_none() {
+        return Ok(false);
+    }
+    tracing::info!(job = work.job, session = work.session, "there is an outcome already");
+    controls::tell_again(context, work).await?;
+    context.metrics.duplicates.inc();
+    Ok(true)
+}
+
+/// Heeds what is decided about the session of work that has no outcome: ends it, or puts it aside. Tells whether it may
+/// start.
+pub(crate) async fn heed(context: &Context, origin: &Origin, work: &Work) -> Result<bool, Obstacle> {
+    match controls::stand(context, work, origin.published).await? {
+        Stand::Go => return Ok(true),
+        Stand::Cancelled => conclude(context, origin, work, controls::cancelled(work)).await?,
+        Stand::Paused => controls::park(context, origin, work).await?,
+    }
+    Ok(false)
+}
+
+/// Makes sure that the API server has the Job of this work.
+pub(crate) async fn create(context: &Context, origin: &Origin, work: &Work, slot: &mut Slot) -> Result<(), Obstacle> {
     let name = work.identity.job_name();
-    let origin = Origin { message_id: message.id.clone(), published: message.published, received: message.received };
-    context.hooks.at(Step::BeforeCreate, Some(&message.id), Some(&work.identity)).await;
+    context.hooks.at(Step::BeforeCreate, Some(&origin.message_id), Some(&work.identity)).await;
     slot.creating(name.clone());
     let created = {
         let _permit = context.creates.acquire().await.map_err(|error| Obstacle::Stuck(error.to_string()))?;
         // Made only now, so that those that wait for their turn are small.
-        let body = context.template.job(work, &origin).map_err(|error| Obstacle::OurFault(format!("{error:#}")))?;
+        let body = context.template.job(work, origin).map_err(|error| Obstacle::OurFault(format!("{error:#}")))?;
         context.cluster.create(&body).await
     };
     let error = match created {
         Ok(uid) => {
             slot.created();
-            context.metrics.created.inc();
-            if let Some(published) = message.published {
-                context.metrics.publish_to_created.observe(seconds_between(published, (context.clock)()));
-            }
-            context.hooks.at(Step::Created, Some(&message.id), Some(&work.identity)).await;
+            note_created(context, [origin.published]);
+            context.hooks.at(Step::Created, Some(&origin.message_id), Some(&work.identity)).await;
             tracing::info!(
                 job = work.job,
                 session = work.session,
@@ -177,8 +258,9 @@ async fn create(context: &Context, message: &Received, work: &Work, slot: &mut S
                 "created the Job"
             );
             // It was settled between the look at its outcome and the create. The Job is superfluous; its settling
-            // finds the outcome that is there.
-            if context.recent.has(&work.identity) {
+            // finds the outcome that is there. Or its session was cancelled meanwhile.
+            let stand = controls::stand(context, work, origin.published).await?;
+            if context.recent.has(&work.identity) || stand == Stand::Cancelled {
                 context.cluster.delete(&name, &uid).await?;
             }
             return Ok(());
@@ -196,9 +278,17 @@ async fn create(context: &Context, message: &Received, work: &Work, slot: &mut S
             Ok(()) => {
                 let message_text = format!("the API server does not accept the Job: {why}");
                 let outcome = Outcome::new(&work.business, State::Refused, "invalid-job", message_text);
-                conclude(context, message, work, outcome).await
+                conclude(context, origin, work, outcome).await
             }
         },
+    }
+}
+
+/// Counts a Job that was created, for messages that were published then.
+pub(crate) fn note_created(context: &Context, published: impl IntoIterator<Item = Option<Timestamp>>) {
+    context.metrics.created.inc();
+    for published in published.into_iter().flatten() {
+        context.metrics.publish_to_created.observe(seconds_between(published, (context.clock)()));
     }
 }
 
@@ -237,7 +327,7 @@ async fn live(context: &Context, message: &Received, work: &Work) -> Result<Opti
         // No generation was ever known, so the outcome is that of generation 0.
         let why = format!("there is no object {} in the bucket", work.identity.object);
         let outcome = Outcome::new(&work.business, State::Failed, "input-missing", why);
-        conclude(context, message, &work, outcome).await?;
+        conclude(context, &message.origin(), &work, outcome).await?;
     }
     Ok(None)
 }
@@ -295,11 +385,11 @@ async fn settled_generation(context: &Context, work: &Work) -> anyhow::Result<Op
 }
 
 /// Writes the outcome of work that never became a Job.
-async fn conclude(context: &Context, message: &Received, work: &Work, mut outcome: Outcome) -> Result<(), Obstacle> {
+async fn conclude(context: &Context, origin: &Origin, work: &Work, mut outcome: Outcome) -> Result<(), Obstacle> {
     outcome.work = Some(work.clone());
     let (code, state) = (outcome.reason.code.clone(), outcome.state);
     let object = work.outcome();
-    if write(context, message, &object, outcome).await? {
+    if write(context, origin, &object, outcome).await? {
         tracing::warn!(code, job = work.job, session = work.session, "the work cannot become a Job");
         match state {
             State::Refused => context.metrics.refused("invalid-job"),
@@ -318,7 +408,7 @@ async fn refuse(context: &Context, message: &Received, refusal: &Refusal) -> Res
     let id = &message.id;
     let plain = !id.is_empty() && id.len() <= 100 && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
     let id = if plain { id.clone() } else { common::names::hash(&[id], 32) };
-    if write(context, message, &object::refused(&context.business.name, &id), outcome).await? {
+    if write(context, &message.origin(), &object::refused(&context.business.name, &id), outcome).await? {
         tracing::warn!(code = refusal.code, "refused the message: {}", refusal.message);
         context.metrics.refused(refusal.code);
     }
@@ -326,15 +416,15 @@ async fn refuse(context: &Context, message: &Received, refusal: &Refusal) -> Res
 }
 
 /// Writes an outcome and its event; `true` when it is new.
-async fn write(context: &Context, message: &Received, object: &str, mut outcome: Outcome) -> Result<bool, Obstacle> {
-    outcome.message_id = Some(message.id.clone());
-    outcome.timestamps.published = message.published;
-    outcome.timestamps.received = Some(message.received);
+async fn write(context: &Context, origin: &Origin, object: &str, mut outcome: Outcome) -> Result<bool, Obstacle> {
+    outcome.message_id = Some(origin.message_id.clone());
+    outcome.timestamps.published = origin.published;
+    outcome.timestamps.received = Some(origin.received);
     outcome.timestamps.settled = Some((context.clock)());
     let text = serde_json::to_vec_pretty(&outcome).map_err(anyhow::Error::from)?;
     let written = context.store.write_once(&context.business.bucket, object, text, outcome.properties()).await?;
-    context.hooks.at(Step::RefusedWritten, Some(&message.id), outcome.identity()).await;
+    context.hooks.at(Step::RefusedWritten, Some(&origin.message_id), outcome.identity()).await;
     context.events.publish(&outcome).await;
-    context.hooks.at(Step::EventPublished, Some(&message.id), outcome.identity()).await;
+    context.hooks.at(Step::EventPublished, Some(&origin.message_id), outcome.identity()).await;
     Ok(matches!(written, Written::New(_)))
 }

@@ -83,6 +83,21 @@ impl Cluster {
         within(self.jobs.get_opt(name)).await.with_context(|| format!("read the Job {name}"))
     }
 
+    /// The Jobs that a selector finds.
+    pub(crate) async fn jobs(&self, selector: &str) -> anyhow::Result<Vec<Job>> {
+        let mut parameters = ListParams::default().labels(selector).limit(500);
+        let mut jobs = Vec::new();
+        loop {
+            let page = within(self.jobs.list(&parameters)).await;
+            let page = page.with_context(|| format!("list the Jobs with {selector}"))?;
+            jobs.extend(page.items);
+            match page.metadata.continue_.filter(|token| !token.is_empty()) {
+                Some(token) => parameters = parameters.continue_token(&token),
+                None => return Ok(jobs),
+            }
+        }
+    }
+
     /// Deletes exactly this Job; it being gone already is fine.
     pub(crate) async fn delete(&self, name: &str, uid: &str) -> anyhow::Result<()> {
         let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };

@@ -36,6 +36,10 @@ pub struct Timing {
     pub sweep_age: Duration,
     /// Until the same input is published once more, for it may well wait in the backlog.
     pub sweep_again: Duration,
+    /// How long nothing must come of the subscription for priority, while slots are scarce, until the other one is served.
+    pub priority_quiet: Duration,
+    /// Between two looks at what was decided about sessions.
+    pub controls_every: Duration,
     /// How long intake and settling together may take to stop; less than the pod's grace period.
     pub stop_within: Duration,
     /// How long a message is kept in hand through failures that a retry may cure, before it goes back to Pub/Sub.
@@ -48,6 +52,8 @@ impl Timing {
         sweep_every: Duration::from_secs(300),
         sweep_age: Duration::from_secs(3600),
         sweep_again: Duration::from_secs(6 * 3600),
+        priority_quiet: Duration::from_millis(300),
+        controls_every: Duration::from_secs(3),
         stop_within: Duration::from_secs(20),
         retry_within: Duration::from_secs(1800),
     };

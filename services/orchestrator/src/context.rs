@@ -5,12 +5,30 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use common::{Identity, config::Business, probes::Health, storage::Store};
+use common::{
+    Identity,
+    config::{Business, Dispatch},
+    probes::Health,
+    storage::Store,
+};
+use google_cloud_pubsub::client::Publisher;
 use tokio::sync::Semaphore;
 
 use crate::{
-    breaker::Breaker, clock::Clock, cluster::Cluster, config::Timing, events::Events, gate::Gate, hooks::Hooks,
-    job::Template, jobs::Jobs, metrics::Metrics,
+    batcher::{self, Batcher},
+    breaker::Breaker,
+    clock::Clock,
+    cluster::Cluster,
+    config::Timing,
+    controls::Controls,
+    events::Events,
+    gate::Gate,
+    hooks::Hooks,
+    job::Template,
+    jobs::Jobs,
+    metrics::Metrics,
+    priority::{Priority, Rank},
+    settle_batch::Progress,
 };
 
 /// Most creates that are under way at once.
@@ -26,6 +44,7 @@ pub(crate) struct Context {
     pub(crate) store: Store,
     pub(crate) events: Events,
     pub(crate) jobs: Jobs,
+    pub(crate) batcher: Batcher,
     pub(crate) gate: Gate,
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
@@ -35,6 +54,11 @@ pub(crate) struct Context {
     pub(crate) breaker: Mutex<Breaker>,
     pub(crate) creates: Semaphore,
     pub(crate) recent: Recent,
+    /// Publishes to the business's own topic, for work that must come again.
+    pub(crate) again: Publisher,
+    pub(crate) progress: Progress,
+    pub(crate) controls: Controls,
+    pub(crate) priority: Priority,
 }
 
 impl Context {
@@ -42,9 +66,26 @@ impl Context {
         self.breaker.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How many slots are free.
+    /// How many messages a stream of this rank may take.
+    pub(crate) fn room_for(&self, rank: Rank) -> usize {
+        let most = match self.business.dispatch {
+            Dispatch::Job => self.slots(),
+            Dispatch::Batch => batcher::WAITING_MAX,
+        };
+        self.priority.share(rank, self.room(), most, tokio::time::Instant::now())
+    }
+
+    /// How many messages may be taken.
     pub(crate) fn room(&self) -> usize {
-        self.jobs.look().room(usize::try_from(self.business.max_active_jobs).unwrap_or(usize::MAX))
+        match self.business.dispatch {
+            Dispatch::Job => self.jobs.look().room(self.slots()),
+            Dispatch::Batch => self.jobs.look().waiting_room(batcher::WAITING_MAX),
+        }
+    }
+
+    /// How many slots there are.
+    pub(crate) fn slots(&self) -> usize {
+        usize::try_from(self.business.max_active_jobs).unwrap_or(usize::MAX)
     }
 }
 

@@ -27,6 +27,11 @@ impl Flow {
         Self { limit: limit(room), taken: 0, acked: 0 }
     }
 
+    /// For a stream whose messages are acknowledged many at once: it may send as many as there is room for.
+    pub(crate) fn together(room: usize) -> Self {
+        Self { limit: room.max(1), taken: 0, acked: 0 }
+    }
+
     /// The stream's limit of messages not acknowledged yet.
     pub(crate) fn limit(self) -> usize {
         self.limit

@@ -16,6 +16,12 @@ pub enum Step {
     RefusedWritten,
     /// The outcome was handed to the events topic.
     EventPublished,
+    /// The manifest of a batch is in the bucket; its Job is about to be created.
+    ManifestWritten,
+    /// A message of a paused session was put aside.
+    Parked,
+    /// A message that had been put aside is published again; the record of it is still there.
+    Released,
     /// The Job is about to be created.
     BeforeCreate,
     /// The API server has the Job.
@@ -30,6 +36,10 @@ pub enum Step {
     OutcomeWritten,
     /// Its input is deleted (only when it succeeded).
     InputDeleted,
+    /// An input of a batch that no pod could bring to an end is published again, to get a Job of its own.
+    PublishedAlone,
+    /// The manifest and the reports of a batch are deleted.
+    BatchDeleted,
     /// Our finalizer is gone from it.
     FinalizerRemoved,
 }

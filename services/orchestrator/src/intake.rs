@@ -1,11 +1,14 @@
 //! Takes messages while there are slots, and tells Pub/Sub what became of each. The one place that holds handlers.
 //!
+//! With dispatch in batches there are as many places as one batch and the next have inputs; they wait for slots there.
+//!
 //! A message is taken only into a free slot, so the backlog stays in Pub/Sub. At capacity the stream is closed and
 //! opened again when slots are free; what a stream may send is bounded by `flow.rs`, so that next to nothing has to be
 //! given back at that. Closing waits for the messages in hand, whose Jobs are then made, and never nacks them.
 
 use std::{sync::Arc, time::Duration};
 
+use common::config::Dispatch;
 use futures::{FutureExt as _, StreamExt as _};
 use google_cloud_pubsub::{
     client::Subscriber,
@@ -18,11 +21,12 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::{
-    accept::{Received, Verdict, accept},
+    accept::{Place, Received, Verdict, accept},
     breaker::Allowance,
     context::Context,
     flow::Flow,
     hooks::Step,
+    priority::Rank,
 };
 
 /// How long nothing must have come until it counts as nothing being on its way: acknowledgements are sent within 100 ms.
@@ -68,18 +72,23 @@ pub(crate) async fn run(
     context: Arc<Context>,
     subscriber: Subscriber,
     subscription: String,
+    rank: Rank,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut closing = JoinSet::new();
     let mut reopen = Duration::from_millis(100);
-    while let Some(room) = wait_for_room(&context, &stop).await {
+    while let Some(room) = wait_for_room(&context, rank, &stop).await {
         while closing.try_join_next().is_some() {}
         let opened = Instant::now();
-        match stream(&context, &subscriber, &subscription, room, &stop, &mut closing).await {
+        context.priority.ready(rank, opened);
+        let closed = stream(&context, &subscriber, &subscription, rank, room, &stop, &mut closing).await;
+        context.priority.closed(rank);
+        match closed {
             Closed::Renew => {}
             Closed::Full => tokio::time::sleep(GATHER).await,
             Closed::Failed(error) => {
                 tracing::error!(subscription, "failed to receive messages: {error:#}");
+                context.priority.failed(rank);
                 context.health.not_ready(READINESS, format!("receive from {subscription}: {error:#}"));
                 if opened.elapsed() > REOPEN_MOST {
                     reopen = Duration::from_millis(100);
@@ -96,7 +105,7 @@ pub(crate) async fn run(
 }
 
 /// Waits until a message may be taken, and tells how many; `None` when it is time to stop.
-async fn wait_for_room(context: &Context, stop: &CancellationToken) -> Option<usize> {
+async fn wait_for_room(context: &Context, rank: Rank, stop: &CancellationToken) -> Option<usize> {
     let mut jobs = context.jobs.changes();
     let mut gate = context.gate.changes();
     loop {
@@ -106,8 +115,8 @@ async fn wait_for_room(context: &Context, stop: &CancellationToken) -> Option<us
         jobs.borrow_and_update();
         gate.borrow_and_update();
         let room = match context.breaker().allowance(Instant::now()) {
-            Allowance::Free => context.room(),
-            Allowance::One => context.room().min(1),
+            Allowance::Free => context.room_for(rank),
+            Allowance::One => context.room_for(rank).min(1),
             Allowance::Nothing => 0,
         };
         if context.gate.is_open() && room > 0 {
@@ -127,11 +136,15 @@ async fn stream(
     context: &Arc<Context>,
     subscriber: &Subscriber,
     subscription: &str,
+    rank: Rank,
     room: usize,
     stop: &CancellationToken,
     closing: &mut JoinSet<()>,
 ) -> Closed {
-    let mut flow = Flow::new(room);
+    let mut flow = match context.business.dispatch {
+        Dispatch::Job => Flow::new(room),
+        Dispatch::Batch => Flow::together(room),
+    };
     let stream = subscriber
         .subscribe(subscription)
         .set_max_outstanding_messages(i64::try_from(flow.limit()).unwrap_or(i64::MAX))
@@ -154,7 +167,7 @@ async fn stream(
     let mut last = opened;
     let closed = loop {
         jobs.borrow_and_update();
-        let room = context.room();
+        let room = context.room_for(rank);
         while !waiting.is_empty() && flow.ack(room) {
             if let Some(done) = waiting.pop() {
                 last = Instant::now();
@@ -176,6 +189,9 @@ async fn stream(
             break Closed::Full;
         }
         let held = held || room == 0;
+        if held || flow.is_exhausted() {
+            context.priority.ready(rank, now);
+        }
         let overdue = waiting_since.is_some_and(|since: Instant| since.elapsed() >= RENEW_AFTER);
         let quiet = flow.is_exhausted() || last.elapsed() >= QUIET_FOR;
         let narrow = flow.is_narrow(room) && opened.elapsed() >= NARROW_FOR;
@@ -193,6 +209,7 @@ async fn stream(
                 Some(Ok((message, handler))) => {
                     flow.took();
                     last = Instant::now();
+                    context.priority.took(rank, last);
                     take(context, message, handler, stop, &mut tasks);
                 }
                 Some(Err(error)) => break Closed::Failed(error.into()),
@@ -207,7 +224,7 @@ async fn stream(
     // What has arrived already is taken rather than given back.
     while !stop.is_cancelled()
         && context.gate.is_open()
-        && context.room() > 0
+        && context.room_for(rank) > 0
         && context.breaker().allowance(Instant::now()) == Allowance::Free
     {
         match messages.next().now_or_never() {
@@ -234,7 +251,7 @@ async fn stream(
     closed
 }
 
-/// Gives a message a slot and a task.
+/// Gives a message a place and a task.
 fn take(
     context: &Arc<Context>,
     message: Message,
@@ -242,7 +259,10 @@ fn take(
     stop: &CancellationToken,
     tasks: &mut JoinSet<Done>,
 ) {
-    let slot = context.jobs.take();
+    let place = match context.business.dispatch {
+        Dispatch::Job => Place::Slot(context.jobs.take(1)),
+        Dispatch::Batch => Place::Waiting(context.jobs.wait_for_slot()),
+    };
     context.breaker().took(Instant::now());
     let message = Received {
         id: message.message_id,
@@ -254,7 +274,7 @@ fn take(
     let span = tracing::info_span!("message", message_id = message.id);
     let (context, stop) = (context.clone(), stop.clone());
     let task = async move {
-        let verdict = accept(&context, &message, slot, &stop).await;
+        let verdict = accept(&context, &message, place, &stop).await;
         if verdict == Verdict::Ack {
             context.hooks.at(Step::BeforeAck, Some(&message.id), None).await;
         }

@@ -5,7 +5,7 @@ use common::{
     Identity,
     config::Business,
     labels,
-    message::{self, Work},
+    message::{self, Resources, Work},
     names,
 };
 use jiff::Timestamp;
@@ -101,19 +101,35 @@ impl Template {
             spec.insert("completionMode".into(), "Indexed".into());
             spec.insert("completions".into(), tasks.into());
             spec.insert("parallelism".into(), tasks.min(self.parallelism_max).into());
+            // Each task has its retries, and the Job has failed once one of them has used them up.
+            let retries = spec.remove("backoffLimit").unwrap_or_else(|| 6.into());
+            spec.insert("backoffLimitPerIndex".into(), retries);
+            spec.insert("maxFailedIndexes".into(), 0.into());
         }
-        let pod = object(&mut job, &["spec", "template", "spec"])?;
+        self.add_variables(&mut job, &[json!({"name": labels::ENV_WORK, "value": text})])?;
+        more_resources(&mut job, &work.resources)?;
+        Ok(Value::Object(job))
+    }
+
+    /// The template as it stands.
+    pub(crate) fn parts(&self) -> &Map<String, Value> {
+        &self.job
+    }
+
+    /// Sets environment variables in every container of a Job.
+    pub(crate) fn add_variables(&self, job: &mut Map<String, Value>, variables: &[Value]) -> anyhow::Result<()> {
+        let pod = object(job, &["spec", "template", "spec"])?;
         for kind in ["initContainers", "containers"] {
             let containers = pod.get_mut(kind).and_then(Value::as_array_mut).into_iter().flatten();
             for container in containers {
                 let container = container.as_object_mut().context("read a container of the Job template")?;
                 let environment = container.entry("env").or_insert_with(|| json!([]));
                 let environment = environment.as_array_mut().context("read a container's env in the Job template")?;
-                environment.retain(|variable| variable["name"] != labels::ENV_WORK);
-                environment.push(json!({"name": labels::ENV_WORK, "value": text}));
+                environment.retain(|old| variables.iter().all(|variable| variable["name"] != old["name"]));
+                environment.extend_from_slice(variables);
             }
         }
-        Ok(Value::Object(job))
+        Ok(())
     }
 
     /// The Job that tells whether the template itself is accepted: it asks for nothing out of the ordinary.
@@ -133,8 +149,10 @@ impl Template {
             job: "dry-run".into(),
             client: None,
             tasks: None,
+            rows_per_task: None,
             priority: false,
             common: Vec::new(),
+            resources: Default::default(),
         };
         let origin = Origin { message_id: "dry-run".into(), published: None, received: now };
         let mut job = self.job(&work, &origin)?;
@@ -144,7 +162,7 @@ impl Template {
 }
 
 /// The object at `path`, made where it is missing.
-fn object<'a>(job: &'a mut Map<String, Value>, path: &[&str]) -> anyhow::Result<&'a mut Map<String, Value>> {
+pub(crate) fn object<'a>(job: &'a mut Map<String, Value>, path: &[&str]) -> anyhow::Result<&'a mut Map<String, Value>> {
     let mut here = job;
     for key in path {
         here = here
@@ -184,6 +202,23 @@ pub(crate) fn origin_of(job: &Job) -> (Option<String>, Option<Timestamp>, Option
         time(labels::ANNOTATION_PUBLISHED),
         time(labels::ANNOTATION_RECEIVED),
     )
+}
+
+/// Gives a Job's pods what this attempt is given other than the business's engines have.
+fn more_resources(job: &mut Map<String, Value>, resources: &Resources) -> anyhow::Result<()> {
+    let pod = object(job, &["spec", "template", "spec"])?;
+    if let Some(seconds) = resources.timeout_secs {
+        pod.insert("activeDeadlineSeconds".into(), seconds.into());
+    }
+    if let Some(memory) = &resources.memory {
+        // The first container is the one that computes.
+        let container = pod.get_mut("containers").and_then(|all| all.get_mut(0)).and_then(Value::as_object_mut);
+        let container = container.context("read a container of the Job template")?;
+        for kind in ["requests", "limits"] {
+            object(container, &["resources", kind])?.insert("memory".into(), memory.as_str().into());
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]

@@ -40,32 +40,57 @@ impl Jobs {
         self.changed.subscribe()
     }
 
-    /// Takes a slot for a message.
-    pub(crate) fn take(&self) -> Slot {
-        self.look().take();
-        Slot { jobs: self.clone(), creating: None, held: true }
+    /// Takes slots for what will be a Job.
+    pub(crate) fn take(&self, weight: u32) -> Slot {
+        self.look().take(weight);
+        Slot { jobs: self.clone(), weight, creating: None, held: true }
+    }
+
+    /// Takes slots for what will be a Job, up to `most`, if one is free at least when at most `max` may be taken.
+    pub(crate) fn take_free(&self, most: u32, max: usize) -> Option<Slot> {
+        let mut view = self.look();
+        let weight = most.min(u32::try_from(view.room(max)).unwrap_or(u32::MAX));
+        if weight == 0 {
+            return None;
+        }
+        view.take(weight);
+        drop(view);
+        Some(Slot { jobs: self.clone(), weight, creating: None, held: true })
+    }
+
+    /// A message waits until it gets slots, together with others.
+    pub(crate) fn wait_for_slot(&self) -> Waiting {
+        self.look().wait_for_slot();
+        Waiting(self.clone())
     }
 }
 
-/// The slot a message takes, until it is dropped or becomes its Job's.
+/// The slots that are taken for a Job, until this is dropped or they become its Job's.
 #[derive(Debug)]
 pub(crate) struct Slot {
     jobs: Jobs,
+    weight: u32,
     creating: Option<String>,
     held: bool,
 }
 
 impl Slot {
+    /// How many they are.
+    pub(crate) fn weight(&self) -> u32 {
+        self.weight
+    }
+
     /// A Job of this name is about to be created.
     pub(crate) fn creating(&mut self, name: String) {
-        self.jobs.look().creating(&name);
+        self.jobs.look().creating(&name, self.weight);
         self.creating = Some(name);
     }
 
     /// The API server has the new Job.
     pub(crate) fn created(&mut self) {
         if let Some(name) = self.creating.take() {
-            self.jobs.change(|view| view.created(&name, Instant::now()));
+            let weight = self.weight;
+            self.jobs.change(|view| view.created(&name, weight, Instant::now()));
             self.held = false;
         }
     }
@@ -82,8 +107,19 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.not_created();
         if self.held {
-            self.jobs.change(View::put_back);
+            let weight = self.weight;
+            self.jobs.change(|view| view.put_back(weight));
         }
+    }
+}
+
+/// A message that waits for slots, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Waiting(Jobs);
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        self.0.change(View::wait_no_longer);
     }
 }
 

@@ -5,11 +5,15 @@
 
 mod accept;
 mod answers;
+mod batch_job;
+mod batch_outcome;
+mod batcher;
 mod breaker;
 pub mod clock;
 mod cluster;
 pub mod config;
 mod context;
+mod controls;
 mod events;
 mod flow;
 mod gate;
@@ -19,8 +23,10 @@ mod job;
 mod jobs;
 mod metrics;
 mod outcome;
+mod priority;
 mod run;
 mod settle;
+mod settle_batch;
 mod sweep;
 mod view;
 mod watched;

@@ -43,9 +43,11 @@ pub(crate) struct Metrics {
     pub(crate) created: Counter,
     pub(crate) duplicates: Counter,
     pub(crate) swept: Counter,
+    pub(crate) parked: Counter,
     pub(crate) settle_failures: Counter,
     pub(crate) events_lost: Counter,
     pub(crate) active: Gauge,
+    pub(crate) suspended: Gauge,
     pub(crate) unsettled: Gauge,
     pub(crate) publish_to_created: Histogram,
     pub(crate) finished_to_settled: Histogram,
@@ -63,9 +65,11 @@ impl Metrics {
             created: Counter::default(),
             duplicates: Counter::default(),
             swept: Counter::default(),
+            parked: Counter::default(),
             settle_failures: Counter::default(),
             events_lost: Counter::default(),
             active: Gauge::default(),
+            suspended: Gauge::default(),
             unsettled: Gauge::default(),
             publish_to_created: Histogram::new(buckets()),
             finished_to_settled: Histogram::new(buckets()),
@@ -89,8 +93,14 @@ impl Metrics {
         registry.register("jobs_settled", "Outcomes written", metrics.settled.clone());
         registry.register("settle_failures", "Times settling a Job failed", metrics.settle_failures.clone());
         registry.register("inputs_swept", "Inputs published again", metrics.swept.clone());
+        registry.register("messages_parked", "Messages put aside while a session was paused", metrics.parked.clone());
         registry.register("events_lost", "Events that could not be published", metrics.events_lost.clone());
         registry.register("jobs_active", "Jobs that have not ended", metrics.active.clone());
+        registry.register(
+            "jobs_suspended",
+            "Jobs that wait until their queue admits them; they are active too",
+            metrics.suspended.clone(),
+        );
         registry.register("jobs_unsettled", "Jobs that wait for their outcome", metrics.unsettled.clone());
         registry.register_with_unit(
             "publish_to_created",

@@ -153,7 +153,7 @@ fn failed(job: &Job, last: Option<&Pod>, stopped: Option<&ContainerStateTerminat
     let pod_reason = pod_status.and_then(|status| status.reason.as_deref()).unwrap_or_default();
     let pod_message = pod_status.and_then(|status| status.message.as_deref()).unwrap_or_default();
     let exit_code = stopped.map(|stopped| stopped.exit_code);
-    let exhausted = job_reason == "BackoffLimitExceeded";
+    let exhausted = ["BackoffLimitExceeded", "MaxFailedIndexesExceeded", "FailedIndexes"].contains(&job_reason);
     let tries = |what: String| if exhausted { format!("{what}, and its retries are used up") } else { what };
     let (code, message) = if exit_code == Some(i32::from(exit::PERMANENT)) {
         match last.and_then(termination) {
@@ -235,13 +235,13 @@ fn termination(pod: &Pod) -> Option<Termination> {
     serde_json::from_str(terminated(pod)?.message.as_deref()?).ok()
 }
 
-fn scheduled(pod: &Pod) -> Option<Timestamp> {
+pub(crate) fn scheduled(pod: &Pod) -> Option<Timestamp> {
     let conditions = pod.status.as_ref()?.conditions.iter().flatten();
     let scheduled = conditions.into_iter().find(|c| c.type_ == "PodScheduled" && c.status == "True")?;
     scheduled.last_transition_time.as_ref().map(|time| time.0)
 }
 
-fn image(pod: &Pod) -> Option<String> {
+pub(crate) fn image(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?.container_statuses.as_ref()?.first()?;
     let image = if status.image_id.is_empty() { &status.image } else { &status.image_id };
     Some(image.clone()).filter(|image| !image.is_empty())

@@ -17,10 +17,12 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    batcher::{self, Batcher},
     clock::Clock,
     cluster::Cluster,
     config::Config,
     context::{CREATES_MAX, Context, Recent},
+    controls::{self, Controls},
     events::Events,
     gate::{self, Gate},
     hooks::Hooks,
@@ -28,7 +30,10 @@ use crate::{
     job::Template,
     jobs::{self, Jobs},
     metrics::Metrics,
-    settle, sweep,
+    priority::{Priority, Rank},
+    settle,
+    settle_batch::Progress,
+    sweep,
 };
 
 /// How long without a tick until the liveness probe fails.
@@ -63,12 +68,13 @@ pub async fn run(
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let health = Health::new(STALE_AFTER);
-    let sweeper = connection.publisher(&business.topic).await?;
+    let again = connection.publisher(&business.topic).await?;
     let subscriber = connection.subscriber().await?;
     // What waits in the priority subscription competes for the same slots as the rest.
     let takes = business.intake;
-    let subscriptions: Vec<String> =
-        business.priority_subscription.iter().chain([&business.subscription]).filter(|_| takes).cloned().collect();
+    let first = business.priority_subscription.clone().map(|subscription| (subscription, Rank::First));
+    let ordinary = (business.subscription.clone(), Rank::Ordinary);
+    let subscriptions: Vec<(String, Rank)> = first.into_iter().chain([ordinary]).filter(|_| takes).collect();
     let cluster = Cluster::new(kube, &namespace);
     let watched = cluster.watched(&namespace);
     let context = Arc::new(Context {
@@ -86,6 +92,11 @@ pub async fn run(
         breaker: Mutex::default(),
         creates: Semaphore::new(CREATES_MAX),
         recent: Recent::default(),
+        again,
+        batcher: Batcher::default(),
+        progress: Progress::default(),
+        controls: Controls::new(),
+        priority: Priority::new(business.priority_subscription.is_some(), timing.priority_quiet),
         business,
     });
     tracing::info!(business = context.business.name, namespace, ?subscriptions, "started");
@@ -96,13 +107,29 @@ pub async fn run(
     let mut intake: JoinSet<Task> = JoinSet::new();
     let mut settling: JoinSet<Task> = JoinSet::new();
     let mut rest: JoinSet<Task> = JoinSet::new();
-    for subscription in subscriptions {
+    for (subscription, rank) in subscriptions {
         let (context, token, subscriber) = (context.clone(), intake_stop.clone(), subscriber.clone());
-        intake.spawn(async move { ("intake", intake::run(context, subscriber, subscription, token).await) });
+        intake.spawn(async move {
+            // What is decided about a session is known before its first message is taken.
+            context.controls.loaded(&token).await;
+            ("intake", intake::run(context, subscriber, subscription, rank, token).await)
+        });
     }
     if takes {
         let (context, token) = (context.clone(), intake_stop.clone());
-        intake.spawn(async move { ("sweep", sweep::run(&context, &sweeper, &token).await) });
+        intake.spawn(async move {
+            context.controls.loaded(&token).await;
+            ("sweep", sweep::run(&context, &token).await)
+        });
+    }
+    {
+        // Also while no message is taken: a cancel must reach what runs.
+        let (context, token) = (context.clone(), intake_stop.clone());
+        intake.spawn(async move { ("controls", controls::run(&context, &token).await) });
+    }
+    {
+        let (context, token) = (context.clone(), intake_stop.clone());
+        intake.spawn(async move { ("batches", batcher::run(context, token).await) });
     }
     {
         let (context, token) = (context.clone(), intake_stop.clone());
@@ -158,6 +185,7 @@ fn tick(context: &Context) {
     let mut view = context.jobs.look();
     view.prune(Instant::now());
     context.metrics.active.set(i64::try_from(view.active()).unwrap_or(i64::MAX));
+    context.metrics.suspended.set(i64::try_from(view.suspended()).unwrap_or(i64::MAX));
     context.metrics.unsettled.set(i64::try_from(view.unsettled().len()).unwrap_or(i64::MAX));
 }
 

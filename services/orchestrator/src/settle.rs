@@ -23,11 +23,13 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::{
+    batch_job::batch_of,
     clock::seconds_between,
     context::Context,
     hooks::Step,
     job,
     outcome::{self, Facts, Standing},
+    settle_batch,
     watched::Phase,
 };
 
@@ -109,7 +111,14 @@ async fn settle(context: &Context, name: &str) -> anyhow::Result<()> {
     };
     let held = job.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == common::labels::FINALIZER);
     let standing = outcome::standing(&job);
-    if !held || standing == Standing::Running {
+    if !held {
+        context.jobs.change(|view| view.settled(name));
+        return Ok(());
+    }
+    if let Some(batch) = batch_of(&job)? {
+        return settle_batch::settle(context, name, job, &batch, standing).await;
+    }
+    if standing == Standing::Running {
         context.jobs.change(|view| view.settled(name));
         return Ok(());
     }
@@ -161,15 +170,21 @@ async fn record(context: &Context, job: &Job, work: &Work, standing: Standing) -
             context.cluster.delete_pod(pod).await?;
         }
     }
+    let (outcome, new) = write(context, work, outcome).await?;
+    if new && let (Some(ended), Some(settled)) = (outcome::ended_at(job), outcome.timestamps.settled) {
+        context.metrics.finished_to_settled.observe(seconds_between(ended, settled));
+    }
+    Ok(outcome)
+}
+
+/// Writes an outcome unless there is one; returns the one that is there, and whether it is new.
+pub(crate) async fn write(context: &Context, work: &Work, outcome: Outcome) -> anyhow::Result<(Outcome, bool)> {
     let text = serde_json::to_vec_pretty(&outcome).context("encode the outcome")?;
     let object = work.outcome();
     let bucket = &work.identity.bucket;
     match context.store.write_once(bucket, &object, text, outcome.properties()).await? {
         Written::New(_) => {
             context.metrics.settled(outcome.state);
-            if let (Some(ended), Some(settled)) = (outcome::ended_at(job), outcome.timestamps.settled) {
-                context.metrics.finished_to_settled.observe(seconds_between(ended, settled));
-            }
             tracing::info!(
                 job = work.job,
                 session = work.session,
@@ -179,7 +194,7 @@ async fn record(context: &Context, job: &Job, work: &Work, standing: Standing) -
                 reason = outcome.reason.code,
                 "settled"
             );
-            Ok(outcome)
+            Ok((outcome, true))
         }
         // The first one counts, whoever wrote it.
         Written::Exists => {
@@ -188,9 +203,27 @@ async fn record(context: &Context, job: &Job, work: &Work, standing: Standing) -
                 .read(bucket, &object, None)
                 .await?
                 .with_context(|| format!("read {object}, which was there a moment ago"))?;
-            serde_json::from_slice(&text).with_context(|| format!("parse the outcome {object}"))
+            let first: Outcome =
+                serde_json::from_slice(&text).with_context(|| format!("parse the outcome {object}"))?;
+            if outcome.state == State::Succeeded && first.state != State::Succeeded {
+                // Another Job had the same input and ended otherwise before; the result came too late to count.
+                discard(context, work).await?;
+            }
+            Ok((first, false))
         }
     }
+}
+
+/// Deletes the results of work whose outcome says that there are none.
+async fn discard(context: &Context, work: &Work) -> anyhow::Result<()> {
+    let bucket = &work.identity.bucket;
+    for name in work.outputs() {
+        if let Some(found) = context.store.describe(bucket, &name, None).await? {
+            tracing::warn!(object = name, "deleting a result that came after another outcome");
+            context.store.delete(bucket, &name, found.generation).await?;
+        }
+    }
+    Ok(())
 }
 
 /// How many of the results exist.
@@ -221,7 +254,7 @@ async fn log_tail(context: &Context, pods: &[Pod]) -> Option<String> {
 }
 
 /// Takes our finalizer off the Job, however often it changes meanwhile.
-async fn release(context: &Context, name: &str, job: Job) -> anyhow::Result<()> {
+pub(crate) async fn release(context: &Context, name: &str, job: Job) -> anyhow::Result<()> {
     let mut job = Some(job);
     while let Some(current) = job {
         if context.cluster.release(&current).await? {

@@ -8,9 +8,9 @@ use std::{
 };
 
 use anyhow::Context as _;
-use common::{message, object, storage::Object};
+use common::{batch, labels, message, object, storage::Object};
 use futures::TryStreamExt as _;
-use google_cloud_pubsub::{client::Publisher, model::Message};
+use google_cloud_pubsub::model::Message;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
@@ -33,7 +33,7 @@ struct Memory {
 }
 
 /// Sweeps at start and then regularly, until `stop`.
-pub(crate) async fn run(context: &Context, publisher: &Publisher, stop: &CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn run(context: &Context, stop: &CancellationToken) -> anyhow::Result<()> {
     let mut memory = Memory::default();
     let mut jobs = context.jobs.changes();
     while !context.jobs.look().is_synced() {
@@ -45,7 +45,7 @@ pub(crate) async fn run(context: &Context, publisher: &Publisher, stop: &Cancell
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            swept = sweep(context, publisher, &mut memory) => match swept {
+            swept = sweep(context, &mut memory) => match swept {
                 Ok(0) => {}
                 Ok(count) => tracing::info!(count, "published old inputs again"),
                 Err(error) => tracing::warn!("failed to sweep: {error:#}"),
@@ -58,7 +58,7 @@ pub(crate) async fn run(context: &Context, publisher: &Publisher, stop: &Cancell
     }
 }
 
-async fn sweep(context: &Context, publisher: &Publisher, memory: &mut Memory) -> anyhow::Result<u64> {
+async fn sweep(context: &Context, memory: &mut Memory) -> anyhow::Result<u64> {
     let business = &context.business;
     let now = (context.clock)();
     let age = SignedDuration::try_from(context.timing.sweep_age).context("read the age of old inputs")?;
@@ -67,17 +67,20 @@ async fn sweep(context: &Context, publisher: &Publisher, memory: &mut Memory) ->
     let mut still = HashMap::new();
     let mut published = 0;
     while let Some(input) = inputs.try_next().await? {
-        if input.created.is_none_or(|created| now.duration_since(created) < age) {
+        // A person's retry makes it as new as that.
+        let retried = input.metadata.get(labels::METADATA_RETRIED);
+        let since = retried.and_then(|text| text.parse().ok()).max(input.created);
+        if since.is_none_or(|since| now.duration_since(since) < age) {
             continue;
         }
-        let key = memory.hasher.hash_one((&input.name, input.generation));
+        let key = memory.hasher.hash_one((&input.name, input.generation, retried));
         let known = match memory.known.get(&key) {
             Some(Known::Published(at)) if now.duration_since(*at) >= again => None,
             known => known.copied(),
         };
         let known = match known {
             Some(known) => Some(known),
-            None => look(context, publisher, &input, now).await?,
+            None => look(context, &input, now).await?,
         };
         if let Some(known) = known {
             published += u64::from(known == Known::Published(now));
@@ -85,16 +88,29 @@ async fn sweep(context: &Context, publisher: &Publisher, memory: &mut Memory) ->
         }
     }
     memory.known = still;
+    forget_batches(context, now - age).await?;
     Ok(published)
 }
 
+/// Deletes manifests and reports from before `until` whose batch has no Job: it was never created, or its settling died
+/// in between, or a pod outlived it.
+async fn forget_batches(context: &Context, until: Timestamp) -> anyhow::Result<()> {
+    let business = &context.business;
+    for prefix in [object::manifest_prefix(&business.name), object::report_prefix(&business.name)] {
+        let mut objects = context.store.list_stream(&business.bucket, &prefix);
+        while let Some(found) = objects.try_next().await? {
+            let job = batch::job_of_object(&business.name, &found.name);
+            let old = found.created.is_some_and(|created| created < until);
+            if old && job.is_some_and(|job| !context.jobs.look().has(&job)) {
+                context.store.delete(&business.bucket, &found.name, found.generation).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Looks at one old input, and publishes it if nothing else knows of it.
-async fn look(
-    context: &Context,
-    publisher: &Publisher,
-    input: &Object,
-    now: Timestamp,
-) -> anyhow::Result<Option<Known>> {
+async fn look(context: &Context, input: &Object, now: Timestamp) -> anyhow::Result<Option<Known>> {
     let work = match message::stored(&input.name, input.generation, &input.metadata, &context.business) {
         Ok(work) => work,
         Err(refusal) => {
@@ -102,18 +118,24 @@ async fn look(
             return Ok(Some(Known::Settled));
         }
     };
-    if context.jobs.look().has(&work.identity.job_name()) {
+    // What was put aside is published when the pause ends.
+    let is_paused = context.controls.of(&work.session).is_some_and(|control| control.paused);
+    if is_paused || context.jobs.look().has(&work.identity.job_name()) {
         return Ok(None);
     }
-    // Any attempt at this generation.
+    // This attempt at this generation, or a later one.
     let folder = object::outcome_prefix(&work.business, Some(&work.session));
     let prefix = format!("{folder}{}/{}-", work.job, work.identity.generation);
-    if context.store.list_stream(&work.identity.bucket, &prefix).try_next().await?.is_some() {
-        return Ok(Some(Known::Settled));
+    let mut outcomes = context.store.list_stream(&work.identity.bucket, &prefix);
+    while let Some(outcome) = outcomes.try_next().await? {
+        let attempt = object::parse_outcome(&work.business, &outcome.name).map(|(.., attempt)| attempt);
+        if attempt.is_some_and(|attempt| attempt >= work.identity.attempt) {
+            return Ok(Some(Known::Settled));
+        }
     }
     let (data, attributes) = work.encode();
     let message = Message::new().set_data(data).set_attributes(attributes);
-    publisher.publish(message).await.with_context(|| format!("publish {} again", input.name))?;
+    context.again.publish(message).await.with_context(|| format!("publish {} again", input.name))?;
     context.metrics.swept.inc();
     tracing::info!(object = input.name, generation = input.generation, "published an old input again");
     Ok(Some(Known::Published(now)))

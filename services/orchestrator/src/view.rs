@@ -23,11 +23,30 @@ struct Entry {
     phase: Phase,
     deleting: bool,
     held: bool,
+    suspended: bool,
+    /// Slots it takes while it is active.
+    weight: u32,
+    /// Pods of a batch that have ended, and how many of those had when its reports were last looked at.
+    pods_ended: u32,
+    pods_reported: u32,
+}
+
+impl Entry {
+    /// Whether there is something to settle.
+    fn is_unsettled(&self) -> bool {
+        self.held && (self.deleting || self.phase != Phase::Active || self.pods_ended > self.pods_reported)
+    }
 }
 
 /// A Job that is being created, so that it is counted once however the answer and the watch race.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Creation {
+struct Creation {
+    weight: u32,
+    state: Created,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Created {
     /// The create is under way and its message still holds the slot; whether the watch has shown the Job.
     UnderWay { seen: bool },
     /// The API server has it since then; the watch has not shown it yet.
@@ -39,10 +58,14 @@ enum Creation {
 pub(crate) struct View {
     jobs: HashMap<Box<str>, Entry>,
     active: usize,
+    suspended: usize,
     unsettled: BTreeSet<Box<str>>,
     creations: HashMap<Box<str>, Creation>,
     awaited: usize,
+    /// Slots that are taken for what is being made into Jobs.
     in_hand: usize,
+    /// Messages that wait together, with dispatch in batches.
+    waiting: usize,
     synced: bool,
     /// Names shown since a new listing began.
     listing: Option<HashSet<Box<str>>>,
@@ -68,12 +91,21 @@ impl View {
     /// The watch shows a Job.
     pub(crate) fn shown(&mut self, job: &Watched) {
         let name = job.name();
-        self.forget(name);
-        let entry = Entry { phase: job.phase(), deleting: job.is_deleting(), held: job.is_held() };
+        let pods_reported = self.forget(name).map_or(0, |entry| entry.pods_reported);
+        let entry = Entry {
+            phase: job.phase(),
+            deleting: job.is_deleting(),
+            held: job.is_held(),
+            suspended: job.is_suspended(),
+            weight: job.weight(),
+            pods_ended: job.pods_ended(),
+            pods_reported,
+        };
         if entry.phase == Phase::Active {
-            self.active += 1;
+            self.active += entry.weight as usize;
+            self.suspended += if entry.suspended { entry.weight as usize } else { 0 };
         }
-        if entry.held && (entry.deleting || entry.phase != Phase::Active) {
+        if entry.is_unsettled() {
             self.unsettled.insert(name.into());
         }
         self.jobs.insert(name.into(), entry);
@@ -89,21 +121,24 @@ impl View {
         self.seen(name);
     }
 
-    fn forget(&mut self, name: &str) {
-        if self.jobs.remove(name).is_some_and(|entry| entry.phase == Phase::Active) {
-            self.active -= 1;
+    fn forget(&mut self, name: &str) -> Option<Entry> {
+        let entry = self.jobs.remove(name)?;
+        if entry.phase == Phase::Active {
+            self.active -= entry.weight as usize;
+            self.suspended -= if entry.suspended { entry.weight as usize } else { 0 };
         }
         self.unsettled.remove(name);
+        Some(entry)
     }
 
     fn seen(&mut self, name: &str) {
-        match self.creations.get_mut(name) {
-            Some(Creation::UnderWay { seen }) => *seen = true,
-            Some(Creation::Awaited(_)) => {
+        let Some(creation) = self.creations.get_mut(name) else { return };
+        match &mut creation.state {
+            Created::UnderWay { seen } => *seen = true,
+            Created::Awaited(_) => {
+                self.awaited -= creation.weight as usize;
                 self.creations.remove(name);
-                self.awaited -= 1;
             }
-            None => {}
         }
     }
 
@@ -115,52 +150,79 @@ impl View {
         }
     }
 
-    /// A message takes a slot.
-    pub(crate) fn take(&mut self) {
-        self.in_hand += 1;
+    /// The reports of a batch that still runs were looked at when so many of its pods had ended.
+    pub(crate) fn reported(&mut self, name: &str, pods_ended: u32) {
+        if let Some(entry) = self.jobs.get_mut(name) {
+            entry.pods_reported = entry.pods_reported.max(pods_ended);
+            if !entry.is_unsettled() {
+                self.unsettled.remove(name);
+            }
+        }
     }
 
-    /// The message that took a slot is done with, without a Job of its own.
-    pub(crate) fn put_back(&mut self) {
-        self.in_hand -= 1;
+    /// What will be a Job takes this many slots.
+    pub(crate) fn take(&mut self, slots: u32) {
+        self.in_hand += slots as usize;
     }
 
-    /// A Job of this name is about to be created for a message in hand.
-    pub(crate) fn creating(&mut self, name: &str) {
-        self.creations.entry(name.into()).or_insert(Creation::UnderWay { seen: false });
+    /// What took these slots is done with, without a Job of its own.
+    pub(crate) fn put_back(&mut self, slots: u32) {
+        self.in_hand -= slots as usize;
+    }
+
+    /// A Job of this name is about to be created for what took these slots.
+    pub(crate) fn creating(&mut self, name: &str, weight: u32) {
+        let state = Created::UnderWay { seen: false };
+        self.creations.entry(name.into()).or_insert(Creation { weight, state });
     }
 
     /// The create failed, or the Job was there already.
     pub(crate) fn not_created(&mut self, name: &str) {
-        if let Some(Creation::UnderWay { .. }) = self.creations.get(name) {
+        if let Some(Creation { state: Created::UnderWay { .. }, .. }) = self.creations.get(name) {
             self.creations.remove(name);
         }
     }
 
-    /// The API server has the Job: the message's slot is now the Job's.
-    pub(crate) fn created(&mut self, name: &str, now: Instant) {
-        self.in_hand -= 1;
-        if let Some(Creation::UnderWay { seen }) = self.creations.get(name).copied() {
+    /// The API server has the Job: the slots taken for it are now the Job's.
+    pub(crate) fn created(&mut self, name: &str, slots: u32, now: Instant) {
+        self.put_back(slots);
+        if let Some(Creation { weight, state: Created::UnderWay { seen } }) = self.creations.get(name).copied() {
             if seen {
                 self.creations.remove(name);
             } else {
-                self.creations.insert(name.into(), Creation::Awaited(now));
-                self.awaited += 1;
+                self.creations.insert(name.into(), Creation { weight, state: Created::Awaited(now) });
+                self.awaited += weight as usize;
             }
         }
+    }
+
+    /// A message is taken that waits for others, and for slots.
+    pub(crate) fn wait_for_slot(&mut self) {
+        self.waiting += 1;
+    }
+
+    /// It waits no longer.
+    pub(crate) fn wait_no_longer(&mut self) {
+        self.waiting -= 1;
+    }
+
+    /// How many more messages may be taken that wait together, when at most `max` may.
+    pub(crate) fn waiting_room(&self, max: usize) -> usize {
+        if self.synced { max.saturating_sub(self.waiting) } else { 0 }
     }
 
     /// Stops counting created Jobs that the watch never showed.
     pub(crate) fn prune(&mut self, now: Instant) {
         if self.awaited > 0 {
             self.creations.retain(|_, creation| {
-                !matches!(creation, Creation::Awaited(since) if now.duration_since(*since) > AWAITED_WITHIN)
+                !matches!(creation.state, Created::Awaited(since) if now.duration_since(since) > AWAITED_WITHIN)
             });
-            self.awaited = self.creations.values().filter(|c| matches!(c, Creation::Awaited(_))).count();
+            let awaited = self.creations.values().filter(|creation| matches!(creation.state, Created::Awaited(_)));
+            self.awaited = awaited.map(|creation| creation.weight as usize).sum();
         }
     }
 
-    /// How many more messages may be taken when at most `max` Jobs may be active. None at all while very many ended Jobs
+    /// How many slots are free when at most `max` may be taken. None at all while very many ended Jobs
     /// wait for their outcome: if settling does not work, their number must not grow in the cluster.
     pub(crate) fn room(&self, max: usize) -> usize {
         if !self.synced || self.unsettled.len() > (2 * max).max(UNSETTLED_MAX) {
@@ -169,12 +231,18 @@ impl View {
         max.saturating_sub(self.active + self.awaited + self.in_hand)
     }
 
-    /// Jobs that have not ended.
+    /// Slots of Jobs that have not ended.
     pub(crate) fn active(&self) -> usize {
         self.active
     }
 
-    /// Names of Jobs that ended or are being deleted and still wait for their outcome.
+    /// Those of them that wait until their queue admits them. They take slots, so that the backlog stays in Pub/Sub.
+    pub(crate) fn suspended(&self) -> usize {
+        self.suspended
+    }
+
+    /// Names of Jobs that ended or are being deleted and still wait for their outcome, and of batches of which an index
+    /// has ended.
     pub(crate) fn unsettled(&self) -> impl ExactSizeIterator<Item = &str> {
         self.unsettled.iter().map(AsRef::as_ref)
     }

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use common::{
+    batch::{self, Batch, Entry},
     jobs::Active,
     labels,
     message::Work,
@@ -12,7 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     batch::v1::Job,
-    core::v1::{ContainerStatus, Event, Pod},
+    core::v1::{ContainerStatus, Event, Pod, ResourceQuota},
 };
 use serde::Serialize;
 
@@ -40,6 +41,32 @@ pub(crate) fn active(job: &Job) -> Option<Active> {
     })
 }
 
+/// The batch that a Kubernetes Job of ours computes, while it waits for outcomes.
+pub(super) fn batch(job: &Job) -> Option<Batch> {
+    let held = job.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == labels::FINALIZER);
+    let text = job.metadata.annotations.as_ref()?.get(labels::ANNOTATION_BATCH).filter(|_| held)?;
+    serde_json::from_str(text).ok()
+}
+
+/// An input of a batch.
+pub(super) fn active_input(job: &Job, entry: Entry) -> Active {
+    let Entry { work, published, received, .. } = entry;
+    Active {
+        session: work.session,
+        job: work.job,
+        generation: work.identity.generation,
+        attempt: work.identity.attempt,
+        reason: progress(job),
+        timestamps: Timestamps {
+            published,
+            received: Some(received),
+            created: job.metadata.creation_timestamp.as_ref().map(|time| time.0),
+            ..Timestamps::default()
+        },
+        kubernetes_job: job.metadata.name.clone().unwrap_or_default(),
+    }
+}
+
 /// True when the Job has ended, one way or the other.
 pub(crate) fn is_finished(job: &Job) -> bool {
     let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
@@ -55,7 +82,14 @@ fn progress(job: &Job) -> Reason {
     let status = job.status.clone().unwrap_or_default();
     let (wanted, done) =
         (job.spec.as_ref().and_then(|spec| spec.completions).unwrap_or(1), status.succeeded.unwrap_or_default());
-    let tasks = if wanted > 1 { format!("{done} of {wanted} tasks are done") } else { String::new() };
+    let is_batch = job.metadata.name.as_deref().is_some_and(batch::is_job_name);
+    let tasks = if is_batch {
+        "it is in a batch with others".to_owned()
+    } else if wanted > 1 {
+        format!("{done} of {wanted} tasks are done")
+    } else {
+        String::new()
+    };
     if is_finished(job) {
         return reason("settling", "the Kubernetes Job ended; its outcome comes next".to_owned());
     }
@@ -89,6 +123,12 @@ pub(crate) struct PodView {
     pub(crate) node: Option<String>,
     /// When it was created.
     pub(crate) created: Option<Timestamp>,
+    /// When it was given a node.
+    pub(crate) scheduled: Option<Timestamp>,
+    /// When its container started.
+    pub(crate) started: Option<Timestamp>,
+    /// When its container stopped.
+    pub(crate) finished: Option<Timestamp>,
     /// Exit code of the last container, once it has one.
     pub(crate) exit_code: Option<i32>,
     /// Restarts of its containers.
@@ -103,6 +143,14 @@ impl From<&Pod> for PodView {
         let mut state = status.reason.or(status.phase).unwrap_or_else(|| "Unknown".to_owned());
         let mut message = status.message.unwrap_or_default();
         let mut exit_code = None;
+        let (mut started, mut finished) = (None, None);
+        let scheduled = status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|condition| condition.type_ == "PodScheduled" && condition.status == "True")
+            .and_then(|condition| condition.last_transition_time.as_ref())
+            .map(|time| time.0);
         let unscheduled = status
             .conditions
             .into_iter()
@@ -119,7 +167,12 @@ impl From<&Pod> for PodView {
                 message = waiting.message.clone().unwrap_or(message);
                 break;
             }
+            if let Some(running) = &current.running {
+                started = running.started_at.as_ref().map(|time| time.0);
+            }
             if let Some(terminated) = &current.terminated {
+                started = terminated.started_at.as_ref().map(|time| time.0);
+                finished = terminated.finished_at.as_ref().map(|time| time.0);
                 exit_code = Some(terminated.exit_code);
                 if terminated.exit_code != 0 {
                     state = terminated.reason.clone().unwrap_or(state);
@@ -141,9 +194,36 @@ impl From<&Pod> for PodView {
             message,
             node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
             created: pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
+            scheduled,
+            started,
+            finished,
             exit_code,
             restarts: containers.iter().map(|container| container.restart_count).sum(),
         }
+    }
+}
+
+/// What is used up of quotas, a sentence each: `quota q: count/jobs.batch is used up (5 of 5)`. What limits amounts is
+/// only compared as text, which is how the quota controller writes an amount that is used up.
+pub(crate) fn full_quotas(quotas: &[ResourceQuota]) -> Vec<String> {
+    let mut full = Vec::new();
+    for quota in quotas {
+        let Some(status) = &quota.status else { continue };
+        let (Some(hard), Some(used)) = (&status.hard, &status.used) else { continue };
+        let name = quota.metadata.name.as_deref().unwrap_or_default();
+        for (resource, limit) in hard {
+            if let Some(used) = used.get(resource).filter(|used| is_used_up(&used.0, &limit.0)) {
+                full.push(format!("quota {name}: {resource} is used up ({} of {})", used.0, limit.0));
+            }
+        }
+    }
+    full
+}
+
+fn is_used_up(used: &str, limit: &str) -> bool {
+    match (used.parse::<u64>(), limit.parse::<u64>()) {
+        (Ok(used), Ok(limit)) => used >= limit,
+        _ => used == limit,
     }
 }
 

@@ -8,7 +8,7 @@ use provision::{
     Cloud, Environment, Report,
     deploy::{self, Foreign},
     environment::{self, CloudKind, Overrides},
-    plan, show,
+    plan, presence, show,
 };
 use serde_json::json;
 
@@ -89,8 +89,8 @@ pub(super) async fn make(
     let report = setup::carry_out(plan, cloud, output).await?;
     setup::write_config(after, cloud)?;
     let images = match &cloud.kubernetes {
-        Ok(client) => deploy::live_images(after, client).await?,
-        Err(_) => None,
+        Ok(client) if presence::has_cluster(after, cloud).await? => deploy::live_images(after, client).await?,
+        _ => None,
     };
     let deployed = match images {
         Some(images) => Some(setup::deploy(after, cloud, images, Some(name), foreign, output).await?),

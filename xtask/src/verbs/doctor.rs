@@ -5,8 +5,9 @@ use std::path::Path;
 use common::exit;
 use provision::{
     Cloud, Environment,
-    environment::CloudKind,
+    environment::{CloudKind, Manage, Managed},
     google::{Api, Method, Request},
+    presence,
 };
 use serde::Serialize;
 use serde_json::json;
@@ -15,19 +16,27 @@ use crate::{args::Globals, context, error::Failure, output::Output, setup};
 
 /// Programs that a person looks around with; nothing of ours needs them.
 const TOOLS: [&str; 2] = ["kubectl", "gcloud"];
-/// Services of the project that are called.
-const SERVICES: [&str; 4] =
-    ["iam.googleapis.com", "pubsub.googleapis.com", "storage.googleapis.com", "container.googleapis.com"];
-/// What `provision` does, as permissions on the project.
-const PERMISSIONS: [&str; 8] = [
-    "iam.roles.create",
-    "iam.serviceAccounts.create",
-    "iam.serviceAccounts.setIamPolicy",
-    "pubsub.subscriptions.create",
-    "pubsub.topics.create",
-    "pubsub.topics.setIamPolicy",
-    "storage.buckets.create",
-    "storage.buckets.setIamPolicy",
+/// Permissions, and who makes the class of resource that they are for.
+type Needed = (fn(&Manage) -> Managed, &'static [&'static str]);
+
+/// What `provision` does, as permissions on the project, by the class of resource that it is for.
+const PERMISSIONS: [Needed; 6] = [
+    (|manage| manage.apis, &["serviceusage.services.enable"]),
+    (|manage| manage.cluster, &["container.clusters.create", "container.clusters.delete", "container.clusters.update"]),
+    (|manage| manage.bucket, &["storage.buckets.create"]),
+    (|manage| manage.pubsub, &["pubsub.subscriptions.create", "pubsub.topics.create"]),
+    (
+        |manage| manage.iam,
+        &[
+            "iam.roles.create",
+            "iam.serviceAccounts.create",
+            "iam.serviceAccounts.setIamPolicy",
+            "pubsub.topics.setIamPolicy",
+            "resourcemanager.projects.setIamPolicy",
+            "storage.buckets.setIamPolicy",
+        ],
+    ),
+    (|manage| manage.registry, &["artifactregistry.repositories.create"]),
 ];
 
 /// One thing that was looked at.
@@ -55,7 +64,7 @@ pub(crate) async fn run(globals: &Globals, _: &Args, output: &Output) -> anyhow:
     let mut findings: Vec<Finding> = TOOLS.iter().map(|tool| look_for(tool)).collect();
     match setup::connect(&environment).await {
         Ok(cloud) => {
-            let (google, cluster) = tokio::join!(google(&environment, &cloud), cluster(&cloud));
+            let (google, cluster) = tokio::join!(google(&environment, &cloud), cluster(&environment, &cloud));
             findings.extend(google);
             findings.push(cluster);
         }
@@ -114,9 +123,14 @@ fn look_for(tool: &str) -> Finding {
 /// Credentials, services and permissions, as the project tells of them.
 async fn google(environment: &Environment, cloud: &Cloud) -> Vec<Finding> {
     let project = &environment.project;
+    let permissions: Vec<&str> = PERMISSIONS
+        .iter()
+        .filter(|(managed, _)| managed(&environment.manage) == Managed::Create)
+        .flat_map(|(_, permissions)| permissions.iter().copied())
+        .collect();
     let test =
         Request::new(Api::CloudResourceManager, Method::Post, format!("v1/projects/{project}:testIamPermissions"))
-            .body(json!({"permissions": PERMISSIONS}));
+            .body(json!({"permissions": permissions}));
     let list = Request::get(Api::ServiceUsage, format!("v1/projects/{project}/services"))
         .query("filter", "state:ENABLED")
         .query("pageSize", "200");
@@ -131,7 +145,7 @@ async fn google(environment: &Environment, cloud: &Cloud) -> Vec<Finding> {
         Ok(answer) => {
             findings.push(good("credentials", format!("accepted for project {project}")));
             let has = |wanted: &str| answer["permissions"].as_array().into_iter().flatten().any(|held| held == wanted);
-            let missing: Vec<&str> = PERMISSIONS.into_iter().filter(|wanted| !has(wanted)).collect();
+            let missing: Vec<&str> = permissions.into_iter().filter(|wanted| !has(wanted)).collect();
             findings.push(match missing.is_empty() {
                 true => good("permissions", "everything that provision does"),
                 false => bad("permissions", format!("missing: {}", missing.join(", ")), "ask for a role that has them"),
@@ -142,22 +156,33 @@ async fn google(environment: &Environment, cloud: &Cloud) -> Vec<Finding> {
         Err(error) => Finding { needed: false, ..bad("services", error.to_string(), "") },
         Ok(services) => {
             let on = |wanted: &str| services.iter().any(|service| service["config"]["name"] == wanted);
-            let off: Vec<&str> = SERVICES.into_iter().filter(|wanted| !on(wanted)).collect();
-            let fix = format!("gcloud services enable --project {project} {}", off.join(" "));
+            let services = provision::desired::services(environment).into_iter();
+            let off: Vec<String> =
+                services.map(|name| format!("{name}.googleapis.com")).filter(|wanted| !on(wanted)).collect();
+            let (fix, needed) = match environment.manage.apis {
+                Managed::Create => ("cargo xtask provision enables them".to_owned(), false),
+                // A laptop cloud serves what is not enabled too.
+                _ => (
+                    format!("gcloud services enable --project {project} {}", off.join(" ")),
+                    environment.cloud == CloudKind::Google,
+                ),
+            };
             match off.is_empty() {
                 true => good("services", "enabled"),
-                // A laptop cloud serves what is not enabled too.
-                false => Finding {
-                    needed: environment.cloud == CloudKind::Google,
-                    ..bad("services", format!("not enabled: {}", off.join(", ")), fix)
-                },
+                false => Finding { needed, ..bad("services", format!("not enabled: {}", off.join(", ")), fix) },
             }
         }
     });
     findings
 }
 
-async fn cluster(cloud: &Cloud) -> Finding {
+async fn cluster(environment: &Environment, cloud: &Cloud) -> Finding {
+    match presence::has_cluster(environment, cloud).await {
+        // Before the first `provision` that is as it should be.
+        Ok(false) => return Finding { needed: false, ..bad("cluster", "there is none", "cargo xtask provision") },
+        Err(error) => return bad("cluster", format!("{error:#}"), ""),
+        Ok(true) => {}
+    }
     let client = match &cloud.kubernetes {
         Ok(client) => client,
         Err(why) => return bad("cluster", why.clone(), "gcloud container clusters get-credentials"),

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use common::{
-    Identity, Outcome,
+    Identity, Outcome, batch,
     config::Business,
+    control::{self, Control, Parked},
     exit,
     jobs::{self, Job, State},
     object,
@@ -66,6 +67,12 @@ pub(crate) struct Detail {
     /// Jobs of the business that have a Kubernetes Job and no outcome.
     running: usize,
     max_active_jobs: u32,
+    /// What was decided about its session.
+    control: Option<Control>,
+    /// Its message was put aside because of a pause.
+    parked: Option<Parked>,
+    /// What is used up of the namespace's quotas.
+    full_quotas: Vec<String>,
     /// Other runs with the same session and id: earlier inputs of that name.
     others: Vec<Job>,
     /// Sessions that have a Job of the same id.
@@ -160,13 +167,24 @@ async fn gather(
     let preview_left_out = preview.len().saturating_sub(ROWS);
     preview.truncate(ROWS);
     let kubernetes_job = job.kubernetes_job.clone().unwrap_or_else(|| identity.job_name());
-    let seen = look(context, business, &kubernetes_job).await.unwrap_or_else(|error| {
+    let seen = look(context, business, &kubernetes_job, &job.job).await.unwrap_or_else(|error| {
         output.detail(format_args!("the cluster tells nothing more: {error:#}"));
         Seen::default()
     });
+    let (control, _) = control::read(store, business, &job.session).await?;
+    let parked_name = object::parked(&business.name, &job.session, &job.job, &identity);
+    let parked = match job.state {
+        Some(State::Waiting) => store.read(bucket, &parked_name, None).await?,
+        _ => None,
+    };
+    let parked: Option<Parked> = parked.and_then(|(_, body)| serde_json::from_slice(&body).ok());
+    let times = match &parked {
+        Some(parked) => Timestamps { published: parked.published, received: Some(parked.parked), ..job.timestamps },
+        None => with_pod(job.timestamps, seen.pods.last()),
+    };
     let log = outcome_body.as_ref().and_then(|outcome| outcome.log_tail.clone()).or(seen.log);
     Ok(Detail {
-        timeline: timeline::moments(&merged(job.timestamps, outcome_body.as_ref())),
+        timeline: timeline::moments(&merged(times, outcome_body.as_ref())),
         explanation: String::new(),
         outcome_body,
         input_object,
@@ -179,6 +197,9 @@ async fn gather(
         orchestrator: seen.orchestrator,
         running,
         max_active_jobs: business.max_active_jobs,
+        control,
+        parked,
+        full_quotas: seen.full_quotas,
         others: Vec::new(),
         other_sessions: Vec::new(),
         job,
@@ -192,9 +213,10 @@ struct Seen {
     events: Vec<EventView>,
     log: Option<String>,
     orchestrator: Option<OrchestratorView>,
+    full_quotas: Vec<String>,
 }
 
-async fn look(context: &Context, business: &Business, name: &str) -> anyhow::Result<Seen> {
+async fn look(context: &Context, business: &Business, name: &str, job: &str) -> anyhow::Result<Seen> {
     let client = context.cluster()?;
     let namespace = &business.namespace;
     let pods = cluster::pods_of_job(client, namespace, name).await?;
@@ -207,12 +229,30 @@ async fn look(context: &Context, business: &Business, name: &str) -> anyhow::Res
     }
     events.sort_by_key(|event| event.time);
     let log = match pods.last() {
+        Some(_) if batch::is_job_name(name) => {
+            let mut lines = String::new();
+            for pod in &pods {
+                let log = cluster::log(client, namespace, pod, None).await.unwrap_or_default();
+                let own = log.lines().filter(|line| super::logs::is_about(Some(job), pod, line));
+                lines.extend(own.flat_map(|line| [line, "\n"]));
+            }
+            Some(lines).filter(|lines| !lines.is_empty())
+        }
         Some(pod) => cluster::log(client, namespace, pod, Some(LOG_LINES)).await.ok(),
         None => None,
     };
     let deployments = cluster::orchestrators(client, namespace).await?;
     let orchestrator = cluster::orchestrator(&deployments, &cluster::orchestrator_pods(client, namespace).await?);
-    Ok(Seen { pods: pods.iter().map(PodView::from).collect(), events, log, orchestrator: Some(orchestrator) })
+    // Not everybody may look at quotas.
+    let full_quotas = cluster::quotas(client, namespace).await.unwrap_or_default();
+    let pods = pods.iter().map(PodView::from).collect();
+    Ok(Seen { pods, events, log, orchestrator: Some(orchestrator), full_quotas })
+}
+
+/// The times of a Job that has no outcome yet, with those its last pod tells.
+fn with_pod(times: Timestamps, pod: Option<&PodView>) -> Timestamps {
+    let Some(pod) = pod else { return times };
+    Timestamps { scheduled: pod.scheduled, started: pod.started, finished: times.finished.or(pod.finished), ..times }
 }
 
 fn merged(times: Timestamps, outcome: Option<&Outcome>) -> Timestamps {

@@ -69,7 +69,7 @@ pub(crate) async fn view(
 ) -> anyhow::Result<Vec<Job>> {
     let active = async {
         let answer = match &context.cluster {
-            Ok(client) => cluster::active_jobs(client, &business.namespace, &business.name, session).await,
+            Ok(client) => cluster::active_jobs(client, &context.store, business, session).await,
             Err(why) => Err(anyhow::anyhow!("{why}")),
         };
         answer.unwrap_or_else(|error| {

@@ -3,7 +3,13 @@
 use std::collections::BTreeSet;
 
 use anyhow::Context as _;
-use common::{Outcome, config::Business, exit, jobs, labels, names};
+use common::{
+    Outcome, batch,
+    config::Business,
+    exit,
+    jobs::{self, State},
+    labels, names,
+};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use serde::Serialize;
@@ -91,7 +97,7 @@ async fn print(context: &Context, business: &Business, args: &Args, output: &Out
         let (pod, log) = read?;
         match log {
             Ok(log) => {
-                for line in log.lines() {
+                for line in log.lines().filter(|line| is_about(args.job.as_deref(), pod, line)) {
                     emit(output, several, &line_of(business, pod, line))?;
                 }
             }
@@ -116,7 +122,37 @@ async fn pods(context: &Context, business: &Business, args: &Args) -> anyhow::Re
         return cluster::orchestrator_pods(client, &business.namespace).await;
     }
     let (session, job) = (args.session.as_deref(), args.job.as_deref());
-    cluster::engine_pods(client, &business.namespace, &business.name, session, job).await
+    let pods = cluster::engine_pods(client, &business.namespace, &business.name, session, job).await?;
+    match job {
+        Some(job) if pods.is_empty() => batch_pods(context, business, session, job).await,
+        _ => Ok(pods),
+    }
+}
+
+/// The pods of the batches that a Job is or was part of. One that failed has its lines in its outcome.
+async fn batch_pods(
+    context: &Context,
+    business: &Business,
+    session: Option<&str>,
+    job: &str,
+) -> anyhow::Result<Vec<Pod>> {
+    let quiet = Output::new(&Globals { quiet: true, ..Default::default() });
+    let mut found = view(context, business, session, &quiet).await?;
+    found.retain(|other| other.job == job && other.state != Some(State::Failed));
+    jobs::fill(&context.store, &business.bucket, &mut found).await?;
+    let batches: BTreeSet<String> =
+        found.into_iter().filter_map(|job| job.kubernetes_job).filter(|name| batch::is_job_name(name)).collect();
+    let mut pods = Vec::new();
+    for name in &batches {
+        pods.extend(cluster::pods_of_job(context.cluster()?, &business.namespace, name).await?);
+    }
+    Ok(pods)
+}
+
+/// Whether a line is about the Job that was asked for. The pods of a batch say with each line which Job it is about.
+pub(super) fn is_about(job: Option<&str>, pod: &Pod, line: &str) -> bool {
+    let Some(job) = job.filter(|_| label(pod, labels::JOB).is_empty()) else { return true };
+    serde_json::from_str::<serde_json::Value>(line).is_ok_and(|fields| fields["job"] == job)
 }
 
 /// The logs that outcomes keep, of the Jobs asked for whose pods are gone.
@@ -215,5 +251,9 @@ mod tests {
         };
         assert_eq!(prefix(&pod(serde_json::json!({"job": "a.json"}))), "a.json/x7f2q");
         assert_eq!(prefix(&pod(serde_json::json!({}))), "job-abc-x7f2q");
+        let (own, batch) = (pod(serde_json::json!({"job": "a.json"})), pod(serde_json::json!({})));
+        let line = r#"{"message":"computed","job":"a.json"}"#;
+        assert!(is_about(Some("a.json"), &own, "any") && is_about(None, &batch, "any"));
+        assert!(is_about(Some("a.json"), &batch, line) && !is_about(Some("b.json"), &batch, line));
     }
 }

@@ -24,16 +24,16 @@ const READS: usize = 16;
 pub(crate) struct Args {
     /// Only this session
     #[arg(long, short)]
-    session: Option<String>,
+    pub(crate) session: Option<String>,
     /// Business [default: the only one]
     #[arg(long, short, env = "BUSINESS_NAME")]
-    business: Option<String>,
+    pub(crate) business: Option<String>,
     /// Form [default: by the extension of --output; a table on a terminal, else csv]
     #[arg(long, short, value_enum)]
-    format: Option<Format>,
+    pub(crate) format: Option<Format>,
     /// Write to a file, which appears only when it is complete
     #[arg(long, short, value_name = "FILE")]
-    output: Option<PathBuf>,
+    pub(crate) output: Option<PathBuf>,
 }
 
 /// Forms of the table.

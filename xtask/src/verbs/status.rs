@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use common::{
     config::Business,
-    exit,
+    control, exit,
     jobs::{self, Job, State},
 };
 use jiff::{SignedDuration, Timestamp};
@@ -120,7 +120,10 @@ async fn business_status(context: &Context, business: &Business, now: Timestamp)
         }
         Err(error) => (None, Some(format!("the cluster cannot be asked: {}", cause(&error)))),
     };
-    Ok(summarise(business, &merged, seen, unseen, now))
+    let controls = control::all(&context.store, business).await?;
+    let paused: Vec<&str> =
+        controls.iter().filter(|(_, control)| control.paused).map(|(session, _)| session.as_str()).collect();
+    Ok(summarise(business, &merged, &paused, seen, unseen, now))
 }
 
 /// Why the cluster cannot be asked, in one line.
@@ -133,6 +136,7 @@ fn cause(error: &anyhow::Error) -> String {
 fn summarise(
     business: &Business,
     merged: &[Job],
+    paused: &[&str],
     seen: Option<(OrchestratorView, KubernetesJobs)>,
     unseen: Option<String>,
     now: Timestamp,
@@ -143,7 +147,10 @@ fn summarise(
     }
     let unread = merged.iter().filter(|job| job.state.is_none()).count();
     let oldest = merged.iter().filter(|job| job.state == Some(State::Waiting)).filter_map(|job| job.changed).min();
-    let waits = oldest.map(|oldest| now.duration_since(oldest));
+    // What somebody paused, or a queue has not admitted, waits for a reason.
+    let is_held = |job: &Job| paused.contains(&job.session.as_str()) || job.kubernetes_job.is_some();
+    let free = merged.iter().filter(|job| job.state == Some(State::Waiting) && !is_held(job));
+    let waits = free.filter_map(|job| job.changed).min().map(|oldest| now.duration_since(oldest));
     let count = |state| by_state.get(&state).copied().unwrap_or_default();
     let mut problems: Vec<String> = unseen.into_iter().collect();
     let (orchestrator, kubernetes_jobs) = seen.unzip();
@@ -175,7 +182,7 @@ fn summarise(
         max_active_jobs: business.max_active_jobs,
         jobs: by_state,
         unread,
-        oldest_waiting_seconds: waits.map(|waits| waits.as_secs()),
+        oldest_waiting_seconds: oldest.map(|oldest| now.duration_since(oldest).as_secs()),
         problems,
     }
 }

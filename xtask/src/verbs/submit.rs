@@ -26,8 +26,17 @@ const PATHS_SHOWN: usize = 8;
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     /// Files and folders (hidden files are left out); `-` is standard input
-    #[arg(required = true)]
+    #[arg(required_unless_present = "table")]
     paths: Vec<PathBuf>,
+    /// A table of trades as CSV: one Job, split into tasks by rows, whose results are one table again
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["paths", "tasks"])]
+    table: Option<PathBuf>,
+    /// Rows of the table that each task computes
+    #[arg(long, value_name = "N", requires = "table", default_value_t = 100, value_parser = RangedU64ValueParser::<u32>::new().range(1..))]
+    rows_per_task: u32,
+    /// Data that every Job of the session reads, such as market data; under its own name
+    #[arg(long, value_name = "FILE")]
+    common: Vec<PathBuf>,
     /// Business [default: the only one]
     #[arg(long, short, env = "BUSINESS_NAME")]
     business: Option<String>,
@@ -60,8 +69,14 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         names::check_session(session)
             .map_err(|error| Failure::usage(format!("{session:?} cannot be a session")).why(error.to_string()))?;
     }
-    let spool = spool(&args.paths)?;
-    let inputs = inputs::collect(&args.paths, args.job.as_deref(), spool.as_ref().map(|file| file.path()))?;
+    let paths: Vec<PathBuf> = args.paths.iter().chain(&args.table).cloned().collect();
+    let spool = spool(&paths)?;
+    let inputs = inputs::collect(&paths, args.job.as_deref(), spool.as_ref().map(|file| file.path()))?;
+    let table_tasks = match inputs.as_slice() {
+        [input] if args.table.is_some() => Some(inputs::table_tasks(&input.source, args.rows_per_task)?),
+        _ => None,
+    };
+    let shared = inputs::shared(&args.common)?;
     let size: u64 = inputs.iter().map(|input| size(&input.source)).sum();
 
     let context = Context::open(globals).await?;
@@ -74,9 +89,10 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let options = Options {
         session: session.clone(),
         client: args.client.clone().filter(|client| !client.is_empty()).or_else(user),
-        tasks: args.tasks,
+        tasks: table_tasks.or(args.tasks),
+        rows_per_task: table_tasks.map(|_| args.rows_per_task),
         priority: args.priority,
-        common: Vec::new(),
+        common: shared.iter().map(|input| input.job.clone()).collect(),
     };
     let publisher = context.connection.base_publisher().await?;
     let submitter = Submitter::new(context.store.clone(), &publisher, business.clone());
@@ -88,6 +104,9 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         },
         None => Existing::default(),
     };
+    for input in &shared {
+        submitter.place_common(input, &session).await?;
+    }
     output.detail(format_args!(
         "submitting {} ({}) to {} in session {session}",
         text::count(inputs.len(), "Job"),
@@ -162,6 +181,11 @@ fn again(context: &Context, args: &Args, session: &str, business: &str) -> Strin
     }
     words.extend(args.priority.then(|| "--priority".to_owned()));
     words.extend(args.wait.then(|| "--wait".to_owned()));
+    if let Some(table) = &args.table {
+        words.extend(["--table".to_owned(), text::shell(&table.to_string_lossy())]);
+        words.extend(["--rows-per-task".to_owned(), args.rows_per_task.to_string()]);
+    }
+    words.extend(args.common.iter().flat_map(|path| ["--common".to_owned(), text::shell(&path.to_string_lossy())]));
     if args.paths.len() <= PATHS_SHOWN {
         words.extend(args.paths.iter().map(|path| text::shell(&path.to_string_lossy())));
     } else {

@@ -55,8 +55,9 @@ pub(crate) async fn submit(world: &World, business: &str) -> BTreeMap<String, St
     expected
 }
 
-async fn check(step: Step, replicas: usize) {
-    let world = World::start(&[BUSINESS], "").await;
+async fn check(step: Step, replicas: usize, dispatch: &str) {
+    let settings = format!("max_active_jobs = 8\ndispatch = \"{dispatch}\"");
+    let world = World::start_with(&[BUSINESS], &settings, "").await;
     world.apply_without_orchestrators().await;
     let expected = submit(&world, BUSINESS).await;
     let (hooks, reached) = crash_at(step);
@@ -81,27 +82,40 @@ async fn check(step: Step, replicas: usize) {
 
 /// The steps, each with a name for its tests.
 macro_rules! crash_tests {
-    ($($name:ident: $step:ident,)*) => {
+    ($dispatch:literal as $steps:ident: $($name:ident: $step:ident,)*) => {
         /// Every step, with the name of its tests.
-        pub(crate) const STEPS: &[(&str, Step)] = &[$((stringify!($name), Step::$step),)*];
+        pub(crate) const $steps: &[(&str, Step)] = &[$((stringify!($name), Step::$step),)*];
 
+        crash_tests! { $dispatch: $($name: $step,)* }
+    };
+    ($dispatch:literal: $($name:ident: $step:ident,)*) => {
         $(
             mod $name {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn alone() {
-                    super::check(super::Step::$step, 1).await;
+                    super::check(super::Step::$step, 1, $dispatch).await;
                 }
 
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn one_of_two() {
-                    super::check(super::Step::$step, 2).await;
+                    super::check(super::Step::$step, 2, $dispatch).await;
                 }
             }
         )*
     };
 }
 
-crash_tests! {
+// Of a batch, the steps that no Job of one input comes to; that the others hold for it too, the orchestrator's own tests
+// show.
+crash_tests! { "batch":
+    batch_manifest_written: ManifestWritten,
+    batch_created: Created,
+    batch_outcome_written: OutcomeWritten,
+    batch_input_deleted: InputDeleted,
+    batch_deleted: BatchDeleted,
+}
+
+crash_tests! { "job" as STEPS:
     received: Received,
     inline_written: InlineWritten,
     refused_written: RefusedWritten,

@@ -171,3 +171,38 @@ async fn everything_can_be_looked_at_without_a_cluster() {
     let jobs = &status["businesses"][0]["jobs"];
     assert_eq!((&jobs["succeeded"], &jobs["failed"], &jobs["waiting"]), (&1.into(), &1.into(), &1.into()), "{status}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_python_driver_reads_results_into_a_table() {
+    if std::process::Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("skipped: there is no python3");
+        return;
+    }
+    let desk = Desk::start().await;
+    for name in ["a.json", "b.json"] {
+        desk.input(name, name);
+    }
+    let xtask = desk.command(&[]);
+    let program: Vec<&str> = std::iter::once(xtask.as_std().get_program())
+        .chain(xtask.as_std().get_args())
+        .map(|word| word.to_str().unwrap())
+        .collect();
+    let driver = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples/driver.py");
+    let child = tokio::process::Command::new("python3")
+        .arg(driver)
+        .arg(desk.inputs())
+        .env("DESKGRID", program.join(" "))
+        .current_dir(desk.folder.path())
+        .stdin(std::process::Stdio::null())
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    desk.pull(2).await;
+    desk.settle().await;
+    let (stdout, _) = ended(&within(child.wait_with_output()).await.unwrap(), 0);
+    assert!(stdout.contains("a.json t1 price 1.5 0.25"), "{stdout}");
+    assert!(stdout.contains("b.json t1 price 1.5 0.25"), "{stdout}");
+    assert!(stdout.ends_with("2 rows, prices together: 3.0\n"), "{stdout}");
+}

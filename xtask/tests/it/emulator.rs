@@ -17,7 +17,7 @@ use orchestrator::Hooks;
 use crate::{
     crashes::{self, STEPS, crash_at},
     duplicates,
-    world::{World, eventually},
+    world::{Setup, World, eventually},
 };
 
 /// Longest that the emulator takes to answer; a Java program on a busy machine.
@@ -66,7 +66,7 @@ impl Emulator {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
         let variables = BTreeMap::from([(PUBSUB_EMULATOR_HOST.to_owned(), self.address.clone())]);
-        let world = World::start_with(businesses, "", &variables).await;
+        let world = World::start_as(businesses, Setup { emulators: variables, ..Setup::default() }, |_| {}).await;
         assert_eq!(world.rendered.config.endpoints.pubsub, Some(format!("http://{}", self.address)));
         world
     }

@@ -4,6 +4,7 @@
 #![allow(clippy::print_stdout, reason = "a test that skips says so")]
 
 mod applyset;
+mod batches;
 mod bench;
 mod cluster;
 mod crashes;
@@ -13,10 +14,13 @@ mod deploys;
 mod desk;
 mod duplicates;
 mod emulator;
+mod isolation;
 mod keys;
 mod kills;
 mod laptop;
 mod plans;
+mod resources;
+mod sessions;
 mod setup;
 mod setup_verbs;
 mod soak;

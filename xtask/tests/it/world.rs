@@ -98,20 +98,48 @@ pub(crate) struct World {
     kubelets: std::sync::Mutex<Vec<Kubelet>>,
 }
 
+/// How a world is set up.
+pub(crate) struct Setup<'a> {
+    /// Lines of each business.
+    pub(crate) settings: &'a str,
+    /// Lines on how its engines run.
+    pub(crate) engine: &'a str,
+    /// Lines at the end of the environment file.
+    pub(crate) more: &'a str,
+    /// Environment variables that name emulators.
+    pub(crate) emulators: BTreeMap<String, String>,
+}
+
+impl Default for Setup<'_> {
+    fn default() -> Self {
+        Self { settings: "max_active_jobs = 8", engine: "", more: "", emulators: BTreeMap::new() }
+    }
+}
+
 impl World {
     /// Starts and provisions one with these businesses; `engine` is added to how their engines run.
     pub(crate) async fn start(businesses: &[&str], engine: &str) -> Self {
-        Self::start_with(businesses, engine, &BTreeMap::new()).await
+        Self::start_as(businesses, Setup { engine, ..Setup::default() }, |_| {}).await
     }
 
-    /// As [`Self::start`], with the emulators that these environment variables name.
-    pub(crate) async fn start_with(businesses: &[&str], engine: &str, variables: &BTreeMap<String, String>) -> Self {
+    /// Starts and provisions one; `settings` and `engine` say how the businesses and their engines are.
+    pub(crate) async fn start_with(businesses: &[&str], settings: &str, engine: &str) -> Self {
+        Self::start_as(businesses, Setup { settings, engine, ..Setup::default() }, |_| {}).await
+    }
+
+    /// Starts and provisions one, with a laptop cloud that is told otherwise in some respect.
+    pub(crate) async fn start_as(
+        businesses: &[&str],
+        setup: Setup<'_>,
+        tell: impl FnOnce(&mut localcloud::google::Options),
+    ) -> Self {
+        let Setup { settings, engine, more, emulators } = setup;
         let _ = common::clients::install_tls_provider();
         let folder = tempfile::tempdir().unwrap();
         let mut text = "project = \"test-desk\"\nlocation = \"europe-west1\"\ncloud = \"local\"\n".to_owned();
         let real = Real::named().await;
         for business in businesses {
-            text.push_str(&format!("[businesses.{business}]\nmax_active_jobs = 8\n"));
+            text.push_str(&format!("[businesses.{business}]\n{settings}\n"));
             if let Some(real) = &real {
                 text.push_str(&format!("namespace = \"{}\"\n", real.namespace(business)));
             }
@@ -119,21 +147,21 @@ impl World {
                 "[businesses.{business}.engine]\ncpu = \"100m\"\nretries = 2\ntimeout = \"60s\"\n{engine}\n"
             ));
         }
+        text.push_str(more);
         let file = folder.path().join("test.toml");
         std::fs::write(&file, text).unwrap();
         let environment = environment::load(&file, &Overrides::new()).unwrap();
-        let cloud = LocalCloud::start(Options {
+        let options = Options {
             folder: folder.path().join("cloud"),
             project: environment.project.clone(),
             location: environment.location.clone(),
             data: None,
             reaper: None,
             clock: Clock::default(),
-        })
-        .await
-        .unwrap();
+        };
+        let cloud = LocalCloud::start_with(options, tell).await.unwrap();
         let state: LocalState = serde_json::from_value(cloud.describe("test", businesses[0]).unwrap()).unwrap();
-        let state = state.with_emulators(variables).unwrap();
+        let state = state.with_emulators(&emulators).unwrap();
         let clients = Cloud::connect(&environment, Some(state)).await.unwrap();
         let silent: provision::apply::Progress = Arc::new(|_| {});
         provision::run(&environment, &clients, plan::Options::default(), &silent).await.unwrap();
@@ -255,7 +283,11 @@ impl World {
             template: template.to_string(),
             port: 0,
             log_filter: String::new(),
-            timing: Timing { stop_within: Duration::from_secs(10), ..Timing::PRODUCTION },
+            timing: Timing {
+                stop_within: Duration::from_secs(10),
+                controls_every: Duration::from_millis(200),
+                ..Timing::PRODUCTION
+            },
         };
         let clock = self.cloud.clock.clone();
         let stop = CancellationToken::new();
@@ -288,6 +320,27 @@ impl World {
         kube::Client::try_from(cluster).unwrap()
     }
 
+    /// The command line in this environment, which a deploy by hand would have written down.
+    pub(crate) fn command(&self, arguments: &[&str]) -> tokio::process::Command {
+        let generated = self.folder.path().join("generated/test");
+        std::fs::create_dir_all(&generated).unwrap();
+        let config = serde_json::to_string(&self.rendered.config).unwrap();
+        std::fs::write(generated.join("config.json"), config).unwrap();
+        let state = self.cloud.describe("test", "default").unwrap();
+        std::fs::write(generated.join("cloud.json"), state.to_string()).unwrap();
+        let mut command = tokio::process::Command::new(env!("CARGO_BIN_EXE_xtask"));
+        command
+            .arg("--env")
+            .arg(self.folder.path().join("test.toml"))
+            .args(arguments)
+            .current_dir(self.folder.path())
+            .env_clear()
+            .stdout(std::process::Stdio::piped())
+            .stderr(std::process::Stdio::piped())
+            .kill_on_drop(true);
+        command
+    }
+
     /// Uploads an input and gives the work it asks for.
     pub(crate) async fn upload(&self, business: &str, session: &str, job: &str, body: &str) -> Work {
         let business = self.business(business);
@@ -302,8 +355,10 @@ impl World {
             job: job.to_owned(),
             client: None,
             tasks: None,
+            rows_per_task: None,
             priority: false,
             common: Vec::new(),
+            resources: Default::default(),
         }
     }
 
@@ -379,6 +434,8 @@ impl World {
             .collect();
         assert_eq!(inputs, kept, "exactly the inputs of what did not succeed are kept");
 
+        // Before a batch's Job is let go, what belonged to it is deleted.
+        self.assert_nothing_waits(business).await;
         let results: BTreeSet<String> =
             self.objects(business, "output").await.into_iter().map(|result| result.name).collect();
         let wanted: BTreeSet<String> = outcomes
@@ -387,7 +444,6 @@ impl World {
             .flat_map(|outcome| outcome.work.iter().flat_map(Work::outputs))
             .collect();
         assert_eq!(results, wanted, "exactly what succeeded has its results");
-        self.assert_nothing_waits(business).await;
     }
 
     /// No message is left in the subscription, and no Job holds our finalizer.

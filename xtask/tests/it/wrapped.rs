@@ -7,10 +7,11 @@ use orchestrator::Hooks;
 
 use crate::world::World;
 
-/// The desk's image is the shell; its program sums the numbers of its input.
+/// The desk's image is the shell; its program sums the numbers of its input, and ends with 65 when it meets a word.
 const ENGINE: &str = r#"
 image = "registry/shell"
-command = ["/bin/sh", "-c", '''sum=0; while read -r n; do sum=$((sum + n)); done; echo "{\"sum\": $sum}"''']
+command = ["/bin/sh", "-c", '''sum=0; while read -r n; do case $n in *[!0-9]*) exit 65;; esac; sum=$((sum + n)); done; echo "{\"sum\": $sum}"''']
+permanent_exit_codes = [2, 65]
 "#;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -21,11 +22,20 @@ async fn a_program_of_the_desks_own_computes_a_job() {
     let orchestrator = world.orchestrator("bu1", Hooks::none()).await;
     let good = world.upload("bu1", "session", "numbers.txt", "1\n2\n39\n").await;
     world.publish(&good).await;
-    let expected = BTreeMap::from([(good.identity.object.clone(), State::Succeeded)]);
+    // What can never work is not tried again, as the environment file says of this exit code.
+    let bad = world.upload("bu1", "session", "words.txt", "1\ntwo\n").await;
+    world.publish(&bad).await;
+    let expected = BTreeMap::from([
+        (good.identity.object.clone(), State::Succeeded),
+        (bad.identity.object.clone(), State::Failed),
+    ]);
     world.assert_equation("bu1", &expected).await;
     let bucket = &world.business("bu1").bucket;
     let (_, result) = world.store.read(bucket, &good.output(None), None).await.unwrap().unwrap();
     assert_eq!(std::str::from_utf8(&result).unwrap(), "{\"sum\": 42}\n");
+    let (_, outcome) = world.store.read(bucket, &bad.outcome(), None).await.unwrap().unwrap();
+    let outcome: common::Outcome = serde_json::from_slice(&outcome).unwrap();
+    assert_eq!((outcome.reason.code.as_str(), outcome.exit_code), ("program-failed", Some(10)), "{outcome:?}");
     orchestrator.stop().await;
     world.cloud.stop().await;
 }

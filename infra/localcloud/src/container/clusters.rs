@@ -105,6 +105,9 @@ impl Container {
             if wanted.update.is_empty() {
                 return Err(Error::invalid("Must specify a field to update."));
             }
+            if wanted.update.keys().filter(|key| key.starts_with("desired")).count() > 1 {
+                return Err(Error::invalid("Exactly one update can be applied to a cluster with each request."));
+            }
             shape::update(cluster, &wanted.update);
             Ok(format!("clusters/{name}"))
         })

@@ -1,7 +1,7 @@
 //! Node pools, which are lists and numbers here: the laptop's nodes are what they are.
 
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::{Container, shape};
 use crate::{
@@ -59,15 +59,15 @@ impl Container {
                 if pools.len() == before { Err(missing(pool)) } else { Ok(target(name, pool)) }
             }),
             ("PUT", [pool], None) | ("POST", [pool], Some("setSize" | "setAutoscaling" | "setManagement")) => {
-                let mut wanted: Value = call.json()?;
-                if let Some(count) = wanted.as_object_mut().and_then(|fields| fields.remove("nodeCount")) {
-                    wanted["initialNodeCount"] = count;
+                let mut wanted: Map<String, Value> = call.json()?;
+                if let Some(count) = wanted.remove("nodeCount") {
+                    wanted.insert("initialNodeCount".to_owned(), count);
                 }
                 let kind =
                     if call.verb.as_deref() == Some("setSize") { "SET_NODE_POOL_SIZE" } else { "UPDATE_CLUSTER" };
                 self.change(caller, (kind, location, name), base, |cluster| {
                     let found = pools_of(cluster)?.iter_mut().find(|found| found["name"] == *pool);
-                    shape::merge(found.ok_or_else(|| missing(pool))?, &wanted);
+                    shape::update_pool(found.ok_or_else(|| missing(pool))?, &wanted);
                     Ok(target(name, pool))
                 })
             }

@@ -46,6 +46,11 @@ pub(super) fn is_region(location: &str) -> Result<bool> {
     }
 }
 
+/// The region of a region or zone.
+fn region_of(location: &str) -> String {
+    location.split('-').take(2).collect::<Vec<_>>().join("-")
+}
+
 /// A cluster that somebody asked for, with all that Google fills in, while it is being made.
 ///
 /// # Errors
@@ -105,6 +110,15 @@ pub(super) fn cluster(wanted: &Value, project: &str, location: &str, now: Timest
         "zone": location,
     });
     merge(&mut cluster, wanted);
+    for (field, kind) in
+        [("network", "global/networks"), ("subnetwork", &format!("regions/{}/subnetworks", region_of(location)))]
+    {
+        let given = cluster[field].as_str().unwrap_or("default").to_owned();
+        let last = given.rsplit('/').next().unwrap_or_default();
+        let full = if given.contains('/') { given.clone() } else { format!("projects/{project}/{kind}/{last}") };
+        cluster["networkConfig"][field] = json!(full);
+        cluster[field] = json!(last);
+    }
     if autopilot {
         merge(&mut cluster, &json!({ "workloadIdentityConfig": { "workloadPool": format!("{project}.svc.id.goog") } }));
     }
@@ -176,6 +190,10 @@ pub(super) fn update(cluster: &mut Value, update: &Map<String, Value>) {
         let Some(field) = key.strip_prefix("desired") else { continue };
         match field {
             "DatapathProvider" => merge(cluster, &json!({ "networkConfig": { "datapathProvider": wanted } })),
+            "DefaultEnablePrivateNodes" => {
+                merge(cluster, &json!({ "networkConfig": { "defaultEnablePrivateNodes": wanted } }));
+            }
+            "ClusterAutoscaling" => merge(cluster, &json!({ "autoscaling": wanted })),
             "MasterVersion" | "NodeVersion" | "NodePoolId" | "ImageType" => {}
             _ => {
                 let mut letters = field.chars();
@@ -204,6 +222,21 @@ fn fingerprint(value: &Value) -> String {
         .bytes()
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3));
     format!("{:08x}", hash >> 32)
+}
+
+/// What a change of a node pool makes of it: its own fields by their names, those of its nodes flat beside them.
+pub(super) fn update_pool(pool: &mut Value, wanted: &Map<String, Value>) {
+    for (key, wanted) in wanted {
+        match key.as_str() {
+            "name" | "nodeVersion" | "etag" => {}
+            "autoscaling" => pool[key] = wanted.clone(),
+            "management" | "locations" | "upgradeSettings" | "initialNodeCount" => merge(pool, &json!({ key: wanted })),
+            // These come in a message of their own.
+            "taints" | "labels" | "tags" => pool["config"][key] = wanted[key].clone(),
+            "resourceLabels" => pool["config"][key] = wanted["labels"].clone(),
+            _ => merge(pool, &json!({ "config": { key: wanted } })),
+        }
+    }
 }
 
 /// Puts what `wanted` has into `value`; objects within each other, all else as a whole.

@@ -141,6 +141,42 @@ async fn node_pools_come_and_go() {
 }
 
 #[tokio::test]
+async fn a_request_changes_one_thing_and_a_pool_takes_its_nodes_fields_flat() {
+    let world = World::new();
+    world.made().await;
+    let two = json!({ "update": { "desiredReleaseChannel": { "channel": "RAPID" }, "desiredDefaultEnablePrivateNodes": true } });
+    assert_eq!(world.call("PUT", "/clusters/c", two).await.0, 400);
+    let private = json!({ "update": { "desiredDefaultEnablePrivateNodes": true } });
+    world.ok("PUT", "/clusters/c", private).await;
+    world.clock.advance(TAKES);
+    let flat = json!({ "machineType": "e2-small", "resourceLabels": { "labels": { "a": "b" } } });
+    world.ok("PUT", "/clusters/c/nodePools/default-pool", flat).await;
+    world.clock.advance(TAKES);
+    let limits = json!({ "autoscaling": { "enabled": true, "totalMaxNodeCount": 3 } });
+    world.ok("POST", "/clusters/c/nodePools/default-pool:setAutoscaling", limits.clone()).await;
+    world.clock.advance(TAKES);
+    let cluster = world.get("/clusters/c").await;
+    assert_eq!(cluster["networkConfig"]["defaultEnablePrivateNodes"], true);
+    let pool = &cluster["nodePools"][0];
+    assert_eq!(
+        (&pool["config"]["machineType"], &pool["config"]["resourceLabels"], &pool["autoscaling"]),
+        (&json!("e2-small"), &json!({ "a": "b" }), &limits["autoscaling"])
+    );
+}
+
+#[tokio::test]
+async fn a_network_is_shown_by_its_last_part_and_by_its_full_name() {
+    let world = World::new();
+    let wanted = json!({ "name": "c", "initialNodeCount": 1, "network": "projects/host/global/networks/n" });
+    world.ok("POST", "/clusters", json!({ "cluster": wanted })).await;
+    world.clock.advance(TAKES);
+    let cluster = world.get("/clusters/c").await;
+    assert_eq!((&cluster["network"], &cluster["subnetwork"]), (&json!("n"), &json!("default")));
+    assert_eq!(cluster["networkConfig"]["network"], "projects/host/global/networks/n");
+    assert_eq!(cluster["networkConfig"]["subnetwork"], "projects/p/regions/europe-west1/subnetworks/default");
+}
+
+#[tokio::test]
 async fn what_cannot_be_a_cluster_is_refused() {
     let world = World::new();
     for cluster in [

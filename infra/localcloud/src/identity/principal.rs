@@ -40,6 +40,13 @@ pub struct Pool {
 }
 
 impl Pool {
+    /// True for a member of a policy that is somebody, or some group, of this pool.
+    pub fn names(&self, member: &str) -> bool {
+        let name = self.name();
+        member.strip_prefix("serviceAccount:").is_some_and(|rest| rest.starts_with(&format!("{name}[")))
+            || (member.starts_with("principal") && member.contains(&format!("/workloadIdentityPools/{name}/")))
+    }
+
     /// Name of the pool: `PROJECT.svc.id.goog`.
     pub fn name(&self) -> String {
         format!("{}.svc.id.goog", self.project)

@@ -1,6 +1,6 @@
 //! Tests of carrying a plan out against a small cloud.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
 
@@ -10,6 +10,7 @@ use crate::{
     environment::tests::environment,
     fake::Fake,
     plan::{Action, Options},
+    resource::Kind,
     run, show,
 };
 
@@ -36,7 +37,9 @@ async fn from_nothing_and_then_no_write_at_all() {
     let environment = environment(TWO);
     let report = provision(&environment, &fake).await.unwrap();
     let writes = fake.take_writes();
-    assert_eq!(report.applied.done, writes.len(), "one write per resource: {writes:#?}");
+    let pools = report.plan.pending().filter(|change| change.id.kind == Kind::NodePool).count();
+    assert_eq!(pools, 2, "they come with their cluster");
+    assert_eq!(report.applied.done - pools, writes.len(), "one write per resource: {writes:#?}");
     assert_eq!(fake.with(|world| world.resources[SUBSCRIPTION]["expirationPolicy"].clone()), json!({}));
     let text = fake.state().to_string();
     assert!(text.contains("serviceAccount:desk-one.svc.id.goog[bu1/orchestrator]"), "{text}");
@@ -67,7 +70,7 @@ async fn drift_is_shown_exactly_and_repaired() {
     ~ expirationPolicy: {\"ttl\":\"2678400s\"} -> {}
 ~ change permissions on topic desk-one-bu1-topic (bu1)
     + roles/pubsub.publisher: serviceAccount:bu1-client@desk-one.iam.gserviceaccount.com
-e in project desk-one: 2 to change, 25 as they should be"
+e in project desk-one: 2 to change, 38 as they should be"
     );
     fake.take_writes();
     provision(&environment, &fake).await.unwrap();
@@ -163,6 +166,90 @@ async fn stopped_at_any_request_the_next_run_converges() {
             assert_eq!(fake.state(), undisturbed, "stopped after request {last}, answer lost: {lose_answer}");
         }
     }
+}
+
+const CLUSTER: &str = "v1/projects/desk-one/locations/europe-west1/clusters/desk-one-cluster";
+
+#[tokio::test]
+async fn a_cluster_that_a_killed_run_began_is_waited_for() {
+    let fake = Fake::start().await;
+    let environment = environment(TWO);
+    provision(&environment, &fake).await.unwrap();
+    let before = fake.state();
+    fake.with(|world| world.resources.get_mut(CLUSTER).unwrap()["status"] = json!("PROVISIONING"));
+    let found = plan(&environment, &fake, Options::default()).await;
+    assert!(show::render(&found, false).starts_with("~ wait for cluster desk-one-cluster\n"));
+    fake.with(|world| world.resources.get_mut(CLUSTER).unwrap()["status"] = json!("RUNNING"));
+    fake.take_writes();
+    apply(&found, &fake.cloud.google, &quiet()).await;
+    assert_eq!((fake.take_writes(), fake.state()), (vec![], before));
+}
+
+#[tokio::test]
+async fn each_change_of_a_cluster_is_an_operation_of_its_own() {
+    let fake = Fake::start().await;
+    let environment = environment(TWO);
+    provision(&environment, &fake).await.unwrap();
+    let before = fake.state();
+    fake.with(|world| {
+        let cluster = world.resources.get_mut(CLUSTER).unwrap();
+        cluster["releaseChannel"] = json!({"channel": "RAPID"});
+        cluster["controlPlaneEndpointsConfig"]["dnsEndpointConfig"] = json!({});
+        cluster["resourceLabels"]["deskgrid-env"] = json!("e");
+        let pool = world.resources.get_mut(&format!("{CLUSTER}/nodePools/engines")).unwrap();
+        pool["config"]["machineType"] = json!("e2-micro");
+        pool["autoscaling"] = json!({});
+    });
+    fake.take_writes();
+    provision(&environment, &fake).await.unwrap();
+    let mut writes = fake.take_writes();
+    writes.sort();
+    assert_eq!(
+        writes,
+        [
+            format!("POST {CLUSTER}/nodePools/engines:setAutoscaling"),
+            format!("PUT {CLUSTER}"),
+            format!("PUT {CLUSTER}"),
+            format!("PUT {CLUSTER}/nodePools/engines"),
+        ]
+    );
+    assert_eq!(fake.state(), before);
+}
+
+#[tokio::test]
+async fn notifications_come_go_and_lose_their_doubles() {
+    let fake = Fake::start().await;
+    let plain = environment(TWO);
+    provision(&plain, &fake).await.unwrap();
+    let before = fake.state();
+    let told = environment(&TWO.replace("[businesses.bu2]", "[businesses.bu2]\nsubmit_on_upload = true"));
+    provision(&told, &fake).await.unwrap();
+    let configs = || {
+        fake.with(|world| {
+            let paths = world.resources.keys().filter(|path| path.contains("notificationConfigs"));
+            paths.cloned().collect::<Vec<_>>()
+        })
+    };
+    let after = fake.state();
+    assert_eq!(configs().len(), 1);
+    assert!(after.to_string().contains("serviceAccount:service-7@gs-project-accounts"), "{after}");
+    assert!(plan(&told, &fake, Options::default()).await.is_empty());
+
+    fake.with(|world| {
+        let path = world.resources.keys().find(|path| path.contains("notificationConfigs")).unwrap().clone();
+        let mut double = world.resources[&path].clone();
+        double["id"] = json!("77");
+        world.resources.insert(format!("{}/77", path.rsplit_once('/').unwrap().0), double);
+    });
+    let text = show::render(&plan(&told, &fake, Options::default()).await, false);
+    assert!(text.contains("~ change notification to desk-one-bu2-topic (bu2)\n    ~ others: "), "{text}");
+    provision(&told, &fake).await.unwrap();
+    assert_eq!((configs().len(), fake.state()), (1, after));
+
+    let options = crate::removal::Options::default();
+    let removal = crate::look_to_remove(&told, Some(&plain), &fake.cloud, options, &quiet()).await.unwrap();
+    crate::carry_out(removal, &fake.cloud, &quiet()).await.unwrap();
+    assert_eq!((configs().len(), fake.state()), (0, before));
 }
 
 #[tokio::test]

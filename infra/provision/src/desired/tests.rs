@@ -19,6 +19,9 @@ fn permissions(role: &str) -> &'static [&'static str] {
         "pubsub.subscriber" => &["consume"],
         "pubsub.viewer" => &["view"],
         "iam.workloadIdentityUser" => &["act-as"],
+        "artifactregistry.reader" => &["pull"],
+        "artifactregistry.writer" => &["pull", "push"],
+        "container.defaultNodeServiceAccount" => &["write-logs-and-metrics"],
         other => panic!("a role that the table does not know: {other}"),
     }
 }
@@ -55,7 +58,7 @@ fn on_object(resources: &[Resource], identity: &str, object: &str) -> Vec<&'stat
 #[test]
 fn the_table_of_who_may_do_what_with_objects() {
     let resources = desired(&environment(TWO));
-    let table: [(&str, &str, &[&str]); 17] = [
+    let table: &[(&str, &str, &[&str])] = &[
         ("bu1-client", "bu1/input/s/j", &["create", "list"]),
         ("bu1-client", "bu1/common/s/n", &["create", "list"]),
         ("bu1-client", "bu1/output/s/j/1-0", &["get", "list"]),
@@ -73,10 +76,25 @@ fn the_table_of_who_may_do_what_with_objects() {
         ("bu1-engine", "bu1/outcome/s/j/1-0.json", &[]),
         ("bu1-engine", "bu2/input/s/j", &[]),
         ("bu2-engine", "bu1/input/s/j", &[]),
+        ("web-client", "bu1/input/s/j", &["create", "list"]),
+        ("web-client", "bu2/output/s/j/1-0", &["get", "list"]),
+        ("web-client", "bu1/control/s.json", &["list"]),
+        ("web-monitor", "bu1/input/s/j", &["create", "delete", "get", "list", "update"]),
+        ("web-monitor", "bu1/control/s.json", &["create", "delete", "get", "list", "update"]),
+        ("web-monitor", "bu2/outcome/s/j/1-0.json", &["get", "list"]),
+        ("web-monitor", "bu3/output/s/j/1-0", &["list"]),
+        ("web-monitor", "deskgrid/build/source/a.tar.gz", &["list"]),
+        ("builder", "deskgrid/build/source/a.tar.gz", &["get"]),
+        ("builder", "deskgrid/build/log/log-1.txt", &["create", "delete", "get", "update"]),
+        ("builder", "bu1/input/s/j", &[]),
+        ("nodes-8599b5", "bu1/input/s/j", &[]),
     ];
     for (identity, object, allowed) in table {
-        assert_eq!(on_object(&resources, identity, object), allowed, "{identity} on {object}");
+        // Who holds a role that lists under a condition on objects cannot list: that is asked of the bucket.
+        assert_eq!(on_object(&resources, identity, object), *allowed, "{identity} on {object}");
     }
+    let one = desired(&environment(&format!("{TWO}[web]\nbusinesses = [\"bu1\"]\n")));
+    assert_eq!(on_object(&one, "web-monitor", "bu2/outcome/s/j/1-0.json"), ["list"]);
 }
 
 #[test]
@@ -91,6 +109,7 @@ fn the_table_of_who_may_do_what_elsewhere() {
             assert_eq!(grant.condition, None);
             let may: Vec<&str> = permissions(&grant.role).to_vec();
             let member = grant.member.trim_start_matches("serviceAccount:").split('@').next().unwrap();
+            let member = member.trim_end_matches("-8599b5");
             let short = resource.id.short().replace("desk-one-", "");
             table.entry(member.to_owned()).or_default().push(format!("{} {short}", may.join(" ")));
         }
@@ -109,6 +128,23 @@ fn the_table_of_who_may_do_what_elsewhere() {
         ])
     );
     assert!(!table.contains_key("bu1-engine"));
+    assert_eq!(table["web-client"], rows(&["publish bu1-topic", "publish bu2-topic"]));
+    assert_eq!(
+        table["web-monitor"],
+        rows(&[
+            "view bu1-events-topic",
+            "publish bu1-topic",
+            "view bu1-topic",
+            "view bu2-events-topic",
+            "publish bu2-topic",
+            "view bu2-topic",
+            "view bu1-priority-subscription",
+            "view bu1-subscription",
+            "view bu2-subscription",
+        ])
+    );
+    assert_eq!(table["builder"], rows(&["pull push images"]));
+    assert_eq!(table["nodes"], rows(&["pull images", "write-logs-and-metrics desk-one"]));
     assert_eq!(
         table["desk-one.svc.id.goog[bu1/orchestrator]"],
         rows(&["act-as bu1-orchestrator@one.iam.gserviceaccount.com".replace("@one", "@desk-one").as_str()])
@@ -126,18 +162,27 @@ fn everything_comes_after_what_it_needs_and_nothing_else() {
     let resources = desired(&environment(TWO));
     let after = |id: &str| -> Vec<String> {
         let found = resources.iter().find(|resource| resource.id.to_string() == id).unwrap();
-        found.after.iter().map(ToString::to_string).collect()
+        assert_eq!(found.after[0].kind, Kind::Services, "nothing comes before the services");
+        found.after[1..].iter().map(ToString::to_string).collect()
     };
+    assert_eq!(after("cluster desk-one-cluster"), ["service account nodes-8599b5@desk-one.iam.gserviceaccount.com"]);
+    assert_eq!(after("node pool engines"), ["cluster desk-one-cluster"]);
+    assert_eq!(
+        after("permissions on service account bu1-engine@desk-one.iam.gserviceaccount.com"),
+        ["cluster desk-one-cluster", "service account bu1-engine@desk-one.iam.gserviceaccount.com"]
+    );
     assert_eq!(after("subscription desk-one-bu1-subscription"), ["topic desk-one-bu1-topic"]);
     assert_eq!(
         after("permissions on topic desk-one-bu2-topic"),
         [
+            "service account web-client@desk-one.iam.gserviceaccount.com",
+            "service account web-monitor@desk-one.iam.gserviceaccount.com",
             "topic desk-one-bu2-topic",
             "service account bu2-client@desk-one.iam.gserviceaccount.com",
             "service account bu2-orchestrator@desk-one.iam.gserviceaccount.com"
         ]
     );
-    assert_eq!(after("permissions on bucket desk-one-bucket").len(), 8);
+    assert_eq!(after("permissions on bucket desk-one-bucket").len(), 11);
     let ids: BTreeSet<&Id> = resources.iter().map(|resource| &resource.id).collect();
     assert_eq!(ids.len(), resources.len(), "nothing is wanted twice");
     assert!(resources.iter().flat_map(|resource| &resource.after).all(|id| ids.contains(id)));
@@ -154,8 +199,96 @@ fn another_business_changes_nothing_of_the_first() {
     let shared = two.iter().filter(|resource| resource.business.is_none()).map(|resource| resource.id.to_string());
     assert_eq!(
         shared.collect::<Vec<_>>(),
-        ["role deskgridObjectLister", "bucket desk-one-bucket", "permissions on bucket desk-one-bucket"]
+        [
+            "services of the project",
+            "service account nodes-8599b5@desk-one.iam.gserviceaccount.com",
+            "service account builder@desk-one.iam.gserviceaccount.com",
+            "service account web-client@desk-one.iam.gserviceaccount.com",
+            "service account web-monitor@desk-one.iam.gserviceaccount.com",
+            "cluster desk-one-cluster",
+            "node pool system",
+            "node pool engines",
+            "registry desk-one-images",
+            "role deskgridObjectLister",
+            "bucket desk-one-bucket",
+            "permissions on registry desk-one-images",
+            "permissions on bucket desk-one-bucket",
+            "permissions on service account web-client@desk-one.iam.gserviceaccount.com",
+            "permissions on service account web-monitor@desk-one.iam.gserviceaccount.com",
+            "permissions on project desk-one",
+        ]
     );
+}
+
+#[test]
+fn an_upload_is_told_of_only_where_it_is_asked_for() {
+    let told = TWO.replace("[businesses.bu2]", "[businesses.bu2]\nsubmit_on_upload = true");
+    let resources = desired(&environment(&told));
+    let notifications: Vec<&Resource> =
+        resources.iter().filter(|resource| resource.id.kind == Kind::Notification).collect();
+    assert_eq!(notifications.len(), 1);
+    let Wanted::Fields(fields) = &notifications[0].wanted else { panic!("a notification has fields") };
+    assert_eq!(fields["object_name_prefix"], "bu2/input/");
+    let of_agent: Vec<String> = resources
+        .iter()
+        .filter(|resource| match &resource.wanted {
+            Wanted::Grants(grants) => grants.iter().any(|grant| grant.member == STORAGE_AGENT),
+            Wanted::Fields(_) => false,
+        })
+        .map(|resource| resource.id.to_string())
+        .collect();
+    assert_eq!(of_agent, ["permissions on topic desk-one-bu2-topic"]);
+    let after: Vec<String> = notifications[0].after.iter().map(ToString::to_string).collect();
+    assert!(after.contains(&of_agent[0]), "its agent may publish first: {after:?}");
+}
+
+/// The fields of the one resource of a kind, in an environment of these lines before the businesses.
+fn fields(lines: &str, kind: Kind) -> Value {
+    let text = TWO.replace("[businesses.bu1]", &format!("{lines}\n[businesses.bu1]"));
+    let found = desired(&environment(&text)).into_iter().find(|resource| resource.id.kind == kind);
+    match found.map(|resource| resource.wanted) {
+        Some(Wanted::Fields(fields)) => fields,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_cluster_is_what_network_and_security_say() {
+    let plain = fields("", Kind::Cluster);
+    assert_eq!(plain["workloadIdentityConfig"]["workloadPool"], "desk-one.svc.id.goog");
+    assert_eq!(plain["networkConfig"]["datapathProvider"], "ADVANCED_DATAPATH");
+    assert_eq!(
+        plain["controlPlaneEndpointsConfig"],
+        json!({"dnsEndpointConfig": {"allowExternalTraffic": true}, "ipEndpointsConfig": {"enabled": false}})
+    );
+    assert_eq!((plain.get("subnetwork"), plain.get("autopilot"), plain.get("databaseEncryption")), (None, None, None));
+    let key = "projects/desk-one/locations/europe-west1/keyRings/r/cryptoKeys/k";
+    let lines = format!(
+        "[network]\nnetwork = \"hpc\"\nsubnetwork = \"nodes\"\nprivate_nodes = true\nendpoint = \"private\"\n\
+         [security]\nkms_keys = {{ cluster = \"{key}\", registry = \"{key}\" }}"
+    );
+    let closed = fields(&lines, Kind::Cluster);
+    assert_eq!((&closed["network"], &closed["subnetwork"]), (&json!("hpc"), &json!("nodes")));
+    assert_eq!(closed["networkConfig"]["defaultEnablePrivateNodes"], true);
+    assert_eq!(
+        closed["controlPlaneEndpointsConfig"]["ipEndpointsConfig"],
+        json!({"enabled": true, "enablePublicEndpoint": false})
+    );
+    assert_eq!(closed["databaseEncryption"], json!({"state": "ENCRYPTED", "keyName": key}));
+    assert_eq!(fields(&lines, Kind::Registry)["kmsKeyName"], key);
+    let node = "security.node_account = \"n@other-project.iam.gserviceaccount.com\"";
+    assert_eq!(fields(node, Kind::NodePool)["config"]["serviceAccount"], "n@other-project.iam.gserviceaccount.com");
+}
+
+#[test]
+fn google_looks_after_the_nodes_of_autopilot() {
+    let lines = "cluster.mode = \"autopilot\"";
+    let cluster = fields(lines, Kind::Cluster);
+    assert_eq!(cluster["autopilot"], json!({"enabled": true}));
+    let defaults = &cluster["autoscaling"]["autoprovisioningNodePoolDefaults"];
+    assert_eq!(defaults["serviceAccount"], "nodes-8599b5@desk-one.iam.gserviceaccount.com");
+    let text = TWO.replace("[businesses.bu1]", &format!("{lines}\n[businesses.bu1]"));
+    assert!(desired(&environment(&text)).iter().all(|resource| resource.id.kind != Kind::NodePool));
 }
 
 #[test]
@@ -179,6 +312,20 @@ fn what_others_manage_is_left_out_or_only_looked_at() {
         |line: &str| desired(&environment(&TWO.replace("[businesses.bu1]", &format!("{line}\n[businesses.bu1]"))));
     assert!(managed("manage.iam = \"off\"").iter().all(|resource| !resource.id.is_policy()));
     assert!(managed("manage.pubsub = \"off\"").iter().all(|resource| resource.id.kind != Kind::Topic));
+    let without = |line: &str, kind: Kind| {
+        let resources = managed(line);
+        let ids: BTreeSet<&Id> = resources.iter().map(|resource| &resource.id).collect();
+        assert!(resources.iter().flat_map(|resource| &resource.after).all(|id| ids.contains(id)), "{line}");
+        assert!(resources.iter().all(|resource| resource.id.target().kind != kind), "{line}");
+    };
+    without("manage.apis = \"off\"", Kind::Services);
+    without("manage.cluster = \"off\"", Kind::Cluster);
+    without("manage.cluster = \"off\"", Kind::NodePool);
+    without("manage.cluster = \"verify\"", Kind::NodePool);
+    without("manage.registry = \"off\"", Kind::Registry);
+    let cluster = fields("manage.cluster = \"verify\"", Kind::Cluster);
+    assert_eq!(cluster, json!({"workloadIdentityConfig": {"workloadPool": "desk-one.svc.id.goog"}}));
+    assert_eq!(fields("manage.registry = \"verify\"", Kind::Registry), json!({"format": "DOCKER"}));
     let verified = managed("manage.bucket = \"verify\"");
     let bucket = verified.iter().find(|resource| resource.id.kind == Kind::Bucket).unwrap();
     assert_eq!(bucket.managed, Managed::Verify);

@@ -79,6 +79,8 @@ pub struct Engine {
     pub timeout_secs: u32,
     /// Run on spot nodes.
     pub spot: bool,
+    /// How a desk's own program is judged.
+    pub program: config::Program,
 }
 
 impl Business {
@@ -111,6 +113,7 @@ impl Business {
                 retries: self.engine.retries,
                 timeout_secs: self.engine.timeout_secs,
                 spot: self.engine.spot,
+                program: self.engine.program.clone(),
             },
         }
     }

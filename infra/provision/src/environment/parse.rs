@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use common::{config::Dispatch, names};
+use common::{
+    config::{Dispatch, Program},
+    names,
+};
 
 use super::{
     Accounts, Auth, Build, Builder, Business, BusinessAccounts, CloudKind, Cluster, ClusterMode, Endpoint, Engine,
@@ -11,6 +14,10 @@ use super::{
     read::{Reader, Section, Spanned, did_you_mean},
     value,
 };
+
+/// Most businesses that the web apps can serve: each is a condition of its own in the bucket's policy, of which IAM
+/// takes 20 for one role and member.
+const WEB_BUSINESSES_MAX: usize = 20;
 
 /// Parses the environment file `text` of the environment `name`; `file` is how to call the file in messages.
 ///
@@ -62,6 +69,10 @@ fn environment(name: &str, reader: &Reader<'_>, root: Section<'_>) -> Option<Env
     let auth = root.choice("auth", &[("workload-identity", Auth::WorkloadIdentity), ("key", Auth::Key)]);
     let labels = labels(reader, &root.section("labels"));
     let cluster = cluster(root.section("cluster"), &project);
+    if let (ClusterMode::Autopilot, Some(zone)) = (cluster.mode, &zone) {
+        let help = Some("leave `zone` out, or make the cluster a `standard` one".to_owned());
+        reader.problem_with_help(&zone.place, "an Autopilot cluster is a regional one and has no zone", help);
+    }
     let network = network(root.section("network"));
     let security = security(reader, root.section("security"), &location);
     let manage = manage(root.section("manage"));
@@ -251,6 +262,13 @@ fn web(reader: &Reader<'_>, section: Section<'_>, businesses: &[Business]) -> We
             .choice("access", &[("port-forward", WebAccess::PortForward), ("internal", WebAccess::Internal)]),
         businesses: served.unwrap_or_else(|| names.iter().map(|name| (*name).to_owned()).collect()),
     };
+    if web.enabled && web.businesses.len() > WEB_BUSINESSES_MAX {
+        let message = format!("the web apps would serve {} businesses", web.businesses.len());
+        let help = format!(
+            "list at most {WEB_BUSINESSES_MAX} of them as `web.businesses`: IAM takes no more conditions for one account"
+        );
+        reader.problem_with_help(section.place(), message, Some(help));
+    }
     section.finish();
     web
 }
@@ -330,6 +348,17 @@ fn engine(reader: &Reader<'_>, section: Section<'_>) -> Engine {
             .parsed("timeout", |text| value::duration(text, 1, 7 * value::DAY))
             .map_or(3_600, |seconds| seconds.value),
         spot: section.boolean("spot", false),
+        program: Program {
+            permanent_exit_codes: section
+                .numbers("permanent_exit_codes", 1..=255)
+                .into_iter()
+                .map(|code| code as u8)
+                .collect(),
+            timeout_secs: section
+                .parsed("program_timeout", |text| value::duration(text, 1, 7 * value::DAY))
+                .map(|seconds| seconds.value),
+            max_output_bytes: section.parsed("max_output", value::bytes).map(|bytes| bytes.value),
+        },
         command: command.iter().flatten().map(|word| word.value.clone()).collect(),
     };
     if engine.image.is_none()

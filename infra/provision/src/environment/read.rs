@@ -187,6 +187,34 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// A list of whole numbers within `range`; empty when it is absent.
+    pub(super) fn numbers(&self, key: &'static str, range: RangeInclusive<u32>) -> Vec<u32> {
+        let Some((key_place, item)) = self.item(key) else { return Vec::new() };
+        let Some(array) = item.as_array() else {
+            self.wrong_type(key, item, "a list of whole numbers");
+            return Vec::new();
+        };
+        let mut numbers = Vec::new();
+        for value in array {
+            let number = value.as_integer().and_then(|number| u32::try_from(number).ok());
+            match number.filter(|number| range.contains(number)) {
+                Some(number) => numbers.push(number),
+                None => {
+                    let place = value.span().map_or_else(|| key_place.clone(), Place::File);
+                    let message = format!(
+                        "`{}` must hold only whole numbers from {} to {}, not {}",
+                        self.full(key),
+                        range.start(),
+                        range.end(),
+                        value.to_string().trim()
+                    );
+                    self.reader.problem(&place, message);
+                }
+            }
+        }
+        numbers
+    }
+
     /// `true` or `false`, or `default`.
     pub(super) fn boolean(&self, key: &'static str, default: bool) -> bool {
         let Some((_, item)) = self.item(key) else { return default };

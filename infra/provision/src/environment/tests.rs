@@ -61,7 +61,7 @@ fn every_name_can_be_overridden() {
         zone = "europe-west1-b"
         auth = "key"
         labels = { team = "risk" }
-        cluster = { name = "shared", mode = "autopilot" }
+        cluster = { name = "shared" }
         [businesses.bu1]
         bucket = "their-own"
         namespace = "team-a"
@@ -73,6 +73,9 @@ fn every_name_can_be_overridden() {
         [businesses.bu1.engine]
         image = "registry.example.com/desk@sha256:1"
         command = ["/app/price", "--fast"]
+        permanent_exit_codes = [2, 65]
+        program_timeout = "10m"
+        max_output = "64Mi"
         "#,
     );
     assert_eq!(environment.cluster_location(), "europe-west1-b");
@@ -85,6 +88,9 @@ fn every_name_can_be_overridden() {
     assert_eq!(business.priority_subscription.as_deref(), Some("projects/desk-one/subscriptions/s-first"));
     assert_eq!(business.retention.finished_jobs_secs, 5_400);
     assert_eq!(business.engine.image, "registry.example.com/desk@sha256:1");
+    let program = &business.engine.program;
+    assert_eq!((&program.permanent_exit_codes[..], program.timeout_secs), (&[2, 65][..], Some(600)));
+    assert_eq!(program.max_output_bytes, Some(64 << 20));
     assert_eq!(environment.businesses[0].accounts.client, "client-account@desk-one.iam.gserviceaccount.com");
     assert_eq!(environment.businesses[0].accounts.engine, "e@other.iam.gserviceaccount.com");
     let buckets: Vec<(&str, usize)> =
@@ -108,6 +114,8 @@ priority = "yes"
 cpu = "two"
 timeout = "90"
 command = ["run", 1]
+permanent_exit_codes = [2, 0, "x"]
+max_output = "2Gi"
 colour = 1
 "#,
         &[],
@@ -125,7 +133,10 @@ colour = 1
             "12:11 `businesses.bu2.engine.timeout` is \"90\", but a duration looks like \"90s\", \"30m\", \"1h30m\" or \"7d\"",
             "13:12 there is a command, but no `image` to run it in | name the desk's own image as `image`, beside `command`",
             "13:19 `businesses.bu2.engine.command` must hold only texts in quotes, not a number",
-            "14:1 unknown key `businesses.bu2.engine.colour` | the keys here are command, cpu, disk, image, memory, retries, spot, timeout",
+            "14:28 `businesses.bu2.engine.permanent_exit_codes` must hold only whole numbers from 1 to 255, not 0",
+            "14:31 `businesses.bu2.engine.permanent_exit_codes` must hold only whole numbers from 1 to 255, not \"x\"",
+            "15:14 `businesses.bu2.engine.max_output` is \"2Gi\", but it must be from 1 byte to 1Gi",
+            "16:1 unknown key `businesses.bu2.engine.colour` | the keys here are command, cpu, disk, image, max_output, memory, permanent_exit_codes, program_timeout, retries, spot, timeout",
         ],
     );
 }
@@ -175,6 +186,23 @@ fn types_tables_and_numbers_are_checked() {
         &[],
         &["4:24 `businesses.bu1.retention.output` is \"36h\", but the bucket counts whole days, like \"7d\""],
     );
+}
+
+#[test]
+fn what_google_would_refuse_later_is_refused_here() {
+    let refused = |text: &str, message: &str| {
+        let problems = parse("e", "e.toml", text, &Overrides::new()).unwrap_err();
+        assert_eq!(problems.list.len(), 1, "{problems}");
+        assert!(problems.list[0].message.contains(message), "{problems}");
+    };
+    let small = "project = \"desk-one\"\nlocation = \"europe-west1\"\n";
+    refused(
+        &format!("{small}zone = \"europe-west1-b\"\ncluster.mode = \"autopilot\"\n[businesses.bu1]\n"),
+        "has no zone",
+    );
+    let many: String = (0..21).map(|number| format!("[businesses.b{number}]\n")).collect();
+    refused(&format!("{small}{many}"), "would serve 21 businesses");
+    environment(&format!("{small}web.enabled = false\n{many}"));
 }
 
 #[test]

@@ -176,6 +176,27 @@ pub(super) fn quantity(text: &str) -> Result<String, String> {
     }
 }
 
+/// Bytes from a whole Kubernetes quantity such as `64Mi`, at most 1 GiB: a result is held in memory.
+pub(super) fn bytes(text: &str) -> Result<u64, String> {
+    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit = match &text[number.len()..] {
+        "" => Some(1),
+        "k" => Some(1_000),
+        "M" => Some(1_000_000),
+        "G" => Some(1_000_000_000),
+        "Ki" => Some(1 << 10),
+        "Mi" => Some(1 << 20),
+        "Gi" => Some(1 << 30),
+        _ => None,
+    };
+    let bytes = number.parse::<u64>().ok().zip(unit).and_then(|(number, unit)| number.checked_mul(unit));
+    match bytes {
+        Some(bytes @ 1..=0x4000_0000) => Ok(bytes),
+        Some(_) => Err("it must be from 1 byte to 1Gi".into()),
+        None => Err("a size looks like \"64Mi\" or \"1000000\"".into()),
+    }
+}
+
 /// Seconds from a duration such as `90s`, `30m`, `1h30m` or `7d`, within bounds.
 pub(super) fn duration(text: &str, shortest: u32, longest: u32) -> Result<u32, String> {
     let seconds = seconds(text).ok_or("a duration looks like \"90s\", \"30m\", \"1h30m\" or \"7d\"")?;

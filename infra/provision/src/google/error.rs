@@ -96,6 +96,34 @@ impl Error {
         self.code == 400 && self.message.contains("Role") && self.message.contains("not supported")
     }
 
+    /// The service is not enabled in the project, or not yet everywhere.
+    pub fn is_service_disabled(&self) -> bool {
+        self.code == 403 && matches!(self.reason.as_deref(), Some("SERVICE_DISABLED" | "accessNotConfigured"))
+    }
+
+    /// Other services of the project are being switched at this moment.
+    pub fn is_service_switching(&self) -> bool {
+        matches!(self.code, 400 | 412)
+            && (self.message.contains("Another activation or deactivation is in progress")
+                || self.message.contains("Precondition check failed"))
+    }
+
+    /// The project's Workload Identity pool is not there (yet): it comes with the first cluster that uses it.
+    pub fn is_pool_missing(&self) -> bool {
+        self.code == 400 && self.message.contains("Identity Pool does not exist")
+    }
+
+    /// The operation on a cluster that has to end first: Kubernetes Engine refuses a second one and names the first.
+    pub fn blocking_operation(&self) -> Option<&str> {
+        if !matches!(self.code, 400 | 409 | 412) {
+            return None;
+        }
+        let start = self.message.find("operation-")?;
+        let name = &self.message[start..];
+        let end = name.find(|letter: char| !letter.is_ascii_alphanumeric() && letter != '-').unwrap_or(name.len());
+        Some(name[..end].trim_end_matches('-')).filter(|name| name.len() > "operation-".len())
+    }
+
     /// Worth sending again as it is.
     pub fn is_transient(&self) -> bool {
         let rate = ["rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED"];

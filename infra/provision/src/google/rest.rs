@@ -91,6 +91,13 @@ impl Client {
         self
     }
 
+    /// With other credentials.
+    #[must_use]
+    pub fn acting_as(mut self, credentials: Credentials) -> Self {
+        self.credentials = credentials;
+        self
+    }
+
     /// With another way of retrying.
     #[must_use]
     pub fn retrying(mut self, retry: Retry) -> Self {

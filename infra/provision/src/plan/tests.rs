@@ -46,7 +46,7 @@ fn a_perfect_cloud_needs_nothing() {
     let environment = environment(ONE);
     let plan = plan(&environment, &desired(&environment), &perfect(&environment), Options::default());
     assert!(plan.is_empty());
-    assert_eq!(show::render(&plan, true), "e in project desk-one: nothing to do, 14 as they should be");
+    assert_eq!(show::render(&plan, true), "e in project desk-one: nothing to do, 27 as they should be");
 }
 
 #[test]
@@ -67,9 +67,16 @@ fn an_empty_cloud_needs_everything_and_the_plan_is_json_too() {
     let plan = plan(&environment, &desired(&environment), &Observation::default(), Options::default());
     assert_eq!(plan.pending().count(), plan.changes.len());
     let json = serde_json::to_value(&plan).unwrap();
-    assert_eq!(json["changes"][1]["kind"], "bucket");
-    assert_eq!(json["changes"][1]["action"], "create");
-    assert_eq!(json["changes"][1]["differences"][0]["field"], "iamConfiguration.publicAccessPrevention");
+    let bucket = json["changes"].as_array().unwrap().iter().find(|change| change["kind"] == "bucket").unwrap();
+    assert_eq!(bucket["action"], "create");
+    assert_eq!(bucket["differences"][0]["field"], "iamConfiguration.publicAccessPrevention");
+    let text = show::render(&plan, false);
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "~ change services of the project");
+    assert!(lines.contains(&"+ create cluster desk-one-cluster"), "{text}");
+    assert!(lines.contains(&"+ grant permissions on bucket desk-one-bucket: 15"), "{text}");
+    let first = lines.iter().position(|line| line.ends_with("(bu1)")).unwrap();
+    assert!(lines[first..lines.len() - 1].iter().all(|line| line.contains("(bu1)")), "grouped: {text}");
 }
 
 #[test]
@@ -124,6 +131,97 @@ fn what_others_make_is_only_asked_for() {
 }
 
 #[test]
+fn a_cluster_is_waited_for_made_again_or_in_the_way() {
+    let id = "cluster desk-one-cluster";
+    let status = |status: &'static str| {
+        move |live: &mut Live| match live {
+            Live::Present(live) => {
+                live["status"] = json!(status);
+                live["conditions"] = json!([{"message": "no such machines in europe-west1-b"}]);
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    check(ONE, id, status("PROVISIONING"), "~ wait for cluster desk-one-cluster");
+    check(ONE, id, status("STOPPING"), "+ create cluster desk-one-cluster");
+    check(
+        ONE,
+        id,
+        status("ERROR"),
+        "! cannot change cluster desk-one-cluster\n      it could not be made: no such machines in europe-west1-b; put that right, delete it with `gcloud container clusters delete desk-one-cluster --location europe-west1`, and provision again",
+    );
+    check(
+        ONE,
+        id,
+        set("/networkConfig/datapathProvider", json!("LEGACY_DATAPATH")),
+        "! cannot change cluster desk-one-cluster\n      `networkConfig.datapathProvider` can never be changed; give it another name in the environment file, or delete it by hand\n    ~ networkConfig.datapathProvider: LEGACY_DATAPATH -> ADVANCED_DATAPATH",
+    );
+    check(
+        ONE,
+        id,
+        set("/networkConfig/defaultEnablePrivateNodes", json!(true)),
+        "~ change cluster desk-one-cluster\n    ~ networkConfig.defaultEnablePrivateNodes: true -> false",
+    );
+    check(
+        ONE,
+        "node pool engines",
+        set("/autoscaling/totalMaxNodeCount", json!(3)),
+        "~ change node pool engines\n    ~ autoscaling.totalMaxNodeCount: 3 -> 8",
+    );
+    check(
+        ONE,
+        "services of the project",
+        set("/pubsub.googleapis.com", json!("DISABLED")),
+        "~ change services of the project\n    ~ pubsub.googleapis.com: DISABLED -> ENABLED",
+    );
+}
+
+#[test]
+fn what_others_should_have_made_is_named_exactly() {
+    for (class, id, field, shown) in [
+        ("apis", "services of the project", "/pubsub.googleapis.com", "pubsub.googleapis.com: \"x\" -> ENABLED"),
+        (
+            "cluster",
+            "cluster desk-one-cluster",
+            "/workloadIdentityConfig/workloadPool",
+            "workloadIdentityConfig.workloadPool: \"x\" -> desk-one.svc.id.goog",
+        ),
+        ("registry", "registry desk-one-images", "/format", "format: \"x\" -> DOCKER"),
+    ] {
+        let text = ONE.replace("[businesses.bu1]", &format!("manage.{class} = \"verify\"\n[businesses.bu1]"));
+        let note = "the environment file says that somebody else makes it; ask them for this:";
+        let shown = shown.replace("\"x\"", "x");
+        let expected = format!("! missing: {id}\n      {note}\n    ~ {shown}");
+        check(&text, id, set(field, json!("x")), &expected);
+        check(&text, id, |live| *live = Live::Absent, &{
+            let environment = environment(&text);
+            let desired = desired(&environment);
+            let wanted = desired.iter().find(|resource| resource.id.to_string() == id).unwrap();
+            let Wanted::Fields(fields) = &wanted.wanted else { panic!("{id} has fields") };
+            let lines = created(fields).into_iter().map(|difference| {
+                let wanted = difference.wanted.unwrap();
+                format!("\n    + {}: {}", difference.field, wanted.as_str().unwrap())
+            });
+            format!("! missing: {id}\n      {note}{}", lines.collect::<String>())
+        });
+    }
+}
+
+#[test]
+fn more_notifications_than_a_bucket_can_have_are_refused() {
+    let text = ONE.replace("[businesses.bu1]", "[businesses.bu1]\nsubmit_on_upload = true");
+    let environment = environment(&text);
+    for (there, refused) in [(9, false), (10, true)] {
+        let observed =
+            Observation { notifications: [("desk-one-bucket".to_owned(), there)].into(), ..Observation::default() };
+        let plan = plan(&environment, &desired(&environment), &observed, Options::default());
+        let blockers: Vec<String> = plan.blockers().map(|change| change.id.to_string()).collect();
+        assert_eq!(!blockers.is_empty(), refused, "{there}: {blockers:?}");
+        assert!(!refused || show::render(&plan, false).contains("more than 10 topics"));
+    }
+}
+
+#[test]
 fn what_google_leaves_out_is_no_difference() {
     for (wanted, live, same) in [
         (json!({"a": false}), json!({}), true),
@@ -134,6 +232,9 @@ fn what_google_leaves_out_is_no_difference() {
         (json!({"a": 1}), json!({"a": 1, "b": 2}), true),
         (json!({"a": [1, 2]}), json!({"a": [2, 1]}), false),
         (json!({"a": []}), json!({}), true),
+        (json!({"a": 0}), json!({}), true),
+        (json!({"a": 0}), json!({"a": 2}), false),
+        (json!({}), json!({"a": 1}), true),
     ] {
         assert_eq!(field_differences(&wanted, &live).is_empty(), same, "{wanted} {live}");
     }

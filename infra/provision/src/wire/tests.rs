@@ -19,8 +19,8 @@ fn every_kind_has_its_own_shape() {
     let subscription = Id::new(Kind::Subscription, "projects/p/subscriptions/s");
     let fields = json!({"labels": {"k": "v"}, "displayName": "d"});
     let live = json!({"metageneration": "3", "etag": "e", "labels": {"theirs": "1"}});
-    let changed = ["labels".to_owned()];
-    let display = ["displayName".to_owned()];
+    let changed = ["labels"];
+    let display = ["displayName"];
     for (request, expected) in [
         (read(&bucket), "GET storage/v1/b/b"),
         (read(&bucket.policy()), "GET storage/v1/b/b/iam?optionsRequestedPolicyVersion=3"),
@@ -49,11 +49,11 @@ fn every_kind_has_its_own_shape() {
             r#"PATCH v1/projects/p/serviceAccounts/a-b@p.iam.gserviceaccount.com {"serviceAccount":{"displayName":"d"},"updateMask":"display_name"}"#,
         ),
         (
-            update(&role, &json!({"title": "t"}), &live, &["title".to_owned()]),
+            update(&role, &json!({"title": "t"}), &live, &["title"]),
             r#"PATCH v1/projects/p/roles/r?updateMask=title {"etag":"e","title":"t"}"#,
         ),
         (undelete(&role), "POST v1/projects/p/roles/r:undelete {}"),
-        (delete(&subscription), "DELETE v1/projects/p/subscriptions/s"),
+        (deletes(&subscription, &live).remove(0), "DELETE v1/projects/p/subscriptions/s"),
         (write_policy(&bucket.policy(), json!({"version": 3})), r#"PUT storage/v1/b/b/iam {"version":3}"#),
         (
             write_policy(&topic.policy(), json!({"version": 3})),
@@ -62,6 +62,84 @@ fn every_kind_has_its_own_shape() {
     ] {
         assert_eq!(line(&request), expected);
     }
+}
+
+#[test]
+fn clusters_pools_services_and_registries_have_theirs() {
+    let cluster = Id::new(Kind::Cluster, "projects/p/locations/l/clusters/c");
+    let pool = Id::new(Kind::NodePool, "projects/p/locations/l/clusters/c/nodePools/n");
+    let registry = Id::new(Kind::Registry, "projects/p/locations/l/repositories/r");
+    let services = Id::new(Kind::Services, "projects/p/services");
+    let project = Id::new(Kind::Project, "projects/p");
+    let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>();
+    let lines = |requests: Vec<Request>| requests.iter().map(line).collect::<Vec<_>>();
+    assert_eq!(
+        line(&create_cluster(&cluster, &json!({"name": "c"}), &[(&pool, &json!({"initialNodeCount": 1}))])),
+        r#"POST v1/projects/p/locations/l/clusters {"cluster":{"name":"c","nodePools":[{"initialNodeCount":1,"name":"n"}]}}"#
+    );
+    let live = json!({"resourceLabels": {"theirs": "1"}, "labelFingerprint": "f"});
+    let fields = json!({
+        "resourceLabels": {"k": "v"},
+        "networkConfig": {"datapathProvider": "ADVANCED_DATAPATH", "defaultEnablePrivateNodes": true},
+        "releaseChannel": {"channel": "REGULAR"},
+    });
+    let changed = paths(&["resourceLabels.k", "networkConfig.defaultEnablePrivateNodes", "releaseChannel.channel"]);
+    assert_eq!(
+        lines(updates(&cluster, &fields, &live, &changed)),
+        [
+            r#"POST v1/projects/p/locations/l/clusters/c:setResourceLabels {"labelFingerprint":"f","resourceLabels":{"k":"v","theirs":"1"}}"#,
+            r#"PUT v1/projects/p/locations/l/clusters/c {"name":"projects/p/locations/l/clusters/c","update":{"desiredDefaultEnablePrivateNodes":true}}"#,
+            r#"PUT v1/projects/p/locations/l/clusters/c {"name":"projects/p/locations/l/clusters/c","update":{"desiredReleaseChannel":{"channel":"REGULAR"}}}"#,
+        ]
+    );
+    let fields =
+        json!({"autoscaling": {"enabled": true}, "config": {"machineType": "m", "resourceLabels": {"k": "v"}}});
+    let changed = paths(&["autoscaling.enabled", "config.machineType", "config.resourceLabels.k"]);
+    assert_eq!(
+        lines(updates(&pool, &fields, &json!({}), &changed)),
+        [
+            r#"POST v1/projects/p/locations/l/clusters/c/nodePools/n:setAutoscaling {"autoscaling":{"enabled":true}}"#,
+            r#"PUT v1/projects/p/locations/l/clusters/c/nodePools/n {"machineType":"m"}"#,
+            r#"PUT v1/projects/p/locations/l/clusters/c/nodePools/n {"resourceLabels":{"labels":{"k":"v"}}}"#,
+        ]
+    );
+    let wanted = Wanted::Fields(json!({"a.googleapis.com": "ENABLED"}));
+    assert_eq!(
+        line(&read_as(&services, &wanted)),
+        "GET v1/projects/p/services:batchGet?names=projects/p/services/a.googleapis.com"
+    );
+    let enable = |names: &[&str]| lines(updates(&services, &json!({}), &json!({}), &paths(names)));
+    assert_eq!(enable(&["a.googleapis.com"]), ["POST v1/projects/p/services/a.googleapis.com:enable {}"]);
+    assert_eq!(enable(&["a", "b"]), [r#"POST v1/projects/p/services:batchEnable {"serviceIds":["a","b"]}"#]);
+    assert_eq!(
+        line(&create(&registry, &json!({"format": "DOCKER"}), "p")),
+        r#"POST v1/projects/p/locations/l/repositories?repositoryId=r {"format":"DOCKER"}"#
+    );
+    assert_eq!(
+        lines(updates(&registry, &json!({"labels": {"k": "v"}}), &json!({}), &paths(&["labels.k"]))),
+        [r#"PATCH v1/projects/p/locations/l/repositories/r?updateMask=labels {"labels":{"k":"v"}}"#]
+    );
+    assert_eq!(
+        line(&read(&project.policy())),
+        r#"POST v1/projects/p:getIamPolicy {"options":{"requestedPolicyVersion":3}}"#
+    );
+    assert_eq!(
+        line(&write_policy(&project.policy(), json!({"version": 3}))),
+        r#"POST v1/projects/p:setIamPolicy {"policy":{"version":3}}"#
+    );
+}
+
+#[test]
+fn a_network_given_by_its_full_name_is_the_one_that_is_shown_by_its_last_part() {
+    let cluster = Id::new(Kind::Cluster, "projects/p/locations/l/clusters/c");
+    let live = json!({"network": "n", "networkConfig": {"network": "projects/host/global/networks/n"}});
+    let seen = |network: &str| {
+        let wanted = Wanted::Fields(json!({"network": network}));
+        view(&cluster, &wanted, live.clone())["network"].as_str().unwrap().to_owned()
+    };
+    assert_eq!(seen("n"), "n");
+    assert_eq!(seen("projects/host/global/networks/n"), "projects/host/global/networks/n");
+    assert_eq!(seen("projects/other/global/networks/n"), "n");
 }
 
 #[test]

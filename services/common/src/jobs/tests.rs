@@ -107,8 +107,10 @@ fn failures_are_grouped_by_cause_largest_first() {
             job: job.into(),
             client: None,
             tasks: None,
+            rows_per_task: None,
             priority: false,
             common: vec![],
+            resources: Default::default(),
         });
         outcome
     };

@@ -20,8 +20,10 @@ fn work() -> Work {
         job: "j.json".into(),
         client: Some("alice".into()),
         tasks: Some(3),
+        rows_per_task: None,
         priority: true,
         common: vec!["market.json".into()],
+        resources: Resources::default(),
     }
 }
 
@@ -30,6 +32,10 @@ fn our_own_messages_round_trip() {
     for attempt in [0, 4] {
         let mut work = work();
         work.identity.attempt = attempt;
+        work.resources = match attempt {
+            0 => Resources::default(),
+            _ => Resources { memory: Some("2Gi".into()), timeout_secs: Some(7200) },
+        };
         let (data, attributes) = work.encode();
         let message = Received { message_id: "m1", data: &data, attributes: &attributes };
         assert_eq!(decode(message, &business("bu1")), Ok(Request::Run(work)));
@@ -52,6 +58,66 @@ fn a_storage_notification_is_a_submission() {
     ];
     let request = check(r#"{"metadata":{"deskgrid-tasks":"4","tasksy":"x"}}"#, &attributes);
     assert!(matches!(request, Ok(Request::Run(work)) if work.identity.generation == 9 && work.tasks == Some(4)));
+}
+
+#[test]
+fn an_uploads_path_and_metadata_say_what_a_message_of_ours_would() {
+    let check_upload = |object: &str, data: &str| {
+        let attributes = [
+            ("eventType", "OBJECT_FINALIZE"),
+            ("payloadFormat", if data.is_empty() { "NONE" } else { "JSON_API_V1" }),
+            ("bucketId", "p-bucket"),
+            ("objectId", object),
+            ("objectGeneration", "9"),
+        ];
+        check(data, &attributes)
+    };
+    let Ok(Request::Run(work)) = check_upload(
+        "bu1/input/book.json",
+        r#"{"metadata":{"deskgrid-client":"alice","deskgrid-priority":"true","deskgrid-common":"m.json,n.json"}}"#,
+    ) else {
+        panic!("refused")
+    };
+    assert_eq!((work.session.as_str(), work.job.as_str(), work.priority), ("uploads", "book.json", true));
+    assert_eq!((work.client.as_deref(), work.common.len()), (Some("alice"), 2));
+    // Without metadata there are no options, which is fine.
+    assert!(matches!(check_upload("bu1/input/s/j", "{}"), Ok(Request::Run(_))));
+    for (object, data, code) in [
+        ("bu1/input/s/", "{}", "wrong-object"),
+        ("bu1/input/s p/j", "{}", "wrong-object"),
+        ("bu1/output/s/j", "{}", "wrong-object"),
+        ("bu1/input/s/j", r#"{"metadata":{"deskgrid-tasks":"many"}}"#, "malformed-option"),
+        ("bu1/input/s/j", "", "malformed-message"),
+        ("bu1/input/s/j", "{", "malformed-message"),
+    ] {
+        assert_eq!(check_upload(object, data).err(), Some(code), "{object} {data}");
+    }
+}
+
+#[test]
+fn an_attempt_is_given_more_within_limits() {
+    let data = r#"{"bucket":"p-bucket","object":"bu1/input/s/j"}"#;
+    // The business's engines have 512Mi and an hour.
+    for (attribute, value, code) in [
+        ("memory", "4Gi", None),
+        ("memory", "4097Mi", Some("over-limit")),
+        ("memory", "lots", Some("malformed-option")),
+        ("timeout", "28800", None),
+        ("timeout", "28801", Some("over-limit")),
+        ("timeout", "0", Some("malformed-option")),
+        ("timeout", "1h", Some("malformed-option")),
+    ] {
+        assert_eq!(check(data, &[("deskgrid", "1"), (attribute, value)]).err(), code, "{attribute}={value}");
+    }
+}
+
+#[test]
+fn what_a_retry_leaves_in_the_metadata_is_read_back() {
+    let mut work = work();
+    work.identity.attempt = 3;
+    work.resources.memory = Some("2Gi".into());
+    let stored = stored(&work.identity.object, 5, &work.metadata(), &business("bu1"));
+    assert_eq!(stored, Ok(work));
 }
 
 #[test]

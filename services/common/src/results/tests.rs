@@ -42,9 +42,32 @@ fn prices_have_their_standard_errors_beside_them() {
 }
 
 #[test]
+fn greeks_are_rows_of_their_own() {
+    check(
+        r#"{"kernel":"monte-carlo","trades":[{"id":"b","price":1.5,"standard_error":0.1,"value":-3.0,
+            "value_standard_error":0.2,"delta[A]":0.5,"delta[A]_standard_error":0.01,"theta":-2.0,
+            "theta_standard_error":0.3,"paths":10},{"id":"x","error":"line 3, column 7: trades[1].strike: wrong"}],
+            "portfolio":{"value":-3.0,"standard_error":0.2,"trades":1,"errors":1}}"#,
+        &[
+            "b,delta[A],0.5,0.01,",
+            "b,price,1.5,0.1,",
+            "b,theta,-2.0,0.3,",
+            "b,value,-3.0,0.2,",
+            "x,,,,\"line 3, column 7: trades[1].strike: wrong\"",
+            "portfolio,value,-3.0,0.2,",
+        ],
+    );
+}
+
+#[test]
 fn what_another_program_wrote_is_shown_as_well_as_can_be() {
     check(r#"{"kernel":"echo","payload":"engine payload 1","bytes":16}"#, &[",payload,engine payload 1,,"]);
     check(r#"{"pv":1.5,"pv_standard_error":0.25,"note":"x"}"#, &[",pv,1.5,0.25,"]);
+    check(
+        "id,name,pv,pv_standard_error,error\nt1,\"a \"\"b\"\", c\",1.5,0.1,\n\"t,2\",,,,no such day\n",
+        &["t1,pv,1.5,0.1,", "\"t,2\",,,,no such day"],
+    );
+    check(r#"[{"id": "t1", "pv": 2}, {"id": 7, "pv": 3}]"#, &["t1,pv,2,,", "7,pv,3,,"]);
     check("42", &[",value,42,,"]);
     check("hello\n", &[",text,hello,,"]);
     check("two\nlines", &[",bytes,9,,"]);

@@ -74,7 +74,7 @@ impl Report {
 /// What an upload led to.
 enum Placed {
     /// The input is there; publish this.
-    Publish { work: Work, repeated: bool },
+    Publish { work: Box<Work>, repeated: bool },
     /// Nothing is left to do.
     Done(Fate),
 }
@@ -100,6 +100,33 @@ impl Submitter {
         let names = |objects: &[storage::Object]| objects.iter().map(|o| o.name.clone()).collect::<Vec<_>>();
         let (inputs, outcomes) = (names(&inputs), names(&outcomes));
         Ok(Existing::new(&self.business.name, inputs.iter().map(String::as_str), outcomes.iter().map(String::as_str)))
+    }
+
+    /// Brings data that every Job of a session reads into the bucket, or finds that it is there.
+    ///
+    /// # Errors
+    /// When the session has other data of this name, or the bucket cannot be written.
+    pub async fn place_common(&self, input: &Input, session: &str) -> anyhow::Result<()> {
+        let bucket = &self.business.bucket;
+        let object = object::common(&self.business.name, session, &input.job);
+        let properties = Properties { content_type: input.content_type.clone(), ..Properties::default() };
+        if let Written::New(_) = self.write(&input.source, bucket, &object, properties).await? {
+            return Ok(());
+        }
+        // Who may write common data need not be allowed to read it; then nobody can tell whether it is the same.
+        let ours = fingerprint(&input.source).await?;
+        match self.store.fingerprint(bucket, &object).await {
+            Ok(Some((there, _))) if !is_same(&there, ours) => bail!(
+                "session {session} already has other common data called {} (gs://{bucket}/{object}); choose another \
+                 session or another name",
+                input.job
+            ),
+            Ok(_) => Ok(()),
+            Err(error) if storage::is_denied(&error) => {
+                bail!("session {session} has common data called {} already, and it cannot be compared", input.job)
+            }
+            Err(error) => Err(error),
+        }
     }
 
     /// Submits every input and tells what became of each, calling `progress` as each is done. When `stop` is
@@ -175,7 +202,7 @@ impl Submitter {
                 Step::Upload => match self.upload(input, &work).await? {
                     Written::New(generation) => {
                         work.identity.generation = generation;
-                        return Ok(Placed::Publish { work, repeated: false });
+                        return Ok(Placed::Publish { work: Box::new(work), repeated: false });
                     }
                     Written::Exists => step = Step::Compare,
                 },
@@ -185,7 +212,7 @@ impl Submitter {
                     }
                     Some(generation) => {
                         work.identity.generation = generation;
-                        return Ok(Placed::Publish { work, repeated: true });
+                        return Ok(Placed::Publish { work: Box::new(work), repeated: true });
                     }
                     None => step = self.look_again(&input.job, &work.session).await?,
                 },
@@ -196,8 +223,17 @@ impl Submitter {
 
     async fn upload(&self, input: &Input, work: &Work) -> anyhow::Result<Written> {
         let properties = Properties { content_type: input.content_type.clone(), metadata: work.metadata() };
-        let (bucket, object) = (&work.identity.bucket, &work.identity.object);
-        match &input.source {
+        self.write(&input.source, &work.identity.bucket, &work.identity.object, properties).await
+    }
+
+    async fn write(
+        &self,
+        source: &Source,
+        bucket: &str,
+        object: &str,
+        properties: Properties,
+    ) -> anyhow::Result<Written> {
+        match source {
             Source::File(path) => self.store.write_file_once(bucket, object, path, properties).await,
             Source::Bytes(bytes) => self.store.write_once(bucket, object, bytes.clone(), properties).await,
         }
@@ -209,13 +245,7 @@ impl Submitter {
         let Some((there, written)) = self.store.fingerprint(bucket, object).await? else {
             return Ok(None);
         };
-        let ours = match &input.source {
-            Source::Bytes(bytes) => (i64::try_from(bytes.len()).unwrap_or(i64::MAX), crc32c::crc32c(bytes)),
-            Source::File(path) => {
-                let path = path.clone();
-                tokio::task::spawn_blocking(move || crc32c_of_file(&path)).await.context("hash the input")??
-            }
-        };
+        let ours = fingerprint(&input.source).await?;
         if !is_same(&there, ours) {
             bail!(
                 "session {} already has another input of this name, with other contents \
@@ -225,7 +255,7 @@ impl Submitter {
         }
         // What changes the result must not differ either.
         let wanted = work.metadata();
-        for option in [labels::ATTRIBUTE_TASKS, labels::ATTRIBUTE_COMMON] {
+        for option in [labels::ATTRIBUTE_TASKS, labels::ATTRIBUTE_ROWS_PER_TASK, labels::ATTRIBUTE_COMMON] {
             let key = format!("{}{option}", labels::METADATA_PREFIX);
             if written.get(&key) != wanted.get(&key) {
                 bail!(
@@ -255,6 +285,17 @@ impl Submitter {
             .await
             .with_context(|| format!("publish to {}; its input is uploaded", self.business.topic))?;
         Ok(Fate::Submitted { generation: work.identity.generation, message_id, repeated })
+    }
+}
+
+/// Size and CRC32C of an input.
+async fn fingerprint(source: &Source) -> anyhow::Result<(i64, u32)> {
+    match source {
+        Source::Bytes(bytes) => Ok((i64::try_from(bytes.len()).unwrap_or(i64::MAX), crc32c::crc32c(bytes))),
+        Source::File(path) => {
+            let path = path.clone();
+            tokio::task::spawn_blocking(move || crc32c_of_file(&path)).await.context("hash the input")?
+        }
     }
 }
 

@@ -49,6 +49,7 @@ fn metadata_of_an_input_says_what_its_message_says() {
         session: "s".into(),
         client: Some("alice".into()),
         tasks: Some(4),
+        rows_per_task: None,
         priority: true,
         common: vec!["market.json".into()],
     };

@@ -23,8 +23,10 @@ pub(crate) fn work() -> Work {
         job: "j".to_owned(),
         client: None,
         tasks: None,
+        rows_per_task: None,
         priority: false,
         common: vec![],
+        resources: Default::default(),
     }
 }
 
@@ -35,8 +37,12 @@ type Stored = (i64, Vec<u8>, Properties);
 
 /// Objects by name, and what reading them runs into.
 #[derive(Default)]
-struct Bucket {
+pub(crate) struct Bucket {
     objects: RefCell<BTreeMap<String, Stored>>,
+    /// Names of the objects that were read, in order.
+    pub(crate) reads: RefCell<Vec<String>>,
+    /// Access to objects whose names contain this is denied.
+    pub(crate) denied_part: Option<&'static str>,
     denied: bool,
     /// Somebody else writes this result, and the input is deleted, before the input is read.
     overtaken: bool,
@@ -49,11 +55,11 @@ impl Bucket {
         bucket
     }
 
-    fn put(&self, name: &str, generation: i64, bytes: &[u8]) {
+    pub(crate) fn put(&self, name: &str, generation: i64, bytes: &[u8]) {
         self.objects.borrow_mut().insert(name.to_owned(), (generation, bytes.to_vec(), Properties::default()));
     }
 
-    fn text(&self, name: &str) -> Option<String> {
+    pub(crate) fn text(&self, name: &str) -> Option<String> {
         self.objects.borrow().get(name).map(|(_, bytes, _)| String::from_utf8(bytes.clone()).unwrap())
     }
 }
@@ -64,7 +70,9 @@ impl Objects for Bucket {
     }
 
     async fn read(&self, _: &str, object: &str, generation: Option<i64>) -> anyhow::Result<Option<Contents>> {
-        anyhow::ensure!(!self.denied, "read {object}: access denied");
+        let denied = self.denied || self.denied_part.is_some_and(|part| object.contains(part));
+        anyhow::ensure!(!denied, "read {object}: access denied");
+        self.reads.borrow_mut().push(object.to_owned());
         if self.overtaken {
             self.objects.borrow_mut().clear();
             self.put(RESULT, 0, b"theirs");
@@ -85,10 +93,10 @@ impl Objects for Bucket {
 
 fn settings(work: Work, index: Option<u32>) -> Settings {
     let config = Config::parse(CONFIG).unwrap();
-    Settings { config, work, index, work_dir: std::env::temp_dir(), threads: 2, stop: None }
+    Settings { config, work, index, work_dir: std::env::temp_dir(), threads: 2, stop: None, shared: None }
 }
 
-fn block_on<T>(future: impl Future<Output = T>) -> T {
+pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(future)
 }
 
@@ -163,6 +171,24 @@ fn every_task_writes_its_own_result() {
 }
 
 #[test]
+fn every_task_of_a_table_computes_its_rows() {
+    let bucket = Bucket::with_input(b"id,x\na,1\nb,2\nc,3\n");
+    let program = Program {
+        command: ["sh", "-c", "cat; echo $DESKGRID_INDEX/$DESKGRID_COUNT"].map(str::to_owned).into(),
+        permanent_exit_codes: vec![],
+        timeout: None,
+        max_output_bytes: Some(100),
+        content_type: None,
+    };
+    let work = Work { tasks: Some(2), rows_per_task: Some(2), ..work() };
+    for index in 0..2 {
+        assert_eq!(block_on(run(&settings(work.clone(), Some(index)), Some(&program), &bucket)), Ok(Done::Completed));
+    }
+    let results = work.outputs().into_iter().map(|name| bucket.text(&name).unwrap()).collect::<Vec<_>>();
+    assert_eq!(results, ["id,x\na,1\nb,2\n0/2\n", "id,x\nc,3\n1/2\n"]);
+}
+
+#[test]
 fn a_program_finds_its_common_data() {
     let bucket = Bucket::with_input(b"3");
     bucket.put("bu1/common/s/rates/eur.txt", 1, b"4");
@@ -170,7 +196,7 @@ fn a_program_finds_its_common_data() {
         command: ["sh", "-c", "cat $DESKGRID_INPUT - $DESKGRID_COMMON/rates/eur.txt"].map(str::to_owned).into(),
         permanent_exit_codes: vec![],
         timeout: None,
-        max_output_bytes: 100,
+        max_output_bytes: Some(100),
         content_type: None,
     };
     let mut work = work();
@@ -182,4 +208,47 @@ fn a_program_finds_its_common_data() {
     work.common = vec!["none".to_owned()];
     let failure = block_on(run(&settings(work, None), Some(&program), &bucket)).unwrap_err();
     assert_eq!(failure.code, "common-data-missing");
+}
+
+#[test]
+fn a_table_is_priced_with_the_market_data_of_its_session() {
+    let bucket = Bucket::with_input(b"id,kind,option,underlying,strike,maturity\na,european,call,A,100,1\n");
+    let market = br#"{"schema": 1, "seed": 9, "paths": 1000, "underlyings": {"A": {"spot": 100, "volatility": 0.2, "rate": 0}}}"#;
+    bucket.put("bu1/common/s/market.json", 1, market);
+    let mut work = work();
+    let failure = block_on(run(&settings(work.clone(), None), None, &bucket)).unwrap_err();
+    assert!(failure.message.contains("needs market data"), "{}", failure.message);
+    work.common = vec!["other.bin".to_owned(), "market.json".to_owned()];
+    assert_eq!(block_on(run(&settings(work, None), None, &bucket)), Ok(Done::Completed));
+    let result: serde_json::Value = serde_json::from_str(&bucket.text(RESULT).unwrap()).unwrap();
+    assert!((result["trades"][0]["price"].as_f64().unwrap() - 7.97).abs() < 1.0);
+    assert_eq!(bucket.objects.borrow()[RESULT].2.metadata["seed"], "9");
+}
+
+/// What the environment file says of the business's program counts unless its own flags say otherwise.
+#[test]
+fn a_program_is_judged_as_it_was_configured() {
+    let program = |command: &str, permanent_exit_codes: Vec<u8>| Program {
+        command: ["sh", "-c", command].map(str::to_owned).into(),
+        permanent_exit_codes,
+        timeout: None,
+        max_output_bytes: None,
+        content_type: None,
+    };
+    let judged = |program: &Program| {
+        let mut settings = settings(work(), None);
+        let business = settings.config.businesses.get_mut("bu1").unwrap();
+        business.engine.program = common::config::Program {
+            permanent_exit_codes: vec![65],
+            timeout_secs: Some(1),
+            max_output_bytes: Some(3),
+        };
+        let failure = block_on(run(&settings, Some(program), &Bucket::with_input(b"x"))).unwrap_err();
+        (failure.code, failure.permanent)
+    };
+    assert_eq!(judged(&program("exit 65", vec![])), ("program-failed", true));
+    assert_eq!(judged(&program("exit 2", vec![])), ("program-failed", false));
+    assert_eq!(judged(&program("exit 65", vec![2])), ("program-failed", false));
+    assert_eq!(judged(&program("echo long", vec![])), ("output-too-large", true));
+    assert_eq!(judged(&program("exec sleep 600", vec![])), ("timeout", false));
 }

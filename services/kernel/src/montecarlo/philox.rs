@@ -29,3 +29,16 @@ pub fn philox(counter: [u32; 4], key: [u32; 2]) -> [u32; 4] {
 pub fn key(seed: u64) -> [u32; 2] {
     [seed as u32, (seed >> 32) as u32]
 }
+
+/// What tells a trade's random numbers apart: a hash of its id (FNV-1a, then the mixing of MurmurHash3), so that they
+/// are the same in whatever book or part of a book the trade stands.
+pub fn stream(id: &str) -> [u32; 2] {
+    let mut hash = id
+        .bytes()
+        .fold(0xCBF2_9CE4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01B3));
+    for multiplier in [0xFF51_AFD7_ED55_8CCD, 0xC4CE_B9FE_1A85_EC53] {
+        hash = (hash ^ (hash >> 33)).wrapping_mul(multiplier);
+    }
+    hash ^= hash >> 33;
+    [hash as u32, (hash >> 32) as u32]
+}

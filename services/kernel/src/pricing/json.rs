@@ -24,7 +24,7 @@ pub enum Value<'t> {
     /// `true` or `false`.
     Bool(bool),
     /// A number as it is spelled.
-    Number(&'t str),
+    Number(Cow<'t, str>),
     /// A string.
     Text(Cow<'t, str>),
     /// An array.
@@ -124,7 +124,7 @@ impl<'t> Parser<'t> {
             Some(b'{') => self.map(depth)?,
             Some(b'[') => self.list(depth)?,
             Some(b'"') => Value::Text(self.string()?),
-            Some(b'-' | b'0'..=b'9') => Value::Number(self.number()?),
+            Some(b'-' | b'0'..=b'9') => Value::Number(Cow::Borrowed(self.number()?)),
             Some(b'a'..=b'z' | b'A'..=b'Z') => self.word()?,
             _ => return Err(self.expected("a value")),
         };

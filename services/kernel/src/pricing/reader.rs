@@ -6,12 +6,16 @@ use super::json::{Member, Node, SyntaxError, Value, join};
 
 /// Problems after which reading stops.
 const PROBLEMS_MAX: usize = 20;
+/// Bytes of a line up to which columns are counted in characters.
+const COUNTED_MAX: usize = 64 * 1024;
 /// Most characters of a wrong value that an error shows.
 const SHOWN_MAX: usize = 40;
 
 /// One thing that is wrong with a text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    /// Name of the text; empty for the input itself.
+    pub source: &'static str,
     /// Line, from 1.
     pub line: usize,
     /// Column in characters, from 1.
@@ -28,6 +32,7 @@ impl Problem {
         let before = text.get(..at).unwrap_or(text);
         let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
         Self {
+            source: "",
             line: before.matches('\n').count() + 1,
             column: before[line_start..].chars().count() + 1,
             field,
@@ -43,11 +48,38 @@ impl Problem {
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if !self.source.is_empty() {
+            write!(f, "{}, ", self.source)?;
+        }
         write!(f, "line {}, column {}: ", self.line, self.column)?;
         if !self.field.is_empty() {
             write!(f, "{}: ", self.field)?;
         }
         f.write_str(&self.message)
+    }
+}
+
+/// Where the lines of a text begin.
+pub struct Lines<'t> {
+    text: &'t str,
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    /// The lines of a text.
+    pub fn new(text: &'t str) -> Self {
+        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
+        Self { text, starts: std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect() }
+    }
+
+    /// The problem at a byte offset of the text.
+    pub fn problem(&self, at: usize, field: String, message: String) -> Problem {
+        let line = self.starts.partition_point(|start| *start <= at).max(1);
+        let start = self.starts[line - 1];
+        // On a line that no person reads, bytes are counted.
+        let before = self.text.get(start..at).filter(|before| before.len() < COUNTED_MAX);
+        let column = before.map_or(at.saturating_sub(start), |before| before.chars().count()) + 1;
+        Problem { source: "", line, column, field, message }
     }
 }
 
@@ -64,12 +96,24 @@ impl Problems {
     }
 
     /// The problems in the order of the text.
-    pub fn in_order(mut self, text: &str) -> Vec<Problem> {
+    pub fn in_order(mut self, lines: &Lines<'_>) -> Vec<Problem> {
         self.found.sort_by_key(|(at, _, _)| *at);
-        self.found.into_iter().map(|(at, field, message)| Problem::new(text, at, field, message)).collect()
+        self.found.into_iter().map(|(at, field, message)| lines.problem(at, field, message)).collect()
     }
 
-    fn add(&mut self, at: usize, field: String, message: String) {
+    /// Adds those of a part of the text.
+    pub fn extend(&mut self, part: Self) {
+        for (at, field, message) in part.found {
+            self.add(at, field, message);
+        }
+    }
+
+    /// True when so much is wrong that reading on tells nothing new.
+    pub fn is_full(&self) -> bool {
+        self.found.len() >= PROBLEMS_MAX
+    }
+
+    pub(super) fn add(&mut self, at: usize, field: String, message: String) {
         if self.found.len() < PROBLEMS_MAX {
             self.found.push((at, field, message));
         }
@@ -79,8 +123,10 @@ impl Problems {
 /// An element of a list or map, with its path.
 #[derive(Clone, Debug)]
 pub struct Item<'n> {
-    node: &'n Node<'n>,
-    path: String,
+    /// The element.
+    pub node: &'n Node<'n>,
+    /// Its path.
+    pub path: String,
 }
 
 /// The fields of one JSON object, read one by one; the rest of them is unknown.
@@ -105,11 +151,6 @@ impl<'n, 'p> Fields<'n, 'p> {
         Some(Self { at: node.at, members, path, read, asked: Vec::new(), missing: Vec::new(), problems })
     }
 
-    /// True when so much is wrong that reading on tells nothing new.
-    pub fn is_full(&self) -> bool {
-        self.problems.found.len() >= PROBLEMS_MAX
-    }
-
     /// Reads the fields of an element.
     pub fn nested<T>(&mut self, item: &Item<'n>, read: impl FnOnce(&mut Fields<'n, '_>) -> Option<T>) -> Option<T> {
         let mut fields = Fields::new(item.node, item.path.clone(), self.problems)?;
@@ -128,15 +169,10 @@ impl<'n, 'p> Fields<'n, 'p> {
             if self.read[number] {
                 continue;
             }
-            let near = self
-                .asked
-                .iter()
-                .filter(|name| !self.members.iter().any(|member| member.key == **name))
-                .map(|name| (strsim::damerau_levenshtein(name, &truncated(&member.key)), *name))
-                .min()
-                .filter(|(distance, name)| *distance <= 1 + name.len() / 4);
+            let known = self.asked.iter().filter(|name| !self.members.iter().any(|member| member.key == **name));
+            let near = nearest(&member.key, known.copied());
             let message = match near {
-                Some((_, name)) => {
+                Some(name) => {
                     // Misspelled is not missing.
                     self.missing.retain(|missing| *missing != name);
                     format!("unknown field; did you mean {name:?}?")
@@ -196,6 +232,45 @@ impl<'n, 'p> Fields<'n, 'p> {
         read
     }
 
+    /// An integer from `least` to `most`; `None` without a problem when it is absent.
+    pub fn optional_integer(&mut self, name: &'static str, least: u64, most: u64) -> Option<u64> {
+        if self.has(name) { self.integer(name, least, most) } else { self.may_have(name) }
+    }
+
+    /// The number of the word among `words`; `None` without a problem when it is absent.
+    pub fn optional_choice(&mut self, name: &'static str, words: &[&str]) -> Option<usize> {
+        if self.has(name) { self.choice(name, words) } else { self.may_have(name) }
+    }
+
+    /// Whether the field is there.
+    pub fn has(&self, name: &str) -> bool {
+        self.members.iter().any(|member| member.key == name)
+    }
+
+    /// Says that a field may be there which is not.
+    pub fn may_have<T>(&mut self, name: &'static str) -> Option<T> {
+        self.asked.push(name);
+        None
+    }
+
+    /// The numbers of a list.
+    pub fn numbers(&mut self, name: &'static str, most: usize, least: f64, largest: f64) -> Option<Vec<f64>> {
+        let items = self.list(name, most)?;
+        let read: Vec<Option<f64>> = items
+            .iter()
+            .map(|item| {
+                let number = as_number(item.node).filter(|number| (least..=largest).contains(number));
+                if number.is_none() {
+                    let found = shown(&item.node.value);
+                    let message = format!("expected a number from {least} to {largest}, found {found}");
+                    self.problems.add(item.node.at, item.path.clone(), message);
+                }
+                number
+            })
+            .collect();
+        read.into_iter().collect()
+    }
+
     /// A number above 0 and at most `most`.
     pub fn positive(&mut self, name: &'static str, most: f64) -> Option<f64> {
         let node = self.required(name)?;
@@ -240,7 +315,12 @@ impl<'n, 'p> Fields<'n, 'p> {
         };
         if found.is_none() {
             let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
-            let message = format!("expected {}, found {}", quoted.join(" or "), shown(&item.node.value));
+            let mut message = format!("expected {}, found {}", quoted.join(" or "), shown(&item.node.value));
+            if let Value::Text(text) = &item.node.value
+                && let Some(near) = nearest(text, words.iter().copied())
+            {
+                message.push_str(&format!("; did you mean {near:?}?"));
+            }
             self.problems.add(item.node.at, item.path.clone(), message);
         }
         found
@@ -256,9 +336,7 @@ impl<'n, 'p> Fields<'n, 'p> {
         let found = names.get(name.as_ref()).copied();
         if found.is_none() {
             let mut message = format!("{} is not one of the underlyings", shown(&item.node.value));
-            let near =
-                names.keys().take(1000).map(|known| (strsim::damerau_levenshtein(known, &truncated(name)), known));
-            if let Some((_, near)) = near.min().filter(|(distance, known)| *distance <= 1 + known.len() / 4) {
+            if let Some(near) = nearest(name, names.keys().take(1000).map(String::as_str)) {
                 message.push_str(&format!("; did you mean {:?}?", truncated(near)));
             }
             self.problems.add(item.node.at, item.path.clone(), message);
@@ -348,6 +426,16 @@ fn as_number(node: &Node<'_>) -> Option<f64> {
         Value::Number(raw) => raw.parse().ok().filter(|number: &f64| number.is_finite()),
         _ => None,
     }
+}
+
+/// The name that was probably meant.
+pub fn nearest<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let found = truncated(found);
+    known
+        .map(|name| (strsim::damerau_levenshtein(name, &found), name))
+        .min()
+        .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
+        .map(|(_, name)| name)
 }
 
 /// A value as an error shows it.

@@ -1,9 +1,9 @@
 //! The result of the pricing kernel.
 
-use serde::Serialize;
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
-use super::book::Book;
-use crate::montecarlo::{Estimate, Share};
+use super::book::{Book, OnError};
+use crate::montecarlo::{Estimate, Share, plan::columns};
 
 /// Schema version of the result that this engine writes.
 pub const SCHEMA: u32 = 1;
@@ -19,13 +19,15 @@ pub struct PricingResult {
     pub engine_version: &'static str,
     /// Seed of the random streams.
     pub seed: u64,
-    /// Paths for each trade.
+    /// Paths asked for, for each trade.
     pub paths: u64,
+    /// How paths were drawn.
+    pub sampling: &'static str,
     /// Which task of a split Job this is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<Task>,
     /// Prices in the order of the input.
-    pub trades: Vec<PricedTrade>,
+    pub trades: Vec<Line>,
     /// The sum over these trades.
     pub portfolio: Portfolio,
 }
@@ -39,6 +41,21 @@ pub struct Task {
     pub count: u32,
 }
 
+/// What became of one trade.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum Line {
+    /// It was priced.
+    Priced(PricedTrade),
+    /// It is wrong, in a book that says that the others are priced all the same.
+    Failed {
+        /// Id of the trade, or what stands for it.
+        id: String,
+        /// What is wrong.
+        error: String,
+    },
+}
+
 /// One priced trade.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PricedTrade {
@@ -50,14 +67,28 @@ pub struct PricedTrade {
     pub standard_error: f64,
     /// Present value of the position.
     pub value: f64,
-    /// Derivative of `price` by the spot price, when it was asked for.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub delta: Option<f64>,
-    /// Standard error of `delta`.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub delta_standard_error: Option<f64>,
+    /// Standard error of `value`.
+    pub value_standard_error: f64,
+    /// Derivatives of `price` that were asked for.
+    #[serde(flatten)]
+    pub greeks: Greeks,
     /// Paths that were simulated.
     pub paths: u64,
+}
+
+/// Derivatives of a price: name, value, standard error.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Greeks(pub Vec<(String, f64, f64)>);
+
+impl Serialize for Greeks {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2 * self.0.len()))?;
+        for (name, value, error) in &self.0 {
+            map.serialize_entry(name, value)?;
+            map.serialize_entry(&format!("{name}_standard_error"), error)?;
+        }
+        map.end()
+    }
 }
 
 /// The sum over the trades of a result.
@@ -67,46 +98,85 @@ pub struct Portfolio {
     pub value: f64,
     /// Standard error of `value`; trades have independent streams.
     pub standard_error: f64,
-    /// Number of trades.
+    /// Number of trades that were priced.
     pub trades: usize,
+    /// Number of trades that are wrong.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub errors: usize,
+}
+
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 impl PricingResult {
     /// The result for a share of a book.
     ///
     /// # Errors
-    /// Names the first trade whose value is too large for a number.
+    /// Names the first trade with a number that is too large, in a book where that fails all.
     pub fn new(book: &Book, share: Share, estimates: &[Estimate]) -> Result<Self, String> {
-        let mut trades = Vec::with_capacity(estimates.len());
+        let broken = book.broken.iter().filter(|broken| share.contains(broken.position));
+        let mut lines: Vec<(usize, Line)> = broken
+            .map(|broken| (broken.position, Line::Failed { id: broken.id.clone(), error: broken.error.clone() }))
+            .collect();
         let (mut total, mut variance) = (0.0, 0.0);
-        for Estimate { trade, sample } in estimates {
-            let position = &book.trades[*trade];
-            let standard_error = sample.price.standard_error();
-            let value = position.quantity * sample.price.mean;
-            total += value;
-            variance += (position.quantity * standard_error).powi(2);
-            if !(value.is_finite() && total.is_finite() && variance.is_finite()) {
-                return Err(format!("trades[{trade}]: the value of {:?} is too large for a number", position.id));
-            }
-            trades.push(PricedTrade {
-                id: position.id.clone(),
-                price: sample.price.mean,
-                standard_error,
-                value,
-                delta: book.measures.delta.then_some(sample.delta.mean),
-                delta_standard_error: book.measures.delta.then(|| sample.delta.standard_error()),
-                paths: sample.price.count,
-            });
+        let mut errors = lines.len();
+        for estimate in estimates {
+            let trade = &book.trades[estimate.trade];
+            let line = match priced(book, estimate) {
+                Some(priced) => {
+                    total += priced.value;
+                    variance += priced.value_standard_error.powi(2);
+                    Line::Priced(priced)
+                }
+                None => {
+                    let error = format!("trades[{}]: a number of {:?} is too large", trade.position, trade.id);
+                    if book.on_error == OnError::Fail {
+                        return Err(error);
+                    }
+                    errors += 1;
+                    Line::Failed { id: trade.id.clone(), error }
+                }
+            };
+            lines.push((trade.position, line));
         }
+        let standard_error = f64::sqrt(variance);
+        if !(f64::is_finite(total) && standard_error.is_finite()) {
+            return Err("the value of the portfolio is too large for a number".to_owned());
+        }
+        lines.sort_by_key(|(position, _)| *position);
         Ok(Self {
             kernel: "monte-carlo",
             schema: SCHEMA,
             engine_version: env!("CARGO_PKG_VERSION"),
             seed: book.seed,
             paths: book.paths,
+            sampling: book.sampling.name(),
             task: (share.count > 1).then_some(Task { index: share.index, count: share.count }),
-            portfolio: Portfolio { value: total, standard_error: variance.sqrt(), trades: trades.len() },
-            trades,
+            portfolio: Portfolio { value: total, standard_error, trades: lines.len() - errors, errors },
+            trades: lines.into_iter().map(|(_, line)| line).collect(),
         })
     }
+}
+
+/// The line of a trade, unless one of its numbers is none.
+fn priced(book: &Book, estimate: &Estimate) -> Option<PricedTrade> {
+    let trade = &book.trades[estimate.trade];
+    let mut measures = columns(book, trade)
+        .into_iter()
+        .zip(&estimate.measures)
+        .map(|((name, _), moments)| (name, moments.mean, moments.standard_error()));
+    let (_, price, standard_error) = measures.next()?;
+    let priced = PricedTrade {
+        id: trade.id.clone(),
+        price,
+        standard_error,
+        value: trade.quantity * price,
+        value_standard_error: trade.quantity.abs() * standard_error,
+        greeks: Greeks(measures.collect()),
+        paths: estimate.paths,
+    };
+    let numbers = [priced.price, priced.standard_error, priced.value, priced.value_standard_error];
+    let greeks = priced.greeks.0.iter().flat_map(|(_, value, error)| [*value, *error]);
+    numbers.into_iter().chain(greeks).all(f64::is_finite).then_some(priced)
 }

@@ -3,9 +3,18 @@
 use proptest::prelude::*;
 
 use super::{
-    book::{self, Averaging, Kind, OptionType},
+    book::{Averaging, BasketType, Book, Kind, Measure, Monitoring, OnError, OptionType, Sampling},
     json,
+    read::{self, Format},
+    reader::Problem,
 };
+
+mod tables;
+
+/// Reads a book that stands alone.
+fn parse(bytes: &[u8]) -> Result<Book, Vec<Problem>> {
+    read::parse(bytes, Format::Json, None)
+}
 
 const GOOD: &str = r#"{
   "schema": 1,
@@ -28,22 +37,22 @@ const GOOD: &str = r#"{
 
 #[test]
 fn a_good_book_is_read() {
-    let book = book::parse(GOOD.as_bytes()).unwrap();
-    assert_eq!((book.seed, book.paths, book.measures.delta), (u64::MAX, 100_000, true));
+    let book = parse(GOOD.as_bytes()).unwrap();
+    assert_eq!((book.seed, book.paths, &book.measures[..]), (u64::MAX, 100_000, &[Measure::Delta][..]));
     assert_eq!(book.underlyings[1].1.dividend_yield, 0.0);
     assert_eq!((book.correlation[0].between, book.correlation[0].value), ([0, 1], -0.4));
     let (first, second) = (&book.trades[0], &book.trades[1]);
-    assert_eq!((first.quantity, first.kind, first.option), (-10.0, Kind::European, OptionType::Call));
-    assert_eq!((second.quantity, second.underlying), (1.0, 1));
+    assert_eq!((first.quantity, first.kind.clone(), first.option), (-10.0, Kind::European, OptionType::Call));
+    assert_eq!((second.quantity, &second.underlyings[..]), (1.0, &[1][..]));
     assert_eq!(second.kind, Kind::Asian { averaging: Averaging::Geometric, observations: 26 });
     let marked = format!("\u{feff}{GOOD}");
-    assert_eq!(book::parse(marked.as_bytes()).unwrap(), book);
+    assert_eq!(parse(marked.as_bytes()).unwrap(), book);
 }
 
 /// The good book with one thing changed, and the first problem that must be found.
 fn check(from: &str, to: &str, expected: &str) {
     assert_eq!(GOOD.matches(from).count(), 1, "{from}");
-    let problems = book::parse(GOOD.replace(from, to).as_bytes()).expect_err(to);
+    let problems = parse(GOOD.replace(from, to).as_bytes()).expect_err(to);
     assert_eq!(problems[0].to_string(), expected, "all: {problems:#?}");
 }
 
@@ -79,8 +88,8 @@ fn wrong_fields_are_named_with_line_and_column() {
         ("\"strike\": 105.0, ", "", "line 13, column 5: trades[0].strike: this field is missing"),
         (
             "\"european\"",
-            "\"barrier\"",
-            r#"line 13, column 26: trades[0].kind: expected "european" or "asian", found "barrier""#,
+            "\"europaean\"",
+            r#"line 13, column 26: trades[0].kind: expected "european" or "asian" or "barrier" or "basket", found "europaean"; did you mean "european"?"#,
         ),
         ("\"call\"", "1", r#"line 13, column 48: trades[0].option: expected "call" or "put", found 1"#),
         ("\"t2\"", "\"t1\"", r#"line 14, column 12: trades[1].id: "t1" is the id of trades[0] already"#),
@@ -132,7 +141,31 @@ fn wrong_fields_are_named_with_line_and_column() {
             "[\"ACME\", 3]",
             "line 11, column 40: correlation[0].between[1]: expected a name in quotes, found 3",
         ),
-        ("\"delta\"", "\"gamma\"", r#"line 6, column 25: measures[1]: expected "price" or "delta", found "gamma""#),
+        (
+            "\"delta\"",
+            "\"gama\"",
+            r#"line 6, column 25: measures[1]: expected "price" or "delta" or "gamma" or "vega" or "rho" or "theta", found "gama"; did you mean "gamma"?"#,
+        ),
+        (
+            "\"description\": \"a book\"",
+            "\"day_count\": \"30/360\"",
+            r#"line 3, column 16: day_count: expected "ACT/365F", found "30/360""#,
+        ),
+        (
+            "\"description\": \"a book\"",
+            "\"samplng\": 1",
+            r#"line 3, column 3: samplng: unknown field; did you mean "sampling"?"#,
+        ),
+        (
+            "\"description\": \"a book\"",
+            "\"sampling\": \"sobol\", \"on_error\": \"rows\"",
+            r#"line 3, column 36: on_error: expected "fail" or "row", found "rows"; did you mean "row"?"#,
+        ),
+        (
+            "[\"ACME\", \"OTHER\"]",
+            "[\"ACME\", \"ACME\"]",
+            "line 11, column 31: correlation[0].between: expected two different underlyings",
+        ),
         ("\"a book\"", "3", "line 3, column 18: description: expected a text, found 3"),
         ("105.0", "abc", "line 13, column 88: trades[0].strike: expected a value, found abc (text stands in quotes)"),
         ("105.0,", "105.0", "line 13, column 94: trades[0].strike: expected ',' or '}', found '\"'"),
@@ -161,15 +194,14 @@ fn several_problems_are_reported_in_order() {
         .replace("\"maturity\": 0.5", "\"maturity\": -0.5")
         .replace("1e5", "0")
         .replace("\"put\"", "\"putt\"");
-    let fields: Vec<String> =
-        book::parse(text.as_bytes()).unwrap_err().into_iter().map(|problem| problem.field).collect();
+    let fields: Vec<String> = parse(text.as_bytes()).unwrap_err().into_iter().map(|problem| problem.field).collect();
     assert_eq!(fields, ["paths", "trades[0].strike", "trades[1].option", "trades[1].maturity"]);
 }
 
 #[test]
 fn an_underlying_that_is_wrong_is_blamed_once() {
     let text = GOOD.replace("\"spot\": 100", "\"spot\": 0");
-    let problems = book::parse(text.as_bytes()).unwrap_err();
+    let problems = parse(text.as_bytes()).unwrap_err();
     assert_eq!(problems.len(), 1, "{problems:#?}");
 }
 
@@ -181,19 +213,17 @@ fn whole_texts_that_are_no_book() {
         (b"{\"a\": \"\xff\"}", "line 1, column 8: this byte is not UTF-8 text"),
         (b"{}\n\n{", "line 3, column 1: expected the end of the text, found '{'"),
     ] {
-        assert_eq!(book::parse(text).unwrap_err()[0].to_string(), expected);
+        assert_eq!(parse(text).unwrap_err()[0].to_string(), expected);
     }
     let deep = "[".repeat(1_000_000);
-    assert!(book::parse(deep.as_bytes()).unwrap_err()[0].message.contains("levels deep"));
+    assert!(parse(deep.as_bytes()).unwrap_err()[0].message.contains("levels deep"));
     let many = format!("[{}0]", "0,".repeat(4_000_001));
-    assert!(book::parse(many.as_bytes()).unwrap_err()[0].message.contains("values"));
+    assert!(parse(many.as_bytes()).unwrap_err()[0].message.contains("values"));
     let trades = format!("{{\"schema\": 1, \"trades\": [{}0]}}", "0,".repeat(100_000));
-    assert!(
-        book::parse(trades.as_bytes()).unwrap_err().iter().any(|problem| problem.message.contains("at most 100000"))
-    );
+    assert!(parse(trades.as_bytes()).unwrap_err().iter().any(|problem| problem.message.contains("at most 100000")));
     // However much is wrong, only so much is gathered.
     let wrong = format!("{{\"schema\": 1, \"trades\": [{}0]}}", "0,".repeat(1_000));
-    assert!(book::parse(wrong.as_bytes()).unwrap_err().len() <= 20);
+    assert!(parse(wrong.as_bytes()).unwrap_err().len() <= 20);
 }
 
 #[test]
@@ -206,13 +236,13 @@ fn large_books_are_read_quickly_enough() {
         r#"{{"schema":1,"seed":1,"paths":1,"underlyings":{{"A":{{"spot":1,"volatility":0.1,"rate":0}}}},"trades":[{}]}}"#,
         trades.join(",")
     );
-    assert_eq!(book::parse(text.as_bytes()).unwrap().trades.len(), 100_000);
+    assert_eq!(parse(text.as_bytes()).unwrap().trades.len(), 100_000);
 }
 
 proptest! {
     #[test]
     fn noise_never_panics(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let _ = book::parse(&bytes);
+        let _ = parse(&bytes);
     }
 
     /// A byte of a good book replaced, and its end cut off.
@@ -221,7 +251,7 @@ proptest! {
         let mut bytes = GOOD.as_bytes().to_vec();
         bytes[at] = byte;
         bytes.truncate(length);
-        if let Err(problems) = book::parse(&bytes) {
+        if let Err(problems) = parse(&bytes) {
             prop_assert!(!problems.is_empty());
         }
     }
@@ -238,4 +268,108 @@ proptest! {
             _ => {}
         }
     }
+}
+
+/// The good book with its second trade replaced, and what is wrong with it, if anything.
+fn check_trade(trade: &str, expected: Option<&str>) {
+    let start = GOOD.find("{\"id\": \"t2\"").unwrap();
+    let text = format!("{}{trade}\n  ]\n}}\n", &GOOD[..start]);
+    let found = parse(text.as_bytes()).err().map(|problems| problems[0].to_string());
+    assert_eq!(found.as_deref(), expected, "{trade}");
+}
+
+#[test]
+fn barriers_and_baskets_are_checked() {
+    let barrier = |rest: &str| {
+        format!(
+            r#"{{"id": "b", "kind": "barrier", "option": "call", "underlying": "ACME", "strike": 1, "maturity": 1, {rest}}}"#
+        )
+    };
+    let basket = |rest: &str| {
+        format!(r#"{{"id": "b", "kind": "basket", "option": "call", "strike": 0, "maturity": 1, {rest}}}"#)
+    };
+    let two = r#""underlyings": ["ACME", "ACME"], "weights": [1, 1], "basket_type": "best-of""#;
+    for (trade, expected) in [
+        (barrier(r#""barrier": 9, "barrier_type": "up-and-out", "monitoring": "continuous""#), None),
+        (barrier(r#""barrier": 9, "barrier_type": "down-and-in", "monitoring": "discrete", "observations": 3"#), None),
+        (
+            barrier(r#""barrier": 9, "barrier_type": "up-and-out", "monitoring": "continuous", "observations": 3"#),
+            Some(
+                "line 14, column 176: trades[1].observations: unknown field; known here are id, kind, option, underlying, \
+                 strike, maturity, quantity, barrier, barrier_type, monitoring",
+            ),
+        ),
+        (
+            barrier(r#""barrier": 9, "barrier_type": "up-and-over", "monitoring": "continuous""#),
+            Some(
+                "line 14, column 134: trades[1].barrier_type: expected \"up-and-out\" or \"up-and-in\" or \
+                 \"down-and-out\" or \"down-and-in\", found \"up-and-over\"; did you mean \"up-and-out\"?",
+            ),
+        ),
+        (
+            barrier(r#""barrier": 9, "barrier_type": "up-and-out", "monitoring": "discrete""#),
+            Some("line 14, column 5: trades[1].observations: this field is missing"),
+        ),
+        (
+            basket(two),
+            Some("line 14, column 96: trades[1].underlyings: \"ACME\" is there twice; give it one weight instead"),
+        ),
+        (
+            basket(r#""underlyings": ["ACME", "OTHER"], "weights": [1, 1], "basket_type": "best-of""#),
+            Some(
+                "line 14, column 96: trades[1].underlyings: expected underlyings of one currency, but the rate of \
+                 \"ACME\" is 0.03 and that of \"OTHER\" -0.005",
+            ),
+        ),
+        (
+            basket(r#""underlyings": ["ACME"], "weights": [1, 1], "basket_type": "best-of""#),
+            Some("line 14, column 117: trades[1].weights: expected one for each of the 1 underlyings, found 2"),
+        ),
+        (
+            basket(r#""underlyings": ["ACME"], "weights": ["x"], "basket_type": "best-of""#),
+            Some(
+                "line 14, column 118: trades[1].weights[0]: expected a number from -1000000000000000 to \
+                 1000000000000000, found \"x\"",
+            ),
+        ),
+        (basket(r#""underlyings": ["ACME"], "weights": [1], "basket_type": "worst-of""#), None),
+    ] {
+        check_trade(&trade, expected);
+    }
+}
+
+#[test]
+fn correlations_that_cannot_be_are_refused() {
+    let text = |first: f64, second: f64, third: &str, measures: &str| {
+        format!(
+            r#"{{"schema": 1, "seed": 1, "paths": 10, "measures": [{measures}],
+"underlyings": {{"A": {{"spot": 1, "volatility": 0.1, "rate": 0}}, "B": {{"spot": 1, "volatility": 0.1, "rate": 0}},
+ "C": {{"spot": 1, "volatility": 0.1, "rate": 0}}}},
+"correlation": [{{"between": ["A", "B"], "value": {first}}}, {{"between": ["C", "B"], "value": {second}}}{third}],
+"trades": [{{"id": "t", "kind": "basket", "option": "put", "strike": 1, "maturity": 1, "underlyings": ["A", "B", "C"],
+ "weights": [1, 1, 1], "basket_type": "weighted-sum"}}]}}"#
+        )
+    };
+    let third = r#", {"between": ["A", "C"], "value": -0.9}"#;
+    let refused = |text: String| parse(text.as_bytes()).unwrap_err()[0].to_string();
+    assert_eq!(
+        refused(text(0.9, 0.9, third, "")),
+        "line 5, column 102: trades[0].underlyings: the correlation matrix of A, B, C is not positive semi-definite, so \
+         no prices can move like that"
+    );
+    assert_eq!(
+        refused(text(0.9, 0.9, "", "")),
+        "line 5, column 102: trades[0].underlyings: there is no correlation between \"A\" and \"C\""
+    );
+    // Two that move as one: prices and slopes, but no curvature.
+    let one = r#", {"between": ["A", "C"], "value": 0.5}"#;
+    assert!(parse(text(1.0, 0.5, one, "\"delta\"").as_bytes()).is_ok());
+    assert!(
+        refused(text(1.0, 0.5, one, "\"gamma\"")).contains("gamma needs correlations whose matrix can be inverted")
+    );
+    let again = r#", {"between": ["B", "A"], "value": 0.5}"#;
+    assert_eq!(
+        refused(text(1.0, 0.5, again, "")),
+        "line 4, column 105: correlation[2].between: this pair is that of correlation[0] already"
+    );
 }

@@ -27,6 +27,7 @@ pub(crate) fn business() -> Business {
             retries: 3,
             timeout_secs: 3600,
             spot: false,
+            program: common::config::Program::default(),
         },
     }
 }
@@ -44,8 +45,10 @@ pub(crate) fn work(tasks: Option<u32>) -> Work {
         job: "a b/c.json".into(),
         client: Some("desk".into()),
         tasks,
+        rows_per_task: None,
         priority: false,
         common: vec!["market.json".into()],
+        resources: Default::default(),
     }
 }
 

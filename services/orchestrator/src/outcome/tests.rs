@@ -124,8 +124,10 @@ fn what_ended_the_last_pod_is_the_reason() {
     check(&exhausted, &with(evicted), 0, State::Failed, "evicted", "ephemeral-storage");
     check(&exhausted, &[], 0, State::Failed, "retries-exhausted", "");
     check(&job(None, Some(("Failed", "DeadlineExceeded")), false), &[], 0, State::Failed, "timeout", "");
-    let other = job(None, Some(("Failed", "MaxFailedIndexesExceeded")), false);
-    check(&other, &[], 0, State::Failed, "max-failed-indexes-exceeded", "controller's words");
+    let task = job(Some(3), Some(("Failed", "MaxFailedIndexesExceeded")), false);
+    check(&task, &[], 0, State::Failed, "retries-exhausted", "");
+    let other = job(None, Some(("Failed", "SomethingElse")), false);
+    check(&other, &[], 0, State::Failed, "something-else", "controller's words");
     check(&job(None, Some(("Failed", "")), false), &[], 0, State::Failed, "failed", "");
 }
 

@@ -77,34 +77,34 @@ fn a_new_listing_removes_what_it_does_not_show() {
 fn a_created_job_takes_exactly_one_slot() {
     let mut view = synced();
     // The answer comes first.
-    view.take();
-    view.creating("a");
+    view.take(1);
+    view.creating("a", 1);
     assert_eq!(view.room(3), 2);
-    view.created("a", Instant::now());
+    view.created("a", 1, Instant::now());
     assert_eq!(view.room(3), 2);
     view.shown(&job("a", None, false, true));
     assert_eq!(view.room(3), 2);
     // The watch comes first, and shows even the end.
-    view.take();
-    view.creating("b");
+    view.take(1);
+    view.creating("b", 1);
     view.shown(&job("b", None, false, true));
     view.shown(&job("b", Some("Complete"), false, true));
-    view.created("b", Instant::now());
+    view.created("b", 1, Instant::now());
     assert_eq!(view.room(3), 2);
     // The Job was there already.
-    view.take();
-    view.creating("a");
+    view.take(1);
+    view.creating("a", 1);
     view.not_created("a");
-    view.put_back();
+    view.put_back(1);
     assert_eq!(view.room(3), 2);
 }
 
 #[test]
 fn a_job_that_the_watch_missed_does_not_count_for_ever() {
     let mut view = synced();
-    view.take();
-    view.creating("a");
-    view.created("a", Instant::now());
+    view.take(1);
+    view.creating("a", 1);
+    view.created("a", 1, Instant::now());
 
     view.prune(Instant::now() + AWAITED_WITHIN * 2);
     assert_eq!(view.room(3), 3);

@@ -91,6 +91,8 @@ async fn answer(world: Arc<World>, request: Request<Body>) -> Response {
             unary(request, move |asked: storage::ListObjectsRequest| {
                 let state = w.look();
                 let under = state.objects.iter().filter(|(name, _)| name.starts_with(&asked.prefix));
+                let end = |name: &str| asked.lexicographic_end.is_empty() || name < asked.lexicographic_end.as_str();
+                let under = under.filter(|(name, _)| **name >= asked.lexicographic_start && end(name));
                 let objects = under.map(|(name, object)| described(name, object)).collect();
                 Ok(storage::ListObjectsResponse { objects, ..Default::default() })
             })
@@ -202,6 +204,9 @@ async fn pull(world: Arc<World>, request: Request<Body>) -> Response {
             let stream = world.change(|state| {
                 let stream = state.next();
                 state.streams.insert(stream, first.client_id.clone());
+                if first.subscription.ends_with("-priority-subscription") {
+                    state.first_streams.insert(stream);
+                }
                 stream
             });
             let limit = usize::try_from(first.max_outstanding_messages).unwrap();

@@ -80,7 +80,9 @@ fn answer(state: &mut State, method: &str, path: &str, target: &str, body: &Valu
         return (201, job);
     }
     if name == "jobs" {
-        let items: Vec<Value> = state.jobs.values().cloned().collect();
+        let session = target.split("session%3D").nth(1).and_then(|rest| rest.split(['&', '%']).next());
+        let is_wanted = |job: &&Value| session.is_none_or(|session| job["metadata"]["labels"]["session"] == session);
+        let items: Vec<Value> = state.jobs.values().filter(is_wanted).cloned().collect();
         let metadata = json!({"resourceVersion": state.history.len().to_string()});
         return (200, json!({"kind": "JobList", "apiVersion": "batch/v1", "metadata": metadata, "items": items}));
     }

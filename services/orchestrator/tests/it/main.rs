@@ -2,8 +2,11 @@
 //! exactly one outcome.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
+mod batches;
+mod controls;
 mod google;
 mod kubernetes;
+mod options;
 mod world;
 
 use std::time::Duration;
@@ -161,8 +164,10 @@ fn a_full_quota_and_a_busy_server_are_waited_out() {
     let busy = || kubernetes::failure(429, "TooManyRequests", "slow down");
     let quota = || kubernetes::failure(403, "Forbidden", "exceeded quota: q");
     let broken = || kubernetes::failure(500, "InternalError", "etcd");
-    world.change(|state| state.create_fails_once = vec![busy(), quota(), broken(), busy()]);
-    let works: Vec<_> = (0..4).map(|index| world.submit(&format!("j{index}"), "good", None, 1)).collect();
+    // Two creates changed one quota object at the same moment.
+    let conflict = || kubernetes::failure(409, "Conflict", "Operation cannot be fulfilled on resourcequotas \"q\"");
+    world.change(|state| state.create_fails_once = vec![busy(), quota(), broken(), conflict(), busy()]);
+    let works: Vec<_> = (0..5).map(|index| world.submit(&format!("j{index}"), "good", None, 1)).collect();
     let process = Process::start(&world, Setting::default());
     world.wait_until_done();
     let wanted: Vec<_> = works.iter().map(|work| (work, Ended::Succeeded, "completed")).collect();
@@ -174,8 +179,16 @@ fn a_full_quota_and_a_busy_server_are_waited_out() {
 #[test]
 fn a_bad_deploy_stops_intake_and_loses_nothing() {
     let world = World::new();
-    for (code, reason) in [(403, "Forbidden"), (404, "NotFound"), (422, "Invalid")] {
-        world.change(|state| state.create_fails = Some(kubernetes::failure(code, reason, "the server's words")));
+    let words = "the server's words";
+    // RBAC, the namespace, a template that is invalid, and admission by webhook and by policy.
+    for (code, reason, message) in [
+        (403, "Forbidden", words.to_owned()),
+        (404, "NotFound", words.to_owned()),
+        (422, "Invalid", words.to_owned()),
+        (400, "BadRequest", format!("admission webhook \"p\" denied the request: {words}")),
+        (429, "TooManyRequests", format!("ValidatingAdmissionPolicy 'p' denied request: {words}")),
+    ] {
+        world.change(|state| state.create_fails = Some(kubernetes::failure(code, reason, &message)));
         let process = Process::start(&world, Setting::default());
         let job = format!("j{code}");
         let work = world.submit(&job, "good", None, 1);

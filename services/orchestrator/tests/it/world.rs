@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use common::{
     Outcome,
+    batch::{Batch, Done, Failed, Manifest, Report},
     clients::Connection,
     config::{Business, Dispatch, Endpoints, Engine, Retention},
     message::Work,
@@ -38,6 +39,9 @@ pub(crate) struct Object {
 
 #[derive(Clone, Debug)]
 struct Message {
+    id: String,
+    /// Whether it lies in the subscription that is drained first.
+    first: bool,
     data: Bytes,
     attributes: BTreeMap<String, String>,
     published: Timestamp,
@@ -53,6 +57,10 @@ pub(crate) struct State {
     pub(crate) acked: usize,
     /// Which client opened each stream.
     pub(crate) streams: BTreeMap<u64, String>,
+    /// Streams of the subscription that is drained first.
+    pub(crate) first_streams: BTreeSet<u64>,
+    /// There is a subscription with a filter for priority.
+    pub(crate) has_priority: bool,
     /// Clients of dead processes, whose connections may not have noticed yet.
     dead: BTreeSet<String>,
     pub(crate) subscription_fails: Option<tonic::Status>,
@@ -71,6 +79,8 @@ pub(crate) struct State {
     pub(crate) create_fails_once: Vec<(u16, Value)>,
     /// Jobs whose engine does nothing.
     pub(crate) engines_wait: bool,
+    /// Batches of which only one of two pods ends.
+    pub(crate) batches_stop_halfway: bool,
 }
 
 impl State {
@@ -82,7 +92,11 @@ impl State {
     pub(crate) fn publish(&mut self, data: &[u8], attributes: BTreeMap<String, String>) -> String {
         let id = format!("{}", 1000 + self.next());
         let data = Bytes::copy_from_slice(data);
-        let message = Message { data, attributes, published: Timestamp::now(), stream: None };
+        let published = Timestamp::now();
+        let message = Message { id: id.clone(), first: false, data, attributes, published, stream: None };
+        if self.has_priority && message.attributes.get("priority").is_some_and(|value| value == "true") {
+            self.messages.insert(format!("first-{id}"), Message { first: true, ..message.clone() });
+        }
         self.messages.insert(id.clone(), message);
         id
     }
@@ -94,17 +108,21 @@ impl State {
         let now = Instant::now();
         let has =
             self.messages.values().filter(|message| message.stream.is_some_and(|lease| lease.0 == stream)).count();
-        let free = self.messages.iter_mut().filter(|(_, message)| message.stream.is_none_or(|lease| lease.1 < now));
+        let first = self.first_streams.contains(&stream);
+        let free = self
+            .messages
+            .iter_mut()
+            .filter(|(_, message)| message.first == first && message.stream.is_none_or(|lease| lease.1 < now));
         free.take(limit.saturating_sub(has))
-            .map(|(id, message)| {
+            .map(|(ack_id, message)| {
                 message.stream = Some((stream, now + LEASE));
                 let published = message.published;
                 pubsub::ReceivedMessage {
-                    ack_id: id.clone(),
+                    ack_id: ack_id.clone(),
                     message: Some(pubsub::PubsubMessage {
                         data: message.data.to_vec(),
                         attributes: message.attributes.clone().into_iter().collect(),
-                        message_id: id.clone(),
+                        message_id: message.id.clone(),
                         publish_time: Some(prost_types::Timestamp {
                             seconds: published.as_second(),
                             nanos: published.subsec_nanosecond(),
@@ -115,6 +133,11 @@ impl State {
                 }
             })
             .collect()
+    }
+
+    /// How many messages are not acknowledged.
+    pub(crate) fn messages_left(&self) -> usize {
+        self.messages.len()
     }
 
     pub(crate) fn ack(&mut self, id: &str) {
@@ -151,6 +174,20 @@ impl State {
         Some(generation)
     }
 
+    /// Writes an object that may be there.
+    pub(crate) fn replace(&mut self, name: &str, contents: Bytes) {
+        let generation = i64::try_from(self.next()).unwrap();
+        let created = Timestamp::now();
+        self.objects.insert(name.to_owned(), Object { generation, contents, metadata: BTreeMap::new(), created });
+    }
+
+    /// What Kueue does when there is room: lets a Job begin.
+    pub(crate) fn admit(&mut self, name: &str) {
+        let mut job = self.jobs[name].clone();
+        job["spec"]["suspend"] = false.into();
+        self.show(name, job, "MODIFIED");
+    }
+
     pub(crate) fn show(&mut self, name: &str, mut job: Value, kind: &str) {
         job["metadata"]["resourceVersion"] = (self.history.len() + 1).to_string().into();
         self.history.push(json!({"type": kind, "object": job}));
@@ -176,6 +213,67 @@ impl State {
         self.show(name, job, "MODIFIED");
     }
 
+    /// What they do for a batch: the inputs at even positions are reported by the first pod, the others by the second,
+    /// and of an input that kills its pod there is no report. A first pod that is `half` done leaves the Job running.
+    fn run_batch(&mut self, name: &str, mut job: Value) {
+        let env = &job["spec"]["template"]["spec"]["containers"][0]["env"];
+        let text = env.as_array().unwrap().iter().find(|one| one["name"] == "DESKGRID_BATCH").unwrap();
+        let batch: Batch = serde_json::from_str(text["value"].as_str().unwrap()).unwrap();
+        let manifest = self.objects.get(&batch.manifest()).expect("the manifest precedes the Job").contents.clone();
+        let manifest = Manifest::decode(&manifest, &batch).unwrap();
+        let now = Timestamp::now();
+        let halves = if self.batches_stop_halfway { 1 } else { 2 };
+        let mut killed = false;
+        for half in 0..halves {
+            let mut report =
+                Report { schema: 1, pod: format!("pod-{half}"), cpu_seconds: 1.0, done: vec![], failed: vec![] };
+            for (input, entry) in (0..).zip(&manifest.entries).filter(|(input, _)| input % 2 == half) {
+                let (work, identity) = (&entry.work, &entry.work.identity);
+                let output = work.output(None);
+                let contents = self.objects.get(&identity.object).filter(|o| o.generation == identity.generation);
+                let contents = contents.map(|object| object.contents.clone());
+                let failed = |code: &str| Failed {
+                    input,
+                    started: now,
+                    finished: now,
+                    permanent: true,
+                    code: code.into(),
+                    message: "said the engine".into(),
+                    log_tail: Some("a line".into()),
+                };
+                match contents {
+                    _ if self.objects.contains_key(&output) => {}
+                    None => {
+                        report.failed.push(failed("input-missing"));
+                        continue;
+                    }
+                    Some(contents) if contents.starts_with(b"bad") => {
+                        report.failed.push(failed("malformed-input"));
+                        continue;
+                    }
+                    Some(contents) if contents.starts_with(b"kill") => {
+                        killed = true;
+                        continue;
+                    }
+                    Some(_) => {
+                        self.write_once(&output, Bytes::from_static(b"result"), BTreeMap::new());
+                    }
+                }
+                report.done.push(Done { input, started: now, finished: now });
+            }
+            let text = serde_json::to_vec(&report).unwrap();
+            self.write_once(&batch.report(half, &report.pod), text.into(), BTreeMap::new());
+        }
+        job["status"]["succeeded"] = halves.into();
+        if halves == 2 {
+            let condition = if killed { "Failed" } else { "Complete" };
+            job["status"]["conditions"] = json!([{"type": condition, "status": "True", "reason": "FailedIndexes"}]);
+        }
+        if self.jobs.get(name) != Some(&job) && self.jobs[name]["status"] != job["status"] {
+            self.show(name, job, "MODIFIED");
+        }
+    }
+
     /// What the Job controller and an engine do: a result and success, or exit 10 for an input that is malformed or gone.
     fn run_engines(&mut self) {
         if self.engines_wait {
@@ -184,9 +282,15 @@ impl State {
         let waiting = self
             .jobs
             .iter()
-            .filter(|(_, job)| job["status"]["conditions"].is_null() && job["metadata"]["deletionTimestamp"].is_null());
+            .filter(|(_, job)| job["status"]["conditions"].is_null() && job["metadata"]["deletionTimestamp"].is_null())
+            .filter(|(_, job)| job["spec"]["suspend"] != true);
         for (name, mut job) in waiting.map(|(name, job)| (name.clone(), job.clone())).collect::<Vec<_>>() {
+            if common::batch::is_job_name(&name) {
+                self.run_batch(&name, job);
+                continue;
+            }
             let text = job["spec"]["template"]["spec"]["containers"][0]["env"][0]["value"].as_str().unwrap();
+            // Alone, what killed a pod is found out.
             let work: Work = serde_json::from_str(text).unwrap();
             let outputs = work.outputs();
             let input = self.objects.get(&work.identity.object).filter(|o| o.generation == work.identity.generation);
@@ -195,6 +299,7 @@ impl State {
                 _ if done => None,
                 None => Some("input-missing"),
                 Some(input) if input.contents.starts_with(b"bad") => Some("malformed-input"),
+                Some(input) if input.contents.starts_with(b"kill") => Some("kills-pods"),
                 Some(_) => None,
             };
             let (condition, exit_code) = if refuses.is_some() { ("Failed", 10) } else { ("Complete", 0) };
@@ -262,6 +367,15 @@ impl World {
         result
     }
 
+    /// Lets the engines of the Jobs that there are now come to their end, and of no others.
+    pub(crate) fn finish(&self) {
+        self.change(|state| {
+            state.engines_wait = false;
+            state.run_engines();
+            state.engines_wait = true;
+        });
+    }
+
     /// Changes what nobody waits for.
     pub(crate) fn change_quietly<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         change(&mut self.look())
@@ -273,20 +387,35 @@ impl World {
 
     /// Uploads an input and publishes its message `times` times; returns the work.
     pub(crate) fn submit(&self, job: &str, contents: &'static str, tasks: Option<u32>, times: usize) -> Work {
+        self.submit_to("s1", job, contents, times, |work| work.tasks = tasks)
+    }
+
+    /// The same in any session, with any options.
+    pub(crate) fn submit_to(
+        &self,
+        session: &str,
+        job: &str,
+        contents: &'static str,
+        times: usize,
+        options: impl FnOnce(&mut Work),
+    ) -> Work {
         self.change(|state| {
-            let object = common::object::input("bu1", "s1", job);
+            let object = common::object::input("bu1", session, job);
             let generation = state.write_once(&object, contents.into(), BTreeMap::new()).unwrap();
             let identity = common::Identity { bucket: "p-bucket".into(), object, generation, attempt: 0 };
-            let work = Work {
+            let mut work = Work {
                 identity,
                 business: "bu1".into(),
-                session: "s1".into(),
+                session: session.into(),
                 job: job.into(),
                 client: None,
-                tasks,
+                tasks: None,
+                rows_per_task: None,
                 priority: false,
                 common: vec![],
+                resources: Default::default(),
             };
+            options(&mut work);
             let (data, attributes) = work.encode();
             for _ in 0..times {
                 state.publish(&data, attributes.clone());
@@ -298,6 +427,40 @@ impl World {
     pub(crate) fn publish(&self, data: &[u8], attributes: &[(&str, &str)]) -> String {
         let attributes = attributes.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned()));
         self.change(|state| state.publish(data, attributes.collect()))
+    }
+
+    /// What an operator decides about a session; nothing any more with `None`.
+    pub(crate) fn decide(&self, session: &str, control: Option<Value>) {
+        self.change(|state| {
+            let name = common::object::control("bu1", session);
+            state.objects.remove(&name);
+            if let Some(mut control) = control {
+                for (key, value) in [("schema", json!(1)), ("session", json!(session))] {
+                    if control[key].is_null() {
+                        control[key] = value;
+                    }
+                }
+                control["changed"] = Timestamp::now().to_string().into();
+                state.replace(&name, control.to_string().into());
+            }
+        });
+    }
+
+    /// Cancels what was submitted to a session until now.
+    pub(crate) fn cancel(&self, session: &str) {
+        self.decide(session, Some(json!({"cancelled_before": Timestamp::now().to_string()})));
+    }
+
+    /// Publishes the message of some work once more.
+    pub(crate) fn publish_work(&self, work: &Work) -> String {
+        let (data, attributes) = work.encode();
+        self.change(|state| state.publish(&data, attributes))
+    }
+
+    /// How many objects there are under a prefix of the business.
+    pub(crate) fn count(&self, part: &str) -> usize {
+        let prefix = format!("bu1/{part}/");
+        self.look().objects.keys().filter(|name| name.starts_with(&prefix)).count()
     }
 
     /// The Pub/Sub clients so far.
@@ -366,9 +529,11 @@ impl World {
             assert!(state.events.iter().any(|e| event(&e)), "no event for {}", work.job);
         }
         let mut once = BTreeSet::new();
-        for name in state.written.iter().filter(|name| !name.contains("/input/")) {
+        for name in state.written.iter().filter(|name| !name.contains("/input/") && !name.contains("/parked/")) {
             assert!(once.insert(name), "{name} was written twice");
         }
+        let left: Vec<&String> = state.objects.keys().filter(|name| name.contains("/.batch/")).collect();
+        assert_eq!(left, Vec::<&String>::new(), "manifests or reports are left");
     }
 }
 
@@ -408,6 +573,7 @@ fn business(max_active_jobs: u32) -> Business {
             retries: 3,
             timeout_secs: 3600,
             spot: false,
+            program: common::config::Program::default(),
         },
     }
 }
@@ -423,13 +589,21 @@ pub(crate) struct Process {
 /// How to run one.
 pub(crate) struct Setting {
     pub(crate) max_active_jobs: u32,
+    pub(crate) dispatch: Dispatch,
     pub(crate) hooks: Hooks,
     pub(crate) ahead: Duration,
+    pub(crate) business: fn(&mut Business),
 }
 
 impl Default for Setting {
     fn default() -> Self {
-        Self { max_active_jobs: 100, hooks: Hooks::none(), ahead: Duration::ZERO }
+        Self {
+            max_active_jobs: 100,
+            dispatch: Dispatch::Job,
+            hooks: Hooks::none(),
+            ahead: Duration::ZERO,
+            business: |_| {},
+        }
     }
 }
 
@@ -439,14 +613,23 @@ impl Process {
         let stop = CancellationToken::new();
         let endpoints = Endpoints { pubsub: Some(world.endpoint.clone()), storage: Some(world.endpoint.clone()) };
         let template = json!({"spec": {"template": {"spec": {"containers": [{"name": "engine", "image": "i"}]}}}});
+        let mut business = business(setting.max_active_jobs);
+        business.dispatch = setting.dispatch;
+        (setting.business)(&mut business);
         let config = Config {
-            business: business(setting.max_active_jobs),
+            business,
             namespace: "bu1".into(),
             endpoints: endpoints.clone(),
             template: template.to_string(),
             port: 0,
             log_filter: String::new(),
-            timing: Timing { sweep_every: Duration::from_millis(50), ..Timing::PRODUCTION },
+            timing: Timing {
+                sweep_every: Duration::from_millis(50),
+                controls_every: Duration::from_millis(20),
+                // Long, since this machine may be busy.
+                priority_quiet: Duration::from_secs(2),
+                ..Timing::PRODUCTION
+            },
         };
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let address = listener.local_addr().unwrap();

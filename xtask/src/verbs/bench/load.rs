@@ -55,8 +55,10 @@ pub(super) async fn upload(
                 job,
                 client: None,
                 tasks: None,
+                rows_per_task: None,
                 priority: false,
                 common: Vec::new(),
+                resources: Default::default(),
             })
         })
         .buffered(AT_ONCE)

@@ -1,6 +1,6 @@
 //! Why a Job is where it is, in plain words.
 
-use common::jobs::State;
+use common::jobs::{SUSPENDED, State};
 
 use super::Detail;
 
@@ -39,6 +39,34 @@ pub(super) fn explain(detail: &Detail) -> String {
 }
 
 fn waiting(detail: &Detail) -> String {
+    if detail.job.reason.as_ref().is_some_and(|reason| reason.code == SUSPENDED) {
+        let said = warning(detail).map(|said| format!(" The cluster says: {}.", bare(said))).unwrap_or_default();
+        return format!("Its Kubernetes Job is suspended: it waits until its queue (Kueue) admits it.{said}");
+    }
+    if let Some(control) = detail.control.as_ref().filter(|control| control.paused) {
+        let by = if control.by.is_empty() { "somebody" } else { &control.by };
+        let aside = match &detail.parked {
+            Some(_) => "its message is put aside",
+            None => "its message will be put aside when it comes",
+        };
+        return format!(
+            "It waits because {by} paused session {} ({}): {aside}, and goes on with `session resume`.",
+            detail.job.session,
+            control.changed.strftime("%Y-%m-%d %H:%M:%SZ")
+        );
+    }
+    if detail.parked.is_some() {
+        return "Its session was paused and goes on: its message is about to be published again.".to_owned();
+    }
+    let retry = if detail.job.attempt > 0 {
+        format!(" It is attempt {}, which somebody asked for.", detail.job.attempt + 1)
+    } else {
+        String::new()
+    };
+    format!("{}{retry}", waiting_for_a_job(detail))
+}
+
+fn waiting_for_a_job(detail: &Detail) -> String {
     if let Some(problem) = detail.orchestrator.as_ref().and_then(|orchestrator| orchestrator.problem.as_ref()) {
         return format!("It waits because the orchestrator of {} does not work: {problem}.", detail.job.business);
     }
@@ -48,7 +76,13 @@ fn waiting(detail: &Detail) -> String {
             detail.running, detail.job.business, detail.max_active_jobs
         );
     }
-    "Its input is there and no Kubernetes Job is: its message is on its way, or its session is paused, or it was \
+    if let Some(quota) = detail.full_quotas.first() {
+        return format!(
+            "It waits because the namespace of {} is full: {quota}. It goes on when something ends.",
+            detail.job.business
+        );
+    }
+    "Its input is there and no Kubernetes Job is: its message is on its way, or it was \
      uploaded and never published (then the orchestrator publishes it after an hour; submitting it again does at once)."
         .to_owned()
 }
@@ -69,6 +103,11 @@ fn running(detail: &Detail, code: &str, said: Option<&str>) -> String {
         ("pending" | "retrying", Some(pod)) if pod.state != "Running" => {
             let more = if pod.message.is_empty() { String::new() } else { format!(": {}", bare(&pod.message)) };
             format!("Its pod {} is {}{more}.", pod.name, pod.state)
+        }
+        ("created", None)
+            if !detail.full_quotas.is_empty() && warning(detail).is_none_or(|said| said.contains("quota")) =>
+        {
+            format!("Its Kubernetes Job has no pod, because the namespace is full: {}.", detail.full_quotas.join("; "))
         }
         ("created", None) => match warning(detail) {
             Some(warning) => format!("Its Kubernetes Job has no pod: {}.", bare(warning)),
@@ -137,6 +176,9 @@ mod tests {
             orchestrator: None,
             running: 0,
             max_active_jobs: 4,
+            control: None,
+            parked: None,
+            full_quotas: vec![],
             others: vec![],
             other_sessions: vec![],
         }
@@ -158,6 +200,16 @@ mod tests {
         check(&waiting, &["waits its turn", "max_active_jobs = 4"]);
         waiting.orchestrator = Some(OrchestratorView { wanted: 1, ready: 0, problem: Some("0 of 1 ready".into()) });
         check(&waiting, &["orchestrator of bu1 does not work: 0 of 1 ready"]);
+        waiting.job.attempt = 1;
+        check(&waiting, &["attempt 2"]);
+        let mut control = common::control::Control::new("s", "2026-01-01T00:00:00Z".parse().unwrap());
+        (control.paused, control.by) = (true, "alice".into());
+        waiting.control = Some(control);
+        check(&waiting, &["alice paused session s (2026-01-01 00:00:00Z)", "will be put aside", "session resume"]);
+        let mut full = detail(State::Waiting, "", "");
+        full.full_quotas = vec!["quota q: count/jobs.batch is used up (5 of 5)".into()];
+        check(&full, &["quota q: count/jobs.batch is used up"]);
+        check(&detail(State::Waiting, SUSPENDED, ""), &["until its queue (Kueue) admits it"]);
     }
 
     #[test]
@@ -174,12 +226,18 @@ mod tests {
                 message: message.into(),
                 node: None,
                 created: None,
+                scheduled: None,
+                started: None,
+                finished: None,
                 exit_code: None,
                 restarts: 0,
             }];
             check(&pending, &[wanted]);
         }
         check(&detail(State::Running, "running", ""), &["It runs."]);
+        let mut full = detail(State::Running, "created", "no pod yet");
+        full.full_quotas = vec!["quota q: requests.memory is used up (8Gi of 8Gi)".into()];
+        check(&full, &["no pod, because the namespace is full: quota q: requests.memory"]);
     }
 
     #[test]

@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use common::{jobs::State, results::COLUMNS};
+use common::{
+    jobs::{REFUSED_SESSION, State},
+    results::COLUMNS,
+};
 
 use super::{Detail, Stored};
 use crate::{text, timeline};
@@ -33,7 +36,20 @@ pub(super) fn page(detail: &Detail, flag: &str) -> String {
     }
     objects.extend(job.outcome.iter().map(|name| format!("outcome  {name}")));
     section(&mut page, "objects", objects);
-    let mut cluster = Vec::new();
+    let mut decided = Vec::new();
+    if let Some(control) = &detail.control {
+        let time = control.changed.strftime("%Y-%m-%d %H:%M:%SZ");
+        let by = if control.by.is_empty() { String::new() } else { format!(" by {}", control.by) };
+        decided.extend(control.paused.then(|| format!("paused{by} at {time}")));
+        decided.extend(
+            control.cancelled_before.map(|before| format!("cancelled{by}: what was submitted before {before}")),
+        );
+    }
+    decided.extend(
+        detail.parked.as_ref().map(|parked| format!("message {} put aside at {}", parked.message_id, parked.parked)),
+    );
+    section(&mut page, "session", decided);
+    let mut cluster = detail.full_quotas.clone();
     cluster.extend(job.kubernetes_job.iter().map(|name| format!("job  {name}")));
     if let Some(outcome) = &detail.outcome_body {
         let facts = [
@@ -92,13 +108,27 @@ fn next(detail: &Detail, flag: &str) -> Vec<String> {
             vec![format!("cargo xtask{flag} logs {} {scope} --follow", text::shell(&job.job))]
         }
         Some(State::Succeeded) => vec![format!("cargo xtask{flag} results {scope}")],
-        Some(State::Failed) => vec![
-            format!("cargo xtask{flag} logs {} {scope}", text::shell(&job.job)),
-            format!(
-                "submit a corrected input in another session: cargo xtask{flag} submit --business {} FILE",
-                job.business
-            ),
-        ],
+        Some(State::Failed | State::Refused) if job.session == REFUSED_SESSION => vec![format!(
+            "corrected: cargo xtask{flag} dead-letters replay {} --business {} --file FILE",
+            text::shell(&job.job),
+            job.business
+        )],
+        Some(State::Failed | State::Refused | State::Cancelled) => {
+            let id = text::shell(&job.job);
+            let session = text::shell(&job.session);
+            let business = &job.business;
+            let mut next = vec![
+                format!("cargo xtask{flag} logs {id} {scope}"),
+                format!("again: cargo xtask{flag} session retry {session} {id} --business {business}"),
+                format!("corrected: cargo xtask{flag} dead-letters replay {id} {scope} --file FILE"),
+            ];
+            match job.reason.as_ref().map_or("", |reason| &reason.code) {
+                "out-of-memory" => next[1].push_str(" --memory MORE"),
+                "timeout" => next[1].push_str(" --timeout LONGER"),
+                _ => {}
+            }
+            next
+        }
         _ => Vec::new(),
     }
 }

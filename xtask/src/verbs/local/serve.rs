@@ -47,7 +47,10 @@ pub(super) async fn run(
         clock: Clock::default(),
     })
     .await?;
-    let namespace = environment.businesses.first().map_or("default", |business| business.namespace.as_str());
+    // As a person means it who says which business is theirs; else the first.
+    let named = common::config::variables().remove(common::labels::ENV_BUSINESS);
+    let business = named.and_then(|name| environment.business(&name)).or(environment.businesses.first());
+    let namespace = business.map_or("default", |business| business.namespace.as_str());
     let state = cloud.describe(&environment.name, namespace)?;
     let state: LocalState = serde_json::from_value(state).context("describe the laptop cloud")?;
     state.write(&laptop.state_path())?;

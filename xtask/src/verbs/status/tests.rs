@@ -13,7 +13,7 @@ fn business() -> Business {
         "max_active_jobs": 2, "dispatch": Dispatch::Job, "submit_on_upload": false,
         "retention": Retention { finished_jobs_secs: 1, output_days: 1, outcome_days: 9 },
         "engine": Engine { image: "i".into(), command: vec![], cpu: "1".into(), memory: "1Gi".into(), retries: 0,
-            timeout_secs: 1, spot: false },
+            timeout_secs: 1, spot: false, program: common::config::Program::default() },
     });
     serde_json::from_value(text).unwrap()
 }
@@ -54,8 +54,14 @@ fn jobs_are_counted_and_what_is_wrong_is_said() {
     let merged = jobs::merge("bu1", None, &objects(), &[active()]);
     let well = OrchestratorView { wanted: 1, ready: 1, problem: None };
     let now = "2026-01-01T00:10:00Z".parse().unwrap();
-    let status =
-        summarise(&business(), &merged, Some((well.clone(), KubernetesJobs { active: 1, finished: 3 })), None, now);
+    let status = summarise(
+        &business(),
+        &merged,
+        &[],
+        Some((well.clone(), KubernetesJobs { active: 1, finished: 3 })),
+        None,
+        now,
+    );
     let counts: Vec<_> = status.jobs.iter().map(|(state, count)| (state.as_str(), *count)).collect();
     assert_eq!(counts, [("waiting", 1), ("running", 1), ("succeeded", 1), ("failed", 1)]);
     assert_eq!((status.unread, status.oldest_waiting_seconds), (1, Some(600)));
@@ -63,13 +69,24 @@ fn jobs_are_counted_and_what_is_wrong_is_said() {
         status.problems,
         ["1 input waiting, the oldest for 10m00s, although there is room for more", "1 Job has failed"]
     );
-    let full = summarise(&business(), &merged, Some((well, KubernetesJobs { active: 2, finished: 0 })), None, now);
+    let full = summarise(
+        &business(),
+        &merged,
+        &[],
+        Some((well.clone(), KubernetesJobs { active: 2, finished: 0 })),
+        None,
+        now,
+    );
     assert_eq!(full.problems, ["1 Job has failed"]);
+    let paused =
+        summarise(&business(), &merged, &["s"], Some((well, KubernetesJobs { active: 1, finished: 0 })), None, now);
+    assert_eq!(paused.problems, ["1 Job has failed"], "what is paused waits for a reason");
 }
 
 #[test]
 fn without_the_cluster_the_rest_is_still_told() {
-    let status = summarise(&business(), &[], None, Some("the cluster cannot be asked".into()), Timestamp::UNIX_EPOCH);
+    let status =
+        summarise(&business(), &[], &[], None, Some("the cluster cannot be asked".into()), Timestamp::UNIX_EPOCH);
     assert_eq!(status.problems, ["the cluster cannot be asked"]);
     let table = table(&[status]);
     assert!(table.contains('?') && table.contains("bu1"), "{table}");

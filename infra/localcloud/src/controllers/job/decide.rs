@@ -274,10 +274,12 @@ fn fill(decision: &mut Decision, job: &Value, pods: &[Pod<'_>], tally: &Tally, b
     if lacking == 0 {
         return;
     }
-    if let (Some(last), failures @ 1..) = (decision.backoff.last, decision.backoff.failures) {
-        let factor = 2_i32.saturating_pow(failures.saturating_sub(1).min(20));
-        let delay = base.checked_mul(factor).unwrap_or(LONGEST).min(LONGEST);
-        let at = last.checked_add(delay).unwrap_or(last);
+    let per_index = job.pointer("/spec/backoffLimitPerIndex").is_some();
+    // With a limit for each index, each index waits by itself.
+    if let (Some(last), failures @ 1..) = (decision.backoff.last, decision.backoff.failures)
+        && !per_index
+    {
+        let at = retry_at(last, failures, base);
         if at > now {
             decision.wake = Some(decision.wake.map_or(at, |wake| wake.min(at)));
             return;
@@ -292,13 +294,32 @@ fn fill(decision: &mut Decision, job: &Value, pods: &[Pod<'_>], tally: &Tally, b
         return;
     }
     let taken: BTreeSet<u32> = active.iter().filter_map(|pod| pod.index).collect();
-    let per_index = job.pointer("/spec/backoffLimitPerIndex").is_some();
     let all = 0..u32::try_from(completions.unwrap_or_default()).unwrap_or(u32::MAX);
     let free = all.filter(|index| {
         !taken.contains(index) && !tally.completed.contains(index) && !tally.failed_indexes.contains(index)
     });
     let failures = |index: u32| per_index.then(|| tally.failures.get(&index).copied().unwrap_or_default());
-    decision.create = free.take(batch).map(|index| Wanted { index: Some(index), failures: failures(index) }).collect();
+    let mut wake = decision.wake;
+    let due = free.filter(|index| {
+        let last = pods.iter().filter(|pod| pod.failed && pod.index == Some(*index)).filter_map(Pod::finished).max();
+        let at = match (failures(*index), last) {
+            (Some(failures @ 1..), Some(last)) => retry_at(last, failures, base),
+            _ => now,
+        };
+        if at > now {
+            wake = Some(wake.map_or(at, |wake| wake.min(at)));
+        }
+        at <= now
+    });
+    decision.create = due.take(batch).map(|index| Wanted { index: Some(index), failures: failures(index) }).collect();
+    decision.wake = wake;
+}
+
+/// When a pod is made after so many failures, the last of them then.
+fn retry_at(last: Timestamp, failures: u32, base: SignedDuration) -> Timestamp {
+    let factor = 2_i32.saturating_pow(failures.saturating_sub(1).min(20));
+    let delay = base.checked_mul(factor).unwrap_or(LONGEST).min(LONGEST);
+    last.checked_add(delay).unwrap_or(last)
 }
 
 fn write(decision: &mut Decision, job: &Value, pods: &[Pod<'_>], tally: &Tally) {

@@ -48,6 +48,13 @@ impl<'a> Pod<'a> {
         self.succeeded || self.failed
     }
 
+    /// When its last container ended; when it was made, if none ran.
+    pub(super) fn finished(&self) -> Option<Timestamp> {
+        let statuses = value::items(self.object, "/status/containerStatuses").iter();
+        let ended = statuses.filter_map(|status| value::time(status, "/state/terminated/finishedAt")).max();
+        ended.or_else(|| value::time(self.object, "/metadata/creationTimestamp"))
+    }
+
     pub(super) fn active(&self) -> bool {
         !self.ended() && !self.deleting
     }

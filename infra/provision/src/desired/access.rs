@@ -1,0 +1,285 @@
+//! Who may do what: one table for every business and one for the environment, from which every grant is made.
+
+use super::{
+    Auth, BTreeSet, Builder, Business, Condition, Environment, Grant, Id, Kind, Managed, Resources, Value, description,
+    json, labels, object,
+};
+use common::names;
+
+/// Custom role for what no predefined role grants alone. Listing is evaluated on the bucket, never on a prefix, so it
+/// cannot stand under a condition on objects; the nearest predefined role also shows the bucket's metadata.
+pub const LISTER_ROLE: &str = "deskgridObjectLister";
+
+/// Whom a row of the table is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Who {
+    /// A business's client.
+    Client,
+    /// A business's orchestrator.
+    Orchestrator,
+    /// A business's engine.
+    Engine,
+    /// The client web app, of every business it serves.
+    WebClient,
+    /// The monitor web app, of every business it serves.
+    WebMonitor,
+    /// Google's agent that tells of uploads, of businesses with `submit_on_upload`.
+    StorageAgent,
+    /// The nodes of the cluster.
+    Nodes,
+    /// The image builder.
+    Builder,
+}
+
+/// What a row of the table is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum On {
+    /// Objects of the business under these parts; all of its objects without one.
+    Objects(&'static [&'static str]),
+    /// The names of all objects of the bucket.
+    Names,
+    /// The topic.
+    Topic,
+    /// The events topic.
+    Events,
+    /// The subscription, and the one for priority.
+    Subscriptions,
+    /// Objects under this prefix of the environment's bucket.
+    Prefix(&'static str),
+    /// The image registry.
+    Registry,
+    /// The whole project.
+    Project,
+}
+
+/// One row: a role of somebody on something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Row {
+    /// Who.
+    pub who: Who,
+    /// `roles/…`, or [`LISTER_ROLE`].
+    pub role: &'static str,
+    /// On what.
+    pub on: On,
+}
+
+const fn row(who: Who, role: &'static str, on: On) -> Row {
+    Row { who, role, on }
+}
+
+/// What holds for every business.
+pub const BUSINESS: &[Row] = &[
+    row(Who::Client, "roles/storage.objectCreator", On::Objects(&["input", "common"])),
+    row(Who::Client, "roles/storage.objectViewer", On::Objects(&["output", "outcome"])),
+    row(Who::Client, LISTER_ROLE, On::Names),
+    row(Who::Client, "roles/pubsub.publisher", On::Topic),
+    row(Who::Orchestrator, "roles/storage.objectUser", On::Objects(&[])),
+    row(Who::Orchestrator, LISTER_ROLE, On::Names),
+    row(Who::Orchestrator, "roles/pubsub.publisher", On::Topic),
+    row(Who::Orchestrator, "roles/pubsub.publisher", On::Events),
+    row(Who::Orchestrator, "roles/pubsub.subscriber", On::Subscriptions),
+    row(Who::Orchestrator, "roles/pubsub.viewer", On::Subscriptions),
+    row(Who::Engine, "roles/storage.objectViewer", On::Objects(&["input", "common", "output"])),
+    row(Who::Engine, "roles/storage.objectCreator", On::Objects(&["output"])),
+    row(Who::WebClient, "roles/storage.objectCreator", On::Objects(&["input", "common"])),
+    row(Who::WebClient, "roles/storage.objectViewer", On::Objects(&["output", "outcome"])),
+    row(Who::WebClient, LISTER_ROLE, On::Names),
+    row(Who::WebClient, "roles/pubsub.publisher", On::Topic),
+    // The operator's actions: retry (copy the input, publish), discard and close (delete), pause and cancel (control).
+    row(Who::WebMonitor, "roles/storage.objectUser", On::Objects(&["input", "common", "control"])),
+    row(Who::WebMonitor, "roles/storage.objectViewer", On::Objects(&["output", "outcome"])),
+    row(Who::WebMonitor, LISTER_ROLE, On::Names),
+    row(Who::WebMonitor, "roles/pubsub.publisher", On::Topic),
+    row(Who::WebMonitor, "roles/pubsub.viewer", On::Topic),
+    row(Who::WebMonitor, "roles/pubsub.viewer", On::Events),
+    row(Who::WebMonitor, "roles/pubsub.viewer", On::Subscriptions),
+    row(Who::StorageAgent, "roles/pubsub.publisher", On::Topic),
+];
+
+/// What holds for the environment. The nodes' is the one grant on the whole project.
+pub const ENVIRONMENT: &[Row] = &[
+    row(Who::Nodes, "roles/container.defaultNodeServiceAccount", On::Project),
+    row(Who::Nodes, "roles/artifactregistry.reader", On::Registry),
+    row(Who::Builder, "roles/storage.objectViewer", On::Prefix(object::BUILD_SOURCE_PREFIX)),
+    // A log grows by being written over.
+    row(Who::Builder, "roles/storage.objectUser", On::Prefix(object::BUILD_LOG_PREFIX)),
+    row(Who::Builder, "roles/artifactregistry.writer", On::Registry),
+];
+
+impl Resources<'_> {
+    pub(super) fn lister_role(&mut self) {
+        let fields = json!({
+            "title": "Deskgrid object lister",
+            "description": format!("{}={}: list the names of objects", labels::GOOGLE_MANAGED_BY, labels::MANAGED_BY_DESKGRID),
+            "stage": "GA",
+            "includedPermissions": ["storage.objects.list"],
+        });
+        let id = Id::new(Kind::Role, self.role(LISTER_ROLE));
+        self.add(id, None, self.environment.manage.iam, fields, vec![]);
+    }
+
+    fn role(&self, role: &str) -> String {
+        match role {
+            LISTER_ROLE => format!("projects/{}/roles/{LISTER_ROLE}", self.environment.project),
+            predefined => predefined.to_owned(),
+        }
+    }
+
+    pub(super) fn account_id(email: &str) -> Id {
+        let project = email.split_once('@').and_then(|(_, domain)| domain.strip_suffix(".iam.gserviceaccount.com"));
+        Id::new(Kind::ServiceAccount, format!("projects/{}/serviceAccounts/{email}", project.unwrap_or("-")))
+    }
+
+    pub(super) fn accounts(&mut self, business: &Business) {
+        let accounts = &business.accounts;
+        for (identity, email) in
+            [("client", &accounts.client), ("orchestrator", &accounts.orchestrator), ("engine", &accounts.engine)]
+        {
+            self.account(email, Some(business), &format!("{identity} of {}", business.name));
+        }
+    }
+
+    /// The environment's own accounts, as far as something uses them.
+    pub(super) fn environment_accounts(&mut self) {
+        let environment = self.environment;
+        let accounts = &environment.accounts;
+        if environment.manage.cluster == Managed::Create && environment.security.node_account.is_none() {
+            self.account(&accounts.nodes, None, "nodes");
+        }
+        if environment.build.builder == Builder::CloudBuild && environment.manage.registry != Managed::Off {
+            self.account(&accounts.builder, None, "image builder");
+        }
+        if environment.web.enabled {
+            self.account(&accounts.web_client, None, "client web app");
+            self.account(&accounts.web_monitor, None, "monitor web app");
+        }
+    }
+
+    fn account(&mut self, email: &str, business: Option<&Business>, purpose: &str) {
+        if !email.ends_with(&format!("@{}.iam.gserviceaccount.com", self.environment.project)) {
+            // Somebody else's account: we grant to it, and make nothing.
+            return;
+        }
+        let managed = self.environment.manage.iam;
+        let fields: Value = match managed {
+            Managed::Create => json!({
+                "displayName": format!("Deskgrid {purpose}"),
+                "description": description(&self.environment.name, purpose),
+            }),
+            _ => json!({}),
+        };
+        self.add(Self::account_id(email), business, managed, fields, vec![]);
+    }
+
+    /// Every row of the table that this business needs.
+    pub(super) fn business_grants(&mut self, business: &Business) {
+        for row in BUSINESS {
+            let Some(member) = member(row.who, self.environment, Some(business)) else { continue };
+            let bucket = || Id::new(Kind::Bucket, &business.bucket);
+            let (on, condition) = match row.on {
+                On::Objects(parts) => (vec![bucket()], Some(under(business, parts))),
+                On::Names => (vec![bucket()], None),
+                On::Topic => (vec![self.topic_id(&business.topic)], None),
+                On::Events => (vec![self.topic_id(&business.events_topic)], None),
+                On::Subscriptions => {
+                    let names = [Some(&business.subscription), business.priority_subscription.as_ref()];
+                    (names.into_iter().flatten().map(|name| self.subscription_id(name)).collect(), None)
+                }
+                On::Prefix(_) | On::Registry | On::Project => continue,
+            };
+            for on in on {
+                self.grant(on, Some(business), self.role(row.role), member.clone(), condition.clone());
+            }
+        }
+        let accounts = [("orchestrator", &business.accounts.orchestrator), ("engine", &business.accounts.engine)];
+        for (kubernetes, email) in accounts {
+            self.stand_in(email, Some(business), &business.namespace, kubernetes);
+        }
+    }
+
+    /// Every row of the table that the environment needs.
+    pub(super) fn environment_grants(&mut self) {
+        let environment = self.environment;
+        for row in ENVIRONMENT {
+            let Some(member) = member(row.who, environment, None) else { continue };
+            let (on, condition) = match row.on {
+                On::Registry if environment.manage.registry == Managed::Off => continue,
+                On::Registry => (self.registry_id(), None),
+                On::Project => (Id::new(Kind::Project, format!("projects/{}", environment.project)), None),
+                On::Prefix(prefix) => (Id::new(Kind::Bucket, &environment.bucket), Some(below(environment, prefix))),
+                _ => continue,
+            };
+            self.grant(on, None, self.role(row.role), member, condition);
+        }
+        if environment.web.enabled {
+            self.stand_in(&environment.accounts.web_client, None, names::WEB_NAMESPACE, "client");
+            self.stand_in(&environment.accounts.web_monitor, None, names::WEB_NAMESPACE, "monitor");
+        }
+    }
+
+    /// With Workload Identity, a Kubernetes account acts as a Google one.
+    fn stand_in(&mut self, email: &str, business: Option<&Business>, namespace: &str, kubernetes: &str) {
+        if self.environment.auth == Auth::WorkloadIdentity {
+            let member = format!("serviceAccount:{}[{namespace}/{kubernetes}]", self.environment.workload_pool());
+            let role = "roles/iam.workloadIdentityUser".to_owned();
+            self.grant(Self::account_id(email), business, role, member, None);
+        }
+    }
+
+    fn grant(
+        &mut self,
+        on: Id,
+        business: Option<&Business>,
+        role: String,
+        member: String,
+        condition: Option<Condition>,
+    ) {
+        let shared = on.kind == Kind::Bucket
+            && self.environment.buckets().iter().any(|(name, businesses)| {
+                *name == on.name && (businesses.len() > 1 || *name == self.environment.bucket)
+            });
+        let owner = business.filter(|_| !shared).map(|business| business.name.clone());
+        let entry = self.grants.entry(on).or_insert_with(|| (owner, BTreeSet::new()));
+        entry.1.insert(Grant { role, member, condition });
+    }
+}
+
+/// The member of policies that somebody is; nothing when there is no such identity here.
+fn member(who: Who, environment: &Environment, business: Option<&Business>) -> Option<String> {
+    let served =
+        environment.web.enabled && business.is_some_and(|business| environment.web.businesses.contains(&business.name));
+    let email = match who {
+        Who::Client => &business?.accounts.client,
+        Who::Orchestrator => &business?.accounts.orchestrator,
+        Who::Engine => &business?.accounts.engine,
+        Who::WebClient if served => &environment.accounts.web_client,
+        Who::WebMonitor if served => &environment.accounts.web_monitor,
+        Who::StorageAgent if business?.submit_on_upload => return Some(super::STORAGE_AGENT.to_owned()),
+        Who::Nodes if environment.manage.cluster == Managed::Create || environment.security.node_account.is_some() => {
+            &environment.accounts.nodes
+        }
+        Who::Builder if environment.build.builder == Builder::CloudBuild => &environment.accounts.builder,
+        _ => return None,
+    };
+    Some(format!("serviceAccount:{email}"))
+}
+
+/// Objects of a business whose name begins with one of these parts; all of them without one.
+fn under(business: &Business, parts: &[&str]) -> Condition {
+    let name = &business.name;
+    if parts.is_empty() {
+        return Condition { title: name.clone(), expression: begins(&business.bucket, &format!("{name}/")) };
+    }
+    let prefixes: Vec<String> = parts.iter().map(|part| begins(&business.bucket, &format!("{name}/{part}/"))).collect();
+    Condition { title: format!("{name} {}", parts.join(" ")), expression: prefixes.join(" || ") }
+}
+
+/// Objects of the environment under a prefix.
+fn below(environment: &Environment, prefix: &str) -> Condition {
+    let title = prefix.trim_end_matches('/').replace('/', " ");
+    Condition { title, expression: begins(&environment.bucket, prefix) }
+}
+
+fn begins(bucket: &str, prefix: &str) -> String {
+    format!("resource.name.startsWith(\"projects/_/buckets/{bucket}/objects/{prefix}\")")
+}

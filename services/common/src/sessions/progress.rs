@@ -1,0 +1,91 @@
+//! How fast a session goes, and how long it will take. Pure.
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use serde::Serialize;
+
+use super::Counts;
+
+/// Over how long the rate is taken.
+const WINDOW: Duration = Duration::from_secs(60);
+/// Shortest time from which a rate is told.
+const ENOUGH: Duration = Duration::from_millis(500);
+
+/// What is known of a session at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Progress {
+    /// How its Jobs stand.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Jobs that ended per second, lately.
+    pub rate: Option<f64>,
+    /// Seconds until the last will have ended, if it goes on so.
+    pub seconds_left: Option<f64>,
+    /// No Job of it is started.
+    pub paused: bool,
+}
+
+/// Looks at a session again and again.
+#[derive(Clone, Debug, Default)]
+pub struct Rate(VecDeque<(Instant, usize)>);
+
+impl Rate {
+    /// Takes note of how the session stands, and tells what follows.
+    pub fn note(&mut self, now: Instant, counts: Counts, paused: bool) -> Progress {
+        // A retry makes fewer Jobs done than there were: it is counted from there.
+        if self.0.back().is_some_and(|(_, done)| *done > counts.done()) {
+            self.0.clear();
+        }
+        self.0.push_back((now, counts.done()));
+        while self.0.len() > 2 && self.0.get(1).is_some_and(|(at, _)| now.duration_since(*at) >= WINDOW) {
+            self.0.pop_front();
+        }
+        let rate = self.0.front().and_then(|(since, before)| {
+            let time = now.duration_since(*since);
+            let ended = counts.done() - before;
+            (time >= ENOUGH && ended > 0).then(|| ended as f64 / time.as_secs_f64())
+        });
+        let seconds_left = rate.filter(|_| !paused).map(|rate| counts.pending() as f64 / rate);
+        Progress { counts, rate, seconds_left, paused }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(waiting: usize, succeeded: usize) -> Counts {
+        Counts { waiting, succeeded, ..Counts::default() }
+    }
+
+    #[test]
+    fn the_rate_is_that_of_the_last_minute() {
+        let start = Instant::now();
+        let at = |seconds: u64| start + Duration::from_secs(seconds);
+        let mut rate = Rate::default();
+        let first = rate.note(start, counts(1000, 0), false);
+        assert_eq!((first.rate, first.seconds_left), (None, None));
+        let second = rate.note(at(10), counts(900, 100), false);
+        assert_eq!((second.rate, second.seconds_left), (Some(10.0), Some(90.0)));
+        // It became slower; a minute later nothing of the quick start counts.
+        for second in 11..=200 {
+            rate.note(at(second), counts(900 - second as usize, 100 + second as usize), false);
+        }
+        let later = rate.note(at(201), counts(699, 301), false);
+        assert!((later.rate.unwrap() - 1.0).abs() < 0.05, "{later:?}");
+        assert_eq!(rate.note(at(202), counts(698, 302), true).seconds_left, None);
+        assert!(rate.0.len() < 100);
+    }
+
+    #[test]
+    fn a_retry_begins_anew() {
+        let start = Instant::now();
+        let mut rate = Rate::default();
+        rate.note(start, counts(0, 10), false);
+        let progress = rate.note(start + Duration::from_secs(5), counts(10, 0), false);
+        assert_eq!((progress.rate, progress.counts.pending()), (None, 10));
+    }
+}

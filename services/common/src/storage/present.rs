@@ -1,0 +1,82 @@
+//! Which of many objects exist, with as few calls as it takes.
+
+use std::collections::BTreeSet;
+
+use anyhow::Context as _;
+use futures::{StreamExt as _, TryStreamExt as _};
+
+use super::{Store, full};
+
+/// Objects that a page of a listing has.
+const PAGE: i32 = 1000;
+/// Single looks that cost as much as a page of a listing, or more.
+const LOOKS_PER_PAGE: usize = 40;
+/// Single looks at a time.
+const CONCURRENCY: usize = 32;
+
+impl Store {
+    /// Which of these objects exist. Lists from the first to the last of them, and looks at the rest one by one as soon
+    /// as listing has cost more than that would.
+    ///
+    /// # Errors
+    /// When access is denied or the service cannot be reached.
+    pub async fn present(&self, bucket: &str, mut names: BTreeSet<String>) -> anyhow::Result<BTreeSet<String>> {
+        let mut present = BTreeSet::new();
+        let prefix = common_prefix(&names);
+        // A listing ends before its end, so the last name needs a character more.
+        let end = names.last().map(|name| format!("{name}!")).unwrap_or_default();
+        let mut pages = 0;
+        while names.len() > 1 && pages * LOOKS_PER_PAGE <= names.len() {
+            let request = self
+                .control
+                .list_objects()
+                .set_parent(full(bucket))
+                .set_prefix(&prefix)
+                .set_page_size(PAGE)
+                .set_lexicographic_start(names.first().cloned().unwrap_or_default())
+                .set_lexicographic_end(&end);
+            let page = request.send().await.with_context(|| format!("list gs://{bucket}/{prefix}"))?;
+            pages += 1;
+            let last = page.objects.last().map(|object| object.name.clone());
+            present.extend(page.objects.into_iter().map(|object| object.name).filter(|name| names.contains(name)));
+            match last {
+                Some(last) if !page.next_page_token.is_empty() => {
+                    names = names.split_off(&last);
+                    names.remove(&last);
+                }
+                _ => return Ok(present),
+            }
+        }
+        let looks: Vec<_> = names
+            .into_iter()
+            .map(|name| async move { anyhow::Ok(self.describe(bucket, &name, None).await?.map(|_| name)) })
+            .collect();
+        let mut looks = futures::stream::iter(looks).buffer_unordered(CONCURRENCY);
+        while let Some(found) = looks.try_next().await? {
+            present.extend(found);
+        }
+        Ok(present)
+    }
+}
+
+/// What all names begin with.
+fn common_prefix(names: &BTreeSet<String>) -> String {
+    let (Some(first), Some(last)) = (names.first(), names.last()) else { return String::new() };
+    first.chars().zip(last.chars()).take_while(|(a, b)| a == b).map(|(a, _)| a).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_prefix_is_what_all_have_in_common() {
+        let check = |names: &[&str], wanted: &str| {
+            assert_eq!(common_prefix(&names.iter().map(|name| (*name).to_owned()).collect()), wanted);
+        };
+        check(&["bu1/outcome/s/a/1-0.json", "bu1/outcome/s/b/2-0.json"], "bu1/outcome/s/");
+        check(&["a"], "a");
+        check(&["é1", "è1"], "");
+        check(&[], "");
+    }
+}

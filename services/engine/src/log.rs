@@ -1,0 +1,73 @@
+//! What is logged for one input among many: passed on to the log with the input's name, and its end kept.
+
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, PoisonError},
+};
+
+/// The last lines that were logged for one input. Clones are the same log.
+#[derive(Clone, Debug)]
+pub struct LogTail(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    keep: usize,
+    session: String,
+    job: String,
+    lines: Mutex<Lines>,
+}
+
+#[derive(Debug, Default)]
+struct Lines {
+    lines: VecDeque<String>,
+    bytes: usize,
+}
+
+impl LogTail {
+    /// The log of a job, of which the last `keep` bytes are kept.
+    pub fn new(keep: usize, session: &str, job: &str) -> Self {
+        let lines = Mutex::default();
+        Self(Arc::new(Inner { keep, session: session.to_owned(), job: job.to_owned(), lines }))
+    }
+
+    /// Passes a line on to the log, and keeps it.
+    pub fn line(&self, line: &str) {
+        let Inner { keep, session, job, lines } = &*self.0;
+        tracing::info!(session, job, "{line}");
+        let mut kept = lines.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut from = line.len().saturating_sub(keep.saturating_sub(1));
+        while !line.is_char_boundary(from) {
+            from += 1;
+        }
+        kept.bytes += line.len() - from + 1;
+        kept.lines.push_back(line[from..].to_owned());
+        while kept.bytes > *keep {
+            let Some(first) = kept.lines.pop_front() else { break };
+            kept.bytes -= first.len() + 1;
+        }
+    }
+
+    /// The lines that are kept.
+    pub fn text(&self) -> String {
+        let kept = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
+        kept.lines.iter().flat_map(|line| [line.as_str(), "\n"]).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_lines_are_kept() {
+        let log = LogTail::new(8, "s", "j");
+        for line in ["one", "two", "three"] {
+            log.line(line);
+        }
+        assert_eq!(log.text(), "three\n");
+        log.line("four");
+        assert_eq!(log.text(), "four\n");
+        log.line("a long é line");
+        assert!(log.text().len() <= 8 && log.text().ends_with("line\n"), "{}", log.text());
+    }
+}

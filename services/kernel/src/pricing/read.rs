@@ -1,0 +1,294 @@
+//! From the texts of an input to a checked book.
+
+use std::collections::HashMap;
+
+use super::{
+    book::{
+        AMOUNT_MAX, Book, Broken, Correlation, Measure, OnError, PATHS_MAX, RATE_MAX, SCHEMA, Sampling, TRADES_MAX,
+        Underlying, VOLATILITY_MAX,
+    },
+    csv,
+    json::{self, Node, Value},
+    reader::{Fields, Lines, Problem, Problems},
+    trade::{self, Market},
+};
+
+/// Name of the market data in errors.
+pub const MARKET: &str = "market.json";
+
+/// How an input is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    /// A book as a JSON object.
+    Json,
+    /// A table of trades.
+    Csv,
+}
+
+/// Underlyings by name. `None` marks one that could not be read: its name still counts as known, so that trades on it
+/// are not blamed too.
+type Underlyings = Vec<(String, Option<Underlying>)>;
+
+/// Everything of a book but its trades; what is absent may stand elsewhere.
+#[derive(Clone, Debug, Default)]
+struct Settings {
+    seed: Option<u64>,
+    paths: Option<u64>,
+    sampling: Option<Sampling>,
+    measures: Option<Vec<Measure>>,
+    on_error: Option<OnError>,
+    market: Option<(Underlyings, Vec<Correlation>)>,
+}
+
+/// Reads a book from an input and the market data beside it, if there is any.
+///
+/// # Errors
+/// What is wrong with the texts, in their order, each with line, column and field.
+pub fn parse(input: &[u8], format: Format, market: Option<&[u8]>) -> Result<Book, Vec<Problem>> {
+    let alone = market.is_none();
+    let from_market = match market {
+        Some(bytes) => parse_market(bytes, format == Format::Csv).map_err(|mut problems| {
+            problems.iter_mut().for_each(|problem| problem.source = MARKET);
+            problems
+        })?,
+        None => Settings::default(),
+    };
+    let text = decode(input)?;
+    let lines = Lines::new(text);
+    let mut problems = Problems::default();
+    match format {
+        Format::Csv if alone => {
+            let message = "a table of trades needs market data beside it, see the session's common data".to_owned();
+            problems.add(0, String::new(), message);
+            Err(problems.in_order(&lines))
+        }
+        Format::Csv => {
+            let rows = csv::parse(text, TRADES_MAX, &mut problems);
+            assemble(from_market, rows, &lines, problems)
+        }
+        Format::Json => {
+            let root = json::parse(text).map_err(|error| vec![Problem::syntax(text, error)])?;
+            let Some((own, rows)) = read_book(&root, &from_market, &mut problems) else {
+                return Err(problems.in_order(&lines));
+            };
+            let merged = Settings {
+                seed: own.seed.or(from_market.seed),
+                paths: own.paths.or(from_market.paths),
+                sampling: own.sampling.or(from_market.sampling),
+                measures: own.measures.or(from_market.measures),
+                on_error: own.on_error.or(from_market.on_error),
+                market: own.market.or(from_market.market),
+            };
+            assemble(merged, rows, &lines, problems)
+        }
+    }
+}
+
+fn decode(bytes: &[u8]) -> Result<&str, Vec<Problem>> {
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    std::str::from_utf8(bytes).map_err(|error| {
+        let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
+        vec![Problem::new(&valid, error.valid_up_to(), String::new(), "this byte is not UTF-8 text".to_owned())]
+    })
+}
+
+/// Reads market data; `whole` when nothing else can say what it lacks.
+fn parse_market(bytes: &[u8], whole: bool) -> Result<Settings, Vec<Problem>> {
+    let text = decode(bytes)?;
+    let root = json::parse(text).map_err(|error| vec![Problem::syntax(text, error)])?;
+    let mut problems = Problems::default();
+    let settings = Fields::new(&root, String::new(), &mut problems).and_then(|mut fields| {
+        let settings = read_settings(&mut fields, |_| whole)?;
+        fields.finish();
+        Some(settings)
+    });
+    match settings {
+        Some(settings) if problems.is_empty() => Ok(settings),
+        _ => Err(problems.in_order(&Lines::new(text))),
+    }
+}
+
+fn read_book<'n>(
+    root: &'n Node<'n>,
+    market: &Settings,
+    problems: &mut Problems,
+) -> Option<(Settings, Vec<csv::Row<'n>>)> {
+    let mut fields = Fields::new(root, String::new(), problems)?;
+    let settings = read_settings(&mut fields, |name| match name {
+        "seed" => market.seed.is_none(),
+        "paths" => market.paths.is_none(),
+        _ => market.market.is_none(),
+    })?;
+    let items = fields.list("trades", TRADES_MAX);
+    if items.as_ref().is_some_and(Vec::is_empty) {
+        fields.reject("trades", "expected at least one trade".to_owned());
+    }
+    fields.finish();
+    Some((settings, items.unwrap_or_default().into_iter().map(|item| Ok(item.node.clone())).collect()))
+}
+
+/// Reads settings and market data, of which `needed` must be there.
+fn read_settings(fields: &mut Fields<'_, '_>, needed: impl Fn(&str) -> bool) -> Option<Settings> {
+    let schema = fields.integer("schema", 1, u64::MAX);
+    if schema.is_some_and(|schema| schema != SCHEMA) {
+        // Another schema may mean anything by its fields, so nothing else is looked at.
+        fields.reject("schema", format!("expected {SCHEMA}, the schema version that this engine reads"));
+        return None;
+    }
+    fields.optional_text("description");
+    fields.optional_choice("day_count", &["ACT/365F"]);
+    let mut integer = |name, least, most| {
+        if needed(name) { fields.integer(name, least, most) } else { fields.optional_integer(name, least, most) }
+    };
+    let seed = integer("seed", 0, u64::MAX);
+    let paths = integer("paths", 1, PATHS_MAX);
+    let sampling = fields.optional_choice("sampling", &Sampling::NAMES).map(Sampling::numbered);
+    let measures = read_measures(fields);
+    let on_error = fields.optional_choice("on_error", &["fail", "row"]);
+    let on_error = on_error.map(|number| if number == 0 { OnError::Fail } else { OnError::Row });
+    let market = if needed("underlyings") || fields.has("underlyings") {
+        read_underlyings(fields).and_then(|underlyings| {
+            let names = names(&underlyings);
+            let correlation = read_correlation(fields, &names)?;
+            Some((underlyings, correlation))
+        })
+    } else {
+        if fields.has("correlation") {
+            fields.reject("correlation", "expected the underlyings in the same object".to_owned());
+        }
+        fields.may_have::<()>("underlyings").or_else(|| fields.may_have("correlation"));
+        None
+    };
+    Some(Settings { seed, paths, sampling, measures, on_error, market })
+}
+
+fn read_measures(fields: &mut Fields<'_, '_>) -> Option<Vec<Measure>> {
+    let list = fields.optional_list("measures", 16)??;
+    let words: Vec<&str> = std::iter::once("price").chain(Measure::ALL.map(Measure::name)).collect();
+    let mut measures = Vec::new();
+    for item in list {
+        match fields.choice_of(&item, &words)? {
+            0 => {}
+            number => measures.push(Measure::ALL[number - 1]),
+        }
+    }
+    measures.sort_unstable();
+    measures.dedup();
+    Some(measures)
+}
+
+fn read_underlyings(fields: &mut Fields<'_, '_>) -> Option<Underlyings> {
+    let entries = fields.map("underlyings", TRADES_MAX)?;
+    let mut underlyings = Vec::with_capacity(entries.len());
+    for (name, item) in entries {
+        let read = fields.nested(&item, |fields| {
+            let spot = fields.positive("spot", AMOUNT_MAX);
+            let volatility = fields.number_between("volatility", 0.0, VOLATILITY_MAX);
+            let rate = fields.number_between("rate", -RATE_MAX, RATE_MAX);
+            let dividend_yield = fields.optional_number_between("dividend_yield", -RATE_MAX, RATE_MAX, 0.0);
+            fields.finish();
+            Some(Underlying { spot: spot?, volatility: volatility?, rate: rate?, dividend_yield: dividend_yield? })
+        });
+        underlyings.push((name, read));
+    }
+    Some(underlyings)
+}
+
+fn names(underlyings: &Underlyings) -> HashMap<String, usize> {
+    underlyings.iter().enumerate().map(|(number, (name, _))| (name.clone(), number)).collect()
+}
+
+fn read_correlation(fields: &mut Fields<'_, '_>, names: &HashMap<String, usize>) -> Option<Vec<Correlation>> {
+    let Some(items) = fields.optional_list("correlation", TRADES_MAX)? else { return Some(Vec::new()) };
+    let mut pairs = HashMap::new();
+    let read: Vec<Option<Correlation>> = items
+        .into_iter()
+        .enumerate()
+        .map(|(number, item)| {
+            fields.nested(&item, |fields| {
+                let between = fields.list("between", 2).and_then(|pair| {
+                    if let [first, second] = &pair[..] {
+                        Some([fields.known(first, names)?, fields.known(second, names)?])
+                    } else {
+                        fields.reject("between", "expected two names of underlyings".to_owned());
+                        None
+                    }
+                });
+                let value = fields.number_between("value", -1.0, 1.0);
+                fields.finish();
+                let between = between?;
+                if between[0] == between[1] {
+                    fields.reject("between", "expected two different underlyings".to_owned());
+                }
+                if let Some(first) = pairs.insert((between[0].min(between[1]), between[0].max(between[1])), number) {
+                    fields.reject("between", format!("this pair is that of correlation[{first}] already"));
+                }
+                Some(Correlation { between, value: value? })
+            })
+        })
+        .collect();
+    read.into_iter().collect()
+}
+
+/// Reads the trades, and puts the book together.
+fn assemble(
+    settings: Settings,
+    rows: Vec<csv::Row<'_>>,
+    lines: &Lines<'_>,
+    mut problems: Problems,
+) -> Result<Book, Vec<Problem>> {
+    let Settings { seed, paths, sampling, measures, on_error, market } = settings;
+    let (underlyings, correlation) = market.unwrap_or_default();
+    let (sampling, measures) = (sampling.unwrap_or_default(), measures.unwrap_or_default());
+    let on_error = on_error.unwrap_or_default();
+    let names = names(&underlyings);
+    let mut market = Market::new(&names, &underlyings, &correlation, sampling, &measures);
+    if rows.is_empty() && problems.is_empty() {
+        problems.add(0, "trades".to_owned(), "expected at least one trade".to_owned());
+    }
+    let mut ids: HashMap<String, usize> = HashMap::with_capacity(rows.len());
+    let (mut trades, mut broken) = (Vec::with_capacity(rows.len()), Vec::new());
+    for (position, row) in rows.iter().enumerate() {
+        if problems.is_full() {
+            break;
+        }
+        let mut own = Problems::default();
+        let path = format!("trades[{position}]");
+        match row {
+            Ok(node) => trades.extend(trade::read(node, path, position, &mut ids, &mut market, &mut own)),
+            Err((at, message)) => own.add(*at, path, message.clone()),
+        }
+        if own.is_empty() {
+            continue;
+        }
+        if on_error == OnError::Fail {
+            problems.extend(own);
+            continue;
+        }
+        let wrong: Vec<String> = own.in_order(lines).iter().map(ToString::to_string).collect();
+        trades.pop_if(|trade| trade.position == position);
+        broken.push(Broken { position, id: id(row, position, &broken), error: wrong.join("; ") });
+    }
+    let known: Option<Vec<(String, Underlying)>> =
+        underlyings.iter().map(|(name, read)| Some((name.clone(), (*read)?))).collect();
+    match (seed, paths, known) {
+        (Some(seed), Some(paths), Some(underlyings)) if problems.is_empty() => {
+            Ok(Book { seed, paths, sampling, measures, on_error, underlyings, correlation, trades, broken })
+        }
+        _ => Err(problems.in_order(lines)),
+    }
+}
+
+/// The id of a trade that is wrong, or what stands for it.
+fn id(row: &csv::Row<'_>, position: usize, broken: &[Broken]) -> String {
+    let said = match row {
+        Ok(Node { value: Value::Map(members), .. }) => members.iter().find(|member| member.key == "id"),
+        _ => None,
+    };
+    match said.map(|member| &member.node.value) {
+        Some(Value::Text(id)) if !id.is_empty() && !broken.iter().any(|other| other.id == id.as_ref()) => {
+            id.clone().into_owned()
+        }
+        _ => format!("trades[{position}]"),
+    }
+}

@@ -1,0 +1,161 @@
+//! How each input of a batch ended and why. Pure.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+
+use common::{
+    Outcome,
+    batch::{Batch, Done, Entry, Failed, Manifest, Report},
+    exit,
+    outcome::{State, Timestamps},
+};
+use jiff::Timestamp;
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+
+use crate::outcome::{self, RETRIES_EXHAUSTED, Standing};
+
+/// Label of a pod of an Indexed Job.
+const INDEX: &str = "batch.kubernetes.io/job-completion-index";
+
+/// Everything the outcomes are decided from.
+pub(crate) struct Facts<'a> {
+    pub(crate) job: &'a Job,
+    pub(crate) batch: &'a Batch,
+    pub(crate) standing: Standing,
+    pub(crate) manifest: &'a Manifest,
+    pub(crate) pods: &'a [Pod],
+    pub(crate) reports: Reports<'a>,
+    /// Names of the results that exist, of inputs that no report says are done.
+    pub(crate) results: BTreeSet<String>,
+    /// Inputs that failed and are not in the bucket.
+    pub(crate) gone: HashSet<u32>,
+    pub(crate) now: Timestamp,
+}
+
+/// What is to become of an input.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Fate {
+    /// It ended so.
+    Ended(Box<Outcome>),
+    /// No pod brought it to an end; it is to be a Job of its own.
+    Alone,
+    /// It is still being worked on.
+    Later,
+}
+
+/// What the reports say of each input.
+#[derive(Debug, Default)]
+pub(crate) struct Reports<'a> {
+    done: HashMap<u32, (&'a Report, Done)>,
+    failed: HashMap<u32, (&'a Report, &'a Failed)>,
+}
+
+impl<'a> Reports<'a> {
+    /// Puts them together: what is done is done, what can never work has failed, and else the last failure counts.
+    pub(crate) fn new(reports: &'a [Report]) -> Self {
+        let mut all = Self::default();
+        for report in reports {
+            all.done.extend(report.done.iter().map(|done| (done.input, (report, *done))));
+            for failed in &report.failed {
+                let later = all
+                    .failed
+                    .get(&failed.input)
+                    .is_none_or(|(_, known)| (known.permanent, known.finished) < (failed.permanent, failed.finished));
+                if later {
+                    all.failed.insert(failed.input, (report, failed));
+                }
+            }
+        }
+        all
+    }
+}
+
+impl Facts<'_> {
+    /// The inputs of which no report says how they ended for good.
+    pub(crate) fn unresolved(&self) -> impl Iterator<Item = (u32, &Entry)> {
+        let known = |input: &u32| {
+            self.reports.done.contains_key(input) || self.reports.failed.get(input).is_some_and(|(_, f)| f.permanent)
+        };
+        (0..).zip(&self.manifest.entries).filter(move |(input, _)| !known(input))
+    }
+
+    /// The inputs that failed for what a retry could have cured, and have no result.
+    pub(crate) fn given_up(&self) -> impl Iterator<Item = u32> {
+        let failed = self.unresolved().filter(|(input, _)| self.reports.failed.contains_key(input));
+        failed.filter(|(_, entry)| !self.results.contains(&entry.work.output(None))).map(|(input, _)| input)
+    }
+}
+
+/// Decides what is to become of an input.
+pub(crate) fn decide(facts: &Facts<'_>, input: u32, entry: &Entry) -> Fate {
+    let done = facts.reports.done.get(&input);
+    let failed = facts.reports.failed.get(&input);
+    let times = |started, finished| (Some(started), Some(finished));
+    let (report, state, reason, (started, finished)) = if let Some((report, done)) = done {
+        (Some(*report), State::Succeeded, completed(), times(done.started, done.finished))
+    } else if facts.results.contains(&entry.work.output(None)) {
+        (None, State::Succeeded, completed(), (None, outcome::ended_at(facts.job)))
+    } else if let Some((report, failed)) = failed.filter(|(_, failed)| failed.permanent) {
+        let reason = (failed.code.clone(), failed.message.clone());
+        (Some(*report), State::Failed, reason, times(failed.started, failed.finished))
+    } else {
+        match (facts.standing, failed) {
+            (Standing::Running, _) => return Fate::Later,
+            (Standing::Deleted, _) => {
+                let message = "the Job was deleted before it had ended".to_owned();
+                (None, State::Cancelled, ("cancelled".to_owned(), message), (None, None))
+            }
+            (Standing::Ended(_), None) => return Fate::Alone,
+            (Standing::Ended(_), Some((report, failed))) => {
+                let reason = if facts.gone.contains(&input) {
+                    let reason = outcome::input_missing(&entry.work);
+                    (reason.code, reason.message)
+                } else if failed.code == "timeout" {
+                    (failed.code.clone(), format!("{}, and its retries are used up", failed.message))
+                } else {
+                    let message = format!("the engine failed each time, last: {}", failed.message);
+                    (RETRIES_EXHAUSTED.to_owned(), message)
+                };
+                (Some(*report), State::Failed, reason, times(failed.started, failed.finished))
+            }
+        }
+    };
+    let mut ended = Outcome::new(&entry.work.business, state, &reason.0, reason.1);
+    let pod = report.and_then(|report| facts.pods.iter().find(|pod| pod.metadata.name.as_deref() == Some(&report.pod)));
+    if let (State::Failed, Some((_, failed))) = (state, failed) {
+        ended.exit_code = Some(i32::from(if failed.permanent { exit::PERMANENT } else { exit::TRANSIENT }));
+        ended.log_tail = failed.log_tail.clone().filter(|tail| !tail.is_empty());
+    }
+    ended.timestamps = Timestamps {
+        published: entry.published,
+        received: Some(entry.received),
+        created: facts.job.metadata.creation_timestamp.as_ref().map(|time| time.0),
+        scheduled: pod.and_then(outcome::scheduled),
+        started,
+        finished,
+        settled: Some(facts.now),
+    };
+    ended.kubernetes_job = facts.job.metadata.name.clone();
+    ended.node = pod.and_then(|pod| pod.spec.as_ref()).and_then(|spec| spec.node_name.clone());
+    ended.image = pod.and_then(outcome::image);
+    // What a pod spent is shared evenly by what it computed, since nobody can tell them apart.
+    ended.cpu_seconds =
+        report.map(|report| report.cpu_seconds / (report.done.len() + report.failed.len()).max(1) as f64);
+    ended.pods = pods_of(facts, facts.batch.index_of(input));
+    ended.message_id = Some(entry.message_id.clone());
+    ended.work = Some(entry.work.clone());
+    Fate::Ended(Box::new(ended))
+}
+
+fn completed() -> (String, String) {
+    ("completed".to_owned(), "the result is written".to_owned())
+}
+
+/// How many pods an index had, as far as they are still there.
+fn pods_of(facts: &Facts<'_>, index: u32) -> u32 {
+    let index = index.to_string();
+    let of_index = |pod: &&Pod| pod.metadata.labels.as_ref().and_then(|labels| labels.get(INDEX)) == Some(&index);
+    u32::try_from(facts.pods.iter().filter(of_index).count()).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests;

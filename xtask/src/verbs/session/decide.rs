@@ -1,0 +1,123 @@
+//! `session cancel`, `pause` and `resume`: what is decided is written to the control object, and the orchestrator
+//! carries it out.
+
+use common::{
+    control::{self, Control},
+    exit,
+    sessions::Counts,
+};
+use serde_json::json;
+
+use super::{Change, Of, Seen, operator};
+use crate::{args::Globals, context::Context, output::Output, text};
+
+/// What was submitted until now does not run. What is submitted, or retried, after it does.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct CancelArgs {
+    #[command(flatten)]
+    of: Of,
+    #[command(flatten)]
+    change: Change,
+}
+
+/// Messages of the session are put aside until it is resumed. It may be paused before anything is submitted.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct PauseArgs {
+    #[command(flatten)]
+    of: Of,
+    #[command(flatten)]
+    change: Change,
+}
+
+/// What was put aside is published again.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct ResumeArgs {
+    #[command(flatten)]
+    of: Of,
+    #[command(flatten)]
+    change: Change,
+}
+
+pub(super) async fn cancel(globals: &Globals, args: &CancelArgs, output: &Output) -> anyhow::Result<u8> {
+    let context = Context::open(globals).await?;
+    let seen = args.of.look(&context, output, false).await?;
+    let counts = Counts::of(&seen.jobs);
+    output.note(format_args!(
+        "session {} of {}: {} running and {} waiting are cancelled; {} with an outcome stay as they are; inputs are kept",
+        seen.session,
+        seen.business.name,
+        counts.running,
+        counts.waiting,
+        counts.done()
+    ));
+    if args.change.dry_run {
+        return told(&seen, None, &counts, output);
+    }
+    args.change.agree(&context, &format!("cancel session {}?", seen.session))?;
+    let control = control::cancel(&context.store, seen.business, seen.session, &operator()).await?;
+    if counts.pending() > 0 {
+        output.note(format_args!("next: cargo xtask{} session wait {}", context.flag, seen.scope));
+    }
+    told(&seen, Some(&control), &counts, output)
+}
+
+pub(super) async fn pause(globals: &Globals, args: &PauseArgs, output: &Output) -> anyhow::Result<u8> {
+    let context = Context::open(globals).await?;
+    let seen = args.of.look(&context, output, true).await?;
+    let counts = Counts::of(&seen.jobs);
+    if seen.jobs.is_empty() {
+        output.note(format_args!("session {} has no Jobs yet; those that come will wait", seen.session));
+    } else {
+        output.note(format_args!(
+            "session {} of {}: {} that wait are not started; {} that run go on",
+            seen.session, seen.business.name, counts.waiting, counts.running
+        ));
+    }
+    if args.change.dry_run {
+        return told(&seen, None, &counts, output);
+    }
+    args.change.agree(&context, &format!("pause session {}?", seen.session))?;
+    let by = operator();
+    let control = control::change(&context.store, seen.business, seen.session, &by, |control| control.paused = true);
+    let control = control.await?;
+    output.note(format_args!("to go on: cargo xtask{} session resume {}", context.flag, seen.scope));
+    told(&seen, Some(&control), &counts, output)
+}
+
+pub(super) async fn resume(globals: &Globals, args: &ResumeArgs, output: &Output) -> anyhow::Result<u8> {
+    let context = Context::open(globals).await?;
+    let seen = args.of.look(&context, output, false).await?;
+    let counts = Counts::of(&seen.jobs);
+    let parked = control::parked(&context.store, seen.business, seen.session).await?.len();
+    match &seen.control {
+        Some(control) if control.paused => {
+            output.note(format_args!(
+                "session {} of {} goes on; {} put aside",
+                seen.session,
+                seen.business.name,
+                text::count(parked, "message")
+            ));
+        }
+        _ => output.note(format_args!("session {} of {} is not paused", seen.session, seen.business.name)),
+    }
+    if args.change.dry_run {
+        return told(&seen, None, &counts, output);
+    }
+    args.change.agree(&context, &format!("resume session {}?", seen.session))?;
+    let by = operator();
+    let control = control::change(&context.store, seen.business, seen.session, &by, |control| control.paused = false);
+    told(&seen, Some(&control.await?), &counts, output)
+}
+
+fn told(seen: &Seen<'_>, control: Option<&Control>, counts: &Counts, output: &Output) -> anyhow::Result<u8> {
+    if output.json {
+        output.document(&json!({
+            "business": seen.business.name,
+            "session": seen.session,
+            "changed": control.is_some() && control != seen.control.as_ref(),
+            "control": control.or(seen.control.as_ref()).filter(|control| !control.is_idle()),
+            "counts": counts,
+        }))?;
+    }
+    Ok(exit::DONE)
+}

@@ -1,0 +1,171 @@
+//! `session wait`: live counts, rate and time left, until every Job has its outcome.
+
+use std::time::{Duration, Instant};
+
+use common::{
+    control, exit,
+    sessions::{self, Counts, Progress, Rate},
+};
+use jiff::SignedDuration;
+use serde::Serialize;
+
+use super::{Of, Seen};
+use crate::{
+    args::Globals,
+    context::Context,
+    error::Failure,
+    output::{self, Output},
+    text,
+    verbs::{jobs::view, submit::parse_duration},
+};
+
+/// Time between two looks at first, and after one that found something new.
+const SHORTEST: Duration = Duration::from_millis(300);
+/// Time between two looks when nothing happens.
+const LONGEST: Duration = Duration::from_secs(3);
+
+/// What has its outcome already counts. A session that a retry goes on in has to end anew.
+#[derive(Clone, Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    of: Of,
+    /// Wait at most so long (`90s`, `10m`, `2h`)
+    #[arg(long, value_parser = parse_duration)]
+    timeout: Option<Duration>,
+}
+
+/// One look, as `--json` prints it.
+#[derive(Serialize)]
+struct Look<'a> {
+    session: &'a str,
+    #[serde(flatten)]
+    progress: Progress,
+    ended: bool,
+}
+
+pub(super) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
+    let context = Context::open(globals).await?;
+    let seen = args.of.look(&context, output, false).await?;
+    until_settled(&context, seen, args.timeout, output).await
+}
+
+/// Waits, and gives the exit code.
+///
+/// # Errors
+/// When the time is over, or the bucket cannot be asked.
+pub(super) async fn until_settled(
+    context: &Context,
+    seen: Seen<'_>,
+    limit: Option<Duration>,
+    output: &Output,
+) -> anyhow::Result<u8> {
+    let started = Instant::now();
+    let scope = seen.scope.clone();
+    let counts = follow(context, seen, limit, output, output.json).await?;
+    let took = SignedDuration::try_from(started.elapsed()).map(text::duration).unwrap_or_default();
+    let unsuccessful = counts.unsuccessful();
+    if !output.json {
+        output.line(format_args!(
+            "{} of {} succeeded{} ({took})",
+            counts.succeeded,
+            text::count(counts.total(), "Job"),
+            ended_otherwise(&counts)
+        ))?;
+    }
+    let next = if unsuccessful > 0 { "failures" } else { "results" };
+    output.note(format_args!("next: cargo xtask{} session {next} {scope}", context.flag));
+    Ok(if unsuccessful == 0 { exit::DONE } else { exit::FAILED })
+}
+
+/// Waits with progress on standard error, and a record for each look that tells something new when `records` are wanted.
+///
+/// # Errors
+/// As [`until_settled`].
+pub(super) async fn follow(
+    context: &Context,
+    seen: Seen<'_>,
+    limit: Option<Duration>,
+    output: &Output,
+    records: bool,
+) -> anyhow::Result<Counts> {
+    let started = Instant::now();
+    let Seen { business, session, jobs, control, scope } = seen;
+    let mut counts = Counts::of(&jobs);
+    let mut paused = control.is_some_and(|control| control.paused);
+    let (mut rate, mut pause) = (Rate::default(), SHORTEST);
+    let mut shown = None;
+    let mut bar: Option<(usize, output::Progress)> = None;
+    loop {
+        let progress = rate.note(Instant::now(), counts, paused);
+        let ended = counts.pending() == 0;
+        if records {
+            if shown != Some((counts, paused)) || ended {
+                output.record(&Look { session, progress, ended })?;
+            }
+        } else {
+            let total = counts.total();
+            if bar.as_ref().is_none_or(|(of, _)| *of != total) {
+                // The old one must be gone before the new one is drawn.
+                drop(bar.take());
+                bar = Some((total, output.progress(session, total)));
+            }
+            if let Some((_, bar)) = &mut bar {
+                bar.set(counts.done(), &describe(&progress));
+            }
+        }
+        shown = Some((counts, paused));
+        if ended {
+            break;
+        }
+        if let Some(limit) = limit.filter(|limit| started.elapsed() >= *limit) {
+            drop(bar);
+            return Err(Failure::new(
+                "not-settled",
+                format!("session {session} is not done after {} s", limit.as_secs()),
+            )
+            .why(format!("{} of {} Jobs have their outcome; {}", counts.done(), counts.total(), describe(&progress)))
+            .next(format!("what is submitted goes on; cargo xtask{} session wait {scope}", context.flag))
+            .into());
+        }
+        let left = limit.map_or(LONGEST, |limit| limit.saturating_sub(started.elapsed()));
+        tokio::time::sleep(pause.min(left.max(Duration::from_millis(10)))).await;
+        let before = counts;
+        let quiet = output.only_errors();
+        let (jobs, control) = tokio::try_join!(
+            view(context, business, Some(session), &quiet),
+            control::read(&context.store, business, session)
+        )?;
+        counts = Counts::of(&sessions::latest(jobs));
+        paused = control.0.is_some_and(|control| control.paused);
+        pause = if counts == before { LONGEST.min(pause * 3 / 2) } else { SHORTEST };
+    }
+    Ok(counts)
+}
+
+/// `3 running, 2 failed, 4.1/s, 1m05s left`.
+fn describe(progress: &Progress) -> String {
+    let counts = &progress.counts;
+    let mut parts = Vec::new();
+    if progress.paused {
+        parts.push("paused".to_owned());
+    }
+    let counted = [
+        (counts.running, "running"),
+        (counts.waiting, "waiting"),
+        (counts.failed + counts.refused, "failed"),
+        (counts.cancelled, "cancelled"),
+    ];
+    parts.extend(counted.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+    parts.extend(progress.rate.map(|rate| format!("{rate:.1}/s")));
+    let left = progress.seconds_left.and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok());
+    parts.extend(left.map(|left| format!("{} left", text::duration(left))));
+    parts.join(", ")
+}
+
+fn ended_otherwise(counts: &Counts) -> String {
+    [(counts.failed, "failed"), (counts.cancelled, "cancelled"), (counts.refused, "refused")]
+        .into_iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, how)| format!(", {count} {how}"))
+        .collect()
+}
