@@ -46,7 +46,7 @@ impl Emulator {
         }
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let process = Command::new("sh")
-            .args(["-c", LEASH, "sh", "java", "-Xmx256m", "-jar"])
+            .args(["-c", LEASH, "sh", "java", "-Xmx1g", "-jar"])
             .arg(jar)
             .args(["--host=127.0.0.1".to_owned(), format!("--port={port}")])
             .stdin(Stdio::piped())
