@@ -2,8 +2,9 @@
 //!
 //! It comes with the Google Cloud SDK (`gcloud components install pubsub-emulator`) and needs Java; a machine without
 //! says that these tests are skipped. The emulator has no IAM, and its clock cannot be moved: a message that a dead
-//! orchestrator held comes back when its lease has really ended, so all crash points wait for that together. It also hands such a
-//! message to the dead stream again, sometimes for minutes, so the crash points run only when asked for (`--ignored`).
+//! orchestrator held comes back when its lease has really ended, so all crash points wait for that together. It also
+//! hands such a message to the dead stream again, sometimes for minutes, so the crash points run only when asked for
+//! (`--ignored`).
 
 use std::{
     collections::BTreeMap,
