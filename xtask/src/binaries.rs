@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, process::Stdio};
 use anyhow::Context as _;
 use tokio::process::Command;
 
-use crate::{context, error::Failure, output::Output};
+use crate::{context, error::Failure, laptop, output::Output};
 
 /// The programs of the services, by the name of their package.
 #[derive(Clone, Debug)]
@@ -23,9 +23,32 @@ impl Binaries {
     /// # Errors
     /// When the build fails.
     pub(crate) async fn build(output: &Output) -> anyhow::Result<Self> {
+        Self::build_with(&[], output).await
+    }
+
+    /// Builds them with the profile that the bench measures.
+    ///
+    /// # Errors
+    /// When the build fails.
+    pub(crate) async fn build_optimized(output: &Output) -> anyhow::Result<Self> {
+        Self::build_with(&["--profile", "optimized"], output).await
+    }
+
+    /// Those in the folder of this program, which were built with it.
+    ///
+    /// # Errors
+    /// When this program's folder is not known.
+    pub(crate) fn beside() -> anyhow::Result<Self> {
+        let folder = laptop::program()?.parent().context("find the folder of this program")?;
+        let paths = PACKAGES.map(|package| (package.to_owned(), folder.join(package)));
+        Ok(Self { paths: paths.into_iter().filter(|(_, path)| path.is_file()).collect() })
+    }
+
+    async fn build_with(profile: &[&str], output: &Output) -> anyhow::Result<Self> {
         let cargo = common::config::variables().remove("CARGO").unwrap_or_else(|| "cargo".to_owned());
         let mut command = Command::new(cargo);
         command.arg("build").arg("--message-format=json-render-diagnostics").current_dir(context::root());
+        command.args(profile);
         for package in PACKAGES {
             command.args(["--package", package]);
         }

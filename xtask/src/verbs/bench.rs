@@ -9,6 +9,7 @@ mod latency;
 mod load;
 mod machine;
 mod memory;
+mod optimized;
 mod report;
 mod setting_up;
 
@@ -61,6 +62,12 @@ pub(crate) struct Args {
     /// Smaller loads: under two minutes after the build
     #[arg(long)]
     quick: bool,
+    /// Measure the programs that the demo runs, which are not optimised but built already
+    #[arg(long)]
+    dev: bool,
+    /// Measure the programs beside this one, as they are
+    #[arg(long, hide = true, conflicts_with = "dev")]
+    as_built: bool,
     /// Only these measurements
     #[arg(long, value_delimiter = ',', value_enum)]
     only: Vec<Part>,
@@ -110,7 +117,9 @@ impl Part {
 /// When something cannot be measured, or it is interrupted; nothing is left in any case.
 pub(crate) async fn run(args: &Args, output: &Output) -> anyhow::Result<u8> {
     let stop = shutdown::on_signal()?;
-    output.note("building the services (the first time takes minutes)");
+    if !args.dev && !args.as_built {
+        return optimized::run(args, &stop, output).await;
+    }
     let measured = tokio::select! {
         measured = measure(args, output) => measured,
         () = stop.cancelled() => Err(Failure::new("interrupted", "the bench was interrupted")
@@ -128,7 +137,10 @@ pub(crate) async fn run(args: &Args, output: &Output) -> anyhow::Result<u8> {
 }
 
 async fn measure(args: &Args, output: &Output) -> anyhow::Result<Report> {
-    let binaries = Binaries::build(output).await?;
+    let binaries = match args.as_built {
+        true => Binaries::beside()?,
+        false => Binaries::build(output).await?,
+    };
     let started = Instant::now();
     let wanted = |part: Part| args.only.is_empty() || args.only.contains(&part);
     let mut rows: Vec<Row> = Vec::new();

@@ -9,7 +9,7 @@ use crate::world::{command_lines, programs};
 #[test]
 fn figures_come_with_the_machine_and_their_goals() {
     let bench = Command::new(&programs()["xtask"])
-        .args(["bench", "--quick", "--only", "engine-start,setup", "--json", "--quiet"])
+        .args(["bench", "--dev", "--quick", "--only", "engine-start,setup", "--json", "--quiet"])
         .output()
         .unwrap();
     assert!(bench.status.success(), "{}", String::from_utf8_lossy(&bench.stderr));

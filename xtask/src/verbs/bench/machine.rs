@@ -28,7 +28,7 @@ pub(super) fn describe() -> Machine {
         system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         processor,
         cores: std::thread::available_parallelism().map_or(1, Into::into),
-        profile: if cfg!(debug_assertions) { "dev" } else { "release" },
+        profile: if cfg!(debug_assertions) { "dev" } else { "optimized" },
     }
 }
 
