@@ -24,6 +24,7 @@ mod sessions;
 mod setup;
 mod setup_verbs;
 mod soak;
+mod tables;
 mod tidy;
 mod tools;
 mod usage;
