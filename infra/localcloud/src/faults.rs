@@ -17,6 +17,7 @@ use bytes::Bytes;
 use http::StatusCode;
 use http_body_util::BodyExt as _;
 use serde_json::json;
+use tokio::sync::Notify;
 
 use crate::{google, kubernetes::failure::Failure};
 
@@ -31,6 +32,10 @@ pub enum Fault {
     DropBefore,
     /// It is carried out, and the connection breaks instead of an answer.
     DropAfter,
+    /// It is not carried out and never answered: whoever sent it is stuck at it.
+    SilentBefore,
+    /// It is carried out and never answered.
+    SilentAfter,
     /// It is carried out twice; the second answer is given. Not for streams.
     Twice,
 }
@@ -67,6 +72,17 @@ struct Point {
     named: usize,
     /// Requests that met the fault.
     met: usize,
+    /// Tells whoever waits for that.
+    meeting: Arc<Notify>,
+}
+
+impl Point {
+    fn names(&self, path: &str) -> bool {
+        match self.path.strip_suffix('$') {
+            Some(exact) => path == exact,
+            None => path.contains(&self.path),
+        }
+    }
 }
 
 /// The fault points of a laptop cloud. Clones are the same points.
@@ -78,13 +94,15 @@ pub struct Faults(Arc<Mutex<(u64, Vec<Point>)>>);
 pub struct PointId(u64);
 
 impl Faults {
-    /// Adds a point: requests of `method` (any, when empty) whose path contains `path`. Of several points that a
+    /// Adds a point: requests of `method` (any, when empty) whose path contains `path`, or is all of it
+    /// when `path` ends with `$`. Of several points that a
     /// request meets, the one that was added first counts.
     pub fn add(&self, method: &str, path: &str, when: When, fault: Fault) -> PointId {
         let mut points = self.points();
         points.0 += 1;
         let id = points.0;
-        let point = Point { id, method: method.to_owned(), path: path.to_owned(), when, fault, named: 0, met: 0 };
+        let (method, path, meeting) = (method.to_owned(), path.to_owned(), Arc::default());
+        let point = Point { id, method, path, when, fault, named: 0, met: 0, meeting };
         points.1.push(point);
         PointId(id)
     }
@@ -92,6 +110,15 @@ impl Faults {
     /// How many requests met a point's fault.
     pub fn met(&self, id: PointId) -> usize {
         self.points().1.iter().find(|point| point.id == id.0).map_or(0, |point| point.met)
+    }
+
+    /// Waits until a request has met a point's fault: it was kept from the API, or carried out, as the fault says.
+    pub async fn meets(&self, id: PointId) {
+        let meeting = self.points().1.iter().find(|point| point.id == id.0).map(|point| Arc::clone(&point.meeting));
+        match meeting {
+            Some(meeting) => meeting.notified().await,
+            None => std::future::pending().await,
+        }
     }
 
     /// Removes every point.
@@ -104,14 +131,14 @@ impl Faults {
     }
 
     /// The fault that this request meets. Every point that names the request counts it.
-    fn meet(&self, method: &str, path: &str) -> Option<Fault> {
+    fn meet(&self, method: &str, path: &str) -> Option<(Fault, Arc<Notify>)> {
         let mut fault = None;
         for point in &mut self.points().1 {
-            if (point.method.is_empty() || point.method == method) && path.contains(&point.path) {
+            if (point.method.is_empty() || point.method == method) && point.names(path) {
                 point.named += 1;
                 if fault.is_none() && point.when.meets(point.named) {
                     point.met += 1;
-                    fault = Some(point.fault);
+                    fault = Some((point.fault, Arc::clone(&point.meeting)));
                 }
             }
         }
@@ -128,7 +155,7 @@ impl Faults {
     }
 
     async fn serve(&self, request: Request, next: Next) -> Response {
-        let Some(fault) = self.meet(request.method().as_str(), request.uri().path()) else {
+        let Some((fault, meeting)) = self.meet(request.method().as_str(), request.uri().path()) else {
             return next.run(request).await;
         };
         match fault {
@@ -141,6 +168,15 @@ impl Faults {
             Fault::DropAfter => {
                 let _ = next.run(request).await;
                 broken()
+            }
+            Fault::SilentBefore => {
+                meeting.notify_one();
+                std::future::pending().await
+            }
+            Fault::SilentAfter => {
+                let _ = next.run(request).await;
+                meeting.notify_one();
+                std::future::pending().await
             }
             Fault::Twice => twice(request, next).await,
         }
@@ -241,17 +277,18 @@ mod tests {
         let faults = Faults::default();
         let second = faults.add("POST", "/jobs", When::Between(2, 3), Fault::Answer(429));
         let third = faults.add("", "/jobs", When::Every(3), Fault::DropAfter);
+        let met = |method, path| faults.meet(method, path).map(|(fault, _)| fault);
         let path = "/apis/batch/v1/namespaces/bu1/jobs";
-        assert_eq!(faults.meet("GET", path), None);
-        assert_eq!(faults.meet("POST", path), None);
-        assert_eq!(faults.meet("POST", path), Some(Fault::Answer(429)));
-        assert_eq!(faults.meet("POST", "/api/v1/namespaces"), None);
-        assert_eq!(faults.meet("POST", path), Some(Fault::Answer(429)));
-        assert_eq!(faults.meet("POST", path), None);
-        assert_eq!(faults.meet("POST", path), Some(Fault::DropAfter));
+        assert_eq!(met("GET", path), None);
+        assert_eq!(met("POST", path), None);
+        assert_eq!(met("POST", path), Some(Fault::Answer(429)));
+        assert_eq!(met("POST", "/api/v1/namespaces"), None);
+        assert_eq!(met("POST", path), Some(Fault::Answer(429)));
+        assert_eq!(met("POST", path), None);
+        assert_eq!(met("POST", path), Some(Fault::DropAfter));
         assert_eq!((faults.met(second), faults.met(third)), (2, 1));
         faults.clear();
-        assert_eq!(faults.meet("POST", path), None);
+        assert_eq!(met("POST", path), None);
     }
 
     #[test]

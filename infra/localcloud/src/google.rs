@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -23,6 +23,7 @@ use crate::{
     faults::Faults,
     identity::{
         self, Identity, Settings,
+        lags::Lags,
         metadata::{self, Pod},
         tokens,
     },
@@ -71,6 +72,8 @@ pub struct Options {
     pub strict_token_expiry: bool,
     /// How long an operation on a cluster takes.
     pub operations_take: Duration,
+    /// What takes effect late.
+    pub lags: Lags,
     /// What goes wrong.
     pub faults: Faults,
 }
@@ -110,6 +113,7 @@ impl Options {
             enforce_apis: false,
             strict_token_expiry: false,
             operations_take: OPERATIONS_TAKE,
+            lags: Lags::default(),
             faults: Faults::default(),
         }
     }
@@ -151,6 +155,7 @@ pub struct Google {
     pubsub: Arc<Pubsub>,
     storage: Arc<Storage>,
     container: Arc<Container>,
+    registry: Arc<Registry>,
     servers: Vec<Server>,
     metadata: Mutex<HashMap<Pod, Server>>,
     store: Option<persist::Store>,
@@ -171,6 +176,7 @@ impl Google {
             operator: options.operator.clone(),
             allow_anonymous: options.allow_anonymous,
             strict_token_expiry: options.strict_token_expiry,
+            lags: options.lags,
         }));
         let pubsub = Pubsub::new(identity.clone(), options.enforce_apis);
         let storage = Storage::new(identity.clone(), pubsub.clone(), &options.location, options.enforce_apis);
@@ -209,7 +215,7 @@ impl Google {
         let container_server =
             Server::start(faulty(container::rest::router(container.clone())), address(options.ports.container), None)
                 .await?;
-        let registry_router = faulty(artifactregistry::rest::router(registry, &options.location));
+        let registry_router = faulty(artifactregistry::rest::router(registry.clone(), &options.location));
         let registry_server = Server::start(registry_router, address(options.ports.artifactregistry), None).await?;
         let build_router = faulty(cloudbuild::router(identity.clone(), options.enforce_apis));
         let build_server = Server::start(build_router, address(options.ports.cloudbuild), None).await?;
@@ -241,6 +247,7 @@ impl Google {
             pubsub,
             storage,
             container,
+            registry,
             servers: vec![
                 identity_server,
                 pubsub_server,
@@ -289,6 +296,34 @@ impl Google {
     /// Kubernetes Engine, to be told where the Kubernetes is.
     pub fn container(&self) -> &Arc<Container> {
         &self.container
+    }
+
+    /// Saves everything into a folder, whether or not it is kept in one.
+    ///
+    /// # Errors
+    /// When the folder cannot be written.
+    pub fn save_to(&self, folder: &Path) -> anyhow::Result<()> {
+        std::fs::create_dir_all(folder).with_context(|| format!("create {}", folder.display()))?;
+        self.store(folder).save()
+    }
+
+    /// Adds what was saved into a folder to what is here, which is to be nothing yet.
+    ///
+    /// # Errors
+    /// When the folder cannot be read.
+    pub fn load_from(&self, folder: &Path) -> anyhow::Result<()> {
+        self.store(folder).load()
+    }
+
+    fn store(&self, folder: &Path) -> persist::Store {
+        persist::Store {
+            folder: folder.to_owned(),
+            identity: self.identity.clone(),
+            pubsub: self.pubsub.clone(),
+            storage: self.storage.clone(),
+            container: self.container.clone(),
+            registry: self.registry.clone(),
+        }
     }
 
     /// An application default credentials file for the operator; its `token_uri` is here.

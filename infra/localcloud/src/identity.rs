@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        OnceLock, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -19,6 +19,7 @@ use crate::{
 
 pub mod accounts;
 pub mod condition;
+pub mod lags;
 pub mod metadata;
 pub mod policy;
 pub mod principal;
@@ -29,6 +30,7 @@ pub mod services;
 pub mod tokens;
 
 use accounts::Accounts;
+use lags::{Lags, Young};
 use policy::{Kept, Policy, Stale};
 use principal::{Pool, Principal};
 use roles::Roles;
@@ -44,6 +46,9 @@ pub struct Identity {
     strict_token_expiry: bool,
     state: RwLock<State>,
     changes: AtomicU64,
+    young: Young,
+    /// Operations of Service Usage by name, as long as this process lives.
+    operations: Mutex<BTreeMap<String, serde_json::Value>>,
     /// Key of OpenID Connect tokens, made when one is first asked for.
     identity_key: OnceLock<String>,
 }
@@ -63,6 +68,8 @@ pub struct Settings {
     pub allow_anonymous: bool,
     /// Tokens age with [`Clock`] rather than with wall time.
     pub strict_token_expiry: bool,
+    /// What takes effect late.
+    pub lags: Lags,
 }
 
 /// What is kept.
@@ -118,6 +125,8 @@ impl Identity {
             strict_token_expiry: settings.strict_token_expiry,
             state: RwLock::new(state),
             changes: AtomicU64::new(0),
+            young: Young::new(settings.lags),
+            operations: Mutex::default(),
             identity_key: OnceLock::new(),
         }
     }
@@ -179,6 +188,14 @@ impl Identity {
         self.state.write().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 
+    fn operation(&self, name: &str) -> Option<serde_json::Value> {
+        self.operations.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned()
+    }
+
+    fn keep_operation(&self, name: &str, operation: serde_json::Value) {
+        self.operations.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), operation);
+    }
+
     fn secret(&self) -> Vec<u8> {
         self.read().secret.clone()
     }
@@ -211,13 +228,15 @@ impl Identity {
             attributes: &target.attributes,
         };
         let project = project_policy(self.project());
-        let project_policy = state.policies.get(&project);
+        let earlier = |name: &String| self.young.counting(name, self.clock.now());
+        let (late_project, late_own) = (earlier(&project), target.policy.as_ref().and_then(earlier));
+        let project_policy = late_project.as_ref().or_else(|| state.policies.get(&project));
         let holds_basic = |basic: &str| {
             project_policy.is_some_and(|policy| {
                 policy.roles_of(principal, &self.pool, &context, &|_| false).any(|role| role == basic)
             })
         };
-        let own = target.policy.as_ref().and_then(|name| state.policies.get(name));
+        let own = late_own.as_ref().or_else(|| state.policies.get(target.policy.as_ref()?));
         project_policy.into_iter().chain(own).any(|policy| {
             policy
                 .roles_of(principal, &self.pool, &context, &holds_basic)
@@ -259,7 +278,11 @@ impl Identity {
                 self.pool.name()
             )));
         }
+        let now = self.clock.now();
+        self.young.knows_members(&wanted, now)?;
+        let before = policy.clone();
         policy.write(wanted, revision, stale, &state.accounts, |role| roles.exists(project, role))?;
+        self.young.policy(resource, &before, now);
         let shown = policy.read(3, &state.accounts);
         state.policies.insert(resource.to_owned(), policy);
         state.revision = revision;

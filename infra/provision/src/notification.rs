@@ -81,7 +81,12 @@ pub(crate) fn list(bucket: &str) -> Request {
 /// Makes one.
 pub(crate) fn create(id: &Id, fields: &Value) -> Request {
     let path = format!("storage/v1/b/{}/notificationConfigs", escape(bucket(id)));
-    Request::new(Api::Storage, Method::Post, path).body(fields.clone())
+    let mut body = fields.clone();
+    // A word of ours, for what should not be there beside it.
+    if let Some(body) = body.as_object_mut() {
+        body.remove("others");
+    }
+    Request::new(Api::Storage, Method::Post, path).body(body)
 }
 
 /// What makes one that looks like `live` as it should be: the right one first, then away with the others.

@@ -14,8 +14,8 @@ use crate::{
     wire::{self, Owner},
 };
 
-/// Reads in flight at once.
-const AT_ONCE: usize = 32;
+/// Reads in flight at once: one wave for a dozen businesses.
+const AT_ONCE: usize = 128;
 
 /// What one resource looked like.
 #[derive(Clone, Debug, PartialEq)]

@@ -42,6 +42,7 @@ const OTHERS: &[&str] = &[
     "policytroubleshooter.googleapis.com",
     "pubsub.googleapis.com",
     "run.googleapis.com",
+    "runtimeconfig.googleapis.com",
     "secretmanager.googleapis.com",
     "sts.googleapis.com",
 ];
@@ -53,15 +54,12 @@ impl Identity {
     /// One service as the API shows it.
     pub fn service(&self, name: &str) -> Value {
         let enabled = self.read().enabled.contains(name);
-        let mut service = json!({
+        json!({
             "name": format!("projects/{}/services/{name}", self.number()),
             "config": { "name": name },
             "state": if enabled { "ENABLED" } else { "DISABLED" },
-        });
-        if enabled {
-            service["parent"] = json!(format!("projects/{}", self.number()));
-        }
-        service
+            "parent": format!("projects/{}", self.number()),
+        })
     }
 
     /// All known services by name.
@@ -87,7 +85,12 @@ impl Identity {
                     Vec::new(),
                 ));
         }
-        self.write().enabled.extend(names.iter().cloned());
+        let mut state = self.write();
+        for name in names {
+            if state.enabled.insert(name.clone()) {
+                self.young.service(name, self.clock.now());
+            }
+        }
         Ok(())
     }
 
@@ -101,7 +104,7 @@ impl Identity {
     /// # Errors
     /// 403 SERVICE_DISABLED.
     pub fn need_service(&self, name: &str) -> Result<()> {
-        if self.read().enabled.contains(name) {
+        if self.read().enabled.contains(name) && !self.young.refuses(name, self.clock.now()) {
             return Ok(());
         }
         let number = self.number();

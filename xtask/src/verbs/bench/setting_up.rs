@@ -1,13 +1,36 @@
-//! `provision` from nothing, and `plan` with nothing to do.
+//! `provision` from nothing, here and on a cloud that is far away, and `plan` with nothing to do.
 
-use std::time::Instant;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
-use provision::{Environment, plan};
+use anyhow::Context as _;
+use google_cloud_auth::credentials::anonymous;
+use localcloud::{
+    faults::{Fault, Faults, When},
+    google::{Google, Options},
+};
+use provision::{
+    Cloud, Environment,
+    environment::{Overrides, parse},
+    google::{Client, Endpoints},
+    plan,
+};
 
-use super::report::{Goal, Measure, Row};
+use super::report::{Better, Goal, Measure, Row};
 use crate::{output::Output, setup};
 
-/// Provisions the environment, and plans again.
+/// How long each call takes on a cloud that is far away.
+const TRIP: Duration = Duration::from_millis(100);
+/// What is provisioned there.
+const FAR: &str = "project = \"far-desk\"\nlocation = \"europe-west1\"\n\
+                   [businesses.bu1]\n[businesses.bu2]\n[businesses.bu3]\n";
+
+/// Provisions the environment, and plans again; then one on a cloud that takes its time.
 pub(super) async fn measure(environment: &Environment, output: &Output) -> anyhow::Result<Vec<Row>> {
     let quiet = output.only_errors();
     let cloud = setup::connect(environment).await?;
@@ -28,6 +51,37 @@ pub(super) async fn measure(environment: &Environment, output: &Output) -> anyho
             Goal::None,
             format!("{} changes; the laptop cloud answers at once", report.applied.done),
         ),
+        far_away(&quiet).await?,
         Row::new("plan with nothing to do", Measure { value: planned, unit: "ms" }, None, Goal::None, left),
     ])
+}
+
+/// Provisions three businesses on a cloud of its own where every call takes its time.
+async fn far_away(output: &Output) -> anyhow::Result<Row> {
+    let faults = Faults::default();
+    faults.add("", "", When::Always, Fault::Delay(TRIP));
+    let environment = parse("far", "far.toml", FAR, &Overrides::new())?;
+    let options = Options { faults, allow_anonymous: true, enforce_apis: true, ..Options::new(&environment.project) };
+    let google = Google::start(options).await.context("start a cloud that takes its time")?;
+    let endpoints: Endpoints = serde_json::from_value(serde_json::to_value(google.endpoints())?)?;
+    let calls = Arc::new(AtomicU32::new(0));
+    let count = calls.clone();
+    let client = Client::new(endpoints, anonymous::Builder::new().build())?.observed(Arc::new(move |_| {
+        count.fetch_add(1, Ordering::Relaxed);
+    }));
+    let kubernetes = Err("only Google's half is measured".to_owned());
+    let cloud = Cloud { google: client, kubernetes, endpoints: common::config::Endpoints::default() };
+    let begun = Instant::now();
+    let plan = setup::look(&environment, &cloud, plan::Options::default(), output).await?;
+    let report = setup::carry_out(plan, &cloud, output).await?;
+    let took = begun.elapsed();
+    google.stop().await;
+    let calls = calls.load(Ordering::Relaxed);
+    Ok(Row::new(
+        format!("provision from nothing, {} businesses, {} ms a call", environment.businesses.len(), TRIP.as_millis()),
+        Measure { value: took.as_secs_f64() * 1000.0, unit: "ms" },
+        Some(("the same calls one after another", (TRIP * calls).as_secs_f64() * 1000.0)),
+        Goal::Ratio(0.1, Better::Lower),
+        format!("{} changes, {calls} calls; Google's half", report.applied.done),
+    ))
 }

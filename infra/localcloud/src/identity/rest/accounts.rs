@@ -75,6 +75,7 @@ impl Server {
         let uid = format!("1{:020}", rand::random::<u64>());
         let account =
             self.identity.write().accounts.create(&wanted.account_id, uid, texts.display_name, texts.description)?;
+        self.identity.young.account(&account.email, self.identity.clock.now());
         Ok(ok(&self.account_json(&account)))
     }
 
@@ -102,7 +103,10 @@ impl Server {
             (&Method::POST, Some("testIamPermissions")) => "",
             _ => return Err(no_route(call)),
         };
-        let found = self.identity.read().accounts.get(name).cloned();
+        let found = match self.identity.young.hides(name, self.identity.clock.now()) {
+            true => Err(Error::not_found("Unknown service account")),
+            false => self.identity.read().accounts.get(name).cloned(),
+        };
         let target = match &found {
             Ok(account) => account_target(account),
             Err(_) => self.project_target(),

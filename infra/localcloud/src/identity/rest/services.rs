@@ -1,4 +1,4 @@
-//! Service Usage v1: listing, enabling, disabling; operations are done at once.
+//! Service Usage v1: listing, enabling, disabling; operations are done when they are first asked for.
 
 use axum::response::Response;
 use http::Method;
@@ -28,10 +28,9 @@ struct Batch {
 impl Server {
     pub(super) fn services(&self, call: &Call, caller: &Principal, path: &[&str]) -> Result<Response> {
         if let ["v1", "operations", id] = path {
-            // Operations are done when they are answered; whoever polls by name sees that they are.
-            return Ok(ok(
-                &json!({ "name": format!("operations/{id}"), "done": true, "response": { "@type": format!("{TYPES}.BatchEnableServicesResponse") } }),
-            ));
+            let name = format!("operations/{id}");
+            let operation = self.identity.operation(&name);
+            return Ok(ok(&operation.ok_or_else(|| Error::not_found(format!("Operation {name} was not found.")))?));
         }
         let [_, "projects", project, "services", rest @ ..] = path else { return Err(no_route(call)) };
         if !self.is_project(project) {
@@ -76,17 +75,18 @@ impl Server {
                 let wanted: Batch = call.json()?;
                 self.identity.enable(&wanted.service_ids)?;
                 let services: Vec<Value> = wanted.service_ids.iter().map(|name| self.identity.service(name)).collect();
-                Ok(ok(&done(&json!({ "@type": format!("{TYPES}.BatchEnableServicesResponse"), "services": services }))))
+                Ok(ok(&self
+                    .begun(&json!({ "@type": format!("{TYPES}.BatchEnableServicesResponse"), "services": services }))))
             }
             "enable" => {
                 self.identity.enable(&[name.to_owned()])?;
                 let service = self.identity.service(name);
-                Ok(ok(&done(&json!({ "@type": format!("{TYPES}.EnableServiceResponse"), "service": service }))))
+                Ok(ok(&self.begun(&json!({ "@type": format!("{TYPES}.EnableServiceResponse"), "service": service }))))
             }
             "disable" => {
                 self.identity.disable(name);
                 let service = self.identity.service(name);
-                Ok(ok(&done(&json!({ "@type": format!("{TYPES}.DisableServiceResponse"), "service": service }))))
+                Ok(ok(&self.done(&json!({ "@type": format!("{TYPES}.DisableServiceResponse"), "service": service }))))
             }
             _ => {
                 let service = name.split('.').next().unwrap_or_default();
@@ -95,7 +95,7 @@ impl Server {
                     other => format!("gcp-sa-{other}"),
                 };
                 let email = format!("service-{}@{agent}.iam.gserviceaccount.com", self.identity.number());
-                Ok(ok(&done(&json!({
+                Ok(ok(&self.done(&json!({
                     "@type": "type.googleapis.com/google.api.serviceusage.v1beta1.ServiceIdentity",
                     "email": email,
                     "uniqueId": format!("{:021}", self.identity.number()),
@@ -105,11 +105,22 @@ impl Server {
     }
 }
 
-fn done(response: &Value) -> Value {
-    json!({
-        "name": format!("operations/acf.p2-{:016x}", rand::random::<u64>()),
-        "metadata": { "@type": format!("{TYPES}.OperationMetadata") },
-        "done": true,
-        "response": response,
-    })
+impl Server {
+    /// Answers an operation that has just begun. Whoever asks for it by its name sees that it is done.
+    fn begun(&self, response: &Value) -> Value {
+        json!({ "name": self.done(response)["name"] })
+    }
+
+    /// Answers an operation that is done already.
+    fn done(&self, response: &Value) -> Value {
+        let name = format!("operations/acf.p2-{:016x}", rand::random::<u64>());
+        let operation = json!({
+            "name": name,
+            "metadata": { "@type": format!("{TYPES}.OperationMetadata") },
+            "done": true,
+            "response": response,
+        });
+        self.identity.keep_operation(&name, operation.clone());
+        operation
+    }
 }

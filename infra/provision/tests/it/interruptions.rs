@@ -1,0 +1,187 @@
+//! Every verb is stopped at every request it sends, before the request is carried out and after, and run again: the
+//! world is the same as if it had never been stopped.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use futures::StreamExt as _;
+use localcloud::{
+    faults::{Fault, Faults, When},
+    google::Options,
+};
+use provision::google::Call;
+use serde_json::Value;
+
+use crate::ground::{self, Verb, assert_same, client, cloud, world};
+
+/// Worlds at once.
+const AT_ONCE: usize = 4;
+/// No run of a verb takes this long, unless it hangs.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// A request of a verb: the how-manieth of its method and path.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Point {
+    method: &'static str,
+    path: String,
+    occurrence: usize,
+}
+
+impl std::fmt::Display for Point {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} ({})", self.method, self.path, self.occurrence)
+    }
+}
+
+/// What a verb needs to begin with, as a folder that a cloud can be started from; and how it ends undisturbed.
+pub(crate) struct Case {
+    pub(crate) verb: Verb,
+    start: tempfile::TempDir,
+    pub(crate) end: Value,
+    pub(crate) points: Vec<Point>,
+}
+
+/// The path of a point: names that are drawn anew each time are cut off, and the rest is a part of it.
+fn place(path: &str) -> String {
+    match ["/operations/", "/notificationConfigs/"].iter().find_map(|part| path.find(part).map(|at| at + part.len())) {
+        Some(end) => format!("/{}", &path[..end]),
+        None => format!("/{path}$"),
+    }
+}
+
+impl Case {
+    pub(crate) async fn of(verb: Verb) -> Self {
+        let start = tempfile::tempdir().unwrap();
+        let google = ground::google(|_| {}).await;
+        for before in verb.before() {
+            before.run(&cloud(client(&google))).await.unwrap();
+        }
+        google.save_to(start.path()).unwrap();
+        let seen: Arc<Mutex<Vec<(&'static str, String)>>> = Arc::default();
+        let calls = seen.clone();
+        let recorded = client(&google).observed(Arc::new(move |call: &Call<'_>| {
+            calls.lock().unwrap().push((call.request.method.as_str(), place(&call.request.path)));
+        }));
+        verb.run(&cloud(recorded)).await.unwrap();
+        let end = world(&google);
+        google.stop().await;
+        let mut counts: BTreeMap<(&'static str, String), usize> = BTreeMap::new();
+        let mut points = Vec::new();
+        for (method, path) in seen.lock().unwrap().drain(..) {
+            let count = counts.entry((method, path.clone())).or_default();
+            *count += 1;
+            points.push(Point { method, path, occurrence: *count });
+        }
+        Self { verb, start, end, points }
+    }
+
+    /// A cloud as it is before the verb.
+    pub(crate) async fn begin(&self, tell: impl FnOnce(&mut Options)) -> (localcloud::google::Google, Faults) {
+        let faults = Faults::default();
+        let told = faults.clone();
+        let google = ground::google(move |options| {
+            options.faults = told;
+            tell(options);
+        })
+        .await;
+        google.load_from(self.start.path()).unwrap();
+        (google, faults)
+    }
+
+    /// Stops the verb at a point, and runs it again. Tells whether the point was met: a poll more or less is no
+    /// difference to the verb.
+    pub(crate) async fn interrupt(&self, point: &Point, fault: Fault, tell: impl FnOnce(&mut Options)) -> bool {
+        let (google, faults) = self.begin(tell).await;
+        let when = When::Between(point.occurrence, point.occurrence);
+        let stop = faults.add(point.method, &point.path, when, fault);
+        let killed = cloud(client(&google));
+        let met = tokio::select! {
+            biased;
+            () = faults.meets(stop) => true,
+            ended = self.verb.run(&killed) => {
+                ended.unwrap_or_else(|error| panic!("{:?} failed without having been stopped at {point}: {error:#}", self.verb));
+                false
+            }
+            () = tokio::time::sleep(LIMIT) => panic!("{:?} hangs before {point}", self.verb),
+        };
+        // With the process its connections go.
+        drop(killed);
+        faults.clear();
+        let again = tokio::time::timeout(LIMIT, self.verb.run(&cloud(client(&google)))).await;
+        let named = format!("{:?}, {fault:?} at {point}", self.verb);
+        again
+            .unwrap_or_else(|_| panic!("{named}: run again, it hangs"))
+            .unwrap_or_else(|error| panic!("{named}: {error:#}"));
+        assert_same(&world(&google), &self.end, &named);
+        // What a teardown leaves is the same then; that it does leave nothing is watched for each verb that makes.
+        if matches!(self.verb, Verb::Provision) && met {
+            Verb::Teardown
+                .run(&cloud(client(&google)))
+                .await
+                .unwrap_or_else(|error| panic!("{named}, then: {error:#}"));
+            assert_nothing_labelled(&world(&google), &named);
+        }
+        google.stop().await;
+        met
+    }
+}
+
+/// Nothing in the world says that it is ours.
+pub(crate) fn assert_nothing_labelled(world: &Value, when: &str) {
+    for part in ["pubsub", "storage", "container", "registry"] {
+        let text = world[part].to_string();
+        assert!(!text.contains("deskgrid"), "{when}: something of {part} is left: {text}");
+    }
+    let accounts = world["identity"]["accounts"]["live"].to_string();
+    assert_eq!(accounts, "{}", "{when}: accounts are left");
+}
+
+async fn interrupted_everywhere(verb: Verb) {
+    let begun = Instant::now();
+    let case = Case::of(verb).await;
+    let points: BTreeSet<&Point> = case.points.iter().collect();
+    assert!(points.len() > 30, "{points:#?}");
+    let runs = points.iter().flat_map(|point| [Fault::SilentBefore, Fault::SilentAfter].map(|fault| (*point, fault)));
+    let met: Vec<(bool, &Point)> = futures::stream::iter(runs)
+        .map(|(point, fault)| {
+            let case = &case;
+            async move { (case.interrupt(point, fault, |_| {}).await, point) }
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    let missed: Vec<String> = met.iter().filter(|(met, _)| !met).map(|(_, point)| point.to_string()).collect();
+    println!(
+        "{verb:?}: stopped {} times at {} requests in {:.1} s",
+        met.len(),
+        points.len(),
+        begun.elapsed().as_secs_f64()
+    );
+    // Only what is asked again and again until it is done can be asked once less.
+    assert!(missed.iter().all(|point| point.contains("/operations")), "{missed:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn provision_stopped_at_any_request_converges_and_can_be_torn_down() {
+    interrupted_everywhere(Verb::Provision).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn add_business_stopped_at_any_request_converges() {
+    interrupted_everywhere(Verb::AddBusiness).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn remove_business_stopped_at_any_request_converges() {
+    interrupted_everywhere(Verb::RemoveBusiness).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn teardown_stopped_at_any_request_leaves_nothing() {
+    let case = Case::of(Verb::Teardown).await;
+    assert_nothing_labelled(&case.end, "undisturbed");
+    interrupted_everywhere(Verb::Teardown).await;
+}

@@ -1,0 +1,13 @@
+//! The set-up verbs against the laptop cloud: what they send, what becomes of it when they are stopped, how they wait
+//! for what is late, and how many round trips they take.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::print_stdout, reason = "what was measured is said")]
+
+mod discovery;
+mod golden;
+mod ground;
+mod interruptions;
+mod lags;
+mod shapes;
+mod waves;

@@ -1,0 +1,156 @@
+//! Every request that a verb sends is one that Google describes.
+
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, Mutex},
+};
+
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::PostParams;
+use localcloud::{
+    clock::Clock,
+    cloud::{LocalCloud, Options},
+};
+use provision::{
+    Cloud, Environment, LocalState,
+    environment::{Overrides, parse},
+    google::{Api, Call, Client, Request},
+    keys, plan,
+};
+use serde_json::json;
+
+use crate::{
+    discovery::{Discovery, Tally},
+    ground::{self, ONE, PROJECT, TWO, Verb, silent},
+};
+
+/// APIs that have no document here, with the reason; a request to one cannot be checked.
+const UNDESCRIBED: [(Api, &str); 0] = [];
+
+/// Everything that went through a client.
+#[derive(Clone, Default)]
+struct Record(Arc<Mutex<Vec<Request>>>);
+
+impl Record {
+    fn of(&self, client: Client) -> Client {
+        let seen = self.0.clone();
+        client.observed(Arc::new(move |call: &Call<'_>| seen.lock().unwrap().push(call.request.clone())))
+    }
+
+    /// Checks all of it; gives what was used how often.
+    fn check(&self) -> Tally {
+        let discovery = Discovery::read();
+        let mut tally = Tally::new();
+        let mut problems = BTreeSet::new();
+        for request in self.0.lock().unwrap().iter() {
+            if UNDESCRIBED.iter().any(|(api, _)| *api == request.api) {
+                continue;
+            }
+            assert!(discovery.has(request.api), "there is no document of {:?}: list it, or add it", request.api);
+            match discovery.check(request) {
+                None => {
+                    problems.insert(format!("{request}: there is no such method"));
+                }
+                Some(fit) => {
+                    problems.extend(fit.problems.iter().map(|problem| format!("{request}: {problem}")));
+                    *tally.entry(fit.method).or_default() += 1;
+                }
+            }
+        }
+        let problems: Vec<String> = problems.into_iter().collect();
+        assert!(problems.is_empty(), "{}", problems.join("\n"));
+        tally
+    }
+}
+
+/// Runs every verb on environments of this kind, with drift in between.
+async fn record(record: &Record, more: &str) {
+    let google = ground::google(|_| {}).await;
+    let cloud = ground::cloud(record.of(ground::client(&google)));
+    for verb in [Verb::Provision, Verb::AddBusiness, Verb::RemoveBusiness] {
+        verb.run(&cloud).await.unwrap();
+    }
+    // The same businesses with other settings: every kind of change.
+    let changed = format!("{more}\n{}", ONE.replace("submit_on_upload = true", ""));
+    let environment = environment(&changed);
+    provision::run(&environment, &cloud, plan::Options { adopt: true, prune: true }, &silent()).await.unwrap();
+    Verb::Provision.run(&cloud).await.unwrap();
+    Verb::Teardown.run(&cloud).await.unwrap();
+    // The role is only half gone, and comes back.
+    Verb::Provision.run(&cloud).await.unwrap();
+    google.stop().await;
+}
+
+fn environment(text: &str) -> Environment {
+    let text = format!("project = \"{PROJECT}\"\nlocation = \"europe-west1\"\n{text}");
+    parse("e", "e.toml", &text, &Overrides::new()).unwrap_or_else(|problems| panic!("{problems}"))
+}
+
+#[tokio::test]
+async fn every_request_of_every_verb_is_as_google_describes_it() {
+    let all = Record::default();
+    for more in ["[cluster.engine_pool]\nmax = 7\nmachine_type = \"e2-standard-4\"\n", "[labels]\nteam = \"pricing\"\n"]
+    {
+        record(&all, more).await;
+    }
+    // What can only be said when something is made.
+    for (name, text) in [
+        ("autopilot", format!("[cluster]\nmode = \"autopilot\"\n{ONE}{TWO}")),
+        ("key", format!("auth = \"key\"\n{ONE}")),
+    ] {
+        let google = ground::google(|_| {}).await;
+        let cloud = ground::cloud(all.of(ground::client(&google)));
+        let environment = environment(&text);
+        let made = provision::run(&environment, &cloud, plan::Options::default(), &silent()).await;
+        assert!(made.is_ok(), "{name}: {:#}", made.unwrap_err());
+        google.stop().await;
+    }
+    keys_of(&all).await;
+    let tally = all.check();
+    println!("{} requests of {} methods", tally.values().sum::<usize>(), tally.len());
+    for method in [
+        "serviceusage.services.batchEnable",
+        "container.projects.locations.clusters.create",
+        "container.projects.locations.clusters.delete",
+        "storage.buckets.insert",
+        "storage.buckets.setIamPolicy",
+        "storage.notifications.insert",
+        "pubsub.projects.subscriptions.create",
+        "pubsub.projects.subscriptions.pull",
+        "pubsub.projects.topics.delete",
+        "iam.projects.roles.undelete",
+        "iam.projects.serviceAccounts.keys.create",
+        "iam.projects.serviceAccounts.keys.delete",
+        "artifactregistry.projects.locations.repositories.create",
+        "cloudresourcemanager.projects.setIamPolicy",
+    ] {
+        assert!(tally.contains_key(method), "no verb used {method}, so nothing was checked of it");
+    }
+}
+
+/// Key mode's calls, for which a cluster has to take the keys.
+async fn keys_of(record: &Record) {
+    let folder = tempfile::tempdir().unwrap();
+    let environment = environment(&format!("cloud = \"local\"\nauth = \"key\"\n{ONE}"));
+    let options = Options {
+        folder: folder.path().to_owned(),
+        project: PROJECT.to_owned(),
+        location: "europe-west1".to_owned(),
+        data: None,
+        reaper: None,
+        clock: Clock::default(),
+    };
+    let local = LocalCloud::start(options).await.unwrap();
+    let state: LocalState = serde_json::from_value(local.describe("e", "bu1").unwrap()).unwrap();
+    let clients = Cloud::connect(&environment, Some(state)).await.unwrap();
+    let cloud = Cloud { google: record.of(clients.google.clone()), ..clients };
+    provision::run(&environment, &cloud, plan::Options::default(), &silent()).await.unwrap();
+    let business = &environment.businesses[0];
+    let cluster = cloud.cluster().unwrap();
+    let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": business.namespace}})).unwrap();
+    kube::Api::<Namespace>::all(cluster.clone()).create(&PostParams::default(), &namespace).await.unwrap();
+    assert_eq!(keys::ensure(&environment, business, &cloud, cluster).await.unwrap().len(), 2);
+    assert_eq!(keys::ensure(&environment, business, &cloud, cluster).await.unwrap().len(), 0);
+    keys::revoke(&environment, business, &cloud).await.unwrap();
+    local.stop().await;
+}
