@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 mod error;
+mod impersonation;
 mod request;
 mod rest;
 
 pub use error::Error;
+pub use impersonation::impersonated;
 pub use request::{Method, Request, escape};
 pub use rest::{Call, Client, Observer, Retry, default_credentials, file_credentials};
 

@@ -11,7 +11,9 @@ pub mod deploy;
 pub mod desired;
 pub mod environment;
 pub mod google;
+pub mod guarded;
 pub mod keys;
+pub mod lock;
 pub mod manifests;
 pub mod notification;
 pub mod observe;
@@ -23,7 +25,9 @@ pub mod removal;
 pub mod resource;
 pub mod retire;
 mod run;
+pub mod saved;
 pub mod show;
+pub mod trouble;
 pub mod wire;
 
 #[cfg(test)]

@@ -62,7 +62,7 @@ pub(crate) struct Args {}
 pub(crate) async fn run(globals: &Globals, _: &Args, output: &Output) -> anyhow::Result<u8> {
     let environment = context::load(globals)?;
     let mut findings: Vec<Finding> = TOOLS.iter().map(|tool| look_for(tool)).collect();
-    match setup::connect(&environment).await {
+    match setup::connect(&environment, globals).await {
         Ok(cloud) => {
             let (google, cluster) = tokio::join!(google(&environment, &cloud), cluster(&environment, &cloud));
             findings.extend(google);

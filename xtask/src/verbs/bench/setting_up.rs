@@ -10,7 +10,7 @@ use crate::{output::Output, setup};
 /// Provisions the environment, and plans again.
 pub(super) async fn measure(environment: &Environment, output: &Output) -> anyhow::Result<Vec<Row>> {
     let quiet = output.only_errors();
-    let cloud = setup::connect(environment).await?;
+    let cloud = setup::connect(environment, &crate::args::Globals::default()).await?;
     let begun = Instant::now();
     let plan = setup::look(environment, &cloud, plan::Options::default(), &quiet).await?;
     let report = setup::carry_out(plan, &cloud, &quiet).await?;
