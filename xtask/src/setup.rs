@@ -10,6 +10,7 @@ use provision::{
     environment::CloudKind,
     manifests::Images,
     plan::{self, Plan},
+    preflight,
 };
 
 use crate::{args::Globals, binaries::Binaries, context, error::Failure, laptop::Laptop, output::Output};
@@ -99,6 +100,17 @@ pub(crate) fn free_to_go(plan: &Plan) -> anyhow::Result<()> {
         .why("something above is in its way")
         .next("see what each says, or take foreign resources over with --adopt")
         .into())
+}
+
+/// Looks at what a plan needs before anything is written. A plan without changes needs nothing.
+///
+/// # Errors
+/// When something would stop the plan halfway.
+pub(crate) async fn preflight(environment: &Environment, cloud: &Cloud, plan: &Plan) -> anyhow::Result<()> {
+    if plan.pending().next().is_none() {
+        return Ok(());
+    }
+    Ok(preflight::pass(environment, &preflight::look(environment, cloud, Some(plan)).await)?)
 }
 
 /// Carries a plan out.

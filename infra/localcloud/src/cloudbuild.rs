@@ -69,6 +69,7 @@ mod tests {
             operator: "o@example.com".to_owned(),
             allow_anonymous: true,
             strict_token_expiry: false,
+            constraints: Default::default(),
         });
         let ask = async |method: &str, path: &str| {
             let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();

@@ -20,6 +20,7 @@ pub mod observe;
 pub mod operation;
 pub mod plan;
 pub mod policy;
+pub mod preflight;
 pub mod presence;
 pub mod removal;
 pub mod resource;

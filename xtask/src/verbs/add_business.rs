@@ -56,6 +56,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     }
     output.note(rendered(std::io::stderr().is_terminal()).trim_end());
     setup::free_to_go(&plan)?;
+    setup::preflight(&after, &cloud, &plan).await?;
     if !plan.is_empty() && after.cloud == CloudKind::Google && !args.yes {
         agree::to(&format!("make these changes to project {}?", after.project))?;
     }

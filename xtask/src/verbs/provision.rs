@@ -89,6 +89,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     }
     output.note(show::render(&plan, std::io::stderr().is_terminal()).trim_end());
     setup::free_to_go(&plan)?;
+    setup::preflight(&environment, &cloud, &plan).await?;
     if !plan.is_empty() && environment.cloud == CloudKind::Google && !args.yes {
         agree::to(&format!("make these changes to project {}?", environment.project))?;
     }

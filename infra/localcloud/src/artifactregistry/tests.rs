@@ -23,6 +23,7 @@ impl World {
             operator: "o@example.com".to_owned(),
             allow_anonymous: true,
             strict_token_expiry: false,
+            constraints: Default::default(),
         });
         Self { registry: Arc::new(Registry::new(Arc::new(identity), false)) }
     }
