@@ -21,6 +21,9 @@ pub(crate) struct Globals {
     /// `local`]
     #[arg(long, global = true, value_name = "NAME", env = "DESKGRID_ENV")]
     pub(crate) env: Option<String>,
+    /// Act as this service account; you need roles/iam.serviceAccountTokenCreator on it
+    #[arg(long, global = true, value_name = "EMAIL")]
+    pub(crate) impersonate_service_account: Option<String>,
     /// Print results as JSON on standard output, and nothing else there
     #[arg(long, global = true)]
     pub(crate) json: bool,
@@ -53,6 +56,10 @@ pub(crate) enum Verb {
     RemoveBusiness(verbs::remove_business::Args),
     /// Take the whole environment out of the cloud; data stays unless asked
     Teardown(verbs::teardown::Args),
+    /// Write the manifests into a folder, without credentials and without a cloud
+    Render(verbs::render::Args),
+    /// Give every account a new key, and delete the old one once nothing uses it (auth = "key")
+    RotateKeys(verbs::rotate_keys::Args),
     /// Build the services and bring them into the cluster
     Deploy(verbs::deploy::Args),
     /// Submit Jobs: files, folders, or standard input

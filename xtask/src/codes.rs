@@ -55,11 +55,37 @@ pub(crate) const CODES: &[Code] = &[
     code("folder-loop", "a symbolic link leads back to a folder above it", "submit another folder, or remove the link"),
     code("interrupted", "it was stopped by a signal", "run it again; it begins from nothing"),
     code(
+        "keys-forbidden",
+        "the organisation forbids keys of service accounts",
+        "set `auth = \"workload-identity\"` in the environment file, or have the constraint lifted for the project",
+    ),
+    code(
+        "keys-in-use",
+        "engines that began with the old keys still run, so these were not deleted",
+        "`cargo xtask rotate-keys` again when they have ended, or wait longer with --wait SECONDS",
+    ),
+    code(
         "left-behind",
         "something that should be gone is still there",
         "run it again, or remove what is named by hand",
     ),
     code("local-start", "the laptop cloud did not start", "see the log that is named"),
+    code(
+        "lock-denied",
+        "your account may not write the lock object of the environment in its bucket",
+        "ask for roles/storage.objectUser on the bucket, or for its objects that begin with deskgrid/",
+    ),
+    code(
+        "lock-lost",
+        "the lock on the environment could not be renewed, or somebody took it over",
+        "see who works on it, then run the same again; it goes on from what is there",
+    ),
+    code(
+        "locked",
+        "somebody else works on the environment",
+        "run it again when that is done, or wait longer with --lock-wait SECONDS; a lock whose holder died ends by \
+         itself after a minute",
+    ),
     code("name-collision", "two inputs would be Jobs of the same name", "rename one of them, or submit them apart"),
     code("no-business", "the environment has no business", "`cargo xtask add-business NAME`"),
     code(
@@ -106,6 +132,21 @@ pub(crate) const CODES: &[Code] = &[
         "pending",
         "work of the business waits or runs",
         "wait until it is done (`cargo xtask status`), or cancel it with --cancel",
+    ),
+    code(
+        "plan-file",
+        "a file is not a plan that this version can carry out",
+        "make a new one with `cargo xtask plan --out FILE`",
+    ),
+    code(
+        "plan-moved",
+        "the project or the environment file changed since the plan was made; nothing was changed",
+        "look at a new plan with `cargo xtask plan`, and agree to that",
+    ),
+    code(
+        "preflight",
+        "something would stop `provision` halfway, so it did not begin",
+        "do what is said of each finding; `cargo xtask doctor` looks at all of them again",
     ),
     code("stopped", "it was stopped before it was done", "run it again; it goes on"),
     code("timeout", "no answer came in time", "see whether the service is up, and the network"),

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use common::exit;
+use provision::trouble::Trouble;
 
 use crate::output::{self, Output};
 
@@ -87,6 +88,11 @@ pub(crate) fn explain(error: &anyhow::Error) -> Failure {
     }
     if let Some(problems) = error.downcast_ref::<provision::environment::Problems>() {
         return Failure::new("environment-file", problems.to_string());
+    }
+    if let Some(trouble) = error.downcast_ref::<Trouble>() {
+        let Trouble { code, what, on, why, next } = trouble.clone();
+        let exit = if code == "usage" { exit::USAGE } else { exit::FAILED };
+        return Failure { exit, on: Some(on), why: Some(why), next: Some(next), ..Failure::new(code, what) };
     }
     let (code, next) = classify(error);
     let mut causes = chain(error);

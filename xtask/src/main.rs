@@ -10,6 +10,7 @@ mod error;
 mod inputs;
 mod interrupt;
 mod laptop;
+mod locking;
 mod output;
 mod removing;
 mod setup;
@@ -63,6 +64,8 @@ async fn run(cli: &Cli, output: &Output) -> anyhow::Result<u8> {
         Some(Verb::AddBusiness(args)) => verbs::add_business::run(globals, args, output).await,
         Some(Verb::RemoveBusiness(args)) => verbs::remove_business::run(globals, args, output).await,
         Some(Verb::Teardown(args)) => verbs::teardown::run(globals, args, output).await,
+        Some(Verb::Render(args)) => verbs::render::run(globals, args, output),
+        Some(Verb::RotateKeys(args)) => verbs::rotate_keys::run(globals, args, output).await,
         Some(Verb::Deploy(args)) => verbs::deploy::run(globals, args, output).await,
         Some(Verb::Submit(args)) => verbs::submit::run(globals, args, output).await,
         Some(Verb::Jobs(args)) => verbs::jobs::run(globals, args, output).await,

@@ -11,16 +11,18 @@ use kube::{Api, api::ListParams};
 use provision::{
     Cloud, Environment, data,
     data::Stock,
-    environment::{Auth, Business, CloudKind, Managed},
-    keys,
-    plan::Plan,
-    presence, removal, retire,
+    environment::{Auth, Business, CloudKind},
+    guarded, keys, lock,
+    plan::{Action, Change, Plan},
+    presence, removal,
+    resource::{Id, Kind},
+    retire,
     retire::Unsettled,
-    show,
+    saved, show,
 };
 use serde::Serialize;
 
-use crate::{agree, context, error::Failure, output::Output, setup, text};
+use crate::{agree, context, error::Failure, locking, output::Output, setup, text};
 
 /// How long the deletion of a namespace may take.
 const NAMESPACE: Duration = Duration::from_secs(300);
@@ -51,6 +53,8 @@ pub(crate) struct Options {
     /// Only show what would go and what would stay
     #[arg(long)]
     pub(crate) dry_run: bool,
+    #[command(flatten)]
+    pub(crate) lock: locking::Args,
 }
 
 /// What is to be taken away: what `before` has and `after` has not.
@@ -59,6 +63,7 @@ pub(crate) struct Removal<'a> {
     pub(crate) after: Option<&'a Environment>,
     pub(crate) cloud: &'a Cloud,
     pub(crate) options: &'a Options,
+    pub(crate) lock: lock::Settings,
 }
 
 /// One business before it went.
@@ -111,14 +116,25 @@ impl Removal<'_> {
         self.nothing_pending(&going)?;
         self.agree()?;
 
-        if !there {
-            output.note("  there is no cluster; what was in it is gone with it");
-        }
-        let retiring = self.businesses().into_iter().map(|business| self.retire(business, there, output));
-        futures::future::try_join_all(retiring).await?;
-        let objects_deleted = if self.options.delete_data { self.delete_data(&store).await? } else { 0 };
-        // Looked at again: settling took its time.
-        let plan = setup::carry_out(self.plan(&output.only_errors()).await?, self.cloud, output).await?.plan;
+        let work = guarded::under_lock(self.before, self.cloud, &self.lock, None, async |step| {
+            if !there {
+                output.note("  there is no cluster; what was in it is gone with it");
+            }
+            step("waits for running Jobs");
+            let retiring = self.businesses().into_iter().map(|business| self.retire(business, there, output));
+            futures::future::try_join_all(retiring).await?;
+            step("deletes");
+            let objects_deleted = if self.options.delete_data { self.delete_data(&store).await? } else { 0 };
+            // Looked at again: settling took its time.
+            let now = self.plan(&output.only_errors()).await?;
+            saved::beyond(&plan, &now)?;
+            let (first, last) = self.bucket_last(now);
+            Ok((objects_deleted, setup::carry_out(first, self.cloud, output).await?.plan, last))
+        });
+        let (objects_deleted, mut plan, last) = work.await?;
+        // The lock went a moment ago, and its bucket goes after it. Cloud Storage deletes only what is empty: not a
+        // bucket in which somebody else has the lock by now.
+        plan.changes.extend(setup::carry_out(last, self.cloud, output).await?.plan.changes);
         let left = if self.after.is_none() { self.left().await? } else { Vec::new() };
         Ok(Some(Report { plan, businesses: going, objects_deleted, left }))
     }
@@ -130,6 +146,14 @@ impl Removal<'_> {
     async fn plan(&self, output: &Output) -> anyhow::Result<Plan> {
         let progress = setup::progress(output);
         provision::look_to_remove(self.before, self.after, self.cloud, self.removal_options(), &progress).await
+    }
+
+    /// A plan without, and only with, the deletion of the bucket that holds the lock.
+    fn bucket_last(&self, plan: Plan) -> (Plan, Plan) {
+        let bucket = Id::new(Kind::Bucket, self.before.bucket.as_str());
+        let is_last = |change: &Change| change.id == bucket && change.action == Action::Delete;
+        let (last, first) = plan.changes.iter().cloned().partition(is_last);
+        (Plan { changes: first, ..plan.clone() }, Plan { changes: last, ..plan })
     }
 
     /// The businesses that go.
@@ -235,11 +259,12 @@ impl Removal<'_> {
                 ))
                 .into());
         }
+        if there && self.before.auth == Auth::Key {
+            // Its Secrets know which keys are ours, and nothing is in hand any more.
+            keys::revoke(self.before, business, self.cloud, self.cloud.cluster()?).await?;
+        }
         if there && retire::delete_namespace(self.cloud.cluster()?, &business.namespace, NAMESPACE).await? {
             output.note(format_args!("  the namespace {} is gone", business.namespace));
-        }
-        if self.before.auth == Auth::Key && self.before.manage.iam == Managed::Create {
-            keys::revoke(self.before, business, self.cloud).await?;
         }
         Ok(())
     }

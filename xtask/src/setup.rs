@@ -10,18 +10,22 @@ use provision::{
     environment::CloudKind,
     manifests::Images,
     plan::{self, Plan},
+    preflight,
 };
 
-use crate::{binaries::Binaries, context, error::Failure, laptop::Laptop, output::Output};
+use crate::{args::Globals, binaries::Binaries, context, error::Failure, laptop::Laptop, output::Output};
 
 /// How long a rollout may take; a safety net, since a failing one is recognised long before.
 pub(crate) const ROLLOUT: Duration = Duration::from_secs(120);
+
+/// Digests of the images that were built last, in an environment's folder.
+const IMAGES_FILE: &str = "images.json";
 
 /// Connects to the cloud of an environment.
 ///
 /// # Errors
 /// When it is a laptop cloud that is not running, or credentials cannot be used.
-pub(crate) async fn connect(environment: &Environment) -> anyhow::Result<Cloud> {
+pub(crate) async fn connect(environment: &Environment, globals: &Globals) -> anyhow::Result<Cloud> {
     let variables = common::config::variables();
     let state = match environment.cloud {
         CloudKind::Google => {
@@ -45,7 +49,11 @@ pub(crate) async fn connect(environment: &Environment) -> anyhow::Result<Cloud> 
             Some(state.with_emulators(&variables)?)
         }
     };
-    Cloud::connect(environment, state).await
+    let cloud = Cloud::connect(environment, state).await?;
+    match globals.impersonate_service_account.as_deref().filter(|email| !email.is_empty()) {
+        Some(email) => cloud.standing_for(email),
+        None => Ok(cloud),
+    }
 }
 
 /// Tells of each change on standard error: what is in flight and how far it is, and what is done.
@@ -92,6 +100,17 @@ pub(crate) fn free_to_go(plan: &Plan) -> anyhow::Result<()> {
         .why("something above is in its way")
         .next("see what each says, or take foreign resources over with --adopt")
         .into())
+}
+
+/// Looks at what a plan needs before anything is written. A plan without changes needs nothing.
+///
+/// # Errors
+/// When something would stop the plan halfway.
+pub(crate) async fn preflight(environment: &Environment, cloud: &Cloud, plan: &Plan) -> anyhow::Result<()> {
+    if plan.pending().next().is_none() {
+        return Ok(());
+    }
+    Ok(preflight::pass(environment, &preflight::look(environment, cloud, Some(plan)).await)?)
 }
 
 /// Carries a plan out.
@@ -142,7 +161,26 @@ pub(crate) fn images(environment: &Environment, binaries: &Binaries) -> anyhow::
         common::names::registry(&environment.project)
     );
     let image = |service: &str| store.register(&format!("{registry}/{service}"), binaries.path(service)?);
-    Ok(Images { orchestrator: image("orchestrator")?, engine: image("engine")? })
+    let images = Images { orchestrator: image("orchestrator")?, engine: image("engine")? };
+    let path = context::generated(environment).join(IMAGES_FILE);
+    let text = serde_json::to_string_pretty(&images).context("encode the names of the images")?;
+    std::fs::create_dir_all(context::generated(environment)).context("make the folder of what is generated")?;
+    std::fs::write(&path, text + "\n").with_context(|| format!("write {}", path.display()))?;
+    Ok(images)
+}
+
+/// The images that the last build made; nothing before the first.
+///
+/// # Errors
+/// When the note of them cannot be read.
+pub(crate) fn last_images(environment: &Environment) -> anyhow::Result<Option<Images>> {
+    let path = context::generated(environment).join(IMAGES_FILE);
+    let context = || format!("read {}", path.display());
+    match std::fs::read_to_string(&path) {
+        Ok(text) => Ok(Some(serde_json::from_str(&text).with_context(context)?)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(context),
+    }
 }
 
 /// Renders, applies, and waits until every orchestrator is ready; only one business's with `only`.

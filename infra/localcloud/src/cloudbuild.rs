@@ -70,6 +70,7 @@ mod tests {
             allow_anonymous: true,
             strict_token_expiry: false,
             lags: Default::default(),
+            constraints: Default::default(),
         });
         let ask = async |method: &str, path: &str| {
             let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();

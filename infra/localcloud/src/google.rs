@@ -70,6 +70,8 @@ pub struct Options {
     /// Tokens age with the clock. Otherwise they age with wall time, so that a jump of the clock does not invalidate
     /// what a client has cached: clients measure a token's age by wall time and never ask again on a 401.
     pub strict_token_expiry: bool,
+    /// Constraints of the organisation that are enforced, such as `iam.disableServiceAccountCreation`.
+    pub constraints: std::collections::BTreeSet<String>,
     /// How long an operation on a cluster takes.
     pub operations_take: Duration,
     /// What takes effect late.
@@ -112,6 +114,7 @@ impl Options {
             allow_anonymous: false,
             enforce_apis: false,
             strict_token_expiry: false,
+            constraints: std::collections::BTreeSet::new(),
             operations_take: OPERATIONS_TAKE,
             lags: Lags::default(),
             faults: Faults::default(),
@@ -142,6 +145,8 @@ pub struct Endpoints {
     pub artifactregistry: String,
     /// Cloud Build.
     pub cloudbuild: String,
+    /// Organization Policy.
+    pub orgpolicy: String,
     /// OAuth: `/token`, `/tokeninfo`, `/userinfo`.
     pub oauth2: String,
 }
@@ -177,6 +182,7 @@ impl Google {
             allow_anonymous: options.allow_anonymous,
             strict_token_expiry: options.strict_token_expiry,
             lags: options.lags,
+            constraints: options.constraints.clone(),
         }));
         let pubsub = Pubsub::new(identity.clone(), options.enforce_apis);
         let storage = Storage::new(identity.clone(), pubsub.clone(), &options.location, options.enforce_apis);
@@ -238,6 +244,7 @@ impl Google {
             container: base(&container_server),
             artifactregistry: base(&registry_server),
             cloudbuild: base(&build_server),
+            orgpolicy: identity_base.clone(),
             oauth2: identity_base,
         };
         let google = Self {

@@ -44,6 +44,7 @@ pub struct Identity {
     operator: String,
     allow_anonymous: bool,
     strict_token_expiry: bool,
+    constraints: BTreeSet<String>,
     state: RwLock<State>,
     changes: AtomicU64,
     young: Young,
@@ -70,6 +71,8 @@ pub struct Settings {
     pub strict_token_expiry: bool,
     /// What takes effect late.
     pub lags: Lags,
+    /// Constraints of the organisation that are enforced, such as `iam.disableServiceAccountCreation`.
+    pub constraints: BTreeSet<String>,
 }
 
 /// What is kept.
@@ -123,12 +126,31 @@ impl Identity {
             operator: settings.operator,
             allow_anonymous: settings.allow_anonymous,
             strict_token_expiry: settings.strict_token_expiry,
+            constraints: settings.constraints,
             state: RwLock::new(state),
             changes: AtomicU64::new(0),
             young: Young::new(settings.lags),
             operations: Mutex::default(),
             identity_key: OnceLock::new(),
         }
+    }
+
+    /// Whether the organisation enforces a constraint.
+    pub fn enforces(&self, constraint: &str) -> bool {
+        self.constraints.contains(constraint)
+    }
+
+    /// Refuses what a constraint of the organisation forbids.
+    ///
+    /// # Errors
+    /// 400 FAILED_PRECONDITION that names the constraint.
+    pub fn forbid(&self, constraint: &str, message: &str) -> crate::google::error::Result<()> {
+        if !self.enforces(constraint) {
+            return Ok(());
+        }
+        let metadata = vec![("constraint".to_owned(), format!("constraints/{constraint}"))];
+        Err(crate::google::error::Error::failed_precondition(format!("{message} (constraints/{constraint})"))
+            .with_info("CUSTOM_ORG_POLICY_VIOLATION", "googleapis.com", metadata))
     }
 
     /// Project id.

@@ -144,6 +144,15 @@ impl Cloud {
         common::clients::Connection::with_credentials(&self.endpoints, self.google.credentials().clone())
     }
 
+    /// The same cloud, acting in the place of a service account. The cluster is reached as its kubeconfig says.
+    ///
+    /// # Errors
+    /// When the email is none of a service account.
+    pub fn standing_for(self, email: &str) -> anyhow::Result<Self> {
+        let credentials = google::impersonated(&self.google, email)?;
+        Ok(Self { google: self.google.acting_as(credentials), ..self })
+    }
+
     /// The cluster.
     ///
     /// # Errors

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 use common::{jobs, labels, storage::Store};
-use futures::TryStreamExt as _;
+use futures::{TryStreamExt as _, future};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -12,6 +12,7 @@ use crate::{
     cloud::Cloud,
     environment::Business,
     google::{Api, Method, Request},
+    lock,
 };
 
 /// Objects deleted at once.
@@ -75,6 +76,8 @@ pub async fn delete(store: &Store, bucket: &str, prefix: &str) -> anyhow::Result
     let context = || format!("delete the objects under {prefix:?} of {bucket}");
     let deleted = store
         .list_stream(bucket, prefix)
+        // The lock of whoever deletes goes last.
+        .try_filter(|object| future::ready(object.name != lock::OBJECT))
         .map_ok(|object| async move { store.delete(bucket, &object.name, object.generation).await })
         .try_buffer_unordered(DELETES)
         .try_fold(0, |count, _| async move { Ok(count + 1) })

@@ -3,10 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 mod error;
+mod impersonation;
 mod request;
 mod rest;
 
 pub use error::Error;
+pub use impersonation::impersonated;
 pub use request::{Method, Request, escape};
 pub use rest::{Call, Client, Observer, Retry, default_credentials, file_credentials};
 
@@ -32,6 +34,8 @@ pub enum Api {
     ArtifactRegistry,
     /// Cloud Build v1.
     CloudBuild,
+    /// Organization Policy v2.
+    OrgPolicy,
 }
 
 /// Where each API is, without a slash at the end. What a file leaves out is Google's own.
@@ -56,6 +60,8 @@ pub struct Endpoints {
     pub artifactregistry: String,
     /// Cloud Build.
     pub cloudbuild: String,
+    /// Organization Policy.
+    pub orgpolicy: String,
 }
 
 impl Default for Endpoints {
@@ -71,6 +77,7 @@ impl Default for Endpoints {
             container: google("container"),
             artifactregistry: google("artifactregistry"),
             cloudbuild: google("cloudbuild"),
+            orgpolicy: google("orgpolicy"),
         }
     }
 }
@@ -89,6 +96,7 @@ impl Endpoints {
             container: address(),
             artifactregistry: address(),
             cloudbuild: address(),
+            orgpolicy: address(),
         }
     }
 
@@ -104,6 +112,7 @@ impl Endpoints {
             Api::Container => &self.container,
             Api::ArtifactRegistry => &self.artifactregistry,
             Api::CloudBuild => &self.cloudbuild,
+            Api::OrgPolicy => &self.orgpolicy,
         };
         endpoint.trim_end_matches('/')
     }

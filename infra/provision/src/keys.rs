@@ -1,31 +1,53 @@
 //! Keys of service accounts, for `auth = "key"`: each goes straight from IAM into a Kubernetes Secret and nowhere else.
 //!
-//! A key is made only when the Secret has none that IAM still knows. Keys that no Secret refers to are deleted, so
-//! that nothing is left of a run that was killed between the two.
+//! The Secret also records which keys are ours: those of people on the same account are never touched. It is written
+//! down that a key is about to be made, so that nothing is left of a run that was killed before it was in the Secret.
+//! An old key is deleted only when no pod can have it any more.
 
-use std::collections::BTreeMap;
+use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use common::labels;
-use k8s_openapi::{ByteString, api::core::v1::Secret};
+use jiff::Timestamp;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
 use kube::{
     Api, Client,
-    api::{Patch, PatchParams},
+    api::{ListParams, Patch, PatchParams},
 };
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::json;
+use tokio::time::Instant;
 
 use crate::{
     cloud::Cloud,
-    deploy::FIELD_MANAGER,
-    environment::{Business, Environment, Managed},
-    google::{self, Method, Request, escape},
+    deploy::{self, FIELD_MANAGER, ORCHESTRATOR},
+    environment::{Business, Environment},
+    trouble::Trouble,
 };
 
-/// Key of the Secret, and name of the file that it is mounted as.
-const FILE: &str = "key.json";
+mod iam;
+mod secret;
 
-/// Sees to it that every workload of a business has a key, and no account more than one. Gives the accounts with a new
-/// key.
+use iam::Account;
+use secret::{Making, Place, Record};
+
+/// Annotation of the orchestrator's pods: the key that they begin with.
+const KEY_ID: &str = "deskgrid.dev/key-id";
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// A key that took the place of another one.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Rotated {
+    /// Email of the account.
+    pub account: String,
+    /// Id of the new key.
+    pub key: String,
+    /// Ids of the keys that are deleted now.
+    pub deleted: Vec<String>,
+}
+
+/// Sees to it that every workload of a business has a key, and that old ones go once nothing has them. Gives the
+/// accounts with a new key.
 ///
 /// # Errors
 /// When IAM or the cluster refuses.
@@ -35,118 +57,199 @@ pub async fn ensure(
     cloud: &Cloud,
     client: &Client,
 ) -> anyhow::Result<Vec<String>> {
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), &business.namespace);
     let mut made = Vec::new();
-    for (workload, email) in workloads(business) {
-        let name = secret_name(workload);
-        let context = || format!("give {email} a key in the Secret {}/{name}", business.namespace);
-        let live = secrets.get_opt(&name).await.with_context(context)?;
-        let known = list(environment, cloud, email).await?;
-        let held = live.and_then(|secret| key_of(&secret, email)).filter(|id| known.contains(id));
-        let kept = match held {
-            Some(id) => id,
+    for one in each(environment, business, cloud, client) {
+        let content = one.place.read().await?;
+        let known = one.account.list().await?;
+        match content.held.filter(|id| known.iter().any(|key| key.id == *id)) {
+            Some(_) => {}
             None => {
-                let (id, data) = create(environment, cloud, email).await?;
-                let secret = json!({
-                    "apiVersion": "v1",
-                    "kind": "Secret",
-                    "metadata": {"name": name, "namespace": business.namespace, "labels": {
-                        labels::APP: workload,
-                        labels::BUSINESS: business.name,
-                        labels::MANAGED_BY: labels::MANAGED_BY_DESKGRID,
-                    }},
-                    "type": "Opaque",
-                    "data": {FILE: data},
-                });
-                let parameters = PatchParams::apply(FIELD_MANAGER).force();
-                secrets.patch(&name, &parameters, &Patch::Apply(secret)).await.with_context(context)?;
-                made.push(email.to_owned());
-                id
+                one.renew().await?;
+                made.push(one.account.email.to_owned());
             }
-        };
-        // Only of accounts that we make: the keys of somebody else's are not ours to judge.
-        if environment.manage.iam == Managed::Create {
-            for unreferenced in known.iter().filter(|id| **id != kept) {
-                delete(environment, cloud, email, unreferenced).await?;
-            }
+        }
+        let record = one.place.read().await?.record;
+        let pods = running(client, one.place.namespace, one.place.workload).await?;
+        let may_have_old = |pod: &Pod| record.is_before(pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
+        if !pods.iter().any(may_have_old) {
+            one.clean().await?;
         }
     }
     Ok(made)
 }
 
-/// Deletes every key of a business's workloads.
+/// Gives every workload of a business a new key: the Secret first, then the orchestrator begins anew, then what still
+/// runs with the old key ends by itself, and then the old key is deleted.
 ///
 /// # Errors
-/// When IAM refuses.
-pub async fn revoke(environment: &Environment, business: &Business, cloud: &Cloud) -> anyhow::Result<()> {
-    for (_, email) in workloads(business) {
-        for id in list(environment, cloud, email).await? {
-            delete(environment, cloud, email, &id).await?;
+/// When IAM or the cluster refuses, the rollout fails within `rollout`, or an engine still runs after `limit`; the old
+/// keys are valid then.
+pub async fn rotate(
+    environment: &Environment,
+    business: &Business,
+    cloud: &Cloud,
+    (rollout, limit): (Duration, Duration),
+    tell: &(dyn Fn(&str) + Sync),
+) -> anyhow::Result<Vec<Rotated>> {
+    let client = cloud.cluster()?;
+    let namespace = &business.namespace;
+    let mut rotated = Vec::new();
+    for one in each(environment, business, cloud, client) {
+        let key = one.renew().await?;
+        tell(&format!("a new key of {} is in its Secret", one.account.email));
+        rotated.push(Rotated { account: one.account.email.to_owned(), key, deleted: vec![] });
+    }
+    // What is there now may have read the Secret before.
+    let mut old = Vec::new();
+    for (workload, _) in workloads(business) {
+        old.extend(running(client, namespace, workload).await?.into_iter().filter_map(|pod| pod.metadata.uid));
+    }
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    let context = || format!("begin the orchestrator of {} anew", business.name);
+    if deployments.get_opt(ORCHESTRATOR).await.with_context(context)?.is_some() {
+        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+        let annotations = json!({KEY_ID: rotated.first().map(|one| one.key.clone())});
+        let patch = json!({"spec": {"template": {"metadata": {"annotations": annotations}}}});
+        deployments.patch(ORCHESTRATOR, &parameters, &Patch::Merge(patch)).await.with_context(context)?;
+        deploy::wait(client, namespace, ORCHESTRATOR, rollout).await.with_context(context)?;
+        tell(&format!("the orchestrator of {} works with its new key", business.name));
+    }
+    gone(client, business, &old, limit, tell).await?;
+    for (one, rotated) in each(environment, business, cloud, client).zip(&mut rotated) {
+        rotated.deleted = one.clean().await?;
+        tell(&format!("{} old keys of {} are deleted", rotated.deleted.len(), rotated.account));
+    }
+    Ok(rotated)
+}
+
+/// Deletes our keys of a business's workloads, as far as its Secrets know them.
+///
+/// # Errors
+/// When IAM or the cluster refuses.
+pub async fn revoke(
+    environment: &Environment,
+    business: &Business,
+    cloud: &Cloud,
+    client: &Client,
+) -> anyhow::Result<()> {
+    for one in each(environment, business, cloud, client) {
+        let record = one.place.read().await?.record;
+        for id in record.ours_of(&one.account.list().await?) {
+            one.account.delete(&id).await?;
         }
     }
     Ok(())
+}
+
+/// One workload with its account and its Secret.
+struct One<'a> {
+    account: Account<'a>,
+    place: Place<'a>,
+}
+
+fn each<'a>(
+    environment: &'a Environment,
+    business: &'a Business,
+    cloud: &'a Cloud,
+    client: &Client,
+) -> impl Iterator<Item = One<'a>> {
+    let client = client.clone();
+    workloads(business).into_iter().map(move |(workload, email)| One {
+        account: Account { client: &cloud.google, project: &environment.project, email },
+        place: Place {
+            secrets: Api::namespaced(client.clone(), &business.namespace),
+            workload,
+            business: &business.name,
+            namespace: &business.namespace,
+            email,
+        },
+    })
+}
+
+impl One<'_> {
+    /// Makes a key and puts it into the Secret; gives its id. Older keys stay.
+    async fn renew(&self) -> anyhow::Result<String> {
+        let content = self.place.read().await?;
+        let known = self.account.list().await?;
+        let ours = content.record.ours_of(&known);
+        let before = known.into_iter().map(|key| key.id).collect();
+        let making = Some(Making { before, at: Timestamp::now() });
+        let mut record = Record { ours, making, since: content.record.since };
+        self.place.note(&content, &record).await?;
+        let (id, data) = self.account.create().await?;
+        record.ours.push(id.clone());
+        record.making = None;
+        record.since = Some(Timestamp::now());
+        self.place.write(&record, data).await?;
+        Ok(id)
+    }
+
+    /// Deletes our keys but the one in the Secret, and tells which.
+    async fn clean(&self) -> anyhow::Result<Vec<String>> {
+        let content = self.place.read().await?;
+        let ours = content.record.ours_of(&self.account.list().await?);
+        let (kept, old): (Vec<String>, Vec<String>) =
+            ours.into_iter().partition(|id| content.held.as_ref() == Some(id));
+        for id in &old {
+            self.account.delete(id).await?;
+        }
+        let record = Record { ours: kept, making: None, since: content.record.since };
+        if record != content.record {
+            self.place.note(&content, &record).await?;
+        }
+        Ok(old)
+    }
 }
 
 fn workloads(business: &Business) -> [(&'static str, &str); 2] {
     [("orchestrator", &business.accounts.orchestrator), ("engine", &business.accounts.engine)]
 }
 
-fn secret_name(workload: &str) -> String {
-    format!("google-key-{workload}")
-}
-
-/// Id of the key in a Secret, if it is one of this account.
-fn key_of(secret: &Secret, email: &str) -> Option<String> {
-    let data: &BTreeMap<String, ByteString> = secret.data.as_ref()?;
-    let key: Value = serde_json::from_slice(&data.get(FILE)?.0).ok()?;
-    (key["client_email"].as_str() == Some(email)).then(|| key["private_key_id"].as_str().map(str::to_owned))?
-}
-
-fn path(environment: &Environment, email: &str) -> String {
-    format!("v1/projects/{}/serviceAccounts/{}/keys", escape(&environment.project), escape(email))
-}
-
-/// Ids of the keys of an account that people made.
-async fn list(environment: &Environment, cloud: &Cloud, email: &str) -> anyhow::Result<Vec<String>> {
-    let request = Request::get(google::Api::Iam, path(environment, email)).query("keyTypes", "USER_MANAGED");
-    let answer = match cloud.google.send_optional(&request).await {
-        Err(error) if error.may_not_exist() => None,
-        answer => answer.with_context(|| format!("list the keys of {email}"))?,
+/// Pods of a workload that have not ended.
+async fn running(client: &Client, namespace: &str, workload: &str) -> anyhow::Result<Vec<Pod>> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let selector = ListParams::default().labels(&format!("{}={workload}", labels::APP));
+    let list = pods.list(&selector).await.with_context(|| format!("list the pods of {workload} in {namespace}"))?;
+    let ended = |pod: &Pod| {
+        let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+        matches!(phase, Some("Succeeded" | "Failed"))
     };
-    let keys = answer.as_ref().and_then(|answer| answer["keys"].as_array()).into_iter().flatten();
-    Ok(keys.filter_map(|key| Some(key["name"].as_str()?.rsplit('/').next()?.to_owned())).collect())
+    Ok(list.items.into_iter().filter(|pod| !ended(pod)).collect())
 }
 
-/// Makes a key: its id, and the file as the API has it, in base64.
-async fn create(environment: &Environment, cloud: &Cloud, email: &str) -> anyhow::Result<(String, Value)> {
-    let request = Request::new(google::Api::Iam, Method::Post, path(environment, email)).body(json!({}));
-    let mut key = cloud.google.send(&request).await.with_context(|| format!("make a key for {email}"))?;
-    let id = key["name"].as_str().and_then(|name| name.rsplit('/').next()).unwrap_or_default().to_owned();
-    let data = key["privateKeyData"].take();
-    if id.is_empty() || !data.is_string() {
-        bail!("IAM made a key for {email} and did not give it");
-    }
-    Ok((id, data))
-}
-
-async fn delete(environment: &Environment, cloud: &Cloud, email: &str, id: &str) -> anyhow::Result<()> {
-    let request =
-        Request::new(google::Api::Iam, Method::Delete, format!("{}/{}", path(environment, email), escape(id)));
-    cloud.google.send_optional(&request).await.with_context(|| format!("delete the key {id} of {email}"))?;
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_key_of_another_account_does_not_count() {
-        let file = json!({"client_email": "a@p", "private_key_id": "1"}).to_string();
-        let data = BTreeMap::from([(FILE.to_owned(), ByteString(file.into_bytes()))]);
-        let secret = Secret { data: Some(data), ..Secret::default() };
-        assert_eq!(key_of(&secret, "a@p").as_deref(), Some("1"));
-        assert_eq!(key_of(&secret, "b@p"), None);
-        assert_eq!(key_of(&Secret::default(), "a@p"), None);
+/// Waits until these pods have ended.
+async fn gone(
+    client: &Client,
+    business: &Business,
+    old: &[String],
+    limit: Duration,
+    tell: &(dyn Fn(&str) + Sync),
+) -> anyhow::Result<()> {
+    let deadline = Instant::now() + limit;
+    let mut told = 0;
+    loop {
+        let mut left = 0;
+        for (workload, _) in workloads(business) {
+            let pods = running(client, &business.namespace, workload).await?;
+            left += pods.iter().filter(|pod| pod.metadata.uid.as_ref().is_some_and(|uid| old.contains(uid))).count();
+        }
+        if left == 0 {
+            return Ok(());
+        }
+        if left != told {
+            tell(&format!("waiting for {left} pods of {} that began with the old key", business.name));
+            told = left;
+        }
+        if Instant::now() > deadline {
+            return Err(Trouble {
+                code: "keys-in-use",
+                what: "the old keys are still in use, and were not deleted".to_owned(),
+                on: business.name.clone(),
+                why: format!("{left} pods that began with them still run after {} s", limit.as_secs()),
+                next: "run it again when they have ended, or wait longer with --wait SECONDS".to_owned(),
+            }
+            .into());
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }

@@ -11,19 +11,24 @@ pub mod deploy;
 pub mod desired;
 pub mod environment;
 pub mod google;
+pub mod guarded;
 pub mod keys;
+pub mod lock;
 pub mod manifests;
 pub mod notification;
 pub mod observe;
 pub mod operation;
 pub mod plan;
 pub mod policy;
+pub mod preflight;
 pub mod presence;
 pub mod removal;
 pub mod resource;
 pub mod retire;
 mod run;
+pub mod saved;
 pub mod show;
+pub mod trouble;
 pub mod wire;
 
 #[cfg(test)]

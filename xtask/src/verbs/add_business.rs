@@ -8,11 +8,11 @@ use provision::{
     Cloud, Environment, Report,
     deploy::{self, Foreign},
     environment::{self, CloudKind, Overrides},
-    plan, presence, show,
+    guarded, plan, presence, saved, show,
 };
 use serde_json::json;
 
-use crate::{agree, args::Globals, context, error::Failure, output::Output, setup};
+use crate::{agree, args::Globals, context, error::Failure, locking, output::Output, setup};
 
 /// Arguments of `add-business`.
 #[derive(Debug, clap::Args)]
@@ -28,6 +28,8 @@ pub(crate) struct Args {
     /// Only show the plan
     #[arg(long)]
     dry_run: bool,
+    #[command(flatten)]
+    lock: locking::Args,
 }
 
 /// Plans what the business needs, makes it, and deploys its orchestrator when the others have theirs.
@@ -37,8 +39,9 @@ pub(crate) struct Args {
 /// on from there.
 pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
     let before = context::load(globals)?;
-    let (before, after, text) = with(before, &args.name, &common::config::variables())?;
-    let cloud = setup::connect(&after).await?;
+    let variables = common::config::variables();
+    let (before, after, _) = with(before, &args.name, &variables)?;
+    let cloud = setup::connect(&after, globals).await?;
     let options = plan::Options { adopt: args.adopt, prune: false };
     let plan = provision::look_to_add(&before, &after, &cloud, options, &setup::progress(output)).await?;
     let rendered = |colour| show::render(&plan, colour);
@@ -53,10 +56,23 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     }
     output.note(rendered(std::io::stderr().is_terminal()).trim_end());
     setup::free_to_go(&plan)?;
+    setup::preflight(&after, &cloud, &plan).await?;
     if !plan.is_empty() && after.cloud == CloudKind::Google && !args.yes {
         agree::to(&format!("make these changes to project {}?", after.project))?;
     }
-    let (report, deployed) = make(&after, &args.name, text, plan, Foreign::adopt(args.adopt), &cloud, output).await?;
+    let settings = args.lock.settings(globals, "add-business", output);
+    let progress = setup::progress(output);
+    let first = (!plan.is_empty()).then_some((&plan, &progress));
+    let (report, deployed) = guarded::under_lock(&after, &cloud, &settings, first, async |step| {
+        // Read again: somebody else may have added another one to the file.
+        let (before, after, text) = with(context::load(globals)?, &args.name, &variables)?;
+        step("looks at the project again");
+        let now = provision::look_to_add(&before, &after, &cloud, options, &progress).await?;
+        saved::beyond(&plan, &now)?;
+        step(&format!("adds {}", args.name));
+        make(&after, &args.name, text, now, Foreign::adopt(args.adopt), &cloud, output).await
+    })
+    .await?;
     if output.json {
         output.document(&json!({"provisioned": report, "deployed": deployed}))?;
     } else {

@@ -19,6 +19,7 @@ use common::{exit, shutdown};
 use report::{Report, Row};
 
 use crate::{
+    args::Globals,
     binaries::Binaries,
     context::Context,
     error::Failure,
@@ -177,7 +178,7 @@ async fn on_stage(
     if !wanted(Part::Setup) {
         rows.clear();
     }
-    let cloud = setup::connect(stage.environment()).await?;
+    let cloud = setup::connect(stage.environment(), &Globals::default()).await?;
     let images = setup::images(stage.environment(), binaries)?;
     let quiet = output.only_errors();
     setup::deploy(stage.environment(), &cloud, images, None, provision::deploy::Foreign::Refuse, &quiet).await?;

@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::add_business;
 use crate::{
+    args::Globals,
     binaries::Binaries,
     context,
     error::Failure,
@@ -85,7 +86,7 @@ async fn perform(
     let [first, second] = BUSINESSES;
     output.note(format_args!("provisioning the business {first}"));
     let quiet = output.only_errors();
-    let cloud = setup::connect(stage.environment()).await?;
+    let cloud = setup::connect(stage.environment(), &Globals::default()).await?;
     let plan = setup::look(stage.environment(), &cloud, provision::plan::Options::default(), &quiet).await?;
     let report = setup::carry_out(plan, &cloud, &quiet).await?;
     output.note(format_args!("  {} changes in {} ms", report.applied.done, report.elapsed_ms));
@@ -129,7 +130,8 @@ async fn perform(
             yes: true,
             ..removing::Options::default()
         };
-        let removal = Removal { before: stage.environment(), after: None, cloud: &cloud, options: &options };
+        let lock = options.lock.settings(&Globals::default(), "demo", &quiet);
+        let removal = Removal { before: stage.environment(), after: None, cloud: &cloud, options: &options, lock };
         if let Some(report) = removal.run(&quiet).await? {
             if !report.left.is_empty() {
                 return Err(Failure::new("left-behind", "the teardown left something")

@@ -1,9 +1,9 @@
 //! `deploy`: builds the services, and brings them into the cluster.
 
 use common::exit;
-use provision::{Cloud, Environment, deploy::Foreign, manifests, manifests::Images};
+use provision::{Cloud, Environment, deploy::Foreign, guarded, manifests, manifests::Images};
 
-use crate::{args::Globals, binaries::Binaries, context, output::Output, setup};
+use crate::{args::Globals, binaries::Binaries, context, locking, output::Output, setup};
 
 /// Arguments of `deploy`.
 #[derive(Debug, clap::Args)]
@@ -14,6 +14,8 @@ pub(crate) struct Args {
     /// Take over namespaces of our names that somebody else made
     #[arg(long)]
     adopt: bool,
+    #[command(flatten)]
+    lock: locking::Args,
 }
 
 /// Builds, renders, applies, and waits until every orchestrator is ready.
@@ -22,13 +24,18 @@ pub(crate) struct Args {
 /// When the build, a template, the cluster or a rollout fails.
 pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
     let environment = context::load(globals)?;
-    let cloud = setup::connect(&environment).await?;
+    let cloud = setup::connect(&environment, globals).await?;
     let binaries = Binaries::build(output).await?;
     let images = setup::images(&environment, &binaries)?;
     if args.dry_run {
         return show(&environment, &cloud, &images, output);
     }
-    let report = setup::deploy(&environment, &cloud, images, None, Foreign::adopt(args.adopt), output).await?;
+    let settings = args.lock.settings(globals, "deploy", output);
+    let report = guarded::under_lock(&environment, &cloud, &settings, None, async |step| {
+        step("brings the services into the cluster");
+        setup::deploy(&environment, &cloud, images, None, Foreign::adopt(args.adopt), output).await
+    })
+    .await?;
     if output.json {
         output.document(&report)?;
     } else {

@@ -1,15 +1,25 @@
 //! `plan` and `provision`: what the cloud lacks of what the environment file says, and bringing it there.
 
-use std::io::IsTerminal as _;
+use std::{io::IsTerminal as _, path::PathBuf};
 
 use common::exit;
-use provision::{environment::CloudKind, plan, show};
+use provision::{environment::CloudKind, guarded, plan, saved::Saved, show};
 
-use crate::{agree, args::Globals, context, output::Output, setup};
+use crate::{agree, args::Globals, context, locking, output::Output, setup};
 
 /// Arguments of `plan`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct PlanArgs {
+    #[command(flatten)]
+    options: PlanOptions,
+    /// Also write the plan into a file, for `provision --plan FILE`
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+}
+
+/// What a plan may do.
+#[derive(Clone, Copy, Debug, clap::Args)]
+pub(crate) struct PlanOptions {
     /// Show what taking over resources of our names that are not ours would change
     #[arg(long)]
     adopt: bool,
@@ -22,7 +32,12 @@ pub(crate) struct PlanArgs {
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    plan: PlanArgs,
+    options: PlanOptions,
+    /// Carry out this plan of `plan --out FILE`, or nothing when the project or the environment file changed since
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["adopt", "prune"])]
+    plan: Option<PathBuf>,
+    #[command(flatten)]
+    lock: locking::Args,
     /// Do not ask before changing anything
     #[arg(long, short)]
     yes: bool,
@@ -37,9 +52,13 @@ pub(crate) struct Args {
 /// When the cloud cannot be asked, or something is in the way of the plan.
 pub(crate) async fn plan(globals: &Globals, args: &PlanArgs, output: &Output) -> anyhow::Result<u8> {
     let environment = context::load(globals)?;
-    let cloud = setup::connect(&environment).await?;
-    let options = plan::Options { adopt: args.adopt, prune: args.prune };
+    let cloud = setup::connect(&environment, globals).await?;
+    let options = plan::Options { adopt: args.options.adopt, prune: args.options.prune };
     let plan = setup::look(&environment, &cloud, options, output).await?;
+    if let Some(path) = &args.out {
+        Saved::new(&plan, options)?.write(path)?;
+        output.note(format_args!("  wrote the plan to {}", path.display()));
+    }
     if output.json {
         output.document(&plan)?;
     } else {
@@ -55,19 +74,29 @@ pub(crate) async fn plan(globals: &Globals, args: &PlanArgs, output: &Output) ->
 /// When the cloud cannot be asked, something is in the way, nobody agreed, or a change failed.
 pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
     if args.dry_run {
-        let code = plan(globals, &args.plan, output).await?;
+        let shown = PlanArgs { options: args.options, out: None };
+        let code = plan(globals, &shown, output).await?;
         return Ok(if code == exit::CHANGES_PENDING { exit::DONE } else { code });
     }
     let environment = context::load(globals)?;
-    let cloud = setup::connect(&environment).await?;
-    let options = plan::Options { adopt: args.plan.adopt, prune: args.plan.prune };
+    let cloud = setup::connect(&environment, globals).await?;
+    let saved = args.plan.as_deref().map(Saved::read).transpose()?;
+    let options = plan::Options { adopt: args.options.adopt, prune: args.options.prune };
+    let options = saved.as_ref().map_or(options, Saved::options);
     let plan = setup::look(&environment, &cloud, options, output).await?;
+    if let Some(saved) = &saved {
+        saved.check(&plan)?;
+    }
     output.note(show::render(&plan, std::io::stderr().is_terminal()).trim_end());
     setup::free_to_go(&plan)?;
+    setup::preflight(&environment, &cloud, &plan).await?;
     if !plan.is_empty() && environment.cloud == CloudKind::Google && !args.yes {
         agree::to(&format!("make these changes to project {}?", environment.project))?;
     }
-    let report = setup::carry_out(plan, &cloud, output).await?;
+    let settings = args.lock.settings(globals, "provision", output);
+    let look = async || setup::look(&environment, &cloud, options, output).await;
+    let progress = setup::progress(output);
+    let report = guarded::carry_out_locked(&environment, &cloud, plan, &settings, &progress, look).await?;
     setup::write_config(&environment, &cloud)?;
     if output.json {
         output.document(&report)?;

@@ -32,10 +32,14 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let variables = common::config::variables();
     let mut after = environment::parse(&before.name, &path.display().to_string(), &text, &variables)?;
     after.path = Some(path.clone());
-    let cloud = setup::connect(&before).await?;
-    let removal = Removal { before: &before, after: Some(&after), cloud: &cloud, options: &args.options };
+    let cloud = setup::connect(&before, globals).await?;
+    let lock = args.options.lock.settings(globals, "remove-business", output);
+    let removal = Removal { before: &before, after: Some(&after), cloud: &cloud, options: &args.options, lock };
     let Some(report) = removal.run(output).await? else { return Ok(exit::DONE) };
 
+    // Read again: somebody else may have changed it while this took its time.
+    let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
+    let text = environment::edit::remove_business(&text, &args.name)?;
     std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
     setup::write_config(&after, &cloud)?;
     removing::forget_manifests(&before, Some(&args.name))?;

@@ -17,8 +17,9 @@ pub(crate) struct Args {
 /// When nobody agreed, a step failed (running again goes on from there), or something is left.
 pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
     let environment = context::load(globals)?;
-    let cloud = setup::connect(&environment).await?;
-    let removal = Removal { before: &environment, after: None, cloud: &cloud, options: &args.options };
+    let cloud = setup::connect(&environment, globals).await?;
+    let lock = args.options.lock.settings(globals, "teardown", output);
+    let removal = Removal { before: &environment, after: None, cloud: &cloud, options: &args.options, lock };
     let Some(report) = removal.run(output).await? else { return Ok(exit::DONE) };
     removing::forget_manifests(&environment, None)?;
     if output.json {

@@ -4,13 +4,16 @@ use std::path::{Path, PathBuf};
 
 use k8s_openapi::api::core::v1::Secret;
 use kube::Api;
+use localcloud::node::images::Images;
 use provision::google::{self, Method, Request};
 use serde_json::Value;
 
-use crate::setup_verbs::Desk;
+use crate::{setup_verbs::Desk, world::eventually};
 
 const FILE: &str = "project = \"key-desk\"\nlocation = \"europe-west1\"\ncloud = \"local\"\nauth = \"key\"\n\
-                    [businesses.bu1]\nmax_active_jobs = 4\n[businesses.bu1.engine]\ncpu = \"100m\"\n";
+                    [businesses.bu1]\nmax_active_jobs = 4\n[businesses.bu1.engine]\ncpu = \"100m\"\n\
+                    [businesses.bu2.engine]\ncpu = \"100m\"\nimage = \"SHELL\"\n\
+                    command = [\"/bin/sh\", \"-c\", \"read -r gate; while [ ! -e $gate ]; do sleep 0.1; done\"]\n";
 const KEYS: &str = "v1/projects/key-desk/serviceAccounts/bu1-engine@key-desk.iam.gserviceaccount.com/keys";
 
 fn files(folder: &Path) -> Vec<PathBuf> {
@@ -25,19 +28,26 @@ fn files(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_is_only_in_its_secret() {
     let _ = common::clients::install_tls_provider();
-    let desk = Desk::start(FILE);
+    let shell = Path::new("/bin/sh");
+    let elsewhere = tempfile::tempdir().unwrap();
+    let image = Images::new(elsewhere.path().to_owned()).register("registry/shell", shell).unwrap();
+    let desk = Desk::start(&FILE.replace("SHELL", &image));
+    Images::new(desk.folder().join("generated/verbs/cloud/cluster/images")).register("registry/shell", shell).unwrap();
     let pricing = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/pricing");
-    let first = std::fs::read_dir(pricing).unwrap().flatten().map(|entry| entry.path()).min().unwrap();
+    let mut books: Vec<PathBuf> =
+        std::fs::read_dir(pricing).unwrap().flatten().map(|entry| entry.path()).filter(|path| path.is_file()).collect();
+    books.sort();
+    let [first, second, ..] = books.as_slice() else { panic!("there are examples") };
     let verbs: [&[&str]; 6] = [
         &["--verbose", "provision"],
         &["--verbose", "deploy"],
         &["deploy", "--json"],
         &["plan", "--json"],
-        &["submit", "--wait", first.to_str().unwrap()],
-        &["job", "--json", first.file_name().unwrap().to_str().unwrap()],
+        &["submit", "--business", "bu1", "--wait", first.to_str().unwrap()],
+        &["job", "--business", "bu1", "--json", first.file_name().unwrap().to_str().unwrap()],
     ];
     let mut said = String::new();
     for verb in verbs {
@@ -48,11 +58,13 @@ async fn a_key_is_only_in_its_secret() {
         assert_eq!(ended.status.code(), Some(0), "{verb:?}\n{said}");
     }
     let cloud = desk.cloud().await;
-    let secrets: Api<Secret> = Api::namespaced(cloud.cluster().unwrap().clone(), "bu1");
-    let read = async || {
+    let read_in = async |business: &str| {
+        let secrets: Api<Secret> = Api::namespaced(cloud.cluster().unwrap().clone(), business);
         let secret = secrets.get("google-key-engine").await.unwrap();
         serde_json::from_slice::<Value>(&secret.data.unwrap()["key.json"].0).unwrap()
     };
+    let read = async || read_in("bu1").await;
+    let read_of = async |business: &str| read_in(business).await["private_key_id"].as_str().unwrap().to_owned();
     let key = read().await;
     let part = key["private_key"].as_str().unwrap().lines().nth(3).unwrap().to_owned();
     assert!(part.len() > 40);
@@ -67,22 +79,63 @@ async fn a_key_is_only_in_its_secret() {
     }
 
     // The same key serves on; one that is gone is replaced, and no account has two.
-    let ids = async || {
-        let request = Request::get(google::Api::Iam, KEYS).query("keyTypes", "USER_MANAGED");
+    let keys_of = async |business: &str| {
+        let path = KEYS.replace("bu1", business);
+        let request = Request::get(google::Api::Iam, path).query("keyTypes", "USER_MANAGED");
         let answer = cloud.google.send(&request).await.unwrap();
         let keys = answer["keys"].as_array().cloned().unwrap_or_default();
         keys.iter().map(|key| key["name"].as_str().unwrap().rsplit('/').next().unwrap().to_owned()).collect::<Vec<_>>()
     };
+    let ids = async || keys_of("bu1").await;
     let id = key["private_key_id"].as_str().unwrap();
     assert_eq!(ids().await, [id]);
     let gone = Request::new(google::Api::Iam, Method::Delete, format!("{KEYS}/{id}"));
     cloud.google.send(&gone).await.unwrap();
     let stray = Request::new(google::Api::Iam, Method::Post, KEYS).body(serde_json::json!({}));
-    cloud.google.send(&stray).await.unwrap();
+    let theirs = cloud.google.send(&stray).await.unwrap();
+    let theirs = theirs["name"].as_str().unwrap().rsplit('/').next().unwrap().to_owned();
     desk.run(&["deploy"], 0);
     let renewed = read().await["private_key_id"].as_str().unwrap().to_owned();
     assert_ne!(renewed, id);
-    assert_eq!(ids().await, [renewed]);
+    let sorted = |mut keys: Vec<String>| {
+        keys.sort();
+        keys
+    };
+    assert_eq!(sorted(ids().await), sorted(vec![renewed.clone(), theirs.clone()]), "a person's key is not ours");
+
+    // Keys change while an engine works: it ends its work with the old one, which goes only then.
+    let gate = desk.folder().join("gate");
+    let book = desk.folder().join("held.txt");
+    std::fs::write(&book, gate.to_str().unwrap()).unwrap();
+    let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(cloud.cluster().unwrap().clone(), "bu2");
+    let engines = kube::api::ListParams::default().labels("app=engine");
+    let phases = async || {
+        let pods = pods.list(&engines).await.unwrap().items;
+        pods.into_iter().filter_map(|pod| pod.status?.phase).collect::<Vec<_>>()
+    };
+    let before = read_of("bu2").await;
+    let works = desk.begin(&["submit", "--business", "bu2", "--wait", book.to_str().unwrap()]);
+    eventually("an engine works", async || phases().await == ["Running"]).await;
+    let rotates = desk.begin(&["rotate-keys", "--json"]);
+    eventually("the Secret has a new key", async || read_of("bu2").await != before).await;
+    assert!(keys_of("bu2").await.contains(&before), "the old key serves what still runs");
+    std::fs::write(&gate, "").unwrap();
+    let (worked, rotated) = (works.wait_with_output().unwrap(), rotates.wait_with_output().unwrap());
+    let said = |output: &std::process::Output| String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(worked.status.success(), "{}", said(&worked));
+    assert!(rotated.status.success(), "{}", said(&rotated));
+    assert_eq!(phases().await, ["Succeeded"], "the first attempt was the only one: no call was refused");
+    let report: Value = serde_json::from_slice(&rotated.stdout).unwrap();
+    assert_eq!(report.as_array().unwrap().len(), 4);
+    for one in report.as_array().unwrap() {
+        assert_eq!(one["deleted"].as_array().unwrap().len(), 1, "{report:#}");
+    }
+    assert_eq!(keys_of("bu2").await, [read_of("bu2").await]);
+    let rotated = read().await["private_key_id"].as_str().unwrap().to_owned();
+    assert_ne!(rotated, renewed);
+    assert_eq!(sorted(ids().await), sorted(vec![rotated, theirs.clone()]), "a person's key is not ours");
+    // The orchestrators work with theirs.
+    desk.run(&["submit", "--business", "bu1", "--wait", second.to_str().unwrap()], 0);
     desk.run(&["teardown"], 0);
-    assert_eq!(ids().await, Vec::<String>::new());
+    assert_eq!(ids().await, [theirs]);
 }

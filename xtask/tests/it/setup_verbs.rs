@@ -2,7 +2,7 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::{Command, Output, Stdio},
+    process::{Child, Command, Output, Stdio},
 };
 
 use k8s_openapi::api::{apps::v1::Deployment, core::v1::Namespace};
@@ -39,7 +39,7 @@ impl Desk {
         self.folder.path()
     }
 
-    fn file(&self) -> PathBuf {
+    pub(crate) fn file(&self) -> PathBuf {
         self.folder.path().join("verbs.toml")
     }
 
@@ -47,15 +47,19 @@ impl Desk {
         std::fs::read_to_string(self.file()).unwrap()
     }
 
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(&programs()["xtask"]);
+        command.arg("--env").arg(self.file()).args(arguments).env_remove("BUSINESS_NAME").stdin(Stdio::null());
+        command
+    }
+
     pub(crate) fn xtask(&self, arguments: &[&str]) -> Output {
-        Command::new(&programs()["xtask"])
-            .arg("--env")
-            .arg(self.file())
-            .args(arguments)
-            .env_remove("BUSINESS_NAME")
-            .stdin(Stdio::null())
-            .output()
-            .unwrap()
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Begins a verb.
+    pub(crate) fn begin(&self, arguments: &[&str]) -> Child {
+        self.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
     }
 
     /// Runs a verb that must end with this code; gives what it said on standard error.
@@ -68,7 +72,7 @@ impl Desk {
     }
 
     /// Runs a verb with `--json`, and gives its document.
-    fn json(&self, arguments: &[&str], code: i32) -> Value {
+    pub(crate) fn json(&self, arguments: &[&str], code: i32) -> Value {
         let ended = self.xtask(&[arguments, &["--json"]].concat());
         let said = String::from_utf8_lossy(&ended.stderr);
         assert_eq!(ended.status.code(), Some(code), "{arguments:?}\n{said}");

@@ -24,6 +24,7 @@ impl World {
             allow_anonymous: true,
             strict_token_expiry: false,
             lags: Default::default(),
+            constraints: Default::default(),
         });
         Self { registry: Arc::new(Registry::new(Arc::new(identity), false)) }
     }

@@ -31,6 +31,9 @@ struct Labels {
     label_fingerprint: String,
 }
 
+/// The constraint that forbids control planes with an address.
+const DNS_ONLY: &str = "container.managed.enableControlPlaneDNSOnlyAccess";
+
 impl Container {
     /// Clusters of a location, or of all (`-`).
     pub(super) fn list_clusters(&self, caller: &Principal, location: &str, base: &str) -> Result<Value> {
@@ -56,6 +59,10 @@ impl Container {
     pub(super) fn create_cluster(&self, call: &Call, caller: &Principal, location: &str, base: &str) -> Result<Value> {
         self.need(caller, "container.clusters.create", location, "")?;
         let wanted: Create = call.json()?;
+        let addresses = &wanted.cluster["controlPlaneEndpointsConfig"]["ipEndpointsConfig"];
+        if addresses["enabled"] != false {
+            self.identity.forbid(DNS_ONLY, "The control plane may only be reached by its DNS name.")?;
+        }
         let now = self.identity.clock.now();
         let cluster = shape::cluster(&wanted.cluster, self.identity.project(), location, now)?;
         let name = cluster["name"].as_str().unwrap_or_default().to_owned();

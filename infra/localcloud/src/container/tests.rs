@@ -28,6 +28,7 @@ impl World {
             allow_anonymous: true,
             strict_token_expiry: false,
             lags: Default::default(),
+            constraints: Default::default(),
         });
         let container = Arc::new(Container::new(Arc::new(identity), false, TAKES));
         container.attach(Access { endpoint: "127.0.0.1:6443".to_owned(), ca_pem: "PEM".to_owned() });

@@ -75,6 +75,10 @@ impl Server {
             ["v1" | "v1beta1", "projects", _, "services", ..] | ["v1", "operations", ..] => {
                 self.services(&call, &caller, &path)
             }
+            ["v2", "projects", project, "policies", constraint] if self.is_project(project) => {
+                self.need_api("orgpolicy.googleapis.com")?;
+                self.constraint(&call, &caller, constraint)
+            }
             ["v1" | "v3", "projects", ..] => {
                 self.need_api("cloudresourcemanager.googleapis.com")?;
                 self.projects(&call, &caller, &path)

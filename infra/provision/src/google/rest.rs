@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::{Endpoints, Error, Method, Request};
 
 /// Scopes of every token; the cluster's API wants the email too.
-const SCOPES: [&str; 2] =
+pub(super) const SCOPES: [&str; 2] =
     ["https://www.googleapis.com/auth/cloud-platform", "https://www.googleapis.com/auth/userinfo.email"];
 /// An answer that takes longer is given up.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);

@@ -151,6 +151,6 @@ async fn keys_of(record: &Record) {
     kube::Api::<Namespace>::all(cluster.clone()).create(&PostParams::default(), &namespace).await.unwrap();
     assert_eq!(keys::ensure(&environment, business, &cloud, cluster).await.unwrap().len(), 2);
     assert_eq!(keys::ensure(&environment, business, &cloud, cluster).await.unwrap().len(), 0);
-    keys::revoke(&environment, business, &cloud).await.unwrap();
+    keys::revoke(&environment, business, &cloud, cluster).await.unwrap();
     local.stop().await;
 }

@@ -33,7 +33,7 @@ const FAR: &str = "project = \"far-desk\"\nlocation = \"europe-west1\"\n\
 /// Provisions the environment, and plans again; then one on a cloud that takes its time.
 pub(super) async fn measure(environment: &Environment, output: &Output) -> anyhow::Result<Vec<Row>> {
     let quiet = output.only_errors();
-    let cloud = setup::connect(environment).await?;
+    let cloud = setup::connect(environment, &crate::args::Globals::default()).await?;
     let begun = Instant::now();
     let plan = setup::look(environment, &cloud, plan::Options::default(), &quiet).await?;
     let report = setup::carry_out(plan, &cloud, &quiet).await?;

@@ -70,6 +70,8 @@ impl Server {
     fn create_account(&self, call: &Call, caller: &Principal) -> Result<Response> {
         let project = format!("projects/{}", self.identity.project());
         self.need(caller, "iam.serviceAccounts.create", &self.project_target(), &project)?;
+        self.identity
+            .forbid("iam.disableServiceAccountCreation", "Service account creation is not allowed on this project.")?;
         let wanted: Create = call.json()?;
         let texts = wanted.service_account;
         let uid = format!("1{:020}", rand::random::<u64>());
@@ -210,7 +212,13 @@ impl Server {
             ))
         };
         match (&call.method, rest) {
-            (&Method::POST, []) => self.create_key(&account).await.map(|it| ok(&it)),
+            (&Method::POST, []) => {
+                self.identity.forbid(
+                    "iam.disableServiceAccountKeyCreation",
+                    "Key creation is not allowed on this service account.",
+                )?;
+                self.create_key(&account).await.map(|it| ok(&it))
+            }
             (&Method::GET, []) => {
                 let types = call.query_all("keyTypes");
                 let wanted = types.is_empty() || types.iter().any(|kind| kind == "USER_MANAGED");

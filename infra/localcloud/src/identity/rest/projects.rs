@@ -63,6 +63,19 @@ impl Server {
         }
     }
 
+    /// Organization Policy v2: a boolean constraint as it is in effect.
+    pub(super) fn constraint(&self, call: &Call, caller: &Principal, constraint: &str) -> Result<Response> {
+        if (&call.method, call.verb.as_deref()) != (&Method::GET, Some("getEffectivePolicy")) {
+            return Err(no_route(call));
+        }
+        if !self.identity.allowed(caller, "orgpolicy.policy.get", &self.project_target()) {
+            return Err(Error::forbidden("The caller does not have permission"));
+        }
+        let rules = json!([{ "enforce": self.identity.enforces(constraint) }]);
+        let name = format!("projects/{}/policies/{constraint}", self.identity.number());
+        Ok(ok(&json!({ "name": name, "spec": { "rules": rules } })))
+    }
+
     fn project_json(&self, version: &str) -> Value {
         let created = time_text(self.identity.read().created);
         let (project, number) = (self.identity.project(), self.identity.number());

@@ -1,0 +1,104 @@
+//! Carrying something out under the lock, and only what was agreed to.
+
+use crate::{
+    Report,
+    apply::{Applied, Progress},
+    cloud::Cloud,
+    environment::Environment,
+    lock::{Event, Lock, Settings, Taken},
+    plan::{Action, Plan},
+    resource::{Id, Kind},
+    run::carry_out,
+    saved,
+};
+
+/// Looks at which a bucket that was just made may still be unknown.
+const BUCKET_LOOKS: u32 = 60;
+
+/// Does `work` under the lock of the environment. Where the bucket does not exist yet and `plan` makes it, that is
+/// done first, with what it needs: of two who do that at once, both go on to the lock inside.
+///
+/// # Errors
+/// As `work`; when the lock cannot be taken; when it is lost.
+pub async fn under_lock<T>(
+    environment: &Environment,
+    cloud: &Cloud,
+    settings: &Settings,
+    plan: Option<(&Plan, &Progress)>,
+    work: impl AsyncFnOnce(&dyn Fn(&str)) -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let take = async || Lock::take(&cloud.google, &environment.bucket, &environment.name, settings).await;
+    let mut taken = take().await?;
+    if matches!(taken, Taken::NoBucket)
+        && let Some((plan, progress)) = plan
+        && let Some(first) = up_to_bucket(plan, &environment.bucket)
+    {
+        carry_out(first, cloud, progress).await?;
+        for attempt in 1..BUCKET_LOOKS {
+            taken = take().await?;
+            if matches!(taken, Taken::Held(_)) {
+                break;
+            }
+            tokio::time::sleep(cloud.google.retry().pause(attempt)).await;
+        }
+    }
+    let Taken::Held(lock) = taken else {
+        (settings.told)(Event::Without);
+        return work(&|_| {}).await;
+    };
+    let result = lock.hold(work(&|step| lock.step(step))).await;
+    lock.release().await;
+    result
+}
+
+/// Carries out a plan that was agreed to: under the lock, after a second look by `look`, which must not want anything
+/// that was not agreed to. A plan without changes takes no lock and writes nothing.
+///
+/// # Errors
+/// As [`under_lock`]; when the world moved since the plan was made; as [`carry_out`].
+pub async fn carry_out_locked(
+    environment: &Environment,
+    cloud: &Cloud,
+    agreed: Plan,
+    settings: &Settings,
+    progress: &Progress,
+    look: impl AsyncFnOnce() -> anyhow::Result<Plan>,
+) -> anyhow::Result<Report> {
+    if agreed.pending().next().is_none() {
+        return carry_out(agreed, cloud, progress).await;
+    }
+    let all = agreed.pending().count();
+    let mut report = under_lock(environment, cloud, settings, Some((&agreed, progress)), async |step| {
+        step("looks at the project again");
+        let now = look().await?;
+        saved::beyond(&agreed, &now)?;
+        step(&format!("makes {} changes", now.pending().count()));
+        carry_out(now, cloud, progress).await
+    })
+    .await?;
+    // With what was done before the lock, or by others meanwhile, that much of the agreed plan is done.
+    let Applied { done, .. } = &mut report.applied;
+    *done = all.max(*done);
+    report.plan = agreed;
+    Ok(report)
+}
+
+/// The part of a plan that makes the bucket; nothing when it does not.
+fn up_to_bucket(plan: &Plan, bucket: &str) -> Option<Plan> {
+    let bucket = Id::new(Kind::Bucket, bucket);
+    let makes = |id: &Id| plan.changes.iter().find(|change| change.id == *id && change.action.is_change());
+    makes(&bucket).filter(|change| change.action == Action::Create)?;
+    let mut wanted = vec![bucket];
+    let mut next = 0;
+    while let Some(id) = wanted.get(next).cloned() {
+        next += 1;
+        let after = makes(&id).and_then(|change| change.resource.as_ref()).map(|resource| resource.after.clone());
+        for id in after.unwrap_or_default() {
+            if !wanted.contains(&id) {
+                wanted.push(id);
+            }
+        }
+    }
+    let changes = plan.changes.iter().filter(|change| wanted.contains(&change.id)).cloned().collect();
+    Some(Plan { changes, ..plan.clone() })
+}

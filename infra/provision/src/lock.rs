@@ -1,0 +1,249 @@
+//! One operator at a time: a lock that ends by itself, as an object in the environment's bucket.
+//!
+//! Cloud Storage writes an object only when it has the generation that the writer expects (`ifGenerationMatch`), so
+//! of two that take the lock at once one is refused. A lock is renewed while its holder works; one that was not
+//! renewed for a lease may be taken over. Whoever finds its lock gone stops at once. What a stopped holder still had
+//! on its way does no harm: policies carry etags, and what is made has a name of its own.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use jiff::{SignedDuration, Timestamp};
+
+use crate::{google::Client, trouble::Trouble};
+
+mod record;
+mod store;
+
+pub use record::{Holder, Judgement, Record, Watch};
+pub use store::OBJECT;
+use store::{Found, Store};
+
+/// How long a lock lasts that is not renewed.
+pub const LEASE: Duration = Duration::from_secs(60);
+/// How often it is renewed; Cloud Storage takes one write of an object a second.
+const RENEW_EVERY: Duration = Duration::from_secs(15);
+/// How often somebody else's lock is looked at.
+const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// A holder that could not renew stops this long before others may take over.
+const MARGIN: Duration = Duration::from_secs(15);
+
+/// Tells the time.
+pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
+/// Told of what happens to a lock; must not block.
+pub type Told = Arc<dyn Fn(Event<'_>) + Send + Sync>;
+
+/// What happens to a lock.
+#[derive(Debug)]
+pub enum Event<'a> {
+    /// Somebody else holds it.
+    Waiting(Option<&'a Record>),
+    /// The lock of somebody who stopped was taken over.
+    TakenOver(Option<&'a Record>, Judgement),
+    /// There is no bucket to hold it, and none is being made.
+    Without,
+    /// It could not be given back; it ends by itself.
+    Kept(&'a str),
+}
+
+/// How to take a lock.
+#[derive(Clone)]
+pub struct Settings {
+    /// Who takes it.
+    pub holder: Holder,
+    /// What for: the verb.
+    pub verb: String,
+    /// Longest time to wait for somebody else.
+    pub wait: Duration,
+    /// The clock that leases are measured with.
+    pub now: Now,
+    /// Told of what happens.
+    pub told: Told,
+    /// How often it is renewed.
+    pub renew_every: Duration,
+    /// How often somebody else's is looked at.
+    pub look_every: Duration,
+}
+
+impl Settings {
+    /// The usual way.
+    pub fn new(holder: Holder, verb: &str, wait: Duration, told: Told) -> Self {
+        Self {
+            holder,
+            verb: verb.to_owned(),
+            wait,
+            now: Arc::new(Timestamp::now),
+            told,
+            renew_every: RENEW_EVERY,
+            look_every: LOOK_EVERY,
+        }
+    }
+
+    fn at(&self, from_now: Duration) -> Timestamp {
+        let span = SignedDuration::try_from(from_now).unwrap_or(SignedDuration::MAX);
+        (self.now)().checked_add(span).unwrap_or(Timestamp::MAX)
+    }
+}
+
+/// What came of trying to take a lock.
+pub enum Taken {
+    /// It is ours.
+    Held(Box<Lock>),
+    /// There is no bucket for it.
+    NoBucket,
+}
+
+/// A lock that is held. It is not given back when dropped: whoever is killed does not give it back either.
+pub struct Lock {
+    store: Store,
+    settings: Settings,
+    state: Mutex<State>,
+}
+
+struct State {
+    record: Record,
+    generation: String,
+}
+
+impl Lock {
+    /// Takes the lock of an environment, and waits while somebody else has it.
+    ///
+    /// # Errors
+    /// When somebody else still has it after the longest wait, or the bucket may not be written to.
+    pub async fn take(client: &Client, bucket: &str, environment: &str, settings: &Settings) -> anyhow::Result<Taken> {
+        let store = Store::new(client, bucket);
+        let id = format!("{:032x}", rand::random::<u128>());
+        let (mut watch, mut replaces, mut told) = (Watch::default(), None, None);
+        let until = settings.at(settings.wait);
+        loop {
+            let record = Record::new(&id, environment, settings, settings.at(LEASE));
+            if let Some(written) = store.write(&record, replaces.as_deref()).await? {
+                let Some(generation) = written else { return Ok(Taken::NoBucket) };
+                let state = Mutex::new(State { record, generation });
+                return Ok(Taken::Held(Box::new(Self { store, settings: settings.clone(), state })));
+            }
+            let Some(Found { generation, record: theirs }) = store.read().await? else {
+                replaces = None;
+                continue;
+            };
+            if let Some(record) = theirs.clone().filter(|record| record.id == id) {
+                // Ours, although the answer was lost.
+                let state = Mutex::new(State { record, generation });
+                return Ok(Taken::Held(Box::new(Self { store, settings: settings.clone(), state })));
+            }
+            let now = (settings.now)();
+            match watch.judge(&generation, theirs.as_ref(), now, &settings.holder) {
+                Judgement::Held => {}
+                judgement => {
+                    (settings.told)(Event::TakenOver(theirs.as_ref(), judgement));
+                    replaces = Some(generation);
+                    continue;
+                }
+            }
+            replaces = None;
+            if now >= until {
+                return Err(held(bucket, theirs.as_ref(), now).into());
+            }
+            let whose = theirs.as_ref().map(|record| record.id.clone());
+            if told.as_ref() != Some(&whose) {
+                (settings.told)(Event::Waiting(theirs.as_ref()));
+                told = Some(whose);
+            }
+            tokio::time::sleep(settings.look_every).await;
+        }
+    }
+
+    /// What is being done, for others to read.
+    pub fn step(&self, what: &str) {
+        what.clone_into(&mut self.state().record.step);
+    }
+
+    /// Works as long as the lock is held.
+    ///
+    /// # Errors
+    /// As `work`, or that the lock is lost; then `work` is dropped where it is.
+    pub async fn hold<T>(&self, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
+        tokio::select! {
+            done = work => done,
+            lost = self.keep() => Err(lost.into()),
+        }
+    }
+
+    /// Renews once. True when the lock is still ours.
+    ///
+    /// # Errors
+    /// When the bucket cannot be asked.
+    pub async fn renew(&self) -> anyhow::Result<bool> {
+        let (mut record, generation) = {
+            let state = self.state();
+            (state.record.clone(), state.generation.clone())
+        };
+        record.renewed = (self.settings.now)();
+        record.expires = self.settings.at(LEASE);
+        let generation = match self.store.write(&record, Some(&generation)).await? {
+            Some(Some(written)) => written,
+            Some(None) => return Ok(false),
+            // Refused: somebody else's, or ours although the answer was lost.
+            None => match self.store.read().await? {
+                Some(Found { generation, record: Some(live) }) if live.id == record.id => generation,
+                _ => return Ok(false),
+            },
+        };
+        let mut state = self.state();
+        (state.record.renewed, state.record.expires, state.generation) = (record.renewed, record.expires, generation);
+        Ok(true)
+    }
+
+    /// Gives the lock back.
+    pub async fn release(self) {
+        let generation = self.state().generation.clone();
+        if let Err(error) = self.store.delete(&generation).await {
+            (self.settings.told)(Event::Kept(&error.to_string()));
+        }
+    }
+
+    /// Renews until the lock is lost.
+    async fn keep(&self) -> Trouble {
+        loop {
+            tokio::time::sleep(self.settings.renew_every).await;
+            let mut last = String::new();
+            match tokio::time::timeout(MARGIN, self.renew()).await {
+                Ok(Ok(true)) => continue,
+                Ok(Ok(false)) => return self.lost("somebody else has it now, or removed it".to_owned()),
+                Ok(Err(error)) => last = format!("{error:#}"),
+                Err(_) => last.push_str("Cloud Storage does not answer"),
+            }
+            if self.settings.at(MARGIN) >= self.state().record.expires {
+                return self.lost(format!("it could not be renewed: {last}"));
+            }
+        }
+    }
+
+    fn lost(&self, why: String) -> Trouble {
+        Trouble {
+            code: "lock-lost",
+            what: "the lock on the environment was lost, and nothing more is changed".to_owned(),
+            on: self.store.to_string(),
+            why,
+            next: "see who works on it, then run the same again; it goes on from what is there".to_owned(),
+        }
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn held(bucket: &str, record: Option<&Record>, now: Timestamp) -> Trouble {
+    Trouble {
+        code: "locked",
+        what: "somebody else works on the environment".to_owned(),
+        on: format!("gs://{bucket}/{OBJECT}"),
+        why: Record::told(record, now),
+        next: "run it again when that is done, or wait longer with --lock-wait SECONDS; a lock whose holder died ends \
+               by itself after a minute"
+            .to_owned(),
+    }
+}

@@ -1,0 +1,320 @@
+//! What would stop a plan halfway, looked at before anything is written: each finding with its exact fix.
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{
+    cloud::Cloud,
+    environment::{Auth, CloudKind, ClusterMode, Endpoint, Environment, Managed},
+    google::{Api, Client, Error, Method, Request, escape},
+    plan::{Action, Plan},
+    resource::Kind,
+    trouble::Trouble,
+};
+
+mod permissions;
+
+use permissions::{missing, needed, on_bucket, roles};
+
+/// A constraint of an organisation that we could break, when that is, and the setting that avoids it.
+type Constraint = (&'static str, fn(&Environment, &Pending<'_>) -> bool, &'static str);
+
+const CONSTRAINTS: [Constraint; 5] = [
+    (
+        "iam.disableServiceAccountKeyCreation",
+        |environment, _| environment.auth == Auth::Key,
+        "set auth = \"workload-identity\" in the environment file: no key exists then",
+    ),
+    (
+        "iam.managed.disableServiceAccountKeyCreation",
+        |environment, _| environment.auth == Auth::Key,
+        "set auth = \"workload-identity\" in the environment file: no key exists then",
+    ),
+    (
+        "iam.disableServiceAccountCreation",
+        |environment, pending| environment.manage.iam == Managed::Create && pending.creates(Kind::ServiceAccount),
+        "set iam = \"verify\" under [manage] in the environment file, and have the accounts made that `cargo xtask \
+         plan` then names",
+    ),
+    (
+        "container.managed.enableControlPlaneDNSOnlyAccess",
+        |environment, pending| {
+            environment.manage.cluster == Managed::Create
+                && environment.network.endpoint != Endpoint::Dns
+                && pending.creates(Kind::Cluster)
+        },
+        "set endpoint = \"dns\" under [network] in the environment file, or cluster = \"verify\" under [manage]",
+    ),
+    (
+        "container.managed.enablePrivateNodes",
+        |environment, pending| {
+            environment.manage.cluster == Managed::Create
+                && !environment.network.private_nodes
+                && pending.creates(Kind::Cluster)
+        },
+        "set private_nodes = true under [network] in the environment file, or cluster = \"verify\" under [manage]",
+    ),
+];
+
+/// One thing that was looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What was looked at.
+    pub what: String,
+    /// It is as it should be.
+    pub fine: bool,
+    /// False for what only makes life easier, or could not be looked at.
+    pub needed: bool,
+    /// What was seen.
+    pub seen: String,
+    /// What puts it right.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fix: Option<String>,
+}
+
+impl Finding {
+    /// As it should be.
+    pub fn good(what: &str, seen: impl Into<String>) -> Self {
+        Self { what: what.to_owned(), fine: true, needed: true, seen: seen.into(), fix: None }
+    }
+
+    /// Not as it should be; with what puts it right, if anything does.
+    pub fn bad(what: &str, seen: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { fine: false, fix: Some(fix.into()).filter(|fix: &String| !fix.is_empty()), ..Self::good(what, seen) }
+    }
+
+    /// Nothing that stops anything.
+    #[must_use]
+    pub fn optional(self) -> Self {
+        Self { needed: false, ..self }
+    }
+}
+
+/// What is to be done, as far as it matters here.
+pub struct Pending<'a>(Option<&'a Plan>);
+
+impl Pending<'_> {
+    /// Whether something of this kind is made. Without a plan everything may be.
+    fn creates(&self, kind: Kind) -> bool {
+        self.0.is_none_or(|plan| {
+            // What is verified and not there stops the plan by itself.
+            plan.changes.iter().any(|change| change.id.kind == kind && change.action == Action::Create)
+        })
+    }
+
+    fn touches(&self, kind: Kind) -> bool {
+        self.0.is_none_or(|plan| plan.pending().any(|change| change.id.kind == kind))
+    }
+}
+
+/// Looks at everything that a plan needs, or at all that any could need. Writes nothing.
+pub async fn look(environment: &Environment, cloud: &Cloud, plan: Option<&Plan>) -> Vec<Finding> {
+    let pending = Pending(plan);
+    let (mut findings, bucket, constraints, services) = tokio::join!(
+        project(environment, &cloud.google, &pending),
+        bucket(environment, &cloud.google),
+        constraints(environment, &cloud.google, &pending),
+        services(environment, &cloud.google),
+    );
+    if findings.iter().any(|finding| finding.what == "credentials" && !finding.fine) {
+        return findings;
+    }
+    findings.extend(bucket);
+    findings.extend(services);
+    findings.extend(constraints);
+    findings.push(names(environment));
+    findings
+}
+
+/// Whether nothing that was found stops a plan.
+///
+/// # Errors
+/// When something does; says what, and how each is put right.
+pub fn pass(environment: &Environment, findings: &[Finding]) -> Result<(), Trouble> {
+    let lines = findings.iter().filter(|finding| finding.needed && !finding.fine).map(|finding| {
+        let fix = finding.fix.as_ref().map(|fix| format!("\n  {fix}")).unwrap_or_default();
+        format!("{}: {}{fix}", finding.what, finding.seen)
+    });
+    let lines: Vec<String> = lines.collect();
+    if lines.is_empty() {
+        return Ok(());
+    }
+    Err(Trouble {
+        code: "preflight",
+        what: "the plan would stop halfway, so nothing was changed".to_owned(),
+        on: format!("environment {} in project {}", environment.name, environment.project),
+        why: lines.join("\n"),
+        next: "do what is said above of each, then run the same again".to_owned(),
+    })
+}
+
+/// Credentials, and permissions on the project.
+async fn project(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Vec<Finding> {
+    let project = &environment.project;
+    let permissions = needed(environment, |kind| pending.touches(kind));
+    let path = format!("v1/projects/{}:testIamPermissions", escape(project));
+    let test = Request::new(Api::CloudResourceManager, Method::Post, path).body(json!({"permissions": permissions}));
+    match client.send(&test).await {
+        Err(error) if error.code == 401 => {
+            vec![Finding::bad("credentials", error.message, "gcloud auth application-default login")]
+        }
+        Err(error) if error.is_service_disabled() => {
+            let fix = format!("gcloud services enable --project {project} cloudresourcemanager.googleapis.com");
+            vec![Finding::bad("permissions", "cannot be looked at: Resource Manager is not enabled", fix).optional()]
+        }
+        Err(error) => {
+            vec![Finding::bad("project", error.to_string(), "check `project` in the environment file")]
+        }
+        Ok(answer) => {
+            let lacking = missing(&permissions, &answer);
+            let found = match lacking.is_empty() {
+                true => Finding::good("permissions", "everything that is to be done"),
+                false => Finding::bad(
+                    "permissions",
+                    format!("missing on project {project}: {}", lacking.join(", ")),
+                    roles(&lacking)
+                        .iter()
+                        .map(|role| {
+                            format!("gcloud projects add-iam-policy-binding {project} --member YOU --role {role}")
+                        })
+                        .collect::<Vec<_>>()
+                        .join("\n  "),
+                ),
+            };
+            vec![Finding::good("credentials", format!("accepted for project {project}")), found]
+        }
+    }
+}
+
+/// Permissions on the bucket, once there is one.
+async fn bucket(environment: &Environment, client: &Client) -> Option<Finding> {
+    let name = &environment.bucket;
+    let permissions = on_bucket(environment);
+    let mut test = Request::get(Api::Storage, format!("storage/v1/b/{}/iam/testPermissions", escape(name)));
+    for permission in &permissions {
+        test = test.query("permissions", *permission);
+    }
+    match client.send(&test).await {
+        Err(error) if error.is_not_found() => None,
+        // Of a bucket of somebody else the plan itself tells.
+        Err(error) => Some(Finding::bad("bucket", error.to_string(), "").optional()),
+        Ok(answer) => {
+            let lacking = missing(&permissions, &answer);
+            Some(match lacking.is_empty() {
+                true => Finding::good("bucket", "everything that is done to it"),
+                false => Finding::bad(
+                    "bucket",
+                    format!("missing on bucket {name}: {}", lacking.join(", ")),
+                    format!(
+                        "gcloud storage buckets add-iam-policy-binding gs://{name} --member YOU --role \
+                         roles/storage.admin"
+                    ),
+                ),
+            })
+        }
+    }
+}
+
+/// Services that are not enabled.
+async fn services(environment: &Environment, client: &Client) -> Option<Finding> {
+    let project = &environment.project;
+    let list = Request::get(Api::ServiceUsage, format!("v1/projects/{}/services", escape(project)))
+        .query("filter", "state:ENABLED")
+        .query("pageSize", "200");
+    let listed = match client.list(&list, "services").await {
+        Ok(listed) => listed,
+        Err(error) => return Some(Finding::bad("services", error.to_string(), "").optional()),
+    };
+    let on: BTreeSet<&str> = listed.iter().filter_map(|service| service["config"]["name"].as_str()).collect();
+    let wanted = crate::desired::services(environment).into_iter().map(|name| format!("{name}.googleapis.com"));
+    let off: Vec<String> = wanted.filter(|name| !on.contains(name.as_str())).collect();
+    if off.is_empty() {
+        return Some(Finding::good("services", "enabled"));
+    }
+    let seen = format!("not enabled: {}", off.join(", "));
+    Some(match environment.manage.apis {
+        Managed::Create => Finding::bad("services", seen, "cargo xtask provision enables them").optional(),
+        _ => Finding {
+            // A laptop cloud serves what is not enabled too.
+            needed: environment.cloud == CloudKind::Google,
+            ..Finding::bad("services", seen, format!("gcloud services enable --project {project} {}", off.join(" ")))
+        },
+    })
+}
+
+/// Constraints of the organisation that what is to be done would break.
+async fn constraints(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Vec<Finding> {
+    let matter = CONSTRAINTS.iter().filter(|(_, matters, _)| matters(environment, pending));
+    let looks = matter.map(|(name, _, fix)| async move {
+        let path = format!("v2/projects/{}/policies/{name}:getEffectivePolicy", escape(&environment.project));
+        let what = format!("constraints/{name}");
+        match client.send(&Request::get(Api::OrgPolicy, path)).await {
+            Ok(policy) if is_enforced(&policy) => Finding::bad(&what, "the organisation enforces it", *fix),
+            Ok(_) => Finding::good(&what, "not enforced"),
+            Err(error) => Finding::bad(&what, format!("cannot be looked at: {}", brief(&error)), "").optional(),
+        }
+    });
+    futures::future::join_all(looks).await
+}
+
+fn is_enforced(policy: &Value) -> bool {
+    policy["spec"]["rules"].as_array().into_iter().flatten().any(|rule| rule["enforce"] == true)
+}
+
+fn brief(error: &Error) -> String {
+    match error.is_service_disabled() {
+        true => "orgpolicy.googleapis.com is not enabled".to_owned(),
+        false => error.to_string(),
+    }
+}
+
+/// Names that Google would refuse for their length, most of which come from the project's.
+fn names(environment: &Environment) -> Finding {
+    let cluster = (environment.manage.cluster == Managed::Create).then(|| {
+        let most = if environment.cluster.mode == ClusterMode::Autopilot { 39 } else { 40 };
+        ("cluster", environment.cluster.name.clone(), 1, most)
+    });
+    let mut names: Vec<(&str, String, usize, usize)> = cluster.into_iter().collect();
+    names.extend(environment.buckets().into_iter().map(|(bucket, _)| ("bucket", bucket.to_owned(), 3, 63)));
+    names.push(("registry", environment.build.registry.clone(), 1, 63));
+    for business in &environment.businesses {
+        for topic in [&business.topic, &business.events_topic, &business.subscription] {
+            names.push(("topic or subscription", topic.clone(), 3, 255));
+        }
+    }
+    let wrong = names.iter().filter(|(_, name, least, most)| !(*least..=*most).contains(&name.len()));
+    let wrong: Vec<String> = wrong
+        .map(|(what, name, least, most)| format!("{what} {name} has {} characters, not {least} to {most}", name.len()))
+        .collect();
+    match wrong.is_empty() {
+        true => Finding::good("names", "of lengths that Google takes"),
+        false => Finding::bad("names", wrong.join("; "), "give them other names in the environment file"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_too_long_is_found_with_what_to_do() {
+        let mut environment = crate::environment::tests::environment(
+            "project = \"desk-one\"\nlocation = \"europe-west1\"\n[businesses.bu1]\n",
+        );
+        assert!(names(&environment).fine);
+        environment.cluster.name = "c".repeat(41);
+        let found = names(&environment);
+        assert!(!found.fine && found.seen.contains("has 41 characters, not 1 to 40"), "{found:?}");
+        let trouble = pass(&environment, &[found]).unwrap_err();
+        assert!(trouble.why.ends_with("\n  give them other names in the environment file"), "{trouble}");
+    }
+
+    #[test]
+    fn only_an_enforced_rule_is_enforced() {
+        assert!(is_enforced(&json!({"spec": {"rules": [{"enforce": true}]}})));
+        assert!(!is_enforced(&json!({"spec": {"rules": [{"enforce": false}]}})));
+        assert!(!is_enforced(&json!({})));
+    }
+}

@@ -1,0 +1,27 @@
+//! A failure that a person can act on, with the code under which it is explained.
+
+use std::fmt;
+
+/// What happened, on what, why, and what to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trouble {
+    /// Stable code, lower-case with dashes.
+    pub code: &'static str,
+    /// What happened.
+    pub what: String,
+    /// On what.
+    pub on: String,
+    /// Why.
+    pub why: String,
+    /// What to do.
+    pub next: String,
+}
+
+impl fmt::Display for Trouble {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { what, on, why, next, .. } = self;
+        write!(f, "{what} ({on}): {why}; {next}")
+    }
+}
+
+impl std::error::Error for Trouble {}

@@ -1,0 +1,202 @@
+//! Two operators at once: one works, the other is told and waits; a lock whose holder died is taken over.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use provision::{
+    Report,
+    apply::Progress,
+    environment::Environment,
+    google::{Api, Method, Request},
+    guarded,
+    lock::{Event, Holder, LEASE, Lock, OBJECT, Record, Settings, Taken},
+    plan,
+    trouble::Trouble,
+};
+use serde_json::json;
+
+use crate::world::{World, eventually};
+
+const BUCKET: &str = "test-desk-bucket";
+const TOPIC: &str = "v1/projects/test-desk/topics/test-desk-bu1-topic";
+
+/// What an operator was told.
+type Told = Arc<Mutex<Vec<String>>>;
+
+fn operator(world: &World, who: &str, wait: Duration) -> (Settings, Told) {
+    let told: Told = Arc::default();
+    let seen = told.clone();
+    let clock = world.cloud.clock.clone();
+    let holder = Holder { who: who.to_owned(), host: "h".to_owned(), process: 1, space: None };
+    let mut settings = Settings::new(
+        holder,
+        "provision",
+        wait,
+        Arc::new(move |event| {
+            let line = match event {
+                Event::Waiting(record) => format!("waits for {}", record.map_or("?", |record| &record.holder.who)),
+                Event::TakenOver(record, _) => {
+                    format!("takes over from {}", record.map_or("?", |record| &record.holder.who))
+                }
+                Event::Without => "without".to_owned(),
+                Event::Kept(why) => format!("kept: {why}"),
+            };
+            seen.lock().unwrap().push(line);
+        }),
+    );
+    settings.now = Arc::new(move || clock.now());
+    settings.look_every = Duration::from_millis(20);
+    settings.renew_every = Duration::from_millis(50);
+    (settings, told)
+}
+
+fn silent() -> Progress {
+    Arc::new(|_| {})
+}
+
+async fn taken(world: &World, settings: &Settings) -> Lock {
+    match Lock::take(&world.clients.google, BUCKET, "test", settings).await.unwrap() {
+        Taken::Held(lock) => lock,
+        Taken::NoBucket => panic!("there is a bucket"),
+    }
+}
+
+async fn look(world: &World, environment: &Environment) -> anyhow::Result<plan::Plan> {
+    provision::look(environment, &world.clients, plan::Options::default(), &silent()).await
+}
+
+async fn provision(world: &World, environment: &Environment, settings: &Settings) -> anyhow::Result<Report> {
+    let agreed = look(world, environment).await?;
+    let again = async || look(world, environment).await;
+    guarded::carry_out_locked(environment, &world.clients, agreed, settings, &silent(), again).await
+}
+
+async fn record(world: &World) -> Option<Record> {
+    let (_, bytes) = world.store.read(BUCKET, OBJECT, None).await.unwrap()?;
+    Some(serde_json::from_slice(&bytes).unwrap())
+}
+
+async fn change_topic(world: &World, labels: serde_json::Value) {
+    let body = json!({"topic": {"labels": labels}, "updateMask": "labels"});
+    world.clients.google.send(&Request::new(Api::Pubsub, Method::Patch, TOPIC).body(body)).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_second_operator_waits_and_takes_over_from_one_who_died() {
+    let world = World::start(&["bu1"], "").await;
+    let hour = Duration::from_secs(3600);
+    let ((ann, _), (bob, told)) = (operator(&world, "ann", hour), operator(&world, "bob", hour));
+    change_topic(&world, json!({})).await;
+
+    // Ann's is renewed while she works, and says what she does.
+    let hers = taken(&world, &ann).await;
+    hers.step("makes 3 changes");
+    let first = record(&world).await.unwrap();
+    world.cloud.clock.advance(Duration::from_secs(20));
+    assert!(hers.renew().await.unwrap());
+    let renewed = record(&world).await.unwrap();
+    assert!(renewed.expires > first.expires && renewed.since == first.since && renewed.step == "makes 3 changes");
+
+    // Who does not want to wait is told at once, and nothing is changed.
+    let error = provision(&world, &world.environment, &operator(&world, "eve", Duration::ZERO).0).await.unwrap_err();
+    let trouble = error.downcast_ref::<Trouble>().unwrap();
+    assert_eq!(trouble.code, "locked");
+    assert!(trouble.why.contains("ann on h (process 1) has it for `provision` since 2"), "{}", trouble.why);
+    assert!(trouble.why.ends_with("and makes 3 changes"), "{}", trouble.why);
+    assert_eq!(look(&world, &world.environment).await.unwrap().pending().count(), 1);
+
+    // Bob waits. Ann is gone; a lease later he takes over, and his work is done.
+    let works = provision(&world, &world.environment, &bob);
+    let ends = async {
+        eventually("bob waits", async || told.lock().unwrap().as_slice() == ["waits for ann"]).await;
+        assert_eq!(record(&world).await.unwrap().holder.who, "ann");
+        world.cloud.clock.advance(LEASE);
+    };
+    let (report, ()) = tokio::join!(works, ends);
+    assert_eq!(report.unwrap().applied.done, 1);
+    assert_eq!(*told.lock().unwrap(), ["waits for ann", "takes over from ann"]);
+    assert!(look(&world, &world.environment).await.unwrap().is_empty());
+    assert_eq!(record(&world).await, None, "it was given back");
+
+    // She was not dead, only asleep: her lock is lost, and what she does stops where it is.
+    let error = hers.hold(std::future::pending::<anyhow::Result<()>>()).await.unwrap_err();
+    assert_eq!(error.downcast_ref::<Trouble>().unwrap().code, "lock-lost");
+
+    // Without changes there is no lock, not even while somebody has it.
+    let _hers = taken(&world, &ann).await;
+    let report = provision(&world, &world.environment, &operator(&world, "eve", Duration::ZERO).0).await.unwrap();
+    assert_eq!(report.applied.done, 0);
+    world.cloud.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn only_what_was_agreed_to_is_done() {
+    let world = World::start(&["bu1"], "").await;
+    let hour = Duration::from_secs(3600);
+    let (ann, _) = operator(&world, "ann", hour);
+    let (bob, told) = operator(&world, "bob", hour);
+    change_topic(&world, json!({})).await;
+    let hers = taken(&world, &ann).await;
+    let works = provision(&world, &world.environment, &bob);
+    let meanwhile = async {
+        eventually("bob waits", async || !told.lock().unwrap().is_empty()).await;
+        // Ann puts right what he was about to, and something new is wrong.
+        let report = provision::run(&world.environment, &world.clients, plan::Options::default(), &silent()).await;
+        assert_eq!(report.unwrap().applied.done, 1);
+        let subscription = "v1/projects/test-desk/subscriptions/test-desk-bu1-subscription";
+        let body = json!({"subscription": {"ackDeadlineSeconds": 30}, "updateMask": "ackDeadlineSeconds"});
+        let change = Request::new(Api::Pubsub, Method::Patch, subscription).body(body);
+        world.clients.google.send(&change).await.unwrap();
+        hers.release().await;
+    };
+    let (report, ()) = tokio::join!(works, meanwhile);
+    let error = report.unwrap_err();
+    let trouble = error.downcast_ref::<Trouble>().unwrap();
+    assert_eq!(trouble.code, "plan-moved");
+    assert_eq!(
+        trouble.why,
+        "subscription test-desk-bu1-subscription: not in the plan, and now `update` (ackDeadlineSeconds 30 -> 60)"
+    );
+    assert_eq!(look(&world, &world.environment).await.unwrap().pending().count(), 1, "he changed nothing");
+    assert_eq!(record(&world).await, None);
+    world.cloud.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn of_two_who_begin_from_nothing_both_end_with_everything_made_once() {
+    let world = World::start(&["bu1"], "").await;
+    // Another environment of the same project, of which nothing is there.
+    let text = "project = \"test-desk\"\nlocation = \"europe-west1\"\ncloud = \"local\"\nbucket = \"fresh-bucket\"\n\
+                [cluster]\nname = \"fresh\"\n[build]\nregistry = \"fresh\"\n[businesses.bu7]\n";
+    let fresh = provision::environment::parse("fresh", "fresh.toml", text, &Default::default()).unwrap();
+    let hour = Duration::from_secs(3600);
+    let ((ann, to_ann), (bob, to_bob)) = (operator(&world, "ann", hour), operator(&world, "bob", hour));
+    let writes: Arc<Mutex<Vec<String>>> = Arc::default();
+    let seen = writes.clone();
+    let google = world.clients.google.clone().observed(Arc::new(move |call| {
+        if call.request.is_write() && (200..300).contains(&call.code) {
+            seen.lock().unwrap().push(call.request.to_string());
+        }
+    }));
+    let cloud = provision::Cloud { google, ..world.clients.clone() };
+    let both = async |settings: &Settings| {
+        let look = async || provision::look(&fresh, &cloud, plan::Options::default(), &silent()).await;
+        let agreed = look().await?;
+        guarded::carry_out_locked(&fresh, &cloud, agreed, settings, &silent(), look).await
+    };
+    let (one, two) = tokio::join!(both(&ann), both(&bob));
+    one.unwrap();
+    two.unwrap();
+    assert!(look(&world, &fresh).await.unwrap().is_empty());
+    let told = [to_ann.lock().unwrap().clone(), to_bob.lock().unwrap().clone()].concat();
+    assert!(told.len() == 1 && told[0].starts_with("waits for "), "one waited for the other: {told:?}");
+    let writes = writes.lock().unwrap().clone();
+    let of = |part: &str| writes.iter().filter(|line| line.contains(part)).count();
+    assert_eq!(of("POST v1/projects/test-desk/serviceAccounts/bu7-engine"), 1, "one policy write: {writes:#?}");
+    assert_eq!(of("PUT v1/projects/test-desk/topics/test-desk-bu7-topic"), 1, "{writes:#?}");
+    assert_eq!(of("POST storage/v1/b"), 1, "the bucket was made once, before all else: {writes:#?}");
+    assert_eq!(writes[0], "POST storage/v1/b");
+    world.cloud.stop().await;
+}
