@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::{
-    google::{Api, Client, Error, Method, Request, escape},
+    google::{Api, Client, Error, Method, Request, Retry, escape},
     observe::Live,
     plan::{Action, Change},
     resource::{Id, Kind, Resource, Wanted},
@@ -87,6 +87,31 @@ pub(crate) fn create(id: &Id, fields: &Value) -> Request {
         body.remove("others");
     }
     Request::new(Api::Storage, Method::Post, path).body(body)
+}
+
+/// Makes one, and no second one when only the answer was lost: Cloud Storage would take both.
+///
+/// # Errors
+/// The last error of its creation, or that of looking whether there is one.
+pub(crate) async fn make(client: &Client, id: &Id, wanted: &Wanted, fields: &Value) -> Result<Value, Error> {
+    let once = client.clone().retrying(Retry { attempts: 1, ..client.retry() });
+    let mut attempt = 1;
+    loop {
+        match once.send(&create(id, fields)).await {
+            Err(error) if error.is_transient() && attempt < client.retry().attempts => {
+                tokio::time::sleep(client.retry().pause(attempt)).await;
+                attempt += 1;
+            }
+            answer => return answer,
+        }
+        let answer = client.send(&list(bucket(id))).await?;
+        let items = answer["items"].as_array().map(Vec::as_slice).unwrap_or_default();
+        if let Some(live) = view(wanted, items)
+            && crate::plan::field_differences(fields, &live).is_empty()
+        {
+            return Ok(live);
+        }
+    }
 }
 
 /// What makes one that looks like `live` as it should be: the right one first, then away with the others.

@@ -8,6 +8,7 @@ use tokio::{sync::Semaphore, time::Instant};
 use super::{Event, Progress};
 use crate::{
     google::{Client, Error, Request},
+    notification,
     operation::Operation,
     plan::{self, Action, Change, Plan},
     policy,
@@ -76,7 +77,16 @@ impl<'a> Worker<'a> {
             }
             (Wanted::Fields(fields), _) => {
                 let live = change.live.clone().unwrap_or_default();
-                self.update(id, &resource.wanted, fields, &live).await
+                let mut updated = self.update(id, &resource.wanted, fields, &live).await;
+                for attempt in 1..self.client.retry().attempts {
+                    // Changed since we looked: by an earlier try of ours whose answer was lost, or by somebody else.
+                    if !updated.as_ref().is_err_and(Error::is_stale) {
+                        break;
+                    }
+                    tokio::time::sleep(self.client.retry().pause(attempt)).await;
+                    updated = self.look_and_update(id, &resource.wanted, false).await;
+                }
+                updated
             }
         }
     }
@@ -112,7 +122,13 @@ impl<'a> Worker<'a> {
             Kind::Cluster => error.is_unknown_principal(),
             _ => false,
         };
-        match self.patiently(SETTLE_LIMIT, lagging, || self.write(id, &request)).await {
+        let make = || async {
+            match id.kind {
+                Kind::Notification => notification::make(self.client, id, wanted, fields).await,
+                _ => self.write(id, &request).await,
+            }
+        };
+        match self.patiently(SETTLE_LIMIT, lagging, make).await {
             Ok(_) => {
                 self.remember(id);
                 Ok(())

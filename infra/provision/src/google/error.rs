@@ -85,6 +85,11 @@ impl Error {
             || self.code == 412
     }
 
+    /// What was to be changed is not as it was when we looked.
+    pub fn is_stale(&self) -> bool {
+        self.is_policy_conflict() || (self.code == 400 && self.message.contains("fingerprint"))
+    }
+
     /// A principal that a policy names is not known (yet).
     pub fn is_unknown_principal(&self) -> bool {
         self.code == 400

@@ -30,6 +30,12 @@ pub(crate) struct Point {
     occurrence: usize,
 }
 
+impl Point {
+    fn is_write(&self) -> bool {
+        self.method != "GET" && !self.path.ends_with(":getIamPolicy$")
+    }
+}
+
 impl std::fmt::Display for Point {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {} ({})", self.method, self.path, self.occurrence)
@@ -162,6 +168,29 @@ async fn interrupted_everywhere(verb: Verb) {
     );
     // Only what is asked again and again until it is done can be asked once less.
     assert!(missed.iter().all(|point| point.contains("/operations")), "{missed:#?}");
+}
+
+/// The connection breaks when a request was carried out, and the verb goes on by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_answer_to_any_write_makes_nothing_twice() {
+    for verb in [Verb::Provision, Verb::AddBusiness] {
+        let case = Case::of(verb).await;
+        let points: BTreeSet<&Point> = case.points.iter().filter(|point| point.is_write()).collect();
+        assert!(points.len() > 10, "{points:#?}");
+        let case = &case;
+        let runs = points.into_iter().map(|point| async move {
+            let (google, faults) = case.begin(|_| {}).await;
+            let when = When::Between(point.occurrence, point.occurrence);
+            let lost = faults.add(point.method, &point.path, when, Fault::DropAfter);
+            let named = format!("{verb:?} without the answer to {point}");
+            let ended = tokio::time::timeout(LIMIT, verb.run(&cloud(client(&google)))).await;
+            ended.unwrap_or_else(|_| panic!("{named} hangs")).unwrap_or_else(|error| panic!("{named}: {error:#}"));
+            assert_eq!(faults.met(lost), 1, "{named}");
+            assert_same(&world(&google), &case.end, &named);
+            google.stop().await;
+        });
+        futures::stream::iter(runs).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -346,13 +346,12 @@ async fn accounts_roles_and_services_follow_googles_rules() {
     let (status, refused) = rest.try_call("GET", &accounts, None).await;
     assert_eq!((status, refused["error"]["details"][0]["reason"].as_str()), (403, Some("SERVICE_DISABLED")));
     let enable = format!("{base}/v1/projects/{PROJECT}/services:batchEnable");
-    let done = rest.post(&enable, json!({ "serviceIds": ["iam.googleapis.com", "pubsub.googleapis.com"] })).await;
-    assert_eq!(done["done"], true);
-    assert_eq!(done["response"]["services"][0]["state"], "ENABLED");
+    let begun = rest.post(&enable, json!({ "serviceIds": ["iam.googleapis.com", "pubsub.googleapis.com"] })).await;
     let listed = rest.get(&format!("{base}/v1/projects/{PROJECT}/services?filter=state:ENABLED")).await;
     assert!(listed.to_string().contains("iam.googleapis.com") && !listed.to_string().contains("DISABLED"));
-    let operation = rest.get(&format!("{base}/v1/{}", done["name"].as_str().unwrap())).await;
+    let operation = rest.get(&format!("{base}/v1/{}", begun["name"].as_str().unwrap())).await;
     assert_eq!(operation["done"], true);
+    assert_eq!(operation["response"]["services"][0]["state"], "ENABLED");
 
     let create = |id: &str| json!({ "accountId": id, "serviceAccount": { "displayName": "d" } });
     assert_eq!(rest.try_call("POST", &accounts, Some(create("short"))).await.0, 400);
