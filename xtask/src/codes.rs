@@ -213,7 +213,7 @@ mod tests {
                 used.extend(after(text, "Self::new("));
             }
         }
-        used.retain(|code| !["on", "why", "next"].contains(&code.as_str()));
+        used.retain(|code| !code.ends_with('-') && !["on", "why", "next"].contains(&code.as_str()));
         let known: Vec<&str> = CODES.iter().map(|code| code.code).collect();
         let unexplained: Vec<&String> = used.iter().filter(|code| !known.contains(&code.as_str())).collect();
         assert!(unexplained.is_empty(), "without an entry: {unexplained:?}");
