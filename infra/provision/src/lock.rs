@@ -90,7 +90,7 @@ impl Settings {
 /// What came of trying to take a lock.
 pub enum Taken {
     /// It is ours.
-    Held(Lock),
+    Held(Box<Lock>),
     /// There is no bucket for it.
     NoBucket,
 }
@@ -122,7 +122,7 @@ impl Lock {
             if let Some(written) = store.write(&record, replaces.as_deref()).await? {
                 let Some(generation) = written else { return Ok(Taken::NoBucket) };
                 let state = Mutex::new(State { record, generation });
-                return Ok(Taken::Held(Self { store, settings: settings.clone(), state }));
+                return Ok(Taken::Held(Box::new(Self { store, settings: settings.clone(), state })));
             }
             let Some(Found { generation, record: theirs }) = store.read().await? else {
                 replaces = None;
@@ -131,7 +131,7 @@ impl Lock {
             if let Some(record) = theirs.clone().filter(|record| record.id == id) {
                 // Ours, although the answer was lost.
                 let state = Mutex::new(State { record, generation });
-                return Ok(Taken::Held(Self { store, settings: settings.clone(), state }));
+                return Ok(Taken::Held(Box::new(Self { store, settings: settings.clone(), state })));
             }
             let now = (settings.now)();
             match watch.judge(&generation, theirs.as_ref(), now, &settings.holder) {

@@ -18,8 +18,11 @@ mod permissions;
 
 use permissions::{missing, needed, on_bucket, roles};
 
-/// Constraints of organisations that we could break, when that is, and the setting that avoids it.
-const CONSTRAINTS: [(&str, fn(&Environment, &Pending<'_>) -> bool, &str); 5] = [
+/// A constraint of organisations, when it matters, and the setting that avoids it.
+type Constraint = (&'static str, fn(&Environment, &Pending<'_>) -> bool, &'static str);
+
+/// Constraints that we could break.
+const CONSTRAINTS: [Constraint; 5] = [
     (
         "iam.disableServiceAccountKeyCreation",
         |environment, _| environment.auth == Auth::Key,

@@ -58,7 +58,7 @@ fn silent() -> Progress {
 
 async fn taken(world: &World, settings: &Settings) -> Lock {
     match Lock::take(&world.clients.google, BUCKET, "test", settings).await.unwrap() {
-        Taken::Held(lock) => lock,
+        Taken::Held(lock) => *lock,
         Taken::NoBucket => panic!("there is a bucket"),
     }
 }
