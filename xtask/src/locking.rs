@@ -9,13 +9,13 @@ use crate::{args::Globals, output::Output};
 
 /// How long to wait for somebody else.
 #[derive(Clone, Debug, Default, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct LockArgs {
     /// Longest time to wait while somebody else works on the environment, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 900)]
     lock_wait: u64,
 }
 
-impl Args {
+impl LockArgs {
     /// How a verb takes the lock.
     pub(crate) fn settings(&self, globals: &Globals, verb: &str, output: &Output) -> Settings {
         let holder = holder(globals.impersonate_service_account.as_deref());

@@ -54,7 +54,7 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) dry_run: bool,
     #[command(flatten)]
-    pub(crate) lock: locking::Args,
+    pub(crate) lock: locking::LockArgs,
 }
 
 /// What is to be taken away: what `before` has and `after` has not.

@@ -64,7 +64,7 @@ pub async fn carry_out_locked(
     progress: &Progress,
     look: impl AsyncFnOnce() -> anyhow::Result<Plan>,
 ) -> anyhow::Result<Report> {
-    if agreed.pending().next().is_none() {
+    if agreed.pending().next().is_none() || agreed.blockers().next().is_some() {
         return carry_out(agreed, cloud, progress).await;
     }
     let all = agreed.pending().count();

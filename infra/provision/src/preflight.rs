@@ -18,9 +18,10 @@ mod permissions;
 
 use permissions::{missing, needed, on_bucket, roles};
 
-/// A constraint of an organisation that we could break, when that is, and the setting that avoids it.
+/// A constraint of organisations, when it matters, and the setting that avoids it.
 type Constraint = (&'static str, fn(&Environment, &Pending<'_>) -> bool, &'static str);
 
+/// Constraints that we could break.
 const CONSTRAINTS: [Constraint; 5] = [
     (
         "iam.disableServiceAccountKeyCreation",

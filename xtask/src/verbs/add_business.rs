@@ -29,7 +29,7 @@ pub(crate) struct Args {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    lock: locking::Args,
+    lock: locking::LockArgs,
 }
 
 /// Plans what the business needs, makes it, and deploys its orchestrator when the others have theirs.

@@ -15,7 +15,7 @@ pub(crate) struct Args {
     #[arg(long)]
     adopt: bool,
     #[command(flatten)]
-    lock: locking::Args,
+    lock: locking::LockArgs,
 }
 
 /// Builds, renders, applies, and waits until every orchestrator is ready.

@@ -37,7 +37,7 @@ pub(crate) struct Args {
     #[arg(long, value_name = "FILE", conflicts_with_all = ["adopt", "prune"])]
     plan: Option<PathBuf>,
     #[command(flatten)]
-    lock: locking::Args,
+    lock: locking::LockArgs,
     /// Do not ask before changing anything
     #[arg(long, short)]
     yes: bool,

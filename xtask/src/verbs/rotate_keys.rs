@@ -26,7 +26,7 @@ pub(crate) struct Args {
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
-    lock: locking::Args,
+    lock: locking::LockArgs,
 }
 
 /// Makes, hands over, waits, deletes.

@@ -88,7 +88,7 @@ async fn the_second_operator_waits_and_takes_over_from_one_who_died() {
     let world = World::start(&["bu1"], "").await;
     let hour = Duration::from_secs(3600);
     let ((ann, _), (bob, told)) = (operator(&world, "ann", hour), operator(&world, "bob", hour));
-    change_topic(&world, json!({})).await;
+    change_topic(&world, json!({"managed-by": "deskgrid", "deskgrid-env": "test"})).await;
 
     // Ann's is renewed while she works, and says what she does.
     let hers = taken(&world, &ann).await;
@@ -137,7 +137,7 @@ async fn only_what_was_agreed_to_is_done() {
     let hour = Duration::from_secs(3600);
     let (ann, _) = operator(&world, "ann", hour);
     let (bob, told) = operator(&world, "bob", hour);
-    change_topic(&world, json!({})).await;
+    change_topic(&world, json!({"managed-by": "deskgrid", "deskgrid-env": "test"})).await;
     let hers = taken(&world, &ann).await;
     let works = provision(&world, &world.environment, &bob);
     let meanwhile = async {
@@ -169,7 +169,7 @@ async fn of_two_who_begin_from_nothing_both_end_with_everything_made_once() {
     let world = World::start(&["bu1"], "").await;
     // Another environment of the same project, of which nothing is there.
     let text = "project = \"test-desk\"\nlocation = \"europe-west1\"\ncloud = \"local\"\nbucket = \"fresh-bucket\"\n\
-                [cluster]\nname = \"fresh\"\n[build]\nregistry = \"fresh\"\n[businesses.bu7]\n";
+                [cluster]\nname = \"fresh\"\n[build]\nregistry = \"fresh\"\n[manage]\niam = \"off\"\n[businesses.bu7]\n";
     let fresh = provision::environment::parse("fresh", "fresh.toml", text, &Default::default()).unwrap();
     let hour = Duration::from_secs(3600);
     let ((ann, to_ann), (bob, to_bob)) = (operator(&world, "ann", hour), operator(&world, "bob", hour));
@@ -194,7 +194,7 @@ async fn of_two_who_begin_from_nothing_both_end_with_everything_made_once() {
     assert!(told.len() == 1 && told[0].starts_with("waits for "), "one waited for the other: {told:?}");
     let writes = writes.lock().unwrap().clone();
     let of = |part: &str| writes.iter().filter(|line| line.contains(part)).count();
-    assert_eq!(of("POST v1/projects/test-desk/serviceAccounts/bu7-engine"), 1, "one policy write: {writes:#?}");
+    assert_eq!(of("/clusters"), 1, "{writes:#?}");
     assert_eq!(of("PUT v1/projects/test-desk/topics/test-desk-bu7-topic"), 1, "{writes:#?}");
     assert_eq!(of("POST storage/v1/b"), 1, "the bucket was made once, before all else: {writes:#?}");
     assert_eq!(writes[0], "POST storage/v1/b");
