@@ -195,10 +195,33 @@ pub(crate) async fn deploy(
     foreign: deploy::Foreign,
     output: &Output,
 ) -> anyhow::Result<deploy::Report> {
+    let options = deploy::Options { only: only.map(str::to_owned), foreign, ..deploy_options(environment, images) };
+    deploy_with(environment, cloud, &options, output).await
+}
+
+/// How an environment is deployed unless told otherwise.
+pub(crate) fn deploy_options(environment: &Environment, images: Images) -> deploy::Options {
+    let patience = match environment.cloud {
+        CloudKind::Google => deploy::Patience::GOOGLE,
+        CloudKind::Local => deploy::Patience::LOCAL,
+    };
+    deploy::Options { limit: ROLLOUT, patience, ..deploy::Options::new(images, context::generated(environment)) }
+}
+
+/// As [`deploy`], told in every respect.
+///
+/// # Errors
+/// As [`deploy`].
+pub(crate) async fn deploy_with(
+    environment: &Environment,
+    cloud: &Cloud,
+    options: &deploy::Options,
+    output: &Output,
+) -> anyhow::Result<deploy::Report> {
     let told = *output;
     let progress: deploy::Progress = Arc::new(move |event| match event {
-        deploy::Event::Ready { business, elapsed_ms } => {
-            told.note(format_args!("  the orchestrator of {business} is ready ({elapsed_ms} ms)"));
+        deploy::Event::Ready { deployment, elapsed_ms } => {
+            told.note(format_args!("  {deployment} runs ({elapsed_ms} ms)"));
         }
         deploy::Event::Applied(applied) if applied.change == deploy::Change::Pruned => {
             let namespace = applied.namespace.unwrap_or_default();
@@ -208,11 +231,10 @@ pub(crate) async fn deploy(
             told.detail(format_args!("  {:?} {} {}", applied.change, applied.kind, applied.name));
         }
         deploy::Event::Key { account } => told.note(format_args!("  a new key of {account} is in its Secret")),
-        deploy::Event::Waiting { business } => {
-            told.detail(format_args!("  waiting for the orchestrator of {business}"))
-        }
+        deploy::Event::Waiting { deployment } => told.detail(format_args!("  waiting for {deployment}")),
+        deploy::Event::Delayed { deployment, why } => told.note(format_args!("  {deployment} waits: {why}")),
+        deploy::Event::RollingBack => told.note("  a rollout failed; taking everything back"),
+        deploy::Event::RolledBack { what } => told.note(format_args!("  {what}")),
     });
-    let folder = context::generated(environment);
-    let options = deploy::Options { images, folder, only: only.map(str::to_owned), foreign, limit: ROLLOUT };
-    deploy::run(environment, cloud, &options, &progress).await
+    deploy::run(environment, cloud, options, &progress).await
 }
