@@ -80,7 +80,9 @@ pub(crate) enum Verb {
     Status(verbs::status::Args),
     /// Look at everything the environment needs, and say how to put right what is wrong
     Doctor(verbs::doctor::Args),
-    /// Remove generated files that nothing uses
+    /// Open a web app of the environment from this machine
+    Open(verbs::open::Args),
+    /// Remove what has ended of a business, or generated files that nothing uses
     Clean(verbs::clean::Args),
     /// Measure the queue and the kernel on this machine, each beside its yardstick
     Bench(verbs::bench::Args),

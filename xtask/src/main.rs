@@ -76,7 +76,8 @@ async fn run(cli: &Cli, output: &Output) -> anyhow::Result<u8> {
         Some(Verb::DeadLetters(args)) => verbs::dead_letters::run(globals, args, output).await,
         Some(Verb::Status(args)) => verbs::status::run(globals, args, output).await,
         Some(Verb::Doctor(args)) => verbs::doctor::run(globals, args, output).await,
-        Some(Verb::Clean(args)) => verbs::clean::run(args, output),
+        Some(Verb::Open(args)) => verbs::open::run(globals, args, output).await,
+        Some(Verb::Clean(args)) => verbs::clean::run(globals, args, output).await,
         Some(Verb::Explain(args)) => verbs::explain::run(args, output),
         Some(Verb::Completions(args)) => verbs::completions::run(args, output),
         None => {

@@ -8,7 +8,7 @@ use localcloud::node::images;
 use provision::{
     Cloud, Environment, Report, apply, deploy,
     environment::CloudKind,
-    manifests::Images,
+    manifests::{Extras, Images, WebImages},
     plan::{self, Plan},
     preflight,
 };
@@ -183,6 +183,13 @@ pub(crate) fn last_images(environment: &Environment) -> anyhow::Result<Option<Im
     }
 }
 
+/// The images of the web apps that the last build made, if it made any.
+fn web_images(environment: &Environment) -> WebImages {
+    let path = context::generated(environment).join(IMAGES_FILE);
+    let noted = std::fs::read_to_string(path).ok();
+    noted.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+}
+
 /// Renders, applies, and waits until every orchestrator is ready; only one business's with `only`.
 ///
 /// # Errors
@@ -205,7 +212,13 @@ pub(crate) fn deploy_options(environment: &Environment, images: Images) -> deplo
         CloudKind::Google => deploy::Patience::GOOGLE,
         CloudKind::Local => deploy::Patience::LOCAL,
     };
-    deploy::Options { limit: ROLLOUT, patience, ..deploy::Options::new(images, context::generated(environment)) }
+    let extras = Extras { web: web_images(environment), pod_monitoring: false };
+    deploy::Options {
+        limit: ROLLOUT,
+        patience,
+        extras,
+        ..deploy::Options::new(images, context::generated(environment))
+    }
 }
 
 /// As [`deploy`], told in every respect.
@@ -231,6 +244,7 @@ pub(crate) async fn deploy_with(
             told.detail(format_args!("  {:?} {} {}", applied.change, applied.kind, applied.name));
         }
         deploy::Event::Key { account } => told.note(format_args!("  a new key of {account} is in its Secret")),
+        deploy::Event::Token => told.note("  made a token for the web apps; `cargo xtask open monitor` shows it"),
         deploy::Event::Waiting { deployment } => told.detail(format_args!("  waiting for {deployment}")),
         deploy::Event::Delayed { deployment, why } => told.note(format_args!("  {deployment} waits: {why}")),
         deploy::Event::RollingBack => told.note("  a rollout failed; taking everything back"),

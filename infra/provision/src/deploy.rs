@@ -11,6 +11,7 @@ use serde::Serialize;
 
 use crate::manifests::Rendered;
 
+pub mod access;
 pub mod applyset;
 mod carry;
 mod compare;

@@ -21,6 +21,7 @@ mod laptop;
 mod locks;
 mod plans;
 mod resources;
+mod rollouts;
 mod sessions;
 mod setup;
 mod setup_verbs;

@@ -11,14 +11,14 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
-    Applied, Change, Failed, Foreign, Looking, Outlook, Patience, Rollout, Why, apply, carry, look, namespaces,
-    rollback::roll_back, wait_for,
+    Applied, Change, Failed, Foreign, Looking, Outlook, Patience, Rollout, Why, access, apply, carry, look, namespaces,
+    reach, rollback::roll_back, wait_for,
 };
 use crate::{
     Cloud,
     environment::{Auth, Environment},
     keys,
-    manifests::{Images, Rendered, render},
+    manifests::{Extras, Images, Rendered, WEB_NAMESPACE, render_with},
     plan,
     resource::Kind,
     trouble::Trouble,
@@ -26,6 +26,8 @@ use crate::{
 
 /// The Deployment of every business.
 pub(crate) const ORCHESTRATOR: &str = "orchestrator";
+/// API of Google's collectors of metrics.
+const MONITORING: &str = "monitoring.googleapis.com/v1";
 /// Time for which a rollout waits on one and the same before it is told.
 const QUIET: Duration = Duration::from_secs(3);
 
@@ -34,6 +36,8 @@ const QUIET: Duration = Duration::from_secs(3);
 pub struct Options {
     /// Images to run.
     pub images: Images,
+    /// What is deployed beside the businesses, where it can be.
+    pub extras: Extras,
     /// Folder that what was rendered is written to.
     pub folder: PathBuf,
     /// Only this business; what is written down is still everything.
@@ -55,6 +59,7 @@ impl Options {
     pub fn new(images: Images, folder: PathBuf) -> Self {
         Self {
             images,
+            extras: Extras::default(),
             folder,
             only: None,
             foreign: Foreign::Refuse,
@@ -81,6 +86,8 @@ pub enum Event {
         /// Email of the account.
         account: String,
     },
+    /// A token for the web apps was made.
+    Token,
     /// A rollout is waited for.
     Waiting {
         /// Deployment, as `namespace/name`.
@@ -128,8 +135,20 @@ pub struct Report {
 /// # Errors
 /// When something cannot be rendered, is somebody else's, or the cluster cannot be asked.
 pub async fn preview(environment: &Environment, cloud: &Cloud, options: &Options) -> anyhow::Result<Outlook> {
-    let everything = render(environment, &cloud.endpoints, &options.images)?;
+    let everything = rendered(environment, cloud, options).await?;
     outlook(environment, cloud.cluster()?, &everything, options).await
+}
+
+/// Renders what this cluster can have.
+async fn rendered(environment: &Environment, cloud: &Cloud, options: &Options) -> anyhow::Result<Rendered> {
+    let asked = reach::within(cloud.cluster()?.list_api_group_resources(MONITORING)).await;
+    let pod_monitoring = match asked {
+        Ok(resources) => resources.resources.iter().any(|resource| resource.kind == "PodMonitoring"),
+        Err(error) if reach::is_missing(&error) => false,
+        Err(error) => return Err(error.context("ask the cluster what it has")),
+    };
+    let extras = Extras { pod_monitoring, ..options.extras.clone() };
+    render_with(environment, &cloud.endpoints, &options.images, &extras)
 }
 
 async fn outlook(
@@ -169,10 +188,23 @@ pub async fn run(
 ) -> anyhow::Result<Report> {
     let started = Instant::now();
     let client = cloud.cluster()?;
-    let everything = render(environment, &cloud.endpoints, &options.images)?;
+    let everything = rendered(environment, cloud, options).await?;
     everything.write(&options.folder)?;
+    let wanted = only(&everything, options);
+    let has_web = namespaces(&wanted).contains(WEB_NAMESPACE);
+    if environment.auth == Auth::Key || has_web {
+        // Secrets are made before what mounts them, and need the namespaces.
+        let mut namespaces = wanted.clone();
+        for file in &mut namespaces.files {
+            file.objects.retain(|object| object["kind"] == "Namespace");
+        }
+        apply(client, &environment.name, &namespaces, options.foreign).await?;
+    }
     if environment.auth == Auth::Key {
-        hand_out_keys(environment, cloud, client, &only(&everything, options), options, progress).await?;
+        hand_out_keys(environment, cloud, client, options, progress).await?;
+    }
+    if has_web && access::ensure(client).await? {
+        progress(Event::Token);
     }
     let outlook = outlook(environment, client, &everything, options).await?;
     outlook.check()?;
@@ -180,7 +212,7 @@ pub async fn run(
     for applied in &objects {
         progress(Event::Applied(applied.clone()));
     }
-    let rollouts = rollouts(&only(&everything, options), options);
+    let rollouts = rollouts(&wanted, options);
     let failures = wait_all(client, &rollouts, started, progress).await;
     if !failures.is_empty() {
         let mut notes = Vec::new();
@@ -198,20 +230,14 @@ pub async fn run(
     Ok(Report { objects, changed, elapsed_ms: millis(started) })
 }
 
-/// Sees to it that every account's key is in its Secret, which needs the namespaces.
+/// Sees to it that every account's key is in its Secret.
 async fn hand_out_keys(
     environment: &Environment,
     cloud: &Cloud,
     client: &Client,
-    rendered: &Rendered,
     options: &Options,
     progress: &Progress,
 ) -> anyhow::Result<()> {
-    let mut namespaces = rendered.clone();
-    for file in &mut namespaces.files {
-        file.objects.retain(|object| object["kind"] == "Namespace");
-    }
-    apply(client, &environment.name, &namespaces, options.foreign).await?;
     for business in environment.businesses.iter().filter(|business| options.wants(&business.name)) {
         for account in keys::ensure(environment, business, cloud, client).await? {
             progress(Event::Key { account });

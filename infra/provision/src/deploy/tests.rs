@@ -287,7 +287,7 @@ async fn objects_are_applied_in_order_and_once() {
     let (client, cluster) = Cluster::start().await;
     let rendered = rendered();
     let applied = apply(&client, "e", &rendered, Foreign::Refuse).await.unwrap();
-    assert!(applied.iter().all(|applied| applied.change == Change::Created) && applied.len() == 14, "{applied:?}");
+    assert!(applied.iter().all(|applied| applied.change == Change::Created) && applied.len() == 25, "{applied:?}");
     let patched = |asked: Vec<String>| -> Vec<String> {
         asked.into_iter().filter(|line| is_write(line) && line.contains("bu1")).collect()
     };
@@ -296,12 +296,16 @@ async fn objects_are_applied_in_order_and_once() {
         [
             "PATCH /api/v1/namespaces/bu1",
             "PATCH /api/v1/namespaces/bu1/configmaps/deskgrid-applyset",
+            "PATCH /api/v1/namespaces/bu1/resourcequotas/deskgrid",
             "PATCH /api/v1/namespaces/bu1/serviceaccounts/orchestrator",
             "PATCH /api/v1/namespaces/bu1/serviceaccounts/engine",
             "PATCH /apis/rbac.authorization.k8s.io/v1/namespaces/bu1/roles/orchestrator",
             "PATCH /apis/rbac.authorization.k8s.io/v1/namespaces/bu1/rolebindings/orchestrator",
+            "PATCH /apis/networking.k8s.io/v1/namespaces/bu1/networkpolicies/engine",
+            "PATCH /apis/networking.k8s.io/v1/namespaces/bu1/networkpolicies/orchestrator",
             "PATCH /api/v1/namespaces/bu1/configmaps/deskgrid-config",
             "PATCH /apis/apps/v1/namespaces/bu1/deployments/orchestrator",
+            "PATCH /apis/policy/v1/namespaces/bu1/poddisruptionbudgets/orchestrator",
         ]
     );
     let again = apply(&client, "e", &rendered, Foreign::Refuse).await.unwrap();
@@ -364,7 +368,7 @@ async fn a_deployment_writes_down_what_it_did_and_waits() {
         seen.lock().unwrap().push(serde_json::to_value(event).unwrap()["event"].as_str().unwrap().to_owned());
     });
     let report = run(&environment, &cloud, &options, &progress).await.unwrap();
-    assert_eq!((report.changed, report.objects.len()), (7, 7));
+    assert_eq!((report.changed, report.objects.len()), (12, 12));
     assert_eq!(events.lock().unwrap().last().unwrap(), "ready");
     common::config::Config::read(&folder.path().join("config.json")).unwrap();
     assert!(folder.path().join("manifests/bu1/orchestrator.yaml").is_file());
