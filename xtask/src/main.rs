@@ -57,7 +57,7 @@ async fn run(cli: &Cli, output: &Output) -> anyhow::Result<u8> {
         Some(Verb::Bench(args)) => verbs::bench::run(args, output).await,
         Some(Verb::Demo(args)) => verbs::demo::run(args, output).await,
         Some(Verb::Local(args)) => verbs::local::run(globals, args, output).await,
-        Some(Verb::Test(args)) => verbs::test::run(args, output).await,
+        Some(Verb::Test(args)) => verbs::test::run(globals, args, output).await,
         Some(Verb::Check) => verbs::test::check(output).await,
         Some(Verb::Plan(args)) => verbs::provision::plan(globals, args, output).await,
         Some(Verb::Provision(args)) => verbs::provision::run(globals, args, output).await,

@@ -49,7 +49,10 @@ pub(crate) async fn connect(environment: &Environment, globals: &Globals) -> any
             Some(state.with_emulators(&variables)?)
         }
     };
-    let cloud = Cloud::connect(environment, state).await?;
+    let mut cloud = Cloud::connect(environment, state).await?;
+    if let Some(name) = globals.context() {
+        cloud = cloud.with_context(name).await;
+    }
     match globals.impersonate_service_account.as_deref().filter(|email| !email.is_empty()) {
         Some(email) => cloud.standing_for(email),
         None => Ok(cloud),

@@ -4,6 +4,7 @@ use common::exit;
 use provision::{
     deploy::{self, Change, ChangeView, Foreign, Options},
     guarded,
+    manifests::Images,
 };
 
 use crate::{args::Globals, binaries::Binaries, context, locking, output::Output, setup, text};
@@ -23,6 +24,12 @@ pub(crate) struct Args {
     /// Take everything back when a rollout fails
     #[arg(long)]
     rollback_on_failure: bool,
+    /// Image of the orchestrator that the cluster has already or can pull; nothing is built then
+    #[arg(long, value_name = "IMAGE", requires = "engine_image")]
+    orchestrator_image: Option<String>,
+    /// Image of the engine
+    #[arg(long, value_name = "IMAGE", requires = "orchestrator_image")]
+    engine_image: Option<String>,
     #[command(flatten)]
     lock: locking::LockArgs,
 }
@@ -34,8 +41,10 @@ pub(crate) struct Args {
 pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
     let environment = context::load(globals)?;
     let cloud = setup::connect(&environment, globals).await?;
-    let binaries = Binaries::build(output).await?;
-    let images = setup::images(&environment, &binaries)?;
+    let images = match (&args.orchestrator_image, &args.engine_image) {
+        (Some(orchestrator), Some(engine)) => Images { orchestrator: orchestrator.clone(), engine: engine.clone() },
+        _ => setup::images(&environment, &Binaries::build(output).await?)?,
+    };
     let options = Options {
         foreign: Foreign::adopt(args.adopt),
         force_conflicts: args.force_conflicts,

@@ -39,7 +39,7 @@ fn strip(object: &mut Value) {
     if let Some(object) = object.as_object_mut() {
         object.remove("status");
     }
-    if let Some(metadata) = object["metadata"].as_object_mut() {
+    if let Some(metadata) = object.get_mut("metadata").and_then(Value::as_object_mut) {
         for field in ["managedFields", "resourceVersion", "generation", "selfLink", "uid", "creationTimestamp"] {
             metadata.remove(field);
         }
@@ -61,7 +61,7 @@ fn for_people(object: &Value) -> String {
     strip(&mut object);
     if object["kind"] == "Secret" {
         for field in ["data", "stringData"] {
-            for value in object[field].as_object_mut().into_iter().flat_map(Map::values_mut) {
+            for value in object.get_mut(field).and_then(Value::as_object_mut).into_iter().flat_map(Map::values_mut) {
                 let hash = Sha256::digest(value.as_str().unwrap_or_default());
                 *value = json!(format!("(secret {:02x}{:02x}{:02x}{:02x})", hash[0], hash[1], hash[2], hash[3]));
             }

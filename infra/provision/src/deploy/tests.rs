@@ -287,7 +287,7 @@ async fn objects_are_applied_in_order_and_once() {
     let (client, cluster) = Cluster::start().await;
     let rendered = rendered();
     let applied = apply(&client, "e", &rendered, Foreign::Refuse).await.unwrap();
-    assert!(applied.iter().all(|applied| applied.change == Change::Created) && applied.len() == 25, "{applied:?}");
+    assert!(applied.iter().all(|applied| applied.change == Change::Created) && applied.len() == 23, "{applied:?}");
     let patched = |asked: Vec<String>| -> Vec<String> {
         asked.into_iter().filter(|line| is_write(line) && line.contains("bu1")).collect()
     };

@@ -1,12 +1,13 @@
 //! The process of the laptop cloud itself.
 
-use std::{io::Read as _, path::PathBuf};
+use std::{io::Read as _, net::IpAddr, path::PathBuf};
 
 use anyhow::Context as _;
 use common::exit;
 use localcloud::{
     clock::Clock,
     cloud::{LocalCloud, Options},
+    google,
 };
 use provision::{Environment, LocalState};
 use tokio_util::sync::CancellationToken;
@@ -24,6 +25,7 @@ pub(super) async fn run(
     laptop: &Laptop,
     environment: &Environment,
     data: Option<PathBuf>,
+    listen: Option<IpAddr>,
     leash: bool,
 ) -> anyhow::Result<u8> {
     let Some(_lock) = laptop.lock()? else {
@@ -38,15 +40,16 @@ pub(super) async fn run(
         std::thread::spawn(move || end_of_input(&stop));
     }
     let program = laptop::program()?;
-    let cloud = LocalCloud::start(Options {
+    let options = Options {
         folder: laptop.folder(),
         project: environment.project.clone(),
         location: environment.location.clone(),
         data,
         reaper: Some(vec![program.into(), "local".into(), "reap".into()]),
         clock: Clock::default(),
-    })
-    .await?;
+    };
+    let tell = |told: &mut google::Options| told.listen = listen.unwrap_or(told.listen);
+    let cloud = LocalCloud::start_with(options, tell).await?;
     // As a person means it who says which business is theirs; else the first.
     let named = common::config::variables().remove(common::labels::ENV_BUSINESS);
     let business = named.and_then(|name| environment.business(&name)).or(environment.businesses.first());
