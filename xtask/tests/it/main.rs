@@ -27,6 +27,7 @@ mod setup;
 mod setup_verbs;
 mod soak;
 mod tables;
+mod tending;
 mod tidy;
 mod tools;
 mod trust;

@@ -59,15 +59,8 @@ pub(super) async fn run(
                         continue;
                     }
                     let (client, business, sender) = (client.clone(), business.clone(), sender.clone());
-                    let tail = args.tail.map(i64::from);
-                    let job = args.job.clone();
-                    readers.spawn(async move {
-                        read_to_end(&client, &business, &pod, tail, async |line| {
-                            let wanted = is_about(job.as_deref(), &pod, line);
-                            !wanted || sender.send(line_of(&business, &pod, line)).await.is_ok()
-                        })
-                        .await
-                    });
+                    let reader = Reader { client, business, pod, tail: args.tail.map(i64::from), job: args.job.clone() };
+                    readers.spawn(async move { reader.read_to_end(&sender).await });
                 }
                 let live = found.live;
                 // What was asked for by name ends some time; the other logs go on.
@@ -108,35 +101,42 @@ async fn find<'a>(context: &Context, businesses: &[&'a Business], args: &Args) -
     Ok(found)
 }
 
-/// Reads a container's log to its end, whatever breaks in between: a connection that ends while the container runs is
-/// opened again behind the last line. `take` says whether more is wanted.
-async fn read_to_end(
-    client: &kube::Client,
-    business: &Business,
-    pod: &Pod,
+/// Reads one container's log.
+struct Reader {
+    client: kube::Client,
+    business: Business,
+    pod: Pod,
     tail: Option<i64>,
-    mut take: impl AsyncFnMut(&str) -> bool,
-) -> anyhow::Result<()> {
-    let mut place = Place::default();
-    loop {
-        let opened = cluster::log_stream(client, &business.namespace, pod, tail, place.since()).await;
-        if let Ok(stream) = opened {
-            let mut stream = stream.lines();
-            // One that breaks off is opened again.
-            while let Ok(Some(line)) = stream.try_next().await {
-                if let Some(text) = place.pass(&line)
-                    && !take(text).await
-                {
-                    return Ok(());
+    /// Only lines about this Job.
+    job: Option<String>,
+}
+
+impl Reader {
+    /// Reads to the end, whatever breaks in between: a connection that ends while the container runs is opened again
+    /// behind the last line.
+    async fn read_to_end(&self, lines: &mpsc::Sender<Line>) -> anyhow::Result<()> {
+        let Self { client, business, pod, tail, job } = self;
+        let mut place = Place::default();
+        loop {
+            let opened = cluster::log_stream(client, &business.namespace, pod, *tail, place.since()).await;
+            if let Ok(stream) = opened {
+                let mut stream = stream.lines();
+                // One that breaks off is opened again.
+                while let Ok(Some(line)) = stream.try_next().await {
+                    let Some(text) = place.pass(&line) else { continue };
+                    let wanted = is_about(job.as_deref(), pod, text);
+                    if wanted && lines.send(line_of(business, pod, text)).await.is_err() {
+                        return Ok(());
+                    }
                 }
             }
-        }
-        match cluster::is_over(client, &business.namespace, pod).await {
-            Ok(true) if place.drained => return Ok(()),
-            // Once more after its end: the last lines may have come after the break.
-            Ok(true) => place.drained = true,
-            // A container that is started again, or a cluster that restarts.
-            Ok(false) | Err(_) => tokio::time::sleep(AGAIN).await,
+            match cluster::is_over(client, &business.namespace, pod).await {
+                Ok(true) if place.drained => return Ok(()),
+                // Once more after its end: the last lines may have come after the break.
+                Ok(true) => place.drained = true,
+                // A container that is started again, or a cluster that restarts.
+                Ok(false) | Err(_) => tokio::time::sleep(AGAIN).await,
+            }
         }
     }
 }

@@ -61,7 +61,7 @@ pub(super) fn judge(pod: &str, container: &ContainerStatus, seen: Seen<'_>, pati
 fn pull_refusal(seen: Seen<'_>) -> Option<String> {
     let refused = |message: &&str| message.contains("ailed to pull");
     let messages = seen.events.iter().filter_map(|event| event.message.as_deref());
-    messages.filter(refused).last().map(str::to_owned)
+    messages.filter(refused).next_back().map(str::to_owned)
 }
 
 /// The verdict on a pod that Google refuses: such a refusal may be cured by waiting, but not for long.
