@@ -18,7 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     artifactregistry::{self, Registry},
     clock::Clock,
-    cloudbuild,
+    cloudbuild::{self, CloudBuild},
     container::{self, Container},
     faults::Faults,
     identity::{
@@ -161,6 +161,7 @@ pub struct Google {
     storage: Arc<Storage>,
     container: Arc<Container>,
     registry: Arc<Registry>,
+    builds: Arc<CloudBuild>,
     servers: Vec<Server>,
     metadata: Mutex<HashMap<Pod, Server>>,
     store: Option<persist::Store>,
@@ -223,7 +224,14 @@ impl Google {
                 .await?;
         let registry_router = faulty(artifactregistry::rest::router(registry.clone(), &options.location));
         let registry_server = Server::start(registry_router, address(options.ports.artifactregistry), None).await?;
-        let build_router = faulty(cloudbuild::router(identity.clone(), options.enforce_apis));
+        let builds = CloudBuild::new(
+            identity.clone(),
+            storage.clone(),
+            registry.clone(),
+            options.enforce_apis,
+            options.operations_take,
+        );
+        let build_router = faulty(cloudbuild::rest::router(builds.clone()));
         let build_server = Server::start(build_router, address(options.ports.cloudbuild), None).await?;
         let base = |server: &Server| format!("http://{}", server.address());
         let (identity_base, storage_base) = (base(&identity_server), base(&storage_server));
@@ -255,6 +263,7 @@ impl Google {
             storage,
             container,
             registry,
+            builds,
             servers: vec![
                 identity_server,
                 pubsub_server,
@@ -298,6 +307,11 @@ impl Google {
     /// Cloud Storage, to look inside.
     pub fn storage(&self) -> &Arc<Storage> {
         &self.storage
+    }
+
+    /// Cloud Build, to be told where programs come from.
+    pub fn builds(&self) -> &Arc<CloudBuild> {
+        &self.builds
     }
 
     /// Kubernetes Engine, to be told where the Kubernetes is.

@@ -180,6 +180,13 @@ impl Identity {
         Principal::User { email: self.operator.clone() }
     }
 
+    /// A service account of the project by its email, if there is one.
+    pub fn service_account(&self, email: &str) -> Option<Principal> {
+        let state = self.read();
+        let uid = state.accounts.uid_of(email)?.to_owned();
+        Some(Principal::ServiceAccount { email: email.to_owned(), uid: Some(uid) })
+    }
+
     /// Google's agent that publishes bucket notifications.
     pub fn storage_agent(&self) -> Principal {
         let email = format!("service-{}@gs-project-accounts.iam.gserviceaccount.com", self.number());

@@ -5,6 +5,7 @@
 
 pub mod addition;
 pub mod apply;
+pub mod build;
 pub mod cloud;
 pub mod data;
 pub mod deploy;

@@ -3,7 +3,7 @@
 use common::exit;
 use provision::{Cloud, Environment, deploy::Foreign, guarded, manifests, manifests::Images};
 
-use crate::{args::Globals, binaries::Binaries, context, locking, output::Output, setup};
+use crate::{args::Globals, context, locking, output::Output, setup};
 
 /// Arguments of `deploy`.
 #[derive(Debug, clap::Args)]
@@ -25,8 +25,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
     let environment = context::load(globals)?;
     let cloud = setup::connect(&environment, globals).await?;
-    let binaries = Binaries::build(output).await?;
-    let images = setup::images(&environment, &binaries)?;
+    let images = setup::ready_images(&environment, &cloud, output).await?;
     if args.dry_run {
         return show(&environment, &cloud, &images, output);
     }

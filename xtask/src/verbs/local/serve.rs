@@ -1,17 +1,20 @@
 //! The process of the laptop cloud itself.
 
-use std::{io::Read as _, path::PathBuf};
+use std::{io::Read as _, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
 use common::exit;
 use localcloud::{
     clock::Clock,
     cloud::{LocalCloud, Options},
+    cloudbuild::Programs,
+    node::images::Images,
 };
 use provision::{Environment, LocalState};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    binaries::Binaries,
     error::Failure,
     laptop::{self, Laptop},
 };
@@ -47,6 +50,7 @@ pub(super) async fn run(
         clock: Clock::default(),
     })
     .await?;
+    cloud.google.builds().set_programs(programs(laptop));
     // As a person means it who says which business is theirs; else the first.
     let named = common::config::variables().remove(common::labels::ENV_BUSINESS);
     let business = named.and_then(|name| environment.business(&name)).or(environment.businesses.first());
@@ -59,6 +63,23 @@ pub(super) async fn run(
     cloud.stop().await;
     std::fs::remove_file(laptop.state_path()).context("remove the state file")?;
     Ok(exit::DONE)
+}
+
+/// The images that its Cloud Build makes: the programs that were compiled with this one. A stage that is no program, such
+/// as the compiled dependencies, is an image that nobody runs.
+fn programs(laptop: &Laptop) -> Programs {
+    let folder = laptop.images();
+    Arc::new(move |repository, stage| {
+        let store = Images::new(folder.clone());
+        let program = Binaries::beside()?.path(stage).cloned();
+        let reference = match (program, ::images::find(stage)) {
+            (Ok(program), _) => store.register(repository, &program)?,
+            (Err(error), Some(_)) => return Err(error),
+            (Err(_), None) => format!("{repository}@{}", ::images::sha256(stage.as_bytes())),
+        };
+        let (_, digest) = reference.split_once('@').context("read the digest of an image")?;
+        Ok(digest.to_owned())
+    })
 }
 
 /// Kills what a killed laptop cloud leaves behind; runs until standard input ends.

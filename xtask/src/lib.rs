@@ -3,6 +3,7 @@
 mod agree;
 mod args;
 mod binaries;
+mod building;
 mod cluster;
 mod codes;
 mod context;
@@ -12,6 +13,7 @@ mod interrupt;
 mod laptop;
 mod locking;
 mod output;
+mod program;
 mod removing;
 mod setup;
 mod stage;
@@ -21,21 +23,36 @@ mod verbs;
 
 use std::process::ExitCode;
 
-use args::{Cli, Verb};
-use clap::{CommandFactory as _, Parser as _};
+use args::{Cli, Deskgrid, Verb};
+use clap::Parser as _;
 use output::Output;
 
-fn main() -> ExitCode {
+/// Runs `cargo xtask`: every verb. `package` is the folder of this package where it was compiled.
+pub fn xtask(package: &'static str) -> ExitCode {
+    context::remember_package(package);
     laptop::remember_program();
-    let cli = match Cli::try_parse() {
-        Ok(cli) => cli,
+    parsed(Cli::try_parse())
+}
+
+/// Runs `deskgrid`: the daily verbs, for whoever has no Rust toolchain and no copy of the source.
+pub fn deskgrid() -> ExitCode {
+    program::be_deskgrid();
+    parsed(Deskgrid::try_parse().map(Cli::from))
+}
+
+fn parsed(cli: Result<Cli, clap::Error>) -> ExitCode {
+    match cli {
+        Ok(cli) => start(&cli),
         Err(error) => {
             let code = if error.use_stderr() { common::exit::USAGE } else { common::exit::DONE };
             // A reader that went away is no reason to complain.
             let _ = error.print();
-            return code.into();
+            code.into()
         }
-    };
+    }
+}
+
+fn start(cli: &Cli) -> ExitCode {
     let output = Output::new(&cli.globals);
     output::start_logging(&cli.globals);
     let run = || -> anyhow::Result<u8> {
@@ -43,7 +60,7 @@ fn main() -> ExitCode {
         tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()?
-            .block_on(interrupt::guard(cli.verb.as_ref(), run(&cli, &output)))
+            .block_on(interrupt::guard(cli.verb.as_ref(), run(cli, &output)))
     };
     match run() {
         Ok(code) => code.into(),
@@ -66,6 +83,7 @@ async fn run(cli: &Cli, output: &Output) -> anyhow::Result<u8> {
         Some(Verb::Teardown(args)) => verbs::teardown::run(globals, args, output).await,
         Some(Verb::Render(args)) => verbs::render::run(globals, args, output),
         Some(Verb::RotateKeys(args)) => verbs::rotate_keys::run(globals, args, output).await,
+        Some(Verb::Build(args)) => verbs::build::run(globals, args, output).await,
         Some(Verb::Deploy(args)) => verbs::deploy::run(globals, args, output).await,
         Some(Verb::Submit(args)) => verbs::submit::run(globals, args, output).await,
         Some(Verb::Jobs(args)) => verbs::jobs::run(globals, args, output).await,
@@ -80,7 +98,7 @@ async fn run(cli: &Cli, output: &Output) -> anyhow::Result<u8> {
         Some(Verb::Explain(args)) => verbs::explain::run(args, output),
         Some(Verb::Completions(args)) => verbs::completions::run(args, output),
         None => {
-            let _ = Cli::command().print_help();
+            let _ = args::command().print_help();
             Ok(common::exit::DONE)
         }
     }
