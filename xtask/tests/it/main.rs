@@ -6,6 +6,7 @@
 mod applyset;
 mod batches;
 mod bench;
+mod builds;
 mod cluster;
 mod crashes;
 mod daily;
@@ -14,6 +15,7 @@ mod deploys;
 mod desk;
 mod duplicates;
 mod emulator;
+mod images;
 mod isolation;
 mod keys;
 mod kills;

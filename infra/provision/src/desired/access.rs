@@ -36,7 +36,7 @@ pub enum Who {
 pub enum On {
     /// Objects of the business under these parts; all of its objects without one.
     Objects(&'static [&'static str]),
-    /// The names of all objects of the bucket.
+    /// The names of all objects of the business's bucket, or of the environment's.
     Names,
     /// The topic.
     Topic,
@@ -101,6 +101,8 @@ pub const ENVIRONMENT: &[Row] = &[
     row(Who::Nodes, "roles/container.defaultNodeServiceAccount", On::Project),
     row(Who::Nodes, "roles/artifactregistry.reader", On::Registry),
     row(Who::Builder, "roles/storage.objectViewer", On::Prefix(object::BUILD_SOURCE_PREFIX)),
+    // Cloud Build lists the bucket to find the generation of the source.
+    row(Who::Builder, LISTER_ROLE, On::Names),
     // A log grows by being written over.
     row(Who::Builder, "roles/storage.objectUser", On::Prefix(object::BUILD_LOG_PREFIX)),
     row(Who::Builder, "roles/artifactregistry.writer", On::Registry),
@@ -206,6 +208,7 @@ impl Resources<'_> {
                 On::Registry if environment.manage.registry == Managed::Off => continue,
                 On::Registry => (self.registry_id(), None),
                 On::Project => (Id::new(Kind::Project, format!("projects/{}", environment.project)), None),
+                On::Names => (Id::new(Kind::Bucket, &environment.bucket), None),
                 On::Prefix(prefix) => (Id::new(Kind::Bucket, &environment.bucket), Some(below(environment, prefix))),
                 _ => continue,
             };

@@ -84,9 +84,9 @@ fn the_table_of_who_may_do_what_with_objects() {
         ("web-monitor", "bu2/outcome/s/j/1-0.json", &["get", "list"]),
         ("web-monitor", "bu3/output/s/j/1-0", &["list"]),
         ("web-monitor", "deskgrid/build/source/a.tar.gz", &["list"]),
-        ("builder", "deskgrid/build/source/a.tar.gz", &["get"]),
-        ("builder", "deskgrid/build/log/log-1.txt", &["create", "delete", "get", "update"]),
-        ("builder", "bu1/input/s/j", &[]),
+        ("builder", "deskgrid/build/source/a.tar.gz", &["get", "list"]),
+        ("builder", "deskgrid/build/log/log-1.txt", &["create", "delete", "get", "list", "update"]),
+        ("builder", "bu1/input/s/j", &["list"]),
         ("nodes-8599b5", "bu1/input/s/j", &[]),
     ];
     for (identity, object, allowed) in table {

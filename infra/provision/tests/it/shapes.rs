@@ -12,7 +12,7 @@ use localcloud::{
     cloud::{LocalCloud, Options},
 };
 use provision::{
-    Cloud, Environment, LocalState,
+    Cloud, Environment, LocalState, build,
     environment::{Overrides, parse},
     google::{Api, Call, Client, Request},
     keys, plan,
@@ -126,6 +126,39 @@ async fn every_request_of_every_verb_is_as_google_describes_it() {
     ] {
         assert!(tally.contains_key(method), "no verb used {method}, so nothing was checked of it");
     }
+}
+
+#[test]
+fn every_request_of_a_build_is_as_google_describes_it() {
+    let environment = environment(ONE);
+    let order = build::Order {
+        environment: &environment,
+        object: "deskgrid/build/source/src-1.tar.gz",
+        generation: 7,
+        place: "europe-west1-docker.pkg.dev/desk-one/desk-one-images",
+        tag: "src-1",
+        dockerfile: "services/Dockerfile",
+        images: &["engine", "orchestrator"],
+    };
+    let record = Record::default();
+    record.0.lock().unwrap().extend([
+        build::create(&order),
+        build::get(&environment, "b-1"),
+        build::list(&environment, "src-1"),
+        build::cancel(&environment, "b-1"),
+        build::images(&environment),
+    ]);
+    let methods: Vec<String> = record.check().into_keys().collect();
+    assert_eq!(
+        methods,
+        [
+            "artifactregistry.projects.locations.repositories.dockerImages.list",
+            "cloudbuild.projects.locations.builds.cancel",
+            "cloudbuild.projects.locations.builds.create",
+            "cloudbuild.projects.locations.builds.get",
+            "cloudbuild.projects.locations.builds.list",
+        ]
+    );
 }
 
 /// Key mode's calls, for which a cluster has to take the keys.

@@ -14,7 +14,6 @@ use provision::{Environment, LocalState};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    binaries::Binaries,
     error::Failure,
     laptop::{self, Laptop},
 };
@@ -70,12 +69,12 @@ pub(super) async fn run(
 fn programs(laptop: &Laptop) -> Programs {
     let folder = laptop.images();
     Arc::new(move |repository, stage| {
-        let store = Images::new(folder.clone());
-        let program = Binaries::beside()?.path(stage).cloned();
-        let reference = match (program, ::images::find(stage)) {
-            (Ok(program), _) => store.register(repository, &program)?,
-            (Err(error), Some(_)) => return Err(error),
-            (Err(_), None) => format!("{repository}@{}", ::images::sha256(stage.as_bytes())),
+        let reference = match images::find(stage) {
+            Some(spec) => {
+                let program = laptop::program()?.with_file_name(spec.program);
+                Images::new(folder.clone()).register(repository, &program)?
+            }
+            None => format!("{repository}@{}", images::sha256(stage.as_bytes())),
         };
         let (_, digest) = reference.split_once('@').context("read the digest of an image")?;
         Ok(digest.to_owned())
