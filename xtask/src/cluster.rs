@@ -10,6 +10,7 @@ use common::{
     labels, names,
     storage::Store,
 };
+use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     batch::v1::Job,
@@ -172,7 +173,8 @@ pub(crate) async fn log(client: &Client, namespace: &str, pod: &Pod, tail: Optio
     answer(api.logs(name, &log_parameters(pod, tail, false))).await
 }
 
-/// The log of a Pod's main container as it is written, after its last lines.
+/// The log of a Pod's main container as it is written, each line with its time before it: after its last lines, or
+/// since a time.
 ///
 /// # Errors
 /// When the cluster cannot be asked, or the container has not started.
@@ -181,9 +183,35 @@ pub(crate) async fn log_stream(
     namespace: &str,
     pod: &Pod,
     tail: Option<i64>,
+    since: Option<Timestamp>,
 ) -> anyhow::Result<impl futures::AsyncBufRead + use<>> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    Ok(api.log_stream(pod.metadata.name.as_deref().unwrap_or_default(), &log_parameters(pod, tail, true)).await?)
+    let parameters = LogParams {
+        timestamps: true,
+        since_time: since,
+        tail_lines: tail.filter(|_| since.is_none()),
+        ..log_parameters(pod, None, true)
+    };
+    Ok(answer(api.log_stream(pod.metadata.name.as_deref().unwrap_or_default(), &parameters)).await?)
+}
+
+/// The log of a container's run before the present one; nothing when there was none.
+pub(crate) async fn previous_log(client: &Client, namespace: &str, pod: &Pod, tail: Option<i64>) -> Option<String> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let parameters = LogParams { previous: true, ..log_parameters(pod, tail, false) };
+    answer(api.logs(pod.metadata.name.as_deref().unwrap_or_default(), &parameters)).await.ok()
+}
+
+/// Whether the main container of a Pod has ended for good, or the Pod is gone.
+///
+/// # Errors
+/// When the cluster cannot be asked.
+pub(crate) async fn is_over(client: &Client, namespace: &str, pod: &Pod) -> anyhow::Result<bool> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let now = answer(api.get_opt(pod.metadata.name.as_deref().unwrap_or_default())).await?;
+    let Some(now) = now.filter(|now| now.metadata.uid == pod.metadata.uid) else { return Ok(true) };
+    let phase = now.status.as_ref().and_then(|status| status.phase.as_deref());
+    Ok(matches!(phase, Some("Succeeded" | "Failed")))
 }
 
 /// The answer of the cluster, if it comes in time.

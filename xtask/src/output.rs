@@ -56,6 +56,12 @@ impl Output {
         Self { quiet: true, verbose: false, ..*self }
     }
 
+    /// Whether results may be in colour: they go to a terminal, and nobody asked for none (`NO_COLOR`).
+    pub(crate) fn colour(&self) -> bool {
+        let unwanted = common::config::variables().get("NO_COLOR").is_some_and(|value| !value.is_empty());
+        !self.json && io::stdout().is_terminal() && !unwanted
+    }
+
     /// A message for the person at the terminal.
     pub(crate) fn note(&self, message: impl fmt::Display) {
         if !self.quiet {

@@ -55,6 +55,29 @@ pub(crate) fn some<'a>(items: impl IntoIterator<Item = &'a str>, most: usize) ->
     format!("{} and {} more", items[..most].join(", "), items.len() - most)
 }
 
+/// A name in a colour of its own, always the same one, when colours are wanted.
+pub(crate) fn tint(name: &str, colour: bool) -> String {
+    if !colour {
+        return name.to_owned();
+    }
+    let sum = name.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    let codes = [31, 32, 33, 34, 35, 36, 91, 92, 93, 94, 95, 96];
+    format!("\x1b[{}m{name}\x1b[0m", codes[sum as usize % codes.len()])
+}
+
+/// A line of a difference in the colour of its mark, when colours are wanted.
+pub(crate) fn paint_change(line: &str, colour: bool) -> String {
+    let code = match line.chars().next() {
+        _ if !colour => return line.to_owned(),
+        Some('+') => 32,
+        Some('-' | '!') => 31,
+        Some('~') => 33,
+        Some('@') => 36,
+        _ => return line.to_owned(),
+    };
+    format!("\x1b[{code}m{line}\x1b[0m")
+}
+
 /// A word as a shell takes it.
 pub(crate) fn shell(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);

@@ -144,6 +144,16 @@ impl Cloud {
         common::clients::Connection::with_credentials(&self.endpoints, self.google.credentials().clone())
     }
 
+    /// The same cloud with the cluster of a context of the usual kubeconfig in the place of its own.
+    pub async fn with_context(mut self, name: &str) -> Self {
+        let kubernetes = match Kubeconfig::read() {
+            Ok(kubeconfig) => kubernetes(kubeconfig, Some(name.to_owned())).await,
+            Err(error) => Err(anyhow::Error::new(error).context("read the kubeconfig")),
+        };
+        self.kubernetes = kubernetes.map_err(|error| format!("{error:#}"));
+        self
+    }
+
     /// The same cloud, acting in the place of a service account. The cluster is reached as its kubeconfig says.
     ///
     /// # Errors

@@ -222,6 +222,8 @@ pub(crate) fn full_quotas(quotas: &[ResourceQuota]) -> Vec<String> {
 
 fn is_used_up(used: &str, limit: &str) -> bool {
     match (used.parse::<u64>(), limit.parse::<u64>()) {
+        // What is not allowed at all is not used up.
+        (Ok(0), Ok(0)) => false,
         (Ok(used), Ok(limit)) => used >= limit,
         _ => used == limit,
     }

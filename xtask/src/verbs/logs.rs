@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde::Serialize;
 
 use super::jobs::view;
-use crate::{args::Globals, cluster, context::Context, error::Failure, output::Output};
+use crate::{args::Globals, cluster, context::Context, error::Failure, output::Output, text};
 
 mod follow;
 
@@ -42,6 +42,9 @@ pub(crate) struct Args {
     /// Only the last so many lines of each
     #[arg(long, value_name = "N")]
     tail: Option<u32>,
+    /// Also of the run before, of containers that were started again
+    #[arg(long, short, conflicts_with = "follow")]
+    previous: bool,
     /// The orchestrator's log
     #[arg(long)]
     orchestrator: bool,
@@ -88,8 +91,13 @@ async fn print(context: &Context, business: &Business, args: &Args, output: &Out
         .iter()
         .map(|pod| async move {
             let client = context.cluster()?;
-            let log = cluster::log(client, &business.namespace, pod, args.tail.map(i64::from)).await;
-            anyhow::Ok((pod, log))
+            let tail = args.tail.map(i64::from);
+            let log = cluster::log(client, &business.namespace, pod, tail).await;
+            let before = match args.previous {
+                true => cluster::previous_log(client, &business.namespace, pod, tail).await.unwrap_or_default(),
+                false => String::new(),
+            };
+            anyhow::Ok((pod, log.map(|log| before + &log)))
         })
         .collect();
     let mut logs = futures::stream::iter(reads).buffered(READS);
@@ -200,7 +208,7 @@ fn emit(output: &Output, several: bool, line: &Line) -> anyhow::Result<()> {
     if output.json {
         output.record(line)
     } else if several {
-        output.line(format_args!("{} | {}", line.from, line.line))
+        output.line(format_args!("{} | {}", text::tint(&line.from, output.colour()), line.line))
     } else {
         output.line(&line.line)
     }

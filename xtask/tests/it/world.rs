@@ -89,6 +89,7 @@ pub(crate) struct World {
     pub(crate) clients: Cloud,
     pub(crate) environment: Environment,
     pub(crate) rendered: Rendered,
+    pub(crate) images: Images,
     pub(crate) store: Store,
     pub(crate) connection: Connection,
     pub(crate) kube: kube::Client,
@@ -176,7 +177,7 @@ impl World {
         let connection = Connection::with_credentials(&clients.endpoints, operator);
         let store = Store::connect(&connection).await.unwrap();
         let kubelets = std::sync::Mutex::default();
-        Self { cloud, clients, environment, rendered, store, connection, kube, folder, real, kubelets }
+        Self { cloud, clients, environment, rendered, images, store, connection, kube, folder, real, kubelets }
     }
 
     /// Applies everything but the orchestrators, which then run in this process.
