@@ -28,6 +28,7 @@ pub mod retire;
 mod run;
 pub mod saved;
 pub mod show;
+pub mod takedown;
 pub mod trouble;
 pub mod wire;
 

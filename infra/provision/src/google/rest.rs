@@ -105,6 +105,11 @@ impl Client {
         self
     }
 
+    /// Where it sends to.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
     /// What this client proves with who it is.
     pub fn credentials(&self) -> &Credentials {
         &self.credentials
