@@ -70,6 +70,8 @@ mod tests {
             allow_anonymous: true,
             strict_token_expiry: false,
             lags: Default::default(),
+            unbilled: false,
+            processors: 1,
             constraints: Default::default(),
         });
         let ask = async |method: &str, path: &str| {

@@ -88,12 +88,7 @@ impl Takedown<'_> {
     ///
     /// # Errors
     /// When work is pending, the lock cannot be had, or a step failed.
-    pub async fn carry_out(
-        &self,
-        agreed: &Plan,
-        lock: &lock::Settings,
-        progress: &Progress,
-    ) -> anyhow::Result<Gone> {
+    pub async fn carry_out(&self, agreed: &Plan, lock: &lock::Settings, progress: &Progress) -> anyhow::Result<Gone> {
         let silent: Progress = Arc::new(|_| {});
         let work = guarded::under_lock(self.before, self.cloud, lock, None, async |step| {
             if !self.has_cluster {

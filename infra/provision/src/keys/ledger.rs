@@ -32,10 +32,11 @@ impl Ledger<'_> {
     /// Writes it. Where there is no bucket nothing can be kept.
     pub(super) async fn write(&self, record: &Record) -> anyhow::Result<()> {
         let body = serde_json::to_value(record).context("encode the record of keys")?;
-        let request = Request::new(Api::Storage, Method::Post, format!("upload/storage/v1/b/{}/o", escape(self.bucket)))
-            .query("uploadType", "media")
-            .query("name", self.object())
-            .body(body);
+        let request =
+            Request::new(Api::Storage, Method::Post, format!("upload/storage/v1/b/{}/o", escape(self.bucket)))
+                .query("uploadType", "media")
+                .query("name", self.object())
+                .body(body);
         self.client.send_optional(&request).await.with_context(|| self.context())?;
         Ok(())
     }

@@ -115,14 +115,16 @@ impl Verb {
     pub(crate) async fn run(self, cloud: &Cloud) -> anyhow::Result<()> {
         let (one, both) = (environment(ONE), environment(&[ONE, TWO].concat()));
         match self {
-            Self::Provision => make(&one, cloud, async || {
-                provision::look(&one, cloud, plan::Options::default(), &silent()).await
-            })
-            .await,
-            Self::AddBusiness => make(&both, cloud, async || {
-                provision::look_to_add(&one, &both, cloud, plan::Options::default(), &silent()).await
-            })
-            .await,
+            Self::Provision => {
+                make(&one, cloud, async || provision::look(&one, cloud, plan::Options::default(), &silent()).await)
+                    .await
+            }
+            Self::AddBusiness => {
+                make(&both, cloud, async || {
+                    provision::look_to_add(&one, &both, cloud, plan::Options::default(), &silent()).await
+                })
+                .await
+            }
             Self::RemoveBusiness => remove(&both, Some(&one), cloud, false).await,
             Self::Teardown => remove(&one, None, cloud, false).await,
         }

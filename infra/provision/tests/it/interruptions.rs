@@ -152,7 +152,9 @@ async fn interrupted_everywhere(verb: Verb) {
     let points = &case.points;
     assert!(points.len() > 30, "{points:#?}");
     // The lock is a part of it.
-    assert!(points.iter().filter(|point| point.path.contains("lock.json") || point.path.contains("/upload/")).count() > 1);
+    assert!(
+        points.iter().filter(|point| point.path.contains("lock.json") || point.path.contains("/upload/")).count() > 1
+    );
     let runs = points.iter().flat_map(|point| [Fault::SilentBefore, Fault::SilentAfter].map(|fault| (point, fault)));
     let met: Vec<(bool, &Point)> = futures::stream::iter(runs)
         .map(|(point, fault)| {

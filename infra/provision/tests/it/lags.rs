@@ -1,7 +1,7 @@
 //! The verbs on a cloud where everything that can be late is late, and where others are at work: they end in the same
 //! world all the same, also when they are stopped on the way.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::time::Duration;
 
 use futures::StreamExt as _;
 use localcloud::{
@@ -14,7 +14,7 @@ use serde_json::json;
 
 use crate::{
     ground::{self, Verb, assert_same, client, cloud, world},
-    interruptions::{Case, Point},
+    interruptions::Case,
 };
 
 /// How late things are: many times the pause between two looks of the tests' clients.
