@@ -14,7 +14,7 @@ use provision::{
     google::file_credentials,
 };
 
-use crate::{args::Globals, error::Failure, text};
+use crate::{args::Globals, error::Failure, network, text};
 
 /// Where everything generated for an environment is, below the root of the workspace.
 pub(crate) const GENERATED: &str = "infra/generated";
@@ -171,7 +171,9 @@ pub(crate) fn load(globals: &Globals) -> anyhow::Result<Environment> {
     let path = environment::locate(&directory, wanted).map_err(|error| {
         Failure::usage(error.to_string()).next("name an environment with --env, or set DESKGRID_ENV")
     })?;
-    environment::load(&path, &variables)
+    let environment = environment::load(&path, &variables)?;
+    network::pass_on(&environment, &variables)?;
+    Ok(environment)
 }
 
 /// The folder of the environment files.

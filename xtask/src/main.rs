@@ -11,6 +11,7 @@ mod inputs;
 mod interrupt;
 mod laptop;
 mod locking;
+mod network;
 mod output;
 mod removing;
 mod setup;

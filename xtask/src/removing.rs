@@ -16,6 +16,7 @@ use provision::{
     takedown::{self, Takedown},
 };
 use serde::Serialize;
+use serde_json::json;
 
 use crate::{agree, context, locking, output::Output, setup, text};
 
@@ -67,8 +68,9 @@ pub(crate) struct Going {
     jobs: Unsettled,
 }
 
-/// What was done.
+/// What was done; the last line with `--json`.
 #[derive(Debug, Serialize)]
+#[serde(tag = "event", rename = "done")]
 pub(crate) struct Report {
     plan: Plan,
     businesses: Vec<Going>,
@@ -113,7 +115,10 @@ impl Removal<'_> {
 
         let tell = |what: &str| output.note(format_args!("  {what}"));
         let takedown = Takedown { tell: &tell, ..self.takedown(&store, there) };
-        let gone = takedown.carry_out(&plan, &self.lock, &setup::progress(output)).await?;
+        if output.json {
+            output.record(&json!({"event": "plan", "plan": plan, "businesses": going}))?;
+        }
+        let gone = takedown.carry_out(&plan, &self.lock, &setup::told(output)).await?;
         Ok(Some(Report { plan: gone.plan, businesses: going, objects_deleted: gone.objects, left: gone.left }))
     }
 
@@ -146,7 +151,7 @@ impl Removal<'_> {
 
     fn show(&self, plan: &Plan, going: &[Going], output: &Output) -> anyhow::Result<()> {
         if output.json {
-            return output.document(&serde_json::json!({"plan": plan, "businesses": going}));
+            return output.document(&json!({"plan": plan, "businesses": going}));
         }
         output.line(show::render(plan, std::io::stdout().is_terminal()).trim_end())?;
         for line in self.describe(going) {

@@ -13,6 +13,7 @@ pub mod environment;
 pub mod google;
 pub mod guarded;
 pub mod keys;
+pub mod kubeconfig;
 pub mod lock;
 pub mod manifests;
 pub mod notification;

@@ -11,5 +11,7 @@ mod golden;
 mod ground;
 mod interruptions;
 mod lags;
+mod many;
+mod network;
 mod shapes;
 mod waves;
