@@ -93,7 +93,10 @@ impl Desk {
     /// Everything that both hold, without what differs from run to run.
     pub(crate) fn world(&self) -> Value {
         let (_, objects) = self.kubernetes.cluster().store.snapshot();
-        let objects = objects.iter().filter(|(kind, _)| OURS.contains(&kind.kind));
+        let objects = objects.iter().filter(|(kind, object)| {
+            // The authority of each cluster is another one.
+            OURS.contains(&kind.kind) && object["metadata"]["name"] != "kube-root-ca.crt"
+        });
         let mut objects: Vec<Value> = objects.map(|(_, object)| settled(object)).collect();
         objects.sort_by_cached_key(|object| format!("{}{}", object["kind"], object["metadata"]));
         let named = objects.into_iter().map(|object| {
@@ -193,6 +196,8 @@ impl Verb {
                 limit: LIMIT,
             };
             let settings = lock("deploy");
+            // The services are told of no ports, which are others each time.
+            let cloud = &Cloud { endpoints: common::config::Endpoints::default(), ..cloud.clone() };
             let work = async |_: &dyn Fn(&str)| {
                 deploy::run(environment, cloud, &options, &(Arc::new(|_| {}) as deploy::Progress)).await
             };
