@@ -17,7 +17,7 @@ use provision::{
     google::file_credentials,
 };
 
-use crate::{args::Globals, error::Failure, program, text};
+use crate::{args::Globals, error::Failure, network, program, text};
 
 /// Where everything generated for an environment is, below the root of the workspace.
 pub(crate) const GENERATED: &str = "infra/generated";
@@ -234,6 +234,7 @@ pub(crate) fn load(globals: &Globals) -> anyhow::Result<Environment> {
         // Somebody else's cluster is used as it is.
         environment.manage.cluster = environment::Managed::Off;
     }
+    network::pass_on(&environment, &variables)?;
     Ok(environment)
 }
 

@@ -12,6 +12,7 @@ mod inputs;
 mod interrupt;
 mod laptop;
 mod locking;
+mod network;
 mod output;
 mod program;
 mod removing;

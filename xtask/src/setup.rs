@@ -7,7 +7,8 @@ use common::clients::{PUBSUB_EMULATOR_HOST, STORAGE_EMULATOR_HOST};
 use localcloud::node::images::Images as Programs;
 use provision::{
     Cloud, Environment, Report, apply, deploy,
-    environment::CloudKind,
+    environment::{CloudKind, Managed},
+    kubeconfig,
     manifests::{Extras, Images, WebImages},
     plan::{self, Plan},
     preflight,
@@ -85,6 +86,18 @@ pub(crate) fn progress(output: &Output) -> apply::Progress {
     })
 }
 
+/// As [`progress`]; with `--json` also each event as a line on standard output.
+pub(crate) fn told(output: &Output) -> apply::Progress {
+    let (shown, output) = (progress(output), *output);
+    Arc::new(move |event| {
+        if output.json {
+            // Whoever stopped reading still wants the work done.
+            let _ = output.record(&event);
+        }
+        shown(event);
+    })
+}
+
 /// Looks at the cloud and makes the plan.
 ///
 /// # Errors
@@ -117,11 +130,43 @@ pub(crate) fn free_to_go(plan: &Plan) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When something would stop the plan halfway.
-pub(crate) async fn preflight(environment: &Environment, cloud: &Cloud, plan: &Plan) -> anyhow::Result<()> {
+pub(crate) async fn preflight(
+    environment: &Environment,
+    cloud: &Cloud,
+    plan: &Plan,
+    output: &Output,
+) -> anyhow::Result<()> {
     if plan.pending().next().is_none() {
         return Ok(());
     }
-    Ok(preflight::pass(environment, &preflight::look(environment, cloud, Some(plan)).await)?)
+    let findings = preflight::look(environment, cloud, Some(plan)).await;
+    // A quota may have been raised, or be enough for today's load: said, and gone on.
+    for found in findings.iter().filter(|found| !found.fine && !found.needed && found.what.starts_with("quota")) {
+        if let Some(fix) = &found.fix {
+            output.warn(format_args!("{}: {}; {fix}", found.what, found.seen));
+        }
+    }
+    Ok(preflight::pass(environment, &findings)?)
+}
+
+/// Puts the cluster into the kubeconfig that `kubectl` reads, in the namespace of the business that is meant. A laptop
+/// cloud keeps one of its own.
+///
+/// # Errors
+/// When the cluster cannot be asked about, or the file not be written.
+pub(crate) async fn write_kubeconfig(environment: &Environment, cloud: &Cloud, output: &Output) -> anyhow::Result<()> {
+    if environment.cloud == CloudKind::Local || environment.manage.cluster == Managed::Off {
+        return Ok(());
+    }
+    let variables = common::config::variables();
+    let variable = |name: &str| variables.get(name).map(String::as_str).filter(|value| !value.is_empty());
+    let Some(path) = kubeconfig::path(variable("KUBECONFIG"), variable("HOME")) else { return Ok(()) };
+    let meant = variable("BUSINESS_NAME").and_then(|name| environment.business(name));
+    let namespace = meant.or(environment.businesses.first()).map(|business| business.namespace.as_str());
+    if let Some((entry, true)) = kubeconfig::write(environment, &cloud.google, &path, namespace).await? {
+        output.note(format_args!("  kubectl uses the context {} now ({})", entry.name, path.display()));
+    }
+    Ok(())
 }
 
 /// Carries a plan out.

@@ -11,6 +11,7 @@ mod machine;
 mod memory;
 mod optimized;
 mod report;
+mod script;
 mod setting_up;
 
 use std::time::Instant;

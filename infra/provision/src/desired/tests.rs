@@ -265,8 +265,14 @@ fn a_cluster_is_what_network_and_security_say() {
     let key = "projects/desk-one/locations/europe-west1/keyRings/r/cryptoKeys/k";
     let lines = format!(
         "[network]\nnetwork = \"hpc\"\nsubnetwork = \"nodes\"\nprivate_nodes = true\nendpoint = \"private\"\n\
-         [security]\nkms_keys = {{ cluster = \"{key}\", registry = \"{key}\" }}"
+         [security]\nkms_keys = {{ cluster = \"{key}\", disks = \"{key}\", registry = \"{key}\" }}"
     );
+    let nodes = fields(&lines, Kind::NodePool);
+    assert_eq!(nodes["config"]["bootDiskKmsKey"], key);
+    assert_eq!(fields("", Kind::NodePool)["config"].get("bootDiskKmsKey"), None);
+    let autopilot = format!("cluster.mode = \"autopilot\"\n{lines}");
+    let defaults = &fields(&autopilot, Kind::Cluster)["autoscaling"]["autoprovisioningNodePoolDefaults"];
+    assert_eq!(defaults["bootDiskKmsKey"], key);
     let closed = fields(&lines, Kind::Cluster);
     assert_eq!((&closed["network"], &closed["subnetwork"]), (&json!("hpc"), &json!("nodes")));
     assert_eq!(closed["networkConfig"]["defaultEnablePrivateNodes"], true);
