@@ -14,6 +14,7 @@ mod deploys;
 mod desk;
 mod duplicates;
 mod emulator;
+mod goodbye;
 mod isolation;
 mod keys;
 mod kills;
