@@ -102,7 +102,9 @@ pub(crate) fn decide(facts: &Facts<'_>, input: u32, entry: &Entry) -> Fate {
     } else {
         match (facts.standing, failed) {
             (Standing::Running, _) => return Fate::Later,
-            (Standing::Deleted, _) if cancelled_before(facts.job).is_some_and(|before| is_spared(entry, before)) => return Fate::Again,
+            (Standing::Deleted, _) if cancelled_before(facts.job).is_some_and(|before| is_spared(entry, before)) => {
+                return Fate::Again;
+            }
             (Standing::Deleted, _) => {
                 let message = "the Job was deleted before it had ended".to_owned();
                 (None, State::Cancelled, ("cancelled".to_owned(), message), (None, None))

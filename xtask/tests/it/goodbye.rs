@@ -70,16 +70,12 @@ async fn connection(mut stream: TcpStream, behind: SocketAddr) {
     let service = service_fn(move |request| async move {
         tokio::spawn(call(request, behind)).await.unwrap_or_else(|error| Err(anyhow::anyhow!("{error}")))
     });
-    let _ = server::conn::http2::Builder::new(TokioExecutor::new())
-        .serve_connection(TokioIo::new(stream), service)
-        .await;
+    let _ =
+        server::conn::http2::Builder::new(TokioExecutor::new()).serve_connection(TokioIo::new(stream), service).await;
 }
 
 /// One call. Its request ends when the client is gone; its answer is read to the end whether somebody wants it or not.
-async fn call(
-    request: Request<Incoming>,
-    behind: SocketAddr,
-) -> anyhow::Result<Response<BoxBody<Bytes, Infallible>>> {
+async fn call(request: Request<Incoming>, behind: SocketAddr) -> anyhow::Result<Response<BoxBody<Bytes, Infallible>>> {
     let stream = TokioIo::new(TcpStream::connect(behind).await?);
     let (mut sender, connection) = client::conn::http2::handshake(TokioExecutor::new(), stream).await?;
     tokio::spawn(connection);
