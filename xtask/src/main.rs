@@ -3,7 +3,6 @@
 mod agree;
 mod args;
 mod binaries;
-mod cluster;
 mod codes;
 mod context;
 mod error;
@@ -16,13 +15,13 @@ mod removing;
 mod setup;
 mod stage;
 mod text;
-mod timeline;
 mod verbs;
 
 use std::process::ExitCode;
 
 use args::{Cli, Verb};
 use clap::{CommandFactory as _, Parser as _};
+use inspect::cluster;
 use output::Output;
 
 fn main() -> ExitCode {

@@ -51,6 +51,10 @@ impl Streams {
     pub(crate) fn new(open: Gauge) -> Self {
         Self { room: Arc::new(Semaphore::new(STREAMS)), open }
     }
+
+    pub(crate) fn open(&self) -> i64 {
+        self.open.get()
+    }
 }
 
 /// Counts an open stream until it is dropped.

@@ -152,6 +152,11 @@ impl Site {
             .layer(middleware::from_fn_with_state(self.tls, headers::add))
     }
 
+    /// Live pages that are open.
+    pub fn open_streams(&self) -> i64 {
+        self.streams.open()
+    }
+
     /// A page in the app's frame.
     ///
     /// # Errors

@@ -44,10 +44,11 @@
       return;
     }
     if (from.matches("time.ago") && from.dateTime === to.dateTime) return;
-    const kept = from.matches("details") ? ["open"] : from === document.activeElement ? ["value"] : [];
+    const kept = from.matches("[data-log]") ? ["data-text"] : from.matches("details") ? ["open"] : from === document.activeElement ? ["value"] : [];
     for (const { name } of [...from.attributes]) if (!to.hasAttribute(name) && !kept.includes(name)) from.removeAttribute(name);
     for (const { name, value } of to.attributes) if (from.getAttribute(name) !== value && !kept.includes(name)) from.setAttribute(name, value);
-    if (from.matches("textarea, select, [data-keep]")) return;
+    // What somebody types, and a log that writes itself.
+    if (from.matches("textarea, select, [data-keep]") || (from.matches("[data-log]") && from.dataset.log === to.dataset.log)) return;
     children(from, to);
   };
   const children = (from, to) => {
@@ -152,6 +153,31 @@
     }
   });
   for (const log of $$("[data-follow]")) log.scrollTop = log.scrollHeight;
+
+  // A log as it is written: `<pre data-log="URL">`. The first lines of the stream are those that are shown already.
+  let followed = null;
+  const tail = () => {
+    const log = $("[data-log]");
+    if (followed && (!log || followed.url !== log.dataset.log || document.hidden)) { followed.source.close(); followed = null; }
+    if (!log || followed || document.hidden) return;
+    const state = { url: log.dataset.log, source: new EventSource(log.dataset.log), lines: [] };
+    followed = state;
+    state.source.addEventListener("lines", (event) => {
+      state.lines.push(...JSON.parse(event.data));
+      state.lines.splice(0, Math.max(0, state.lines.length - 5000));
+      const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 24;
+      log.dataset.text = state.lines.join("\n");
+      const input = $(`[data-search="${log.id}"]`);
+      if (input?.value) search(input); else log.textContent = log.dataset.text;
+      if (atEnd) log.scrollTop = log.scrollHeight;
+    });
+    state.source.addEventListener("end", () => state.source.close());
+    // A log that cannot be followed is shown as it was; it comes again with the page's parts.
+    state.source.addEventListener("error", () => state.source.close());
+  };
+  tail();
+  document.addEventListener("deskgrid:part", tail);
+  document.addEventListener("visibilitychange", tail);
 
   // Forms that filter send themselves; "/" goes to the search.
   document.addEventListener("change", (event) => { if (event.target.matches?.("form[data-auto] select")) event.target.form.requestSubmit(); });

@@ -7,7 +7,7 @@ use futures::{AsyncBufReadExt as _, TryStreamExt as _};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::{Args, Line, emit, is_about, line_of, pods};
+use super::{Args, Line, emit, line_of, pods};
 use crate::{cluster, context::Context, output::Output};
 
 /// Time between two looks for new pods.
@@ -62,7 +62,7 @@ pub(super) async fn run(
                         let stream = cluster::log_stream(&client, &business.namespace, &pod, tail).await?;
                         let mut stream = stream.lines();
                         while let Some(line) = stream.try_next().await? {
-                            if !is_about(job.as_deref(), &pod, &line) {
+                            if !cluster::is_about(job.as_deref(), &pod, &line) {
                                 continue;
                             }
                             if sender.send(line_of(&business, &pod, &line)).await.is_err() {
