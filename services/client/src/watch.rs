@@ -1,0 +1,172 @@
+//! Things that are looked at again and again while somebody wants to see them, once for all who do.
+
+use std::{
+    collections::HashMap,
+    hash::Hash,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use tokio::{sync::watch, time::Instant};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+/// How long something is looked at after the last one who asked.
+const KEPT: Duration = Duration::from_secs(60);
+
+/// The latest view of one thing, and when it changed.
+#[derive(Debug)]
+pub struct Seen<T> {
+    version: watch::Sender<u64>,
+    latest: Mutex<(Arc<T>, Instant)>,
+}
+
+impl<T: Default + PartialEq> Seen<T> {
+    fn new() -> Self {
+        Self { version: watch::Sender::new(0), latest: Mutex::new((Arc::default(), Instant::now())) }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, (Arc<T>, Instant)> {
+        self.latest.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The latest view; the default one before the first look has ended.
+    pub fn latest(&self) -> Arc<T> {
+        let mut latest = self.lock();
+        latest.1 = Instant::now();
+        latest.0.clone()
+    }
+
+    /// As [`Seen::latest`], for who looks and does not show.
+    pub fn peek(&self) -> Arc<T> {
+        self.lock().0.clone()
+    }
+
+    /// Tells of changes.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.version.subscribe()
+    }
+
+    /// The first view, or the default one when it takes too long.
+    pub async fn first(&self, within: Duration) -> Arc<T> {
+        let mut changes = self.changes();
+        let _ = tokio::time::timeout(within, changes.wait_for(|version| *version > 0)).await;
+        self.latest()
+    }
+
+    /// Takes note of how it looks now, and tells of it if that is new.
+    pub fn set(&self, view: T) {
+        let mut latest = self.lock();
+        let is_first = *self.version.borrow() == 0;
+        if is_first || *latest.0 != view {
+            latest.0 = Arc::new(view);
+            self.version.send_modify(|version| *version += 1);
+        }
+    }
+
+    /// Whether anybody wants to see it.
+    fn is_wanted(&self) -> bool {
+        self.version.receiver_count() > 0 || self.lock().1.elapsed() < KEPT
+    }
+}
+
+/// The things of one kind that are looked at.
+#[derive(Debug)]
+pub struct Watches<K, T> {
+    all: Arc<Mutex<HashMap<K, Arc<Seen<T>>>>>,
+    most: usize,
+    tasks: TaskTracker,
+    stop: CancellationToken,
+}
+
+impl<K, T> Watches<K, T>
+where
+    K: Clone + Eq + Hash + Send + 'static,
+    T: Default + PartialEq + Send + Sync + 'static,
+{
+    /// At most so many at once.
+    pub fn new(most: usize, tasks: TaskTracker, stop: CancellationToken) -> Self {
+        Self { all: Arc::default(), most, tasks, stop }
+    }
+
+    /// The thing called `key`. Unless it is looked at already, `look` begins to: it looks once and says how long to wait
+    /// before it is called again. `None` when too many things are looked at.
+    pub fn open<L>(&self, key: K, begin: impl FnOnce(Arc<Seen<T>>) -> L) -> Option<Arc<Seen<T>>>
+    where
+        L: AsyncLook + Send + 'static,
+    {
+        let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(seen) = all.get(&key) {
+            return Some(seen.clone());
+        }
+        if all.len() >= self.most {
+            return None;
+        }
+        let seen = Arc::new(Seen::new());
+        all.insert(key.clone(), seen.clone());
+        let (mut look, of, map) = (begin(seen.clone()), seen.clone(), self.all.clone());
+        let stop = self.stop.clone();
+        self.tasks.spawn(async move {
+            loop {
+                let again = tokio::select! {
+                    pause = look.look() => pause,
+                    () = stop.cancelled() => break,
+                };
+                tokio::select! {
+                    () = tokio::time::sleep(again) => {}
+                    () = stop.cancelled() => break,
+                }
+                // Under the lock, so that nobody takes it just now.
+                let mut all = map.lock().unwrap_or_else(PoisonError::into_inner);
+                if !of.is_wanted() {
+                    all.remove(&key);
+                    break;
+                }
+            }
+        });
+        Some(seen)
+    }
+}
+
+/// Looks at one thing.
+pub trait AsyncLook {
+    /// Looks once, and says how long to wait until the next look.
+    fn look(&mut self) -> impl Future<Output = Duration> + Send;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Count(Arc<Seen<u32>>, Arc<Mutex<u32>>);
+
+    impl AsyncLook for Count {
+        async fn look(&mut self) -> Duration {
+            let mut count = self.1.lock().unwrap();
+            *count += 1;
+            self.0.set(*count / 2);
+            Duration::from_secs(1)
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thing_is_looked_at_once_for_all_and_no_longer_than_somebody_wants_it() {
+        let watches: Watches<&str, u32> = Watches::new(1, TaskTracker::new(), CancellationToken::new());
+        let looks = Arc::new(Mutex::new(0));
+        let open = |key| watches.open(key, |seen| Count(seen, looks.clone()));
+        let (first, second) = (open("a").unwrap(), open("a").unwrap());
+        assert!(Arc::ptr_eq(&first, &second) && open("b").is_none(), "one thing, and no more than allowed");
+        assert_eq!(*first.first(Duration::from_secs(9)).await, 0);
+        let mut changes = first.changes();
+        changes.changed().await.unwrap();
+        assert_eq!(*first.latest(), 1);
+        changes.mark_unchanged();
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        assert!(!changes.has_changed().unwrap(), "what looks the same is not told");
+        drop(changes);
+        tokio::time::sleep(KEPT * 2).await;
+        let before = *looks.lock().unwrap();
+        tokio::time::sleep(KEPT * 2).await;
+        assert_eq!(*looks.lock().unwrap(), before, "nobody wants to see it");
+        assert!(open("b").is_some());
+    }
+}
