@@ -88,13 +88,14 @@ fn dependencies_point_the_agreed_way() {
     let infra = ["provision", "localcloud", "xtask"];
     for (package, dependencies) in &ours {
         let forbidden: Vec<&str> = match package.as_str() {
-            "common" => services.iter().chain(&infra).copied().chain(["kernel"]).collect(),
-            "kernel" => services.iter().chain(&infra).copied().chain(["common"]).collect(),
+            "common" => services.iter().chain(&infra).copied().chain(["kernel", "web"]).collect(),
+            "kernel" => services.iter().chain(&infra).copied().chain(["common", "web"]).collect(),
             "provision" | "localcloud" => {
-                services.iter().copied().chain(["xtask", "localcloud", "provision"]).collect()
+                services.iter().copied().chain(["xtask", "localcloud", "provision", "web"]).collect()
             }
             "xtask" => vec![],
-            "engine" => services.iter().chain(&infra).copied().collect(),
+            "engine" => services.iter().chain(&infra).copied().chain(["web"]).collect(),
+            "orchestrator" => services.iter().chain(&infra).copied().chain(["kernel", "web"]).collect(),
             _ => services.iter().chain(&infra).copied().chain(["kernel"]).collect(),
         };
         for name in forbidden {
