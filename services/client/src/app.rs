@@ -3,13 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
-use common::{
-    clients::Connection,
-    config::Business,
-    names,
-    storage::Store,
-    submit::Submitter,
-};
+use common::{clients::Connection, config::Business, names, storage::Store, submit::Submitter};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use web::{Problem, Query, Site, Visitor};

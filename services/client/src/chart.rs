@@ -6,7 +6,7 @@
 use serde::Serialize;
 
 /// Standard errors on each side of a value that its bar spans: 95 % of a normal distribution.
-pub const SPAN: f64 = 1.96;
+pub(crate) const SPAN: f64 = 1.96;
 /// Pixels of one value, and those of the axis.
 const ROW: u32 = 40;
 const AXIS: u32 = 30;
@@ -17,66 +17,67 @@ const MARGIN: f64 = 3.0;
 
 /// A value to show.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Point {
+pub(crate) struct Point {
     /// What it is the value of.
-    pub label: String,
+    pub(crate) label: String,
     /// The value.
-    pub value: f64,
+    pub(crate) value: f64,
     /// Its standard error.
-    pub error: Option<f64>,
+    pub(crate) error: Option<f64>,
 }
 
 /// A chart, ready to be drawn.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Chart {
+pub(crate) struct Chart {
     /// Pixels.
-    pub height: u32,
+    pub(crate) height: u32,
     /// Where the axis is, in pixels from above.
-    pub axis: u32,
+    pub(crate) axis: u32,
     /// Its ticks.
-    pub ticks: Vec<Tick>,
+    pub(crate) ticks: Vec<Tick>,
     /// Where zero is, when the chart shows it.
-    pub zero: Option<f64>,
+    pub(crate) zero: Option<f64>,
     /// The values.
-    pub marks: Vec<Mark>,
+    pub(crate) marks: Vec<Mark>,
 }
 
 /// A tick of the axis.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Tick {
+pub(crate) struct Tick {
     /// Percent.
-    pub at: f64,
+    pub(crate) at: f64,
     /// Where its text is anchored, so that it stays inside.
-    pub anchor: &'static str,
+    pub(crate) anchor: &'static str,
     /// Its text.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 /// A value in the chart.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Mark {
+pub(crate) struct Mark {
     /// What it is the value of.
-    pub label: String,
+    pub(crate) label: String,
     /// Value and standard error as text.
-    pub text: String,
+    pub(crate) text: String,
     /// Percent of the value.
-    pub at: f64,
+    pub(crate) at: f64,
     /// Percent of both ends of its bar, when it has one.
-    pub bar: Option<(f64, f64)>,
+    pub(crate) bar: Option<(f64, f64)>,
     /// Pixels from above of its text, and of its dot.
-    pub text_y: u32,
+    pub(crate) text_y: u32,
     /// See `text_y`.
-    pub dot_y: u32,
+    pub(crate) dot_y: u32,
 }
 
 /// The chart of some values; `None` without one that is finite.
-pub fn chart(points: &[Point]) -> Option<Chart> {
+pub(crate) fn chart(points: &[Point]) -> Option<Chart> {
     let shown: Vec<&Point> = points.iter().filter(|point| point.value.is_finite()).collect();
     let half = |point: &Point| SPAN * point.error.filter(|error| error.is_finite()).unwrap_or_default();
     let low = shown.iter().map(|point| point.value - half(point)).reduce(f64::min)?;
     let high = shown.iter().map(|point| point.value + half(point)).reduce(f64::max)?;
     // One value alone, or equal ones, stand in the middle.
-    let (low, high) = if high > low { (low, high) } else { (low - low.abs().max(1.0) / 2.0, high + high.abs().max(1.0) / 2.0) };
+    let (low, high) =
+        if high > low { (low, high) } else { (low - low.abs().max(1.0) / 2.0, high + high.abs().max(1.0) / 2.0) };
     let width = high - low;
     if !width.is_finite() {
         return None;
@@ -127,7 +128,7 @@ fn rounded(percent: f64) -> f64 {
 }
 
 /// A value and its standard error, to the digits that the error leaves.
-pub fn spelled(value: f64, error: Option<f64>) -> String {
+pub(crate) fn spelled(value: f64, error: Option<f64>) -> String {
     match error.filter(|error| *error > 0.0 && error.is_finite()) {
         Some(error) => {
             let decimals = decimals(error);
@@ -146,7 +147,7 @@ fn decimals(number: f64) -> usize {
 }
 
 /// A number for people: thousands set apart, a real minus sign, and powers of ten when it is very large.
-pub fn number(value: f64, decimals: usize) -> String {
+pub(crate) fn number(value: f64, decimals: usize) -> String {
     if value.abs() >= 1e15 {
         return format!("{value:.3e}").replace('-', "−");
     }
@@ -177,7 +178,10 @@ mod tests {
         assert!(third.dot_y > second.dot_y && chart.height > chart.axis);
         let zero = chart.zero.unwrap();
         assert!((zero - (second.at + 20.0 * per_unit)).abs() < 0.05);
-        let all = chart.marks.iter().flat_map(|mark| [mark.bar.map_or(mark.at, |bar| bar.0), mark.bar.map_or(mark.at, |bar| bar.1)]);
+        let all = chart
+            .marks
+            .iter()
+            .flat_map(|mark| [mark.bar.map_or(mark.at, |bar| bar.0), mark.bar.map_or(mark.at, |bar| bar.1)]);
         assert!(all.chain(chart.ticks.iter().map(|tick| tick.at)).all(|at| (0.0..=100.0).contains(&at)), "{chart:?}");
         assert!((3..=8).contains(&chart.ticks.len()), "{:?}", chart.ticks);
     }

@@ -9,7 +9,7 @@ use serde::Serialize;
 
 /// Largest input that is checked beforehand, in bytes; the engine checks the others. A hostile text of this size takes
 /// some 250 MiB while it is read, so that one is read at a time.
-pub const CHECKED_MAX: usize = 8 * 1024 * 1024;
+pub(crate) const CHECKED_MAX: usize = 8 * 1024 * 1024;
 /// Most characters of a line that are shown.
 const LINE_SHOWN: usize = 160;
 /// Most trades whose errors are named.
@@ -17,20 +17,20 @@ const BROKEN_SHOWN: usize = 10;
 
 /// An input that is to be submitted.
 #[derive(Clone, Copy, Debug)]
-pub struct Candidate<'a> {
+pub(crate) struct Candidate<'a> {
     /// Its name.
-    pub name: &'a str,
+    pub(crate) name: &'a str,
     /// Its content type, if it is known.
-    pub content_type: &'a str,
+    pub(crate) content_type: &'a str,
     /// All of its bytes.
-    pub bytes: &'a [u8],
+    pub(crate) bytes: &'a [u8],
     /// The market data that would be read with it.
-    pub market: Market<'a>,
+    pub(crate) market: Market<'a>,
 }
 
 /// The market data beside an input.
 #[derive(Clone, Copy, Debug)]
-pub enum Market<'a> {
+pub(crate) enum Market<'a> {
     /// There is none.
     None,
     /// These bytes.
@@ -42,7 +42,7 @@ pub enum Market<'a> {
 /// What a check found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
-pub enum Verdict {
+pub(crate) enum Verdict {
     /// It can be priced.
     Good {
         /// One line about it.
@@ -66,41 +66,40 @@ pub enum Verdict {
 
 /// One thing that is wrong with an input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Wrong {
+pub(crate) struct Wrong {
     /// Name of the text when it is not the input itself.
-    pub source: String,
+    pub(crate) source: String,
     /// Line, from 1.
-    pub line: usize,
+    pub(crate) line: usize,
     /// Column in characters, from 1.
-    pub column: usize,
+    pub(crate) column: usize,
     /// Field, like `trades[2].strike`; empty for the whole text.
-    pub field: String,
+    pub(crate) field: String,
     /// What is wrong.
-    pub message: String,
+    pub(crate) message: String,
     /// The line, shortened.
-    pub text: String,
+    pub(crate) text: String,
 }
 
 impl Verdict {
     fn unchecked(summary: impl Into<String>) -> Self {
         Self::Unchecked { summary: summary.into() }
     }
-
-    /// Whether it may be submitted.
-    pub fn is_submittable(&self) -> bool {
-        !matches!(self, Self::Wrong { .. })
-    }
 }
 
 /// Checks an input as the engine of a business will.
-pub fn check(business: &Business, candidate: Candidate<'_>) -> Verdict {
+pub(crate) fn check(business: &Business, candidate: Candidate<'_>) -> Verdict {
     let Candidate { name, content_type, bytes, market } = candidate;
     if !business.engine.command.is_empty() {
         return Verdict::unchecked(format!("{} runs a program of its own, which checks its inputs", business.name));
     }
     let Some(format) = kernel::asked(bytes, name, content_type) else {
         let summary = "no book and no table of trades: the engine only tells what it got";
-        return Verdict::unchecked(if bytes.is_empty() { "it is empty; the engine only tells what it got" } else { summary });
+        return Verdict::unchecked(if bytes.is_empty() {
+            "it is empty; the engine only tells what it got"
+        } else {
+            summary
+        });
     };
     if bytes.len() > CHECKED_MAX {
         return Verdict::unchecked(too_large());
@@ -130,7 +129,7 @@ pub fn check(business: &Business, candidate: Candidate<'_>) -> Verdict {
 }
 
 /// What is said of an input that is too large to be checked beforehand.
-pub fn too_large() -> String {
+pub(crate) fn too_large() -> String {
     format!("larger than {} MiB: the engine checks it", CHECKED_MAX / 1024 / 1024)
 }
 

@@ -16,6 +16,7 @@ mod overview;
 mod pages;
 mod part;
 mod route;
+mod run;
 mod session;
 mod settings;
 mod upload;
@@ -24,4 +25,5 @@ mod watch;
 
 pub use app::{Client, Clients};
 pub use route::{app, routes};
+pub use run::run;
 pub use settings::{UPLOAD_MAX, Uploads};

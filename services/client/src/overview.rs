@@ -19,24 +19,24 @@ const SHOWN: usize = 200;
 
 /// The sessions of a business as they were last seen.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Overview {
+pub(crate) struct Overview {
     /// Those that changed last, the last one first.
-    pub sessions: Vec<Summary>,
+    pub(crate) sessions: Vec<Summary>,
     /// How many there are beside those.
-    pub more: usize,
+    pub(crate) more: usize,
     /// Why they could not be looked at; what is shown is older then.
-    pub trouble: Option<String>,
+    pub(crate) trouble: Option<String>,
 }
 
 /// Looks at the sessions of a business.
 #[derive(Debug)]
-pub struct Look {
+pub(crate) struct Look {
     /// Where it tells what it saw.
-    pub seen: Arc<Seen<Overview>>,
+    pub(crate) seen: Arc<Seen<Overview>>,
     /// Cloud Storage.
-    pub store: Store,
+    pub(crate) store: Store,
     /// The business.
-    pub business: Business,
+    pub(crate) business: Business,
 }
 
 impl AsyncLook for Look {

@@ -34,38 +34,38 @@ const TOLD_EVERY: Duration = Duration::from_millis(400);
 /// Largest result that is read for the table, in bytes; of a larger one only the size is shown.
 const RESULT_MAX: usize = 4 * 1024 * 1024;
 /// Most rows of results that are kept for the pages; a download has all.
-pub const ROWS_MAX: usize = 50_000;
+pub(crate) const ROWS_MAX: usize = 50_000;
 /// Most characters kept of the log of a Job that did not succeed.
 const TAIL_MAX: usize = 2000;
 
 /// A session as it was last seen.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Session {
+pub(crate) struct Session {
     /// Its Jobs, each once, in order of name.
-    pub jobs: Vec<Entry>,
+    pub(crate) jobs: Vec<Entry>,
     /// How they stand.
-    pub counts: Counts,
+    pub(crate) counts: Counts,
     /// Jobs that end per second, and seconds left, while that can be told.
-    pub progress: Option<Progress>,
+    pub(crate) progress: Option<Progress>,
     /// Results that were read so far, in order of the Jobs' names.
-    pub results: Results,
+    pub(crate) results: Results,
     /// Names of the data that all its Jobs read.
-    pub shared: Vec<String>,
+    pub(crate) shared: Vec<String>,
     /// An operator paused or cancelled it at some time.
-    pub is_controlled: bool,
+    pub(crate) is_controlled: bool,
     /// Outcomes that are not read yet.
-    pub unread: usize,
+    pub(crate) unread: usize,
     /// Why it could not be looked at; what is shown is older then.
-    pub trouble: Option<String>,
+    pub(crate) trouble: Option<String>,
 }
 
 /// Results that were read, and how many rows of them are not kept.
 #[derive(Clone, Debug, Default)]
-pub struct Results {
+pub(crate) struct Results {
     /// By Job.
-    pub settled: Vec<Arc<Settled>>,
+    pub(crate) settled: Vec<Arc<Settled>>,
     /// Rows that are left out.
-    pub left_out: usize,
+    pub(crate) left_out: usize,
 }
 
 impl PartialEq for Results {
@@ -79,43 +79,43 @@ impl PartialEq for Results {
 
 /// One Job of a session.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Entry {
+pub(crate) struct Entry {
     /// Job id.
-    pub job: String,
+    pub(crate) job: String,
     /// Where it stands; `Waiting` stands for everything without an outcome.
-    pub state: State,
+    pub(crate) state: State,
     /// Attempt.
-    pub attempt: u32,
+    pub(crate) attempt: u32,
     /// When it was last seen to change.
-    pub changed: Option<Timestamp>,
+    pub(crate) changed: Option<Timestamp>,
     /// Reason code, when it has an outcome.
-    pub code: String,
+    pub(crate) code: String,
     /// What its outcome says, once that is read.
-    pub settled: Option<Arc<Settled>>,
+    pub(crate) settled: Option<Arc<Settled>>,
 }
 
 /// What an outcome says.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Settled {
+pub(crate) struct Settled {
     /// The outcome's object.
-    pub outcome: String,
+    pub(crate) outcome: String,
     /// Why it ended so.
-    pub message: String,
+    pub(crate) message: String,
     /// Seconds from published to settled.
-    pub seconds: Option<f64>,
+    pub(crate) seconds: Option<f64>,
     /// End of the log, when it did not succeed.
-    pub tail: String,
+    pub(crate) tail: String,
     /// Its results.
-    pub rows: Vec<results::Row>,
+    pub(crate) rows: Vec<results::Row>,
     /// Result objects, for a download as they are.
-    pub outputs: Vec<String>,
+    pub(crate) outputs: Vec<String>,
     /// Rows that were read and are not kept.
-    pub left_out: usize,
+    pub(crate) left_out: usize,
 }
 
 /// Looks at one session.
 #[derive(Debug)]
-pub struct Look {
+pub(crate) struct Look {
     seen: Arc<Seen<Session>>,
     store: Store,
     business: Business,
@@ -127,7 +127,7 @@ pub struct Look {
 
 impl Look {
     /// At a session of a business.
-    pub fn new(seen: Arc<Seen<Session>>, store: Store, business: Business, session: String) -> Self {
+    pub(crate) fn new(seen: Arc<Seen<Session>>, store: Store, business: Business, session: String) -> Self {
         Self { seen, store, business, session, read: BTreeMap::new(), rows: 0, rate: Rate::default() }
     }
 

@@ -135,7 +135,8 @@ impl Limited {
 
     /// What is passed on, and where its trouble will be found.
     fn incoming(self) -> (Incoming, Arc<Mutex<Option<Problem>>>) {
-        let known = if self.is_whole { Some(self.head.iter().map(|piece| piece.len() as u64).sum()) } else { self.expected };
+        let known =
+            if self.is_whole { Some(self.head.iter().map(|piece| piece.len() as u64).sum()) } else { self.expected };
         let head = futures::stream::iter(self.head.into_iter().map(Ok));
         (Incoming::new(head.chain(self.body), known), self.trouble)
     }
@@ -171,7 +172,12 @@ impl Client {
     ///
     /// # Errors
     /// What is wrong with it; then nothing is submitted.
-    pub(crate) async fn submit(&self, visitor: &Visitor, upload: Upload<'_>, mut body: Limited) -> Result<Uploaded, Refused> {
+    pub(crate) async fn submit(
+        &self,
+        visitor: &Visitor,
+        upload: Upload<'_>,
+        mut body: Limited,
+    ) -> Result<Uploaded, Refused> {
         check_job(upload.job)?;
         let _one_of_few = self.uploading.acquire().await.map_err(|error| Problem::internal(error.into()))?;
         let business = upload.business;
@@ -203,7 +209,12 @@ impl Client {
             Fate::NotTried | Fate::Uploaded { .. } | Fate::Failed(_) => ("failed", "not submitted"),
         };
         tracing::info!(
-            visitor = visitor.name, business = business.name, session = upload.session, job = upload.job, fate, "submitted"
+            visitor = visitor.name,
+            business = business.name,
+            session = upload.session,
+            job = upload.job,
+            fate,
+            "submitted"
         );
         let (session, job) = (upload.session.to_owned(), upload.job.to_owned());
         Ok(Uploaded { session, job, fate, summary: summary.to_owned() })
@@ -223,8 +234,12 @@ impl Client {
     ) -> Result<Uploaded, Problem> {
         check_job(name)?;
         if name.contains(',') {
-            return Err(Problem::new(StatusCode::BAD_REQUEST, "bad-name", "Shared data cannot have a comma in its name")
-                .next("Rename the file."));
+            return Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                "bad-name",
+                "Shared data cannot have a comma in its name",
+            )
+            .next("Rename the file."));
         }
         let _one_of_few = self.uploading.acquire().await.map_err(|error| Problem::internal(error.into()))?;
         let (incoming, trouble) = body.incoming();
@@ -295,9 +310,13 @@ impl From<Problem> for Refused {
 fn tasks(rows_per_task: Option<u32>, whole: Option<&[u8]>) -> Result<Option<u32>, Problem> {
     let Some(rows) = rows_per_task else { return Ok(None) };
     let Some(bytes) = whole else {
-        return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "table-too-large", "This table is too large to be split here")
-            .why(format!("its rows are counted first, up to {}", size(CHECKED_MAX as u64)))
-            .next("Submit it with `cargo xtask submit --table`, or without splitting it."));
+        return Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "table-too-large",
+            "This table is too large to be split here",
+        )
+        .why(format!("its rows are counted first, up to {}", size(CHECKED_MAX as u64)))
+        .next("Submit it with `cargo xtask submit --table`, or without splitting it."));
     };
     match common::table::tasks(common::table::rows(bytes), rows) {
         Some(0) => Err(Problem::bad_request("The table has no rows")),

@@ -108,7 +108,9 @@ pub(crate) fn status(session: &Session) -> Status {
         sentence,
         is_done,
         is_good: counts.unsuccessful() == 0,
-        figures: figures.filter(|figure| figure.count > 0 || matches!(figure.label, "succeeded" | "failed" | "pending")).collect(),
+        figures: figures
+            .filter(|figure| figure.count > 0 || matches!(figure.label, "succeeded" | "failed" | "pending"))
+            .collect(),
         bar: bar(counts),
         pace: pace.unwrap_or_default(),
         shared: session.shared.clone(),
@@ -202,7 +204,8 @@ pub(crate) fn jobs(session: &Session, business: &str, name: &str, query: &Query)
         })
         .collect();
     let is_wanted = |entry: &&Entry| {
-        state.is_none_or(|state| shown(entry.state).0 == state) && (q.is_empty() || entry.job.to_lowercase().contains(&q))
+        state.is_none_or(|state| shown(entry.state).0 == state)
+            && (q.is_empty() || entry.job.to_lowercase().contains(&q))
     };
     let mut found: Vec<&Entry> = session.jobs.iter().filter(is_wanted).collect();
     found.sort_by_key(|entry| matches!(entry.state, State::Succeeded | State::Waiting | State::Running));
@@ -215,9 +218,8 @@ fn job_row(entry: &Entry, business: &str, session: &str) -> JobRow {
     let (state, class) = shown(entry.state);
     let settled = entry.settled.as_deref();
     let outputs = settled.map(|settled| settled.outputs.len()).unwrap_or_default();
-    let raw = (outputs == 1).then(|| {
-        web::encode([("business", business), ("session", session), ("job", entry.job.as_str())])
-    });
+    let raw = (outputs == 1)
+        .then(|| web::encode([("business", business), ("session", session), ("job", entry.job.as_str())]));
     JobRow {
         job: entry.job.clone(),
         state,
@@ -226,7 +228,10 @@ fn job_row(entry: &Entry, business: &str, session: &str) -> JobRow {
         changed: entry.changed.map(|time| time.to_string()).unwrap_or_default(),
         took: settled.and_then(|settled| settled.seconds).map(duration).unwrap_or_default(),
         code: if entry.state == State::Succeeded { String::new() } else { entry.code.clone() },
-        message: settled.filter(|_| entry.state != State::Succeeded).map(|settled| settled.message.clone()).unwrap_or_default(),
+        message: settled
+            .filter(|_| entry.state != State::Succeeded)
+            .map(|settled| settled.message.clone())
+            .unwrap_or_default(),
         tail: settled.map(|settled| settled.tail.clone()).unwrap_or_default(),
         raw,
     }
@@ -274,8 +279,8 @@ pub(crate) fn results(session: &Session, query: &Query) -> Results {
 
     let mut counts: Vec<(&str, usize)> = Vec::new();
     for row in all().filter(in_level).filter(|row| row.value.is_some()) {
-        match counts.iter_mut().find(|(name, _)| *name == row.measure) {
-            Some((_, count)) => *count += 1,
+        match counts.iter().position(|(name, _)| *name == row.measure) {
+            Some(at) => counts[at].1 += 1,
             None if counts.len() < MEASURES_MAX => counts.push((&row.measure, 1)),
             None => {}
         }
@@ -314,9 +319,8 @@ pub(crate) fn results(session: &Session, query: &Query) -> Results {
     let sort = query.get("sort").unwrap_or_default();
     let value = |row: &Row| row.value.as_ref().and_then(Value::as_f64);
     let error = |row: &Row| row.standard_error.as_ref().and_then(serde_json::Number::as_f64);
-    let descending = |one: Option<f64>, another: Option<f64>| {
-        another.partial_cmp(&one).unwrap_or(std::cmp::Ordering::Equal)
-    };
+    let descending =
+        |one: Option<f64>, another: Option<f64>| another.partial_cmp(&one).unwrap_or(std::cmp::Ordering::Equal);
     match sort {
         "value" => found.sort_by(|one, another| descending(value(one), value(another))),
         "error" => found.sort_by(|one, another| descending(error(one), error(another))),

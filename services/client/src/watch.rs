@@ -15,7 +15,7 @@ const KEPT: Duration = Duration::from_secs(60);
 
 /// The latest view of one thing, and when it changed.
 #[derive(Debug)]
-pub struct Seen<T> {
+pub(crate) struct Seen<T> {
     version: watch::Sender<u64>,
     latest: Mutex<(Arc<T>, Instant)>,
 }
@@ -30,31 +30,31 @@ impl<T: Default + PartialEq> Seen<T> {
     }
 
     /// The latest view; the default one before the first look has ended.
-    pub fn latest(&self) -> Arc<T> {
+    pub(crate) fn latest(&self) -> Arc<T> {
         let mut latest = self.lock();
         latest.1 = Instant::now();
         latest.0.clone()
     }
 
     /// As [`Seen::latest`], for who looks and does not show.
-    pub fn peek(&self) -> Arc<T> {
+    pub(crate) fn peek(&self) -> Arc<T> {
         self.lock().0.clone()
     }
 
     /// Tells of changes.
-    pub fn changes(&self) -> watch::Receiver<u64> {
+    pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
     }
 
     /// The first view, or the default one when it takes too long.
-    pub async fn first(&self, within: Duration) -> Arc<T> {
+    pub(crate) async fn first(&self, within: Duration) -> Arc<T> {
         let mut changes = self.changes();
         let _ = tokio::time::timeout(within, changes.wait_for(|version| *version > 0)).await;
         self.latest()
     }
 
     /// Takes note of how it looks now, and tells of it if that is new.
-    pub fn set(&self, view: T) {
+    pub(crate) fn set(&self, view: T) {
         let mut latest = self.lock();
         let is_first = *self.version.borrow() == 0;
         if is_first || *latest.0 != view {
@@ -71,7 +71,7 @@ impl<T: Default + PartialEq> Seen<T> {
 
 /// The things of one kind that are looked at.
 #[derive(Debug)]
-pub struct Watches<K, T> {
+pub(crate) struct Watches<K, T> {
     all: Arc<Mutex<HashMap<K, Arc<Seen<T>>>>>,
     most: usize,
     tasks: TaskTracker,
@@ -84,13 +84,13 @@ where
     T: Default + PartialEq + Send + Sync + 'static,
 {
     /// At most so many at once.
-    pub fn new(most: usize, tasks: TaskTracker, stop: CancellationToken) -> Self {
+    pub(crate) fn new(most: usize, tasks: TaskTracker, stop: CancellationToken) -> Self {
         Self { all: Arc::default(), most, tasks, stop }
     }
 
     /// The thing called `key`. Unless it is looked at already, `look` begins to: it looks once and says how long to wait
     /// before it is called again. `None` when too many things are looked at.
-    pub fn open<L>(&self, key: K, begin: impl FnOnce(Arc<Seen<T>>) -> L) -> Option<Arc<Seen<T>>>
+    pub(crate) fn open<L>(&self, key: K, begin: impl FnOnce(Arc<Seen<T>>) -> L) -> Option<Arc<Seen<T>>>
     where
         L: AsyncLook + Send + 'static,
     {
@@ -128,7 +128,7 @@ where
 }
 
 /// Looks at one thing.
-pub trait AsyncLook {
+pub(crate) trait AsyncLook {
     /// Looks once, and says how long to wait until the next look.
     fn look(&mut self) -> impl Future<Output = Duration> + Send;
 }

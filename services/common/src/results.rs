@@ -110,10 +110,9 @@ pub async fn of(
         let task = work.tasks.map(|_| index.to_string()).unwrap_or_default();
         match body {
             Some((object, Some(body))) => rows(&work.session, &work.job, &task, &object, &body),
-            Some((object, None)) => vec![Row {
-                value: Some(Value::from(object.size)),
-                ..row(&work.session, &work.job, &task, "bytes")
-            }],
+            Some((object, None)) => {
+                vec![Row { value: Some(Value::from(object.size)), ..row(&work.session, &work.job, &task, "bytes") }]
+            }
             None => vec![Row {
                 error: Some(format!("result-gone: there is no {name}; results are kept for a limited time")),
                 ..row(&work.session, &work.job, &task, "")

@@ -12,10 +12,9 @@ fn verdict(name: &str, bytes: &str, market: Market<'_>) -> Verdict {
 
 #[test]
 fn the_examples_are_good_and_the_malformed_one_names_line_and_field() {
-    for (name, bytes, market) in [
-        ("03-collar.json", BOOK, Market::None),
-        ("trades.csv", TRADES, Market::Bytes(MARKET.as_bytes())),
-    ] {
+    for (name, bytes, market) in
+        [("03-collar.json", BOOK, Market::None), ("trades.csv", TRADES, Market::Bytes(MARKET.as_bytes()))]
+    {
         let found = verdict(name, bytes, market);
         assert!(matches!(&found, Verdict::Good { broken, .. } if broken.is_empty()), "{name}: {found:?}");
     }
@@ -28,7 +27,10 @@ fn the_examples_are_good_and_the_malformed_one_names_line_and_field() {
 #[test]
 fn a_table_needs_market_data_and_names_its_row() {
     let found = verdict("t.csv", TRADES, Market::None);
-    assert!(matches!(&found, Verdict::Wrong { problems, .. } if problems[0].message.contains("market data")), "{found:?}");
+    assert!(
+        matches!(&found, Verdict::Wrong { problems, .. } if problems[0].message.contains("market data")),
+        "{found:?}"
+    );
     let broken = TRADES.replacen("call", "cal", 1);
     let found = verdict("t.csv", &broken, Market::Bytes(MARKET.as_bytes()));
     let line = broken.lines().position(|line| line.contains("cal,")).unwrap() + 1;

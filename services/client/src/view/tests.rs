@@ -32,7 +32,11 @@ fn session() -> Session {
     };
     let failed = Settled {
         message: "line 7, column 12".into(),
-        rows: vec![Row { value: None, error: Some("failed: malformed-input".into()), ..row("c", "", "", json!(null), None) }],
+        rows: vec![Row {
+            value: None,
+            error: Some("failed: malformed-input".into()),
+            ..row("c", "", "", json!(null), None)
+        }],
         ..Settled::default()
     };
     let settled = vec![book("a", 10.0), book("b", -30.0), Arc::new(failed)];
@@ -90,7 +94,8 @@ fn what_did_not_succeed_comes_first_and_can_be_chosen() {
 #[test]
 fn results_are_of_one_measure_with_a_chart_of_the_same_rows() {
     let view = results(&session(), &Query::default());
-    let shown: Vec<_> = view.rows.iter().map(|row| (row.job.as_str(), row.value.as_str(), row.error.as_str())).collect();
+    let shown: Vec<_> =
+        view.rows.iter().map(|row| (row.job.as_str(), row.value.as_str(), row.error.as_str())).collect();
     assert_eq!(shown, [("a", "10.0", ""), ("b", "−30.0", ""), ("c", "", "failed: malformed-input")]);
     assert_eq!(view.chart.unwrap().marks.len(), 2);
     assert_eq!((view.measure.as_str(), view.levels.len()), ("value", 2));

@@ -63,7 +63,9 @@ impl Submitter {
                     }
                     None => match settled().await? {
                         Step::Settled { generation } => Ok(Fate::Settled { generation }),
-                        _ => bail!("the input gs://{bucket}/{name} was there and is gone, and {outcomes} has no outcome"),
+                        _ => {
+                            bail!("the input gs://{bucket}/{name} was there and is gone, and {outcomes} has no outcome")
+                        }
                     },
                 }
             }
