@@ -60,7 +60,10 @@ fn shown(state: State) -> (&'static str, &'static str) {
     }
 }
 
-const COUNTED: [(&str, &str, fn(&Counts) -> usize); 5] = [
+/// Class and word of a state, and how many Jobs are in it.
+type Counted = (&'static str, &'static str, fn(&Counts) -> usize);
+
+const COUNTED: [Counted; 5] = [
     ("succeeded", "succeeded", |counts| counts.succeeded),
     ("failed", "failed", |counts| counts.failed),
     ("cancelled", "cancelled", |counts| counts.cancelled),

@@ -64,8 +64,8 @@ impl<T: Default + PartialEq> Seen<T> {
     }
 
     /// Whether anybody wants to see it.
-    fn is_wanted(&self) -> bool {
-        self.version.receiver_count() > 0 || self.lock().1.elapsed() < KEPT
+    fn is_wanted(&self, kept: Duration) -> bool {
+        self.version.receiver_count() > 0 || self.lock().1.elapsed() < kept
     }
 }
 
@@ -74,6 +74,7 @@ impl<T: Default + PartialEq> Seen<T> {
 pub(crate) struct Watches<K, T> {
     all: Arc<Mutex<HashMap<K, Arc<Seen<T>>>>>,
     most: usize,
+    kept: Duration,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -85,7 +86,7 @@ where
 {
     /// At most so many at once.
     pub(crate) fn new(most: usize, tasks: TaskTracker, stop: CancellationToken) -> Self {
-        Self { all: Arc::default(), most, tasks, stop }
+        Self { all: Arc::default(), most, kept: KEPT, tasks, stop }
     }
 
     /// The thing called `key`. Unless it is looked at already, `look` begins to: it looks once and says how long to wait
@@ -104,7 +105,7 @@ where
         let seen = Arc::new(Seen::new());
         all.insert(key.clone(), seen.clone());
         let (mut look, of, map) = (begin(seen.clone()), seen.clone(), self.all.clone());
-        let stop = self.stop.clone();
+        let (stop, kept) = (self.stop.clone(), self.kept);
         self.tasks.spawn(async move {
             loop {
                 let again = tokio::select! {
@@ -117,7 +118,7 @@ where
                 }
                 // Under the lock, so that nobody takes it just now.
                 let mut all = map.lock().unwrap_or_else(PoisonError::into_inner);
-                if !of.is_wanted() {
+                if !of.is_wanted(kept) {
                     all.remove(&key);
                     break;
                 }
@@ -144,29 +145,29 @@ mod tests {
             let mut count = self.1.lock().unwrap();
             *count += 1;
             self.0.set(*count / 2);
-            Duration::from_secs(1)
+            Duration::from_millis(1)
         }
     }
 
-    #[tokio::test(start_paused = true)]
+    #[tokio::test]
     async fn a_thing_is_looked_at_once_for_all_and_no_longer_than_somebody_wants_it() {
-        let watches: Watches<&str, u32> = Watches::new(1, TaskTracker::new(), CancellationToken::new());
+        let mut watches: Watches<&str, u32> = Watches::new(1, TaskTracker::new(), CancellationToken::new());
+        watches.kept = Duration::ZERO;
         let looks = Arc::new(Mutex::new(0));
         let open = |key| watches.open(key, |seen| Count(seen, looks.clone()));
-        let (first, second) = (open("a").unwrap(), open("a").unwrap());
-        assert!(Arc::ptr_eq(&first, &second) && open("b").is_none(), "one thing, and no more than allowed");
-        assert_eq!(*first.first(Duration::from_secs(9)).await, 0);
+        let first = open("a").unwrap();
         let mut changes = first.changes();
-        changes.changed().await.unwrap();
-        assert_eq!(*first.latest(), 1);
-        changes.mark_unchanged();
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        assert!(!changes.has_changed().unwrap(), "what looks the same is not told");
+        assert!(Arc::ptr_eq(&first, &open("a").unwrap()), "it is one thing");
+        assert!(open("b").is_none(), "no more than allowed");
+        changes.wait_for(|version| *version > 2).await.unwrap();
+        let (seen, version) = (*first.latest(), *changes.borrow_and_update());
+        assert!(seen >= 1 && version <= u64::from(seen) + 2, "what looks the same is not told: {seen} {version}");
         drop(changes);
-        tokio::time::sleep(KEPT * 2).await;
-        let before = *looks.lock().unwrap();
-        tokio::time::sleep(KEPT * 2).await;
-        assert_eq!(*looks.lock().unwrap(), before, "nobody wants to see it");
-        assert!(open("b").is_some());
+        let patience = tokio::time::timeout(Duration::from_secs(60), async {
+            while open("b").is_none() {
+                tokio::task::yield_now().await;
+            }
+        });
+        patience.await.expect("nobody wants to see the first one, so there is room");
     }
 }
