@@ -109,7 +109,7 @@ fn dependencies_point_the_agreed_way() {
     for name in ["tokio", "hyper", "reqwest", "rustls", "google-cloud", "kube"] {
         assert!(!tree.lines().any(|line| line.starts_with(name)), "kernel must not depend on {name}");
     }
-    for package in ["engine", "common"] {
+    for package in ["engine", "common", "client", "web"] {
         let tree = cargo(&["tree", "--offline", "--package", package, "--edges", "normal", "--prefix", "none"]);
         let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
         assert!(tree.contains("google-cloud-storage"), "cargo tree printed something unexpected: {tree}");
