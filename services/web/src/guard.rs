@@ -13,6 +13,8 @@ use axum::{
 
 use crate::{Form, Problem, Site, Visitor, limits::MAX_FORM_BYTES, query};
 
+mod multipart;
+
 /// Header that carries the proof where there is no form.
 const CSRF_HEADER: &str = "x-csrf-token";
 /// Field that carries it in a form.
@@ -94,12 +96,17 @@ fn from_here(headers: &HeaderMap) -> Result<(), Problem> {
     Err(Problem::new(StatusCode::FORBIDDEN, "other-site", "Another site must not change anything here"))
 }
 
-/// Reads a form, which is small; any other body stays what it is.
+/// Reads a form, which is small, or the proof that begins one with files; any other body stays what it is.
 async fn with_form(request: Request, is_change: bool) -> Result<(Request, Form), Problem> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let is_form = kind.split(';').next().is_some_and(|kind| kind.trim() == "application/x-www-form-urlencoded");
     if !is_change || !is_form {
-        return Ok((request, Form::default()));
+        return match multipart::boundary(request.headers()).filter(|_| is_change) {
+            Some(boundary) if !request.headers().contains_key(CSRF_HEADER) => {
+                multipart::first_field(request, &boundary).await
+            }
+            _ => Ok((request, Form::default())),
+        };
     }
     let (parts, body) = request.into_parts();
     let body = axum::body::to_bytes(body, MAX_FORM_BYTES).await.map_err(|error| {
