@@ -4,7 +4,6 @@ mod agree;
 mod args;
 mod binaries;
 mod building;
-mod cluster;
 mod codes;
 mod context;
 mod error;
@@ -19,13 +18,13 @@ mod removing;
 mod setup;
 mod stage;
 mod text;
-mod timeline;
 mod verbs;
 
 use std::process::ExitCode;
 
 use args::{Cli, Deskgrid, Verb};
 use clap::Parser as _;
+use inspect::cluster;
 use output::Output;
 
 /// Runs `cargo xtask`: every verb. `package` is the folder of this package where it was compiled.

@@ -6,6 +6,7 @@
 mod applyset;
 mod batches;
 mod bench;
+mod browser;
 mod builds;
 mod cluster;
 mod crashes;
@@ -37,5 +38,7 @@ mod tidy;
 mod tools;
 mod trust;
 mod usage;
+mod web_client;
+mod web_client_pages;
 mod world;
 mod wrapped;

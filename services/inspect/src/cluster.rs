@@ -23,8 +23,9 @@ use kube::{
 
 mod view;
 
-pub(crate) use view::{EventView, OrchestratorView, PodView, active, full_quotas, is_finished, orchestrator};
-use view::{active_input, batch};
+pub use view::{
+    EventView, OrchestratorView, PodView, active, active_input, batch, full_quotas, is_finished, orchestrator,
+};
 
 /// Longest a person waits for an answer of the cluster.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -41,12 +42,7 @@ const APP_ORCHESTRATOR: &str = "orchestrator";
 ///
 /// # Errors
 /// When the cluster cannot be asked.
-pub(crate) async fn jobs(
-    client: &Client,
-    namespace: &str,
-    business: &str,
-    session: Option<&str>,
-) -> anyhow::Result<Vec<Job>> {
+pub async fn jobs(client: &Client, namespace: &str, business: &str, session: Option<&str>) -> anyhow::Result<Vec<Job>> {
     let mut selector = format!("{}={},{}={business}", labels::APP, labels::APP_ENGINE, labels::BUSINESS);
     if let Some(session) = session {
         selector.push_str(&format!(",{}={}", labels::SESSION, names::label_value(session)));
@@ -68,7 +64,7 @@ pub(crate) async fn jobs(
 ///
 /// # Errors
 /// When the cluster cannot be asked, or the bucket for the inputs of a batch.
-pub(crate) async fn active_jobs(
+pub async fn active_jobs(
     client: &Client,
     store: &Store,
     business: &Business,
@@ -92,7 +88,7 @@ pub(crate) async fn active_jobs(
 ///
 /// # Errors
 /// When the cluster cannot be asked.
-pub(crate) async fn pods_of_job(client: &Client, namespace: &str, job: &str) -> anyhow::Result<Vec<Pod>> {
+pub async fn pods_of_job(client: &Client, namespace: &str, job: &str) -> anyhow::Result<Vec<Pod>> {
     pods(client, namespace, &format!("{JOB_NAME}={job}")).await
 }
 
@@ -100,7 +96,7 @@ pub(crate) async fn pods_of_job(client: &Client, namespace: &str, job: &str) -> 
 ///
 /// # Errors
 /// When the cluster cannot be asked.
-pub(crate) async fn engine_pods(
+pub async fn engine_pods(
     client: &Client,
     namespace: &str,
     business: &str,
@@ -120,7 +116,7 @@ pub(crate) async fn engine_pods(
 ///
 /// # Errors
 /// When the cluster cannot be asked.
-pub(crate) async fn orchestrator_pods(client: &Client, namespace: &str) -> anyhow::Result<Vec<Pod>> {
+pub async fn orchestrator_pods(client: &Client, namespace: &str) -> anyhow::Result<Vec<Pod>> {
     pods(client, namespace, &format!("{}={APP_ORCHESTRATOR}", labels::APP)).await
 }
 
@@ -128,7 +124,7 @@ pub(crate) async fn orchestrator_pods(client: &Client, namespace: &str) -> anyho
 ///
 /// # Errors
 /// When the cluster cannot be asked.
-pub(crate) async fn orchestrators(client: &Client, namespace: &str) -> anyhow::Result<Vec<Deployment>> {
+pub async fn orchestrators(client: &Client, namespace: &str) -> anyhow::Result<Vec<Deployment>> {
     let selector = format!("{}={APP_ORCHESTRATOR}", labels::APP);
     let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     Ok(answer(api.list(&ListParams::default().labels(&selector))).await?.items)
@@ -138,7 +134,7 @@ pub(crate) async fn orchestrators(client: &Client, namespace: &str) -> anyhow::R
 ///
 /// # Errors
 /// When the cluster cannot be asked.
-pub(crate) async fn events(client: &Client, namespace: &str, name: &str) -> anyhow::Result<Vec<EventView>> {
+pub async fn events(client: &Client, namespace: &str, name: &str) -> anyhow::Result<Vec<EventView>> {
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
     let of = ListParams::default().fields(&format!("involvedObject.name={name}"));
     let list = answer(api.list(&of)).await?;
@@ -151,7 +147,7 @@ pub(crate) async fn events(client: &Client, namespace: &str, name: &str) -> anyh
 ///
 /// # Errors
 /// When the cluster cannot be asked, or does not let us see quotas.
-pub(crate) async fn quotas(client: &Client, namespace: &str) -> anyhow::Result<Vec<String>> {
+pub async fn quotas(client: &Client, namespace: &str) -> anyhow::Result<Vec<String>> {
     let api: Api<ResourceQuota> = Api::namespaced(client.clone(), namespace);
     Ok(full_quotas(&answer(api.list(&ListParams::default())).await?.items))
 }
@@ -167,7 +163,7 @@ async fn pods(client: &Client, namespace: &str, selector: &str) -> anyhow::Resul
 ///
 /// # Errors
 /// When the cluster cannot be asked, or the container has not started.
-pub(crate) async fn log(client: &Client, namespace: &str, pod: &Pod, tail: Option<i64>) -> anyhow::Result<String> {
+pub async fn log(client: &Client, namespace: &str, pod: &Pod, tail: Option<i64>) -> anyhow::Result<String> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     answer(api.logs(name, &log_parameters(pod, tail, false))).await
@@ -178,7 +174,7 @@ pub(crate) async fn log(client: &Client, namespace: &str, pod: &Pod, tail: Optio
 ///
 /// # Errors
 /// When the cluster cannot be asked, or the container has not started.
-pub(crate) async fn log_stream(
+pub async fn log_stream(
     client: &Client,
     namespace: &str,
     pod: &Pod,
@@ -218,6 +214,13 @@ pub(crate) async fn is_over(client: &Client, namespace: &str, pod: &Pod) -> anyh
 async fn answer<T>(request: impl Future<Output = kube::Result<T>>) -> anyhow::Result<T> {
     let answer = tokio::time::timeout(PATIENCE, request).await;
     Ok(answer.with_context(|| format!("the cluster did not answer within {} s", PATIENCE.as_secs()))??)
+}
+
+/// Whether a line of a Pod's log is about a Job. The Pods of a batch say with each line which Job it is about.
+pub fn is_about(job: Option<&str>, pod: &Pod, line: &str) -> bool {
+    let of = pod.metadata.labels.as_ref().and_then(|labels| labels.get(labels::JOB));
+    let Some(job) = job.filter(|_| of.is_none_or(String::is_empty)) else { return true };
+    serde_json::from_str::<serde_json::Value>(line).is_ok_and(|fields| fields["job"] == job)
 }
 
 fn log_parameters(pod: &Pod, tail: Option<i64>, follow: bool) -> LogParams {

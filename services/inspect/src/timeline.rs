@@ -7,17 +7,17 @@ use crate::text;
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
-pub(crate) struct Moment {
+pub struct Moment {
     /// What happened.
-    pub(crate) what: &'static str,
+    pub what: &'static str,
     /// When.
-    pub(crate) time: Timestamp,
+    pub time: Timestamp,
     /// Time since the moment before, for people; absent for the first.
-    pub(crate) since: Option<String>,
+    pub since: Option<String>,
 }
 
 /// What happened to a Job, in the order of the clock. A moment that is not known is left out.
-pub(crate) fn moments(times: &Timestamps) -> Vec<Moment> {
+pub fn moments(times: &Timestamps) -> Vec<Moment> {
     let known = [
         ("published", times.published),
         ("received", times.received),
@@ -51,7 +51,7 @@ pub(crate) fn moments(times: &Timestamps) -> Vec<Moment> {
 }
 
 /// The moments as lines of text.
-pub(crate) fn lines(moments: &[Moment]) -> Vec<String> {
+pub fn lines(moments: &[Moment]) -> Vec<String> {
     moments
         .iter()
         .map(|moment| {

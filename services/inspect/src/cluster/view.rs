@@ -18,7 +18,7 @@ use k8s_openapi::api::{
 use serde::Serialize;
 
 /// A Kubernetes Job of ours, or `None` for one that does not say what it works on.
-pub(crate) fn active(job: &Job) -> Option<Active> {
+pub fn active(job: &Job) -> Option<Active> {
     let empty = BTreeMap::new();
     let annotations = job.metadata.annotations.as_ref().unwrap_or(&empty);
     let work: Work = serde_json::from_str(annotations.get(labels::ANNOTATION_WORK)?).ok()?;
@@ -42,14 +42,14 @@ pub(crate) fn active(job: &Job) -> Option<Active> {
 }
 
 /// The batch that a Kubernetes Job of ours computes, while it waits for outcomes.
-pub(super) fn batch(job: &Job) -> Option<Batch> {
+pub fn batch(job: &Job) -> Option<Batch> {
     let held = job.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == labels::FINALIZER);
     let text = job.metadata.annotations.as_ref()?.get(labels::ANNOTATION_BATCH).filter(|_| held)?;
     serde_json::from_str(text).ok()
 }
 
 /// An input of a batch.
-pub(super) fn active_input(job: &Job, entry: Entry) -> Active {
+pub fn active_input(job: &Job, entry: Entry) -> Active {
     let Entry { work, published, received, .. } = entry;
     Active {
         session: work.session,
@@ -68,7 +68,7 @@ pub(super) fn active_input(job: &Job, entry: Entry) -> Active {
 }
 
 /// True when the Job has ended, one way or the other.
-pub(crate) fn is_finished(job: &Job) -> bool {
+pub fn is_finished(job: &Job) -> bool {
     let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions
         .into_iter()
@@ -112,27 +112,27 @@ fn progress(job: &Job) -> Reason {
 
 /// A Pod in one line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct PodView {
+pub struct PodView {
     /// Name.
-    pub(crate) name: String,
+    pub name: String,
     /// One word: the phase, or what its container waits for or died of.
-    pub(crate) state: String,
+    pub state: String,
     /// A sentence on it, if the cluster gives one.
-    pub(crate) message: String,
+    pub message: String,
     /// Node.
-    pub(crate) node: Option<String>,
+    pub node: Option<String>,
     /// When it was created.
-    pub(crate) created: Option<Timestamp>,
+    pub created: Option<Timestamp>,
     /// When it was given a node.
-    pub(crate) scheduled: Option<Timestamp>,
+    pub scheduled: Option<Timestamp>,
     /// When its container started.
-    pub(crate) started: Option<Timestamp>,
+    pub started: Option<Timestamp>,
     /// When its container stopped.
-    pub(crate) finished: Option<Timestamp>,
+    pub finished: Option<Timestamp>,
     /// Exit code of the last container, once it has one.
-    pub(crate) exit_code: Option<i32>,
+    pub exit_code: Option<i32>,
     /// Restarts of its containers.
-    pub(crate) restarts: i32,
+    pub restarts: i32,
 }
 
 impl From<&Pod> for PodView {
@@ -205,7 +205,7 @@ impl From<&Pod> for PodView {
 
 /// What is used up of quotas, a sentence each: `quota q: count/jobs.batch is used up (5 of 5)`. What limits amounts is
 /// only compared as text, which is how the quota controller writes an amount that is used up.
-pub(crate) fn full_quotas(quotas: &[ResourceQuota]) -> Vec<String> {
+pub fn full_quotas(quotas: &[ResourceQuota]) -> Vec<String> {
     let mut full = Vec::new();
     for quota in quotas {
         let Some(status) = &quota.status else { continue };
@@ -231,17 +231,17 @@ fn is_used_up(used: &str, limit: &str) -> bool {
 
 /// An event in one line.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct EventView {
+pub struct EventView {
     /// When it last happened.
-    pub(crate) time: Option<Timestamp>,
+    pub time: Option<Timestamp>,
     /// `Normal` or `Warning`.
-    pub(crate) kind: String,
+    pub kind: String,
     /// One word.
-    pub(crate) reason: String,
+    pub reason: String,
     /// A sentence.
-    pub(crate) message: String,
+    pub message: String,
     /// How often.
-    pub(crate) count: i32,
+    pub count: i32,
 }
 
 impl From<Event> for EventView {
@@ -259,17 +259,17 @@ impl From<Event> for EventView {
 
 /// How a business's orchestrator does.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct OrchestratorView {
+pub struct OrchestratorView {
     /// Replicas wanted.
-    pub(crate) wanted: i32,
+    pub wanted: i32,
     /// Replicas ready.
-    pub(crate) ready: i32,
+    pub ready: i32,
     /// What is wrong, if something is.
-    pub(crate) problem: Option<String>,
+    pub problem: Option<String>,
 }
 
 /// How the orchestrator does, from its Deployments and its Pods.
-pub(crate) fn orchestrator(deployments: &[Deployment], pods: &[Pod]) -> OrchestratorView {
+pub fn orchestrator(deployments: &[Deployment], pods: &[Pod]) -> OrchestratorView {
     let wanted = deployments.iter().filter_map(|d| d.spec.as_ref()).map(|spec| spec.replicas.unwrap_or(1)).sum();
     let ready = deployments.iter().filter_map(|d| d.status.as_ref()?.ready_replicas).sum();
     let problem = if deployments.is_empty() {

@@ -2,10 +2,10 @@
 
 use common::jobs::{SUSPENDED, State};
 
-use super::Detail;
+use crate::Detail;
 
 /// A sentence or two.
-pub(super) fn explain(detail: &Detail) -> String {
+pub fn explain(detail: &Detail) -> String {
     let reason = detail.job.reason.as_ref();
     let said = reason.map(|reason| reason.message.trim()).filter(|message| !message.is_empty());
     let code = reason.map_or("unknown", |reason| reason.code.as_str());
@@ -181,6 +181,7 @@ mod tests {
             full_quotas: vec![],
             others: vec![],
             other_sessions: vec![],
+            cluster_trouble: None,
         }
     }
 
