@@ -495,6 +495,11 @@ impl Running {
         (answer.status().is_success(), answer.text().await.unwrap())
     }
 
+    /// What it counts and times.
+    pub(crate) async fn metrics(&self) -> String {
+        reqwest::get(format!("http://{}/metrics", self.address)).await.unwrap().text().await.unwrap()
+    }
+
     /// Waits until it is ready, or is not for a reason with this in it.
     pub(crate) async fn wait_until(&self, ready: bool, why: &str) {
         eventually(&format!("ready: {ready} {why}"), async || {
