@@ -60,14 +60,22 @@ impl Desk {
         let faults = Faults::default();
         let told = faults.clone();
         let google = ground::google(move |options| options.faults = told).await;
-        let options = kubernetes::Options::new(folder.path().join("cluster"));
-        let kubernetes =
-            Kubernetes::start(kubernetes::Options { nodes: vec![], faults: faults.clone(), ..options }).await.unwrap();
+        let saved = folder.path().join("kubernetes");
         if let Some(Snapshot { google: folder, version, objects }) = from {
             google.load_from(folder.path()).unwrap();
-            let objects = objects.iter().map(|(kind, object)| (*kind, Value::clone(object))).collect();
-            kubernetes.cluster().store.restore(*version, objects);
+            // As it is kept over a restart, so that its controllers begin with all of it.
+            std::fs::create_dir_all(&saved).unwrap();
+            let objects: Vec<&Value> = objects.iter().map(|(_, object)| object.as_ref()).collect();
+            let text = json!({"version": version, "objects": objects}).to_string();
+            std::fs::write(saved.join("objects.json"), text).unwrap();
         }
+        let options = kubernetes::Options {
+            nodes: vec![],
+            faults: faults.clone(),
+            persist: Some(saved),
+            ..kubernetes::Options::new(folder.path().join("cluster"))
+        };
+        let kubernetes = Kubernetes::start(options).await.unwrap();
         let kubelet = tokio::spawn(play_kubelet(client_of(&kubernetes).await));
         Self { google, kubernetes, faults, kubelet, folder }
     }
