@@ -75,7 +75,7 @@ pub(super) enum Stage {
     Other,
 }
 
-pub(super) use pod::{is_current, stage};
+pub(super) use pod::{is_current, restarts, stage};
 
 /// Judges a rollout. Pods of an older template do not count.
 pub fn verdict<'a>(deployment: &Deployment, pods: impl Iterator<Item = Seen<'a>>, patience: &Patience) -> Verdict {

@@ -174,6 +174,14 @@ fn a_pod_that_runs_and_is_not_ready_is_a_failure_after_a_while() {
     let sight = |seconds, log| Sight { seconds, events: probe(), log };
     check_sight("new", unready(), &sight(9, "no topic"), &format!("waiting: {said}"));
     check_sight("new", unready(), &sight(10, "no topic"), &format!("probe: {said}\nits last log lines are:\nno topic"));
+    let mut restarted = unready();
+    restarted["containerStatuses"][0]["restartCount"] = json!(1);
+    check_sight(
+        "new",
+        restarted,
+        &Sight { seconds: 100, ..Sight::default() },
+        "waiting: the pod orchestrator-x runs and is not ready: it is not ready",
+    );
     let refused = "receive: PERMISSION_DENIED: not you";
     let said = "Google does not let the pod orchestrator-x be who it should be: receive: PERMISSION_DENIED: not you";
     check_sight("new", unready(), &sight(59, refused), &format!("waiting: {said}"));

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::{
     reach::CALL_LIMIT,
-    rollout::{Cause, Patience, Seen, Stage, Verdict, Why, is_current, stage, verdict},
+    rollout::{Cause, Patience, Seen, Stage, Verdict, Why, is_current, restarts, stage, verdict},
 };
 
 /// Last log lines of a container that does not stay up.
@@ -238,10 +238,6 @@ impl World {
 impl Followed {
     /// Whether the container of this Pod has been started again since, so that both are one and the same trouble.
     fn since_start(&self, pod: &Pod) -> bool {
-        let restarts = |pod: &Pod| -> i32 {
-            let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-            containers.map(|container| container.restart_count).sum()
-        };
         restarts(pod) > 0 && self.stage != Stage::Unscheduled && stage(pod) != Stage::Other
     }
 }

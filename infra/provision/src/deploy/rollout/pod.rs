@@ -83,15 +83,24 @@ fn unscheduled(name: &str, message: &str, seen: Seen<'_>, patience: &Patience) -
 
 /// A Pod whose containers run and are not ready.
 fn unready(name: &str, seen: Seen<'_>, patience: &Patience) -> Verdict {
-    let probe = last(seen.events, &["Unhealthy"]).unwrap_or_else(|| "it is not ready".to_owned());
+    let probed = last(seen.events, &["Unhealthy"]);
+    let probe = probed.clone().unwrap_or_else(|| "it is not ready".to_owned());
     if let Some(line) = container::refused_identity(seen.log).or_else(|| container::refused_identity(&probe)) {
         return container::identity(name, &line, seen, patience);
     }
     let why = format!("the pod {name} runs and is not ready: {probe}");
-    if seen.lasting < patience.unready {
+    // One that ends before any probe looks at it is judged when it has ended again.
+    let ended_by_itself = probed.is_none() && restarts(seen.pod) > 0;
+    if seen.lasting < patience.unready || ended_by_itself {
         return Verdict::waiting(why);
     }
     Verdict::Failed(Cause::new(Why::Probe, why).with_log(seen.log))
+}
+
+/// How often containers of a Pod were started again.
+pub(in super::super) fn restarts(pod: &Pod) -> i32 {
+    let containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    containers.map(|container| container.restart_count).sum()
 }
 
 /// The message of the last event with one of these reasons.
