@@ -1,7 +1,6 @@
 //! Durations, sizes, counts and tables as people read them.
 
 use comfy_table::{ContentArrangement, Table, presets};
-use jiff::{SignedDuration, Timestamp};
 
 pub(crate) use inspect::text::{age, bytes, duration};
 
@@ -67,6 +66,8 @@ pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
 
     #[test]

@@ -19,7 +19,8 @@ use crate::{
     app::{Client, FIRST_VIEW, check_job},
     check::{self, CHECKED_MAX, Verdict},
     form,
-    upload::{Limited, Refused, Upload},
+    limited::Limited,
+    upload::{Refused, Upload},
 };
 
 /// The businesses that the visitor may use.
@@ -92,7 +93,7 @@ pub(crate) async fn check(
         Some(_) => !client.shared(business, client.session(&query)?).await?.is_empty(),
         None => false,
     };
-    let _one_of_few = client.uploading.acquire().await.map_err(|error| Problem::internal(error.into()))?;
+    let _one_of_few = client.turn().await?;
     let mut fields = form::fields(request)?;
     let (mut input, mut market) = (None, None);
     while let Some(field) = form::next(&mut fields).await? {
@@ -101,7 +102,7 @@ pub(crate) async fn check(
             Some("market") => &mut market,
             _ => continue,
         };
-        let mut body = Limited::new(form::bytes(field), None, u64::MAX)?;
+        let mut body = Limited::new(form::bytes(field), None, u64::MAX);
         match body.whole(CHECKED_MAX).await? {
             Some(bytes) => *slot = Some(bytes),
             None => return Ok(verdict(&Verdict::Unchecked { summary: check::too_large() })),
@@ -142,7 +143,7 @@ pub(crate) async fn input(
         rows_per_task,
         market: None,
     };
-    let body = limited(&headers, body, client.max_bytes(business, job))?;
+    let body = limited(&headers, body, client.max_bytes(business, job));
     match client.submit(&viewer.visitor, upload, body).await {
         Ok(uploaded) => Ok((StatusCode::CREATED, Json(uploaded)).into_response()),
         Err(Refused::Problem(problem)) => Err(problem),
@@ -170,12 +171,12 @@ pub(crate) async fn shared(
     let business = client.business(&viewer.visitor, &query)?;
     let session = client.session(&query)?;
     let name = query.get("name").ok_or_else(|| Problem::bad_request("What is the shared data called?"))?;
-    let body = limited(&headers, body, client.max_bytes(business, name))?;
+    let body = limited(&headers, body, client.max_bytes(business, name));
     let uploaded = client.share(&viewer.visitor, business, session, name, body).await?;
     Ok((StatusCode::CREATED, Json(uploaded)).into_response())
 }
 
-fn limited(headers: &HeaderMap, body: Body, max: u64) -> Result<Limited, Problem> {
+fn limited(headers: &HeaderMap, body: Body, max: u64) -> Limited {
     let expected = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
     Limited::new(body.into_data_stream().map_err(std::io::Error::other), expected, max)
 }

@@ -19,7 +19,8 @@ use web::{Page, Problem, Query, Viewer};
 use crate::{
     app::{Client, check_session},
     check::{CHECKED_MAX, Verdict, Wrong},
-    upload::{Limited, Refused, Upload, Uploaded},
+    limited::Limited,
+    upload::{Refused, Upload, Uploaded},
 };
 
 /// Most bytes of a field that is no file.
@@ -64,7 +65,7 @@ pub(crate) fn rows_per_task(text: &str) -> Result<u32, Problem> {
 }
 
 async fn text(field: Field<'static>) -> Result<String, Problem> {
-    let mut body = Limited::new(bytes(field), None, TEXT_MAX as u64)?;
+    let mut body = Limited::new(bytes(field), None, TEXT_MAX as u64);
     let bytes = body.whole(TEXT_MAX).await?.unwrap_or_default();
     Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
 }
@@ -146,7 +147,7 @@ pub(crate) async fn submit(
             }
             ("payload-name", _) => options.payload_name = text(field).await?,
             ("shared", Some(file)) => {
-                let mut body = Limited::new(bytes(field), None, client.max_bytes(business, &file))?;
+                let mut body = Limited::new(bytes(field), None, client.max_bytes(business, &file));
                 let whole = body.whole(CHECKED_MAX).await?;
                 if kernel::market([file.as_str()]).is_ok_and(|market| market.is_some()) {
                     options.market = whole;
@@ -161,11 +162,11 @@ pub(crate) async fn submit(
                 }
             }
             ("inputs", Some(file)) => {
-                let body = Limited::new(bytes(field), None, client.max_bytes(business, &file))?;
+                let body = Limited::new(bytes(field), None, client.max_bytes(business, &file));
                 fates.push(one(&client, &viewer, &options, business, &file, body).await);
             }
             ("payload", _) => {
-                let mut body = Limited::new(bytes(field), None, client.uploads.max_bytes)?;
+                let mut body = Limited::new(bytes(field), None, client.uploads.max_bytes);
                 let whole = body.whole(CHECKED_MAX).await?;
                 let begins = whole.as_deref().unwrap_or_default();
                 if whole.as_ref().is_some_and(|bytes| bytes.trim_ascii().is_empty()) {

@@ -11,6 +11,7 @@ mod download;
 #[cfg(test)]
 mod fixture;
 mod form;
+mod limited;
 mod live;
 mod overview;
 mod pages;

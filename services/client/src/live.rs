@@ -31,8 +31,8 @@ async fn overview(client: Arc<Client>, viewer: Viewer, query: Query, most: usize
     let seen = client.overview(business)?;
     let (name, site, changes) = (business.name.clone(), client.site.clone(), seen.changes());
     Ok(live::stream(&site, changes, move || {
-        let parts = client.overview_parts(&name, &seen.latest(), most);
-        async move { parts }
+        let part = client.overview_part(&name, &seen.latest(), most);
+        async move { Ok(live::Parts::from([("sessions-part", part?)])) }
     }))
 }
 

@@ -11,7 +11,7 @@ use web::{Page, Problem, Query, Viewer};
 
 use crate::{
     app::{Client, FIRST_VIEW, check_session},
-    upload::size,
+    limited::size,
     view::Choice,
 };
 
@@ -89,7 +89,7 @@ pub(crate) async fn submit(
     let mut context = Context::new();
     context.insert("form", &form);
     context.insert("choices", &choices(&viewer, &client, business));
-    context.insert("parts", &client.overview_parts(&business.name, &overview, RECENT)?);
+    context.insert("sessions_part", &client.overview_part(&business.name, &overview, RECENT)?);
     let live = Some(live("/live/recent", &query));
     let page = Page { template: "client/submit.html", title: "New submission".to_owned(), nav: "/", live, context };
     client.site.render(&viewer, page)
@@ -107,7 +107,7 @@ pub(crate) async fn sessions(
     let mut context = Context::new();
     context.insert("business", &business.name);
     context.insert("choices", &choices(&viewer, &client, business));
-    context.insert("parts", &client.overview_parts(&business.name, &overview, ALL)?);
+    context.insert("sessions_part", &client.overview_part(&business.name, &overview, ALL)?);
     let live = Some(live("/live/sessions", &query));
     let page = Page { template: "client/sessions.html", title: "Sessions".to_owned(), nav: "/sessions", live, context };
     client.site.render(&viewer, page)

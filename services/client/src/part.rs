@@ -34,11 +34,11 @@ impl Client {
         ]))
     }
 
-    /// The parts of a page with the sessions of a business.
+    /// The list of a business's sessions.
     ///
     /// # Errors
     /// When a template is wrong.
-    pub(crate) fn overview_parts(&self, business: &str, overview: &Overview, most: usize) -> Result<Parts, Problem> {
+    pub(crate) fn overview_part(&self, business: &str, overview: &Overview, most: usize) -> Result<String, Problem> {
         #[derive(serde::Serialize)]
         struct Row<'a> {
             session: &'a str,
@@ -74,6 +74,6 @@ impl Client {
         context.insert("sessions", &rows);
         context.insert("more", &(overview.more + overview.sessions.len().saturating_sub(most)));
         context.insert("trouble", &overview.trouble);
-        Ok(Parts::from([("sessions-part", self.site.fragment("client/sessions-part.html", &context)?)]))
+        self.site.fragment("client/sessions-part.html", &context)
     }
 }

@@ -1,26 +1,28 @@
 //! Uploads: a body is passed on to Cloud Storage as it comes, checked before when it is small, and never held whole.
 
 use std::{
-    io,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
+    time::Duration,
 };
 
 use axum::http::StatusCode;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use common::{
     config::Business,
-    message, names, object,
-    storage::{self, Incoming},
+    message, names, object, storage,
     submit::{Differs, Fate, Options, content_type},
 };
-use futures::{Stream, StreamExt as _};
 use serde::Serialize;
 use web::{Problem, Visitor};
 
 use crate::{
     app::{Client, check_job},
     check::{self, CHECKED_MAX, Candidate, Market, Verdict},
+    limited::{Limited, size},
 };
+
+/// How long an upload waits for its turn.
+const TURN_WITHIN: Duration = Duration::from_secs(60);
 
 /// What somebody uploads.
 pub(crate) struct Upload<'a> {
@@ -53,115 +55,20 @@ pub(crate) struct Uploaded {
     pub(crate) summary: String,
 }
 
-/// A body with a limit, and what went wrong with it.
-pub(crate) struct Limited {
-    body: futures::stream::BoxStream<'static, io::Result<Bytes>>,
-    /// Size that the sender announced.
-    expected: Option<u64>,
-    trouble: Arc<Mutex<Option<Problem>>>,
-    head: Vec<Bytes>,
-    is_whole: bool,
-}
-
-impl Limited {
-    /// A body of at most `max` bytes.
-    ///
-    /// # Errors
-    /// When more are announced.
-    pub(crate) fn new(
-        body: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
-        expected: Option<u64>,
-        max: u64,
-    ) -> Result<Self, Problem> {
-        if expected.is_some_and(|expected| expected > max) {
-            return Err(too_large(max));
-        }
-        let trouble: Arc<Mutex<Option<Problem>>> = Arc::default();
-        let noted = trouble.clone();
-        let mut received = 0_u64;
-        let body = body.map(move |piece| {
-            let note = |problem| *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem);
-            match piece {
-                Ok(piece) => {
-                    received += piece.len() as u64;
-                    if received > max {
-                        note(too_large(max));
-                        return Err(io::Error::other("it is too large"));
-                    }
-                    Ok(piece)
-                }
-                Err(error) => {
-                    note(
-                        Problem::bad_request("The upload broke off")
-                            .why(error.to_string())
-                            .next("Nothing of it was submitted; send it again."),
-                    );
-                    Err(error)
-                }
-            }
-        });
-        Ok(Self { body: body.boxed(), expected, trouble, head: Vec::new(), is_whole: false })
-    }
-
-    /// All of it if it has at most `most` bytes; otherwise what was read goes first later on.
-    ///
-    /// # Errors
-    /// When it breaks off or is too large.
-    pub(crate) async fn whole(&mut self, most: usize) -> Result<Option<Bytes>, Problem> {
-        let mut size = 0;
-        while size <= most {
-            match self.body.next().await {
-                None => {
-                    self.is_whole = true;
-                    let mut all = BytesMut::with_capacity(size);
-                    self.head.iter().for_each(|piece| all.extend_from_slice(piece));
-                    let all = all.freeze();
-                    self.head = vec![all.clone()];
-                    return Ok(Some(all));
-                }
-                Some(Ok(piece)) => {
-                    size += piece.len();
-                    self.head.push(piece);
-                }
-                Some(Err(error)) => return Err(self.problem().unwrap_or_else(|| Problem::internal(error.into()))),
-            }
-        }
-        Ok(None)
-    }
-
-    fn problem(&self) -> Option<Problem> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
-    }
-
-    /// What is passed on, and where its trouble will be found.
-    fn incoming(self) -> (Incoming, Arc<Mutex<Option<Problem>>>) {
-        let known =
-            if self.is_whole { Some(self.head.iter().map(|piece| piece.len() as u64).sum()) } else { self.expected };
-        let head = futures::stream::iter(self.head.into_iter().map(Ok));
-        (Incoming::new(head.chain(self.body), known), self.trouble)
-    }
-}
-
-fn too_large(max: u64) -> Problem {
-    Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "This upload is too large")
-        .why(format!("an upload may have {}", size(max)))
-        .next("Split it into several inputs, or have its session share the data that all of them read.")
-}
-
-/// A size for people.
-pub(crate) fn size(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["B", "KiB", "MiB", "GiB", "TiB"];
-    let mut value = bytes as f64;
-    let mut unit = 0;
-    while value >= 1024.0 && unit < UNITS.len() - 1 {
-        value /= 1024.0;
-        unit += 1;
-    }
-    let decimals = usize::from(unit > 0 && value.fract() > 0.0);
-    format!("{value:.decimals$} {}", UNITS[unit])
-}
-
 impl Client {
+    /// Waits until there is room for one more upload.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub(crate) async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Problem> {
+        match tokio::time::timeout(TURN_WITHIN, self.uploading.acquire()).await {
+            Ok(permit) => permit.map_err(|error| Problem::internal(error.into())),
+            Err(_) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many uploads are under way")
+                .next("Send it again in a minute.")
+                .retry_after(60)),
+        }
+    }
+
     /// Most bytes that an input of this name may have: the built-in kernel has a limit of its own.
     pub(crate) fn max_bytes(&self, business: &Business, job: &str) -> u64 {
         let is_priced = business.engine.command.is_empty() && kernel::asked(&[], job, content_type(job)).is_some();
@@ -179,11 +86,14 @@ impl Client {
         mut body: Limited,
     ) -> Result<Uploaded, Refused> {
         check_job(upload.job)?;
-        let _one_of_few = self.uploading.acquire().await.map_err(|error| Problem::internal(error.into()))?;
+        let _one_of_few = self.turn().await?;
         let business = upload.business;
         let shared = self.shared(business, upload.session).await?;
-        let whole = body.whole(CHECKED_MAX).await?;
         let kind = upload.content_type.filter(|kind| is_kind(kind)).unwrap_or_else(|| content_type(upload.job));
+        let begins = body.begins().await?;
+        let is_read = business.engine.command.is_empty() && kernel::asked(&begins, upload.job, kind).is_some();
+        // What nobody looks into is passed on at once.
+        let whole = if is_read || upload.rows_per_task.is_some() { body.whole(CHECKED_MAX).await? } else { None };
         if let Some(bytes) = &whole {
             let verdict = self.check(business, upload.job, kind, bytes, upload.market, !shared.is_empty()).await?;
             if let Verdict::Wrong { .. } = verdict {
@@ -241,7 +151,7 @@ impl Client {
             )
             .next("Rename the file."));
         }
-        let _one_of_few = self.uploading.acquire().await.map_err(|error| Problem::internal(error.into()))?;
+        let _one_of_few = self.turn().await?;
         let (incoming, trouble) = body.incoming();
         let placed =
             self.submitter(business)?.place_incoming_common(name, content_type(name), &incoming, session).await;
@@ -355,36 +265,8 @@ fn refused(error: anyhow::Error, trouble: &Mutex<Option<Problem>>) -> Problem {
 mod tests {
     use super::*;
 
-    fn pieces(sizes: &[usize]) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-        futures::stream::iter(sizes.iter().map(|size| Ok(Bytes::from(vec![b'x'; *size]))).collect::<Vec<_>>())
-    }
-
-    #[tokio::test]
-    async fn a_small_body_is_known_whole_and_a_large_one_passes_in_order() {
-        let mut small = Limited::new(pieces(&[3, 4]), None, 100).unwrap();
-        assert_eq!(small.whole(10).await.unwrap().unwrap().len(), 7);
-        assert_eq!(small.incoming().0.rest().await.unwrap().0, 7);
-        let mut large = Limited::new(pieces(&[8, 8, 8]), None, 100).unwrap();
-        assert_eq!(large.whole(10).await.unwrap(), None);
-        assert_eq!(large.incoming().0.rest().await.unwrap().0, 24);
-    }
-
-    #[tokio::test]
-    async fn what_is_too_large_is_refused_when_announced_and_when_it_comes() {
-        let refused = Limited::new(pieces(&[1]), Some(101), 100).err().unwrap();
-        assert_eq!((refused.status, refused.code), (StatusCode::PAYLOAD_TOO_LARGE, "too-large"));
-        let mut liar = Limited::new(pieces(&[60, 60]), Some(10), 100).unwrap();
-        assert_eq!(liar.whole(1000).await.unwrap_err().code, "too-large");
-        let (incoming, trouble) = Limited::new(pieces(&[60, 60]), None, 100).unwrap().incoming();
-        assert!(incoming.rest().await.is_err());
-        assert_eq!(trouble.lock().unwrap().take().unwrap().code, "too-large");
-    }
-
     #[test]
-    fn sizes_and_kinds() {
-        for (bytes, text) in [(0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (1536, "1.5 KiB"), (5 << 30, "5 GiB")] {
-            assert_eq!(size(bytes), text);
-        }
+    fn a_content_type_is_passed_on_only_when_it_is_one() {
         assert!(is_kind("text/csv; charset=utf-8"));
         for bad in ["", "text", "text/x\r\ny: z", "application/octet-stream", "text/<b>"] {
             assert!(!is_kind(bad), "{bad}");

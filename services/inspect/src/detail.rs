@@ -73,7 +73,7 @@ pub struct Detail {
 }
 
 /// Where to look.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub struct Sources<'a> {
     /// The bucket.
     pub store: &'a Store,

@@ -131,7 +131,7 @@ async fn job(
     FromState(state): FromState<Arc<State>>,
     Extension(visitor): Extension<Visitor>,
     query: Query,
-) -> Result<Json<Arc<Detail>>, Problem> {
+) -> Result<Json<serde_json::Value>, Problem> {
     state.touch();
     let get = |name: &str| query.get(name).unwrap_or_default();
     let business = get("business");
@@ -145,7 +145,9 @@ async fn job(
             && generation.is_none_or(|generation| job.generation == generation)
     };
     let job = view.jobs.iter().find(is_it).ok_or_else(missing)?;
-    Ok(Json(state.detail(&view, job).await?))
+    let detail: Arc<Detail> = state.detail(&view, job).await?;
+    let value = serde_json::to_value(&*detail).map_err(|error| Problem::internal(error.into()))?;
+    Ok(Json(value))
 }
 
 #[derive(Serialize)]

@@ -45,7 +45,7 @@ const LIST_SHARE: u32 = 15;
 /// Outcomes that are looked up by name; of more, everything is listed.
 const LOOKUPS: usize = 64;
 /// Between two looks at what is not watched.
-const SLOW: Duration = Duration::from_secs(15);
+const SLOW: Duration = Duration::from_secs(10);
 /// Longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -231,7 +231,9 @@ async fn rendered(state: &State, visitor: &Visitor, kind: Kind, query: &Query) -
     }
     let encoded = web::encode(query.0.iter().map(|(name, value)| (name.as_str(), value.as_str())));
     let url = if encoded.is_empty() { kind.path().to_owned() } else { format!("{}?{encoded}", kind.path()) };
-    let made = Arc::new(shown(kind, &Ask { state, visitor, query, url }).await?);
+    let ask = Ask { state, visitor, query, url };
+    let making: futures::future::BoxFuture<'_, Result<Shown, Problem>> = Box::pin(shown(kind, &ask));
+    let made = Arc::new(making.await?);
     // What a program asks for with its token is nobody else's.
     if !visitor.csrf.is_empty() {
         *slot = Some((version, Instant::now(), made.clone()));
@@ -272,6 +274,9 @@ async fn stream(
     let (site, changes) = (state.site.clone(), state.changes.subscribe());
     Ok(live::stream(&site, changes, move || {
         let (state, visitor, query) = (state.clone(), viewer.visitor.clone(), query.clone());
-        async move { Ok(rendered(&state, &visitor, kind, &query).await?.parts.iter().cloned().collect()) }
+        async move {
+            let shown = rendered(&state, &visitor, kind, &query).await?;
+            Ok(shown.parts.iter().cloned().collect::<live::Parts>())
+        }
     }))
 }

@@ -28,7 +28,6 @@ const REFRESH: Duration = Duration::from_secs(5);
 const THROTTLE: Duration = Duration::from_millis(150);
 
 /// What the monitor works with.
-#[derive(Debug)]
 pub struct Clients {
     /// The cluster.
     pub kube: kube::Client,

@@ -190,21 +190,13 @@ impl State {
             let wanted = jobs.iter().filter_map(|job| Some((job.business.clone(), job.outcome.clone()?)));
             wanted.filter(|(_, name)| !known.contains_key(name)).collect()
         };
-        let reads = missing.into_iter().filter_map(|(business, name)| {
-            let bucket = self.followed.get(&business)?.business.bucket.clone();
-            Some(async move {
-                let (_, body) = self.store.read(&bucket, &name, None).await.ok()??;
-                Some((name, serde_json::from_slice::<Outcome>(&body).ok()?))
-            })
-        });
-        let reads: Vec<_> = reads.collect();
-        let read: Vec<_> =
-            futures::stream::iter(reads).buffer_unordered(32).filter_map(std::future::ready).collect().await;
+        let reads: Vec<_> = missing.into_iter().map(|(business, name)| self.outcome(business, name)).collect();
+        let read: Vec<Option<(String, Outcome)>> = futures::stream::iter(reads).buffer_unordered(32).collect().await;
         let mut known = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
         if known.len() + read.len() > OUTCOMES {
             known.clear();
         }
-        for (name, mut outcome) in read {
+        for (name, mut outcome) in read.into_iter().flatten() {
             // What is large in it is read again by who shows it.
             (outcome.log_tail, outcome.message_data) = (None, None);
             known.insert(name, Arc::new(outcome));
@@ -214,6 +206,12 @@ impl State {
                 job.fill(outcome);
             }
         }
+    }
+
+    async fn outcome(&self, business: String, name: String) -> Option<(String, Outcome)> {
+        let bucket = &self.followed.get(&business)?.business.bucket;
+        let (_, body) = self.store.read(bucket, &name, None).await.ok()??;
+        Some((name, serde_json::from_slice(&body).ok()?))
     }
 
     /// Everything known of a Job. What was gathered a moment ago is used again, so that many pages cost as much as one.

@@ -7,8 +7,7 @@ use std::{
     time::Duration,
 };
 
-use fantoccini::{Client, ClientBuilder, Locator};
-use hyper_util::client::legacy::connect::HttpConnector;
+use base64::{Engine as _, engine::general_purpose::STANDARD as BASE64};
 use serde_json::{Value, json};
 
 use crate::world::eventually;
@@ -27,7 +26,9 @@ pub(crate) enum Screen {
 
 /// A browser with one page.
 pub(crate) struct Browser {
-    pub(crate) page: Client,
+    http: reqwest::Client,
+    /// Where its WebDriver session is.
+    session: String,
     driver: Child,
     _folder: tempfile::TempDir,
 }
@@ -73,35 +74,60 @@ impl Browser {
         if matches!(screen, Screen::Phone) {
             options["mobileEmulation"] = json!({ "deviceMetrics": {"width": 390, "height": 844, "pixelRatio": 2.0} });
         }
-        let capabilities = json!({ "goog:chromeOptions": options }).as_object().expect("an object").clone();
-        let page = ClientBuilder::new(HttpConnector::new())
-            .capabilities(capabilities)
-            .connect(&format!("http://127.0.0.1:{port}"))
-            .await
-            .expect("start the browser");
-        Some(Self { page, driver, _folder: folder })
+        let wanted =
+            json!({"capabilities": {"alwaysMatch": {"goog:chromeOptions": options, "timeouts": {"script": 120_000}}}});
+        let (http, server) = (reqwest::Client::new(), format!("http://127.0.0.1:{port}/session"));
+        let mut browser = Self { http, session: server, driver, _folder: folder };
+        let started = browser.command("", wanted).await;
+        let id = started["sessionId"].as_str().unwrap_or_else(|| panic!("the browser does not start: {started}"));
+        browser.session.push_str(&format!("/{id}"));
+        Some(browser)
+    }
+
+    /// One command of W3C WebDriver; its value.
+    async fn command(&self, path: &str, body: Value) -> Value {
+        let answer = self.http.post(format!("{}{path}", self.session)).json(&body).send().await.unwrap();
+        let is_good = answer.status().is_success();
+        let value = answer.json::<Value>().await.unwrap()["value"].take();
+        assert!(is_good, "{path} {body}: {value}");
+        value
     }
 
     /// Ends the page and the browser.
     pub(crate) async fn close(self) {
-        let _ = self.page.clone().close().await;
+        let _ = self.http.delete(&self.session).send().await;
     }
 
     /// Goes to an address.
     pub(crate) async fn open(&self, url: &str) {
-        self.page.goto(url).await.unwrap();
+        self.command("/url", json!({ "url": url })).await;
+    }
+
+    async fn resize(&self, width: u64, height: u64) {
+        self.command("/window/rect", json!({ "width": width, "height": height })).await;
+    }
+
+    async fn run(&self, script: &str) {
+        self.command("/execute/sync", json!({ "script": script, "args": [] })).await;
+    }
+
+    /// The path of what a selector finds first.
+    async fn element(&self, selector: &str) -> String {
+        let found = self.command("/element", json!({ "using": "css selector", "value": selector })).await;
+        let id = found.as_object().and_then(|found| found.values().next()?.as_str()).expect("an element has an id");
+        format!("/element/{id}")
     }
 
     /// Evaluates an expression.
     pub(crate) async fn evaluate(&self, expression: &str) -> Value {
-        self.page.execute(&format!("return ({expression});"), Vec::new()).await.unwrap()
+        self.command("/execute/sync", json!({ "script": format!("return ({expression});"), "args": [] })).await
     }
 
     /// Evaluates an expression that is a promise.
     pub(crate) async fn promise(&self, expression: &str) -> Value {
         let script =
             format!("const done = arguments[arguments.length - 1]; ({expression}).then(done, (e) => done(String(e)));");
-        self.page.execute_async(&script, Vec::new()).await.unwrap()
+        self.command("/execute/async", json!({ "script": script, "args": [] })).await
     }
 
     /// The text of what a selector finds first, as a person sees it; empty when there is nothing.
@@ -125,12 +151,14 @@ impl Browser {
 
     /// Types into a field.
     pub(crate) async fn fill(&self, selector: &str, text: &str) {
-        self.page.find(Locator::Css(selector)).await.unwrap().send_keys(text).await.unwrap();
+        let element = self.element(selector).await;
+        self.command(&format!("{element}/value"), json!({ "text": text })).await;
     }
 
     /// Clicks something.
     pub(crate) async fn click(&self, selector: &str) {
-        self.page.find(Locator::Css(selector)).await.unwrap().click().await.unwrap();
+        let element = self.element(selector).await;
+        self.command(&format!("{element}/click"), json!({})).await;
     }
 
     /// Logs in with a token.
@@ -139,8 +167,10 @@ impl Browser {
         self.fill("#token", token).await;
         self.fill("#name", "alice").await;
         self.click("button.primary").await;
-        eventually("the login is over", async || !self.page.current_url().await.unwrap().path().starts_with("/login"))
-            .await;
+        eventually("the login is over", async || {
+            self.evaluate("!location.pathname.startsWith('/login')").await == json!(true)
+        })
+        .await;
     }
 
     /// Keeps pictures of the page as it is, light and dark, under `target/screenshots`.
@@ -151,17 +181,19 @@ impl Browser {
             self.evaluate("Math.min(document.documentElement.scrollHeight, 3000)").await.as_u64().unwrap_or(900);
         let before = self.evaluate("document.documentElement.dataset.theme ?? ''").await;
         if matches!(screen, Screen::Wide) {
-            self.page.set_window_size(1360, u32::try_from(height + 150).unwrap_or(1000).max(900)).await.unwrap();
+            self.resize(1360, (height + 150).max(900)).await;
         }
         let word = if matches!(screen, Screen::Wide) { "wide" } else { "phone" };
         for theme in ["light", "dark"] {
             self.evaluate(&format!("document.documentElement.dataset.theme = {}", json!(theme))).await;
-            let picture = self.page.screenshot().await.unwrap();
+            let picture = self.http.get(format!("{}/screenshot", self.session)).send().await.unwrap();
+            let picture = picture.json::<Value>().await.unwrap()["value"].take();
+            let picture = BASE64.decode(picture.as_str().unwrap_or_default()).unwrap();
             std::fs::write(folder.join(format!("{name}-{word}-{theme}.png")), picture).unwrap();
         }
         self.evaluate(&format!("document.documentElement.dataset.theme = {before}")).await;
         if matches!(screen, Screen::Wide) {
-            self.page.set_window_size(1360, 1000).await.unwrap();
+            self.resize(1360, 1000).await;
         }
     }
 
@@ -171,7 +203,7 @@ impl Browser {
             println!("skipped: there is no axe-core here (npm install --prefix target/tools axe-core)");
             return;
         };
-        self.page.execute(&std::fs::read_to_string(script).unwrap(), Vec::new()).await.unwrap();
+        self.run(&std::fs::read_to_string(script).unwrap()).await;
         for theme in ["light", "dark"] {
             self.evaluate(&format!("document.documentElement.dataset.theme = {}", json!(theme))).await;
             let found = self.promise("axe.run(document, {resultTypes: ['violations']})").await;

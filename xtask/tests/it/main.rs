@@ -40,5 +40,8 @@ mod trust;
 mod usage;
 mod web_client;
 mod web_client_pages;
+mod web_monitor;
+mod web_monitor_load;
+mod web_monitor_pages;
 mod world;
 mod wrapped;

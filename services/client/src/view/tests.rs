@@ -1,9 +1,10 @@
 use std::sync::Arc;
 
+use common::results::{PORTFOLIO, Row};
 use serde_json::json;
 
 use super::*;
-use crate::session::{Results as Kept, Settled};
+use crate::session::{Entry, Results as Kept, Settled};
 
 fn row(job: &str, row: &str, measure: &str, value: serde_json::Value, error: Option<f64>) -> Row {
     Row {

@@ -13,6 +13,8 @@ use super::{
     rows::{JobRow, job_href, preview, seconds, session_href, time},
 };
 
+use crate::board::View;
+
 /// Most bytes of a refused message that are shown.
 const PAYLOAD: usize = 2000;
 /// Width of the timeline, in its own units.
@@ -105,20 +107,13 @@ struct Log {
 
 /// The page.
 pub(super) async fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
-    let get = |name: &str| ask.query.get(name).unwrap_or_default();
-    let (business, session, id) = (get("business"), get("session"), get("job"));
+    let [business, session, id] = ["business", "session", "job"].map(|name| ask.query.get(name).unwrap_or_default());
     ask.state.business(ask.visitor, business)?;
     let view = ask.state.board().views.get(business).cloned();
     let view = view.ok_or_else(|| Problem::not_found("This business is not known yet"))?;
     let generation: Option<i64> = ask.query.get("generation").and_then(|value| value.parse().ok());
-    let mut of_name = view.jobs.iter().filter(|job| job.session == session && job.job == id).peekable();
-    if of_name.peek().is_none() {
-        return Err(Problem::not_found(format!("There is no Job {id:?} in session {session:?}"))
-            .next("It may not be known yet, or its outcome has reached the end of its retention."));
-    }
-    let all: Vec<&Job> = of_name.collect();
-    let chosen = all.iter().find(|job| generation.is_some_and(|generation| job.generation == generation));
-    let job = *chosen.unwrap_or(&all[0]);
+    let (job, others) = chosen(&view, session, id, generation)?;
+    let job = &job;
     let detail = ask.state.detail(&view, job).await?;
     let head = Head {
         row: JobRow::from(&detail.job),
@@ -129,8 +124,7 @@ pub(super) async fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
         orchestrator: detail.orchestrator.as_ref().and_then(|of| of.problem.clone()).unwrap_or_default(),
     };
     let mut facts = facts(&detail);
-    facts.others =
-        all.iter().filter(|other| other.generation != job.generation).map(|job| JobRow::from(*job)).collect();
+    facts.others = others;
     let parts = vec![
         ask.part("head", "job_head.html", &head)?,
         ask.part("timeline", "job_timeline.html", &timeline(&detail))?,
@@ -145,6 +139,18 @@ pub(super) async fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
         Crumb { label: id.to_owned(), href: job_href(business, session, id, job.generation) },
     ];
     Ok(Shown { title: id.to_owned(), crumbs, parts })
+}
+
+/// The Job that is asked for, the latest of its name when no generation is named, and the others.
+fn chosen(view: &View, session: &str, id: &str, generation: Option<i64>) -> Result<(Job, Vec<JobRow>), Problem> {
+    let all: Vec<&Job> = view.jobs.iter().filter(|job| job.session == session && job.job == id).collect();
+    let Some(latest) = all.first() else {
+        return Err(Problem::not_found(format!("There is no Job {id:?} in session {session:?}"))
+            .next("It may not be known yet, or its outcome has reached the end of its retention."));
+    };
+    let job = *all.iter().find(|job| generation == Some(job.generation)).unwrap_or(latest);
+    let others = all.iter().filter(|other| other.generation != job.generation).map(|job| JobRow::from(*job)).collect();
+    Ok((job.clone(), others))
 }
 
 /// The moments along a line: long steps are long, short ones still seen.

@@ -71,6 +71,12 @@ impl Filter {
 
 /// The Jobs asked for, with what their outcomes say.
 pub(crate) async fn select(known: &Known, visitor: &Visitor, filter: &Filter) -> Result<Selected, Problem> {
+    let mut selected = choose(known, visitor, filter)?;
+    known.fill(&mut selected.jobs).await;
+    Ok(selected)
+}
+
+fn choose(known: &Known, visitor: &Visitor, filter: &Filter) -> Result<Selected, Problem> {
     let only = Some(filter.business.as_str()).filter(|business| !business.is_empty());
     let views = known.views(visitor, only)?;
     let text = filter.text.to_lowercase();
@@ -101,8 +107,7 @@ pub(crate) async fn select(known: &Known, visitor: &Visitor, filter: &Filter) ->
     let total = found.len();
     let pages = total.div_ceil(filter.rows).max(1);
     let page = filter.page.min(pages);
-    let mut jobs: Vec<Job> = found.into_iter().skip((page - 1) * filter.rows).take(filter.rows).cloned().collect();
-    known.fill(&mut jobs).await;
+    let jobs: Vec<Job> = found.into_iter().skip((page - 1) * filter.rows).take(filter.rows).cloned().collect();
     Ok(Selected { jobs, total, page, pages, by_state })
 }
 

@@ -8,7 +8,7 @@ use super::{
     Ask, Shown,
     rows::{self, LetterRow, preview},
 };
-use crate::raw::PubsubItem;
+use crate::{raw::PubsubItem, state::State};
 
 /// Dead letters shown at once.
 const LETTERS: usize = 50;
@@ -73,11 +73,8 @@ pub(super) async fn letters(ask: &Ask<'_>) -> Result<Shown, Problem> {
     let mut by_code: Vec<(String, usize)> = by_code.into_iter().collect();
     by_code.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     all.truncate(LETTERS);
-    let reads = all.iter().map(|letter| async {
-        let bucket = ask.state.followed.get(&letter.business).map(|of| of.business.bucket.clone())?;
-        let (_, body) = ask.state.store.read(&bucket, &letter.outcome, None).await.ok()??;
-        serde_json::from_slice::<Outcome>(&body).ok()
-    });
+    let reads: Vec<_> =
+        all.iter().map(|letter| outcome(ask.state, letter.business.clone(), letter.outcome.clone())).collect();
     let outcomes = futures::future::join_all(reads).await;
     let rows = all.iter().zip(outcomes).map(|(letter, outcome)| row(letter, outcome));
     let letters = Letters {
@@ -90,6 +87,12 @@ pub(super) async fn letters(ask: &Ask<'_>) -> Result<Shown, Problem> {
     };
     let parts = vec![ask.part("letters", "letters.html", &letters)?];
     Ok(Shown { title: "Dead letters".into(), crumbs: Vec::new(), parts })
+}
+
+async fn outcome(state: &State, business: String, name: String) -> Option<Outcome> {
+    let bucket = &state.followed.get(&business)?.business.bucket;
+    let (_, body) = state.store.read(bucket, &name, None).await.ok()??;
+    serde_json::from_slice(&body).ok()
 }
 
 fn row(letter: &DeadLetter, outcome: Option<Outcome>) -> LetterRow {

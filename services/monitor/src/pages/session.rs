@@ -65,7 +65,7 @@ pub(super) async fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
         parts.push(("causes", String::new()));
     } else {
         let left_out = failed.len().saturating_sub(READ);
-        let names = failed.iter().take(READ).filter_map(|job| job.outcome.clone());
+        let names: Vec<String> = failed.iter().take(READ).filter_map(|job| job.outcome.clone()).collect();
         let read = ask.state.store.read_all(&of.business.bucket, names, 32).await;
         let read = read.map_err(|error| Problem::unavailable("Cloud Storage does not answer", &error))?;
         let outcomes: Vec<Outcome> =

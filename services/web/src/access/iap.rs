@@ -150,3 +150,6 @@ impl Iap {
         answer.json().await.with_context(|| format!("read the keys of Identity-Aware Proxy at {url}"))
     }
 }
+
+#[cfg(test)]
+mod tests;
