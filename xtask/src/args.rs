@@ -1,8 +1,10 @@
 //! The shape of the command line.
 
-use clap::{Args, Parser, Subcommand};
+use std::path::PathBuf;
 
-use crate::verbs;
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
+
+use crate::{program, verbs};
 
 /// Deskgrid: a compute work queue on Google Cloud, or on this laptop.
 #[derive(Debug, Parser)]
@@ -14,9 +16,81 @@ pub(crate) struct Cli {
     pub(crate) verb: Option<Verb>,
 }
 
+/// Deskgrid: submit jobs to a compute work queue, follow them, and fetch their results.
+#[derive(Debug, Parser)]
+#[command(name = "deskgrid", version, disable_help_subcommand = true)]
+pub(crate) struct Deskgrid {
+    /// The environment's configuration, which `cargo xtask provision` writes as infra/generated/NAME/config.json
+    /// [default: inside a copy of the source, the environment that --env names]
+    #[arg(long, global = true, value_name = "FILE", env = "DESKGRID_CONFIG")]
+    config: Option<PathBuf>,
+    #[command(flatten)]
+    globals: Globals,
+    #[command(subcommand)]
+    verb: Option<Daily>,
+}
+
+/// The daily verbs.
+#[derive(Debug, Subcommand)]
+enum Daily {
+    /// Submit Jobs: files, folders, or standard input
+    Submit(verbs::submit::Args),
+    /// List Jobs: what waits, what runs, how the others ended
+    Jobs(verbs::jobs::Args),
+    /// Show everything known of one Job
+    Job(verbs::job::Args),
+    /// Show the logs of Jobs, or of the orchestrator
+    Logs(verbs::logs::Args),
+    /// Print results as one tidy table
+    Results(verbs::results::Args),
+    /// See, wait for, stop and go on with all Jobs of a session
+    Session(verbs::session::Args),
+    /// See, try again and strike off what failed or was refused
+    DeadLetters(verbs::dead_letters::Args),
+    /// Show the environment at a glance, and what is wrong with it
+    Status(verbs::status::Args),
+    /// Explain an error code: its cause, and what to do
+    Explain(verbs::explain::Args),
+    /// Print a completion script for a shell
+    Completions(verbs::completions::Args),
+}
+
+impl From<Deskgrid> for Cli {
+    fn from(deskgrid: Deskgrid) -> Self {
+        let Deskgrid { config, globals, verb } = deskgrid;
+        let config = config.filter(|path| !path.as_os_str().is_empty());
+        Self { globals: Globals { config, ..globals }, verb: verb.map(Verb::from) }
+    }
+}
+
+impl From<Daily> for Verb {
+    fn from(verb: Daily) -> Self {
+        match verb {
+            Daily::Submit(args) => Self::Submit(args),
+            Daily::Jobs(args) => Self::Jobs(args),
+            Daily::Job(args) => Self::Job(args),
+            Daily::Logs(args) => Self::Logs(args),
+            Daily::Results(args) => Self::Results(args),
+            Daily::Session(args) => Self::Session(args),
+            Daily::DeadLetters(args) => Self::DeadLetters(args),
+            Daily::Status(args) => Self::Status(args),
+            Daily::Explain(args) => Self::Explain(args),
+            Daily::Completions(args) => Self::Completions(args),
+        }
+    }
+}
+
+/// The command line of the program that this is.
+pub(crate) fn command() -> clap::Command {
+    if program::is_deskgrid() { Deskgrid::command() } else { Cli::command() }
+}
+
 /// What every verb takes.
 #[derive(Clone, Debug, Default, Args)]
 pub(crate) struct Globals {
+    /// The generated configuration to go by, instead of an environment file.
+    #[arg(skip)]
+    pub(crate) config: Option<PathBuf>,
     /// Environment: a name in infra/environments, or a path that ends in .toml [default: the only one that is not
     /// `local`]
     #[arg(long, global = true, value_name = "NAME", env = "DESKGRID_ENV")]
@@ -70,6 +144,8 @@ pub(crate) enum Verb {
     Render(verbs::render::Args),
     /// Give every account a new key, and delete the old one once nothing uses it (auth = "key")
     RotateKeys(verbs::rotate_keys::Args),
+    /// Make the container images: with Cloud Build, or on this machine
+    Build(verbs::build::Args),
     /// Build the services and bring them into the cluster
     Deploy(verbs::deploy::Args),
     /// Submit Jobs: files, folders, or standard input
@@ -104,13 +180,23 @@ pub(crate) enum Verb {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]
-    fn the_command_line_is_consistent() {
+    fn the_command_lines_are_consistent() {
         Cli::command().debug_assert();
+        Deskgrid::command().debug_assert();
+    }
+
+    #[test]
+    fn what_deskgrid_does_xtask_does_in_the_same_words() {
+        let (all, daily) = (Cli::command(), Deskgrid::command());
+        let names: Vec<&str> = daily.get_subcommands().map(clap::Command::get_name).collect();
+        assert_eq!(names, program::DAILY);
+        for verb in daily.get_subcommands() {
+            let same = all.find_subcommand(verb.get_name()).unwrap();
+            assert_eq!(verb.get_about().unwrap().to_string(), same.get_about().unwrap().to_string());
+        }
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Binaries {
 }
 
 /// Package and program of one line of cargo's messages, if it tells of a program.
-fn artifact(line: &str) -> Option<(String, PathBuf)> {
+pub(crate) fn artifact(line: &str) -> Option<(String, PathBuf)> {
     let message: serde_json::Value = serde_json::from_str(line).ok()?;
     let program = message["executable"].as_str()?;
     Some((message["target"]["name"].as_str()?.to_owned(), program.into()))

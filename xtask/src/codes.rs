@@ -35,6 +35,17 @@ pub(crate) const CODES: &[Code] = &[
     code("build", "the services do not compile", "see the messages of the compiler"),
     code("check", "a check of the repository failed", "see its messages; `cargo xtask check` repeats it"),
     code(
+        "cloud-build",
+        "a build on Cloud Build did not end well: a step failed, it took too long, waited too long, or was cancelled",
+        "see its log; `cargo xtask build` tries again, `cargo xtask build --local` needs no Cloud Build",
+    ),
+    code(
+        "cloud-build-refused",
+        "Cloud Build took no order: the service is not enabled, the region has none, or your account may not build",
+        "`cargo xtask doctor`; roles/cloudbuild.builds.editor on the project, roles/iam.serviceAccountUser on the \
+         builder's account",
+    ),
+    code(
         "cluster-denied",
         "your account may not do this on the cluster",
         "`kubectl auth can-i --list` shows what it may; ask for the role that is missing",
@@ -118,7 +129,11 @@ pub(crate) const CODES: &[Code] = &[
         "there is no way to the cluster",
         "`gcloud container clusters get-credentials`, or `cargo xtask local up` for a laptop cloud",
     ),
-    code("no-image", "there are no images for this cluster", "deploy to a laptop cloud"),
+    code(
+        "no-image",
+        "no image was built for this environment, or this machine cannot make one",
+        "`cargo xtask build`, or name images with --orchestrator-image and --engine-image",
+    ),
     code(
         "no-log",
         "nothing has written a log yet, or it is gone with its pod",
@@ -193,6 +208,17 @@ pub(crate) const CODES: &[Code] = &[
         "a quota of the cluster is used up",
         "`kubectl describe quota` shows what is used; raise it, or delete what uses it",
     ),
+        "registry-denied",
+        "the image registry does not let you in",
+        "for Google's: `gcloud auth application-default login` and roles/artifactregistry.writer; for another one: \
+         `docker login HOST`, or --username NAME --password-stdin",
+    ),
+    code(
+        "registry-refused",
+        "the image registry did not take an image",
+        "see what it says; building again sends only what is missing",
+    ),
+    code("registry-unreachable", "the image registry does not answer", "check its address, and the network"),
     code(
         "rollout-stuck",
         "a rollout does not come on, for no reason that is known",

@@ -1,6 +1,9 @@
 //! What a verb needs of its environment: configuration, credentials, clients.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::OnceLock,
+};
 
 use common::{
     clients::Connection,
@@ -14,7 +17,7 @@ use provision::{
     google::file_credentials,
 };
 
-use crate::{args::Globals, error::Failure, text};
+use crate::{args::Globals, error::Failure, network, program, text};
 
 /// Where everything generated for an environment is, below the root of the workspace.
 pub(crate) const GENERATED: &str = "infra/generated";
@@ -30,6 +33,13 @@ const LAPTOP_ANSWERS: std::time::Duration = std::time::Duration::from_secs(2);
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
 /// Longest that a cluster takes to accept a connection.
 const CLUSTER_CONNECT: std::time::Duration = std::time::Duration::from_secs(5);
+
+static PACKAGE: OnceLock<&'static str> = OnceLock::new();
+
+/// Notes where the package of this program was compiled. A program for elsewhere does not have that in it.
+pub(crate) fn remember_package(folder: &'static str) {
+    PACKAGE.get_or_init(|| folder);
+}
 
 /// An environment with the clients for it.
 pub(crate) struct Context {
@@ -53,6 +63,18 @@ impl Context {
     /// # Errors
     /// When there is no such environment, it is not set up, or its credentials cannot be used.
     pub(crate) async fn open(globals: &Globals) -> anyhow::Result<Self> {
+        if let Some(path) = &globals.config {
+            return Self::by_config(path).await;
+        }
+        if program::is_deskgrid() && !environments().is_dir() {
+            return Err(Failure::usage("which environment is meant?")
+                .why("this is no copy of Deskgrid's source, which has the environments in it")
+                .next(
+                    "name the environment's configuration with --config FILE or DESKGRID_CONFIG; whoever looks after \
+                     the environment has it as infra/generated/NAME/config.json",
+                )
+                .into());
+        }
         let environment = load(globals)?;
         let flag = globals
             .env
@@ -70,6 +92,34 @@ impl Context {
             context.cluster = cluster(Kubeconfig::read().ok(), Some(name.to_owned())).await;
         }
         Ok(context)
+    }
+
+    /// Opens the environment of a generated configuration, which is all that is needed: credentials are the
+    /// application's default ones, and the cluster is that of the kubeconfig, or the one that this runs in.
+    async fn by_config(path: &Path) -> anyhow::Result<Self> {
+        let config = Config::read(path)?;
+        let connection = Connection::new(&config.endpoints, &variables())?;
+        let store = Store::connect_for(&connection, PATIENCE).await?;
+        let cluster = match Kubeconfig::read() {
+            Ok(kubeconfig) => {
+                // That of the project, when there is one; else whatever is current.
+                let ours = format!("gke_{}_", config.project);
+                let mut named = kubeconfig.contexts.iter().filter(|context| context.name.starts_with(&ours));
+                let context = match (named.next(), named.next()) {
+                    (Some(only), None) => Some(only.name.clone()),
+                    _ => None,
+                };
+                cluster(Some(kubeconfig), context).await
+            }
+            Err(_) => match kube::Config::incluster() {
+                Ok(inside) => kube::Client::try_from(inside).map_err(|error| error.to_string()),
+                Err(_) => Err("there is no kubeconfig, and this runs in no cluster".to_owned()),
+            },
+        };
+        let flag = format!(" --config {}", text::shell(&path.display().to_string()));
+        let flag = if program::is_deskgrid() { flag } else { String::new() };
+        let is_laptop = config.endpoints.storage.is_some();
+        Ok(Self { config, connection, store, cluster, flag, is_laptop })
     }
 
     /// Opens an environment by what was generated for it in `folder`. `flag` is what advice says after `cargo xtask`.
@@ -184,6 +234,7 @@ pub(crate) fn load(globals: &Globals) -> anyhow::Result<Environment> {
         // Somebody else's cluster is used as it is.
         environment.manage.cluster = environment::Managed::Off;
     }
+    network::pass_on(&environment, &variables)?;
     Ok(environment)
 }
 
@@ -213,7 +264,7 @@ pub(crate) fn generated(environment: &Environment) -> PathBuf {
 /// The root of the workspace: where this program was built, if that still exists, else the nearest folder above the
 /// current one that has environments, else the current one.
 pub(crate) fn root() -> PathBuf {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).parent();
+    let built = PACKAGE.get().and_then(|package| Path::new(package).parent());
     if let Some(root) = built.filter(|root| root.join(ENVIRONMENTS).is_dir()) {
         return root.to_owned();
     }

@@ -6,7 +6,10 @@ use crate::{args::Verb, error::Failure, text};
 
 /// Whether a verb brings what is in hand to an end by itself when it is interrupted.
 fn minds_itself(verb: Option<&Verb>) -> bool {
-    matches!(verb, Some(Verb::Demo(_) | Verb::Local(_) | Verb::Submit(_) | Verb::Logs(_) | Verb::Open(_)))
+    matches!(
+        verb,
+        Some(Verb::Build(_) | Verb::Demo(_) | Verb::Local(_) | Verb::Submit(_) | Verb::Logs(_) | Verb::Open(_))
+    )
 }
 
 /// What `work` comes to, unless the person interrupts it. Programs that it started end with it.
@@ -17,6 +20,14 @@ pub(crate) async fn guard(verb: Option<&Verb>, work: impl Future<Output = anyhow
     if minds_itself(verb) {
         return work.await;
     }
+    unless_interrupted(work).await
+}
+
+/// What `work` comes to, unless the person interrupts it: for a part of a verb that minds itself otherwise.
+///
+/// # Errors
+/// As `work`, or that it was interrupted.
+pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     let stop = shutdown::on_signal()?;
     tokio::select! {
         done = work => done,

@@ -10,7 +10,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
-use crate::{args::Globals, error::Failure};
+use crate::{args::Globals, error::Failure, program};
 
 mod flight;
 
@@ -51,9 +51,9 @@ impl Output {
         self.quiet
     }
 
-    /// The same, but only errors go to standard error.
+    /// For a part of something larger: only errors go to standard error, and nothing to standard output.
     pub(crate) fn only_errors(&self) -> Self {
-        Self { quiet: true, verbose: false, ..*self }
+        Self { quiet: true, verbose: false, json: false }
     }
 
     /// Whether results may be in colour: they go to a terminal, and nobody asked for none (`NO_COLOR`).
@@ -94,7 +94,7 @@ impl Output {
     /// # Errors
     /// [`Closed`] when nobody reads any more.
     pub(crate) fn line(&self, text: impl fmt::Display) -> anyhow::Result<()> {
-        self.write(format!("{text}\n").as_bytes())
+        self.write(program::spoken(&format!("{text}\n")).as_bytes())
     }
 
     /// Bytes of a result.
@@ -190,5 +190,5 @@ pub(crate) fn start_logging(globals: &Globals) {
 
 /// Standard error may be closed; there is nobody left to tell.
 fn to_stderr(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", program::spoken(text));
 }

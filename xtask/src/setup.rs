@@ -1,19 +1,28 @@
 //! Setting an environment up, step by step; what the verbs `plan`, `provision`, `deploy` and `demo` share.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use common::clients::{PUBSUB_EMULATOR_HOST, STORAGE_EMULATOR_HOST};
-use localcloud::node::images;
+use localcloud::node::images::Images as Programs;
 use provision::{
     Cloud, Environment, Report, apply, deploy,
-    environment::CloudKind,
+    environment::{CloudKind, Managed},
+    kubeconfig,
     manifests::{Extras, Images, WebImages},
     plan::{self, Plan},
     preflight,
 };
 
-use crate::{args::Globals, binaries::Binaries, context, error::Failure, laptop::Laptop, output::Output};
+use crate::{
+    args::Globals,
+    binaries::Binaries,
+    building::{self, Made},
+    context,
+    error::Failure,
+    laptop::Laptop,
+    output::Output,
+};
 
 /// How long a rollout may take; a safety net, since a failing one is recognised long before.
 pub(crate) const ROLLOUT: Duration = Duration::from_secs(120);
@@ -77,6 +86,18 @@ pub(crate) fn progress(output: &Output) -> apply::Progress {
     })
 }
 
+/// As [`progress`]; with `--json` also each event as a line on standard output.
+pub(crate) fn told(output: &Output) -> apply::Progress {
+    let (shown, output) = (progress(output), *output);
+    Arc::new(move |event| {
+        if output.json {
+            // Whoever stopped reading still wants the work done.
+            let _ = output.record(&event);
+        }
+        shown(event);
+    })
+}
+
 /// Looks at the cloud and makes the plan.
 ///
 /// # Errors
@@ -109,11 +130,43 @@ pub(crate) fn free_to_go(plan: &Plan) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When something would stop the plan halfway.
-pub(crate) async fn preflight(environment: &Environment, cloud: &Cloud, plan: &Plan) -> anyhow::Result<()> {
+pub(crate) async fn preflight(
+    environment: &Environment,
+    cloud: &Cloud,
+    plan: &Plan,
+    output: &Output,
+) -> anyhow::Result<()> {
     if plan.pending().next().is_none() {
         return Ok(());
     }
-    Ok(preflight::pass(environment, &preflight::look(environment, cloud, Some(plan)).await)?)
+    let findings = preflight::look(environment, cloud, Some(plan)).await;
+    // A quota may have been raised, or be enough for today's load: said, and gone on.
+    for found in findings.iter().filter(|found| !found.fine && !found.needed && found.what.starts_with("quota")) {
+        if let Some(fix) = &found.fix {
+            output.warn(format_args!("{}: {}; {fix}", found.what, found.seen));
+        }
+    }
+    Ok(preflight::pass(environment, &findings)?)
+}
+
+/// Puts the cluster into the kubeconfig that `kubectl` reads, in the namespace of the business that is meant. A laptop
+/// cloud keeps one of its own.
+///
+/// # Errors
+/// When the cluster cannot be asked about, or the file not be written.
+pub(crate) async fn write_kubeconfig(environment: &Environment, cloud: &Cloud, output: &Output) -> anyhow::Result<()> {
+    if environment.cloud == CloudKind::Local || environment.manage.cluster == Managed::Off {
+        return Ok(());
+    }
+    let variables = common::config::variables();
+    let variable = |name: &str| variables.get(name).map(String::as_str).filter(|value| !value.is_empty());
+    let Some(path) = kubeconfig::path(variable("KUBECONFIG"), variable("HOME")) else { return Ok(()) };
+    let meant = variable("BUSINESS_NAME").and_then(|name| environment.business(name));
+    let namespace = meant.or(environment.businesses.first()).map(|business| business.namespace.as_str());
+    if let Some((entry, true)) = kubeconfig::write(environment, &cloud.google, &path, namespace).await? {
+        output.note(format_args!("  kubectl uses the context {} now ({})", entry.name, path.display()));
+    }
+    Ok(())
 }
 
 /// Carries a plan out.
@@ -144,32 +197,48 @@ pub(crate) fn write_config(environment: &Environment, cloud: &Cloud) -> anyhow::
     std::fs::write(&path, text + "\n").with_context(|| format!("write {}", path.display()))
 }
 
-/// Builds the services and makes them known to the laptop cloud's nodes as images.
+/// Makes the services known to the laptop cloud's nodes as images.
 ///
 /// # Errors
-/// When the build fails, or the environment is on Google Cloud, where images cannot be built yet.
+/// When a program cannot be read, or the folder of the laptop cloud not written to.
 pub(crate) fn images(environment: &Environment, binaries: &Binaries) -> anyhow::Result<Images> {
-    if environment.cloud != CloudKind::Local {
-        return Err(Failure::new("no-image", "there are no images for a real cluster yet")
-            .on(format!("environment {}", environment.name))
-            .why("this version builds programs for the laptop cloud only")
-            .next("deploy to a laptop cloud: cargo xtask --env local deploy")
-            .into());
+    let store = Programs::new(Laptop::of(environment).images());
+    let registry = building::place(environment);
+    let image = |service: &str| -> anyhow::Result<Made> {
+        let reference = store.register(&format!("{registry}/{service}"), binaries.path(service)?)?;
+        Ok(Made { image: service.to_owned(), reference, built: true, size_bytes: None })
+    };
+    note_images(environment, &[image("orchestrator")?, image("engine")?])?;
+    last_images(environment)?.context("find the images that were just registered")
+}
+
+/// The images to deploy, by digest, made now if they are missing.
+///
+/// # Errors
+/// When they do not build, or cannot be brought to the environment's registry.
+pub(crate) async fn ready_images(environment: &Environment, cloud: &Cloud, output: &Output) -> anyhow::Result<Images> {
+    match environment.cloud {
+        CloudKind::Local => images(environment, &Binaries::build(output).await?),
+        CloudKind::Google => building::ready(environment, cloud, output).await,
     }
-    let store = images::Images::new(Laptop::of(environment).images());
-    let registry = format!(
-        "{}-docker.pkg.dev/{}/{}",
-        environment.location,
-        environment.project,
-        common::names::registry(&environment.project)
-    );
-    let image = |service: &str| store.register(&format!("{registry}/{service}"), binaries.path(service)?);
-    let images = Images { orchestrator: image("orchestrator")?, engine: image("engine")? };
-    let path = context::generated(environment).join(IMAGES_FILE);
-    let text = serde_json::to_string_pretty(&images).context("encode the names of the images")?;
-    std::fs::create_dir_all(context::generated(environment)).context("make the folder of what is generated")?;
-    std::fs::write(&path, text + "\n").with_context(|| format!("write {}", path.display()))?;
-    Ok(images)
+}
+
+/// Notes where images are, for `render`, `add-business` and whoever looks; those that were not made now stay as they
+/// are noted.
+///
+/// # Errors
+/// When the note cannot be written.
+pub(crate) fn note_images(environment: &Environment, made: &[Made]) -> anyhow::Result<()> {
+    let folder = context::generated(environment);
+    let path = folder.join(IMAGES_FILE);
+    let known = std::fs::read_to_string(&path).ok();
+    // A note that cannot be read is written anew.
+    let mut noted: BTreeMap<String, String> =
+        known.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
+    noted.extend(made.iter().map(|made| (made.image.clone(), made.reference.clone())));
+    let text = serde_json::to_string_pretty(&noted).context("encode the names of the images")?;
+    std::fs::create_dir_all(&folder).with_context(|| format!("make the folder {}", folder.display()))?;
+    std::fs::write(&path, text + "\n").with_context(|| format!("write {}", path.display()))
 }
 
 /// The images that the last build made; nothing before the first.
@@ -180,7 +249,11 @@ pub(crate) fn last_images(environment: &Environment) -> anyhow::Result<Option<Im
     let path = context::generated(environment).join(IMAGES_FILE);
     let context = || format!("read {}", path.display());
     match std::fs::read_to_string(&path) {
-        Ok(text) => Ok(Some(serde_json::from_str(&text).with_context(context)?)),
+        Ok(text) => {
+            let noted: BTreeMap<String, String> = serde_json::from_str(&text).with_context(context)?;
+            // Only some of them were made yet.
+            Ok(serde_json::to_value(noted).and_then(serde_json::from_value).ok())
+        }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(context),
     }

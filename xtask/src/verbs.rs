@@ -2,6 +2,7 @@
 
 pub(crate) mod add_business;
 pub(crate) mod bench;
+pub(crate) mod build;
 pub(crate) mod clean;
 pub(crate) mod completions;
 pub(crate) mod dead_letters;

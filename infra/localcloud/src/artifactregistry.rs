@@ -1,4 +1,5 @@
-//! Artifact Registry: repositories and their policies. The images themselves are in the laptop cluster's folder.
+//! Artifact Registry: repositories, their policies, and which images they have. What the images hold is in the laptop
+//! cluster's folder.
 
 use std::{
     collections::BTreeMap,
@@ -19,6 +20,7 @@ use crate::{
     identity::{Identity, Target, principal::Principal},
 };
 
+mod images;
 pub mod rest;
 
 /// What is kept.
@@ -28,6 +30,9 @@ pub struct State {
     repositories: BTreeMap<String, Map<String, Value>>,
     /// Operations by full name; all have ended.
     operations: BTreeMap<String, Value>,
+    /// Docker images by full name of the repository and by URI.
+    #[serde(default)]
+    images: BTreeMap<String, BTreeMap<String, Value>>,
 }
 
 /// The API.
@@ -154,6 +159,7 @@ impl Registry {
     fn delete(&self, name: &str) -> Result<Value> {
         let mut state = self.write();
         state.repositories.remove(name).ok_or_else(|| missing(name))?;
+        state.images.remove(name);
         self.identity.forget_policy(name);
         let parent = name.split("/repositories/").next().unwrap_or_default();
         Ok(ended(&mut state, parent, json!({ "@type": "type.googleapis.com/google.protobuf.Empty" })))

@@ -1,84 +1,183 @@
-//! Cloud Build, as far as a laptop has it: it has no builds, and says how images are made there.
+//! Cloud Build, as far as a laptop has it: builds are ordered, wait, run, log and end as Google's do. What a stage of a
+//! Dockerfile would compile is a program of this machine here, and its image a digest that names it.
 
-use std::sync::Arc;
-
-use axum::{Router, body::Body, response::Response};
-use http::Request;
-use serde_json::json;
-
-use crate::{
-    google::{
-        call::{Call, ok},
-        error::{Error, Result},
-    },
-    identity::{Identity, Target, principal::Principal, rest::no_route},
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    time::Duration,
 };
 
-/// Routes of the service.
-pub fn router(identity: Arc<Identity>, enforce_apis: bool) -> Router {
-    Router::new().fallback(move |request: Request<Body>| {
-        let identity = identity.clone();
-        async move { answer(&identity, enforce_apis, request).await.unwrap_or_else(|error| error.to_rest()) }
-    })
+use serde_json::{Map, Value, json};
+
+use crate::{
+    artifactregistry::Registry,
+    google::{
+        call::time_text,
+        error::{Error, Result},
+    },
+    identity::{Identity, principal::Principal},
+    storage::Storage,
+};
+
+pub mod rest;
+mod worker;
+
+/// Makes the image of a stage known to the nodes under a name, and gives its digest, `sha256:…`.
+pub type Programs = Arc<dyn Fn(&str, &str) -> anyhow::Result<String> + Send + Sync>;
+
+/// The API.
+pub struct CloudBuild {
+    identity: Arc<Identity>,
+    storage: Arc<Storage>,
+    registry: Arc<Registry>,
+    enforce_apis: bool,
+    /// How long a build works at least, after it waited half as long.
+    takes: Duration,
+    programs: OnceLock<Programs>,
+    builds: Mutex<BTreeMap<String, Value>>,
 }
 
-async fn answer(identity: &Identity, enforce_apis: bool, request: Request<Body>) -> Result<Response> {
-    let call = Call::read(request).await?.with_verb();
-    let caller = identity.caller(&call.headers)?;
-    if caller == Principal::Anonymous {
-        return Err(Error::unauthenticated());
+impl std::fmt::Debug for CloudBuild {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("CloudBuild").field("takes", &self.takes).finish_non_exhaustive()
     }
-    if enforce_apis {
-        identity.need_service("cloudbuild.googleapis.com")?;
+}
+
+impl CloudBuild {
+    /// No builds.
+    pub fn new(
+        identity: Arc<Identity>,
+        storage: Arc<Storage>,
+        registry: Arc<Registry>,
+        enforce_apis: bool,
+        takes: Duration,
+    ) -> Arc<Self> {
+        let (programs, builds) = (OnceLock::new(), Mutex::default());
+        Arc::new(Self { identity, storage, registry, enforce_apis, takes, programs, builds })
     }
-    let path: Vec<&str> = call.segments.iter().map(String::as_str).collect();
-    let ["v1", "projects", project, rest @ ..] = path.as_slice() else { return Err(no_route(&call)) };
-    let rest = if let ["locations", _, rest @ ..] = rest { rest } else { rest };
-    let permission = match (call.method.as_str(), rest) {
-        ("GET", ["builds"]) => "cloudbuild.builds.list",
-        ("GET", ["builds", _]) => "cloudbuild.builds.get",
-        ("POST", ["builds"]) => "cloudbuild.builds.create",
-        _ => return Err(no_route(&call)),
-    };
-    let ours = *project == identity.project() || *project == identity.number().to_string();
-    if !ours || !identity.allowed(&caller, permission, &Target::project(identity.project())) {
-        return Err(Error::forbidden("The caller does not have permission"));
+
+    /// Says where the programs of images come from. Until then every build fails.
+    pub fn set_programs(&self, programs: Programs) {
+        let _ = self.programs.set(programs);
     }
-    match rest {
-        ["builds", id] => Err(Error::not_found(format!("Requested entity was not found: build {id}."))),
-        _ if permission.ends_with("list") => Ok(ok(&json!({}))),
-        _ => Err(Error::new(
-            tonic::Code::Unimplemented,
-            "The laptop cloud builds no images: `cargo xtask deploy` registers programs built on this machine instead.",
-        )
-        .with_info("NOT_ON_A_LAPTOP", "cloudbuild.googleapis.com", Vec::new())),
+
+    fn builds(&self) -> MutexGuard<'_, BTreeMap<String, Value>> {
+        self.builds.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn get(&self, id: &str) -> Result<Value> {
+        let found = self.builds().get(id).cloned();
+        found.ok_or_else(|| Error::not_found("Requested entity was not found."))
+    }
+
+    /// Takes an order; the build is queued.
+    fn create(&self, caller: &Principal, location: &str, wanted: &Map<String, Value>) -> Result<Value> {
+        let given = |key: &str| wanted.get(key).filter(|value| !value.is_null());
+        if given("steps").and_then(Value::as_array).is_none_or(Vec::is_empty) {
+            return Err(Error::invalid("invalid build: no build steps specified"));
+        }
+        if !wanted.get("source").is_some_and(|source| source["storageSource"]["object"].is_string()) {
+            return Err(Error::invalid("invalid build: the laptop cloud builds from source.storageSource"));
+        }
+        let account = given("serviceAccount").and_then(Value::as_str).unwrap_or_default();
+        let logging = wanted.get("options").and_then(|options| options["logging"].as_str()).unwrap_or_default();
+        // In Google's words: it is what people search for.
+        if given("logsBucket").is_none() && !["CLOUD_LOGGING_ONLY", "NONE"].contains(&logging) {
+            return Err(Error::invalid(
+                "if 'build.service_account' is specified, the build must either (a) specify 'build.logs_bucket', (b) \
+                 use the REGIONAL_USER_OWNED_BUCKET build.options.default_logs_bucket_behavior option, or (c) use \
+                 either CLOUD_LOGGING_ONLY / NONE logging options",
+            ));
+        }
+        let email = account.rsplit('/').next().unwrap_or_default();
+        if self.identity.service_account(email).is_none() {
+            return Err(Error::not_found(format!("service account {email} does not exist")));
+        }
+        self.need_act_as(caller, email)?;
+        let (id, now) = (identifier(), time_text(self.identity.clock.now()));
+        let project = self.identity.project();
+        let mut build = Value::Object(wanted.clone());
+        for (key, value) in [
+            ("id", json!(id)),
+            ("name", json!(format!("projects/{}/locations/{location}/builds/{id}", self.identity.number()))),
+            ("projectId", json!(project)),
+            ("status", json!("QUEUED")),
+            ("createTime", json!(now)),
+            ("logUrl", json!(format!("https://console.cloud.google.com/cloud-build/builds/{id}?project={project}"))),
+        ] {
+            build[key] = value;
+        }
+        self.builds().insert(id, build.clone());
+        Ok(build)
+    }
+
+    fn need_act_as(&self, caller: &Principal, email: &str) -> Result<()> {
+        let name = format!("projects/{}/serviceAccounts/{email}", self.identity.project());
+        let account =
+            crate::identity::Target::resource(name, "iam.googleapis.com/ServiceAccount", "iam.googleapis.com");
+        if self.identity.allowed(caller, "iam.serviceAccounts.actAs", &account) {
+            return Ok(());
+        }
+        Err(Error::forbidden(format!(
+            "caller does not have permission to act as service account projects/{}/serviceAccounts/{email}",
+            self.identity.project()
+        )))
+    }
+
+    /// Builds of a location; a filter is of the form `tags="A" AND (status="B" OR status="C")`.
+    fn list(&self, location: &str, filter: &str) -> Vec<(String, Value)> {
+        let quoted = |key: &str| -> Vec<String> {
+            let mark = format!("{key}=\"");
+            let found = filter.match_indices(&mark).filter_map(|(at, _)| filter[at + mark.len()..].split('"').next());
+            found.map(str::to_owned).collect()
+        };
+        let (tags, states) = (quoted("tags"), quoted("status"));
+        let here = format!("/locations/{location}/");
+        let is_wanted = |build: &Value| {
+            let has = |tag: &String| build["tags"].as_array().is_some_and(|found| found.iter().any(|f| f == tag));
+            build["name"].as_str().is_some_and(|name| name.contains(&here))
+                && tags.iter().all(has)
+                && (states.is_empty() || states.iter().any(|state| build["status"] == *state))
+        };
+        let builds = self.builds();
+        builds.iter().filter(|(_, build)| is_wanted(build)).map(|(id, build)| (id.clone(), build.clone())).collect()
+    }
+
+    /// Ends a build that has not ended.
+    fn cancel(&self, id: &str) -> Result<Value> {
+        let now = time_text(self.identity.clock.now());
+        let mut builds = self.builds();
+        let build = builds.get_mut(id).ok_or_else(|| Error::not_found("Requested entity was not found."))?;
+        if has_ended(build) {
+            return Err(Error::failed_precondition("Cannot cancel a build that is already completed."));
+        }
+        build["status"] = json!("CANCELLED");
+        build["finishTime"] = json!(now);
+        Ok(build.clone())
+    }
+
+    /// Changes a build that has not ended; whether it had not.
+    fn change(&self, id: &str, change: impl FnOnce(&mut Value)) -> bool {
+        let mut builds = self.builds();
+        match builds.get_mut(id).filter(|build| !has_ended(build)) {
+            Some(build) => {
+                change(build);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+fn has_ended(build: &Value) -> bool {
+    !matches!(build["status"].as_str(), Some("PENDING" | "QUEUED" | "WORKING"))
+}
+
+/// A random UUID.
+fn identifier() -> String {
+    let text = format!("{:032x}", rand::random::<u128>());
+    format!("{}-{}-{}-{}-{}", &text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..])
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::{clock::Clock, identity::Settings};
-
-    #[tokio::test]
-    async fn lists_none_and_refuses_to_build() {
-        let identity = Identity::new(Settings {
-            clock: Clock::default(),
-            project: "p".to_owned(),
-            number: 1,
-            operator: "o@example.com".to_owned(),
-            allow_anonymous: true,
-            strict_token_expiry: false,
-            lags: Default::default(),
-            constraints: Default::default(),
-        });
-        let ask = async |method: &str, path: &str| {
-            let request = Request::builder().method(method).uri(path).body(Body::empty()).unwrap();
-            answer(&identity, false, request).await.map_err(|error| error.http().as_u16())
-        };
-        assert!(ask("GET", "/v1/projects/p/locations/global/builds").await.is_ok());
-        assert_eq!(ask("GET", "/v1/projects/p/builds/x").await.unwrap_err(), 404);
-        assert_eq!(ask("POST", "/v1/projects/p/locations/europe-west1/builds").await.unwrap_err(), 501);
-        assert_eq!(ask("GET", "/v1/projects/other/builds").await.unwrap_err(), 403);
-    }
-}
+mod tests;

@@ -18,7 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     artifactregistry::{self, Registry},
     clock::Clock,
-    cloudbuild,
+    cloudbuild::{self, CloudBuild},
     container::{self, Container},
     faults::Faults,
     identity::{
@@ -71,7 +71,12 @@ pub struct Options {
     /// what a client has cached: clients measure a token's age by wall time and never ask again on a 401.
     pub strict_token_expiry: bool,
     /// Constraints of the organisation that are enforced, such as `iam.disableServiceAccountCreation`.
+    /// One that lists values says those that it allows: `gcp.resourceLocations=in:europe-west1-locations,EU`.
     pub constraints: std::collections::BTreeSet<String>,
+    /// Whether nobody pays for the project.
+    pub unbilled: bool,
+    /// Processors that a region may have.
+    pub processors: u32,
     /// How long an operation on a cluster takes.
     pub operations_take: Duration,
     /// What takes effect late.
@@ -115,6 +120,8 @@ impl Options {
             enforce_apis: false,
             strict_token_expiry: false,
             constraints: std::collections::BTreeSet::new(),
+            unbilled: false,
+            processors: 2400,
             operations_take: OPERATIONS_TAKE,
             lags: Lags::default(),
             faults: Faults::default(),
@@ -147,6 +154,10 @@ pub struct Endpoints {
     pub cloudbuild: String,
     /// Organization Policy.
     pub orgpolicy: String,
+    /// Cloud Billing.
+    pub cloudbilling: String,
+    /// Compute Engine, as far as its quotas go.
+    pub compute: String,
     /// OAuth: `/token`, `/tokeninfo`, `/userinfo`.
     pub oauth2: String,
 }
@@ -161,6 +172,7 @@ pub struct Google {
     storage: Arc<Storage>,
     container: Arc<Container>,
     registry: Arc<Registry>,
+    builds: Arc<CloudBuild>,
     servers: Vec<Server>,
     metadata: Mutex<HashMap<Pod, Server>>,
     store: Option<persist::Store>,
@@ -183,6 +195,8 @@ impl Google {
             strict_token_expiry: options.strict_token_expiry,
             lags: options.lags,
             constraints: options.constraints.clone(),
+            unbilled: options.unbilled,
+            processors: options.processors,
         }));
         let pubsub = Pubsub::new(identity.clone(), options.enforce_apis);
         let storage = Storage::new(identity.clone(), pubsub.clone(), &options.location, options.enforce_apis);
@@ -223,7 +237,14 @@ impl Google {
                 .await?;
         let registry_router = faulty(artifactregistry::rest::router(registry.clone(), &options.location));
         let registry_server = Server::start(registry_router, address(options.ports.artifactregistry), None).await?;
-        let build_router = faulty(cloudbuild::router(identity.clone(), options.enforce_apis));
+        let builds = CloudBuild::new(
+            identity.clone(),
+            storage.clone(),
+            registry.clone(),
+            options.enforce_apis,
+            options.operations_take,
+        );
+        let build_router = faulty(cloudbuild::rest::router(builds.clone()));
         let build_server = Server::start(build_router, address(options.ports.cloudbuild), None).await?;
         let base = |server: &Server| format!("http://{}", server.address());
         let (identity_base, storage_base) = (base(&identity_server), base(&storage_server));
@@ -245,6 +266,8 @@ impl Google {
             artifactregistry: base(&registry_server),
             cloudbuild: base(&build_server),
             orgpolicy: identity_base.clone(),
+            cloudbilling: identity_base.clone(),
+            compute: identity_base.clone(),
             oauth2: identity_base,
         };
         let google = Self {
@@ -255,6 +278,7 @@ impl Google {
             storage,
             container,
             registry,
+            builds,
             servers: vec![
                 identity_server,
                 pubsub_server,
@@ -298,6 +322,11 @@ impl Google {
     /// Cloud Storage, to look inside.
     pub fn storage(&self) -> &Arc<Storage> {
         &self.storage
+    }
+
+    /// Cloud Build, to be told where programs come from.
+    pub fn builds(&self) -> &Arc<CloudBuild> {
+        &self.builds
     }
 
     /// Kubernetes Engine, to be told where the Kubernetes is.

@@ -106,7 +106,8 @@ impl Cloud {
     pub async fn connect(environment: &Environment, state: Option<LocalState>) -> anyhow::Result<Self> {
         match (environment.cloud, state) {
             (CloudKind::Google, _) => {
-                let google = Client::new(google::Endpoints::default(), google::default_credentials()?)?;
+                let google = Client::new(google::Endpoints::default(), google::default_credentials()?)?
+                    .through(&environment.network)?;
                 // Before the cluster exists, or its credentials were fetched, there is no context for it.
                 let kubernetes = match Kubeconfig::read() {
                     Ok(kubeconfig) => kubernetes(kubeconfig, Some(context_name(environment))).await,
@@ -169,13 +170,13 @@ impl Cloud {
     /// When there is no way to it; says why and what to do.
     pub fn cluster(&self) -> anyhow::Result<&kube::Client> {
         self.kubernetes.as_ref().map_err(|why| {
-            anyhow::anyhow!("there is no way to the cluster: {why}; run `gcloud container clusters get-credentials`")
+            anyhow::anyhow!("there is no way to the cluster: {why}; run `cargo xtask provision`, or `gcloud container clusters get-credentials`")
         })
     }
 }
 
 /// The context that Google's tools name after a cluster.
-fn context_name(environment: &Environment) -> String {
+pub(crate) fn context_name(environment: &Environment) -> String {
     format!("gke_{}_{}_{}", environment.project, environment.cluster_location(), environment.cluster.name)
 }
 

@@ -5,6 +5,7 @@
 
 pub mod addition;
 pub mod apply;
+pub mod build;
 pub mod cloud;
 pub mod data;
 pub mod deploy;
@@ -13,6 +14,7 @@ pub mod environment;
 pub mod google;
 pub mod guarded;
 pub mod keys;
+pub mod kubeconfig;
 pub mod lock;
 pub mod manifests;
 pub mod notification;
@@ -28,6 +30,7 @@ pub mod retire;
 mod run;
 pub mod saved;
 pub mod show;
+pub mod takedown;
 pub mod trouble;
 pub mod wire;
 

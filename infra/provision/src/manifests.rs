@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tera::{Kwargs, State, Tera};
 
-use crate::environment::{Auth, Business, Environment};
+use crate::environment::{Auth, Business, ClusterMode, Environment};
 
 mod validate;
 mod web;
@@ -175,6 +175,8 @@ struct Values<'a> {
     images: &'a Images,
     accounts: [Account<'a>; 2],
     workload_identity: bool,
+    /// Google places the pods, and keeps what may be interrupted apart.
+    autopilot: bool,
     wrapped: bool,
     /// The desk's command; Kubernetes would put variables in the place of `$(…)`.
     command: Vec<String>,
@@ -214,6 +216,7 @@ fn business_files(
             Account { name: "engine", email: &business.accounts.engine },
         ],
         workload_identity: environment.auth == Auth::WorkloadIdentity,
+        autopilot: environment.cluster.mode == ClusterMode::Autopilot,
         wrapped: !business.engine.command.is_empty(),
         command: business.engine.command.iter().map(|word| word.replace("$(", "$$(")).collect(),
         disk: &business.engine.disk,

@@ -1,9 +1,8 @@
 //! `completions SHELL`: a completion script for a shell.
 
-use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use crate::{args::Cli, output::Output};
+use crate::{args, output::Output};
 
 /// `source <(cargo xtask completions bash)` makes them work for a program called `xtask`.
 #[derive(Debug, clap::Args)]
@@ -15,7 +14,9 @@ pub(crate) struct Args {
 /// Prints the script.
 pub(crate) fn run(args: &Args, output: &Output) -> anyhow::Result<u8> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "xtask", &mut script);
+    let mut command = args::command();
+    let name = command.get_name().to_owned();
+    clap_complete::generate(args.shell, &mut command, name, &mut script);
     output.write(&script)?;
     Ok(common::exit::DONE)
 }

@@ -7,7 +7,7 @@ use provision::{
     manifests::Images,
 };
 
-use crate::{args::Globals, binaries::Binaries, context, locking, output::Output, setup, text};
+use crate::{args::Globals, context, locking, output::Output, setup, text};
 
 /// Arguments of `deploy`.
 #[derive(Debug, clap::Args)]
@@ -43,7 +43,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let cloud = setup::connect(&environment, globals).await?;
     let images = match (&args.orchestrator_image, &args.engine_image) {
         (Some(orchestrator), Some(engine)) => Images { orchestrator: orchestrator.clone(), engine: engine.clone() },
-        _ => setup::images(&environment, &Binaries::build(output).await?)?,
+        _ => setup::ready_images(&environment, &cloud, output).await?,
     };
     let options = Options {
         foreign: Foreign::adopt(args.adopt),

@@ -105,7 +105,7 @@ async fn print(context: &Context, business: &Business, args: &Args, output: &Out
         let (pod, log) = read?;
         match log {
             Ok(log) => {
-                for line in log.lines().filter(|line| is_about(args.job.as_deref(), pod, line)) {
+                for line in log.lines().filter(|line| cluster::is_about(args.job.as_deref(), pod, line)) {
                     emit(output, several, &line_of(business, pod, line))?;
                 }
             }
@@ -155,12 +155,6 @@ async fn batch_pods(
         pods.extend(cluster::pods_of_job(context.cluster()?, &business.namespace, name).await?);
     }
     Ok(pods)
-}
-
-/// Whether a line is about the Job that was asked for. The pods of a batch say with each line which Job it is about.
-pub(super) fn is_about(job: Option<&str>, pod: &Pod, line: &str) -> bool {
-    let Some(job) = job.filter(|_| label(pod, labels::JOB).is_empty()) else { return true };
-    serde_json::from_str::<serde_json::Value>(line).is_ok_and(|fields| fields["job"] == job)
 }
 
 /// The logs that outcomes keep, of the Jobs asked for whose pods are gone.
@@ -261,7 +255,7 @@ mod tests {
         assert_eq!(prefix(&pod(serde_json::json!({}))), "job-abc-x7f2q");
         let (own, batch) = (pod(serde_json::json!({"job": "a.json"})), pod(serde_json::json!({})));
         let line = r#"{"message":"computed","job":"a.json"}"#;
-        assert!(is_about(Some("a.json"), &own, "any") && is_about(None, &batch, "any"));
-        assert!(is_about(Some("a.json"), &batch, line) && !is_about(Some("b.json"), &batch, line));
+        assert!(cluster::is_about(Some("a.json"), &own, "any") && cluster::is_about(None, &batch, "any"));
+        assert!(cluster::is_about(Some("a.json"), &batch, line) && !cluster::is_about(Some("b.json"), &batch, line));
     }
 }

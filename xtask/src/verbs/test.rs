@@ -28,7 +28,8 @@ const TEST_PREFIX: &str = "DESKGRID_TEST_PREFIX";
 /// Tells the soak test to take its time.
 const TEST_LONG: &str = "DESKGRID_TEST_LONG";
 /// The tests that hold on any Kubernetes.
-const ANY_CLUSTER: [&str; 3] = ["crashes::", "duplicates::", "deploys::"];
+const ANY_CLUSTER: [&str; 5] =
+    ["crashes::", "duplicates::", "deploys::", "batches::a_session_in_batches", "batches::jobs_that_are_all_deleted"];
 /// How long namespaces take to go; what is in them is little.
 const GONE_WITHIN: Duration = Duration::from_secs(120);
 const CONNECT: Duration = Duration::from_secs(5);

@@ -83,6 +83,16 @@ impl Registry {
                 let id = call.query("repositoryId").or(call.query("repository_id")).unwrap_or_default();
                 self.create(name.trim_end_matches("/repositories"), id, call.json()?)
             }
+            ("GET", ["locations", _, "repositories", _, "dockerImages"], None) => {
+                let repository = name.trim_end_matches("/dockerImages");
+                self.need(caller, "artifactregistry.dockerimages.list", repository)?;
+                let (found, next) = page(self.images(repository)?.into_iter(), &call.page()?, PAGE_MAX)?;
+                let mut answer = if found.is_empty() { json!({}) } else { json!({ "dockerImages": found }) };
+                if !next.is_empty() {
+                    answer["nextPageToken"] = json!(next);
+                }
+                Ok(answer)
+            }
             (_, ["locations", _, "repositories", _], _) => self.repository(call, caller, name),
             _ => Err(no_route(call)),
         }

@@ -43,6 +43,30 @@ pub(super) struct Source {
 }
 
 impl Storage {
+    /// The data of an object, for another service that acts as `caller`.
+    ///
+    /// # Errors
+    /// When it does not exist, or may not be read.
+    pub fn fetch_as(&self, caller: &Principal, bucket: &str, name: &str, generation: Option<i64>) -> Result<Bytes> {
+        let (bucket, name) = (bucket.to_owned(), name.to_owned());
+        let from = Source { bucket, name, generation, preconditions: Preconditions::default() };
+        self.get(caller, &from).map(|object| object.data.clone())
+    }
+
+    /// Writes text as an object, for another service that acts as `caller`.
+    ///
+    /// # Errors
+    /// When it may not be written.
+    pub fn put_as(&self, caller: &Principal, bucket: &str, name: &str, data: Bytes) -> Result<()> {
+        let to = Destination {
+            bucket: bucket.to_owned(),
+            name: name.to_owned(),
+            attributes: Attributes { content_type: "text/plain".to_owned(), ..Attributes::default() },
+            ..Destination::default()
+        };
+        self.insert(caller, to, data).map(|_| ())
+    }
+
     /// Checks that the caller may write there now, without writing.
     pub(super) fn check_insert(&self, caller: &Principal, to: &Destination) -> Result<()> {
         check_name(&to.name)?;

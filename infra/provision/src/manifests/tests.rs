@@ -64,6 +64,12 @@ fn the_smallest_environment() {
     assert_eq!(config, rendered.config.only("bu1"));
     let job: Value = serde_json::from_str(configuration["data"]["job.json"].as_str().unwrap()).unwrap();
     validate(&job).unwrap();
+    let apart = "/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0";
+    assert_eq!(
+        job["spec"]["template"]["spec"].pointer(apart).unwrap()["matchExpressions"],
+        json!([{"key": "cloud.google.com/gke-spot", "operator": "DoesNotExist"}]),
+        "an engine that wants no spot machine is put on none"
+    );
     assert_eq!(job["spec"]["template"]["spec"]["automountServiceAccountToken"], false);
 }
 
@@ -83,6 +89,13 @@ fn everything_switched_on() {
     assert_eq!(pod["containers"][0]["args"], json!(["/app/price", "--name", "a \"quoted\" 'word': {{ x }} $$(y) # z"]));
     assert_eq!(pod["initContainers"][0]["image"], "r.example.com/engine@sha256:2");
     assert_eq!(pod["nodeSelector"], json!({"cloud.google.com/gke-spot": "true"}));
+    assert_eq!(pod.get("affinity"), None);
+    let autopilot =
+        FULL.replace("spot = true", "").replace("[businesses.risk]", "cluster.mode = \"autopilot\"\n[businesses.risk]");
+    let rendered = render(&environment(&autopilot), &config::Endpoints::default(), &images()).unwrap();
+    let configuration = rendered.objects().find(|object| object["kind"] == "ConfigMap").unwrap();
+    let job = configuration["data"]["job.json"].as_str().unwrap();
+    assert!(!job.contains("gke-spot"), "Google itself keeps spot machines apart there");
 }
 
 const FULL: &str = r#"

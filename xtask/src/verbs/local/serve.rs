@@ -1,12 +1,14 @@
 //! The process of the laptop cloud itself.
 
-use std::{io::Read as _, net::IpAddr, path::PathBuf};
+use std::{io::Read as _, net::IpAddr, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
 use common::exit;
 use localcloud::{
     clock::Clock,
     cloud::{LocalCloud, Options},
+    cloudbuild::Programs,
+    node::images::Images,
     google,
 };
 use provision::{Environment, LocalState};
@@ -50,6 +52,7 @@ pub(super) async fn run(
     };
     let tell = |told: &mut google::Options| told.listen = listen.unwrap_or(told.listen);
     let cloud = LocalCloud::start_with(options, tell).await?;
+    cloud.google.builds().set_programs(programs(laptop));
     // As a person means it who says which business is theirs; else the first.
     let named = common::config::variables().remove(common::labels::ENV_BUSINESS);
     let business = named.and_then(|name| environment.business(&name)).or(environment.businesses.first());
@@ -62,6 +65,23 @@ pub(super) async fn run(
     cloud.stop().await;
     std::fs::remove_file(laptop.state_path()).context("remove the state file")?;
     Ok(exit::DONE)
+}
+
+/// The images that its Cloud Build makes: the programs that were compiled with this one. A stage that is no program, such
+/// as the compiled dependencies, is an image that nobody runs.
+fn programs(laptop: &Laptop) -> Programs {
+    let folder = laptop.images();
+    Arc::new(move |repository, stage| {
+        let reference = match images::find(stage) {
+            Some(spec) => {
+                let program = laptop::program()?.with_file_name(spec.program);
+                Images::new(folder.clone()).register(repository, &program)?
+            }
+            None => format!("{repository}@{}", images::sha256(stage.as_bytes())),
+        };
+        let (_, digest) = reference.split_once('@').context("read the digest of an image")?;
+        Ok(digest.to_owned())
+    })
 }
 
 /// Kills what a killed laptop cloud leaves behind; runs until standard input ends.

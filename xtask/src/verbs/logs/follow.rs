@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::{sync::mpsc, task::JoinSet};
 
-use super::{Args, Line, emit, is_about, line_of, pods};
+use super::{Args, Line, emit, line_of, pods};
 use crate::{cluster, context::Context, output::Output};
 
 /// Time between two looks for new pods.

@@ -1,0 +1,68 @@
+//! Which images there are. A further one is one more line here, and one more stage in the Dockerfile.
+
+/// One image.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Spec {
+    /// Name of the image, and of the stage of the Dockerfile that makes it.
+    pub name: &'static str,
+    /// Package of the workspace that has the program.
+    pub package: &'static str,
+    /// The program.
+    pub program: &'static str,
+    /// What it is for, in a few words.
+    pub about: &'static str,
+    /// `deploy` needs it, and `build` makes it unless told which ones.
+    pub deployed: bool,
+}
+
+/// The Dockerfile, below the root of the workspace.
+pub const DOCKERFILE: &str = "services/Dockerfile";
+
+const fn service(name: &'static str, about: &'static str) -> Spec {
+    Spec { name, package: name, program: name, about, deployed: true }
+}
+
+/// All of them, by name. Those of the services are compiled in one run, so that one cannot change another's features.
+pub const CATALOGUE: &[Spec] = &[
+    Spec {
+        name: "deskgrid",
+        package: "xtask",
+        program: "deskgrid",
+        about: "submit jobs, follow them and fetch results",
+        deployed: false,
+    },
+    service("engine", "reads an input, computes, writes the result"),
+    service("orchestrator", "turns messages into Kubernetes Jobs, and settles them"),
+];
+
+/// The image of a name.
+pub fn find(name: &str) -> Option<&'static Spec> {
+    CATALOGUE.iter().find(|spec| spec.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn every_image_has_a_stage_in_the_dockerfile() {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(DOCKERFILE);
+        let text = std::fs::read_to_string(path).unwrap();
+        for spec in CATALOGUE {
+            assert!(text.contains(&format!(" AS {}\n", spec.name)), "{DOCKERFILE} lacks a stage {}", spec.name);
+            let program = format!("/usr/bin/{}", spec.program);
+            assert!(text.contains(&format!("ENTRYPOINT [\"{program}\"]")), "{DOCKERFILE} does not start {program}");
+        }
+        assert!(CATALOGUE.is_sorted_by_key(|spec| spec.name));
+        // Cargo reads no workspace that lacks a manifest, so a new package has to be copied too.
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+        let workspace = std::fs::read_to_string(root.join("Cargo.toml")).unwrap();
+        let (_, members) = workspace.split_once("members = [").unwrap();
+        for member in members.split_once(']').unwrap().0.split('"').skip(1).step_by(2) {
+            let line = format!("COPY {member}/Cargo.toml {member}/\n");
+            assert!(text.contains(&line), "{DOCKERFILE} lacks {line}");
+        }
+    }
+}

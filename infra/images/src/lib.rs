@@ -1,0 +1,26 @@
+//! Container images without a container daemon: what goes into one, how it becomes an OCI image, and how that gets into
+//! a registry or an archive.
+//!
+//! An image is a function of its program, the catalogue's entry and the crates it was locked to: the same source gives
+//! the same digest, whoever builds it, wherever and whenever.
+
+mod archive;
+mod assemble;
+mod authorities;
+mod catalogue;
+mod digest;
+mod layer;
+mod program;
+mod registry;
+mod sbom;
+mod source;
+
+pub use archive::{built_from, write as write_archive};
+pub use assemble::{Blob, Image, Recipe, assemble};
+pub use catalogue::{CATALOGUE, DOCKERFILE, Spec, find};
+pub use digest::sha256;
+pub use layer::{Entry, Node};
+pub use program::{LIBRARY_FOLDERS, Program};
+pub use registry::{Login, Registry, RegistryError, docker_login};
+pub use sbom::{Part, spdx};
+pub use source::{LIMIT_BYTES, Source};

@@ -1,0 +1,113 @@
+//! A program, and the shared libraries that it cannot start without.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use anyhow::{Context as _, bail};
+use goblin::elf::{Elf, header};
+use oci_spec::image::Arch;
+
+use crate::layer::Entry;
+
+/// Where libraries are looked for, as the loader of Debian and its kin does by default, then as that of Fedora's.
+pub const LIBRARY_FOLDERS: &[&str] = &[
+    "/lib/x86_64-linux-gnu",
+    "/usr/lib/x86_64-linux-gnu",
+    "/lib/aarch64-linux-gnu",
+    "/usr/lib/aarch64-linux-gnu",
+    "/lib64",
+    "/usr/lib64",
+    "/lib",
+    "/usr/lib",
+];
+
+/// A program for Linux.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Its bytes.
+    pub bytes: Vec<u8>,
+    /// Processor that it is for.
+    pub architecture: Arch,
+    /// The loader and every library that it needs, directly or through another; none for a static program.
+    pub libraries: Vec<Entry>,
+}
+
+impl Program {
+    /// Reads a program and looks for its libraries in these folders.
+    ///
+    /// # Errors
+    /// When it is no program for Linux, or a library is missing.
+    pub fn read(path: &Path, folders: &[&str]) -> anyhow::Result<Self> {
+        let bytes = std::fs::read(path).with_context(|| format!("read the program {}", path.display()))?;
+        let context = || format!("understand the program {}", path.display());
+        let elf = Elf::parse(&bytes).context("it is no program for Linux").with_context(context)?;
+        let architecture = match elf.header.e_machine {
+            header::EM_X86_64 => Arch::Amd64,
+            header::EM_AARCH64 => Arch::ARM64,
+            other => bail!("{} is for a processor of the kind {other}, which no node has", path.display()),
+        };
+        let mut libraries: BTreeMap<PathBuf, Vec<u8>> = BTreeMap::new();
+        if let Some(loader) = elf.interpreter {
+            let found = std::fs::read(loader).with_context(|| format!("read the loader {loader}"))?;
+            libraries.insert(loader.into(), found);
+        }
+        let mut wanted: Vec<String> = elf.libraries.iter().map(|&name| name.to_owned()).collect();
+        while let Some(name) = wanted.pop() {
+            if libraries.keys().any(|path| path.file_name().is_some_and(|file| file == name.as_str())) {
+                continue;
+            }
+            let (place, content) = find(&name, folders)
+                .with_context(|| format!("find the library {name}, which {} needs", path.display()))?;
+            let more = Elf::parse(&content).with_context(|| format!("understand the library {}", place.display()))?;
+            wanted.extend(more.libraries.iter().map(|&name| name.to_owned()));
+            libraries.insert(place, content);
+        }
+        let libraries = libraries
+            .into_iter()
+            .map(|(path, content)| Entry::program(path.to_string_lossy().trim_start_matches('/').to_owned(), content))
+            .collect();
+        Ok(Self { architecture, libraries, bytes })
+    }
+}
+
+/// A library of the first folder that has it. What is there may be a link; the image gets the file under this name.
+fn find(name: &str, folders: &[&str]) -> anyhow::Result<(PathBuf, Vec<u8>)> {
+    for folder in folders {
+        let path = Path::new(folder).join(name);
+        match std::fs::read(&path) {
+            Ok(content) => return Ok((path, content)),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) => return Err(error).with_context(|| format!("read {}", path.display())),
+        }
+    }
+    bail!("it is in none of {}", folders.join(", "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_brings_its_loader_and_libraries() {
+        // Whatever else is different on a machine: this very test is a program.
+        let here = std::env::current_exe().unwrap();
+        let program = Program::read(&here, LIBRARY_FOLDERS).unwrap();
+        let names: Vec<&str> = program.libraries.iter().filter_map(|library| library.path.rsplit('/').next()).collect();
+        assert!(names.contains(&"libc.so.6"), "{names:?}");
+        assert!(names.iter().any(|name| name.starts_with("ld-linux")), "{names:?}");
+        let error = Program::read(&here, &["/nonexistent"]).unwrap_err();
+        assert!(format!("{error:#}").contains("which"), "{error:#}");
+    }
+
+    #[test]
+    fn what_is_no_program_is_refused() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        for content in ["", "#!/bin/sh\n", "\u{7f}ELF and nothing more"] {
+            std::fs::write(file.path(), content).unwrap();
+            let error = Program::read(file.path(), LIBRARY_FOLDERS).unwrap_err();
+            assert!(format!("{error:#}").contains("no program for Linux"), "{error:#}");
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Registries: whether an image is there, and bringing it there. Google's, Docker's, and any other that speaks the
+//! distribution protocol.
+
+use std::{fmt, path::Path, process::Stdio};
+
+use anyhow::Context as _;
+use base64::{Engine as _, engine::general_purpose::STANDARD};
+use http::HeaderValue;
+use oci_client::{
+    Client, Reference, RegistryOperation,
+    client::{ClientConfig, ClientProtocol},
+    errors::{OciDistributionError, OciErrorCode},
+    secrets::RegistryAuth,
+};
+use serde_json::Value;
+use tokio::{io::AsyncWriteExt as _, process::Command};
+
+use crate::assemble::{Blob, Image};
+
+/// Who we are to a registry.
+#[derive(Clone, PartialEq, Eq)]
+pub enum Login {
+    /// Nobody.
+    Anonymous,
+    /// A name and a password; `oauth2accesstoken` and a token for Google's.
+    Password(String, String),
+}
+
+impl fmt::Debug for Login {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Anonymous => f.write_str("Anonymous"),
+            Self::Password(name, _) => write!(f, "Password({name}, …)"),
+        }
+    }
+}
+
+/// What a registry said no to.
+#[derive(Debug)]
+pub enum RegistryError {
+    /// It wants to know who we are, or does not let us do this.
+    Denied(String),
+    /// It did not answer.
+    Unreachable(String),
+    /// Anything else.
+    Refused(String),
+}
+
+impl fmt::Display for RegistryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Denied(why) | Self::Unreachable(why) | Self::Refused(why)) = self;
+        f.write_str(why)
+    }
+}
+
+impl std::error::Error for RegistryError {}
+
+/// A place for images: a host and the path that they are below.
+pub struct Registry {
+    client: Client,
+    auth: RegistryAuth,
+    host: String,
+    path: String,
+}
+
+impl Registry {
+    /// `place` is a host and a path, such as `europe-west1-docker.pkg.dev/my-project/my-images`. A host on this machine
+    /// is spoken to without encryption.
+    ///
+    /// # Errors
+    /// When the place is none.
+    pub fn new(place: &str, login: Login) -> anyhow::Result<Self> {
+        let (host, path) = place.trim_end_matches('/').split_once('/').unwrap_or((place, ""));
+        let auth = match login {
+            Login::Anonymous => RegistryAuth::Anonymous,
+            Login::Password(name, password) => RegistryAuth::Basic(name, password),
+        };
+        let config = ClientConfig {
+            protocol: if is_loopback(host) { ClientProtocol::Http } else { ClientProtocol::Https },
+            // Google's registry takes a blob in one piece only.
+            use_monolithic_push: true,
+            user_agent: "deskgrid",
+            ..ClientConfig::default()
+        };
+        let registry = Self { client: Client::new(config), auth, host: host.to_owned(), path: path.to_owned() };
+        registry.reference("image", "tag").with_context(|| format!("use {place:?} as a place for images"))?;
+        Ok(registry)
+    }
+
+    /// Name of an image here, without a tag: `HOST/PATH/IMAGE`.
+    pub fn repository(&self, image: &str) -> String {
+        let path = if self.path.is_empty() { String::new() } else { format!("{}/", self.path) };
+        format!("{}/{path}{image}", self.host)
+    }
+
+    /// Digest of an image under a tag; nothing when it is not there.
+    ///
+    /// # Errors
+    /// When the registry cannot be asked.
+    pub async fn digest_of(&self, image: &str, tag: &str) -> Result<Option<String>, RegistryError> {
+        let reference = self.reference(image, tag).map_err(|error| RegistryError::Refused(format!("{error:#}")))?;
+        match self.client.fetch_manifest_digest(&reference, &self.auth).await {
+            Ok(digest) => Ok(Some(digest)),
+            Err(error) if is_missing(&error) => Ok(None),
+            Err(error) => Err(because(error)),
+        }
+    }
+
+    /// Brings an image here under its source's tag, and gives its reference by digest. What is here already is not
+    /// sent again; the manifest comes last, so that nobody sees half an image.
+    ///
+    /// # Errors
+    /// When the registry does not take it.
+    pub async fn push(&self, image: &Image) -> Result<String, RegistryError> {
+        let reference =
+            self.reference(image.name, &image.source).map_err(|error| RegistryError::Refused(format!("{error:#}")))?;
+        self.client.auth(&reference, &self.auth, RegistryOperation::Push).await.map_err(because)?;
+        for Blob { digest, bytes, .. } in image.blobs() {
+            let there = self.client.blob_exists(&reference, digest).await;
+            if !there.map_err(because)? {
+                self.client.push_blob(&reference, bytes.clone(), digest).await.map_err(because)?;
+            }
+        }
+        let kind = HeaderValue::from_str(image.manifest.media_type.as_ref())
+            .map_err(|error| RegistryError::Refused(error.to_string()))?;
+        self.client.push_manifest_raw(&reference, image.manifest.bytes.clone(), kind).await.map_err(because)?;
+        Ok(format!("{}@{}", self.repository(image.name), image.digest()))
+    }
+
+    fn reference(&self, image: &str, tag: &str) -> anyhow::Result<Reference> {
+        format!("{}:{tag}", self.repository(image)).parse().context("read the name of the image")
+    }
+}
+
+/// Whether a host, with or without a port, is this machine.
+fn is_loopback(host: &str) -> bool {
+    let name = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(name, _)| name);
+    let name = name.trim_start_matches('[').trim_end_matches(']');
+    name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
+}
+
+fn is_missing(error: &OciDistributionError) -> bool {
+    use OciDistributionError as E;
+    match error {
+        E::ImageManifestNotFoundError(_) | E::ServerError { code: 404, .. } => true,
+        E::RegistryError { envelope, .. } => envelope.errors.iter().any(|error| {
+            matches!(error.code, OciErrorCode::ManifestUnknown | OciErrorCode::NameUnknown | OciErrorCode::NotFound)
+        }),
+        _ => false,
+    }
+}
+
+fn because(error: OciDistributionError) -> RegistryError {
+    use OciDistributionError as E;
+    let mut why = error.to_string();
+    let mut source = std::error::Error::source(&error);
+    while let Some(inner) = source {
+        let more = inner.to_string();
+        if !why.contains(&more) {
+            why = format!("{why}: {more}");
+        }
+        source = inner.source();
+    }
+    let denied = |code: &OciErrorCode| matches!(code, OciErrorCode::Denied | OciErrorCode::Unauthorized);
+    match &error {
+        E::UnauthorizedError { .. } | E::AuthenticationFailure(_) | E::ServerError { code: 401 | 403, .. } => {
+            RegistryError::Denied(why)
+        }
+        E::RegistryError { envelope, .. } if envelope.errors.iter().any(|error| denied(&error.code)) => {
+            RegistryError::Denied(why)
+        }
+        E::RequestError(error) if error.is_connect() || error.is_timeout() => RegistryError::Unreachable(why),
+        _ => RegistryError::Refused(why),
+    }
+}
+
+/// What `docker login` noted about a host, in a folder such as `~/.docker`; nothing when there is no note.
+///
+/// # Errors
+/// When there is a note that cannot be used.
+pub async fn docker_login(folder: &Path, host: &str) -> anyhow::Result<Option<Login>> {
+    let path = folder.join("config.json");
+    let text = match std::fs::read_to_string(&path) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        read => read.with_context(|| format!("read {}", path.display()))?,
+    };
+    let config: Value = serde_json::from_str(&text).with_context(|| format!("read {}", path.display()))?;
+    let keys = [host.to_owned(), format!("https://{host}"), format!("https://{host}/v1/")];
+    let noted = |section: &str| keys.iter().find_map(|key| config[section].get(key)).cloned();
+    let helper = noted("credHelpers").and_then(|name| name.as_str().map(str::to_owned));
+    let store = config["credsStore"].as_str().filter(|_| noted("auths").is_some()).map(str::to_owned);
+    if let Some(helper) = helper.or(store) {
+        return ask_helper(&helper, host).await.map(Some);
+    }
+    let Some(encoded) = noted("auths").and_then(|entry| entry["auth"].as_str().map(str::to_owned)) else {
+        return Ok(None);
+    };
+    let context = || format!("read what {} says of {host}", path.display());
+    let decoded = STANDARD.decode(encoded).with_context(context)?;
+    let decoded = String::from_utf8(decoded).with_context(context)?;
+    let (name, password) = decoded.split_once(':').context("it is no name and password").with_context(context)?;
+    Ok(Some(Login::Password(name.to_owned(), password.to_owned())))
+}
+
+/// Asks a credential helper of Docker's: the host on standard input, a name and a secret as JSON on standard output.
+async fn ask_helper(helper: &str, host: &str) -> anyhow::Result<Login> {
+    let program = format!("docker-credential-{helper}");
+    let context = || format!("ask {program} for the login to {host}");
+    let mut asked = Command::new(&program)
+        .arg("get")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::inherit())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(context)?;
+    if let Some(mut stdin) = asked.stdin.take() {
+        stdin.write_all(host.as_bytes()).await.with_context(context)?;
+    }
+    let answer = asked.wait_with_output().await.with_context(context)?;
+    anyhow::ensure!(answer.status.success(), "{program} ended with {}", answer.status);
+    let answer: Value = serde_json::from_slice(&answer.stdout).with_context(context)?;
+    match (answer["Username"].as_str(), answer["Secret"].as_str()) {
+        (Some(name), Some(secret)) => Ok(Login::Password(name.to_owned(), secret.to_owned())),
+        _ => anyhow::bail!("{program} gave no name and secret for {host}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_spoken_to_in_clear() {
+        for host in ["localhost", "localhost:5001", "127.0.0.1:5000", "127.1.2.3", "[::1]:5000"] {
+            assert!(is_loopback(host), "{host}");
+        }
+        for host in ["localhost.example.com", "10.0.0.1:5000", "europe-west1-docker.pkg.dev", "registry:5000"] {
+            assert!(!is_loopback(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn a_place_is_a_host_and_a_path() {
+        let registry = |place: &str| Registry::new(place, Login::Anonymous);
+        assert_eq!(registry("localhost:5001").unwrap().repository("engine"), "localhost:5001/engine");
+        assert_eq!(
+            registry("europe-west1-docker.pkg.dev/p/images/").unwrap().repository("engine"),
+            "europe-west1-docker.pkg.dev/p/images/engine"
+        );
+        assert!(registry("localhost:5001/Not A Path").is_err());
+    }
+
+    #[tokio::test]
+    async fn a_docker_login_is_found_by_host() {
+        let folder = tempfile::tempdir().unwrap();
+        assert_eq!(docker_login(folder.path(), "r.example").await.unwrap(), None);
+        let auth = STANDARD.encode("me:se:cret");
+        let text =
+            serde_json::json!({"auths": {"r.example": {"auth": auth}, "https://hub.example/v1/": {"auth": auth}}});
+        std::fs::write(folder.path().join("config.json"), text.to_string()).unwrap();
+        let login = Login::Password("me".to_owned(), "se:cret".to_owned());
+        assert_eq!(docker_login(folder.path(), "r.example").await.unwrap(), Some(login.clone()));
+        assert_eq!(docker_login(folder.path(), "hub.example").await.unwrap(), Some(login.clone()));
+        assert_eq!(docker_login(folder.path(), "other.example").await.unwrap(), None);
+        assert!(!format!("{login:?}").contains("cret"));
+        std::fs::write(folder.path().join("config.json"), r#"{"credHelpers": {"r.example": "not-there"}}"#).unwrap();
+        let error = docker_login(folder.path(), "r.example").await.unwrap_err();
+        assert!(error.to_string().contains("docker-credential-not-there"), "{error:#}");
+    }
+}

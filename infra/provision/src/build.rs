@@ -1,0 +1,270 @@
+//! Cloud Build: what is asked of it, and what its answers mean. Values only; `cargo xtask build` sends them.
+
+use common::object::BUILD_LOG_PREFIX;
+use serde_json::{Value, json};
+
+use crate::{
+    environment::Environment,
+    google::{Api, Method, Request, escape},
+};
+
+/// Longest that a build may take, in seconds; the first one compiles every crate.
+pub const LIMIT_SECS: u32 = 3600;
+/// How long a build may wait for a machine, in seconds.
+const QUEUE_LIMIT_SECS: u32 = 3600;
+/// Machine that builds: compiling makes use of many cores.
+const MACHINE: &str = "E2_HIGHCPU_8";
+/// The program that reads Dockerfiles.
+const DOCKER: &str = "gcr.io/cloud-builders/docker";
+/// Stage of the Dockerfile with the compiled dependencies, kept in the registry from one build to the next.
+const DEPENDENCIES: &str = "dependencies";
+
+/// What a build is of.
+#[derive(Clone, Debug)]
+pub struct Order<'a> {
+    /// Environment that it is for.
+    pub environment: &'a Environment,
+    /// Object with the source, in the environment's bucket.
+    pub object: &'a str,
+    /// Generation of it.
+    pub generation: i64,
+    /// Where images go: `HOST/PATH`.
+    pub place: &'a str,
+    /// Tag that every image gets.
+    pub tag: &'a str,
+    /// The Dockerfile, in the source.
+    pub dockerfile: &'a str,
+    /// Images; each is a stage of the Dockerfile.
+    pub images: &'a [&'a str],
+}
+
+/// How a build stands, in Cloud Build's words.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Made, and waits for an approval or for its turn.
+    Pending,
+    /// Waits for a machine.
+    Queued,
+    /// Runs.
+    Working,
+    /// Done.
+    Success,
+    /// A step failed.
+    Failure,
+    /// Google failed.
+    InternalError,
+    /// It took too long.
+    Timeout,
+    /// Somebody ended it.
+    Cancelled,
+    /// It waited too long for its turn.
+    Expired,
+    /// A word that this version does not know: it is looked at again.
+    Unknown,
+}
+
+/// A build, as far as it was told of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Build {
+    /// Its id.
+    pub id: String,
+    /// How it stands.
+    pub state: State,
+    /// What more is said of it: why it failed, or what it waits for.
+    pub detail: Option<String>,
+    /// Page about it.
+    pub page: Option<String>,
+    /// Digests of its images, by their names with tags.
+    pub images: Vec<(String, String)>,
+}
+
+impl State {
+    /// The state of a word of the API.
+    pub fn of(word: &str) -> Self {
+        match word {
+            "PENDING" => Self::Pending,
+            "QUEUED" => Self::Queued,
+            "WORKING" => Self::Working,
+            "SUCCESS" => Self::Success,
+            "FAILURE" => Self::Failure,
+            "INTERNAL_ERROR" => Self::InternalError,
+            "TIMEOUT" => Self::Timeout,
+            "CANCELLED" => Self::Cancelled,
+            "EXPIRED" => Self::Expired,
+            _ => Self::Unknown,
+        }
+    }
+
+    /// Nothing more will come of it.
+    pub fn has_ended(self) -> bool {
+        !matches!(self, Self::Pending | Self::Queued | Self::Working | Self::Unknown)
+    }
+
+    /// What a person is told.
+    pub fn said(self) -> &'static str {
+        match self {
+            Self::Pending => "is made, and waits for its turn",
+            Self::Queued => "waits for a machine",
+            Self::Working => "runs",
+            Self::Success => "is done",
+            Self::Failure => "failed",
+            Self::InternalError => "failed inside Cloud Build",
+            Self::Timeout => "took too long",
+            Self::Cancelled => "was cancelled",
+            Self::Expired => "waited too long for a machine",
+            Self::Unknown => "is in a state that this version does not know",
+        }
+    }
+}
+
+impl Build {
+    /// Reads a build, or the operation that began one; nothing when it is neither.
+    pub fn read(answer: &Value) -> Option<Self> {
+        let build = if answer["metadata"]["build"].is_object() { &answer["metadata"]["build"] } else { answer };
+        let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
+        let failure = &build["failureInfo"];
+        let images = build["results"]["images"].as_array().into_iter().flatten();
+        Some(Self {
+            id: text(&build["id"])?,
+            state: State::of(build["status"].as_str().unwrap_or_default()),
+            detail: text(&failure["detail"]).or_else(|| text(&build["statusDetail"])),
+            page: text(&build["logUrl"]),
+            images: images.filter_map(|image| Some((text(&image["name"])?, text(&image["digest"])?))).collect(),
+        })
+    }
+
+    /// Object with its log, in the environment's bucket.
+    pub fn log(&self) -> String {
+        format!("{BUILD_LOG_PREFIX}log-{}.txt", self.id)
+    }
+}
+
+/// Asks for a build.
+pub fn create(order: &Order<'_>) -> Request {
+    let Order { environment, place, tag, dockerfile, .. } = *order;
+    let cache = format!("{place}/{DEPENDENCIES}:latest");
+    let docker = |id: &str, target: &str, names: &[&str]| {
+        let mut arguments = vec!["build", "--file", dockerfile, "--target", target, "--cache-from", &cache];
+        arguments.extend(["--build-arg", "BUILDKIT_INLINE_CACHE=1", "--progress", "plain"]);
+        for name in names {
+            arguments.extend(["--tag", name]);
+        }
+        arguments.push(".");
+        json!({"id": id, "name": DOCKER, "args": arguments, "env": ["DOCKER_BUILDKIT=1"]})
+    };
+    let names: Vec<String> = order.images.iter().map(|image| format!("{place}/{image}:{tag}")).collect();
+    // The first build of a registry finds nothing to go on from.
+    let mut steps = vec![json!({
+        "id": "cache",
+        "name": DOCKER,
+        "entrypoint": "bash",
+        "args": ["-c", format!("docker pull --quiet {cache} || echo 'no compiled dependencies yet'")],
+    })];
+    steps.push(docker(DEPENDENCIES, DEPENDENCIES, &[&cache]));
+    steps.extend(order.images.iter().zip(&names).map(|(image, name)| docker(image, image, &[name])));
+    let mut pushed: Vec<&str> = names.iter().map(String::as_str).collect();
+    pushed.push(&cache);
+    let body = json!({
+        "source": {"storageSource": {
+            "bucket": environment.bucket,
+            "object": order.object,
+            "generation": order.generation.to_string(),
+        }},
+        "steps": steps,
+        "images": pushed,
+        "timeout": format!("{LIMIT_SECS}s"),
+        "queueTtl": format!("{QUEUE_LIMIT_SECS}s"),
+        // An account of our own has to say where logs go: new projects have no bucket for them.
+        "serviceAccount": format!("projects/{}/serviceAccounts/{}", environment.project, environment.accounts.builder),
+        "logsBucket": format!("gs://{}/{}", environment.bucket, BUILD_LOG_PREFIX.trim_end_matches('/')),
+        "options": {
+            "logging": "GCS_ONLY",
+            "logStreamingOption": "STREAM_ON",
+            "machineType": MACHINE,
+        },
+        "tags": ["deskgrid", environment.name, tag],
+    });
+    Request::new(Api::CloudBuild, Method::Post, builds(environment)).body(body)
+}
+
+/// Asks how a build stands.
+pub fn get(environment: &Environment, id: &str) -> Request {
+    Request::get(Api::CloudBuild, format!("{}/{}", builds(environment), escape(id)))
+}
+
+/// Asks for builds of a source that may still be going on.
+pub fn list(environment: &Environment, tag: &str) -> Request {
+    let running = ["PENDING", "QUEUED", "WORKING"].map(|state| format!("status=\"{state}\"")).join(" OR ");
+    Request::get(Api::CloudBuild, builds(environment))
+        .query("filter", format!("tags=\"{tag}\" AND tags=\"{}\" AND ({running})", environment.name))
+}
+
+/// Ends a build.
+pub fn cancel(environment: &Environment, id: &str) -> Request {
+    Request::new(Api::CloudBuild, Method::Post, format!("{}/{}:cancel", builds(environment), escape(id)))
+        .body(json!({}))
+}
+
+/// Asks for the images of the environment's registry.
+pub fn images(environment: &Environment) -> Request {
+    let path = format!(
+        "v1/projects/{}/locations/{}/repositories/{}/dockerImages",
+        environment.project, environment.location, environment.build.registry
+    );
+    Request::get(Api::ArtifactRegistry, path)
+}
+
+/// Reference by digest of an image with this tag, in what [`images`] answered.
+pub fn tagged(listed: &[Value], repository: &str, tag: &str) -> Option<String> {
+    listed.iter().find_map(|image| {
+        let uri = image["uri"].as_str()?;
+        let (name, _) = uri.split_once('@')?;
+        let has = image["tags"].as_array()?.iter().any(|found| found == tag);
+        (name == repository && has).then(|| uri.to_owned())
+    })
+}
+
+fn builds(environment: &Environment) -> String {
+    format!("v1/projects/{}/locations/{}/builds", environment.project, environment.build.region)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_state_of_the_api_is_known() {
+        // The words of the discovery document.
+        let document: Value = serde_json::from_str(include_str!("../tests/it/discovery/cloudbuild.v1.json")).unwrap();
+        let words = document["schemas"]["Build"]["properties"]["status"]["enum"].as_array().unwrap();
+        let known: Vec<State> = words.iter().map(|word| State::of(word.as_str().unwrap())).collect();
+        assert_eq!(known.len(), 10);
+        assert_eq!(known.iter().filter(|state| **state == State::Unknown).count(), 1, "STATUS_UNKNOWN alone");
+        assert_eq!(known.iter().filter(|state| state.has_ended()).count(), 6);
+    }
+
+    #[test]
+    fn a_build_is_read_from_an_operation_and_from_itself() {
+        let build = json!({"id": "b-1", "status": "FAILURE", "statusDetail": "x", "failureInfo": {"type": "USER_BUILD_STEP", "detail": "step 2 exited with 101"},
+            "results": {"images": [{"name": "r/engine:src-1", "digest": "sha256:1"}]}});
+        let read = Build::read(&build).unwrap();
+        assert_eq!(read.state, State::Failure);
+        assert_eq!(read.detail.as_deref(), Some("step 2 exited with 101"));
+        assert_eq!(read.images, [("r/engine:src-1".to_owned(), "sha256:1".to_owned())]);
+        assert_eq!(read.log(), "deskgrid/build/log/log-b-1.txt");
+        assert_eq!(Build::read(&json!({"name": "operations/x", "metadata": {"build": build}})), Some(read));
+        assert_eq!(Build::read(&json!({"name": "operations/x"})), None);
+    }
+
+    #[test]
+    fn a_tag_is_found_on_its_own_image_only() {
+        let listed = [
+            json!({"uri": "r/engine@sha256:1", "tags": ["src-1", "src-2"]}),
+            json!({"uri": "r/orchestrator@sha256:2", "tags": ["src-1"]}),
+            json!({"uri": "r/orchestrator@sha256:3"}),
+        ];
+        assert_eq!(tagged(&listed, "r/orchestrator", "src-1").as_deref(), Some("r/orchestrator@sha256:2"));
+        assert_eq!(tagged(&listed, "r/engine", "src-2").as_deref(), Some("r/engine@sha256:1"));
+        assert_eq!(tagged(&listed, "r/orchestrator", "src-2"), None);
+    }
+}

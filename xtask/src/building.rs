@@ -1,0 +1,313 @@
+//! Making images: what there is to do is a plan, which `build` shows and carries out, and `deploy` carries out.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use anyhow::Context as _;
+use images::{CATALOGUE, Image, Login, Registry, RegistryError, Source, Spec};
+use provision::{Cloud, Environment, environment::Builder};
+use serde::Serialize;
+
+use crate::{context, error::Failure, interrupt, output::Output, setup, text};
+
+pub(crate) mod cloud_build;
+pub(crate) mod here;
+mod login;
+
+pub(crate) use login::{LoginArgs, of as login};
+
+/// What is to be made, and where it goes.
+pub(crate) struct Wish<'a> {
+    /// Environment that it is for.
+    pub(crate) environment: &'a Environment,
+    /// Which images.
+    pub(crate) specs: Vec<&'static Spec>,
+    /// Who makes them.
+    pub(crate) builder: Builder,
+    /// Where they go.
+    pub(crate) target: Target,
+    /// Cargo's profile, when they are made here.
+    pub(crate) profile: String,
+    /// Makes them although nothing changed.
+    pub(crate) force: bool,
+}
+
+/// Where images go.
+pub(crate) enum Target {
+    /// A registry: a host and a path.
+    Registry {
+        /// `HOST/PATH`.
+        place: String,
+        /// Who we are to it.
+        login: Login,
+    },
+    /// An OCI archive, whose images are named as if they were in this registry.
+    Archive {
+        /// The file.
+        path: PathBuf,
+        /// `HOST/PATH`.
+        place: String,
+    },
+}
+
+impl Target {
+    fn place(&self) -> &str {
+        match self {
+            Self::Registry { place, .. } | Self::Archive { place, .. } => place,
+        }
+    }
+}
+
+/// What is done about one image.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Step {
+    /// Name of the image.
+    pub(crate) image: &'static str,
+    /// Name and tag that it gets.
+    pub(crate) tag: String,
+    /// Its reference by digest, when it is there already.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) present: Option<String>,
+}
+
+/// What there is to do.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Plan {
+    /// Who makes the images.
+    pub(crate) builder: Builder,
+    /// Tag that stands for the source and how it is built.
+    pub(crate) source: String,
+    /// Files of the source.
+    pub(crate) files: usize,
+    /// Bytes of them.
+    pub(crate) size_bytes: u64,
+    /// Image by image.
+    pub(crate) steps: Vec<Step>,
+    #[serde(skip)]
+    source_files: Source,
+    #[serde(skip)]
+    machine: Option<here::Machine>,
+}
+
+/// An image that is where it should be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Made {
+    /// Name of the image.
+    pub(crate) image: String,
+    /// Its reference by digest.
+    pub(crate) reference: String,
+    /// It was made now, and not there before.
+    pub(crate) built: bool,
+    /// Bytes of all files in it, when that was seen.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) size_bytes: Option<u64>,
+}
+
+/// The registry of an environment: a host and a path.
+pub(crate) fn place(environment: &Environment) -> String {
+    format!("{}-docker.pkg.dev/{}/{}", environment.location, environment.project, environment.build.registry)
+}
+
+/// The images of these names; those that `deploy` needs without any.
+///
+/// # Errors
+/// When there is none of a name.
+pub(crate) fn named(names: &[String]) -> anyhow::Result<Vec<&'static Spec>> {
+    if names.is_empty() {
+        return Ok(CATALOGUE.iter().filter(|spec| spec.deployed).collect());
+    }
+    let find = |name: &String| {
+        images::find(name).ok_or_else(|| {
+            let known: Vec<&str> = CATALOGUE.iter().map(|spec| spec.name).collect();
+            Failure::usage(format!("there is no image {name:?}")).next(format!("there are {}", known.join(", "))).into()
+        })
+    };
+    names.iter().map(find).collect()
+}
+
+/// Looks at the source and at what is there already. Changes nothing.
+///
+/// # Errors
+/// When the source cannot be read, or the registry cannot be asked.
+pub(crate) async fn plan(wish: &Wish<'_>, cloud: Option<&Cloud>, output: &Output) -> anyhow::Result<Plan> {
+    let source_files = Source::read(&context::root())?;
+    if !source_files.unknown.is_empty() {
+        output.warn(format_args!(
+            "git does not know {}, so the image is built without: git add",
+            text::some(source_files.unknown.iter().map(String::as_str), 5)
+        ));
+    }
+    let machine = match wish.builder {
+        Builder::Local => Some(here::Machine::look().await?),
+        Builder::CloudBuild => None,
+    };
+    let source = match &machine {
+        Some(machine) => source_files.tag(&machine.traits(&wish.profile)),
+        None => source_files.tag(&["cloud-build"]),
+    };
+    let mut there = match (wish.builder, cloud) {
+        (Builder::CloudBuild, Some(cloud)) => {
+            cloud_build::present(wish.environment, cloud, &wish.specs, &source).await?
+        }
+        _ => present(wish, &source).await?,
+    };
+    let mut steps = Vec::new();
+    for spec in &wish.specs {
+        let tag = format!("{}/{}:{source}", wish.target.place(), spec.name);
+        let present = there.remove(spec.name).filter(|_| !wish.force);
+        steps.push(Step { image: spec.name, tag, present });
+    }
+    let (files, size_bytes) = (source_files.files(), source_files.size());
+    Ok(Plan { builder: wish.builder, source, files, size_bytes, steps, source_files, machine })
+}
+
+/// References by digest of the images that were made from this source here already, by name.
+async fn present(wish: &Wish<'_>, source: &str) -> anyhow::Result<BTreeMap<&'static str, String>> {
+    let mut there = BTreeMap::new();
+    match &wish.target {
+        Target::Registry { place, login } => {
+            let registry = Registry::new(place, login.clone())?;
+            for spec in &wish.specs {
+                let digest = registry.digest_of(spec.name, source).await.map_err(|error| refused(place, error))?;
+                if let Some(digest) = digest {
+                    there.insert(spec.name, format!("{}@{digest}", registry.repository(spec.name)));
+                }
+            }
+        }
+        Target::Archive { path, place } => {
+            let found = images::built_from(path, source).unwrap_or_default();
+            for spec in &wish.specs {
+                let prefix = format!("{place}/{}@", spec.name);
+                if let Some(reference) = found.iter().find(|reference| reference.starts_with(&prefix)) {
+                    there.insert(spec.name, reference.clone());
+                }
+            }
+        }
+    }
+    Ok(there)
+}
+
+/// Carries a plan out, and tells what is where.
+///
+/// # Errors
+/// When something does not build, or cannot be brought where it should be.
+pub(crate) async fn carry_out(
+    plan: &Plan,
+    wish: &Wish<'_>,
+    cloud: Option<&Cloud>,
+    output: &Output,
+) -> anyhow::Result<Vec<Made>> {
+    let missing =
+        |spec: &&'static Spec| plan.steps.iter().any(|step| step.image == spec.name && step.present.is_none());
+    let mut specs: Vec<&'static Spec> = wish.specs.iter().copied().filter(missing).collect();
+    let mut made: Vec<Made> = Vec::new();
+    if !specs.is_empty() && matches!(wish.target, Target::Archive { .. }) {
+        // A file is written whole.
+        specs.clone_from(&wish.specs);
+    }
+    if !specs.is_empty() {
+        made = match (&plan.machine, cloud) {
+            (Some(machine), _) => {
+                let here = async {
+                    let images = here::make(machine, &specs, &plan.source, &wish.profile, output).await?;
+                    deliver(&images, &wish.target, output).await
+                };
+                interrupt::unless_interrupted(here).await?
+            }
+            (None, Some(cloud)) => cloud_build::make(wish, plan, &plan.source_files, &specs, cloud, output).await?,
+            (None, None) => anyhow::bail!("Cloud Build needs the environment's cloud"),
+        };
+    }
+    for step in &plan.steps {
+        if let Some(reference) = &step.present
+            && !made.iter().any(|made| made.image == step.image)
+        {
+            let (image, reference) = (step.image.to_owned(), reference.clone());
+            made.push(Made { image, reference, built: false, size_bytes: None });
+        }
+    }
+    made.sort_by(|one, other| one.image.cmp(&other.image));
+    Ok(made)
+}
+
+/// Brings images that are in memory where they should be.
+async fn deliver(images: &[Image], target: &Target, output: &Output) -> anyhow::Result<Vec<Made>> {
+    let mut made = Vec::new();
+    match target {
+        Target::Archive { path, place } => {
+            let named: Vec<(String, &Image)> =
+                images.iter().map(|image| (format!("{place}/{}", image.name), image)).collect();
+            images::write_archive(path, &named)?;
+            for (repository, image) in named {
+                made.push(done(image, format!("{repository}@{}", image.digest())));
+            }
+            output.note(format_args!("  wrote {}", path.display()));
+        }
+        Target::Registry { place, login } => {
+            let registry = Registry::new(place, login.clone())?;
+            for image in images {
+                let reference = registry.push(image).await.map_err(|error| refused(place, error))?;
+                output.note(format_args!("  pushed {reference}"));
+                made.push(done(image, reference));
+            }
+        }
+    }
+    Ok(made)
+}
+
+fn done(image: &Image, reference: String) -> Made {
+    Made { image: image.name.to_owned(), reference, built: true, size_bytes: Some(image.size) }
+}
+
+/// A registry that said no, as a person meets it.
+fn refused(place: &str, error: RegistryError) -> Failure {
+    let host = place.split('/').next().unwrap_or(place);
+    let google = host.ends_with(".pkg.dev") || host == "gcr.io" || host.ends_with(".gcr.io");
+    match error {
+        RegistryError::Denied(why) => {
+            Failure::new("registry-denied", "the registry does not let you in").on(place).why(why).next(if google {
+                "check who you are (`gcloud auth application-default login`), that `cargo xtask provision` made the \
+                 registry, and that you have roles/artifactregistry.writer on it"
+                    .to_owned()
+            } else {
+                format!("docker login {host}, or --username NAME --password-stdin")
+            })
+        }
+        RegistryError::Unreachable(why) => Failure::new("registry-unreachable", "the registry does not answer")
+            .on(place)
+            .why(why)
+            .next("check its address, and the network"),
+        RegistryError::Refused(why) => Failure::new("registry-refused", "the registry did not take the image")
+            .on(place)
+            .why(why)
+            .next("see what it says; `cargo xtask build` again sends only what is missing"),
+    }
+}
+
+/// Images of an environment on a real cluster, by digest: those of the present source, made now if they are missing.
+///
+/// # Errors
+/// As [`plan`] and [`carry_out`].
+pub(crate) async fn ready(
+    environment: &Environment,
+    cloud: &Cloud,
+    output: &Output,
+) -> anyhow::Result<provision::manifests::Images> {
+    let place = place(environment);
+    let builder = environment.build.builder;
+    let login = match builder {
+        Builder::Local => login(&place, &LoginArgs::default(), Some(cloud)).await?,
+        Builder::CloudBuild => Login::Anonymous,
+    };
+    let wish = Wish {
+        environment,
+        specs: named(&[])?,
+        builder,
+        target: Target::Registry { place, login },
+        profile: here::PROFILE.to_owned(),
+        force: false,
+    };
+    let plan = plan(&wish, Some(cloud), output).await?;
+    let made = carry_out(&plan, &wish, Some(cloud), output).await?;
+    setup::note_images(environment, &made)?;
+    setup::last_images(environment)?.context("find the images that were just made")
+}

@@ -1,0 +1,236 @@
+//! Images made by Cloud Build: the source goes to the bucket, the log comes back as it grows, and the digests are what
+//! counts in the end.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use anyhow::Context as _;
+use common::{
+    object::BUILD_SOURCE_PREFIX,
+    shutdown,
+    storage::{Properties, Store, Written},
+};
+use images::{DOCKERFILE, Source, Spec};
+use provision::{
+    Cloud, Environment,
+    build::{self, Build, Order, State},
+};
+use tokio::time::Instant;
+
+use super::{Made, Plan, Wish, place};
+use crate::{error::Failure, output::Output, text};
+
+/// Pause between two looks at a build and its log.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// Longest pause; a build takes minutes.
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(3);
+/// A build that Google does not end in time is left to itself.
+const PATIENCE: Duration = Duration::from_secs(build::LIMIT_SECS as u64 * 2 + 600);
+/// Longest that one call is repeated before the person is told.
+const STORE_PATIENCE: Duration = Duration::from_secs(60);
+
+/// References by digest of images that were made from a source already, by name.
+///
+/// # Errors
+/// When the registry cannot be asked.
+pub(crate) async fn present(
+    environment: &Environment,
+    cloud: &Cloud,
+    specs: &[&'static Spec],
+    source: &str,
+) -> anyhow::Result<BTreeMap<&'static str, String>> {
+    let listed = match cloud.google.list(&build::images(environment), "dockerImages").await {
+        Err(error) if error.is_not_found() => return Err(no_registry(environment).into()),
+        listed => listed.context("list the images of the registry")?,
+    };
+    let place = place(environment);
+    let find =
+        |spec: &&'static Spec| Some((spec.name, build::tagged(&listed, &format!("{place}/{}", spec.name), source)?));
+    Ok(specs.iter().filter_map(find).collect())
+}
+
+/// Builds these images.
+///
+/// # Errors
+/// When the source cannot be brought to the bucket, or the build does not end well.
+pub(super) async fn make(
+    wish: &Wish<'_>,
+    plan: &Plan,
+    source: &Source,
+    specs: &[&'static Spec],
+    cloud: &Cloud,
+    output: &Output,
+) -> anyhow::Result<Vec<Made>> {
+    let environment = wish.environment;
+    let store = Store::connect_for(&cloud.connection(), STORE_PATIENCE).await?;
+    let object = format!("{BUILD_SOURCE_PREFIX}{}.tar.gz", plan.source);
+    let packed = source.tar_gz()?;
+    let size = packed.len() as u64;
+    let generation = upload(&store, &environment.bucket, &object, packed).await?;
+    output.note(format_args!("  source in gs://{}/{object} ({})", environment.bucket, text::bytes(size)));
+    let names: Vec<&str> = specs.iter().map(|spec| spec.name).collect();
+    let place = place(environment);
+    let (tag, dockerfile) = (plan.source.as_str(), DOCKERFILE);
+    let order = Order { environment, object: &object, generation, place: &place, tag, dockerfile, images: &names };
+    // One that a run before this began, and that nobody stopped, is waited for. Forcing means a new one.
+    let running = if wish.force { None } else { running(environment, cloud, tag).await? };
+    let begun = match running {
+        Some(build) => {
+            output.note(format_args!("  build {} of this source {}", build.id, build.state.said()));
+            build
+        }
+        None => {
+            let answer =
+                cloud.google.send(&build::create(&order)).await.map_err(|error| not_begun(environment, error))?;
+            Build::read(&answer).context("read the id of the build")?
+        }
+    };
+    output.note(format_args!("  build {} in {}", begun.id, environment.build.region));
+    if let Some(page) = &begun.page {
+        output.detail(format_args!("  {page}"));
+    }
+    let ended = follow(environment, cloud, &store, begun, output).await?;
+    finished(environment, ended, &names, tag, &place)
+}
+
+/// The source's generation in the bucket. The same source is the same object, and is brought there once.
+async fn upload(store: &Store, bucket: &str, object: &str, packed: Vec<u8>) -> anyhow::Result<i64> {
+    let properties = Properties { content_type: "application/gzip".to_owned(), ..Properties::json() };
+    if let Written::New(generation) = store.write_once(bucket, object, packed, properties).await? {
+        return Ok(generation);
+    }
+    let there = store.describe(bucket, object, None).await?;
+    Ok(there.with_context(|| format!("find gs://{bucket}/{object}, which was there a moment ago"))?.generation)
+}
+
+async fn running(environment: &Environment, cloud: &Cloud, tag: &str) -> anyhow::Result<Option<Build>> {
+    let listed = cloud.google.list(&build::list(environment, tag), "builds").await;
+    let builds = listed.map_err(|error| not_begun(environment, error))?;
+    Ok(builds.iter().filter_map(Build::read).find(|build| !build.state.has_ended()))
+}
+
+/// Waits until a build has ended, and shows its log meanwhile. A signal cancels it.
+async fn follow(
+    environment: &Environment,
+    cloud: &Cloud,
+    store: &Store,
+    mut build: Build,
+    output: &Output,
+) -> anyhow::Result<Build> {
+    let stop = shutdown::on_signal()?;
+    let (started, mut pause, mut shown) = (Instant::now(), LOOK_EVERY, 0);
+    let mut state = None;
+    loop {
+        if state != Some(build.state) {
+            let waits = build.detail.as_ref().filter(|_| !build.state.has_ended());
+            let why = waits.map(|detail| format!(": {detail}")).unwrap_or_default();
+            output.note(format_args!("  the build {}{why}", build.state.said()));
+            state = Some(build.state);
+        }
+        let grown = show_log(environment, store, &build, &mut shown, output).await;
+        if build.state.has_ended() {
+            return Ok(build);
+        }
+        if started.elapsed() > PATIENCE {
+            return Err(Failure::new("timeout", "the build does not end")
+                .on(format!("build {}", build.id))
+                .next("see it in the Google Cloud console; the same command again goes on waiting")
+                .into());
+        }
+        pause = if grown { LOOK_EVERY } else { (pause * 2).min(LOOK_AT_LEAST_EVERY) };
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => {
+                cloud.google.send(&build::cancel(environment, &build.id)).await.context("cancel the build")?;
+                return Err(Failure::new("interrupted", "the build was cancelled")
+                    .on(format!("build {}", build.id))
+                    .why("this verb received a signal")
+                    .next("cargo xtask build")
+                    .into());
+            }
+        }
+        let answer =
+            cloud.google.send(&build::get(environment, &build.id)).await.context("ask how the build stands")?;
+        build = Build::read(&answer).context("read how the build stands")?;
+    }
+}
+
+/// Shows what the log grew by; whether it did. A log that cannot be read (yet) fails no build.
+async fn show_log(environment: &Environment, store: &Store, build: &Build, shown: &mut usize, output: &Output) -> bool {
+    let object = build.log();
+    let log = match store.read(&environment.bucket, &object, None).await {
+        Ok(Some((_, log))) => log,
+        Ok(None) => return false,
+        Err(error) => {
+            output.detail(format_args!("cannot read gs://{}/{object}: {error:#}", environment.bucket));
+            return false;
+        }
+    };
+    // Whole lines, but for the last one of all.
+    let ready = match log.iter().rposition(|&byte| byte == b'\n') {
+        _ if build.state.has_ended() => log.len(),
+        Some(last) => last + 1,
+        None => 0,
+    };
+    if ready <= *shown {
+        return false;
+    }
+    for line in String::from_utf8_lossy(&log[*shown..ready]).lines() {
+        output.note(format_args!("  | {line}"));
+    }
+    *shown = ready;
+    true
+}
+
+/// What came of a build.
+fn finished(
+    environment: &Environment,
+    build: Build,
+    names: &[&str],
+    tag: &str,
+    place: &str,
+) -> anyhow::Result<Vec<Made>> {
+    let log = format!("gs://{}/{}", environment.bucket, build.log());
+    if build.state != State::Success {
+        let next = match build.state {
+            State::Failure | State::Timeout => format!("see the log above, or {log}; `cargo xtask build` tries again"),
+            _ => "`cargo xtask build` tries again; `cargo xtask build --local` needs no Cloud Build".to_owned(),
+        };
+        let why = build.detail.unwrap_or_else(|| format!("Cloud Build says no more; its log is {log}"));
+        return Err(Failure::new("cloud-build", format!("the build {}", build.state.said()))
+            .on(format!("build {} in {}", build.id, environment.build.region))
+            .why(why)
+            .next(next)
+            .into());
+    }
+    let made = |name: &&str| {
+        let wanted = format!("{place}/{name}:{tag}");
+        let (_, digest) = build
+            .images
+            .iter()
+            .find(|(image, _)| *image == wanted)
+            .with_context(|| format!("find the digest of {wanted} in what the build says it made"))?;
+        let reference = format!("{place}/{name}@{digest}");
+        Ok(Made { image: (*name).to_owned(), reference, built: true, size_bytes: None })
+    };
+    names.iter().map(made).collect()
+}
+
+fn no_registry(environment: &Environment) -> Failure {
+    Failure::new("not-set-up", "the image registry does not exist").on(place(environment)).next("cargo xtask provision")
+}
+
+/// Cloud Build took no order.
+fn not_begun(environment: &Environment, error: provision::google::Error) -> anyhow::Error {
+    if !error.is_forbidden() && error.code != 400 {
+        return anyhow::Error::new(error).context("ask Cloud Build for a build");
+    }
+    Failure::new("cloud-build-refused", "Cloud Build took no order")
+        .on(format!("project {}, region {}", environment.project, environment.build.region))
+        .why(error.message)
+        .next(format!(
+            "`cargo xtask doctor` sees whether the service is enabled; you need roles/cloudbuild.builds.editor on the \
+             project and roles/iam.serviceAccountUser on {}; `cargo xtask build --local` needs neither",
+            environment.accounts.builder
+        ))
+        .into()
+}
