@@ -8,8 +8,8 @@ use localcloud::{
     clock::Clock,
     cloud::{LocalCloud, Options},
     cloudbuild::Programs,
-    node::images::Images,
     google,
+    node::images::Images,
 };
 use provision::{Environment, LocalState};
 use tokio_util::sync::CancellationToken;
