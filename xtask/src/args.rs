@@ -95,6 +95,9 @@ pub(crate) struct Globals {
     /// `local`]
     #[arg(long, global = true, value_name = "NAME", env = "DESKGRID_ENV")]
     pub(crate) env: Option<String>,
+    /// Kubernetes cluster in the place of the environment's own: a context of your kubeconfig
+    #[arg(long, global = true, value_name = "NAME", env = "DESKGRID_CONTEXT")]
+    pub(crate) context: Option<String>,
     /// Act as this service account; you need roles/iam.serviceAccountTokenCreator on it
     #[arg(long, global = true, value_name = "EMAIL")]
     pub(crate) impersonate_service_account: Option<String>,
@@ -107,6 +110,13 @@ pub(crate) struct Globals {
     /// Say more on standard error
     #[arg(long, short, global = true)]
     pub(crate) verbose: bool,
+}
+
+impl Globals {
+    /// The Kubernetes context that the person named.
+    pub(crate) fn context(&self) -> Option<&str> {
+        self.context.as_deref().filter(|name| !name.is_empty())
+    }
 }
 
 /// The verbs.
@@ -156,7 +166,9 @@ pub(crate) enum Verb {
     Status(verbs::status::Args),
     /// Look at everything the environment needs, and say how to put right what is wrong
     Doctor(verbs::doctor::Args),
-    /// Remove generated files that nothing uses
+    /// Open a web app of the environment from this machine
+    Open(verbs::open::Args),
+    /// Remove what has ended of a business, or generated files that nothing uses
     Clean(verbs::clean::Args),
     /// Measure the queue and the kernel on this machine, each beside its yardstick
     Bench(verbs::bench::Args),

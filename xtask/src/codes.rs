@@ -18,6 +18,11 @@ const fn code(code: &'static str, cause: &'static str, fix: &'static str) -> Cod
 /// All of them, by name.
 pub(crate) const CODES: &[Code] = &[
     code(
+        "admission",
+        "a policy of the cluster, a webhook or a limit refuses an object or its pods",
+        "ask whoever looks after the policy that is named, or change the manifest so that it is content",
+    ),
+    code(
         "already-running",
         "a laptop cloud of this environment is running",
         "use it, or end it with `cargo xtask local down`",
@@ -56,6 +61,11 @@ pub(crate) const CODES: &[Code] = &[
         "see whether the cluster is up and `kubectl get pods` works with the same context",
     ),
     code(
+        "crash-loop",
+        "a container ends again and again",
+        "see the last lines of its log, which are shown; deploy a corrected version",
+    ),
+    code(
         "credentials",
         "there is no credential, or it is not valid any more",
         "`gcloud auth application-default login`, or name a file with GOOGLE_APPLICATION_CREDENTIALS",
@@ -63,7 +73,22 @@ pub(crate) const CODES: &[Code] = &[
     code("denied", "your account may not do this", "ask for the role that the message names, or use another account"),
     code("environment-file", "the environment file has errors", "correct the places that are shown"),
     code("failed", "something failed that has no code of its own", "see the message; --verbose says more"),
+    code(
+        "field-conflict",
+        "another tool owns fields that the deploy would change",
+        "see the difference with `cargo xtask deploy --dry-run`; --force-conflicts takes the fields over",
+    ),
     code("folder-loop", "a symbolic link leads back to a folder above it", "submit another folder, or remove the link"),
+    code(
+        "identity",
+        "Google does not let a pod be who it should be",
+        "`cargo xtask provision` makes the binding between the Kubernetes and the Google account; a new one takes up to two minutes to be known",
+    ),
+    code(
+        "image-pull",
+        "an image cannot be pulled",
+        "see whether the registry has it, and whether the nodes may read the registry",
+    ),
     code("interrupted", "it was stopped by a signal", "run it again; it begins from nothing"),
     code(
         "keys-forbidden",
@@ -122,6 +147,11 @@ pub(crate) const CODES: &[Code] = &[
         "no Job of that session is there, and nothing was decided about it",
         "`cargo xtask session list` lists them",
     ),
+    code(
+        "no-web-app",
+        "a web app is not deployed, or not ready",
+        "`cargo xtask deploy`, with `web.enabled` in the environment file",
+    ),
     code("not-a-file", "something is neither a file nor a folder", "name files or folders"),
     code("not-agreed", "the question was not answered with yes", "answer it, or agree beforehand with --yes"),
     code("not-found", "something does not exist in the cloud", "`cargo xtask provision` makes what is missing"),
@@ -159,11 +189,25 @@ pub(crate) const CODES: &[Code] = &[
         "look at a new plan with `cargo xtask plan`, and agree to that",
     ),
     code(
+        "pod-config",
+        "a container cannot be made, since something that it names is missing",
+        "deploy again, which makes what is missing; see the message",
+    ),
+    code(
         "preflight",
         "something would stop `provision` halfway, so it did not begin",
         "do what is said of each finding; `cargo xtask doctor` looks at all of them again",
     ),
     code(
+        "probe",
+        "something runs, but its probes say that it does not work",
+        "see its log: `cargo xtask logs --orchestrator`",
+    ),
+    code(
+        "quota",
+        "a quota of the cluster is used up",
+        "`kubectl describe quota` shows what is used; raise it, or delete what uses it",
+    ),
         "registry-denied",
         "the image registry does not let you in",
         "for Google's: `gcloud auth application-default login` and roles/artifactregistry.writer; for another one: \
@@ -175,6 +219,11 @@ pub(crate) const CODES: &[Code] = &[
         "see what it says; building again sends only what is missing",
     ),
     code("registry-unreachable", "the image registry does not answer", "check its address, and the network"),
+    code(
+        "rollout-stuck",
+        "a rollout does not come on, for no reason that is known",
+        "`kubectl describe deployment,pod` shows all that the cluster knows",
+    ),
     code("stopped", "it was stopped before it was done", "run it again; it goes on"),
     code("timeout", "no answer came in time", "see whether the service is up, and the network"),
     code(
@@ -187,6 +236,11 @@ pub(crate) const CODES: &[Code] = &[
         "unreachable",
         "a service does not answer",
         "`cargo xtask local status` for the laptop cloud, else the network and proxy",
+    ),
+    code(
+        "unschedulable",
+        "no node takes a pod, and none is being made for it",
+        "more or larger nodes, a higher limit of the autoscaler, or smaller requests",
     ),
     code("usage", "the command line is not understood", "see --help"),
 ];

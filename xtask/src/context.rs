@@ -17,7 +17,7 @@ use provision::{
     google::file_credentials,
 };
 
-use crate::{args::Globals, error::Failure, program, text};
+use crate::{args::Globals, error::Failure, network, program, text};
 
 /// Where everything generated for an environment is, below the root of the workspace.
 pub(crate) const GENERATED: &str = "infra/generated";
@@ -83,7 +83,15 @@ impl Context {
             .map(|name| format!(" --env {}", text::shell(name)))
             .unwrap_or_default();
         let folder = generated(&environment);
-        Self::at(&environment, &folder, flag).await
+        let flag = match globals.context() {
+            Some(name) => format!("{flag} --context {}", text::shell(name)),
+            None => flag,
+        };
+        let mut context = Self::at(&environment, &folder, flag).await?;
+        if let Some(name) = globals.context() {
+            context.cluster = cluster(Kubeconfig::read().ok(), Some(name.to_owned())).await;
+        }
+        Ok(context)
     }
 
     /// Opens the environment of a generated configuration, which is all that is needed: credentials are the
@@ -221,7 +229,13 @@ pub(crate) fn load(globals: &Globals) -> anyhow::Result<Environment> {
     let path = environment::locate(&directory, wanted).map_err(|error| {
         Failure::usage(error.to_string()).next("name an environment with --env, or set DESKGRID_ENV")
     })?;
-    environment::load(&path, &variables)
+    let mut environment = environment::load(&path, &variables)?;
+    if globals.context().is_some() {
+        // Somebody else's cluster is used as it is.
+        environment.manage.cluster = environment::Managed::Off;
+    }
+    network::pass_on(&environment, &variables)?;
+    Ok(environment)
 }
 
 /// The folder of the environment files.
@@ -282,7 +296,7 @@ async fn cluster(kubeconfig: Option<Kubeconfig>, context: Option<String>) -> Res
         && !kubeconfig.contexts.iter().any(|known| known.name == *name)
     {
         return Err(format!(
-            "the kubeconfig has no context {name}; `gcloud container clusters get-credentials` makes it"
+            "the kubeconfig has no context {name}; `kubectl config get-contexts` lists them, and `gcloud container clusters get-credentials` makes those of Google Cloud"
         ));
     }
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };

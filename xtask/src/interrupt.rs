@@ -6,7 +6,10 @@ use crate::{args::Verb, error::Failure, text};
 
 /// Whether a verb brings what is in hand to an end by itself when it is interrupted.
 fn minds_itself(verb: Option<&Verb>) -> bool {
-    matches!(verb, Some(Verb::Build(_) | Verb::Demo(_) | Verb::Local(_) | Verb::Submit(_) | Verb::Logs(_)))
+    matches!(
+        verb,
+        Some(Verb::Build(_) | Verb::Demo(_) | Verb::Local(_) | Verb::Submit(_) | Verb::Logs(_) | Verb::Open(_))
+    )
 }
 
 /// What `work` comes to, unless the person interrupts it. Programs that it started end with it.

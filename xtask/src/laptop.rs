@@ -3,6 +3,7 @@
 use std::{
     ffi::OsString,
     fs::{File, OpenOptions, TryLockError},
+    net::IpAddr,
     path::{Path, PathBuf},
     process::{Command, Stdio},
     sync::OnceLock,
@@ -116,6 +117,19 @@ impl Laptop {
     /// # Errors
     /// When it does not start; with the end of its log.
     pub(crate) fn start(&self, data: Option<&Path>, leash: bool) -> anyhow::Result<(LocalState, std::process::Child)> {
+        self.start_at(data, None, leash)
+    }
+
+    /// As [`Self::start`], with Google's part at another address than loopback.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub(crate) fn start_at(
+        &self,
+        data: Option<&Path>,
+        listen: Option<IpAddr>,
+        leash: bool,
+    ) -> anyhow::Result<(LocalState, std::process::Child)> {
         std::fs::create_dir_all(self.folder())
             .with_context(|| format!("make the folder {}", self.folder().display()))?;
         let log = File::create(self.log()).with_context(|| format!("make the log {}", self.log().display()))?;
@@ -124,6 +138,9 @@ impl Laptop {
         if let Some(data) = data {
             let data = std::path::absolute(data).with_context(|| format!("use the folder {}", data.display()))?;
             arguments.extend(["--data".into(), data.into()]);
+        }
+        if let Some(listen) = listen {
+            arguments.extend(["--listen".into(), listen.to_string().into()]);
         }
         arguments.extend(leash.then(|| "--leash".into()));
         let mut child = Command::new(program)

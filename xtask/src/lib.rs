@@ -4,7 +4,6 @@ mod agree;
 mod args;
 mod binaries;
 mod building;
-mod cluster;
 mod codes;
 mod context;
 mod error;
@@ -12,19 +11,20 @@ mod inputs;
 mod interrupt;
 mod laptop;
 mod locking;
+mod network;
 mod output;
 mod program;
 mod removing;
 mod setup;
 mod stage;
 mod text;
-mod timeline;
 mod verbs;
 
 use std::process::ExitCode;
 
 use args::{Cli, Deskgrid, Verb};
 use clap::Parser as _;
+use inspect::cluster;
 use output::Output;
 
 /// Runs `cargo xtask`: every verb. `package` is the folder of this package where it was compiled.
@@ -74,7 +74,7 @@ async fn run(cli: &Cli, output: &Output) -> anyhow::Result<u8> {
         Some(Verb::Bench(args)) => verbs::bench::run(args, output).await,
         Some(Verb::Demo(args)) => verbs::demo::run(args, output).await,
         Some(Verb::Local(args)) => verbs::local::run(globals, args, output).await,
-        Some(Verb::Test(args)) => verbs::test::run(args, output).await,
+        Some(Verb::Test(args)) => verbs::test::run(globals, args, output).await,
         Some(Verb::Check) => verbs::test::check(output).await,
         Some(Verb::Plan(args)) => verbs::provision::plan(globals, args, output).await,
         Some(Verb::Provision(args)) => verbs::provision::run(globals, args, output).await,
@@ -94,7 +94,8 @@ async fn run(cli: &Cli, output: &Output) -> anyhow::Result<u8> {
         Some(Verb::DeadLetters(args)) => verbs::dead_letters::run(globals, args, output).await,
         Some(Verb::Status(args)) => verbs::status::run(globals, args, output).await,
         Some(Verb::Doctor(args)) => verbs::doctor::run(globals, args, output).await,
-        Some(Verb::Clean(args)) => verbs::clean::run(args, output),
+        Some(Verb::Open(args)) => verbs::open::run(globals, args, output).await,
+        Some(Verb::Clean(args)) => verbs::clean::run(globals, args, output).await,
         Some(Verb::Explain(args)) => verbs::explain::run(args, output),
         Some(Verb::Completions(args)) => verbs::completions::run(args, output),
         None => {

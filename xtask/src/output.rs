@@ -51,9 +51,15 @@ impl Output {
         self.quiet
     }
 
-    /// The same, but only errors go to standard error.
+    /// For a part of something larger: only errors go to standard error, and nothing to standard output.
     pub(crate) fn only_errors(&self) -> Self {
-        Self { quiet: true, verbose: false, ..*self }
+        Self { quiet: true, verbose: false, json: false }
+    }
+
+    /// Whether results may be in colour: they go to a terminal, and nobody asked for none (`NO_COLOR`).
+    pub(crate) fn colour(&self) -> bool {
+        let unwanted = common::config::variables().get("NO_COLOR").is_some_and(|value| !value.is_empty());
+        !self.json && io::stdout().is_terminal() && !unwanted
     }
 
     /// A message for the person at the terminal.

@@ -1,31 +1,25 @@
-//! Taking businesses away: what `remove-business` and `teardown` share.
-//!
-//! Intake stops, Jobs settle (or are cancelled), the orchestrator goes after them, then what is in the cloud. At any
-//! moment running again goes on.
+//! Taking businesses away, as `remove-business` and `teardown` show it and ask for it.
 
 use std::{io::IsTerminal as _, time::Duration};
 
 use anyhow::Context as _;
 use common::storage::Store;
-use kube::{Api, api::ListParams};
 use provision::{
     Cloud, Environment, data,
     data::Stock,
-    environment::{Auth, Business, CloudKind},
-    guarded, keys, lock,
-    plan::{Action, Change, Plan},
-    presence, removal,
-    resource::{Id, Kind},
-    retire,
+    environment::{Business, CloudKind},
+    lock,
+    plan::Plan,
+    presence, removal, retire,
     retire::Unsettled,
-    saved, show,
+    show,
+    takedown::{self, Takedown},
 };
 use serde::Serialize;
+use serde_json::json;
 
-use crate::{agree, context, error::Failure, locking, output::Output, setup, text};
+use crate::{agree, context, locking, output::Output, setup, text};
 
-/// How long the deletion of a namespace may take.
-const NAMESPACE: Duration = Duration::from_secs(300);
 /// How long a call to Cloud Storage is tried again.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -74,8 +68,9 @@ pub(crate) struct Going {
     jobs: Unsettled,
 }
 
-/// What was done.
+/// What was done; the last line with `--json`.
 #[derive(Debug, Serialize)]
+#[serde(tag = "event", rename = "done")]
 pub(crate) struct Report {
     plan: Plan,
     businesses: Vec<Going>,
@@ -102,8 +97,10 @@ impl Removal<'_> {
     pub(crate) async fn run(&self, output: &Output) -> anyhow::Result<Option<Report>> {
         let store = Store::connect_for(&self.cloud.connection(), PATIENCE).await?;
         let there = presence::has_cluster(self.before, self.cloud).await?;
-        let looks = self.businesses().into_iter().map(|business| self.look(&store, business, there));
-        let (plan, going) = tokio::try_join!(self.plan(output), futures::future::try_join_all(looks))?;
+        let takedown = self.takedown(&store, there);
+        let looks = takedown.businesses().into_iter().map(|business| self.look(&store, business, there));
+        let progress = setup::progress(output);
+        let (plan, going) = tokio::try_join!(takedown.plan(&progress), futures::future::try_join_all(looks))?;
         if self.options.dry_run {
             self.show(&plan, &going, output)?;
             return Ok(None);
@@ -114,52 +111,33 @@ impl Removal<'_> {
         }
         setup::free_to_go(&plan)?;
         self.nothing_pending(&going)?;
-        self.agree()?;
+        self.agree(&takedown.businesses())?;
 
-        let work = guarded::under_lock(self.before, self.cloud, &self.lock, None, async |step| {
-            if !there {
-                output.note("  there is no cluster; what was in it is gone with it");
-            }
-            step("waits for running Jobs");
-            let retiring = self.businesses().into_iter().map(|business| self.retire(business, there, output));
-            futures::future::try_join_all(retiring).await?;
-            step("deletes");
-            let objects_deleted = if self.options.delete_data { self.delete_data(&store).await? } else { 0 };
-            // Looked at again: settling took its time.
-            let now = self.plan(&output.only_errors()).await?;
-            saved::beyond(&plan, &now)?;
-            let (first, last) = self.bucket_last(now);
-            Ok((objects_deleted, setup::carry_out(first, self.cloud, output).await?.plan, last))
-        });
-        let (objects_deleted, mut plan, last) = work.await?;
-        // The lock went a moment ago, and its bucket goes after it. Cloud Storage deletes only what is empty: not a
-        // bucket in which somebody else has the lock by now.
-        plan.changes.extend(setup::carry_out(last, self.cloud, output).await?.plan.changes);
-        let left = if self.after.is_none() { self.left().await? } else { Vec::new() };
-        Ok(Some(Report { plan, businesses: going, objects_deleted, left }))
+        let tell = |what: &str| output.note(format_args!("  {what}"));
+        let takedown = Takedown { tell: &tell, ..self.takedown(&store, there) };
+        if output.json {
+            output.record(&json!({"event": "plan", "plan": plan, "businesses": going}))?;
+        }
+        let gone = takedown.carry_out(&plan, &self.lock, &setup::told(output)).await?;
+        Ok(Some(Report { plan: gone.plan, businesses: going, objects_deleted: gone.objects, left: gone.left }))
     }
 
-    fn removal_options(&self) -> removal::Options {
-        removal::Options { data: self.options.delete_data, identities: self.options.identities }
-    }
-
-    async fn plan(&self, output: &Output) -> anyhow::Result<Plan> {
-        let progress = setup::progress(output);
-        provision::look_to_remove(self.before, self.after, self.cloud, self.removal_options(), &progress).await
-    }
-
-    /// A plan without, and only with, the deletion of the bucket that holds the lock.
-    fn bucket_last(&self, plan: Plan) -> (Plan, Plan) {
-        let bucket = Id::new(Kind::Bucket, self.before.bucket.as_str());
-        let is_last = |change: &Change| change.id == bucket && change.action == Action::Delete;
-        let (last, first) = plan.changes.iter().cloned().partition(is_last);
-        (Plan { changes: first, ..plan.clone() }, Plan { changes: last, ..plan })
-    }
-
-    /// The businesses that go.
-    fn businesses(&self) -> Vec<&Business> {
-        let stays = |name: &str| self.after.is_some_and(|after| after.business(name).is_some());
-        self.before.businesses.iter().filter(|business| !stays(&business.name)).collect()
+    fn takedown<'s>(&'s self, store: &'s Store, has_cluster: bool) -> Takedown<'s> {
+        let removal = removal::Options { data: self.options.delete_data, identities: self.options.identities };
+        Takedown {
+            before: self.before,
+            after: self.after,
+            cloud: self.cloud,
+            store,
+            has_cluster,
+            options: takedown::Options {
+                removal,
+                cancel: self.options.cancel,
+                settle: Duration::from_secs(self.options.wait),
+                rollout: setup::ROLLOUT,
+            },
+            tell: &|_| {},
+        }
     }
 
     async fn look(&self, store: &Store, business: &Business, there: bool) -> anyhow::Result<Going> {
@@ -173,7 +151,7 @@ impl Removal<'_> {
 
     fn show(&self, plan: &Plan, going: &[Going], output: &Output) -> anyhow::Result<()> {
         if output.json {
-            return output.document(&serde_json::json!({"plan": plan, "businesses": going}));
+            return output.document(&json!({"plan": plan, "businesses": going}));
         }
         output.line(show::render(plan, std::io::stdout().is_terminal()).trim_end())?;
         for line in self.describe(going) {
@@ -222,15 +200,15 @@ impl Removal<'_> {
                 }
                 _ => continue,
             };
-            return Err(pending(business).why(why).into());
+            return Err(takedown::pending(business, why).into());
         }
         Ok(())
     }
 
-    fn agree(&self) -> anyhow::Result<()> {
+    fn agree(&self, going: &[&Business]) -> anyhow::Result<()> {
         if self.options.delete_data {
             for (bucket, businesses) in self.before.buckets() {
-                let concerned = self.after.is_none() || businesses.iter().any(|of| self.businesses().contains(of));
+                let concerned = self.after.is_none() || businesses.iter().any(|of| going.contains(of));
                 if concerned && !self.options.yes_delete.iter().any(|agreed| agreed == bucket) {
                     agree::to_delete(bucket)?;
                 }
@@ -241,95 +219,6 @@ impl Removal<'_> {
         }
         Ok(())
     }
-
-    /// Takes a business out of the cluster, its orchestrator last.
-    async fn retire(&self, business: &Business, there: bool, output: &Output) -> anyhow::Result<()> {
-        if there {
-            self.stop(business, output).await?;
-        }
-        let held = match self.options.cancel {
-            true => 0,
-            false => data::held_messages(self.cloud, &self.before.project, business).await?,
-        };
-        if held > 0 {
-            return Err(pending(&business.name)
-                .why(format!(
-                    "{} with the input in themselves were not taken; its intake is stopped now",
-                    text::count(held, "message")
-                ))
-                .into());
-        }
-        if there && self.before.auth == Auth::Key {
-            // Its Secrets know which keys are ours, and nothing is in hand any more.
-            keys::revoke(self.before, business, self.cloud, self.cloud.cluster()?).await?;
-        }
-        if there && retire::delete_namespace(self.cloud.cluster()?, &business.namespace, NAMESPACE).await? {
-            output.note(format_args!("  the namespace {} is gone", business.namespace));
-        }
-        Ok(())
-    }
-
-    /// Stops the intake of a business and waits until its Jobs are settled.
-    async fn stop(&self, business: &Business, output: &Output) -> anyhow::Result<()> {
-        let Business { name, namespace, .. } = business;
-        let client = self.cloud.cluster()?;
-        let stopped = retire::stop_intake(client, namespace, name, setup::ROLLOUT).await;
-        let stopped = match stopped {
-            // An orchestrator that cannot run has nothing in hand, and without Jobs there is nothing to settle.
-            Err(error) if retire::unsettled(client, namespace).await?.total() == 0 => {
-                output.warn(format_args!("{error:#}; it is removed as it is, since no Job waits for it"));
-                false
-            }
-            stopped => stopped?,
-        };
-        if stopped {
-            output.note(format_args!("  {name} takes no more messages"));
-        }
-        if self.options.cancel {
-            retire::cancel(client, namespace).await?;
-        }
-        if stopped {
-            let limit = Duration::from_secs(self.options.wait);
-            retire::settle(client, namespace, limit).await?;
-            output.note(format_args!("  every Job of {name} is settled"));
-        }
-        Ok(())
-    }
-
-    async fn delete_data(&self, store: &Store) -> anyhow::Result<usize> {
-        let mut deleted = 0;
-        for business in self.businesses() {
-            deleted += data::delete(store, &business.bucket, &format!("{}/", business.name)).await?;
-        }
-        if self.after.is_none() {
-            for (bucket, _) in self.before.buckets() {
-                deleted += data::delete(store, bucket, "").await?;
-            }
-        }
-        Ok(deleted)
-    }
-
-    /// What is still there of the environment.
-    async fn left(&self) -> anyhow::Result<Vec<String>> {
-        let mut left: Vec<String> = provision::left(self.before, self.cloud, self.removal_options())
-            .await?
-            .iter()
-            .map(ToString::to_string)
-            .collect();
-        if !presence::has_cluster(self.before, self.cloud).await? {
-            return Ok(left);
-        }
-        let ours = format!("app.kubernetes.io/managed-by=deskgrid,deskgrid.dev/environment={}", self.before.name);
-        let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(self.cloud.cluster()?.clone());
-        let list = namespaces.list(&ListParams::default().labels(&ours)).await.context("list the namespaces")?;
-        left.extend(list.items.into_iter().filter_map(|found| Some(format!("namespace {}", found.metadata.name?))));
-        Ok(left)
-    }
-}
-
-fn pending(business: &str) -> Failure {
-    Failure::new("pending", format!("work of {business} is pending"))
-        .next("wait until it is done (`cargo xtask status`), or cancel it with --cancel")
 }
 
 /// Removes the rendered manifests of a business, or of all.

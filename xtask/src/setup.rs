@@ -7,8 +7,9 @@ use common::clients::{PUBSUB_EMULATOR_HOST, STORAGE_EMULATOR_HOST};
 use localcloud::node::images::Images as Programs;
 use provision::{
     Cloud, Environment, Report, apply, deploy,
-    environment::CloudKind,
-    manifests::Images,
+    environment::{CloudKind, Managed},
+    kubeconfig,
+    manifests::{Extras, Images, WebImages},
     plan::{self, Plan},
     preflight,
 };
@@ -57,7 +58,10 @@ pub(crate) async fn connect(environment: &Environment, globals: &Globals) -> any
             Some(state.with_emulators(&variables)?)
         }
     };
-    let cloud = Cloud::connect(environment, state).await?;
+    let mut cloud = Cloud::connect(environment, state).await?;
+    if let Some(name) = globals.context() {
+        cloud = cloud.with_context(name).await;
+    }
     match globals.impersonate_service_account.as_deref().filter(|email| !email.is_empty()) {
         Some(email) => cloud.standing_for(email),
         None => Ok(cloud),
@@ -79,6 +83,18 @@ pub(crate) fn progress(output: &Output) -> apply::Progress {
             output.detail(format_args!("looking at {resources} resources"));
         }
         apply::Event::Started { id, .. } => flight.begun(&id.to_string()),
+    })
+}
+
+/// As [`progress`]; with `--json` also each event as a line on standard output.
+pub(crate) fn told(output: &Output) -> apply::Progress {
+    let (shown, output) = (progress(output), *output);
+    Arc::new(move |event| {
+        if output.json {
+            // Whoever stopped reading still wants the work done.
+            let _ = output.record(&event);
+        }
+        shown(event);
     })
 }
 
@@ -114,11 +130,43 @@ pub(crate) fn free_to_go(plan: &Plan) -> anyhow::Result<()> {
 ///
 /// # Errors
 /// When something would stop the plan halfway.
-pub(crate) async fn preflight(environment: &Environment, cloud: &Cloud, plan: &Plan) -> anyhow::Result<()> {
+pub(crate) async fn preflight(
+    environment: &Environment,
+    cloud: &Cloud,
+    plan: &Plan,
+    output: &Output,
+) -> anyhow::Result<()> {
     if plan.pending().next().is_none() {
         return Ok(());
     }
-    Ok(preflight::pass(environment, &preflight::look(environment, cloud, Some(plan)).await)?)
+    let findings = preflight::look(environment, cloud, Some(plan)).await;
+    // A quota may have been raised, or be enough for today's load: said, and gone on.
+    for found in findings.iter().filter(|found| !found.fine && !found.needed && found.what.starts_with("quota")) {
+        if let Some(fix) = &found.fix {
+            output.warn(format_args!("{}: {}; {fix}", found.what, found.seen));
+        }
+    }
+    Ok(preflight::pass(environment, &findings)?)
+}
+
+/// Puts the cluster into the kubeconfig that `kubectl` reads, in the namespace of the business that is meant. A laptop
+/// cloud keeps one of its own.
+///
+/// # Errors
+/// When the cluster cannot be asked about, or the file not be written.
+pub(crate) async fn write_kubeconfig(environment: &Environment, cloud: &Cloud, output: &Output) -> anyhow::Result<()> {
+    if environment.cloud == CloudKind::Local || environment.manage.cluster == Managed::Off {
+        return Ok(());
+    }
+    let variables = common::config::variables();
+    let variable = |name: &str| variables.get(name).map(String::as_str).filter(|value| !value.is_empty());
+    let Some(path) = kubeconfig::path(variable("KUBECONFIG"), variable("HOME")) else { return Ok(()) };
+    let meant = variable("BUSINESS_NAME").and_then(|name| environment.business(name));
+    let namespace = meant.or(environment.businesses.first()).map(|business| business.namespace.as_str());
+    if let Some((entry, true)) = kubeconfig::write(environment, &cloud.google, &path, namespace).await? {
+        output.note(format_args!("  kubectl uses the context {} now ({})", entry.name, path.display()));
+    }
+    Ok(())
 }
 
 /// Carries a plan out.
@@ -211,6 +259,13 @@ pub(crate) fn last_images(environment: &Environment) -> anyhow::Result<Option<Im
     }
 }
 
+/// The images of the web apps that the last build made, if it made any.
+fn web_images(environment: &Environment) -> WebImages {
+    let path = context::generated(environment).join(IMAGES_FILE);
+    let noted = std::fs::read_to_string(path).ok();
+    noted.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
+}
+
 /// Renders, applies, and waits until every orchestrator is ready; only one business's with `only`.
 ///
 /// # Errors
@@ -223,10 +278,39 @@ pub(crate) async fn deploy(
     foreign: deploy::Foreign,
     output: &Output,
 ) -> anyhow::Result<deploy::Report> {
+    let options = deploy::Options { only: only.map(str::to_owned), foreign, ..deploy_options(environment, images) };
+    deploy_with(environment, cloud, &options, output).await
+}
+
+/// How an environment is deployed unless told otherwise.
+pub(crate) fn deploy_options(environment: &Environment, images: Images) -> deploy::Options {
+    let patience = match environment.cloud {
+        CloudKind::Google => deploy::Patience::GOOGLE,
+        CloudKind::Local => deploy::Patience::LOCAL,
+    };
+    let extras = Extras { web: web_images(environment), pod_monitoring: false };
+    deploy::Options {
+        limit: ROLLOUT,
+        patience,
+        extras,
+        ..deploy::Options::new(images, context::generated(environment))
+    }
+}
+
+/// As [`deploy`], told in every respect.
+///
+/// # Errors
+/// As [`deploy`].
+pub(crate) async fn deploy_with(
+    environment: &Environment,
+    cloud: &Cloud,
+    options: &deploy::Options,
+    output: &Output,
+) -> anyhow::Result<deploy::Report> {
     let told = *output;
     let progress: deploy::Progress = Arc::new(move |event| match event {
-        deploy::Event::Ready { business, elapsed_ms } => {
-            told.note(format_args!("  the orchestrator of {business} is ready ({elapsed_ms} ms)"));
+        deploy::Event::Ready { deployment, elapsed_ms } => {
+            told.note(format_args!("  {deployment} runs ({elapsed_ms} ms)"));
         }
         deploy::Event::Applied(applied) if applied.change == deploy::Change::Pruned => {
             let namespace = applied.namespace.unwrap_or_default();
@@ -236,11 +320,11 @@ pub(crate) async fn deploy(
             told.detail(format_args!("  {:?} {} {}", applied.change, applied.kind, applied.name));
         }
         deploy::Event::Key { account } => told.note(format_args!("  a new key of {account} is in its Secret")),
-        deploy::Event::Waiting { business } => {
-            told.detail(format_args!("  waiting for the orchestrator of {business}"))
-        }
+        deploy::Event::Token => told.note("  made a token for the web apps; `cargo xtask open monitor` shows it"),
+        deploy::Event::Waiting { deployment } => told.detail(format_args!("  waiting for {deployment}")),
+        deploy::Event::Delayed { deployment, why } => told.note(format_args!("  {deployment} waits: {why}")),
+        deploy::Event::RollingBack => told.note("  a rollout failed; taking everything back"),
+        deploy::Event::RolledBack { what } => told.note(format_args!("  {what}")),
     });
-    let folder = context::generated(environment);
-    let options = deploy::Options { images, folder, only: only.map(str::to_owned), foreign, limit: ROLLOUT };
-    deploy::run(environment, cloud, &options, &progress).await
+    deploy::run(environment, cloud, options, &progress).await
 }

@@ -1,45 +1,8 @@
 //! Durations, sizes, counts and tables as people read them.
 
 use comfy_table::{ContentArrangement, Table, presets};
-use jiff::{SignedDuration, Timestamp};
 
-/// A duration in at most two units: `12ms`, `3.2s`, `1m05s`, `2h10m`, `3d4h`.
-pub(crate) fn duration(duration: SignedDuration) -> String {
-    let millis = duration.as_millis().max(0);
-    let seconds = millis / 1000;
-    match seconds {
-        0 => format!("{millis}ms"),
-        1..60 => format!("{}.{}s", seconds, millis % 1000 / 100),
-        60..3600 => format!("{}m{:02}s", seconds / 60, seconds % 60),
-        3600..86_400 => format!("{}h{:02}m", seconds / 3600, seconds % 3600 / 60),
-        _ => format!("{}d{}h", seconds / 86_400, seconds % 86_400 / 3600),
-    }
-}
-
-/// Time since `then`, in whole units; `-` when it is not known.
-pub(crate) fn age(then: Option<Timestamp>, now: Timestamp) -> String {
-    match then {
-        Some(then) => match now.duration_since(then).as_secs().max(0) {
-            seconds @ 0..60 => format!("{seconds}s"),
-            seconds => duration(SignedDuration::from_secs(seconds)),
-        },
-        None => "-".to_owned(),
-    }
-}
-
-/// A size: `512 B`, `1.5 KiB`.
-pub(crate) fn bytes(size: u64) -> String {
-    let mut value = size as f64;
-    let mut unit = "B";
-    for next in ["KiB", "MiB", "GiB", "TiB"] {
-        if value < 1024.0 {
-            break;
-        }
-        value /= 1024.0;
-        unit = next;
-    }
-    if unit == "B" { format!("{size} B") } else { format!("{value:.1} {unit}") }
-}
+pub(crate) use inspect::text::{age, bytes, duration};
 
 /// `1 Job`, `2 Jobs`.
 pub(crate) fn count(number: usize, thing: &str) -> String {
@@ -53,6 +16,29 @@ pub(crate) fn some<'a>(items: impl IntoIterator<Item = &'a str>, most: usize) ->
         return items.join(", ");
     }
     format!("{} and {} more", items[..most].join(", "), items.len() - most)
+}
+
+/// A name in a colour of its own, always the same one, when colours are wanted.
+pub(crate) fn tint(name: &str, colour: bool) -> String {
+    if !colour {
+        return name.to_owned();
+    }
+    let sum = name.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    let codes = [31, 32, 33, 34, 35, 36, 91, 92, 93, 94, 95, 96];
+    format!("\x1b[{}m{name}\x1b[0m", codes[sum as usize % codes.len()])
+}
+
+/// A line of a difference in the colour of its mark, when colours are wanted.
+pub(crate) fn paint_change(line: &str, colour: bool) -> String {
+    let code = match line.chars().next() {
+        _ if !colour => return line.to_owned(),
+        Some('+') => 32,
+        Some('-' | '!') => 31,
+        Some('~') => 33,
+        Some('@') => 36,
+        _ => return line.to_owned(),
+    };
+    format!("\x1b[{code}m{line}\x1b[0m")
 }
 
 /// A word as a shell takes it.
@@ -80,6 +66,8 @@ pub(crate) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>
 
 #[cfg(test)]
 mod tests {
+    use jiff::SignedDuration;
+
     use super::*;
 
     #[test]

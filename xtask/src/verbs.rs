@@ -14,6 +14,7 @@ pub(crate) mod job;
 pub(crate) mod jobs;
 pub(crate) mod local;
 pub(crate) mod logs;
+pub(crate) mod open;
 pub(crate) mod provision;
 pub(crate) mod remove_business;
 pub(crate) mod render;

@@ -87,7 +87,11 @@ impl Point {
 
 /// The fault points of a laptop cloud. Clones are the same points.
 #[derive(Clone, Debug, Default)]
-pub struct Faults(Arc<Mutex<(u64, Vec<Point>)>>);
+pub struct Faults {
+    points: Arc<Mutex<(u64, Vec<Point>)>>,
+    /// Method and path of every request, once somebody wants them.
+    record: Arc<Mutex<Option<Vec<(String, String)>>>>,
+}
 
 /// A fault point that was added.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -121,13 +125,27 @@ impl Faults {
         }
     }
 
+    /// Writes down every request from now on.
+    pub fn record(&self) {
+        *self.recorded() = Some(Vec::new());
+    }
+
+    /// Method and path of the requests since [`Faults::record`], in the order in which they came; ends that.
+    pub fn take_record(&self) -> Vec<(String, String)> {
+        self.recorded().take().unwrap_or_default()
+    }
+
+    fn recorded(&self) -> MutexGuard<'_, Option<Vec<(String, String)>>> {
+        self.record.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Removes every point.
     pub fn clear(&self) {
         self.points().1.clear();
     }
 
     fn points(&self) -> MutexGuard<'_, (u64, Vec<Point>)> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.points.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The fault that this request meets. Every point that names the request counts it.
@@ -155,6 +173,9 @@ impl Faults {
     }
 
     async fn serve(&self, request: Request, next: Next) -> Response {
+        if let Some(record) = self.recorded().as_mut() {
+            record.push((request.method().to_string(), request.uri().path().to_owned()));
+        }
         let Some((fault, meeting)) = self.meet(request.method().as_str(), request.uri().path()) else {
             return next.run(request).await;
         };

@@ -71,7 +71,12 @@ pub struct Options {
     /// what a client has cached: clients measure a token's age by wall time and never ask again on a 401.
     pub strict_token_expiry: bool,
     /// Constraints of the organisation that are enforced, such as `iam.disableServiceAccountCreation`.
+    /// One that lists values says those that it allows: `gcp.resourceLocations=in:europe-west1-locations,EU`.
     pub constraints: std::collections::BTreeSet<String>,
+    /// Whether nobody pays for the project.
+    pub unbilled: bool,
+    /// Processors that a region may have.
+    pub processors: u32,
     /// How long an operation on a cluster takes.
     pub operations_take: Duration,
     /// What takes effect late.
@@ -115,6 +120,8 @@ impl Options {
             enforce_apis: false,
             strict_token_expiry: false,
             constraints: std::collections::BTreeSet::new(),
+            unbilled: false,
+            processors: 2400,
             operations_take: OPERATIONS_TAKE,
             lags: Lags::default(),
             faults: Faults::default(),
@@ -147,6 +154,10 @@ pub struct Endpoints {
     pub cloudbuild: String,
     /// Organization Policy.
     pub orgpolicy: String,
+    /// Cloud Billing.
+    pub cloudbilling: String,
+    /// Compute Engine, as far as its quotas go.
+    pub compute: String,
     /// OAuth: `/token`, `/tokeninfo`, `/userinfo`.
     pub oauth2: String,
 }
@@ -184,6 +195,8 @@ impl Google {
             strict_token_expiry: options.strict_token_expiry,
             lags: options.lags,
             constraints: options.constraints.clone(),
+            unbilled: options.unbilled,
+            processors: options.processors,
         }));
         let pubsub = Pubsub::new(identity.clone(), options.enforce_apis);
         let storage = Storage::new(identity.clone(), pubsub.clone(), &options.location, options.enforce_apis);
@@ -253,6 +266,8 @@ impl Google {
             artifactregistry: base(&registry_server),
             cloudbuild: base(&build_server),
             orgpolicy: identity_base.clone(),
+            cloudbilling: identity_base.clone(),
+            compute: identity_base.clone(),
             oauth2: identity_base,
         };
         let google = Self {

@@ -45,6 +45,8 @@ pub struct Identity {
     allow_anonymous: bool,
     strict_token_expiry: bool,
     constraints: BTreeSet<String>,
+    unbilled: bool,
+    processors: u32,
     state: RwLock<State>,
     changes: AtomicU64,
     young: Young,
@@ -73,6 +75,10 @@ pub struct Settings {
     pub lags: Lags,
     /// Constraints of the organisation that are enforced, such as `iam.disableServiceAccountCreation`.
     pub constraints: BTreeSet<String>,
+    /// Whether nobody pays for the project.
+    pub unbilled: bool,
+    /// Processors that a region may have.
+    pub processors: u32,
 }
 
 /// What is kept.
@@ -127,6 +133,8 @@ impl Identity {
             allow_anonymous: settings.allow_anonymous,
             strict_token_expiry: settings.strict_token_expiry,
             constraints: settings.constraints,
+            unbilled: settings.unbilled,
+            processors: settings.processors,
             state: RwLock::new(state),
             changes: AtomicU64::new(0),
             young: Young::new(settings.lags),
@@ -138,6 +146,23 @@ impl Identity {
     /// Whether the organisation enforces a constraint.
     pub fn enforces(&self, constraint: &str) -> bool {
         self.constraints.contains(constraint)
+    }
+
+    /// The values that a constraint allows, of one that lists them.
+    pub fn allowed_values(&self, constraint: &str) -> Option<Vec<&str>> {
+        let values = |text: &String| text.split_once('=').filter(|(name, _)| *name == constraint).is_some();
+        let (_, values) = self.constraints.iter().find(|text| values(text))?.split_once('=')?;
+        Some(values.split(',').collect())
+    }
+
+    /// Whether nobody pays for the project.
+    pub fn is_unbilled(&self) -> bool {
+        self.unbilled
+    }
+
+    /// Processors that a region may have.
+    pub fn processors(&self) -> u32 {
+        self.processors
     }
 
     /// Refuses what a constraint of the organisation forbids.

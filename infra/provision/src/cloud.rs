@@ -106,7 +106,8 @@ impl Cloud {
     pub async fn connect(environment: &Environment, state: Option<LocalState>) -> anyhow::Result<Self> {
         match (environment.cloud, state) {
             (CloudKind::Google, _) => {
-                let google = Client::new(google::Endpoints::default(), google::default_credentials()?)?;
+                let google = Client::new(google::Endpoints::default(), google::default_credentials()?)?
+                    .through(&environment.network)?;
                 // Before the cluster exists, or its credentials were fetched, there is no context for it.
                 let kubernetes = match Kubeconfig::read() {
                     Ok(kubeconfig) => kubernetes(kubeconfig, Some(context_name(environment))).await,
@@ -144,6 +145,16 @@ impl Cloud {
         common::clients::Connection::with_credentials(&self.endpoints, self.google.credentials().clone())
     }
 
+    /// The same cloud with the cluster of a context of the usual kubeconfig in the place of its own.
+    pub async fn with_context(mut self, name: &str) -> Self {
+        let kubernetes = match Kubeconfig::read() {
+            Ok(kubeconfig) => kubernetes(kubeconfig, Some(name.to_owned())).await,
+            Err(error) => Err(anyhow::Error::new(error).context("read the kubeconfig")),
+        };
+        self.kubernetes = kubernetes.map_err(|error| format!("{error:#}"));
+        self
+    }
+
     /// The same cloud, acting in the place of a service account. The cluster is reached as its kubeconfig says.
     ///
     /// # Errors
@@ -159,13 +170,13 @@ impl Cloud {
     /// When there is no way to it; says why and what to do.
     pub fn cluster(&self) -> anyhow::Result<&kube::Client> {
         self.kubernetes.as_ref().map_err(|why| {
-            anyhow::anyhow!("there is no way to the cluster: {why}; run `gcloud container clusters get-credentials`")
+            anyhow::anyhow!("there is no way to the cluster: {why}; run `cargo xtask provision`, or `gcloud container clusters get-credentials`")
         })
     }
 }
 
 /// The context that Google's tools name after a cluster.
-fn context_name(environment: &Environment) -> String {
+pub(crate) fn context_name(environment: &Environment) -> String {
     format!("gke_{}_{}_{}", environment.project, environment.cluster_location(), environment.cluster.name)
 }
 

@@ -1,38 +1,40 @@
 //! Brings the rendered objects into the cluster and waits until they run, or says why they do not.
+//!
+//! A deploy is a chain of small steps: look at everything without a write, open each set, apply what is new or
+//! different, wait for the rollouts, take away what is no longer wanted, close each set. Killed at any of them, the next
+//! deploy sees what is there and goes on; with nothing to do it writes nothing.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeSet;
 
-use anyhow::{Context as _, bail};
-use common::labels;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Pod};
-use kube::{
-    Api, Client,
-    api::{ApiResource, DynamicObject, GroupVersionKind, LogParams, Patch, PatchParams},
-    runtime::{WatchStreamExt as _, watcher},
-};
+use kube::Client;
 use serde::Serialize;
-use serde_json::Value;
-use tokio::time::Instant;
 
 use crate::manifests::Rendered;
 
+pub mod access;
 pub mod applyset;
+mod carry;
+mod compare;
+mod look;
+mod owned;
+mod reach;
+mod refusal;
+mod rollback;
 mod rollout;
 mod run;
+mod wait;
 
-pub use rollout::{CONFIG_HASH, Verdict, verdict};
+pub use look::{ChangeView, Looking, Outlook, Planned, look};
+pub use refusal::Conflict;
+pub use rollout::{CONFIG_HASH, Cause, Patience, Seen, Verdict, Why, verdict};
 pub(crate) use run::ORCHESTRATOR;
-pub use run::{Event, Options, Progress, Report, live_images, run};
+pub use run::{Event, Options, Progress, Report, live_images, preview, run};
+pub use wait::{Failed, Rollout, wait, wait_for};
 
 /// Name under which our fields are owned in the cluster.
 pub const FIELD_MANAGER: &str = "deskgrid";
 /// Label on a namespace: the environment it belongs to.
 const ENVIRONMENT: &str = "deskgrid.dev/environment";
-/// Last log lines of a container that does not stay up.
-const LOG_LINES: i64 = 20;
-/// Kubernetes calls that take longer are given up.
-const CALL_LIMIT: Duration = Duration::from_secs(30);
 
 /// What happened to one object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -78,209 +80,30 @@ impl Foreign {
     }
 }
 
-/// Applies every object, server-side and in order; then deletes what was applied before and is no longer wanted.
+/// Applies every object that is new or different, server-side and in order; then deletes what was applied before and
+/// is no longer wanted. Writes nothing when nothing is to be done.
 ///
 /// # Errors
-/// When a namespace of our name is somebody else's, before anything is written; or when the API server refuses an
-/// object.
+/// When a namespace of our name or a field is somebody else's, before anything is written; or when the API server
+/// refuses an object.
 pub async fn apply(
     client: &Client,
     environment: &str,
     rendered: &Rendered,
     foreign: Foreign,
 ) -> anyhow::Result<Vec<Applied>> {
-    for object in rendered.objects().filter(|object| object["kind"] == "Namespace") {
-        check_namespace(client, environment, object, foreign).await?;
-    }
-    // Files of one business hold to their order; businesses do not wait for each other.
-    let mut businesses: BTreeMap<String, Vec<Value>> = BTreeMap::new();
-    for object in rendered.objects() {
-        let business = object["metadata"]["labels"][labels::BUSINESS].as_str().unwrap_or_default();
-        businesses.entry(business.to_owned()).or_default().push(object.clone());
-    }
-    let results: Vec<anyhow::Result<Vec<Applied>>> = stream::iter(businesses.into_values())
-        .map(|objects| apply_business(client, environment, objects))
-        .buffered(8)
-        .collect()
-        .await;
-    let mut applied = Vec::new();
-    for result in results {
-        applied.extend(result?);
-    }
+    let looking = Looking { foreign, force_conflicts: false };
+    let outlook = look(client, environment, rendered, None, looking).await?;
+    outlook.check()?;
+    let mut applied = carry::carry_out(client, &outlook).await?;
+    applied.extend(carry::prune(client, &outlook).await?);
     Ok(applied)
 }
 
-async fn apply_business(client: &Client, environment: &str, mut objects: Vec<Value>) -> anyhow::Result<Vec<Applied>> {
-    let sets = applyset::assign(&mut objects.iter_mut().collect::<Vec<_>>());
-    let (namespaces, members): (Vec<&Value>, Vec<&Value>) =
-        objects.iter().partition(|object| object["kind"] == "Namespace");
-    let mut applied = Vec::new();
-    for namespace in namespaces {
-        applied.push(apply_one(client, namespace).await?);
-    }
-    let mut open = Vec::new();
-    for set in &sets {
-        open.push((set, applyset::open(client, environment, set).await?));
-    }
-    for object in members {
-        applied.push(apply_one(client, object).await?);
-    }
-    for (set, kinds) in open {
-        applied.extend(applyset::close(client, environment, set, &kinds).await?);
-    }
-    Ok(applied)
-}
-
-/// Waits until the Deployment `name` runs what was applied last.
-///
-/// # Errors
-/// When it cannot run (image, crash with its last log lines, refused pods), or does not within `limit`; says why.
-pub async fn wait(client: &Client, namespace: &str, name: &str, limit: Duration) -> anyhow::Result<()> {
-    let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let by_name = watcher::Config::default().fields(&format!("metadata.name={name}"));
-    let by_label = watcher::Config::default().labels(&format!("{}={name}", labels::APP));
-    let deployment_events =
-        watcher(deployments, by_name).default_backoff().map_ok(|event| Seen::Deployment(Box::new(event)));
-    let pod_events = watcher(pods.clone(), by_label).default_backoff().map_ok(|event| Seen::Pod(Box::new(event)));
-    let mut events = stream::select(deployment_events.boxed(), pod_events.boxed());
-
-    let mut world = World::default();
-    let mut last = "nothing was seen of it yet".to_owned();
-    let deadline = Instant::now() + limit;
-    loop {
-        let event = match tokio::time::timeout_at(deadline, events.next()).await {
-            Ok(Some(Ok(event))) => event,
-            // The watch comes back by itself.
-            Ok(Some(Err(error))) => {
-                last = format!("the watch broke off: {error}");
-                continue;
-            }
-            Ok(None) => bail!("the watch of the Deployment {namespace}/{name} ended"),
-            Err(_) => bail!("the Deployment {namespace}/{name} is not ready after {} s: {last}", limit.as_secs()),
-        };
-        world.see(event);
-        let Some(deployment) = &world.deployment else { continue };
-        match verdict(deployment, world.pods.values()) {
-            Verdict::Ready => return Ok(()),
-            Verdict::Waiting(why) => last = why,
-            Verdict::Failed { reason, crashed } => {
-                let log = match crashed {
-                    Some((pod, container)) => last_lines(&pods, &pod, &container).await,
-                    None => String::new(),
-                };
-                bail!("the Deployment {namespace}/{name} does not run: {reason}{log}");
-            }
-        }
-    }
-}
-
-enum Seen {
-    Deployment(Box<watcher::Event<Deployment>>),
-    Pod(Box<watcher::Event<Pod>>),
-}
-
-#[derive(Default)]
-struct World {
-    deployment: Option<Deployment>,
-    pods: BTreeMap<String, Pod>,
-}
-
-impl World {
-    fn see(&mut self, event: Seen) {
-        use watcher::Event;
-        let key = |pod: &Pod| pod.metadata.name.clone().unwrap_or_default();
-        match event {
-            Seen::Deployment(event) => match *event {
-                Event::Apply(deployment) | Event::InitApply(deployment) => self.deployment = Some(deployment),
-                Event::Delete(_) => self.deployment = None,
-                Event::Init | Event::InitDone => {}
-            },
-            Seen::Pod(event) => match *event {
-                Event::Apply(pod) | Event::InitApply(pod) => {
-                    self.pods.insert(key(&pod), pod);
-                }
-                Event::Delete(pod) => {
-                    self.pods.remove(&key(&pod));
-                }
-                Event::Init => self.pods.clear(),
-                Event::InitDone => {}
-            },
-        }
-    }
-}
-
-async fn last_lines(pods: &Api<Pod>, pod: &str, container: &str) -> String {
-    for previous in [true, false] {
-        let parameters = LogParams {
-            container: Some(container.to_owned()),
-            tail_lines: Some(LOG_LINES),
-            previous,
-            ..LogParams::default()
-        };
-        if let Ok(Ok(log)) = tokio::time::timeout(CALL_LIMIT, pods.logs(pod, &parameters)).await
-            && !log.trim().is_empty()
-        {
-            return format!("\nits last log lines are:\n{}", log.trim_end());
-        }
-    }
-    String::new()
-}
-
-async fn check_namespace(client: &Client, environment: &str, object: &Value, foreign: Foreign) -> anyhow::Result<()> {
-    let api = api(client, object)?;
-    let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    let live = tokio::time::timeout(CALL_LIMIT, api.get_opt(name)).await.context("ask the cluster")?;
-    let Some(live) = live.with_context(|| format!("read the namespace {name}"))? else { return Ok(()) };
-    let found = live.metadata.labels.unwrap_or_default();
-    let label = |key: &str| found.get(key).map(String::as_str);
-    if label(labels::MANAGED_BY) != Some(labels::MANAGED_BY_DESKGRID) && foreign == Foreign::Refuse {
-        bail!(
-            "the namespace {name} is not ours (it has no label {}={}); `cargo xtask deploy --adopt` takes it over, or give the business another `namespace` in the environment file",
-            labels::MANAGED_BY,
-            labels::MANAGED_BY_DESKGRID
-        );
-    }
-    match label(ENVIRONMENT) {
-        Some(other) if other != environment => {
-            bail!("the namespace {name} belongs to the environment {other}; give the business another `namespace`")
-        }
-        _ => Ok(()),
-    }
-}
-
-async fn apply_one(client: &Client, object: &Value) -> anyhow::Result<Applied> {
-    let kind = object["kind"].as_str().unwrap_or_default().to_owned();
-    let name = object["metadata"]["name"].as_str().unwrap_or_default().to_owned();
-    let context = || format!("apply the {kind} {name}");
-    let api = api(client, object)?;
-    let call = async {
-        let before = api.get_opt(&name).await?.and_then(|live| live.metadata.resource_version);
-        let parameters = PatchParams::apply(FIELD_MANAGER).force().validation_strict();
-        let after = api.patch(&name, &parameters, &Patch::Apply(object)).await?.metadata.resource_version;
-        Ok::<_, kube::Error>(match before {
-            None => Change::Created,
-            before if before == after => Change::Unchanged,
-            _ => Change::Changed,
-        })
-    };
-    let change = tokio::time::timeout(CALL_LIMIT, call).await.with_context(context)?.with_context(context)?;
-    let namespace = object["metadata"]["namespace"].as_str().map(str::to_owned);
-    Ok(Applied { kind, namespace, name, change })
-}
-
-fn api(client: &Client, object: &Value) -> anyhow::Result<Api<DynamicObject>> {
-    let text = |key: &str| object[key].as_str().unwrap_or_default();
-    let (group, version) = text("apiVersion").split_once('/').unwrap_or(("", text("apiVersion")));
-    if version.is_empty() || text("kind").is_empty() {
-        bail!("an object has no apiVersion or kind");
-    }
-    // Every kind of ours has the regular plural, so no discovery is needed.
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, text("kind")));
-    Ok(match object["metadata"]["namespace"].as_str() {
-        Some(namespace) => Api::namespaced_with(client.clone(), namespace, &resource),
-        None => Api::all_with(client.clone(), &resource),
-    })
+/// Every namespace that objects are in.
+fn namespaces(rendered: &Rendered) -> BTreeSet<String> {
+    let names = rendered.objects().filter_map(|object| object["metadata"]["namespace"].as_str());
+    names.map(str::to_owned).collect()
 }
 
 #[cfg(test)]

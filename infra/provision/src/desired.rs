@@ -36,7 +36,7 @@ pub fn desired(environment: &Environment) -> Vec<Resource> {
     resources.environment_accounts();
     resources.cluster();
     resources.registry();
-    resources.lister_role();
+    resources.custom_roles();
     for (name, businesses) in environment.buckets() {
         resources.bucket(name, &businesses);
     }
@@ -243,6 +243,9 @@ impl Resources<'_> {
     }
 }
 
+/// Most prefixes of one rule; far below what a bucket's rules may have together, so that fifty businesses fit.
+const PREFIXES: usize = 50;
+
 /// Deletes what is old, one rule per age since a bucket may have only so many.
 fn lifecycle(businesses: &[&Business]) -> Vec<Value> {
     let mut prefixes: BTreeMap<u32, Vec<String>> = BTreeMap::new();
@@ -255,7 +258,8 @@ fn lifecycle(businesses: &[&Business]) -> Vec<Value> {
         }
     }
     let mut rules: Vec<Value> = prefixes
-        .into_iter()
+        .iter()
+        .flat_map(|(age, prefixes)| prefixes.chunks(PREFIXES).map(move |prefixes| (age, prefixes)))
         .map(|(age, prefixes)| {
             json!({"action": {"type": "Delete"}, "condition": {"age": age, "matchesPrefix": prefixes}})
         })

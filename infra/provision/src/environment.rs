@@ -157,7 +157,7 @@ pub enum Endpoint {
 /// What a security department asks for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Security {
-    /// Full names of KMS keys by what they encrypt: `bucket`, `pubsub`, `cluster`, `registry`.
+    /// Full names of KMS keys by what they encrypt: `bucket`, `pubsub`, `cluster`, `disks`, `registry`.
     pub kms_keys: BTreeMap<String, String>,
     /// Email of an existing service account for the nodes, in place of our own.
     pub node_account: Option<String>,

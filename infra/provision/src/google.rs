@@ -36,6 +36,10 @@ pub enum Api {
     CloudBuild,
     /// Organization Policy v2.
     OrgPolicy,
+    /// Cloud Billing v1.
+    CloudBilling,
+    /// Compute Engine v1.
+    Compute,
 }
 
 /// Where each API is, without a slash at the end. What a file leaves out is Google's own.
@@ -62,6 +66,10 @@ pub struct Endpoints {
     pub cloudbuild: String,
     /// Organization Policy.
     pub orgpolicy: String,
+    /// Cloud Billing.
+    pub cloudbilling: String,
+    /// Compute Engine.
+    pub compute: String,
 }
 
 impl Default for Endpoints {
@@ -78,6 +86,8 @@ impl Default for Endpoints {
             artifactregistry: google("artifactregistry"),
             cloudbuild: google("cloudbuild"),
             orgpolicy: google("orgpolicy"),
+            cloudbilling: google("cloudbilling"),
+            compute: google("compute"),
         }
     }
 }
@@ -97,6 +107,8 @@ impl Endpoints {
             artifactregistry: address(),
             cloudbuild: address(),
             orgpolicy: address(),
+            cloudbilling: address(),
+            compute: address(),
         }
     }
 
@@ -113,6 +125,8 @@ impl Endpoints {
             Api::ArtifactRegistry => &self.artifactregistry,
             Api::CloudBuild => &self.cloudbuild,
             Api::OrgPolicy => &self.orgpolicy,
+            Api::CloudBilling => &self.cloudbilling,
+            Api::Compute => &self.compute,
         };
         endpoint.trim_end_matches('/')
     }

@@ -2,6 +2,7 @@
 //!
 //! The Secret also records which keys are ours: those of people on the same account are never touched. It is written
 //! down that a key is about to be made, so that nothing is left of a run that was killed before it was in the Secret.
+//! The same record is an object in the bucket, for a teardown after the cluster and its Secrets are gone.
 //! An old key is deleted only when no pod can have it any more.
 
 use std::time::Duration;
@@ -26,9 +27,11 @@ use crate::{
 };
 
 mod iam;
+mod ledger;
 mod secret;
 
 use iam::Account;
+use ledger::Ledger;
 use secret::{Making, Place, Record};
 
 /// Annotation of the orchestrator's pods: the key that they begin with.
@@ -122,29 +125,40 @@ pub async fn rotate(
     Ok(rotated)
 }
 
-/// Deletes our keys of a business's workloads, as far as its Secrets know them.
+/// Deletes our keys of a business's workloads: those that its Secrets know of, or without a cluster those that the
+/// bucket does.
 ///
 /// # Errors
-/// When IAM or the cluster refuses.
+/// When IAM, the bucket or the cluster refuses.
 pub async fn revoke(
     environment: &Environment,
     business: &Business,
     cloud: &Cloud,
-    client: &Client,
+    has_cluster: bool,
 ) -> anyhow::Result<()> {
-    for one in each(environment, business, cloud, client) {
-        let record = one.place.read().await?.record;
-        for id in record.ours_of(&one.account.list().await?) {
-            one.account.delete(&id).await?;
+    for (workload, email) in workloads(business) {
+        let account = Account { client: &cloud.google, project: &environment.project, email };
+        let ledger = Ledger { client: &cloud.google, bucket: &environment.bucket, email };
+        let mut record = Record::default();
+        if has_cluster {
+            record = place(business, workload, email, cloud.cluster()?).read().await?.record;
         }
+        if record == Record::default() {
+            record = ledger.read().await?;
+        }
+        for id in record.ours_of(&account.list().await?) {
+            account.delete(&id).await?;
+        }
+        ledger.delete().await.with_context(|| format!("forget the keys of {email}"))?;
     }
     Ok(())
 }
 
-/// One workload with its account and its Secret.
+/// One workload with its account, its Secret, and what outlives that.
 struct One<'a> {
     account: Account<'a>,
     place: Place<'a>,
+    ledger: Ledger<'a>,
 }
 
 fn each<'a>(
@@ -156,14 +170,19 @@ fn each<'a>(
     let client = client.clone();
     workloads(business).into_iter().map(move |(workload, email)| One {
         account: Account { client: &cloud.google, project: &environment.project, email },
-        place: Place {
-            secrets: Api::namespaced(client.clone(), &business.namespace),
-            workload,
-            business: &business.name,
-            namespace: &business.namespace,
-            email,
-        },
+        place: place(business, workload, email, &client),
+        ledger: Ledger { client: &cloud.google, bucket: &environment.bucket, email },
     })
+}
+
+fn place<'a>(business: &'a Business, workload: &'static str, email: &'a str, client: &Client) -> Place<'a> {
+    Place {
+        secrets: Api::namespaced(client.clone(), &business.namespace),
+        workload,
+        business: &business.name,
+        namespace: &business.namespace,
+        email,
+    }
 }
 
 impl One<'_> {
@@ -176,11 +195,13 @@ impl One<'_> {
         let making = Some(Making { before, at: Timestamp::now() });
         let mut record = Record { ours, making, since: content.record.since };
         self.place.note(&content, &record).await?;
+        self.ledger.write(&record).await?;
         let (id, data) = self.account.create().await?;
         record.ours.push(id.clone());
         record.making = None;
         record.since = Some(Timestamp::now());
         self.place.write(&record, data).await?;
+        self.ledger.write(&record).await?;
         Ok(id)
     }
 
@@ -196,6 +217,7 @@ impl One<'_> {
         let record = Record { ours: kept, making: None, since: content.record.since };
         if record != content.record {
             self.place.note(&content, &record).await?;
+            self.ledger.write(&record).await?;
         }
         Ok(old)
     }

@@ -14,6 +14,7 @@ pub mod environment;
 pub mod google;
 pub mod guarded;
 pub mod keys;
+pub mod kubeconfig;
 pub mod lock;
 pub mod manifests;
 pub mod notification;
@@ -29,6 +30,7 @@ pub mod retire;
 mod run;
 pub mod saved;
 pub mod show;
+pub mod takedown;
 pub mod trouble;
 pub mod wire;
 

@@ -1,6 +1,9 @@
 //! Renders the Kubernetes objects of an environment from the templates in `manifests/`, and proves them before use.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, bail};
 use common::{config, exit, names};
@@ -8,22 +11,43 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tera::{Kwargs, State, Tera};
 
-use crate::environment::{Auth, Business, Environment};
+use crate::environment::{Auth, Business, ClusterMode, Environment};
 
 mod validate;
+mod web;
 
 pub use validate::validate;
 
-const TEMPLATES: [(&str, &str); 6] = [
+/// Every template, by its name.
+const TEMPLATES: [(&str, &str); 13] = [
+    ("cluster.yaml", include_str!("../../../manifests/cluster.yaml")),
     ("namespace.yaml", include_str!("../../../manifests/namespace.yaml")),
+    ("quota.yaml", include_str!("../../../manifests/quota.yaml")),
     ("service-accounts.yaml", include_str!("../../../manifests/service-accounts.yaml")),
     ("rbac.yaml", include_str!("../../../manifests/rbac.yaml")),
+    ("web-access.yaml", include_str!("../../../manifests/web-access.yaml")),
+    ("network.yaml", include_str!("../../../manifests/network.yaml")),
     ("engine-job.yaml", include_str!("../../../manifests/engine-job.yaml")),
     ("config.yaml", include_str!("../../../manifests/config.yaml")),
     ("orchestrator.yaml", include_str!("../../../manifests/orchestrator.yaml")),
+    ("monitoring.yaml", include_str!("../../../manifests/monitoring.yaml")),
+    ("web-namespace.yaml", include_str!("../../../manifests/web-namespace.yaml")),
+    ("web.yaml", include_str!("../../../manifests/web.yaml")),
 ];
 /// The template that becomes part of the configuration instead of an object.
 const JOB: &str = "engine-job.yaml";
+/// What every business has, in the order in which to apply it.
+const OF_BUSINESS: [&str; 7] = [
+    "namespace.yaml",
+    "quota.yaml",
+    "service-accounts.yaml",
+    "rbac.yaml",
+    "network.yaml",
+    "config.yaml",
+    "orchestrator.yaml",
+];
+/// Namespace of the web apps.
+pub const WEB_NAMESPACE: &str = "deskgrid";
 
 /// References of the images that `build` made; by digest on a real cluster.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,16 +78,59 @@ pub struct Rendered {
     pub files: Vec<File>,
 }
 
+/// Images of the web apps; each is deployed when there is one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct WebImages {
+    /// The monitor.
+    pub monitor: Option<String>,
+    /// The client.
+    pub client: Option<String>,
+}
+
+impl WebImages {
+    /// Whether there is any.
+    pub fn is_empty(&self) -> bool {
+        self.monitor.is_none() && self.client.is_none()
+    }
+}
+
+/// What else is rendered, where it can be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Extras {
+    /// The web apps, when the environment has them switched on.
+    pub web: WebImages,
+    /// The cluster has Google's collectors of metrics.
+    pub pod_monitoring: bool,
+}
+
+/// Renders and validates every object of an environment but the extras. Needs no cloud.
+///
+/// # Errors
+/// As [`render_with`].
+pub fn render(environment: &Environment, endpoints: &config::Endpoints, images: &Images) -> anyhow::Result<Rendered> {
+    render_with(environment, endpoints, images, &Extras::default())
+}
+
 /// Renders and validates every object of an environment. Needs no cloud.
 ///
 /// # Errors
 /// When a template uses what does not exist, or makes what Kubernetes does not know; names the template.
-pub fn render(environment: &Environment, endpoints: &config::Endpoints, images: &Images) -> anyhow::Result<Rendered> {
+pub fn render_with(
+    environment: &Environment,
+    endpoints: &config::Endpoints,
+    images: &Images,
+    extras: &Extras,
+) -> anyhow::Result<Rendered> {
     let tera = templates()?;
     let config = environment.config(endpoints, &images.engine);
-    let mut files = Vec::new();
+    let (text, objects) = objects(&tera, "cluster.yaml", &serde_json::json!({}))?;
+    let mut files = vec![File { path: Path::new("manifests").join("cluster.yaml"), text, objects }];
     for business in &environment.businesses {
-        files.extend(business_files(&tera, environment, &config, business, images)?);
+        files.extend(business_files(&tera, environment, &config, business, images, extras)?);
+    }
+    if environment.web.enabled && !extras.web.is_empty() {
+        files.extend(web::files(&tera, environment, &config, extras)?);
     }
     Ok(Rendered { config, files })
 }
@@ -108,6 +175,8 @@ struct Values<'a> {
     images: &'a Images,
     accounts: [Account<'a>; 2],
     workload_identity: bool,
+    /// Google places the pods, and keeps what may be interrupted apart.
+    autopilot: bool,
     wrapped: bool,
     /// The desk's command; Kubernetes would put variables in the place of `$(…)`.
     command: Vec<String>,
@@ -116,6 +185,17 @@ struct Values<'a> {
     config_json: String,
     job_json: String,
     config_hash: String,
+    pod_monitoring: bool,
+    /// Ports of the endpoints that are not Google's own.
+    endpoint_ports: Vec<u16>,
+}
+
+/// Ports of endpoints that are not Google's own: what runs in the cluster must be let out to them.
+fn endpoint_ports(endpoints: &config::Endpoints) -> Vec<u16> {
+    let urls = [&endpoints.pubsub, &endpoints.storage].into_iter().flatten();
+    let port = |url: &String| url.trim_end_matches('/').rsplit_once(':')?.1.parse().ok();
+    let ports: BTreeSet<u16> = urls.filter_map(port).filter(|port| *port != 443).collect();
+    ports.into_iter().collect()
 }
 
 fn business_files(
@@ -124,6 +204,7 @@ fn business_files(
     config: &config::Config,
     business: &Business,
     images: &Images,
+    extras: &Extras,
 ) -> anyhow::Result<Vec<File>> {
     let only = config.only(&business.name);
     let mut values = Values {
@@ -135,6 +216,7 @@ fn business_files(
             Account { name: "engine", email: &business.accounts.engine },
         ],
         workload_identity: environment.auth == Auth::WorkloadIdentity,
+        autopilot: environment.cluster.mode == ClusterMode::Autopilot,
         wrapped: !business.engine.command.is_empty(),
         command: business.engine.command.iter().map(|word| word.replace("$(", "$$(")).collect(),
         disk: &business.engine.disk,
@@ -142,13 +224,18 @@ fn business_files(
         config_json: serde_json::to_string_pretty(&only).context("encode the configuration")?,
         job_json: String::new(),
         config_hash: String::new(),
+        pod_monitoring: extras.pod_monitoring,
+        endpoint_ports: endpoint_ports(&config.endpoints),
     };
     let (_, job) = objects(tera, JOB, &values)?;
     let [job] = job.as_slice() else { bail!("the template {JOB} must hold exactly one object") };
     values.job_json = serde_json::to_string_pretty(job).context("encode the Job template")?;
     values.config_hash = names::hash(&[&values.config_json, &values.job_json], 16);
     let mut files = Vec::new();
-    for (name, _) in TEMPLATES.iter().filter(|(name, _)| *name != JOB) {
+    let served = environment.web.enabled && environment.web.businesses.contains(&business.name);
+    let access = (served && extras.web.monitor.is_some()).then_some("web-access.yaml");
+    let monitoring = extras.pod_monitoring.then_some("monitoring.yaml");
+    for name in OF_BUSINESS.into_iter().chain(access).chain(monitoring) {
         let (text, objects) = objects(tera, name, &values)?;
         let path = Path::new("manifests").join(&business.name).join(name);
         files.push(File { path, text, objects });
@@ -157,7 +244,7 @@ fn business_files(
 }
 
 /// One template with its values: the text and the validated objects in it.
-fn objects(tera: &Tera, name: &str, values: &Values<'_>) -> anyhow::Result<(String, Vec<Value>)> {
+fn objects(tera: &Tera, name: &str, values: &impl Serialize) -> anyhow::Result<(String, Vec<Value>)> {
     let context = tera::Context::from_serialize(values).map_err(|error| anyhow::anyhow!("{error}"))?;
     // A condition on a variable that does not exist would quietly be false.
     let used = tera.get_template_variables(name).map_err(|error| anyhow::anyhow!("{error}"))?;

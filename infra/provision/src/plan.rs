@@ -119,6 +119,7 @@ pub fn plan(environment: &Environment, desired: &[Resource], observed: &Observat
     let mut changes: Vec<Change> =
         desired.iter().map(|resource| change(environment, resource, observed, options)).collect();
     notification::refuse_too_many(&mut changes, &observed.notifications);
+    policy::limits::refuse_too_large(&mut changes);
     for (id, live) in &observed.extra {
         changes.push(Change {
             id: id.clone(),

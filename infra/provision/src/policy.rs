@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 
 use crate::resource::{Condition, Grant};
 
+pub(crate) mod limits;
+
 /// Version of policies that may hold conditions; reading or writing with another one loses them.
 pub const VERSION: u32 = 3;
 

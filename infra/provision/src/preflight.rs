@@ -3,61 +3,22 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::{
     cloud::Cloud,
-    environment::{Auth, CloudKind, ClusterMode, Endpoint, Environment, Managed},
-    google::{Api, Client, Error, Method, Request, escape},
+    environment::{CloudKind, ClusterMode, Environment, Managed},
+    google::{Api, Client, Method, Request, escape},
     plan::{Action, Plan},
     resource::Kind,
     trouble::Trouble,
 };
 
+mod constraints;
 mod permissions;
+mod project;
 
 use permissions::{missing, needed, on_bucket, roles};
-
-/// A constraint of organisations, when it matters, and the setting that avoids it.
-type Constraint = (&'static str, fn(&Environment, &Pending<'_>) -> bool, &'static str);
-
-/// Constraints that we could break.
-const CONSTRAINTS: [Constraint; 5] = [
-    (
-        "iam.disableServiceAccountKeyCreation",
-        |environment, _| environment.auth == Auth::Key,
-        "set auth = \"workload-identity\" in the environment file: no key exists then",
-    ),
-    (
-        "iam.managed.disableServiceAccountKeyCreation",
-        |environment, _| environment.auth == Auth::Key,
-        "set auth = \"workload-identity\" in the environment file: no key exists then",
-    ),
-    (
-        "iam.disableServiceAccountCreation",
-        |environment, pending| environment.manage.iam == Managed::Create && pending.creates(Kind::ServiceAccount),
-        "set iam = \"verify\" under [manage] in the environment file, and have the accounts made that `cargo xtask \
-         plan` then names",
-    ),
-    (
-        "container.managed.enableControlPlaneDNSOnlyAccess",
-        |environment, pending| {
-            environment.manage.cluster == Managed::Create
-                && environment.network.endpoint != Endpoint::Dns
-                && pending.creates(Kind::Cluster)
-        },
-        "set endpoint = \"dns\" under [network] in the environment file, or cluster = \"verify\" under [manage]",
-    ),
-    (
-        "container.managed.enablePrivateNodes",
-        |environment, pending| {
-            environment.manage.cluster == Managed::Create
-                && !environment.network.private_nodes
-                && pending.creates(Kind::Cluster)
-        },
-        "set private_nodes = true under [network] in the environment file, or cluster = \"verify\" under [manage]",
-    ),
-];
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -113,18 +74,22 @@ impl Pending<'_> {
 /// Looks at everything that a plan needs, or at all that any could need. Writes nothing.
 pub async fn look(environment: &Environment, cloud: &Cloud, plan: Option<&Plan>) -> Vec<Finding> {
     let pending = Pending(plan);
-    let (mut findings, bucket, constraints, services) = tokio::join!(
+    let (mut findings, billing, bucket, constraints, services, quotas) = tokio::join!(
         project(environment, &cloud.google, &pending),
+        project::billing(environment, &cloud.google),
         bucket(environment, &cloud.google),
-        constraints(environment, &cloud.google, &pending),
+        constraints::look(environment, &cloud.google, &pending),
         services(environment, &cloud.google),
+        project::quotas(environment, &cloud.google, &pending),
     );
     if findings.iter().any(|finding| finding.what == "credentials" && !finding.fine) {
         return findings;
     }
+    findings.push(billing);
     findings.extend(bucket);
     findings.extend(services);
     findings.extend(constraints);
+    findings.extend(quotas);
     findings.push(names(environment));
     findings
 }
@@ -245,32 +210,6 @@ async fn services(environment: &Environment, client: &Client) -> Option<Finding>
     })
 }
 
-/// Constraints of the organisation that what is to be done would break.
-async fn constraints(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Vec<Finding> {
-    let matter = CONSTRAINTS.iter().filter(|(_, matters, _)| matters(environment, pending));
-    let looks = matter.map(|(name, _, fix)| async move {
-        let path = format!("v2/projects/{}/policies/{name}:getEffectivePolicy", escape(&environment.project));
-        let what = format!("constraints/{name}");
-        match client.send(&Request::get(Api::OrgPolicy, path)).await {
-            Ok(policy) if is_enforced(&policy) => Finding::bad(&what, "the organisation enforces it", *fix),
-            Ok(_) => Finding::good(&what, "not enforced"),
-            Err(error) => Finding::bad(&what, format!("cannot be looked at: {}", brief(&error)), "").optional(),
-        }
-    });
-    futures::future::join_all(looks).await
-}
-
-fn is_enforced(policy: &Value) -> bool {
-    policy["spec"]["rules"].as_array().into_iter().flatten().any(|rule| rule["enforce"] == true)
-}
-
-fn brief(error: &Error) -> String {
-    match error.is_service_disabled() {
-        true => "orgpolicy.googleapis.com is not enabled".to_owned(),
-        false => error.to_string(),
-    }
-}
-
 /// Names that Google would refuse for their length, most of which come from the project's.
 fn names(environment: &Environment) -> Finding {
     let cluster = (environment.manage.cluster == Managed::Create).then(|| {
@@ -280,7 +219,16 @@ fn names(environment: &Environment) -> Finding {
     let mut names: Vec<(&str, String, usize, usize)> = cluster.into_iter().collect();
     names.extend(environment.buckets().into_iter().map(|(bucket, _)| ("bucket", bucket.to_owned(), 3, 63)));
     names.push(("registry", environment.build.registry.clone(), 1, 63));
+    names.push(("project", environment.project.clone(), 6, 30));
+    let accounts = &environment.accounts;
+    for email in [&accounts.nodes, &accounts.builder, &accounts.web_client, &accounts.web_monitor] {
+        names.push(("service account", email.split('@').next().unwrap_or_default().to_owned(), 6, 30));
+    }
     for business in &environment.businesses {
+        for email in [&business.accounts.client, &business.accounts.orchestrator, &business.accounts.engine] {
+            names.push(("service account", email.split('@').next().unwrap_or_default().to_owned(), 6, 30));
+        }
+        names.push(("namespace", business.namespace.clone(), 1, 63));
         for topic in [&business.topic, &business.events_topic, &business.subscription] {
             names.push(("topic or subscription", topic.clone(), 3, 255));
         }
@@ -310,12 +258,5 @@ mod tests {
         assert!(!found.fine && found.seen.contains("has 41 characters, not 1 to 40"), "{found:?}");
         let trouble = pass(&environment, &[found]).unwrap_err();
         assert!(trouble.why.ends_with("\n  give them other names in the environment file"), "{trouble}");
-    }
-
-    #[test]
-    fn only_an_enforced_rule_is_enforced() {
-        assert!(is_enforced(&json!({"spec": {"rules": [{"enforce": true}]}})));
-        assert!(!is_enforced(&json!({"spec": {"rules": [{"enforce": false}]}})));
-        assert!(!is_enforced(&json!({})));
     }
 }

@@ -155,10 +155,11 @@ impl Id {
     }
 }
 
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let kind = match self.target().kind {
-            Kind::Services => return f.write_str("services of the project"),
+impl Id {
+    /// The word for what it is, or for what its policy is on.
+    pub fn noun(&self) -> &'static str {
+        match self.target().kind {
+            Kind::Services => "services",
             Kind::Cluster => "cluster",
             Kind::NodePool => "node pool",
             Kind::Registry => "registry",
@@ -169,7 +170,16 @@ impl fmt::Display for Id {
             Kind::ServiceAccount => "service account",
             Kind::Topic => "topic",
             _ => "subscription",
-        };
+        }
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.kind == Kind::Services {
+            return f.write_str("services of the project");
+        }
+        let kind = self.noun();
         let prefix = if self.is_policy() { "permissions on " } else { "" };
         write!(f, "{prefix}{kind} {}", self.short())
     }

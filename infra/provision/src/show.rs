@@ -4,10 +4,17 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::plan::{Action, Change, Difference, Plan};
+use crate::{
+    plan::{Action, Change, Difference, Plan},
+    resource::Kind,
+};
+
+/// From so many businesses on, one to which nothing but new things comes is one line.
+const MANY: usize = 6;
 
 /// The plan as text, with ANSI colours when `colour` is set: what the environment shares first, then business by
-/// business. What needs nothing is not shown; what is new is one line, since the environment file says all of it.
+/// business. What needs nothing is not shown; what is new is one line, since the environment file says all of it; and
+/// where many businesses are new, each is one line.
 pub fn render(plan: &Plan, colour: bool) -> String {
     let mut text = String::new();
     let mut changes: Vec<&Change> = plan.changes.iter().filter(|change| change.action != Action::Nothing).collect();
@@ -18,8 +25,21 @@ pub fn render(plan: &Plan, colour: bool) -> String {
         }
     }
     changes.sort_by_key(|change| businesses.iter().position(|business| *business == change.business.as_deref()));
+    let all_new = |business: &str| {
+        changes.iter().filter(|change| change.business.as_deref() == Some(business)).all(|change| is_new(change, plan))
+    };
+    let short: Vec<&str> = businesses.iter().flatten().copied().filter(|business| all_new(business)).collect();
+    let short = if short.len() >= MANY { short } else { Vec::new() };
+    let mut told: Option<&str> = None;
     for change in &changes {
         let is_new = is_new(change, plan);
+        if let Some(business) = change.business.as_deref().filter(|business| short.contains(business)) {
+            if told != Some(business) {
+                let _ = writeln!(text, "{}", paint(&new_business(business, &changes), 32, colour));
+            }
+            told = Some(business);
+            continue;
+        }
         let (mark, code, verb) =
             if is_new && change.id.is_policy() { ('+', 32, "grant") } else { mark(&change.action) };
         let business = change.business.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
@@ -39,6 +59,25 @@ pub fn render(plan: &Plan, colour: bool) -> String {
     }
     let _ = write!(text, "{}", summary(plan));
     text
+}
+
+/// A business that is all new, in a line: what comes how often.
+fn new_business(business: &str, changes: &[&Change]) -> String {
+    let mut kinds: Vec<(&str, usize)> = Vec::new();
+    for change in changes.iter().filter(|change| change.business.as_deref() == Some(business)) {
+        let (kind, count) = match (change.id.is_policy(), change.id.kind) {
+            (true, _) => ("grant", change.differences.len()),
+            (false, Kind::Notification) => ("notification", 1),
+            (false, _) => (change.id.noun(), 1),
+        };
+        match kinds.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, sum)) => *sum += count,
+            None => kinds.push((kind, count)),
+        }
+    }
+    let parts: Vec<String> =
+        kinds.into_iter().map(|(kind, count)| format!("{count} {kind}{}", if count == 1 { "" } else { "s" })).collect();
+    format!("+ create {business}: {}", parts.join(", "))
 }
 
 /// Whether a change makes something, or says who may do what on something that is made.

@@ -31,9 +31,13 @@ pub(crate) fn immutable(kind: Kind) -> &'static [&'static str] {
         Kind::Cluster => {
             &["name", "network", "subnetwork", "ipAllocationPolicy", "networkConfig.datapathProvider", "autopilot"]
         }
-        Kind::NodePool => {
-            &["config.spot", "config.serviceAccount", "config.oauthScopes", "config.shieldedInstanceConfig"]
-        }
+        Kind::NodePool => &[
+            "config.spot",
+            "config.serviceAccount",
+            "config.oauthScopes",
+            "config.shieldedInstanceConfig",
+            "config.bootDiskKmsKey",
+        ],
         Kind::Registry => &["format", "kmsKeyName"],
         Kind::Bucket => &["location", "name"],
         Kind::Topic => &["kmsKeyName"],

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, net::ToSocketAddrs as _};
 
 use anyhow::{Context as _, bail};
 use google_cloud_auth::credentials::{Builder, Credentials, anonymous};
-use google_cloud_pubsub::client::{BasePublisher, Publisher, Subscriber};
+use google_cloud_pubsub::client::{BasePublisher, Publisher, Subscriber, SubscriptionAdmin, TopicAdmin};
 
 use crate::config::Endpoints;
 
@@ -97,6 +97,30 @@ impl Connection {
             builder = builder.with_endpoint(endpoint);
         }
         builder.build().await.context("build the Pub/Sub publisher")
+    }
+
+    /// A client that reads how topics are set.
+    ///
+    /// # Errors
+    /// When the client cannot be built.
+    pub async fn topic_admin(&self) -> anyhow::Result<TopicAdmin> {
+        let mut builder = TopicAdmin::builder().with_credentials(self.pubsub.clone());
+        if let Some(endpoint) = &self.endpoints.pubsub {
+            builder = builder.with_endpoint(endpoint);
+        }
+        builder.build().await.context("build the client for topics")
+    }
+
+    /// A client that reads how subscriptions are set.
+    ///
+    /// # Errors
+    /// When the client cannot be built.
+    pub async fn subscription_admin(&self) -> anyhow::Result<SubscriptionAdmin> {
+        let mut builder = SubscriptionAdmin::builder().with_credentials(self.pubsub.clone());
+        if let Some(endpoint) = &self.endpoints.pubsub {
+            builder = builder.with_endpoint(endpoint);
+        }
+        builder.build().await.context("build the client for subscriptions")
     }
 
     /// A client that pulls from any subscription.

@@ -34,6 +34,8 @@ pub const ANNOTATION_WORK: &str = "deskgrid.dev/work";
 pub const ANNOTATION_BATCH: &str = "deskgrid.dev/batch";
 /// Annotation on a Job: RFC 3339 time at which Pub/Sub accepted the message.
 pub const ANNOTATION_PUBLISHED: &str = "deskgrid.dev/published";
+/// Annotation: of the inputs of this batch, those whose messages were published before this time are cancelled.
+pub const ANNOTATION_CANCELLED_BEFORE: &str = "deskgrid.dev/cancelled-before";
 /// Annotation on a Job: RFC 3339 time at which the orchestrator received the message.
 pub const ANNOTATION_RECEIVED: &str = "deskgrid.dev/received";
 /// Annotation on a Job: the Pub/Sub message id that made it.
@@ -93,6 +95,22 @@ pub const ENV_BUSINESS: &str = "BUSINESS_NAME";
 pub const ENV_NAMESPACE: &str = "NAMESPACE";
 /// Environment variable of a service: the port of its probes and metrics.
 pub const ENV_PORT_HTTP: &str = "DESKGRID_PORT_HTTP";
+/// Environment variable of a web app: the address it listens on, by default `0.0.0.0:8080`.
+pub const ENV_LISTEN: &str = "DESKGRID_LISTEN";
+/// Environment variable of a web app: `true` when people reach it through TLS, which ends before it.
+pub const ENV_TLS: &str = "DESKGRID_TLS";
+/// Environment variable of a web app: who may use it, `token` (the default) or `iap`.
+pub const ENV_ACCESS: &str = "DESKGRID_ACCESS";
+/// Environment variable of a web app: path of the file with its access tokens.
+pub const ENV_ACCESS_TOKEN_FILE: &str = "DESKGRID_ACCESS_TOKEN_FILE";
+/// Environment variable of a web app: path of the file that limits people to businesses, with `iap`.
+pub const ENV_ACCESS_PEOPLE_FILE: &str = "DESKGRID_ACCESS_PEOPLE_FILE";
+/// Environment variable of a web app: the audience that assertions of Identity-Aware Proxy must be for.
+pub const ENV_IAP_AUDIENCE: &str = "DESKGRID_IAP_AUDIENCE";
+/// Environment variable of a web app: the issuer of those assertions, when it is not Google's.
+pub const ENV_IAP_ISSUER: &str = "DESKGRID_IAP_ISSUER";
+/// Environment variable of a web app: the URL of the keys of those assertions, when they are not Google's.
+pub const ENV_IAP_KEYS: &str = "DESKGRID_IAP_KEYS";
 /// Environment variable of the engine: the work item as JSON (see [`crate::message::Work`]).
 pub const ENV_WORK: &str = "DESKGRID_WORK";
 /// Environment variable of the engine, in the place of [`ENV_WORK`]: the batch as JSON (see [`crate::batch::Batch`]).

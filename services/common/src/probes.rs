@@ -78,13 +78,14 @@ pub async fn serve(
     metrics: Arc<Registry>,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let router = Router::new()
-        .route("/healthz", get(healthz))
-        .route("/readyz", get(readyz))
-        .with_state(health)
-        .route("/metrics", get(move || render(metrics.clone())));
+    let router = router(health).route("/metrics", get(move || render(metrics.clone())));
     axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await?;
     Ok(())
+}
+
+/// `/healthz` and `/readyz` alone, for a service that serves more on the same port.
+pub fn router(health: Health) -> Router {
+    Router::new().route("/healthz", get(healthz)).route("/readyz", get(readyz)).with_state(health)
 }
 
 async fn healthz(State(health): State<Health>) -> impl IntoResponse {
@@ -104,7 +105,8 @@ async fn readyz(State(health): State<Health>) -> impl IntoResponse {
     }
 }
 
-async fn render(metrics: Arc<Registry>) -> impl IntoResponse {
+/// Metrics as Prometheus text.
+pub async fn render(metrics: Arc<Registry>) -> impl IntoResponse {
     let mut text = String::new();
     match prometheus_client::encoding::text::encode(&mut text, &metrics) {
         Ok(()) => {

@@ -28,6 +28,16 @@ pub fn bytes(text: &str) -> Option<u64> {
     (1.0..=9e15).contains(&amount).then_some(amount as u64)
 }
 
+/// The thousandths that a quantity of processors stands for (`1`, `100m`, `1.5`); `None` when it is none.
+pub fn millis(text: &str) -> Option<u64> {
+    let (number, factor) = match text.strip_suffix('m') {
+        Some(number) => (number, 1.0),
+        None => (text, 1000.0),
+    };
+    let amount = number.parse::<f64>().ok()? * factor;
+    (0.0..=9e15).contains(&amount).then_some(amount as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

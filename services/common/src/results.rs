@@ -1,6 +1,8 @@
 //! Results as one tidy table: session, job, row, measure, value, standard error, error.
 
 use anyhow::Context as _;
+use bytes::Bytes;
+use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
 
@@ -84,15 +86,33 @@ pub async fn read(store: &Store, business: &Business, outcome_object: &str) -> a
     };
     let outcome: Outcome =
         serde_json::from_slice(&body).with_context(|| format!("parse the outcome {outcome_object}"))?;
+    of(store, business, &outcome, outcome_object, usize::MAX).await
+}
+
+/// The rows of the Job with this outcome. Of a result object of more than `most` bytes only the size is told.
+///
+/// # Errors
+/// When an object cannot be read.
+pub async fn of(
+    store: &Store,
+    business: &Business,
+    outcome: &Outcome,
+    outcome_object: &str,
+    most: usize,
+) -> anyhow::Result<Vec<Row>> {
     let Some(work) = outcome.work.as_ref().filter(|_| outcome.state == State::Succeeded) else {
-        return Ok(vec![failed(business, &outcome, outcome_object)]);
+        return Ok(vec![failed(business, outcome, outcome_object)]);
     };
     let names = work.outputs();
-    let bodies = store.read_all(&business.bucket, names.clone(), READS).await?;
+    let reads: Vec<_> = names.iter().map(|name| read_small(store, &business.bucket, name, most)).collect();
+    let bodies: Vec<_> = futures::stream::iter(reads).buffered(READS).try_collect().await?;
     let parts = names.iter().zip(bodies).enumerate().map(|(index, (name, body))| {
         let task = work.tasks.map(|_| index.to_string()).unwrap_or_default();
         match body {
-            Some((object, body)) => rows(&work.session, &work.job, &task, &object, &body),
+            Some((object, Some(body))) => rows(&work.session, &work.job, &task, &object, &body),
+            Some((object, None)) => {
+                vec![Row { value: Some(Value::from(object.size)), ..row(&work.session, &work.job, &task, "bytes") }]
+            }
             None => vec![Row {
                 error: Some(format!("result-gone: there is no {name}; results are kept for a limited time")),
                 ..row(&work.session, &work.job, &task, "")
@@ -100,6 +120,19 @@ pub async fn read(store: &Store, business: &Business, outcome_object: &str) -> a
         }
     });
     Ok(join(parts.collect()))
+}
+
+/// An object, and its contents unless it has more than `most` bytes.
+async fn read_small(
+    store: &Store,
+    bucket: &str,
+    name: &str,
+    most: usize,
+) -> anyhow::Result<Option<(Object, Option<Bytes>)>> {
+    let Some(mut contents) = store.open(bucket, name).await? else { return Ok(None) };
+    let is_small = usize::try_from(contents.object.size).is_ok_and(|size| size <= most);
+    let body = if is_small { Some(contents.all().await?) } else { None };
+    Ok(Some((contents.object, body)))
 }
 
 /// The row of a Job without a result.

@@ -14,12 +14,14 @@ mod causes;
 mod close;
 mod progress;
 mod retry;
+mod watch;
 
 pub use causes::{Cause, causes};
 pub use close::{Common, common_data, delete};
 pub use progress::{Progress, Rate};
 pub(crate) use retry::attempt_of;
 pub use retry::{Chosen, Doing, More, Retried, Retrier, Selection};
+pub use watch::Watch;
 
 /// How many Jobs are in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]

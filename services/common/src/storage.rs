@@ -16,9 +16,11 @@ use crate::clients::Connection;
 
 mod amend;
 mod present;
+mod stream;
 mod upload;
 
 pub use amend::Replaced;
+pub use stream::{Contents, Incoming};
 pub use upload::{Fingerprint, crc32c_of_file};
 
 /// How long a call that fails is tried again, as Google's clients do by themselves.

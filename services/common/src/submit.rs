@@ -18,10 +18,12 @@ use crate::{
 
 mod existing;
 mod send;
+mod stream;
 mod wait;
 
 pub use existing::{Existing, Step};
 pub use send::{Report, Submitter};
+pub use stream::Differs;
 pub use wait::{Ended, Waited, wait};
 
 /// One Job to submit.

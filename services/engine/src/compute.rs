@@ -21,26 +21,12 @@ pub struct Input<'a> {
     pub market: Option<&'a [u8]>,
 }
 
-/// Name of the market data among a session's common data.
-pub const MARKET: &str = "market.json";
-
 /// Which of the common data is the market data: the one called `market.json`, or the only one.
 ///
 /// # Errors
 /// When there are several, and none is called so.
 pub fn market<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<Option<&'n str>, Failure> {
-    let names: Vec<&str> = names.into_iter().collect();
-    let named = names.iter().find(|name| name.rsplit('/').next() == Some(MARKET));
-    match (&names[..], named) {
-        (_, Some(name)) => Ok(Some(name)),
-        ([], None) => Ok(None),
-        ([only], None) => Ok(Some(only)),
-        (several, None) => {
-            let several = several.join(", ");
-            let message = format!("which of the common data is the market data? Call it {MARKET}; there is {several}");
-            Err(Failure::permanent("market-unclear", message))
-        }
-    }
+    kernel::market(names).map_err(|refusal| Failure::permanent(refusal.code, refusal.message))
 }
 
 /// The result of a computation.
@@ -65,19 +51,7 @@ pub enum Kernel {
 
 /// The kernel that an input asks for: JSON and tables of trades are priced, anything else is echoed.
 pub fn choose(input: Input<'_>) -> Kernel {
-    let bytes = input.bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(input.bytes);
-    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
-    let media_type = input.content_type.split(';').next().unwrap_or_default().trim();
-    let named =
-        |wanted: &str| input.name.rsplit_once('.').is_some_and(|(_, ending)| ending.eq_ignore_ascii_case(wanted));
-    let is_json = matches!(first, Some(b'{' | b'[')) || media_type.eq_ignore_ascii_case("application/json");
-    if is_json || named("json") {
-        Kernel::Pricing(Format::Json)
-    } else if media_type.eq_ignore_ascii_case("text/csv") || named("csv") || kernel::is_table(bytes) {
-        Kernel::Pricing(Format::Csv)
-    } else {
-        Kernel::Echo
-    }
+    kernel::asked(input.bytes, input.name, input.content_type).map_or(Kernel::Echo, Kernel::Pricing)
 }
 
 /// Computes the result of an input, or of one task's share of it.

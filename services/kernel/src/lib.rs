@@ -9,5 +9,5 @@ pub mod price;
 pub mod pricing;
 
 pub use montecarlo::Share;
-pub use price::{Input, Priced, Refusal, is_table, price};
-pub use pricing::read::Format;
+pub use price::{Input, Priced, Refusal, asked, is_table, market, price};
+pub use pricing::read::{Format, MARKET};

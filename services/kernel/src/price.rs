@@ -4,7 +4,7 @@ use crate::{
     montecarlo::{Share, simulate},
     pricing::{
         csv,
-        read::{self, Format},
+        read::{self, Format, MARKET},
         result::PricingResult,
     },
 };
@@ -41,6 +41,42 @@ pub struct Refusal {
     pub code: &'static str,
     /// What is wrong, for a person.
     pub message: String,
+}
+
+/// How an input is to be read when it asks to be priced; `None` when it does not. JSON and tables of trades are priced,
+/// told by the first bytes, the name of the object or file, and the content type, as far as there are any.
+pub fn asked(bytes: &[u8], name: &str, content_type: &str) -> Option<Format> {
+    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    let media_type = content_type.split(';').next().unwrap_or_default().trim();
+    let named = |wanted: &str| name.rsplit_once('.').is_some_and(|(_, ending)| ending.eq_ignore_ascii_case(wanted));
+    let is_json = matches!(first, Some(b'{' | b'[')) || media_type.eq_ignore_ascii_case("application/json");
+    if is_json || named("json") {
+        Some(Format::Json)
+    } else if media_type.eq_ignore_ascii_case("text/csv") || named("csv") || is_table(bytes) {
+        Some(Format::Csv)
+    } else {
+        None
+    }
+}
+
+/// Which of the common data is the market data: the one called [`MARKET`], or the only one.
+///
+/// # Errors
+/// When there are several, and none is called so.
+pub fn market<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<Option<&'n str>, Refusal> {
+    let names: Vec<&str> = names.into_iter().collect();
+    let named = names.iter().find(|name| name.rsplit('/').next() == Some(MARKET));
+    match (&names[..], named) {
+        (_, Some(name)) => Ok(Some(name)),
+        ([], None) => Ok(None),
+        ([only], None) => Ok(Some(only)),
+        (several, None) => {
+            let several = several.join(", ");
+            let message = format!("which of the common data is the market data? Call it {MARKET}; there is {several}");
+            Err(Refusal { code: "market-unclear", message })
+        }
+    }
 }
 
 /// Whether bytes begin as a table of trades does.

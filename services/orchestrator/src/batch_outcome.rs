@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use common::{
     Outcome,
     batch::{Batch, Done, Entry, Failed, Manifest, Report},
-    exit,
+    exit, labels,
     outcome::{State, Timestamps},
 };
 use jiff::Timestamp;
@@ -38,6 +38,8 @@ pub(crate) enum Fate {
     Ended(Box<Outcome>),
     /// No pod brought it to an end; it is to be a Job of its own.
     Alone,
+    /// The batch was ended because of other inputs; it is to begin again.
+    Again,
     /// It is still being worked on.
     Later,
 }
@@ -100,6 +102,9 @@ pub(crate) fn decide(facts: &Facts<'_>, input: u32, entry: &Entry) -> Fate {
     } else {
         match (facts.standing, failed) {
             (Standing::Running, _) => return Fate::Later,
+            (Standing::Deleted, _) if cancelled_before(facts.job).is_some_and(|before| is_spared(entry, before)) => {
+                return Fate::Again;
+            }
             (Standing::Deleted, _) => {
                 let message = "the Job was deleted before it had ended".to_owned();
                 (None, State::Cancelled, ("cancelled".to_owned(), message), (None, None))
@@ -144,6 +149,17 @@ pub(crate) fn decide(facts: &Facts<'_>, input: u32, entry: &Entry) -> Fate {
     ended.message_id = Some(entry.message_id.clone());
     ended.work = Some(entry.work.clone());
     Fate::Ended(Box::new(ended))
+}
+
+/// The time before which inputs of a batch were cancelled, when it was deleted because of some of them.
+fn cancelled_before(job: &Job) -> Option<Timestamp> {
+    let annotation = job.metadata.annotations.as_ref()?.get(labels::ANNOTATION_CANCELLED_BEFORE)?;
+    annotation.parse().ok()
+}
+
+/// Whether a cancel of what came before this time does not mean an input. Begun again, it is asked more closely.
+pub(crate) fn is_spared(entry: &Entry, before: Timestamp) -> bool {
+    entry.published.unwrap_or(entry.received) >= before
 }
 
 fn completed() -> (String, String) {

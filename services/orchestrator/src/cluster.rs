@@ -109,6 +109,16 @@ impl Cluster {
         }
     }
 
+    /// Sets an annotation of exactly this Job; it being gone already is fine.
+    pub(crate) async fn annotate(&self, name: &str, uid: &str, key: &str, value: &str) -> anyhow::Result<()> {
+        let patch = json!({"metadata": {"uid": uid, "annotations": {key: value}}});
+        match within(self.jobs.patch(name, &PatchParams::default(), &Patch::Merge(patch))).await {
+            // 409: there is another Job of that name by now.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
+            answer => answer.map(|_| ()).with_context(|| format!("annotate the Job {name}")),
+        }
+    }
+
     /// Takes our finalizer off a Job as it was read. `false` when the Job changed meanwhile and must be read again.
     pub(crate) async fn release(&self, job: &Job) -> anyhow::Result<bool> {
         let name = job.metadata.name.as_deref().unwrap_or_default();

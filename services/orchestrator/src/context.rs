@@ -31,8 +31,9 @@ use crate::{
     settle_batch::Progress,
 };
 
-/// Most creates that are under way at once.
-pub(crate) const CREATES_MAX: usize = 64;
+/// Most creates that are under way at once. Each has a connection of its own, with its buffers and its handshake, and
+/// more of them do not make an API server quicker.
+pub(crate) const CREATES_MAX: usize = 32;
 /// Settled identities that are remembered.
 const RECENT_MAX: usize = 10_000;
 

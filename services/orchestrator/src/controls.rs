@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use common::{
     Outcome,
+    batch::{Batch, Manifest},
     control::{Control, Parked, SCHEMA},
     labels,
     message::Work,
@@ -27,6 +28,8 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    batch_job::batch_of,
+    batch_outcome::is_spared,
     context::Context,
     hooks::Step,
     job::{self, Origin},
@@ -248,12 +251,50 @@ async fn cancel_jobs(context: &Context, session: &str, control: &Control) -> any
     let selector = format!("{}={}", labels::SESSION, names::label_value(session));
     for job in context.cluster.jobs(&selector).await? {
         let (Some(name), Some(uid)) = (&job.metadata.name, &job.metadata.uid) else { continue };
-        if standing(&job) == Standing::Running && is_cancelled(&job, control) {
-            context.cluster.delete(name, uid).await?;
-            tracing::info!(session, kubernetes_job = name, "deleted, since its session was cancelled");
+        if standing(&job) != Standing::Running {
+            continue;
         }
+        match batch_of(&job)? {
+            None if !is_cancelled(&job, control) => continue,
+            None => {}
+            Some(batch) => match cancelled_of(context, &batch, control).await? {
+                Share::None => continue,
+                Share::All => {}
+                Share::Some(before) => {
+                    let before = before.to_string();
+                    context.cluster.annotate(name, uid, labels::ANNOTATION_CANCELLED_BEFORE, &before).await?;
+                }
+            },
+        }
+        context.cluster.delete(name, uid).await?;
+        tracing::info!(session, kubernetes_job = name, "deleted, since its session was cancelled");
     }
     Ok(())
+}
+
+/// How much of a batch is cancelled.
+enum Share {
+    None,
+    All,
+    /// What was published before this time. The others are published again, since one Job cannot end in part.
+    Some(Timestamp),
+}
+
+/// How much of a running batch a decision cancels. It may have been made between the decision and the moment at which
+/// this process read it, of messages from before and after.
+async fn cancelled_of(context: &Context, batch: &Batch, control: &Control) -> anyhow::Result<Share> {
+    let Some(before) = control.cancelled_before else { return Ok(Share::None) };
+    let Some((_, text)) = context.store.read(&batch.bucket, &batch.manifest(), None).await? else {
+        // Every input has its outcome.
+        return Ok(Share::None);
+    };
+    let entries = Manifest::decode(&text, batch)?.entries;
+    let cancelled = entries.iter().filter(|entry| !is_spared(entry, before)).count();
+    Ok(match cancelled {
+        0 => Share::None,
+        all if all == entries.len() => Share::All,
+        _ => Share::Some(before),
+    })
 }
 
 /// Whether a Job is of a message that came before its session was cancelled.

@@ -126,7 +126,7 @@ impl Drop for Waiting {
 /// Keeps the view up to date, for ever.
 pub(crate) async fn follow(api: Api<Watched>, business: &str, jobs: &Jobs, health: &Health) -> anyhow::Result<()> {
     let selector = format!("{}={business},{}={}", labels::BUSINESS, labels::APP, labels::APP_ENGINE);
-    let config = watcher::Config::default().labels(&selector).page_size(500);
+    let config = watcher::Config::default().labels(&selector).page_size(100);
     let mut events = std::pin::pin!(watcher(api, config).default_backoff());
     while let Some(event) = events.next().await {
         match event {

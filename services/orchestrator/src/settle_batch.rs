@@ -179,7 +179,8 @@ async fn inputs(
         .map(|(input, entry)| async move {
             match batch_outcome::decide(facts, input, entry) {
                 Fate::Ended(outcome) => record(context, job, entry, *outcome).await?,
-                Fate::Alone => publish_alone(context, entry).await?,
+                Fate::Alone => publish(context, entry, true).await?,
+                Fate::Again => publish(context, entry, false).await?,
                 Fate::Later => return anyhow::Ok(()),
             }
             context.progress.add(name, input);
@@ -216,19 +217,22 @@ async fn record(context: &Context, job: &Job, entry: &Entry, outcome: Outcome) -
     deleted
 }
 
-/// Publishes an input that no pod brought to an end again, to become a Job of its own: whatever ended the pods, another
-/// input may have been the cause, and alone it shows.
-async fn publish_alone(context: &Context, entry: &Entry) -> anyhow::Result<()> {
+/// Publishes an input that no pod brought to an end again. It becomes a Job of its own when it is to be `alone`:
+/// whatever ended the pods, another input may have been the cause, and alone it shows.
+async fn publish(context: &Context, entry: &Entry, alone: bool) -> anyhow::Result<()> {
     let (data, mut attributes) = entry.work.encode();
-    attributes.insert(labels::ATTRIBUTE_ALONE.to_owned(), "true".to_owned());
+    if alone {
+        attributes.insert(labels::ATTRIBUTE_ALONE.to_owned(), "true".to_owned());
+    }
     let message = Message::new().set_data(data).set_attributes(attributes);
     let object = &entry.work.identity.object;
     context.again.publish(message).await.with_context(|| format!("publish {object} again"))?;
-    tracing::warn!(
-        job = entry.work.job,
-        session = entry.work.session,
-        "no pod of its batch brought it to an end, so it gets a Job of its own"
-    );
+    let (job, session) = (&entry.work.job, &entry.work.session);
+    if alone {
+        tracing::warn!(job, session, "no pod of its batch brought it to an end, so it gets a Job of its own");
+    } else {
+        tracing::info!(job, session, "published again, since its batch was ended for others that were cancelled");
+    }
     context.hooks.at(Step::PublishedAlone, None, Some(&entry.work.identity)).await;
     Ok(())
 }

@@ -56,12 +56,15 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     }
     output.note(rendered(std::io::stderr().is_terminal()).trim_end());
     setup::free_to_go(&plan)?;
-    setup::preflight(&after, &cloud, &plan).await?;
+    setup::preflight(&after, &cloud, &plan, output).await?;
     if !plan.is_empty() && after.cloud == CloudKind::Google && !args.yes {
         agree::to(&format!("make these changes to project {}?", after.project))?;
     }
     let settings = args.lock.settings(globals, "add-business", output);
-    let progress = setup::progress(output);
+    if output.json {
+        output.record(&json!({"event": "plan", "plan": plan}))?;
+    }
+    let progress = setup::told(output);
     let first = (!plan.is_empty()).then_some((&plan, &progress));
     let (report, deployed) = guarded::under_lock(&after, &cloud, &settings, first, async |step| {
         // Read again: somebody else may have added another one to the file.
@@ -74,7 +77,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     })
     .await?;
     if output.json {
-        output.document(&json!({"provisioned": report, "deployed": deployed}))?;
+        output.record(&json!({"event": "done", "provisioned": report.applied, "deployed": deployed}))?;
     } else {
         let next = match deployed {
             Some(_) => format!("submit --business {} --wait examples/pricing", args.name),
@@ -102,7 +105,7 @@ pub(super) async fn make(
         std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
         output.note(format_args!("  added {name} to {}", path.display()));
     }
-    let report = setup::carry_out(plan, cloud, output).await?;
+    let report = provision::carry_out(plan, cloud, &setup::told(output)).await?;
     setup::write_config(after, cloud)?;
     let images = match &cloud.kubernetes {
         Ok(client) if presence::has_cluster(after, cloud).await? => deploy::live_images(after, client).await?,

@@ -10,12 +10,15 @@ mod load;
 mod machine;
 mod memory;
 mod optimized;
+mod place;
 mod report;
+mod script;
 mod setting_up;
 
 use std::time::Instant;
 
 use common::{exit, shutdown};
+use place::Place;
 use report::{Report, Row};
 
 use crate::{
@@ -69,6 +72,10 @@ pub(crate) struct Args {
     /// Measure the programs beside this one, as they are
     #[arg(long, hide = true, conflicts_with = "dev")]
     as_built: bool,
+    /// Measure latency, creation and memory also on the API server of this context of your kubeconfig, in namespaces of
+    /// their own that are taken away afterwards; Pub/Sub, storage and the orchestrator stay on this machine
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
     /// Only these measurements
     #[arg(long, value_delimiter = ',', value_enum)]
     only: Vec<Part>,
@@ -183,9 +190,11 @@ async fn on_stage(
     let quiet = output.only_errors();
     setup::deploy(stage.environment(), &cloud, images, None, provision::deploy::Foreign::Refuse, &quiet).await?;
     let context: Context = stage.context().await?;
+    let wide = context.business(Some("wide"))?;
+    let mut laptop = Place::laptop(&context, wide)?;
     if wanted(Part::Latency) {
         output.note("publishing 50 messages a second");
-        rows.push(latency::measure(&context, args.quick).await?);
+        rows.push(latency::measure(&context, &mut laptop, args.quick).await?);
     }
     if wanted(Part::Flow) {
         output.note("running one Job per message, and bare Jobs");
@@ -195,14 +204,43 @@ async fn on_stage(
         output.note("running small tasks in batches");
         rows.push(batch::measure(&context, args.quick).await?);
     }
+    rows.extend(creating(&context, &mut laptop, args, output, wanted).await?);
+    if let Some(name) = &args.context {
+        output.note(format_args!("the same on the API server of {name}"));
+        let program = binaries.path("orchestrator")?;
+        let mut real = Place::real(&context, stage.environment(), wide, name, program).await?;
+        let measured = async {
+            let mut rows = Vec::new();
+            if wanted(Part::Latency) {
+                rows.push(latency::measure(&context, &mut real, args.quick).await?);
+            }
+            rows.extend(creating(&context, &mut real, args, output, wanted).await?);
+            anyhow::Ok(rows)
+        };
+        let measured = measured.await;
+        real.clear().await?;
+        rows.extend(measured?);
+    }
+    Ok(rows)
+}
+
+/// Creation and memory, which belong together.
+async fn creating(
+    context: &Context,
+    place: &mut Place,
+    args: &Args,
+    output: &Output,
+    wanted: &impl Fn(Part) -> bool,
+) -> anyhow::Result<Vec<Row>> {
+    let mut rows = Vec::new();
     if wanted(Part::Creation) || wanted(Part::Memory) {
         output.note("creating Jobs from a backlog, and bare ones");
-        let created = creation::measure(&context, args.quick).await?;
+        let created = creation::measure(context, place, args.quick).await?;
         if wanted(Part::Creation) {
             rows.push(created.row);
         }
         if wanted(Part::Memory) {
-            rows.push(memory::measure(&context, created.jobs)?);
+            rows.push(memory::measure(place, created.jobs)?);
         }
     }
     Ok(rows)

@@ -1,4 +1,5 @@
-//! `clean`: removes what was generated, and what killed demos left, but nothing that is in use.
+//! `clean`: removes what was generated, and what killed demos left, but nothing that is in use; or what has ended of a
+//! business.
 
 use std::{
     fs::{File, TryLockError},
@@ -10,14 +11,58 @@ use common::exit;
 use nix::{sys::signal::kill, unistd::Pid};
 use serde::Serialize;
 
-use crate::{context, output::Output};
+use crate::{
+    args::Globals,
+    context::{self, Context},
+    error::Failure,
+    output::Output,
+};
+
+mod business;
 
 /// Arguments of `clean`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
+    /// What has ended of this business: its Kubernetes Jobs and pods that have their outcome
+    #[arg(long, short)]
+    business: Option<String>,
+    /// What has ended of all businesses
+    #[arg(long, conflicts_with = "business")]
+    all: bool,
+    /// Only of this session
+    #[arg(long, short)]
+    session: Option<String>,
+    /// Objects of Jobs that ended, too
+    #[arg(long, value_delimiter = ',', value_name = "PART")]
+    objects: Vec<Part>,
     /// Only show what would be removed
     #[arg(long)]
     dry_run: bool,
+    /// Do not ask
+    #[arg(long, short)]
+    yes: bool,
+}
+
+/// A part of a business's objects.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+enum Part {
+    /// Inputs that were kept because their Job did not succeed
+    Input,
+    /// Results
+    Output,
+    /// Outcomes of Jobs whose input is gone
+    Outcome,
+}
+
+impl Part {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Input => "input",
+            Self::Output => "output",
+            Self::Outcome => "outcome",
+        }
+    }
 }
 
 /// Folders of generated files.
@@ -27,11 +72,20 @@ struct Found {
     in_use: Vec<PathBuf>,
 }
 
-/// Removes the generated folders that nothing uses. `provision` and `deploy` write them anew.
+/// Removes what has ended of a business when one is named; else the generated folders that nothing uses, which
+/// `provision` and `deploy` write anew.
 ///
 /// # Errors
-/// When a folder cannot be looked at or removed.
-pub(crate) fn run(args: &Args, output: &Output) -> anyhow::Result<u8> {
+/// When something cannot be looked at or removed.
+pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
+    if args.business.is_some() || args.all {
+        return business::run(&Context::open(globals).await?, args, output).await;
+    }
+    if args.session.is_some() || !args.objects.is_empty() {
+        return Err(Failure::usage("it is not said of which business")
+            .next("name one with --business, or --all")
+            .into());
+    }
     let found = clean(&context::root().join(context::GENERATED), args.dry_run)?;
     if output.json {
         output.document(&found)?;

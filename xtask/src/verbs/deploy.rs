@@ -1,40 +1,73 @@
 //! `deploy`: builds the services, and brings them into the cluster.
 
 use common::exit;
-use provision::{Cloud, Environment, deploy::Foreign, guarded, manifests, manifests::Images};
+use provision::{
+    deploy::{self, Change, ChangeView, Foreign, Options},
+    guarded,
+    manifests::Images,
+};
 
-use crate::{args::Globals, context, locking, output::Output, setup};
+use crate::{args::Globals, context, locking, output::Output, setup, text};
 
 /// Arguments of `deploy`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only render the manifests, below infra/generated
+    /// Show what would change in the cluster, line by line, and change nothing
     #[arg(long)]
     dry_run: bool,
     /// Take over namespaces of our names that somebody else made
     #[arg(long)]
     adopt: bool,
+    /// Take over fields that another tool owns
+    #[arg(long)]
+    force_conflicts: bool,
+    /// Take everything back when a rollout fails
+    #[arg(long)]
+    rollback_on_failure: bool,
+    /// Image of the orchestrator that the cluster has already or can pull; nothing is built then
+    #[arg(long, value_name = "IMAGE", requires = "engine_image")]
+    orchestrator_image: Option<String>,
+    /// Image of the engine
+    #[arg(long, value_name = "IMAGE", requires = "orchestrator_image")]
+    engine_image: Option<String>,
     #[command(flatten)]
     lock: locking::LockArgs,
 }
 
-/// Builds, renders, applies, and waits until every orchestrator is ready.
+/// Builds, renders, applies, and waits until everything runs.
 ///
 /// # Errors
 /// When the build, a template, the cluster or a rollout fails.
 pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
     let environment = context::load(globals)?;
     let cloud = setup::connect(&environment, globals).await?;
-    let images = setup::ready_images(&environment, &cloud, output).await?;
+    let images = match (&args.orchestrator_image, &args.engine_image) {
+        (Some(orchestrator), Some(engine)) => Images { orchestrator: orchestrator.clone(), engine: engine.clone() },
+        _ => setup::ready_images(&environment, &cloud, output).await?,
+    };
+    let options = Options {
+        foreign: Foreign::adopt(args.adopt),
+        force_conflicts: args.force_conflicts,
+        rollback: args.rollback_on_failure,
+        ..setup::deploy_options(&environment, images)
+    };
+    let outlook = deploy::preview(&environment, &cloud, &options).await?;
     if args.dry_run {
-        return show(&environment, &cloud, &images, output);
+        show(&outlook.changes(), output)?;
+        outlook.check()?;
+        return Ok(exit::DONE);
     }
-    let settings = args.lock.settings(globals, "deploy", output);
-    let report = guarded::under_lock(&environment, &cloud, &settings, None, async |step| {
-        step("brings the services into the cluster");
-        setup::deploy(&environment, &cloud, images, None, Foreign::adopt(args.adopt), output).await
-    })
-    .await?;
+    // What changes nothing needs no lock, which is a write itself; the rollouts are looked at all the same.
+    let report = if outlook.is_empty() {
+        setup::deploy_with(&environment, &cloud, &options, output).await?
+    } else {
+        let settings = args.lock.settings(globals, "deploy", output);
+        guarded::under_lock(&environment, &cloud, &settings, None, async |step| {
+            step("brings the services into the cluster");
+            setup::deploy_with(&environment, &cloud, &options, output).await
+        })
+        .await?
+    };
     if output.json {
         output.document(&report)?;
     } else {
@@ -48,20 +81,35 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     Ok(exit::DONE)
 }
 
-/// Writes what would be applied, and lists it.
-fn show(environment: &Environment, cloud: &Cloud, images: &Images, output: &Output) -> anyhow::Result<u8> {
-    let rendered = manifests::render(environment, &cloud.endpoints, images)?;
-    let folder = context::generated(environment);
-    rendered.write(&folder)?;
-    output.note(format_args!("  rendered {}", folder.join("manifests").display()));
+/// Shows what would change.
+fn show(changes: &[ChangeView], output: &Output) -> anyhow::Result<()> {
     if output.json {
-        output.document(&rendered.objects().collect::<Vec<_>>())?;
-        return Ok(exit::DONE);
+        return output.document(&changes);
     }
-    for object in rendered.objects() {
-        let text = |key: &str| object["metadata"][key].as_str().unwrap_or_default();
-        let kind = object["kind"].as_str().unwrap_or_default();
-        output.line(format_args!("{kind} {} {}", text("namespace"), text("name")))?;
+    let colour = output.colour();
+    for change in changes {
+        let (mark, verb) = match change.applied.change {
+            Change::Created => ('+', "create"),
+            Change::Changed => ('~', "change"),
+            Change::Pruned => ('-', "delete"),
+            Change::Unchanged => (' ', "keep"),
+        };
+        let namespace = change.applied.namespace.as_ref().map(|name| format!("{name}/")).unwrap_or_default();
+        let title = format!("{mark} {verb} {} {namespace}{}", change.applied.kind, change.applied.name);
+        output.line(text::paint_change(&title, colour))?;
+        for line in change.difference.lines() {
+            output.line(format_args!("    {}", text::paint_change(line, colour)))?;
+        }
+        for conflict in &change.conflicts {
+            let line = format!("! {} is owned by {:?}", conflict.field, conflict.manager);
+            output.line(format_args!("    {}", text::paint_change(&line, colour)))?;
+        }
     }
-    Ok(exit::DONE)
+    let count = |wanted: Change| changes.iter().filter(|change| change.applied.change == wanted).count();
+    output.line(format_args!(
+        "{} to create, {} to change, {} to delete; nothing was changed",
+        count(Change::Created),
+        count(Change::Changed),
+        count(Change::Pruned)
+    ))
 }

@@ -12,7 +12,7 @@ use provision::{
 use crate::{args::Globals, context, error::Failure, output::Output, setup};
 
 /// Programs that a person looks around with; nothing of ours needs them.
-const TOOLS: [&str; 2] = ["kubectl", "gcloud"];
+const TOOLS: [&str; 3] = ["kubectl", "gcloud", "gke-gcloud-auth-plugin"];
 
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
@@ -72,7 +72,17 @@ fn look_for(tool: &str) -> Finding {
         .find(|path: &std::path::PathBuf| Path::is_file(path));
     match found {
         Some(path) => Finding::good(tool, path.display().to_string()).optional(),
-        None => Finding::bad(tool, "not found", "needed only to look around by hand").optional(),
+        None => Finding::bad(tool, "not found", get(tool)).optional(),
+    }
+}
+
+fn get(tool: &str) -> &'static str {
+    match tool {
+        "gke-gcloud-auth-plugin" => {
+            "needed for a cluster on Google Cloud: gcloud components install gke-gcloud-auth-plugin"
+        }
+        "kubectl" => "needed only to look around by hand: gcloud components install kubectl",
+        _ => "needed only to look around by hand: https://cloud.google.com/sdk/docs/install",
     }
 }
 
@@ -85,7 +95,15 @@ async fn cluster(environment: &Environment, cloud: &Cloud) -> Finding {
     }
     let client = match &cloud.kubernetes {
         Ok(client) => client,
-        Err(why) => return Finding::bad("cluster", why.clone(), "gcloud container clusters get-credentials"),
+        Err(why) => {
+            let fix = format!(
+                "cargo xtask provision; or gcloud container clusters get-credentials {} --location {} --project {}",
+                environment.cluster.name,
+                environment.cluster_location(),
+                environment.project
+            );
+            return Finding::bad("cluster", why.clone(), fix);
+        }
     };
     match client.apiserver_version().await {
         Ok(version) => Finding::good("cluster", format!("Kubernetes {}", version.git_version)),

@@ -2,7 +2,7 @@
 
 use common::{
     exit,
-    jobs::{self, Job, State},
+    jobs::{self, Active, Job, State},
 };
 use jiff::{SignedDuration, Timestamp};
 
@@ -67,20 +67,27 @@ pub(crate) async fn view(
     session: Option<&str>,
     output: &Output,
 ) -> anyhow::Result<Vec<Job>> {
-    let active = async {
-        let answer = match &context.cluster {
-            Ok(client) => cluster::active_jobs(client, &context.store, business, session).await,
-            Err(why) => Err(anyhow::anyhow!("{why}")),
-        };
-        answer.unwrap_or_else(|error| {
-            output.warn(format_args!("what runs is not known, because the cluster cannot be asked: {error:#}"));
-            Vec::new()
-        })
-    };
     // The cluster first: what ends in between is then seen by its outcome, and never by neither.
-    let active = active.await;
+    let active = active(context, business, session, output).await;
     let objects = jobs::list(&context.store, &business.bucket, &business.name, session).await?;
     Ok(jobs::merge(&business.name, session, &objects, &active))
+}
+
+/// What of a business runs. A cluster that cannot be asked is said to be so.
+pub(crate) async fn active(
+    context: &Context,
+    business: &common::config::Business,
+    session: Option<&str>,
+    output: &Output,
+) -> Vec<Active> {
+    let answer = match &context.cluster {
+        Ok(client) => cluster::active_jobs(client, &context.store, business, session).await,
+        Err(why) => Err(anyhow::anyhow!("{why}")),
+    };
+    answer.unwrap_or_else(|error| {
+        output.warn(format_args!("what runs is not known, because the cluster cannot be asked: {error:#}"));
+        Vec::new()
+    })
 }
 
 /// The table that people see.

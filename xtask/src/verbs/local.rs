@@ -3,7 +3,10 @@
 mod exports;
 mod serve;
 
-use std::path::{Path, PathBuf};
+use std::{
+    net::IpAddr,
+    path::{Path, PathBuf},
+};
 
 use common::exit;
 pub(crate) use exports::exports;
@@ -29,6 +32,10 @@ enum Verb {
         /// Keep its data in this folder, so that it survives a restart
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
+        /// Serve Google's part at this address of this machine instead of loopback, for pods of another cluster
+        /// (`--context`): whoever reaches it must show credentials
+        #[arg(long, value_name = "ADDRESS", value_parser = address)]
+        listen: Option<IpAddr>,
     },
     /// Stop it, and everything that runs in it
     Down,
@@ -42,6 +49,9 @@ enum Verb {
         /// Keep its data in this folder
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
+        /// Address of Google's part
+        #[arg(long)]
+        listen: Option<IpAddr>,
         /// Stop when standard input ends
         #[arg(long)]
         leash: bool,
@@ -71,19 +81,33 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     }
     let laptop = Laptop::of(&environment);
     match &args.verb {
-        Verb::Up { data } => up(&laptop, &environment, data.as_deref(), output),
+        Verb::Up { data, listen } => up(&laptop, &environment, data.as_deref(), *listen, output),
         Verb::Down => down(&laptop, &environment, output),
         Verb::Status => status(&laptop, &environment, output),
         Verb::Env => env(&laptop, &environment, &globals, output),
-        Verb::Serve { data, leash } => serve::run(&laptop, &environment, data.clone(), *leash).await,
+        Verb::Serve { data, listen, leash } => serve::run(&laptop, &environment, data.clone(), *listen, *leash).await,
         Verb::Reap => Ok(exit::DONE),
     }
 }
 
-fn up(laptop: &Laptop, environment: &Environment, data: Option<&Path>, output: &Output) -> anyhow::Result<u8> {
+/// An address that others can be told: one of this machine, and not all of them.
+fn address(text: &str) -> Result<IpAddr, String> {
+    match text.parse::<IpAddr>() {
+        Ok(address) if address.is_unspecified() => Err("name one address of this machine".to_owned()),
+        parsed => parsed.map_err(|error| error.to_string()),
+    }
+}
+
+fn up(
+    laptop: &Laptop,
+    environment: &Environment,
+    data: Option<&Path>,
+    listen: Option<IpAddr>,
+    output: &Output,
+) -> anyhow::Result<u8> {
     let (state, fresh) = match laptop.running()? {
         Some(state) => (state, false),
-        None => (laptop.start(data, false)?.0, true),
+        None => (laptop.start_at(data, listen, false)?.0, true),
     };
     if output.json {
         output.document(&state)?;

@@ -15,7 +15,7 @@ use k8s_openapi::api::core::v1::Pod;
 use serde::Serialize;
 
 use super::jobs::view;
-use crate::{args::Globals, cluster, context::Context, error::Failure, output::Output};
+use crate::{args::Globals, cluster, context::Context, error::Failure, output::Output, text};
 
 mod follow;
 
@@ -42,6 +42,9 @@ pub(crate) struct Args {
     /// Only the last so many lines of each
     #[arg(long, value_name = "N")]
     tail: Option<u32>,
+    /// Also of the run before, of containers that were started again
+    #[arg(long, short, conflicts_with = "follow")]
+    previous: bool,
     /// The orchestrator's log
     #[arg(long)]
     orchestrator: bool,
@@ -88,8 +91,13 @@ async fn print(context: &Context, business: &Business, args: &Args, output: &Out
         .iter()
         .map(|pod| async move {
             let client = context.cluster()?;
-            let log = cluster::log(client, &business.namespace, pod, args.tail.map(i64::from)).await;
-            anyhow::Ok((pod, log))
+            let tail = args.tail.map(i64::from);
+            let log = cluster::log(client, &business.namespace, pod, tail).await;
+            let before = match args.previous {
+                true => cluster::previous_log(client, &business.namespace, pod, tail).await.unwrap_or_default(),
+                false => String::new(),
+            };
+            anyhow::Ok((pod, log.map(|log| before + &log)))
         })
         .collect();
     let mut logs = futures::stream::iter(reads).buffered(READS);
@@ -97,7 +105,7 @@ async fn print(context: &Context, business: &Business, args: &Args, output: &Out
         let (pod, log) = read?;
         match log {
             Ok(log) => {
-                for line in log.lines().filter(|line| is_about(args.job.as_deref(), pod, line)) {
+                for line in log.lines().filter(|line| cluster::is_about(args.job.as_deref(), pod, line)) {
                     emit(output, several, &line_of(business, pod, line))?;
                 }
             }
@@ -149,12 +157,6 @@ async fn batch_pods(
     Ok(pods)
 }
 
-/// Whether a line is about the Job that was asked for. The pods of a batch say with each line which Job it is about.
-pub(super) fn is_about(job: Option<&str>, pod: &Pod, line: &str) -> bool {
-    let Some(job) = job.filter(|_| label(pod, labels::JOB).is_empty()) else { return true };
-    serde_json::from_str::<serde_json::Value>(line).is_ok_and(|fields| fields["job"] == job)
-}
-
 /// The logs that outcomes keep, of the Jobs asked for whose pods are gone.
 async fn kept(
     context: &Context,
@@ -200,7 +202,7 @@ fn emit(output: &Output, several: bool, line: &Line) -> anyhow::Result<()> {
     if output.json {
         output.record(line)
     } else if several {
-        output.line(format_args!("{} | {}", line.from, line.line))
+        output.line(format_args!("{} | {}", text::tint(&line.from, output.colour()), line.line))
     } else {
         output.line(&line.line)
     }
@@ -253,7 +255,7 @@ mod tests {
         assert_eq!(prefix(&pod(serde_json::json!({}))), "job-abc-x7f2q");
         let (own, batch) = (pod(serde_json::json!({"job": "a.json"})), pod(serde_json::json!({})));
         let line = r#"{"message":"computed","job":"a.json"}"#;
-        assert!(is_about(Some("a.json"), &own, "any") && is_about(None, &batch, "any"));
-        assert!(is_about(Some("a.json"), &batch, line) && !is_about(Some("b.json"), &batch, line));
+        assert!(cluster::is_about(Some("a.json"), &own, "any") && cluster::is_about(None, &batch, "any"));
+        assert!(cluster::is_about(Some("a.json"), &batch, line) && !cluster::is_about(Some("b.json"), &batch, line));
     }
 }

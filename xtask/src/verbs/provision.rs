@@ -4,6 +4,7 @@ use std::{io::IsTerminal as _, path::PathBuf};
 
 use common::exit;
 use provision::{environment::CloudKind, guarded, plan, saved::Saved, show};
+use serde_json::json;
 
 use crate::{agree, args::Globals, context, locking, output::Output, setup};
 
@@ -89,17 +90,21 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     }
     output.note(show::render(&plan, std::io::stderr().is_terminal()).trim_end());
     setup::free_to_go(&plan)?;
-    setup::preflight(&environment, &cloud, &plan).await?;
+    setup::preflight(&environment, &cloud, &plan, output).await?;
     if !plan.is_empty() && environment.cloud == CloudKind::Google && !args.yes {
         agree::to(&format!("make these changes to project {}?", environment.project))?;
     }
     let settings = args.lock.settings(globals, "provision", output);
     let look = async || setup::look(&environment, &cloud, options, output).await;
-    let progress = setup::progress(output);
+    if output.json {
+        output.record(&json!({"event": "plan", "plan": plan}))?;
+    }
+    let progress = setup::told(output);
     let report = guarded::carry_out_locked(&environment, &cloud, plan, &settings, &progress, look).await?;
     setup::write_config(&environment, &cloud)?;
+    setup::write_kubeconfig(&environment, &cloud, output).await?;
     if output.json {
-        output.document(&report)?;
+        output.record(&json!({"event": "done", "applied": report.applied, "elapsed_ms": report.elapsed_ms}))?;
     } else if report.applied.done > 0 {
         output.note(format_args!("{} changes made; next: cargo xtask deploy", report.applied.done));
     }

@@ -44,7 +44,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     setup::write_config(&after, &cloud)?;
     removing::forget_manifests(&before, Some(&args.name))?;
     if output.json {
-        output.document(&report)?;
+        output.record(&report)?;
     } else {
         output.note(format_args!("  took {} out of {}", args.name, path.display()));
         output.note(report.summary());

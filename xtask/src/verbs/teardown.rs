@@ -23,7 +23,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let Some(report) = removal.run(output).await? else { return Ok(exit::DONE) };
     removing::forget_manifests(&environment, None)?;
     if output.json {
-        output.document(&report)?;
+        output.record(&report)?;
     } else {
         output.note(report.summary());
     }

@@ -19,7 +19,7 @@ use kube::{
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::{context, error::Failure, output::Output};
+use crate::{args::Globals, context, error::Failure, output::Output};
 
 /// Tells the tests which context of the kubeconfig to use.
 const TEST_CONTEXT: &str = "DESKGRID_TEST_CONTEXT";
@@ -28,7 +28,8 @@ const TEST_PREFIX: &str = "DESKGRID_TEST_PREFIX";
 /// Tells the soak test to take its time.
 const TEST_LONG: &str = "DESKGRID_TEST_LONG";
 /// The tests that hold on any Kubernetes.
-const ANY_CLUSTER: [&str; 3] = ["crashes::", "duplicates::", "deploys::"];
+const ANY_CLUSTER: [&str; 5] =
+    ["crashes::", "duplicates::", "deploys::", "batches::a_session_in_batches", "batches::jobs_that_are_all_deleted"];
 /// How long namespaces take to go; what is in them is little.
 const GONE_WITHIN: Duration = Duration::from_secs(120);
 const CONNECT: Duration = Duration::from_secs(5);
@@ -38,22 +39,19 @@ const CONNECT: Duration = Duration::from_secs(5);
 pub(crate) struct Args {
     /// Only tests whose name contains this, as `cargo test` takes it
     filter: Option<String>,
-    /// Run the orchestrator's suite against the cluster of this context of your kubeconfig, in namespaces of its own
-    /// that are taken away afterwards; Pub/Sub and storage stay on this machine
-    #[arg(long, value_name = "NAME")]
-    context: Option<String>,
     /// Run the soak test at its full length
     #[arg(long)]
     long: bool,
 }
 
-/// Runs every test of the workspace, or those that any cluster must pass.
+/// Runs every test of the workspace. With `--context` those that any cluster must pass, against the cluster of that
+/// context, in namespaces of their own that are taken away afterwards; Pub/Sub and storage stay on this machine.
 ///
 /// # Errors
 /// When one fails, or cargo or the cluster cannot be reached.
-pub(crate) async fn run(args: &Args, output: &Output) -> anyhow::Result<u8> {
+pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
     let long = args.long.then(|| (TEST_LONG, "1".to_owned()));
-    let Some(name) = &args.context else {
+    let Some(name) = globals.context() else {
         let mut arguments = vec!["test", "--workspace", "--no-fail-fast"];
         arguments.extend(args.filter.as_deref());
         cargo(&arguments, long.as_slice(), output).await?;
@@ -62,7 +60,7 @@ pub(crate) async fn run(args: &Args, output: &Output) -> anyhow::Result<u8> {
     let client = connect(name).await?;
     let prefix = format!("dt{:05x}", std::process::id() & 0xf_ffff);
     output.note(format_args!("testing in context {name}, in namespaces that begin with {prefix}-"));
-    let variables = [(TEST_CONTEXT, name.clone()), (TEST_PREFIX, prefix.clone())];
+    let variables = [(TEST_CONTEXT, name.to_owned()), (TEST_PREFIX, prefix.clone())];
     let variables: Vec<_> = variables.into_iter().chain(long).collect();
     let mut arguments = vec!["test", "--package", "xtask", "--test", "it", "--no-fail-fast", "--"];
     match &args.filter {
@@ -82,7 +80,7 @@ pub(crate) async fn run(args: &Args, output: &Output) -> anyhow::Result<u8> {
 pub(crate) async fn check(output: &Output) -> anyhow::Result<u8> {
     cargo(&["fmt", "--all", "--check"], &[], output).await?;
     cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[], output).await?;
-    run(&Args { filter: None, context: None, long: false }, output).await
+    run(&Globals::default(), &Args { filter: None, long: false }, output).await
 }
 
 async fn cargo(arguments: &[&str], variables: &[(&str, String)], output: &Output) -> anyhow::Result<()> {
@@ -92,7 +90,12 @@ async fn cargo(arguments: &[&str], variables: &[(&str, String)], output: &Output
     let mut command = Command::new(cargo);
     command.args(arguments).current_dir(context::root()).stdin(Stdio::null()).kill_on_drop(true);
     // What this very run was told is not for the tests, which start this program themselves.
-    command.env_remove("DESKGRID_ENV").env_remove(TEST_CONTEXT).env_remove(TEST_PREFIX).env_remove(TEST_LONG);
+    command
+        .env_remove("DESKGRID_ENV")
+        .env_remove("DESKGRID_CONTEXT")
+        .env_remove(TEST_CONTEXT)
+        .env_remove(TEST_PREFIX)
+        .env_remove(TEST_LONG);
     command.envs(variables.iter().map(|(name, value)| (name, value)));
     let status = command.status().await.with_context(|| format!("run {line}"))?;
     if status.success() {

@@ -107,14 +107,7 @@ async fn a_business_that_left_the_file_loses_its_orchestrator_and_not_its_jobs()
     let deploy_one = async || {
         let live = deploy::live_images(&one, &world.kube).await.unwrap().unwrap();
         let images = Images { orchestrator: live.orchestrator, engine: live.engine };
-        let limit = std::time::Duration::from_secs(120);
-        let options = deploy::Options {
-            images,
-            folder: world.folder().join("generated"),
-            only: None,
-            foreign: deploy::Foreign::Refuse,
-            limit,
-        };
+        let options = deploy::Options::new(images, world.folder().join("generated"));
         deploy::run(&one, &world.clients, &options, &(std::sync::Arc::new(|_| {}) as deploy::Progress)).await
     };
     let refused = deploy_one().await.unwrap_err();

@@ -110,7 +110,7 @@ async fn a_session_in_batches_survives_the_death_of_an_engine_and_a_bad_input_fa
     assert!(batches.len() < 10 && batches.iter().any(|name| is_job_name(name)), "{batches:?}");
     assert_no_batch_is_left(&world).await;
     orchestrator.stop().await;
-    world.cloud.stop().await;
+    world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -123,7 +123,7 @@ async fn jobs_that_are_all_deleted_in_the_middle_have_succeeded_or_are_cancelled
     world.publish(&slow).await;
     let orchestrator = world.orchestrator("bu1", Hooks::none()).await;
     eventually("the quick ones are computed", async || names(&world, "output").await.len() >= works.len()).await;
-    let jobs: Api<Job> = Api::namespaced(world.kube.clone(), "bu1");
+    let jobs: Api<Job> = Api::namespaced(world.kube.clone(), &world.business("bu1").namespace);
     jobs.delete_collection(&DeleteParams::background(), &ListParams::default()).await.unwrap();
     let mut expected: BTreeMap<String, State> =
         works.iter().map(|work| (work.identity.object.clone(), State::Succeeded)).collect();
@@ -139,7 +139,7 @@ async fn jobs_that_are_all_deleted_in_the_middle_have_succeeded_or_are_cancelled
     world.assert_equation("bu1", &expected).await;
     assert_no_batch_is_left(&world).await;
     orchestrator.stop().await;
-    world.cloud.stop().await;
+    world.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

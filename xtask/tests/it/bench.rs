@@ -17,7 +17,13 @@ fn figures_come_with_the_machine_and_their_goals() {
     assert!(report["machine"]["cores"].as_u64().unwrap() > 0);
     let rows = report["rows"].as_array().unwrap();
     let what: Vec<&str> = rows.iter().map(|row| row["what"].as_str().unwrap()).collect();
-    assert_eq!(what.len(), 4, "{what:?}");
+    assert_eq!(what.len(), 5, "{what:?}");
+    let script = rows.iter().find(|row| row["what"].as_str().unwrap().ends_with("and a script")).unwrap();
+    if crate::laptop::are_there(&["gcloud"]) {
+        assert_eq!(script["reached"], true, "{script:#}");
+    } else {
+        assert!(script["note"].as_str().unwrap().starts_with("skipped"), "{script:#}");
+    }
     assert!(rows.iter().all(|row| row["measured"]["value"].as_f64().unwrap() > 0.0), "{rows:#?}");
     let start = rows.iter().find(|row| row["what"].as_str().unwrap().starts_with("engine started")).unwrap();
     assert!(start["reached"].is_boolean() && start["goal"]["value"][0] == 30.0, "{start:#}");

@@ -9,13 +9,18 @@ use std::{
 
 use common::outcome::State;
 use futures::StreamExt as _;
-use k8s_openapi::api::{batch::v1::Job, core::v1::Namespace, rbac::v1::RoleBinding};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{Namespace, ResourceQuota},
+    rbac::v1::RoleBinding,
+};
 use kube::{
     Api, ResourceExt as _,
-    api::{DeleteParams, ListParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
     runtime::watcher,
 };
 use orchestrator::Hooks;
+use serde_json::json;
 
 use crate::world::{World, eventually};
 
@@ -107,6 +112,35 @@ async fn a_missing_namespace_stops_intake_and_loses_nothing() {
     world.pass(Duration::from_secs(61)).await;
     world.assert_equation(BUSINESS, &expected).await;
     next.stop().await;
+    world.stop().await;
+}
+
+/// Ended Jobs count too, so the quota stays full until somebody raises it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_quota_keeps_messages_waiting_and_refuses_none() {
+    let world = World::start(&[BUSINESS], "").await;
+    world.apply_without_orchestrators().await;
+    let namespace = world.business(BUSINESS).namespace.clone();
+    let quotas: Api<ResourceQuota> = Api::namespaced(world.kube.clone(), &namespace);
+    let quota: ResourceQuota = serde_json::from_value(json!({
+        "metadata": {"name": "full"}, "spec": {"hard": {"count/jobs.batch": "2"}},
+    }))
+    .unwrap();
+    quotas.create(&PostParams::default(), &quota).await.unwrap();
+    let expected = submit(&world, "job", 6).await;
+    let orchestrator = world.orchestrator(BUSINESS, Hooks::none()).await;
+    eventually("two Jobs are settled", async || world.outcomes(BUSINESS).await.len() == 2).await;
+    eventually("a create is tried again because of the quota", async || {
+        orchestrator.metrics().await.lines().any(|line| line.contains("reason=\"quota\"") && !line.ends_with(" 0"))
+    })
+    .await;
+    let jobs: Api<Job> = Api::namespaced(world.kube.clone(), &namespace);
+    assert_eq!(jobs.list(&ListParams::default()).await.unwrap().items.len(), 2);
+    assert_eq!(world.outcomes(BUSINESS).await.len(), 2, "what has no room yet has no outcome");
+    let more = Patch::Merge(json!({"spec": {"hard": {"count/jobs.batch": "100"}}}));
+    quotas.patch("full", &PatchParams::default(), &more).await.unwrap();
+    world.assert_equation(BUSINESS, &expected).await;
+    orchestrator.stop().await;
     world.stop().await;
 }
 

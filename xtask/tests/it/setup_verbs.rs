@@ -71,12 +71,19 @@ impl Desk {
         said
     }
 
-    /// Runs a verb with `--json`, and gives its document.
+    /// Runs a verb with `--json`, and gives its document; of one that tells of its events, the last.
     pub(crate) fn json(&self, arguments: &[&str], code: i32) -> Value {
         let ended = self.xtask(&[arguments, &["--json"]].concat());
         let said = String::from_utf8_lossy(&ended.stderr);
         assert_eq!(ended.status.code(), Some(code), "{arguments:?}\n{said}");
-        serde_json::from_slice(&ended.stdout).unwrap()
+        let whole = serde_json::from_slice(&ended.stdout);
+        whole.unwrap_or_else(|_| {
+            let text = String::from_utf8(ended.stdout).unwrap();
+            let events: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+            let named = |event: &Value| event["event"].is_string();
+            assert!(events.iter().all(named) && events[0]["event"] == "plan", "{text}");
+            events.last().unwrap().clone()
+        })
     }
 
     /// What `plan` tells of that is not as it should be; its exit code must fit.
@@ -115,8 +122,13 @@ async fn a_business_comes_and_goes_and_the_others_do_not_notice() {
     let desk = Desk::start(FILE);
     let found = desk.json(&["doctor"], 0);
     let names: Vec<&str> = found.as_array().unwrap().iter().filter_map(|one| one["what"].as_str()).collect();
-    assert!(["credentials", "permissions", "services", "cluster"].iter().all(|name| names.contains(name)));
-    desk.run(&["provision"], 0);
+    assert!(
+        ["credentials", "billing", "permissions", "services", "cluster", "names"]
+            .iter()
+            .all(|name| names.contains(name))
+    );
+    let done = desk.json(&["provision"], 0);
+    assert!(done["event"] == "done" && done["applied"]["done"].as_u64() > Some(10), "{done}");
     desk.run(&["deploy"], 0);
     assert_eq!(desk.pending(), Vec::<Value>::new());
 

@@ -10,6 +10,10 @@ const LONG: &str = r#"{"schema":1,"seed":1,"paths":1000000000,"measures":["price
     "trades":[{"id":"t","kind":"asian","option":"call","underlying":"A","strike":100,"maturity":1.0,
     "quantity":1,"averaging":"arithmetic","observations":250}]}"#;
 
+fn read_json(laptop: &Laptop, line: &str) -> serde_json::Value {
+    serde_json::from_str(&laptop.ok(line)).unwrap()
+}
+
 /// One with a business that is deployed.
 fn deployed() -> Laptop {
     let laptop = Laptop::start(ENVIRONMENT);
@@ -128,6 +132,29 @@ fn gcloud_makes_a_cluster_and_kubectl_uses_what_it_wrote() {
     laptop.ok(&format!("gcloud container clusters get-credentials desk {at}"));
     laptop.shows("kubectl config current-context", "gke_test-desk_europe-west1_desk");
     laptop.shows("kubectl --namespace=bu1 get deployments", "orchestrator");
+    // What `provision` writes on Google Cloud is what gcloud wrote, in the namespace of the business, beside the rest.
+    let before = read_json(&laptop, "kubectl config view --raw -o json");
+    let live = read_json(&laptop, &format!("gcloud container clusters describe desk {at} --format=json"));
+    let text = "project = \"test-desk\"\nlocation = \"europe-west1\"\n[cluster]\nname = \"desk\"\n\
+                [network]\nendpoint = \"public\"\n[businesses.bu1]\n";
+    let environment = provision::environment::parse("e", "e.toml", text, &Default::default()).unwrap();
+    let entry = provision::kubeconfig::Entry::of(&environment, &live, Some("bu1")).unwrap();
+    let mut wanted = before.clone();
+    let ours = wanted["contexts"].as_array_mut().unwrap().iter_mut().find(|one| one["name"] == entry.name.as_str());
+    ours.unwrap()["context"]["namespace"] = "bu1".into();
+    let mut other = before.clone();
+    other["users"].as_array_mut().unwrap().retain(|one| one["name"] != entry.name.as_str());
+    std::fs::write(laptop.folder().join("merged.json"), entry.merged(&other).unwrap().to_string()).unwrap();
+    // As kubectl sees both, which fills in what neither says.
+    let mut found = read_json(&laptop, "kubectl --kubeconfig merged.json config view --raw -o json");
+    for config in [&mut found, &mut wanted] {
+        config["users"].as_array_mut().unwrap().sort_by_key(|one| one["name"].to_string());
+    }
+    assert_eq!(found, wanted);
+    let bare = entry.merged(&serde_json::Value::Null).unwrap();
+    std::fs::write(laptop.folder().join("ours.json"), bare.to_string()).unwrap();
+    laptop.shows("kubectl --kubeconfig ours.json get deployments", "orchestrator");
+    laptop.shows("kubectl --kubeconfig ours.json config get-contexts", "gke_test-desk_europe-west1_desk");
     // This program goes on with its own way to the same cluster.
     laptop.shows("xtask status", "bu1");
 

@@ -208,6 +208,9 @@ async fn what_the_organisation_forbids_is_named_with_the_setting_that_avoids_it(
     let bad: Vec<&str> = findings.iter().filter(|one| one.needed && !one.fine).map(|one| one.what.as_str()).collect();
     assert_eq!(bad.len(), forbidden.len(), "{bad:?}");
 
+    // Each such finding comes with its fix, and what could not be looked at says so.
+    assert!(findings.iter().any(|one| one.what == "billing" && one.fine), "{findings:?}");
+
     // With those settings the rest is provisioned.
     let closed = parse(
         "[manage]\niam = \"off\"\ncluster = \"off\"\n[network]\nendpoint = \"dns\"\n[build]\nregistry = \"locked\"\n[businesses.bu9]\n",
@@ -219,4 +222,54 @@ async fn what_the_organisation_forbids_is_named_with_the_setting_that_avoids_it(
     assert!(report.applied.done > 3);
     assert!(provision::look(&closed, &world.clients, options, &silent).await.unwrap().is_empty());
     world.cloud.stop().await;
+}
+
+/// A project that nobody pays for, in an organisation that keeps to places of its own, and with few processors.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_project_that_cannot_take_it_is_found_out_before_anything_is_written() {
+    use localcloud::google::{Google, Options};
+
+    let _ = common::clients::install_tls_provider();
+    let constraints = [
+        "gcp.resourceLocations=in:us-locations,europe-west4",
+        "gcp.restrictServiceUsage=storage.googleapis.com",
+        "compute.vmExternalIpAccess=none",
+    ];
+    let google = Google::start(Options {
+        allow_anonymous: true,
+        unbilled: true,
+        processors: 4,
+        constraints: constraints.iter().map(|text| (*text).to_owned()).collect(),
+        ..Options::new("poor-desk")
+    })
+    .await
+    .unwrap();
+    let endpoints = serde_json::from_value(serde_json::to_value(google.endpoints()).unwrap()).unwrap();
+    let anonymous = google_cloud_auth::credentials::anonymous::Builder::new().build();
+    let client = provision::google::Client::new(endpoints, anonymous).unwrap();
+    let cloud = provision::Cloud {
+        google: client,
+        kubernetes: Err("only Google's half is here".to_owned()),
+        endpoints: common::config::Endpoints::default(),
+    };
+    let text = "project = \"poor-desk\"\nlocation = \"europe-west1\"\n[cluster]\nnodes = 2\n[businesses.bu1]\n";
+    let environment = provision::environment::parse("poor", "poor.toml", text, &Default::default()).unwrap();
+    let silent: provision::apply::Progress = std::sync::Arc::new(|_| {});
+    let plan = provision::look(&environment, &cloud, provision::plan::Options::default(), &silent).await.unwrap();
+    let findings = provision::preflight::look(&environment, &cloud, Some(&plan)).await;
+    let trouble = provision::preflight::pass(&environment, &findings).unwrap_err();
+    for (what, seen, fix) in [
+        ("billing", "no billing account pays for the project", "gcloud billing projects link poor-desk"),
+        ("constraints/gcp.resourceLocations", "nothing may be made in europe-west1", "set `location`"),
+        ("constraints/gcp.restrictServiceUsage", "pubsub.googleapis.com", "have them allowed"),
+        ("constraints/compute.vmExternalIpAccess", "no public address", "private_nodes = true"),
+        // Two nodes of two processors in each of three zones.
+        ("quota: system nodes", "12 CPUS in europe-west1, of which 4 are free", "iam-admin/quotas"),
+    ] {
+        let found = findings.iter().find(|one| one.what == what).unwrap_or_else(|| panic!("{what}: {findings:#?}"));
+        assert!(!found.fine && found.needed && found.seen.contains(seen), "{found:?}");
+        assert!(found.fix.as_ref().is_some_and(|text| text.contains(fix)), "{found:?}");
+        assert!(trouble.why.contains(what), "{trouble}");
+    }
+    google.stop().await;
 }

@@ -34,9 +34,9 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Ground, Kubelet, Real};
 
-/// How long a test waits for something that takes milliseconds; only a safety net. Google's emulator hands a message of
-/// a dead stream to that stream once more, so it comes back after two leases of a minute.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// How long a test waits for something that takes milliseconds; only a safety net. On Google's emulator a lease of a
+/// minute really has to end.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Programs of the services, built once for all tests.
@@ -46,7 +46,7 @@ pub(crate) fn programs() -> &'static BTreeMap<String, PathBuf> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask has a parent folder");
         let built = Command::new(env!("CARGO"))
             .args(["build", "--message-format=json-render-diagnostics"])
-            .args(["--package", "xtask", "--package", "orchestrator", "--package", "engine"])
+            .args(["--package", "xtask", "--package", "orchestrator", "--package", "engine", "--package", "client"])
             .current_dir(root)
             .output()
             .expect("run cargo build");
@@ -89,6 +89,7 @@ pub(crate) struct World {
     pub(crate) clients: Cloud,
     pub(crate) environment: Environment,
     pub(crate) rendered: Rendered,
+    pub(crate) images: Images,
     pub(crate) store: Store,
     pub(crate) connection: Connection,
     pub(crate) kube: kube::Client,
@@ -106,13 +107,15 @@ pub(crate) struct Setup<'a> {
     pub(crate) engine: &'a str,
     /// Lines at the end of the environment file.
     pub(crate) more: &'a str,
+    /// Businesses with dispatch in batches.
+    pub(crate) batches: &'a [&'a str],
     /// Environment variables that name emulators.
     pub(crate) emulators: BTreeMap<String, String>,
 }
 
 impl Default for Setup<'_> {
     fn default() -> Self {
-        Self { settings: "max_active_jobs = 8", engine: "", more: "", emulators: BTreeMap::new() }
+        Self { settings: "max_active_jobs = 8", engine: "", more: "", batches: &[], emulators: BTreeMap::new() }
     }
 }
 
@@ -133,13 +136,16 @@ impl World {
         setup: Setup<'_>,
         tell: impl FnOnce(&mut localcloud::google::Options),
     ) -> Self {
-        let Setup { settings, engine, more, emulators } = setup;
+        let Setup { settings, engine, more, batches, emulators } = setup;
         let _ = common::clients::install_tls_provider();
         let folder = tempfile::tempdir().unwrap();
         let mut text = "project = \"test-desk\"\nlocation = \"europe-west1\"\ncloud = \"local\"\n".to_owned();
         let real = Real::named().await;
         for business in businesses {
             text.push_str(&format!("[businesses.{business}]\n{settings}\n"));
+            if batches.contains(business) {
+                text.push_str("dispatch = \"batch\"\n");
+            }
             if let Some(real) = &real {
                 text.push_str(&format!("namespace = \"{}\"\n", real.namespace(business)));
             }
@@ -176,7 +182,7 @@ impl World {
         let connection = Connection::with_credentials(&clients.endpoints, operator);
         let store = Store::connect(&connection).await.unwrap();
         let kubelets = std::sync::Mutex::default();
-        Self { cloud, clients, environment, rendered, store, connection, kube, folder, real, kubelets }
+        Self { cloud, clients, environment, rendered, images, store, connection, kube, folder, real, kubelets }
     }
 
     /// Applies everything but the orchestrators, which then run in this process.
@@ -487,6 +493,11 @@ impl Running {
     pub(crate) async fn readiness(&self) -> (bool, String) {
         let answer = reqwest::get(format!("http://{}/readyz", self.address)).await.unwrap();
         (answer.status().is_success(), answer.text().await.unwrap())
+    }
+
+    /// What it counts and times.
+    pub(crate) async fn metrics(&self) -> String {
+        reqwest::get(format!("http://{}/metrics", self.address)).await.unwrap().text().await.unwrap()
     }
 
     /// Waits until it is ready, or is not for a reason with this in it.

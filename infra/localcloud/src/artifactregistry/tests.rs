@@ -24,6 +24,8 @@ impl World {
             allow_anonymous: true,
             strict_token_expiry: false,
             lags: Default::default(),
+            unbilled: false,
+            processors: 1,
             constraints: Default::default(),
         });
         Self { registry: Arc::new(Registry::new(Arc::new(identity), false)) }

@@ -20,6 +20,8 @@ fn service() -> Arc<CloudBuild> {
         allow_anonymous: true,
         strict_token_expiry: false,
         lags: Default::default(),
+        unbilled: false,
+        processors: 1,
         constraints: Default::default(),
     }));
     let pubsub = Pubsub::new(identity.clone(), false);

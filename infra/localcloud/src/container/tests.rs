@@ -28,6 +28,8 @@ impl World {
             allow_anonymous: true,
             strict_token_expiry: false,
             lags: Default::default(),
+            unbilled: false,
+            processors: 1,
             constraints: Default::default(),
         });
         let container = Arc::new(Container::new(Arc::new(identity), false, TAKES));

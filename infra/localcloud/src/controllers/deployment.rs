@@ -294,10 +294,23 @@ fn status(
                     condition(deployment, "Progressing", "True", "ReplicaSetUpdated", &message, now, moved);
                 }
             }
+            failure(deployment, sets);
             *deployment != before
         });
     });
     wake
+}
+
+/// Tells of the first ReplicaSet that may not make its pods; takes that back when there is none.
+fn failure(deployment: &mut Value, sets: &[Arc<Value>]) {
+    let failing = sets.iter().rev().find_map(|set| value::condition(set, "ReplicaFailure"));
+    let list = value::list_at(deployment, &["status", "conditions"]);
+    list.retain(|one| text(one, "/type") != "ReplicaFailure");
+    if let Some(failing) = failing {
+        let mut failing = failing.clone();
+        failing["lastUpdateTime"] = failing["lastTransitionTime"].clone();
+        list.push(failing);
+    }
 }
 
 fn unavailable(deployment: &Value, desired: i64) -> i64 {

@@ -60,7 +60,7 @@ fn sync(cluster: &Cluster, key: &Key) -> bool {
         .into_iter()
         .filter(|pod| !value::is_deleting(pod) && !matches!(text(pod, "/status/phase"), "Succeeded" | "Failed"))
         .collect();
-    let mut complete = true;
+    let mut refusal = None;
     let mut made = 0;
     if !value::is_deleting(&set) {
         for _ in active.len()..wanted {
@@ -81,7 +81,7 @@ fn sync(cluster: &Cluster, key: &Key) -> bool {
                         "FailedCreate",
                         format!("Error creating: {}", failure.message),
                     );
-                    complete = false;
+                    refusal = Some(failure.message);
                     break;
                 }
             }
@@ -107,11 +107,18 @@ fn sync(cluster: &Cluster, key: &Key) -> bool {
     let replicas = active.len() + made;
     cluster.store.write(|transaction| {
         transaction.edit(key, |current| {
-            let status = json!({
+            let mut status = json!({
                 "replicas": replicas, "fullyLabeledReplicas": replicas, "readyReplicas": ready,
                 "availableReplicas": ready, "terminatingReplicas": 0,
                 "observedGeneration": number(&set, "/metadata/generation").unwrap_or_default(),
             });
+            if let Some(refusal) = &refusal {
+                let since = value::condition(current, "ReplicaFailure").map(|old| text(old, "/lastTransitionTime"));
+                status["conditions"] = json!([{
+                    "type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": refusal,
+                    "lastTransitionTime": since.map_or_else(|| value::seconds(now), str::to_owned),
+                }]);
+            }
             let changed = value::uid(current) == value::uid(&set) && current.get("status") != Some(&status);
             if changed {
                 value::set(current, &["status"], status);
@@ -119,7 +126,7 @@ fn sync(cluster: &Cluster, key: &Key) -> bool {
             changed
         });
     });
-    complete
+    refusal.is_none()
 }
 
 fn fresh(cluster: &Cluster, set: &Value) -> Answer<Value> {

@@ -79,6 +79,14 @@ impl Server {
                 self.need_api("orgpolicy.googleapis.com")?;
                 self.constraint(&call, &caller, constraint)
             }
+            ["v1", "projects", project, "billingInfo"] if self.is_project(project) => {
+                self.need_api("cloudbilling.googleapis.com")?;
+                self.billing(&call, &caller)
+            }
+            ["compute", "v1", "projects", project, "regions", region] if self.is_project(project) => {
+                self.need_api("compute.googleapis.com")?;
+                self.region(&call, &caller, region)
+            }
             ["v1" | "v3", "projects", ..] => {
                 self.need_api("cloudresourcemanager.googleapis.com")?;
                 self.projects(&call, &caller, &path)

@@ -116,6 +116,8 @@ fn subresources(kind: &Kind) -> Vec<(&'static str, Value, Vec<&'static str>)> {
         .collect();
     if kind == &kinds::POD {
         all.push(("log", own, vec!["get"]));
+        let options = json!({"group": "", "version": "v1", "kind": "PodPortForwardOptions"});
+        all.push(("portforward", options, vec!["create", "get"]));
     } else if kind == &kinds::SERVICE_ACCOUNT {
         let token = json!({"group": "authentication.k8s.io", "version": "v1", "kind": "TokenRequest"});
         all.push(("token", token, vec!["create"]));

@@ -19,6 +19,8 @@ pub mod names;
 pub mod objects;
 pub mod patch;
 mod persist;
+mod pod_security;
+mod port_forward;
 pub mod protobuf;
 pub mod quantity;
 pub mod quota;
@@ -44,6 +46,7 @@ pub mod watch;
 pub use start::{Kubernetes, Options};
 
 pub use crate::node::{
+    autoscaler::Pool,
     images::Images,
     settings::{Metadata, MetadataRequest, NodeSettings},
 };

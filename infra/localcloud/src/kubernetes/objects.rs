@@ -12,7 +12,7 @@ use super::{
     kinds::{self, Kind},
     names,
     patch::{self, Patch},
-    quota,
+    pod_security, quota,
     request::Target,
     store::{Key, Transaction},
     typed::{self, Validation},
@@ -192,7 +192,8 @@ pub fn insert(transaction: &mut Transaction<'_>, kind: &'static Kind, object: Va
     Ok(if how.dry_run { Arc::new(object) } else { transaction.put(kind, object) })
 }
 
-/// Refuses a pod whose service account or priority class is not there, and gives it its priority.
+/// Refuses a pod whose service account or priority class is not there, or that its namespace holds to be unsafe; gives it
+/// its priority.
 fn admit_pod(transaction: &Transaction<'_>, mut pod: Value) -> Answer<Value> {
     let (namespace, name) = (value::namespace(&pod), value::name(&pod));
     let account = text(&pod, "/spec/serviceAccountName");
@@ -209,6 +210,7 @@ fn admit_pod(transaction: &Transaction<'_>, mut pod: Value) -> Answer<Value> {
         })?;
         value::set(&mut pod, &["spec", "priority"], value::number(&found, "/value").unwrap_or_default());
     }
+    pod_security::admit(transaction, &pod)?;
     Ok(pod)
 }
 

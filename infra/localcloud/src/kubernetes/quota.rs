@@ -91,6 +91,10 @@ pub fn usage(transaction: &Transaction<'_>, quota: &Value) -> Value {
 }
 
 fn used(transaction: &Transaction<'_>, namespace: &str, resource: &str) -> i128 {
+    if let Some(wanted) = resource.strip_prefix("services.") {
+        let services = transaction.each(&kinds::SERVICE, Some(namespace));
+        return services.filter(|service| is_service_of(service, wanted)).count() as i128 * 1_000;
+    }
     match counted(resource) {
         Some(kind) if kind != &kinds::POD || resource.starts_with("count/") => {
             transaction.count(kind, namespace) as i128 * 1_000
@@ -105,6 +109,9 @@ fn used(transaction: &Transaction<'_>, namespace: &str, resource: &str) -> i128 
 
 /// What an object costs of a resource, in thousandths.
 fn cost(kind: &Kind, object: &Value, resource: &str) -> i128 {
+    if let Some(wanted) = resource.strip_prefix("services.") {
+        return if kind == &kinds::SERVICE && is_service_of(object, wanted) { 1_000 } else { 0 };
+    }
     if let Some(counted) = counted(resource) {
         return if counted == kind { 1_000 } else { 0 };
     }
@@ -116,6 +123,15 @@ fn cost(kind: &Kind, object: &Value, resource: &str) -> i128 {
         _ => ("requests", resource),
     };
     pod_amount(object, part, resource)
+}
+
+/// Whether a service opens such a way in: `loadbalancers` or `nodeports`, which those have too.
+fn is_service_of(service: &Value, wanted: &str) -> bool {
+    match text(service, "/spec/type") {
+        "LoadBalancer" => matches!(wanted, "loadbalancers" | "nodeports"),
+        "NodePort" => wanted == "nodeports",
+        _ => false,
+    }
 }
 
 /// What a pod requests (or is limited to), in thousandths: the containers together, or the largest init container.

@@ -1,5 +1,7 @@
 //! How answers show objects: whole, only their metadata, or as the table that kubectl prints.
 
+use std::borrow::Cow;
+
 use http::HeaderMap;
 use jiff::Timestamp;
 use serde_json::{Value, json};
@@ -68,25 +70,25 @@ impl Shape {
         Self::Whole
     }
 
-    /// One object.
-    pub fn object(&self, target: &Target, object: &Value) -> Value {
+    /// One object. Borrowed when it is shown as it is: it is written out at once, and a copy would cost more than that.
+    pub fn object<'a>(&self, target: &Target, object: &'a Value) -> Cow<'a, Value> {
         match self {
             Self::Whole => whole(target, object),
-            Self::Metadata => partial(object),
+            Self::Metadata => Cow::Owned(partial(object)),
             Self::Table { clock, include, .. } => {
-                let version = text(object, "/metadata/resourceVersion");
-                table(target, [object].into_iter(), clock.now(), *include, json!({"resourceVersion": version}), true)
+                let version = json!({"resourceVersion": text(object, "/metadata/resourceVersion")});
+                Cow::Owned(table(target, [object].into_iter(), clock.now(), *include, version, true))
             }
         }
     }
 
     /// One object of a watch.
-    pub fn event(&mut self, target: &Target, object: &Value) -> Value {
+    pub fn event<'a>(&mut self, target: &Target, object: &'a Value) -> Cow<'a, Value> {
         match self {
             Self::Table { clock, include, headed } => {
-                let version = text(object, "/metadata/resourceVersion");
+                let version = json!({"resourceVersion": text(object, "/metadata/resourceVersion")});
                 let first = !std::mem::replace(headed, true);
-                table(target, [object].into_iter(), clock.now(), *include, json!({"resourceVersion": version}), first)
+                Cow::Owned(table(target, [object].into_iter(), clock.now(), *include, version, first))
             }
             _ => self.object(target, object),
         }
@@ -112,8 +114,8 @@ impl Shape {
     }
 }
 
-fn whole(target: &Target, object: &Value) -> Value {
-    if target.new_events { events_view::show(object) } else { object.clone() }
+fn whole<'a>(target: &Target, object: &'a Value) -> Cow<'a, Value> {
+    if target.new_events { Cow::Owned(events_view::show(object)) } else { Cow::Borrowed(object) }
 }
 
 fn partial(object: &Value) -> Value {
@@ -137,7 +139,7 @@ fn table<'a>(
             match include {
                 Include::None => {}
                 Include::Metadata => row["object"] = partial(object),
-                Include::Object => row["object"] = whole(target, object),
+                Include::Object => row["object"] = whole(target, object).into_owned(),
             }
             row
         })

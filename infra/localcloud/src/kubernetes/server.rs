@@ -17,7 +17,7 @@ use super::{
     cluster::Cluster,
     discovery,
     failure::{Answer, Failure},
-    protobuf,
+    port_forward, protobuf,
     rbac::{self, Wish},
     request::{self, Query, Route},
     resource, reviews,
@@ -47,7 +47,7 @@ async fn handle(State(cluster): State<Arc<Cluster>>, request: Request) -> Respon
     answer(cluster, request).await.unwrap_or_else(|failure| failure.into_response())
 }
 
-async fn answer(cluster: Arc<Cluster>, request: Request) -> Answer<Response> {
+async fn answer(cluster: Arc<Cluster>, mut request: Request) -> Answer<Response> {
     let route = request::route(request.uri().path());
     match route {
         Ok(Route::Health) => return Ok("ok".into_response()),
@@ -55,6 +55,7 @@ async fn answer(cluster: Arc<Cluster>, request: Request) -> Answer<Response> {
         _ => {}
     }
     let user = authenticate(&cluster, request.headers()).ok_or_else(Failure::unauthorized)?;
+    let upgrade = port_forward::is_upgrade(request.headers()).then(|| hyper::upgrade::on(&mut request));
     let (parts, body) = request.into_parts();
     let body = Limited::new(body, BODY)
         .collect()
@@ -96,6 +97,9 @@ async fn answer(cluster: Arc<Cluster>, request: Request) -> Answer<Response> {
             };
             if !rbac::allows(&cluster.store, &call.user, &wish) {
                 return Err(Failure::forbidden(target.kind, &target.name, &rbac::refusal(&call.user, &wish)));
+            }
+            if target.kind == &super::kinds::POD && target.subresource == "portforward" {
+                return port_forward::answer(&cluster, &target, &call.query, &call.headers, upgrade);
             }
             resource::answer(cluster, target, call).await
         }

@@ -22,7 +22,7 @@ use crate::{
     controllers,
     faults::Faults,
     node::{
-        Workers, ground,
+        Workers, autoscaler, ground,
         images::Images,
         logs::Logs,
         reaper::Reaper,
@@ -226,6 +226,11 @@ impl Kubernetes {
     /// A node joins, or joins again.
     pub fn add_node(&self, node: &NodeSettings) {
         workers::announce(&self.cluster, node);
+    }
+
+    /// From now on a pool of nodes grows when pods do not fit.
+    pub fn autoscale(&self, pool: autoscaler::Pool) {
+        self.cluster.tasks.spawn(autoscaler::run(self.cluster.clone(), pool));
     }
 
     /// Stops everything: kills every pod's processes and waits for their end, and saves the objects if they are kept.

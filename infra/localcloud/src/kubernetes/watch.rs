@@ -68,7 +68,7 @@ pub fn lines(cluster: Arc<Cluster>, watch: Watch) -> impl Stream<Item = Result<B
             None => {
                 let page = cluster.store.page(kind, watch.target.scope(), None, 0, takes);
                 for object in &page.items {
-                    yield Ok(line("ADDED", shape.event(&watch.target, object)));
+                    yield Ok(line("ADDED", &shape.event(&watch.target, object)));
                 }
                 if watch.initial_end {
                     yield Ok(bookmark(&watch.target, &shape, page.version, true));
@@ -99,7 +99,7 @@ pub fn lines(cluster: Arc<Cluster>, watch: Watch) -> impl Stream<Item = Result<B
                 let mut buffer = Vec::new();
                 for change in &changes {
                     if let Some((event, object)) = seen(change, takes) {
-                        buffer.extend_from_slice(&line(event, shape.event(&watch.target, &object)));
+                        write_line(&mut buffer, event, &shape.event(&watch.target, &object));
                     }
                 }
                 if !buffer.is_empty() {
@@ -138,14 +138,22 @@ fn quiet_version(cluster: &Cluster, kind: &'static super::kinds::Kind, at: u64) 
     if cluster.store.changes(kind, at, 1).is_ok_and(|changes| changes.is_empty()) { version } else { at }
 }
 
-fn line(event: &str, object: Value) -> Bytes {
-    let mut text = json!({"type": event, "object": object}).to_string();
-    text.push('\n');
-    Bytes::from(text)
+fn line(event: &str, object: &Value) -> Bytes {
+    let mut line = Vec::new();
+    write_line(&mut line, event, object);
+    Bytes::from(line)
+}
+
+/// One line of a watch. The types of events need no quoting.
+fn write_line(line: &mut Vec<u8>, event: &str, object: &Value) {
+    line.extend_from_slice(format!("{{\"type\":\"{event}\",\"object\":").as_bytes());
+    // Writing a value to memory does not fail.
+    let _ = serde_json::to_writer(&mut *line, object);
+    line.extend_from_slice(b"}\n");
 }
 
 fn failed(failure: &Failure) -> Bytes {
-    line("ERROR", failure.status())
+    line("ERROR", &failure.status())
 }
 
 fn bookmark(target: &Target, shape: &Shape, version: u64, initial_end: bool) -> Bytes {
@@ -169,5 +177,5 @@ fn bookmark(target: &Target, shape: &Shape, version: u64, initial_end: bool) -> 
         }
         Shape::Whole => {}
     }
-    line("BOOKMARK", object)
+    line("BOOKMARK", &object)
 }

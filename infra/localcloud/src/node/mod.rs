@@ -1,5 +1,6 @@
 //! Nodes: they take the pods that are bound to them and run their containers as local processes.
 
+pub mod autoscaler;
 mod container;
 mod downward;
 pub mod environment;

@@ -16,8 +16,8 @@ use crate::{
     wire::{self, Owner},
 };
 
-/// Changes in flight at once.
-const AT_ONCE: usize = 32;
+/// Changes in flight at once: fifty businesses are some hundred, and IAM takes ten writes a second on average.
+const AT_ONCE: usize = 64;
 /// How long to look again for what was just made and is not visible everywhere yet.
 const SETTLE_LIMIT: Duration = Duration::from_secs(180);
 /// How long a service that was just enabled may be refused.

@@ -14,12 +14,12 @@ use futures::future::try_join_all;
 use k8s_openapi::api::{batch::v1::Job, core::v1::ConfigMap};
 use kube::{
     Api, Client,
-    api::{ApiResource, DeleteParams, DynamicObject, GroupVersionKind, ListParams, Patch, PatchParams, Preconditions},
+    api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions},
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::{Applied, Change, ENVIRONMENT, FIELD_MANAGER};
+use super::{Applied, Change, ENVIRONMENT, FIELD_MANAGER, reach};
 
 /// Name of the ConfigMap that is the parent of a business's set.
 pub const PARENT: &str = "deskgrid-applyset";
@@ -32,6 +32,9 @@ const TOOLING: &str = "applyset.kubernetes.io/tooling";
 const OUR_TOOLING: &str = "deskgrid/v1";
 /// Annotation on a parent: every kind that a member may have, as `Kind.group`, sorted, with commas between.
 const KINDS: &str = "applyset.kubernetes.io/contains-group-kinds";
+
+/// Kinds that no deploy ever deletes: what is in them is a desk's.
+const NEVER: [&str; 3] = ["Namespace", "PersistentVolumeClaim", "PersistentVolume"];
 
 /// The members of one set, as they should be.
 #[derive(Clone, Debug, PartialEq)]
@@ -100,68 +103,112 @@ fn noted(annotations: &BTreeMap<String, String>) -> BTreeMap<String, String> {
     kinds.filter(|kind| !kind.is_empty()).map(|kind| (kind.to_owned(), api_version(kind))).collect()
 }
 
-/// Says, before any member is written, which kinds the set has now or had before: so that a deployment that is broken
-/// off leaves nothing that a later one would not find.
+/// A set as it is in the cluster, beside what it should be.
+#[derive(Debug)]
+pub(super) struct SetLook {
+    pub(super) set: Set,
+    /// Kinds that it has now or had before.
+    kinds: BTreeMap<String, String>,
+    /// Kinds that its parent lists, if the parent is otherwise as it should be.
+    listed: Option<String>,
+    /// Members that are no longer wanted.
+    pub(super) surplus: Vec<Surplus>,
+}
+
+impl SetLook {
+    /// Whether nothing is to be written or deleted.
+    pub(super) fn is_settled(&self) -> bool {
+        self.surplus.is_empty() && self.listed.as_deref() == Some(&list(self.set.kinds.keys()))
+    }
+}
+
+/// Looks at a set. In a namespace that does not exist there is nothing to look at.
 ///
 /// # Errors
-/// When the parent is another tool's, or the API server refuses it.
-pub(super) async fn open(client: &Client, environment: &str, set: &Set) -> anyhow::Result<BTreeMap<String, String>> {
+/// When the parent is another tool's, or the API server refuses.
+pub(super) async fn look(client: &Client, environment: &str, set: Set, exists: bool) -> anyhow::Result<SetLook> {
+    let kinds = set.kinds.clone();
+    let mut look = SetLook { kinds, set, listed: None, surplus: Vec::new() };
+    if !exists {
+        return Ok(look);
+    }
+    let set = &look.set;
     let parents: Api<ConfigMap> = Api::namespaced(client.clone(), &set.namespace);
     let context = || format!("read the ConfigMap {}/{PARENT}", set.namespace);
-    let live = parents.get_opt(PARENT).await.with_context(context)?;
-    let annotations = live.and_then(|live| live.metadata.annotations).unwrap_or_default();
+    let live = reach::within(parents.get_opt(PARENT)).await.with_context(context)?;
+    let Some(live) = live else { return Ok(look) };
+    let annotations = live.metadata.annotations.unwrap_or_default();
     if let Some(other) = annotations.get(TOOLING).filter(|tooling| !tooling.starts_with("deskgrid/")) {
         bail!(
             "the ConfigMap {}/{PARENT} is the parent of a set of objects that {other} manages; delete it there, or give the business another `namespace`",
             set.namespace
         );
     }
-    let mut kinds = set.kinds.clone();
-    for (kind, version) in noted(&annotations) {
-        kinds.entry(kind).or_insert(version);
+    let labelled = live.metadata.labels.unwrap_or_default();
+    let is_ours = parent_labels(set, environment).iter().all(|(key, value)| labelled.get(*key) == Some(value));
+    if is_ours && annotations.get(TOOLING).is_some_and(|tooling| tooling == OUR_TOOLING) {
+        look.listed = annotations.get(KINDS).cloned();
     }
-    write(client, environment, set, kinds.keys()).await?;
-    Ok(kinds)
+    for (kind, version) in noted(&annotations) {
+        look.kinds.entry(kind).or_insert(version);
+    }
+    let looks = look.kinds.iter().map(|(kind, version)| surplus(client, set, kind, version));
+    look.surplus = try_join_all(looks).await?.into_iter().flatten().collect();
+    Ok(look)
 }
 
-/// Deletes members that are no longer wanted, and notes which kinds are left. `kinds` is what [`open`] gave.
+/// Says, before any member is written, which kinds the set has now or had before: so that a deployment that is broken
+/// off leaves nothing that a later one would not find. Writes nothing when the parent says so already.
+///
+/// # Errors
+/// When the API server refuses it.
+pub(super) async fn open(client: &Client, environment: &str, look: &SetLook) -> anyhow::Result<()> {
+    if look.listed.as_deref() == Some(&list(look.kinds.keys())) {
+        return Ok(());
+    }
+    write(client, environment, &look.set, look.kinds.keys()).await
+}
+
+/// Deletes members that are no longer wanted, and notes which kinds are left.
 ///
 /// # Errors
 /// When the API server refuses; what was not deleted is found again the next time.
-pub(super) async fn close(
-    client: &Client,
-    environment: &str,
-    set: &Set,
-    kinds: &BTreeMap<String, String>,
-) -> anyhow::Result<Vec<Applied>> {
-    let looks = kinds.iter().map(|(kind, version)| surplus(client, set, kind, version));
-    let pruned = delete(try_join_all(looks).await?.into_iter().flatten().collect()).await?;
-    if kinds.len() != set.kinds.len() {
-        write(client, environment, set, set.kinds.keys()).await?;
+pub(super) async fn close(client: &Client, environment: &str, look: &SetLook) -> anyhow::Result<Vec<Applied>> {
+    let pruned = delete(&look.surplus).await?;
+    if look.kinds.len() != look.set.kinds.len() {
+        write(client, environment, &look.set, look.set.kinds.keys()).await?;
     }
     Ok(pruned)
 }
 
-/// Deletes the sets of businesses that are no longer in the environment file: what deployed them, not their namespaces.
+/// The set of a business that is no longer in the environment file.
+#[derive(Debug)]
+pub(super) struct Departed {
+    parents: Api<ConfigMap>,
+    /// Everything of it.
+    pub(super) surplus: Vec<Surplus>,
+}
+
+/// The sets of this environment whose namespaces are not among those `present`.
 ///
 /// # Errors
 /// When such a business still has Jobs whose outcome is not written, since nobody would be left to write it.
-pub(super) async fn close_departed(
+pub(super) async fn departed(
     client: &Client,
     environment: &str,
-    present: &BTreeSet<&str>,
-) -> anyhow::Result<Vec<Applied>> {
+    present: &BTreeSet<String>,
+) -> anyhow::Result<Vec<Departed>> {
     let parents: Api<ConfigMap> = Api::all(client.clone());
     let ours = ListParams::default().labels(&format!("{ID},{ENVIRONMENT}={environment}"));
-    let parents = parents.list(&ours).await.context("look for businesses that left the environment")?;
-    let mut pruned = Vec::new();
+    let parents = reach::within(parents.list(&ours)).await.context("look for businesses that left the environment")?;
+    let mut departed = Vec::new();
     for parent in parents {
         let metadata = parent.metadata;
         let namespace = metadata.namespace.unwrap_or_default();
         let labelled = metadata.labels.unwrap_or_default();
         let annotations = metadata.annotations.unwrap_or_default();
         let ours = annotations.get(TOOLING).is_some_and(|tooling| tooling.starts_with("deskgrid/"));
-        if present.contains(namespace.as_str()) || !ours || labelled.get(ID) != Some(&id(&namespace, PARENT)) {
+        if present.contains(&namespace) || !ours || labelled.get(ID) != Some(&id(&namespace, PARENT)) {
             continue;
         }
         let business = labelled.get(labels::BUSINESS).cloned().unwrap_or_default();
@@ -175,10 +222,22 @@ pub(super) async fn close_departed(
             members: BTreeSet::new(),
         };
         let looks = kinds.iter().map(|(kind, version)| surplus(client, &set, kind, version));
-        pruned.extend(delete(try_join_all(looks).await?.into_iter().flatten().collect()).await?);
+        let surplus = try_join_all(looks).await?.into_iter().flatten().collect();
+        departed.push(Departed { parents: Api::namespaced(client.clone(), &namespace), surplus });
+    }
+    Ok(departed)
+}
+
+/// Deletes the sets of businesses that left: what deployed them, not their namespaces.
+///
+/// # Errors
+/// When the API server refuses; what was not deleted is found again the next time.
+pub(super) async fn remove_departed(departed: &[Departed]) -> anyhow::Result<Vec<Applied>> {
+    let mut pruned = Vec::new();
+    for gone in departed {
+        pruned.extend(delete(&gone.surplus).await?);
         // The parent goes last: as long as it is there, the rest is found again.
-        let parents: Api<ConfigMap> = Api::namespaced(client.clone(), &namespace);
-        parents.delete(PARENT, &DeleteParams::default()).await.map(drop).or_else(already_gone)?;
+        gone.parents.delete(PARENT, &DeleteParams::default()).await.map(drop).or_else(already_gone)?;
     }
     Ok(pruned)
 }
@@ -196,51 +255,61 @@ async fn refuse_unsettled(client: &Client, namespace: &str, business: &str) -> a
     }
 }
 
-/// An object to delete: where it is reached, what it is, and the uid that tells it from a later one of the same name.
-type Surplus = (Api<DynamicObject>, Applied, Option<String>);
+/// An object to delete.
+#[derive(Clone, Debug)]
+pub(super) struct Surplus {
+    /// Where it is reached.
+    api: Api<DynamicObject>,
+    /// What it is.
+    pub(super) gone: Applied,
+    /// The uid that tells it from a later one of the same name.
+    uid: Option<String>,
+}
 
 /// Members of this kind in the cluster that the set does not want.
 async fn surplus(client: &Client, set: &Set, kind: &str, version: &str) -> anyhow::Result<Vec<Surplus>> {
-    let (group, short_version) = version.split_once('/').unwrap_or(("", version));
     let name = kind.split('.').next().unwrap_or(kind);
-    let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, short_version, name));
-    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &set.namespace, &resource);
+    if NEVER.contains(&name) {
+        return Ok(vec![]);
+    }
+    let api = reach::api_of(client, version, name, Some(&set.namespace));
     let members = ListParams::default().labels(&format!("{PART_OF}={}", set.id));
-    let found = match api.list(&members).await {
+    let found = match reach::within(api.list(&members)).await {
         Ok(found) => found.items,
         // The kind itself is gone, and everything of it: its custom resource definition was taken away.
-        Err(kube::Error::Api(status)) if status.code == 404 => vec![],
+        Err(error) if reach::is_missing(&error) => vec![],
         Err(error) => {
             let context =
                 format!("look for objects of kind {kind} that the deployment of {} no longer has", set.business);
-            return Err(error).context(context);
+            return Err(error.context(context));
         }
     };
     let unwanted = found.into_iter().filter_map(|object| {
         let found = object.metadata.name?;
-        (!set.members.contains(&format!("{kind}/{found}"))).then(|| {
-            let gone = Applied {
+        (!set.members.contains(&format!("{kind}/{found}"))).then(|| Surplus {
+            api: api.clone(),
+            gone: Applied {
                 kind: name.to_owned(),
                 namespace: Some(set.namespace.clone()),
                 name: found,
                 change: Change::Pruned,
-            };
-            (api.clone(), gone, object.metadata.uid)
+            },
+            uid: object.metadata.uid,
         })
     });
     Ok(unwanted.collect())
 }
 
-async fn delete(surplus: Vec<Surplus>) -> anyhow::Result<Vec<Applied>> {
+async fn delete(surplus: &[Surplus]) -> anyhow::Result<Vec<Applied>> {
     let mut pruned = Vec::new();
-    for (api, gone, uid) in surplus {
+    for Surplus { api, gone, uid } in surplus {
         let only_this = DeleteParams {
-            preconditions: Some(Preconditions { uid, resource_version: None }),
+            preconditions: Some(Preconditions { uid: uid.clone(), resource_version: None }),
             ..DeleteParams::background()
         };
         let deleted = api.delete(&gone.name, &only_this).await.map(drop);
         deleted.or_else(already_gone).with_context(|| format!("delete the {} {}", gone.kind, gone.name))?;
-        pruned.push(gone);
+        pruned.push(gone.clone());
     }
     Ok(pruned)
 }
@@ -258,20 +327,14 @@ async fn write(
     set: &Set,
     kinds: impl Iterator<Item = &String>,
 ) -> anyhow::Result<()> {
-    let kinds: Vec<&str> = kinds.map(String::as_str).collect();
     let parent = json!({
         "apiVersion": "v1",
         "kind": "ConfigMap",
         "metadata": {
             "name": PARENT,
             "namespace": set.namespace,
-            "labels": {
-                ID: set.id,
-                labels::BUSINESS: set.business,
-                labels::MANAGED_BY: labels::MANAGED_BY_DESKGRID,
-                ENVIRONMENT: environment,
-            },
-            "annotations": {TOOLING: OUR_TOOLING, KINDS: kinds.join(",")},
+            "labels": parent_labels(set, environment),
+            "annotations": {TOOLING: OUR_TOOLING, KINDS: list(kinds)},
         },
     });
     let parents: Api<ConfigMap> = Api::namespaced(client.clone(), &set.namespace);
@@ -281,4 +344,18 @@ async fn write(
         .await
         .with_context(|| format!("write the ConfigMap {}/{PARENT}", set.namespace))?;
     Ok(())
+}
+
+fn parent_labels(set: &Set, environment: &str) -> BTreeMap<&'static str, String> {
+    BTreeMap::from([
+        (ID, set.id.clone()),
+        (labels::BUSINESS, set.business.clone()),
+        (labels::MANAGED_BY, labels::MANAGED_BY_DESKGRID.to_owned()),
+        (ENVIRONMENT, environment.to_owned()),
+    ])
+}
+
+/// Kinds as a parent lists them.
+fn list<'a>(kinds: impl Iterator<Item = &'a String>) -> String {
+    kinds.map(String::as_str).collect::<Vec<_>>().join(",")
 }

@@ -48,8 +48,11 @@ impl Resources<'_> {
         let after = vec![Self::account_id(nodes)];
         if environment.cluster.mode == ClusterMode::Autopilot {
             fields["autopilot"] = json!({"enabled": true});
-            fields["autoscaling"] =
-                json!({"autoprovisioningNodePoolDefaults": {"serviceAccount": nodes, "oauthScopes": SCOPES}});
+            let mut defaults = json!({"serviceAccount": nodes, "oauthScopes": SCOPES});
+            if let Some(key) = environment.security.kms_keys.get("disks") {
+                defaults["bootDiskKmsKey"] = json!(key);
+            }
+            fields["autoscaling"] = json!({"autoprovisioningNodePoolDefaults": defaults});
             return self.add(id, None, managed, fields, after);
         }
         self.add(id.clone(), None, managed, fields, after);
@@ -88,6 +91,9 @@ impl Resources<'_> {
             "shieldedInstanceConfig": {"enableSecureBoot": true, "enableIntegrityMonitoring": true},
             "spot": spot,
         });
+        if let Some(key) = self.environment.security.kms_keys.get("disks") {
+            config["bootDiskKmsKey"] = json!(key);
+        }
         if spot {
             // Only what says that it can be interrupted runs there.
             config["taints"] = json!([{"key": "cloud.google.com/gke-spot", "value": "true", "effect": "NO_SCHEDULE"}]);

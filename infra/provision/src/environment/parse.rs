@@ -182,7 +182,7 @@ fn network(section: Section<'_>) -> Network {
 fn security(reader: &Reader<'_>, section: Section<'_>, location: &Spanned<String>) -> Security {
     let keys = section.section("kms_keys");
     let mut kms_keys = BTreeMap::new();
-    for class in ["bucket", "pubsub", "cluster", "registry"] {
+    for class in ["bucket", "pubsub", "cluster", "disks", "registry"] {
         if let Some(key) = text(&keys, class, value::kms_key) {
             kms_keys.insert(class.to_owned(), key);
         }

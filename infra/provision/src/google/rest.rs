@@ -12,6 +12,7 @@ use rand::RngExt as _;
 use serde_json::Value;
 
 use super::{Endpoints, Error, Method, Request};
+use crate::environment::Network;
 
 /// Scopes of every token; the cluster's API wants the email too.
 pub(super) const SCOPES: [&str; 2] =
@@ -76,12 +77,36 @@ impl Client {
     /// # Errors
     /// When the TLS configuration of this machine is unusable.
     pub fn new(endpoints: Endpoints, credentials: Credentials) -> anyhow::Result<Self> {
-        let http = reqwest::Client::builder()
-            .timeout(ANSWER_LIMIT)
-            .user_agent("deskgrid")
-            .build()
-            .context("set up the HTTP client")?;
+        let http = builder().build().context("set up the HTTP client")?;
         Ok(Self { http, credentials, endpoints: Arc::new(endpoints), retry: Retry::default(), observer: None })
+    }
+
+    /// Through the proxy, and trusting the certificate authorities, that a network says.
+    ///
+    /// # Errors
+    /// When the proxy is no address, or the file holds no certificates.
+    pub fn through(mut self, network: &Network) -> anyhow::Result<Self> {
+        let Network { proxy, ca_bundle, .. } = network;
+        if proxy.is_none() && ca_bundle.is_none() {
+            return Ok(self);
+        }
+        let mut builder = builder();
+        if let Some(proxy) = proxy {
+            // What NO_PROXY names is reached directly, as by every other tool.
+            let all = reqwest::Proxy::all(proxy.as_str()).with_context(|| format!("use the proxy {proxy:?}"))?;
+            builder = builder.proxy(all.no_proxy(reqwest::NoProxy::from_env()));
+        }
+        if let Some(path) = ca_bundle {
+            let context = || format!("read the certificate authorities in {}", path.display());
+            let pem = std::fs::read(path).with_context(context)?;
+            let authorities = reqwest::Certificate::from_pem_bundle(&pem).with_context(context)?;
+            if authorities.is_empty() {
+                anyhow::bail!("{} holds no certificate", path.display());
+            }
+            builder = builder.tls_certs_merge(authorities);
+        }
+        self.http = builder.build().context("set up the HTTP client")?;
+        Ok(self)
     }
 
     /// With an observer of every call.
@@ -103,6 +128,11 @@ impl Client {
     pub fn retrying(mut self, retry: Retry) -> Self {
         self.retry = retry;
         self
+    }
+
+    /// Where it sends to.
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
     }
 
     /// What this client proves with who it is.
@@ -241,6 +271,10 @@ impl Client {
             }),
         }
     }
+}
+
+fn builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().timeout(ANSWER_LIMIT).user_agent("deskgrid")
 }
 
 /// Application Default Credentials. Must be called inside a Tokio runtime.

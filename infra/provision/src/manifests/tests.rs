@@ -15,8 +15,8 @@ fn images() -> Images {
 }
 
 /// Renders `text` and compares every file with the golden copies below `tests/golden/NAME`.
-fn check_golden(name: &str, text: &str, endpoints: &config::Endpoints) -> Rendered {
-    let rendered = render(&environment(text), endpoints, &images()).unwrap();
+fn check_golden(name: &str, text: &str, endpoints: &config::Endpoints, extras: &Extras) -> Rendered {
+    let rendered = render_with(&environment(text), endpoints, &images(), extras).unwrap();
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         rendered.write(&golden).unwrap();
@@ -56,7 +56,7 @@ fn the_smallest_environment() {
         pubsub: Some("http://127.0.0.1:8085".to_owned()),
         storage: Some("http://127.0.0.1:8086".to_owned()),
     };
-    let rendered = check_golden("smallest", text, &endpoints);
+    let rendered = check_golden("smallest", text, &endpoints, &Extras::default());
     let of_bu1: Vec<&File> = rendered.files.iter().filter(|file| file.path.starts_with("manifests/bu1")).collect();
     assert!(of_bu1.iter().all(|file| !file.text.contains("bu2")), "a business sees nothing of another one");
     let configuration = rendered.objects().find(|object| object["kind"] == "ConfigMap").unwrap();
@@ -64,18 +64,38 @@ fn the_smallest_environment() {
     assert_eq!(config, rendered.config.only("bu1"));
     let job: Value = serde_json::from_str(configuration["data"]["job.json"].as_str().unwrap()).unwrap();
     validate(&job).unwrap();
+    let apart = "/affinity/nodeAffinity/requiredDuringSchedulingIgnoredDuringExecution/nodeSelectorTerms/0";
+    assert_eq!(
+        job["spec"]["template"]["spec"].pointer(apart).unwrap()["matchExpressions"],
+        json!([{"key": "cloud.google.com/gke-spot", "operator": "DoesNotExist"}]),
+        "an engine that wants no spot machine is put on none"
+    );
     assert_eq!(job["spec"]["template"]["spec"]["automountServiceAccountToken"], false);
 }
 
 #[test]
 fn everything_switched_on() {
-    let rendered = check_golden("full", FULL, &config::Endpoints::default());
+    let web = WebImages {
+        monitor: Some("r.example.com/monitor@sha256:4".into()),
+        client: Some("r.example.com/client@sha256:5".into()),
+    };
+    let extras = Extras { web, pod_monitoring: true };
+    let rendered = check_golden("full", FULL, &config::Endpoints::default(), &extras);
+    let parts: BTreeSet<_> = rendered.files.iter().filter_map(|file| file.path.components().nth(1)).collect();
+    assert_eq!(parts.len(), 3, "the cluster's, the business's and the web apps': {parts:?}");
     let configuration = rendered.objects().find(|object| object["kind"] == "ConfigMap").unwrap();
     let job: Value = serde_json::from_str(configuration["data"]["job.json"].as_str().unwrap()).unwrap();
     let pod = &job["spec"]["template"]["spec"];
     assert_eq!(pod["containers"][0]["args"], json!(["/app/price", "--name", "a \"quoted\" 'word': {{ x }} $$(y) # z"]));
     assert_eq!(pod["initContainers"][0]["image"], "r.example.com/engine@sha256:2");
     assert_eq!(pod["nodeSelector"], json!({"cloud.google.com/gke-spot": "true"}));
+    assert_eq!(pod.get("affinity"), None);
+    let autopilot =
+        FULL.replace("spot = true", "").replace("[businesses.risk]", "cluster.mode = \"autopilot\"\n[businesses.risk]");
+    let rendered = render(&environment(&autopilot), &config::Endpoints::default(), &images()).unwrap();
+    let configuration = rendered.objects().find(|object| object["kind"] == "ConfigMap").unwrap();
+    let job = configuration["data"]["job.json"].as_str().unwrap();
+    assert!(!job.contains("gke-spot"), "Google itself keeps spot machines apart there");
 }
 
 const FULL: &str = r#"
@@ -116,8 +136,12 @@ fn every_object_says_whose_it_is() {
     let rendered = render(&environment(FULL), &config::Endpoints::default(), &images()).unwrap();
     for object in rendered.objects() {
         let labels = &object["metadata"]["labels"];
-        assert_eq!(labels["business"], "risk", "{object}");
         assert_eq!(labels["app.kubernetes.io/managed-by"], "deskgrid", "{object}");
+        // Shared by all environments of a cluster.
+        if object["kind"] == "PriorityClass" {
+            continue;
+        }
+        assert_eq!(labels["business"], "risk", "{object}");
         if object["kind"] != "Namespace" {
             assert_eq!(object["metadata"]["namespace"], "risk-desk", "{object}");
         }

@@ -5,11 +5,14 @@ use anyhow::{Context as _, bail};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     batch::v1::Job,
-    core::v1::{ConfigMap, Namespace, ServiceAccount},
+    core::v1::{ConfigMap, Namespace, ResourceQuota, Service, ServiceAccount},
+    networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
     rbac::v1::{Role, RoleBinding},
+    scheduling::v1::PriorityClass,
 };
-use serde::{Serialize, de::DeserializeOwned};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 /// Checks one object.
@@ -29,6 +32,11 @@ pub fn validate(object: &Value) -> anyhow::Result<()> {
         ("apps/v1", "Deployment") => typed::<Deployment>(object),
         ("batch/v1", "Job") => typed::<Job>(object),
         ("policy/v1", "PodDisruptionBudget") => typed::<PodDisruptionBudget>(object),
+        ("v1", "ResourceQuota") => typed::<ResourceQuota>(object),
+        ("v1", "Service") => typed::<Service>(object),
+        ("networking.k8s.io/v1", "NetworkPolicy") => typed::<NetworkPolicy>(object),
+        ("scheduling.k8s.io/v1", "PriorityClass") => typed::<PriorityClass>(object),
+        ("monitoring.googleapis.com/v1", "PodMonitoring") => typed::<PodMonitoring>(object),
         _ => bail!("the kind {kind:?} of {version:?} is not one that we deploy"),
     };
     let known = typed.with_context(|| format!("read the {kind} {name}"))?;
@@ -38,6 +46,29 @@ pub fn validate(object: &Value) -> anyhow::Result<()> {
         bail!("the {kind} {name} has fields that Kubernetes does not know: {}", unknown.join(", "));
     }
     Ok(())
+}
+
+/// What we use of Google's PodMonitoring, which is a kind of no release of Kubernetes.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct PodMonitoring {
+    api_version: String,
+    kind: String,
+    metadata: ObjectMeta,
+    spec: PodMonitoringSpec,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PodMonitoringSpec {
+    selector: LabelSelector,
+    endpoints: Vec<ScrapeEndpoint>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ScrapeEndpoint {
+    port: String,
+    path: String,
+    interval: String,
 }
 
 fn typed<T: DeserializeOwned + Serialize>(object: &Value) -> anyhow::Result<Value> {

@@ -51,7 +51,10 @@ impl Discovery {
         })?;
         let mut problems = Vec::new();
         query(document, method, request, &mut problems);
+        let content = request.query.iter().any(|(key, value)| *key == "uploadType" && value == "media");
         match (&method["request"]["$ref"], &request.body) {
+            // The object itself, which may be anything.
+            _ if content && method["mediaUpload"].is_object() => {}
             (Value::String(name), Some(body)) => {
                 masks(document, name, request, body, &mut problems);
                 fits(document, &document["schemas"][name], body, "body", &mut problems);
@@ -110,6 +113,7 @@ fn query(document: &Value, method: &Value, request: &Request, problems: &mut Vec
         let fine = match parameter["type"].as_str() {
             Some("integer") => value.parse::<i64>().is_ok(),
             Some("boolean") => matches!(value.as_str(), "true" | "false"),
+            _ if *key == "alt" && value == "media" => method["supportsMediaDownload"] == true,
             _ => parameter["enum"].as_array().is_none_or(|words| words.iter().any(|word| word == value)),
         };
         if !fine {

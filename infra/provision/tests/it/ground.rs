@@ -1,14 +1,24 @@
 //! What the tests share: a laptop cloud, clients of it, the verbs as far as they concern Google, and the state of the
 //! world as they leave it.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
+use common::storage::Store;
 use localcloud::google::{Google, Options};
 use provision::{
     Cloud, Environment, apply,
     environment::{Overrides, parse},
-    google::{Client, Endpoints, Retry},
-    plan, removal,
+    google::{Api, Client, Endpoints, Method, Request, Retry},
+    guarded, lock, plan, removal,
+    takedown::{self, Takedown},
 };
 use serde_json::{Value, json};
 
@@ -43,7 +53,46 @@ pub(crate) fn client(google: &Google) -> Client {
 
 pub(crate) fn cloud(google: Client) -> Cloud {
     let kubernetes = Err("only Google's half is here".to_owned());
-    Cloud { google, kubernetes, endpoints: common::config::Endpoints::default() }
+    let endpoints = common::config::Endpoints {
+        pubsub: Some(google.endpoints().pubsub.clone()),
+        storage: Some(google.endpoints().storage.clone()),
+    };
+    Cloud { google, kubernetes, endpoints }
+}
+
+/// How each run takes the lock: as a process of this machine that is gone when somebody looks, so that a run that was
+/// stopped is found dead.
+pub(crate) fn lock(verb: &str) -> lock::Settings {
+    /// No system gives a process such a number.
+    static NEXT: AtomicU32 = AtomicU32::new(1_000_000_000);
+    let holder = lock::Holder {
+        who: "somebody".to_owned(),
+        host: "here".to_owned(),
+        process: NEXT.fetch_add(1, Ordering::Relaxed),
+        space: Some("this test".to_owned()),
+    };
+    lock::Settings {
+        look_every: Duration::from_millis(20),
+        ..lock::Settings::new(holder, verb, Duration::from_secs(30), Arc::new(|_| {}))
+    }
+}
+
+/// Leaves the lock of somebody who died.
+pub(crate) async fn leave_a_lock(google: &Google) {
+    let environment = environment(ONE);
+    let client = client(google);
+    let taken = lock::Lock::take(&client, &environment.bucket, &environment.name, &lock("died")).await.unwrap();
+    assert!(matches!(taken, lock::Taken::Held(_)));
+}
+
+/// Puts an object of a business into the bucket.
+pub(crate) async fn put(google: &Google, object: &str) {
+    let bucket = environment(ONE).bucket;
+    let request = Request::new(Api::Storage, Method::Post, format!("upload/storage/v1/b/{bucket}/o"))
+        .query("uploadType", "media")
+        .query("name", object)
+        .body(json!({"value": 1}));
+    client(google).send(&request).await.unwrap();
 }
 
 pub(crate) fn silent() -> apply::Progress {
@@ -62,49 +111,90 @@ pub(crate) enum Verb {
 impl Verb {
     pub(crate) const ALL: [Self; 4] = [Self::Provision, Self::AddBusiness, Self::RemoveBusiness, Self::Teardown];
 
-    /// Runs it as the command line does.
+    /// Runs it as the command line does, under the lock.
     pub(crate) async fn run(self, cloud: &Cloud) -> anyhow::Result<()> {
         let (one, both) = (environment(ONE), environment(&[ONE, TWO].concat()));
         match self {
             Self::Provision => {
-                provision::run(&one, cloud, plan::Options::default(), &silent()).await?;
+                make(&one, cloud, async || provision::look(&one, cloud, plan::Options::default(), &silent()).await)
+                    .await
             }
             Self::AddBusiness => {
-                let plan = provision::look_to_add(&one, &both, cloud, plan::Options::default(), &silent()).await?;
-                provision::carry_out(plan, cloud, &silent()).await?;
+                make(&both, cloud, async || {
+                    provision::look_to_add(&one, &both, cloud, plan::Options::default(), &silent()).await
+                })
+                .await
             }
-            Self::RemoveBusiness => remove(&both, Some(&one), cloud).await?,
-            Self::Teardown => remove(&one, None, cloud).await?,
+            Self::RemoveBusiness => remove(&both, Some(&one), cloud, false).await,
+            Self::Teardown => remove(&one, None, cloud, false).await,
         }
-        Ok(())
     }
 
-    /// What has to be there before.
-    pub(crate) fn before(self) -> &'static [Self] {
-        match self {
+    /// Brings about what has to be there before.
+    pub(crate) async fn prepare(self, google: &Google) {
+        let verbs: &[Self] = match self {
             Self::Provision => &[],
             Self::AddBusiness | Self::Teardown => &[Self::Provision],
             Self::RemoveBusiness => &[Self::Provision, Self::AddBusiness],
+        };
+        for verb in verbs {
+            verb.run(&cloud(client(google))).await.unwrap();
+        }
+        if verbs.is_empty() {
+            return;
+        }
+        put(google, "bu1/output/s/j/1-0").await;
+        if self == Self::RemoveBusiness {
+            put(google, "bu2/output/s/j/1-0").await;
+        }
+        // Whoever had the lock last is dead, and the verb takes it over.
+        if self == Self::AddBusiness {
+            leave_a_lock(google).await;
         }
     }
 }
 
-/// Takes away with everything that can be taken away.
-async fn remove(before: &Environment, after: Option<&Environment>, cloud: &Cloud) -> anyhow::Result<()> {
-    let options = removal::Options { data: true, identities: true };
-    provision::presence::has_cluster(before, cloud).await?;
-    provision::look_to_remove(before, after, cloud, options, &silent()).await?;
-    for business in &before.businesses {
-        if after.is_none_or(|after| after.business(&business.name).is_none()) {
-            provision::data::held_messages(cloud, &before.project, business).await?;
-        }
+/// Looks, preflights, and carries out under the lock what a second look still wants.
+pub(crate) async fn make(
+    environment: &Environment,
+    cloud: &Cloud,
+    look: impl AsyncFn() -> anyhow::Result<plan::Plan>,
+) -> anyhow::Result<()> {
+    let agreed = look().await?;
+    if agreed.pending().next().is_some() {
+        let findings = provision::preflight::look(environment, cloud, Some(&agreed)).await;
+        provision::preflight::pass(environment, &findings)?;
     }
-    let plan = provision::look_to_remove(before, after, cloud, options, &silent()).await?;
-    provision::carry_out(plan, cloud, &silent()).await?;
-    if after.is_none() {
-        let left = provision::left(before, cloud, options).await?;
-        anyhow::ensure!(left.is_empty(), "left: {left:?}");
-    }
+    guarded::carry_out_locked(environment, cloud, agreed, &lock("provision"), &silent(), async || look().await).await?;
+    Ok(())
+}
+
+/// Takes away everything that can be taken away.
+pub(crate) async fn remove(
+    before: &Environment,
+    after: Option<&Environment>,
+    cloud: &Cloud,
+    has_cluster: bool,
+) -> anyhow::Result<()> {
+    let there = provision::presence::has_cluster(before, cloud).await?;
+    let store = Store::connect_for(&cloud.connection(), Duration::from_secs(30)).await?;
+    let takedown = Takedown {
+        before,
+        after,
+        cloud,
+        store: &store,
+        has_cluster: has_cluster && there,
+        options: takedown::Options {
+            removal: removal::Options { data: true, identities: true },
+            cancel: false,
+            settle: Duration::from_secs(30),
+            rollout: Duration::from_secs(30),
+        },
+        tell: &|_| {},
+    };
+    let agreed = takedown.plan(&silent()).await?;
+    let gone = takedown.carry_out(&agreed, &lock("teardown"), &silent()).await?;
+    anyhow::ensure!(gone.left.is_empty(), "left: {:?}", gone.left);
     Ok(())
 }
 
@@ -117,6 +207,10 @@ pub(crate) fn world(google: &Google) -> Value {
     let emails: BTreeMap<String, String> =
         accounts.iter().map(|(uid, account)| (uid.clone(), account["email"].as_str().unwrap().to_owned())).collect();
     settle(&mut state, &emails);
+    // Of a run that was stopped when all was done but that; it ends by itself.
+    if let Some(objects) = state["storage"]["objects"].as_array_mut() {
+        objects.retain(|object| object["name"] != lock::OBJECT);
+    }
     state["container"]["operations"] = Value::Null;
     state["registry"]["operations"] = Value::Null;
     state
@@ -127,7 +221,7 @@ pub(crate) fn read(folder: &Path) -> Value {
     serde_json::from_slice(&std::fs::read(folder.join("google.json")).unwrap()).unwrap()
 }
 
-const FLEETING: [&str; 12] = [
+const FLEETING: [&str; 13] = [
     "etag",
     "revision",
     "secret",
@@ -139,6 +233,7 @@ const FLEETING: [&str; 12] = [
     "labelFingerprint",
     "effective",
     "last_notification",
+    "public_pem",
     "id",
 ];
 
@@ -147,10 +242,14 @@ const FLEETING: [&str; 12] = [
 fn settle(value: &mut Value, emails: &BTreeMap<String, String>) {
     match value {
         Value::Object(fields) => {
+            if fields.get("name").and_then(Value::as_str).is_some_and(|name| name.starts_with("deskgrid/keys/")) {
+                // It holds ids that are drawn anew each time.
+                fields.retain(|key, _| !["crc32c", "md5"].contains(&key.as_str()));
+            }
             for (key, field) in fields.iter_mut() {
                 if FLEETING.contains(&key.as_str()) || key.ends_with("Time") {
                     *field = json!(!field.is_null());
-                } else if key == "notifications"
+                } else if (key == "notifications" || key == "keys")
                     && let Some(configurations) = field.as_object()
                 {
                     *field = configurations.values().cloned().collect();

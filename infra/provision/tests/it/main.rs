@@ -4,10 +4,14 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(clippy::print_stdout, reason = "what was measured is said")]
 
+mod cluster_interruptions;
+mod desk;
 mod discovery;
 mod golden;
 mod ground;
 mod interruptions;
 mod lags;
+mod many;
+mod network;
 mod shapes;
 mod waves;

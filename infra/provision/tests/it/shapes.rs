@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeSet,
     sync::{Arc, Mutex},
+    time::Duration,
 };
 
 use k8s_openapi::api::core::v1::Namespace;
@@ -25,7 +26,8 @@ use crate::{
 };
 
 /// APIs that have no document here, with the reason; a request to one cannot be checked.
-const UNDESCRIBED: [(Api, &str); 0] = [];
+const UNDESCRIBED: [(Api, &str); 1] =
+    [(Api::Compute, "only the quotas of a region are read, and a plan goes on when they cannot be")];
 
 /// Everything that went through a client.
 #[derive(Clone, Default)]
@@ -67,9 +69,11 @@ impl Record {
 async fn record(record: &Record, more: &str) {
     let google = ground::google(|_| {}).await;
     let cloud = ground::cloud(record.of(ground::client(&google)));
-    for verb in [Verb::Provision, Verb::AddBusiness, Verb::RemoveBusiness] {
-        verb.run(&cloud).await.unwrap();
-    }
+    Verb::Provision.run(&cloud).await.unwrap();
+    // A lock that somebody left is read and taken over.
+    ground::leave_a_lock(&google).await;
+    Verb::AddBusiness.run(&cloud).await.unwrap();
+    Verb::RemoveBusiness.run(&cloud).await.unwrap();
     // The same businesses with other settings: every kind of change.
     let changed = format!("{more}\n{}", ONE.replace("submit_on_upload = true", ""));
     let environment = environment(&changed);
@@ -123,6 +127,16 @@ async fn every_request_of_every_verb_is_as_google_describes_it() {
         "iam.projects.serviceAccounts.keys.delete",
         "artifactregistry.projects.locations.repositories.create",
         "cloudresourcemanager.projects.setIamPolicy",
+        // The lock.
+        "storage.objects.insert",
+        "storage.objects.get",
+        "storage.objects.delete",
+        // What is looked at before the first write.
+        "cloudresourcemanager.projects.testIamPermissions",
+        "storage.buckets.testIamPermissions",
+        "serviceusage.services.list",
+        "orgpolicy.projects.policies.getEffectivePolicy",
+        "cloudbilling.projects.getBillingInfo",
     ] {
         assert!(tally.contains_key(method), "no verb used {method}, so nothing was checked of it");
     }
@@ -184,6 +198,16 @@ async fn keys_of(record: &Record) {
     kube::Api::<Namespace>::all(cluster.clone()).create(&PostParams::default(), &namespace).await.unwrap();
     assert_eq!(keys::ensure(&environment, business, &cloud, cluster).await.unwrap().len(), 2);
     assert_eq!(keys::ensure(&environment, business, &cloud, cluster).await.unwrap().len(), 0);
-    keys::revoke(&environment, business, &cloud, cluster).await.unwrap();
+    let limits = (Duration::from_secs(60), Duration::from_secs(60));
+    assert_eq!(keys::rotate(&environment, business, &cloud, limits, &|_| {}).await.unwrap().len(), 2);
+    keys::revoke(&environment, business, &cloud, true).await.unwrap();
+    // The cluster and its Secrets may be gone before the keys are.
+    assert_eq!(keys::ensure(&environment, business, &cloud, cluster).await.unwrap().len(), 2);
+    keys::revoke(&environment, business, &cloud, false).await.unwrap();
+    for account in [&business.accounts.orchestrator, &business.accounts.engine] {
+        let path = format!("v1/projects/{PROJECT}/serviceAccounts/{account}/keys");
+        let left = cloud.google.send(&Request::get(Api::Iam, path).query("keyTypes", "USER_MANAGED")).await.unwrap();
+        assert_eq!(left["keys"].as_array().map_or(0, Vec::len), 0, "{left}");
+    }
     local.stop().await;
 }

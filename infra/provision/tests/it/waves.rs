@@ -14,10 +14,10 @@ use crate::ground::{self, client, cloud, environment, silent};
 const TRIP: Duration = Duration::from_millis(100);
 
 /// When a call began and when it ended.
-type Span = (Instant, Instant, String);
+pub(crate) type Span = (Instant, Instant, String);
 
 /// The most calls of which each began after the one before had ended: the waves.
-fn waves(spans: &mut [Span]) -> Vec<String> {
+pub(crate) fn waves(spans: &mut [Span]) -> Vec<String> {
     spans.sort_by_key(|(_, end, _)| *end);
     let mut chain: Vec<String> = Vec::new();
     let mut free = None;
@@ -30,6 +30,12 @@ fn waves(spans: &mut [Span]) -> Vec<String> {
     chain
 }
 
+/// When a call that ends now began.
+pub(crate) fn spans(call: &Call<'_>) -> Span {
+    let now = Instant::now();
+    (now.checked_sub(call.elapsed).unwrap_or(now), now, call.request.to_string())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn provisioning_three_businesses_takes_the_critical_path_only() {
     let faults = Faults::default();
@@ -39,8 +45,7 @@ async fn provisioning_three_businesses_takes_the_critical_path_only() {
     let spans: Arc<Mutex<Vec<Span>>> = Arc::default();
     let seen = spans.clone();
     let observed = client(&google).observed(Arc::new(move |call: &Call<'_>| {
-        let now = Instant::now();
-        seen.lock().unwrap().push((now.checked_sub(call.elapsed).unwrap_or(now), now, call.request.to_string()));
+        seen.lock().unwrap().push(self::spans(call));
     }));
     let cloud = cloud(observed);
     let environment = environment("[businesses.bu1]\n[businesses.bu2]\n[businesses.bu3]\n");
@@ -73,4 +78,4 @@ async fn provisioning_three_businesses_takes_the_critical_path_only() {
 
 /// The critical path from nothing: look; enable the services, its operation, see that they are; the nodes' account;
 /// the cluster, its operation; and who in the cluster may act for an account: its policy, read and written.
-const WAVES: usize = 9;
+pub(crate) const WAVES: usize = 9;

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use super::{Store, full};
+use super::{Object, Store, described, full};
 
 /// Objects that a page of a listing has.
 const PAGE: i32 = 1000;
@@ -15,13 +15,21 @@ const LOOKS_PER_PAGE: usize = 40;
 const CONCURRENCY: usize = 32;
 
 impl Store {
-    /// Which of these objects exist. Lists from the first to the last of them, and looks at the rest one by one as soon
+    /// Names of those of these objects that exist, as [`Self::find`].
+    ///
+    /// # Errors
+    /// When access is denied or the service cannot be reached.
+    pub async fn present(&self, bucket: &str, names: BTreeSet<String>) -> anyhow::Result<BTreeSet<String>> {
+        Ok(self.find(bucket, names).await?.into_iter().map(|object| object.name).collect())
+    }
+
+    /// Those of these objects that exist. Lists from the first to the last of them, and looks at the rest one by one as soon
     /// as listing has cost more than that would.
     ///
     /// # Errors
     /// When access is denied or the service cannot be reached.
-    pub async fn present(&self, bucket: &str, mut names: BTreeSet<String>) -> anyhow::Result<BTreeSet<String>> {
-        let mut present = BTreeSet::new();
+    pub async fn find(&self, bucket: &str, mut names: BTreeSet<String>) -> anyhow::Result<Vec<Object>> {
+        let mut present = Vec::new();
         let prefix = common_prefix(&names);
         // A listing ends before its end, so the last name needs a character more.
         let end = names.last().map(|name| format!("{name}!")).unwrap_or_default();
@@ -38,7 +46,7 @@ impl Store {
             let page = request.send().await.with_context(|| format!("list gs://{bucket}/{prefix}"))?;
             pages += 1;
             let last = page.objects.last().map(|object| object.name.clone());
-            present.extend(page.objects.into_iter().map(|object| object.name).filter(|name| names.contains(name)));
+            present.extend(page.objects.into_iter().map(described).filter(|object| names.contains(&object.name)));
             match last {
                 Some(last) if !page.next_page_token.is_empty() => {
                     names = names.split_off(&last);
@@ -47,10 +55,8 @@ impl Store {
                 _ => return Ok(present),
             }
         }
-        let looks: Vec<_> = names
-            .into_iter()
-            .map(|name| async move { anyhow::Ok(self.describe(bucket, &name, None).await?.map(|_| name)) })
-            .collect();
+        let looks: Vec<_> =
+            names.into_iter().map(|name| async move { self.describe(bucket, &name, None).await }).collect();
         let mut looks = futures::stream::iter(looks).buffer_unordered(CONCURRENCY);
         while let Some(found) = looks.try_next().await? {
             present.extend(found);

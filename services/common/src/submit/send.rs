@@ -16,7 +16,6 @@ use tokio_util::sync::CancellationToken;
 use super::{Existing, Fate, Input, Options, Source, Step};
 use crate::{
     config::Business,
-    labels,
     message::Work,
     object,
     storage::{self, Fingerprint, Properties, Store, Written, crc32c_of_file},
@@ -34,9 +33,9 @@ const GRACE: std::time::Duration = std::time::Duration::from_secs(5);
 /// Submits to one business.
 #[derive(Clone, Debug)]
 pub struct Submitter {
-    store: Store,
+    pub(super) store: Store,
     publisher: Publisher,
-    business: Business,
+    pub(super) business: Business,
 }
 
 /// What became of a submission.
@@ -246,37 +245,19 @@ impl Submitter {
             return Ok(None);
         };
         let ours = fingerprint(&input.source).await?;
-        if !is_same(&there, ours) {
-            bail!(
-                "session {} already has another input of this name, with other contents \
-                 (gs://{bucket}/{object}); choose another session or another name",
-                work.session
-            );
-        }
-        // What changes the result must not differ either.
-        let wanted = work.metadata();
-        for option in [labels::ATTRIBUTE_TASKS, labels::ATTRIBUTE_ROWS_PER_TASK, labels::ATTRIBUTE_COMMON] {
-            let key = format!("{}{option}", labels::METADATA_PREFIX);
-            if written.get(&key) != wanted.get(&key) {
-                bail!(
-                    "session {} already has this input with {option}={}; choose another session",
-                    work.session,
-                    written.get(&key).map_or("none", String::as_str)
-                );
-            }
-        }
+        super::stream::check_same(work, &there, &written, ours)?;
         Ok(Some(there.generation))
     }
 
     /// What to do with an input that was there and is gone.
-    async fn look_again(&self, job: &str, session: &str) -> anyhow::Result<Step> {
+    pub(super) async fn look_again(&self, job: &str, session: &str) -> anyhow::Result<Step> {
         let prefix = format!("{}{job}/", object::outcome_prefix(&self.business.name, Some(session)));
         let outcomes = self.store.list(&self.business.bucket, &prefix).await?;
         let names = outcomes.iter().map(|outcome| outcome.name.as_str());
         Ok(Existing::new(&self.business.name, [], names).step(job))
     }
 
-    async fn publish(&self, work: &Work, repeated: bool) -> anyhow::Result<Fate> {
+    pub(super) async fn publish(&self, work: &Work, repeated: bool) -> anyhow::Result<Fate> {
         let (data, attributes) = work.encode();
         let message = Message::new().set_data(data).set_attributes(attributes);
         let message_id = self

@@ -13,7 +13,7 @@ use super::{
     trade::{self, Market},
 };
 
-/// Name of the market data in errors.
+/// Name of the market data, among a session's common data and in errors.
 pub const MARKET: &str = "market.json";
 
 /// How an input is written.

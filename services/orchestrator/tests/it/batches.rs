@@ -200,3 +200,22 @@ fn messages_wait_for_slots_and_none_is_given_back() {
     drop(state);
     process.terminate().unwrap();
 }
+
+#[test]
+fn a_stop_in_the_middle_of_a_flood_loses_and_repeats_nothing() {
+    let world = World::new();
+    let works = submit(&world, 300, 1);
+    let process = Process::start(&world, setting(Hooks::none()));
+    world.wait("a batch", |state| !state.creations.is_empty());
+    let more: Vec<_> = (0..300).map(|index| world.submit(&format!("more{index}"), "good", None, 1)).collect();
+    world.wait("some outcomes", |state| state.objects.keys().any(|name| name.contains("/outcome/")));
+    process.terminate().unwrap();
+    world.bury(world.clients());
+    let process = Process::start(&world, setting(Hooks::none()));
+    world.wait_until_done();
+    let wanted: Vec<_> = works.iter().chain(&more).map(|work| (work, Ended::Succeeded, "completed")).collect();
+    world.check(&wanted);
+    assert!(world.look().creations.values().all(|count| *count == 1));
+    assert_eq!(world.outcomes().len(), 600);
+    process.terminate().unwrap();
+}

@@ -100,6 +100,13 @@ fn answer(state: &mut State, method: &str, path: &str, target: &str, body: &Valu
         }
         "PATCH" => {
             let patch = &body["metadata"];
+            if patch["finalizers"].is_null() {
+                for (key, value) in patch["annotations"].as_object().into_iter().flatten() {
+                    job["metadata"]["annotations"][key] = value.clone();
+                }
+                state.show(&name, job.clone(), "MODIFIED");
+                return (200, job);
+            }
             if patch["resourceVersion"] != job["metadata"]["resourceVersion"] {
                 return failure(409, "Conflict", "another version");
             }

@@ -2,6 +2,7 @@
 //! exactly one outcome.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
+mod batch_controls;
 mod batches;
 mod controls;
 mod google;

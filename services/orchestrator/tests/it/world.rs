@@ -140,6 +140,11 @@ impl State {
         self.messages.len()
     }
 
+    /// How many messages no stream has.
+    pub(crate) fn untaken(&self) -> usize {
+        self.messages.values().filter(|message| message.stream.is_none()).count()
+    }
+
     pub(crate) fn ack(&mut self, id: &str) {
         self.acked += usize::from(self.messages.remove(id).is_some());
     }

@@ -92,6 +92,8 @@ pub(super) struct Sighting {
     pub(super) at: Instant,
     /// Time of day of that.
     pub(super) now: jiff::Timestamp,
+    /// It came while it was watched, and was not there before.
+    pub(super) is_fresh: bool,
     /// Its annotations.
     pub(super) annotations: BTreeMap<String, String>,
 }
@@ -107,12 +109,14 @@ impl Seen {
         let (ready_sender, mut ready) = watch::channel(false);
         let task = tokio::spawn(async move {
             let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+            let mut is_fresh = false;
             while let Some(event) = events.next().await {
                 match event {
                     Ok(watcher::Event::InitApply(job) | watcher::Event::Apply(job)) => {
                         let sighting = Sighting {
                             at: Instant::now(),
                             now: jiff::Timestamp::now(),
+                            is_fresh,
                             annotations: job.metadata.annotations.unwrap_or_default(),
                         };
                         let name = job.metadata.name.unwrap_or_default();
@@ -122,7 +126,10 @@ impl Seen {
                             is_new
                         });
                     }
-                    Ok(watcher::Event::InitDone) => drop(ready_sender.send(true)),
+                    Ok(watcher::Event::InitDone) => {
+                        is_fresh = true;
+                        let _ = ready_sender.send(true);
+                    }
                     _ => {}
                 }
             }

@@ -4,19 +4,20 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::report::{Better, Goal, Measure, Row};
-use crate::context::Context;
+use super::{
+    place::Place,
+    report::{Better, Goal, Measure, Row},
+};
 
 /// Most that an orchestrator should need, in MiB.
 const GOAL: f64 = 30.0;
 
-/// Reads what the system says of the orchestrator of `wide`, which has `jobs` Jobs in its namespace.
-pub(super) fn measure(context: &Context, jobs: usize) -> anyhow::Result<Row> {
-    let business = context.business(Some("wide"))?;
-    let resident = resident_bytes(&business.namespace)
+/// Reads what the system says of the orchestrator of a place, which has `jobs` Jobs in its namespace.
+pub(super) fn measure(place: &Place, jobs: usize) -> anyhow::Result<Row> {
+    let resident = resident_bytes(&place.namespace)
         .context("find the orchestrator among this machine's processes; only Linux tells of their memory in /proc")?;
     Ok(Row::new(
-        format!("orchestrator's memory with {jobs} Jobs in its namespace"),
+        format!("orchestrator's memory with {jobs} Jobs in its namespace{}", place.called),
         Measure { value: resident.all as f64 / 1024.0 / 1024.0, unit: "MiB" },
         None,
         Goal::Value(GOAL, Better::Lower),

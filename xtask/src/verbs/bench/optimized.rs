@@ -33,6 +33,9 @@ pub(super) async fn run(args: &Args, stop: &CancellationToken, output: &Output) 
             command.arg(flag);
         }
     }
+    if let Some(name) = &args.context {
+        command.args(["--context", name]);
+    }
     for part in &args.only {
         let name = part.to_possible_value().context("name a part of the bench")?;
         command.args(["--only", name.get_name()]);

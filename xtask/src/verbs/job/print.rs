@@ -7,8 +7,9 @@ use common::{
     results::COLUMNS,
 };
 
-use super::{Detail, Stored};
-use crate::{text, timeline};
+use inspect::{Detail, Stored, timeline};
+
+use crate::text;
 
 /// The page.
 pub(super) fn page(detail: &Detail, flag: &str) -> String {

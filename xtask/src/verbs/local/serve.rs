@@ -1,6 +1,6 @@
 //! The process of the laptop cloud itself.
 
-use std::{io::Read as _, path::PathBuf, sync::Arc};
+use std::{io::Read as _, net::IpAddr, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
 use common::exit;
@@ -9,6 +9,7 @@ use localcloud::{
     cloud::{LocalCloud, Options},
     cloudbuild::Programs,
     node::images::Images,
+    google,
 };
 use provision::{Environment, LocalState};
 use tokio_util::sync::CancellationToken;
@@ -26,6 +27,7 @@ pub(super) async fn run(
     laptop: &Laptop,
     environment: &Environment,
     data: Option<PathBuf>,
+    listen: Option<IpAddr>,
     leash: bool,
 ) -> anyhow::Result<u8> {
     let Some(_lock) = laptop.lock()? else {
@@ -40,15 +42,16 @@ pub(super) async fn run(
         std::thread::spawn(move || end_of_input(&stop));
     }
     let program = laptop::program()?;
-    let cloud = LocalCloud::start(Options {
+    let options = Options {
         folder: laptop.folder(),
         project: environment.project.clone(),
         location: environment.location.clone(),
         data,
         reaper: Some(vec![program.into(), "local".into(), "reap".into()]),
         clock: Clock::default(),
-    })
-    .await?;
+    };
+    let tell = |told: &mut google::Options| told.listen = listen.unwrap_or(told.listen);
+    let cloud = LocalCloud::start_with(options, tell).await?;
     cloud.google.builds().set_programs(programs(laptop));
     // As a person means it who says which business is theirs; else the first.
     let named = common::config::variables().remove(common::labels::ENV_BUSINESS);

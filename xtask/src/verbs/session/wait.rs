@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use common::{
     control, exit,
-    sessions::{self, Counts, Progress, Rate},
+    sessions::{self, Counts, Progress, Rate, Watch},
 };
 use jiff::SignedDuration;
 use serde::Serialize;
@@ -16,13 +16,22 @@ use crate::{
     error::Failure,
     output::{self, Output},
     text,
-    verbs::{jobs::view, submit::parse_duration},
+    verbs::{
+        jobs::{active, view},
+        submit::parse_duration,
+    },
 };
 
 /// Time between two looks at first, and after one that found something new.
 const SHORTEST: Duration = Duration::from_millis(300);
 /// Time between two looks when nothing happens.
 const LONGEST: Duration = Duration::from_secs(3);
+
+/// Looks at everything, which for 100,000 inputs are hundreds of pages, take at most one part in so many of the time.
+/// Between them only awaited outcomes are looked for.
+const FULL_LOOKS: u32 = 20;
+/// Looks of any kind take at most one part in so many of the time.
+const LOOKS: u32 = 3;
 
 /// What has its outcome already counts. A session that a retry goes on in has to end anew.
 #[derive(Clone, Debug, clap::Args)]
@@ -90,7 +99,11 @@ pub(super) async fn follow(
 ) -> anyhow::Result<Counts> {
     let started = Instant::now();
     let Seen { business, session, jobs, control, scope } = seen;
-    let mut counts = Counts::of(&jobs);
+    let mut watch = Watch::new(&jobs);
+    drop(jobs);
+    let mut counts = watch.counts();
+    // When everything was last looked at, and how long that took. The first look in the loop is of that kind.
+    let (mut looked, mut took) = (started, Duration::ZERO);
     let mut paused = control.is_some_and(|control| control.paused);
     let (mut rate, mut pause) = (Rate::default(), SHORTEST);
     let mut shown = None;
@@ -131,13 +144,24 @@ pub(super) async fn follow(
         tokio::time::sleep(pause.min(left.max(Duration::from_millis(10)))).await;
         let before = counts;
         let quiet = output.only_errors();
-        let (jobs, control) = tokio::try_join!(
-            view(context, business, Some(session), &quiet),
-            control::read(&context.store, business, session)
-        )?;
-        counts = Counts::of(&sessions::latest(jobs));
-        paused = control.0.is_some_and(|control| control.paused);
+        let began = Instant::now();
+        paused = control::read(&context.store, business, session).await?.0.is_some_and(|control| control.paused);
+        let is_full = looked.elapsed() >= took * FULL_LOOKS;
+        if !is_full {
+            // The cluster first, as in a look at everything.
+            let active = active(context, business, Some(session), &quiet).await;
+            let found = context.store.find(&business.bucket, watch.awaited()).await?;
+            watch.note(&business.name, &active, &found);
+        }
+        // The end is seen by a look at everything, since more may have been submitted, or tried again.
+        if is_full || watch.counts().pending() == 0 {
+            let asked = Instant::now();
+            watch = Watch::new(&sessions::latest(view(context, business, Some(session), &quiet).await?));
+            (looked, took) = (Instant::now(), asked.elapsed());
+        }
+        counts = watch.counts();
         pause = if counts == before { LONGEST.min(pause * 3 / 2) } else { SHORTEST };
+        pause = pause.max(began.elapsed() * (LOOKS - 1));
     }
     Ok(counts)
 }

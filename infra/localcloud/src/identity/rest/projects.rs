@@ -1,4 +1,4 @@
-//! Resource Manager, v1 and the basics of v3: the project and its policy.
+//! Resource Manager, v1 and the basics of v3: the project and its policy; who pays for it, and what it may have.
 
 use axum::response::Response;
 use http::Method;
@@ -71,9 +71,44 @@ impl Server {
         if !self.identity.allowed(caller, "orgpolicy.policy.get", &self.project_target()) {
             return Err(Error::forbidden("The caller does not have permission"));
         }
-        let rules = json!([{ "enforce": self.identity.enforces(constraint) }]);
+        let rules = match self.identity.allowed_values(constraint) {
+            Some(values) => json!([{ "values": { "allowedValues": values } }]),
+            None => json!([{ "enforce": self.identity.enforces(constraint) }]),
+        };
         let name = format!("projects/{}/policies/{constraint}", self.identity.number());
         Ok(ok(&json!({ "name": name, "spec": { "rules": rules } })))
+    }
+
+    /// Cloud Billing v1: the account that pays.
+    pub(super) fn billing(&self, call: &Call, caller: &Principal) -> Result<Response> {
+        if (&call.method, call.verb.as_deref()) != (&Method::GET, None) {
+            return Err(no_route(call));
+        }
+        if !self.identity.allowed(caller, "resourcemanager.projects.get", &self.project_target()) {
+            return Err(Error::forbidden("The caller does not have permission"));
+        }
+        let (project, paid) = (self.identity.project(), !self.identity.is_unbilled());
+        let account = if paid { "billingAccounts/000000-000000-000000" } else { "" };
+        let name = format!("projects/{project}/billingInfo");
+        Ok(ok(&json!({
+            "name": name, "projectId": project, "billingAccountName": account, "billingEnabled": paid,
+        })))
+    }
+
+    /// Compute Engine v1: a region with its quotas, none of which is used.
+    pub(super) fn region(&self, call: &Call, caller: &Principal, region: &str) -> Result<Response> {
+        if (&call.method, call.verb.as_deref()) != (&Method::GET, None) {
+            return Err(no_route(call));
+        }
+        if !self.identity.allowed(caller, "compute.regions.get", &self.project_target()) {
+            return Err(Error::forbidden("Required 'compute.regions.get' permission"));
+        }
+        let limit = f64::from(self.identity.processors());
+        let quotas: Vec<Value> = ["CPUS", "PREEMPTIBLE_CPUS"]
+            .iter()
+            .map(|metric| json!({ "metric": metric, "limit": limit, "usage": 0.0 }))
+            .collect();
+        Ok(ok(&json!({ "kind": "compute#region", "name": region, "status": "UP", "quotas": quotas })))
     }
 
     fn project_json(&self, version: &str) -> Value {

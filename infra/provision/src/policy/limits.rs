@@ -1,0 +1,94 @@
+//! What IAM takes at most, looked at before a policy is written: cloud.google.com/iam/quotas.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::{apply, edit, grants};
+use crate::{
+    plan::{Action, Change},
+    resource::Wanted,
+};
+
+/// Principals of all bindings of a policy, each as often as it appears.
+const PRINCIPALS: usize = 1_500;
+/// Bindings of one principal to one role that differ in their condition.
+const CONDITIONS: usize = 20;
+/// Logic operators in a condition.
+const OPERATORS: usize = 12;
+/// Bytes of a policy.
+const BYTES: usize = 250_000;
+
+/// Blocks, before anything is written, the writing of policies that IAM would refuse.
+pub(crate) fn refuse_too_large(changes: &mut [Change]) {
+    for change in changes.iter_mut().filter(|change| change.action == Action::Update) {
+        let Some(Wanted::Grants(wanted)) = change.resource.as_ref().map(|resource| &resource.wanted) else { continue };
+        let live = change.live.clone().unwrap_or_default();
+        if let Some(why) = too_large(&apply(&live, &edit(&live, wanted))) {
+            let reason = format!(
+                "the policy of {} would be larger than IAM takes: {why}; give some businesses a `bucket` of their own, \
+                 or name fewer under `businesses` of [web] in the environment file",
+                change.id.target()
+            );
+            change.action = Action::Blocked { reason };
+        }
+    }
+}
+
+/// By what a policy is too large, if it is.
+fn too_large(policy: &Value) -> Option<String> {
+    let grants = grants(policy);
+    if grants.len() > PRINCIPALS {
+        return Some(format!("{} principals in its bindings, of {PRINCIPALS} at most", grants.len()));
+    }
+    let mut conditions: BTreeMap<(&str, &str), usize> = BTreeMap::new();
+    for grant in &grants {
+        if let Some(condition) = &grant.condition {
+            *conditions.entry((&grant.role, &grant.member)).or_default() += 1;
+            let operators = ["||", "&&"].iter().map(|word| condition.expression.matches(word).count()).sum::<usize>();
+            if operators > OPERATORS {
+                return Some(format!("{operators} operators in the condition {}, of {OPERATORS}", condition.title));
+            }
+        }
+    }
+    if let Some(((role, member), count)) = conditions.into_iter().find(|(_, count)| *count > CONDITIONS) {
+        return Some(format!("{member} has {role} under {count} conditions, of {CONDITIONS} at most"));
+    }
+    let bytes = policy.to_string().len();
+    (bytes > BYTES).then(|| format!("{bytes} bytes, of {BYTES} at most"))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn policy(count: usize, binding: impl Fn(usize) -> Value) -> Value {
+        json!({"bindings": (0..count).map(binding).collect::<Vec<_>>()})
+    }
+
+    #[test]
+    fn each_limit_is_met_and_not_passed() {
+        let members = |number| json!({"role": format!("r{number}"), "members": ["user:a@b"]});
+        assert_eq!(too_large(&policy(PRINCIPALS, members)), None);
+        assert!(too_large(&policy(PRINCIPALS + 1, members)).unwrap().starts_with("1501 principals"));
+
+        let conditions = |number| {
+            let condition = json!({"title": "t", "expression": format!("resource.name == \"{number}\"")});
+            json!({"role": "r", "members": ["user:a@b"], "condition": condition})
+        };
+        assert_eq!(too_large(&policy(CONDITIONS, conditions)), None);
+        assert!(too_large(&policy(CONDITIONS + 1, conditions)).unwrap().contains("under 21 conditions"));
+
+        let operators = |count: usize| {
+            let expression = vec!["a"; count + 1].join(" || ");
+            json!({"bindings": [{"role": "r", "members": ["m"], "condition": {"title": "t", "expression": expression}}]})
+        };
+        assert_eq!(too_large(&operators(OPERATORS)), None);
+        assert!(too_large(&operators(OPERATORS + 1)).unwrap().contains("13 operators"));
+
+        let long = |number| json!({"role": format!("r{number}"), "members": [format!("user:{}", "a".repeat(1000))]});
+        assert!(too_large(&policy(300, long)).unwrap().contains("bytes"));
+    }
+}

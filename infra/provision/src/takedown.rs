@@ -1,0 +1,213 @@
+//! Takes a business, or all of an environment, away and loses nothing: intake stops, Jobs settle (or are cancelled),
+//! the orchestrator goes after them, then what is in the cloud. At any moment running again goes on.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use common::storage::Store;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::{Api, api::ListParams};
+
+use crate::{
+    apply::Progress,
+    cloud::Cloud,
+    data,
+    environment::{Auth, Business, Environment},
+    guarded, keys, lock,
+    plan::{Action, Change, Plan},
+    presence, removal,
+    resource::{Id, Kind},
+    retire,
+    run::{carry_out, left, look_to_remove},
+    saved,
+    trouble::Trouble,
+};
+
+/// How long the deletion of a namespace may take.
+const NAMESPACE: Duration = Duration::from_secs(300);
+
+/// What goes beside the compute, and how long it is waited for.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// What of the cloud goes.
+    pub removal: removal::Options,
+    /// Jobs are cancelled, and what waits is not minded.
+    pub cancel: bool,
+    /// Longest time for running Jobs.
+    pub settle: Duration,
+    /// Longest time for the orchestrator that only settles.
+    pub rollout: Duration,
+}
+
+/// What is to be taken away: what `before` has and `after` has not.
+#[derive(Clone, Copy)]
+pub struct Takedown<'a> {
+    /// The environment as it is.
+    pub before: &'a Environment,
+    /// The environment as it shall be; nothing of it without one.
+    pub after: Option<&'a Environment>,
+    /// Where it is.
+    pub cloud: &'a Cloud,
+    /// The objects of its businesses.
+    pub store: &'a Store,
+    /// Whether there is a cluster with something in it.
+    pub has_cluster: bool,
+    /// How.
+    pub options: Options,
+    /// Told of each step in the words of a person; must not block.
+    pub tell: &'a (dyn Fn(&str) + Sync),
+}
+
+/// What was done.
+#[derive(Debug)]
+pub struct Gone {
+    /// The changes that were made.
+    pub plan: Plan,
+    /// Objects that were deleted.
+    pub objects: usize,
+    /// What is ours, should be gone and is not.
+    pub left: Vec<String>,
+}
+
+impl Takedown<'_> {
+    /// The businesses that go.
+    pub fn businesses(&self) -> Vec<&Business> {
+        let stays = |name: &str| self.after.is_some_and(|after| after.business(name).is_some());
+        self.before.businesses.iter().filter(|business| !stays(&business.name)).collect()
+    }
+
+    /// What would be taken away. Writes nothing.
+    ///
+    /// # Errors
+    /// When the cloud cannot be asked.
+    pub async fn plan(&self, progress: &Progress) -> anyhow::Result<Plan> {
+        look_to_remove(self.before, self.after, self.cloud, self.options.removal, progress).await
+    }
+
+    /// Takes it away under the lock of the environment; nothing that is not in the plan that was agreed to.
+    ///
+    /// # Errors
+    /// When work is pending, the lock cannot be had, or a step failed.
+    pub async fn carry_out(&self, agreed: &Plan, lock: &lock::Settings, progress: &Progress) -> anyhow::Result<Gone> {
+        let silent: Progress = Arc::new(|_| {});
+        let work = guarded::under_lock(self.before, self.cloud, lock, None, async |step| {
+            if !self.has_cluster {
+                (self.tell)("there is no cluster; what was in it is gone with it");
+            }
+            step("waits for running Jobs");
+            let retiring = self.businesses().into_iter().map(|business| self.retire(business));
+            futures::future::try_join_all(retiring).await?;
+            step("deletes");
+            let objects = if self.options.removal.data { self.delete_data().await? } else { 0 };
+            // Looked at again: settling took its time.
+            let now = self.plan(&silent).await?;
+            saved::beyond(agreed, &now)?;
+            let (first, last) = self.bucket_last(now);
+            Ok((objects, carry_out(first, self.cloud, progress).await?.plan, last))
+        });
+        let (objects, mut plan, last) = work.await?;
+        // The lock went a moment ago, and its bucket goes after it. Cloud Storage deletes only what is empty: not a
+        // bucket in which somebody else has the lock by now.
+        plan.changes.extend(carry_out(last, self.cloud, progress).await?.plan.changes);
+        let left = if self.after.is_none() { self.left().await? } else { Vec::new() };
+        Ok(Gone { plan, objects, left })
+    }
+
+    /// A plan without, and only with, the deletion of the bucket that holds the lock.
+    fn bucket_last(&self, plan: Plan) -> (Plan, Plan) {
+        let bucket = Id::new(Kind::Bucket, self.before.bucket.as_str());
+        let is_last = |change: &Change| change.id == bucket && change.action == Action::Delete;
+        let (last, first) = plan.changes.iter().cloned().partition(is_last);
+        (Plan { changes: first, ..plan.clone() }, Plan { changes: last, ..plan })
+    }
+
+    /// Takes a business out of the cluster, its orchestrator last.
+    async fn retire(&self, business: &Business) -> anyhow::Result<()> {
+        if self.has_cluster {
+            self.stop(business).await?;
+        }
+        let held = match self.options.cancel {
+            true => 0,
+            false => data::held_messages(self.cloud, &self.before.project, business).await?,
+        };
+        if held > 0 {
+            let messages = if held == 1 { "1 message".to_owned() } else { format!("{held} messages") };
+            return Err(pending(
+                &business.name,
+                format!("{messages} with the input in themselves were not taken; its intake is stopped now"),
+            )
+            .into());
+        }
+        if self.before.auth == Auth::Key {
+            // Nothing is in hand any more, and without the cluster nothing can have a key.
+            keys::revoke(self.before, business, self.cloud, self.has_cluster).await?;
+        }
+        if self.has_cluster && retire::delete_namespace(self.cloud.cluster()?, &business.namespace, NAMESPACE).await? {
+            (self.tell)(&format!("the namespace {} is gone", business.namespace));
+        }
+        Ok(())
+    }
+
+    /// Stops the intake of a business and waits until its Jobs are settled.
+    async fn stop(&self, business: &Business) -> anyhow::Result<()> {
+        let Business { name, namespace, .. } = business;
+        let client = self.cloud.cluster()?;
+        let stopped = match retire::stop_intake(client, namespace, name, self.options.rollout).await {
+            // An orchestrator that cannot run has nothing in hand, and without Jobs there is nothing to settle.
+            Err(error) if retire::unsettled(client, namespace).await?.total() == 0 => {
+                (self.tell)(&format!("{error:#}; it is removed as it is, since no Job waits for it"));
+                false
+            }
+            stopped => stopped?,
+        };
+        if stopped {
+            (self.tell)(&format!("{name} takes no more messages"));
+        }
+        if self.options.cancel {
+            retire::cancel(client, namespace).await?;
+        }
+        if stopped {
+            retire::settle(client, namespace, self.options.settle).await?;
+            (self.tell)(&format!("every Job of {name} is settled"));
+        }
+        Ok(())
+    }
+
+    async fn delete_data(&self) -> anyhow::Result<usize> {
+        let mut deleted = 0;
+        for business in self.businesses() {
+            deleted += data::delete(self.store, &business.bucket, &format!("{}/", business.name)).await?;
+        }
+        if self.after.is_none() {
+            for (bucket, _) in self.before.buckets() {
+                deleted += data::delete(self.store, bucket, "").await?;
+            }
+        }
+        Ok(deleted)
+    }
+
+    /// What is still there of the environment.
+    async fn left(&self) -> anyhow::Result<Vec<String>> {
+        let left = left(self.before, self.cloud, self.options.removal).await?;
+        let mut left: Vec<String> = left.iter().map(ToString::to_string).collect();
+        if !self.has_cluster || !presence::has_cluster(self.before, self.cloud).await? {
+            return Ok(left);
+        }
+        let ours = format!("app.kubernetes.io/managed-by=deskgrid,deskgrid.dev/environment={}", self.before.name);
+        let namespaces: Api<Namespace> = Api::all(self.cloud.cluster()?.clone());
+        let list = namespaces.list(&ListParams::default().labels(&ours)).await.context("list the namespaces")?;
+        left.extend(list.items.into_iter().filter_map(|found| Some(format!("namespace {}", found.metadata.name?))));
+        Ok(left)
+    }
+}
+
+/// Work that a removal would lose.
+pub fn pending(business: &str, why: String) -> Trouble {
+    Trouble {
+        code: "pending",
+        what: format!("work of {business} is pending"),
+        on: business.to_owned(),
+        why,
+        next: "wait until it is done (`cargo xtask status`), or cancel it with --cancel".to_owned(),
+    }
+}

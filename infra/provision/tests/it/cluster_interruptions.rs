@@ -1,0 +1,140 @@
+//! The verbs that reach the cluster too, stopped at every request that the others do not send: those to Kubernetes,
+//! those about keys and about the lock. Run again, the world is as if nothing had been.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use futures::StreamExt as _;
+use localcloud::faults::{Fault, When};
+use serde_json::Value;
+
+use crate::{
+    desk::{Desk, Snapshot, Verb},
+    ground::assert_same,
+    interruptions::{Point, assert_nothing_labelled, points},
+};
+
+/// Worlds at once.
+const AT_ONCE: usize = 4;
+/// No run of a verb takes this long, unless it hangs.
+const LIMIT: Duration = Duration::from_secs(120);
+
+struct Case {
+    verb: Verb,
+    start: Snapshot,
+    end: Value,
+    points: BTreeSet<Point>,
+}
+
+impl Case {
+    async fn of(verb: Verb) -> Self {
+        let desk = Desk::start(None).await;
+        verb.prepare(&desk).await;
+        let start = desk.snapshot();
+        desk.faults.record();
+        verb.run(&desk, &desk.cloud().await).await.unwrap();
+        let points = points(desk.requests());
+        let end = desk.world();
+        desk.stop().await;
+        Self { verb, start, end, points }
+    }
+
+    /// Stops the verb at a point, and runs it again. Tells whether the point was met.
+    async fn interrupt(&self, point: &Point, fault: Fault) -> bool {
+        let desk = Desk::start(Some(&self.start)).await;
+        let named = format!("{:?}, {fault:?} at {point}", self.verb);
+        let stop =
+            desk.faults.add(&point.method, &point.path, When::Between(point.occurrence, point.occurrence), fault);
+        let killed = desk.cloud().await;
+        let met = tokio::select! {
+            biased;
+            () = desk.faults.meets(stop) => true,
+            ended = self.verb.run(&desk, &killed) => {
+                ended.unwrap_or_else(|error| panic!("{named}: failed without having been stopped: {error:#}"));
+                false
+            }
+            () = tokio::time::sleep(LIMIT) => panic!("{named}: hangs before"),
+        };
+        // With the process its connections go.
+        drop(killed);
+        desk.faults.clear();
+        let again = desk.cloud().await;
+        tokio::time::timeout(LIMIT, self.verb.run(&desk, &again))
+            .await
+            .unwrap_or_else(|_| panic!("{named}: run again, it hangs"))
+            .unwrap_or_else(|error| panic!("{named}: {error:#}"));
+        assert_same(&desk.world(), &self.end, &named);
+        if self.verb == Verb::Deploy && fault == Fault::SilentAfter {
+            Verb::Teardown.run(&desk, &again).await.unwrap_or_else(|error| panic!("{named}, then: {error:#}"));
+            assert_empty(&desk.world(), &named);
+        }
+        desk.stop().await;
+        met
+    }
+}
+
+/// Neither Google nor the cluster has anything that says it is ours.
+fn assert_empty(world: &Value, when: &str) {
+    assert_nothing_labelled(&world["google"], when);
+    let cluster = world["cluster"].to_string();
+    assert!(!cluster.contains("deskgrid"), "{when}: something is left in the cluster: {cluster}");
+}
+
+/// Whether only the tests of this file stop at a request.
+fn is_of_here(point: &Point) -> bool {
+    let Point { path, .. } = point;
+    path.starts_with("/api") || path.contains("/keys") || path.contains("lock.json") || path.starts_with("/upload/")
+}
+
+async fn interrupted_everywhere(verb: Verb) {
+    let begun = Instant::now();
+    let case = &Case::of(verb).await;
+    if verb == Verb::Teardown {
+        assert_empty(&case.end, "undisturbed");
+    }
+    let points: Vec<&Point> = case.points.iter().filter(|point| is_of_here(point)).collect();
+    assert!(points.iter().filter(|point| point.path.starts_with("/api")).count() > 8, "{points:#?}");
+    let runs = points.iter().flat_map(|point| [Fault::SilentBefore, Fault::SilentAfter].map(|fault| (*point, fault)));
+    let met: Vec<(bool, &Point)> = futures::stream::iter(runs)
+        .map(|(point, fault)| async move { (case.interrupt(point, fault).await, point) })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    let missed: Vec<String> = met.iter().filter(|(met, _)| !met).map(|(_, point)| point.to_string()).collect();
+    println!(
+        "{verb:?}: stopped {} times at {} requests in {:.1} s, {} of them not sent again",
+        met.len(),
+        points.len(),
+        begun.elapsed().as_secs_f64(),
+        missed.len(),
+    );
+    // Only what is asked again and again until it is so can be asked once less.
+    assert!(missed.iter().all(|point| point.starts_with("GET") && !point.ends_with("(1)")), "{missed:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn deploy_stopped_at_any_request_converges_and_can_be_torn_down() {
+    interrupted_everywhere(Verb::Deploy).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn add_business_stopped_in_the_cluster_converges() {
+    interrupted_everywhere(Verb::AddBusiness).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn rotate_keys_stopped_at_any_request_leaves_one_key_for_each_account() {
+    interrupted_everywhere(Verb::RotateKeys).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn remove_business_stopped_in_the_cluster_converges() {
+    interrupted_everywhere(Verb::RemoveBusiness).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn teardown_stopped_in_the_cluster_leaves_nothing() {
+    interrupted_everywhere(Verb::Teardown).await;
+}

@@ -1,0 +1,182 @@
+//! The JSON API: what the pages' script uses, and programs may.
+
+use std::sync::Arc;
+
+use axum::{
+    Json,
+    body::Body,
+    extract::{Request, State},
+    http::{HeaderMap, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use bytes::Bytes;
+use futures::TryStreamExt as _;
+use serde::Serialize;
+use serde_json::json;
+use web::{Problem, Query, Viewer};
+
+use crate::{
+    app::{Client, FIRST_VIEW, check_job},
+    check::{self, CHECKED_MAX, Verdict},
+    form,
+    limited::Limited,
+    upload::{Refused, Upload},
+};
+
+/// The businesses that the visitor may use.
+pub(crate) async fn businesses(State(client): State<Arc<Client>>, viewer: Viewer) -> Response {
+    let theirs = viewer.visitor.of(&client.site.config);
+    let names: Vec<&str> = theirs.iter().map(|business| business.name.as_str()).collect();
+    Json(json!({ "businesses": names })).into_response()
+}
+
+/// The sessions of a business.
+pub(crate) async fn sessions(
+    State(client): State<Arc<Client>>,
+    viewer: Viewer,
+    query: Query,
+) -> Result<Response, Problem> {
+    let business = client.business(&viewer.visitor, &query)?;
+    let overview = client.overview(business)?.first(FIRST_VIEW).await;
+    Ok(Json(json!({
+        "business": business.name, "sessions": overview.sessions, "more": overview.more, "trouble": overview.trouble,
+    }))
+    .into_response())
+}
+
+/// How a session stands.
+pub(crate) async fn session(
+    State(client): State<Arc<Client>>,
+    viewer: Viewer,
+    query: Query,
+) -> Result<Response, Problem> {
+    #[derive(Serialize)]
+    struct Job<'a> {
+        job: &'a str,
+        state: &'static str,
+        attempt: u32,
+        code: &'a str,
+        message: &'a str,
+    }
+    let business = client.business(&viewer.visitor, &query)?;
+    let name = client.session(&query)?;
+    let session = client.watch(business, name)?.first(FIRST_VIEW).await;
+    let jobs: Vec<Job<'_>> = session
+        .jobs
+        .iter()
+        .map(|entry| Job {
+            job: &entry.job,
+            state: entry.state.as_str(),
+            attempt: entry.attempt,
+            code: &entry.code,
+            message: entry.settled.as_ref().map(|settled| settled.message.as_str()).unwrap_or_default(),
+        })
+        .collect();
+    Ok(Json(json!({
+        "business": business.name, "session": name, "counts": session.counts, "progress": session.progress,
+        "shared": session.shared, "trouble": session.trouble, "jobs": jobs,
+    }))
+    .into_response())
+}
+
+/// Whether an input can be computed: a form with files, `input` and perhaps `market`. Nothing is submitted.
+pub(crate) async fn check(
+    State(client): State<Arc<Client>>,
+    viewer: Viewer,
+    query: Query,
+    request: Request,
+) -> Result<Response, Problem> {
+    let business = client.business(&viewer.visitor, &query)?;
+    let job = query.get("job").ok_or_else(|| Problem::bad_request("What is the input called?"))?;
+    check_job(job)?;
+    let has_shared = match query.get("session") {
+        Some(_) => !client.shared(business, client.session(&query)?).await?.is_empty(),
+        None => false,
+    };
+    let _one_of_few = client.turn().await?;
+    let mut fields = form::fields(request)?;
+    let (mut input, mut market) = (None, None);
+    while let Some(field) = form::next(&mut fields).await? {
+        let slot = match field.name() {
+            Some("input") => &mut input,
+            Some("market") => &mut market,
+            _ => continue,
+        };
+        let mut body = Limited::new(form::bytes(field), None, u64::MAX);
+        match body.whole(CHECKED_MAX).await? {
+            Some(bytes) => *slot = Some(bytes),
+            None => return Ok(verdict(&Verdict::Unchecked { summary: check::too_large() })),
+        }
+    }
+    let input: Bytes = input.ok_or_else(|| Problem::bad_request("There is no field `input`"))?;
+    let kind = common::submit::content_type(job);
+    let found = client.check(business, job, kind, &input, market.as_deref(), has_shared).await?;
+    Ok(verdict(&found))
+}
+
+fn verdict(verdict: &Verdict) -> Response {
+    Json(verdict).into_response()
+}
+
+/// Submits one input: the body is its bytes.
+pub(crate) async fn input(
+    State(client): State<Arc<Client>>,
+    viewer: Viewer,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let business = client.business(&viewer.visitor, &query)?;
+    let session = client.session(&query)?;
+    let job = query.get("job").ok_or_else(|| Problem::bad_request("What is the input called?"))?;
+    check_job(job)?;
+    let rows_per_task = match query.get("rows-per-task") {
+        None => None,
+        Some(rows) => Some(form::rows_per_task(rows)?),
+    };
+    let upload = Upload {
+        business,
+        session,
+        job,
+        content_type: headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()),
+        priority: query.get("priority") == Some("true"),
+        rows_per_task,
+        market: None,
+    };
+    let body = limited(&headers, body, client.max_bytes(business, job));
+    match client.submit(&viewer.visitor, upload, body).await {
+        Ok(uploaded) => Ok((StatusCode::CREATED, Json(uploaded)).into_response()),
+        Err(Refused::Problem(problem)) => Err(problem),
+        Err(Refused::Wrong(verdict)) => {
+            let (Verdict::Wrong { summary, .. } | Verdict::Good { summary, .. } | Verdict::Unchecked { summary }) =
+                &verdict;
+            let what = format!("{job} cannot be computed: {summary}");
+            let mut answer = json!(verdict);
+            answer["code"] = json!("malformed-input");
+            answer["what"] = json!(what);
+            answer["next"] = json!("Correct it and submit it again.");
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, Json(answer)).into_response())
+        }
+    }
+}
+
+/// Shares data with every input of a session that is submitted later: the body is its bytes.
+pub(crate) async fn shared(
+    State(client): State<Arc<Client>>,
+    viewer: Viewer,
+    query: Query,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Problem> {
+    let business = client.business(&viewer.visitor, &query)?;
+    let session = client.session(&query)?;
+    let name = query.get("name").ok_or_else(|| Problem::bad_request("What is the shared data called?"))?;
+    let body = limited(&headers, body, client.max_bytes(business, name));
+    let uploaded = client.share(&viewer.visitor, business, session, name, body).await?;
+    Ok((StatusCode::CREATED, Json(uploaded)).into_response())
+}
+
+fn limited(headers: &HeaderMap, body: Body, max: u64) -> Limited {
+    let expected = headers.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    Limited::new(body.into_data_stream().map_err(std::io::Error::other), expected, max)
+}

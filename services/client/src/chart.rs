@@ -1,0 +1,214 @@
+//! Where the marks of a chart stand: values as dots with bars for their standard errors, one below the other. Pure.
+//!
+//! Places across are in percent of the chart's width and places down in pixels, so that the chart fits a phone without
+//! its texts becoming small.
+
+use serde::Serialize;
+
+/// Standard errors on each side of a value that its bar spans: 95 % of a normal distribution.
+pub(crate) const SPAN: f64 = 1.96;
+/// Pixels of one value, and those of the axis.
+const ROW: u32 = 40;
+const AXIS: u32 = 30;
+/// Ticks wanted; about this many are made.
+const TICKS: f64 = 4.0;
+/// Room at each side, in percent.
+const MARGIN: f64 = 3.0;
+
+/// A value to show.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Point {
+    /// What it is the value of.
+    pub(crate) label: String,
+    /// The value.
+    pub(crate) value: f64,
+    /// Its standard error.
+    pub(crate) error: Option<f64>,
+}
+
+/// A chart, ready to be drawn.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Chart {
+    /// Pixels.
+    pub(crate) height: u32,
+    /// Where the axis is, in pixels from above.
+    pub(crate) axis: u32,
+    /// Its ticks.
+    pub(crate) ticks: Vec<Tick>,
+    /// Where zero is, when the chart shows it.
+    pub(crate) zero: Option<f64>,
+    /// The values.
+    pub(crate) marks: Vec<Mark>,
+}
+
+/// A tick of the axis.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Tick {
+    /// Percent.
+    pub(crate) at: f64,
+    /// Where its text is anchored, so that it stays inside.
+    pub(crate) anchor: &'static str,
+    /// Its text.
+    pub(crate) text: String,
+}
+
+/// A value in the chart.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Mark {
+    /// What it is the value of.
+    pub(crate) label: String,
+    /// Value and standard error as text.
+    pub(crate) text: String,
+    /// Percent of the value.
+    pub(crate) at: f64,
+    /// Percent of both ends of its bar, when it has one.
+    pub(crate) bar: Option<(f64, f64)>,
+    /// Pixels from above of its text, and of its dot.
+    pub(crate) text_y: u32,
+    /// See `text_y`.
+    pub(crate) dot_y: u32,
+}
+
+/// The chart of some values; `None` without one that is finite.
+pub(crate) fn chart(points: &[Point]) -> Option<Chart> {
+    let shown: Vec<&Point> = points.iter().filter(|point| point.value.is_finite()).collect();
+    let half = |point: &Point| SPAN * point.error.filter(|error| error.is_finite()).unwrap_or_default();
+    let low = shown.iter().map(|point| point.value - half(point)).reduce(f64::min)?;
+    let high = shown.iter().map(|point| point.value + half(point)).reduce(f64::max)?;
+    // One value alone, or equal ones, stand in the middle.
+    let (low, high) =
+        if high > low { (low, high) } else { (low - low.abs().max(1.0) / 2.0, high + high.abs().max(1.0) / 2.0) };
+    let width = high - low;
+    if !width.is_finite() {
+        return None;
+    }
+    let place = |value: f64| rounded(MARGIN + (value - low) / width * (100.0 - 2.0 * MARGIN));
+    let axis = ROW * u32::try_from(shown.len()).unwrap_or_default();
+    let marks = shown
+        .iter()
+        .zip(0_u32..)
+        .map(|(point, row)| Mark {
+            label: point.label.clone(),
+            text: spelled(point.value, point.error),
+            at: place(point.value),
+            bar: point.error.map(|_| (place(point.value - half(point)), place(point.value + half(point)))),
+            text_y: row * ROW + 15,
+            dot_y: row * ROW + 27,
+        })
+        .collect();
+    let zero = (low <= 0.0 && high >= 0.0).then(|| place(0.0));
+    Some(Chart { height: axis + AXIS, axis, ticks: ticks(low, high, place), zero, marks })
+}
+
+fn ticks(low: f64, high: f64, place: impl Fn(f64) -> f64) -> Vec<Tick> {
+    let rough = (high - low) / TICKS;
+    let power = 10_f64.powf(rough.log10().floor());
+    let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power).find(|step| *step >= rough);
+    let step = step.unwrap_or(10.0 * power);
+    let decimals = usize::try_from(-(step.log10().floor() as i64)).unwrap_or_default();
+    let first = (low / step).ceil();
+    let at = |number: u32| (first + f64::from(number)) * step;
+    (0..20)
+        .map(at)
+        .take_while(|value| *value <= high)
+        .map(|value| {
+            let place = place(value);
+            let anchor = match place {
+                place if place < 10.0 => "start",
+                place if place > 90.0 => "end",
+                _ => "middle",
+            };
+            Tick { at: place, anchor, text: number(value, decimals.min(9)) }
+        })
+        .collect()
+}
+
+fn rounded(percent: f64) -> f64 {
+    (percent * 100.0).round() / 100.0
+}
+
+/// A value and its standard error, to the digits that the error leaves.
+pub(crate) fn spelled(value: f64, error: Option<f64>) -> String {
+    match error.filter(|error| *error > 0.0 && error.is_finite()) {
+        Some(error) => {
+            let decimals = decimals(error);
+            format!("{} ± {}", number(value, decimals), number(error, decimals))
+        }
+        None => number(value, if value.fract() == 0.0 { 0 } else { decimals(value.abs() / 1000.0) }),
+    }
+}
+
+/// Decimals at which a number has two digits that count.
+fn decimals(number: f64) -> usize {
+    if number <= 0.0 || !number.is_finite() {
+        return 2;
+    }
+    usize::try_from(1 - number.log10().floor() as i64).unwrap_or_default().min(9)
+}
+
+/// A number for people: thousands set apart, a real minus sign, and powers of ten when it is very large.
+pub(crate) fn number(value: f64, decimals: usize) -> String {
+    if value.abs() >= 1e15 {
+        return format!("{value:.3e}").replace('-', "−");
+    }
+    let text = format!("{:.decimals$}", value.abs());
+    let (whole, fraction) = text.split_once('.').map_or((text.as_str(), None), |(whole, rest)| (whole, Some(rest)));
+    let grouped = whole.parse().map_or_else(|_| whole.to_owned(), crate::check::grouped);
+    let is_zero = text.bytes().all(|byte| matches!(byte, b'0' | b'.'));
+    let sign = if value < 0.0 && !is_zero { "−" } else { "" };
+    fraction.map_or_else(|| format!("{sign}{grouped}"), |fraction| format!("{sign}{grouped}.{fraction}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn point(value: f64, error: Option<f64>) -> Point {
+        Point { label: "p".to_owned(), value, error }
+    }
+
+    #[test]
+    fn bars_span_their_errors_and_everything_is_inside() {
+        let chart = chart(&[point(100.0, Some(5.0)), point(-20.0, None), point(40.0, Some(0.5))]).unwrap();
+        let [first, second, third] = &chart.marks[..] else { panic!() };
+        let per_unit = (first.at - second.at) / 120.0;
+        let (low, high) = first.bar.unwrap();
+        assert!(((high - low) - 2.0 * SPAN * 5.0 * per_unit).abs() < 0.05, "{chart:?}");
+        assert!((first.at - (low + high) / 2.0).abs() < 0.02 && second.bar.is_none());
+        assert!(third.dot_y > second.dot_y && chart.height > chart.axis);
+        let zero = chart.zero.unwrap();
+        assert!((zero - (second.at + 20.0 * per_unit)).abs() < 0.05);
+        let all = chart
+            .marks
+            .iter()
+            .flat_map(|mark| [mark.bar.map_or(mark.at, |bar| bar.0), mark.bar.map_or(mark.at, |bar| bar.1)]);
+        assert!(all.chain(chart.ticks.iter().map(|tick| tick.at)).all(|at| (0.0..=100.0).contains(&at)), "{chart:?}");
+        assert!((3..=8).contains(&chart.ticks.len()), "{:?}", chart.ticks);
+    }
+
+    #[test]
+    fn odd_values_have_a_chart_or_none() {
+        assert_eq!(chart(&[]), None);
+        assert_eq!(chart(&[point(f64::NAN, None), point(f64::INFINITY, None)]), None);
+        assert_eq!(chart(&[point(f64::MAX, None), point(-f64::MAX, None)]), None);
+        for value in [0.0, 1.0, -5.0, 1e300, 1e-300] {
+            let chart = chart(&[point(value, Some(0.0)), point(value, None)]).unwrap();
+            assert!((chart.marks[0].at - 50.0).abs() < 0.1, "{value}: {chart:?}");
+        }
+    }
+
+    #[test]
+    fn numbers_have_the_digits_that_their_error_leaves() {
+        for (value, error, text) in [
+            (1234.5678, Some(0.0123), "1,234.568 ± 0.012"),
+            (-95.123, Some(12.3), "−95 ± 12"),
+            (3.0, None, "3"),
+            (0.123456, None, "0.12346"),
+            (-0.001, Some(0.5), "0.00 ± 0.50"),
+            (12_500_000.0, Some(45_000.0), "12,500,000 ± 45,000"),
+            (2e18, None, "2.000e18"),
+        ] {
+            assert_eq!(spelled(value, error), text);
+        }
+    }
+}

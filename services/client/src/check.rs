@@ -1,0 +1,172 @@
+//! Whether an input can be computed, said before it is submitted: what is wrong, with its line and field. Pure.
+
+use common::config::Business;
+use kernel::{
+    Format,
+    pricing::{read, reader::Problem},
+};
+use serde::Serialize;
+
+/// Largest input that is checked beforehand, in bytes; the engine checks the others. A hostile text of this size takes
+/// some 250 MiB while it is read, so that one is read at a time.
+pub(crate) const CHECKED_MAX: usize = 8 * 1024 * 1024;
+/// Most characters of a line that are shown.
+const LINE_SHOWN: usize = 160;
+/// Most trades whose errors are named.
+const BROKEN_SHOWN: usize = 10;
+
+/// An input that is to be submitted.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Candidate<'a> {
+    /// Its name.
+    pub(crate) name: &'a str,
+    /// Its content type, if it is known.
+    pub(crate) content_type: &'a str,
+    /// All of its bytes.
+    pub(crate) bytes: &'a [u8],
+    /// The market data that would be read with it.
+    pub(crate) market: Market<'a>,
+}
+
+/// The market data beside an input.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Market<'a> {
+    /// There is none.
+    None,
+    /// These bytes.
+    Bytes(&'a [u8]),
+    /// There is some that cannot be read here.
+    Elsewhere,
+}
+
+/// What a check found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "verdict", rename_all = "kebab-case")]
+pub(crate) enum Verdict {
+    /// It can be priced.
+    Good {
+        /// One line about it.
+        summary: String,
+        /// Trades that would have an error in the result, each with what is wrong.
+        broken: Vec<String>,
+    },
+    /// Nothing is known of it beforehand.
+    Unchecked {
+        /// Why.
+        summary: String,
+    },
+    /// It can never be computed.
+    Wrong {
+        /// One line about it.
+        summary: String,
+        /// What is wrong, in the order of the text.
+        problems: Vec<Wrong>,
+    },
+}
+
+/// One thing that is wrong with an input.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct Wrong {
+    /// Name of the text when it is not the input itself.
+    pub(crate) source: String,
+    /// Line, from 1.
+    pub(crate) line: usize,
+    /// Column in characters, from 1.
+    pub(crate) column: usize,
+    /// Field, like `trades[2].strike`; empty for the whole text.
+    pub(crate) field: String,
+    /// What is wrong.
+    pub(crate) message: String,
+    /// The line, shortened.
+    pub(crate) text: String,
+}
+
+impl Verdict {
+    fn unchecked(summary: impl Into<String>) -> Self {
+        Self::Unchecked { summary: summary.into() }
+    }
+}
+
+/// Checks an input as the engine of a business will.
+pub(crate) fn check(business: &Business, candidate: Candidate<'_>) -> Verdict {
+    let Candidate { name, content_type, bytes, market } = candidate;
+    if !business.engine.command.is_empty() {
+        return Verdict::unchecked(format!("{} runs a program of its own, which checks its inputs", business.name));
+    }
+    let Some(format) = kernel::asked(bytes, name, content_type) else {
+        let summary = "no book and no table of trades: the engine only tells what it got";
+        return Verdict::unchecked(if bytes.is_empty() {
+            "it is empty; the engine only tells what it got"
+        } else {
+            summary
+        });
+    };
+    if bytes.len() > CHECKED_MAX {
+        return Verdict::unchecked(too_large());
+    }
+    let market = match market {
+        Market::None => None,
+        Market::Bytes(bytes) => Some(bytes),
+        Market::Elsewhere => return Verdict::unchecked("it is read together with the session's shared data"),
+    };
+    match read::parse(bytes, format, market) {
+        Ok(book) => {
+            let trades = counted(book.trades.len(), "trade", "trades");
+            let kind = if format == Format::Csv { "table" } else { "book" };
+            let broken = book.broken.iter().map(|broken| format!("{}: {}", broken.id, broken.error));
+            let mut summary = format!("{kind} of {trades}, {} paths each", grouped(book.paths));
+            if !book.broken.is_empty() {
+                summary.push_str(&format!("; {} with an error", counted(book.broken.len(), "more", "more")));
+            }
+            Verdict::Good { summary, broken: broken.take(BROKEN_SHOWN).collect() }
+        }
+        Err(problems) => {
+            let found = problems.iter().map(|problem| wrong(problem, bytes, market)).collect::<Vec<_>>();
+            let summary = format!("{} in it", counted(found.len(), "problem", "problems"));
+            Verdict::Wrong { summary, problems: found }
+        }
+    }
+}
+
+/// What is said of an input that is too large to be checked beforehand.
+pub(crate) fn too_large() -> String {
+    format!("larger than {} MiB: the engine checks it", CHECKED_MAX / 1024 / 1024)
+}
+
+fn wrong(problem: &Problem, input: &[u8], market: Option<&[u8]>) -> Wrong {
+    let text = if problem.source.is_empty() { input } else { market.unwrap_or_default() };
+    let line = text.split(|byte| *byte == b'\n').nth(problem.line.saturating_sub(1)).unwrap_or_default();
+    // Around the place, when the line is long.
+    let skip = problem.column.saturating_sub(LINE_SHOWN / 2);
+    let line = String::from_utf8_lossy(line.get(..line.len().min(64 * 1024)).unwrap_or_default()).into_owned();
+    let shown: String = line.trim_end().chars().skip(skip).take(LINE_SHOWN).collect();
+    Wrong {
+        source: problem.source.to_owned(),
+        line: problem.line,
+        column: problem.column,
+        field: problem.field.clone(),
+        message: problem.message.clone(),
+        text: if skip > 0 { format!("…{shown}") } else { shown },
+    }
+}
+
+/// A number and its noun.
+pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
+    format!("{} {}", grouped(count as u64), if count == 1 { one } else { many })
+}
+
+/// A number with its thousands set apart.
+pub(crate) fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (position, digit) in digits.chars().enumerate() {
+        if position > 0 && (digits.len() - position).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,159 @@
+//! Results to take away: the whole table, as it is read, or one result as the engine wrote it.
+
+use std::sync::Arc;
+
+use axum::{
+    body::Body,
+    extract::State,
+    http::{HeaderValue, header},
+    response::{IntoResponse as _, Response},
+};
+use bytes::Bytes;
+use common::{Outcome, config::Business, object, results, storage::Store};
+use futures::{Stream, StreamExt as _};
+use web::{Problem, Query, Viewer};
+
+use crate::app::{Client, check_job};
+
+/// Jobs whose results are read at a time.
+const READS: usize = 8;
+/// Largest result that becomes rows, in bytes; of a larger one only its size is told.
+const RESULT_MAX: usize = 32 * 1024 * 1024;
+
+/// The table as CSV.
+pub(crate) async fn csv(State(client): State<Arc<Client>>, viewer: Viewer, query: Query) -> Result<Response, Problem> {
+    let (business, session) = (client.business(&viewer.visitor, &query)?, client.session(&query)?);
+    let rows = rows(client.clients.quick.clone(), business.clone(), session).await?;
+    let header = Bytes::from(format!("{}\n", results::csv_line(results::COLUMNS)));
+    let lines = rows.map(|rows| {
+        let mut text = String::new();
+        for row in rows? {
+            text.push_str(&results::csv_line(row.cells().iter().map(String::as_str)));
+            text.push('\n');
+        }
+        anyhow::Ok(Bytes::from(text))
+    });
+    let body = futures::stream::iter([Ok(header)]).chain(lines);
+    Ok(attachment(Body::from_stream(body), "text/csv; charset=utf-8", &format!("{session}.csv")))
+}
+
+/// The table as JSON: a list of rows.
+pub(crate) async fn json(State(client): State<Arc<Client>>, viewer: Viewer, query: Query) -> Result<Response, Problem> {
+    let (business, session) = (client.business(&viewer.visitor, &query)?, client.session(&query)?);
+    let rows = rows(client.clients.quick.clone(), business.clone(), session).await?;
+    let mut is_first = true;
+    let items = rows.map(move |rows| {
+        let mut text = String::new();
+        for row in rows? {
+            text.push_str(if is_first { "" } else { ",\n" });
+            is_first = false;
+            text.push_str(&serde_json::to_string(&row)?);
+        }
+        anyhow::Ok(Bytes::from(text))
+    });
+    let around = |text: &'static str| futures::stream::iter([anyhow::Ok(Bytes::from(text))]);
+    let body = around("[").chain(items).chain(around("]\n"));
+    Ok(attachment(Body::from_stream(body), "application/json", &format!("{session}.json")))
+}
+
+/// The rows of a session, a Job at a time, a few of them in memory.
+async fn rows(
+    store: Store,
+    business: Business,
+    session: &str,
+) -> Result<impl Stream<Item = anyhow::Result<Vec<results::Row>>> + Send + use<>, Problem> {
+    let prefix = object::outcome_prefix(&business.name, Some(session));
+    let listed = store.list(&business.bucket, &prefix).await;
+    let listed = listed.map_err(|error| Problem::unavailable("Cloud Storage does not answer", &error))?;
+    if listed.is_empty() {
+        return Err(
+            Problem::not_found(format!("Session {session} has no results")).next("Wait until its first input is done.")
+        );
+    }
+    let latest = results::latest(&business.name, listed.iter().map(|object| object.name.as_str()));
+    let reads = futures::stream::iter(latest.outcomes).map(move |name| {
+        let (store, business) = (store.clone(), business.clone());
+        async move {
+            let Some((_, body)) = store.read(&business.bucket, &name, None).await? else { return Ok(Vec::new()) };
+            let outcome: Outcome = serde_json::from_slice(&body)?;
+            results::of(&store, &business, &outcome, &name, RESULT_MAX).await
+        }
+    });
+    let logged = reads.buffered(READS).inspect(|rows| {
+        if let Err(error) = rows {
+            tracing::warn!("a download broke off: {error:#}");
+        }
+    });
+    Ok(logged.boxed())
+}
+
+/// One result as the engine wrote it.
+pub(crate) async fn result(
+    State(client): State<Arc<Client>>,
+    viewer: Viewer,
+    query: Query,
+) -> Result<Response, Problem> {
+    let (business, session) = (client.business(&viewer.visitor, &query)?, client.session(&query)?);
+    let job = query.get("job").ok_or_else(|| Problem::bad_request("Which input?"))?;
+    check_job(job)?;
+    let store = &client.clients.quick;
+    let away = |error: anyhow::Error| Problem::unavailable("Cloud Storage does not answer", &error);
+    let gone =
+        || Problem::not_found(format!("There is no result of {job}")).next("Results are kept for a limited time.");
+    let prefix = format!("{}{job}/", object::outcome_prefix(&business.name, Some(session)));
+    let listed = store.list(&business.bucket, &prefix).await.map_err(away)?;
+    let of_job = |name: &&str| object::parse_outcome(&business.name, name).is_some_and(|(_, of, ..)| of == job);
+    let names = listed.iter().map(|object| object.name.as_str()).filter(of_job);
+    let outcome = results::latest(&business.name, names).outcomes.pop().ok_or_else(gone)?;
+    let (_, body) = store.read(&business.bucket, &outcome, None).await.map_err(away)?.ok_or_else(gone)?;
+    let outcome: Outcome = serde_json::from_slice(&body).map_err(|error| Problem::internal(error.into()))?;
+    let outputs = outcome.work.map(|work| work.outputs()).unwrap_or_default();
+    let index = query.get("index").and_then(|index| index.parse::<usize>().ok()).unwrap_or_default();
+    let output = outputs.get(index).ok_or_else(gone)?;
+    let mut contents = store.open(&business.bucket, output).await.map_err(away)?.ok_or_else(gone)?;
+    let pieces = async_stream::stream! {
+        while let Some(piece) = contents.next().await {
+            yield piece;
+        }
+    };
+    let name = job.rsplit('/').next().unwrap_or(job);
+    Ok(attachment(Body::from_stream(pieces), "application/octet-stream", &format!("{name}.result")))
+}
+
+/// A file to keep, under a name that may hold anything (RFC 6266).
+fn attachment(body: Body, kind: &'static str, name: &str) -> Response {
+    let plain: String = name
+        .chars()
+        .map(|character| if character.is_ascii_alphanumeric() || "-_.".contains(character) { character } else { '_' })
+        .collect();
+    let encoded: String = name
+        .bytes()
+        .map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(byte).to_string(),
+            byte => format!("%{byte:02X}"),
+        })
+        .collect();
+    let disposition = format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}");
+    let mut response = body.into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+    if let Ok(disposition) = HeaderValue::from_str(&disposition) {
+        headers.insert(header::CONTENT_DISPOSITION, disposition);
+    }
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_cannot_leave_its_header() {
+        let response = attachment(Body::empty(), "text/csv", "ü\"; x=\r\n<b>.csv");
+        let text = response.headers()[header::CONTENT_DISPOSITION].to_str().unwrap();
+        assert_eq!(
+            text,
+            "attachment; filename=\"____x_____b_.csv\"; filename*=UTF-8''%C3%BC%22%3B%20x%3D%0D%0A%3Cb%3E.csv"
+        );
+    }
+}

@@ -1,0 +1,248 @@
+//! The form as browsers send it without a script: fields and files, one after the other, passed on as they come.
+
+use std::{io, sync::Arc};
+
+use axum::{
+    extract::{Request, State},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use bytes::Bytes;
+use common::submit::session_name;
+use futures::{Stream, TryStreamExt as _};
+use jiff::Timestamp;
+use multer::{Field, Multipart};
+use serde::Serialize;
+use tera::Context;
+use web::{Page, Problem, Query, Viewer};
+
+use crate::{
+    app::{Client, check_session},
+    check::{CHECKED_MAX, Verdict, Wrong},
+    limited::Limited,
+    upload::{Refused, Upload, Uploaded},
+};
+
+/// Most bytes of a field that is no file.
+const TEXT_MAX: usize = 4096;
+/// Most files of one form.
+const FILES_MAX: usize = 2000;
+
+/// The fields of a form with files.
+///
+/// # Errors
+/// When the request has no such form.
+pub(crate) fn fields(request: Request) -> Result<Multipart<'static>, Problem> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let boundary = multer::parse_boundary(kind)
+        .map_err(|_| Problem::bad_request("This is no form with files").next("Send it as multipart/form-data."))?;
+    Ok(Multipart::new(request.into_body().into_data_stream(), boundary))
+}
+
+/// The next field.
+///
+/// # Errors
+/// When the form breaks off or is malformed.
+pub(crate) async fn next(fields: &mut Multipart<'static>) -> Result<Option<Field<'static>>, Problem> {
+    fields.next_field().await.map_err(|error| {
+        Problem::bad_request("The form did not come whole").why(error.to_string()).next("Send it again.")
+    })
+}
+
+/// A field's bytes as they come.
+pub(crate) fn bytes(field: Field<'static>) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    field.map_err(io::Error::other)
+}
+
+/// Rows that each task has.
+///
+/// # Errors
+/// When it is not such a number.
+pub(crate) fn rows_per_task(text: &str) -> Result<u32, Problem> {
+    text.parse().ok().filter(|rows| *rows > 0).ok_or_else(|| {
+        Problem::bad_request(format!("{text:?} is not a number of rows")).next("Give a whole number from 1.")
+    })
+}
+
+async fn text(field: Field<'static>) -> Result<String, Problem> {
+    let mut body = Limited::new(bytes(field), None, TEXT_MAX as u64);
+    let bytes = body.whole(TEXT_MAX).await?.unwrap_or_default();
+    Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
+}
+
+/// A file name as browsers write it in a form: quotes and line breaks are escaped.
+fn unescaped(name: &str) -> String {
+    name.replace("%22", "\"").replace("%0D", "\r").replace("%0A", "\n")
+}
+
+/// What became of one file.
+#[derive(Debug, Serialize)]
+struct Fate {
+    job: String,
+    is_good: bool,
+    summary: String,
+    next: String,
+    problems: Vec<Wrong>,
+}
+
+impl Fate {
+    fn of(job: &str, result: Result<Uploaded, Refused>) -> Self {
+        let job = job.to_owned();
+        let (summary, next, problems) = match result {
+            Ok(Uploaded { summary, .. }) => {
+                return Self { job, is_good: true, summary, next: String::new(), problems: Vec::new() };
+            }
+            Err(Refused::Problem(problem)) => {
+                let why = problem.why.map(|why| format!(": {why}")).unwrap_or_default();
+                (format!("{}{why}", problem.what), problem.next.unwrap_or_default(), Vec::new())
+            }
+            Err(Refused::Wrong(Verdict::Wrong { summary, problems })) => {
+                (summary, "Correct it and submit it again.".to_owned(), problems)
+            }
+            Err(Refused::Wrong(Verdict::Good { summary, .. } | Verdict::Unchecked { summary })) => {
+                (summary, String::new(), Vec::new())
+            }
+        };
+        Self { job, is_good: false, summary, next, problems }
+    }
+}
+
+/// The fields that say how, as far as they have come.
+#[derive(Default)]
+struct Options {
+    session: String,
+    payload_name: String,
+    priority: bool,
+    rows_per_task: Option<u32>,
+    market: Option<Bytes>,
+}
+
+/// Submits what a form holds, and leads to its session; or says what of it was refused.
+pub(crate) async fn submit(
+    State(client): State<Arc<Client>>,
+    viewer: Viewer,
+    query: Query,
+    request: Request,
+) -> Result<Response, Problem> {
+    let business = client.business(&viewer.visitor, &query)?;
+    let mut fields = fields(request)?;
+    let fresh = session_name(Timestamp::now(), &viewer.visitor.csrf);
+    let mut options = Options { session: fresh, ..Options::default() };
+    let mut fates: Vec<Fate> = Vec::new();
+    while let Some(field) = next(&mut fields).await? {
+        let name = field.name().unwrap_or_default().to_owned();
+        let file = field.file_name().map(unescaped).filter(|file| !file.is_empty());
+        match (name.as_str(), file) {
+            ("session", _) => {
+                let session = text(field).await?;
+                if !session.is_empty() {
+                    check_session(&session)?;
+                    options.session = session;
+                }
+            }
+            ("priority", _) => options.priority = text(field).await? == "true",
+            ("rows-per-task", _) => {
+                let rows = text(field).await?;
+                options.rows_per_task = if rows.is_empty() { None } else { Some(rows_per_task(&rows)?) };
+            }
+            ("payload-name", _) => options.payload_name = text(field).await?,
+            ("shared", Some(file)) => {
+                let mut body = Limited::new(bytes(field), None, client.max_bytes(business, &file));
+                let whole = body.whole(CHECKED_MAX).await?;
+                if kernel::market([file.as_str()]).is_ok_and(|market| market.is_some()) {
+                    options.market = whole;
+                }
+                let shared = client.share(&viewer.visitor, business, &options.session, &file, body).await;
+                let fate = Fate::of(&file, shared.map_err(Refused::Problem));
+                let is_good = fate.is_good;
+                fates.push(fate);
+                if !is_good {
+                    // What would read it must not run without it.
+                    break;
+                }
+            }
+            ("inputs", Some(file)) => {
+                let body = Limited::new(bytes(field), None, client.max_bytes(business, &file));
+                fates.push(one(&client, &viewer, &options, business, &file, body).await);
+            }
+            ("payload", _) => {
+                let mut body = Limited::new(bytes(field), None, client.uploads.max_bytes);
+                let whole = body.whole(CHECKED_MAX).await?;
+                let begins = whole.as_deref().unwrap_or_default();
+                if whole.as_ref().is_some_and(|bytes| bytes.trim_ascii().is_empty()) {
+                    continue;
+                }
+                let job = match options.payload_name.as_str() {
+                    "" => pasted_name(begins),
+                    name => name,
+                };
+                fates.push(one(&client, &viewer, &options, business, job, body).await);
+            }
+            _ => {}
+        }
+        if fates.len() >= FILES_MAX {
+            break;
+        }
+    }
+    if fates.is_empty() {
+        return Err(Problem::bad_request("There is nothing to submit").next("Choose files or paste a payload."));
+    }
+    let link = web::encode([("business", business.name.as_str()), ("session", options.session.as_str())]);
+    if fates.iter().all(|fate| fate.is_good) {
+        let location = HeaderValue::from_str(&format!("/session?{link}")).unwrap_or(HeaderValue::from_static("/"));
+        return Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response());
+    }
+    let mut context = Context::new();
+    context.insert("fates", &fates);
+    context.insert("link", &link);
+    context.insert("session", &options.session);
+    context.insert("good", &fates.iter().filter(|fate| fate.is_good).count());
+    let title = "Not everything was submitted".to_owned();
+    let mut response = client
+        .site
+        .render(&viewer, Page { template: "client/submitted.html", title, nav: "/", live: None, context })?;
+    *response.status_mut() = StatusCode::UNPROCESSABLE_ENTITY;
+    Ok(response)
+}
+
+async fn one(
+    client: &Client,
+    viewer: &Viewer,
+    options: &Options,
+    business: &common::config::Business,
+    job: &str,
+    body: Limited,
+) -> Fate {
+    let upload = Upload {
+        business,
+        session: &options.session,
+        job,
+        content_type: None,
+        priority: options.priority,
+        rows_per_task: options.rows_per_task.filter(|_| job.to_ascii_lowercase().ends_with(".csv")),
+        market: options.market.as_deref(),
+    };
+    Fate::of(job, client.submit(&viewer.visitor, upload, body).await)
+}
+
+/// What a pasted payload is called when nobody named it.
+fn pasted_name(bytes: &[u8]) -> &'static str {
+    match kernel::asked(bytes, "", "") {
+        Some(kernel::Format::Json) => "payload.json",
+        Some(kernel::Format::Csv) => "payload.csv",
+        None => "payload.txt",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pasted_payload_is_called_after_what_it_is() {
+        assert_eq!(pasted_name(b" {}"), "payload.json");
+        assert_eq!(pasted_name(b"id,kind,strike\n"), "payload.csv");
+        assert_eq!(pasted_name(b"engine payload 1"), "payload.txt");
+        assert_eq!(unescaped("a%22b%0D%0Ac%20.json"), "a\"b\r\nc%20.json");
+    }
+}

@@ -1,0 +1,79 @@
+//! The parts of pages that change while somebody looks, as HTML.
+
+use tera::Context;
+use web::{Problem, Query, live::Parts};
+
+use crate::{app::Client, overview::Overview, session::Session, view};
+
+impl Client {
+    /// The parts of a session's page.
+    ///
+    /// # Errors
+    /// When a template is wrong.
+    pub(crate) fn session_parts(
+        &self,
+        business: &str,
+        name: &str,
+        session: &Session,
+        query: &Query,
+    ) -> Result<Parts, Problem> {
+        let mut context = Context::new();
+        context.insert("business", business);
+        context.insert("session", name);
+        context.insert("trouble", &session.trouble);
+        context.insert("status", &view::status(session));
+        context.insert("jobs", &view::jobs(session, business, name, query));
+        context.insert("results", &view::results(session, query));
+        context.insert("link", &web::encode([("business", business), ("session", name)]));
+        context.insert("kept", &query.0);
+        let part = |template: &str| self.site.fragment(template, &context);
+        Ok(Parts::from([
+            ("status", part("client/status.html")?),
+            ("results", part("client/results.html")?),
+            ("jobs", part("client/jobs.html")?),
+        ]))
+    }
+
+    /// The list of a business's sessions.
+    ///
+    /// # Errors
+    /// When a template is wrong.
+    pub(crate) fn overview_part(&self, business: &str, overview: &Overview, most: usize) -> Result<String, Problem> {
+        #[derive(serde::Serialize)]
+        struct Row<'a> {
+            session: &'a str,
+            link: String,
+            done: usize,
+            total: usize,
+            failed: usize,
+            changed: String,
+            bar: Vec<view::Segment>,
+            state: &'static str,
+        }
+        let rows: Vec<Row<'_>> = overview
+            .sessions
+            .iter()
+            .take(most)
+            .map(|summary| Row {
+                session: &summary.session,
+                link: web::encode([("business", business), ("session", summary.session.as_str())]),
+                done: summary.counts.done(),
+                total: summary.counts.total(),
+                failed: summary.counts.unsuccessful(),
+                changed: summary.changed.map(|time| time.to_string()).unwrap_or_default(),
+                bar: view::bar(&summary.counts),
+                state: match (summary.counts.pending(), summary.counts.unsuccessful()) {
+                    (0, 0) => "succeeded",
+                    (0, _) => "failed",
+                    _ => "waiting",
+                },
+            })
+            .collect();
+        let mut context = Context::new();
+        context.insert("business", business);
+        context.insert("sessions", &rows);
+        context.insert("more", &(overview.more + overview.sessions.len().saturating_sub(most)));
+        context.insert("trouble", &overview.trouble);
+        self.site.fragment("client/sessions-part.html", &context)
+    }
+}

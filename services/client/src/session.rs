@@ -1,0 +1,255 @@
+//! How one session stands, looked at in the bucket: its Jobs, and the results that are there so far.
+//!
+//! A client may list names and read outcomes and results, nothing else: it does not know Kubernetes, so a Job without an
+//! outcome is pending, whether it waits or runs.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
+
+use common::{
+    Outcome,
+    config::Business,
+    jobs::{self, Job, State},
+    object, results,
+    sessions::{self, Counts, Progress, Rate},
+    storage::Store,
+};
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use crate::watch::{AsyncLook, Seen};
+
+/// Shortest and longest time between two looks while something is pending, and when nothing is.
+const EVERY: Duration = Duration::from_secs(1);
+const AT_REST: Duration = Duration::from_secs(3);
+const AT_MOST: Duration = Duration::from_secs(30);
+/// Outcomes read at a time.
+const READS: usize = 32;
+/// Time between two views while outcomes are read.
+const TOLD_EVERY: Duration = Duration::from_millis(400);
+/// Largest result that is read for the table, in bytes; of a larger one only the size is shown.
+const RESULT_MAX: usize = 4 * 1024 * 1024;
+/// Most rows of results that are kept for the pages; a download has all.
+pub(crate) const ROWS_MAX: usize = 50_000;
+/// Most characters kept of the log of a Job that did not succeed.
+const TAIL_MAX: usize = 2000;
+
+/// A session as it was last seen.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Session {
+    /// Its Jobs, each once, in order of name.
+    pub(crate) jobs: Vec<Entry>,
+    /// How they stand.
+    pub(crate) counts: Counts,
+    /// Jobs that end per second, and seconds left, while that can be told.
+    pub(crate) progress: Option<Progress>,
+    /// Results that were read so far, in order of the Jobs' names.
+    pub(crate) results: Results,
+    /// Names of the data that all its Jobs read.
+    pub(crate) shared: Vec<String>,
+    /// An operator paused or cancelled it at some time.
+    pub(crate) is_controlled: bool,
+    /// Outcomes that are not read yet.
+    pub(crate) unread: usize,
+    /// Why it could not be looked at; what is shown is older then.
+    pub(crate) trouble: Option<String>,
+}
+
+/// Results that were read, and how many rows of them are not kept.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Results {
+    /// By Job.
+    pub(crate) settled: Vec<Arc<Settled>>,
+    /// Rows that are left out.
+    pub(crate) left_out: usize,
+}
+
+impl PartialEq for Results {
+    fn eq(&self, other: &Self) -> bool {
+        // What was read of an outcome never changes.
+        self.left_out == other.left_out
+            && self.settled.len() == other.settled.len()
+            && self.settled.iter().zip(&other.settled).all(|(one, another)| Arc::ptr_eq(one, another))
+    }
+}
+
+/// One Job of a session.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Entry {
+    /// Job id.
+    pub(crate) job: String,
+    /// Where it stands; `Waiting` stands for everything without an outcome.
+    pub(crate) state: State,
+    /// Attempt.
+    pub(crate) attempt: u32,
+    /// When it was last seen to change.
+    pub(crate) changed: Option<Timestamp>,
+    /// Reason code, when it has an outcome.
+    pub(crate) code: String,
+    /// What its outcome says, once that is read.
+    pub(crate) settled: Option<Arc<Settled>>,
+}
+
+/// What an outcome says.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Settled {
+    /// The outcome's object.
+    pub(crate) outcome: String,
+    /// Why it ended so.
+    pub(crate) message: String,
+    /// Seconds from published to settled.
+    pub(crate) seconds: Option<f64>,
+    /// End of the log, when it did not succeed.
+    pub(crate) tail: String,
+    /// Its results.
+    pub(crate) rows: Vec<results::Row>,
+    /// Result objects, for a download as they are.
+    pub(crate) outputs: Vec<String>,
+    /// Rows that were read and are not kept.
+    pub(crate) left_out: usize,
+}
+
+/// Looks at one session.
+#[derive(Debug)]
+pub(crate) struct Look {
+    seen: Arc<Seen<Session>>,
+    store: Store,
+    business: Business,
+    session: String,
+    read: BTreeMap<String, Arc<Settled>>,
+    rows: usize,
+    rate: Rate,
+}
+
+impl Look {
+    /// At a session of a business.
+    pub(crate) fn new(seen: Arc<Seen<Session>>, store: Store, business: Business, session: String) -> Self {
+        Self { seen, store, business, session, read: BTreeMap::new(), rows: 0, rate: Rate::default() }
+    }
+
+    async fn try_look(&mut self) -> anyhow::Result<Duration> {
+        let since = Instant::now();
+        let (bucket, name) = (&self.business.bucket, &self.business.name);
+        let (control, shared) = (object::control(name, &self.session), object::common_prefix(name, &self.session));
+        let (objects, control, shared) = tokio::try_join!(
+            jobs::list(&self.store, bucket, name, Some(&self.session)),
+            self.store.listed(bucket, &control),
+            self.store.list(bucket, &shared)
+        )?;
+        let took = since.elapsed();
+        let mut jobs = sessions::latest(jobs::merge(name, Some(&self.session), &objects, &[]));
+        jobs.sort_by(|one, another| one.job.cmp(&another.job));
+        let shared: Vec<String> = shared.into_iter().filter_map(|object| name_of(&object.name)).collect();
+        let wanted: BTreeSet<String> = jobs.iter().filter_map(|job| job.outcome.clone()).collect();
+        self.read.retain(|outcome, _| wanted.contains(outcome));
+        self.rows = self.read.values().map(|settled| settled.rows.len()).sum();
+        let counts = Counts::of(&jobs);
+        let progress = self.rate.note(std::time::Instant::now(), counts, false);
+        let mut view = Session {
+            counts,
+            progress: (counts.pending() > 0).then_some(progress),
+            shared,
+            is_controlled: control.is_some(),
+            ..Session::default()
+        };
+        let unread: Vec<String> = wanted.into_iter().filter(|outcome| !self.read.contains_key(outcome)).collect();
+        self.read_all(unread, &jobs, &mut view).await?;
+        let least = if counts.pending() > 0 { EVERY } else { AT_REST };
+        Ok((took * 4).clamp(least, AT_MOST))
+    }
+
+    /// Reads what is new, and tells from time to time how far it is.
+    async fn read_all(&mut self, unread: Vec<String>, jobs: &[Job], view: &mut Session) -> anyhow::Result<()> {
+        view.unread = unread.len();
+        self.tell(jobs, view);
+        let (store, business) = (self.store.clone(), self.business.clone());
+        let mut reads = futures::stream::iter(unread)
+            .map(|outcome| {
+                let (store, business) = (store.clone(), business.clone());
+                async move { read(&store, &business, outcome).await }
+            })
+            .buffered(READS);
+        let mut told = Instant::now();
+        while let Some(settled) = reads.next().await {
+            view.unread -= 1;
+            // One whose retention ended meanwhile has nothing to tell.
+            let Some(mut settled) = settled? else { continue };
+            if self.rows + settled.rows.len() > ROWS_MAX {
+                settled.left_out = settled.rows.len();
+                settled.rows = Vec::new();
+            }
+            self.rows += settled.rows.len();
+            self.read.insert(settled.outcome.clone(), Arc::new(settled));
+            if told.elapsed() >= TOLD_EVERY || view.unread == 0 {
+                self.tell(jobs, view);
+                told = Instant::now();
+            }
+        }
+        Ok(())
+    }
+
+    fn tell(&self, jobs: &[Job], view: &mut Session) {
+        view.jobs = jobs.iter().map(|job| self.entry(job)).collect();
+        let settled: Vec<Arc<Settled>> = view.jobs.iter().filter_map(|entry| entry.settled.clone()).collect();
+        view.results = Results { left_out: settled.iter().map(|settled| settled.left_out).sum(), settled };
+        self.seen.set(view.clone());
+    }
+
+    fn entry(&self, job: &Job) -> Entry {
+        Entry {
+            job: job.job.clone(),
+            state: job.state.unwrap_or(State::Failed),
+            attempt: job.attempt,
+            changed: job.changed,
+            code: job.reason.as_ref().map(|reason| reason.code.clone()).unwrap_or_default(),
+            settled: job.outcome.as_ref().and_then(|outcome| self.read.get(outcome)).cloned(),
+        }
+    }
+}
+
+impl AsyncLook for Look {
+    async fn look(&mut self) -> Duration {
+        match self.try_look().await {
+            Ok(pause) => pause,
+            Err(error) => {
+                tracing::warn!(business = self.business.name, session = self.session, "failed to look: {error:#}");
+                let trouble = Some("Cloud Storage does not answer; what is shown may be old".to_owned());
+                self.seen.set(Session { trouble, ..(*self.seen.peek()).clone() });
+                AT_REST
+            }
+        }
+    }
+}
+
+fn name_of(object: &str) -> Option<String> {
+    object.splitn(4, '/').nth(3).map(str::to_owned)
+}
+
+/// Reads an outcome and the results that it tells of; `None` when it is gone.
+async fn read(store: &Store, business: &Business, name: String) -> anyhow::Result<Option<Settled>> {
+    let Some((_, body)) = store.read(&business.bucket, &name, None).await? else { return Ok(None) };
+    let outcome: Outcome = match serde_json::from_slice(&body) {
+        Ok(outcome) => outcome,
+        // Somebody else's writing must not keep the others from being shown.
+        Err(error) => {
+            let message = format!("its outcome cannot be read: {error}");
+            return Ok(Some(Settled { outcome: name, message, ..Settled::default() }));
+        }
+    };
+    let succeeded = outcome.state == common::outcome::State::Succeeded;
+    let tail = outcome.log_tail.as_deref().filter(|_| !succeeded).unwrap_or_default();
+    let skip = tail.chars().count().saturating_sub(TAIL_MAX);
+    Ok(Some(Settled {
+        message: outcome.reason.message.clone(),
+        seconds: jobs::published_to_settled(&outcome.timestamps).map(|time| time.as_secs_f64()),
+        tail: tail.chars().skip(skip).collect(),
+        rows: results::of(store, business, &outcome, &name, RESULT_MAX).await?,
+        outputs: outcome.work.as_ref().filter(|_| succeeded).map(|work| work.outputs()).unwrap_or_default(),
+        left_out: 0,
+        outcome: name,
+    }))
+}

@@ -1,0 +1,275 @@
+//! Uploads: a body is passed on to Cloud Storage as it comes, checked before when it is small, and never held whole.
+
+use std::{
+    sync::{Mutex, PoisonError},
+    time::Duration,
+};
+
+use axum::http::StatusCode;
+use bytes::Bytes;
+use common::{
+    config::Business,
+    message, names, object, storage,
+    submit::{Differs, Fate, Options, content_type},
+};
+use serde::Serialize;
+use web::{Problem, Visitor};
+
+use crate::{
+    app::{Client, check_job},
+    check::{self, CHECKED_MAX, Candidate, Market, Verdict},
+    limited::{Limited, size},
+};
+
+/// How long an upload waits for its turn.
+const TURN_WITHIN: Duration = Duration::from_secs(60);
+
+/// What somebody uploads.
+pub(crate) struct Upload<'a> {
+    /// Business.
+    pub(crate) business: &'a Business,
+    /// Session.
+    pub(crate) session: &'a str,
+    /// Name of the input.
+    pub(crate) job: &'a str,
+    /// Content type, when the sender knows it.
+    pub(crate) content_type: Option<&'a str>,
+    /// Drained before the others.
+    pub(crate) priority: bool,
+    /// Rows for each task, when a table is to be split.
+    pub(crate) rows_per_task: Option<u32>,
+    /// The session's market data, if it came with the same request.
+    pub(crate) market: Option<&'a [u8]>,
+}
+
+/// What became of an upload.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub(crate) struct Uploaded {
+    /// Session.
+    pub(crate) session: String,
+    /// Name.
+    pub(crate) job: String,
+    /// `submitted`, `repeated` (the same input was there) or `settled` (its Job has ended already).
+    pub(crate) fate: &'static str,
+    /// One line for a person.
+    pub(crate) summary: String,
+}
+
+impl Client {
+    /// Waits until there is room for one more upload.
+    ///
+    /// # Errors
+    /// When that takes too long.
+    pub(crate) async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Problem> {
+        match tokio::time::timeout(TURN_WITHIN, self.uploading.acquire()).await {
+            Ok(permit) => permit.map_err(|error| Problem::internal(error.into())),
+            Err(_) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many uploads are under way")
+                .next("Send it again in a minute.")
+                .retry_after(60)),
+        }
+    }
+
+    /// Most bytes that an input of this name may have: the built-in kernel has a limit of its own.
+    pub(crate) fn max_bytes(&self, business: &Business, job: &str) -> u64 {
+        let is_priced = business.engine.command.is_empty() && kernel::asked(&[], job, content_type(job)).is_some();
+        if is_priced { self.uploads.max_bytes.min(kernel::price::INPUT_MAX as u64) } else { self.uploads.max_bytes }
+    }
+
+    /// Checks an input if that is possible, brings it into the bucket, and publishes its message.
+    ///
+    /// # Errors
+    /// What is wrong with it; then nothing is submitted.
+    pub(crate) async fn submit(
+        &self,
+        visitor: &Visitor,
+        upload: Upload<'_>,
+        mut body: Limited,
+    ) -> Result<Uploaded, Refused> {
+        check_job(upload.job)?;
+        let _one_of_few = self.turn().await?;
+        let business = upload.business;
+        let shared = self.shared(business, upload.session).await?;
+        let kind = upload.content_type.filter(|kind| is_kind(kind)).unwrap_or_else(|| content_type(upload.job));
+        let begins = body.begins().await?;
+        let is_read = business.engine.command.is_empty() && kernel::asked(&begins, upload.job, kind).is_some();
+        // What nobody looks into is passed on at once.
+        let whole = if is_read || upload.rows_per_task.is_some() { body.whole(CHECKED_MAX).await? } else { None };
+        if let Some(bytes) = &whole {
+            let verdict = self.check(business, upload.job, kind, bytes, upload.market, !shared.is_empty()).await?;
+            if let Verdict::Wrong { .. } = verdict {
+                return Err(Refused::Wrong(verdict));
+            }
+        }
+        let tasks = tasks(upload.rows_per_task, whole.as_deref())?;
+        let options = Options {
+            session: upload.session.to_owned(),
+            client: Some(names::label_value(&visitor.name)),
+            tasks,
+            rows_per_task: tasks.and(upload.rows_per_task),
+            priority: upload.priority && business.priority_subscription.is_some(),
+            common: shared,
+        };
+        let (incoming, trouble) = body.incoming();
+        let submitted = self.submitter(business)?.submit_incoming(upload.job, kind, &incoming, &options).await;
+        let fate = submitted.map_err(|error| refused(error, &trouble))?;
+        let (fate, summary) = match fate {
+            Fate::Submitted { repeated: false, .. } => ("submitted", "submitted"),
+            Fate::Submitted { .. } => ("repeated", "the same input was there already; asked for it once more"),
+            Fate::Settled { .. } => ("settled", "this session has the outcome of an input of this name already"),
+            Fate::NotTried | Fate::Uploaded { .. } | Fate::Failed(_) => ("failed", "not submitted"),
+        };
+        tracing::info!(
+            visitor = visitor.name,
+            business = business.name,
+            session = upload.session,
+            job = upload.job,
+            fate,
+            "submitted"
+        );
+        let (session, job) = (upload.session.to_owned(), upload.job.to_owned());
+        Ok(Uploaded { session, job, fate, summary: summary.to_owned() })
+    }
+
+    /// Brings data that every Job of a session reads into the bucket.
+    ///
+    /// # Errors
+    /// What is wrong with it; then nothing is written.
+    pub(crate) async fn share(
+        &self,
+        visitor: &Visitor,
+        business: &Business,
+        session: &str,
+        name: &str,
+        body: Limited,
+    ) -> Result<Uploaded, Problem> {
+        check_job(name)?;
+        if name.contains(',') {
+            return Err(Problem::new(
+                StatusCode::BAD_REQUEST,
+                "bad-name",
+                "Shared data cannot have a comma in its name",
+            )
+            .next("Rename the file."));
+        }
+        let _one_of_few = self.turn().await?;
+        let (incoming, trouble) = body.incoming();
+        let placed =
+            self.submitter(business)?.place_incoming_common(name, content_type(name), &incoming, session).await;
+        placed.map_err(|error| refused(error, &trouble))?;
+        tracing::info!(visitor = visitor.name, business = business.name, session, name, "shared data");
+        let (session, job) = (session.to_owned(), name.to_owned());
+        Ok(Uploaded { session, job, fate: "shared", summary: "shared with every input of the session".to_owned() })
+    }
+
+    /// Names of the data that a session's Jobs share.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub(crate) async fn shared(&self, business: &Business, session: &str) -> Result<Vec<String>, Problem> {
+        let prefix = object::common_prefix(&business.name, session);
+        let listed = self.clients.quick.list(&business.bucket, &prefix).await;
+        let listed = listed.map_err(|error| Problem::unavailable("Cloud Storage does not answer", &error))?;
+        let names = listed.iter().filter_map(|object| object.name.strip_prefix(&prefix));
+        Ok(names.filter(|name| !name.is_empty() && !name.contains(',')).map(str::to_owned).collect())
+    }
+
+    /// Checks an input, one at a time.
+    ///
+    /// # Errors
+    /// Only when this program is at fault.
+    pub(crate) async fn check(
+        &self,
+        business: &Business,
+        name: &str,
+        kind: &str,
+        bytes: &Bytes,
+        market: Option<&[u8]>,
+        has_shared: bool,
+    ) -> Result<Verdict, Problem> {
+        let _alone = self.checking.acquire().await.map_err(|error| Problem::internal(error.into()))?;
+        let (business, bytes) = (business.clone(), bytes.clone());
+        let (name, kind, market) = (name.to_owned(), kind.to_owned(), market.map(Bytes::copy_from_slice));
+        let checked = tokio::task::spawn_blocking(move || {
+            let market = match &market {
+                Some(bytes) => Market::Bytes(bytes),
+                None if has_shared => Market::Elsewhere,
+                None => Market::None,
+            };
+            check::check(&business, Candidate { name: &name, content_type: &kind, bytes: &bytes, market })
+        });
+        checked.await.map_err(|error| Problem::internal(error.into()))
+    }
+}
+
+/// Why an upload was not submitted.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// Its contents can never be computed.
+    Wrong(Verdict),
+    /// Something else.
+    Problem(Problem),
+}
+
+impl From<Problem> for Refused {
+    fn from(problem: Problem) -> Self {
+        Self::Problem(problem)
+    }
+}
+
+/// Into how many tasks a table is split.
+fn tasks(rows_per_task: Option<u32>, whole: Option<&[u8]>) -> Result<Option<u32>, Problem> {
+    let Some(rows) = rows_per_task else { return Ok(None) };
+    let Some(bytes) = whole else {
+        return Err(Problem::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "table-too-large",
+            "This table is too large to be split here",
+        )
+        .why(format!("its rows are counted first, up to {}", size(CHECKED_MAX as u64)))
+        .next("Submit it with `cargo xtask submit --table`, or without splitting it."));
+    };
+    match common::table::tasks(common::table::rows(bytes), rows) {
+        Some(0) => Err(Problem::bad_request("The table has no rows")),
+        Some(tasks) if tasks <= message::TASKS_MAX => Ok(Some(tasks)),
+        _ => Err(Problem::bad_request(format!("That would be more than {} tasks", message::TASKS_MAX))
+            .next("Give each task more rows.")),
+    }
+}
+
+/// A content type that may be passed on: it comes from the sender.
+fn is_kind(kind: &str) -> bool {
+    let plain = |character: char| character.is_ascii_alphanumeric() || " !#$&-^_.+/;=\"".contains(character);
+    kind.len() <= 100 && kind.contains('/') && kind.chars().all(plain) && kind != "application/octet-stream"
+}
+
+/// What a failed submission is for whoever sent it.
+fn refused(error: anyhow::Error, trouble: &Mutex<Option<Problem>>) -> Problem {
+    if let Some(problem) = trouble.lock().unwrap_or_else(PoisonError::into_inner).take() {
+        return problem;
+    }
+    if let Some(differs) = error.downcast_ref::<Differs>() {
+        return Problem::new(StatusCode::CONFLICT, "name-taken", "The session has another input of this name")
+            .why(differs.to_string())
+            .next("Choose another name or another session.");
+    }
+    if storage::is_denied(&error) {
+        tracing::error!("failed to {error:#}");
+        return Problem::new(StatusCode::BAD_GATEWAY, "denied", "Google Cloud denied the submission")
+            .why(format!("{error:#}"))
+            .next("Whoever deployed Deskgrid can put it right: `cargo xtask doctor` shows what is missing.");
+    }
+    Problem::unavailable("The input could not be submitted", &error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_content_type_is_passed_on_only_when_it_is_one() {
+        assert!(is_kind("text/csv; charset=utf-8"));
+        for bad in ["", "text", "text/x\r\ny: z", "application/octet-stream", "text/<b>"] {
+            assert!(!is_kind(bad), "{bad}");
+        }
+    }
+}

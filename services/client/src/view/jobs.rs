@@ -1,0 +1,83 @@
+//! The Jobs of a session as a table.
+
+use common::jobs::State;
+use serde::Serialize;
+use web::Query;
+
+use super::{COUNTED, Choice, Pages, duration, paged, shown};
+use crate::session::{Entry, Session};
+
+/// Jobs on a page.
+const JOBS_PAGE: usize = 50;
+
+/// The Jobs of a session, for its page.
+#[derive(Debug, Serialize)]
+pub(crate) struct Jobs {
+    pub(crate) rows: Vec<JobRow>,
+    pub(crate) pages: Pages,
+    pub(crate) states: Vec<Choice>,
+    pub(crate) q: String,
+}
+
+/// One Job.
+#[derive(Debug, Serialize)]
+pub(crate) struct JobRow {
+    pub(crate) job: String,
+    pub(crate) state: &'static str,
+    pub(crate) class: &'static str,
+    pub(crate) attempt: u32,
+    pub(crate) changed: String,
+    pub(crate) took: String,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) tail: String,
+    pub(crate) raw: Option<String>,
+}
+
+/// The Jobs that a query asks for; those that did not succeed first.
+pub(crate) fn jobs(session: &Session, business: &str, name: &str, query: &Query) -> Jobs {
+    let q = query.get("jobs-q").unwrap_or_default().to_lowercase();
+    let state = query.get("state");
+    let states = std::iter::once(("", "all", session.jobs.len()))
+        .chain(COUNTED.map(|(_, label, count)| (label, label, count(&session.counts))))
+        .filter(|(_, _, count)| *count > 0)
+        .map(|(value, label, count)| Choice {
+            label: label.to_owned(),
+            link: Query::parse(&query.with("jobs-page", "")).with("state", value),
+            is_current: state.unwrap_or_default() == value,
+            count,
+        })
+        .collect();
+    let is_wanted = |entry: &&Entry| {
+        state.is_none_or(|state| shown(entry.state).0 == state)
+            && (q.is_empty() || entry.job.to_lowercase().contains(&q))
+    };
+    let mut found: Vec<&Entry> = session.jobs.iter().filter(is_wanted).collect();
+    found.sort_by_key(|entry| matches!(entry.state, State::Succeeded | State::Waiting | State::Running));
+    let (pages, range) = paged(found.len(), JOBS_PAGE, query, "jobs-page");
+    let rows = found[range].iter().map(|entry| job_row(entry, business, name)).collect();
+    Jobs { rows, pages, states, q: query.get("jobs-q").unwrap_or_default().to_owned() }
+}
+
+fn job_row(entry: &Entry, business: &str, session: &str) -> JobRow {
+    let (state, class) = shown(entry.state);
+    let settled = entry.settled.as_deref();
+    let outputs = settled.map(|settled| settled.outputs.len()).unwrap_or_default();
+    let raw = (outputs == 1)
+        .then(|| web::encode([("business", business), ("session", session), ("job", entry.job.as_str())]));
+    JobRow {
+        job: entry.job.clone(),
+        state,
+        class,
+        attempt: entry.attempt,
+        changed: entry.changed.map(|time| time.to_string()).unwrap_or_default(),
+        took: settled.and_then(|settled| settled.seconds).map(duration).unwrap_or_default(),
+        code: if entry.state == State::Succeeded { String::new() } else { entry.code.clone() },
+        message: settled
+            .filter(|_| entry.state != State::Succeeded)
+            .map(|settled| settled.message.clone())
+            .unwrap_or_default(),
+        tail: settled.map(|settled| settled.tail.clone()).unwrap_or_default(),
+        raw,
+    }
+}

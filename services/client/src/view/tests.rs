@@ -1,0 +1,116 @@
+use std::sync::Arc;
+
+use common::results::{PORTFOLIO, Row};
+use serde_json::json;
+
+use super::*;
+use crate::session::{Entry, Results as Kept, Settled};
+
+fn row(job: &str, row: &str, measure: &str, value: serde_json::Value, error: Option<f64>) -> Row {
+    Row {
+        session: "s".into(),
+        job: job.into(),
+        row: row.into(),
+        measure: measure.into(),
+        value: Some(value),
+        standard_error: error.and_then(serde_json::Number::from_f64),
+        error: None,
+    }
+}
+
+/// A session of books that succeeded, one that failed and one that is pending.
+fn session() -> Session {
+    let book = |job: &str, value: f64| {
+        Arc::new(Settled {
+            rows: vec![
+                row(job, "t1", "price", json!(value / 10.0), Some(0.5)),
+                row(job, "t1", "value", json!(value), Some(5.0)),
+                row(job, PORTFOLIO, "value", json!(value), Some(5.0)),
+            ],
+            outputs: vec!["o".into()],
+            ..Settled::default()
+        })
+    };
+    let failed = Settled {
+        message: "line 7, column 12".into(),
+        rows: vec![Row {
+            value: None,
+            error: Some("failed: malformed-input".into()),
+            ..row("c", "", "", json!(null), None)
+        }],
+        ..Settled::default()
+    };
+    let settled = vec![book("a", 10.0), book("b", -30.0), Arc::new(failed)];
+    let states = [("a", State::Succeeded), ("b", State::Succeeded), ("c", State::Failed), ("d", State::Waiting)];
+    let entry = |(number, (job, state)): (usize, (&str, State))| Entry {
+        job: job.into(),
+        state,
+        attempt: 0,
+        changed: None,
+        code: "x".into(),
+        settled: settled.get(number).cloned(),
+    };
+    Session {
+        jobs: states.into_iter().enumerate().map(entry).collect(),
+        counts: Counts { succeeded: 2, failed: 1, waiting: 1, ..Counts::default() },
+        results: Kept { settled, left_out: 0 },
+        ..Session::default()
+    }
+}
+
+#[test]
+fn the_status_says_it_in_a_sentence() {
+    let mut session = session();
+    assert_eq!(status(&session).sentence, "3 of 4 inputs done, 1 of them without success.");
+    session.counts = Counts { succeeded: 3, failed: 1, ..Counts::default() };
+    assert_eq!(status(&session).sentence, "All done: 3 of 4 inputs succeeded, 1 did not.");
+    session.counts = Counts { succeeded: 1, ..Counts::default() };
+    let now = status(&session);
+    assert_eq!((now.sentence.as_str(), now.is_done, now.is_good), ("All done: 1 input succeeded.", true, true));
+    assert!(status(&Session::default()).is_empty);
+}
+
+#[test]
+fn a_bar_is_whole() {
+    let bar = bar(&Counts { succeeded: 1, failed: 1, running: 1, waiting: 1, ..Counts::default() });
+    let widths: f64 = bar.iter().map(|segment| segment.width).sum();
+    assert!((widths - 100.0).abs() < 1e-9 && bar.len() == 3 && bar[2].from == 50.0, "{bar:?}");
+    assert!(super::bar(&Counts::default()).is_empty());
+}
+
+#[test]
+fn what_did_not_succeed_comes_first_and_can_be_chosen() {
+    let names = |query: &str| {
+        let jobs = jobs(&session(), "bu1", "s", &Query::parse(query));
+        jobs.rows.iter().map(|row| format!("{} {}", row.job, row.state)).collect::<Vec<_>>()
+    };
+    assert_eq!(names(""), ["c failed", "a succeeded", "b succeeded", "d pending"]);
+    assert_eq!(names("state=pending"), ["d pending"]);
+    assert_eq!(names("jobs-q=A"), ["a succeeded"]);
+    let jobs = jobs(&session(), "bu1", "s", &Query::default());
+    assert_eq!(jobs.rows[0].message, "line 7, column 12");
+    assert_eq!(jobs.rows[1].raw.as_deref(), Some("business=bu1&session=s&job=a"));
+}
+
+#[test]
+fn results_are_of_one_measure_with_a_chart_of_the_same_rows() {
+    let view = results(&session(), &Query::default());
+    let shown: Vec<_> =
+        view.rows.iter().map(|row| (row.job.as_str(), row.value.as_str(), row.error.as_str())).collect();
+    assert_eq!(shown, [("a", "10.0", ""), ("b", "−30.0", ""), ("c", "", "failed: malformed-input")]);
+    assert_eq!(view.chart.unwrap().marks.len(), 2);
+    assert_eq!((view.measure.as_str(), view.levels.len()), ("value", 2));
+    let view = results(&session(), &Query::parse("rows=all&measure=price&sort=value&q=b"));
+    assert_eq!((view.rows.len(), view.rows[0].row.as_str(), view.rows[0].standard_error.as_str()), (1, "t1", "0.50"));
+    let none = results(&Session::default(), &Query::default());
+    assert!(!none.has_any && none.chart.is_none() && none.rows.is_empty());
+}
+
+#[test]
+fn pages_link_to_their_neighbours_and_keep_the_rest_of_the_query() {
+    let (pages, range) = paged(120, 50, &Query::parse("q=x&page=2"), "page");
+    assert_eq!((range, pages.pages), (50..100, 3));
+    assert_eq!((pages.previous.as_deref(), pages.next.as_deref()), (Some("q=x"), Some("q=x&page=3")));
+    let (pages, range) = paged(0, 50, &Query::parse("page=99"), "page");
+    assert_eq!((range, pages.page, pages.next), (0..0, 1, None));
+}

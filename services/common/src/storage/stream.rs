@@ -1,0 +1,181 @@
+//! Passing on what comes only once, a few pieces in memory at a time, and reading what may be too large to hold.
+
+use std::{collections::BTreeMap, io, pin::Pin, sync::Arc};
+
+use anyhow::Context as _;
+use bytes::{Bytes, BytesMut};
+use futures::{Stream, StreamExt as _};
+use google_cloud_gax::paginator::ItemPaginator as _;
+use google_cloud_storage::streaming_source::{SizeHint, StreamingSource};
+use tokio::sync::Mutex;
+
+use super::{Fingerprint, Object, Properties, Store, Written, full, is_failed_precondition, is_not_found};
+
+/// Bytes that are kept until Cloud Storage has confirmed them, so that a broken connection can be taken up again.
+/// A multiple of 256 KiB.
+const WINDOW: usize = 2 * 1024 * 1024;
+
+/// Bytes that come once. Clones are the same stream.
+#[derive(Clone)]
+pub struct Incoming(Arc<Mutex<State>>);
+
+struct State {
+    stream: Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>,
+    expected: Option<u64>,
+    size: i64,
+    crc32c: u32,
+}
+
+impl std::fmt::Debug for Incoming {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_tuple("Incoming").finish()
+    }
+}
+
+impl Incoming {
+    /// What `stream` gives; `expected` bytes, when that is known beforehand.
+    pub fn new(stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static, expected: Option<u64>) -> Self {
+        Self(Arc::new(Mutex::new(State { stream: Box::pin(stream), expected, size: 0, crc32c: 0 })))
+    }
+
+    /// Reads what is left, and tells size and CRC32C of all of it.
+    ///
+    /// # Errors
+    /// The stream's own.
+    pub async fn rest(&self) -> io::Result<(i64, u32)> {
+        let mut state = self.0.lock().await;
+        while state.next().await.transpose()?.is_some() {}
+        Ok((state.size, state.crc32c))
+    }
+}
+
+impl State {
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        let item = self.stream.next().await?;
+        if let Ok(bytes) = &item {
+            self.size += i64::try_from(bytes.len()).unwrap_or_default();
+            self.crc32c = crc32c::crc32c_append(self.crc32c, bytes);
+        }
+        Some(item)
+    }
+}
+
+impl StreamingSource for Incoming {
+    type Error = io::Error;
+
+    async fn next(&mut self) -> Option<io::Result<Bytes>> {
+        self.0.lock().await.next().await
+    }
+
+    async fn size_hint(&self) -> io::Result<SizeHint> {
+        Ok(self.0.lock().await.expected.map_or_else(SizeHint::new, SizeHint::with_exact))
+    }
+}
+
+/// An object that was opened for reading.
+pub struct Contents {
+    /// What is known of it; without its custom metadata.
+    pub object: Object,
+    response: google_cloud_storage::read_object::ReadObjectResponse,
+    context: String,
+}
+
+impl std::fmt::Debug for Contents {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Contents").field("object", &self.object).finish_non_exhaustive()
+    }
+}
+
+impl Contents {
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// When the service cannot be reached any more.
+    pub async fn next(&mut self) -> Option<anyhow::Result<Bytes>> {
+        Some(self.response.next().await?.with_context(|| self.context.clone()))
+    }
+
+    /// All of it.
+    ///
+    /// # Errors
+    /// As [`Contents::next`].
+    pub async fn all(&mut self) -> anyhow::Result<Bytes> {
+        let mut all = BytesMut::with_capacity(usize::try_from(self.object.size).unwrap_or_default());
+        while let Some(bytes) = self.next().await {
+            all.extend_from_slice(&bytes?);
+        }
+        Ok(all.freeze())
+    }
+}
+
+impl Store {
+    /// Writes what comes once as an object, unless there is one of that name (`ifGenerationMatch=0`). Nothing is
+    /// written when the stream ends in an error.
+    ///
+    /// # Errors
+    /// The stream's own, access that is denied, or a service that cannot be reached.
+    pub async fn write_incoming_once(
+        &self,
+        bucket: &str,
+        object: &str,
+        incoming: &Incoming,
+        properties: Properties,
+    ) -> anyhow::Result<Written> {
+        let request = self
+            .storage
+            .write_object(full(bucket), object, incoming.clone())
+            .set_if_generation_match(0_i64)
+            .set_content_type(properties.content_type)
+            .set_metadata(properties.metadata)
+            .with_resumable_upload_threshold(WINDOW)
+            .with_resumable_upload_buffer_size(WINDOW);
+        match request.send_buffered().await {
+            Ok(object) => Ok(Written::New(object.generation)),
+            Err(error) if is_failed_precondition(&error) => Ok(Written::Exists),
+            Err(error) => Err(error).with_context(|| format!("write gs://{bucket}/{object}")),
+        }
+    }
+
+    /// The fingerprint and custom metadata of an object as a listing tells them, which needs no right to read it;
+    /// `None` when there is no such object.
+    ///
+    /// # Errors
+    /// When access is denied or the service cannot be reached.
+    pub async fn listed(
+        &self,
+        bucket: &str,
+        object: &str,
+    ) -> anyhow::Result<Option<(Fingerprint, BTreeMap<String, String>)>> {
+        // Of all names with this prefix, the prefix itself comes first.
+        let request = self.control.list_objects().set_parent(full(bucket)).set_prefix(object).set_page_size(1);
+        let first = request.by_item().next().await.transpose();
+        let first = first.with_context(|| format!("list gs://{bucket}/{object}"))?;
+        Ok(first.filter(|first| first.name == object).map(|first| {
+            let crc32c = first.checksums.and_then(|checksums| checksums.crc32c);
+            let fingerprint = Fingerprint { generation: first.generation, size: first.size, crc32c };
+            (fingerprint, first.metadata.into_iter().collect())
+        }))
+    }
+
+    /// Opens an object's live generation; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// When access is denied or the service cannot be reached.
+    pub async fn open(&self, bucket: &str, object: &str) -> anyhow::Result<Option<Contents>> {
+        let context = format!("read gs://{bucket}/{object}");
+        let response = match self.storage.read_object(full(bucket), object).send().await {
+            Err(error) if is_not_found(&error) => return Ok(None),
+            response => response.with_context(|| context.clone())?,
+        };
+        let highlights = response.object();
+        let object = Object {
+            name: object.to_owned(),
+            generation: highlights.generation,
+            size: highlights.size,
+            created: None,
+            content_type: highlights.content_type,
+            metadata: BTreeMap::new(),
+        };
+        Ok(Some(Contents { object, response, context }))
+    }
+}

@@ -1,0 +1,229 @@
+//! What the cluster says of a business: Jobs, Pods, events, the orchestrator.
+
+use std::time::Duration;
+
+use anyhow::Context as _;
+use common::{
+    batch::{Batch, Manifest},
+    config::Business,
+    jobs::Active,
+    labels, names,
+    storage::Store,
+};
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    batch::v1::Job,
+    core::v1::{Event, Pod, ResourceQuota},
+};
+use kube::{
+    Api, Client,
+    api::{ListParams, LogParams},
+};
+
+mod view;
+
+pub use view::{
+    EventView, OrchestratorView, PodView, active, active_input, batch, full_quotas, is_finished, orchestrator,
+};
+
+/// Longest a person waits for an answer of the cluster.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Manifests of batches read at a time.
+const MANIFESTS: usize = 8;
+/// Objects asked for at a time.
+const PAGE: u32 = 500;
+/// Label that the Job controller puts on a Job's Pods.
+const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+/// Value of [`labels::APP`] on orchestrators.
+const APP_ORCHESTRATOR: &str = "orchestrator";
+
+/// The Kubernetes Jobs of a business, of one session when it is given.
+///
+/// # Errors
+/// When the cluster cannot be asked.
+pub async fn jobs(client: &Client, namespace: &str, business: &str, session: Option<&str>) -> anyhow::Result<Vec<Job>> {
+    let mut selector = format!("{}={},{}={business}", labels::APP, labels::APP_ENGINE, labels::BUSINESS);
+    if let Some(session) = session {
+        selector.push_str(&format!(",{}={}", labels::SESSION, names::label_value(session)));
+    }
+    let api: Api<Job> = Api::namespaced(client.clone(), namespace);
+    let mut parameters = ListParams::default().labels(&selector).limit(PAGE);
+    let mut jobs = Vec::new();
+    loop {
+        let page = answer(api.list(&parameters)).await?;
+        jobs.extend(page.items);
+        match page.metadata.continue_.filter(|token| !token.is_empty()) {
+            Some(token) => parameters = parameters.continue_token(&token),
+            None => return Ok(jobs),
+        }
+    }
+}
+
+/// The Kubernetes Jobs of a business as the common view wants them: each input of a batch is a Job of its own.
+///
+/// # Errors
+/// When the cluster cannot be asked, or the bucket for the inputs of a batch.
+pub async fn active_jobs(
+    client: &Client,
+    store: &Store,
+    business: &Business,
+    session: Option<&str>,
+) -> anyhow::Result<Vec<Active>> {
+    let jobs = jobs(client, &business.namespace, &business.name, session).await?;
+    let mut all: Vec<Active> = jobs.iter().filter_map(active).collect();
+    let batches: Vec<(&Job, Batch)> = jobs.iter().filter_map(|job| Some((job, batch(job)?))).collect();
+    let manifests = batches.iter().map(|(_, batch)| batch.manifest());
+    let manifests = store.read_all(&business.bucket, manifests, MANIFESTS).await?;
+    for ((job, batch), manifest) in batches.into_iter().zip(manifests) {
+        // Without it every input has its outcome.
+        let Some((_, manifest)) = manifest else { continue };
+        let manifest = Manifest::decode(&manifest, &batch)?;
+        all.extend(manifest.entries.into_iter().map(|entry| active_input(job, entry)));
+    }
+    Ok(all)
+}
+
+/// The Pods of a Kubernetes Job.
+///
+/// # Errors
+/// When the cluster cannot be asked.
+pub async fn pods_of_job(client: &Client, namespace: &str, job: &str) -> anyhow::Result<Vec<Pod>> {
+    pods(client, namespace, &format!("{JOB_NAME}={job}")).await
+}
+
+/// The Pods of a business's engines, of one session and one job when they are given.
+///
+/// # Errors
+/// When the cluster cannot be asked.
+pub async fn engine_pods(
+    client: &Client,
+    namespace: &str,
+    business: &str,
+    session: Option<&str>,
+    job: Option<&str>,
+) -> anyhow::Result<Vec<Pod>> {
+    let mut selector = format!("{}={},{}={business}", labels::APP, labels::APP_ENGINE, labels::BUSINESS);
+    for (label, value) in [(labels::SESSION, session), (labels::JOB, job)] {
+        if let Some(value) = value {
+            selector.push_str(&format!(",{label}={}", names::label_value(value)));
+        }
+    }
+    pods(client, namespace, &selector).await
+}
+
+/// The Pods of a business's orchestrator.
+///
+/// # Errors
+/// When the cluster cannot be asked.
+pub async fn orchestrator_pods(client: &Client, namespace: &str) -> anyhow::Result<Vec<Pod>> {
+    pods(client, namespace, &format!("{}={APP_ORCHESTRATOR}", labels::APP)).await
+}
+
+/// The Deployments of a business's orchestrator; one, when all is well.
+///
+/// # Errors
+/// When the cluster cannot be asked.
+pub async fn orchestrators(client: &Client, namespace: &str) -> anyhow::Result<Vec<Deployment>> {
+    let selector = format!("{}={APP_ORCHESTRATOR}", labels::APP);
+    let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    Ok(answer(api.list(&ListParams::default().labels(&selector))).await?.items)
+}
+
+/// What happened to an object, oldest first.
+///
+/// # Errors
+/// When the cluster cannot be asked.
+pub async fn events(client: &Client, namespace: &str, name: &str) -> anyhow::Result<Vec<EventView>> {
+    let api: Api<Event> = Api::namespaced(client.clone(), namespace);
+    let of = ListParams::default().fields(&format!("involvedObject.name={name}"));
+    let list = answer(api.list(&of)).await?;
+    let mut events: Vec<EventView> = list.items.into_iter().map(EventView::from).collect();
+    events.sort_by_key(|event| event.time);
+    Ok(events)
+}
+
+/// What is used up of the quotas of a namespace, a sentence each.
+///
+/// # Errors
+/// When the cluster cannot be asked, or does not let us see quotas.
+pub async fn quotas(client: &Client, namespace: &str) -> anyhow::Result<Vec<String>> {
+    let api: Api<ResourceQuota> = Api::namespaced(client.clone(), namespace);
+    Ok(full_quotas(&answer(api.list(&ListParams::default())).await?.items))
+}
+
+async fn pods(client: &Client, namespace: &str, selector: &str) -> anyhow::Result<Vec<Pod>> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let mut pods = answer(api.list(&ListParams::default().labels(selector))).await?.items;
+    pods.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
+    Ok(pods)
+}
+
+/// The log of a Pod's main container, or its last lines.
+///
+/// # Errors
+/// When the cluster cannot be asked, or the container has not started.
+pub async fn log(client: &Client, namespace: &str, pod: &Pod, tail: Option<i64>) -> anyhow::Result<String> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    answer(api.logs(name, &log_parameters(pod, tail, false))).await
+}
+
+/// The log of a Pod's main container as it is written, each line with its time before it: after its last lines, or
+/// since a time.
+///
+/// # Errors
+/// When the cluster cannot be asked, or the container has not started.
+pub async fn log_stream(
+    client: &Client,
+    namespace: &str,
+    pod: &Pod,
+    tail: Option<i64>,
+    since: Option<Timestamp>,
+) -> anyhow::Result<impl futures::AsyncBufRead + use<>> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let parameters = LogParams {
+        timestamps: true,
+        since_time: since,
+        tail_lines: tail.filter(|_| since.is_none()),
+        ..log_parameters(pod, None, true)
+    };
+    Ok(answer(api.log_stream(pod.metadata.name.as_deref().unwrap_or_default(), &parameters)).await?)
+}
+
+/// The log of a container's run before the present one; nothing when there was none.
+pub(crate) async fn previous_log(client: &Client, namespace: &str, pod: &Pod, tail: Option<i64>) -> Option<String> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let parameters = LogParams { previous: true, ..log_parameters(pod, tail, false) };
+    answer(api.logs(pod.metadata.name.as_deref().unwrap_or_default(), &parameters)).await.ok()
+}
+
+/// Whether the main container of a Pod has ended for good, or the Pod is gone.
+///
+/// # Errors
+/// When the cluster cannot be asked.
+pub(crate) async fn is_over(client: &Client, namespace: &str, pod: &Pod) -> anyhow::Result<bool> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let now = answer(api.get_opt(pod.metadata.name.as_deref().unwrap_or_default())).await?;
+    let Some(now) = now.filter(|now| now.metadata.uid == pod.metadata.uid) else { return Ok(true) };
+    let phase = now.status.as_ref().and_then(|status| status.phase.as_deref());
+    Ok(matches!(phase, Some("Succeeded" | "Failed")))
+}
+
+/// The answer of the cluster, if it comes in time.
+async fn answer<T>(request: impl Future<Output = kube::Result<T>>) -> anyhow::Result<T> {
+    let answer = tokio::time::timeout(PATIENCE, request).await;
+    Ok(answer.with_context(|| format!("the cluster did not answer within {} s", PATIENCE.as_secs()))??)
+}
+
+/// Whether a line of a Pod's log is about a Job. The Pods of a batch say with each line which Job it is about.
+pub fn is_about(job: Option<&str>, pod: &Pod, line: &str) -> bool {
+    let of = pod.metadata.labels.as_ref().and_then(|labels| labels.get(labels::JOB));
+    let Some(job) = job.filter(|_| of.is_none_or(String::is_empty)) else { return true };
+    serde_json::from_str::<serde_json::Value>(line).is_ok_and(|fields| fields["job"] == job)
+}
+
+fn log_parameters(pod: &Pod, tail: Option<i64>, follow: bool) -> LogParams {
+    let container = pod.spec.as_ref().and_then(|spec| spec.containers.first()).map(|container| container.name.clone());
+    LogParams { container, tail_lines: tail, follow, ..LogParams::default() }
+}

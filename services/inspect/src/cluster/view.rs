@@ -1,0 +1,293 @@
+//! Kubernetes objects in the few words that people and the common view need. Pure.
+
+use std::collections::BTreeMap;
+
+use common::{
+    batch::{self, Batch, Entry},
+    jobs::Active,
+    labels,
+    message::Work,
+    outcome::{Reason, Termination, Timestamps},
+};
+use jiff::Timestamp;
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    batch::v1::Job,
+    core::v1::{ContainerStatus, Event, Pod, ResourceQuota},
+};
+use serde::Serialize;
+
+/// A Kubernetes Job of ours, or `None` for one that does not say what it works on.
+pub fn active(job: &Job) -> Option<Active> {
+    let empty = BTreeMap::new();
+    let annotations = job.metadata.annotations.as_ref().unwrap_or(&empty);
+    let work: Work = serde_json::from_str(annotations.get(labels::ANNOTATION_WORK)?).ok()?;
+    let time = |name: &str| annotations.get(name).and_then(|text| text.parse::<Timestamp>().ok());
+    let status = job.status.as_ref();
+    Some(Active {
+        session: work.session,
+        job: work.job,
+        generation: work.identity.generation,
+        attempt: work.identity.attempt,
+        reason: progress(job),
+        timestamps: Timestamps {
+            published: time(labels::ANNOTATION_PUBLISHED),
+            received: time(labels::ANNOTATION_RECEIVED),
+            created: job.metadata.creation_timestamp.as_ref().map(|time| time.0),
+            finished: status.and_then(|status| status.completion_time.as_ref()).map(|time| time.0),
+            ..Timestamps::default()
+        },
+        kubernetes_job: job.metadata.name.clone().unwrap_or_default(),
+    })
+}
+
+/// The batch that a Kubernetes Job of ours computes, while it waits for outcomes.
+pub fn batch(job: &Job) -> Option<Batch> {
+    let held = job.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == labels::FINALIZER);
+    let text = job.metadata.annotations.as_ref()?.get(labels::ANNOTATION_BATCH).filter(|_| held)?;
+    serde_json::from_str(text).ok()
+}
+
+/// An input of a batch.
+pub fn active_input(job: &Job, entry: Entry) -> Active {
+    let Entry { work, published, received, .. } = entry;
+    Active {
+        session: work.session,
+        job: work.job,
+        generation: work.identity.generation,
+        attempt: work.identity.attempt,
+        reason: progress(job),
+        timestamps: Timestamps {
+            published,
+            received: Some(received),
+            created: job.metadata.creation_timestamp.as_ref().map(|time| time.0),
+            ..Timestamps::default()
+        },
+        kubernetes_job: job.metadata.name.clone().unwrap_or_default(),
+    }
+}
+
+/// True when the Job has ended, one way or the other.
+pub fn is_finished(job: &Job) -> bool {
+    let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
+    conditions
+        .into_iter()
+        .flatten()
+        .any(|condition| matches!(condition.type_.as_str(), "Complete" | "Failed") && condition.status == "True")
+}
+
+/// How far a Kubernetes Job without an outcome is.
+fn progress(job: &Job) -> Reason {
+    let reason = |code: &str, message: String| Reason { code: code.to_owned(), message };
+    let status = job.status.clone().unwrap_or_default();
+    let (wanted, done) =
+        (job.spec.as_ref().and_then(|spec| spec.completions).unwrap_or(1), status.succeeded.unwrap_or_default());
+    let is_batch = job.metadata.name.as_deref().is_some_and(batch::is_job_name);
+    let tasks = if is_batch {
+        "it is in a batch with others".to_owned()
+    } else if wanted > 1 {
+        format!("{done} of {wanted} tasks are done")
+    } else {
+        String::new()
+    };
+    if is_finished(job) {
+        return reason("settling", "the Kubernetes Job ended; its outcome comes next".to_owned());
+    }
+    if job.metadata.deletion_timestamp.is_some() {
+        return reason("settling", "the Kubernetes Job is being deleted; its outcome comes next".to_owned());
+    }
+    if job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true) {
+        return reason("suspended", "the Kubernetes Job is suspended until its queue admits it".to_owned());
+    }
+    if status.ready.unwrap_or_default() > 0 {
+        return reason("running", tasks);
+    }
+    match (status.active.unwrap_or_default(), status.failed.unwrap_or_default()) {
+        (0, 0) => reason("created", "no pod yet".to_owned()),
+        (0, failed) => reason("retrying", format!("failed {failed} times; the next try comes after a pause")),
+        (_, 0) => reason("pending", "its pod is not running yet".to_owned()),
+        (_, failed) => reason("retrying", format!("failed {failed} times; its next pod is not running yet")),
+    }
+}
+
+/// A Pod in one line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct PodView {
+    /// Name.
+    pub name: String,
+    /// One word: the phase, or what its container waits for or died of.
+    pub state: String,
+    /// A sentence on it, if the cluster gives one.
+    pub message: String,
+    /// Node.
+    pub node: Option<String>,
+    /// When it was created.
+    pub created: Option<Timestamp>,
+    /// When it was given a node.
+    pub scheduled: Option<Timestamp>,
+    /// When its container started.
+    pub started: Option<Timestamp>,
+    /// When its container stopped.
+    pub finished: Option<Timestamp>,
+    /// Exit code of the last container, once it has one.
+    pub exit_code: Option<i32>,
+    /// Restarts of its containers.
+    pub restarts: i32,
+}
+
+impl From<&Pod> for PodView {
+    fn from(pod: &Pod) -> Self {
+        let status = pod.status.clone().unwrap_or_default();
+        let containers: Vec<ContainerStatus> =
+            [status.init_container_statuses, status.container_statuses].into_iter().flatten().flatten().collect();
+        let mut state = status.reason.or(status.phase).unwrap_or_else(|| "Unknown".to_owned());
+        let mut message = status.message.unwrap_or_default();
+        let mut exit_code = None;
+        let (mut started, mut finished) = (None, None);
+        let scheduled = status
+            .conditions
+            .iter()
+            .flatten()
+            .find(|condition| condition.type_ == "PodScheduled" && condition.status == "True")
+            .and_then(|condition| condition.last_transition_time.as_ref())
+            .map(|time| time.0);
+        let unscheduled = status
+            .conditions
+            .into_iter()
+            .flatten()
+            .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
+        if let Some(condition) = unscheduled {
+            state = condition.reason.unwrap_or_else(|| "Unscheduled".to_owned());
+            message = condition.message.unwrap_or_default();
+        }
+        for container in &containers {
+            let Some(current) = &container.state else { continue };
+            if let Some(waiting) = &current.waiting {
+                state = waiting.reason.clone().unwrap_or(state);
+                message = waiting.message.clone().unwrap_or(message);
+                break;
+            }
+            if let Some(running) = &current.running {
+                started = running.started_at.as_ref().map(|time| time.0);
+            }
+            if let Some(terminated) = &current.terminated {
+                started = terminated.started_at.as_ref().map(|time| time.0);
+                finished = terminated.finished_at.as_ref().map(|time| time.0);
+                exit_code = Some(terminated.exit_code);
+                if terminated.exit_code != 0 {
+                    state = terminated.reason.clone().unwrap_or(state);
+                    message = terminated.message.clone().unwrap_or(message);
+                    break;
+                }
+            }
+        }
+        // What our engine leaves behind is for the orchestrator; a person wants the sentence in it.
+        if let Ok(termination) = serde_json::from_str::<Termination>(&message) {
+            message = termination.message;
+        }
+        if pod.metadata.deletion_timestamp.is_some() {
+            state = "Terminating".to_owned();
+        }
+        Self {
+            name: pod.metadata.name.clone().unwrap_or_default(),
+            state,
+            message,
+            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+            created: pod.metadata.creation_timestamp.as_ref().map(|time| time.0),
+            scheduled,
+            started,
+            finished,
+            exit_code,
+            restarts: containers.iter().map(|container| container.restart_count).sum(),
+        }
+    }
+}
+
+/// What is used up of quotas, a sentence each: `quota q: count/jobs.batch is used up (5 of 5)`. What limits amounts is
+/// only compared as text, which is how the quota controller writes an amount that is used up.
+pub fn full_quotas(quotas: &[ResourceQuota]) -> Vec<String> {
+    let mut full = Vec::new();
+    for quota in quotas {
+        let Some(status) = &quota.status else { continue };
+        let (Some(hard), Some(used)) = (&status.hard, &status.used) else { continue };
+        let name = quota.metadata.name.as_deref().unwrap_or_default();
+        for (resource, limit) in hard {
+            if let Some(used) = used.get(resource).filter(|used| is_used_up(&used.0, &limit.0)) {
+                full.push(format!("quota {name}: {resource} is used up ({} of {})", used.0, limit.0));
+            }
+        }
+    }
+    full
+}
+
+fn is_used_up(used: &str, limit: &str) -> bool {
+    match (used.parse::<u64>(), limit.parse::<u64>()) {
+        // What is not allowed at all is not used up.
+        (Ok(0), Ok(0)) => false,
+        (Ok(used), Ok(limit)) => used >= limit,
+        _ => used == limit,
+    }
+}
+
+/// An event in one line.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct EventView {
+    /// When it last happened.
+    pub time: Option<Timestamp>,
+    /// `Normal` or `Warning`.
+    pub kind: String,
+    /// One word.
+    pub reason: String,
+    /// A sentence.
+    pub message: String,
+    /// How often.
+    pub count: i32,
+}
+
+impl From<Event> for EventView {
+    fn from(event: Event) -> Self {
+        let time = event.last_timestamp.map(|time| time.0).or(event.event_time.map(|time| time.0));
+        Self {
+            time: time.or(event.metadata.creation_timestamp.map(|time| time.0)),
+            kind: event.type_.unwrap_or_default(),
+            reason: event.reason.unwrap_or_default(),
+            message: event.message.unwrap_or_default(),
+            count: event.count.unwrap_or(1),
+        }
+    }
+}
+
+/// How a business's orchestrator does.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct OrchestratorView {
+    /// Replicas wanted.
+    pub wanted: i32,
+    /// Replicas ready.
+    pub ready: i32,
+    /// What is wrong, if something is.
+    pub problem: Option<String>,
+}
+
+/// How the orchestrator does, from its Deployments and its Pods.
+pub fn orchestrator(deployments: &[Deployment], pods: &[Pod]) -> OrchestratorView {
+    let wanted = deployments.iter().filter_map(|d| d.spec.as_ref()).map(|spec| spec.replicas.unwrap_or(1)).sum();
+    let ready = deployments.iter().filter_map(|d| d.status.as_ref()?.ready_replicas).sum();
+    let problem = if deployments.is_empty() {
+        Some("it is not deployed".to_owned())
+    } else if wanted == 0 {
+        Some("it is scaled to 0, so nothing is taken in".to_owned())
+    } else if ready < wanted {
+        let troubled = pods.iter().map(PodView::from).find(|pod| pod.state != "Running" || pod.restarts > 0);
+        Some(match troubled {
+            Some(pod) if pod.message.is_empty() => format!("{ready} of {wanted} ready; {} is {}", pod.name, pod.state),
+            Some(pod) => format!("{ready} of {wanted} ready; {} is {}: {}", pod.name, pod.state, pod.message),
+            None => format!("{ready} of {wanted} ready"),
+        })
+    } else {
+        None
+    };
+    OrchestratorView { wanted, ready, problem }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,256 @@
+//! Why a Job is where it is, in plain words.
+
+use common::jobs::{SUSPENDED, State};
+
+use crate::Detail;
+
+/// A sentence or two.
+pub fn explain(detail: &Detail) -> String {
+    let reason = detail.job.reason.as_ref();
+    let said = reason.map(|reason| reason.message.trim()).filter(|message| !message.is_empty());
+    let code = reason.map_or("unknown", |reason| reason.code.as_str());
+    match detail.job.state {
+        None => "It ended; its outcome cannot be read any more.".to_owned(),
+        Some(State::Succeeded) => "It succeeded: the result is in the bucket, and the input is deleted.".to_owned(),
+        Some(State::Waiting) => waiting(detail),
+        Some(State::Running) => running(detail, code, said),
+        Some(State::Cancelled) => {
+            format!("It was stopped ({}). The input is kept.", said.unwrap_or(code))
+        }
+        Some(State::Refused) => {
+            format!("The message could not be a Job ({code}): {}.", bare(said.unwrap_or("no reason")))
+        }
+        Some(State::Failed) => {
+            let exit = detail.outcome_body.as_ref().and_then(|outcome| outcome.exit_code);
+            let pods = detail.outcome_body.as_ref().map_or(0, |outcome| outcome.pods);
+            let mut text = format!("It failed ({code}): {}.", bare(said.unwrap_or("no reason was given")));
+            if exit == Some(common::exit::PERMANENT.into()) {
+                text.push_str(" The engine says that this input can never work, so it was not tried again.");
+            } else if pods > 1 {
+                text.push_str(&format!(" It was tried {pods} times."));
+            }
+            if let Some(exit) = exit.filter(|exit| *exit != i32::from(common::exit::PERMANENT)) {
+                text.push_str(&format!(" Exit code {exit}{}.", signal(exit)));
+            }
+            text.push_str(" The input is kept.");
+            text
+        }
+    }
+}
+
+fn waiting(detail: &Detail) -> String {
+    if detail.job.reason.as_ref().is_some_and(|reason| reason.code == SUSPENDED) {
+        let said = warning(detail).map(|said| format!(" The cluster says: {}.", bare(said))).unwrap_or_default();
+        return format!("Its Kubernetes Job is suspended: it waits until its queue (Kueue) admits it.{said}");
+    }
+    if let Some(control) = detail.control.as_ref().filter(|control| control.paused) {
+        let by = if control.by.is_empty() { "somebody" } else { &control.by };
+        let aside = match &detail.parked {
+            Some(_) => "its message is put aside",
+            None => "its message will be put aside when it comes",
+        };
+        return format!(
+            "It waits because {by} paused session {} ({}): {aside}, and goes on with `session resume`.",
+            detail.job.session,
+            control.changed.strftime("%Y-%m-%d %H:%M:%SZ")
+        );
+    }
+    if detail.parked.is_some() {
+        return "Its session was paused and goes on: its message is about to be published again.".to_owned();
+    }
+    let retry = if detail.job.attempt > 0 {
+        format!(" It is attempt {}, which somebody asked for.", detail.job.attempt + 1)
+    } else {
+        String::new()
+    };
+    format!("{}{retry}", waiting_for_a_job(detail))
+}
+
+fn waiting_for_a_job(detail: &Detail) -> String {
+    if let Some(problem) = detail.orchestrator.as_ref().and_then(|orchestrator| orchestrator.problem.as_ref()) {
+        return format!("It waits because the orchestrator of {} does not work: {problem}.", detail.job.business);
+    }
+    if detail.running >= detail.max_active_jobs as usize {
+        return format!(
+            "It waits its turn: {} Jobs of {} run, which is as many as may (max_active_jobs = {}).",
+            detail.running, detail.job.business, detail.max_active_jobs
+        );
+    }
+    if let Some(quota) = detail.full_quotas.first() {
+        return format!(
+            "It waits because the namespace of {} is full: {quota}. It goes on when something ends.",
+            detail.job.business
+        );
+    }
+    "Its input is there and no Kubernetes Job is: its message is on its way, or it was \
+     uploaded and never published (then the orchestrator publishes it after an hour; submitting it again does at once)."
+        .to_owned()
+}
+
+fn running(detail: &Detail, code: &str, said: Option<&str>) -> String {
+    let pod = detail.pods.last();
+    match (code, pod) {
+        ("running", _) => match said {
+            Some(said) => format!("It runs; {said}."),
+            None => "It runs.".to_owned(),
+        },
+        ("pending" | "retrying", Some(pod)) if pod.state == "Unschedulable" => {
+            format!("Its pod has no node yet: {}.", bare(&pod.message))
+        }
+        ("pending" | "retrying", Some(pod)) if pod.state.contains("ImagePull") || pod.state == "InvalidImageName" => {
+            format!("Its image cannot be pulled ({}): {}.", pod.state, bare(&pod.message))
+        }
+        ("pending" | "retrying", Some(pod)) if pod.state != "Running" => {
+            let more = if pod.message.is_empty() { String::new() } else { format!(": {}", bare(&pod.message)) };
+            format!("Its pod {} is {}{more}.", pod.name, pod.state)
+        }
+        ("created", None)
+            if !detail.full_quotas.is_empty() && warning(detail).is_none_or(|said| said.contains("quota")) =>
+        {
+            format!("Its Kubernetes Job has no pod, because the namespace is full: {}.", detail.full_quotas.join("; "))
+        }
+        ("created", None) => match warning(detail) {
+            Some(warning) => format!("Its Kubernetes Job has no pod: {}.", bare(warning)),
+            None => "Its Kubernetes Job was just made, and has no pod yet.".to_owned(),
+        },
+        _ => match said {
+            Some(said) => format!("It has a Kubernetes Job ({code}): {}.", bare(said)),
+            None => format!("It has a Kubernetes Job ({code})."),
+        },
+    }
+}
+
+/// The last warning of the cluster.
+fn warning(detail: &Detail) -> Option<&str> {
+    detail.events.iter().rev().find(|event| event.kind == "Warning").map(|event| event.message.as_str())
+}
+
+/// Without the full stop that this page sets itself.
+fn bare(sentence: &str) -> &str {
+    sentence.trim().trim_end_matches('.')
+}
+
+fn signal(exit: i32) -> &'static str {
+    match exit {
+        137 => " (killed, most likely for want of memory)",
+        139 => " (a crash: segmentation fault)",
+        143 => " (asked to stop: SIGTERM)",
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::{Outcome, jobs::Job, outcome};
+
+    use super::*;
+    use crate::cluster::{OrchestratorView, PodView};
+
+    fn detail(state: State, code: &str, message: &str) -> Detail {
+        Detail {
+            job: Job {
+                business: "bu1".into(),
+                session: "s".into(),
+                job: "j".into(),
+                generation: 1,
+                attempt: 0,
+                state: Some(state),
+                reason: Some(outcome::Reason { code: code.into(), message: message.into() }),
+                changed: None,
+                timestamps: Default::default(),
+                seconds: None,
+                kubernetes_job: None,
+                input: None,
+                outcome: None,
+            },
+            explanation: String::new(),
+            timeline: vec![],
+            outcome_body: None,
+            input_object: None,
+            results: vec![],
+            pods: vec![],
+            events: vec![],
+            log: None,
+            preview: vec![],
+            preview_left_out: 0,
+            orchestrator: None,
+            running: 0,
+            max_active_jobs: 4,
+            control: None,
+            parked: None,
+            full_quotas: vec![],
+            others: vec![],
+            other_sessions: vec![],
+            cluster_trouble: None,
+        }
+    }
+
+    fn check(detail: &Detail, wanted: &[&str]) {
+        let text = explain(detail);
+        for part in wanted {
+            assert!(text.contains(part), "{part:?} is not in {text:?}");
+        }
+        assert!(text.ends_with('.') && !text.contains(".."), "{text}");
+    }
+
+    #[test]
+    fn a_waiting_job_says_what_it_waits_for() {
+        let mut waiting = detail(State::Waiting, "", "");
+        check(&waiting, &["on its way"]);
+        waiting.running = 4;
+        check(&waiting, &["waits its turn", "max_active_jobs = 4"]);
+        waiting.orchestrator = Some(OrchestratorView { wanted: 1, ready: 0, problem: Some("0 of 1 ready".into()) });
+        check(&waiting, &["orchestrator of bu1 does not work: 0 of 1 ready"]);
+        waiting.job.attempt = 1;
+        check(&waiting, &["attempt 2"]);
+        let mut control = common::control::Control::new("s", "2026-01-01T00:00:00Z".parse().unwrap());
+        (control.paused, control.by) = (true, "alice".into());
+        waiting.control = Some(control);
+        check(&waiting, &["alice paused session s (2026-01-01 00:00:00Z)", "will be put aside", "session resume"]);
+        let mut full = detail(State::Waiting, "", "");
+        full.full_quotas = vec!["quota q: count/jobs.batch is used up (5 of 5)".into()];
+        check(&full, &["quota q: count/jobs.batch is used up"]);
+        check(&detail(State::Waiting, SUSPENDED, ""), &["until its queue (Kueue) admits it"]);
+    }
+
+    #[test]
+    fn a_job_that_does_not_get_going_says_why() {
+        let mut pending = detail(State::Running, "pending", "its pod is not running yet");
+        for (state, message, wanted) in [
+            ("Unschedulable", "0/3 nodes are available.", "no node yet: 0/3 nodes"),
+            ("ImagePullBackOff", "no such image", "cannot be pulled (ImagePullBackOff)"),
+            ("ContainerCreating", "", "p is ContainerCreating."),
+        ] {
+            pending.pods = vec![PodView {
+                name: "p".into(),
+                state: state.into(),
+                message: message.into(),
+                node: None,
+                created: None,
+                scheduled: None,
+                started: None,
+                finished: None,
+                exit_code: None,
+                restarts: 0,
+            }];
+            check(&pending, &[wanted]);
+        }
+        check(&detail(State::Running, "running", ""), &["It runs."]);
+        let mut full = detail(State::Running, "created", "no pod yet");
+        full.full_quotas = vec!["quota q: requests.memory is used up (8Gi of 8Gi)".into()];
+        check(&full, &["no pod, because the namespace is full: quota q: requests.memory"]);
+    }
+
+    #[test]
+    fn a_failed_job_says_why_and_that_the_input_is_kept() {
+        let mut failed = detail(State::Failed, "malformed-input", "line 3: strike is negative.");
+        let mut outcome = Outcome::new("bu1", outcome::State::Failed, "malformed-input", "");
+        outcome.exit_code = Some(10);
+        failed.outcome_body = Some(outcome.clone());
+        check(&failed, &["malformed-input", "line 3", "can never work", "input is kept"]);
+        (outcome.exit_code, outcome.pods) = (Some(137), 4);
+        failed.outcome_body = Some(outcome);
+        check(&failed, &["tried 4 times", "want of memory"]);
+        check(&detail(State::Refused, "wrong-bucket", "it names another"), &["could not be a Job (wrong-bucket)"]);
+    }
+}

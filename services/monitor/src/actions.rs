@@ -1,0 +1,239 @@
+//! What an operator may do here, done as the command line does it, with a line in the audit log.
+
+use std::sync::Arc;
+
+use anyhow::Context as _;
+use axum::{
+    Json,
+    extract::{Extension, State as FromState},
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use common::{
+    control, dead_letters,
+    dead_letters::{Correction, Replayer},
+    names, quantity, sessions,
+    sessions::{More, Retried, Retrier, Selection},
+};
+use futures::{StreamExt as _, TryStreamExt as _};
+use serde::{Deserialize, Serialize};
+use web::{Form, Problem, Viewer, Visitor};
+
+use crate::state::{Followed, State};
+
+/// Jobs that are retried or replayed at a time.
+const AT_ONCE: usize = 16;
+
+/// What is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Verb {
+    /// Stop a session.
+    Cancel,
+    /// Start no more of its Jobs.
+    Pause,
+    /// End a pause.
+    Resume,
+    /// Try again what did not succeed.
+    Retry,
+    /// Replay a dead letter.
+    Replay,
+    /// Nothing more is to be done about a dead letter.
+    Discard,
+}
+
+/// A request to do something.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Action {
+    /// What.
+    pub(crate) action: Verb,
+    /// Business.
+    pub(crate) business: String,
+    /// Session; `refused` for the dead letter of a message that never was a Job.
+    pub(crate) session: String,
+    /// One Job, or one message; everything of the session that did not succeed when it is absent.
+    #[serde(default)]
+    pub(crate) job: Option<String>,
+    /// Memory for the new attempt.
+    #[serde(default)]
+    pub(crate) memory: Option<String>,
+    /// Discard: delete the input too.
+    #[serde(default)]
+    pub(crate) delete_input: bool,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Done {
+    /// A sentence.
+    pub(crate) message: String,
+    /// How many Jobs or dead letters it was about; absent where a whole session is.
+    pub(crate) count: Option<usize>,
+}
+
+/// A form of a page.
+pub(crate) async fn by_form(
+    FromState(state): FromState<Arc<State>>,
+    viewer: Viewer,
+    form: Form,
+) -> Result<Response, Problem> {
+    let text = |name: &str| form.get(name).unwrap_or_default().to_owned();
+    let optional = |name: &str| form.get(name).map(str::trim).filter(|value| !value.is_empty()).map(str::to_owned);
+    let action: Verb = serde_json::from_value(text("action").into())
+        .map_err(|_| Problem::bad_request(format!("There is no action {:?}", text("action"))))?;
+    let action = Action {
+        action,
+        business: text("business"),
+        session: text("session"),
+        job: optional("job"),
+        memory: optional("memory"),
+        delete_input: form.get("delete_input").is_some(),
+    };
+    let done = perform(&state, &viewer.visitor, &action).await?;
+    state.say(&viewer.visitor, done.message);
+    let back = text("back");
+    let is_ours = back.starts_with('/') && !back.starts_with("//") && back.bytes().all(|byte| byte.is_ascii_graphic());
+    let back = if is_ours && !back.contains('\\') { back } else { "/".to_owned() };
+    let location = HeaderValue::from_str(&back).unwrap_or(HeaderValue::from_static("/"));
+    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response())
+}
+
+/// A program's request.
+pub(crate) async fn by_api(
+    FromState(state): FromState<Arc<State>>,
+    Extension(visitor): Extension<Visitor>,
+    body: Result<Json<Action>, axum::extract::rejection::JsonRejection>,
+) -> Result<Json<Done>, Problem> {
+    let Json(action) = body.map_err(|error| {
+        Problem::new(error.status(), "bad-request", "The request is not an action").why(error.body_text())
+    })?;
+    Ok(Json(perform(&state, &visitor, &action).await?))
+}
+
+/// Does it, and says so in the audit log, whether it went well or not.
+async fn perform(state: &State, visitor: &Visitor, action: &Action) -> Result<Done, Problem> {
+    let of = state.business(visitor, &action.business)?;
+    if action.session != common::jobs::REFUSED_SESSION && names::check_session(&action.session).is_err() {
+        return Err(Problem::bad_request(format!("{:?} cannot be a session", action.session)));
+    }
+    let result = carry_out(state, &of, visitor, action).await;
+    let said = match &result {
+        Ok(done) => done.message.clone(),
+        Err(problem) => problem.what.clone(),
+    };
+    tracing::info!(
+        audit = true,
+        who = visitor.name,
+        action = ?action.action,
+        business = action.business,
+        session = action.session,
+        job = action.job,
+        done = result.is_ok(),
+        "an operator acted: {said}"
+    );
+    of.list_now.notify_one();
+    result
+}
+
+async fn carry_out(state: &State, of: &Followed, visitor: &Visitor, action: &Action) -> Result<Done, Problem> {
+    let (store, business, session) = (&state.store, &of.business, action.session.as_str());
+    let whole = |message: String| Done { message, count: None };
+    let failed = |error: anyhow::Error| Problem::unavailable("That could not be done", &error);
+    match action.action {
+        Verb::Pause => {
+            control::change(store, business, session, &visitor.name, |control| control.paused = true)
+                .await
+                .map_err(failed)?;
+            Ok(whole(format!("Session {session} is paused: no more of its Jobs start, those that run go on.")))
+        }
+        Verb::Resume => {
+            control::change(store, business, session, &visitor.name, |control| control.paused = false)
+                .await
+                .map_err(failed)?;
+            Ok(whole(format!("Session {session} goes on.")))
+        }
+        Verb::Cancel => {
+            control::cancel(store, business, session, &visitor.name).await.map_err(failed)?;
+            Ok(whole(format!("Session {session} is cancelled: what runs is stopped, and inputs are kept.")))
+        }
+        Verb::Retry => retry(state, of, action).await,
+        Verb::Replay | Verb::Discard => letters(state, of, action).await,
+    }
+}
+
+async fn retry(state: &State, of: &Followed, action: &Action) -> Result<Done, Problem> {
+    let more = more(action)?;
+    let objects = common::jobs::list(&state.store, &of.business.bucket, &of.business.name, Some(&action.session));
+    let objects = objects.await.map_err(|error| Problem::unavailable("Cloud Storage does not answer", &error))?;
+    let active = of.raw().active();
+    let jobs = sessions::latest(common::jobs::merge(&of.business.name, Some(&action.session), &objects, &active));
+    let selection = Selection { jobs: action.job.iter().cloned().collect(), ..Selection::default() };
+    let chosen = selection.choose(&jobs);
+    if chosen.is_empty() {
+        return Err(Problem::new(StatusCode::CONFLICT, "nothing-to-retry", "There is nothing to try again")
+            .why("it succeeded, or still waits or runs"));
+    }
+    let retrier = Retrier::new(state.store.clone(), &state.publisher, of.business.clone());
+    let retries = chosen.iter().map(|chosen| retrier.retry(chosen, &more));
+    let retried: Vec<Retried> = futures::stream::iter(retries.collect::<Vec<_>>())
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await
+        .map_err(|error| Problem::unavailable("Not everything could be tried again", &error))?;
+    Ok(told(&retried, "is tried again", "are tried again"))
+}
+
+fn more(action: &Action) -> Result<More, Problem> {
+    if let Some(memory) = &action.memory
+        && quantity::bytes(memory).is_none()
+    {
+        return Err(Problem::bad_request(format!("{memory:?} is not an amount of memory")).next("Write it like 2Gi."));
+    }
+    Ok(More { memory: action.memory.clone(), ..More::default() })
+}
+
+fn told(retried: &[Retried], one: &str, many: &str) -> Done {
+    let published = retried.iter().filter(|retried| matches!(retried, Retried::Published { .. })).count();
+    let gone = retried.len() - published;
+    let mut message = if published == 1 { format!("1 Job {one}.") } else { format!("{published} Jobs {many}.") };
+    if gone > 0 {
+        message.push_str(&format!(" The inputs of {gone} are gone, so nothing can be done about them."));
+    }
+    Done { message, count: Some(published) }
+}
+
+async fn letters(state: &State, of: &Followed, action: &Action) -> Result<Done, Problem> {
+    let (store, business) = (&state.store, &of.business);
+    let away = |error: anyhow::Error| Problem::unavailable("Cloud Storage does not answer", &error);
+    let objects = common::jobs::list(store, &business.bucket, &business.name, Some(&action.session)).await;
+    let letters = dead_letters::among(&business.name, Some(&action.session), &objects.map_err(away)?, false);
+    let wanted: Vec<_> =
+        letters.into_iter().filter(|letter| action.job.as_ref().is_none_or(|job| *job == letter.job)).collect();
+    if wanted.is_empty() {
+        return Err(Problem::new(StatusCode::CONFLICT, "no-such-letter", "This dead letter is no more")
+            .why("somebody replayed or discarded it, or its Job was tried again"));
+    }
+    if action.action == Verb::Discard {
+        for letter in &wanted {
+            dead_letters::discard(store, business, letter, action.delete_input).await.map_err(away)?;
+        }
+        let count = wanted.len();
+        let message = if count == 1 {
+            "1 dead letter is discarded.".to_owned()
+        } else {
+            format!("{count} dead letters are discarded.")
+        };
+        return Ok(Done { message, count: Some(count) });
+    }
+    let correction = Correction { more: more(action)?, ..Correction::default() };
+    let replayer = Replayer::new(store.clone(), &state.publisher, business.clone());
+    let replays = wanted.iter().map(|letter| replayer.replay(letter, &correction));
+    let replayed: Vec<Retried> = futures::stream::iter(replays.collect::<Vec<_>>())
+        .buffer_unordered(AT_ONCE)
+        .try_collect()
+        .await
+        .context("replay dead letters")
+        .map_err(|error| Problem::unavailable("Not everything could be replayed", &error))?;
+    Ok(told(&replayed, "is sent again", "are sent again"))
+}

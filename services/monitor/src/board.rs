@@ -1,0 +1,170 @@
+//! The board: what everything that is known comes to, business by business. Pure.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::Arc,
+    time::Instant,
+};
+
+use common::{
+    config::Business,
+    dead_letters::{self, DeadLetter},
+    jobs::{self, Job, State},
+    sessions::{self, Counts, Rate, Summary},
+};
+use inspect::cluster::OrchestratorView;
+use jiff::Timestamp;
+
+use crate::raw::{Pod, PubsubItem, Quota, Raw};
+
+/// Minutes of what ended that are shown.
+pub(crate) const MINUTES: usize = 60;
+/// Samples that are kept.
+const SAMPLES: usize = 720;
+/// Seconds between two samples.
+const SAMPLE_SECS: i64 = 5;
+
+/// How a business stood at a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Sample {
+    pub(crate) time: Timestamp,
+    pub(crate) waiting: usize,
+    pub(crate) running: usize,
+}
+
+/// What ended in a minute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+pub(crate) struct Minute {
+    pub(crate) succeeded: usize,
+    pub(crate) failed: usize,
+    pub(crate) other: usize,
+}
+
+impl Minute {
+    pub(crate) fn total(&self) -> usize {
+        self.succeeded + self.failed + self.other
+    }
+}
+
+/// A session with how fast it goes.
+#[derive(Clone, Debug, serde::Serialize)]
+pub(crate) struct SessionView {
+    #[serde(flatten)]
+    pub(crate) summary: Summary,
+    /// Jobs that ended per second, lately.
+    pub(crate) rate: Option<f64>,
+    /// Seconds until the last will have ended.
+    pub(crate) seconds_left: Option<f64>,
+}
+
+/// What is known of one business.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    pub(crate) business: Business,
+    /// Every Job, latest change first.
+    pub(crate) jobs: Arc<Vec<Job>>,
+    /// How they stand, each id counted once.
+    pub(crate) counts: Counts,
+    pub(crate) sessions: Arc<Vec<SessionView>>,
+    pub(crate) letters: Arc<Vec<DeadLetter>>,
+    pub(crate) oldest_waiting: Option<Timestamp>,
+    /// Jobs that ended in the last minute.
+    pub(crate) per_minute: usize,
+    pub(crate) minutes: Vec<Minute>,
+    pub(crate) history: VecDeque<Sample>,
+    pub(crate) orchestrator: Option<OrchestratorView>,
+    pub(crate) pods: BTreeMap<String, Pod>,
+    pub(crate) quotas: Vec<Quota>,
+    pub(crate) full_quotas: Vec<String>,
+    pub(crate) pubsub: Vec<PubsubItem>,
+    pub(crate) troubles: BTreeMap<&'static str, String>,
+    /// Its bucket was listed at least once.
+    pub(crate) is_listed: bool,
+    rates: HashMap<String, Rate>,
+}
+
+/// What is known of all.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Board {
+    pub(crate) views: BTreeMap<String, Arc<View>>,
+}
+
+/// Makes the view of a business anew.
+pub(crate) fn view(business: &Business, raw: &Raw, before: Option<&View>, now: Timestamp, clock: Instant) -> View {
+    let jobs = jobs::merge(&business.name, None, &raw.objects, &raw.active());
+    let minutes = minutes(&jobs, now);
+    let latest = sessions::latest(jobs.clone());
+    let counts = Counts::of(&latest);
+    let waiting = latest.iter().filter(|job| job.state == Some(State::Waiting));
+    let oldest_waiting = waiting.filter_map(|job| job.timestamps.published.or(job.changed)).min();
+    let mut rates = before.map(|view| view.rates.clone()).unwrap_or_default();
+    let summaries = sessions::summaries(&business.name, latest, &raw.controls);
+    let mut seen = HashMap::new();
+    let sessions = summaries.into_iter().map(|summary| {
+        if summary.counts.pending() == 0 {
+            return SessionView { summary, rate: None, seconds_left: None };
+        }
+        let mut rate = rates.remove(&summary.session).unwrap_or_default();
+        let progress = rate.note(clock, summary.counts, summary.paused);
+        seen.insert(summary.session.clone(), rate);
+        SessionView { rate: progress.rate, seconds_left: progress.seconds_left, summary }
+    });
+    let sessions: Vec<SessionView> = sessions.collect();
+    let mut history = before.map(|view| view.history.clone()).unwrap_or_default();
+    let is_due = history.back().is_none_or(|last| now.duration_since(last.time).as_secs() >= SAMPLE_SECS);
+    if is_due && raw.listed.is_some() {
+        history.push_back(Sample { time: now, waiting: counts.waiting, running: counts.running });
+        if history.len() > SAMPLES {
+            history.pop_front();
+        }
+    }
+    View {
+        business: business.clone(),
+        counts,
+        sessions: Arc::new(sessions),
+        letters: Arc::new(dead_letters::among(&business.name, None, &raw.objects, false)),
+        oldest_waiting,
+        per_minute: ended_since(&jobs, now),
+        minutes,
+        history,
+        orchestrator: raw.orchestrator.clone(),
+        pods: raw.pods.clone(),
+        quotas: raw.quotas.clone(),
+        full_quotas: raw.full_quotas.clone(),
+        pubsub: raw.pubsub.clone(),
+        troubles: raw.troubles.clone(),
+        is_listed: raw.listed.is_some(),
+        jobs: Arc::new(jobs),
+        rates: seen,
+    }
+}
+
+fn is_over(job: &Job) -> bool {
+    !matches!(job.state, Some(State::Waiting | State::Running))
+}
+
+fn ended_since(jobs: &[Job], now: Timestamp) -> usize {
+    let is_recent = |job: &&Job| job.changed.is_some_and(|changed| now.duration_since(changed).as_secs() < 60);
+    jobs.iter().filter(|job| is_over(job)).filter(is_recent).count()
+}
+
+/// What ended in each of the last minutes, the current one last.
+fn minutes(jobs: &[Job], now: Timestamp) -> Vec<Minute> {
+    let mut minutes = vec![Minute::default(); MINUTES];
+    let this = now.as_second().div_euclid(60);
+    for job in jobs.iter().filter(|job| is_over(job)) {
+        let Some(changed) = job.changed else { continue };
+        let age = this - changed.as_second().div_euclid(60);
+        let Some(slot) = usize::try_from(age).ok().filter(|age| *age < MINUTES) else { continue };
+        let minute = &mut minutes[MINUTES - 1 - slot];
+        match job.state {
+            Some(State::Succeeded) => minute.succeeded += 1,
+            Some(State::Cancelled) => minute.other += 1,
+            _ => minute.failed += 1,
+        }
+    }
+    minutes
+}
+
+#[cfg(test)]
+mod tests;

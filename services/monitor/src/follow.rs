@@ -1,0 +1,379 @@
+//! Keeps what is known of a business up to date: watches in the cluster, and listings of the bucket.
+//!
+//! The cluster tells of changes by itself. The bucket does not: it is listed, more often while somebody looks and while
+//! that is quick, and an outcome is looked up by its name as soon as the cluster shows that it was written.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use common::{batch::Manifest, config::Business, control, jobs, labels, quantity};
+use futures::{StreamExt as _, TryStreamExt as _};
+use inspect::cluster::{self, PodView};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    batch::v1::Job,
+    core::v1::{Pod as KubernetesPod, ResourceQuota},
+};
+use kube::{
+    Api,
+    api::ListParams,
+    runtime::{WatchStreamExt as _, watcher},
+};
+use tokio::time::{sleep, timeout};
+
+use crate::{
+    raw::{Held, Pod, PubsubItem, Quota},
+    state::{Followed, State},
+};
+
+/// What people read when the API server does not answer.
+pub(crate) const CLUSTER: &str = "Kubernetes";
+/// What people read when Cloud Storage does not answer.
+pub(crate) const BUCKET: &str = "Cloud Storage";
+/// What people read when Pub/Sub does not answer.
+pub(crate) const PUBSUB: &str = "Pub/Sub";
+
+/// Shortest time between two listings while somebody looks.
+const LIST_SOON: Duration = Duration::from_secs(2);
+/// Longest time between two listings.
+const LIST_LATE: Duration = Duration::from_secs(30);
+/// A listing may take up this part of the time.
+const LIST_SHARE: u32 = 15;
+/// Outcomes that are looked up by name; of more, everything is listed.
+const LOOKUPS: usize = 64;
+/// Between two looks at what is not watched.
+const SLOW: Duration = Duration::from_secs(10);
+/// Longest wait for one answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Follows one business for ever.
+pub(crate) async fn follow(state: Arc<State>, of: Arc<Followed>) {
+    tokio::join!(watch_jobs(&state, &of), watch_pods(&state, &of), list(&state, &of), look(&state, &of));
+}
+
+fn selector(business: &Business) -> String {
+    format!("{}={}", labels::BUSINESS, business.name)
+}
+
+async fn watch_jobs(state: &State, of: &Followed) {
+    let business = &of.business;
+    let api: Api<Job> = Api::namespaced(state.kube.clone(), &business.namespace);
+    let selector = format!("{},{}={}", selector(business), labels::APP, labels::APP_ENGINE);
+    let config = watcher::Config::default().labels(&selector).page_size(500);
+    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+    let (name, bucket) = (business.name.as_str(), business.bucket.as_str());
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(watcher::Event::Init) => of.change(state, |raw| {
+                raw.listing = Some(Vec::new());
+                false
+            }),
+            Ok(watcher::Event::InitApply(job)) => {
+                let held = held(state, of, &job).await;
+                let id = job.metadata.name.unwrap_or_default();
+                of.change(state, |raw| {
+                    raw.listing.get_or_insert_default().push(id.clone());
+                    raw.shown(name, bucket, &id, held)
+                });
+            }
+            Ok(watcher::Event::InitDone) => {
+                of.change(state, |raw| {
+                    let shown: std::collections::HashSet<String> =
+                        raw.listing.take().unwrap_or_default().into_iter().collect();
+                    let gone: Vec<String> = raw.jobs.keys().filter(|id| !shown.contains(*id)).cloned().collect();
+                    for id in gone {
+                        raw.gone(name, bucket, &id);
+                    }
+                    raw.recovered(CLUSTER);
+                    true
+                });
+                of.watching.store(true, std::sync::atomic::Ordering::Relaxed);
+            }
+            Ok(watcher::Event::Apply(job)) => {
+                let held = held(state, of, &job).await;
+                let id = job.metadata.name.unwrap_or_default();
+                of.change(state, |raw| raw.shown(name, bucket, &id, held));
+            }
+            Ok(watcher::Event::Delete(job)) => {
+                of.change(state, |raw| raw.gone(name, bucket, &job.metadata.name.unwrap_or_default()));
+            }
+            Err(error) => of.trouble(state, CLUSTER, &anyhow::Error::from(error).context("watch the Jobs")),
+        }
+    }
+}
+
+/// What is kept of a Kubernetes Job.
+async fn held(state: &State, of: &Followed, job: &Job) -> Held {
+    let is_held = job.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == labels::FINALIZER);
+    let Some(batch) = cluster::batch(job) else {
+        return Held { active: cluster::active(job).into_iter().collect(), is_held };
+    };
+    // Its manifest never changes, and is gone when every input has its outcome.
+    let name = job.metadata.name.clone().unwrap_or_default();
+    let known = of.raw().jobs.get(&name).filter(|held| !held.active.is_empty()).map(|held| held.active.len());
+    let manifest = state.store.read(&of.business.bucket, &batch.manifest(), None).await;
+    let entries = match manifest {
+        Ok(Some((_, body))) => Manifest::decode(&body, &batch).map(|manifest| manifest.entries).unwrap_or_default(),
+        Ok(None) => Vec::new(),
+        Err(error) => {
+            tracing::warn!(job = name, known, "failed to read the manifest of a batch: {error:#}");
+            Vec::new()
+        }
+    };
+    Held { active: entries.into_iter().map(|entry| cluster::active_input(job, entry)).collect(), is_held }
+}
+
+async fn watch_pods(state: &State, of: &Followed) {
+    let api: Api<KubernetesPod> = Api::namespaced(state.kube.clone(), &of.business.namespace);
+    let config = watcher::Config::default().labels(&selector(&of.business)).page_size(500);
+    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
+    let mut shown = Vec::new();
+    while let Some(event) = events.next().await {
+        match event {
+            Ok(watcher::Event::Init) => shown.clear(),
+            Ok(watcher::Event::InitApply(pod)) => shown.push(pod_of(&pod)),
+            Ok(watcher::Event::InitDone) => {
+                let pods = shown.drain(..).map(|pod| (pod.view.name.clone(), pod)).collect();
+                of.change(state, |raw| {
+                    raw.pods = pods;
+                    true
+                });
+            }
+            Ok(watcher::Event::Apply(pod)) => {
+                let pod = pod_of(&pod);
+                of.change(state, |raw| raw.pods.insert(pod.view.name.clone(), pod.clone()) != Some(pod));
+            }
+            Ok(watcher::Event::Delete(pod)) => {
+                of.change(state, |raw| raw.pods.remove(&pod.metadata.name.unwrap_or_default()).is_some());
+            }
+            Err(error) => of.trouble(state, CLUSTER, &anyhow::Error::from(error).context("watch the Pods")),
+        }
+    }
+}
+
+fn pod_of(pod: &KubernetesPod) -> Pod {
+    let labels = pod.metadata.labels.clone().unwrap_or_default();
+    let label = |name: &str| labels.get(name).cloned().unwrap_or_default();
+    let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+    let requests: Vec<_> = containers.filter_map(|container| container.resources.as_ref()?.requests.as_ref()).collect();
+    let sum = |resource: &str, parse: fn(&str) -> Option<u64>| -> u64 {
+        requests.iter().filter_map(|amounts| parse(&amounts.get(resource)?.0)).sum()
+    };
+    Pod {
+        view: PodView::from(pod),
+        app: label(labels::APP),
+        cpu_millis: sum("cpu", quantity::millis),
+        memory_bytes: sum("memory", quantity::bytes),
+    }
+}
+
+/// Lists the bucket, and looks up single outcomes in between.
+async fn list(state: &State, of: &Followed) {
+    let mut took = Duration::ZERO;
+    let mut is_due = true;
+    loop {
+        if is_due {
+            let since = Instant::now();
+            match list_once(state, of).await {
+                Ok(()) => took = since.elapsed(),
+                Err(error) => of.trouble(state, BUCKET, &error),
+            }
+            of.raw().listed = Some(Instant::now());
+        }
+        let soonest = if state.is_watched() { LIST_SOON } else { LIST_LATE };
+        let pause = (took * LIST_SHARE).clamp(soonest, LIST_LATE);
+        is_due = true;
+        tokio::select! {
+            () = sleep(pause) => {}
+            () = of.list_now.notified() => {}
+            () = of.settled.notified() => is_due = !look_up(state, of).await,
+        }
+    }
+}
+
+async fn list_once(state: &State, of: &Followed) -> anyhow::Result<()> {
+    let business = &of.business;
+    of.raw().settled.clear();
+    let (objects, controls) = tokio::try_join!(
+        jobs::list(&state.store, &business.bucket, &business.name, None),
+        control::all(&state.store, business),
+    )?;
+    of.change(state, |raw| {
+        let is_news = raw.recovered(BUCKET)
+            || raw.listed.is_none()
+            || controls != raw.controls
+            || !is_same(&raw.objects.inputs, &objects.inputs)
+            || !is_same(&raw.objects.outcomes, &objects.outcomes);
+        (raw.objects, raw.controls) = (objects, controls);
+        is_news
+    });
+    Ok(())
+}
+
+fn is_same(some: &[common::storage::Object], others: &[common::storage::Object]) -> bool {
+    some.len() == others.len()
+        && some
+            .iter()
+            .zip(others)
+            .all(|(a, b)| a.generation == b.generation && a.name == b.name && a.metadata == b.metadata)
+}
+
+/// Looks up the outcomes that the cluster told of; `false` when everything is better listed.
+async fn look_up(state: &State, of: &Followed) -> bool {
+    let settled = std::mem::take(&mut of.raw().settled);
+    if settled.len() > LOOKUPS {
+        return false;
+    }
+    let looks = settled.into_iter().map(|(outcome, input)| async move {
+        let found = state.store.describe(&of.business.bucket, &outcome, None).await?;
+        anyhow::Ok(found.map(|found| (found, input)))
+    });
+    match futures::stream::iter(looks).buffer_unordered(16).try_collect::<Vec<_>>().await {
+        Ok(found) => {
+            of.change(state, |raw| {
+                let is_news = !found.is_empty();
+                for (outcome, input) in found.into_iter().flatten() {
+                    raw.add_outcome(outcome, input.as_deref());
+                }
+                is_news
+            });
+            true
+        }
+        Err(error) => {
+            of.trouble(state, BUCKET, &error);
+            true
+        }
+    }
+}
+
+/// Looks now and then at what is not watched: orchestrators, quotas, how Pub/Sub is set.
+async fn look(state: &State, of: &Followed) {
+    loop {
+        let namespace = &of.business.namespace;
+        match timeout(PATIENCE, orchestrator(state, of)).await.context("no answer in time").and_then(|answer| answer) {
+            Ok(view) => of.change(state, |raw| {
+                let is_news = raw.orchestrator.as_ref() != Some(&view);
+                raw.orchestrator = Some(view);
+                raw.recovered(CLUSTER) || is_news
+            }),
+            Err(error) => of.trouble(state, CLUSTER, &error.context("look at the orchestrator")),
+        }
+        // Not everybody may look at quotas.
+        let quotas: Api<ResourceQuota> = Api::namespaced(state.kube.clone(), namespace);
+        if let Ok(Ok(list)) = timeout(PATIENCE, quotas.list(&ListParams::default())).await {
+            let (full, quotas) = (cluster::full_quotas(&list.items), quotas_of(&list.items));
+            of.change(state, |raw| {
+                let is_news = raw.quotas != quotas;
+                (raw.full_quotas, raw.quotas) = (full, quotas);
+                is_news
+            });
+        }
+        let items = pubsub(state, &of.business).await;
+        let all_failed = !items.is_empty() && items.iter().all(|item| !item.trouble.is_empty());
+        match items.first().filter(|_| all_failed) {
+            Some(item) => of.trouble(state, PUBSUB, &anyhow::anyhow!("{}", item.trouble)),
+            None => of.change(state, |raw| raw.recovered(PUBSUB)),
+        }
+        of.change(state, |raw| {
+            let is_news = raw.pubsub != items;
+            raw.pubsub = items;
+            is_news
+        });
+        sleep(SLOW).await;
+    }
+}
+
+async fn orchestrator(state: &State, of: &Followed) -> anyhow::Result<cluster::OrchestratorView> {
+    let namespace = &of.business.namespace;
+    let deployments: Vec<Deployment> = cluster::orchestrators(&state.kube, namespace).await?;
+    let pods = cluster::orchestrator_pods(&state.kube, namespace).await?;
+    Ok(cluster::orchestrator(&deployments, &pods))
+}
+
+fn quotas_of(quotas: &[ResourceQuota]) -> Vec<Quota> {
+    let mut lines = Vec::new();
+    for quota in quotas {
+        let Some(status) = &quota.status else { continue };
+        for (resource, hard) in status.hard.iter().flatten() {
+            let used = status.used.as_ref().and_then(|used| used.get(resource));
+            lines.push(Quota {
+                name: quota.metadata.name.clone().unwrap_or_default(),
+                resource: resource.clone(),
+                used: used.map_or_else(|| "0".to_owned(), |used| used.0.clone()),
+                hard: hard.0.clone(),
+            });
+        }
+    }
+    lines
+}
+
+async fn pubsub(state: &State, business: &Business) -> Vec<PubsubItem> {
+    let topics = [("messages in", &business.topic), ("outcomes out", &business.events_topic)];
+    let priority = business.priority_subscription.iter().map(|name| ("drained first", name));
+    let subscriptions = priority.chain([("feeds the orchestrator", &business.subscription)]);
+    let mut items = Vec::new();
+    for (role, name) in topics {
+        items.push(item("topic", role, name, topic_settings(state, name).await));
+    }
+    for (role, name) in subscriptions {
+        items.push(item("subscription", role, name, subscription_settings(state, name).await));
+    }
+    items
+}
+
+fn item(
+    kind: &'static str,
+    role: &'static str,
+    name: &str,
+    settings: anyhow::Result<Vec<(&'static str, String)>>,
+) -> PubsubItem {
+    let name = name.to_owned();
+    match settings {
+        Ok(settings) => {
+            let settings = settings.into_iter().filter(|(_, value)| !value.is_empty());
+            let settings = settings.map(|(setting, value)| (setting.to_owned(), value)).collect();
+            PubsubItem { kind, role, name, settings, trouble: String::new() }
+        }
+        Err(error) => PubsubItem { kind, role, name, settings: Vec::new(), trouble: format!("{error:#}") },
+    }
+}
+
+async fn topic_settings(state: &State, name: &str) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let ask = state.topics.get_topic().set_topic(name).send();
+    let topic = timeout(PATIENCE, ask).await.context("no answer in time")??;
+    let regions = topic.message_storage_policy.map(|policy| policy.allowed_persistence_regions.join(", "));
+    Ok(vec![
+        ("kept for", topic.message_retention_duration.map(duration).unwrap_or_default()),
+        ("key", topic.kms_key_name),
+        ("regions", regions.unwrap_or_default()),
+    ])
+}
+
+async fn subscription_settings(state: &State, name: &str) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let ask = state.subscriptions.get_subscription().set_subscription(name).send();
+    let subscription = timeout(PATIENCE, ask).await.context("no answer in time")??;
+    let retry = subscription.retry_policy.map(|policy| {
+        let text = |time: Option<google_cloud_wkt::Duration>| time.map(duration).unwrap_or_default();
+        format!("{} to {}", text(policy.minimum_backoff), text(policy.maximum_backoff))
+    });
+    let expires = match subscription.expiration_policy.and_then(|policy| policy.ttl) {
+        Some(ttl) => format!("after {} unused", duration(ttl)),
+        None => "never".to_owned(),
+    };
+    Ok(vec![
+        ("topic", subscription.topic.rsplit('/').next().unwrap_or_default().to_owned()),
+        ("filter", subscription.filter),
+        ("ack deadline", format!("{} s", subscription.ack_deadline_seconds)),
+        ("kept for", subscription.message_retention_duration.map(duration).unwrap_or_default()),
+        ("retry", retry.unwrap_or_else(|| "at once".to_owned())),
+        ("expires", expires),
+        ("ordered", if subscription.enable_message_ordering { "yes".to_owned() } else { String::new() }),
+    ])
+}
+
+fn duration(time: google_cloud_wkt::Duration) -> String {
+    inspect::text::duration(jiff::SignedDuration::new(time.seconds(), time.nanos()))
+}

@@ -1,0 +1,134 @@
+//! Nodes, Pods, capacity and quotas.
+
+use inspect::text;
+use serde::Serialize;
+use web::Problem;
+
+use super::{Ask, Shown, rows};
+use crate::{
+    charts::{self, Rect},
+    cluster::{self, NodeLine},
+    raw::Quota,
+};
+
+/// Pods shown of each business.
+const PODS: usize = 100;
+
+#[derive(Serialize)]
+struct NodeRow {
+    node: NodeLine,
+    cpu: Use,
+    memory: Use,
+    pods: usize,
+}
+
+#[derive(Serialize)]
+struct Use {
+    text: String,
+    shares: Vec<Rect>,
+}
+
+#[derive(Serialize)]
+struct PodRow {
+    name: String,
+    app: String,
+    state: String,
+    class: &'static str,
+    message: String,
+    node: String,
+    created: String,
+    restarts: i32,
+}
+
+#[derive(Serialize)]
+struct Space {
+    business: String,
+    namespace: String,
+    pods: Vec<PodRow>,
+    left_out: usize,
+    ended: usize,
+    quotas: Vec<Quota>,
+    engine: Vec<(&'static str, String)>,
+}
+
+#[derive(Serialize)]
+struct Nodes {
+    rows: Vec<NodeRow>,
+    trouble: String,
+    /// What is shown are only the Pods of businesses the visitor may see.
+    is_partial: bool,
+}
+
+/// The page.
+pub(super) fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
+    let views = ask.state.views(ask.visitor, ask.query.get("business"))?;
+    let nodes = cluster::known(ask.state);
+    let is_running = |state: &str| !matches!(state, "Succeeded" | "Failed" | "Error" | "OOMKilled" | "Completed");
+    let all = || views.iter().flat_map(|view| view.pods.values()).filter(|pod| is_running(&pod.view.state));
+    let rows = nodes.lines.iter().map(|node| {
+        let on = || all().filter(|pod| pod.view.node.as_deref() == Some(&node.name));
+        let (cpu, memory) = (on().map(|pod| pod.cpu_millis).sum(), on().map(|pod| pod.memory_bytes).sum());
+        let cores = |millis: u64| format!("{:.1}", millis as f64 / 1000.0);
+        NodeRow {
+            cpu: used(cpu, node.cpu_millis, cores(cpu), format!("{} cores", cores(node.cpu_millis))),
+            memory: used(memory, node.memory_bytes, text::bytes(memory), text::bytes(node.memory_bytes)),
+            pods: on().count(),
+            node: node.clone(),
+        }
+    });
+    let nodes = Nodes {
+        rows: rows.collect(),
+        trouble: nodes.trouble.clone().unwrap_or_default(),
+        is_partial: views.len() < ask.state.followed.len(),
+    };
+    let spaces: Vec<Space> = views
+        .iter()
+        .map(|view| {
+            let (running, ended): (Vec<_>, Vec<_>) = view.pods.values().partition(|pod| is_running(&pod.view.state));
+            let engine = &view.business.engine;
+            Space {
+                business: view.business.name.clone(),
+                namespace: view.business.namespace.clone(),
+                left_out: running.len().saturating_sub(PODS),
+                ended: ended.len(),
+                pods: running
+                    .into_iter()
+                    .take(PODS)
+                    .map(|pod| PodRow {
+                        name: pod.view.name.clone(),
+                        app: pod.app.clone(),
+                        state: pod.view.state.clone(),
+                        class: match pod.view.state.as_str() {
+                            "Running" => "running",
+                            "Pending" | "ContainerCreating" | "PodInitializing" => "waiting",
+                            "Terminating" => "cancelled",
+                            _ => "failed",
+                        },
+                        message: pod.view.message.clone(),
+                        node: pod.view.node.clone().unwrap_or_default(),
+                        created: rows::time(pod.view.created),
+                        restarts: pod.view.restarts,
+                    })
+                    .collect(),
+                quotas: view.quotas.clone(),
+                engine: vec![
+                    ("Image", engine.image.clone()),
+                    ("CPU", engine.cpu.clone()),
+                    ("Memory", engine.memory.clone()),
+                    ("Retries", engine.retries.to_string()),
+                    ("Time limit", format!("{} s", engine.timeout_secs)),
+                    ("Spot nodes", if engine.spot { "yes".to_owned() } else { "no".to_owned() }),
+                    ("Kueue queue", view.business.queue.clone().unwrap_or_else(|| "none".to_owned())),
+                ],
+            }
+        })
+        .collect();
+    let parts = vec![ask.part("nodes", "cluster.html", &nodes)?, ask.part("spaces", "quotas.html", &spaces)?];
+    Ok(Shown { title: "Cluster".into(), crumbs: Vec::new(), parts })
+}
+
+fn used(amount: u64, of: u64, amount_text: String, of_text: String) -> Use {
+    let free = usize::try_from(of.saturating_sub(amount)).unwrap_or(usize::MAX);
+    let amount = usize::try_from(amount).unwrap_or(usize::MAX);
+    Use { text: format!("{amount_text} of {of_text}"), shares: charts::shares(&[(amount, "running"), (free, "empty")]) }
+}

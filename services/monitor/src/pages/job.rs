@@ -1,0 +1,304 @@
+//! One Job: where it is, why, and everything it left.
+
+use common::{
+    jobs::{Job, REFUSED_SESSION, State},
+    results::COLUMNS,
+};
+use inspect::{Detail, Stored, cluster::PodView, text};
+use serde::Serialize;
+use web::Problem;
+
+use super::{
+    Ask, Crumb, Shown,
+    rows::{JobRow, job_href, preview, seconds, session_href, time},
+};
+
+use crate::board::View;
+
+/// Most bytes of a refused message that are shown.
+const PAYLOAD: usize = 2000;
+/// Width of the timeline, in its own units.
+const WIDTH: f64 = 1000.0;
+/// Least width of a step of it, so that a quick one is seen.
+const STEP_MIN: f64 = 18.0;
+
+#[derive(Serialize)]
+struct Head {
+    row: JobRow,
+    explanation: String,
+    can_retry: bool,
+    can_discard: bool,
+    is_message: bool,
+    orchestrator: String,
+}
+
+#[derive(Serialize)]
+struct Step {
+    what: &'static str,
+    /// What goes on until the next moment.
+    phase: &'static str,
+    x: f64,
+    width: f64,
+    class: &'static str,
+    time: String,
+    since: String,
+}
+
+#[derive(Serialize)]
+struct Timeline {
+    steps: Vec<Step>,
+    total: String,
+    width: f64,
+}
+
+#[derive(Serialize)]
+struct ObjectRow {
+    kind: &'static str,
+    name: String,
+    url: String,
+    size: String,
+}
+
+#[derive(Serialize)]
+struct Facts {
+    facts: Vec<(String, String)>,
+    objects: Vec<ObjectRow>,
+    attributes: Vec<(String, String)>,
+    pods: Vec<PodRow>,
+    events: Vec<EventRow>,
+    others: Vec<JobRow>,
+    payload: String,
+}
+
+#[derive(Serialize)]
+struct PodRow {
+    name: String,
+    state: String,
+    class: &'static str,
+    message: String,
+    node: String,
+    created: String,
+    exit: String,
+    restarts: i32,
+}
+
+#[derive(Serialize)]
+struct EventRow {
+    time: String,
+    is_warning: bool,
+    reason: String,
+    message: String,
+    count: i32,
+}
+
+#[derive(Serialize)]
+struct Preview {
+    columns: Vec<&'static str>,
+    rows: Vec<Vec<String>>,
+    left_out: usize,
+}
+
+#[derive(Serialize)]
+struct Log {
+    text: String,
+    /// Where it goes on, while a Pod runs.
+    follow: String,
+}
+
+/// The page.
+pub(super) async fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
+    let [business, session, id] = ["business", "session", "job"].map(|name| ask.query.get(name).unwrap_or_default());
+    ask.state.business(ask.visitor, business)?;
+    let view = ask.state.board().views.get(business).cloned();
+    let view = view.ok_or_else(|| Problem::not_found("This business is not known yet"))?;
+    let generation: Option<i64> = ask.query.get("generation").and_then(|value| value.parse().ok());
+    let (job, others) = chosen(&view, session, id, generation)?;
+    let job = &job;
+    let detail = ask.state.detail(&view, job).await?;
+    let head = Head {
+        row: JobRow::from(&detail.job),
+        explanation: detail.explanation.clone(),
+        can_retry: matches!(detail.job.state, Some(State::Failed | State::Cancelled)) && session != REFUSED_SESSION,
+        can_discard: view.letters.iter().any(|letter| letter.session == session && letter.job == id),
+        is_message: session == REFUSED_SESSION,
+        orchestrator: detail.orchestrator.as_ref().and_then(|of| of.problem.clone()).unwrap_or_default(),
+    };
+    let mut facts = facts(&detail);
+    facts.others = others;
+    let parts = vec![
+        ask.part("head", "job_head.html", &head)?,
+        ask.part("timeline", "job_timeline.html", &timeline(&detail))?,
+        ask.part("result", "job_result.html", &result(&detail))?,
+        ask.part("log-card", "job_log.html", &log(&detail, business))?,
+        ask.part("facts", "job_facts.html", &facts)?,
+    ];
+    let crumbs = vec![
+        Crumb { label: "Jobs".into(), href: "/jobs".into() },
+        Crumb { label: business.to_owned(), href: format!("/jobs?{}", web::encode([("business", business)])) },
+        Crumb { label: session.to_owned(), href: session_href(business, session) },
+        Crumb { label: id.to_owned(), href: job_href(business, session, id, job.generation) },
+    ];
+    Ok(Shown { title: id.to_owned(), crumbs, parts })
+}
+
+/// The Job that is asked for, the latest of its name when no generation is named, and the others.
+fn chosen(view: &View, session: &str, id: &str, generation: Option<i64>) -> Result<(Job, Vec<JobRow>), Problem> {
+    let all: Vec<&Job> = view.jobs.iter().filter(|job| job.session == session && job.job == id).collect();
+    let Some(latest) = all.first() else {
+        return Err(Problem::not_found(format!("There is no Job {id:?} in session {session:?}"))
+            .next("It may not be known yet, or its outcome has reached the end of its retention."));
+    };
+    let job = *all.iter().find(|job| generation == Some(job.generation)).unwrap_or(latest);
+    let others = all.iter().filter(|other| other.generation != job.generation).map(|job| JobRow::from(*job)).collect();
+    Ok((job.clone(), others))
+}
+
+/// The moments along a line: long steps are long, short ones still seen.
+fn timeline(detail: &Detail) -> Timeline {
+    let moments = &detail.timeline;
+    let gaps: Vec<f64> =
+        moments.windows(2).map(|pair| pair[1].time.duration_since(pair[0].time).as_secs_f64().max(0.0)).collect();
+    let total: f64 = gaps.iter().sum();
+    let least = STEP_MIN.min(WIDTH / moments.len().max(1) as f64);
+    let room = WIDTH - least * gaps.len() as f64;
+    let mut x = 0.0;
+    let mut steps = Vec::new();
+    for (index, moment) in moments.iter().enumerate() {
+        let width = gaps.get(index).map_or(0.0, |gap| least + if total > 0.0 { gap / total * room } else { 0.0 });
+        let (phase, class) = match moment.what {
+            "published" => ("in Pub/Sub", "waiting"),
+            "received" => ("being taken", "waiting"),
+            "created" => ("waiting for a node", "waiting"),
+            "scheduled" => ("starting", "waiting"),
+            "started" => ("computing", "running"),
+            "finished" => ("being settled", "succeeded"),
+            _ => ("", "succeeded"),
+        };
+        let round = |value: f64| (value * 10.0).round() / 10.0;
+        steps.push(Step {
+            what: moment.what,
+            phase,
+            x: round(x),
+            width: round(width),
+            class,
+            time: time(Some(moment.time)),
+            since: moment.since.clone().unwrap_or_default(),
+        });
+        x += width;
+    }
+    Timeline { steps, total: if gaps.is_empty() { String::new() } else { seconds(Some(total)) }, width: WIDTH }
+}
+
+fn stored(kind: &'static str, bucket: &str, object: &Stored) -> ObjectRow {
+    ObjectRow {
+        kind,
+        url: format!("gs://{bucket}/{}", object.name),
+        name: object.name.clone(),
+        size: text::bytes(u64::try_from(object.size).unwrap_or_default()),
+    }
+}
+
+fn facts(detail: &Detail) -> Facts {
+    let outcome = detail.outcome_body.as_ref();
+    let work = outcome.and_then(|outcome| outcome.work.as_ref());
+    let bucket = work.map(|work| work.identity.bucket.clone()).unwrap_or_default();
+    let mut objects: Vec<ObjectRow> = Vec::new();
+    objects.extend(detail.input_object.iter().map(|object| stored("input", &bucket, object)));
+    objects.extend(detail.results.iter().take(20).map(|object| stored("result", &bucket, object)));
+    objects.extend(detail.job.outcome.iter().map(|name| ObjectRow {
+        kind: "outcome",
+        url: format!("gs://{bucket}/{name}"),
+        name: name.clone(),
+        size: String::new(),
+    }));
+    let mut attributes: Vec<(String, String)> = Vec::new();
+    if let Some(object) = &detail.input_object {
+        attributes.extend(object.metadata.iter().map(|(name, value)| (name.clone(), value.clone())));
+    } else if let Some(work) = work {
+        attributes.extend(work.metadata());
+    }
+    if let Some(of_message) = outcome.and_then(|outcome| outcome.message_attributes.as_ref()) {
+        attributes.extend(of_message.iter().map(|(name, value)| (name.clone(), value.clone())));
+    }
+    let some = |text: Option<String>| text.unwrap_or_default();
+    let facts = [
+        ("Kubernetes Job", some(detail.job.kubernetes_job.clone())),
+        ("Generation", detail.job.generation.to_string()),
+        ("Attempt", (detail.job.attempt + 1).to_string()),
+        ("Message", some(outcome.and_then(|outcome| outcome.message_id.clone()))),
+        ("Exit code", some(outcome.and_then(|outcome| outcome.exit_code).map(|code| code.to_string()))),
+        (
+            "Pods started",
+            some(outcome.map(|outcome| outcome.pods).filter(|pods| *pods > 0).map(|pods| pods.to_string())),
+        ),
+        ("CPU time", some(outcome.and_then(|outcome| outcome.cpu_seconds).map(|secs| format!("{secs:.2} s")))),
+        ("Node", some(outcome.and_then(|outcome| outcome.node.clone()))),
+        ("Image", some(outcome.and_then(|outcome| outcome.image.clone()))),
+        ("Cluster", some(detail.cluster_trouble.clone())),
+    ];
+    let payload = outcome.and_then(|outcome| outcome.message_data.as_ref()).map(|data| {
+        use base64::Engine as _;
+        let bytes = base64::engine::general_purpose::STANDARD.decode(data).unwrap_or_default();
+        preview(&bytes, PAYLOAD)
+    });
+    Facts {
+        facts: facts
+            .into_iter()
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| (name.to_owned(), value))
+            .collect(),
+        objects,
+        attributes,
+        pods: detail.pods.iter().map(pod).collect(),
+        events: detail
+            .events
+            .iter()
+            .map(|event| EventRow {
+                time: time(event.time),
+                is_warning: event.kind == "Warning",
+                reason: event.reason.clone(),
+                message: event.message.clone(),
+                count: event.count,
+            })
+            .collect(),
+        others: Vec::new(),
+        payload: payload.unwrap_or_default(),
+    }
+}
+
+fn pod(pod: &PodView) -> PodRow {
+    let class = match pod.state.as_str() {
+        "Running" => "running",
+        "Succeeded" => "succeeded",
+        "Pending" | "ContainerCreating" | "PodInitializing" => "waiting",
+        "Terminating" => "cancelled",
+        _ => "failed",
+    };
+    PodRow {
+        name: pod.name.clone(),
+        state: pod.state.clone(),
+        class,
+        message: pod.message.clone(),
+        node: pod.node.clone().unwrap_or_default(),
+        created: time(pod.created),
+        exit: pod.exit_code.map(|code| code.to_string()).unwrap_or_default(),
+        restarts: pod.restarts,
+    }
+}
+
+fn result(detail: &Detail) -> Preview {
+    Preview {
+        columns: COLUMNS[2..].to_vec(),
+        rows: detail.preview.iter().map(|row| row.cells()[2..].to_vec()).collect(),
+        left_out: detail.preview_left_out,
+    }
+}
+
+fn log(detail: &Detail, business: &str) -> Log {
+    let running = detail.pods.iter().rev().find(|pod| pod.state == "Running");
+    let follow = running.filter(|_| detail.job.state == Some(State::Running)).map(|pod| {
+        let pairs = [("business", business), ("pod", pod.name.as_str()), ("job", detail.job.job.as_str())];
+        format!("/log?{}", web::encode(pairs))
+    });
+    Log { text: detail.log.clone().unwrap_or_default(), follow: follow.unwrap_or_default() }
+}

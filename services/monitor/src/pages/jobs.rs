@@ -1,0 +1,230 @@
+//! The table of Jobs: filtered, sorted, a page at a time.
+
+use std::cmp::Reverse;
+
+use common::jobs::{Job, State};
+use serde::Serialize;
+use web::{Problem, Query, Visitor};
+
+use super::{Ask, Shown, rows::JobRow};
+use crate::state::State as Known;
+
+/// Rows of a page.
+const ROWS: usize = 50;
+/// Most rows that a program may ask for at once.
+const ROWS_MAX: usize = 1000;
+
+/// What is asked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Filter {
+    pub(crate) business: String,
+    pub(crate) session: String,
+    pub(crate) state: Option<State>,
+    pub(crate) text: String,
+    pub(crate) sort: String,
+    /// Whether the order was asked for, and which.
+    pub(crate) descending: Option<bool>,
+    pub(crate) page: usize,
+    pub(crate) rows: usize,
+}
+
+/// A page of what was asked for.
+pub(crate) struct Selected {
+    pub(crate) jobs: Vec<Job>,
+    /// How many there are on all pages.
+    pub(crate) total: usize,
+    pub(crate) page: usize,
+    pub(crate) pages: usize,
+    /// How many there are in each state, whatever state is asked for.
+    pub(crate) by_state: Vec<(&'static str, usize)>,
+}
+
+impl Filter {
+    /// As a URL says it.
+    pub(crate) fn of(query: &Query) -> Self {
+        let text = |name: &str| query.get(name).unwrap_or_default().to_owned();
+        let number = |name: &str| query.get(name).and_then(|value| value.parse::<usize>().ok());
+        Self {
+            business: text("business"),
+            session: text("session"),
+            state: query.get("state").and_then(State::parse),
+            text: text("q").trim().to_owned(),
+            sort: text("sort"),
+            descending: query.get("order").map(|order| order == "desc"),
+            page: number("page").unwrap_or(1).max(1),
+            rows: number("rows").unwrap_or(ROWS).clamp(1, ROWS_MAX),
+        }
+    }
+}
+
+impl Filter {
+    /// What the table is sorted by.
+    fn by(&self) -> &'static str {
+        ["job", "session", "business", "state"].into_iter().find(|by| self.sort == *by).unwrap_or("changed")
+    }
+
+    /// By time the latest come first, by name the first, unless it was asked otherwise.
+    fn is_descending(&self) -> bool {
+        self.descending.unwrap_or(self.by() == "changed")
+    }
+}
+
+/// The Jobs asked for, with what their outcomes say.
+pub(crate) async fn select(known: &Known, visitor: &Visitor, filter: &Filter) -> Result<Selected, Problem> {
+    let mut selected = choose(known, visitor, filter)?;
+    known.fill(&mut selected.jobs).await;
+    Ok(selected)
+}
+
+fn choose(known: &Known, visitor: &Visitor, filter: &Filter) -> Result<Selected, Problem> {
+    let only = Some(filter.business.as_str()).filter(|business| !business.is_empty());
+    let views = known.views(visitor, only)?;
+    let text = filter.text.to_lowercase();
+    let is_wanted = |job: &Job| {
+        let code = job.reason.as_ref().map(|reason| reason.code.as_str()).unwrap_or_default();
+        (filter.session.is_empty() || job.session == filter.session)
+            && (text.is_empty()
+                || [job.job.as_str(), job.session.as_str(), code].iter().any(|of| of.to_lowercase().contains(&text)))
+    };
+    let mut found: Vec<&Job> = views.iter().flat_map(|view| view.jobs.iter()).filter(|job| is_wanted(job)).collect();
+    let count = |state: State| found.iter().filter(|job| job.state == Some(state)).count();
+    let by_state = State::ALL.into_iter().map(|state| (state.as_str(), count(state))).collect();
+    if filter.state.is_some() {
+        found.retain(|job| job.state == filter.state);
+    }
+    match filter.by() {
+        "job" => found.sort_by(|a, b| a.job.cmp(&b.job)),
+        "session" => found.sort_by(|a, b| (&a.session, &a.job).cmp(&(&b.session, &b.job))),
+        "business" => found.sort_by(|a, b| (&a.business, &a.session, &a.job).cmp(&(&b.business, &b.session, &b.job))),
+        "state" => found.sort_by_key(|job| (job.state, Reverse(job.changed))),
+        // Those of one business are in this order already.
+        _ if views.len() == 1 => found.reverse(),
+        _ => found.sort_by_key(|job| job.changed),
+    }
+    if filter.is_descending() {
+        found.reverse();
+    }
+    let total = found.len();
+    let pages = total.div_ceil(filter.rows).max(1);
+    let page = filter.page.min(pages);
+    let jobs: Vec<Job> = found.into_iter().skip((page - 1) * filter.rows).take(filter.rows).cloned().collect();
+    Ok(Selected { jobs, total, page, pages, by_state })
+}
+
+#[derive(Serialize)]
+struct Choice {
+    label: String,
+    href: String,
+    count: usize,
+    is_current: bool,
+}
+
+#[derive(Serialize)]
+struct Bar {
+    businesses: Vec<String>,
+    business: String,
+    session: String,
+    text: String,
+    state: String,
+    sort: String,
+    order: String,
+}
+
+#[derive(Serialize)]
+struct Column {
+    label: &'static str,
+    href: String,
+    sort: &'static str,
+    class: &'static str,
+}
+
+#[derive(Serialize)]
+struct Table {
+    rows: Vec<JobRow>,
+    states: Vec<Choice>,
+    columns: Vec<Column>,
+    total: usize,
+    first: usize,
+    last: usize,
+    page: usize,
+    pages: usize,
+    before: String,
+    after: String,
+    is_listed: bool,
+    has_filter: bool,
+    in_session: bool,
+}
+
+/// The page.
+pub(super) async fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
+    let filter = Filter::of(ask.query);
+    let bar = Bar {
+        businesses: ask.visitor.of(&ask.state.site.config).iter().map(|business| business.name.clone()).collect(),
+        business: filter.business.clone(),
+        session: filter.session.clone(),
+        text: filter.text.clone(),
+        state: filter.state.map(|state| state.as_str().to_owned()).unwrap_or_default(),
+        sort: filter.sort.clone(),
+        order: ask.query.get("order").unwrap_or_default().to_owned(),
+    };
+    let parts = vec![ask.part("filter", "jobs_filter.html", &bar)?, table(ask, &filter, "/jobs").await?];
+    Ok(Shown { title: "Jobs".into(), crumbs: Vec::new(), parts })
+}
+
+/// The table, for a page at this path.
+pub(super) async fn table(ask: &Ask<'_>, filter: &Filter, path: &str) -> Result<(&'static str, String), Problem> {
+    let selected = select(ask.state, ask.visitor, filter).await?;
+    let link = |name: &str, value: &str| {
+        let query = Query::parse(&ask.query.with("page", ""));
+        let query = query.with(name, value);
+        if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
+    };
+    let mut states = vec![Choice {
+        label: "all".into(),
+        href: link("state", ""),
+        count: selected.by_state.iter().map(|(_, count)| count).sum(),
+        is_current: filter.state.is_none(),
+    }];
+    states.extend(selected.by_state.iter().map(|(state, count)| Choice {
+        label: (*state).to_owned(),
+        href: link("state", state),
+        count: *count,
+        is_current: filter.state.is_some_and(|current| current.as_str() == *state),
+    }));
+    let columns = [
+        ("Job", "job", ""),
+        ("Session", "session", "optional"),
+        ("Business", "business", "optional"),
+        ("State", "state", ""),
+        ("Changed", "changed", ""),
+    ];
+    let columns = columns.into_iter().map(|(label, by, class)| {
+        let is_current = filter.by() == by;
+        let (order, sort) = match (is_current, filter.is_descending()) {
+            (true, true) => ("asc", "descending"),
+            (true, false) => ("desc", "ascending"),
+            (false, _) => ("", ""),
+        };
+        let query = Query::parse(&Query::parse(&ask.query.with("page", "")).with("sort", by));
+        Column { label, href: format!("{path}?{}", query.with("order", order)), sort, class }
+    });
+    let first = (selected.page - 1) * filter.rows;
+    let turn = |page: usize| format!("{path}?{}", ask.query.with("page", &page.to_string()));
+    let board = ask.state.board();
+    let table = Table {
+        columns: columns.collect(),
+        states,
+        total: selected.total,
+        first: if selected.total == 0 { 0 } else { first + 1 },
+        last: first + selected.jobs.len(),
+        page: selected.page,
+        pages: selected.pages,
+        before: if selected.page > 1 { turn(selected.page - 1) } else { String::new() },
+        after: if selected.page < selected.pages { turn(selected.page + 1) } else { String::new() },
+        is_listed: board.views.values().all(|view| view.is_listed),
+        has_filter: !filter.text.is_empty() || filter.state.is_some() || !filter.session.is_empty(),
+        in_session: path == "/session",
+        rows: selected.jobs.iter().map(JobRow::from).collect(),
+    };
+    ask.part("jobs", "jobs_table.html", &table)
+}

@@ -1,0 +1,72 @@
+//! How every business stands.
+
+use common::sessions::Counts;
+use serde::Serialize;
+use web::Problem;
+
+use super::{Ask, Shown, rows};
+use crate::{
+    board::View,
+    charts::{self, Bars, Line, Rect},
+};
+
+#[derive(Serialize)]
+struct Card {
+    name: String,
+    counts: Counts,
+    letters: usize,
+    per_minute: usize,
+    oldest: String,
+    slots: u32,
+    slots_used: usize,
+    slots_share: Vec<Rect>,
+    orchestrator: &'static str,
+    problem: String,
+    dispatch: &'static str,
+    is_listed: bool,
+    full_quotas: Vec<String>,
+    bars: Bars,
+    line: Option<Line>,
+    sessions: Vec<rows::SessionRow>,
+}
+
+/// Sessions that a card shows.
+const SESSIONS: usize = 4;
+
+/// The page.
+pub(super) fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
+    let cards: Vec<Card> = ask.state.views(ask.visitor, None)?.iter().map(|view| card(view)).collect();
+    let parts = vec![ask.part("businesses", "overview.html", &cards)?];
+    Ok(Shown { title: "Overview".into(), crumbs: Vec::new(), parts })
+}
+
+fn card(view: &View) -> Card {
+    let problem = view.orchestrator.as_ref().and_then(|orchestrator| orchestrator.problem.clone());
+    let slots = view.business.max_active_jobs;
+    let free = (slots as usize).saturating_sub(view.counts.running);
+    Card {
+        name: view.business.name.clone(),
+        counts: view.counts,
+        letters: view.letters.len(),
+        per_minute: view.per_minute,
+        oldest: rows::time(view.oldest_waiting),
+        slots,
+        slots_used: view.counts.running,
+        slots_share: charts::shares(&[(view.counts.running, "running"), (free, "empty")]),
+        orchestrator: match (&view.orchestrator, &problem) {
+            (None, _) => "unknown",
+            (Some(_), Some(_)) => "bad",
+            (Some(_), None) => "ready",
+        },
+        problem: problem.unwrap_or_default(),
+        dispatch: match view.business.dispatch {
+            common::config::Dispatch::Job => "one Job per message",
+            common::config::Dispatch::Batch => "batches",
+        },
+        is_listed: view.is_listed,
+        full_quotas: view.full_quotas.clone(),
+        bars: charts::bars(&view.minutes),
+        line: charts::line(&view.history),
+        sessions: view.sessions.iter().take(SESSIONS).map(rows::SessionRow::from).collect(),
+    }
+}

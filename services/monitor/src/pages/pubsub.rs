@@ -1,0 +1,111 @@
+//! Topics, subscriptions and the backlog; and what became of messages that did not work.
+
+use common::{Outcome, dead_letters::DeadLetter};
+use serde::Serialize;
+use web::Problem;
+
+use super::{
+    Ask, Shown,
+    rows::{self, LetterRow, preview},
+};
+use crate::{raw::PubsubItem, state::State};
+
+/// Dead letters shown at once.
+const LETTERS: usize = 50;
+/// Most characters of a payload shown.
+const PAYLOAD: usize = 400;
+
+#[derive(Serialize)]
+struct Backlog {
+    business: String,
+    waiting: usize,
+    running: usize,
+    oldest: String,
+    per_minute: usize,
+    failed: usize,
+    refused: usize,
+    items: Vec<PubsubItem>,
+    intake: bool,
+}
+
+#[derive(Serialize)]
+struct Letters {
+    rows: Vec<LetterRow>,
+    total: usize,
+    left_out: usize,
+    by_code: Vec<(String, usize)>,
+    businesses: Vec<String>,
+    business: String,
+}
+
+/// The page on Pub/Sub.
+pub(super) fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
+    let views = ask.state.views(ask.visitor, ask.query.get("business"))?;
+    let backlogs: Vec<Backlog> = views
+        .iter()
+        .map(|view| Backlog {
+            business: view.business.name.clone(),
+            waiting: view.counts.waiting,
+            running: view.counts.running,
+            oldest: rows::time(view.oldest_waiting),
+            per_minute: view.per_minute,
+            failed: view.letters.iter().filter(|letter| !letter.is_message()).count(),
+            refused: view.letters.iter().filter(|letter| letter.is_message()).count(),
+            items: view.pubsub.clone(),
+            intake: view.business.intake,
+        })
+        .collect();
+    let parts = vec![ask.part("pubsub", "pubsub.html", &backlogs)?];
+    Ok(Shown { title: "Pub/Sub".into(), crumbs: Vec::new(), parts })
+}
+
+/// The page of dead letters.
+pub(super) async fn letters(ask: &Ask<'_>) -> Result<Shown, Problem> {
+    let only = ask.query.get("business");
+    let mut all: Vec<DeadLetter> =
+        ask.state.views(ask.visitor, only)?.iter().flat_map(|view| view.letters.as_ref().clone()).collect();
+    all.sort_by_key(|letter| std::cmp::Reverse(letter.since));
+    let total = all.len();
+    let mut by_code = std::collections::BTreeMap::<String, usize>::new();
+    for letter in &all {
+        *by_code.entry(letter.code.clone()).or_default() += 1;
+    }
+    let mut by_code: Vec<(String, usize)> = by_code.into_iter().collect();
+    by_code.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    all.truncate(LETTERS);
+    let reads: Vec<_> =
+        all.iter().map(|letter| outcome(ask.state, letter.business.clone(), letter.outcome.clone())).collect();
+    let outcomes = futures::future::join_all(reads).await;
+    let rows = all.iter().zip(outcomes).map(|(letter, outcome)| row(letter, outcome));
+    let letters = Letters {
+        rows: rows.collect(),
+        total,
+        left_out: total.saturating_sub(LETTERS),
+        by_code,
+        businesses: ask.visitor.of(&ask.state.site.config).iter().map(|business| business.name.clone()).collect(),
+        business: only.unwrap_or_default().to_owned(),
+    };
+    let parts = vec![ask.part("letters", "letters.html", &letters)?];
+    Ok(Shown { title: "Dead letters".into(), crumbs: Vec::new(), parts })
+}
+
+async fn outcome(state: &State, business: String, name: String) -> Option<Outcome> {
+    let bucket = &state.followed.get(&business)?.business.bucket;
+    let (_, body) = state.store.read(bucket, &name, None).await.ok()??;
+    serde_json::from_slice(&body).ok()
+}
+
+fn row(letter: &DeadLetter, outcome: Option<Outcome>) -> LetterRow {
+    let mut row = LetterRow::from(letter);
+    let Some(outcome) = outcome else { return row };
+    row.message = outcome.reason.message;
+    row.attributes = outcome.message_attributes.into_iter().flatten().collect();
+    if let Some(data) = outcome.message_data {
+        use base64::Engine as _;
+        let bytes = base64::engine::general_purpose::STANDARD.decode(data).unwrap_or_default();
+        row.preview = preview(&bytes, PAYLOAD);
+    } else if let Some(tail) = outcome.log_tail {
+        row.preview = tail.lines().last().unwrap_or_default().chars().take(PAYLOAD).collect();
+    }
+    row
+}

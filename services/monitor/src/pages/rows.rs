@@ -1,0 +1,220 @@
+//! Rows of tables as texts, so that templates only place them.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+
+use common::{
+    dead_letters::DeadLetter,
+    jobs::{Job, State},
+    sessions::Counts,
+};
+use inspect::text;
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+
+use crate::{
+    board::SessionView,
+    charts::{self, Rect},
+};
+
+/// A Job in one line.
+#[derive(Debug, Serialize)]
+pub(crate) struct JobRow {
+    pub(crate) business: String,
+    pub(crate) session: String,
+    pub(crate) session_href: String,
+    pub(crate) job: String,
+    pub(crate) href: String,
+    pub(crate) state: &'static str,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) attempt: u32,
+    pub(crate) changed: String,
+    pub(crate) took: String,
+}
+
+/// Where a Job's page is.
+pub(crate) fn job_href(business: &str, session: &str, job: &str, generation: i64) -> String {
+    let generation = generation.to_string();
+    let pairs = [("business", business), ("session", session), ("job", job), ("generation", generation.as_str())];
+    format!("/job?{}", web::encode(pairs))
+}
+
+/// Where a session's page is.
+pub(crate) fn session_href(business: &str, session: &str) -> String {
+    format!("/session?{}", web::encode([("business", business), ("session", session)]))
+}
+
+pub(crate) fn state(job: &Job) -> &'static str {
+    job.state.map_or("ended", State::as_str)
+}
+
+pub(crate) fn time(time: Option<Timestamp>) -> String {
+    time.map(|time| time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()).unwrap_or_default()
+}
+
+pub(crate) fn seconds(seconds: Option<f64>) -> String {
+    let time = seconds.and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok());
+    time.map(text::duration).unwrap_or_default()
+}
+
+impl From<&Job> for JobRow {
+    fn from(job: &Job) -> Self {
+        Self {
+            business: job.business.clone(),
+            session: job.session.clone(),
+            session_href: session_href(&job.business, &job.session),
+            job: job.job.clone(),
+            href: job_href(&job.business, &job.session, &job.job, job.generation),
+            state: state(job),
+            code: job.reason.as_ref().map(|reason| reason.code.clone()).unwrap_or_default(),
+            message: job.reason.as_ref().map(|reason| reason.message.clone()).unwrap_or_default(),
+            attempt: job.attempt + 1,
+            changed: time(job.changed),
+            took: seconds(job.seconds),
+        }
+    }
+}
+
+/// A session in one line.
+#[derive(Debug, Serialize)]
+pub(crate) struct SessionRow {
+    pub(crate) business: String,
+    pub(crate) session: String,
+    pub(crate) href: String,
+    pub(crate) jobs_href: String,
+    pub(crate) counts: Counts,
+    pub(crate) total: usize,
+    pub(crate) done: usize,
+    pub(crate) pending: usize,
+    pub(crate) unsuccessful: usize,
+    pub(crate) percent: usize,
+    pub(crate) shares: Vec<Rect>,
+    pub(crate) state: &'static str,
+    pub(crate) rate: String,
+    pub(crate) left: String,
+    pub(crate) oldest: String,
+    pub(crate) changed: String,
+}
+
+/// Counts as parts of a bar.
+pub(crate) fn shares(counts: &Counts) -> Vec<Rect> {
+    charts::shares(&[
+        (counts.succeeded, "succeeded"),
+        (counts.failed, "failed"),
+        (counts.refused, "refused"),
+        (counts.cancelled, "cancelled"),
+        (counts.running, "running"),
+        (counts.waiting, "empty"),
+    ])
+}
+
+impl From<&SessionView> for SessionRow {
+    fn from(view: &SessionView) -> Self {
+        let (summary, counts) = (&view.summary, view.summary.counts);
+        let total = counts.total();
+        let state = if summary.paused {
+            "paused"
+        } else if counts.pending() > 0 {
+            if counts.running > 0 { "running" } else { "waiting" }
+        } else if counts.failed + counts.refused > 0 {
+            "failed"
+        } else if counts.cancelled > 0 {
+            "cancelled"
+        } else {
+            "succeeded"
+        };
+        Self {
+            business: summary.business.clone(),
+            session: summary.session.clone(),
+            href: session_href(&summary.business, &summary.session),
+            jobs_href: format!(
+                "/jobs?{}",
+                web::encode([("business", summary.business.as_str()), ("session", summary.session.as_str())])
+            ),
+            counts,
+            total,
+            done: counts.done(),
+            pending: counts.pending(),
+            unsuccessful: counts.unsuccessful(),
+            percent: (counts.done() * 100).checked_div(total).unwrap_or_default(),
+            shares: shares(&counts),
+            state,
+            rate: view.rate.map(per).unwrap_or_default(),
+            left: seconds(view.seconds_left),
+            oldest: time(summary.oldest_pending),
+            changed: time(summary.changed),
+        }
+    }
+}
+
+/// A rate as people read it.
+fn per(rate: f64) -> String {
+    if rate >= 1.0 { format!("{rate:.1} a second") } else { format!("{:.1} a minute", rate * 60.0) }
+}
+
+/// A dead letter in one line.
+#[derive(Debug, Serialize)]
+pub(crate) struct LetterRow {
+    /// Names its questions, so that one that is open never turns into another's.
+    pub(crate) key: String,
+    pub(crate) business: String,
+    pub(crate) session: String,
+    pub(crate) job: String,
+    pub(crate) href: String,
+    pub(crate) state: &'static str,
+    pub(crate) code: String,
+    pub(crate) message: String,
+    pub(crate) since: String,
+    pub(crate) attempt: u32,
+    pub(crate) is_message: bool,
+    pub(crate) has_input: bool,
+    pub(crate) preview: String,
+    pub(crate) attributes: Vec<(String, String)>,
+}
+
+impl From<&DeadLetter> for LetterRow {
+    fn from(letter: &DeadLetter) -> Self {
+        let mut hasher = DefaultHasher::new();
+        letter.outcome.hash(&mut hasher);
+        Self {
+            key: format!("{:016x}", hasher.finish()),
+            business: letter.business.clone(),
+            session: letter.session.clone(),
+            job: letter.job.clone(),
+            href: format!(
+                "/job?{}",
+                web::encode([
+                    ("business", letter.business.as_str()),
+                    ("session", letter.session.as_str()),
+                    ("job", letter.job.as_str()),
+                ])
+            ),
+            state: letter.state.as_str(),
+            code: letter.code.clone(),
+            message: String::new(),
+            since: time(letter.since),
+            attempt: letter.attempt + 1,
+            is_message: letter.is_message(),
+            has_input: letter.input.is_some(),
+            preview: String::new(),
+            attributes: Vec::new(),
+        }
+    }
+}
+
+/// Bytes as text for people: what is no text is shown as such.
+pub(crate) fn preview(bytes: &[u8], most: usize) -> String {
+    let cut = &bytes[..bytes.len().min(most)];
+    match std::str::from_utf8(cut) {
+        Ok(text) if bytes.len() > most => format!("{text}…"),
+        Ok(text) => text.to_owned(),
+        // A character that was cut in two is no reason to show bytes.
+        Err(error) if error.valid_up_to() + 4 > cut.len() => {
+            format!("{}…", String::from_utf8_lossy(&cut[..error.valid_up_to()]))
+        }
+        Err(_) => {
+            let hex: Vec<String> = cut.iter().take(64).map(|byte| format!("{byte:02x}")).collect();
+            format!("{} bytes that are no text: {}", bytes.len(), hex.join(" "))
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! Who may use an app, and which businesses each may see.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use axum::http::{HeaderMap, header};
+use common::config::{Business, Config};
+use jiff::Timestamp;
+
+use crate::settings::{AccessSettings, Settings};
+
+pub mod iap;
+pub mod limiter;
+pub mod login;
+pub mod session;
+pub mod tokens;
+
+use iap::Iap;
+use limiter::Limiter;
+use session::Sessions;
+use tokens::TokenFile;
+
+/// Which businesses somebody may see.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Businesses {
+    /// Every one.
+    All,
+    /// Only these.
+    Some(BTreeSet<String>),
+}
+
+impl Businesses {
+    /// From a list of names, in which `*` stands for every one.
+    pub fn of(names: impl IntoIterator<Item = String>) -> Self {
+        let names: BTreeSet<String> = names.into_iter().collect();
+        if names.contains("*") { Self::All } else { Self::Some(names) }
+    }
+}
+
+/// Somebody who has access.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Visitor {
+    /// Name for people and for the audit log: an email, or the name given at login with the token's fingerprint.
+    pub name: String,
+    /// What they may see.
+    pub businesses: Businesses,
+    /// What proves that a request to change something comes from a page of ours.
+    pub csrf: String,
+    /// True for a program that sends its token with each request, which no other site can make a browser do.
+    pub is_program: bool,
+}
+
+impl Visitor {
+    /// Whether they may see this business.
+    pub fn may(&self, business: &str) -> bool {
+        match &self.businesses {
+            Businesses::All => true,
+            Businesses::Some(names) => names.contains(business),
+        }
+    }
+
+    /// The businesses of an environment that they may see.
+    pub fn of<'a>(&self, config: &'a Config) -> Vec<&'a Business> {
+        config.businesses.values().filter(|business| self.may(&business.name)).collect()
+    }
+}
+
+/// How an app finds out who somebody is.
+#[derive(Debug)]
+pub struct Access {
+    kind: Kind,
+    /// Slows down who guesses.
+    pub(crate) limiter: Limiter,
+    pub(crate) cookie: String,
+    pub(crate) tls: bool,
+}
+
+#[derive(Debug)]
+enum Kind {
+    Tokens(TokenFile, Sessions),
+    Iap(Arc<Iap>),
+}
+
+impl Access {
+    /// For an app of this name, as it was told.
+    ///
+    /// # Errors
+    /// When the tokens cannot be read, or the client for Google's keys not be built.
+    pub fn new(app: &str, settings: &Settings) -> anyhow::Result<Self> {
+        let kind = match &settings.access {
+            AccessSettings::Tokens { file } => Kind::Tokens(TokenFile::open(file)?, Sessions::new(app)),
+            AccessSettings::Iap(iap) => Kind::Iap(Arc::new(Iap::new(iap)?)),
+        };
+        // Cookies know no ports: two apps on one host must not take each other's. The prefix makes browsers hold to
+        // Secure, to the whole host and to no other host.
+        let prefix = if settings.tls { "__Host-" } else { "" };
+        Ok(Self { kind, limiter: Limiter::default(), cookie: format!("{prefix}deskgrid-{app}"), tls: settings.tls })
+    }
+
+    /// Who sends a request with these headers; `None` when nobody with access does.
+    ///
+    /// # Errors
+    /// When that cannot be told: the token file or Google's keys cannot be read.
+    pub async fn identify(&self, headers: &HeaderMap) -> anyhow::Result<Option<Visitor>> {
+        let (file, sessions) = match &self.kind {
+            Kind::Iap(iap) => return iap.identify(headers).await,
+            Kind::Tokens(file, sessions) => (file, sessions),
+        };
+        let tokens = file.tokens().await?;
+        if let Some(value) = headers.get(header::AUTHORIZATION) {
+            let Some(token) = value.to_str().ok().and_then(bearer) else { return Ok(None) };
+            return Ok(tokens.find(token).map(|token| Visitor {
+                name: format!("token {}", token.fingerprint),
+                businesses: token.businesses.clone(),
+                csrf: String::new(),
+                is_program: true,
+            }));
+        }
+        let cookie = cookies(headers).find(|(name, _)| *name == self.cookie).map(|(_, value)| value);
+        Ok(cookie.and_then(|cookie| sessions.open(cookie, &tokens, Timestamp::now())))
+    }
+
+    /// The token file and the sessions; `None` when people log in elsewhere.
+    pub(crate) fn tokens(&self) -> Option<(&TokenFile, &Sessions)> {
+        match &self.kind {
+            Kind::Tokens(file, sessions) => Some((file, sessions)),
+            Kind::Iap(_) => None,
+        }
+    }
+}
+
+/// The token of an `Authorization: Bearer TOKEN` header.
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// The cookies of a request.
+pub(crate) fn cookies(headers: &HeaderMap) -> impl Iterator<Item = (&str, &str)> {
+    let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='))
+}

@@ -1,0 +1,111 @@
+use axum::{Router, http::HeaderValue, routing::get};
+use jsonwebtoken::{EncodingKey, Header, jwk::Jwk};
+use serde_json::{Value, json};
+
+use super::*;
+
+const AUDIENCE: &str = "/projects/1/global/backendServices/2";
+const ISSUER: &str = "https://cloud.google.com/iap";
+
+/// A key as Google would sign with, and what it publishes of it.
+fn key(kid: &str) -> (EncodingKey, Value) {
+    let pair = rcgen::KeyPair::generate_for(&rcgen::PKCS_ECDSA_P256_SHA256).unwrap();
+    let key = EncodingKey::from_ec_pem(pair.serialize_pem().as_bytes()).unwrap();
+    let mut public = serde_json::to_value(Jwk::from_encoding_key(&key, Algorithm::ES256).unwrap()).unwrap();
+    public["kid"] = kid.into();
+    public["use"] = "sig".into();
+    (key, public)
+}
+
+fn signed(key: &EncodingKey, kid: &str, change: impl FnOnce(&mut Value)) -> HeaderMap {
+    let now = jsonwebtoken::get_current_timestamp();
+    let mut claims = json!({
+        "aud": AUDIENCE, "iss": ISSUER, "sub": "accounts.google.com:1", "email": "alice@example.com",
+        "iat": now, "exp": now + 600,
+    });
+    change(&mut claims);
+    let header = Header { kid: Some(kid.to_owned()), ..Header::new(Algorithm::ES256) };
+    headers(&jsonwebtoken::encode(&header, &claims, key).unwrap())
+}
+
+fn headers(assertion: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert(HEADER, HeaderValue::from_str(assertion).unwrap());
+    headers
+}
+
+/// Serves keys; returns their URL.
+async fn published(keys: Vec<Value>) -> String {
+    let body = json!({ "keys": keys }).to_string();
+    let router = Router::new().route("/keys", get(move || std::future::ready(body.clone())));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/keys", listener.local_addr().unwrap());
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    url
+}
+
+fn iap(keys: String, people: Option<PathBuf>) -> Iap {
+    let _ = common::clients::install_tls_provider();
+    Iap::new(&IapSettings { audience: AUDIENCE.into(), issuer: ISSUER.into(), keys, people }).unwrap()
+}
+
+#[tokio::test]
+async fn only_what_google_signed_for_us_and_now_counts() {
+    let ((google, public), (other, _)) = (key("k1"), key("k1"));
+    let iap = iap(published(vec![public]).await, None);
+    let good = iap.identify(&signed(&google, "k1", |_| {})).await.unwrap().unwrap();
+    assert_eq!((good.name.as_str(), &good.businesses), ("alice@example.com", &Businesses::All));
+    assert!(!good.csrf.is_empty() && !good.is_program);
+    let now = jsonwebtoken::get_current_timestamp();
+    let bob = signed(&google, "k1", |claims| claims["email"] = "bob@example.com".into());
+    assert_ne!(iap.identify(&bob).await.unwrap().unwrap().csrf, good.csrf, "the proof is of one person");
+    let unsigned = {
+        let text = signed(&google, "k1", |_| {})[HEADER].to_str().unwrap().to_owned();
+        let (_, rest) = text.split_once('.').unwrap();
+        let none = BASE64.encode(r#"{"alg":"none","kid":"k1"}"#);
+        headers(&format!("{none}.{}.", rest.split_once('.').unwrap().0))
+    };
+    let symmetric = {
+        let key = EncodingKey::from_secret(b"what-google-publishes-is-no-secret");
+        let header = Header { kid: Some("k1".to_owned()), ..Header::new(Algorithm::HS256) };
+        headers(&jsonwebtoken::encode(&header, &json!({"sub": "x", "iat": now, "exp": now + 60}), &key).unwrap())
+    };
+    for (bad, why) in [
+        (HeaderMap::new(), "no assertion"),
+        (headers("nonsense"), "nonsense"),
+        (unsigned, "not signed"),
+        (symmetric, "another algorithm"),
+        (signed(&other, "k1", |_| {}), "somebody else's key"),
+        (signed(&google, "k2", |_| {}), "a key that is not published"),
+        (signed(&google, "k1", |claims| claims["aud"] = "/projects/1/apps/other".into()), "for another app"),
+        (signed(&google, "k1", |claims| claims["iss"] = "https://evil.example".into()), "by another issuer"),
+        (signed(&google, "k1", |claims| claims["exp"] = (now - 60).into()), "over"),
+        (signed(&google, "k1", |claims| claims["iat"] = (now + 600).into()), "of the future"),
+        (signed(&google, "k1", |claims| drop(claims.as_object_mut().unwrap().remove("aud"))), "for nobody"),
+    ] {
+        assert_eq!(iap.identify(&bad).await.unwrap(), None, "{why}");
+    }
+}
+
+#[tokio::test]
+async fn people_see_the_businesses_that_the_file_names() {
+    let (google, public) = key("k1");
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("people.json");
+    std::fs::write(&file, r#"{"Alice@example.com": ["bu1"], "carol@example.com": ["*"]}"#).unwrap();
+    let iap = iap(published(vec![public]).await, Some(file));
+    let of = async |email: &str| {
+        let headers = signed(&google, "k1", |claims| claims["email"] = email.into());
+        iap.identify(&headers).await.unwrap().map(|visitor| (visitor.may("bu1"), visitor.may("bu2")))
+    };
+    assert_eq!(of("alice@example.com").await, Some((true, false)));
+    assert_eq!(of("carol@example.com").await, Some((true, true)));
+    assert_eq!(of("mallory@example.com").await, None);
+}
+
+#[tokio::test]
+async fn without_keys_nobody_is_let_in() {
+    let (google, _) = key("k1");
+    let iap = iap("http://127.0.0.1:9/keys".into(), None);
+    assert!(iap.identify(&signed(&google, "k1", |_| {})).await.is_err());
+}

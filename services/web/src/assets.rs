@@ -1,0 +1,75 @@
+//! Files that are part of the program: one style sheet, one script, and what an app adds.
+
+use std::collections::BTreeMap;
+
+use axum::{
+    extract::{Path, State},
+    http::{HeaderMap, HeaderValue, StatusCode, header},
+    response::{IntoResponse as _, Response},
+};
+use sha2::{Digest as _, Sha256};
+
+use crate::{Problem, Site};
+
+/// A file that is part of the program.
+#[derive(Clone, Copy, Debug)]
+pub struct Asset {
+    /// Name under `/assets/`.
+    pub name: &'static str,
+    /// Content type.
+    pub kind: &'static str,
+    /// Contents.
+    pub body: &'static [u8],
+}
+
+const OURS: [Asset; 3] = [
+    Asset { name: "app.css", kind: "text/css; charset=utf-8", body: include_bytes!("assets/app.css") },
+    Asset { name: "app.js", kind: "text/javascript; charset=utf-8", body: include_bytes!("assets/app.js") },
+    Asset { name: "icon.svg", kind: "image/svg+xml", body: include_bytes!("assets/icon.svg") },
+];
+
+/// Assets by name, each with the hash that is its version.
+#[derive(Debug)]
+pub(crate) struct Assets(BTreeMap<&'static str, (Asset, String)>);
+
+impl Assets {
+    pub(crate) fn new(of_app: &'static [Asset]) -> Self {
+        let all = OURS.iter().chain(of_app);
+        Self(all.map(|asset| (asset.name, (*asset, version(asset.body)))).collect())
+    }
+
+    /// URL of each by name with `_` for what is no letter (`app_css`), which changes with its contents.
+    pub(crate) fn urls(&self) -> BTreeMap<String, String> {
+        let url = |(asset, version): &(Asset, String)| {
+            (asset.name.replace(['.', '-'], "_"), format!("/assets/{}?v={version}", asset.name))
+        };
+        self.0.values().map(url).collect()
+    }
+}
+
+fn version(body: &[u8]) -> String {
+    Sha256::digest(body).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Answers with an asset; for ever the same under the URL that pages use.
+pub(crate) async fn get(
+    State(site): State<std::sync::Arc<Site>>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> Result<Response, Problem> {
+    let Some((asset, version)) = site.assets.0.get(name.as_str()) else {
+        return Err(Problem::not_found("There is no such file"));
+    };
+    let tag = format!("\"{version}\"");
+    if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+        return Ok(StatusCode::NOT_MODIFIED.into_response());
+    }
+    let mut response = asset.body.into_response();
+    let answer = response.headers_mut();
+    answer.insert(header::CONTENT_TYPE, HeaderValue::from_static(asset.kind));
+    answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("public, max-age=31536000, immutable"));
+    if let Ok(tag) = HeaderValue::from_str(&tag) {
+        answer.insert(header::ETAG, tag);
+    }
+    Ok(response)
+}

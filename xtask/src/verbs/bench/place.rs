@@ -1,0 +1,228 @@
+//! Where the measured Jobs are made, and by which orchestrator: the one that is deployed in the laptop cloud, or one
+//! that runs here and works on the API server of any cluster.
+
+use std::{
+    path::{Path, PathBuf},
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use common::{config::Business, labels};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    batch::v1::Job,
+    core::v1::{ConfigMap, Namespace, Pod},
+};
+use kube::{
+    Api, Client, ResourceExt as _,
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
+    config::{KubeConfigOptions, Kubeconfig},
+};
+use provision::{Environment, LocalState};
+use serde_json::json;
+use tokio::process::{Child, Command};
+
+use super::load::AT_ONCE;
+use crate::{
+    context::{self, Context, STATE_FILE},
+    error::Failure,
+};
+
+/// Name of the orchestrator's Deployment, and what its Pods say they are.
+const ORCHESTRATOR: &str = "orchestrator";
+/// Longest that an orchestrator takes to end; its grace period is half of it.
+const ENDS_WITHIN: Duration = Duration::from_secs(60);
+
+/// An API server, a namespace in it, and the orchestrator that works there.
+pub(super) struct Place {
+    /// The API server.
+    pub(super) client: Client,
+    /// The namespace of the Jobs.
+    pub(super) namespace: String,
+    /// How rows call it; empty for the laptop cloud.
+    pub(super) called: String,
+    orchestrator: Orchestrator,
+}
+
+enum Orchestrator {
+    /// A Deployment, which is scaled.
+    Deployed(Api<Deployment>),
+    /// A process of ours.
+    Here { program: PathBuf, variables: Vec<(&'static str, String)>, child: Option<Child> },
+}
+
+impl Place {
+    /// The laptop cloud's own cluster.
+    ///
+    /// # Errors
+    /// When there is no client for it.
+    pub(super) fn laptop(context: &Context, business: &Business) -> anyhow::Result<Self> {
+        let client = context.cluster()?.clone();
+        Ok(Self {
+            orchestrator: Orchestrator::Deployed(Api::namespaced(client.clone(), &business.namespace)),
+            namespace: business.namespace.clone(),
+            called: String::new(),
+            client,
+        })
+    }
+
+    /// The cluster of a context of the kubeconfig, in a namespace of its own. The orchestrator of the business in the
+    /// laptop cloud stops, and one of ours takes its place.
+    ///
+    /// # Errors
+    /// When the cluster cannot be asked, or what the laptop's orchestrator is told cannot be read.
+    pub(super) async fn real(
+        context: &Context,
+        environment: &Environment,
+        business: &Business,
+        name: &str,
+        program: &Path,
+    ) -> anyhow::Result<Self> {
+        Self::laptop(context, business)?.run(false).await?;
+        let told: Api<ConfigMap> = Api::namespaced(context.cluster()?.clone(), &business.namespace);
+        let told = told.get("deskgrid-config").await.context("read what the orchestrator is told")?;
+        let told = told.data.unwrap_or_default();
+        let folder = context::generated(environment);
+        let state = LocalState::read(&folder.join(STATE_FILE))?;
+        let mut kubeconfig = Kubeconfig::read().map_err(|error| no_cluster(name, &error))?;
+        kubeconfig.current_context = Some(name.to_owned());
+        let options = KubeConfigOptions { context: Some(name.to_owned()), ..KubeConfigOptions::default() };
+        let mut config = kube::Config::from_custom_kubeconfig(kubeconfig.clone(), &options)
+            .await
+            .map_err(|error| no_cluster(name, &error))?;
+        config.default_retry = false;
+        let client = Client::try_from(config).map_err(|error| no_cluster(name, &error))?;
+        let path = |name: &str| folder.join(format!("real-{name}"));
+        let write = |name: &str, text: &str| {
+            let path = path(name);
+            std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+            anyhow::Ok(path.display().to_string())
+        };
+        let namespace = format!("{}-{}", business.name, environment.name);
+        let variables = vec![
+            (labels::ENV_CONFIG, write("config.json", told.get("config.json").context("read the configuration")?)?),
+            (labels::ENV_JOB_TEMPLATE, write("job.json", told.get("job.json").context("read the Job template")?)?),
+            (labels::ENV_BUSINESS, business.name.clone()),
+            (labels::ENV_NAMESPACE, namespace.clone()),
+            (labels::ENV_PORT_HTTP, "0".to_owned()),
+            ("KUBECONFIG", write("kubeconfig", &serde_json::to_string(&kubeconfig)?)?),
+            ("GOOGLE_APPLICATION_CREDENTIALS", state.credentials.display().to_string()),
+        ];
+        make_namespace(&client, &namespace).await.map_err(|error| no_cluster(name, &error))?;
+        let orchestrator = Orchestrator::Here { program: program.to_owned(), variables, child: None };
+        Ok(Self { client, namespace, called: format!(" on the API server of {name}"), orchestrator })
+    }
+
+    /// The Jobs.
+    pub(super) fn jobs(&self) -> Api<Job> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// Starts the orchestrator, without waiting until it works, or stops it, and waits until it has ended.
+    ///
+    /// # Errors
+    /// When the Deployment cannot be scaled, or the process cannot be started.
+    pub(super) async fn run(&mut self, runs: bool) -> anyhow::Result<()> {
+        match &mut self.orchestrator {
+            Orchestrator::Deployed(deployments) => {
+                let patch = Patch::Merge(json!({"spec": {"replicas": u32::from(runs)}}));
+                let scaled = deployments.patch(ORCHESTRATOR, &PatchParams::default(), &patch).await;
+                scaled.context("scale the orchestrator")?;
+                if !runs {
+                    ended(&self.client, &self.namespace).await?;
+                }
+                Ok(())
+            }
+            Orchestrator::Here { child, .. } if !runs => match child.take() {
+                Some(mut running) => running.kill().await.context("stop the orchestrator"),
+                None => Ok(()),
+            },
+            Orchestrator::Here { program, variables, child } => {
+                if child.is_none() {
+                    let mut command = Command::new(&*program);
+                    command.env_clear().envs(variables.iter().map(|(name, value)| (name, value)));
+                    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).kill_on_drop(true);
+                    *child = Some(command.spawn().with_context(|| format!("start {}", program.display()))?);
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// Makes a further namespace.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub(super) async fn further(&self, suffix: &str) -> anyhow::Result<String> {
+        let name = format!("{}-{suffix}", self.namespace);
+        make_namespace(&self.client, &name).await.context("make a namespace")?;
+        Ok(name)
+    }
+
+    /// Takes everything away from a cluster that stays.
+    ///
+    /// # Errors
+    /// When something cannot be deleted.
+    pub(super) async fn clear(mut self) -> anyhow::Result<()> {
+        self.run(false).await?;
+        let namespaces: Api<Namespace> = Api::all(self.client.clone());
+        for namespace in namespaces.list(&ListParams::default()).await.context("list the namespaces")? {
+            let name = namespace.name_any();
+            if name != self.namespace && !name.starts_with(&format!("{}-", self.namespace)) {
+                continue;
+            }
+            let jobs: Api<Job> = Api::namespaced(self.client.clone(), &name);
+            let names: Vec<String> = jobs
+                .list_metadata(&ListParams::default())
+                .await
+                .context("list Jobs")?
+                .iter()
+                .map(|j| j.name_any())
+                .collect();
+            let jobs = &jobs;
+            stream::iter(names)
+                .map(|name| async move {
+                    // Its orchestrator is gone, so nobody else takes the finalizer off.
+                    let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+                    jobs.patch_metadata(&name, &PatchParams::default(), &patch).await.map(drop)
+                })
+                .buffer_unordered(AT_ONCE)
+                .try_collect::<()>()
+                .await
+                .context("release Jobs")?;
+            namespaces.delete(&name, &DeleteParams::default()).await.context("delete a namespace")?;
+        }
+        Ok(())
+    }
+}
+
+/// Waits until the Pods of the orchestrator are gone, so that none of them takes a message any more.
+async fn ended(client: &Client, namespace: &str) -> anyhow::Result<()> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let ours = ListParams::default().labels(&format!("{}={ORCHESTRATOR}", labels::APP));
+    let began = Instant::now();
+    while !pods.list_metadata(&ours).await.context("list Pods")?.items.is_empty() {
+        if began.elapsed() > ENDS_WITHIN {
+            bail!("the orchestrator has not ended after {} s", ENDS_WITHIN.as_secs());
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    Ok(())
+}
+
+async fn make_namespace(client: &Client, name: &str) -> Result<(), kube::Error> {
+    let namespace: Namespace = serde_json::from_value(json!({
+        "metadata": {"name": name, "labels": {labels::MANAGED_BY: labels::MANAGED_BY_DESKGRID}},
+    }))
+    .map_err(kube::Error::SerdeError)?;
+    Api::<Namespace>::all(client.clone()).create(&PostParams::default(), &namespace).await.map(drop)
+}
+
+fn no_cluster(name: &str, error: &dyn std::fmt::Display) -> Failure {
+    Failure::new("no-cluster", "cannot ask the cluster")
+        .on(format!("context {name} of the kubeconfig"))
+        .why(error.to_string())
+        .next("kubectl config get-contexts")
+}
