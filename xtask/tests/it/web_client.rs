@@ -155,7 +155,10 @@ async fn nobody_sees_or_changes_anything_of_a_business_that_is_not_theirs() {
         }
         assert_eq!(status, 404, "{page}: {text}");
         assert!(!text.contains("secret-job"), "{page}: {text}");
-        // Without a name it is their own business that is meant.
+        // Without a name it is their own business that is meant. A stream has no end.
+        if page.starts_with("/live/") {
+            continue;
+        }
         let (status, text) = app.get(page, ONE).await;
         assert!(status == 404 || !text.contains("secret-job"), "{page}: {text}");
     }
@@ -341,9 +344,10 @@ async fn what_is_wrong_is_named_before_anything_is_submitted() {
     assert!(answer["problems"][0]["field"].as_str().unwrap().ends_with(".strike"), "{answer}");
     assert!(world.objects("bu1", "input").await.is_empty());
     // A table with market data that is wrong in a row, checked and not submitted.
+    let market = MARKET.replacen("\"row\"", "\"fail\"", 1);
     let table = TRADES.replacen(",call,", ",cal,", 1);
     let form = format!(
-        "--x\r\nContent-Disposition: form-data; name=\"market\"; filename=\"m\"\r\n\r\n{MARKET}\r\n--x\r\nContent-Disposition: \
+        "--x\r\nContent-Disposition: form-data; name=\"market\"; filename=\"m\"\r\n\r\n{market}\r\n--x\r\nContent-Disposition: \
          form-data; name=\"input\"; filename=\"t\"\r\n\r\n{table}\r\n--x--\r\n"
     );
     let check = async |form: String| -> Value {
