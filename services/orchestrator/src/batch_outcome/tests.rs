@@ -88,6 +88,7 @@ fn check(standing: Standing, wanted: [&str; 6]) -> Vec<Fate> {
             Fate::Ended(outcome) => format!("{} {}", outcome.state, outcome.reason.code),
             Fate::Alone => "alone".into(),
             Fate::Later => "later".into(),
+            Fate::Again => "again".into(),
         })
         .collect();
     assert_eq!(words, wanted);
