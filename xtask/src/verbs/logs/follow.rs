@@ -118,13 +118,13 @@ impl Reader {
         let Self { client, business, pod, tail, job } = self;
         let mut place = Place::default();
         loop {
-            let opened = cluster::log_stream(client, &business.namespace, pod, *tail, place.since()).await;
+            let opened = cluster::log_stream_since(client, &business.namespace, pod, *tail, place.since()).await;
             if let Ok(stream) = opened {
                 let mut stream = stream.lines();
                 // One that breaks off is opened again.
                 while let Ok(Some(line)) = stream.try_next().await {
                     let Some(text) = place.pass(&line) else { continue };
-                    let wanted = is_about(job.as_deref(), pod, text);
+                    let wanted = cluster::is_about(job.as_deref(), pod, text);
                     if wanted && lines.send(line_of(business, pod, text)).await.is_err() {
                         return Ok(());
                     }
