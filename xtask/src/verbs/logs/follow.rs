@@ -203,7 +203,7 @@ mod tests {
             all[..count].iter().map(|line| format!("2026-01-01T00:00:{line}")).collect()
         };
         let mut place = Place::default();
-        let mut read = |place: &mut Place, from: usize, count: usize| -> String {
+        let read = |place: &mut Place, from: usize, count: usize| -> String {
             assert_eq!(place.since().is_some(), from > 0);
             lines(count)[from..].iter().filter_map(|line| place.pass(line)).collect()
         };
