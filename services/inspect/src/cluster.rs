@@ -169,12 +169,25 @@ pub async fn log(client: &Client, namespace: &str, pod: &Pod, tail: Option<i64>)
     answer(api.logs(name, &log_parameters(pod, tail, false))).await
 }
 
-/// The log of a Pod's main container as it is written, each line with its time before it: after its last lines, or
-/// since a time.
+/// The log of a Pod's main container as it is written, after its last lines.
 ///
 /// # Errors
 /// When the cluster cannot be asked, or the container has not started.
 pub async fn log_stream(
+    client: &Client,
+    namespace: &str,
+    pod: &Pod,
+    tail: Option<i64>,
+) -> anyhow::Result<impl futures::AsyncBufRead + use<>> {
+    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    Ok(api.log_stream(pod.metadata.name.as_deref().unwrap_or_default(), &log_parameters(pod, tail, true)).await?)
+}
+
+/// The same, each line with its time before it: after its last lines, or since a time.
+///
+/// # Errors
+/// When the cluster cannot be asked, or the container has not started.
+pub async fn log_stream_since(
     client: &Client,
     namespace: &str,
     pod: &Pod,

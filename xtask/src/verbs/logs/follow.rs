@@ -118,7 +118,7 @@ impl Reader {
         let Self { client, business, pod, tail, job } = self;
         let mut place = Place::default();
         loop {
-            let opened = cluster::log_stream(client, &business.namespace, pod, *tail, place.since()).await;
+            let opened = cluster::log_stream_since(client, &business.namespace, pod, *tail, place.since()).await;
             if let Ok(stream) = opened {
                 let mut stream = stream.lines();
                 // One that breaks off is opened again.
@@ -203,7 +203,7 @@ mod tests {
             all[..count].iter().map(|line| format!("2026-01-01T00:00:{line}")).collect()
         };
         let mut place = Place::default();
-        let mut read = |place: &mut Place, from: usize, count: usize| -> String {
+        let read = |place: &mut Place, from: usize, count: usize| -> String {
             assert_eq!(place.since().is_some(), from > 0);
             lines(count)[from..].iter().filter_map(|line| place.pass(line)).collect()
         };
