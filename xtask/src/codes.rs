@@ -208,6 +208,7 @@ pub(crate) const CODES: &[Code] = &[
         "a quota of the cluster is used up",
         "`kubectl describe quota` shows what is used; raise it, or delete what uses it",
     ),
+    code(
         "registry-denied",
         "the image registry does not let you in",
         "for Google's: `gcloud auth application-default login` and roles/artifactregistry.writer; for another one: \

@@ -8,8 +8,8 @@ use localcloud::{
     clock::Clock,
     cloud::{LocalCloud, Options},
     cloudbuild::Programs,
-    node::images::Images,
     google,
+    node::images::Images,
 };
 use provision::{Environment, LocalState};
 use tokio_util::sync::CancellationToken;
@@ -75,7 +75,8 @@ fn programs(laptop: &Laptop) -> Programs {
         let reference = match images::find(stage) {
             Some(spec) => {
                 let program = laptop::program()?.with_file_name(spec.program);
-                let compile = || format!("find {}; `cargo build --package {}` compiles it", program.display(), spec.package);
+                let compile =
+                    || format!("find {}; `cargo build --package {}` compiles it", program.display(), spec.package);
                 program.is_file().then_some(()).with_context(compile)?;
                 Images::new(folder.clone()).register(repository, &program)?
             }
