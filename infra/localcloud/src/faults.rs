@@ -85,12 +85,15 @@ impl Point {
     }
 }
 
+/// Method and path of requests, in the order in which they came.
+pub type Record = Vec<(String, String)>;
+
 /// The fault points of a laptop cloud. Clones are the same points.
 #[derive(Clone, Debug, Default)]
 pub struct Faults {
     points: Arc<Mutex<(u64, Vec<Point>)>>,
     /// Method and path of every request, once somebody wants them.
-    record: Arc<Mutex<Option<Vec<(String, String)>>>>,
+    record: Arc<Mutex<Option<Record>>>,
 }
 
 /// A fault point that was added.
@@ -131,11 +134,11 @@ impl Faults {
     }
 
     /// Method and path of the requests since [`Faults::record`], in the order in which they came; ends that.
-    pub fn take_record(&self) -> Vec<(String, String)> {
+    pub fn take_record(&self) -> Record {
         self.recorded().take().unwrap_or_default()
     }
 
-    fn recorded(&self) -> MutexGuard<'_, Option<Vec<(String, String)>>> {
+    fn recorded(&self) -> MutexGuard<'_, Option<Record>> {
         self.record.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -19,7 +19,7 @@ mod web;
 pub use validate::validate;
 
 /// Every template, by its name.
-const TEMPLATES: [(&str, &str); 13] = [
+const TEMPLATES: [(&str, &str); 14] = [
     ("cluster.yaml", include_str!("../../../manifests/cluster.yaml")),
     ("namespace.yaml", include_str!("../../../manifests/namespace.yaml")),
     ("quota.yaml", include_str!("../../../manifests/quota.yaml")),
@@ -32,6 +32,7 @@ const TEMPLATES: [(&str, &str); 13] = [
     ("orchestrator.yaml", include_str!("../../../manifests/orchestrator.yaml")),
     ("monitoring.yaml", include_str!("../../../manifests/monitoring.yaml")),
     ("web-namespace.yaml", include_str!("../../../manifests/web-namespace.yaml")),
+    ("web-nodes.yaml", include_str!("../../../manifests/web-nodes.yaml")),
     ("web.yaml", include_str!("../../../manifests/web.yaml")),
 ];
 /// The template that becomes part of the configuration instead of an object.

@@ -188,11 +188,11 @@ pub async fn log_stream(
         tail_lines: tail.filter(|_| since.is_none()),
         ..log_parameters(pod, None, true)
     };
-    Ok(answer(api.log_stream(pod.metadata.name.as_deref().unwrap_or_default(), &parameters)).await?)
+    answer(api.log_stream(pod.metadata.name.as_deref().unwrap_or_default(), &parameters)).await
 }
 
 /// The log of a container's run before the present one; nothing when there was none.
-pub(crate) async fn previous_log(client: &Client, namespace: &str, pod: &Pod, tail: Option<i64>) -> Option<String> {
+pub async fn previous_log(client: &Client, namespace: &str, pod: &Pod, tail: Option<i64>) -> Option<String> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let parameters = LogParams { previous: true, ..log_parameters(pod, tail, false) };
     answer(api.logs(pod.metadata.name.as_deref().unwrap_or_default(), &parameters)).await.ok()
@@ -202,7 +202,7 @@ pub(crate) async fn previous_log(client: &Client, namespace: &str, pod: &Pod, ta
 ///
 /// # Errors
 /// When the cluster cannot be asked.
-pub(crate) async fn is_over(client: &Client, namespace: &str, pod: &Pod) -> anyhow::Result<bool> {
+pub async fn is_over(client: &Client, namespace: &str, pod: &Pod) -> anyhow::Result<bool> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let now = answer(api.get_opt(pod.metadata.name.as_deref().unwrap_or_default())).await?;
     let Some(now) = now.filter(|now| now.metadata.uid == pod.metadata.uid) else { return Ok(true) };

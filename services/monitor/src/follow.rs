@@ -259,6 +259,8 @@ async fn look(state: &State, of: &Followed) {
                 raw.orchestrator = Some(view);
                 raw.recovered(CLUSTER) || is_news
             }),
+            // Not everybody may look at Deployments; then it is not known how it does.
+            Err(error) if is_denied(&error) => {}
             Err(error) => of.trouble(state, CLUSTER, &error.context("look at the orchestrator")),
         }
         // Not everybody may look at quotas.
@@ -284,6 +286,14 @@ async fn look(state: &State, of: &Followed) {
         });
         sleep(SLOW).await;
     }
+}
+
+fn is_denied(error: &anyhow::Error) -> bool {
+    let status = error.chain().find_map(|error| match error.downcast_ref::<kube::Error>() {
+        Some(kube::Error::Api(status)) => Some(status.code),
+        _ => None,
+    });
+    status == Some(403)
 }
 
 async fn orchestrator(state: &State, of: &Followed) -> anyhow::Result<cluster::OrchestratorView> {

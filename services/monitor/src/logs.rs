@@ -38,7 +38,7 @@ pub(crate) async fn follow(
     let job = query.get("job").map(str::to_owned);
     let missing = || Problem::not_found(format!("There is no Pod {name:?}"));
     // Only engines of this business: an orchestrator's log tells of other things.
-    if !of.raw().pods.get(&name).is_some_and(|pod| pod.app == common::labels::APP_ENGINE) {
+    if of.raw().pods.get(&name).is_none_or(|pod| pod.app != common::labels::APP_ENGINE) {
         return Err(missing());
     }
     let namespace = of.business.namespace.clone();
@@ -46,7 +46,7 @@ pub(crate) async fn follow(
     let pod =
         api.get_opt(&name).await.map_err(|error| Problem::unavailable("Kubernetes does not answer", &error.into()))?;
     let pod = pod.ok_or_else(missing)?;
-    let reader = cluster::log_stream(&state.kube, &namespace, &pod, Some(TAIL)).await;
+    let reader = cluster::log_stream(&state.kube, &namespace, &pod, Some(TAIL), None).await;
     let reader = reader.map_err(|error| Problem::unavailable("There is no log yet", &error))?;
     let stop = state.site.stop.clone();
     let events = async_stream::stream! {
@@ -59,10 +59,10 @@ pub(crate) async fn follow(
                 () = sleep_until(end) => None,
             };
             let Some(Ok(line)) = next else { break };
-            let mut together = vec![line];
+            let mut together = vec![text(line)];
             while together.len() < TOGETHER {
                 match timeout(GATHER, lines.next()).await {
-                    Ok(Some(Ok(line))) => together.push(line),
+                    Ok(Some(Ok(line))) => together.push(text(line)),
                     _ => break,
                 }
             }
@@ -74,4 +74,12 @@ pub(crate) async fn follow(
         yield Ok(Event::default().event("end").data(""));
     };
     Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
+}
+
+/// What was written, without the time that the cluster puts before each line.
+fn text(line: String) -> String {
+    match line.split_once(' ') {
+        Some((time, text)) if time.parse::<jiff::Timestamp>().is_ok() => text.to_owned(),
+        _ => line,
+    }
 }

@@ -81,6 +81,15 @@ pub async fn run(settings: Settings, clients: Clients, stop: CancellationToken) 
     Ok(())
 }
 
+/// What the first look at everything waits for.
+fn why_not(board: &Board) -> String {
+    let views = board.views.values();
+    let troubles = views
+        .flat_map(|view| view.troubles.iter().map(|(part, why)| format!("{} of {}: {why}", part, view.business.name)));
+    let troubles: Vec<String> = troubles.collect();
+    if troubles.is_empty() { "has not seen everything yet".to_owned() } else { troubles.join("; ") }
+}
+
 /// Makes the board anew when something changed, and shows it.
 async fn make_boards(state: Arc<State>, health: Health) {
     let mut board = Board::default();
@@ -101,6 +110,8 @@ async fn make_boards(state: Arc<State>, health: Health) {
         health.tick();
         if state.is_synced() {
             health.clear("starting");
+        } else {
+            health.not_ready("starting", why_not(&board));
         }
         // Ten thousand Jobs take their time; they must not take all of it.
         tokio::time::sleep(THROTTLE.max(since.elapsed() * 2)).await;

@@ -164,6 +164,7 @@ pub(crate) async fn accept(
     }
 }
 
+/// One try. What most messages never come to is on the heap, so that the future of one in hand is small.
 async fn run(
     context: &Context,
     message: &Received,
@@ -173,8 +174,8 @@ async fn run(
 ) -> Result<(), Obstacle> {
     let work = match request {
         Request::Run(work) => Some(work.clone()),
-        Request::RunLive(work) => live(context, message, work).await?,
-        Request::Inline(work) => inline(context, message, work).await?,
+        Request::RunLive(work) => Box::pin(live(context, message, work)).await?,
+        Request::Inline(work) => Box::pin(inline(context, message, work)).await?,
     };
     let Some(work) = work else {
         context.metrics.duplicates.inc();
@@ -189,7 +190,7 @@ async fn run(
             if decided && (settled(context, &work).await? || !heed(context, &origin, &work).await?) {
                 return Ok(());
             }
-            context.batcher.join(work, origin, alone).await
+            Box::pin(context.batcher.join(work, origin, alone)).await
         }
     }
 }
@@ -217,7 +218,7 @@ async fn settled(context: &Context, work: &Work) -> Result<bool, Obstacle> {
         return Ok(false);
     }
     tracing::info!(job = work.job, session = work.session, "there is an outcome already");
-    controls::tell_again(context, work).await?;
+    Box::pin(controls::tell_again(context, work)).await?;
     context.metrics.duplicates.inc();
     Ok(true)
 }
@@ -227,8 +228,8 @@ async fn settled(context: &Context, work: &Work) -> Result<bool, Obstacle> {
 pub(crate) async fn heed(context: &Context, origin: &Origin, work: &Work) -> Result<bool, Obstacle> {
     match controls::stand(context, work, origin.published).await? {
         Stand::Go => return Ok(true),
-        Stand::Cancelled => conclude(context, origin, work, controls::cancelled(work)).await?,
-        Stand::Paused => controls::park(context, origin, work).await?,
+        Stand::Cancelled => Box::pin(conclude(context, origin, work, controls::cancelled(work))).await?,
+        Stand::Paused => Box::pin(controls::park(context, origin, work)).await?,
     }
     Ok(false)
 }
@@ -261,24 +262,24 @@ pub(crate) async fn create(context: &Context, origin: &Origin, work: &Work, slot
             // finds the outcome that is there. Or its session was cancelled meanwhile.
             let stand = controls::stand(context, work, origin.published).await?;
             if context.recent.has(&work.identity) || stand == Stand::Cancelled {
-                context.cluster.delete(&name, &uid).await?;
+                Box::pin(context.cluster.delete(&name, &uid)).await?;
             }
             return Ok(());
         }
         Err(error) => error,
     };
     match classify(&error) {
-        Answer::Exists => existing(context, work, &name).await,
+        Answer::Exists => Box::pin(existing(context, work, &name)).await,
         Answer::Retry { reason, after } => {
             Err(Obstacle::Passing { reason, after, why: format!("create the Job {name}: {error}") })
         }
         Answer::OurFault(why) => Err(Obstacle::OurFault(format!("the API server refuses to create Jobs: {why}"))),
-        Answer::Rejected(why) => match gate::probe(context).await {
+        Answer::Rejected(why) => match Box::pin(gate::probe(context)).await {
             Err(fault) => Err(Obstacle::OurFault(fault)),
             Ok(()) => {
                 let message_text = format!("the API server does not accept the Job: {why}");
                 let outcome = Outcome::new(&work.business, State::Refused, "invalid-job", message_text);
-                conclude(context, origin, work, outcome).await
+                Box::pin(conclude(context, origin, work, outcome)).await
             }
         },
     }

@@ -6,10 +6,6 @@ use anyhow::Context as _;
 use common::{clients, clients::Connection, config, exit, shutdown, telemetry};
 use orchestrator::{Clients, Config, Hooks, clock};
 
-/// Gives the pages of freed memory back: what a burst took would stay with the system's allocator.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     match start() {
         Ok(()) => ExitCode::SUCCESS,

@@ -81,7 +81,9 @@ impl Settings {
             bail!("this is missing: {}", missing.join("; "));
         }
         let (Some(config), Some(access)) = (config, access) else { bail!("the configuration is incomplete") };
-        let listen = value(labels::ENV_LISTEN).unwrap_or("0.0.0.0:8080");
+        // A laptop's node names the port that its probes look at.
+        let of_laptop = value(labels::ENV_PORT_HTTP).map(|port| format!("127.0.0.1:{port}"));
+        let listen = value(labels::ENV_LISTEN).or(of_laptop.as_deref()).unwrap_or("0.0.0.0:8080");
         let tls = match value(labels::ENV_TLS).unwrap_or("false") {
             "true" => true,
             "false" => false,

@@ -10,7 +10,7 @@ use provision::{deploy::access, manifests::WEB_NAMESPACE};
 use serde::Serialize;
 use tokio::{net::TcpListener, net::TcpStream, task::JoinSet};
 
-use crate::{args::Globals, context, error::Failure, output::Output, setup};
+use crate::{args::Globals, context::Context, error::Failure, output::Output};
 
 /// Port that the apps listen on in their pods.
 const APP_PORT: u16 = 8080;
@@ -60,9 +60,8 @@ struct Opened {
 /// # Errors
 /// When the app is not there, or the port is taken.
 pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
-    let environment = context::load(globals)?;
-    let cloud = setup::connect(&environment, globals).await?;
-    let client = cloud.cluster()?;
+    let context = Context::open(globals).await?;
+    let client = context.cluster()?;
     let app = args.app.name();
     // Before anything is promised.
     pod(client, app).await?;

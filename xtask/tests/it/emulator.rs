@@ -23,7 +23,7 @@ use crate::{
 };
 
 /// Longest that the emulator takes to answer; a Java program on a busy machine.
-const STARTS_WITHIN: Duration = Duration::from_secs(60);
+const STARTS_WITHIN: Duration = Duration::from_secs(300);
 /// Runs a program for as long as its standard input is open, so that it never outlives this process.
 const LEASH: &str = r#""$@" & program=$!; cat > /dev/null; kill $program; wait $program"#;
 

@@ -16,7 +16,7 @@ use std::{convert::Infallible, net::SocketAddr};
 use bytes::Bytes;
 use futures::{SinkExt as _, StreamExt as _, channel::mpsc};
 use http::{Request, Response};
-use http_body_util::{BodyExt as _, BodyStream, StreamBody, combinators::BoxBody};
+use http_body_util::{BodyStream, StreamBody, combinators::BoxBody};
 use hyper::{
     body::{Frame, Incoming},
     client, server,
@@ -91,5 +91,5 @@ async fn call(request: Request<Incoming>, behind: SocketAddr) -> anyhow::Result<
             let _ = wanted.send(Ok(frame)).await;
         }
     });
-    Ok(Response::from_parts(head, BodyExt::boxed(StreamBody::new(frames))))
+    Ok(Response::from_parts(head, BoxBody::new(StreamBody::new(frames))))
 }

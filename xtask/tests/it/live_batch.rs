@@ -101,7 +101,7 @@ async fn the_verbs_tell_of_a_batch_that_runs() {
     assert!(job["explanation"].as_str().unwrap().contains("batch"), "{job:#}");
     assert!(!job["pods"].as_array().unwrap().is_empty(), "{job:#}");
     let logs = said(&world, &["logs", "slow"]).await;
-    assert!(logs.contains("computing a batch"), "{logs}");
+    assert!(logs.contains("read the input") && logs.lines().all(|line| line.contains("slow")), "only its own: {logs}");
     let sessions = document(&world, &["session", "list"]).await;
     assert_eq!(sessions[0]["session"], "session", "{sessions:#}");
     let pending = ["waiting", "running"].map(|state| sessions[0][state].as_u64().unwrap());

@@ -88,14 +88,14 @@ fn dependencies_point_the_agreed_way() {
     let infra = ["provision", "localcloud", "xtask"];
     for (package, dependencies) in &ours {
         let forbidden: Vec<&str> = match package.as_str() {
-            "common" => services.iter().chain(&infra).copied().chain(["kernel", "web"]).collect(),
-            "kernel" => services.iter().chain(&infra).copied().chain(["common", "web"]).collect(),
+            "common" => services.iter().chain(&infra).copied().chain(["kernel", "web", "inspect"]).collect(),
+            "kernel" => services.iter().chain(&infra).copied().chain(["common", "web", "inspect"]).collect(),
             "provision" | "localcloud" => {
-                services.iter().copied().chain(["xtask", "localcloud", "provision", "web"]).collect()
+                services.iter().copied().chain(["xtask", "localcloud", "provision", "web", "inspect"]).collect()
             }
             "xtask" => vec![],
-            "engine" => services.iter().chain(&infra).copied().chain(["web"]).collect(),
-            "orchestrator" => services.iter().chain(&infra).copied().chain(["kernel", "web"]).collect(),
+            "engine" => services.iter().chain(&infra).copied().chain(["web", "inspect"]).collect(),
+            "orchestrator" => services.iter().chain(&infra).copied().chain(["kernel", "web", "inspect"]).collect(),
             // It checks inputs as the engine will, and so knows the kernel.
             "client" => services.iter().chain(&infra).copied().collect(),
             _ => services.iter().chain(&infra).copied().chain(["kernel"]).collect(),

@@ -55,7 +55,7 @@ async fn a_person_watches_jobs_reads_why_one_failed_and_retries_it() {
         ("/job?business=bu1&session=evening-run&job=malformed.json", "job-failed", "It failed"),
         ("/pubsub", "pubsub", "ack deadline"),
         ("/letters", "letters", "Replay"),
-        ("/cluster", "cluster", "memory"),
+        ("/cluster", "cluster", "Engine"),
     ] {
         browser.open(&monitor.url(path)).await;
         browser.wait_for("main", text).await;

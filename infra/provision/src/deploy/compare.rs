@@ -50,6 +50,9 @@ fn strip(object: &mut Value) {
 pub(super) fn difference(live: Option<&Value>, after: Option<&Value>) -> String {
     let text = |object: Option<&Value>| object.map(for_people).unwrap_or_default();
     let (before, after) = (text(live), text(after));
+    if live.is_none() {
+        return after.lines().map(|line| format!("+{line}\n")).collect();
+    }
     let diff = TextDiff::from_lines(&before, &after);
     let mut unified = diff.unified_diff();
     unified.context_radius(AROUND).to_string()

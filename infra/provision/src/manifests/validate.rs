@@ -8,7 +8,7 @@ use k8s_openapi::api::{
     core::v1::{ConfigMap, Namespace, ResourceQuota, Service, ServiceAccount},
     networking::v1::NetworkPolicy,
     policy::v1::PodDisruptionBudget,
-    rbac::v1::{Role, RoleBinding},
+    rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
     scheduling::v1::PriorityClass,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
@@ -32,6 +32,8 @@ pub fn validate(object: &Value) -> anyhow::Result<()> {
         ("apps/v1", "Deployment") => typed::<Deployment>(object),
         ("batch/v1", "Job") => typed::<Job>(object),
         ("policy/v1", "PodDisruptionBudget") => typed::<PodDisruptionBudget>(object),
+        ("rbac.authorization.k8s.io/v1", "ClusterRole") => typed::<ClusterRole>(object),
+        ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding") => typed::<ClusterRoleBinding>(object),
         ("v1", "ResourceQuota") => typed::<ResourceQuota>(object),
         ("v1", "Service") => typed::<Service>(object),
         ("networking.k8s.io/v1", "NetworkPolicy") => typed::<NetworkPolicy>(object),

@@ -61,6 +61,10 @@ pub(super) fn files(
     let folder = Path::new("manifests").join(WEB_NAMESPACE);
     let (text, found) = objects(tera, "web-namespace.yaml", &values(None))?;
     let mut files = vec![File { path: folder.join("namespace.yaml"), text, objects: found }];
+    if monitor.is_some() {
+        let (text, found) = objects(tera, "web-nodes.yaml", &values(None))?;
+        files.push(File { path: folder.join("nodes.yaml"), text, objects: found });
+    }
     for app in monitor.iter().chain(&client) {
         let (text, found) = objects(tera, "web.yaml", &values(Some(app)))?;
         files.push(File { path: folder.join(format!("{}.yaml", app.name)), text, objects: found });

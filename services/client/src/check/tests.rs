@@ -31,9 +31,16 @@ fn a_table_needs_market_data_and_names_its_row() {
         matches!(&found, Verdict::Wrong { problems, .. } if problems[0].message.contains("market data")),
         "{found:?}"
     );
-    let broken = TRADES.replacen("call", "cal", 1);
+    let broken = TRADES.replacen(",call,", ",cal,", 1);
     let found = verdict("t.csv", &broken, Market::Bytes(MARKET.as_bytes()));
-    let line = broken.lines().position(|line| line.contains("cal,")).unwrap() + 1;
+    let is_row = |text: &String| text.starts_with("spx-call: line 2, column ");
+    assert!(
+        matches!(&found, Verdict::Good { broken, .. } if broken.iter().all(is_row) && broken.len() == 1),
+        "{found:?}"
+    );
+    let strict = MARKET.replacen("\"row\"", "\"fail\"", 1);
+    let found = verdict("t.csv", &broken, Market::Bytes(strict.as_bytes()));
+    let line = broken.lines().position(|line| line.contains(",cal,")).unwrap() + 1;
     let Verdict::Wrong { problems, .. } = found else { panic!("{found:?}") };
     assert_eq!((problems[0].line, problems[0].field.as_str()), (line, "trades[0].option"));
     // What is wrong with the market data is said of the market data.

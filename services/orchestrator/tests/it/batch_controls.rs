@@ -61,23 +61,29 @@ fn a_pause_reaches_messages_that_wait_for_slots_and_not_the_batch_that_runs() {
     let later = submit(&world, "later", 6);
     world.wait("those that wait are taken", |state| state.untaken() == 0);
     world.decide("s1", Some(json!({"paused": true})));
-    // Which tells that the decision was read.
-    let reader = start(&world);
-    let marker = world.submit_to("s1", "marker", "good", 1, |_| {});
-    world.wait("the marker is put aside", |state| parked(state) > 0);
+    // One that is put aside at once tells that the decision was read.
+    let mut markers = Vec::new();
+    while world.count("parked") == 0 {
+        let name = format!("marker{}", markers.len());
+        markers.push(world.submit_to("s1", &name, "good", 1, |_| {}));
+        world.wait("it is taken", |state| state.untaken() == 0);
+        assert!(markers.len() < 10_000, "the decision is never read");
+    }
+    let all = first.len() + later.len() + markers.len();
     world.change(|state| state.engines_wait = false);
-    world.wait("those that waited are put aside", |state| parked(state) == 7);
+    // On a busy machine not all of the first came together.
+    world.wait("what ran ended and the rest is put aside", |state| parked(state) + outcomes(state) == all);
+    world.wait_until_done();
+    let done = world.outcomes();
+    assert!((1..=4).contains(&done.len()), "{:?}", done.keys());
+    assert!(later.iter().all(|work| !done.contains_key(&work.outcome())), "nothing but what ran came to an end");
+    world.decide("s1", None);
+    world.wait("all ended", |state| outcomes(state) == all && parked(state) == 0);
     world.wait_until_done();
     check(&world, &first, Ended::Succeeded);
-    assert_eq!(world.outcomes().len(), 4, "nothing but what ran came to an end");
-    world.decide("s1", None);
-    world.wait("all ended", |state| outcomes(state) == 11 && parked(state) == 0);
-    world.wait_until_done();
     check(&world, &later, Ended::Succeeded);
-    check(&world, &[marker], Ended::Succeeded);
-    for process in [process, reader] {
-        process.terminate().unwrap();
-    }
+    check(&world, &markers, Ended::Succeeded);
+    process.terminate().unwrap();
 }
 
 #[test]

@@ -124,7 +124,7 @@ impl Reader {
                 // One that breaks off is opened again.
                 while let Ok(Some(line)) = stream.try_next().await {
                     let Some(text) = place.pass(&line) else { continue };
-                    let wanted = is_about(job.as_deref(), pod, text);
+                    let wanted = cluster::is_about(job.as_deref(), pod, text);
                     if wanted && lines.send(line_of(business, pod, text)).await.is_err() {
                         return Ok(());
                     }

@@ -60,8 +60,8 @@ pub(super) fn judge(pod: &str, container: &ContainerStatus, seen: Seen<'_>, pati
 /// What the registry said: more than the pause after it does.
 fn pull_refusal(seen: Seen<'_>) -> Option<String> {
     let refused = |message: &&str| message.contains("ailed to pull");
-    let messages = seen.events.iter().filter_map(|event| event.message.as_deref());
-    messages.filter(refused).next_back().map(str::to_owned)
+    let mut messages = seen.events.iter().filter_map(|event| event.message.as_deref());
+    messages.rfind(refused).map(str::to_owned)
 }
 
 /// The verdict on a pod that Google refuses: such a refusal may be cured by waiting, but not for long.

@@ -91,7 +91,9 @@ fn unready(name: &str, seen: Seen<'_>, patience: &Patience) -> Verdict {
     let why = format!("the pod {name} runs and is not ready: {probe}");
     // One that ends before any probe looks at it is judged when it has ended again.
     let ended_by_itself = probed.is_none() && restarts(seen.pod) > 0;
-    if seen.lasting < patience.unready || ended_by_itself {
+    // Without a word of a probe it may only be slow to start.
+    let patience = if probed.is_some() { patience.unready } else { patience.unready * 3 };
+    if seen.lasting < patience || ended_by_itself {
         return Verdict::waiting(why);
     }
     Verdict::Failed(Cause::new(Why::Probe, why).with_log(seen.log))
