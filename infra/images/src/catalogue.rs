@@ -24,6 +24,7 @@ const fn service(name: &'static str, about: &'static str) -> Spec {
 
 /// All of them, by name. Those of the services are compiled in one run, so that one cannot change another's features.
 pub const CATALOGUE: &[Spec] = &[
+    service("client", "the web app that submits jobs and shows results"),
     Spec {
         name: "deskgrid",
         package: "xtask",
@@ -32,6 +33,7 @@ pub const CATALOGUE: &[Spec] = &[
         deployed: false,
     },
     service("engine", "reads an input, computes, writes the result"),
+    service("monitor", "the web app that shows jobs, pods, logs and latency"),
     service("orchestrator", "turns messages into Kubernetes Jobs, and settles them"),
 ];
 

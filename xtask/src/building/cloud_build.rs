@@ -120,13 +120,13 @@ async fn follow(
     let (started, mut pause, mut shown) = (Instant::now(), LOOK_EVERY, 0);
     let mut state = None;
     loop {
+        let grown = show_log(environment, store, &build, &mut shown, output).await;
         if state != Some(build.state) {
             let waits = build.detail.as_ref().filter(|_| !build.state.has_ended());
             let why = waits.map(|detail| format!(": {detail}")).unwrap_or_default();
             output.note(format_args!("  the build {}{why}", build.state.said()));
             state = Some(build.state);
         }
-        let grown = show_log(environment, store, &build, &mut shown, output).await;
         if build.state.has_ended() {
             return Ok(build);
         }

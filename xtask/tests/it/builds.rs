@@ -13,12 +13,12 @@ fn cloud_build_makes_images_once_and_tells_their_digests() {
     assert!(failed.contains("cargo xtask provision"), "{failed}");
     desk.run(&["provision", "--yes"], 0);
 
-    let shown = desk.xtask(&["build", "--dry-run", "--json"]);
+    let shown = desk.xtask(&["build", "engine", "orchestrator", "--dry-run", "--json"]);
     let plan: Value = serde_json::from_slice(&shown.stdout).unwrap();
     assert_eq!(plan["builder"], "cloud-build");
     assert!(plan["steps"].as_array().unwrap().iter().all(|step| step["present"].is_null()), "{plan}");
 
-    let built = desk.xtask(&["build", "--json"]);
+    let built = desk.xtask(&["build", "engine", "orchestrator", "--json"]);
     let said = String::from_utf8_lossy(&built.stderr).into_owned();
     assert!(built.status.success(), "{said}");
     for word in ["waits for a machine", "runs", "| FETCHSOURCE", "stage engine of services/Dockerfile", "is done"] {
@@ -35,7 +35,7 @@ fn cloud_build_makes_images_once_and_tells_their_digests() {
     }
 
     // Nothing changed: nothing is built, and the same digests are told.
-    let again = desk.xtask(&["build", "--json"]);
+    let again = desk.xtask(&["build", "engine", "orchestrator", "--json"]);
     let again: Value = serde_json::from_slice(&again.stdout).unwrap();
     for (one, other) in images.iter().zip(again["images"].as_array().unwrap()) {
         assert_eq!(one["reference"], other["reference"]);
@@ -52,7 +52,7 @@ fn cloud_build_makes_images_once_and_tells_their_digests() {
 fn what_cannot_be_built_is_said_before_anything_is_compiled() {
     let desk = Desk::start(FILE);
     for (arguments, code, said) in [
-        (&["build", "nobody"][..], 64, "deskgrid, engine, orchestrator"),
+        (&["build", "nobody"][..], 64, "client, deskgrid, engine"),
         (&["build", "--local"], 64, "--output"),
         (&["build", "--registry", "localhost:1/x"], 64, "--local"),
         (&["build", "--username", "me"], 64, "--password-stdin"),

@@ -75,6 +75,9 @@ fn programs(laptop: &Laptop) -> Programs {
         let reference = match images::find(stage) {
             Some(spec) => {
                 let program = laptop::program()?.with_file_name(spec.program);
+                let compile =
+                    || format!("find {}; `cargo build --package {}` compiles it", program.display(), spec.package);
+                program.is_file().then_some(()).with_context(compile)?;
                 Images::new(folder.clone()).register(repository, &program)?
             }
             None => format!("{repository}@{}", images::sha256(stage.as_bytes())),
