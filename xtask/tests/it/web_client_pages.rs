@@ -10,10 +10,8 @@ use crate::{
     web_client::{ALL, App, world},
 };
 
-/// A book that can be read, and whose value is too large for a number.
-const OVERFLOWS: &str = r#"{"schema": 1, "seed": 1, "paths": 1000,
- "underlyings": {"ACME": {"spot": 100.0, "volatility": 10.0, "rate": 2.0}},
- "trades": [{"id": "t1", "kind": "european", "option": "call", "underlying": "ACME", "strike": 1.0, "maturity": 200.0}]}"#;
+/// A book whose strike is no number.
+const MALFORMED: &str = include_str!("../../../examples/malformed.json");
 
 fn example(name: &str) -> String {
     target().parent().unwrap().join("examples").join(name).display().to_string()
@@ -45,9 +43,6 @@ async fn a_person_submits_files_watches_them_finish_and_takes_the_results() {
     browser.click("#queue .item.bad button").await;
 
     // With the keyboard: a payload is pasted under a name of its own.
-    let overflow = world.folder().join("overflow.json");
-    std::fs::write(&overflow, OVERFLOWS).unwrap();
-    browser.fill("#inputs", &overflow.display().to_string()).await;
     browser.fill("#session", "evening-run").await;
     browser.evaluate("document.querySelector('#paste').open = true").await;
     browser.fill("#payload-name", "<b>note</b>.txt").await;
@@ -56,13 +51,16 @@ async fn a_person_submits_files_watches_them_finish_and_takes_the_results() {
     browser.wait_for("#said", "Ready").await;
     browser.pictures("client-submit-ready", Screen::Wide).await;
     browser.assert_accessible("submit").await;
+    // What another client submits to the session is not checked beforehand.
+    let work = world.upload("bu1", "evening-run", "malformed.json", MALFORMED).await;
+    world.publish(&work).await;
     browser.fill("#payload-name", "\u{e007}").await;
 
     // The session's page fills in by itself.
     browser.wait_for("#top, .top", "evening-run").await;
     browser.evaluate("window.sameDocument = true").await;
     browser.wait_for("#sentence", "All done: 3 of 4 inputs succeeded, 1 did not.").await;
-    browser.wait_for("#jobs", "numeric-overflow").await;
+    browser.wait_for("#jobs", "malformed-input").await;
     browser.wait_for("#results", "15-geometric-benchmarks.json").await;
     assert_eq!(browser.evaluate("window.sameDocument === true").await, json!(true), "it was not loaded again");
     let seen = browser.text("#jobs").await;
@@ -85,7 +83,7 @@ async fn a_person_submits_files_watches_them_finish_and_takes_the_results() {
         .await;
     let csv = csv.as_str().unwrap();
     assert!(csv.starts_with("session,job,row,measure,value,standard_error,error\n"), "{csv}");
-    assert!(csv.contains("evening-run,03-collar.json,portfolio,value,") && csv.contains("numeric-overflow"), "{csv}");
+    assert!(csv.contains("evening-run,03-collar.json,portfolio,value,") && csv.contains("malformed-input"), "{csv}");
     let rows = browser
         .promise(
             "fetch(document.querySelector('#results a[href^=\"/results.json\"]').href).then((answer) => answer.json())",
