@@ -46,7 +46,7 @@ pub(crate) async fn follow(
     let pod =
         api.get_opt(&name).await.map_err(|error| Problem::unavailable("Kubernetes does not answer", &error.into()))?;
     let pod = pod.ok_or_else(missing)?;
-    let reader = cluster::log_stream(&state.kube, &namespace, &pod, Some(TAIL), None).await;
+    let reader = cluster::log_stream(&state.kube, &namespace, &pod, Some(TAIL)).await;
     let reader = reader.map_err(|error| Problem::unavailable("There is no log yet", &error))?;
     let stop = state.site.stop.clone();
     let events = async_stream::stream! {
@@ -59,10 +59,10 @@ pub(crate) async fn follow(
                 () = sleep_until(end) => None,
             };
             let Some(Ok(line)) = next else { break };
-            let mut together = vec![text(line)];
+            let mut together = vec![line];
             while together.len() < TOGETHER {
                 match timeout(GATHER, lines.next()).await {
-                    Ok(Some(Ok(line))) => together.push(text(line)),
+                    Ok(Some(Ok(line))) => together.push(line),
                     _ => break,
                 }
             }
@@ -74,12 +74,4 @@ pub(crate) async fn follow(
         yield Ok(Event::default().event("end").data(""));
     };
     Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
-}
-
-/// What was written, without the time that the cluster puts before each line.
-fn text(line: String) -> String {
-    match line.split_once(' ') {
-        Some((time, text)) if time.parse::<jiff::Timestamp>().is_ok() => text.to_owned(),
-        _ => line,
-    }
 }
