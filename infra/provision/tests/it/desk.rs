@@ -197,11 +197,13 @@ impl Verb {
         let deploy = async |environment: &Environment, only: Option<&str>| {
             let image = |name: &str| format!("registry/{name}@sha256:{}", "0".repeat(64));
             let options = deploy::Options {
-                images: Images { orchestrator: image("orchestrator"), engine: image("engine") },
-                folder: folder.clone(),
                 only: only.map(str::to_owned),
                 foreign: Foreign::Refuse,
                 limit: LIMIT,
+                ..deploy::Options::new(
+                    Images { orchestrator: image("orchestrator"), engine: image("engine") },
+                    folder.clone(),
+                )
             };
             let settings = lock("deploy");
             // The services are told of no ports, which are others each time.
