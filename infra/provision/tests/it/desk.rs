@@ -15,7 +15,8 @@ use localcloud::{
     kubernetes::{self, Kubernetes},
 };
 use provision::{
-    Cloud, Environment, deploy,
+    Cloud, Environment,
+    deploy::{self, Foreign},
     environment::{Overrides, parse},
     keys,
     manifests::Images,
@@ -195,12 +196,14 @@ impl Verb {
         let folder = desk.folder.path().join("generated");
         let deploy = async |environment: &Environment, only: Option<&str>| {
             let image = |name: &str| format!("registry/{name}@sha256:{}", "0".repeat(64));
-            let images = Images { orchestrator: image("orchestrator"), engine: image("engine") };
             let options = deploy::Options {
                 only: only.map(str::to_owned),
+                foreign: Foreign::Refuse,
                 limit: LIMIT,
-                patience: deploy::Patience::LOCAL,
-                ..deploy::Options::new(images, folder.clone())
+                ..deploy::Options::new(
+                    Images { orchestrator: image("orchestrator"), engine: image("engine") },
+                    folder.clone(),
+                )
             };
             let settings = lock("deploy");
             // The services are told of no ports, which are others each time.
