@@ -244,7 +244,10 @@ async fn the_description_of_the_api_is_true_and_actions_are_done() {
         monitor.json("/job?business=bu1&session=s1&job=bad.json").await["attempt"] == 1
     })
     .await;
-    assert_eq!(monitor.json("/dead-letters").await.as_array().unwrap().len(), 1);
+    eventually("the second attempt failed too", async || {
+        monitor.json("/dead-letters").await.as_array().unwrap().len() == 1
+    })
+    .await;
     let mut discard = of("discard");
     discard["job"] = "bad.json".into();
     assert_eq!(act(discard.clone()).await.0, 200);

@@ -41,6 +41,10 @@ pub(crate) fn job_href(business: &str, session: &str, job: &str, generation: i64
 
 /// Where a session's page is.
 pub(crate) fn session_href(business: &str, session: &str) -> String {
+    // Messages that were refused are of no session.
+    if session == common::jobs::REFUSED_SESSION {
+        return format!("/letters?{}", web::encode([("business", business)]));
+    }
     format!("/session?{}", web::encode([("business", business), ("session", session)]))
 }
 
