@@ -36,7 +36,7 @@ pub fn desired(environment: &Environment) -> Vec<Resource> {
     resources.environment_accounts();
     resources.cluster();
     resources.registry();
-    resources.lister_role();
+    resources.custom_roles();
     for (name, businesses) in environment.buckets() {
         resources.bucket(name, &businesses);
     }

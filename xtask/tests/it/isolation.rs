@@ -7,14 +7,14 @@ use google_cloud_auth::credentials::{CacheableResource, Credentials, Credentials
 use http::{Extensions, HeaderMap, HeaderValue, header::AUTHORIZATION};
 use provision::{
     Environment,
-    desired::access::{BUSINESS, ENVIRONMENT, LISTER_ROLE, On, Row, Who},
+    desired::access::{BUSINESS, ENVIRONMENT, LISTER_ROLE, MARKER_ROLE, On, Row, Who},
     google::{Api, Client, Error, Method, Request, escape},
 };
 use serde_json::{Value, json};
 
 use crate::world::{Setup, World};
 
-const PARTS: [&str; 6] = ["input", "common", "output", "outcome", "control", "other"];
+const PARTS: [&str; 7] = ["input", "common", "output", "outcome", "control", "parked", "other"];
 const BUILD: [&str; 3] = ["deskgrid/build/source/", "deskgrid/build/log/", "deskgrid/other/"];
 /// What nobody of ours but the nodes has anything of on the whole project.
 const ON_PROJECT: [&str; 8] = [
@@ -68,8 +68,9 @@ fn actions(role: &str) -> &'static [&'static str] {
         "roles/storage.objectCreator" => &["create"],
         // Listing is asked of the bucket, which no condition on objects fits.
         "roles/storage.objectViewer" => &["get"],
-        "roles/storage.objectUser" => &["create", "delete", "get"],
+        "roles/storage.objectUser" => &["create", "delete", "get", "update"],
         LISTER_ROLE => &["list"],
+        MARKER_ROLE => &["update"],
         "roles/pubsub.publisher" => &["publish"],
         "roles/pubsub.subscriber" => &["consume"],
         "roles/pubsub.viewer" => &["view"],
@@ -167,6 +168,8 @@ fn with_object(name: &str, may: impl Fn(&str) -> bool, trials: &mut Vec<Trial>) 
     let mut add = |what: String, request: Request, allowed: bool| trials.push(Trial { what, request, allowed });
     add(format!("read {name}"), read(name), may("get"));
     add(format!("read {absent}"), read(&absent), may("get"));
+    let mark = Request::new(Api::Storage, Method::Patch, object(name)).body(json!({"metadata": {"mark": "1"}}));
+    add(format!("mark {name}"), mark, may("update"));
     add(format!("overwrite {name}"), upload(name), may("create") && may("delete"));
     add(format!("delete {absent}"), delete(&absent), may("delete"));
     add(format!("create {name}-new"), upload(&format!("{name}-new")), may("create"));

@@ -9,6 +9,14 @@ use common::names;
 /// Custom role for what no predefined role grants alone. Listing is evaluated on the bucket, never on a prefix, so it
 /// cannot stand under a condition on objects; the nearest predefined role also shows the bucket's metadata.
 pub const LISTER_ROLE: &str = "deskgridObjectLister";
+/// Custom role for marking an object in its metadata. It neither makes, replaces nor deletes one, which every predefined
+/// role that changes metadata also does (or it hands out access).
+pub const MARKER_ROLE: &str = "deskgridObjectMarker";
+/// The project's custom roles: id, title, what they are for, what they hold.
+const CUSTOM_ROLES: &[(&str, &str, &str, &[&str])] = &[
+    (LISTER_ROLE, "Deskgrid object lister", "list the names of objects", &["storage.objects.list"]),
+    (MARKER_ROLE, "Deskgrid object marker", "change the metadata of objects", &["storage.objects.update"]),
+];
 
 /// Whom a row of the table is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -57,7 +65,7 @@ pub enum On {
 pub struct Row {
     /// Who.
     pub who: Who,
-    /// `roles/…`, or [`LISTER_ROLE`].
+    /// `roles/…`, or [`LISTER_ROLE`] or [`MARKER_ROLE`].
     pub role: &'static str,
     /// On what.
     pub on: On,
@@ -85,9 +93,12 @@ pub const BUSINESS: &[Row] = &[
     row(Who::WebClient, "roles/storage.objectViewer", On::Objects(&["output", "outcome"])),
     row(Who::WebClient, LISTER_ROLE, On::Names),
     row(Who::WebClient, "roles/pubsub.publisher", On::Topic),
-    // The operator's actions: retry (copy the input, publish), discard and close (delete), pause and cancel (control).
+    // The operator's actions: pause, resume and cancel (replace or delete the control object), close (delete what all
+    // Jobs read), retry (note it with the input, publish), replay (the same, or a corrected input), discard (delete the
+    // input). Replay and discard also mark the outcome, which nobody but the orchestrator may replace.
     row(Who::WebMonitor, "roles/storage.objectUser", On::Objects(&["input", "common", "control"])),
     row(Who::WebMonitor, "roles/storage.objectViewer", On::Objects(&["output", "outcome"])),
+    row(Who::WebMonitor, MARKER_ROLE, On::Objects(&["outcome"])),
     row(Who::WebMonitor, LISTER_ROLE, On::Names),
     row(Who::WebMonitor, "roles/pubsub.publisher", On::Topic),
     row(Who::WebMonitor, "roles/pubsub.viewer", On::Topic),
@@ -107,20 +118,26 @@ pub const ENVIRONMENT: &[Row] = &[
 ];
 
 impl Resources<'_> {
-    pub(super) fn lister_role(&mut self) {
-        let fields = json!({
-            "title": "Deskgrid object lister",
-            "description": format!("{}={}: list the names of objects", labels::GOOGLE_MANAGED_BY, labels::MANAGED_BY_DESKGRID),
-            "stage": "GA",
-            "includedPermissions": ["storage.objects.list"],
-        });
-        let id = Id::new(Kind::Role, self.role(LISTER_ROLE));
-        self.add(id, None, self.environment.manage.iam, fields, vec![]);
+    /// The custom roles, as far as somebody may be granted them.
+    pub(super) fn custom_roles(&mut self) {
+        for (name, title, purpose, permissions) in CUSTOM_ROLES {
+            if *name == MARKER_ROLE && !self.environment.web.enabled {
+                continue;
+            }
+            let fields = json!({
+                "title": title,
+                "description": format!("{}={}: {purpose}", labels::GOOGLE_MANAGED_BY, labels::MANAGED_BY_DESKGRID),
+                "stage": "GA",
+                "includedPermissions": permissions,
+            });
+            let id = Id::new(Kind::Role, self.role(name));
+            self.add(id, None, self.environment.manage.iam, fields, vec![]);
+        }
     }
 
     fn role(&self, role: &str) -> String {
         match role {
-            LISTER_ROLE => format!("projects/{}/roles/{LISTER_ROLE}", self.environment.project),
+            LISTER_ROLE | MARKER_ROLE => format!("projects/{}/roles/{role}", self.environment.project),
             predefined => predefined.to_owned(),
         }
     }

@@ -15,6 +15,7 @@ fn permissions(role: &str) -> &'static [&'static str] {
         "storage.objectViewer" => &["get", "list"],
         "storage.objectUser" => &["create", "delete", "get", "list", "update"],
         "deskgridObjectLister" => &["list"],
+        "deskgridObjectMarker" => &["update"],
         "pubsub.publisher" => &["publish"],
         "pubsub.subscriber" => &["consume"],
         "pubsub.viewer" => &["view"],
@@ -81,7 +82,11 @@ fn the_table_of_who_may_do_what_with_objects() {
         ("web-client", "bu1/control/s.json", &["list"]),
         ("web-monitor", "bu1/input/s/j", &["create", "delete", "get", "list", "update"]),
         ("web-monitor", "bu1/control/s.json", &["create", "delete", "get", "list", "update"]),
-        ("web-monitor", "bu2/outcome/s/j/1-0.json", &["get", "list"]),
+        ("web-client", "bu1/outcome/s/j/1-0.json", &["get", "list"]),
+        ("web-monitor", "bu1/common/s/n", &["create", "delete", "get", "list", "update"]),
+        ("web-monitor", "bu2/outcome/s/j/1-0.json", &["get", "list", "update"]),
+        ("web-monitor", "bu2/output/s/j/1-0", &["get", "list"]),
+        ("web-monitor", "bu2/parked/s/j/1-0.json", &["list"]),
         ("web-monitor", "bu3/output/s/j/1-0", &["list"]),
         ("web-monitor", "deskgrid/build/source/a.tar.gz", &["list"]),
         ("builder", "deskgrid/build/source/a.tar.gz", &["get"]),
@@ -95,6 +100,8 @@ fn the_table_of_who_may_do_what_with_objects() {
     }
     let one = desired(&environment(&format!("{TWO}[web]\nbusinesses = [\"bu1\"]\n")));
     assert_eq!(on_object(&one, "web-monitor", "bu2/outcome/s/j/1-0.json"), ["list"]);
+    let without = desired(&environment(&format!("{TWO}[web]\nenabled = false\n")));
+    assert!(without.iter().all(|resource| !resource.id.name.ends_with("deskgridObjectMarker")), "nobody needs it");
 }
 
 #[test]
@@ -182,7 +189,7 @@ fn everything_comes_after_what_it_needs_and_nothing_else() {
             "service account bu2-orchestrator@desk-one.iam.gserviceaccount.com"
         ]
     );
-    assert_eq!(after("permissions on bucket desk-one-bucket").len(), 11);
+    assert_eq!(after("permissions on bucket desk-one-bucket").len(), 12);
     let ids: BTreeSet<&Id> = resources.iter().map(|resource| &resource.id).collect();
     assert_eq!(ids.len(), resources.len(), "nothing is wanted twice");
     assert!(resources.iter().flat_map(|resource| &resource.after).all(|id| ids.contains(id)));
@@ -210,6 +217,7 @@ fn another_business_changes_nothing_of_the_first() {
             "node pool engines",
             "registry desk-one-images",
             "role deskgridObjectLister",
+            "role deskgridObjectMarker",
             "bucket desk-one-bucket",
             "permissions on registry desk-one-images",
             "permissions on bucket desk-one-bucket",
