@@ -279,7 +279,7 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str, wrong: &mut 
         Value::Array(_) => "array",
         Value::Object(_) => "object",
     };
-    if !kinds.contains(&kind) && !(kind == "integer" && kinds.contains(&"number")) {
+    if !(kinds.contains(&kind) || kind == "integer" && kinds.contains(&"number")) {
         wrong.push(format!("{at} is {kind}, not {kinds:?}"));
     }
     for (index, item) in value.as_array().into_iter().flatten().enumerate() {
