@@ -324,14 +324,19 @@ async fn pubsub(state: &State, business: &Business) -> Vec<PubsubItem> {
     let topics = [("messages in", &business.topic), ("outcomes out", &business.events_topic)];
     let priority = business.priority_subscription.iter().map(|name| ("drained first", name));
     let subscriptions = priority.chain([("feeds the orchestrator", &business.subscription)]);
-    let mut items = Vec::new();
-    for (role, name) in topics {
-        items.push(item("topic", role, name, topic_settings(state, name).await));
-    }
-    for (role, name) in subscriptions {
-        items.push(item("subscription", role, name, subscription_settings(state, name).await));
-    }
+    let topics = futures::future::join_all(topics.map(|(role, name)| topic_item(state, role, name)));
+    let subscriptions: Vec<_> = subscriptions.map(|(role, name)| subscription_item(state, role, name)).collect();
+    let (mut items, subscriptions) = tokio::join!(topics, futures::future::join_all(subscriptions));
+    items.extend(subscriptions);
     items
+}
+
+async fn topic_item(state: &State, role: &'static str, name: &str) -> PubsubItem {
+    item("topic", role, name, topic_settings(state, name).await)
+}
+
+async fn subscription_item(state: &State, role: &'static str, name: &str) -> PubsubItem {
+    item("subscription", role, name, subscription_settings(state, name).await)
 }
 
 fn item(
