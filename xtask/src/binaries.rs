@@ -15,7 +15,7 @@ pub(crate) struct Binaries {
 
 /// Packages that are built together, always the same, so that cargo settles on one set of features and nothing is
 /// built twice.
-const PACKAGES: [&str; 3] = ["xtask", "orchestrator", "engine"];
+const PACKAGES: [&str; 5] = ["xtask", "orchestrator", "engine", "client", "monitor"];
 
 impl Binaries {
     /// Builds them; cargo tells of its progress on standard error.

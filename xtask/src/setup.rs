@@ -208,7 +208,12 @@ pub(crate) fn images(environment: &Environment, binaries: &Binaries) -> anyhow::
         let reference = store.register(&format!("{registry}/{service}"), binaries.path(service)?)?;
         Ok(Made { image: service.to_owned(), reference, built: true, size_bytes: None })
     };
-    note_images(environment, &[image("orchestrator")?, image("engine")?])?;
+    let mut services = vec!["orchestrator", "engine"];
+    if environment.web.enabled {
+        services.extend(["client", "monitor"]);
+    }
+    let made = services.into_iter().map(image).collect::<anyhow::Result<Vec<_>>>()?;
+    note_images(environment, &made)?;
     last_images(environment)?.context("find the images that were just registered")
 }
 

@@ -153,7 +153,7 @@ mod tests {
         let text = response.headers()[header::CONTENT_DISPOSITION].to_str().unwrap();
         assert_eq!(
             text,
-            "attachment; filename=\"____x_____b_.csv\"; filename*=UTF-8''%C3%BC%22%3B%20x%3D%0D%0A%3Cb%3E.csv"
+            "attachment; filename=\"____x____b_.csv\"; filename*=UTF-8''%C3%BC%22%3B%20x%3D%0D%0A%3Cb%3E.csv"
         );
     }
 }

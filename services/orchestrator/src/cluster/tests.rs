@@ -136,7 +136,7 @@ async fn the_view_follows_a_listing_in_pages_and_then_the_watch() {
     assert_eq!(jobs.look().active(), 1);
     assert!(jobs.look().is_unsettled("b") && health.reasons().is_empty());
     let first = seen.lock().unwrap()[0].1.clone();
-    assert!(first.contains("labelSelector=business%3Dbu1%2Capp%3Dengine") && first.contains("limit=500"), "{first}");
+    assert!(first.contains("labelSelector=business%3Dbu1%2Capp%3Dengine") && first.contains("limit=100"), "{first}");
 }
 
 #[test]
