@@ -70,7 +70,7 @@ async fn drift_is_shown_exactly_and_repaired() {
     ~ expirationPolicy: {\"ttl\":\"2678400s\"} -> {}
 ~ change permissions on topic desk-one-bu1-topic (bu1)
     + roles/pubsub.publisher: serviceAccount:bu1-client@desk-one.iam.gserviceaccount.com
-e in project desk-one: 2 to change, 38 as they should be"
+e in project desk-one: 2 to change, 39 as they should be"
     );
     fake.take_writes();
     provision(&environment, &fake).await.unwrap();

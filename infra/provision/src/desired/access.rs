@@ -232,8 +232,8 @@ impl Resources<'_> {
             self.grant(on, None, self.role(row.role), member, condition);
         }
         if environment.web.enabled {
-            self.stand_in(&environment.accounts.web_client, None, names::WEB_NAMESPACE, "client");
-            self.stand_in(&environment.accounts.web_monitor, None, names::WEB_NAMESPACE, "monitor");
+            self.stand_in(&environment.accounts.web_client, None, names::WEB_NAMESPACE, "web-client");
+            self.stand_in(&environment.accounts.web_monitor, None, names::WEB_NAMESPACE, "web-monitor");
         }
     }
 

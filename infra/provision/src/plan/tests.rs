@@ -46,7 +46,7 @@ fn a_perfect_cloud_needs_nothing() {
     let environment = environment(ONE);
     let plan = plan(&environment, &desired(&environment), &perfect(&environment), Options::default());
     assert!(plan.is_empty());
-    assert_eq!(show::render(&plan, true), "e in project desk-one: nothing to do, 27 as they should be");
+    assert_eq!(show::render(&plan, true), "e in project desk-one: nothing to do, 28 as they should be");
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn an_empty_cloud_needs_everything_and_the_plan_is_json_too() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "~ change services of the project");
     assert!(lines.contains(&"+ create cluster desk-one-cluster"), "{text}");
-    assert!(lines.contains(&"+ grant permissions on bucket desk-one-bucket: 15"), "{text}");
+    assert!(lines.contains(&"+ grant permissions on bucket desk-one-bucket: 17"), "{text}");
     let first = lines.iter().position(|line| line.ends_with("(bu1)")).unwrap();
     assert!(lines[first..lines.len() - 1].iter().all(|line| line.contains("(bu1)")), "grouped: {text}");
 }

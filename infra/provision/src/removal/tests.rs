@@ -49,11 +49,11 @@ async fn by_default_compute_goes_and_data_and_identities_stay() {
     let fake = Fake::start().await;
     provision(&two, &fake).await;
     let plan = remove(&two, None, &fake, Options::default()).await;
-    assert!(show::summary(&plan).contains("7 to delete, 9 to take away, 13 to keep"), "{}", show::render(&plan, false));
+    assert!(show::summary(&plan).contains("7 to delete, 9 to take away, 14 to keep"), "{}", show::render(&plan, false));
     let left = fake.with(|world| world.resources.keys().cloned().collect::<Vec<_>>());
     let gone = ["/topics/", "/subscriptions/", "/clusters/"];
     assert!(left.iter().all(|path| gone.iter().all(|part| !path.contains(part))), "{left:?}");
-    assert_eq!(left.len(), 13);
+    assert_eq!(left.len(), 14);
     let policy = crate::policy::grants(&fake.with(|world| world.policies["v1/projects/desk-one"].clone()));
     assert_eq!(policy.len(), 0, "nothing is granted on the project any more");
     let again = look_to_remove(&two, None, &fake.cloud, Options::default(), &quiet()).await.unwrap();
