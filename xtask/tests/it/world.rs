@@ -46,7 +46,9 @@ pub(crate) fn programs() -> &'static BTreeMap<String, PathBuf> {
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask has a parent folder");
         let built = Command::new(env!("CARGO"))
             .args(["build", "--message-format=json-render-diagnostics"])
-            .args(["xtask", "orchestrator", "engine", "client", "monitor"].map(|package| format!("--package={package}")))
+            .args(
+                ["xtask", "orchestrator", "engine", "client", "monitor"].map(|package| format!("--package={package}")),
+            )
             .current_dir(root)
             .output()
             .expect("run cargo build");

@@ -259,11 +259,11 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// An error of a service that this run enabled and that does not know it everywhere yet; or of others being
-    /// switched while we want to.
+    /// An error of a service that this run, or one before it, enabled and that does not know it everywhere yet; or of
+    /// others being switched while we want to.
     fn is_new_service(&self, id: &Id, error: &Error) -> bool {
         let services = self.plan.changes.iter().find(|change| change.id.kind == Kind::Services);
-        (error.is_service_disabled() && services.is_some_and(|services| self.was_made(&services.id)))
+        (error.is_service_disabled() && services.is_some())
             || (id.kind == Kind::Services && error.is_service_switching())
     }
 

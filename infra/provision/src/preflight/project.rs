@@ -67,7 +67,12 @@ async fn accounts(environment: &Environment, client: &Client, pending: &Pending<
     let project = &environment.project;
     let list =
         Request::get(Api::Iam, format!("v1/projects/{}/serviceAccounts", escape(project))).query("pageSize", "100");
-    let there = client.list(&list, "accounts").await.ok()?.len();
+    let there = match client.list(&list, "accounts").await {
+        Ok(accounts) => accounts.len(),
+        // Before the service is enabled there are none.
+        Err(error) if error.is_service_disabled() => 0,
+        Err(_) => return None,
+    };
     let all = there + coming;
     let seen = format!("{there} are there and {coming} come, of {ACCOUNTS} that a project has at first");
     Some(match all <= ACCOUNTS {

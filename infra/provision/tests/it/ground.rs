@@ -47,7 +47,8 @@ pub(crate) async fn google(tell: impl FnOnce(&mut Options)) -> Google {
 pub(crate) fn client(google: &Google) -> Client {
     let endpoints: Endpoints = serde_json::from_value(serde_json::to_value(google.endpoints()).unwrap()).unwrap();
     let credentials = google_cloud_auth::credentials::anonymous::Builder::new().build();
-    let retry = Retry { attempts: 8, first: Duration::from_millis(1), longest: Duration::from_millis(10) };
+    // Where every other request fails, one of hundreds would have used up fewer.
+    let retry = Retry { attempts: 20, first: Duration::from_millis(1), longest: Duration::from_millis(10) };
     Client::new(endpoints, credentials).unwrap().retrying(retry)
 }
 

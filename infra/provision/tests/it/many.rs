@@ -88,7 +88,7 @@ async fn what_iam_would_refuse_is_refused_before_anything_is_written() {
     let path = format!("storage/v1/b/{}/iam", one.bucket);
     let read = Request::get(Api::Storage, &path).query("optionsRequestedPolicyVersion", "3");
     let mut policy = cloud.google.send(&read).await.unwrap();
-    let members: Vec<String> = (0..1480).map(|number| format!("user:u{number}@bank.example")).collect();
+    let members: Vec<String> = (0..1470).map(|number| format!("user:u{number}@bank.example")).collect();
     let theirs = json!({"role": "roles/storage.objectViewer", "members": members});
     policy["bindings"].as_array_mut().unwrap().push(theirs);
     cloud.google.send(&Request::new(Api::Storage, Method::Put, &path).body(policy)).await.unwrap();
