@@ -95,7 +95,8 @@ impl Identity {
 
     /// Whether it may list the names in the bucket, which the two businesses share.
     fn lists(&self) -> bool {
-        self.may("list", Some(self.business.as_deref().unwrap_or("bu1")), |on| *on == On::Names)
+        let business = self.business.as_deref().unwrap_or("bu1");
+        [Some(business), None].into_iter().any(|of| self.may("list", of, |on| *on == On::Names))
     }
 }
 

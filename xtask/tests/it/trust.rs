@@ -110,7 +110,7 @@ fn manifests_are_rendered_without_credentials_and_without_a_cloud() {
     let done = render(&["--orchestrator-image", &orchestrator, "--engine-image", &engine]);
     assert_eq!(done.status.code(), Some(0), "{}", String::from_utf8_lossy(&done.stderr));
     let listed = String::from_utf8(done.stdout).unwrap();
-    assert_eq!(listed.lines().count(), 5);
+    assert_eq!(listed.lines().count(), 8);
     assert!(listed.lines().all(|line| Path::new(line).is_file()));
     let deployment = out.join("manifests/bu1/orchestrator.yaml");
     assert!(read(&deployment).contains(&orchestrator));
