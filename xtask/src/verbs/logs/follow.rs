@@ -3,7 +3,7 @@
 use std::{cmp::Ordering, collections::BTreeSet, time::Duration};
 
 use common::{config::Business, exit, shutdown};
-use futures::{AsyncBufReadExt as _, TryStreamExt as _};
+use futures::AsyncBufReadExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use tokio::{sync::mpsc, task::JoinSet};
@@ -119,11 +119,17 @@ impl Reader {
         let mut place = Place::default();
         loop {
             let opened = cluster::log_stream_since(client, &business.namespace, pod, *tail, place.since()).await;
-            if let Ok(stream) = opened {
-                let mut stream = stream.lines();
+            if let Ok(mut stream) = opened {
+                let mut line = Vec::new();
                 // One that breaks off is opened again.
-                while let Ok(Some(line)) = stream.try_next().await {
-                    let Some(text) = place.pass(&line) else { continue };
+                while let Ok(1..) = stream.read_until(b'\n', &mut line).await {
+                    // A line that breaks off comes again whole, unless it is the last one and never had an end.
+                    if line.last() != Some(&b'\n') && !place.drained {
+                        break;
+                    }
+                    let whole = String::from_utf8_lossy(line.trim_ascii_end()).into_owned();
+                    line.clear();
+                    let Some(text) = place.pass(&whole) else { continue };
                     let wanted = cluster::is_about(job.as_deref(), pod, text);
                     if wanted && lines.send(line_of(business, pod, text)).await.is_err() {
                         return Ok(());
