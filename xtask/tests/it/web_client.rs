@@ -111,7 +111,7 @@ impl App {
 /// Where the app's own identity comes from.
 async fn metadata(world: &World) -> SocketAddr {
     let account = Some(world.environment.accounts.web_client.clone());
-    world.cloud.google.metadata_address("deskgrid", "client", account).await.unwrap()
+    world.cloud.google.metadata_address("deskgrid", "web-client", account).await.unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,7 +31,7 @@ impl Monitor {
     /// With the identity that it has when it is deployed.
     pub(crate) async fn start(world: &World) -> Self {
         let account = Some(world.environment.accounts.web_monitor.clone());
-        let metadata = world.cloud.google.metadata_address("deskgrid", "monitor", account).await.unwrap();
+        let metadata = world.cloud.google.metadata_address("deskgrid", "web-monitor", account).await.unwrap();
         let credentials = mds::Builder::default().with_endpoint(format!("http://{metadata}")).build().unwrap();
         let connection = Connection::with_credentials(&world.clients.endpoints, credentials);
         let tokens = world.folder().join("monitor-tokens");
