@@ -158,11 +158,7 @@ impl Store {
             .set_if_generation_match(0_i64)
             .set_content_type(properties.content_type)
             .set_metadata(properties.metadata);
-        match request.send_unbuffered().await {
-            Ok(object) => Ok(Written::New(object.generation)),
-            Err(error) if is_failed_precondition(&error) => Ok(Written::Exists),
-            Err(error) => Err(error).with_context(|| format!("write gs://{bucket}/{object}")),
-        }
+        written_once(request.send_unbuffered().await, bucket, object)
     }
 
     /// Writes an object, replacing the live one if there is one; returns the new generation.
@@ -266,6 +262,19 @@ impl Store {
 /// The bucket as the clients want it.
 fn full(bucket: &str) -> String {
     format!("projects/_/buckets/{bucket}")
+}
+
+/// What became of a write that must be the first of its name.
+fn written_once(
+    answer: Result<google_cloud_storage::model::Object, google_cloud_storage::Error>,
+    bucket: &str,
+    object: &str,
+) -> anyhow::Result<Written> {
+    match answer {
+        Ok(written) => Ok(Written::New(written.generation)),
+        Err(error) if is_failed_precondition(&error) => Ok(Written::Exists),
+        Err(error) => Err(error).with_context(|| format!("write gs://{bucket}/{object}")),
+    }
 }
 
 fn described(object: google_cloud_storage::model::Object) -> Object {

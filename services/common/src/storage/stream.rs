@@ -9,7 +9,7 @@ use google_cloud_gax::paginator::ItemPaginator as _;
 use google_cloud_storage::streaming_source::{SizeHint, StreamingSource};
 use tokio::sync::Mutex;
 
-use super::{Fingerprint, Object, Properties, Store, Written, full, is_failed_precondition, is_not_found};
+use super::{Fingerprint, Object, Properties, Store, Written, full, is_not_found, written_once};
 
 /// Bytes that are kept until Cloud Storage has confirmed them, so that a broken connection can be taken up again.
 /// A multiple of 256 KiB.
@@ -129,11 +129,7 @@ impl Store {
             .set_metadata(properties.metadata)
             .with_resumable_upload_threshold(WINDOW)
             .with_resumable_upload_buffer_size(WINDOW);
-        match request.send_buffered().await {
-            Ok(object) => Ok(Written::New(object.generation)),
-            Err(error) if is_failed_precondition(&error) => Ok(Written::Exists),
-            Err(error) => Err(error).with_context(|| format!("write gs://{bucket}/{object}")),
-        }
+        written_once(request.send_buffered().await, bucket, object)
     }
 
     /// The fingerprint and custom metadata of an object as a listing tells them, which needs no right to read it;
