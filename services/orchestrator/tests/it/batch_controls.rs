@@ -34,6 +34,17 @@ fn check(world: &World, works: &[Work], ended: Ended) {
     world.check(&works.iter().map(|work| (work, ended, code)).collect::<Vec<_>>());
 }
 
+/// A batch that runs until it is let go, and messages that wait for its slot.
+fn busy(world: &Arc<World>) -> (Process, Vec<Work>, Vec<Work>) {
+    world.change(|state| state.engines_wait = true);
+    let first = submit(world, "first", 4);
+    let process = Process::start(world, Setting { max_active_jobs: 1, ..setting(Hooks::none()) });
+    world.wait("a batch", |state| !state.jobs.is_empty());
+    let later = submit(world, "later", 6);
+    world.wait("those that wait are taken", |state| state.untaken() == 0);
+    (process, first, later)
+}
+
 #[test]
 fn a_paused_session_is_put_aside_and_then_goes_on_in_batches() {
     let world = World::new();
@@ -54,12 +65,7 @@ fn a_paused_session_is_put_aside_and_then_goes_on_in_batches() {
 #[test]
 fn a_pause_reaches_messages_that_wait_for_slots_and_not_the_batch_that_runs() {
     let world = World::new();
-    world.change(|state| state.engines_wait = true);
-    let first = submit(&world, "first", 4);
-    let process = Process::start(&world, Setting { max_active_jobs: 1, ..setting(Hooks::none()) });
-    world.wait("a batch", |state| !state.jobs.is_empty());
-    let later = submit(&world, "later", 6);
-    world.wait("those that wait are taken", |state| state.untaken() == 0);
+    let (process, first, later) = busy(&world);
     world.decide("s1", Some(json!({"paused": true})));
     // One that is put aside at once tells that the decision was read.
     let mut markers = Vec::new();
@@ -89,12 +95,7 @@ fn a_pause_reaches_messages_that_wait_for_slots_and_not_the_batch_that_runs() {
 #[test]
 fn a_cancel_reaches_the_batch_that_runs_and_the_messages_that_wait_for_slots() {
     let world = World::new();
-    world.change(|state| state.engines_wait = true);
-    let first = submit(&world, "first", 4);
-    let process = Process::start(&world, Setting { max_active_jobs: 1, ..setting(Hooks::none()) });
-    world.wait("a batch", |state| !state.jobs.is_empty());
-    let later = submit(&world, "later", 6);
-    world.wait("those that wait are taken", |state| state.untaken() == 0);
+    let (process, first, later) = busy(&world);
     world.cancel("s1");
     world.wait("all ended", |state| outcomes(state) == 10);
     world.wait_until_done();
