@@ -90,3 +90,16 @@ impl tracing::field::Visit for Fields {
         self.0.insert(field.name().to_owned(), value.into());
     }
 }
+
+/// Runs a service's program; an error that ends it is logged, and tells by the exit code.
+pub fn program(start: impl FnOnce() -> anyhow::Result<()>) -> std::process::ExitCode {
+    match start() {
+        Ok(()) => std::process::ExitCode::SUCCESS,
+        Err(error) => {
+            // Logging may not have started yet; starting it twice changes nothing.
+            init("info");
+            tracing::error!("failed to {error:#}");
+            std::process::ExitCode::from(crate::exit::FAILED)
+        }
+    }
+}

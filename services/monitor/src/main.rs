@@ -3,22 +3,14 @@
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use common::{clients, clients::Connection, config, exit, shutdown, storage::Store, telemetry};
+use common::{clients, clients::Connection, config, shutdown, storage::Store, telemetry};
 use monitor::Clients;
 
 /// How long a call of Cloud Storage is tried again before a page says that it does not answer.
 const PATIENCE: Duration = Duration::from_secs(8);
 
 fn main() -> ExitCode {
-    match start() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Logging may not have started yet; starting it twice changes nothing.
-            telemetry::init("info");
-            tracing::error!("failed to {error:#}");
-            ExitCode::from(exit::FAILED)
-        }
-    }
+    telemetry::program(start)
 }
 
 fn start() -> anyhow::Result<()> {

@@ -3,19 +3,11 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use common::{clients, clients::Connection, config, exit, shutdown, telemetry};
+use common::{clients, clients::Connection, config, shutdown, telemetry};
 use orchestrator::{Clients, Config, Hooks, clock};
 
 fn main() -> ExitCode {
-    match start() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            // Logging may not have started yet; starting it twice changes nothing.
-            telemetry::init("info");
-            tracing::error!("failed to {error:#}");
-            ExitCode::from(exit::FAILED)
-        }
-    }
+    telemetry::program(start)
 }
 
 fn start() -> anyhow::Result<()> {
