@@ -66,7 +66,7 @@ async fn everything_goes_when_asked_but_nothing_of_others() {
     let fake = Fake::start().await;
     provision(&two, &fake).await;
     let topic = "v1/projects/desk-one/topics/desk-one-bu1-topic";
-    fake.with(|world| world.resources.get_mut(topic).unwrap()["labels"]["deskgrid-env"] = "other".into());
+    fake.with(|world| world.resources.get_mut(topic).unwrap()["labels"]["managed-by"] = "other".into());
     let plan = remove(&two, None, &fake, Options { data: true, identities: true }).await;
     assert!(
         show::render(&plan, false)

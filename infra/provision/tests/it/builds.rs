@@ -32,7 +32,7 @@ async fn an_order_whose_answer_is_lost_is_one_build() {
     };
     for (tag, fault) in [("src-1", Fault::DropAfter), ("src-2", Fault::DropBefore), ("src-3", Fault::Answer(503))] {
         let order = order(tag);
-        let lost = faults.add("POST", "/builds$", When::Between(1, 1), fault);
+        let lost = faults.add("POST", "/builds", When::Between(1, 1), fault);
         let (begun, found) = build::begin(&client, &order, false).await.unwrap().unwrap();
         assert_eq!(faults.met(lost), 1, "{fault:?}");
         faults.clear();
@@ -42,7 +42,7 @@ async fn an_order_whose_answer_is_lost_is_one_build() {
     }
     // One that is wanted anew is another one, once.
     let order = order("src-1");
-    faults.add("POST", "/builds$", When::Between(1, 1), Fault::DropAfter);
+    faults.add("POST", "/builds", When::Between(1, 1), Fault::DropAfter);
     let (anew, found) = build::begin(&client, &order, true).await.unwrap().unwrap();
     let all = known(&client, &order).await;
     assert!(!found && all.len() == 2 && all.iter().any(|build| build.id == anew.id), "{all:?}");

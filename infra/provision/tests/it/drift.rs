@@ -35,7 +35,7 @@ fn alteration(kind: Kind) -> Option<(&'static str, Value)> {
 pub(crate) async fn drift(google: &Google) {
     let (client, environment) = (client(google), environment(ONE));
     let send = async |request: Request| client.send(&request).await.unwrap_or_else(|error| panic!("{error}"));
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut last) = (BTreeSet::new(), Vec::new());
     for resource in desired(&environment) {
         let id = &resource.id;
         match &resource.wanted {
@@ -48,18 +48,16 @@ pub(crate) async fn drift(google: &Google) {
                 bindings.remove(at);
                 send(wire::write_policy(id, policy)).await;
             }
-            // The second role.
-            Wanted::Fields(_) if id.kind == Kind::Role && !seen.insert(id.kind) => {
-                send(wire::deletes(id, &Value::Null).remove(0)).await;
+            // The second role, when no policy that is written names it any more.
+            Wanted::Fields(_) if id.kind == Kind::Role && seen.contains(&id.kind) => {
+                last.extend(wire::deletes(id, &Value::Null));
             }
             Wanted::Fields(_) if id.short().ends_with("priority-subscription") => {
                 send(wire::deletes(id, &Value::Null).remove(0)).await;
             }
             Wanted::Fields(_) if id.kind == Kind::Services => {}
             Wanted::Fields(fields) => {
-                let Some((field, value)) =
-                    alteration(id.kind).filter(|_| seen.insert(id.kind) || id.kind == Kind::Role)
-                else {
+                let Some((field, value)) = alteration(id.kind).filter(|_| seen.insert(id.kind)) else {
                     continue;
                 };
                 let live = match id.kind {
@@ -81,6 +79,9 @@ pub(crate) async fn drift(google: &Google) {
             }
             Wanted::Grants(_) => {}
         }
+    }
+    for request in last {
+        send(request).await;
     }
     let disable = format!("v1/projects/{PROJECT}/services/cloudbuild.googleapis.com:disable");
     send(Request::new(Api::ServiceUsage, Method::Post, disable).body(json!({}))).await;

@@ -95,7 +95,7 @@ fn quotas(faults: &Faults) {
     faults.add("", "/v1/", When::Every(3), Fault::Say(403, minute));
     let operations = r#"{"error": {"code": 403, "message": "x", "status": "PERMISSION_DENIED",
         "details": [{"reason": "CONCURRENT_OPERATIONS_QUOTA_EXCEEDED"}]}}"#;
-    faults.add("POST", "/clusters$", When::Between(1, 2), Fault::Say(403, operations));
+    faults.add("POST", "/clusters", When::Between(1, 2), Fault::Say(403, operations));
 }
 
 fn all(faults: &Faults) {

@@ -15,5 +15,6 @@ mod interruptions;
 mod lags;
 mod many;
 mod network;
+mod preflight;
 mod shapes;
 mod waves;
