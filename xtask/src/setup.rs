@@ -325,6 +325,9 @@ pub(crate) async fn deploy_with(
             told.detail(format_args!("  {:?} {} {}", applied.change, applied.kind, applied.name));
         }
         deploy::Event::Key { account } => told.note(format_args!("  a new key of {account} is in its Secret")),
+        deploy::Event::KeyGone { account } => {
+            told.note(format_args!("  {account} is deployed no longer, and has no key"))
+        }
         deploy::Event::Token => told.note("  made a token for the web apps; `cargo xtask open monitor` shows it"),
         deploy::Event::Waiting { deployment } => told.detail(format_args!("  waiting for {deployment}")),
         deploy::Event::Delayed { deployment, why } => told.note(format_args!("  {deployment} waits: {why}")),

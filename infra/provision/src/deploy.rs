@@ -15,6 +15,7 @@ pub mod access;
 pub mod applyset;
 mod carry;
 mod compare;
+mod handout;
 mod look;
 mod owned;
 mod reach;
@@ -34,7 +35,7 @@ pub use wait::{Failed, Rollout, wait, wait_for};
 /// Name under which our fields are owned in the cluster.
 pub const FIELD_MANAGER: &str = "deskgrid";
 /// Label on a namespace: the environment it belongs to.
-const ENVIRONMENT: &str = "deskgrid.dev/environment";
+pub(crate) const ENVIRONMENT: &str = "deskgrid.dev/environment";
 
 /// What happened to one object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -21,20 +21,22 @@ use tokio::time::Instant;
 
 use crate::{
     cloud::Cloud,
-    deploy::{self, FIELD_MANAGER, ORCHESTRATOR},
-    environment::{Business, Environment},
+    deploy::{self, FIELD_MANAGER},
+    environment::Environment,
     trouble::Trouble,
 };
 
+mod holder;
 mod iam;
 mod ledger;
 mod secret;
 
+pub use holder::{Holder, Workload};
 use iam::{Account, Made};
 use ledger::Ledger;
 use secret::{Making, Place, Record};
 
-/// Annotation of the orchestrator's pods: the key that they begin with.
+/// Annotation of the pods of a Deployment: the key that they begin with.
 const KEY_ID: &str = "deskgrid.dev/key-id";
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -49,19 +51,19 @@ pub struct Rotated {
     pub deleted: Vec<String>,
 }
 
-/// Sees to it that every workload of a business has a key, and that old ones go once nothing has them. Gives the
-/// accounts with a new key.
+/// Sees to it that every workload has a key, and that old ones go once nothing has them. Gives the accounts with a new
+/// key.
 ///
 /// # Errors
 /// When IAM or the cluster refuses.
 pub async fn ensure(
     environment: &Environment,
-    business: &Business,
+    holder: &Holder,
     cloud: &Cloud,
     client: &Client,
 ) -> anyhow::Result<Vec<String>> {
     let mut made = Vec::new();
-    for one in each(environment, business, cloud, client) {
+    for one in each(environment, holder, cloud, client) {
         let content = one.place.read().await?;
         let known = one.account.list().await?;
         match content.held.filter(|id| known.iter().any(|key| key.id == *id)) {
@@ -72,7 +74,7 @@ pub async fn ensure(
             }
         }
         let record = one.place.read().await?.record;
-        let pods = running(client, one.place.namespace, one.place.workload).await?;
+        let pods = running(client, holder, one.workload).await?;
         let may_have_old = |pod: &Pod| record.is_before(pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
         if !pods.iter().any(may_have_old) {
             one.clean().await?;
@@ -81,67 +83,91 @@ pub async fn ensure(
     Ok(made)
 }
 
-/// Gives every workload of a business a new key: the Secret first, then the orchestrator begins anew, then what still
-/// runs with the old key ends by itself, and then the old key is deleted.
+/// Gives every workload that has a key a new one: the Secrets first, then the Deployments begin anew, then what still
+/// runs with an old key ends by itself, and then the old keys are deleted.
 ///
 /// # Errors
-/// When IAM or the cluster refuses, the rollout fails within `rollout`, or an engine still runs after `limit`; the old
-/// keys are valid then.
+/// When IAM or the cluster refuses, a rollout fails within `rollout`, or a pod of before still runs after `limit`; the
+/// old keys are valid then.
 pub async fn rotate(
     environment: &Environment,
-    business: &Business,
+    holder: &Holder,
     cloud: &Cloud,
     (rollout, limit): (Duration, Duration),
     tell: &(dyn Fn(&str) + Sync),
 ) -> anyhow::Result<Vec<Rotated>> {
     let client = cloud.cluster()?;
-    let namespace = &business.namespace;
-    let mut rotated = Vec::new();
-    for one in each(environment, business, cloud, client) {
+    let mut work = Vec::new();
+    for one in each(environment, holder, cloud, client) {
+        let account = one.account.email.to_owned();
+        if !one.place.read().await?.exists {
+            tell(&format!("{account} has no key; a deploy hands out those that are needed"));
+            continue;
+        }
         let key = one.renew().await?;
-        tell(&format!("a new key of {} is in its Secret", one.account.email));
-        rotated.push(Rotated { account: one.account.email.to_owned(), key, deleted: vec![] });
+        tell(&format!("a new key of {account} is in its Secret"));
+        work.push((one, Rotated { account, key, deleted: vec![] }));
     }
     // What is there now may have read the Secret before.
     let mut old = Vec::new();
-    for (workload, _) in workloads(business) {
-        old.extend(running(client, namespace, workload).await?.into_iter().filter_map(|pod| pod.metadata.uid));
+    for (one, _) in &work {
+        old.extend(running(client, holder, one.workload).await?.into_iter().filter_map(|pod| pod.metadata.uid));
     }
-    let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-    let context = || format!("begin the orchestrator of {} anew", business.name);
-    if deployments.get_opt(ORCHESTRATOR).await.with_context(context)?.is_some() {
-        let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-        let annotations = json!({KEY_ID: rotated.first().map(|one| one.key.clone())});
-        let patch = json!({"spec": {"template": {"metadata": {"annotations": annotations}}}});
-        deployments.patch(ORCHESTRATOR, &parameters, &Patch::Merge(patch)).await.with_context(context)?;
-        deploy::wait(client, namespace, ORCHESTRATOR, rollout).await.with_context(context)?;
-        tell(&format!("the orchestrator of {} works with its new key", business.name));
+    for (one, rotated) in &work {
+        if let Some(deployment) = one.workload.deployment {
+            begin_anew(client, holder, deployment, &rotated.key, rollout, tell).await?;
+        }
     }
-    gone(client, business, &old, limit, tell).await?;
-    for (one, rotated) in each(environment, business, cloud, client).zip(&mut rotated) {
+    gone(client, holder, &old, limit, tell).await?;
+    let mut all = Vec::new();
+    for (one, mut rotated) in work {
         rotated.deleted = one.clean().await?;
         tell(&format!("{} old keys of {} are deleted", rotated.deleted.len(), rotated.account));
+        all.push(rotated);
     }
-    Ok(rotated)
+    Ok(all)
 }
 
-/// Deletes our keys of a business's workloads: those that its Secrets know of, or without a cluster those that the
-/// bucket does.
+/// Has a Deployment, if it is there, start its pods with a new key, and waits until they work.
+async fn begin_anew(
+    client: &Client,
+    holder: &Holder,
+    name: &str,
+    key: &str,
+    limit: Duration,
+    tell: &(dyn Fn(&str) + Sync),
+) -> anyhow::Result<()> {
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), &holder.namespace);
+    let context = || format!("begin the {name} of {} anew", holder.name);
+    if deployments.get_opt(name).await.with_context(context)?.is_none() {
+        return Ok(());
+    }
+    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    let patch = json!({"spec": {"template": {"metadata": {"annotations": {KEY_ID: key}}}}});
+    deployments.patch(name, &parameters, &Patch::Merge(patch)).await.with_context(context)?;
+    deploy::wait(client, &holder.namespace, name, limit).await.with_context(context)?;
+    tell(&format!("the {name} of {} works with its new key", holder.name));
+    Ok(())
+}
+
+/// Deletes our keys of these workloads: those that their Secrets know of, or without a cluster those that the bucket
+/// does.
 ///
 /// # Errors
 /// When IAM, the bucket or the cluster refuses.
 pub async fn revoke(
     environment: &Environment,
-    business: &Business,
+    holder: &Holder,
     cloud: &Cloud,
     has_cluster: bool,
 ) -> anyhow::Result<()> {
-    for (workload, email) in workloads(business) {
+    for workload in &holder.workloads {
+        let email = &workload.email;
         let account = Account { client: &cloud.google, project: &environment.project, email };
         let ledger = Ledger { client: &cloud.google, bucket: &environment.bucket, email };
         let mut record = Record::default();
         if has_cluster {
-            record = place(business, workload, email, cloud.cluster()?).read().await?.record;
+            record = place(holder, workload, cloud.cluster()?).read().await?.record;
         }
         if record == Record::default() {
             record = ledger.read().await?;
@@ -154,8 +180,37 @@ pub async fn revoke(
     Ok(())
 }
 
+/// Takes the keys of workloads that are deployed no longer, once their pods have ended: out of IAM, then their Secrets.
+/// Gives the accounts that had one.
+///
+/// # Errors
+/// When IAM or the cluster refuses, or a pod still runs after `limit`.
+pub async fn withdraw(
+    environment: &Environment,
+    holder: &Holder,
+    cloud: &Cloud,
+    client: &Client,
+    limit: Duration,
+) -> anyhow::Result<Vec<String>> {
+    let mut taken = Vec::new();
+    for workload in &holder.workloads {
+        let only = Holder { workloads: vec![workload.clone()], ..holder.clone() };
+        let place = place(holder, workload, client);
+        if !place.read().await?.exists {
+            continue;
+        }
+        let pods = running(client, holder, workload).await?.into_iter().filter_map(|pod| pod.metadata.uid);
+        gone(client, &only, &pods.collect::<Vec<_>>(), limit, &|_| {}).await?;
+        revoke(environment, &only, cloud, true).await?;
+        place.delete().await?;
+        taken.push(workload.email.clone());
+    }
+    Ok(taken)
+}
+
 /// One workload with its account, its Secret, and what outlives that.
 struct One<'a> {
+    workload: &'a Workload,
     account: Account<'a>,
     place: Place<'a>,
     ledger: Ledger<'a>,
@@ -163,25 +218,27 @@ struct One<'a> {
 
 fn each<'a>(
     environment: &'a Environment,
-    business: &'a Business,
+    holder: &'a Holder,
     cloud: &'a Cloud,
     client: &Client,
 ) -> impl Iterator<Item = One<'a>> {
     let client = client.clone();
-    workloads(business).into_iter().map(move |(workload, email)| One {
-        account: Account { client: &cloud.google, project: &environment.project, email },
-        place: place(business, workload, email, &client),
-        ledger: Ledger { client: &cloud.google, bucket: &environment.bucket, email },
+    holder.workloads.iter().map(move |workload| One {
+        workload,
+        account: Account { client: &cloud.google, project: &environment.project, email: &workload.email },
+        place: place(holder, workload, &client),
+        ledger: Ledger { client: &cloud.google, bucket: &environment.bucket, email: &workload.email },
     })
 }
 
-fn place<'a>(business: &'a Business, workload: &'static str, email: &'a str, client: &Client) -> Place<'a> {
+fn place<'a>(holder: &'a Holder, workload: &'a Workload, client: &Client) -> Place<'a> {
     Place {
-        secrets: Api::namespaced(client.clone(), &business.namespace),
-        workload,
-        business: &business.name,
-        namespace: &business.namespace,
-        email,
+        secrets: Api::namespaced(client.clone(), &holder.namespace),
+        app: workload.app,
+        account: workload.account,
+        business: holder.business.as_deref(),
+        namespace: &holder.namespace,
+        email: &workload.email,
     }
 }
 
@@ -228,15 +285,12 @@ impl One<'_> {
     }
 }
 
-fn workloads(business: &Business) -> [(&'static str, &str); 2] {
-    [("orchestrator", &business.accounts.orchestrator), ("engine", &business.accounts.engine)]
-}
-
 /// Pods of a workload that have not ended.
-async fn running(client: &Client, namespace: &str, workload: &str) -> anyhow::Result<Vec<Pod>> {
+async fn running(client: &Client, holder: &Holder, workload: &Workload) -> anyhow::Result<Vec<Pod>> {
+    let (namespace, app) = (&holder.namespace, workload.app);
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let selector = ListParams::default().labels(&format!("{}={workload}", labels::APP));
-    let list = pods.list(&selector).await.with_context(|| format!("list the pods of {workload} in {namespace}"))?;
+    let selector = ListParams::default().labels(&format!("{}={app}", labels::APP));
+    let list = pods.list(&selector).await.with_context(|| format!("list the pods of {app} in {namespace}"))?;
     let ended = |pod: &Pod| {
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
         matches!(phase, Some("Succeeded" | "Failed"))
@@ -247,7 +301,7 @@ async fn running(client: &Client, namespace: &str, workload: &str) -> anyhow::Re
 /// Waits until these pods have ended.
 async fn gone(
     client: &Client,
-    business: &Business,
+    holder: &Holder,
     old: &[String],
     limit: Duration,
     tell: &(dyn Fn(&str) + Sync),
@@ -256,22 +310,22 @@ async fn gone(
     let mut told = 0;
     loop {
         let mut left = 0;
-        for (workload, _) in workloads(business) {
-            let pods = running(client, &business.namespace, workload).await?;
+        for workload in &holder.workloads {
+            let pods = running(client, holder, workload).await?;
             left += pods.iter().filter(|pod| pod.metadata.uid.as_ref().is_some_and(|uid| old.contains(uid))).count();
         }
         if left == 0 {
             return Ok(());
         }
         if left != told {
-            tell(&format!("waiting for {left} pods of {} that began with the old key", business.name));
+            tell(&format!("waiting for {left} pods of {} that began with the old key", holder.name));
             told = left;
         }
         if Instant::now() > deadline {
             return Err(Trouble {
                 code: "keys-in-use",
                 what: "the old keys are still in use, and were not deleted".to_owned(),
-                on: business.name.clone(),
+                on: holder.name.clone(),
                 why: format!("{left} pods that began with them still run after {} s", limit.as_secs()),
                 next: "run it again when they have ended, or wait longer with --wait SECONDS".to_owned(),
             }

@@ -130,8 +130,7 @@ pub fn render_with(
     for business in &environment.businesses {
         files.extend(business_files(&tera, environment, &config, business, images, extras)?);
     }
-    // Their accounts are handed no keys.
-    if environment.web.enabled && environment.auth == Auth::WorkloadIdentity && !extras.web.is_empty() {
+    if environment.web.enabled && !extras.web.is_empty() {
         files.extend(web::files(&tera, environment, &config, extras)?);
     }
     Ok(Rendered { config, files })

@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use common::storage::Store;
+use common::{labels, storage::Store};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, api::ListParams};
 
@@ -12,8 +12,12 @@ use crate::{
     apply::Progress,
     cloud::Cloud,
     data,
+    deploy::ENVIRONMENT,
     environment::{Auth, Business, Environment},
-    guarded, keys, lock,
+    guarded,
+    keys::{self, Holder},
+    lock,
+    manifests::WEB_NAMESPACE,
     plan::{Action, Change, Plan},
     presence, removal,
     resource::{Id, Kind},
@@ -97,6 +101,9 @@ impl Takedown<'_> {
             step("waits for running Jobs");
             let retiring = self.businesses().into_iter().map(|business| self.retire(business));
             futures::future::try_join_all(retiring).await?;
+            if self.after.is_none() {
+                self.retire_web().await?;
+            }
             step("deletes");
             let objects = if self.options.removal.data { self.delete_data().await? } else { 0 };
             // Looked at again: settling took its time.
@@ -140,10 +147,22 @@ impl Takedown<'_> {
         }
         if self.before.auth == Auth::Key {
             // Nothing is in hand any more, and without the cluster nothing can have a key.
-            keys::revoke(self.before, business, self.cloud, self.has_cluster).await?;
+            keys::revoke(self.before, &Holder::business(business), self.cloud, self.has_cluster).await?;
         }
         if self.has_cluster && retire::delete_namespace(self.cloud.cluster()?, &business.namespace, NAMESPACE).await? {
             (self.tell)(&format!("the namespace {} is gone", business.namespace));
+        }
+        Ok(())
+    }
+
+    /// Takes the web apps out of the cluster.
+    async fn retire_web(&self) -> anyhow::Result<()> {
+        if self.before.auth == Auth::Key {
+            keys::revoke(self.before, &Holder::web(self.before), self.cloud, self.has_cluster).await?;
+        }
+        if self.has_cluster && self.namespaces().await?.iter().any(|name| name == WEB_NAMESPACE) {
+            retire::delete_namespace(self.cloud.cluster()?, WEB_NAMESPACE, NAMESPACE).await?;
+            (self.tell)(&format!("the namespace {WEB_NAMESPACE} is gone"));
         }
         Ok(())
     }
@@ -193,11 +212,17 @@ impl Takedown<'_> {
         if !self.has_cluster || !presence::has_cluster(self.before, self.cloud).await? {
             return Ok(left);
         }
-        let ours = format!("app.kubernetes.io/managed-by=deskgrid,deskgrid.dev/environment={}", self.before.name);
+        left.extend(self.namespaces().await?.into_iter().map(|name| format!("namespace {name}")));
+        Ok(left)
+    }
+
+    /// The namespaces of the environment that are in the cluster.
+    async fn namespaces(&self) -> anyhow::Result<Vec<String>> {
+        let (managed, name) = (labels::MANAGED_BY, &self.before.name);
+        let ours = format!("{managed}={},{ENVIRONMENT}={name}", labels::MANAGED_BY_DESKGRID);
         let namespaces: Api<Namespace> = Api::all(self.cloud.cluster()?.clone());
         let list = namespaces.list(&ListParams::default().labels(&ours)).await.context("list the namespaces")?;
-        left.extend(list.items.into_iter().filter_map(|found| Some(format!("namespace {}", found.metadata.name?))));
-        Ok(left)
+        Ok(list.items.into_iter().filter_map(|found| found.metadata.name).collect())
     }
 }
 

@@ -5,7 +5,8 @@ use std::time::Duration;
 use common::exit;
 use provision::{
     environment::{Auth, CloudKind},
-    guarded, keys,
+    guarded,
+    keys::{self, Holder},
 };
 
 use crate::{agree, args::Globals, context, error::Failure, locking, output::Output, setup};
@@ -13,7 +14,7 @@ use crate::{agree, args::Globals, context, error::Failure, locking, output::Outp
 /// Arguments of `rotate-keys`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Only this business
+    /// Only this business, and not the web apps
     #[arg(long, value_name = "NAME")]
     business: Option<String>,
     /// Longest time to wait for engines that began with the old key, in seconds
@@ -41,31 +42,32 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
             .why("auth is \"workload-identity\": no key exists")
             .into());
     }
-    let wanted = |name: &str| args.business.as_deref().is_none_or(|only| only == name);
-    let businesses: Vec<_> = environment.businesses.iter().filter(|business| wanted(&business.name)).collect();
-    if businesses.is_empty() {
+    let holders: Vec<Holder> = match args.business.as_deref() {
+        Some(only) => environment.business(only).map(Holder::business).into_iter().collect(),
+        None => Holder::all(&environment),
+    };
+    if holders.is_empty() {
         return Err(Failure::usage("there is no such business").next("see the environment file").into());
     }
     if args.dry_run {
-        for business in &businesses {
-            for email in [&business.accounts.orchestrator, &business.accounts.engine] {
-                output.line(email)?;
-            }
+        for workload in holders.iter().flat_map(|holder| &holder.workloads) {
+            output.line(&workload.email)?;
         }
         return Ok(exit::DONE);
     }
     let cloud = setup::connect(&environment, globals).await?;
     if environment.cloud == CloudKind::Google && !args.yes {
-        agree::to(&format!("replace the keys of {} businesses?", businesses.len()))?;
+        let names: Vec<&str> = holders.iter().map(|holder| holder.name.as_str()).collect();
+        agree::to(&format!("replace the keys of {}?", names.join(", ")))?;
     }
     let settings = args.lock.settings(globals, "rotate-keys", output);
     let limits = (setup::ROLLOUT, Duration::from_secs(args.wait));
     let rotated = guarded::under_lock(&environment, &cloud, &settings, None, async |step| {
         let mut rotated = Vec::new();
-        for business in businesses {
-            step(&format!("rotates the keys of {}", business.name));
+        for holder in &holders {
+            step(&format!("rotates the keys of {}", holder.name));
             let told = |what: &str| output.note(format_args!("  {what}"));
-            rotated.extend(keys::rotate(&environment, business, &cloud, limits, &told).await?);
+            rotated.extend(keys::rotate(&environment, holder, &cloud, limits, &told).await?);
         }
         Ok(rotated)
     })

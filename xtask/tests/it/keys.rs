@@ -16,7 +16,8 @@ const FILE: &str = "project = \"key-desk\"\nlocation = \"europe-west1\"\ncloud =
                     command = [\"/bin/sh\", \"-c\", \"read -r gate; while [ ! -e $gate ]; do sleep 0.1; done\"]\n";
 const KEYS: &str = "v1/projects/key-desk/serviceAccounts/bu1-engine@key-desk.iam.gserviceaccount.com/keys";
 
-fn files(folder: &Path) -> Vec<PathBuf> {
+/// Every file below a folder.
+pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         match entry.file_type().unwrap() {
@@ -126,7 +127,7 @@ async fn a_key_is_only_in_its_secret() {
     assert!(rotated.status.success(), "{}", said(&rotated));
     assert_eq!(phases().await, ["Succeeded"], "the first attempt was the only one: no call was refused");
     let report: Value = serde_json::from_slice(&rotated.stdout).unwrap();
-    assert_eq!(report.as_array().unwrap().len(), 4);
+    assert_eq!(report.as_array().unwrap().len(), 6);
     for one in report.as_array().unwrap() {
         assert_eq!(one["deleted"].as_array().unwrap().len(), 1, "{report:#}");
     }

@@ -21,6 +21,7 @@ mod goodbye;
 mod images;
 mod isolation;
 mod keys;
+mod keys_web;
 mod kills;
 mod laptop;
 mod live_batch;

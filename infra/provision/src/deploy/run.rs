@@ -11,13 +11,12 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
-    Applied, Change, Failed, Foreign, Looking, Outlook, Patience, Rollout, Why, access, apply, carry, look, namespaces,
-    reach, rollback::roll_back, wait_for,
+    Applied, Change, Failed, Foreign, Looking, Outlook, Patience, Rollout, Why, access, apply, carry, handout, look,
+    namespaces, reach, rollback::roll_back, wait_for,
 };
 use crate::{
     Cloud,
     environment::{Auth, Environment},
-    keys,
     manifests::{Extras, Images, Rendered, WEB_NAMESPACE, render_with},
     plan,
     resource::Kind,
@@ -83,6 +82,11 @@ pub enum Event {
     Applied(Applied),
     /// A new key of an account is in its Secret.
     Key {
+        /// Email of the account.
+        account: String,
+    },
+    /// What is no longer deployed has no key any more.
+    KeyGone {
         /// Email of the account.
         account: String,
     },
@@ -201,7 +205,7 @@ pub async fn run(
         apply(client, &environment.name, &namespaces, options.foreign).await?;
     }
     if environment.auth == Auth::Key {
-        hand_out_keys(environment, cloud, client, options, progress).await?;
+        handout::give(environment, cloud, client, &wanted, progress).await?;
     }
     if has_web && access::ensure(client).await? {
         progress(Event::Token);
@@ -225,25 +229,12 @@ pub async fn run(
     for gone in &pruned {
         progress(Event::Applied(gone.clone()));
     }
+    if environment.auth == Auth::Key && options.only.is_none() {
+        handout::take_back(environment, cloud, client, &wanted, options.limit, progress).await?;
+    }
     objects.extend(pruned);
     let changed = objects.iter().filter(|applied| applied.change != Change::Unchanged).count();
     Ok(Report { objects, changed, elapsed_ms: millis(started) })
-}
-
-/// Sees to it that every account's key is in its Secret.
-async fn hand_out_keys(
-    environment: &Environment,
-    cloud: &Cloud,
-    client: &Client,
-    options: &Options,
-    progress: &Progress,
-) -> anyhow::Result<()> {
-    for business in environment.businesses.iter().filter(|business| options.wants(&business.name)) {
-        for account in keys::ensure(environment, business, cloud, client).await? {
-            progress(Event::Key { account });
-        }
-    }
-    Ok(())
 }
 
 /// Every Deployment among the objects.

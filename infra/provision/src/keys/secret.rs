@@ -8,7 +8,7 @@ use jiff::{SignedDuration, Timestamp};
 use k8s_openapi::{ByteString, api::core::v1::Secret};
 use kube::{
     Api,
-    api::{Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -70,8 +70,11 @@ impl Record {
 /// One workload's Secret.
 pub(super) struct Place<'a> {
     pub(super) secrets: Api<Secret>,
-    pub(super) workload: &'static str,
-    pub(super) business: &'a str,
+    /// Label `app` of the workload.
+    pub(super) app: &'a str,
+    /// Its Kubernetes service account.
+    pub(super) account: &'a str,
+    pub(super) business: Option<&'a str>,
     pub(super) namespace: &'a str,
     pub(super) email: &'a str,
 }
@@ -87,7 +90,7 @@ pub(super) struct Content {
 
 impl Place<'_> {
     fn name(&self) -> String {
-        format!("google-key-{}", self.workload)
+        format!("google-key-{}", self.account)
     }
 
     fn context(&self) -> String {
@@ -116,6 +119,16 @@ impl Place<'_> {
         self.apply(record, Some(data)).await
     }
 
+    /// Deletes it; one that is gone already is no error.
+    pub(super) async fn delete(&self) -> anyhow::Result<()> {
+        match self.secrets.delete(&self.name(), &DeleteParams::default()).await {
+            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+            deleted => {
+                deleted.map(drop).with_context(|| format!("delete the Secret {}/{}", self.namespace, self.name()))
+            }
+        }
+    }
+
     async fn apply(&self, record: &Record, data: Option<Value>) -> anyhow::Result<()> {
         let mut secret = json!({
             "apiVersion": "v1",
@@ -125,13 +138,15 @@ impl Place<'_> {
                 "namespace": self.namespace,
                 "annotations": {RECORD: encode(record)?},
                 "labels": {
-                    labels::APP: self.workload,
-                    labels::BUSINESS: self.business,
+                    labels::APP: self.app,
                     labels::MANAGED_BY: labels::MANAGED_BY_DESKGRID,
                 },
             },
             "type": "Opaque",
         });
+        if let Some(business) = self.business {
+            secret["metadata"]["labels"][labels::BUSINESS] = json!(business);
+        }
         if let Some(data) = data {
             secret["data"] = json!({FILE: data});
         }

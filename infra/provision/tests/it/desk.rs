@@ -18,7 +18,7 @@ use provision::{
     Cloud, Environment,
     deploy::{self, Foreign},
     environment::{Overrides, parse},
-    keys,
+    keys::{self, Holder},
     manifests::Images,
     plan,
 };
@@ -234,7 +234,7 @@ impl Verb {
             }
             Self::RotateKeys => {
                 let work = async |_: &dyn Fn(&str)| {
-                    keys::rotate(&one, &one.businesses[0], cloud, (LIMIT, LIMIT), &|_| {}).await
+                    keys::rotate(&one, &Holder::business(&one.businesses[0]), cloud, (LIMIT, LIMIT), &|_| {}).await
                 };
                 provision::guarded::under_lock(&one, cloud, &lock("rotate-keys"), None, work).await?;
             }

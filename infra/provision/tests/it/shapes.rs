@@ -216,14 +216,15 @@ async fn keys_of(record: &Record) {
     let cluster = cloud.cluster().unwrap();
     let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": business.namespace}})).unwrap();
     kube::Api::<Namespace>::all(cluster.clone()).create(&PostParams::default(), &namespace).await.unwrap();
-    assert_eq!(keys::ensure(&environment, business, &cloud, cluster).await.unwrap().len(), 2);
-    assert_eq!(keys::ensure(&environment, business, &cloud, cluster).await.unwrap().len(), 0);
+    let holder = keys::Holder::business(business);
+    assert_eq!(keys::ensure(&environment, &holder, &cloud, cluster).await.unwrap().len(), 2);
+    assert_eq!(keys::ensure(&environment, &holder, &cloud, cluster).await.unwrap().len(), 0);
     let limits = (Duration::from_secs(60), Duration::from_secs(60));
-    assert_eq!(keys::rotate(&environment, business, &cloud, limits, &|_| {}).await.unwrap().len(), 2);
-    keys::revoke(&environment, business, &cloud, true).await.unwrap();
+    assert_eq!(keys::rotate(&environment, &holder, &cloud, limits, &|_| {}).await.unwrap().len(), 2);
+    keys::revoke(&environment, &holder, &cloud, true).await.unwrap();
     // The cluster and its Secrets may be gone before the keys are.
-    assert_eq!(keys::ensure(&environment, business, &cloud, cluster).await.unwrap().len(), 2);
-    keys::revoke(&environment, business, &cloud, false).await.unwrap();
+    assert_eq!(keys::ensure(&environment, &holder, &cloud, cluster).await.unwrap().len(), 2);
+    keys::revoke(&environment, &holder, &cloud, false).await.unwrap();
     for account in [&business.accounts.orchestrator, &business.accounts.engine] {
         let path = format!("v1/projects/{PROJECT}/serviceAccounts/{account}/keys");
         let left = cloud.google.send(&Request::get(Api::Iam, path).query("keyTypes", "USER_MANAGED")).await.unwrap();

@@ -1,0 +1,66 @@
+//! Keys around a deploy, where workloads act with keys: handed out before what mounts them, taken back after what goes.
+
+use std::{collections::BTreeSet, time::Duration};
+
+use kube::Client;
+
+use super::run::{Event, Progress};
+use crate::{
+    Cloud,
+    environment::Environment,
+    keys::{self, Holder},
+    manifests::Rendered,
+};
+
+/// Sees to it that the key of everything that is deployed is in its Secret.
+///
+/// # Errors
+/// When IAM or the cluster refuses.
+pub(super) async fn give(
+    environment: &Environment,
+    cloud: &Cloud,
+    client: &Client,
+    wanted: &Rendered,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    for mut holder in Holder::all(environment) {
+        let deployed = deployments(wanted, &holder.namespace);
+        if deployed.is_empty() {
+            continue;
+        }
+        holder.workloads.retain(|workload| workload.deployment.is_none_or(|name| deployed.contains(name)));
+        for account in keys::ensure(environment, &holder, cloud, client).await? {
+            progress(Event::Key { account });
+        }
+    }
+    Ok(())
+}
+
+/// Takes the keys of web apps that are not deployed any more.
+///
+/// # Errors
+/// When IAM or the cluster refuses, or their pods still run after `limit`.
+pub(super) async fn take_back(
+    environment: &Environment,
+    cloud: &Cloud,
+    client: &Client,
+    wanted: &Rendered,
+    limit: Duration,
+    progress: &Progress,
+) -> anyhow::Result<()> {
+    let mut holder = Holder::web(environment);
+    let deployed = deployments(wanted, &holder.namespace);
+    holder.workloads.retain(|workload| workload.deployment.is_some_and(|name| !deployed.contains(name)));
+    for account in keys::withdraw(environment, &holder, cloud, client, limit).await? {
+        progress(Event::KeyGone { account });
+    }
+    Ok(())
+}
+
+/// Names of the Deployments among the objects of a namespace.
+fn deployments<'a>(rendered: &'a Rendered, namespace: &str) -> BTreeSet<&'a str> {
+    let found = rendered
+        .objects()
+        .filter(|object| object["kind"] == "Deployment" && object["metadata"]["namespace"] == namespace);
+    found.filter_map(|object| object["metadata"]["name"].as_str()).collect()
+}

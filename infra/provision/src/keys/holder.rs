@@ -1,0 +1,72 @@
+//! Who has keys: the workloads of each business, and the web apps.
+
+use crate::{
+    deploy::ORCHESTRATOR,
+    environment::{Business, Environment},
+    manifests::WEB_NAMESPACE,
+};
+
+/// A namespace whose workloads act with keys.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// What people call it.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The business that it is; none of the web apps.
+    pub(super) business: Option<String>,
+    /// What in it has a key each.
+    pub workloads: Vec<Workload>,
+}
+
+/// One workload with a key of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Workload {
+    /// Label `app` of its pods.
+    pub app: &'static str,
+    /// Its Kubernetes service account, which its Secret is called after.
+    pub account: &'static str,
+    /// Email of its Google service account.
+    pub email: String,
+    /// The Deployment that begins anew to work with a new key. Pods without one end by themselves.
+    pub deployment: Option<&'static str>,
+}
+
+impl Holder {
+    /// A business: its orchestrator and its engines.
+    pub fn business(business: &Business) -> Self {
+        let workload =
+            |name, email: &str, deployment| Workload { app: name, account: name, email: email.to_owned(), deployment };
+        let accounts = &business.accounts;
+        Self {
+            name: business.name.clone(),
+            namespace: business.namespace.clone(),
+            business: Some(business.name.clone()),
+            workloads: vec![
+                workload(ORCHESTRATOR, &accounts.orchestrator, Some(ORCHESTRATOR)),
+                workload("engine", &accounts.engine, None),
+            ],
+        }
+    }
+
+    /// The web apps, whether or not they are switched on.
+    pub fn web(environment: &Environment) -> Self {
+        let workload =
+            |app, account, email: &str| Workload { app, account, email: email.to_owned(), deployment: Some(app) };
+        let accounts = &environment.accounts;
+        Self {
+            name: "the web apps".to_owned(),
+            namespace: WEB_NAMESPACE.to_owned(),
+            business: None,
+            workloads: vec![
+                workload("monitor", "web-monitor", &accounts.web_monitor),
+                workload("client", "web-client", &accounts.web_client),
+            ],
+        }
+    }
+
+    /// Everyone in an environment.
+    pub fn all(environment: &Environment) -> Vec<Self> {
+        environment.businesses.iter().map(Self::business).chain([Self::web(environment)]).collect()
+    }
+}
