@@ -48,12 +48,12 @@ pub(crate) async fn drift(google: &Google) {
                 bindings.remove(at);
                 send(wire::write_policy(id, policy)).await;
             }
-            // The second role, when no policy that is written names it any more.
+            // The second role: policies that are written still name it.
             Wanted::Fields(_) if id.kind == Kind::Role && seen.contains(&id.kind) => {
                 last.extend(wire::deletes(id, &Value::Null));
             }
             Wanted::Fields(_) if id.short().ends_with("priority-subscription") => {
-                send(wire::deletes(id, &Value::Null).remove(0)).await;
+                last.extend(wire::deletes(id, &Value::Null));
             }
             Wanted::Fields(_) if id.kind == Kind::Services => {}
             Wanted::Fields(fields) => {
