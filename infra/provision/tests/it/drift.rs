@@ -23,7 +23,7 @@ fn alteration(kind: Kind) -> Option<(&'static str, Value)> {
         Kind::Bucket => ("lifecycle", json!({"rule": []})),
         Kind::Role => ("title", json!("Another title")),
         Kind::ServiceAccount => ("description", json!("managed-by=deskgrid deskgrid-env=e: something else")),
-        Kind::Topic => ("messageRetentionDuration", json!("600s")),
+        Kind::Topic => ("labels", json!({"managed-by": "deskgrid", "deskgrid-env": "e", "business": "somebody-else"})),
         Kind::Subscription => ("ackDeadlineSeconds", json!(30)),
         Kind::Notification => ("object_name_prefix", json!("elsewhere/")),
         _ => return None,

@@ -16,5 +16,6 @@ mod lags;
 mod many;
 mod network;
 mod preflight;
+mod progress;
 mod shapes;
 mod waves;
