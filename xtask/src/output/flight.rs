@@ -55,7 +55,8 @@ impl Flight {
         let mut state = self.state();
         let drawn = state.lines.values().filter(|line| line.bar.is_some()).count();
         let begun = Instant::now();
-        let bar = self.terminal.as_ref().filter(|_| drawn < LINES).map(|terminal| line(terminal, name, begun));
+        let terminal = self.terminal.as_ref().filter(|_| drawn < LINES);
+        let bar = terminal.map(|terminal| line(terminal, state.rest.as_ref(), name, begun));
         state.lines.insert(name.to_owned(), Line { begun, told: None, bar });
         self.count(&mut state);
     }
@@ -64,10 +65,12 @@ impl Flight {
     pub(crate) fn advanced(&self, name: &str, what: &str, percent: Option<u8>) {
         let share = percent.map(|percent| format!("{percent} %, ")).unwrap_or_default();
         let mut state = self.state();
-        let Some(line) = state.lines.get_mut(name) else { return };
+        let State { lines, rest } = &mut *state;
+        let Some(line) = lines.get_mut(name) else { return };
         // What tells how far it is takes its time: it has a line, however many others there are.
         if line.bar.is_none() {
-            line.bar = self.terminal.as_ref().map(|terminal| self::line(terminal, name, line.begun));
+            let bar = |terminal| self::line(terminal, rest.as_ref(), name, line.begun);
+            line.bar = self.terminal.as_ref().map(bar);
         }
         match &line.bar {
             Some(bar) => {
@@ -90,12 +93,14 @@ impl Flight {
     /// It ended, as this line says.
     pub(crate) fn ended(&self, name: &str, said: impl fmt::Display) {
         let mut state = self.state();
-        if let Some(Line { bar: Some(bar), .. }) = state.lines.remove(name) {
+        let State { lines, rest } = &mut *state;
+        if let Some(Line { bar: Some(bar), .. }) = lines.remove(name) {
             bar.finish_and_clear();
             // Its place is the next one's, in whose turn it is.
-            let waiting = state.lines.iter_mut().filter(|(_, line)| line.bar.is_none());
+            let waiting = lines.iter_mut().filter(|(_, line)| line.bar.is_none());
             if let Some((name, line)) = waiting.min_by_key(|(_, line)| line.begun) {
-                line.bar = self.terminal.as_ref().map(|terminal| self::line(terminal, name, line.begun));
+                let bar = |terminal| self::line(terminal, rest.as_ref(), name, line.begun);
+                line.bar = self.terminal.as_ref().map(bar);
             }
         }
         self.count(&mut state);
@@ -128,9 +133,12 @@ impl Flight {
 }
 
 /// A line of its own for something that began then, above the count of the others.
-fn line(terminal: &MultiProgress, name: &str, begun: Instant) -> ProgressBar {
+fn line(terminal: &MultiProgress, rest: Option<&ProgressBar>, name: &str, begun: Instant) -> ProgressBar {
     let bar = ProgressBar::new_spinner().with_style(style(PLAIN)).with_elapsed(begun.elapsed());
-    let bar = terminal.insert_from_back(1, bar);
+    let bar = match rest {
+        Some(rest) => terminal.insert_before(rest, bar),
+        None => terminal.add(bar),
+    };
     bar.set_message(name.to_owned());
     bar.enable_steady_tick(TICK);
     bar
