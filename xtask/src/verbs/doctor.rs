@@ -24,7 +24,8 @@ pub(crate) struct Args {}
 /// When the environment file cannot be read, or something needed is not fine.
 pub(crate) async fn run(globals: &Globals, _: &Args, output: &Output) -> anyhow::Result<u8> {
     let environment = context::load(globals)?;
-    let mut findings: Vec<Finding> = TOOLS.iter().map(|tool| look_for(tool)).collect();
+    let paths = common::config::variables().remove("PATH").unwrap_or_default();
+    let mut findings: Vec<Finding> = TOOLS.iter().map(|tool| look_for(tool, &paths)).collect();
     match setup::connect(&environment, globals).await {
         Ok(cloud) => {
             let (google, cluster) =
@@ -65,9 +66,9 @@ pub(crate) async fn run(globals: &Globals, _: &Args, output: &Output) -> anyhow:
         .into())
 }
 
-fn look_for(tool: &str) -> Finding {
-    let paths = common::config::variables().remove("PATH").unwrap_or_default();
-    let found = std::env::split_paths(&paths)
+/// Looks for a program in these folders, written as in `PATH`.
+fn look_for(tool: &str, paths: &str) -> Finding {
+    let found = std::env::split_paths(paths)
         .map(|folder| folder.join(tool))
         .find(|path: &std::path::PathBuf| Path::is_file(path));
     match found {
@@ -109,6 +110,29 @@ async fn cluster(environment: &Environment, cloud: &Cloud) -> Finding {
         Ok(version) => Finding::good("cluster", format!("Kubernetes {}", version.git_version)),
         Err(error) => {
             Finding::bad("cluster", error.to_string(), "see whether `kubectl version` works with the same context")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_tool_is_found_or_comes_with_where_to_get_it() {
+        let (empty, full) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let path = |folders: &[&Path]| std::env::join_paths(folders).unwrap().into_string().unwrap();
+        for (tool, fix) in [
+            ("kubectl", "gcloud components install kubectl"),
+            ("gcloud", "https://cloud.google.com/sdk/docs/install"),
+            ("gke-gcloud-auth-plugin", "gcloud components install gke-gcloud-auth-plugin"),
+        ] {
+            assert!(TOOLS.contains(&tool));
+            let missing = look_for(tool, &path(&[empty.path()]));
+            assert!(!missing.fine && !missing.needed && missing.fix.unwrap().contains(fix), "{tool}");
+            std::fs::write(full.path().join(tool), "").unwrap();
+            let found = look_for(tool, &path(&[empty.path(), full.path()]));
+            assert!(found.fine && found.seen.ends_with(tool), "{found:?}");
         }
     }
 }

@@ -127,7 +127,12 @@ async fn a_business_comes_and_goes_and_the_others_do_not_notice() {
             .iter()
             .all(|name| names.contains(name))
     );
+    let cluster =
+        |found: &Value| found.as_array().unwrap().iter().find(|one| one["what"] == "cluster").unwrap().clone();
+    assert_eq!((&cluster(&found)["fine"], &cluster(&found)["fix"]), (&false.into(), &"cargo xtask provision".into()));
     let done = desk.json(&["provision"], 0);
+    let seen = cluster(&desk.json(&["doctor"], 0));
+    assert!(seen["fine"] == true && seen["seen"].as_str().unwrap().starts_with("Kubernetes v"), "{seen}");
     assert!(done["event"] == "done" && done["applied"]["done"].as_u64() > Some(10), "{done}");
     desk.run(&["deploy"], 0);
     assert_eq!(desk.pending(), Vec::<Value>::new());
