@@ -16,10 +16,13 @@ use crate::ground::{self, ONE, client, cloud, environment};
 /// Steps that a cluster's operation tells of, in their order, with how many each has.
 const STEPS: [(&str, u64); 3] = [("cluster configuring", 8), ("cluster deploying", 12), ("cluster healthchecking", 2)];
 
+/// What is done, and the percentage.
+type Told = (String, Option<u8>);
+
 #[tokio::test]
 async fn the_percentage_of_a_cluster_is_what_its_operation_says() {
     let google = ground::google(|options| options.operations_take = Duration::from_millis(1500)).await;
-    let told: Arc<Mutex<Vec<(String, Option<u8>)>>> = Arc::default();
+    let told: Arc<Mutex<Vec<Told>>> = Arc::default();
     let seen = told.clone();
     let progress: Progress = Arc::new(move |event| {
         if let Event::Advanced { id, what, percent } = event
