@@ -26,6 +26,7 @@ use crate::{
     hooks::Hooks,
     job::Template,
     jobs::Jobs,
+    looks::Looks,
     metrics::Metrics,
     priority::{Priority, Rank},
     settle_batch::Progress,
@@ -54,6 +55,7 @@ pub(crate) struct Context {
     pub(crate) timing: Timing,
     pub(crate) breaker: Mutex<Breaker>,
     pub(crate) creates: Semaphore,
+    pub(crate) looks: Looks,
     pub(crate) recent: Recent,
     /// Publishes to the business's own topic, for work that must come again.
     pub(crate) again: Publisher,
