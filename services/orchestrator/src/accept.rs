@@ -238,7 +238,7 @@ pub(crate) async fn create(context: &Context, origin: &Origin, work: &Work, slot
     let name = work.identity.job_name();
     context.hooks.at(Step::BeforeCreate, Some(&origin.message_id), Some(&work.identity)).await;
     slot.creating(name.clone());
-    let body = || context.template.job(work, origin);
+    let body = || context.template.text(work, name.clone(), origin);
     match create::create(context, slot, &name, body, [origin.published]).await? {
         Created::New(uid) => {
             context.hooks.at(Step::Created, Some(&origin.message_id), Some(&work.identity)).await;
@@ -253,7 +253,7 @@ pub(crate) async fn create(context: &Context, origin: &Origin, work: &Work, slot
             // It was settled between the look at its outcome and the create. The Job is superfluous; its settling
             // finds the outcome that is there. Or its session was cancelled meanwhile.
             let stand = controls::stand(context, work, origin.published).await?;
-            if context.recent.has(&work.identity) || stand == Stand::Cancelled {
+            if context.recent.has(&name) || stand == Stand::Cancelled {
                 Box::pin(context.cluster.delete(&name, &uid)).await?;
             }
             Ok(())

@@ -81,7 +81,8 @@ pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) -> anyho
                         let pending = batcher.queue().take(&key);
                         let span = tracing::info_span!("batch", session = key.session);
                         let context = context.clone();
-                        under_way.spawn(async move { dispatch::dispatch(&context, pending, slot).await }.instrument(span));
+                        under_way
+                            .spawn(async move { dispatch::dispatch(&context, pending, slot).await }.instrument(span));
                         continue;
                     }
                     None => full = true,

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
-use serde_json::Value;
 
 use crate::{
     accept::Obstacle,
@@ -36,13 +35,13 @@ pub(crate) async fn create(
     context: &Context,
     slot: &mut Slot,
     name: &str,
-    body: impl FnOnce() -> anyhow::Result<Value>,
+    body: impl FnOnce() -> anyhow::Result<Vec<u8>>,
     published: impl IntoIterator<Item = Option<Timestamp>>,
 ) -> Result<Created, Obstacle> {
     let created = {
         let _permit = context.creates.acquire().await.map_err(|error| Obstacle::Stuck(error.to_string()))?;
         let body = body().map_err(|error| Obstacle::OurFault(format!("{error:#}")))?;
-        context.cluster.create(&body).await
+        context.cluster.create(body).await
     };
     let error = match created {
         Ok(uid) => {

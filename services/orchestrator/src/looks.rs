@@ -90,7 +90,11 @@ mod tests {
     type Look = (BTreeSet<String>, oneshot::Sender<anyhow::Result<BTreeSet<String>>>);
 
     /// Asks for each of these objects of a session, in this order; looks come out of the channel and are held.
-    fn ask(looks: &Arc<Looks>, session: &'static str, objects: &[&str]) -> (JoinSet<(String, Answer)>, mpsc::UnboundedReceiver<Look>) {
+    fn ask(
+        looks: &Arc<Looks>,
+        session: &'static str,
+        objects: &[&str],
+    ) -> (JoinSet<(String, Answer)>, mpsc::UnboundedReceiver<Look>) {
         let (sender, held) = mpsc::unbounded_channel();
         let mut tasks = JoinSet::new();
         for object in objects {

@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 
+use anyhow::Context as _;
 use common::{
     Identity,
     batch::{self, Batch, Entry, Manifest},
@@ -138,8 +139,9 @@ async fn create(context: &Context, asked: &[Asked], slot: &mut Slot) -> Told {
     context.store.write_once(&business.bucket, &batch.manifest(), bytes, Properties::json()).await?;
     context.hooks.at(Step::ManifestWritten, None, None).await;
     context.hooks.at(Step::BeforeCreate, None, None).await;
+    let body = || serde_json::to_vec(&context.template.batch(&batch)?).context("encode the Job");
     let published = asked.iter().map(|asked| asked.entry.published);
-    match create::create(context, slot, &name, || context.template.batch(&batch), published).await? {
+    match create::create(context, slot, &name, body, published).await? {
         Created::New(uid) => {
             context.hooks.at(Step::Created, None, None).await;
             tracing::info!(inputs = batch.inputs, pods = batch.indexes, kubernetes_job = name, "created the batch");
