@@ -45,7 +45,9 @@ impl Looks {
     /// When Cloud Storage cannot tell.
     pub(crate) async fn is_settled(&self, store: &Store, work: &Work) -> Answer {
         let object = work.outcome();
-        self.ask(&work.session, object, |objects| store.present(&work.identity.bucket, objects)).await
+        // On the heap, since only one of many that wait together looks.
+        let look = |objects| Box::pin(store.present(&work.identity.bucket, objects));
+        self.ask(&work.session, object, look).await
     }
 
     async fn ask<F>(&self, session: &str, object: String, look: impl FnOnce(BTreeSet<String>) -> F) -> Answer
