@@ -12,6 +12,7 @@ use provision::{
     manifests::{Extras, Images, WebImages},
     plan::{self, Plan},
     preflight,
+    resource::Id,
 };
 
 use crate::{
@@ -73,17 +74,23 @@ pub(crate) fn progress(output: &Output) -> apply::Progress {
     let (output, flight) = (*output, output.flight());
     Arc::new(move |event| match event {
         apply::Event::Finished { id, elapsed_ms, .. } => {
-            flight.ended(&id.to_string(), format_args!("  done {id} ({elapsed_ms} ms)"));
+            let name = brief(&id);
+            flight.ended(&name, format_args!("  done {name} ({elapsed_ms} ms)"));
         }
         apply::Event::Failed { id, error } => {
-            flight.ended(&id.to_string(), format_args!("  failed {id}: {error}"));
+            flight.ended(&brief(&id), format_args!("  failed {id}: {error}"));
         }
-        apply::Event::Advanced { id, what, percent } => flight.advanced(&id.to_string(), &what, percent),
+        apply::Event::Advanced { id, what, percent } => flight.advanced(&brief(&id), &what, percent),
         apply::Event::Observing { resources } => {
             output.detail(format_args!("looking at {resources} resources"));
         }
-        apply::Event::Started { id, .. } => flight.begun(&id.to_string()),
+        apply::Event::Started { id, .. } => flight.begun(&brief(&id)),
     })
+}
+
+/// A resource in a line of progress: an account without what follows its project.
+fn brief(id: &Id) -> String {
+    id.to_string().replace(".iam.gserviceaccount.com", "")
 }
 
 /// As [`progress`]; with `--json` also each event as a line on standard output.

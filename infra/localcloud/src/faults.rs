@@ -28,6 +28,8 @@ pub enum Fault {
     Delay(Duration),
     /// It is not carried out, and answered with this HTTP status (or the gRPC status that goes with it).
     Answer(u16),
+    /// It is not carried out, and answered with this HTTP status and this JSON.
+    Say(u16, &'static str),
     /// The connection breaks before anything is carried out.
     DropBefore,
     /// It is carried out, and the connection breaks instead of an answer.
@@ -188,6 +190,10 @@ impl Faults {
                 next.run(request).await
             }
             Fault::Answer(code) => refusal(&request, code),
+            Fault::Say(code, json) => {
+                let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+                google::error::respond(status, &serde_json::from_str(json).unwrap_or_default())
+            }
             Fault::DropBefore => broken(),
             Fault::DropAfter => {
                 let _ = next.run(request).await;

@@ -3,27 +3,22 @@
 
 use std::{
     collections::HashMap,
-    net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::{Path, PathBuf},
+    net::SocketAddr,
+    path::Path,
     sync::{Arc, OnceLock},
-    time::Duration,
 };
 
 use anyhow::Context as _;
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     artifactregistry::{self, Registry},
-    clock::Clock,
     cloudbuild::{self, CloudBuild},
     container::{self, Container},
-    faults::Faults,
     identity::{
         self, Identity, Settings,
-        lags::Lags,
         metadata::{self, Pod},
         tokens,
     },
@@ -35,132 +30,14 @@ use crate::{
 pub mod call;
 pub mod error;
 pub mod grpc;
+mod options;
 pub mod page;
 pub mod persist;
+mod saving;
+mod tls;
 mod tools;
 
-/// How often changes are saved, when they are.
-const SAVE_EVERY: Duration = Duration::from_secs(1);
-/// How long an operation on a cluster takes, unless told: long enough to be seen.
-const OPERATIONS_TAKE: Duration = Duration::from_millis(100);
-
-/// What the cloud is started with.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Clock of every deadline.
-    pub clock: Clock,
-    /// Project id.
-    pub project: String,
-    /// Project number.
-    pub project_number: u64,
-    /// Region.
-    pub location: String,
-    /// Email address of the user that owns the project.
-    pub operator: String,
-    /// Folder to keep everything in; none to forget it.
-    pub persist: Option<PathBuf>,
-    /// Address to listen on.
-    pub listen: IpAddr,
-    /// Ports; 0 picks free ones.
-    pub ports: Ports,
-    /// A call without credentials is the operator's, as with emulators.
-    pub allow_anonymous: bool,
-    /// Refuse calls of APIs that are not enabled in the project (403 SERVICE_DISABLED).
-    pub enforce_apis: bool,
-    /// Tokens age with the clock. Otherwise they age with wall time, so that a jump of the clock does not invalidate
-    /// what a client has cached: clients measure a token's age by wall time and never ask again on a 401.
-    pub strict_token_expiry: bool,
-    /// Constraints of the organisation that are enforced, such as `iam.disableServiceAccountCreation`.
-    /// One that lists values says those that it allows: `gcp.resourceLocations=in:europe-west1-locations,EU`.
-    pub constraints: std::collections::BTreeSet<String>,
-    /// Whether nobody pays for the project.
-    pub unbilled: bool,
-    /// Processors that a region may have.
-    pub processors: u32,
-    /// How long an operation on a cluster takes.
-    pub operations_take: Duration,
-    /// What takes effect late.
-    pub lags: Lags,
-    /// What goes wrong.
-    pub faults: Faults,
-}
-
-/// Fixed ports; 0 picks a free one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Ports {
-    /// Pub/Sub.
-    pub pubsub: u16,
-    /// Cloud Storage.
-    pub storage: u16,
-    /// Cloud Storage over TLS.
-    pub storage_tls: u16,
-    /// Everything else.
-    pub identity: u16,
-    /// Kubernetes Engine.
-    pub container: u16,
-    /// Artifact Registry.
-    pub artifactregistry: u16,
-    /// Cloud Build.
-    pub cloudbuild: u16,
-}
-
-impl Options {
-    /// Options for a project with everything else at its default: loopback, free ports, nothing kept.
-    pub fn new(project: &str) -> Self {
-        Self {
-            clock: Clock::default(),
-            project: project.to_owned(),
-            project_number: 123_456_789_012,
-            location: "europe-west1".to_owned(),
-            operator: "operator@example.com".to_owned(),
-            persist: None,
-            listen: IpAddr::V4(Ipv4Addr::LOCALHOST),
-            ports: Ports::default(),
-            allow_anonymous: false,
-            enforce_apis: false,
-            strict_token_expiry: false,
-            constraints: std::collections::BTreeSet::new(),
-            unbilled: false,
-            processors: 2400,
-            operations_take: OPERATIONS_TAKE,
-            lags: Lags::default(),
-            faults: Faults::default(),
-        }
-    }
-}
-
-/// Addresses, `http://HOST:PORT` without a slash at the end. Several are the same.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Endpoints {
-    /// Pub/Sub, gRPC and REST.
-    pub pubsub: String,
-    /// Cloud Storage, gRPC and JSON.
-    pub storage: String,
-    /// Cloud Storage over TLS with a certificate of its own: gsutil speaks nothing else.
-    pub storage_tls: String,
-    /// IAM.
-    pub iam: String,
-    /// IAM Credentials.
-    pub iamcredentials: String,
-    /// Resource Manager.
-    pub cloudresourcemanager: String,
-    /// Service Usage.
-    pub serviceusage: String,
-    /// Kubernetes Engine.
-    pub container: String,
-    /// Artifact Registry.
-    pub artifactregistry: String,
-    /// Cloud Build.
-    pub cloudbuild: String,
-    /// Organization Policy.
-    pub orgpolicy: String,
-    /// Cloud Billing.
-    pub cloudbilling: String,
-    /// Compute Engine, as far as its quotas go.
-    pub compute: String,
-    /// OAuth: `/token`, `/tokeninfo`, `/userinfo`.
-    pub oauth2: String,
-}
+pub use options::{Endpoints, Options, Ports};
 
 /// A running Google Cloud.
 #[derive(Debug)]
@@ -231,7 +108,7 @@ impl Google {
                 .await?;
         let secure = faulty(storage::rest::router(storage.clone(), "https"));
         let secure_server =
-            Server::start(secure, address(options.ports.storage_tls), Some(tls(options.listen)?)).await?;
+            Server::start(secure, address(options.ports.storage_tls), Some(tls::config(options.listen)?)).await?;
         let container_server =
             Server::start(faulty(container::rest::router(container.clone())), address(options.ports.container), None)
                 .await?;
@@ -294,7 +171,7 @@ impl Google {
             tasks: TaskTracker::new(),
         };
         if let Some(store) = google.store.clone() {
-            google.tasks.spawn(keep_saved(store, google.stop.clone()));
+            google.tasks.spawn(saving::keep_saved(store, google.stop.clone()));
         }
         Ok(google)
     }
@@ -423,47 +300,7 @@ impl Google {
             server.stop().await;
         }
         if let Some(store) = self.store.clone() {
-            save(store).await;
+            saving::save(store).await;
         }
-    }
-}
-
-/// A certificate nobody signed, for clients that are told not to check.
-fn tls(listen: IpAddr) -> anyhow::Result<Arc<rustls::ServerConfig>> {
-    let names = vec![listen.to_string(), "localhost".to_owned()];
-    let made = rcgen::generate_simple_self_signed(names).context("make a certificate")?;
-    let key = rustls::pki_types::PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let mut config = rustls::ServerConfig::builder_with_provider(provider)
-        .with_safe_default_protocol_versions()
-        .context("choose TLS versions")?
-        .with_no_client_auth()
-        .with_single_cert(vec![made.cert.der().clone()], key.into())
-        .context("use the certificate")?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    Ok(Arc::new(config))
-}
-
-async fn keep_saved(store: persist::Store, stop: CancellationToken) {
-    let mut saved = store.changes();
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(SAVE_EVERY) => {}
-            () = stop.cancelled() => return,
-        }
-        let now = store.changes();
-        if now != saved {
-            save(store.clone()).await;
-            saved = now;
-        }
-    }
-}
-
-async fn save(store: persist::Store) {
-    let saved = tokio::task::spawn_blocking(move || store.save()).await;
-    match saved {
-        Ok(Ok(())) => {}
-        Ok(Err(error)) => tracing::error!("failed to save: {error:#}"),
-        Err(error) => tracing::error!("failed to save: {error}"),
     }
 }

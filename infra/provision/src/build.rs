@@ -1,11 +1,12 @@
-//! Cloud Build: what is asked of it, and what its answers mean. Values only; `cargo xtask build` sends them.
+//! Cloud Build: what is asked of it, and what its answers mean. Values, and how a build is begun once; `cargo xtask
+//! build` sends the rest.
 
 use common::object::BUILD_LOG_PREFIX;
 use serde_json::{Value, json};
 
 use crate::{
     environment::Environment,
-    google::{Api, Method, Request, escape},
+    google::{Api, Client, Error, Method, Request, escape},
 };
 
 /// Longest that a build may take, in seconds; the first one compiles every crate.
@@ -192,11 +193,43 @@ pub fn get(environment: &Environment, id: &str) -> Request {
     Request::get(Api::CloudBuild, format!("{}/{}", builds(environment), escape(id)))
 }
 
-/// Asks for builds of a source that may still be going on.
+/// Asks for the builds of a source.
 pub fn list(environment: &Environment, tag: &str) -> Request {
-    let running = ["PENDING", "QUEUED", "WORKING"].map(|state| format!("status=\"{state}\"")).join(" OR ");
     Request::get(Api::CloudBuild, builds(environment))
-        .query("filter", format!("tags=\"{tag}\" AND tags=\"{}\" AND ({running})", environment.name))
+        .query("filter", format!("tags=\"{tag}\" AND tags=\"{}\"", environment.name))
+}
+
+/// Begins a build, or finds the one of this source that goes on already, unless `anew`; `true` with one that was found.
+/// No second one is begun when only the answer was lost: Cloud Build would make both. Nothing when the answer is none of
+/// a build.
+///
+/// # Errors
+/// When Cloud Build cannot be asked, or takes no order.
+pub async fn begin(client: &Client, order: &Order<'_>, anew: bool) -> Result<Option<(Build, bool)>, Error> {
+    let list = list(order.environment, order.tag);
+    let builds = async || -> Result<Vec<Build>, Error> {
+        Ok(client.list(&list, "builds").await?.iter().filter_map(Build::read).collect())
+    };
+    let before = builds().await?;
+    let going_on = before.iter().find(|build| !build.state.has_ended());
+    if let Some(build) = going_on.filter(|_| !anew) {
+        return Ok(Some((build.clone(), true)));
+    }
+    let (once, retry) = (client.once(), client.retry());
+    let mut attempt = 1;
+    loop {
+        match once.send(&create(order)).await {
+            Err(error) if error.is_transient() && attempt < retry.attempts => {
+                tokio::time::sleep(retry.pause(attempt)).await;
+                attempt += 1;
+            }
+            answer => return Ok(Build::read(&answer?).map(|build| (build, false))),
+        }
+        let now = builds().await?;
+        if let Some(build) = now.into_iter().find(|build| !before.iter().any(|other| other.id == build.id)) {
+            return Ok(Some((build, false)));
+        }
+    }
 }
 
 /// Ends a build.

@@ -243,10 +243,9 @@ impl Resources<'_> {
     }
 }
 
-/// Most prefixes of one rule; far below what a bucket's rules may have together, so that fifty businesses fit.
-const PREFIXES: usize = 50;
-
-/// Deletes what is old, one rule per age since a bucket may have only so many.
+/// Deletes what is old, one rule per age since a bucket may have only so many. All rules of a bucket together may name
+/// 1,000 prefixes (cloud.google.com/storage/quotas#buckets; 50 until June 2025), which is 333 businesses: IAM's limits
+/// of the bucket's policy are met long before.
 fn lifecycle(businesses: &[&Business]) -> Vec<Value> {
     let mut prefixes: BTreeMap<u32, Vec<String>> = BTreeMap::new();
     for business in businesses {
@@ -259,7 +258,6 @@ fn lifecycle(businesses: &[&Business]) -> Vec<Value> {
     }
     let mut rules: Vec<Value> = prefixes
         .iter()
-        .flat_map(|(age, prefixes)| prefixes.chunks(PREFIXES).map(move |prefixes| (age, prefixes)))
         .map(|(age, prefixes)| {
             json!({"action": {"type": "Delete"}, "condition": {"age": age, "matchesPrefix": prefixes}})
         })

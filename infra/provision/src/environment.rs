@@ -165,6 +165,8 @@ pub struct Security {
     pub allowed_locations: Vec<String>,
     /// Seconds for which deleted objects can be restored; 0 for not at all.
     pub soft_delete_secs: u32,
+    /// What the ids of our custom roles begin with: the id of a deleted role stays taken for weeks.
+    pub role_prefix: String,
 }
 
 /// What becomes of a class of resource.

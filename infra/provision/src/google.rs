@@ -8,6 +8,7 @@ mod request;
 mod rest;
 
 pub use error::Error;
+pub(crate) use error::OPERATION_FAILED;
 pub use impersonation::impersonated;
 pub use request::{Method, Request, escape};
 pub use rest::{Call, Client, Observer, Retry, default_credentials, file_credentials};

@@ -32,7 +32,7 @@ mod ledger;
 mod secret;
 
 pub use holder::{Holder, Workload};
-use iam::Account;
+use iam::{Account, Made};
 use ledger::Ledger;
 use secret::{Making, Place, Record};
 
@@ -253,8 +253,13 @@ impl One<'_> {
         let mut record = Record { ours, making, since: content.record.since };
         self.place.note(&content, &record).await?;
         self.ledger.write(&record).await?;
-        let (id, data) = self.account.create().await?;
-        record.ours.push(id.clone());
+        let Made { id, data, may_have_more } = self.account.create().await?;
+        if may_have_more {
+            record.ours = record.ours_of(&self.account.list().await?);
+        }
+        if !record.ours.contains(&id) {
+            record.ours.push(id.clone());
+        }
         record.making = None;
         record.since = Some(Timestamp::now());
         self.place.write(&record, data).await?;

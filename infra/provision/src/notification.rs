@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::{Value, json};
 
 use crate::{
-    google::{Api, Client, Error, Method, Request, Retry, escape},
+    google::{Api, Client, Error, Method, Request, escape},
     observe::Live,
     plan::{Action, Change},
     resource::{Id, Kind, Resource, Wanted},
@@ -94,7 +94,7 @@ pub(crate) fn create(id: &Id, fields: &Value) -> Request {
 /// # Errors
 /// The last error of its creation, or that of looking whether there is one.
 pub(crate) async fn make(client: &Client, id: &Id, wanted: &Wanted, fields: &Value) -> Result<Value, Error> {
-    let once = client.clone().retrying(Retry { attempts: 1, ..client.retry() });
+    let once = client.once();
     let mut attempt = 1;
     loop {
         match once.send(&create(id, fields)).await {

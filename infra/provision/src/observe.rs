@@ -37,6 +37,8 @@ pub struct Observation {
     pub live: BTreeMap<Id, Live>,
     /// Resources of this environment that were not asked for.
     pub extra: BTreeMap<Id, Value>,
+    /// Other environments of the project of which something was seen on the way.
+    pub others: BTreeSet<String>,
     /// How many notifications of new objects each bucket has, if any resource asked is one.
     pub notifications: BTreeMap<String, usize>,
     /// The project's Cloud Storage agent as a member of policies, if any resource asked for names it.
@@ -70,17 +72,18 @@ pub async fn observe(client: &Client, environment: &Environment, desired: &[Reso
     let (told, notifications) = notifications?;
     live.extend(told);
     let known: BTreeSet<&Id> = desired.iter().map(|resource| &resource.id).collect();
-    let mut extra = BTreeMap::new();
+    let (mut extra, mut others) = (BTreeMap::new(), BTreeSet::new());
     for list in lists {
         let (kind, items) = list?;
         for item in items {
             let id = wire::listed(kind, &item, &environment.project);
+            others.extend(wire::environment(&id, &item).filter(|name| *name != environment.name));
             if !known.contains(&id) && wire::owner(&id, &item, &environment.name) == Owner::Ours {
                 extra.insert(id, item);
             }
         }
     }
-    Ok(Observation { live, extra, notifications, storage_agent: storage_agent? })
+    Ok(Observation { live, extra, others, notifications, storage_agent: storage_agent? })
 }
 
 /// The resources with the project's Cloud Storage agent in the place of its stand-in.

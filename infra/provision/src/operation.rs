@@ -9,7 +9,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use crate::{
-    google::{Api, Client, Error, Request},
+    google::{Api, Client, Error, OPERATION_FAILED, Request},
     resource::{Id, Kind},
 };
 
@@ -20,11 +20,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// An operation that takes longer is left to itself; the next run waits on.
 const LIMIT: Duration = Duration::from_secs(3600);
 
+/// How long an operation that was begun a moment ago may be unknown to who is asked.
+const UNKNOWN_LIMIT: Duration = Duration::from_secs(30);
+
 /// An operation that may still run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Operation {
     api: Api,
     path: String,
+    /// A moment ago we were told that it began.
+    is_new: bool,
 }
 
 /// How far an operation is.
@@ -41,12 +46,14 @@ impl Operation {
     pub fn of(id: &Id, answer: &Value) -> Option<Self> {
         let name = answer["name"].as_str()?;
         match id.kind {
-            Kind::Cluster | Kind::NodePool if answer["operationType"].is_string() => Some(Self::named(id, name)),
+            Kind::Cluster | Kind::NodePool if answer["operationType"].is_string() => {
+                Some(Self { is_new: true, ..Self::named(id, name) })
+            }
             Kind::Services if name.starts_with("operations/") && answer["done"] != true => {
-                Some(Self { api: Api::ServiceUsage, path: format!("v1/{name}") })
+                Some(Self { api: Api::ServiceUsage, path: format!("v1/{name}"), is_new: true })
             }
             Kind::Registry if name.contains("/operations/") && answer["done"] != true => {
-                Some(Self { api: Api::ArtifactRegistry, path: format!("v1/{name}") })
+                Some(Self { api: Api::ArtifactRegistry, path: format!("v1/{name}"), is_new: true })
             }
             _ => None,
         }
@@ -54,7 +61,7 @@ impl Operation {
 
     /// The operation of this name in the location of a cluster.
     pub fn named(id: &Id, name: &str) -> Self {
-        Self { api: Api::Container, path: format!("{}/operations/{name}", location(id)) }
+        Self { api: Api::Container, path: format!("{}/operations/{name}", location(id)), is_new: false }
     }
 
     /// What is under way with a cluster.
@@ -80,13 +87,21 @@ impl Operation {
     pub async fn wait(&self, client: &Client, mut told: impl FnMut(Advance)) -> Result<(), Error> {
         let deadline = Instant::now() + LIMIT;
         let mut pause = FIRST_PAUSE;
+        let mut unknown_since: Option<Instant> = None;
         let mut last = Advance::default();
         loop {
             let request = Request::get(self.api, &self.path);
             let Some(state) = client.send_optional(&request).await? else {
+                // Not every server knows it at once.
+                if self.is_new && unknown_since.get_or_insert_with(Instant::now).elapsed() < UNKNOWN_LIMIT {
+                    tokio::time::sleep(pause).await;
+                    pause = pause.mul_f64(1.5).min(LONGEST_PAUSE);
+                    continue;
+                }
                 // Ended so long ago that nobody knows it any more; whoever waits looks at the resource itself.
                 return Ok(());
             };
+            unknown_since = None;
             if let Some(error) = failure(&request, &state) {
                 return Err(error);
             }
@@ -132,7 +147,7 @@ fn failure(request: &Request, state: &Value) -> Option<Error> {
         code: 500,
         status: error["code"].as_i64().map(|code| format!("code {code}")),
         reason: None,
-        message: format!("the operation failed: {message}"),
+        message: format!("{OPERATION_FAILED}{message}"),
         retry_after_secs: None,
     })
 }

@@ -15,10 +15,11 @@ use crate::{
 };
 
 mod constraints;
+mod network;
 mod permissions;
 mod project;
 
-use permissions::{missing, needed, on_bucket, roles};
+use permissions::{act_as_nodes, missing, needed, on_bucket, roles};
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -74,22 +75,26 @@ impl Pending<'_> {
 /// Looks at everything that a plan needs, or at all that any could need. Writes nothing.
 pub async fn look(environment: &Environment, cloud: &Cloud, plan: Option<&Plan>) -> Vec<Finding> {
     let pending = Pending(plan);
-    let (mut findings, billing, bucket, constraints, services, quotas) = tokio::join!(
+    let (mut findings, nodes, billing, bucket, constraints, services, quotas, network) = tokio::join!(
         project(environment, &cloud.google, &pending),
+        act_as_nodes(environment, &cloud.google, &pending),
         project::billing(environment, &cloud.google),
         bucket(environment, &cloud.google),
         constraints::look(environment, &cloud.google, &pending),
         services(environment, &cloud.google),
         project::quotas(environment, &cloud.google, &pending),
+        network::look(environment, &cloud.google, &pending),
     );
     if findings.iter().any(|finding| finding.what == "credentials" && !finding.fine) {
         return findings;
     }
+    findings.extend(nodes);
     findings.push(billing);
     findings.extend(bucket);
     findings.extend(services);
     findings.extend(constraints);
     findings.extend(quotas);
+    findings.extend(network);
     findings.push(names(environment));
     findings
 }

@@ -62,7 +62,12 @@ pub fn plan(before: &Environment, going: &[Resource], observed: &Observation, op
         let action = match live {
             None | Some(Live::Absent | Live::Unsupported) => Action::Nothing,
             Some(Live::Denied(reason)) => Action::Blocked { reason: format!("you may not look: {reason}") },
-            Some(Live::Present(live)) => delete(before, resource, live, options),
+            Some(Live::Present(live)) => match others(resource, observed) {
+                Some(names) if options.identities => {
+                    Action::Kept { reason: format!("{names} of this project would lose it") }
+                }
+                _ => delete(before, resource, live, options),
+            },
         };
         changes.push(change(resource, live, action, vec![]));
     }
@@ -87,6 +92,17 @@ pub fn plan(before: &Environment, going: &[Resource], observed: &Observation, op
         changes.push(change(resource, live, action, differences));
     }
     Plan { environment: before.name.clone(), project: before.project.clone(), changes }
+}
+
+/// Who else needs what all environments of a project share.
+fn others(resource: &Resource, observed: &Observation) -> Option<String> {
+    let names: Vec<&str> = observed.others.iter().map(String::as_str).collect();
+    match names.as_slice() {
+        [] => None,
+        _ if resource.id.kind != Kind::Role => None,
+        [one] => Some(format!("the environment {one}")),
+        many => Some(format!("the environments {}", many.join(", "))),
+    }
 }
 
 fn delete(before: &Environment, resource: &Resource, live: &serde_json::Value, options: Options) -> Action {

@@ -281,6 +281,20 @@ pub fn owner(id: &Id, live: &Value, environment: &str) -> Owner {
     if ours { Owner::Ours } else { Owner::Other(seems(id.kind, live)) }
 }
 
+/// The environment that a live resource says it is of.
+pub fn environment(id: &Id, live: &Value) -> Option<String> {
+    let mark = ownership_mark("");
+    let description = || live["description"].as_str()?.strip_prefix(mark.trim_end_matches(": "))?.split(": ").next();
+    let labels = labels_of(id.kind, live);
+    let label = |key: &str| labels[key].as_str();
+    let name = match id.kind {
+        Kind::ServiceAccount => description(),
+        _ => label(labels::GOOGLE_ENVIRONMENT)
+            .filter(|_| label(labels::GOOGLE_MANAGED_BY) == Some(labels::MANAGED_BY_DESKGRID)),
+    };
+    name.filter(|name| !name.is_empty()).map(str::to_owned)
+}
+
 /// Where the labels of a kind are.
 fn labels_of(kind: Kind, live: &Value) -> &Value {
     match kind {

@@ -72,18 +72,11 @@ pub(super) async fn make(
     let (tag, dockerfile) = (plan.source.as_str(), DOCKERFILE);
     let order = Order { environment, object: &object, generation, place: &place, tag, dockerfile, images: &names };
     // One that a run before this began, and that nobody stopped, is waited for. Forcing means a new one.
-    let running = if wish.force { None } else { running(environment, cloud, tag).await? };
-    let begun = match running {
-        Some(build) => {
-            output.note(format_args!("  build {} of this source {}", build.id, build.state.said()));
-            build
-        }
-        None => {
-            let answer =
-                cloud.google.send(&build::create(&order)).await.map_err(|error| not_begun(environment, error))?;
-            Build::read(&answer).context("read the id of the build")?
-        }
-    };
+    let begun = build::begin(&cloud.google, &order, wish.force).await.map_err(|error| not_begun(environment, error))?;
+    let (begun, found) = begun.context("read the id of the build")?;
+    if found {
+        output.note(format_args!("  build {} of this source {}", begun.id, begun.state.said()));
+    }
     output.note(format_args!("  build {} in {}", begun.id, environment.build.region));
     if let Some(page) = &begun.page {
         output.detail(format_args!("  {page}"));
@@ -100,12 +93,6 @@ async fn upload(store: &Store, bucket: &str, object: &str, packed: Vec<u8>) -> a
     }
     let there = store.describe(bucket, object, None).await?;
     Ok(there.with_context(|| format!("find gs://{bucket}/{object}, which was there a moment ago"))?.generation)
-}
-
-async fn running(environment: &Environment, cloud: &Cloud, tag: &str) -> anyhow::Result<Option<Build>> {
-    let listed = cloud.google.list(&build::list(environment, tag), "builds").await;
-    let builds = listed.map_err(|error| not_begun(environment, error))?;
-    Ok(builds.iter().filter_map(Build::read).find(|build| !build.state.has_ended()))
 }
 
 /// Waits until a build has ended, and shows its log meanwhile. A signal cancels it.
@@ -140,7 +127,11 @@ async fn follow(
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => {
-                cloud.google.send(&build::cancel(environment, &build.id)).await.context("cancel the build")?;
+                match cloud.google.send(&build::cancel(environment, &build.id)).await {
+                    // It ended a moment ago, or an earlier try of ours ended it.
+                    Err(error) if error.code == 400 => {}
+                    answer => drop(answer.context("cancel the build")?),
+                }
                 return Err(Failure::new("interrupted", "the build was cancelled")
                     .on(format!("build {}", build.id))
                     .why("this verb received a signal")

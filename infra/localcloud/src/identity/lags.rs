@@ -1,5 +1,5 @@
 //! What is eventually consistent in the real thing, late here too when asked: new accounts that nobody knows yet,
-//! grants that do not count yet, services that are enabled and still refused.
+//! grants that do not count yet, services that are enabled and still refused, keys that nobody has heard of.
 
 use std::{
     collections::BTreeMap,
@@ -21,6 +21,8 @@ pub struct Lags {
     pub grants: Duration,
     /// Calls of a service that was just enabled are refused.
     pub services: Duration,
+    /// A new key of an account is unknown to reads, and to whom it is shown as a proof.
+    pub keys: Duration,
 }
 
 /// What is young.
@@ -29,6 +31,7 @@ pub(super) struct Young {
     lags: Lags,
     accounts: Mutex<BTreeMap<String, Timestamp>>,
     services: Mutex<BTreeMap<String, Timestamp>>,
+    keys: Mutex<BTreeMap<String, Timestamp>>,
     policies: Mutex<BTreeMap<String, (Timestamp, Kept)>>,
 }
 
@@ -49,6 +52,18 @@ impl Young {
         if !self.lags.services.is_zero() {
             lock(&self.services).insert(name.to_owned(), now);
         }
+    }
+
+    /// A key was made.
+    pub(super) fn key(&self, id: &str, now: Timestamp) {
+        if !self.lags.keys.is_zero() {
+            lock(&self.keys).insert(id.to_owned(), now);
+        }
+    }
+
+    /// Whether a key is not known everywhere yet.
+    pub(super) fn hides_key(&self, id: &str, now: Timestamp) -> bool {
+        lock(&self.keys).get(id).is_some_and(|made| is_young(*made, now, self.lags.keys))
     }
 
     /// A policy was replaced; `before` is what it was.

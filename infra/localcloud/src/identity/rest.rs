@@ -87,6 +87,10 @@ impl Server {
                 self.need_api("compute.googleapis.com")?;
                 self.region(&call, &caller, region)
             }
+            ["compute", "v1", "projects", project, "regions", _, "subnetworks", name] if self.is_project(project) => {
+                self.need_api("compute.googleapis.com")?;
+                self.subnetwork(&call, &caller, name)
+            }
             ["v1" | "v3", "projects", ..] => {
                 self.need_api("cloudresourcemanager.googleapis.com")?;
                 self.projects(&call, &caller, &path)

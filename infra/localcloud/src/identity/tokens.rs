@@ -106,6 +106,10 @@ impl Identity {
     /// A token that a service account signed with one of its keys.
     fn read_self_signed(&self, token: &str, now: i64) -> Result<(Principal, i64)> {
         let state = self.read();
+        let key = decode_header(token).ok().and_then(|header| header.kid);
+        if key.is_some_and(|key| self.young.hides_key(&key, self.clock.now())) {
+            return Err(Error::unauthenticated());
+        }
         let claims = verify_signed_by_key(&state.accounts, token)?;
         if claims.exp - claims.iat > SELF_SIGNED_MAX_SECS || claims.iat > now + 600 {
             return Err(Error::unauthenticated());

@@ -7,7 +7,7 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use super::{Event, Progress};
 use crate::{
-    google::{Client, Error, Request},
+    google::{Client, Error, Method, Request},
     notification,
     operation::Operation,
     plan::{self, Action, Change, Plan},
@@ -73,6 +73,8 @@ impl<'a> Worker<'a> {
             (Wanted::Fields(_), Action::Create) => self.create(change, &resource.wanted).await,
             (Wanted::Fields(_), Action::Await) => {
                 self.rest(id).await?;
+                // A killed run made it; what comes with it may be as late as if we had.
+                self.remember(id);
                 self.look_and_update(id, &resource.wanted, false).await
             }
             (Wanted::Fields(fields), _) => {
@@ -141,7 +143,7 @@ impl<'a> Worker<'a> {
                     _ => other,
                 })
             }
-            Err(error) => Err(error),
+            Err(error) => Err(buried(id, error)),
         }
     }
 
@@ -172,8 +174,7 @@ impl<'a> Worker<'a> {
     async fn update(&self, id: &Id, wanted: &Wanted, fields: &Value, live: &Value) -> Result<(), Error> {
         let mut live = live.clone();
         if live["deleted"].as_bool() == Some(true) {
-            self.client.send(&wire::undelete(id)).await?;
-            live = self.client.send(&wire::read(id)).await?;
+            live = self.undelete(id).await?;
         }
         let changed: Vec<String> =
             plan::differences(id.kind, fields, &live).into_iter().map(|difference| difference.field).collect();
@@ -181,13 +182,31 @@ impl<'a> Worker<'a> {
             return Ok(());
         }
         for request in wire::updates(id, fields, &live, &changed) {
-            self.write(id, &request).await?;
+            // The answer to a creation may be lost, here as there.
+            match (id.kind, request.method) {
+                (Kind::Notification, Method::Post) => notification::make(self.client, id, wanted, fields).await?,
+                _ => self.write(id, &request).await?,
+            };
         }
         if id.kind == Kind::Services {
             self.remember(id);
             self.enabled(id, wanted, fields).await?;
         }
         Ok(())
+    }
+
+    /// Brings a deleted custom role back, and gives it as it is then. One that came back already, by an earlier try of
+    /// ours whose answer was lost, is refused and is fine.
+    async fn undelete(&self, id: &Id) -> Result<Value, Error> {
+        let refused = match self.client.send(&wire::undelete(id)).await {
+            Err(error) if error.code != 400 => return Err(error),
+            answer => answer.err(),
+        };
+        let live = self.client.send(&wire::read(id)).await?;
+        match refused.filter(|_| live["deleted"].as_bool() == Some(true)) {
+            Some(error) => Err(buried(id, error)),
+            None => Ok(live),
+        }
     }
 
     /// Looks until the services are enabled as far as the project itself knows.
@@ -238,10 +257,18 @@ impl<'a> Worker<'a> {
                 .await
             {
                 Ok(answer) => {
-                    if let Some(operation) = Operation::of(id, &answer) {
-                        self.follow(id, &operation).await?;
+                    let ended = match Operation::of(id, &answer) {
+                        Some(operation) => self.follow(id, &operation).await,
+                        None => Ok(()),
+                    };
+                    match ended {
+                        // Said of an operation, too: its request is sent again.
+                        Err(error) if self.is_new_service(id, &error) && Instant::now() < deadline => {
+                            tokio::time::sleep(self.client.retry().pause(attempt)).await;
+                            continue;
+                        }
+                        ended => return ended.map(|()| answer),
                     }
-                    return Ok(answer);
                 }
                 Err(error) => error,
             };
@@ -349,4 +376,18 @@ impl<'a> Worker<'a> {
     fn made_a_cluster(&self) -> bool {
         self.made.lock().is_ok_and(|made| made.iter().any(|id| id.kind == Kind::Cluster))
     }
+}
+
+/// An error with what a person can do about it, when it is that a custom role's id cannot be used.
+fn buried(id: &Id, error: Error) -> Error {
+    if id.kind != Kind::Role || !error.is_role_buried() {
+        return error;
+    }
+    let message = format!(
+        "{}; it was deleted more than a week ago, so it cannot be brought back, and its id is free again only some five \
+         weeks after that: until then give the custom roles another `role_prefix` under [security] in the environment \
+         file",
+        error.message.trim_end_matches('.')
+    );
+    Error { message, ..error }
 }

@@ -6,6 +6,8 @@ use super::{
 };
 use common::names;
 
+/// What the ids of custom roles begin with, unless the environment file says otherwise.
+pub const ROLE_PREFIX: &str = "deskgrid";
 /// Custom role for what no predefined role grants alone. Listing is evaluated on the bucket, never on a prefix, so it
 /// cannot stand under a condition on objects; the nearest predefined role also shows the bucket's metadata.
 pub const LISTER_ROLE: &str = "deskgridObjectLister";
@@ -139,7 +141,11 @@ impl Resources<'_> {
 
     fn role(&self, role: &str) -> String {
         match role {
-            LISTER_ROLE | MARKER_ROLE => format!("projects/{}/roles/{role}", self.environment.project),
+            LISTER_ROLE | MARKER_ROLE => {
+                let Environment { project, security, .. } = self.environment;
+                let rest = role.strip_prefix(ROLE_PREFIX).unwrap_or(role);
+                format!("projects/{project}/roles/{}{rest}", security.role_prefix)
+            }
             predefined => predefined.to_owned(),
         }
     }

@@ -14,6 +14,7 @@ use super::{
     read::{Reader, Section, Spanned, did_you_mean},
     value,
 };
+use crate::desired::access::ROLE_PREFIX;
 
 /// Most businesses that the web apps can serve: each is a condition of its own in the bucket's policy, of which IAM
 /// takes 20 for one role and member.
@@ -215,6 +216,7 @@ fn security(reader: &Reader<'_>, section: Section<'_>, location: &Spanned<String
         allowed_locations,
         // The promise is that a computed input is gone, and soft-deleted objects are paid for.
         soft_delete_secs: soft_delete.map_or(0, |seconds| seconds.value),
+        role_prefix: text(&section, "role_prefix", value::role_prefix).unwrap_or_else(|| ROLE_PREFIX.to_owned()),
     };
     section.finish();
     security

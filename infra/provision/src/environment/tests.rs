@@ -170,6 +170,10 @@ fn types_tables_and_numbers_are_checked() {
             "security.soft_delete = \"1d\"",
             "3:24 `security.soft_delete` is \"1d\", but it must be 0s, or from 7d to 90d",
         ),
+        (
+            "security.role_prefix = \"desk-2\"",
+            "3:24 `security.role_prefix` is \"desk-2\", but it has 1 to 40 letters, digits, '_' and '.'",
+        ),
         ("labels.team = 1", "3:15 `labels.team` must be text in quotes, not a number"),
         ("[[businesses.bu2]]", "3:14 `businesses.bu2` must be a table, not a list of tables"),
     ] {

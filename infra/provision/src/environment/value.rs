@@ -66,6 +66,16 @@ pub(super) fn resource(text: &str) -> Result<String, String> {
     }
 }
 
+/// What ids of custom roles begin with.
+pub(super) fn role_prefix(text: &str) -> Result<String, String> {
+    let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '.');
+    if (1..=40).contains(&text.len()) && text.chars().all(allowed) {
+        Ok(text.to_owned())
+    } else {
+        Err("it has 1 to 40 letters, digits, '_' and '.'".into())
+    }
+}
+
 /// The id of a topic or subscription.
 pub(super) fn pubsub(text: &str) -> Result<String, String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_' | '~' | '+' | '%');

@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde_json::Value;
 
+/// How the message of an operation that failed begins.
+pub(crate) const OPERATION_FAILED: &str = "the operation failed: ";
+
 /// A failed REST call.
 #[derive(Debug)]
 pub struct Error {
@@ -75,7 +78,25 @@ impl Error {
 
     /// Something of that name exists.
     pub fn is_already_exists(&self) -> bool {
-        self.code == 409 && !self.is_policy_conflict()
+        self.code == 409 && !self.is_policy_conflict() && !self.is_in_progress()
+    }
+
+    /// Another operation on the same thing has to end first; who says so names none.
+    fn is_in_progress(&self) -> bool {
+        self.code == 409 && self.reason.as_deref() == Some("operationInProgress")
+    }
+
+    /// A quota of calls, or of operations at once, is used up for the moment; those of calls are for each minute.
+    pub fn is_over_quota(&self) -> bool {
+        const REASONS: [&str; 4] = [
+            "rateLimitExceeded",
+            "userRateLimitExceeded",
+            "RATE_LIMIT_EXCEEDED",
+            "CONCURRENT_OPERATIONS_QUOTA_EXCEEDED",
+        ];
+        let named = self.reason.as_deref().is_some_and(|reason| REASONS.contains(&reason));
+        let told = ["per minute", "CONCURRENT_OPERATIONS_QUOTA_EXCEEDED"];
+        self.code == 429 || (self.code == 403 && (named || told.iter().any(|text| self.message.contains(text))))
     }
 
     /// Somebody else changed the policy between our read and our write.
@@ -106,11 +127,25 @@ impl Error {
         self.code == 403 && matches!(self.reason.as_deref(), Some("SERVICE_DISABLED" | "accessNotConfigured"))
     }
 
-    /// Other services of the project are being switched at this moment.
+    /// Other services of the project are being switched at this moment: said of the request, or of its operation by a
+    /// number.
     pub fn is_service_switching(&self) -> bool {
-        matches!(self.code, 400 | 412)
+        (matches!(self.code, 400 | 412)
             && (self.message.contains("Another activation or deactivation is in progress")
-                || self.message.contains("Precondition check failed"))
+                || self.message.contains("Precondition check failed")))
+            || (self.is_of_operation() && self.message.contains("160009"))
+    }
+
+    /// An operation ended with it, after its request had been taken.
+    fn is_of_operation(&self) -> bool {
+        self.code == 500 && self.message.starts_with(OPERATION_FAILED)
+    }
+
+    /// A custom role has the id and was deleted so long ago that it cannot come back, but not long enough for another
+    /// one of the id.
+    pub fn is_role_buried(&self) -> bool {
+        let said = ["marked for deletion", "in a deleted state", "can't be undeleted"];
+        self.code == 400 && said.iter().any(|text| self.message.contains(text))
     }
 
     /// The project's Workload Identity pool is not there (yet): it comes with the first cluster that uses it.
@@ -131,9 +166,11 @@ impl Error {
 
     /// Worth sending again as it is.
     pub fn is_transient(&self) -> bool {
-        let rate = ["rateLimitExceeded", "userRateLimitExceeded", "RATE_LIMIT_EXCEEDED"];
         matches!(self.code, 0 | 408 | 429 | 500 | 502 | 503 | 504)
-            || (self.code == 403 && self.reason.as_deref().is_some_and(|reason| rate.contains(&reason)))
+            || self.is_over_quota()
+            || self.is_in_progress()
+            // What Pub/Sub says in a project that is brand-new.
+            || (self.code == 400 && self.message.contains("retry this operation"))
     }
 }
 

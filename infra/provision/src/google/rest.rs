@@ -47,6 +47,9 @@ pub struct Retry {
     pub longest: Duration,
 }
 
+/// How many times as often a call is tried that a quota for each minute refuses: so that a minute passes.
+const OVER_QUOTA: u32 = 2;
+
 impl Default for Retry {
     fn default() -> Self {
         Self { attempts: 8, first: Duration::from_millis(200), longest: Duration::from_secs(15) }
@@ -130,6 +133,13 @@ impl Client {
         self
     }
 
+    /// A client that sends each request once: for what is made anew whenever it is asked for, and whose maker looks
+    /// whether it was made before asking again.
+    #[must_use]
+    pub fn once(&self) -> Self {
+        self.clone().retrying(Retry { attempts: 1, ..self.retry })
+    }
+
     /// Where it sends to.
     pub fn endpoints(&self) -> &Endpoints {
         &self.endpoints
@@ -148,7 +158,8 @@ impl Client {
     /// Sends a request, again while its errors are transient, and gives the answer's JSON (null when it is empty).
     ///
     /// Writes are sent again too: each of ours names what it makes or carries an etag, so a second arrival is a
-    /// conflict that the caller resolves by looking.
+    /// conflict that the caller resolves by looking. The few that Google names itself (keys, notifications, builds)
+    /// are sent [`Client::once`] at a time.
     ///
     /// # Errors
     /// The last error.
@@ -159,7 +170,8 @@ impl Client {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            if attempt >= self.retry.attempts || !error.is_transient() {
+            let most = if error.is_over_quota() { self.retry.attempts * OVER_QUOTA } else { self.retry.attempts };
+            if attempt >= most || !error.is_transient() {
                 return Err(error);
             }
             let wished = error.retry_after_secs.map(|secs| Duration::from_secs(secs).min(self.retry.longest));

@@ -70,6 +70,22 @@ async fn retries_end_and_other_errors_are_not_tried_again() {
 }
 
 #[tokio::test]
+async fn a_quota_for_a_minute_is_waited_for_longer() {
+    // Three tries for other errors.
+    let mut answers = vec![(429, json!(null)); 5];
+    answers.push((200, json!({"name": "t"})));
+    let (client, script) = start(&answers).await;
+    assert_eq!(client.send(&topic()).await.unwrap(), json!({"name": "t"}));
+    assert_eq!(script.asked.lock().unwrap().len(), 6);
+    let (client, script) = start(&vec![(429, json!(null)); 7]).await;
+    assert_eq!(client.send(&topic()).await.unwrap_err().code, 429);
+    assert_eq!(script.asked.lock().unwrap().len(), 6);
+    let (client, script) = start(&[(503, json!(null)), (200, json!(null))]).await;
+    assert_eq!(client.once().send(&topic()).await.unwrap_err().code, 503);
+    assert_eq!(script.asked.lock().unwrap().len(), 1);
+}
+
+#[tokio::test]
 async fn nobody_at_the_other_end_is_an_error_that_says_so() {
     let credentials = google_cloud_auth::credentials::anonymous::Builder::new().build();
     let retry = Retry { attempts: 2, first: Duration::from_millis(1), longest: Duration::from_millis(1) };
@@ -119,6 +135,18 @@ fn errors_are_told_apart() {
     assert!(error(400, &json!({"error": {"message": "Service account a@b does not exist."}})).is_unknown_principal());
     let rate = json!({"error": {"details": [{"@type": "ErrorInfo", "reason": "RATE_LIMIT_EXCEEDED"}]}});
     assert!(error(403, &rate).is_transient() && !error(403, &json!({})).is_transient());
+    let said = |code: u16, message: &str| error(code, &json!({"error": {"message": message}}));
+    let minute =
+        "Quota exceeded for quota metric 'W' and limit 'Write requests per minute' of service 'iam.googleapis.com'";
+    assert!(said(403, minute).is_over_quota() && said(403, minute).is_transient());
+    let at_once = json!({"error": {"details": [{"reason": "CONCURRENT_OPERATIONS_QUOTA_EXCEEDED"}]}});
+    assert!(error(403, &at_once).is_over_quota());
+    let busy = json!({"error": {"errors": [{"reason": "operationInProgress"}]}});
+    assert!(error(409, &busy).is_transient() && !error(409, &busy).is_already_exists());
+    assert!(said(400, "Please retry this operation later.").is_transient() && !said(400, "no").is_transient());
+    let number = format!("{}Failed to enable: 160009", super::OPERATION_FAILED);
+    assert!(said(500, &number).is_service_switching() && !said(500, "160009").is_service_switching());
+    assert!(said(400, "You can't create a role_id (x) which has been marked for deletion.").is_role_buried());
     let page = Error::from_answer("GET x".to_owned(), 502, "<html>Bad gateway</html>", None);
     assert_eq!(page.to_string(), "GET x: 502: <html>Bad gateway</html>");
 }

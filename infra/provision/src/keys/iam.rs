@@ -1,13 +1,19 @@
 //! Keys as IAM has them.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use crate::{
     google::{self, Client, Method, Request, escape},
     trouble::Trouble,
 };
+
+/// How long a key that was just made may be unknown.
+const KNOWN_LIMIT: Duration = Duration::from_secs(240);
 
 /// A key that IAM knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +21,15 @@ pub(super) struct Key {
     pub(super) id: String,
     /// When it was made.
     pub(super) made: Option<Timestamp>,
+}
+
+/// A key that was just made.
+pub(super) struct Made {
+    pub(super) id: String,
+    /// The file as the API has it, in base64.
+    pub(super) data: Value,
+    /// An answer was lost on the way: there may be keys that nobody has.
+    pub(super) may_have_more: bool,
 }
 
 /// The keys of one account.
@@ -44,16 +59,48 @@ impl Account<'_> {
         Ok(keys.filter_map(key).collect())
     }
 
-    /// Makes a key: its id, and the file as the API has it, in base64.
-    pub(super) async fn create(&self) -> anyhow::Result<(String, Value)> {
+    /// Makes a key, and waits until IAM knows it.
+    pub(super) async fn create(&self) -> anyhow::Result<Made> {
         let request = Request::new(google::Api::Iam, Method::Post, self.path()).body(json!({}));
-        let mut key = self.client.send(&request).await.map_err(|error| self.refused(error))?;
+        let (once, retry) = (self.client.once(), self.client.retry());
+        let mut attempt = 1;
+        let mut key = loop {
+            match once.send(&request).await {
+                // Each try may have made one that nobody was given.
+                Err(error) if error.is_transient() && attempt < retry.attempts => {
+                    tokio::time::sleep(retry.pause(attempt)).await;
+                    attempt += 1;
+                }
+                answer => break answer.map_err(|error| self.refused(error))?,
+            }
+        };
         let id = key["name"].as_str().and_then(|name| name.rsplit('/').next()).unwrap_or_default().to_owned();
         let data = key["privateKeyData"].take();
         if id.is_empty() || !data.is_string() {
             bail!("IAM made a key for {} and did not give it", self.email);
         }
-        Ok((id, data))
+        self.known(&id).await?;
+        Ok(Made { id, data, may_have_more: attempt > 1 })
+    }
+
+    /// Waits until IAM shows a key that it just made: before that, who signs in with it may be refused.
+    async fn known(&self, id: &str) -> anyhow::Result<()> {
+        let request = Request::get(google::Api::Iam, format!("{}/{}", self.path(), escape(id)));
+        let deadline = Instant::now() + KNOWN_LIMIT;
+        for attempt in 1.. {
+            match self.client.send(&request).await {
+                Err(error) if (error.is_not_found() || error.is_forbidden()) && Instant::now() < deadline => {
+                    tokio::time::sleep(self.client.retry().pause(attempt)).await;
+                }
+                // Who may make keys and not look at them goes on.
+                Err(error) if error.is_forbidden() => break,
+                answer => {
+                    answer.with_context(|| format!("see the new key {id} of {}", self.email))?;
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Deletes a key; one that is gone already is no error, and IAM may say 403 of it.

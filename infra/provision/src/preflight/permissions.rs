@@ -2,12 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
+use super::{Finding, Pending};
 use crate::{
     environment::{Environment, Manage, Managed},
+    google::{Api, Client, Method, Request, escape},
     resource::Kind,
 };
+
+/// What whoever makes nodes needs on their account; the role that makes accounts does not have it.
+const ACT_AS: &str = "iam.serviceAccounts.actAs";
 
 /// Permissions on the project, by who makes the class of resource and by the kinds that they are for.
 type Needed = (fn(&Manage) -> Managed, &'static [Kind], &'static [&'static str]);
@@ -78,4 +83,42 @@ pub(super) fn missing<'a>(permissions: &[&'a str], answer: &Value) -> Vec<&'a st
 pub(super) fn roles(permissions: &[&str]) -> BTreeSet<&'static str> {
     let role = |permission: &str| ROLES.iter().find(|(start, _)| permission.starts_with(start)).map(|(_, role)| *role);
     permissions.iter().filter_map(|permission| role(permission)).collect()
+}
+
+/// Whether nodes may be made that run as their account. Where the account is not there yet, what counts is the project.
+pub(super) async fn act_as_nodes(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Option<Finding> {
+    let makes = environment.manage.cluster == Managed::Create;
+    if !makes || !(pending.creates(Kind::Cluster) || pending.creates(Kind::NodePool)) {
+        return None;
+    }
+    let what = "permissions: nodes";
+    let email = environment.security.node_account.as_ref().unwrap_or(&environment.accounts.nodes);
+    let home = email.split_once('@').and_then(|(_, domain)| domain.strip_suffix(".iam.gserviceaccount.com"));
+    let account =
+        format!("v1/projects/{}/serviceAccounts/{}", escape(home.unwrap_or(&environment.project)), escape(email));
+    let test = |api, path: String| {
+        let request = Request::new(api, Method::Post, format!("{path}:testIamPermissions"));
+        request.body(json!({"permissions": [ACT_AS]}))
+    };
+    let answer = match client.send(&test(Api::Iam, account)).await {
+        Err(error) if error.is_not_found() || error.may_not_exist() || error.is_service_disabled() => {
+            let project = format!("v1/projects/{}", escape(&environment.project));
+            client.send(&test(Api::CloudResourceManager, project)).await
+        }
+        answer => answer,
+    };
+    Some(match answer {
+        Ok(answer) if missing(&[ACT_AS], &answer).is_empty() => Finding::good(what, format!("may run as {email}")),
+        Ok(_) => Finding::bad(
+            what,
+            format!("missing {ACT_AS}, without which no cluster is made whose nodes run as {email}"),
+            format!(
+                "gcloud iam service-accounts add-iam-policy-binding {email} --member YOU --role \
+                 roles/iam.serviceAccountUser; where it does not exist yet: gcloud projects add-iam-policy-binding {} \
+                 --member YOU --role roles/iam.serviceAccountUser",
+                environment.project
+            ),
+        ),
+        Err(error) => Finding::bad(what, format!("cannot be looked at: {error}"), "").optional(),
+    })
 }

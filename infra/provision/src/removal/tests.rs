@@ -66,7 +66,7 @@ async fn everything_goes_when_asked_but_nothing_of_others() {
     let fake = Fake::start().await;
     provision(&two, &fake).await;
     let topic = "v1/projects/desk-one/topics/desk-one-bu1-topic";
-    fake.with(|world| world.resources.get_mut(topic).unwrap()["labels"]["deskgrid-env"] = "other".into());
+    fake.with(|world| world.resources.get_mut(topic).unwrap()["labels"]["managed-by"] = "other".into());
     let plan = remove(&two, None, &fake, Options { data: true, identities: true }).await;
     assert!(
         show::render(&plan, false)
@@ -74,4 +74,29 @@ async fn everything_goes_when_asked_but_nothing_of_others() {
     );
     assert_eq!(fake.with(|world| world.resources.keys().cloned().collect::<Vec<_>>()), [topic]);
     assert_eq!(crate::policy::grants(&fake.with(|world| world.policies[topic].clone())).len(), 0);
+}
+
+#[tokio::test]
+async fn a_role_that_another_environment_has_too_stays() {
+    let two = environment(TWO);
+    let fake = Fake::start().await;
+    provision(&two, &fake).await;
+    // Somebody else's environment in the same project, seen by an account of its own.
+    let other = "v1/projects/desk-one/serviceAccounts/other@desk-one.iam.gserviceaccount.com";
+    fake.with(|world| {
+        let ours = world.resources.iter().find(|(path, _)| path.contains("/serviceAccounts/")).unwrap().1.clone();
+        let mut theirs = ours.clone();
+        theirs["name"] = other.trim_start_matches("v1/").into();
+        theirs["description"] = "managed-by=deskgrid deskgrid-env=their-desk: nodes".into();
+        world.resources.insert(other.to_owned(), theirs)
+    });
+    let plan = remove(&two, None, &fake, Options { data: true, identities: true }).await;
+    let text = show::render(&plan, false);
+    assert!(text.contains("= keep role deskgridObjectLister"), "{text}");
+    assert!(text.contains("the environment their-desk of this project would lose it"), "{text}");
+    let left = fake.with(|world| world.resources.keys().cloned().collect::<Vec<_>>());
+    assert!(left.iter().all(|path| path.contains("/roles/") || path == other), "{left:?}");
+    assert_eq!(left.len(), 3);
+    let again = look_to_remove(&two, None, &fake.cloud, Options { data: true, identities: true }, &quiet()).await;
+    assert_eq!(again.unwrap().pending().count(), 0);
 }

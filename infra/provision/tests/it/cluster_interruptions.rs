@@ -114,6 +114,57 @@ async fn interrupted_everywhere(verb: Verb) {
     assert!(missed.iter().all(|point| point.starts_with("GET") && !point.ends_with("(1)")), "{missed:#?}");
 }
 
+/// The connection breaks when a write was carried out. What goes to Google the verb sends again by itself; a write to
+/// the cluster may end it, and run again it goes on. Nothing is made twice.
+async fn without_an_answer(verb: Verb) {
+    let case = &Case::of(verb).await;
+    let writes: Vec<&Point> = case.points.iter().filter(|point| is_of_here(point) && point.is_write()).collect();
+    assert!(writes.len() > 3, "{writes:#?}");
+    let runs = writes.iter().map(|point| async move {
+        let desk = Desk::start(Some(&case.start)).await;
+        let named = format!("{verb:?} without the answer to {point}");
+        let when = When::Between(point.occurrence, point.occurrence);
+        let lost = desk.faults.add(&point.method, &point.path, when, Fault::DropAfter);
+        let run = async || tokio::time::timeout(LIMIT, verb.run(&desk, &desk.cloud().await)).await;
+        let ended = run().await.unwrap_or_else(|_| panic!("{named} hangs"));
+        assert_eq!(desk.faults.met(lost), 1, "{named}");
+        if let Err(error) = ended {
+            assert!(point.path.starts_with("/api"), "{named}: {error:#}");
+            let again = run().await.unwrap_or_else(|_| panic!("{named}, and again: it hangs"));
+            again.unwrap_or_else(|error| panic!("{named}, and again: {error:#}"));
+        }
+        assert_same(&desk.world(), &case.end, &named);
+        desk.stop().await;
+    });
+    println!("{verb:?}: {} writes without an answer", writes.len());
+    futures::stream::iter(runs).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_answer_to_any_write_leaves_no_key_and_no_object_too_many() {
+    for verb in [Verb::Deploy, Verb::AddBusiness, Verb::RotateKeys, Verb::RemoveBusiness, Verb::Teardown] {
+        without_an_answer(verb).await;
+    }
+}
+
+/// A deploy ends only when IAM shows the keys that it made: a second one makes none.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn keys_that_iam_shows_late_are_made_once() {
+    let late = Duration::from_millis(500);
+    let desk = Desk::start_on(None, |options| options.lags.keys = late).await;
+    Verb::Deploy.prepare(&desk).await;
+    let begun = Instant::now();
+    for _ in 0..2 {
+        Verb::Deploy.run(&desk, &desk.cloud().await).await.unwrap();
+        assert!(begun.elapsed() > late, "the keys were not waited for");
+    }
+    let world = desk.world();
+    let accounts = world["google"]["identity"]["accounts"]["by_uid"].as_object().unwrap();
+    let keys: Vec<usize> = accounts.values().filter_map(|account| account["keys"].as_array().map(Vec::len)).collect();
+    assert_eq!(keys.iter().sum::<usize>(), 2, "{keys:?}");
+    desk.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn deploy_stopped_at_any_request_converges_and_can_be_torn_down() {
     interrupted_everywhere(Verb::Deploy).await;

@@ -56,10 +56,19 @@ pub(crate) struct Desk {
 
 impl Desk {
     pub(crate) async fn start(from: Option<&Snapshot>) -> Self {
+        Self::start_on(from, |_| {}).await
+    }
+
+    /// On a cloud that is told of something.
+    pub(crate) async fn start_on(from: Option<&Snapshot>, tell: impl FnOnce(&mut localcloud::google::Options)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let faults = Faults::default();
         let told = faults.clone();
-        let google = ground::google(move |options| options.faults = told).await;
+        let google = ground::google(move |options| {
+            options.faults = told;
+            tell(options);
+        })
+        .await;
         let saved = folder.path().join("kubernetes");
         if let Some(Snapshot { google: folder, version, objects }) = from {
             google.load_from(folder.path()).unwrap();

@@ -22,6 +22,8 @@ use provision::{
 };
 use serde_json::{Value, json};
 
+use crate::drift;
+
 pub(crate) const PROJECT: &str = "desk-one";
 /// One business with everything that a business can have.
 pub(crate) const ONE: &str = "[businesses.bu1]\npriority = true\nsubmit_on_upload = true\n";
@@ -104,19 +106,22 @@ pub(crate) fn silent() -> apply::Progress {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Verb {
     Provision,
+    /// A provision that finds one thing of every kind changed by hand.
+    Repair,
     AddBusiness,
     RemoveBusiness,
     Teardown,
 }
 
 impl Verb {
-    pub(crate) const ALL: [Self; 4] = [Self::Provision, Self::AddBusiness, Self::RemoveBusiness, Self::Teardown];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Provision, Self::Repair, Self::AddBusiness, Self::RemoveBusiness, Self::Teardown];
 
     /// Runs it as the command line does, under the lock.
     pub(crate) async fn run(self, cloud: &Cloud) -> anyhow::Result<()> {
         let (one, both) = (environment(ONE), environment(&[ONE, TWO].concat()));
         match self {
-            Self::Provision => {
+            Self::Provision | Self::Repair => {
                 make(&one, cloud, async || provision::look(&one, cloud, plan::Options::default(), &silent()).await)
                     .await
             }
@@ -135,7 +140,7 @@ impl Verb {
     pub(crate) async fn prepare(self, google: &Google) {
         let verbs: &[Self] = match self {
             Self::Provision => &[],
-            Self::AddBusiness | Self::Teardown => &[Self::Provision],
+            Self::Repair | Self::AddBusiness | Self::Teardown => &[Self::Provision],
             Self::RemoveBusiness => &[Self::Provision, Self::AddBusiness],
         };
         for verb in verbs {
@@ -145,6 +150,9 @@ impl Verb {
             return;
         }
         put(google, "bu1/output/s/j/1-0").await;
+        if self == Self::Repair {
+            drift::drift(google).await;
+        }
         if self == Self::RemoveBusiness {
             put(google, "bu2/output/s/j/1-0").await;
         }

@@ -13,7 +13,10 @@ use localcloud::{
 };
 use serde_json::Value;
 
-use crate::ground::{self, Verb, assert_same, client, cloud, world};
+use crate::{
+    drift::drift,
+    ground::{self, Verb, assert_same, client, cloud, world},
+};
 
 /// Worlds at once.
 const AT_ONCE: usize = 4;
@@ -29,7 +32,7 @@ pub(crate) struct Point {
 }
 
 impl Point {
-    fn is_write(&self) -> bool {
+    pub(crate) fn is_write(&self) -> bool {
         self.method != "GET" && !self.path.ends_with(":getIamPolicy$")
     }
 }
@@ -147,15 +150,20 @@ pub(crate) fn assert_nothing_labelled(world: &Value, when: &str) {
 }
 
 async fn interrupted_everywhere(verb: Verb) {
+    interrupted(verb, |_| true).await;
+}
+
+/// Stops a verb at those of its requests that `wanted` says.
+async fn interrupted(verb: Verb, wanted: impl Fn(&Point) -> bool) {
     let begun = Instant::now();
     let case = Case::of(verb).await;
-    let points = &case.points;
-    assert!(points.len() > 30, "{points:#?}");
+    let points: Vec<&Point> = case.points.iter().filter(|point| wanted(point)).collect();
+    assert!(points.len() > 25, "{points:#?}");
     // The lock is a part of it.
     assert!(
         points.iter().filter(|point| point.path.contains("lock.json") || point.path.contains("/upload/")).count() > 1
     );
-    let runs = points.iter().flat_map(|point| [Fault::SilentBefore, Fault::SilentAfter].map(|fault| (point, fault)));
+    let runs = points.iter().flat_map(|point| [Fault::SilentBefore, Fault::SilentAfter].map(|fault| (*point, fault)));
     let met: Vec<(bool, &Point)> = futures::stream::iter(runs)
         .map(|(point, fault)| {
             let case = &case;
@@ -194,6 +202,48 @@ async fn a_lost_answer_to_any_write_makes_nothing_twice() {
             assert_same(&world(&google), &case.end, &named);
             google.stop().await;
         });
+        futures::stream::iter(runs).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_hand_changed_is_put_right_also_when_that_is_stopped_at_any_write() {
+    // As it was before anybody changed it.
+    let google = ground::google(|_| {}).await;
+    Verb::Provision.run(&cloud(client(&google))).await.unwrap();
+    ground::put(&google, "bu1/output/s/j/1-0").await;
+    let before = world(&google);
+    drift(&google).await;
+    Verb::Repair.run(&cloud(client(&google))).await.unwrap();
+    assert_same(&world(&google), &before, "put right");
+    google.stop().await;
+    interrupted(Verb::Repair, Point::is_write).await;
+}
+
+/// What was just made is not everywhere yet: it is looked at again until it is seen.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_just_made_and_is_not_seen_yet_is_looked_at_again() {
+    for verb in [Verb::Provision, Verb::AddBusiness] {
+        let case = Case::of(verb).await;
+        // Of each resource the first two reads are the two looks before anything is made.
+        let reads = case.points.iter().filter(|point| !point.is_write() && point.occurrence > 2);
+        // Services are there whether or not they are enabled, and are looked at in between.
+        let others = ["lock.json", "services:batchGet"];
+        let reads: Vec<&Point> = reads.filter(|point| others.iter().all(|part| !point.path.contains(part))).collect();
+        assert!(!reads.is_empty());
+        let case = &case;
+        let runs = reads.iter().map(|point| async move {
+            let (google, faults) = case.begin(|_| {}).await;
+            let when = When::Between(point.occurrence, point.occurrence + 1);
+            let unseen = faults.add(&point.method, &point.path, when, Fault::Answer(404));
+            let named = format!("{verb:?} with a 404 to {point}");
+            let ended = tokio::time::timeout(LIMIT, verb.run(&cloud(client(&google)))).await;
+            ended.unwrap_or_else(|_| panic!("{named} hangs")).unwrap_or_else(|error| panic!("{named}: {error:#}"));
+            assert!(faults.met(unseen) > 0, "{named}");
+            assert_same(&world(&google), &case.end, &named);
+            google.stop().await;
+        });
+        println!("{verb:?}: {} reads not seen at first", reads.len());
         futures::stream::iter(runs).buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
     }
 }

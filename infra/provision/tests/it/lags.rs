@@ -32,7 +32,7 @@ struct Weather {
 const CALM: fn(&mut Options) = |_| {};
 const NO_FAULT: fn(&Faults) = |_| {};
 
-const WEATHER: [Weather; 8] = [
+const WEATHER: [Weather; 12] = [
     Weather { name: "new accounts are invisible", tell: |it| it.lags.accounts = LATE, fault: NO_FAULT },
     Weather { name: "grants take effect late", tell: |it| it.lags.grants = LATE, fault: NO_FAULT },
     Weather { name: "enabled services are refused for a while", tell: |it| it.lags.services = LATE, fault: NO_FAULT },
@@ -40,11 +40,15 @@ const WEATHER: [Weather; 8] = [
     Weather { name: "others write the same policies", tell: CALM, fault: conflicts },
     Weather { name: "too many requests", tell: CALM, fault: |faults| answer(faults, 3, 429) },
     Weather { name: "servers fail", tell: CALM, fault: failures },
+    Weather { name: "the project is brand-new", tell: CALM, fault: brand_new },
+    Weather { name: "other services are switched", tell: CALM, fault: switching },
+    Weather { name: "operations are not known at once", tell: |it| it.operations_take = LATE, fault: unknown },
+    Weather { name: "quotas for each minute are used up", tell: CALM, fault: quotas },
     Weather { name: "all at once", tell: storm, fault: all },
 ];
 
 fn storm(options: &mut Options) {
-    options.lags = Lags { accounts: LATE, grants: LATE, services: LATE };
+    options.lags = Lags { accounts: LATE, grants: LATE, services: LATE, keys: LATE };
     options.operations_take = LATE;
 }
 
@@ -62,6 +66,36 @@ fn failures(faults: &Faults) {
     answer(faults, 7, 500);
     faults.add("", "", When::Every(9), Fault::DropBefore);
     faults.add("", "", When::Every(11), Fault::DropAfter);
+}
+
+fn brand_new(faults: &Faults) {
+    let again = r#"{"error": {"code": 400, "status": "FAILED_PRECONDITION",
+        "message": "Cloud Pub/Sub did not have the necessary permissions configured yet. Please retry this operation."}}"#;
+    faults.add("PUT", "/topics/", When::Every(2), Fault::Say(400, again));
+    faults.add("PUT", "/subscriptions/", When::Every(2), Fault::Say(400, again));
+    let busy = r#"{"error": {"code": 409, "message": "busy", "errors": [{"reason": "operationInProgress"}]}}"#;
+    faults.add("", "/storage/v1/b", When::Every(3), Fault::Say(409, busy));
+}
+
+fn switching(faults: &Faults) {
+    let switched = r#"{"error": {"code": 400, "status": "FAILED_PRECONDITION",
+        "message": "Another activation or deactivation is in progress for the following container(s)."}}"#;
+    faults.add("POST", "nable", When::Between(1, 2), Fault::Say(400, switched));
+    let failed = r#"{"name": "operations/1", "done": true, "error": {"code": 9, "message": "Failed: 160009"}}"#;
+    faults.add("GET", "/v1/operations/", When::Between(1, 2), Fault::Say(200, failed));
+}
+
+fn unknown(faults: &Faults) {
+    faults.add("GET", "/operations/", When::Every(2), Fault::Answer(404));
+}
+
+fn quotas(faults: &Faults) {
+    let minute = r#"{"error": {"code": 403, "status": "PERMISSION_DENIED", "message":
+        "Quota exceeded for quota metric 'Write requests' and limit 'Write requests per minute' of service 'x'."}}"#;
+    faults.add("", "/v1/", When::Every(3), Fault::Say(403, minute));
+    let operations = r#"{"error": {"code": 403, "message": "x", "status": "PERMISSION_DENIED",
+        "details": [{"reason": "CONCURRENT_OPERATIONS_QUOTA_EXCEEDED"}]}}"#;
+    faults.add("POST", "/clusters", When::Between(1, 2), Fault::Say(403, operations));
 }
 
 fn all(faults: &Faults) {

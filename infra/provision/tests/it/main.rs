@@ -4,14 +4,18 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(clippy::print_stdout, reason = "what was measured is said")]
 
+mod builds;
 mod cluster_interruptions;
 mod desk;
 mod discovery;
+mod drift;
 mod golden;
 mod ground;
 mod interruptions;
 mod lags;
 mod many;
 mod network;
+mod preflight;
+mod progress;
 mod shapes;
 mod waves;

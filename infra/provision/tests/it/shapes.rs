@@ -27,7 +27,26 @@ use crate::{
 
 /// APIs that have no document here, with the reason; a request to one cannot be checked.
 const UNDESCRIBED: [(Api, &str); 1] =
-    [(Api::Compute, "only the quotas of a region are read, and a plan goes on when they cannot be")];
+    [(Api::Compute, "only a region's quotas and a subnetwork are read, and a plan goes on without them")];
+
+/// What a locked-down project asks for, all of it.
+const LOCKED: &str = r#"zone = "europe-west1-b"
+[network]
+network = "projects/host-project/global/networks/hpc"
+subnetwork = "projects/host-project/regions/europe-west1/subnetworks/nodes"
+private_nodes = true
+endpoint = "private"
+[security]
+allowed_locations = ["europe-west1"]
+soft_delete = "7d"
+role_prefix = "desk.two_"
+[security.kms_keys]
+bucket = "projects/k/locations/europe-west1/keyRings/r/cryptoKeys/k"
+pubsub = "projects/k/locations/europe-west1/keyRings/r/cryptoKeys/k"
+cluster = "projects/k/locations/europe-west1/keyRings/r/cryptoKeys/k"
+disks = "projects/k/locations/europe-west1/keyRings/r/cryptoKeys/k"
+registry = "projects/k/locations/europe-west1/keyRings/r/cryptoKeys/k"
+"#;
 
 /// Everything that went through a client.
 #[derive(Clone, Default)]
@@ -101,6 +120,7 @@ async fn every_request_of_every_verb_is_as_google_describes_it() {
     for (name, text) in [
         ("autopilot", format!("[cluster]\nmode = \"autopilot\"\n{ONE}{TWO}")),
         ("key", format!("auth = \"key\"\n{ONE}")),
+        ("locked", format!("{LOCKED}{ONE}")),
     ] {
         let google = ground::google(|_| {}).await;
         let cloud = ground::cloud(all.of(ground::client(&google)));

@@ -1,4 +1,5 @@
-//! The same set-up as a script of `gcloud` commands: which they are, and how long one takes here.
+//! The same set-up as a script of `gcloud` commands: which they are, and how long they take here. One of each kind is
+//! run; a whole script takes minutes.
 
 use std::{
     process::{Command, Stdio},
@@ -12,13 +13,32 @@ use provision::{
     resource::{Kind, Wanted},
 };
 
-/// Commands that are timed; the fastest counts.
-const TIMED: u32 = 3;
+/// One command of each kind that is timed; the later ones need what the earlier ones made.
+const SAMPLES: [(Kind, &str); 9] = [
+    (Kind::Services, "services enable cloudkms.googleapis.com"),
+    (Kind::Bucket, "storage buckets create gs://PROJECT-sample --location=europe-west1 --uniform-bucket-level-access"),
+    (Kind::Topic, "pubsub topics create sample"),
+    (Kind::Subscription, "pubsub subscriptions create sample --topic=sample --expiration-period=never"),
+    (Kind::ServiceAccount, "iam service-accounts create sample-account"),
+    (Kind::Role, "iam roles create sampleRole --project=PROJECT --permissions=storage.objects.list"),
+    (
+        Kind::TopicPolicy,
+        "pubsub topics add-iam-policy-binding sample --role=roles/pubsub.publisher \
+         --member=serviceAccount:sample-account@PROJECT.iam.gserviceaccount.com",
+    ),
+    (
+        Kind::BucketPolicy,
+        "storage buckets add-iam-policy-binding gs://PROJECT-sample --role=roles/storage.objectViewer \
+         --member=serviceAccount:sample-account@PROJECT.iam.gserviceaccount.com",
+    ),
+    (Kind::Registry, "artifacts repositories create sample --location=europe-west1 --repository-format=docker"),
+];
 
 /// What a person would type to carry a plan out, one command after another: `gcloud` makes one thing at a time, and
-/// grants one role at a time.
-pub(super) fn commands(plan: &Plan) -> Vec<String> {
-    plan.pending().flat_map(|change| of(change, &plan.project)).collect()
+/// grants one role at a time. Each with the kind of what it is about.
+pub(super) fn commands(plan: &Plan) -> Vec<(Kind, String)> {
+    let of = |change: &Change| of(change, &plan.project).into_iter().map(|line| (change.id.kind, line)).collect();
+    plan.pending().flat_map(|change| -> Vec<(Kind, String)> { of(change) }).collect()
 }
 
 fn of(change: &Change, project: &str) -> Vec<String> {
@@ -68,31 +88,49 @@ fn of(change: &Change, project: &str) -> Vec<String> {
     }
 }
 
-/// How long one command of the real `gcloud` takes against this cloud; nothing where `gcloud` is not on PATH.
-pub(super) fn one_command(google: &Google) -> anyhow::Result<Option<Duration>> {
+/// What takes how long of the script.
+pub(super) struct Timed {
+    /// All of its commands, one after another: each as long as the one of its kind that was run, or as the quickest.
+    pub(super) whole: Duration,
+    /// What was run, and how long each took.
+    pub(super) samples: String,
+}
+
+/// Runs one command of each kind with the real `gcloud` against this cloud, and adds up what the whole script takes;
+/// nothing where `gcloud` is not on PATH.
+pub(super) fn timed(google: &Google, kinds: &[Kind]) -> anyhow::Result<Option<Timed>> {
     let paths = common::config::variables().remove("PATH").unwrap_or_default();
     if !std::env::split_paths(&paths).any(|folder| folder.join("gcloud").is_file()) {
         return Ok(None);
     }
     let folder = tempfile::tempdir().context("make a folder for gcloud")?;
     let variables = google.write_tools(folder.path())?;
-    let mut fastest: Option<Duration> = None;
-    // The first one makes its caches, and is not timed.
-    for round in 0..=TIMED {
-        let topic = format!("timed-{round}");
+    let run = |line: &str| -> anyhow::Result<Duration> {
         let begun = Instant::now();
         let ended = Command::new("gcloud")
-            .args(["pubsub", "topics", "create", &topic])
+            .args(line.split(' '))
             .envs(variables.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped())
             .output()
             .context("run gcloud")?;
-        anyhow::ensure!(ended.status.success(), "gcloud failed: {}", String::from_utf8_lossy(&ended.stderr));
-        if round > 0 {
-            fastest = Some(fastest.map_or(begun.elapsed(), |fastest| fastest.min(begun.elapsed())));
-        }
-    }
-    Ok(fastest)
+        anyhow::ensure!(ended.status.success(), "gcloud {line} failed: {}", String::from_utf8_lossy(&ended.stderr));
+        Ok(begun.elapsed())
+    };
+    // The first one makes its caches, and is not counted.
+    run("pubsub topics list")?;
+    let samples: Vec<(Kind, &str, Duration)> = SAMPLES
+        .iter()
+        .map(|(kind, line)| Ok((*kind, *line, run(&line.replace("PROJECT", &google.options().project))?)))
+        .collect::<anyhow::Result<_>>()?;
+    let quickest = samples.iter().map(|(_, _, took)| *took).min().unwrap_or_default();
+    let of = |kind: &Kind| samples.iter().find(|(other, ..)| other == kind).map_or(quickest, |(_, _, took)| *took);
+    let name = |line: &str| {
+        let words = line.split(' ').take_while(|word| !word.contains(['.', ':']));
+        words.take(3).collect::<Vec<_>>().join(" ")
+    };
+    let said: Vec<String> =
+        samples.iter().map(|(_, line, took)| format!("{} {} ms", name(line), took.as_millis())).collect();
+    Ok(Some(Timed { whole: kinds.iter().map(of).sum(), samples: said.join(", ") }))
 }

@@ -211,6 +211,7 @@ impl Server {
                 "Permission '{permission}' denied on resource '//iam.googleapis.com/{resource}/keys/{id}' (or it may not exist)."
             ))
         };
+        let hidden = |id: &str| self.identity.young.hides_key(id, self.identity.clock.now());
         match (&call.method, rest) {
             (&Method::POST, []) => {
                 self.identity.forbid(
@@ -222,9 +223,12 @@ impl Server {
             (&Method::GET, []) => {
                 let types = call.query_all("keyTypes");
                 let wanted = types.is_empty() || types.iter().any(|kind| kind == "USER_MANAGED");
-                let keys: Vec<Value> =
-                    account.keys.iter().filter(|_| wanted).map(|(id, key)| self.key_json(&account, id, key)).collect();
+                let known = account.keys.iter().filter(|(id, _)| wanted && !hidden(id));
+                let keys: Vec<Value> = known.map(|(id, key)| self.key_json(&account, id, key)).collect();
                 Ok(ok(&if keys.is_empty() { json!({}) } else { json!({ "keys": keys }) }))
+            }
+            (&Method::GET, _) if hidden(id) => {
+                Err(Error::not_found(format!("Service account key {id} does not exist.")))
             }
             (&Method::GET, _) => {
                 let key = account.keys.get(id).ok_or_else(missing)?;
@@ -255,6 +259,7 @@ impl Server {
         let id: String = rand::random::<[u8; 20]>().iter().map(|byte| format!("{byte:02x}")).collect();
         let key = Key { public_pem: pair.public_key_pem(), created: self.identity.clock.now(), disabled: false };
         self.identity.write().accounts.get_mut(&account.uid)?.add_key(id.clone(), key.clone())?;
+        self.identity.young.key(&id, key.created);
         let file = json!({
             "type": "service_account",
             "project_id": self.identity.project(),

@@ -111,6 +111,17 @@ impl Server {
         Ok(ok(&json!({ "kind": "compute#region", "name": region, "status": "UP", "quotas": quotas })))
     }
 
+    /// Compute Engine v1: a subnetwork, each with a way to Google's APIs.
+    pub(super) fn subnetwork(&self, call: &Call, caller: &Principal, name: &str) -> Result<Response> {
+        if (&call.method, call.verb.as_deref()) != (&Method::GET, None) {
+            return Err(no_route(call));
+        }
+        if !self.identity.allowed(caller, "compute.subnetworks.get", &self.project_target()) {
+            return Err(Error::forbidden("Required 'compute.subnetworks.get' permission"));
+        }
+        Ok(ok(&json!({ "kind": "compute#subnetwork", "name": name, "privateIpGoogleAccess": true })))
+    }
+
     fn project_json(&self, version: &str) -> Value {
         let created = time_text(self.identity.read().created);
         let (project, number) = (self.identity.project(), self.identity.number());

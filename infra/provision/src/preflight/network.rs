@@ -1,0 +1,80 @@
+//! The way of what runs in the cluster to Google's APIs. No proxy leads there: Pub/Sub and Cloud Storage are spoken to
+//! over gRPC, whose library connects directly, and every pod gets its tokens from its own node.
+
+use super::{Finding, Pending};
+use crate::{
+    environment::{Environment, Managed},
+    google::{Api, Client, Request, escape},
+    resource::Kind,
+};
+
+/// Looks whether nodes without public addresses reach Google's APIs; a way that cannot be seen from here (a NAT, an own
+/// route) may do as well, so nothing is stopped by it.
+pub(super) async fn look(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Option<Finding> {
+    let network = &environment.network;
+    let makes = environment.manage.cluster == Managed::Create && pending.creates(Kind::Cluster);
+    if !network.private_nodes || !makes {
+        return proxied(environment);
+    }
+    let what = "network: way to Google's APIs";
+    let Subnetwork { project, region, name } = subnetwork(environment);
+    let path =
+        format!("compute/v1/projects/{}/regions/{}/subnetworks/{}", escape(&project), escape(&region), escape(&name));
+    Some(match client.send(&Request::get(Api::Compute, path)).await {
+        Ok(live) if live["privateIpGoogleAccess"] == true => {
+            Finding::good(what, format!("the subnetwork {name} has Private Google Access"))
+        }
+        Ok(_) => Finding::bad(
+            what,
+            format!(
+                "the subnetwork {name} has no Private Google Access, so nodes without public addresses may not reach \
+                 Pub/Sub, Cloud Storage and the image registry; a proxy does not help what runs in the cluster"
+            ),
+            format!(
+                "gcloud compute networks subnets update {name} --project {project} --region {region} \
+                 --enable-private-ip-google-access, and let *.googleapis.com and *.pkg.dev be \
+                 restricted.googleapis.com (or a Private Service Connect endpoint) in the network's DNS"
+            ),
+        )
+        .optional(),
+        Err(error) => Finding::bad(what, format!("cannot be looked at: {error}"), "").optional(),
+    })
+}
+
+/// What a proxy in the environment file does not do.
+fn proxied(environment: &Environment) -> Option<Finding> {
+    let proxy = environment.network.proxy.as_ref()?;
+    Some(
+        Finding::bad(
+            "network: proxy",
+            format!("{proxy} is for this program; what runs in the cluster reaches Google's APIs without it"),
+            "give the cluster's subnetwork Private Google Access (restricted.googleapis.com) or a Private Service \
+             Connect endpoint, if it has no other way out",
+        )
+        .optional(),
+    )
+}
+
+struct Subnetwork {
+    project: String,
+    region: String,
+    name: String,
+}
+
+/// The subnetwork of the nodes: given by its full name, by its last part, or the network's own one of the region.
+fn subnetwork(environment: &Environment) -> Subnetwork {
+    let own = |name: &str| Subnetwork {
+        project: environment.project.clone(),
+        region: environment.location.clone(),
+        name: name.to_owned(),
+    };
+    let last = |name: &str| name.rsplit('/').next().unwrap_or_default().to_owned();
+    let network = &environment.network;
+    let Some(given) = &network.subnetwork else { return own(&last(&network.network)) };
+    match given.split('/').collect::<Vec<_>>().as_slice() {
+        [.., "projects", project, "regions", region, "subnetworks", name] => {
+            Subnetwork { project: (*project).to_owned(), region: (*region).to_owned(), name: (*name).to_owned() }
+        }
+        _ => own(&last(given)),
+    }
+}

@@ -1,0 +1,50 @@
+//! Builds are begun once, whatever becomes of the answers.
+
+use localcloud::faults::{Fault, Faults, When};
+use provision::{
+    build::{self, Build, Order},
+    google::Client,
+};
+
+use crate::ground::{self, ONE, Verb, client, cloud, environment};
+
+async fn known(client: &Client, order: &Order<'_>) -> Vec<Build> {
+    let builds = client.list(&build::list(order.environment, order.tag), "builds").await.unwrap();
+    builds.iter().filter_map(Build::read).collect()
+}
+
+#[tokio::test]
+async fn an_order_whose_answer_is_lost_is_one_build() {
+    let faults = Faults::default();
+    let told = faults.clone();
+    let google = ground::google(move |options| options.faults = told).await;
+    Verb::Provision.run(&cloud(client(&google))).await.unwrap();
+    let environment = environment(ONE);
+    let client = client(&google);
+    let order = |tag: &'static str| Order {
+        environment: &environment,
+        object: "deskgrid/build/source/src.tar.gz",
+        generation: 7,
+        place: "europe-west1-docker.pkg.dev/desk-one/desk-one-images",
+        tag,
+        dockerfile: "services/Dockerfile",
+        images: &["engine"],
+    };
+    for (tag, fault) in [("src-1", Fault::DropAfter), ("src-2", Fault::DropBefore), ("src-3", Fault::Answer(503))] {
+        let order = order(tag);
+        let lost = faults.add("POST", "/builds", When::Between(1, 1), fault);
+        let (begun, found) = build::begin(&client, &order, false).await.unwrap().unwrap();
+        assert_eq!(faults.met(lost), 1, "{fault:?}");
+        faults.clear();
+        assert!(!found, "{fault:?}: it was there before");
+        let ids: Vec<String> = known(&client, &order).await.into_iter().map(|build| build.id).collect();
+        assert_eq!(ids, [begun.id], "{fault:?}");
+    }
+    // One that is wanted anew is another one, once.
+    let order = order("src-1");
+    faults.add("POST", "/builds", When::Between(1, 1), Fault::DropAfter);
+    let (anew, found) = build::begin(&client, &order, true).await.unwrap().unwrap();
+    let all = known(&client, &order).await;
+    assert!(!found && all.len() == 2 && all.iter().any(|build| build.id == anew.id), "{all:?}");
+    google.stop().await;
+}

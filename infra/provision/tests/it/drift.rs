@@ -1,0 +1,91 @@
+//! What a hand changed: one thing of every kind that can be changed back, so that a run that repairs it sends every kind
+//! of change.
+
+use std::collections::BTreeSet;
+
+use localcloud::google::Google;
+use provision::{
+    desired::desired,
+    google::{Api, Method, Request},
+    resource::{Kind, Wanted},
+    wire,
+};
+use serde_json::{Value, json};
+
+use crate::ground::{ONE, PROJECT, client, environment};
+
+/// A field of each kind, and what it is changed to.
+fn alteration(kind: Kind) -> Option<(&'static str, Value)> {
+    Some(match kind {
+        Kind::Cluster => ("releaseChannel", json!({"channel": "RAPID"})),
+        Kind::NodePool => ("autoscaling", json!({"enabled": true, "minNodeCount": 0, "maxNodeCount": 99})),
+        Kind::Registry => ("cleanupPolicyDryRun", json!(true)),
+        Kind::Bucket => ("lifecycle", json!({"rule": []})),
+        Kind::Role => ("title", json!("Another title")),
+        Kind::ServiceAccount => ("description", json!("managed-by=deskgrid deskgrid-env=e: something else")),
+        Kind::Topic => ("labels", json!({"managed-by": "deskgrid", "deskgrid-env": "e", "business": "somebody-else"})),
+        Kind::Subscription => ("ackDeadlineSeconds", json!(30)),
+        Kind::Notification => ("object_name_prefix", json!("elsewhere/")),
+        _ => return None,
+    })
+}
+
+/// Changes one thing of every kind in what [`ONE`] provisioned; takes a grant out of a policy of every kind; deletes a
+/// subscription and a role; disables a service.
+pub(crate) async fn drift(google: &Google) {
+    let (client, environment) = (client(google), environment(ONE));
+    let send = async |request: Request| client.send(&request).await.unwrap_or_else(|error| panic!("{error}"));
+    let (mut seen, mut last) = (BTreeSet::new(), Vec::new());
+    for resource in desired(&environment) {
+        let id = &resource.id;
+        match &resource.wanted {
+            // Somebody else's first, such as the owner's on the project.
+            Wanted::Grants(_) if seen.insert(id.kind) => {
+                let mut policy = send(wire::read(id)).await;
+                let bindings = policy["bindings"].as_array_mut().unwrap();
+                let ours = |binding: &Value| binding["members"].to_string().contains("serviceAccount:");
+                let at = bindings.iter().position(ours).unwrap_or_else(|| panic!("no grant of ours on {id}"));
+                bindings.remove(at);
+                send(wire::write_policy(id, policy)).await;
+            }
+            // The second role: policies that are written still name it.
+            Wanted::Fields(_) if id.kind == Kind::Role && seen.contains(&id.kind) => {
+                last.extend(wire::deletes(id, &Value::Null));
+            }
+            Wanted::Fields(_) if id.short().ends_with("priority-subscription") => {
+                last.extend(wire::deletes(id, &Value::Null));
+            }
+            Wanted::Fields(_) if id.kind == Kind::Services => {}
+            Wanted::Fields(fields) => {
+                let Some((field, value)) = alteration(id.kind).filter(|_| seen.insert(id.kind)) else {
+                    continue;
+                };
+                let live = match id.kind {
+                    Kind::Notification => {
+                        let bucket = &environment.bucket;
+                        let list = format!("storage/v1/b/{bucket}/notificationConfigs");
+                        let mut live = send(Request::get(Api::Storage, list)).await["items"][0].take();
+                        live["others"] = json!([]);
+                        live
+                    }
+                    _ => send(wire::read(id)).await,
+                };
+                let mut altered = fields.clone();
+                altered[field] = value;
+                let field = if id.kind == Kind::NodePool { "autoscaling.maxNodeCount" } else { field };
+                for request in wire::updates(id, &altered, &live, &[field.to_owned()]) {
+                    send(request).await;
+                }
+            }
+            Wanted::Grants(_) => {}
+        }
+    }
+    for request in last {
+        send(request).await;
+    }
+    let disable = format!("v1/projects/{PROJECT}/services/cloudbuild.googleapis.com:disable");
+    send(Request::new(Api::ServiceUsage, Method::Post, disable).body(json!({}))).await;
+    let changed = [Kind::Cluster, Kind::NodePool, Kind::Registry, Kind::Bucket, Kind::Role, Kind::ServiceAccount];
+    let changed = changed.iter().chain(&[Kind::Topic, Kind::Subscription, Kind::Notification]);
+    assert!(changed.clone().all(|kind| seen.contains(kind)), "{seen:?}");
+}
