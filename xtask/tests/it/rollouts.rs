@@ -90,7 +90,7 @@ async fn every_trouble_of_a_pod_has_its_verdict() {
     assert_says(&cause, Why::ImagePull, "sha256:0000");
     assert_says(&cause, Why::ImagePull, "not found");
 
-    let script = "echo it begins; echo boom >&2; exit 7";
+    let script = "echo it begins; echo boom; exit 7";
     let cause = verdict(&world, |deployment| container(deployment)["command"] = json!(["/bin/sh", "-c", script])).await;
     assert_says(&cause, Why::CrashLoop, "exit code 7");
     assert_says(&cause, Why::CrashLoop, "it begins\nboom");

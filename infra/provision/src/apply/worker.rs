@@ -58,7 +58,7 @@ impl<'a> Worker<'a> {
             let live = change.live.clone().unwrap_or_default();
             for request in wire::deletes(id, &live) {
                 match self.write(id, &request).await {
-                    Err(error) if !error.is_not_found() => return Err(error),
+                    Err(error) if !error.is_not_found() && !self.is_gone(id, &error).await => return Err(error),
                     _ => {}
                 }
             }
@@ -257,6 +257,16 @@ impl<'a> Worker<'a> {
                 None => return Err(error),
             }
         }
+    }
+
+    /// Whether what a deletion is refused for is that it was deleted before: by an earlier try of ours whose answer was
+    /// lost, or by somebody else. A custom role stays to be seen for a week, and cannot be deleted again.
+    async fn is_gone(&self, id: &Id, error: &Error) -> bool {
+        if id.kind != Kind::Role || error.code != 400 {
+            return false;
+        }
+        let role = self.client.send(&wire::read(id)).await;
+        role.is_ok_and(|role| role["deleted"].as_bool() == Some(true))
     }
 
     /// An error of a service that this run, or one before it, enabled and that does not know it everywhere yet; or of

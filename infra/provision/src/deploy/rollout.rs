@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::{
-    apps::v1::Deployment,
+    apps::v1::{Deployment, ReplicaSet},
     core::v1::{Event, Pod},
 };
 
@@ -18,6 +18,8 @@ pub use cause::{Cause, Verdict, Why};
 
 /// Annotation on the Pod template: hash of the configuration it was rendered with.
 pub const CONFIG_HASH: &str = "deskgrid.dev/config-hash";
+/// Annotation of a Deployment and its ReplicaSets: which of them makes its Pods now.
+const REVISION: &str = "deployment.kubernetes.io/revision";
 
 /// How long something may go on before it counts as a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,8 +79,29 @@ pub(super) enum Stage {
 
 pub(super) use pod::{is_current, restarts, stage};
 
-/// Judges a rollout. Pods of an older template do not count.
-pub fn verdict<'a>(deployment: &Deployment, pods: impl Iterator<Item = Seen<'a>>, patience: &Patience) -> Verdict {
+/// What the API server said when it refused Pods of the Deployment's present template; nothing when it does not.
+///
+/// The Deployment's own condition of that name is of no use here: while its new ReplicaSet has no trouble, it tells of
+/// that of an older one (`getReplicaFailures` of Kubernetes' Deployment controller).
+pub(super) fn refused<'a>(deployment: &Deployment, mut sets: impl Iterator<Item = &'a ReplicaSet>) -> Option<&'a str> {
+    let revision = deployment.metadata.annotations.as_ref()?.get(REVISION)?;
+    let uid = deployment.metadata.uid.as_ref()?;
+    let current = sets.find(|set| {
+        set.metadata.annotations.as_ref().is_some_and(|annotations| annotations.get(REVISION) == Some(revision))
+            && set.metadata.owner_references.iter().flatten().any(|owner| owner.uid == *uid)
+    })?;
+    let mut conditions = current.status.as_ref()?.conditions.iter().flatten();
+    let failure = conditions.find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
+    Some(failure.message.as_deref().unwrap_or_default())
+}
+
+/// Judges a rollout, whose Pods may be [`refused`]. Pods of an older template do not count.
+pub fn verdict<'a>(
+    deployment: &Deployment,
+    refused: Option<&str>,
+    pods: impl Iterator<Item = Seen<'a>>,
+    patience: &Patience,
+) -> Verdict {
     let generation = deployment.metadata.generation.unwrap_or_default();
     let status = deployment.status.clone().unwrap_or_default();
     if status.observed_generation.unwrap_or_default() < generation {
@@ -100,26 +123,21 @@ pub fn verdict<'a>(deployment: &Deployment, pods: impl Iterator<Item = Seen<'a>>
             _ => {}
         }
     }
-    for condition in status.conditions.iter().flatten() {
-        let message = condition.message.clone().unwrap_or_default();
-        match (condition.type_.as_str(), condition.status.as_str()) {
-            // The ReplicaSet may not make Pods at all.
-            ("ReplicaFailure", "True") => {
-                let why = match refusal::cause(&message) {
-                    Some(refusal::Cause::Quota) => Why::Quota,
-                    _ => Why::Admission,
-                };
-                return Verdict::Failed(Cause::new(why, format!("its pods are refused: {message}")));
-            }
-            ("Progressing", "False") => {
-                let so_far = match waiting {
-                    Some(Verdict::Waiting { why, .. }) => format!(" ({why})"),
-                    _ => String::new(),
-                };
-                return Verdict::Failed(Cause::new(Why::Stuck, format!("it makes no progress: {message}{so_far}")));
-            }
-            _ => {}
-        }
+    if let Some(message) = refused {
+        let why = match refusal::cause(message) {
+            Some(refusal::Cause::Quota) => Why::Quota,
+            _ => Why::Admission,
+        };
+        return Verdict::Failed(Cause::new(why, format!("its pods are refused: {message}")));
+    }
+    let mut conditions = status.conditions.iter().flatten();
+    if let Some(stuck) = conditions.find(|condition| condition.type_ == "Progressing" && condition.status == "False") {
+        let so_far = match waiting {
+            Some(Verdict::Waiting { why, .. }) => format!(" ({why})"),
+            _ => String::new(),
+        };
+        let message = stuck.message.clone().unwrap_or_default();
+        return Verdict::Failed(Cause::new(Why::Stuck, format!("it makes no progress: {message}{so_far}")));
     }
     let progress = format!("{} of {wanted} pods are ready", count(status.available_replicas));
     waiting.unwrap_or_else(|| Verdict::waiting(progress))

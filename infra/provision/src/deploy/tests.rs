@@ -15,7 +15,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use common::labels;
 use k8s_openapi::api::{
-    apps::v1::Deployment,
+    apps::v1::{Deployment, ReplicaSet},
     core::v1::{Event as PodEvent, Pod},
 };
 use serde_json::Value;
@@ -85,7 +85,7 @@ fn check_sight(pod_hash: &str, pod_status: Value, sight: &Sight, expected: &str)
         .collect();
     let pod = pod(pod_hash, pod_status);
     let seen = Seen { pod: &pod, lasting: Duration::from_secs(sight.seconds), events: &events, log: sight.log };
-    let found = match verdict(&deployment, [seen].into_iter(), &PATIENCE) {
+    let found = match verdict(&deployment, None, [seen].into_iter(), &PATIENCE) {
         Verdict::Ready => "ready".to_owned(),
         Verdict::Waiting { why, scaling } => format!("{}: {why}", if scaling { "scaling" } else { "waiting" }),
         Verdict::Failed(cause) => format!("{}: {}", cause.why.code(), cause.seen),
@@ -195,7 +195,7 @@ fn a_pod_that_runs_and_is_not_ready_is_a_failure_after_a_while() {
 
 #[test]
 fn a_rollout_is_done_when_only_new_pods_are_left() {
-    let judge = |status: Value| verdict(&deployment(status), [].into_iter(), &PATIENCE);
+    let judge = |status: Value| verdict(&deployment(status), None, [].into_iter(), &PATIENCE);
     assert_eq!(
         judge(json!({"observedGeneration": 2, "replicas": 1, "updatedReplicas": 1, "availableReplicas": 1})),
         Verdict::Ready
@@ -205,12 +205,35 @@ fn a_rollout_is_done_when_only_new_pods_are_left() {
         Verdict::Waiting { .. }
     ));
     assert!(matches!(judge(json!(null)), Verdict::Waiting { .. }));
+}
+
+#[test]
+fn pods_that_are_refused_are_those_of_the_present_template() {
+    let set = |revision: &str, conditions: Value| -> ReplicaSet {
+        serde_json::from_value(json!({
+            "metadata": {
+                "annotations": {"deployment.kubernetes.io/revision": revision},
+                "ownerReferences": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "d", "uid": "u"}]},
+            "status": {"replicas": 0, "conditions": conditions}}))
+        .unwrap()
+    };
+    let condition = |message: &str| json!([{"type": "ReplicaFailure", "status": "True", "message": message}]);
+    let stale = condition("exceeded quota: of before");
+    let mut deployment = deployment(json!({"observedGeneration": 2, "conditions": stale}));
+    deployment.metadata.uid = Some("u".to_owned());
+    deployment.metadata.annotations =
+        Some([("deployment.kubernetes.io/revision".to_owned(), "3".to_owned())].into_iter().collect());
+    let judge = |sets: &[ReplicaSet]| {
+        verdict(&deployment, rollout::refused(&deployment, sets.iter()), [].into_iter(), &PATIENCE)
+    };
     for (message, code) in [("exceeded quota: pods", "quota"), ("violates PodSecurity", "admission")] {
-        let refused = json!({"observedGeneration": 2, "conditions": [
-            {"type": "ReplicaFailure", "status": "True", "reason": "FailedCreate", "message": message}]});
-        let Verdict::Failed(cause) = judge(refused) else { panic!("{message} is a failure") };
+        let sets = [set("2", stale.clone()), set("3", condition(message))];
+        let Verdict::Failed(cause) = judge(&sets) else { panic!("{message} is a failure") };
         assert_eq!((cause.why.code(), cause.seen), (code, format!("its pods are refused: {message}")));
     }
+    let cured = [set("2", stale.clone()), set("3", json!([]))];
+    assert!(matches!(judge(&cured), Verdict::Waiting { .. }), "what an older template was refused for is over");
+    assert!(matches!(judge(&cured[..1]), Verdict::Waiting { .. }));
 }
 
 /// A tiny API server: objects by path, and what was asked of it.

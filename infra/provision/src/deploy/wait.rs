@@ -9,7 +9,7 @@ use anyhow::bail;
 use common::labels;
 use futures::{StreamExt as _, TryStreamExt as _, future::join_all, stream};
 use k8s_openapi::api::{
-    apps::v1::Deployment,
+    apps::v1::{Deployment, ReplicaSet},
     core::v1::{Event, Pod},
 };
 use kube::{
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 
 use super::{
     reach::CALL_LIMIT,
-    rollout::{Cause, Patience, Seen, Stage, Verdict, Why, is_current, restarts, stage, verdict},
+    rollout::{Cause, Patience, Seen, Stage, Verdict, Why, is_current, refused, restarts, stage, verdict},
 };
 
 /// Last log lines of a container that does not stay up.
@@ -79,13 +79,15 @@ pub async fn wait(client: &Client, namespace: &str, name: &str, limit: Duration)
 pub async fn wait_for(client: &Client, rollout: &Rollout, told: &(dyn Fn(&str) + Sync)) -> anyhow::Result<()> {
     let Rollout { namespace, name, limit, patience } = rollout;
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
+    let sets: Api<ReplicaSet> = Api::namespaced(client.clone(), namespace);
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let by_name = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let by_label = watcher::Config::default().labels(&format!("{}={name}", labels::APP));
     let deployment_events =
         watcher(deployments, by_name).default_backoff().map_ok(|event| Change::Deployment(Box::new(event)));
+    let set_events = watcher(sets, by_label.clone()).default_backoff().map_ok(|event| Change::Set(Box::new(event)));
     let pod_events = watcher(pods, by_label).default_backoff().map_ok(|event| Change::Pod(Box::new(event)));
-    let mut events = stream::select(deployment_events.boxed(), pod_events.boxed());
+    let mut events = stream::select_all([deployment_events.boxed(), set_events.boxed(), pod_events.boxed()]);
 
     let mut world = World::default();
     let mut last = "nothing was seen of it yet".to_owned();
@@ -105,17 +107,16 @@ pub async fn wait_for(client: &Client, rollout: &Rollout, told: &(dyn Fn(&str) +
             },
             _ = look.tick() => world.look_closely(client, namespace, LOOK).await,
         }
-        let Some(deployment) = &world.deployment else {
+        let Some(mut judged) = world.judge(patience) else {
             if Instant::now() >= deadline {
                 break;
             }
             continue;
         };
-        let mut judged = verdict(deployment, world.seen(), patience);
         if matches!(judged, Verdict::Failed(_)) {
             // With what its log says it may be another cause, or one that waiting cures.
             world.look_closely(client, namespace, Duration::ZERO).await;
-            judged = world.deployment.as_ref().map_or(judged, |now| verdict(now, world.seen(), patience));
+            judged = world.judge(patience).unwrap_or(judged);
         }
         match judged {
             Verdict::Ready => return Ok(()),
@@ -142,6 +143,7 @@ pub async fn wait_for(client: &Client, rollout: &Rollout, told: &(dyn Fn(&str) +
 
 enum Change {
     Deployment(Box<watcher::Event<Deployment>>),
+    Set(Box<watcher::Event<ReplicaSet>>),
     Pod(Box<watcher::Event<Pod>>),
 }
 
@@ -157,6 +159,8 @@ struct Followed {
 #[derive(Default)]
 struct World {
     deployment: Option<Deployment>,
+    /// Its ReplicaSets by name. One that went unseen is of no revision that is asked for.
+    sets: BTreeMap<String, ReplicaSet>,
     pods: BTreeMap<String, Followed>,
     /// Names seen since the watch began to list anew.
     listed: Option<BTreeSet<String>>,
@@ -170,6 +174,15 @@ impl World {
             Change::Deployment(event) => match *event {
                 Event::Apply(deployment) | Event::InitApply(deployment) => self.deployment = Some(deployment),
                 Event::Delete(_) => self.deployment = None,
+                Event::Init | Event::InitDone => {}
+            },
+            Change::Set(event) => match *event {
+                Event::Apply(set) | Event::InitApply(set) => {
+                    self.sets.insert(set.metadata.name.clone().unwrap_or_default(), set);
+                }
+                Event::Delete(set) => {
+                    self.sets.remove(set.metadata.name.as_deref().unwrap_or_default());
+                }
                 Event::Init | Event::InitDone => {}
             },
             Change::Pod(event) => match *event {
@@ -200,6 +213,12 @@ impl World {
             None => (Moment::now(), Vec::new(), String::new()),
         };
         self.pods.insert(name, Followed { pod, stage, since, events, log });
+    }
+
+    /// The verdict on what is there now; none before the Deployment was seen.
+    fn judge(&self, patience: &Patience) -> Option<Verdict> {
+        let deployment = self.deployment.as_ref()?;
+        Some(verdict(deployment, refused(deployment, self.sets.values()), self.seen(), patience))
     }
 
     fn seen(&self) -> impl Iterator<Item = Seen<'_>> {

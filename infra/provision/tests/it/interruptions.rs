@@ -178,10 +178,10 @@ async fn interrupted_everywhere(verb: Verb) {
 /// The connection breaks when a request was carried out, and the verb goes on by itself.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_answer_to_any_write_makes_nothing_twice() {
-    for verb in [Verb::Provision, Verb::AddBusiness] {
+    for verb in Verb::ALL {
         let case = Case::of(verb).await;
         let points: BTreeSet<&Point> = case.points.iter().filter(|point| point.is_write()).collect();
-        assert!(points.len() > 10, "{points:#?}");
+        assert!(points.len() > 3, "{points:#?}");
         let case = &case;
         let runs = points.into_iter().map(|point| async move {
             let (google, faults) = case.begin(|_| {}).await;
