@@ -12,7 +12,7 @@ use crate::{
     apply::Progress,
     cloud::Cloud,
     data,
-    deploy::ENVIRONMENT,
+    deploy::{ENVIRONMENT, applyset},
     environment::{Auth, Business, Environment},
     guarded,
     keys::{self, Holder},
@@ -161,7 +161,11 @@ impl Takedown<'_> {
             keys::revoke(self.before, &Holder::web(self.before), self.cloud, self.has_cluster).await?;
         }
         if self.has_cluster && self.namespaces().await?.iter().any(|name| name == WEB_NAMESPACE) {
-            retire::delete_namespace(self.cloud.cluster()?, WEB_NAMESPACE, NAMESPACE).await?;
+            let client = self.cloud.cluster()?;
+            for gone in applyset::remove_outside(client, WEB_NAMESPACE).await? {
+                (self.tell)(&format!("the {} {} is gone", gone.kind, gone.name));
+            }
+            retire::delete_namespace(client, WEB_NAMESPACE, NAMESPACE).await?;
             (self.tell)(&format!("the namespace {WEB_NAMESPACE} is gone"));
         }
         Ok(())

@@ -3,7 +3,7 @@
 use common::config::Business;
 use kernel::{
     Format,
-    pricing::{read, reader::Problem},
+    pricing::{problem::Problem, read},
 };
 use serde::Serialize;
 

@@ -9,7 +9,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
-use common::{Outcome, config::Business, object, results, storage::Store};
+use common::{config::Business, object, outcome, results, storage::Store};
 use futures::{Stream, StreamExt as _};
 use web::{Problem, Query, Viewer};
 
@@ -74,8 +74,7 @@ async fn rows(
     let reads = futures::stream::iter(latest.outcomes).map(move |name| {
         let (store, business) = (store.clone(), business.clone());
         async move {
-            let Some((_, body)) = store.read(&business.bucket, &name, None).await? else { return Ok(Vec::new()) };
-            let outcome: Outcome = serde_json::from_slice(&body)?;
+            let Some(outcome) = outcome::shown(&store, &business.bucket, &name).await? else { return Ok(Vec::new()) };
             results::of(&store, &business, &outcome, &name, RESULT_MAX).await
         }
     });
@@ -105,8 +104,8 @@ pub(crate) async fn result(
     let of_job = |name: &&str| object::parse_outcome(&business.name, name).is_some_and(|(_, of, ..)| of == job);
     let names = listed.iter().map(|object| object.name.as_str()).filter(of_job);
     let outcome = results::latest(&business.name, names).outcomes.pop().ok_or_else(gone)?;
-    let (_, body) = store.read(&business.bucket, &outcome, None).await.map_err(away)?.ok_or_else(gone)?;
-    let outcome: Outcome = serde_json::from_slice(&body).map_err(|error| Problem::internal(error.into()))?;
+    let outcome = outcome::read(store, &business.bucket, &outcome).await.map_err(away)?.ok_or_else(gone)?;
+    let outcome = outcome.map_err(|unreadable| Problem::internal(unreadable.into()))?;
     let outputs = outcome.work.map(|work| work.outputs()).unwrap_or_default();
     let index = query.get("index").and_then(|index| index.parse::<usize>().ok()).unwrap_or_default();
     let output = outputs.get(index).ok_or_else(gone)?;

@@ -10,7 +10,6 @@ use std::{
 };
 
 use common::{
-    Outcome,
     config::Business,
     jobs::{self, Job, State},
     object, results,
@@ -231,15 +230,8 @@ fn name_of(object: &str) -> Option<String> {
 
 /// Reads an outcome and the results that it tells of; `None` when it is gone.
 async fn read(store: &Store, business: &Business, name: String) -> anyhow::Result<Option<Settled>> {
-    let Some((_, body)) = store.read(&business.bucket, &name, None).await? else { return Ok(None) };
-    let outcome: Outcome = match serde_json::from_slice(&body) {
-        Ok(outcome) => outcome,
-        // Somebody else's writing must not keep the others from being shown.
-        Err(error) => {
-            let message = format!("its outcome cannot be read: {error}");
-            return Ok(Some(Settled { outcome: name, message, ..Settled::default() }));
-        }
-    };
+    // Somebody else's writing there is shown as a failure, and does not keep the others from being shown.
+    let Some(outcome) = common::outcome::shown(store, &business.bucket, &name).await? else { return Ok(None) };
     let succeeded = outcome.state == common::outcome::State::Succeeded;
     let tail = outcome.log_tail.as_deref().filter(|_| !succeeded).unwrap_or_default();
     let skip = tail.chars().count().saturating_sub(TAIL_MAX);

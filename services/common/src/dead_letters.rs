@@ -19,7 +19,7 @@ use crate::{
     Outcome,
     config::Business,
     jobs::{self, Job, Objects, State},
-    labels, message,
+    labels, message, outcome,
     sessions::{self, Chosen, Doing, More, Retried, Retrier},
     storage::{Properties, Replaced, Store},
 };
@@ -218,10 +218,10 @@ impl Replayer {
     }
 
     async fn outcome(&self, letter: &DeadLetter) -> anyhow::Result<Outcome> {
-        let Some((_, body)) = self.store.read(&self.business.bucket, &letter.outcome, None).await? else {
+        let Some(outcome) = outcome::read(&self.store, &self.business.bucket, &letter.outcome).await? else {
             bail!("the outcome {} is gone", letter.outcome);
         };
-        serde_json::from_slice(&body).with_context(|| format!("parse the outcome {}", letter.outcome))
+        Ok(outcome?)
     }
 }
 

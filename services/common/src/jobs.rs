@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Context as _;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -261,17 +260,15 @@ pub fn published_to_settled(timestamps: &Timestamps) -> Option<SignedDuration> {
 }
 
 /// Reads the outcomes of the Jobs that have one, and takes over what they say. Outcomes that are gone meanwhile (their
-/// retention ended) leave their Job as it was.
+/// retention ended) leave their Job as it was; a Job whose outcome is not one has failed ([`outcome::UNREADABLE`]).
 ///
 /// # Errors
-/// When an outcome cannot be read, or is not one.
+/// When the bucket cannot be read.
 pub async fn fill(store: &Store, bucket: &str, jobs: &mut [Job]) -> anyhow::Result<()> {
     let names: Vec<String> = jobs.iter().filter_map(|job| job.outcome.clone()).collect();
-    let mut bodies = store.read_all(bucket, names, READS).await?.into_iter();
-    for job in jobs {
-        let Some(name) = &job.outcome else { continue };
-        if let Some(Some((_, body))) = bodies.next() {
-            let outcome = serde_json::from_slice(&body).with_context(|| format!("parse the outcome {name}"))?;
+    let outcomes = outcome::read_all(store, bucket, names, READS).await?;
+    for (job, outcome) in jobs.iter_mut().filter(|job| job.outcome.is_some()).zip(outcomes) {
+        if let Some(outcome) = outcome {
             job.fill(&outcome);
         }
     }

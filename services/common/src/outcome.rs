@@ -5,6 +5,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Identity, labels, message::Work, storage::Properties};
 
+mod stored;
+
+pub use stored::{BYTES_MAX, UNREADABLE, Unreadable, read, read_all, shown};
+
 /// Schema version of the outcomes this program writes.
 pub const SCHEMA: u32 = 1;
 /// Most bytes of a Job's log that its outcome keeps.

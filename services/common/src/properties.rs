@@ -10,7 +10,7 @@ use crate::{
     labels,
     message::{Received, Request, Resources, Work, decode, stored},
     names, object,
-    outcome::State,
+    outcome::{State, UNREADABLE},
 };
 
 fn business() -> crate::config::Business {
@@ -195,15 +195,55 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_outcome_is_an_error_and_no_panic(at in 0usize..2000, byte in any::<u8>(), cut in 0usize..2000, work in work()) {
+    fn a_damaged_outcome_is_read_or_named(
+        at in 0usize..2000,
+        byte in any::<u8>(),
+        cut in 0usize..2000,
+        work in work(),
+        other in work(),
+    ) {
         let mut outcome = Outcome::new("bu1", State::Succeeded, "done", "");
-        outcome.work = Some(work);
+        outcome.work = Some(work.clone());
         let mut bytes = serde_json::to_vec(&outcome).unwrap();
+        prop_assert_eq!(Outcome::parse(&work.outcome(), &bytes).unwrap(), outcome);
+        if other.outcome() != work.outcome() {
+            prop_assert!(Outcome::parse(&other.outcome(), &bytes).is_err(), "it is another Job's");
+        }
         let length = bytes.len();
         bytes[at % length] = byte;
         bytes.truncate(cut.max(1));
-        if let Ok(read) = serde_json::from_slice::<Outcome>(&bytes) {
-            prop_assert!(serde_json::to_vec(&read).is_ok());
+        counted(&work.outcome(), &bytes)?;
+    }
+
+    #[test]
+    fn whatever_lies_among_the_outcomes_is_counted(
+        name in text(),
+        work in option::of(work()),
+        bytes in prop::collection::vec(any::<u8>(), 0..200),
+        json in "[\\[\\]{},:\"a-z0-9.]{0,80}",
+    ) {
+        let name = work.map_or(name, |work| work.outcome());
+        counted(&name, &bytes)?;
+        counted(&name, json.as_bytes())?;
+    }
+}
+
+/// What an object holds is the outcome of its name, or it is counted as a failure that names the object.
+fn counted(object: &str, bytes: &[u8]) -> Result<(), TestCaseError> {
+    match Outcome::parse(object, bytes) {
+        Ok(outcome) => match &outcome.work {
+            Some(work) => prop_assert_eq!(work.outcome(), object),
+            None => prop_assert!(object::parse_refused(&outcome.business, object).is_some()),
+        },
+        Err(unreadable) => {
+            let outcome = unreadable.outcome("b");
+            prop_assert_eq!(outcome.state, State::Failed);
+            prop_assert_eq!(&outcome.reason.code, UNREADABLE);
+            prop_assert!(outcome.reason.message.contains(object));
+            if let Some(work) = &outcome.work {
+                prop_assert_eq!(work.outcome(), object);
+            }
         }
     }
+    Ok(())
 }

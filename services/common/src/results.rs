@@ -1,6 +1,5 @@
 //! Results as one tidy table: session, job, row, measure, value, standard error, error.
 
-use anyhow::Context as _;
 use bytes::Bytes;
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
@@ -10,7 +9,7 @@ use crate::{
     Outcome,
     config::Business,
     object,
-    outcome::State,
+    outcome::{self, State},
     storage::{Object, Store},
     table,
 };
@@ -76,16 +75,15 @@ pub fn csv_line<'a>(cells: impl IntoIterator<Item = &'a str>) -> String {
     quoted.collect::<Vec<_>>().join(",")
 }
 
-/// The rows of one Job, from its outcome and, if it succeeded, its result objects.
+/// The rows of one Job, from its outcome and, if it succeeded, its result objects. One whose outcome is not one has a
+/// row that says so.
 ///
 /// # Errors
-/// When an object cannot be read, or the outcome is not one.
+/// When an object cannot be read.
 pub async fn read(store: &Store, business: &Business, outcome_object: &str) -> anyhow::Result<Vec<Row>> {
-    let Some((_, body)) = store.read(&business.bucket, outcome_object, None).await? else {
+    let Some(outcome) = outcome::shown(store, &business.bucket, outcome_object).await? else {
         return Ok(Vec::new());
     };
-    let outcome: Outcome =
-        serde_json::from_slice(&body).with_context(|| format!("parse the outcome {outcome_object}"))?;
     of(store, business, &outcome, outcome_object, usize::MAX).await
 }
 

@@ -32,17 +32,17 @@ where
         event: &tracing::Event<'_>,
     ) -> std::fmt::Result {
         let metadata = event.metadata();
-        let mut fields = Fields(serde_json::Map::new());
+        let mut line = Line(Vec::with_capacity(512));
         let severity = match *metadata.level() {
             tracing::Level::ERROR => "ERROR",
             tracing::Level::WARN => "WARNING",
             tracing::Level::INFO => "INFO",
             tracing::Level::DEBUG | tracing::Level::TRACE => "DEBUG",
         };
-        fields.0.insert("severity".into(), severity.into());
-        fields.0.insert("time".into(), jiff::Timestamp::now().to_string().into());
-        fields.0.insert("target".into(), metadata.target().into());
-        let spans: Vec<serde_json::Value> = context
+        line.put("severity", severity);
+        line.put("time", &jiff::Timestamp::now());
+        line.put("target", metadata.target());
+        let spans: Vec<String> = context
             .event_scope()
             .into_iter()
             .flat_map(tracing_subscriber::registry::Scope::from_root)
@@ -50,44 +50,56 @@ where
                 let extensions = span.extensions();
                 let text = extensions.get::<fmt::FormattedFields<N>>().map(|fields| fields.fields.as_str());
                 match text.unwrap_or_default() {
-                    "" => span.name().into(),
-                    fields => format!("{}{{{fields}}}", span.name()).into(),
+                    "" => span.name().to_owned(),
+                    fields => format!("{}{{{fields}}}", span.name()),
                 }
             })
             .collect();
         if !spans.is_empty() {
-            fields.0.insert("spans".into(), spans.into());
+            line.put("spans", &spans);
         }
-        event.record(&mut fields);
-        writeln!(writer, "{}", serde_json::Value::Object(fields.0))
+        event.record(&mut line);
+        line.0.extend_from_slice(b"}\n");
+        writer.write_str(std::str::from_utf8(&line.0).map_err(|_| std::fmt::Error)?)
     }
 }
 
-struct Fields(serde_json::Map<String, serde_json::Value>);
+/// A JSON object as it grows, one field after another; services write one for every Job, so it is made in one go.
+struct Line(Vec<u8>);
 
-impl tracing::field::Visit for Fields {
+impl Line {
+    fn put<T: serde::Serialize + ?Sized>(&mut self, name: &str, value: &T) {
+        self.0.push(if self.0.is_empty() { b'{' } else { b',' });
+        // Writing texts and numbers to memory does not fail.
+        let _ = serde_json::to_writer(&mut self.0, name);
+        self.0.push(b':');
+        let _ = serde_json::to_writer(&mut self.0, value);
+    }
+}
+
+impl tracing::field::Visit for Line {
     fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
-        self.0.insert(field.name().to_owned(), format!("{value:?}").into());
+        self.put(field.name(), &format!("{value:?}"));
     }
 
     fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
-        self.0.insert(field.name().to_owned(), value.into());
+        self.put(field.name(), value);
     }
 
     fn record_i64(&mut self, field: &tracing::field::Field, value: i64) {
-        self.0.insert(field.name().to_owned(), value.into());
+        self.put(field.name(), &value);
     }
 
     fn record_u64(&mut self, field: &tracing::field::Field, value: u64) {
-        self.0.insert(field.name().to_owned(), value.into());
+        self.put(field.name(), &value);
     }
 
     fn record_f64(&mut self, field: &tracing::field::Field, value: f64) {
-        self.0.insert(field.name().to_owned(), value.into());
+        self.put(field.name(), &value);
     }
 
     fn record_bool(&mut self, field: &tracing::field::Field, value: bool) {
-        self.0.insert(field.name().to_owned(), value.into());
+        self.put(field.name(), &value);
     }
 }
 
@@ -101,5 +113,48 @@ pub fn program(start: impl FnOnce() -> anyhow::Result<()>) -> std::process::Exit
             tracing::error!("failed to {error:#}");
             std::process::ExitCode::from(crate::exit::FAILED)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+
+    #[derive(Clone, Default)]
+    struct Written(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Written {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_line_is_one_json_object_with_the_names_that_cloud_logging_knows() {
+        let written = Written::default();
+        let writer = written.clone();
+        let layer = fmt::layer().event_format(CloudLogging).with_writer(move || writer.clone()).with_ansi(false);
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(layer), || {
+            let _span = tracing::info_span!("message", message_id = "7").entered();
+            let why = "a \"quoted\"\nline \u{1}";
+            tracing::warn!(job = "a.json", count = 3_u64, ratio = 0.5, done = true, why, "failed to {}", "x");
+        });
+        let text = String::from_utf8(written.0.lock().unwrap().clone()).unwrap();
+        assert_eq!(text.matches('\n').count(), 1, "{text}");
+        let mut line: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert!(line["time"].take().as_str().unwrap().parse::<jiff::Timestamp>().is_ok());
+        let wanted = serde_json::json!({
+            "severity": "WARNING", "time": null, "target": line["target"], "spans": ["message{message_id=\"7\"}"],
+            "message": "failed to x", "job": "a.json", "count": 3, "ratio": 0.5, "done": true,
+            "why": "a \"quoted\"\nline \u{1}",
+        });
+        assert_eq!(line, wanted);
     }
 }

@@ -2,14 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use anyhow::Context as _;
 use common::{
     Identity, Outcome, batch,
     config::Business,
     control::{self, Control, Parked},
     jobs::{Job, State},
     object,
-    outcome::Timestamps,
+    outcome::{self, Timestamps},
     results::{self, Row},
     storage::{self, Object, Store},
 };
@@ -112,9 +111,8 @@ pub async fn gather(sources: Sources<'_>, mut job: Job, running: usize, lines: i
     let bucket = &business.bucket;
     let mut outcome_body = None;
     if let Some(name) = job.outcome.clone()
-        && let Some((_, body)) = store.read(bucket, &name, None).await?
+        && let Some(outcome) = outcome::shown(store, bucket, &name).await?
     {
-        let outcome: Outcome = serde_json::from_slice(&body).with_context(|| format!("parse the outcome {name}"))?;
         job.fill(&outcome);
         outcome_body = Some(outcome);
     }

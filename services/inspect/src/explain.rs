@@ -1,6 +1,9 @@
 //! Why a Job is where it is, in plain words.
 
-use common::jobs::{SUSPENDED, State};
+use common::{
+    jobs::{SUSPENDED, State},
+    outcome::UNREADABLE,
+};
 
 use crate::Detail;
 
@@ -20,6 +23,10 @@ pub fn explain(detail: &Detail) -> String {
         Some(State::Refused) => {
             format!("The message could not be a Job ({code}): {}.", bare(said.unwrap_or("no reason")))
         }
+        Some(State::Failed) if code == UNREADABLE => format!(
+            "How it ended is not known: {}. Something else was written in the outcome's place, or over it.",
+            bare(said.unwrap_or("its outcome cannot be read"))
+        ),
         Some(State::Failed) => {
             let exit = detail.outcome_body.as_ref().and_then(|outcome| outcome.exit_code);
             let pods = detail.outcome_body.as_ref().map_or(0, |outcome| outcome.pods);

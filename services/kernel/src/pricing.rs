@@ -79,9 +79,11 @@
 pub mod book;
 pub mod csv;
 pub mod json;
+pub mod problem;
 pub mod read;
 pub mod reader;
 pub mod result;
+mod shown;
 pub mod trade;
 
 #[cfg(test)]

@@ -210,8 +210,8 @@ impl State {
 
     async fn outcome(&self, business: String, name: String) -> Option<(String, Outcome)> {
         let bucket = &self.followed.get(&business)?.business.bucket;
-        let (_, body) = self.store.read(bucket, &name, None).await.ok()??;
-        Some((name, serde_json::from_slice(&body).ok()?))
+        let outcome = common::outcome::shown(&self.store, bucket, &name).await.ok()??;
+        Some((name, outcome))
     }
 
     /// Everything known of a Job. What was gathered a moment ago is used again, so that many pages cost as much as one.

@@ -9,25 +9,24 @@ use bytes::Bytes;
 use common::{
     Outcome, labels,
     message::{self, Request, Work},
-    object,
     outcome::State,
-    storage::{self, Properties, Written},
+    storage,
 };
-use futures::TryStreamExt as _;
 use jiff::Timestamp;
+use k8s_openapi::api::batch::v1::Job;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     answers::{Answer, classify},
-    clock::seconds_between,
     conclude::{conclude, refuse},
     context::Context,
     controls::{self, Stand},
-    gate,
+    create::{self, Created},
     hooks::Step,
     job::{self, Origin},
     jobs::{Slot, Waiting},
+    locate,
     metrics::retry,
 };
 
@@ -174,8 +173,8 @@ async fn run(
 ) -> Result<(), Obstacle> {
     let work = match request {
         Request::Run(work) => Some(work.clone()),
-        Request::RunLive(work) => Box::pin(live(context, message, work)).await?,
-        Request::Inline(work) => Box::pin(inline(context, message, work)).await?,
+        Request::RunLive(work) => Box::pin(locate::live(context, message, work)).await?,
+        Request::Inline(work) => Box::pin(locate::inline(context, message, work)).await?,
     };
     let Some(work) = work else {
         context.metrics.duplicates.inc();
@@ -214,7 +213,7 @@ pub(crate) async fn create_unless_settled(
 
 /// Whether there is an outcome of this work already.
 async fn settled(context: &Context, work: &Work) -> Result<bool, Obstacle> {
-    if context.store.describe(&work.identity.bucket, &work.outcome(), None).await?.is_none() {
+    if !context.looks.is_settled(&context.store, work).await? {
         return Ok(false);
     }
     tracing::info!(job = work.job, session = work.session, "there is an outcome already");
@@ -239,16 +238,9 @@ pub(crate) async fn create(context: &Context, origin: &Origin, work: &Work, slot
     let name = work.identity.job_name();
     context.hooks.at(Step::BeforeCreate, Some(&origin.message_id), Some(&work.identity)).await;
     slot.creating(name.clone());
-    let created = {
-        let _permit = context.creates.acquire().await.map_err(|error| Obstacle::Stuck(error.to_string()))?;
-        // Made only now, so that those that wait for their turn are small.
-        let body = context.template.job(work, origin).map_err(|error| Obstacle::OurFault(format!("{error:#}")))?;
-        context.cluster.create(&body).await
-    };
-    let error = match created {
-        Ok(uid) => {
-            slot.created();
-            note_created(context, [origin.published]);
+    let body = || context.template.text(work, name.clone(), origin);
+    match create::create(context, slot, &name, body, [origin.published]).await? {
+        Created::New(uid) => {
             context.hooks.at(Step::Created, Some(&origin.message_id), Some(&work.identity)).await;
             tracing::info!(
                 job = work.job,
@@ -261,126 +253,29 @@ pub(crate) async fn create(context: &Context, origin: &Origin, work: &Work, slot
             // It was settled between the look at its outcome and the create. The Job is superfluous; its settling
             // finds the outcome that is there. Or its session was cancelled meanwhile.
             let stand = controls::stand(context, work, origin.published).await?;
-            if context.recent.has(&work.identity) || stand == Stand::Cancelled {
+            if context.recent.has(&name) || stand == Stand::Cancelled {
                 Box::pin(context.cluster.delete(&name, &uid)).await?;
             }
-            return Ok(());
+            Ok(())
         }
-        Err(error) => error,
-    };
-    match classify(&error) {
-        Answer::Exists => Box::pin(existing(context, work, &name)).await,
-        Answer::Retry { reason, after } => {
-            Err(Obstacle::Passing { reason, after, why: format!("create the Job {name}: {error}") })
-        }
-        Answer::OurFault(why) => Err(Obstacle::OurFault(format!("the API server refuses to create Jobs: {why}"))),
-        Answer::Rejected(why) => match Box::pin(gate::probe(context)).await {
-            Err(fault) => Err(Obstacle::OurFault(fault)),
-            Ok(()) => {
-                let message_text = format!("the API server does not accept the Job: {why}");
-                let outcome = Outcome::new(&work.business, State::Refused, "invalid-job", message_text);
-                Box::pin(conclude(context, origin, work, outcome)).await
-            }
-        },
-    }
-}
-
-/// Counts a Job that was created, for messages that were published then.
-pub(crate) fn note_created(context: &Context, published: impl IntoIterator<Item = Option<Timestamp>>) {
-    context.metrics.created.inc();
-    for published in published.into_iter().flatten() {
-        context.metrics.publish_to_created.observe(seconds_between(published, (context.clock)()));
-    }
-}
-
-/// There is a Job of that name: fine, if it is for the same work and stays.
-async fn existing(context: &Context, work: &Work, name: &str) -> Result<(), Obstacle> {
-    let gone = |why: &str| Obstacle::Passing {
-        reason: retry::DELETING,
-        after: Duration::ZERO,
-        why: format!("the Job {name} {why}; its outcome comes first"),
-    };
-    let Some(job) = context.cluster.job(name).await? else {
-        return Err(gone("was just removed"));
-    };
-    match job::work_of(&job) {
-        Ok(theirs) if theirs.identity != work.identity => Err(Obstacle::Stuck(format!(
-            "the Job {name} is there for {:?}, not for {:?}",
-            theirs.identity, work.identity
-        ))),
-        Err(error) => Err(Obstacle::Stuck(format!("{error:#}"))),
-        Ok(_) if job.metadata.deletion_timestamp.is_some() => Err(gone("is being deleted")),
-        Ok(_) => {
+        Created::Exists => {
+            Box::pin(create::existing(context, &name, |job| is_for(job, work))).await?;
             context.metrics.duplicates.inc();
             Ok(())
         }
+        Created::Rejected(why) => {
+            let message = format!("the API server does not accept the Job: {why}");
+            let outcome = Outcome::new(&work.business, State::Refused, "invalid-job", message);
+            Box::pin(conclude(context, origin, work, outcome)).await
+        }
     }
 }
 
-/// The work at the live generation of its input; `None` when it is done with.
-async fn live(context: &Context, message: &Received, work: &Work) -> Result<Option<Work>, Obstacle> {
-    let mut work = work.clone();
-    if let Some(found) = context.store.describe(&work.identity.bucket, &work.identity.object, None).await? {
-        work.identity.generation = found.generation;
-        return Ok(Some(work));
+/// Whether a Job of this work's name is for this work; what it is for else.
+fn is_for(job: &Job, work: &Work) -> Result<(), String> {
+    let theirs = job::work_of(job).map_err(|error| format!("{error:#}"))?.identity;
+    match theirs == work.identity {
+        true => Ok(()),
+        false => Err(format!("the Job {} is there for {theirs:?}, not for {:?}", theirs.job_name(), work.identity)),
     }
-    if settled_generation(context, &work).await?.is_none() {
-        // No generation was ever known, so the outcome is that of generation 0.
-        let why = format!("there is no object {} in the bucket", work.identity.object);
-        let outcome = Outcome::new(&work.business, State::Failed, "input-missing", why);
-        conclude(context, &message.origin(), &work, outcome).await?;
-    }
-    Ok(None)
-}
-
-/// The work whose input is the message's own bytes; `None` when it is done with.
-async fn inline(context: &Context, message: &Received, work: &Work) -> Result<Option<Work>, Obstacle> {
-    let mut work = work.clone();
-    let (bucket, object) = (work.identity.bucket.clone(), work.identity.object.clone());
-    // The input is deleted once it succeeded, so a redelivery could write it anew and with it make new work.
-    if let Some(settled) = settled_generation(context, &work).await? {
-        if let Some(left) = context.store.describe(&bucket, &object, None).await?.filter(|o| o.generation != settled) {
-            context.store.delete(&bucket, &object, left.generation).await?;
-        }
-        return Ok(None);
-    }
-    let content_type = message.attributes.get("content-type").map_or("text/plain", String::as_str).to_owned();
-    let properties = Properties { content_type, metadata: work.metadata() };
-    match context.store.write_once(&bucket, &object, message.data.clone(), properties).await? {
-        Written::New(generation) => {
-            work.identity.generation = generation;
-            context.hooks.at(Step::InlineWritten, Some(&message.id), Some(&work.identity)).await;
-            // An outcome is written before its input is deleted: had there been an input until just now, its outcome
-            // would show by now.
-            if settled_generation(context, &work).await?.is_some() {
-                context.store.delete(&bucket, &object, generation).await?;
-                return Ok(None);
-            }
-        }
-        Written::Exists => match context.store.describe(&bucket, &object, None).await? {
-            Some(found) => work.identity.generation = found.generation,
-            None => {
-                return Err(Obstacle::Passing {
-                    reason: retry::STORAGE,
-                    after: Duration::ZERO,
-                    why: format!("{object} was there and is gone"),
-                });
-            }
-        },
-    }
-    Ok(Some(work))
-}
-
-/// The generation of the input that this attempt has an outcome for, if there is one.
-async fn settled_generation(context: &Context, work: &Work) -> anyhow::Result<Option<i64>> {
-    let prefix = format!("{}{}/", object::outcome_prefix(&work.business, Some(&work.session)), work.job);
-    let mut outcomes = context.store.list_stream(&work.identity.bucket, &prefix);
-    while let Some(found) = outcomes.try_next().await? {
-        if let Some((session, job, generation, attempt)) = object::parse_outcome(&work.business, &found.name)
-            && (session, job, attempt) == (work.session.clone(), work.job.clone(), work.identity.attempt)
-        {
-            return Ok(Some(generation));
-        }
-    }
-    Ok(None)
 }

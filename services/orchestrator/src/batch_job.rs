@@ -99,3 +99,14 @@ pub(crate) fn batch_of(job: &Job) -> anyhow::Result<Option<Batch>> {
         None => bail!("the Job {name} does not say which batch it is for, or its name does not fit it"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_the_slots_are_a_batchs() {
+        assert_eq!([1, 100, 101, 1000].map(|inputs| pods(inputs, 8)), [1, 1, 2, 4]);
+        assert_eq!([1, 2, 4, 1000].map(|slots| pods(1000, slots)), [1, 1, 2, 10]);
+    }
+}

@@ -16,6 +16,8 @@ use serde_json::{Value, json};
 
 use crate::watched::Watched;
 
+/// What the answer to a create may be: its metadata, where the server can, which is a small part of a Job.
+const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
 const CALL_WITHIN: Duration = Duration::from_secs(15);
 const LOG_WITHIN: Duration = Duration::from_secs(10);
 /// Lines from which the tail of a log is cut.
@@ -59,20 +61,23 @@ impl Cluster {
         Api::namespaced(self.client.clone(), namespace)
     }
 
-    /// Creates a Job; returns its uid.
-    pub(crate) async fn create(&self, job: &Value) -> Result<String, kube::Error> {
+    /// Creates a Job from its text; returns its uid.
+    pub(crate) async fn create(&self, job: Vec<u8>) -> Result<String, kube::Error> {
         self.post(&self.path, job).await
     }
 
     /// Asks whether a Job would be accepted, unknown fields being errors.
     pub(crate) async fn dry_run(&self, job: &Value) -> Result<(), kube::Error> {
+        let job = serde_json::to_vec(job).map_err(kube::Error::SerdeError)?;
         self.post(&format!("{}?dryRun=All&fieldValidation=Strict", self.path), job).await?;
         Ok(())
     }
 
-    async fn post(&self, target: &str, job: &Value) -> Result<String, kube::Error> {
-        let body = serde_json::to_vec(job).map_err(kube::Error::SerdeError)?;
-        let request = Request::post(target).header(http::header::CONTENT_TYPE, "application/json").body(body);
+    async fn post(&self, target: &str, job: Vec<u8>) -> Result<String, kube::Error> {
+        let request = Request::post(target)
+            .header(http::header::CONTENT_TYPE, "application/json")
+            .header(http::header::ACCEPT, METADATA)
+            .body(job);
         let request = request.map_err(kube::Error::HttpError)?;
         let created: Created = within(self.client.request(request)).await?;
         Ok(created.metadata.uid)
@@ -129,7 +134,7 @@ impl Cluster {
             "resourceVersion": job.metadata.resource_version,
             "finalizers": finalizers,
         }});
-        match within(self.jobs.patch(name, &PatchParams::default(), &Patch::Merge(patch))).await {
+        match within(self.jobs.patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch))).await {
             Ok(_) => Ok(true),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(true),
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),

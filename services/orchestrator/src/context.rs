@@ -26,6 +26,7 @@ use crate::{
     hooks::Hooks,
     job::Template,
     jobs::Jobs,
+    looks::Looks,
     metrics::Metrics,
     priority::{Priority, Rank},
     settle_batch::Progress,
@@ -54,6 +55,7 @@ pub(crate) struct Context {
     pub(crate) timing: Timing,
     pub(crate) breaker: Mutex<Breaker>,
     pub(crate) creates: Semaphore,
+    pub(crate) looks: Looks,
     pub(crate) recent: Recent,
     /// Publishes to the business's own topic, for work that must come again.
     pub(crate) again: Publisher,
@@ -104,7 +106,7 @@ struct RecentNames {
 impl Recent {
     pub(crate) fn add(&self, identity: &Identity) {
         let mut recent = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let key = key(identity);
+        let key = key(&identity.job_name());
         if recent.known.insert(key) {
             recent.order.push_back(key);
         }
@@ -115,14 +117,14 @@ impl Recent {
         }
     }
 
-    pub(crate) fn has(&self, identity: &Identity) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).known.contains(&key(identity))
+    /// Whether one was that of the Job of this name.
+    pub(crate) fn has(&self, job: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).known.contains(&key(job))
     }
 }
 
-/// The hash in the Job's name, as a number.
-fn key(identity: &Identity) -> u128 {
-    let name = identity.job_name();
-    let digits = name.rsplit_once('-').map_or("", |(_, digits)| digits);
+/// The hash in a Job's name, as a number.
+fn key(job: &str) -> u128 {
+    let digits = job.rsplit_once('-').map_or("", |(_, digits)| digits);
     u128::from_str_radix(digits, 16).unwrap_or_default()
 }

@@ -14,7 +14,7 @@ use common::{
     labels,
     message::Work,
     names, object,
-    outcome::State,
+    outcome::{self, State},
     storage::Properties,
 };
 use futures::TryStreamExt as _;
@@ -120,12 +120,11 @@ pub(crate) async fn tell_again(context: &Context, work: &Work) -> anyhow::Result
     if context.controls.of(&work.session).is_none_or(|control| control.cancelled_before.is_none()) {
         return Ok(());
     }
-    let Some((_, body)) = context.store.read(&work.identity.bucket, &work.outcome(), None).await? else {
-        return Ok(());
-    };
-    let outcome: Outcome = serde_json::from_slice(&body).context("parse the outcome")?;
-    if outcome.state == State::Cancelled {
-        context.events.publish(&outcome).await;
+    match outcome::read(&context.store, &work.identity.bucket, &work.outcome()).await? {
+        Some(Ok(outcome)) if outcome.state == State::Cancelled => context.events.publish(&outcome).await,
+        // Nobody knows what it said; that there is one is enough not to run the Job again.
+        Some(Err(unreadable)) => tracing::error!("no event is published again: {unreadable}"),
+        _ => {}
     }
     Ok(())
 }

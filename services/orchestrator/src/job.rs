@@ -12,6 +12,10 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Map, Value, json};
 
+use self::frame::{Frame, Values};
+
+mod frame;
+
 /// Name of the Job that a dry run asks for; nothing of that name is ever made.
 const DRY_RUN: &str = "job-dry-run";
 
@@ -20,6 +24,8 @@ const DRY_RUN: &str = "job-dry-run";
 pub(crate) struct Template {
     job: Map<String, Value>,
     parallelism_max: u32,
+    /// Of the Job of a message that asks for nothing out of the ordinary.
+    frame: Option<Frame>,
 }
 
 /// The message a Job comes from.
@@ -51,7 +57,7 @@ impl Template {
         if containers.and_then(Value::as_array).is_none_or(Vec::is_empty) {
             bail!("the Job template has no containers (spec.template.spec.containers)");
         }
-        let mut template = Self { job, parallelism_max: business.max_active_jobs.max(1) };
+        let mut template = Self { job, parallelism_max: business.max_active_jobs.max(1), frame: None };
         let common = [
             (labels::APP, labels::APP_ENGINE),
             (labels::BUSINESS, business.name.as_str()),
@@ -69,7 +75,22 @@ impl Template {
                 .insert(labels::KUEUE_QUEUE.into(), queue.as_str().into());
             object(&mut template.job, &["spec"])?.insert("suspend".into(), true.into());
         }
+        // What is wrong with the template's parts shows when a Job is made of them, and is told then.
+        template.frame = Frame::cut(|values| template.with(values).map(Value::Object)).ok();
         Ok(template)
+    }
+
+    /// The text of the Kubernetes Job for `work`, which has this name.
+    ///
+    /// # Errors
+    /// As [`Template::job`].
+    pub(crate) fn text(&self, work: &Work, name: String, origin: &Origin) -> anyhow::Result<Vec<u8>> {
+        let values = values(work, name, origin)?;
+        let is_plain = work.tasks.is_none() && work.resources.is_default() && values.published.is_some();
+        match self.frame.as_ref().filter(|_| is_plain) {
+            Some(frame) => frame.fill(&values),
+            None => serde_json::to_vec(&self.shaped(work, &values)?).context("encode the Job"),
+        }
     }
 
     /// The Kubernetes Job for `work`.
@@ -77,25 +98,36 @@ impl Template {
     /// # Errors
     /// When the template's parts do not have the shape of a Job.
     pub(crate) fn job(&self, work: &Work, origin: &Origin) -> anyhow::Result<Value> {
+        self.shaped(work, &values(work, work.identity.job_name(), origin)?)
+    }
+
+    /// The template with what every Job has of its own.
+    fn with(&self, values: &Values) -> anyhow::Result<Map<String, Value>> {
         let mut job = self.job.clone();
-        let text = serde_json::to_string(work).context("encode the work")?;
         let mut annotations = vec![
-            (labels::ANNOTATION_WORK, text.clone()),
-            (labels::ANNOTATION_RECEIVED, origin.received.to_string()),
-            (labels::ANNOTATION_MESSAGE_ID, origin.message_id.clone()),
-            (labels::ANNOTATION_SCHEMA, message::SCHEMA.to_owned()),
+            (labels::ANNOTATION_WORK, values.work.as_str()),
+            (labels::ANNOTATION_RECEIVED, &values.received),
+            (labels::ANNOTATION_MESSAGE_ID, &values.message_id),
+            (labels::ANNOTATION_SCHEMA, message::SCHEMA),
         ];
-        if let Some(published) = origin.published {
-            annotations.push((labels::ANNOTATION_PUBLISHED, published.to_string()));
+        if let Some(published) = &values.published {
+            annotations.push((labels::ANNOTATION_PUBLISHED, published));
         }
-        object(&mut job, &["metadata"])?.insert("name".into(), work.identity.job_name().into());
+        object(&mut job, &["metadata"])?.insert("name".into(), values.name.as_str().into());
         object(&mut job, &["metadata", "annotations"])?
             .extend(annotations.into_iter().map(|(key, value)| (key.to_owned(), value.into())));
         for path in [&["metadata", "labels"][..], &["spec", "template", "metadata", "labels"]] {
             let present = object(&mut job, path)?;
-            present.insert(labels::SESSION.into(), names::label_value(&work.session).into());
-            present.insert(labels::JOB.into(), names::label_value(&work.job).into());
+            present.insert(labels::SESSION.into(), values.session.as_str().into());
+            present.insert(labels::JOB.into(), values.job.as_str().into());
         }
+        self.add_variables(&mut job, &[json!({"name": labels::ENV_WORK, "value": values.work})])?;
+        Ok(job)
+    }
+
+    /// That, with what only some Jobs have.
+    fn shaped(&self, work: &Work, values: &Values) -> anyhow::Result<Value> {
+        let mut job = self.with(values)?;
         let spec = object(&mut job, &["spec"])?;
         if let Some(tasks) = work.tasks {
             spec.insert("completionMode".into(), "Indexed".into());
@@ -106,7 +138,6 @@ impl Template {
             spec.insert("backoffLimitPerIndex".into(), retries);
             spec.insert("maxFailedIndexes".into(), 0.into());
         }
-        self.add_variables(&mut job, &[json!({"name": labels::ENV_WORK, "value": text})])?;
         more_resources(&mut job, &work.resources)?;
         Ok(Value::Object(job))
     }
@@ -159,6 +190,18 @@ impl Template {
         job["metadata"]["name"] = DRY_RUN.into();
         Ok(job)
     }
+}
+
+fn values(work: &Work, name: String, origin: &Origin) -> anyhow::Result<Values> {
+    Ok(Values {
+        name,
+        work: serde_json::to_string(work).context("encode the work")?,
+        received: origin.received.to_string(),
+        message_id: origin.message_id.clone(),
+        published: origin.published.map(|time| time.to_string()),
+        session: names::label_value(&work.session),
+        job: names::label_value(&work.job),
+    })
 }
 
 /// The object at `path`, made where it is missing.

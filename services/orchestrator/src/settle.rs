@@ -198,13 +198,10 @@ pub(crate) async fn write(context: &Context, work: &Work, outcome: Outcome) -> a
         }
         // The first one counts, whoever wrote it.
         Written::Exists => {
-            let (_, text) = context
-                .store
-                .read(bucket, &object, None)
+            let first = common::outcome::read(&context.store, bucket, &object)
                 .await?
-                .with_context(|| format!("read {object}, which was there a moment ago"))?;
-            let first: Outcome =
-                serde_json::from_slice(&text).with_context(|| format!("parse the outcome {object}"))?;
+                .with_context(|| format!("read {object}, which was there a moment ago"))?
+                .context("settle by an outcome that is there; when that object is deleted, it is written anew")?;
             if outcome.state == State::Succeeded && first.state != State::Succeeded {
                 // Another Job had the same input and ended otherwise before; the result came too late to count.
                 discard(context, work).await?;

@@ -15,9 +15,10 @@ use provision::{
     build::{self, Build, Order, State},
 };
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{Made, Plan, Wish, place};
-use crate::{error::Failure, output::Output, text};
+use crate::{error::Failure, interrupt::InHand, output::Output, text};
 
 /// Pause between two looks at a build and its log.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
@@ -71,6 +72,8 @@ pub(super) async fn make(
     let place = place(environment);
     let (tag, dockerfile) = (plan.source.as_str(), DOCKERFILE);
     let order = Order { environment, object: &object, generation, place: &place, tag, dockerfile, images: &names };
+    // A signal cancels what is ordered from here on.
+    let (stop, _in_hand) = (shutdown::on_signal()?, InHand::begin());
     // One that a run before this began, and that nobody stopped, is waited for. Forcing means a new one.
     let begun = build::begin(&cloud.google, &order, wish.force).await.map_err(|error| not_begun(environment, error))?;
     let (begun, found) = begun.context("read the id of the build")?;
@@ -81,7 +84,7 @@ pub(super) async fn make(
     if let Some(page) = &begun.page {
         output.detail(format_args!("  {page}"));
     }
-    let ended = follow(environment, cloud, &store, begun, output).await?;
+    let ended = follow(environment, cloud, &store, begun, stop, output).await?;
     finished(environment, ended, &names, tag, &place)
 }
 
@@ -101,9 +104,9 @@ async fn follow(
     cloud: &Cloud,
     store: &Store,
     mut build: Build,
+    stop: CancellationToken,
     output: &Output,
 ) -> anyhow::Result<Build> {
-    let stop = shutdown::on_signal()?;
     let (started, mut pause, mut shown) = (Instant::now(), LOOK_EVERY, 0);
     let mut state = None;
     loop {

@@ -2,12 +2,14 @@
 
 use common::exit;
 use provision::{
+    Environment,
     deploy::{self, Change, ChangeView, Foreign, Options},
+    environment::CloudKind,
     guarded,
     manifests::Images,
 };
 
-use crate::{args::Globals, context, locking, output::Output, setup, text};
+use crate::{args::Globals, context, error::Failure, locking, output::Output, setup, text};
 
 /// Arguments of `deploy`.
 #[derive(Debug, clap::Args)]
@@ -43,6 +45,8 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let cloud = setup::connect(&environment, globals).await?;
     let images = match (&args.orchestrator_image, &args.engine_image) {
         (Some(orchestrator), Some(engine)) => Images { orchestrator: orchestrator.clone(), engine: engine.clone() },
+        // The nodes of another cluster know nothing of the programs that a laptop cloud takes for images.
+        _ if environment.cloud == CloudKind::Local && globals.context().is_some() => brought(&environment)?,
         _ => setup::ready_images(&environment, &cloud, output).await?,
     };
     let options = Options {
@@ -79,6 +83,21 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         output.note("next: cargo xtask submit --wait examples/pricing");
     }
     Ok(exit::DONE)
+}
+
+/// The images that the last build made, and somebody brought into the cluster.
+fn brought(environment: &Environment) -> anyhow::Result<Images> {
+    match setup::last_images(environment)? {
+        Some(images) => Ok(images),
+        None => Err(Failure::new("no-image", "no image was built for this environment")
+            .on(format!("environment {}", environment.name))
+            .why("the cluster of --context runs images, and no programs of this machine")
+            .next(
+                "cargo xtask build --output images.tar, and bring that into the cluster (`kind load image-archive`, \
+                 `ctr images import`); or name images with --orchestrator-image and --engine-image",
+            )
+            .into()),
+    }
 }
 
 /// Shows what would change.

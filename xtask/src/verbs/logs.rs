@@ -2,13 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use anyhow::Context as _;
 use common::{
-    Outcome, batch,
+    batch,
     config::Business,
     exit,
     jobs::{self, State},
-    labels, names,
+    labels, names, outcome,
 };
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
@@ -183,14 +182,14 @@ async fn kept(
         ended.truncate(KEPT_MAX);
     }
     let wanted = ended.iter().filter_map(|job| job.outcome.clone());
-    let bodies = context.store.read_all(&business.bucket, wanted, READS).await?;
+    let outcomes = outcome::read_all(&context.store, &business.bucket, wanted, READS).await?;
     let mut tails = Vec::new();
-    for (job, body) in ended.iter().zip(bodies) {
-        let Some((object, body)) = body else { continue };
-        let outcome: Outcome =
-            serde_json::from_slice(&body).with_context(|| format!("parse the outcome {}", object.name))?;
+    for (job, outcome) in ended.iter().zip(outcomes) {
+        let Some(outcome) = outcome else { continue };
         if let Some(tail) = outcome.log_tail {
             tails.push((job.job.clone(), tail));
+        } else if outcome.reason.code == outcome::UNREADABLE {
+            output.warn(&outcome.reason.message);
         } else {
             output.detail(format_args!("{}: its pods are gone, and of a Job that succeeded no log is kept", job.job));
         }

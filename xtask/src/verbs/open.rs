@@ -116,11 +116,19 @@ async fn pass(client: &Client, app: &str, mut stream: TcpStream) -> anyhow::Resu
     let pods: Api<Pod> = Api::namespaced(client.clone(), WEB_NAMESPACE);
     let name = pod(client, app).await?;
     let mut forwarder = pods.portforward(&name, &[APP_PORT]).await.context("forward a port of the pod")?;
+    let told = forwarder.take_error(APP_PORT);
     let mut remote = forwarder.take_stream(APP_PORT).context("take the stream of the port")?;
     // Either side may hang up at any time.
     let _ = tokio::io::copy_bidirectional(&mut stream, &mut remote).await;
     drop(remote);
-    forwarder.join().await.context("forward a port of the pod")
+    let joined = forwarder.join().await;
+    // What the node says of it is the cause; what follows is that the connection is gone.
+    if let Some(told) = told
+        && let Some(why) = told.await
+    {
+        anyhow::bail!("the node of the pod {name} says: {}", why.trim());
+    }
+    joined.context("forward a port of the pod")
 }
 
 /// A pod of the app that is ready.

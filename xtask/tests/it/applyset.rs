@@ -4,7 +4,8 @@ use k8s_openapi::api::{
     apps::v1::Deployment,
     batch::v1::Job,
     core::v1::{ConfigMap, Namespace},
-    rbac::v1::Role,
+    rbac::v1::{ClusterRole, ClusterRoleBinding, Role},
+    scheduling::v1::PriorityClass,
 };
 use kube::{
     Api,
@@ -12,7 +13,7 @@ use kube::{
 };
 use provision::{
     deploy::{self, Applied, Change, applyset},
-    manifests::{Images, Rendered},
+    manifests::{Extras, Images, Rendered, WebImages, render_with},
 };
 use serde_json::json;
 
@@ -72,6 +73,46 @@ async fn what_the_templates_lost_goes_and_what_others_made_stays() {
     assert!(again.iter().all(|applied| applied.change == Change::Unchanged), "{again:?}");
     let same = maps.get(applyset::PARENT).await.unwrap();
     assert_eq!(same.metadata.resource_version, parent.metadata.resource_version, "the parent is as it was");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rights_outside_of_namespaces_go_with_the_app_that_had_them() {
+    let world = World::start(&["bu1"], "").await;
+    let web = |monitor: Option<&str>| WebImages { monitor: monitor.map(Into::into), client: Some("r/client".into()) };
+    let rendered = |web: WebImages| {
+        let images = Images { orchestrator: "r/orchestrator".into(), engine: "r/engine".into() };
+        let extras = Extras { web, ..Extras::default() };
+        let rendered = render_with(&world.environment, &world.clients.endpoints, &images, &extras).unwrap();
+        // There is nothing to run.
+        without(&rendered, |object| object["kind"] == "Deployment")
+    };
+    let environment = world.environment.name.as_str();
+    let apply = async |rendered: &Rendered| {
+        deploy::apply(&world.kube, environment, rendered, deploy::Foreign::Refuse).await.unwrap()
+    };
+    let both = rendered(web(Some("r/monitor")));
+    apply(&both).await;
+    let roles: Api<ClusterRole> = Api::all(world.kube.clone());
+    let alike = json!({"metadata": {"name": "theirs",
+        "labels": {"app": "monitor", "app.kubernetes.io/managed-by": "deskgrid"}}, "rules": []});
+    roles.create(&PostParams::default(), &serde_json::from_value(alike).unwrap()).await.unwrap();
+    assert!(apply(&both).await.iter().all(|applied| applied.change == Change::Unchanged));
+
+    // A deploy of one business leaves the web apps as they are.
+    let of_business =
+        without(&both, |object| object["metadata"]["labels"]["business"] != "bu1" && object["kind"] != "PriorityClass");
+    assert_eq!(pruned(&apply(&of_business).await), Vec::<String>::new());
+    assert!(roles.get_opt("deskgrid-web-monitor").await.unwrap().is_some());
+
+    let gone = pruned(&apply(&rendered(web(None))).await);
+    assert!(gone.contains(&"ClusterRole/deskgrid-web-monitor".to_owned()), "{gone:?}");
+    assert!(gone.contains(&"ClusterRoleBinding/deskgrid-web-monitor".to_owned()), "{gone:?}");
+    let bindings: Api<ClusterRoleBinding> = Api::all(world.kube.clone());
+    assert!(bindings.get_opt("deskgrid-web-monitor").await.unwrap().is_none());
+    assert!(roles.get_opt("deskgrid-web-monitor").await.unwrap().is_none());
+    assert!(roles.get_opt("theirs").await.unwrap().is_some(), "another tool's stays");
+    let classes: Api<PriorityClass> = Api::all(world.kube.clone());
+    assert!(classes.get_opt("deskgrid-services").await.unwrap().is_some(), "it is every environment's");
 }
 
 #[tokio::test(flavor = "multi_thread")]

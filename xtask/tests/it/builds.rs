@@ -1,5 +1,8 @@
 //! `build` with Cloud Build, as a person runs it, against the laptop cloud; and the program with the daily verbs.
 
+use std::io::{BufRead as _, BufReader};
+
+use provision::google::{Api, Request};
 use serde_json::Value;
 
 use crate::{laptop::Laptop, setup_verbs::Desk, world::programs};
@@ -46,6 +49,33 @@ fn cloud_build_makes_images_once_and_tells_their_digests() {
     let manifest = std::fs::read_to_string(desk.folder().join("out/manifests/bu1/orchestrator.yaml")).unwrap();
     let orchestrator = images.iter().find(|image| image["image"] == "orchestrator").unwrap();
     assert!(manifest.contains(orchestrator["reference"].as_str().unwrap()), "{manifest}");
+}
+
+#[tokio::test]
+async fn ctrl_c_cancels_the_build_that_is_in_progress() {
+    let _ = common::clients::install_tls_provider();
+    let desk = Desk::start(FILE);
+    desk.run(&["provision", "--yes"], 0);
+    let mut builds = desk.begin(&["build", "engine"]);
+    let mut said = BufReader::new(builds.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let begun = said.by_ref().find_map(|line| Some(line.strip_prefix("  build ")?.split_once(' ')?.0.to_owned()));
+    let id = begun.expect("it says which build it ordered");
+    interrupt(&builds);
+    let rest: Vec<String> = said.collect();
+    assert_eq!(builds.wait().unwrap().code(), Some(1), "{rest:#?}");
+    assert!(rest.iter().any(|line| line.contains("error[interrupted]")), "{rest:#?}");
+    let path = format!("v1/projects/build-desk/locations/europe-west1/builds/{id}");
+    let build = desk.cloud().await.google.send(&Request::get(Api::CloudBuild, path)).await.unwrap();
+    assert_eq!(build["status"], "CANCELLED", "{build}");
+    // What was cancelled is not waited for: the next one is another.
+    let again = desk.json(&["build", "engine"], 0);
+    assert_eq!(again["images"][0]["built"], true, "{again}");
+}
+
+/// What a terminal does on Ctrl-C.
+fn interrupt(child: &std::process::Child) {
+    let pid = i32::try_from(child.id()).unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGINT).unwrap();
 }
 
 #[test]

@@ -38,6 +38,7 @@ mod tending;
 mod tidy;
 mod tools;
 mod trust;
+mod unreadable;
 mod usage;
 mod web_client;
 mod web_client_pages;

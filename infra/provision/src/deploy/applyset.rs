@@ -3,7 +3,7 @@
 //! Follows the specification of ApplySets (Kubernetes Enhancement Proposal 3659), so that kubectl and other tools see
 //! which objects belong together and by whom they are managed. Every business has one set; its parent is a ConfigMap in
 //! the business's namespace. The namespace itself is no member: it holds a desk's Jobs and goes only with
-//! `remove-business` and `teardown`.
+//! `remove-business` and `teardown`. What the web apps may do outside of namespaces is in the set of their own one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,6 +20,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
 use super::{Applied, Change, ENVIRONMENT, FIELD_MANAGER, reach};
+use crate::manifests::WEB_NAMESPACE;
 
 /// Name of the ConfigMap that is the parent of a business's set.
 pub const PARENT: &str = "deskgrid-applyset";
@@ -36,10 +37,24 @@ const KINDS: &str = "applyset.kubernetes.io/contains-group-kinds";
 /// Kinds that no deploy ever deletes: what is in them is a desk's.
 const NEVER: [&str; 3] = ["Namespace", "PersistentVolumeClaim", "PersistentVolume"];
 
+/// Kinds of members that are in no namespace: a set of a namespace may have such too.
+const OUTSIDE: [&str; 2] = ["ClusterRole", "ClusterRoleBinding"];
+const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// The namespace whose set an object belongs to; none of what all environments of a cluster share.
+pub(super) fn home(object: &Value) -> Option<&str> {
+    match object["kind"].as_str() {
+        // What the monitor may see of the nodes; no business has such rights.
+        Some(kind) if OUTSIDE.contains(&kind) => Some(WEB_NAMESPACE),
+        Some("Namespace") => object["metadata"]["name"].as_str(),
+        _ => object["metadata"]["namespace"].as_str(),
+    }
+}
+
 /// The members of one set, as they should be.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Set {
-    /// Namespace of the parent and of every member.
+    /// Namespace of the parent and of every member that is in one.
     pub(super) namespace: String,
     /// Business.
     pub(super) business: String,
@@ -63,10 +78,10 @@ pub(super) fn assign(objects: &mut [&mut Value]) -> Vec<Set> {
     for object in objects {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let metadata = &object["metadata"];
-        let (namespace, name) = (text(&metadata["namespace"]), text(&metadata["name"]));
-        if namespace.is_empty() {
+        let name = text(&metadata["name"]);
+        let Some(namespace) = home(object).filter(|_| object["kind"] != "Namespace").map(str::to_owned) else {
             continue;
-        }
+        };
         let business = text(&metadata["labels"][labels::BUSINESS]);
         let kind = group_kind(&text(&object["apiVersion"]), &text(&object["kind"]));
         let set = sets.entry(namespace.clone()).or_insert_with(|| Set {
@@ -242,6 +257,25 @@ pub(super) async fn remove_departed(departed: &[Departed]) -> anyhow::Result<Vec
     Ok(pruned)
 }
 
+/// Deletes what a set has outside of its namespace, before the namespace goes; tells what that was.
+///
+/// # Errors
+/// When the API server refuses.
+pub(crate) async fn remove_outside(client: &Client, namespace: &str) -> anyhow::Result<Vec<Applied>> {
+    let set = Set {
+        id: id(namespace, PARENT),
+        namespace: namespace.to_owned(),
+        business: String::new(),
+        kinds: BTreeMap::new(),
+        members: BTreeSet::new(),
+    };
+    let mut removed = Vec::new();
+    for kind in OUTSIDE.map(|kind| format!("{kind}.{RBAC}")) {
+        removed.extend(delete(&surplus(client, &set, &kind, &api_version(&kind)).await?).await?);
+    }
+    Ok(removed)
+}
+
 async fn refuse_unsettled(client: &Client, namespace: &str, business: &str) -> anyhow::Result<()> {
     let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
     let ours = ListParams::default().labels(&format!("{}={}", labels::APP, labels::APP_ENGINE));
@@ -272,7 +306,8 @@ async fn surplus(client: &Client, set: &Set, kind: &str, version: &str) -> anyho
     if NEVER.contains(&name) {
         return Ok(vec![]);
     }
-    let api = reach::api_of(client, version, name, Some(&set.namespace));
+    let namespace = (!OUTSIDE.contains(&name)).then_some(set.namespace.as_str());
+    let api = reach::api_of(client, version, name, namespace);
     let members = ListParams::default().labels(&format!("{PART_OF}={}", set.id));
     let found = match reach::within(api.list(&members)).await {
         Ok(found) => found.items,
@@ -290,7 +325,7 @@ async fn surplus(client: &Client, set: &Set, kind: &str, version: &str) -> anyho
             api: api.clone(),
             gone: Applied {
                 kind: name.to_owned(),
-                namespace: Some(set.namespace.clone()),
+                namespace: namespace.map(str::to_owned),
                 name: found,
                 change: Change::Pruned,
             },

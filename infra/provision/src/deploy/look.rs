@@ -163,9 +163,7 @@ pub async fn look(
     let mut outside = Vec::new();
     let mut namespaces: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for object in rendered.objects() {
-        let metadata = &object["metadata"];
-        let place = if object["kind"] == "Namespace" { &metadata["name"] } else { &metadata["namespace"] };
-        match place.as_str() {
+        match applyset::home(object) {
             Some(place) => namespaces.entry(place.to_owned()).or_default().push(object.clone()),
             None => outside.push(object.clone()),
         }

@@ -20,6 +20,8 @@ pub use cause::{Cause, Verdict, Why};
 pub const CONFIG_HASH: &str = "deskgrid.dev/config-hash";
 /// Annotation of a Deployment and its ReplicaSets: which of them makes its Pods now.
 const REVISION: &str = "deployment.kubernetes.io/revision";
+/// Condition of a Deployment and of a ReplicaSet whose Pods are refused.
+const REFUSED: &str = "ReplicaFailure";
 
 /// How long something may go on before it counts as a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,10 +81,14 @@ pub(super) enum Stage {
 
 pub(super) use pod::{is_current, restarts, stage};
 
+/// Whether Pods of one of its ReplicaSets are refused: of the present one, or while that has no trouble of an older one
+/// (`getReplicaFailures` of Kubernetes' Deployment controller).
+pub(super) fn has_refusals(deployment: &Deployment) -> bool {
+    let conditions = deployment.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.into_iter().any(|condition| condition.type_ == REFUSED && condition.status == "True")
+}
+
 /// What the API server said when it refused Pods of the Deployment's present template; nothing when it does not.
-///
-/// The Deployment's own condition of that name is of no use here: while its new ReplicaSet has no trouble, it tells of
-/// that of an older one (`getReplicaFailures` of Kubernetes' Deployment controller).
 pub(super) fn refused<'a>(deployment: &Deployment, mut sets: impl Iterator<Item = &'a ReplicaSet>) -> Option<&'a str> {
     let revision = deployment.metadata.annotations.as_ref()?.get(REVISION)?;
     let uid = deployment.metadata.uid.as_ref()?;
@@ -91,7 +97,7 @@ pub(super) fn refused<'a>(deployment: &Deployment, mut sets: impl Iterator<Item 
             && set.metadata.owner_references.iter().flatten().any(|owner| owner.uid == *uid)
     })?;
     let mut conditions = current.status.as_ref()?.conditions.iter().flatten();
-    let failure = conditions.find(|condition| condition.type_ == "ReplicaFailure" && condition.status == "True")?;
+    let failure = conditions.find(|condition| condition.type_ == REFUSED && condition.status == "True")?;
     Some(failure.message.as_deref().unwrap_or_default())
 }
 

@@ -11,8 +11,8 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
-    Applied, Change, Failed, Foreign, Looking, Outlook, Patience, Rollout, Why, access, apply, carry, handout, look,
-    namespaces, reach, rollback::roll_back, wait_for,
+    Applied, Change, Failed, Foreign, Looking, Outlook, Patience, Rollout, Why, access, apply, applyset, carry,
+    handout, look, namespaces, reach, rollback::roll_back, wait_for,
 };
 use crate::{
     Cloud,
@@ -173,7 +173,7 @@ fn only(everything: &Rendered, options: &Options) -> Rendered {
     for file in &mut rendered.files {
         file.objects.retain(|object| {
             options.wants(object["metadata"]["labels"][labels::BUSINESS].as_str().unwrap_or_default())
-                || object["metadata"]["namespace"].is_null() && object["kind"] != "Namespace"
+                || applyset::home(object).is_none()
         });
     }
     rendered

@@ -21,7 +21,9 @@ use tokio::time::Instant;
 
 use super::{
     reach::CALL_LIMIT,
-    rollout::{Cause, Patience, Seen, Stage, Verdict, Why, is_current, refused, restarts, stage, verdict},
+    rollout::{
+        Cause, Patience, Seen, Stage, Verdict, Why, has_refusals, is_current, refused, restarts, stage, verdict,
+    },
 };
 
 /// Last log lines of a container that does not stay up.
@@ -79,15 +81,13 @@ pub async fn wait(client: &Client, namespace: &str, name: &str, limit: Duration)
 pub async fn wait_for(client: &Client, rollout: &Rollout, told: &(dyn Fn(&str) + Sync)) -> anyhow::Result<()> {
     let Rollout { namespace, name, limit, patience } = rollout;
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
-    let sets: Api<ReplicaSet> = Api::namespaced(client.clone(), namespace);
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let by_name = watcher::Config::default().fields(&format!("metadata.name={name}"));
     let by_label = watcher::Config::default().labels(&format!("{}={name}", labels::APP));
     let deployment_events =
         watcher(deployments, by_name).default_backoff().map_ok(|event| Change::Deployment(Box::new(event)));
-    let set_events = watcher(sets, by_label.clone()).default_backoff().map_ok(|event| Change::Set(Box::new(event)));
     let pod_events = watcher(pods, by_label).default_backoff().map_ok(|event| Change::Pod(Box::new(event)));
-    let mut events = stream::select_all([deployment_events.boxed(), set_events.boxed(), pod_events.boxed()]);
+    let mut events = stream::select(deployment_events.boxed(), pod_events.boxed());
 
     let mut world = World::default();
     let mut last = "nothing was seen of it yet".to_owned();
@@ -107,6 +107,7 @@ pub async fn wait_for(client: &Client, rollout: &Rollout, told: &(dyn Fn(&str) +
             },
             _ = look.tick() => world.look_closely(client, namespace, LOOK).await,
         }
+        world.look_at_refusals(client, namespace).await;
         let Some(mut judged) = world.judge(patience) else {
             if Instant::now() >= deadline {
                 break;
@@ -143,7 +144,6 @@ pub async fn wait_for(client: &Client, rollout: &Rollout, told: &(dyn Fn(&str) +
 
 enum Change {
     Deployment(Box<watcher::Event<Deployment>>),
-    Set(Box<watcher::Event<ReplicaSet>>),
     Pod(Box<watcher::Event<Pod>>),
 }
 
@@ -159,8 +159,8 @@ struct Followed {
 #[derive(Default)]
 struct World {
     deployment: Option<Deployment>,
-    /// Its ReplicaSets by name. One that went unseen is of no revision that is asked for.
-    sets: BTreeMap<String, ReplicaSet>,
+    /// What its Pods are refused for.
+    refused: Option<String>,
     pods: BTreeMap<String, Followed>,
     /// Names seen since the watch began to list anew.
     listed: Option<BTreeSet<String>>,
@@ -174,15 +174,6 @@ impl World {
             Change::Deployment(event) => match *event {
                 Event::Apply(deployment) | Event::InitApply(deployment) => self.deployment = Some(deployment),
                 Event::Delete(_) => self.deployment = None,
-                Event::Init | Event::InitDone => {}
-            },
-            Change::Set(event) => match *event {
-                Event::Apply(set) | Event::InitApply(set) => {
-                    self.sets.insert(set.metadata.name.clone().unwrap_or_default(), set);
-                }
-                Event::Delete(set) => {
-                    self.sets.remove(set.metadata.name.as_deref().unwrap_or_default());
-                }
                 Event::Init | Event::InitDone => {}
             },
             Change::Pod(event) => match *event {
@@ -218,7 +209,7 @@ impl World {
     /// The verdict on what is there now; none before the Deployment was seen.
     fn judge(&self, patience: &Patience) -> Option<Verdict> {
         let deployment = self.deployment.as_ref()?;
-        Some(verdict(deployment, refused(deployment, self.sets.values()), self.seen(), patience))
+        Some(verdict(deployment, self.refused.as_deref(), self.seen(), patience))
     }
 
     fn seen(&self) -> impl Iterator<Item = Seen<'_>> {
@@ -228,6 +219,18 @@ impl World {
             events: &followed.events,
             log: &followed.log,
         })
+    }
+
+    /// Asks for the ReplicaSets, when the Deployment says that Pods of one of them are refused.
+    async fn look_at_refusals(&mut self, client: &Client, namespace: &str) {
+        self.refused = None;
+        let Some(deployment) = self.deployment.as_ref().filter(|deployment| has_refusals(deployment)) else { return };
+        let api: Api<ReplicaSet> = Api::namespaced(client.clone(), namespace);
+        let name = deployment.metadata.name.as_deref().unwrap_or_default();
+        let of = ListParams::default().labels(&format!("{}={name}", labels::APP));
+        if let Ok(Ok(sets)) = tokio::time::timeout(CALL_LIMIT, api.list(&of)).await {
+            self.refused = refused(deployment, sets.iter()).map(str::to_owned);
+        }
     }
 
     /// Asks for events and logs of the Pods that have not been well for so long.

@@ -19,7 +19,7 @@ use provision::{
     deploy::{self, Foreign},
     environment::{Overrides, parse},
     keys::{self, Holder},
-    manifests::Images,
+    manifests::{Extras, Images, WebImages},
     plan,
 };
 use serde_json::{Value, json};
@@ -133,7 +133,17 @@ impl Desk {
 }
 
 /// Kinds that verbs write.
-const OURS: [&str; 7] = ["Namespace", "ConfigMap", "Secret", "ServiceAccount", "Role", "RoleBinding", "Deployment"];
+const OURS: [&str; 9] = [
+    "ClusterRole",
+    "ClusterRoleBinding",
+    "ConfigMap",
+    "Deployment",
+    "Namespace",
+    "Role",
+    "RoleBinding",
+    "Secret",
+    "ServiceAccount",
+];
 
 /// An object without what the API server puts into it, and with keys as what they are at most: there.
 fn settled(object: &Value) -> Value {
@@ -209,6 +219,11 @@ impl Verb {
                 only: only.map(str::to_owned),
                 foreign: Foreign::Refuse,
                 limit: LIMIT,
+                // One of the web apps stands for both.
+                extras: Extras {
+                    web: WebImages { monitor: Some(image("monitor")), client: None },
+                    ..Extras::default()
+                },
                 ..deploy::Options::new(
                     Images { orchestrator: image("orchestrator"), engine: image("engine") },
                     folder.clone(),
@@ -234,7 +249,10 @@ impl Verb {
             }
             Self::RotateKeys => {
                 let work = async |_: &dyn Fn(&str)| {
-                    keys::rotate(&one, &Holder::business(&one.businesses[0]), cloud, (LIMIT, LIMIT), &|_| {}).await
+                    for holder in Holder::all(&one) {
+                        keys::rotate(&one, &holder, cloud, (LIMIT, LIMIT), &|_| {}).await?;
+                    }
+                    Ok(())
                 };
                 provision::guarded::under_lock(&one, cloud, &lock("rotate-keys"), None, work).await?;
             }

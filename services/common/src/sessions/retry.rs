@@ -12,11 +12,11 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    Outcome,
     config::Business,
     jobs::{Job, State},
     labels,
     message::{self, Resources, Work},
+    outcome,
     storage::Store,
 };
 
@@ -164,13 +164,12 @@ impl Retrier {
     }
 
     /// Notes the attempt with the input, and returns what it asks for then; `None` when the input is gone.
-    async fn note(&self, attempt: u32, outcome: &str, more: &More) -> anyhow::Result<Option<Work>> {
+    async fn note(&self, attempt: u32, name: &str, more: &More) -> anyhow::Result<Option<Work>> {
         let bucket = &self.business.bucket;
-        let Some((_, body)) = self.store.read(bucket, outcome, None).await? else {
-            bail!("the outcome {outcome} is gone");
+        let Some(last) = outcome::read(&self.store, bucket, name).await? else {
+            bail!("the outcome {name} is gone");
         };
-        let last: Outcome = serde_json::from_slice(&body).with_context(|| format!("parse the outcome {outcome}"))?;
-        let Some(mut work) = last.work else { bail!("the outcome {outcome} does not say what it is of") };
+        let Some(mut work) = last?.work else { bail!("the outcome {name} does not say what it is of") };
         work.identity.attempt = attempt;
         work.resources = Resources {
             memory: more.memory.clone().or(work.resources.memory),

@@ -7,10 +7,10 @@ use futures::{StreamExt as _, TryStreamExt as _};
 
 use super::{Object, Store, described, full};
 
-/// Objects that a page of a listing has.
-const PAGE: i32 = 1000;
-/// Single looks that cost as much as a page of a listing, or more.
-const LOOKS_PER_PAGE: usize = 40;
+/// Most objects that a page of a listing has.
+const PAGE: usize = 1000;
+/// Objects in a listing that cost as much as a single look, or less.
+const LISTED_PER_LOOK: usize = 25;
 /// Single looks at a time.
 const CONCURRENCY: usize = 32;
 
@@ -33,18 +33,19 @@ impl Store {
         let prefix = common_prefix(&names);
         // A listing ends before its end, so the last name needs a character more.
         let end = names.last().map(|name| format!("{name}!")).unwrap_or_default();
-        let mut pages = 0;
-        while names.len() > 1 && pages * LOOKS_PER_PAGE <= names.len() {
+        let mut listed = 0;
+        while names.len() > 1 && listed <= LISTED_PER_LOOK * names.len() {
+            let size = PAGE.min(LISTED_PER_LOOK * names.len());
             let request = self
                 .control
                 .list_objects()
                 .set_parent(full(bucket))
                 .set_prefix(&prefix)
-                .set_page_size(PAGE)
+                .set_page_size(i32::try_from(size).unwrap_or(i32::MAX))
                 .set_lexicographic_start(names.first().cloned().unwrap_or_default())
                 .set_lexicographic_end(&end);
             let page = request.send().await.with_context(|| format!("list gs://{bucket}/{prefix}"))?;
-            pages += 1;
+            listed += size;
             let last = page.objects.last().map(|object| object.name.clone());
             present.extend(page.objects.into_iter().map(described).filter(|object| names.contains(&object.name)));
             match last {

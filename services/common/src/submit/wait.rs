@@ -2,10 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 
-use crate::{Outcome, config::Business, object, storage::Store};
+use crate::{Outcome, config::Business, object, outcome, storage::Store};
 
 /// Time between two looks at first, and after a look that found something.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -87,11 +86,9 @@ impl Found {
             let names = store.list(&business.bucket, &prefix).await?;
             let new = settled(&business.name, names.iter().map(|object| object.name.as_str()), &self.missing);
             pause = if new.is_empty() { LONGEST.min(pause * 3 / 2) } else { SHORTEST };
-            let bodies = store.read_all(&business.bucket, new.values().cloned(), READS).await?;
-            for ((job, name), body) in new.into_iter().zip(bodies) {
-                let Some((_, body)) = body else { continue };
-                let outcome: Outcome =
-                    serde_json::from_slice(&body).with_context(|| format!("parse the outcome {name}"))?;
+            let outcomes = outcome::read_all(store, &business.bucket, new.values().cloned(), READS).await?;
+            for (job, outcome) in new.into_keys().zip(outcomes) {
+                let Some(outcome) = outcome else { continue };
                 self.missing.remove(&job);
                 progress(&outcome);
                 self.outcomes.insert(job, outcome);

@@ -5,7 +5,8 @@ use std::borrow::Cow;
 
 use super::{
     json::{Member, Node, Value},
-    reader::{Problems, nearest},
+    problem::Problems,
+    shown::nearest,
 };
 
 /// What the cells of a column are.

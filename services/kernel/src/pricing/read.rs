@@ -9,7 +9,8 @@ use super::{
     },
     csv,
     json::{self, Node, Value},
-    reader::{Fields, Lines, Problem, Problems},
+    problem::{Lines, Problem, Problems},
+    reader::Fields,
     trade::{self, Market},
 };
 

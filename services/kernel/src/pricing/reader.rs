@@ -1,124 +1,15 @@
-//! Reads checked values out of parsed JSON and gathers everything that is wrong, each with line, column and field.
+//! Reads checked values out of parsed JSON, and gathers everything that is wrong.
 
-use std::{collections::HashMap, fmt, mem};
+use std::mem;
 
-use super::json::{Member, Node, SyntaxError, Value, join};
+use super::{
+    json::{Member, Node, Value, join},
+    problem::Problems,
+    shown::{nearest, shown, truncated},
+};
 
-/// Problems after which reading stops.
-const PROBLEMS_MAX: usize = 20;
-/// Bytes of a line up to which columns are counted in characters.
-const COUNTED_MAX: usize = 64 * 1024;
-/// Most characters of a wrong value that an error shows.
-const SHOWN_MAX: usize = 40;
-
-/// One thing that is wrong with a text.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Name of the text; empty for the input itself.
-    pub source: &'static str,
-    /// Line, from 1.
-    pub line: usize,
-    /// Column in characters, from 1.
-    pub column: usize,
-    /// Field, like `trades[2].strike`; empty for the whole text.
-    pub field: String,
-    /// What is wrong.
-    pub message: String,
-}
-
-impl Problem {
-    /// The problem at a byte offset of the text.
-    pub fn new(text: &str, at: usize, field: String, message: String) -> Self {
-        let before = text.get(..at).unwrap_or(text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Self {
-            source: "",
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-            field,
-            message,
-        }
-    }
-
-    /// The problem of a text that is not JSON.
-    pub fn syntax(text: &str, error: SyntaxError) -> Self {
-        Self::new(text, error.at, error.path, error.message)
-    }
-}
-
-impl fmt::Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if !self.source.is_empty() {
-            write!(f, "{}, ", self.source)?;
-        }
-        write!(f, "line {}, column {}: ", self.line, self.column)?;
-        if !self.field.is_empty() {
-            write!(f, "{}: ", self.field)?;
-        }
-        f.write_str(&self.message)
-    }
-}
-
-/// Where the lines of a text begin.
-pub struct Lines<'t> {
-    text: &'t str,
-    starts: Vec<usize>,
-}
-
-impl<'t> Lines<'t> {
-    /// The lines of a text.
-    pub fn new(text: &'t str) -> Self {
-        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
-        Self { text, starts: std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect() }
-    }
-
-    /// The problem at a byte offset of the text.
-    pub fn problem(&self, at: usize, field: String, message: String) -> Problem {
-        let line = self.starts.partition_point(|start| *start <= at).max(1);
-        let start = self.starts[line - 1];
-        // On a line that no person reads, bytes are counted.
-        let before = self.text.get(start..at).filter(|before| before.len() < COUNTED_MAX);
-        let column = before.map_or(at.saturating_sub(start), |before| before.chars().count()) + 1;
-        Problem { source: "", line, column, field, message }
-    }
-}
-
-/// Gathers problems while values are read.
-#[derive(Debug, Default)]
-pub struct Problems {
-    found: Vec<(usize, String, String)>,
-}
-
-impl Problems {
-    /// True when nothing was wrong.
-    pub fn is_empty(&self) -> bool {
-        self.found.is_empty()
-    }
-
-    /// The problems in the order of the text.
-    pub fn in_order(mut self, lines: &Lines<'_>) -> Vec<Problem> {
-        self.found.sort_by_key(|(at, _, _)| *at);
-        self.found.into_iter().map(|(at, field, message)| lines.problem(at, field, message)).collect()
-    }
-
-    /// Adds those of a part of the text.
-    pub fn extend(&mut self, part: Self) {
-        for (at, field, message) in part.found {
-            self.add(at, field, message);
-        }
-    }
-
-    /// True when so much is wrong that reading on tells nothing new.
-    pub fn is_full(&self) -> bool {
-        self.found.len() >= PROBLEMS_MAX
-    }
-
-    pub(super) fn add(&mut self, at: usize, field: String, message: String) {
-        if self.found.len() < PROBLEMS_MAX {
-            self.found.push((at, field, message));
-        }
-    }
-}
+mod numbers;
+mod words;
 
 /// An element of a list or map, with its path.
 #[derive(Clone, Debug)]
@@ -197,51 +88,6 @@ impl<'n, 'p> Fields<'n, 'p> {
         Some(Item { node, path: join(&self.path, name) })
     }
 
-    /// A text.
-    pub fn text(&mut self, name: &'static str) -> Option<String> {
-        let node = self.required(name)?;
-        self.as_text(name, node, "a text that is not empty").filter(|text| !text.is_empty()).or_else(|| {
-            if matches!(&node.value, Value::Text(_)) {
-                self.reject(name, "expected a text that is not empty".to_owned());
-            }
-            None
-        })
-    }
-
-    /// A text, checked for its type only.
-    pub fn optional_text(&mut self, name: &'static str) -> Option<String> {
-        let node = self.optional(name)?;
-        self.as_text(name, node, "a text")
-    }
-
-    /// An integer from `least` to `most`; a decimal like `1e6` or `10.0` will do when it is whole.
-    pub fn integer(&mut self, name: &'static str, least: u64, most: u64) -> Option<u64> {
-        let node = self.required(name)?;
-        let read = match &node.value {
-            Value::Number(raw) => raw.parse().ok().or_else(|| {
-                let number: f64 = raw.parse().ok()?;
-                // Above 2^53 a decimal does not say which integer it means.
-                (number.fract() == 0.0 && (0.0..9_007_199_254_740_992.0).contains(&number)).then_some(number as u64)
-            }),
-            _ => None,
-        };
-        let read = read.filter(|read| (least..=most).contains(read));
-        if read.is_none() {
-            self.reject(name, format!("expected an integer from {least} to {most}, found {}", shown(&node.value)));
-        }
-        read
-    }
-
-    /// An integer from `least` to `most`; `None` without a problem when it is absent.
-    pub fn optional_integer(&mut self, name: &'static str, least: u64, most: u64) -> Option<u64> {
-        if self.has(name) { self.integer(name, least, most) } else { self.may_have(name) }
-    }
-
-    /// The number of the word among `words`; `None` without a problem when it is absent.
-    pub fn optional_choice(&mut self, name: &'static str, words: &[&str]) -> Option<usize> {
-        if self.has(name) { self.choice(name, words) } else { self.may_have(name) }
-    }
-
     /// Whether the field is there.
     pub fn has(&self, name: &str) -> bool {
         self.members.iter().any(|member| member.key == name)
@@ -251,97 +97,6 @@ impl<'n, 'p> Fields<'n, 'p> {
     pub fn may_have<T>(&mut self, name: &'static str) -> Option<T> {
         self.asked.push(name);
         None
-    }
-
-    /// The numbers of a list.
-    pub fn numbers(&mut self, name: &'static str, most: usize, least: f64, largest: f64) -> Option<Vec<f64>> {
-        let items = self.list(name, most)?;
-        let read: Vec<Option<f64>> = items
-            .iter()
-            .map(|item| {
-                let number = as_number(item.node).filter(|number| (least..=largest).contains(number));
-                if number.is_none() {
-                    let found = shown(&item.node.value);
-                    let message = format!("expected a number from {least} to {largest}, found {found}");
-                    self.problems.add(item.node.at, item.path.clone(), message);
-                }
-                number
-            })
-            .collect();
-        read.into_iter().collect()
-    }
-
-    /// A number above 0 and at most `most`.
-    pub fn positive(&mut self, name: &'static str, most: f64) -> Option<f64> {
-        let node = self.required(name)?;
-        match as_number(node) {
-            Some(number) if number > 0.0 && number <= most => Some(number),
-            Some(number) if number > most => {
-                self.reject(name, format!("expected a positive number up to {most}, found {}", shown(&node.value)));
-                None
-            }
-            _ => {
-                self.reject(name, format!("expected a positive number, found {}", shown(&node.value)));
-                None
-            }
-        }
-    }
-
-    /// A number from `least` to `most`.
-    pub fn number_between(&mut self, name: &'static str, least: f64, most: f64) -> Option<f64> {
-        let node = self.required(name)?;
-        self.between(name, node, least, most)
-    }
-
-    /// A number from `least` to `most`, or `default` when it is absent.
-    pub fn optional_number_between(&mut self, name: &'static str, least: f64, most: f64, default: f64) -> Option<f64> {
-        match self.optional(name) {
-            Some(node) => self.between(name, node, least, most),
-            None => Some(default),
-        }
-    }
-
-    /// The number of the word among `words`.
-    pub fn choice(&mut self, name: &'static str, words: &[&str]) -> Option<usize> {
-        let item = self.item(name)?;
-        self.choice_of(&item, words)
-    }
-
-    /// The number of an element among `words`.
-    pub fn choice_of(&mut self, item: &Item<'n>, words: &[&str]) -> Option<usize> {
-        let found = match &item.node.value {
-            Value::Text(text) => words.iter().position(|word| word == text),
-            _ => None,
-        };
-        if found.is_none() {
-            let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
-            let mut message = format!("expected {}, found {}", quoted.join(" or "), shown(&item.node.value));
-            if let Value::Text(text) = &item.node.value
-                && let Some(near) = nearest(text, words.iter().copied())
-            {
-                message.push_str(&format!("; did you mean {near:?}?"));
-            }
-            self.problems.add(item.node.at, item.path.clone(), message);
-        }
-        found
-    }
-
-    /// The number that stands for a name.
-    pub fn known(&mut self, item: &Item<'n>, names: &HashMap<String, usize>) -> Option<usize> {
-        let Value::Text(name) = &item.node.value else {
-            let message = format!("expected a name in quotes, found {}", shown(&item.node.value));
-            self.problems.add(item.node.at, item.path.clone(), message);
-            return None;
-        };
-        let found = names.get(name.as_ref()).copied();
-        if found.is_none() {
-            let mut message = format!("{} is not one of the underlyings", shown(&item.node.value));
-            if let Some(near) = nearest(name, names.keys().take(1000).map(String::as_str)) {
-                message.push_str(&format!("; did you mean {:?}?", truncated(near)));
-            }
-            self.problems.add(item.node.at, item.path.clone(), message);
-        }
-        found
     }
 
     /// The elements of a list, at most `most`.
@@ -389,16 +144,6 @@ impl<'n, 'p> Fields<'n, 'p> {
         node
     }
 
-    fn as_text(&mut self, name: &str, node: &'n Node<'n>, wanted: &str) -> Option<String> {
-        match &node.value {
-            Value::Text(text) => Some(text.clone().into_owned()),
-            other => {
-                self.reject(name, format!("expected {wanted}, found {}", shown(other)));
-                None
-            }
-        }
-    }
-
     fn as_list(&mut self, name: &str, node: &'n Node<'n>, most: usize) -> Option<Vec<Item<'n>>> {
         let Value::List(nodes) = &node.value else {
             self.reject(name, format!("expected a list in [], found {}", shown(&node.value)));
@@ -410,49 +155,5 @@ impl<'n, 'p> Fields<'n, 'p> {
         }
         let path = join(&self.path, name);
         Some(nodes.iter().enumerate().map(|(number, node)| Item { node, path: format!("{path}[{number}]") }).collect())
-    }
-
-    fn between(&mut self, name: &str, node: &Node<'_>, least: f64, most: f64) -> Option<f64> {
-        let number = as_number(node).filter(|number| (least..=most).contains(number));
-        if number.is_none() {
-            self.reject(name, format!("expected a number from {least} to {most}, found {}", shown(&node.value)));
-        }
-        number
-    }
-}
-
-fn as_number(node: &Node<'_>) -> Option<f64> {
-    match &node.value {
-        Value::Number(raw) => raw.parse().ok().filter(|number: &f64| number.is_finite()),
-        _ => None,
-    }
-}
-
-/// The name that was probably meant.
-pub fn nearest<'a>(found: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
-    let found = truncated(found);
-    known
-        .map(|name| (strsim::damerau_levenshtein(name, &found), name))
-        .min()
-        .filter(|(distance, name)| *distance <= 1 + name.len() / 4)
-        .map(|(_, name)| name)
-}
-
-/// A value as an error shows it.
-fn shown(value: &Value<'_>) -> String {
-    match value {
-        Value::Null => "null".to_owned(),
-        Value::Bool(value) => value.to_string(),
-        Value::Number(raw) => truncated(raw),
-        Value::Text(text) => format!("{:?}", truncated(text)),
-        Value::List(_) => "a list".to_owned(),
-        Value::Map(_) => "an object".to_owned(),
-    }
-}
-
-fn truncated(text: &str) -> String {
-    match text.char_indices().nth(SHOWN_MAX) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_owned(),
     }
 }

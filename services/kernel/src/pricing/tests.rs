@@ -5,8 +5,8 @@ use proptest::prelude::*;
 use super::{
     book::{Averaging, BasketType, Book, Kind, Measure, Monitoring, OnError, OptionType, Sampling},
     json,
+    problem::Problem,
     read::{self, Format},
-    reader::Problem,
 };
 
 mod tables;

@@ -8,7 +8,8 @@ use super::{
         Measure, Monitoring, OBSERVATIONS_MAX, OptionType, SOBOL_OBSERVATIONS_MAX, Sampling, Trade, Underlying,
     },
     json::Node,
-    reader::{Fields, Item, Problems},
+    problem::Problems,
+    reader::{Fields, Item},
 };
 use crate::montecarlo::correlation::{Factor, cholesky};
 

@@ -91,8 +91,7 @@ pub(super) async fn letters(ask: &Ask<'_>) -> Result<Shown, Problem> {
 
 async fn outcome(state: &State, business: String, name: String) -> Option<Outcome> {
     let bucket = &state.followed.get(&business)?.business.bucket;
-    let (_, body) = state.store.read(bucket, &name, None).await.ok()??;
-    serde_json::from_slice(&body).ok()
+    common::outcome::shown(&state.store, bucket, &name).await.ok()?
 }
 
 fn row(letter: &DeadLetter, outcome: Option<Outcome>) -> LetterRow {

@@ -66,10 +66,9 @@ pub(super) async fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
     } else {
         let left_out = failed.len().saturating_sub(READ);
         let names: Vec<String> = failed.iter().take(READ).filter_map(|job| job.outcome.clone()).collect();
-        let read = ask.state.store.read_all(&of.business.bucket, names, 32).await;
+        let read = common::outcome::read_all(&ask.state.store, &of.business.bucket, names, 32).await;
         let read = read.map_err(|error| Problem::unavailable("Cloud Storage does not answer", &error))?;
-        let outcomes: Vec<Outcome> =
-            read.into_iter().flatten().filter_map(|(_, body)| serde_json::from_slice(&body).ok()).collect();
+        let outcomes: Vec<Outcome> = read.into_iter().flatten().collect();
         let causes = Causes { causes: sessions::causes(&outcomes), left_out };
         parts.push(ask.part("causes", "session_causes.html", &causes)?);
     }

@@ -60,7 +60,7 @@ async fn a_create_says_what_became_of_it() {
     });
     let cluster = Cluster::new(client, "bu1");
     let job = json!({"metadata": {"name": "j"}});
-    assert_eq!(cluster.create(&job).await.unwrap(), "u1");
+    assert_eq!(cluster.create(job.to_string().into_bytes()).await.unwrap(), "u1");
     let error = cluster.dry_run(&job).await.unwrap_err();
     assert!(matches!(classify(&error), Answer::Rejected(_)));
     let path = "/apis/batch/v1/namespaces/bu1/jobs";

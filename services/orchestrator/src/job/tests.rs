@@ -160,3 +160,28 @@ fn a_template_that_is_no_job_is_refused() {
         assert!(error.contains(word), "{bad}: {error}");
     }
 }
+
+/// The text that is filled in says what the Job says that is built, whatever the values are.
+#[test]
+fn the_text_of_a_job_is_the_job() {
+    let published = Some("2026-01-02T03:04:05.678Z".parse().unwrap());
+    let odd = "a \"quoted\" \\ \u{1}Name\u{1} \u{7f}\n\u{2028} 日本 {}";
+    for queue in [None, Some("q".to_owned())] {
+        let business = Business { queue, ..business() };
+        let template = template(&business);
+        assert!(template.frame.is_some(), "messages that ask for nothing special are filled in");
+        for (tasks, text, published) in
+            [(None, "s1", published), (None, odd, published), (Some(3), odd, published), (None, odd, None)]
+        {
+            let mut work = Work { client: Some(text.into()), ..work(tasks) };
+            work.job = text.into();
+            work.identity.object = format!("bu1/input/s1/{text}");
+            let origin = Origin { message_id: text.into(), published, received: Timestamp::UNIX_EPOCH };
+            let filled = template.text(&work, work.identity.job_name(), &origin).unwrap();
+            let filled: Value = serde_json::from_slice(&filled).unwrap();
+            assert_eq!(filled, template.job(&work, &origin).unwrap());
+            let read: Job = serde_json::from_value(filled).unwrap();
+            assert_eq!(work_of(&read).unwrap(), work);
+        }
+    }
+}

@@ -8,6 +8,7 @@ mod controls;
 mod google;
 mod kubernetes;
 mod options;
+mod redelivered;
 mod world;
 
 use std::time::Duration;

@@ -1,8 +1,7 @@
 //! `session failures`: why Jobs did not succeed, grouped by cause.
 
-use anyhow::Context as _;
 use common::{
-    Outcome, exit,
+    Outcome, exit, outcome,
     sessions::{Cause, causes},
 };
 use serde_json::json;
@@ -26,12 +25,8 @@ pub(super) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let seen = args.of.look(&context, output, false).await?;
     let bad = seen.jobs.iter().filter(|job| job.state != Some(common::jobs::State::Succeeded));
     let names: Vec<String> = bad.filter_map(|job| job.outcome.clone()).collect();
-    let bodies = context.store.read_all(&seen.business.bucket, names.clone(), READS).await?;
-    let mut outcomes: Vec<Outcome> = Vec::new();
-    for (name, body) in names.iter().zip(bodies) {
-        let Some((_, body)) = body else { continue };
-        outcomes.push(serde_json::from_slice(&body).with_context(|| format!("parse the outcome {name}"))?);
-    }
+    let outcomes = outcome::read_all(&context.store, &seen.business.bucket, names, READS).await?;
+    let outcomes: Vec<Outcome> = outcomes.into_iter().flatten().collect();
     let found = causes(&outcomes);
     if output.json {
         output.document(&json!({

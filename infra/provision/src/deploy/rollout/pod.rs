@@ -89,14 +89,28 @@ fn unready(name: &str, seen: Seen<'_>, patience: &Patience) -> Verdict {
         return container::identity(name, &line, seen, patience);
     }
     let why = format!("the pod {name} runs and is not ready: {probe}");
-    // One that ends before any probe looks at it is judged when it has ended again.
-    let ended_by_itself = probed.is_none() && restarts(seen.pod) > 0;
+    // One that ends before a probe finds it well is judged when it has ended again, whatever the probe says meanwhile.
+    let ended_by_itself = restarts(seen.pod) > 0 && !was_killed(seen) && (probed.is_none() || has_failed(seen.pod));
     // Without a word of a probe it may only be slow to start.
     let patience = if probed.is_some() { patience.unready } else { patience.unready * 3 };
     if seen.lasting < patience || ended_by_itself {
         return Verdict::waiting(why);
     }
     Verdict::Failed(Cause::new(Why::Probe, why).with_log(seen.log))
+}
+
+/// Whether a container of it was ended since a probe said that it does not work.
+fn was_killed(seen: Seen<'_>) -> bool {
+    last(seen.events, &["Killing"]).is_some_and(|message| message.contains("probe"))
+}
+
+/// Whether a container of it ended with an error before.
+fn has_failed(pod: &Pod) -> bool {
+    let mut containers = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    containers.any(|container| {
+        let ended = container.last_state.as_ref().and_then(|state| state.terminated.as_ref());
+        ended.is_some_and(|ended| ended.exit_code != 0)
+    })
 }
 
 /// How often containers of a Pod were started again.

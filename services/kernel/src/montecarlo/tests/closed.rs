@@ -305,6 +305,29 @@ fn discrete_barriers_agree_with_published_values() {
     }
 }
 
+/// Nor have averages of many prices: Levy (1997, in Clewlow and Strickland's Exotic Options: The State of the Art) has
+/// values of a put by simulation, as QuantLib's tests print them, good to about three digits.
+#[test]
+fn arithmetic_asians_agree_with_published_values() {
+    let agrees = |dates: u32, strike: f64, maturity: f64, share: f64, value: f64| {
+        let point = point(90.0, strike, maturity, 0.025, 0.06, 0.13, -1.0);
+        let kind = Kind::Asian { averaging: Averaging::Arithmetic, observations: dates };
+        let case = case("Levy 1997", point, kind, Box::new(|_| 0.0), None);
+        let found = simulate(&one_trade(&case, 5, 1 << 17, Sampling::Sobol, &[]), Share::ALL, 2)[0].measures[0];
+        let distance = (share * found.mean - value) / (share * found.standard_error() + 0.0005);
+        assert!(distance.abs() < 3.0, "{dates} dates: {} is not {value}", share * found.mean);
+    };
+    for (fixings, value) in
+        [(2, 1.394_284), (4, 1.585_244), (8, 1.669_707), (12, 1.698_002), (26, 1.725_507), (52, 1.740_155)]
+    {
+        // The first fixing is today's price, so it moves the strike of the average of the others.
+        let (all, others) = (f64::from(fixings), f64::from(fixings - 1));
+        agrees(fixings - 1, (87.0 * all - 90.0) / others, 11.0 / 12.0, others / all, value);
+    }
+    // Twelve fixings, the first in a month.
+    agrees(12, 87.0, 1.0, 1.0, 2.110_509);
+}
+
 /// Options that pay only if the barrier was touched and those that pay only if not are together the plain option.
 #[test]
 fn in_and_out_make_the_plain_option() {
