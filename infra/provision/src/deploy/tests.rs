@@ -182,6 +182,14 @@ fn a_pod_that_runs_and_is_not_ready_is_a_failure_after_a_while() {
         &Sight { seconds: 100, ..Sight::default() },
         "waiting: the pod orchestrator-x runs and is not ready: it is not ready",
     );
+    // It ended by itself, and a startup probe had asked it before; then again, with a probe that had it ended.
+    let mut ended = unready();
+    ended["containerStatuses"][0]["restartCount"] = json!(1);
+    ended["containerStatuses"][0]["lastState"] = json!({"terminated": {"exitCode": 1}});
+    check_sight("new", ended.clone(), &sight(100, "no topic"), &format!("waiting: {said}"));
+    let mut killed = sight(100, "");
+    killed.events.push(("Killing", "Container orchestrator failed startup probe, will be restarted"));
+    check_sight("new", ended, &killed, &format!("probe: {said}"));
     let refused = "receive: PERMISSION_DENIED: not you";
     let said = "Google does not let the pod orchestrator-x be who it should be: receive: PERMISSION_DENIED: not you";
     check_sight("new", unready(), &sight(59, refused), &format!("waiting: {said}"));

@@ -110,8 +110,10 @@ async fn interrupted_everywhere(verb: Verb) {
         begun.elapsed().as_secs_f64(),
         missed.len(),
     );
-    // Only what is asked again and again until it is so can be asked once less.
-    assert!(missed.iter().all(|point| point.starts_with("GET") && !point.ends_with("(1)")), "{missed:#?}");
+    // Only what is asked again and again until it is so can be asked once less; and a rollout may be over before the
+    // watch of its pods begins.
+    let may_be_less = |point: &String| point.starts_with("GET") && (!point.ends_with("(1)") || point.contains("/pods"));
+    assert!(missed.iter().all(may_be_less), "{missed:#?}");
 }
 
 /// The connection breaks when a write was carried out. What goes to Google the verb sends again by itself; a write to
