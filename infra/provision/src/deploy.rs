@@ -15,6 +15,7 @@ pub mod access;
 pub mod applyset;
 mod carry;
 mod compare;
+mod live;
 mod look;
 mod owned;
 mod reach;
@@ -24,17 +25,18 @@ mod rollout;
 mod run;
 mod wait;
 
+pub use live::{live_images, live_web_images};
 pub use look::{ChangeView, Looking, Outlook, Planned, look};
 pub use refusal::Conflict;
 pub use rollout::{CONFIG_HASH, Cause, Patience, Seen, Verdict, Why, verdict};
-pub(crate) use run::ORCHESTRATOR;
-pub use run::{Event, Options, Progress, Report, live_images, preview, run};
+pub(crate) use live::ORCHESTRATOR;
+pub use run::{Event, Only, Options, Progress, Report, preview, run};
 pub use wait::{Failed, Rollout, wait, wait_for};
 
 /// Name under which our fields are owned in the cluster.
 pub const FIELD_MANAGER: &str = "deskgrid";
 /// Label on a namespace: the environment it belongs to.
-const ENVIRONMENT: &str = "deskgrid.dev/environment";
+pub(crate) const ENVIRONMENT: &str = "deskgrid.dev/environment";
 
 /// What happened to one object.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]

@@ -17,7 +17,10 @@ use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::deploy::{self, CONFIG_HASH, FIELD_MANAGER, ORCHESTRATOR};
+use crate::{
+    deploy::{self, CONFIG_HASH, FIELD_MANAGER, ORCHESTRATOR},
+    manifests::WEB_NAMESPACE,
+};
 
 /// The ConfigMap of every business.
 const CONFIG_MAP: &str = "deskgrid-config";
@@ -158,6 +161,21 @@ pub async fn delete_namespace(client: &Client, namespace: &str, limit: Duration)
         tokio::time::sleep(LOOK_EVERY).await;
     }
     Ok(true)
+}
+
+/// Deletes the namespace of an environment's web apps and waits until it is gone; `false` when there is none, or it is
+/// another environment's.
+///
+/// # Errors
+/// As [`delete_namespace`].
+pub async fn delete_web(client: &Client, environment: &str, limit: Duration) -> anyhow::Result<bool> {
+    let namespaces: Api<Namespace> = Api::all(client.clone());
+    let found = namespaces.get_opt(WEB_NAMESPACE).await.with_context(|| format!("read the namespace {WEB_NAMESPACE}"))?;
+    let of = found.and_then(|found| found.metadata.labels?.remove(deploy::ENVIRONMENT));
+    if of.as_deref() != Some(environment) {
+        return Ok(false);
+    }
+    delete_namespace(client, WEB_NAMESPACE, limit).await
 }
 
 fn of_engines() -> ListParams {

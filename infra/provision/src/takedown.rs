@@ -97,6 +97,13 @@ impl Takedown<'_> {
             step("waits for running Jobs");
             let retiring = self.businesses().into_iter().map(|business| self.retire(business));
             futures::future::try_join_all(retiring).await?;
+            // Load balancers go with the objects that asked for them, and would outlive the cluster.
+            if self.after.is_none()
+                && self.has_cluster
+                && retire::delete_web(self.cloud.cluster()?, &self.before.name, NAMESPACE).await?
+            {
+                (self.tell)("the web apps are gone");
+            }
             step("deletes");
             let objects = if self.options.removal.data { self.delete_data().await? } else { 0 };
             // Looked at again: settling took its time.
