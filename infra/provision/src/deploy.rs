@@ -25,11 +25,11 @@ mod rollout;
 mod run;
 mod wait;
 
+pub(crate) use live::ORCHESTRATOR;
 pub use live::{live_images, live_web_images};
 pub use look::{ChangeView, Looking, Outlook, Planned, look};
 pub use refusal::Conflict;
 pub use rollout::{CONFIG_HASH, Cause, Patience, Seen, Verdict, Why, verdict};
-pub(crate) use live::ORCHESTRATOR;
 pub use run::{Event, Only, Options, Progress, Report, preview, run};
 pub use wait::{Failed, Rollout, wait, wait_for};
 

@@ -170,7 +170,8 @@ pub async fn delete_namespace(client: &Client, namespace: &str, limit: Duration)
 /// As [`delete_namespace`].
 pub async fn delete_web(client: &Client, environment: &str, limit: Duration) -> anyhow::Result<bool> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
-    let found = namespaces.get_opt(WEB_NAMESPACE).await.with_context(|| format!("read the namespace {WEB_NAMESPACE}"))?;
+    let found =
+        namespaces.get_opt(WEB_NAMESPACE).await.with_context(|| format!("read the namespace {WEB_NAMESPACE}"))?;
     let of = found.and_then(|found| found.metadata.labels?.remove(deploy::ENVIRONMENT));
     if of.as_deref() != Some(environment) {
         return Ok(false);

@@ -290,7 +290,11 @@ mod tests {
             (0, None, None, false),
             (0, None, at(99), true),
         ] {
-            assert_eq!(control.cancels("j", attempt, published, created), wanted, "{attempt} {published:?} {created:?}");
+            assert_eq!(
+                control.cancels("j", attempt, published, created),
+                wanted,
+                "{attempt} {published:?} {created:?}"
+            );
         }
     }
 

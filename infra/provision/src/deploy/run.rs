@@ -2,7 +2,6 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
 use common::labels;
 use futures::future::join_all;
 use kube::Client;

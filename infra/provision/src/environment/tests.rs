@@ -403,7 +403,8 @@ proptest! {
     }
 }
 
-const IAP: &str = "[web]\naccess = \"iap\"\n[web.iap]\nmonitor_host = \"m.example.com\"\nclient_host = \"c.example.com\"\n";
+const IAP: &str =
+    "[web]\naccess = \"iap\"\n[web.iap]\nmonitor_host = \"m.example.com\"\nclient_host = \"c.example.com\"\n";
 
 #[test]
 fn identity_aware_proxy_says_what_it_needs() {
@@ -422,7 +423,8 @@ fn identity_aware_proxy_says_what_it_needs() {
             "3:1 nobody may see anything: `web.iap.people` names no one | name people with their businesses, like \"alice@example.com\" = [\"bu1\"], \"*@example.com\" or \"*\", and [\"*\"] for every business",
         ],
     );
-    let wrong = "monitor_audience = \"monitor\"\n[web.iap.people]\n\"alice\" = [\"bu1\"]\n\"b@example.com\" = [\"bu9\"]";
+    let wrong =
+        "monitor_audience = \"monitor\"\n[web.iap.people]\n\"alice\" = [\"bu1\"]\n\"b@example.com\" = [\"bu9\"]";
     check(
         &file(&format!("{IAP}{wrong}")).replace("c.example.com", "localhost"),
         &[],
@@ -436,6 +438,8 @@ fn identity_aware_proxy_says_what_it_needs() {
     check(
         &file(&format!("cloud = \"local\"\n{IAP}people.\"*\" = [\"*\"]")),
         &[],
-        &["4:2 a laptop cloud has no Identity-Aware Proxy | leave `web.access` out: `open` is the way to the apps there"],
+        &[
+            "4:2 a laptop cloud has no Identity-Aware Proxy | leave `web.access` out: `open` is the way to the apps there",
+        ],
     );
 }

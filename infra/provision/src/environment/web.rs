@@ -169,7 +169,8 @@ fn known(reader: &Reader<'_>, business: &Spanned<String>, names: &[&str]) {
 
 /// A full host name. Certificates that Google makes are of names of at most 63 characters.
 fn check_host(text: &str) -> Result<String, String> {
-    let is_label = |label: &str| !label.is_empty() && !label.starts_with('-') && names::is_dns_label(&format!("x{label}"));
+    let is_label =
+        |label: &str| !label.is_empty() && !label.starts_with('-') && names::is_dns_label(&format!("x{label}"));
     if text.len() <= 63 && text.split('.').count() >= 2 && text.split('.').all(is_label) {
         return Ok(text.to_owned());
     }

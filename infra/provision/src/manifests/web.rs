@@ -11,7 +11,7 @@ use super::{Extras, File, WEB_NAMESPACE, endpoint_ports, objects};
 use crate::environment::{Auth, Environment, Iap, IapApp, WebAccess};
 
 /// One web app.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct App<'a> {
     name: &'static str,
     image: &'a str,
@@ -26,7 +26,7 @@ struct App<'a> {
 }
 
 /// What the templates may use.
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct Values<'a> {
     environment: &'a str,
     app: Option<&'a App<'a>>,
@@ -56,23 +56,20 @@ pub(super) fn files(
     let iap = environment.web.iap.as_ref();
     let people_json = iap.map(|iap| serde_json::to_string_pretty(&iap.people)).transpose();
     let people_json = people_json.context("encode who may see what")?.unwrap_or_default();
-    let app = |name, image, account, email, asks_cluster, behind: Option<&'_ IapApp>| {
-        let host = behind.map(|app| app.host.as_str()).unwrap_or_default();
-        let audience = behind.and_then(|app| app.audience.as_deref()).unwrap_or_default();
-        App { name, image, account, email, asks_cluster, host, audience }
-    };
     let (accounts, web) = (&environment.accounts, &extras.web);
     let monitor = web.monitor.as_deref().map(|image| {
-        app("monitor", image, "web-monitor", accounts.web_monitor.as_str(), true, iap.map(|iap| &iap.monitor))
+        let (account, email) = ("web-monitor", accounts.web_monitor.as_str());
+        App { name: "monitor", image, account, email, asks_cluster: true, ..behind(iap.map(|iap| &iap.monitor)) }
     });
     let client = web.client.as_deref().map(|image| {
-        app("client", image, "web-client", accounts.web_client.as_str(), false, iap.map(|iap| &iap.client))
+        let (account, email) = ("web-client", accounts.web_client.as_str());
+        App { name: "client", image, account, email, ..behind(iap.map(|iap| &iap.client)) }
     });
     let has_monitor = monitor.is_some();
     let apps: Vec<App<'_>> = monitor.into_iter().chain(client).collect();
-    let values = |app| Values {
+    let values = Values {
         environment: &environment.name,
-        app,
+        app: None,
         apps: &apps,
         workload_identity: environment.auth == Auth::WorkloadIdentity,
         internal: environment.web.access == WebAccess::Internal,
@@ -84,19 +81,26 @@ pub(super) fn files(
         config_json: config_json.clone(),
     };
     let folder = Path::new("manifests").join(WEB_NAMESPACE);
-    let file = |name: &str, template: &str, app: Option<&App<'_>>| {
-        let (text, objects) = objects(tera, template, &values(app))?;
+    let file = |name: &str, template: &str, values: &Values<'_>| {
+        let (text, objects) = objects(tera, template, values)?;
         anyhow::Ok(File { path: folder.join(name), text, objects })
     };
-    let mut files = vec![file("namespace.yaml", "web-namespace.yaml", None)?];
+    let mut files = vec![file("namespace.yaml", "web-namespace.yaml", &values)?];
     if has_monitor {
-        files.push(file("nodes.yaml", "web-nodes.yaml", None)?);
+        files.push(file("nodes.yaml", "web-nodes.yaml", &values)?);
     }
     for app in &apps {
-        files.push(file(&format!("{}.yaml", app.name), "web.yaml", Some(app))?);
+        files.push(file(&format!("{}.yaml", app.name), "web.yaml", &Values { app: Some(app), ..values.clone() })?);
     }
     if iap.is_some() {
-        files.push(file("iap.yaml", "web-iap.yaml", None)?);
+        files.push(file("iap.yaml", "web-iap.yaml", &values)?);
     }
     Ok(files)
+}
+
+/// What Identity-Aware Proxy has to do with an app.
+fn behind(app: Option<&IapApp>) -> App<'_> {
+    let host = app.map(|app| app.host.as_str()).unwrap_or_default();
+    let audience = app.and_then(|app| app.audience.as_deref()).unwrap_or_default();
+    App { host, audience, ..App::default() }
 }

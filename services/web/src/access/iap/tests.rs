@@ -129,8 +129,12 @@ fn people_have_what_is_said_of_them_their_domain_and_everybody() {
 async fn without_an_audience_nobody_is_let_in() {
     let _ = common::clients::install_tls_provider();
     let (google, public) = key("k1");
-    let settings =
-        IapSettings { audience: String::new(), issuer: ISSUER.into(), keys: published(vec![public]).await, people: None };
+    let settings = IapSettings {
+        audience: String::new(),
+        issuer: ISSUER.into(),
+        keys: published(vec![public]).await,
+        people: None,
+    };
     let iap = Iap::new(&settings).unwrap();
     for audience in ["", AUDIENCE] {
         let asked = iap.identify(&signed(&google, "k1", |claims| claims["aud"] = audience.into())).await;
