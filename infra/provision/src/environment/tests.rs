@@ -429,8 +429,8 @@ fn identity_aware_proxy_says_what_it_needs() {
         &file(&format!("{IAP}{wrong}")).replace("c.example.com", "localhost"),
         &[],
         &[
-            "8:20 `web.iap.monitor_audience` is \"monitor\", but an audience looks like \"/projects/123/global/backendServices/456\", with numbers; `gcloud compute backend-services list --format='table(name,id)'` shows the second",
             "7:15 `web.iap.client_host` is \"localhost\", but a host is a full name in lower case of at most 63 characters, like \"monitor.example.com\"",
+            "8:20 `web.iap.monitor_audience` is \"monitor\", but an audience looks like \"/projects/123/global/backendServices/456\", with numbers; `gcloud compute backend-services list --format='table(name,id)'` shows the second",
             "10:1 \"alice\" is named, but a person is an email, \"*@DOMAIN\" for everybody of a domain, or \"*\" for whoever is let through",
             "11:20 there is no business \"bu9\" in this file | did you mean `bu1`?",
         ],
