@@ -25,7 +25,8 @@ async fn a_person_follows_a_log_cancels_a_job_and_sends_a_dead_letter_again() {
     let setup = Setup { engine: ENGINE, batches: &["bu2"], ..Setup::default() };
     let world = world_with(&["bu1", "bu2"], setup).await;
     world.cloud.kubernetes.images().register("registry/shell", Path::new("/bin/sh")).unwrap();
-    let orchestrators = [world.orchestrator("bu1", Hooks::none()).await, world.orchestrator("bu2", Hooks::none()).await];
+    let orchestrators =
+        [world.orchestrator("bu1", Hooks::none()).await, world.orchestrator("bu2", Hooks::none()).await];
     let monitor = Monitor::start(&world).await;
     browser.log_in(&monitor.url("/jobs"), ALL).await;
     let (gate, never) = (world.folder().join("gate"), world.folder().join("never"));
@@ -43,7 +44,9 @@ async fn a_person_follows_a_log_cancels_a_job_and_sends_a_dead_letter_again() {
     browser.assert_accessible("monitor, a Job that runs").await;
     browser.fill("#log-search", "line 12 ").await;
     eventually("only what was searched for is shown, and marked", async || {
-        let marked = browser.evaluate("[...document.querySelectorAll('#log mark')].map((mark) => mark.textContent).join()").await;
+        let marked = browser
+            .evaluate("[...document.querySelectorAll('#log mark')].map((mark) => mark.textContent).join()")
+            .await;
         marked == json!("line 12 ") && !browser.text("#log").await.contains("line 3 ")
     })
     .await;
@@ -58,11 +61,15 @@ async fn a_person_follows_a_log_cancels_a_job_and_sends_a_dead_letter_again() {
     let outcomes = world.settled("bu1", 1).await;
     assert_eq!(outcomes[0].state, State::Cancelled);
     browser.wait_for("#facts", "Download").await;
-    let given = browser.promise("fetch(document.querySelector('#facts a[download]').href).then((answer) => answer.text())").await;
+    let given = browser
+        .promise("fetch(document.querySelector('#facts a[download]').href).then((answer) => answer.text())")
+        .await;
     assert_eq!(given, json!(never.display().to_string()), "its input is there to take");
 
     // A message that could not be read is sent again, and is refused again, as another one.
-    world.publish_raw("bu1", b"{\"bucket\": \"another\"}".to_vec(), [("deskgrid".to_owned(), "1".to_owned())].into()).await;
+    world
+        .publish_raw("bu1", b"{\"bucket\": \"another\"}".to_vec(), [("deskgrid".to_owned(), "1".to_owned())].into())
+        .await;
     world.settled("bu1", 2).await;
     browser.open(&monitor.url("/letters?business=bu1")).await;
     browser.wait_for("main", "Replay").await;
@@ -85,7 +92,8 @@ async fn a_person_follows_a_log_cancels_a_job_and_sends_a_dead_letter_again() {
         world.publish(&world.upload("bu2", "sweep", &format!("scenario-{index:02}"), &gate).await).await;
     }
     let session = monitor.url("/session?business=bu2&session=sweep");
-    eventually("the session is known", async || monitor.get("/session?business=bu2&session=sweep", ALL).await.0 == 200).await;
+    eventually("the session is known", async || monitor.get("/session?business=bu2&session=sweep", ALL).await.0 == 200)
+        .await;
     browser.open(&session).await;
     browser.wait_for("main", "scenario-11").await;
     browser.wait_for("main", "running").await;
