@@ -130,7 +130,12 @@ async fn what_a_job_was_given_and_made_is_taken_away_as_a_file() {
     // The page leads there.
     let query = web::encode([("business", "bu1"), ("session", "s1"), ("job", script)]);
     let (_, page) = monitor.get(&format!("/job?{query}"), ONE).await;
-    assert!(page.contains("kind=result") && page.contains("gs:&#x2F;&#x2F;") && !page.contains("kind=input"), "{page}");
+    assert!(
+        page.contains("kind=result")
+            && page.contains("gs://test-desk-bucket/bu1/output/")
+            && !page.contains("kind=input"),
+        "{page}"
+    );
     // What is gone, what never was, what is of another business, and tricks.
     for (business, job, rest, token, wanted) in [
         ("bu1", script, "&kind=input", ONE, 404),

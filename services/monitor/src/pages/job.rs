@@ -13,7 +13,7 @@ use super::{
     rows::{JobRow, job_href, preview, seconds, session_href, time},
 };
 
-use crate::board::View;
+use crate::{board::View, logs::plain};
 
 /// Most bytes of a refused message that are shown.
 const PAYLOAD: usize = 2000;
@@ -315,5 +315,6 @@ fn log(detail: &Detail, business: &str) -> Log {
         let pairs = [("business", business), ("pod", pod.name.as_str()), ("job", detail.job.job.as_str())];
         format!("/log?{}", web::encode(pairs))
     });
-    Log { text: detail.log.clone().unwrap_or_default(), follow: follow.unwrap_or_default() }
+    let lines: Vec<String> = detail.log.iter().flat_map(|log| log.lines()).map(plain).collect();
+    Log { text: lines.join("\n"), follow: follow.unwrap_or_default() }
 }
