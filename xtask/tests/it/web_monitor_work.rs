@@ -25,8 +25,7 @@ async fn a_person_follows_a_log_cancels_a_job_and_sends_a_dead_letter_again() {
     let setup = Setup { engine: ENGINE, batches: &["bu2"], ..Setup::default() };
     let world = world_with(&["bu1", "bu2"], setup).await;
     world.cloud.kubernetes.images().register("registry/shell", Path::new("/bin/sh")).unwrap();
-    let orchestrators =
-        [world.orchestrator("bu1", Hooks::none()).await, world.orchestrator("bu2", Hooks::none()).await];
+    let mut orchestrators = vec![world.orchestrator("bu1", Hooks::none()).await];
     let monitor = Monitor::start(&world).await;
     browser.log_in(&monitor.url("/jobs"), ALL).await;
     let (gate, never) = (world.folder().join("gate"), world.folder().join("never"));
@@ -91,6 +90,8 @@ async fn a_person_follows_a_log_cancels_a_job_and_sends_a_dead_letter_again() {
         let gate = if index < 4 { "/dev/null".to_owned() } else { gate.display().to_string() };
         world.publish(&world.upload("bu2", "sweep", &format!("scenario-{index:02}"), &gate).await).await;
     }
+    // They wait together when the orchestrator comes.
+    orchestrators.push(world.orchestrator("bu2", Hooks::none()).await);
     let session = monitor.url("/session?business=bu2&session=sweep");
     eventually("the session is known", async || monitor.get("/session?business=bu2&session=sweep", ALL).await.0 == 200)
         .await;
@@ -99,15 +100,17 @@ async fn a_person_follows_a_log_cancels_a_job_and_sends_a_dead_letter_again() {
     browser.wait_for("main", "running").await;
     browser.wait_for("main", "4 of 12 done").await;
     browser.pictures("monitor-batch-session", Screen::Wide).await;
-    browser.assert_accessible("monitor, a session in batches").await;
-    browser.open(&monitor.url("/job?business=bu2&session=sweep&job=scenario-07")).await;
-    browser.wait_for("main", "scenario-07").await;
-    browser.wait_for("#facts", "batch").await;
+    let running = monitor.json("/jobs?business=bu2&session=sweep&state=running").await;
+    let mut jobs = running["jobs"].as_array().unwrap().iter();
+    let in_batch = jobs.find(|job| job["kubernetes_job"].as_str().is_some_and(|name| name.starts_with("batch-")));
+    let name = in_batch.expect("what waits together runs together")["job"].as_str().unwrap().to_owned();
+    browser.open(&monitor.url(&format!("/job?business=bu2&session=sweep&job={name}"))).await;
+    browser.wait_for("#facts", "batch-").await;
     browser.pictures("monitor-batch-job", Screen::Wide).await;
-    browser.assert_accessible("monitor, a Job in a batch").await;
     browser.open(&session).await;
     std::fs::write(&gate, "").unwrap();
     browser.wait_for("main", "12 of 12 done").await;
+    browser.assert_accessible("monitor, a session in batches").await;
     browser.close().await;
     let phone = Browser::start(Screen::Phone).await.expect("it was there a moment ago");
     phone.log_in(&session, ALL).await;
