@@ -11,7 +11,7 @@ use provision::{
     kubeconfig,
     manifests::{Extras, Images, WebImages},
     plan::{self, Plan},
-    preflight,
+    preflight, presence,
     resource::Id,
 };
 
@@ -278,7 +278,7 @@ fn web_images(environment: &Environment) -> WebImages {
     noted.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
 }
 
-/// Renders, applies, and waits until every orchestrator is ready; only one business's with `only`.
+/// Renders, applies, and waits until everything is ready.
 ///
 /// # Errors
 /// When a template, the cluster or a rollout fails; says why.
@@ -286,12 +286,32 @@ pub(crate) async fn deploy(
     environment: &Environment,
     cloud: &Cloud,
     images: Images,
-    only: Option<&str>,
     foreign: deploy::Foreign,
     output: &Output,
 ) -> anyhow::Result<deploy::Report> {
-    let options = deploy::Options { only: only.map(str::to_owned), foreign, ..deploy_options(environment, images) };
+    let options = deploy::Options { foreign, ..deploy_options(environment, images) };
     deploy_with(environment, cloud, &options, output).await
+}
+
+/// As [`deploy`], a part of an environment, with the images that the rest of it runs; nothing where nothing runs yet.
+///
+/// # Errors
+/// As [`deploy`].
+pub(crate) async fn deploy_part(
+    environment: &Environment,
+    cloud: &Cloud,
+    only: deploy::Only,
+    foreign: deploy::Foreign,
+    output: &Output,
+) -> anyhow::Result<Option<deploy::Report>> {
+    let client = match &cloud.kubernetes {
+        Ok(client) if presence::has_cluster(environment, cloud).await? => client,
+        _ => return Ok(None),
+    };
+    let Some(images) = deploy::live_images(environment, client).await? else { return Ok(None) };
+    let extras = Extras { web: deploy::live_web_images(client).await?, pod_monitoring: false };
+    let options = deploy::Options { only, foreign, extras, ..deploy_options(environment, images) };
+    Ok(Some(deploy_with(environment, cloud, &options, output).await?))
 }
 
 /// How an environment is deployed unless told otherwise.

@@ -28,6 +28,7 @@ pub mod rest;
 pub mod roles;
 pub mod services;
 pub mod tokens;
+pub mod used;
 
 use accounts::Accounts;
 use lags::{Lags, Young};
@@ -50,6 +51,8 @@ pub struct Identity {
     state: RwLock<State>,
     changes: AtomicU64,
     young: Young,
+    /// Which grants let service accounts do something.
+    used: used::Used,
     /// Operations of Service Usage by name, as long as this process lives.
     operations: Mutex<BTreeMap<String, serde_json::Value>>,
     /// Key of OpenID Connect tokens, made when one is first asked for.
@@ -138,6 +141,7 @@ impl Identity {
             state: RwLock::new(state),
             changes: AtomicU64::new(0),
             young: Young::new(settings.lags),
+            used: used::Used::default(),
             operations: Mutex::default(),
             identity_key: OnceLock::new(),
         }
@@ -287,15 +291,36 @@ impl Identity {
         let project_policy = late_project.as_ref().or_else(|| state.policies.get(&project));
         let holds_basic = |basic: &str| {
             project_policy.is_some_and(|policy| {
-                policy.roles_of(principal, &self.pool, &context, &|_| false).any(|role| role == basic)
+                policy.bindings_of(principal, &self.pool, &context, &|_| false).any(|(role, _)| role == basic)
             })
         };
         let own = late_own.as_ref().or_else(|| state.policies.get(target.policy.as_ref()?));
-        project_policy.into_iter().chain(own).any(|policy| {
-            policy
-                .roles_of(principal, &self.pool, &context, &holds_basic)
-                .any(|role| state.roles.has(self.project(), role, permission))
-        })
+        let own_name = target.policy.as_deref().unwrap_or_default();
+        let policies = project_policy.map(|policy| (project.as_str(), policy)).into_iter();
+        let mut policies = policies.chain(own.map(|policy| (own_name, policy)));
+        let allowed = policies.any(|(of, policy)| {
+            let found = policy
+                .bindings_of(principal, &self.pool, &context, &holds_basic)
+                .find(|(role, _)| state.roles.has(self.project(), role, permission));
+            if let (Some((role, condition)), Principal::ServiceAccount { email, .. }) = (found, principal) {
+                self.used.note(email, of, role, condition);
+            }
+            found.is_some()
+        });
+        if let (false, Principal::ServiceAccount { email, .. }) = (allowed, principal) {
+            self.used.note_refused(email, permission, &target.name);
+        }
+        allowed
+    }
+
+    /// The grants that let a service account do something so far.
+    pub fn used(&self, account: &str) -> Vec<used::Grant> {
+        self.used.of(account)
+    }
+
+    /// What a service account was refused so far: permission and resource.
+    pub fn refused(&self, account: &str) -> Vec<(String, String)> {
+        self.used.refused(account)
     }
 
     /// Those of `permissions` that the caller has.

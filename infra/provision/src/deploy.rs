@@ -16,6 +16,7 @@ pub mod applyset;
 mod carry;
 mod compare;
 mod handout;
+mod live;
 mod look;
 mod owned;
 mod reach;
@@ -25,11 +26,12 @@ mod rollout;
 mod run;
 mod wait;
 
+pub(crate) use live::ORCHESTRATOR;
+pub use live::{live_images, live_web_images};
 pub use look::{ChangeView, Looking, Outlook, Planned, look};
 pub use refusal::Conflict;
 pub use rollout::{CONFIG_HASH, Cause, Patience, Seen, Verdict, Why, verdict};
-pub(crate) use run::ORCHESTRATOR;
-pub use run::{Event, Options, Progress, Report, live_images, preview, run};
+pub use run::{Event, Only, Options, Progress, Report, preview, run};
 pub use wait::{Failed, Rollout, wait, wait_for};
 
 /// Name under which our fields are owned in the cluster.

@@ -6,7 +6,7 @@ use common::{labels, object};
 use serde_json::{Value, json};
 
 use crate::{
-    environment::{Auth, Builder, Business, ClusterMode, Endpoint, Environment, Managed},
+    environment::{Auth, Builder, Business, ClusterMode, Endpoint, Environment, Managed, WebAccess},
     resource::{Condition, Grant, Id, Kind, Resource, Wanted},
 };
 
@@ -65,6 +65,9 @@ pub fn services(environment: &Environment) -> Vec<&'static str> {
     }
     if environment.auth == Auth::WorkloadIdentity {
         services.push("iamcredentials");
+    }
+    if environment.web.enabled && environment.web.access == WebAccess::Iap {
+        services.push("iap");
     }
     services.sort_unstable();
     services

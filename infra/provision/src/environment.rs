@@ -12,11 +12,13 @@ mod parse;
 mod problem;
 mod read;
 mod value;
+mod web;
 
 pub use business::{Business, BusinessAccounts, Engine, Retention};
 pub use locate::{LOCAL, load, locate};
 pub use parse::parse;
 pub use problem::{Place, Problem, Problems};
+pub use web::{Iap, IapApp, Web, WebAccess};
 
 /// Environment variables that override a key of the file when they are set and not empty, in the order of the keys.
 pub const OVERRIDES: [&str; 5] = ["PROJECT_NAME", "LOCATION", "ZONE", "CLOUD_STORAGE_BUCKET_NAME", "GKE_CLUSTER_NAME"];
@@ -219,28 +221,6 @@ pub enum Builder {
     CloudBuild,
     /// This program.
     Local,
-}
-
-/// The web apps.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Web {
-    /// Whether they are deployed.
-    pub enabled: bool,
-    /// How they are reached.
-    pub access: WebAccess,
-    /// Businesses they serve.
-    pub businesses: Vec<String>,
-}
-
-/// How the web apps are reached.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WebAccess {
-    /// Through the Kubernetes API server.
-    #[default]
-    PortForward,
-    /// An address inside the network.
-    Internal,
 }
 
 /// Emails of the environment's own service accounts.

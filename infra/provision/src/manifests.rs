@@ -19,7 +19,7 @@ mod web;
 pub use validate::validate;
 
 /// Every template, by its name.
-const TEMPLATES: [(&str, &str); 14] = [
+const TEMPLATES: [(&str, &str); 15] = [
     ("cluster.yaml", include_str!("../../../manifests/cluster.yaml")),
     ("namespace.yaml", include_str!("../../../manifests/namespace.yaml")),
     ("quota.yaml", include_str!("../../../manifests/quota.yaml")),
@@ -33,6 +33,7 @@ const TEMPLATES: [(&str, &str); 14] = [
     ("monitoring.yaml", include_str!("../../../manifests/monitoring.yaml")),
     ("web-namespace.yaml", include_str!("../../../manifests/web-namespace.yaml")),
     ("web-nodes.yaml", include_str!("../../../manifests/web-nodes.yaml")),
+    ("web-iap.yaml", include_str!("../../../manifests/web-iap.yaml")),
     ("web.yaml", include_str!("../../../manifests/web.yaml")),
 ];
 /// The template that becomes part of the configuration instead of an object.

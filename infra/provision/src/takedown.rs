@@ -101,6 +101,7 @@ impl Takedown<'_> {
             step("waits for running Jobs");
             let retiring = self.businesses().into_iter().map(|business| self.retire(business));
             futures::future::try_join_all(retiring).await?;
+            // Load balancers go with the objects that asked for them, and would outlive the cluster.
             if self.after.is_none() {
                 self.retire_web().await?;
             }

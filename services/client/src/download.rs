@@ -2,16 +2,11 @@
 
 use std::sync::Arc;
 
-use axum::{
-    body::Body,
-    extract::State,
-    http::{HeaderValue, header},
-    response::{IntoResponse as _, Response},
-};
+use axum::{body::Body, extract::State, response::Response};
 use bytes::Bytes;
 use common::{config::Business, object, outcome, results, storage::Store};
 use futures::{Stream, StreamExt as _};
-use web::{Problem, Query, Viewer};
+use web::{Problem, Query, Viewer, attachment};
 
 use crate::app::{Client, check_job};
 
@@ -117,42 +112,4 @@ pub(crate) async fn result(
     };
     let name = job.rsplit('/').next().unwrap_or(job);
     Ok(attachment(Body::from_stream(pieces), "application/octet-stream", &format!("{name}.result")))
-}
-
-/// A file to keep, under a name that may hold anything (RFC 6266).
-fn attachment(body: Body, kind: &'static str, name: &str) -> Response {
-    let plain: String = name
-        .chars()
-        .map(|character| if character.is_ascii_alphanumeric() || "-_.".contains(character) { character } else { '_' })
-        .collect();
-    let encoded: String = name
-        .bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(byte).to_string(),
-            byte => format!("%{byte:02X}"),
-        })
-        .collect();
-    let disposition = format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}");
-    let mut response = body.into_response();
-    let headers = response.headers_mut();
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
-    if let Ok(disposition) = HeaderValue::from_str(&disposition) {
-        headers.insert(header::CONTENT_DISPOSITION, disposition);
-    }
-    response
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_name_cannot_leave_its_header() {
-        let response = attachment(Body::empty(), "text/csv", "ü\"; x=\r\n<b>.csv");
-        let text = response.headers()[header::CONTENT_DISPOSITION].to_str().unwrap();
-        assert_eq!(
-            text,
-            "attachment; filename=\"____x____b_.csv\"; filename*=UTF-8''%C3%BC%22%3B%20x%3D%0D%0A%3Cb%3E.csv"
-        );
-    }
 }

@@ -1,18 +1,23 @@
 //! Google's own clients, built from the endpoints and credentials that the configuration names.
 
-use std::{collections::BTreeMap, net::ToSocketAddrs as _};
+use std::{collections::BTreeMap, net::ToSocketAddrs as _, path::PathBuf, sync::Arc};
 
 use anyhow::{Context as _, bail};
 use google_cloud_auth::credentials::{Builder, Credentials, anonymous};
 use google_cloud_pubsub::client::{BasePublisher, Publisher, Subscriber, SubscriptionAdmin, TopicAdmin};
 
-use crate::config::Endpoints;
+use crate::{
+    config::{self, Endpoints},
+    credentials::mending,
+};
 
 /// Variable that puts a Pub/Sub emulator in Pub/Sub's place, as Google's own clients in other languages read it.
 pub const PUBSUB_EMULATOR_HOST: &str = "PUBSUB_EMULATOR_HOST";
 /// Variable that puts a storage emulator in Cloud Storage's place.
 pub const STORAGE_EMULATOR_HOST: &str = "STORAGE_EMULATOR_HOST";
 
+/// Variable that names the file of the application default credentials, as Google's libraries read it.
+const CREDENTIALS_FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
 const CLOUD_PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
 const USERINFO_EMAIL: &str = "https://www.googleapis.com/auth/userinfo.email";
 
@@ -136,15 +141,20 @@ impl Connection {
     }
 }
 
-/// Application default credentials with the scopes that Google Cloud and its clusters ask for.
+/// Application default credentials with the scopes that Google Cloud and its clusters ask for; made anew when they failed
+/// for good, or when their file changed.
 ///
 /// # Errors
 /// When `GOOGLE_APPLICATION_CREDENTIALS` names a file that cannot be used.
 pub fn default_credentials() -> anyhow::Result<Credentials> {
-    Builder::default().with_scopes([CLOUD_PLATFORM, USERINFO_EMAIL]).build().context(
-        "load the application default credentials; `gcloud auth application-default login` makes them, and \
-         GOOGLE_APPLICATION_CREDENTIALS, when set, must name a file of them",
-    )
+    let make = || {
+        Builder::default().with_scopes([CLOUD_PLATFORM, USERINFO_EMAIL]).build().context(
+            "load the application default credentials; `gcloud auth application-default login` makes them, and \
+             GOOGLE_APPLICATION_CREDENTIALS, when set, must name a file of them",
+        )
+    };
+    let file = config::variables().remove(CREDENTIALS_FILE).filter(|file| !file.is_empty());
+    mending(Arc::new(make), file.map(PathBuf::from))
 }
 
 /// The endpoint an emulator variable names (`HOST:PORT` or a URL), which must be on loopback; `None` when it is not set.

@@ -4,10 +4,10 @@
 //!
 //! ```json
 //! {"schema": 1, "session": "risk", "paused": true, "cancelled_before": "2026-11-22T14:33:55.5Z",
-//!  "by": "alice@desk-7", "changed": "2026-11-22T14:33:55.5Z"}
+//!  "cancelled_jobs": {"book.json": "2026-11-22T14:35:01Z"}, "by": "alice@desk-7", "changed": "2026-11-22T14:35:01Z"}
 //! ```
 //!
-//! `cancelled_before` may be absent. The object is only replaced at the generation it was read at, so that two operators
+//! `cancelled_before` and `cancelled_jobs` may be absent. The object is only replaced at the generation it was read at, so that two operators
 //! never undo each other's decision. When there is nothing to say about a session there is no object.
 //!
 //! Whoever runs Jobs heeds it; a message of a paused session is kept as `B/parked/SESSION/JOB/GENERATION-ATTEMPT.json`,
@@ -47,6 +47,9 @@ pub struct Control {
     /// What was submitted before this time (of Cloud Storage's clock) is not to run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled_before: Option<Timestamp>,
+    /// The same of single Jobs, by their names.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub cancelled_jobs: BTreeMap<String, Timestamp>,
     /// Who decided last.
     #[serde(default)]
     pub by: String,
@@ -62,6 +65,7 @@ impl Control {
             session: session.to_owned(),
             paused: false,
             cancelled_before: None,
+            cancelled_jobs: BTreeMap::new(),
             by: String::new(),
             changed: now,
         }
@@ -83,13 +87,29 @@ impl Control {
 
     /// Whether it says anything.
     pub fn is_idle(&self) -> bool {
-        !self.paused && self.cancelled_before.is_none()
+        !self.paused && !self.has_cancelled()
     }
 
-    /// Whether it cancels work that was asked for at this time. A first attempt is as old as its input, however late
+    /// Whether anything of the session was cancelled.
+    pub fn has_cancelled(&self) -> bool {
+        self.cancelled_before.is_some() || !self.cancelled_jobs.is_empty()
+    }
+
+    /// The time before which what was asked for under this name is cancelled, if any of it is.
+    pub fn before(&self, job: &str) -> Option<Timestamp> {
+        self.cancelled_before.max(self.cancelled_jobs.get(job).copied())
+    }
+
+    /// Whether it cancels work of this name that was asked for at this time. A first attempt is as old as its input, however late
     /// its message came; a person's retry is as old as its message.
-    pub fn cancels(&self, attempt: u32, published: Option<Timestamp>, input_created: Option<Timestamp>) -> bool {
-        let Some(before) = self.cancelled_before else { return false };
+    pub fn cancels(
+        &self,
+        job: &str,
+        attempt: u32,
+        published: Option<Timestamp>,
+        input_created: Option<Timestamp>,
+    ) -> bool {
+        let Some(before) = self.before(job) else { return false };
         let is_old = |time: Option<Timestamp>| time.is_some_and(|time| time < before);
         is_old(published) || (attempt == 0 && is_old(input_created))
     }
@@ -185,34 +205,55 @@ pub async fn change(
     anyhow::bail!("others change gs://{}/{name} all the time; try again", business.bucket)
 }
 
-/// Decides that what was submitted to a session until now is not to run. A pause ends with it. The time is that of
-/// Cloud Storage's clock, which also dates what is submitted.
+/// Decides that what was submitted to a session until now is not to run, or only what was under the name of one `job`.
+/// A pause of a session ends when all of it is cancelled. The time is that of Cloud Storage's clock, which also dates
+/// what is submitted.
 ///
 /// # Errors
 /// When the object cannot be read or written.
-pub async fn cancel(store: &Store, business: &Business, session: &str, by: &str) -> anyhow::Result<Control> {
+pub async fn cancel(
+    store: &Store,
+    business: &Business,
+    session: &str,
+    job: Option<&str>,
+    by: &str,
+) -> anyhow::Result<Control> {
     let name = object::control(&business.name, session);
     for _ in 0..TRIES {
         let now = Timestamp::now();
         let (before, generation) = read(store, business, session).await?;
         let mut control = before.unwrap_or_else(|| Control::new(session, now));
-        (control.schema, control.by, control.changed, control.paused) = (SCHEMA, by.to_owned(), now, false);
-        control.cancelled_before = control.cancelled_before.max(Some(now));
+        (control.schema, control.by, control.changed) = (SCHEMA, by.to_owned(), now);
+        decide(&mut control, job, now);
+        let decided = job.map_or(control.cancelled_before, |job| control.before(job));
         let write = async |control: &Control, generation| {
             let text = serde_json::to_vec_pretty(control).context("encode the control object")?;
             store.replace(&business.bucket, &name, text, Properties::json(), generation).await
         };
         let Replaced::Done { generation, created } = write(&control, generation).await? else { continue };
-        if created <= control.cancelled_before {
-            return Ok(control);
-        }
+        let Some(created) = created.filter(|created| Some(*created) > decided) else { return Ok(control) };
         // This machine's clock is behind: what came in between counts too.
-        control.cancelled_before = created;
+        decide(&mut control, job, created);
         if let Replaced::Done { .. } = write(&control, generation).await? {
             return Ok(control);
         }
     }
     anyhow::bail!("others change gs://{}/{name} all the time; try again", business.bucket)
+}
+
+/// Puts a cancel down: of one Job, or of everything, which ends a pause and says all that was said of single Jobs.
+fn decide(control: &mut Control, job: Option<&str>, time: Timestamp) {
+    match job {
+        Some(job) => {
+            let known = control.cancelled_jobs.entry(job.to_owned()).or_insert(time);
+            *known = time.max(*known);
+        }
+        None => {
+            control.paused = false;
+            control.cancelled_jobs.clear();
+            control.cancelled_before = control.cancelled_before.max(Some(time));
+        }
+    }
 }
 
 /// Names of the parked messages of a session.
@@ -235,7 +276,7 @@ mod tests {
     #[test]
     fn a_first_attempt_is_as_old_as_its_input_and_a_retry_as_its_message() {
         let mut control = Control::new("s", Timestamp::UNIX_EPOCH);
-        assert!(control.is_idle() && !control.cancels(0, at(1), at(1)));
+        assert!(control.is_idle() && !control.cancels("j", 0, at(1), at(1)));
         control.cancelled_before = at(100);
         for (attempt, published, created, wanted) in [
             (0, at(99), at(99), true),
@@ -249,8 +290,30 @@ mod tests {
             (0, None, None, false),
             (0, None, at(99), true),
         ] {
-            assert_eq!(control.cancels(attempt, published, created), wanted, "{attempt} {published:?} {created:?}");
+            assert_eq!(
+                control.cancels("j", attempt, published, created),
+                wanted,
+                "{attempt} {published:?} {created:?}"
+            );
         }
+    }
+
+    #[test]
+    fn a_cancel_of_one_job_means_no_other_and_one_of_all_means_it_too() {
+        let mut control = Control::new("s", Timestamp::UNIX_EPOCH);
+        control.paused = true;
+        decide(&mut control, Some("a"), at(100).unwrap());
+        decide(&mut control, Some("a"), at(50).unwrap());
+        assert!(control.paused && control.has_cancelled() && !control.is_idle(), "the rest of it is still paused");
+        assert!(control.cancels("a", 0, at(99), None) && !control.cancels("a", 1, at(101), at(1)));
+        assert!(!control.cancels("b", 0, at(1), at(1)));
+        let kept = serde_json::to_vec(&control).unwrap();
+        assert_eq!(Control::parse("s", &kept), (control.clone(), None));
+        decide(&mut control, None, at(200).unwrap());
+        assert!(!control.paused && control.cancelled_jobs.is_empty());
+        assert!(control.cancels("a", 0, at(199), None) && control.cancels("b", 0, at(199), None));
+        decide(&mut control, Some("a"), at(300).unwrap());
+        assert!(control.cancels("a", 0, at(299), None) && !control.cancels("b", 0, at(299), at(299)));
     }
 
     #[test]

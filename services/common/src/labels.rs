@@ -36,6 +36,8 @@ pub const ANNOTATION_BATCH: &str = "deskgrid.dev/batch";
 pub const ANNOTATION_PUBLISHED: &str = "deskgrid.dev/published";
 /// Annotation: of the inputs of this batch, those whose messages were published before this time are cancelled.
 pub const ANNOTATION_CANCELLED_BEFORE: &str = "deskgrid.dev/cancelled-before";
+/// Annotation: of the inputs of this batch, those at these positions are cancelled too; numbers with commas between.
+pub const ANNOTATION_CANCELLED_INPUTS: &str = "deskgrid.dev/cancelled-inputs";
 /// Annotation on a Job: RFC 3339 time at which the orchestrator received the message.
 pub const ANNOTATION_RECEIVED: &str = "deskgrid.dev/received";
 /// Annotation on a Job: the Pub/Sub message id that made it.

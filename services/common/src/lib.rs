@@ -6,6 +6,7 @@ pub mod batch;
 pub mod clients;
 pub mod config;
 pub mod control;
+pub mod credentials;
 pub mod dead_letters;
 pub mod exit;
 pub mod identity;

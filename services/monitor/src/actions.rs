@@ -12,7 +12,7 @@ use axum::{
 use common::{
     control, dead_letters,
     dead_letters::{Correction, Replayer},
-    names, quantity, sessions,
+    jobs, names, quantity, sessions,
     sessions::{More, Retried, Retrier, Selection},
 };
 use futures::{StreamExt as _, TryStreamExt as _};
@@ -28,7 +28,7 @@ const AT_ONCE: usize = 16;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Verb {
-    /// Stop a session.
+    /// Stop a session, or one of its Jobs.
     Cancel,
     /// Start no more of its Jobs.
     Pause,
@@ -114,7 +114,7 @@ pub(crate) async fn by_api(
 /// Does it, and says so in the audit log, whether it went well or not.
 async fn perform(state: &State, visitor: &Visitor, action: &Action) -> Result<Done, Problem> {
     let of = state.business(visitor, &action.business)?;
-    if action.session != common::jobs::REFUSED_SESSION && names::check_session(&action.session).is_err() {
+    if action.session != jobs::REFUSED_SESSION && names::check_session(&action.session).is_err() {
         return Err(Problem::bad_request(format!("{:?} cannot be a session", action.session)));
     }
     let result = carry_out(state, &of, visitor, action).await;
@@ -154,7 +154,14 @@ async fn carry_out(state: &State, of: &Followed, visitor: &Visitor, action: &Act
             Ok(whole(format!("Session {session} goes on.")))
         }
         Verb::Cancel => {
-            control::cancel(store, business, session, &visitor.name).await.map_err(failed)?;
+            let job = action.job.as_deref();
+            if let Some(job) = job {
+                still_pending(of, state, session, job).await?;
+            }
+            control::cancel(store, business, session, job, &visitor.name).await.map_err(failed)?;
+            if let Some(job) = job {
+                return Ok(Done { message: format!("Job {job} is cancelled; its input is kept."), count: Some(1) });
+            }
             Ok(whole(format!("Session {session} is cancelled: what runs is stopped, and inputs are kept.")))
         }
         Verb::Retry => retry(state, of, action).await,
@@ -162,12 +169,31 @@ async fn carry_out(state: &State, of: &Followed, visitor: &Visitor, action: &Act
     }
 }
 
+/// A Job that has ended, or is not there, cannot be cancelled; that is said instead of noted down.
+async fn still_pending(of: &Followed, state: &State, session: &str, job: &str) -> Result<(), Problem> {
+    let ended = |why: &str| {
+        Problem::new(StatusCode::CONFLICT, "not-pending", "This Job cannot be cancelled any more").why(why.to_owned())
+    };
+    let known = known(state, of, session).await?;
+    match known.iter().find(|known| known.job == job).map(|known| known.state) {
+        Some(Some(jobs::State::Waiting | jobs::State::Running) | None) => Ok(()),
+        Some(Some(state)) => Err(ended(&format!("it has ended: {}", state.as_str()))),
+        None => Err(ended("there is no such Job in the session")),
+    }
+}
+
+/// The Jobs of a session, each in its latest attempt at its latest input.
+async fn known(state: &State, of: &Followed, session: &str) -> Result<Vec<jobs::Job>, Problem> {
+    let (bucket, business) = (&of.business.bucket, &of.business.name);
+    let objects = jobs::list(&state.store, bucket, business, Some(session)).await;
+    let objects = objects.map_err(|error| Problem::unavailable("Cloud Storage does not answer", &error))?;
+    let active = of.raw().active();
+    Ok(sessions::latest(jobs::merge(business, Some(session), &objects, &active)))
+}
+
 async fn retry(state: &State, of: &Followed, action: &Action) -> Result<Done, Problem> {
     let more = more(action)?;
-    let objects = common::jobs::list(&state.store, &of.business.bucket, &of.business.name, Some(&action.session));
-    let objects = objects.await.map_err(|error| Problem::unavailable("Cloud Storage does not answer", &error))?;
-    let active = of.raw().active();
-    let jobs = sessions::latest(common::jobs::merge(&of.business.name, Some(&action.session), &objects, &active));
+    let jobs = known(state, of, &action.session).await?;
     let selection = Selection { jobs: action.job.iter().cloned().collect(), ..Selection::default() };
     let chosen = selection.choose(&jobs);
     if chosen.is_empty() {
@@ -206,7 +232,7 @@ fn told(retried: &[Retried], one: &str, many: &str) -> Done {
 async fn letters(state: &State, of: &Followed, action: &Action) -> Result<Done, Problem> {
     let (store, business) = (&state.store, &of.business);
     let away = |error: anyhow::Error| Problem::unavailable("Cloud Storage does not answer", &error);
-    let objects = common::jobs::list(store, &business.bucket, &business.name, Some(&action.session)).await;
+    let objects = jobs::list(store, &business.bucket, &business.name, Some(&action.session)).await;
     let letters = dead_letters::among(&business.name, Some(&action.session), &objects.map_err(away)?, false);
     let wanted: Vec<_> =
         letters.into_iter().filter(|letter| action.job.as_ref().is_none_or(|job| *job == letter.job)).collect();

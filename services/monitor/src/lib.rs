@@ -9,6 +9,7 @@ mod api;
 mod board;
 mod charts;
 mod cluster;
+mod download;
 mod follow;
 mod logs;
 mod openapi;

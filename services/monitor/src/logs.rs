@@ -27,6 +27,33 @@ const GATHER: Duration = Duration::from_millis(150);
 /// After which a stream ends, so that the access of who reads it is looked at anew.
 const LASTS: Duration = Duration::from_secs(900);
 
+/// A line as a person reads it: of one that was logged as JSON its time, message and fields.
+pub(crate) fn plain(line: &str) -> String {
+    let logged: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(line).ok();
+    let Some(mut fields) = logged else { return line.to_owned() };
+    let mut text = |name: &str| match fields.remove(name) {
+        Some(serde_json::Value::String(text)) => text,
+        Some(other) => other.to_string(),
+        None => String::new(),
+    };
+    let (time, severity, message) = (text("time"), text("severity"), text("message"));
+    if message.is_empty() || severity.is_empty() {
+        return line.to_owned();
+    }
+    // The page says whose log it is.
+    for known in ["job", "session", "target"] {
+        text(known);
+    }
+    let clock = time.split_once('T').map(|(_, clock)| clock.chars().take(12).collect::<String>()).unwrap_or_default();
+    let mut words: Vec<String> =
+        [clock, severity.replace("INFO", ""), message].into_iter().filter(|word| !word.is_empty()).collect();
+    words.extend(fields.into_iter().map(|(name, value)| match value {
+        serde_json::Value::String(text) => format!("{name}={text}"),
+        other => format!("{name}={other}"),
+    }));
+    words.join("  ")
+}
+
 /// Follows a Pod's log: events `lines`, each a JSON array of lines, and one `end`.
 pub(crate) async fn follow(
     FromState(state): FromState<Arc<State>>,
@@ -67,6 +94,7 @@ pub(crate) async fn follow(
                 }
             }
             together.retain(|line| cluster::is_about(job.as_deref(), &pod, line));
+            let together: Vec<String> = together.iter().map(|line| plain(line)).collect();
             if let Ok(event) = Event::default().event("lines").json_data(&together) {
                 yield Ok::<_, Infallible>(event);
             }
@@ -74,4 +102,29 @@ pub(crate) async fn follow(
         yield Ok(Event::default().event("end").data(""));
     };
     Ok(Sse::new(events).keep_alive(KeepAlive::default()).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::plain;
+
+    #[test]
+    fn a_line_that_a_program_logged_as_json_is_words() {
+        for (line, wanted) in [
+            (
+                r#"{"time":"2026-11-23T05:02:10.374032101Z","severity":"INFO","message":"read the input","bytes":21,"job":"j","session":"s","target":"engine::run"}"#,
+                "05:02:10.374  read the input  bytes=21",
+            ),
+            (
+                r#"{"severity":"ERROR","message":"no strike","code":"malformed-input"}"#,
+                "ERROR  no strike  code=malformed-input",
+            ),
+            ("line 3 of the log", "line 3 of the log"),
+            (r#"{"value": 1}"#, r#"{"value": 1}"#),
+            (r#"{"message": "half"#, r#"{"message": "half"#),
+            ("", ""),
+        ] {
+            assert_eq!(plain(line), wanted);
+        }
+    }
 }

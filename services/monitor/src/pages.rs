@@ -15,7 +15,7 @@ use axum::{
 use serde::Serialize;
 use web::{App, Limits, NavItem, Page, Problem, Query, Routes, Viewer, Visitor, live};
 
-use crate::{actions, api, logs, state::State};
+use crate::{actions, api, download, logs, state::State};
 
 mod cluster;
 mod job;
@@ -79,6 +79,7 @@ pub(crate) fn routes(state: &Arc<State>) -> Routes {
     }
     let pages = pages.route("/actions", post(actions::by_form)).merge(api::routes());
     let streams = Router::new().route("/live/{page}", get(stream)).route("/log", get(logs::follow));
+    let streams = streams.route("/object", get(download::object));
     Routes { pages: pages.with_state(state.clone()), streams: streams.with_state(state.clone()) }
 }
 

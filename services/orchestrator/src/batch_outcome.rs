@@ -102,7 +102,7 @@ pub(crate) fn decide(facts: &Facts<'_>, input: u32, entry: &Entry) -> Fate {
     } else {
         match (facts.standing, failed) {
             (Standing::Running, _) => return Fate::Later,
-            (Standing::Deleted, _) if cancelled_before(facts.job).is_some_and(|before| is_spared(entry, before)) => {
+            (Standing::Deleted, _) if Cut::of(facts.job).is_some_and(|cut| !cut.means(input, entry)) => {
                 return Fate::Again;
             }
             (Standing::Deleted, _) => {
@@ -151,10 +151,36 @@ pub(crate) fn decide(facts: &Facts<'_>, input: u32, entry: &Entry) -> Fate {
     Fate::Ended(Box::new(ended))
 }
 
-/// The time before which inputs of a batch were cancelled, when it was deleted because of some of them.
-fn cancelled_before(job: &Job) -> Option<Timestamp> {
-    let annotation = job.metadata.annotations.as_ref()?.get(labels::ANNOTATION_CANCELLED_BEFORE)?;
-    annotation.parse().ok()
+/// What of a batch was cancelled, when it was deleted because of some of its inputs.
+#[derive(Debug, Default, PartialEq)]
+pub(crate) struct Cut {
+    /// What was published before this time.
+    pub(crate) before: Option<Timestamp>,
+    /// The inputs at these positions.
+    pub(crate) inputs: Vec<u32>,
+}
+
+impl Cut {
+    /// As a Job's annotations tell; `None` when it was deleted as a whole.
+    fn of(job: &Job) -> Option<Self> {
+        let annotations = job.metadata.annotations.as_ref()?;
+        let before = annotations.get(labels::ANNOTATION_CANCELLED_BEFORE).and_then(|time| time.parse().ok());
+        let inputs = annotations.get(labels::ANNOTATION_CANCELLED_INPUTS).map(String::as_str).unwrap_or_default();
+        let inputs: Vec<u32> = inputs.split(',').filter_map(|input| input.parse().ok()).collect();
+        (before.is_some() || !inputs.is_empty()).then_some(Self { before, inputs })
+    }
+
+    fn means(&self, input: u32, entry: &Entry) -> bool {
+        self.before.is_some_and(|before| !is_spared(entry, before)) || self.inputs.contains(&input)
+    }
+
+    /// Annotations that say it.
+    pub(crate) fn annotations(&self) -> Vec<(&'static str, String)> {
+        let inputs: Vec<String> = self.inputs.iter().map(ToString::to_string).collect();
+        let before = self.before.map(|before| (labels::ANNOTATION_CANCELLED_BEFORE, before.to_string()));
+        let inputs = (!inputs.is_empty()).then(|| (labels::ANNOTATION_CANCELLED_INPUTS, inputs.join(",")));
+        before.into_iter().chain(inputs).collect()
+    }
 }
 
 /// Whether a cancel of what came before this time does not mean an input. Begun again, it is asked more closely.

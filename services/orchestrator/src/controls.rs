@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use common::{
     Outcome,
-    batch::{Batch, Manifest},
+    batch::{Batch, Entry, Manifest},
     control::{Control, Parked, SCHEMA},
     labels,
     message::Work,
@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     batch_job::batch_of,
-    batch_outcome::is_spared,
+    batch_outcome::{Cut, is_spared},
     context::Context,
     hooks::Step,
     job::{self, Origin},
@@ -46,7 +46,7 @@ const READINESS: &str = "controls";
 pub(crate) enum Stand {
     /// Start it.
     Go,
-    /// Its session was cancelled after it was submitted.
+    /// It was cancelled, or its session, after it was submitted.
     Cancelled,
     /// Its session is paused.
     Paused,
@@ -96,12 +96,12 @@ impl Controls {
 pub(crate) async fn stand(context: &Context, work: &Work, published: Option<Timestamp>) -> anyhow::Result<Stand> {
     let Some(control) = context.controls.of(&work.session) else { return Ok(Stand::Go) };
     let identity = &work.identity;
-    if control.cancels(identity.attempt, published, None) {
+    if control.cancels(&work.job, identity.attempt, published, None) {
         return Ok(Stand::Cancelled);
     }
-    if control.cancelled_before.is_some() && identity.attempt == 0 {
+    if control.before(&work.job).is_some() && identity.attempt == 0 {
         let input = context.store.describe(&identity.bucket, &identity.object, Some(identity.generation)).await?;
-        if control.cancels(0, published, input.and_then(|input| input.created)) {
+        if control.cancels(&work.job, 0, published, input.and_then(|input| input.created)) {
             return Ok(Stand::Cancelled);
         }
     }
@@ -110,14 +110,14 @@ pub(crate) async fn stand(context: &Context, work: &Work, published: Option<Time
 
 /// The outcome of work that was cancelled before it had become a Job.
 pub(crate) fn cancelled(work: &Work) -> Outcome {
-    let why = format!("the session {} was cancelled before the Job had started", work.session);
+    let why = format!("it, or its session {}, was cancelled before it had started", work.session);
     Outcome::new(&work.business, State::Cancelled, "cancelled", why)
 }
 
 /// Publishes the event of a cancelled Job once more when its message comes again: whoever wrote the outcome may have died
 /// before. Only sessions that somebody cancelled cost this look.
 pub(crate) async fn tell_again(context: &Context, work: &Work) -> anyhow::Result<()> {
-    if context.controls.of(&work.session).is_none_or(|control| control.cancelled_before.is_none()) {
+    if context.controls.of(&work.session).is_none_or(|control| control.before(&work.job).is_none()) {
         return Ok(());
     }
     match outcome::read(&context.store, &work.identity.bucket, &work.outcome()).await? {
@@ -194,7 +194,7 @@ async fn pass(context: &Context, full: bool) -> anyhow::Result<bool> {
     }
     let decisions = context.controls.known();
     for (session, Known { control, .. }) in decisions.iter() {
-        if control.cancelled_before.is_some() {
+        if control.has_cancelled() {
             cancel_jobs(context, session, control).await?;
         }
     }
@@ -229,6 +229,7 @@ async fn read(context: &Context) -> anyhow::Result<bool> {
                         session,
                         paused = control.paused,
                         cancelled_before = control.cancelled_before.map(|time| time.to_string()),
+                        cancelled_jobs = control.cancelled_jobs.len(),
                         by = control.by,
                         "a decision about a session"
                     ),
@@ -245,7 +246,7 @@ async fn read(context: &Context) -> anyhow::Result<bool> {
     Ok(changed)
 }
 
-/// Deletes the Jobs of a cancelled session that have not ended; settling gives them their outcome.
+/// Deletes the cancelled Jobs of a session that have not ended; settling gives them their outcome.
 async fn cancel_jobs(context: &Context, session: &str, control: &Control) -> anyhow::Result<()> {
     let selector = format!("{}={}", labels::SESSION, names::label_value(session));
     for job in context.cluster.jobs(&selector).await? {
@@ -259,14 +260,15 @@ async fn cancel_jobs(context: &Context, session: &str, control: &Control) -> any
             Some(batch) => match cancelled_of(context, &batch, control).await? {
                 Share::None => continue,
                 Share::All => {}
-                Share::Some(before) => {
-                    let before = before.to_string();
-                    context.cluster.annotate(name, uid, labels::ANNOTATION_CANCELLED_BEFORE, &before).await?;
+                Share::Some(cut) => {
+                    for (annotation, value) in cut.annotations() {
+                        context.cluster.annotate(name, uid, annotation, &value).await?;
+                    }
                 }
             },
         }
         context.cluster.delete(name, uid).await?;
-        tracing::info!(session, kubernetes_job = name, "deleted, since its session was cancelled");
+        tracing::info!(session, kubernetes_job = name, "deleted, since it was cancelled");
     }
     Ok(())
 }
@@ -275,32 +277,38 @@ async fn cancel_jobs(context: &Context, session: &str, control: &Control) -> any
 enum Share {
     None,
     All,
-    /// What was published before this time. The others are published again, since one Job cannot end in part.
-    Some(Timestamp),
+    /// Only this. The others are published again, since one Job cannot end in part.
+    Some(Cut),
 }
 
 /// How much of a running batch a decision cancels. It may have been made between the decision and the moment at which
 /// this process read it, of messages from before and after.
 async fn cancelled_of(context: &Context, batch: &Batch, control: &Control) -> anyhow::Result<Share> {
-    let Some(before) = control.cancelled_before else { return Ok(Share::None) };
     let Some((_, text)) = context.store.read(&batch.bucket, &batch.manifest(), None).await? else {
         // Every input has its outcome.
         return Ok(Share::None);
     };
     let entries = Manifest::decode(&text, batch)?.entries;
-    let cancelled = entries.iter().filter(|entry| !is_spared(entry, before)).count();
-    Ok(match cancelled {
+    let is_older = |entry: &Entry, before: Option<Timestamp>| before.is_some_and(|before| !is_spared(entry, before));
+    let with_session = entries.iter().filter(|entry| is_older(entry, control.cancelled_before)).count();
+    let is_named = |entry: &Entry| {
+        !is_older(entry, control.cancelled_before)
+            && is_older(entry, control.cancelled_jobs.get(&entry.work.job).copied())
+    };
+    let inputs: Vec<u32> = (0..).zip(&entries).filter(|(_, entry)| is_named(entry)).map(|(input, _)| input).collect();
+    Ok(match with_session + inputs.len() {
         0 => Share::None,
         all if all == entries.len() => Share::All,
-        _ => Share::Some(before),
+        _ => Share::Some(Cut { before: control.cancelled_before.filter(|_| with_session > 0), inputs }),
     })
 }
 
-/// Whether a Job is of a message that came before its session was cancelled.
+/// Whether a Job is of a message that came before it, or its session, was cancelled.
 fn is_cancelled(job: &Job, control: &Control) -> bool {
     let (_, published, _) = job::origin_of(job);
     let created = job.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    control.cancels(1, published.or(created), None)
+    let name = job::work_of(job).map(|work| work.job).unwrap_or_default();
+    control.cancels(&name, 1, published.or(created), None)
 }
 
 /// Publishes the parked messages of sessions that are not paused any more, and ends those of cancelled ones.
@@ -312,7 +320,7 @@ async fn release(context: &Context, decisions: &Decisions) -> anyhow::Result<()>
         let Some(session) = object::parse_parked(&business.name, &found.name) else { continue };
         let control = decisions.get(session).map(|known| &known.control);
         let is_paused = control.is_some_and(|control| control.paused);
-        if is_paused && control.is_some_and(|control| control.cancelled_before.is_none()) {
+        if is_paused && control.is_some_and(|control| !control.has_cancelled()) {
             continue;
         }
         let Some((_, body)) = context.store.read(&business.bucket, &found.name, None).await? else { continue };

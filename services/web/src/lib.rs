@@ -7,6 +7,7 @@
 
 pub mod access;
 mod assets;
+mod attachment;
 mod form;
 mod guard;
 mod headers;
@@ -22,6 +23,7 @@ mod site;
 
 pub use access::{Businesses, Visitor};
 pub use assets::Asset;
+pub use attachment::attachment;
 pub use form::Form;
 pub use limits::{Limits, MAX_FORM_BYTES};
 pub use page::{NavItem, Page, Viewer};

@@ -41,14 +41,15 @@ pub enum AccessSettings {
 /// How assertions of Identity-Aware Proxy are verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IapSettings {
-    /// Audience that an assertion must be for, like `/projects/123/global/backendServices/456`.
+    /// Audience that an assertion must be for, like `/projects/123/global/backendServices/456`. Empty while it is not
+    /// known, since it comes with the load balancer; then nobody is let in.
     pub audience: String,
     /// Issuer that an assertion must be of.
     pub issuer: String,
     /// URL of the public keys, a JSON Web Key set.
     pub keys: String,
-    /// File that limits people to businesses: JSON `{"EMAIL": ["BUSINESS", ...]}`. Without it, whoever is let through
-    /// sees every business.
+    /// File that limits people to businesses: JSON `{"EMAIL": ["BUSINESS", ...]}`, where `*@DOMAIN` means everybody of
+    /// a domain, `*` everybody, and the business `*` every one. Without it, whoever is let through sees every business.
     pub people: Option<PathBuf>,
 }
 
@@ -76,7 +77,8 @@ impl Settings {
         if config.is_none() {
             missing.push("--config FILE (the generated config.json)".to_owned());
         }
-        let access = access(&value, &mut missing)?;
+        let audience = variables.get(labels::ENV_IAP_AUDIENCE).map(String::as_str);
+        let access = access(&value, audience, &mut missing)?;
         if !missing.is_empty() {
             bail!("this is missing: {}", missing.join("; "));
         }
@@ -103,6 +105,7 @@ impl Settings {
 
 fn access<'a>(
     value: &impl Fn(&str) -> Option<&'a str>,
+    audience: Option<&str>,
     missing: &mut Vec<String>,
 ) -> anyhow::Result<Option<AccessSettings>> {
     match value(labels::ENV_ACCESS).unwrap_or("token") {
@@ -114,11 +117,10 @@ fn access<'a>(
             Ok(file.map(|file| AccessSettings::Tokens { file: file.into() }))
         }
         "iap" => {
-            let audience = value(labels::ENV_IAP_AUDIENCE);
             if audience.is_none() {
                 missing.push(format!(
                     "{} (like /projects/NUMBER/global/backendServices/ID; Identity-Aware Proxy shows it as \"signed \
-                     header JWT audience\")",
+                     header JWT audience\"; empty while it is not known)",
                     labels::ENV_IAP_AUDIENCE
                 ));
             }

@@ -6,9 +6,9 @@ use anyhow::Context as _;
 use common::exit;
 use provision::{
     Cloud, Environment, Report,
-    deploy::{self, Foreign},
+    deploy::{self, Foreign, Only},
     environment::{self, CloudKind, Overrides},
-    guarded, plan, presence, saved, show,
+    guarded, plan, saved, show,
 };
 use serde_json::json;
 
@@ -32,7 +32,8 @@ pub(crate) struct Args {
     lock: locking::LockArgs,
 }
 
-/// Plans what the business needs, makes it, and deploys its orchestrator when the others have theirs.
+/// Plans what the business needs, makes it, and deploys its orchestrator when the others have theirs; the web apps are
+/// told of it.
 ///
 /// # Errors
 /// When the name cannot be a business's, something is in the way, nobody agreed, or a step failed; running again goes
@@ -107,14 +108,7 @@ pub(super) async fn make(
     }
     let report = provision::carry_out(plan, cloud, &setup::told(output)).await?;
     setup::write_config(after, cloud)?;
-    let images = match &cloud.kubernetes {
-        Ok(client) if presence::has_cluster(after, cloud).await? => deploy::live_images(after, client).await?,
-        _ => None,
-    };
-    let deployed = match images {
-        Some(images) => Some(setup::deploy(after, cloud, images, Some(name), foreign, output).await?),
-        None => None,
-    };
+    let deployed = setup::deploy_part(after, cloud, Only::Business(name.to_owned()), foreign, output).await?;
     Ok((report, deployed))
 }
 

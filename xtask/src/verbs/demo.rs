@@ -94,7 +94,7 @@ async fn perform(
 
     output.note("deploying its orchestrator");
     let images = setup::images(stage.environment(), binaries)?;
-    setup::deploy(stage.environment(), &cloud, images, None, Foreign::Refuse, output).await?;
+    setup::deploy(stage.environment(), &cloud, images, Foreign::Refuse, output).await?;
 
     output.note(format_args!("adding the business {second} beside it"));
     let overrides = provision::environment::Overrides::new();

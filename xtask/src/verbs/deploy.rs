@@ -80,6 +80,13 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
             report.objects.len(),
             report.changed
         ));
+        for app in without_audience(&environment) {
+            output.note(format_args!(
+                "  nobody is let into the {app} before web.iap.{app}_audience is named: the id of its backend service, \
+                 which comes with the load balancer, is shown by `gcloud compute backend-services list \
+                 --filter='name~deskgrid-{app}' --format='table(name,id)'`"
+            ));
+        }
         output.note("next: cargo xtask submit --wait examples/pricing");
     }
     Ok(exit::DONE)
@@ -98,6 +105,13 @@ fn brought(environment: &Environment) -> anyhow::Result<Images> {
             )
             .into()),
     }
+}
+
+/// The apps behind Identity-Aware Proxy that do not know yet which assertions are for them.
+fn without_audience(environment: &Environment) -> Vec<&'static str> {
+    let Some(iap) = environment.web.iap.as_ref().filter(|_| environment.web.enabled) else { return Vec::new() };
+    let apps = [("monitor", &iap.monitor), ("client", &iap.client)];
+    apps.into_iter().filter(|(_, app)| app.audience.is_none()).map(|(name, _)| name).collect()
 }
 
 /// Shows what would change.

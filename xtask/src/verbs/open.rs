@@ -10,7 +10,12 @@ use provision::{deploy::access, manifests::WEB_NAMESPACE};
 use serde::Serialize;
 use tokio::{net::TcpListener, net::TcpStream, task::JoinSet};
 
-use crate::{args::Globals, context::Context, error::Failure, output::Output};
+use crate::{
+    args::Globals,
+    context::{self, Context},
+    error::Failure,
+    output::Output,
+};
 
 /// Port that the apps listen on in their pods.
 const APP_PORT: u16 = 8080;
@@ -55,11 +60,19 @@ struct Opened {
     token: Option<String>,
 }
 
-/// Opens a port on this machine and passes every connection on to the app, until Ctrl-C.
+/// Opens a port on this machine and passes every connection on to the app, until Ctrl-C; behind Identity-Aware Proxy the
+/// app has an address of its own, which is shown.
 ///
 /// # Errors
 /// When the app is not there, or the port is taken.
 pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
+    if let Ok(environment) = context::load(globals)
+        && let Some(iap) = environment.web.iap.as_ref().filter(|_| environment.web.enabled)
+    {
+        // No way through the cluster: whoever comes there has no assertion.
+        let of_app = if args.app == App::Client { &iap.client } else { &iap.monitor };
+        return behind_proxy(args, &format!("https://{}/", of_app.host), output);
+    }
     let context = Context::open(globals).await?;
     let client = context.cluster()?;
     let app = args.app.name();
@@ -89,6 +102,19 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         }
     }
     serve(client, app, listener, output).await
+}
+
+/// Shows where the app is behind Identity-Aware Proxy, where people log in with their own accounts.
+fn behind_proxy(args: &Args, url: &str, output: &Output) -> anyhow::Result<u8> {
+    if output.json {
+        output.record(&Opened { url: url.to_owned(), token: None })?;
+        return Ok(exit::DONE);
+    }
+    output.line(url)?;
+    if !args.no_browser && std::io::stdout().is_terminal() {
+        browse(url, output);
+    }
+    Ok(exit::DONE)
 }
 
 async fn serve(client: &Client, app: &'static str, listener: TcpListener, output: &Output) -> anyhow::Result<u8> {

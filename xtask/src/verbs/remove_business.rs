@@ -2,7 +2,10 @@
 
 use anyhow::Context as _;
 use common::exit;
-use provision::environment;
+use provision::{
+    deploy::{Foreign, Only},
+    environment, guarded,
+};
 
 use crate::{args::Globals, context, error::Failure, output::Output, removing, removing::Removal, setup};
 
@@ -36,6 +39,13 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let lock = args.options.lock.settings(globals, "remove-business", output);
     let removal = Removal { before: &before, after: Some(&after), cloud: &cloud, options: &args.options, lock };
     let Some(report) = removal.run(output).await? else { return Ok(exit::DONE) };
+    // They would look for what is gone.
+    let settings = args.options.lock.settings(globals, "remove-business", output);
+    guarded::under_lock(&after, &cloud, &settings, None, async |step| {
+        step("tells the web apps");
+        setup::deploy_part(&after, &cloud, Only::Web, Foreign::Refuse, output).await
+    })
+    .await?;
 
     // Read again: somebody else may have changed it while this took its time.
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;

@@ -161,6 +161,23 @@ impl Browser {
         self.command(&format!("{element}/click"), json!({})).await;
     }
 
+    /// One command of Chromium's own protocol, for what WebDriver does not have.
+    async fn chromium(&self, command: &str, parameters: Value) -> Value {
+        self.command("/goog/cdp/execute", json!({ "cmd": command, "params": parameters })).await
+    }
+
+    /// Moves files of this machine over the page with the mouse: `dragEnter`, `dragOver` or `drop`, at `[x, y]`.
+    pub(crate) async fn drag(&self, kind: &str, place: &Value, files: &[String]) {
+        let data = json!({ "items": [], "files": files, "dragOperationsMask": 1 });
+        let event = json!({ "type": kind, "x": place[0], "y": place[1], "data": data });
+        self.chromium("Input.dispatchDragEvent", event).await;
+    }
+
+    /// From now on no script of a page runs.
+    pub(crate) async fn without_scripts(&self) {
+        self.chromium("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
+    }
+
     /// Logs in with a token.
     pub(crate) async fn log_in(&self, url: &str, token: &str) {
         self.open(url).await;

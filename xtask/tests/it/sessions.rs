@@ -190,7 +190,7 @@ async fn two_operators_never_undo_each_others_decision() {
         async move {
             let name = format!("operator {by}");
             match by % 2 {
-                0 => control::cancel(&store, &business, "s1", &name).await.map(|_| ()),
+                0 => control::cancel(&store, &business, "s1", None, &name).await.map(|_| ()),
                 _ => control::change(&store, &business, "s2", &name, |control| control.paused = !control.paused)
                     .await
                     .map(|_| ()),

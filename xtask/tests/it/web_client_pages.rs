@@ -7,7 +7,7 @@ use web::Limits;
 
 use crate::{
     browser::{Browser, Screen, target},
-    web_client::{ALL, App, world},
+    web_apps::{ALL, App, world},
 };
 
 /// A book whose strike is no number.

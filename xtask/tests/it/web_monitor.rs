@@ -1,104 +1,19 @@
 //! The monitor over HTTP: who sees what, that everything is shown as text, that its description of itself is true, and
 //! that it says what is away.
 
-use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
-use common::{clients::Connection, storage::Store};
-use google_cloud_auth::credentials::mds;
 use localcloud::faults::{Fault, When};
 use orchestrator::Hooks;
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
-use web::{AccessSettings, Settings};
 
 use crate::{
-    web_client::{ALL, ONE, world},
-    world::{World, eventually},
+    web_apps::{ALL, Monitor, ONE, world},
+    world::eventually,
 };
 
 /// What must never come out of a page as it went in.
 const SCRIPT: &str = "<script>alert(1)</script><img src=x onerror=alert(2)>";
-
-/// The monitor, served in this process.
-pub(crate) struct Monitor {
-    pub(crate) address: SocketAddr,
-    pub(crate) http: reqwest::Client,
-    stop: CancellationToken,
-    served: Option<tokio::task::JoinHandle<anyhow::Result<()>>>,
-}
-
-impl Monitor {
-    /// With the identity that it has when it is deployed.
-    pub(crate) async fn start(world: &World) -> Self {
-        let account = Some(world.environment.accounts.web_monitor.clone());
-        let metadata = world.cloud.google.metadata_address("deskgrid", "web-monitor", account).await.unwrap();
-        let credentials = mds::Builder::default().with_endpoint(format!("http://{metadata}")).build().unwrap();
-        let connection = Connection::with_credentials(&world.clients.endpoints, credentials);
-        let tokens = world.folder().join("monitor-tokens");
-        std::fs::write(&tokens, format!("{ALL}\n{ONE} bu1\n")).unwrap();
-        let settings = Settings {
-            config: world.rendered.config.clone(),
-            listen: "127.0.0.1:0".parse().unwrap(),
-            access: AccessSettings::Tokens { file: tokens },
-            tls: false,
-            log_filter: String::new(),
-        };
-        let listener = web::listen(settings.listen).await.unwrap();
-        let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
-        let store = Store::connect_for(&connection, Duration::from_secs(5)).await.unwrap();
-        let clients = monitor::Clients { kube: world.kube.clone(), connection, store, listener };
-        let served = tokio::spawn(monitor::run(settings, clients, stop.clone()));
-        let http = reqwest::Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        let monitor = Self { address, http, stop, served: Some(served) };
-        eventually("the monitor is ready", async || {
-            let answer = monitor.http.get(monitor.url("/readyz")).send().await.unwrap();
-            answer.status().is_success()
-        })
-        .await;
-        monitor
-    }
-
-    pub(crate) fn url(&self, path: &str) -> String {
-        format!("http://{}{path}", self.address)
-    }
-
-    /// Ends it as SIGTERM would.
-    pub(crate) async fn stop(mut self) {
-        self.stop.cancel();
-        let served = self.served.take().expect("it runs");
-        tokio::time::timeout(Duration::from_secs(60), served).await.expect("it stops").unwrap().unwrap();
-    }
-
-    /// Status and text of a page.
-    pub(crate) async fn get(&self, path: &str, token: &str) -> (u16, String) {
-        let request = self.http.get(self.url(path)).bearer_auth(token).header("accept", "text/html");
-        let answer = request.send().await.unwrap();
-        (answer.status().as_u16(), answer.text().await.unwrap())
-    }
-
-    /// A document of the API.
-    pub(crate) async fn json(&self, path: &str) -> Value {
-        let (status, text) = self.get(&format!("/api/v1{path}"), ALL).await;
-        assert_eq!(status, 200, "{path}: {text}");
-        serde_json::from_str(&text).unwrap()
-    }
-
-    /// Asks for an action.
-    pub(crate) async fn act(&self, token: &str, action: Value) -> (u16, Value) {
-        let request = self.http.post(self.url("/api/v1/actions")).bearer_auth(token).json(&action);
-        let answer = request.send().await.unwrap();
-        (answer.status().as_u16(), answer.json().await.unwrap())
-    }
-
-    /// Waits until it shows so many Jobs in a state.
-    pub(crate) async fn shows(&self, business: &str, state: &str, count: u64) {
-        eventually(&format!("the monitor shows {count} {state} in {business}"), async || {
-            let found = self.json(&format!("/jobs?business={business}&state={state}")).await;
-            found["total"] == count
-        })
-        .await;
-    }
-}
 
 /// Every page, of this Job.
 fn pages(business: &str, session: &str, job: &str) -> Vec<String> {

@@ -6,8 +6,7 @@ use common::{labels, storage::Properties};
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::{
-    web_client::{ALL, world},
-    web_monitor::Monitor,
+    web_apps::{ALL, Monitor, world},
     world::World,
 };
 

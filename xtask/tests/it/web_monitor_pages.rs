@@ -5,8 +5,7 @@ use serde_json::json;
 
 use crate::{
     browser::{Browser, Screen},
-    web_client::{ALL, world},
-    web_monitor::Monitor,
+    web_apps::{ALL, Monitor, world},
     world::{World, eventually},
 };
 

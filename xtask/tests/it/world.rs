@@ -321,7 +321,21 @@ impl World {
         if let Some(real) = &self.real {
             return real.client_of(namespace, "orchestrator").await;
         }
-        let token = self.cloud.kubernetes.service_account_token(namespace, "orchestrator");
+        self.client_of(namespace, "orchestrator").await
+    }
+
+    /// Whether a real cluster is in the place of the laptop cloud's.
+    pub(crate) fn is_real(&self) -> bool {
+        self.real.is_some()
+    }
+
+    /// A client with the identity of a service account in the cluster; on a real one with that of whoever runs the test,
+    /// since what all environments share there is not this test's to change.
+    pub(crate) async fn client_of(&self, namespace: &str, account: &str) -> kube::Client {
+        if self.is_real() {
+            return self.kube.clone();
+        }
+        let token = self.cloud.kubernetes.service_account_token(namespace, account);
         let kubeconfig = serde_json::from_value(self.cloud.kubernetes.kubeconfig_for(&token, namespace)).unwrap();
         let mut cluster = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
         cluster.default_retry = false;

@@ -202,14 +202,14 @@ impl Kept {
         Ok(())
     }
 
-    /// Every binding of `principal` whose condition holds, as role names.
-    pub fn roles_of<'a>(
+    /// Every binding of `principal` whose condition holds: its role and the condition.
+    pub fn bindings_of<'a>(
         &'a self,
         principal: &'a Principal,
         pool: &'a Pool,
         context: &'a condition::Context<'a>,
         holds_basic: &'a dyn Fn(&str) -> bool,
-    ) -> impl Iterator<Item = &'a str> {
+    ) -> impl Iterator<Item = (&'a str, Option<&'a Condition>)> {
         self.bindings
             .iter()
             .filter(move |binding| {
@@ -230,7 +230,7 @@ impl Kept {
                         condition::parse(&condition.expression).is_ok_and(|expression| expression.holds(context))
                     })
             })
-            .map(|binding| binding.role.as_str())
+            .map(|binding| (binding.role.as_str(), binding.condition.as_ref()))
     }
 }
 

@@ -4,7 +4,7 @@ use std::{path::PathBuf, time::Duration};
 
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{events::Recorder, store::Store, users::Tokens};
+use super::{events::Recorder, rbac::Used, store::Store, users::Tokens};
 use crate::{
     clock::Clock,
     node::{images::Images, logs::Logs},
@@ -18,6 +18,8 @@ pub struct Cluster {
     pub clock: Clock,
     /// Who may come in.
     pub tokens: Tokens,
+    /// What users made use of.
+    pub used: Used,
     /// What was recorded about objects.
     pub recorder: Recorder,
     /// The programs that pods may run.

@@ -1,6 +1,10 @@
 //! Role-based access: whether the roles bound to a user allow a request.
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeSet, HashMap},
+    hash::{BuildHasher as _, RandomState},
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use serde_json::{Value, json};
 
@@ -24,6 +28,65 @@ pub struct Wish<'a> {
     pub namespace: &'a str,
     /// Name of the object, "" for none.
     pub name: &'a str,
+}
+
+/// Refusals that are kept, of all users together.
+const REFUSED: usize = 1000;
+
+/// Which of their rights users have made use of, so that a right which nobody uses can be found.
+#[derive(Debug, Default)]
+pub struct Used {
+    hasher: RandomState,
+    wishes: Mutex<HashMap<u64, (String, Granted)>>,
+    refused: Mutex<BTreeSet<(String, Granted)>>,
+}
+
+/// Something that a user did, or wanted to do.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Granted {
+    /// Namespace, "" for the whole cluster.
+    pub namespace: String,
+    /// API group.
+    pub group: String,
+    /// Plural name, with `/subresource` where there is one.
+    pub resource: String,
+    /// `get`, `list`, `create` and so on.
+    pub verb: String,
+}
+
+impl From<&Wish<'_>> for Granted {
+    fn from(wish: &Wish<'_>) -> Self {
+        let [namespace, group, resource, verb] =
+            [wish.namespace, wish.group, wish.resource, wish.verb].map(str::to_owned);
+        Self { namespace, group, resource, verb }
+    }
+}
+
+impl Used {
+    pub(super) fn note(&self, user: &str, wish: &Wish<'_>) {
+        let key = self.hasher.hash_one((user, wish.namespace, wish.group, wish.resource, wish.verb));
+        let mut wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
+        wishes.entry(key).or_insert_with(|| (user.to_owned(), Granted::from(wish)));
+    }
+
+    pub(super) fn note_refused(&self, user: &str, wish: &Wish<'_>) {
+        let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        if refused.len() < REFUSED {
+            refused.insert((user.to_owned(), Granted::from(wish)));
+        }
+    }
+
+    /// What a user was refused so far.
+    pub fn refused(&self, user: &str) -> BTreeSet<Granted> {
+        let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
+        refused.iter().filter(|(of, _)| of == user).map(|(_, wish)| wish.clone()).collect()
+    }
+
+    /// What a user, like `system:serviceaccount:NAMESPACE:NAME`, did so far.
+    pub fn of(&self, user: &str) -> BTreeSet<Granted> {
+        let wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
+        wishes.values().filter(|(of, _)| of == user).map(|(_, granted)| granted.clone()).collect()
+    }
 }
 
 /// Whether the user may.

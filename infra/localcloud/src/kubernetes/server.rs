@@ -96,7 +96,11 @@ async fn answer(cluster: Arc<Cluster>, mut request: Request) -> Answer<Response>
                 name: &target.name,
             };
             if !rbac::allows(&cluster.store, &call.user, &wish) {
+                cluster.used.note_refused(&call.user.name, &wish);
                 return Err(Failure::forbidden(target.kind, &target.name, &rbac::refusal(&call.user, &wish)));
+            }
+            if !call.user.admin {
+                cluster.used.note(&call.user.name, &wish);
             }
             if target.kind == &super::kinds::POD && target.subresource == "portforward" {
                 return port_forward::answer(&cluster, &target, &call.query, &call.headers, upgrade);

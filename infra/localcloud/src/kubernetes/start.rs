@@ -109,6 +109,7 @@ impl Kubernetes {
             store: Store::default(),
             clock: options.clock,
             tokens: Tokens::new(admin, options.google_user),
+            used: rbac::Used::default(),
             recorder: Recorder::default(),
             images: Images::new(folder.join("images")),
             logs: Logs::default(),

@@ -2,29 +2,25 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
 use common::labels;
 use futures::future::join_all;
-use k8s_openapi::api::apps::v1::Deployment;
-use kube::{Api, Client};
+use kube::Client;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
-    Applied, Change, Failed, Foreign, Looking, Outlook, Patience, Rollout, Why, access, apply, applyset, carry,
-    handout, look, namespaces, reach, rollback::roll_back, wait_for,
+    Applied, Change, Failed, Foreign, Looking, Outlook, Patience, Rollout, Why, access, apply, carry, handout, look,
+    namespaces, reach, rollback::roll_back, wait_for,
 };
 use crate::{
     Cloud,
-    environment::{Auth, Environment},
+    environment::{Auth, Environment, WebAccess},
     manifests::{Extras, Images, Rendered, WEB_NAMESPACE, render_with},
     plan,
     resource::Kind,
     trouble::Trouble,
 };
 
-/// The Deployment of every business.
-pub(crate) const ORCHESTRATOR: &str = "orchestrator";
 /// API of Google's collectors of metrics.
 const MONITORING: &str = "monitoring.googleapis.com/v1";
 /// Time for which a rollout waits on one and the same before it is told.
@@ -39,8 +35,8 @@ pub struct Options {
     pub extras: Extras,
     /// Folder that what was rendered is written to.
     pub folder: PathBuf,
-    /// Only this business; what is written down is still everything.
-    pub only: Option<String>,
+    /// Only this part; what is written down is still everything.
+    pub only: Only,
     /// Namespaces of our names that somebody else made.
     pub foreign: Foreign,
     /// Take over fields that others own.
@@ -60,7 +56,7 @@ impl Options {
             images,
             extras: Extras::default(),
             folder,
-            only: None,
+            only: Only::Everything,
             foreign: Foreign::Refuse,
             force_conflicts: false,
             rollback: false,
@@ -70,8 +66,24 @@ impl Options {
     }
 
     fn wants(&self, business: &str) -> bool {
-        self.only.as_deref().is_none_or(|only| only == business)
+        match &self.only {
+            Only::Everything => true,
+            Only::Business(only) => only == business,
+            Only::Web => false,
+        }
     }
+}
+
+/// What of an environment is deployed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Only {
+    /// All of it; what is not wanted any more is taken away.
+    #[default]
+    Everything,
+    /// One business, and the web apps, which are told of it.
+    Business(String),
+    /// The web apps, after a business went.
+    Web,
 }
 
 /// What happens during a deployment.
@@ -162,18 +174,19 @@ async fn outlook(
     options: &Options,
 ) -> anyhow::Result<Outlook> {
     // Only a deploy of everything knows what left.
-    let present = options.only.is_none().then(|| namespaces(everything));
+    let present = (options.only == Only::Everything).then(|| namespaces(everything));
     let looking = Looking { foreign: options.foreign, force_conflicts: options.force_conflicts };
     look(client, &environment.name, &only(everything, options), present.as_ref(), looking).await
 }
 
-/// The objects of the business that is deployed; all of them when no business is named.
+/// The objects of the part that is deployed. What no business has alone is the cluster's or the web apps', and those
+/// belong to every part: they are told which businesses there are.
 fn only(everything: &Rendered, options: &Options) -> Rendered {
     let mut rendered = everything.clone();
     for file in &mut rendered.files {
         file.objects.retain(|object| {
-            options.wants(object["metadata"]["labels"][labels::BUSINESS].as_str().unwrap_or_default())
-                || applyset::home(object).is_none()
+            let business = object["metadata"]["labels"][labels::BUSINESS].as_str();
+            business.is_none_or(|business| options.wants(business))
         });
     }
     rendered
@@ -207,7 +220,7 @@ pub async fn run(
     if environment.auth == Auth::Key {
         handout::give(environment, cloud, client, &wanted, progress).await?;
     }
-    if has_web && access::ensure(client).await? {
+    if has_web && environment.web.access != WebAccess::Iap && access::ensure(client).await? {
         progress(Event::Token);
     }
     let outlook = outlook(environment, client, &everything, options).await?;
@@ -229,7 +242,7 @@ pub async fn run(
     for gone in &pruned {
         progress(Event::Applied(gone.clone()));
     }
-    if environment.auth == Auth::Key && options.only.is_none() {
+    if environment.auth == Auth::Key && options.only == Only::Everything {
         handout::take_back(environment, cloud, client, &wanted, options.limit, progress).await?;
     }
     objects.extend(pruned);
@@ -335,25 +348,6 @@ async fn missing_identity(environment: &Environment, cloud: &Cloud) -> Option<St
         }
         false => Some(format!("these are not as they should be: {}", missing.join(", "))),
     }
-}
-
-/// The images that an environment runs already, by the first orchestrator found; none before the first deploy.
-///
-/// # Errors
-/// When the cluster cannot be asked.
-pub async fn live_images(environment: &Environment, client: &Client) -> anyhow::Result<Option<Images>> {
-    for business in &environment.businesses {
-        let deployments: Api<Deployment> = Api::namespaced(client.clone(), &business.namespace);
-        let live = deployments.get_opt(ORCHESTRATOR).await;
-        let Some(live) = live.with_context(|| format!("read the orchestrator of {}", business.name))? else { continue };
-        let engine = live.metadata.annotations.unwrap_or_default().remove(labels::ANNOTATION_ENGINE_IMAGE);
-        let containers = live.spec.and_then(|spec| spec.template.spec).map(|spec| spec.containers).unwrap_or_default();
-        let orchestrator = containers.into_iter().next().and_then(|container| container.image);
-        if let (Some(orchestrator), Some(engine)) = (orchestrator, engine) {
-            return Ok(Some(Images { orchestrator, engine }));
-        }
-    }
-    Ok(None)
 }
 
 fn millis(started: Instant) -> u64 {

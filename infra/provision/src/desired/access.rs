@@ -99,7 +99,7 @@ pub const BUSINESS: &[Row] = &[
     // Jobs read), retry (note it with the input, publish), replay (the same, or a corrected input), discard (delete the
     // input). Replay and discard also mark the outcome, which nobody but the orchestrator may replace.
     row(Who::WebMonitor, "roles/storage.objectUser", On::Objects(&["input", "common", "control"])),
-    row(Who::WebMonitor, "roles/storage.objectViewer", On::Objects(&["output", "outcome"])),
+    row(Who::WebMonitor, "roles/storage.objectViewer", On::Objects(&["output", "outcome", "parked"])),
     row(Who::WebMonitor, MARKER_ROLE, On::Objects(&["outcome"])),
     row(Who::WebMonitor, LISTER_ROLE, On::Names),
     row(Who::WebMonitor, "roles/pubsub.publisher", On::Topic),

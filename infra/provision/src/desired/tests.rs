@@ -86,7 +86,7 @@ fn the_table_of_who_may_do_what_with_objects() {
         ("web-monitor", "bu1/common/s/n", &["create", "delete", "get", "list", "update"]),
         ("web-monitor", "bu2/outcome/s/j/1-0.json", &["get", "list", "update"]),
         ("web-monitor", "bu2/output/s/j/1-0", &["get", "list"]),
-        ("web-monitor", "bu2/parked/s/j/1-0.json", &["list"]),
+        ("web-monitor", "bu2/parked/s/j/1-0.json", &["get", "list"]),
         ("web-monitor", "bu3/output/s/j/1-0", &["list"]),
         ("web-monitor", "deskgrid/build/source/a.tar.gz", &["list"]),
         ("builder", "deskgrid/build/source/a.tar.gz", &["get", "list"]),

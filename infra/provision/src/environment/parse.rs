@@ -9,16 +9,11 @@ use common::{
 
 use super::{
     Accounts, Auth, Build, Builder, Business, BusinessAccounts, CloudKind, Cluster, ClusterMode, Endpoint, Engine,
-    EnginePool, Environment, Manage, Managed, Network, Overrides, Place, Problem, Problems, Retention, Security, Web,
-    WebAccess,
-    read::{Reader, Section, Spanned, did_you_mean},
-    value,
+    EnginePool, Environment, Manage, Managed, Network, Overrides, Place, Problem, Problems, Retention, Security,
+    read::{Reader, Section, Spanned},
+    value, web,
 };
 use crate::desired::access::ROLE_PREFIX;
-
-/// Most businesses that the web apps can serve: each is a condition of its own in the bucket's policy, of which IAM
-/// takes 20 for one role and member.
-const WEB_BUSINESSES_MAX: usize = 20;
 
 /// Parses the environment file `text` of the environment `name`; `file` is how to call the file in messages.
 ///
@@ -105,7 +100,7 @@ fn environment(name: &str, reader: &Reader<'_>, root: Section<'_>) -> Option<Env
         );
     }
     duplicates(reader, &accounts, &businesses, &places);
-    let web = web(reader, root.section("web"), &businesses);
+    let web = web::read(reader, root.section("web"), &businesses, cloud);
     root.finish();
     Some(Environment {
         name: name.to_owned(),
@@ -244,35 +239,6 @@ fn build(section: Section<'_>, project: &str, location: &str) -> Build {
     };
     section.finish();
     build
-}
-
-fn web(reader: &Reader<'_>, section: Section<'_>, businesses: &[Business]) -> Web {
-    let names: Vec<&str> = businesses.iter().map(|business| business.name.as_str()).collect();
-    let served = section.list("businesses").map(|served| {
-        for business in &served {
-            if !names.contains(&business.value.as_str()) {
-                let message = format!("there is no business {:?} in this file", business.value);
-                let help = did_you_mean(&business.value, &names);
-                reader.problem_with_help(&business.place, message, help);
-            }
-        }
-        served.into_iter().map(|business| business.value).collect()
-    });
-    let web = Web {
-        enabled: section.boolean("enabled", true),
-        access: section
-            .choice("access", &[("port-forward", WebAccess::PortForward), ("internal", WebAccess::Internal)]),
-        businesses: served.unwrap_or_else(|| names.iter().map(|name| (*name).to_owned()).collect()),
-    };
-    if web.enabled && web.businesses.len() > WEB_BUSINESSES_MAX {
-        let message = format!("the web apps would serve {} businesses", web.businesses.len());
-        let help = format!(
-            "list at most {WEB_BUSINESSES_MAX} of them as `web.businesses`: IAM takes no more conditions for one account"
-        );
-        reader.problem_with_help(section.place(), message, Some(help));
-    }
-    section.finish();
-    web
 }
 
 fn business(

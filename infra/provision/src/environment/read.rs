@@ -240,6 +240,10 @@ impl<'a> Section<'a> {
     /// A list of texts.
     pub(super) fn list(&self, key: &'static str) -> Option<Vec<Spanned<String>>> {
         let (key_place, item) = self.item(key)?;
+        self.texts_of(key, &key_place, item)
+    }
+
+    fn texts_of(&self, key: &str, key_place: &Place, item: &Item) -> Option<Vec<Spanned<String>>> {
         let Some(array) = item.as_array() else {
             self.wrong_type(key, item, "a list of texts in quotes");
             return None;
@@ -257,6 +261,19 @@ impl<'a> Section<'a> {
             }
         }
         Some(list)
+    }
+
+    /// Every key of the table `key` with its list of texts, in the order of the file.
+    pub(super) fn lists(&self, key: &'static str) -> Vec<(Spanned<String>, Vec<Spanned<String>>)> {
+        let inner = self.section(key);
+        let mut lists = Vec::new();
+        for (name, item) in inner.table.into_iter().flat_map(TableLike::iter) {
+            let place = inner.key_place(name);
+            let name = Spanned { value: name.to_owned(), place };
+            let list = inner.texts_of(&name.value, &name.place, item).unwrap_or_default();
+            lists.push((name, list));
+        }
+        lists
     }
 
     /// Reports every key that nobody asked for.

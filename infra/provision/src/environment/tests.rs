@@ -6,6 +6,8 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod web;
+
 const SMALLEST: &str = "project = \"desk-one\"\nlocation = \"europe-west1\"\n[businesses.bu1]\n";
 
 /// The environment that `text` describes; for the tests of other modules too.

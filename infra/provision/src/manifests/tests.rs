@@ -98,6 +98,74 @@ fn everything_switched_on() {
     assert!(!job.contains("gke-spot"), "Google itself keeps spot machines apart there");
 }
 
+const IAP: &str = r#"
+project = "desk-one"
+location = "europe-west1"
+[web]
+access = "iap"
+[web.iap]
+monitor_host = "monitor.example.com"
+client_host = "submit.example.com"
+monitor_audience = "/projects/123/global/backendServices/456"
+address = "desk-web"
+oauth_secret = "iap-oauth"
+[web.iap.people]
+"Alice@example.com" = ["bu1"]
+"*@ops.example.com" = ["*"]
+[businesses.bu1]
+"#;
+
+#[test]
+fn behind_identity_aware_proxy() {
+    let web = WebImages { monitor: Some("r/monitor@sha256:4".into()), client: Some("r/client@sha256:5".into()) };
+    let extras = Extras { web, pod_monitoring: false };
+    let rendered = check_golden("iap", IAP, &config::Endpoints::default(), &extras);
+    let all: Vec<&Value> = rendered.objects().collect();
+    let named = |kind: &str, name: &str| {
+        let is_it = |object: &&&Value| object["kind"] == kind && object["metadata"]["name"] == name;
+        *all.iter().find(is_it).unwrap_or_else(|| panic!("there is no {kind} {name}"))
+    };
+    for (app, audience) in [("monitor", "/projects/123/global/backendServices/456"), ("client", "")] {
+        let pod = &named("Deployment", app)["spec"]["template"]["spec"];
+        let variables: std::collections::BTreeMap<&str, &str> = pod["containers"][0]["env"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|variable| (variable["name"].as_str().unwrap(), variable["value"].as_str().unwrap()))
+            .collect();
+        assert_eq!((variables["DESKGRID_ACCESS"], variables["DESKGRID_IAP_AUDIENCE"]), ("iap", audience));
+        assert!(!variables.contains_key("DESKGRID_ACCESS_TOKEN_FILE") && !pod.to_string().contains("web-access"));
+        // The Service, its BackendConfig and the rule of the Ingress belong together.
+        let service = named("Service", app);
+        let of_service = service["metadata"]["annotations"]["cloud.google.com/backend-config"].as_str().unwrap();
+        let default: Value = serde_json::from_str(of_service).unwrap();
+        assert_eq!(named("BackendConfig", default["default"].as_str().unwrap())["spec"]["iap"]["enabled"], true);
+        assert_eq!(service["spec"]["type"], "ClusterIP", "there is no other way in");
+        let from: Vec<&str> = named("NetworkPolicy", app)["spec"]["ingress"][0]["from"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|from| from["ipBlock"]["cidr"].as_str().unwrap())
+            .collect();
+        assert_eq!(from, ["35.191.0.0/16", "130.211.0.0/22"], "only Google's load balancers");
+    }
+    let rules = named("Ingress", "web")["spec"]["rules"].as_array().unwrap();
+    let hosts: Vec<&Value> = rules.iter().map(|rule| &rule["host"]).collect();
+    assert_eq!(hosts, ["monitor.example.com", "submit.example.com"]);
+    assert_eq!(named("ManagedCertificate", "web")["spec"]["domains"], json!(hosts));
+    let is_web = |object: &&&Value| object["kind"] == "ConfigMap" && object["metadata"]["namespace"] == "deskgrid";
+    let people = all.iter().find(is_web).unwrap()["data"]["people.json"].as_str().unwrap();
+    let people: Value = serde_json::from_str(people).unwrap();
+    assert_eq!(people, json!({"alice@example.com": ["bu1"], "*@ops.example.com": ["*"]}));
+    // Whom it names is part of what the pods are told, so that a change of it starts them anew.
+    let hash = |text: &str| {
+        let rendered = render_with(&environment(text), &config::Endpoints::default(), &images(), &extras).unwrap();
+        let monitor = rendered.objects().find(|o| o["kind"] == "Deployment" && o["metadata"]["name"] == "monitor");
+        monitor.unwrap()["spec"]["template"]["metadata"]["annotations"]["deskgrid.dev/config-hash"].clone()
+    };
+    assert_ne!(hash(IAP), hash(&IAP.replace("Alice@", "bob@")));
+}
+
 const FULL: &str = r#"
 project = "desk-one"
 location = "europe-west1"

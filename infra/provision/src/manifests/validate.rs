@@ -6,14 +6,15 @@ use k8s_openapi::api::{
     apps::v1::Deployment,
     batch::v1::Job,
     core::v1::{ConfigMap, Namespace, ResourceQuota, Service, ServiceAccount},
-    networking::v1::NetworkPolicy,
+    networking::v1::{Ingress, NetworkPolicy},
     policy::v1::PodDisruptionBudget,
     rbac::v1::{ClusterRole, ClusterRoleBinding, Role, RoleBinding},
     scheduling::v1::PriorityClass,
 };
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{LabelSelector, ObjectMeta};
-use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
+
+mod google;
 
 /// Checks one object.
 ///
@@ -38,7 +39,11 @@ pub fn validate(object: &Value) -> anyhow::Result<()> {
         ("v1", "Service") => typed::<Service>(object),
         ("networking.k8s.io/v1", "NetworkPolicy") => typed::<NetworkPolicy>(object),
         ("scheduling.k8s.io/v1", "PriorityClass") => typed::<PriorityClass>(object),
-        ("monitoring.googleapis.com/v1", "PodMonitoring") => typed::<PodMonitoring>(object),
+        ("networking.k8s.io/v1", "Ingress") => typed::<Ingress>(object),
+        ("cloud.google.com/v1", "BackendConfig") => typed::<google::Resource<google::Backend>>(object),
+        ("networking.gke.io/v1beta1", "FrontendConfig") => typed::<google::Resource<google::Frontend>>(object),
+        ("networking.gke.io/v1", "ManagedCertificate") => typed::<google::Resource<google::Certificate>>(object),
+        ("monitoring.googleapis.com/v1", "PodMonitoring") => typed::<google::Resource<google::PodMonitoring>>(object),
         _ => bail!("the kind {kind:?} of {version:?} is not one that we deploy"),
     };
     let known = typed.with_context(|| format!("read the {kind} {name}"))?;
@@ -48,29 +53,6 @@ pub fn validate(object: &Value) -> anyhow::Result<()> {
         bail!("the {kind} {name} has fields that Kubernetes does not know: {}", unknown.join(", "));
     }
     Ok(())
-}
-
-/// What we use of Google's PodMonitoring, which is a kind of no release of Kubernetes.
-#[derive(Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-struct PodMonitoring {
-    api_version: String,
-    kind: String,
-    metadata: ObjectMeta,
-    spec: PodMonitoringSpec,
-}
-
-#[derive(Serialize, Deserialize)]
-struct PodMonitoringSpec {
-    selector: LabelSelector,
-    endpoints: Vec<ScrapeEndpoint>,
-}
-
-#[derive(Serialize, Deserialize)]
-struct ScrapeEndpoint {
-    port: String,
-    path: String,
-    interval: String,
 }
 
 fn typed<T: DeserializeOwned + Serialize>(object: &Value) -> anyhow::Result<Value> {

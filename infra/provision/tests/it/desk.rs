@@ -216,7 +216,7 @@ impl Verb {
         let deploy = async |environment: &Environment, only: Option<&str>| {
             let image = |name: &str| format!("registry/{name}@sha256:{}", "0".repeat(64));
             let options = deploy::Options {
-                only: only.map(str::to_owned),
+                only: only.map_or(deploy::Only::Everything, |business| deploy::Only::Business(business.to_owned())),
                 foreign: Foreign::Refuse,
                 limit: LIMIT,
                 // One of the web apps stands for both.

@@ -138,8 +138,10 @@ pub struct PodView {
 impl From<&Pod> for PodView {
     fn from(pod: &Pod) -> Self {
         let status = pod.status.clone().unwrap_or_default();
+        let before = status.init_container_statuses.unwrap_or_default();
+        let prepares = before.len();
         let containers: Vec<ContainerStatus> =
-            [status.init_container_statuses, status.container_statuses].into_iter().flatten().flatten().collect();
+            before.into_iter().chain(status.container_statuses.unwrap_or_default()).collect();
         let mut state = status.reason.or(status.phase).unwrap_or_else(|| "Unknown".to_owned());
         let mut message = status.message.unwrap_or_default();
         let mut exit_code = None;
@@ -160,7 +162,7 @@ impl From<&Pod> for PodView {
             state = condition.reason.unwrap_or_else(|| "Unscheduled".to_owned());
             message = condition.message.unwrap_or_default();
         }
-        for container in &containers {
+        for (index, container) in containers.iter().enumerate() {
             let Some(current) = &container.state else { continue };
             if let Some(waiting) = &current.waiting {
                 state = waiting.reason.clone().unwrap_or(state);
@@ -170,7 +172,9 @@ impl From<&Pod> for PodView {
             if let Some(running) = &current.running {
                 started = running.started_at.as_ref().map(|time| time.0);
             }
-            if let Some(terminated) = &current.terminated {
+            // What only prepared the pod, and did so, is not what people ask about.
+            if let Some(terminated) = current.terminated.as_ref().filter(|end| index >= prepares || end.exit_code != 0)
+            {
                 started = terminated.started_at.as_ref().map(|time| time.0);
                 finished = terminated.finished_at.as_ref().map(|time| time.0);
                 exit_code = Some(terminated.exit_code);

@@ -13,10 +13,12 @@ use super::{
     rows::{JobRow, job_href, preview, seconds, session_href, time},
 };
 
-use crate::board::View;
+use crate::{board::View, logs::plain};
 
 /// Most bytes of a refused message that are shown.
 const PAYLOAD: usize = 2000;
+/// Results that are listed.
+const RESULTS: usize = 20;
 /// Width of the timeline, in its own units.
 const WIDTH: f64 = 1000.0;
 /// Least width of a step of it, so that a quick one is seen.
@@ -27,6 +29,7 @@ struct Head {
     row: JobRow,
     explanation: String,
     can_retry: bool,
+    can_cancel: bool,
     can_discard: bool,
     is_message: bool,
     orchestrator: String,
@@ -54,9 +57,10 @@ struct Timeline {
 #[derive(Serialize)]
 struct ObjectRow {
     kind: &'static str,
-    name: String,
     url: String,
     size: String,
+    /// Where it is taken away.
+    download: String,
 }
 
 #[derive(Serialize)]
@@ -119,11 +123,12 @@ pub(super) async fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
         row: JobRow::from(&detail.job),
         explanation: detail.explanation.clone(),
         can_retry: matches!(detail.job.state, Some(State::Failed | State::Cancelled)) && session != REFUSED_SESSION,
+        can_cancel: matches!(detail.job.state, Some(State::Waiting | State::Running)),
         can_discard: view.letters.iter().any(|letter| letter.session == session && letter.job == id),
         is_message: session == REFUSED_SESSION,
         orchestrator: detail.orchestrator.as_ref().and_then(|of| of.problem.clone()).unwrap_or_default(),
     };
-    let mut facts = facts(&detail);
+    let mut facts = facts(&detail, &view.business.bucket);
     facts.others = others;
     let parts = vec![
         ask.part("head", "job_head.html", &head)?,
@@ -189,27 +194,37 @@ fn timeline(detail: &Detail) -> Timeline {
     Timeline { steps, total: if gaps.is_empty() { String::new() } else { seconds(Some(total)) }, width: WIDTH }
 }
 
-fn stored(kind: &'static str, bucket: &str, object: &Stored) -> ObjectRow {
+fn stored(kind: &'static str, bucket: &str, object: &Stored, job: &Job, index: usize) -> ObjectRow {
+    let (generation, index) = (job.generation.to_string(), index.to_string());
+    let query = [
+        ("business", job.business.as_str()),
+        ("session", &job.session),
+        ("job", &job.job),
+        ("generation", &generation),
+        ("kind", kind),
+        ("index", &index),
+    ];
     ObjectRow {
         kind,
         url: format!("gs://{bucket}/{}", object.name),
-        name: object.name.clone(),
         size: text::bytes(u64::try_from(object.size).unwrap_or_default()),
+        download: format!("/object?{}", web::encode(query)),
     }
 }
 
-fn facts(detail: &Detail) -> Facts {
+fn facts(detail: &Detail, bucket: &str) -> Facts {
     let outcome = detail.outcome_body.as_ref();
     let work = outcome.and_then(|outcome| outcome.work.as_ref());
-    let bucket = work.map(|work| work.identity.bucket.clone()).unwrap_or_default();
+    let job = &detail.job;
     let mut objects: Vec<ObjectRow> = Vec::new();
-    objects.extend(detail.input_object.iter().map(|object| stored("input", &bucket, object)));
-    objects.extend(detail.results.iter().take(20).map(|object| stored("result", &bucket, object)));
-    objects.extend(detail.job.outcome.iter().map(|name| ObjectRow {
+    objects.extend(detail.input_object.iter().map(|object| stored("input", bucket, object, job, 0)));
+    let results = detail.results.iter().take(RESULTS).enumerate();
+    objects.extend(results.map(|(index, object)| stored("result", bucket, object, job, index)));
+    objects.extend(job.outcome.iter().map(|name| ObjectRow {
         kind: "outcome",
         url: format!("gs://{bucket}/{name}"),
-        name: name.clone(),
         size: String::new(),
+        download: String::new(),
     }));
     let mut attributes: Vec<(String, String)> = Vec::new();
     if let Some(object) = &detail.input_object {
@@ -300,5 +315,6 @@ fn log(detail: &Detail, business: &str) -> Log {
         let pairs = [("business", business), ("pod", pod.name.as_str()), ("job", detail.job.job.as_str())];
         format!("/log?{}", web::encode(pairs))
     });
-    Log { text: detail.log.clone().unwrap_or_default(), follow: follow.unwrap_or_default() }
+    let lines: Vec<String> = detail.log.iter().flat_map(|log| log.lines()).map(plain).collect();
+    Log { text: lines.join("\n"), follow: follow.unwrap_or_default() }
 }

@@ -30,6 +30,15 @@ struct Causes {
     left_out: usize,
 }
 
+/// A line that a program logged as JSON says no more to a person than its message does, and nothing when that is known.
+fn in_words(mut cause: Cause) -> Cause {
+    let logged: Option<serde_json::Value> = serde_json::from_str(&cause.line).ok();
+    if let Some(message) = logged.as_ref().and_then(|line| line["message"].as_str()) {
+        cause.line = if message == cause.message { String::new() } else { message.to_owned() };
+    }
+    cause
+}
+
 /// The page.
 pub(super) async fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
     let business = ask.query.get("business").unwrap_or_default();
@@ -69,7 +78,7 @@ pub(super) async fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
         let read = common::outcome::read_all(&ask.state.store, &of.business.bucket, names, 32).await;
         let read = read.map_err(|error| Problem::unavailable("Cloud Storage does not answer", &error))?;
         let outcomes: Vec<Outcome> = read.into_iter().flatten().collect();
-        let causes = Causes { causes: sessions::causes(&outcomes), left_out };
+        let causes = Causes { causes: sessions::causes(&outcomes).into_iter().map(in_words).collect(), left_out };
         parts.push(ask.part("causes", "session_causes.html", &causes)?);
     }
     let filter = table::Filter::of(ask.query);

@@ -166,3 +166,23 @@ fn what_was_submitted_after_a_cancel_goes_on_though_it_shared_a_batch_with_what_
         process.terminate().unwrap();
     }
 }
+
+#[test]
+fn a_cancel_of_one_input_of_a_batch_ends_that_one_and_lets_the_others_go_on() {
+    let world = World::new();
+    let (process, first, later) = busy(&world);
+    let now = jiff::Timestamp::now().to_string();
+    // One that runs with others in a batch, and one that waits for its slot.
+    let cancelled = [first[1].clone(), later[2].clone()];
+    let names: serde_json::Map<_, _> = cancelled.iter().map(|work| (work.job.clone(), json!(now.clone()))).collect();
+    world.decide("s1", Some(json!({"cancelled_jobs": names})));
+    world.wait("both ended", |state| cancelled.iter().all(|work| state.objects.contains_key(&work.outcome())));
+    world.change(|state| state.engines_wait = false);
+    world.wait("all ended", |state| outcomes(state) == 10);
+    world.wait_until_done();
+    check(&world, &cancelled, Ended::Cancelled);
+    let others: Vec<Work> = first.iter().chain(&later).filter(|work| !cancelled.contains(work)).cloned().collect();
+    check(&world, &others, Ended::Succeeded);
+    assert_eq!(world.count("output"), 8, "what was cancelled has no result");
+    process.terminate().unwrap();
+}

@@ -138,6 +138,48 @@ fn a_cancel_in_the_middle_of_a_session_ends_it_once_whatever_comes_again() {
 }
 
 #[test]
+fn a_cancel_of_one_job_means_it_wherever_it_is_and_nothing_else() {
+    let world = World::new();
+    world.change(|state| state.engines_wait = true);
+    let works: Vec<_> = (0..6).map(|index| world.submit(&format!("j{index}"), "good", None, 2)).collect();
+    let lost = world.submit("lost", "good", None, 0);
+    let process = Process::start(&world, Setting { max_active_jobs: 2, ahead: OLD, ..Setting::default() });
+    world.wait("some run", |state| state.jobs.len() >= 2);
+    let runs = {
+        let jobs = world.look().jobs.keys().cloned().collect::<Vec<_>>();
+        works.iter().find(|work| jobs.contains(&work.identity.job_name())).expect("one of them runs").clone()
+    };
+    let waits = works.iter().find(|work| !world.look().jobs.contains_key(&work.identity.job_name())).unwrap().clone();
+    let before = jiff::Timestamp::now().to_string();
+    let cancelled = [&runs, &waits, &lost];
+    let names: serde_json::Map<_, _> = cancelled.iter().map(|work| (work.job.clone(), json!(before))).collect();
+    world.decide("s1", Some(json!({"cancelled_jobs": names})));
+    world.wait("what ran is cancelled", |state| state.objects.contains_key(&runs.outcome()));
+    world.change(|state| state.engines_wait = false);
+    for work in works.iter().chain([&lost]) {
+        world.wait("its outcome", |state| state.objects.contains_key(&work.outcome()));
+    }
+    world.wait_until_done();
+    let wanted: Vec<_> = works
+        .iter()
+        .chain([&lost])
+        .map(|work| match cancelled.contains(&work) {
+            true => (work, Ended::Cancelled, "cancelled"),
+            false => (work, Ended::Succeeded, "completed"),
+        })
+        .collect();
+    world.check(&wanted);
+    // What is asked for after it runs.
+    let mut again = runs.clone();
+    again.identity.attempt = 1;
+    world.publish_work(&again);
+    world.wait("the retry", |state| state.objects.contains_key(&again.outcome()));
+    world.wait_until_done();
+    world.check(&[(&again, Ended::Succeeded, "completed")]);
+    process.terminate().unwrap();
+}
+
+#[test]
 fn a_cancel_reaches_what_a_pause_holds() {
     let world = World::new();
     world.decide("s1", paused());

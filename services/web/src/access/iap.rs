@@ -73,6 +73,12 @@ impl Iap {
     /// When the keys or the people cannot be read.
     pub async fn identify(&self, headers: &HeaderMap) -> anyhow::Result<Option<Visitor>> {
         let Some(assertion) = headers.get(HEADER).and_then(|value| value.to_str().ok()) else { return Ok(None) };
+        if self.settings.audience.is_empty() {
+            anyhow::bail!(
+                "tell whom an assertion is for: no audience is named yet. Name it as web.iap.APP_audience in the \
+                 environment file and deploy; Identity-Aware Proxy shows it as \"signed header JWT audience\""
+            );
+        }
         let Some(claims) = self.verified(assertion).await? else { return Ok(None) };
         let name = if claims.email.is_empty() { claims.sub } else { claims.email };
         let businesses = match &self.people {
@@ -81,8 +87,7 @@ impl Iap {
                 let text = tokio::fs::read(file).await.with_context(|| format!("read {}", file.display()))?;
                 let people: BTreeMap<String, Vec<String>> = serde_json::from_slice(&text)
                     .with_context(|| format!("read {} as {{\"EMAIL\": [\"BUSINESS\"]}}", file.display()))?;
-                let person = people.into_iter().find(|(email, _)| email.eq_ignore_ascii_case(&name));
-                let Some((_, names)) = person else {
+                let Some(names) = of_person(&people, &name) else {
                     tracing::warn!(person = name, "somebody whom the file of people does not name asks for access");
                     return Ok(None);
                 };
@@ -149,6 +154,17 @@ impl Iap {
         let answer = answer.with_context(|| format!("read the keys of Identity-Aware Proxy at {url}"))?;
         answer.json().await.with_context(|| format!("read the keys of Identity-Aware Proxy at {url}"))
     }
+}
+
+/// The businesses of a person: all that is said of the email, of everybody of its domain, and of everybody; `None` when
+/// nothing is.
+fn of_person(people: &BTreeMap<String, Vec<String>>, name: &str) -> Option<Vec<String>> {
+    let name = name.to_lowercase();
+    let domain = name.rsplit_once('@').map(|(_, domain)| format!("*@{domain}"));
+    let means = |key: &str| key == "*" || key == name || Some(key) == domain.as_deref();
+    let mut entries = people.iter().filter(|(key, _)| means(&key.to_lowercase())).peekable();
+    entries.peek()?;
+    Some(entries.flat_map(|(_, names)| names.clone()).collect())
 }
 
 #[cfg(test)]

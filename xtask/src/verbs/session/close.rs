@@ -54,7 +54,7 @@ pub(super) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let mut deleted = 0;
     if !args.change.dry_run {
         if counts.pending() > 0 {
-            control::cancel(&context.store, business, session, &operator()).await?;
+            control::cancel(&context.store, business, session, None, &operator()).await?;
             wait::follow(&context, seen, None, output, false).await?;
         }
         // Looked at again: a cancel made a control object.

@@ -4,18 +4,22 @@
 use common::{
     control::{self, Control},
     exit,
+    jobs::State,
     sessions::Counts,
 };
 use serde_json::json;
 
 use super::{Change, Of, Seen, operator};
-use crate::{args::Globals, context::Context, output::Output, text};
+use crate::{args::Globals, context::Context, error::Failure, output::Output, text};
 
 /// What was submitted until now does not run. What is submitted, or retried, after it does.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct CancelArgs {
     #[command(flatten)]
     of: Of,
+    /// Only this Job
+    #[arg(long, value_name = "JOB")]
+    job: Option<String>,
     #[command(flatten)]
     change: Change,
 }
@@ -41,9 +45,14 @@ pub(crate) struct ResumeArgs {
 pub(super) async fn cancel(globals: &Globals, args: &CancelArgs, output: &Output) -> anyhow::Result<u8> {
     let context = Context::open(globals).await?;
     let seen = args.of.look(&context, output, false).await?;
-    let counts = Counts::of(&seen.jobs);
+    if let Some(job) = &args.job {
+        only_pending(&context, &seen, job)?;
+    }
+    let meant = seen.jobs.iter().filter(|known| args.job.as_ref().is_none_or(|job| known.job == *job));
+    let counts = Counts::of(&meant.cloned().collect::<Vec<_>>());
+    let of_job = args.job.as_ref().map(|job| format!("Job {} of ", text::shell(job))).unwrap_or_default();
     output.note(format_args!(
-        "session {} of {}: {} running and {} waiting are cancelled; {} with an outcome stay as they are; inputs are kept",
+        "{of_job}session {} of {}: {} running and {} waiting are cancelled; {} with an outcome stay as they are; inputs are kept",
         seen.session,
         seen.business.name,
         counts.running,
@@ -53,12 +62,28 @@ pub(super) async fn cancel(globals: &Globals, args: &CancelArgs, output: &Output
     if args.change.dry_run {
         return told(&seen, None, &counts, output);
     }
-    args.change.agree(&context, &format!("cancel session {}?", seen.session))?;
-    let control = control::cancel(&context.store, seen.business, seen.session, &operator()).await?;
+    args.change.agree(&context, &format!("cancel {of_job}session {}?", seen.session))?;
+    let (store, job) = (&context.store, args.job.as_deref());
+    let control = control::cancel(store, seen.business, seen.session, job, &operator()).await?;
     if counts.pending() > 0 {
         output.note(format_args!("next: cargo xtask{} session wait {}", context.flag, seen.scope));
     }
     told(&seen, Some(&control), &counts, output)
+}
+
+/// A Job that is not there, or has ended, cannot be cancelled; that is said instead of noted down.
+fn only_pending(context: &Context, seen: &Seen<'_>, job: &str) -> anyhow::Result<()> {
+    let Some(known) = seen.jobs.iter().find(|known| known.job == job) else {
+        return Err(Failure::new("no-such-job", format!("there is no Job {job:?} in session {}", seen.session))
+            .next(format!("cargo xtask{} jobs --session {}", context.flag, text::shell(seen.session)))
+            .into());
+    };
+    match known.state {
+        Some(State::Waiting | State::Running) | None => Ok(()),
+        Some(state) => Err(Failure::usage(format!("the Job {job:?} cannot be cancelled"))
+            .why(format!("it has ended: {}", state.as_str()))
+            .into()),
+    }
 }
 
 pub(super) async fn pause(globals: &Globals, args: &PauseArgs, output: &Output) -> anyhow::Result<u8> {

@@ -109,3 +109,36 @@ async fn without_keys_nobody_is_let_in() {
     let iap = iap("http://127.0.0.1:9/keys".into(), None);
     assert!(iap.identify(&signed(&google, "k1", |_| {})).await.is_err());
 }
+
+#[test]
+fn people_have_what_is_said_of_them_their_domain_and_everybody() {
+    let people = |text: &str| serde_json::from_str::<BTreeMap<String, Vec<String>>>(text).unwrap();
+    let known = people(r#"{"Alice@example.com": ["bu1"], "*@example.com": ["bu2"], "*@ops.example.com": ["*"]}"#);
+    let of = |name: &str| of_person(&known, name).map(Businesses::of);
+    let some = |names: &[&str]| Some(Businesses::Some(names.iter().map(|name| (*name).to_owned()).collect()));
+    assert_eq!(of("alice@EXAMPLE.com"), some(&["bu1", "bu2"]));
+    assert_eq!(of("bob@example.com"), some(&["bu2"]));
+    assert_eq!(of("eve@ops.example.com"), Some(Businesses::All));
+    for stranger in ["eve@evil-example.com", "eve@example.com.evil", "example.com", "", "*@example.com.evil"] {
+        assert_eq!(of(stranger), None, "{stranger}");
+    }
+    assert_eq!(of_person(&people(r#"{"*": ["bu1"]}"#), "accounts.google.com:7"), Some(vec!["bu1".to_owned()]));
+}
+
+#[tokio::test]
+async fn without_an_audience_nobody_is_let_in() {
+    let _ = common::clients::install_tls_provider();
+    let (google, public) = key("k1");
+    let settings = IapSettings {
+        audience: String::new(),
+        issuer: ISSUER.into(),
+        keys: published(vec![public]).await,
+        people: None,
+    };
+    let iap = Iap::new(&settings).unwrap();
+    for audience in ["", AUDIENCE] {
+        let asked = iap.identify(&signed(&google, "k1", |claims| claims["aud"] = audience.into())).await;
+        assert!(asked.unwrap_err().to_string().contains("no audience is named yet"), "{audience:?}");
+    }
+    assert_eq!(iap.identify(&HeaderMap::new()).await.unwrap(), None);
+}

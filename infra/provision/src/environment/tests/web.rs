@@ -1,0 +1,44 @@
+//! Tests of how the web apps are reached.
+
+use super::{SMALLEST, check, environment};
+
+const IAP: &str =
+    "[web]\naccess = \"iap\"\n[web.iap]\nmonitor_host = \"m.example.com\"\nclient_host = \"c.example.com\"\n";
+
+#[test]
+fn identity_aware_proxy_says_what_it_needs() {
+    let file = |rest: &str| SMALLEST.replace("[businesses.bu1]", &format!("{rest}\n[businesses.bu1]"));
+    let good = environment(&file(&format!("{IAP}people = {{ \"A@example.com\" = [\"*\"] }}")));
+    let iap = good.web.iap.unwrap();
+    assert_eq!((iap.monitor.host.as_str(), &iap.client.audience), ("m.example.com", &None));
+    assert_eq!(iap.people["a@example.com"], ["*"]);
+    assert!(crate::desired::services(&environment(&file(&format!("{IAP}people.\"*\" = [\"*\"]")))).contains(&"iap"));
+    check(
+        &file("web.access = \"iap\""),
+        &[],
+        &[
+            "3:1 `web.iap.monitor_host` is missing | with `access = \"iap\"` each app has a host name, like \"monitor.example.com\"",
+            "3:1 `web.iap.client_host` is missing | with `access = \"iap\"` each app has a host name, like \"monitor.example.com\"",
+            "3:1 nobody may see anything: `web.iap.people` names no one | name people with their businesses, like \"alice@example.com\" = [\"bu1\"], \"*@example.com\" or \"*\", and [\"*\"] for every business",
+        ],
+    );
+    let wrong =
+        "monitor_audience = \"monitor\"\n[web.iap.people]\n\"alice\" = [\"bu1\"]\n\"b@example.com\" = [\"bu9\"]";
+    check(
+        &file(&format!("{IAP}{wrong}")).replace("c.example.com", "localhost"),
+        &[],
+        &[
+            "7:15 `web.iap.client_host` is \"localhost\", but a host is a full name in lower case of at most 63 characters, like \"monitor.example.com\"",
+            "8:20 `web.iap.monitor_audience` is \"monitor\", but an audience looks like \"/projects/123/global/backendServices/456\", with numbers; `gcloud compute backend-services list --format='table(name,id)'` shows the second",
+            "10:1 \"alice\" is named, but a person is an email, \"*@DOMAIN\" for everybody of a domain, or \"*\" for whoever is let through",
+            "11:20 there is no business \"bu9\" in this file | did you mean `bu1`?",
+        ],
+    );
+    check(
+        &file(&format!("cloud = \"local\"\n{IAP}people.\"*\" = [\"*\"]")),
+        &[],
+        &[
+            "4:2 a laptop cloud has no Identity-Aware Proxy | leave `web.access` out: `open` is the way to the apps there",
+        ],
+    );
+}

@@ -1,0 +1,133 @@
+//! The monitor in a real browser while work goes on: a log as it is written, a Job that is cancelled, a dead letter that is
+//! sent again, and sessions whose Jobs run in batches.
+
+use std::path::Path;
+
+use common::outcome::State;
+use orchestrator::Hooks;
+use serde_json::json;
+
+use crate::{
+    browser::{Browser, Screen},
+    web_apps::{ALL, Monitor, world_with},
+    world::{Setup, eventually},
+};
+
+/// A program that writes a line again and again until its gate opens.
+const ENGINE: &str = r#"
+image = "registry/shell"
+command = ["/bin/sh", "-c", '''read -r gate; i=0; while [ ! -e $gate ]; do i=$((i + 1)); echo "line $i of the log" >&2; sleep 0.2; done; echo "{\"value\": 1}"''']
+"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_person_follows_a_log_cancels_a_job_and_sends_a_dead_letter_again() {
+    let Some(browser) = Browser::start(Screen::Wide).await else { return };
+    let setup = Setup { engine: ENGINE, batches: &["bu2"], ..Setup::default() };
+    let world = world_with(&["bu1", "bu2"], setup).await;
+    world.cloud.kubernetes.images().register("registry/shell", Path::new("/bin/sh")).unwrap();
+    let mut orchestrators = vec![world.orchestrator("bu1", Hooks::none()).await];
+    let monitor = Monitor::start(&world).await;
+    browser.log_in(&monitor.url("/jobs"), ALL).await;
+    let (gate, never) = (world.folder().join("gate"), world.folder().join("never"));
+
+    // The log comes by itself, and is searched while it does.
+    world.publish(&world.upload("bu1", "evening-run", "long-book", &never.display().to_string()).await).await;
+    browser.wait_for("#jobs", "long-book").await;
+    browser.click("#jobs td.name a").await;
+    browser.wait_for("#log", "line 3 of the log").await;
+    browser.evaluate("window.sameDocument = true").await;
+    browser.wait_for("#log", "line 12 of the log").await;
+    browser.wait_for("#timeline", "started").await;
+    assert_eq!(browser.evaluate("window.sameDocument === true").await, json!(true), "it was not loaded again");
+    browser.pictures("monitor-job-running", Screen::Wide).await;
+    browser.assert_accessible("monitor, a Job that runs").await;
+    browser.fill("#log-search", "line 12 ").await;
+    eventually("only what was searched for is shown, and marked", async || {
+        let marked = browser
+            .evaluate("[...document.querySelectorAll('#log mark')].map((mark) => mark.textContent).join()")
+            .await;
+        marked == json!("line 12 ") && !browser.text("#log").await.contains("line 3 ")
+    })
+    .await;
+
+    // It is cancelled, after a question.
+    browser.click("button[popovertarget=ask-cancel]").await;
+    browser.wait_for("#ask-cancel", "Its input is kept").await;
+    browser.pictures("monitor-cancel-question", Screen::Wide).await;
+    browser.click("#ask-cancel button.primary").await;
+    browser.wait_for("main", "Job long-book is cancelled").await;
+    browser.wait_for("#head", "cancelled").await;
+    let outcomes = world.settled("bu1", 1).await;
+    assert_eq!(outcomes[0].state, State::Cancelled);
+    browser.wait_for("#facts", "Download").await;
+    let given = browser
+        .promise("fetch(document.querySelector('#facts a[download]').href).then((answer) => answer.text())")
+        .await;
+    assert_eq!(given, json!(never.display().to_string()), "its input is there to take");
+
+    // A message that could not be read is sent again, and is refused again, as another one.
+    world
+        .publish_raw("bu1", b"{\"bucket\": \"another\"}".to_vec(), [("deskgrid".to_owned(), "1".to_owned())].into())
+        .await;
+    world.settled("bu1", 2).await;
+    browser.open(&monitor.url("/letters?business=bu1")).await;
+    browser.wait_for("main", "Replay").await;
+    let first = browser.text("td.name a").await;
+    browser.click("button[popovertarget^=replay-]").await;
+    browser.wait_for("[popover][id^=replay-]", "published again as it was kept").await;
+    browser.pictures("monitor-letters-question", Screen::Wide).await;
+    browser.click("[popover][id^=replay-] button.primary").await;
+    browser.wait_for("main", "sent again").await;
+    world.settled("bu1", 3).await;
+    eventually("the new one took the place of the old", async || {
+        let now = browser.text("td.name a").await;
+        !now.is_empty() && now != first
+    })
+    .await;
+
+    // A session that runs in batches.
+    for index in 0..12 {
+        let gate = gate.display().to_string();
+        world.publish(&world.upload("bu2", "sweep", &format!("scenario-{index:02}"), &gate).await).await;
+    }
+    // They wait together when the orchestrator comes.
+    orchestrators.push(world.orchestrator("bu2", Hooks::none()).await);
+    let session = monitor.url("/session?business=bu2&session=sweep");
+    eventually("the session is known", async || monitor.get("/session?business=bu2&session=sweep", ALL).await.0 == 200)
+        .await;
+    browser.open(&session).await;
+    browser.wait_for("main", "scenario-11").await;
+    browser.wait_for("main", "running").await;
+    browser.pictures("monitor-batch-session", Screen::Wide).await;
+    let running = monitor.json("/jobs?business=bu2&session=sweep&state=running").await;
+    let mut jobs = running["jobs"].as_array().unwrap().iter();
+    let in_batch = jobs.find(|job| job["kubernetes_job"].as_str().is_some_and(|name| name.starts_with("batch-")));
+    let name = in_batch.expect("what waits together runs together")["job"].as_str().unwrap().to_owned();
+    browser.open(&monitor.url(&format!("/job?business=bu2&session=sweep&job={name}"))).await;
+    browser.wait_for("#facts", "batch-").await;
+    browser.pictures("monitor-batch-job", Screen::Wide).await;
+    browser.open(&session).await;
+    std::fs::write(&gate, "").unwrap();
+    browser.wait_for("main", "12 of 12 done").await;
+    browser.assert_accessible("monitor, a session in batches").await;
+    browser.close().await;
+    let phone = Browser::start(Screen::Phone).await.expect("it was there a moment ago");
+    phone.log_in(&session, ALL).await;
+    for (path, name, text) in [
+        ("/session?business=bu2&session=sweep", "batch-session", "12 of 12 done"),
+        ("/job?business=bu1&session=evening-run&job=long-book", "job-cancelled", "cancelled"),
+    ] {
+        phone.open(&monitor.url(path)).await;
+        phone.wait_for("main", text).await;
+        let wide = phone.evaluate("document.documentElement.scrollWidth > window.innerWidth + 1").await;
+        phone.pictures(&format!("monitor-{name}"), Screen::Phone).await;
+        assert_eq!(wide, json!(false), "{path} does not fit a phone");
+        phone.assert_accessible(name).await;
+    }
+    phone.close().await;
+    for orchestrator in orchestrators {
+        orchestrator.kill();
+    }
+    monitor.stop().await;
+    world.stop().await;
+}
