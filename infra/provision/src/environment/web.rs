@@ -197,7 +197,7 @@ fn check_person(text: &str) -> Result<(), String> {
         !name.is_empty() && domain.contains('.') && !domain.contains('@') && !text.contains(char::is_whitespace)
     });
     let has_star = text.contains('*') && !text.starts_with("*@");
-    if text == "*" || (is_email && !has_star && !text[1..].contains('*')) {
+    if text == "*" || (is_email && !has_star && !text.chars().skip(1).any(|letter| letter == '*')) {
         return Ok(());
     }
     Err("a person is an email, \"*@DOMAIN\" for everybody of a domain, or \"*\" for whoever is let through".into())

@@ -1,6 +1,8 @@
 //! Tests of how the web apps are reached.
 
-use super::{SMALLEST, check, environment};
+use proptest::prelude::*;
+
+use super::{super::*, SMALLEST, check, environment};
 
 const IAP: &str =
     "[web]\naccess = \"iap\"\n[web.iap]\nmonitor_host = \"m.example.com\"\nclient_host = \"c.example.com\"\n";
@@ -41,4 +43,17 @@ fn identity_aware_proxy_says_what_it_needs() {
             "4:2 a laptop cloud has no Identity-Aware Proxy | leave `web.access` out: `open` is the way to the apps there",
         ],
     );
+}
+
+proptest! {
+    #[test]
+    fn whatever_a_person_is_called_is_taken_or_refused(name in "\\PC{0,40}|[*éa@.]{0,10}") {
+        let people = serde_json::json!(name);
+        let web = format!("{IAP}people.{people} = [\"bu1\"]\n[businesses.bu1]");
+        let parsed = parse("e", "e.toml", &SMALLEST.replace("[businesses.bu1]", &web), &Overrides::new());
+        match parsed {
+            Ok(parsed) => prop_assert!(parsed.web.iap.unwrap().people.contains_key(&name.to_lowercase())),
+            Err(problems) => prop_assert!(problems.render(false).contains("but a person is an email"), "{problems}"),
+        }
+    }
 }
