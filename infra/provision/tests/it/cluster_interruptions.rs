@@ -163,7 +163,8 @@ async fn keys_that_iam_shows_late_are_made_once() {
     let world = desk.world();
     let accounts = world["google"]["identity"]["accounts"]["by_uid"].as_object().unwrap();
     let keys: Vec<usize> = accounts.values().filter_map(|account| account["keys"].as_array().map(Vec::len)).collect();
-    assert_eq!(keys.iter().sum::<usize>(), 2, "{keys:?}");
+    let having: Vec<usize> = keys.into_iter().filter(|keys| *keys > 0).collect();
+    assert_eq!(having, [1, 1, 1], "the orchestrator, the engine and the monitor have one key each");
     desk.stop().await;
 }
 
