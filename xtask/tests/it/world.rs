@@ -1,21 +1,19 @@
 //! A laptop cloud, provisioned by the product's own code, with an orchestrator in this process that a test can crash.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
-    path::{Path, PathBuf},
-    process::Command,
-    sync::{Arc, OnceLock},
+    collections::BTreeMap,
+    path::PathBuf,
+    sync::Arc,
     time::{Duration, Instant},
 };
 
 use common::{
-    Identity, Outcome,
+    Identity,
     clients::Connection,
     config::Business,
     message::Work,
     object,
-    outcome::State,
-    storage::{Object, Properties, Store, Written},
+    storage::{Properties, Store, Written},
 };
 use google_cloud_auth::credentials::mds;
 use google_cloud_pubsub::{client::Publisher, model::Message};
@@ -34,56 +32,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Ground, Kubelet, Real};
 
+mod programs;
+mod proofs;
+mod running;
+
+pub(crate) use programs::{command_lines, programs};
+pub(crate) use running::Running;
+
 /// How long a test waits for something that takes milliseconds; only a safety net. On Google's emulator a lease of a
 /// minute really has to end.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
-
-/// Programs of the services, built once for all tests.
-pub(crate) fn programs() -> &'static BTreeMap<String, PathBuf> {
-    static PROGRAMS: OnceLock<BTreeMap<String, PathBuf>> = OnceLock::new();
-    PROGRAMS.get_or_init(|| {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("xtask has a parent folder");
-        let built = Command::new(env!("CARGO"))
-            .args(["build", "--message-format=json-render-diagnostics"])
-            .args(
-                ["xtask", "orchestrator", "engine", "client", "monitor"].map(|package| format!("--package={package}")),
-            )
-            .current_dir(root)
-            .output()
-            .expect("run cargo build");
-        assert!(built.status.success(), "cargo build failed: {}", String::from_utf8_lossy(&built.stderr));
-        let lines = String::from_utf8_lossy(&built.stdout).into_owned();
-        lines
-            .lines()
-            .filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok())
-            .filter_map(|message| {
-                let program = message["executable"].as_str()?;
-                Some((message["target"]["name"].as_str()?.to_owned(), PathBuf::from(program)))
-            })
-            .collect()
-    })
-}
-
-/// Process ids and command lines of everything that runs on this machine.
-pub(crate) fn command_lines() -> Vec<(i32, String)> {
-    let listed = Command::new("ps").args(["-axww", "-o", "pid=,args="]).output();
-    if let Ok(listed) = listed
-        && listed.status.success()
-    {
-        let lines = String::from_utf8_lossy(&listed.stdout).into_owned();
-        let parse =
-            |line: &str| line.trim().split_once(' ').and_then(|(pid, line)| Some((pid.parse().ok()?, line.to_owned())));
-        return lines.lines().filter_map(parse).collect();
-    }
-    // A machine without `ps`, such as a slim container: the kernel tells the same.
-    let entries = std::fs::read_dir("/proc").expect("a machine has ps or /proc").flatten();
-    let parse = |entry: std::fs::DirEntry| {
-        let line = std::fs::read(entry.path().join("cmdline")).ok()?;
-        Some((entry.file_name().to_str()?.parse().ok()?, String::from_utf8_lossy(&line).replace('\0', " ")))
-    };
-    entries.filter_map(parse).collect()
-}
 
 /// A provisioned laptop cloud.
 pub(crate) struct World {
@@ -401,85 +360,6 @@ impl World {
         let message = Message::new().set_data(data).set_attributes(attributes);
         publisher.publish(message).await.unwrap()
     }
-
-    /// Live objects of a business under one of its parts.
-    pub(crate) async fn objects(&self, business: &str, part: &str) -> Vec<Object> {
-        let bucket = &self.business(business).bucket;
-        self.store.list(bucket, &format!("{business}/{part}/")).await.unwrap()
-    }
-
-    /// Every outcome of a business.
-    pub(crate) async fn outcomes(&self, business: &str) -> Vec<Outcome> {
-        let mut outcomes = Vec::new();
-        for object in self.objects(business, "outcome").await {
-            let bucket = &self.business(business).bucket;
-            let (_, body) = self.store.read(bucket, &object.name, None).await.unwrap().unwrap();
-            outcomes.push(serde_json::from_slice(&body).unwrap());
-        }
-        outcomes
-    }
-
-    /// Waits until there are as many outcomes.
-    pub(crate) async fn settled(&self, business: &str, count: usize) -> Vec<Outcome> {
-        eventually(&format!("{count} outcomes of {business}"), async || {
-            self.objects(business, "outcome").await.len() >= count
-        })
-        .await;
-        self.outcomes(business).await
-    }
-
-    /// The equation: every identity has one outcome, what succeeded has its result and no input, what did not has its
-    /// input; nothing waits and nothing is half done.
-    pub(crate) async fn assert_equation(&self, business: &str, expected: &BTreeMap<String, State>) {
-        let outcomes = self.settled(business, expected.len()).await;
-        let name = |outcome: &Outcome| match &outcome.work {
-            Some(work) => work.identity.object.clone(),
-            None => format!("refused/{}", outcome.message_id.clone().unwrap_or_default()),
-        };
-        let found: BTreeMap<String, State> = outcomes.iter().map(|outcome| (name(outcome), outcome.state)).collect();
-        assert_eq!(&found, expected, "the outcomes are not what they should be: {outcomes:#?}");
-        assert_eq!(outcomes.len(), found.len(), "an identity has several outcomes");
-
-        // Deleting the input and letting the Job go come after the outcome.
-        let succeeded: BTreeSet<&str> =
-            found.iter().filter(|(_, state)| **state == State::Succeeded).map(|(name, _)| name.as_str()).collect();
-        eventually("the inputs of what succeeded are gone", async || {
-            !self.objects(business, "input").await.iter().any(|input| succeeded.contains(input.name.as_str()))
-        })
-        .await;
-        let inputs: BTreeSet<String> =
-            self.objects(business, "input").await.into_iter().map(|input| input.name).collect();
-        let kept: BTreeSet<String> = found
-            .iter()
-            .filter(|(name, state)| **state != State::Succeeded && !name.starts_with("refused/"))
-            .map(|(name, _)| name.clone())
-            .collect();
-        assert_eq!(inputs, kept, "exactly the inputs of what did not succeed are kept");
-
-        // Before a batch's Job is let go, what belonged to it is deleted.
-        self.assert_nothing_waits(business).await;
-        let results: BTreeSet<String> =
-            self.objects(business, "output").await.into_iter().map(|result| result.name).collect();
-        let wanted: BTreeSet<String> = outcomes
-            .iter()
-            .filter(|outcome| outcome.state == State::Succeeded)
-            .flat_map(|outcome| outcome.work.iter().flat_map(Work::outputs))
-            .collect();
-        assert_eq!(results, wanted, "exactly what succeeded has its results");
-    }
-
-    /// No message is left in the subscription, and no Job holds our finalizer.
-    async fn assert_nothing_waits(&self, business: &str) {
-        let jobs: kube::Api<k8s_openapi::api::batch::v1::Job> =
-            kube::Api::namespaced(self.kube.clone(), &self.business(business).namespace);
-        eventually("every Job is let go", async || {
-            let list = jobs.list(&Default::default()).await.unwrap();
-            list.items
-                .iter()
-                .all(|job| job.metadata.finalizers.iter().flatten().all(|name| name != common::labels::FINALIZER))
-        })
-        .await;
-    }
 }
 
 /// Credentials of whoever owns the laptop cloud.
@@ -493,59 +373,5 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
     while !holds().await {
         assert!(started.elapsed() < PATIENCE, "waited {} s for this: {what}", PATIENCE.as_secs());
         tokio::time::sleep(LOOK_EVERY).await;
-    }
-}
-
-/// An orchestrator in this process.
-pub(crate) struct Running {
-    runtime: Option<tokio::runtime::Runtime>,
-    task: Option<tokio::task::JoinHandle<anyhow::Result<()>>>,
-    stop: CancellationToken,
-    address: std::net::SocketAddr,
-}
-
-impl Running {
-    /// What its probe answers: whether it is ready, and why not.
-    pub(crate) async fn readiness(&self) -> (bool, String) {
-        let answer = reqwest::get(format!("http://{}/readyz", self.address)).await.unwrap();
-        (answer.status().is_success(), answer.text().await.unwrap())
-    }
-
-    /// What it counts and times.
-    pub(crate) async fn metrics(&self) -> String {
-        reqwest::get(format!("http://{}/metrics", self.address)).await.unwrap().text().await.unwrap()
-    }
-
-    /// Waits until it is ready, or is not for a reason with this in it.
-    pub(crate) async fn wait_until(&self, ready: bool, why: &str) {
-        eventually(&format!("ready: {ready} {why}"), async || {
-            let (is_ready, said) = self.readiness().await;
-            is_ready == ready && said.contains(why)
-        })
-        .await;
-    }
-
-    /// Ends it as SIGKILL would: nothing of it runs on, nothing is flushed.
-    pub(crate) fn kill(mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
-    }
-
-    /// Ends it as SIGTERM would, and waits for that.
-    pub(crate) async fn stop(mut self) {
-        self.stop.cancel();
-        if let Some(task) = self.task.take() {
-            tokio::time::timeout(PATIENCE, task).await.expect("the orchestrator stops").unwrap().unwrap();
-        }
-        self.kill();
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        if let Some(runtime) = self.runtime.take() {
-            runtime.shutdown_background();
-        }
     }
 }
