@@ -10,6 +10,9 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
+/// How long a service is not ready before its log says why.
+const TOLD_AFTER: Duration = Duration::from_secs(5);
+
 /// What the probes tell. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Health {
@@ -22,6 +25,41 @@ struct HealthState {
     stale_after: Duration,
     /// Why the service is not ready; empty when it is.
     not_ready: Vec<(&'static str, String)>,
+    /// Since when it is not.
+    unready_since: Option<Instant>,
+    /// The reasons that were told last, while it is not.
+    told: String,
+}
+
+/// What the log has to say of readiness.
+#[derive(Debug, PartialEq, Eq)]
+enum Telling {
+    /// Not ready since so many seconds, for these reasons.
+    NotReady(u64, String),
+    /// Ready again, which it was said not to be.
+    Ready,
+}
+
+impl HealthState {
+    fn reasons(&self) -> String {
+        let lines: Vec<String> = self.not_ready.iter().map(|(what, why)| format!("{what}: {why}")).collect();
+        lines.join("\n")
+    }
+
+    /// What is to be said now: once for each set of reasons, and only of what lasts.
+    fn telling(&mut self, now: Instant) -> Option<Telling> {
+        if self.not_ready.is_empty() {
+            self.unready_since = None;
+            return (!std::mem::take(&mut self.told).is_empty()).then_some(Telling::Ready);
+        }
+        let lasts = now.duration_since(*self.unready_since.get_or_insert(now));
+        let reasons = self.reasons();
+        if lasts < TOLD_AFTER || reasons == self.told {
+            return None;
+        }
+        self.told.clone_from(&reasons);
+        Some(Telling::NotReady(lasts.as_secs(), reasons))
+    }
 }
 
 impl Health {
@@ -29,16 +67,29 @@ impl Health {
     /// `stale_after`.
     pub fn new(stale_after: Duration) -> Self {
         let not_ready = vec![("starting", "has not synced yet".to_owned())];
-        Self { state: Arc::new(Mutex::new(HealthState { last_tick: Instant::now(), stale_after, not_ready })) }
+        let now = Instant::now();
+        let state =
+            HealthState { last_tick: now, stale_after, not_ready, unready_since: Some(now), told: String::new() };
+        Self { state: Arc::new(Mutex::new(state)) }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HealthState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The main loop is alive.
+    /// The main loop is alive. Logs why the service is not ready when that lasts.
     pub fn tick(&self) {
-        self.lock().last_tick = Instant::now();
+        let now = Instant::now();
+        let telling = {
+            let mut state = self.lock();
+            state.last_tick = now;
+            state.telling(now)
+        };
+        match telling {
+            Some(Telling::NotReady(seconds, why)) => tracing::warn!(seconds, why, "not ready"),
+            Some(Telling::Ready) => tracing::info!("ready again"),
+            None => {}
+        }
     }
 
     /// Not ready, for this reason, until [`Health::clear`] takes it back.
@@ -55,8 +106,7 @@ impl Health {
 
     /// Why the service is not ready, one line a reason; empty when it is.
     pub fn reasons(&self) -> String {
-        let lines: Vec<String> = self.lock().not_ready.iter().map(|(what, why)| format!("{what}: {why}")).collect();
-        lines.join("\n")
+        self.lock().reasons()
     }
 
     fn alive(&self) -> bool {
@@ -118,5 +168,32 @@ pub async fn render(metrics: Arc<Registry>) -> impl IntoResponse {
             [("content-type", "text/plain")],
             format!("encode the metrics: {error}\n"),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_lasts_is_told_once_for_each_set_of_reasons() {
+        let health = Health::new(Duration::from_secs(60));
+        let begun = health.lock().unready_since.unwrap();
+        let at = |seconds| health.lock().telling(begun + Duration::from_secs(seconds));
+        let not_ready = |seconds, why: &str| Some(Telling::NotReady(seconds, why.to_owned()));
+        assert_eq!(at(4), None, "every service is not ready at first");
+        assert_eq!(at(5), not_ready(5, "starting: has not synced yet"));
+        assert_eq!(at(6), None, "it was said");
+        health.not_ready("subscription", "permission denied");
+        health.clear("starting");
+        assert_eq!(at(7), not_ready(7, "subscription: permission denied"));
+        health.clear("subscription");
+        assert_eq!(at(8), Some(Telling::Ready));
+        assert_eq!(at(9), None);
+        // A new spell is counted anew, and what is over soon is not told.
+        health.not_ready("subscription", "permission denied");
+        assert_eq!(at(20), None);
+        health.clear("subscription");
+        assert_eq!(at(26), None);
     }
 }

@@ -10,6 +10,7 @@ mod load;
 mod machine;
 mod memory;
 mod optimized;
+mod orchestrator_start;
 mod place;
 mod report;
 mod script;
@@ -92,6 +93,8 @@ enum Part {
     Kernel,
     /// From the start of an engine to its first request for data.
     EngineStart,
+    /// From the start of an orchestrator to its readiness.
+    OrchestratorStart,
     /// `provision` from nothing, and `plan` with nothing to do.
     #[value(alias = "provision")]
     Setup,
@@ -108,9 +111,10 @@ enum Part {
 }
 
 impl Part {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 9] = [
         Self::Kernel,
         Self::EngineStart,
+        Self::OrchestratorStart,
         Self::Setup,
         Self::Latency,
         Self::Creation,
@@ -200,6 +204,11 @@ async fn on_stage(
     setup::deploy(stage.environment(), &cloud, images, provision::deploy::Foreign::Refuse, &quiet).await?;
     let context: Context = stage.context().await?;
     let wide = context.business(Some("wide"))?;
+    if wanted(Part::OrchestratorStart) {
+        output.note("starting orchestrators");
+        let program = binaries.path("orchestrator")?;
+        rows.push(orchestrator_start::measure(&context, stage.environment(), wide, program, args.quick).await?);
+    }
     let mut laptop = Place::laptop(&context, wide)?;
     if wanted(Part::Latency) {
         output.note("publishing 50 messages a second");

@@ -81,11 +81,6 @@ impl Place {
         program: &Path,
     ) -> anyhow::Result<Self> {
         Self::laptop(context, business)?.run(false).await?;
-        let told: Api<ConfigMap> = Api::namespaced(context.cluster()?.clone(), &business.namespace);
-        let told = told.get("deskgrid-config").await.context("read what the orchestrator is told")?;
-        let told = told.data.unwrap_or_default();
-        let folder = context::generated(environment);
-        let state = LocalState::read(&folder.join(STATE_FILE))?;
         let mut kubeconfig = Kubeconfig::read().map_err(|error| no_cluster(name, &error))?;
         kubeconfig.current_context = Some(name.to_owned());
         let options = KubeConfigOptions { context: Some(name.to_owned()), ..KubeConfigOptions::default() };
@@ -94,22 +89,9 @@ impl Place {
             .map_err(|error| no_cluster(name, &error))?;
         config.default_retry = false;
         let client = Client::try_from(config).map_err(|error| no_cluster(name, &error))?;
-        let path = |name: &str| folder.join(format!("real-{name}"));
-        let write = |name: &str, text: &str| {
-            let path = path(name);
-            std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
-            anyhow::Ok(path.display().to_string())
-        };
         let namespace = format!("{}-{}", business.name, environment.name);
-        let variables = vec![
-            (labels::ENV_CONFIG, write("config.json", told.get("config.json").context("read the configuration")?)?),
-            (labels::ENV_JOB_TEMPLATE, write("job.json", told.get("job.json").context("read the Job template")?)?),
-            (labels::ENV_BUSINESS, business.name.clone()),
-            (labels::ENV_NAMESPACE, namespace.clone()),
-            (labels::ENV_PORT_HTTP, "0".to_owned()),
-            ("KUBECONFIG", write("kubeconfig", &serde_json::to_string(&kubeconfig)?)?),
-            ("GOOGLE_APPLICATION_CREDENTIALS", state.credentials.display().to_string()),
-        ];
+        let kubeconfig = serde_json::to_string(&kubeconfig).context("encode the kubeconfig")?;
+        let variables = told(context, environment, business, &namespace, &kubeconfig, 0).await?;
         make_namespace(&client, &namespace).await.map_err(|error| no_cluster(name, &error))?;
         let orchestrator = Orchestrator::Here { program: program.to_owned(), variables, child: None };
         Ok(Self { client, namespace, called: format!(" on the API server of {name}"), orchestrator })
@@ -196,6 +178,39 @@ impl Place {
         }
         Ok(())
     }
+}
+
+/// What an orchestrator is told that runs here, serves its probes on `port`, and takes the place of a business's own.
+///
+/// # Errors
+/// When what its own is told cannot be read, or not be written for the one here.
+pub(super) async fn told(
+    context: &Context,
+    environment: &Environment,
+    business: &Business,
+    namespace: &str,
+    kubeconfig: &str,
+    port: u16,
+) -> anyhow::Result<Vec<(&'static str, String)>> {
+    let told: Api<ConfigMap> = Api::namespaced(context.cluster()?.clone(), &business.namespace);
+    let told = told.get("deskgrid-config").await.context("read what the orchestrator is told")?;
+    let told = told.data.unwrap_or_default();
+    let folder = context::generated(environment);
+    let state = LocalState::read(&folder.join(STATE_FILE))?;
+    let write = |name: &str, text: &str| {
+        let path = folder.join(format!("here-{name}"));
+        std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+        anyhow::Ok(path.display().to_string())
+    };
+    Ok(vec![
+        (labels::ENV_CONFIG, write("config.json", told.get("config.json").context("read the configuration")?)?),
+        (labels::ENV_JOB_TEMPLATE, write("job.json", told.get("job.json").context("read the Job template")?)?),
+        (labels::ENV_BUSINESS, business.name.clone()),
+        (labels::ENV_NAMESPACE, namespace.to_owned()),
+        (labels::ENV_PORT_HTTP, port.to_string()),
+        ("KUBECONFIG", write("kubeconfig", kubeconfig)?),
+        ("GOOGLE_APPLICATION_CREDENTIALS", state.credentials.display().to_string()),
+    ])
 }
 
 /// Waits until the Pods of the orchestrator are gone, so that none of them takes a message any more.

@@ -1,0 +1,99 @@
+//! From the start of an orchestrator to its readiness: Jobs listed, decisions read, messages asked for.
+
+use std::{
+    path::Path,
+    process::Stdio,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use common::config::Business;
+use provision::{Environment, LocalState};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+    process::Command,
+};
+
+use super::{
+    place::{self, Place},
+    report::{Better, Goal, Measure, Row, percentile},
+};
+use crate::context::{self, Context, STATE_FILE};
+
+/// No start takes this long.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// Starts orchestrators of the business here, in the place of the deployed one, which is stopped.
+///
+/// # Errors
+/// When one cannot be started, or is not ready in time.
+pub(super) async fn measure(
+    context: &Context,
+    environment: &Environment,
+    business: &Business,
+    program: &Path,
+    quick: bool,
+) -> anyhow::Result<Row> {
+    Place::laptop(context, business)?.run(false).await?;
+    let state = LocalState::read(&context::generated(environment).join(STATE_FILE))?;
+    let kubeconfig = std::fs::read_to_string(&state.kubeconfig)
+        .with_context(|| format!("read the kubeconfig {}", state.kubeconfig.display()))?;
+    let mut times = Vec::new();
+    for _ in 0..if quick { 10 } else { 30 } {
+        let port = free_port().await?;
+        let told = place::told(context, environment, business, &business.namespace, &kubeconfig, port).await?;
+        times.push(once(program, &told, port).await?);
+    }
+    let count = times.len();
+    Ok(Row::new(
+        "orchestrator started to ready",
+        Measure { value: percentile(&mut times, 0.5), unit: "ms" },
+        None,
+        Goal::Value(30.0, Better::Lower),
+        format!("median of {count}, with no Jobs in its namespace; /readyz is asked once a millisecond"),
+    ))
+}
+
+async fn free_port() -> anyhow::Result<u16> {
+    let listener = TcpListener::bind("127.0.0.1:0").await.context("listen on loopback")?;
+    Ok(listener.local_addr()?.port())
+}
+
+/// Milliseconds of one start.
+async fn once(program: &Path, told: &[(&'static str, String)], port: u16) -> anyhow::Result<f64> {
+    let begun = Instant::now();
+    let mut child = Command::new(program)
+        .env_clear()
+        .envs(told.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| format!("start {}", program.display()))?;
+    while !is_ready(port).await {
+        if let Some(ended) = child.try_wait().context("look at the orchestrator")? {
+            bail!("the orchestrator ended with {ended} before it was ready");
+        }
+        if begun.elapsed() > LIMIT {
+            bail!("the orchestrator is not ready after {} s", LIMIT.as_secs());
+        }
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    let elapsed = begun.elapsed();
+    child.kill().await.context("end the orchestrator")?;
+    Ok(elapsed.as_secs_f64() * 1000.0)
+}
+
+/// What the kubelet asks, with as little as can be around it.
+async fn is_ready(port: u16) -> bool {
+    let ask = async {
+        let mut socket = TcpStream::connect(("127.0.0.1", port)).await?;
+        socket.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").await?;
+        let mut answer = [0; 12];
+        socket.read_exact(&mut answer).await?;
+        std::io::Result::Ok(&answer[9..] == b"200")
+    };
+    ask.await.unwrap_or(false)
+}
