@@ -1,8 +1,9 @@
-//! Reads what the pods of a batch reported, one report after another, within what all batches together may hold.
+//! Reads what the pods of a batch reported, few reports at a time, within what all batches together may hold.
 
 use std::collections::HashSet;
 
 use common::batch::{Batch, Report};
+use futures::StreamExt as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::{batch_outcome::Reports, context::Context, outcome::Standing};
@@ -10,6 +11,8 @@ use crate::{batch_outcome::Reports, context::Context, outcome::Standing};
 /// What the reports of all batches that are settled at the same time may take, in KiB. A batch that takes more by itself
 /// is settled alone.
 const REPORTS_MAX: u32 = 32 * 1024;
+/// Reports of a batch that are read at once.
+const AT_ONCE: usize = 4;
 
 /// The memory that reports may take.
 #[derive(Debug)]
@@ -39,8 +42,11 @@ impl Space {
         let listed = context.store.list(&batch.bucket, &batch.reports()).await?;
         let taken = self.0.acquire_many(Self::share(listed.iter().map(|object| object.size).sum())).await?;
         let mut reports = Reports::default();
-        for object in listed {
-            let Some((_, text)) = context.store.read(&batch.bucket, &object.name, None).await? else { continue };
+        let reads: Vec<_> =
+            listed.iter().map(|object| context.store.read(&batch.bucket, &object.name, None)).collect();
+        let mut reads = futures::stream::iter(reads).buffered(AT_ONCE);
+        while let Some(read) = reads.next().await {
+            let Some((object, text)) = read? else { continue };
             match serde_json::from_slice::<Report>(&text) {
                 Ok(report) => reports.add(report, standing, settled),
                 Err(error) => tracing::warn!(object = object.name, "a report of a batch cannot be read: {error}"),
