@@ -42,8 +42,7 @@ impl Space {
         let listed = context.store.list(&batch.bucket, &batch.reports()).await?;
         let taken = self.0.acquire_many(Self::share(listed.iter().map(|object| object.size).sum())).await?;
         let mut reports = Reports::default();
-        let reads: Vec<_> =
-            listed.iter().map(|object| context.store.read(&batch.bucket, &object.name, None)).collect();
+        let reads: Vec<_> = listed.iter().map(|object| context.store.read(&batch.bucket, &object.name, None)).collect();
         let mut reads = futures::stream::iter(reads).buffered(AT_ONCE);
         while let Some(read) = reads.next().await {
             let Some((object, text)) = read? else { continue };
