@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
-use common::{jobs, labels, storage::Store};
+use common::{config, jobs, labels, storage::Store};
 use futures::{TryStreamExt as _, future};
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -13,6 +14,7 @@ use crate::{
     environment::Business,
     google::{Api, Method, Request},
     lock,
+    trouble::Trouble,
 };
 
 /// Objects deleted at once.
@@ -52,7 +54,8 @@ pub async fn stock(store: &Store, business: &Business) -> anyhow::Result<Stock> 
         Err(error) if is_absent(&error) => return Ok(stock),
         Err(error) => return Err(error).with_context(context),
     };
-    let mut seen = jobs::Objects::default();
+    let expired_before = Some(config::expired_before(business.retention.outcome_days, Timestamp::now()));
+    let mut seen = jobs::Objects { expired_before, ..jobs::Objects::default() };
     for object in objects {
         let part = object.name[prefix.len()..].split('/').next().unwrap_or_default().to_owned();
         stock.bytes += object.size;
@@ -92,7 +95,7 @@ pub async fn delete(store: &Store, bucket: &str, prefix: &str) -> anyhow::Result
 /// The messages are given back at once.
 ///
 /// # Errors
-/// When Pub/Sub cannot be asked. Who may not look sees none.
+/// When Pub/Sub cannot be asked, or does not let us look: what nobody saw would go with the subscription.
 pub async fn held_messages(cloud: &Cloud, project: &str, business: &Business) -> anyhow::Result<usize> {
     let mut count = 0;
     for subscription in [Some(&business.subscription), business.priority_subscription.as_ref()].into_iter().flatten() {
@@ -103,7 +106,12 @@ pub async fn held_messages(cloud: &Cloud, project: &str, business: &Business) ->
         let pulled =
             cloud.google.send(&post("pull", json!({"maxMessages": MESSAGES, "returnImmediately": true}))).await;
         let pulled = match pulled {
-            Err(error) if error.is_not_found() || error.is_forbidden() => continue,
+            Err(error) if error.is_not_found() => continue,
+            // Who may do nothing with it is not told that it does not exist either.
+            Err(error) if error.is_forbidden() => match cloud.google.send(&Request::get(Api::Pubsub, &path)).await {
+                Err(other) if other.is_not_found() => continue,
+                _ => return Err(unseen(&business.name, subscription, &error.to_string()).into()),
+            },
             pulled => pulled.with_context(context)?,
         };
         let messages = pulled["receivedMessages"].as_array().cloned().unwrap_or_default();
@@ -118,6 +126,19 @@ pub async fn held_messages(cloud: &Cloud, project: &str, business: &Business) ->
     Ok(count)
 }
 
+/// Messages that nobody could look at.
+fn unseen(business: &str, subscription: &str, why: &str) -> Trouble {
+    Trouble {
+        code: "pending",
+        what: format!("whether messages of {business} wait with the input in themselves cannot be seen"),
+        on: subscription.to_owned(),
+        why: format!("they would go with the subscription, and you may not look at them: {why}"),
+        next: "get roles/pubsub.subscriber on it (`gcloud pubsub subscriptions add-iam-policy-binding`), or let go of \
+               what is there with --cancel"
+            .to_owned(),
+    }
+}
+
 /// Whether a message with these attributes carries its input itself.
 fn is_alone(attributes: &Value) -> bool {
     attributes[labels::ATTRIBUTE_DESKGRID].is_null() && attributes["eventType"].is_null()
@@ -130,6 +151,23 @@ fn is_absent(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{environment::tests::environment, fake::Fake};
+
+    #[tokio::test]
+    async fn messages_that_nobody_may_look_at_are_not_taken_for_none() {
+        let environment = environment("project = \"desk-one\"\nlocation = \"europe-west1\"\n[businesses.bu1]\n");
+        let fake = Fake::start().await;
+        fake.with(|world| world.denied = Some(":pull"));
+        let business = &environment.businesses[0];
+        let look = || held_messages(&fake.cloud, &environment.project, business);
+        assert_eq!(look().await.unwrap(), 0, "there is no subscription");
+        let path = format!("v1/projects/{}/subscriptions/{}", environment.project, business.subscription);
+        fake.with(|world| world.resources.insert(path, json!({})));
+        let error = look().await.unwrap_err();
+        let trouble: &Trouble = error.downcast_ref().unwrap();
+        assert_eq!((trouble.code, &trouble.on), ("pending", &business.subscription));
+        assert!(trouble.next.contains("roles/pubsub.subscriber"), "{trouble}");
+    }
 
     #[test]
     fn only_messages_without_an_input_are_alone() {

@@ -39,6 +39,8 @@ pub(crate) struct World {
     pub(crate) conflicts: usize,
     /// This many uses of each new account fail as if it did not exist.
     pub(crate) lag: usize,
+    /// Requests to paths that end so are denied.
+    pub(crate) denied: Option<&'static str>,
     /// Requests that are served before the process "dies"; the number is of the last one served.
     pub(crate) die_after: Option<usize>,
     /// The last one is carried out, but its answer is lost.
@@ -118,6 +120,9 @@ async fn serve(State(world): State<Arc<Mutex<World>>>, method: Method, uri: Uri,
     if world.unavailable > 0 {
         world.unavailable -= 1;
         return error(503, "UNAVAILABLE", "come back later");
+    }
+    if world.denied.is_some_and(|end| path.ends_with(end)) {
+        return error(403, "PERMISSION_DENIED", "User not authorized to perform this action.");
     }
     let last = match &mut world.die_after {
         Some(0) => return error(401, "UNAUTHENTICATED", "the process is dead"),

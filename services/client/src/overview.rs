@@ -42,7 +42,7 @@ pub(crate) struct Look {
 impl AsyncLook for Look {
     async fn look(&mut self) -> Duration {
         let since = Instant::now();
-        match jobs::list(&self.store, &self.business.bucket, &self.business.name, None).await {
+        match jobs::list(&self.store, &self.business, None).await {
             Ok(objects) => {
                 let jobs = jobs::merge(&self.business.name, None, &objects, &[]);
                 let mut found = sessions::summaries(&self.business.name, jobs, &BTreeMap::new());

@@ -135,7 +135,7 @@ impl Look {
         let (bucket, name) = (&self.business.bucket, &self.business.name);
         let (control, shared) = (object::control(name, &self.session), object::common_prefix(name, &self.session));
         let (objects, control, shared) = tokio::try_join!(
-            jobs::list(&self.store, bucket, name, Some(&self.session)),
+            jobs::list(&self.store, &self.business, Some(&self.session)),
             self.store.listed(bucket, &control),
             self.store.list(bucket, &shared)
         )?;

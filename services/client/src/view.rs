@@ -53,11 +53,12 @@ fn shown(state: State) -> (&'static str, &'static str) {
 /// Class and word of a state, and how many Jobs are in it.
 type Counted = (&'static str, &'static str, fn(&Counts) -> usize);
 
-const COUNTED: [Counted; 5] = [
+const COUNTED: [Counted; 6] = [
     ("succeeded", "succeeded", |counts| counts.succeeded),
     ("failed", "failed", |counts| counts.failed),
     ("cancelled", "cancelled", |counts| counts.cancelled),
     ("refused", "refused", |counts| counts.refused),
+    ("expired", "expired", |counts| counts.expired),
     ("waiting", "pending", |counts| counts.pending()),
 ];
 

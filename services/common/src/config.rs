@@ -6,6 +6,7 @@
 use std::{collections::BTreeMap, path::Path};
 
 use anyhow::{Context as _, bail};
+use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Schema version of the configuration this program writes.
@@ -110,6 +111,20 @@ pub struct Retention {
     pub output_days: u32,
     /// Days outcomes stay in the bucket; longer than the 7 days for which Pub/Sub keeps messages.
     pub outcome_days: u32,
+}
+
+impl Retention {
+    /// Of what was asked for before this time, an outcome may be gone already. What has none from after it was never
+    /// settled. A day earlier than outcomes go, since nobody reads the clocks of all at the same moment.
+    pub fn expired_before(&self, now: Timestamp) -> Timestamp {
+        expired_before(self.outcome_days, now)
+    }
+}
+
+/// As [`Retention::expired_before`], when outcomes are kept for so many days.
+pub fn expired_before(outcome_days: u32, now: Timestamp) -> Timestamp {
+    let days = i64::from(outcome_days.saturating_sub(1));
+    now.checked_sub(SignedDuration::from_hours(24 * days)).unwrap_or(Timestamp::MIN)
 }
 
 /// How the engine runs.

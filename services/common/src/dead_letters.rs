@@ -39,6 +39,8 @@ pub struct DeadLetter {
     pub code: String,
     /// When it came to be.
     pub since: Option<Timestamp>,
+    /// Generation of its input; 0 for a message that never had one.
+    pub generation: i64,
     /// Attempt that failed.
     pub attempt: u32,
     /// Name of its outcome.
@@ -75,45 +77,47 @@ pub fn among(business: &str, session: Option<&str>, objects: &Objects, discarded
     let jobs = sessions::latest(jobs::merge(business, session, objects, &[]));
     let mut letters: Vec<DeadLetter> = jobs
         .into_iter()
-        .filter_map(|Job { business, session, job, attempt, state, reason, changed, input, outcome, .. }| {
-            let outcome = outcome?;
-            let state = state.unwrap_or(State::Failed);
-            let marks = metadata.get(outcome.as_str())?;
-            let is_dead = matches!(state, State::Failed | State::Refused);
-            let mark = marks.get(labels::METADATA_DISCARDED).cloned();
-            if !is_dead || marks.contains_key(labels::METADATA_REPLAYED) || (mark.is_some() && !discarded) {
-                return None;
-            }
-            let code = reason.map(|reason| reason.code).unwrap_or_default();
-            Some(DeadLetter {
-                business,
-                session,
-                job,
-                state,
-                code,
-                since: changed,
-                attempt,
-                outcome,
-                input,
-                discarded: mark,
-            })
-        })
+        .filter_map(
+            |Job { business, session, job, generation, attempt, state, reason, changed, input, outcome, .. }| {
+                let outcome = outcome?;
+                let state = state.unwrap_or(State::Failed);
+                let marks = metadata.get(outcome.as_str())?;
+                let is_dead = matches!(state, State::Failed | State::Refused);
+                let mark = marks.get(labels::METADATA_DISCARDED).cloned();
+                if !is_dead || marks.contains_key(labels::METADATA_REPLAYED) || (mark.is_some() && !discarded) {
+                    return None;
+                }
+                let code = reason.map(|reason| reason.code).unwrap_or_default();
+                Some(DeadLetter {
+                    business,
+                    session,
+                    job,
+                    state,
+                    code,
+                    since: changed,
+                    generation,
+                    attempt,
+                    outcome,
+                    input,
+                    discarded: mark,
+                })
+            },
+        )
         .collect();
     letters.sort_by_key(|letter| letter.since);
     letters
 }
 
-/// Marks a dead letter as discarded; `false` when its outcome is gone. With `input`, its input is deleted after that.
+/// Marks a dead letter as discarded; `false` when its outcome is gone. With `input`, its input is deleted after that,
+/// and nothing that somebody put in its place since.
 ///
 /// # Errors
 /// When the outcome cannot be changed, or the input not be deleted.
 pub async fn discard(store: &Store, business: &Business, letter: &DeadLetter, input: bool) -> anyhow::Result<bool> {
     let now = Timestamp::now().to_string();
     let marked = mark(store, business, &letter.outcome, labels::METADATA_DISCARDED, &now).await?;
-    if let Some(name) = letter.input.as_ref().filter(|_| input)
-        && let Some(live) = store.describe(&business.bucket, name, None).await?
-    {
-        store.delete(&business.bucket, name, live.generation).await?;
+    if let Some(name) = letter.input.as_ref().filter(|_| input) {
+        store.delete(&business.bucket, name, letter.generation).await?;
     }
     Ok(marked)
 }
@@ -261,11 +265,14 @@ mod tests {
                 object("bu1/outcome/refused/21.json", 17, "refused", ""),
                 object("bu1/outcome/refused/22.json", 18, "refused", labels::METADATA_REPLAYED),
             ],
+            expired_before: None,
         };
         let names = |discarded| -> Vec<String> {
             among("bu1", None, &objects, discarded).into_iter().map(|letter| letter.job).collect()
         };
         assert_eq!(names(false), ["invalid", "21", "failed"], "the oldest first");
+        let failed = among("bu1", None, &objects, false).pop().unwrap();
+        assert_eq!((failed.input.as_deref(), failed.generation), (Some("bu1/input/s/failed"), 1));
         assert_eq!(names(true), ["given-up", "invalid", "21", "failed"]);
         let all = among("bu1", Some("s"), &objects, false);
         assert!(all.iter().all(|letter| !letter.is_message()) && all.len() == 2);

@@ -8,7 +8,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Outcome, labels, object,
+    Outcome,
+    config::Business,
+    labels, object,
     outcome::{self, Reason, Timestamps},
     storage::{Object, Store},
 };
@@ -36,12 +38,15 @@ pub enum State {
     Cancelled,
     /// See [`outcome::State::Refused`].
     Refused,
+    /// Its input is there, from before the time for which outcomes are kept, and no outcome is: nobody knows how it
+    /// ended, or whether it ran, and it does not run unless it is asked for anew.
+    Expired,
 }
 
 impl State {
     /// Every state, in the order a Job goes through them.
-    pub const ALL: [Self; 6] =
-        [Self::Waiting, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled, Self::Refused];
+    pub const ALL: [Self; 7] =
+        [Self::Waiting, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled, Self::Refused, Self::Expired];
 
     /// The word for people and for JSON.
     pub fn as_str(self) -> &'static str {
@@ -52,6 +57,7 @@ impl State {
             Self::Failed => outcome::State::Failed.as_str(),
             Self::Cancelled => outcome::State::Cancelled.as_str(),
             Self::Refused => outcome::State::Refused.as_str(),
+            Self::Expired => "expired",
         }
     }
 
@@ -140,13 +146,17 @@ pub struct Objects {
     pub inputs: Vec<Object>,
     /// Objects under `B/outcome/`.
     pub outcomes: Vec<Object>,
+    /// Outcomes of what was asked for before this time may be gone (see [`crate::config::Retention::expired_before`]).
+    pub expired_before: Option<Timestamp>,
 }
 
 /// Lists a business's inputs and outcomes, of one session when it is given.
 ///
 /// # Errors
 /// When the bucket cannot be listed.
-pub async fn list(store: &Store, bucket: &str, business: &str, session: Option<&str>) -> anyhow::Result<Objects> {
+pub async fn list(store: &Store, business: &Business, session: Option<&str>) -> anyhow::Result<Objects> {
+    let expired_before = Some(business.retention.expired_before(Timestamp::now()));
+    let (bucket, business) = (&business.bucket, &business.name);
     let inputs = match session {
         // Objects straight under `B/input/` are of the session for uploads.
         Some(session) if session != object::UPLOADS_SESSION => object::input(business, session, ""),
@@ -154,7 +164,13 @@ pub async fn list(store: &Store, bucket: &str, business: &str, session: Option<&
     };
     let outcomes = object::outcome_prefix(business, session);
     let (inputs, outcomes) = tokio::try_join!(store.list(bucket, &inputs), store.list(bucket, &outcomes))?;
-    Ok(Objects { inputs, outcomes })
+    Ok(Objects { inputs, outcomes, expired_before })
+}
+
+/// When an input was asked to be computed: when it was written, or when a person asked for another attempt.
+pub fn asked(input: &Object) -> Option<Timestamp> {
+    let retried = input.metadata.get(labels::METADATA_RETRIED).and_then(|text| text.parse().ok());
+    retried.max(input.created)
 }
 
 /// Merges what the bucket holds with what runs, latest change first. What was asked to be one session's is filtered by
@@ -171,7 +187,8 @@ pub fn merge(business: &str, session: Option<&str>, objects: &Objects, active: &
         let mut entry = new(business, &of, &job, input.generation);
         // A retry that was asked for waits until its own outcome is there.
         entry.attempt = crate::sessions::attempt_of(&input.metadata);
-        entry.state = Some(State::Waiting);
+        let is_expired = asked(input).zip(objects.expired_before).is_some_and(|(asked, before)| asked < before);
+        entry.state = Some(if is_expired { State::Expired } else { State::Waiting });
         entry.changed = input.created;
         entry.input = Some(input.name.clone());
         jobs.insert((of, job, input.generation), entry);

@@ -300,10 +300,10 @@ pub fn stored(
     Ok(work)
 }
 
-/// The attributes that an input's custom metadata stands for.
+/// The attributes that an input's custom metadata stands for. What other tools note there is theirs.
 fn from_metadata(metadata: BTreeMap<String, String>) -> BTreeMap<String, String> {
-    let plain = |key: String| key.strip_prefix(labels::METADATA_PREFIX).map(str::to_owned).unwrap_or(key);
-    metadata.into_iter().map(|(key, value)| (plain(key), value)).collect()
+    let ours = |key: String| key.strip_prefix(labels::METADATA_PREFIX).map(str::to_owned);
+    metadata.into_iter().filter_map(|(key, value)| Some((ours(key)?, value))).collect()
 }
 
 #[derive(Deserialize)]

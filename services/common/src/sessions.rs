@@ -38,6 +38,8 @@ pub struct Counts {
     pub cancelled: usize,
     /// See [`State::Refused`].
     pub refused: usize,
+    /// See [`State::Expired`].
+    pub expired: usize,
 }
 
 impl Counts {
@@ -58,6 +60,7 @@ impl Counts {
             State::Failed => &mut self.failed,
             State::Cancelled => &mut self.cancelled,
             State::Refused => &mut self.refused,
+            State::Expired => &mut self.expired,
         }
     }
 
@@ -66,19 +69,19 @@ impl Counts {
         self.pending() + self.done()
     }
 
-    /// Jobs without an outcome.
+    /// Jobs that wait or run.
     pub fn pending(&self) -> usize {
         self.waiting + self.running
     }
 
-    /// Jobs with an outcome.
+    /// Jobs that come to no other end by themselves.
     pub fn done(&self) -> usize {
         self.succeeded + self.unsuccessful()
     }
 
-    /// Jobs with an outcome that is not a success.
+    /// Those of them that did not succeed.
     pub fn unsuccessful(&self) -> usize {
-        self.failed + self.cancelled + self.refused
+        self.failed + self.cancelled + self.refused + self.expired
     }
 }
 

@@ -15,7 +15,7 @@ use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use common::{
     batch::{self, Batch, Done, Entry, Failed, Manifest, Report},
-    config::Config,
+    config::{Config, Engine},
     outcome::LOG_TAIL_BYTES,
     storage::{Properties, Written},
 };
@@ -40,7 +40,7 @@ const LOOKS: usize = 16;
 /// An input that takes longer than this is worth looking for its result first.
 const WORTH_A_LOOK: Duration = Duration::from_millis(250);
 /// Most bytes of logs in one report; what exceeds it is shortened to [`SHORT_TAIL`].
-const TAILS_MAX: usize = 8 * 1024 * 1024;
+const TAILS_MAX: usize = 512 * 1024;
 const SHORT_TAIL: usize = 2 * 1024;
 /// Reason code of a run that was told to stop.
 const STOPPED: &str = "stopped";
@@ -163,7 +163,7 @@ async fn one(
 ) -> Fared {
     let started = Timestamp::now();
     let engine = settings.config.business(&settings.batch.business).map(|business| &business.engine);
-    let timeout = Duration::from_secs(engine.map_or(u32::MAX, |engine| engine.timeout_secs).into());
+    let timeout = Duration::from_secs(engine.as_ref().map_or(u32::MAX, |engine| engine.timeout_secs).into());
     let work = &entry.work;
     let log = LogTail::new(LOG_TAIL_BYTES, &work.session, &work.job);
     let own = Settings {
@@ -176,10 +176,7 @@ async fn one(
         shared: Some(Shared { threads: threads.clone(), timeout, log: log.clone() }),
     };
     let began = Instant::now();
-    let limited = program.map(|program| Program {
-        timeout: Some(program.timeout.map_or(timeout, |own| own.min(timeout))),
-        ..program.clone()
-    });
+    let limited = program.map(|program| limited(program, engine.ok(), timeout));
     let ended = run::run(&own, limited.as_ref(), objects).await;
     let finished = Timestamp::now();
     if began.elapsed() > WORTH_A_LOOK {
@@ -204,6 +201,12 @@ async fn one(
     }
 }
 
+/// The program with what is configured for it; an input takes no longer than an input may in any case.
+fn limited(program: &Program, engine: Option<&Engine>, most: Duration) -> Program {
+    let program = engine.map_or_else(|| program.clone(), |engine| program.configured(&engine.program));
+    Program { timeout: Some(program.timeout.map_or(most, |own| own.min(most))), ..program }
+}
+
 /// Leaves the report.
 async fn report(
     settings: &BatchSettings,
@@ -211,6 +214,20 @@ async fn report(
     done: Vec<Done>,
     mut failed: Vec<Failed>,
 ) -> anyhow::Result<()> {
+    shorten(&mut failed);
+    let report =
+        Report { schema: batch::SCHEMA, pod: settings.pod.clone(), cpu_seconds: process::cpu_seconds(), done, failed };
+    let bytes = serde_json::to_vec(&report).context("encode the report of a batch")?;
+    let name = settings.batch.report(settings.index, &settings.pod);
+    match objects.write_once(&settings.batch.bucket, &name, bytes.into(), Properties::json()).await? {
+        Written::New(_) => Ok(()),
+        // Only a first try of this very write can have left it, or a container that ran before in this pod.
+        Written::Exists => bail!("write {name}, which exists already"),
+    }
+}
+
+/// Keeps the logs of the first to fail, and of the others their ends.
+fn shorten(failed: &mut [Failed]) {
     let mut left = TAILS_MAX;
     for tail in failed.iter_mut().filter_map(|failed| failed.log_tail.as_mut()) {
         if tail.len() > left.max(SHORT_TAIL) {
@@ -221,15 +238,6 @@ async fn report(
             tail.drain(..from);
         }
         left = left.saturating_sub(tail.len());
-    }
-    let report =
-        Report { schema: batch::SCHEMA, pod: settings.pod.clone(), cpu_seconds: process::cpu_seconds(), done, failed };
-    let bytes = serde_json::to_vec(&report).context("encode the report of a batch")?;
-    let name = settings.batch.report(settings.index, &settings.pod);
-    match objects.write_once(&settings.batch.bucket, &name, bytes.into(), Properties::json()).await? {
-        Written::New(_) => Ok(()),
-        // Only a first try of this very write can have left it, or a container that ran before in this pod.
-        Written::Exists => bail!("write {name}, which exists already"),
     }
 }
 

@@ -150,7 +150,7 @@ pub async fn gather(sources: Sources<'_>, mut job: Job, running: usize, lines: i
     let parked_name = object::parked(&business.name, &job.session, &job.job, &identity);
     let parked = match job.state {
         // Not everybody may look at what was put aside.
-        Some(State::Waiting) => match store.read(bucket, &parked_name, None).await {
+        Some(State::Waiting | State::Expired) => match store.read(bucket, &parked_name, None).await {
             Err(error) if storage::is_denied(&error) => None,
             read => read?,
         },

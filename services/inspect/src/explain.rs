@@ -17,6 +17,7 @@ pub fn explain(detail: &Detail) -> String {
         Some(State::Succeeded) => "It succeeded: the result is in the bucket, and the input is deleted.".to_owned(),
         Some(State::Waiting) => waiting(detail),
         Some(State::Running) => running(detail, code, said),
+        Some(State::Expired) => expired(detail),
         Some(State::Cancelled) => {
             format!("It was stopped ({}). The input is kept.", said.unwrap_or(code))
         }
@@ -43,6 +44,15 @@ pub fn explain(detail: &Detail) -> String {
             text
         }
     }
+}
+
+fn expired(detail: &Detail) -> String {
+    if detail.parked.is_some() {
+        return waiting(detail);
+    }
+    "Its input is older than outcomes are kept, and it has none: it failed, was cancelled or never ran, and nobody knows \
+     any more which. It does not run again by itself; `session retry` asks for it anew."
+        .to_owned()
 }
 
 fn waiting(detail: &Detail) -> String {
@@ -218,6 +228,11 @@ mod tests {
         full.full_quotas = vec!["quota q: count/jobs.batch is used up (5 of 5)".into()];
         check(&full, &["quota q: count/jobs.batch is used up"]);
         check(&detail(State::Waiting, SUSPENDED, ""), &["until its queue (Kueue) admits it"]);
+    }
+
+    #[test]
+    fn what_is_older_than_outcomes_are_kept_does_not_wait() {
+        check(&detail(State::Expired, "", ""), &["older than outcomes are kept", "session retry"]);
     }
 
     #[test]

@@ -184,8 +184,8 @@ async fn still_pending(of: &Followed, state: &State, session: &str, job: &str) -
 
 /// The Jobs of a session, each in its latest attempt at its latest input.
 async fn known(state: &State, of: &Followed, session: &str) -> Result<Vec<jobs::Job>, Problem> {
-    let (bucket, business) = (&of.business.bucket, &of.business.name);
-    let objects = jobs::list(&state.store, bucket, business, Some(session)).await;
+    let business = &of.business.name;
+    let objects = jobs::list(&state.store, &of.business, Some(session)).await;
     let objects = objects.map_err(|error| Problem::unavailable("Cloud Storage does not answer", &error))?;
     let active = of.raw().active();
     Ok(sessions::latest(jobs::merge(business, Some(session), &objects, &active)))
@@ -232,7 +232,7 @@ fn told(retried: &[Retried], one: &str, many: &str) -> Done {
 async fn letters(state: &State, of: &Followed, action: &Action) -> Result<Done, Problem> {
     let (store, business) = (&state.store, &of.business);
     let away = |error: anyhow::Error| Problem::unavailable("Cloud Storage does not answer", &error);
-    let objects = jobs::list(store, &business.bucket, &business.name, Some(&action.session)).await;
+    let objects = jobs::list(store, business, Some(&action.session)).await;
     let letters = dead_letters::among(&business.name, Some(&action.session), &objects.map_err(away)?, false);
     let wanted: Vec<_> =
         letters.into_iter().filter(|letter| action.job.as_ref().is_none_or(|job| *job == letter.job)).collect();

@@ -7,7 +7,11 @@ use axum::{
     extract::{Extension, State as FromState},
     routing::{get, post},
 };
-use common::{dead_letters::DeadLetter, jobs::Job, sessions::Counts};
+use common::{
+    dead_letters::DeadLetter,
+    jobs::{self, Job},
+    sessions::Counts,
+};
 use inspect::{
     Detail,
     cluster::{OrchestratorView, PodView},
@@ -118,10 +122,10 @@ async fn jobs(
 ) -> Result<Json<Jobs>, Problem> {
     state.touch();
     if let Some(word) = query.get("state")
-        && common::jobs::State::parse(word).is_none()
+        && jobs::State::parse(word).is_none()
     {
         return Err(Problem::bad_request(format!("There is no state {word:?}"))
-            .next("There is waiting, running, succeeded, failed, cancelled, refused."));
+            .next(format!("There is {}.", jobs::State::ALL.map(jobs::State::as_str).join(", "))));
     }
     let selected = select(&state, &visitor, &Filter::of(&query)).await?;
     Ok(Json(Jobs { total: selected.total, page: selected.page, pages: selected.pages, jobs: selected.jobs }))

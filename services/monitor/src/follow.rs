@@ -197,10 +197,8 @@ async fn list(state: &State, of: &Followed) {
 async fn list_once(state: &State, of: &Followed) -> anyhow::Result<()> {
     let business = &of.business;
     of.raw().settled.clear();
-    let (objects, controls) = tokio::try_join!(
-        jobs::list(&state.store, &business.bucket, &business.name, None),
-        control::all(&state.store, business),
-    )?;
+    let (objects, controls) =
+        tokio::try_join!(jobs::list(&state.store, business, None), control::all(&state.store, business),)?;
     of.change(state, |raw| {
         let is_news = raw.recovered(BUCKET)
             || raw.listed.is_none()

@@ -1,6 +1,7 @@
 //! The description of the API, in OpenAPI 3.1. A test holds it against the server: every path in it answers, and every
 //! answer has the fields it names.
 
+use common::jobs::State;
 use serde_json::{Value, json};
 
 /// The document.
@@ -62,7 +63,7 @@ fn operation(summary: &str, parameters: &[&str], answer: Value) -> Value {
             let schema = match name {
                 "page" | "rows" => json!({"type": "integer", "minimum": 1}),
                 "generation" => json!({"type": "integer", "format": "int64"}),
-                "state" => json!({"type": "string", "enum": ["waiting", "running", "succeeded", "failed", "cancelled", "refused"]}),
+                "state" => json!({"type": "string", "enum": State::ALL.map(State::as_str)}),
                 "sort" => json!({"type": "string", "enum": ["changed", "job", "session", "business", "state"]}),
                 "order" => json!({"type": "string", "enum": ["asc", "desc"]}),
                 _ => json!({"type": "string"}),
@@ -110,7 +111,7 @@ fn schemas() -> Value {
     let anything = || json!({});
     let map = || json!({"type": "object", "additionalProperties": {"type": "string"}});
     let texts = || json!({"type": "array", "items": {"type": "string"}});
-    let counts = ["waiting", "running", "succeeded", "failed", "cancelled", "refused"].map(|name| (name, whole()));
+    let counts = State::ALL.map(|state| (state.as_str(), whole()));
     let job = vec![
         ("business", text()),
         ("session", text()),
@@ -182,7 +183,7 @@ fn schemas() -> Value {
         ]),
         "DeadLetter": object(&[
             ("business", text()), ("session", text()), ("job", text()), ("state", text()), ("code", text()),
-            ("since", time()), ("attempt", whole()), ("outcome", text()), ("input", maybe()), ("discarded", maybe()),
+            ("since", time()), ("generation", whole()), ("attempt", whole()), ("outcome", text()), ("input", maybe()), ("discarded", maybe()),
         ]),
         "Cluster": object(&[("nodes", list("Node")), ("trouble", maybe()), ("namespaces", list("Namespace"))]),
         "Node": object(&[

@@ -1,17 +1,20 @@
 //! How each input of a batch ended and why. Pure.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
+use std::collections::{BTreeSet, HashSet};
 
 use common::{
     Outcome,
-    batch::{Batch, Done, Entry, Failed, Manifest, Report},
+    batch::{Batch, Entry, Manifest},
     exit, labels,
     outcome::{State, Timestamps},
 };
 use jiff::Timestamp;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 
+pub(crate) use self::reports::Reports;
 use crate::outcome::{self, RETRIES_EXHAUSTED, Standing};
+
+mod reports;
 
 /// Label of a pod of an Indexed Job.
 const INDEX: &str = "batch.kubernetes.io/job-completion-index";
@@ -23,7 +26,7 @@ pub(crate) struct Facts<'a> {
     pub(crate) standing: Standing,
     pub(crate) manifest: &'a Manifest,
     pub(crate) pods: &'a [Pod],
-    pub(crate) reports: Reports<'a>,
+    pub(crate) reports: Reports,
     /// Names of the results that exist, of inputs that no report says are done.
     pub(crate) results: BTreeSet<String>,
     /// Inputs that failed and are not in the bucket.
@@ -44,61 +47,31 @@ pub(crate) enum Fate {
     Later,
 }
 
-/// What the reports say of each input.
-#[derive(Debug, Default)]
-pub(crate) struct Reports<'a> {
-    done: HashMap<u32, (&'a Report, Done)>,
-    failed: HashMap<u32, (&'a Report, &'a Failed)>,
-}
-
-impl<'a> Reports<'a> {
-    /// Puts them together: what is done is done, what can never work has failed, and else the last failure counts.
-    pub(crate) fn new(reports: &'a [Report]) -> Self {
-        let mut all = Self::default();
-        for report in reports {
-            all.done.extend(report.done.iter().map(|done| (done.input, (report, *done))));
-            for failed in &report.failed {
-                let later = all
-                    .failed
-                    .get(&failed.input)
-                    .is_none_or(|(_, known)| (known.permanent, known.finished) < (failed.permanent, failed.finished));
-                if later {
-                    all.failed.insert(failed.input, (report, failed));
-                }
-            }
-        }
-        all
-    }
-}
-
 impl Facts<'_> {
     /// The inputs of which no report says how they ended for good.
     pub(crate) fn unresolved(&self) -> impl Iterator<Item = (u32, &Entry)> {
-        let known = |input: &u32| {
-            self.reports.done.contains_key(input) || self.reports.failed.get(input).is_some_and(|(_, f)| f.permanent)
-        };
-        (0..).zip(&self.manifest.entries).filter(move |(input, _)| !known(input))
+        (0..).zip(&self.manifest.entries).filter(|(input, _)| !self.reports.is_known(*input))
     }
 
     /// The inputs that failed for what a retry could have cured, and have no result.
     pub(crate) fn given_up(&self) -> impl Iterator<Item = u32> {
-        let failed = self.unresolved().filter(|(input, _)| self.reports.failed.contains_key(input));
+        let failed = self.unresolved().filter(|(input, _)| self.reports.failed(*input).is_some());
         failed.filter(|(_, entry)| !self.results.contains(&entry.work.output(None))).map(|(input, _)| input)
     }
 }
 
 /// Decides what is to become of an input.
 pub(crate) fn decide(facts: &Facts<'_>, input: u32, entry: &Entry) -> Fate {
-    let done = facts.reports.done.get(&input);
-    let failed = facts.reports.failed.get(&input);
+    let done = facts.reports.done(input);
+    let failed = facts.reports.failed(input);
     let times = |started, finished| (Some(started), Some(finished));
     let (report, state, reason, (started, finished)) = if let Some((report, done)) = done {
-        (Some(*report), State::Succeeded, completed(), times(done.started, done.finished))
+        (Some(report), State::Succeeded, completed(), times(done.started, done.finished))
     } else if facts.results.contains(&entry.work.output(None)) {
         (None, State::Succeeded, completed(), (None, outcome::ended_at(facts.job)))
     } else if let Some((report, failed)) = failed.filter(|(_, failed)| failed.permanent) {
         let reason = (failed.code.clone(), failed.message.clone());
-        (Some(*report), State::Failed, reason, times(failed.started, failed.finished))
+        (Some(report), State::Failed, reason, times(failed.started, failed.finished))
     } else {
         match (facts.standing, failed) {
             (Standing::Running, _) => return Fate::Later,
@@ -120,7 +93,7 @@ pub(crate) fn decide(facts: &Facts<'_>, input: u32, entry: &Entry) -> Fate {
                     let message = format!("the engine failed each time, last: {}", failed.message);
                     (RETRIES_EXHAUSTED.to_owned(), message)
                 };
-                (Some(*report), State::Failed, reason, times(failed.started, failed.finished))
+                (Some(report), State::Failed, reason, times(failed.started, failed.finished))
             }
         }
     };
@@ -142,9 +115,7 @@ pub(crate) fn decide(facts: &Facts<'_>, input: u32, entry: &Entry) -> Fate {
     ended.kubernetes_job = facts.job.metadata.name.clone();
     ended.node = pod.and_then(|pod| pod.spec.as_ref()).and_then(|spec| spec.node_name.clone());
     ended.image = pod.and_then(outcome::image);
-    // What a pod spent is shared evenly by what it computed, since nobody can tell them apart.
-    ended.cpu_seconds =
-        report.map(|report| report.cpu_seconds / (report.done.len() + report.failed.len()).max(1) as f64);
+    ended.cpu_seconds = report.map(|report| report.cpu_seconds);
     ended.pods = pods_of(facts, facts.batch.index_of(input));
     ended.message_id = Some(entry.message_id.clone());
     ended.work = Some(entry.work.clone());
@@ -200,4 +171,4 @@ fn pods_of(facts: &Facts<'_>, index: u32) -> u32 {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,36 +9,30 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use anyhow::Context as _;
 use common::{
     Outcome,
-    batch::{Batch, Entry, Manifest},
     control::{Control, Parked, SCHEMA},
-    labels,
     message::Work,
-    names, object,
+    object,
     outcome::{self, State},
     storage::Properties,
 };
 use futures::TryStreamExt as _;
-use google_cloud_pubsub::model::Message;
 use jiff::Timestamp;
-use k8s_openapi::api::batch::v1::Job;
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    batch_job::batch_of,
-    batch_outcome::{Cut, is_spared},
-    context::Context,
-    hooks::Step,
-    job::{self, Origin},
-    outcome::{Standing, standing},
-};
+use crate::{context::Context, hooks::Step, job::Origin};
+
+mod cancel;
+mod release;
 
 /// For how long after a change every pass looks at everything: another replica may act on what it read a moment ago.
 const UNSETTLED_FOR: Duration = Duration::from_secs(60);
-/// The readiness reason until the decisions were read once.
+/// After so many passes in a row that failed we are not ready: what somebody decided does not take effect.
+const FAILED_MAX: u32 = 5;
+/// The readiness reason until the decisions were read once, and while they cannot be carried out.
 const READINESS: &str = "controls";
 
 /// What to do with work that would start.
@@ -60,6 +54,35 @@ struct Known {
 }
 
 type Decisions = Arc<BTreeMap<String, Known>>;
+
+/// What of a pass failed while the rest of it went on.
+#[derive(Debug, Default)]
+struct Failed {
+    first: Option<anyhow::Error>,
+    more: usize,
+}
+
+impl Failed {
+    fn add(&mut self, error: anyhow::Error) {
+        match &self.first {
+            Some(first) => {
+                tracing::debug!("as well as {first:#}: {error:#}");
+                self.more += 1;
+            }
+            None => self.first = Some(error),
+        }
+    }
+
+    /// The error that tells of all of them.
+    fn into_result(self) -> anyhow::Result<()> {
+        let Self { first, more } = self;
+        match (first, more) {
+            (None, _) => Ok(()),
+            (Some(first), 0) => Err(first),
+            (Some(first), more) => Err(first.context(format!("{} cannot be carried out, one of them", more + 1))),
+        }
+    }
+}
 
 /// The decisions as they were read last; nothing before they were read once.
 #[derive(Debug)]
@@ -114,14 +137,11 @@ pub(crate) fn cancelled(work: &Work) -> Outcome {
     Outcome::new(&work.business, State::Cancelled, "cancelled", why)
 }
 
-/// Publishes the event of a cancelled Job once more when its message comes again: whoever wrote the outcome may have died
-/// before. Only sessions that somebody cancelled cost this look.
+/// Publishes the event of work that never became a Job once more when its message comes again: whoever wrote the outcome
+/// may have died before. The event of a Job is told by whoever settles it, which goes on until its finalizer is gone.
 pub(crate) async fn tell_again(context: &Context, work: &Work) -> anyhow::Result<()> {
-    if context.controls.of(&work.session).is_none_or(|control| control.before(&work.job).is_none()) {
-        return Ok(());
-    }
     match outcome::read(&context.store, &work.identity.bucket, &work.outcome()).await? {
-        Some(Ok(outcome)) if outcome.state == State::Cancelled => context.events.publish(&outcome).await,
+        Some(Ok(outcome)) if outcome.kubernetes_job.is_none() => context.events.publish(&outcome).await,
         // Nobody knows what it said; that there is one is enough not to run the Job again.
         Some(Err(unreadable)) => tracing::error!("no event is published again: {unreadable}"),
         _ => {}
@@ -153,6 +173,7 @@ pub(crate) async fn run(context: &Context, stop: &CancellationToken) -> anyhow::
     let started = Instant::now();
     let mut unsettled_until = started + UNSETTLED_FOR;
     let mut next_full = started;
+    let mut failures = 0_u32;
     context.health.not_ready(READINESS, "what was decided about sessions was not read yet");
     loop {
         let now = Instant::now();
@@ -163,6 +184,7 @@ pub(crate) async fn run(context: &Context, stop: &CancellationToken) -> anyhow::
         match passed {
             Ok(changed) => {
                 context.health.clear(READINESS);
+                failures = 0;
                 if changed {
                     unsettled_until = Instant::now() + UNSETTLED_FOR;
                 }
@@ -172,7 +194,8 @@ pub(crate) async fn run(context: &Context, stop: &CancellationToken) -> anyhow::
             }
             Err(error) => {
                 tracing::warn!("failed to follow what was decided about sessions: {error:#}");
-                if context.controls.decisions.borrow().is_none() {
+                failures = failures.saturating_add(1);
+                if failures >= FAILED_MAX || context.controls.decisions.borrow().is_none() {
                     context.health.not_ready(READINESS, format!("{error:#}"));
                 }
                 unsettled_until = Instant::now() + UNSETTLED_FOR;
@@ -186,20 +209,27 @@ pub(crate) async fn run(context: &Context, stop: &CancellationToken) -> anyhow::
     }
 }
 
-/// Reads the decisions and, when they changed or `full`, carries them out. Tells whether they changed.
+/// Reads the decisions and, when they changed or `full`, carries them out. Tells whether they changed. What cannot be
+/// carried out holds up nothing else, and is told in the end.
 async fn pass(context: &Context, full: bool) -> anyhow::Result<bool> {
     let changed = read(context).await?;
     if !changed && !full {
         return Ok(false);
     }
     let decisions = context.controls.known();
+    let mut failed = Failed::default();
     for (session, Known { control, .. }) in decisions.iter() {
         if control.has_cancelled() {
-            cancel_jobs(context, session, control).await?;
+            cancel::jobs(context, session, control, &mut failed).await;
         }
     }
-    release(context, &decisions).await?;
-    Ok(changed)
+    let released = release::all(context, &decisions, &mut failed).await;
+    let changed_again = released.unwrap_or_else(|error| {
+        failed.add(error);
+        false
+    });
+    failed.into_result()?;
+    Ok(changed || changed_again)
 }
 
 /// Reads the decisions that are new. Tells whether there are any, or fewer than before.
@@ -244,127 +274,4 @@ async fn read(context: &Context) -> anyhow::Result<bool> {
         context.controls.decisions.send_replace(Some(Arc::new(decisions)));
     }
     Ok(changed)
-}
-
-/// Deletes the cancelled Jobs of a session that have not ended; settling gives them their outcome.
-async fn cancel_jobs(context: &Context, session: &str, control: &Control) -> anyhow::Result<()> {
-    let selector = format!("{}={}", labels::SESSION, names::label_value(session));
-    for job in context.cluster.jobs(&selector).await? {
-        let (Some(name), Some(uid)) = (&job.metadata.name, &job.metadata.uid) else { continue };
-        if standing(&job) != Standing::Running {
-            continue;
-        }
-        match batch_of(&job)? {
-            None if !is_cancelled(&job, control) => continue,
-            None => {}
-            Some(batch) => match cancelled_of(context, &batch, control).await? {
-                Share::None => continue,
-                Share::All => {}
-                Share::Some(cut) => {
-                    for (annotation, value) in cut.annotations() {
-                        context.cluster.annotate(name, uid, annotation, &value).await?;
-                    }
-                }
-            },
-        }
-        context.cluster.delete(name, uid).await?;
-        tracing::info!(session, kubernetes_job = name, "deleted, since it was cancelled");
-    }
-    Ok(())
-}
-
-/// How much of a batch is cancelled.
-enum Share {
-    None,
-    All,
-    /// Only this. The others are published again, since one Job cannot end in part.
-    Some(Cut),
-}
-
-/// How much of a running batch a decision cancels. It may have been made between the decision and the moment at which
-/// this process read it, of messages from before and after.
-async fn cancelled_of(context: &Context, batch: &Batch, control: &Control) -> anyhow::Result<Share> {
-    let Some((_, text)) = context.store.read(&batch.bucket, &batch.manifest(), None).await? else {
-        // Every input has its outcome.
-        return Ok(Share::None);
-    };
-    let entries = Manifest::decode(&text, batch)?.entries;
-    let is_older = |entry: &Entry, before: Option<Timestamp>| before.is_some_and(|before| !is_spared(entry, before));
-    let with_session = entries.iter().filter(|entry| is_older(entry, control.cancelled_before)).count();
-    let is_named = |entry: &Entry| {
-        !is_older(entry, control.cancelled_before)
-            && is_older(entry, control.cancelled_jobs.get(&entry.work.job).copied())
-    };
-    let inputs: Vec<u32> = (0..).zip(&entries).filter(|(_, entry)| is_named(entry)).map(|(input, _)| input).collect();
-    Ok(match with_session + inputs.len() {
-        0 => Share::None,
-        all if all == entries.len() => Share::All,
-        _ => Share::Some(Cut { before: control.cancelled_before.filter(|_| with_session > 0), inputs }),
-    })
-}
-
-/// Whether a Job is of a message that came before it, or its session, was cancelled.
-fn is_cancelled(job: &Job, control: &Control) -> bool {
-    let (_, published, _) = job::origin_of(job);
-    let created = job.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    let name = job::work_of(job).map(|work| work.job).unwrap_or_default();
-    control.cancels(&name, 1, published.or(created), None)
-}
-
-/// Publishes the parked messages of sessions that are not paused any more, and ends those of cancelled ones.
-async fn release(context: &Context, decisions: &Decisions) -> anyhow::Result<()> {
-    let business = &context.business;
-    let mut parked = context.store.list_stream(&business.bucket, &object::parked_prefix(&business.name, None));
-    let mut count = 0_u64;
-    while let Some(found) = parked.try_next().await? {
-        let Some(session) = object::parse_parked(&business.name, &found.name) else { continue };
-        let control = decisions.get(session).map(|known| &known.control);
-        let is_paused = control.is_some_and(|control| control.paused);
-        if is_paused && control.is_some_and(|control| !control.has_cancelled()) {
-            continue;
-        }
-        let Some((_, body)) = context.store.read(&business.bucket, &found.name, None).await? else { continue };
-        let parked: Parked = match serde_json::from_slice(&body) {
-            Ok(parked) => parked,
-            Err(error) => {
-                // Its input stays, so the sweep brings it back once the session is not paused.
-                tracing::error!(object = found.name, "not a parked message: {error}");
-                continue;
-            }
-        };
-        match stand(context, &parked.work, parked.published).await? {
-            Stand::Paused => continue,
-            Stand::Cancelled => end(context, &parked).await?,
-            Stand::Go => {
-                let (data, attributes) = parked.work.encode();
-                let message = Message::new().set_data(data).set_attributes(attributes);
-                let sent = context.again.publish(message).await;
-                sent.with_context(|| format!("publish {} again", parked.work.identity.object))?;
-                context.hooks.at(Step::Released, None, Some(&parked.work.identity)).await;
-            }
-        }
-        context.store.delete(&business.bucket, &found.name, found.generation).await?;
-        count += 1;
-    }
-    if count > 0 {
-        tracing::info!(count, "published or ended what had been put aside");
-    }
-    Ok(())
-}
-
-/// Writes the outcome of parked work that was cancelled.
-async fn end(context: &Context, parked: &Parked) -> anyhow::Result<()> {
-    let work = &parked.work;
-    let mut outcome = cancelled(work);
-    outcome.work = Some(work.clone());
-    outcome.message_id = Some(parked.message_id.clone());
-    outcome.timestamps.published = parked.published;
-    outcome.timestamps.settled = Some((context.clock)());
-    let text = serde_json::to_vec_pretty(&outcome).context("encode the outcome")?;
-    let written = context.store.write_once(&work.identity.bucket, &work.outcome(), text, outcome.properties()).await?;
-    if let common::storage::Written::New(_) = written {
-        context.metrics.settled(State::Cancelled);
-    }
-    context.events.publish(&outcome).await;
-    Ok(())
 }

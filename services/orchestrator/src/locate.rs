@@ -16,6 +16,7 @@ use crate::{
     accept::{Obstacle, Received},
     conclude::conclude,
     context::Context,
+    controls,
     hooks::Step,
     metrics::retry,
 };
@@ -27,12 +28,15 @@ pub(crate) async fn live(context: &Context, message: &Received, work: &Work) -> 
         work.identity.generation = found.generation;
         return Ok(Some(work));
     }
-    if settled_generation(context, &work).await?.is_none() {
-        // No generation was ever known, so the outcome is that of generation 0.
-        let why = format!("there is no object {} in the bucket", work.identity.object);
-        let outcome = Outcome::new(&work.business, State::Failed, "input-missing", why);
-        conclude(context, &message.origin(), &work, outcome).await?;
+    if let Some(settled) = settled_generation(context, &work).await? {
+        work.identity.generation = settled;
+        controls::tell_again(context, &work).await?;
+        return Ok(None);
     }
+    // No generation was ever known, so the outcome is that of generation 0.
+    let why = format!("there is no object {} in the bucket", work.identity.object);
+    let outcome = Outcome::new(&work.business, State::Failed, "input-missing", why);
+    conclude(context, &message.origin(), &work, outcome).await?;
     Ok(None)
 }
 

@@ -7,14 +7,14 @@
 
 use std::{
     collections::{BTreeSet, HashMap, HashSet},
-    sync::{Mutex, PoisonError},
+    sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use anyhow::Context as _;
 use common::{
     Outcome,
-    batch::{Batch, Entry, Manifest, Report},
+    batch::{Batch, Entry, Manifest},
     labels,
     outcome::State,
 };
@@ -23,14 +23,17 @@ use google_cloud_pubsub::model::Message;
 use jiff::SignedDuration;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 
+use self::reports::Space;
 use crate::{
-    batch_outcome::{self, Facts, Fate},
+    batch_outcome::{self, Facts, Fate, Reports},
     clock::seconds_between,
     context::Context,
     hooks::Step,
     outcome::{self, Standing},
     settle,
 };
+
+mod reports;
 
 /// Inputs of a batch that are settled at once.
 const CONCURRENCY: usize = 64;
@@ -41,19 +44,27 @@ const OVERDUE: SignedDuration = SignedDuration::from_secs(5);
 
 /// Which inputs of batches that still run this process has settled, by Kubernetes Job. Only saves work.
 #[derive(Debug, Default)]
-pub(crate) struct Progress(Mutex<HashMap<String, HashSet<u32>>>);
+pub(crate) struct Progress {
+    settled: Mutex<HashMap<String, HashSet<u32>>>,
+    /// What the reports of all batches may take.
+    space: Space,
+}
 
 impl Progress {
+    fn settled(&self) -> MutexGuard<'_, HashMap<String, HashSet<u32>>> {
+        self.settled.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn of(&self, name: &str) -> HashSet<u32> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).get(name).cloned().unwrap_or_default()
+        self.settled().get(name).cloned().unwrap_or_default()
     }
 
     fn add(&self, name: &str, input: u32) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name.to_owned()).or_default().insert(input);
+        self.settled().entry(name.to_owned()).or_default().insert(input);
     }
 
     fn forget(&self, name: &str) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).remove(name);
+        self.settled().remove(name);
     }
 }
 
@@ -78,8 +89,11 @@ pub(crate) async fn settle(
     };
     if let Some((_, text)) = context.store.read(&batch.bucket, &batch.manifest(), None).await? {
         let manifest = Manifest::decode(&text, batch)?;
-        let reports = reports(context, batch).await?;
-        inputs(context, name, &job, batch, standing, &manifest, &pods, &reports).await?;
+        let settled = context.progress.of(name);
+        let (reports, _taken) = context.progress.space.read(context, batch, standing, &settled).await?;
+        inputs(context, name, &job, batch, standing, &manifest, &pods, reports, &settled).await?;
+    } else if standing == Standing::Running {
+        tracing::warn!("its manifest is gone, so its inputs are published again once it has ended");
     }
     if standing == Standing::Running {
         context.jobs.change(|view| view.reported(name, pods_ended));
@@ -119,17 +133,6 @@ async fn stopped_pods(context: &Context, name: &str) -> anyhow::Result<Vec<Pod>>
     }
 }
 
-/// What the pods reported. A report that cannot be read is as good as none: the results tell what is done.
-async fn reports(context: &Context, batch: &Batch) -> anyhow::Result<Vec<Report>> {
-    let names = context.store.list(&batch.bucket, &batch.reports()).await?.into_iter().map(|object| object.name);
-    let bodies = context.store.read_all(&batch.bucket, names, CONCURRENCY).await?;
-    let parse = |text: &[u8]| {
-        let parsed: serde_json::Result<Report> = serde_json::from_slice(text);
-        parsed.inspect_err(|error| tracing::warn!("a report of a batch cannot be read: {error}")).ok()
-    };
-    Ok(bodies.into_iter().flatten().filter_map(|(_, text)| parse(&text)).collect())
-}
-
 /// Settles the inputs that can be.
 #[expect(clippy::too_many_arguments, reason = "everything that is known of the batch")]
 async fn inputs(
@@ -140,16 +143,16 @@ async fn inputs(
     standing: Standing,
     manifest: &Manifest,
     pods: &[Pod],
-    reports: &[Report],
+    reports: Reports,
+    settled: &HashSet<u32>,
 ) -> anyhow::Result<()> {
-    let settled = context.progress.of(name);
     let mut facts = Facts {
         job,
         batch,
         standing,
         manifest,
         pods,
-        reports: batch_outcome::Reports::new(reports),
+        reports,
         results: BTreeSet::new(),
         gone: HashSet::new(),
         now: (context.clock)(),

@@ -1,6 +1,8 @@
 //! Publishes old inputs again that have neither Job nor outcome: their message was lost, or never sent.
 //!
-//! A duplicate is harmless, but a long backlog is old inputs too, so each is published again only every few hours.
+//! A duplicate is harmless, but a long backlog is old inputs too, so each is published again only every few hours, and
+//! none that a batch has in hand. What is older than outcomes are kept is left alone: what failed then, or was cancelled,
+//! has its input and no outcome any more, and would run again.
 
 use std::{
     collections::HashMap,
@@ -8,13 +10,16 @@ use std::{
 };
 
 use anyhow::Context as _;
-use common::{batch, labels, message, object, storage::Object};
+use common::{jobs, message, object, storage::Object};
 use futures::TryStreamExt as _;
 use google_cloud_pubsub::model::Message;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
+use self::batches::InHand;
 use crate::context::Context;
+
+mod batches;
 
 /// What is remembered of an old input, under a hash of its name and generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +35,30 @@ enum Known {
 struct Memory {
     hasher: RandomState,
     known: HashMap<u64, Known>,
+    /// How many are too old to tell whether they were settled, as it was said last.
+    expired: usize,
+}
+
+/// What an input's age says about it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    /// Its message may well be on its way.
+    Young,
+    /// Its message should have become something by now.
+    Old,
+    /// Its outcome, if it had one, may be gone.
+    Expired,
+}
+
+impl Age {
+    /// Of an input that was asked for then. Inputs turn old at `old`, those from before `expired` have expired.
+    fn of(asked: Option<Timestamp>, old: Timestamp, expired: Timestamp) -> Self {
+        match asked {
+            Some(asked) if asked < expired => Self::Expired,
+            Some(asked) if asked <= old => Self::Old,
+            _ => Self::Young,
+        }
+    }
 }
 
 /// Sweeps at start and then regularly, until `stop`.
@@ -62,25 +91,31 @@ async fn sweep(context: &Context, memory: &mut Memory) -> anyhow::Result<u64> {
     let business = &context.business;
     let now = (context.clock)();
     let age = SignedDuration::try_from(context.timing.sweep_age).context("read the age of old inputs")?;
+    let expired_before = business.retention.expired_before(now);
     let again = SignedDuration::try_from(context.timing.sweep_again).context("read the time between publications")?;
     let mut inputs = context.store.list_stream(&business.bucket, &object::input_prefix(&business.name));
     let mut still = HashMap::new();
-    let mut published = 0;
+    let mut in_hand = InHand::default();
+    let (mut published, mut expired) = (0, 0);
     while let Some(input) = inputs.try_next().await? {
         // A person's retry makes it as new as that.
-        let retried = input.metadata.get(labels::METADATA_RETRIED);
-        let since = retried.and_then(|text| text.parse().ok()).max(input.created);
-        if since.is_none_or(|since| now.duration_since(since) < age) {
-            continue;
+        let asked = jobs::asked(&input);
+        match Age::of(asked, now - age, expired_before) {
+            Age::Young => continue,
+            Age::Expired => {
+                expired += 1;
+                continue;
+            }
+            Age::Old => {}
         }
-        let key = memory.hasher.hash_one((&input.name, input.generation, retried));
+        let key = memory.hasher.hash_one((&input.name, input.generation, asked));
         let known = match memory.known.get(&key) {
             Some(Known::Published(at)) if now.duration_since(*at) >= again => None,
             known => known.copied(),
         };
         let known = match known {
             Some(known) => Some(known),
-            None => look(context, &input, now).await?,
+            None => look(context, &mut in_hand, &input, now).await?,
         };
         if let Some(known) = known {
             published += u64::from(known == Known::Published(now));
@@ -88,29 +123,25 @@ async fn sweep(context: &Context, memory: &mut Memory) -> anyhow::Result<u64> {
         }
     }
     memory.known = still;
-    forget_batches(context, now - age).await?;
+    if expired != memory.expired {
+        tracing::info!(
+            count = expired,
+            days = business.retention.outcome_days,
+            "inputs are older than outcomes are kept and are left alone; a retry runs one, and nothing deletes them"
+        );
+        memory.expired = expired;
+    }
+    batches::tend(context, now, age).await?;
     Ok(published)
 }
 
-/// Deletes manifests and reports from before `until` whose batch has no Job: it was never created, or its settling died
-/// in between, or a pod outlived it.
-async fn forget_batches(context: &Context, until: Timestamp) -> anyhow::Result<()> {
-    let business = &context.business;
-    for prefix in [object::manifest_prefix(&business.name), object::report_prefix(&business.name)] {
-        let mut objects = context.store.list_stream(&business.bucket, &prefix);
-        while let Some(found) = objects.try_next().await? {
-            let job = batch::job_of_object(&business.name, &found.name);
-            let old = found.created.is_some_and(|created| created < until);
-            if old && job.is_some_and(|job| !context.jobs.look().has(&job)) {
-                context.store.delete(&business.bucket, &found.name, found.generation).await?;
-            }
-        }
-    }
-    Ok(())
-}
-
 /// Looks at one old input, and publishes it if nothing else knows of it.
-async fn look(context: &Context, input: &Object, now: Timestamp) -> anyhow::Result<Option<Known>> {
+async fn look(
+    context: &Context,
+    in_hand: &mut InHand,
+    input: &Object,
+    now: Timestamp,
+) -> anyhow::Result<Option<Known>> {
     let work = match message::stored(&input.name, input.generation, &input.metadata, &context.business) {
         Ok(work) => work,
         Err(refusal) => {
@@ -120,7 +151,7 @@ async fn look(context: &Context, input: &Object, now: Timestamp) -> anyhow::Resu
     };
     // What was put aside is published when the pause ends.
     let is_paused = context.controls.of(&work.session).is_some_and(|control| control.paused);
-    if is_paused || context.jobs.look().has(&work.identity.job_name()) {
+    if is_paused || context.jobs.look().has(&work.identity.job_name()) || in_hand.has(context, &work.identity).await? {
         return Ok(None);
     }
     // This attempt at this generation, or a later one.
@@ -139,4 +170,24 @@ async fn look(context: &Context, input: &Object, now: Timestamp) -> anyhow::Resu
     context.metrics.swept.inc();
     tracing::info!(object = input.name, generation = input.generation, "published an old input again");
     Ok(Some(Known::Published(now)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_older_than_outcomes_are_kept_is_not_published_again() {
+        let now: Timestamp = "2026-06-01T00:00:00Z".parse().unwrap();
+        let hours = |hours| now - SignedDuration::from_hours(hours);
+        let retention = common::config::Retention { finished_jobs_secs: 1, output_days: 1, outcome_days: 90 };
+        let age = |asked| Age::of(asked, hours(1), retention.expired_before(now));
+        assert_eq!(
+            [None, Some(now), Some(hours(1)), Some(hours(24 * 89))].map(age),
+            [Age::Young, Age::Young, Age::Old, Age::Old]
+        );
+        // Its outcome goes at 90 days, and the clocks of all are not the same.
+        assert_eq!(age(Some(hours(24 * 89 + 1))), Age::Expired);
+        assert_eq!(age(Some(hours(24 * 91))), Age::Expired);
+    }
 }

@@ -111,7 +111,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
 impl Which {
     async fn look(&self, context: &Context, business: &Business, discarded: bool) -> anyhow::Result<Vec<DeadLetter>> {
         let session = self.session.as_deref();
-        let objects = jobs::list(&context.store, &business.bucket, &business.name, session).await?;
+        let objects = jobs::list(&context.store, business, session).await?;
         let mut letters = dead_letters::among(&business.name, session, &objects, discarded);
         letters.retain(|letter| self.reason.is_empty() || self.reason.contains(&letter.code));
         Ok(letters)

@@ -17,7 +17,7 @@ pub(crate) struct Args {
     /// Only this session
     #[arg(long, short)]
     session: Option<String>,
-    /// Only these states: waiting, running, succeeded, failed, cancelled, refused
+    /// Only these states: waiting, running, succeeded, failed, cancelled, refused, expired
     #[arg(long, value_delimiter = ',', value_parser = parse_state)]
     state: Vec<State>,
     /// Show at most so many
@@ -69,7 +69,7 @@ pub(crate) async fn view(
 ) -> anyhow::Result<Vec<Job>> {
     // The cluster first: what ends in between is then seen by its outcome, and never by neither.
     let active = active(context, business, session, output).await;
-    let objects = jobs::list(&context.store, &business.bucket, &business.name, session).await?;
+    let objects = jobs::list(&context.store, business, session).await?;
     Ok(jobs::merge(&business.name, session, &objects, &active))
 }
 
@@ -134,7 +134,7 @@ mod tests {
             content_type: String::new(),
             metadata: Default::default(),
         };
-        let objects = Objects { inputs: vec![input], outcomes: vec![] };
+        let objects = Objects { inputs: vec![input], ..Objects::default() };
         let jobs = jobs::merge("bu1", None, &objects, &[]);
         let table = table(&jobs, "2026-01-01T00:01:05Z".parse().unwrap());
         let cells: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();

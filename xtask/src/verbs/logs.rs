@@ -170,7 +170,7 @@ async fn kept(
     let there: BTreeSet<(String, String)> =
         pods.iter().map(|pod| (label(pod, labels::SESSION), label(pod, labels::JOB))).collect();
     let is_there = |session: &str, job: &str| there.contains(&(names::label_value(session), names::label_value(job)));
-    let objects = jobs::list(&context.store, &business.bucket, &business.name, args.session.as_deref()).await?;
+    let objects = jobs::list(&context.store, business, args.session.as_deref()).await?;
     let mut ended = jobs::merge(&business.name, args.session.as_deref(), &objects, &[]);
     ended.retain(|job| {
         job.outcome.is_some()

@@ -105,7 +105,7 @@ async fn business_status(context: &Context, business: &Business, now: Timestamp)
         anyhow::Ok((jobs, cluster::orchestrator(&deployments, &pods)))
     };
     let seen = seen.await;
-    let objects = jobs::list(&context.store, &business.bucket, &business.name, None).await?;
+    let objects = jobs::list(&context.store, business, None).await?;
     let active: Vec<_> = seen.iter().flat_map(|(jobs, _)| jobs).filter_map(cluster::active).collect();
     let mut merged = jobs::merge(&business.name, None, &objects, &active);
     let mut rest = merged.split_off(merged.len().min(READ_MAX));

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, process::Stdio};
 
 use common::{
     control::{self, Control},
+    dead_letters, jobs,
     message::Work,
     object,
     outcome::State,
@@ -175,6 +176,16 @@ async fn dead_letters_are_seen_replayed_corrected_and_struck_off() {
     assert!(all.as_array().unwrap().iter().any(|letter| letter["job"] == "three.json"), "nothing is lost: {all}");
     let inputs: Vec<String> = world.objects("bu1", "input").await.into_iter().map(|input| input.name).collect();
     assert_eq!(inputs, ["bu1/input/s1/one.json", "bu1/input/s1/three.json"]);
+    // Between the list and the yes somebody corrects the input: the new one is not what was struck off.
+    let business = world.business("bu1");
+    let objects = jobs::list(&world.store, business, Some("s1")).await.unwrap();
+    let letters = dead_letters::among("bu1", Some("s1"), &objects, true);
+    let three = letters.iter().find(|letter| letter.job == "three.json").unwrap();
+    let name = three.input.as_deref().unwrap();
+    let new = world.store.write(&business.bucket, name, "corrected", Properties::default()).await.unwrap();
+    assert!(dead_letters::discard(&world.store, business, three, true).await.unwrap());
+    let left = world.store.describe(&business.bucket, name, None).await.unwrap();
+    assert_eq!(left.map(|left| left.generation), Some(new));
     let (_, said) = run(&world, &["dead-letters", "replay", "nothing"], 1).await;
     assert!(said.contains("error[no-such-job]"), "{said}");
     orchestrator.stop().await;

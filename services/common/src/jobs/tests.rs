@@ -53,6 +53,7 @@ fn every_job_is_shown_once_newest_first() {
             object("bu1/outcome/s/not-one.txt", 103, 8),
             succeeded,
         ],
+        expired_before: None,
     };
     let active = [active("s", "runs", 2, 0, 4)];
     check(
@@ -77,6 +78,7 @@ fn the_latest_attempt_is_shown() {
     let objects = Objects {
         inputs: vec![object("bu1/input/s/j", 5, 1)],
         outcomes: vec![object("bu1/outcome/s/j/5-0.json", 10, 2), object("bu1/outcome/s/j/5-1.json", 11, 3)],
+        expired_before: None,
     };
     check(None, &objects, &[], &["s/j#5-1 ended"]);
     // Written, but its Kubernetes Job is not gone yet.
@@ -84,6 +86,30 @@ fn the_latest_attempt_is_shown() {
     check(None, &objects, &[active("s", "j", 5, 2, 4)], &["s/j#5-2 running"]);
     // Another upload of the same name is another Job.
     check(None, &objects, &[active("s", "j", 6, 0, 4)], &["s/j#6-0 running", "s/j#5-1 ended"]);
+}
+
+#[test]
+fn what_is_older_than_outcomes_are_kept_waits_for_nothing() {
+    let mut retried = object("bu1/input/s/retried", 3, 1);
+    retried.metadata.insert(labels::METADATA_RETRIED.into(), Timestamp::from_second(20).unwrap().to_string());
+    let objects = Objects {
+        inputs: vec![
+            object("bu1/input/s/settled", 1, 1),
+            object("bu1/input/s/runs", 2, 2),
+            retried,
+            object("bu1/input/s/new", 4, 10),
+        ],
+        outcomes: vec![],
+        expired_before: Timestamp::from_second(10).ok(),
+    };
+    let shown = ["s/runs#2-0 running", "s/new#4-0 waiting", "s/retried#3-0 waiting", "s/settled#1-0 expired"];
+    check(None, &objects, &[active("s", "runs", 2, 0, 30)], &shown);
+    let jobs = merge("bu1", None, &objects, &[]);
+    let counts = crate::sessions::Counts::of(&jobs);
+    assert_eq!((counts.pending(), counts.unsuccessful(), counts.total()), (2, 2, 4), "nobody waits for them");
+    let chosen = crate::sessions::Selection::default().choose(&jobs);
+    let again: Vec<&str> = chosen.iter().map(|chosen| chosen.job.as_str()).collect();
+    assert_eq!(again, ["runs", "settled"], "a retry asks for them anew");
 }
 
 #[test]

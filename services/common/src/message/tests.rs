@@ -80,6 +80,13 @@ fn an_uploads_path_and_metadata_say_what_a_message_of_ours_would() {
     };
     assert_eq!((work.session.as_str(), work.job.as_str(), work.priority), ("uploads", "book.json", true));
     assert_eq!((work.client.as_deref(), work.common.len()), (Some("alice"), 2));
+    // What another tool notes with an object is no option of ours.
+    let Ok(Request::Run(work)) =
+        check_upload("bu1/input/s/j", r#"{"metadata":{"priority":"high","tasks":"a","client":"rsync"}}"#)
+    else {
+        panic!("refused")
+    };
+    assert_eq!((work.priority, work.tasks, work.client), (false, None, None));
     // Without metadata there are no options, which is fine.
     assert!(matches!(check_upload("bu1/input/s/j", "{}"), Ok(Request::Run(_))));
     for (object, data, code) in [

@@ -60,7 +60,8 @@ pub enum Doing {
         /// Outcome of the last one.
         outcome: String,
     },
-    /// A retry of this input was asked for and has not begun: its message is published again.
+    /// A retry of this input was asked for and has not begun, or nobody knows how it ended: its message is published
+    /// again.
     Again {
         /// Name of the input.
         input: String,
@@ -105,6 +106,7 @@ impl Selection {
                         doing: Doing::Again { input: input.clone() },
                     });
                 }
+                (Some(State::Expired), _, Some(input)) => (Some(State::Expired), Doing::Again { input: input.clone() }),
                 (Some(State::Succeeded | State::Waiting | State::Running), ..) | (_, None, _) => return None,
                 (state, Some(_), None) => (state, Doing::InputGone),
                 (state, Some(outcome), Some(_)) => {

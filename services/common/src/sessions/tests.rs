@@ -34,6 +34,7 @@ pub(crate) fn merged() -> Vec<Job> {
             object("bu1/outcome/b/done/7-0.json", 26, 99, &state("succeeded", "completed")),
             object("bu1/outcome/refused/17.json", 27, 27, &state("refused", "wrong-bucket")),
         ],
+        expired_before: None,
     };
     let running = jobs::Active {
         session: "a".into(),

@@ -135,3 +135,43 @@ fn a_manifest_that_is_not_the_one_is_not_computed() {
     assert_eq!(block_on(run(&settings, None, &bucket)).unwrap_err().code, "malformed-manifest");
     assert!(bucket.text("bu1/output/s/a/1-0").is_none());
 }
+
+#[test]
+fn what_is_configured_for_the_program_holds_in_a_batch_too() {
+    let engine = |timeout_secs| {
+        let mut engine = Config::parse(CONFIG).unwrap().businesses["bu1"].engine.clone();
+        engine.program.timeout_secs = timeout_secs;
+        engine
+    };
+    let most = Duration::from_secs(100);
+    for (own, configured, wanted) in [
+        (None, Some(10), 10),
+        (None, None, 100),
+        (None, Some(1000), 100),
+        (Some(5), Some(10), 5),
+        (Some(500), None, 100),
+    ] {
+        let program = Program { timeout: own.map(Duration::from_secs), ..program("true") };
+        let limited = limited(&program, Some(&engine(configured)), most);
+        assert_eq!(limited.timeout, Some(Duration::from_secs(wanted)), "{own:?} {configured:?}");
+    }
+}
+
+#[test]
+fn the_logs_in_a_report_are_few_bytes_however_many_fail() {
+    let failed = |input| Failed {
+        input,
+        started: Timestamp::UNIX_EPOCH,
+        finished: Timestamp::UNIX_EPOCH,
+        permanent: false,
+        code: "x".into(),
+        message: "x".into(),
+        log_tail: Some("é".repeat(LOG_TAIL_BYTES / 2)),
+    };
+    let mut all: Vec<Failed> = (0..1000).map(failed).collect();
+    shorten(&mut all);
+    let bytes: usize = all.iter().map(|failed| failed.log_tail.as_ref().unwrap().len()).sum();
+    assert!(bytes <= 512 * 1024 + 1000 * 2 * 1024, "{bytes} bytes of logs in one report");
+    assert_eq!(all[0].log_tail.as_ref().unwrap().len(), LOG_TAIL_BYTES, "the first is whole");
+    assert!(all.iter().all(|failed| !failed.log_tail.as_ref().unwrap().is_empty()));
+}

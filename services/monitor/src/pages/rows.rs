@@ -106,7 +106,7 @@ pub(crate) fn shares(counts: &Counts) -> Vec<Rect> {
         (counts.succeeded, "succeeded"),
         (counts.failed, "failed"),
         (counts.refused, "refused"),
-        (counts.cancelled, "cancelled"),
+        (counts.cancelled + counts.expired, "cancelled"),
         (counts.running, "running"),
         (counts.waiting, "empty"),
     ])
@@ -124,6 +124,8 @@ impl From<&SessionView> for SessionRow {
             "failed"
         } else if counts.cancelled > 0 {
             "cancelled"
+        } else if counts.expired > 0 {
+            "expired"
         } else {
             "succeeded"
         };

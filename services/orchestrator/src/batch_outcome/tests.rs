@@ -1,6 +1,10 @@
 //! What becomes of the inputs of a batch.
 
-use common::{Identity, message::Work};
+use common::{
+    Identity,
+    batch::{Done, Failed, Report},
+    message::Work,
+};
 use serde_json::json;
 
 use super::*;
@@ -21,7 +25,7 @@ fn manifest() -> Manifest {
     Manifest::new((0..6).map(entry).collect())
 }
 
-fn failed(input: u32, permanent: bool, code: &str, second: i64) -> Failed {
+pub(crate) fn failed(input: u32, permanent: bool, code: &str, second: i64) -> Failed {
     Failed {
         input,
         started: time(second - 1),
@@ -69,6 +73,8 @@ fn check(standing: Standing, wanted: [&str; 6]) -> Vec<Fate> {
         report("p2", &[0], vec![failed(3, false, "program-failed", 20), failed(4, false, "timeout", 20)]),
         report("p1", &[], vec![failed(3, false, "program-failed", 10), failed(2, true, "malformed-input", 10)]),
     ];
+    let mut known = Reports::default();
+    reports.into_iter().for_each(|report| known.add(report, standing, &HashSet::new()));
     let results = [manifest.entries[1].work.output(None)].into();
     let facts = Facts {
         job: &job,
@@ -76,7 +82,7 @@ fn check(standing: Standing, wanted: [&str; 6]) -> Vec<Fate> {
         standing,
         manifest: &manifest,
         pods: &pods,
-        reports: Reports::new(&reports),
+        reports: known,
         results: if standing == Standing::Running { BTreeSet::new() } else { results },
         gone: HashSet::new(),
         now: time(30),

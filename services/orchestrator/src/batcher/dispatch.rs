@@ -9,6 +9,7 @@ use common::{
     batch::{self, Batch, Entry, Manifest},
     storage::Properties,
 };
+use futures::StreamExt as _;
 use k8s_openapi::api::batch::v1::Job;
 use tokio::sync::oneshot;
 
@@ -23,6 +24,9 @@ use crate::{
     job::Origin,
     jobs::Slot,
 };
+
+/// Outcomes that are looked at at once.
+const CONCURRENCY: usize = 32;
 
 /// One input of a batch, and everybody who asked for it.
 struct Asked {
@@ -46,11 +50,8 @@ pub(super) async fn dispatch(context: &Context, pending: Vec<Pending>, mut slot:
         Ok(settled) => {
             let (there, left): (Vec<_>, Vec<_>) =
                 asked.into_iter().partition(|asked| settled.contains(&asked.entry.work.outcome()));
-            for asked in there {
-                context.metrics.duplicates.inc();
-                let told = controls::tell_again(context, &asked.entry.work).await.map_err(Obstacle::from);
-                asked.tell(&told);
-            }
+            let again = there.into_iter().map(|asked| tell_again(context, asked)).collect::<Vec<_>>();
+            futures::stream::iter(again).buffer_unordered(CONCURRENCY).collect::<()>().await;
             startable(context, left).await
         }
         Err(error) => {
@@ -70,6 +71,13 @@ pub(super) async fn dispatch(context: &Context, pending: Vec<Pending>, mut slot:
     };
     slot.not_created();
     left.into_iter().for_each(|asked| asked.tell(&answer));
+}
+
+/// Tells whoever asked for work that has its outcome already.
+async fn tell_again(context: &Context, asked: Asked) {
+    context.metrics.duplicates.inc();
+    let told = controls::tell_again(context, &asked.entry.work).await.map_err(Obstacle::from);
+    asked.tell(&told);
 }
 
 /// Those of which the session is neither paused nor cancelled; the others are told what became of them.

@@ -134,9 +134,10 @@ async fn upload(world: &World, request: Request<Body>) -> Response {
     let resource: serde_json::Value = serde_json::from_slice(sections.next().unwrap()).unwrap_or_default();
     let contents = Bytes::copy_from_slice(sections.next().unwrap());
     let metadata = serde_json::from_value(resource["metadata"].clone()).unwrap_or_default();
-    assert_eq!(query["ifGenerationMatch"], "0", "everything is written once");
     let name = query["name"].clone();
-    match world.change(|state| state.write_once(&name, contents, metadata)) {
+    let match_generation: i64 = query["ifGenerationMatch"].parse().unwrap();
+    assert!(match_generation == 0 || name.contains("/.batch/"), "everything else is written once");
+    match world.change(|state| state.write_at(&name, contents, metadata, match_generation)) {
         Some(generation) => json_response(
             200,
             json!({"kind": "storage#object", "name": name, "bucket": "p-bucket", "generation": generation.to_string()}),

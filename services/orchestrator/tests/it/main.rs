@@ -5,10 +5,12 @@
 mod batch_controls;
 mod batches;
 mod controls;
+mod decisions;
 mod google;
 mod kubernetes;
 mod options;
 mod redelivered;
+mod sweeps;
 mod world;
 
 use std::time::Duration;

@@ -118,7 +118,7 @@ async fn find(context: &Context, business: &Business, args: &Args) -> anyhow::Re
     if args.objects.is_empty() {
         return Ok(found);
     }
-    let listed = jobs::list(&context.store, &business.bucket, &business.name, session).await?;
+    let listed = jobs::list(&context.store, business, session).await?;
     let known = jobs::merge(&business.name, session, &listed, &[]);
     let parts: BTreeSet<Part> = args.objects.iter().copied().collect();
     for part in &parts {

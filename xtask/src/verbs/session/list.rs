@@ -92,6 +92,7 @@ fn state(summary: &Summary) -> &'static str {
         () if counts.waiting > 0 => "waiting",
         () if counts.failed + counts.refused > 0 => "failed",
         () if counts.cancelled > 0 => "cancelled",
+        () if counts.expired > 0 => "expired",
         () => "succeeded",
     }
 }

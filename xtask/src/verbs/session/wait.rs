@@ -178,6 +178,7 @@ fn describe(progress: &Progress) -> String {
         (counts.waiting, "waiting"),
         (counts.failed + counts.refused, "failed"),
         (counts.cancelled, "cancelled"),
+        (counts.expired, "expired"),
     ];
     parts.extend(counted.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
     parts.extend(progress.rate.map(|rate| format!("{rate:.1}/s")));
@@ -187,9 +188,11 @@ fn describe(progress: &Progress) -> String {
 }
 
 fn ended_otherwise(counts: &Counts) -> String {
-    [(counts.failed, "failed"), (counts.cancelled, "cancelled"), (counts.refused, "refused")]
-        .into_iter()
-        .filter(|(count, _)| *count > 0)
-        .map(|(count, how)| format!(", {count} {how}"))
-        .collect()
+    let counted = [
+        (counts.failed, "failed"),
+        (counts.cancelled, "cancelled"),
+        (counts.refused, "refused"),
+        (counts.expired, "expired"),
+    ];
+    counted.into_iter().filter(|(count, _)| *count > 0).map(|(count, how)| format!(", {count} {how}")).collect()
 }

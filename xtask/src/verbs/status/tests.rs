@@ -34,6 +34,7 @@ fn objects() -> Objects {
             object("bu1/outcome/s/b/1-0.json", &[("deskgrid-state", "failed")]),
             object("bu1/outcome/s/c/1-0.json", &[]),
         ],
+        expired_before: None,
     }
 }
 

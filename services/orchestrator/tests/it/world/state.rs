@@ -165,6 +165,22 @@ impl State {
         Some(generation)
     }
 
+    /// Writes an object if this generation of it is live, 0 for none; returns the new one.
+    pub(crate) fn write_at(
+        &mut self,
+        name: &str,
+        contents: Bytes,
+        metadata: BTreeMap<String, String>,
+        generation: i64,
+    ) -> Option<i64> {
+        if generation == 0 {
+            return self.write_once(name, contents, metadata);
+        }
+        self.objects.get(name).filter(|live| live.generation == generation)?;
+        self.replace(name, contents);
+        self.objects.get(name).map(|new| new.generation)
+    }
+
     /// Writes an object that may be there.
     pub(crate) fn replace(&mut self, name: &str, contents: Bytes) {
         let generation = i64::try_from(self.next()).unwrap();
