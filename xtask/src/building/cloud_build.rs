@@ -84,7 +84,8 @@ pub(super) async fn make(
     if let Some(page) = &begun.page {
         output.detail(format_args!("  {page}"));
     }
-    let ended = follow(environment, cloud, &store, begun, stop, output).await?;
+    let ended = follow(environment, cloud, &store, begun, &stop, output).await?;
+    unless_stopped(&ended, &stop)?;
     finished(environment, ended, &names, tag, &place)
 }
 
@@ -104,7 +105,7 @@ async fn follow(
     cloud: &Cloud,
     store: &Store,
     mut build: Build,
-    stop: CancellationToken,
+    stop: &CancellationToken,
     output: &Output,
 ) -> anyhow::Result<Build> {
     let (started, mut pause, mut shown) = (Instant::now(), LOOK_EVERY, 0);
@@ -146,6 +147,17 @@ async fn follow(
             cloud.google.send(&build::get(environment, &build.id)).await.context("ask how the build stands")?;
         build = Build::read(&answer).context("read how the build stands")?;
     }
+}
+
+/// A signal that came while a build ended by itself: what would follow the build is not begun.
+fn unless_stopped(ended: &Build, stop: &CancellationToken) -> Result<(), Failure> {
+    if ended.state != State::Success || !stop.is_cancelled() {
+        return Ok(());
+    }
+    Err(Failure::new("interrupted", "the build is done, and nothing more was begun")
+        .on(format!("build {}", ended.id))
+        .why("this verb received a signal while the build ended; its images are in the registry")
+        .next("the same again finds them"))
 }
 
 /// Shows what the log grew by; whether it did. A log that cannot be read (yet) fails no build.
@@ -227,4 +239,27 @@ fn not_begun(environment: &Environment, error: provision::google::Error) -> anyh
             environment.accounts.builder
         ))
         .into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_signal_while_a_build_ends_well_is_not_lost() {
+        let build = |state| Build {
+            id: "b-1".to_owned(),
+            state,
+            detail: None,
+            page: None,
+            images: Vec::new(),
+        };
+        let stop = CancellationToken::new();
+        assert!(unless_stopped(&build(State::Success), &stop).is_ok());
+        stop.cancel();
+        let said = unless_stopped(&build(State::Success), &stop).unwrap_err();
+        assert!(said.to_string().contains("interrupted") && said.to_string().contains("b-1"), "{said}");
+        // What failed says why it failed, which is more.
+        assert!(unless_stopped(&build(State::Failure), &stop).is_ok());
+    }
 }
