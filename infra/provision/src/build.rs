@@ -39,6 +39,13 @@ pub struct Order<'a> {
     pub images: &'a [&'a str],
 }
 
+impl Order<'_> {
+    /// Names of the images, with their tag.
+    pub fn names(&self) -> Vec<String> {
+        self.images.iter().map(|image| format!("{}/{image}:{}", self.place, self.tag)).collect()
+    }
+}
+
 /// How a build stands, in Cloud Build's words.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -75,6 +82,8 @@ pub struct Build {
     pub detail: Option<String>,
     /// Page about it.
     pub page: Option<String>,
+    /// Names with tags of the images that it was asked for.
+    pub ordered: Vec<String>,
     /// Digests of its images, by their names with tags.
     pub images: Vec<(String, String)>,
 }
@@ -125,11 +134,13 @@ impl Build {
         let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let failure = &build["failureInfo"];
         let images = build["results"]["images"].as_array().into_iter().flatten();
+        let ordered = build["images"].as_array().into_iter().flatten();
         Some(Self {
             id: text(&build["id"])?,
             state: State::of(build["status"].as_str().unwrap_or_default()),
             detail: text(&failure["detail"]).or_else(|| text(&build["statusDetail"])),
             page: text(&build["logUrl"]),
+            ordered: ordered.filter_map(|image| image.as_str().map(str::to_owned)).collect(),
             images: images.filter_map(|image| Some((text(&image["name"])?, text(&image["digest"])?))).collect(),
         })
     }
@@ -153,7 +164,7 @@ pub fn create(order: &Order<'_>) -> Request {
         arguments.push(".");
         json!({"id": id, "name": DOCKER, "args": arguments, "env": ["DOCKER_BUILDKIT=1"]})
     };
-    let names: Vec<String> = order.images.iter().map(|image| format!("{place}/{image}:{tag}")).collect();
+    let names = order.names();
     // The first build of a registry finds nothing to go on from.
     let mut steps = vec![json!({
         "id": "cache",
@@ -199,7 +210,8 @@ pub fn list(environment: &Environment, tag: &str) -> Request {
         .query("filter", format!("tags=\"{tag}\" AND tags=\"{}\"", environment.name))
 }
 
-/// Begins a build, or finds the one of this source that goes on already, unless `anew`; `true` with one that was found.
+/// Begins a build, or finds one of this source that goes on already and makes all these images, unless `anew`; `true`
+/// with one that was found, which may be somebody else's.
 /// No second one is begun when only the answer was lost: Cloud Build would make both. Nothing when the answer is none of
 /// a build.
 ///
@@ -210,8 +222,10 @@ pub async fn begin(client: &Client, order: &Order<'_>, anew: bool) -> Result<Opt
     let builds = async || -> Result<Vec<Build>, Error> {
         Ok(client.list(&list, "builds").await?.iter().filter_map(Build::read).collect())
     };
+    let wanted = order.names();
+    let makes_all = |build: &Build| wanted.iter().all(|name| build.ordered.contains(name));
     let before = builds().await?;
-    let going_on = before.iter().find(|build| !build.state.has_ended());
+    let going_on = before.iter().find(|build| !build.state.has_ended() && makes_all(build));
     if let Some(build) = going_on.filter(|_| !anew) {
         return Ok(Some((build.clone(), true)));
     }
@@ -225,8 +239,8 @@ pub async fn begin(client: &Client, order: &Order<'_>, anew: bool) -> Result<Opt
             }
             answer => return Ok(Build::read(&answer?).map(|build| (build, false))),
         }
-        let now = builds().await?;
-        if let Some(build) = now.into_iter().find(|build| !before.iter().any(|other| other.id == build.id)) {
+        let is_new = |build: &Build| makes_all(build) && !before.iter().any(|other| other.id == build.id);
+        if let Some(build) = builds().await?.into_iter().find(is_new) {
             return Ok(Some((build, false)));
         }
     }
@@ -278,11 +292,12 @@ mod tests {
 
     #[test]
     fn a_build_is_read_from_an_operation_and_from_itself() {
-        let build = json!({"id": "b-1", "status": "FAILURE", "statusDetail": "x", "failureInfo": {"type": "USER_BUILD_STEP", "detail": "step 2 exited with 101"},
+        let build = json!({"id": "b-1", "images": ["r/engine:src-1"], "status": "FAILURE", "statusDetail": "x", "failureInfo": {"type": "USER_BUILD_STEP", "detail": "step 2 exited with 101"},
             "results": {"images": [{"name": "r/engine:src-1", "digest": "sha256:1"}]}});
         let read = Build::read(&build).unwrap();
         assert_eq!(read.state, State::Failure);
         assert_eq!(read.detail.as_deref(), Some("step 2 exited with 101"));
+        assert_eq!(read.ordered, ["r/engine:src-1"]);
         assert_eq!(read.images, [("r/engine:src-1".to_owned(), "sha256:1".to_owned())]);
         assert_eq!(read.log(), "deskgrid/build/log/log-b-1.txt");
         assert_eq!(Build::read(&json!({"name": "operations/x", "metadata": {"build": build}})), Some(read));

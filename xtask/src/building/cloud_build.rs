@@ -72,9 +72,9 @@ pub(super) async fn make(
     let place = place(environment);
     let (tag, dockerfile) = (plan.source.as_str(), DOCKERFILE);
     let order = Order { environment, object: &object, generation, place: &place, tag, dockerfile, images: &names };
-    // A signal cancels what is ordered from here on.
+    // A signal cancels what is ordered from here on, and no other build.
     let (stop, _in_hand) = (shutdown::on_signal()?, InHand::begin());
-    // One that a run before this began, and that nobody stopped, is waited for. Forcing means a new one.
+    // One that another run began, and that nobody stopped, is waited for. Forcing means a new one.
     let begun = build::begin(&cloud.google, &order, wish.force).await.map_err(|error| not_begun(environment, error))?;
     let (begun, found) = begun.context("read the id of the build")?;
     if found {
@@ -84,7 +84,7 @@ pub(super) async fn make(
     if let Some(page) = &begun.page {
         output.detail(format_args!("  {page}"));
     }
-    let ended = follow(environment, cloud, &store, begun, &stop, output).await?;
+    let ended = follow(environment, cloud, &store, begun, !found, &stop, output).await?;
     unless_stopped(&ended, &stop)?;
     finished(environment, ended, &names, tag, &place)
 }
@@ -99,12 +99,14 @@ async fn upload(store: &Store, bucket: &str, object: &str, packed: Vec<u8>) -> a
     Ok(there.with_context(|| format!("find gs://{bucket}/{object}, which was there a moment ago"))?.generation)
 }
 
-/// Waits until a build has ended, and shows its log meanwhile. A signal cancels it.
+/// Waits until a build has ended, and shows its log meanwhile. A signal cancels it if it is this run's; it goes on if
+/// another run began it.
 async fn follow(
     environment: &Environment,
     cloud: &Cloud,
     store: &Store,
     mut build: Build,
+    is_ours: bool,
     stop: &CancellationToken,
     output: &Output,
 ) -> anyhow::Result<Build> {
@@ -130,6 +132,13 @@ async fn follow(
         pause = if grown { LOOK_EVERY } else { (pause * 2).min(LOOK_AT_LEAST_EVERY) };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() if !is_ours => {
+                return Err(Failure::new("interrupted", "the build is waited for no longer")
+                    .on(format!("build {}", build.id))
+                    .why("this verb received a signal; another run began the build, so it goes on")
+                    .next("the same again waits for it")
+                    .into());
+            }
             () = stop.cancelled() => {
                 match cloud.google.send(&build::cancel(environment, &build.id)).await {
                     // It ended a moment ago, or an earlier try of ours ended it.
@@ -242,24 +251,4 @@ fn not_begun(environment: &Environment, error: provision::google::Error) -> anyh
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_signal_while_a_build_ends_well_is_not_lost() {
-        let build = |state| Build {
-            id: "b-1".to_owned(),
-            state,
-            detail: None,
-            page: None,
-            images: Vec::new(),
-        };
-        let stop = CancellationToken::new();
-        assert!(unless_stopped(&build(State::Success), &stop).is_ok());
-        stop.cancel();
-        let said = unless_stopped(&build(State::Success), &stop).unwrap_err();
-        assert!(said.to_string().contains("interrupted") && said.to_string().contains("b-1"), "{said}");
-        // What failed says why it failed, which is more.
-        assert!(unless_stopped(&build(State::Failure), &stop).is_ok());
-    }
-}
+mod tests;

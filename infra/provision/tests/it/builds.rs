@@ -1,10 +1,13 @@
 //! Builds are begun once, whatever becomes of the answers.
 
+use std::time::Duration;
+
 use localcloud::faults::{Fault, Faults, When};
 use provision::{
     build::{self, Build, Order},
-    google::Client,
+    google::{Api, Client, Method, Request},
 };
+use serde_json::json;
 
 use crate::ground::{self, ONE, Verb, client, cloud, environment};
 
@@ -46,5 +49,36 @@ async fn an_order_whose_answer_is_lost_is_one_build() {
     let (anew, found) = build::begin(&client, &order, true).await.unwrap().unwrap();
     let all = known(&client, &order).await;
     assert!(!found && all.len() == 2 && all.iter().any(|build| build.id == anew.id), "{all:?}");
+    google.stop().await;
+}
+
+#[tokio::test]
+async fn a_build_is_waited_for_only_if_it_makes_every_image_that_is_wanted() {
+    // No build ends while this looks.
+    let google = ground::google(|options| {
+        options.operations_take = Duration::from_secs(3600);
+        options.enforce_apis = false;
+    })
+    .await;
+    let (client, environment) = (client(&google), environment(ONE));
+    let builder = environment.accounts.builder.split('@').next().unwrap();
+    let accounts = format!("v1/projects/{}/serviceAccounts", environment.project);
+    let account = Request::new(Api::Iam, Method::Post, accounts).body(json!({"accountId": builder}));
+    client.send(&account).await.unwrap();
+    let order = |images: &'static [&'static str]| Order {
+        environment: &environment,
+        object: "deskgrid/build/source/src.tar.gz",
+        generation: 7,
+        place: "europe-west1-docker.pkg.dev/desk-one/desk-one-images",
+        tag: "src-1",
+        dockerfile: "services/Dockerfile",
+        images,
+    };
+    let begin = async |images| build::begin(&client, &order(images), false).await.unwrap().unwrap();
+    let (engine, _) = begin(&["engine"]).await;
+    let (both, found) = begin(&["engine", "orchestrator"]).await;
+    assert!(!found && both.id != engine.id, "the engine's build makes no orchestrator");
+    let (again, found) = begin(&["orchestrator"]).await;
+    assert!(found && again.id == both.id, "{again:?}");
     google.stop().await;
 }
