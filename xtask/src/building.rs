@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::Context as _;
-use images::{CATALOGUE, Image, Login, Registry, RegistryError, Source, Spec};
+use images::{Archive, CATALOGUE, Image, Login, Registry, RegistryError, Source, Spec};
 use provision::{Cloud, Environment, environment::Builder};
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ pub(crate) mod cloud_build;
 pub(crate) mod here;
 mod login;
 
-pub(crate) use login::{LoginArgs, of as login};
+pub(crate) use login::{LoginArgs, Who, credentials, of as login};
 
 /// What is to be made, and where it goes.
 pub(crate) struct Wish<'a> {
@@ -38,7 +38,7 @@ pub(crate) enum Target {
         /// `HOST/PATH`.
         place: String,
         /// Who we are to it.
-        login: Login,
+        login: Who,
     },
     /// An OCI archive, whose images are named as if they were in this registry.
     Archive {
@@ -165,7 +165,7 @@ async fn present(wish: &Wish<'_>, source: &str) -> anyhow::Result<BTreeMap<&'sta
     let mut there = BTreeMap::new();
     match &wish.target {
         Target::Registry { place, login } => {
-            let registry = Registry::new(place, login.clone())?;
+            let registry = registry(place, login).await?;
             for spec in &wish.specs {
                 let digest = registry.digest_of(spec.name, source).await.map_err(|error| refused(place, error))?;
                 if let Some(digest) = digest {
@@ -174,11 +174,16 @@ async fn present(wish: &Wish<'_>, source: &str) -> anyhow::Result<BTreeMap<&'sta
             }
         }
         Target::Archive { path, place } => {
-            let found = images::built_from(path, source).unwrap_or_default();
+            let archive = Archive::read(path).map_err(|error| {
+                Failure::usage("what --output names is no archive of images")
+                    .on(path.display().to_string())
+                    .why(format!("{error:#}"))
+                    .next("name another file, or take this one away")
+            })?;
             for spec in &wish.specs {
-                let prefix = format!("{place}/{}@", spec.name);
-                if let Some(reference) = found.iter().find(|reference| reference.starts_with(&prefix)) {
-                    there.insert(spec.name, reference.clone());
+                let repository = format!("{place}/{}", spec.name);
+                if let Some(digest) = archive.digest_of(&repository, source) {
+                    there.insert(spec.name, format!("{repository}@{digest}"));
                 }
             }
         }
@@ -198,16 +203,13 @@ pub(crate) async fn carry_out(
 ) -> anyhow::Result<Vec<Made>> {
     let missing =
         |spec: &&'static Spec| plan.steps.iter().any(|step| step.image == spec.name && step.present.is_none());
-    let mut specs: Vec<&'static Spec> = wish.specs.iter().copied().filter(missing).collect();
+    let specs: Vec<&'static Spec> = wish.specs.iter().copied().filter(missing).collect();
     let mut made: Vec<Made> = Vec::new();
-    if !specs.is_empty() && matches!(wish.target, Target::Archive { .. }) {
-        // A file is written whole.
-        specs.clone_from(&wish.specs);
-    }
     if !specs.is_empty() {
         made = match (&plan.machine, cloud) {
             (Some(machine), _) => {
                 let here = async {
+                    open(&wish.target, &specs).await?;
                     let images = here::make(machine, &specs, &plan.source, &wish.profile, output).await?;
                     deliver(&images, &wish.target, output).await
                 };
@@ -229,6 +231,21 @@ pub(crate) async fn carry_out(
     Ok(made)
 }
 
+/// A registry, with a login of this moment.
+async fn registry(place: &str, login: &Who) -> anyhow::Result<Registry> {
+    Registry::new(place, login.login(place).await?)
+}
+
+/// Finds out whether these images can be brought where they should be, before they are compiled.
+async fn open(target: &Target, specs: &[&'static Spec]) -> anyhow::Result<()> {
+    let Target::Registry { place, login } = target else { return Ok(()) };
+    let registry = registry(place, login).await?;
+    for spec in specs {
+        registry.open(spec.name).await.map_err(|error| refused(place, error))?;
+    }
+    Ok(())
+}
+
 /// Brings images that are in memory where they should be.
 async fn deliver(images: &[Image], target: &Target, output: &Output) -> anyhow::Result<Vec<Made>> {
     let mut made = Vec::new();
@@ -243,8 +260,8 @@ async fn deliver(images: &[Image], target: &Target, output: &Output) -> anyhow::
             output.note(format_args!("  wrote {}", path.display()));
         }
         Target::Registry { place, login } => {
-            let registry = Registry::new(place, login.clone())?;
             for image in images {
+                let registry = registry(place, login).await?;
                 let reference = registry.push(image).await.map_err(|error| refused(place, error))?;
                 output.note(format_args!("  pushed {reference}"));
                 made.push(done(image, reference));
@@ -260,8 +277,7 @@ fn done(image: &Image, reference: String) -> Made {
 
 /// A registry that said no, as a person meets it.
 fn refused(place: &str, error: RegistryError) -> Failure {
-    let host = place.split('/').next().unwrap_or(place);
-    let google = host.ends_with(".pkg.dev") || host == "gcr.io" || host.ends_with(".gcr.io");
+    let (host, google) = (login::host(place), login::is_google(place));
     match error {
         RegistryError::Denied(why) => {
             Failure::new("registry-denied", "the registry does not let you in").on(place).why(why).next(if google {
@@ -270,6 +286,13 @@ fn refused(place: &str, error: RegistryError) -> Failure {
                     .to_owned()
             } else {
                 format!("docker login {host}, or --username NAME --password-stdin")
+            })
+        }
+        RegistryError::Missing(why) => {
+            Failure::new("not-set-up", "the image registry does not exist").on(place).why(why).next(if google {
+                "cargo xtask provision"
+            } else {
+                "check the name, or make it there; it takes no image of a place that nobody made"
             })
         }
         RegistryError::Unreachable(why) => Failure::new("registry-unreachable", "the registry does not answer")
@@ -295,8 +318,8 @@ pub(crate) async fn ready(
     let place = place(environment);
     let builder = environment.build.builder;
     let login = match builder {
-        Builder::Local => login(&place, &LoginArgs::default(), Some(cloud)).await?,
-        Builder::CloudBuild => Login::Anonymous,
+        Builder::Local => login(&place, &LoginArgs::default(), || Ok(cloud.google.credentials().clone()))?,
+        Builder::CloudBuild => Who::Known(Login::Anonymous),
     };
     let wish = Wish {
         environment,
@@ -311,3 +334,6 @@ pub(crate) async fn ready(
     setup::note_images(environment, &made)?;
     setup::last_images(environment)?.context("find the images that were just made")
 }
+
+#[cfg(test)]
+mod tests;

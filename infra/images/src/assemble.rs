@@ -150,6 +150,14 @@ pub fn assemble(recipe: &Recipe<'_>) -> anyhow::Result<Image> {
     Ok(Image { name: spec.name, source, manifest, config, layers, size, architecture })
 }
 
+/// The lowest layer, which every image has.
+///
+/// # Errors
+/// When there is not enough memory for a tar file.
+pub(crate) fn base_layer() -> anyhow::Result<Blob> {
+    Ok(Layer::pack(base()).context("pack a layer")?.blob)
+}
+
 /// What every image has: a user, how names are resolved, whom to trust, and a folder for mounts.
 fn base() -> Vec<Entry> {
     vec![

@@ -15,7 +15,7 @@ mod registry;
 mod sbom;
 mod source;
 
-pub use archive::{built_from, write as write_archive};
+pub use archive::{Archive, write as write_archive};
 pub use assemble::{Blob, Image, Recipe, assemble};
 pub use catalogue::{CATALOGUE, DOCKERFILE, Spec, find};
 pub use digest::sha256;

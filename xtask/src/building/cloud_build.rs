@@ -132,14 +132,14 @@ async fn follow(
         pause = if grown { LOOK_EVERY } else { (pause * 2).min(LOOK_AT_LEAST_EVERY) };
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = stop.cancelled() if !is_ours => {
-                return Err(Failure::new("interrupted", "the build is waited for no longer")
-                    .on(format!("build {}", build.id))
-                    .why("this verb received a signal; another run began the build, so it goes on")
-                    .next("the same again waits for it")
-                    .into());
-            }
             () = stop.cancelled() => {
+                if !is_ours {
+                    return Err(Failure::new("interrupted", "the build is waited for no longer")
+                        .on(format!("build {}", build.id))
+                        .why("this verb received a signal; another run began the build, so it goes on")
+                        .next("the same again waits for it")
+                        .into());
+                }
                 match cloud.google.send(&build::cancel(environment, &build.id)).await {
                     // It ended a moment ago, or an earlier try of ours ended it.
                     Err(error) if error.code == 400 => {}
