@@ -44,14 +44,29 @@ struct Served {
 
 impl Served {
     fn start() -> Self {
+        Self::with(|_, _| {})
+    }
+
+    /// One that lets in `desk` with the password `abc` only.
+    fn guarded() -> Self {
+        Self::with(|folder, config| {
+            let file = folder.join("htpasswd");
+            // A test vector of bcrypt's.
+            std::fs::write(&file, "desk:$2a$06$If6bvum7DFjUnE9p2uDeDu0YHzrHM6tf.iqN8.yx.jNN1ILEf7h0i\n").unwrap();
+            config["auth"] = json!({"htpasswd": {"realm": "desk", "path": file}});
+        })
+    }
+
+    fn with(change: impl FnOnce(&Path, &mut Value)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let config = json!({
+        let mut config = json!({
             "version": 0.1,
             "log": {"level": "error"},
             "storage": {"filesystem": {"rootdirectory": folder.path().join("registry")}},
             "http": {"addr": format!("127.0.0.1:{port}")},
         });
+        change(folder.path(), &mut config);
         let file = folder.path().join("config.yml");
         std::fs::write(&file, config.to_string()).unwrap();
         let process = Command::new("docker-registry")
@@ -132,6 +147,31 @@ async fn a_registry_gives_back_what_was_pushed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_registry_lets_in_who_knows_the_password_and_nobody_else() {
+    let _ = common::clients::install_tls_provider();
+    if !are_there(&["docker-registry"]) {
+        return;
+    }
+    let served = Served::guarded();
+    let image = image_of(&small(), "engine");
+    let registry =
+        |password: &str| Registry::new(&served.place, Login::Password("desk".to_owned(), password.to_owned())).unwrap();
+    for stranger in [Registry::new(&served.place, Login::Anonymous).unwrap(), registry("abd")] {
+        let errors = [
+            stranger.digest_of("engine", SOURCE).await.unwrap_err(),
+            stranger.open("engine").await.unwrap_err(),
+            stranger.push(&image).await.unwrap_err(),
+        ];
+        assert!(errors.iter().all(|error| matches!(error, images::RegistryError::Denied(_))), "{errors:?}");
+    }
+    let registry = registry("abc");
+    assert_eq!(registry.digest_of("engine", SOURCE).await.unwrap(), None);
+    registry.open("engine").await.unwrap();
+    registry.push(&image).await.unwrap();
+    assert_eq!(registry.digest_of("engine", SOURCE).await.unwrap().as_deref(), Some(image.digest()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_is_not_there_is_said_to_be_so() {
     let _ = common::clients::install_tls_provider();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -182,7 +222,8 @@ fn an_archive_keeps_the_images_that_others_brought() {
     assert_eq!(archive.digest_of("r.example/d/orchestrator", SOURCE), Some(orchestrator.digest()));
     assert_eq!(archive.digest_of("r.example/d/engine", SOURCE), Some(deskgrid.digest()));
     let mut tar = tar::Archive::new(std::fs::File::open(&file).unwrap());
-    let held: Vec<String> = tar.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().display().to_string()).collect();
+    let held: Vec<String> =
+        tar.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().display().to_string()).collect();
     let place = |digest: &str| format!("blobs/{}", digest.replace(':', "/"));
     for blob in orchestrator.blobs().chain(deskgrid.blobs()) {
         assert_eq!(held.iter().filter(|path| **path == place(&blob.digest)).count(), 1, "{}", blob.digest);
