@@ -60,7 +60,8 @@ impl Archive {
         let (index, docker) = (list(INDEX)?, list(FOR_DOCKER)?);
         let mut archive = Self::default();
         for descriptor in index["manifests"].as_array().context("find the images in its list")? {
-            let name = descriptor["annotations"][CONTAINERD_NAME].as_str().context("find the name of an image in it")?;
+            let name =
+                descriptor["annotations"][CONTAINERD_NAME].as_str().context("find the name of an image in it")?;
             archive.named.insert(name.to_owned(), descriptor.clone());
         }
         for entry in docker.as_array().context("find the images in its list for Docker")? {

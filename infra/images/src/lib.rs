@@ -14,6 +14,7 @@ mod program;
 mod registry;
 mod sbom;
 mod source;
+mod workspace;
 
 pub use archive::{Archive, write as write_archive};
 pub use assemble::{Blob, Image, Recipe, assemble};
@@ -23,4 +24,4 @@ pub use layer::{Entry, Node};
 pub use program::{LIBRARY_FOLDERS, Program};
 pub use registry::{Login, Registry, RegistryError, docker_login};
 pub use sbom::{Part, spdx};
-pub use source::{LIMIT_BYTES, Source};
+pub use source::{LIMIT_BYTES, Maker, Source};

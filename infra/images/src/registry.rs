@@ -73,7 +73,8 @@ impl Registry {
             user_agent: "deskgrid",
             ..ClientConfig::default()
         };
-        let registry = Self { client: Client::new(config), auth, host: host.to_owned(), path: path.to_owned(), pause: PAUSE };
+        let registry =
+            Self { client: Client::new(config), auth, host: host.to_owned(), path: path.to_owned(), pause: PAUSE };
         registry.reference("image", "tag").with_context(|| format!("use {place:?} as a place for images"))?;
         Ok(registry)
     }
@@ -129,9 +130,8 @@ impl Registry {
         }
         let kind = HeaderValue::from_str(image.manifest.media_type.as_ref())
             .map_err(|error| RegistryError::Refused(error.to_string()))?;
-        let manifest = async || {
-            self.client.push_manifest_raw(&reference, image.manifest.bytes.clone(), kind.clone()).await
-        };
+        let manifest =
+            async || self.client.push_manifest_raw(&reference, image.manifest.bytes.clone(), kind.clone()).await;
         self.again(is_passing, manifest).await.map_err(because)?;
         Ok(format!("{}@{}", self.repository(image.name), image.digest()))
     }

@@ -1,6 +1,8 @@
 //! Cloud Build: what is asked of it, and what its answers mean. Values, and how a build is begun once; `cargo xtask
 //! build` sends the rest.
 
+use std::collections::BTreeSet;
+
 use common::object::BUILD_LOG_PREFIX;
 use serde_json::{Value, json};
 
@@ -31,18 +33,32 @@ pub struct Order<'a> {
     pub generation: i64,
     /// Where images go: `HOST/PATH`.
     pub place: &'a str,
-    /// Tag that every image gets.
-    pub tag: &'a str,
     /// The Dockerfile, in the source.
     pub dockerfile: &'a str,
-    /// Images; each is a stage of the Dockerfile.
-    pub images: &'a [&'a str],
+    /// The images.
+    pub images: &'a [Wanted<'a>],
+}
+
+/// An image that a build is asked for.
+#[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    /// Its name, and that of its stage of the Dockerfile.
+    pub image: &'a str,
+    /// The tag that it gets.
+    pub tag: &'a str,
+    /// What it says of itself: `KEY=VALUE`.
+    pub labels: Vec<String>,
 }
 
 impl Order<'_> {
-    /// Names of the images, with their tag.
+    /// Names of the images, with their tags.
     pub fn names(&self) -> Vec<String> {
-        self.images.iter().map(|image| format!("{}/{image}:{}", self.place, self.tag)).collect()
+        self.images.iter().map(|wanted| format!("{}/{}:{}", self.place, wanted.image, wanted.tag)).collect()
+    }
+
+    /// Tags of the images, each once: what the build is found by.
+    fn tags(&self) -> BTreeSet<&str> {
+        self.images.iter().map(|wanted| wanted.tag).collect()
     }
 }
 
@@ -153,16 +169,16 @@ impl Build {
 
 /// Asks for a build.
 pub fn create(order: &Order<'_>) -> Request {
-    let Order { environment, place, tag, dockerfile, .. } = *order;
+    let Order { environment, place, dockerfile, .. } = *order;
     let cache = format!("{place}/{DEPENDENCIES}:latest");
-    let docker = |id: &str, target: &str, names: &[&str]| {
+    let docker = |target: &str, name: &str, labels: &[String]| {
         let mut arguments = vec!["build", "--file", dockerfile, "--target", target, "--cache-from", &cache];
-        arguments.extend(["--build-arg", "BUILDKIT_INLINE_CACHE=1", "--progress", "plain"]);
-        for name in names {
-            arguments.extend(["--tag", name]);
+        arguments.extend(["--build-arg", "BUILDKIT_INLINE_CACHE=1", "--progress", "plain", "--tag", name]);
+        for label in labels {
+            arguments.extend(["--label", label]);
         }
         arguments.push(".");
-        json!({"id": id, "name": DOCKER, "args": arguments, "env": ["DOCKER_BUILDKIT=1"]})
+        json!({"id": target, "name": DOCKER, "args": arguments, "env": ["DOCKER_BUILDKIT=1"]})
     };
     let names = order.names();
     // The first build of a registry finds nothing to go on from.
@@ -172,10 +188,11 @@ pub fn create(order: &Order<'_>) -> Request {
         "entrypoint": "bash",
         "args": ["-c", format!("docker pull --quiet {cache} || echo 'no compiled dependencies yet'")],
     })];
-    steps.push(docker(DEPENDENCIES, DEPENDENCIES, &[&cache]));
-    steps.extend(order.images.iter().zip(&names).map(|(image, name)| docker(image, image, &[name])));
+    steps.push(docker(DEPENDENCIES, &cache, &[]));
+    steps.extend(order.images.iter().zip(&names).map(|(wanted, name)| docker(wanted.image, name, &wanted.labels)));
     let mut pushed: Vec<&str> = names.iter().map(String::as_str).collect();
     pushed.push(&cache);
+    let tags: Vec<&str> = ["deskgrid", &environment.name].into_iter().chain(order.tags()).collect();
     let body = json!({
         "source": {"storageSource": {
             "bucket": environment.bucket,
@@ -194,7 +211,7 @@ pub fn create(order: &Order<'_>) -> Request {
             "logStreamingOption": "STREAM_ON",
             "machineType": MACHINE,
         },
-        "tags": ["deskgrid", environment.name, tag],
+        "tags": tags,
     });
     Request::new(Api::CloudBuild, Method::Post, builds(environment)).body(body)
 }
@@ -204,21 +221,22 @@ pub fn get(environment: &Environment, id: &str) -> Request {
     Request::get(Api::CloudBuild, format!("{}/{}", builds(environment), escape(id)))
 }
 
-/// Asks for the builds of a source.
+/// Asks for the builds that make an image with this tag.
 pub fn list(environment: &Environment, tag: &str) -> Request {
     Request::get(Api::CloudBuild, builds(environment))
         .query("filter", format!("tags=\"{tag}\" AND tags=\"{}\"", environment.name))
 }
 
-/// Begins a build, or finds one of this source that goes on already and makes all these images, unless `anew`; `true`
-/// with one that was found, which may be somebody else's.
+/// Begins a build, or finds one that goes on already and makes all these images, unless `anew`; `true` with one that was
+/// found, which may be somebody else's.
 /// No second one is begun when only the answer was lost: Cloud Build would make both. Nothing when the answer is none of
 /// a build.
 ///
 /// # Errors
 /// When Cloud Build cannot be asked, or takes no order.
 pub async fn begin(client: &Client, order: &Order<'_>, anew: bool) -> Result<Option<(Build, bool)>, Error> {
-    let list = list(order.environment, order.tag);
+    // A build that makes all of them makes the first.
+    let list = list(order.environment, order.images.first().map(|wanted| wanted.tag).unwrap_or_default());
     let builds = async || -> Result<Vec<Build>, Error> {
         Ok(client.list(&list, "builds").await?.iter().filter_map(Build::read).collect())
     };

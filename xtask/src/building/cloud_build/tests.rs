@@ -1,3 +1,5 @@
+//! What a signal does to a build.
+
 use google_cloud_auth::credentials::anonymous;
 use localcloud::google::{Google, Options};
 use provision::{
@@ -36,14 +38,14 @@ async fn a_signal_cancels_the_build_that_this_run_began_and_no_other() {
     let environment = parse("e", "e.toml", text, &Overrides::new()).unwrap();
     let (google, cloud) = cloud(&environment).await;
     let store = Store::connect_for(&cloud.connection(), STORE_PATIENCE).await.unwrap();
-    let (object, images) = ("deskgrid/build/source/src.tar.gz", ["engine"]);
+    let object = "deskgrid/build/source/src.tar.gz";
+    let images = [build::Wanted { image: "engine", tag: "src-1", labels: Vec::new() }];
     let place = place(&environment);
     let order = Order {
         environment: &environment,
         object,
         generation: 7,
         place: &place,
-        tag: "src-1",
         dockerfile: DOCKERFILE,
         images: &images,
     };
