@@ -25,8 +25,8 @@ pub(crate) struct Args {
     /// file says]
     #[arg(long)]
     local: bool,
-    /// Write an OCI archive instead of pushing: `kind load image-archive FILE`, `ctr images import FILE`; implies
-    /// --local
+    /// Write into an OCI archive instead of pushing: `kind load image-archive FILE`, `ctr images import FILE`; what it
+    /// holds under other names stays; implies --local
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Registry, HOST/PATH [default: the environment's]

@@ -89,7 +89,7 @@ fn what_cannot_be_built_is_said_before_anything_is_compiled() {
         (&["build", "--local", "--registry", "localhost:1/x"], 1, "error[registry-unreachable]"),
         // Whoever is to be acted as is acted as, towards a registry too.
         (
-            &[&["build", "--local", "--registry", "gcr.io/x"][..], &["--impersonate-service-account", "me"]].concat(),
+            &["build", "--local", "--registry", "gcr.io/x", "--impersonate-service-account", "me"],
             64,
             "email of a service account",
         ),
