@@ -81,6 +81,8 @@ async fn until<T>(stop: CancellationToken, work: impl Future<Output = anyhow::Re
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[tokio::test]
@@ -98,7 +100,7 @@ mod tests {
             std::future::pending::<()>().await;
             Ok(())
         });
-        let said = said.await.unwrap_err();
+        let said = tokio::time::timeout(Duration::from_secs(60), said).await.expect("the verb goes on").unwrap_err();
         assert!(ended.is_cancelled(), "the part in hand was cut off: {said:#}");
         assert!(said.to_string().contains("interrupted"), "{said:#}");
 
