@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::Context as _;
-use images::{CATALOGUE, Image, Login, Registry, RegistryError, Source, Spec};
+use images::{Archive, CATALOGUE, Image, Login, Maker, Registry, RegistryError, Source, Spec};
 use provision::{Cloud, Environment, environment::Builder};
 use serde::Serialize;
 
@@ -13,7 +13,7 @@ pub(crate) mod cloud_build;
 pub(crate) mod here;
 mod login;
 
-pub(crate) use login::{LoginArgs, of as login};
+pub(crate) use login::{LoginArgs, Who, credentials, of as login};
 
 /// What is to be made, and where it goes.
 pub(crate) struct Wish<'a> {
@@ -38,7 +38,7 @@ pub(crate) enum Target {
         /// `HOST/PATH`.
         place: String,
         /// Who we are to it.
-        login: Login,
+        login: Who,
     },
     /// An OCI archive, whose images are named as if they were in this registry.
     Archive {
@@ -55,6 +55,15 @@ impl Target {
             Self::Registry { place, .. } | Self::Archive { place, .. } => place,
         }
     }
+}
+
+/// An image with the tag that stands for what is in it and how it is made.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Wanted {
+    /// Which image.
+    pub(crate) spec: &'static Spec,
+    /// `src-…`.
+    pub(crate) tag: String,
 }
 
 /// What is done about one image.
@@ -74,7 +83,7 @@ pub(crate) struct Step {
 pub(crate) struct Plan {
     /// Who makes the images.
     pub(crate) builder: Builder,
-    /// Tag that stands for the source and how it is built.
+    /// Tag that stands for the whole source; each image has one of its own.
     pub(crate) source: String,
     /// Files of the source.
     pub(crate) files: usize,
@@ -82,6 +91,8 @@ pub(crate) struct Plan {
     pub(crate) size_bytes: u64,
     /// Image by image.
     pub(crate) steps: Vec<Step>,
+    #[serde(skip)]
+    wanted: Vec<Wanted>,
     #[serde(skip)]
     source_files: Source,
     #[serde(skip)]
@@ -140,45 +151,50 @@ pub(crate) async fn plan(wish: &Wish<'_>, cloud: Option<&Cloud>, output: &Output
         Builder::Local => Some(here::Machine::look().await?),
         Builder::CloudBuild => None,
     };
-    let source = match &machine {
-        Some(machine) => source_files.tag(&machine.traits(&wish.profile)),
-        None => source_files.tag(&["cloud-build"]),
+    let (maker, with) = match &machine {
+        Some(machine) => (Maker::Here, machine.traits(&wish.profile)),
+        None => (Maker::Docker, vec!["cloud-build".to_owned()]),
     };
+    let with: Vec<&str> = with.iter().map(String::as_str).collect();
+    let want = |spec: &&'static Spec| Ok(Wanted { spec, tag: source_files.tag_of(spec, maker, &with)? });
+    let wanted = wish.specs.iter().map(want).collect::<anyhow::Result<Vec<_>>>()?;
     let mut there = match (wish.builder, cloud) {
-        (Builder::CloudBuild, Some(cloud)) => {
-            cloud_build::present(wish.environment, cloud, &wish.specs, &source).await?
-        }
-        _ => present(wish, &source).await?,
+        (Builder::CloudBuild, Some(cloud)) => cloud_build::present(wish.environment, cloud, &wanted).await?,
+        _ => present(&wish.target, &wanted).await?,
     };
     let mut steps = Vec::new();
-    for spec in &wish.specs {
-        let tag = format!("{}/{}:{source}", wish.target.place(), spec.name);
+    for Wanted { spec, tag } in &wanted {
         let present = there.remove(spec.name).filter(|_| !wish.force);
-        steps.push(Step { image: spec.name, tag, present });
+        steps.push(Step { image: spec.name, tag: format!("{}/{}:{tag}", wish.target.place(), spec.name), present });
     }
-    let (files, size_bytes) = (source_files.files(), source_files.size());
-    Ok(Plan { builder: wish.builder, source, files, size_bytes, steps, source_files, machine })
+    let (source, files, size_bytes) = (source_files.tag(), source_files.files(), source_files.size());
+    Ok(Plan { builder: wish.builder, source, files, size_bytes, steps, wanted, source_files, machine })
 }
 
-/// References by digest of the images that were made from this source here already, by name.
-async fn present(wish: &Wish<'_>, source: &str) -> anyhow::Result<BTreeMap<&'static str, String>> {
+/// References by digest of the images that were made here already, by name.
+async fn present(target: &Target, wanted: &[Wanted]) -> anyhow::Result<BTreeMap<&'static str, String>> {
     let mut there = BTreeMap::new();
-    match &wish.target {
+    match target {
         Target::Registry { place, login } => {
-            let registry = Registry::new(place, login.clone())?;
-            for spec in &wish.specs {
-                let digest = registry.digest_of(spec.name, source).await.map_err(|error| refused(place, error))?;
+            let registry = registry(place, login).await?;
+            for Wanted { spec, tag } in wanted {
+                let digest = registry.digest_of(spec.name, tag).await.map_err(|error| refused(place, error))?;
                 if let Some(digest) = digest {
                     there.insert(spec.name, format!("{}@{digest}", registry.repository(spec.name)));
                 }
             }
         }
         Target::Archive { path, place } => {
-            let found = images::built_from(path, source).unwrap_or_default();
-            for spec in &wish.specs {
-                let prefix = format!("{place}/{}@", spec.name);
-                if let Some(reference) = found.iter().find(|reference| reference.starts_with(&prefix)) {
-                    there.insert(spec.name, reference.clone());
+            let archive = Archive::read(path).map_err(|error| {
+                Failure::usage("what --output names is no archive of images")
+                    .on(path.display().to_string())
+                    .why(format!("{error:#}"))
+                    .next("name another file, or take this one away")
+            })?;
+            for Wanted { spec, tag } in wanted {
+                let repository = format!("{place}/{}", spec.name);
+                if let Some(digest) = archive.digest_of(&repository, tag) {
+                    there.insert(spec.name, format!("{repository}@{digest}"));
                 }
             }
         }
@@ -196,24 +212,21 @@ pub(crate) async fn carry_out(
     cloud: Option<&Cloud>,
     output: &Output,
 ) -> anyhow::Result<Vec<Made>> {
-    let missing =
-        |spec: &&'static Spec| plan.steps.iter().any(|step| step.image == spec.name && step.present.is_none());
-    let mut specs: Vec<&'static Spec> = wish.specs.iter().copied().filter(missing).collect();
+    let is_missing =
+        |wanted: &&Wanted| plan.steps.iter().any(|step| step.image == wanted.spec.name && step.present.is_none());
+    let missing: Vec<Wanted> = plan.wanted.iter().filter(is_missing).cloned().collect();
     let mut made: Vec<Made> = Vec::new();
-    if !specs.is_empty() && matches!(wish.target, Target::Archive { .. }) {
-        // A file is written whole.
-        specs.clone_from(&wish.specs);
-    }
-    if !specs.is_empty() {
+    if !missing.is_empty() {
         made = match (&plan.machine, cloud) {
             (Some(machine), _) => {
                 let here = async {
-                    let images = here::make(machine, &specs, &plan.source, &wish.profile, output).await?;
+                    open(&wish.target, &missing).await?;
+                    let images = here::make(machine, &missing, &wish.profile, output).await?;
                     deliver(&images, &wish.target, output).await
                 };
                 interrupt::unless_interrupted(here).await?
             }
-            (None, Some(cloud)) => cloud_build::make(wish, plan, &plan.source_files, &specs, cloud, output).await?,
+            (None, Some(cloud)) => cloud_build::make(wish, plan, &plan.source_files, &missing, cloud, output).await?,
             (None, None) => anyhow::bail!("Cloud Build needs the environment's cloud"),
         };
     }
@@ -227,6 +240,21 @@ pub(crate) async fn carry_out(
     }
     made.sort_by(|one, other| one.image.cmp(&other.image));
     Ok(made)
+}
+
+/// A registry, with a login of this moment.
+async fn registry(place: &str, login: &Who) -> anyhow::Result<Registry> {
+    Registry::new(place, login.login(place).await?)
+}
+
+/// Finds out whether these images can be brought where they should be, before they are compiled.
+async fn open(target: &Target, wanted: &[Wanted]) -> anyhow::Result<()> {
+    let Target::Registry { place, login } = target else { return Ok(()) };
+    let registry = registry(place, login).await?;
+    for Wanted { spec, .. } in wanted {
+        registry.open(spec.name).await.map_err(|error| refused(place, error))?;
+    }
+    Ok(())
 }
 
 /// Brings images that are in memory where they should be.
@@ -243,8 +271,8 @@ async fn deliver(images: &[Image], target: &Target, output: &Output) -> anyhow::
             output.note(format_args!("  wrote {}", path.display()));
         }
         Target::Registry { place, login } => {
-            let registry = Registry::new(place, login.clone())?;
             for image in images {
+                let registry = registry(place, login).await?;
                 let reference = registry.push(image).await.map_err(|error| refused(place, error))?;
                 output.note(format_args!("  pushed {reference}"));
                 made.push(done(image, reference));
@@ -260,8 +288,7 @@ fn done(image: &Image, reference: String) -> Made {
 
 /// A registry that said no, as a person meets it.
 fn refused(place: &str, error: RegistryError) -> Failure {
-    let host = place.split('/').next().unwrap_or(place);
-    let google = host.ends_with(".pkg.dev") || host == "gcr.io" || host.ends_with(".gcr.io");
+    let (host, google) = (login::host(place), login::is_google(place));
     match error {
         RegistryError::Denied(why) => {
             Failure::new("registry-denied", "the registry does not let you in").on(place).why(why).next(if google {
@@ -270,6 +297,13 @@ fn refused(place: &str, error: RegistryError) -> Failure {
                     .to_owned()
             } else {
                 format!("docker login {host}, or --username NAME --password-stdin")
+            })
+        }
+        RegistryError::Missing(why) => {
+            Failure::new("not-set-up", "the image registry does not exist").on(place).why(why).next(if google {
+                "cargo xtask provision"
+            } else {
+                "check the name, or make it there; it takes no image of a place that nobody made"
             })
         }
         RegistryError::Unreachable(why) => Failure::new("registry-unreachable", "the registry does not answer")
@@ -295,8 +329,8 @@ pub(crate) async fn ready(
     let place = place(environment);
     let builder = environment.build.builder;
     let login = match builder {
-        Builder::Local => login(&place, &LoginArgs::default(), Some(cloud)).await?,
-        Builder::CloudBuild => Login::Anonymous,
+        Builder::Local => login(&place, &LoginArgs::default(), || Ok(cloud.google.credentials().clone()))?,
+        Builder::CloudBuild => Who::Known(Login::Anonymous),
     };
     let wish = Wish {
         environment,
@@ -311,3 +345,6 @@ pub(crate) async fn ready(
     setup::note_images(environment, &made)?;
     setup::last_images(environment)?.context("find the images that were just made")
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,15 +103,8 @@ pub fn assemble(recipe: &Recipe<'_>) -> anyhow::Result<Image> {
     let contents = [base(), program.libraries.clone(), own];
     let layers = contents.into_iter().filter(|entries| !entries.is_empty());
     let layers = layers.map(Layer::pack).collect::<Result<Vec<_>, _>>().context("pack a layer")?;
-    let labels = [
-        ("org.opencontainers.image.title", spec.name),
-        ("org.opencontainers.image.description", spec.about),
-        ("org.opencontainers.image.vendor", "Deskgrid"),
-        ("org.opencontainers.image.licenses", "Apache-2.0"),
-        ("org.opencontainers.image.revision", source),
-    ];
     let labels: BTreeMap<String, String> =
-        labels.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect();
+        spec.labels(source).into_iter().map(|(key, value)| (key.to_owned(), value)).collect();
     let config = ConfigBuilder::default()
         .user(USER)
         .entrypoint(vec![format!("/{path}")])
@@ -148,6 +141,14 @@ pub fn assemble(recipe: &Recipe<'_>) -> anyhow::Result<Image> {
     let manifest = Blob::new(MediaType::ImageManifest, canonical(&manifest)?);
     let (source, architecture) = (source.to_owned(), program.architecture.clone());
     Ok(Image { name: spec.name, source, manifest, config, layers, size, architecture })
+}
+
+/// The lowest layer, which every image has.
+///
+/// # Errors
+/// When there is not enough memory for a tar file.
+pub(crate) fn base_layer() -> anyhow::Result<Blob> {
+    Ok(Layer::pack(base()).context("pack a layer")?.blob)
 }
 
 /// What every image has: a user, how names are resolved, whom to trust, and a folder for mounts.

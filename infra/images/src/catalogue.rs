@@ -15,6 +15,24 @@ pub struct Spec {
     pub deployed: bool,
 }
 
+impl Spec {
+    /// The images whose programs are compiled in one run with this one's, itself among them. Features are shared in it.
+    pub fn compiled_with(&self) -> impl Iterator<Item = &'static Self> {
+        CATALOGUE.iter().filter(|other| other.name == self.name || (self.deployed && other.deployed))
+    }
+
+    /// What its image says of itself when it was made from `source`.
+    pub fn labels(&self, source: &str) -> Vec<(&'static str, String)> {
+        vec![
+            ("org.opencontainers.image.title", self.name.to_owned()),
+            ("org.opencontainers.image.description", self.about.to_owned()),
+            ("org.opencontainers.image.vendor", "Deskgrid".to_owned()),
+            ("org.opencontainers.image.licenses", "Apache-2.0".to_owned()),
+            ("org.opencontainers.image.revision", source.to_owned()),
+        ]
+    }
+}
+
 /// The Dockerfile, below the root of the workspace.
 pub const DOCKERFILE: &str = "services/Dockerfile";
 
@@ -58,6 +76,14 @@ mod tests {
             assert!(text.contains(&format!("ENTRYPOINT [\"{program}\"]")), "{DOCKERFILE} does not start {program}");
         }
         assert!(CATALOGUE.is_sorted_by_key(|spec| spec.name));
+        // The Dockerfile compiles together what is compiled together here.
+        let (_, together) = text.split_once("ENV SERVICES=\"").unwrap();
+        let packages: Vec<&str> =
+            together.split('"').next().unwrap().split("--package").map(str::trim).skip(1).collect();
+        for spec in CATALOGUE {
+            let with: Vec<&str> = spec.compiled_with().map(|other| other.package).collect();
+            assert_eq!(with, if spec.deployed { packages.clone() } else { vec![spec.package] }, "{}", spec.name);
+        }
         // Cargo reads no workspace that lacks a manifest, so a new package has to be copied too.
         let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
         let workspace = std::fs::read_to_string(root.join("Cargo.toml")).unwrap();

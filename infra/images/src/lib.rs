@@ -14,8 +14,9 @@ mod program;
 mod registry;
 mod sbom;
 mod source;
+mod workspace;
 
-pub use archive::{built_from, write as write_archive};
+pub use archive::{Archive, write as write_archive};
 pub use assemble::{Blob, Image, Recipe, assemble};
 pub use catalogue::{CATALOGUE, DOCKERFILE, Spec, find};
 pub use digest::sha256;
@@ -23,4 +24,4 @@ pub use layer::{Entry, Node};
 pub use program::{LIBRARY_FOLDERS, Program};
 pub use registry::{Login, Registry, RegistryError, docker_login};
 pub use sbom::{Part, spdx};
-pub use source::{LIMIT_BYTES, Source};
+pub use source::{LIMIT_BYTES, Maker, Source};

@@ -1,7 +1,7 @@
 //! Registries: whether an image is there, and bringing it there. Google's, Docker's, and any other that speaks the
 //! distribution protocol.
 
-use std::{fmt, path::Path, process::Stdio};
+use std::{fmt, path::Path, process::Stdio, time::Duration};
 
 use anyhow::Context as _;
 use base64::{Engine as _, engine::general_purpose::STANDARD};
@@ -9,13 +9,23 @@ use http::HeaderValue;
 use oci_client::{
     Client, Reference, RegistryOperation,
     client::{ClientConfig, ClientProtocol},
-    errors::{OciDistributionError, OciErrorCode},
+    errors::OciDistributionError,
     secrets::RegistryAuth,
 };
 use serde_json::Value;
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
-use crate::assemble::{Blob, Image};
+use crate::assemble::{Blob, Image, base_layer};
+
+mod error;
+
+pub use error::RegistryError;
+use error::{because, is_busy, is_missing, is_passing};
+
+/// How often a call is made before its failure counts.
+const TRIES: u32 = 5;
+/// Pause before the second time; it doubles from there on, to seconds in all.
+const PAUSE: Duration = Duration::from_millis(500);
 
 /// Who we are to a registry.
 #[derive(Clone, PartialEq, Eq)]
@@ -35,32 +45,13 @@ impl fmt::Debug for Login {
     }
 }
 
-/// What a registry said no to.
-#[derive(Debug)]
-pub enum RegistryError {
-    /// It wants to know who we are, or does not let us do this.
-    Denied(String),
-    /// It did not answer.
-    Unreachable(String),
-    /// Anything else.
-    Refused(String),
-}
-
-impl fmt::Display for RegistryError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (Self::Denied(why) | Self::Unreachable(why) | Self::Refused(why)) = self;
-        f.write_str(why)
-    }
-}
-
-impl std::error::Error for RegistryError {}
-
 /// A place for images: a host and the path that they are below.
 pub struct Registry {
     client: Client,
     auth: RegistryAuth,
     host: String,
     path: String,
+    pause: Duration,
 }
 
 impl Registry {
@@ -82,9 +73,16 @@ impl Registry {
             user_agent: "deskgrid",
             ..ClientConfig::default()
         };
-        let registry = Self { client: Client::new(config), auth, host: host.to_owned(), path: path.to_owned() };
+        let registry =
+            Self { client: Client::new(config), auth, host: host.to_owned(), path: path.to_owned(), pause: PAUSE };
         registry.reference("image", "tag").with_context(|| format!("use {place:?} as a place for images"))?;
         Ok(registry)
+    }
+
+    /// The same registry, with another first pause before a failed call is made again.
+    #[must_use]
+    pub fn pausing(self, pause: Duration) -> Self {
+        Self { pause, ..self }
     }
 
     /// Name of an image here, without a tag: `HOST/PATH/IMAGE`.
@@ -98,33 +96,81 @@ impl Registry {
     /// # Errors
     /// When the registry cannot be asked.
     pub async fn digest_of(&self, image: &str, tag: &str) -> Result<Option<String>, RegistryError> {
-        let reference = self.reference(image, tag).map_err(|error| RegistryError::Refused(format!("{error:#}")))?;
-        match self.client.fetch_manifest_digest(&reference, &self.auth).await {
+        let reference = self.named(image, tag)?;
+        match self.again(is_busy, async || self.client.fetch_manifest_digest(&reference, &self.auth).await).await {
             Ok(digest) => Ok(Some(digest)),
             Err(error) if is_missing(&error) => Ok(None),
             Err(error) => Err(because(error)),
         }
     }
 
+    /// Brings the layer here that every image has, under the name of one: whoever may not push, or pushes to a place
+    /// that nobody made, learns it before anything is compiled.
+    ///
+    /// # Errors
+    /// When the registry does not take it.
+    pub async fn open(&self, image: &str) -> Result<(), RegistryError> {
+        let reference = self.named(image, "latest")?;
+        let layer = base_layer().map_err(|error| RegistryError::Refused(format!("{error:#}")))?;
+        self.log_in(&reference).await?;
+        self.bring(&reference, &layer).await
+    }
+
     /// Brings an image here under its source's tag, and gives its reference by digest. What is here already is not
-    /// sent again; the manifest comes last, so that nobody sees half an image.
+    /// sent again; the manifest comes last, so that nobody sees half an image. What a registry or a network is too busy
+    /// for is tried again.
     ///
     /// # Errors
     /// When the registry does not take it.
     pub async fn push(&self, image: &Image) -> Result<String, RegistryError> {
-        let reference =
-            self.reference(image.name, &image.source).map_err(|error| RegistryError::Refused(format!("{error:#}")))?;
-        self.client.auth(&reference, &self.auth, RegistryOperation::Push).await.map_err(because)?;
-        for Blob { digest, bytes, .. } in image.blobs() {
-            let there = self.client.blob_exists(&reference, digest).await;
-            if !there.map_err(because)? {
-                self.client.push_blob(&reference, bytes.clone(), digest).await.map_err(because)?;
-            }
+        let reference = self.named(image.name, &image.source)?;
+        self.log_in(&reference).await?;
+        for blob in image.blobs() {
+            self.bring(&reference, blob).await?;
         }
         let kind = HeaderValue::from_str(image.manifest.media_type.as_ref())
             .map_err(|error| RegistryError::Refused(error.to_string()))?;
-        self.client.push_manifest_raw(&reference, image.manifest.bytes.clone(), kind).await.map_err(because)?;
+        let manifest =
+            async || self.client.push_manifest_raw(&reference, image.manifest.bytes.clone(), kind.clone()).await;
+        self.again(is_passing, manifest).await.map_err(because)?;
         Ok(format!("{}@{}", self.repository(image.name), image.digest()))
+    }
+
+    async fn log_in(&self, reference: &Reference) -> Result<(), RegistryError> {
+        let enter = async || self.client.auth(reference, &self.auth, RegistryOperation::Push).await;
+        self.again(is_passing, enter).await.map_err(because)?;
+        Ok(())
+    }
+
+    /// Sends bytes that are not here yet.
+    async fn bring(&self, reference: &Reference, blob: &Blob) -> Result<(), RegistryError> {
+        let there = self.again(is_passing, async || self.client.blob_exists(reference, &blob.digest).await);
+        if there.await.map_err(because)? {
+            return Ok(());
+        }
+        let send = async || self.client.push_blob(reference, blob.bytes.clone(), &blob.digest).await;
+        self.again(is_passing, send).await.map_err(because)?;
+        Ok(())
+    }
+
+    /// Makes a call, and again while its failure is `worth` it.
+    async fn again<T>(
+        &self,
+        worth: impl Fn(&OciDistributionError) -> bool,
+        call: impl AsyncFn() -> Result<T, OciDistributionError>,
+    ) -> Result<T, OciDistributionError> {
+        let (mut pause, mut tries) = (self.pause, 1);
+        loop {
+            match call().await {
+                Err(error) if tries < TRIES && worth(&error) => tokio::time::sleep(pause).await,
+                answer => return answer,
+            }
+            (pause, tries) = (pause * 2, tries + 1);
+        }
+    }
+
+    fn named(&self, image: &str, tag: &str) -> Result<Reference, RegistryError> {
+        self.reference(image, tag).map_err(|error| RegistryError::Refused(format!("{error:#}")))
     }
 
     fn reference(&self, image: &str, tag: &str) -> anyhow::Result<Reference> {
@@ -137,41 +183,6 @@ fn is_loopback(host: &str) -> bool {
     let name = host.rsplit_once(':').filter(|(_, port)| port.parse::<u16>().is_ok()).map_or(host, |(name, _)| name);
     let name = name.trim_start_matches('[').trim_end_matches(']');
     name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
-}
-
-fn is_missing(error: &OciDistributionError) -> bool {
-    use OciDistributionError as E;
-    match error {
-        E::ImageManifestNotFoundError(_) | E::ServerError { code: 404, .. } => true,
-        E::RegistryError { envelope, .. } => envelope.errors.iter().any(|error| {
-            matches!(error.code, OciErrorCode::ManifestUnknown | OciErrorCode::NameUnknown | OciErrorCode::NotFound)
-        }),
-        _ => false,
-    }
-}
-
-fn because(error: OciDistributionError) -> RegistryError {
-    use OciDistributionError as E;
-    let mut why = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(inner) = source {
-        let more = inner.to_string();
-        if !why.contains(&more) {
-            why = format!("{why}: {more}");
-        }
-        source = inner.source();
-    }
-    let denied = |code: &OciErrorCode| matches!(code, OciErrorCode::Denied | OciErrorCode::Unauthorized);
-    match &error {
-        E::UnauthorizedError { .. } | E::AuthenticationFailure(_) | E::ServerError { code: 401 | 403, .. } => {
-            RegistryError::Denied(why)
-        }
-        E::RegistryError { envelope, .. } if envelope.errors.iter().any(|error| denied(&error.code)) => {
-            RegistryError::Denied(why)
-        }
-        E::RequestError(error) if error.is_connect() || error.is_timeout() => RegistryError::Unreachable(why),
-        _ => RegistryError::Refused(why),
-    }
 }
 
 /// What `docker login` noted about a host, in a folder such as `~/.docker`; nothing when there is no note.

@@ -9,13 +9,40 @@ use std::{
 use anyhow::{Context as _, bail};
 use common::names;
 
-use crate::{digest::sha256, layer};
+use crate::{
+    catalogue::{DOCKERFILE, Spec},
+    digest::sha256,
+    layer,
+    workspace::Workspace,
+};
 
 /// Most bytes of source; more than that is a mistake, such as data that was added to git.
 pub const LIMIT_BYTES: u64 = 64 * 1024 * 1024;
 /// What a build reads, below the root of the workspace.
 const PARTS: [&str; 8] =
     ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", ".cargo", "infra", "manifests", "services", "xtask"];
+
+/// What every program depends on, whichever packages are compiled into it.
+const SHARED: [&str; 4] = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", ".cargo"];
+
+/// Who makes an image, and so what else it depends on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Maker {
+    /// This program.
+    Here,
+    /// Docker, from the Dockerfile.
+    Docker,
+}
+
+impl Maker {
+    /// The files that say how an image is put together.
+    fn reads(self) -> &'static str {
+        match self {
+            Self::Here => "infra/images",
+            Self::Docker => DOCKERFILE,
+        }
+    }
+}
 
 /// One file.
 #[derive(Clone, Debug)]
@@ -29,6 +56,7 @@ struct Item {
 #[derive(Clone, Debug)]
 pub struct Source {
     items: Vec<Item>,
+    workspace: Workspace,
     /// Files in the same folders that git does not know, and so are left out.
     pub unknown: Vec<String>,
 }
@@ -61,19 +89,33 @@ impl Source {
         }
         let unknown = list(root, &["--others", "--exclude-standard"])?;
         let unknown = unknown.into_iter().filter(|path| is_needed(path) && path.ends_with(".rs")).collect();
-        Ok(Self { items, unknown })
+        Ok(Self { items, workspace: Workspace::look(root)?, unknown })
     }
 
-    /// A tag that stands for this source and for how it is built (`with`): `src-` and 16 characters. The same
-    /// files have the same one, whatever happened to times, branches and documents.
-    pub fn tag(&self, with: &[&str]) -> String {
-        let digests: Vec<String> = self
-            .items
-            .iter()
-            .map(|item| format!("{} {} {}", item.path, item.executable, sha256(&item.bytes)))
-            .collect();
-        let parts: Vec<&str> = with.iter().copied().chain(digests.iter().map(String::as_str)).collect();
-        format!("src-{}", names::hash(&parts, 16))
+    /// A tag that stands for all of this source: `src-` and 16 characters. The same files have the same one, whatever
+    /// happened to times, branches and documents.
+    pub fn tag(&self) -> String {
+        tag(self.items.iter(), &[])
+    }
+
+    /// A tag that stands for an image: for the files that are compiled into its program, for those that say which
+    /// features and crates are, and for how it is made (`maker`, and `with` what besides the source).
+    ///
+    /// # Errors
+    /// When the workspace lacks a package.
+    pub fn tag_of(&self, spec: &Spec, maker: Maker, with: &[&str]) -> anyhow::Result<String> {
+        let compiled = self.workspace.compiled(&[spec.package])?;
+        // What is compiled in one run shares features, so a package that is not in the program can change it.
+        let together: Vec<&str> = spec.compiled_with().map(|other| other.package).collect();
+        let manifests = self.workspace.manifests(&together)?;
+        let is_in = |path: &str, place: &str| {
+            path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        };
+        let counts = |item: &&Item| {
+            let mut places = SHARED.into_iter().chain(compiled.iter().copied()).chain([maker.reads()]);
+            manifests.contains(&item.path) || places.any(|place| is_in(&item.path, place))
+        };
+        Ok(tag(self.items.iter().filter(counts), with))
     }
 
     /// Number of files.
@@ -102,6 +144,13 @@ impl Source {
         let tar = tar.into_inner().context("pack the source")?;
         layer::gzip(&tar).context("compress the source")
     }
+}
+
+fn tag<'a>(items: impl Iterator<Item = &'a Item>, with: &[&str]) -> String {
+    let digest = |item: &Item| format!("{} {} {}", item.path, item.executable, sha256(&item.bytes));
+    let digests: Vec<String> = items.map(digest).collect();
+    let parts: Vec<&str> = with.iter().copied().chain(digests.iter().map(String::as_str)).collect();
+    format!("src-{}", names::hash(&parts, 16))
 }
 
 /// Whether a build reads a file. Tests of packages are compiled into nothing, and an environment is no source.
@@ -137,42 +186,4 @@ fn is_executable(path: &PathBuf) -> anyhow::Result<bool> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn git(root: &Path, arguments: &[&str]) {
-        let status = Command::new("git").args(arguments).current_dir(root).output().unwrap().status;
-        assert!(status.success(), "git {arguments:?}");
-    }
-
-    #[test]
-    fn the_source_is_what_git_knows_as_it_is_in_the_folder() {
-        let folder = tempfile::tempdir().unwrap();
-        let root = folder.path();
-        let write = |path: &str, text: &str| {
-            std::fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
-            std::fs::write(root.join(path), text).unwrap();
-        };
-        git(root, &["init", "-q"]);
-        assert!(Source::read(root).unwrap_err().to_string().contains("Cargo.lock"));
-        for path in ["Cargo.lock", "services/engine/src/main.rs", "services/engine/tests/it/main.rs", "README.md"] {
-            write(path, "one");
-        }
-        git(root, &["add", "."]);
-        write("services/engine/src/new.rs", "untracked");
-        let source = Source::read(root).unwrap();
-        assert_eq!((source.files(), source.size()), (2, 6));
-        assert_eq!(source.unknown, ["services/engine/src/new.rs"]);
-        let (tag, tar) = (source.tag(&["local"]), source.tar_gz().unwrap());
-        assert_ne!(tag, source.tag(&["cloud"]));
-
-        // Neither a time nor a document nor a test makes another source.
-        write("README.md", "two");
-        write("services/engine/tests/it/main.rs", "two");
-        write("Cargo.lock", "one");
-        let same = Source::read(root).unwrap();
-        assert_eq!((same.tag(&["local"]), same.tar_gz().unwrap()), (tag.clone(), tar));
-        write("Cargo.lock", "two");
-        assert_ne!(Source::read(root).unwrap().tag(&["local"]), tag);
-    }
-}
+mod tests;

@@ -1,6 +1,8 @@
 //! Cloud Build: what is asked of it, and what its answers mean. Values, and how a build is begun once; `cargo xtask
 //! build` sends the rest.
 
+use std::collections::BTreeSet;
+
 use common::object::BUILD_LOG_PREFIX;
 use serde_json::{Value, json};
 
@@ -31,12 +33,33 @@ pub struct Order<'a> {
     pub generation: i64,
     /// Where images go: `HOST/PATH`.
     pub place: &'a str,
-    /// Tag that every image gets.
-    pub tag: &'a str,
     /// The Dockerfile, in the source.
     pub dockerfile: &'a str,
-    /// Images; each is a stage of the Dockerfile.
-    pub images: &'a [&'a str],
+    /// The images.
+    pub images: &'a [Wanted<'a>],
+}
+
+/// An image that a build is asked for.
+#[derive(Clone, Debug)]
+pub struct Wanted<'a> {
+    /// Its name, and that of its stage of the Dockerfile.
+    pub image: &'a str,
+    /// The tag that it gets.
+    pub tag: &'a str,
+    /// What it says of itself: `KEY=VALUE`.
+    pub labels: Vec<String>,
+}
+
+impl Order<'_> {
+    /// Names of the images, with their tags.
+    pub fn names(&self) -> Vec<String> {
+        self.images.iter().map(|wanted| format!("{}/{}:{}", self.place, wanted.image, wanted.tag)).collect()
+    }
+
+    /// Tags of the images, each once: what the build is found by.
+    fn tags(&self) -> BTreeSet<&str> {
+        self.images.iter().map(|wanted| wanted.tag).collect()
+    }
 }
 
 /// How a build stands, in Cloud Build's words.
@@ -75,6 +98,8 @@ pub struct Build {
     pub detail: Option<String>,
     /// Page about it.
     pub page: Option<String>,
+    /// Names with tags of the images that it was asked for.
+    pub ordered: Vec<String>,
     /// Digests of its images, by their names with tags.
     pub images: Vec<(String, String)>,
 }
@@ -125,11 +150,13 @@ impl Build {
         let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let failure = &build["failureInfo"];
         let images = build["results"]["images"].as_array().into_iter().flatten();
+        let ordered = build["images"].as_array().into_iter().flatten();
         Some(Self {
             id: text(&build["id"])?,
             state: State::of(build["status"].as_str().unwrap_or_default()),
             detail: text(&failure["detail"]).or_else(|| text(&build["statusDetail"])),
             page: text(&build["logUrl"]),
+            ordered: ordered.filter_map(|image| image.as_str().map(str::to_owned)).collect(),
             images: images.filter_map(|image| Some((text(&image["name"])?, text(&image["digest"])?))).collect(),
         })
     }
@@ -142,18 +169,18 @@ impl Build {
 
 /// Asks for a build.
 pub fn create(order: &Order<'_>) -> Request {
-    let Order { environment, place, tag, dockerfile, .. } = *order;
+    let Order { environment, place, dockerfile, .. } = *order;
     let cache = format!("{place}/{DEPENDENCIES}:latest");
-    let docker = |id: &str, target: &str, names: &[&str]| {
+    let docker = |target: &str, name: &str, labels: &[String]| {
         let mut arguments = vec!["build", "--file", dockerfile, "--target", target, "--cache-from", &cache];
-        arguments.extend(["--build-arg", "BUILDKIT_INLINE_CACHE=1", "--progress", "plain"]);
-        for name in names {
-            arguments.extend(["--tag", name]);
+        arguments.extend(["--build-arg", "BUILDKIT_INLINE_CACHE=1", "--progress", "plain", "--tag", name]);
+        for label in labels {
+            arguments.extend(["--label", label]);
         }
         arguments.push(".");
-        json!({"id": id, "name": DOCKER, "args": arguments, "env": ["DOCKER_BUILDKIT=1"]})
+        json!({"id": target, "name": DOCKER, "args": arguments, "env": ["DOCKER_BUILDKIT=1"]})
     };
-    let names: Vec<String> = order.images.iter().map(|image| format!("{place}/{image}:{tag}")).collect();
+    let names = order.names();
     // The first build of a registry finds nothing to go on from.
     let mut steps = vec![json!({
         "id": "cache",
@@ -161,10 +188,11 @@ pub fn create(order: &Order<'_>) -> Request {
         "entrypoint": "bash",
         "args": ["-c", format!("docker pull --quiet {cache} || echo 'no compiled dependencies yet'")],
     })];
-    steps.push(docker(DEPENDENCIES, DEPENDENCIES, &[&cache]));
-    steps.extend(order.images.iter().zip(&names).map(|(image, name)| docker(image, image, &[name])));
+    steps.push(docker(DEPENDENCIES, &cache, &[]));
+    steps.extend(order.images.iter().zip(&names).map(|(wanted, name)| docker(wanted.image, name, &wanted.labels)));
     let mut pushed: Vec<&str> = names.iter().map(String::as_str).collect();
     pushed.push(&cache);
+    let tags: Vec<&str> = ["deskgrid", &environment.name].into_iter().chain(order.tags()).collect();
     let body = json!({
         "source": {"storageSource": {
             "bucket": environment.bucket,
@@ -183,7 +211,7 @@ pub fn create(order: &Order<'_>) -> Request {
             "logStreamingOption": "STREAM_ON",
             "machineType": MACHINE,
         },
-        "tags": ["deskgrid", environment.name, tag],
+        "tags": tags,
     });
     Request::new(Api::CloudBuild, Method::Post, builds(environment)).body(body)
 }
@@ -193,25 +221,29 @@ pub fn get(environment: &Environment, id: &str) -> Request {
     Request::get(Api::CloudBuild, format!("{}/{}", builds(environment), escape(id)))
 }
 
-/// Asks for the builds of a source.
+/// Asks for the builds that make an image with this tag.
 pub fn list(environment: &Environment, tag: &str) -> Request {
     Request::get(Api::CloudBuild, builds(environment))
         .query("filter", format!("tags=\"{tag}\" AND tags=\"{}\"", environment.name))
 }
 
-/// Begins a build, or finds the one of this source that goes on already, unless `anew`; `true` with one that was found.
+/// Begins a build, or finds one that goes on already and makes all these images, unless `anew`; `true` with one that was
+/// found, which may be somebody else's.
 /// No second one is begun when only the answer was lost: Cloud Build would make both. Nothing when the answer is none of
 /// a build.
 ///
 /// # Errors
 /// When Cloud Build cannot be asked, or takes no order.
 pub async fn begin(client: &Client, order: &Order<'_>, anew: bool) -> Result<Option<(Build, bool)>, Error> {
-    let list = list(order.environment, order.tag);
+    // A build that makes all of them makes the first.
+    let list = list(order.environment, order.images.first().map(|wanted| wanted.tag).unwrap_or_default());
     let builds = async || -> Result<Vec<Build>, Error> {
         Ok(client.list(&list, "builds").await?.iter().filter_map(Build::read).collect())
     };
+    let wanted = order.names();
+    let makes_all = |build: &Build| wanted.iter().all(|name| build.ordered.contains(name));
     let before = builds().await?;
-    let going_on = before.iter().find(|build| !build.state.has_ended());
+    let going_on = before.iter().find(|build| !build.state.has_ended() && makes_all(build));
     if let Some(build) = going_on.filter(|_| !anew) {
         return Ok(Some((build.clone(), true)));
     }
@@ -225,8 +257,8 @@ pub async fn begin(client: &Client, order: &Order<'_>, anew: bool) -> Result<Opt
             }
             answer => return Ok(Build::read(&answer?).map(|build| (build, false))),
         }
-        let now = builds().await?;
-        if let Some(build) = now.into_iter().find(|build| !before.iter().any(|other| other.id == build.id)) {
+        let is_new = |build: &Build| makes_all(build) && !before.iter().any(|other| other.id == build.id);
+        if let Some(build) = builds().await?.into_iter().find(is_new) {
             return Ok(Some((build, false)));
         }
     }
@@ -278,11 +310,12 @@ mod tests {
 
     #[test]
     fn a_build_is_read_from_an_operation_and_from_itself() {
-        let build = json!({"id": "b-1", "status": "FAILURE", "statusDetail": "x", "failureInfo": {"type": "USER_BUILD_STEP", "detail": "step 2 exited with 101"},
+        let build = json!({"id": "b-1", "images": ["r/engine:src-1"], "status": "FAILURE", "statusDetail": "x", "failureInfo": {"type": "USER_BUILD_STEP", "detail": "step 2 exited with 101"},
             "results": {"images": [{"name": "r/engine:src-1", "digest": "sha256:1"}]}});
         let read = Build::read(&build).unwrap();
         assert_eq!(read.state, State::Failure);
         assert_eq!(read.detail.as_deref(), Some("step 2 exited with 101"));
+        assert_eq!(read.ordered, ["r/engine:src-1"]);
         assert_eq!(read.images, [("r/engine:src-1".to_owned(), "sha256:1".to_owned())]);
         assert_eq!(read.log(), "deskgrid/build/log/log-b-1.txt");
         assert_eq!(Build::read(&json!({"name": "operations/x", "metadata": {"build": build}})), Some(read));

@@ -131,7 +131,7 @@ impl Resources<'_> {
                 "uniformBucketLevelAccess": {"enabled": true},
                 "publicAccessPrevention": "enforced",
             },
-            "lifecycle": {"rule": lifecycle(businesses)},
+            "lifecycle": {"rule": lifecycle(businesses, name == self.environment.bucket)},
             "softDeletePolicy": {"retentionDurationSeconds": security.soft_delete_secs.to_string()},
             "versioning": {"enabled": false},
         });
@@ -246,11 +246,17 @@ impl Resources<'_> {
     }
 }
 
+/// How long the source and the log of an image build are kept, in days; whoever looks into a failed one does so before.
+const BUILD_DAYS: u32 = 30;
+
 /// Deletes what is old, one rule per age since a bucket may have only so many. All rules of a bucket together may name
 /// 1,000 prefixes (cloud.google.com/storage/quotas#buckets; 50 until June 2025), which is 333 businesses: IAM's limits
-/// of the bucket's policy are met long before.
-fn lifecycle(businesses: &[&Business]) -> Vec<Value> {
+/// of the bucket's policy are met long before. The sources and logs of image builds are where `has_builds`.
+fn lifecycle(businesses: &[&Business], has_builds: bool) -> Vec<Value> {
     let mut prefixes: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    if has_builds {
+        prefixes.insert(BUILD_DAYS, [object::BUILD_SOURCE_PREFIX, object::BUILD_LOG_PREFIX].map(str::to_owned).into());
+    }
     for business in businesses {
         let retention = &business.retention;
         let ages =

@@ -9,7 +9,7 @@ use common::{
     shutdown,
     storage::{Properties, Store, Written},
 };
-use images::{DOCKERFILE, Source, Spec};
+use images::{DOCKERFILE, Source};
 use provision::{
     Cloud, Environment,
     build::{self, Build, Order, State},
@@ -17,7 +17,7 @@ use provision::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Made, Plan, Wish, place};
+use super::{Made, Plan, Wanted, Wish, place};
 use crate::{error::Failure, interrupt::InHand, output::Output, text};
 
 /// Pause between two looks at a build and its log.
@@ -29,24 +29,24 @@ const PATIENCE: Duration = Duration::from_secs(build::LIMIT_SECS as u64 * 2 + 60
 /// Longest that one call is repeated before the person is told.
 const STORE_PATIENCE: Duration = Duration::from_secs(60);
 
-/// References by digest of images that were made from a source already, by name.
+/// References by digest of the images that were made already, by name.
 ///
 /// # Errors
 /// When the registry cannot be asked.
 pub(crate) async fn present(
     environment: &Environment,
     cloud: &Cloud,
-    specs: &[&'static Spec],
-    source: &str,
+    wanted: &[Wanted],
 ) -> anyhow::Result<BTreeMap<&'static str, String>> {
     let listed = match cloud.google.list(&build::images(environment), "dockerImages").await {
         Err(error) if error.is_not_found() => return Err(no_registry(environment).into()),
         listed => listed.context("list the images of the registry")?,
     };
     let place = place(environment);
-    let find =
-        |spec: &&'static Spec| Some((spec.name, build::tagged(&listed, &format!("{place}/{}", spec.name), source)?));
-    Ok(specs.iter().filter_map(find).collect())
+    let find = |Wanted { spec, tag }: &Wanted| {
+        Some((spec.name, build::tagged(&listed, &format!("{place}/{}", spec.name), tag)?))
+    };
+    Ok(wanted.iter().filter_map(find).collect())
 }
 
 /// Builds these images.
@@ -57,7 +57,7 @@ pub(super) async fn make(
     wish: &Wish<'_>,
     plan: &Plan,
     source: &Source,
-    specs: &[&'static Spec],
+    wanted: &[Wanted],
     cloud: &Cloud,
     output: &Output,
 ) -> anyhow::Result<Vec<Made>> {
@@ -68,24 +68,30 @@ pub(super) async fn make(
     let size = packed.len() as u64;
     let generation = upload(&store, &environment.bucket, &object, packed).await?;
     output.note(format_args!("  source in gs://{}/{object} ({})", environment.bucket, text::bytes(size)));
-    let names: Vec<&str> = specs.iter().map(|spec| spec.name).collect();
     let place = place(environment);
-    let (tag, dockerfile) = (plan.source.as_str(), DOCKERFILE);
-    let order = Order { environment, object: &object, generation, place: &place, tag, dockerfile, images: &names };
-    // A signal cancels what is ordered from here on.
+    let images: Vec<build::Wanted<'_>> = wanted.iter().map(order_of).collect();
+    let dockerfile = DOCKERFILE;
+    let order = Order { environment, object: &object, generation, place: &place, dockerfile, images: &images };
+    // A signal cancels what is ordered from here on, and no other build.
     let (stop, _in_hand) = (shutdown::on_signal()?, InHand::begin());
-    // One that a run before this began, and that nobody stopped, is waited for. Forcing means a new one.
+    // One that another run began, and that nobody stopped, is waited for. Forcing means a new one.
     let begun = build::begin(&cloud.google, &order, wish.force).await.map_err(|error| not_begun(environment, error))?;
     let (begun, found) = begun.context("read the id of the build")?;
     if found {
-        output.note(format_args!("  build {} of this source {}", begun.id, begun.state.said()));
+        output.note(format_args!("  build {} of these images {}", begun.id, begun.state.said()));
     }
     output.note(format_args!("  build {} in {}", begun.id, environment.build.region));
     if let Some(page) = &begun.page {
         output.detail(format_args!("  {page}"));
     }
-    let ended = follow(environment, cloud, &store, begun, stop, output).await?;
-    finished(environment, ended, &names, tag, &place)
+    let ended = follow(environment, cloud, &store, begun, !found, &stop, output).await?;
+    unless_stopped(&ended, &stop)?;
+    finished(environment, ended, wanted, &place)
+}
+
+fn order_of(Wanted { spec, tag }: &Wanted) -> build::Wanted<'_> {
+    let labels = spec.labels(tag).into_iter().map(|(key, value)| format!("{key}={value}")).collect();
+    build::Wanted { image: spec.name, tag, labels }
 }
 
 /// The source's generation in the bucket. The same source is the same object, and is brought there once.
@@ -98,13 +104,15 @@ async fn upload(store: &Store, bucket: &str, object: &str, packed: Vec<u8>) -> a
     Ok(there.with_context(|| format!("find gs://{bucket}/{object}, which was there a moment ago"))?.generation)
 }
 
-/// Waits until a build has ended, and shows its log meanwhile. A signal cancels it.
+/// Waits until a build has ended, and shows its log meanwhile. A signal cancels it if it is this run's; it goes on if
+/// another run began it.
 async fn follow(
     environment: &Environment,
     cloud: &Cloud,
     store: &Store,
     mut build: Build,
-    stop: CancellationToken,
+    is_ours: bool,
+    stop: &CancellationToken,
     output: &Output,
 ) -> anyhow::Result<Build> {
     let (started, mut pause, mut shown) = (Instant::now(), LOOK_EVERY, 0);
@@ -130,6 +138,13 @@ async fn follow(
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
             () = stop.cancelled() => {
+                if !is_ours {
+                    return Err(Failure::new("interrupted", "the build is waited for no longer")
+                        .on(format!("build {}", build.id))
+                        .why("this verb received a signal; another run began the build, so it goes on")
+                        .next("the same again waits for it")
+                        .into());
+                }
                 match cloud.google.send(&build::cancel(environment, &build.id)).await {
                     // It ended a moment ago, or an earlier try of ours ended it.
                     Err(error) if error.code == 400 => {}
@@ -146,6 +161,17 @@ async fn follow(
             cloud.google.send(&build::get(environment, &build.id)).await.context("ask how the build stands")?;
         build = Build::read(&answer).context("read how the build stands")?;
     }
+}
+
+/// A signal that came while a build ended by itself: what would follow the build is not begun.
+fn unless_stopped(ended: &Build, stop: &CancellationToken) -> Result<(), Failure> {
+    if ended.state != State::Success || !stop.is_cancelled() {
+        return Ok(());
+    }
+    Err(Failure::new("interrupted", "the build is done, and nothing more was begun")
+        .on(format!("build {}", ended.id))
+        .why("this verb received a signal while the build ended; its images are in the registry")
+        .next("the same again finds them"))
 }
 
 /// Shows what the log grew by; whether it did. A log that cannot be read (yet) fails no build.
@@ -176,13 +202,7 @@ async fn show_log(environment: &Environment, store: &Store, build: &Build, shown
 }
 
 /// What came of a build.
-fn finished(
-    environment: &Environment,
-    build: Build,
-    names: &[&str],
-    tag: &str,
-    place: &str,
-) -> anyhow::Result<Vec<Made>> {
+fn finished(environment: &Environment, build: Build, wanted: &[Wanted], place: &str) -> anyhow::Result<Vec<Made>> {
     let log = format!("gs://{}/{}", environment.bucket, build.log());
     if build.state != State::Success {
         let next = match build.state {
@@ -196,7 +216,8 @@ fn finished(
             .next(next)
             .into());
     }
-    let made = |name: &&str| {
+    let made = |Wanted { spec, tag }: &Wanted| {
+        let name = spec.name;
         let wanted = format!("{place}/{name}:{tag}");
         let (_, digest) = build
             .images
@@ -204,9 +225,9 @@ fn finished(
             .find(|(image, _)| *image == wanted)
             .with_context(|| format!("find the digest of {wanted} in what the build says it made"))?;
         let reference = format!("{place}/{name}@{digest}");
-        Ok(Made { image: (*name).to_owned(), reference, built: true, size_bytes: None })
+        Ok(Made { image: name.to_owned(), reference, built: true, size_bytes: None })
     };
-    names.iter().map(made).collect()
+    wanted.iter().map(made).collect()
 }
 
 fn no_registry(environment: &Environment) -> Failure {
@@ -228,3 +249,6 @@ fn not_begun(environment: &Environment, error: provision::google::Error) -> anyh
         ))
         .into()
 }
+
+#[cfg(test)]
+mod tests;

@@ -8,9 +8,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use images::{CATALOGUE, Image, LIBRARY_FOLDERS, Part, Program, Recipe, Spec, assemble, spdx};
+use images::{Image, LIBRARY_FOLDERS, Part, Program, Recipe, Spec, assemble, spdx};
 use tokio::process::Command;
 
+use super::Wanted;
 use crate::{context, error::Failure, output::Output, text};
 
 /// Cargo's profile for images.
@@ -56,8 +57,11 @@ impl Machine {
     }
 
     /// All of it, to be told apart by.
-    pub(crate) fn traits<'a>(&'a self, profile: &'a str) -> Vec<&'a str> {
-        vec!["local", profile, &self.rust, &self.triple, &self.libc, if self.is_static { "static" } else { "dynamic" }]
+    pub(crate) fn traits(&self, profile: &str) -> Vec<String> {
+        // The flags as they would be anywhere.
+        let (rust, c) = self.flags(Path::new("/cargo"), Path::new("/deskgrid"));
+        let traits = ["local", profile, &self.rust, &self.triple, &self.libc, &rust, &c];
+        traits.into_iter().map(str::to_owned).collect()
     }
 
     /// What is in a program besides crates.
@@ -71,14 +75,8 @@ impl Machine {
     }
 
     /// Flags of the compiler. No path of this machine gets into a program, so that it is the same wherever it is made.
-    fn flags(&self, root: &Path) -> (String, String) {
-        let home = common::config::variables();
-        let cargo = home
-            .get("CARGO_HOME")
-            .map(PathBuf::from)
-            .or_else(|| home.get("HOME").map(|home| PathBuf::from(home).join(".cargo")))
-            .unwrap_or_default();
-        let places = [(cargo, "/cargo"), (root.to_owned(), "/deskgrid")];
+    fn flags(&self, cargo: &Path, root: &Path) -> (String, String) {
+        let places = [(cargo, "/cargo"), (root, "/deskgrid")];
         let mut rust: Vec<String> =
             places.iter().map(|(from, to)| format!("--remap-path-prefix={}={to}", from.display())).collect();
         if self.is_static {
@@ -90,38 +88,42 @@ impl Machine {
     }
 }
 
+/// Where cargo keeps the crates of others.
+fn cargo_home() -> PathBuf {
+    let variables = common::config::variables();
+    let home = || variables.get("HOME").map(|home| PathBuf::from(home).join(".cargo"));
+    variables.get("CARGO_HOME").map(PathBuf::from).or_else(home).unwrap_or_default()
+}
+
 /// Compiles the programs of these images, and puts the images together.
 ///
 /// # Errors
 /// When something does not compile, or an image cannot be put together.
 pub(crate) async fn make(
     machine: &Machine,
-    specs: &[&'static Spec],
-    source: &str,
+    wanted: &[Wanted],
     profile: &str,
     output: &Output,
 ) -> anyhow::Result<Vec<Image>> {
     let mut programs = BTreeMap::new();
-    let (services, alone): (Vec<&Spec>, Vec<&Spec>) = specs.iter().partition(|spec| spec.deployed);
-    if !services.is_empty() {
-        // Always all of them at once: what is compiled together shares features, and so is the same every time.
-        let together: Vec<&Spec> = CATALOGUE.iter().filter(|spec| spec.deployed).collect();
-        programs.extend(compile(machine, &together, profile, output).await?);
-    }
-    for spec in alone {
-        programs.extend(compile(machine, &[spec], profile, output).await?);
+    for Wanted { spec, .. } in wanted {
+        if !programs.contains_key(spec.program) {
+            // Always all of them at once: what is compiled together shares features, and so is the same every time.
+            let together: Vec<&Spec> = spec.compiled_with().collect();
+            programs.extend(compile(machine, &together, profile, output).await?);
+        }
     }
     let triple = machine.triple.as_str();
     let metadata =
         print(&cargo(), &["metadata", "--format-version", "1", "--locked", "--filter-platform", triple]).await?;
     let metadata = serde_json::from_str(&metadata).context("read what cargo knows of the crates")?;
     let mut images = Vec::new();
-    for spec in specs {
+    for Wanted { spec, tag } in wanted {
         let path: &PathBuf =
             programs.get(spec.program).with_context(|| format!("find the program {}", spec.program))?;
         let program = Program::read(path, LIBRARY_FOLDERS)?;
-        let sbom = spdx(&metadata, spec.package, source, &machine.parts())?;
-        let image = assemble(&Recipe { spec, program: &program, source, sbom: &sbom })
+        let sbom = spdx(&metadata, spec.package, tag, &machine.parts())?;
+        let image = assemble(&Recipe { spec, program: &program, source: tag, sbom: &sbom })
             .with_context(|| format!("put the image {} together", spec.name))?;
         let packed: u64 = image.layers.iter().map(|layer| layer.bytes.len() as u64).sum();
         output.note(format_args!(
@@ -144,7 +146,7 @@ async fn compile(
     output: &Output,
 ) -> anyhow::Result<BTreeMap<String, PathBuf>> {
     let root = context::root();
-    let (rust, c) = machine.flags(&root);
+    let (rust, c) = machine.flags(&cargo_home(), &root);
     let mut command = Command::new(cargo());
     command.args(["build", "--locked", "--message-format=json-render-diagnostics", "--profile", profile]);
     command.args(["--target", &machine.triple]);

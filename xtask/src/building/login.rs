@@ -3,11 +3,11 @@
 use std::{io::Read as _, path::PathBuf};
 
 use anyhow::Context as _;
-use google_cloud_auth::credentials::CacheableResource;
+use google_cloud_auth::credentials::{CacheableResource, Credentials};
 use images::Login;
-use provision::{Cloud, google};
+use provision::{Environment, google};
 
-use crate::error::Failure;
+use crate::{args::Globals, error::Failure};
 
 /// Name that Google's registries take a token under.
 const TOKEN_USER: &str = "oauth2accesstoken";
@@ -23,45 +23,96 @@ pub(crate) struct LoginArgs {
     password_stdin: bool,
 }
 
-/// Who we are to the registry at a place.
+/// Where a login comes from. It is asked for whenever it is used: compiling takes longer than many a token lasts.
+#[derive(Clone, Debug)]
+pub(crate) enum Who {
+    /// The command line, or nothing at all.
+    Known(Login),
+    /// Google's credentials.
+    Google(Credentials),
+    /// What `docker login` noted in this folder.
+    Noted(PathBuf),
+}
+
+impl Who {
+    /// The login to the registry at a place, as it is now.
+    ///
+    /// # Errors
+    /// When a credential or a note cannot be read.
+    pub(crate) async fn login(&self, place: &str) -> anyhow::Result<Login> {
+        match self {
+            Self::Known(login) => Ok(login.clone()),
+            Self::Google(credentials) => token(credentials, place).await,
+            Self::Noted(folder) => Ok(images::docker_login(folder, host(place)).await?.unwrap_or(Login::Anonymous)),
+        }
+    }
+}
+
+/// Who we are to the registry at a place; `google` gives the credentials, if it is one of Google's.
 ///
 /// # Errors
-/// When a password, a credential or a note cannot be read.
-pub(crate) async fn of(place: &str, args: &LoginArgs, cloud: Option<&Cloud>) -> anyhow::Result<Login> {
+/// When a password or a credential cannot be read.
+pub(crate) fn of(
+    place: &str,
+    args: &LoginArgs,
+    google: impl FnOnce() -> anyhow::Result<Credentials>,
+) -> anyhow::Result<Who> {
     if let Some(name) = &args.username {
         let mut password = String::new();
         std::io::stdin().read_to_string(&mut password).context("read the password from standard input")?;
-        return Ok(Login::Password(name.clone(), password.trim_end_matches(['\r', '\n']).to_owned()));
+        return Ok(Who::Known(Login::Password(name.clone(), password.trim_end_matches(['\r', '\n']).to_owned())));
     }
-    let host = place.split('/').next().unwrap_or(place);
-    if host.ends_with(".pkg.dev") || host == "gcr.io" || host.ends_with(".gcr.io") {
-        let credentials = match cloud {
-            Some(cloud) => cloud.google.credentials().clone(),
-            None => google::default_credentials()?,
-        };
-        let headers = match credentials.headers(http::Extensions::new()).await {
-            Ok(CacheableResource::New { data, .. }) => data,
-            Ok(CacheableResource::NotModified) => http::HeaderMap::new(),
-            Err(error) => {
-                return Err(Failure::new("credentials", "there is no usable credential")
-                    .on(place)
-                    .why(error.to_string())
-                    .next("gcloud auth application-default login")
-                    .into());
-            }
-        };
-        let token = headers
-            .get(http::header::AUTHORIZATION)
-            .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer ").map(str::to_owned));
-        return Ok(token.map_or(Login::Anonymous, |token| Login::Password(TOKEN_USER.to_owned(), token)));
+    if is_google(place) {
+        return google().map(Who::Google);
     }
     let variables = common::config::variables();
     let folder = variables
         .get("DOCKER_CONFIG")
         .map(PathBuf::from)
         .or_else(|| variables.get("HOME").map(|home| PathBuf::from(home).join(".docker")));
-    match folder {
-        Some(folder) => Ok(images::docker_login(&folder, host).await?.unwrap_or(Login::Anonymous)),
-        None => Ok(Login::Anonymous),
+    Ok(folder.map_or(Who::Known(Login::Anonymous), Who::Noted))
+}
+
+/// The credentials of whoever runs this, or of the account that they act as.
+///
+/// # Errors
+/// When they cannot be read, or the email is none of an account.
+pub(crate) fn credentials(environment: &Environment, globals: &Globals) -> anyhow::Result<Credentials> {
+    let own = google::default_credentials()?;
+    match globals.impersonate_service_account.as_deref().filter(|email| !email.is_empty()) {
+        Some(email) => {
+            let client = google::Client::new(google::Endpoints::default(), own)?.through(&environment.network)?;
+            google::impersonated(&client, email)
+        }
+        None => Ok(own),
     }
+}
+
+/// Whether a place is in a registry of Google's.
+pub(super) fn is_google(place: &str) -> bool {
+    let host = host(place);
+    host.ends_with(".pkg.dev") || host == "gcr.io" || host.ends_with(".gcr.io")
+}
+
+/// The host of a place.
+pub(super) fn host(place: &str) -> &str {
+    place.split('/').next().unwrap_or(place)
+}
+
+async fn token(credentials: &Credentials, place: &str) -> anyhow::Result<Login> {
+    let headers = match credentials.headers(http::Extensions::new()).await {
+        Ok(CacheableResource::New { data, .. }) => data,
+        Ok(CacheableResource::NotModified) => http::HeaderMap::new(),
+        Err(error) => {
+            return Err(Failure::new("credentials", "there is no usable credential")
+                .on(place)
+                .why(error.to_string())
+                .next("gcloud auth application-default login")
+                .into());
+        }
+    };
+    let token = headers
+        .get(http::header::AUTHORIZATION)
+        .and_then(|value| value.to_str().ok()?.strip_prefix("Bearer ").map(str::to_owned));
+    Ok(token.map_or(Login::Anonymous, |token| Login::Password(TOKEN_USER.to_owned(), token)))
 }

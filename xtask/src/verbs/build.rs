@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{
     args::Globals,
-    building::{self, LoginArgs, Plan, Target, Wish, here},
+    building::{self, LoginArgs, Plan, Target, Who, Wish, here},
     context,
     error::Failure,
     output::Output,
@@ -25,8 +25,8 @@ pub(crate) struct Args {
     /// file says]
     #[arg(long)]
     local: bool,
-    /// Write an OCI archive instead of pushing: `kind load image-archive FILE`, `ctr images import FILE`; implies
-    /// --local
+    /// Write into an OCI archive instead of pushing: `kind load image-archive FILE`, `ctr images import FILE`; what it
+    /// holds under other names stays; implies --local
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
     /// Registry, HOST/PATH [default: the environment's]
@@ -76,9 +76,9 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let target = match &args.output {
         Some(path) => Target::Archive { path: path.clone(), place },
         // Cloud Build pushes by itself.
-        None if builder == Builder::CloudBuild => Target::Registry { place, login: Login::Anonymous },
+        None if builder == Builder::CloudBuild => Target::Registry { place, login: Who::Known(Login::Anonymous) },
         None => {
-            let login = building::login(&place, &args.login, None).await?;
+            let login = building::login(&place, &args.login, || building::credentials(&environment, globals))?;
             Target::Registry { place, login }
         }
     };

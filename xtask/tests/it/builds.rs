@@ -87,6 +87,12 @@ fn what_cannot_be_built_is_said_before_anything_is_compiled() {
         (&["build", "--registry", "localhost:1/x"], 64, "--local"),
         (&["build", "--username", "me"], 64, "--password-stdin"),
         (&["build", "--local", "--registry", "localhost:1/x"], 1, "error[registry-unreachable]"),
+        // Whoever is to be acted as is acted as, towards a registry too.
+        (
+            &["build", "--local", "--registry", "gcr.io/x", "--impersonate-service-account", "me"],
+            64,
+            "email of a service account",
+        ),
     ] {
         let output = desk.run(arguments, code);
         assert!(output.contains(said), "{arguments:?}: {said:?} is not in\n{output}");

@@ -44,14 +44,29 @@ struct Served {
 
 impl Served {
     fn start() -> Self {
+        Self::with(|_, _| {})
+    }
+
+    /// One that lets in `desk` with the password `abc` only.
+    fn guarded() -> Self {
+        Self::with(|folder, config| {
+            let file = folder.join("htpasswd");
+            // A test vector of bcrypt's.
+            std::fs::write(&file, "desk:$2a$06$If6bvum7DFjUnE9p2uDeDu0YHzrHM6tf.iqN8.yx.jNN1ILEf7h0i\n").unwrap();
+            config["auth"] = json!({"htpasswd": {"realm": "desk", "path": file}});
+        })
+    }
+
+    fn with(change: impl FnOnce(&Path, &mut Value)) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
-        let config = json!({
+        let mut config = json!({
             "version": 0.1,
             "log": {"level": "error"},
             "storage": {"filesystem": {"rootdirectory": folder.path().join("registry")}},
             "http": {"addr": format!("127.0.0.1:{port}")},
         });
+        change(folder.path(), &mut config);
         let file = folder.path().join("config.yml");
         std::fs::write(&file, config.to_string()).unwrap();
         let process = Command::new("docker-registry")
@@ -132,6 +147,31 @@ async fn a_registry_gives_back_what_was_pushed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_registry_lets_in_who_knows_the_password_and_nobody_else() {
+    let _ = common::clients::install_tls_provider();
+    if !are_there(&["docker-registry"]) {
+        return;
+    }
+    let served = Served::guarded();
+    let image = image_of(&small(), "engine");
+    let registry =
+        |password: &str| Registry::new(&served.place, Login::Password("desk".to_owned(), password.to_owned())).unwrap();
+    for stranger in [Registry::new(&served.place, Login::Anonymous).unwrap(), registry("abd")] {
+        let errors = [
+            stranger.digest_of("engine", SOURCE).await.unwrap_err(),
+            stranger.open("engine").await.unwrap_err(),
+            stranger.push(&image).await.unwrap_err(),
+        ];
+        assert!(errors.iter().all(|error| matches!(error, images::RegistryError::Denied(_))), "{errors:?}");
+    }
+    let registry = registry("abc");
+    assert_eq!(registry.digest_of("engine", SOURCE).await.unwrap(), None);
+    registry.open("engine").await.unwrap();
+    registry.push(&image).await.unwrap();
+    assert_eq!(registry.digest_of("engine", SOURCE).await.unwrap().as_deref(), Some(image.digest()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_is_not_there_is_said_to_be_so() {
     let _ = common::clients::install_tls_provider();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
@@ -150,10 +190,12 @@ fn an_archive_holds_the_images_under_tag_and_digest() {
     let bytes = std::fs::read(&file).unwrap();
     images::write_archive(&file, &named).unwrap();
     assert_eq!(std::fs::read(&file).unwrap(), bytes, "the same images are the same file");
-    let references = images::built_from(&file, SOURCE).unwrap();
-    let wanted = [&engine, &orchestrator].map(|image| format!("r.example/d/{}@{}", image.name, image.digest()));
-    assert_eq!(references, wanted);
-    assert_eq!(images::built_from(&file, "src-other"), None);
+    let archive = images::Archive::read(&file).unwrap();
+    for image in [&engine, &orchestrator] {
+        let repository = format!("r.example/d/{}", image.name);
+        assert_eq!(archive.digest_of(&repository, SOURCE), Some(image.digest()));
+        assert_eq!(archive.digest_of(&repository, "src-other"), None);
+    }
     if !are_there(&["skopeo"]) {
         return;
     }
@@ -162,6 +204,44 @@ fn an_archive_holds_the_images_under_tag_and_digest() {
     // As Docker before version 25 reads it.
     let place = format!("docker-archive:{}:r.example/d/engine:{SOURCE}", file.display());
     assert_eq!(skopeo(&["inspect", "--config", &place])["config"]["User"], "65532:65532");
+}
+
+#[test]
+fn an_archive_keeps_the_images_that_others_brought() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("images.tar");
+    let [engine, orchestrator, deskgrid] = ["engine", "orchestrator", "deskgrid"].map(|name| image_of(&small(), name));
+    let write = |name: &str, image: &Image| images::write_archive(&file, &[(format!("r.example/d/{name}"), image)]);
+    // An empty file is what `mktemp` makes.
+    std::fs::write(&file, "").unwrap();
+    write("engine", &engine).unwrap();
+    write("orchestrator", &orchestrator).unwrap();
+    // What comes anew under a name is in the place of what had it.
+    write("engine", &deskgrid).unwrap();
+    let archive = images::Archive::read(&file).unwrap();
+    assert_eq!(archive.digest_of("r.example/d/orchestrator", SOURCE), Some(orchestrator.digest()));
+    assert_eq!(archive.digest_of("r.example/d/engine", SOURCE), Some(deskgrid.digest()));
+    let mut tar = tar::Archive::new(std::fs::File::open(&file).unwrap());
+    let held: Vec<String> =
+        tar.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().display().to_string()).collect();
+    let place = |digest: &str| format!("blobs/{}", digest.replace(':', "/"));
+    for blob in orchestrator.blobs().chain(deskgrid.blobs()) {
+        assert_eq!(held.iter().filter(|path| **path == place(&blob.digest)).count(), 1, "{}", blob.digest);
+    }
+    assert!(!held.contains(&place(&engine.config.digest)), "what nobody names goes");
+    // What is no archive is left alone.
+    std::fs::write(&file, "a thesis").unwrap();
+    assert!(write("engine", &engine).is_err());
+    assert_eq!(std::fs::read(&file).unwrap(), b"a thesis");
+    if !are_there(&["skopeo"]) {
+        return;
+    }
+    std::fs::remove_file(&file).unwrap();
+    write("engine", &engine).unwrap();
+    write("orchestrator", &orchestrator).unwrap();
+    // Every blob is read, and its digest looked at.
+    let from = format!("oci-archive:{}:r.example/d/engine:{SOURCE}", file.display());
+    skopeo(&["copy", "--quiet", &from, &format!("dir:{}", folder.path().join("copy").display())]);
 }
 
 /// Puts the layers of an image on top of each other in a folder.

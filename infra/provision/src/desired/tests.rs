@@ -308,16 +308,19 @@ fn google_looks_after_the_nodes_of_autopilot() {
 #[test]
 fn old_objects_go_by_age_with_one_rule_for_each() {
     let environment = environment(TWO);
-    let rules = lifecycle(&environment.businesses.iter().collect::<Vec<_>>());
+    let businesses: Vec<&Business> = environment.businesses.iter().collect();
+    let rules = lifecycle(&businesses, true);
     assert_eq!(
         json!(rules),
         json!([
             {"action": {"type": "Delete"}, "condition": {"age": 30, "matchesPrefix":
-                ["bu1/output/", "bu1/common/", "bu2/output/", "bu2/common/"]}},
+                ["deskgrid/build/source/", "deskgrid/build/log/", "bu1/output/", "bu1/common/", "bu2/output/", "bu2/common/"]}},
             {"action": {"type": "Delete"}, "condition": {"age": 90, "matchesPrefix": ["bu1/outcome/", "bu2/outcome/"]}},
             {"action": {"type": "AbortIncompleteMultipartUpload"}, "condition": {"age": 7}},
         ])
     );
+    // A bucket of a business's own has no builds.
+    assert!(!json!(lifecycle(&businesses, false)).to_string().contains("deskgrid/build/"));
 }
 
 #[test]

@@ -1,15 +1,34 @@
 //! Builds are begun once, whatever becomes of the answers.
 
+use std::time::Duration;
+
 use localcloud::faults::{Fault, Faults, When};
 use provision::{
-    build::{self, Build, Order},
-    google::Client,
+    Environment,
+    build::{self, Build, Order, Wanted},
+    google::{Api, Client, Method, Request},
 };
+use serde_json::json;
 
 use crate::ground::{self, ONE, Verb, client, cloud, environment};
 
+fn wanted<'a>(image: &'a str, tag: &'a str) -> Wanted<'a> {
+    Wanted { image, tag, labels: vec![format!("org.opencontainers.image.revision={tag}")] }
+}
+
+fn order<'a>(environment: &'a Environment, images: &'a [Wanted<'a>]) -> Order<'a> {
+    Order {
+        environment,
+        object: "deskgrid/build/source/src.tar.gz",
+        generation: 7,
+        place: "europe-west1-docker.pkg.dev/desk-one/desk-one-images",
+        dockerfile: "services/Dockerfile",
+        images,
+    }
+}
+
 async fn known(client: &Client, order: &Order<'_>) -> Vec<Build> {
-    let builds = client.list(&build::list(order.environment, order.tag), "builds").await.unwrap();
+    let builds = client.list(&build::list(order.environment, order.images[0].tag), "builds").await.unwrap();
     builds.iter().filter_map(Build::read).collect()
 }
 
@@ -21,17 +40,9 @@ async fn an_order_whose_answer_is_lost_is_one_build() {
     Verb::Provision.run(&cloud(client(&google))).await.unwrap();
     let environment = environment(ONE);
     let client = client(&google);
-    let order = |tag: &'static str| Order {
-        environment: &environment,
-        object: "deskgrid/build/source/src.tar.gz",
-        generation: 7,
-        place: "europe-west1-docker.pkg.dev/desk-one/desk-one-images",
-        tag,
-        dockerfile: "services/Dockerfile",
-        images: &["engine"],
-    };
     for (tag, fault) in [("src-1", Fault::DropAfter), ("src-2", Fault::DropBefore), ("src-3", Fault::Answer(503))] {
-        let order = order(tag);
+        let engine = [wanted("engine", tag)];
+        let order = order(&environment, &engine);
         let lost = faults.add("POST", "/builds", When::Between(1, 1), fault);
         let (begun, found) = build::begin(&client, &order, false).await.unwrap().unwrap();
         assert_eq!(faults.met(lost), 1, "{fault:?}");
@@ -41,10 +52,36 @@ async fn an_order_whose_answer_is_lost_is_one_build() {
         assert_eq!(ids, [begun.id], "{fault:?}");
     }
     // One that is wanted anew is another one, once.
-    let order = order("src-1");
+    let engine = [wanted("engine", "src-1")];
+    let order = order(&environment, &engine);
     faults.add("POST", "/builds", When::Between(1, 1), Fault::DropAfter);
     let (anew, found) = build::begin(&client, &order, true).await.unwrap().unwrap();
     let all = known(&client, &order).await;
     assert!(!found && all.len() == 2 && all.iter().any(|build| build.id == anew.id), "{all:?}");
+    google.stop().await;
+}
+
+#[tokio::test]
+async fn a_build_is_waited_for_only_if_it_makes_every_image_that_is_wanted() {
+    // No build ends while this looks.
+    let google = ground::google(|options| {
+        options.operations_take = Duration::from_secs(3600);
+        options.enforce_apis = false;
+    })
+    .await;
+    let (client, environment) = (client(&google), environment(ONE));
+    let builder = environment.accounts.builder.split('@').next().unwrap();
+    let accounts = format!("v1/projects/{}/serviceAccounts", environment.project);
+    let account = Request::new(Api::Iam, Method::Post, accounts).body(json!({"accountId": builder}));
+    client.send(&account).await.unwrap();
+    let begin = async |images: &[Wanted<'_>]| {
+        build::begin(&client, &order(&environment, images), false).await.unwrap().unwrap()
+    };
+    let (engine, orchestrator) = (wanted("engine", "src-1"), wanted("orchestrator", "src-2"));
+    let (first, _) = begin(std::slice::from_ref(&engine)).await;
+    let (both, found) = begin(&[engine, orchestrator.clone()]).await;
+    assert!(!found && both.id != first.id, "the engine's build makes no orchestrator");
+    let (again, found) = begin(&[orchestrator]).await;
+    assert!(found && again.id == both.id, "{again:?}");
     google.stop().await;
 }

@@ -170,9 +170,12 @@ fn every_request_of_a_build_is_as_google_describes_it() {
         object: "deskgrid/build/source/src-1.tar.gz",
         generation: 7,
         place: "europe-west1-docker.pkg.dev/desk-one/desk-one-images",
-        tag: "src-1",
         dockerfile: "services/Dockerfile",
-        images: &["engine", "orchestrator"],
+        images: &[("engine", "src-1"), ("orchestrator", "src-2")].map(|(image, tag)| build::Wanted {
+            image,
+            tag,
+            labels: vec![format!("org.opencontainers.image.revision={tag}")],
+        }),
     };
     let record = Record::default();
     record.0.lock().unwrap().extend([

@@ -38,6 +38,12 @@ struct Claims {
     iat: u64,
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Asked {
+    at: Instant,
+    answered: bool,
+}
+
 /// Verifies assertions.
 #[derive(Debug)]
 pub struct Iap {
@@ -45,7 +51,8 @@ pub struct Iap {
     people: Option<PathBuf>,
     http: reqwest::Client,
     keys: RwLock<Option<Arc<JwkSet>>>,
-    asked: Mutex<Option<Instant>>,
+    /// When the keys were asked for last, whatever came of it; held while they are.
+    asked: Mutex<Option<Asked>>,
     /// Signs what proves that a request comes from a page of ours.
     secret: hmac::Key,
 }
@@ -120,32 +127,47 @@ impl Iap {
         }
     }
 
-    /// The key of this id. The keys are read again when they are old, and when an unknown one is used.
+    /// The key of this id. The keys are read again when they are old, and when an unknown one is used. Whoever uses a
+    /// known one waits for nobody: only one request reads the keys, and those beside it go on with what is known.
     async fn key(&self, kid: &str) -> anyhow::Result<Option<DecodingKey>> {
         let find = || {
             let keys = self.keys.read().unwrap_or_else(PoisonError::into_inner).clone()?;
             keys.find(kid).and_then(|key| DecodingKey::from_jwk(key).ok())
         };
-        let found = find();
-        let mut asked = self.asked.lock().await;
-        let age = asked.map(|asked| asked.elapsed());
-        let is_due = match (&found, age) {
-            (_, None) => true,
-            (Some(_), Some(age)) => age > FRESH,
-            (None, Some(age)) => age > ASK_AGAIN,
-        };
-        if is_due {
-            match self.read_keys().await {
-                Ok(keys) => {
-                    *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keys));
-                    *asked = Some(Instant::now());
-                }
-                // Keys that were good an hour ago still are; without any, nobody can be told from anybody.
-                Err(error) if found.is_some() => tracing::warn!("failed to {error:#}"),
-                Err(error) => return Err(error),
+        if find().is_some() {
+            if let Ok(mut asked) = self.asked.try_lock()
+                && asked.is_none_or(|asked| asked.at.elapsed() > if asked.answered { FRESH } else { ASK_AGAIN })
+                // Keys that were good an hour ago still are.
+                && let Err(error) = self.ask(&mut asked).await
+            {
+                tracing::warn!("failed to {error:#}");
             }
+            return Ok(find());
         }
-        Ok(find())
+        let mut asked = self.asked.lock().await;
+        let is_due = asked.is_none_or(|asked| asked.at.elapsed() > ASK_AGAIN);
+        // Somebody else may have read them meanwhile.
+        if find().is_none() && is_due {
+            self.ask(&mut asked).await?;
+        }
+        match *asked {
+            // Without any, nobody can be told from anybody.
+            Some(Asked { answered: false, .. }) if find().is_none() => anyhow::bail!(
+                "read the keys of Identity-Aware Proxy at {}: they could not be read moments ago",
+                self.settings.keys
+            ),
+            _ => Ok(find()),
+        }
+    }
+
+    /// Reads the keys, and notes that it was tried.
+    async fn ask(&self, asked: &mut Option<Asked>) -> anyhow::Result<()> {
+        // Noted first: whoever asked may go away before the answer comes.
+        *asked = Some(Asked { at: Instant::now(), answered: false });
+        let keys = self.read_keys().await?;
+        *self.keys.write().unwrap_or_else(PoisonError::into_inner) = Some(Arc::new(keys));
+        *asked = Some(Asked { at: Instant::now(), answered: true });
+        Ok(())
     }
 
     async fn read_keys(&self) -> anyhow::Result<JwkSet> {

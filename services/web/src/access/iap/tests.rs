@@ -110,6 +110,55 @@ async fn without_keys_nobody_is_let_in() {
     assert!(iap.identify(&signed(&google, "k1", |_| {})).await.is_err());
 }
 
+/// Serves nothing, and says of each connection that it came; its URL.
+async fn silent() -> (String, tokio::sync::mpsc::UnboundedReceiver<tokio::net::TcpStream>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/keys", listener.local_addr().unwrap());
+    let (came, comes) = tokio::sync::mpsc::unbounded_channel();
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let _ = came.send(stream);
+        }
+    });
+    (url, comes)
+}
+
+#[tokio::test]
+async fn who_is_known_does_not_wait_for_keys_that_do_not_come() {
+    let (google, public) = key("k1");
+    let mut iap = iap(published(vec![public]).await, None);
+    let alice = signed(&google, "k1", |_| {});
+    iap.identify(&alice).await.unwrap().unwrap();
+    let (url, mut comes) = silent().await;
+    iap.settings.keys = url;
+    let long_ago = Instant::now().checked_sub(2 * FRESH).unwrap();
+    iap.asked = Mutex::new(Some(Asked { at: long_ago, answered: true }));
+    let iap = Arc::new(iap);
+    let (asking, who) = (iap.clone(), alice.clone());
+    let asking = tokio::spawn(async move { asking.identify(&who).await });
+    let _stream = comes.recv().await.unwrap();
+    let second = tokio::time::timeout(Duration::from_secs(5), iap.identify(&alice)).await;
+    assert!(second.expect("it waits for keys that it does not need").unwrap().is_some());
+    assert!(!asking.is_finished(), "the keys are still asked for");
+    asking.abort();
+}
+
+#[tokio::test]
+async fn keys_that_cannot_be_read_are_not_asked_for_at_every_request() {
+    let (url, mut comes) = silent().await;
+    let (google, _) = key("k1");
+    let iap = iap(url, None);
+    let alice = signed(&google, "k1", |_| {});
+    // Each connection ends without an answer.
+    tokio::spawn(async move { while comes.recv().await.is_some() {} });
+    let first = iap.identify(&alice).await.unwrap_err();
+    assert!(!first.to_string().contains("moments ago"), "{first:#}");
+    for _ in 0..3 {
+        let said = iap.identify(&alice).await.unwrap_err();
+        assert!(said.to_string().contains("moments ago"), "{said:#}");
+    }
+}
+
 #[test]
 fn people_have_what_is_said_of_them_their_domain_and_everybody() {
     let people = |text: &str| serde_json::from_str::<BTreeMap<String, Vec<String>>>(text).unwrap();

@@ -1,0 +1,121 @@
+//! What is in the source, and which images have another tag when something in it is another.
+
+use super::*;
+use crate::catalogue::CATALOGUE;
+
+fn git(root: &Path, arguments: &[&str]) {
+    let status = Command::new("git").args(arguments).current_dir(root).output().unwrap().status;
+    assert!(status.success(), "git {arguments:?}");
+}
+
+#[test]
+fn the_source_is_what_git_knows_as_it_is_in_the_folder() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path();
+    let write = |path: &str, text: &str| {
+        std::fs::create_dir_all(root.join(path).parent().unwrap()).unwrap();
+        std::fs::write(root.join(path), text).unwrap();
+    };
+    git(root, &["init", "-q"]);
+    assert!(Source::read(root).unwrap_err().to_string().contains("Cargo.lock"));
+    for path in ["Cargo.lock", "services/engine/src/main.rs", "services/engine/tests/it/main.rs", "README.md"] {
+        write(path, "one");
+    }
+    write("Cargo.toml", "[workspace]\nmembers = [\"services/engine\"]\nresolver = \"3\"\n");
+    write("services/engine/Cargo.toml", "[package]\nname = \"engine\"\n");
+    git(root, &["add", "."]);
+    write("services/engine/src/new.rs", "untracked");
+    let source = Source::read(root).unwrap();
+    assert_eq!(source.files(), 4);
+    assert_eq!(source.unknown, ["services/engine/src/new.rs"]);
+    let (tag, tar) = (source.tag(), source.tar_gz().unwrap());
+
+    // Neither a time nor a document nor a test makes another source.
+    write("README.md", "two");
+    write("services/engine/tests/it/main.rs", "two");
+    write("Cargo.lock", "one");
+    let same = Source::read(root).unwrap();
+    assert_eq!((same.tag(), same.tar_gz().unwrap()), (tag.clone(), tar));
+    write("Cargo.lock", "two");
+    assert_ne!(Source::read(root).unwrap().tag(), tag);
+}
+
+/// The source of this very workspace.
+fn real() -> Source {
+    Source::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).unwrap()
+}
+
+fn tags(source: &Source, maker: Maker) -> Vec<String> {
+    CATALOGUE.iter().map(|spec| source.tag_of(spec, maker, &[]).unwrap()).collect()
+}
+
+/// The images whose tags are others when this file is.
+fn changed(source: &Source, maker: Maker, path: &str) -> Vec<&'static str> {
+    let mut other = source.clone();
+    let item = other.items.iter_mut().find(|item| item.path == path);
+    item.unwrap_or_else(|| panic!("there is no {path}")).bytes.push(b'\n');
+    let (before, after) = (tags(source, maker), tags(&other, maker));
+    let differ = CATALOGUE.iter().zip(before.iter().zip(&after)).filter(|(_, (before, after))| before != after);
+    differ.map(|(spec, _)| spec.name).collect()
+}
+
+#[test]
+fn an_image_has_another_tag_when_something_in_it_is_another() {
+    use Maker::{Docker, Here};
+    let source = real();
+    let services = ["client", "engine", "monitor", "orchestrator"];
+    let all = ["client", "deskgrid", "engine", "monitor", "orchestrator"];
+    for (maker, path, wanted) in [
+        (Docker, "manifests/orchestrator.yaml", &["deskgrid"][..]),
+        (Docker, "xtask/src/lib.rs", &["deskgrid"]),
+        (Here, "manifests/orchestrator.yaml", &["deskgrid"]),
+        (Here, "xtask/src/lib.rs", &["deskgrid"]),
+        (Docker, "infra/provision/src/plan.rs", &["deskgrid"]),
+        (Docker, "services/common/src/lib.rs", &all),
+        (Docker, "services/kernel/src/lib.rs", &["client", "engine"]),
+        (Docker, "services/monitor/src/lib.rs", &["monitor"]),
+        (Docker, "services/engine/src/lib.rs", &["engine"]),
+        // It can ask for a feature of a crate that the other services have too.
+        (Docker, "services/web/Cargo.toml", &services),
+        (Docker, "Cargo.lock", &all),
+        (Docker, ".cargo/config.toml", &all),
+        // How an image is put together.
+        (Docker, DOCKERFILE, &all),
+        (Here, DOCKERFILE, &[]),
+        (Here, "infra/images/src/layer.rs", &all),
+        (Docker, "infra/images/src/layer.rs", &["deskgrid"]),
+    ] {
+        assert_eq!(changed(&source, maker, path), wanted, "{maker:?} {path}");
+    }
+    assert_ne!(source.tag_of(&CATALOGUE[0], Here, &["1.95.0"]).unwrap(), tags(&source, Here)[0]);
+}
+
+#[test]
+fn what_a_package_includes_from_outside_its_folder_is_told_in_its_manifest() {
+    let source = real();
+    let mut outside = 0;
+    let is_test = |path: &str| path.ends_with("/tests.rs") || path.contains("/tests/");
+    for item in source.items.iter().filter(|item| item.path.ends_with(".rs") && !is_test(&item.path)) {
+        let Some(owner) = source.workspace.owner(&item.path) else { continue };
+        let compiled = source.workspace.compiled(&[owner]).unwrap();
+        let text = String::from_utf8_lossy(&item.bytes);
+        for call in ["include_str!(\"", "include_bytes!(\""] {
+            for included in text.split(call).skip(1).filter_map(|rest| rest.split('"').next()) {
+                let mut path: Vec<&str> = item.path.split('/').collect();
+                path.pop();
+                for part in included.split('/') {
+                    if part == ".." {
+                        path.pop();
+                    } else {
+                        path.push(part);
+                    }
+                }
+                let path = path.join("/");
+                let is_known = compiled.iter().any(|place| path.starts_with(&format!("{place}/")));
+                assert!(is_known, "{} includes {path}: name it in package.metadata.deskgrid.reads", item.path);
+                outside += usize::from(source.workspace.owner(&path) != Some(owner));
+            }
+        }
+    }
+    assert!(outside > 0, "the templates of manifests are not among them");
+}
