@@ -18,6 +18,7 @@ mod controls;
 mod create;
 mod events;
 mod flow;
+mod follow;
 mod gate;
 pub mod hooks;
 mod intake;
