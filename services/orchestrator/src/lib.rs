@@ -28,6 +28,7 @@ mod locate;
 mod looks;
 mod metrics;
 mod outcome;
+mod payload;
 mod priority;
 mod run;
 mod settle;
