@@ -8,7 +8,7 @@ use std::time::Duration;
 use common::{
     Outcome, labels,
     message::{self, Request, Work},
-    outcome::State,
+    outcome::{self, State},
     storage,
 };
 use jiff::Timestamp;
@@ -27,6 +27,7 @@ use crate::{
     jobs::{Slot, Waiting},
     locate,
     metrics::retry,
+    outcome::input_missing,
     payload::Payload,
 };
 
@@ -214,10 +215,31 @@ pub(crate) async fn create_unless_settled(
     if settled(context, work).await? {
         return Ok(());
     }
-    if !heed(context, origin, work).await? {
+    if !heed(context, origin, work).await? || Box::pin(is_without_input(context, origin, work)).await? {
         return Ok(());
     }
     create(context, origin, work, slot).await
+}
+
+/// Whether the input of an old message is gone, and its work done with: its pods would only be told that they may not
+/// read it, again and again. A message that is not old costs no look.
+async fn is_without_input(context: &Context, origin: &Origin, work: &Work) -> Result<bool, Obstacle> {
+    let age = origin.published.map(|published| (context.clock)().duration_since(published));
+    let is_old = age.is_some_and(|age| age.unsigned_abs() >= context.timing.sweep_age && age.is_positive());
+    let identity = &work.identity;
+    if !is_old || context.jobs.look().has(&identity.job_name()) {
+        return Ok(false);
+    }
+    if context.store.describe(&identity.bucket, &identity.object, Some(identity.generation)).await?.is_some() {
+        return Ok(false);
+    }
+    // It may have succeeded just now: its outcome was there before its input went.
+    if !settled(context, work).await? {
+        let outcome::Reason { code, message } = input_missing(work);
+        let outcome = Outcome::new(&work.business, State::Failed, &code, message);
+        conclude(context, origin, work, outcome).await?;
+    }
+    Ok(true)
 }
 
 /// Whether there is an outcome of this work already.

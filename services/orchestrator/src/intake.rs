@@ -308,3 +308,13 @@ async fn tell(context: &Context, done: Done) {
     done.handler.ack();
     context.hooks.at(Step::AfterAck, Some(&done.id), None).await;
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_subscription_has_a_reason_of_its_own_so_that_one_that_works_does_not_hide_the_other() {
+        assert_ne!(readiness(Rank::First), readiness(Rank::Ordinary));
+    }
+}
