@@ -4,9 +4,11 @@
 
 mod batch_controls;
 mod batches;
+mod cancelled;
 mod controls;
 mod google;
 mod kubernetes;
+mod limits;
 mod options;
 mod redelivered;
 mod world;
