@@ -1,8 +1,15 @@
 //! What a message may cost, and what it may need: large payloads, rights that are missing, inputs that are gone.
 
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
 
 use common::{config::Dispatch, outcome::State as Ended};
+use orchestrator::{Hooks, Step};
 
 use crate::world::{Process, Setting, World};
 
@@ -29,12 +36,27 @@ fn what_a_message_brought_is_let_go_while_it_waits_in_a_batch() {
 }
 
 #[test]
-fn large_messages_that_are_refused_all_have_their_outcome() {
+fn large_messages_are_refused_a_few_at_a_time_and_all_have_their_outcome() {
     let world = World::new();
     let malformed = vec![b'x'; 2 * MEGABYTE];
     let ids: Vec<String> = (0..12).map(|_| world.publish(&malformed, &[("deskgrid", "1")])).collect();
-    let process = Process::start(&world, Setting::default());
+    // How many are on their way at once, and were at most. Each takes a while.
+    let counts: Arc<(AtomicUsize, AtomicUsize)> = Arc::default();
+    let shared = counts.clone();
+    let hooks = Hooks::new(move |at| {
+        let (counts, is_refused) = (shared.clone(), at.step == Step::RefusedWritten);
+        Box::pin(async move {
+            if is_refused {
+                counts.1.fetch_max(counts.0.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                tokio::time::sleep(Duration::from_millis(50)).await;
+                counts.0.fetch_sub(1, Ordering::SeqCst);
+            }
+        })
+    });
+    let process = Process::start(&world, Setting { hooks, ..Setting::default() });
     world.wait_until_done();
+    let most = counts.1.load(Ordering::SeqCst);
+    assert!(most <= 2, "{most} at once");
     let outcomes = world.outcomes();
     for id in ids {
         let outcome = &outcomes[&format!("bu1/outcome/refused/{id}.json")];
