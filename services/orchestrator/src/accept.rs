@@ -3,13 +3,12 @@
 //! Every try starts from the beginning and looks at the state of the world: nothing is taken over from the try before,
 //! so a retry, a redelivery and another replica all go the same way.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
-use bytes::Bytes;
 use common::{
     Outcome, labels,
     message::{self, Request, Work},
-    outcome::State,
+    outcome::{self, State},
     storage,
 };
 use jiff::Timestamp;
@@ -28,17 +27,18 @@ use crate::{
     jobs::{Slot, Waiting},
     locate,
     metrics::retry,
+    outcome::input_missing,
+    payload::Payload,
 };
 
 const RETRY_FIRST: Duration = Duration::from_millis(50);
 const RETRY_MOST: Duration = Duration::from_secs(5);
 
 /// A received message.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(crate) struct Received {
     pub(crate) id: String,
-    pub(crate) data: Bytes,
-    pub(crate) attributes: BTreeMap<String, String>,
+    pub(crate) payload: Payload,
     pub(crate) published: Option<Timestamp>,
     pub(crate) received: Timestamp,
 }
@@ -100,25 +100,27 @@ impl From<anyhow::Error> for Obstacle {
 /// Carries a message through. Returns only when Pub/Sub can be told; gives up early when `stop` is cancelled.
 pub(crate) async fn accept(
     context: &Context,
-    message: &Received,
+    message: &mut Received,
     mut place: Place,
     stop: &CancellationToken,
 ) -> Verdict {
     context.metrics.received.inc();
-    let decoded = message::decode(
-        message::Received { message_id: &message.id, data: &message.data, attributes: &message.attributes },
-        &context.business,
-    );
+    let Payload { data, attributes, .. } = &message.payload;
+    let mut decoded =
+        message::decode(message::Received { message_id: &message.id, data, attributes }, &context.business);
+    let mut alone = attributes.get(labels::ATTRIBUTE_ALONE).is_some_and(|value| value == "true");
+    if matches!(decoded, Ok(Request::Run(_) | Request::RunLive(_))) {
+        message.payload.let_go();
+    }
     let identity = decoded.as_ref().ok().map(|request| match request {
         Request::Run(work) | Request::RunLive(work) | Request::Inline(work) => &work.identity,
     });
     context.hooks.at(Step::Received, Some(&message.id), identity).await;
     let give_up = Instant::now() + context.timing.retry_within;
     let mut backoff = RETRY_FIRST;
-    let mut alone = message.attributes.get(labels::ATTRIBUTE_ALONE).is_some_and(|value| value == "true");
     loop {
         // On the heap, since many messages wait together in a batch, and each future is as large as its largest part.
-        let tried = match &decoded {
+        let tried = match &mut decoded {
             Ok(request) => Box::pin(run(context, message, request, &mut place, alone)).await,
             Err(refusal) => Box::pin(refuse(context, message, refusal)).await,
         };
@@ -166,15 +168,23 @@ pub(crate) async fn accept(
 /// One try. What most messages never come to is on the heap, so that the future of one in hand is small.
 async fn run(
     context: &Context,
-    message: &Received,
-    request: &Request,
+    message: &mut Received,
+    request: &mut Request,
     place: &mut Place,
     alone: bool,
 ) -> Result<(), Obstacle> {
     let work = match request {
         Request::Run(work) => Some(work.clone()),
         Request::RunLive(work) => Box::pin(locate::live(context, message, work)).await?,
-        Request::Inline(work) => Box::pin(locate::inline(context, message, work)).await?,
+        Request::Inline(work) => {
+            let located = Box::pin(locate::inline(context, message, work)).await?;
+            if let Some(work) = &located {
+                // Its bytes are an input in the bucket now: for a further try it is as any other message.
+                message.payload.let_go();
+                *request = Request::Run(work.clone());
+            }
+            located
+        }
     };
     let Some(work) = work else {
         context.metrics.duplicates.inc();
@@ -205,10 +215,31 @@ pub(crate) async fn create_unless_settled(
     if settled(context, work).await? {
         return Ok(());
     }
-    if !heed(context, origin, work).await? {
+    if !heed(context, origin, work).await? || Box::pin(is_without_input(context, origin, work)).await? {
         return Ok(());
     }
     create(context, origin, work, slot).await
+}
+
+/// Whether the input of an old message is gone, and its work done with: its pods would only be told that they may not
+/// read it, again and again. A message that is not old costs no look.
+async fn is_without_input(context: &Context, origin: &Origin, work: &Work) -> Result<bool, Obstacle> {
+    let age = origin.published.map(|published| (context.clock)().duration_since(published));
+    let is_old = age.is_some_and(|age| age.unsigned_abs() >= context.timing.sweep_age && age.is_positive());
+    let identity = &work.identity;
+    if !is_old || context.jobs.look().has(&identity.job_name()) {
+        return Ok(false);
+    }
+    if context.store.describe(&identity.bucket, &identity.object, Some(identity.generation)).await?.is_some() {
+        return Ok(false);
+    }
+    // It may have succeeded just now: its outcome was there before its input went.
+    if !settled(context, work).await? {
+        let outcome::Reason { code, message } = input_missing(work);
+        let outcome = Outcome::new(&work.business, State::Failed, &code, message);
+        conclude(context, origin, work, outcome).await?;
+    }
+    Ok(true)
 }
 
 /// Whether there is an outcome of this work already.

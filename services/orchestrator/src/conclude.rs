@@ -16,6 +16,13 @@ use crate::{
     job::Origin,
 };
 
+/// Bytes from which a refused message is large. Its outcome has all of it, as text, and that is in memory several times.
+const LARGE: usize = 1024 * 1024;
+/// Large messages that are refused at once.
+pub(crate) const LARGE_AT_ONCE: usize = 2;
+/// Bytes that most outcomes have without their message's.
+const OTHERWISE: usize = 4096;
+
 /// Writes the outcome of work that never became a Job.
 pub(crate) async fn conclude(
     context: &Context,
@@ -38,9 +45,14 @@ pub(crate) async fn conclude(
 
 /// Writes the outcome of a message that cannot be a Job.
 pub(crate) async fn refuse(context: &Context, message: &Received, refusal: &Refusal) -> Result<(), Obstacle> {
+    let data = &message.payload.data;
+    let _turn = match data.len() > LARGE {
+        true => Some(context.large_refusals.acquire().await.map_err(|error| Obstacle::Stuck(error.to_string()))?),
+        false => None,
+    };
     let mut outcome = Outcome::new(&context.business.name, State::Refused, refusal.code, &*refusal.message);
-    outcome.message_data = Some(base64::engine::general_purpose::STANDARD.encode(&message.data));
-    outcome.message_attributes = Some(message.attributes.clone());
+    outcome.message_data = Some(base64::engine::general_purpose::STANDARD.encode(data));
+    outcome.message_attributes = Some(message.payload.attributes.clone());
     // Ids that Pub/Sub gives are short numbers; anything else gets a name of its own.
     let id = &message.id;
     let plain = !id.is_empty() && id.len() <= 100 && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
@@ -58,7 +70,10 @@ async fn write(context: &Context, origin: &Origin, object: &str, mut outcome: Ou
     outcome.timestamps.published = origin.published;
     outcome.timestamps.received = Some(origin.received);
     outcome.timestamps.settled = Some((context.clock)());
-    let text = serde_json::to_vec_pretty(&outcome).map_err(anyhow::Error::from)?;
+    // Of the right size from the start, and the message's bytes are not held twice while it is written.
+    let mut text = Vec::with_capacity(outcome.message_data.as_ref().map_or(0, String::len) + OTHERWISE);
+    serde_json::to_writer_pretty(&mut text, &outcome).map_err(anyhow::Error::from)?;
+    outcome.message_data = None;
     let written = context.store.write_once(&context.business.bucket, object, text, outcome.properties()).await?;
     context.hooks.at(Step::RefusedWritten, Some(&origin.message_id), outcome.identity()).await;
     context.events.publish(&outcome).await;

@@ -28,6 +28,7 @@ use crate::{
     jobs::Jobs,
     looks::Looks,
     metrics::Metrics,
+    payload::Payloads,
     priority::{Priority, Rank},
     settle_batch::Progress,
 };
@@ -55,6 +56,8 @@ pub(crate) struct Context {
     pub(crate) timing: Timing,
     pub(crate) breaker: Mutex<Breaker>,
     pub(crate) creates: Semaphore,
+    pub(crate) payloads: Payloads,
+    pub(crate) large_refusals: Semaphore,
     pub(crate) looks: Looks,
     pub(crate) recent: Recent,
     /// Publishes to the business's own topic, for work that must come again.
@@ -80,6 +83,9 @@ impl Context {
 
     /// How many messages may be taken.
     pub(crate) fn room(&self) -> usize {
+        if self.payloads.are_too_large() {
+            return 0;
+        }
         match self.business.dispatch {
             Dispatch::Job => self.jobs.look().room(self.slots()),
             Dispatch::Batch => self.jobs.look().waiting_room(batcher::WAITING_MAX),

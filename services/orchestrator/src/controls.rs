@@ -159,7 +159,9 @@ pub(crate) async fn park(context: &Context, origin: &Origin, work: &Work) -> any
         parked: (context.clock)(),
     };
     let text = serde_json::to_vec_pretty(&parked).context("encode the parked message")?;
-    context.store.write_once(&work.identity.bucket, &parked.object(), text, Properties::json()).await?;
+    // Also over a record that is there: another replica may have published that one, and be about to delete it. It
+    // deletes the generation that it read, so this one stays.
+    context.store.write(&work.identity.bucket, &parked.object(), text, Properties::json()).await?;
     context.metrics.parked.inc();
     tracing::info!(job = work.job, session = work.session, "put aside, since the session is paused");
     context.hooks.at(Step::Parked, Some(&origin.message_id), Some(&work.identity)).await;

@@ -3,13 +3,16 @@
 
 use std::time::Duration;
 
+use common::storage::Properties;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{answers::Answer, answers::classify, context::Context};
+use crate::{answers::Answer, answers::classify, context::Context, job};
 
 const PROBE_EVERY: Duration = Duration::from_secs(10);
 const PROBE_FIRST: Duration = Duration::from_millis(200);
+/// A generation that no object has.
+const NEVER: i64 = 1;
 /// The readiness reason that the gate sets and takes back.
 const READINESS: &str = "jobs";
 
@@ -48,7 +51,8 @@ impl Gate {
     }
 }
 
-/// What the bare template and a look at the bucket tell: `Err` says what is wrong.
+/// What the bare template and calls that change nothing tell: `Err` says what is wrong. All that a message may need is
+/// tried, since a gate that opens while something else is denied lets every message through to be given back.
 pub(crate) async fn probe(context: &Context) -> Result<(), String> {
     let job = context.template.bare(&context.business, (context.clock)()).map_err(|error| format!("{error:#}"))?;
     match context.cluster.dry_run(&job).await {
@@ -63,9 +67,25 @@ pub(crate) async fn probe(context: &Context) -> Result<(), String> {
             }
         },
     }
+    let tried = tokio::try_join!(try_jobs(context), try_objects(context));
+    tried.map(|_| ()).map_err(|error| format!("{error:#}"))
+}
+
+/// Reads and deletes a Job that there never is.
+async fn try_jobs(context: &Context) -> anyhow::Result<()> {
+    context.cluster.job(job::DRY_RUN).await?;
+    context.cluster.delete(job::DRY_RUN, "none").await
+}
+
+/// Looks for, lists, writes and deletes a generation that there never is: access is judged before that is found out.
+async fn try_objects(context: &Context) -> anyhow::Result<()> {
+    let (store, bucket) = (&context.store, &context.business.bucket);
     let object = common::object::refused(&context.business.name, "probe");
-    let looked = context.store.describe(&context.business.bucket, &object, None).await;
-    looked.map(|_| ()).map_err(|error| format!("{error:#}"))
+    store.describe(bucket, &object, None).await?;
+    store.list(bucket, &object).await?;
+    store.replace(bucket, &object, "", Properties::json(), NEVER).await?;
+    store.delete(bucket, &object, NEVER).await?;
+    Ok(())
 }
 
 /// Tries to open the gate while it is closed, until `stop`.

@@ -43,9 +43,9 @@ const GATHER: Duration = Duration::from_millis(20);
 const FAILING_FOR: Duration = Duration::from_secs(3);
 /// How long a stream stays narrow when there is much more room than it was opened for.
 const NARROW_FOR: Duration = Duration::from_secs(1);
+/// Bytes that one stream may hand us before they are acknowledged.
+const STREAM_BYTES: i64 = 16 * 1024 * 1024;
 const REOPEN_MOST: Duration = Duration::from_secs(30);
-/// The readiness reason that intake sets and takes back.
-const READINESS: &str = "subscription";
 
 /// What became of a message, with what tells Pub/Sub so.
 struct Done {
@@ -89,7 +89,7 @@ pub(crate) async fn run(
             Closed::Failed(error) => {
                 tracing::error!(subscription, "failed to receive messages: {error:#}");
                 context.priority.failed(rank);
-                context.health.not_ready(READINESS, format!("receive from {subscription}: {error:#}"));
+                context.health.not_ready(readiness(rank), format!("receive from {subscription}: {error:#}"));
                 if opened.elapsed() > REOPEN_MOST {
                     reopen = Duration::from_millis(100);
                 }
@@ -102,6 +102,14 @@ pub(crate) async fn run(
     }
     while closing.join_next().await.is_some() {}
     Ok(())
+}
+
+/// The readiness reason that a stream of this rank sets and takes back.
+fn readiness(rank: Rank) -> &'static str {
+    match rank {
+        Rank::First => "priority subscription",
+        Rank::Ordinary => "subscription",
+    }
 }
 
 /// Waits until a message may be taken, and tells how many; `None` when it is time to stop.
@@ -148,6 +156,7 @@ async fn stream(
     let stream = subscriber
         .subscribe(subscription)
         .set_max_outstanding_messages(i64::try_from(flow.limit()).unwrap_or(i64::MAX))
+        .set_max_outstanding_bytes(STREAM_BYTES)
         .set_max_lease_extension(LEASE)
         .set_shutdown_behavior(ShutdownBehavior::WaitForProcessing)
         .build();
@@ -201,7 +210,7 @@ async fn stream(
             break Closed::Renew;
         }
         if opened.elapsed() >= NARROW_FOR {
-            context.health.clear(READINESS);
+            context.health.clear(readiness(rank));
         }
         tokio::select! {
             biased;
@@ -266,17 +275,16 @@ fn take(
         Dispatch::Batch => Place::Waiting(context.jobs.wait_for_slot()),
     };
     context.breaker().took(Instant::now());
-    let message = Received {
+    let mut message = Received {
         id: message.message_id,
-        data: message.data,
-        attributes: message.attributes.into_iter().collect(),
+        payload: context.payloads.hold(message.data, message.attributes.into_iter().collect()),
         published: message.publish_time.and_then(|time| Timestamp::new(time.seconds(), time.nanos()).ok()),
         received: (context.clock)(),
     };
     let span = tracing::info_span!("message", message_id = message.id);
     let (context, stop) = (context.clone(), stop.clone());
     let task = async move {
-        let verdict = accept(&context, &message, place, &stop).await;
+        let verdict = accept(&context, &mut message, place, &stop).await;
         if verdict == Verdict::Ack {
             context.hooks.at(Step::BeforeAck, Some(&message.id), None).await;
         }
@@ -299,4 +307,14 @@ fn collect(done: Result<Done, tokio::task::JoinError>, waiting: &mut Vec<Done>) 
 async fn tell(context: &Context, done: Done) {
     done.handler.ack();
     context.hooks.at(Step::AfterAck, Some(&done.id), None).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_subscription_has_a_reason_of_its_own_so_that_one_that_works_does_not_hide_the_other() {
+        assert_ne!(readiness(Rank::First), readiness(Rank::Ordinary));
+    }
 }

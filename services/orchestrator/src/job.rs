@@ -17,7 +17,7 @@ use self::frame::{Frame, Values};
 mod frame;
 
 /// Name of the Job that a dry run asks for; nothing of that name is ever made.
-const DRY_RUN: &str = "job-dry-run";
+pub(crate) const DRY_RUN: &str = "job-dry-run";
 
 /// What every Job of the business has in common.
 #[derive(Clone, Debug)]

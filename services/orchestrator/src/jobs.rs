@@ -1,16 +1,10 @@
-//! The view shared between tasks, the slots messages take in it, and the watch that feeds it.
+//! The view shared between tasks, and the slots messages take in it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use common::{labels, probes::Health};
-use futures::StreamExt as _;
-use kube::{
-    Api,
-    runtime::{WatchStreamExt as _, watcher},
-};
 use tokio::{sync::watch, time::Instant};
 
-use crate::{view::View, watched::Watched};
+use crate::view::View;
 
 /// The view, shared. Clones are the same view.
 #[derive(Clone, Debug)]
@@ -89,9 +83,9 @@ impl Slot {
     /// The API server has the new Job.
     pub(crate) fn created(&mut self) {
         if let Some(name) = self.creating.take() {
-            let weight = self.weight;
-            self.jobs.change(|view| view.created(&name, weight, Instant::now()));
-            self.held = false;
+            // A second Job may come of it, when the first one was deleted and settled meanwhile.
+            let slots = if std::mem::take(&mut self.held) { self.weight } else { 0 };
+            self.jobs.change(|view| view.created(&name, slots, Instant::now()));
         }
     }
 
@@ -123,31 +117,31 @@ impl Drop for Waiting {
     }
 }
 
-/// Keeps the view up to date, for ever.
-pub(crate) async fn follow(api: Api<Watched>, business: &str, jobs: &Jobs, health: &Health) -> anyhow::Result<()> {
-    let selector = format!("{}={business},{}={}", labels::BUSINESS, labels::APP, labels::APP_ENGINE);
-    let config = watcher::Config::default().labels(&selector).page_size(100);
-    let mut events = std::pin::pin!(watcher(api, config).default_backoff());
-    while let Some(event) = events.next().await {
-        match event {
-            Ok(watcher::Event::Init) => jobs.look().listing(),
-            Ok(watcher::Event::InitApply(job)) => jobs.look().shown(&job),
-            Ok(watcher::Event::InitDone) => {
-                jobs.change(View::listed);
-                health.clear("starting");
-                health.clear("watch");
-            }
-            Ok(watcher::Event::Apply(job)) => jobs.change(|view| view.shown(&job)),
-            Ok(watcher::Event::Delete(job)) => jobs.change(|view| view.gone(job.name())),
-            Err(error) => {
-                let error = anyhow::Error::from(error);
-                tracing::warn!("failed to watch the Jobs: {error:#}");
-                // The view may be old, but what it counts is still the best that is known.
-                if !jobs.look().is_synced() {
-                    health.not_ready("watch", format!("{error:#}"));
-                }
-            }
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_are_put_back_once_however_often_their_job_is_created() {
+        let jobs = Jobs::new();
+        jobs.change(|view| {
+            view.listing(Instant::now());
+            view.listed();
+        });
+        let room = || jobs.look().room(3);
+        let mut slot = jobs.take(1);
+        let other = jobs.take(1);
+        for _ in 0..2 {
+            slot.creating("a".to_owned());
+            slot.created();
+            assert_eq!(room(), 1, "the Job and the other message");
+            // It was deleted and settled before the message was done with.
+            jobs.change(|view| view.gone("a"));
+            assert_eq!(room(), 2);
         }
+        drop(slot);
+        assert_eq!(room(), 2);
+        drop(other);
+        assert_eq!(room(), 3);
     }
-    anyhow::bail!("the watch of the Jobs ended")
 }

@@ -51,9 +51,9 @@ pub(crate) async fn inline(context: &Context, message: &Received, work: &Work) -
         }
         return Ok(None);
     }
-    let content_type = message.attributes.get("content-type").map_or("text/plain", String::as_str).to_owned();
+    let content_type = message.payload.attributes.get("content-type").map_or("text/plain", String::as_str).to_owned();
     let properties = Properties { content_type, metadata: work.metadata() };
-    match context.store.write_once(&bucket, &object, message.data.clone(), properties).await? {
+    match context.store.write_once(&bucket, &object, message.payload.data.clone(), properties).await? {
         Written::New(generation) => {
             work.identity.generation = generation;
             context.hooks.at(Step::InlineWritten, Some(&message.id), Some(&work.identity)).await;

@@ -119,13 +119,21 @@ pub(crate) fn pods_alive(pods: &[Pod]) -> impl Iterator<Item = &str> {
     alive.filter_map(|pod| pod.metadata.name.as_deref())
 }
 
+/// Pods as they were seen last: a pod that was stopped may be gone.
+pub(crate) fn last_seen(before: Vec<Pod>, after: Vec<Pod>) -> Vec<Pod> {
+    let is_gone = |pod: &Pod| !after.iter().any(|other| other.metadata.name == pod.metadata.name);
+    let mut all: Vec<Pod> = before.into_iter().filter(is_gone).collect();
+    all.extend(after);
+    all
+}
+
 fn reason(facts: Facts<'_>, last: Option<&Pod>, stopped: Option<&ContainerStateTerminated>) -> (State, String, String) {
-    let Facts { job, work, pods, results, .. } = facts;
+    let Facts { job, work, results, .. } = facts;
     let wanted = results_wanted(work);
     let (state, code, message) = match standing(job) {
         Standing::Ended(Phase::Complete) if results >= wanted => completed(wanted),
-        // The engine finished its work before the deletion reached it; only the Job controller did not say so any more.
-        Standing::Deleted if results >= wanted && succeeded(pods) >= wanted => completed(wanted),
+        // The engine finished its work before the deletion stopped it; only the Job controller did not say so any more.
+        Standing::Deleted if results >= wanted => completed(wanted),
         Standing::Ended(Phase::Complete) => (
             State::Failed,
             "result-missing",
@@ -212,10 +220,6 @@ fn last_pod(pods: &[Pod]) -> Option<&Pod> {
 
 fn pod_phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
-}
-
-fn succeeded(pods: &[Pod]) -> u32 {
-    u32::try_from(pods.iter().filter(|pod| pod_phase(pod) == "Succeeded").count()).unwrap_or(u32::MAX)
 }
 
 /// How the first container of a pod stopped; an init container's stop when it never started.

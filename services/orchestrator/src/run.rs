@@ -20,17 +20,20 @@ use crate::{
     batcher::{self, Batcher},
     clock::Clock,
     cluster::Cluster,
+    conclude,
     config::Config,
     context::{CREATES_MAX, Context, Recent},
     controls::{self, Controls},
     events::Events,
+    follow::follow,
     gate::{self, Gate},
     hooks::Hooks,
     intake,
     job::Template,
-    jobs::{self, Jobs},
+    jobs::Jobs,
     looks::Looks,
     metrics::Metrics,
+    payload::Payloads,
     priority::{Priority, Rank},
     settle,
     settle_batch::Progress,
@@ -92,6 +95,8 @@ pub async fn run(
         timing,
         breaker: Mutex::default(),
         creates: Semaphore::new(CREATES_MAX),
+        payloads: Payloads::default(),
+        large_refusals: Semaphore::new(conclude::LARGE_AT_ONCE),
         looks: Looks::default(),
         recent: Recent::default(),
         again,
@@ -144,7 +149,7 @@ pub async fn run(
     {
         let context = context.clone();
         rest.spawn(async move {
-            let followed = jobs::follow(watched, &context.business.name, &context.jobs, &context.health).await;
+            let followed = follow(watched, &context.business.name, &context.jobs, &context.health).await;
             ("watch", followed)
         });
     }
@@ -184,11 +189,10 @@ pub async fn run(
 /// What is done every second.
 fn tick(context: &Context) {
     context.health.tick();
-    let mut view = context.jobs.look();
-    view.prune(Instant::now());
+    let view = context.jobs.look();
     context.metrics.active.set(i64::try_from(view.active()).unwrap_or(i64::MAX));
     context.metrics.suspended.set(i64::try_from(view.suspended()).unwrap_or(i64::MAX));
-    context.metrics.unsettled.set(i64::try_from(view.unsettled().len()).unwrap_or(i64::MAX));
+    context.metrics.unsettled.set(i64::try_from(view.unsettled()).unwrap_or(i64::MAX));
 }
 
 fn unexpected(task: Result<Task, tokio::task::JoinError>) -> anyhow::Error {

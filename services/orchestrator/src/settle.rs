@@ -3,11 +3,7 @@
 //! Level-triggered: the view says which Jobs still carry our finalizer, and each pass reads what it needs anew. The
 //! order is what makes a crash harmless: the outcome is written before the input is deleted, and the finalizer goes last.
 
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use common::{
@@ -22,6 +18,7 @@ use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
+use self::turns::Turns;
 use crate::{
     batch_job::batch_of,
     clock::seconds_between,
@@ -33,69 +30,38 @@ use crate::{
     watched::Phase,
 };
 
-/// Jobs that are settled at once.
-const CONCURRENCY: usize = 32;
-const RETRY_FIRST: Duration = Duration::from_millis(200);
-const RETRY_MOST: Duration = Duration::from_secs(60);
+mod turns;
+
 /// A pass even when nothing seems to have changed.
 const PASS_EVERY: Duration = Duration::from_secs(10);
-
-/// Jobs whose settling failed, and when it is tried again.
-#[derive(Debug, Default)]
-struct Delayed(HashMap<String, (Instant, Duration)>);
-
-impl Delayed {
-    fn failed(&mut self, name: &str, now: Instant) {
-        let (due, wait) = self.0.entry(name.to_owned()).or_insert((now, RETRY_FIRST / 2));
-        *wait = (*wait * 2).min(RETRY_MOST);
-        *due = now + wait.mul_f64(0.5 + rand::random::<f64>());
-    }
-
-    fn is_due(&self, name: &str, now: Instant) -> bool {
-        self.0.get(name).is_none_or(|(due, _)| *due <= now)
-    }
-
-    fn next_due(&self) -> Option<Instant> {
-        self.0.values().map(|(due, _)| *due).min()
-    }
-}
 
 /// Settles Jobs until `stop`, then finishes those under way.
 pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) -> anyhow::Result<()> {
     let mut under_way: JoinSet<(String, anyhow::Result<()>)> = JoinSet::new();
-    let mut busy: HashSet<String> = HashSet::new();
-    let mut delayed = Delayed::default();
+    let mut turns = Turns::default();
     let mut changes = context.jobs.changes();
     while !stop.is_cancelled() {
         changes.borrow_and_update();
         let now = Instant::now();
-        let free = CONCURRENCY - busy.len();
-        let names: Vec<String> = {
-            let view = context.jobs.look();
-            delayed.0.retain(|name, _| view.is_unsettled(name));
-            let wanted = view.unsettled().filter(|name| !busy.contains(*name) && delayed.is_due(name, now));
-            wanted.take(free).map(str::to_owned).collect()
-        };
+        let names = turns.begin(&context.jobs.look(), &context.progress, now);
         for name in names {
-            busy.insert(name.clone());
             let context = context.clone();
             let span = tracing::info_span!("settle", kubernetes_job = name);
             under_way.spawn(async move { (name.clone(), settle(&context, &name).await) }.instrument(span));
         }
         let wake =
-            delayed.next_due().unwrap_or(now + PASS_EVERY).clamp(now + Duration::from_millis(10), now + PASS_EVERY);
+            turns.next_due().unwrap_or(now + PASS_EVERY).clamp(now + Duration::from_millis(10), now + PASS_EVERY);
         tokio::select! {
             () = stop.cancelled() => break,
             Some(ended) = under_way.join_next() => {
                 let (name, settled) = ended.context("settle a Job")?;
-                busy.remove(&name);
+                turns.ended(&name, settled.is_ok(), Instant::now());
                 if let Err(error) = settled {
                     context.metrics.settle_failures.inc();
                     tracing::warn!(kubernetes_job = name, "failed to settle: {error:#}");
-                    delayed.failed(&name, Instant::now());
                 }
             }
-            _ = changes.changed(), if busy.len() < CONCURRENCY => {}
+            _ = changes.changed(), if turns.has_room() => {}
             () = tokio::time::sleep_until(wake) => {}
         }
     }
@@ -146,15 +112,23 @@ async fn settle(context: &Context, name: &str) -> anyhow::Result<()> {
 /// Makes sure the outcome is in the bucket, and returns the one that is.
 async fn record(context: &Context, job: &Job, work: &Work, standing: Standing) -> anyhow::Result<Outcome> {
     let name = job.metadata.name.as_deref().unwrap_or_default();
-    let pods = context.cluster.pods(name).await?;
+    let mut pods = context.cluster.pods(name).await?;
+    let mut log_tail = None;
+    if standing == Standing::Deleted {
+        // Their logs go with them. And what they may still write must be there before the results are looked at: of what
+        // counts as cancelled there is none.
+        log_tail = read_log_tail(context, &pods).await;
+        let stopped = settle_batch::stopped_pods(context, name).await?;
+        pods = outcome::last_seen(pods, stopped);
+    }
     let results = match standing {
         Standing::Ended(Phase::Failed) => 0,
         _ => results(context, work).await?,
     };
-    let facts = Facts { job, work, pods: &pods, results, log_tail: None, now: (context.clock)() };
+    let facts = Facts { job, work, pods: &pods, results, log_tail: log_tail.as_deref(), now: (context.clock)() };
     let mut outcome = outcome::decide(facts);
-    if outcome.state != State::Succeeded {
-        let log_tail = log_tail(context, &pods).await;
+    if outcome.state != State::Succeeded && standing != Standing::Deleted {
+        let log_tail = read_log_tail(context, &pods).await;
         outcome = outcome::decide(Facts { log_tail: log_tail.as_deref(), now: (context.clock)(), ..facts });
     }
     if outcome.reason.code == outcome::RETRIES_EXHAUSTED {
@@ -162,12 +136,6 @@ async fn record(context: &Context, job: &Job, work: &Work, standing: Standing) -
         let identity = &work.identity;
         if context.store.describe(&identity.bucket, &identity.object, Some(identity.generation)).await?.is_none() {
             outcome.reason = outcome::input_missing(work);
-        }
-    }
-    if standing == Standing::Deleted {
-        // The pods of a Job that we hold would run on.
-        for pod in outcome::pods_alive(&pods) {
-            context.cluster.delete_pod(pod).await?;
         }
     }
     let (outcome, new) = write(context, work, outcome).await?;
@@ -239,7 +207,7 @@ async fn results(context: &Context, work: &Work) -> anyhow::Result<u32> {
 }
 
 /// The end of the log that tells most. Missing logs are no reason to wait: the pod or its node may be gone.
-async fn log_tail(context: &Context, pods: &[Pod]) -> Option<String> {
+async fn read_log_tail(context: &Context, pods: &[Pod]) -> Option<String> {
     let (pod, container) = outcome::pod_to_read(pods)?;
     match context.cluster.log_tail(pod, container, LOG_TAIL_BYTES).await {
         Ok(text) => Some(text),

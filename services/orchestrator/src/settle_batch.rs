@@ -39,6 +39,7 @@ mod reports;
 const CONCURRENCY: usize = 64;
 /// How often it is looked whether the pods of a deleted Job have stopped.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+const LOOK_MOST: Duration = Duration::from_secs(1);
 /// How long after the end of its grace period a pod counts as stopped: its node is gone.
 const OVERDUE: SignedDuration = SignedDuration::from_secs(5);
 
@@ -59,12 +60,18 @@ impl Progress {
         self.settled().get(name).cloned().unwrap_or_default()
     }
 
-    fn add(&self, name: &str, input: u32) {
+    pub(crate) fn add(&self, name: &str, input: u32) {
         self.settled().entry(name.to_owned()).or_default().insert(input);
     }
 
-    fn forget(&self, name: &str) {
-        self.settled().remove(name);
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.settled().len()
+    }
+
+    /// Keeps what is known of these Jobs only: another replica may have settled the others to their end.
+    pub(crate) fn keep(&self, is_wanted: impl Fn(&str) -> bool) {
+        self.settled().retain(|name, _| is_wanted(name));
     }
 }
 
@@ -102,7 +109,6 @@ pub(crate) async fn settle(
     delete(context, batch).await?;
     context.hooks.at(Step::BatchDeleted, None, None).await;
     settle::release(context, name, job).await?;
-    context.progress.forget(name);
     context.jobs.change(|view| view.settled(name));
     context.hooks.at(Step::FinalizerRemoved, None, None).await;
     Ok(())
@@ -110,7 +116,8 @@ pub(crate) async fn settle(
 
 /// Stops the pods of a deleted Job, which we hold, and waits for that: a result that is written after its input counts
 /// as cancelled would be one too many.
-async fn stopped_pods(context: &Context, name: &str) -> anyhow::Result<Vec<Pod>> {
+pub(crate) async fn stopped_pods(context: &Context, name: &str) -> anyhow::Result<Vec<Pod>> {
+    let mut wait = LOOK_EVERY;
     loop {
         let pods = context.cluster.pods(name).await?;
         let now = (context.clock)();
@@ -129,7 +136,8 @@ async fn stopped_pods(context: &Context, name: &str) -> anyhow::Result<Vec<Pod>>
         for pod in alive {
             context.cluster.delete_pod(pod).await?;
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(wait).await;
+        wait = (wait * 2).min(LOOK_MOST);
     }
 }
 

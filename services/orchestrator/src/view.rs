@@ -1,18 +1,14 @@
 //! A compact projection of the Jobs in the namespace: how many slots are taken, and which Jobs want their outcome.
 //! Pure; the watch feeds it.
 
-use std::{
-    collections::{BTreeSet, HashMap, HashSet},
-    time::Duration,
-};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use tokio::time::Instant;
 
+use self::creations::Creations;
 use crate::watched::{Phase, Watched};
 
-/// How long a created Job that the watch never showed counts as active. Such a Job was created and removed while the
-/// watch was interrupted.
-const AWAITED_WITHIN: Duration = Duration::from_secs(60);
+mod creations;
 
 /// Ended Jobs that may always wait for their outcome.
 const UNSETTLED_MAX: usize = 1000;
@@ -32,25 +28,15 @@ struct Entry {
 }
 
 impl Entry {
-    /// Whether there is something to settle.
-    fn is_unsettled(&self) -> bool {
-        self.held && (self.deleting || self.phase != Phase::Active || self.pods_ended > self.pods_reported)
+    /// Whether somebody deleted it before it had ended, so that its pods are to be stopped first.
+    fn is_stopping(&self) -> bool {
+        self.held && self.deleting && self.phase == Phase::Active
     }
-}
 
-/// A Job that is being created, so that it is counted once however the answer and the watch race.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Creation {
-    weight: u32,
-    state: Created,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Created {
-    /// The create is under way and its message still holds the slot; whether the watch has shown the Job.
-    UnderWay { seen: bool },
-    /// The API server has it since then; the watch has not shown it yet.
-    Awaited(Instant),
+    /// Whether there is something else to settle.
+    fn has_ended(&self) -> bool {
+        self.held && (self.phase != Phase::Active || (self.pods_ended > self.pods_reported && !self.deleting))
+    }
 }
 
 /// The Jobs in the namespace and the messages in hand.
@@ -59,33 +45,41 @@ pub(crate) struct View {
     jobs: HashMap<Box<str>, Entry>,
     active: usize,
     suspended: usize,
-    unsettled: BTreeSet<Box<str>>,
-    creations: HashMap<Box<str>, Creation>,
-    awaited: usize,
+    ended: BTreeSet<Box<str>>,
+    stopping: BTreeSet<Box<str>>,
+    creations: Creations,
     /// Slots that are taken for what is being made into Jobs.
     in_hand: usize,
     /// Messages that wait together, with dispatch in batches.
     waiting: usize,
     synced: bool,
-    /// Names shown since a new listing began.
-    listing: Option<HashSet<Box<str>>>,
+    /// Nothing is heard of the Jobs.
+    lost: bool,
+    /// When a new listing began, and the names shown since.
+    listing: Option<(Instant, HashSet<Box<str>>)>,
 }
 
 impl View {
     /// The watch begins a new listing.
-    pub(crate) fn listing(&mut self) {
-        self.listing = Some(HashSet::new());
+    pub(crate) fn listing(&mut self, now: Instant) {
+        self.listing = Some((now, HashSet::new()));
     }
 
     /// The listing is complete: what it did not show is gone.
     pub(crate) fn listed(&mut self) {
-        if let Some(shown) = self.listing.take() {
+        if let Some((begun, shown)) = self.listing.take() {
             let gone: Vec<Box<str>> = self.jobs.keys().filter(|name| !shown.contains(*name)).cloned().collect();
             for name in gone {
                 self.gone(&name);
             }
+            self.creations.listed(begun);
         }
         self.synced = true;
+    }
+
+    /// Whether nothing is heard of the Jobs, so that nobody knows how many are active.
+    pub(crate) fn lose(&mut self, lost: bool) {
+        self.lost = lost;
     }
 
     /// The watch shows a Job.
@@ -105,20 +99,23 @@ impl View {
             self.active += entry.weight as usize;
             self.suspended += if entry.suspended { entry.weight as usize } else { 0 };
         }
-        if entry.is_unsettled() {
-            self.unsettled.insert(name.into());
+        if entry.has_ended() {
+            self.ended.insert(name.into());
+        }
+        if entry.is_stopping() {
+            self.stopping.insert(name.into());
         }
         self.jobs.insert(name.into(), entry);
-        if let Some(listing) = &mut self.listing {
+        if let Some((_, listing)) = &mut self.listing {
             listing.insert(name.into());
         }
-        self.seen(name);
+        self.creations.seen(name);
     }
 
     /// The watch shows that a Job is gone.
     pub(crate) fn gone(&mut self, name: &str) {
         self.forget(name);
-        self.seen(name);
+        self.creations.seen(name);
     }
 
     fn forget(&mut self, name: &str) -> Option<Entry> {
@@ -127,24 +124,15 @@ impl View {
             self.active -= entry.weight as usize;
             self.suspended -= if entry.suspended { entry.weight as usize } else { 0 };
         }
-        self.unsettled.remove(name);
+        self.ended.remove(name);
+        self.stopping.remove(name);
         Some(entry)
-    }
-
-    fn seen(&mut self, name: &str) {
-        let Some(creation) = self.creations.get_mut(name) else { return };
-        match &mut creation.state {
-            Created::UnderWay { seen } => *seen = true,
-            Created::Awaited(_) => {
-                self.awaited -= creation.weight as usize;
-                self.creations.remove(name);
-            }
-        }
     }
 
     /// A Job was settled; the watch will show so later.
     pub(crate) fn settled(&mut self, name: &str) {
-        self.unsettled.remove(name);
+        self.ended.remove(name);
+        self.stopping.remove(name);
         if let Some(entry) = self.jobs.get_mut(name) {
             entry.held = false;
         }
@@ -154,8 +142,8 @@ impl View {
     pub(crate) fn reported(&mut self, name: &str, pods_ended: u32) {
         if let Some(entry) = self.jobs.get_mut(name) {
             entry.pods_reported = entry.pods_reported.max(pods_ended);
-            if !entry.is_unsettled() {
-                self.unsettled.remove(name);
+            if !entry.has_ended() {
+                self.ended.remove(name);
             }
         }
     }
@@ -167,33 +155,23 @@ impl View {
 
     /// What took these slots is done with, without a Job of its own.
     pub(crate) fn put_back(&mut self, slots: u32) {
-        self.in_hand -= slots as usize;
+        self.in_hand = self.in_hand.saturating_sub(slots as usize);
     }
 
     /// A Job of this name is about to be created for what took these slots.
     pub(crate) fn creating(&mut self, name: &str, weight: u32) {
-        let state = Created::UnderWay { seen: false };
-        self.creations.entry(name.into()).or_insert(Creation { weight, state });
+        self.creations.begin(name, weight);
     }
 
     /// The create failed, or the Job was there already.
     pub(crate) fn not_created(&mut self, name: &str) {
-        if let Some(Creation { state: Created::UnderWay { .. }, .. }) = self.creations.get(name) {
-            self.creations.remove(name);
-        }
+        self.creations.end(name);
     }
 
-    /// The API server has the Job: the slots taken for it are now the Job's.
+    /// The API server has the Job: the slots that are still taken for it are now the Job's.
     pub(crate) fn created(&mut self, name: &str, slots: u32, now: Instant) {
         self.put_back(slots);
-        if let Some(Creation { weight, state: Created::UnderWay { seen } }) = self.creations.get(name).copied() {
-            if seen {
-                self.creations.remove(name);
-            } else {
-                self.creations.insert(name.into(), Creation { weight, state: Created::Awaited(now) });
-                self.awaited += weight as usize;
-            }
-        }
+        self.creations.created(name, now);
     }
 
     /// A message is taken that waits for others, and for slots.
@@ -203,32 +181,26 @@ impl View {
 
     /// It waits no longer.
     pub(crate) fn wait_no_longer(&mut self) {
-        self.waiting -= 1;
+        self.waiting = self.waiting.saturating_sub(1);
     }
 
     /// How many more messages may be taken that wait together, when at most `max` may.
     pub(crate) fn waiting_room(&self, max: usize) -> usize {
-        if self.synced { max.saturating_sub(self.waiting) } else { 0 }
+        if self.synced && !self.lost { max.saturating_sub(self.waiting) } else { 0 }
     }
 
-    /// Stops counting created Jobs that the watch never showed.
-    pub(crate) fn prune(&mut self, now: Instant) {
-        if self.awaited > 0 {
-            self.creations.retain(|_, creation| {
-                !matches!(creation.state, Created::Awaited(since) if now.duration_since(since) > AWAITED_WITHIN)
-            });
-            let awaited = self.creations.values().filter(|creation| matches!(creation.state, Created::Awaited(_)));
-            self.awaited = awaited.map(|creation| creation.weight as usize).sum();
-        }
+    /// Since when a Job that was created should have been shown by the watch.
+    pub(crate) fn awaited_since(&self) -> Option<Instant> {
+        self.creations.awaited_since()
     }
 
     /// How many slots are free when at most `max` may be taken. None at all while very many ended Jobs
     /// wait for their outcome: if settling does not work, their number must not grow in the cluster.
     pub(crate) fn room(&self, max: usize) -> usize {
-        if !self.synced || self.unsettled.len() > (2 * max).max(UNSETTLED_MAX) {
+        if !self.synced || self.lost || self.unsettled() > (2 * max).max(UNSETTLED_MAX) {
             return 0;
         }
-        max.saturating_sub(self.active + self.awaited + self.in_hand)
+        max.saturating_sub(self.active + self.creations.awaited() + self.in_hand)
     }
 
     /// Slots of Jobs that have not ended.
@@ -241,20 +213,34 @@ impl View {
         self.suspended
     }
 
-    /// Names of Jobs that ended or are being deleted and still wait for their outcome, and of batches of which an index
-    /// has ended.
-    pub(crate) fn unsettled(&self) -> impl ExactSizeIterator<Item = &str> {
-        self.unsettled.iter().map(AsRef::as_ref)
+    /// Names of Jobs that ended and still wait for their outcome, and of batches of which an index has ended.
+    pub(crate) fn ended(&self) -> impl Iterator<Item = &str> {
+        self.ended.iter().map(AsRef::as_ref)
+    }
+
+    /// Names of Jobs that somebody deleted before they had ended, and that still wait for their outcome.
+    pub(crate) fn stopping(&self) -> impl Iterator<Item = &str> {
+        self.stopping.iter().map(AsRef::as_ref)
+    }
+
+    /// How many those are together.
+    pub(crate) fn unsettled(&self) -> usize {
+        self.ended.len() + self.stopping.len()
     }
 
     /// True when this Job still waits for its outcome.
     pub(crate) fn is_unsettled(&self, name: &str) -> bool {
-        self.unsettled.contains(name)
+        self.ended.contains(name) || self.stopping.contains(name)
+    }
+
+    /// True while our finalizer is on this Job.
+    pub(crate) fn is_held(&self, name: &str) -> bool {
+        self.jobs.get(name).is_some_and(|entry| entry.held)
     }
 
     /// True when there is a Job of this name, or is about to be.
     pub(crate) fn has(&self, name: &str) -> bool {
-        self.jobs.contains_key(name) || self.creations.contains_key(name)
+        self.jobs.contains_key(name) || self.creations.has(name)
     }
 
     /// True once a first listing was complete.
@@ -264,4 +250,4 @@ impl View {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -9,7 +9,8 @@ use kube::client::Body;
 use super::*;
 use crate::{
     answers::{Answer, classify},
-    jobs::{Jobs, follow},
+    follow::follow,
+    jobs::Jobs,
 };
 
 /// A request as it came: method, path with query, body.
@@ -127,7 +128,7 @@ async fn the_view_follows_a_listing_in_pages_and_then_the_watch() {
     tokio::select! {
         ended = follow(cluster.watched("bu1"), "bu1", &jobs, &health) => panic!("the watch ended: {ended:?}"),
         () = async {
-            while jobs.look().unsettled().len() != 1 {
+            while jobs.look().unsettled() != 1 {
                 changes.changed().await.unwrap();
             }
         } => {}

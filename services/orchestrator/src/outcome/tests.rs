@@ -141,8 +141,13 @@ fn a_job_deleted_by_hand_is_cancelled_unless_it_had_ended() {
     let done = pod("p", "Succeeded", json!({}), stopped(0, "", 9));
     assert_eq!(pods_alive(std::slice::from_ref(&done)).count(), 0);
     check(&deleted, std::slice::from_ref(&done), 1, State::Succeeded, "completed", "");
-    check(&deleted, &[running], 1, State::Cancelled, "cancelled", "");
-    check(&job(Some(2), None, true), &[done], 2, State::Cancelled, "cancelled", "");
+    // Whether its pod is still known does not matter: it has stopped, and the result is there.
+    check(&deleted, &[], 1, State::Succeeded, "completed", "");
+    check(&job(Some(2), None, true), std::slice::from_ref(&done), 2, State::Succeeded, "completed", "");
+    check(&job(Some(2), None, true), std::slice::from_ref(&done), 1, State::Cancelled, "cancelled", "");
+    let seen = last_seen(vec![running, pod("gone", "Running", json!({}), Value::Null)], vec![done]);
+    let seen: Vec<_> = seen.iter().map(|pod| (pod.metadata.name.as_deref().unwrap(), pod_phase(pod))).collect();
+    assert_eq!(seen, [("gone", "Running"), ("p", "Succeeded")]);
     let failed = job(None, Some(("Failed", "BackoffLimitExceeded")), true);
     check(&failed, &[], 0, State::Failed, "retries-exhausted", "");
     assert_eq!(standing(&job(None, None, false)), Standing::Running);

@@ -2,7 +2,7 @@
 
 use super::*;
 
-fn job(name: &str, condition: Option<&str>, deleting: bool, held: bool) -> Watched {
+pub(crate) fn job(name: &str, condition: Option<&str>, deleting: bool, held: bool) -> Watched {
     let mut job = serde_json::json!({
         "metadata": {
             "name": name,
@@ -18,22 +18,22 @@ fn job(name: &str, condition: Option<&str>, deleting: bool, held: bool) -> Watch
     serde_json::from_value(job).unwrap()
 }
 
-fn synced() -> View {
+pub(crate) fn synced() -> View {
     let mut view = View::default();
-    view.listing();
+    view.listing(Instant::now());
     view.listed();
     view
 }
 
 fn unsettled(view: &View) -> Vec<&str> {
-    view.unsettled().collect()
+    view.ended().chain(view.stopping()).collect()
 }
 
 #[test]
 fn nothing_is_taken_before_the_first_listing_is_complete() {
     let mut view = View::default();
     assert_eq!(view.room(5), 0);
-    view.listing();
+    view.listing(Instant::now());
     view.shown(&job("a", None, false, true));
     assert_eq!(view.room(5), 0);
     view.listed();
@@ -66,7 +66,7 @@ fn a_new_listing_removes_what_it_does_not_show() {
     for name in ["a", "b"] {
         view.shown(&job(name, None, false, true));
     }
-    view.listing();
+    view.listing(Instant::now());
     view.shown(&job("b", None, false, true));
     assert_eq!(view.active(), 2, "still the old picture");
     view.listed();
@@ -100,15 +100,35 @@ fn a_created_job_takes_exactly_one_slot() {
 }
 
 #[test]
-fn a_job_that_the_watch_missed_does_not_count_for_ever() {
+fn a_job_that_the_watch_does_not_show_counts_until_a_later_listing_misses_it() {
     let mut view = synced();
-    view.take(1);
-    view.creating("a", 1);
-    view.created("a", 1, Instant::now());
+    let start = Instant::now();
+    let minutes = |minutes: u64| start + std::time::Duration::from_secs(60 * minutes);
+    for (name, created) in [("early", 1), ("late", 3)] {
+        view.take(1);
+        view.creating(name, 1);
+        view.created(name, 1, minutes(created));
+    }
+    assert_eq!((view.room(3), view.awaited_since()), (1, Some(minutes(1))));
+    // It may have been begun before the Job was there.
+    view.listing(minutes(0));
+    view.listed();
+    assert_eq!(view.room(3), 1);
+    view.listing(minutes(2));
+    view.listed();
+    assert_eq!((view.room(3), view.awaited_since()), (2, Some(minutes(3))));
+    assert!(!view.has("early") && view.has("late"));
+    view.shown(&job("late", None, false, true));
+    assert_eq!((view.room(3), view.awaited_since()), (2, None));
+}
 
-    view.prune(Instant::now() + AWAITED_WITHIN * 2);
-    assert_eq!(view.room(3), 3);
-    assert!(!view.has("a"));
+#[test]
+fn nothing_is_taken_while_nothing_is_heard_of_the_jobs() {
+    let mut view = synced();
+    view.lose(true);
+    assert_eq!((view.room(5), view.waiting_room(5)), (0, 0));
+    view.lose(false);
+    assert_eq!((view.room(5), view.waiting_room(5)), (5, 5));
 }
 
 #[test]
@@ -150,6 +170,6 @@ fn random_events_keep_the_count_right() {
             }
         }
         assert_eq!(view.active(), truth.values().filter(|state| state.0).count());
-        assert_eq!(view.unsettled().len(), truth.values().filter(|state| state.1).count());
+        assert_eq!(view.unsettled(), truth.values().filter(|state| state.1).count());
     }
 }

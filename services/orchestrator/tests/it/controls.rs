@@ -203,6 +203,27 @@ fn a_cancel_reaches_what_a_pause_holds() {
     process.terminate().unwrap();
 }
 
+#[test]
+fn a_message_that_is_put_aside_again_outlives_the_record_that_was_there() {
+    let world = World::new();
+    world.decide("s1", paused());
+    let work = world.submit("j", "good", None, 1);
+    let process = Process::start(&world, Setting::default());
+    world.wait_until_done();
+    let name = common::object::parked("bu1", "s1", "j", &work.identity);
+    let before = world.look().objects[&name].generation;
+    // Another replica has read the end of the pause and published it, and deletes the record that it read a moment after
+    // this one, which has not, has put the message aside again.
+    world.publish_work(&work);
+    world.wait_until_done();
+    world.change(|state| state.objects.retain(|other, object| *other != name || object.generation != before));
+    world.decide("s1", None);
+    world.wait("its outcome", |state| state.objects.contains_key(&work.outcome()));
+    world.wait_until_done();
+    world.check(&[(&work, Ended::Succeeded, "completed")]);
+    process.terminate().unwrap();
+}
+
 /// Kills an orchestrator at `step` with `control` decided while it is dead, with another one beside it or not.
 fn crash_at(step: Step, beside: bool, first: Option<serde_json::Value>, then: impl Fn(&World), ends: Ended) {
     let world = World::new();

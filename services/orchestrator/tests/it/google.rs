@@ -135,9 +135,23 @@ async fn upload(world: &World, request: Request<Body>) -> Response {
     let contents = Bytes::copy_from_slice(sections.next().unwrap());
     let metadata = serde_json::from_value(resource["metadata"].clone()).unwrap_or_default();
     let name = query["name"].clone();
-    let match_generation: i64 = query["ifGenerationMatch"].parse().unwrap();
-    assert!(match_generation == 0 || name.contains("/.batch/"), "everything else is written once");
-    match world.change(|state| state.write_at(&name, contents, metadata, match_generation)) {
+    let denied = world.change(|state| {
+        state.denied_writes += usize::from(state.denies_writes);
+        state.denies_writes
+    });
+    if denied {
+        return json_response(403, json!({"error": {"code": 403, "message": format!("may not write {name}")}}));
+    }
+    let wanted = query.get("ifGenerationMatch").map(|generation| generation.parse::<i64>().unwrap());
+    let written = world.change(|state| match wanted {
+        Some(0) => state.write_once(&name, contents, metadata),
+        Some(wanted) if state.objects.get(&name).is_none_or(|object| object.generation != wanted) => None,
+        wanted => {
+            assert!(wanted.is_some() || name.contains("/parked/"), "{name} is not written once");
+            Some(state.replace(&name, contents))
+        }
+    });
+    match written {
         Some(generation) => json_response(
             200,
             json!({"kind": "storage#object", "name": name, "bucket": "p-bucket", "generation": generation.to_string()}),
@@ -213,6 +227,7 @@ async fn pull(world: Arc<World>, request: Request<Body>) -> Response {
                 stream
             });
             let limit = usize::try_from(first.max_outstanding_messages).unwrap();
+            world.change_quietly(|state| state.stream_bytes = state.stream_bytes.max(first.max_outstanding_bytes));
             let answers = futures::stream::unfold((world, asked), move |(world, asked)| async move {
                 let mut changes = world.changes();
                 loop {

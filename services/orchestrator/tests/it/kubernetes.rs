@@ -54,6 +54,7 @@ fn answer(state: &mut State, method: &str, path: &str, target: &str, body: &Valu
             state.deleted_pods.push(name);
             return (200, json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}));
         }
+        state.pod_looks += 1;
         let job = target.split("job-name%3D").nth(1).unwrap_or_default().split('&').next().unwrap_or_default();
         let pods: Vec<Value> = state.pods.get(job).cloned().into_iter().collect();
         return (200, json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods}));

@@ -4,10 +4,12 @@
 
 mod batch_controls;
 mod batches;
+mod cancelled;
 mod controls;
 mod decisions;
 mod google;
 mod kubernetes;
+mod limits;
 mod options;
 mod redelivered;
 mod sweeps;

@@ -48,13 +48,20 @@ pub(crate) struct State {
     /// Clients of dead processes, whose connections may not have noticed yet.
     pub(super) dead: BTreeSet<String>,
     pub(crate) subscription_fails: Option<tonic::Status>,
+    /// Most bytes that a stream asked for.
+    pub(crate) stream_bytes: i64,
     pub(crate) events: Vec<BTreeMap<String, String>>,
     pub(crate) objects: BTreeMap<String, Object>,
     /// Names of objects that were ever written.
     pub(crate) written: Vec<String>,
+    /// Nobody may write an object, and how often somebody tried.
+    pub(crate) denies_writes: bool,
+    pub(crate) denied_writes: usize,
     pub(crate) jobs: BTreeMap<String, Value>,
     pub(crate) pods: BTreeMap<String, Value>,
     pub(crate) deleted_pods: Vec<String>,
+    /// How often somebody looked at pods.
+    pub(crate) pod_looks: usize,
     pub(crate) history: Vec<Value>,
     /// How often a Job of each name was created.
     pub(crate) creations: BTreeMap<String, usize>,
@@ -99,7 +106,13 @@ impl State {
             .messages
             .iter_mut()
             .filter(|(_, message)| message.first == first && message.stream.is_none_or(|lease| lease.1 < now));
+        // An answer is not much larger than a megabyte.
+        let mut bytes = 0;
         free.take(limit.saturating_sub(has))
+            .take_while(|(_, message)| {
+                bytes += message.data.len();
+                bytes <= 1 << 20 || bytes == message.data.len()
+            })
             .map(|(ack_id, message)| {
                 message.stream = Some((stream, now + LEASE));
                 let published = message.published;
@@ -165,27 +178,12 @@ impl State {
         Some(generation)
     }
 
-    /// Writes an object if this generation of it is live, 0 for none; returns the new one.
-    pub(crate) fn write_at(
-        &mut self,
-        name: &str,
-        contents: Bytes,
-        metadata: BTreeMap<String, String>,
-        generation: i64,
-    ) -> Option<i64> {
-        if generation == 0 {
-            return self.write_once(name, contents, metadata);
-        }
-        self.objects.get(name).filter(|live| live.generation == generation)?;
-        self.replace(name, contents);
-        self.objects.get(name).map(|new| new.generation)
-    }
-
     /// Writes an object that may be there.
-    pub(crate) fn replace(&mut self, name: &str, contents: Bytes) {
+    pub(crate) fn replace(&mut self, name: &str, contents: Bytes) -> i64 {
         let generation = i64::try_from(self.next()).unwrap();
         let created = Timestamp::now();
         self.objects.insert(name.to_owned(), Object { generation, contents, metadata: BTreeMap::new(), created });
+        generation
     }
 
     /// What Kueue does when there is room: lets a Job begin.
