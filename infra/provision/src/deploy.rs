@@ -32,7 +32,7 @@ pub use look::{ChangeView, Looking, Outlook, Planned, look};
 pub use refusal::Conflict;
 pub use rollout::{CONFIG_HASH, Cause, Patience, Seen, Verdict, Why, verdict};
 pub use run::{Event, Only, Options, Progress, Report, preview, run};
-pub use wait::{Failed, Rollout, wait, wait_for};
+pub use wait::{Failed, LIMIT, Rollout, wait, wait_for};
 
 /// Name under which our fields are owned in the cluster.
 pub const FIELD_MANAGER: &str = "deskgrid";

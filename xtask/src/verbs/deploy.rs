@@ -9,7 +9,15 @@ use provision::{
     manifests::Images,
 };
 
-use crate::{args::Globals, context, error::Failure, locking, output::Output, setup, text};
+use crate::{
+    args::Globals,
+    context,
+    error::Failure,
+    locking,
+    output::Output,
+    setup::{self, Chosen},
+    text,
+};
 
 /// Arguments of `deploy`.
 #[derive(Debug, clap::Args)]
@@ -44,10 +52,18 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let environment = context::load(globals)?;
     let cloud = setup::connect(&environment, globals).await?;
     let images = match (&args.orchestrator_image, &args.engine_image) {
-        (Some(orchestrator), Some(engine)) => Images { orchestrator: orchestrator.clone(), engine: engine.clone() },
+        (Some(orchestrator), Some(engine)) => {
+            let services = Images { orchestrator: orchestrator.clone(), engine: engine.clone() };
+            Chosen::named(&environment, &cloud, services).await?
+        }
         // The nodes of another cluster know nothing of the programs that a laptop cloud takes for images.
-        _ if environment.cloud == CloudKind::Local && globals.context().is_some() => brought(&environment)?,
-        _ => setup::ready_images(&environment, &cloud, output).await?,
+        _ if environment.cloud == CloudKind::Local && globals.context().is_some() => {
+            Chosen::built(&environment, &cloud, brought(&environment)?).await?
+        }
+        _ => {
+            let services = setup::ready_images(&environment, &cloud, output).await?;
+            Chosen::built(&environment, &cloud, services).await?
+        }
     };
     let options = Options {
         foreign: Foreign::adopt(args.adopt),

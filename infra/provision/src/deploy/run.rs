@@ -1,6 +1,6 @@
 //! What the verb calls: render, write down, look, apply, and wait until everything runs.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use common::labels;
 use futures::future::join_all;
@@ -9,7 +9,7 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
-    Applied, Change, Failed, Foreign, Looking, Outlook, Patience, Rollout, Why, access, apply, carry, handout, look,
+    Applied, Change, Failed, Foreign, LIMIT, Looking, Outlook, Patience, Rollout, Why, access, apply, carry, handout, look,
     namespaces, reach, rollback::roll_back, wait_for,
 };
 use crate::{
@@ -60,7 +60,7 @@ impl Options {
             foreign: Foreign::Refuse,
             force_conflicts: false,
             rollback: false,
-            limit: Duration::from_secs(300),
+            limit: LIMIT,
             patience: Patience::GOOGLE,
         }
     }
@@ -174,9 +174,18 @@ async fn outlook(
     options: &Options,
 ) -> anyhow::Result<Outlook> {
     // Only a deploy of everything knows what left.
-    let present = (options.only == Only::Everything).then(|| namespaces(everything));
+    let present = (options.only == Only::Everything).then(|| present(environment, everything));
     let looking = Looking { foreign: options.foreign, force_conflicts: options.force_conflicts };
     look(client, &environment.name, &only(everything, options), present.as_ref(), looking).await
+}
+
+/// Namespaces that are still wanted. The web apps are while they are switched on, also when nobody knows their images.
+fn present(environment: &Environment, everything: &Rendered) -> BTreeSet<String> {
+    let mut present = namespaces(everything);
+    if environment.web.enabled {
+        present.insert(WEB_NAMESPACE.to_owned());
+    }
+    present
 }
 
 /// The objects of the part that is deployed. What no business has alone is the cluster's or the web apps', and those
@@ -242,7 +251,8 @@ pub async fn run(
     for gone in &pruned {
         progress(Event::Applied(gone.clone()));
     }
-    if environment.auth == Auth::Key && options.only == Only::Everything {
+    let web_is_known = has_web || !environment.web.enabled;
+    if environment.auth == Auth::Key && options.only == Only::Everything && web_is_known {
         handout::take_back(environment, cloud, client, &wanted, options.limit, progress).await?;
     }
     objects.extend(pruned);

@@ -26,6 +26,8 @@ use super::{
     },
 };
 
+/// How long a rollout may take; a safety net, since a failing one is recognised long before.
+pub const LIMIT: Duration = Duration::from_secs(300);
 /// Last log lines of a container that does not stay up.
 const LOG_LINES: i64 = 20;
 /// Time between two judgements, beside those when something changed.
