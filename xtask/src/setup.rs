@@ -216,13 +216,28 @@ pub(crate) fn images(environment: &Environment, binaries: &Binaries) -> anyhow::
         let reference = store.register(&format!("{registry}/{service}"), binaries.path(service)?)?;
         Ok(Made { image: service.to_owned(), reference, built: true, size_bytes: None })
     };
-    let mut services = vec!["orchestrator", "engine"];
-    if environment.web.enabled {
-        services.extend(["client", "monitor"]);
-    }
-    let made = services.into_iter().map(image).collect::<anyhow::Result<Vec<_>>>()?;
+    let made = services(environment).into_iter().map(image).collect::<anyhow::Result<Vec<_>>>()?;
     note_images(environment, &made)?;
     last_images(environment)?.context("find the images that were just registered")
+}
+
+/// References that [`images`] would give, by name. Changes nothing.
+///
+/// # Errors
+/// When a program cannot be read.
+fn images_foreseen(environment: &Environment, binaries: &Binaries) -> anyhow::Result<BTreeMap<String, String>> {
+    let registry = building::place(environment);
+    let image = |service: &str| {
+        let reference = Programs::reference(&format!("{registry}/{service}"), binaries.path(service)?)?;
+        Ok((service.to_owned(), reference))
+    };
+    services(environment).into_iter().map(image).collect()
+}
+
+/// What a laptop cloud's nodes run of an environment.
+fn services(environment: &Environment) -> Vec<&'static str> {
+    let web: &[&str] = if environment.web.enabled { &["client", "monitor"] } else { &[] };
+    [&["orchestrator", "engine"], web].concat()
 }
 
 /// The images to deploy, by digest, made now if they are missing.

@@ -1,7 +1,8 @@
 //! Deploying an environment or a part of it: with which images and how patiently, and what is told meanwhile.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
+use anyhow::Context as _;
 use provision::{
     Cloud, Environment, deploy,
     environment::CloudKind,
@@ -9,8 +10,14 @@ use provision::{
     presence,
 };
 
-use super::noted_web_images;
-use crate::{context, output::Output};
+use super::{images_foreseen, noted_web_images};
+use crate::{
+    args::Globals,
+    binaries::Binaries,
+    building::{self, Step},
+    context,
+    output::Output,
+};
 
 /// The images of a deploy.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +48,38 @@ impl Chosen {
         let web = first_of(running(environment, cloud).await?, noted_web_images(environment));
         Ok(Self { services, web })
     }
+
+    /// Those of the present source: by digest where they are there, and by the tag that they will get where they are
+    /// to be built yet. Makes none of them.
+    ///
+    /// # Errors
+    /// When the source does not build on a laptop, or the registry cannot be asked.
+    pub(crate) async fn foreseen(environment: &Environment, cloud: &Cloud, output: &Output) -> anyhow::Result<Self> {
+        let references = match environment.cloud {
+            CloudKind::Local => images_foreseen(environment, &Binaries::build(output).await?)?,
+            CloudKind::Google => {
+                let steps = building::foreseen(environment, cloud, output).await?;
+                for step in steps.iter().filter(|step| step.present.is_none()) {
+                    output.note(format_args!("  {} would be built: {}", step.image, step.tag));
+                }
+                steps.into_iter().map(reference).collect()
+            }
+        };
+        Self::of(references)
+    }
+
+    /// These references, by the name of the image.
+    fn of(mut references: BTreeMap<String, String>) -> anyhow::Result<Self> {
+        let mut take = |name: &str| references.remove(name);
+        let web = WebImages { monitor: take("monitor"), client: take("client") };
+        let mut needed = |name: &str| take(name).with_context(|| format!("find the image {name}"));
+        Ok(Self { services: Images { orchestrator: needed("orchestrator")?, engine: needed("engine")? }, web })
+    }
+}
+
+/// Name and reference of the image that a step is about, as far as it is known before the step is done.
+fn reference(step: Step) -> (String, String) {
+    (step.image.to_owned(), step.present.unwrap_or(step.tag))
 }
 
 /// The web apps' images as they run; none when the environment has no web apps.
@@ -56,7 +95,7 @@ fn first_of(one: WebImages, other: WebImages) -> WebImages {
     WebImages { monitor: one.monitor.or(other.monitor), client: one.client.or(other.client) }
 }
 
-/// Renders, applies, and waits until everything is ready.
+/// Renders, applies, and waits until everything is ready, in the environment's own cluster.
 ///
 /// # Errors
 /// When a template, the cluster or a rollout fails; says why.
@@ -68,7 +107,7 @@ pub(crate) async fn deploy(
     output: &Output,
 ) -> anyhow::Result<deploy::Report> {
     let images = Chosen::built(environment, cloud, images).await?;
-    let options = deploy::Options { foreign, ..deploy_options(environment, images) };
+    let options = deploy::Options { foreign, ..deploy_options(environment, &Globals::default(), images) };
     deploy_with(environment, cloud, &options, output).await
 }
 
@@ -78,6 +117,7 @@ pub(crate) async fn deploy(
 /// As [`deploy`].
 pub(crate) async fn deploy_part(
     environment: &Environment,
+    globals: &Globals,
     cloud: &Cloud,
     only: deploy::Only,
     foreign: deploy::Foreign,
@@ -89,21 +129,25 @@ pub(crate) async fn deploy_part(
     };
     let Some(services) = deploy::live_images(environment, client).await? else { return Ok(None) };
     let images = Chosen { services, web: deploy::live_web_images(client).await? };
-    let options = deploy::Options { only, foreign, ..deploy_options(environment, images) };
+    let options = deploy::Options { only, foreign, ..deploy_options(environment, globals, images) };
     Ok(Some(deploy_with(environment, cloud, &options, output).await?))
 }
 
 /// How an environment is deployed unless told otherwise.
-pub(crate) fn deploy_options(environment: &Environment, images: Chosen) -> deploy::Options {
-    let patience = match environment.cloud {
-        CloudKind::Google => deploy::Patience::GOOGLE,
-        CloudKind::Local => deploy::Patience::LOCAL,
-    };
+pub(crate) fn deploy_options(environment: &Environment, globals: &Globals, images: Chosen) -> deploy::Options {
     let extras = Extras { web: images.web, pod_monitoring: false };
     deploy::Options {
-        patience,
+        patience: patience(environment, globals),
         extras,
         ..deploy::Options::new(images.services, context::generated(environment))
+    }
+}
+
+/// How patient to be: as the cluster needs that is meant, which need not be that of the environment.
+fn patience(environment: &Environment, globals: &Globals) -> deploy::Patience {
+    match environment.cloud {
+        CloudKind::Local if globals.context().is_none() => deploy::Patience::LOCAL,
+        _ => deploy::Patience::GOOGLE,
     }
 }
 
@@ -136,8 +180,48 @@ pub(crate) async fn deploy_with(
         deploy::Event::Token => told.note("  made a token for the web apps; `cargo xtask open monitor` shows it"),
         deploy::Event::Waiting { deployment } => told.detail(format_args!("  waiting for {deployment}")),
         deploy::Event::Delayed { deployment, why } => told.note(format_args!("  {deployment} waits: {why}")),
-        deploy::Event::RollingBack => told.note("  a rollout failed; taking everything back"),
+        deploy::Event::Failed { deployment, why } => {
+            told.note(format_args!("  {deployment} failed: {}", why.lines().next().unwrap_or_default()));
+        }
+        deploy::Event::RollingBack => told.note("  it failed; taking everything back"),
         deploy::Event::RolledBack { what } => told.note(format_args!("  {what}")),
     });
     deploy::run(environment, cloud, options, &progress).await
+}
+
+#[cfg(test)]
+mod tests {
+    use provision::environment::{self, Overrides};
+
+    use super::*;
+
+    #[test]
+    fn what_is_not_built_yet_is_foreseen_by_its_tag() {
+        let step = |image: &'static str, present: Option<&str>| Step {
+            image,
+            tag: format!("r/{image}:source"),
+            present: present.map(str::to_owned),
+        };
+        let there = step("engine", Some("r/engine@sha256:1"));
+        let steps = [step("orchestrator", None), there, step("monitor", None)];
+        let chosen = Chosen::of(steps.into_iter().map(reference).collect()).unwrap();
+        let services = Images { orchestrator: "r/orchestrator:source".into(), engine: "r/engine@sha256:1".into() };
+        let web = WebImages { monitor: Some("r/monitor:source".into()), client: None };
+        assert_eq!(chosen, Chosen { services, web });
+    }
+
+    #[test]
+    fn a_cluster_of_the_kubeconfig_is_given_the_time_that_a_real_one_needs() {
+        let patience_of = |cloud: &str, context: Option<&str>| {
+            let text = format!("project = \"desk-one\"\nlocation = \"europe-west1\"\n{cloud}\n[businesses.bu1]\n");
+            let environment = environment::parse("e", "e.toml", &text, &Overrides::new()).unwrap();
+            let globals = Globals { context: context.map(Into::into), ..Globals::default() };
+            patience(&environment, &globals)
+        };
+        let laptop = "cloud = \"local\"";
+        assert_eq!(patience_of(laptop, None), deploy::Patience::LOCAL);
+        assert_eq!(patience_of(laptop, Some("")), deploy::Patience::LOCAL);
+        assert_eq!(patience_of(laptop, Some("kind-kind")), deploy::Patience::GOOGLE);
+        assert_eq!(patience_of("", None), deploy::Patience::GOOGLE);
+    }
 }
