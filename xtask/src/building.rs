@@ -326,24 +326,38 @@ pub(crate) async fn ready(
     cloud: &Cloud,
     output: &Output,
 ) -> anyhow::Result<provision::manifests::Images> {
+    let wish = wish(environment, cloud).await?;
+    let plan = plan(&wish, Some(cloud), output).await?;
+    let made = carry_out(&plan, &wish, Some(cloud), output).await?;
+    setup::note_images(environment, &made)?;
+    setup::last_images(environment)?.context("find the images that were just made")
+}
+
+/// What [`ready`] would make, and what is there already. Changes nothing.
+///
+/// # Errors
+/// As [`plan`].
+pub(crate) async fn foreseen(environment: &Environment, cloud: &Cloud, output: &Output) -> anyhow::Result<Vec<Step>> {
+    let wish = wish(environment, cloud).await?;
+    Ok(plan(&wish, Some(cloud), output).await?.steps)
+}
+
+/// Every image that a deploy needs, in the environment's registry.
+async fn wish<'a>(environment: &'a Environment, cloud: &Cloud) -> anyhow::Result<Wish<'a>> {
     let place = place(environment);
     let builder = environment.build.builder;
     let login = match builder {
         Builder::Local => login(&place, &LoginArgs::default(), || Ok(cloud.google.credentials().clone()))?,
         Builder::CloudBuild => Who::Known(Login::Anonymous),
     };
-    let wish = Wish {
+    Ok(Wish {
         environment,
         specs: named(&[])?,
         builder,
         target: Target::Registry { place, login },
         profile: here::PROFILE.to_owned(),
         force: false,
-    };
-    let plan = plan(&wish, Some(cloud), output).await?;
-    let made = carry_out(&plan, &wish, Some(cloud), output).await?;
-    setup::note_images(environment, &made)?;
-    setup::last_images(environment)?.context("find the images that were just made")
+    })
 }
 
 #[cfg(test)]

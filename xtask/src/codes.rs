@@ -82,7 +82,7 @@ pub(crate) const CODES: &[Code] = &[
     code(
         "identity",
         "Google does not let a pod be who it should be",
-        "`cargo xtask provision` makes the binding between the Kubernetes and the Google account; a new one takes up to two minutes to be known",
+        "`cargo xtask provision` makes the binding between the Kubernetes and the Google account; a new one takes two minutes to be known as a rule, and at times seven",
     ),
     code(
         "image-pull",
@@ -185,8 +185,8 @@ pub(crate) const CODES: &[Code] = &[
     ),
     code(
         "plan-moved",
-        "the project or the environment file changed since the plan was made; nothing was changed",
-        "look at a new plan with `cargo xtask plan`, and agree to that",
+        "the project, the cluster or the environment file changed since it was agreed what to do; nothing was changed",
+        "look at a new plan with `cargo xtask plan` (of a deploy: `cargo xtask deploy --dry-run`), and agree to that",
     ),
     code(
         "pod-config",
@@ -205,8 +205,8 @@ pub(crate) const CODES: &[Code] = &[
     ),
     code(
         "quota",
-        "a quota of the cluster is used up",
-        "`kubectl describe quota` shows what is used; raise it, or delete what uses it",
+        "a quota of the cluster or of the project is used up",
+        "`kubectl describe quota` and `cargo xtask doctor` show what is used; raise it, or delete what uses it",
     ),
     code(
         "registry-denied",

@@ -7,6 +7,7 @@ use common::storage::Store;
 use provision::{
     Cloud, Environment, data,
     data::Stock,
+    deploy,
     environment::{Business, CloudKind},
     lock,
     plan::Plan,
@@ -134,7 +135,7 @@ impl Removal<'_> {
                 removal,
                 cancel: self.options.cancel,
                 settle: Duration::from_secs(self.options.wait),
-                rollout: setup::ROLLOUT,
+                rollout: deploy::LIMIT,
             },
             tell: &|_| {},
         }

@@ -1,17 +1,17 @@
 //! Setting an environment up, step by step; what the verbs `plan`, `provision`, `deploy` and `demo` share.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Context as _;
 use common::clients::{PUBSUB_EMULATOR_HOST, STORAGE_EMULATOR_HOST};
 use localcloud::node::images::Images as Programs;
 use provision::{
-    Cloud, Environment, Report, apply, deploy,
+    Cloud, Environment, Report, apply,
     environment::{CloudKind, Managed},
     kubeconfig,
-    manifests::{Extras, Images, WebImages},
+    manifests::{Images, WebImages},
     plan::{self, Plan},
-    preflight, presence,
+    preflight,
     resource::Id,
 };
 
@@ -25,8 +25,9 @@ use crate::{
     output::Output,
 };
 
-/// How long a rollout may take; a safety net, since a failing one is recognised long before.
-pub(crate) const ROLLOUT: Duration = Duration::from_secs(120);
+mod deploying;
+
+pub(crate) use deploying::{Chosen, deploy, deploy_options, deploy_part, deploy_with};
 
 /// Digests of the images that were built last, in an environment's folder.
 const IMAGES_FILE: &str = "images.json";
@@ -215,13 +216,28 @@ pub(crate) fn images(environment: &Environment, binaries: &Binaries) -> anyhow::
         let reference = store.register(&format!("{registry}/{service}"), binaries.path(service)?)?;
         Ok(Made { image: service.to_owned(), reference, built: true, size_bytes: None })
     };
-    let mut services = vec!["orchestrator", "engine"];
-    if environment.web.enabled {
-        services.extend(["client", "monitor"]);
-    }
-    let made = services.into_iter().map(image).collect::<anyhow::Result<Vec<_>>>()?;
+    let made = services(environment).into_iter().map(image).collect::<anyhow::Result<Vec<_>>>()?;
     note_images(environment, &made)?;
     last_images(environment)?.context("find the images that were just registered")
+}
+
+/// References that [`images`] would give, by name. Changes nothing.
+///
+/// # Errors
+/// When a program cannot be read.
+fn images_foreseen(environment: &Environment, binaries: &Binaries) -> anyhow::Result<BTreeMap<String, String>> {
+    let registry = building::place(environment);
+    let image = |service: &str| {
+        let reference = Programs::reference(&format!("{registry}/{service}"), binaries.path(service)?)?;
+        Ok((service.to_owned(), reference))
+    };
+    services(environment).into_iter().map(image).collect()
+}
+
+/// What a laptop cloud's nodes run of an environment.
+fn services(environment: &Environment) -> Vec<&'static str> {
+    let web: &[&str] = if environment.web.enabled { &["client", "monitor"] } else { &[] };
+    [&["orchestrator", "engine"], web].concat()
 }
 
 /// The images to deploy, by digest, made now if they are missing.
@@ -271,95 +287,9 @@ pub(crate) fn last_images(environment: &Environment) -> anyhow::Result<Option<Im
     }
 }
 
-/// The images of the web apps that the last build made, if it made any.
-fn web_images(environment: &Environment) -> WebImages {
+/// The images of the web apps that the last build made, if it made any. A note that cannot be read is none.
+fn noted_web_images(environment: &Environment) -> WebImages {
     let path = context::generated(environment).join(IMAGES_FILE);
     let noted = std::fs::read_to_string(path).ok();
     noted.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
-}
-
-/// Renders, applies, and waits until everything is ready.
-///
-/// # Errors
-/// When a template, the cluster or a rollout fails; says why.
-pub(crate) async fn deploy(
-    environment: &Environment,
-    cloud: &Cloud,
-    images: Images,
-    foreign: deploy::Foreign,
-    output: &Output,
-) -> anyhow::Result<deploy::Report> {
-    let options = deploy::Options { foreign, ..deploy_options(environment, images) };
-    deploy_with(environment, cloud, &options, output).await
-}
-
-/// As [`deploy`], a part of an environment, with the images that the rest of it runs; nothing where nothing runs yet.
-///
-/// # Errors
-/// As [`deploy`].
-pub(crate) async fn deploy_part(
-    environment: &Environment,
-    cloud: &Cloud,
-    only: deploy::Only,
-    foreign: deploy::Foreign,
-    output: &Output,
-) -> anyhow::Result<Option<deploy::Report>> {
-    let client = match &cloud.kubernetes {
-        Ok(client) if presence::has_cluster(environment, cloud).await? => client,
-        _ => return Ok(None),
-    };
-    let Some(images) = deploy::live_images(environment, client).await? else { return Ok(None) };
-    let extras = Extras { web: deploy::live_web_images(client).await?, pod_monitoring: false };
-    let options = deploy::Options { only, foreign, extras, ..deploy_options(environment, images) };
-    Ok(Some(deploy_with(environment, cloud, &options, output).await?))
-}
-
-/// How an environment is deployed unless told otherwise.
-pub(crate) fn deploy_options(environment: &Environment, images: Images) -> deploy::Options {
-    let patience = match environment.cloud {
-        CloudKind::Google => deploy::Patience::GOOGLE,
-        CloudKind::Local => deploy::Patience::LOCAL,
-    };
-    let extras = Extras { web: web_images(environment), pod_monitoring: false };
-    deploy::Options {
-        limit: ROLLOUT,
-        patience,
-        extras,
-        ..deploy::Options::new(images, context::generated(environment))
-    }
-}
-
-/// As [`deploy`], told in every respect.
-///
-/// # Errors
-/// As [`deploy`].
-pub(crate) async fn deploy_with(
-    environment: &Environment,
-    cloud: &Cloud,
-    options: &deploy::Options,
-    output: &Output,
-) -> anyhow::Result<deploy::Report> {
-    let told = *output;
-    let progress: deploy::Progress = Arc::new(move |event| match event {
-        deploy::Event::Ready { deployment, elapsed_ms } => {
-            told.note(format_args!("  {deployment} runs ({elapsed_ms} ms)"));
-        }
-        deploy::Event::Applied(applied) if applied.change == deploy::Change::Pruned => {
-            let namespace = applied.namespace.unwrap_or_default();
-            told.note(format_args!("  took away the {} {} of {namespace}", applied.kind, applied.name));
-        }
-        deploy::Event::Applied(applied) => {
-            told.detail(format_args!("  {:?} {} {}", applied.change, applied.kind, applied.name));
-        }
-        deploy::Event::Key { account } => told.note(format_args!("  a new key of {account} is in its Secret")),
-        deploy::Event::KeyGone { account } => {
-            told.note(format_args!("  {account} is deployed no longer, and has no key"))
-        }
-        deploy::Event::Token => told.note("  made a token for the web apps; `cargo xtask open monitor` shows it"),
-        deploy::Event::Waiting { deployment } => told.detail(format_args!("  waiting for {deployment}")),
-        deploy::Event::Delayed { deployment, why } => told.note(format_args!("  {deployment} waits: {why}")),
-        deploy::Event::RollingBack => told.note("  a rollout failed; taking everything back"),
-        deploy::Event::RolledBack { what } => told.note(format_args!("  {what}")),
-    });
-    deploy::run(environment, cloud, options, &progress).await
 }

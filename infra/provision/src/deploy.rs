@@ -15,6 +15,7 @@ pub mod access;
 pub mod applyset;
 mod carry;
 mod compare;
+mod failure;
 mod handout;
 mod live;
 mod look;
@@ -23,6 +24,7 @@ mod reach;
 mod refusal;
 mod rollback;
 mod rollout;
+mod rollouts;
 mod run;
 mod wait;
 
@@ -30,9 +32,9 @@ pub(crate) use live::ORCHESTRATOR;
 pub use live::{live_images, live_web_images};
 pub use look::{ChangeView, Looking, Outlook, Planned, look};
 pub use refusal::Conflict;
-pub use rollout::{CONFIG_HASH, Cause, Patience, Seen, Verdict, Why, verdict};
+pub use rollout::{CONFIG_HASH, Cause, Happening, On, Patience, Refusal, Seen, Verdict, Why, verdict};
 pub use run::{Event, Only, Options, Progress, Report, preview, run};
-pub use wait::{Failed, Rollout, wait, wait_for};
+pub use wait::{Failed, LIMIT, Rollout, wait, wait_for};
 
 /// Name under which our fields are owned in the cluster.
 pub const FIELD_MANAGER: &str = "deskgrid";

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use common::exit;
 use provision::{
     Cloud, Environment, Report,
-    deploy::{self, Foreign, Only},
+    deploy::{Foreign, Only},
     environment::{self, CloudKind, Overrides},
     guarded, plan, saved, show,
 };
@@ -74,7 +74,9 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         let now = provision::look_to_add(&before, &after, &cloud, options, &progress).await?;
         saved::beyond(&plan, &now)?;
         step(&format!("adds {}", args.name));
-        make(&after, &args.name, text, now, Foreign::adopt(args.adopt), &cloud, output).await
+        let report = make(&after, &args.name, text, now, &cloud, output).await?;
+        let (only, foreign) = (Only::Business(args.name.clone()), Foreign::adopt(args.adopt));
+        Ok((report, setup::deploy_part(&after, globals, &cloud, only, foreign, output).await?))
     })
     .await?;
     if output.json {
@@ -89,7 +91,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     Ok(exit::DONE)
 }
 
-/// Carries the plan out, and deploys the business when others are.
+/// Carries the plan out.
 ///
 /// # Errors
 /// When a step failed.
@@ -98,18 +100,16 @@ pub(super) async fn make(
     name: &str,
     text: Option<String>,
     plan: plan::Plan,
-    foreign: Foreign,
     cloud: &Cloud,
     output: &Output,
-) -> anyhow::Result<(Report, Option<deploy::Report>)> {
+) -> anyhow::Result<Report> {
     if let (Some(text), Some(path)) = (text, &after.path) {
         std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
         output.note(format_args!("  added {name} to {}", path.display()));
     }
     let report = provision::carry_out(plan, cloud, &setup::told(output)).await?;
     setup::write_config(after, cloud)?;
-    let deployed = setup::deploy_part(after, cloud, Only::Business(name.to_owned()), foreign, output).await?;
-    Ok((report, deployed))
+    Ok(report)
 }
 
 /// The environment without and with the business, and the new text of its file; none when it is there already, which

@@ -9,7 +9,10 @@ use std::{path::PathBuf, time::Instant};
 
 use anyhow::Context as _;
 use common::shutdown;
-use provision::{deploy::Foreign, environment};
+use provision::{
+    deploy::{Foreign, Only},
+    environment,
+};
 use tokio_util::sync::CancellationToken;
 
 use super::add_business;
@@ -101,7 +104,9 @@ async fn perform(
     let (before, after, text) = add_business::with(stage.environment().clone(), second, &overrides)?;
     let options = provision::plan::Options::default();
     let plan = provision::look_to_add(&before, &after, &cloud, options, &setup::progress(&quiet)).await?;
-    let (report, _) = add_business::make(&after, second, text, plan, Foreign::Refuse, &cloud, &quiet).await?;
+    let report = add_business::make(&after, second, text, plan, &cloud, &quiet).await?;
+    let only = Only::Business(second.to_owned());
+    setup::deploy_part(&after, &Globals::default(), &cloud, only, Foreign::Refuse, &quiet).await?;
     output.note(format_args!("  {} changes in {} ms, none of {first}", report.applied.done, report.elapsed_ms));
     stage.now(after);
 

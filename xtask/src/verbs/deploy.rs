@@ -3,13 +3,22 @@
 use common::exit;
 use provision::{
     Environment,
-    deploy::{self, Change, ChangeView, Foreign, Options},
+    deploy::{self, Applied, Change, ChangeView, Foreign, Options},
     environment::CloudKind,
     guarded,
     manifests::Images,
 };
 
-use crate::{args::Globals, context, error::Failure, locking, output::Output, setup, text};
+use crate::{
+    agree,
+    args::Globals,
+    context,
+    error::Failure,
+    locking,
+    output::Output,
+    setup::{self, Chosen},
+    text,
+};
 
 /// Arguments of `deploy`.
 #[derive(Debug, clap::Args)]
@@ -23,7 +32,7 @@ pub(crate) struct Args {
     /// Take over fields that another tool owns
     #[arg(long)]
     force_conflicts: bool,
-    /// Take everything back when a rollout fails
+    /// Take everything back when an object is refused or a rollout fails
     #[arg(long)]
     rollback_on_failure: bool,
     /// Image of the orchestrator that the cluster has already or can pull; nothing is built then
@@ -32,6 +41,9 @@ pub(crate) struct Args {
     /// Image of the engine
     #[arg(long, value_name = "IMAGE", requires = "orchestrator_image")]
     engine_image: Option<String>,
+    /// Do not ask before deleting what is no longer wanted
+    #[arg(long, short)]
+    yes: bool,
     #[command(flatten)]
     lock: locking::LockArgs,
 }
@@ -44,16 +56,25 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let environment = context::load(globals)?;
     let cloud = setup::connect(&environment, globals).await?;
     let images = match (&args.orchestrator_image, &args.engine_image) {
-        (Some(orchestrator), Some(engine)) => Images { orchestrator: orchestrator.clone(), engine: engine.clone() },
+        (Some(orchestrator), Some(engine)) => {
+            let services = Images { orchestrator: orchestrator.clone(), engine: engine.clone() };
+            Chosen::named(&environment, &cloud, services).await?
+        }
         // The nodes of another cluster know nothing of the programs that a laptop cloud takes for images.
-        _ if environment.cloud == CloudKind::Local && globals.context().is_some() => brought(&environment)?,
-        _ => setup::ready_images(&environment, &cloud, output).await?,
+        _ if environment.cloud == CloudKind::Local && globals.context().is_some() => {
+            Chosen::built(&environment, &cloud, brought(&environment)?).await?
+        }
+        _ if args.dry_run => Chosen::foreseen(&environment, &cloud, output).await?,
+        _ => {
+            let services = setup::ready_images(&environment, &cloud, output).await?;
+            Chosen::built(&environment, &cloud, services).await?
+        }
     };
     let options = Options {
         foreign: Foreign::adopt(args.adopt),
         force_conflicts: args.force_conflicts,
         rollback: args.rollback_on_failure,
-        ..setup::deploy_options(&environment, images)
+        ..setup::deploy_options(&environment, globals, images)
     };
     let outlook = deploy::preview(&environment, &cloud, &options).await?;
     if args.dry_run {
@@ -61,6 +82,15 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         outlook.check()?;
         return Ok(exit::DONE);
     }
+    outlook.check()?;
+    let gone: Vec<Applied> = outlook.pruned().cloned().collect();
+    let asks = environment.cloud == CloudKind::Google || globals.context().is_some();
+    if !gone.is_empty() && asks && !args.yes {
+        let names: Vec<String> = gone.iter().map(name).collect();
+        output.note(format_args!("what is no longer wanted, and would be deleted:\n  {}", names.join("\n  ")));
+        agree::to(&format!("delete {} from the cluster?", text::count(gone.len(), "object")))?;
+    }
+    let options = Options { may_delete: Some(gone), ..options };
     // What changes nothing needs no lock, which is a write itself; the rollouts are looked at all the same.
     let report = if outlook.is_empty() {
         setup::deploy_with(&environment, &cloud, &options, output).await?
@@ -114,6 +144,12 @@ fn without_audience(environment: &Environment) -> Vec<&'static str> {
     apps.into_iter().filter(|(_, app)| app.audience.is_none()).map(|(name, _)| name).collect()
 }
 
+/// `Kind namespace/name`.
+fn name(object: &Applied) -> String {
+    let namespace = object.namespace.as_ref().map(|name| format!("{name}/")).unwrap_or_default();
+    format!("{} {namespace}{}", object.kind, object.name)
+}
+
 /// Shows what would change.
 fn show(changes: &[ChangeView], output: &Output) -> anyhow::Result<()> {
     if output.json {
@@ -127,8 +163,7 @@ fn show(changes: &[ChangeView], output: &Output) -> anyhow::Result<()> {
             Change::Pruned => ('-', "delete"),
             Change::Unchanged => (' ', "keep"),
         };
-        let namespace = change.applied.namespace.as_ref().map(|name| format!("{name}/")).unwrap_or_default();
-        let title = format!("{mark} {verb} {} {namespace}{}", change.applied.kind, change.applied.name);
+        let title = format!("{mark} {verb} {}", name(&change.applied));
         output.line(text::paint_change(&title, colour))?;
         for line in change.difference.lines() {
             output.line(format_args!("    {}", text::paint_change(line, colour)))?;

@@ -43,7 +43,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let settings = args.options.lock.settings(globals, "remove-business", output);
     guarded::under_lock(&after, &cloud, &settings, None, async |step| {
         step("tells the web apps");
-        setup::deploy_part(&after, &cloud, Only::Web, Foreign::Refuse, output).await
+        setup::deploy_part(&after, globals, &cloud, Only::Web, Foreign::Refuse, output).await
     })
     .await?;
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use common::exit;
 use provision::{
+    deploy,
     environment::{Auth, CloudKind},
     guarded,
     keys::{self, Holder},
@@ -61,7 +62,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         agree::to(&format!("replace the keys of {}?", names.join(", ")))?;
     }
     let settings = args.lock.settings(globals, "rotate-keys", output);
-    let limits = (setup::ROLLOUT, Duration::from_secs(args.wait));
+    let limits = (deploy::LIMIT, Duration::from_secs(args.wait));
     let rotated = guarded::under_lock(&environment, &cloud, &settings, None, async |step| {
         let mut rotated = Vec::new();
         for holder in &holders {

@@ -3,13 +3,13 @@
 use k8s_openapi::api::{
     apps::v1::Deployment,
     batch::v1::Job,
-    core::v1::{ConfigMap, Namespace},
+    core::v1::{ConfigMap, Namespace, Pod},
     rbac::v1::{ClusterRole, ClusterRoleBinding, Role},
     scheduling::v1::PriorityClass,
 };
 use kube::{
     Api,
-    api::{Patch, PatchParams, PostParams},
+    api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
 use provision::{
     deploy::{self, Applied, Change, applyset},
@@ -166,6 +166,89 @@ async fn a_business_that_left_the_file_loses_its_orchestrator_and_not_its_jobs()
     assert!(namespaces.get_opt("bu2").await.unwrap().is_some(), "a namespace holds a desk's Jobs and stays");
     assert!(jobs.get_opt("held").await.unwrap().is_some(), "so do the Jobs in it");
     assert!(deploy_one().await.unwrap().changed == 0, "a second deploy finds nothing to take away");
+}
+
+/// Deploys bu1 alone; `meanwhile` is done while that is waited for, after everything was looked at.
+async fn deploy_one_while<F>(
+    world: &World,
+    meanwhile: impl Fn() -> F + Send + Sync + 'static,
+) -> anyhow::Result<deploy::Report>
+where
+    F: Future<Output = ()>,
+{
+    let mut one = world.environment.clone();
+    one.businesses.retain(|business| business.name == "bu1");
+    let live = deploy::live_images(&one, &world.kube).await.unwrap().unwrap();
+    let options = deploy::Options::new(live, world.folder().join("generated"));
+    let progress: deploy::Progress = std::sync::Arc::new(move |event| {
+        if let deploy::Event::Waiting { .. } = event {
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(meanwhile()));
+        }
+    });
+    deploy::run(&one, &world.clients, &options, &progress).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_an_orchestrator_makes_before_it_goes_keeps_what_is_left_of_its_business() {
+    let world = World::start(&["bu1", "bu2"], "").await;
+    world.deploy().await;
+    let jobs: Api<Job> = Api::namespaced(world.kube.clone(), "bu2");
+    let made = jobs.clone();
+    let refused = deploy_one_while(&world, move || {
+        let made = made.clone();
+        async move {
+            let job = json!({"metadata": {"name": "late", "labels": {"app": "engine"},
+                "finalizers": ["deskgrid.dev/outcome"]},
+                "spec": {"suspend": true, "template": {"spec": {"restartPolicy": "Never",
+                    "containers": [{"name": "engine", "image": "none"}]}}}});
+            made.create(&PostParams::default(), &serde_json::from_value(job).unwrap()).await.unwrap();
+        }
+    })
+    .await
+    .unwrap_err();
+    assert!(format!("{refused:#}").contains("1 of its Jobs in the namespace bu2 have no outcome"), "{refused:#}");
+    let pods: Api<Pod> = Api::namespaced(world.kube.clone(), "bu2");
+    let of = ListParams::default().labels("app=orchestrator");
+    assert!(pods.list(&of).await.unwrap().items.is_empty(), "what makes Jobs has ended");
+    let maps: Api<ConfigMap> = Api::namespaced(world.kube.clone(), "bu2");
+    assert!(maps.get_opt(applyset::PARENT).await.unwrap().is_some(), "the next deploy must look again");
+    let roles: Api<Role> = Api::namespaced(world.kube.clone(), "bu2");
+    assert!(roles.get_opt("orchestrator").await.unwrap().is_some(), "the rest is as it was");
+
+    // Back in the file it runs again; without the Job it goes.
+    world.deploy().await;
+    let free = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    jobs.patch("late", &PatchParams::default(), &free).await.unwrap();
+    deploy_one_while(&world, || async {}).await.unwrap();
+    assert!(maps.get_opt(applyset::PARENT).await.unwrap().is_none());
+    assert!(roles.get_opt("orchestrator").await.unwrap().is_none());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_took_the_place_of_what_is_to_go_is_left_to_the_next_deploy() {
+    let world = World::start(&["bu1"], "").await;
+    world.deploy().await;
+    let maps: Api<ConfigMap> = Api::namespaced(world.kube.clone(), "bu1");
+    let former =
+        json!({"metadata": {"name": "former", "labels": {applyset::PART_OF: applyset::id("bu1", applyset::PARENT)}}});
+    let former: ConfigMap = serde_json::from_value(former).unwrap();
+    maps.create(&PostParams::default(), &former).await.unwrap();
+    let again = maps.clone();
+    let report = deploy_one_while(&world, move || {
+        let (maps, former) = (again.clone(), former.clone());
+        async move {
+            maps.delete("former", &DeleteParams::default()).await.unwrap();
+            maps.create(&PostParams::default(), &former).await.unwrap();
+        }
+    })
+    .await
+    .unwrap();
+    assert_eq!(pruned(&report.objects), Vec::<String>::new());
+    assert!(maps.get_opt("former").await.unwrap().is_some());
+    let report = deploy_one_while(&world, || async {}).await.unwrap();
+    assert_eq!(pruned(&report.objects), ["ConfigMap/former"]);
+    world.stop().await;
 }
 
 #[test]

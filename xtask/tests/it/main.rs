@@ -13,6 +13,7 @@ mod crashes;
 mod credentials;
 mod daily;
 mod demo;
+mod deploy_verb;
 mod deploys;
 mod desk;
 mod duplicates;

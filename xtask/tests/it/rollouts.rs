@@ -32,7 +32,7 @@ const LIMIT: Duration = Duration::from_secs(240);
 
 fn patience(seconds: u64) -> Patience {
     let time = Duration::from_secs(seconds);
-    Patience { unscheduled: time, creating: time, unready: time, identity: time }
+    Patience { unscheduled: time, pulling: time, creating: time, unready: time, refused: time, identity: time }
 }
 
 /// What was rendered, with a change to the orchestrator's Deployment.
@@ -270,6 +270,35 @@ async fn a_preview_shows_what_differs_and_a_failed_rollout_is_taken_back() {
     assert!(trouble.why.contains("bu1/orchestrator runs as before"), "{trouble}");
     let after = (deployments.get("orchestrator").await.unwrap().spec, maps.get("deskgrid-config").await.unwrap().data);
     assert_eq!(after, before);
+    let outlook = deploy::look(&world.kube, "test", &world.rendered, None, Looking::default()).await.unwrap();
+    assert!(outlook.is_empty(), "as if nothing had been: {:?}", outlook.changes());
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_applied_before_a_refusal_is_taken_back_too() {
+    let world = World::start(&[BUSINESS], "").await;
+    world.deploy().await;
+    let maps: Api<ConfigMap> = Api::namespaced(world.kube.clone(), BUSINESS);
+    let before = maps.get("deskgrid-config").await.unwrap().data;
+    let mut environment = world.environment.clone();
+    environment.businesses[0].max_active_jobs += 1;
+    let options = deploy::Options {
+        rollback: true,
+        limit: LIMIT,
+        ..deploy::Options::new(world.images.clone(), world.folder().join("generated"))
+    };
+    // The first is the one that only tries out, the third the one that takes back.
+    let second = localcloud::faults::When::Between(2, 2);
+    let path = "/apis/apps/v1/namespaces/bu1/deployments/orchestrator";
+    let point = world.cloud.faults().add("PATCH", path, second, localcloud::faults::Fault::Answer(403));
+    let silent: deploy::Progress = std::sync::Arc::new(|_| {});
+    let error = deploy::run(&environment, &world.clients, &options, &silent).await.unwrap_err();
+    assert_eq!(world.cloud.faults().met(point), 1);
+    world.cloud.faults().clear();
+    let trouble = error.downcast::<Trouble>().unwrap();
+    assert!(trouble.why.contains("bu1/orchestrator runs as before"), "{trouble}");
+    assert_eq!(maps.get("deskgrid-config").await.unwrap().data, before);
     let outlook = deploy::look(&world.kube, "test", &world.rendered, None, Looking::default()).await.unwrap();
     assert!(outlook.is_empty(), "as if nothing had been: {:?}", outlook.changes());
     world.stop().await;

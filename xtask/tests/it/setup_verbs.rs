@@ -47,7 +47,7 @@ impl Desk {
         std::fs::read_to_string(self.file()).unwrap()
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(&programs()["xtask"]);
         command.arg("--env").arg(self.file()).args(arguments).env_remove("BUSINESS_NAME").stdin(Stdio::null());
         command

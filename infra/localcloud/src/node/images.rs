@@ -49,10 +49,19 @@ impl Images {
             fs::copy(program, &part).with_context(|| format!("copy program {}", program.display()))?;
             fs::rename(&part, &kept).with_context(|| format!("keep program {}", kept.display()))?;
         }
-        let reference = format!("{name}@sha256:{digest}");
+        let reference = by_digest(name, &digest);
         self.names.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned(), reference.clone());
         self.changed.send_modify(|count| *count += 1);
         Ok(reference)
+    }
+
+    /// The reference that [`Self::register`] would give.
+    ///
+    /// # Errors
+    /// When the program cannot be read.
+    pub fn reference(name: &str, program: &Path) -> anyhow::Result<String> {
+        let digest = digest(program).with_context(|| format!("read program {}", program.display()))?;
+        Ok(by_digest(name, &digest))
     }
 
     /// The image that a reference means, if it is known.
@@ -72,6 +81,10 @@ impl Images {
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
+}
+
+fn by_digest(name: &str, digest: &str) -> String {
+    format!("{name}@sha256:{digest}")
 }
 
 /// SHA-256 of a file, in hexadecimal. The TLS library's implementation is used, which is fast in every build.
@@ -101,7 +114,10 @@ mod tests {
         let program = folder.path().join("tool");
         fs::write(&program, "hello").unwrap();
         let images = Images::new(folder.path().join("images"));
+        let foreseen = Images::reference("repo/tool", &program).unwrap();
+        assert_eq!(images.find(&foreseen), None);
         let reference = images.register("repo/tool", &program).unwrap();
+        assert_eq!(reference, foreseen);
         assert_eq!(reference, "repo/tool@sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824");
         fs::write(&program, "changed").unwrap();
         let found = images.find(&reference).unwrap();

@@ -5,21 +5,28 @@
 //! the business's namespace. The namespace itself is no member: it holds a desk's Jobs and goes only with
 //! `remove-business` and `teardown`. What the web apps may do outside of namespaces is in the set of their own one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use common::labels;
 use futures::future::try_join_all;
-use k8s_openapi::api::{batch::v1::Job, core::v1::ConfigMap};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{ConfigMap, Pod},
+};
 use kube::{
     Api, Client,
     api::{DeleteParams, DynamicObject, ListParams, Patch, PatchParams, Preconditions},
 };
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
+use tokio::time::Instant;
 
-use super::{Applied, Change, ENVIRONMENT, FIELD_MANAGER, reach};
+use super::{Applied, Change, ENVIRONMENT, FIELD_MANAGER, live::ORCHESTRATOR, reach};
 use crate::manifests::WEB_NAMESPACE;
 
 /// Name of the ConfigMap that is the parent of a business's set.
@@ -40,6 +47,10 @@ const NEVER: [&str; 3] = ["Namespace", "PersistentVolumeClaim", "PersistentVolum
 /// Kinds of members that are in no namespace: a set of a namespace may have such too.
 const OUTSIDE: [&str; 2] = ["ClusterRole", "ClusterRoleBinding"];
 const RBAC: &str = "rbac.authorization.k8s.io";
+
+/// Longest that an orchestrator takes to end; its grace period is 30 seconds.
+const ENDS_WITHIN: Duration = Duration::from_secs(120);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
 
 /// The namespace whose set an object belongs to; none of what all environments of a cluster share.
 pub(super) fn home(object: &Value) -> Option<&str> {
@@ -99,13 +110,19 @@ pub(super) fn assign(objects: &mut [&mut Value]) -> Vec<Set> {
 }
 
 /// `Kind.group` as parents list it; the core group is empty.
-fn group_kind(api_version: &str, kind: &str) -> String {
+pub(super) fn group_kind(api_version: &str, kind: &str) -> String {
     let group = api_version.split_once('/').map_or("", |(group, _)| group);
     format!("{kind}.{group}").trim_end_matches('.').to_owned()
 }
 
+/// Kinds that a release had whose API version is not `v1` of their group.
+const SHIPPED: [(&str, &str); 1] = [("FrontendConfig.networking.gke.io", "networking.gke.io/v1beta1")];
+
 /// The API version under which to look for members of a kind that the templates no longer have.
-fn api_version(group_kind: &str) -> String {
+pub(super) fn api_version(group_kind: &str) -> String {
+    if let Some((_, version)) = SHIPPED.iter().find(|(kind, _)| *kind == group_kind) {
+        return (*version).to_owned();
+    }
     match group_kind.split_once('.') {
         Some((_, group)) => format!("{group}/v1"),
         None => "v1".to_owned(),
@@ -190,7 +207,8 @@ pub(super) async fn open(client: &Client, environment: &str, look: &SetLook) -> 
 /// When the API server refuses; what was not deleted is found again the next time.
 pub(super) async fn close(client: &Client, environment: &str, look: &SetLook) -> anyhow::Result<Vec<Applied>> {
     let pruned = delete(&look.surplus).await?;
-    if look.kinds.len() != look.set.kinds.len() {
+    // A kind of which something is left must be looked for the next time.
+    if look.kinds.len() != look.set.kinds.len() && pruned.len() == look.surplus.len() {
         write(client, environment, &look.set, look.set.kinds.keys()).await?;
     }
     Ok(pruned)
@@ -199,6 +217,8 @@ pub(super) async fn close(client: &Client, environment: &str, look: &SetLook) ->
 /// The set of a business that is no longer in the environment file.
 #[derive(Debug)]
 pub(super) struct Departed {
+    namespace: String,
+    business: String,
     parents: Api<ConfigMap>,
     /// Everything of it.
     pub(super) surplus: Vec<Surplus>,
@@ -227,18 +247,20 @@ pub(super) async fn departed(
             continue;
         }
         let business = labelled.get(labels::BUSINESS).cloned().unwrap_or_default();
-        refuse_unsettled(client, &namespace, &business).await?;
+        if let Some(held) = unsettled(client, &namespace, &business).await? {
+            bail!("{held}; put it back and run `cargo xtask remove-business {business}`, which waits for them");
+        }
         let kinds = noted(&annotations);
         let set = Set {
             id: id(&namespace, PARENT),
             namespace: namespace.clone(),
-            business,
+            business: business.clone(),
             kinds: BTreeMap::new(),
             members: BTreeSet::new(),
         };
         let looks = kinds.iter().map(|(kind, version)| surplus(client, &set, kind, version));
         let surplus = try_join_all(looks).await?.into_iter().flatten().collect();
-        departed.push(Departed { parents: Api::namespaced(client.clone(), &namespace), surplus });
+        departed.push(Departed { parents: Api::namespaced(client.clone(), &namespace), namespace, business, surplus });
     }
     Ok(departed)
 }
@@ -246,15 +268,54 @@ pub(super) async fn departed(
 /// Deletes the sets of businesses that left: what deployed them, not their namespaces.
 ///
 /// # Errors
-/// When the API server refuses; what was not deleted is found again the next time.
-pub(super) async fn remove_departed(departed: &[Departed]) -> anyhow::Result<Vec<Applied>> {
+/// When an orchestrator made Jobs since it was looked at, or does not end, or the API server refuses; what was not
+/// deleted is found again the next time.
+pub(super) async fn remove_departed(client: &Client, departed: &[Departed]) -> anyhow::Result<Vec<Applied>> {
     let mut pruned = Vec::new();
-    for gone in departed {
-        pruned.extend(delete(&gone.surplus).await?);
+    for Departed { namespace, business, parents, surplus } in departed {
+        let (first, rest): (Vec<Surplus>, Vec<Surplus>) =
+            surplus.iter().cloned().partition(|one| one.gone.kind == "Deployment" && one.gone.name == ORCHESTRATOR);
+        let mut gone = delete(&first).await?;
+        pruned.extend(gone.iter().cloned());
+        if gone.len() < first.len() {
+            // Somebody has one there again.
+            continue;
+        }
+        ended(client, namespace).await?;
+        // It worked until now.
+        if let Some(held) = unsettled(client, namespace, business).await? {
+            bail!(
+                "{held}; its orchestrator was stopped and the rest of it left as it is: put it back, and run `cargo xtask deploy` and `cargo xtask remove-business {business}`, which waits for them"
+            );
+        }
+        let others = delete(&rest).await?;
+        pruned.extend(others.iter().cloned());
+        gone.extend(others);
+        if gone.len() < surplus.len() {
+            continue;
+        }
         // The parent goes last: as long as it is there, the rest is found again.
-        gone.parents.delete(PARENT, &DeleteParams::default()).await.map(drop).or_else(already_gone)?;
+        parents.delete(PARENT, &DeleteParams::default()).await.map(drop).or_else(already_gone)?;
     }
     Ok(pruned)
+}
+
+/// Waits until no pod of the orchestrator in this namespace is left.
+async fn ended(client: &Client, namespace: &str) -> anyhow::Result<()> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let of = ListParams::default().labels(&format!("{}={ORCHESTRATOR}", labels::APP));
+    let deadline = Instant::now() + ENDS_WITHIN;
+    loop {
+        let left = reach::within(pods.list(&of)).await.with_context(|| format!("look for pods in {namespace}"))?;
+        if left.items.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let seconds = ENDS_WITHIN.as_secs();
+            bail!("the orchestrator in the namespace {namespace} still ends after {seconds} s; deploy again");
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// Deletes what a set has outside of its namespace, before the namespace goes; tells what that was.
@@ -276,16 +337,17 @@ pub(crate) async fn remove_outside(client: &Client, namespace: &str) -> anyhow::
     Ok(removed)
 }
 
-async fn refuse_unsettled(client: &Client, namespace: &str, business: &str) -> anyhow::Result<()> {
+/// What to say of a business that left and has Jobs whose outcome nobody else would write; nothing when it has none.
+async fn unsettled(client: &Client, namespace: &str, business: &str) -> anyhow::Result<Option<String>> {
     let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
     let ours = ListParams::default().labels(&format!("{}={}", labels::APP, labels::APP_ENGINE));
     let jobs = jobs.list(&ours).await.with_context(|| format!("look for Jobs in the namespace {namespace}"))?;
     let held = |job: &&Job| job.metadata.finalizers.iter().flatten().any(|held| held == labels::FINALIZER);
     match jobs.items.iter().filter(held).count() {
-        0 => Ok(()),
-        unsettled => bail!(
-            "{business} is no longer in the environment file, but {unsettled} of its Jobs in the namespace {namespace} have no outcome yet, and only its orchestrator writes them; put it back and run `cargo xtask remove-business {business}`, which waits for them"
-        ),
+        0 => Ok(None),
+        unsettled => Ok(Some(format!(
+            "{business} is no longer in the environment file, but {unsettled} of its Jobs in the namespace {namespace} have no outcome yet, and only its orchestrator writes them"
+        ))),
     }
 }
 
@@ -335,6 +397,7 @@ async fn surplus(client: &Client, set: &Set, kind: &str, version: &str) -> anyho
     Ok(unwanted.collect())
 }
 
+/// Deletes these and tells which are gone. One in whose place another one is by now is left alone.
 async fn delete(surplus: &[Surplus]) -> anyhow::Result<Vec<Applied>> {
     let mut pruned = Vec::new();
     for Surplus { api, gone, uid } in surplus {
@@ -343,7 +406,10 @@ async fn delete(surplus: &[Surplus]) -> anyhow::Result<Vec<Applied>> {
             ..DeleteParams::background()
         };
         let deleted = api.delete(&gone.name, &only_this).await.map(drop);
-        deleted.or_else(already_gone).with_context(|| format!("delete the {} {}", gone.kind, gone.name))?;
+        match deleted.or_else(already_gone) {
+            Err(kube::Error::Api(status)) if status.code == 409 => continue,
+            deleted => deleted.with_context(|| format!("delete the {} {}", gone.kind, gone.name))?,
+        }
         pruned.push(gone.clone());
     }
     Ok(pruned)

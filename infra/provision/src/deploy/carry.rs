@@ -85,6 +85,6 @@ pub(super) async fn prune(client: &Client, outlook: &Outlook) -> anyhow::Result<
     let closes: Vec<_> = sets.map(|set| applyset::close(client, &outlook.environment, set)).collect();
     let pruned: Vec<Vec<Applied>> = stream::iter(closes).buffered(AT_ONCE).try_collect().await?;
     let mut pruned: Vec<Applied> = pruned.into_iter().flatten().collect();
-    pruned.extend(applyset::remove_departed(&outlook.departed).await?);
+    pruned.extend(applyset::remove_departed(client, &outlook.departed).await?);
     Ok(pruned)
 }

@@ -72,8 +72,9 @@ pub(super) fn refused(title: &str, status: &Status) -> Trouble {
 }
 
 /// What to do about a quota that is used up.
-pub(super) const QUOTA: &str = "`kubectl describe quota -n NAMESPACE` shows what is used; raise the quota, or let work \
-                                end or delete what uses it";
+pub(super) const QUOTA: &str = "`kubectl describe quota -n NAMESPACE` shows what is used of one of the namespace, \
+                                `cargo xtask doctor` of one of the project; raise it, or let work end or delete what \
+                                uses it";
 /// What to do about a policy that refuses.
 pub(super) const ADMISSION: &str = "ask whoever looks after the policy that is named, or change the manifest so that \
                                     it is content; `cargo xtask deploy` goes on from there";
@@ -95,6 +96,7 @@ pub(super) fn cause(message: &str) -> Option<Cause> {
     let policies = [
         "violates PodSecurity",
         "admission webhook",
+        "failed calling webhook",
         "denied the request",
         "ValidatingAdmissionPolicy",
         "is forbidden: maximum",
@@ -105,6 +107,14 @@ pub(super) fn cause(message: &str) -> Option<Cause> {
         "must specify",
     ];
     policies.iter().any(|policy| message.contains(policy)).then_some(Cause::Admission)
+}
+
+/// Whether a refusal may be over at the next try: a webhook that does not answer, or something new of which another API
+/// server has not heard yet.
+pub(super) fn may_pass(message: &str) -> bool {
+    ["failed calling webhook", "no PriorityClass with name", "error looking up service account"]
+        .iter()
+        .any(|words| message.contains(words))
 }
 
 #[cfg(test)]

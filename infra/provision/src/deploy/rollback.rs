@@ -1,5 +1,7 @@
 //! Taking a deploy back whose rollout failed: what was changed is applied again as it was, what was new is deleted.
 
+use std::collections::BTreeSet;
+
 use anyhow::Context as _;
 use kube::{
     Client,
@@ -54,6 +56,16 @@ fn step(planned: &Planned) -> Option<Step> {
     }
 }
 
+/// Deployments that were there before, as `namespace/name`: only those can run as before.
+pub(super) fn had_before(outlook: &Outlook) -> BTreeSet<String> {
+    let before = outlook.objects().filter(|planned| planned.object["kind"] == "Deployment" && planned.live.is_some());
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    before
+        .map(|planned| &planned.object["metadata"])
+        .map(|metadata| format!("{}/{}", text(&metadata["namespace"]), text(&metadata["name"])))
+        .collect()
+}
+
 /// Takes a deploy back.
 ///
 /// # Errors
@@ -68,8 +80,9 @@ pub(super) async fn roll_back(client: &Client, outlook: &Outlook) -> anyhow::Res
             }
             Step::Delete(object) => {
                 let title = reach::title(&object);
-                delete(client, &object).await.with_context(|| format!("delete the {title}"))?;
-                told.push(format!("{title} is gone again"));
+                if delete(client, &object).await.with_context(|| format!("delete the {title}"))? {
+                    told.push(format!("{title} is gone again"));
+                }
             }
             Step::Keep(why) => told.push(why),
         }
@@ -77,11 +90,11 @@ pub(super) async fn roll_back(client: &Client, outlook: &Outlook) -> anyhow::Res
     Ok(told)
 }
 
-/// Deletes an object that is of our set, and no other of its name.
-async fn delete(client: &Client, object: &Value) -> anyhow::Result<()> {
-    let Some(live) = reach::read(client, object).await? else { return Ok(()) };
+/// Deletes an object that is of our set, and no other of its name; `false` when there is none.
+async fn delete(client: &Client, object: &Value) -> anyhow::Result<bool> {
+    let Some(live) = reach::read(client, object).await? else { return Ok(false) };
     if live["metadata"]["labels"][applyset::PART_OF] != object["metadata"]["labels"][applyset::PART_OF] {
-        return Ok(());
+        return Ok(false);
     }
     let uid = live["metadata"]["uid"].as_str().map(str::to_owned);
     let only_this = DeleteParams {
@@ -90,7 +103,9 @@ async fn delete(client: &Client, object: &Value) -> anyhow::Result<()> {
     };
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     match reach::within(reach::api(client, object)?.delete(name, &only_this)).await {
-        Err(error) if !reach::is_missing(&error) => Err(error),
-        _ => Ok(()),
+        Err(error) if reach::refusal(&error).is_some_and(|status| status.code == 404 || status.code == 409) => {
+            Ok(false)
+        }
+        deleted => deleted.map(|_| true),
     }
 }

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use k8s_openapi::api::{
-    apps::v1::{Deployment, ReplicaSet},
-    core::v1::{Event, Pod},
+    apps::v1::{Deployment, DeploymentCondition, ReplicaSet},
+    core::v1::Pod,
 };
 
 use super::refusal;
@@ -14,7 +14,7 @@ mod cause;
 mod container;
 mod pod;
 
-pub use cause::{Cause, Verdict, Why};
+pub use cause::{Cause, On, Verdict, Why};
 
 /// Annotation on the Pod template: hash of the configuration it was rendered with.
 pub const CONFIG_HASH: &str = "deskgrid.dev/config-hash";
@@ -22,34 +22,54 @@ pub const CONFIG_HASH: &str = "deskgrid.dev/config-hash";
 const REVISION: &str = "deployment.kubernetes.io/revision";
 /// Condition of a Deployment and of a ReplicaSet whose Pods are refused.
 const REFUSED: &str = "ReplicaFailure";
+/// How many times longer a refusal is borne that may pass.
+const PASSING: u32 = 6;
 
 /// How long something may go on before it counts as a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Patience {
-    /// A Pod that no node takes and no autoscaler has spoken of.
+    /// A Pod that no node takes, while no node is being made for it.
     pub unscheduled: Duration,
+    /// An image that cannot be pulled for a reason that may pass.
+    pub pulling: Duration,
     /// A Pod whose containers cannot be made: a Secret that is missing, a volume that cannot be mounted.
     pub creating: Duration,
-    /// A container that runs and is not ready.
+    /// A container that has started and is not ready.
     pub unready: Duration,
+    /// Pods that the API server refuses; the next try may go well.
+    pub refused: Duration,
     /// One that Google refuses: a grant takes a while to be known everywhere.
     pub identity: Duration,
 }
 
 impl Patience {
-    /// On Google Cloud: IAM says that a grant takes two minutes, rarely more; an autoscaler looks every ten seconds.
+    /// On a real cluster: IAM says that a grant takes two minutes as a rule, and may take seven; an autoscaler looks
+    /// every ten seconds.
     pub const GOOGLE: Self = Self {
         unscheduled: Duration::from_secs(45),
+        pulling: Duration::from_secs(60),
         creating: Duration::from_secs(20),
         unready: Duration::from_secs(20),
-        identity: Duration::from_secs(180),
+        refused: Duration::from_secs(5),
+        identity: Duration::from_secs(7 * 60),
     };
     /// On a laptop cloud, where grants count at once.
     pub const LOCAL: Self = Self {
         unscheduled: Duration::from_secs(10),
+        pulling: Duration::from_secs(10),
         creating: Duration::from_secs(5),
         unready: Duration::from_secs(10),
+        refused: Duration::from_secs(1),
         identity: Duration::from_secs(10),
+    };
+    /// At the end of all time that there was.
+    pub(super) const NONE: Self = Self {
+        unscheduled: Duration::ZERO,
+        pulling: Duration::ZERO,
+        creating: Duration::ZERO,
+        unready: Duration::ZERO,
+        refused: Duration::ZERO,
+        identity: Duration::ZERO,
     };
 }
 
@@ -61,9 +81,29 @@ pub struct Seen<'a> {
     /// How long it has been in the stage it is in.
     pub lasting: Duration,
     /// What happened to it, oldest first.
-    pub events: &'a [Event],
+    pub events: &'a [Happening],
     /// The last lines of its log; of the container's run before, when it ended.
     pub log: &'a str,
+}
+
+/// Something that happened to a Pod, as one of its events tells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Happening {
+    /// A word for it, such as `FailedMount`.
+    pub reason: String,
+    /// The same for people.
+    pub message: String,
+    /// Time since it was seen to happen last.
+    pub ago: Duration,
+}
+
+/// What the API server says when it refuses Pods.
+#[derive(Clone, Copy, Debug)]
+pub struct Refusal<'a> {
+    /// Its words.
+    pub message: &'a str,
+    /// How long it has refused them.
+    pub lasting: Duration,
 }
 
 /// How far a Pod has come; time is measured in each.
@@ -73,7 +113,9 @@ pub(super) enum Stage {
     Unscheduled,
     /// Its containers are being made.
     Creating,
-    /// They run and are not ready.
+    /// They run, and their startup probes have not found them well yet.
+    Starting,
+    /// They have started and are not ready.
     Unready,
     /// All is well with it, or it is going.
     Other,
@@ -104,7 +146,7 @@ pub(super) fn refused<'a>(deployment: &Deployment, mut sets: impl Iterator<Item 
 /// Judges a rollout, whose Pods may be [`refused`]. Pods of an older template do not count.
 pub fn verdict<'a>(
     deployment: &Deployment,
-    refused: Option<&str>,
+    refused: Option<Refusal<'_>>,
     pods: impl Iterator<Item = Seen<'a>>,
     patience: &Patience,
 ) -> Verdict {
@@ -129,15 +171,13 @@ pub fn verdict<'a>(
             _ => {}
         }
     }
-    if let Some(message) = refused {
-        let why = match refusal::cause(message) {
-            Some(refusal::Cause::Quota) => Why::Quota,
-            _ => Why::Admission,
-        };
-        return Verdict::Failed(Cause::new(why, format!("its pods are refused: {message}")));
+    if let Some(refused) = refused {
+        return refusal_of_pods(refused, patience);
     }
-    let mut conditions = status.conditions.iter().flatten();
-    if let Some(stuck) = conditions.find(|condition| condition.type_ == "Progressing" && condition.status == "False") {
+    // A node may take longer to come than the Deployment is told to be patient.
+    let scaling = matches!(waiting, Some(Verdict::Waiting { on: On::Node, .. }));
+    let stuck = |condition: &&DeploymentCondition| condition.type_ == "Progressing" && condition.status == "False";
+    if let Some(stuck) = status.conditions.iter().flatten().find(stuck).filter(|_| !scaling) {
         let so_far = match waiting {
             Some(Verdict::Waiting { why, .. }) => format!(" ({why})"),
             _ => String::new(),
@@ -147,4 +187,19 @@ pub fn verdict<'a>(
     }
     let progress = format!("{} of {wanted} pods are ready", count(status.available_replicas));
     waiting.unwrap_or_else(|| Verdict::waiting(progress))
+}
+
+/// Judges a refusal of Pods: the controller tries again and again, and what may pass is given more tries.
+fn refusal_of_pods(refused: Refusal<'_>, patience: &Patience) -> Verdict {
+    let Refusal { message, lasting } = refused;
+    let seen = format!("its pods are refused: {message}");
+    let patience = if refusal::may_pass(message) { patience.refused * PASSING } else { patience.refused };
+    if lasting < patience {
+        return Verdict::waiting(seen);
+    }
+    let why = match refusal::cause(message) {
+        Some(refusal::Cause::Quota) => Why::Quota,
+        _ => Why::Admission,
+    };
+    Verdict::Failed(Cause::new(why, seen))
 }

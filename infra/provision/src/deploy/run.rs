@@ -1,30 +1,26 @@
 //! What the verb calls: render, write down, look, apply, and wait until everything runs.
 
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
 use common::labels;
-use futures::future::join_all;
 use kube::Client;
 use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
-    Applied, Change, Failed, Foreign, Looking, Outlook, Patience, Rollout, Why, access, apply, carry, handout, look,
-    namespaces, reach, rollback::roll_back, wait_for,
+    Applied, Change, Foreign, LIMIT, Looking, Outlook, Patience, access, apply, carry, failure, handout, look,
+    namespaces, reach,
+    rollouts::{self, Waited},
 };
 use crate::{
     Cloud,
     environment::{Auth, Environment, WebAccess},
     manifests::{Extras, Images, Rendered, WEB_NAMESPACE, render_with},
-    plan,
-    resource::Kind,
     trouble::Trouble,
 };
 
 /// API of Google's collectors of metrics.
 const MONITORING: &str = "monitoring.googleapis.com/v1";
-/// Time for which a rollout waits on one and the same before it is told.
-const QUIET: Duration = Duration::from_secs(3);
 
 /// How to deploy.
 #[derive(Clone, Debug)]
@@ -41,7 +37,9 @@ pub struct Options {
     pub foreign: Foreign,
     /// Take over fields that others own.
     pub force_conflicts: bool,
-    /// Take everything back when a rollout fails.
+    /// What somebody agreed may be deleted; without it everything that is no longer wanted.
+    pub may_delete: Option<Vec<Applied>>,
+    /// Take everything back when an object is refused or a rollout fails.
     pub rollback: bool,
     /// How long a rollout may take; a safety net.
     pub limit: Duration,
@@ -59,8 +57,9 @@ impl Options {
             only: Only::Everything,
             foreign: Foreign::Refuse,
             force_conflicts: false,
+            may_delete: None,
             rollback: false,
-            limit: Duration::from_secs(300),
+            limit: LIMIT,
             patience: Patience::GOOGLE,
         }
     }
@@ -123,7 +122,14 @@ pub enum Event {
         /// Milliseconds it took.
         elapsed_ms: u64,
     },
-    /// A failed rollout is taken back.
+    /// A rollout cannot succeed.
+    Failed {
+        /// Deployment, as `namespace/name`.
+        deployment: String,
+        /// Why.
+        why: String,
+    },
+    /// What failed is taken back.
     RollingBack,
     /// Something was taken back.
     RolledBack {
@@ -174,9 +180,18 @@ async fn outlook(
     options: &Options,
 ) -> anyhow::Result<Outlook> {
     // Only a deploy of everything knows what left.
-    let present = (options.only == Only::Everything).then(|| namespaces(everything));
+    let present = (options.only == Only::Everything).then(|| present(environment, everything));
     let looking = Looking { foreign: options.foreign, force_conflicts: options.force_conflicts };
     look(client, &environment.name, &only(everything, options), present.as_ref(), looking).await
+}
+
+/// Namespaces that are still wanted. The web apps are while they are switched on, also when nobody knows their images.
+fn present(environment: &Environment, everything: &Rendered) -> BTreeSet<String> {
+    let mut present = namespaces(everything);
+    if environment.web.enabled {
+        present.insert(WEB_NAMESPACE.to_owned());
+    }
+    present
 }
 
 /// The objects of the part that is deployed. What no business has alone is the cluster's or the web apps', and those
@@ -225,24 +240,36 @@ pub async fn run(
     }
     let outlook = outlook(environment, client, &everything, options).await?;
     outlook.check()?;
-    let mut objects = carry::carry_out(client, &outlook).await?;
+    if let Some(agreed) = &options.may_delete {
+        only_agreed(&environment.name, agreed, &outlook)?;
+    }
+    let rollouts = rollouts::of(&wanted, options);
+    let mut objects = match carry::carry_out(client, &outlook).await {
+        Ok(objects) => objects,
+        Err(error) if options.rollback => {
+            let notes = failure::take_back(client, &outlook, &rollouts, progress).await;
+            return Err(failure::with_notes(error, &notes));
+        }
+        Err(error) => return Err(error),
+    };
     for applied in &objects {
         progress(Event::Applied(applied.clone()));
     }
-    let rollouts = rollouts(&wanted, options);
-    let failures = wait_all(client, &rollouts, started, progress).await;
+    let Waited { failures, left } = rollouts::wait(client, &rollouts, started, progress).await;
     if !failures.is_empty() {
-        let mut notes = Vec::new();
+        let mut notes: Vec<String> =
+            left.iter().map(|deployment| format!("{deployment} was not waited for any longer")).collect();
         if options.rollback {
-            notes = take_back(client, &outlook, &rollouts, progress).await;
+            notes.extend(failure::take_back(client, &outlook, &rollouts, progress).await);
         }
-        return Err(failure(environment, cloud, failures, notes).await);
+        return Err(failure::told(environment, cloud, failures, notes).await);
     }
     let pruned = carry::prune(client, &outlook).await?;
     for gone in &pruned {
         progress(Event::Applied(gone.clone()));
     }
-    if environment.auth == Auth::Key && options.only == Only::Everything {
+    let web_is_known = has_web || !environment.web.enabled;
+    if environment.auth == Auth::Key && options.only == Only::Everything && web_is_known {
         handout::take_back(environment, cloud, client, &wanted, options.limit, progress).await?;
     }
     objects.extend(pruned);
@@ -250,106 +277,26 @@ pub async fn run(
     Ok(Report { objects, changed, elapsed_ms: millis(started) })
 }
 
-/// Every Deployment among the objects.
-fn rollouts(rendered: &Rendered, options: &Options) -> Vec<Rollout> {
-    let deployments = rendered.objects().filter(|object| object["kind"] == "Deployment");
-    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
-    let rollout = |object: &serde_json::Value| Rollout {
-        namespace: text(&object["metadata"]["namespace"]),
-        name: text(&object["metadata"]["name"]),
-        limit: options.limit,
-        patience: options.patience,
-    };
-    deployments.map(rollout).collect()
-}
-
-async fn wait_all(client: &Client, rollouts: &[Rollout], started: Instant, progress: &Progress) -> Vec<anyhow::Error> {
-    let waits = rollouts.iter().map(|rollout| async move {
-        let deployment = format!("{}/{}", rollout.namespace, rollout.name);
-        progress(Event::Waiting { deployment: deployment.clone() });
-        let begun = Instant::now();
-        let told = |why: &str| {
-            if begun.elapsed() >= QUIET {
-                progress(Event::Delayed { deployment: deployment.clone(), why: why.to_owned() });
-            }
-        };
-        wait_for(client, rollout, &told).await?;
-        progress(Event::Ready { deployment: deployment.clone(), elapsed_ms: millis(started) });
-        anyhow::Ok(())
-    });
-    join_all(waits).await.into_iter().filter_map(Result::err).collect()
-}
-
-/// Takes a deploy back and says what came of that.
-async fn take_back(client: &Client, outlook: &Outlook, rollouts: &[Rollout], progress: &Progress) -> Vec<String> {
-    progress(Event::RollingBack);
-    let mut notes = match roll_back(client, outlook).await {
-        Ok(told) if told.is_empty() => {
-            return vec!["nothing was taken back: there was no version before this one".to_owned()];
-        }
-        Ok(told) => told,
-        Err(error) => return vec![format!("it could not be taken back: {error:#}")],
-    };
-    for what in &notes {
-        progress(Event::RolledBack { what: what.clone() });
+/// Whether nothing would be deleted beyond what somebody agreed to.
+fn only_agreed(environment: &str, agreed: &[Applied], outlook: &Outlook) -> anyhow::Result<()> {
+    let more: Vec<String> = outlook
+        .pruned()
+        .filter(|gone| !agreed.contains(gone))
+        .map(|gone| format!("{} {}", gone.kind, gone.name))
+        .collect();
+    if more.is_empty() {
+        return Ok(());
     }
-    notes = vec![format!("{} objects were taken back", notes.len())];
-    let waits = rollouts.iter().map(|rollout| async move {
-        match wait_for(client, rollout, &|_| {}).await {
-            Ok(()) => format!("{}/{} runs as before", rollout.namespace, rollout.name),
-            Err(error) => format!("{}/{} does not run as before: {error:#}", rollout.namespace, rollout.name),
-        }
-    });
-    notes.extend(join_all(waits).await);
-    notes
+    Err(Trouble {
+        code: "plan-moved",
+        what: "the cluster is not as it was when it was looked at; nothing was deleted".to_owned(),
+        on: format!("environment {environment}"),
+        why: format!("these would be deleted too: {}", more.join(", ")),
+        next: "deploy again, and see what it would delete".to_owned(),
+    }
+    .into())
 }
 
-/// What to tell of rollouts that failed.
-async fn failure(
-    environment: &Environment,
-    cloud: &Cloud,
-    failures: Vec<anyhow::Error>,
-    notes: Vec<String>,
-) -> anyhow::Error {
-    let failed: Vec<Failed> = failures.iter().filter_map(|error| error.downcast_ref::<Failed>().cloned()).collect();
-    let Some(first) = failed.first() else {
-        let all: Vec<String> = failures.iter().map(|error| format!("{error:#}")).collect();
-        return anyhow::anyhow!("{}", all.join("\n"));
-    };
-    let mut why: Vec<String> = failures.iter().map(|error| format!("{error:#}")).collect();
-    if failed.iter().any(|failed| failed.cause.why == Why::Identity)
-        && let Some(gap) = missing_identity(environment, cloud).await
-    {
-        why.push(gap);
-    }
-    why.extend(notes);
-    let on: Vec<&str> = failed.iter().map(|failed| failed.deployment.as_str()).collect();
-    let namespace = first.deployment.split('/').next().unwrap_or_default();
-    Trouble {
-        code: first.cause.why.code(),
-        what: format!("{} of the rollouts failed", failures.len()),
-        on: on.join(", "),
-        why: why.join("\n"),
-        next: first.cause.why.next().replace("NAMESPACE", namespace),
-    }
-    .into()
-}
-
-/// What of the identities is not as it should be, if that can be found out.
-async fn missing_identity(environment: &Environment, cloud: &Cloud) -> Option<String> {
-    let silent: crate::apply::Progress = Arc::new(|_| {});
-    let plan = crate::look(environment, cloud, plan::Options::default(), &silent).await.ok()?;
-    let is_identity = |id: &crate::resource::Id| id.is_policy() || id.kind == Kind::ServiceAccount;
-    let missing = plan.pending().filter(|change| is_identity(&change.id)).map(|change| change.id.to_string());
-    let missing: Vec<String> = missing.collect();
-    match missing.is_empty() {
-        true => {
-            Some("every binding of the environment is there: a new one takes up to two minutes to be known".to_owned())
-        }
-        false => Some(format!("these are not as they should be: {}", missing.join(", "))),
-    }
-}
-
-fn millis(started: Instant) -> u64 {
+pub(super) fn millis(started: Instant) -> u64 {
     u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX)
 }

@@ -16,7 +16,7 @@ use std::{collections::BTreeMap, time::Duration};
 use common::labels;
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
-    core::v1::{Event as PodEvent, Pod},
+    core::v1::Pod,
 };
 use serde_json::Value;
 
@@ -27,6 +27,7 @@ use crate::{
 };
 
 mod verdicts;
+mod waits;
 
 fn deployment(status: Value) -> Deployment {
     serde_json::from_value(json!({
@@ -97,7 +98,8 @@ async fn serve(State(cluster): State<Cluster>, method: Method, uri: Uri, body: B
     let missing = json!({"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "NotFound", "code": 404});
     let missing = (StatusCode::NOT_FOUND, Json(missing)).into_response();
     if uri.path().ends_with("/log") {
-        return if query.contains("previous=true") { "first\nboom\n".into_response() } else { missing };
+        let log = objects.get(uri.path()).and_then(Value::as_str).unwrap_or("first\nboom\n").to_owned();
+        return if query.contains("previous=true") { log.into_response() } else { missing };
     }
     if method == Method::PATCH {
         assert!(query.contains("fieldManager=deskgrid") && query.contains("fieldValidation=Strict"), "{query}");
@@ -225,4 +227,33 @@ async fn a_deployment_writes_down_what_it_did_and_waits() {
     assert_eq!(events.lock().unwrap().last().unwrap(), "ready");
     common::config::Config::read(&folder.path().join("config.json")).unwrap();
     assert!(folder.path().join("manifests/bu1/orchestrator.yaml").is_file());
+}
+
+/// Every kind that a release had is found again after its template went.
+#[test]
+fn the_version_of_every_kind_is_known_without_its_template() {
+    let mut folders = vec![std::path::PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/golden"))];
+    let mut kinds = std::collections::BTreeSet::new();
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).unwrap().flatten() {
+            let path = entry.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|extension| extension == "yaml") {
+                let text = std::fs::read_to_string(path).unwrap();
+                let lines: Vec<&str> = text.lines().collect();
+                for pair in lines.windows(2) {
+                    if let (Some(version), Some(kind)) =
+                        (pair[0].strip_prefix("apiVersion: "), pair[1].strip_prefix("kind: "))
+                    {
+                        kinds.insert((version.to_owned(), kind.to_owned()));
+                    }
+                }
+            }
+        }
+    }
+    assert!(kinds.len() > 15 && kinds.iter().any(|(version, _)| version.ends_with("v1beta1")), "{kinds:?}");
+    for (version, kind) in kinds {
+        assert_eq!(applyset::api_version(&applyset::group_kind(&version, &kind)), version, "{kind}");
+    }
 }

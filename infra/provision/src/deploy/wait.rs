@@ -22,18 +22,25 @@ use tokio::time::Instant;
 use super::{
     reach::CALL_LIMIT,
     rollout::{
-        Cause, Patience, Seen, Stage, Verdict, Why, has_refusals, is_current, refused, restarts, stage, verdict,
+        Cause, Happening, On, Patience, Refusal, Seen, Stage, Verdict, Why, has_refusals, is_current, refused,
+        restarts, stage, verdict,
     },
 };
 
+/// How long a rollout may take; a safety net, since a failing one is recognised long before.
+pub const LIMIT: Duration = Duration::from_secs(300);
 /// Last log lines of a container that does not stay up.
 const LOG_LINES: i64 = 20;
+/// What a node writes in the place of a log that it has not kept.
+const LOST_LOG: &str = "unable to retrieve container logs for";
 /// Time between two judgements, beside those when something changed.
 const LOOK: Duration = Duration::from_millis(500);
 /// Pods that are looked at more closely; the others are like them.
 const CLOSELY: usize = 3;
 /// Longest that a node is waited for which the autoscaler makes.
 const SCALE_UP: Duration = Duration::from_secs(15 * 60);
+/// Time beyond the patience with a grant, so that its end is seen before that of the rollout.
+const MARGIN: Duration = Duration::from_secs(30);
 
 /// What to wait for, and how long.
 #[derive(Clone, Debug)]
@@ -65,6 +72,15 @@ impl std::fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
+/// How long a rollout may go on at least from when it waits on this first, whatever its limit is.
+pub(super) fn allowed(on: On, patience: &Patience) -> Duration {
+    match on {
+        On::Cluster => Duration::ZERO,
+        On::Grant => patience.identity + MARGIN,
+        On::Node => SCALE_UP,
+    }
+}
+
 /// Waits for the Deployment `name` with the patience that Google Cloud needs.
 ///
 /// # Errors
@@ -91,8 +107,9 @@ pub async fn wait_for(client: &Client, rollout: &Rollout, told: &(dyn Fn(&str) +
 
     let mut world = World::default();
     let mut last = "nothing was seen of it yet".to_owned();
-    let mut deadline = Instant::now() + *limit;
-    let mut scaling = false;
+    let started = Instant::now();
+    let mut deadline = started + *limit;
+    let mut waited_on = BTreeSet::from([On::Cluster]);
     let mut look = tokio::time::interval(LOOK);
     loop {
         tokio::select! {
@@ -121,13 +138,13 @@ pub async fn wait_for(client: &Client, rollout: &Rollout, told: &(dyn Fn(&str) +
         }
         match judged {
             Verdict::Ready => return Ok(()),
-            Verdict::Waiting { why, scaling: now_scaling } => {
+            Verdict::Waiting { why, on } => {
                 if why != last {
                     told(&why);
                     last = why;
                 }
-                if now_scaling && !std::mem::replace(&mut scaling, true) {
-                    deadline = deadline.max(Instant::now() + SCALE_UP);
+                if waited_on.insert(on) {
+                    deadline = deadline.max(Instant::now() + allowed(on, patience));
                 }
             }
             Verdict::Failed(cause) => {
@@ -138,8 +155,15 @@ pub async fn wait_for(client: &Client, rollout: &Rollout, told: &(dyn Fn(&str) +
             break;
         }
     }
-    let seen = format!("it is not ready after {} s: {last}", limit.as_secs());
-    Err(Failed { deployment: format!("{namespace}/{name}"), cause: Cause { why: Why::Stuck, seen } }.into())
+    // There is no time left to be patient with what is known to be wrong.
+    let cause = match world.judge(&Patience::NONE) {
+        Some(Verdict::Failed(cause)) => cause,
+        _ => {
+            let seen = format!("it is not ready after {} s: {last}", started.elapsed().as_secs());
+            Cause { why: Why::Stuck, seen }
+        }
+    };
+    Err(Failed { deployment: format!("{namespace}/{name}"), cause }.into())
 }
 
 enum Change {
@@ -152,15 +176,15 @@ struct Followed {
     pod: Pod,
     stage: Stage,
     since: Moment,
-    events: Vec<Event>,
+    events: Vec<(Event, Moment)>,
     log: String,
 }
 
 #[derive(Default)]
 struct World {
     deployment: Option<Deployment>,
-    /// What its Pods are refused for.
-    refused: Option<String>,
+    /// What its Pods are refused for, and since when.
+    refused: Option<(String, Moment)>,
     pods: BTreeMap<String, Followed>,
     /// Names seen since the watch began to list anew.
     listed: Option<BTreeSet<String>>,
@@ -198,6 +222,10 @@ impl World {
         }
         let stage = stage(&pod);
         let (since, events, log) = match self.pods.remove(&name) {
+            // Since a probe found it started: what was before does not count against it.
+            Some(old) if old.stage == Stage::Starting && stage == Stage::Unready => {
+                (Moment::now(), old.events, old.log)
+            }
             // A container that is started again and again does not begin anew to be unready.
             Some(old) if old.stage == stage || old.since_start(&pod) => (old.since, old.events, old.log),
             Some(old) => (Moment::now(), old.events, old.log),
@@ -209,27 +237,30 @@ impl World {
     /// The verdict on what is there now; none before the Deployment was seen.
     fn judge(&self, patience: &Patience) -> Option<Verdict> {
         let deployment = self.deployment.as_ref()?;
-        Some(verdict(deployment, self.refused.as_deref(), self.seen(), patience))
-    }
-
-    fn seen(&self) -> impl Iterator<Item = Seen<'_>> {
-        self.pods.values().map(|followed| Seen {
+        let refused = self.refused.as_ref();
+        let refused = refused.map(|(message, since)| Refusal { message, lasting: since.elapsed() });
+        let happened: Vec<Vec<Happening>> = self.pods.values().map(Followed::happened).collect();
+        let seen = self.pods.values().zip(&happened).map(|(followed, events)| Seen {
             pod: &followed.pod,
             lasting: followed.since.elapsed(),
-            events: &followed.events,
+            events,
             log: &followed.log,
-        })
+        });
+        Some(verdict(deployment, refused, seen, patience))
     }
 
     /// Asks for the ReplicaSets, when the Deployment says that Pods of one of them are refused.
     async fn look_at_refusals(&mut self, client: &Client, namespace: &str) {
-        self.refused = None;
-        let Some(deployment) = self.deployment.as_ref().filter(|deployment| has_refusals(deployment)) else { return };
+        let Some(deployment) = self.deployment.as_ref().filter(|deployment| has_refusals(deployment)) else {
+            self.refused = None;
+            return;
+        };
         let api: Api<ReplicaSet> = Api::namespaced(client.clone(), namespace);
         let name = deployment.metadata.name.as_deref().unwrap_or_default();
         let of = ListParams::default().labels(&format!("{}={name}", labels::APP));
         if let Ok(Ok(sets)) = tokio::time::timeout(CALL_LIMIT, api.list(&of)).await {
-            self.refused = refused(deployment, sets.iter()).map(str::to_owned);
+            let since = self.refused.as_ref().map_or_else(Moment::now, |(_, since)| *since);
+            self.refused = refused(deployment, sets.iter()).map(|message| (message.to_owned(), since));
         }
     }
 
@@ -241,7 +272,7 @@ impl World {
         });
         let looks = ill.take(CLOSELY).map(|(name, followed)| async move {
             if let Some(events) = events(client, namespace, name).await {
-                followed.events = events;
+                followed.hear(events);
             }
             let container = followed.pod.spec.as_ref().and_then(|spec| spec.containers.first());
             if followed.stage != Stage::Unscheduled
@@ -258,6 +289,23 @@ impl World {
 }
 
 impl Followed {
+    /// Takes note of what happened to it. What was noted before, and did not happen again, is as old as it was.
+    fn hear(&mut self, events: Vec<Event>) {
+        let now = Moment::now();
+        let known = std::mem::take(&mut self.events);
+        let when = |event: &Event| known.iter().find(|(old, _)| old == event).map_or(now, |(_, when)| *when);
+        self.events = events.into_iter().map(|event| (event.clone(), when(&event))).collect();
+    }
+
+    fn happened(&self) -> Vec<Happening> {
+        let happening = |(event, when): &(Event, Moment)| Happening {
+            reason: event.reason.clone().unwrap_or_default(),
+            message: event.message.clone().unwrap_or_default(),
+            ago: when.elapsed(),
+        };
+        self.events.iter().map(happening).collect()
+    }
+
     /// Whether the container of this Pod has been started again since, so that both are one and the same trouble.
     fn since_start(&self, pod: &Pod) -> bool {
         restarts(pod) > 0 && self.stage != Stage::Unscheduled && stage(pod) != Stage::Other
@@ -271,7 +319,8 @@ async fn events(client: &Client, namespace: &str, pod: &str) -> Option<Vec<Event
     let listed = tokio::time::timeout(CALL_LIMIT, api.list(&of)).await.ok()?.ok()?;
     let mut events = listed.items;
     events.sort_by_key(|event| {
-        let recent = event.last_timestamp.as_ref().map(|time| time.0);
+        let series = event.series.as_ref().and_then(|series| series.last_observed_time.as_ref());
+        let recent = series.map(|time| time.0).or_else(|| event.last_timestamp.as_ref().map(|time| time.0));
         recent.or_else(|| event.event_time.as_ref().map(|time| time.0))
     });
     Some(events)
@@ -289,6 +338,7 @@ async fn last_lines(client: &Client, namespace: &str, pod: &str, container: &str
         };
         if let Ok(Ok(log)) = tokio::time::timeout(CALL_LIMIT, pods.logs(pod, &parameters)).await
             && !log.trim().is_empty()
+            && !log.starts_with(LOST_LOG)
         {
             return log.trim_end().to_owned();
         }

@@ -13,8 +13,8 @@ pub enum Verdict {
     Waiting {
         /// On what it waits.
         why: String,
-        /// A node is being made for it, which takes minutes.
-        scaling: bool,
+        /// Who or what takes the time.
+        on: On,
     },
     /// It cannot succeed by waiting.
     Failed(Cause),
@@ -23,8 +23,19 @@ pub enum Verdict {
 impl Verdict {
     /// Not yet, for this reason.
     pub(super) fn waiting(why: impl Into<String>) -> Self {
-        Self::Waiting { why: why.into(), scaling: false }
+        Self::Waiting { why: why.into(), on: On::Cluster }
     }
+}
+
+/// What takes the time while a rollout waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum On {
+    /// The cluster, which takes seconds.
+    Cluster,
+    /// A grant, which takes minutes until it is known everywhere.
+    Grant,
+    /// A node that is being made, which takes minutes.
+    Node,
 }
 
 /// Why a rollout fails.
@@ -108,7 +119,7 @@ impl Why {
             Self::Admission => ADMISSION,
             Self::Identity => {
                 "`cargo xtask provision` makes the binding between the Kubernetes and the Google account; a new one \
-                 takes up to two minutes to be known"
+                 takes two minutes to be known as a rule, and at times seven"
             }
             Self::Probe => "see what its log says; `cargo xtask logs --orchestrator` shows all of it",
             Self::PodConfig => "deploy again: `cargo xtask deploy` makes what is missing",

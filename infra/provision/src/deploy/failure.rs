@@ -1,0 +1,103 @@
+//! A deploy that failed: taken back, and told of with all that is known.
+
+use std::sync::Arc;
+
+use futures::future::join_all;
+use kube::Client;
+
+use super::{
+    Failed, Outlook, Rollout, Why,
+    rollback::{had_before, roll_back},
+    run::{Event, Progress},
+    wait_for,
+};
+use crate::{Cloud, environment::Environment, plan, resource::Kind, trouble::Trouble};
+
+/// Takes a deploy back and says what came of that.
+pub(super) async fn take_back(
+    client: &Client,
+    outlook: &Outlook,
+    rollouts: &[Rollout],
+    progress: &Progress,
+) -> Vec<String> {
+    progress(Event::RollingBack);
+    let mut notes = match roll_back(client, outlook).await {
+        Ok(told) if told.is_empty() => {
+            return vec!["nothing was taken back: there was no version before this one".to_owned()];
+        }
+        Ok(told) => told,
+        Err(error) => return vec![format!("it could not be taken back: {error:#}")],
+    };
+    for what in &notes {
+        progress(Event::RolledBack { what: what.clone() });
+    }
+    notes = vec![format!("{} objects were taken back", notes.len())];
+    let before = had_before(outlook);
+    let had = |rollout: &&Rollout| before.contains(&format!("{}/{}", rollout.namespace, rollout.name));
+    let waits = rollouts.iter().filter(had).map(|rollout| async move {
+        match wait_for(client, rollout, &|_| {}).await {
+            Ok(()) => format!("{}/{} runs as before", rollout.namespace, rollout.name),
+            Err(error) => format!("{}/{} does not run as before: {error:#}", rollout.namespace, rollout.name),
+        }
+    });
+    notes.extend(join_all(waits).await);
+    notes
+}
+
+/// An error with what came of taking everything back.
+pub(super) fn with_notes(error: anyhow::Error, notes: &[String]) -> anyhow::Error {
+    match error.downcast::<Trouble>() {
+        Ok(trouble) => {
+            let why = format!("{}\n{}", trouble.why, notes.join("\n"));
+            Trouble { why, ..trouble }.into()
+        }
+        Err(error) => anyhow::anyhow!("{error:#}\n{}", notes.join("\n")),
+    }
+}
+
+/// What to tell of rollouts that failed.
+pub(super) async fn told(
+    environment: &Environment,
+    cloud: &Cloud,
+    failures: Vec<anyhow::Error>,
+    notes: Vec<String>,
+) -> anyhow::Error {
+    let failed: Vec<Failed> = failures.iter().filter_map(|error| error.downcast_ref::<Failed>().cloned()).collect();
+    let Some(first) = failed.first() else {
+        let all: Vec<String> = failures.iter().map(|error| format!("{error:#}")).collect();
+        return anyhow::anyhow!("{}", all.join("\n"));
+    };
+    let mut why: Vec<String> = failures.iter().map(|error| format!("{error:#}")).collect();
+    if failed.iter().any(|failed| failed.cause.why == Why::Identity)
+        && let Some(gap) = missing_identity(environment, cloud).await
+    {
+        why.push(gap);
+    }
+    why.extend(notes);
+    let on: Vec<&str> = failed.iter().map(|failed| failed.deployment.as_str()).collect();
+    let namespace = first.deployment.split('/').next().unwrap_or_default();
+    Trouble {
+        code: first.cause.why.code(),
+        what: format!("{} of the rollouts failed", failures.len()),
+        on: on.join(", "),
+        why: why.join("\n"),
+        next: first.cause.why.next().replace("NAMESPACE", namespace),
+    }
+    .into()
+}
+
+/// What of the identities is not as it should be, if that can be found out.
+async fn missing_identity(environment: &Environment, cloud: &Cloud) -> Option<String> {
+    let silent: crate::apply::Progress = Arc::new(|_| {});
+    let plan = crate::look(environment, cloud, plan::Options::default(), &silent).await.ok()?;
+    let is_identity = |id: &crate::resource::Id| id.is_policy() || id.kind == Kind::ServiceAccount;
+    let missing = plan.pending().filter(|change| is_identity(&change.id)).map(|change| change.id.to_string());
+    let missing: Vec<String> = missing.collect();
+    match missing.is_empty() {
+        true => {
+            let known = "a new one takes two minutes to be known as a rule, and at times seven";
+            Some(format!("every binding of the environment is there: {known}"))
+        }
+        false => Some(format!("these are not as they should be: {}", missing.join(", "))),
+    }
+}
