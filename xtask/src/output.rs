@@ -176,9 +176,11 @@ impl Drop for Progress {
     }
 }
 
-/// Starts the log of the libraries on standard error: only errors, more with `--verbose`.
+/// Starts the log of the libraries on standard error: only errors, more with `--verbose`. What the client of Kubernetes
+/// logs it also answers, and that is told as every error is.
 pub(crate) fn start_logging(globals: &Globals) {
-    let filter = if globals.verbose { "warn,xtask=debug,common=debug,provision=debug" } else { "error" };
+    let filter =
+        if globals.verbose { "warn,xtask=debug,common=debug,provision=debug" } else { "error,kube_client=off" };
     let _ = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(io::stderr)

@@ -29,7 +29,7 @@ pub(crate) async fn run(globals: &Globals, _: &Args, output: &Output) -> anyhow:
     match setup::connect(&environment, globals).await {
         Ok(cloud) => {
             let (google, cluster) =
-                tokio::join!(preflight::look(&environment, &cloud, None), cluster(&environment, &cloud));
+                tokio::join!(preflight::look(&environment, &cloud, None), cluster(&environment, &cloud, globals));
             findings.extend(google);
             findings.push(cluster);
         }
@@ -87,7 +87,11 @@ fn get(tool: &str) -> &'static str {
     }
 }
 
-async fn cluster(environment: &Environment, cloud: &Cloud) -> Finding {
+async fn cluster(environment: &Environment, cloud: &Cloud, globals: &Globals) -> Finding {
+    if let (Some(name), Err(why)) = (globals.context(), &cloud.kubernetes) {
+        let fix = "see which contexts there are: kubectl config get-contexts";
+        return Finding::bad("cluster", format!("no way to that of the context {name}: {why}"), fix);
+    }
     match presence::has_cluster(environment, cloud).await {
         // Before the first `provision` that is as it should be.
         Ok(false) => return Finding::bad("cluster", "there is none", "cargo xtask provision").optional(),
@@ -109,7 +113,8 @@ async fn cluster(environment: &Environment, cloud: &Cloud) -> Finding {
     match client.apiserver_version().await {
         Ok(version) => Finding::good("cluster", format!("Kubernetes {}", version.git_version)),
         Err(error) => {
-            Finding::bad("cluster", error.to_string(), "see whether `kubectl version` works with the same context")
+            let seen = format!("{:#}", anyhow::Error::new(error).context("it does not answer"));
+            Finding::bad("cluster", seen, "see whether `kubectl version` works with the same context")
         }
     }
 }

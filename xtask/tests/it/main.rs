@@ -17,6 +17,7 @@ mod deploy_verb;
 mod deploys;
 mod desk;
 mod duplicates;
+mod elsewhere;
 mod emulator;
 mod engine_steps;
 mod goodbye;

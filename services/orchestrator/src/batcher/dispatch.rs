@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use common::{
     Identity,
     batch::{self, Batch, Entry, Manifest},
-    storage::Properties,
+    storage::{Properties, Written},
 };
 use futures::StreamExt as _;
 use k8s_openapi::api::batch::v1::Job;
@@ -144,7 +144,7 @@ async fn create(context: &Context, asked: &[Asked], slot: &mut Slot) -> Told {
     let name = batch.job_name();
     // From here on the sweep knows that the manifest is not left over.
     slot.creating(name.clone());
-    context.store.write_once(&business.bucket, &batch.manifest(), bytes, Properties::json()).await?;
+    let written = context.store.write_once(&business.bucket, &batch.manifest(), bytes, Properties::json()).await?;
     context.hooks.at(Step::ManifestWritten, None, None).await;
     context.hooks.at(Step::BeforeCreate, None, None).await;
     let body = || serde_json::to_vec(&context.template.batch(&batch)?).context("encode the Job");
@@ -161,13 +161,25 @@ async fn create(context: &Context, asked: &[Asked], slot: &mut Slot) -> Told {
         // It has the same inputs, since its name is a hash of them.
         Created::Exists => {
             let is_batch = |job: &Job| batch_of(job).map(drop).map_err(|error| format!("{error:#}"));
-            create::existing(context, &name, is_batch).await
+            create::existing(context, &name, is_batch).await?;
+            if let Written::New(generation) = written {
+                take_back(context, asked, &batch, generation).await?;
+            }
+            Ok(())
         }
         Created::Rejected(why) => {
             tracing::warn!("the API server does not accept the batch, so each input gets a Job of its own: {why}");
             Err(Obstacle::NotInABatch)
         }
     }
+}
+
+/// Deletes a manifest that was written for a Job that had settled all of its inputs, and deleted its own, just before.
+async fn take_back(context: &Context, asked: &[Asked], batch: &Batch, generation: i64) -> anyhow::Result<()> {
+    if settled(context, asked).await?.len() == asked.len() {
+        context.store.delete(&batch.bucket, &batch.manifest(), generation).await?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
