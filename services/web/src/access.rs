@@ -119,12 +119,6 @@ impl Access {
         Ok(cookie.and_then(|cookie| sessions.open(cookie, &tokens, Timestamp::now())))
     }
 
-    /// Whether a request with these headers presents a token, rightly or not.
-    pub(crate) fn is_token_in(&self, headers: &HeaderMap) -> bool {
-        let value = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
-        self.tokens().is_some() && value.and_then(bearer).is_some()
-    }
-
     /// The token file and the sessions; `None` when people log in elsewhere.
     pub(crate) fn tokens(&self) -> Option<(&TokenFile, &Sessions)> {
         match &self.kind {

@@ -1,6 +1,6 @@
 //! What every request must pass: a plain path, access, and for changes the proof that a page of ours asked.
 
-use std::{sync::Arc, time::Instant};
+use std::sync::Arc;
 
 use aws_lc_rs::constant_time;
 use axum::{
@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 
-use crate::{Form, Peer, Problem, Site, Visitor, access::limiter::too_many, limits::MAX_FORM_BYTES, query};
+use crate::{Form, Problem, Site, Visitor, limits::MAX_FORM_BYTES, query};
 
 mod multipart;
 
@@ -41,12 +41,6 @@ async fn checked(site: &Site, request: Request) -> Result<Request, Box<Response>
         request.extensions_mut().insert(form);
         return Ok(request);
     }
-    // Tokens in requests can be guessed as well as those at the login.
-    let presents = request.extensions().get::<Peer>().filter(|_| site.access.is_token_in(request.headers()));
-    let address = presents.map(|peer| peer.0.ip());
-    if let Some((address, wait)) = address.and_then(|it| Some((it, site.access.limiter.wait(it, Instant::now())?))) {
-        return Err(refuse(too_many(address, wait)));
-    }
     let visitor = site.access.identify(request.headers()).await.map_err(|error| {
         tracing::error!("failed to {error:#}");
         refuse(
@@ -55,13 +49,7 @@ async fn checked(site: &Site, request: Request) -> Result<Request, Box<Response>
                 .next("The program's log says what is wrong."),
         )
     })?;
-    let Some(visitor) = visitor else {
-        if let Some(address) = address {
-            site.access.limiter.failed(address, Instant::now());
-            tracing::warn!(%address, "a wrong token was presented");
-        }
-        return Err(Box::new(nobody(site, &request)));
-    };
+    let Some(visitor) = visitor else { return Err(Box::new(nobody(site, &request))) };
     if is_change && !visitor.is_program && !is_proven(&visitor, request.headers(), &form) {
         return Err(refuse(
             Problem::new(StatusCode::FORBIDDEN, "stale-page", "This page is too old to change anything")

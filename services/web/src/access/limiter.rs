@@ -7,10 +7,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-use axum::http::StatusCode;
-
-use crate::Problem;
-
 /// Wrong tokens an address may present in [`WINDOW`].
 const PER_ADDRESS: u32 = 10;
 /// Wrong tokens all addresses together may.
@@ -19,15 +15,6 @@ const TOGETHER: u32 = 200;
 const WINDOW: Duration = Duration::from_secs(60);
 /// Addresses that are remembered; more count as one.
 const ADDRESSES: usize = 10_000;
-
-/// What whoever has to wait is told.
-pub(crate) fn too_many(address: IpAddr, wait: Duration) -> Problem {
-    let secs = wait.as_secs() + 1;
-    tracing::warn!(%address, "too many wrong tokens");
-    Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-tries", "Too many wrong tokens")
-        .next(format!("Wait {secs} s, then try again."))
-        .retry_after(secs)
-}
 
 /// Counts wrong tokens by address.
 #[derive(Debug, Default)]

@@ -11,7 +11,7 @@ use axum::{
 };
 use jiff::Timestamp;
 
-use super::{cookies, limiter::too_many, session};
+use super::{cookies, session};
 use crate::{Form, Peer, Problem, Query, Site, page};
 
 /// Most characters of the name that somebody gives.
@@ -23,9 +23,7 @@ pub(crate) fn routes(site: Arc<Site>) -> Router {
 }
 
 async fn ask(State(site): State<Arc<Site>>, headers: HeaderMap, query: Query) -> Result<Response, Problem> {
-    // A program has nothing to do here; where its token leads would tell whoever guesses whether it is one.
-    let is_program = site.access.is_token_in(&headers);
-    if !is_program && site.access.identify(&headers).await.ok().flatten().is_some() {
+    if site.access.identify(&headers).await.ok().flatten().is_some() {
         return Ok(see_other(&target(query.get("next")), None));
     }
     form(&site, &headers, query.get("next"), None)
@@ -51,7 +49,11 @@ async fn enter(
     };
     let address = peer.0.ip();
     if let Some(wait) = site.access.limiter.wait(address, Instant::now()) {
-        return Err(too_many(address, wait));
+        let secs = wait.as_secs() + 1;
+        tracing::warn!(%address, "too many wrong tokens");
+        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-tries", "Too many wrong tokens")
+            .next(format!("Wait {secs} s, then try again."))
+            .retry_after(secs));
     }
     let tokens = file.tokens().await.map_err(Problem::internal)?;
     let Some(token) = tokens.find(fields.get("token").unwrap_or_default().trim()) else {
