@@ -1,0 +1,144 @@
+//! The sets of businesses that left the environment file: what deployed them goes, once nobody needs it any more.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+use anyhow::{Context as _, bail};
+use common::labels;
+use futures::future::try_join_all;
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{ConfigMap, Pod},
+};
+use kube::{
+    Api, Client,
+    api::{DeleteParams, ListParams},
+};
+use tokio::time::Instant;
+
+use super::{ID, PARENT, Set, Surplus, TOOLING, already_gone, delete, id, noted, surplus};
+use crate::deploy::{Applied, ENVIRONMENT, live::ORCHESTRATOR, reach};
+
+/// Longest that an orchestrator takes to end; its grace period is 30 seconds.
+const ENDS_WITHIN: Duration = Duration::from_secs(120);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+
+/// The set of a business that is no longer in the environment file.
+#[derive(Debug)]
+pub(in crate::deploy) struct Departed {
+    namespace: String,
+    business: String,
+    parents: Api<ConfigMap>,
+    /// Everything of it.
+    pub(in crate::deploy) surplus: Vec<Surplus>,
+}
+
+/// The sets of this environment whose namespaces are not among those `present`.
+///
+/// # Errors
+/// When such a business still has Jobs whose outcome is not written, since nobody would be left to write it.
+pub(in crate::deploy) async fn departed(
+    client: &Client,
+    environment: &str,
+    present: &BTreeSet<String>,
+) -> anyhow::Result<Vec<Departed>> {
+    let parents: Api<ConfigMap> = Api::all(client.clone());
+    let ours = ListParams::default().labels(&format!("{ID},{ENVIRONMENT}={environment}"));
+    let parents = reach::within(parents.list(&ours)).await.context("look for businesses that left the environment")?;
+    let mut departed = Vec::new();
+    for parent in parents {
+        let metadata = parent.metadata;
+        let namespace = metadata.namespace.unwrap_or_default();
+        let labelled = metadata.labels.unwrap_or_default();
+        let annotations = metadata.annotations.unwrap_or_default();
+        let ours = annotations.get(TOOLING).is_some_and(|tooling| tooling.starts_with("deskgrid/"));
+        if present.contains(&namespace) || !ours || labelled.get(ID) != Some(&id(&namespace, PARENT)) {
+            continue;
+        }
+        let business = labelled.get(labels::BUSINESS).cloned().unwrap_or_default();
+        if let Some(held) = unsettled(client, &namespace, &business).await? {
+            bail!("{held}; put it back and run `cargo xtask remove-business {business}`, which waits for them");
+        }
+        let kinds = noted(&annotations);
+        let set = Set {
+            id: id(&namespace, PARENT),
+            namespace: namespace.clone(),
+            business: business.clone(),
+            kinds: BTreeMap::new(),
+            members: BTreeSet::new(),
+        };
+        let looks = kinds.iter().map(|(kind, version)| surplus(client, &set, kind, version));
+        let surplus = try_join_all(looks).await?.into_iter().flatten().collect();
+        departed.push(Departed { parents: Api::namespaced(client.clone(), &namespace), namespace, business, surplus });
+    }
+    Ok(departed)
+}
+
+/// Deletes the sets of businesses that left: what deployed them, not their namespaces.
+///
+/// # Errors
+/// When an orchestrator made Jobs since it was looked at, or does not end, or the API server refuses; what was not
+/// deleted is found again the next time.
+pub(in crate::deploy) async fn remove_departed(client: &Client, departed: &[Departed]) -> anyhow::Result<Vec<Applied>> {
+    let mut pruned = Vec::new();
+    for Departed { namespace, business, parents, surplus } in departed {
+        let (first, rest): (Vec<Surplus>, Vec<Surplus>) =
+            surplus.iter().cloned().partition(|one| one.gone.kind == "Deployment" && one.gone.name == ORCHESTRATOR);
+        let mut gone = delete(&first).await?;
+        pruned.extend(gone.iter().cloned());
+        if gone.len() < first.len() {
+            // Somebody has one there again.
+            continue;
+        }
+        ended(client, namespace).await?;
+        // It worked until now.
+        if let Some(held) = unsettled(client, namespace, business).await? {
+            bail!(
+                "{held}; its orchestrator was stopped and the rest of it left as it is: put it back, and run `cargo xtask deploy` and `cargo xtask remove-business {business}`, which waits for them"
+            );
+        }
+        let others = delete(&rest).await?;
+        pruned.extend(others.iter().cloned());
+        gone.extend(others);
+        if gone.len() < surplus.len() {
+            continue;
+        }
+        // The parent goes last: as long as it is there, the rest is found again.
+        parents.delete(PARENT, &DeleteParams::default()).await.map(drop).or_else(already_gone)?;
+    }
+    Ok(pruned)
+}
+
+/// Waits until no pod of the orchestrator in this namespace is left.
+async fn ended(client: &Client, namespace: &str) -> anyhow::Result<()> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let of = ListParams::default().labels(&format!("{}={ORCHESTRATOR}", labels::APP));
+    let deadline = Instant::now() + ENDS_WITHIN;
+    loop {
+        let left = reach::within(pods.list(&of)).await.with_context(|| format!("look for pods in {namespace}"))?;
+        if left.items.is_empty() {
+            return Ok(());
+        }
+        if Instant::now() >= deadline {
+            let seconds = ENDS_WITHIN.as_secs();
+            bail!("the orchestrator in the namespace {namespace} still ends after {seconds} s; deploy again");
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// What to say of a business that left and has Jobs whose outcome nobody else would write; nothing when it has none.
+async fn unsettled(client: &Client, namespace: &str, business: &str) -> anyhow::Result<Option<String>> {
+    let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
+    let ours = ListParams::default().labels(&format!("{}={}", labels::APP, labels::APP_ENGINE));
+    let jobs = jobs.list(&ours).await.with_context(|| format!("look for Jobs in the namespace {namespace}"))?;
+    let held = |job: &&Job| job.metadata.finalizers.iter().flatten().any(|held| held == labels::FINALIZER);
+    match jobs.items.iter().filter(held).count() {
+        0 => Ok(None),
+        unsettled => Ok(Some(format!(
+            "{business} is no longer in the environment file, but {unsettled} of its Jobs in the namespace {namespace} have no outcome yet, and only its orchestrator writes them"
+        ))),
+    }
+}
