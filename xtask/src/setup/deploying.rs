@@ -130,6 +130,8 @@ pub(crate) async fn deploy_part(
     let Some(services) = deploy::live_images(environment, client).await? else { return Ok(None) };
     let images = Chosen { services, web: deploy::live_web_images(client).await? };
     let options = deploy::Options { only, foreign, ..deploy_options(environment, globals, images) };
+    // What would be refused is refused before a namespace or a Secret is written.
+    deploy::preview(environment, cloud, &options).await?.check()?;
     Ok(Some(deploy_with(environment, cloud, &options, output).await?))
 }
 

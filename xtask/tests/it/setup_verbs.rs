@@ -35,6 +35,14 @@ impl Desk {
         desk
     }
 
+    /// One that is provisioned and deployed, too.
+    pub(crate) fn deployed(text: &str) -> Self {
+        let desk = Self::start(text);
+        desk.run(&["provision"], 0);
+        desk.run(&["deploy"], 0);
+        desk
+    }
+
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }

@@ -18,7 +18,7 @@ fn start(world: &Arc<World>) -> Process {
 }
 
 fn submit(world: &World, name: &str, count: usize) -> Vec<Work> {
-    (0..count).map(|index| world.submit(&format!("{name}{index}"), "good", None, 2)).collect()
+    world.submit_many(name, count, 2)
 }
 
 fn outcomes(state: &State) -> usize {

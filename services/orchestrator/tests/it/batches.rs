@@ -28,7 +28,7 @@ fn setting(hooks: Hooks) -> Setting {
 }
 
 fn submit(world: &World, count: usize, times: usize) -> Vec<Work> {
-    (0..count).map(|index| world.submit(&format!("j{index}"), "good", None, times)).collect()
+    world.submit_many("j", count, times)
 }
 
 /// Kills an orchestrator at `step`, with another one beside it or not, and starts it again.
@@ -87,8 +87,7 @@ fn what_waits_together_is_one_job_and_duplicates_are_one_input() {
     let works = submit(&world, 300, 2);
     let process = Process::start(&world, setting(Hooks::none()));
     world.wait_until_done();
-    let wanted: Vec<_> = works.iter().map(|work| (work, Ended::Succeeded, "completed")).collect();
-    world.check(&wanted);
+    world.check_succeeded(&works);
     let state = world.look();
     assert!(state.creations.len() < 30, "{} Jobs for 300 inputs", state.creations.len());
     assert_eq!(state.nacked, 0);
@@ -190,11 +189,10 @@ fn messages_wait_for_slots_and_none_is_given_back() {
     let first = submit(&world, 3, 1);
     let process = Process::start(&world, Setting { max_active_jobs: 1, ..setting(Hooks::none()) });
     world.wait("a Job", |state| !state.jobs.is_empty());
-    let later: Vec<_> = (0..50).map(|index| world.submit(&format!("later{index}"), "good", None, 1)).collect();
+    let later = world.submit_many("later", 50, 1);
     world.change(|state| state.engines_wait = false);
     world.wait_until_done();
-    let wanted: Vec<_> = first.iter().chain(&later).map(|work| (work, Ended::Succeeded, "completed")).collect();
-    world.check(&wanted);
+    world.check_succeeded(first.iter().chain(&later));
     let state = world.look();
     assert_eq!((state.most_active, state.nacked), (1, 0));
     drop(state);
@@ -207,14 +205,13 @@ fn a_stop_in_the_middle_of_a_flood_loses_and_repeats_nothing() {
     let works = submit(&world, 300, 1);
     let process = Process::start(&world, setting(Hooks::none()));
     world.wait("a batch", |state| !state.creations.is_empty());
-    let more: Vec<_> = (0..300).map(|index| world.submit(&format!("more{index}"), "good", None, 1)).collect();
+    let more = world.submit_many("more", 300, 1);
     world.wait("some outcomes", |state| state.objects.keys().any(|name| name.contains("/outcome/")));
     process.terminate().unwrap();
     world.bury(world.clients());
     let process = Process::start(&world, setting(Hooks::none()));
     world.wait_until_done();
-    let wanted: Vec<_> = works.iter().chain(&more).map(|work| (work, Ended::Succeeded, "completed")).collect();
-    world.check(&wanted);
+    world.check_succeeded(works.iter().chain(&more));
     assert!(world.look().creations.values().all(|count| *count == 1));
     assert_eq!(world.outcomes().len(), 600);
     process.terminate().unwrap();

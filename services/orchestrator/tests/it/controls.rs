@@ -69,7 +69,7 @@ fn a_paused_session_waits_with_all_its_options_and_then_goes_on() {
 fn a_pause_starts_nothing_new_and_lets_what_runs_finish() {
     let world = World::new();
     world.change(|state| state.engines_wait = true);
-    let works: Vec<_> = (0..6).map(|index| world.submit(&format!("j{index}"), "good", None, 1)).collect();
+    let works = world.submit_many("j", 6, 1);
     let process = Process::start(&world, Setting { max_active_jobs: 2, ..Setting::default() });
     world.wait("two run", |state| state.jobs.len() == 2);
     world.decide("s1", paused());
@@ -87,8 +87,7 @@ fn a_pause_starts_nothing_new_and_lets_what_runs_finish() {
     world.decide("s1", None);
     world.wait("all ended", |state| state.objects.keys().filter(|name| name.starts_with("bu1/outcome/")).count() == 6);
     world.wait_until_done();
-    let wanted: Vec<_> = works.iter().map(|work| (work, Ended::Succeeded, "completed")).collect();
-    world.check(&wanted);
+    world.check_succeeded(&works);
     for process in [process, reader] {
         process.terminate().unwrap();
     }
@@ -98,7 +97,7 @@ fn a_pause_starts_nothing_new_and_lets_what_runs_finish() {
 fn a_cancel_in_the_middle_of_a_session_ends_it_once_whatever_comes_again() {
     let world = World::new();
     world.change(|state| state.engines_wait = true);
-    let works: Vec<_> = (0..8).map(|index| world.submit(&format!("j{index}"), "good", None, 3)).collect();
+    let works = world.submit_many("j", 8, 3);
     let lost = world.submit("lost", "good", None, 0);
     let other = world.submit_to("s2", "other", "good", 1, |_| {});
     let process = Process::start(&world, Setting { max_active_jobs: 3, ahead: OLD, ..Setting::default() });
@@ -141,7 +140,7 @@ fn a_cancel_in_the_middle_of_a_session_ends_it_once_whatever_comes_again() {
 fn a_cancel_of_one_job_means_it_wherever_it_is_and_nothing_else() {
     let world = World::new();
     world.change(|state| state.engines_wait = true);
-    let works: Vec<_> = (0..6).map(|index| world.submit(&format!("j{index}"), "good", None, 2)).collect();
+    let works = world.submit_many("j", 6, 2);
     let lost = world.submit("lost", "good", None, 0);
     let process = Process::start(&world, Setting { max_active_jobs: 2, ahead: OLD, ..Setting::default() });
     world.wait("some run", |state| state.jobs.len() >= 2);
@@ -183,7 +182,7 @@ fn a_cancel_of_one_job_means_it_wherever_it_is_and_nothing_else() {
 fn a_cancel_reaches_what_a_pause_holds() {
     let world = World::new();
     world.decide("s1", paused());
-    let works: Vec<_> = (0..4).map(|index| world.submit(&format!("j{index}"), "good", None, 2)).collect();
+    let works = world.submit_many("j", 4, 2);
     let process = start(&world);
     world.wait_until_done();
     assert_eq!(world.count("parked"), 4);
@@ -228,7 +227,7 @@ fn a_message_that_is_put_aside_again_outlives_the_record_that_was_there() {
 fn crash_at(step: Step, beside: bool, first: Option<serde_json::Value>, then: impl Fn(&World), ends: Ended) {
     let world = World::new();
     world.decide("s1", first);
-    let works: Vec<_> = (0..3).map(|index| world.submit(&format!("j{index}"), "good", None, 2)).collect();
+    let works = world.submit_many("j", 3, 2);
     let second = beside.then(|| start(&world));
     let (hooks, held) = hold_at(step);
     let process = Process::start(&world, Setting { hooks, ahead: OLD, ..Setting::default() });
@@ -283,7 +282,7 @@ fn a_crash_around_a_cancel_of_what_was_paused_loses_and_repeats_nothing() {
         };
         if first.is_none() {
             let world = World::new();
-            let works: Vec<_> = (0..3).map(|index| world.submit(&format!("j{index}"), "good", None, 2)).collect();
+            let works = world.submit_many("j", 3, 2);
             world.cancel("s1");
             let (hooks, held) = hold_at(step);
             let process = Process::start(&world, Setting { hooks, ..Setting::default() });

@@ -82,7 +82,7 @@ fn a_cancel_does_not_wait_until_all_that_was_put_aside_is_published() {
     world.change(|state| state.engines_wait = false);
     world.wait("nothing is put aside any more", |state| parked(state) == 0);
     world.wait_until_done();
-    world.check(&works.iter().map(|work| (work, Ended::Succeeded, "completed")).collect::<Vec<_>>());
+    world.check_succeeded(&works);
     world.check(&[(&running, Ended::Cancelled, "cancelled")]);
     process.terminate().unwrap();
 }

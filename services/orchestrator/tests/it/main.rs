@@ -116,7 +116,7 @@ fn a_message_that_comes_back_when_everything_is_over_changes_nothing() {
 fn jobs_deleted_by_hand_are_cancelled_and_stay_so() {
     let world = World::new();
     world.change(|state| state.engines_wait = true);
-    let works: Vec<_> = (0..5).map(|index| world.submit(&format!("j{index}"), "good", None, 1)).collect();
+    let works = world.submit_many("j", 5, 1);
     let process = Process::start(&world, Setting::default());
     world.wait("all Jobs", |state| state.jobs.len() == 5);
     world.change(|state| {
@@ -139,7 +139,7 @@ fn jobs_deleted_by_hand_are_cancelled_and_stay_so() {
 fn no_more_jobs_are_active_than_allowed_and_nothing_is_given_back() {
     let world = World::new();
     world.change(|state| state.engines_wait = true);
-    let works: Vec<_> = (0..30).map(|index| world.submit(&format!("j{index}"), "good", None, 1)).collect();
+    let works = world.submit_many("j", 30, 1);
     let process = Process::start(&world, Setting { max_active_jobs: 4, ..Setting::default() });
     for done in 0.. {
         let all = works.len();
@@ -156,8 +156,7 @@ fn no_more_jobs_are_active_than_allowed_and_nothing_is_given_back() {
     }
     world.change(|state| state.engines_wait = false);
     world.wait_until_done();
-    let wanted: Vec<_> = works.iter().map(|work| (work, Ended::Succeeded, "completed")).collect();
-    world.check(&wanted);
+    world.check_succeeded(&works);
     let state = world.look();
     assert_eq!((state.most_active, state.nacked), (4, 0));
     drop(state);
@@ -173,11 +172,10 @@ fn a_full_quota_and_a_busy_server_are_waited_out() {
     // Two creates changed one quota object at the same moment.
     let conflict = || kubernetes::failure(409, "Conflict", "Operation cannot be fulfilled on resourcequotas \"q\"");
     world.change(|state| state.create_fails_once = vec![busy(), quota(), broken(), conflict(), busy()]);
-    let works: Vec<_> = (0..5).map(|index| world.submit(&format!("j{index}"), "good", None, 1)).collect();
+    let works = world.submit_many("j", 5, 1);
     let process = Process::start(&world, Setting::default());
     world.wait_until_done();
-    let wanted: Vec<_> = works.iter().map(|work| (work, Ended::Succeeded, "completed")).collect();
-    world.check(&wanted);
+    world.check_succeeded(&works);
     assert_eq!(world.look().nacked, 0);
     process.terminate().unwrap();
 }
@@ -277,15 +275,14 @@ fn a_subscription_that_is_missing_is_said_and_waited_for() {
 #[test]
 fn a_stop_in_the_middle_of_a_flood_loses_and_repeats_nothing() {
     let world = World::new();
-    let works: Vec<_> = (0..300).map(|index| world.submit(&format!("j{index}"), "good", None, 1)).collect();
+    let works = world.submit_many("j", 300, 1);
     let process = Process::start(&world, Setting::default());
     world.wait("some Jobs", |state| state.creations.len() >= 50);
     process.terminate().unwrap();
     world.bury(world.clients());
     let process = Process::start(&world, Setting::default());
     world.wait_until_done();
-    let wanted: Vec<_> = works.iter().map(|work| (work, Ended::Succeeded, "completed")).collect();
-    world.check(&wanted);
+    world.check_succeeded(&works);
     assert!(world.look().creations.values().all(|count| *count == 1));
     assert_eq!(world.outcomes().len(), 300);
     process.terminate().unwrap();

@@ -10,7 +10,7 @@ use crate::world::{Process, Setting, World};
 fn priority_is_drained_first_when_every_slot_is_taken() {
     let world = World::new();
     world.change(|state| (state.engines_wait, state.has_priority) = (true, true));
-    let ordinary: Vec<_> = (0..6).map(|index| world.submit(&format!("o{index}"), "good", None, 1)).collect();
+    let ordinary = world.submit_many("o", 6, 1);
     let business: fn(&mut common::config::Business) = |business| {
         business.priority_subscription = Some("projects/p/subscriptions/p-bu1-priority-subscription".into());
     };
@@ -30,8 +30,7 @@ fn priority_is_drained_first_when_every_slot_is_taken() {
     }
     world.change(|state| state.engines_wait = false);
     world.wait_until_done();
-    let wanted: Vec<_> = ordinary.iter().chain(&urgent).map(|work| (work, Ended::Succeeded, "completed")).collect();
-    world.check(&wanted);
+    world.check_succeeded(ordinary.iter().chain(&urgent));
     assert_eq!(world.look().most_active, 2);
     assert!(world.look().creations.values().all(|count| *count == 1), "each came on both subscriptions");
     process.terminate().unwrap();
@@ -40,7 +39,7 @@ fn priority_is_drained_first_when_every_slot_is_taken() {
 #[test]
 fn a_queue_suspends_a_job_which_then_waits_and_is_no_failure() {
     let world = World::new();
-    let works: Vec<_> = (0..3).map(|index| world.submit(&format!("j{index}"), "good", None, 1)).collect();
+    let works = world.submit_many("j", 3, 1);
     let business: fn(&mut common::config::Business) = |business| business.queue = Some("desk-queue".into());
     let process = Process::start(&world, Setting { max_active_jobs: 2, business, ..Setting::default() });
     world.wait("two Jobs, and no more", |state| state.jobs.len() == 2 && state.acked == 2);

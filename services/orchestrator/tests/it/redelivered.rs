@@ -82,8 +82,7 @@ fn what_is_settled_meanwhile_has_one_outcome() {
     let works: Vec<_> = (0..MANY).map(|index| world.submit(&format!("j{index:03}"), "good", None, 3)).collect();
     let processes = [(); 2].map(|()| Process::start(&world, Setting::default()));
     world.wait_until_done();
-    let wanted: Vec<_> = works.iter().map(|work| (work, Ended::Succeeded, "completed")).collect();
-    world.check(&wanted);
+    world.check_succeeded(&works);
     assert_eq!(world.outcomes().len(), MANY);
     for process in processes {
         process.terminate().unwrap();

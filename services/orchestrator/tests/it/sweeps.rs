@@ -46,7 +46,7 @@ fn what_was_settled_does_not_run_again_when_its_outcome_is_gone() {
 fn what_a_batch_has_in_hand_is_not_published_again() {
     let world = World::new();
     world.change(|state| state.engines_wait = true);
-    let works: Vec<_> = (0..10).map(|index| world.submit(&format!("j{index}"), "good", None, 1)).collect();
+    let works = world.submit_many("j", 10, 1);
     let lost = world.submit("lost", "good", None, 0);
     let process = Process::start(&world, batches(Duration::ZERO));
     world.wait("the Jobs", |state| state.messages_left() == 0);
@@ -62,7 +62,7 @@ fn what_a_batch_has_in_hand_is_not_published_again() {
     world.change(|state| state.engines_wait = false);
     world.wait_until_done();
     let all = works.iter().chain([&lost]);
-    world.check(&all.map(|work| (work, Ended::Succeeded, "completed")).collect::<Vec<_>>());
+    world.check_succeeded(all);
     process.terminate().unwrap();
 }
 
@@ -70,7 +70,7 @@ fn what_a_batch_has_in_hand_is_not_published_again() {
 fn the_manifest_of_a_batch_that_takes_days_stays_young() {
     let world = World::new();
     world.change(|state| state.engines_wait = true);
-    let works: Vec<_> = (0..5).map(|index| world.submit(&format!("j{index}"), "good", None, 1)).collect();
+    let works = world.submit_many("j", 5, 1);
     let process = Process::start(&world, batches(Duration::ZERO));
     world.wait("the Jobs", |state| state.messages_left() == 0);
     process.terminate().unwrap();
@@ -92,6 +92,6 @@ fn the_manifest_of_a_batch_that_takes_days_stays_young() {
     let process = Process::start(&world, batches(Duration::ZERO));
     world.change(|state| state.engines_wait = false);
     world.wait_until_done();
-    world.check(&works.iter().map(|work| (work, Ended::Succeeded, "completed")).collect::<Vec<_>>());
+    world.check_succeeded(&works);
     process.terminate().unwrap();
 }

@@ -86,6 +86,11 @@ impl World {
         self.submit_to("s1", job, contents, times, |work| work.tasks = tasks)
     }
 
+    /// Submits so many good ones, whose names begin with `prefix`; each message `times` times.
+    pub(crate) fn submit_many(&self, prefix: &str, count: usize, times: usize) -> Vec<Work> {
+        (0..count).map(|index| self.submit(&format!("{prefix}{index}"), "good", None, times)).collect()
+    }
+
     /// The same in any session, with any options.
     pub(crate) fn submit_to(
         &self,
@@ -205,6 +210,12 @@ impl World {
     /// The outcomes, by object.
     pub(crate) fn outcomes(&self) -> BTreeMap<String, Outcome> {
         outcomes(&self.look())
+    }
+
+    /// As [`World::check`], of works that all succeeded.
+    #[track_caller]
+    pub(crate) fn check_succeeded<'a>(&self, works: impl IntoIterator<Item = &'a Work>) {
+        self.check(&works.into_iter().map(|work| (work, Ended::Succeeded, "completed")).collect::<Vec<_>>());
     }
 
     /// What must hold once everything is done: one outcome for each identity, results and inputs to match.

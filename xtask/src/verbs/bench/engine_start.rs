@@ -8,7 +8,7 @@ use provision::environment;
 use serde_json::json;
 use tokio::{io::AsyncReadExt as _, net::TcpListener, process::Command};
 
-use super::report::{Better, Goal, Measure, Row, percentile};
+use super::report::Row;
 
 /// Starts engines whose storage is a socket of ours, and times the first byte that comes to it.
 pub(super) async fn measure(engine: &Path, quick: bool) -> anyhow::Result<Row> {
@@ -16,14 +16,7 @@ pub(super) async fn measure(engine: &Path, quick: bool) -> anyhow::Result<Row> {
     for _ in 0..if quick { 10 } else { 30 } {
         times.push(once(engine).await?);
     }
-    let count = times.len();
-    Ok(Row::new(
-        "engine started to first byte asked for",
-        Measure { value: percentile(&mut times, 0.5), unit: "ms" },
-        None,
-        Goal::Value(30.0, Better::Lower),
-        format!("median of {count}"),
-    ))
+    Ok(Row::of_starts("engine started to first byte asked for", times, ""))
 }
 
 /// Milliseconds of one start. Every start has a socket of its own, so that none is given what an earlier one sent.

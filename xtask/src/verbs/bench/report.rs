@@ -90,6 +90,13 @@ impl Row {
         };
         Self { what: what.into(), measured, yardstick, ratio, goal, reached, note: note.into() }
     }
+
+    /// The median of how long starts took, in milliseconds; 30 are the goal.
+    pub(super) fn of_starts(what: &str, mut times: Vec<f64>, note: &str) -> Self {
+        let value = percentile(&mut times, 0.5);
+        let note = format!("median of {}{note}", times.len());
+        Self::new(what, Measure { value, unit: "ms" }, None, Goal::Value(30.0, Better::Lower), note)
+    }
 }
 
 /// Everything that was measured.
