@@ -45,7 +45,7 @@ impl Binaries {
     }
 
     async fn build_with(profile: &[&str], output: &Output) -> anyhow::Result<Self> {
-        let cargo = common::config::variables().remove("CARGO").unwrap_or_else(|| "cargo".to_owned());
+        let cargo = contract::config::variables().remove("CARGO").unwrap_or_else(|| "cargo".to_owned());
         let mut command = Command::new(cargo);
         command.arg("build").arg("--message-format=json-render-diagnostics").current_dir(context::root());
         command.args(profile);

@@ -5,11 +5,8 @@ use std::{
     sync::OnceLock,
 };
 
-use common::{
-    clients::Connection,
-    config::{Business, Config, variables},
-    storage::Store,
-};
+use cloud::{clients::Connection, storage::Store};
+use contract::config::{Business, Config, variables};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use provision::{
     LocalState,
@@ -142,7 +139,7 @@ impl Context {
                         .next(format!("cargo xtask{flag} local up"))
                 })?;
                 // The running laptop cloud says where it is; the configuration may be from an earlier run of it.
-                let endpoints = common::config::Endpoints {
+                let endpoints = contract::config::Endpoints {
                     pubsub: Some(state.endpoints.google.pubsub),
                     storage: Some(state.endpoints.google.storage),
                 };
@@ -156,7 +153,7 @@ impl Context {
                     environment.cluster_location(),
                     environment.cluster.name
                 );
-                let connection = Connection::new(&common::config::Endpoints::default(), &variables())?;
+                let connection = Connection::new(&contract::config::Endpoints::default(), &variables())?;
                 (None, connection, cluster(Kubeconfig::read().ok(), Some(context)).await)
             }
         };

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use common::exit;
+use contract::exit;
 use provision::trouble::Trouble;
 
 use crate::output::{self, Output};

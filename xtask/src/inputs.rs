@@ -6,11 +6,8 @@ use std::{
 };
 
 use anyhow::Context as _;
-use common::{
-    message, names,
-    submit::{Input, Source, collisions, content_type},
-    table,
-};
+use contract::{message, names, table};
+use sessions::submit::{Input, Source, collisions, content_type};
 
 use crate::{error::Failure, text};
 

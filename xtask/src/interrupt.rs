@@ -2,7 +2,7 @@
 
 use std::sync::LazyLock;
 
-use common::shutdown;
+use cloud::shutdown;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 

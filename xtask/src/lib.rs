@@ -44,7 +44,7 @@ fn parsed(cli: Result<Cli, clap::Error>) -> ExitCode {
     match cli {
         Ok(cli) => start(&cli),
         Err(error) => {
-            let code = if error.use_stderr() { common::exit::USAGE } else { common::exit::DONE };
+            let code = if error.use_stderr() { contract::exit::USAGE } else { contract::exit::DONE };
             // A reader that went away is no reason to complain.
             let _ = error.print();
             code.into()
@@ -56,7 +56,7 @@ fn start(cli: &Cli) -> ExitCode {
     let output = Output::new(&cli.globals);
     output::start_logging(&cli.globals);
     let run = || -> anyhow::Result<u8> {
-        common::clients::install_tls_provider()?;
+        cloud::clients::install_tls_provider()?;
         tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()?
@@ -100,7 +100,7 @@ async fn run(cli: &Cli, output: &Output) -> anyhow::Result<u8> {
         Some(Verb::Completions(args)) => verbs::completions::run(args, output),
         None => {
             let _ = args::command().print_help();
-            Ok(common::exit::DONE)
+            Ok(contract::exit::DONE)
         }
     }
 }

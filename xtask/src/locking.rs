@@ -45,7 +45,7 @@ fn told(output: &Output) -> Told {
 
 /// Who this process is to other operators.
 fn holder(stands_for: Option<&str>) -> Holder {
-    let variables = common::config::variables();
+    let variables = contract::config::variables();
     let named = |names: &[&str]| names.iter().find_map(|name| variables.get(*name).filter(|value| !value.is_empty()));
     let who = named(&["USER", "LOGNAME", "USERNAME"]).map_or("somebody", String::as_str);
     let read = |path: &str| std::fs::read_to_string(path).ok().map(|text| text.trim().to_owned());

@@ -58,7 +58,7 @@ impl Output {
 
     /// Whether results may be in colour: they go to a terminal, and nobody asked for none (`NO_COLOR`).
     pub(crate) fn colour(&self) -> bool {
-        let unwanted = common::config::variables().get("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let unwanted = contract::config::variables().get("NO_COLOR").is_some_and(|value| !value.is_empty());
         !self.json && io::stdout().is_terminal() && !unwanted
     }
 

@@ -3,7 +3,7 @@
 use std::{io::IsTerminal as _, time::Duration};
 
 use anyhow::Context as _;
-use common::storage::Store;
+use cloud::storage::Store;
 use provision::{
     Cloud, Environment, data,
     data::Stock,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Context as _;
-use common::clients::{PUBSUB_EMULATOR_HOST, STORAGE_EMULATOR_HOST};
+use cloud::clients::{PUBSUB_EMULATOR_HOST, STORAGE_EMULATOR_HOST};
 use localcloud::node::images::Images as Programs;
 use provision::{
     Cloud, Environment, Report, apply,
@@ -37,7 +37,7 @@ const IMAGES_FILE: &str = "images.json";
 /// # Errors
 /// When it is a laptop cloud that is not running, or credentials cannot be used.
 pub(crate) async fn connect(environment: &Environment, globals: &Globals) -> anyhow::Result<Cloud> {
-    let variables = common::config::variables();
+    let variables = contract::config::variables();
     let state = match environment.cloud {
         CloudKind::Google => {
             for name in [PUBSUB_EMULATOR_HOST, STORAGE_EMULATOR_HOST] {
@@ -166,7 +166,7 @@ pub(crate) async fn write_kubeconfig(environment: &Environment, cloud: &Cloud, o
     if environment.cloud == CloudKind::Local || environment.manage.cluster == Managed::Off {
         return Ok(());
     }
-    let variables = common::config::variables();
+    let variables = contract::config::variables();
     let variable = |name: &str| variables.get(name).map(String::as_str).filter(|value| !value.is_empty());
     let Some(path) = kubeconfig::path(variable("KUBECONFIG"), variable("HOME")) else { return Ok(()) };
     let meant = variable("BUSINESS_NAME").and_then(|name| environment.business(name));
@@ -193,7 +193,7 @@ pub(crate) fn write_config(environment: &Environment, cloud: &Cloud) -> anyhow::
     let folder = context::generated(environment);
     let path = folder.join(context::CONFIG_FILE);
     // A deploy knows the engine's image, which this does not: keep what it wrote.
-    let known = common::config::Config::read(&path).ok();
+    let known = contract::config::Config::read(&path).ok();
     let image =
         |business: &str| known.as_ref().and_then(|config| Some(config.businesses.get(business)?.engine.image.clone()));
     let mut config = environment.config(&cloud.endpoints, "");

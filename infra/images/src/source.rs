@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use common::names;
+use contract::names;
 
 use crate::{
     catalogue::{DOCKERFILE, Spec},

@@ -30,7 +30,7 @@ impl Workspace {
     /// # Errors
     /// When there is no cargo, or the folder has no workspace.
     pub(crate) fn look(root: &Path) -> anyhow::Result<Self> {
-        let cargo = common::config::variables().remove("CARGO").unwrap_or_else(|| "cargo".to_owned());
+        let cargo = contract::config::variables().remove("CARGO").unwrap_or_else(|| "cargo".to_owned());
         let told = Command::new(&cargo)
             .args(["metadata", "--no-deps", "--format-version", "1"])
             .current_dir(root)

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use common::object::BUILD_LOG_PREFIX;
+use contract::object::BUILD_LOG_PREFIX;
 use serde_json::{Value, json};
 
 use crate::{

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use common::clients;
+use cloud::clients;
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde::{Deserialize, Serialize};
 
@@ -92,7 +92,7 @@ pub struct Cloud {
     /// The cluster, or why there is no way to it (yet).
     pub kubernetes: Result<kube::Client, String>,
     /// Endpoints that the services must be told of.
-    pub endpoints: common::config::Endpoints,
+    pub endpoints: contract::config::Endpoints,
 }
 
 impl Cloud {
@@ -114,7 +114,7 @@ impl Cloud {
                     Err(error) => Err(anyhow::Error::new(error).context("read the kubeconfig")),
                 };
                 let kubernetes = kubernetes.map_err(|error| format!("{error:#}"));
-                Ok(Self { google, kubernetes, endpoints: common::config::Endpoints::default() })
+                Ok(Self { google, kubernetes, endpoints: contract::config::Endpoints::default() })
             }
             (CloudKind::Local, None) => {
                 anyhow::bail!(
@@ -124,7 +124,7 @@ impl Cloud {
             }
             (CloudKind::Local, Some(state)) => {
                 let credentials = google::file_credentials(&state.credentials)?;
-                let endpoints = common::config::Endpoints {
+                let endpoints = contract::config::Endpoints {
                     pubsub: Some(state.endpoints.google.pubsub.clone()),
                     storage: Some(state.endpoints.google.storage.clone()),
                 };
@@ -141,8 +141,8 @@ impl Cloud {
 
 impl Cloud {
     /// Pub/Sub and Cloud Storage as the services reach them, with the same credentials.
-    pub fn connection(&self) -> common::clients::Connection {
-        common::clients::Connection::with_credentials(&self.endpoints, self.google.credentials().clone())
+    pub fn connection(&self) -> cloud::clients::Connection {
+        cloud::clients::Connection::with_credentials(&self.endpoints, self.google.credentials().clone())
     }
 
     /// The same cloud with the cluster of a context of the usual kubeconfig in the place of its own.

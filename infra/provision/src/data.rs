@@ -3,11 +3,13 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
-use common::{config, jobs, labels, storage::Store};
+use cloud::storage::Store;
+use contract::{config, labels};
 use futures::{TryStreamExt as _, future};
 use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
+use sessions::jobs;
 
 use crate::{
     cloud::Cloud,
@@ -145,7 +147,7 @@ fn is_alone(attributes: &Value) -> bool {
 }
 
 fn is_absent(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| cause.downcast_ref().is_some_and(common::storage::is_not_found))
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(cloud::storage::is_not_found))
 }
 
 #[cfg(test)]

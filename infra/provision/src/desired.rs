@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{labels, object};
+use contract::{labels, object};
 use serde_json::{Value, json};
 
 use crate::{

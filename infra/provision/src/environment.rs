@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::PathBuf};
 
-use common::config;
+use contract::config;
 use serde::Serialize;
 
 mod business;

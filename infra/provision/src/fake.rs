@@ -68,7 +68,7 @@ impl Fake {
         let cloud = Cloud {
             google,
             kubernetes: Err("a fake has no cluster".to_owned()),
-            endpoints: common::config::Endpoints::default(),
+            endpoints: contract::config::Endpoints::default(),
         };
         Self { world, cloud }
     }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use common::{config, exit, names};
+use contract::{config, exit, names};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tera::{Kwargs, State, Tera};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
-use common::{labels, names};
+use contract::{labels, names};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     batch::v1::Job,

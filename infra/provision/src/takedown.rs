@@ -4,7 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use common::{labels, storage::Store};
+use cloud::storage::Store;
+use contract::labels;
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, api::ListParams};
 

@@ -1,6 +1,6 @@
 //! How each kind of resource is read, made, changed and deleted on the wire, and by what it is known to be ours.
 
-use common::labels;
+use contract::labels;
 use serde_json::{Map, Value, json};
 
 use crate::{

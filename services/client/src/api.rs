@@ -109,7 +109,7 @@ pub(crate) async fn check(
         }
     }
     let input: Bytes = input.ok_or_else(|| Problem::bad_request("There is no field `input`"))?;
-    let kind = common::submit::content_type(job);
+    let kind = sessions::submit::content_type(job);
     let found = client.check(business, job, kind, &input, market.as_deref(), has_shared).await?;
     Ok(verdict(&found))
 }

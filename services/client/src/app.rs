@@ -3,7 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
-use common::{clients::Connection, config::Business, names, storage::Store, submit::Submitter};
+use cloud::{clients::Connection, storage::Store};
+use contract::{config::Business, names};
+use sessions::submit::Submitter;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use web::{Problem, Query, Site, Visitor};

@@ -1,6 +1,6 @@
 //! Whether an input can be computed, said before it is submitted: what is wrong, with its line and field. Pure.
 
-use common::config::Business;
+use contract::config::Business;
 use kernel::{
     Format,
     pricing::{problem::Problem, read},

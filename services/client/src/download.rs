@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use axum::{body::Body, extract::State, response::Response};
 use bytes::Bytes;
-use common::{config::Business, object, outcome, results, storage::Store};
+use cloud::storage::Store;
+use contract::{config::Business, object, outcome};
 use futures::{Stream, StreamExt as _};
+use sessions::results;
 use web::{Problem, Query, Viewer, attachment};
 
 use crate::app::{Client, check_job};

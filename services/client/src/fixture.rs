@@ -1,6 +1,6 @@
 //! A business as tests want it.
 
-use common::config::{Business, Config};
+use contract::config::{Business, Config};
 
 /// One that runs the built-in kernel.
 pub(crate) fn business(name: &str) -> Business {

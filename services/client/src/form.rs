@@ -8,11 +8,11 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
-use common::submit::session_name;
 use futures::{Stream, TryStreamExt as _};
 use jiff::Timestamp;
 use multer::{Field, Multipart};
 use serde::Serialize;
+use sessions::submit::session_name;
 use tera::Context;
 use web::{Page, Problem, Query, Viewer};
 
@@ -209,7 +209,7 @@ async fn one(
     client: &Client,
     viewer: &Viewer,
     options: &Options,
-    business: &common::config::Business,
+    business: &contract::config::Business,
     job: &str,
     body: Limited,
 ) -> Fate {

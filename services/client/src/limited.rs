@@ -7,7 +7,7 @@ use std::{
 
 use axum::http::StatusCode;
 use bytes::{Bytes, BytesMut};
-use common::storage::Incoming;
+use cloud::storage::Incoming;
 use futures::{Stream, StreamExt as _};
 use web::Problem;
 

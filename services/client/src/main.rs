@@ -4,7 +4,8 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use client::Uploads;
-use common::{clients, clients::Connection, config, shutdown, telemetry};
+use cloud::{clients, clients::Connection, shutdown, telemetry};
+use contract::config;
 use web::Settings;
 
 fn main() -> ExitCode {

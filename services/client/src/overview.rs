@@ -2,12 +2,9 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use common::{
-    config::Business,
-    jobs,
-    sessions::{self, Summary},
-    storage::Store,
-};
+use cloud::storage::Store;
+use contract::config::Business;
+use sessions::{Summary, jobs};
 use tokio::time::Instant;
 
 use crate::watch::{AsyncLook, Seen};

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use axum::{extract::State, response::Response};
-use common::{config::Business, submit::session_name};
+use contract::config::Business;
 use jiff::Timestamp;
 use serde::Serialize;
+use sessions::submit::session_name;
 use tera::Context;
 use web::{Page, Problem, Query, Viewer};
 

@@ -9,15 +9,15 @@ use std::{
     time::Duration,
 };
 
-use common::{
-    config::Business,
-    jobs::{self, Job, State},
-    object, results,
-    sessions::{self, Counts, Progress, Rate},
-    storage::Store,
-};
+use cloud::storage::Store;
+use contract::{config::Business, object};
 use futures::StreamExt as _;
 use jiff::Timestamp;
+use sessions::{
+    Counts, Progress, Rate,
+    jobs::{self, Job, State},
+    results,
+};
 use tokio::time::Instant;
 
 use crate::watch::{AsyncLook, Seen};
@@ -231,8 +231,8 @@ fn name_of(object: &str) -> Option<String> {
 /// Reads an outcome and the results that it tells of; `None` when it is gone.
 async fn read(store: &Store, business: &Business, name: String) -> anyhow::Result<Option<Settled>> {
     // Somebody else's writing there is shown as a failure, and does not keep the others from being shown.
-    let Some(outcome) = common::outcome::shown(store, &business.bucket, &name).await? else { return Ok(None) };
-    let succeeded = outcome.state == common::outcome::State::Succeeded;
+    let Some(outcome) = cloud::outcomes::shown(store, &business.bucket, &name).await? else { return Ok(None) };
+    let succeeded = outcome.state == contract::outcome::State::Succeeded;
     let tail = outcome.log_tail.as_deref().filter(|_| !succeeded).unwrap_or_default();
     let skip = tail.chars().count().saturating_sub(TAIL_MAX);
     Ok(Some(Settled {

@@ -7,12 +7,10 @@ use std::{
 
 use axum::http::StatusCode;
 use bytes::Bytes;
-use common::{
-    config::Business,
-    message, names, object, storage,
-    submit::{Differs, Fate, Options, content_type},
-};
+use cloud::storage;
+use contract::{config::Business, message, names, object};
 use serde::Serialize;
+use sessions::submit::{Differs, Fate, Options, content_type};
 use web::{Problem, Visitor};
 
 use crate::{
@@ -228,7 +226,7 @@ fn tasks(rows_per_task: Option<u32>, whole: Option<&[u8]>) -> Result<Option<u32>
         .why(format!("its rows are counted first, up to {}", size(CHECKED_MAX as u64)))
         .next("Submit it with `cargo xtask submit --table`, or without splitting it."));
     };
-    match common::table::tasks(common::table::rows(bytes), rows) {
+    match contract::table::tasks(contract::table::rows(bytes), rows) {
         Some(0) => Err(Problem::bad_request("The table has no rows")),
         Some(tasks) if tasks <= message::TASKS_MAX => Ok(Some(tasks)),
         _ => Err(Problem::bad_request(format!("That would be more than {} tasks", message::TASKS_MAX))

@@ -1,7 +1,7 @@
 //! What the pages show of a session: figures, Jobs, results and their chart. Pure.
 
-use common::{jobs::State, sessions::Counts};
 use serde::Serialize;
+use sessions::{Counts, jobs::State};
 use web::Query;
 
 use crate::{chart, check::counted, session::Session};

@@ -13,11 +13,11 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use common::{
+use cloud::storage::{Properties, Written};
+use contract::{
     batch::{self, Batch, Done, Entry, Failed, Manifest, Report},
     config::{Config, Engine},
     outcome::LOG_TAIL_BYTES,
-    storage::{Properties, Written},
 };
 use futures::StreamExt as _;
 use jiff::Timestamp;

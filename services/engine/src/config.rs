@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use common::{batch::Batch, config::Config, labels, message::Work};
+use contract::{batch::Batch, config::Config, labels, message::Work};
 use kernel::Share;
 
 use crate::batch::{BatchSettings, Shared};

@@ -1,6 +1,6 @@
 //! How a run can fail, and what Kubernetes is told about it.
 
-use common::{exit, outcome::Termination};
+use contract::{exit, outcome::Termination};
 
 /// Most bytes of a termination message that Kubernetes keeps.
 pub const TERMINATION_MAX: usize = 4096;

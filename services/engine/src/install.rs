@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use common::exit;
+use contract::exit;
 
 /// Runs `install` and returns the exit code.
 pub fn main(path: &Path) -> u8 {

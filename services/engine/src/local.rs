@@ -6,7 +6,8 @@ use std::{
 };
 
 use anyhow::Context as _;
-use common::{exit, labels, telemetry};
+use cloud::telemetry;
+use contract::{exit, labels};
 
 use crate::{
     compute::{self, Input, Output},

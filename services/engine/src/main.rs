@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use common::exit;
+use contract::exit;
 use engine::{
     arguments::{Arguments, Verb},
     install, local, run,

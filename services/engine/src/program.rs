@@ -11,7 +11,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use common::labels;
+use contract::labels;
 use kernel::Share;
 use nix::{
     sys::signal::{Signal, killpg},
@@ -55,7 +55,7 @@ pub struct Program {
 
 impl Program {
     /// The program with what was configured for the business where it was not said otherwise.
-    pub fn configured(&self, config: &common::config::Program) -> Self {
+    pub fn configured(&self, config: &contract::config::Program) -> Self {
         let codes = if self.permanent_exit_codes.is_empty() {
             &config.permanent_exit_codes
         } else {

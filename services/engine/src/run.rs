@@ -7,13 +7,12 @@ use std::{collections::BTreeMap, path::Path, time::Instant};
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use common::{
+use cloud::{
     clients::{Connection, install_tls_provider},
-    config::Config,
-    exit,
     storage::{Properties, Store, Written},
-    table, telemetry,
+    telemetry,
 };
+use contract::{config::Config, exit, table};
 
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -244,7 +243,7 @@ async fn run_program(
 
 async fn read_common(settings: &Settings, objects: &impl Objects, name: &str) -> Result<Contents, Failure> {
     let work = &settings.work;
-    let object = common::object::common(&work.business, &work.session, name);
+    let object = contract::object::common(&work.business, &work.session, name);
     objects.read(&work.identity.bucket, &object, None).await?.ok_or_else(|| {
         let message = format!("the common data gs://{}/{object} does not exist", work.identity.bucket);
         Failure::permanent("common-data-missing", message)
@@ -252,7 +251,7 @@ async fn read_common(settings: &Settings, objects: &impl Objects, name: &str) ->
 }
 
 fn write_common(folder: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
-    common::names::check_job(name).with_context(|| format!("use the common data {name:?}"))?;
+    contract::names::check_job(name).with_context(|| format!("use the common data {name:?}"))?;
     let path = folder.join(name);
     let context = || format!("write {}", path.display());
     if let Some(parent) = path.parent() {

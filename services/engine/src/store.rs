@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use bytes::Bytes;
-use common::storage::{Properties, Store, Written, is_denied};
+use cloud::storage::{Properties, Store, Written, is_denied};
 
 /// An object that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]

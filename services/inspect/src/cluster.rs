@@ -3,12 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use common::{
+use cloud::storage::Store;
+use contract::{
     batch::{Batch, Manifest},
     config::Business,
-    jobs::Active,
     labels, names,
-    storage::Store,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::{
@@ -20,6 +19,7 @@ use kube::{
     Api, Client,
     api::{ListParams, LogParams},
 };
+use sessions::jobs::Active;
 
 mod view;
 

@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use common::{
+use cloud::storage::{self, Object, Store};
+use contract::{
     Identity, Outcome, batch,
     config::Business,
     control::{self, Control, Parked},
-    jobs::{Job, State},
     object,
     outcome::{self, Timestamps},
-    results::{self, Row},
-    storage::{self, Object, Store},
 };
 use kube::Client;
 use serde::Serialize;
+use sessions::{
+    jobs::{Job, State},
+    results::{self, Row},
+};
 
 use crate::{
     cluster::{self, EventView, OrchestratorView, PodView},

@@ -1,9 +1,7 @@
 //! Why a Job is where it is, in plain words.
 
-use common::{
-    jobs::{SUSPENDED, State},
-    outcome::UNREADABLE,
-};
+use contract::outcome::UNREADABLE;
+use sessions::jobs::{SUSPENDED, State};
 
 use crate::Detail;
 
@@ -32,12 +30,12 @@ pub fn explain(detail: &Detail) -> String {
             let exit = detail.outcome_body.as_ref().and_then(|outcome| outcome.exit_code);
             let pods = detail.outcome_body.as_ref().map_or(0, |outcome| outcome.pods);
             let mut text = format!("It failed ({code}): {}.", bare(said.unwrap_or("no reason was given")));
-            if exit == Some(common::exit::PERMANENT.into()) {
+            if exit == Some(contract::exit::PERMANENT.into()) {
                 text.push_str(" The engine says that this input can never work, so it was not tried again.");
             } else if pods > 1 {
                 text.push_str(&format!(" It was tried {pods} times."));
             }
-            if let Some(exit) = exit.filter(|exit| *exit != i32::from(common::exit::PERMANENT)) {
+            if let Some(exit) = exit.filter(|exit| *exit != i32::from(contract::exit::PERMANENT)) {
                 text.push_str(&format!(" Exit code {exit}{}.", signal(exit)));
             }
             text.push_str(" The input is kept.");
@@ -158,7 +156,8 @@ fn signal(exit: i32) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use common::{Outcome, jobs::Job, outcome};
+    use contract::{Outcome, outcome};
+    use sessions::jobs::Job;
 
     use super::*;
     use crate::cluster::{OrchestratorView, PodView};
@@ -220,7 +219,7 @@ mod tests {
         check(&waiting, &["orchestrator of bu1 does not work: 0 of 1 ready"]);
         waiting.job.attempt = 1;
         check(&waiting, &["attempt 2"]);
-        let mut control = common::control::Control::new("s", "2026-01-01T00:00:00Z".parse().unwrap());
+        let mut control = contract::control::Control::new("s", "2026-01-01T00:00:00Z".parse().unwrap());
         (control.paused, control.by) = (true, "alice".into());
         waiting.control = Some(control);
         check(&waiting, &["alice paused session s (2026-01-01 00:00:00Z)", "will be put aside", "session resume"]);

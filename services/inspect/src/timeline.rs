@@ -1,6 +1,6 @@
 //! The times of one Job as a small timeline.
 
-use common::outcome::Timestamps;
+use contract::outcome::Timestamps;
 use jiff::Timestamp;
 
 use crate::text;

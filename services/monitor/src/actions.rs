@@ -9,14 +9,14 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use common::{
-    control, dead_letters,
-    dead_letters::{Correction, Replayer},
-    jobs, names, quantity, sessions,
-    sessions::{More, Retried, Retrier, Selection},
-};
+use contract::{control, names, quantity};
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
+use sessions::{
+    More, Retried, Retrier, Selection, dead_letters,
+    dead_letters::{Correction, Replayer},
+    jobs,
+};
 use web::{Form, Problem, Viewer, Visitor};
 
 use crate::state::{Followed, State};

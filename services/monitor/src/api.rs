@@ -7,17 +7,17 @@ use axum::{
     extract::{Extension, State as FromState},
     routing::{get, post},
 };
-use common::{
-    dead_letters::DeadLetter,
-    jobs::{self, Job},
-    sessions::Counts,
-};
 use inspect::{
     Detail,
     cluster::{OrchestratorView, PodView},
 };
 use jiff::Timestamp;
 use serde::Serialize;
+use sessions::{
+    Counts,
+    dead_letters::DeadLetter,
+    jobs::{self, Job},
+};
 use web::{Problem, Query, Visitor};
 
 use crate::{

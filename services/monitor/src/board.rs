@@ -6,14 +6,14 @@ use std::{
     time::Instant,
 };
 
-use common::{
-    config::Business,
-    dead_letters::{self, DeadLetter},
-    jobs::{self, Job, State},
-    sessions::{self, Counts, Rate, Summary},
-};
+use contract::config::Business;
 use inspect::cluster::OrchestratorView;
 use jiff::Timestamp;
+use sessions::{
+    Counts, Rate, Summary,
+    dead_letters::{self, DeadLetter},
+    jobs::{self, Job, State},
+};
 
 use crate::raw::{Pod, PubsubItem, Quota, Raw};
 

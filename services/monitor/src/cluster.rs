@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
 
-use common::quantity;
+use contract::quantity;
 use k8s_openapi::api::core::v1::Node;
 use kube::{Api, api::ListParams};
 use tokio::time::{sleep, timeout};

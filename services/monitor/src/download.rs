@@ -7,7 +7,8 @@ use axum::{
     extract::{Extension, State as FromState},
     response::Response,
 };
-use common::{jobs::Job, object};
+use contract::object;
+use sessions::jobs::Job;
 use web::{Problem, Query, Visitor, attachment};
 
 use crate::state::State;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use common::{batch::Manifest, config::Business, control, jobs, labels, quantity};
+use contract::{batch::Manifest, config::Business, control, labels, quantity};
 use futures::{StreamExt as _, TryStreamExt as _};
 use inspect::cluster::{self, PodView};
 use k8s_openapi::api::{
@@ -22,6 +22,7 @@ use kube::{
     api::ListParams,
     runtime::{WatchStreamExt as _, watcher},
 };
+use sessions::jobs;
 use tokio::time::{sleep, timeout};
 
 use crate::{
@@ -211,7 +212,7 @@ async fn list_once(state: &State, of: &Followed) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn is_same(some: &[common::storage::Object], others: &[common::storage::Object]) -> bool {
+fn is_same(some: &[cloud::storage::Object], others: &[cloud::storage::Object]) -> bool {
     some.len() == others.len()
         && some
             .iter()

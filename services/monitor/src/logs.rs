@@ -65,7 +65,7 @@ pub(crate) async fn follow(
     let job = query.get("job").map(str::to_owned);
     let missing = || Problem::not_found(format!("There is no Pod {name:?}"));
     // Only engines of this business: an orchestrator's log tells of other things.
-    if of.raw().pods.get(&name).is_none_or(|pod| pod.app != common::labels::APP_ENGINE) {
+    if of.raw().pods.get(&name).is_none_or(|pod| pod.app != contract::labels::APP_ENGINE) {
         return Err(missing());
     }
     let namespace = of.business.namespace.clone();

@@ -3,7 +3,8 @@
 use std::{process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
-use common::{clients, clients::Connection, config, shutdown, storage::Store, telemetry};
+use cloud::{clients, clients::Connection, shutdown, storage::Store, telemetry};
+use contract::config;
 use monitor::Clients;
 
 /// How long a call of Cloud Storage is tried again before a page says that it does not answer.

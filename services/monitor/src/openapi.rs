@@ -1,8 +1,8 @@
 //! The description of the API, in OpenAPI 3.1. A test holds it against the server: every path in it answers, and every
 //! answer has the fields it names.
 
-use common::jobs::State;
 use serde_json::{Value, json};
+use sessions::jobs::State;
 
 /// The document.
 pub fn document() -> Value {

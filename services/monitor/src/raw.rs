@@ -5,14 +5,10 @@ use std::{
     time::Instant,
 };
 
-use common::{
-    control::Control,
-    identity::Identity,
-    jobs::{Active, Objects},
-    object,
-    storage::Object,
-};
+use cloud::storage::Object;
+use contract::{control::Control, identity::Identity, object};
 use inspect::cluster::{OrchestratorView, PodView};
+use sessions::jobs::{Active, Objects};
 
 /// A Kubernetes Job of ours, in the few words that are kept of it.
 #[derive(Clone, Debug, PartialEq)]
@@ -113,7 +109,8 @@ impl Raw {
 
     /// An outcome that was looked up by its name. What succeeded has no input any more.
     pub(crate) fn add_outcome(&mut self, outcome: Object, input: Option<&str>) {
-        let succeeded = outcome.metadata.get(common::labels::METADATA_STATE).is_some_and(|state| state == "succeeded");
+        let succeeded =
+            outcome.metadata.get(contract::labels::METADATA_STATE).is_some_and(|state| state == "succeeded");
         if let (true, Some(input)) = (succeeded, input) {
             self.objects.inputs.retain(|object| object.name != input);
         }

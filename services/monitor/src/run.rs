@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::bail;
-use common::{clients::Connection, probes::Health, storage::Store};
+use cloud::{clients::Connection, probes::Health, storage::Store};
 use jiff::Timestamp;
 use prometheus_client::registry::Registry;
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};

@@ -9,10 +9,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Outcome, config::Business, jobs::Job, storage::Store};
+use cloud::storage::Store;
+use contract::{Outcome, config::Business};
 use futures::StreamExt as _;
 use google_cloud_pubsub::client::{BasePublisher, SubscriptionAdmin, TopicAdmin};
 use inspect::{Detail, Sources, gather};
+use sessions::jobs::Job;
 use tokio::sync::{Notify, watch};
 use web::{Problem, Site, Visitor};
 
@@ -210,7 +212,7 @@ impl State {
 
     async fn outcome(&self, business: String, name: String) -> Option<(String, Outcome)> {
         let bucket = &self.followed.get(&business)?.business.bucket;
-        let outcome = common::outcome::shown(&self.store, bucket, &name).await.ok()??;
+        let outcome = cloud::outcomes::shown(&self.store, bucket, &name).await.ok()??;
         Some((name, outcome))
     }
 

@@ -5,11 +5,11 @@
 
 use std::time::Duration;
 
-use common::{
+use cloud::storage;
+use contract::{
     Outcome, labels,
     message::{self, Request, Work},
     outcome::{self, State},
-    storage,
 };
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;

@@ -1,7 +1,7 @@
 //! From a batch to its Kubernetes Job, and back. Pure.
 
 use anyhow::{Context as _, bail};
-use common::{batch::Batch, labels, message, names};
+use contract::{batch::Batch, labels, message, names};
 use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Value, json};
 
@@ -79,7 +79,7 @@ impl Template {
 /// When the Job is called like a batch's and nothing on it fits that.
 pub(crate) fn batch_of(job: &Job) -> anyhow::Result<Option<Batch>> {
     let name = job.metadata.name.as_deref().unwrap_or_default();
-    if !common::batch::is_job_name(name) {
+    if !contract::batch::is_job_name(name) {
         return Ok(None);
     }
     let annotation = job.metadata.annotations.as_ref().and_then(|all| all.get(labels::ANNOTATION_BATCH));
@@ -92,8 +92,8 @@ pub(crate) fn batch_of(job: &Job) -> anyhow::Result<Option<Batch>> {
         .filter_map(|text| serde_json::from_str::<Batch>(text).ok())
         .find(|batch| batch.job_name() == name);
     match found {
-        Some(batch) if batch.schema > common::batch::SCHEMA => {
-            bail!("the Job {name} has schema {}, this program knows {}", batch.schema, common::batch::SCHEMA)
+        Some(batch) if batch.schema > contract::batch::SCHEMA => {
+            bail!("the Job {name} has schema {}, this program knows {}", batch.schema, contract::batch::SCHEMA)
         }
         Some(batch) => Ok(Some(batch)),
         None => bail!("the Job {name} does not say which batch it is for, or its name does not fit it"),

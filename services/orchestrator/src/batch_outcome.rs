@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use common::{
+use contract::{
     Outcome,
     batch::{Batch, Entry, Manifest},
     exit, labels,

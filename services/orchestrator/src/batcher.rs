@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use common::{batch::INPUTS_MAX, message::Work};
+use contract::{batch::INPUTS_MAX, message::Work};
 use tokio::{
     sync::{Notify, oneshot},
     task::JoinSet,

@@ -128,7 +128,7 @@ impl Cluster {
     pub(crate) async fn release(&self, job: &Job) -> anyhow::Result<bool> {
         let name = job.metadata.name.as_deref().unwrap_or_default();
         let mut finalizers = job.metadata.finalizers.clone().unwrap_or_default();
-        finalizers.retain(|finalizer| finalizer != common::labels::FINALIZER);
+        finalizers.retain(|finalizer| finalizer != contract::labels::FINALIZER);
         let patch = json!({"metadata": {
             "uid": job.metadata.uid,
             "resourceVersion": job.metadata.resource_version,

@@ -1,12 +1,12 @@
 //! Outcomes of messages that never become a Job.
 
 use base64::Engine as _;
-use common::{
+use cloud::storage::Written;
+use contract::{
     Outcome,
     message::{Refusal, Work},
     object,
     outcome::State,
-    storage::Written,
 };
 
 use crate::{
@@ -56,7 +56,7 @@ pub(crate) async fn refuse(context: &Context, message: &Received, refusal: &Refu
     // Ids that Pub/Sub gives are short numbers; anything else gets a name of its own.
     let id = &message.id;
     let plain = !id.is_empty() && id.len() <= 100 && id.chars().all(|c| c.is_ascii_alphanumeric() || c == '-');
-    let id = if plain { id.clone() } else { common::names::hash(&[id], 32) };
+    let id = if plain { id.clone() } else { contract::names::hash(&[id], 32) };
     if write(context, &message.origin(), &object::refused(&context.business.name, &id), outcome).await? {
         tracing::warn!(code = refusal.code, "refused the message: {}", refusal.message);
         context.metrics.refused(refusal.code);
@@ -74,7 +74,7 @@ async fn write(context: &Context, origin: &Origin, object: &str, mut outcome: Ou
     let mut text = Vec::with_capacity(outcome.message_data.as_ref().map_or(0, String::len) + OTHERWISE);
     serde_json::to_writer_pretty(&mut text, &outcome).map_err(anyhow::Error::from)?;
     outcome.message_data = None;
-    let written = context.store.write_once(&context.business.bucket, object, text, outcome.properties()).await?;
+    let written = context.store.write_once(&context.business.bucket, object, text, (&outcome).into()).await?;
     context.hooks.at(Step::RefusedWritten, Some(&origin.message_id), outcome.identity()).await;
     context.events.publish(&outcome).await;
     context.hooks.at(Step::EventPublished, Some(&origin.message_id), outcome.identity()).await;

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
 use anyhow::{Context as _, bail};
-use common::{
+use contract::{
     config::{self, Business, Endpoints},
     labels,
 };

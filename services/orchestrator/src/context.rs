@@ -5,11 +5,10 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use common::{
+use cloud::{probes::Health, storage::Store};
+use contract::{
     Identity,
     config::{Business, Dispatch},
-    probes::Health,
-    storage::Store,
 };
 use google_cloud_pubsub::client::Publisher;
 use tokio::sync::Semaphore;

@@ -7,13 +7,13 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use common::{
+use cloud::storage::Properties;
+use contract::{
     Outcome,
     control::{Control, Parked, SCHEMA},
     message::Work,
     object,
     outcome::{self, State},
-    storage::Properties,
 };
 use futures::TryStreamExt as _;
 use jiff::Timestamp;

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use common::Outcome;
+use contract::Outcome;
 use google_cloud_pubsub::{client::Publisher, model::Message};
 use prometheus_client::metrics::counter::Counter;
 use tokio_util::task::TaskTracker;

@@ -3,7 +3,8 @@
 //! A watch that fails or is silent must not let more Jobs be made than are allowed: what was created counts until a
 //! listing that was begun later does not show it, and while nothing is heard for long no message is taken.
 
-use common::{labels, probes::Health};
+use cloud::probes::Health;
+use contract::labels;
 use futures::{StreamExt as _, stream::BoxStream};
 use kube::{
     Api,

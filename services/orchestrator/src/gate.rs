@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use common::storage::Properties;
+use cloud::storage::Properties;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -80,7 +80,7 @@ async fn try_jobs(context: &Context) -> anyhow::Result<()> {
 /// Looks for, lists, writes and deletes a generation that there never is: access is judged before that is found out.
 async fn try_objects(context: &Context) -> anyhow::Result<()> {
     let (store, bucket) = (&context.store, &context.business.bucket);
-    let object = common::object::refused(&context.business.name, "probe");
+    let object = contract::object::refused(&context.business.name, "probe");
     store.describe(bucket, &object, None).await?;
     store.list(bucket, &object).await?;
     store.replace(bucket, &object, "", Properties::json(), NEVER).await?;

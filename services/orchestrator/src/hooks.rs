@@ -2,7 +2,7 @@
 
 use std::{fmt, sync::Arc};
 
-use common::Identity;
+use contract::Identity;
 use futures::future::BoxFuture;
 
 /// A point in the life of a message or of a Job.

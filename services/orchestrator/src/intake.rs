@@ -8,7 +8,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use common::config::Dispatch;
+use contract::config::Dispatch;
 use futures::{FutureExt as _, StreamExt as _};
 use google_cloud_pubsub::{
     client::Subscriber,

@@ -1,7 +1,7 @@
 //! From a piece of work to its Kubernetes Job, and back. Pure.
 
 use anyhow::{Context as _, bail};
-use common::{
+use contract::{
     Identity,
     config::Business,
     labels,
@@ -171,7 +171,7 @@ impl Template {
         let work = Work {
             identity: Identity {
                 bucket: business.bucket.clone(),
-                object: common::object::input(&business.name, "dry-run", "dry-run"),
+                object: contract::object::input(&business.name, "dry-run", "dry-run"),
                 generation: 1,
                 attempt: 0,
             },

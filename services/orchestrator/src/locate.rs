@@ -3,13 +3,8 @@
 
 use std::time::Duration;
 
-use common::{
-    Outcome,
-    message::Work,
-    object,
-    outcome::State,
-    storage::{Properties, Written},
-};
+use cloud::storage::{Properties, Written};
+use contract::{Outcome, message::Work, object, outcome::State};
 use futures::TryStreamExt as _;
 
 use crate::{

@@ -9,7 +9,8 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use common::{message::Work, storage::Store};
+use cloud::storage::Store;
+use contract::message::Work;
 use tokio::sync::{Semaphore, oneshot};
 
 use crate::accept::Obstacle;

@@ -3,7 +3,8 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use common::{clients, clients::Connection, config, shutdown, telemetry};
+use cloud::{clients, clients::Connection, shutdown, telemetry};
+use contract::config;
 use orchestrator::{Clients, Config, Hooks, clock};
 
 fn main() -> ExitCode {

@@ -1,6 +1,6 @@
 //! What the orchestrator counts and times. Labels have few values, never the names of objects.
 
-use common::outcome::State;
+use contract::outcome::State;
 use prometheus_client::{
     encoding::EncodeLabelSet,
     metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram},

@@ -1,6 +1,6 @@
 //! How a Job ended and why, from the Job, its Pods and what lies in the bucket. Pure.
 
-use common::{
+use contract::{
     Identity, Outcome, exit,
     message::Work,
     names,

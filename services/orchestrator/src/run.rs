@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use common::{clients::Connection, probes, probes::Health, storage::Store};
+use cloud::{clients::Connection, probes, probes::Health, storage::Store};
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,

@@ -6,11 +6,11 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use common::{
+use cloud::storage::Written;
+use contract::{
     Outcome,
     message::Work,
     outcome::{LOG_TAIL_BYTES, State},
-    storage::Written,
 };
 use futures::TryStreamExt as _;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
@@ -75,7 +75,7 @@ async fn settle(context: &Context, name: &str) -> anyhow::Result<()> {
         context.jobs.change(|view| view.settled(name));
         return Ok(());
     };
-    let held = job.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == common::labels::FINALIZER);
+    let held = job.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == contract::labels::FINALIZER);
     let standing = outcome::standing(&job);
     if !held {
         context.jobs.change(|view| view.settled(name));
@@ -150,7 +150,7 @@ pub(crate) async fn write(context: &Context, work: &Work, outcome: Outcome) -> a
     let text = serde_json::to_vec_pretty(&outcome).context("encode the outcome")?;
     let object = work.outcome();
     let bucket = &work.identity.bucket;
-    match context.store.write_once(bucket, &object, text, outcome.properties()).await? {
+    match context.store.write_once(bucket, &object, text, (&outcome).into()).await? {
         Written::New(_) => {
             context.metrics.settled(outcome.state);
             tracing::info!(
@@ -166,7 +166,7 @@ pub(crate) async fn write(context: &Context, work: &Work, outcome: Outcome) -> a
         }
         // The first one counts, whoever wrote it.
         Written::Exists => {
-            let first = common::outcome::read(&context.store, bucket, &object)
+            let first = cloud::outcomes::read(&context.store, bucket, &object)
                 .await?
                 .with_context(|| format!("read {object}, which was there a moment ago"))?
                 .context("settle by an outcome that is there; when that object is deleted, it is written anew")?;

@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use common::{
+use contract::{
     Outcome,
     batch::{Batch, Entry, Manifest},
     labels,

@@ -10,7 +10,8 @@ use std::{
 };
 
 use anyhow::Context as _;
-use common::{jobs, message, object, storage::Object};
+use cloud::storage::Object;
+use contract::{message, object};
 use futures::TryStreamExt as _;
 use google_cloud_pubsub::model::Message;
 use jiff::{SignedDuration, Timestamp};
@@ -99,7 +100,7 @@ async fn sweep(context: &Context, memory: &mut Memory) -> anyhow::Result<u64> {
     let (mut published, mut expired) = (0, 0);
     while let Some(input) = inputs.try_next().await? {
         // A person's retry makes it as new as that.
-        let asked = jobs::asked(&input);
+        let asked = input.requested();
         match Age::of(asked, now - age, expired_before) {
             Age::Young => continue,
             Age::Expired => {
@@ -180,7 +181,7 @@ mod tests {
     fn what_is_older_than_outcomes_are_kept_is_not_published_again() {
         let now: Timestamp = "2026-06-01T00:00:00Z".parse().unwrap();
         let hours = |hours| now - SignedDuration::from_hours(hours);
-        let retention = common::config::Retention { finished_jobs_secs: 1, output_days: 1, outcome_days: 90 };
+        let retention = contract::config::Retention { finished_jobs_secs: 1, output_days: 1, outcome_days: 90 };
         let age = |asked| Age::of(asked, hours(1), retention.expired_before(now));
         assert_eq!(
             [None, Some(now), Some(hours(1)), Some(hours(24 * 89))].map(age),

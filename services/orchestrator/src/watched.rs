@@ -88,7 +88,7 @@ impl Watched {
 
     /// How many slots it takes: a batch as many as it has pods, any other Job one.
     pub(crate) fn weight(&self) -> u32 {
-        if common::batch::is_job_name(self.name()) { self.spec.parallelism.unwrap_or(1).max(1) } else { 1 }
+        if contract::batch::is_job_name(self.name()) { self.spec.parallelism.unwrap_or(1).max(1) } else { 1 }
     }
 
     /// True while it waits for its queue.
@@ -98,7 +98,7 @@ impl Watched {
 
     /// How many pods of a batch have ended, each of which may have left a report; 0 for any other Job.
     pub(crate) fn pods_ended(&self) -> u32 {
-        if !common::batch::is_job_name(self.name()) {
+        if !contract::batch::is_job_name(self.name()) {
             return 0;
         }
         self.status.succeeded.unwrap_or_default().saturating_add(self.status.failed.unwrap_or_default())
@@ -106,7 +106,7 @@ impl Watched {
 
     /// True while our finalizer is on it.
     pub(crate) fn is_held(&self) -> bool {
-        self.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == common::labels::FINALIZER)
+        self.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == contract::labels::FINALIZER)
     }
 }
 

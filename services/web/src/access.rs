@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use axum::http::{HeaderMap, header};
-use common::config::{Business, Config};
+use contract::config::{Business, Config};
 use jiff::Timestamp;
 
 use crate::settings::{AccessSettings, Settings};

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, bail};
 use clap::Parser as _;
-use common::{config::Config, labels};
+use contract::{config::Config, labels};
 
 /// Where Google publishes the keys with which Identity-Aware Proxy signs, as a JSON Web Key set.
 const IAP_KEYS: &str = "https://www.gstatic.com/iap/verify/public_key-jwk";

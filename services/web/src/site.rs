@@ -11,7 +11,8 @@ use axum::{
     response::{Html, IntoResponse as _, Response},
     routing::get,
 };
-use common::{config::Config, probes, probes::Health};
+use cloud::{probes, probes::Health};
+use contract::config::Config;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tera::Tera;

@@ -8,7 +8,8 @@ use axum::{
     response::{IntoResponse as _, Response},
     routing::{get, post},
 };
-use common::{config::Config, probes::Health};
+use cloud::probes::Health;
+use contract::config::Config;
 use prometheus_client::registry::Registry;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -66,7 +67,7 @@ impl Served {
 
 fn config() -> Config {
     Config {
-        schema: common::config::SCHEMA,
+        schema: contract::config::SCHEMA,
         environment: "test".into(),
         project: "p".into(),
         location: "l".into(),
@@ -127,7 +128,7 @@ async fn served(access: impl Fn(PathBuf) -> AccessSettings) -> Served {
 }
 
 async fn by_token() -> Served {
-    let _ = common::clients::install_tls_provider();
+    let _ = cloud::clients::install_tls_provider();
     served(|file| AccessSettings::Tokens { file }).await
 }
 

@@ -4,11 +4,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context as _;
-use common::{
-    object::BUILD_SOURCE_PREFIX,
+use cloud::{
     shutdown,
     storage::{Properties, Store, Written},
 };
+use contract::object::BUILD_SOURCE_PREFIX;
 use images::{DOCKERFILE, Source};
 use provision::{
     Cloud, Environment,

@@ -90,7 +90,7 @@ impl Machine {
 
 /// Where cargo keeps the crates of others.
 fn cargo_home() -> PathBuf {
-    let variables = common::config::variables();
+    let variables = contract::config::variables();
     let home = || variables.get("HOME").map(|home| PathBuf::from(home).join(".cargo"));
     variables.get("CARGO_HOME").map(PathBuf::from).or_else(home).unwrap_or_default()
 }
@@ -180,7 +180,7 @@ async fn compile(
 }
 
 fn cargo() -> String {
-    common::config::variables().remove("CARGO").unwrap_or_else(|| "cargo".to_owned())
+    contract::config::variables().remove("CARGO").unwrap_or_else(|| "cargo".to_owned())
 }
 
 /// What a program prints.

@@ -65,7 +65,7 @@ pub(crate) fn of(
     if is_google(place) {
         return google().map(Who::Google);
     }
-    let variables = common::config::variables();
+    let variables = contract::config::variables();
     let folder = variables
         .get("DOCKER_CONFIG")
         .map(PathBuf::from)

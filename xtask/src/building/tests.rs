@@ -65,7 +65,7 @@ async fn answer(State(held): State<Shared>, request: Request) -> Response {
 
 /// A registry whose password is empty until told.
 async fn served() -> (SocketAddr, Shared) {
-    let _ = common::clients::install_tls_provider();
+    let _ = cloud::clients::install_tls_provider();
     let held = Shared::default();
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();

@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
-use common::exit;
+use contract::exit;
 use provision::{
     Cloud, Environment, Report,
     deploy::{Foreign, Only},
@@ -40,7 +40,7 @@ pub(crate) struct Args {
 /// on from there.
 pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
     let before = context::load(globals)?;
-    let variables = common::config::variables();
+    let variables = contract::config::variables();
     let (before, after, _) = with(before, &args.name, &variables)?;
     let cloud = setup::connect(&after, globals).await?;
     let options = plan::Options { adopt: args.adopt, prune: false };

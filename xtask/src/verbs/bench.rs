@@ -18,7 +18,8 @@ mod setting_up;
 
 use std::time::Instant;
 
-use common::{exit, shutdown};
+use cloud::shutdown;
+use contract::exit;
 use place::Place;
 use report::{Report, Row};
 

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use common::exit;
+use contract::exit;
 use images::Login;
 use provision::environment::{Builder, CloudKind};
 use serde_json::json;

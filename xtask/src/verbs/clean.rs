@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use common::exit;
+use contract::exit;
 use nix::{sys::signal::kill, unistd::Pid};
 use serde::Serialize;
 

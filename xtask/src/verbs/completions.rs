@@ -18,5 +18,5 @@ pub(crate) fn run(args: &Args, output: &Output) -> anyhow::Result<u8> {
     let name = command.get_name().to_owned();
     clap_complete::generate(args.shell, &mut command, name, &mut script);
     output.write(&script)?;
-    Ok(common::exit::DONE)
+    Ok(contract::exit::DONE)
 }

@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::Context as _;
-use common::{
-    config::Business,
-    dead_letters::{self, Correction, DeadLetter, Replayer},
-    exit, jobs,
-};
+use contract::{config::Business, exit};
 use jiff::Timestamp;
 use serde_json::json;
+use sessions::{
+    dead_letters::{self, Correction, DeadLetter, Replayer},
+    jobs,
+};
 
 use super::session::{Change, More, carry_out, tell};
 use crate::{args::Globals, context::Context, error::Failure, output::Output, text};

@@ -8,7 +8,7 @@ mod work;
 use std::{path::PathBuf, time::Instant};
 
 use anyhow::Context as _;
-use common::shutdown;
+use cloud::shutdown;
 use provision::{
     deploy::{Foreign, Only},
     environment,

@@ -1,6 +1,6 @@
 //! `deploy`: builds the services, and brings them into the cluster.
 
-use common::exit;
+use contract::exit;
 use provision::{
     Environment,
     deploy::{self, Applied, Change, ChangeView, Foreign, Options},

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use common::exit;
+use contract::exit;
 use provision::{
     Cloud, Environment,
     preflight::{self, Finding},
@@ -24,7 +24,7 @@ pub(crate) struct Args {}
 /// When the environment file cannot be read, or something needed is not fine.
 pub(crate) async fn run(globals: &Globals, _: &Args, output: &Output) -> anyhow::Result<u8> {
     let environment = context::load(globals)?;
-    let paths = common::config::variables().remove("PATH").unwrap_or_default();
+    let paths = contract::config::variables().remove("PATH").unwrap_or_default();
     let mut findings: Vec<Finding> = TOOLS.iter().map(|tool| look_for(tool, &paths)).collect();
     match setup::connect(&environment, globals).await {
         Ok(cloud) => {

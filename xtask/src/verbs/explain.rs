@@ -1,6 +1,6 @@
 //! `explain CODE`: what is behind an error code, and what to do.
 
-use common::exit;
+use contract::exit;
 
 use crate::{
     codes::{CODES, Code},

@@ -2,11 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use common::{
-    exit,
-    jobs::{self, Job, State},
-};
+use contract::exit;
 use inspect::{Sources, gather};
+use sessions::jobs::{self, Job, State};
 
 use super::jobs::view;
 use crate::{args::Globals, context::Context, error::Failure, output::Output, text};

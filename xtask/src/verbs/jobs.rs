@@ -1,10 +1,8 @@
 //! `jobs`: what waits, what runs, and how the others ended.
 
-use common::{
-    exit,
-    jobs::{self, Active, Job, State},
-};
+use contract::exit;
 use jiff::{SignedDuration, Timestamp};
+use sessions::jobs::{self, Active, Job, State};
 
 use crate::{args::Globals, cluster, context::Context, output::Output, text};
 
@@ -63,7 +61,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
 /// The merged view of a business's Jobs. A cluster that cannot be asked is said to be so; the bucket tells the rest.
 pub(crate) async fn view(
     context: &Context,
-    business: &common::config::Business,
+    business: &contract::config::Business,
     session: Option<&str>,
     output: &Output,
 ) -> anyhow::Result<Vec<Job>> {
@@ -76,7 +74,7 @@ pub(crate) async fn view(
 /// What of a business runs. A cluster that cannot be asked is said to be so.
 pub(crate) async fn active(
     context: &Context,
-    business: &common::config::Business,
+    business: &contract::config::Business,
     session: Option<&str>,
     output: &Output,
 ) -> Vec<Active> {
@@ -120,7 +118,8 @@ pub(crate) fn parse_state(word: &str) -> Result<State, String> {
 
 #[cfg(test)]
 mod tests {
-    use common::{jobs::Objects, storage::Object};
+    use cloud::storage::Object;
+    use sessions::jobs::Objects;
 
     use super::*;
 

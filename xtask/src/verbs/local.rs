@@ -8,7 +8,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use common::exit;
+use contract::exit;
 pub(crate) use exports::exports;
 use provision::{Environment, LocalState, environment::CloudKind};
 use serde_json::json;

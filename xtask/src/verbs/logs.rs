@@ -2,16 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use common::{
-    batch,
-    config::Business,
-    exit,
-    jobs::{self, State},
-    labels, names, outcome,
-};
+use contract::{batch, config::Business, exit, labels, names, outcome};
 use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use serde::Serialize;
+use sessions::jobs::{self, State};
 
 use super::jobs::view;
 use crate::{args::Globals, cluster, context::Context, error::Failure, output::Output, text};

@@ -3,7 +3,8 @@
 use std::{io::IsTerminal as _, net::Ipv4Addr, process::Stdio};
 
 use anyhow::Context as _;
-use common::{config::variables, exit, labels, shutdown};
+use cloud::shutdown;
+use contract::{config::variables, exit, labels};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, Client, api::ListParams};
 use provision::{deploy::access, manifests::WEB_NAMESPACE};

@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal as _, path::PathBuf};
 
-use common::exit;
+use contract::exit;
 use provision::{environment::CloudKind, guarded, plan, saved::Saved, show};
 use serde_json::json;
 

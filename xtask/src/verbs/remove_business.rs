@@ -1,7 +1,7 @@
 //! `remove-business`: one business out of the cloud and the environment file, and nothing lost of its work.
 
 use anyhow::Context as _;
-use common::exit;
+use contract::exit;
 use provision::{
     deploy::{Foreign, Only},
     environment, guarded,
@@ -32,7 +32,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let path = before.path.clone().context("find the environment file")?;
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
     let text = environment::edit::remove_business(&text, &args.name)?;
-    let variables = common::config::variables();
+    let variables = contract::config::variables();
     let mut after = environment::parse(&before.name, &path.display().to_string(), &text, &variables)?;
     after.path = Some(path.clone());
     let cloud = setup::connect(&before, globals).await?;

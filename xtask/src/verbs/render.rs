@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use common::{config, exit};
+use contract::{config, exit};
 use provision::{
     environment::{CloudKind, Environment},
     manifests::{self, Images},

@@ -7,12 +7,9 @@ use std::{
 
 use anyhow::Context as _;
 use clap::ValueEnum;
-use common::{
-    config::Business,
-    exit, object,
-    results::{self, COLUMNS, Latest, Row},
-};
+use contract::{config::Business, exit, object};
 use futures::{StreamExt as _, TryStreamExt as _};
+use sessions::results::{self, COLUMNS, Latest, Row};
 
 use crate::{args::Globals, context::Context, error::Failure, output::Output, text};
 

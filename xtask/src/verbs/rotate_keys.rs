@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::exit;
+use contract::exit;
 use provision::{
     deploy,
     environment::{Auth, CloudKind},

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use common::{
+use contract::{
     config::Business,
     control::{self, Control},
-    jobs::Job,
-    names, sessions,
+    names,
 };
+use sessions::jobs::Job;
 
 use super::jobs::view;
 use crate::{agree, args::Globals, context::Context, error::Failure, output::Output, text};
@@ -141,6 +141,6 @@ impl Of {
 
 /// Who decides, as the control object names them.
 fn operator() -> String {
-    let user = common::config::variables().remove("USER").filter(|user| !user.is_empty());
+    let user = contract::config::variables().remove("USER").filter(|user| !user.is_empty());
     user.unwrap_or_else(|| "somebody".to_owned())
 }

@@ -2,13 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use common::{
-    config::Business,
-    control, exit,
-    jobs::{self, Job, State},
-};
+use contract::{config::Business, control, exit};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use sessions::jobs::{self, Job, State};
 
 use crate::{
     args::Globals,

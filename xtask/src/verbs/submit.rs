@@ -8,11 +8,10 @@ use std::{
 
 use anyhow::Context as _;
 use clap::builder::RangedU64ValueParser;
-use common::{
-    exit, message, names, shutdown,
-    submit::{Existing, Fate, Options, Source, Submitter, session_name, wait},
-};
+use cloud::shutdown;
+use contract::{exit, message, names};
 use jiff::Timestamp;
+use sessions::submit::{Existing, Fate, Options, Source, Submitter, session_name, wait};
 
 use crate::{args::Globals, context::Context, error::Failure, inputs, output::Output, text};
 
@@ -156,7 +155,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let (mut done, mut bad) = (0, 0);
     let waited = wait(&context.store, business, &session, expected, args.timeout, &stop, |outcome| {
         done += 1;
-        bad += usize::from(outcome.state != common::outcome::State::Succeeded);
+        bad += usize::from(outcome.state != contract::outcome::State::Succeeded);
         progress.set(done, &if bad > 0 { format!("{bad} did not succeed") } else { String::new() });
     })
     .await?;
@@ -215,7 +214,7 @@ fn size(source: &Source) -> u64 {
 }
 
 fn user() -> Option<String> {
-    common::config::variables().remove("USER").filter(|user| !user.is_empty())
+    contract::config::variables().remove("USER").filter(|user| !user.is_empty())
 }
 
 /// A duration as people write it: `90s`, `10m`, `1h30m`; a plain number is seconds.

@@ -1,6 +1,6 @@
 //! `teardown`: the whole environment out of the cloud, and nothing lost of its work.
 
-use common::exit;
+use contract::exit;
 
 use crate::{args::Globals, context, error::Failure, output::Output, removing, removing::Removal, setup};
 

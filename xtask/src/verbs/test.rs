@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use common::{exit, labels};
+use contract::{exit, labels};
 use k8s_openapi::api::{
     batch::v1::Job,
     core::v1::{Namespace, Node},
@@ -84,7 +84,7 @@ pub(crate) async fn check(output: &Output) -> anyhow::Result<u8> {
 }
 
 async fn cargo(arguments: &[&str], variables: &[(&str, String)], output: &Output) -> anyhow::Result<()> {
-    let cargo = common::config::variables().remove("CARGO").unwrap_or_else(|| "cargo".to_owned());
+    let cargo = contract::config::variables().remove("CARGO").unwrap_or_else(|| "cargo".to_owned());
     let line = format!("cargo {}", arguments.join(" "));
     output.note(format_args!("running {line}"));
     let mut command = Command::new(cargo);

@@ -6,15 +6,8 @@ use std::{
     time::Instant,
 };
 
-use common::{
-    Outcome,
-    batch::is_job_name,
-    message::Work,
-    outcome::State,
-    results,
-    storage::{Properties, Written},
-    table,
-};
+use cloud::storage::{Properties, Written};
+use contract::{Outcome, batch::is_job_name, message::Work, outcome::State, table};
 use k8s_openapi::api::batch::v1::Job;
 use kube::{
     Api,
@@ -25,6 +18,7 @@ use nix::{
     unistd::Pid,
 };
 use orchestrator::Hooks;
+use sessions::results;
 
 use crate::world::{World, command_lines, eventually};
 
@@ -180,12 +174,12 @@ async fn how_fast_tiny_inputs_are() {
             let store = world.store.clone();
             let bucket = business.bucket.clone();
             async move {
-                let object = common::object::input("bu1", "speed", &format!("{index:06}"));
+                let object = contract::object::input("bu1", "speed", &format!("{index:06}"));
                 let written =
                     store.write_once(&bucket, &object, format!("{index}"), Properties::default()).await.unwrap();
                 let Written::New(generation) = written else { panic!("{object} is there") };
                 Work {
-                    identity: common::Identity { bucket, object, generation, attempt: 0 },
+                    identity: contract::Identity { bucket, object, generation, attempt: 0 },
                     business: "bu1".into(),
                     session: "speed".into(),
                     job: format!("{index:06}"),

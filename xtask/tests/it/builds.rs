@@ -53,7 +53,7 @@ fn cloud_build_makes_images_once_and_tells_their_digests() {
 
 #[tokio::test]
 async fn ctrl_c_cancels_the_build_that_is_in_progress() {
-    let _ = common::clients::install_tls_provider();
+    let _ = cloud::clients::install_tls_provider();
     let desk = Desk::start(FILE);
     desk.run(&["provision", "--yes"], 0);
     let mut builds = desk.begin(&["build", "engine"]);

@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use common::labels;
+use contract::labels;
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::{
@@ -60,7 +60,7 @@ impl Real {
     /// The cluster that the environment variables name.
     pub(crate) async fn named() -> Option<Self> {
         static WORLDS: AtomicUsize = AtomicUsize::new(0);
-        let variables = common::config::variables();
+        let variables = contract::config::variables();
         let context = variables.get(CONTEXT).filter(|name| !name.is_empty())?.clone();
         let prefix = variables.get(PREFIX).cloned().unwrap_or_else(|| format!("dt{:04x}", std::process::id() & 0xffff));
         let options = KubeConfigOptions { context: Some(context), ..KubeConfigOptions::default() };

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use common::outcome::State;
+use contract::outcome::State;
 use futures::FutureExt as _;
 use orchestrator::{Hooks, Step};
 
@@ -48,7 +48,7 @@ pub(crate) async fn submit(world: &World, business: &str) -> BTreeMap<String, St
     world.publish(&work).await;
     expected.insert(work.identity.object, State::Failed);
     let id = world.publish_raw(business, b"engine payload 1".to_vec(), BTreeMap::new()).await;
-    expected.insert(common::object::input(business, common::object::INLINE_SESSION, &id), State::Succeeded);
+    expected.insert(contract::object::input(business, contract::object::INLINE_SESSION, &id), State::Succeeded);
     let ours = BTreeMap::from([("deskgrid".to_owned(), "1".to_owned())]);
     let id = world.publish_raw(business, b"{".to_vec(), ours).await;
     expected.insert(format!("refused/{id}"), State::Refused);

@@ -34,7 +34,7 @@ async fn image(cloud: &Cloud, namespace: &str, name: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deploy_of_named_images_keeps_the_web_apps_as_they_run() {
-    let _ = common::clients::install_tls_provider();
+    let _ = cloud::clients::install_tls_provider();
     let desk = Desk::deployed(FILE);
     let images = noted(&desk);
     let of = |name: &str| images[name].as_str().unwrap().to_owned();
@@ -59,7 +59,7 @@ async fn a_deploy_of_named_images_keeps_the_web_apps_as_they_run() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_deploy_that_only_looks_or_may_not_go_on_writes_nothing() {
-    let _ = common::clients::install_tls_provider();
+    let _ = cloud::clients::install_tls_provider();
     let desk = Desk::start(FILE);
     desk.run(&["provision"], 0);
     let images = desk.folder().join("generated/verbs/cloud/cluster/images");
@@ -83,7 +83,7 @@ async fn a_deploy_that_only_looks_or_may_not_go_on_writes_nothing() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_a_deploy_would_delete_is_asked_about() {
-    let _ = common::clients::install_tls_provider();
+    let _ = cloud::clients::install_tls_provider();
     let desk = Desk::deployed(FILE);
     // A laptop cloud needs no questions; a cluster of the kubeconfig may be anybody's.
     let kubeconfig = desk.folder().join("generated/verbs/cloud/kubeconfig");

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::outcome::State;
+use contract::outcome::State;
 use futures::StreamExt as _;
 use k8s_openapi::api::{
     batch::v1::Job,

@@ -9,14 +9,16 @@ use std::{
     time::Duration,
 };
 
-use common::{
-    Outcome,
+use cloud::{
     clients::Connection,
+    storage::{Object, Properties, Store},
+};
+use contract::{
+    Outcome,
     config::{Business, Endpoints},
     message::{Received, Request, Work, decode},
     object,
     outcome::State,
-    storage::{Object, Properties, Store},
 };
 use google_cloud_auth::credentials::user_account;
 use localcloud::google::{Google, Options};
@@ -40,7 +42,7 @@ pub(crate) struct Desk {
 
 impl Desk {
     pub(crate) async fn start() -> Self {
-        let _ = common::clients::install_tls_provider();
+        let _ = cloud::clients::install_tls_provider();
         let google = Google::start(Options::new("laptop-desk")).await.unwrap();
         let endpoints = google.endpoints();
         let folder = tempfile::tempdir().unwrap();
@@ -154,7 +156,7 @@ impl Desk {
         let bucket = &self.business.bucket;
         for input in self.list("input/").await {
             let (session, job) = object::parse_input(&self.business.name, &input.name).unwrap();
-            let options = common::submit::Options { session, ..Default::default() };
+            let options = sessions::submit::Options { session, ..Default::default() };
             let mut work = options.work(&self.business, &job);
             work.identity.generation = input.generation;
             let bad = work.job.contains("bad");

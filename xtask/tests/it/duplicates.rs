@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use common::outcome::State;
+use contract::outcome::State;
 use k8s_openapi::api::batch::v1::Job;
 use kube::Api;
 use orchestrator::Hooks;

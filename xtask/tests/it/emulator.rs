@@ -12,7 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{clients::PUBSUB_EMULATOR_HOST, outcome::State};
+use cloud::clients::PUBSUB_EMULATOR_HOST;
+use contract::outcome::State;
 use orchestrator::Hooks;
 
 use crate::{
@@ -85,7 +86,7 @@ impl Drop for Emulator {
 
 /// The emulator's program in the folder of the Google Cloud SDK that `gcloud` is of.
 fn jar() -> Option<PathBuf> {
-    let path = common::config::variables().remove("PATH")?;
+    let path = contract::config::variables().remove("PATH")?;
     let gcloud = std::env::split_paths(&path).map(|folder| folder.join("gcloud")).find(|file| file.is_file())?;
     let sdk = gcloud.canonicalize().ok()?.parent().and_then(Path::parent)?.to_owned();
     let files = std::fs::read_dir(sdk.join("platform/pubsub-emulator/lib")).ok()?;

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use common::{labels, outcome::State};
+use contract::{labels, outcome::State};
 use orchestrator::Hooks;
 use serde_json::json;
 

@@ -113,7 +113,7 @@ fn the_same_recipe_is_the_same_image() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_gives_back_what_was_pushed() {
-    let _ = common::clients::install_tls_provider();
+    let _ = cloud::clients::install_tls_provider();
     if !are_there(&["docker-registry", "skopeo"]) {
         return;
     }
@@ -148,7 +148,7 @@ async fn a_registry_gives_back_what_was_pushed() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_lets_in_who_knows_the_password_and_nobody_else() {
-    let _ = common::clients::install_tls_provider();
+    let _ = cloud::clients::install_tls_provider();
     if !are_there(&["docker-registry"]) {
         return;
     }
@@ -173,7 +173,7 @@ async fn a_registry_lets_in_who_knows_the_password_and_nobody_else() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_is_not_there_is_said_to_be_so() {
-    let _ = common::clients::install_tls_provider();
+    let _ = cloud::clients::install_tls_provider();
     let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let registry = Registry::new(&format!("127.0.0.1:{port}/desk"), Login::Anonymous).unwrap();
     let error = registry.digest_of("engine", SOURCE).await.unwrap_err();

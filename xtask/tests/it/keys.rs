@@ -31,7 +31,7 @@ pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_is_only_in_its_secret() {
-    let _ = common::clients::install_tls_provider();
+    let _ = cloud::clients::install_tls_provider();
     let shell = Path::new("/bin/sh");
     let elsewhere = tempfile::tempdir().unwrap();
     let image = Images::new(elsewhere.path().to_owned()).register("registry/shell", shell).unwrap();

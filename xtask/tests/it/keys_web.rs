@@ -104,7 +104,7 @@ async fn held(cloud: &Cloud) -> Vec<Value> {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn web_apps_serve_with_keys_and_notice_no_rotation() {
-    let _ = common::clients::install_tls_provider();
+    let _ = cloud::clients::install_tls_provider();
     let desk = Desk::start(FILE);
     let mut said = desk.run(&["--verbose", "provision"], 0);
     said += &desk.run(&["--verbose", "deploy"], 0);

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use common::outcome::State;
+use contract::outcome::State;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use common::{batch::is_job_name, outcome::State};
+use contract::{batch::is_job_name, outcome::State};
 use k8s_openapi::api::core::v1::Pod;
 use kube::{Api, api::ListParams};
 use localcloud::kubernetes::NodeSettings;

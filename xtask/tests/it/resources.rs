@@ -2,7 +2,8 @@
 
 use std::sync::{Arc, Mutex};
 
-use common::{object, storage::Properties};
+use cloud::storage::Properties;
+use contract::object;
 use provision::{
     Cloud, Environment, LocalState, apply,
     environment::{self, Overrides},
@@ -26,7 +27,7 @@ struct Raw {
 
 impl Raw {
     async fn start(operations_take: std::time::Duration) -> Self {
-        let _ = common::clients::install_tls_provider();
+        let _ = cloud::clients::install_tls_provider();
         let folder = tempfile::tempdir().unwrap();
         let options = localcloud::cloud::Options {
             folder: folder.path().join("cloud"),
@@ -249,7 +250,7 @@ async fn an_upload_is_a_submission_where_it_is_asked_for() {
     let name = format!("{}by-hand.json", object::input_prefix("bu1"));
     world.store.write_once(&world.business("bu1").bucket, &name, body, Properties::default()).await.unwrap();
     let outcomes = world.settled("bu1", 1).await;
-    assert_eq!(outcomes[0].state, common::outcome::State::Succeeded, "{outcomes:#?}");
+    assert_eq!(outcomes[0].state, contract::outcome::State::Succeeded, "{outcomes:#?}");
     assert_eq!(outcomes[0].work.as_ref().unwrap().session, object::UPLOADS_SESSION);
     orchestrator.stop().await;
 }

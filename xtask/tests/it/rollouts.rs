@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::outcome::State;
+use contract::outcome::State;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     core::v1::{ConfigMap, ResourceQuota},

@@ -2,18 +2,18 @@
 
 use std::{collections::BTreeMap, process::Stdio};
 
-use common::{
+use cloud::storage::{Properties, Replaced};
+use contract::{
     control::{self, Control},
-    dead_letters, jobs,
     message::Work,
     object,
     outcome::State,
-    storage::{Properties, Replaced},
 };
 use k8s_openapi::api::batch::v1::Job;
 use kube::Api;
 use orchestrator::Hooks;
 use serde_json::Value;
+use sessions::{dead_letters, jobs};
 
 use crate::{
     desk::{ended, within},
@@ -248,7 +248,7 @@ async fn one_businesss_flood_does_not_delay_another() {
     assert!(world.objects("bu1", "outcome").await.is_empty(), "the flood goes on");
     assert_eq!(jobs(&world, "bu1").list(&Default::default()).await.unwrap().items.len(), 8, "and stays in its bounds");
     for outcome in world.outcomes("bu2").await {
-        let seconds = common::jobs::published_to_settled(&outcome.timestamps).unwrap().as_secs_f64();
+        let seconds = sessions::jobs::published_to_settled(&outcome.timestamps).unwrap().as_secs_f64();
         assert!(seconds < 30.0, "{seconds}");
     }
     run(&world, &["session", "cancel", "flood", "--business", "bu1"], 0).await;

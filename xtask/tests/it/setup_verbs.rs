@@ -126,7 +126,7 @@ async fn scale(cloud: &Cloud, namespace: &str, replicas: u32) {
 
 #[tokio::test]
 async fn a_business_comes_and_goes_and_the_others_do_not_notice() {
-    let _ = common::clients::install_tls_provider();
+    let _ = cloud::clients::install_tls_provider();
     let desk = Desk::start(FILE);
     let found = desk.json(&["doctor"], 0);
     let names: Vec<&str> = found.as_array().unwrap().iter().filter_map(|one| one["what"].as_str()).collect();
@@ -194,7 +194,7 @@ async fn a_business_comes_and_goes_and_the_others_do_not_notice() {
     assert_eq!(namespaces.get_opt("bu2").await.unwrap().map(|found| found.metadata.name), None);
     let left = desk.pending();
     assert!(left.iter().all(|change| change["action"] == "extra" && change["kind"] == "service-account"), "{left:#?}");
-    let store = common::storage::Store::connect(&cloud.connection()).await.unwrap();
+    let store = cloud::storage::Store::connect(&cloud.connection()).await.unwrap();
     assert_eq!(store.list(BUCKET, "bu2/output/").await.unwrap().len(), 1, "data stays");
     assert_eq!(store.list(BUCKET, "bu2/input/").await.unwrap().len(), 1);
 

@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::outcome::State;
+use contract::outcome::State;
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::{
     batch::v1::Job,
@@ -150,7 +150,7 @@ async fn reach(world: &World, count: usize, started: Instant) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_that_can_go_wrong_changes_no_outcome() {
-    let long = common::config::variables().get("DESKGRID_TEST_LONG").is_some_and(|value| !value.is_empty());
+    let long = contract::config::variables().get("DESKGRID_TEST_LONG").is_some_and(|value| !value.is_empty());
     let each: BTreeMap<&str, usize> = BUSINESSES.into_iter().zip(if long { LONG } else { SHORT }).collect();
     let started = Instant::now();
     let world = World::start_as(&BUSINESSES, Setup { batches: &BATCHES, ..Setup::default() }, |_| {}).await;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
-use common::outcome::State;
+use contract::outcome::State;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     batch::v1::Job,

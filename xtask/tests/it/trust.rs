@@ -19,7 +19,7 @@ const TOPIC: &str = "v1/projects/verb-desk/topics/verb-desk-bu1-topic";
 
 #[tokio::test]
 async fn a_saved_plan_is_carried_out_as_it_is_or_not_at_all() {
-    let _ = common::clients::install_tls_provider();
+    let _ = cloud::clients::install_tls_provider();
     let desk = Desk::start(FILE);
     let cloud = desk.cloud().await;
     let file = desk.folder().join("plan.json");
@@ -125,7 +125,7 @@ fn manifests_are_rendered_without_credentials_and_without_a_cloud() {
 
 #[tokio::test]
 async fn a_verb_acts_as_a_service_account_and_says_what_that_may_not() {
-    let _ = common::clients::install_tls_provider();
+    let _ = cloud::clients::install_tls_provider();
     let desk = Desk::start(FILE);
     let cloud = desk.cloud().await;
     let email = "deployer@verb-desk.iam.gserviceaccount.com";
@@ -229,7 +229,7 @@ async fn what_the_organisation_forbids_is_named_with_the_setting_that_avoids_it(
 async fn a_project_that_cannot_take_it_is_found_out_before_anything_is_written() {
     use localcloud::google::{Google, Options};
 
-    let _ = common::clients::install_tls_provider();
+    let _ = cloud::clients::install_tls_provider();
     let constraints = [
         "gcp.resourceLocations=in:us-locations,europe-west4",
         "gcp.restrictServiceUsage=storage.googleapis.com",
@@ -250,7 +250,7 @@ async fn a_project_that_cannot_take_it_is_found_out_before_anything_is_written()
     let cloud = provision::Cloud {
         google: client,
         kubernetes: Err("only Google's half is here".to_owned()),
-        endpoints: common::config::Endpoints::default(),
+        endpoints: contract::config::Endpoints::default(),
     };
     let text = "project = \"poor-desk\"\nlocation = \"europe-west1\"\n[cluster]\nnodes = 2\n[businesses.bu1]\n";
     let environment = provision::environment::parse("poor", "poor.toml", text, &Default::default()).unwrap();

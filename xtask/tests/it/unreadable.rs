@@ -1,6 +1,6 @@
 //! What lies among the outcomes and is none is counted and named by every verb, and keeps none from the others.
 
-use common::storage::Properties;
+use cloud::storage::Properties;
 use serde_json::Value;
 
 use crate::desk::{Desk, text};
@@ -23,7 +23,7 @@ async fn what_is_no_outcome_is_counted_and_named() {
     for (job, contents) in [
         ("broken", good[..good.len() / 2].to_vec()),
         ("foreign", good.to_vec()),
-        ("huge", vec![b' '; common::outcome::BYTES_MAX + 1]),
+        ("huge", vec![b' '; contract::outcome::BYTES_MAX + 1]),
     ] {
         store.write(bucket, &of(job), contents, Properties::default()).await.unwrap();
     }

@@ -4,10 +4,11 @@
 use std::{net::SocketAddr, time::Duration};
 
 use client::Uploads;
-use common::{clients::Connection, storage::Store, submit::content_type};
+use cloud::{clients::Connection, storage::Store};
 use google_cloud_auth::credentials::mds;
 use provision::manifests::{Extras, WEB_NAMESPACE, WebImages, render_with};
 use serde_json::Value;
+use sessions::submit::content_type;
 use tokio_util::sync::CancellationToken;
 use web::{AccessSettings, Limits, Settings};
 

@@ -47,7 +47,7 @@ impl Drop for Opened {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_business_that_comes_or_goes_is_known_to_the_web_apps_that_run() {
-    let _ = common::clients::install_tls_provider();
+    let _ = cloud::clients::install_tls_provider();
     let desk = Desk::deployed(FILE);
     let (client, monitor) = (Opened::new(&desk, "client"), Opened::new(&desk, "monitor"));
     let served = async |names: &[&str]| {

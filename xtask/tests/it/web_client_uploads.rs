@@ -146,7 +146,7 @@ fn most_memory_kib(pid: u32) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_upload_does_not_grow_the_program() {
-    let long = common::config::variables().get("DESKGRID_TEST_LONG").is_some_and(|value| !value.is_empty());
+    let long = contract::config::variables().get("DESKGRID_TEST_LONG").is_some_and(|value| !value.is_empty());
     let mib: usize = if long { 1024 } else { 256 };
     let world = world(&["bu1"]).await;
     let folder = world.folder();

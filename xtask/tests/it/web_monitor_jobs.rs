@@ -1,6 +1,6 @@
 //! Single Jobs in the monitor: cancelled wherever they are, and what they were given and made taken away.
 
-use common::{names, outcome::State};
+use contract::{names, outcome::State};
 use orchestrator::Hooks;
 use serde_json::json;
 
@@ -76,7 +76,7 @@ async fn one_job_is_cancelled_and_no_other() {
     assert!(code == Some(64) && said.contains("it has ended: succeeded"), "{said}");
     let (code, said) = run(&["session", "cancel", "s1", "--business", "bu2", "--job", "waits", "--yes"]).await;
     assert_eq!(code, Some(0), "{said}");
-    let (control, _) = common::control::read(&world.store, world.business("bu2"), "s1").await.unwrap();
+    let (control, _) = cloud::controls::read(&world.store, world.business("bu2"), "s1").await.unwrap();
     let control = control.unwrap();
     assert_eq!(
         (control.cancelled_before, control.cancelled_jobs.keys().next().map(String::as_str)),

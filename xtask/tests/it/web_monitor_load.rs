@@ -2,7 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use common::{labels, storage::Properties};
+use cloud::storage::Properties;
+use contract::labels;
 use futures::{StreamExt as _, TryStreamExt as _};
 
 use crate::{
@@ -21,7 +22,7 @@ const UPDATE_WITHIN: Duration = Duration::from_secs(1);
 
 /// What slower machines, other tests beside this one and a program without optimisation may make of a time limit.
 fn allowed(limit: Duration) -> Duration {
-    match common::config::variables().get("DESKGRID_EXACT_TIMES") {
+    match contract::config::variables().get("DESKGRID_EXACT_TIMES") {
         Some(_) => limit,
         None => limit * 30,
     }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use common::outcome::State;
+use contract::outcome::State;
 use orchestrator::Hooks;
 use serde_json::json;
 

@@ -7,14 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{
-    Identity,
+use cloud::{
     clients::Connection,
-    config::Business,
-    message::Work,
-    object,
     storage::{Properties, Store, Written},
 };
+use contract::{Identity, config::Business, message::Work, object};
 use google_cloud_auth::credentials::mds;
 use google_cloud_pubsub::{client::Publisher, model::Message};
 use localcloud::{
@@ -98,7 +95,7 @@ impl World {
         tell: impl FnOnce(&mut localcloud::google::Options),
     ) -> Self {
         let Setup { settings, engine, more, batches, emulators } = setup;
-        let _ = common::clients::install_tls_provider();
+        let _ = cloud::clients::install_tls_provider();
         let folder = tempfile::tempdir().unwrap();
         let mut text = "project = \"test-desk\"\nlocation = \"europe-west1\"\ncloud = \"local\"\n".to_owned();
         let real = Real::named().await;

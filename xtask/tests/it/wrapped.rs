@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, path::Path};
 
-use common::outcome::State;
+use contract::outcome::State;
 use orchestrator::Hooks;
 
 use crate::world::World;
@@ -34,7 +34,7 @@ async fn a_program_of_the_desks_own_computes_a_job() {
     let (_, result) = world.store.read(bucket, &good.output(None), None).await.unwrap().unwrap();
     assert_eq!(std::str::from_utf8(&result).unwrap(), "{\"sum\": 42}\n");
     let (_, outcome) = world.store.read(bucket, &bad.outcome(), None).await.unwrap().unwrap();
-    let outcome: common::Outcome = serde_json::from_slice(&outcome).unwrap();
+    let outcome: contract::Outcome = serde_json::from_slice(&outcome).unwrap();
     assert_eq!((outcome.reason.code.as_str(), outcome.exit_code), ("program-failed", Some(10)), "{outcome:?}");
     orchestrator.stop().await;
     world.cloud.stop().await;

@@ -350,7 +350,7 @@ fn revision(set: &Value) -> i64 {
 /// A short hash of the pod template, in letters that make no words.
 fn hash(deployment: &Value) -> String {
     let template = deployment.pointer("/spec/template").map(Value::to_string).unwrap_or_default();
-    let hex = common::names::hash(&[&template], 10);
+    let hex = contract::names::hash(&[&template], 10);
     hex.chars().map(|c| char::from(b"bcdf4567ghjk89lm"[c.to_digit(16).unwrap_or_default() as usize])).collect()
 }
 

@@ -77,7 +77,7 @@ impl Metadata {
             ["instance", "id"] => text("4520031799277581759"),
             ["instance", "zone"] => text(&format!("projects/{}/zones/{}-a", self.identity.number(), self.location)),
             ["instance", "attributes", "cluster-location"] => text(&self.location),
-            ["instance", "attributes", "cluster-name"] => text(&common::names::cluster(self.identity.project())),
+            ["instance", "attributes", "cluster-name"] => text(&contract::names::cluster(self.identity.project())),
             ["universe", "universe-domain" | "universe_domain"] => text("googleapis.com"),
             ["instance", "service-accounts"] if call.flag("recursive") => {
                 let entry = self.entry();

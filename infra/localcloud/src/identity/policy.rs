@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use common::names;
+use contract::names;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 

@@ -3,7 +3,7 @@
 use std::{fs, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use common::labels::ENV_TERMINATION_LOG;
+use contract::labels::ENV_TERMINATION_LOG;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tokio::sync::mpsc;

@@ -1,7 +1,7 @@
 //! Which images run already: a part of an environment is deployed as the rest of it runs, whatever was built since.
 
 use anyhow::Context as _;
-use common::labels;
+use contract::labels;
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, Client};
 

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::bail;
-use common::labels;
+use contract::labels;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use kube::Client;
 use serde::Serialize;

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 
-use common::labels;
+use contract::labels;
 use kube::Client;
 use serde::Serialize;
 use tokio::time::Instant;

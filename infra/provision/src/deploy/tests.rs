@@ -13,7 +13,7 @@ use serde_json::json;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use common::labels;
+use contract::labels;
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},
     core::v1::Pod,
@@ -134,7 +134,7 @@ async fn serve(State(cluster): State<Cluster>, method: Method, uri: Uri, body: B
 fn rendered() -> Rendered {
     let text = "project = \"desk-one\"\nlocation = \"europe-west1\"\n[businesses.bu1]\n[businesses.bu2]\n";
     let images = Images { orchestrator: "i:1".to_owned(), engine: "i:2".to_owned() };
-    render(&environment(text), &common::config::Endpoints::default(), &images).unwrap()
+    render(&environment(text), &contract::config::Endpoints::default(), &images).unwrap()
 }
 
 #[tokio::test]
@@ -206,7 +206,7 @@ async fn a_deployment_writes_down_what_it_did_and_waits() {
     let (client, cluster) = Cluster::start().await;
     let environment = environment("project = \"desk-one\"\nlocation = \"europe-west1\"\n[businesses.bu1]\n");
     let google = crate::fake::Fake::start().await.cloud.google;
-    let cloud = crate::Cloud { google, kubernetes: Ok(client), endpoints: common::config::Endpoints::default() };
+    let cloud = crate::Cloud { google, kubernetes: Ok(client), endpoints: contract::config::Endpoints::default() };
     let folder = tempfile::tempdir().unwrap();
     let images = Images { orchestrator: "i:1".to_owned(), engine: "i:2".to_owned() };
     let options = Options { limit: Duration::from_secs(20), ..Options::new(images, folder.path().to_owned()) };
@@ -225,7 +225,7 @@ async fn a_deployment_writes_down_what_it_did_and_waits() {
     let report = run(&environment, &cloud, &options, &progress).await.unwrap();
     assert_eq!((report.changed, report.objects.len()), (12, 12));
     assert_eq!(events.lock().unwrap().last().unwrap(), "ready");
-    common::config::Config::read(&folder.path().join("config.json")).unwrap();
+    contract::config::Config::read(&folder.path().join("config.json")).unwrap();
     assert!(folder.path().join("manifests/bu1/orchestrator.yaml").is_file());
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::bail;
-use common::labels;
+use contract::labels;
 use futures::{StreamExt as _, TryStreamExt as _, future::join_all, stream};
 use k8s_openapi::api::{
     apps::v1::{Deployment, ReplicaSet},

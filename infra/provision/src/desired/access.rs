@@ -4,7 +4,7 @@ use super::{
     Auth, BTreeSet, Builder, Business, Condition, Environment, Grant, Id, Kind, Managed, Resources, Value, description,
     json, labels, object,
 };
-use common::names;
+use contract::names;
 
 /// What the ids of custom roles begin with, unless the environment file says otherwise.
 pub const ROLE_PREFIX: &str = "deskgrid";

@@ -1,6 +1,6 @@
 //! A business as the environment file describes it, with every derived name filled in.
 
-use common::config;
+use contract::config;
 use serde::Serialize;
 
 /// A tenant.

@@ -8,7 +8,7 @@ use toml_edit::{DocumentMut, Item, Table, TableLike};
 /// # Errors
 /// When the text is not TOML, the name is not allowed, or there is such a business already.
 pub fn add_business(text: &str, name: &str) -> anyhow::Result<String> {
-    common::names::check_business(name)?;
+    contract::names::check_business(name)?;
     let mut document: DocumentMut = text.parse().context("parse the environment file")?;
     let businesses = document.entry("businesses").or_insert_with(|| {
         let mut table = Table::new();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use common::{
+use contract::{
     config::{Dispatch, Program},
     names,
 };

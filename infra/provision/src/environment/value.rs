@@ -1,6 +1,6 @@
 //! What a single value of the environment file must look like; each error completes "… is VALUE, but".
 
-use common::names;
+use contract::names;
 
 /// A project id.
 pub(super) fn project(text: &str) -> Result<String, String> {
@@ -124,7 +124,8 @@ pub(super) fn account(text: &str) -> Result<String, String> {
 
 /// Key of a Google label.
 pub(super) fn google_label_key(text: &str) -> Result<(), String> {
-    let reserved = [common::labels::GOOGLE_MANAGED_BY, common::labels::GOOGLE_ENVIRONMENT, common::labels::BUSINESS];
+    let reserved =
+        [contract::labels::GOOGLE_MANAGED_BY, contract::labels::GOOGLE_ENVIRONMENT, contract::labels::BUSINESS];
     if reserved.contains(&text) {
         return Err("this label is set by Deskgrid itself".into());
     }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use common::names;
+use contract::names;
 use serde::Serialize;
 
 use super::{

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use anyhow::Context as _;
-use common::{config, names};
+use contract::{config, names};
 use serde::Serialize;
 use tera::Tera;
 

@@ -231,7 +231,7 @@ impl Verb {
             };
             let settings = lock("deploy");
             // The services are told of no ports, which are others each time.
-            let cloud = &Cloud { endpoints: common::config::Endpoints::default(), ..cloud.clone() };
+            let cloud = &Cloud { endpoints: contract::config::Endpoints::default(), ..cloud.clone() };
             let work = async |_: &dyn Fn(&str)| {
                 deploy::run(environment, cloud, &options, &(Arc::new(|_| {}) as deploy::Progress)).await
             };

@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use common::storage::Store;
+use cloud::storage::Store;
 use localcloud::google::{Google, Options};
 use provision::{
     Cloud, Environment, apply,
@@ -38,7 +38,7 @@ pub(crate) fn environment(businesses: &str) -> Environment {
 
 /// A cloud that refuses what is not enabled, and whose operations end after `operations_take`.
 pub(crate) async fn google(tell: impl FnOnce(&mut Options)) -> Google {
-    let _ = common::clients::install_tls_provider();
+    let _ = cloud::clients::install_tls_provider();
     let mut options =
         Options { allow_anonymous: true, enforce_apis: true, operations_take: Duration::ZERO, ..Options::new(PROJECT) };
     tell(&mut options);
@@ -56,7 +56,7 @@ pub(crate) fn client(google: &Google) -> Client {
 
 pub(crate) fn cloud(google: Client) -> Cloud {
     let kubernetes = Err("only Google's half is here".to_owned());
-    let endpoints = common::config::Endpoints {
+    let endpoints = contract::config::Endpoints {
         pubsub: Some(google.endpoints().pubsub.clone()),
         storage: Some(google.endpoints().storage.clone()),
     };

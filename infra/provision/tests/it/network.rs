@@ -61,7 +61,7 @@ fn network(proxy: Option<&str>, ca_bundle: Option<PathBuf>) -> Network {
 
 #[tokio::test]
 async fn a_proxy_and_a_private_authority_are_used() {
-    let _ = common::clients::install_tls_provider();
+    let _ = cloud::clients::install_tls_provider();
     let folder = tempfile::tempdir().unwrap();
     // A server whose certificate no public authority signed; what it answers to does not matter.
     let options = kubernetes::Options::new(folder.path().join("cluster"));

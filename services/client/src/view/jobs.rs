@@ -1,7 +1,7 @@
 //! The Jobs of a session as a table.
 
-use common::jobs::State;
 use serde::Serialize;
+use sessions::jobs::State;
 use web::Query;
 
 use super::{COUNTED, Choice, Pages, duration, paged, shown};

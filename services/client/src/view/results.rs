@@ -1,8 +1,8 @@
 //! The results of a session as a table and a chart of the same rows.
 
-use common::results::{PORTFOLIO, Row};
 use serde::Serialize;
 use serde_json::Value;
+use sessions::results::{PORTFOLIO, Row};
 use web::Query;
 
 use super::{Choice, Pages, paged};

@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
-use common::results::{PORTFOLIO, Row};
 use serde_json::json;
+use sessions::results::{PORTFOLIO, Row};
 
 use super::*;
 use crate::session::{Entry, Results as Kept, Settled};

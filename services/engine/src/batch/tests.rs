@@ -1,6 +1,6 @@
 //! Many inputs in one pod, against a bucket in memory.
 
-use common::{Identity, message::Work};
+use contract::{Identity, message::Work};
 
 use super::*;
 use crate::run::tests::{Bucket, CONFIG, block_on, work};

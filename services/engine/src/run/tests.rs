@@ -2,7 +2,7 @@
 
 use std::{cell::RefCell, collections::BTreeMap};
 
-use common::{Identity, config::Config, message::Work};
+use contract::{Identity, config::Config, message::Work};
 
 use super::*;
 
@@ -238,7 +238,7 @@ fn a_program_is_judged_as_it_was_configured() {
     let judged = |program: &Program| {
         let mut settings = settings(work(), None);
         let business = settings.config.businesses.get_mut("bu1").unwrap();
-        business.engine.program = common::config::Program {
+        business.engine.program = contract::config::Program {
             permanent_exit_codes: vec![65],
             timeout_secs: Some(1),
             max_output_bytes: Some(3),

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use common::{
+use contract::{
     batch::{self, Batch, Entry},
-    jobs::Active,
     labels,
     message::Work,
     outcome::{Reason, Termination, Timestamps},
@@ -16,6 +15,7 @@ use k8s_openapi::api::{
     core::v1::{ContainerStatus, Event, Pod, ResourceQuota},
 };
 use serde::Serialize;
+use sessions::jobs::Active;
 
 /// A Kubernetes Job of ours, or `None` for one that does not say what it works on.
 pub fn active(job: &Job) -> Option<Active> {

@@ -1,4 +1,5 @@
-use common::{labels, storage::Object};
+use cloud::storage::Object;
+use contract::labels;
 
 use super::*;
 

@@ -1,11 +1,11 @@
 //! One Job: where it is, why, and everything it left.
 
-use common::{
+use inspect::{Detail, Stored, cluster::PodView, text};
+use serde::Serialize;
+use sessions::{
     jobs::{Job, REFUSED_SESSION, State},
     results::COLUMNS,
 };
-use inspect::{Detail, Stored, cluster::PodView, text};
-use serde::Serialize;
 use web::Problem;
 
 use super::{

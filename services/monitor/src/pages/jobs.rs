@@ -2,8 +2,8 @@
 
 use std::cmp::Reverse;
 
-use common::jobs::{Job, State};
 use serde::Serialize;
+use sessions::jobs::{Job, State};
 use web::{Problem, Query, Visitor};
 
 use super::{Ask, Shown, rows::JobRow};

@@ -1,7 +1,7 @@
 //! How every business stands.
 
-use common::sessions::Counts;
 use serde::Serialize;
+use sessions::Counts;
 use web::Problem;
 
 use super::{Ask, Shown, rows};
@@ -60,8 +60,8 @@ fn card(view: &View) -> Card {
         },
         problem: problem.unwrap_or_default(),
         dispatch: match view.business.dispatch {
-            common::config::Dispatch::Job => "one Job per message",
-            common::config::Dispatch::Batch => "batches",
+            contract::config::Dispatch::Job => "one Job per message",
+            contract::config::Dispatch::Batch => "batches",
         },
         is_listed: view.is_listed,
         full_quotas: view.full_quotas.clone(),

@@ -1,7 +1,8 @@
 //! Topics, subscriptions and the backlog; and what became of messages that did not work.
 
-use common::{Outcome, dead_letters::DeadLetter};
+use contract::Outcome;
 use serde::Serialize;
+use sessions::dead_letters::DeadLetter;
 use web::Problem;
 
 use super::{
@@ -91,7 +92,7 @@ pub(super) async fn letters(ask: &Ask<'_>) -> Result<Shown, Problem> {
 
 async fn outcome(state: &State, business: String, name: String) -> Option<Outcome> {
     let bucket = &state.followed.get(&business)?.business.bucket;
-    common::outcome::shown(&state.store, bucket, &name).await.ok()?
+    cloud::outcomes::shown(&state.store, bucket, &name).await.ok()?
 }
 
 fn row(letter: &DeadLetter, outcome: Option<Outcome>) -> LetterRow {

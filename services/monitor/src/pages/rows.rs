@@ -2,14 +2,14 @@
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
-use common::{
-    dead_letters::DeadLetter,
-    jobs::{Job, State},
-    sessions::Counts,
-};
 use inspect::text;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
+use sessions::{
+    Counts,
+    dead_letters::DeadLetter,
+    jobs::{Job, State},
+};
 
 use crate::{
     board::SessionView,
@@ -42,7 +42,7 @@ pub(crate) fn job_href(business: &str, session: &str, job: &str, generation: i64
 /// Where a session's page is.
 pub(crate) fn session_href(business: &str, session: &str) -> String {
     // Messages that were refused are of no session.
-    if session == common::jobs::REFUSED_SESSION {
+    if session == sessions::jobs::REFUSED_SESSION {
         return format!("/letters?{}", web::encode([("business", business)]));
     }
     format!("/session?{}", web::encode([("business", business), ("session", session)]))

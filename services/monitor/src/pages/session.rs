@@ -1,11 +1,11 @@
 //! One session: how far it is, why Jobs of it failed, and what can be done.
 
-use common::{
-    Outcome,
-    jobs::{Job, State},
-    sessions::{self, Cause},
-};
+use contract::Outcome;
 use serde::Serialize;
+use sessions::{
+    Cause,
+    jobs::{Job, State},
+};
 use web::Problem;
 
 use super::{
@@ -75,7 +75,7 @@ pub(super) async fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
     } else {
         let left_out = failed.len().saturating_sub(READ);
         let names: Vec<String> = failed.iter().take(READ).filter_map(|job| job.outcome.clone()).collect();
-        let read = common::outcome::read_all(&ask.state.store, &of.business.bucket, names, 32).await;
+        let read = cloud::outcomes::read_all(&ask.state.store, &of.business.bucket, names, 32).await;
         let read = read.map_err(|error| Problem::unavailable("Cloud Storage does not answer", &error))?;
         let outcomes: Vec<Outcome> = read.into_iter().flatten().collect();
         let causes = Causes { causes: sessions::causes(&outcomes).into_iter().map(in_words).collect(), left_out };

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use common::batch::{Done, Failed, Report};
+use contract::batch::{Done, Failed, Report};
 
 use crate::outcome::Standing;
 

@@ -1,6 +1,6 @@
 //! What becomes of the inputs of a batch.
 
-use common::{
+use contract::{
     Identity,
     batch::{Done, Failed, Report},
     message::Work,
@@ -141,6 +141,6 @@ fn the_job_of_a_batch_tries_each_index_by_itself() {
     let spec = &job["spec"];
     assert_eq!((&spec["completionMode"], &spec["completions"]), (&json!("Indexed"), &json!(3)));
     assert_eq!((&spec["backoffLimit"], &spec["backoffLimitPerIndex"]), (&json!(null), &json!(3)));
-    assert_eq!(job["metadata"]["finalizers"], json!([common::labels::FINALIZER]));
+    assert_eq!(job["metadata"]["finalizers"], json!([contract::labels::FINALIZER]));
     assert_eq!(job["metadata"]["labels"]["session"], "s");
 }

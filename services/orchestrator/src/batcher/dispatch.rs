@@ -4,10 +4,10 @@
 use std::collections::{BTreeSet, HashMap};
 
 use anyhow::Context as _;
-use common::{
+use cloud::storage::{Properties, Written};
+use contract::{
     Identity,
     batch::{self, Batch, Entry, Manifest},
-    storage::{Properties, Written},
 };
 use futures::StreamExt as _;
 use k8s_openapi::api::batch::v1::Job;

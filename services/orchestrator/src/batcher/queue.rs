@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use common::{batch::INPUTS_MAX, message::Work};
+use contract::{batch::INPUTS_MAX, message::Work};
 use tokio::{sync::oneshot, time::Instant};
 
 use super::Told;

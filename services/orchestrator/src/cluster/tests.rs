@@ -48,7 +48,7 @@ fn failure(code: u16, reason: &str) -> (u16, Value) {
 fn a_job() -> Job {
     serde_json::from_value(json!({"metadata": {
         "name": "j", "uid": "u1", "resourceVersion": "41",
-        "finalizers": ["foregroundDeletion", common::labels::FINALIZER, "example.com/other"],
+        "finalizers": ["foregroundDeletion", contract::labels::FINALIZER, "example.com/other"],
     }}))
     .unwrap()
 }
@@ -103,7 +103,7 @@ async fn the_view_follows_a_listing_in_pages_and_then_the_watch() {
         let conditions = if ended { json!([{"type": "Complete", "status": "True"}]) } else { Value::Null };
         json!({
             "apiVersion": "batch/v1", "kind": "Job",
-            "metadata": {"name": name, "resourceVersion": "7", "finalizers": [common::labels::FINALIZER]},
+            "metadata": {"name": name, "resourceVersion": "7", "finalizers": [contract::labels::FINALIZER]},
             "spec": {"template": {"spec": {"containers": []}}},
             "status": {"conditions": conditions},
         })
@@ -124,7 +124,7 @@ async fn the_view_follows_a_listing_in_pages_and_then_the_watch() {
     let cluster = Cluster::new(client, "bu1");
     let jobs = Jobs::new();
     let mut changes = jobs.changes();
-    let health = common::probes::Health::new(Duration::from_secs(60));
+    let health = cloud::probes::Health::new(Duration::from_secs(60));
     tokio::select! {
         ended = follow(cluster.watched("bu1"), "bu1", &jobs, &health) => panic!("the watch ended: {ended:?}"),
         () = async {

@@ -1,6 +1,6 @@
 //! Ends the Kubernetes Jobs of what was cancelled.
 
-use common::{
+use contract::{
     batch::{Batch, Entry, Manifest},
     control::Control,
     labels, names,

@@ -5,12 +5,8 @@
 //! something else meanwhile: that is not to wait for the rest.
 
 use anyhow::Context as _;
-use common::{
-    control::Parked,
-    object,
-    outcome::State,
-    storage::{Object, Written},
-};
+use cloud::storage::{Object, Written};
+use contract::{control::Parked, object, outcome::State};
 use futures::StreamExt as _;
 use google_cloud_pubsub::model::Message;
 
@@ -102,7 +98,7 @@ async fn end(context: &Context, parked: &Parked) -> anyhow::Result<()> {
     outcome.timestamps.published = parked.published;
     outcome.timestamps.settled = Some((context.clock)());
     let text = serde_json::to_vec_pretty(&outcome).context("encode the outcome")?;
-    let written = context.store.write_once(&work.identity.bucket, &work.outcome(), text, outcome.properties()).await?;
+    let written = context.store.write_once(&work.identity.bucket, &work.outcome(), text, (&outcome).into()).await?;
     if let Written::New(_) = written {
         context.metrics.settled(State::Cancelled);
     }

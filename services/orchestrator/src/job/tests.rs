@@ -1,6 +1,6 @@
 //! Jobs made from a template, and work read back from them.
 
-use common::config::{Dispatch, Engine, Retention};
+use contract::config::{Dispatch, Engine, Retention};
 
 use super::*;
 
@@ -27,7 +27,7 @@ pub(crate) fn business() -> Business {
             retries: 3,
             timeout_secs: 3600,
             spot: false,
-            program: common::config::Program::default(),
+            program: contract::config::Program::default(),
         },
     }
 }

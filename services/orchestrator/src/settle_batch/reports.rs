@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use common::batch::{Batch, Report};
+use contract::batch::{Batch, Report};
 use futures::StreamExt as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
 

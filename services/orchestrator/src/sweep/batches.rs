@@ -6,11 +6,11 @@ use std::{
     hash::{BuildHasher as _, RandomState},
 };
 
-use common::{
+use cloud::storage::{Object, Properties};
+use contract::{
     Identity,
     batch::{self, Manifest},
     object,
-    storage::{Object, Properties},
 };
 use futures::TryStreamExt as _;
 use jiff::{SignedDuration, Timestamp};

@@ -7,7 +7,7 @@ pub(crate) fn job(name: &str, condition: Option<&str>, deleting: bool, held: boo
         "metadata": {
             "name": name,
             "annotations": {"big": "x"},
-            "finalizers": if held { vec![common::labels::FINALIZER] } else { vec![] },
+            "finalizers": if held { vec![contract::labels::FINALIZER] } else { vec![] },
         },
         "spec": {"ignored": true},
         "status": {"conditions": condition.map(|kind| vec![serde_json::json!({"type": kind, "status": "True"})])},

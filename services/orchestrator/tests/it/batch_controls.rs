@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use common::{batch, config::Dispatch, message::Work, outcome::State as Ended};
+use contract::{batch, config::Dispatch, message::Work, outcome::State as Ended};
 use orchestrator::{Hooks, Step};
 use serde_json::json;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::{batch, config::Dispatch, message::Work, outcome::State as Ended};
+use contract::{batch, config::Dispatch, message::Work, outcome::State as Ended};
 use orchestrator::{Hooks, Step};
 
 use crate::world::{Process, Setting, World, hold_at};

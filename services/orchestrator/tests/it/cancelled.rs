@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use common::{message::Work, outcome::State as Ended};
+use contract::{message::Work, outcome::State as Ended};
 use serde_json::json;
 
 use crate::world::{Process, Setting, World};

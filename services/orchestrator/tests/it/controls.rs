@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use common::{message::Work, outcome::State as Ended};
+use contract::{message::Work, outcome::State as Ended};
 use orchestrator::Step;
 use serde_json::json;
 
@@ -209,7 +209,7 @@ fn a_message_that_is_put_aside_again_outlives_the_record_that_was_there() {
     let work = world.submit("j", "good", None, 1);
     let process = Process::start(&world, Setting::default());
     world.wait_until_done();
-    let name = common::object::parked("bu1", "s1", "j", &work.identity);
+    let name = contract::object::parked("bu1", "s1", "j", &work.identity);
     let before = world.look().objects[&name].generation;
     // Another replica has read the end of the pause and published it, and deletes the record that it read a moment after
     // this one, which has not, has put the message aside again.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use common::outcome::State as Ended;
+use contract::outcome::State as Ended;
 use orchestrator::{Hooks, Step};
 use serde_json::json;
 

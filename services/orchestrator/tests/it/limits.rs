@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use common::{config::Dispatch, outcome::State as Ended};
+use contract::{config::Dispatch, outcome::State as Ended};
 use orchestrator::{Hooks, Step};
 
 use crate::world::{Process, Setting, World};

@@ -17,7 +17,7 @@ mod world;
 
 use std::time::Duration;
 
-use common::outcome::State as Ended;
+use contract::outcome::State as Ended;
 use orchestrator::Step;
 use world::{Process, Setting, World, hold_at};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::{labels, outcome::State as Ended};
+use contract::{labels, outcome::State as Ended};
 
 use crate::world::{Process, Setting, World};
 
@@ -11,7 +11,7 @@ fn priority_is_drained_first_when_every_slot_is_taken() {
     let world = World::new();
     world.change(|state| (state.engines_wait, state.has_priority) = (true, true));
     let ordinary = world.submit_many("o", 6, 1);
-    let business: fn(&mut common::config::Business) = |business| {
+    let business: fn(&mut contract::config::Business) = |business| {
         business.priority_subscription = Some("projects/p/subscriptions/p-bu1-priority-subscription".into());
     };
     let process = Process::start(&world, Setting { max_active_jobs: 2, business, ..Setting::default() });
@@ -24,7 +24,7 @@ fn priority_is_drained_first_when_every_slot_is_taken() {
         world.finish();
         world.wait("the next two", |state| state.creations.len() == 2 + 2 * round);
         let state = world.look();
-        let started = |work: &&common::message::Work| state.creations.contains_key(&work.identity.job_name());
+        let started = |work: &&contract::message::Work| state.creations.contains_key(&work.identity.job_name());
         assert_eq!(urgent.iter().filter(started).count(), 2 * round, "in round {round}");
         assert_eq!(ordinary.iter().filter(started).count(), 2, "in round {round}");
     }
@@ -40,7 +40,7 @@ fn priority_is_drained_first_when_every_slot_is_taken() {
 fn a_queue_suspends_a_job_which_then_waits_and_is_no_failure() {
     let world = World::new();
     let works = world.submit_many("j", 3, 1);
-    let business: fn(&mut common::config::Business) = |business| business.queue = Some("desk-queue".into());
+    let business: fn(&mut contract::config::Business) = |business| business.queue = Some("desk-queue".into());
     let process = Process::start(&world, Setting { max_active_jobs: 2, business, ..Setting::default() });
     world.wait("two Jobs, and no more", |state| state.jobs.len() == 2 && state.acked == 2);
     {

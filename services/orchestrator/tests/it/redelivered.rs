@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use common::{message::Work, outcome::State as Ended};
+use contract::{message::Work, outcome::State as Ended};
 
 use crate::world::{Process, Setting, World};
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::{batch, config::Dispatch, outcome::State as Ended};
+use contract::{batch, config::Dispatch, outcome::State as Ended};
 
 use crate::world::{Process, Setting, World};
 

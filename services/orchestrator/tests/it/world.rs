@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use common::{Outcome, message::Work, outcome::State as Ended};
+use contract::{Outcome, message::Work, outcome::State as Ended};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::{runtime::Runtime, sync::watch};
@@ -101,9 +101,9 @@ impl World {
         options: impl FnOnce(&mut Work),
     ) -> Work {
         self.change(|state| {
-            let object = common::object::input("bu1", session, job);
+            let object = contract::object::input("bu1", session, job);
             let generation = state.write_once(&object, contents.into(), BTreeMap::new()).unwrap();
-            let identity = common::Identity { bucket: "p-bucket".into(), object, generation, attempt: 0 };
+            let identity = contract::Identity { bucket: "p-bucket".into(), object, generation, attempt: 0 };
             let mut work = Work {
                 identity,
                 business: "bu1".into(),
@@ -133,7 +133,7 @@ impl World {
     /// What an operator decides about a session; nothing any more with `None`.
     pub(crate) fn decide(&self, session: &str, control: Option<Value>) {
         self.change(|state| {
-            let name = common::object::control("bu1", session);
+            let name = contract::object::control("bu1", session);
             state.objects.remove(&name);
             if let Some(mut control) = control {
                 for (key, value) in [("schema", json!(1)), ("session", json!(session))] {

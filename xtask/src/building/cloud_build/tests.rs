@@ -12,7 +12,7 @@ use super::*;
 
 /// A cloud in which no build ends by itself, and the account that builds.
 async fn cloud(environment: &Environment) -> (Google, Cloud) {
-    let _ = common::clients::install_tls_provider();
+    let _ = cloud::clients::install_tls_provider();
     let options = Options {
         allow_anonymous: true,
         enforce_apis: false,
@@ -25,7 +25,7 @@ async fn cloud(environment: &Environment) -> (Google, Cloud) {
     let (builder, _) = environment.accounts.builder.split_once('@').unwrap();
     let accounts = format!("v1/projects/{}/serviceAccounts", environment.project);
     client.send(&Request::new(Api::Iam, Method::Post, accounts).body(json!({"accountId": builder}))).await.unwrap();
-    let endpoints = common::config::Endpoints {
+    let endpoints = contract::config::Endpoints {
         pubsub: Some(client.endpoints().pubsub.clone()),
         storage: Some(client.endpoints().storage.clone()),
     };

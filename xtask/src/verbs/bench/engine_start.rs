@@ -3,7 +3,8 @@
 use std::{path::Path, process::Stdio, time::Instant};
 
 use anyhow::{Context as _, bail};
-use common::{clients::STORAGE_EMULATOR_HOST, config, labels};
+use cloud::clients::STORAGE_EMULATOR_HOST;
+use contract::{config, labels};
 use provision::environment;
 use serde_json::json;
 use tokio::{io::AsyncReadExt as _, net::TcpListener, process::Command};

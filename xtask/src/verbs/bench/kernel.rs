@@ -3,7 +3,7 @@
 use std::{path::Path, process::Stdio, time::Instant};
 
 use anyhow::{Context as _, bail};
-use common::labels;
+use contract::labels;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::{io::AsyncWriteExt as _, process::Command};

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use common::labels;
+use contract::labels;
 use jiff::Timestamp;
 use tokio::{task::JoinSet, time::interval};
 

@@ -3,13 +3,8 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, bail};
-use common::{
-    Identity,
-    config::Business,
-    message::Work,
-    object,
-    storage::{Properties, Written},
-};
+use cloud::storage::{Properties, Written};
+use contract::{Identity, config::Business, message::Work, object};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use google_cloud_pubsub::{client::Publisher, model::Message};
 use k8s_openapi::api::batch::v1::Job;

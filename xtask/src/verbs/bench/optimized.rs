@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use anyhow::Context as _;
 use clap::ValueEnum as _;
-use common::exit;
+use contract::exit;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,

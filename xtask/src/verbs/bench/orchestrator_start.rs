@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use common::config::Business;
+use contract::config::Business;
 use provision::{Environment, LocalState};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},

@@ -99,7 +99,7 @@ pub(super) struct Timed {
 /// Runs one command of each kind with the real `gcloud` against this cloud, and adds up what the whole script takes;
 /// nothing where `gcloud` is not on PATH.
 pub(super) fn timed(google: &Google, kinds: &[Kind]) -> anyhow::Result<Option<Timed>> {
-    let paths = common::config::variables().remove("PATH").unwrap_or_default();
+    let paths = contract::config::variables().remove("PATH").unwrap_or_default();
     if !std::env::split_paths(&paths).any(|folder| folder.join("gcloud").is_file()) {
         return Ok(None);
     }

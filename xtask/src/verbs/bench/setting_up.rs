@@ -75,7 +75,7 @@ async fn far_away(output: &Output) -> anyhow::Result<Vec<Row>> {
         count.fetch_add(1, Ordering::Relaxed);
     }));
     let kubernetes = Err("only Google's half is measured".to_owned());
-    let cloud = Cloud { google: client, kubernetes, endpoints: common::config::Endpoints::default() };
+    let cloud = Cloud { google: client, kubernetes, endpoints: contract::config::Endpoints::default() };
     let begun = Instant::now();
     let plan = setup::look(&environment, &cloud, plan::Options::default(), output).await?;
     let kinds: Vec<_> = script::commands(&plan).into_iter().map(|(kind, _)| kind).collect();

@@ -4,11 +4,8 @@
 use std::collections::BTreeSet;
 
 use anyhow::Context as _;
-use common::{
-    config::Business,
-    exit, jobs, labels, object,
-    storage::{Object, Store},
-};
+use cloud::storage::{Object, Store};
+use contract::{config::Business, exit, labels, object};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{
@@ -16,6 +13,7 @@ use kube::{
     api::{DeleteParams, Preconditions},
 };
 use serde::Serialize;
+use sessions::jobs;
 
 use super::{Args, Part};
 use crate::{agree, cluster, context::Context, output::Output, text};

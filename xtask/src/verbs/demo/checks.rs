@@ -2,12 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{
-    Identity,
+use cloud::{
     clients::Connection,
-    object,
     storage::{self, Properties, Store},
 };
+use contract::{Identity, object};
 use provision::{Cloud, Environment};
 use serde::Serialize;
 
@@ -106,7 +105,7 @@ async fn results_exist(context: &Context, outcomes: &[Found]) -> anyhow::Result<
             .extend(context.store.list(&context.config.bucket, &prefix).await?.into_iter().map(|result| result.name));
     }
     for found in outcomes.iter().filter(|found| found.succeeded()) {
-        for result in found.outcome.work.iter().flat_map(common::message::Work::outputs) {
+        for result in found.outcome.work.iter().flat_map(contract::message::Work::outputs) {
             listed += 1;
             missing += usize::from(!results.contains(&result));
         }
@@ -128,7 +127,7 @@ fn malformed_named(outcomes: &[Found]) -> Check {
         .iter()
         .filter(|outcome| {
             let message = &outcome.reason.message;
-            outcome.exit_code == Some(i32::from(common::exit::PERMANENT))
+            outcome.exit_code == Some(i32::from(contract::exit::PERMANENT))
                 && message.contains("line ")
                 && message.contains("strike")
         })

@@ -1,7 +1,8 @@
 //! What the demo shows at its end.
 
-use common::{config::Config, exit, jobs, outcome::State, results};
+use contract::{config::Config, exit, outcome::State};
 use serde_json::{Value, json};
+use sessions::{jobs, results};
 
 use super::{
     checks::Check,

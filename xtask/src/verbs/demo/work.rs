@@ -3,13 +3,10 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, bail};
-use common::{
-    Outcome, object,
-    outcome::State,
-    submit::{Existing, Fate, Input, Options, Source, Submitter, session_name},
-};
+use contract::{Outcome, object, outcome::State};
 use google_cloud_pubsub::model::Message;
 use jiff::Timestamp;
+use sessions::submit::{Existing, Fate, Input, Options, Source, Submitter, session_name};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use common::{
+use sessions::{
     jobs::{REFUSED_SESSION, State},
     results::COLUMNS,
 };

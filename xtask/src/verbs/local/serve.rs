@@ -3,7 +3,7 @@
 use std::{io::Read as _, net::IpAddr, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
-use common::exit;
+use contract::exit;
 use localcloud::{
     clock::Clock,
     cloud::{LocalCloud, Options},
@@ -36,7 +36,7 @@ pub(super) async fn run(
             .next("cargo xtask local status")
             .into());
     };
-    let stop = common::shutdown::on_signal()?;
+    let stop = cloud::shutdown::on_signal()?;
     if leash {
         let stop = stop.clone();
         std::thread::spawn(move || end_of_input(&stop));
@@ -54,7 +54,7 @@ pub(super) async fn run(
     let cloud = LocalCloud::start_with(options, tell).await?;
     cloud.google.builds().set_programs(programs(laptop));
     // As a person means it who says which business is theirs; else the first.
-    let named = common::config::variables().remove(common::labels::ENV_BUSINESS);
+    let named = contract::config::variables().remove(contract::labels::ENV_BUSINESS);
     let business = named.and_then(|name| environment.business(&name)).or(environment.businesses.first());
     let namespace = business.map_or("default", |business| business.namespace.as_str());
     let state = cloud.describe(&environment.name, namespace)?;

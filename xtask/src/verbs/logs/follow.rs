@@ -2,7 +2,8 @@
 
 use std::{cmp::Ordering, collections::BTreeSet, time::Duration};
 
-use common::{config::Business, exit, shutdown};
+use cloud::shutdown;
+use contract::{config::Business, exit};
 use futures::AsyncBufReadExt as _;
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;

@@ -1,10 +1,8 @@
 //! `session close`: the data that all Jobs of a session read goes.
 
-use common::{
-    control, exit,
-    sessions::{Counts, common_data, delete},
-};
+use contract::{control, exit};
 use serde_json::json;
+use sessions::{Counts, common_data, delete};
 
 use super::{Change, Of, operator, wait};
 use crate::{args::Globals, context::Context, error::Failure, output::Output, text};

@@ -1,13 +1,12 @@
 //! `session cancel`, `pause` and `resume`: what is decided is written to the control object, and the orchestrator
 //! carries it out.
 
-use common::{
+use contract::{
     control::{self, Control},
     exit,
-    jobs::State,
-    sessions::Counts,
 };
 use serde_json::json;
+use sessions::{Counts, jobs::State};
 
 use super::{Change, Of, Seen, operator};
 use crate::{args::Globals, context::Context, error::Failure, output::Output, text};

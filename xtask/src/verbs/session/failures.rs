@@ -1,10 +1,8 @@
 //! `session failures`: why Jobs did not succeed, grouped by cause.
 
-use common::{
-    Outcome, exit, outcome,
-    sessions::{Cause, causes},
-};
+use contract::{Outcome, exit, outcome};
 use serde_json::json;
+use sessions::{Cause, causes};
 
 use super::Of;
 use crate::{args::Globals, context::Context, output::Output, text};
@@ -23,7 +21,7 @@ pub(crate) struct Args {
 pub(super) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
     let context = Context::open(globals).await?;
     let seen = args.of.look(&context, output, false).await?;
-    let bad = seen.jobs.iter().filter(|job| job.state != Some(common::jobs::State::Succeeded));
+    let bad = seen.jobs.iter().filter(|job| job.state != Some(sessions::jobs::State::Succeeded));
     let names: Vec<String> = bad.filter_map(|job| job.outcome.clone()).collect();
     let outcomes = outcome::read_all(&context.store, &seen.business.bucket, names, READS).await?;
     let outcomes: Vec<Outcome> = outcomes.into_iter().flatten().collect();

@@ -1,10 +1,8 @@
 //! `session list`.
 
-use common::{
-    control, exit,
-    sessions::{self, Summary},
-};
+use contract::{control, exit};
 use jiff::Timestamp;
+use sessions::Summary;
 
 use crate::{args::Globals, context::Context, output::Output, text, verbs::jobs::view};
 

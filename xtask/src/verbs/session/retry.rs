@@ -2,15 +2,10 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use common::{
-    config::Business,
-    exit,
-    jobs::State,
-    message::Resources,
-    sessions::{Retried, Retrier, Selection},
-};
+use contract::{config::Business, exit, message::Resources};
 use futures::{StreamExt as _, stream};
 use serde_json::json;
+use sessions::{Retried, Retrier, Selection, jobs::State};
 
 use super::{Change, Of, wait};
 use crate::{

@@ -2,12 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use common::{
-    control, exit,
-    sessions::{self, Counts, Progress, Rate, Watch},
-};
+use contract::{control, exit};
 use jiff::SignedDuration;
 use serde::Serialize;
+use sessions::{Counts, Progress, Rate, Watch};
 
 use super::{Of, Seen};
 use crate::{

@@ -1,9 +1,9 @@
-use common::{
+use cloud::storage::Object;
+use contract::{
     config::{Dispatch, Engine, Retention},
-    jobs::{Active, Objects},
     outcome::{Reason, Timestamps},
-    storage::Object,
 };
+use sessions::jobs::{Active, Objects};
 
 use super::*;
 
@@ -13,7 +13,7 @@ fn business() -> Business {
         "max_active_jobs": 2, "dispatch": Dispatch::Job, "submit_on_upload": false,
         "retention": Retention { finished_jobs_secs: 1, output_days: 1, outcome_days: 9 },
         "engine": Engine { image: "i".into(), command: vec![], cpu: "1".into(), memory: "1Gi".into(), retries: 0,
-            timeout_secs: 1, spot: false, program: common::config::Program::default() },
+            timeout_secs: 1, spot: false, program: contract::config::Program::default() },
     });
     serde_json::from_value(text).unwrap()
 }

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use common::{
-    exit, jobs,
-    outcome::State,
+use contract::{exit, outcome::State};
+use serde_json::json;
+use sessions::{
+    jobs,
     submit::{self, Ended, Fate, Waited},
 };
-use serde_json::json;
 
 use crate::{
     error::{self, Failure},

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::{Outcome, message::Work, outcome::State, storage::Object};
+use cloud::storage::Object;
+use contract::{Outcome, message::Work, outcome::State};
 
 use super::{World, eventually};
 
@@ -81,7 +82,7 @@ impl World {
             let list = jobs.list(&Default::default()).await.unwrap();
             list.items
                 .iter()
-                .all(|job| job.metadata.finalizers.iter().flatten().all(|name| name != common::labels::FINALIZER))
+                .all(|job| job.metadata.finalizers.iter().flatten().all(|name| name != contract::labels::FINALIZER))
         })
         .await;
     }

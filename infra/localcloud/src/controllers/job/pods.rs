@@ -47,10 +47,10 @@ pub(super) fn fresh(cluster: &Cluster, job: &Value, wanted: &Wanted) -> Answer<V
             let containers = pod.pointer_mut(&format!("/spec/{list}")).and_then(Value::as_array_mut);
             for container in containers.into_iter().flatten() {
                 let variables = value::list_at(container, &["env"]);
-                if !variables.iter().any(|one| text(one, "/name") == common::labels::ENV_JOB_COMPLETION_INDEX) {
+                if !variables.iter().any(|one| text(one, "/name") == contract::labels::ENV_JOB_COMPLETION_INDEX) {
                     let path = format!("metadata.labels['{INDEX}']");
                     variables.push(json!({
-                        "name": common::labels::ENV_JOB_COMPLETION_INDEX,
+                        "name": contract::labels::ENV_JOB_COMPLETION_INDEX,
                         "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}},
                     }));
                 }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use common::labels;
+use contract::labels;
 use futures::future::try_join_all;
 use k8s_openapi::api::{
     batch::v1::Job,

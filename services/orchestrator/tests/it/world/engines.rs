@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use bytes::Bytes;
-use common::{
+use contract::{
     batch::{Batch, Done, Failed, Manifest, Report},
     message::Work,
 };
@@ -85,7 +85,7 @@ impl State {
             .filter(|(_, job)| job["status"]["conditions"].is_null() && job["metadata"]["deletionTimestamp"].is_null())
             .filter(|(_, job)| job["spec"]["suspend"] != true);
         for (name, mut job) in waiting.map(|(name, job)| (name.clone(), job.clone())).collect::<Vec<_>>() {
-            if common::batch::is_job_name(&name) {
+            if contract::batch::is_job_name(&name) {
                 self.run_batch(&name, job);
                 continue;
             }

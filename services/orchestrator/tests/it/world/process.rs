@@ -5,10 +5,8 @@ use std::{
     time::Duration,
 };
 
-use common::{
-    clients::Connection,
-    config::{Business, Dispatch, Endpoints, Engine, Retention},
-};
+use cloud::clients::Connection;
+use contract::config::{Business, Dispatch, Endpoints, Engine, Retention};
 use jiff::Timestamp;
 use orchestrator::{Clients, Config, Hooks, Step, Timing};
 use serde_json::json;
@@ -41,7 +39,7 @@ fn business(max_active_jobs: u32) -> Business {
             retries: 3,
             timeout_secs: 3600,
             spot: false,
-            program: common::config::Program::default(),
+            program: contract::config::Program::default(),
         },
     }
 }

@@ -45,7 +45,7 @@ async fn published(keys: Vec<Value>) -> String {
 }
 
 fn iap(keys: String, people: Option<PathBuf>) -> Iap {
-    let _ = common::clients::install_tls_provider();
+    let _ = cloud::clients::install_tls_provider();
     Iap::new(&IapSettings { audience: AUDIENCE.into(), issuer: ISSUER.into(), keys, people }).unwrap()
 }
 
@@ -176,7 +176,7 @@ fn people_have_what_is_said_of_them_their_domain_and_everybody() {
 
 #[tokio::test]
 async fn without_an_audience_nobody_is_let_in() {
-    let _ = common::clients::install_tls_provider();
+    let _ = cloud::clients::install_tls_provider();
     let (google, public) = key("k1");
     let settings = IapSettings {
         audience: String::new(),

@@ -1,4 +1,4 @@
-use common::Outcome;
+use contract::Outcome;
 
 use super::*;
 

@@ -1,0 +1,194 @@
+//! Google's own clients, built from the endpoints and credentials that the configuration names.
+
+use std::{collections::BTreeMap, net::ToSocketAddrs as _, path::PathBuf, sync::Arc};
+
+use anyhow::{Context as _, bail};
+use google_cloud_auth::credentials::{Builder, Credentials, anonymous};
+use google_cloud_pubsub::client::{BasePublisher, Publisher, Subscriber, SubscriptionAdmin, TopicAdmin};
+
+use crate::credentials::mending;
+use contract::config::{self, Endpoints};
+
+/// Variable that puts a Pub/Sub emulator in Pub/Sub's place, as Google's own clients in other languages read it.
+pub const PUBSUB_EMULATOR_HOST: &str = "PUBSUB_EMULATOR_HOST";
+/// Variable that puts a storage emulator in Cloud Storage's place.
+pub const STORAGE_EMULATOR_HOST: &str = "STORAGE_EMULATOR_HOST";
+
+/// Variable that names the file of the application default credentials, as Google's libraries read it.
+const CREDENTIALS_FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
+const CLOUD_PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
+const USERINFO_EMAIL: &str = "https://www.googleapis.com/auth/userinfo.email";
+
+/// Makes aws-lc-rs the process's TLS provider. First thing in `main`.
+///
+/// # Errors
+/// When another provider is installed already.
+pub fn install_tls_provider() -> anyhow::Result<()> {
+    rustls::crypto::aws_lc_rs::default_provider()
+        .install_default()
+        .map_err(|_| anyhow::anyhow!("a TLS provider is already installed"))
+}
+
+/// Where Pub/Sub and Cloud Storage are, and with which credentials to call them.
+#[derive(Clone, Debug)]
+pub struct Connection {
+    /// Endpoints that replace Google's own.
+    pub endpoints: Endpoints,
+    pubsub: Credentials,
+    storage: Credentials,
+}
+
+impl Connection {
+    /// Application default credentials for both, unless an emulator variable takes a part's place: then that endpoint
+    /// without credentials. Must be called inside a Tokio runtime.
+    ///
+    /// # Errors
+    /// When the default credentials are broken (a key file that does not exist), or when an emulator is not on
+    /// loopback, since it would be called without credentials.
+    pub fn new(endpoints: &Endpoints, variables: &BTreeMap<String, String>) -> anyhow::Result<Self> {
+        let mut endpoints = endpoints.clone();
+        let pubsub_emulator = emulator(variables, PUBSUB_EMULATOR_HOST)?;
+        let storage_emulator = emulator(variables, STORAGE_EMULATOR_HOST)?;
+        let default = match (&pubsub_emulator, &storage_emulator) {
+            (Some(_), Some(_)) => anonymous::Builder::new().build(),
+            _ => default_credentials()?,
+        };
+        let mut connection = Self { endpoints: endpoints.clone(), pubsub: default.clone(), storage: default };
+        if let Some(endpoint) = pubsub_emulator {
+            tracing::warn!(%endpoint, "using a Pub/Sub emulator, without credentials");
+            endpoints.pubsub = Some(endpoint);
+            connection.pubsub = anonymous::Builder::new().build();
+        }
+        if let Some(endpoint) = storage_emulator {
+            tracing::warn!(%endpoint, "using a storage emulator, without credentials");
+            endpoints.storage = Some(endpoint);
+            connection.storage = anonymous::Builder::new().build();
+        }
+        connection.endpoints = endpoints;
+        Ok(connection)
+    }
+
+    /// The given credentials for both.
+    pub fn with_credentials(endpoints: &Endpoints, credentials: Credentials) -> Self {
+        Self { endpoints: endpoints.clone(), pubsub: credentials.clone(), storage: credentials }
+    }
+
+    /// Credentials for Cloud Storage.
+    pub fn storage_credentials(&self) -> Credentials {
+        self.storage.clone()
+    }
+
+    /// A client that publishes to any topic; one per process, since it owns the connections.
+    ///
+    /// # Errors
+    /// When the client cannot be built.
+    pub async fn base_publisher(&self) -> anyhow::Result<BasePublisher> {
+        let mut builder = BasePublisher::builder().with_credentials(self.pubsub.clone()).with_grpc_subchannel_count(1);
+        if let Some(endpoint) = &self.endpoints.pubsub {
+            builder = builder.with_endpoint(endpoint);
+        }
+        builder.build().await.context("build the Pub/Sub publisher")
+    }
+
+    /// A client that publishes to `topic` (`projects/P/topics/T`).
+    ///
+    /// # Errors
+    /// When the client cannot be built.
+    pub async fn publisher(&self, topic: &str) -> anyhow::Result<Publisher> {
+        let mut builder = Publisher::builder(topic).with_credentials(self.pubsub.clone()).with_grpc_subchannel_count(1);
+        if let Some(endpoint) = &self.endpoints.pubsub {
+            builder = builder.with_endpoint(endpoint);
+        }
+        builder.build().await.context("build the Pub/Sub publisher")
+    }
+
+    /// A client that reads how topics are set.
+    ///
+    /// # Errors
+    /// When the client cannot be built.
+    pub async fn topic_admin(&self) -> anyhow::Result<TopicAdmin> {
+        let mut builder = TopicAdmin::builder().with_credentials(self.pubsub.clone());
+        if let Some(endpoint) = &self.endpoints.pubsub {
+            builder = builder.with_endpoint(endpoint);
+        }
+        builder.build().await.context("build the client for topics")
+    }
+
+    /// A client that reads how subscriptions are set.
+    ///
+    /// # Errors
+    /// When the client cannot be built.
+    pub async fn subscription_admin(&self) -> anyhow::Result<SubscriptionAdmin> {
+        let mut builder = SubscriptionAdmin::builder().with_credentials(self.pubsub.clone());
+        if let Some(endpoint) = &self.endpoints.pubsub {
+            builder = builder.with_endpoint(endpoint);
+        }
+        builder.build().await.context("build the client for subscriptions")
+    }
+
+    /// A client that pulls from any subscription.
+    ///
+    /// # Errors
+    /// When the client cannot be built.
+    pub async fn subscriber(&self) -> anyhow::Result<Subscriber> {
+        let mut builder = Subscriber::builder().with_credentials(self.pubsub.clone()).with_grpc_subchannel_count(1);
+        if let Some(endpoint) = &self.endpoints.pubsub {
+            builder = builder.with_endpoint(endpoint);
+        }
+        builder.build().await.context("build the Pub/Sub subscriber")
+    }
+}
+
+/// Application default credentials with the scopes that Google Cloud and its clusters ask for; made anew when they failed
+/// for good, or when their file changed.
+///
+/// # Errors
+/// When `GOOGLE_APPLICATION_CREDENTIALS` names a file that cannot be used.
+pub fn default_credentials() -> anyhow::Result<Credentials> {
+    let make = || {
+        Builder::default().with_scopes([CLOUD_PLATFORM, USERINFO_EMAIL]).build().context(
+            "load the application default credentials; `gcloud auth application-default login` makes them, and \
+             GOOGLE_APPLICATION_CREDENTIALS, when set, must name a file of them",
+        )
+    };
+    let file = config::variables().remove(CREDENTIALS_FILE).filter(|file| !file.is_empty());
+    mending(Arc::new(make), file.map(PathBuf::from))
+}
+
+/// The endpoint an emulator variable names (`HOST:PORT` or a URL), which must be on loopback; `None` when it is not set.
+///
+/// # Errors
+/// When it names no address, or one that is not on this machine: an emulator asks for no credentials.
+pub fn emulator(variables: &BTreeMap<String, String>, name: &str) -> anyhow::Result<Option<String>> {
+    let Some(value) = variables.get(name).filter(|value| !value.is_empty()) else {
+        return Ok(None);
+    };
+    let host = value.strip_prefix("http://").unwrap_or(value).trim_end_matches('/');
+    let addresses = host.to_socket_addrs().with_context(|| format!("{name}={value}: want HOST:PORT of an emulator"))?;
+    for address in addresses {
+        if !address.ip().is_loopback() {
+            bail!("{name}={value} is not on this machine ({address}); an emulator is called without credentials");
+        }
+    }
+    Ok(Some(format!("http://{host}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn variables(value: &str) -> BTreeMap<String, String> {
+        BTreeMap::from([(PUBSUB_EMULATOR_HOST.to_owned(), value.to_owned())])
+    }
+
+    #[test]
+    fn an_emulator_is_on_loopback_or_refused() {
+        assert_eq!(emulator(&BTreeMap::new(), PUBSUB_EMULATOR_HOST).unwrap(), None);
+        for good in ["127.0.0.1:8085", "http://127.0.0.1:8085", "[::1]:8085"] {
+            assert!(emulator(&variables(good), PUBSUB_EMULATOR_HOST).unwrap().unwrap().starts_with("http://"));
+        }
+        for bad in ["192.0.2.1:80", "127.0.0.1", "nonsense"] {
+            assert!(emulator(&variables(bad), PUBSUB_EMULATOR_HOST).is_err(), "{bad}");
+        }
+    }
+}

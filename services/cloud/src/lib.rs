@@ -1,0 +1,12 @@
+//! Input and output that services share: connections to Pub/Sub and Cloud Storage, credentials, probes, telemetry.
+//!
+//! Nothing here knows Kubernetes types, so the engine stays free of them.
+
+pub mod clients;
+pub mod controls;
+pub mod credentials;
+pub mod outcomes;
+pub mod probes;
+pub mod shutdown;
+pub mod storage;
+pub mod telemetry;

@@ -1,0 +1,47 @@
+//! Reads outcomes from the bucket (see [`contract::outcome`]).
+
+use contract::{
+    Outcome,
+    outcome::{BYTES_MAX, Unreadable},
+};
+use futures::{StreamExt as _, TryStreamExt as _};
+
+use crate::storage::Store;
+
+/// Reads an outcome; `None` when there is no object of that name.
+///
+/// # Errors
+/// When the bucket cannot be read; the inner one when the object is not an outcome.
+pub async fn read(store: &Store, bucket: &str, object: &str) -> anyhow::Result<Option<Result<Outcome, Unreadable>>> {
+    let Some(mut contents) = store.open(bucket, object).await? else { return Ok(None) };
+    let size = contents.object.size;
+    if usize::try_from(size).is_ok_and(|size| size > BYTES_MAX) {
+        let why = format!("it has {size} bytes, an outcome at most {BYTES_MAX}");
+        return Ok(Some(Err(Unreadable { object: object.to_owned(), why })));
+    }
+    Ok(Some(Outcome::parse(object, &contents.all().await?)))
+}
+
+/// Reads outcomes, at most `at_once` at a time, in the order given; `None` for those gone. What is not an outcome is as
+/// [`Unreadable::outcome`] tells.
+///
+/// # Errors
+/// When the bucket cannot be read.
+pub async fn read_all(
+    store: &Store,
+    bucket: &str,
+    objects: impl IntoIterator<Item = String>,
+    at_once: usize,
+) -> anyhow::Result<Vec<Option<Outcome>>> {
+    let reads: Vec<_> = objects.into_iter().map(|object| async move { shown(store, bucket, &object).await }).collect();
+    futures::stream::iter(reads).buffered(at_once).try_collect().await
+}
+
+/// Reads one outcome for show; see [`read_all`].
+///
+/// # Errors
+/// When the bucket cannot be read.
+pub async fn shown(store: &Store, bucket: &str, object: &str) -> anyhow::Result<Option<Outcome>> {
+    let found = read(store, bucket, object).await?;
+    Ok(found.map(|outcome| outcome.unwrap_or_else(|unreadable| unreadable.outcome(bucket))))
+}

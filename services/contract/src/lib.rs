@@ -1,0 +1,22 @@
+//! What every part of Deskgrid agrees on: names, labels, messages, objects, outcomes and the generated configuration.
+//!
+//! Pure: nothing here does I/O or knows Kubernetes types.
+
+pub mod batch;
+pub mod config;
+pub mod control;
+pub mod exit;
+pub mod identity;
+pub mod labels;
+pub mod message;
+pub mod names;
+pub mod object;
+pub mod outcome;
+pub mod quantity;
+pub mod table;
+
+#[cfg(test)]
+mod properties;
+
+pub use identity::Identity;
+pub use outcome::Outcome;

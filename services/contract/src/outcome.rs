@@ -1,0 +1,203 @@
+//! The outcome: the one durable record of how a Job ended.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use crate::{Identity, labels, message::Work};
+
+mod stored;
+
+pub use stored::{BYTES_MAX, UNREADABLE, Unreadable};
+
+/// Schema version of the outcomes this program writes.
+pub const SCHEMA: u32 = 1;
+/// Most bytes of a Job's log that its outcome keeps.
+pub const LOG_TAIL_BYTES: usize = 64 * 1024;
+
+/// How a Job ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// The result exists and the input is deleted.
+    Succeeded,
+    /// It will not be tried again by itself; the input is kept.
+    Failed,
+    /// Somebody stopped it; the input is kept.
+    Cancelled,
+    /// The message could not be a Job.
+    Refused,
+}
+
+impl State {
+    /// The word for people and for JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+            Self::Refused => "refused",
+        }
+    }
+
+    /// The state that [`State::as_str`] calls `word`.
+    pub fn parse(word: &str) -> Option<Self> {
+        [Self::Succeeded, Self::Failed, Self::Cancelled, Self::Refused].into_iter().find(|state| state.as_str() == word)
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Why a Job ended as it did.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reason {
+    /// Stable code, lower-case with dashes: `completed`, `malformed-input`, `timeout`, `cancelled`, …
+    pub code: String,
+    /// One sentence for a person.
+    pub message: String,
+}
+
+/// When each thing happened to a Job, as far as it did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Timestamps {
+    /// Pub/Sub accepted the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Timestamp>,
+    /// The orchestrator received the message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub received: Option<Timestamp>,
+    /// The Kubernetes Job was created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub created: Option<Timestamp>,
+    /// The last pod was given a node.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scheduled: Option<Timestamp>,
+    /// The last pod's container started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<Timestamp>,
+    /// The last pod's container finished.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finished: Option<Timestamp>,
+    /// This outcome was written.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settled: Option<Timestamp>,
+}
+
+/// The one durable record of how a Job ended.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Schema version, see [`SCHEMA`].
+    pub schema: u32,
+    /// What it is the outcome of. Absent for a refused message.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<Work>,
+    /// Business.
+    pub business: String,
+    /// How it ended.
+    pub state: State,
+    /// Why.
+    pub reason: Reason,
+    /// Exit code of the last container.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub exit_code: Option<i32>,
+    /// End of the last container's log, at most [`LOG_TAIL_BYTES`]; kept for Jobs that did not succeed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_tail: Option<String>,
+    /// Times.
+    pub timestamps: Timestamps,
+    /// Name of the Kubernetes Job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kubernetes_job: Option<String>,
+    /// Node of the last pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub node: Option<String>,
+    /// Image of the last pod, with its digest where the cluster tells it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// CPU time of the engine, user and system, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cpu_seconds: Option<f64>,
+    /// Pods that were started.
+    #[serde(default)]
+    pub pods: u32,
+    /// Pub/Sub message that made the Job, or that was refused.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_id: Option<String>,
+    /// The refused message itself: its bytes in base64.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_data: Option<String>,
+    /// The refused message's attributes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message_attributes: Option<std::collections::BTreeMap<String, String>>,
+}
+
+impl Outcome {
+    /// An outcome with the parts that every outcome has.
+    pub fn new(business: &str, state: State, code: &str, message: impl Into<String>) -> Self {
+        Self {
+            schema: SCHEMA,
+            work: None,
+            business: business.to_owned(),
+            state,
+            reason: Reason { code: code.to_owned(), message: message.into() },
+            exit_code: None,
+            log_tail: None,
+            timestamps: Timestamps::default(),
+            kubernetes_job: None,
+            node: None,
+            image: None,
+            cpu_seconds: None,
+            pods: 0,
+            message_id: None,
+            message_data: None,
+            message_attributes: None,
+        }
+    }
+
+    /// Identity of the Job, if it was one.
+    pub fn identity(&self) -> Option<&Identity> {
+        self.work.as_ref().map(|work| &work.identity)
+    }
+
+    /// Metadata for the outcome's object, so that a listing tells the state without reading every object.
+    pub fn metadata(&self) -> std::collections::BTreeMap<String, String> {
+        std::collections::BTreeMap::from([
+            (labels::METADATA_STATE.to_owned(), self.state.as_str().to_owned()),
+            (labels::METADATA_REASON.to_owned(), self.reason.code.clone()),
+        ])
+    }
+
+    /// The small message for the events topic: attributes only, so that subscribers can filter on them.
+    pub fn event(&self) -> std::collections::BTreeMap<String, String> {
+        let mut attributes = std::collections::BTreeMap::from([
+            ("business".to_owned(), self.business.clone()),
+            ("state".to_owned(), self.state.as_str().to_owned()),
+            ("reason".to_owned(), self.reason.code.clone()),
+        ]);
+        if let Some(work) = &self.work {
+            attributes.insert("session".to_owned(), work.session.clone());
+            attributes.insert("job".to_owned(), work.job.clone());
+            attributes.insert("generation".to_owned(), work.identity.generation.to_string());
+            attributes.insert("attempt".to_owned(), work.identity.attempt.to_string());
+        }
+        if let Some(id) = &self.message_id {
+            attributes.insert("message-id".to_owned(), id.clone());
+        }
+        attributes
+    }
+}
+
+/// What the engine writes as its termination message, at most 4,096 bytes of JSON.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Termination {
+    /// Reason code.
+    pub code: String,
+    /// One sentence for a person.
+    pub message: String,
+    /// CPU time, user and system, in seconds.
+    #[serde(default)]
+    pub cpu_seconds: f64,
+}

@@ -1,0 +1,88 @@
+//! Changes what people decided about a session: pause, resume, cancel (see [`contract::control`]).
+
+use anyhow::Context as _;
+use cloud::{
+    controls::read,
+    storage::{Properties, Replaced, Store},
+};
+use contract::{
+    config::Business,
+    control::{Control, SCHEMA},
+    object,
+};
+use jiff::Timestamp;
+
+/// How often a change is begun anew because another operator was first.
+const TRIES: usize = 20;
+
+/// Changes what is decided about a session, on top of whatever others decide at the same time. Returns what holds then.
+///
+/// # Errors
+/// When the object cannot be read or written.
+pub async fn change(
+    store: &Store,
+    business: &Business,
+    session: &str,
+    by: &str,
+    change: impl Fn(&mut Control),
+) -> anyhow::Result<Control> {
+    let name = object::control(&business.name, session);
+    for _ in 0..TRIES {
+        let now = Timestamp::now();
+        let (before, generation) = read(store, business, session).await?;
+        let mut control = before.clone().unwrap_or_else(|| Control::new(session, now));
+        change(&mut control);
+        if before.as_ref() == Some(&control) || (before.is_none() && control.is_idle()) {
+            return Ok(control);
+        }
+        (control.schema, control.by, control.changed) = (SCHEMA, by.to_owned(), now);
+        if control.is_idle() {
+            if store.delete(&business.bucket, &name, generation).await? {
+                return Ok(control);
+            }
+            continue;
+        }
+        let text = serde_json::to_vec_pretty(&control).context("encode the control object")?;
+        let written = store.replace(&business.bucket, &name, text, Properties::json(), generation).await?;
+        if let Replaced::Done { .. } = written {
+            return Ok(control);
+        }
+    }
+    anyhow::bail!("others change gs://{}/{name} all the time; try again", business.bucket)
+}
+
+/// Decides that what was submitted to a session until now is not to run, or only what was under the name of one `job`.
+/// A pause of a session ends when all of it is cancelled. The time is that of Cloud Storage's clock, which also dates
+/// what is submitted.
+///
+/// # Errors
+/// When the object cannot be read or written.
+pub async fn cancel(
+    store: &Store,
+    business: &Business,
+    session: &str,
+    job: Option<&str>,
+    by: &str,
+) -> anyhow::Result<Control> {
+    let name = object::control(&business.name, session);
+    for _ in 0..TRIES {
+        let now = Timestamp::now();
+        let (before, generation) = read(store, business, session).await?;
+        let mut control = before.unwrap_or_else(|| Control::new(session, now));
+        (control.schema, control.by, control.changed) = (SCHEMA, by.to_owned(), now);
+        control.cancel(job, now);
+        let decided = job.map_or(control.cancelled_before, |job| control.before(job));
+        let write = async |control: &Control, generation| {
+            let text = serde_json::to_vec_pretty(control).context("encode the control object")?;
+            store.replace(&business.bucket, &name, text, Properties::json(), generation).await
+        };
+        let Replaced::Done { generation, created } = write(&control, generation).await? else { continue };
+        let Some(created) = created.filter(|created| Some(*created) > decided) else { return Ok(control) };
+        // This machine's clock is behind: what came in between counts too.
+        control.cancel(job, created);
+        if let Replaced::Done { .. } = write(&control, generation).await? {
+            return Ok(control);
+        }
+    }
+    anyhow::bail!("others change gs://{}/{name} all the time; try again", business.bucket)
+}

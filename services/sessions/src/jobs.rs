@@ -1,0 +1,353 @@
+//! One view of a business's Jobs, from what the bucket holds and what runs: inputs, outcomes and Kubernetes Jobs.
+//!
+//! What runs is handed in as plain values, so that nothing here knows Kubernetes types.
+
+use std::collections::BTreeMap;
+
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use cloud::storage::{Object, Store};
+use contract::{
+    Outcome,
+    config::Business,
+    labels, object,
+    outcome::{self, Reason, Timestamps},
+};
+
+/// Outcomes read at a time.
+const READS: usize = 32;
+/// Reason code of a Kubernetes Job that is suspended until its queue admits it.
+pub const SUSPENDED: &str = "suspended";
+/// Session under which refused messages are shown; no Job's session may be called so.
+pub const REFUSED_SESSION: &str = "refused";
+
+/// Where a Job stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum State {
+    /// Its input is there, and no Kubernetes Job has been made of it yet.
+    Waiting,
+    /// It has a Kubernetes Job and no outcome.
+    Running,
+    /// See [`outcome::State::Succeeded`].
+    Succeeded,
+    /// See [`outcome::State::Failed`].
+    Failed,
+    /// See [`outcome::State::Cancelled`].
+    Cancelled,
+    /// See [`outcome::State::Refused`].
+    Refused,
+    /// Its input is there, from before the time for which outcomes are kept, and no outcome is: nobody knows how it
+    /// ended, or whether it ran, and it does not run unless it is asked for anew.
+    Expired,
+}
+
+impl State {
+    /// Every state, in the order a Job goes through them.
+    pub const ALL: [Self; 7] =
+        [Self::Waiting, Self::Running, Self::Succeeded, Self::Failed, Self::Cancelled, Self::Refused, Self::Expired];
+
+    /// The word for people and for JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Succeeded => outcome::State::Succeeded.as_str(),
+            Self::Failed => outcome::State::Failed.as_str(),
+            Self::Cancelled => outcome::State::Cancelled.as_str(),
+            Self::Refused => outcome::State::Refused.as_str(),
+            Self::Expired => "expired",
+        }
+    }
+
+    /// The state that [`State::as_str`] calls `word`.
+    pub fn parse(word: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|state| state.as_str() == word)
+    }
+}
+
+impl From<outcome::State> for State {
+    fn from(state: outcome::State) -> Self {
+        match state {
+            outcome::State::Succeeded => Self::Succeeded,
+            outcome::State::Failed => Self::Failed,
+            outcome::State::Cancelled => Self::Cancelled,
+            outcome::State::Refused => Self::Refused,
+        }
+    }
+}
+
+impl std::fmt::Display for State {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A Kubernetes Job of ours that has no outcome yet, as far as this view needs it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Active {
+    /// Session.
+    pub session: String,
+    /// Job id.
+    pub job: String,
+    /// Generation of the input.
+    pub generation: i64,
+    /// Attempt.
+    pub attempt: u32,
+    /// How far it is.
+    pub reason: Reason,
+    /// Times known so far.
+    pub timestamps: Timestamps,
+    /// Name of the Kubernetes Job.
+    pub kubernetes_job: String,
+}
+
+/// One Job: one generation of one input, in its latest attempt.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Job {
+    /// Business.
+    pub business: String,
+    /// Session.
+    pub session: String,
+    /// Job id.
+    pub job: String,
+    /// Generation of the input; 0 for a refused message.
+    pub generation: i64,
+    /// Attempt shown, 0 for the first.
+    pub attempt: u32,
+    /// Where it stands; absent while its outcome has not been read.
+    pub state: Option<State>,
+    /// Why.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// When it was last seen to change: outcome written, Kubernetes Job created, input written.
+    pub changed: Option<Timestamp>,
+    /// Times known.
+    pub timestamps: Timestamps,
+    /// Seconds from published to settled, once it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+    /// Name of the Kubernetes Job, when it is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubernetes_job: Option<String>,
+    /// Name of the input object, when it is there.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub input: Option<String>,
+    /// Name of the outcome object, when there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+}
+
+/// The objects of a business that tell of its Jobs.
+#[derive(Clone, Debug, Default)]
+pub struct Objects {
+    /// Objects under `B/input/`.
+    pub inputs: Vec<Object>,
+    /// Objects under `B/outcome/`.
+    pub outcomes: Vec<Object>,
+    /// Outcomes of what was asked for before this time may be gone (see [`contract::config::Retention::expired_before`]).
+    pub expired_before: Option<Timestamp>,
+}
+
+/// Lists a business's inputs and outcomes, of one session when it is given.
+///
+/// # Errors
+/// When the bucket cannot be listed.
+pub async fn list(store: &Store, business: &Business, session: Option<&str>) -> anyhow::Result<Objects> {
+    let expired_before = Some(business.retention.expired_before(Timestamp::now()));
+    let (bucket, business) = (&business.bucket, &business.name);
+    let inputs = match session {
+        // Objects straight under `B/input/` are of the session for uploads.
+        Some(session) if session != object::UPLOADS_SESSION => object::input(business, session, ""),
+        _ => object::input_prefix(business),
+    };
+    let outcomes = object::outcome_prefix(business, session);
+    let (inputs, outcomes) = tokio::try_join!(store.list(bucket, &inputs), store.list(bucket, &outcomes))?;
+    Ok(Objects { inputs, outcomes, expired_before })
+}
+
+/// Merges what the bucket holds with what runs, latest change first. What was asked to be one session's is filtered by
+/// it. A Job that runs has the last word only over outcomes of earlier attempts: the orchestrator writes the outcome
+/// before it lets the Kubernetes Job go.
+pub fn merge(business: &str, session: Option<&str>, objects: &Objects, active: &[Active]) -> Vec<Job> {
+    let wanted = |of: &str| session.is_none_or(|session| session == of);
+    let mut jobs: BTreeMap<(String, String, i64), Job> = BTreeMap::new();
+    for input in &objects.inputs {
+        let Ok((of, job)) = object::parse_input(business, &input.name) else { continue };
+        if !wanted(&of) {
+            continue;
+        }
+        let mut entry = new(business, &of, &job, input.generation);
+        // A retry that was asked for waits until its own outcome is there.
+        entry.attempt = crate::retry::attempt_of(&input.metadata);
+        let is_expired =
+            input.requested().zip(objects.expired_before).is_some_and(|(requested, before)| requested < before);
+        entry.state = Some(if is_expired { State::Expired } else { State::Waiting });
+        entry.changed = input.created;
+        entry.input = Some(input.name.clone());
+        jobs.insert((of, job, input.generation), entry);
+    }
+    for outcome in &objects.outcomes {
+        let (of, job, generation, attempt) = match object::parse_outcome(business, &outcome.name) {
+            Some(parts) => parts,
+            None => match object::parse_refused(business, &outcome.name) {
+                Some(id) => (REFUSED_SESSION.to_owned(), id.to_owned(), 0, 0),
+                None => continue,
+            },
+        };
+        if !wanted(&of) {
+            continue;
+        }
+        let entry =
+            jobs.entry((of.clone(), job.clone(), generation)).or_insert_with(|| new(business, &of, &job, generation));
+        if entry.attempt > attempt {
+            continue;
+        }
+        entry.attempt = attempt;
+        entry.outcome = Some(outcome.name.clone());
+        entry.changed = outcome.created;
+        // The state is in the object's metadata, or else in its body.
+        entry.state = outcome.metadata.get(labels::METADATA_STATE).and_then(|word| State::parse(word));
+        entry.reason = outcome
+            .metadata
+            .get(labels::METADATA_REASON)
+            .map(|code| Reason { code: code.clone(), message: String::new() });
+    }
+    for job in active.iter().filter(|job| wanted(&job.session)) {
+        let entry = jobs
+            .entry((job.session.clone(), job.job.clone(), job.generation))
+            .or_insert_with(|| new(business, &job.session, &job.job, job.generation));
+        // Nor does one of an attempt before the one that is asked for.
+        if entry.attempt > job.attempt || (entry.outcome.is_some() && entry.attempt == job.attempt) {
+            continue;
+        }
+        entry.attempt = job.attempt;
+        entry.outcome = None;
+        // One that its queue has not admitted yet, or took back, waits.
+        entry.state = Some(if job.reason.code == SUSPENDED { State::Waiting } else { State::Running });
+        entry.reason = Some(job.reason.clone());
+        entry.timestamps = job.timestamps;
+        entry.changed = job.timestamps.started.or(job.timestamps.created).or(entry.changed);
+        entry.kubernetes_job = Some(job.kubernetes_job.clone());
+    }
+    let mut jobs: Vec<Job> = jobs.into_values().collect();
+    // Stable: Jobs that changed at the same time stay in the order of their names.
+    jobs.sort_by_key(|job| std::cmp::Reverse(job.changed));
+    jobs
+}
+
+fn new(business: &str, session: &str, job: &str, generation: i64) -> Job {
+    Job {
+        business: business.to_owned(),
+        session: session.to_owned(),
+        job: job.to_owned(),
+        generation,
+        attempt: 0,
+        state: None,
+        reason: None,
+        changed: None,
+        timestamps: Timestamps::default(),
+        seconds: None,
+        kubernetes_job: None,
+        input: None,
+        outcome: None,
+    }
+}
+
+impl Job {
+    /// Takes over what the outcome says.
+    pub fn fill(&mut self, outcome: &Outcome) {
+        self.state = Some(outcome.state.into());
+        self.reason = Some(outcome.reason.clone());
+        self.timestamps = outcome.timestamps;
+        self.seconds = published_to_settled(&outcome.timestamps).map(|duration| duration.as_secs_f64());
+        self.kubernetes_job = outcome.kubernetes_job.clone();
+    }
+}
+
+/// Time from published to settled, when both are known.
+pub fn published_to_settled(timestamps: &Timestamps) -> Option<SignedDuration> {
+    Some(timestamps.settled?.duration_since(timestamps.published?))
+}
+
+/// Reads the outcomes of the Jobs that have one, and takes over what they say. Outcomes that are gone meanwhile (their
+/// retention ended) leave their Job as it was; a Job whose outcome is not one has failed ([`outcome::UNREADABLE`]).
+///
+/// # Errors
+/// When the bucket cannot be read.
+pub async fn fill(store: &Store, bucket: &str, jobs: &mut [Job]) -> anyhow::Result<()> {
+    let names: Vec<String> = jobs.iter().filter_map(|job| job.outcome.clone()).collect();
+    let outcomes = outcome::read_all(store, bucket, names, READS).await?;
+    for (job, outcome) in jobs.iter_mut().filter(|job| job.outcome.is_some()).zip(outcomes) {
+        if let Some(outcome) = outcome {
+            job.fill(&outcome);
+        }
+    }
+    Ok(())
+}
+
+/// The newest `limit` Jobs in the states wanted (all when none is named), with their outcomes read. Outcomes are read
+/// only for what is shown, and for what must be read to know whether it is.
+///
+/// # Errors
+/// As [`fill`].
+pub async fn select(
+    store: &Store,
+    bucket: &str,
+    mut jobs: Vec<Job>,
+    states: &[State],
+    limit: usize,
+) -> anyhow::Result<Vec<Job>> {
+    let is_wanted = |job: &Job| states.is_empty() || job.state.is_none_or(|state| states.contains(&state));
+    let mut selected = Vec::new();
+    while selected.len() < limit {
+        jobs.retain(is_wanted);
+        if jobs.is_empty() {
+            break;
+        }
+        let rest = jobs.split_off(jobs.len().min(limit - selected.len()));
+        fill(store, bucket, &mut jobs).await?;
+        selected.extend(jobs.into_iter().filter(is_wanted));
+        jobs = rest;
+    }
+    Ok(selected)
+}
+
+/// Jobs that ended for the same reason.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Group {
+    /// How they ended.
+    pub state: outcome::State,
+    /// Reason code.
+    pub code: String,
+    /// What the first of them says.
+    pub message: String,
+    /// Their ids.
+    pub jobs: Vec<String>,
+}
+
+/// Groups the outcomes that are not successes by state and reason, largest group first.
+pub fn failures<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Vec<Group> {
+    let mut groups: BTreeMap<(outcome::State, &str), Group> = BTreeMap::new();
+    for outcome in outcomes.into_iter().filter(|outcome| outcome.state != outcome::State::Succeeded) {
+        let id = match (&outcome.work, &outcome.message_id) {
+            (Some(work), _) => work.job.clone(),
+            (None, Some(id)) => id.clone(),
+            (None, None) => "?".to_owned(),
+        };
+        let group = groups.entry((outcome.state, &outcome.reason.code)).or_insert_with(|| Group {
+            state: outcome.state,
+            code: outcome.reason.code.clone(),
+            message: outcome.reason.message.clone(),
+            jobs: Vec::new(),
+        });
+        group.jobs.push(id);
+    }
+    let mut groups: Vec<Group> = groups.into_values().collect();
+    groups.sort_by_key(|group| std::cmp::Reverse(group.jobs.len()));
+    groups
+}
+
+#[cfg(test)]
+mod tests;

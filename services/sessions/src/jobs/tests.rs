@@ -1,0 +1,166 @@
+use super::*;
+use contract::{Identity, message::Work};
+
+fn object(name: &str, generation: i64, second: i64) -> Object {
+    Object {
+        name: name.into(),
+        generation,
+        size: 1,
+        created: Timestamp::from_second(second).ok(),
+        content_type: String::new(),
+        metadata: BTreeMap::new(),
+    }
+}
+
+fn active(session: &str, job: &str, generation: i64, attempt: u32, second: i64) -> Active {
+    Active {
+        session: session.into(),
+        job: job.into(),
+        generation,
+        attempt,
+        reason: Reason { code: "running".into(), message: String::new() },
+        timestamps: Timestamps { created: Timestamp::from_second(second).ok(), ..Timestamps::default() },
+        kubernetes_job: "job-x".into(),
+    }
+}
+
+/// What `merge` makes of inputs, outcomes and active Jobs: `session/job#generation-attempt state` each.
+fn check(session: Option<&str>, objects: &Objects, active: &[Active], expected: &[&str]) {
+    let merged: Vec<String> = merge("bu1", session, objects, active)
+        .iter()
+        .map(|job| {
+            let state = job.state.map_or("ended", State::as_str);
+            format!("{}/{}#{}-{} {state}", job.session, job.job, job.generation, job.attempt)
+        })
+        .collect();
+    assert_eq!(merged, expected);
+}
+
+#[test]
+fn every_job_is_shown_once_newest_first() {
+    let mut succeeded = object("bu1/outcome/s/told/9-0.json", 100, 5);
+    succeeded.metadata.insert(labels::METADATA_STATE.into(), "succeeded".into());
+    let objects = Objects {
+        inputs: vec![
+            object("bu1/input/s/waits", 1, 1),
+            object("bu1/input/s/runs", 2, 2),
+            object("bu1/input/s/failed", 3, 3),
+            object("bu1/input/loose", 4, 0),
+        ],
+        outcomes: vec![
+            object("bu1/outcome/s/failed/3-0.json", 101, 6),
+            object("bu1/outcome/refused/42.json", 102, 7),
+            object("bu1/outcome/s/not-one.txt", 103, 8),
+            succeeded,
+        ],
+        expired_before: None,
+    };
+    let active = [active("s", "runs", 2, 0, 4)];
+    check(
+        None,
+        &objects,
+        &active,
+        &[
+            "refused/42#0-0 ended",
+            "s/failed#3-0 ended",
+            "s/told#9-0 succeeded",
+            "s/runs#2-0 running",
+            "s/waits#1-0 waiting",
+            "uploads/loose#4-0 waiting",
+        ],
+    );
+    check(Some("uploads"), &objects, &active, &["uploads/loose#4-0 waiting"]);
+    check(Some("none"), &objects, &active, &[]);
+}
+
+#[test]
+fn the_latest_attempt_is_shown() {
+    let objects = Objects {
+        inputs: vec![object("bu1/input/s/j", 5, 1)],
+        outcomes: vec![object("bu1/outcome/s/j/5-0.json", 10, 2), object("bu1/outcome/s/j/5-1.json", 11, 3)],
+        expired_before: None,
+    };
+    check(None, &objects, &[], &["s/j#5-1 ended"]);
+    // Written, but its Kubernetes Job is not gone yet.
+    check(None, &objects, &[active("s", "j", 5, 1, 4)], &["s/j#5-1 ended"]);
+    check(None, &objects, &[active("s", "j", 5, 2, 4)], &["s/j#5-2 running"]);
+    // Another upload of the same name is another Job.
+    check(None, &objects, &[active("s", "j", 6, 0, 4)], &["s/j#6-0 running", "s/j#5-1 ended"]);
+}
+
+#[test]
+fn what_is_older_than_outcomes_are_kept_waits_for_nothing() {
+    let mut retried = object("bu1/input/s/retried", 3, 1);
+    retried.metadata.insert(labels::METADATA_RETRIED.into(), Timestamp::from_second(20).unwrap().to_string());
+    let objects = Objects {
+        inputs: vec![
+            object("bu1/input/s/settled", 1, 1),
+            object("bu1/input/s/runs", 2, 2),
+            retried,
+            object("bu1/input/s/new", 4, 10),
+        ],
+        outcomes: vec![],
+        expired_before: Timestamp::from_second(10).ok(),
+    };
+    let shown = ["s/runs#2-0 running", "s/new#4-0 waiting", "s/retried#3-0 waiting", "s/settled#1-0 expired"];
+    check(None, &objects, &[active("s", "runs", 2, 0, 30)], &shown);
+    let jobs = merge("bu1", None, &objects, &[]);
+    let counts = crate::Counts::of(&jobs);
+    assert_eq!((counts.pending(), counts.unsuccessful(), counts.total()), (2, 2, 4), "nobody waits for them");
+    let chosen = crate::Selection::default().choose(&jobs);
+    let again: Vec<&str> = chosen.iter().map(|chosen| chosen.job.as_str()).collect();
+    assert_eq!(again, ["runs", "settled"], "a retry asks for them anew");
+}
+
+#[test]
+fn an_outcome_fills_in_what_is_shown() {
+    let mut outcome = Outcome::new("bu1", outcome::State::Succeeded, "completed", "done");
+    outcome.timestamps.published = Timestamp::from_second(10).ok();
+    outcome.timestamps.settled = Timestamp::from_millisecond(12_500).ok();
+    let mut job = new("bu1", "s", "j", 1);
+    job.fill(&outcome);
+    assert_eq!((job.state, job.seconds), (Some(State::Succeeded), Some(2.5)));
+}
+
+#[test]
+fn failures_are_grouped_by_cause_largest_first() {
+    let outcome = |job: &str, state, code: &str| {
+        let mut outcome = Outcome::new("bu1", state, code, format!("{job} says {code}"));
+        outcome.work = Some(Work {
+            identity: Identity { bucket: "b".into(), object: "o".into(), generation: 1, attempt: 0 },
+            business: "bu1".into(),
+            session: "s".into(),
+            job: job.into(),
+            client: None,
+            tasks: None,
+            rows_per_task: None,
+            priority: false,
+            common: vec![],
+            resources: Default::default(),
+        });
+        outcome
+    };
+    let outcomes = [
+        outcome("a", outcome::State::Failed, "timeout"),
+        outcome("b", outcome::State::Succeeded, "completed"),
+        outcome("c", outcome::State::Failed, "malformed-input"),
+        outcome("d", outcome::State::Failed, "malformed-input"),
+    ];
+    let groups: Vec<_> = failures(&outcomes).into_iter().map(|g| (g.code, g.jobs.join(","), g.message)).collect();
+    assert_eq!(
+        groups,
+        [
+            ("malformed-input".to_owned(), "c,d".to_owned(), "c says malformed-input".to_owned()),
+            ("timeout".to_owned(), "a".to_owned(), "a says timeout".to_owned()),
+        ]
+    );
+}
+
+#[test]
+fn states_have_one_spelling() {
+    for state in State::ALL {
+        assert_eq!(State::parse(state.as_str()), Some(state));
+        assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
+    }
+    assert_eq!(outcome::State::parse("failed"), Some(outcome::State::Failed));
+}

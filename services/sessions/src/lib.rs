@@ -1,0 +1,22 @@
+//! Sessions and Jobs for readers and clients: submit, state, results, retry, dead letters.
+//!
+//! There is no record of a session but its objects in the bucket; what runs is passed in as plain values.
+
+mod causes;
+mod close;
+pub mod control;
+pub mod dead_letters;
+pub mod jobs;
+mod progress;
+pub mod results;
+mod retry;
+pub mod submit;
+mod summary;
+mod watch;
+
+pub use causes::{Cause, causes};
+pub use close::{Common, common_data, delete};
+pub use progress::{Progress, Rate};
+pub use retry::{Chosen, Doing, More, Retried, Retrier, Selection};
+pub use summary::{Counts, Summary, latest, summaries};
+pub use watch::Watch;

@@ -1,0 +1,133 @@
+use std::collections::BTreeMap;
+
+use super::*;
+
+/// What `rows` makes of a result: `row measure value standard_error error` each, as CSV without session and job.
+fn check(body: &str, expected: &[&str]) {
+    assert_eq!(lines(&rows("s", "j", "", &object(body), body.as_bytes())), expected, "{body}");
+}
+
+fn lines(rows: &[Row]) -> Vec<String> {
+    rows.iter().map(|row| csv_line(row.cells()[2..].iter().map(String::as_str))).collect()
+}
+
+fn object(body: &str) -> Object {
+    Object {
+        name: "o".into(),
+        generation: 1,
+        size: i64::try_from(body.len()).unwrap(),
+        created: None,
+        content_type: String::new(),
+        metadata: BTreeMap::new(),
+    }
+}
+
+const PRICES: &str = r#"{"kernel":"monte-carlo","schema":1,"seed":1,"paths":10,"trades":[
+    {"id":"t1","price":10.45,"standard_error":0.01,"value":104.5,"delta":0.63,"delta_standard_error":0.002,"paths":10},
+    {"id":"t,2","error":"expired"}],
+    "portfolio":{"value":104.5,"standard_error":0.1,"trades":1}}"#;
+
+#[test]
+fn prices_have_their_standard_errors_beside_them() {
+    check(
+        PRICES,
+        &[
+            "t1,delta,0.63,0.002,",
+            "t1,price,10.45,0.01,",
+            "t1,value,104.5,,",
+            "\"t,2\",,,,expired",
+            "portfolio,value,104.5,0.1,",
+        ],
+    );
+}
+
+#[test]
+fn greeks_are_rows_of_their_own() {
+    check(
+        r#"{"kernel":"monte-carlo","trades":[{"id":"b","price":1.5,"standard_error":0.1,"value":-3.0,
+            "value_standard_error":0.2,"delta[A]":0.5,"delta[A]_standard_error":0.01,"theta":-2.0,
+            "theta_standard_error":0.3,"paths":10},{"id":"x","error":"line 3, column 7: trades[1].strike: wrong"}],
+            "portfolio":{"value":-3.0,"standard_error":0.2,"trades":1,"errors":1}}"#,
+        &[
+            "b,delta[A],0.5,0.01,",
+            "b,price,1.5,0.1,",
+            "b,theta,-2.0,0.3,",
+            "b,value,-3.0,0.2,",
+            "x,,,,\"line 3, column 7: trades[1].strike: wrong\"",
+            "portfolio,value,-3.0,0.2,",
+        ],
+    );
+}
+
+#[test]
+fn what_another_program_wrote_is_shown_as_well_as_can_be() {
+    check(r#"{"kernel":"echo","payload":"engine payload 1","bytes":16}"#, &[",payload,engine payload 1,,"]);
+    check(r#"{"pv":1.5,"pv_standard_error":0.25,"note":"x"}"#, &[",pv,1.5,0.25,"]);
+    check(
+        "id,name,pv,pv_standard_error,error\nt1,\"a \"\"b\"\", c\",1.5,0.1,\n\"t,2\",,,,no such day\n",
+        &["t1,pv,1.5,0.1,", "\"t,2\",,,,no such day"],
+    );
+    check(r#"[{"id": "t1", "pv": 2}, {"id": 7, "pv": 3}]"#, &["t1,pv,2,,", "7,pv,3,,"]);
+    check("42", &[",value,42,,"]);
+    check("hello\n", &[",text,hello,,"]);
+    check("two\nlines", &[",bytes,9,,"]);
+    check("[1,2]", &[",text,\"[1,2]\",,"]);
+    check("", &[",bytes,0,,"]);
+    check(&"x".repeat(500), &[",bytes,500,,"]);
+}
+
+#[test]
+fn numbers_keep_every_digit() {
+    check(
+        r#"{"a":0.1,"b":12345678901234567890,"c":1e-300}"#,
+        &[",a,0.1,,", ",b,12345678901234567890,,", ",c,1e-300,,"],
+    );
+}
+
+#[test]
+fn tasks_are_joined_and_their_portfolios_summed() {
+    let part = |id: &str, value: f64, error: f64| {
+        let body = serde_json::json!({"kernel": "monte-carlo", "trades": [{"id": id, "price": value}],
+            "portfolio": {"value": value, "standard_error": error, "trades": 1}})
+        .to_string();
+        rows("s", "j", "", &object(&body), body.as_bytes())
+    };
+    let joined = join(vec![part("a", 1.0, 3.0), part("b", 2.5, 4.0)]);
+    assert_eq!(lines(&joined), ["a,price,1.0,,", "b,price,2.5,,", "portfolio,value,3.5,5.0,"]);
+}
+
+#[test]
+fn cells_with_separators_are_quoted() {
+    assert_eq!(csv_line(["a", "b,c", "say \"x\"", "two\nlines", ""]), "a,\"b,c\",\"say \"\"x\"\"\",\"two\nlines\",");
+}
+
+#[test]
+fn the_latest_attempt_of_the_latest_input_wins() {
+    let names = [
+        "bu1/outcome/s/a/5-0.json",
+        "bu1/outcome/s/a/5-10.json",
+        "bu1/outcome/s/a/5-9.json",
+        "bu1/outcome/s/a/4-11.json",
+        "bu1/outcome/s/b/1-0.json",
+        "bu1/outcome/refused/77.json",
+        "bu1/outcome/s/readme",
+    ];
+    let picked = latest("bu1", names);
+    assert_eq!(
+        picked,
+        Latest {
+            outcomes: ["bu1/outcome/s/a/5-10.json", "bu1/outcome/s/b/1-0.json", "bu1/outcome/refused/77.json"]
+                .map(str::to_owned)
+                .into(),
+            superseded: 3,
+        }
+    );
+}
+
+#[test]
+fn a_failed_job_is_a_row_with_its_error() {
+    let business = contract::config::tests::business("bu1");
+    let outcome = Outcome::new("bu1", State::Failed, "malformed-input", "line 3: strike is negative");
+    let row = failed(&business, &outcome, "bu1/outcome/s/a/5-0.json");
+    assert_eq!(row.cells(), ["s", "a", "", "", "", "", "failed: malformed-input: line 3: strike is negative"]);
+}

@@ -1,0 +1,71 @@
+//! What a session already holds, and what that means for an input that is submitted again.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use contract::object;
+
+/// What a session already holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Existing {
+    /// Jobs whose input is there.
+    inputs: BTreeSet<String>,
+    /// Generations that have an outcome, by job.
+    outcomes: BTreeMap<String, BTreeSet<i64>>,
+}
+
+/// What to do with an input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Write it.
+    Upload,
+    /// An input of this name is there: it must have the same bytes.
+    Compare,
+    /// Its Job ended and took the input with it.
+    Settled {
+        /// Latest generation that has an outcome.
+        generation: i64,
+    },
+}
+
+impl Existing {
+    /// From the names of a session's input and outcome objects.
+    pub fn new<'a>(
+        business: &str,
+        inputs: impl IntoIterator<Item = &'a str>,
+        outcomes: impl IntoIterator<Item = &'a str>,
+    ) -> Self {
+        let mut existing = Self::default();
+        for name in inputs {
+            if let Ok((_, job)) = object::parse_input(business, name) {
+                existing.inputs.insert(job);
+            }
+        }
+        for name in outcomes {
+            if let Some((_, job, generation, _)) = object::parse_outcome(business, name) {
+                existing.outcomes.entry(job).or_default().insert(generation);
+            }
+        }
+        existing
+    }
+
+    /// What to do with the input of a job.
+    pub fn step(&self, job: &str) -> Step {
+        if self.inputs.contains(job) {
+            return Step::Compare;
+        }
+        match self.latest(job) {
+            Some(generation) => Step::Settled { generation },
+            None => Step::Upload,
+        }
+    }
+
+    /// The latest generation of a job that has an outcome.
+    pub fn latest(&self, job: &str) -> Option<i64> {
+        self.outcomes.get(job)?.last().copied()
+    }
+
+    /// True when this generation of a job has an outcome.
+    pub fn is_settled(&self, job: &str, generation: i64) -> bool {
+        self.outcomes.get(job).is_some_and(|generations| generations.contains(&generation))
+    }
+}

@@ -1,0 +1,308 @@
+//! Carries a submission out: many uploads at once, their messages published in batches.
+
+use std::sync::{
+    Arc, Mutex,
+    atomic::{AtomicU32, Ordering},
+};
+
+use anyhow::{Context as _, bail};
+use futures::StreamExt as _;
+use google_cloud_pubsub::{
+    client::{BasePublisher, Publisher},
+    model::Message,
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Existing, Fate, Input, Options, Source, Step};
+use cloud::storage::{self, Fingerprint, Properties, Store, Written, crc32c_of_file};
+use contract::{config::Business, message::Work, object};
+
+/// Uploads at a time. Each holds an open file and a few hundred KiB.
+const UPLOADS: usize = 32;
+/// Messages handed to the publisher and not yet confirmed.
+const UNCONFIRMED: usize = 1000;
+/// Failures in a row after which it is the cloud's fault and not the input's, and the rest is not tried.
+const FAILURES_IN_A_ROW: u32 = 8;
+/// How long what is in hand may take once the submission was asked to stop.
+const GRACE: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Submits to one business.
+#[derive(Clone, Debug)]
+pub struct Submitter {
+    pub(super) store: Store,
+    publisher: Publisher,
+    pub(super) business: Business,
+}
+
+/// What became of a submission.
+#[derive(Debug)]
+pub struct Report {
+    /// The Jobs in the order given, with what became of each.
+    pub jobs: Vec<(String, Fate)>,
+    /// True when it stopped before the end: it was asked to, or too many failed in a row.
+    pub stopped: bool,
+}
+
+impl Report {
+    /// The Jobs that have or will have an outcome, with the generation of their input.
+    pub fn expected(&self) -> Vec<(String, i64)> {
+        self.jobs
+            .iter()
+            .filter_map(|(job, fate)| match fate {
+                Fate::Submitted { generation, .. } | Fate::Settled { generation } => Some((job.clone(), *generation)),
+                Fate::NotTried | Fate::Uploaded { .. } | Fate::Failed(_) => None,
+            })
+            .collect()
+    }
+
+    /// How many Jobs fared so.
+    pub fn count(&self, fared: impl Fn(&Fate) -> bool) -> usize {
+        self.jobs.iter().filter(|(_, fate)| fared(fate)).count()
+    }
+
+    /// True when every Job is submitted or has its outcome.
+    pub fn is_complete(&self) -> bool {
+        self.count(|fate| matches!(fate, Fate::Submitted { .. } | Fate::Settled { .. })) == self.jobs.len()
+    }
+}
+
+/// What an upload led to.
+enum Placed {
+    /// The input is there; publish this.
+    Publish { work: Box<Work>, repeated: bool },
+    /// Nothing is left to do.
+    Done(Fate),
+}
+
+impl Submitter {
+    /// Submits to `business`.
+    pub fn new(store: Store, publisher: &BasePublisher, business: Business) -> Self {
+        let publisher = publisher.publisher(&business.topic).build();
+        Self { store, publisher, business }
+    }
+
+    /// Looks what a session holds already. Needed only for a session that may not be new.
+    ///
+    /// # Errors
+    /// When the bucket cannot be listed.
+    pub async fn existing(&self, session: &str) -> anyhow::Result<Existing> {
+        let inputs = object::input(&self.business.name, session, "");
+        let outcomes = object::outcome_prefix(&self.business.name, Some(session));
+        let (inputs, outcomes) = tokio::try_join!(
+            self.store.list(&self.business.bucket, &inputs),
+            self.store.list(&self.business.bucket, &outcomes)
+        )?;
+        let names = |objects: &[storage::Object]| objects.iter().map(|o| o.name.clone()).collect::<Vec<_>>();
+        let (inputs, outcomes) = (names(&inputs), names(&outcomes));
+        Ok(Existing::new(&self.business.name, inputs.iter().map(String::as_str), outcomes.iter().map(String::as_str)))
+    }
+
+    /// Brings data that every Job of a session reads into the bucket, or finds that it is there.
+    ///
+    /// # Errors
+    /// When the session has other data of this name, or the bucket cannot be written.
+    pub async fn place_common(&self, input: &Input, session: &str) -> anyhow::Result<()> {
+        let bucket = &self.business.bucket;
+        let object = object::common(&self.business.name, session, &input.job);
+        let properties = Properties { content_type: input.content_type.clone(), ..Properties::default() };
+        if let Written::New(_) = self.write(&input.source, bucket, &object, properties).await? {
+            return Ok(());
+        }
+        // Who may write common data need not be allowed to read it; then nobody can tell whether it is the same.
+        let ours = fingerprint(&input.source).await?;
+        match self.store.fingerprint(bucket, &object).await {
+            Ok(Some((there, _))) if !is_same(&there, ours) => bail!(
+                "session {session} already has other common data called {} (gs://{bucket}/{object}); choose another \
+                 session or another name",
+                input.job
+            ),
+            Ok(_) => Ok(()),
+            Err(error) if storage::is_denied(&error) => {
+                bail!("session {session} has common data called {} already, and it cannot be compared", input.job)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Submits every input and tells what became of each, calling `progress` as each is done. When `stop` is
+    /// cancelled, what is in hand is brought to its end and the rest is not tried.
+    pub async fn run(
+        &self,
+        inputs: Vec<Input>,
+        options: &Options,
+        existing: &Existing,
+        stop: &CancellationToken,
+        mut progress: impl FnMut(&str, &Fate),
+    ) -> Report {
+        let names: Vec<String> = inputs.iter().map(|input| input.job.clone()).collect();
+        let fates = Arc::new(Mutex::new(names.iter().map(|_| Fate::NotTried).collect::<Vec<_>>()));
+        let halt = stop.child_token();
+        let failures = Arc::new(AtomicU32::new(0));
+        let (until, count, noted) = (halt.clone(), Arc::clone(&failures), Arc::clone(&fates));
+        let (placer, sender) = (self.clone(), self.clone());
+        let (options, existing) = (Arc::new(options.clone()), Arc::new(existing.clone()));
+
+        let placed = futures::stream::iter(inputs.into_iter().enumerate())
+            .take_while(move |_| futures::future::ready(!until.is_cancelled()))
+            .map(move |(position, input)| {
+                let (this, options, existing) = (placer.clone(), Arc::clone(&options), Arc::clone(&existing));
+                async move { (position, this.place(&input, &options, &existing).await) }
+            })
+            .buffer_unordered(UPLOADS);
+        let sent = placed
+            .map(move |(position, placed)| {
+                let (this, noted) = (sender.clone(), Arc::clone(&noted));
+                async move {
+                    let fate = match placed {
+                        Ok(Placed::Done(fate)) => fate,
+                        Ok(Placed::Publish { work, repeated }) => {
+                            note(&noted, position, Fate::Uploaded { generation: work.identity.generation });
+                            this.publish(&work, repeated).await.unwrap_or_else(Fate::Failed)
+                        }
+                        Err(error) => Fate::Failed(error),
+                    };
+                    (position, fate)
+                }
+            })
+            .buffer_unordered(UNCONFIRMED);
+        let mut sent = std::pin::pin!(sent);
+        let mut overdue = std::pin::pin!(async {
+            stop.cancelled().await;
+            tokio::time::sleep(GRACE).await;
+        });
+        loop {
+            let next = tokio::select! {
+                next = sent.next() => next,
+                () = &mut overdue => None,
+            };
+            let Some((position, fate)) = next else { break };
+            if gives_up(&fate, &count) {
+                halt.cancel();
+            }
+            progress(&names[position], &fate);
+            note(&fates, position, fate);
+        }
+        let fates = std::mem::take(&mut *fates.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
+        Report { jobs: names.into_iter().zip(fates).collect(), stopped: halt.is_cancelled() }
+    }
+
+    /// Brings one input into the bucket, or finds that it is there.
+    async fn place(&self, input: &Input, options: &Options, existing: &Existing) -> anyhow::Result<Placed> {
+        let mut work = options.work(&self.business, &input.job);
+        let mut step = existing.step(&input.job);
+        // An input that is there may be gone a moment later, when its Job succeeds: then its outcome is there.
+        for _ in 0..3 {
+            match step {
+                Step::Settled { generation } => return Ok(Placed::Done(Fate::Settled { generation })),
+                Step::Upload => match self.upload(input, &work).await? {
+                    Written::New(generation) => {
+                        work.identity.generation = generation;
+                        return Ok(Placed::Publish { work: Box::new(work), repeated: false });
+                    }
+                    Written::Exists => step = Step::Compare,
+                },
+                Step::Compare => match self.compare(input, &work).await? {
+                    Some(generation) if existing.is_settled(&input.job, generation) => {
+                        return Ok(Placed::Done(Fate::Settled { generation }));
+                    }
+                    Some(generation) => {
+                        work.identity.generation = generation;
+                        return Ok(Placed::Publish { work: Box::new(work), repeated: true });
+                    }
+                    None => step = self.look_again(&input.job, &work.session).await?,
+                },
+            }
+        }
+        bail!("the input gs://{}/{} keeps appearing and disappearing", work.identity.bucket, work.identity.object)
+    }
+
+    async fn upload(&self, input: &Input, work: &Work) -> anyhow::Result<Written> {
+        let properties = Properties { content_type: input.content_type.clone(), metadata: work.metadata() };
+        self.write(&input.source, &work.identity.bucket, &work.identity.object, properties).await
+    }
+
+    async fn write(
+        &self,
+        source: &Source,
+        bucket: &str,
+        object: &str,
+        properties: Properties,
+    ) -> anyhow::Result<Written> {
+        match source {
+            Source::File(path) => self.store.write_file_once(bucket, object, path, properties).await,
+            Source::Bytes(bytes) => self.store.write_once(bucket, object, bytes.clone(), properties).await,
+        }
+    }
+
+    /// The live generation of the input that is there, if it is the same as ours; `None` when it is gone.
+    async fn compare(&self, input: &Input, work: &Work) -> anyhow::Result<Option<i64>> {
+        let (bucket, object) = (&work.identity.bucket, &work.identity.object);
+        let Some((there, written)) = self.store.fingerprint(bucket, object).await? else {
+            return Ok(None);
+        };
+        let ours = fingerprint(&input.source).await?;
+        super::stream::check_same(work, &there, &written, ours)?;
+        Ok(Some(there.generation))
+    }
+
+    /// What to do with an input that was there and is gone.
+    pub(super) async fn look_again(&self, job: &str, session: &str) -> anyhow::Result<Step> {
+        let prefix = format!("{}{job}/", object::outcome_prefix(&self.business.name, Some(session)));
+        let outcomes = self.store.list(&self.business.bucket, &prefix).await?;
+        let names = outcomes.iter().map(|outcome| outcome.name.as_str());
+        Ok(Existing::new(&self.business.name, [], names).step(job))
+    }
+
+    pub(super) async fn publish(&self, work: &Work, repeated: bool) -> anyhow::Result<Fate> {
+        let (data, attributes) = work.encode();
+        let message = Message::new().set_data(data).set_attributes(attributes);
+        let message_id = self
+            .publisher
+            .publish(message)
+            .await
+            .with_context(|| format!("publish to {}; its input is uploaded", self.business.topic))?;
+        Ok(Fate::Submitted { generation: work.identity.generation, message_id, repeated })
+    }
+}
+
+/// Size and CRC32C of an input.
+async fn fingerprint(source: &Source) -> anyhow::Result<(i64, u32)> {
+    match source {
+        Source::Bytes(bytes) => Ok((i64::try_from(bytes.len()).unwrap_or(i64::MAX), crc32c::crc32c(bytes))),
+        Source::File(path) => {
+            let path = path.clone();
+            tokio::task::spawn_blocking(move || crc32c_of_file(&path)).await.context("hash the input")?
+        }
+    }
+}
+
+/// True when an object has the bytes whose size and CRC32C are given.
+pub(super) fn is_same(there: &Fingerprint, (size, crc): (i64, u32)) -> bool {
+    there.size == size && there.crc32c.is_none_or(|other| other == crc)
+}
+
+/// Counts failures in a row; true when the rest need not be tried.
+fn gives_up(fate: &Fate, failures: &AtomicU32) -> bool {
+    match fate {
+        Fate::Failed(error) if storage::is_denied(error) => true,
+        Fate::Failed(error) if is_the_clouds(error) => {
+            failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_IN_A_ROW
+        }
+        Fate::Failed(_) => false,
+        _ => {
+            failures.store(0, Ordering::Relaxed);
+            false
+        }
+    }
+}
+
+/// True when a service gave the error, not the input.
+fn is_the_clouds(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        cause.is::<google_cloud_storage::Error>() || cause.is::<google_cloud_pubsub::error::PublishError>()
+    })
+}
+
+fn note(fates: &Mutex<Vec<Fate>>, position: usize, fate: Fate) {
+    fates.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[position] = fate;
+}

@@ -1,0 +1,143 @@
+//! Sessions: how they stand, from what the bucket holds and what runs. There is no other record of them.
+
+use std::collections::{BTreeMap, HashMap};
+
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::jobs::{Job, State};
+use contract::control::Control;
+
+/// How many Jobs are in each state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// See [`State::Waiting`].
+    pub waiting: usize,
+    /// See [`State::Running`].
+    pub running: usize,
+    /// See [`State::Succeeded`].
+    pub succeeded: usize,
+    /// See [`State::Failed`].
+    pub failed: usize,
+    /// See [`State::Cancelled`].
+    pub cancelled: usize,
+    /// See [`State::Refused`].
+    pub refused: usize,
+    /// See [`State::Expired`].
+    pub expired: usize,
+}
+
+impl Counts {
+    /// Counts Jobs; one whose outcome was not read counts as failed, since every writer of ours tells the state.
+    pub fn of<'a>(jobs: impl IntoIterator<Item = &'a Job>) -> Self {
+        let mut counts = Self::default();
+        for job in jobs {
+            *counts.slot(job.state.unwrap_or(State::Failed)) += 1;
+        }
+        counts
+    }
+
+    fn slot(&mut self, state: State) -> &mut usize {
+        match state {
+            State::Waiting => &mut self.waiting,
+            State::Running => &mut self.running,
+            State::Succeeded => &mut self.succeeded,
+            State::Failed => &mut self.failed,
+            State::Cancelled => &mut self.cancelled,
+            State::Refused => &mut self.refused,
+            State::Expired => &mut self.expired,
+        }
+    }
+
+    /// All Jobs.
+    pub fn total(&self) -> usize {
+        self.pending() + self.done()
+    }
+
+    /// Jobs that wait or run.
+    pub fn pending(&self) -> usize {
+        self.waiting + self.running
+    }
+
+    /// Jobs that come to no other end by themselves.
+    pub fn done(&self) -> usize {
+        self.succeeded + self.unsuccessful()
+    }
+
+    /// Those of them that did not succeed.
+    pub fn unsuccessful(&self) -> usize {
+        self.failed + self.cancelled + self.refused + self.expired
+    }
+}
+
+/// A session at a glance.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Summary {
+    /// Business.
+    pub business: String,
+    /// Session.
+    pub session: String,
+    /// How its Jobs stand.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// When the oldest of its Jobs without an outcome was submitted, as far as it is known.
+    pub oldest_pending: Option<Timestamp>,
+    /// When one of its Jobs was last seen to change.
+    pub changed: Option<Timestamp>,
+    /// No Job of it is started.
+    pub paused: bool,
+    /// What was submitted before this time does not run.
+    pub cancelled_before: Option<Timestamp>,
+}
+
+/// The Jobs that count: of each name, the one of the latest input. Order is kept.
+pub fn latest(jobs: Vec<Job>) -> Vec<Job> {
+    let mut generations: HashMap<(String, String), i64> = HashMap::new();
+    for job in &jobs {
+        let generation = generations.entry((job.session.clone(), job.job.clone())).or_default();
+        *generation = job.generation.max(*generation);
+    }
+    let is_latest = |job: &Job| generations.get(&(job.session.clone(), job.job.clone())) == Some(&job.generation);
+    jobs.into_iter().filter(is_latest).collect()
+}
+
+/// A business's sessions, the one that changed last first. Refused messages are of no session.
+pub fn summaries(business: &str, jobs: Vec<Job>, controls: &BTreeMap<String, Control>) -> Vec<Summary> {
+    let mut sessions: BTreeMap<String, Vec<Job>> = BTreeMap::new();
+    for job in latest(jobs) {
+        if job.session != crate::jobs::REFUSED_SESSION {
+            sessions.entry(job.session.clone()).or_default().push(job);
+        }
+    }
+    // One that was paused before anything came is a session too.
+    for (session, control) in controls {
+        if control.paused {
+            sessions.entry(session.clone()).or_default();
+        }
+    }
+    let mut summaries: Vec<Summary> = sessions
+        .into_iter()
+        .map(|(session, jobs)| {
+            let control = controls.get(&session);
+            let is_pending = |job: &&Job| matches!(job.state, Some(State::Waiting | State::Running));
+            Summary {
+                business: business.to_owned(),
+                counts: Counts::of(&jobs),
+                oldest_pending: jobs.iter().filter(is_pending).filter_map(submitted).min(),
+                changed: jobs.iter().filter_map(|job| job.changed).max(),
+                paused: control.is_some_and(|control| control.paused),
+                cancelled_before: control.and_then(|control| control.cancelled_before),
+                session,
+            }
+        })
+        .collect();
+    summaries.sort_by_key(|summary| std::cmp::Reverse(summary.changed));
+    summaries
+}
+
+fn submitted(job: &Job) -> Option<Timestamp> {
+    job.timestamps.published.or(job.changed)
+}
+
+#[cfg(test)]
+mod tests;

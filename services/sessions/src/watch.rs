@@ -1,0 +1,121 @@
+//! A session that is looked at again and again. Between two looks at everything only the outcomes that are still awaited
+//! are looked for, so that a large session costs little to wait for. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::Counts;
+use crate::jobs::{Active, Job, SUSPENDED, State};
+use cloud::storage::Object;
+use contract::{Identity, labels, object};
+
+/// How a session stood at the last look.
+#[derive(Clone, Debug)]
+pub struct Watch {
+    counts: Counts,
+    /// State of the Jobs without an outcome, by the name that it will have.
+    pending: BTreeMap<String, State>,
+}
+
+impl Watch {
+    /// Begins with a look at everything: each Job once, in its latest attempt.
+    pub fn new(jobs: &[Job]) -> Self {
+        let is_pending = |job: &&Job| matches!(job.state, Some(State::Waiting | State::Running));
+        let pending = jobs
+            .iter()
+            .filter(is_pending)
+            .map(|job| (outcome(job, job.generation, job.attempt), job.state.unwrap_or(State::Waiting)));
+        Self { counts: Counts::of(jobs), pending: pending.collect() }
+    }
+
+    /// How it stands.
+    pub fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// Names of the outcomes that are awaited.
+    pub fn awaited(&self) -> BTreeSet<String> {
+        self.pending.keys().cloned().collect()
+    }
+
+    /// Takes note of what runs and of the awaited outcomes that are there.
+    pub fn note(&mut self, business: &str, active: &[Active], found: &[Object]) {
+        for job in active {
+            let run = Identity {
+                bucket: String::new(),
+                object: String::new(),
+                generation: job.generation,
+                attempt: job.attempt,
+            };
+            let name = object::outcome(business, &job.session, &job.job, &run);
+            let now = if job.reason.code == SUSPENDED { State::Waiting } else { State::Running };
+            if let Some(state) = self.pending.get_mut(&name) {
+                *self.counts.slot(*state) -= 1;
+                *self.counts.slot(now) += 1;
+                *state = now;
+            }
+        }
+        for outcome in found {
+            if let Some(before) = self.pending.remove(&outcome.name) {
+                let state = outcome.metadata.get(labels::METADATA_STATE).and_then(|word| State::parse(word));
+                *self.counts.slot(before) -= 1;
+                *self.counts.slot(state.unwrap_or(State::Failed)) += 1;
+            }
+        }
+    }
+}
+
+fn outcome(job: &Job, generation: i64, attempt: u32) -> String {
+    let run = Identity { bucket: String::new(), object: String::new(), generation, attempt };
+    object::outcome(&job.business, &job.session, &job.job, &run)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::jobs::{Objects, merge};
+    use contract::outcome::{Reason, Timestamps};
+
+    fn object(name: &str, generation: i64, state: Option<&str>) -> Object {
+        let metadata = state.map(|state| (labels::METADATA_STATE.to_owned(), state.to_owned())).into_iter().collect();
+        Object { name: name.into(), generation, size: 1, created: None, content_type: String::new(), metadata }
+    }
+
+    #[test]
+    fn what_is_awaited_becomes_less_and_the_counts_are_those_of_a_look_at_everything() {
+        let inputs = vec![
+            object("bu1/input/s/a", 1, None),
+            object("bu1/input/s/b", 2, None),
+            object("bu1/input/s/c", 3, None),
+            object("bu1/input/s/failed", 4, None),
+        ];
+        let mut outcomes = vec![object("bu1/outcome/s/failed/4-0.json", 9, Some("failed"))];
+        let active = |job: &str, generation, code: &str| Active {
+            session: "s".into(),
+            job: job.into(),
+            generation,
+            attempt: 0,
+            reason: Reason { code: code.into(), message: String::new() },
+            timestamps: Timestamps::default(),
+            kubernetes_job: String::new(),
+        };
+        let look = |inputs: &[Object], outcomes: &[Object], active: &[Active]| {
+            let objects = Objects { inputs: inputs.to_vec(), outcomes: outcomes.to_vec(), expired_before: None };
+            Watch::new(&merge("bu1", Some("s"), &objects, active))
+        };
+        let mut watch = look(&inputs, &outcomes, &[]);
+        let awaited = ["bu1/outcome/s/a/1-0.json", "bu1/outcome/s/b/2-0.json", "bu1/outcome/s/c/3-0.json"];
+        assert_eq!(watch.awaited(), awaited.map(str::to_owned).into());
+
+        let runs = [active("a", 1, "running"), active("b", 2, SUSPENDED), active("unknown", 5, "running")];
+        watch.note("bu1", &runs, &[]);
+        assert_eq!(watch.counts(), look(&inputs, &outcomes, &runs[..2]).counts());
+
+        let new = [object(awaited[0], 10, Some("succeeded")), object(awaited[2], 11, Some("cancelled"))];
+        watch.note("bu1", &runs, &new);
+        // Nothing is counted twice.
+        watch.note("bu1", &runs, &new);
+        outcomes.extend(new);
+        assert_eq!(watch.counts(), look(&inputs[1..], &outcomes, &runs[1..2]).counts());
+        assert_eq!(watch.awaited(), [awaited[1].to_owned()].into());
+    }
+}
