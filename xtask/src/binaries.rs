@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, path::PathBuf, process::Stdio};
 
 use anyhow::Context as _;
+use cli::{error::Failure, output::Output};
 use tokio::process::Command;
 
-use crate::{context, error::Failure, laptop, output::Output};
+use crate::{context, laptop};
 
 /// The programs of the services, by the name of their package.
 #[derive(Clone, Debug)]

@@ -3,11 +3,12 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::Context as _;
+use cli::{error::Failure, interrupt, output::Output, text};
 use images::{Archive, CATALOGUE, Image, Login, Maker, Registry, RegistryError, Source, Spec};
 use provision::{Cloud, Environment, environment::Builder};
 use serde::Serialize;
 
-use crate::{context, error::Failure, interrupt, output::Output, setup, text};
+use crate::{context, setup};
 
 pub(crate) mod cloud_build;
 pub(crate) mod here;

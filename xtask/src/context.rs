@@ -5,16 +5,17 @@ use std::{
     sync::OnceLock,
 };
 
-use cloud::{clients::Connection, storage::Store};
-use contract::config::{Business, Config, variables};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use cli::{Context, context::cluster, error::Failure, text};
+use cloud::clients::Connection;
+use contract::config::{Config, variables};
+use kube::config::Kubeconfig;
 use provision::{
     LocalState,
     environment::{self, CloudKind, Environment},
     google::file_credentials,
 };
 
-use crate::{args::Globals, error::Failure, network, program, text};
+use crate::{args::Globals, network};
 
 /// Where everything generated for an environment is, below the root of the workspace.
 pub(crate) const GENERATED: &str = "infra/generated";
@@ -26,10 +27,6 @@ pub(crate) const CONFIG_FILE: &str = "config.json";
 pub(crate) const STATE_FILE: &str = "cloud.json";
 /// Longest that the laptop cloud takes to accept a connection.
 const LAPTOP_ANSWERS: std::time::Duration = std::time::Duration::from_secs(2);
-/// Longest that a call which fails again and again is repeated before the person is told.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
-/// Longest that a cluster takes to accept a connection.
-const CLUSTER_CONNECT: std::time::Duration = std::time::Duration::from_secs(5);
 
 static PACKAGE: OnceLock<&'static str> = OnceLock::new();
 
@@ -38,181 +35,71 @@ pub(crate) fn remember_package(folder: &'static str) {
     PACKAGE.get_or_init(|| folder);
 }
 
-/// An environment with the clients for it.
-pub(crate) struct Context {
-    /// The generated configuration.
-    pub(crate) config: Config,
-    /// Where Pub/Sub and Cloud Storage are, with credentials.
-    pub(crate) connection: Connection,
-    /// Cloud Storage.
-    pub(crate) store: Store,
-    /// The cluster, or why it cannot be asked.
-    pub(crate) cluster: Result<kube::Client, String>,
-    /// How the person named the environment, to be repeated in advice: ` --env NAME` or nothing.
-    pub(crate) flag: String,
-    /// It is a laptop cloud: nothing there needs a question first.
-    pub(crate) is_laptop: bool,
+/// Opens the environment that the command line names.
+///
+/// # Errors
+/// When there is no such environment, it is not set up, or its credentials cannot be used.
+pub(crate) async fn open(globals: &Globals) -> anyhow::Result<Context> {
+    let environment = load(globals)?;
+    let flag = globals
+        .env
+        .as_deref()
+        .filter(|name| !name.is_empty())
+        .map(|name| format!(" --env {}", text::shell(name)))
+        .unwrap_or_default();
+    let folder = generated(&environment);
+    let flag = match globals.context() {
+        Some(name) => format!("{flag} --context {}", text::shell(name)),
+        None => flag,
+    };
+    let mut context = at(&environment, &folder, flag).await?;
+    if let Some(name) = globals.context() {
+        context.cluster = cluster(Kubeconfig::read().ok(), Some(name.to_owned())).await;
+    }
+    Ok(context)
 }
 
-impl Context {
-    /// Opens the environment that the command line names.
-    ///
-    /// # Errors
-    /// When there is no such environment, it is not set up, or its credentials cannot be used.
-    pub(crate) async fn open(globals: &Globals) -> anyhow::Result<Self> {
-        if let Some(path) = &globals.config {
-            return Self::by_config(path).await;
-        }
-        if program::is_deskgrid() && !environments().is_dir() {
-            return Err(Failure::usage("which environment is meant?")
-                .why("this is no copy of Deskgrid's source, which has the environments in it")
-                .next(
-                    "name the environment's configuration with --config FILE or DESKGRID_CONFIG; whoever looks after \
-                     the environment has it as infra/generated/NAME/config.json",
-                )
-                .into());
-        }
-        let environment = load(globals)?;
-        let flag = globals
-            .env
-            .as_deref()
-            .filter(|name| !name.is_empty())
-            .map(|name| format!(" --env {}", text::shell(name)))
-            .unwrap_or_default();
-        let folder = generated(&environment);
-        let flag = match globals.context() {
-            Some(name) => format!("{flag} --context {}", text::shell(name)),
-            None => flag,
-        };
-        let mut context = Self::at(&environment, &folder, flag).await?;
-        if let Some(name) = globals.context() {
-            context.cluster = cluster(Kubeconfig::read().ok(), Some(name.to_owned())).await;
-        }
-        Ok(context)
-    }
-
-    /// Opens the environment of a generated configuration, which is all that is needed: credentials are the
-    /// application's default ones, and the cluster is that of the kubeconfig, or the one that this runs in.
-    async fn by_config(path: &Path) -> anyhow::Result<Self> {
-        let config = Config::read(path)?;
-        let connection = Connection::new(&config.endpoints, &variables())?;
-        let store = Store::connect_for(&connection, PATIENCE).await?;
-        let cluster = match Kubeconfig::read() {
-            Ok(kubeconfig) => {
-                // That of the project, when there is one; else whatever is current.
-                let ours = format!("gke_{}_", config.project);
-                let mut named = kubeconfig.contexts.iter().filter(|context| context.name.starts_with(&ours));
-                let context = match (named.next(), named.next()) {
-                    (Some(only), None) => Some(only.name.clone()),
-                    _ => None,
-                };
-                cluster(Some(kubeconfig), context).await
+/// Opens an environment by what was generated for it in `folder`. `flag` is what advice says after `cargo xtask`.
+///
+/// # Errors
+/// When the environment is not set up, or its credentials cannot be used.
+pub(crate) async fn at(environment: &Environment, folder: &Path, flag: String) -> anyhow::Result<Context> {
+    let (config_path, state_path) = (folder.join(CONFIG_FILE), folder.join(STATE_FILE));
+    let missing = |path: &Path| not_set_up(environment, &flag).why(format!("there is no {}", path.display()));
+    let (endpoints, connection, cluster) = match environment.cloud {
+        CloudKind::Local => {
+            if !state_path.is_file() {
+                return Err(missing(&state_path).into());
             }
-            Err(_) => match kube::Config::incluster() {
-                Ok(inside) => kube::Client::try_from(inside).map_err(|error| error.to_string()),
-                Err(_) => Err("there is no kubeconfig, and this runs in no cluster".to_owned()),
-            },
-        };
-        let flag = format!(" --config {}", text::shell(&path.display().to_string()));
-        let flag = if program::is_deskgrid() { flag } else { String::new() };
-        let is_laptop = config.endpoints.storage.is_some();
-        Ok(Self { config, connection, store, cluster, flag, is_laptop })
-    }
-
-    /// Opens an environment by what was generated for it in `folder`. `flag` is what advice says after `cargo xtask`.
-    ///
-    /// # Errors
-    /// When the environment is not set up, or its credentials cannot be used.
-    pub(crate) async fn at(environment: &Environment, folder: &Path, flag: String) -> anyhow::Result<Self> {
-        let (config_path, state_path) = (folder.join(CONFIG_FILE), folder.join(STATE_FILE));
-        let missing = |path: &Path| not_set_up(environment, &flag).why(format!("there is no {}", path.display()));
-        let (endpoints, connection, cluster) = match environment.cloud {
-            CloudKind::Local => {
-                if !state_path.is_file() {
-                    return Err(missing(&state_path).into());
-                }
-                let state = LocalState::read(&state_path)?.with_emulators(&variables())?;
-                answers(&state.endpoints.google.storage).await.map_err(|error| {
-                    Failure::new("unreachable", "the laptop cloud does not answer")
-                        .on(state.endpoints.google.storage.clone())
-                        .why(error.to_string())
-                        .next(format!("cargo xtask{flag} local up"))
-                })?;
-                // The running laptop cloud says where it is; the configuration may be from an earlier run of it.
-                let endpoints = contract::config::Endpoints {
-                    pubsub: Some(state.endpoints.google.pubsub),
-                    storage: Some(state.endpoints.google.storage),
-                };
-                let connection = Connection::with_credentials(&endpoints, file_credentials(&state.credentials)?);
-                (Some(endpoints), connection, cluster(Kubeconfig::read_from(&state.kubeconfig).ok(), None).await)
-            }
-            CloudKind::Google => {
-                let context = format!(
-                    "gke_{}_{}_{}",
-                    environment.project,
-                    environment.cluster_location(),
-                    environment.cluster.name
-                );
-                let connection = Connection::new(&contract::config::Endpoints::default(), &variables())?;
-                (None, connection, cluster(Kubeconfig::read().ok(), Some(context)).await)
-            }
-        };
-        if !config_path.is_file() {
-            return Err(missing(&config_path).into());
+            let state = LocalState::read(&state_path)?.with_emulators(&variables())?;
+            answers(&state.endpoints.google.storage).await.map_err(|error| {
+                Failure::new("unreachable", "the laptop cloud does not answer")
+                    .on(state.endpoints.google.storage.clone())
+                    .why(error.to_string())
+                    .next(format!("cargo xtask{flag} local up"))
+            })?;
+            // The running laptop cloud says where it is; the configuration may be from an earlier run of it.
+            let endpoints = contract::config::Endpoints {
+                pubsub: Some(state.endpoints.google.pubsub),
+                storage: Some(state.endpoints.google.storage),
+            };
+            let connection = Connection::with_credentials(&endpoints, file_credentials(&state.credentials)?);
+            (Some(endpoints), connection, cluster(Kubeconfig::read_from(&state.kubeconfig).ok(), None).await)
         }
-        let mut config = Config::read(&config_path)?;
-        config.endpoints = endpoints.unwrap_or(config.endpoints);
-        let store = Store::connect_for(&connection, PATIENCE).await?;
-        let is_laptop = environment.cloud == CloudKind::Local;
-        Ok(Self { config, connection, store, cluster, flag, is_laptop })
-    }
-
-    /// The one business that a verb works on: the one named, else the only one.
-    ///
-    /// # Errors
-    /// When there is no such business, or several and none is named.
-    pub(crate) fn business(&self, wanted: Option<&str>) -> anyhow::Result<&Business> {
-        match self.businesses(wanted)?.as_slice() {
-            [only] => Ok(only),
-            [] => Err(Failure::new("no-business", format!("environment {} has no business", self.config.environment))
-                .next(format!("cargo xtask{} add-business NAME", self.flag))
-                .into()),
-            several => {
-                let names: Vec<&str> = several.iter().map(|business| business.name.as_str()).collect();
-                Err(Failure::usage(format!("environment {} has several businesses", self.config.environment))
-                    .why(format!("there is {}", names.join(", ")))
-                    .next("name one with --business, or set BUSINESS_NAME")
-                    .into())
-            }
+        CloudKind::Google => {
+            let context =
+                format!("gke_{}_{}_{}", environment.project, environment.cluster_location(), environment.cluster.name);
+            let connection = Connection::new(&contract::config::Endpoints::default(), &variables())?;
+            (None, connection, cluster(Kubeconfig::read().ok(), Some(context)).await)
         }
+    };
+    if !config_path.is_file() {
+        return Err(missing(&config_path).into());
     }
-
-    /// The businesses that a verb shows: the one named, else all.
-    ///
-    /// # Errors
-    /// When there is no such business.
-    pub(crate) fn businesses(&self, wanted: Option<&str>) -> anyhow::Result<Vec<&Business>> {
-        match wanted.filter(|name| !name.is_empty()) {
-            Some(name) => match self.config.business(name) {
-                Ok(business) => Ok(vec![business]),
-                Err(error) => Err(Failure::usage(error.to_string()).into()),
-            },
-            None => Ok(self.config.businesses.values().collect()),
-        }
-    }
-
-    /// The client for the cluster.
-    ///
-    /// # Errors
-    /// Says why there is none.
-    pub(crate) fn cluster(&self) -> anyhow::Result<&kube::Client> {
-        self.cluster.as_ref().map_err(|why| {
-            Failure::new("no-cluster", "cannot ask the cluster")
-                .on(format!("environment {}", self.config.environment))
-                .why(why.clone())
-                .into()
-        })
-    }
+    let mut config = Config::read(&config_path)?;
+    config.endpoints = endpoints.unwrap_or(config.endpoints);
+    let is_laptop = environment.cloud == CloudKind::Local;
+    Context::new(config, connection, cluster, flag, is_laptop).await
 }
 
 /// The environment file that the command line names.
@@ -284,27 +171,6 @@ async fn answers(endpoint: &str) -> std::io::Result<()> {
     let address = endpoint.split_once("://").map_or(endpoint, |(_, address)| address).trim_end_matches('/');
     tokio::time::timeout(LAPTOP_ANSWERS, tokio::net::TcpStream::connect(address)).await??;
     Ok(())
-}
-
-/// A client for a context of a kubeconfig (its current one when none is named), or why there is none.
-async fn cluster(kubeconfig: Option<Kubeconfig>, context: Option<String>) -> Result<kube::Client, String> {
-    let Some(kubeconfig) = kubeconfig else { return Err("there is no kubeconfig".to_owned()) };
-    if let Some(name) = &context
-        && !kubeconfig.contexts.iter().any(|known| known.name == *name)
-    {
-        return Err(format!(
-            "the kubeconfig has no context {name}; `kubectl config get-contexts` lists them, and `gcloud container clusters get-credentials` makes those of Google Cloud"
-        ));
-    }
-    let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
-    let client = async {
-        let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
-        config.connect_timeout = Some(CLUSTER_CONNECT);
-        // A person waits: a cluster that does not answer is said to be so, not asked 15 times.
-        config.default_retry = false;
-        anyhow::Ok(kube::Client::try_from(config)?)
-    };
-    client.await.map_err(|error| format!("{error:#}"))
 }
 
 #[cfg(test)]

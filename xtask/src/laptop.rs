@@ -1,5 +1,6 @@
 //! The laptop cloud as a process of its own: where it keeps things, whether it runs, how to start and stop it.
 
+use std::os::unix::process::CommandExt as _;
 use std::{
     ffi::OsString,
     fs::{File, OpenOptions, TryLockError},
@@ -11,14 +12,14 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use cli::error::Failure;
 use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
 use provision::{Environment, LocalState};
-use std::os::unix::process::CommandExt as _;
 
-use crate::{context, error::Failure};
+use crate::context;
 
 /// How long it may take to start or to stop; a safety net, since both take well under a second on an idle machine.
 const LIMIT: Duration = Duration::from_secs(60);

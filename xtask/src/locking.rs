@@ -2,10 +2,11 @@
 
 use std::{sync::Arc, time::Duration};
 
+use cli::output::Output;
 use jiff::Timestamp;
 use provision::lock::{Event, Holder, Judgement, Record, Settings, Told};
 
-use crate::{args::Globals, output::Output};
+use crate::args::Globals;
 
 /// How long to wait for somebody else.
 #[derive(Clone, Debug, Default, clap::Args)]

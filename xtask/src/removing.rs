@@ -3,6 +3,7 @@
 use std::{io::IsTerminal as _, time::Duration};
 
 use anyhow::Context as _;
+use cli::{agree, output::Output, text};
 use cloud::storage::Store;
 use provision::{
     Cloud, Environment, data,
@@ -19,7 +20,7 @@ use provision::{
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{agree, context, locking, output::Output, setup, text};
+use crate::{context, locking, setup};
 
 /// How long a call to Cloud Storage is tried again.
 const PATIENCE: Duration = Duration::from_secs(60);

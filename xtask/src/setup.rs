@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Context as _;
+use cli::{error::Failure, output::Output};
 use cloud::clients::{PUBSUB_EMULATOR_HOST, STORAGE_EMULATOR_HOST};
 use localcloud::node::images::Images as Programs;
 use provision::{
@@ -20,9 +21,7 @@ use crate::{
     binaries::Binaries,
     building::{self, Made},
     context,
-    error::Failure,
     laptop::Laptop,
-    output::Output,
 };
 
 mod deploying;

@@ -3,12 +3,10 @@
 use std::{path::PathBuf, process::Child};
 
 use anyhow::Context as _;
+use cli::Context;
 use provision::{Environment, LocalState, environment};
 
-use crate::{
-    context::{self, Context},
-    laptop::Laptop,
-};
+use crate::{context, laptop::Laptop};
 
 pub(crate) mod leftovers;
 
@@ -54,7 +52,7 @@ impl Stage {
 
     /// Clients for it, once it is set up.
     pub(crate) async fn context(&self) -> anyhow::Result<Context> {
-        Context::at(
+        context::at(
             &self.environment,
             &context::generated(&self.environment),
             format!(" --env {}", self.file.display()),

@@ -45,7 +45,7 @@ pub const CATALOGUE: &[Spec] = &[
     service("client", "the web app that submits jobs and shows results"),
     Spec {
         name: "deskgrid",
-        package: "xtask",
+        package: "cli",
         program: "deskgrid",
         about: "submit jobs, follow them and fetch results",
         deployed: false,

@@ -122,16 +122,16 @@ mod tests {
         let serde = json!({"name": "serde", "source": "registry", "kind": null});
         let metadata = json!({"workspace_root": "/w", "packages": [
             package("services/engine", json!([to("services/kernel", Value::Null), to("services/tables", json!("build")), to("infra/world", json!("dev")), serde]), Value::Null),
-            package("services/kernel", json!([to("services/common", Value::Null)]), json!(["data"])),
-            package("services/common", json!([]), Value::Null),
+            package("services/kernel", json!([to("services/contract", Value::Null)]), json!(["data"])),
+            package("services/contract", json!([]), Value::Null),
             package("services/tables", json!([]), Value::Null),
             package("infra/world", json!([]), Value::Null),
         ]});
         let workspace = Workspace::of(&metadata).unwrap();
         let compiled: Vec<&str> = workspace.compiled(&["engine"]).unwrap().into_iter().collect();
-        assert_eq!(compiled, ["data", "services/common", "services/engine", "services/kernel", "services/tables"]);
+        assert_eq!(compiled, ["data", "services/contract", "services/engine", "services/kernel", "services/tables"]);
         let manifests: Vec<String> = workspace.manifests(&["kernel"]).unwrap().into_iter().collect();
-        assert_eq!(manifests, ["services/common/Cargo.toml", "services/kernel/Cargo.toml"]);
+        assert_eq!(manifests, ["services/contract/Cargo.toml", "services/kernel/Cargo.toml"]);
         assert!(workspace.compiled(&["nobody"]).is_err());
     }
 }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use axum::{body::Body, extract::State, response::Response};
 use bytes::Bytes;
-use cloud::storage::Store;
-use contract::{config::Business, object, outcome};
+use cloud::{outcomes, storage::Store};
+use contract::{config::Business, object};
 use futures::{Stream, StreamExt as _};
 use sessions::results;
 use web::{Problem, Query, Viewer, attachment};
@@ -71,7 +71,7 @@ async fn rows(
     let reads = futures::stream::iter(latest.outcomes).map(move |name| {
         let (store, business) = (store.clone(), business.clone());
         async move {
-            let Some(outcome) = outcome::shown(&store, &business.bucket, &name).await? else { return Ok(Vec::new()) };
+            let Some(outcome) = outcomes::shown(&store, &business.bucket, &name).await? else { return Ok(Vec::new()) };
             results::of(&store, &business, &outcome, &name, RESULT_MAX).await
         }
     });
@@ -101,7 +101,7 @@ pub(crate) async fn result(
     let of_job = |name: &&str| object::parse_outcome(&business.name, name).is_some_and(|(_, of, ..)| of == job);
     let names = listed.iter().map(|object| object.name.as_str()).filter(of_job);
     let outcome = results::latest(&business.name, names).outcomes.pop().ok_or_else(gone)?;
-    let outcome = outcome::read(store, &business.bucket, &outcome).await.map_err(away)?.ok_or_else(gone)?;
+    let outcome = outcomes::read(store, &business.bucket, &outcome).await.map_err(away)?.ok_or_else(gone)?;
     let outcome = outcome.map_err(|unreadable| Problem::internal(unreadable.into()))?;
     let outputs = outcome.work.map(|work| work.outputs()).unwrap_or_default();
     let index = query.get("index").and_then(|index| index.parse::<usize>().ok()).unwrap_or_default();

@@ -8,8 +8,6 @@ mod app;
 mod chart;
 mod check;
 mod download;
-#[cfg(test)]
-mod fixture;
 mod form;
 mod limited;
 mod live;

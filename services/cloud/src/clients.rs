@@ -3,11 +3,11 @@
 use std::{collections::BTreeMap, net::ToSocketAddrs as _, path::PathBuf, sync::Arc};
 
 use anyhow::{Context as _, bail};
+use contract::config::{self, Endpoints};
 use google_cloud_auth::credentials::{Builder, Credentials, anonymous};
 use google_cloud_pubsub::client::{BasePublisher, Publisher, Subscriber, SubscriptionAdmin, TopicAdmin};
 
 use crate::credentials::mending;
-use contract::config::{self, Endpoints};
 
 /// Variable that puts a Pub/Sub emulator in Pub/Sub's place, as Google's own clients in other languages read it.
 pub const PUBSUB_EMULATOR_HOST: &str = "PUBSUB_EMULATOR_HOST";

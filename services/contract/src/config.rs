@@ -223,37 +223,9 @@ pub fn variables() -> BTreeMap<String, String> {
 }
 
 #[cfg(test)]
-pub(crate) mod tests {
+mod tests {
     use super::*;
-
-    /// A business as tests want it.
-    pub(crate) fn business(name: &str) -> Business {
-        Business {
-            name: name.into(),
-            bucket: "p-bucket".into(),
-            namespace: name.into(),
-            topic: format!("projects/p/topics/p-{name}-topic"),
-            subscription: format!("projects/p/subscriptions/p-{name}-subscription"),
-            priority_subscription: None,
-            events_topic: format!("projects/p/topics/p-{name}-events-topic"),
-            max_active_jobs: 4,
-            dispatch: Dispatch::Job,
-            submit_on_upload: false,
-            intake: true,
-            queue: None,
-            retention: Retention { finished_jobs_secs: 3600, output_days: 30, outcome_days: 90 },
-            engine: Engine {
-                image: "engine@sha256:0".into(),
-                command: vec![],
-                cpu: "1".into(),
-                memory: "512Mi".into(),
-                retries: 3,
-                timeout_secs: 3600,
-                spot: false,
-                program: Program::default(),
-            },
-        }
-    }
+    use crate::testing::business;
 
     #[test]
     fn a_service_sees_only_its_own_business() {

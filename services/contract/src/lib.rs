@@ -14,6 +14,7 @@ pub mod object;
 pub mod outcome;
 pub mod quantity;
 pub mod table;
+pub mod testing;
 
 #[cfg(test)]
 mod properties;

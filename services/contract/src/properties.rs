@@ -5,16 +5,14 @@ use std::collections::BTreeMap;
 use proptest::{collection::btree_map, option, prelude::*};
 
 use crate::{
-    Identity, Outcome,
-    config::tests::business as named,
-    labels,
+    Identity, Outcome, labels,
     message::{Received, Request, Resources, Work, decode, stored},
     names, object,
     outcome::{State, UNREADABLE},
 };
 
 fn business() -> crate::config::Business {
-    named("bu1")
+    crate::testing::business("bu1")
 }
 
 /// Text as an enemy or an accident makes it: paths that climb, control characters, other scripts, great length.

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use cloud::storage::{self, Object, Store};
+use cloud::{
+    controls, outcomes,
+    storage::{self, Object, Store},
+};
 use contract::{
     Identity, Outcome, batch,
     config::Business,
-    control::{self, Control, Parked},
+    control::{Control, Parked},
     object,
-    outcome::{self, Timestamps},
+    outcome::Timestamps,
 };
 use kube::Client;
 use serde::Serialize;
@@ -113,7 +116,7 @@ pub async fn gather(sources: Sources<'_>, mut job: Job, running: usize, lines: i
     let bucket = &business.bucket;
     let mut outcome_body = None;
     if let Some(name) = job.outcome.clone()
-        && let Some(outcome) = outcome::shown(store, bucket, &name).await?
+        && let Some(outcome) = outcomes::shown(store, bucket, &name).await?
     {
         job.fill(&outcome);
         outcome_body = Some(outcome);
@@ -148,7 +151,7 @@ pub async fn gather(sources: Sources<'_>, mut job: Job, running: usize, lines: i
         Ok(seen) => (seen, None),
         Err(error) => (Seen::default(), Some(format!("{error:#}"))),
     };
-    let (control, _) = control::read(store, business, &job.session).await?;
+    let (control, _) = controls::read(store, business, &job.session).await?;
     let parked_name = object::parked(&business.name, &job.session, &job.job, &identity);
     let parked = match job.state {
         // Not everybody may look at what was put aside.

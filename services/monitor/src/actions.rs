@@ -9,7 +9,7 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use contract::{control, names, quantity};
+use contract::{names, quantity};
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::{Deserialize, Serialize};
 use sessions::{
@@ -142,13 +142,13 @@ async fn carry_out(state: &State, of: &Followed, visitor: &Visitor, action: &Act
     let failed = |error: anyhow::Error| Problem::unavailable("That could not be done", &error);
     match action.action {
         Verb::Pause => {
-            control::change(store, business, session, &visitor.name, |control| control.paused = true)
+            sessions::control::change(store, business, session, &visitor.name, |control| control.paused = true)
                 .await
                 .map_err(failed)?;
             Ok(whole(format!("Session {session} is paused: no more of its Jobs start, those that run go on.")))
         }
         Verb::Resume => {
-            control::change(store, business, session, &visitor.name, |control| control.paused = false)
+            sessions::control::change(store, business, session, &visitor.name, |control| control.paused = false)
                 .await
                 .map_err(failed)?;
             Ok(whole(format!("Session {session} goes on.")))
@@ -158,7 +158,7 @@ async fn carry_out(state: &State, of: &Followed, visitor: &Visitor, action: &Act
             if let Some(job) = job {
                 still_pending(of, state, session, job).await?;
             }
-            control::cancel(store, business, session, job, &visitor.name).await.map_err(failed)?;
+            sessions::control::cancel(store, business, session, job, &visitor.name).await.map_err(failed)?;
             if let Some(job) = job {
                 return Ok(Done { message: format!("Job {job} is cancelled; its input is kept."), count: Some(1) });
             }

@@ -9,7 +9,8 @@ use std::{
 };
 
 use anyhow::Context as _;
-use contract::{batch::Manifest, config::Business, control, labels, quantity};
+use cloud::controls;
+use contract::{batch::Manifest, config::Business, labels, quantity};
 use futures::{StreamExt as _, TryStreamExt as _};
 use inspect::cluster::{self, PodView};
 use k8s_openapi::api::{
@@ -199,7 +200,7 @@ async fn list_once(state: &State, of: &Followed) -> anyhow::Result<()> {
     let business = &of.business;
     of.raw().settled.clear();
     let (objects, controls) =
-        tokio::try_join!(jobs::list(&state.store, business, None), control::all(&state.store, business),)?;
+        tokio::try_join!(jobs::list(&state.store, business, None), controls::all(&state.store, business),)?;
     of.change(state, |raw| {
         let is_news = raw.recovered(BUCKET)
             || raw.listed.is_none()

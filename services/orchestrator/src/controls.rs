@@ -7,13 +7,13 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use cloud::storage::Properties;
+use cloud::{outcomes, storage::Properties};
 use contract::{
     Outcome,
     control::{Control, Parked, SCHEMA},
     message::Work,
     object,
-    outcome::{self, State},
+    outcome::State,
 };
 use futures::TryStreamExt as _;
 use jiff::Timestamp;
@@ -140,7 +140,7 @@ pub(crate) fn cancelled(work: &Work) -> Outcome {
 /// Publishes the event of work that never became a Job once more when its message comes again: whoever wrote the outcome
 /// may have died before. The event of a Job is told by whoever settles it, which goes on until its finalizer is gone.
 pub(crate) async fn tell_again(context: &Context, work: &Work) -> anyhow::Result<()> {
-    match outcome::read(&context.store, &work.identity.bucket, &work.outcome()).await? {
+    match outcomes::read(&context.store, &work.identity.bucket, &work.outcome()).await? {
         Some(Ok(outcome)) if outcome.kubernetes_job.is_none() => context.events.publish(&outcome).await,
         // Nobody knows what it said; that there is one is enough not to run the Job again.
         Some(Err(unreadable)) => tracing::error!("no event is published again: {unreadable}"),

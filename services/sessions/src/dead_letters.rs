@@ -8,6 +8,11 @@ use std::collections::{BTreeMap, HashMap};
 use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use bytes::Bytes;
+use cloud::{
+    outcomes,
+    storage::{Properties, Replaced, Store},
+};
+use contract::{Outcome, config::Business, labels, message};
 use google_cloud_pubsub::{
     client::{BasePublisher, Publisher},
     model::Message,
@@ -19,8 +24,6 @@ use crate::{
     Chosen, Doing, More, Retried, Retrier,
     jobs::{self, Job, Objects, State},
 };
-use cloud::storage::{Properties, Replaced, Store};
-use contract::{Outcome, config::Business, labels, message, outcome};
 
 /// One dead letter.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -72,7 +75,7 @@ pub struct Correction {
 pub fn among(business: &str, session: Option<&str>, objects: &Objects, discarded: bool) -> Vec<DeadLetter> {
     let metadata: HashMap<&str, &BTreeMap<String, String>> =
         objects.outcomes.iter().map(|outcome| (outcome.name.as_str(), &outcome.metadata)).collect();
-    let jobs = sessions::latest(jobs::merge(business, session, objects, &[]));
+    let jobs = crate::latest(jobs::merge(business, session, objects, &[]));
     let mut letters: Vec<DeadLetter> = jobs
         .into_iter()
         .filter_map(
@@ -220,7 +223,7 @@ impl Replayer {
     }
 
     async fn outcome(&self, letter: &DeadLetter) -> anyhow::Result<Outcome> {
-        let Some(outcome) = outcome::read(&self.store, &self.business.bucket, &letter.outcome).await? else {
+        let Some(outcome) = outcomes::read(&self.store, &self.business.bucket, &letter.outcome).await? else {
             bail!("the outcome {} is gone", letter.outcome);
         };
         Ok(outcome?)

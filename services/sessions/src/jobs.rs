@@ -4,16 +4,18 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
-use serde::{Deserialize, Serialize};
-
-use cloud::storage::{Object, Store};
+use cloud::{
+    outcomes,
+    storage::{Object, Store},
+};
 use contract::{
     Outcome,
     config::Business,
     labels, object,
     outcome::{self, Reason, Timestamps},
 };
+use jiff::{SignedDuration, Timestamp};
+use serde::{Deserialize, Serialize};
 
 /// Outcomes read at a time.
 const READS: usize = 32;
@@ -278,7 +280,7 @@ pub fn published_to_settled(timestamps: &Timestamps) -> Option<SignedDuration> {
 /// When the bucket cannot be read.
 pub async fn fill(store: &Store, bucket: &str, jobs: &mut [Job]) -> anyhow::Result<()> {
     let names: Vec<String> = jobs.iter().filter_map(|job| job.outcome.clone()).collect();
-    let outcomes = outcome::read_all(store, bucket, names, READS).await?;
+    let outcomes = outcomes::read_all(store, bucket, names, READS).await?;
     for (job, outcome) in jobs.iter_mut().filter(|job| job.outcome.is_some()).zip(outcomes) {
         if let Some(outcome) = outcome {
             job.fill(&outcome);

@@ -1,18 +1,14 @@
 //! Results as one tidy table: session, job, row, measure, value, standard error, error.
 
 use bytes::Bytes;
+use cloud::{
+    outcomes,
+    storage::{Object, Store},
+};
+use contract::{Outcome, config::Business, object, outcome::State, table};
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use serde_json::{Map, Number, Value};
-
-use cloud::storage::{Object, Store};
-use contract::{
-    Outcome,
-    config::Business,
-    object,
-    outcome::{self, State},
-    table,
-};
 
 mod latest;
 
@@ -81,7 +77,7 @@ pub fn csv_line<'a>(cells: impl IntoIterator<Item = &'a str>) -> String {
 /// # Errors
 /// When an object cannot be read.
 pub async fn read(store: &Store, business: &Business, outcome_object: &str) -> anyhow::Result<Vec<Row>> {
-    let Some(outcome) = outcome::shown(store, &business.bucket, outcome_object).await? else {
+    let Some(outcome) = outcomes::shown(store, &business.bucket, outcome_object).await? else {
         return Ok(Vec::new());
     };
     of(store, business, &outcome, outcome_object, usize::MAX).await

@@ -4,6 +4,12 @@
 //! from then on, is not lost when this program stops in between, and is the same retry when two operators ask at once.
 
 use anyhow::{Context as _, bail};
+use cloud::{outcomes, storage::Store};
+use contract::{
+    config::Business,
+    labels,
+    message::{self, Resources, Work},
+};
 use google_cloud_pubsub::{
     client::{BasePublisher, Publisher},
     model::Message,
@@ -12,13 +18,6 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::jobs::{Job, State};
-use cloud::storage::Store;
-use contract::{
-    config::Business,
-    labels,
-    message::{self, Resources, Work},
-    outcome,
-};
 
 /// Which Jobs to try again; an empty list chooses all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -168,7 +167,7 @@ impl Retrier {
     /// Notes the attempt with the input, and returns what it asks for then; `None` when the input is gone.
     async fn note(&self, attempt: u32, name: &str, more: &More) -> anyhow::Result<Option<Work>> {
         let bucket = &self.business.bucket;
-        let Some(last) = outcome::read(&self.store, bucket, name).await? else {
+        let Some(last) = outcomes::read(&self.store, bucket, name).await? else {
             bail!("the outcome {name} is gone");
         };
         let Some(mut work) = last?.work else { bail!("the outcome {name} does not say what it is of") };

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap};
 
+use contract::control::Control;
 use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::jobs::{Job, State};
-use contract::control::Control;
 
 /// How many Jobs are in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -37,7 +37,7 @@ impl Counts {
         counts
     }
 
-    fn slot(&mut self, state: State) -> &mut usize {
+    pub(crate) fn slot(&mut self, state: State) -> &mut usize {
         match state {
             State::Waiting => &mut self.waiting,
             State::Running => &mut self.running,

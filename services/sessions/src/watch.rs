@@ -3,10 +3,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::Counts;
-use crate::jobs::{Active, Job, SUSPENDED, State};
 use cloud::storage::Object;
 use contract::{Identity, labels, object};
+
+use super::Counts;
+use crate::jobs::{Active, Job, SUSPENDED, State};
 
 /// How a session stood at the last look.
 #[derive(Clone, Debug)]

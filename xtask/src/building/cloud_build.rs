@@ -4,6 +4,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context as _;
+use cli::{error::Failure, interrupt::InHand, output::Output, text};
 use cloud::{
     shutdown,
     storage::{Properties, Store, Written},
@@ -18,7 +19,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Made, Plan, Wanted, Wish, place};
-use crate::{error::Failure, interrupt::InHand, output::Output, text};
 
 /// Pause between two looks at a build and its log.
 const LOOK_EVERY: Duration = Duration::from_millis(500);

@@ -8,11 +8,12 @@ use std::{
 };
 
 use anyhow::Context as _;
+use cli::{error::Failure, output::Output, text};
 use images::{Image, LIBRARY_FOLDERS, Part, Program, Recipe, Spec, assemble, spdx};
 use tokio::process::Command;
 
 use super::Wanted;
-use crate::{context, error::Failure, output::Output, text};
+use crate::context;
 
 /// Cargo's profile for images.
 pub(crate) const PROFILE: &str = "release";

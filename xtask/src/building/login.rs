@@ -3,11 +3,12 @@
 use std::{io::Read as _, path::PathBuf};
 
 use anyhow::Context as _;
+use cli::error::Failure;
 use google_cloud_auth::credentials::{CacheableResource, Credentials};
 use images::Login;
 use provision::{Environment, google};
 
-use crate::{args::Globals, error::Failure};
+use crate::args::Globals;
 
 /// Name that Google's registries take a token under.
 const TOKEN_USER: &str = "oauth2accesstoken";

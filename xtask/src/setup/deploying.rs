@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Context as _;
+use cli::output::Output;
 use provision::{
     Cloud, Environment, deploy,
     environment::CloudKind,
@@ -16,7 +17,6 @@ use crate::{
     binaries::Binaries,
     building::{self, Step},
     context,
-    output::Output,
 };
 
 /// The images of a deploy.
@@ -217,7 +217,8 @@ mod tests {
         let patience_of = |cloud: &str, context: Option<&str>| {
             let text = format!("project = \"desk-one\"\nlocation = \"europe-west1\"\n{cloud}\n[businesses.bu1]\n");
             let environment = environment::parse("e", "e.toml", &text, &Overrides::new()).unwrap();
-            let globals = Globals { context: context.map(Into::into), ..Globals::default() };
+            let shared = cli::Globals { context: context.map(Into::into), ..cli::Globals::default() };
+            let globals = Globals { shared, ..Globals::default() };
             patience(&environment, &globals)
         };
         let laptop = "cloud = \"local\"";

@@ -3,6 +3,7 @@
 use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
+use cli::{agree, error::Failure, output::Output};
 use contract::exit;
 use provision::{
     Cloud, Environment, Report,
@@ -12,7 +13,7 @@ use provision::{
 };
 use serde_json::json;
 
-use crate::{agree, args::Globals, context, error::Failure, locking, output::Output, setup};
+use crate::{args::Globals, context, locking, setup};
 
 /// Arguments of `add-business`.
 #[derive(Debug, clap::Args)]

@@ -18,6 +18,7 @@ mod setting_up;
 
 use std::time::Instant;
 
+use cli::{Context, error::Failure, output::Output};
 use cloud::shutdown;
 use contract::exit;
 use place::Place;
@@ -26,9 +27,6 @@ use report::{Report, Row};
 use crate::{
     args::Globals,
     binaries::Binaries,
-    context::Context,
-    error::Failure,
-    output::Output,
     setup,
     stage::{Stage, leftovers},
 };

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use cli::{error::Failure, output::Output, text};
 use contract::exit;
 use images::Login;
 use provision::environment::{Builder, CloudKind};
@@ -10,10 +11,7 @@ use serde_json::json;
 use crate::{
     args::Globals,
     building::{self, LoginArgs, Plan, Target, Who, Wish, here},
-    context,
-    error::Failure,
-    output::Output,
-    setup, text,
+    context, setup,
 };
 
 /// Arguments of `build`.

@@ -7,16 +7,12 @@ use std::{
 };
 
 use anyhow::Context as _;
+use cli::{error::Failure, output::Output};
 use contract::exit;
 use nix::{sys::signal::kill, unistd::Pid};
 use serde::Serialize;
 
-use crate::{
-    args::Globals,
-    context::{self, Context},
-    error::Failure,
-    output::Output,
-};
+use crate::{args::Globals, context};
 
 mod business;
 
@@ -79,7 +75,7 @@ struct Found {
 /// When something cannot be looked at or removed.
 pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
     if args.business.is_some() || args.all {
-        return business::run(&Context::open(globals).await?, args, output).await;
+        return business::run(&context::open(globals).await?, args, output).await;
     }
     if args.session.is_some() || !args.objects.is_empty() {
         return Err(Failure::usage("it is not said of which business")

@@ -8,6 +8,7 @@ mod work;
 use std::{path::PathBuf, time::Instant};
 
 use anyhow::Context as _;
+use cli::{error::Failure, output::Output};
 use cloud::shutdown;
 use provision::{
     deploy::{Foreign, Only},
@@ -20,8 +21,6 @@ use crate::{
     args::Globals,
     binaries::Binaries,
     context,
-    error::Failure,
-    output::Output,
     removing::{self, Removal},
     setup,
     stage::{Stage, leftovers},

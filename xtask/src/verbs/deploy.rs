@@ -1,5 +1,6 @@
 //! `deploy`: builds the services, and brings them into the cluster.
 
+use cli::{agree, error::Failure, output::Output, text};
 use contract::exit;
 use provision::{
     Environment,
@@ -10,14 +11,9 @@ use provision::{
 };
 
 use crate::{
-    agree,
     args::Globals,
-    context,
-    error::Failure,
-    locking,
-    output::Output,
+    context, locking,
     setup::{self, Chosen},
-    text,
 };
 
 /// Arguments of `deploy`.

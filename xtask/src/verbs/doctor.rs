@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use cli::{error::Failure, output::Output};
 use contract::exit;
 use provision::{
     Cloud, Environment,
@@ -9,7 +10,7 @@ use provision::{
     presence,
 };
 
-use crate::{args::Globals, context, error::Failure, output::Output, setup};
+use crate::{args::Globals, context, setup};
 
 /// Programs that a person looks around with; nothing of ours needs them.
 const TOOLS: [&str; 3] = ["kubectl", "gcloud", "gke-gcloud-auth-plugin"];
@@ -34,7 +35,7 @@ pub(crate) async fn run(globals: &Globals, _: &Args, output: &Output) -> anyhow:
             findings.push(cluster);
         }
         Err(error) => {
-            let failure = crate::error::explain(&error);
+            let failure = cli::error::explain(&error);
             findings.push(Finding::bad("credentials", failure.what, failure.next.unwrap_or_default()));
         }
     }

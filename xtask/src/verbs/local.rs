@@ -13,7 +13,8 @@ pub(crate) use exports::exports;
 use provision::{Environment, LocalState, environment::CloudKind};
 use serde_json::json;
 
-use crate::{args::Globals, context, error::Failure, laptop::Laptop, output::Output};
+use crate::{args::Globals, context, laptop::Laptop};
+use cli::{error::Failure, output::Output};
 
 /// Name of the environment that the verb means when none is named.
 const DEFAULT: &str = "local";
@@ -181,7 +182,7 @@ fn env(laptop: &Laptop, environment: &Environment, globals: &Globals, output: &O
         return Ok(exit::DONE);
     }
     for (name, value) in exports {
-        output.line(format_args!("export {name}={}", crate::text::shell(&value)))?;
+        output.line(format_args!("export {name}={}", cli::text::shell(&value)))?;
     }
     Ok(exit::DONE)
 }

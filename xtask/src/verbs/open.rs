@@ -3,6 +3,7 @@
 use std::{io::IsTerminal as _, net::Ipv4Addr, process::Stdio};
 
 use anyhow::Context as _;
+use cli::{error::Failure, output::Output};
 use cloud::shutdown;
 use contract::{config::variables, exit, labels};
 use k8s_openapi::api::core::v1::Pod;
@@ -11,12 +12,7 @@ use provision::{deploy::access, manifests::WEB_NAMESPACE};
 use serde::Serialize;
 use tokio::{net::TcpListener, net::TcpStream, task::JoinSet};
 
-use crate::{
-    args::Globals,
-    context::{self, Context},
-    error::Failure,
-    output::Output,
-};
+use crate::{args::Globals, context};
 
 /// Port that the apps listen on in their pods.
 const APP_PORT: u16 = 8080;
@@ -74,7 +70,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         let of_app = if args.app == App::Client { &iap.client } else { &iap.monitor };
         return behind_proxy(args, &format!("https://{}/", of_app.host), output);
     }
-    let context = Context::open(globals).await?;
+    let context = context::open(globals).await?;
     let client = context.cluster()?;
     let app = args.app.name();
     // Before anything is promised.

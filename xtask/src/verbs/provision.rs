@@ -2,11 +2,12 @@
 
 use std::{io::IsTerminal as _, path::PathBuf};
 
+use cli::{agree, output::Output};
 use contract::exit;
 use provision::{environment::CloudKind, guarded, plan, saved::Saved, show};
 use serde_json::json;
 
-use crate::{agree, args::Globals, context, locking, output::Output, setup};
+use crate::{args::Globals, context, locking, setup};
 
 /// Arguments of `plan`.
 #[derive(Debug, clap::Args)]

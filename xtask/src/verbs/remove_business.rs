@@ -1,13 +1,14 @@
 //! `remove-business`: one business out of the cloud and the environment file, and nothing lost of its work.
 
 use anyhow::Context as _;
+use cli::{error::Failure, output::Output};
 use contract::exit;
 use provision::{
     deploy::{Foreign, Only},
     environment, guarded,
 };
 
-use crate::{args::Globals, context, error::Failure, output::Output, removing, removing::Removal, setup};
+use crate::{args::Globals, context, removing, removing::Removal, setup};
 
 /// Arguments of `remove-business`.
 #[derive(Debug, clap::Args)]

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use cli::{error::Failure, output::Output};
 use contract::{config, exit};
 use provision::{
     environment::{CloudKind, Environment},
     manifests::{self, Images},
 };
 
-use crate::{args::Globals, context, error::Failure, output::Output, setup};
+use crate::{args::Globals, context, setup};
 
 /// Arguments of `render`.
 #[derive(Debug, clap::Args)]

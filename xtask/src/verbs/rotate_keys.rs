@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cli::{agree, error::Failure, output::Output};
 use contract::exit;
 use provision::{
     deploy,
@@ -10,7 +11,7 @@ use provision::{
     keys::{self, Holder},
 };
 
-use crate::{agree, args::Globals, context, error::Failure, locking, output::Output, setup};
+use crate::{args::Globals, context, locking, setup};
 
 /// Arguments of `rotate-keys`.
 #[derive(Debug, clap::Args)]

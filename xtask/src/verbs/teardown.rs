@@ -1,8 +1,9 @@
 //! `teardown`: the whole environment out of the cloud, and nothing lost of its work.
 
+use cli::{error::Failure, output::Output};
 use contract::exit;
 
-use crate::{args::Globals, context, error::Failure, output::Output, removing, removing::Removal, setup};
+use crate::{args::Globals, context, removing, removing::Removal, setup};
 
 /// Arguments of `teardown`.
 #[derive(Debug, clap::Args)]

@@ -6,6 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use cli::{error::Failure, output::Output};
 use contract::{exit, labels};
 use k8s_openapi::api::{
     batch::v1::Job,
@@ -19,7 +20,7 @@ use kube::{
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::{args::Globals, context, error::Failure, output::Output};
+use crate::{args::Globals, context};
 
 /// Tells the tests which context of the kubeconfig to use.
 const TEST_CONTEXT: &str = "DESKGRID_TEST_CONTEXT";

@@ -2,13 +2,11 @@
 
 use std::{collections::BTreeMap, process::Stdio};
 
-use cloud::storage::{Properties, Replaced};
-use contract::{
-    control::{self, Control},
-    message::Work,
-    object,
-    outcome::State,
+use cloud::{
+    controls,
+    storage::{Properties, Replaced},
 };
+use contract::{control::Control, message::Work, object, outcome::State};
 use k8s_openapi::api::batch::v1::Job;
 use kube::Api;
 use orchestrator::Hooks;
@@ -201,18 +199,20 @@ async fn two_operators_never_undo_each_others_decision() {
         async move {
             let name = format!("operator {by}");
             match by % 2 {
-                0 => control::cancel(&store, &business, "s1", None, &name).await.map(|_| ()),
-                _ => control::change(&store, &business, "s2", &name, |control| control.paused = !control.paused)
-                    .await
-                    .map(|_| ()),
+                0 => sessions::control::cancel(&store, &business, "s1", None, &name).await.map(|_| ()),
+                _ => sessions::control::change(&store, &business, "s2", &name, |control| {
+                    control.paused = !control.paused
+                })
+                .await
+                .map(|_| ()),
             }
         }
     };
     futures::future::try_join_all((0..12).map(decide)).await.unwrap();
-    let (first, _) = control::read(&world.store, business, "s1").await.unwrap();
+    let (first, _) = controls::read(&world.store, business, "s1").await.unwrap();
     assert!(first.unwrap().cancelled_before.is_some());
     // Six changes of mind, none of them lost.
-    let (second, generation) = control::read(&world.store, business, "s2").await.unwrap();
+    let (second, generation) = controls::read(&world.store, business, "s2").await.unwrap();
     assert_eq!((second, generation), (None, 0));
     // Whoever read an older one does not overwrite it.
     let stale = serde_json::to_vec(&Control::new("s1", jiff::Timestamp::now())).unwrap();

@@ -1,10 +1,11 @@
 //! Who may do what: one table for every business and one for the environment, from which every grant is made.
 
+use contract::names;
+
 use super::{
     Auth, BTreeSet, Builder, Business, Condition, Environment, Grant, Id, Kind, Managed, Resources, Value, description,
     json, labels, object,
 };
-use contract::names;
 
 /// What the ids of custom roles begin with, unless the environment file says otherwise.
 pub const ROLE_PREFIX: &str = "deskgrid";

@@ -1,5 +1,5 @@
 use super::*;
-use crate::fixture::business;
+use contract::testing::business;
 
 const MARKET: &str = include_str!("../../../../examples/market.json");
 const TRADES: &str = include_str!("../../../../examples/trades.csv");

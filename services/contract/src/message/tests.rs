@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::tests::business;
+use crate::testing::business;
 
 fn check(data: &str, attributes: &[(&str, &str)]) -> Result<Request, &'static str> {
     let attributes = attributes.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();

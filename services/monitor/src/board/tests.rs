@@ -1,17 +1,7 @@
 use cloud::storage::Object;
-use contract::labels;
+use contract::{labels, testing::business};
 
 use super::*;
-
-fn business() -> Business {
-    let text = serde_json::json!({
-        "name": "bu1", "bucket": "b", "namespace": "bu1", "topic": "t", "subscription": "s", "events_topic": "e",
-        "max_active_jobs": 4, "dispatch": "job", "submit_on_upload": false,
-        "retention": {"finished_jobs_secs": 1, "output_days": 1, "outcome_days": 1},
-        "engine": {"image": "i", "cpu": "1", "memory": "1Gi", "retries": 1, "timeout_secs": 1, "spot": false},
-    });
-    serde_json::from_value(text).unwrap()
-}
 
 fn object(name: &str, second: i64, state: &str) -> Object {
     let metadata = match state {
@@ -32,14 +22,14 @@ fn a_view_counts_and_dates_what_ended() {
         object("bu1/outcome/refused/7.json", 1199, "refused"),
     ];
     let now = Timestamp::from_second(1200).unwrap();
-    let first = view(&business(), &raw, None, now, Instant::now());
+    let first = view(&business("bu1"), &raw, None, now, Instant::now());
     assert_eq!((first.counts.waiting, first.counts.failed, first.counts.refused, first.per_minute), (1, 1, 1, 2));
     assert_eq!(first.oldest_waiting, Timestamp::from_second(600).ok());
     assert_eq!(first.letters.len(), 2);
     assert_eq!((first.minutes[MINUTES - 2].failed, first.minutes[MINUTES - 5].succeeded), (2, 1));
     // The cluster tells that the last one is done before the next listing does.
     raw.add_outcome(object("bu1/outcome/s/waits/1-0.json", 1201, "succeeded"), Some("bu1/input/s/waits"));
-    let next = view(&business(), &raw, Some(&first), now, Instant::now());
+    let next = view(&business("bu1"), &raw, Some(&first), now, Instant::now());
     assert_eq!((next.counts.waiting, next.counts.succeeded, next.oldest_waiting), (0, 2, None));
     assert_eq!(next.history.len(), 1, "a sample every few seconds");
 }

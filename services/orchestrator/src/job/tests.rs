@@ -1,35 +1,9 @@
 //! Jobs made from a template, and work read back from them.
 
-use contract::config::{Dispatch, Engine, Retention};
-
 use super::*;
 
 pub(crate) fn business() -> Business {
-    Business {
-        name: "bu1".into(),
-        bucket: "p-bucket".into(),
-        namespace: "bu1".into(),
-        topic: "projects/p/topics/p-bu1-topic".into(),
-        subscription: "projects/p/subscriptions/p-bu1-subscription".into(),
-        priority_subscription: None,
-        events_topic: "projects/p/topics/p-bu1-events-topic".into(),
-        max_active_jobs: 4,
-        dispatch: Dispatch::Job,
-        submit_on_upload: false,
-        intake: true,
-        queue: None,
-        retention: Retention { finished_jobs_secs: 3600, output_days: 30, outcome_days: 90 },
-        engine: Engine {
-            image: "engine@sha256:0".into(),
-            command: vec![],
-            cpu: "1".into(),
-            memory: "512Mi".into(),
-            retries: 3,
-            timeout_secs: 3600,
-            spot: false,
-            program: contract::config::Program::default(),
-        },
-    }
+    contract::testing::business("bu1")
 }
 
 pub(crate) fn work(tasks: Option<u32>) -> Work {

@@ -1,5 +1,6 @@
-use super::*;
 use contract::{Identity, message::Work};
+
+use super::*;
 
 fn object(name: &str, generation: i64, second: i64) -> Object {
     Object {

@@ -126,7 +126,7 @@ fn the_latest_attempt_of_the_latest_input_wins() {
 
 #[test]
 fn a_failed_job_is_a_row_with_its_error() {
-    let business = contract::config::tests::business("bu1");
+    let business = contract::testing::business("bu1");
     let outcome = Outcome::new("bu1", State::Failed, "malformed-input", "line 3: strike is negative");
     let row = failed(&business, &outcome, "bu1/outcome/s/a/5-0.json");
     assert_eq!(row.cells(), ["s", "a", "", "", "", "", "failed: malformed-input: line 3: strike is negative"]);

@@ -6,6 +6,8 @@ use std::sync::{
 };
 
 use anyhow::{Context as _, bail};
+use cloud::storage::{self, Fingerprint, Properties, Store, Written, crc32c_of_file};
+use contract::{config::Business, message::Work, object};
 use futures::StreamExt as _;
 use google_cloud_pubsub::{
     client::{BasePublisher, Publisher},
@@ -14,8 +16,6 @@ use google_cloud_pubsub::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Existing, Fate, Input, Options, Source, Step};
-use cloud::storage::{self, Fingerprint, Properties, Store, Written, crc32c_of_file};
-use contract::{config::Business, message::Work, object};
 
 /// Uploads at a time. Each holds an open file and a few hundred KiB.
 const UPLOADS: usize = 32;

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use anyhow::bail;
-
-use super::{Fate, Options, Step, Submitter, send::is_same};
 use cloud::storage::{Fingerprint, Incoming, Properties, Written};
 use contract::{labels, message::Work, object};
+
+use super::{Fate, Options, Step, Submitter, send::is_same};
 
 /// A session has another object of this name already.
 #[derive(Clone, Debug, PartialEq, Eq)]

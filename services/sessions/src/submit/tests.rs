@@ -1,12 +1,13 @@
 use std::collections::BTreeMap;
 
-use super::*;
 use cloud::storage::{Fingerprint, crc32c_of_file};
 use contract::{
-    config::tests::business,
     message::{Received, Request, decode},
     names,
+    testing::business,
 };
+
+use super::*;
 
 fn input(job: &str) -> Input {
     Input { job: job.into(), source: Source::Bytes(Bytes::new()), content_type: content_type(job).into() }

@@ -2,10 +2,9 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use cloud::{outcomes, storage::Store};
+use contract::{Outcome, config::Business, object};
 use tokio_util::sync::CancellationToken;
-
-use cloud::storage::Store;
-use contract::{Outcome, config::Business, object, outcome};
 
 /// Time between two looks at first, and after a look that found something.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -87,7 +86,7 @@ impl Found {
             let names = store.list(&business.bucket, &prefix).await?;
             let new = settled(&business.name, names.iter().map(|object| object.name.as_str()), &self.missing);
             pause = if new.is_empty() { LONGEST.min(pause * 3 / 2) } else { SHORTEST };
-            let outcomes = outcome::read_all(store, &business.bucket, new.values().cloned(), READS).await?;
+            let outcomes = outcomes::read_all(store, &business.bucket, new.values().cloned(), READS).await?;
             for (job, outcome) in new.into_keys().zip(outcomes) {
                 let Some(outcome) = outcome else { continue };
                 self.missing.remove(&job);

@@ -1,7 +1,8 @@
-use super::*;
-use crate::jobs;
 use cloud::storage::Object;
 use contract::{labels, outcome};
+
+use super::*;
+use crate::{Selection, jobs};
 
 fn object(name: &str, generation: i64, second: i64, metadata: &[(&str, &str)]) -> Object {
     Object {

@@ -2,11 +2,12 @@
 
 use std::time::Instant;
 
+use cli::Context;
+
 use super::{
     load,
     report::{Better, Goal, Measure, Row},
 };
-use crate::context::Context;
 
 /// Publishes many small inputs at once, and waits for their outcomes.
 pub(super) async fn measure(context: &Context, quick: bool) -> anyhow::Result<Row> {

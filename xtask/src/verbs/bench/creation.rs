@@ -1,6 +1,7 @@
 //! Jobs created from a backlog, beside bare creates on the same API server.
 
 use anyhow::Context as _;
+use cli::Context;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::batch::v1::Job;
 use kube::{
@@ -14,7 +15,6 @@ use super::{
     place::Place,
     report::{Better, Goal, Measure, Row},
 };
-use crate::context::Context;
 
 /// What was created.
 pub(super) struct Created {

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Context as _, bail};
+use cli::Context;
 use contract::labels;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::batch::v1::Job;
@@ -18,7 +19,6 @@ use super::{
     load::{self, AT_ONCE},
     report::{Better, Goal, Measure, Row},
 };
-use crate::context::Context;
 
 /// Runs as many Jobs with the queue as without it.
 pub(super) async fn measure(context: &Context, quick: bool) -> anyhow::Result<Vec<Row>> {

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use cli::Context;
 use contract::labels;
 use jiff::Timestamp;
 use tokio::{task::JoinSet, time::interval};
@@ -11,7 +12,6 @@ use super::{
     place::Place,
     report::{Better, Goal, Measure, Row, percentile},
 };
-use crate::context::Context;
 
 /// Messages a second.
 const RATE: u64 = 50;

@@ -19,7 +19,7 @@ use tokio::{
     time::{Instant, timeout},
 };
 
-use crate::context::Context;
+use cli::Context;
 
 /// Requests in flight at once, ours and those of the yardsticks.
 pub(super) const AT_ONCE: usize = 32;

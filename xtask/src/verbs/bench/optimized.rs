@@ -4,6 +4,7 @@ use std::process::Stdio;
 
 use anyhow::Context as _;
 use clap::ValueEnum as _;
+use cli::{error::Failure, output::Output};
 use contract::exit;
 use nix::{
     sys::signal::{Signal, kill},
@@ -13,7 +14,7 @@ use tokio::process::Command;
 use tokio_util::sync::CancellationToken;
 
 use super::Args;
-use crate::{binaries::Binaries, error::Failure, output::Output};
+use crate::binaries::Binaries;
 
 /// Runs the same bench with them, and passes its exit code on.
 ///

@@ -7,6 +7,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use cli::Context;
 use contract::config::Business;
 use provision::{Environment, LocalState};
 use tokio::{
@@ -19,7 +20,7 @@ use super::{
     place::{self, Place},
     report::Row,
 };
-use crate::context::{self, Context, STATE_FILE};
+use crate::context::{self, STATE_FILE};
 
 /// No start takes this long.
 const LIMIT: Duration = Duration::from_secs(30);

@@ -8,6 +8,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use cli::{Context, error::Failure};
 use contract::{config::Business, labels};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use k8s_openapi::api::{
@@ -25,10 +26,7 @@ use serde_json::json;
 use tokio::process::{Child, Command};
 
 use super::load::AT_ONCE;
-use crate::{
-    context::{self, Context, STATE_FILE},
-    error::Failure,
-};
+use crate::context::{self, STATE_FILE};
 
 /// Name of the orchestrator's Deployment, and what its Pods say they are.
 const ORCHESTRATOR: &str = "orchestrator";

@@ -1,9 +1,9 @@
 //! What was measured, as a table and as JSON.
 
+use cli::text;
 use serde::Serialize;
 
 use super::machine::Machine;
-use crate::text;
 
 /// A number with its unit.
 #[derive(Clone, Debug, Serialize)]

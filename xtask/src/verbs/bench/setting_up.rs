@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::Context as _;
+use cli::output::Output;
 use google_cloud_auth::credentials::anonymous;
 use localcloud::{
     faults::{Fault, Faults, When},
@@ -25,7 +26,7 @@ use super::{
     report::{Better, Goal, Measure, Row},
     script,
 };
-use crate::{output::Output, setup};
+use crate::setup;
 
 /// How long each call takes on a cloud that is far away.
 const TRIP: Duration = Duration::from_millis(100);

@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Context as _;
+use cli::{Context, agree, output::Output, text};
 use cloud::storage::{Object, Store};
 use contract::{config::Business, exit, labels, object};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -16,7 +17,7 @@ use serde::Serialize;
 use sessions::jobs;
 
 use super::{Args, Part};
-use crate::{agree, cluster, context::Context, output::Output, text};
+use crate::cluster;
 
 /// Calls at a time.
 const AT_ONCE: usize = 16;

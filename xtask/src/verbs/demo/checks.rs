@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use cli::Context;
 use cloud::{
     clients::Connection,
     storage::{self, Properties, Store},
@@ -14,7 +15,6 @@ use super::{
     BUSINESSES, impersonate,
     work::{Found, MALFORMED, Submitted},
 };
-use crate::context::Context;
 
 /// One promise, and whether it held.
 #[derive(Clone, Debug, Serialize)]

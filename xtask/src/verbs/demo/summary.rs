@@ -1,5 +1,6 @@
 //! What the demo shows at its end.
 
+use cli::{Context, output::Output, text};
 use contract::{config::Config, exit, outcome::State};
 use serde_json::{Value, json};
 use sessions::{jobs, results};
@@ -8,7 +9,6 @@ use super::{
     checks::Check,
     work::{Found, MALFORMED},
 };
-use crate::{context::Context, output::Output, text};
 
 /// Everything there is to show.
 pub(super) struct Summary {

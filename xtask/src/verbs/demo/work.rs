@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, bail};
+use cli::{Context, output::Output};
 use contract::{Outcome, object, outcome::State};
 use google_cloud_pubsub::model::Message;
 use jiff::Timestamp;
@@ -11,7 +12,6 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::examples_folder;
-use crate::{context::Context, output::Output};
 
 /// What a person would publish by hand.
 pub(super) const PAYLOAD: &str = "engine payload 1";

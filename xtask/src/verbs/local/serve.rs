@@ -3,6 +3,7 @@
 use std::{io::Read as _, net::IpAddr, path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
+use cli::error::Failure;
 use contract::exit;
 use localcloud::{
     clock::Clock,
@@ -14,10 +15,7 @@ use localcloud::{
 use provision::{Environment, LocalState};
 use tokio_util::sync::CancellationToken;
 
-use crate::{
-    error::Failure,
-    laptop::{self, Laptop},
-};
+use crate::laptop::{self, Laptop};
 
 /// Serves the laptop cloud of an environment until a signal, or until the leash is let go.
 ///

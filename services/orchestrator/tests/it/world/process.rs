@@ -6,7 +6,7 @@ use std::{
 };
 
 use cloud::clients::Connection;
-use contract::config::{Business, Dispatch, Endpoints, Engine, Retention};
+use contract::config::{Business, Dispatch, Endpoints};
 use jiff::Timestamp;
 use orchestrator::{Clients, Config, Hooks, Step, Timing};
 use serde_json::json;
@@ -15,34 +15,6 @@ use tokio_util::sync::CancellationToken;
 
 use super::{WITHIN, World};
 use crate::kubernetes;
-
-fn business(max_active_jobs: u32) -> Business {
-    Business {
-        name: "bu1".into(),
-        bucket: "p-bucket".into(),
-        namespace: "bu1".into(),
-        topic: "projects/p/topics/p-bu1-topic".into(),
-        subscription: "projects/p/subscriptions/p-bu1-subscription".into(),
-        priority_subscription: None,
-        events_topic: "projects/p/topics/p-bu1-events-topic".into(),
-        max_active_jobs,
-        dispatch: Dispatch::Job,
-        submit_on_upload: false,
-        intake: true,
-        queue: None,
-        retention: Retention { finished_jobs_secs: 3600, output_days: 30, outcome_days: 90 },
-        engine: Engine {
-            image: "engine@sha256:0".into(),
-            command: vec![],
-            cpu: "1".into(),
-            memory: "512Mi".into(),
-            retries: 3,
-            timeout_secs: 3600,
-            spot: false,
-            program: contract::config::Program::default(),
-        },
-    }
-}
 
 /// A running orchestrator.
 pub(crate) struct Process {
@@ -79,7 +51,7 @@ impl Process {
         let stop = CancellationToken::new();
         let endpoints = Endpoints { pubsub: Some(world.endpoint.clone()), storage: Some(world.endpoint.clone()) };
         let template = json!({"spec": {"template": {"spec": {"containers": [{"name": "engine", "image": "i"}]}}}});
-        let mut business = business(setting.max_active_jobs);
+        let mut business = Business { max_active_jobs: setting.max_active_jobs, ..contract::testing::business("bu1") };
         business.dispatch = setting.dispatch;
         (setting.business)(&mut business);
         let config = Config {

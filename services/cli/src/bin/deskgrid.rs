@@ -1,0 +1,7 @@
+//! `deskgrid`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    cli::deskgrid()
+}

@@ -1,0 +1,163 @@
+//! An environment with the clients for it, as the daily verbs use it.
+
+use std::path::Path;
+
+use cloud::{clients::Connection, storage::Store};
+use contract::config::{Business, Config, variables};
+use futures::future::BoxFuture;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+
+use crate::{error::Failure, text};
+
+/// Longest time for which a call that keeps failing is repeated before the failure is reported.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+/// Longest time a cluster may take to accept a connection.
+const CLUSTER_CONNECT: std::time::Duration = std::time::Duration::from_secs(5);
+
+/// Opens the environment of a verb once the verb needs it; some verbs never do, and some check their arguments first.
+pub struct Opener<'a>(Box<dyn Fn() -> BoxFuture<'a, anyhow::Result<Context>> + 'a>);
+
+impl<'a> Opener<'a> {
+    /// An opener that calls `open`.
+    pub fn new(open: impl Fn() -> BoxFuture<'a, anyhow::Result<Context>> + 'a) -> Self {
+        Self(Box::new(open))
+    }
+
+    /// Opens the environment.
+    ///
+    /// # Errors
+    /// When there is no such environment, it is not set up, or its credentials cannot be used.
+    pub async fn open(&self) -> anyhow::Result<Context> {
+        (self.0)().await
+    }
+}
+
+/// An environment with the clients for it.
+pub struct Context {
+    /// The generated configuration.
+    pub config: Config,
+    /// Where Pub/Sub and Cloud Storage are, with credentials.
+    pub connection: Connection,
+    /// Cloud Storage.
+    pub store: Store,
+    /// The cluster, or why it cannot be asked.
+    pub cluster: Result<kube::Client, String>,
+    /// How the person named the environment, to be repeated in advice: ` --env NAME` or nothing.
+    pub flag: String,
+    /// It is a laptop cloud: nothing there needs a question first.
+    pub is_laptop: bool,
+}
+
+impl Context {
+    /// An environment whose configuration and connection are known.
+    ///
+    /// # Errors
+    /// When the client for Cloud Storage cannot be built.
+    pub async fn new(
+        config: Config,
+        connection: Connection,
+        cluster: Result<kube::Client, String>,
+        flag: String,
+        is_laptop: bool,
+    ) -> anyhow::Result<Self> {
+        let store = Store::connect_for(&connection, PATIENCE).await?;
+        Ok(Self { config, connection, store, cluster, flag, is_laptop })
+    }
+
+    /// Opens the environment of a generated configuration, which is all that is needed: credentials are the
+    /// application's default ones, and the cluster is that of the kubeconfig, or the one that this runs in.
+    ///
+    /// # Errors
+    /// When the configuration cannot be read, or the credentials cannot be used.
+    pub async fn by_config(path: &Path, context: Option<&str>) -> anyhow::Result<Self> {
+        let config = Config::read(path)?;
+        let connection = Connection::new(&config.endpoints, &variables())?;
+        let cluster = match Kubeconfig::read() {
+            Ok(kubeconfig) => {
+                // The project's, when there is one; else the current one.
+                let ours = format!("gke_{}_", config.project);
+                let mut named = kubeconfig.contexts.iter().filter(|context| context.name.starts_with(&ours));
+                let only = match (named.next(), named.next()) {
+                    (Some(only), None) => Some(only.name.clone()),
+                    _ => None,
+                };
+                cluster(Some(kubeconfig), context.map(str::to_owned).or(only)).await
+            }
+            Err(_) => match kube::Config::incluster() {
+                Ok(inside) => kube::Client::try_from(inside).map_err(|error| error.to_string()),
+                Err(_) => Err("there is no kubeconfig, and this runs in no cluster".to_owned()),
+            },
+        };
+        let flag = format!(" --config {}", text::shell(&path.display().to_string()));
+        let is_laptop = config.endpoints.storage.is_some();
+        Self::new(config, connection, cluster, flag, is_laptop).await
+    }
+
+    /// The one business that a verb works on: the one named, else the only one.
+    ///
+    /// # Errors
+    /// When there is no such business, or several and none is named.
+    pub fn business(&self, wanted: Option<&str>) -> anyhow::Result<&Business> {
+        match self.businesses(wanted)?.as_slice() {
+            [only] => Ok(only),
+            [] => Err(Failure::new("no-business", format!("environment {} has no business", self.config.environment))
+                .next(format!("cargo xtask{} add-business NAME", self.flag))
+                .into()),
+            several => {
+                let names: Vec<&str> = several.iter().map(|business| business.name.as_str()).collect();
+                Err(Failure::usage(format!("environment {} has several businesses", self.config.environment))
+                    .why(format!("there is {}", names.join(", ")))
+                    .next("name one with --business, or set BUSINESS_NAME")
+                    .into())
+            }
+        }
+    }
+
+    /// The businesses that a verb shows: the one named, else all.
+    ///
+    /// # Errors
+    /// When there is no such business.
+    pub fn businesses(&self, wanted: Option<&str>) -> anyhow::Result<Vec<&Business>> {
+        match wanted.filter(|name| !name.is_empty()) {
+            Some(name) => match self.config.business(name) {
+                Ok(business) => Ok(vec![business]),
+                Err(error) => Err(Failure::usage(error.to_string()).into()),
+            },
+            None => Ok(self.config.businesses.values().collect()),
+        }
+    }
+
+    /// The client for the cluster.
+    ///
+    /// # Errors
+    /// Says why there is none.
+    pub fn cluster(&self) -> anyhow::Result<&kube::Client> {
+        self.cluster.as_ref().map_err(|why| {
+            Failure::new("no-cluster", "cannot ask the cluster")
+                .on(format!("environment {}", self.config.environment))
+                .why(why.clone())
+                .into()
+        })
+    }
+}
+
+/// A client for a context of a kubeconfig (its current one when none is named), or why there is none.
+pub async fn cluster(kubeconfig: Option<Kubeconfig>, context: Option<String>) -> Result<kube::Client, String> {
+    let Some(kubeconfig) = kubeconfig else { return Err("there is no kubeconfig".to_owned()) };
+    if let Some(name) = &context
+        && !kubeconfig.contexts.iter().any(|known| known.name == *name)
+    {
+        return Err(format!(
+            "the kubeconfig has no context {name}; `kubectl config get-contexts` lists them, and `gcloud container clusters get-credentials` makes those of Google Cloud"
+        ));
+    }
+    let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
+    let client = async {
+        let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+        config.connect_timeout = Some(CLUSTER_CONNECT);
+        // A person waits: a cluster that does not answer is said to be so, not asked 15 times.
+        config.default_retry = false;
+        anyhow::Ok(kube::Client::try_from(config)?)
+    };
+    client.await.map_err(|error| format!("{error:#}"))
+}

@@ -1,0 +1,114 @@
+//! Durations, sizes, counts and tables as people read them.
+
+use std::time::Duration;
+
+use comfy_table::{ContentArrangement, Table, presets};
+
+pub use inspect::text::{age, bytes, duration};
+
+/// `1 Job`, `2 Jobs`.
+pub fn count(number: usize, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+}
+
+/// The first few of many: `a, b, c and 7 more`.
+pub fn some<'a>(items: impl IntoIterator<Item = &'a str>, most: usize) -> String {
+    let items: Vec<&str> = items.into_iter().collect();
+    if items.len() <= most {
+        return items.join(", ");
+    }
+    format!("{} and {} more", items[..most].join(", "), items.len() - most)
+}
+
+/// A name in a colour of its own, always the same one, when colours are wanted.
+pub fn tint(name: &str, colour: bool) -> String {
+    if !colour {
+        return name.to_owned();
+    }
+    let sum = name.bytes().fold(0_u32, |sum, byte| sum.wrapping_mul(31).wrapping_add(u32::from(byte)));
+    let codes = [31, 32, 33, 34, 35, 36, 91, 92, 93, 94, 95, 96];
+    format!("\x1b[{}m{name}\x1b[0m", codes[sum as usize % codes.len()])
+}
+
+/// A line of a difference in the colour of its mark, when colours are wanted.
+pub fn paint_change(line: &str, colour: bool) -> String {
+    let code = match line.chars().next() {
+        _ if !colour => return line.to_owned(),
+        Some('+') => 32,
+        Some('-' | '!') => 31,
+        Some('~') => 33,
+        Some('@') => 36,
+        _ => return line.to_owned(),
+    };
+    format!("\x1b[{code}m{line}\x1b[0m")
+}
+
+/// A word as a shell takes it.
+pub fn shell(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_owned();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
+}
+
+/// A table without lines, as kubectl prints it, that fits the terminal.
+pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_header(header.iter().map(|name| name.to_uppercase()));
+    for row in rows {
+        table.add_row(row);
+    }
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    table.trim_fmt()
+}
+
+/// A duration as people write it: `90s`, `10m`, `1h30m`; a plain number is seconds.
+pub fn parse_duration(text: &str) -> Result<Duration, String> {
+    let wanted = || format!("{text:?} is not a duration such as 90s, 10m or 1h30m");
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Ok(Duration::from_secs(seconds));
+    }
+    let duration: jiff::SignedDuration = text.parse().map_err(|_| wanted())?;
+    Duration::try_from(duration).map_err(|_| wanted())
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::SignedDuration;
+
+    use super::*;
+
+    #[test]
+    fn durations_have_at_most_two_units() {
+        for (millis, wanted) in
+            [(-5, "0ms"), (12, "12ms"), (3250, "3.2s"), (65_000, "1m05s"), (7_800_000, "2h10m"), (273_600_000, "3d4h")]
+        {
+            assert_eq!(duration(SignedDuration::from_millis(millis)), wanted);
+        }
+    }
+
+    #[test]
+    fn sizes_counts_and_words() {
+        assert_eq!((bytes(512), bytes(1536)), ("512 B".to_owned(), "1.5 KiB".to_owned()));
+        assert_eq!((count(1, "Job"), count(0, "Job")), ("1 Job".to_owned(), "0 Jobs".to_owned()));
+        assert_eq!(some(["a", "b", "c"], 2), "a, b and 1 more");
+        assert_eq!(
+            (shell("a/b.json"), shell("it's"), shell("")),
+            ("a/b.json".into(), r"'it'\''s'".into(), "''".into())
+        );
+    }
+
+    #[test]
+    fn durations_are_read_as_people_write_them() {
+        for (text, seconds) in [("90", 90), ("90s", 90), ("10m", 600), ("1h30m", 5400)] {
+            assert_eq!(parse_duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in ["", "x", "-5s", "10 parsecs"] {
+            assert!(parse_duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! One file per verb.
+
+pub(crate) mod completions;
+pub(crate) mod dead_letters;
+pub(crate) mod explain;
+pub(crate) mod job;
+pub(crate) mod jobs;
+pub(crate) mod logs;
+pub(crate) mod results;
+pub(crate) mod session;
+pub(crate) mod status;
+pub(crate) mod submit;

@@ -1,0 +1,82 @@
+//! `job JOB`: everything known of one Job.
+
+use std::collections::BTreeMap;
+
+use contract::exit;
+use inspect::{Sources, gather};
+use sessions::jobs::{self, Job, State};
+
+use crate::{
+    context::{Context, Opener},
+    error::Failure,
+    output::Output,
+    text, view,
+};
+
+mod print;
+
+/// Lines of log shown.
+const LOG_LINES: i64 = 20;
+
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Job id (for a refused message, its message id)
+    job: String,
+    /// Session [default: the one in which a Job of this id changed last]
+    #[arg(long, short)]
+    session: Option<String>,
+    /// Business [default: all]
+    #[arg(long, short, env = "BUSINESS_NAME")]
+    business: Option<String>,
+}
+
+/// Shows the Job.
+pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> anyhow::Result<u8> {
+    let context = opener.open().await?;
+    let mut found: Vec<Job> = Vec::new();
+    let mut running: BTreeMap<String, usize> = BTreeMap::new();
+    let mut similar: Vec<String> = Vec::new();
+    for business in context.businesses(args.business.as_deref())? {
+        let jobs = view::jobs(&context, business, args.session.as_deref(), output).await?;
+        let active = jobs.iter().filter(|job| job.state == Some(State::Running)).count();
+        running.insert(business.name.clone(), active);
+        similar.extend(jobs.iter().filter(|job| job.job.contains(&args.job)).map(|job| job.job.clone()));
+        found.extend(jobs.into_iter().filter(|job| job.job == args.job));
+    }
+    found.sort_by_key(|job| std::cmp::Reverse(job.changed));
+    if found.is_empty() {
+        return Err(missing(args, &context, similar).into());
+    }
+    let first = found.remove(0);
+    let business = context.config.business(&first.business)?.clone();
+    let running = running.get(&first.business).copied().unwrap_or_default();
+    let (others, elsewhere): (Vec<Job>, Vec<Job>) =
+        found.into_iter().partition(|job| job.business == first.business && job.session == first.session);
+    let sources = Sources { store: &context.store, cluster: context.cluster.as_ref().ok(), business: &business };
+    let mut detail = gather(sources, first, running, LOG_LINES).await?;
+    if let Some(trouble) = &detail.cluster_trouble {
+        output.detail(format_args!("the cluster tells nothing more: {trouble}"));
+    }
+    detail.others = others;
+    jobs::fill(&context.store, &business.bucket, &mut detail.others).await?;
+    detail.other_sessions = elsewhere.iter().map(|job| format!("{}/{}", job.business, job.session)).collect();
+    if output.json {
+        output.document(&detail)?;
+    } else {
+        output.write(print::page(&detail, &context.flag).as_bytes())?;
+    }
+    Ok(exit::DONE)
+}
+
+fn missing(args: &Args, context: &Context, mut similar: Vec<String>) -> Failure {
+    similar.sort();
+    similar.dedup();
+    let of = args.session.as_ref().map(|session| format!(" in session {session}")).unwrap_or_default();
+    let failure = Failure::new("no-such-job", format!("there is no Job {:?}{of}", args.job))
+        .on(format!("environment {}", context.config.environment));
+    if similar.is_empty() {
+        failure.next(format!("cargo xtask{} jobs lists them", context.flag))
+    } else {
+        failure.next(format!("did you mean {}?", text::some(similar.iter().map(String::as_str), 5)))
+    }
+}

@@ -1,0 +1,118 @@
+//! `jobs`: what waits, what runs, and how the others ended.
+
+use contract::exit;
+use jiff::{SignedDuration, Timestamp};
+use sessions::jobs::{self, Job, State};
+
+use crate::{context::Opener, output::Output, text, view};
+
+/// Newest first.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Business [default: all]
+    #[arg(long, short, env = "BUSINESS_NAME")]
+    business: Option<String>,
+    /// Only this session
+    #[arg(long, short)]
+    session: Option<String>,
+    /// Only these states: waiting, running, succeeded, failed, cancelled, refused, expired
+    #[arg(long, value_delimiter = ',', value_parser = parse_state)]
+    state: Vec<State>,
+    /// Show at most so many
+    #[arg(long, default_value_t = 100)]
+    limit: usize,
+}
+
+/// Lists the Jobs.
+pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> anyhow::Result<u8> {
+    let context = opener.open().await?;
+    let businesses = context.businesses(args.business.as_deref())?;
+    let session = args.session.as_deref();
+    let views = businesses.iter().map(|business| async {
+        let merged = view::jobs(&context, business, session, output).await?;
+        let total = merged.len();
+        let shown = jobs::select(&context.store, &business.bucket, merged, &args.state, args.limit).await?;
+        anyhow::Ok((total, shown))
+    });
+    let mut total = 0;
+    let mut shown: Vec<Job> = Vec::new();
+    for (of, jobs) in futures::future::try_join_all(views).await? {
+        total += of;
+        shown.extend(jobs);
+    }
+    shown.sort_by_key(|job| std::cmp::Reverse(job.changed));
+    shown.truncate(args.limit);
+    if output.json {
+        output.document(&shown)?;
+        return Ok(exit::DONE);
+    }
+    if shown.is_empty() {
+        let of = session.map(|session| format!(" in session {session}")).unwrap_or_default();
+        output.note(format_args!("no Jobs{of}"));
+        return Ok(exit::DONE);
+    }
+    output.line(table(&shown, Timestamp::now()))?;
+    if total > shown.len() && args.state.is_empty() {
+        output.note(format_args!("{} of {total} shown; --limit shows more", shown.len()));
+    }
+    Ok(exit::DONE)
+}
+
+/// The table that people see.
+pub(crate) fn table(jobs: &[Job], now: Timestamp) -> String {
+    let header = ["business", "session", "job", "state", "reason", "age", "took", "attempts"];
+    text::table(
+        &header,
+        jobs.iter().map(|job| {
+            let took = job.seconds.and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok());
+            vec![
+                job.business.clone(),
+                job.session.clone(),
+                job.job.clone(),
+                job.state.map_or("ended", State::as_str).to_owned(),
+                job.reason.as_ref().map(|reason| reason.code.clone()).unwrap_or_default(),
+                text::age(job.changed, now),
+                took.map(text::duration).unwrap_or_default(),
+                (job.attempt + 1).to_string(),
+            ]
+        }),
+    )
+}
+
+pub(crate) fn parse_state(word: &str) -> Result<State, String> {
+    State::parse(word).ok_or_else(|| {
+        let known: Vec<&str> = State::ALL.iter().map(|state| state.as_str()).collect();
+        format!("no such state; there is {}", known.join(", "))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use cloud::storage::Object;
+    use sessions::jobs::Objects;
+
+    use super::*;
+
+    #[test]
+    fn a_table_has_a_line_for_each_job() {
+        let input = Object {
+            name: "bu1/input/s/a.json".into(),
+            generation: 1,
+            size: 1,
+            created: "2026-01-01T00:00:00Z".parse().ok(),
+            content_type: String::new(),
+            metadata: Default::default(),
+        };
+        let objects = Objects { inputs: vec![input], ..Objects::default() };
+        let jobs = jobs::merge("bu1", None, &objects, &[]);
+        let table = table(&jobs, "2026-01-01T00:01:05Z".parse().unwrap());
+        let cells: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
+        assert_eq!(cells, ["bu1", "s", "a.json", "waiting", "1m05s", "1"]);
+    }
+
+    #[test]
+    fn unknown_states_are_refused_with_the_known_ones() {
+        assert!(parse_state("done").unwrap_err().contains("succeeded"));
+        assert_eq!(parse_state("failed"), Ok(State::Failed));
+    }
+}

@@ -1,0 +1,261 @@
+//! `logs`: what engines and orchestrators wrote, from the cluster, or from the outcome once the pods are gone.
+
+use std::collections::BTreeSet;
+
+use cloud::outcomes;
+use contract::{batch, config::Business, exit, labels, names, outcome};
+use futures::StreamExt as _;
+use inspect::cluster;
+use k8s_openapi::api::core::v1::Pod;
+use serde::Serialize;
+use sessions::jobs::{self, State};
+
+use crate::{
+    context::{Context, Opener},
+    error::Failure,
+    output::Output,
+    text, view,
+};
+
+mod follow;
+
+/// Pods read at a time.
+const READS: usize = 8;
+/// Most Jobs whose kept log is looked up once their pods are gone.
+const KEPT_MAX: usize = 200;
+
+/// The logs of one Job, of a session, or of all Jobs; several are told apart by what precedes each line.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Job id
+    #[arg(conflicts_with = "orchestrator")]
+    job: Option<String>,
+    /// Only this session
+    #[arg(long, short, conflicts_with = "orchestrator")]
+    session: Option<String>,
+    /// Business [default: all]
+    #[arg(long, short, env = "BUSINESS_NAME")]
+    business: Option<String>,
+    /// Go on as more is written
+    #[arg(long, short)]
+    follow: bool,
+    /// Only the last so many lines of each
+    #[arg(long, value_name = "N")]
+    tail: Option<u32>,
+    /// Also of the run before, of containers that were started again
+    #[arg(long, short, conflicts_with = "follow")]
+    previous: bool,
+    /// The orchestrator's log
+    #[arg(long)]
+    orchestrator: bool,
+}
+
+/// One line of a log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+struct Line {
+    business: String,
+    /// Job id (or its label), or the name of the pod.
+    from: String,
+    pod: Option<String>,
+    line: String,
+}
+
+/// Prints the logs.
+pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> anyhow::Result<u8> {
+    let context = opener.open().await?;
+    let businesses = context.businesses(args.business.as_deref())?;
+    if args.follow {
+        return follow::run(&context, &businesses, args, output).await;
+    }
+    let mut found = false;
+    for business in businesses {
+        found |= print(&context, business, args, output).await?;
+    }
+    if found { Ok(exit::DONE) } else { Err(nothing(&context, args).into()) }
+}
+
+/// Prints what one business has; false when it has nothing.
+async fn print(context: &Context, business: &Business, args: &Args, output: &Output) -> anyhow::Result<bool> {
+    let pods = match pods(context, business, args).await {
+        Ok(pods) => pods,
+        // Without the cluster there is still what the outcomes keep.
+        Err(error) if !args.orchestrator && (args.job.is_some() || args.session.is_some()) => {
+            output.warn(format_args!("the cluster cannot be asked: {error:#}"));
+            Vec::new()
+        }
+        Err(error) => return Err(error),
+    };
+    let tails = if args.orchestrator { Vec::new() } else { kept(context, business, args, &pods, output).await? };
+    let several = pods.len() + tails.len() > 1;
+    let reads: Vec<_> = pods
+        .iter()
+        .map(|pod| async move {
+            let client = context.cluster()?;
+            let tail = args.tail.map(i64::from);
+            let log = cluster::log(client, &business.namespace, pod, tail).await;
+            let before = match args.previous {
+                true => cluster::previous_log(client, &business.namespace, pod, tail).await.unwrap_or_default(),
+                false => String::new(),
+            };
+            anyhow::Ok((pod, log.map(|log| before + &log)))
+        })
+        .collect();
+    let mut logs = futures::stream::iter(reads).buffered(READS);
+    while let Some(read) = logs.next().await {
+        let (pod, log) = read?;
+        match log {
+            Ok(log) => {
+                for line in log.lines().filter(|line| cluster::is_about(args.job.as_deref(), pod, line)) {
+                    emit(output, several, &line_of(business, pod, line))?;
+                }
+            }
+            Err(error) => output.warn(format_args!("{}: {error:#}", pod.metadata.name.as_deref().unwrap_or_default())),
+        }
+    }
+    for (job, tail) in &tails {
+        let lines: Vec<&str> = tail.lines().collect();
+        let skipped = args.tail.map_or(0, |tail| lines.len().saturating_sub(tail as usize));
+        for line in &lines[skipped..] {
+            let line = Line { business: business.name.clone(), from: job.clone(), pod: None, line: (*line).to_owned() };
+            emit(output, several, &line)?;
+        }
+    }
+    Ok(!pods.is_empty() || !tails.is_empty())
+}
+
+/// The pods whose logs are asked for.
+async fn pods(context: &Context, business: &Business, args: &Args) -> anyhow::Result<Vec<Pod>> {
+    let client = context.cluster()?;
+    if args.orchestrator {
+        return cluster::orchestrator_pods(client, &business.namespace).await;
+    }
+    let (session, job) = (args.session.as_deref(), args.job.as_deref());
+    let pods = cluster::engine_pods(client, &business.namespace, &business.name, session, job).await?;
+    match job {
+        Some(job) if pods.is_empty() => batch_pods(context, business, session, job).await,
+        _ => Ok(pods),
+    }
+}
+
+/// The pods of the batches that a Job is or was part of. One that failed has its lines in its outcome.
+async fn batch_pods(
+    context: &Context,
+    business: &Business,
+    session: Option<&str>,
+    job: &str,
+) -> anyhow::Result<Vec<Pod>> {
+    let quiet = Output::new(&crate::Globals { quiet: true, ..Default::default() });
+    let mut found = view::jobs(context, business, session, &quiet).await?;
+    found.retain(|other| other.job == job && other.state != Some(State::Failed));
+    jobs::fill(&context.store, &business.bucket, &mut found).await?;
+    let batches: BTreeSet<String> =
+        found.into_iter().filter_map(|job| job.kubernetes_job).filter(|name| batch::is_job_name(name)).collect();
+    let mut pods = Vec::new();
+    for name in &batches {
+        pods.extend(cluster::pods_of_job(context.cluster()?, &business.namespace, name).await?);
+    }
+    Ok(pods)
+}
+
+/// The logs that outcomes keep, of the Jobs asked for whose pods are gone.
+async fn kept(
+    context: &Context,
+    business: &Business,
+    args: &Args,
+    pods: &[Pod],
+    output: &Output,
+) -> anyhow::Result<Vec<(String, String)>> {
+    if args.job.is_none() && args.session.is_none() {
+        return Ok(Vec::new());
+    }
+    let there: BTreeSet<(String, String)> =
+        pods.iter().map(|pod| (label(pod, labels::SESSION), label(pod, labels::JOB))).collect();
+    let is_there = |session: &str, job: &str| there.contains(&(names::label_value(session), names::label_value(job)));
+    let objects = jobs::list(&context.store, business, args.session.as_deref()).await?;
+    let mut ended = jobs::merge(&business.name, args.session.as_deref(), &objects, &[]);
+    ended.retain(|job| {
+        job.outcome.is_some()
+            && args.job.as_ref().is_none_or(|wanted| *wanted == job.job)
+            && !is_there(&job.session, &job.job)
+    });
+    if ended.len() > KEPT_MAX {
+        output.note(format_args!("the newest {KEPT_MAX} of {} kept logs are looked at", ended.len()));
+        ended.truncate(KEPT_MAX);
+    }
+    let wanted = ended.iter().filter_map(|job| job.outcome.clone());
+    let outcomes = outcomes::read_all(&context.store, &business.bucket, wanted, READS).await?;
+    let mut tails = Vec::new();
+    for (job, outcome) in ended.iter().zip(outcomes) {
+        let Some(outcome) = outcome else { continue };
+        if let Some(tail) = outcome.log_tail {
+            tails.push((job.job.clone(), tail));
+        } else if outcome.reason.code == outcome::UNREADABLE {
+            output.warn(&outcome.reason.message);
+        } else {
+            output.detail(format_args!("{}: its pods are gone, and of a Job that succeeded no log is kept", job.job));
+        }
+    }
+    Ok(tails)
+}
+
+fn emit(output: &Output, several: bool, line: &Line) -> anyhow::Result<()> {
+    if output.json {
+        output.record(line)
+    } else if several {
+        output.line(format_args!("{} | {}", text::tint(&line.from, output.colour()), line.line))
+    } else {
+        output.line(&line.line)
+    }
+}
+
+fn line_of(business: &Business, pod: &Pod, line: &str) -> Line {
+    let name = pod.metadata.name.clone().unwrap_or_default();
+    Line { business: business.name.clone(), from: prefix(pod), pod: Some(name), line: line.to_owned() }
+}
+
+/// What precedes each line: the job and the end of the pod's name, or the pod's name.
+fn prefix(pod: &Pod) -> String {
+    let name = pod.metadata.name.as_deref().unwrap_or_default();
+    match (label(pod, labels::JOB), name.rsplit_once('-')) {
+        (job, Some((_, end))) if !job.is_empty() => format!("{job}/{end}"),
+        _ => name.to_owned(),
+    }
+}
+
+fn label(pod: &Pod, name: &str) -> String {
+    pod.metadata.labels.as_ref().and_then(|labels| labels.get(name)).cloned().unwrap_or_default()
+}
+
+fn nothing(context: &Context, args: &Args) -> Failure {
+    let what = match (&args.job, &args.session) {
+        _ if args.orchestrator => "there is no orchestrator pod".to_owned(),
+        (Some(job), _) => format!("there is no log of {job:?}"),
+        (None, Some(session)) => format!("there is no log of session {session}"),
+        (None, None) => "there is no engine pod".to_owned(),
+    };
+    let failure = Failure::new("no-log", what).next(format!("cargo xtask{} jobs", context.flag));
+    if args.orchestrator {
+        failure
+    } else {
+        failure.why("pods go when their Kubernetes Job does; of a Job that succeeded no log is kept")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_preceded_by_its_job_and_the_end_of_its_pod() {
+        let pod = |labels: serde_json::Value| -> Pod {
+            serde_json::from_value(serde_json::json!({"metadata": {"name": "job-abc-x7f2q", "labels": labels}}))
+                .unwrap()
+        };
+        assert_eq!(prefix(&pod(serde_json::json!({"job": "a.json"}))), "a.json/x7f2q");
+        assert_eq!(prefix(&pod(serde_json::json!({}))), "job-abc-x7f2q");
+        let (own, batch) = (pod(serde_json::json!({"job": "a.json"})), pod(serde_json::json!({})));
+        let line = r#"{"message":"computed","job":"a.json"}"#;
+        assert!(cluster::is_about(Some("a.json"), &own, "any") && cluster::is_about(None, &batch, "any"));
+        assert!(cluster::is_about(Some("a.json"), &batch, line) && !cluster::is_about(Some("b.json"), &batch, line));
+    }
+}

@@ -1,0 +1,224 @@
+//! `status`: the environment at a glance, and what is wrong with it.
+
+use std::collections::BTreeMap;
+
+use cloud::controls;
+use contract::{config::Business, exit};
+use inspect::cluster::{self, OrchestratorView};
+use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
+use sessions::jobs::{self, Job, State};
+
+use crate::{
+    context::{Context, Opener},
+    output::Output,
+    text,
+};
+
+/// Outcomes whose state must be read from their body because a listing does not tell it: at most so many.
+const READ_MAX: usize = 2000;
+/// An input that waits longer although there is room is a sign that something is wrong.
+const WAITS_TOO_LONG: SignedDuration = SignedDuration::from_mins(2);
+
+/// Per business: the orchestrator, Jobs by state, and what waits.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Business [default: all]
+    #[arg(long, short, env = "BUSINESS_NAME")]
+    business: Option<String>,
+}
+
+/// The environment at a glance.
+#[derive(Debug, Serialize)]
+struct Status {
+    environment: String,
+    project: String,
+    bucket: String,
+    businesses: Vec<BusinessStatus>,
+}
+
+/// A business at a glance.
+#[derive(Debug, PartialEq, Serialize)]
+struct BusinessStatus {
+    business: String,
+    /// Absent when the cluster cannot be asked.
+    orchestrator: Option<OrchestratorView>,
+    /// Kubernetes Jobs that have not ended, and those that have.
+    kubernetes_jobs: Option<KubernetesJobs>,
+    max_active_jobs: u32,
+    /// Jobs by state.
+    jobs: BTreeMap<State, usize>,
+    /// Ended Jobs whose outcome was not read.
+    unread: usize,
+    /// Seconds the oldest waiting input waits.
+    oldest_waiting_seconds: Option<i64>,
+    /// What is wrong.
+    problems: Vec<String>,
+}
+
+/// Kubernetes Jobs of a business.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+struct KubernetesJobs {
+    active: usize,
+    finished: usize,
+}
+
+/// Prints the status.
+pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> anyhow::Result<u8> {
+    let context = opener.open().await?;
+    let now = Timestamp::now();
+    let businesses = context.businesses(args.business.as_deref())?;
+    let businesses = businesses.into_iter().map(|business| business_status(&context, business, now));
+    let status = Status {
+        environment: context.config.environment.clone(),
+        project: context.config.project.clone(),
+        bucket: context.config.bucket.clone(),
+        businesses: futures::future::try_join_all(businesses).await?,
+    };
+    if output.json {
+        output.document(&status)?;
+        return Ok(exit::DONE);
+    }
+    output
+        .note(format_args!("environment {}: project {}, bucket {}", status.environment, status.project, status.bucket));
+    output.line(table(&status.businesses))?;
+    for business in &status.businesses {
+        for problem in &business.problems {
+            output.line(format_args!("{}: {problem}", business.business))?;
+        }
+    }
+    Ok(exit::DONE)
+}
+
+async fn business_status(context: &Context, business: &Business, now: Timestamp) -> anyhow::Result<BusinessStatus> {
+    let seen = async {
+        let client = context.cluster()?;
+        let namespace = &business.namespace;
+        let (jobs, deployments, pods) = tokio::try_join!(
+            cluster::jobs(client, namespace, &business.name, None),
+            cluster::orchestrators(client, namespace),
+            cluster::orchestrator_pods(client, namespace)
+        )?;
+        anyhow::Ok((jobs, cluster::orchestrator(&deployments, &pods)))
+    };
+    let seen = seen.await;
+    let objects = jobs::list(&context.store, business, None).await?;
+    let active: Vec<_> = seen.iter().flat_map(|(jobs, _)| jobs).filter_map(cluster::active).collect();
+    let mut merged = jobs::merge(&business.name, None, &objects, &active);
+    let mut rest = merged.split_off(merged.len().min(READ_MAX));
+    let mut untold: Vec<Job> = merged.extract_if(.., |job| job.state.is_none()).collect();
+    jobs::fill(&context.store, &business.bucket, &mut untold).await?;
+    merged.append(&mut untold);
+    merged.append(&mut rest);
+    let (seen, unseen) = match seen {
+        Ok((jobs, orchestrator)) => {
+            let finished = jobs.iter().filter(|job| cluster::is_finished(job)).count();
+            (Some((orchestrator, KubernetesJobs { active: jobs.len() - finished, finished })), None)
+        }
+        Err(error) => (None, Some(format!("the cluster cannot be asked: {}", cause(&error)))),
+    };
+    let controls = controls::all(&context.store, business).await?;
+    let paused: Vec<&str> =
+        controls.iter().filter(|(_, control)| control.paused).map(|(session, _)| session.as_str()).collect();
+    Ok(summarise(business, &merged, &paused, seen, unseen, now))
+}
+
+/// Why the cluster cannot be asked, in one line.
+fn cause(error: &anyhow::Error) -> String {
+    let failure = crate::error::explain(error);
+    failure.why.unwrap_or(failure.what)
+}
+
+/// Everything of one business in numbers, and what is wrong.
+fn summarise(
+    business: &Business,
+    merged: &[Job],
+    paused: &[&str],
+    seen: Option<(OrchestratorView, KubernetesJobs)>,
+    unseen: Option<String>,
+    now: Timestamp,
+) -> BusinessStatus {
+    let mut by_state: BTreeMap<State, usize> = BTreeMap::new();
+    for state in merged.iter().filter_map(|job| job.state) {
+        *by_state.entry(state).or_default() += 1;
+    }
+    let unread = merged.iter().filter(|job| job.state.is_none()).count();
+    let oldest = merged.iter().filter(|job| job.state == Some(State::Waiting)).filter_map(|job| job.changed).min();
+    // What somebody paused, or a queue has not admitted, waits for a reason.
+    let is_held = |job: &Job| paused.contains(&job.session.as_str()) || job.kubernetes_job.is_some();
+    let free = merged.iter().filter(|job| job.state == Some(State::Waiting) && !is_held(job));
+    let waits = free.filter_map(|job| job.changed).min().map(|oldest| now.duration_since(oldest));
+    let count = |state| by_state.get(&state).copied().unwrap_or_default();
+    let mut problems: Vec<String> = unseen.into_iter().collect();
+    let (orchestrator, kubernetes_jobs) = seen.unzip();
+    if let Some(problem) = orchestrator.as_ref().and_then(|view: &OrchestratorView| view.problem.as_ref()) {
+        problems.push(format!("orchestrator: {problem}"));
+    }
+    let has_room = kubernetes_jobs.is_some_and(|jobs: KubernetesJobs| {
+        jobs.active < usize::try_from(business.max_active_jobs).unwrap_or(usize::MAX)
+    });
+    if let Some(waits) = waits.filter(|waits| *waits > WAITS_TOO_LONG)
+        && has_room
+    {
+        problems.push(format!(
+            "{} waiting, the oldest for {}, although there is room for more",
+            text::count(count(State::Waiting), "input"),
+            text::duration(waits)
+        ));
+    }
+    for (state, verb) in [(State::Failed, "failed"), (State::Refused, "refused")] {
+        if count(state) > 0 {
+            let thing = if state == State::Refused { "message was" } else { "Job has" };
+            problems.push(format!("{} {verb}", people(count(state), thing)));
+        }
+    }
+    BusinessStatus {
+        business: business.name.clone(),
+        orchestrator,
+        kubernetes_jobs,
+        max_active_jobs: business.max_active_jobs,
+        jobs: by_state,
+        unread,
+        oldest_waiting_seconds: oldest.map(|oldest| now.duration_since(oldest).as_secs()),
+        problems,
+    }
+}
+
+fn people(count: usize, thing: &str) -> String {
+    match (count, thing) {
+        (1, thing) => format!("1 {thing}"),
+        (count, "message was") => format!("{count} messages were"),
+        (count, _) => format!("{count} Jobs have"),
+    }
+}
+
+fn table(businesses: &[BusinessStatus]) -> String {
+    let mut header = vec!["business", "orchestrator", "k8s jobs"];
+    header.extend(State::ALL.iter().map(|state| state.as_str()));
+    header.push("oldest waiting");
+    text::table(
+        &header,
+        businesses.iter().map(|business| {
+            let orchestrator = business.orchestrator.as_ref();
+            let mut cells = vec![
+                business.business.clone(),
+                orchestrator.map_or("?".to_owned(), |view| format!("{}/{}", view.ready, view.wanted)),
+                business.kubernetes_jobs.map_or("?".to_owned(), |jobs| {
+                    format!("{}/{} +{} ended", jobs.active, business.max_active_jobs, jobs.finished)
+                }),
+            ];
+            for state in State::ALL {
+                let count = business.jobs.get(&state).copied().unwrap_or_default();
+                let more =
+                    if business.unread > 0 && !matches!(state, State::Waiting | State::Running) { "+" } else { "" };
+                cells.push(format!("{count}{more}"));
+            }
+            let oldest = business.oldest_waiting_seconds.map(SignedDuration::from_secs);
+            cells.push(oldest.map_or("-".to_owned(), text::duration));
+            cells
+        }),
+    )
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,84 @@
+use cloud::storage::Object;
+use contract::outcome::{Reason, Timestamps};
+use sessions::jobs::{Active, Objects};
+
+use super::*;
+
+fn business() -> Business {
+    Business { max_active_jobs: 2, ..contract::testing::business("bu1") }
+}
+
+fn objects() -> Objects {
+    let object = |name: &str, metadata: &[(&str, &str)]| Object {
+        name: name.into(),
+        generation: 1,
+        size: 1,
+        created: "2026-01-01T00:00:00Z".parse().ok(),
+        content_type: String::new(),
+        metadata: metadata.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+    };
+    Objects {
+        inputs: vec![object("bu1/input/s/w", &[])],
+        outcomes: vec![
+            object("bu1/outcome/s/a/1-0.json", &[("deskgrid-state", "succeeded")]),
+            object("bu1/outcome/s/b/1-0.json", &[("deskgrid-state", "failed")]),
+            object("bu1/outcome/s/c/1-0.json", &[]),
+        ],
+        expired_before: None,
+    }
+}
+
+fn active() -> Active {
+    Active {
+        session: "s".into(),
+        job: "r".into(),
+        generation: 1,
+        attempt: 0,
+        reason: Reason::default(),
+        timestamps: Timestamps::default(),
+        kubernetes_job: "job-r".into(),
+    }
+}
+
+#[test]
+fn jobs_are_counted_and_what_is_wrong_is_said() {
+    let merged = jobs::merge("bu1", None, &objects(), &[active()]);
+    let well = OrchestratorView { wanted: 1, ready: 1, problem: None };
+    let now = "2026-01-01T00:10:00Z".parse().unwrap();
+    let status = summarise(
+        &business(),
+        &merged,
+        &[],
+        Some((well.clone(), KubernetesJobs { active: 1, finished: 3 })),
+        None,
+        now,
+    );
+    let counts: Vec<_> = status.jobs.iter().map(|(state, count)| (state.as_str(), *count)).collect();
+    assert_eq!(counts, [("waiting", 1), ("running", 1), ("succeeded", 1), ("failed", 1)]);
+    assert_eq!((status.unread, status.oldest_waiting_seconds), (1, Some(600)));
+    assert_eq!(
+        status.problems,
+        ["1 input waiting, the oldest for 10m00s, although there is room for more", "1 Job has failed"]
+    );
+    let full = summarise(
+        &business(),
+        &merged,
+        &[],
+        Some((well.clone(), KubernetesJobs { active: 2, finished: 0 })),
+        None,
+        now,
+    );
+    assert_eq!(full.problems, ["1 Job has failed"]);
+    let paused =
+        summarise(&business(), &merged, &["s"], Some((well, KubernetesJobs { active: 1, finished: 0 })), None, now);
+    assert_eq!(paused.problems, ["1 Job has failed"], "what is paused waits for a reason");
+}
+
+#[test]
+fn without_the_cluster_the_rest_is_still_told() {
+    let status =
+        summarise(&business(), &[], &[], None, Some("the cluster cannot be asked".into()), Timestamp::UNIX_EPOCH);
+    assert_eq!(status.problems, ["the cluster cannot be asked"]);
+    let table = table(&[status]);
+    assert!(table.contains('?') && table.contains("bu1"), "{table}");
+}

@@ -1,0 +1,224 @@
+//! `submit`: files, folders or standard input become Jobs of one session.
+
+use std::{
+    io::Write as _,
+    path::PathBuf,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use clap::builder::RangedU64ValueParser;
+use cloud::shutdown;
+use contract::{exit, message, names};
+use jiff::Timestamp;
+use sessions::submit::{Existing, Fate, Options, Source, Submitter, session_name, wait};
+
+use crate::{
+    context::{Context, Opener},
+    error::Failure,
+    inputs,
+    output::Output,
+    text,
+};
+
+mod report;
+
+/// Paths repeated in advice; more would hide it.
+const PATHS_SHOWN: usize = 8;
+
+/// Each file becomes one Job; its name within the session is the file's name, or for a file in a folder its path from
+/// there. Running the same command again is safe: what is there is not sent twice.
+#[derive(Clone, Debug, clap::Args)]
+pub struct Args {
+    /// Files and folders (hidden files are left out); `-` is standard input
+    #[arg(required_unless_present = "table")]
+    paths: Vec<PathBuf>,
+    /// A table of trades as CSV: one Job, split into tasks by rows, whose results are one table again
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["paths", "tasks"])]
+    table: Option<PathBuf>,
+    /// Rows of the table that each task computes
+    #[arg(long, value_name = "N", requires = "table", default_value_t = 100, value_parser = RangedU64ValueParser::<u32>::new().range(1..))]
+    rows_per_task: u32,
+    /// Data that every Job of the session reads, such as market data; under its own name
+    #[arg(long, value_name = "FILE")]
+    common: Vec<PathBuf>,
+    /// Business [default: the only one]
+    #[arg(long, short, env = "BUSINESS_NAME")]
+    business: Option<String>,
+    /// Session [default: a new one, named after the time]
+    #[arg(long, short)]
+    session: Option<String>,
+    /// Who submits
+    #[arg(long, env = "CLIENT_NAME")]
+    client: Option<String>,
+    /// Job id, when there is one input
+    #[arg(long)]
+    job: Option<String>,
+    /// Split each Job into so many tasks
+    #[arg(long, value_parser = RangedU64ValueParser::<u32>::new().range(1..=message::TASKS_MAX as u64))]
+    tasks: Option<u32>,
+    /// Drained before the others
+    #[arg(long)]
+    priority: bool,
+    /// Wait until every Job has its outcome; exit 1 unless all succeeded
+    #[arg(long, short)]
+    wait: bool,
+    /// Wait at most so long (`90s`, `10m`, `2h`)
+    #[arg(long, requires = "wait", value_parser = text::parse_duration)]
+    timeout: Option<Duration>,
+}
+
+/// Submits, and waits when asked to.
+pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> anyhow::Result<u8> {
+    if let Some(session) = &args.session {
+        names::check_session(session)
+            .map_err(|error| Failure::usage(format!("{session:?} cannot be a session")).why(error.to_string()))?;
+    }
+    let paths: Vec<PathBuf> = args.paths.iter().chain(&args.table).cloned().collect();
+    let spool = spool(&paths)?;
+    let inputs = inputs::collect(&paths, args.job.as_deref(), spool.as_ref().map(|file| file.path()))?;
+    let table_tasks = match inputs.as_slice() {
+        [input] if args.table.is_some() => Some(inputs::table_tasks(&input.source, args.rows_per_task)?),
+        _ => None,
+    };
+    let shared = inputs::shared(&args.common)?;
+    let size: u64 = inputs.iter().map(|input| size(&input.source)).sum();
+
+    let context = opener.open().await?;
+    let business = context.business(args.business.as_deref())?;
+    let stop = shutdown::on_signal()?;
+    let session = args
+        .session
+        .clone()
+        .unwrap_or_else(|| session_name(Timestamp::now(), &format!("{}-{}", std::process::id(), business.name)));
+    let options = Options {
+        session: session.clone(),
+        client: args.client.clone().filter(|client| !client.is_empty()).or_else(user),
+        tasks: table_tasks.or(args.tasks),
+        rows_per_task: table_tasks.map(|_| args.rows_per_task),
+        priority: args.priority,
+        common: shared.iter().map(|input| input.job.clone()).collect(),
+    };
+    let publisher = context.connection.base_publisher().await?;
+    let submitter = Submitter::new(context.store.clone(), &publisher, business.clone());
+    // A session that was named may hold what an earlier run of this command sent.
+    let existing = match &args.session {
+        Some(session) => tokio::select! {
+            existing = submitter.existing(session) => existing?,
+            () = stop.cancelled() => return Err(Failure::new("stopped", "stopped before anything was submitted").into()),
+        },
+        None => Existing::default(),
+    };
+    for input in &shared {
+        submitter.place_common(input, &session).await?;
+    }
+    output.detail(format_args!(
+        "submitting {} ({}) to {} in session {session}",
+        text::count(inputs.len(), "Job"),
+        text::bytes(size),
+        business.name
+    ));
+
+    let started = Instant::now();
+    let total = inputs.len();
+    let mut progress = output.progress("submitted", total);
+    let (mut done, mut failed) = (0, 0);
+    let stopping = tokio::spawn({
+        let (stop, output) = (stop.clone(), *output);
+        async move {
+            stop.cancelled().await;
+            output.note("stopping; what is in hand is brought to its end");
+        }
+    });
+    let sent = submitter
+        .run(inputs, &options, &existing, &stop, |_, fate| {
+            done += 1;
+            failed += usize::from(matches!(fate, Fate::Failed(_)));
+            progress.set(done, &if failed > 0 { format!("{failed} failed") } else { String::new() });
+        })
+        .await;
+    stopping.abort();
+    drop(progress);
+    let mut report = report::Report {
+        environment: &context.config.environment,
+        business: &business.name,
+        session: &session,
+        flag: &context.flag,
+        sent: &sent,
+        seconds: started.elapsed().as_secs_f64(),
+        size,
+        again: again(&context, args, &session, &business.name),
+        waited: None,
+    };
+    report.tell(output, args.wait);
+    if !args.wait || !sent.is_complete() {
+        report.print(output)?;
+        return report.result();
+    }
+
+    let expected = sent.expected();
+    let mut progress = output.progress("settled", expected.len());
+    let (mut done, mut bad) = (0, 0);
+    let waited = wait(&context.store, business, &session, expected, args.timeout, &stop, |outcome| {
+        done += 1;
+        bad += usize::from(outcome.state != contract::outcome::State::Succeeded);
+        progress.set(done, &if bad > 0 { format!("{bad} did not succeed") } else { String::new() });
+    })
+    .await?;
+    drop(progress);
+    report.seconds = started.elapsed().as_secs_f64();
+    report.waited = Some(waited);
+    report.tell_waited(output);
+    report.print(output)?;
+    let all_succeeded = report.waited.as_ref().is_some_and(report::all_succeeded);
+    Ok(if all_succeeded { exit::DONE } else { exit::FAILED })
+}
+
+/// The command that goes on where this one stopped.
+fn again(context: &Context, args: &Args, session: &str, business: &str) -> String {
+    let mut words = vec!["submit".to_owned(), "--business".into(), business.into(), "--session".into(), session.into()];
+    for (flag, value) in
+        [("--client", args.client.clone()), ("--job", args.job.clone()), ("--tasks", args.tasks.map(|n| n.to_string()))]
+    {
+        if let Some(value) = value {
+            words.extend([flag.to_owned(), text::shell(&value)]);
+        }
+    }
+    words.extend(args.priority.then(|| "--priority".to_owned()));
+    words.extend(args.wait.then(|| "--wait".to_owned()));
+    if let Some(table) = &args.table {
+        words.extend(["--table".to_owned(), text::shell(&table.to_string_lossy())]);
+        words.extend(["--rows-per-task".to_owned(), args.rows_per_task.to_string()]);
+    }
+    words.extend(args.common.iter().flat_map(|path| ["--common".to_owned(), text::shell(&path.to_string_lossy())]));
+    if args.paths.len() <= PATHS_SHOWN {
+        words.extend(args.paths.iter().map(|path| text::shell(&path.to_string_lossy())));
+    } else {
+        words.push(format!("PATHS (the same {})", args.paths.len()));
+    }
+    format!("cargo xtask{} {}", context.flag, words.join(" "))
+}
+
+/// Standard input in a file, when a path asks for it: it must be read more than once, and may be large.
+fn spool(paths: &[PathBuf]) -> anyhow::Result<Option<tempfile::NamedTempFile>> {
+    match paths.iter().filter(|path| path.as_os_str() == inputs::STDIN).count() {
+        0 => return Ok(None),
+        1 => {}
+        _ => return Err(Failure::usage("standard input can be one Job, not several").into()),
+    }
+    let mut file = tempfile::NamedTempFile::new().context("make a file for standard input")?;
+    std::io::copy(&mut std::io::stdin().lock(), &mut file).context("read standard input")?;
+    file.flush().context("write standard input to a file")?;
+    Ok(Some(file))
+}
+
+fn size(source: &Source) -> u64 {
+    match source {
+        Source::File(path) => path.metadata().map(|metadata| metadata.len()).unwrap_or_default(),
+        Source::Bytes(bytes) => bytes.len() as u64,
+    }
+}
+
+fn user() -> Option<String> {
+    contract::config::variables().remove("USER").filter(|user| !user.is_empty())
+}

@@ -1,0 +1,32 @@
+//! Fixtures for tests of every package. They are plain values; a test changes the fields it is about.
+
+use crate::config::{Business, Dispatch, Engine, Program, Retention};
+
+/// A business with the built-in kernel and no option set: at most 4 Jobs at a time, 3 retries, an hour for each Job.
+pub fn business(name: &str) -> Business {
+    Business {
+        name: name.into(),
+        bucket: "p-bucket".into(),
+        namespace: name.into(),
+        topic: format!("projects/p/topics/p-{name}-topic"),
+        subscription: format!("projects/p/subscriptions/p-{name}-subscription"),
+        priority_subscription: None,
+        events_topic: format!("projects/p/topics/p-{name}-events-topic"),
+        max_active_jobs: 4,
+        dispatch: Dispatch::Job,
+        submit_on_upload: false,
+        intake: true,
+        queue: None,
+        retention: Retention { finished_jobs_secs: 3600, output_days: 30, outcome_days: 90 },
+        engine: Engine {
+            image: "engine@sha256:0".into(),
+            command: vec![],
+            cpu: "1".into(),
+            memory: "512Mi".into(),
+            retries: 3,
+            timeout_secs: 3600,
+            spot: false,
+            program: Program::default(),
+        },
+    }
+}

@@ -1,7 +1,0 @@
-//! `deskgrid`.
-
-use std::process::ExitCode;
-
-fn main() -> ExitCode {
-    xtask::deskgrid()
-}
