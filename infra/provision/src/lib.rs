@@ -34,9 +34,6 @@ pub mod takedown;
 pub mod trouble;
 pub mod wire;
 
-#[cfg(test)]
-mod fake;
-
 pub use cloud::{Cloud, LocalState};
 pub use environment::Environment;
 pub use run::{Report, carry_out, left, look, look_to_add, look_to_remove, run};
