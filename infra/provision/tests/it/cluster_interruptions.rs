@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// In a sample, one in so many requests of a kind that was stopped at already.
-const STEP: usize = 25;
+const STEP: usize = 50;
 /// Worlds at once.
 const AT_ONCE: usize = 4;
 /// No run of a verb takes this long, unless it hangs.
@@ -161,7 +161,10 @@ async fn without_an_answer(verb: Verb) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_lost_answer_to_any_write_leaves_no_key_and_no_object_too_many() {
     for verb in Verb::ALL {
-        without_an_answer(verb).await;
+        // What it writes to the cluster, a deploy writes too.
+        if is_long() || verb != Verb::AddBusiness {
+            without_an_answer(verb).await;
+        }
     }
 }
 
