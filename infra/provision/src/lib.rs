@@ -32,6 +32,7 @@ pub mod saved;
 pub mod show;
 pub mod takedown;
 pub mod trouble;
+pub mod unsettled;
 pub mod wire;
 
 pub use cloud::{Cloud, LocalState};
