@@ -12,10 +12,9 @@ use provision::{
     environment::{Business, CloudKind},
     lock,
     plan::Plan,
-    presence, removal, retire,
-    retire::Unsettled,
-    show,
+    presence, removal, show,
     takedown::{self, Takedown},
+    unsettled::{Unsettled, unsettled},
 };
 use serde::Serialize;
 use serde_json::json;
@@ -145,7 +144,7 @@ impl Removal<'_> {
     async fn look(&self, store: &Store, business: &Business, there: bool) -> anyhow::Result<Going> {
         let data = data::stock(store, business).await?;
         let jobs = match there {
-            true => retire::unsettled(self.cloud.cluster()?, &business.namespace).await?,
+            true => unsettled(self.cloud.cluster()?, &business.namespace).await?,
             false => Unsettled::default(),
         };
         Ok(Going { business: business.name.clone(), data, jobs })

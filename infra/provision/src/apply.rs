@@ -139,6 +139,3 @@ pub async fn apply(plan: &Plan, client: &Client, progress: &Progress) -> Applied
         }
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -153,23 +153,6 @@ fn is_absent(error: &anyhow::Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{environment::tests::environment, fake::Fake};
-
-    #[tokio::test]
-    async fn messages_that_nobody_may_look_at_are_not_taken_for_none() {
-        let environment = environment("project = \"desk-one\"\nlocation = \"europe-west1\"\n[businesses.bu1]\n");
-        let fake = Fake::start().await;
-        fake.with(|world| world.denied = Some(":pull"));
-        let business = &environment.businesses[0];
-        let look = || held_messages(&fake.cloud, &environment.project, business);
-        assert_eq!(look().await.unwrap(), 0, "there is no subscription");
-        let path = format!("v1/projects/{}/subscriptions/{}", environment.project, business.subscription);
-        fake.with(|world| world.resources.insert(path, json!({})));
-        let error = look().await.unwrap_err();
-        let trouble: &Trouble = error.downcast_ref().unwrap();
-        assert_eq!((trouble.code, &trouble.on), ("pending", &business.subscription));
-        assert!(trouble.next.contains("roles/pubsub.subscriber"), "{trouble}");
-    }
 
     #[test]
     fn only_messages_without_an_input_are_alone() {

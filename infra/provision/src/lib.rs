@@ -32,10 +32,8 @@ pub mod saved;
 pub mod show;
 pub mod takedown;
 pub mod trouble;
+pub mod unsettled;
 pub mod wire;
-
-#[cfg(test)]
-mod fake;
 
 pub use cloud::{Cloud, LocalState};
 pub use environment::Environment;

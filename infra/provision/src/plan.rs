@@ -121,16 +121,27 @@ pub fn plan(environment: &Environment, desired: &[Resource], observed: &Observat
     notification::refuse_too_many(&mut changes, &observed.notifications);
     policy::limits::refuse_too_large(&mut changes);
     for (id, live) in &observed.extra {
-        changes.push(Change {
-            id: id.clone(),
-            business: live["labels"]["business"].as_str().map(str::to_owned),
-            action: if options.prune { Action::Delete } else { Action::Extra },
-            differences: vec![],
-            resource: None,
-            live: Some(live.clone()),
-        });
+        changes.push(Change::of_extra(id, live, if options.prune { Action::Delete } else { Action::Extra }));
     }
     Plan { environment: environment.name.clone(), project: environment.project.clone(), changes }
+}
+
+impl Change {
+    /// What to do about a resource that the environment names.
+    pub(crate) fn of(resource: &Resource, live: Option<&Live>, action: Action, differences: Vec<Difference>) -> Self {
+        let live = match live {
+            Some(Live::Present(live)) => Some(live.clone()),
+            _ => None,
+        };
+        let Resource { id, business, .. } = resource;
+        Self { id: id.clone(), business: business.clone(), action, differences, resource: Some(resource.clone()), live }
+    }
+
+    /// What to do about a resource of ours that the environment does not name.
+    pub(crate) fn of_extra(id: &Id, live: &Value, action: Action) -> Self {
+        let business = live["labels"]["business"].as_str().map(str::to_owned);
+        Self { id: id.clone(), business, action, differences: vec![], resource: None, live: Some(live.clone()) }
+    }
 }
 
 impl Plan {
@@ -197,12 +208,7 @@ fn change(environment: &Environment, resource: &Resource, observed: &Observation
             }
         }
     };
-    let live = match live {
-        Live::Present(value) => Some(value.clone()),
-        _ => None,
-    };
-    let Resource { id, business, .. } = resource;
-    Change { id: id.clone(), business: business.clone(), action, differences, resource: Some(resource.clone()), live }
+    Change::of(resource, Some(live), action, differences)
 }
 
 fn compare(

@@ -69,7 +69,7 @@ pub fn plan(before: &Environment, going: &[Resource], observed: &Observation, op
                 _ => delete(before, resource, live, options),
             },
         };
-        changes.push(change(resource, live, action, vec![]));
+        changes.push(Change::of(resource, live, action, vec![]));
     }
     // Node pools go with their cluster.
     let clusters: Vec<Id> = changes
@@ -89,7 +89,7 @@ pub fn plan(before: &Environment, going: &[Resource], observed: &Observation, op
         }
         let differences = grant_differences(&policy::removal(policy, grants));
         let action = if differences.is_empty() { Action::Nothing } else { Action::Revoke };
-        changes.push(change(resource, live, action, differences));
+        changes.push(Change::of(resource, live, action, differences));
     }
     Plan { environment: before.name.clone(), project: before.project.clone(), changes }
 }
@@ -134,25 +134,7 @@ pub fn extra(observed: &Observation, options: Options) -> Vec<Change> {
             Kind::Role | Kind::ServiceAccount if !options.identities => Action::Kept { reason: IDENTITY.to_owned() },
             _ => Action::Delete,
         };
-        let business = live["labels"]["business"].as_str().map(str::to_owned);
-        Change { id: id.clone(), business, action, differences: vec![], resource: None, live: Some(live.clone()) }
+        Change::of_extra(id, live, action)
     });
     changes.collect()
 }
-
-fn change(
-    resource: &Resource,
-    live: Option<&Live>,
-    action: Action,
-    differences: Vec<crate::plan::Difference>,
-) -> Change {
-    let live = match live {
-        Some(Live::Present(live)) => Some(live.clone()),
-        _ => None,
-    };
-    let Resource { id, business, .. } = resource;
-    Change { id: id.clone(), business: business.clone(), action, differences, resource: Some(resource.clone()), live }
-}
-
-#[cfg(test)]
-mod tests;

@@ -47,6 +47,16 @@ pub enum Kind {
     ProjectPolicy,
 }
 
+/// The kinds of resource that have a policy, each with the kind of its policy.
+const POLICIES: [(Kind, Kind); 6] = [
+    (Kind::Bucket, Kind::BucketPolicy),
+    (Kind::Topic, Kind::TopicPolicy),
+    (Kind::Subscription, Kind::SubscriptionPolicy),
+    (Kind::ServiceAccount, Kind::ServiceAccountPolicy),
+    (Kind::Registry, Kind::RegistryPolicy),
+    (Kind::Project, Kind::ProjectPolicy),
+];
+
 /// What a resource is called.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id {
@@ -110,29 +120,13 @@ impl Id {
 
     /// The id of the policy on this resource; of a policy or a role itself.
     pub fn policy(&self) -> Self {
-        let kind = match self.kind {
-            Kind::Bucket => Kind::BucketPolicy,
-            Kind::Topic => Kind::TopicPolicy,
-            Kind::Subscription => Kind::SubscriptionPolicy,
-            Kind::ServiceAccount => Kind::ServiceAccountPolicy,
-            Kind::Registry => Kind::RegistryPolicy,
-            Kind::Project => Kind::ProjectPolicy,
-            other => other,
-        };
+        let kind = POLICIES.iter().find(|(target, _)| *target == self.kind).map_or(self.kind, |(_, policy)| *policy);
         Self { kind, name: self.name.clone() }
     }
 
     /// The id of the resource that this policy is on; of anything else itself.
     pub fn target(&self) -> Self {
-        let kind = match self.kind {
-            Kind::BucketPolicy => Kind::Bucket,
-            Kind::TopicPolicy => Kind::Topic,
-            Kind::SubscriptionPolicy => Kind::Subscription,
-            Kind::ServiceAccountPolicy => Kind::ServiceAccount,
-            Kind::RegistryPolicy => Kind::Registry,
-            Kind::ProjectPolicy => Kind::Project,
-            other => other,
-        };
+        let kind = POLICIES.iter().find(|(_, policy)| *policy == self.kind).map_or(self.kind, |(target, _)| *target);
         Self { kind, name: self.name.clone() }
     }
 
@@ -146,7 +140,7 @@ impl Id {
 
     /// Whether it is a policy.
     pub fn is_policy(&self) -> bool {
-        self.target() != *self
+        POLICIES.iter().any(|(_, policy)| *policy == self.kind)
     }
 
     /// The last part of the name.

@@ -11,57 +11,19 @@ use k8s_openapi::api::{
 };
 use kube::{
     Api, Client,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams},
 };
-use serde::Serialize;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::deploy::{self, CONFIG_HASH, FIELD_MANAGER, ORCHESTRATOR};
+use crate::{
+    deploy::{self, CONFIG_HASH, FIELD_MANAGER, ORCHESTRATOR},
+    unsettled::{Unsettled, of_engines, unsettled},
+};
 
 /// The ConfigMap of every business.
 const CONFIG_MAP: &str = "deskgrid-config";
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-
-/// Kubernetes Jobs of a business that have no outcome yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Unsettled {
-    /// They run, or wait for a node.
-    pub active: usize,
-    /// They ended.
-    pub ended: usize,
-}
-
-impl Unsettled {
-    /// All of them.
-    pub fn total(&self) -> usize {
-        self.active + self.ended
-    }
-}
-
-/// The Kubernetes Jobs in a namespace that still wait for their outcome.
-///
-/// # Errors
-/// When the cluster cannot be asked.
-pub async fn unsettled(client: &Client, namespace: &str) -> anyhow::Result<Unsettled> {
-    let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
-    let list = jobs.list(&of_engines()).await.with_context(|| format!("list the Jobs in {namespace}"))?;
-    let mut unsettled = Unsettled::default();
-    for job in list.items {
-        if !job.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == labels::FINALIZER) {
-            continue;
-        }
-        let conditions = job.status.and_then(|status| status.conditions).unwrap_or_default();
-        let ended = conditions
-            .iter()
-            .any(|condition| condition.status == "True" && ["Complete", "Failed"].contains(&condition.type_.as_str()));
-        match ended {
-            true => unsettled.ended += 1,
-            false => unsettled.active += 1,
-        }
-    }
-    Ok(unsettled)
-}
 
 /// Has the orchestrator of a business replaced by one that takes no message and only settles; `false` when there is
 /// none. A deploy turns intake on again.
@@ -158,8 +120,4 @@ pub async fn delete_namespace(client: &Client, namespace: &str, limit: Duration)
         tokio::time::sleep(LOOK_EVERY).await;
     }
     Ok(true)
-}
-
-fn of_engines() -> ListParams {
-    ListParams::default().labels(&format!("{}={}", labels::APP, labels::APP_ENGINE))
 }

@@ -26,6 +26,7 @@ use crate::{
     run::{carry_out, left, look_to_remove},
     saved,
     trouble::Trouble,
+    unsettled::unsettled,
 };
 
 /// How long the deletion of a namespace may take.
@@ -179,7 +180,7 @@ impl Takedown<'_> {
         let client = self.cloud.cluster()?;
         let stopped = match retire::stop_intake(client, namespace, name, self.options.rollout).await {
             // An orchestrator that cannot run has nothing in hand, and without Jobs there is nothing to settle.
-            Err(error) if retire::unsettled(client, namespace).await?.total() == 0 => {
+            Err(error) if unsettled(client, namespace).await?.total() == 0 => {
                 (self.tell)(&format!("{error:#}; it is removed as it is, since no Job waits for it"));
                 false
             }

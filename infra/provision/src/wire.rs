@@ -88,10 +88,10 @@ pub fn read(id: &Id) -> Request {
     match id.kind {
         Kind::BucketPolicy => Request::get(Api::Storage, format!("{path}/iam"))
             .query("optionsRequestedPolicyVersion", policy::VERSION.to_string()),
-        Kind::TopicPolicy | Kind::SubscriptionPolicy => Request::get(api(id.kind), format!("{path}:getIamPolicy"))
-            .query("options.requestedPolicyVersion", policy::VERSION.to_string()),
-        Kind::RegistryPolicy => Request::get(api(id.kind), format!("{path}:getIamPolicy"))
-            .query("options.requestedPolicyVersion", policy::VERSION.to_string()),
+        Kind::TopicPolicy | Kind::SubscriptionPolicy | Kind::RegistryPolicy => {
+            Request::get(api(id.kind), format!("{path}:getIamPolicy"))
+                .query("options.requestedPolicyVersion", policy::VERSION.to_string())
+        }
         Kind::ServiceAccountPolicy => Request::new(Api::Iam, Method::Post, format!("{path}:getIamPolicy"))
             .query("options.requestedPolicyVersion", policy::VERSION.to_string()),
         Kind::ProjectPolicy => Request::new(api(id.kind), Method::Post, format!("{path}:getIamPolicy"))
@@ -186,12 +186,9 @@ fn update(id: &Id, fields: &Value, live: &Value, changed: &[&str]) -> Request {
         Kind::Registry => {
             Request::new(Api::ArtifactRegistry, Method::Patch, path).query("updateMask", mask).body(Value::Object(body))
         }
-        Kind::Topic => {
-            let body = json!({"topic": named(id, body), "updateMask": mask});
-            Request::new(Api::Pubsub, Method::Patch, path).body(body)
-        }
-        Kind::Subscription => {
-            let body = json!({"subscription": named(id, body), "updateMask": mask});
+        Kind::Topic | Kind::Subscription => {
+            body.insert("name".to_owned(), json!(id.name));
+            let body = json!({id.noun(): body, "updateMask": mask});
             Request::new(Api::Pubsub, Method::Patch, path).body(body)
         }
         Kind::ServiceAccount => {
@@ -316,11 +313,6 @@ fn seems(kind: Kind, live: &Value) -> String {
         (true, Some(description)) => format!("its description is {description:?}"),
         (true, None) => "it has no label or description that says whose".to_owned(),
     }
-}
-
-fn named(id: &Id, mut fields: Map<String, Value>) -> Value {
-    fields.insert("name".to_owned(), json!(id.name));
-    Value::Object(fields)
 }
 
 fn api(kind: Kind) -> Api {

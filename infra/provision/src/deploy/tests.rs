@@ -131,6 +131,14 @@ async fn serve(State(cluster): State<Cluster>, method: Method, uri: Uri, body: B
     }
 }
 
+/// A cloud of which these tests ask only the cluster.
+fn cloud(cluster: Client) -> crate::Cloud {
+    let credentials = google_cloud_auth::credentials::anonymous::Builder::new().build();
+    let google =
+        crate::google::Client::new(crate::google::Endpoints::all_at("http://127.0.0.1:1"), credentials).unwrap();
+    crate::Cloud { google, kubernetes: Ok(cluster), endpoints: contract::config::Endpoints::default() }
+}
+
 fn rendered() -> Rendered {
     let text = "project = \"desk-one\"\nlocation = \"europe-west1\"\n[businesses.bu1]\n[businesses.bu2]\n";
     let images = Images { orchestrator: "i:1".to_owned(), engine: "i:2".to_owned() };
@@ -205,8 +213,7 @@ async fn a_rollout_is_waited_for_and_a_crash_shows_its_last_lines() {
 async fn a_deployment_writes_down_what_it_did_and_waits() {
     let (client, cluster) = Cluster::start().await;
     let environment = environment("project = \"desk-one\"\nlocation = \"europe-west1\"\n[businesses.bu1]\n");
-    let google = crate::fake::Fake::start().await.cloud.google;
-    let cloud = crate::Cloud { google, kubernetes: Ok(client), endpoints: contract::config::Endpoints::default() };
+    let cloud = cloud(client);
     let folder = tempfile::tempdir().unwrap();
     let images = Images { orchestrator: "i:1".to_owned(), engine: "i:2".to_owned() };
     let options = Options { limit: Duration::from_secs(20), ..Options::new(images, folder.path().to_owned()) };

@@ -3,11 +3,13 @@
 
 use std::{sync::Arc, time::Duration};
 
+use futures::StreamExt as _;
 use k8s_openapi::api::core::v1::Pod;
 use kube::{
     Api, Client,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    api::{DeleteParams, Patch, PatchParams},
     config::{KubeConfigOptions, Kubeconfig},
+    runtime::{WatchStreamExt as _, watcher},
 };
 use localcloud::{
     faults::Faults,
@@ -24,7 +26,7 @@ use provision::{
 };
 use serde_json::{Value, json};
 
-use crate::ground::{self, PROJECT, client, lock, make, remove, silent};
+use crate::ground::{self, PROJECT, Saved, client, lock, make, remove, silent};
 
 /// Longest time for anything to begin, or to end.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -40,7 +42,7 @@ pub(crate) fn environment(businesses: &[&str]) -> Environment {
 
 /// What is there at one moment, to begin from again.
 pub(crate) struct Snapshot {
-    google: tempfile::TempDir,
+    google: Saved,
     version: u64,
     objects: Vec<(&'static kubernetes::kinds::Kind, Arc<Value>)>,
 }
@@ -70,8 +72,8 @@ impl Desk {
         })
         .await;
         let saved = folder.path().join("kubernetes");
-        if let Some(Snapshot { google: folder, version, objects }) = from {
-            google.load_from(folder.path()).unwrap();
+        if let Some(Snapshot { google: start, version, objects }) = from {
+            start.load_into(&google);
             // As it is kept over a restart, so that its controllers begin with all of it.
             std::fs::create_dir_all(&saved).unwrap();
             let objects: Vec<&Value> = objects.iter().map(|(_, object)| object.as_ref()).collect();
@@ -95,10 +97,8 @@ impl Desk {
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
-        let google = tempfile::tempdir().unwrap();
-        self.google.save_to(google.path()).unwrap();
         let (version, objects) = self.kubernetes.cluster().store.snapshot();
-        Snapshot { google, version, objects }
+        Snapshot { google: Saved::of(&self.google), version, objects }
     }
 
     /// The requests that were recorded, without the stand-in's.
@@ -175,25 +175,24 @@ async fn client_of(kubernetes: &Kubernetes) -> Client {
     Client::try_from(config).unwrap()
 }
 
-/// Says of every pod that it runs, and lets go of those that are to end.
+/// Says of every pod that it runs, and removes those that are to end.
 async fn play_kubelet(client: Client) {
     let all: Api<Pod> = Api::all(client.clone());
-    loop {
-        tokio::time::sleep(Duration::from_millis(15)).await;
-        let Ok(list) = all.list(&ListParams::default()).await else { continue };
-        for pod in list.items {
-            let name = pod.metadata.name.clone().unwrap_or_default();
-            let pods: Api<Pod> = Api::namespaced(client.clone(), pod.metadata.namespace.as_deref().unwrap_or_default());
-            if pod.metadata.deletion_timestamp.is_some() {
-                let _ = pods.delete(&name, &DeleteParams::default().grace_period(0)).await;
-            } else if pod.status.and_then(|status| status.phase).as_deref() != Some("Running") {
-                let conditions: Vec<Value> = ["PodScheduled", "Initialized", "ContainersReady", "Ready"]
-                    .iter()
-                    .map(|kind| json!({"type": kind, "status": "True"}))
-                    .collect();
-                let status = json!({"status": {"phase": "Running", "conditions": conditions}});
-                let _ = pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await;
-            }
+    let pods = watcher(all, watcher::Config::default()).default_backoff().applied_objects();
+    let mut pods = std::pin::pin!(pods);
+    while let Some(seen) = pods.next().await {
+        let Ok(pod) = seen else { continue };
+        let name = pod.metadata.name.clone().unwrap_or_default();
+        let pods: Api<Pod> = Api::namespaced(client.clone(), pod.metadata.namespace.as_deref().unwrap_or_default());
+        if pod.metadata.deletion_timestamp.is_some() {
+            let _ = pods.delete(&name, &DeleteParams::default().grace_period(0)).await;
+        } else if pod.status.and_then(|status| status.phase).as_deref() != Some("Running") {
+            let conditions: Vec<Value> = ["PodScheduled", "Initialized", "ContainersReady", "Ready"]
+                .iter()
+                .map(|kind| json!({"type": kind, "status": "True"}))
+                .collect();
+            let status = json!({"status": {"phase": "Running", "conditions": conditions}});
+            let _ = pods.patch_status(&name, &PatchParams::default(), &Patch::Merge(status)).await;
         }
     }
 }
@@ -209,6 +208,9 @@ pub(crate) enum Verb {
 }
 
 impl Verb {
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Deploy, Self::AddBusiness, Self::RotateKeys, Self::RemoveBusiness, Self::Teardown];
+
     /// Runs it as the command line does, under the lock.
     pub(crate) async fn run(self, desk: &Desk, cloud: &Cloud) -> anyhow::Result<()> {
         let (one, both) = (environment(&["bu1"]), environment(&["bu1", "bu2"]));

@@ -3,9 +3,9 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
-        Arc,
+        Arc, Mutex,
         atomic::{AtomicU32, Ordering},
     },
     time::Duration,
@@ -52,6 +52,29 @@ pub(crate) fn client(google: &Google) -> Client {
     // Where every other request fails, one of hundreds would have used up fewer.
     let retry = Retry { attempts: 20, first: Duration::from_millis(1), longest: Duration::from_millis(10) };
     Client::new(endpoints, credentials).unwrap().retrying(retry)
+}
+
+/// The requests of a client that change something.
+#[derive(Clone, Default)]
+pub(crate) struct Writes(Arc<Mutex<Vec<String>>>);
+
+impl Writes {
+    /// `METHOD path` of each since the last call, in their order.
+    pub(crate) fn take(&self) -> Vec<String> {
+        std::mem::take(&mut *self.0.lock().unwrap())
+    }
+}
+
+/// A client that records its writes.
+pub(crate) fn recording(client: Client) -> (Client, Writes) {
+    let writes = Writes::default();
+    let seen = writes.clone();
+    let client = client.observed(Arc::new(move |call| {
+        if call.request.is_write() {
+            seen.0.lock().unwrap().push(call.request.to_string());
+        }
+    }));
+    (client, writes)
 }
 
 pub(crate) fn cloud(google: Client) -> Cloud {
@@ -205,6 +228,41 @@ pub(crate) async fn remove(
     let gone = takedown.carry_out(&agreed, &lock("teardown"), &silent()).await?;
     anyhow::ensure!(gone.left.is_empty(), "left: {:?}", gone.left);
     Ok(())
+}
+
+/// What a cloud held at one moment: the files that it saved, to begin from again.
+pub(crate) struct Saved(Vec<(PathBuf, Vec<u8>)>);
+
+impl Saved {
+    pub(crate) fn of(google: &Google) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        google.save_to(folder.path()).unwrap();
+        let mut saved = Self(Vec::new());
+        saved.read(folder.path(), Path::new(""));
+        saved
+    }
+
+    fn read(&mut self, root: &Path, inside: &Path) {
+        for entry in std::fs::read_dir(root.join(inside)).unwrap() {
+            let entry = entry.unwrap();
+            let path = inside.join(entry.file_name());
+            match entry.file_type().unwrap().is_dir() {
+                true => self.read(root, &path),
+                false => self.0.push((path, std::fs::read(entry.path()).unwrap())),
+            }
+        }
+    }
+
+    /// Puts it into a cloud that holds nothing yet.
+    pub(crate) fn load_into(&self, google: &Google) {
+        let folder = tempfile::tempdir().unwrap();
+        for (path, content) in &self.0 {
+            let path = folder.path().join(path);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, content).unwrap();
+        }
+        google.load_from(folder.path()).unwrap();
+    }
 }
 
 /// Everything that the cloud holds, without what differs from run to run: times, numbers, etags.

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(clippy::print_stdout, reason = "what was measured is said")]
 
+mod apply;
 mod builds;
 mod cluster_interruptions;
 mod desk;
@@ -17,5 +18,7 @@ mod many;
 mod network;
 mod preflight;
 mod progress;
+mod removal;
+mod sample;
 mod shapes;
 mod waves;

@@ -1,5 +1,6 @@
-use super::*;
 use contract::testing::business;
+
+use super::*;
 
 const MARKET: &str = include_str!("../../../../examples/market.json");
 const TRADES: &str = include_str!("../../../../examples/trades.csv");

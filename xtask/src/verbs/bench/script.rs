@@ -1,4 +1,4 @@
-//! The same set-up as a script of `gcloud` commands: which they are, and how long they take here. One of each kind is
+//! The same set-up as a script of `gcloud` commands: how many they are, and how long they take here. One of each kind is
 //! run; a whole script takes minutes.
 
 use std::{
@@ -34,58 +34,17 @@ const SAMPLES: [(Kind, &str); 9] = [
     (Kind::Registry, "artifacts repositories create sample --location=europe-west1 --repository-format=docker"),
 ];
 
-/// What a person would type to carry a plan out, one command after another: `gcloud` makes one thing at a time, and
-/// grants one role at a time. Each with the kind of what it is about.
-pub(super) fn commands(plan: &Plan) -> Vec<(Kind, String)> {
-    let of = |change: &Change| of(change, &plan.project).into_iter().map(|line| (change.id.kind, line)).collect();
-    plan.pending().flat_map(|change| -> Vec<(Kind, String)> { of(change) }).collect()
-}
-
-fn of(change: &Change, project: &str) -> Vec<String> {
-    let name = change.id.short();
-    let on = |group: &str| -> Vec<String> {
-        let Some(Wanted::Grants(grants)) = change.resource.as_ref().map(|resource| &resource.wanted) else {
-            return vec![];
+/// What the commands of a script that carries a plan out are about: `gcloud` makes one thing at a time, and grants one
+/// role at a time.
+pub(super) fn commands(plan: &Plan) -> Vec<Kind> {
+    let of = |change: &Change| {
+        let count = match change.resource.as_ref().map(|resource| &resource.wanted) {
+            Some(Wanted::Grants(grants)) => grants.len(),
+            _ => 1,
         };
-        let target = change.id.target();
-        let bind = |grant: &provision::resource::Grant| {
-            let condition = grant.condition.as_ref().map_or_else(
-                || " --condition=None".to_owned(),
-                |condition| format!(" --condition=title={},expression={}", condition.title, condition.expression),
-            );
-            format!(
-                "gcloud {group} add-iam-policy-binding {} --member={} --role={}{condition}",
-                target.short(),
-                grant.member,
-                grant.role
-            )
-        };
-        grants.iter().map(bind).collect()
+        std::iter::repeat_n(change.id.kind, count)
     };
-    let one = |text: &str| vec![format!("gcloud {text} --project={project}")];
-    match change.id.kind {
-        Kind::Services => one("services enable container.googleapis.com pubsub.googleapis.com …"),
-        Kind::Cluster => one(&format!("container clusters create {name} --enable-dataplane-v2 --enable-dns-access …")),
-        Kind::NodePool => {
-            one(&format!("container node-pools create {name} --cluster={} …", change.id.cluster().short()))
-        }
-        Kind::Registry => one(&format!("artifacts repositories create {name} --repository-format=docker …")),
-        Kind::Bucket => one(&format!("storage buckets create gs://{name} --lifecycle-file=lifecycle.json …")),
-        Kind::Notification => one(&format!("storage buckets notifications create gs://… --topic={name} …")),
-        Kind::Topic => one(&format!("pubsub topics create {name} --labels=…")),
-        Kind::Subscription => one(&format!("pubsub subscriptions create {name} --topic=… --expiration-period=never …")),
-        Kind::Role => one(&format!("iam roles create {name} --permissions=storage.objects.list …")),
-        Kind::ServiceAccount => {
-            one(&format!("iam service-accounts create {} …", name.split('@').next().unwrap_or(name)))
-        }
-        Kind::BucketPolicy => on("storage buckets"),
-        Kind::TopicPolicy => on("pubsub topics"),
-        Kind::SubscriptionPolicy => on("pubsub subscriptions"),
-        Kind::RegistryPolicy => on("artifacts repositories"),
-        Kind::ServiceAccountPolicy => on("iam service-accounts"),
-        Kind::ProjectPolicy => on("projects"),
-        Kind::Project => vec![],
-    }
+    plan.pending().flat_map(of).collect()
 }
 
 /// What takes how long of the script.

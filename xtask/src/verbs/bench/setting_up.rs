@@ -79,7 +79,7 @@ async fn far_away(output: &Output) -> anyhow::Result<Vec<Row>> {
     let cloud = Cloud { google: client, kubernetes, endpoints: contract::config::Endpoints::default() };
     let begun = Instant::now();
     let plan = setup::look(&environment, &cloud, plan::Options::default(), output).await?;
-    let kinds: Vec<_> = script::commands(&plan).into_iter().map(|(kind, _)| kind).collect();
+    let kinds = script::commands(&plan);
     let commands = kinds.len();
     let report = setup::carry_out(plan, &cloud, output).await?;
     let took = begun.elapsed();

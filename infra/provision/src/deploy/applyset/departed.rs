@@ -8,10 +8,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use contract::labels;
 use futures::future::try_join_all;
-use k8s_openapi::api::{
-    batch::v1::Job,
-    core::v1::{ConfigMap, Pod},
-};
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::{
     Api, Client,
     api::{DeleteParams, ListParams},
@@ -131,11 +128,7 @@ async fn ended(client: &Client, namespace: &str) -> anyhow::Result<()> {
 
 /// What to say of a business that left and has Jobs whose outcome nobody else would write; nothing when it has none.
 async fn unsettled(client: &Client, namespace: &str, business: &str) -> anyhow::Result<Option<String>> {
-    let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
-    let ours = ListParams::default().labels(&format!("{}={}", labels::APP, labels::APP_ENGINE));
-    let jobs = jobs.list(&ours).await.with_context(|| format!("look for Jobs in the namespace {namespace}"))?;
-    let held = |job: &&Job| job.metadata.finalizers.iter().flatten().any(|held| held == labels::FINALIZER);
-    match jobs.items.iter().filter(held).count() {
+    match crate::unsettled::unsettled(client, namespace).await?.total() {
         0 => Ok(None),
         unsettled => Ok(Some(format!(
             "{business} is no longer in the environment file, but {unsettled} of its Jobs in the namespace {namespace} have no outcome yet, and only its orchestrator writes them"

@@ -51,8 +51,7 @@ async fn one_rollout_that_fails_is_told_while_another_one_waits() {
     let (client, cluster) = Cluster::start().await;
     let environment =
         environment("project = \"desk-one\"\nlocation = \"europe-west1\"\n[businesses.bu1]\n[businesses.bu2]\n");
-    let google = crate::fake::Fake::start().await.cloud.google;
-    let cloud = crate::Cloud { google, kubernetes: Ok(client), endpoints: contract::config::Endpoints::default() };
+    let cloud = cloud(client);
     let folder = tempfile::tempdir().unwrap();
     let images = Images { orchestrator: "i:1".to_owned(), engine: "i:2".to_owned() };
     let second = Duration::from_secs(1);
