@@ -35,7 +35,7 @@ const TRIES: usize = 20;
 const READS: usize = 16;
 
 /// What was decided about a session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct Control {
     /// Schema version, see [`SCHEMA`].
     pub schema: u32,
@@ -116,7 +116,7 @@ impl Control {
 }
 
 /// A message that came while its session was paused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct Parked {
     /// Schema version, see [`SCHEMA`].
     pub schema: u32,

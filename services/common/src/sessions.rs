@@ -24,7 +24,7 @@ pub use retry::{Chosen, Doing, More, Retried, Retrier, Selection};
 pub use watch::Watch;
 
 /// How many Jobs are in each state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, schemars::JsonSchema, Serialize)]
 pub struct Counts {
     /// See [`State::Waiting`].
     pub waiting: usize,
@@ -86,7 +86,7 @@ impl Counts {
 }
 
 /// A session at a glance.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, schemars::JsonSchema, Serialize)]
 pub struct Summary {
     /// Business.
     pub business: String,

@@ -16,6 +16,7 @@ use common::{
     sessions::{More, Retried, Retrier, Selection},
 };
 use futures::{StreamExt as _, TryStreamExt as _};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use web::{Form, Problem, Viewer, Visitor};
 
@@ -25,7 +26,7 @@ use crate::state::{Followed, State};
 const AT_ONCE: usize = 16;
 
 /// What is to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Verb {
     /// Stop a session, or one of its Jobs.
@@ -43,7 +44,7 @@ pub(crate) enum Verb {
 }
 
 /// A request to do something.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Action {
     /// What.
@@ -64,7 +65,7 @@ pub(crate) struct Action {
 }
 
 /// What came of it.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub(crate) struct Done {
     /// A sentence.
     pub(crate) message: String,

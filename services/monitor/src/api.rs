@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{Extension, State as FromState},
     routing::{get, post},
 };
 use common::{
@@ -17,14 +16,15 @@ use inspect::{
     cluster::{OrchestratorView, PodView},
 };
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use web::{Problem, Query, Visitor};
 
 use crate::{
     actions,
     board::{Minute, Sample, SessionView, View},
-    cluster::{self, NodeLine},
-    openapi,
+    nodes::{self, NodeLine},
+    openapi::{self, Endpoint},
     pages::{Filter, select},
     raw::{PubsubItem, Quota},
     state::State,
@@ -32,27 +32,53 @@ use crate::{
 
 /// Its routes.
 pub(crate) fn routes() -> Router<Arc<State>> {
-    Router::new()
-        .route("/api/v1/overview", get(overview))
-        .route("/api/v1/sessions", get(sessions))
-        .route("/api/v1/jobs", get(jobs))
-        .route("/api/v1/job", get(job))
-        .route("/api/v1/pubsub", get(pubsub))
-        .route("/api/v1/dead-letters", get(letters))
-        .route("/api/v1/cluster", get(nodes))
-        .route("/api/v1/actions", post(actions::by_api))
-        .route("/api/v1/openapi.json", get(async || Json(openapi::document())))
+    let routes = Router::new()
+        .route(openapi::ACTIONS, post(actions::by_api))
+        .route(openapi::PATH, get(async || Json(document())));
+    endpoints().into_iter().fold(routes, |routes, endpoint| routes.route(endpoint.path, endpoint.route))
 }
 
-#[derive(Serialize)]
+/// Its description, as it is served.
+pub fn document() -> serde_json::Value {
+    openapi::document(&endpoints())
+}
+
+fn endpoints() -> [Endpoint; 7] {
+    [
+        Endpoint::new("/api/v1/overview", "How every business stands", &[], overview),
+        Endpoint::new("/api/v1/sessions", "Sessions, the one that changed last first", &["business"], sessions),
+        Endpoint::new(
+            "/api/v1/jobs",
+            "Jobs: filtered, sorted, a page at a time",
+            &["business", "session", "state", "q", "sort", "order", "page", "rows"],
+            jobs,
+        ),
+        Endpoint::new(
+            "/api/v1/job",
+            "Everything known of one Job, with why it is where it is in plain words",
+            &["business!", "session!", "job!", "generation"],
+            job,
+        ),
+        Endpoint::new("/api/v1/pubsub", "Topics, subscriptions, backlog", &["business"], pubsub),
+        Endpoint::new(
+            "/api/v1/dead-letters",
+            "Outcomes failed and refused about which something is to be done",
+            &["business"],
+            letters,
+        ),
+        Endpoint::new("/api/v1/cluster", "Nodes, Pods, quotas", &["business"], cluster),
+    ]
+}
+
+#[derive(JsonSchema, Serialize)]
 struct Overview {
     environment: String,
     project: String,
-    businesses: Vec<BusinessLine>,
+    businesses: Vec<Business>,
 }
 
-#[derive(Serialize)]
-struct BusinessLine {
+#[derive(JsonSchema, Serialize)]
+struct Business {
     business: String,
     counts: Counts,
     dead_letters: usize,
@@ -68,21 +94,17 @@ struct BusinessLine {
     history: Vec<Sample>,
 }
 
-async fn overview(
-    FromState(state): FromState<Arc<State>>,
-    Extension(visitor): Extension<Visitor>,
-) -> Result<Json<Overview>, Problem> {
-    state.touch();
+async fn overview(state: Arc<State>, visitor: Visitor, _: Query) -> Result<Overview, Problem> {
     let views = state.views(&visitor, None)?;
-    Ok(Json(Overview {
+    Ok(Overview {
         environment: state.site.config.environment.clone(),
         project: state.site.config.project.clone(),
         businesses: views.iter().map(|view| line(view)).collect(),
-    }))
+    })
 }
 
-fn line(view: &View) -> BusinessLine {
-    BusinessLine {
+fn line(view: &View) -> Business {
+    Business {
         business: view.business.name.clone(),
         counts: view.counts,
         dead_letters: view.letters.len(),
@@ -97,17 +119,12 @@ fn line(view: &View) -> BusinessLine {
     }
 }
 
-async fn sessions(
-    FromState(state): FromState<Arc<State>>,
-    Extension(visitor): Extension<Visitor>,
-    query: Query,
-) -> Result<Json<Vec<SessionView>>, Problem> {
-    state.touch();
+async fn sessions(state: Arc<State>, visitor: Visitor, query: Query) -> Result<Vec<SessionView>, Problem> {
     let views = state.views(&visitor, query.get("business"))?;
-    Ok(Json(views.iter().flat_map(|view| view.sessions.iter().cloned()).collect()))
+    Ok(views.iter().flat_map(|view| view.sessions.iter().cloned()).collect())
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Jobs {
     total: usize,
     page: usize,
@@ -115,12 +132,7 @@ struct Jobs {
     jobs: Vec<Job>,
 }
 
-async fn jobs(
-    FromState(state): FromState<Arc<State>>,
-    Extension(visitor): Extension<Visitor>,
-    query: Query,
-) -> Result<Json<Jobs>, Problem> {
-    state.touch();
+async fn jobs(state: Arc<State>, visitor: Visitor, query: Query) -> Result<Jobs, Problem> {
     if let Some(word) = query.get("state")
         && jobs::State::parse(word).is_none()
     {
@@ -128,15 +140,10 @@ async fn jobs(
             .next(format!("There is {}.", jobs::State::ALL.map(jobs::State::as_str).join(", "))));
     }
     let selected = select(&state, &visitor, &Filter::of(&query)).await?;
-    Ok(Json(Jobs { total: selected.total, page: selected.page, pages: selected.pages, jobs: selected.jobs }))
+    Ok(Jobs { total: selected.total, page: selected.page, pages: selected.pages, jobs: selected.jobs })
 }
 
-async fn job(
-    FromState(state): FromState<Arc<State>>,
-    Extension(visitor): Extension<Visitor>,
-    query: Query,
-) -> Result<Json<serde_json::Value>, Problem> {
-    state.touch();
+async fn job(state: Arc<State>, visitor: Visitor, query: Query) -> Result<Detail, Problem> {
     let get = |name: &str| query.get(name).unwrap_or_default();
     let business = get("business");
     state.business(&visitor, business)?;
@@ -149,74 +156,57 @@ async fn job(
             && generation.is_none_or(|generation| job.generation == generation)
     };
     let job = view.jobs.iter().find(is_it).ok_or_else(missing)?;
-    let detail: Arc<Detail> = state.detail(&view, job).await?;
-    let value = serde_json::to_value(&*detail).map_err(|error| Problem::internal(error.into()))?;
-    Ok(Json(value))
+    Ok(state.detail(&view, job).await?.as_ref().clone())
 }
 
-#[derive(Serialize)]
-struct PubsubLine {
+#[derive(JsonSchema, Serialize)]
+struct Pubsub {
     business: String,
     waiting: usize,
     oldest_waiting: Option<Timestamp>,
     items: Vec<PubsubItem>,
 }
 
-async fn pubsub(
-    FromState(state): FromState<Arc<State>>,
-    Extension(visitor): Extension<Visitor>,
-    query: Query,
-) -> Result<Json<Vec<PubsubLine>>, Problem> {
-    state.touch();
+async fn pubsub(state: Arc<State>, visitor: Visitor, query: Query) -> Result<Vec<Pubsub>, Problem> {
     let views = state.views(&visitor, query.get("business"))?;
-    let lines = views.iter().map(|view| PubsubLine {
+    let lines = views.iter().map(|view| Pubsub {
         business: view.business.name.clone(),
         waiting: view.counts.waiting,
         oldest_waiting: view.oldest_waiting,
         items: view.pubsub.clone(),
     });
-    Ok(Json(lines.collect()))
+    Ok(lines.collect())
 }
 
-async fn letters(
-    FromState(state): FromState<Arc<State>>,
-    Extension(visitor): Extension<Visitor>,
-    query: Query,
-) -> Result<Json<Vec<DeadLetter>>, Problem> {
-    state.touch();
+async fn letters(state: Arc<State>, visitor: Visitor, query: Query) -> Result<Vec<DeadLetter>, Problem> {
     let views = state.views(&visitor, query.get("business"))?;
-    Ok(Json(views.iter().flat_map(|view| view.letters.iter().cloned()).collect()))
+    Ok(views.iter().flat_map(|view| view.letters.iter().cloned()).collect())
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Cluster {
     nodes: Vec<NodeLine>,
     /// Why nodes cannot be listed.
     trouble: Option<String>,
-    namespaces: Vec<Space>,
+    namespaces: Vec<Namespace>,
 }
 
-#[derive(Serialize)]
-struct Space {
+#[derive(JsonSchema, Serialize)]
+struct Namespace {
     business: String,
     namespace: String,
     pods: Vec<PodView>,
     quotas: Vec<Quota>,
 }
 
-async fn nodes(
-    FromState(state): FromState<Arc<State>>,
-    Extension(visitor): Extension<Visitor>,
-    query: Query,
-) -> Result<Json<Cluster>, Problem> {
-    state.touch();
+async fn cluster(state: Arc<State>, visitor: Visitor, query: Query) -> Result<Cluster, Problem> {
     let views = state.views(&visitor, query.get("business"))?;
-    let nodes = cluster::known(&state);
-    let namespaces = views.iter().map(|view| Space {
+    let nodes = nodes::known(&state);
+    let namespaces = views.iter().map(|view| Namespace {
         business: view.business.name.clone(),
         namespace: view.business.namespace.clone(),
         pods: view.pods.values().map(|pod| pod.view.clone()).collect(),
         quotas: view.quotas.clone(),
     });
-    Ok(Json(Cluster { nodes: nodes.lines, trouble: nodes.trouble, namespaces: namespaces.collect() }))
+    Ok(Cluster { nodes: nodes.lines, trouble: nodes.trouble, namespaces: namespaces.collect() })
 }

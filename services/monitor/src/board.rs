@@ -25,7 +25,7 @@ const SAMPLES: usize = 720;
 const SAMPLE_SECS: i64 = 5;
 
 /// How a business stood at a moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema, serde::Serialize)]
 pub(crate) struct Sample {
     pub(crate) time: Timestamp,
     pub(crate) waiting: usize,
@@ -33,7 +33,7 @@ pub(crate) struct Sample {
 }
 
 /// What ended in a minute.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, schemars::JsonSchema, serde::Serialize)]
 pub(crate) struct Minute {
     pub(crate) succeeded: usize,
     pub(crate) failed: usize,
@@ -47,7 +47,8 @@ impl Minute {
 }
 
 /// A session with how fast it goes.
-#[derive(Clone, Debug, serde::Serialize)]
+#[derive(Clone, Debug, schemars::JsonSchema, serde::Serialize)]
+#[schemars(rename = "Session")]
 pub(crate) struct SessionView {
     #[serde(flatten)]
     pub(crate) summary: Summary,

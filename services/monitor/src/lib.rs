@@ -8,15 +8,15 @@ mod actions;
 mod api;
 mod board;
 mod charts;
-mod cluster;
 mod download;
 mod follow;
 mod logs;
+mod nodes;
 mod openapi;
 mod pages;
 mod raw;
 mod run;
 mod state;
 
-pub use openapi::document;
+pub use api::document;
 pub use run::{Clients, run};

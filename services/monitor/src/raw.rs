@@ -53,7 +53,7 @@ pub(crate) struct Raw {
 }
 
 /// One limit of a namespace.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, serde::Serialize)]
 pub(crate) struct Quota {
     pub(crate) name: String,
     pub(crate) resource: String,
@@ -62,7 +62,7 @@ pub(crate) struct Quota {
 }
 
 /// A topic or a subscription and how it is set.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, serde::Serialize)]
 pub(crate) struct PubsubItem {
     /// `topic`, `subscription`.
     pub(crate) kind: &'static str,

@@ -16,7 +16,7 @@ use web::{Settings, Site};
 
 use crate::{
     board::{self, Board},
-    cluster, follow, pages,
+    follow, nodes, pages,
     state::{self, State},
 };
 
@@ -63,7 +63,7 @@ pub async fn run(settings: Settings, clients: Clients, stop: CancellationToken) 
     }
     tasks.spawn({
         let state = state.clone();
-        async move { cluster::follow(&state).await }
+        async move { nodes::follow(&state).await }
     });
     tasks.spawn(make_boards(state.clone(), health.clone()));
     let router = site.router(pages::routes(&state), health, Arc::new(registry));

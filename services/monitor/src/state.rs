@@ -18,7 +18,7 @@ use web::{Problem, Site, Visitor};
 
 use crate::{
     board::{Board, View},
-    cluster::Nodes,
+    nodes::Nodes,
     raw::Raw,
 };
 

@@ -7,7 +7,7 @@ use web::Problem;
 use super::{Ask, Shown, rows};
 use crate::{
     charts::{self, Rect},
-    cluster::{self, NodeLine},
+    nodes::{self, NodeLine},
     raw::Quota,
 };
 
@@ -62,7 +62,7 @@ struct Nodes {
 /// The page.
 pub(super) fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
     let views = ask.state.views(ask.visitor, ask.query.get("business"))?;
-    let nodes = cluster::known(ask.state);
+    let nodes = nodes::known(ask.state);
     let is_running = |state: &str| !matches!(state, "Succeeded" | "Failed" | "Error" | "OOMKilled" | "Completed");
     let all = || views.iter().flat_map(|view| view.pods.values()).filter(|pod| is_running(&pod.view.state));
     let rows = nodes.lines.iter().map(|node| {

@@ -15,7 +15,8 @@ const EVERY: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A node in one line.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, serde::Serialize)]
+#[schemars(rename = "Node")]
 pub(crate) struct NodeLine {
     pub(crate) name: String,
     pub(crate) is_ready: bool,
