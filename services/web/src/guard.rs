@@ -10,6 +10,7 @@ use axum::{
     middleware::Next,
     response::{IntoResponse as _, Response},
 };
+use tower_http::csrf::{CsrfLayer, ProtectionError};
 
 use crate::{Form, Problem, Site, Visitor, limits::MAX_FORM_BYTES, query};
 
@@ -32,9 +33,6 @@ async fn checked(site: &Site, request: Request) -> Result<Request, Box<Response>
     let refuse = |problem: Problem| Box::new(problem.into_response());
     plain(&request).map_err(refuse)?;
     let is_change = !matches!(*request.method(), Method::GET | Method::HEAD);
-    if is_change {
-        from_here(request.headers()).map_err(refuse)?;
-    }
     let (mut request, form) = with_form(request, is_change).await.map_err(refuse)?;
     let path = request.uri().path();
     if path == "/login" || path.starts_with("/assets/") {
@@ -79,21 +77,11 @@ fn plain(request: &Request) -> Result<(), Problem> {
     Ok(())
 }
 
-/// A browser says where a request to change something comes from; another site is refused.
-fn from_here(headers: &HeaderMap) -> Result<(), Problem> {
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    let is_ours = match (text("sec-fetch-site"), text("origin")) {
-        (Some(site), _) if site != "same-origin" && site != "none" => false,
-        (_, Some(origin)) => {
-            let host = origin.split_once("://").map(|(_, host)| host);
-            host.is_some() && host == text("host")
-        }
-        _ => true,
-    };
-    if is_ours {
-        return Ok(());
-    }
-    Err(Problem::new(StatusCode::FORBIDDEN, "other-site", "Another site must not change anything here"))
+/// Refuses a request to change something that a browser sent for another site.
+pub(crate) fn same_site() -> CsrfLayer<impl Fn(ProtectionError) -> Response + Clone> {
+    CsrfLayer::new().with_rejection_response(|_| {
+        Problem::new(StatusCode::FORBIDDEN, "other-site", "Another site must not change anything here").into_response()
+    })
 }
 
 /// Reads a form, which is small, or the proof that begins one with files; any other body stays what it is.

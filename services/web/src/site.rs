@@ -137,7 +137,7 @@ impl Site {
             .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
             .layer(middleware::from_fn_with_state(self.app.limits, limits::within));
         let streams = routes.streams.layer(DefaultBodyLimit::disable());
-        pages
+        let router = pages
             .merge(streams)
             .fallback(async || {
                 Problem::not_found("There is no such page").next("The navigation shows those there are.")
@@ -146,10 +146,11 @@ impl Site {
                 Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "This cannot be done here")
             })
             .layer(middleware::from_fn_with_state(self.clone(), guard::guard))
+            .layer(guard::same_site())
             .layer(middleware::from_fn_with_state(self.app.limits, limits::pace))
             .merge(probes::router(health))
-            .layer(middleware::from_fn_with_state(self.clone(), finish))
-            .layer(middleware::from_fn_with_state(self.tls, headers::add))
+            .layer(middleware::from_fn_with_state(self.clone(), finish));
+        headers::with_headers(router, self.tls)
     }
 
     /// Live pages that are open.
