@@ -12,7 +12,10 @@ use anyhow::Context as _;
 use oci_spec::image::{ImageManifest, MediaType};
 use serde_json::{Value, json};
 
-use crate::assemble::{Blob, Image, canonical};
+use crate::{
+    assemble::{Image, canonical},
+    blob::Blob,
+};
 
 /// The name that containerd gives an image of the layout.
 const CONTAINERD_NAME: &str = "io.containerd.image.name";

@@ -4,16 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Context as _;
 use oci_spec::image::{
-    Arch, ConfigBuilder, Descriptor, Digest, ImageConfigurationBuilder, ImageManifestBuilder, MediaType, Os,
-    RootFsBuilder, SCHEMA_VERSION,
+    Arch, ConfigBuilder, ImageConfigurationBuilder, ImageManifestBuilder, MediaType, Os, RootFsBuilder, SCHEMA_VERSION,
 };
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
     authorities,
+    blob::Blob,
     catalogue::Spec,
-    digest::sha256,
     layer::{Entry, Layer},
     program::Program,
     sbom,
@@ -23,28 +22,6 @@ use crate::{
 const USER: &str = "65532:65532";
 /// When an image was made, as far as it says: what depends on a clock is not the same twice.
 const CREATED: &str = "1970-01-01T00:00:00Z";
-
-/// Bytes that are found by their digest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Blob {
-    /// What they are.
-    pub media_type: MediaType,
-    /// `sha256:` and 64 hexadecimal digits.
-    pub digest: String,
-    /// The bytes.
-    pub bytes: Vec<u8>,
-}
-
-impl Blob {
-    pub(crate) fn new(media_type: MediaType, bytes: Vec<u8>) -> Self {
-        Self { media_type, digest: sha256(&bytes), bytes }
-    }
-
-    pub(crate) fn descriptor(&self) -> anyhow::Result<Descriptor> {
-        let digest: Digest = self.digest.parse().context("read a digest of our own")?;
-        Ok(Descriptor::new(self.media_type.clone(), self.bytes.len() as u64, digest))
-    }
-}
 
 /// An image in memory.
 #[derive(Clone, Debug)]

@@ -8,7 +8,7 @@ use std::{
 use flate2::{Compression, GzBuilder};
 use oci_spec::image::MediaType;
 
-use crate::{assemble::Blob, digest::sha256};
+use crate::blob::{Blob, sha256};
 
 /// What is at a path.
 #[derive(Clone, Debug, PartialEq, Eq)]

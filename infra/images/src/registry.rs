@@ -15,7 +15,10 @@ use oci_client::{
 use serde_json::Value;
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
-use crate::assemble::{Blob, Image, base_layer};
+use crate::{
+    assemble::{Image, base_layer},
+    blob::Blob,
+};
 
 mod error;
 

@@ -7,7 +7,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use sha2::{Digest as _, Sha256};
+use common::names;
 
 use crate::{Problem, Site};
 
@@ -48,7 +48,7 @@ impl Assets {
 }
 
 fn version(body: &[u8]) -> String {
-    Sha256::digest(body).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    names::hash_bytes(body, 12)
 }
 
 /// Answers with an asset; for ever the same under the URL that pages use.
