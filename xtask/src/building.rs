@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::Context as _;
-use images::{Archive, CATALOGUE, Image, Login, Maker, Registry, RegistryError, Source, Spec};
-use provision::{Cloud, Environment, environment::Builder};
+use images::{Archive, CATALOGUE, Image, Login, Registry, RegistryError, Source, Spec};
+use provision::{Cloud, Environment, build::RUST_IMAGE, environment::Builder};
 use serde::Serialize;
 
 use crate::{context, error::Failure, interrupt, output::Output, setup, text};
@@ -16,7 +16,7 @@ mod login;
 pub(crate) use login::{LoginArgs, Who, credentials, of as login};
 
 /// What is to be made, and where it goes.
-pub(crate) struct Wish<'a> {
+pub(crate) struct Request<'a> {
     /// Environment that it is for.
     pub(crate) environment: &'a Environment,
     /// Which images.
@@ -59,7 +59,7 @@ impl Target {
 
 /// An image with the tag that stands for what is in it and how it is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Wanted {
+pub(crate) struct Tagged {
     /// Which image.
     pub(crate) spec: &'static Spec,
     /// `src-…`.
@@ -92,7 +92,7 @@ pub(crate) struct Plan {
     /// Image by image.
     pub(crate) steps: Vec<Step>,
     #[serde(skip)]
-    wanted: Vec<Wanted>,
+    images: Vec<Tagged>,
     #[serde(skip)]
     source_files: Source,
     #[serde(skip)]
@@ -126,20 +126,36 @@ pub(crate) fn named(names: &[String]) -> anyhow::Result<Vec<&'static Spec>> {
     if names.is_empty() {
         return Ok(CATALOGUE.iter().filter(|spec| spec.deployed).collect());
     }
-    let find = |name: &String| {
-        images::find(name).ok_or_else(|| {
-            let known: Vec<&str> = CATALOGUE.iter().map(|spec| spec.name).collect();
-            Failure::usage(format!("there is no image {name:?}")).next(format!("there are {}", known.join(", "))).into()
-        })
+    names.iter().map(|name| find(name)).collect()
+}
+
+/// The images of names with tags, `NAME:TAG`; `None` when no name has one.
+///
+/// # Errors
+/// When only some have one, or there is none of a name.
+pub(crate) fn tagged(names: &[String]) -> anyhow::Result<Option<Vec<Tagged>>> {
+    if !names.iter().any(|name| name.contains(':')) {
+        return Ok(None);
+    }
+    let read = |name: &String| match name.split_once(':') {
+        Some((name, tag)) => Ok(Tagged { spec: find(name)?, tag: tag.to_owned() }),
+        None => Err(Failure::usage("either every image has a tag or none").on(name.clone()).into()),
     };
-    names.iter().map(find).collect()
+    names.iter().map(read).collect::<anyhow::Result<_>>().map(Some)
+}
+
+fn find(name: &str) -> anyhow::Result<&'static Spec> {
+    images::find(name).ok_or_else(|| {
+        let known: Vec<&str> = CATALOGUE.iter().map(|spec| spec.name).collect();
+        Failure::usage(format!("there is no image {name:?}")).next(format!("there are {}", known.join(", "))).into()
+    })
 }
 
 /// Looks at the source and at what is there already. Changes nothing.
 ///
 /// # Errors
 /// When the source cannot be read, or the registry cannot be asked.
-pub(crate) async fn plan(wish: &Wish<'_>, cloud: Option<&Cloud>, output: &Output) -> anyhow::Result<Plan> {
+pub(crate) async fn plan(request: &Request<'_>, cloud: Option<&Cloud>, output: &Output) -> anyhow::Result<Plan> {
     let source_files = Source::read(&context::root())?;
     if !source_files.unknown.is_empty() {
         output.warn(format_args!(
@@ -147,37 +163,37 @@ pub(crate) async fn plan(wish: &Wish<'_>, cloud: Option<&Cloud>, output: &Output
             text::some(source_files.unknown.iter().map(String::as_str), 5)
         ));
     }
-    let machine = match wish.builder {
+    let machine = match request.builder {
         Builder::Local => Some(here::Machine::look().await?),
         Builder::CloudBuild => None,
     };
-    let (maker, with) = match &machine {
-        Some(machine) => (Maker::Here, machine.traits(&wish.profile)),
-        None => (Maker::Docker, vec!["cloud-build".to_owned()]),
+    let with = match &machine {
+        Some(machine) => machine.traits(&request.profile),
+        None => vec!["cloud-build".to_owned(), RUST_IMAGE.to_owned()],
     };
     let with: Vec<&str> = with.iter().map(String::as_str).collect();
-    let want = |spec: &&'static Spec| Ok(Wanted { spec, tag: source_files.tag_of(spec, maker, &with)? });
-    let wanted = wish.specs.iter().map(want).collect::<anyhow::Result<Vec<_>>>()?;
-    let mut there = match (wish.builder, cloud) {
-        (Builder::CloudBuild, Some(cloud)) => cloud_build::present(wish.environment, cloud, &wanted).await?,
-        _ => present(&wish.target, &wanted).await?,
+    let tagged = |spec: &&'static Spec| Ok(Tagged { spec, tag: source_files.tag_of(spec, &with)? });
+    let images = request.specs.iter().map(tagged).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut there = match (request.builder, cloud) {
+        (Builder::CloudBuild, Some(cloud)) => cloud_build::present(request.environment, cloud, &images).await?,
+        _ => present(&request.target, &images).await?,
     };
     let mut steps = Vec::new();
-    for Wanted { spec, tag } in &wanted {
-        let present = there.remove(spec.name).filter(|_| !wish.force);
-        steps.push(Step { image: spec.name, tag: format!("{}/{}:{tag}", wish.target.place(), spec.name), present });
+    for Tagged { spec, tag } in &images {
+        let present = there.remove(spec.name).filter(|_| !request.force);
+        steps.push(Step { image: spec.name, tag: format!("{}/{}:{tag}", request.target.place(), spec.name), present });
     }
     let (source, files, size_bytes) = (source_files.tag(), source_files.files(), source_files.size());
-    Ok(Plan { builder: wish.builder, source, files, size_bytes, steps, wanted, source_files, machine })
+    Ok(Plan { builder: request.builder, source, files, size_bytes, steps, images, source_files, machine })
 }
 
 /// References by digest of the images that were made here already, by name.
-async fn present(target: &Target, wanted: &[Wanted]) -> anyhow::Result<BTreeMap<&'static str, String>> {
+async fn present(target: &Target, images: &[Tagged]) -> anyhow::Result<BTreeMap<&'static str, String>> {
     let mut there = BTreeMap::new();
     match target {
         Target::Registry { place, login } => {
             let registry = registry(place, login).await?;
-            for Wanted { spec, tag } in wanted {
+            for Tagged { spec, tag } in images {
                 let digest = registry.digest_of(spec.name, tag).await.map_err(|error| refused(place, error))?;
                 if let Some(digest) = digest {
                     there.insert(spec.name, format!("{}@{digest}", registry.repository(spec.name)));
@@ -191,7 +207,7 @@ async fn present(target: &Target, wanted: &[Wanted]) -> anyhow::Result<BTreeMap<
                     .why(format!("{error:#}"))
                     .next("name another file, or take this one away")
             })?;
-            for Wanted { spec, tag } in wanted {
+            for Tagged { spec, tag } in images {
                 let repository = format!("{place}/{}", spec.name);
                 if let Some(digest) = archive.digest_of(&repository, tag) {
                     there.insert(spec.name, format!("{repository}@{digest}"));
@@ -208,25 +224,20 @@ async fn present(target: &Target, wanted: &[Wanted]) -> anyhow::Result<BTreeMap<
 /// When something does not build, or cannot be brought where it should be.
 pub(crate) async fn carry_out(
     plan: &Plan,
-    wish: &Wish<'_>,
+    request: &Request<'_>,
     cloud: Option<&Cloud>,
     output: &Output,
 ) -> anyhow::Result<Vec<Made>> {
     let is_missing =
-        |wanted: &&Wanted| plan.steps.iter().any(|step| step.image == wanted.spec.name && step.present.is_none());
-    let missing: Vec<Wanted> = plan.wanted.iter().filter(is_missing).cloned().collect();
+        |image: &&Tagged| plan.steps.iter().any(|step| step.image == image.spec.name && step.present.is_none());
+    let missing: Vec<Tagged> = plan.images.iter().filter(is_missing).cloned().collect();
     let mut made: Vec<Made> = Vec::new();
     if !missing.is_empty() {
         made = match (&plan.machine, cloud) {
-            (Some(machine), _) => {
-                let here = async {
-                    open(&wish.target, &missing).await?;
-                    let images = here::make(machine, &missing, &wish.profile, output).await?;
-                    deliver(&images, &wish.target, output).await
-                };
-                interrupt::unless_interrupted(here).await?
+            (Some(machine), _) => make_here(machine, &missing, &request.profile, &request.target, output).await?,
+            (None, Some(cloud)) => {
+                cloud_build::make(request, plan, &plan.source_files, &missing, cloud, output).await?
             }
-            (None, Some(cloud)) => cloud_build::make(wish, plan, &plan.source_files, &missing, cloud, output).await?,
             (None, None) => anyhow::bail!("Cloud Build needs the environment's cloud"),
         };
     }
@@ -242,16 +253,35 @@ pub(crate) async fn carry_out(
     Ok(made)
 }
 
+/// Compiles these images on this machine and brings them where they should be.
+///
+/// # Errors
+/// When something does not compile, or cannot be brought where it should be.
+pub(crate) async fn make_here(
+    machine: &here::Machine,
+    images: &[Tagged],
+    profile: &str,
+    target: &Target,
+    output: &Output,
+) -> anyhow::Result<Vec<Made>> {
+    let make = async {
+        open(target, images).await?;
+        let images = here::make(machine, images, profile, output).await?;
+        deliver(&images, target, output).await
+    };
+    interrupt::unless_interrupted(make).await
+}
+
 /// A registry, with a login of this moment.
 async fn registry(place: &str, login: &Who) -> anyhow::Result<Registry> {
     Registry::new(place, login.login(place).await?)
 }
 
 /// Finds out whether these images can be brought where they should be, before they are compiled.
-async fn open(target: &Target, wanted: &[Wanted]) -> anyhow::Result<()> {
+async fn open(target: &Target, images: &[Tagged]) -> anyhow::Result<()> {
     let Target::Registry { place, login } = target else { return Ok(()) };
     let registry = registry(place, login).await?;
-    for Wanted { spec, .. } in wanted {
+    for Tagged { spec, .. } in images {
         registry.open(spec.name).await.map_err(|error| refused(place, error))?;
     }
     Ok(())
@@ -326,9 +356,9 @@ pub(crate) async fn ready(
     cloud: &Cloud,
     output: &Output,
 ) -> anyhow::Result<provision::manifests::Images> {
-    let wish = wish(environment, cloud).await?;
-    let plan = plan(&wish, Some(cloud), output).await?;
-    let made = carry_out(&plan, &wish, Some(cloud), output).await?;
+    let request = request(environment, cloud).await?;
+    let plan = plan(&request, Some(cloud), output).await?;
+    let made = carry_out(&plan, &request, Some(cloud), output).await?;
     setup::note_images(environment, &made)?;
     setup::last_images(environment)?.context("find the images that were just made")
 }
@@ -338,19 +368,19 @@ pub(crate) async fn ready(
 /// # Errors
 /// As [`plan`].
 pub(crate) async fn foreseen(environment: &Environment, cloud: &Cloud, output: &Output) -> anyhow::Result<Vec<Step>> {
-    let wish = wish(environment, cloud).await?;
-    Ok(plan(&wish, Some(cloud), output).await?.steps)
+    let request = request(environment, cloud).await?;
+    Ok(plan(&request, Some(cloud), output).await?.steps)
 }
 
 /// Every image that a deploy needs, in the environment's registry.
-async fn wish<'a>(environment: &'a Environment, cloud: &Cloud) -> anyhow::Result<Wish<'a>> {
+async fn request<'a>(environment: &'a Environment, cloud: &Cloud) -> anyhow::Result<Request<'a>> {
     let place = place(environment);
     let builder = environment.build.builder;
     let login = match builder {
         Builder::Local => login(&place, &LoginArgs::default(), || Ok(cloud.google.credentials().clone()))?,
         Builder::CloudBuild => Who::Known(Login::Anonymous),
     };
-    Ok(Wish {
+    Ok(Request {
         environment,
         specs: named(&[])?,
         builder,

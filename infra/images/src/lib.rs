@@ -7,8 +7,8 @@
 mod archive;
 mod assemble;
 mod authorities;
+mod blob;
 mod catalogue;
-mod digest;
 mod layer;
 mod program;
 mod registry;
@@ -17,11 +17,11 @@ mod source;
 mod workspace;
 
 pub use archive::{Archive, write as write_archive};
-pub use assemble::{Blob, Image, Recipe, assemble};
-pub use catalogue::{CATALOGUE, DOCKERFILE, Spec, find};
-pub use digest::sha256;
+pub use assemble::{Image, Recipe, assemble};
+pub use blob::Blob;
+pub use catalogue::{CATALOGUE, Spec, find};
 pub use layer::{Entry, Node};
 pub use program::{LIBRARY_FOLDERS, Program};
 pub use registry::{Login, Registry, RegistryError, docker_login};
 pub use sbom::{Part, spdx};
-pub use source::{LIMIT_BYTES, Maker, Source};
+pub use source::{LIMIT_BYTES, Source};

@@ -9,12 +9,7 @@ use std::{
 use anyhow::{Context as _, bail};
 use common::names;
 
-use crate::{
-    catalogue::{DOCKERFILE, Spec},
-    digest::sha256,
-    layer,
-    workspace::Workspace,
-};
+use crate::{blob::sha256, catalogue::Spec, layer, workspace::Workspace};
 
 /// Most bytes of source; more than that is a mistake, such as data that was added to git.
 pub const LIMIT_BYTES: u64 = 64 * 1024 * 1024;
@@ -22,27 +17,8 @@ pub const LIMIT_BYTES: u64 = 64 * 1024 * 1024;
 const PARTS: [&str; 8] =
     ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", ".cargo", "infra", "manifests", "services", "xtask"];
 
-/// What every program depends on, whichever packages are compiled into it.
-const SHARED: [&str; 4] = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", ".cargo"];
-
-/// Who makes an image, and so what else it depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Maker {
-    /// This program.
-    Here,
-    /// Docker, from the Dockerfile.
-    Docker,
-}
-
-impl Maker {
-    /// The files that say how an image is put together.
-    fn reads(self) -> &'static str {
-        match self {
-            Self::Here => "infra/images",
-            Self::Docker => DOCKERFILE,
-        }
-    }
-}
+/// What every image depends on, whichever packages are compiled into its program; the last says how it is put together.
+const SHARED: [&str; 5] = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", ".cargo", "infra/images"];
 
 /// One file.
 #[derive(Clone, Debug)]
@@ -99,11 +75,11 @@ impl Source {
     }
 
     /// A tag that stands for an image: for the files that are compiled into its program, for those that say which
-    /// features and crates are, and for how it is made (`maker`, and `with` what besides the source).
+    /// features and crates are, for how it is put together, and for what it is made `with` besides the source.
     ///
     /// # Errors
     /// When the workspace lacks a package.
-    pub fn tag_of(&self, spec: &Spec, maker: Maker, with: &[&str]) -> anyhow::Result<String> {
+    pub fn tag_of(&self, spec: &Spec, with: &[&str]) -> anyhow::Result<String> {
         let compiled = self.workspace.compiled(&[spec.package])?;
         // What is compiled in one run shares features, so a package that is not in the program can change it.
         let together: Vec<&str> = spec.compiled_with().map(|other| other.package).collect();
@@ -112,7 +88,7 @@ impl Source {
             path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         let counts = |item: &&Item| {
-            let mut places = SHARED.into_iter().chain(compiled.iter().copied()).chain([maker.reads()]);
+            let mut places = SHARED.into_iter().chain(compiled.iter().copied());
             manifests.contains(&item.path) || places.any(|place| is_in(&item.path, place))
         };
         Ok(tag(self.items.iter().filter(counts), with))

@@ -9,7 +9,7 @@ use common::{
     shutdown,
     storage::{Properties, Store, Written},
 };
-use images::{DOCKERFILE, Source};
+use images::Source;
 use provision::{
     Cloud, Environment,
     build::{self, Build, Order, State},
@@ -17,7 +17,7 @@ use provision::{
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{Made, Plan, Wanted, Wish, place};
+use super::{Made, Plan, Request, Tagged, place};
 use crate::{error::Failure, interrupt::InHand, output::Output, text};
 
 /// Pause between two looks at a build and its log.
@@ -26,6 +26,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(500);
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_secs(3);
 /// A build that Google does not end in time is left to itself.
 const PATIENCE: Duration = Duration::from_secs(build::LIMIT_SECS as u64 * 2 + 600);
+/// Longest that the registry takes to list what a build pushed.
+const LISTED_WITHIN: Duration = Duration::from_secs(30);
 /// Longest that one call is repeated before the person is told.
 const STORE_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -36,17 +38,17 @@ const STORE_PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) async fn present(
     environment: &Environment,
     cloud: &Cloud,
-    wanted: &[Wanted],
+    images: &[Tagged],
 ) -> anyhow::Result<BTreeMap<&'static str, String>> {
     let listed = match cloud.google.list(&build::images(environment), "dockerImages").await {
         Err(error) if error.is_not_found() => return Err(no_registry(environment).into()),
         listed => listed.context("list the images of the registry")?,
     };
     let place = place(environment);
-    let find = |Wanted { spec, tag }: &Wanted| {
+    let find = |Tagged { spec, tag }: &Tagged| {
         Some((spec.name, build::tagged(&listed, &format!("{place}/{}", spec.name), tag)?))
     };
-    Ok(wanted.iter().filter_map(find).collect())
+    Ok(images.iter().filter_map(find).collect())
 }
 
 /// Builds these images.
@@ -54,14 +56,14 @@ pub(crate) async fn present(
 /// # Errors
 /// When the source cannot be brought to the bucket, or the build does not end well.
 pub(super) async fn make(
-    wish: &Wish<'_>,
+    request: &Request<'_>,
     plan: &Plan,
     source: &Source,
-    wanted: &[Wanted],
+    wanted: &[Tagged],
     cloud: &Cloud,
     output: &Output,
 ) -> anyhow::Result<Vec<Made>> {
-    let environment = wish.environment;
+    let environment = request.environment;
     let store = Store::connect_for(&cloud.connection(), STORE_PATIENCE).await?;
     let object = format!("{BUILD_SOURCE_PREFIX}{}.tar.gz", plan.source);
     let packed = source.tar_gz()?;
@@ -69,13 +71,14 @@ pub(super) async fn make(
     let generation = upload(&store, &environment.bucket, &object, packed).await?;
     output.note(format_args!("  source in gs://{}/{object} ({})", environment.bucket, text::bytes(size)));
     let place = place(environment);
-    let images: Vec<build::Wanted<'_>> = wanted.iter().map(order_of).collect();
-    let dockerfile = DOCKERFILE;
-    let order = Order { environment, object: &object, generation, place: &place, dockerfile, images: &images };
+    let images: Vec<build::Image<'_>> =
+        wanted.iter().map(|Tagged { spec, tag }| build::Image { name: spec.name, tag }).collect();
+    let order = Order { environment, object: &object, generation, place: &place, images: &images };
     // A signal cancels what is ordered from here on, and no other build.
     let (stop, _in_hand) = (shutdown::on_signal()?, InHand::begin());
     // One that another run began, and that nobody stopped, is waited for. Forcing means a new one.
-    let begun = build::begin(&cloud.google, &order, wish.force).await.map_err(|error| not_begun(environment, error))?;
+    let begun =
+        build::begin(&cloud.google, &order, request.force).await.map_err(|error| not_begun(environment, error))?;
     let (begun, found) = begun.context("read the id of the build")?;
     if found {
         output.note(format_args!("  build {} of these images {}", begun.id, begun.state.said()));
@@ -86,12 +89,10 @@ pub(super) async fn make(
     }
     let ended = follow(environment, cloud, &store, begun, !found, &stop, output).await?;
     unless_stopped(&ended, &stop)?;
-    finished(environment, ended, wanted, &place)
-}
-
-fn order_of(Wanted { spec, tag }: &Wanted) -> build::Wanted<'_> {
-    let labels = spec.labels(tag).into_iter().map(|(key, value)| format!("{key}={value}")).collect();
-    build::Wanted { image: spec.name, tag, labels }
+    if ended.state != State::Success {
+        return Err(failed(environment, ended).into());
+    }
+    pushed(environment, cloud, wanted).await
 }
 
 /// The source's generation in the bucket. The same source is the same object, and is brought there once.
@@ -201,33 +202,44 @@ async fn show_log(environment: &Environment, store: &Store, build: &Build, shown
     true
 }
 
-/// What came of a build.
-fn finished(environment: &Environment, build: Build, wanted: &[Wanted], place: &str) -> anyhow::Result<Vec<Made>> {
+/// A build that made no images.
+fn failed(environment: &Environment, build: Build) -> Failure {
     let log = format!("gs://{}/{}", environment.bucket, build.log());
-    if build.state != State::Success {
-        let next = match build.state {
-            State::Failure | State::Timeout => format!("see the log above, or {log}; `cargo xtask build` tries again"),
-            _ => "`cargo xtask build` tries again; `cargo xtask build --local` needs no Cloud Build".to_owned(),
-        };
-        let why = build.detail.unwrap_or_else(|| format!("Cloud Build says no more; its log is {log}"));
-        return Err(Failure::new("cloud-build", format!("the build {}", build.state.said()))
-            .on(format!("build {} in {}", build.id, environment.build.region))
-            .why(why)
-            .next(next)
-            .into());
-    }
-    let made = |Wanted { spec, tag }: &Wanted| {
-        let name = spec.name;
-        let wanted = format!("{place}/{name}:{tag}");
-        let (_, digest) = build
-            .images
-            .iter()
-            .find(|(image, _)| *image == wanted)
-            .with_context(|| format!("find the digest of {wanted} in what the build says it made"))?;
-        let reference = format!("{place}/{name}@{digest}");
-        Ok(Made { image: name.to_owned(), reference, built: true, size_bytes: None })
+    let next = match build.state {
+        State::Failure | State::Timeout => format!("see the log above, or {log}; `cargo xtask build` tries again"),
+        _ => "`cargo xtask build` tries again; `cargo xtask build --local` needs no Cloud Build".to_owned(),
     };
-    wanted.iter().map(made).collect()
+    let why = build.detail.unwrap_or_else(|| format!("Cloud Build says no more; its log is {log}"));
+    Failure::new("cloud-build", format!("the build {}", build.state.said()))
+        .on(format!("build {} in {}", build.id, environment.build.region))
+        .why(why)
+        .next(next)
+}
+
+/// The images that a build pushed, as the registry lists them.
+async fn pushed(environment: &Environment, cloud: &Cloud, images: &[Tagged]) -> anyhow::Result<Vec<Made>> {
+    let until = Instant::now() + LISTED_WITHIN;
+    loop {
+        let listed = present(environment, cloud, images).await?;
+        if listed.len() == images.len() {
+            let made = |(image, reference): (&str, String)| Made {
+                image: image.to_owned(),
+                reference,
+                built: true,
+                size_bytes: None,
+            };
+            return Ok(listed.into_iter().map(made).collect());
+        }
+        if Instant::now() > until {
+            anyhow::bail!(
+                "find the images of the build in {}, which lists {} of {}",
+                place(environment),
+                listed.len(),
+                images.len()
+            );
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 fn no_registry(environment: &Environment) -> Failure {

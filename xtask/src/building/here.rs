@@ -11,7 +11,7 @@ use anyhow::Context as _;
 use images::{Image, LIBRARY_FOLDERS, Part, Program, Recipe, Spec, assemble, spdx};
 use tokio::process::Command;
 
-use super::Wanted;
+use super::Tagged;
 use crate::{context, error::Failure, output::Output, text};
 
 /// Cargo's profile for images.
@@ -101,12 +101,12 @@ fn cargo_home() -> PathBuf {
 /// When something does not compile, or an image cannot be put together.
 pub(crate) async fn make(
     machine: &Machine,
-    wanted: &[Wanted],
+    wanted: &[Tagged],
     profile: &str,
     output: &Output,
 ) -> anyhow::Result<Vec<Image>> {
     let mut programs = BTreeMap::new();
-    for Wanted { spec, .. } in wanted {
+    for Tagged { spec, .. } in wanted {
         if !programs.contains_key(spec.program) {
             // Always all of them at once: what is compiled together shares features, and so is the same every time.
             let together: Vec<&Spec> = spec.compiled_with().collect();
@@ -118,7 +118,7 @@ pub(crate) async fn make(
         print(&cargo(), &["metadata", "--format-version", "1", "--locked", "--filter-platform", triple]).await?;
     let metadata = serde_json::from_str(&metadata).context("read what cargo knows of the crates")?;
     let mut images = Vec::new();
-    for Wanted { spec, tag } in wanted {
+    for Tagged { spec, tag } in wanted {
         let path: &PathBuf =
             programs.get(spec.program).with_context(|| format!("find the program {}", spec.program))?;
         let program = Program::read(path, LIBRARY_FOLDERS)?;

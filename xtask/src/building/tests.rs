@@ -78,8 +78,8 @@ async fn served() -> (SocketAddr, Shared) {
     (address, held)
 }
 
-fn wanted() -> [Wanted; 1] {
-    [Wanted { spec: &CATALOGUE[0], tag: "src-1".to_owned() }]
+fn tagged() -> [Tagged; 1] {
+    [Tagged { spec: &CATALOGUE[0], tag: "src-1".to_owned() }]
 }
 
 fn image() -> Image {
@@ -101,7 +101,7 @@ async fn a_login_that_ended_while_programs_were_compiled_is_asked_for_again() {
     now("before");
     let target = Target::Registry { place: place.clone(), login: Who::Noted(folder.path().to_owned()) };
     let image = image();
-    open(&target, &wanted()).await.unwrap();
+    open(&target, &tagged()).await.unwrap();
     now("after");
     let made = deliver(&[image], &target, &Output::default().only_errors()).await.unwrap();
     assert!(made[0].reference.starts_with(&format!("{place}/")), "{made:?}");
@@ -114,7 +114,7 @@ async fn who_may_not_push_learns_it_before_anything_is_compiled() {
     held.lock().unwrap().password = "secret".to_owned();
     let login = Who::Known(Login::Password("me".to_owned(), "wrong".to_owned()));
     let target = Target::Registry { place: format!("{address}/desk"), login };
-    let said = open(&target, &wanted()).await.unwrap_err();
+    let said = open(&target, &tagged()).await.unwrap_err();
     assert!(said.to_string().contains("registry-denied"), "{said:#}");
     assert!(held.lock().unwrap().blobs.is_empty());
 }
@@ -153,7 +153,7 @@ async fn a_login_that_is_not_let_in_is_told_from_a_place_that_nobody_made() {
         ((Method::POST, "/uploads/", 404, unknown), "error[not-set-up]"),
     ] {
         held.lock().unwrap().faults.push(fault);
-        let error = open(&target, &wanted()).await.unwrap_err().to_string();
+        let error = open(&target, &tagged()).await.unwrap_err().to_string();
         assert!(error.contains(said), "{error}");
     }
 }

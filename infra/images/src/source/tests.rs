@@ -45,49 +45,43 @@ fn real() -> Source {
     Source::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).unwrap()
 }
 
-fn tags(source: &Source, maker: Maker) -> Vec<String> {
-    CATALOGUE.iter().map(|spec| source.tag_of(spec, maker, &[]).unwrap()).collect()
+fn tags(source: &Source) -> Vec<String> {
+    CATALOGUE.iter().map(|spec| source.tag_of(spec, &[]).unwrap()).collect()
 }
 
 /// The images whose tags are others when this file is.
-fn changed(source: &Source, maker: Maker, path: &str) -> Vec<&'static str> {
+fn changed(source: &Source, path: &str) -> Vec<&'static str> {
     let mut other = source.clone();
     let item = other.items.iter_mut().find(|item| item.path == path);
     item.unwrap_or_else(|| panic!("there is no {path}")).bytes.push(b'\n');
-    let (before, after) = (tags(source, maker), tags(&other, maker));
+    let (before, after) = (tags(source), tags(&other));
     let differ = CATALOGUE.iter().zip(before.iter().zip(&after)).filter(|(_, (before, after))| before != after);
     differ.map(|(spec, _)| spec.name).collect()
 }
 
 #[test]
 fn an_image_has_another_tag_when_something_in_it_is_another() {
-    use Maker::{Docker, Here};
     let source = real();
     let services = ["client", "engine", "monitor", "orchestrator"];
     let all = ["client", "deskgrid", "engine", "monitor", "orchestrator"];
-    for (maker, path, wanted) in [
-        (Docker, "manifests/orchestrator.yaml", &["deskgrid"][..]),
-        (Docker, "xtask/src/lib.rs", &["deskgrid"]),
-        (Here, "manifests/orchestrator.yaml", &["deskgrid"]),
-        (Here, "xtask/src/lib.rs", &["deskgrid"]),
-        (Docker, "infra/provision/src/plan.rs", &["deskgrid"]),
-        (Docker, "services/common/src/lib.rs", &all),
-        (Docker, "services/kernel/src/lib.rs", &["client", "engine"]),
-        (Docker, "services/monitor/src/lib.rs", &["monitor"]),
-        (Docker, "services/engine/src/lib.rs", &["engine"]),
+    for (path, expected) in [
+        ("manifests/orchestrator.yaml", &["deskgrid"][..]),
+        ("xtask/src/lib.rs", &["deskgrid"]),
+        ("infra/provision/src/plan.rs", &["deskgrid"]),
+        ("services/common/src/lib.rs", &all),
+        ("services/kernel/src/lib.rs", &["client", "engine"]),
+        ("services/monitor/src/lib.rs", &["monitor"]),
+        ("services/engine/src/lib.rs", &["engine"]),
         // It can ask for a feature of a crate that the other services have too.
-        (Docker, "services/web/Cargo.toml", &services),
-        (Docker, "Cargo.lock", &all),
-        (Docker, ".cargo/config.toml", &all),
+        ("services/web/Cargo.toml", &services),
+        ("Cargo.lock", &all),
+        (".cargo/config.toml", &all),
         // How an image is put together.
-        (Docker, DOCKERFILE, &all),
-        (Here, DOCKERFILE, &[]),
-        (Here, "infra/images/src/layer.rs", &all),
-        (Docker, "infra/images/src/layer.rs", &["deskgrid"]),
+        ("infra/images/src/layer.rs", &all),
     ] {
-        assert_eq!(changed(&source, maker, path), wanted, "{maker:?} {path}");
+        assert_eq!(changed(&source, path), expected, "{path}");
     }
-    assert_ne!(source.tag_of(&CATALOGUE[0], Here, &["1.95.0"]).unwrap(), tags(&source, Here)[0]);
+    assert_ne!(source.tag_of(&CATALOGUE[0], &["1.95.0"]).unwrap(), tags(&source)[0]);
 }
 
 #[test]
