@@ -1,4 +1,4 @@
-//! A business as tests want it.
+//! A business for tests.
 
 use common::config::{Business, Config};
 

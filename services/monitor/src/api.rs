@@ -1,4 +1,4 @@
-//! The same as JSON, for programs: `/api/v1`. Its description is [`crate::openapi`].
+//! The board as JSON, for programs: `/api/v1`. [`crate::openapi`] describes it.
 
 use std::sync::Arc;
 
@@ -23,7 +23,7 @@ use web::{Problem, Query, Visitor};
 use crate::{
     actions,
     board::{Minute, Sample, SessionView, View},
-    nodes::{self, NodeLine},
+    nodes::NodeLine,
     openapi::{self, Endpoint},
     pages::{Filter, select},
     raw::{PubsubItem, Quota},
@@ -45,24 +45,24 @@ pub fn document() -> serde_json::Value {
 
 fn endpoints() -> [Endpoint; 7] {
     [
-        Endpoint::new("/api/v1/overview", "How every business stands", &[], overview),
+        Endpoint::new("/api/v1/overview", "The state of every business", &[], overview),
         Endpoint::new("/api/v1/sessions", "Sessions, the one that changed last first", &["business"], sessions),
         Endpoint::new(
             "/api/v1/jobs",
-            "Jobs: filtered, sorted, a page at a time",
+            "Jobs: filtered, sorted, in pages",
             &["business", "session", "state", "q", "sort", "order", "page", "rows"],
             jobs,
         ),
         Endpoint::new(
             "/api/v1/job",
-            "Everything known of one Job, with why it is where it is in plain words",
+            "All details of one Job, with an explanation of its state",
             &["business!", "session!", "job!", "generation"],
             job,
         ),
         Endpoint::new("/api/v1/pubsub", "Topics, subscriptions, backlog", &["business"], pubsub),
         Endpoint::new(
             "/api/v1/dead-letters",
-            "Outcomes failed and refused about which something is to be done",
+            "Failed and refused outcomes that need attention",
             &["business"],
             letters,
         ),
@@ -87,9 +87,10 @@ struct Business {
     max_active_jobs: u32,
     orchestrator: Option<OrchestratorView>,
     full_quotas: Vec<String>,
-    /// Parts that do not answer, with why.
-    troubles: std::collections::BTreeMap<&'static str, String>,
-    /// What ended in each of the last 60 minutes, the current one last.
+    /// Services that do not answer, each with its error.
+    #[serde(rename = "troubles")]
+    errors: std::collections::BTreeMap<&'static str, String>,
+    /// Jobs that ended in each of the last 60 minutes, the current one last.
     minutes: Vec<Minute>,
     history: Vec<Sample>,
 }
@@ -113,7 +114,7 @@ fn line(view: &View) -> Business {
         max_active_jobs: view.business.max_active_jobs,
         orchestrator: view.orchestrator.clone(),
         full_quotas: view.full_quotas.clone(),
-        troubles: view.troubles.clone(),
+        errors: view.errors.clone(),
         minutes: view.minutes.clone(),
         history: view.history.iter().copied().collect(),
     }
@@ -139,24 +140,13 @@ async fn jobs(state: Arc<State>, visitor: Visitor, query: Query) -> Result<Jobs,
         return Err(Problem::bad_request(format!("There is no state {word:?}"))
             .next(format!("There is {}.", jobs::State::ALL.map(jobs::State::as_str).join(", "))));
     }
-    let selected = select(&state, &visitor, &Filter::of(&query)).await?;
+    let selected = select(&state, &visitor, &Filter::from_query(&query)).await?;
     Ok(Jobs { total: selected.total, page: selected.page, pages: selected.pages, jobs: selected.jobs })
 }
 
 async fn job(state: Arc<State>, visitor: Visitor, query: Query) -> Result<Detail, Problem> {
-    let get = |name: &str| query.get(name).unwrap_or_default();
-    let business = get("business");
-    state.business(&visitor, business)?;
-    let missing = || Problem::not_found(format!("There is no Job {:?} in session {:?}", get("job"), get("session")));
-    let view = state.board().views.get(business).cloned().ok_or_else(missing)?;
-    let generation: Option<i64> = query.get("generation").and_then(|value| value.parse().ok());
-    let is_it = |job: &&Job| {
-        job.session == get("session")
-            && job.job == get("job")
-            && generation.is_none_or(|generation| job.generation == generation)
-    };
-    let job = view.jobs.iter().find(is_it).ok_or_else(missing)?;
-    Ok(state.detail(&view, job).await?.as_ref().clone())
+    let (view, job) = state.job(&visitor, &query)?;
+    Ok(state.detail(&view, &job).await?.as_ref().clone())
 }
 
 #[derive(JsonSchema, Serialize)]
@@ -187,7 +177,8 @@ async fn letters(state: Arc<State>, visitor: Visitor, query: Query) -> Result<Ve
 struct Cluster {
     nodes: Vec<NodeLine>,
     /// Why nodes cannot be listed.
-    trouble: Option<String>,
+    #[serde(rename = "trouble")]
+    error: Option<String>,
     namespaces: Vec<Namespace>,
 }
 
@@ -201,12 +192,12 @@ struct Namespace {
 
 async fn cluster(state: Arc<State>, visitor: Visitor, query: Query) -> Result<Cluster, Problem> {
     let views = state.views(&visitor, query.get("business"))?;
-    let nodes = nodes::known(&state);
+    let nodes = state.nodes();
     let namespaces = views.iter().map(|view| Namespace {
         business: view.business.name.clone(),
         namespace: view.business.namespace.clone(),
         pods: view.pods.values().map(|pod| pod.view.clone()).collect(),
         quotas: view.quotas.clone(),
     });
-    Ok(Cluster { nodes: nodes.lines, trouble: nodes.trouble, namespaces: namespaces.collect() })
+    Ok(Cluster { nodes: nodes.lines, error: nodes.error, namespaces: namespaces.collect() })
 }

@@ -85,8 +85,8 @@ pub(crate) fn document(endpoints: &[Endpoint]) -> Value {
         "info": {
             "title": "Deskgrid monitor",
             "version": "v1",
-            "description": "What the queue does, as JSON. Send `Authorization: Bearer TOKEN`, with an access token \
-                of the monitor. A business that the token may not see is as if it were not there.",
+            "description": "The state of the queue, as JSON. Send `Authorization: Bearer TOKEN`, with an access token \
+                of the monitor. A business that the token may not see does not exist for it.",
         },
         "security": [{"token": []}],
         "paths": paths,
@@ -117,10 +117,10 @@ fn responses(answer: &impl Serialize, problem: &Schema) -> Value {
     let problem = |description: &str| json!({"description": description, "content": json_of(problem)});
     json!({
         "200": {"description": "Done", "content": json_of(answer)},
-        "400": problem("The request is not as it should be"),
+        "400": problem("The request is malformed"),
         "401": problem("No access"),
-        "404": problem("Not there, or not for this token"),
-        "503": problem("Something that is needed does not answer"),
+        "404": problem("It does not exist, or not for this token"),
+        "503": problem("A service that is needed does not answer"),
     })
 }
 

@@ -1,4 +1,4 @@
-//! Answers that are files to keep.
+//! Answers that are downloads.
 
 use axum::{
     body::Body,
@@ -7,16 +7,16 @@ use axum::{
 };
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// Every character that a name is not written with.
-const EVERYTHING_ELSE: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
+/// Characters of a name that are encoded.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
-/// A file to keep, under a name that may hold anything (RFC 6266).
+/// A download, under a name that may hold anything (RFC 6266).
 pub fn attachment(body: Body, kind: &'static str, name: &str) -> Response {
     let plain: String = name
         .chars()
         .map(|character| if character.is_ascii_alphanumeric() || "-_.".contains(character) { character } else { '_' })
         .collect();
-    let encoded = utf8_percent_encode(name, EVERYTHING_ELSE);
+    let encoded = utf8_percent_encode(name, ENCODED);
     let disposition = format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}");
     let mut response = body.into_response();
     let headers = response.headers_mut();

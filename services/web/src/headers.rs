@@ -1,4 +1,4 @@
-//! The headers that every answer has, so that a browser does nothing for anybody but us.
+//! The headers of every answer, so that a browser serves no other site with our pages.
 
 use axum::{
     Router,
@@ -24,12 +24,12 @@ const FIXED: [(HeaderName, &str); 7] = [
     ),
 ];
 
-/// Puts them on every answer; `tls` says whether TLS ends before the app.
+/// Sets them on every answer; `tls` says whether TLS ends before the app.
 pub(crate) fn with_headers(router: Router, tls: bool) -> Router {
     let year = tls.then_some((header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"));
     let fixed = FIXED.into_iter().chain(year).map(|(name, value)| (name, HeaderValue::from_static(value)).into());
     router
         .layer(SetMultipleResponseHeadersLayer::overriding(fixed.collect()))
-        // What is shown is for who asked, now.
+        // An answer is for one visitor at one time.
         .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
 }

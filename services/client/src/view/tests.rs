@@ -1,10 +1,16 @@
 use std::sync::Arc;
 
-use common::results::{PORTFOLIO, Row};
+use common::{
+    jobs::State,
+    results::{PORTFOLIO, Row},
+    sessions::Counts,
+};
 use serde_json::json;
 
-use super::*;
-use crate::session::{Entry, Results as Kept, Settled};
+use web::Query;
+
+use super::{parts::paged, *};
+use crate::session::{Entry, Results as Kept, Session, Settled};
 
 fn row(job: &str, row: &str, measure: &str, value: serde_json::Value, error: Option<f64>) -> Row {
     Row {
