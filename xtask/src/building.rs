@@ -1,4 +1,4 @@
-//! Making images: what there is to do is a plan, which `build` shows and carries out, and `deploy` carries out.
+//! Making images: a plan lists those that are missing; `build` shows it, and `build` and `deploy` carry it out.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -13,17 +13,17 @@ pub(crate) mod cloud_build;
 pub(crate) mod here;
 mod login;
 
-pub(crate) use login::{LoginArgs, Who, credentials, of as login};
+pub(crate) use login::{LoginArgs, LoginSource, credentials, login_source};
 
-/// What is to be made, and where it goes.
+/// A request for images.
 pub(crate) struct Request<'a> {
     /// Environment that it is for.
     pub(crate) environment: &'a Environment,
     /// Which images.
     pub(crate) specs: Vec<&'static Spec>,
-    /// Who makes them.
+    /// The builder.
     pub(crate) builder: Builder,
-    /// Where they go.
+    /// Where they are written.
     pub(crate) target: Target,
     /// Cargo's profile, when they are made here.
     pub(crate) profile: String,
@@ -31,14 +31,14 @@ pub(crate) struct Request<'a> {
     pub(crate) force: bool,
 }
 
-/// Where images go.
+/// Where images are written.
 pub(crate) enum Target {
     /// A registry: a host and a path.
     Registry {
         /// `HOST/PATH`.
         place: String,
-        /// Who we are to it.
-        login: Who,
+        /// The login to it.
+        login: LoginSource,
     },
     /// An OCI archive, whose images are named as if they were in this registry.
     Archive {
@@ -57,7 +57,7 @@ impl Target {
     }
 }
 
-/// An image with the tag that stands for what is in it and how it is made.
+/// An image with its tag, which depends on its contents and its compiler.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tagged {
     /// Which image.
@@ -66,24 +66,24 @@ pub(crate) struct Tagged {
     pub(crate) tag: String,
 }
 
-/// What is done about one image.
+/// The state of one image in a plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Step {
     /// Name of the image.
     pub(crate) image: &'static str,
     /// Name and tag that it gets.
     pub(crate) tag: String,
-    /// Its reference by digest, when it is there already.
+    /// Its reference by digest, when it exists already.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) present: Option<String>,
 }
 
-/// What there is to do.
+/// The images that are missing, and those that exist.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Plan {
-    /// Who makes the images.
+    /// The builder.
     pub(crate) builder: Builder,
-    /// Tag that stands for the whole source; each image has one of its own.
+    /// Tag of the whole source; each image has its own tag.
     pub(crate) source: String,
     /// Files of the source.
     pub(crate) files: usize,
@@ -99,16 +99,16 @@ pub(crate) struct Plan {
     machine: Option<here::Machine>,
 }
 
-/// An image that is where it should be.
+/// An image that exists where it was requested.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Made {
     /// Name of the image.
     pub(crate) image: String,
     /// Its reference by digest.
     pub(crate) reference: String,
-    /// It was made now, and not there before.
+    /// It was made by this run.
     pub(crate) built: bool,
-    /// Bytes of all files in it, when that was seen.
+    /// Bytes of all files in it, when this run made it here.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) size_bytes: Option<u64>,
 }
@@ -151,20 +151,20 @@ fn find(name: &str) -> anyhow::Result<&'static Spec> {
     })
 }
 
-/// Looks at the source and at what is there already. Changes nothing.
+/// Reads the source and the target. Changes nothing.
 ///
 /// # Errors
-/// When the source cannot be read, or the registry cannot be asked.
+/// When the source or the target cannot be read.
 pub(crate) async fn plan(request: &Request<'_>, cloud: Option<&Cloud>, output: &Output) -> anyhow::Result<Plan> {
     let source_files = Source::read(&context::root())?;
     if !source_files.unknown.is_empty() {
         output.warn(format_args!(
-            "git does not know {}, so the image is built without: git add",
+            "git does not track {}, so the image is built without: git add",
             text::some(source_files.unknown.iter().map(String::as_str), 5)
         ));
     }
     let machine = match request.builder {
-        Builder::Local => Some(here::Machine::look().await?),
+        Builder::Local => Some(here::Machine::read().await?),
         Builder::CloudBuild => None,
     };
     let with = match &machine {
@@ -187,14 +187,15 @@ pub(crate) async fn plan(request: &Request<'_>, cloud: Option<&Cloud>, output: &
     Ok(Plan { builder: request.builder, source, files, size_bytes, steps, images, source_files, machine })
 }
 
-/// References by digest of the images that were made here already, by name.
+/// References by digest of the images that the target has, by name.
 async fn present(target: &Target, images: &[Tagged]) -> anyhow::Result<BTreeMap<&'static str, String>> {
     let mut there = BTreeMap::new();
     match target {
         Target::Registry { place, login } => {
             let registry = registry(place, login).await?;
             for Tagged { spec, tag } in images {
-                let digest = registry.digest_of(spec.name, tag).await.map_err(|error| refused(place, error))?;
+                let digest =
+                    registry.digest_of(spec.name, tag).await.map_err(|error| registry_failure(place, error))?;
                 if let Some(digest) = digest {
                     there.insert(spec.name, format!("{}@{digest}", registry.repository(spec.name)));
                 }
@@ -202,10 +203,10 @@ async fn present(target: &Target, images: &[Tagged]) -> anyhow::Result<BTreeMap<
         }
         Target::Archive { path, place } => {
             let archive = Archive::read(path).map_err(|error| {
-                Failure::usage("what --output names is no archive of images")
+                Failure::usage("the file of --output is not an archive of images")
                     .on(path.display().to_string())
                     .why(format!("{error:#}"))
-                    .next("name another file, or take this one away")
+                    .next("name another file, or remove this one")
             })?;
             for Tagged { spec, tag } in images {
                 let repository = format!("{place}/{}", spec.name);
@@ -218,10 +219,10 @@ async fn present(target: &Target, images: &[Tagged]) -> anyhow::Result<BTreeMap<
     Ok(there)
 }
 
-/// Carries a plan out, and tells what is where.
+/// Carries a plan out, and returns all of its images.
 ///
 /// # Errors
-/// When something does not build, or cannot be brought where it should be.
+/// When something does not build, or an image cannot be written.
 pub(crate) async fn carry_out(
     plan: &Plan,
     request: &Request<'_>,
@@ -253,10 +254,10 @@ pub(crate) async fn carry_out(
     Ok(made)
 }
 
-/// Compiles these images on this machine and brings them where they should be.
+/// Compiles these images on this machine and writes them to the target.
 ///
 /// # Errors
-/// When something does not compile, or cannot be brought where it should be.
+/// When something does not compile, or an image cannot be written.
 pub(crate) async fn make_here(
     machine: &here::Machine,
     images: &[Tagged],
@@ -265,29 +266,29 @@ pub(crate) async fn make_here(
     output: &Output,
 ) -> anyhow::Result<Vec<Made>> {
     let make = async {
-        open(target, images).await?;
+        check_target(target, images).await?;
         let images = here::make(machine, images, profile, output).await?;
         deliver(&images, target, output).await
     };
     interrupt::unless_interrupted(make).await
 }
 
-/// A registry, with a login of this moment.
-async fn registry(place: &str, login: &Who) -> anyhow::Result<Registry> {
+/// A registry, with a fresh login.
+async fn registry(place: &str, login: &LoginSource) -> anyhow::Result<Registry> {
     Registry::new(place, login.login(place).await?)
 }
 
-/// Finds out whether these images can be brought where they should be, before they are compiled.
-async fn open(target: &Target, images: &[Tagged]) -> anyhow::Result<()> {
+/// Checks, before anything is compiled, that these images can be pushed.
+async fn check_target(target: &Target, images: &[Tagged]) -> anyhow::Result<()> {
     let Target::Registry { place, login } = target else { return Ok(()) };
     let registry = registry(place, login).await?;
     for Tagged { spec, .. } in images {
-        registry.open(spec.name).await.map_err(|error| refused(place, error))?;
+        registry.check_push(spec.name).await.map_err(|error| registry_failure(place, error))?;
     }
     Ok(())
 }
 
-/// Brings images that are in memory where they should be.
+/// Writes images to the target.
 async fn deliver(images: &[Image], target: &Target, output: &Output) -> anyhow::Result<Vec<Made>> {
     let mut made = Vec::new();
     match target {
@@ -296,54 +297,51 @@ async fn deliver(images: &[Image], target: &Target, output: &Output) -> anyhow::
                 images.iter().map(|image| (format!("{place}/{}", image.name), image)).collect();
             images::write_archive(path, &named)?;
             for (repository, image) in named {
-                made.push(done(image, format!("{repository}@{}", image.digest())));
+                made.push(self::made(image, format!("{repository}@{}", image.digest())));
             }
             output.note(format_args!("  wrote {}", path.display()));
         }
         Target::Registry { place, login } => {
             for image in images {
                 let registry = registry(place, login).await?;
-                let reference = registry.push(image).await.map_err(|error| refused(place, error))?;
+                let reference = registry.push(image).await.map_err(|error| registry_failure(place, error))?;
                 output.note(format_args!("  pushed {reference}"));
-                made.push(done(image, reference));
+                made.push(self::made(image, reference));
             }
         }
     }
     Ok(made)
 }
 
-fn done(image: &Image, reference: String) -> Made {
+fn made(image: &Image, reference: String) -> Made {
     Made { image: image.name.to_owned(), reference, built: true, size_bytes: Some(image.size) }
 }
 
-/// A registry that said no, as a person meets it.
-fn refused(place: &str, error: RegistryError) -> Failure {
+/// The error of a registry, for people.
+fn registry_failure(place: &str, error: RegistryError) -> Failure {
     let (host, google) = (login::host(place), login::is_google(place));
     match error {
         RegistryError::Denied(why) => {
-            Failure::new("registry-denied", "the registry does not let you in").on(place).why(why).next(if google {
-                "check who you are (`gcloud auth application-default login`), that `cargo xtask provision` made the \
+            Failure::new("registry-denied", "the registry denied access").on(place).why(why).next(if google {
+                "check your login (`gcloud auth application-default login`), that `cargo xtask provision` made the \
                  registry, and that you have roles/artifactregistry.writer on it"
                     .to_owned()
             } else {
                 format!("docker login {host}, or --username NAME --password-stdin")
             })
         }
-        RegistryError::Missing(why) => {
-            Failure::new("not-set-up", "the image registry does not exist").on(place).why(why).next(if google {
-                "cargo xtask provision"
-            } else {
-                "check the name, or make it there; it takes no image of a place that nobody made"
-            })
-        }
+        RegistryError::Missing(why) => Failure::new("not-set-up", "the image registry does not exist")
+            .on(place)
+            .why(why)
+            .next(if google { "cargo xtask provision" } else { "check the name, or create it there" }),
         RegistryError::Unreachable(why) => Failure::new("registry-unreachable", "the registry does not answer")
             .on(place)
             .why(why)
             .next("check its address, and the network"),
-        RegistryError::Refused(why) => Failure::new("registry-refused", "the registry did not take the image")
+        RegistryError::Refused(why) => Failure::new("registry-refused", "the registry did not accept the image")
             .on(place)
             .why(why)
-            .next("see what it says; `cargo xtask build` again sends only what is missing"),
+            .next("see its reason; `cargo xtask build` sends only what is missing"),
     }
 }
 
@@ -363,7 +361,7 @@ pub(crate) async fn ready(
     setup::last_images(environment)?.context("find the images that were just made")
 }
 
-/// What [`ready`] would make, and what is there already. Changes nothing.
+/// The images that [`ready`] would make, and those that exist. Changes nothing.
 ///
 /// # Errors
 /// As [`plan`].
@@ -377,8 +375,8 @@ async fn request<'a>(environment: &'a Environment, cloud: &Cloud) -> anyhow::Res
     let place = place(environment);
     let builder = environment.build.builder;
     let login = match builder {
-        Builder::Local => login(&place, &LoginArgs::default(), || Ok(cloud.google.credentials().clone()))?,
-        Builder::CloudBuild => Who::Known(Login::Anonymous),
+        Builder::Local => login_source(&place, &LoginArgs::default(), || Ok(cloud.google.credentials().clone()))?,
+        Builder::CloudBuild => LoginSource::Known(Login::Anonymous),
     };
     Ok(Request {
         environment,

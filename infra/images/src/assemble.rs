@@ -18,9 +18,9 @@ use crate::{
     sbom,
 };
 
-/// User and group that programs run as, the same that the manifests ask for; no name of it is anywhere else.
+/// User and group of the programs, as in the manifests.
 const USER: &str = "65532:65532";
-/// When an image was made, as far as it says: what depends on a clock is not the same twice.
+/// Creation time of every image: a real one would change the digest.
 const CREATED: &str = "1970-01-01T00:00:00Z";
 
 /// An image in memory.
@@ -28,7 +28,7 @@ const CREATED: &str = "1970-01-01T00:00:00Z";
 pub struct Image {
     /// Name in the catalogue.
     pub name: &'static str,
-    /// What it was built from; a valid tag.
+    /// Tag of its source.
     pub source: String,
     /// The manifest; its digest is the image's.
     pub manifest: Blob,
@@ -54,16 +54,16 @@ impl Image {
     }
 }
 
-/// What an image is made of.
+/// The ingredients of an image.
 #[derive(Clone, Copy, Debug)]
 pub struct Recipe<'a> {
     /// Which image.
     pub spec: &'static Spec,
     /// Its program.
     pub program: &'a Program,
-    /// What the program was built from; a valid tag.
+    /// Tag of the source of the program.
     pub source: &'a str,
-    /// What is in the program, from [`sbom::spdx`].
+    /// The bill of materials of the program, from [`sbom::spdx`].
     pub sbom: &'a Value,
 }
 
@@ -76,7 +76,7 @@ pub fn assemble(recipe: &Recipe<'_>) -> anyhow::Result<Image> {
     let path = format!("usr/bin/{}", spec.program);
     let own =
         vec![Entry::program(path.clone(), program.bytes.clone()), Entry::file(sbom::path(spec.name), canonical(sbom)?)];
-    // What changes least is lowest, and shared by all images.
+    // The layer that changes least is lowest, and all images share it.
     let contents = [base(), program.libraries.clone(), own];
     let layers = contents.into_iter().filter(|entries| !entries.is_empty());
     let layers = layers.map(Layer::pack).collect::<Result<Vec<_>, _>>().context("pack a layer")?;
@@ -128,7 +128,7 @@ pub(crate) fn base_layer() -> anyhow::Result<Blob> {
     Ok(Layer::pack(base()).context("pack a layer")?.blob)
 }
 
-/// What every image has: a user, how names are resolved, whom to trust, and a folder for mounts.
+/// The files of every image: the user, name resolution, certificate authorities, and a folder for mounts.
 fn base() -> Vec<Entry> {
     vec![
         Entry::file("etc/passwd", "root:x:0:0:root:/:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/:/sbin/nologin\n"),

@@ -7,7 +7,7 @@ use oci_spec::image::{Descriptor, Digest, MediaType};
 /// The manifest, the configuration or a layer of an image.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Blob {
-    /// What they are.
+    /// Their media type.
     pub media_type: MediaType,
     /// `sha256:` and 64 hexadecimal digits.
     pub digest: String,

@@ -1,4 +1,4 @@
-//! Which images there are. Another one is one more line here.
+//! The list of images. A new image is a new line here.
 
 /// One image.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,19 +9,19 @@ pub struct Spec {
     pub package: &'static str,
     /// The program.
     pub program: &'static str,
-    /// What it is for, in a few words.
+    /// Its purpose, in a few words.
     pub about: &'static str,
-    /// `deploy` needs it, and `build` makes it unless told which ones.
+    /// `deploy` needs it, and `build` makes it by default.
     pub deployed: bool,
 }
 
 impl Spec {
-    /// The images whose programs are compiled in one run with this one's, itself among them. Features are shared in it.
+    /// The images whose programs are compiled in one run with this one's, and itself. Programs of a run share features.
     pub fn compiled_with(&self) -> impl Iterator<Item = &'static Self> {
         CATALOGUE.iter().filter(|other| other.name == self.name || (self.deployed && other.deployed))
     }
 
-    /// What its image says of itself when it was made from `source`.
+    /// Labels of its image, when that is made from `source`.
     pub fn labels(&self, source: &str) -> Vec<(&'static str, String)> {
         vec![
             ("org.opencontainers.image.title", self.name.to_owned()),
@@ -37,7 +37,7 @@ const fn service(name: &'static str, about: &'static str) -> Spec {
     Spec { name, package: name, program: name, about, deployed: true }
 }
 
-/// All of them, by name. Those of the services are compiled in one run, so that one cannot change another's features.
+/// All images, by name. The services are compiled in one run, so that they always have the same features.
 pub const CATALOGUE: &[Spec] = &[
     service("client", "the web app that submits jobs and shows results"),
     Spec {

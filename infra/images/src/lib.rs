@@ -1,8 +1,8 @@
-//! Container images without a container daemon: what goes into one, how it becomes an OCI image, and how that gets into
+//! Container images without a container daemon: the files of an image, the OCI image that holds them, and its way into
 //! a registry or an archive.
 //!
-//! An image is a function of its program, the catalogue's entry and the crates it was locked to: the same source gives
-//! the same digest, whoever builds it, wherever and whenever.
+//! An image is a function of its program, its entry in the catalogue and the locked crates: the same source and
+//! compiler give the same digest on every machine.
 
 mod archive;
 mod assemble;

@@ -1,5 +1,4 @@
-//! Cloud Build: what is asked of it, and what its answers mean. Values, and how a build is begun once; `cargo xtask
-//! build` sends the rest.
+//! Cloud Build: its requests and replies as values, and how a build is begun once; `cargo xtask build` sends the rest.
 
 use common::object::BUILD_LOG_PREFIX;
 use serde_json::{Value, json};
@@ -13,14 +12,15 @@ use crate::{
 pub const LIMIT_SECS: u32 = 3600;
 /// How long a build may wait for a machine, in seconds.
 const QUEUE_LIMIT_SECS: u32 = 3600;
-/// Machine that builds: compiling makes use of many cores.
+/// Machine of a build: compiling uses many cores.
 const MACHINE: &str = "E2_HIGHCPU_8";
 /// The image whose cargo compiles; it has the toolchain that the source asks for.
 pub const RUST_IMAGE: &str = "rust:1.95.0-bookworm";
-/// That toolchain. Named, it is not looked for in the source, which would fetch components that only development uses.
+/// That toolchain. Setting it keeps rustup from reading the file of the source, which
+/// would fetch components that only development needs.
 const TOOLCHAIN: &str = "1.95.0";
 
-/// What a build is of.
+/// An order for a build.
 #[derive(Clone, Debug)]
 pub struct Order<'a> {
     /// Environment that it is for.
@@ -29,7 +29,7 @@ pub struct Order<'a> {
     pub object: &'a str,
     /// Generation of it.
     pub generation: i64,
-    /// Where images go: `HOST/PATH`.
+    /// Registry of the images: `HOST/PATH`.
     pub place: &'a str,
     /// The images.
     pub images: &'a [Image<'a>],
@@ -51,10 +51,10 @@ impl Image<'_> {
     }
 }
 
-/// How a build stands, in Cloud Build's words.
+/// The state of a build, as Cloud Build names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Made, and waits for an approval or for its turn.
+    /// Created, and waits for an approval or a free slot.
     Pending,
     /// Waits for a machine.
     Queued,
@@ -68,22 +68,22 @@ pub enum State {
     InternalError,
     /// It took too long.
     Timeout,
-    /// Somebody ended it.
+    /// A person cancelled it.
     Cancelled,
-    /// It waited too long for its turn.
+    /// It waited too long for a machine.
     Expired,
-    /// A word that this version does not know: it is looked at again.
+    /// A word that this version does not know: the build is read again.
     Unknown,
 }
 
-/// A build, as far as it was told of.
+/// A build, as a reply describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Build {
     /// Its id.
     pub id: String,
-    /// How it stands.
+    /// Its state.
     pub state: State,
-    /// What more is said of it: why it failed, or what it waits for.
+    /// Why it failed, or what it waits for.
     pub detail: Option<String>,
     /// Page about it.
     pub page: Option<String>,
@@ -108,15 +108,15 @@ impl State {
         }
     }
 
-    /// Nothing more will come of it.
+    /// Whether it has ended.
     pub fn has_ended(self) -> bool {
         !matches!(self, Self::Pending | Self::Queued | Self::Working | Self::Unknown)
     }
 
-    /// What a person is told.
-    pub fn said(self) -> &'static str {
+    /// A verb phrase for people.
+    pub fn description(self) -> &'static str {
         match self {
-            Self::Pending => "is made, and waits for its turn",
+            Self::Pending => "is created, and waits for a slot",
             Self::Queued => "waits for a machine",
             Self::Working => "runs",
             Self::Success => "is done",
@@ -131,7 +131,7 @@ impl State {
 }
 
 impl Build {
-    /// Reads a build, or the operation that began one; nothing when it is neither.
+    /// Reads a build, or the operation that began one; `None` for any other value.
     pub fn read(answer: &Value) -> Option<Self> {
         let build = if answer["metadata"]["build"].is_object() { &answer["metadata"]["build"] } else { answer };
         let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
@@ -152,7 +152,7 @@ impl Build {
     }
 }
 
-/// Asks for a build: this very program makes the images, as `cargo xtask build --local` does anywhere, and pushes them
+/// Begins a build: this very program makes the images, as `cargo xtask build --local` does anywhere, and pushes them
 /// as the account that the build runs as.
 pub fn create(order: &Order<'_>) -> Request {
     let environment = order.environment;
@@ -189,24 +189,24 @@ pub fn create(order: &Order<'_>) -> Request {
     Request::new(Api::CloudBuild, Method::Post, builds(environment)).body(body)
 }
 
-/// Asks how a build stands.
+/// Reads the state of a build.
 pub fn get(environment: &Environment, id: &str) -> Request {
     Request::get(Api::CloudBuild, format!("{}/{}", builds(environment), escape(id)))
 }
 
-/// Asks for the builds that make an image.
+/// Lists the builds that make an image.
 pub fn list(environment: &Environment, image: &Image<'_>) -> Request {
     Request::get(Api::CloudBuild, builds(environment))
         .query("filter", format!("tags=\"{}\" AND tags=\"{}\"", image.build_tag(), environment.name))
 }
 
-/// Begins a build, or finds one that goes on already and makes all these images, unless `anew`; `true` with one that was
-/// found, which may be somebody else's.
-/// No second one is begun when only the answer was lost: Cloud Build would make both. Nothing when the answer is none of
-/// a build.
+/// Begins a build, or finds a running one that makes all these images, unless `anew`; `true` with one that was found,
+/// which another person may have begun.
+/// When only the reply was lost, no second build is begun: Cloud Build would run both. `None` when the reply is not a
+/// build.
 ///
 /// # Errors
-/// When Cloud Build cannot be asked, or takes no order.
+/// When Cloud Build does not answer, or refuses the build.
 pub async fn begin(client: &Client, order: &Order<'_>, anew: bool) -> Result<Option<(Build, bool)>, Error> {
     let Some(first) = order.images.first() else { return Ok(None) };
     let list = list(order.environment, first);
@@ -236,13 +236,13 @@ pub async fn begin(client: &Client, order: &Order<'_>, anew: bool) -> Result<Opt
     }
 }
 
-/// Ends a build.
+/// Cancels a build.
 pub fn cancel(environment: &Environment, id: &str) -> Request {
     Request::new(Api::CloudBuild, Method::Post, format!("{}/{}:cancel", builds(environment), escape(id)))
         .body(json!({}))
 }
 
-/// Asks for the images of the environment's registry.
+/// Lists the images of the environment's registry.
 pub fn images(environment: &Environment) -> Request {
     let path = format!(
         "v1/projects/{}/locations/{}/repositories/{}/dockerImages",
@@ -251,7 +251,7 @@ pub fn images(environment: &Environment) -> Request {
     Request::get(Api::ArtifactRegistry, path)
 }
 
-/// Reference by digest of an image with this tag, in what [`images`] answered.
+/// Reference by digest of an image with this tag, in the reply to [`images`].
 pub fn tagged(listed: &[Value], repository: &str, tag: &str) -> Option<String> {
     listed.iter().find_map(|image| {
         let uri = image["uri"].as_str()?;

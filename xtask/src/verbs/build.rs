@@ -13,7 +13,7 @@ use serde_json::json;
 
 use crate::{
     args::Globals,
-    building::{self, LoginArgs, Plan, Request, Tagged, Target, Who, here},
+    building::{self, LoginArgs, LoginSource, Plan, Request, Tagged, Target, here},
     context,
     error::Failure,
     output::Output,
@@ -84,9 +84,11 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let target = match &args.output {
         Some(path) => Target::Archive { path: path.clone(), place },
         // Cloud Build pushes by itself.
-        None if builder == Builder::CloudBuild => Target::Registry { place, login: Who::Known(Login::Anonymous) },
+        None if builder == Builder::CloudBuild => {
+            Target::Registry { place, login: LoginSource::Known(Login::Anonymous) }
+        }
         None => {
-            let login = building::login(&place, &args.login, || building::credentials(&environment, globals))?;
+            let login = building::login_source(&place, &args.login, || building::credentials(&environment, globals))?;
             Target::Registry { place, login }
         }
     };
@@ -116,8 +118,8 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
 /// git.
 async fn make_tagged(args: &Args, images: &[Tagged], output: &Output) -> anyhow::Result<u8> {
     let place = place_of_tagged(args)?.to_owned();
-    let login = building::login(&place, &args.login, google::default_credentials)?;
-    let (machine, target) = (here::Machine::look().await?, Target::Registry { place, login });
+    let login = building::login_source(&place, &args.login, google::default_credentials)?;
+    let (machine, target) = (here::Machine::read().await?, Target::Registry { place, login });
     for made in building::make_here(&machine, images, &args.profile, &target, output).await? {
         output.line(&made.reference)?;
     }

@@ -1,4 +1,4 @@
-//! What is in the source, and which images have another tag when something in it is another.
+//! The files of the source, and the images whose tags change with a file.
 
 use super::*;
 use crate::catalogue::CATALOGUE;
@@ -9,7 +9,7 @@ fn git(root: &Path, arguments: &[&str]) {
 }
 
 #[test]
-fn the_source_is_what_git_knows_as_it_is_in_the_folder() {
+fn the_source_is_the_tracked_files_with_their_contents_in_the_folder() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     let write = |path: &str, text: &str| {
@@ -30,7 +30,7 @@ fn the_source_is_what_git_knows_as_it_is_in_the_folder() {
     assert_eq!(source.unknown, ["services/engine/src/new.rs"]);
     let (tag, tar) = (source.tag(), source.tar_gz().unwrap());
 
-    // Neither a time nor a document nor a test makes another source.
+    // Times, documents and tests do not change the source.
     write("README.md", "two");
     write("services/engine/tests/it/main.rs", "two");
     write("Cargo.lock", "one");
@@ -49,7 +49,7 @@ fn tags(source: &Source) -> Vec<String> {
     CATALOGUE.iter().map(|spec| source.tag_of(spec, &[]).unwrap()).collect()
 }
 
-/// The images whose tags are others when this file is.
+/// The images whose tags change when this file changes.
 fn changed(source: &Source, path: &str) -> Vec<&'static str> {
     let mut other = source.clone();
     let item = other.items.iter_mut().find(|item| item.path == path);
@@ -60,7 +60,7 @@ fn changed(source: &Source, path: &str) -> Vec<&'static str> {
 }
 
 #[test]
-fn an_image_has_another_tag_when_something_in_it_is_another() {
+fn the_tag_of_an_image_changes_with_its_contents() {
     let source = real();
     let services = ["client", "engine", "monitor", "orchestrator"];
     let all = ["client", "deskgrid", "engine", "monitor", "orchestrator"];
@@ -85,7 +85,7 @@ fn an_image_has_another_tag_when_something_in_it_is_another() {
 }
 
 #[test]
-fn what_a_package_includes_from_outside_its_folder_is_told_in_its_manifest() {
+fn files_that_a_package_includes_from_outside_its_folder_are_in_its_manifest() {
     let source = real();
     let mut outside = 0;
     let is_test = |path: &str| path.ends_with("/tests.rs") || path.contains("/tests/");
@@ -105,8 +105,8 @@ fn what_a_package_includes_from_outside_its_folder_is_told_in_its_manifest() {
                     }
                 }
                 let path = path.join("/");
-                let is_known = compiled.iter().any(|place| path.starts_with(&format!("{place}/")));
-                assert!(is_known, "{} includes {path}: name it in package.metadata.deskgrid.reads", item.path);
+                let is_listed = compiled.iter().any(|place| path.starts_with(&format!("{place}/")));
+                assert!(is_listed, "{} includes {path}: name it in package.metadata.deskgrid.reads", item.path);
                 outside += usize::from(source.workspace.owner(&path) != Some(owner));
             }
         }

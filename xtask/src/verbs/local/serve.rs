@@ -77,7 +77,7 @@ fn steps(laptop: &Laptop) -> Steps {
     let folder = laptop.images();
     Arc::new(move |command| {
         let [cargo, arguments @ ..] = command else { bail!("there is no command") };
-        ensure!(cargo == "cargo", "a laptop has no {cargo}");
+        ensure!(*cargo == "cargo", "a laptop has no {cargo}");
         let Some(Verb::Build(args)) = Cli::try_parse_from(arguments)?.verb else { bail!("it is no build") };
         let (place, images) = build::of_step(&args)?;
         let push = |Tagged { spec, tag }| {
