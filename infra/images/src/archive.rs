@@ -12,7 +12,10 @@ use anyhow::Context as _;
 use oci_spec::image::{ImageManifest, MediaType};
 use serde_json::{Value, json};
 
-use crate::assemble::{Blob, Image, canonical};
+use crate::{
+    assemble::{Image, canonical},
+    blob::Blob,
+};
 
 /// The name that containerd gives an image of the layout.
 const CONTAINERD_NAME: &str = "io.containerd.image.name";
@@ -22,10 +25,10 @@ const REFERENCE: &str = "org.opencontainers.image.ref.name";
 const INDEX: &str = "index.json";
 /// The same as `docker load` of older versions reads it.
 const FOR_DOCKER: &str = "manifest.json";
-/// Most bytes of a list or of a manifest.
-const LIST_MAX: u64 = 4 * 1024 * 1024;
+/// Bytes of a list or of a manifest.
+const MAX_LIST_BYTES: u64 = 4 * 1024 * 1024;
 
-/// What an archive says that it holds.
+/// The lists of an archive.
 #[derive(Debug, Default)]
 pub struct Archive {
     /// Descriptors of its images, by their names: with a tag, and again with a digest.
@@ -35,10 +38,10 @@ pub struct Archive {
 }
 
 impl Archive {
-    /// Reads what an archive says that it holds: nothing when there is none, or an empty file.
+    /// Reads the lists of an archive; they are empty when there is no file, or an empty one.
     ///
     /// # Errors
-    /// When the file is none, or holds what this program would not have written.
+    /// When the file is not an archive, or not one of this program.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let context = || format!("read the archive {}", path.display());
         let file = match File::open(path) {
@@ -48,11 +51,11 @@ impl Archive {
         if file.metadata().with_context(context)?.len() == 0 {
             return Ok(Self::default());
         }
-        let lists = small(file, |path| path == INDEX || path == FOR_DOCKER).with_context(context)?;
-        Self::of(&lists).with_context(context)
+        let lists = small_files(file, |path| path == INDEX || path == FOR_DOCKER).with_context(context)?;
+        Self::from_lists(&lists).with_context(context)
     }
 
-    fn of(lists: &BTreeMap<String, Vec<u8>>) -> anyhow::Result<Self> {
+    fn from_lists(lists: &BTreeMap<String, Vec<u8>>) -> anyhow::Result<Self> {
         let list = |name: &str| -> anyhow::Result<Value> {
             let bytes = lists.get(name).with_context(|| format!("find {name} in it"))?;
             serde_json::from_slice(bytes).with_context(|| format!("understand its {name}"))
@@ -80,16 +83,16 @@ impl Archive {
         self.named.values().filter_map(|descriptor| descriptor["digest"].as_str()).collect()
     }
 
-    /// Takes images in, each in the place of what had its repository.
-    fn take(&mut self, images: &[(String, &Image)]) -> anyhow::Result<()> {
+    /// Adds images, each instead of the images of its repository.
+    fn replace(&mut self, images: &[(String, &Image)]) -> anyhow::Result<()> {
         let others = |name: &String| images.iter().all(|(repository, _)| repository != repository_of(name));
         self.named.retain(|name, _| others(name));
         self.for_docker.retain(|name, _| others(name));
         for (repository, image) in images {
             let tagged = format!("{repository}:{}", image.source);
             self.for_docker.insert(tagged.clone(), for_docker(&tagged, image));
-            // Under its tag for people, and under its digest, which is what a pod asks for: an import makes up no
-            // reference with a digest by itself.
+            // Under its tag for people, and under its digest, which pods use: an import creates no
+            // reference by digest.
             for name in [tagged, format!("{repository}@{}", image.digest())] {
                 let mut descriptor = serde_json::to_value(image.manifest.descriptor()?).context("describe an image")?;
                 descriptor["platform"] = json!({"architecture": image.architecture, "os": "linux"});
@@ -109,15 +112,14 @@ impl Archive {
     }
 }
 
-/// Writes images, each under the repository named beside it, whole or not at all. What an archive that is there holds
-/// of other repositories stays in it.
+/// Writes images, each under its repository, atomically. Images of other repositories in an existing archive are kept.
 ///
 /// # Errors
-/// When the file cannot be written, or is there and is no archive.
+/// When the file cannot be written, or exists and is not an archive.
 pub fn write(path: &Path, images: &[(String, &Image)]) -> anyhow::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
     let mut archive = Archive::read(path)?;
-    archive.take(images)?;
+    archive.replace(images)?;
     let context = || format!("write the archive {}", path.display());
     let draft = tempfile::NamedTempFile::new_in(folder).with_context(context)?;
     let mut tar = tar::Builder::new(BufWriter::new(draft));
@@ -128,8 +130,8 @@ pub fn write(path: &Path, images: &[(String, &Image)]) -> anyhow::Result<()> {
     let mut written = BTreeSet::new();
     for (_, image) in images {
         for blob in image.blobs().chain([&image.manifest]) {
-            if written.insert(place(&blob.digest)) {
-                add(&mut tar, &place(&blob.digest), &blob.bytes).with_context(context)?;
+            if written.insert(blob_path(&blob.digest)) {
+                add(&mut tar, &blob_path(&blob.digest), &blob.bytes).with_context(context)?;
             }
         }
     }
@@ -137,58 +139,58 @@ pub fn write(path: &Path, images: &[(String, &Image)]) -> anyhow::Result<()> {
     let mut file = tar.into_inner().with_context(context)?;
     file.flush().with_context(context)?;
     let file = file.into_inner().map_err(std::io::IntoInnerError::into_error).with_context(context)?;
-    // A temporary file is for its owner only; an archive is like any other file that a person asked for.
+    // A temporary file is readable by its owner only; an archive has the usual permissions.
     use std::os::unix::fs::PermissionsExt as _;
     file.as_file().set_permissions(std::fs::Permissions::from_mode(0o644)).with_context(context)?;
     file.persist(path).with_context(context)?;
     Ok(())
 }
 
-/// Brings what is still named and was not written anew from the archive that is there.
+/// Copies blobs that the lists still name, and that are not written yet, from the existing archive.
 fn keep(
     path: &Path,
     archive: &Archive,
     tar: &mut tar::Builder<impl Write>,
     mut written: BTreeSet<String>,
 ) -> anyhow::Result<()> {
-    let manifests: BTreeSet<String> = archive.digests().into_iter().map(place).collect();
+    let manifests: BTreeSet<String> = archive.digests().into_iter().map(blob_path).collect();
     let manifests: BTreeSet<String> = manifests.difference(&written).cloned().collect();
     if manifests.is_empty() {
         return Ok(());
     }
     let mut kept = manifests.clone();
-    let found = small(File::open(path)?, |path| manifests.contains(path))?;
-    for place_of in &manifests {
-        let manifest = found.get(place_of).with_context(|| format!("find {place_of} in it"))?;
-        let manifest: ImageManifest = serde_json::from_slice(manifest).with_context(|| format!("read {place_of}"))?;
-        kept.insert(place(manifest.config().digest().as_ref()));
-        kept.extend(manifest.layers().iter().map(|layer| place(layer.digest().as_ref())));
+    let found = small_files(File::open(path)?, |path| manifests.contains(path))?;
+    for path_of in &manifests {
+        let manifest = found.get(path_of).with_context(|| format!("find {path_of} in it"))?;
+        let manifest: ImageManifest = serde_json::from_slice(manifest).with_context(|| format!("read {path_of}"))?;
+        kept.insert(blob_path(manifest.config().digest().as_ref()));
+        kept.extend(manifest.layers().iter().map(|layer| blob_path(layer.digest().as_ref())));
     }
     let mut old = tar::Archive::new(BufReader::new(File::open(path)?));
     for entry in old.entries_with_seek()? {
         let entry = entry?;
-        let place = entry.path()?.to_string_lossy().into_owned();
-        if kept.contains(&place) && written.insert(place.clone()) {
+        let blob = entry.path()?.to_string_lossy().into_owned();
+        if kept.contains(&blob) && written.insert(blob.clone()) {
             let mut header = header(entry.size());
-            tar.append_data(&mut header, &place, entry)?;
+            tar.append_data(&mut header, &blob, entry)?;
         }
     }
-    match kept.iter().find(|place| !written.contains(*place)) {
-        Some(missing) => anyhow::bail!("the archive that is there lacks {missing}"),
+    match kept.iter().find(|blob| !written.contains(*blob)) {
+        Some(missing) => anyhow::bail!("the existing archive lacks {missing}"),
         None => Ok(()),
     }
 }
 
 /// Small files of a tar file, by their paths.
-fn small(file: File, is_wanted: impl Fn(&str) -> bool) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
+fn small_files(file: File, is_named: impl Fn(&str) -> bool) -> anyhow::Result<BTreeMap<String, Vec<u8>>> {
     let mut tar = tar::Archive::new(BufReader::new(file));
     let mut found = BTreeMap::new();
     for entry in tar.entries_with_seek()? {
         let entry = entry?;
         let path = entry.path()?.to_string_lossy().into_owned();
-        if is_wanted(&path) {
+        if is_named(&path) {
             let mut bytes = Vec::new();
-            entry.take(LIST_MAX).read_to_end(&mut bytes)?;
+            entry.take(MAX_LIST_BYTES).read_to_end(&mut bytes)?;
             found.insert(path, bytes);
         }
     }
@@ -201,17 +203,17 @@ fn repository_of(name: &str) -> &str {
     by_digest.or_else(|| name.rsplit_once(':').map(|(repository, _)| repository)).unwrap_or(name)
 }
 
-/// An image as `docker load` of older versions wants it.
+/// An image as `docker load` of older versions reads it.
 fn for_docker(name: &str, image: &Image) -> Value {
     json!({
-        "Config": place(&image.config.digest),
+        "Config": blob_path(&image.config.digest),
         "RepoTags": [name],
-        "Layers": image.layers.iter().map(|layer: &Blob| place(&layer.digest)).collect::<Vec<_>>(),
+        "Layers": image.layers.iter().map(|layer: &Blob| blob_path(&layer.digest)).collect::<Vec<_>>(),
     })
 }
 
-/// Where the bytes of a digest are.
-fn place(digest: &str) -> String {
+/// Path of the blob of a digest.
+fn blob_path(digest: &str) -> String {
     format!("blobs/{}", digest.replace(':', "/"))
 }
 

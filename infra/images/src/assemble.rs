@@ -4,54 +4,31 @@ use std::collections::{BTreeMap, HashMap};
 
 use anyhow::Context as _;
 use oci_spec::image::{
-    Arch, ConfigBuilder, Descriptor, Digest, ImageConfigurationBuilder, ImageManifestBuilder, MediaType, Os,
-    RootFsBuilder, SCHEMA_VERSION,
+    Arch, ConfigBuilder, ImageConfigurationBuilder, ImageManifestBuilder, MediaType, Os, RootFsBuilder, SCHEMA_VERSION,
 };
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
     authorities,
+    blob::Blob,
     catalogue::Spec,
-    digest::sha256,
     layer::{Entry, Layer},
     program::Program,
     sbom,
 };
 
-/// User and group that programs run as, the same that the manifests ask for; no name of it is anywhere else.
+/// User and group of the programs, as in the manifests.
 const USER: &str = "65532:65532";
-/// When an image was made, as far as it says: what depends on a clock is not the same twice.
+/// Creation time of every image: a real one would change the digest.
 const CREATED: &str = "1970-01-01T00:00:00Z";
-
-/// Bytes that are found by their digest.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Blob {
-    /// What they are.
-    pub media_type: MediaType,
-    /// `sha256:` and 64 hexadecimal digits.
-    pub digest: String,
-    /// The bytes.
-    pub bytes: Vec<u8>,
-}
-
-impl Blob {
-    pub(crate) fn new(media_type: MediaType, bytes: Vec<u8>) -> Self {
-        Self { media_type, digest: sha256(&bytes), bytes }
-    }
-
-    pub(crate) fn descriptor(&self) -> anyhow::Result<Descriptor> {
-        let digest: Digest = self.digest.parse().context("read a digest of our own")?;
-        Ok(Descriptor::new(self.media_type.clone(), self.bytes.len() as u64, digest))
-    }
-}
 
 /// An image in memory.
 #[derive(Clone, Debug)]
 pub struct Image {
     /// Name in the catalogue.
     pub name: &'static str,
-    /// What it was built from; a valid tag.
+    /// Tag of its source.
     pub source: String,
     /// The manifest; its digest is the image's.
     pub manifest: Blob,
@@ -77,16 +54,16 @@ impl Image {
     }
 }
 
-/// What an image is made of.
+/// The ingredients of an image.
 #[derive(Clone, Copy, Debug)]
 pub struct Recipe<'a> {
     /// Which image.
     pub spec: &'static Spec,
     /// Its program.
     pub program: &'a Program,
-    /// What the program was built from; a valid tag.
+    /// Tag of the source of the program.
     pub source: &'a str,
-    /// What is in the program, from [`sbom::spdx`].
+    /// The bill of materials of the program, from [`sbom::spdx`].
     pub sbom: &'a Value,
 }
 
@@ -99,7 +76,7 @@ pub fn assemble(recipe: &Recipe<'_>) -> anyhow::Result<Image> {
     let path = format!("usr/bin/{}", spec.program);
     let own =
         vec![Entry::program(path.clone(), program.bytes.clone()), Entry::file(sbom::path(spec.name), canonical(sbom)?)];
-    // What changes least is lowest, and shared by all images.
+    // The layer that changes least is lowest, and all images share it.
     let contents = [base(), program.libraries.clone(), own];
     let layers = contents.into_iter().filter(|entries| !entries.is_empty());
     let layers = layers.map(Layer::pack).collect::<Result<Vec<_>, _>>().context("pack a layer")?;
@@ -151,7 +128,7 @@ pub(crate) fn base_layer() -> anyhow::Result<Blob> {
     Ok(Layer::pack(base()).context("pack a layer")?.blob)
 }
 
-/// What every image has: a user, how names are resolved, whom to trust, and a folder for mounts.
+/// The files of every image: the user, name resolution, certificate authorities, and a folder for mounts.
 fn base() -> Vec<Entry> {
     vec![
         Entry::file("etc/passwd", "root:x:0:0:root:/:/sbin/nologin\nnonroot:x:65532:65532:nonroot:/:/sbin/nologin\n"),

@@ -1,5 +1,5 @@
-//! The certificate authorities that an image trusts: Mozilla's, as the lock file pins them, and not this machine's, so
-//! that the same source gives the same image everywhere.
+//! The certificate authorities that an image trusts: Mozilla's, in the version of the lock file. Those of this machine
+//! would make the digest depend on it.
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use webpki_root_certs::TLS_SERVER_ROOT_CERTS;

@@ -1,4 +1,4 @@
-//! One layer: files in a tar file that is the same for the same files, compressed.
+//! One layer: a compressed tar file, which is the same for the same files.
 
 use std::{
     collections::BTreeMap,
@@ -8,9 +8,9 @@ use std::{
 use flate2::{Compression, GzBuilder};
 use oci_spec::image::MediaType;
 
-use crate::{assemble::Blob, digest::sha256};
+use crate::blob::{Blob, sha256};
 
-/// What is at a path.
+/// A node of the file system.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Node {
     /// A folder.
@@ -28,7 +28,7 @@ pub struct Entry {
     pub path: String,
     /// Permissions.
     pub mode: u32,
-    /// What is there.
+    /// Its node.
     pub node: Node,
 }
 
@@ -126,8 +126,8 @@ mod tests {
             Entry { path: "lib".to_owned(), mode: 0o777, node: Node::Link("usr/lib".to_owned()) },
         ];
         let layer = Layer::pack(files.to_vec()).unwrap();
-        let again = Layer::pack(files.iter().rev().cloned().collect()).unwrap();
-        assert_eq!(layer.blob, again.blob);
+        let reversed = Layer::pack(files.iter().rev().cloned().collect()).unwrap();
+        assert_eq!(layer.blob, reversed.blob);
         assert_eq!(layer.size, 13);
         let mut bytes = Vec::new();
         flate2::read::GzDecoder::new(layer.blob.bytes.as_slice()).read_to_end(&mut bytes).unwrap();
@@ -143,7 +143,7 @@ mod tests {
                 (entry.path().unwrap().display().to_string(), header.mode().unwrap())
             })
             .collect();
-        let wanted = [
+        let expected = [
             ("etc/", 0o755),
             ("etc/passwd", 0o644),
             ("lib", 0o777),
@@ -152,6 +152,6 @@ mod tests {
             ("usr/bin/", 0o755),
             ("usr/bin/tool", 0o755),
         ];
-        assert_eq!(found, wanted.map(|(path, mode)| (path.to_owned(), mode)));
+        assert_eq!(found, expected.map(|(path, mode)| (path.to_owned(), mode)));
     }
 }

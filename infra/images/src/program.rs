@@ -11,7 +11,7 @@ use oci_spec::image::Arch;
 
 use crate::layer::Entry;
 
-/// Where libraries are looked for, as the loader of Debian and its kin does by default, then as that of Fedora's.
+/// Folders of libraries, in the default order of the loaders of Debian and of Fedora.
 pub const LIBRARY_FOLDERS: &[&str] = &[
     "/lib/x86_64-linux-gnu",
     "/usr/lib/x86_64-linux-gnu",
@@ -35,14 +35,14 @@ pub struct Program {
 }
 
 impl Program {
-    /// Reads a program and looks for its libraries in these folders.
+    /// Reads a program, and its libraries from these folders.
     ///
     /// # Errors
-    /// When it is no program for Linux, or a library is missing.
+    /// When it is not a program for Linux, or a library is missing.
     pub fn read(path: &Path, folders: &[&str]) -> anyhow::Result<Self> {
         let bytes = std::fs::read(path).with_context(|| format!("read the program {}", path.display()))?;
         let context = || format!("understand the program {}", path.display());
-        let elf = Elf::parse(&bytes).context("it is no program for Linux").with_context(context)?;
+        let elf = Elf::parse(&bytes).context("it is not a program for Linux").with_context(context)?;
         let architecture = match elf.header.e_machine {
             header::EM_X86_64 => Arch::Amd64,
             header::EM_AARCH64 => Arch::ARM64,
@@ -53,16 +53,17 @@ impl Program {
             let found = std::fs::read(loader).with_context(|| format!("read the loader {loader}"))?;
             libraries.insert(loader.into(), found);
         }
-        let mut wanted: Vec<String> = elf.libraries.iter().map(|&name| name.to_owned()).collect();
-        while let Some(name) = wanted.pop() {
+        let mut missing: Vec<String> = elf.libraries.iter().map(|&name| name.to_owned()).collect();
+        while let Some(name) = missing.pop() {
             if libraries.keys().any(|path| path.file_name().is_some_and(|file| file == name.as_str())) {
                 continue;
             }
-            let (place, content) = find(&name, folders)
+            let (path_of_library, content) = find(&name, folders)
                 .with_context(|| format!("find the library {name}, which {} needs", path.display()))?;
-            let more = Elf::parse(&content).with_context(|| format!("understand the library {}", place.display()))?;
-            wanted.extend(more.libraries.iter().map(|&name| name.to_owned()));
-            libraries.insert(place, content);
+            let more = Elf::parse(&content)
+                .with_context(|| format!("understand the library {}", path_of_library.display()))?;
+            missing.extend(more.libraries.iter().map(|&name| name.to_owned()));
+            libraries.insert(path_of_library, content);
         }
         let libraries = libraries
             .into_iter()
@@ -72,7 +73,7 @@ impl Program {
     }
 }
 
-/// A library of the first folder that has it. What is there may be a link; the image gets the file under this name.
+/// A library from the first folder that has it. It may be a link; the image gets the file under this name.
 fn find(name: &str, folders: &[&str]) -> anyhow::Result<(PathBuf, Vec<u8>)> {
     for folder in folders {
         let path = Path::new(folder).join(name);
@@ -90,8 +91,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_program_brings_its_loader_and_libraries() {
-        // Whatever else is different on a machine: this very test is a program.
+    fn a_program_has_its_loader_and_libraries() {
+        // On every machine this test itself is a program.
         let here = std::env::current_exe().unwrap();
         let program = Program::read(&here, LIBRARY_FOLDERS).unwrap();
         let names: Vec<&str> = program.libraries.iter().filter_map(|library| library.path.rsplit('/').next()).collect();
@@ -102,12 +103,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_program_is_refused() {
+    fn a_file_that_is_not_a_program_is_refused() {
         let file = tempfile::NamedTempFile::new().unwrap();
         for content in ["", "#!/bin/sh\n", "\u{7f}ELF and nothing more"] {
             std::fs::write(file.path(), content).unwrap();
             let error = Program::read(file.path(), LIBRARY_FOLDERS).unwrap_err();
-            assert!(format!("{error:#}").contains("no program for Linux"), "{error:#}");
+            assert!(format!("{error:#}").contains("not a program for Linux"), "{error:#}");
         }
     }
 }

@@ -1,5 +1,4 @@
-//! Registries: whether an image is there, and bringing it there. Google's, Docker's, and any other that speaks the
-//! distribution protocol.
+//! Registries with the OCI distribution protocol, such as Google's and Docker's: finding an image, and pushing one.
 
 use std::{fmt, path::Path, process::Stdio, time::Duration};
 
@@ -15,22 +14,25 @@ use oci_client::{
 use serde_json::Value;
 use tokio::{io::AsyncWriteExt as _, process::Command};
 
-use crate::assemble::{Blob, Image, base_layer};
+use crate::{
+    assemble::{Image, base_layer},
+    blob::Blob,
+};
 
 mod error;
 
 pub use error::RegistryError;
-use error::{because, is_busy, is_missing, is_passing};
+use error::{is_busy, is_missing, is_temporary};
 
-/// How often a call is made before its failure counts.
-const TRIES: u32 = 5;
-/// Pause before the second time; it doubles from there on, to seconds in all.
+/// Attempts of a call.
+const MAX_ATTEMPTS: u32 = 5;
+/// Pause before the second attempt; it doubles for each further one.
 const PAUSE: Duration = Duration::from_millis(500);
 
-/// Who we are to a registry.
+/// A login to a registry.
 #[derive(Clone, PartialEq, Eq)]
 pub enum Login {
-    /// Nobody.
+    /// No login.
     Anonymous,
     /// A name and a password; `oauth2accesstoken` and a token for Google's.
     Password(String, String),
@@ -56,10 +58,10 @@ pub struct Registry {
 
 impl Registry {
     /// `place` is a host and a path, such as `europe-west1-docker.pkg.dev/my-project/my-images`. A host on this machine
-    /// is spoken to without encryption.
+    /// is used without TLS.
     ///
     /// # Errors
-    /// When the place is none.
+    /// When the place is not a host and a path.
     pub fn new(place: &str, login: Login) -> anyhow::Result<Self> {
         let (host, path) = place.trim_end_matches('/').split_once('/').unwrap_or((place, ""));
         let auth = match login {
@@ -79,7 +81,7 @@ impl Registry {
         Ok(registry)
     }
 
-    /// The same registry, with another first pause before a failed call is made again.
+    /// The same registry, with another pause before the second attempt.
     #[must_use]
     pub fn pausing(self, pause: Duration) -> Self {
         Self { pause, ..self }
@@ -91,81 +93,81 @@ impl Registry {
         format!("{}/{path}{image}", self.host)
     }
 
-    /// Digest of an image under a tag; nothing when it is not there.
+    /// Digest of an image under a tag; `None` when there is no such image.
     ///
     /// # Errors
-    /// When the registry cannot be asked.
+    /// When the registry does not answer, or denies it.
     pub async fn digest_of(&self, image: &str, tag: &str) -> Result<Option<String>, RegistryError> {
         let reference = self.named(image, tag)?;
-        match self.again(is_busy, async || self.client.fetch_manifest_digest(&reference, &self.auth).await).await {
+        match self.with_retries(is_busy, async || self.client.fetch_manifest_digest(&reference, &self.auth).await).await
+        {
             Ok(digest) => Ok(Some(digest)),
             Err(error) if is_missing(&error) => Ok(None),
-            Err(error) => Err(because(error)),
+            Err(error) => Err(error.into()),
         }
     }
 
-    /// Brings the layer here that every image has, under the name of one: whoever may not push, or pushes to a place
-    /// that nobody made, learns it before anything is compiled.
+    /// Pushes the layer that all images share, under the name of one: a missing right or a missing place is reported
+    /// before anything is compiled.
     ///
     /// # Errors
-    /// When the registry does not take it.
-    pub async fn open(&self, image: &str) -> Result<(), RegistryError> {
+    /// When the registry does not accept it.
+    pub async fn check_push(&self, image: &str) -> Result<(), RegistryError> {
         let reference = self.named(image, "latest")?;
         let layer = base_layer().map_err(|error| RegistryError::Refused(format!("{error:#}")))?;
         self.log_in(&reference).await?;
-        self.bring(&reference, &layer).await
+        self.push_blob(&reference, &layer).await
     }
 
-    /// Brings an image here under its source's tag, and gives its reference by digest. What is here already is not
-    /// sent again; the manifest comes last, so that nobody sees half an image. What a registry or a network is too busy
-    /// for is tried again.
+    /// Pushes an image under the tag of its source, and returns its reference by digest. Blobs that the registry has
+    /// are not sent again; the manifest is sent last, so that the image is complete. Temporary failures are retried.
     ///
     /// # Errors
-    /// When the registry does not take it.
+    /// When the registry does not accept it.
     pub async fn push(&self, image: &Image) -> Result<String, RegistryError> {
         let reference = self.named(image.name, &image.source)?;
         self.log_in(&reference).await?;
         for blob in image.blobs() {
-            self.bring(&reference, blob).await?;
+            self.push_blob(&reference, blob).await?;
         }
         let kind = HeaderValue::from_str(image.manifest.media_type.as_ref())
             .map_err(|error| RegistryError::Refused(error.to_string()))?;
         let manifest =
             async || self.client.push_manifest_raw(&reference, image.manifest.bytes.clone(), kind.clone()).await;
-        self.again(is_passing, manifest).await.map_err(because)?;
+        self.with_retries(is_temporary, manifest).await.map_err(RegistryError::from)?;
         Ok(format!("{}@{}", self.repository(image.name), image.digest()))
     }
 
     async fn log_in(&self, reference: &Reference) -> Result<(), RegistryError> {
         let enter = async || self.client.auth(reference, &self.auth, RegistryOperation::Push).await;
-        self.again(is_passing, enter).await.map_err(because)?;
+        self.with_retries(is_temporary, enter).await.map_err(RegistryError::from)?;
         Ok(())
     }
 
-    /// Sends bytes that are not here yet.
-    async fn bring(&self, reference: &Reference, blob: &Blob) -> Result<(), RegistryError> {
-        let there = self.again(is_passing, async || self.client.blob_exists(reference, &blob.digest).await);
-        if there.await.map_err(because)? {
+    /// Sends a blob that the registry does not have.
+    async fn push_blob(&self, reference: &Reference, blob: &Blob) -> Result<(), RegistryError> {
+        let there = self.with_retries(is_temporary, async || self.client.blob_exists(reference, &blob.digest).await);
+        if there.await.map_err(RegistryError::from)? {
             return Ok(());
         }
         let send = async || self.client.push_blob(reference, blob.bytes.clone(), &blob.digest).await;
-        self.again(is_passing, send).await.map_err(because)?;
+        self.with_retries(is_temporary, send).await.map_err(RegistryError::from)?;
         Ok(())
     }
 
-    /// Makes a call, and again while its failure is `worth` it.
-    async fn again<T>(
+    /// Makes a call, and retries failures that `is_temporary`.
+    async fn with_retries<T>(
         &self,
-        worth: impl Fn(&OciDistributionError) -> bool,
+        is_temporary: impl Fn(&OciDistributionError) -> bool,
         call: impl AsyncFn() -> Result<T, OciDistributionError>,
     ) -> Result<T, OciDistributionError> {
-        let (mut pause, mut tries) = (self.pause, 1);
+        let (mut pause, mut attempts) = (self.pause, 1);
         loop {
             match call().await {
-                Err(error) if tries < TRIES && worth(&error) => tokio::time::sleep(pause).await,
+                Err(error) if attempts < MAX_ATTEMPTS && is_temporary(&error) => tokio::time::sleep(pause).await,
                 answer => return answer,
             }
-            (pause, tries) = (pause * 2, tries + 1);
+            (pause, attempts) = (pause * 2, attempts + 1);
         }
     }
 
@@ -185,10 +187,10 @@ fn is_loopback(host: &str) -> bool {
     name == "localhost" || name.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// What `docker login` noted about a host, in a folder such as `~/.docker`; nothing when there is no note.
+/// The login that `docker login` stored for a host, in a folder such as `~/.docker`; `None` when there is none.
 ///
 /// # Errors
-/// When there is a note that cannot be used.
+/// When there is one that cannot be used.
 pub async fn docker_login(folder: &Path, host: &str) -> anyhow::Result<Option<Login>> {
     let path = folder.join("config.json");
     let text = match std::fs::read_to_string(&path) {
@@ -197,27 +199,27 @@ pub async fn docker_login(folder: &Path, host: &str) -> anyhow::Result<Option<Lo
     };
     let config: Value = serde_json::from_str(&text).with_context(|| format!("read {}", path.display()))?;
     let keys = [host.to_owned(), format!("https://{host}"), format!("https://{host}/v1/")];
-    let noted = |section: &str| keys.iter().find_map(|key| config[section].get(key)).cloned();
-    let helper = noted("credHelpers").and_then(|name| name.as_str().map(str::to_owned));
-    let store = config["credsStore"].as_str().filter(|_| noted("auths").is_some()).map(str::to_owned);
+    let stored = |section: &str| keys.iter().find_map(|key| config[section].get(key)).cloned();
+    let helper = stored("credHelpers").and_then(|name| name.as_str().map(str::to_owned));
+    let store = config["credsStore"].as_str().filter(|_| stored("auths").is_some()).map(str::to_owned);
     if let Some(helper) = helper.or(store) {
-        return ask_helper(&helper, host).await.map(Some);
+        return run_helper(&helper, host).await.map(Some);
     }
-    let Some(encoded) = noted("auths").and_then(|entry| entry["auth"].as_str().map(str::to_owned)) else {
+    let Some(encoded) = stored("auths").and_then(|entry| entry["auth"].as_str().map(str::to_owned)) else {
         return Ok(None);
     };
-    let context = || format!("read what {} says of {host}", path.display());
+    let context = || format!("read the login to {host} in {}", path.display());
     let decoded = STANDARD.decode(encoded).with_context(context)?;
     let decoded = String::from_utf8(decoded).with_context(context)?;
-    let (name, password) = decoded.split_once(':').context("it is no name and password").with_context(context)?;
+    let (name, password) = decoded.split_once(':').context("it is not NAME:PASSWORD").with_context(context)?;
     Ok(Some(Login::Password(name.to_owned(), password.to_owned())))
 }
 
-/// Asks a credential helper of Docker's: the host on standard input, a name and a secret as JSON on standard output.
-async fn ask_helper(helper: &str, host: &str) -> anyhow::Result<Login> {
+/// Runs a credential helper of Docker's: the host on standard input, a name and a secret as JSON on standard output.
+async fn run_helper(helper: &str, host: &str) -> anyhow::Result<Login> {
     let program = format!("docker-credential-{helper}");
-    let context = || format!("ask {program} for the login to {host}");
-    let mut asked = Command::new(&program)
+    let context = || format!("run {program} for the login to {host}");
+    let mut child = Command::new(&program)
         .arg("get")
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -225,12 +227,12 @@ async fn ask_helper(helper: &str, host: &str) -> anyhow::Result<Login> {
         .kill_on_drop(true)
         .spawn()
         .with_context(context)?;
-    if let Some(mut stdin) = asked.stdin.take() {
+    if let Some(mut stdin) = child.stdin.take() {
         stdin.write_all(host.as_bytes()).await.with_context(context)?;
     }
-    let answer = asked.wait_with_output().await.with_context(context)?;
-    anyhow::ensure!(answer.status.success(), "{program} ended with {}", answer.status);
-    let answer: Value = serde_json::from_slice(&answer.stdout).with_context(context)?;
+    let output = child.wait_with_output().await.with_context(context)?;
+    anyhow::ensure!(output.status.success(), "{program} ended with {}", output.status);
+    let answer: Value = serde_json::from_slice(&output.stdout).with_context(context)?;
     match (answer["Username"].as_str(), answer["Secret"].as_str()) {
         (Some(name), Some(secret)) => Ok(Login::Password(name.to_owned(), secret.to_owned())),
         _ => anyhow::bail!("{program} gave no name and secret for {host}"),
@@ -242,7 +244,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_this_machine_is_spoken_to_in_clear() {
+    fn only_this_machine_is_used_without_tls() {
         for host in ["localhost", "localhost:5001", "127.0.0.1:5000", "127.1.2.3", "[::1]:5000"] {
             assert!(is_loopback(host), "{host}");
         }

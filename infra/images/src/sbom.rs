@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-/// Something in a program that is no crate.
+/// A part of a program that is not a crate.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Part {
     /// Name.
@@ -14,15 +14,15 @@ pub struct Part {
     pub version: String,
 }
 
-/// Where scanners find it in an image.
+/// Its path in an image, where scanners find it.
 pub(crate) fn path(image: &str) -> String {
     format!("usr/share/doc/{image}/sbom.spdx.json")
 }
 
-/// The document of one package of what `cargo metadata` printed.
+/// The document of one package, from the output of `cargo metadata`.
 ///
 /// # Errors
-/// When it is no such text, or has no such package.
+/// When the output is malformed, or has no such package.
 pub fn spdx(metadata: &Value, package: &str, source: &str, parts: &[Part]) -> anyhow::Result<Value> {
     let packages = metadata["packages"].as_array().context("find the packages in what cargo printed")?;
     let by_id: BTreeMap<&str, &Value> =
@@ -42,7 +42,7 @@ pub fn spdx(metadata: &Value, package: &str, source: &str, parts: &[Part]) -> an
     let mut edges = BTreeSet::new();
     while let Some(id) = open.pop() {
         for dependency in nodes.get(id).and_then(|node| node["deps"].as_array()).into_iter().flatten() {
-            // Neither what only tests use nor what only runs while it is built.
+            // Dependencies of tests and of build scripts are not in the program.
             let linked =
                 dependency["dep_kinds"].as_array().is_none_or(|kinds| kinds.iter().any(|k| k["kind"].is_null()));
             let Some(other) = dependency["pkg"].as_str().filter(|_| linked) else { continue };

@@ -1,4 +1,4 @@
-//! The source that images are built from: the files that git knows, as they are in the folder, and nothing else.
+//! The source of images: the files that git tracks, with their contents in the folder.
 
 use std::{
     io,
@@ -9,40 +9,16 @@ use std::{
 use anyhow::{Context as _, bail};
 use contract::names;
 
-use crate::{
-    catalogue::{DOCKERFILE, Spec},
-    digest::sha256,
-    layer,
-    workspace::Workspace,
-};
+use crate::{blob::sha256, catalogue::Spec, layer, workspace::Workspace};
 
-/// Most bytes of source; more than that is a mistake, such as data that was added to git.
+/// Bytes of source; more is a mistake, such as data that was added to git.
 pub const LIMIT_BYTES: u64 = 64 * 1024 * 1024;
-/// What a build reads, below the root of the workspace.
+/// Files and folders that a build reads, below the root of the workspace.
 const PARTS: [&str; 8] =
     ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", ".cargo", "infra", "manifests", "services", "xtask"];
 
-/// What every program depends on, whichever packages are compiled into it.
-const SHARED: [&str; 4] = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", ".cargo"];
-
-/// Who makes an image, and so what else it depends on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Maker {
-    /// This program.
-    Here,
-    /// Docker, from the Dockerfile.
-    Docker,
-}
-
-impl Maker {
-    /// The files that say how an image is put together.
-    fn reads(self) -> &'static str {
-        match self {
-            Self::Here => "infra/images",
-            Self::Docker => DOCKERFILE,
-        }
-    }
-}
+/// Files and folders that every image depends on; the last is the recipe of images.
+const SHARED: [&str; 5] = ["Cargo.toml", "Cargo.lock", "rust-toolchain.toml", ".cargo", "infra/images"];
 
 /// One file.
 #[derive(Clone, Debug)]
@@ -57,7 +33,7 @@ struct Item {
 pub struct Source {
     items: Vec<Item>,
     workspace: Workspace,
-    /// Files in the same folders that git does not know, and so are left out.
+    /// Files in the same folders that git does not track; they are left out.
     pub unknown: Vec<String>,
 }
 
@@ -65,55 +41,55 @@ impl Source {
     /// Reads the files of a workspace that a build needs.
     ///
     /// # Errors
-    /// When the folder is none of git's, or a file cannot be read, or there is too much of it.
+    /// When the folder is not in a git repository, a file cannot be read, or the source is too large.
     pub fn read(root: &Path) -> anyhow::Result<Self> {
-        let known = list(root, &["--cached"])?;
+        let tracked = list(root, &["--cached"])?;
         let mut items = Vec::new();
         let mut size = 0;
-        for path in known.into_iter().filter(|path| is_needed(path)) {
-            let place = root.join(&path);
-            let bytes = match std::fs::read(&place) {
-                // Deleted, and git was not told.
+        for path in tracked.into_iter().filter(|path| is_needed(path)) {
+            let file = root.join(&path);
+            let bytes = match std::fs::read(&file) {
+                // It was deleted, and git still tracks it.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
-                read => read.with_context(|| format!("read {}", place.display()))?,
+                read => read.with_context(|| format!("read {}", file.display()))?,
             };
             size += bytes.len() as u64;
             if size > LIMIT_BYTES {
                 bail!("the source is more than {} MiB; {path} is one of the files", LIMIT_BYTES >> 20);
             }
-            items.push(Item { executable: is_executable(&place)?, path, bytes });
+            items.push(Item { executable: is_executable(&file)?, path, bytes });
         }
         items.sort_by(|one, other| one.path.cmp(&other.path));
         if !items.iter().any(|item| item.path == "Cargo.lock") {
-            bail!("{} holds no Cargo.lock that git knows", root.display());
+            bail!("{} has no Cargo.lock that git tracks", root.display());
         }
         let unknown = list(root, &["--others", "--exclude-standard"])?;
         let unknown = unknown.into_iter().filter(|path| is_needed(path) && path.ends_with(".rs")).collect();
-        Ok(Self { items, workspace: Workspace::look(root)?, unknown })
+        Ok(Self { items, workspace: Workspace::read(root)?, unknown })
     }
 
-    /// A tag that stands for all of this source: `src-` and 16 characters. The same files have the same one, whatever
-    /// happened to times, branches and documents.
+    /// A tag of all of this source: `src-` and 16 characters. It depends on the contents of the files alone, not on
+    /// times, branches and documents.
     pub fn tag(&self) -> String {
         tag(self.items.iter(), &[])
     }
 
-    /// A tag that stands for an image: for the files that are compiled into its program, for those that say which
-    /// features and crates are, and for how it is made (`maker`, and `with` what besides the source).
+    /// A tag of an image. It depends on the files that are compiled into its program, on those that determine features
+    /// and crates, on the recipe of images, and on `with`: the traits of the compiler.
     ///
     /// # Errors
     /// When the workspace lacks a package.
-    pub fn tag_of(&self, spec: &Spec, maker: Maker, with: &[&str]) -> anyhow::Result<String> {
+    pub fn tag_of(&self, spec: &Spec, with: &[&str]) -> anyhow::Result<String> {
         let compiled = self.workspace.compiled(&[spec.package])?;
-        // What is compiled in one run shares features, so a package that is not in the program can change it.
+        // Programs of one run share features, so the manifest of another program can change this one.
         let together: Vec<&str> = spec.compiled_with().map(|other| other.package).collect();
         let manifests = self.workspace.manifests(&together)?;
-        let is_in = |path: &str, place: &str| {
-            path.strip_prefix(place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+        let is_in = |path: &str, file: &str| {
+            path.strip_prefix(file).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
         };
         let counts = |item: &&Item| {
-            let mut places = SHARED.into_iter().chain(compiled.iter().copied()).chain([maker.reads()]);
-            manifests.contains(&item.path) || places.any(|place| is_in(&item.path, place))
+            let mut places = SHARED.into_iter().chain(compiled.iter().copied());
+            manifests.contains(&item.path) || places.any(|file| is_in(&item.path, file))
         };
         Ok(tag(self.items.iter().filter(counts), with))
     }
@@ -153,7 +129,7 @@ fn tag<'a>(items: impl Iterator<Item = &'a Item>, with: &[&str]) -> String {
     format!("src-{}", names::hash(&parts, 16))
 }
 
-/// Whether a build reads a file. Tests of packages are compiled into nothing, and an environment is no source.
+/// Whether a build reads a file. Integration tests and environments are not part of any program.
 fn is_needed(path: &str) -> bool {
     let mut folders = path.split('/');
     let part = folders.next().unwrap_or_default();
@@ -171,9 +147,9 @@ fn list(root: &Path, which: &[&str]) -> anyhow::Result<Vec<String>> {
         .arg("-z")
         .current_dir(root)
         .output()
-        .context("run git, which knows what the source is")?;
+        .context("run git to list the source")?;
     if !listed.status.success() {
-        bail!("git does not know {}: {}", root.display(), String::from_utf8_lossy(&listed.stderr).trim());
+        bail!("git lists no files in {}: {}", root.display(), String::from_utf8_lossy(&listed.stderr).trim());
     }
     let listed = String::from_utf8(listed.stdout).context("read the names that git printed")?;
     Ok(listed.split('\0').filter(|path| !path.is_empty()).map(str::to_owned).collect())
@@ -181,7 +157,7 @@ fn list(root: &Path, which: &[&str]) -> anyhow::Result<Vec<String>> {
 
 fn is_executable(path: &PathBuf) -> anyhow::Result<bool> {
     use std::os::unix::fs::PermissionsExt as _;
-    let metadata = std::fs::metadata(path).with_context(|| format!("look at {}", path.display()))?;
+    let metadata = std::fs::metadata(path).with_context(|| format!("read the permissions of {}", path.display()))?;
     Ok(metadata.permissions().mode() & 0o100 != 0)
 }
 

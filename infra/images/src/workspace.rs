@@ -1,4 +1,4 @@
-//! The packages of the workspace, as cargo tells them: where each is, and which others are compiled into it.
+//! The packages of the workspace, from `cargo metadata`: the folder of each, and the packages compiled into it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,7 +16,7 @@ struct Member {
     folder: String,
     /// Packages of the workspace that it cannot be compiled without.
     needs: BTreeSet<String>,
-    /// What it compiles in from outside its folder: `package.metadata.deskgrid.reads` of its manifest.
+    /// Files outside its folder that it includes: `package.metadata.deskgrid.reads` of its manifest.
     reads: Vec<String>,
 }
 
@@ -25,26 +25,26 @@ struct Member {
 pub(crate) struct Workspace(BTreeMap<String, Member>);
 
 impl Workspace {
-    /// Asks cargo, which reads the manifests in the folder and nothing else: no network, no registry.
+    /// Reads the packages with cargo, which only reads the manifests: no network, no registry.
     ///
     /// # Errors
     /// When there is no cargo, or the folder has no workspace.
-    pub(crate) fn look(root: &Path) -> anyhow::Result<Self> {
+    pub(crate) fn read(root: &Path) -> anyhow::Result<Self> {
         let cargo = contract::config::variables().remove("CARGO").unwrap_or_else(|| "cargo".to_owned());
-        let told = Command::new(&cargo)
+        let output = Command::new(&cargo)
             .args(["metadata", "--no-deps", "--format-version", "1"])
             .current_dir(root)
             .output()
-            .with_context(|| format!("run {cargo}, which knows the packages of the source"))?;
-        if !told.status.success() {
-            bail!("cargo knows no packages in {}: {}", root.display(), String::from_utf8_lossy(&told.stderr).trim());
+            .with_context(|| format!("run {cargo} to list the packages of the source"))?;
+        if !output.status.success() {
+            bail!("cargo lists no packages in {}: {}", root.display(), String::from_utf8_lossy(&output.stderr).trim());
         }
-        let metadata = serde_json::from_slice(&told.stdout).context("read the packages that cargo printed")?;
-        Self::of(&metadata).context("understand the packages that cargo printed")
+        let metadata = serde_json::from_slice(&output.stdout).context("read the packages that cargo printed")?;
+        Self::from_metadata(&metadata).context("understand the packages that cargo printed")
     }
 
-    /// The packages of what `cargo metadata` printed.
-    fn of(metadata: &Value) -> anyhow::Result<Self> {
+    /// The packages in the output of `cargo metadata`.
+    fn from_metadata(metadata: &Value) -> anyhow::Result<Self> {
         let root = metadata["workspace_root"].as_str().context("find the root")?;
         let packages = metadata["packages"].as_array().context("find the packages")?;
         let below = |path: &str| Some(path.strip_prefix(root)?.trim_start_matches('/').to_owned());
@@ -58,7 +58,7 @@ impl Workspace {
         let mut members = BTreeMap::new();
         for (folder, (name, package)) in &folders {
             let dependencies = package["dependencies"].as_array().into_iter().flatten();
-            // What only tests use is compiled into nothing.
+            // Dependencies of tests are not in any program.
             let needs = dependencies.filter(|dependency| dependency["kind"] != "dev").filter_map(|dependency| {
                 let (needed, _) = folders.get(&below(dependency["path"].as_str()?)?)?;
                 Some((*needed).to_owned())
@@ -121,17 +121,17 @@ mod tests {
         };
         let serde = json!({"name": "serde", "source": "registry", "kind": null});
         let metadata = json!({"workspace_root": "/w", "packages": [
-            package("services/engine", json!([to("services/kernel", Value::Null), to("services/tables", json!("build")), to("infra/world", json!("dev")), serde]), Value::Null),
+            package("services/engine", json!([to("services/kernel", Value::Null), to("services/tables", json!("build")), to("infra/fixture", json!("dev")), serde]), Value::Null),
             package("services/kernel", json!([to("services/contract", Value::Null)]), json!(["data"])),
             package("services/contract", json!([]), Value::Null),
             package("services/tables", json!([]), Value::Null),
-            package("infra/world", json!([]), Value::Null),
+            package("infra/fixture", json!([]), Value::Null),
         ]});
-        let workspace = Workspace::of(&metadata).unwrap();
+        let workspace = Workspace::from_metadata(&metadata).unwrap();
         let compiled: Vec<&str> = workspace.compiled(&["engine"]).unwrap().into_iter().collect();
         assert_eq!(compiled, ["data", "services/contract", "services/engine", "services/kernel", "services/tables"]);
         let manifests: Vec<String> = workspace.manifests(&["kernel"]).unwrap().into_iter().collect();
         assert_eq!(manifests, ["services/contract/Cargo.toml", "services/kernel/Cargo.toml"]);
-        assert!(workspace.compiled(&["nobody"]).is_err());
+        assert!(workspace.compiled(&["missing"]).is_err());
     }
 }

@@ -1,5 +1,5 @@
-//! Cloud Build, as far as a laptop has it: builds are ordered, wait, run, log and end as Google's do. What a stage of a
-//! Dockerfile would compile is a program of this machine here, and its image a digest that names it.
+//! Cloud Build, as far as a laptop has it: builds are ordered, wait, run, log and end as Google's do. What a step would
+//! do in a container, a function of whoever serves the cloud does here.
 
 use std::{
     collections::BTreeMap,
@@ -22,8 +22,19 @@ use crate::{
 pub mod rest;
 mod worker;
 
-/// Makes the image of a stage known to the nodes under a name, and gives its digest, `sha256:…`.
-pub type Programs = Arc<dyn Fn(&str, &str) -> anyhow::Result<String> + Send + Sync>;
+/// An image that a step pushes.
+#[derive(Clone, Debug)]
+pub struct Pushed {
+    /// `HOST/PATH/IMAGE`.
+    pub repository: String,
+    /// Its tag.
+    pub tag: String,
+    /// Its digest, `sha256:…`; the nodes know it.
+    pub digest: String,
+}
+
+/// Runs the command of a step, and returns the images that it pushes.
+pub type Steps = Arc<dyn Fn(&[&str]) -> anyhow::Result<Vec<Pushed>> + Send + Sync>;
 
 /// The API.
 pub struct CloudBuild {
@@ -33,7 +44,7 @@ pub struct CloudBuild {
     enforce_apis: bool,
     /// How long a build works at least, after it waited half as long.
     takes: Duration,
-    programs: OnceLock<Programs>,
+    steps: OnceLock<Steps>,
     builds: Mutex<BTreeMap<String, Value>>,
 }
 
@@ -52,13 +63,13 @@ impl CloudBuild {
         enforce_apis: bool,
         takes: Duration,
     ) -> Arc<Self> {
-        let (programs, builds) = (OnceLock::new(), Mutex::default());
-        Arc::new(Self { identity, storage, registry, enforce_apis, takes, programs, builds })
+        let (steps, builds) = (OnceLock::new(), Mutex::default());
+        Arc::new(Self { identity, storage, registry, enforce_apis, takes, steps, builds })
     }
 
-    /// Says where the programs of images come from. Until then every build fails.
-    pub fn set_programs(&self, programs: Programs) {
-        let _ = self.programs.set(programs);
+    /// Sets what runs steps. Until then every build fails.
+    pub fn set_steps(&self, steps: Steps) {
+        let _ = self.steps.set(steps);
     }
 
     fn builds(&self) -> MutexGuard<'_, BTreeMap<String, Value>> {

@@ -1,7 +1,4 @@
-//! Cloud Build: what is asked of it, and what its answers mean. Values, and how a build is begun once; `cargo xtask
-//! build` sends the rest.
-
-use std::collections::BTreeSet;
+//! Cloud Build: its requests and replies as values, and how a build is begun once; `cargo xtask build` sends the rest.
 
 use contract::object::BUILD_LOG_PREFIX;
 use serde_json::{Value, json};
@@ -15,14 +12,15 @@ use crate::{
 pub const LIMIT_SECS: u32 = 3600;
 /// How long a build may wait for a machine, in seconds.
 const QUEUE_LIMIT_SECS: u32 = 3600;
-/// Machine that builds: compiling makes use of many cores.
+/// Machine of a build: compiling uses many cores.
 const MACHINE: &str = "E2_HIGHCPU_8";
-/// The program that reads Dockerfiles.
-const DOCKER: &str = "gcr.io/cloud-builders/docker";
-/// Stage of the Dockerfile with the compiled dependencies, kept in the registry from one build to the next.
-const DEPENDENCIES: &str = "dependencies";
+/// The image whose cargo compiles; it has the toolchain that the source asks for.
+pub const RUST_IMAGE: &str = "rust:1.95.0-bookworm";
+/// That toolchain. Setting it keeps rustup from reading the file of the source, which
+/// would fetch components that only development needs.
+const TOOLCHAIN: &str = "1.95.0";
 
-/// What a build is of.
+/// An order for a build.
 #[derive(Clone, Debug)]
 pub struct Order<'a> {
     /// Environment that it is for.
@@ -31,41 +29,32 @@ pub struct Order<'a> {
     pub object: &'a str,
     /// Generation of it.
     pub generation: i64,
-    /// Where images go: `HOST/PATH`.
+    /// Registry of the images: `HOST/PATH`.
     pub place: &'a str,
-    /// The Dockerfile, in the source.
-    pub dockerfile: &'a str,
     /// The images.
-    pub images: &'a [Wanted<'a>],
+    pub images: &'a [Image<'a>],
 }
 
-/// An image that a build is asked for.
-#[derive(Clone, Debug)]
-pub struct Wanted<'a> {
-    /// Its name, and that of its stage of the Dockerfile.
-    pub image: &'a str,
+/// An image that a build makes.
+#[derive(Clone, Copy, Debug)]
+pub struct Image<'a> {
+    /// Its name.
+    pub name: &'a str,
     /// The tag that it gets.
     pub tag: &'a str,
-    /// What it says of itself: `KEY=VALUE`.
-    pub labels: Vec<String>,
 }
 
-impl Order<'_> {
-    /// Names of the images, with their tags.
-    pub fn names(&self) -> Vec<String> {
-        self.images.iter().map(|wanted| format!("{}/{}:{}", self.place, wanted.image, wanted.tag)).collect()
-    }
-
-    /// Tags of the images, each once: what the build is found by.
-    fn tags(&self) -> BTreeSet<&str> {
-        self.images.iter().map(|wanted| wanted.tag).collect()
+impl Image<'_> {
+    /// Tag of a build that makes this image: what the build is found by.
+    pub fn build_tag(&self) -> String {
+        format!("{}.{}", self.name, self.tag)
     }
 }
 
-/// How a build stands, in Cloud Build's words.
+/// The state of a build, as Cloud Build names it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Made, and waits for an approval or for its turn.
+    /// Created, and waits for an approval or a free slot.
     Pending,
     /// Waits for a machine.
     Queued,
@@ -79,29 +68,27 @@ pub enum State {
     InternalError,
     /// It took too long.
     Timeout,
-    /// Somebody ended it.
+    /// A person cancelled it.
     Cancelled,
-    /// It waited too long for its turn.
+    /// It waited too long for a machine.
     Expired,
-    /// A word that this version does not know: it is looked at again.
+    /// A word that this version does not know: the build is read again.
     Unknown,
 }
 
-/// A build, as far as it was told of.
+/// A build, as a reply describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Build {
     /// Its id.
     pub id: String,
-    /// How it stands.
+    /// Its state.
     pub state: State,
-    /// What more is said of it: why it failed, or what it waits for.
+    /// Why it failed, or what it waits for.
     pub detail: Option<String>,
     /// Page about it.
     pub page: Option<String>,
-    /// Names with tags of the images that it was asked for.
-    pub ordered: Vec<String>,
-    /// Digests of its images, by their names with tags.
-    pub images: Vec<(String, String)>,
+    /// Its tags, among them one for each image that it makes.
+    pub tags: Vec<String>,
 }
 
 impl State {
@@ -121,15 +108,15 @@ impl State {
         }
     }
 
-    /// Nothing more will come of it.
+    /// Whether it has ended.
     pub fn has_ended(self) -> bool {
         !matches!(self, Self::Pending | Self::Queued | Self::Working | Self::Unknown)
     }
 
-    /// What a person is told.
-    pub fn said(self) -> &'static str {
+    /// A verb phrase for people.
+    pub fn description(self) -> &'static str {
         match self {
-            Self::Pending => "is made, and waits for its turn",
+            Self::Pending => "is created, and waits for a slot",
             Self::Queued => "waits for a machine",
             Self::Working => "runs",
             Self::Success => "is done",
@@ -144,20 +131,18 @@ impl State {
 }
 
 impl Build {
-    /// Reads a build, or the operation that began one; nothing when it is neither.
+    /// Reads a build, or the operation that began one; `None` for any other value.
     pub fn read(answer: &Value) -> Option<Self> {
         let build = if answer["metadata"]["build"].is_object() { &answer["metadata"]["build"] } else { answer };
         let text = |value: &Value| value.as_str().filter(|text| !text.is_empty()).map(str::to_owned);
         let failure = &build["failureInfo"];
-        let images = build["results"]["images"].as_array().into_iter().flatten();
-        let ordered = build["images"].as_array().into_iter().flatten();
+        let tags = build["tags"].as_array().into_iter().flatten();
         Some(Self {
             id: text(&build["id"])?,
             state: State::of(build["status"].as_str().unwrap_or_default()),
             detail: text(&failure["detail"]).or_else(|| text(&build["statusDetail"])),
             page: text(&build["logUrl"]),
-            ordered: ordered.filter_map(|image| image.as_str().map(str::to_owned)).collect(),
-            images: images.filter_map(|image| Some((text(&image["name"])?, text(&image["digest"])?))).collect(),
+            tags: tags.filter_map(text).collect(),
         })
     }
 
@@ -167,40 +152,28 @@ impl Build {
     }
 }
 
-/// Asks for a build.
+/// Begins a build: this very program makes the images, as `cargo xtask build --local` does anywhere, and pushes them
+/// as the account that the build runs as.
 pub fn create(order: &Order<'_>) -> Request {
-    let Order { environment, place, dockerfile, .. } = *order;
-    let cache = format!("{place}/{DEPENDENCIES}:latest");
-    let docker = |target: &str, name: &str, labels: &[String]| {
-        let mut arguments = vec!["build", "--file", dockerfile, "--target", target, "--cache-from", &cache];
-        arguments.extend(["--build-arg", "BUILDKIT_INLINE_CACHE=1", "--progress", "plain", "--tag", name]);
-        for label in labels {
-            arguments.extend(["--label", label]);
-        }
-        arguments.push(".");
-        json!({"id": target, "name": DOCKER, "args": arguments, "env": ["DOCKER_BUILDKIT=1"]})
-    };
-    let names = order.names();
-    // The first build of a registry finds nothing to go on from.
-    let mut steps = vec![json!({
-        "id": "cache",
-        "name": DOCKER,
-        "entrypoint": "bash",
-        "args": ["-c", format!("docker pull --quiet {cache} || echo 'no compiled dependencies yet'")],
-    })];
-    steps.push(docker(DEPENDENCIES, &cache, &[]));
-    steps.extend(order.images.iter().zip(&names).map(|(wanted, name)| docker(wanted.image, name, &wanted.labels)));
-    let mut pushed: Vec<&str> = names.iter().map(String::as_str).collect();
-    pushed.push(&cache);
-    let tags: Vec<&str> = ["deskgrid", &environment.name].into_iter().chain(order.tags()).collect();
+    let environment = order.environment;
+    let images = order.images.iter().map(|image| format!("{}:{}", image.name, image.tag));
+    let arguments =
+        ["xtask", "build", "--local", "--registry", order.place].map(str::to_owned).into_iter().chain(images);
+    let tags =
+        ["deskgrid".to_owned(), environment.name.clone()].into_iter().chain(order.images.iter().map(Image::build_tag));
     let body = json!({
         "source": {"storageSource": {
             "bucket": environment.bucket,
             "object": order.object,
             "generation": order.generation.to_string(),
         }},
-        "steps": steps,
-        "images": pushed,
+        "steps": [{
+            "id": "images",
+            "name": RUST_IMAGE,
+            "entrypoint": "cargo",
+            "args": arguments.collect::<Vec<_>>(),
+            "env": [format!("RUSTUP_TOOLCHAIN={TOOLCHAIN}")],
+        }],
         "timeout": format!("{LIMIT_SECS}s"),
         "queueTtl": format!("{QUEUE_LIMIT_SECS}s"),
         // An account of our own has to say where logs go: new projects have no bucket for them.
@@ -211,37 +184,36 @@ pub fn create(order: &Order<'_>) -> Request {
             "logStreamingOption": "STREAM_ON",
             "machineType": MACHINE,
         },
-        "tags": tags,
+        "tags": tags.collect::<Vec<_>>(),
     });
     Request::new(Api::CloudBuild, Method::Post, builds(environment)).body(body)
 }
 
-/// Asks how a build stands.
+/// Reads the state of a build.
 pub fn get(environment: &Environment, id: &str) -> Request {
     Request::get(Api::CloudBuild, format!("{}/{}", builds(environment), escape(id)))
 }
 
-/// Asks for the builds that make an image with this tag.
-pub fn list(environment: &Environment, tag: &str) -> Request {
+/// Lists the builds that make an image.
+pub fn list(environment: &Environment, image: &Image<'_>) -> Request {
     Request::get(Api::CloudBuild, builds(environment))
-        .query("filter", format!("tags=\"{tag}\" AND tags=\"{}\"", environment.name))
+        .query("filter", format!("tags=\"{}\" AND tags=\"{}\"", image.build_tag(), environment.name))
 }
 
-/// Begins a build, or finds one that goes on already and makes all these images, unless `anew`; `true` with one that was
-/// found, which may be somebody else's.
-/// No second one is begun when only the answer was lost: Cloud Build would make both. Nothing when the answer is none of
-/// a build.
+/// Begins a build, or finds a running one that makes all these images, unless `anew`; `true` with one that was found,
+/// which another person may have begun.
+/// When only the reply was lost, no second build is begun: Cloud Build would run both. `None` when the reply is not a
+/// build.
 ///
 /// # Errors
-/// When Cloud Build cannot be asked, or takes no order.
+/// When Cloud Build does not answer, or refuses the build.
 pub async fn begin(client: &Client, order: &Order<'_>, anew: bool) -> Result<Option<(Build, bool)>, Error> {
-    // A build that makes all of them makes the first.
-    let list = list(order.environment, order.images.first().map(|wanted| wanted.tag).unwrap_or_default());
+    let Some(first) = order.images.first() else { return Ok(None) };
+    let list = list(order.environment, first);
     let builds = async || -> Result<Vec<Build>, Error> {
         Ok(client.list(&list, "builds").await?.iter().filter_map(Build::read).collect())
     };
-    let wanted = order.names();
-    let makes_all = |build: &Build| wanted.iter().all(|name| build.ordered.contains(name));
+    let makes_all = |build: &Build| order.images.iter().all(|image| build.tags.contains(&image.build_tag()));
     let before = builds().await?;
     let going_on = before.iter().find(|build| !build.state.has_ended() && makes_all(build));
     if let Some(build) = going_on.filter(|_| !anew) {
@@ -264,13 +236,13 @@ pub async fn begin(client: &Client, order: &Order<'_>, anew: bool) -> Result<Opt
     }
 }
 
-/// Ends a build.
+/// Cancels a build.
 pub fn cancel(environment: &Environment, id: &str) -> Request {
     Request::new(Api::CloudBuild, Method::Post, format!("{}/{}:cancel", builds(environment), escape(id)))
         .body(json!({}))
 }
 
-/// Asks for the images of the environment's registry.
+/// Lists the images of the environment's registry.
 pub fn images(environment: &Environment) -> Request {
     let path = format!(
         "v1/projects/{}/locations/{}/repositories/{}/dockerImages",
@@ -279,7 +251,7 @@ pub fn images(environment: &Environment) -> Request {
     Request::get(Api::ArtifactRegistry, path)
 }
 
-/// Reference by digest of an image with this tag, in what [`images`] answered.
+/// Reference by digest of an image with this tag, in the reply to [`images`].
 pub fn tagged(listed: &[Value], repository: &str, tag: &str) -> Option<String> {
     listed.iter().find_map(|image| {
         let uri = image["uri"].as_str()?;
@@ -309,14 +281,21 @@ mod tests {
     }
 
     #[test]
+    fn builds_compile_with_the_toolchain_of_the_source() {
+        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../rust-toolchain.toml");
+        let text = std::fs::read_to_string(path).unwrap();
+        assert!(text.contains(&format!("channel = \"{TOOLCHAIN}\"")), "{text}");
+        assert_eq!(RUST_IMAGE, format!("rust:{TOOLCHAIN}-bookworm"));
+    }
+
+    #[test]
     fn a_build_is_read_from_an_operation_and_from_itself() {
-        let build = json!({"id": "b-1", "images": ["r/engine:src-1"], "status": "FAILURE", "statusDetail": "x", "failureInfo": {"type": "USER_BUILD_STEP", "detail": "step 2 exited with 101"},
-            "results": {"images": [{"name": "r/engine:src-1", "digest": "sha256:1"}]}});
+        let build = json!({"id": "b-1", "tags": ["deskgrid", "engine.src-1"], "status": "FAILURE", "statusDetail": "x",
+            "failureInfo": {"type": "USER_BUILD_STEP", "detail": "step 0 exited with 101"}});
         let read = Build::read(&build).unwrap();
         assert_eq!(read.state, State::Failure);
-        assert_eq!(read.detail.as_deref(), Some("step 2 exited with 101"));
-        assert_eq!(read.ordered, ["r/engine:src-1"]);
-        assert_eq!(read.images, [("r/engine:src-1".to_owned(), "sha256:1".to_owned())]);
+        assert_eq!(read.detail.as_deref(), Some("step 0 exited with 101"));
+        assert_eq!(read.tags, ["deskgrid", "engine.src-1"]);
         assert_eq!(read.log(), "deskgrid/build/log/log-b-1.txt");
         assert_eq!(Build::read(&json!({"name": "operations/x", "metadata": {"build": build}})), Some(read));
         assert_eq!(Build::read(&json!({"name": "operations/x"})), None);

@@ -41,7 +41,7 @@ pub(crate) const CODES: &[Code] = &[
     ),
     code(
         "cloud-build-refused",
-        "Cloud Build took no order: the service is not enabled, the region has none, or your account may not build",
+        "Cloud Build refused the build: the service is not enabled, the region has none, or your account may not build",
         "`cargo xtask doctor`; roles/cloudbuild.builds.editor on the project, roles/iam.serviceAccountUser on the \
          builder's account",
     ),
@@ -210,7 +210,7 @@ pub(crate) const CODES: &[Code] = &[
     ),
     code(
         "registry-denied",
-        "the image registry does not let you in",
+        "the image registry denied access",
         "for Google's: `gcloud auth application-default login` and roles/artifactregistry.writer; for another one: \
          `docker login HOST`, or --username NAME --password-stdin",
     ),

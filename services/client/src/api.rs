@@ -17,7 +17,7 @@ use web::{Problem, Query, Viewer};
 
 use crate::{
     app::{Client, FIRST_VIEW, check_job},
-    check::{self, CHECKED_MAX, Verdict},
+    check::{self, MAX_CHECKED, Verdict},
     form,
     limited::Limited,
     upload::{Refused, Upload},
@@ -25,7 +25,7 @@ use crate::{
 
 /// The businesses that the visitor may use.
 pub(crate) async fn businesses(State(client): State<Arc<Client>>, viewer: Viewer) -> Response {
-    let theirs = viewer.visitor.of(&client.site.config);
+    let theirs = viewer.visitor.businesses_of(&client.site.config);
     let names: Vec<&str> = theirs.iter().map(|business| business.name.as_str()).collect();
     Json(json!({ "businesses": names })).into_response()
 }
@@ -39,12 +39,12 @@ pub(crate) async fn sessions(
     let business = client.business(&viewer.visitor, &query)?;
     let overview = client.overview(business)?.first(FIRST_VIEW).await;
     Ok(Json(json!({
-        "business": business.name, "sessions": overview.sessions, "more": overview.more, "trouble": overview.trouble,
+        "business": business.name, "sessions": overview.sessions, "more": overview.more, "trouble": overview.error,
     }))
     .into_response())
 }
 
-/// How a session stands.
+/// The state of a session.
 pub(crate) async fn session(
     State(client): State<Arc<Client>>,
     viewer: Viewer,
@@ -74,7 +74,7 @@ pub(crate) async fn session(
         .collect();
     Ok(Json(json!({
         "business": business.name, "session": name, "counts": session.counts, "progress": session.progress,
-        "shared": session.shared, "trouble": session.trouble, "jobs": jobs,
+        "shared": session.shared, "trouble": session.error, "jobs": jobs,
     }))
     .into_response())
 }
@@ -85,15 +85,17 @@ pub(crate) async fn check(
     viewer: Viewer,
     query: Query,
     request: Request,
-) -> Result<Response, Problem> {
+) -> Result<Json<Verdict>, Problem> {
     let business = client.business(&viewer.visitor, &query)?;
-    let job = query.get("job").ok_or_else(|| Problem::bad_request("What is the input called?"))?;
+    let job = query
+        .get("job")
+        .ok_or_else(|| Problem::bad_request("The input has no name").next("Add `job=NAME` to the query."))?;
     check_job(job)?;
     let has_shared = match query.get("session") {
         Some(_) => !client.shared(business, client.session(&query)?).await?.is_empty(),
         None => false,
     };
-    let _one_of_few = client.turn().await?;
+    let _permit = client.upload_permit().await?;
     let mut fields = form::fields(request)?;
     let (mut input, mut market) = (None, None);
     while let Some(field) = form::next(&mut fields).await? {
@@ -103,19 +105,15 @@ pub(crate) async fn check(
             _ => continue,
         };
         let mut body = Limited::new(form::bytes(field), None, u64::MAX);
-        match body.whole(CHECKED_MAX).await? {
+        match body.whole(MAX_CHECKED).await? {
             Some(bytes) => *slot = Some(bytes),
-            None => return Ok(verdict(&Verdict::Unchecked { summary: check::too_large() })),
+            None => return Ok(Json(Verdict::Unchecked { summary: check::too_large() })),
         }
     }
     let input: Bytes = input.ok_or_else(|| Problem::bad_request("There is no field `input`"))?;
     let kind = sessions::submit::content_type(job);
     let found = client.check(business, job, kind, &input, market.as_deref(), has_shared).await?;
-    Ok(verdict(&found))
-}
-
-fn verdict(verdict: &Verdict) -> Response {
-    Json(verdict).into_response()
+    Ok(Json(found))
 }
 
 /// Submits one input: the body is its bytes.
@@ -128,7 +126,9 @@ pub(crate) async fn input(
 ) -> Result<Response, Problem> {
     let business = client.business(&viewer.visitor, &query)?;
     let session = client.session(&query)?;
-    let job = query.get("job").ok_or_else(|| Problem::bad_request("What is the input called?"))?;
+    let job = query
+        .get("job")
+        .ok_or_else(|| Problem::bad_request("The input has no name").next("Add `job=NAME` to the query."))?;
     check_job(job)?;
     let rows_per_task = match query.get("rows-per-task") {
         None => None,
@@ -170,7 +170,9 @@ pub(crate) async fn shared(
 ) -> Result<Response, Problem> {
     let business = client.business(&viewer.visitor, &query)?;
     let session = client.session(&query)?;
-    let name = query.get("name").ok_or_else(|| Problem::bad_request("What is the shared data called?"))?;
+    let name = query
+        .get("name")
+        .ok_or_else(|| Problem::bad_request("The shared data has no name").next("Add `name=NAME` to the query."))?;
     let body = limited(&headers, body, client.max_bytes(business, name));
     let uploaded = client.share(&viewer.visitor, business, session, name, body).await?;
     Ok((StatusCode::CREATED, Json(uploaded)).into_response())

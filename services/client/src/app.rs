@@ -1,4 +1,4 @@
-//! What the app's requests share: connections, and what is being looked at.
+//! The shared state of the app: connections, and the sessions that pages watch.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -17,26 +17,27 @@ use crate::{
     watch::{Seen, Watches},
 };
 
-/// How long a call that fails is tried again while a page waits for it.
+/// How long a failing call is retried while a page waits for it.
 const PAGE_PATIENCE: Duration = Duration::from_secs(8);
-/// How long a page waits for the first view of what it shows; it fills in by itself later.
+/// How long a page waits for its first view; later views arrive as live parts.
 pub(crate) const FIRST_VIEW: Duration = Duration::from_secs(6);
-/// Sessions and businesses that are looked at, at most.
-const SESSIONS_MAX: usize = 200;
-const OVERVIEWS_MAX: usize = 200;
+/// Sessions that are watched at the same time.
+const MAX_SESSIONS: usize = 200;
+/// Businesses whose sessions are watched at the same time.
+const MAX_OVERVIEWS: usize = 200;
 
 /// Connections to the services.
 #[derive(Debug)]
 pub struct Clients {
     /// For pages, which give up soon.
     pub quick: Store,
-    /// For uploads, which are worth trying again.
+    /// For uploads, which retry longer.
     pub patient: Store,
     submitters: BTreeMap<String, Submitter>,
 }
 
 impl Clients {
-    /// Connects; nothing is sent yet.
+    /// Builds the clients; nothing is sent yet.
     ///
     /// # Errors
     /// When a client cannot be built.
@@ -54,7 +55,7 @@ impl Clients {
     }
 }
 
-/// What the app's requests share.
+/// The shared state of the app.
 #[derive(Debug)]
 pub struct Client {
     /// The frame of its pages.
@@ -69,17 +70,17 @@ pub struct Client {
 }
 
 impl Client {
-    /// Puts it together. `tasks` are those that look at things; they end when the site stops.
+    /// The state of an app. `tasks` refresh what pages watch; they end when the site stops.
     pub fn new(site: Arc<Site>, clients: Clients, uploads: Uploads, tasks: &TaskTracker) -> Self {
         let stop = &site.stop;
         Self {
             uploads,
             clients,
             uploading: Semaphore::new(uploads.at_once),
-            // A text takes many times its size while it is read.
+            // Reading a text takes many times its size.
             checking: Semaphore::new(1),
-            sessions: Watches::new(SESSIONS_MAX, tasks.clone(), stop.clone()),
-            overviews: Watches::new(OVERVIEWS_MAX, tasks.clone(), stop.clone()),
+            sessions: Watches::new(MAX_SESSIONS, tasks.clone(), stop.clone()),
+            overviews: Watches::new(MAX_OVERVIEWS, tasks.clone(), stop.clone()),
             site,
         }
     }
@@ -87,9 +88,9 @@ impl Client {
     /// The business that a request is about: the one named, or the only one that the visitor may use.
     ///
     /// # Errors
-    /// When there is none for them: a business that is not theirs is as one that is not there.
+    /// When there is none: for a business that is not theirs the answer is that it does not exist.
     pub(crate) fn business(&self, visitor: &Visitor, query: &Query) -> Result<&Business, Problem> {
-        let theirs = visitor.of(&self.site.config);
+        let theirs = visitor.businesses_of(&self.site.config);
         match (query.get("business"), &theirs[..]) {
             (Some(name), theirs) => theirs.iter().find(|business| business.name == name).copied().ok_or_else(|| {
                 Problem::not_found(format!("There is no business {name:?} for you"))
@@ -97,7 +98,7 @@ impl Client {
             }),
             (None, [only]) => Ok(only),
             (None, []) => Err(Problem::new(StatusCode::FORBIDDEN, "no-business", "There is no business for you")
-                .next("Ask whoever deployed Deskgrid for a token of your business.")),
+                .next("Ask the operator of Deskgrid for a token of your business.")),
             (None, _) => Err(Problem::bad_request("Which business?").next("Name it with `?business=NAME`.")),
         }
     }
@@ -105,7 +106,7 @@ impl Client {
     /// The session that a request is about.
     ///
     /// # Errors
-    /// When there is none, or it cannot be called so.
+    /// When the query has none, or the name is not valid.
     pub(crate) fn session<'q>(&self, query: &'q Query) -> Result<&'q str, Problem> {
         let session = query.get("session").ok_or_else(|| Problem::bad_request("Which session?"))?;
         check_session(session)?;
@@ -117,31 +118,32 @@ impl Client {
         found.ok_or_else(|| Problem::internal(anyhow::anyhow!("find the submitter of {}", business.name)))
     }
 
-    /// A session, which is looked at from now on.
+    /// A session, which is watched from now on.
     ///
     /// # Errors
     /// When too many are.
     pub(crate) fn watch(&self, business: &Business, session: &str) -> Result<Arc<Seen<Session>>, Problem> {
         let key = (business.name.clone(), session.to_owned());
         let (store, of, name) = (self.clients.quick.clone(), business.clone(), session.to_owned());
-        let opened = self.sessions.open(key, |seen| session::Look::new(seen, store, of, name));
+        let opened = self.sessions.open(key, |seen| session::Refresher::new(seen, store, of, name));
         opened.ok_or_else(too_many)
     }
 
-    /// The sessions of a business, which are looked at from now on.
+    /// The sessions of a business, which are watched from now on.
     ///
     /// # Errors
     /// When too many are.
     pub(crate) fn overview(&self, business: &Business) -> Result<Arc<Seen<Overview>>, Problem> {
         let (store, of) = (self.clients.quick.clone(), business.clone());
-        let opened = self.overviews.open(business.name.clone(), |seen| overview::Look { seen, store, business: of });
+        let opened =
+            self.overviews.open(business.name.clone(), |seen| overview::Refresher { seen, store, business: of });
         opened.ok_or_else(too_many)
     }
 }
 
 fn too_many() -> Problem {
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "too-many-sessions", "Too many sessions are open at once")
-        .next("Close pages that nobody looks at, and try again in a minute.")
+        .next("Close pages that you do not need, and try again in a minute.")
         .retry_after(30)
 }
 

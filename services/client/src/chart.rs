@@ -1,7 +1,7 @@
-//! Where the marks of a chart stand: values as dots with bars for their standard errors, one below the other. Pure.
+//! Coordinates of a chart: values as dots with bars for their standard errors, one below the other. Pure.
 //!
-//! Places across are in percent of the chart's width and places down in pixels, so that the chart fits a phone without
-//! its texts becoming small.
+//! Horizontal positions are in percent of the chart's width and vertical ones in pixels, so that the chart fits a phone
+//! and its texts stay readable.
 
 use serde::Serialize;
 
@@ -10,7 +10,7 @@ pub(crate) const SPAN: f64 = 1.96;
 /// Pixels of one value, and those of the axis.
 const ROW: u32 = 40;
 const AXIS: u32 = 30;
-/// Ticks wanted; about this many are made.
+/// About this many ticks are made.
 const TICKS: f64 = 4.0;
 /// Room at each side, in percent.
 const MARGIN: f64 = 3.0;
@@ -82,7 +82,7 @@ pub(crate) fn chart(points: &[Point]) -> Option<Chart> {
     if !width.is_finite() {
         return None;
     }
-    let place = |value: f64| rounded(MARGIN + (value - low) / width * (100.0 - 2.0 * MARGIN));
+    let position = |value: f64| rounded(MARGIN + (value - low) / width * (100.0 - 2.0 * MARGIN));
     let axis = ROW * u32::try_from(shown.len()).unwrap_or_default();
     let marks = shown
         .iter()
@@ -90,17 +90,17 @@ pub(crate) fn chart(points: &[Point]) -> Option<Chart> {
         .map(|(point, row)| Mark {
             label: point.label.clone(),
             text: spelled(point.value, point.error),
-            at: place(point.value),
-            bar: point.error.map(|_| (place(point.value - half(point)), place(point.value + half(point)))),
+            at: position(point.value),
+            bar: point.error.map(|_| (position(point.value - half(point)), position(point.value + half(point)))),
             text_y: row * ROW + 15,
             dot_y: row * ROW + 27,
         })
         .collect();
-    let zero = (low <= 0.0 && high >= 0.0).then(|| place(0.0));
-    Some(Chart { height: axis + AXIS, axis, ticks: ticks(low, high, place), zero, marks })
+    let zero = (low <= 0.0 && high >= 0.0).then(|| position(0.0));
+    Some(Chart { height: axis + AXIS, axis, ticks: ticks(low, high, position), zero, marks })
 }
 
-fn ticks(low: f64, high: f64, place: impl Fn(f64) -> f64) -> Vec<Tick> {
+fn ticks(low: f64, high: f64, position: impl Fn(f64) -> f64) -> Vec<Tick> {
     let rough = (high - low) / TICKS;
     let power = 10_f64.powf(rough.log10().floor());
     let step = [1.0, 2.0, 5.0, 10.0].into_iter().map(|factor| factor * power).find(|step| *step >= rough);
@@ -112,13 +112,13 @@ fn ticks(low: f64, high: f64, place: impl Fn(f64) -> f64) -> Vec<Tick> {
         .map(at)
         .take_while(|value| *value <= high)
         .map(|value| {
-            let place = place(value);
-            let anchor = match place {
-                place if place < 10.0 => "start",
-                place if place > 90.0 => "end",
+            let position = position(value);
+            let anchor = match position {
+                position if position < 10.0 => "start",
+                position if position > 90.0 => "end",
                 _ => "middle",
             };
-            Tick { at: place, anchor, text: number(value, decimals.min(9)) }
+            Tick { at: position, anchor, text: number(value, decimals.min(9)) }
         })
         .collect()
 }

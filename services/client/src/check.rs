@@ -1,4 +1,4 @@
-//! Whether an input can be computed, said before it is submitted: what is wrong, with its line and field. Pure.
+//! Checks whether an input can be computed, before it is submitted: each problem with its line and field. Pure.
 
 use contract::config::Business;
 use kernel::{
@@ -7,12 +7,12 @@ use kernel::{
 };
 use serde::Serialize;
 
-/// Largest input that is checked beforehand, in bytes; the engine checks the others. A hostile text of this size takes
-/// some 250 MiB while it is read, so that one is read at a time.
-pub(crate) const CHECKED_MAX: usize = 8 * 1024 * 1024;
-/// Most characters of a line that are shown.
+/// Bytes of the largest input that is checked beforehand; the engine checks larger ones. Reading a hostile text of this
+/// size takes about 250 MiB, so one is read at a time.
+pub(crate) const MAX_CHECKED: usize = 8 * 1024 * 1024;
+/// Characters of a line that are shown.
 const LINE_SHOWN: usize = 160;
-/// Most trades whose errors are named.
+/// Trades whose errors are listed.
 const BROKEN_SHOWN: usize = 10;
 
 /// An input that is to be submitted.
@@ -35,11 +35,11 @@ pub(crate) enum Market<'a> {
     None,
     /// These bytes.
     Bytes(&'a [u8]),
-    /// There is some that cannot be read here.
+    /// There is market data that cannot be read here.
     Elsewhere,
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(tag = "verdict", rename_all = "kebab-case")]
 pub(crate) enum Verdict {
@@ -47,10 +47,10 @@ pub(crate) enum Verdict {
     Good {
         /// One line about it.
         summary: String,
-        /// Trades that would have an error in the result, each with what is wrong.
+        /// Trades that would have an error in the result, each with its error.
         broken: Vec<String>,
     },
-    /// Nothing is known of it beforehand.
+    /// It cannot be checked beforehand.
     Unchecked {
         /// Why.
         summary: String,
@@ -59,14 +59,14 @@ pub(crate) enum Verdict {
     Wrong {
         /// One line about it.
         summary: String,
-        /// What is wrong, in the order of the text.
-        problems: Vec<Wrong>,
+        /// Its problems, in the order of the text.
+        problems: Vec<InputProblem>,
     },
 }
 
-/// One thing that is wrong with an input.
+/// One problem of an input.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Wrong {
+pub(crate) struct InputProblem {
     /// Name of the text when it is not the input itself.
     pub(crate) source: String,
     /// Line, from 1.
@@ -75,7 +75,7 @@ pub(crate) struct Wrong {
     pub(crate) column: usize,
     /// Field, like `trades[2].strike`; empty for the whole text.
     pub(crate) field: String,
-    /// What is wrong.
+    /// The problem.
     pub(crate) message: String,
     /// The line, shortened.
     pub(crate) text: String,
@@ -94,14 +94,14 @@ pub(crate) fn check(business: &Business, candidate: Candidate<'_>) -> Verdict {
         return Verdict::unchecked(format!("{} runs a program of its own, which checks its inputs", business.name));
     }
     let Some(format) = kernel::asked(bytes, name, content_type) else {
-        let summary = "no book and no table of trades: the engine only tells what it got";
+        let summary = "no book and no table of trades: the engine only describes such an input";
         return Verdict::unchecked(if bytes.is_empty() {
-            "it is empty; the engine only tells what it got"
+            "it is empty; the engine only describes such an input"
         } else {
             summary
         });
     };
-    if bytes.len() > CHECKED_MAX {
+    if bytes.len() > MAX_CHECKED {
         return Verdict::unchecked(too_large());
     }
     let market = match market {
@@ -121,26 +121,26 @@ pub(crate) fn check(business: &Business, candidate: Candidate<'_>) -> Verdict {
             Verdict::Good { summary, broken: broken.take(BROKEN_SHOWN).collect() }
         }
         Err(problems) => {
-            let found = problems.iter().map(|problem| wrong(problem, bytes, market)).collect::<Vec<_>>();
+            let found = problems.iter().map(|problem| input_problem(problem, bytes, market)).collect::<Vec<_>>();
             let summary = format!("{} in it", counted(found.len(), "problem", "problems"));
             Verdict::Wrong { summary, problems: found }
         }
     }
 }
 
-/// What is said of an input that is too large to be checked beforehand.
+/// The summary for an input that is too large to be checked beforehand.
 pub(crate) fn too_large() -> String {
-    format!("larger than {} MiB: the engine checks it", CHECKED_MAX / 1024 / 1024)
+    format!("larger than {} MiB: the engine checks it", MAX_CHECKED / 1024 / 1024)
 }
 
-fn wrong(problem: &Problem, input: &[u8], market: Option<&[u8]>) -> Wrong {
+fn input_problem(problem: &Problem, input: &[u8], market: Option<&[u8]>) -> InputProblem {
     let text = if problem.source.is_empty() { input } else { market.unwrap_or_default() };
     let line = text.split(|byte| *byte == b'\n').nth(problem.line.saturating_sub(1)).unwrap_or_default();
-    // Around the place, when the line is long.
+    // The part around the column, when the line is long.
     let skip = problem.column.saturating_sub(LINE_SHOWN / 2);
     let line = String::from_utf8_lossy(line.get(..line.len().min(64 * 1024)).unwrap_or_default()).into_owned();
     let shown: String = line.trim_end().chars().skip(skip).take(LINE_SHOWN).collect();
-    Wrong {
+    InputProblem {
         source: problem.source.to_owned(),
         line: problem.line,
         column: problem.column,

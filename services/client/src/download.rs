@@ -1,21 +1,21 @@
-//! Results to take away: the whole table, as it is read, or one result as the engine wrote it.
+//! Downloads: the whole table, streamed as it is read, or one result as the engine wrote it.
 
 use std::sync::Arc;
 
 use axum::{body::Body, extract::State, response::Response};
 use bytes::Bytes;
 use cloud::{outcomes, storage::Store};
-use contract::{config::Business, object};
+use contract::{config::Business, object, outcome};
 use futures::{Stream, StreamExt as _};
 use sessions::results;
 use web::{Problem, Query, Viewer, attachment};
 
 use crate::app::{Client, check_job};
 
-/// Jobs whose results are read at a time.
+/// Jobs whose results are read at the same time.
 const READS: usize = 8;
-/// Largest result that becomes rows, in bytes; of a larger one only its size is told.
-const RESULT_MAX: usize = 32 * 1024 * 1024;
+/// Bytes of the largest result that becomes rows; of a larger one the table has only the size.
+const MAX_RESULT: usize = 32 * 1024 * 1024;
 
 /// The table as CSV.
 pub(crate) async fn csv(State(client): State<Arc<Client>>, viewer: Viewer, query: Query) -> Result<Response, Problem> {
@@ -72,7 +72,7 @@ async fn rows(
         let (store, business) = (store.clone(), business.clone());
         async move {
             let Some(outcome) = outcomes::shown(&store, &business.bucket, &name).await? else { return Ok(Vec::new()) };
-            results::of(&store, &business, &outcome, &name, RESULT_MAX).await
+            results::of(&store, &business, &outcome, &name, MAX_RESULT).await
         }
     });
     let logged = reads.buffered(READS).inspect(|rows| {
@@ -90,23 +90,25 @@ pub(crate) async fn result(
     query: Query,
 ) -> Result<Response, Problem> {
     let (business, session) = (client.business(&viewer.visitor, &query)?, client.session(&query)?);
-    let job = query.get("job").ok_or_else(|| Problem::bad_request("Which input?"))?;
+    let job = query
+        .get("job")
+        .ok_or_else(|| Problem::bad_request("The input has no name").next("Add `job=NAME` to the query."))?;
     check_job(job)?;
     let store = &client.clients.quick;
-    let away = |error: anyhow::Error| Problem::unavailable("Cloud Storage does not answer", &error);
+    let unavailable = |error: anyhow::Error| Problem::unavailable("Cloud Storage does not answer", &error);
     let gone =
         || Problem::not_found(format!("There is no result of {job}")).next("Results are kept for a limited time.");
     let prefix = format!("{}{job}/", object::outcome_prefix(&business.name, Some(session)));
-    let listed = store.list(&business.bucket, &prefix).await.map_err(away)?;
+    let listed = store.list(&business.bucket, &prefix).await.map_err(unavailable)?;
     let of_job = |name: &&str| object::parse_outcome(&business.name, name).is_some_and(|(_, of, ..)| of == job);
     let names = listed.iter().map(|object| object.name.as_str()).filter(of_job);
     let outcome = results::latest(&business.name, names).outcomes.pop().ok_or_else(gone)?;
-    let outcome = outcomes::read(store, &business.bucket, &outcome).await.map_err(away)?.ok_or_else(gone)?;
+    let outcome = outcomes::read(store, &business.bucket, &outcome).await.map_err(unavailable)?.ok_or_else(gone)?;
     let outcome = outcome.map_err(|unreadable| Problem::internal(unreadable.into()))?;
     let outputs = outcome.work.map(|work| work.outputs()).unwrap_or_default();
     let index = query.get("index").and_then(|index| index.parse::<usize>().ok()).unwrap_or_default();
     let output = outputs.get(index).ok_or_else(gone)?;
-    let mut contents = store.open(&business.bucket, output).await.map_err(away)?.ok_or_else(gone)?;
+    let mut contents = store.open(&business.bucket, output).await.map_err(unavailable)?.ok_or_else(gone)?;
     let pieces = async_stream::stream! {
         while let Some(piece) = contents.next().await {
             yield piece;

@@ -1,11 +1,11 @@
-//! The form as browsers send it without a script: fields and files, one after the other, passed on as they come.
+//! The form as browsers send it without a script: fields and files, one after the other, streamed on.
 
 use std::{io, sync::Arc};
 
 use axum::{
     extract::{Request, State},
-    http::{HeaderValue, StatusCode, header},
-    response::{IntoResponse as _, Response},
+    http::{StatusCode, header},
+    response::{IntoResponse as _, Redirect, Response},
 };
 use bytes::Bytes;
 use futures::{Stream, TryStreamExt as _};
@@ -18,15 +18,15 @@ use web::{Page, Problem, Query, Viewer};
 
 use crate::{
     app::{Client, check_session},
-    check::{CHECKED_MAX, Verdict, Wrong},
+    check::{InputProblem, MAX_CHECKED, Verdict},
     limited::Limited,
     upload::{Refused, Upload, Uploaded},
 };
 
-/// Most bytes of a field that is no file.
-const TEXT_MAX: usize = 4096;
-/// Most files of one form.
-const FILES_MAX: usize = 2000;
+/// Bytes of a field that is not a file.
+const MAX_TEXT: usize = 4096;
+/// Files of one form.
+const MAX_FILES: usize = 2000;
 
 /// The fields of a form with files.
 ///
@@ -35,7 +35,7 @@ const FILES_MAX: usize = 2000;
 pub(crate) fn fields(request: Request) -> Result<Multipart<'static>, Problem> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let boundary = multer::parse_boundary(kind)
-        .map_err(|_| Problem::bad_request("This is no form with files").next("Send it as multipart/form-data."))?;
+        .map_err(|_| Problem::bad_request("This is not a form with files").next("Send it as multipart/form-data."))?;
     Ok(Multipart::new(request.into_body().into_data_stream(), boundary))
 }
 
@@ -44,12 +44,13 @@ pub(crate) fn fields(request: Request) -> Result<Multipart<'static>, Problem> {
 /// # Errors
 /// When the form breaks off or is malformed.
 pub(crate) async fn next(fields: &mut Multipart<'static>) -> Result<Option<Field<'static>>, Problem> {
-    fields.next_field().await.map_err(|error| {
-        Problem::bad_request("The form did not come whole").why(error.to_string()).next("Send it again.")
-    })
+    fields
+        .next_field()
+        .await
+        .map_err(|error| Problem::bad_request("The form is incomplete").why(error.to_string()).next("Send it again."))
 }
 
-/// A field's bytes as they come.
+/// A field's bytes as a stream.
 pub(crate) fn bytes(field: Field<'static>) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
     field.map_err(io::Error::other)
 }
@@ -65,8 +66,8 @@ pub(crate) fn rows_per_task(text: &str) -> Result<u32, Problem> {
 }
 
 async fn text(field: Field<'static>) -> Result<String, Problem> {
-    let mut body = Limited::new(bytes(field), None, TEXT_MAX as u64);
-    let bytes = body.whole(TEXT_MAX).await?.unwrap_or_default();
+    let mut body = Limited::new(bytes(field), None, MAX_TEXT as u64);
+    let bytes = body.whole(MAX_TEXT).await?.unwrap_or_default();
     Ok(String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
@@ -75,17 +76,17 @@ fn unescaped(name: &str) -> String {
     name.replace("%22", "\"").replace("%0D", "\r").replace("%0A", "\n")
 }
 
-/// What became of one file.
+/// The result for one file.
 #[derive(Debug, Serialize)]
-struct Fate {
+struct FileResult {
     job: String,
     is_good: bool,
     summary: String,
     next: String,
-    problems: Vec<Wrong>,
+    problems: Vec<InputProblem>,
 }
 
-impl Fate {
+impl FileResult {
     fn of(job: &str, result: Result<Uploaded, Refused>) -> Self {
         let job = job.to_owned();
         let (summary, next, problems) = match result {
@@ -107,7 +108,7 @@ impl Fate {
     }
 }
 
-/// The fields that say how, as far as they have come.
+/// The options of the form, as far as its fields have been read.
 #[derive(Default)]
 struct Options {
     session: String,
@@ -117,7 +118,7 @@ struct Options {
     market: Option<Bytes>,
 }
 
-/// Submits what a form holds, and leads to its session; or says what of it was refused.
+/// Submits the inputs of a form, and redirects to its session, or shows which files were refused.
 pub(crate) async fn submit(
     State(client): State<Arc<Client>>,
     viewer: Viewer,
@@ -128,7 +129,7 @@ pub(crate) async fn submit(
     let mut fields = fields(request)?;
     let fresh = session_name(Timestamp::now(), &viewer.visitor.csrf);
     let mut options = Options { session: fresh, ..Options::default() };
-    let mut fates: Vec<Fate> = Vec::new();
+    let mut files: Vec<FileResult> = Vec::new();
     while let Some(field) = next(&mut fields).await? {
         let name = field.name().unwrap_or_default().to_owned();
         let file = field.file_name().map(unescaped).filter(|file| !file.is_empty());
@@ -148,26 +149,26 @@ pub(crate) async fn submit(
             ("payload-name", _) => options.payload_name = text(field).await?,
             ("shared", Some(file)) => {
                 let mut body = Limited::new(bytes(field), None, client.max_bytes(business, &file));
-                let whole = body.whole(CHECKED_MAX).await?;
+                let whole = body.whole(MAX_CHECKED).await?;
                 if kernel::market([file.as_str()]).is_ok_and(|market| market.is_some()) {
                     options.market = whole;
                 }
                 let shared = client.share(&viewer.visitor, business, &options.session, &file, body).await;
-                let fate = Fate::of(&file, shared.map_err(Refused::Problem));
-                let is_good = fate.is_good;
-                fates.push(fate);
+                let result = FileResult::of(&file, shared.map_err(Refused::Problem));
+                let is_good = result.is_good;
+                files.push(result);
                 if !is_good {
-                    // What would read it must not run without it.
+                    // The inputs must not run without their shared data.
                     break;
                 }
             }
             ("inputs", Some(file)) => {
                 let body = Limited::new(bytes(field), None, client.max_bytes(business, &file));
-                fates.push(one(&client, &viewer, &options, business, &file, body).await);
+                files.push(one(&client, &viewer, &options, business, &file, body).await);
             }
             ("payload", _) => {
                 let mut body = Limited::new(bytes(field), None, client.uploads.max_bytes);
-                let whole = body.whole(CHECKED_MAX).await?;
+                let whole = body.whole(MAX_CHECKED).await?;
                 let begins = whole.as_deref().unwrap_or_default();
                 if whole.as_ref().is_some_and(|bytes| bytes.trim_ascii().is_empty()) {
                     continue;
@@ -176,27 +177,26 @@ pub(crate) async fn submit(
                     "" => pasted_name(begins),
                     name => name,
                 };
-                fates.push(one(&client, &viewer, &options, business, job, body).await);
+                files.push(one(&client, &viewer, &options, business, job, body).await);
             }
             _ => {}
         }
-        if fates.len() >= FILES_MAX {
+        if files.len() >= MAX_FILES {
             break;
         }
     }
-    if fates.is_empty() {
+    if files.is_empty() {
         return Err(Problem::bad_request("There is nothing to submit").next("Choose files or paste a payload."));
     }
     let link = web::encode([("business", business.name.as_str()), ("session", options.session.as_str())]);
-    if fates.iter().all(|fate| fate.is_good) {
-        let location = HeaderValue::from_str(&format!("/session?{link}")).unwrap_or(HeaderValue::from_static("/"));
-        return Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response());
+    if files.iter().all(|result| result.is_good) {
+        return Ok(Redirect::to(&format!("/session?{link}")).into_response());
     }
     let mut context = Context::new();
-    context.insert("fates", &fates);
+    context.insert("files", &files);
     context.insert("link", &link);
     context.insert("session", &options.session);
-    context.insert("good", &fates.iter().filter(|fate| fate.is_good).count());
+    context.insert("good", &files.iter().filter(|result| result.is_good).count());
     let title = "Not everything was submitted".to_owned();
     let mut response = client
         .site
@@ -212,7 +212,7 @@ async fn one(
     business: &contract::config::Business,
     job: &str,
     body: Limited,
-) -> Fate {
+) -> FileResult {
     let upload = Upload {
         business,
         session: &options.session,
@@ -222,10 +222,10 @@ async fn one(
         rows_per_task: options.rows_per_task.filter(|_| job.to_ascii_lowercase().ends_with(".csv")),
         market: options.market.as_deref(),
     };
-    Fate::of(job, client.submit(&viewer.visitor, upload, body).await)
+    FileResult::of(job, client.submit(&viewer.visitor, upload, body).await)
 }
 
-/// What a pasted payload is called when nobody named it.
+/// Name of a pasted payload, when the form has none.
 fn pasted_name(bytes: &[u8]) -> &'static str {
     match kernel::asked(bytes, "", "") {
         Some(kernel::Format::Json) => "payload.json",

@@ -1,4 +1,4 @@
-//! A body with a limit, of which the beginning may be looked at before it is passed on.
+//! A body with a size limit, whose beginning can be read before the body is passed on.
 
 use std::{
     io,
@@ -11,32 +11,33 @@ use cloud::storage::Incoming;
 use futures::{Stream, StreamExt as _};
 use web::Problem;
 
-/// Bytes of an upload that is too large which are read before it is refused.
-const SWALLOWED_MAX: u64 = 16 * 1024 * 1024;
-/// A body with a limit, and what went wrong with it.
+/// Bytes of a too large upload that are read before it is refused.
+const MAX_DISCARDED: u64 = 16 * 1024 * 1024;
+
+/// A body with a size limit, and its error.
 pub(crate) struct Limited {
     body: futures::stream::BoxStream<'static, io::Result<Bytes>>,
     /// Size that the sender announced.
     expected: Option<u64>,
-    trouble: Arc<Mutex<Option<Problem>>>,
+    failure: Arc<Mutex<Option<Problem>>>,
     head: Vec<Bytes>,
     is_whole: bool,
 }
 
 impl Limited {
-    /// A body of at most `max` bytes. Of one that is larger a part is swallowed, so that whoever sends it comes to read
-    /// why it is refused.
+    /// A body of at most `max` bytes. A part of a larger one is read and discarded, so that the sender receives the
+    /// reason of the refusal.
     pub(crate) fn new(
         body: impl Stream<Item = io::Result<Bytes>> + Send + 'static,
         expected: Option<u64>,
         max: u64,
     ) -> Self {
-        let trouble: Arc<Mutex<Option<Problem>>> = Arc::default();
-        let noted = trouble.clone();
+        let failure: Arc<Mutex<Option<Problem>>> = Arc::default();
+        let noted = failure.clone();
         let body = async_stream::stream! {
             let mut body = std::pin::pin!(body);
             let note = |problem| *noted.lock().unwrap_or_else(PoisonError::into_inner) = Some(problem);
-            let (mut received, mut swallowed) = (0_u64, 0_u64);
+            let (mut received, mut discarded) = (0_u64, 0_u64);
             let mut is_too_large = expected.is_some_and(|expected| expected > max);
             while let Some(piece) = body.next().await {
                 match piece {
@@ -47,16 +48,16 @@ impl Limited {
                             yield Ok(piece);
                             continue;
                         }
-                        swallowed += piece.len() as u64;
-                        if swallowed > SWALLOWED_MAX {
+                        discarded += piece.len() as u64;
+                        if discarded > MAX_DISCARDED {
                             break;
                         }
                     }
                     Err(error) => {
                         note(
-                            Problem::bad_request("The upload broke off")
+                            Problem::bad_request("The upload was interrupted")
                                 .why(error.to_string())
-                                .next("Nothing of it was submitted; send it again."),
+                                .next("Nothing was submitted; send it again."),
                         );
                         yield Err(error);
                         return;
@@ -68,10 +69,10 @@ impl Limited {
                 yield Err(io::Error::other("it is too large"));
             }
         };
-        Self { body: body.boxed(), expected, trouble, head: Vec::new(), is_whole: false }
+        Self { body: body.boxed(), expected, failure, head: Vec::new(), is_whole: false }
     }
 
-    /// The first piece of it, which goes first later on too; empty at the end.
+    /// Its first piece, which is still passed on; empty at the end.
     ///
     /// # Errors
     /// When it breaks off or is too large.
@@ -86,13 +87,13 @@ impl Limited {
         }
     }
 
-    /// All of it if it has at most `most` bytes; otherwise what was read goes first later on.
+    /// All of it, if it has at most `limit` bytes; otherwise what was read is still passed on.
     ///
     /// # Errors
     /// When it breaks off or is too large.
-    pub(crate) async fn whole(&mut self, most: usize) -> Result<Option<Bytes>, Problem> {
+    pub(crate) async fn whole(&mut self, limit: usize) -> Result<Option<Bytes>, Problem> {
         let mut size = self.head.iter().map(Bytes::len).sum();
-        while size <= most {
+        while size <= limit {
             match self.body.next().await {
                 None => {
                     self.is_whole = true;
@@ -113,15 +114,15 @@ impl Limited {
     }
 
     fn problem(&self) -> Option<Problem> {
-        self.trouble.lock().unwrap_or_else(PoisonError::into_inner).take()
+        self.failure.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
-    /// What is passed on, and where its trouble will be found.
+    /// The body to pass on, and its failure, if there will be one.
     pub(crate) fn incoming(self) -> (Incoming, Arc<Mutex<Option<Problem>>>) {
-        let known =
+        let size =
             if self.is_whole { Some(self.head.iter().map(|piece| piece.len() as u64).sum()) } else { self.expected };
         let head = futures::stream::iter(self.head.into_iter().map(Ok));
-        (Incoming::new(head.chain(self.body), known), self.trouble)
+        (Incoming::new(head.chain(self.body), size), self.failure)
     }
 }
 
@@ -169,9 +170,9 @@ mod tests {
         assert_eq!((refused.status, refused.code), (StatusCode::PAYLOAD_TOO_LARGE, "too-large"));
         let mut liar = Limited::new(pieces(&[60, 60]), Some(10), 100);
         assert_eq!(liar.whole(1000).await.unwrap_err().code, "too-large");
-        let (incoming, trouble) = Limited::new(pieces(&[60, 60]), None, 100).incoming();
+        let (incoming, failure) = Limited::new(pieces(&[60, 60]), None, 100).incoming();
         assert!(incoming.rest().await.is_err());
-        assert_eq!(trouble.lock().unwrap().take().unwrap().code, "too-large");
+        assert_eq!(failure.lock().unwrap().take().unwrap().code, "too-large");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The streams of the pages.
+//! The live streams of the pages.
 
 use std::sync::Arc;
 
@@ -20,18 +20,18 @@ pub(crate) async fn session(
     let name = client.session(&query)?.to_owned();
     let seen = client.watch(client.business(&viewer.visitor, &query)?, &name)?;
     let (site, changes) = (client.site.clone(), seen.changes());
-    Ok(live::stream(&site, changes, move || {
+    Ok(site.live(changes, move || {
         let parts = client.session_parts(&business, &name, &seen.latest(), &query);
         async move { parts }
     }))
 }
 
-async fn overview(client: Arc<Client>, viewer: Viewer, query: Query, most: usize) -> Result<Response, Problem> {
+async fn overview(client: Arc<Client>, viewer: Viewer, query: Query, limit: usize) -> Result<Response, Problem> {
     let business = client.business(&viewer.visitor, &query)?;
     let seen = client.overview(business)?;
     let (name, site, changes) = (business.name.clone(), client.site.clone(), seen.changes());
-    Ok(live::stream(&site, changes, move || {
-        let part = client.overview_part(&name, &seen.latest(), most);
+    Ok(site.live(changes, move || {
+        let part = client.overview_part(&name, &seen.latest(), limit);
         async move { Ok(live::Parts::from([("sessions-part", part?)])) }
     }))
 }

@@ -23,7 +23,7 @@ fn start() -> anyhow::Result<()> {
         let stop = shutdown::on_signal()?;
         let connection = Connection::new(&settings.config.endpoints, &variables)?;
         let listener = web::listen(settings.listen).await?;
-        let address = listener.local_addr().context("look where it listens")?;
+        let address = listener.local_addr().context("read the address that it listens on")?;
         tracing::info!(%address, environment = settings.config.environment, "serving");
         client::run(&settings, uploads, web::Limits::PRODUCTION, &connection, listener, stop)
             .await

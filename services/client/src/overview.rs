@@ -1,4 +1,4 @@
-//! The sessions of a business, looked at in the bucket.
+//! The sessions of a business, read from the bucket.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -7,28 +7,30 @@ use contract::config::Business;
 use sessions::{Summary, jobs};
 use tokio::time::Instant;
 
-use crate::watch::{AsyncLook, Seen};
+use crate::watch::{Refresh, Seen};
 
+/// Shortest time between two listings.
 const EVERY: Duration = Duration::from_secs(2);
-const AT_MOST: Duration = Duration::from_secs(60);
-/// Most sessions that are shown: those that changed last.
+/// Longest time between two listings.
+const AT_LEAST_EVERY: Duration = Duration::from_secs(60);
+/// Sessions that are shown: those that changed last.
 const SHOWN: usize = 200;
 
-/// The sessions of a business as they were last seen.
+/// The sessions of a business, as they were last listed.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Overview {
     /// Those that changed last, the last one first.
     pub(crate) sessions: Vec<Summary>,
-    /// How many there are beside those.
+    /// Number of other sessions.
     pub(crate) more: usize,
-    /// Why they could not be looked at; what is shown is older then.
-    pub(crate) trouble: Option<String>,
+    /// Why they could not be listed; the list may be old then.
+    pub(crate) error: Option<String>,
 }
 
-/// Looks at the sessions of a business.
+/// Lists the sessions of a business.
 #[derive(Debug)]
-pub(crate) struct Look {
-    /// Where it tells what it saw.
+pub(crate) struct Refresher {
+    /// Where it publishes the list.
     pub(crate) seen: Arc<Seen<Overview>>,
     /// Cloud Storage.
     pub(crate) store: Store,
@@ -36,8 +38,8 @@ pub(crate) struct Look {
     pub(crate) business: Business,
 }
 
-impl AsyncLook for Look {
-    async fn look(&mut self) -> Duration {
+impl Refresh for Refresher {
+    async fn refresh(&mut self) -> Duration {
         let since = Instant::now();
         match jobs::list(&self.store, &self.business, None).await {
             Ok(objects) => {
@@ -45,13 +47,13 @@ impl AsyncLook for Look {
                 let mut found = sessions::summaries(&self.business.name, jobs, &BTreeMap::new());
                 let more = found.len().saturating_sub(SHOWN);
                 found.truncate(SHOWN);
-                self.seen.set(Overview { sessions: found, more, trouble: None });
-                (since.elapsed() * 5).clamp(EVERY, AT_MOST)
+                self.seen.set(Overview { sessions: found, more, error: None });
+                (since.elapsed() * 5).clamp(EVERY, AT_LEAST_EVERY)
             }
             Err(error) => {
-                tracing::warn!(business = self.business.name, "failed to look at the sessions: {error:#}");
-                let trouble = Some("Cloud Storage does not answer; what is shown may be old".to_owned());
-                self.seen.set(Overview { trouble, ..(*self.seen.peek()).clone() });
+                tracing::warn!(business = self.business.name, "failed to list the sessions: {error:#}");
+                let shown = Some("Cloud Storage does not answer; the page may show old values".to_owned());
+                self.seen.set(Overview { error: shown, ..(*self.seen.peek()).clone() });
                 EVERY * 2
             }
         }

@@ -21,15 +21,9 @@ pub(crate) const RECENT: usize = 8;
 /// Sessions on their own page.
 pub(crate) const ALL: usize = 200;
 
-/// The address of a page's stream, with the page's own query.
-fn live(path: &str, query: &Query) -> String {
-    let pairs = query.0.iter().map(|(name, value)| (name.as_str(), value.as_str()));
-    format!("{path}?{}", web::encode(pairs))
-}
-
 /// The businesses to choose from, as links of a page; none when there is nothing to choose.
 fn choices(viewer: &Viewer, client: &Client, chosen: &Business) -> Vec<Choice> {
-    let theirs = viewer.visitor.of(&client.site.config);
+    let theirs = viewer.visitor.businesses_of(&client.site.config);
     let links = theirs.iter().map(|business| Choice {
         label: business.name.clone(),
         link: web::encode([("business", business.name.as_str())]),
@@ -41,13 +35,13 @@ fn choices(viewer: &Viewer, client: &Client, chosen: &Business) -> Vec<Choice> {
 
 /// The query with a business in it: the first one that the visitor may use unless another is named.
 fn with_business(client: &Client, viewer: &Viewer, query: Query) -> Query {
-    match viewer.visitor.of(&client.site.config).first() {
+    match viewer.visitor.businesses_of(&client.site.config).first() {
         Some(first) if query.get("business").is_none() => Query::parse(&query.with("business", &first.name)),
         _ => query,
     }
 }
 
-/// What the form needs to know.
+/// Values for the form.
 #[derive(Serialize)]
 struct Form<'a> {
     business: &'a str,
@@ -82,7 +76,7 @@ pub(crate) async fn submit(
         action: format!("/submit?{}", web::encode([("business", business.name.as_str())])),
         max_bytes: client.uploads.max_bytes,
         max: size(client.uploads.max_bytes),
-        checked_bytes: crate::check::CHECKED_MAX,
+        checked_bytes: crate::check::MAX_CHECKED,
         has_priority: business.priority_subscription.is_some(),
         program: business.engine.command.join(" "),
         known: overview.sessions.iter().take(50).map(|summary| summary.session.clone()).collect(),
@@ -91,7 +85,7 @@ pub(crate) async fn submit(
     context.insert("form", &form);
     context.insert("choices", &choices(&viewer, &client, business));
     context.insert("sessions_part", &client.overview_part(&business.name, &overview, RECENT)?);
-    let live = Some(live("/live/recent", &query));
+    let live = Some(format!("/live/recent?{query}"));
     let page = Page { template: "client/submit.html", title: "New submission".to_owned(), nav: "/", live, context };
     client.site.render(&viewer, page)
 }
@@ -109,12 +103,12 @@ pub(crate) async fn sessions(
     context.insert("business", &business.name);
     context.insert("choices", &choices(&viewer, &client, business));
     context.insert("sessions_part", &client.overview_part(&business.name, &overview, ALL)?);
-    let live = Some(live("/live/sessions", &query));
+    let live = Some(format!("/live/sessions?{query}"));
     let page = Page { template: "client/sessions.html", title: "Sessions".to_owned(), nav: "/sessions", live, context };
     client.site.render(&viewer, page)
 }
 
-/// One session: how it stands, its results, its Jobs.
+/// One session: its status, its results, its Jobs.
 pub(crate) async fn session(
     State(client): State<Arc<Client>>,
     viewer: Viewer,
@@ -129,7 +123,7 @@ pub(crate) async fn session(
     context.insert("link", &web::encode([("business", business.name.as_str()), ("session", name)]));
     context.insert("business_link", &web::encode([("business", business.name.as_str())]));
     context.insert("parts", &client.session_parts(&business.name, name, &session, &query)?);
-    let live = Some(live("/live/session", &query));
+    let live = Some(format!("/live/session?{query}"));
     let page = Page { template: "client/session.html", title: name.to_owned(), nav: "/sessions", live, context };
     client.site.render(&viewer, page)
 }

@@ -1,4 +1,4 @@
-//! The parts of pages that change while somebody looks, as HTML.
+//! The parts of pages that are updated live, as HTML.
 
 use tera::Context;
 use web::{Problem, Query, live::Parts};
@@ -20,7 +20,7 @@ impl Client {
         let mut context = Context::new();
         context.insert("business", business);
         context.insert("session", name);
-        context.insert("trouble", &session.trouble);
+        context.insert("error", &session.error);
         context.insert("status", &view::status(session));
         context.insert("jobs", &view::jobs(session, business, name, query));
         context.insert("results", &view::results(session, query));
@@ -38,7 +38,7 @@ impl Client {
     ///
     /// # Errors
     /// When a template is wrong.
-    pub(crate) fn overview_part(&self, business: &str, overview: &Overview, most: usize) -> Result<String, Problem> {
+    pub(crate) fn overview_part(&self, business: &str, overview: &Overview, limit: usize) -> Result<String, Problem> {
         #[derive(serde::Serialize)]
         struct Row<'a> {
             session: &'a str,
@@ -53,7 +53,7 @@ impl Client {
         let rows: Vec<Row<'_>> = overview
             .sessions
             .iter()
-            .take(most)
+            .take(limit)
             .map(|summary| Row {
                 session: &summary.session,
                 link: web::encode([("business", business), ("session", summary.session.as_str())]),
@@ -72,8 +72,8 @@ impl Client {
         let mut context = Context::new();
         context.insert("business", business);
         context.insert("sessions", &rows);
-        context.insert("more", &(overview.more + overview.sessions.len().saturating_sub(most)));
-        context.insert("trouble", &overview.trouble);
+        context.insert("more", &(overview.more + overview.sessions.len().saturating_sub(limit)));
+        context.insert("error", &overview.error);
         self.site.fragment("client/sessions-part.html", &context)
     }
 }

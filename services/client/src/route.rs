@@ -1,4 +1,4 @@
-//! Which address leads where.
+//! The routes of the app.
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ const NAV: &[NavItem] = &[
     NavItem { href: "/sessions", label: "Sessions", icon: "sessions" },
 ];
 
-/// What this app brings to a [`web::Site`].
+/// The definition of this app.
 pub fn app(limits: Limits) -> App {
     App { name: "client", title: "Client", nav: NAV, templates: TEMPLATES, assets: ASSETS, limits }
 }

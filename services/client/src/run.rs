@@ -36,7 +36,7 @@ pub async fn run(
     let (tasks, health) = (TaskTracker::new(), Health::new(STALE_AFTER));
     let client = Arc::new(Client::new(site.clone(), clients, uploads, &tasks));
     let router = site.router(route::routes(client), health.clone(), Arc::new(registry));
-    // It needs nothing to show its pages, which say themselves when something is away.
+    // It is ready at once: pages show which service does not answer.
     health.clear("starting");
     let (ticking, until) = (health.clone(), stop.clone());
     tasks.spawn(async move {
@@ -44,11 +44,11 @@ pub async fn run(
             ticking.tick();
             tokio::select! {
                 () = tokio::time::sleep(TICK) => {}
-                () = until.cancelled() => ticking.not_ready("stopping", "it was asked to stop"),
+                () = until.cancelled() => ticking.not_ready("stopping", "it received a signal to stop"),
             }
         }
     });
-    web::serve(listener, router, limits, stop).await?;
+    web::serve(listener, router, limits, stop).await;
     tasks.close();
     tasks.wait().await;
     Ok(())

@@ -1,7 +1,7 @@
-//! How one session stands, looked at in the bucket: its Jobs, and the results that are there so far.
+//! The state of one session, read from the bucket: its Jobs, and the results so far.
 //!
-//! A client may list names and read outcomes and results, nothing else: it does not know Kubernetes, so a Job without an
-//! outcome is pending, whether it waits or runs.
+//! A client may list names and read outcomes and results. It does not know Kubernetes, so a Job without an outcome is
+//! pending, whether it waits or runs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,31 +20,33 @@ use sessions::{
 };
 use tokio::time::Instant;
 
-use crate::watch::{AsyncLook, Seen};
+use crate::watch::{Refresh, Seen};
 
-/// Shortest and longest time between two looks while something is pending, and when nothing is.
+/// Shortest time between two reads while something is pending.
 const EVERY: Duration = Duration::from_secs(1);
+/// Shortest time between two reads when nothing is pending.
 const AT_REST: Duration = Duration::from_secs(3);
-const AT_MOST: Duration = Duration::from_secs(30);
-/// Outcomes read at a time.
+/// Longest time between two reads.
+const AT_LEAST_EVERY: Duration = Duration::from_secs(30);
+/// Outcomes that are read at the same time.
 const READS: usize = 32;
 /// Time between two views while outcomes are read.
-const TOLD_EVERY: Duration = Duration::from_millis(400);
-/// Largest result that is read for the table, in bytes; of a larger one only the size is shown.
-const RESULT_MAX: usize = 4 * 1024 * 1024;
-/// Most rows of results that are kept for the pages; a download has all.
-pub(crate) const ROWS_MAX: usize = 50_000;
-/// Most characters kept of the log of a Job that did not succeed.
-const TAIL_MAX: usize = 2000;
+const PUBLISH_EVERY: Duration = Duration::from_millis(400);
+/// Bytes of the largest result that is read for the table; of a larger one only the size is shown.
+const MAX_RESULT: usize = 4 * 1024 * 1024;
+/// Rows of results that are kept for the pages; a download has all.
+const MAX_ROWS: usize = 50_000;
+/// Characters that are kept of the log of a Job that did not succeed.
+const MAX_TAIL: usize = 2000;
 
-/// A session as it was last seen.
+/// A session, as it was last read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Session {
     /// Its Jobs, each once, in order of name.
     pub(crate) jobs: Vec<Entry>,
-    /// How they stand.
+    /// Jobs by state.
     pub(crate) counts: Counts,
-    /// Jobs that end per second, and seconds left, while that can be told.
+    /// Jobs that end per second, and estimated seconds left.
     pub(crate) progress: Option<Progress>,
     /// Results that were read so far, in order of the Jobs' names.
     pub(crate) results: Results,
@@ -54,8 +56,8 @@ pub(crate) struct Session {
     pub(crate) is_controlled: bool,
     /// Outcomes that are not read yet.
     pub(crate) unread: usize,
-    /// Why it could not be looked at; what is shown is older then.
-    pub(crate) trouble: Option<String>,
+    /// Why it could not be read; the view may be old then.
+    pub(crate) error: Option<String>,
 }
 
 /// Results that were read, and how many rows of them are not kept.
@@ -69,7 +71,7 @@ pub(crate) struct Results {
 
 impl PartialEq for Results {
     fn eq(&self, other: &Self) -> bool {
-        // What was read of an outcome never changes.
+        // An outcome that was read never changes.
         self.left_out == other.left_out
             && self.settled.len() == other.settled.len()
             && self.settled.iter().zip(&other.settled).all(|(one, another)| Arc::ptr_eq(one, another))
@@ -81,24 +83,24 @@ impl PartialEq for Results {
 pub(crate) struct Entry {
     /// Job id.
     pub(crate) job: String,
-    /// Where it stands; `Waiting` stands for everything without an outcome.
+    /// Its state; `Waiting` stands for every Job without an outcome.
     pub(crate) state: State,
     /// Attempt.
     pub(crate) attempt: u32,
-    /// When it was last seen to change.
+    /// When it last changed.
     pub(crate) changed: Option<Timestamp>,
     /// Reason code, when it has an outcome.
     pub(crate) code: String,
-    /// What its outcome says, once that is read.
+    /// Its outcome, once that is read.
     pub(crate) settled: Option<Arc<Settled>>,
 }
 
-/// What an outcome says.
+/// The parts of an outcome that pages show.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Settled {
     /// The outcome's object.
     pub(crate) outcome: String,
-    /// Why it ended so.
+    /// Message of its reason.
     pub(crate) message: String,
     /// Seconds from published to settled.
     pub(crate) seconds: Option<f64>,
@@ -112,9 +114,9 @@ pub(crate) struct Settled {
     pub(crate) left_out: usize,
 }
 
-/// Looks at one session.
+/// Reads one session.
 #[derive(Debug)]
-pub(crate) struct Look {
+pub(crate) struct Refresher {
     seen: Arc<Seen<Session>>,
     store: Store,
     business: Business,
@@ -124,13 +126,13 @@ pub(crate) struct Look {
     rate: Rate,
 }
 
-impl Look {
-    /// At a session of a business.
+impl Refresher {
+    /// For a session of a business.
     pub(crate) fn new(seen: Arc<Seen<Session>>, store: Store, business: Business, session: String) -> Self {
         Self { seen, store, business, session, read: BTreeMap::new(), rows: 0, rate: Rate::default() }
     }
 
-    async fn try_look(&mut self) -> anyhow::Result<Duration> {
+    async fn try_refresh(&mut self) -> anyhow::Result<Duration> {
         let since = Instant::now();
         let (bucket, name) = (&self.business.bucket, &self.business.name);
         let (control, shared) = (object::control(name, &self.session), object::common_prefix(name, &self.session));
@@ -139,12 +141,12 @@ impl Look {
             self.store.listed(bucket, &control),
             self.store.list(bucket, &shared)
         )?;
-        let took = since.elapsed();
+        let elapsed = since.elapsed();
         let mut jobs = sessions::latest(jobs::merge(name, Some(&self.session), &objects, &[]));
         jobs.sort_by(|one, another| one.job.cmp(&another.job));
         let shared: Vec<String> = shared.into_iter().filter_map(|object| name_of(&object.name)).collect();
-        let wanted: BTreeSet<String> = jobs.iter().filter_map(|job| job.outcome.clone()).collect();
-        self.read.retain(|outcome, _| wanted.contains(outcome));
+        let named: BTreeSet<String> = jobs.iter().filter_map(|job| job.outcome.clone()).collect();
+        self.read.retain(|outcome, _| named.contains(outcome));
         self.rows = self.read.values().map(|settled| settled.rows.len()).sum();
         let counts = Counts::of(&jobs);
         let progress = self.rate.note(std::time::Instant::now(), counts, false);
@@ -155,16 +157,16 @@ impl Look {
             is_controlled: control.is_some(),
             ..Session::default()
         };
-        let unread: Vec<String> = wanted.into_iter().filter(|outcome| !self.read.contains_key(outcome)).collect();
+        let unread: Vec<String> = named.into_iter().filter(|outcome| !self.read.contains_key(outcome)).collect();
         self.read_all(unread, &jobs, &mut view).await?;
         let least = if counts.pending() > 0 { EVERY } else { AT_REST };
-        Ok((took * 4).clamp(least, AT_MOST))
+        Ok((elapsed * 4).clamp(least, AT_LEAST_EVERY))
     }
 
-    /// Reads what is new, and tells from time to time how far it is.
+    /// Reads new outcomes, and publishes a view from time to time.
     async fn read_all(&mut self, unread: Vec<String>, jobs: &[Job], view: &mut Session) -> anyhow::Result<()> {
         view.unread = unread.len();
-        self.tell(jobs, view);
+        self.publish(jobs, view);
         let (store, business) = (self.store.clone(), self.business.clone());
         let mut reads = futures::stream::iter(unread)
             .map(|outcome| {
@@ -172,26 +174,26 @@ impl Look {
                 async move { read(&store, &business, outcome).await }
             })
             .buffered(READS);
-        let mut told = Instant::now();
+        let mut published = Instant::now();
         while let Some(settled) = reads.next().await {
             view.unread -= 1;
-            // One whose retention ended meanwhile has nothing to tell.
+            // One whose retention ended meanwhile has no view.
             let Some(mut settled) = settled? else { continue };
-            if self.rows + settled.rows.len() > ROWS_MAX {
+            if self.rows + settled.rows.len() > MAX_ROWS {
                 settled.left_out = settled.rows.len();
                 settled.rows = Vec::new();
             }
             self.rows += settled.rows.len();
             self.read.insert(settled.outcome.clone(), Arc::new(settled));
-            if told.elapsed() >= TOLD_EVERY || view.unread == 0 {
-                self.tell(jobs, view);
-                told = Instant::now();
+            if published.elapsed() >= PUBLISH_EVERY || view.unread == 0 {
+                self.publish(jobs, view);
+                published = Instant::now();
             }
         }
         Ok(())
     }
 
-    fn tell(&self, jobs: &[Job], view: &mut Session) {
+    fn publish(&self, jobs: &[Job], view: &mut Session) {
         view.jobs = jobs.iter().map(|job| self.entry(job)).collect();
         let settled: Vec<Arc<Settled>> = view.jobs.iter().filter_map(|entry| entry.settled.clone()).collect();
         view.results = Results { left_out: settled.iter().map(|settled| settled.left_out).sum(), settled };
@@ -210,14 +212,18 @@ impl Look {
     }
 }
 
-impl AsyncLook for Look {
-    async fn look(&mut self) -> Duration {
-        match self.try_look().await {
+impl Refresh for Refresher {
+    async fn refresh(&mut self) -> Duration {
+        match self.try_refresh().await {
             Ok(pause) => pause,
             Err(error) => {
-                tracing::warn!(business = self.business.name, session = self.session, "failed to look: {error:#}");
-                let trouble = Some("Cloud Storage does not answer; what is shown may be old".to_owned());
-                self.seen.set(Session { trouble, ..(*self.seen.peek()).clone() });
+                tracing::warn!(
+                    business = self.business.name,
+                    session = self.session,
+                    "failed to read the session: {error:#}"
+                );
+                let shown = Some("Cloud Storage does not answer; the page may show old values".to_owned());
+                self.seen.set(Session { error: shown, ..(*self.seen.peek()).clone() });
                 AT_REST
             }
         }
@@ -228,18 +234,18 @@ fn name_of(object: &str) -> Option<String> {
     object.splitn(4, '/').nth(3).map(str::to_owned)
 }
 
-/// Reads an outcome and the results that it tells of; `None` when it is gone.
+/// Reads an outcome and its results; `None` when it was deleted.
 async fn read(store: &Store, business: &Business, name: String) -> anyhow::Result<Option<Settled>> {
-    // Somebody else's writing there is shown as a failure, and does not keep the others from being shown.
+    // An object that is not an outcome is shown as a failure, and the others are still shown.
     let Some(outcome) = cloud::outcomes::shown(store, &business.bucket, &name).await? else { return Ok(None) };
     let succeeded = outcome.state == contract::outcome::State::Succeeded;
     let tail = outcome.log_tail.as_deref().filter(|_| !succeeded).unwrap_or_default();
-    let skip = tail.chars().count().saturating_sub(TAIL_MAX);
+    let skip = tail.chars().count().saturating_sub(MAX_TAIL);
     Ok(Some(Settled {
         message: outcome.reason.message.clone(),
         seconds: jobs::published_to_settled(&outcome.timestamps).map(|time| time.as_secs_f64()),
         tail: tail.chars().skip(skip).collect(),
-        rows: results::of(store, business, &outcome, &name, RESULT_MAX).await?,
+        rows: results::of(store, business, &outcome, &name, MAX_RESULT).await?,
         outputs: outcome.work.as_ref().filter(|_| succeeded).map(|work| work.outputs()).unwrap_or_default(),
         left_out: 0,
         outcome: name,

@@ -1,28 +1,28 @@
-//! What this app is told beside what every web app is told.
+//! The settings of this app, besides those of every web app.
 
 use std::collections::BTreeMap;
 
 use anyhow::Context as _;
 
-/// Variable with the most bytes that one upload may have.
+/// Variable with the bytes that one upload may have.
 pub const UPLOAD_MAX: &str = "DESKGRID_UPLOAD_MAX_BYTES";
-/// Most bytes of one upload unless told otherwise: 5 GiB.
-const DEFAULT_MAX: u64 = 5 * 1024 * 1024 * 1024;
-/// Uploads that are passed on at a time; each holds a few MiB.
-const AT_ONCE: usize = 16;
+/// Bytes of one upload by default: 5 GiB.
+const DEFAULT_MAX_BYTES: u64 = 5 * 1024 * 1024 * 1024;
+/// Uploads at the same time; each holds a few MiB.
+const MAX_UPLOADS: usize = 16;
 
 /// How much may be uploaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Uploads {
-    /// Most bytes of one upload.
+    /// Bytes that one upload may have.
     pub max_bytes: u64,
-    /// Uploads at a time.
+    /// Uploads at the same time.
     pub at_once: usize,
 }
 
 impl Default for Uploads {
     fn default() -> Self {
-        Self { max_bytes: DEFAULT_MAX, at_once: AT_ONCE }
+        Self { max_bytes: DEFAULT_MAX_BYTES, at_once: MAX_UPLOADS }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Uploads: a body is passed on to Cloud Storage as it comes, checked before when it is small, and never held whole.
+//! Uploads: a body is streamed to Cloud Storage and never held in full; a small one is checked first.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -15,14 +15,14 @@ use web::{Problem, Visitor};
 
 use crate::{
     app::{Client, check_job},
-    check::{self, CHECKED_MAX, Candidate, Market, Verdict},
+    check::{self, Candidate, MAX_CHECKED, Market, Verdict},
     limited::{Limited, size},
 };
 
-/// How long an upload waits for its turn.
-const TURN_WITHIN: Duration = Duration::from_secs(60);
+/// How long an upload waits for a permit.
+const PERMIT_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// What somebody uploads.
+/// An upload.
 pub(crate) struct Upload<'a> {
     /// Business.
     pub(crate) business: &'a Business,
@@ -32,7 +32,7 @@ pub(crate) struct Upload<'a> {
     pub(crate) job: &'a str,
     /// Content type, when the sender knows it.
     pub(crate) content_type: Option<&'a str>,
-    /// Drained before the others.
+    /// Runs before inputs without priority.
     pub(crate) priority: bool,
     /// Rows for each task, when a table is to be split.
     pub(crate) rows_per_task: Option<u32>,
@@ -40,7 +40,7 @@ pub(crate) struct Upload<'a> {
     pub(crate) market: Option<&'a [u8]>,
 }
 
-/// What became of an upload.
+/// The result of an upload.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Uploaded {
     /// Session.
@@ -54,29 +54,29 @@ pub(crate) struct Uploaded {
 }
 
 impl Client {
-    /// Waits until there is room for one more upload.
+    /// Waits until one more upload may start.
     ///
     /// # Errors
     /// When that takes too long.
-    pub(crate) async fn turn(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Problem> {
-        match tokio::time::timeout(TURN_WITHIN, self.uploading.acquire()).await {
+    pub(crate) async fn upload_permit(&self) -> Result<tokio::sync::SemaphorePermit<'_>, Problem> {
+        match tokio::time::timeout(PERMIT_TIMEOUT, self.uploading.acquire()).await {
             Ok(permit) => permit.map_err(|error| Problem::internal(error.into())),
-            Err(_) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many uploads are under way")
+            Err(_) => Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", "Too many uploads are in progress")
                 .next("Send it again in a minute.")
                 .retry_after(60)),
         }
     }
 
-    /// Most bytes that an input of this name may have: the built-in kernel has a limit of its own.
+    /// Bytes that an input of this name may have: the built-in kernel has a lower limit.
     pub(crate) fn max_bytes(&self, business: &Business, job: &str) -> u64 {
         let is_priced = business.engine.command.is_empty() && kernel::asked(&[], job, content_type(job)).is_some();
         if is_priced { self.uploads.max_bytes.min(kernel::price::INPUT_MAX as u64) } else { self.uploads.max_bytes }
     }
 
-    /// Checks an input if that is possible, brings it into the bucket, and publishes its message.
+    /// Checks an input if possible, writes it to the bucket, and publishes its message.
     ///
     /// # Errors
-    /// What is wrong with it; then nothing is submitted.
+    /// Why it was refused; nothing is submitted then.
     pub(crate) async fn submit(
         &self,
         visitor: &Visitor,
@@ -84,14 +84,14 @@ impl Client {
         mut body: Limited,
     ) -> Result<Uploaded, Refused> {
         check_job(upload.job)?;
-        let _one_of_few = self.turn().await?;
+        let _permit = self.upload_permit().await?;
         let business = upload.business;
         let shared = self.shared(business, upload.session).await?;
         let kind = upload.content_type.filter(|kind| is_kind(kind)).unwrap_or_else(|| content_type(upload.job));
         let begins = body.begins().await?;
         let is_read = business.engine.command.is_empty() && kernel::asked(&begins, upload.job, kind).is_some();
-        // What nobody looks into is passed on at once.
-        let whole = if is_read || upload.rows_per_task.is_some() { body.whole(CHECKED_MAX).await? } else { None };
+        // An input that is not checked is streamed at once.
+        let whole = if is_read || upload.rows_per_task.is_some() { body.whole(MAX_CHECKED).await? } else { None };
         if let Some(bytes) = &whole {
             let verdict = self.check(business, upload.job, kind, bytes, upload.market, !shared.is_empty()).await?;
             if let Verdict::Wrong { .. } = verdict {
@@ -107,13 +107,13 @@ impl Client {
             priority: upload.priority && business.priority_subscription.is_some(),
             common: shared,
         };
-        let (incoming, trouble) = body.incoming();
+        let (incoming, failure) = body.incoming();
         let submitted = self.submitter(business)?.submit_incoming(upload.job, kind, &incoming, &options).await;
-        let fate = submitted.map_err(|error| refused(error, &trouble))?;
+        let fate = submitted.map_err(|error| refused(error, &failure))?;
         let (fate, summary) = match fate {
             Fate::Submitted { repeated: false, .. } => ("submitted", "submitted"),
-            Fate::Submitted { .. } => ("repeated", "the same input was there already; asked for it once more"),
-            Fate::Settled { .. } => ("settled", "this session has the outcome of an input of this name already"),
+            Fate::Submitted { .. } => ("repeated", "the same input exists; its message was published again"),
+            Fate::Settled { .. } => ("settled", "this session already has the outcome of an input of this name"),
             Fate::NotTried | Fate::Uploaded { .. } | Fate::Failed(_) => ("failed", "not submitted"),
         };
         tracing::info!(
@@ -128,10 +128,10 @@ impl Client {
         Ok(Uploaded { session, job, fate, summary: summary.to_owned() })
     }
 
-    /// Brings data that every Job of a session reads into the bucket.
+    /// Writes data that every Job of a session reads to the bucket.
     ///
     /// # Errors
-    /// What is wrong with it; then nothing is written.
+    /// Why it was refused; nothing is written then.
     pub(crate) async fn share(
         &self,
         visitor: &Visitor,
@@ -149,11 +149,11 @@ impl Client {
             )
             .next("Rename the file."));
         }
-        let _one_of_few = self.turn().await?;
-        let (incoming, trouble) = body.incoming();
+        let _permit = self.upload_permit().await?;
+        let (incoming, failure) = body.incoming();
         let placed =
             self.submitter(business)?.place_incoming_common(name, content_type(name), &incoming, session).await;
-        placed.map_err(|error| refused(error, &trouble))?;
+        placed.map_err(|error| refused(error, &failure))?;
         tracing::info!(visitor = visitor.name, business = business.name, session, name, "shared data");
         let (session, job) = (session.to_owned(), name.to_owned());
         Ok(Uploaded { session, job, fate: "shared", summary: "shared with every input of the session".to_owned() })
@@ -174,7 +174,7 @@ impl Client {
     /// Checks an input, one at a time.
     ///
     /// # Errors
-    /// Only when this program is at fault.
+    /// Only for an error of this program.
     pub(crate) async fn check(
         &self,
         business: &Business,
@@ -223,7 +223,7 @@ fn tasks(rows_per_task: Option<u32>, whole: Option<&[u8]>) -> Result<Option<u32>
             "table-too-large",
             "This table is too large to be split here",
         )
-        .why(format!("its rows are counted first, up to {}", size(CHECKED_MAX as u64)))
+        .why(format!("its rows are counted first, up to {}", size(MAX_CHECKED as u64)))
         .next("Submit it with `cargo xtask submit --table`, or without splitting it."));
     };
     match contract::table::tasks(contract::table::rows(bytes), rows) {
@@ -240,9 +240,9 @@ fn is_kind(kind: &str) -> bool {
     kind.len() <= 100 && kind.contains('/') && kind.chars().all(plain) && kind != "application/octet-stream"
 }
 
-/// What a failed submission is for whoever sent it.
-fn refused(error: anyhow::Error, trouble: &Mutex<Option<Problem>>) -> Problem {
-    if let Some(problem) = trouble.lock().unwrap_or_else(PoisonError::into_inner).take() {
+/// The answer to a failed submission.
+fn refused(error: anyhow::Error, failure: &Mutex<Option<Problem>>) -> Problem {
+    if let Some(problem) = failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
         return problem;
     }
     if let Some(differs) = error.downcast_ref::<Differs>() {
@@ -254,7 +254,7 @@ fn refused(error: anyhow::Error, trouble: &Mutex<Option<Problem>>) -> Problem {
         tracing::error!("failed to {error:#}");
         return Problem::new(StatusCode::BAD_GATEWAY, "denied", "Google Cloud denied the submission")
             .why(format!("{error:#}"))
-            .next("Whoever deployed Deskgrid can put it right: `cargo xtask doctor` shows what is missing.");
+            .next("Ask the operator of Deskgrid: `cargo xtask doctor` shows what is missing.");
     }
     Problem::unavailable("The input could not be submitted", &error)
 }

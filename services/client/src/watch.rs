@@ -1,4 +1,4 @@
-//! Things that are looked at again and again while somebody wants to see them, once for all who do.
+//! Views that are refreshed while somebody watches them, once for all viewers.
 
 use std::{
     collections::HashMap,
@@ -10,7 +10,7 @@ use std::{
 use tokio::{sync::watch, time::Instant};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-/// How long something is looked at after the last one who asked.
+/// How long a view is refreshed after its last request.
 const KEPT: Duration = Duration::from_secs(60);
 
 /// The latest view of one thing, and when it changed.
@@ -29,19 +29,19 @@ impl<T: Default + PartialEq> Seen<T> {
         self.latest.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The latest view; the default one before the first look has ended.
+    /// The latest view; the default one before the first refresh has ended.
     pub(crate) fn latest(&self) -> Arc<T> {
         let mut latest = self.lock();
         latest.1 = Instant::now();
         latest.0.clone()
     }
 
-    /// As [`Seen::latest`], for who looks and does not show.
+    /// As [`Seen::latest`], for the refresher: it does not count as a request.
     pub(crate) fn peek(&self) -> Arc<T> {
         self.lock().0.clone()
     }
 
-    /// Tells of changes.
+    /// Notifies of changes.
     pub(crate) fn changes(&self) -> watch::Receiver<u64> {
         self.version.subscribe()
     }
@@ -53,7 +53,7 @@ impl<T: Default + PartialEq> Seen<T> {
         self.latest()
     }
 
-    /// Takes note of how it looks now, and tells of it if that is new.
+    /// Sets the view, and notifies of it if it differs.
     pub(crate) fn set(&self, view: T) {
         let mut latest = self.lock();
         let is_first = *self.version.borrow() == 0;
@@ -63,17 +63,17 @@ impl<T: Default + PartialEq> Seen<T> {
         }
     }
 
-    /// Whether anybody wants to see it.
-    fn is_wanted(&self, kept: Duration) -> bool {
+    /// Whether somebody watches it.
+    fn is_watched(&self, kept: Duration) -> bool {
         self.version.receiver_count() > 0 || self.lock().1.elapsed() < kept
     }
 }
 
-/// The things of one kind that are looked at.
+/// The views of one kind.
 #[derive(Debug)]
 pub(crate) struct Watches<K, T> {
     all: Arc<Mutex<HashMap<K, Arc<Seen<T>>>>>,
-    most: usize,
+    limit: usize,
     kept: Duration,
     tasks: TaskTracker,
     stop: CancellationToken,
@@ -84,41 +84,41 @@ where
     K: Clone + Eq + Hash + Send + 'static,
     T: Default + PartialEq + Send + Sync + 'static,
 {
-    /// At most so many at once.
-    pub(crate) fn new(most: usize, tasks: TaskTracker, stop: CancellationToken) -> Self {
-        Self { all: Arc::default(), most, kept: KEPT, tasks, stop }
+    /// At most `limit` views at the same time.
+    pub(crate) fn new(limit: usize, tasks: TaskTracker, stop: CancellationToken) -> Self {
+        Self { all: Arc::default(), limit, kept: KEPT, tasks, stop }
     }
 
-    /// The thing called `key`. Unless it is looked at already, `look` begins to: it looks once and says how long to wait
-    /// before it is called again. `None` when too many things are looked at.
-    pub(crate) fn open<L>(&self, key: K, begin: impl FnOnce(Arc<Seen<T>>) -> L) -> Option<Arc<Seen<T>>>
+    /// The view of `key`. Unless it is refreshed already, the refresher of `begin` starts: it refreshes once and
+    /// returns how long to wait until the next time. `None` when there are too many views.
+    pub(crate) fn open<R>(&self, key: K, begin: impl FnOnce(Arc<Seen<T>>) -> R) -> Option<Arc<Seen<T>>>
     where
-        L: AsyncLook + Send + 'static,
+        R: Refresh + Send + 'static,
     {
         let mut all = self.all.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(seen) = all.get(&key) {
             return Some(seen.clone());
         }
-        if all.len() >= self.most {
+        if all.len() >= self.limit {
             return None;
         }
         let seen = Arc::new(Seen::new());
         all.insert(key.clone(), seen.clone());
-        let (mut look, of, map) = (begin(seen.clone()), seen.clone(), self.all.clone());
+        let (mut refresher, of, map) = (begin(seen.clone()), seen.clone(), self.all.clone());
         let (stop, kept) = (self.stop.clone(), self.kept);
         self.tasks.spawn(async move {
             loop {
-                let again = tokio::select! {
-                    pause = look.look() => pause,
+                let pause = tokio::select! {
+                    pause = refresher.refresh() => pause,
                     () = stop.cancelled() => break,
                 };
                 tokio::select! {
-                    () = tokio::time::sleep(again) => {}
+                    () = tokio::time::sleep(pause) => {}
                     () = stop.cancelled() => break,
                 }
-                // Under the lock, so that nobody takes it just now.
+                // Under the lock, so that nobody opens it meanwhile.
                 let mut all = map.lock().unwrap_or_else(PoisonError::into_inner);
-                if !of.is_wanted(kept) {
+                if !of.is_watched(kept) {
                     all.remove(&key);
                     break;
                 }
@@ -128,10 +128,10 @@ where
     }
 }
 
-/// Looks at one thing.
-pub(crate) trait AsyncLook {
-    /// Looks once, and says how long to wait until the next look.
-    fn look(&mut self) -> impl Future<Output = Duration> + Send;
+/// Refreshes one view.
+pub(crate) trait Refresh {
+    /// Refreshes once, and returns how long to wait until the next time.
+    fn refresh(&mut self) -> impl Future<Output = Duration> + Send;
 }
 
 #[cfg(test)]
@@ -140,8 +140,8 @@ mod tests {
 
     struct Count(Arc<Seen<u32>>, Arc<Mutex<u32>>);
 
-    impl AsyncLook for Count {
-        async fn look(&mut self) -> Duration {
+    impl Refresh for Count {
+        async fn refresh(&mut self) -> Duration {
             let mut count = self.1.lock().unwrap();
             *count += 1;
             self.0.set(*count / 2);
@@ -150,24 +150,24 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_thing_is_looked_at_once_for_all_and_no_longer_than_somebody_wants_it() {
+    async fn a_view_is_refreshed_once_for_all_and_only_while_it_is_watched() {
         let mut watches: Watches<&str, u32> = Watches::new(1, TaskTracker::new(), CancellationToken::new());
         watches.kept = Duration::ZERO;
-        let looks = Arc::new(Mutex::new(0));
-        let open = |key| watches.open(key, |seen| Count(seen, looks.clone()));
+        let refreshes = Arc::new(Mutex::new(0));
+        let open = |key| watches.open(key, |seen| Count(seen, refreshes.clone()));
         let first = open("a").unwrap();
         let mut changes = first.changes();
-        assert!(Arc::ptr_eq(&first, &open("a").unwrap()), "it is one thing");
+        assert!(Arc::ptr_eq(&first, &open("a").unwrap()), "it is one view");
         assert!(open("b").is_none(), "no more than allowed");
         changes.wait_for(|version| *version > 2).await.unwrap();
         let (seen, version) = (*first.latest(), *changes.borrow_and_update());
-        assert!(seen >= 1 && version <= u64::from(seen) + 2, "what looks the same is not told: {seen} {version}");
+        assert!(seen >= 1 && version <= u64::from(seen) + 2, "an equal view is no change: {seen} {version}");
         drop(changes);
         let patience = tokio::time::timeout(Duration::from_secs(60), async {
             while open("b").is_none() {
                 tokio::task::yield_now().await;
             }
         });
-        patience.await.expect("nobody wants to see the first one, so there is room");
+        patience.await.expect("nobody watches the first view, so there is room");
     }
 }

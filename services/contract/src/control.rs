@@ -24,7 +24,7 @@ use crate::{message::Work, object};
 pub const SCHEMA: u32 = 1;
 
 /// What was decided about a session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct Control {
     /// Schema version, see [`SCHEMA`].
     pub schema: u32,
@@ -121,7 +121,7 @@ impl Control {
 }
 
 /// A message that came while its session was paused.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct Parked {
     /// Schema version, see [`SCHEMA`].
     pub schema: u32,

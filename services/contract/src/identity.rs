@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::names;
 
 /// One attempt at one generation of one input object.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct Identity {
     /// Bucket that holds the input.
     pub bucket: String,

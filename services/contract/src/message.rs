@@ -15,7 +15,7 @@ pub const TASKS_MAX: u32 = 100_000;
 pub const RESOURCES_MAX_FACTOR: u64 = 8;
 
 /// What one attempt is given other than the business's engines have.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct Resources {
     /// Memory request and limit, as a Kubernetes quantity.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -70,7 +70,7 @@ fn malformed(attribute: &str, value: &str, wanted: &str) -> Refusal {
 }
 
 /// A unit of work whose identity is settled: what a Kubernetes Job is made from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct Work {
     /// What there is exactly one outcome for.
     #[serde(flatten)]

@@ -15,8 +15,9 @@ pub const SCHEMA: u32 = 1;
 pub const LOG_TAIL_BYTES: usize = 64 * 1024;
 
 /// How a Job ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "OutcomeState")]
 pub enum State {
     /// The result exists and the input is deleted.
     Succeeded,
@@ -52,7 +53,7 @@ impl std::fmt::Display for State {
 }
 
 /// Why a Job ended as it did.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct Reason {
     /// Stable code, lower-case with dashes: `completed`, `malformed-input`, `timeout`, `cancelled`, …
     pub code: String,
@@ -61,7 +62,7 @@ pub struct Reason {
 }
 
 /// When each thing happened to a Job, as far as it did.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct Timestamps {
     /// Pub/Sub accepted the message.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -87,7 +88,7 @@ pub struct Timestamps {
 }
 
 /// The one durable record of how a Job ended.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct Outcome {
     /// Schema version, see [`SCHEMA`].
     pub schema: u32,

@@ -30,7 +30,8 @@ use crate::{
 const ROWS: usize = 10;
 
 /// Everything known of one Job.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, schemars::JsonSchema, Serialize)]
+#[schemars(rename = "JobDetail")]
 pub struct Detail {
     /// The Job.
     #[serde(flatten)]
@@ -88,7 +89,8 @@ pub struct Sources<'a> {
 }
 
 /// An object in the bucket.
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, schemars::JsonSchema, Serialize)]
+#[schemars(rename = "Object")]
 pub struct Stored {
     /// Name.
     pub name: String,

@@ -6,7 +6,7 @@ use jiff::Timestamp;
 use crate::text;
 
 /// One thing that happened.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, serde::Serialize)]
 pub struct Moment {
     /// What happened.
     pub what: &'static str,

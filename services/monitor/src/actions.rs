@@ -1,4 +1,4 @@
-//! What an operator may do here, done as the command line does it, with a line in the audit log.
+//! Actions of an operator, done by the code of the command line, with a line in the audit log.
 
 use std::sync::Arc;
 
@@ -6,47 +6,48 @@ use anyhow::Context as _;
 use axum::{
     Json,
     extract::{Extension, State as FromState},
-    http::{HeaderValue, StatusCode, header},
-    response::{IntoResponse as _, Response},
+    http::StatusCode,
+    response::Redirect,
 };
-use contract::{names, quantity};
+use contract::{control, names, quantity};
 use futures::{StreamExt as _, TryStreamExt as _};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sessions::{
     More, Retried, Retrier, Selection, dead_letters,
     dead_letters::{Correction, Replayer},
     jobs,
 };
-use web::{Form, Problem, Viewer, Visitor};
+use web::{Form, Problem, Viewer, Visitor, path_of_ours};
 
 use crate::state::{Followed, State};
 
-/// Jobs that are retried or replayed at a time.
-const AT_ONCE: usize = 16;
+/// Jobs that are retried or replayed at the same time.
+const CONCURRENCY: usize = 16;
 
-/// What is to be done.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// The kinds of actions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Verb {
     /// Stop a session, or one of its Jobs.
     Cancel,
-    /// Start no more of its Jobs.
+    /// Start no more Jobs of a session.
     Pause,
     /// End a pause.
     Resume,
-    /// Try again what did not succeed.
+    /// Give Jobs that failed or were cancelled another attempt.
     Retry,
     /// Replay a dead letter.
     Replay,
-    /// Nothing more is to be done about a dead letter.
+    /// Remove a dead letter from the list.
     Discard,
 }
 
-/// A request to do something.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+/// A request for an action.
+#[derive(Clone, Debug, JsonSchema, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct Action {
-    /// What.
+    /// The kind of action.
     pub(crate) action: Verb,
     /// Business.
     pub(crate) business: String,
@@ -63,12 +64,12 @@ pub(crate) struct Action {
     pub(crate) delete_input: bool,
 }
 
-/// What came of it.
-#[derive(Clone, Debug, Serialize)]
+/// The result of an action.
+#[derive(Clone, Debug, JsonSchema, Serialize)]
 pub(crate) struct Done {
     /// A sentence.
     pub(crate) message: String,
-    /// How many Jobs or dead letters it was about; absent where a whole session is.
+    /// Number of Jobs or dead letters; absent for an action on a whole session.
     pub(crate) count: Option<usize>,
 }
 
@@ -77,7 +78,7 @@ pub(crate) async fn by_form(
     FromState(state): FromState<Arc<State>>,
     viewer: Viewer,
     form: Form,
-) -> Result<Response, Problem> {
+) -> Result<Redirect, Problem> {
     let text = |name: &str| form.get(name).unwrap_or_default().to_owned();
     let optional = |name: &str| form.get(name).map(str::trim).filter(|value| !value.is_empty()).map(str::to_owned);
     let action: Verb = serde_json::from_value(text("action").into())
@@ -91,12 +92,8 @@ pub(crate) async fn by_form(
         delete_input: form.get("delete_input").is_some(),
     };
     let done = perform(&state, &viewer.visitor, &action).await?;
-    state.say(&viewer.visitor, done.message);
-    let back = text("back");
-    let is_ours = back.starts_with('/') && !back.starts_with("//") && back.bytes().all(|byte| byte.is_ascii_graphic());
-    let back = if is_ours && !back.contains('\\') { back } else { "/".to_owned() };
-    let location = HeaderValue::from_str(&back).unwrap_or(HeaderValue::from_static("/"));
-    Ok((StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response())
+    state.notify(&viewer.visitor, done.message);
+    Ok(Redirect::to(path_of_ours(form.get("back"))))
 }
 
 /// A program's request.
@@ -111,14 +108,14 @@ pub(crate) async fn by_api(
     Ok(Json(perform(&state, &visitor, &action).await?))
 }
 
-/// Does it, and says so in the audit log, whether it went well or not.
+/// Does it, and logs it for the audit, whether it succeeded or not.
 async fn perform(state: &State, visitor: &Visitor, action: &Action) -> Result<Done, Problem> {
     let of = state.business(visitor, &action.business)?;
     if action.session != jobs::REFUSED_SESSION && names::check_session(&action.session).is_err() {
         return Err(Problem::bad_request(format!("{:?} cannot be a session", action.session)));
     }
     let result = carry_out(state, &of, visitor, action).await;
-    let said = match &result {
+    let result_text = match &result {
         Ok(done) => done.message.clone(),
         Err(problem) => problem.what.clone(),
     };
@@ -130,7 +127,7 @@ async fn perform(state: &State, visitor: &Visitor, action: &Action) -> Result<Do
         session = action.session,
         job = action.job,
         done = result.is_ok(),
-        "an operator acted: {said}"
+        "an operator acted: {result_text}"
     );
     of.list_now.notify_one();
     result
@@ -139,19 +136,19 @@ async fn perform(state: &State, visitor: &Visitor, action: &Action) -> Result<Do
 async fn carry_out(state: &State, of: &Followed, visitor: &Visitor, action: &Action) -> Result<Done, Problem> {
     let (store, business, session) = (&state.store, &of.business, action.session.as_str());
     let whole = |message: String| Done { message, count: None };
-    let failed = |error: anyhow::Error| Problem::unavailable("That could not be done", &error);
+    let failed = |error: anyhow::Error| Problem::unavailable("The action failed", &error);
     match action.action {
         Verb::Pause => {
             sessions::control::change(store, business, session, &visitor.name, |control| control.paused = true)
                 .await
                 .map_err(failed)?;
-            Ok(whole(format!("Session {session} is paused: no more of its Jobs start, those that run go on.")))
+            Ok(whole(format!("Session {session} is paused: waiting Jobs do not start, running Jobs continue.")))
         }
         Verb::Resume => {
             sessions::control::change(store, business, session, &visitor.name, |control| control.paused = false)
                 .await
                 .map_err(failed)?;
-            Ok(whole(format!("Session {session} goes on.")))
+            Ok(whole(format!("Session {session} is resumed.")))
         }
         Verb::Cancel => {
             let job = action.job.as_deref();
@@ -162,20 +159,20 @@ async fn carry_out(state: &State, of: &Followed, visitor: &Visitor, action: &Act
             if let Some(job) = job {
                 return Ok(Done { message: format!("Job {job} is cancelled; its input is kept."), count: Some(1) });
             }
-            Ok(whole(format!("Session {session} is cancelled: what runs is stopped, and inputs are kept.")))
+            Ok(whole(format!("Session {session} is cancelled: running Jobs are stopped, and inputs are kept.")))
         }
         Verb::Retry => retry(state, of, action).await,
         Verb::Replay | Verb::Discard => letters(state, of, action).await,
     }
 }
 
-/// A Job that has ended, or is not there, cannot be cancelled; that is said instead of noted down.
+/// A Job that has ended or does not exist cannot be cancelled: answers that instead of recording a decision.
 async fn still_pending(of: &Followed, state: &State, session: &str, job: &str) -> Result<(), Problem> {
     let ended = |why: &str| {
         Problem::new(StatusCode::CONFLICT, "not-pending", "This Job cannot be cancelled any more").why(why.to_owned())
     };
-    let known = known(state, of, session).await?;
-    match known.iter().find(|known| known.job == job).map(|known| known.state) {
+    let jobs = latest_jobs(state, of, session).await?;
+    match jobs.iter().find(|other| other.job == job).map(|found| found.state) {
         Some(Some(jobs::State::Waiting | jobs::State::Running) | None) => Ok(()),
         Some(Some(state)) => Err(ended(&format!("it has ended: {}", state.as_str()))),
         None => Err(ended("there is no such Job in the session")),
@@ -183,7 +180,7 @@ async fn still_pending(of: &Followed, state: &State, session: &str, job: &str) -
 }
 
 /// The Jobs of a session, each in its latest attempt at its latest input.
-async fn known(state: &State, of: &Followed, session: &str) -> Result<Vec<jobs::Job>, Problem> {
+async fn latest_jobs(state: &State, of: &Followed, session: &str) -> Result<Vec<jobs::Job>, Problem> {
     let business = &of.business.name;
     let objects = jobs::list(&state.store, &of.business, Some(session)).await;
     let objects = objects.map_err(|error| Problem::unavailable("Cloud Storage does not answer", &error))?;
@@ -193,21 +190,21 @@ async fn known(state: &State, of: &Followed, session: &str) -> Result<Vec<jobs::
 
 async fn retry(state: &State, of: &Followed, action: &Action) -> Result<Done, Problem> {
     let more = more(action)?;
-    let jobs = known(state, of, &action.session).await?;
+    let jobs = latest_jobs(state, of, &action.session).await?;
     let selection = Selection { jobs: action.job.iter().cloned().collect(), ..Selection::default() };
     let chosen = selection.choose(&jobs);
     if chosen.is_empty() {
-        return Err(Problem::new(StatusCode::CONFLICT, "nothing-to-retry", "There is nothing to try again")
-            .why("it succeeded, or still waits or runs"));
+        return Err(Problem::new(StatusCode::CONFLICT, "nothing-to-retry", "There is nothing to retry")
+            .why("no Job of it failed or was cancelled"));
     }
     let retrier = Retrier::new(state.store.clone(), &state.publisher, of.business.clone());
     let retries = chosen.iter().map(|chosen| retrier.retry(chosen, &more));
     let retried: Vec<Retried> = futures::stream::iter(retries.collect::<Vec<_>>())
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(CONCURRENCY)
         .try_collect()
         .await
-        .map_err(|error| Problem::unavailable("Not everything could be tried again", &error))?;
-    Ok(told(&retried, "is tried again", "are tried again"))
+        .map_err(|error| Problem::unavailable("Some Jobs could not be retried", &error))?;
+    Ok(summary(&retried, "is retried", "are retried"))
 }
 
 fn more(action: &Action) -> Result<More, Problem> {
@@ -219,32 +216,32 @@ fn more(action: &Action) -> Result<More, Problem> {
     Ok(More { memory: action.memory.clone(), ..More::default() })
 }
 
-fn told(retried: &[Retried], one: &str, many: &str) -> Done {
+fn summary(retried: &[Retried], one: &str, many: &str) -> Done {
     let published = retried.iter().filter(|retried| matches!(retried, Retried::Published { .. })).count();
     let gone = retried.len() - published;
     let mut message = if published == 1 { format!("1 Job {one}.") } else { format!("{published} Jobs {many}.") };
     if gone > 0 {
-        message.push_str(&format!(" The inputs of {gone} are gone, so nothing can be done about them."));
+        message.push_str(&format!(" The inputs of {gone} are deleted, so they cannot run."));
     }
     Done { message, count: Some(published) }
 }
 
 async fn letters(state: &State, of: &Followed, action: &Action) -> Result<Done, Problem> {
     let (store, business) = (&state.store, &of.business);
-    let away = |error: anyhow::Error| Problem::unavailable("Cloud Storage does not answer", &error);
+    let unavailable = |error: anyhow::Error| Problem::unavailable("Cloud Storage does not answer", &error);
     let objects = jobs::list(store, business, Some(&action.session)).await;
-    let letters = dead_letters::among(&business.name, Some(&action.session), &objects.map_err(away)?, false);
-    let wanted: Vec<_> =
+    let letters = dead_letters::among(&business.name, Some(&action.session), &objects.map_err(unavailable)?, false);
+    let chosen: Vec<_> =
         letters.into_iter().filter(|letter| action.job.as_ref().is_none_or(|job| *job == letter.job)).collect();
-    if wanted.is_empty() {
-        return Err(Problem::new(StatusCode::CONFLICT, "no-such-letter", "This dead letter is no more")
-            .why("somebody replayed or discarded it, or its Job was tried again"));
+    if chosen.is_empty() {
+        return Err(Problem::new(StatusCode::CONFLICT, "no-such-letter", "There is no such dead letter")
+            .why("somebody replayed or discarded it, or its Job was retried"));
     }
     if action.action == Verb::Discard {
-        for letter in &wanted {
-            dead_letters::discard(store, business, letter, action.delete_input).await.map_err(away)?;
+        for letter in &chosen {
+            dead_letters::discard(store, business, letter, action.delete_input).await.map_err(unavailable)?;
         }
-        let count = wanted.len();
+        let count = chosen.len();
         let message = if count == 1 {
             "1 dead letter is discarded.".to_owned()
         } else {
@@ -254,12 +251,12 @@ async fn letters(state: &State, of: &Followed, action: &Action) -> Result<Done, 
     }
     let correction = Correction { more: more(action)?, ..Correction::default() };
     let replayer = Replayer::new(store.clone(), &state.publisher, business.clone());
-    let replays = wanted.iter().map(|letter| replayer.replay(letter, &correction));
+    let replays = chosen.iter().map(|letter| replayer.replay(letter, &correction));
     let replayed: Vec<Retried> = futures::stream::iter(replays.collect::<Vec<_>>())
-        .buffer_unordered(AT_ONCE)
+        .buffer_unordered(CONCURRENCY)
         .try_collect()
         .await
         .context("replay dead letters")
-        .map_err(|error| Problem::unavailable("Not everything could be replayed", &error))?;
-    Ok(told(&replayed, "is sent again", "are sent again"))
+        .map_err(|error| Problem::unavailable("Some dead letters could not be replayed", &error))?;
+    Ok(summary(&replayed, "is replayed", "are replayed"))
 }

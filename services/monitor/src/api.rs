@@ -1,10 +1,9 @@
-//! The same as JSON, for programs: `/api/v1`. Its description is [`crate::openapi`].
+//! The board as JSON, for programs: `/api/v1`. [`crate::openapi`] describes it.
 
 use std::sync::Arc;
 
 use axum::{
     Json, Router,
-    extract::{Extension, State as FromState},
     routing::{get, post},
 };
 use inspect::{
@@ -12,6 +11,7 @@ use inspect::{
     cluster::{OrchestratorView, PodView},
 };
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::Serialize;
 use sessions::{
     Counts,
@@ -23,8 +23,8 @@ use web::{Problem, Query, Visitor};
 use crate::{
     actions,
     board::{Minute, Sample, SessionView, View},
-    cluster::{self, NodeLine},
-    openapi,
+    nodes::NodeLine,
+    openapi::{self, Endpoint},
     pages::{Filter, select},
     raw::{PubsubItem, Quota},
     state::State,
@@ -32,27 +32,53 @@ use crate::{
 
 /// Its routes.
 pub(crate) fn routes() -> Router<Arc<State>> {
-    Router::new()
-        .route("/api/v1/overview", get(overview))
-        .route("/api/v1/sessions", get(sessions))
-        .route("/api/v1/jobs", get(jobs))
-        .route("/api/v1/job", get(job))
-        .route("/api/v1/pubsub", get(pubsub))
-        .route("/api/v1/dead-letters", get(letters))
-        .route("/api/v1/cluster", get(nodes))
-        .route("/api/v1/actions", post(actions::by_api))
-        .route("/api/v1/openapi.json", get(async || Json(openapi::document())))
+    let routes = Router::new()
+        .route(openapi::ACTIONS, post(actions::by_api))
+        .route(openapi::PATH, get(async || Json(document())));
+    endpoints().into_iter().fold(routes, |routes, endpoint| routes.route(endpoint.path, endpoint.route))
 }
 
-#[derive(Serialize)]
+/// Its description, as it is served.
+pub fn document() -> serde_json::Value {
+    openapi::document(&endpoints())
+}
+
+fn endpoints() -> [Endpoint; 7] {
+    [
+        Endpoint::new("/api/v1/overview", "The state of every business", &[], overview),
+        Endpoint::new("/api/v1/sessions", "Sessions, the one that changed last first", &["business"], sessions),
+        Endpoint::new(
+            "/api/v1/jobs",
+            "Jobs: filtered, sorted, in pages",
+            &["business", "session", "state", "q", "sort", "order", "page", "rows"],
+            jobs,
+        ),
+        Endpoint::new(
+            "/api/v1/job",
+            "All details of one Job, with an explanation of its state",
+            &["business!", "session!", "job!", "generation"],
+            job,
+        ),
+        Endpoint::new("/api/v1/pubsub", "Topics, subscriptions, backlog", &["business"], pubsub),
+        Endpoint::new(
+            "/api/v1/dead-letters",
+            "Failed and refused outcomes that need attention",
+            &["business"],
+            letters,
+        ),
+        Endpoint::new("/api/v1/cluster", "Nodes, Pods, quotas", &["business"], cluster),
+    ]
+}
+
+#[derive(JsonSchema, Serialize)]
 struct Overview {
     environment: String,
     project: String,
-    businesses: Vec<BusinessLine>,
+    businesses: Vec<Business>,
 }
 
-#[derive(Serialize)]
-struct BusinessLine {
+#[derive(JsonSchema, Serialize)]
+struct Business {
     business: String,
     counts: Counts,
     dead_letters: usize,
@@ -61,28 +87,25 @@ struct BusinessLine {
     max_active_jobs: u32,
     orchestrator: Option<OrchestratorView>,
     full_quotas: Vec<String>,
-    /// Parts that do not answer, with why.
-    troubles: std::collections::BTreeMap<&'static str, String>,
-    /// What ended in each of the last 60 minutes, the current one last.
+    /// Services that do not answer, each with its error.
+    #[serde(rename = "troubles")]
+    errors: std::collections::BTreeMap<&'static str, String>,
+    /// Jobs that ended in each of the last 60 minutes, the current one last.
     minutes: Vec<Minute>,
     history: Vec<Sample>,
 }
 
-async fn overview(
-    FromState(state): FromState<Arc<State>>,
-    Extension(visitor): Extension<Visitor>,
-) -> Result<Json<Overview>, Problem> {
-    state.touch();
+async fn overview(state: Arc<State>, visitor: Visitor, _: Query) -> Result<Overview, Problem> {
     let views = state.views(&visitor, None)?;
-    Ok(Json(Overview {
+    Ok(Overview {
         environment: state.site.config.environment.clone(),
         project: state.site.config.project.clone(),
         businesses: views.iter().map(|view| line(view)).collect(),
-    }))
+    })
 }
 
-fn line(view: &View) -> BusinessLine {
-    BusinessLine {
+fn line(view: &View) -> Business {
+    Business {
         business: view.business.name.clone(),
         counts: view.counts,
         dead_letters: view.letters.len(),
@@ -91,23 +114,18 @@ fn line(view: &View) -> BusinessLine {
         max_active_jobs: view.business.max_active_jobs,
         orchestrator: view.orchestrator.clone(),
         full_quotas: view.full_quotas.clone(),
-        troubles: view.troubles.clone(),
+        errors: view.errors.clone(),
         minutes: view.minutes.clone(),
         history: view.history.iter().copied().collect(),
     }
 }
 
-async fn sessions(
-    FromState(state): FromState<Arc<State>>,
-    Extension(visitor): Extension<Visitor>,
-    query: Query,
-) -> Result<Json<Vec<SessionView>>, Problem> {
-    state.touch();
+async fn sessions(state: Arc<State>, visitor: Visitor, query: Query) -> Result<Vec<SessionView>, Problem> {
     let views = state.views(&visitor, query.get("business"))?;
-    Ok(Json(views.iter().flat_map(|view| view.sessions.iter().cloned()).collect()))
+    Ok(views.iter().flat_map(|view| view.sessions.iter().cloned()).collect())
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Jobs {
     total: usize,
     page: usize,
@@ -115,108 +133,71 @@ struct Jobs {
     jobs: Vec<Job>,
 }
 
-async fn jobs(
-    FromState(state): FromState<Arc<State>>,
-    Extension(visitor): Extension<Visitor>,
-    query: Query,
-) -> Result<Json<Jobs>, Problem> {
-    state.touch();
+async fn jobs(state: Arc<State>, visitor: Visitor, query: Query) -> Result<Jobs, Problem> {
     if let Some(word) = query.get("state")
         && jobs::State::parse(word).is_none()
     {
         return Err(Problem::bad_request(format!("There is no state {word:?}"))
             .next(format!("There is {}.", jobs::State::ALL.map(jobs::State::as_str).join(", "))));
     }
-    let selected = select(&state, &visitor, &Filter::of(&query)).await?;
-    Ok(Json(Jobs { total: selected.total, page: selected.page, pages: selected.pages, jobs: selected.jobs }))
+    let selected = select(&state, &visitor, &Filter::from_query(&query)).await?;
+    Ok(Jobs { total: selected.total, page: selected.page, pages: selected.pages, jobs: selected.jobs })
 }
 
-async fn job(
-    FromState(state): FromState<Arc<State>>,
-    Extension(visitor): Extension<Visitor>,
-    query: Query,
-) -> Result<Json<serde_json::Value>, Problem> {
-    state.touch();
-    let get = |name: &str| query.get(name).unwrap_or_default();
-    let business = get("business");
-    state.business(&visitor, business)?;
-    let missing = || Problem::not_found(format!("There is no Job {:?} in session {:?}", get("job"), get("session")));
-    let view = state.board().views.get(business).cloned().ok_or_else(missing)?;
-    let generation: Option<i64> = query.get("generation").and_then(|value| value.parse().ok());
-    let is_it = |job: &&Job| {
-        job.session == get("session")
-            && job.job == get("job")
-            && generation.is_none_or(|generation| job.generation == generation)
-    };
-    let job = view.jobs.iter().find(is_it).ok_or_else(missing)?;
-    let detail: Arc<Detail> = state.detail(&view, job).await?;
-    let value = serde_json::to_value(&*detail).map_err(|error| Problem::internal(error.into()))?;
-    Ok(Json(value))
+async fn job(state: Arc<State>, visitor: Visitor, query: Query) -> Result<Detail, Problem> {
+    let (view, job) = state.job(&visitor, &query)?;
+    Ok(state.detail(&view, &job).await?.as_ref().clone())
 }
 
-#[derive(Serialize)]
-struct PubsubLine {
+#[derive(JsonSchema, Serialize)]
+struct Pubsub {
     business: String,
     waiting: usize,
     oldest_waiting: Option<Timestamp>,
     items: Vec<PubsubItem>,
 }
 
-async fn pubsub(
-    FromState(state): FromState<Arc<State>>,
-    Extension(visitor): Extension<Visitor>,
-    query: Query,
-) -> Result<Json<Vec<PubsubLine>>, Problem> {
-    state.touch();
+async fn pubsub(state: Arc<State>, visitor: Visitor, query: Query) -> Result<Vec<Pubsub>, Problem> {
     let views = state.views(&visitor, query.get("business"))?;
-    let lines = views.iter().map(|view| PubsubLine {
+    let lines = views.iter().map(|view| Pubsub {
         business: view.business.name.clone(),
         waiting: view.counts.waiting,
         oldest_waiting: view.oldest_waiting,
         items: view.pubsub.clone(),
     });
-    Ok(Json(lines.collect()))
+    Ok(lines.collect())
 }
 
-async fn letters(
-    FromState(state): FromState<Arc<State>>,
-    Extension(visitor): Extension<Visitor>,
-    query: Query,
-) -> Result<Json<Vec<DeadLetter>>, Problem> {
-    state.touch();
+async fn letters(state: Arc<State>, visitor: Visitor, query: Query) -> Result<Vec<DeadLetter>, Problem> {
     let views = state.views(&visitor, query.get("business"))?;
-    Ok(Json(views.iter().flat_map(|view| view.letters.iter().cloned()).collect()))
+    Ok(views.iter().flat_map(|view| view.letters.iter().cloned()).collect())
 }
 
-#[derive(Serialize)]
+#[derive(JsonSchema, Serialize)]
 struct Cluster {
     nodes: Vec<NodeLine>,
     /// Why nodes cannot be listed.
-    trouble: Option<String>,
-    namespaces: Vec<Space>,
+    #[serde(rename = "trouble")]
+    error: Option<String>,
+    namespaces: Vec<Namespace>,
 }
 
-#[derive(Serialize)]
-struct Space {
+#[derive(JsonSchema, Serialize)]
+struct Namespace {
     business: String,
     namespace: String,
     pods: Vec<PodView>,
     quotas: Vec<Quota>,
 }
 
-async fn nodes(
-    FromState(state): FromState<Arc<State>>,
-    Extension(visitor): Extension<Visitor>,
-    query: Query,
-) -> Result<Json<Cluster>, Problem> {
-    state.touch();
+async fn cluster(state: Arc<State>, visitor: Visitor, query: Query) -> Result<Cluster, Problem> {
     let views = state.views(&visitor, query.get("business"))?;
-    let nodes = cluster::known(&state);
-    let namespaces = views.iter().map(|view| Space {
+    let nodes = state.nodes();
+    let namespaces = views.iter().map(|view| Namespace {
         business: view.business.name.clone(),
         namespace: view.business.namespace.clone(),
         pods: view.pods.values().map(|pod| pod.view.clone()).collect(),
         quotas: view.quotas.clone(),
     });
-    Ok(Json(Cluster { nodes: nodes.lines, trouble: nodes.trouble, namespaces: namespaces.collect() }))
+    Ok(Cluster { nodes: nodes.lines, error: nodes.error, namespaces: namespaces.collect() })
 }

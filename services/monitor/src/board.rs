@@ -1,4 +1,4 @@
-//! The board: what everything that is known comes to, business by business. Pure.
+//! The board: the state of each business, computed from its raw state. Pure.
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
@@ -17,23 +17,23 @@ use sessions::{
 
 use crate::raw::{Pod, PubsubItem, Quota, Raw};
 
-/// Minutes of what ended that are shown.
+/// Minutes of the chart of ended Jobs.
 pub(crate) const MINUTES: usize = 60;
 /// Samples that are kept.
 const SAMPLES: usize = 720;
 /// Seconds between two samples.
 const SAMPLE_SECS: i64 = 5;
 
-/// How a business stood at a moment.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+/// Jobs of a business at one time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema, serde::Serialize)]
 pub(crate) struct Sample {
     pub(crate) time: Timestamp,
     pub(crate) waiting: usize,
     pub(crate) running: usize,
 }
 
-/// What ended in a minute.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize)]
+/// Jobs that ended in one minute.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, schemars::JsonSchema, serde::Serialize)]
 pub(crate) struct Minute {
     pub(crate) succeeded: usize,
     pub(crate) failed: usize,
@@ -46,24 +46,25 @@ impl Minute {
     }
 }
 
-/// A session with how fast it goes.
-#[derive(Clone, Debug, serde::Serialize)]
+/// A session with its progress.
+#[derive(Clone, Debug, schemars::JsonSchema, serde::Serialize)]
+#[schemars(rename = "Session")]
 pub(crate) struct SessionView {
     #[serde(flatten)]
     pub(crate) summary: Summary,
-    /// Jobs that ended per second, lately.
+    /// Jobs that ended per second, recently.
     pub(crate) rate: Option<f64>,
-    /// Seconds until the last will have ended.
+    /// Estimated seconds until the last Job ends.
     pub(crate) seconds_left: Option<f64>,
 }
 
-/// What is known of one business.
+/// The state of one business.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
     pub(crate) business: Business,
     /// Every Job, latest change first.
     pub(crate) jobs: Arc<Vec<Job>>,
-    /// How they stand, each id counted once.
+    /// Jobs by state, each id counted once.
     pub(crate) counts: Counts,
     pub(crate) sessions: Arc<Vec<SessionView>>,
     pub(crate) letters: Arc<Vec<DeadLetter>>,
@@ -77,27 +78,27 @@ pub(crate) struct View {
     pub(crate) quotas: Vec<Quota>,
     pub(crate) full_quotas: Vec<String>,
     pub(crate) pubsub: Vec<PubsubItem>,
-    pub(crate) troubles: BTreeMap<&'static str, String>,
+    pub(crate) errors: BTreeMap<&'static str, String>,
     /// Its bucket was listed at least once.
     pub(crate) is_listed: bool,
     rates: HashMap<String, Rate>,
 }
 
-/// What is known of all.
+/// The state of all businesses.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Board {
     pub(crate) views: BTreeMap<String, Arc<View>>,
 }
 
-/// Makes the view of a business anew.
-pub(crate) fn view(business: &Business, raw: &Raw, before: Option<&View>, now: Timestamp, clock: Instant) -> View {
+/// Computes the view of a business.
+pub(crate) fn view(business: &Business, raw: &Raw, previous: Option<&View>, now: Timestamp, clock: Instant) -> View {
     let jobs = jobs::merge(&business.name, None, &raw.objects, &raw.active());
     let minutes = minutes(&jobs, now);
     let latest = sessions::latest(jobs.clone());
     let counts = Counts::of(&latest);
     let waiting = latest.iter().filter(|job| job.state == Some(State::Waiting));
     let oldest_waiting = waiting.filter_map(|job| job.timestamps.published.or(job.changed)).min();
-    let mut rates = before.map(|view| view.rates.clone()).unwrap_or_default();
+    let mut rates = previous.map(|view| view.rates.clone()).unwrap_or_default();
     let summaries = sessions::summaries(&business.name, latest, &raw.controls);
     let mut seen = HashMap::new();
     let sessions = summaries.into_iter().map(|summary| {
@@ -110,7 +111,7 @@ pub(crate) fn view(business: &Business, raw: &Raw, before: Option<&View>, now: T
         SessionView { rate: progress.rate, seconds_left: progress.seconds_left, summary }
     });
     let sessions: Vec<SessionView> = sessions.collect();
-    let mut history = before.map(|view| view.history.clone()).unwrap_or_default();
+    let mut history = previous.map(|view| view.history.clone()).unwrap_or_default();
     let is_due = history.back().is_none_or(|last| now.duration_since(last.time).as_secs() >= SAMPLE_SECS);
     if is_due && raw.listed.is_some() {
         history.push_back(Sample { time: now, waiting: counts.waiting, running: counts.running });
@@ -132,7 +133,7 @@ pub(crate) fn view(business: &Business, raw: &Raw, before: Option<&View>, now: T
         quotas: raw.quotas.clone(),
         full_quotas: raw.full_quotas.clone(),
         pubsub: raw.pubsub.clone(),
-        troubles: raw.troubles.clone(),
+        errors: raw.errors.clone(),
         is_listed: raw.listed.is_some(),
         jobs: Arc::new(jobs),
         rates: seen,
@@ -148,7 +149,7 @@ fn ended_since(jobs: &[Job], now: Timestamp) -> usize {
     jobs.iter().filter(|job| is_over(job)).filter(is_recent).count()
 }
 
-/// What ended in each of the last minutes, the current one last.
+/// Jobs that ended in each of the last minutes, the current one last.
 fn minutes(jobs: &[Job], now: Timestamp) -> Vec<Minute> {
     let mut minutes = vec![Minute::default(); MINUTES];
     let this = now.as_second().div_euclid(60);

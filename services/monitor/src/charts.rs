@@ -26,13 +26,13 @@ pub(crate) struct Rect {
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Bars {
     pub(crate) rects: Vec<Rect>,
-    pub(crate) most: usize,
+    pub(crate) max: usize,
     pub(crate) total: usize,
 }
 
-/// What ended, minute by minute.
+/// Ended Jobs per minute.
 pub(crate) fn bars(minutes: &[Minute]) -> Bars {
-    let most = minutes.iter().map(Minute::total).max().unwrap_or_default();
+    let max = minutes.iter().map(Minute::total).max().unwrap_or_default();
     let step = WIDTH / minutes.len().max(1) as f64;
     let mut rects = Vec::new();
     for (index, minute) in minutes.iter().enumerate() {
@@ -43,7 +43,7 @@ pub(crate) fn bars(minutes: &[Minute]) -> Bars {
             if count == 0 {
                 continue;
             }
-            let height = round((count as f64 / most.max(1) as f64) * HEIGHT);
+            let height = round((count as f64 / max.max(1) as f64) * HEIGHT);
             top -= height;
             let title = format!("{ago} min ago: {count} {class}");
             rects.push(Rect {
@@ -56,7 +56,7 @@ pub(crate) fn bars(minutes: &[Minute]) -> Bars {
             });
         }
     }
-    Bars { rects, most, total: minutes.iter().map(Minute::total).sum() }
+    Bars { rects, max, total: minutes.iter().map(Minute::total).sum() }
 }
 
 /// A line over time, with the area under it.
@@ -64,7 +64,7 @@ pub(crate) fn bars(minutes: &[Minute]) -> Bars {
 pub(crate) struct Line {
     pub(crate) line: String,
     pub(crate) area: String,
-    pub(crate) most: usize,
+    pub(crate) max: usize,
     pub(crate) minutes: usize,
 }
 
@@ -75,21 +75,21 @@ pub(crate) fn line(history: &VecDeque<Sample>) -> Option<Line> {
     if span <= 0.0 {
         return None;
     }
-    let most = history.iter().map(|sample| sample.waiting + sample.running).max()?.max(1);
+    let max = history.iter().map(|sample| sample.waiting + sample.running).max()?.max(1);
     let points: Vec<String> = history
         .iter()
         .map(|sample| {
             let x = sample.time.duration_since(first.time).as_secs_f64() / span * WIDTH;
-            let y = HEIGHT - (sample.waiting + sample.running) as f64 / most as f64 * HEIGHT;
+            let y = HEIGHT - (sample.waiting + sample.running) as f64 / max as f64 * HEIGHT;
             format!("{} {}", round(x), round(y))
         })
         .collect();
     let line = format!("M{}", points.join("L"));
     let area = format!("{line}L{WIDTH} {HEIGHT}L0 {HEIGHT}Z");
-    Some(Line { line, area, most, minutes: ((span / 60.0).ceil() as usize).max(1) })
+    Some(Line { line, area, max, minutes: ((span / 60.0).ceil() as usize).max(1) })
 }
 
-/// Parts of a whole as one bar of 100 units.
+/// Shares as one bar of 100 units.
 pub(crate) fn shares(parts: &[(usize, &'static str)]) -> Vec<Rect> {
     let total: usize = parts.iter().map(|(count, _)| count).sum();
     let mut x = 0.0;
@@ -122,7 +122,7 @@ mod tests {
         let mut minutes = vec![Minute::default(); 60];
         minutes[59] = Minute { succeeded: 3, failed: 1, other: 0 };
         let bars = bars(&minutes);
-        assert_eq!((bars.most, bars.total, bars.rects.len()), (4, 4, 2));
+        assert_eq!((bars.max, bars.total, bars.rects.len()), (4, 4, 2));
         let height: f64 = bars.rects.iter().map(|rect| rect.height).sum();
         assert!((height - HEIGHT).abs() < 0.1 && bars.rects.iter().all(|rect| rect.x < WIDTH));
         let shares = shares(&[(1, "a"), (0, "b"), (3, "c")]);
@@ -134,6 +134,6 @@ mod tests {
         let at = |second, waiting| Sample { time: jiff::Timestamp::from_second(second).unwrap(), waiting, running: 0 };
         assert_eq!(line(&VecDeque::from([at(0, 5)])), None);
         let line = line(&VecDeque::from([at(0, 10), at(60, 0)])).unwrap();
-        assert_eq!((line.line.as_str(), line.most, line.minutes), ("M0 0L600 120", 10, 1));
+        assert_eq!((line.line.as_str(), line.max, line.minutes), ("M0 0L600 120", 10, 1));
     }
 }

@@ -1,7 +1,7 @@
-//! Keeps what is known of a business up to date: watches in the cluster, and listings of the bucket.
+//! Keeps the state of a business up to date: watches in the cluster, and listings of the bucket.
 //!
-//! The cluster tells of changes by itself. The bucket does not: it is listed, more often while somebody looks and while
-//! that is quick, and an outcome is looked up by its name as soon as the cluster shows that it was written.
+//! The cluster reports changes. The bucket does not: it is listed, more often while somebody uses the monitor and while
+//! that is quick, and an outcome is read by its name as soon as the cluster shows that it was written.
 
 use std::{
     sync::Arc,
@@ -27,33 +27,38 @@ use sessions::jobs;
 use tokio::time::{sleep, timeout};
 
 use crate::{
-    raw::{Held, Pod, PubsubItem, Quota},
+    raw::{Held, Pod, Quota},
     state::{Followed, State},
 };
 
-/// What people read when the API server does not answer.
+/// The API server, in errors.
 pub(crate) const CLUSTER: &str = "Kubernetes";
-/// What people read when Cloud Storage does not answer.
+/// Cloud Storage, in errors.
 pub(crate) const BUCKET: &str = "Cloud Storage";
-/// What people read when Pub/Sub does not answer.
+/// Pub/Sub, in errors.
 pub(crate) const PUBSUB: &str = "Pub/Sub";
 
-/// Shortest time between two listings while somebody looks.
+/// Shortest time between two listings while somebody uses the monitor.
 const LIST_SOON: Duration = Duration::from_secs(2);
 /// Longest time between two listings.
 const LIST_LATE: Duration = Duration::from_secs(30);
-/// A listing may take up this part of the time.
+/// A listing takes at most one part in this many of the time.
 const LIST_SHARE: u32 = 15;
-/// Outcomes that are looked up by name; of more, everything is listed.
+/// Outcomes that are read by name; if there are more, the bucket is listed.
 const LOOKUPS: usize = 64;
-/// Between two looks at what is not watched.
+/// Between two reads of resources that are not watched.
 const SLOW: Duration = Duration::from_secs(10);
 /// Longest wait for one answer.
 const PATIENCE: Duration = Duration::from_secs(10);
 
+mod nodes;
+mod pubsub;
+
+pub(crate) use nodes::follow_nodes;
+
 /// Follows one business for ever.
 pub(crate) async fn follow(state: Arc<State>, of: Arc<Followed>) {
-    tokio::join!(watch_jobs(&state, &of), watch_pods(&state, &of), list(&state, &of), look(&state, &of));
+    tokio::join!(watch_jobs(&state, &of), watch_pods(&state, &of), list(&state, &of), poll(&state, &of));
 }
 
 fn selector(business: &Business) -> String {
@@ -102,26 +107,26 @@ async fn watch_jobs(state: &State, of: &Followed) {
             Ok(watcher::Event::Delete(job)) => {
                 of.change(state, |raw| raw.gone(name, bucket, &job.metadata.name.unwrap_or_default()));
             }
-            Err(error) => of.trouble(state, CLUSTER, &anyhow::Error::from(error).context("watch the Jobs")),
+            Err(error) => of.report(state, CLUSTER, &anyhow::Error::from(error).context("watch the Jobs")),
         }
     }
 }
 
-/// What is kept of a Kubernetes Job.
+/// The part of a Kubernetes Job that the monitor needs.
 async fn held(state: &State, of: &Followed, job: &Job) -> Held {
     let is_held = job.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == labels::FINALIZER);
     let Some(batch) = cluster::batch(job) else {
         return Held { active: cluster::active(job).into_iter().collect(), is_held };
     };
-    // Its manifest never changes, and is gone when every input has its outcome.
+    // Its manifest never changes, and is deleted when every input has its outcome.
     let name = job.metadata.name.clone().unwrap_or_default();
-    let known = of.raw().jobs.get(&name).filter(|held| !held.active.is_empty()).map(|held| held.active.len());
+    let inputs = of.raw().jobs.get(&name).filter(|held| !held.active.is_empty()).map(|held| held.active.len());
     let manifest = state.store.read(&of.business.bucket, &batch.manifest(), None).await;
     let entries = match manifest {
         Ok(Some((_, body))) => Manifest::decode(&body, &batch).map(|manifest| manifest.entries).unwrap_or_default(),
         Ok(None) => Vec::new(),
         Err(error) => {
-            tracing::warn!(job = name, known, "failed to read the manifest of a batch: {error:#}");
+            tracing::warn!(job = name, inputs, "failed to read the manifest of a batch: {error:#}");
             Vec::new()
         }
     };
@@ -151,7 +156,7 @@ async fn watch_pods(state: &State, of: &Followed) {
             Ok(watcher::Event::Delete(pod)) => {
                 of.change(state, |raw| raw.pods.remove(&pod.metadata.name.unwrap_or_default()).is_some());
             }
-            Err(error) => of.trouble(state, CLUSTER, &anyhow::Error::from(error).context("watch the Pods")),
+            Err(error) => of.report(state, CLUSTER, &anyhow::Error::from(error).context("watch the Pods")),
         }
     }
 }
@@ -172,26 +177,26 @@ fn pod_of(pod: &KubernetesPod) -> Pod {
     }
 }
 
-/// Lists the bucket, and looks up single outcomes in between.
+/// Lists the bucket, and reads single outcomes in between.
 async fn list(state: &State, of: &Followed) {
-    let mut took = Duration::ZERO;
+    let mut elapsed = Duration::ZERO;
     let mut is_due = true;
     loop {
         if is_due {
             let since = Instant::now();
             match list_once(state, of).await {
-                Ok(()) => took = since.elapsed(),
-                Err(error) => of.trouble(state, BUCKET, &error),
+                Ok(()) => elapsed = since.elapsed(),
+                Err(error) => of.report(state, BUCKET, &error),
             }
             of.raw().listed = Some(Instant::now());
         }
         let soonest = if state.is_watched() { LIST_SOON } else { LIST_LATE };
-        let pause = (took * LIST_SHARE).clamp(soonest, LIST_LATE);
+        let pause = (elapsed * LIST_SHARE).clamp(soonest, LIST_LATE);
         is_due = true;
         tokio::select! {
             () = sleep(pause) => {}
             () = of.list_now.notified() => {}
-            () = of.settled.notified() => is_due = !look_up(state, of).await,
+            () = of.settled.notified() => is_due = !read_settled(state, of).await,
         }
     }
 }
@@ -221,17 +226,17 @@ fn is_same(some: &[cloud::storage::Object], others: &[cloud::storage::Object]) -
             .all(|(a, b)| a.generation == b.generation && a.name == b.name && a.metadata == b.metadata)
 }
 
-/// Looks up the outcomes that the cluster told of; `false` when everything is better listed.
-async fn look_up(state: &State, of: &Followed) -> bool {
+/// Reads the outcomes that the cluster shows as written; `false` when a listing is cheaper.
+async fn read_settled(state: &State, of: &Followed) -> bool {
     let settled = std::mem::take(&mut of.raw().settled);
     if settled.len() > LOOKUPS {
         return false;
     }
-    let looks = settled.into_iter().map(|(outcome, input)| async move {
+    let reads = settled.into_iter().map(|(outcome, input)| async move {
         let found = state.store.describe(&of.business.bucket, &outcome, None).await?;
         anyhow::Ok(found.map(|found| (found, input)))
     });
-    match futures::stream::iter(looks).buffer_unordered(16).try_collect::<Vec<_>>().await {
+    match futures::stream::iter(reads).buffer_unordered(16).try_collect::<Vec<_>>().await {
         Ok(found) => {
             of.change(state, |raw| {
                 let is_news = !found.is_empty();
@@ -243,14 +248,14 @@ async fn look_up(state: &State, of: &Followed) -> bool {
             true
         }
         Err(error) => {
-            of.trouble(state, BUCKET, &error);
+            of.report(state, BUCKET, &error);
             true
         }
     }
 }
 
-/// Looks now and then at what is not watched: orchestrators, quotas, how Pub/Sub is set.
-async fn look(state: &State, of: &Followed) {
+/// Reads the resources that are not watched: orchestrators, quotas, the settings of Pub/Sub.
+async fn poll(state: &State, of: &Followed) {
     loop {
         let namespace = &of.business.namespace;
         match timeout(PATIENCE, orchestrator(state, of)).await.context("no answer in time").and_then(|answer| answer) {
@@ -259,11 +264,11 @@ async fn look(state: &State, of: &Followed) {
                 raw.orchestrator = Some(view);
                 raw.recovered(CLUSTER) || is_news
             }),
-            // Not everybody may look at Deployments; then it is not known how it does.
+            // Without the right to read Deployments, the state of the orchestrator is unknown.
             Err(error) if is_denied(&error) => {}
-            Err(error) => of.trouble(state, CLUSTER, &error.context("look at the orchestrator")),
+            Err(error) => of.report(state, CLUSTER, &error.context("read the orchestrator")),
         }
-        // Not everybody may look at quotas.
+        // Without the right to read quotas, none are shown.
         let quotas: Api<ResourceQuota> = Api::namespaced(state.kube.clone(), namespace);
         if let Ok(Ok(list)) = timeout(PATIENCE, quotas.list(&ListParams::default())).await {
             let (full, quotas) = (cluster::full_quotas(&list.items), quotas_of(&list.items));
@@ -273,10 +278,10 @@ async fn look(state: &State, of: &Followed) {
                 is_news
             });
         }
-        let items = pubsub(state, &of.business).await;
-        let all_failed = !items.is_empty() && items.iter().all(|item| !item.trouble.is_empty());
+        let items = pubsub::items(state, &of.business).await;
+        let all_failed = !items.is_empty() && items.iter().all(|item| !item.error.is_empty());
         match items.first().filter(|_| all_failed) {
-            Some(item) => of.trouble(state, PUBSUB, &anyhow::anyhow!("{}", item.trouble)),
+            Some(item) => of.report(state, PUBSUB, &anyhow::anyhow!("{}", item.error)),
             None => of.change(state, |raw| raw.recovered(PUBSUB)),
         }
         of.change(state, |raw| {
@@ -318,77 +323,4 @@ fn quotas_of(quotas: &[ResourceQuota]) -> Vec<Quota> {
         }
     }
     lines
-}
-
-async fn pubsub(state: &State, business: &Business) -> Vec<PubsubItem> {
-    let topics = [("messages in", &business.topic), ("outcomes out", &business.events_topic)];
-    let priority = business.priority_subscription.iter().map(|name| ("drained first", name));
-    let subscriptions = priority.chain([("feeds the orchestrator", &business.subscription)]);
-    let topics = futures::future::join_all(topics.map(|(role, name)| topic_item(state, role, name)));
-    let subscriptions: Vec<_> = subscriptions.map(|(role, name)| subscription_item(state, role, name)).collect();
-    let (mut items, subscriptions) = tokio::join!(topics, futures::future::join_all(subscriptions));
-    items.extend(subscriptions);
-    items
-}
-
-async fn topic_item(state: &State, role: &'static str, name: &str) -> PubsubItem {
-    item("topic", role, name, topic_settings(state, name).await)
-}
-
-async fn subscription_item(state: &State, role: &'static str, name: &str) -> PubsubItem {
-    item("subscription", role, name, subscription_settings(state, name).await)
-}
-
-fn item(
-    kind: &'static str,
-    role: &'static str,
-    name: &str,
-    settings: anyhow::Result<Vec<(&'static str, String)>>,
-) -> PubsubItem {
-    let name = name.to_owned();
-    match settings {
-        Ok(settings) => {
-            let settings = settings.into_iter().filter(|(_, value)| !value.is_empty());
-            let settings = settings.map(|(setting, value)| (setting.to_owned(), value)).collect();
-            PubsubItem { kind, role, name, settings, trouble: String::new() }
-        }
-        Err(error) => PubsubItem { kind, role, name, settings: Vec::new(), trouble: format!("{error:#}") },
-    }
-}
-
-async fn topic_settings(state: &State, name: &str) -> anyhow::Result<Vec<(&'static str, String)>> {
-    let ask = state.topics.get_topic().set_topic(name).send();
-    let topic = timeout(PATIENCE, ask).await.context("no answer in time")??;
-    let regions = topic.message_storage_policy.map(|policy| policy.allowed_persistence_regions.join(", "));
-    Ok(vec![
-        ("kept for", topic.message_retention_duration.map(duration).unwrap_or_default()),
-        ("key", topic.kms_key_name),
-        ("regions", regions.unwrap_or_default()),
-    ])
-}
-
-async fn subscription_settings(state: &State, name: &str) -> anyhow::Result<Vec<(&'static str, String)>> {
-    let ask = state.subscriptions.get_subscription().set_subscription(name).send();
-    let subscription = timeout(PATIENCE, ask).await.context("no answer in time")??;
-    let retry = subscription.retry_policy.map(|policy| {
-        let text = |time: Option<google_cloud_wkt::Duration>| time.map(duration).unwrap_or_default();
-        format!("{} to {}", text(policy.minimum_backoff), text(policy.maximum_backoff))
-    });
-    let expires = match subscription.expiration_policy.and_then(|policy| policy.ttl) {
-        Some(ttl) => format!("after {} unused", duration(ttl)),
-        None => "never".to_owned(),
-    };
-    Ok(vec![
-        ("topic", subscription.topic.rsplit('/').next().unwrap_or_default().to_owned()),
-        ("filter", subscription.filter),
-        ("ack deadline", format!("{} s", subscription.ack_deadline_seconds)),
-        ("kept for", subscription.message_retention_duration.map(duration).unwrap_or_default()),
-        ("retry", retry.unwrap_or_else(|| "at once".to_owned())),
-        ("expires", expires),
-        ("ordered", if subscription.enable_message_ordering { "yes".to_owned() } else { String::new() }),
-    ])
-}
-
-fn duration(time: google_cloud_wkt::Duration) -> String {
-    inspect::text::duration(jiff::SignedDuration::new(time.seconds(), time.nanos()))
 }

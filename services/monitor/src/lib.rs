@@ -1,22 +1,25 @@
-//! The monitor: what the queue does and why, live, for people and programs.
+//! The monitor shows the state of the queue, live, to people and programs.
 //!
-//! It follows each business it serves ([`follow`]), makes a board of what it knows ([`board`]), and shows it as pages
-//! and as JSON. It keeps nothing: after a restart it knows the same. What it changes, it changes as the command line
-//! does, and says who asked.
+//! It follows each business ([`follow`]), computes a board ([`board`]), and serves it as pages and as JSON. It stores
+//! nothing: after a restart it reads the same state again. Its actions use the code of the command line, and the audit
+//! log names the visitor.
 
 mod actions;
 mod api;
 mod board;
 mod charts;
-mod cluster;
 mod download;
 mod follow;
 mod logs;
+mod nodes;
 mod openapi;
+mod page;
+mod page_request;
 mod pages;
 mod raw;
+mod routes;
 mod run;
 mod state;
 
-pub use openapi::document;
+pub use api::document;
 pub use run::{Clients, run};

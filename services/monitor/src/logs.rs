@@ -1,4 +1,4 @@
-//! The log of a Pod as it is written.
+//! The log of a Pod, live.
 
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
@@ -18,16 +18,16 @@ use web::{Problem, Query, Visitor};
 
 use crate::state::State;
 
-/// Lines that are shown of what was written before.
+/// Lines before the current end of the log that are sent first.
 const TAIL: i64 = 500;
-/// Lines that are sent together at most.
-const TOGETHER: usize = 200;
-/// How long lines are gathered.
+/// Lines in one event.
+const MAX_LINES: usize = 200;
+/// How long an event waits for more lines.
 const GATHER: Duration = Duration::from_millis(150);
-/// After which a stream ends, so that the access of who reads it is looked at anew.
+/// Time after which a stream ends, so that the reader's access is checked again.
 const LASTS: Duration = Duration::from_secs(900);
 
-/// A line as a person reads it: of one that was logged as JSON its time, message and fields.
+/// A line for people: of a line of JSON, the time, the message and the fields.
 pub(crate) fn plain(line: &str) -> String {
     let logged: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_str(line).ok();
     let Some(mut fields) = logged else { return line.to_owned() };
@@ -40,9 +40,9 @@ pub(crate) fn plain(line: &str) -> String {
     if message.is_empty() || severity.is_empty() {
         return line.to_owned();
     }
-    // The page says whose log it is.
-    for known in ["job", "session", "target"] {
-        text(known);
+    // The page names the Job.
+    for field in ["job", "session", "target"] {
+        text(field);
     }
     let clock = time.split_once('T').map(|(_, clock)| clock.chars().take(12).collect::<String>()).unwrap_or_default();
     let mut words: Vec<String> =
@@ -64,7 +64,7 @@ pub(crate) async fn follow(
     let name = query.get("pod").unwrap_or_default().to_owned();
     let job = query.get("job").map(str::to_owned);
     let missing = || Problem::not_found(format!("There is no Pod {name:?}"));
-    // Only engines of this business: an orchestrator's log tells of other things.
+    // Only engines of this business: an orchestrator's log has lines about other Jobs.
     if of.raw().pods.get(&name).is_none_or(|pod| pod.app != contract::labels::APP_ENGINE) {
         return Err(missing());
     }
@@ -87,7 +87,7 @@ pub(crate) async fn follow(
             };
             let Some(Ok(line)) = next else { break };
             let mut together = vec![line];
-            while together.len() < TOGETHER {
+            while together.len() < MAX_LINES {
                 match timeout(GATHER, lines.next()).await {
                     Ok(Some(Ok(line))) => together.push(line),
                     _ => break,
@@ -110,7 +110,7 @@ mod tests {
 
     #[test]
     fn a_line_that_a_program_logged_as_json_is_words() {
-        for (line, wanted) in [
+        for (line, expected) in [
             (
                 r#"{"time":"2026-11-23T05:02:10.374032101Z","severity":"INFO","message":"read the input","bytes":21,"job":"j","session":"s","target":"engine::run"}"#,
                 "05:02:10.374  read the input  bytes=21",
@@ -124,7 +124,7 @@ mod tests {
             (r#"{"message": "half"#, r#"{"message": "half"#),
             ("", ""),
         ] {
-            assert_eq!(plain(line), wanted);
+            assert_eq!(plain(line), expected);
         }
     }
 }

@@ -1,210 +1,164 @@
-//! The description of the API, in OpenAPI 3.1. A test holds it against the server: every path in it answers, and every
-//! answer has the fields it names.
+//! The description of the API, in OpenAPI 3.1, made of the routes and of the types of their answers.
 
-use serde_json::{Value, json};
-use sessions::jobs::State;
+use std::sync::Arc;
 
-/// The document.
-pub fn document() -> Value {
+use axum::{
+    Json,
+    extract::{Extension, State as FromState},
+    routing::{MethodRouter, get},
+};
+use schemars::{JsonSchema, Schema, SchemaGenerator, generate::SchemaSettings};
+use serde::Serialize;
+use serde_json::{Map, Value, json};
+use sessions::jobs::State as JobState;
+use web::{Problem, Query, Visitor};
+
+use crate::{
+    actions::{Action, Done},
+    state::State,
+};
+
+/// Path of the document.
+pub(crate) const PATH: &str = "/api/v1/openapi.json";
+/// Path of the actions.
+pub(crate) const ACTIONS: &str = "/api/v1/actions";
+
+/// Something to read: its route and its description.
+pub(crate) struct Endpoint {
+    /// Path.
+    pub(crate) path: &'static str,
+    /// How a `GET` is answered.
+    pub(crate) route: MethodRouter<Arc<State>>,
+    summary: &'static str,
+    /// Parameters of the query; a name that ends in `!` is required.
+    parameters: &'static [&'static str],
+    schema: fn(&mut SchemaGenerator) -> Schema,
+}
+
+impl Endpoint {
+    /// An endpoint that answers with what `read` returns, whose type describes the answer.
+    pub(crate) fn new<T, Reading>(
+        path: &'static str,
+        summary: &'static str,
+        parameters: &'static [&'static str],
+        read: impl Fn(Arc<State>, Visitor, Query) -> Reading + Clone + Send + Sync + 'static,
+    ) -> Self
+    where
+        T: JsonSchema + Serialize + 'static,
+        Reading: Future<Output = Result<T, Problem>> + Send + 'static,
+    {
+        let handler = async move |FromState(state): FromState<Arc<State>>, Extension(visitor), query: Query| {
+            state.touch();
+            read(state, visitor, query).await.map(Json)
+        };
+        Self { path, route: get(handler), summary, parameters, schema: SchemaGenerator::subschema_for::<T> }
+    }
+}
+
+/// The document of these endpoints and of the actions.
+pub(crate) fn document(endpoints: &[Endpoint]) -> Value {
+    let settings =
+        SchemaSettings::draft2020_12().with(|settings| settings.definitions_path = "/components/schemas".into());
+    let mut requests = settings.clone().for_deserialize().into_generator();
+    let mut answers = settings.for_serialize().into_generator();
+    let problem = answers.subschema_for::<Problem>();
+    let mut paths = Map::new();
+    for endpoint in endpoints {
+        let answer = (endpoint.schema)(&mut answers);
+        let parameters: Vec<Value> = endpoint.parameters.iter().map(|name| parameter(name)).collect();
+        let operation =
+            json!({"summary": endpoint.summary, "parameters": parameters, "responses": responses(&answer, &problem)});
+        paths.insert(endpoint.path.to_owned(), json!({ "get": operation }));
+    }
+    let itself = json!({"summary": "This document", "responses": responses(&json!({"type": "object"}), &problem)});
+    paths.insert(PATH.to_owned(), json!({ "get": itself }));
+    let action = json!({
+        "summary": "Cancel, pause, resume or retry a session, retry a Job, replay or discard a dead letter",
+        "requestBody": {"required": true, "content": json_of(&requests.subschema_for::<Action>())},
+        "responses": responses(&answers.subschema_for::<Done>(), &problem),
+    });
+    paths.insert(ACTIONS.to_owned(), json!({ "post": action }));
+    let mut schemas = requests.take_definitions(true);
+    schemas.extend(answers.take_definitions(true));
     json!({
         "openapi": "3.1.0",
         "info": {
             "title": "Deskgrid monitor",
             "version": "v1",
-            "description": "What the queue does, as JSON. Send `Authorization: Bearer TOKEN`, with an access token \
-                of the monitor. A business that the token may not see is as if it were not there.",
+            "description": "The state of the queue, as JSON. Send `Authorization: Bearer TOKEN`, with an access token \
+                of the monitor. A business that the token may not see does not exist for it.",
         },
         "security": [{"token": []}],
-        "paths": {
-            "/api/v1/overview": {"get": operation("How every business stands", &[], reference("Overview"))},
-            "/api/v1/sessions": {"get": operation("Sessions, the one that changed last first", &["business"], list("Session"))},
-            "/api/v1/jobs": {"get": operation(
-                "Jobs: filtered, sorted, a page at a time",
-                &["business", "session", "state", "q", "sort", "order", "page", "rows"],
-                reference("Jobs"),
-            )},
-            "/api/v1/job": {"get": operation(
-                "Everything known of one Job, with why it is where it is in plain words",
-                &["business!", "session!", "job!", "generation"],
-                reference("JobDetail"),
-            )},
-            "/api/v1/pubsub": {"get": operation("Topics, subscriptions, backlog", &["business"], list("Pubsub"))},
-            "/api/v1/dead-letters": {"get": operation(
-                "Outcomes failed and refused about which something is to be done",
-                &["business"],
-                list("DeadLetter"),
-            )},
-            "/api/v1/cluster": {"get": operation("Nodes, Pods, quotas", &["business"], reference("Cluster"))},
-            "/api/v1/openapi.json": {"get": operation("This document", &[], json!({"type": "object"}))},
-            "/api/v1/actions": {"post": action()},
-        },
+        "paths": paths,
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
-            "schemas": schemas(),
+            "schemas": schemas,
         },
     })
 }
 
-fn reference(name: &str) -> Value {
-    json!({"$ref": format!("#/components/schemas/{name}")})
+fn parameter(name: &str) -> Value {
+    let schema = match name.trim_end_matches('!') {
+        "page" | "rows" => json!({"type": "integer", "minimum": 1}),
+        "generation" => json!({"type": "integer", "format": "int64"}),
+        "state" => json!({"type": "string", "enum": JobState::ALL.map(JobState::as_str)}),
+        "sort" => json!({"type": "string", "enum": ["changed", "job", "session", "business", "state"]}),
+        "order" => json!({"type": "string", "enum": ["asc", "desc"]}),
+        _ => json!({"type": "string"}),
+    };
+    json!({"name": name.trim_end_matches('!'), "in": "query", "required": name.ends_with('!'), "schema": schema})
 }
 
-fn list(name: &str) -> Value {
-    json!({"type": "array", "items": reference(name)})
+fn json_of(schema: &impl Serialize) -> Value {
+    json!({"application/json": {"schema": schema}})
 }
 
-/// A parameter is named, with `!` when it must be there.
-fn operation(summary: &str, parameters: &[&str], answer: Value) -> Value {
-    let parameters: Vec<Value> = parameters
-        .iter()
-        .map(|name| {
-            let required = name.ends_with('!');
-            let name = name.trim_end_matches('!');
-            let schema = match name {
-                "page" | "rows" => json!({"type": "integer", "minimum": 1}),
-                "generation" => json!({"type": "integer", "format": "int64"}),
-                "state" => json!({"type": "string", "enum": State::ALL.map(State::as_str)}),
-                "sort" => json!({"type": "string", "enum": ["changed", "job", "session", "business", "state"]}),
-                "order" => json!({"type": "string", "enum": ["asc", "desc"]}),
-                _ => json!({"type": "string"}),
-            };
-            json!({"name": name, "in": "query", "required": required, "schema": schema})
-        })
-        .collect();
-    json!({"summary": summary, "parameters": parameters, "responses": responses(answer)})
-}
-
-fn responses(answer: Value) -> Value {
-    let problem = |description: &str| json!({"description": description, "content": {"application/json": {"schema": reference("Problem")}}});
+fn responses(answer: &impl Serialize, problem: &Schema) -> Value {
+    let problem = |description: &str| json!({"description": description, "content": json_of(problem)});
     json!({
-        "200": {"description": "Done", "content": {"application/json": {"schema": answer}}},
-        "400": problem("The request is not as it should be"),
+        "200": {"description": "Done", "content": json_of(answer)},
+        "400": problem("The request is malformed"),
         "401": problem("No access"),
-        "404": problem("Not there, or not for this token"),
-        "503": problem("Something that is needed does not answer"),
+        "404": problem("It does not exist, or not for this token"),
+        "503": problem("A service that is needed does not answer"),
     })
 }
 
-fn action() -> Value {
-    json!({
-        "summary": "Cancel, pause, resume or retry a session, retry a Job, replay or discard a dead letter",
-        "requestBody": {"required": true, "content": {"application/json": {"schema": reference("Action")}}},
-        "responses": responses(reference("Done")),
-    })
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api;
 
-/// An object whose fields are all there in every answer, but for those with a question mark.
-fn object(fields: &[(&str, Value)]) -> Value {
-    let required: Vec<&str> = fields.iter().map(|(name, _)| *name).filter(|name| !name.ends_with('?')).collect();
-    let properties: serde_json::Map<String, Value> =
-        fields.iter().map(|(name, kind)| (name.trim_end_matches('?').to_owned(), kind.clone())).collect();
-    json!({"type": "object", "required": required, "properties": properties, "additionalProperties": false})
-}
+    /// Everything that a document refers to.
+    fn references<'a>(value: &'a Value, found: &mut Vec<&'a str>) {
+        match value {
+            Value::Object(fields) => {
+                found.extend(fields.get("$ref").and_then(Value::as_str));
+                fields.values().for_each(|field| references(field, found));
+            }
+            Value::Array(items) => items.iter().for_each(|item| references(item, found)),
+            _ => {}
+        }
+    }
 
-fn schemas() -> Value {
-    let text = || json!({"type": "string"});
-    let whole = || json!({"type": "integer"});
-    let number = || json!({"type": ["number", "null"]});
-    let flag = || json!({"type": "boolean"});
-    let time = || json!({"type": ["string", "null"], "format": "date-time"});
-    let maybe = || json!({"type": ["string", "null"]});
-    let anything = || json!({});
-    let map = || json!({"type": "object", "additionalProperties": {"type": "string"}});
-    let texts = || json!({"type": "array", "items": {"type": "string"}});
-    let counts = State::ALL.map(|state| (state.as_str(), whole()));
-    let job = vec![
-        ("business", text()),
-        ("session", text()),
-        ("job", text()),
-        ("generation", whole()),
-        ("attempt", whole()),
-        ("state", maybe()),
-        ("reason?", reference("Reason")),
-        ("changed", time()),
-        ("timestamps", json!({"type": "object", "additionalProperties": {"type": "string", "format": "date-time"}})),
-        ("seconds?", number()),
-        ("kubernetes_job?", text()),
-        ("input?", text()),
-        ("outcome?", text()),
-    ];
-    let mut detail = job.clone();
-    // Of a Job's page, the outcome is the object's name too.
-    detail.extend([
-        ("explanation", text()),
-        ("timeline", json!({"type": "array"})),
-        ("outcome_body", json!({"type": ["object", "null"]})),
-        ("input_object", json!({"type": ["object", "null"]})),
-        ("results", json!({"type": "array"})),
-        ("pods", list("Pod")),
-        ("events", json!({"type": "array"})),
-        ("log", maybe()),
-        ("preview", json!({"type": "array"})),
-        ("preview_left_out", whole()),
-        ("orchestrator", anything()),
-        ("running", whole()),
-        ("max_active_jobs", whole()),
-        ("control", anything()),
-        ("parked", anything()),
-        ("full_quotas", texts()),
-        ("others", json!({"type": "array"})),
-        ("other_sessions", texts()),
-        ("cluster_trouble?", text()),
-    ]);
-    let mut session = vec![("business", text()), ("session", text())];
-    session.extend(counts.clone());
-    session.extend([
-        ("oldest_pending", time()),
-        ("changed", time()),
-        ("paused", flag()),
-        ("cancelled_before", time()),
-        ("rate", number()),
-        ("seconds_left", number()),
-    ]);
-    json!({
-        "Reason": object(&[("code", text()), ("message", text())]),
-        "Counts": object(&counts),
-        "Overview": object(&[("environment", text()), ("project", text()), ("businesses", list("Business"))]),
-        "Business": object(&[
-            ("business", text()), ("counts", reference("Counts")), ("dead_letters", whole()), ("per_minute", whole()),
-            ("oldest_waiting", time()), ("max_active_jobs", whole()), ("orchestrator", anything()),
-            ("full_quotas", texts()), ("troubles", map()), ("minutes", list("Minute")), ("history", list("Sample")),
-        ]),
-        "Minute": object(&[("succeeded", whole()), ("failed", whole()), ("other", whole())]),
-        "Sample": object(&[("time", text()), ("waiting", whole()), ("running", whole())]),
-        "Session": object(&session),
-        "Jobs": object(&[("total", whole()), ("page", whole()), ("pages", whole()), ("jobs", list("Job"))]),
-        "Job": object(&job),
-        "JobDetail": object(&detail),
-        "Pubsub": object(&[
-            ("business", text()), ("waiting", whole()), ("oldest_waiting", time()), ("items", list("PubsubItem")),
-        ]),
-        "PubsubItem": object(&[
-            ("kind", text()), ("role", text()), ("name", text()), ("settings", json!({"type": "array"})), ("trouble", text()),
-        ]),
-        "DeadLetter": object(&[
-            ("business", text()), ("session", text()), ("job", text()), ("state", text()), ("code", text()),
-            ("since", time()), ("generation", whole()), ("attempt", whole()), ("outcome", text()), ("input", maybe()), ("discarded", maybe()),
-        ]),
-        "Cluster": object(&[("nodes", list("Node")), ("trouble", maybe()), ("namespaces", list("Namespace"))]),
-        "Node": object(&[
-            ("name", text()), ("is_ready", flag()), ("message", text()), ("kind", text()), ("zone", text()),
-            ("version", text()), ("is_spot", flag()), ("is_cordoned", flag()), ("cpu_millis", whole()),
-            ("memory_bytes", whole()), ("pods", whole()),
-        ]),
-        "Namespace": object(&[
-            ("business", text()), ("namespace", text()), ("pods", list("Pod")), ("quotas", list("Quota")),
-        ]),
-        "Pod": object(&[
-            ("name", text()), ("state", text()), ("message", text()), ("node", maybe()), ("created", time()),
-            ("scheduled", time()), ("started", time()), ("finished", time()), ("exit_code", json!({"type": ["integer", "null"]})),
-            ("restarts", whole()),
-        ]),
-        "Quota": object(&[("name", text()), ("resource", text()), ("used", text()), ("hard", text())]),
-        "Action": object(&[
-            ("action", json!({"type": "string", "enum": ["cancel", "pause", "resume", "retry", "replay", "discard"]})),
-            ("business", text()), ("session", text()), ("job?", text()), ("memory?", text()), ("delete_input?", flag()),
-        ]),
-        "Done": object(&[("message", text()), ("count", json!({"type": ["integer", "null"]}))]),
-        "Problem": object(&[("code", text()), ("what", text()), ("why?", text()), ("next?", text())]),
-    })
+    #[test]
+    fn every_answer_is_described_by_the_type_that_makes_it() {
+        let document = api::document();
+        let mut found = Vec::new();
+        references(&document, &mut found);
+        for reference in found {
+            assert!(document.pointer(&reference[1..]).is_some(), "{reference}");
+        }
+        let schemas = &document["components"]["schemas"];
+        assert_eq!(schemas["JobState"]["oneOf"].as_array().unwrap().len(), JobState::ALL.len());
+        assert_eq!(schemas["Session"]["properties"]["succeeded"]["type"], "integer", "what is flattened is a field");
+        let required: Vec<&str> =
+            schemas["Job"]["required"].as_array().unwrap().iter().filter_map(Value::as_str).collect();
+        assert!(required.contains(&"state") && !required.contains(&"reason"), "{required:?}");
+        let required = &schemas["Action"]["required"];
+        assert_eq!(required, &json!(["action", "business", "session"]), "what may be left out of a request");
+        for name in ["Business", "Cluster", "DeadLetter", "Done", "JobDetail", "Node", "Pod", "Problem", "Pubsub"] {
+            assert_eq!(schemas[name]["type"], "object", "{name}");
+        }
+    }
 }

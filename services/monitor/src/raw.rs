@@ -1,4 +1,4 @@
-//! What was last seen of one business, as the watches and the listings tell it. Pure.
+//! The latest state of one business from watches and listings. Pure.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -10,16 +10,16 @@ use contract::{control::Control, identity::Identity, object};
 use inspect::cluster::{OrchestratorView, PodView};
 use sessions::jobs::{Active, Objects};
 
-/// A Kubernetes Job of ours, in the few words that are kept of it.
+/// The part of one of our Kubernetes Jobs that the monitor needs.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Held {
-    /// What it computes: one Job, or the inputs of a batch.
+    /// The Jobs that it computes: one, or the inputs of a batch.
     pub(crate) active: Vec<Active>,
     /// Our finalizer is still on it: its outcome is not written.
     pub(crate) is_held: bool,
 }
 
-/// A Pod, with what it belongs to.
+/// A Pod, with its program and its requests.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Pod {
     pub(crate) view: PodView,
@@ -28,7 +28,7 @@ pub(crate) struct Pod {
     pub(crate) memory_bytes: u64,
 }
 
-/// What was last seen of one business.
+/// The latest state of one business.
 #[derive(Debug, Default)]
 pub(crate) struct Raw {
     pub(crate) jobs: HashMap<String, Held>,
@@ -39,17 +39,17 @@ pub(crate) struct Raw {
     pub(crate) quotas: Vec<Quota>,
     pub(crate) full_quotas: Vec<String>,
     pub(crate) pubsub: Vec<PubsubItem>,
-    /// Names that the listing that is under way has shown.
+    /// Names of the Jobs in the listing that is in progress.
     pub(crate) listing: Option<Vec<String>>,
-    /// What does not answer, by its name, with why.
-    pub(crate) troubles: BTreeMap<&'static str, String>,
+    /// Services that do not answer, each with its error.
+    pub(crate) errors: BTreeMap<&'static str, String>,
     pub(crate) listed: Option<Instant>,
-    /// Outcomes that were written since the last listing, as far as the cluster told of them.
+    /// Outcomes that were written since the last listing, as the cluster shows.
     pub(crate) settled: Vec<(String, Option<String>)>,
 }
 
 /// One limit of a namespace.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, serde::Serialize)]
 pub(crate) struct Quota {
     pub(crate) name: String,
     pub(crate) resource: String,
@@ -57,22 +57,23 @@ pub(crate) struct Quota {
     pub(crate) hard: String,
 }
 
-/// A topic or a subscription and how it is set.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+/// A topic or a subscription with its settings.
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, serde::Serialize)]
 pub(crate) struct PubsubItem {
     /// `topic`, `subscription`.
     pub(crate) kind: &'static str,
-    /// What it is for.
+    /// Its purpose.
     pub(crate) role: &'static str,
     pub(crate) name: String,
     /// Name and value of each setting; empty when it could not be read.
     pub(crate) settings: Vec<(String, String)>,
     /// Why it could not be read.
-    pub(crate) trouble: String,
+    #[serde(rename = "trouble")]
+    pub(crate) error: String,
 }
 
 impl Raw {
-    /// A Kubernetes Job as it is now; tells whether that changes anything.
+    /// Records a Kubernetes Job; returns whether that changes anything.
     pub(crate) fn shown(&mut self, business: &str, bucket: &str, name: &str, held: Held) -> bool {
         let before = self.jobs.get(name);
         if before == Some(&held) {
@@ -85,7 +86,7 @@ impl Raw {
         true
     }
 
-    /// A Kubernetes Job is gone.
+    /// Records that a Kubernetes Job was deleted; returns whether that changes anything.
     pub(crate) fn gone(&mut self, business: &str, bucket: &str, name: &str) -> bool {
         let Some(held) = self.jobs.remove(name) else { return false };
         if held.is_held {
@@ -107,31 +108,31 @@ impl Raw {
         }
     }
 
-    /// An outcome that was looked up by its name. What succeeded has no input any more.
+    /// Records an outcome that was read by its name. A Job that succeeded has no input any more.
     pub(crate) fn add_outcome(&mut self, outcome: Object, input: Option<&str>) {
         let succeeded =
             outcome.metadata.get(contract::labels::METADATA_STATE).is_some_and(|state| state == "succeeded");
         if let (true, Some(input)) = (succeeded, input) {
             self.objects.inputs.retain(|object| object.name != input);
         }
-        match self.objects.outcomes.iter_mut().find(|known| known.name == outcome.name) {
-            Some(known) => *known = outcome,
+        match self.objects.outcomes.iter_mut().find(|existing| existing.name == outcome.name) {
+            Some(existing) => *existing = outcome,
             None => self.objects.outcomes.push(outcome),
         }
     }
 
-    /// Everything that has a Kubernetes Job.
+    /// Jobs with a Kubernetes Job.
     pub(crate) fn active(&self) -> Vec<Active> {
         self.jobs.values().flat_map(|held| held.active.iter().cloned()).collect()
     }
 
-    /// Notes that a part answers again; tells whether it did not before.
-    pub(crate) fn recovered(&mut self, part: &'static str) -> bool {
-        self.troubles.remove(part).is_some()
+    /// Records that a service answers; returns whether it did not before.
+    pub(crate) fn recovered(&mut self, service: &'static str) -> bool {
+        self.errors.remove(service).is_some()
     }
 
-    /// Notes why a part does not answer; tells whether that is news.
-    pub(crate) fn trouble(&mut self, part: &'static str, why: String) -> bool {
-        self.troubles.insert(part, why.clone()) != Some(why)
+    /// Records why a service does not answer; returns whether that is new.
+    pub(crate) fn failed(&mut self, service: &'static str, error: String) -> bool {
+        self.errors.insert(service, error.clone()) != Some(error)
     }
 }

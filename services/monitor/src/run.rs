@@ -1,4 +1,4 @@
-//! Brings everything up, and down again.
+//! The monitor from start to stop.
 
 use std::{
     collections::BTreeMap,
@@ -16,18 +16,18 @@ use web::{Settings, Site};
 
 use crate::{
     board::{self, Board},
-    cluster, follow, pages,
-    state::{self, State},
+    follow, routes,
+    state::State,
 };
 
-/// The loop that makes the board counts as dead after this.
+/// Time after which the loop that computes the board counts as dead.
 const STALE: Duration = Duration::from_secs(90);
-/// The board is made anew at least this often, for what changes by the clock.
+/// Longest time between two boards: some values change with the clock alone.
 const REFRESH: Duration = Duration::from_secs(5);
 /// Shortest time between two boards.
 const THROTTLE: Duration = Duration::from_millis(150);
 
-/// What the monitor works with.
+/// The clients of the monitor.
 pub struct Clients {
     /// The cluster.
     pub kube: kube::Client,
@@ -35,7 +35,7 @@ pub struct Clients {
     pub connection: Connection,
     /// The bucket.
     pub store: Store,
-    /// Where people come.
+    /// The listener for people and programs.
     pub listener: TcpListener,
 }
 
@@ -46,15 +46,8 @@ pub struct Clients {
 pub async fn run(settings: Settings, clients: Clients, stop: CancellationToken) -> anyhow::Result<()> {
     let Clients { kube, connection, store, listener } = clients;
     let mut registry = Registry::default();
-    let site = Arc::new(Site::new(pages::app(), &settings, &mut registry, stop.clone())?);
-    let clients = state::Clients {
-        kube,
-        store,
-        publisher: connection.base_publisher().await?,
-        topics: connection.topic_admin().await?,
-        subscriptions: connection.subscription_admin().await?,
-    };
-    let state = Arc::new(State::new(site.clone(), clients));
+    let site = Arc::new(Site::new(routes::app(), &settings, &mut registry, stop.clone())?);
+    let state = Arc::new(State::new(site.clone(), kube, store, &connection).await?);
     let health = Health::new(STALE);
     let mut tasks = JoinSet::new();
     for of in state.followed.values() {
@@ -63,14 +56,14 @@ pub async fn run(settings: Settings, clients: Clients, stop: CancellationToken) 
     }
     tasks.spawn({
         let state = state.clone();
-        async move { cluster::follow(&state).await }
+        async move { follow::follow_nodes(&state).await }
     });
-    tasks.spawn(make_boards(state.clone(), health.clone()));
-    let router = site.router(pages::routes(&state), health, Arc::new(registry));
+    tasks.spawn(update_board(state.clone(), health.clone()));
+    let router = site.router(routes::routes(&state), health, Arc::new(registry));
     tracing::info!(address = %listener.local_addr()?, "the monitor serves");
     let serving = web::serve(listener, router, site.app.limits, stop.clone());
     tokio::select! {
-        served = serving => served?,
+        () = serving => {}
         ended = tasks.join_next() => {
             if !stop.is_cancelled() {
                 bail!("a part of the monitor ended by itself: {ended:?}");
@@ -81,17 +74,18 @@ pub async fn run(settings: Settings, clients: Clients, stop: CancellationToken) 
     Ok(())
 }
 
-/// What the first look at everything waits for.
-fn why_not(board: &Board) -> String {
+/// Why the monitor is not ready yet.
+fn not_ready_reason(board: &Board) -> String {
     let views = board.views.values();
-    let troubles = views
-        .flat_map(|view| view.troubles.iter().map(|(part, why)| format!("{} of {}: {why}", part, view.business.name)));
-    let troubles: Vec<String> = troubles.collect();
-    if troubles.is_empty() { "has not seen everything yet".to_owned() } else { troubles.join("; ") }
+    let errors = views.flat_map(|view| {
+        view.errors.iter().map(|(service, error)| format!("{service} of {}: {error}", view.business.name))
+    });
+    let errors: Vec<String> = errors.collect();
+    if errors.is_empty() { "the first listing has not ended".to_owned() } else { errors.join("; ") }
 }
 
-/// Makes the board anew when something changed, and shows it.
-async fn make_boards(state: Arc<State>, health: Health) {
+/// Computes the board when something changed, and publishes it.
+async fn update_board(state: Arc<State>, health: Health) {
     let mut board = Board::default();
     loop {
         let since = Instant::now();
@@ -99,21 +93,22 @@ async fn make_boards(state: Arc<State>, health: Health) {
             .followed
             .iter()
             .map(|(name, of)| {
-                let before = board.views.get(name);
+                let previous = board.views.get(name);
                 let raw = of.raw();
-                let view = board::view(&of.business, &raw, before.map(AsRef::as_ref), Timestamp::now(), Instant::now());
+                let view =
+                    board::view(&of.business, &raw, previous.map(AsRef::as_ref), Timestamp::now(), Instant::now());
                 (name.clone(), Arc::new(view))
             })
             .collect();
         board = Board { views };
-        state.show(board.clone());
+        state.publish(board.clone());
         health.tick();
         if state.is_synced() {
             health.clear("starting");
         } else {
-            health.not_ready("starting", why_not(&board));
+            health.not_ready("starting", not_ready_reason(&board));
         }
-        // Ten thousand Jobs take their time; they must not take all of it.
+        // A board of ten thousand Jobs takes a while to compute; it must not use all of the time.
         tokio::time::sleep(THROTTLE.max(since.elapsed() * 2)).await;
         let _ = timeout(REFRESH, state.dirty.notified()).await;
     }

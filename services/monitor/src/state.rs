@@ -1,4 +1,4 @@
-//! What the monitor knows, shared by everything that shows it.
+//! The shared state of the monitor.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -9,31 +9,32 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud::storage::Store;
+use cloud::{clients::Connection, storage::Store};
 use contract::{Outcome, config::Business};
 use futures::StreamExt as _;
 use google_cloud_pubsub::client::{BasePublisher, SubscriptionAdmin, TopicAdmin};
 use inspect::{Detail, Sources, gather};
 use sessions::jobs::Job;
 use tokio::sync::{Notify, watch};
-use web::{Problem, Site, Visitor};
+use web::{Problem, Query, Site, Visitor};
 
 use crate::{
     board::{Board, View},
-    cluster::Nodes,
+    nodes::Nodes,
+    page::Rendered,
     raw::Raw,
 };
 
-/// How long somebody counts as looking after a request.
-const LOOKING: Duration = Duration::from_secs(60);
+/// How long the monitor counts as watched after a request.
+const WATCHED_FOR: Duration = Duration::from_secs(60);
 /// Outcomes that are kept in memory.
-const OUTCOMES: usize = 20_000;
+const MAX_OUTCOMES: usize = 20_000;
 /// Lines of log that a Job's page shows.
 const LOG_LINES: i64 = 500;
-/// How long what was gathered of a Job that did not change is good.
-const DETAIL: Duration = Duration::from_secs(3);
-/// Jobs of which what was gathered is kept.
-const DETAILS: usize = 200;
+/// How long the details of a Job that did not change are used.
+const DETAIL_FRESH: Duration = Duration::from_secs(3);
+/// Jobs whose details are kept.
+const MAX_DETAILS: usize = 200;
 
 /// One business that is followed.
 #[derive(Debug)]
@@ -63,7 +64,7 @@ impl Followed {
         self.raw.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes what is known; when the change says that it matters, everything that shows it is made anew.
+    /// Changes the raw state; when the change returns true, the board is computed again.
     pub(crate) fn change(&self, state: &State, change: impl FnOnce(&mut Raw) -> bool) {
         let (is_news, has_settled) = {
             let mut raw = self.raw();
@@ -77,24 +78,24 @@ impl Followed {
         }
     }
 
-    /// Notes that something does not answer. It is logged when it is news, and shown.
-    pub(crate) fn trouble(&self, state: &State, part: &'static str, error: &anyhow::Error) {
-        let is_new = !self.raw().troubles.contains_key(part);
+    /// Records that a service does not answer; logs it when that is new.
+    pub(crate) fn report(&self, state: &State, service: &'static str, error: &anyhow::Error) {
+        let is_new = !self.raw().errors.contains_key(service);
         if is_new {
-            tracing::warn!(business = self.business.name, part, "failed to {error:#}");
+            tracing::warn!(business = self.business.name, service, "failed to {error:#}");
         }
-        self.change(state, |raw| raw.trouble(part, format!("{error:#}")));
+        self.change(state, |raw| raw.failed(service, format!("{error:#}")));
     }
 }
 
-/// What a Job's page was made of.
+/// The details of a Job, and when they were gathered.
 struct Gathered {
     at: Instant,
     of: Job,
     detail: Arc<Detail>,
 }
 
-/// Everything the monitor knows and works with.
+/// The state and the clients of the monitor.
 pub(crate) struct State {
     pub(crate) site: Arc<Site>,
     pub(crate) kube: kube::Client,
@@ -103,75 +104,89 @@ pub(crate) struct State {
     pub(crate) topics: TopicAdmin,
     pub(crate) subscriptions: SubscriptionAdmin,
     pub(crate) followed: BTreeMap<String, Arc<Followed>>,
-    /// The board must be made anew.
+    /// The board must be computed again.
     pub(crate) dirty: Notify,
     pub(crate) changes: watch::Sender<u64>,
-    pub(crate) nodes: RwLock<Nodes>,
+    pub(crate) rendered: Rendered,
+    nodes: RwLock<Nodes>,
     board: RwLock<Arc<Board>>,
     outcomes: Mutex<HashMap<String, Arc<Outcome>>>,
     details: Mutex<HashMap<(String, String, String, i64), Gathered>>,
-    said: Mutex<HashMap<String, String>>,
-    looked: Mutex<Option<Instant>>,
-}
-
-/// The clients that the monitor works with.
-pub(crate) struct Clients {
-    pub(crate) kube: kube::Client,
-    pub(crate) store: Store,
-    pub(crate) publisher: BasePublisher,
-    pub(crate) topics: TopicAdmin,
-    pub(crate) subscriptions: SubscriptionAdmin,
+    notices: Mutex<HashMap<String, String>>,
+    last_request: Mutex<Option<Instant>>,
 }
 
 impl State {
-    pub(crate) fn new(site: Arc<Site>, clients: Clients) -> Self {
-        let Clients { kube, store, publisher, topics, subscriptions } = clients;
+    /// Knows nothing yet; nothing is sent.
+    ///
+    /// # Errors
+    /// When a client cannot be built.
+    pub(crate) async fn new(
+        site: Arc<Site>,
+        kube: kube::Client,
+        store: Store,
+        connection: &Connection,
+    ) -> anyhow::Result<Self> {
         let businesses = site.config.businesses.values();
         let followed = businesses.map(|business| (business.name.clone(), Arc::new(Followed::new(business.clone()))));
-        Self {
+        Ok(Self {
             followed: followed.collect(),
             site,
             kube,
             store,
-            publisher,
-            topics,
-            subscriptions,
+            publisher: connection.base_publisher().await?,
+            topics: connection.topic_admin().await?,
+            subscriptions: connection.subscription_admin().await?,
             dirty: Notify::new(),
             changes: watch::Sender::new(0),
+            rendered: Rendered::default(),
             nodes: RwLock::default(),
             board: RwLock::default(),
             outcomes: Mutex::default(),
             details: Mutex::default(),
-            said: Mutex::default(),
-            looked: Mutex::default(),
+            notices: Mutex::default(),
+            last_request: Mutex::default(),
+        })
+    }
+
+    /// The nodes as they were last seen.
+    pub(crate) fn nodes(&self) -> Nodes {
+        self.nodes.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Notes the nodes as they are now.
+    pub(crate) fn set_nodes(&self, nodes: Nodes) {
+        if self.nodes() != nodes {
+            *self.nodes.write().unwrap_or_else(PoisonError::into_inner) = nodes;
+            self.dirty.notify_one();
         }
     }
 
-    /// What is known now.
+    /// The board as it is now.
     pub(crate) fn board(&self) -> Arc<Board> {
         self.board.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Shows a new board to everybody.
-    pub(crate) fn show(&self, board: Board) {
+    /// Publishes a new board.
+    pub(crate) fn publish(&self, board: Board) {
         *self.board.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(board);
         self.changes.send_modify(|version| *version += 1);
     }
 
-    /// Somebody asked for something.
+    /// Records a request.
     pub(crate) fn touch(&self) {
-        *self.looked.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
+        *self.last_request.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now());
     }
 
-    /// Whether somebody looks, or did a moment ago.
+    /// Whether somebody uses the monitor, or did a moment ago.
     pub(crate) fn is_watched(&self) -> bool {
-        let looked = *self.looked.lock().unwrap_or_else(PoisonError::into_inner);
-        looked.is_some_and(|looked| looked.elapsed() < LOOKING) || self.site.open_streams() > 0
+        let last = *self.last_request.lock().unwrap_or_else(PoisonError::into_inner);
+        last.is_some_and(|last| last.elapsed() < WATCHED_FOR) || self.site.open_streams() > 0
     }
 
-    /// A business that a visitor may see; one that they may not is as if it were not there.
+    /// A business that a visitor may see; for any other the answer is that it does not exist.
     pub(crate) fn business(&self, visitor: &Visitor, name: &str) -> Result<Arc<Followed>, Problem> {
-        let found = self.followed.get(name).filter(|_| visitor.may(name)).cloned();
+        let found = self.followed.get(name).filter(|_| visitor.may_see(name)).cloned();
         found.ok_or_else(|| Problem::not_found(format!("There is no business {name:?}")))
     }
 
@@ -181,79 +196,100 @@ impl State {
             self.business(visitor, name)?;
         }
         let board = self.board();
-        let wanted = board.views.iter().filter(|(name, _)| visitor.may(name) && only.is_none_or(|only| only == *name));
-        Ok(wanted.map(|(_, view)| view.clone()).collect())
+        let visible =
+            board.views.iter().filter(|(name, _)| visitor.may_see(name) && only.is_none_or(|only| only == *name));
+        Ok(visible.map(|(_, view)| view.clone()).collect())
     }
 
-    /// Takes over what the outcomes of these Jobs say, from memory or from the bucket.
+    /// The Job that a query names, with the view of its business; the latest of its name when no generation is named.
+    pub(crate) fn job(&self, visitor: &Visitor, query: &Query) -> Result<(Arc<View>, Job), Problem> {
+        let [business, session, id] = ["business", "session", "job"].map(|name| query.get(name).unwrap_or_default());
+        self.business(visitor, business)?;
+        let missing = || Problem::not_found(format!("There is no Job {id:?} in session {session:?}"));
+        let view = self.board().views.get(business).cloned().ok_or_else(missing)?;
+        let generation: Option<i64> = query.get("generation").and_then(|value| value.parse().ok());
+        let is_named = |job: &&Job| {
+            job.session == session && job.job == id && generation.is_none_or(|generation| job.generation == generation)
+        };
+        let job = view.jobs.iter().find(is_named).cloned().ok_or_else(missing)?;
+        Ok((view, job))
+    }
+
+    /// Adds the contents of the outcomes to these Jobs, from memory or from the bucket.
     pub(crate) async fn fill(&self, jobs: &mut [Job]) {
         let missing: Vec<(String, String)> = {
-            let known = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-            let wanted = jobs.iter().filter_map(|job| Some((job.business.clone(), job.outcome.clone()?)));
-            wanted.filter(|(_, name)| !known.contains_key(name)).collect()
+            let cached = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+            let named = jobs.iter().filter_map(|job| Some((job.business.clone(), job.outcome.clone()?)));
+            named.filter(|(_, name)| !cached.contains_key(name)).collect()
         };
-        let reads: Vec<_> = missing.into_iter().map(|(business, name)| self.outcome(business, name)).collect();
+        let reads: Vec<_> = missing
+            .into_iter()
+            .map(|(business, name)| async move {
+                let outcome = self.outcome(&business, &name).await?;
+                Some((name, outcome))
+            })
+            .collect();
         let read: Vec<Option<(String, Outcome)>> = futures::stream::iter(reads).buffer_unordered(32).collect().await;
-        let mut known = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() + read.len() > OUTCOMES {
-            known.clear();
+        let mut cached = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        if cached.len() + read.len() > MAX_OUTCOMES {
+            cached.clear();
         }
         for (name, mut outcome) in read.into_iter().flatten() {
-            // What is large in it is read again by who shows it.
+            // The pages that show its large fields read it again.
             (outcome.log_tail, outcome.message_data) = (None, None);
-            known.insert(name, Arc::new(outcome));
+            cached.insert(name, Arc::new(outcome));
         }
         for job in jobs {
-            if let Some(outcome) = job.outcome.as_ref().and_then(|name| known.get(name)) {
+            if let Some(outcome) = job.outcome.as_ref().and_then(|name| cached.get(name)) {
                 job.fill(outcome);
             }
         }
     }
 
-    async fn outcome(&self, business: String, name: String) -> Option<(String, Outcome)> {
-        let bucket = &self.followed.get(&business)?.business.bucket;
-        let outcome = cloud::outcomes::shown(&self.store, bucket, &name).await.ok()??;
-        Some((name, outcome))
+    /// An outcome of a business; `None` when it is gone or cannot be read.
+    pub(crate) async fn outcome(&self, business: &str, name: &str) -> Option<Outcome> {
+        let bucket = &self.followed.get(business)?.business.bucket;
+        cloud::outcomes::shown(&self.store, bucket, name).await.ok()?
     }
 
-    /// Everything known of a Job. What was gathered a moment ago is used again, so that many pages cost as much as one.
+    /// The details of a Job. Those gathered a moment ago are used again, so that many viewers cost as much as one.
     pub(crate) async fn detail(&self, view: &View, job: &Job) -> Result<Arc<Detail>, Problem> {
         let key = (job.business.clone(), job.session.clone(), job.job.clone(), job.generation);
         {
             let details = self.details.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(known) = details.get(&key)
-                && known.of == *job
-                && known.at.elapsed() < DETAIL
+            if let Some(gathered) = details.get(&key)
+                && gathered.of == *job
+                && gathered.at.elapsed() < DETAIL_FRESH
             {
-                return Ok(known.detail.clone());
+                return Ok(gathered.detail.clone());
             }
         }
         let sources = Sources { store: &self.store, cluster: Some(&self.kube), business: &view.business };
         let detail = gather(sources, job.clone(), view.counts.running, LOG_LINES).await;
         let detail = Arc::new(detail.map_err(|error| Problem::unavailable("Cloud Storage does not answer", &error))?);
         let mut details = self.details.lock().unwrap_or_else(PoisonError::into_inner);
-        if details.len() >= DETAILS {
-            details.retain(|_, known| known.at.elapsed() < DETAIL);
+        if details.len() >= MAX_DETAILS {
+            details.retain(|_, gathered| gathered.at.elapsed() < DETAIL_FRESH);
         }
         details.insert(key, Gathered { at: Instant::now(), of: job.clone(), detail: detail.clone() });
         Ok(detail)
     }
 
-    /// Says something on the visitor's next page.
-    pub(crate) fn say(&self, visitor: &Visitor, text: String) {
-        let mut said = self.said.lock().unwrap_or_else(PoisonError::into_inner);
-        if said.len() > 1000 {
-            said.clear();
+    /// Shows a notice on the visitor's next page.
+    pub(crate) fn notify(&self, visitor: &Visitor, text: String) {
+        let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
+        if notices.len() > 1000 {
+            notices.clear();
         }
-        said.insert(visitor.csrf.clone(), text);
+        notices.insert(visitor.csrf.clone(), text);
     }
 
-    /// What was to be said, once.
-    pub(crate) fn said(&self, visitor: &Visitor) -> Option<String> {
-        self.said.lock().unwrap_or_else(PoisonError::into_inner).remove(&visitor.csrf)
+    /// Takes the notice for the visitor's page.
+    pub(crate) fn take_notice(&self, visitor: &Visitor) -> Option<String> {
+        self.notices.lock().unwrap_or_else(PoisonError::into_inner).remove(&visitor.csrf)
     }
 
-    /// Whether every business's Jobs were shown once.
+    /// Whether the Jobs and the bucket of every business were listed once.
     pub(crate) fn is_synced(&self) -> bool {
         self.followed.values().all(|of| of.watching.load(Ordering::Relaxed) && of.raw().listed.is_some())
     }

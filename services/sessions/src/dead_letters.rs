@@ -26,7 +26,7 @@ use crate::{
 };
 
 /// One dead letter.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize)]
 pub struct DeadLetter {
     /// Business.
     pub business: String,

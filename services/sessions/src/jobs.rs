@@ -25,20 +25,21 @@ pub const SUSPENDED: &str = "suspended";
 pub const REFUSED_SESSION: &str = "refused";
 
 /// Where a Job stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
+#[schemars(rename = "JobState")]
 pub enum State {
     /// Its input is there, and no Kubernetes Job has been made of it yet.
     Waiting,
     /// It has a Kubernetes Job and no outcome.
     Running,
-    /// See [`outcome::State::Succeeded`].
+    /// It has a result.
     Succeeded,
-    /// See [`outcome::State::Failed`].
+    /// It has no result; its outcome says why.
     Failed,
-    /// See [`outcome::State::Cancelled`].
+    /// A person cancelled it.
     Cancelled,
-    /// See [`outcome::State::Refused`].
+    /// Its message could not be accepted.
     Refused,
     /// Its input is there, from before the time for which outcomes are kept, and no outcome is: nobody knows how it
     /// ended, or whether it ran, and it does not run unless it is asked for anew.
@@ -106,7 +107,7 @@ pub struct Active {
 }
 
 /// One Job: one generation of one input, in its latest attempt.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, schemars::JsonSchema, Serialize)]
 pub struct Job {
     /// Business.
     pub business: String,

@@ -24,7 +24,8 @@ const ID: &str = "id";
 pub const PORTFOLIO: &str = "portfolio";
 
 /// One line of the table.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, schemars::JsonSchema, Serialize)]
+#[schemars(rename = "ResultRow")]
 pub struct Row {
     /// Session.
     pub session: String,

@@ -9,7 +9,7 @@ use serde::Serialize;
 use crate::jobs::{Job, State};
 
 /// How many Jobs are in each state.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, schemars::JsonSchema, Serialize)]
 pub struct Counts {
     /// See [`State::Waiting`].
     pub waiting: usize,
@@ -71,7 +71,7 @@ impl Counts {
 }
 
 /// A session at a glance.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, schemars::JsonSchema, Serialize)]
 pub struct Summary {
     /// Business.
     pub business: String,

@@ -1,74 +1,29 @@
-//! Who may use an app, and which businesses each may see.
+//! Who may use an app, and which businesses they may see.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use axum::http::{HeaderMap, header};
-use contract::config::{Business, Config};
 use jiff::Timestamp;
 
 use crate::settings::{AccessSettings, Settings};
 
 pub mod iap;
 pub mod limiter;
-pub mod login;
 pub mod session;
 pub mod tokens;
+mod visitor;
 
 use iap::Iap;
 use limiter::Limiter;
 use session::Sessions;
 use tokens::TokenFile;
-
-/// Which businesses somebody may see.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Businesses {
-    /// Every one.
-    All,
-    /// Only these.
-    Some(BTreeSet<String>),
-}
-
-impl Businesses {
-    /// From a list of names, in which `*` stands for every one.
-    pub fn of(names: impl IntoIterator<Item = String>) -> Self {
-        let names: BTreeSet<String> = names.into_iter().collect();
-        if names.contains("*") { Self::All } else { Self::Some(names) }
-    }
-}
-
-/// Somebody who has access.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Visitor {
-    /// Name for people and for the audit log: an email, or the name given at login with the token's fingerprint.
-    pub name: String,
-    /// What they may see.
-    pub businesses: Businesses,
-    /// What proves that a request to change something comes from a page of ours.
-    pub csrf: String,
-    /// True for a program that sends its token with each request, which no other site can make a browser do.
-    pub is_program: bool,
-}
-
-impl Visitor {
-    /// Whether they may see this business.
-    pub fn may(&self, business: &str) -> bool {
-        match &self.businesses {
-            Businesses::All => true,
-            Businesses::Some(names) => names.contains(business),
-        }
-    }
-
-    /// The businesses of an environment that they may see.
-    pub fn of<'a>(&self, config: &'a Config) -> Vec<&'a Business> {
-        config.businesses.values().filter(|business| self.may(&business.name)).collect()
-    }
-}
+pub use visitor::{Businesses, Visitor};
 
 /// How an app finds out who somebody is.
 #[derive(Debug)]
 pub struct Access {
     kind: Kind,
-    /// Slows down who guesses.
+    /// Slows down guesses of tokens.
     pub(crate) limiter: Limiter,
     pub(crate) cookie: String,
     pub(crate) tls: bool,
@@ -81,10 +36,10 @@ enum Kind {
 }
 
 impl Access {
-    /// For an app of this name, as it was told.
+    /// The access to an app of this name.
     ///
     /// # Errors
-    /// When the tokens cannot be read, or the client for Google's keys not be built.
+    /// When the tokens cannot be read, or the client for Google's keys cannot be built.
     pub fn new(app: &str, settings: &Settings) -> anyhow::Result<Self> {
         let kind = match &settings.access {
             AccessSettings::Tokens { file } => Kind::Tokens(TokenFile::open(file)?, Sessions::new(app)),
@@ -99,7 +54,7 @@ impl Access {
     /// Who sends a request with these headers; `None` when nobody with access does.
     ///
     /// # Errors
-    /// When that cannot be told: the token file or Google's keys cannot be read.
+    /// When the token file or Google's keys cannot be read.
     pub async fn identify(&self, headers: &HeaderMap) -> anyhow::Result<Option<Visitor>> {
         let (file, sessions) = match &self.kind {
             Kind::Iap(iap) => return iap.identify(headers).await,

@@ -1,15 +1,15 @@
 //! Files that are part of the program: one style sheet, one script, and what an app adds.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     extract::{Path, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Response},
 };
-use sha2::{Digest as _, Sha256};
+use contract::names;
 
-use crate::{Problem, Site};
+use crate::Problem;
 
 /// A file that is part of the program.
 #[derive(Clone, Copy, Debug)]
@@ -38,7 +38,7 @@ impl Assets {
         Self(all.map(|asset| (asset.name, (*asset, version(asset.body)))).collect())
     }
 
-    /// URL of each by name with `_` for what is no letter (`app_css`), which changes with its contents.
+    /// URL of each by its name with `_` for `.` and `-` (`app_css`); the URL changes with the contents.
     pub(crate) fn urls(&self) -> BTreeMap<String, String> {
         let url = |(asset, version): &(Asset, String)| {
             (asset.name.replace(['.', '-'], "_"), format!("/assets/{}?v={version}", asset.name))
@@ -48,20 +48,20 @@ impl Assets {
 }
 
 fn version(body: &[u8]) -> String {
-    Sha256::digest(body).iter().take(6).map(|byte| format!("{byte:02x}")).collect()
+    names::hash_bytes(body, 12)
 }
 
-/// Answers with an asset; for ever the same under the URL that pages use.
+/// Answers with an asset; under the URL that pages use it never changes.
 pub(crate) async fn get(
-    State(site): State<std::sync::Arc<Site>>,
+    State(assets): State<Arc<Assets>>,
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> Result<Response, Problem> {
-    let Some((asset, version)) = site.assets.0.get(name.as_str()) else {
+    let Some((asset, version)) = assets.0.get(name.as_str()) else {
         return Err(Problem::not_found("There is no such file"));
     };
     let tag = format!("\"{version}\"");
-    if headers.get(header::IF_NONE_MATCH).is_some_and(|known| known.as_bytes() == tag.as_bytes()) {
+    if headers.get(header::IF_NONE_MATCH).is_some_and(|cached| cached.as_bytes() == tag.as_bytes()) {
         return Ok(StatusCode::NOT_MODIFIED.into_response());
     }
     let mut response = asset.body.into_response();

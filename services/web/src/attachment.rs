@@ -1,24 +1,22 @@
-//! Answers that are files to keep.
+//! Answers that are downloads.
 
 use axum::{
     body::Body,
     http::{HeaderValue, header},
     response::{IntoResponse as _, Response},
 };
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-/// A file to keep, under a name that may hold anything (RFC 6266).
+/// Characters of a name that are encoded.
+const ENCODED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
+
+/// A download, under a name that may hold anything (RFC 6266).
 pub fn attachment(body: Body, kind: &'static str, name: &str) -> Response {
     let plain: String = name
         .chars()
         .map(|character| if character.is_ascii_alphanumeric() || "-_.".contains(character) { character } else { '_' })
         .collect();
-    let encoded: String = name
-        .bytes()
-        .map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' => char::from(byte).to_string(),
-            byte => format!("%{byte:02X}"),
-        })
-        .collect();
+    let encoded = utf8_percent_encode(name, ENCODED);
     let disposition = format!("attachment; filename=\"{plain}\"; filename*=UTF-8''{encoded}");
     let mut response = body.into_response();
     let headers = response.headers_mut();

@@ -4,8 +4,11 @@ use std::convert::Infallible;
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 
-/// The fields of a form that was sent, in their order; empty when the request has no form. What guards every request
-/// has read them already, since the proof that the form is ours is one of them.
+/// Field that carries the proof that a form is ours.
+pub(crate) const CSRF_FIELD: &str = "csrf";
+
+/// The fields of a form, in their order; empty when the request has no form. The guard has read them already, since
+/// the proof that the form is ours is one of them.
 #[derive(Clone, Debug, Default)]
 pub struct Form(pub(crate) Vec<(String, String)>);
 
@@ -17,11 +20,6 @@ impl Form {
     /// The first field of this name.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_str())
-    }
-
-    /// Every field of this name.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
-        self.0.iter().filter(move |(field, _)| field == name).map(|(_, value)| value.as_str())
     }
 }
 

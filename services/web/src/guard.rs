@@ -1,4 +1,4 @@
-//! What every request must pass: a plain path, access, and for changes the proof that a page of ours asked.
+//! Checks of every request: a plain path, access, and for changes the proof that a page of this app sent it.
 
 use std::sync::Arc;
 
@@ -8,19 +8,18 @@ use axum::{
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     middleware::Next,
-    response::{IntoResponse as _, Response},
+    response::{IntoResponse as _, Redirect, Response},
 };
+use tower_http::csrf::{CsrfLayer, ProtectionError};
 
-use crate::{Form, Problem, Site, Visitor, limits::MAX_FORM_BYTES, query};
+use crate::{Form, Problem, Site, Visitor, form::CSRF_FIELD, limits::MAX_FORM_BYTES, page::wants_page, query};
 
 mod multipart;
 
-/// Header that carries the proof where there is no form.
+/// Header that carries the proof when there is no form.
 const CSRF_HEADER: &str = "x-csrf-token";
-/// Field that carries it in a form.
-const CSRF_FIELD: &str = "csrf";
 
-/// Lets a request through, or says why not.
+/// Passes a request on, or answers why not.
 pub(crate) async fn guard(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
     match checked(&site, request).await {
         Ok(request) => next.run(request).await,
@@ -32,9 +31,6 @@ async fn checked(site: &Site, request: Request) -> Result<Request, Box<Response>
     let refuse = |problem: Problem| Box::new(problem.into_response());
     plain(&request).map_err(refuse)?;
     let is_change = !matches!(*request.method(), Method::GET | Method::HEAD);
-    if is_change {
-        from_here(request.headers()).map_err(refuse)?;
-    }
     let (mut request, form) = with_form(request, is_change).await.map_err(refuse)?;
     let path = request.uri().path();
     if path == "/login" || path.starts_with("/assets/") {
@@ -44,17 +40,17 @@ async fn checked(site: &Site, request: Request) -> Result<Request, Box<Response>
     let visitor = site.access.identify(request.headers()).await.map_err(|error| {
         tracing::error!("failed to {error:#}");
         refuse(
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "access-unknown", "Nobody can be let in right now")
-                .why("what says who may use this cannot be read")
-                .next("The program's log says what is wrong."),
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "access-unknown", "Access cannot be checked right now")
+                .why("the list of people or tokens with access cannot be read")
+                .next("See the log of this program."),
         )
     })?;
-    let Some(visitor) = visitor else { return Err(Box::new(nobody(site, &request))) };
+    let Some(visitor) = visitor else { return Err(Box::new(deny(site, &request))) };
     if is_change && !visitor.is_program && !is_proven(&visitor, request.headers(), &form) {
         return Err(refuse(
             Problem::new(StatusCode::FORBIDDEN, "stale-page", "This page is too old to change anything")
-                .why("the proof that it is yours is missing or not of this session")
-                .next("Load the page again, then do it once more."),
+                .why("its proof is missing or belongs to another session")
+                .next("Reload the page, then try again."),
         ));
     }
     let extensions = request.extensions_mut();
@@ -63,14 +59,14 @@ async fn checked(site: &Site, request: Request) -> Result<Request, Box<Response>
     Ok(request)
 }
 
-/// Paths of ours are made of a few plain characters; everything else is a trick or a typing error.
+/// Our paths consist of a few plain characters; any other path is a trick or a typing error.
 fn plain(request: &Request) -> Result<(), Problem> {
     let path = request.uri().path();
     let is_plain = path.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"/-_.".contains(&byte))
         && !path.contains("//")
         && !path.split('/').any(|part| part.starts_with('.'));
     if !is_plain || request.uri().authority().is_some() {
-        return Err(Problem::bad_request("This address is not one of ours").next("Start at the first page."));
+        return Err(Problem::bad_request("This is not an address of this app").next("Start at the first page."));
     }
     let mut hosts = request.headers().get_all(header::HOST).iter();
     if hosts.next().is_none() || hosts.next().is_some() {
@@ -79,24 +75,14 @@ fn plain(request: &Request) -> Result<(), Problem> {
     Ok(())
 }
 
-/// A browser says where a request to change something comes from; another site is refused.
-fn from_here(headers: &HeaderMap) -> Result<(), Problem> {
-    let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap_or("?"));
-    let is_ours = match (text("sec-fetch-site"), text("origin")) {
-        (Some(site), _) if site != "same-origin" && site != "none" => false,
-        (_, Some(origin)) => {
-            let host = origin.split_once("://").map(|(_, host)| host);
-            host.is_some() && host == text("host")
-        }
-        _ => true,
-    };
-    if is_ours {
-        return Ok(());
-    }
-    Err(Problem::new(StatusCode::FORBIDDEN, "other-site", "Another site must not change anything here"))
+/// Refuses a request to change something that a browser sent for another site.
+pub(crate) fn same_site() -> CsrfLayer<impl Fn(ProtectionError) -> Response + Clone> {
+    CsrfLayer::new().with_rejection_response(|_| {
+        Problem::new(StatusCode::FORBIDDEN, "other-site", "Another site must not change anything here").into_response()
+    })
 }
 
-/// Reads a form, which is small, or the proof that begins one with files; any other body stays what it is.
+/// Reads a small form, or the proof at the beginning of a form with files; any other body is passed on unread.
 async fn with_form(request: Request, is_change: bool) -> Result<(Request, Form), Problem> {
     let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
     let is_form = kind.split(';').next().is_some_and(|kind| kind.trim() == "application/x-www-form-urlencoded");
@@ -115,7 +101,7 @@ async fn with_form(request: Request, is_change: bool) -> Result<(Request, Form),
             Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "This form is too large")
                 .why(format!("a form may have {MAX_FORM_BYTES} bytes"))
         } else {
-            Problem::bad_request("The form did not come whole").next("Send it again.")
+            Problem::bad_request("The form is incomplete").next("Send it again.")
         }
     })?;
     let form = Form::parse(&body);
@@ -124,34 +110,26 @@ async fn with_form(request: Request, is_change: bool) -> Result<(Request, Form),
 
 fn is_proven(visitor: &Visitor, headers: &HeaderMap, form: &Form) -> bool {
     let header = headers.get(CSRF_HEADER).map(HeaderValue::as_bytes);
-    let shown = header.or_else(|| form.get(CSRF_FIELD).map(str::as_bytes)).unwrap_or_default();
-    !visitor.csrf.is_empty() && constant_time::verify_slices_are_equal(visitor.csrf.as_bytes(), shown).is_ok()
+    let presented = header.or_else(|| form.get(CSRF_FIELD).map(str::as_bytes)).unwrap_or_default();
+    !visitor.csrf.is_empty() && constant_time::verify_slices_are_equal(visitor.csrf.as_bytes(), presented).is_ok()
 }
 
-/// Who is not known goes to the login page; a program is told so.
-fn nobody(site: &Site, request: &Request) -> Response {
+/// Sends a browser without access to the login page; answers a program with 401.
+fn deny(site: &Site, request: &Request) -> Response {
     if wants_page(request) && site.access.tokens().is_some() && request.method() == Method::GET {
         let path = request.uri().path_and_query().map(ToString::to_string).unwrap_or_default();
         let login = match path.as_str() {
             "/" => "/login".to_owned(),
             _ => format!("/login?{}", query::encode([("next", path.as_str())])),
         };
-        let location = HeaderValue::from_str(&login).unwrap_or(HeaderValue::from_static("/login"));
-        return (StatusCode::SEE_OTHER, [(header::LOCATION, location)]).into_response();
+        return Redirect::to(&login).into_response();
     }
     let problem = Problem::new(StatusCode::UNAUTHORIZED, "no-access", "This is only for those who have access");
     let problem = match site.access.tokens() {
         Some(_) => problem.next("Log in, or send `Authorization: Bearer TOKEN`."),
-        None => problem.next("Come through Identity-Aware Proxy, with an account that is let through."),
+        None => problem.next("Use Identity-Aware Proxy, with an account that has access."),
     };
     let mut response = problem.into_response();
     response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"deskgrid\""));
     response
-}
-
-/// Whether a person's browser asks for a page.
-pub(crate) fn wants_page(request: &Request) -> bool {
-    let path = request.uri().path();
-    let accepts = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-    !path.starts_with("/api/") && accepts.contains("text/html")
 }

@@ -1,11 +1,10 @@
-//! The headers that every answer has, so that a browser does nothing for anybody but us.
+//! The headers of every answer, so that a browser serves no other site with our pages.
 
 use axum::{
-    extract::{Request, State},
+    Router,
     http::{HeaderName, HeaderValue, header},
-    middleware::Next,
-    response::Response,
 };
+use tower_http::set_header::{SetResponseHeaderLayer, response::SetMultipleResponseHeadersLayer};
 
 /// Only our own scripts, styles, images and connections; nothing inline, nothing in a frame, no other base.
 pub(crate) const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; \
@@ -25,18 +24,12 @@ const FIXED: [(HeaderName, &str); 7] = [
     ),
 ];
 
-/// Puts them on an answer. `State` says whether TLS ends before the app.
-pub(crate) async fn add(State(tls): State<bool>, request: Request, next: Next) -> Response {
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
-    for (name, value) in FIXED {
-        headers.insert(name, HeaderValue::from_static(value));
-    }
-    if tls {
-        let year = HeaderValue::from_static("max-age=31536000");
-        headers.insert(header::STRICT_TRANSPORT_SECURITY, year);
-    }
-    // What is shown is for who asked, now.
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    response
+/// Sets them on every answer; `tls` says whether TLS ends before the app.
+pub(crate) fn with_headers(router: Router, tls: bool) -> Router {
+    let year = tls.then_some((header::STRICT_TRANSPORT_SECURITY, "max-age=31536000"));
+    let fixed = FIXED.into_iter().chain(year).map(|(name, value)| (name, HeaderValue::from_static(value)).into());
+    router
+        .layer(SetMultipleResponseHeadersLayer::overriding(fixed.collect()))
+        // An answer is for one visitor at one time.
+        .layer(SetResponseHeaderLayer::if_not_present(header::CACHE_CONTROL, HeaderValue::from_static("no-store")))
 }

@@ -1,4 +1,4 @@
-//! How much, and how slowly, a request may come, and how long its answer may take.
+//! Limits of a request: its size, its pace, and the time until its answer.
 
 use std::{
     io,
@@ -21,32 +21,32 @@ use tokio::time::{Instant, timeout};
 
 use crate::Problem;
 
-/// Most bytes of a form, and of any body that is not a stream.
+/// Bytes of a form, and of any body that is not a stream.
 pub const MAX_FORM_BYTES: usize = 64 * 1024;
-/// Most bytes of the head of a request.
+/// Bytes of the head of a request.
 pub(crate) const MAX_HEAD_BYTES: usize = 32 * 1024;
-/// Most headers of a request.
+/// Headers of a request.
 pub(crate) const MAX_HEADERS: usize = 64;
-/// Most connections at once.
+/// Connections at the same time.
 pub(crate) const MAX_CONNECTIONS: usize = 2000;
 
-/// How slow things may be.
+/// Times that requests and answers may take.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Until the head of a request has come.
+    /// Until the head of a request is complete.
     pub head_within: Duration,
     /// Between two pieces of a body.
     pub idle: Duration,
-    /// After which a body must have come at [`Limits::bytes_per_sec`] on average.
+    /// Time after which the average pace of a body counts.
     pub grace: Duration,
-    /// The slowest that a body may come.
+    /// Slowest average pace of a body.
     pub bytes_per_sec: u64,
     /// Until a page is answered.
     pub answer_within: Duration,
 }
 
 impl Limits {
-    /// What production uses.
+    /// The limits in production.
     pub const PRODUCTION: Self = Self {
         head_within: Duration::from_secs(10),
         idle: Duration::from_secs(15),
@@ -56,8 +56,8 @@ impl Limits {
     };
 }
 
-/// Refuses a body that comes too slowly with 408.
-pub(crate) async fn pace(State(limits): State<Limits>, request: Request, next: Next) -> Response {
+/// Answers a body that is too slow with 408.
+pub(crate) async fn with_pace(State(limits): State<Limits>, request: Request, next: Next) -> Response {
     let slow = Arc::new(AtomicBool::new(false));
     let request = request.map(|body| paced(body, limits, slow.clone()));
     let response = next.run(request).await;
@@ -106,13 +106,13 @@ fn paced(body: Body, limits: Limits, slow: Arc<AtomicBool>) -> Body {
     Body::from_stream(pieces)
 }
 
-/// Ends a page that takes too long with 503.
-pub(crate) async fn within(State(limits): State<Limits>, request: Request, next: Next) -> Response {
+/// Answers with 503 when a page takes too long.
+pub(crate) async fn with_timeout(State(limits): State<Limits>, request: Request, next: Next) -> Response {
     match timeout(limits.answer_within, next.run(request)).await {
         Ok(response) => response,
         Err(_) => Problem::new(StatusCode::SERVICE_UNAVAILABLE, "timeout", "This page takes too long")
             .why(format!("there was no answer within {} s", limits.answer_within.as_secs()))
-            .next("Try again; ask for less at once, for example by one business or session.")
+            .next("Try again, or ask for less: for one business or one session.")
             .retry_after(5)
             .into_response(),
     }

@@ -1,4 +1,4 @@
-//! What is counted of requests.
+//! Counters of requests.
 
 use std::{sync::atomic::AtomicU64, time::Duration};
 
@@ -35,11 +35,11 @@ impl Metrics {
         }
         registry.register("web_requests", "Requests answered", metrics.requests.clone());
         registry.register_with_unit("web_answer", "Time to an answer", Unit::Seconds, metrics.seconds.clone());
-        registry.register("web_live_streams", "Pages that are told of changes", metrics.streams.clone());
+        registry.register("web_live_streams", "Live pages that are open", metrics.streams.clone());
         metrics
     }
 
-    pub(crate) fn answered(&self, status: u16, took: Duration) {
+    pub(crate) fn answered(&self, status: u16, elapsed: Duration) {
         let status = match status / 100 {
             2 => "2xx",
             3 => "3xx",
@@ -47,6 +47,6 @@ impl Metrics {
             _ => "4xx",
         };
         self.requests.get_or_create(&Labels { status }).inc();
-        self.seconds.observe(took.as_secs_f64());
+        self.seconds.observe(elapsed.as_secs_f64());
     }
 }

@@ -1,14 +1,14 @@
-//! Pages: who looks, and what is shown in which frame.
+//! Pages: the viewer, and the contents of the frame.
 
 use axum::{
-    extract::FromRequestParts,
-    http::{HeaderMap, request::Parts},
+    extract::{FromRequestParts, Request},
+    http::{HeaderMap, header, request::Parts},
 };
 use serde::Serialize;
 
 use crate::{Problem, Visitor, access::cookies};
 
-/// Cookie of the theme that somebody chose; no secret, the script sets it.
+/// Cookie of the chosen theme; it is no secret, and the script sets it.
 const THEME: &str = "deskgrid-theme";
 
 /// One entry of an app's navigation.
@@ -16,18 +16,18 @@ const THEME: &str = "deskgrid-theme";
 pub struct NavItem {
     /// Where it leads.
     pub href: &'static str,
-    /// What it is called.
+    /// Its label.
     pub label: &'static str,
     /// Its icon, one of the component `icon`.
     pub icon: &'static str,
 }
 
-/// Who looks at a page, and how.
+/// The person or program that requests a page.
 #[derive(Clone, Debug)]
 pub struct Viewer {
-    /// Who.
+    /// The visitor.
     pub visitor: Visitor,
-    /// `dark`, `light`, or empty for what their system says.
+    /// `dark`, `light`, or empty for the setting of their system.
     pub theme: &'static str,
     /// Path and query of the request.
     pub url: String,
@@ -38,13 +38,20 @@ impl<S: Sync> FromRequestParts<S> for Viewer {
 
     async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
         let visitor = parts.extensions.get::<Visitor>().cloned();
-        let visitor = visitor.ok_or_else(|| Problem::internal(anyhow::anyhow!("find out who asks")))?;
+        let visitor = visitor.ok_or_else(|| Problem::internal(anyhow::anyhow!("find the visitor of the request")))?;
         let url = parts.uri.path_and_query().map(ToString::to_string).unwrap_or_default();
         Ok(Self { visitor, theme: theme(&parts.headers), url })
     }
 }
 
-/// The theme that somebody chose.
+/// Whether a browser requests a page.
+pub(crate) fn wants_page(request: &Request) -> bool {
+    let path = request.uri().path();
+    let accepts = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
+    !path.starts_with("/api/") && accepts.contains("text/html")
+}
+
+/// The chosen theme.
 pub(crate) fn theme(headers: &HeaderMap) -> &'static str {
     match cookies(headers).find(|(name, _)| *name == THEME).map(|(_, value)| value) {
         Some("dark") => "dark",
@@ -53,7 +60,7 @@ pub(crate) fn theme(headers: &HeaderMap) -> &'static str {
     }
 }
 
-/// A page to be shown in the frame of the app.
+/// A page in the frame of the app.
 #[derive(Debug)]
 pub struct Page {
     /// Template, which extends `web/layout.html`.
@@ -64,6 +71,6 @@ pub struct Page {
     pub nav: &'static str,
     /// URL of its live stream (see [`crate::live`]), if it has one.
     pub live: Option<String>,
-    /// What the template shows.
+    /// Values for the template.
     pub context: tera::Context,
 }

@@ -5,11 +5,11 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use schemars::JsonSchema;
 use serde::Serialize;
 
-/// What is answered in the place of what was asked for. A program gets it as JSON; a person gets a page, which is made
-/// of it on the way out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+/// An error as the answer to a request. A program gets it as JSON; for a person the router renders it as a page.
+#[derive(Clone, Debug, PartialEq, Eq, JsonSchema, Serialize)]
 pub struct Problem {
     /// HTTP status.
     #[serde(skip)]
@@ -56,17 +56,17 @@ impl Problem {
         self
     }
 
-    /// Something is not there, or not for this visitor: both look alike.
+    /// Something does not exist, or not for this visitor: the answer is the same.
     pub fn not_found(what: impl Into<String>) -> Self {
         Self::new(StatusCode::NOT_FOUND, "not-found", what)
     }
 
-    /// The request is not as it should be.
+    /// The request is malformed.
     pub fn bad_request(what: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "bad-request", what)
     }
 
-    /// Something that is needed does not answer. The details are logged here.
+    /// A service that is needed does not answer. This logs the details.
     pub fn unavailable(what: impl Into<String>, error: &anyhow::Error) -> Self {
         let what = what.into();
         tracing::warn!("{what}: {error:#}");
@@ -76,12 +76,12 @@ impl Problem {
             .retry_after(5)
     }
 
-    /// Our own fault. The details are logged here, and not shown.
+    /// An error of this program. This logs the details and does not show them.
     #[allow(clippy::needless_pass_by_value, reason = "it is used with map_err")]
     pub fn internal(error: anyhow::Error) -> Self {
         tracing::error!("failed to {error:#}");
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong in this program")
-            .next("Its log says what; try again.")
+            .next("Try again, or see its log.")
     }
 }
 

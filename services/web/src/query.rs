@@ -1,11 +1,11 @@
-//! The query of a URL. Ids of ours may hold any character, so they travel there and never in a path.
+//! The query of a URL. Our ids may have any character, so they are in the query and never in a path.
 
-use std::convert::Infallible;
+use std::{convert::Infallible, fmt};
 
 use axum::{extract::FromRequestParts, http::request::Parts};
 
 /// The parameters of a request, in their order.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct Query(pub Vec<(String, String)>);
 
 impl Query {
@@ -20,7 +20,7 @@ impl Query {
         found.map(|(_, value)| value.as_str())
     }
 
-    /// This query with a parameter set, or taken away when the value is empty, as text.
+    /// This query as text, with a parameter set, or removed when the value is empty.
     pub fn with(&self, name: &str, value: &str) -> String {
         let mut pairs: Vec<(&str, &str)> = self.0.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         pairs.retain(|(parameter, value)| *parameter != name && !value.is_empty());
@@ -39,6 +39,23 @@ impl<S: Sync> FromRequestParts<S> for Query {
     }
 }
 
+impl fmt::Display for Query {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&encode(self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))))
+    }
+}
+
+/// A path of this app to redirect to, or the first page: never another site, a login or a stream.
+pub fn path_of_ours(path: Option<&str>) -> &str {
+    let is_ours = |path: &&str| {
+        path.strip_prefix('/').is_some_and(|rest| !rest.starts_with(['/', '\\']))
+            && path.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'\\')
+            && !path.starts_with("/log")
+            && !path.starts_with("/live")
+    };
+    path.filter(is_ours).unwrap_or("/")
+}
+
 /// Parameters as the text after a question mark.
 pub fn encode<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish()
@@ -47,6 +64,14 @@ pub fn encode<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> String
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_a_page_of_ours_is_gone_on_to() {
+        assert_eq!(path_of_ours(Some("/jobs?state=failed&q=%20a")), "/jobs?state=failed&q=%20a");
+        for bad in ["", "//evil.example", "/\\evil.example", "https://evil.example", "/a\r\nb", "jobs", "/login"] {
+            assert_eq!(path_of_ours(Some(bad)), "/", "{bad}");
+        }
+    }
 
     #[test]
     fn any_id_survives() {

@@ -1,4 +1,4 @@
-//! The server: connections with limits, and a stop that lets answers in hand end.
+//! The server: connections with limits, and a stop that waits for unfinished answers.
 
 use std::{convert::Infallible, net::SocketAddr, sync::Arc, time::Duration};
 
@@ -17,10 +17,10 @@ use tower::ServiceExt as _;
 
 use crate::limits::{Limits, MAX_CONNECTIONS, MAX_HEAD_BYTES, MAX_HEADERS};
 
-/// How long answers in hand may take when the server stops; less than a pod's grace period.
+/// How long unfinished answers may take when the server stops; less than a pod's grace period.
 const STOP_WITHIN: Duration = Duration::from_secs(15);
 
-/// Address of who sent a request.
+/// Address of the sender of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Peer(pub SocketAddr);
 
@@ -32,18 +32,10 @@ pub async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))
 }
 
-/// Serves until `stop`, then lets answers in hand end.
+/// Serves until `stop`, then waits for unfinished answers.
 ///
-/// HTTP/1 only: it is what proxies and port-forwards speak to a program, and HTTP/2 without TLS has no other use.
-///
-/// # Errors
-/// Never while it runs; the result is for the shape of callers.
-pub async fn serve(
-    listener: TcpListener,
-    router: Router,
-    limits: Limits,
-    stop: CancellationToken,
-) -> anyhow::Result<()> {
+/// HTTP/1 only: proxies and port-forwards use it, and HTTP/2 without TLS has no other client here.
+pub async fn serve(listener: TcpListener, router: Router, limits: Limits, stop: CancellationToken) {
     let tasks = TaskTracker::new();
     let room = Arc::new(Semaphore::new(MAX_CONNECTIONS));
     loop {
@@ -72,7 +64,6 @@ pub async fn serve(
     if tokio::time::timeout(STOP_WITHIN, tasks.wait()).await.is_err() {
         tracing::warn!("stopped with {} connections open", tasks.len());
     }
-    Ok(())
 }
 
 async fn connection(stream: TcpStream, peer: SocketAddr, router: Router, limits: Limits, stop: CancellationToken) {

@@ -1,4 +1,4 @@
-//! What a web app is told, read once from its arguments, environment variables and the files they name.
+//! The settings of a web app, read once from arguments, environment variables and the files that they name.
 
 use std::{collections::BTreeMap, ffi::OsString, net::SocketAddr, path::PathBuf};
 
@@ -11,7 +11,7 @@ const IAP_KEYS: &str = "https://www.gstatic.com/iap/verify/public_key-jwk";
 /// Who signs its assertions.
 const IAP_ISSUER: &str = "https://cloud.google.com/iap";
 
-/// Everything a web app is told.
+/// The settings of a web app.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// The environment it serves.
@@ -29,27 +29,27 @@ pub struct Settings {
 /// Who may use a web app.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AccessSettings {
-    /// Whoever has a token of this file.
+    /// Everybody with a token of this file.
     Tokens {
         /// The file, see [`crate::access::tokens`].
         file: PathBuf,
     },
-    /// Whoever Identity-Aware Proxy lets through.
+    /// Everybody whom Identity-Aware Proxy admits.
     Iap(IapSettings),
 }
 
 /// How assertions of Identity-Aware Proxy are verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IapSettings {
-    /// Audience that an assertion must be for, like `/projects/123/global/backendServices/456`. Empty while it is not
-    /// known, since it comes with the load balancer; then nobody is let in.
+    /// Audience that an assertion must be for, like `/projects/123/global/backendServices/456`. Empty until the
+    /// load balancer exists; then nobody has access.
     pub audience: String,
     /// Issuer that an assertion must be of.
     pub issuer: String,
     /// URL of the public keys, a JSON Web Key set.
     pub keys: String,
     /// File that limits people to businesses: JSON `{"EMAIL": ["BUSINESS", ...]}`, where `*@DOMAIN` means everybody of
-    /// a domain, `*` everybody, and the business `*` every one. Without it, whoever is let through sees every business.
+    /// a domain, `*` everybody, and the business `*` every one. Without it, every admitted person sees every business.
     pub people: Option<PathBuf>,
 }
 
@@ -83,7 +83,7 @@ impl Settings {
             bail!("this is missing: {}", missing.join("; "));
         }
         let (Some(config), Some(access)) = (config, access) else { bail!("the configuration is incomplete") };
-        // A laptop's node names the port that its probes look at.
+        // A node of the laptop cloud sets the port of its probes.
         let of_laptop = value(labels::ENV_PORT_HTTP).map(|port| format!("127.0.0.1:{port}"));
         let listen = value(labels::ENV_LISTEN).or(of_laptop.as_deref()).unwrap_or("0.0.0.0:8080");
         let tls = match value(labels::ENV_TLS).unwrap_or("false") {

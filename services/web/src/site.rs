@@ -1,85 +1,70 @@
-//! One app: what it brings, and what is put around it.
+//! One app: its definition, and the frame of its pages.
 
-use std::{collections::BTreeMap, sync::Arc, time::Instant};
+use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Context as _;
 use axum::{
-    Router,
-    extract::{DefaultBodyLimit, Request, State},
-    http::{HeaderValue, StatusCode, header},
-    middleware::{self, Next},
+    http::StatusCode,
     response::{Html, IntoResponse as _, Response},
-    routing::get,
 };
-use cloud::{probes, probes::Health};
 use contract::config::Config;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
 use tera::Tera;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     Asset, NavItem, Page, Problem, Settings, Viewer,
-    access::{Access, login},
-    assets::{self, Assets},
-    guard, headers,
-    limits::{self, Limits, MAX_FORM_BYTES},
-    live::Streams,
+    access::Access,
+    assets::Assets,
+    limits::Limits,
+    live::{Parts, Streams},
     metrics::Metrics,
 };
 
-const TEMPLATES: [(&str, &str); 4] = [
+const TEMPLATES: [(&str, &str); 5] = [
+    ("web/base.html", include_str!("templates/base.html")),
     ("web/components.html", include_str!("templates/components.html")),
     ("web/layout.html", include_str!("templates/layout.html")),
     ("web/login.html", include_str!("templates/login.html")),
     ("web/problem.html", include_str!("templates/problem.html")),
 ];
 
-/// What an app brings.
+/// The definition of an app.
 #[derive(Clone, Debug)]
 pub struct App {
     /// Its name: `monitor`, `client`.
     pub name: &'static str,
-    /// What people call it.
+    /// Its title for people.
     pub title: &'static str,
     /// Its navigation.
     pub nav: &'static [NavItem],
-    /// Its templates by name. Those whose name ends in `.html` escape all that they show.
+    /// Its templates by name. Those whose name ends in `.html` escape all values.
     pub templates: &'static [(&'static str, &'static str)],
     /// Its own files.
     pub assets: &'static [Asset],
-    /// How slow things may be.
+    /// Limits of its requests.
     pub limits: Limits,
-}
-
-/// The routes of an app. Every one of them is behind access and the protection of changes.
-#[derive(Debug, Default)]
-pub struct Routes {
-    /// Pages and small requests: a body has at most [`MAX_FORM_BYTES`], and the answer comes within a time limit.
-    pub pages: Router,
-    /// Uploads, downloads and live streams: their handlers limit size and time themselves. A body that comes too
-    /// slowly is refused here too.
-    pub streams: Router,
 }
 
 /// An app that is being served.
 #[derive(Debug)]
 pub struct Site {
-    /// What it brings.
+    /// Its definition.
     pub app: App,
     /// The environment it serves.
     pub config: Config,
     /// Ends live streams when the server stops.
     pub stop: CancellationToken,
     pub(crate) access: Access,
-    pub(crate) assets: Assets,
+    pub(crate) assets: Arc<Assets>,
     pub(crate) metrics: Metrics,
-    pub(crate) streams: Streams,
+    streams: Streams,
     tera: Tera,
-    tls: bool,
 }
 
-/// What every page is told.
+/// Values for every page.
 #[derive(Serialize)]
 struct Frame<'a> {
     app: &'static str,
@@ -117,40 +102,14 @@ impl Site {
         let metrics = Metrics::new(registry);
         Ok(Self {
             access: Access::new(app.name, settings)?,
-            assets: Assets::new(app.assets),
-            streams: Streams::new(metrics.streams.clone()),
+            assets: Arc::new(Assets::new(app.assets)),
+            streams: Streams::new(metrics.streams.clone(), stop.clone()),
             metrics,
             config: settings.config.clone(),
-            tls: settings.tls,
             app,
             stop,
             tera,
         })
-    }
-
-    /// Everything that is served: the app's routes behind what protects them, log-in, files and probes.
-    pub fn router(self: &Arc<Self>, routes: Routes, health: Health, registry: Arc<Registry>) -> Router {
-        let pages = routes
-            .pages
-            .merge(login::routes(self.clone()))
-            .route("/assets/{name}", get(assets::get).with_state(self.clone()))
-            .route("/metrics", get(move || probes::render(registry.clone())))
-            .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
-            .layer(middleware::from_fn_with_state(self.app.limits, limits::within));
-        let streams = routes.streams.layer(DefaultBodyLimit::disable());
-        pages
-            .merge(streams)
-            .fallback(async || {
-                Problem::not_found("There is no such page").next("The navigation shows those there are.")
-            })
-            .method_not_allowed_fallback(async || {
-                Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed", "This cannot be done here")
-            })
-            .layer(middleware::from_fn_with_state(self.clone(), guard::guard))
-            .layer(middleware::from_fn_with_state(self.app.limits, limits::pace))
-            .merge(probes::router(health))
-            .layer(middleware::from_fn_with_state(self.clone(), finish))
-            .layer(middleware::from_fn_with_state(self.tls, headers::add))
     }
 
     /// Live pages that are open.
@@ -158,15 +117,21 @@ impl Site {
         self.streams.open()
     }
 
+    /// The stream of a page. `render` renders its parts each time `changes` notifies of a change, at most a few times
+    /// per second. An error of `render` is sent as the event `failed`.
+    pub fn live<F, Answer>(&self, changes: watch::Receiver<u64>, render: F) -> Response
+    where
+        F: Fn() -> Answer + Send + 'static,
+        Answer: Future<Output = Result<Parts, Problem>> + Send,
+    {
+        self.streams.serve(changes, render)
+    }
+
     /// A page in the app's frame.
     ///
     /// # Errors
-    /// When the template does not fit what it is told.
+    /// When the template does not fit its values.
     pub fn render(&self, viewer: &Viewer, page: Page) -> Result<Response, Problem> {
-        self.framed(StatusCode::OK, viewer, page)
-    }
-
-    fn framed(&self, status: StatusCode, viewer: &Viewer, page: Page) -> Result<Response, Problem> {
         let Page { template, title, nav, live, mut context } = page;
         let frame = Frame {
             visitor: &viewer.visitor.name,
@@ -178,10 +143,10 @@ impl Site {
             ..self.frame(&title, viewer.theme)
         };
         context.insert("frame", &frame);
-        Ok((status, Html(self.fragment(template, &context)?)).into_response())
+        Ok(Html(self.fragment(template, &context)?).into_response())
     }
 
-    /// A page without the app's navigation, for who is not known yet.
+    /// A page without the app's navigation, for visitors without access.
     pub(crate) fn bare_page(
         &self,
         status: StatusCode,
@@ -216,7 +181,7 @@ impl Site {
     /// A part of a page, or a page of its own.
     ///
     /// # Errors
-    /// When the template does not fit what it is told.
+    /// When the template does not fit its values.
     pub fn fragment(&self, template: &str, context: &tera::Context) -> Result<String, Problem> {
         self.tera.render(template, context).map_err(|error| {
             let mut text = error.to_string();
@@ -227,35 +192,5 @@ impl Site {
             }
             Problem::internal(anyhow::anyhow!("render {template}: {text}"))
         })
-    }
-}
-
-/// Outermost but for the headers: counts, logs what failed, and turns problems into pages for people.
-async fn finish(State(site): State<Arc<Site>>, request: Request, next: Next) -> Response {
-    let since = Instant::now();
-    let (method, path) = (request.method().clone(), request.uri().path().to_owned());
-    let wants_page = guard::wants_page(&request);
-    let theme = crate::page::theme(request.headers());
-    let response = next.run(request).await;
-    let took = since.elapsed();
-    site.metrics.answered(response.status().as_u16(), took);
-    tracing::debug!(%method, path, status = response.status().as_u16(), millis = took.as_millis() as u64, "answered");
-    let Some(problem) = response.extensions().get::<Problem>().filter(|_| wants_page).cloned() else {
-        return response;
-    };
-    let mut context = tera::Context::new();
-    context.insert("problem", &problem);
-    context.insert("status", &problem.status.as_u16());
-    match site.bare_page(problem.status, theme, "web/problem.html", &problem.what, context) {
-        Ok(mut page) => {
-            for name in [header::RETRY_AFTER, header::CONNECTION] {
-                if let Some(value) = response.headers().get(&name).cloned() {
-                    page.headers_mut().insert(name, value);
-                }
-            }
-            page.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
-            page
-        }
-        Err(_) => response,
     }
 }

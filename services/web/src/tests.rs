@@ -80,7 +80,7 @@ fn config() -> Config {
 async fn who(State(site): State<Arc<Site>>, viewer: Viewer) -> Result<Response, Problem> {
     let mut context = tera::Context::new();
     let visitor = &viewer.visitor;
-    context.insert("text", &format!("{} bu1={} bu2={}", visitor.name, visitor.may("bu1"), visitor.may("bu2")));
+    context.insert("text", &format!("{} bu1={} bu2={}", visitor.name, visitor.may_see("bu1"), visitor.may_see("bu2")));
     site.render(&viewer, Page { template: "who.html", title: "<b>Who</b>".into(), nav: "/who", live: None, context })
 }
 

@@ -12,7 +12,7 @@ use cli::{error::Failure, output::Output, text};
 use images::{Image, LIBRARY_FOLDERS, Part, Program, Recipe, Spec, assemble, spdx};
 use tokio::process::Command;
 
-use super::Wanted;
+use super::Tagged;
 use crate::context;
 
 /// Cargo's profile for images.
@@ -20,7 +20,7 @@ pub(crate) const PROFILE: &str = "release";
 /// Between two flags in `CARGO_ENCODED_RUSTFLAGS`.
 const BETWEEN_FLAGS: &str = "\u{1f}";
 
-/// What of this machine an image depends on.
+/// The traits of this machine that an image depends on.
 #[derive(Clone, Debug)]
 pub(crate) struct Machine {
     /// Version of the compiler.
@@ -34,11 +34,11 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
-    /// Looks at the compiler and the C library.
+    /// Reads the versions of the compiler and the C library.
     ///
     /// # Errors
     /// When there is no compiler, or it makes no programs for Linux.
-    pub(crate) async fn look() -> anyhow::Result<Self> {
+    pub(crate) async fn read() -> anyhow::Result<Self> {
         let rustc = print("rustc", &["-vV"]).await?;
         let line = |key: &str| {
             rustc.lines().find_map(|line| line.strip_prefix(key)).map(str::trim).unwrap_or_default().to_owned()
@@ -57,7 +57,7 @@ impl Machine {
         Ok(Self { rust, triple, libc, is_static })
     }
 
-    /// All of it, to be told apart by.
+    /// All traits, as parts of a tag.
     pub(crate) fn traits(&self, profile: &str) -> Vec<String> {
         // The flags as they would be anywhere.
         let (rust, c) = self.flags(Path::new("/cargo"), Path::new("/deskgrid"));
@@ -65,7 +65,7 @@ impl Machine {
         traits.into_iter().map(str::to_owned).collect()
     }
 
-    /// What is in a program besides crates.
+    /// Parts of a program besides crates.
     fn parts(&self) -> Vec<Part> {
         let rust = Part { name: "rust".to_owned(), version: self.rust.clone() };
         let libc = self
@@ -102,12 +102,12 @@ fn cargo_home() -> PathBuf {
 /// When something does not compile, or an image cannot be put together.
 pub(crate) async fn make(
     machine: &Machine,
-    wanted: &[Wanted],
+    wanted: &[Tagged],
     profile: &str,
     output: &Output,
 ) -> anyhow::Result<Vec<Image>> {
     let mut programs = BTreeMap::new();
-    for Wanted { spec, .. } in wanted {
+    for Tagged { spec, .. } in wanted {
         if !programs.contains_key(spec.program) {
             // Always all of them at once: what is compiled together shares features, and so is the same every time.
             let together: Vec<&Spec> = spec.compiled_with().collect();
@@ -117,9 +117,9 @@ pub(crate) async fn make(
     let triple = machine.triple.as_str();
     let metadata =
         print(&cargo(), &["metadata", "--format-version", "1", "--locked", "--filter-platform", triple]).await?;
-    let metadata = serde_json::from_str(&metadata).context("read what cargo knows of the crates")?;
+    let metadata = serde_json::from_str(&metadata).context("read the crates that cargo printed")?;
     let mut images = Vec::new();
-    for Wanted { spec, tag } in wanted {
+    for Tagged { spec, tag } in wanted {
         let path: &PathBuf =
             programs.get(spec.program).with_context(|| format!("find the program {}", spec.program))?;
         let program = Program::read(path, LIBRARY_FOLDERS)?;
@@ -184,7 +184,7 @@ fn cargo() -> String {
     contract::config::variables().remove("CARGO").unwrap_or_else(|| "cargo".to_owned())
 }
 
-/// What a program prints.
+/// The output of a program.
 async fn print(program: &str, arguments: &[&str]) -> anyhow::Result<String> {
     let context = || format!("run {program} {}", arguments.join(" "));
     let ran =

@@ -1,4 +1,4 @@
-//! Who we are to a registry: what the command line says, Google's credentials, or what `docker login` noted.
+//! The login to a registry: from the command line, Google's credentials, or `docker login`.
 
 use std::{io::Read as _, path::PathBuf};
 
@@ -16,7 +16,7 @@ const TOKEN_USER: &str = "oauth2accesstoken";
 /// A login on the command line.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct LoginArgs {
-    /// Name for the registry [default: Google's credentials, or what `docker login` noted]
+    /// Name for the registry [default: Google's credentials, or the login of `docker login`]
     #[arg(long, value_name = "NAME", requires = "password_stdin")]
     username: Option<String>,
     /// Read the password for the registry from standard input
@@ -24,60 +24,63 @@ pub(crate) struct LoginArgs {
     password_stdin: bool,
 }
 
-/// Where a login comes from. It is asked for whenever it is used: compiling takes longer than many a token lasts.
+/// Where a login comes from. It is read at every use: compiling can take longer than a token is valid.
 #[derive(Clone, Debug)]
-pub(crate) enum Who {
+pub(crate) enum LoginSource {
     /// The command line, or nothing at all.
     Known(Login),
     /// Google's credentials.
     Google(Credentials),
-    /// What `docker login` noted in this folder.
-    Noted(PathBuf),
+    /// The login that `docker login` stored in this folder.
+    Docker(PathBuf),
 }
 
-impl Who {
+impl LoginSource {
     /// The login to the registry at a place, as it is now.
     ///
     /// # Errors
-    /// When a credential or a note cannot be read.
+    /// When a credential cannot be read.
     pub(crate) async fn login(&self, place: &str) -> anyhow::Result<Login> {
         match self {
             Self::Known(login) => Ok(login.clone()),
             Self::Google(credentials) => token(credentials, place).await,
-            Self::Noted(folder) => Ok(images::docker_login(folder, host(place)).await?.unwrap_or(Login::Anonymous)),
+            Self::Docker(folder) => Ok(images::docker_login(folder, host(place)).await?.unwrap_or(Login::Anonymous)),
         }
     }
 }
 
-/// Who we are to the registry at a place; `google` gives the credentials, if it is one of Google's.
+/// The source of the login to the registry at a place; `google` returns the credentials for one of Google's.
 ///
 /// # Errors
 /// When a password or a credential cannot be read.
-pub(crate) fn of(
+pub(crate) fn login_source(
     place: &str,
     args: &LoginArgs,
     google: impl FnOnce() -> anyhow::Result<Credentials>,
-) -> anyhow::Result<Who> {
+) -> anyhow::Result<LoginSource> {
     if let Some(name) = &args.username {
         let mut password = String::new();
         std::io::stdin().read_to_string(&mut password).context("read the password from standard input")?;
-        return Ok(Who::Known(Login::Password(name.clone(), password.trim_end_matches(['\r', '\n']).to_owned())));
+        return Ok(LoginSource::Known(Login::Password(
+            name.clone(),
+            password.trim_end_matches(['\r', '\n']).to_owned(),
+        )));
     }
     if is_google(place) {
-        return google().map(Who::Google);
+        return google().map(LoginSource::Google);
     }
     let variables = contract::config::variables();
     let folder = variables
         .get("DOCKER_CONFIG")
         .map(PathBuf::from)
         .or_else(|| variables.get("HOME").map(|home| PathBuf::from(home).join(".docker")));
-    Ok(folder.map_or(Who::Known(Login::Anonymous), Who::Noted))
+    Ok(folder.map_or(LoginSource::Known(Login::Anonymous), LoginSource::Docker))
 }
 
-/// The credentials of whoever runs this, or of the account that they act as.
+/// The credentials of the person who runs this, or of the account that they impersonate.
 ///
 /// # Errors
-/// When they cannot be read, or the email is none of an account.
+/// When they cannot be read, or the email is not that of an account.
 pub(crate) fn credentials(environment: &Environment, globals: &Globals) -> anyhow::Result<Credentials> {
     let own = google::default_credentials()?;
     match globals.impersonate_service_account.as_deref().filter(|email| !email.is_empty()) {

@@ -78,8 +78,8 @@ async fn served() -> (SocketAddr, Shared) {
     (address, held)
 }
 
-fn wanted() -> [Wanted; 1] {
-    [Wanted { spec: &CATALOGUE[0], tag: "src-1".to_owned() }]
+fn tagged() -> [Tagged; 1] {
+    [Tagged { spec: &CATALOGUE[0], tag: "src-1".to_owned() }]
 }
 
 fn image() -> Image {
@@ -99,9 +99,9 @@ async fn a_login_that_ended_while_programs_were_compiled_is_asked_for_again() {
         std::fs::write(folder.path().join("config.json"), noted.to_string()).unwrap();
     };
     now("before");
-    let target = Target::Registry { place: place.clone(), login: Who::Noted(folder.path().to_owned()) };
+    let target = Target::Registry { place: place.clone(), login: LoginSource::Docker(folder.path().to_owned()) };
     let image = image();
-    open(&target, &wanted()).await.unwrap();
+    check_target(&target, &tagged()).await.unwrap();
     now("after");
     let made = deliver(&[image], &target, &Output::default().only_errors()).await.unwrap();
     assert!(made[0].reference.starts_with(&format!("{place}/")), "{made:?}");
@@ -112,9 +112,9 @@ async fn a_login_that_ended_while_programs_were_compiled_is_asked_for_again() {
 async fn who_may_not_push_learns_it_before_anything_is_compiled() {
     let (address, held) = served().await;
     held.lock().unwrap().password = "secret".to_owned();
-    let login = Who::Known(Login::Password("me".to_owned(), "wrong".to_owned()));
+    let login = LoginSource::Known(Login::Password("me".to_owned(), "wrong".to_owned()));
     let target = Target::Registry { place: format!("{address}/desk"), login };
-    let said = open(&target, &wanted()).await.unwrap_err();
+    let said = check_target(&target, &tagged()).await.unwrap_err();
     assert!(said.to_string().contains("registry-denied"), "{said:#}");
     assert!(held.lock().unwrap().blobs.is_empty());
 }
@@ -144,7 +144,7 @@ async fn what_a_registry_is_too_busy_for_is_sent_again() {
 #[tokio::test]
 async fn a_login_that_is_not_let_in_is_told_from_a_place_that_nobody_made() {
     let (address, held) = served().await;
-    let login = Who::Known(Login::Password("me".to_owned(), String::new()));
+    let login = LoginSource::Known(Login::Password("me".to_owned(), String::new()));
     let target = Target::Registry { place: format!("{address}/desk"), login };
     let unknown = r#"{"errors": [{"code": "NAME_UNKNOWN", "message": "Repository \"desk\" not found"}]}"#;
     for (fault, said) in [
@@ -153,7 +153,7 @@ async fn a_login_that_is_not_let_in_is_told_from_a_place_that_nobody_made() {
         ((Method::POST, "/uploads/", 404, unknown), "error[not-set-up]"),
     ] {
         held.lock().unwrap().faults.push(fault);
-        let error = open(&target, &wanted()).await.unwrap_err().to_string();
+        let error = check_target(&target, &tagged()).await.unwrap_err().to_string();
         assert!(error.contains(said), "{error}");
     }
 }

@@ -2,22 +2,27 @@
 
 use std::path::PathBuf;
 
+use anyhow::Context as _;
 use cli::{error::Failure, output::Output, text};
 use contract::exit;
 use images::Login;
-use provision::environment::{Builder, CloudKind};
+use provision::{
+    environment::{Builder, CloudKind},
+    google,
+};
 use serde_json::json;
 
 use crate::{
     args::Globals,
-    building::{self, LoginArgs, Plan, Target, Who, Wish, here},
+    building::{self, LoginArgs, LoginSource, Plan, Request, Tagged, Target, here},
     context, setup,
 };
 
 /// Arguments of `build`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Images [default: those that `deploy` needs; `deskgrid` is the one with the daily verbs]
+    /// Images [default: those that `deploy` needs; `deskgrid` is the one with the daily verbs]. NAME:TAG, with --local
+    /// and --registry, needs neither an environment nor git
     images: Vec<String>,
     /// Compile and put the images together on this machine, with no container daemon [default: as the environment
     /// file says]
@@ -48,6 +53,9 @@ pub(crate) struct Args {
 /// # Errors
 /// When something does not build, or cannot be brought where it should be.
 pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
+    if let Some(images) = building::tagged(&args.images)? {
+        return make_tagged(args, &images, output).await;
+    }
     let environment = context::load(globals)?;
     let specs = building::named(&args.images)?;
     let local = args.local || args.output.is_some();
@@ -74,15 +82,17 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let target = match &args.output {
         Some(path) => Target::Archive { path: path.clone(), place },
         // Cloud Build pushes by itself.
-        None if builder == Builder::CloudBuild => Target::Registry { place, login: Who::Known(Login::Anonymous) },
+        None if builder == Builder::CloudBuild => {
+            Target::Registry { place, login: LoginSource::Known(Login::Anonymous) }
+        }
         None => {
-            let login = building::login(&place, &args.login, || building::credentials(&environment, globals))?;
+            let login = building::login_source(&place, &args.login, || building::credentials(&environment, globals))?;
             Target::Registry { place, login }
         }
     };
-    let wish =
-        Wish { environment: &environment, specs, builder, target, profile: args.profile.clone(), force: args.force };
-    let plan = building::plan(&wish, cloud.as_ref(), output).await?;
+    let request =
+        Request { environment: &environment, specs, builder, target, profile: args.profile.clone(), force: args.force };
+    let plan = building::plan(&request, cloud.as_ref(), output).await?;
     show(&plan, output);
     if args.dry_run {
         if output.json {
@@ -90,7 +100,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         }
         return Ok(exit::DONE);
     }
-    let made = building::carry_out(&plan, &wish, cloud.as_ref(), output).await?;
+    let made = building::carry_out(&plan, &request, cloud.as_ref(), output).await?;
     setup::note_images(&environment, &made)?;
     if output.json {
         output.document(&json!({"source": plan.source, "builder": plan.builder, "images": made}))?;
@@ -100,6 +110,36 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         output.line(&made.reference)?;
     }
     Ok(exit::DONE)
+}
+
+/// Makes images whose tags are given, as a step of Cloud Build does: it has the source, and neither an environment nor
+/// git.
+async fn make_tagged(args: &Args, images: &[Tagged], output: &Output) -> anyhow::Result<u8> {
+    let place = place_of_tagged(args)?.to_owned();
+    let login = building::login_source(&place, &args.login, google::default_credentials)?;
+    let (machine, target) = (here::Machine::read().await?, Target::Registry { place, login });
+    for made in building::make_here(&machine, images, &args.profile, &target, output).await? {
+        output.line(&made.reference)?;
+    }
+    Ok(exit::DONE)
+}
+
+fn place_of_tagged(args: &Args) -> Result<&str, Failure> {
+    match &args.registry {
+        Some(place) if args.local && args.output.is_none() && !args.dry_run => Ok(place),
+        _ => Err(Failure::usage("an image with a tag is only made for a registry, on this machine")
+            .on(args.images.join(", "))
+            .next("add --local --registry HOST/PATH, or leave out the tag")),
+    }
+}
+
+/// What a step of Cloud Build makes: the registry, and the images with their tags.
+///
+/// # Errors
+/// When it is not this verb, with images that have tags.
+pub(crate) fn of_step(args: &Args) -> anyhow::Result<(&str, Vec<Tagged>)> {
+    let images = building::tagged(&args.images)?.context("find tags of the images")?;
+    Ok((place_of_tagged(args)?, images))
 }
 
 /// Says what there is to do.

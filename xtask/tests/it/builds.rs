@@ -24,7 +24,7 @@ fn cloud_build_makes_images_once_and_tells_their_digests() {
     let built = desk.xtask(&["build", "engine", "orchestrator", "--json"]);
     let said = String::from_utf8_lossy(&built.stderr).into_owned();
     assert!(built.status.success(), "{said}");
-    for word in ["waits for a machine", "| FETCHSOURCE", "stage engine of services/Dockerfile", "is done"] {
+    for word in ["waits for a machine", "| FETCHSOURCE", "| Step #0: cargo xtask build --local", "is done"] {
         assert!(said.contains(word), "{word:?} is not in\n{said}");
     }
     let built: Value = serde_json::from_slice(&built.stdout).unwrap();
@@ -86,6 +86,9 @@ fn what_cannot_be_built_is_said_before_anything_is_compiled() {
         (&["build", "--local"], 64, "--output"),
         (&["build", "--registry", "localhost:1/x"], 64, "--local"),
         (&["build", "--username", "me"], 64, "--password-stdin"),
+        (&["build", "--local", "engine:src-1"], 64, "--registry"),
+        (&["build", "--local", "--registry", "localhost:1/x", "engine:src-1", "client"], 64, "every image has a tag"),
+        (&["build", "--local", "--registry", "localhost:1/x", "engine:src-1"], 1, "error[registry-unreachable]"),
         (&["build", "--local", "--registry", "localhost:1/x"], 1, "error[registry-unreachable]"),
         // Whoever is to be acted as is acted as, towards a registry too.
         (

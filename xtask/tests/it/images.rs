@@ -159,14 +159,14 @@ async fn a_registry_lets_in_who_knows_the_password_and_nobody_else() {
     for stranger in [Registry::new(&served.place, Login::Anonymous).unwrap(), registry("abd")] {
         let errors = [
             stranger.digest_of("engine", SOURCE).await.unwrap_err(),
-            stranger.open("engine").await.unwrap_err(),
+            stranger.check_push("engine").await.unwrap_err(),
             stranger.push(&image).await.unwrap_err(),
         ];
         assert!(errors.iter().all(|error| matches!(error, images::RegistryError::Denied(_))), "{errors:?}");
     }
     let registry = registry("abc");
     assert_eq!(registry.digest_of("engine", SOURCE).await.unwrap(), None);
-    registry.open("engine").await.unwrap();
+    registry.check_push("engine").await.unwrap();
     registry.push(&image).await.unwrap();
     assert_eq!(registry.digest_of("engine", SOURCE).await.unwrap().as_deref(), Some(image.digest()));
 }

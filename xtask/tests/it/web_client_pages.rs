@@ -35,7 +35,7 @@ async fn a_person_submits_files_watches_them_finish_and_takes_the_results() {
     browser.wait_for("#queue .item.bad", "strike").await;
     let problem = browser.text("#queue .item.bad .problems").await;
     assert!(problem.contains("line ") && problem.contains("column ") && problem.contains("trades["), "{problem}");
-    browser.wait_for("#said", "correct or remove it").await;
+    browser.wait_for("#message", "correct or remove it").await;
     browser.click("#send").await;
     browser.pictures("client-submit-problem", Screen::Wide).await;
     browser.assert_accessible("submit, with a problem").await;
@@ -48,7 +48,7 @@ async fn a_person_submits_files_watches_them_finish_and_takes_the_results() {
     browser.fill("#payload-name", "<b>note</b>.txt").await;
     browser.fill("#payload", "engine payload <script>alert(1)</script>").await;
     browser.click("#add-payload").await;
-    browser.wait_for("#said", "Ready").await;
+    browser.wait_for("#message", "Ready").await;
     browser.pictures("client-submit-ready", Screen::Wide).await;
     browser.assert_accessible("submit").await;
     // What another client submits to the session is not checked beforehand.

@@ -38,7 +38,7 @@ async fn files_that_are_dropped_on_the_page_are_submitted() {
     browser.wait_for("#queue", "books/two.txt").await;
     browser.wait_for("#send", "Submit 3 inputs").await;
     assert_eq!(browser.evaluate("document.querySelector('#drop.over') === null").await, json!(true));
-    browser.wait_for("#said", "Ready").await;
+    browser.wait_for("#message", "Ready").await;
     // With the Enter key: to the browser the mouse is still dragging.
     browser.fill("#session", "dropped\u{e007}").await;
     browser.wait_for("main", "All done: 3 inputs succeeded").await;
@@ -70,7 +70,7 @@ async fn a_browser_without_scripts_submits_and_reads_what_came_of_it() {
     browser.fill("#session", "plain").await;
     browser.fill("#inputs", &format!("{}\n{}", path("note.txt"), path("broken.json"))).await;
     browser.click("#send").await;
-    browser.wait_for("main", "1 of 2 went through").await;
+    browser.wait_for("main", "1 of 2 files were submitted").await;
     browser.wait_for("main", "broken.json").await;
     browser.pictures("client-submitted-plain", Screen::Wide).await;
     browser.click("a.button.primary").await;

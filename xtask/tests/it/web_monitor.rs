@@ -180,6 +180,24 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str, wrong: &mut 
         let name = name.trim_start_matches('#');
         return check(document, document.pointer(name).expect("the schema is there"), value, at, wrong);
     }
+    // A choice fits when nothing is wrong with it.
+    for several in ["anyOf", "oneOf"] {
+        if let Some(choices) = schema[several].as_array() {
+            let fits = |choice: &Value| {
+                let mut wrong = Vec::new();
+                check(document, choice, value, at, &mut wrong);
+                wrong.is_empty()
+            };
+            if !choices.iter().any(fits) {
+                wrong.push(format!("{at} is {value}, which is none of {several} {schema}"));
+            }
+            return;
+        }
+    }
+    let words = schema["enum"].as_array().cloned().or_else(|| Some(vec![schema.get("const")?.clone()]));
+    if words.is_some_and(|words| !words.contains(value)) {
+        wrong.push(format!("{at} is {value}, not as {schema}"));
+    }
     let kinds: Vec<&str> = match &schema["type"] {
         Value::String(kind) => vec![kind],
         Value::Array(kinds) => kinds.iter().filter_map(Value::as_str).collect(),
@@ -208,7 +226,9 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str, wrong: &mut 
     }
     for (name, field) in fields {
         match (&schema["properties"][name], &schema["additionalProperties"]) {
-            (Value::Null, Value::Bool(false)) => wrong.push(format!("{at} has {name}, which is not described")),
+            (Value::Null, Value::Bool(false) | Value::Null) if schema["type"] != Value::Null => {
+                wrong.push(format!("{at} has {name}, which is not described"));
+            }
             (Value::Null, of_rest) => check(document, of_rest, field, &format!("{at}/{name}"), wrong),
             (described, _) => check(document, described, field, &format!("{at}/{name}"), wrong),
         }

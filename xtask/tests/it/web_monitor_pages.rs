@@ -46,7 +46,7 @@ async fn a_person_watches_jobs_reads_why_one_failed_and_retries_it() {
     world.settled("bu2", 3).await;
 
     for (path, name, text) in [
-        ("/", "overview", "in a minute"),
+        ("/", "overview", "per minute"),
         ("/sessions", "sessions", "evening-run"),
         ("/session?business=bu1&session=evening-run", "session", "Why Jobs failed"),
         ("/jobs", "jobs", "malformed.json"),
@@ -70,11 +70,11 @@ async fn a_person_watches_jobs_reads_why_one_failed_and_retries_it() {
     browser.wait_for("#head", "can never work").await;
     browser.wait_for("#log-card", "Log").await;
     browser.wait_for("#live", "Live").await;
-    browser.click("button[popovertarget=ask-retry]").await;
-    browser.wait_for("#ask-retry", "another attempt").await;
+    browser.click("button[popovertarget=confirm-retry]").await;
+    browser.wait_for("#confirm-retry", "another attempt").await;
     browser.pictures("monitor-question", Screen::Wide).await;
-    browser.click("#ask-retry button.primary").await;
-    browser.wait_for("main", "1 Job is tried again").await;
+    browser.click("#confirm-retry button.primary").await;
+    browser.wait_for("main", "1 Job is retried").await;
     browser.wait_for("#head", "attempt 2").await;
     browser.wait_for("#head", "It failed").await;
     eventually("both attempts have their outcome", async || {

@@ -51,10 +51,10 @@ async fn a_person_follows_a_log_cancels_a_job_and_sends_a_dead_letter_again() {
     .await;
 
     // It is cancelled, after a question.
-    browser.click("button[popovertarget=ask-cancel]").await;
-    browser.wait_for("#ask-cancel", "Its input is kept").await;
+    browser.click("button[popovertarget=confirm-cancel]").await;
+    browser.wait_for("#confirm-cancel", "Its input is kept").await;
     browser.pictures("monitor-cancel-question", Screen::Wide).await;
-    browser.click("#ask-cancel button.primary").await;
+    browser.click("#confirm-cancel button.primary").await;
     browser.wait_for("main", "Job long-book is cancelled").await;
     browser.wait_for("#head", "cancelled").await;
     let outcomes = world.settled("bu1", 1).await;
@@ -74,10 +74,10 @@ async fn a_person_follows_a_log_cancels_a_job_and_sends_a_dead_letter_again() {
     browser.wait_for("main", "Replay").await;
     let first = browser.text("td.name a").await;
     browser.click("button[popovertarget^=replay-]").await;
-    browser.wait_for("[popover][id^=replay-]", "published again as it was kept").await;
+    browser.wait_for("[popover][id^=replay-]", "stored message is published again").await;
     browser.pictures("monitor-letters-question", Screen::Wide).await;
     browser.click("[popover][id^=replay-] button.primary").await;
-    browser.wait_for("main", "sent again").await;
+    browser.wait_for("main", "is replayed").await;
     world.settled("bu1", 3).await;
     eventually("the new one took the place of the old", async || {
         let now = browser.text("td.name a").await;

@@ -1,19 +1,19 @@
-//! What registries answer when they do not do what they were asked for, and what that means.
+//! Errors of registries, and their meaning.
 
 use std::fmt;
 
 use oci_client::errors::{OciDistributionError, OciErrorCode};
 
-/// What a registry said no to.
+/// Why a registry did not do something.
 #[derive(Debug)]
 pub enum RegistryError {
-    /// It wants to know who we are, or does not let us do this.
+    /// The login is missing, or lacks the right.
     Denied(String),
-    /// Nobody made the place that it was asked for.
+    /// The place does not exist.
     Missing(String),
     /// It did not answer.
     Unreachable(String),
-    /// Anything else.
+    /// Any other error.
     Refused(String),
 }
 
@@ -26,7 +26,7 @@ impl fmt::Display for RegistryError {
 
 impl std::error::Error for RegistryError {}
 
-/// The status of an answer, if there was one and it is known.
+/// The HTTP status, if there was an answer.
 fn status(error: &OciDistributionError) -> Option<u16> {
     use OciDistributionError as E;
     match error {
@@ -37,31 +37,32 @@ fn status(error: &OciDistributionError) -> Option<u16> {
     }
 }
 
-/// Whether an answer names one of these causes.
-fn names(error: &OciDistributionError, causes: &[OciErrorCode]) -> bool {
+/// Whether an answer has one of these codes.
+fn has_code(error: &OciDistributionError, codes: &[OciErrorCode]) -> bool {
     match error {
         OciDistributionError::RegistryError { envelope, .. } => {
-            envelope.errors.iter().any(|error| causes.contains(&error.code))
+            envelope.errors.iter().any(|error| codes.contains(&error.code))
         }
         _ => false,
     }
 }
 
-/// What was looked for is not there.
+/// The image or its place does not exist.
 pub(super) fn is_missing(error: &OciDistributionError) -> bool {
     use OciErrorCode::{ManifestUnknown, NameUnknown, NotFound};
     matches!(error, OciDistributionError::ImageManifestNotFoundError(_))
         || status(error) == Some(404)
-        || names(error, &[ManifestUnknown, NameUnknown, NotFound])
+        || has_code(error, &[ManifestUnknown, NameUnknown, NotFound])
 }
 
-/// The registry has too much to do, or has a trouble of its own.
+/// The registry is overloaded, or has an internal error.
 pub(super) fn is_busy(error: &OciDistributionError) -> bool {
-    status(error).is_some_and(|status| status == 429 || status >= 500) || names(error, &[OciErrorCode::Toomanyrequests])
+    status(error).is_some_and(|status| status == 429 || status >= 500)
+        || has_code(error, &[OciErrorCode::Toomanyrequests])
 }
 
-/// It may go well the next time: the registry is busy, or the way to it is broken.
-pub(super) fn is_passing(error: &OciDistributionError) -> bool {
+/// The failure is temporary: the registry is busy, or the network failed.
+pub(super) fn is_temporary(error: &OciDistributionError) -> bool {
     let broken = |error: &OciDistributionError| match error {
         OciDistributionError::RequestError(error) => error.status().is_none() && !error.is_builder(),
         _ => false,
@@ -69,24 +70,25 @@ pub(super) fn is_passing(error: &OciDistributionError) -> bool {
     is_busy(error) || broken(error)
 }
 
-/// What an answer means for whoever asked.
-pub(super) fn because(error: OciDistributionError) -> RegistryError {
-    use OciDistributionError as E;
-    let mut why = error.to_string();
-    let mut source = std::error::Error::source(&error);
-    while let Some(inner) = source {
-        let more = inner.to_string();
-        if !why.contains(&more) {
-            why = format!("{why}: {more}");
+impl From<OciDistributionError> for RegistryError {
+    fn from(error: OciDistributionError) -> Self {
+        use OciDistributionError as E;
+        let mut why = error.to_string();
+        let mut source = std::error::Error::source(&error);
+        while let Some(inner) = source {
+            let more = inner.to_string();
+            if !why.contains(&more) {
+                why = format!("{why}: {more}");
+            }
+            source = inner.source();
         }
-        source = inner.source();
-    }
-    match &error {
-        E::AuthenticationFailure(_) => RegistryError::Denied(why),
-        _ if matches!(status(&error), Some(401 | 403)) => RegistryError::Denied(why),
-        _ if names(&error, &[OciErrorCode::Denied, OciErrorCode::Unauthorized]) => RegistryError::Denied(why),
-        _ if is_missing(&error) => RegistryError::Missing(why),
-        E::RequestError(error) if error.status().is_none() => RegistryError::Unreachable(why),
-        _ => RegistryError::Refused(why),
+        match &error {
+            E::AuthenticationFailure(_) => RegistryError::Denied(why),
+            _ if matches!(status(&error), Some(401 | 403)) => RegistryError::Denied(why),
+            _ if has_code(&error, &[OciErrorCode::Denied, OciErrorCode::Unauthorized]) => RegistryError::Denied(why),
+            _ if is_missing(&error) => RegistryError::Missing(why),
+            E::RequestError(error) if error.status().is_none() => RegistryError::Unreachable(why),
+            _ => RegistryError::Refused(why),
+        }
     }
 }

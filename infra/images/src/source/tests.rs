@@ -1,4 +1,4 @@
-//! What is in the source, and which images have another tag when something in it is another.
+//! The files of the source, and the images whose tags change with a file.
 
 use super::*;
 use crate::catalogue::CATALOGUE;
@@ -9,7 +9,7 @@ fn git(root: &Path, arguments: &[&str]) {
 }
 
 #[test]
-fn the_source_is_what_git_knows_as_it_is_in_the_folder() {
+fn the_source_is_the_tracked_files_with_their_contents_in_the_folder() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path();
     let write = |path: &str, text: &str| {
@@ -30,7 +30,7 @@ fn the_source_is_what_git_knows_as_it_is_in_the_folder() {
     assert_eq!(source.unknown, ["services/engine/src/new.rs"]);
     let (tag, tar) = (source.tag(), source.tar_gz().unwrap());
 
-    // Neither a time nor a document nor a test makes another source.
+    // Times, documents and tests do not change the source.
     write("README.md", "two");
     write("services/engine/tests/it/main.rs", "two");
     write("Cargo.lock", "one");
@@ -45,53 +45,47 @@ fn real() -> Source {
     Source::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")).unwrap()
 }
 
-fn tags(source: &Source, maker: Maker) -> Vec<String> {
-    CATALOGUE.iter().map(|spec| source.tag_of(spec, maker, &[]).unwrap()).collect()
+fn tags(source: &Source) -> Vec<String> {
+    CATALOGUE.iter().map(|spec| source.tag_of(spec, &[]).unwrap()).collect()
 }
 
-/// The images whose tags are others when this file is.
-fn changed(source: &Source, maker: Maker, path: &str) -> Vec<&'static str> {
+/// The images whose tags change when this file changes.
+fn changed(source: &Source, path: &str) -> Vec<&'static str> {
     let mut other = source.clone();
     let item = other.items.iter_mut().find(|item| item.path == path);
     item.unwrap_or_else(|| panic!("there is no {path}")).bytes.push(b'\n');
-    let (before, after) = (tags(source, maker), tags(&other, maker));
+    let (before, after) = (tags(source), tags(&other));
     let differ = CATALOGUE.iter().zip(before.iter().zip(&after)).filter(|(_, (before, after))| before != after);
     differ.map(|(spec, _)| spec.name).collect()
 }
 
 #[test]
-fn an_image_has_another_tag_when_something_in_it_is_another() {
-    use Maker::{Docker, Here};
+fn the_tag_of_an_image_changes_with_its_contents() {
     let source = real();
     let services = ["client", "engine", "monitor", "orchestrator"];
     let all = ["client", "deskgrid", "engine", "monitor", "orchestrator"];
-    for (maker, path, wanted) in [
-        (Docker, "manifests/orchestrator.yaml", &[][..]),
-        (Docker, "xtask/src/lib.rs", &[]),
-        (Docker, "services/cli/src/lib.rs", &["deskgrid"]),
-        (Here, "services/cli/src/lib.rs", &["deskgrid"]),
-        (Docker, "infra/provision/src/plan.rs", &[]),
-        (Docker, "services/contract/src/lib.rs", &all),
-        (Docker, "services/kernel/src/lib.rs", &["client", "engine"]),
-        (Docker, "services/monitor/src/lib.rs", &["monitor"]),
-        (Docker, "services/engine/src/lib.rs", &["engine"]),
+    for (path, expected) in [
+        ("manifests/orchestrator.yaml", &[][..]),
+        ("services/cli/src/lib.rs", &["deskgrid"]),
+        ("infra/provision/src/plan.rs", &[]),
+        ("services/contract/src/lib.rs", &all),
+        ("services/kernel/src/lib.rs", &["client", "engine"]),
+        ("services/monitor/src/lib.rs", &["monitor"]),
+        ("services/engine/src/lib.rs", &["engine"]),
         // It can ask for a feature of a crate that the other services have too.
-        (Docker, "services/web/Cargo.toml", &services),
-        (Docker, "Cargo.lock", &all),
-        (Docker, ".cargo/config.toml", &all),
+        ("services/web/Cargo.toml", &services),
+        ("Cargo.lock", &all),
+        (".cargo/config.toml", &all),
         // How an image is put together.
-        (Docker, DOCKERFILE, &all),
-        (Here, DOCKERFILE, &[]),
-        (Here, "infra/images/src/layer.rs", &all),
-        (Docker, "infra/images/src/layer.rs", &[]),
+        ("infra/images/src/layer.rs", &all),
     ] {
-        assert_eq!(changed(&source, maker, path), wanted, "{maker:?} {path}");
+        assert_eq!(changed(&source, path), expected, "{path}");
     }
-    assert_ne!(source.tag_of(&CATALOGUE[0], Here, &["1.95.0"]).unwrap(), tags(&source, Here)[0]);
+    assert_ne!(source.tag_of(&CATALOGUE[0], &["1.95.0"]).unwrap(), tags(&source)[0]);
 }
 
 #[test]
-fn what_a_package_includes_from_outside_its_folder_is_told_in_its_manifest() {
+fn files_that_a_package_includes_from_outside_its_folder_are_in_its_manifest() {
     let source = real();
     let mut outside = 0;
     let is_test = |path: &str| path.ends_with("/tests.rs") || path.contains("/tests/");
@@ -111,8 +105,8 @@ fn what_a_package_includes_from_outside_its_folder_is_told_in_its_manifest() {
                     }
                 }
                 let path = path.join("/");
-                let is_known = compiled.iter().any(|place| path.starts_with(&format!("{place}/")));
-                assert!(is_known, "{} includes {path}: name it in package.metadata.deskgrid.reads", item.path);
+                let is_listed = compiled.iter().any(|place| path.starts_with(&format!("{place}/")));
+                assert!(is_listed, "{} includes {path}: name it in package.metadata.deskgrid.reads", item.path);
                 outside += usize::from(source.workspace.owner(&path) != Some(owner));
             }
         }

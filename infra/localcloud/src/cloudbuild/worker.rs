@@ -1,10 +1,10 @@
-//! What becomes of a build: its source is fetched, its steps run, its images are pushed, each as its account may.
+//! What becomes of a build: its source is fetched, its steps run and push images, each as its account may.
 
-use std::{collections::BTreeMap, io::Read as _, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Value, json};
 
-use super::CloudBuild;
+use super::{CloudBuild, Pushed};
 use crate::{google::call::time_text, identity::principal::Principal};
 
 /// A build that cannot go on: the type of its failure, and the words.
@@ -24,34 +24,22 @@ impl CloudBuild {
             return;
         }
         let mut log = Log { builds: &self, build: &build, text: String::new() };
-        let came = self.steps(&build, &mut log).await;
-        let failure = match came {
-            Ok(images) => log.line("DONE").map(|()| {
-                self.end(&id, "SUCCESS", json!({"images": images}), Value::Null);
-            }),
-            Err(failed) => Err(failed),
-        };
-        if let Err(Failed(kind, why)) = failure {
+        let ran = self.run(&build, &mut log).await.and_then(|()| log.line("DONE"));
+        if let Err(Failed(_, why)) = &ran {
             // Whoever may not write the log cannot be told there.
             let _ = log.line(&format!("ERROR: {why}"));
-            self.end(&id, "FAILURE", Value::Null, json!({"type": kind, "detail": why}));
         }
-    }
-
-    fn end(&self, id: &str, status: &str, results: Value, failure: Value) {
         let now = time_text(self.identity.clock.now());
-        self.change(id, |build| {
-            build["status"] = json!(status);
+        self.change(&id, |build| {
+            build["status"] = json!(if ran.is_ok() { "SUCCESS" } else { "FAILURE" });
             build["finishTime"] = json!(now);
-            for (key, value) in [("results", results), ("failureInfo", failure)] {
-                if !value.is_null() {
-                    build[key] = value;
-                }
+            if let Err(Failed(kind, why)) = ran {
+                build["failureInfo"] = json!({"type": kind, "detail": why});
             }
         });
     }
 
-    async fn steps(&self, build: &Value, log: &mut Log<'_>) -> Result<Vec<Value>, Failed> {
+    async fn run(&self, build: &Value, log: &mut Log<'_>) -> Result<(), Failed> {
         let account = account(self, build);
         log.line("FETCHSOURCE")?;
         let source = self.source(build, &account)?;
@@ -60,45 +48,31 @@ impl CloudBuild {
         let id = build["id"].as_str().unwrap_or_default();
         let steps = build["steps"].as_array().cloned().unwrap_or_default();
         let pause = self.takes / u32::try_from(steps.len().max(1)).unwrap_or(1);
-        let mut stages: BTreeMap<String, String> = BTreeMap::new();
         for (number, step) in steps.iter().enumerate() {
             tokio::time::sleep(pause).await;
             if self.get(id).map_or(true, |build| super::has_ended(&build)) {
                 return Err(Failed("FAILURE_TYPE_UNSPECIFIED", "the build was cancelled".to_owned()));
             }
-            let label = format!("Step #{number} - \"{}\"", step["id"].as_str().unwrap_or_default());
-            let arguments: Vec<&str> =
-                step["args"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-            let after = |flag: &str| {
-                let place = arguments.iter().position(|argument| *argument == flag)?;
-                arguments.get(place + 1).copied()
-            };
-            let (Some(stage), Some(name)) = (after("--target"), after("--tag")) else {
-                log.line(&format!("{label}: nothing to do on a laptop"))?;
-                continue;
-            };
-            let file = after("--file").unwrap_or("Dockerfile");
+            let arguments = step["args"].as_array().into_iter().flatten();
+            let command: Vec<&str> =
+                [&step["entrypoint"]].into_iter().chain(arguments).filter_map(Value::as_str).collect();
+            log.line(&format!("Step #{number}: {}", command.join(" ")))?;
             let fails = |why: String| Failed("USER_BUILD_STEP", format!("build step {number} failed: {why}"));
-            let text = source.get(file).ok_or_else(|| fails(format!("there is no {file} in the source")))?;
-            let declared = format!(" AS {stage}");
-            if !text.lines().any(|line| line.starts_with("FROM ") && line.trim_end().ends_with(&declared)) {
-                return Err(fails(format!("target stage \"{stage}\" could not be found")));
+            if command.first() == Some(&"cargo") && !source.contains("Cargo.toml") {
+                return Err(fails("could not find `Cargo.toml` in `/workspace`".to_owned()));
             }
-            log.line(&format!("{label}: stage {stage} of {file} is a program of this machine"))?;
-            stages.insert(name.to_owned(), stage.to_owned());
+            let steps = self.steps.get().ok_or_else(|| fails("this laptop cloud runs no steps".to_owned()))?;
+            for Pushed { repository, tag, digest } in steps(&command).map_err(|error| fails(format!("{error:#}")))? {
+                let pushed = self.registry.push(&account, &repository, &tag, &digest);
+                pushed.map_err(|error| fails(error.message().to_owned()))?;
+                log.line(&format!("Step #{number}: pushed {repository}:{tag}, {digest}"))?;
+            }
         }
-        log.line("PUSH")?;
-        let mut pushed = Vec::new();
-        for name in build["images"].as_array().into_iter().flatten().filter_map(Value::as_str) {
-            let missing = || Failed("PUSH_IMAGE_NOT_FOUND", format!("no step made the image {name}"));
-            let stage = stages.get(name).ok_or_else(missing)?;
-            pushed.push(self.push(&account, name, stage, log)?);
-        }
-        Ok(pushed)
+        Ok(())
     }
 
-    /// Files of the source, as text.
-    fn source(&self, build: &Value, account: &Principal) -> Result<BTreeMap<String, String>, Failed> {
+    /// Paths of the files of the source.
+    fn source(&self, build: &Value, account: &Principal) -> Result<BTreeSet<String>, Failed> {
         let from = &build["source"]["storageSource"];
         let text = |key: &str| from[key].as_str().unwrap_or_default();
         let fails = |why: String| Failed("FETCH_SOURCE_FAILED", why);
@@ -109,31 +83,8 @@ impl CloudBuild {
             .map_err(|error| fails(error.message().to_owned()))?;
         let mut tar = tar::Archive::new(flate2::read::GzDecoder::new(bytes.as_ref()));
         let unreadable = |error: std::io::Error| fails(format!("the source is no tar.gz file: {error}"));
-        let mut files = BTreeMap::new();
-        for entry in tar.entries().map_err(unreadable)? {
-            let mut entry = entry.map_err(unreadable)?;
-            let path = entry.path().map_err(unreadable)?.display().to_string();
-            let mut content = Vec::new();
-            entry.read_to_end(&mut content).map_err(unreadable)?;
-            files.insert(path, String::from_utf8_lossy(&content).into_owned());
-        }
-        Ok(files)
-    }
-
-    fn push(&self, account: &Principal, name: &str, stage: &str, log: &mut Log<'_>) -> Result<Value, Failed> {
-        let (repository, tag) = name.rsplit_once(':').unwrap_or((name, "latest"));
-        let digest = match self.programs.get() {
-            Some(programs) => programs(repository, stage)
-                .map_err(|error| Failed("USER_BUILD_STEP", format!("make the image {name}: {error:#}")))?,
-            None => {
-                return Err(Failed("USER_BUILD_STEP", "this laptop cloud has no programs to make images of".into()));
-            }
-        };
-        self.registry
-            .push(account, repository, tag, &digest)
-            .map_err(|error| Failed("PUSH_NOT_AUTHORIZED", error.message().to_owned()))?;
-        log.line(&format!("{name}: digest: {digest}"))?;
-        Ok(json!({"name": name, "digest": digest}))
+        let path = |entry: std::io::Result<tar::Entry<'_, _>>| Ok(entry?.path()?.display().to_string());
+        tar.entries().and_then(|entries| entries.map(path).collect()).map_err(unreadable)
     }
 }
 

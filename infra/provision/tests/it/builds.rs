@@ -5,30 +5,25 @@ use std::time::Duration;
 use localcloud::faults::{Fault, Faults, When};
 use provision::{
     Environment,
-    build::{self, Build, Order, Wanted},
+    build::{self, Build, Image, Order},
     google::{Api, Client, Method, Request},
 };
 use serde_json::json;
 
 use crate::ground::{self, ONE, Verb, client, cloud, environment};
 
-fn wanted<'a>(image: &'a str, tag: &'a str) -> Wanted<'a> {
-    Wanted { image, tag, labels: vec![format!("org.opencontainers.image.revision={tag}")] }
-}
-
-fn order<'a>(environment: &'a Environment, images: &'a [Wanted<'a>]) -> Order<'a> {
+fn order<'a>(environment: &'a Environment, images: &'a [Image<'a>]) -> Order<'a> {
     Order {
         environment,
         object: "deskgrid/build/source/src.tar.gz",
         generation: 7,
         place: "europe-west1-docker.pkg.dev/desk-one/desk-one-images",
-        dockerfile: "services/Dockerfile",
         images,
     }
 }
 
 async fn known(client: &Client, order: &Order<'_>) -> Vec<Build> {
-    let builds = client.list(&build::list(order.environment, order.images[0].tag), "builds").await.unwrap();
+    let builds = client.list(&build::list(order.environment, &order.images[0]), "builds").await.unwrap();
     builds.iter().filter_map(Build::read).collect()
 }
 
@@ -41,7 +36,7 @@ async fn an_order_whose_answer_is_lost_is_one_build() {
     let environment = environment(ONE);
     let client = client(&google);
     for (tag, fault) in [("src-1", Fault::DropAfter), ("src-2", Fault::DropBefore), ("src-3", Fault::Answer(503))] {
-        let engine = [wanted("engine", tag)];
+        let engine = [Image { name: "engine", tag }];
         let order = order(&environment, &engine);
         let lost = faults.add("POST", "/builds", When::Between(1, 1), fault);
         let (begun, found) = build::begin(&client, &order, false).await.unwrap().unwrap();
@@ -52,7 +47,7 @@ async fn an_order_whose_answer_is_lost_is_one_build() {
         assert_eq!(ids, [begun.id], "{fault:?}");
     }
     // One that is wanted anew is another one, once.
-    let engine = [wanted("engine", "src-1")];
+    let engine = [Image { name: "engine", tag: "src-1" }];
     let order = order(&environment, &engine);
     faults.add("POST", "/builds", When::Between(1, 1), Fault::DropAfter);
     let (anew, found) = build::begin(&client, &order, true).await.unwrap().unwrap();
@@ -74,12 +69,12 @@ async fn a_build_is_waited_for_only_if_it_makes_every_image_that_is_wanted() {
     let accounts = format!("v1/projects/{}/serviceAccounts", environment.project);
     let account = Request::new(Api::Iam, Method::Post, accounts).body(json!({"accountId": builder}));
     client.send(&account).await.unwrap();
-    let begin = async |images: &[Wanted<'_>]| {
-        build::begin(&client, &order(&environment, images), false).await.unwrap().unwrap()
-    };
-    let (engine, orchestrator) = (wanted("engine", "src-1"), wanted("orchestrator", "src-2"));
+    let begin =
+        async |images: &[Image<'_>]| build::begin(&client, &order(&environment, images), false).await.unwrap().unwrap();
+    let engine = Image { name: "engine", tag: "src-1" };
+    let orchestrator = Image { name: "orchestrator", tag: "src-2" };
     let (first, _) = begin(std::slice::from_ref(&engine)).await;
-    let (both, found) = begin(&[engine, orchestrator.clone()]).await;
+    let (both, found) = begin(&[engine, orchestrator]).await;
     assert!(!found && both.id != first.id, "the engine's build makes no orchestrator");
     let (again, found) = begin(&[orchestrator]).await;
     assert!(found && again.id == both.id, "{again:?}");

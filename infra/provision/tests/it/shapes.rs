@@ -170,18 +170,13 @@ fn every_request_of_a_build_is_as_google_describes_it() {
         object: "deskgrid/build/source/src-1.tar.gz",
         generation: 7,
         place: "europe-west1-docker.pkg.dev/desk-one/desk-one-images",
-        dockerfile: "services/Dockerfile",
-        images: &[("engine", "src-1"), ("orchestrator", "src-2")].map(|(image, tag)| build::Wanted {
-            image,
-            tag,
-            labels: vec![format!("org.opencontainers.image.revision={tag}")],
-        }),
+        images: &[("engine", "src-1"), ("orchestrator", "src-2")].map(|(name, tag)| build::Image { name, tag }),
     };
     let record = Record::default();
     record.0.lock().unwrap().extend([
         build::create(&order),
         build::get(&environment, "b-1"),
-        build::list(&environment, "src-1"),
+        build::list(&environment, &order.images[0]),
         build::cancel(&environment, "b-1"),
         build::images(&environment),
     ]);

@@ -1,5 +1,5 @@
-// The form to submit: files are checked as they are chosen and sent one by one, each with its progress. Without this
-// script the form is sent as a whole.
+// The form to submit inputs: files are checked when they are chosen and uploaded one by one, each with its progress.
+// Without this script the browser submits the whole form.
 "use strict";
 (() => {
   const form = document.getElementById("submit");
@@ -9,9 +9,9 @@
   const { business, fresh, program } = form.dataset;
   const max = Number(form.dataset.max), checked = Number(form.dataset.checked);
   const csrf = $("input[name=csrf]").value;
-  const queue = $("#queue"), said = $("#said"), send = $("#send"), field = $("#session");
+  const queue = $("#queue"), message = $("#message"), send = $("#send"), field = $("#session");
   const SENDING = 3;
-  /** What is to be sent, by name: {name, file, shared, state, element, problems}. */
+  /** The files to submit, by name: {name, file, shared, state, element, problems}. */
   const items = new Map();
   let busy = false, sentTo = null;
 
@@ -29,14 +29,14 @@
   };
   const address = (path, parameters) => `${path}?${new URLSearchParams(parameters)}`;
   const session = () => field.value.trim();
-  const tell = (text, isBad) => { said.textContent = text; said.classList.toggle("bad", Boolean(isBad)); };
+  const report = (text, isBad) => { message.textContent = text; message.classList.toggle("bad", Boolean(isBad)); };
 
   // One line of the list.
   const show = (item, state, text) => {
     item.state = state;
     const good = state === "good" || state === "sent", bad = state === "wrong" || state === "failed";
     item.element.className = `item ${good ? "good" : bad ? "bad" : ""}`;
-    item.said.textContent = text;
+    item.message.textContent = text;
     item.progress.hidden = state !== "sending";
     item.remove.hidden = state === "sending" || state === "sent";
     item.problems.replaceChildren();
@@ -63,11 +63,11 @@
     send.lastElementChild.textContent = busy ? "Submitting" : inputs ? `Submit ${inputs} input${inputs === 1 ? "" : "s"}` : "Submit";
     if (busy) return;
     const wrong = count("wrong"), failed = count("failed");
-    if (count("checking")) tell("Checking…");
-    else if (wrong) tell(`${wrong} cannot be computed: correct or remove ${wrong === 1 ? "it" : "them"}.`, true);
-    else if (failed) tell(`${failed} did not go through. Submit again to try once more.`, true);
-    else if (all.length) tell("Ready.");
-    else tell("");
+    if (count("checking")) report("Checking…");
+    else if (wrong) report(`${wrong} cannot be computed: correct or remove ${wrong === 1 ? "it" : "them"}.`, true);
+    else if (failed) report(`${failed} could not be submitted. Submit again to retry.`, true);
+    else if (all.length) report("Ready.");
+    else report("");
   };
 
   const add = (file, name, shared) => {
@@ -77,13 +77,13 @@
     const item = { key, name, file, shared, check: 0 };
     item.element = make("li");
     const head = make("div", "", "head");
-    item.said = make("span", "", "said");
+    item.message = make("span", "", "message");
     item.remove = make("button", "", "quiet small");
     item.remove.type = "button";
     item.remove.append(make("span", "Remove"));
     item.remove.setAttribute("aria-label", `Remove ${name}`);
     item.remove.addEventListener("click", () => { items.delete(key); item.element.remove(); if (shared) recheck(); summary(); $("#inputs").focus(); });
-    head.append(make("b", name), make("span", `${size(file.size)}${shared ? ", shared" : ""}`, "muted small"), item.said, item.remove);
+    head.append(make("b", name), make("span", `${size(file.size)}${shared ? ", shared" : ""}`, "muted small"), item.message, item.remove);
     item.progress = make("progress");
     item.progress.max = 100;
     item.progress.setAttribute("aria-label", `Upload of ${name}`);
@@ -92,28 +92,28 @@
     items.set(key, item);
     queue.append(item.element);
     show(item, "checking", "");
-    if (shared) { look(item); recheck(); } else look(item);
+    if (shared) { checkFile(item); recheck(); } else checkFile(item);
   };
 
-  // Checking before anything is sent; the server does it again when it comes.
+  // Checks before anything is uploaded; the server checks every upload again.
   const market = () => {
     const shared = [...items.values()].filter((item) => item.shared);
     return (shared.find((item) => item.name.split("/").pop() === "market.json") ?? (shared.length === 1 ? shared[0] : undefined))?.file;
   };
-  const recheck = () => { for (const item of items.values()) if (!item.shared && item.state !== "sent") look(item); };
+  const recheck = () => { for (const item of items.values()) if (!item.shared && item.state !== "sent") checkFile(item); };
   let turn = Promise.resolve();
-  const look = (item) => {
+  const checkFile = (item) => {
     const number = ++item.check;
     if (item.file.size > max) return show(item, "wrong", `larger than ${form.dataset.maxText}`);
     if (item.shared) return show(item, "good", "read by every input");
     if (program) return show(item, "unchecked", "your program reads it");
     if (item.file.size > checked) return show(item, "unchecked", "large: the engine checks it");
     show(item, "checking", "checking…");
-    turn = turn.then(() => ask(item, number)).catch(() => {
-      if (number === item.check) show(item, "unchecked", "could not be checked; it is checked when it is sent");
+    turn = turn.then(() => requestCheck(item, number)).catch(() => {
+      if (number === item.check) show(item, "unchecked", "could not be checked; the server checks it when it is uploaded");
     });
   };
-  const ask = async (item, number) => {
+  const requestCheck = async (item, number) => {
     if (number !== item.check || items.get(item.key) !== item) return;
     const body = new FormData();
     body.append("input", item.file);
@@ -144,13 +144,13 @@
     request.open("PUT", address(item.shared ? "/api/v1/shared" : "/api/v1/inputs", parameters));
     request.setRequestHeader("x-csrf-token", csrf);
     request.responseType = "json";
-    let told = 0;
+    let reported = 0;
     request.upload.addEventListener("progress", (event) => {
       const percent = event.lengthComputable && event.total ? Math.floor(event.loaded / event.total * 100) : 0;
       item.progress.value = percent;
-      item.said.textContent = percent < 100 ? `${percent} %` : "being stored…";
-      // A screen reader hears of quarters, not of every percent.
-      if (item.file.size > 8 << 20 && percent >= told + 25) { told = percent; tell(`${item.name}: ${percent} %`); }
+      item.message.textContent = percent < 100 ? `${percent} %` : "being stored…";
+      // A screen reader announces quarters, not every percent.
+      if (item.file.size > 8 << 20 && percent >= reported + 25) { reported = percent; report(`${item.name}: ${percent} %`); }
     });
     const end = (state, text, list) => { show(item, state, text); if (list) problems(item, list); resolve(state === "sent"); };
     request.addEventListener("load", () => {
@@ -159,7 +159,7 @@
       const text = [found.what, found.why, found.next].filter(Boolean).join(". ") || `refused with status ${request.status}`;
       end(found.problems ? "wrong" : "failed", text, found.problems);
     });
-    request.addEventListener("error", () => end("failed", "the connection broke off; nothing of it was submitted"));
+    request.addEventListener("error", () => end("failed", "the connection was lost; nothing was submitted"));
     item.progress.value = 0;
     show(item, "sending", "0 %");
     request.send(item.file);
@@ -171,7 +171,7 @@
     if (busy) return;
     payload();
     const todo = (shared) => [...items.values()].filter((item) => item.shared === shared && item.state !== "sent");
-    if (![...items.values()].some((item) => !item.shared)) { tell("Choose files or paste a payload first.", true); $("#inputs").focus(); return; }
+    if (![...items.values()].some((item) => !item.shared)) { report("Choose files or paste a payload first.", true); $("#inputs").focus(); return; }
     await turn;
     const wrong = [...items.values()].find((item) => item.state === "wrong");
     if (wrong) { summary(); wrong.remove.focus(); wrong.element.scrollIntoView({ block: "nearest" }); return; }
@@ -185,19 +185,19 @@
       const waiting = todo(false);
       const total = waiting.length;
       let done = 0;
-      tell(`Submitting ${total}…`);
+      report(`Submitting ${total}…`);
       const lane = async () => {
         for (let item; (item = waiting.shift());) {
           good = await put(item, to) && good;
           done++;
-          if (total > 1) tell(`${done} of ${total} sent`);
+          if (total > 1) report(`${done} of ${total} sent`);
         }
       };
       await Promise.all(Array.from({ length: SENDING }, lane));
     }
     busy = false;
     summary();
-    if (good) { tell("Submitted."); location.assign(address("/session", { business, session: to })); }
+    if (good) { report("Submitted."); location.assign(address("/session", { business, session: to })); }
   }, true);
 
   // Choosing, dropping, pasting.
@@ -230,7 +230,7 @@
       }
     }
   };
-  // Anywhere on the page: a file that misses the box must not replace the page.
+  // Anywhere on the page: a file that is dropped outside the box must not replace the page.
   for (const name of ["dragover", "dragleave", "drop"]) {
     document.addEventListener(name, (event) => {
       if (![...event.dataTransfer?.types ?? []].includes("Files")) return;
@@ -243,7 +243,7 @@
         for (const entry of entries) await walk(entry, "", found);
         found.sort((one, another) => one[1].localeCompare(another[1]));
         for (const [file, path] of found) add(file, path, false);
-      })().catch(() => tell("Some of what was dropped cannot be read.", true));
+      })().catch(() => report("Some of what was dropped cannot be read.", true));
     });
   }
   addEventListener("beforeunload", (event) => { if (busy) event.preventDefault(); });

@@ -62,7 +62,7 @@ fn what_cannot_be_known_is_not_refused() {
     {
         assert!(matches!(verdict(name, bytes, market), Verdict::Unchecked { .. }), "{name}");
     }
-    let large = format!("{{\"x\": \"{}\"}}", "y".repeat(CHECKED_MAX));
+    let large = format!("{{\"x\": \"{}\"}}", "y".repeat(MAX_CHECKED));
     assert!(matches!(verdict("large.json", &large, Market::None), Verdict::Unchecked { .. }));
 }
 

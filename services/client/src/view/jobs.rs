@@ -4,7 +4,7 @@ use serde::Serialize;
 use sessions::jobs::State;
 use web::Query;
 
-use super::{COUNTED, Choice, Pages, duration, paged, shown};
+use super::parts::{COUNTED, Choice, Pages, duration, paged, shown};
 use crate::session::{Entry, Session};
 
 /// Jobs on a page.
@@ -34,7 +34,7 @@ pub(crate) struct JobRow {
     pub(crate) raw: Option<String>,
 }
 
-/// The Jobs that a query asks for; those that did not succeed first.
+/// The Jobs that match a query; those that did not succeed first.
 pub(crate) fn jobs(session: &Session, business: &str, name: &str, query: &Query) -> Jobs {
     let q = query.get("jobs-q").unwrap_or_default().to_lowercase();
     let state = query.get("state");
@@ -48,11 +48,11 @@ pub(crate) fn jobs(session: &Session, business: &str, name: &str, query: &Query)
             count,
         })
         .collect();
-    let is_wanted = |entry: &&Entry| {
+    let matches = |entry: &&Entry| {
         state.is_none_or(|state| shown(entry.state).0 == state)
             && (q.is_empty() || entry.job.to_lowercase().contains(&q))
     };
-    let mut found: Vec<&Entry> = session.jobs.iter().filter(is_wanted).collect();
+    let mut found: Vec<&Entry> = session.jobs.iter().filter(matches).collect();
     found.sort_by_key(|entry| matches!(entry.state, State::Succeeded | State::Waiting | State::Running));
     let (pages, range) = paged(found.len(), JOBS_PAGE, query, "jobs-page");
     let rows = found[range].iter().map(|entry| job_row(entry, business, name)).collect();

@@ -5,7 +5,7 @@ use serde_json::Value;
 use sessions::results::{PORTFOLIO, Row};
 use web::Query;
 
-use super::{Choice, Pages, paged};
+use super::parts::{Choice, Pages, paged};
 use crate::{
     chart::{self, Chart, Point},
     session::Session,
@@ -13,8 +13,8 @@ use crate::{
 
 /// Rows of results on a page; the chart shows the same.
 const RESULTS_PAGE: usize = 25;
-/// Measures to choose from, at most.
-const MEASURES_MAX: usize = 14;
+/// Measures to choose from.
+const MAX_MEASURES: usize = 14;
 
 /// The results of a session, for its page.
 #[derive(Debug, Serialize)]
@@ -49,7 +49,7 @@ fn is_total(row: &Row) -> bool {
     row.row == PORTFOLIO || row.row.is_empty()
 }
 
-/// The results that a query asks for: one measure, of the Jobs or of all their rows.
+/// The results that match a query: one measure, of the Jobs or of all their rows.
 pub(crate) fn results(session: &Session, query: &Query) -> Results {
     let all = || session.results.settled.iter().flat_map(|settled| &settled.rows);
     let has_totals = all().any(|row| is_total(row) && row.value.is_some());
@@ -60,11 +60,11 @@ pub(crate) fn results(session: &Session, query: &Query) -> Results {
     for row in all().filter(in_level).filter(|row| row.value.is_some()) {
         match counts.iter().position(|(name, _)| *name == row.measure) {
             Some(at) => counts[at].1 += 1,
-            None if counts.len() < MEASURES_MAX => counts.push((&row.measure, 1)),
+            None if counts.len() < MAX_MEASURES => counts.push((&row.measure, 1)),
             None => {}
         }
     }
-    // A measure that is named but not there (yet) stays chosen; otherwise that of the position, or the most common.
+    // A measure that the query names stays chosen, even without rows; the default is `value`, or the most common.
     let common = || counts.iter().max_by_key(|(name, count)| (*name == "value", *count)).map(|(name, _)| *name);
     let measure = query.get("measure").or_else(common).unwrap_or_default().to_owned();
     let first_page = Query::parse(&query.with("page", ""));
@@ -90,11 +90,11 @@ pub(crate) fn results(session: &Session, query: &Query) -> Results {
     };
 
     let q = query.get("q").unwrap_or_default().to_lowercase();
-    let is_wanted = |row: &&Row| {
+    let matches = |row: &&Row| {
         let is_found = q.is_empty() || row.job.to_lowercase().contains(&q) || row.row.to_lowercase().contains(&q);
         is_found && (row.measure == measure || row.error.is_some())
     };
-    let mut found: Vec<&Row> = all().filter(in_level).filter(is_wanted).collect();
+    let mut found: Vec<&Row> = all().filter(in_level).filter(matches).collect();
     let sort = query.get("sort").unwrap_or_default();
     let value = |row: &Row| row.value.as_ref().and_then(Value::as_f64);
     let error = |row: &Row| row.standard_error.as_ref().and_then(serde_json::Number::as_f64);

@@ -1,10 +1,16 @@
 use std::sync::Arc;
 
 use serde_json::json;
-use sessions::results::{PORTFOLIO, Row};
+use sessions::{
+    Counts,
+    jobs::State,
+    results::{PORTFOLIO, Row},
+};
 
-use super::*;
-use crate::session::{Entry, Results as Kept, Settled};
+use web::Query;
+
+use super::{parts::paged, *};
+use crate::session::{Entry, Results as Kept, Session, Settled};
 
 fn row(job: &str, row: &str, measure: &str, value: serde_json::Value, error: Option<f64>) -> Row {
     Row {

@@ -111,7 +111,8 @@ fn progress(job: &Job) -> Reason {
 }
 
 /// A Pod in one line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize)]
+#[schemars(rename = "Pod")]
 pub struct PodView {
     /// Name.
     pub name: String,
@@ -234,7 +235,8 @@ fn is_used_up(used: &str, limit: &str) -> bool {
 }
 
 /// An event in one line.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize)]
+#[schemars(rename = "Event")]
 pub struct EventView {
     /// When it last happened.
     pub time: Option<Timestamp>,
@@ -262,7 +264,8 @@ impl From<Event> for EventView {
 }
 
 /// How a business's orchestrator does.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize)]
+#[schemars(rename = "Orchestrator")]
 pub struct OrchestratorView {
     /// Replicas wanted.
     pub wanted: i32,

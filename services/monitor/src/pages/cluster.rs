@@ -4,10 +4,12 @@ use inspect::text;
 use serde::Serialize;
 use web::Problem;
 
-use super::{Ask, Shown, rows};
+use super::rows;
 use crate::{
     charts::{self, Rect},
-    cluster::{self, NodeLine},
+    nodes::NodeLine,
+    page::Shown,
+    page_request::PageRequest,
     raw::Quota,
 };
 
@@ -54,15 +56,15 @@ struct Space {
 #[derive(Serialize)]
 struct Nodes {
     rows: Vec<NodeRow>,
-    trouble: String,
-    /// What is shown are only the Pods of businesses the visitor may see.
+    error: String,
+    /// Only the Pods of businesses that the visitor may see are counted.
     is_partial: bool,
 }
 
 /// The page.
-pub(super) fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
-    let views = ask.state.views(ask.visitor, ask.query.get("business"))?;
-    let nodes = cluster::known(ask.state);
+pub(super) fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
+    let views = request.state.views(request.visitor, request.query.get("business"))?;
+    let nodes = request.state.nodes();
     let is_running = |state: &str| !matches!(state, "Succeeded" | "Failed" | "Error" | "OOMKilled" | "Completed");
     let all = || views.iter().flat_map(|view| view.pods.values()).filter(|pod| is_running(&pod.view.state));
     let rows = nodes.lines.iter().map(|node| {
@@ -78,8 +80,8 @@ pub(super) fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
     });
     let nodes = Nodes {
         rows: rows.collect(),
-        trouble: nodes.trouble.clone().unwrap_or_default(),
-        is_partial: views.len() < ask.state.followed.len(),
+        error: nodes.error.clone().unwrap_or_default(),
+        is_partial: views.len() < request.state.followed.len(),
     };
     let spaces: Vec<Space> = views
         .iter()
@@ -123,7 +125,7 @@ pub(super) fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
             }
         })
         .collect();
-    let parts = vec![ask.part("nodes", "cluster.html", &nodes)?, ask.part("spaces", "quotas.html", &spaces)?];
+    let parts = vec![request.part("nodes", "cluster.html", &nodes)?, request.part("spaces", "quotas.html", &spaces)?];
     Ok(Shown { title: "Cluster".into(), crumbs: Vec::new(), parts })
 }
 

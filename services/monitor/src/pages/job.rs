@@ -1,4 +1,4 @@
-//! One Job: where it is, why, and everything it left.
+//! One Job: its state, why, and all its objects.
 
 use inspect::{Detail, Stored, cluster::PodView, text};
 use serde::Serialize;
@@ -8,14 +8,16 @@ use sessions::{
 };
 use web::Problem;
 
-use super::{
-    Ask, Crumb, Shown,
-    rows::{JobRow, job_href, preview, seconds, session_href, time},
+use super::rows::{JobRow, job_href, preview, seconds, session_href, time};
+
+use crate::{
+    board::View,
+    logs::plain,
+    page::{Crumb, Shown},
+    page_request::PageRequest,
 };
 
-use crate::{board::View, logs::plain};
-
-/// Most bytes of a refused message that are shown.
+/// Bytes of a refused message that are shown.
 const PAYLOAD: usize = 2000;
 /// Results that are listed.
 const RESULTS: usize = 20;
@@ -38,7 +40,7 @@ struct Head {
 #[derive(Serialize)]
 struct Step {
     what: &'static str,
-    /// What goes on until the next moment.
+    /// The phase until the next moment.
     phase: &'static str,
     x: f64,
     width: f64,
@@ -59,7 +61,7 @@ struct ObjectRow {
     kind: &'static str,
     url: String,
     size: String,
-    /// Where it is taken away.
+    /// URL of the download.
     download: String,
 }
 
@@ -105,20 +107,21 @@ struct Preview {
 #[derive(Serialize)]
 struct Log {
     text: String,
-    /// Where it goes on, while a Pod runs.
+    /// URL of the live log, while a Pod runs.
     follow: String,
 }
 
 /// The page.
-pub(super) async fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
-    let [business, session, id] = ["business", "session", "job"].map(|name| ask.query.get(name).unwrap_or_default());
-    ask.state.business(ask.visitor, business)?;
-    let view = ask.state.board().views.get(business).cloned();
-    let view = view.ok_or_else(|| Problem::not_found("This business is not known yet"))?;
-    let generation: Option<i64> = ask.query.get("generation").and_then(|value| value.parse().ok());
+pub(super) async fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
+    let [business, session, id] =
+        ["business", "session", "job"].map(|name| request.query.get(name).unwrap_or_default());
+    request.state.business(request.visitor, business)?;
+    let view = request.state.board().views.get(business).cloned();
+    let view = view.ok_or_else(|| Problem::not_found("This business is not listed yet"))?;
+    let generation: Option<i64> = request.query.get("generation").and_then(|value| value.parse().ok());
     let (job, others) = chosen(&view, session, id, generation)?;
     let job = &job;
-    let detail = ask.state.detail(&view, job).await?;
+    let detail = request.state.detail(&view, job).await?;
     let head = Head {
         row: JobRow::from(&detail.job),
         explanation: detail.explanation.clone(),
@@ -131,11 +134,11 @@ pub(super) async fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
     let mut facts = facts(&detail, &view.business.bucket);
     facts.others = others;
     let parts = vec![
-        ask.part("head", "job_head.html", &head)?,
-        ask.part("timeline", "job_timeline.html", &timeline(&detail))?,
-        ask.part("result", "job_result.html", &result(&detail))?,
-        ask.part("log-card", "job_log.html", &log(&detail, business))?,
-        ask.part("facts", "job_facts.html", &facts)?,
+        request.part("head", "job_head.html", &head)?,
+        request.part("timeline", "job_timeline.html", &timeline(&detail))?,
+        request.part("result", "job_result.html", &result(&detail))?,
+        request.part("log-card", "job_log.html", &log(&detail, business))?,
+        request.part("facts", "job_facts.html", &facts)?,
     ];
     let crumbs = vec![
         Crumb { label: "Jobs".into(), href: "/jobs".into() },
@@ -146,19 +149,19 @@ pub(super) async fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
     Ok(Shown { title: id.to_owned(), crumbs, parts })
 }
 
-/// The Job that is asked for, the latest of its name when no generation is named, and the others.
+/// The Job of this name and generation, the latest without a generation, and the others of the name.
 fn chosen(view: &View, session: &str, id: &str, generation: Option<i64>) -> Result<(Job, Vec<JobRow>), Problem> {
     let all: Vec<&Job> = view.jobs.iter().filter(|job| job.session == session && job.job == id).collect();
     let Some(latest) = all.first() else {
         return Err(Problem::not_found(format!("There is no Job {id:?} in session {session:?}"))
-            .next("It may not be known yet, or its outcome has reached the end of its retention."));
+            .next("It may not be listed yet, or its outcome has reached the end of its retention."));
     };
     let job = *all.iter().find(|job| generation == Some(job.generation)).unwrap_or(latest);
     let others = all.iter().filter(|other| other.generation != job.generation).map(|job| JobRow::from(*job)).collect();
     Ok((job.clone(), others))
 }
 
-/// The moments along a line: long steps are long, short ones still seen.
+/// The moments along a line: short steps have a least width, so that they are visible.
 fn timeline(detail: &Detail) -> Timeline {
     let moments = &detail.timeline;
     let gaps: Vec<f64> =
@@ -172,7 +175,7 @@ fn timeline(detail: &Detail) -> Timeline {
         let width = gaps.get(index).map_or(0.0, |gap| least + if total > 0.0 { gap / total * room } else { 0.0 });
         let (phase, class) = match moment.what {
             "published" => ("in Pub/Sub", "waiting"),
-            "received" => ("being taken", "waiting"),
+            "received" => ("being accepted", "waiting"),
             "created" => ("waiting for a node", "waiting"),
             "scheduled" => ("starting", "waiting"),
             "started" => ("computing", "running"),
@@ -251,11 +254,7 @@ fn facts(detail: &Detail, bucket: &str) -> Facts {
         ("Image", some(outcome.and_then(|outcome| outcome.image.clone()))),
         ("Cluster", some(detail.cluster_trouble.clone())),
     ];
-    let payload = outcome.and_then(|outcome| outcome.message_data.as_ref()).map(|data| {
-        use base64::Engine as _;
-        let bytes = base64::engine::general_purpose::STANDARD.decode(data).unwrap_or_default();
-        preview(&bytes, PAYLOAD)
-    });
+    let payload = outcome.and_then(|outcome| outcome.message_data.as_ref()).map(|data| preview(data, PAYLOAD));
     Facts {
         facts: facts
             .into_iter()

@@ -1,4 +1,4 @@
-//! The table of Jobs: filtered, sorted, a page at a time.
+//! The table of Jobs: filtered, sorted, in pages.
 
 use std::cmp::Reverse;
 
@@ -6,15 +6,15 @@ use serde::Serialize;
 use sessions::jobs::{Job, State};
 use web::{Problem, Query, Visitor};
 
-use super::{Ask, Shown, rows::JobRow};
-use crate::state::State as Known;
+use super::rows::JobRow;
+use crate::{page::Shown, page_request::PageRequest, state::State as Monitor};
 
 /// Rows of a page.
 const ROWS: usize = 50;
-/// Most rows that a program may ask for at once.
-const ROWS_MAX: usize = 1000;
+/// Rows of a page for a program.
+const MAX_ROWS: usize = 1000;
 
-/// What is asked for.
+/// The filter, the order and the page of a request.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Filter {
     pub(crate) business: String,
@@ -22,26 +22,26 @@ pub(crate) struct Filter {
     pub(crate) state: Option<State>,
     pub(crate) text: String,
     pub(crate) sort: String,
-    /// Whether the order was asked for, and which.
+    /// The order, when the request names one.
     pub(crate) descending: Option<bool>,
     pub(crate) page: usize,
     pub(crate) rows: usize,
 }
 
-/// A page of what was asked for.
+/// A page of the Jobs that match a filter.
 pub(crate) struct Selected {
     pub(crate) jobs: Vec<Job>,
-    /// How many there are on all pages.
+    /// Jobs on all pages.
     pub(crate) total: usize,
     pub(crate) page: usize,
     pub(crate) pages: usize,
-    /// How many there are in each state, whatever state is asked for.
+    /// Jobs in each state, without the filter by state.
     pub(crate) by_state: Vec<(&'static str, usize)>,
 }
 
 impl Filter {
-    /// As a URL says it.
-    pub(crate) fn of(query: &Query) -> Self {
+    /// The filter of a query.
+    pub(crate) fn from_query(query: &Query) -> Self {
         let text = |name: &str| query.get(name).unwrap_or_default().to_owned();
         let number = |name: &str| query.get(name).and_then(|value| value.parse::<usize>().ok());
         Self {
@@ -52,52 +52,52 @@ impl Filter {
             sort: text("sort"),
             descending: query.get("order").map(|order| order == "desc"),
             page: number("page").unwrap_or(1).max(1),
-            rows: number("rows").unwrap_or(ROWS).clamp(1, ROWS_MAX),
+            rows: number("rows").unwrap_or(ROWS).clamp(1, MAX_ROWS),
         }
     }
 }
 
 impl Filter {
-    /// What the table is sorted by.
-    fn by(&self) -> &'static str {
+    /// The column that the table is sorted by.
+    fn sort_column(&self) -> &'static str {
         ["job", "session", "business", "state"].into_iter().find(|by| self.sort == *by).unwrap_or("changed")
     }
 
-    /// By time the latest come first, by name the first, unless it was asked otherwise.
+    /// By time the latest come first, by name the first, unless the request names the order.
     fn is_descending(&self) -> bool {
-        self.descending.unwrap_or(self.by() == "changed")
+        self.descending.unwrap_or(self.sort_column() == "changed")
     }
 }
 
-/// The Jobs asked for, with what their outcomes say.
-pub(crate) async fn select(known: &Known, visitor: &Visitor, filter: &Filter) -> Result<Selected, Problem> {
-    let mut selected = choose(known, visitor, filter)?;
-    known.fill(&mut selected.jobs).await;
+/// The Jobs that match a filter, with the contents of their outcomes.
+pub(crate) async fn select(state: &Monitor, visitor: &Visitor, filter: &Filter) -> Result<Selected, Problem> {
+    let mut selected = choose(state, visitor, filter)?;
+    state.fill(&mut selected.jobs).await;
     Ok(selected)
 }
 
-fn choose(known: &Known, visitor: &Visitor, filter: &Filter) -> Result<Selected, Problem> {
+fn choose(state: &Monitor, visitor: &Visitor, filter: &Filter) -> Result<Selected, Problem> {
     let only = Some(filter.business.as_str()).filter(|business| !business.is_empty());
-    let views = known.views(visitor, only)?;
+    let views = state.views(visitor, only)?;
     let text = filter.text.to_lowercase();
-    let is_wanted = |job: &Job| {
+    let matches = |job: &Job| {
         let code = job.reason.as_ref().map(|reason| reason.code.as_str()).unwrap_or_default();
         (filter.session.is_empty() || job.session == filter.session)
             && (text.is_empty()
                 || [job.job.as_str(), job.session.as_str(), code].iter().any(|of| of.to_lowercase().contains(&text)))
     };
-    let mut found: Vec<&Job> = views.iter().flat_map(|view| view.jobs.iter()).filter(|job| is_wanted(job)).collect();
+    let mut found: Vec<&Job> = views.iter().flat_map(|view| view.jobs.iter()).filter(|job| matches(job)).collect();
     let count = |state: State| found.iter().filter(|job| job.state == Some(state)).count();
     let by_state = State::ALL.into_iter().map(|state| (state.as_str(), count(state))).collect();
     if filter.state.is_some() {
         found.retain(|job| job.state == filter.state);
     }
-    match filter.by() {
+    match filter.sort_column() {
         "job" => found.sort_by(|a, b| a.job.cmp(&b.job)),
         "session" => found.sort_by(|a, b| (&a.session, &a.job).cmp(&(&b.session, &b.job))),
         "business" => found.sort_by(|a, b| (&a.business, &a.session, &a.job).cmp(&(&b.business, &b.session, &b.job))),
         "state" => found.sort_by_key(|job| (job.state, Reverse(job.changed))),
-        // Those of one business are in this order already.
+        // The Jobs of one business are in this order already.
         _ if views.len() == 1 => found.reverse(),
         _ => found.sort_by_key(|job| job.changed),
     }
@@ -148,34 +148,38 @@ struct Table {
     last: usize,
     page: usize,
     pages: usize,
-    before: String,
-    after: String,
+    previous: String,
+    next: String,
     is_listed: bool,
     has_filter: bool,
     in_session: bool,
 }
 
 /// The page.
-pub(super) async fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
-    let filter = Filter::of(ask.query);
+pub(super) async fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
+    let filter = Filter::from_query(request.query);
     let bar = Bar {
-        businesses: ask.visitor.of(&ask.state.site.config).iter().map(|business| business.name.clone()).collect(),
+        businesses: request.businesses(),
         business: filter.business.clone(),
         session: filter.session.clone(),
         text: filter.text.clone(),
         state: filter.state.map(|state| state.as_str().to_owned()).unwrap_or_default(),
         sort: filter.sort.clone(),
-        order: ask.query.get("order").unwrap_or_default().to_owned(),
+        order: request.query.get("order").unwrap_or_default().to_owned(),
     };
-    let parts = vec![ask.part("filter", "jobs_filter.html", &bar)?, table(ask, &filter, "/jobs").await?];
+    let parts = vec![request.part("filter", "jobs_filter.html", &bar)?, table(request, &filter, "/jobs").await?];
     Ok(Shown { title: "Jobs".into(), crumbs: Vec::new(), parts })
 }
 
 /// The table, for a page at this path.
-pub(super) async fn table(ask: &Ask<'_>, filter: &Filter, path: &str) -> Result<(&'static str, String), Problem> {
-    let selected = select(ask.state, ask.visitor, filter).await?;
+pub(super) async fn table(
+    request: &PageRequest<'_>,
+    filter: &Filter,
+    path: &str,
+) -> Result<(&'static str, String), Problem> {
+    let selected = select(request.state, request.visitor, filter).await?;
     let link = |name: &str, value: &str| {
-        let query = Query::parse(&ask.query.with("page", ""));
+        let query = Query::parse(&request.query.with("page", ""));
         let query = query.with(name, value);
         if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") }
     };
@@ -199,18 +203,18 @@ pub(super) async fn table(ask: &Ask<'_>, filter: &Filter, path: &str) -> Result<
         ("Changed", "changed", ""),
     ];
     let columns = columns.into_iter().map(|(label, by, class)| {
-        let is_current = filter.by() == by;
+        let is_current = filter.sort_column() == by;
         let (order, sort) = match (is_current, filter.is_descending()) {
             (true, true) => ("asc", "descending"),
             (true, false) => ("desc", "ascending"),
             (false, _) => ("", ""),
         };
-        let query = Query::parse(&Query::parse(&ask.query.with("page", "")).with("sort", by));
+        let query = Query::parse(&Query::parse(&request.query.with("page", "")).with("sort", by));
         Column { label, href: format!("{path}?{}", query.with("order", order)), sort, class }
     });
     let first = (selected.page - 1) * filter.rows;
-    let turn = |page: usize| format!("{path}?{}", ask.query.with("page", &page.to_string()));
-    let board = ask.state.board();
+    let turn = |page: usize| format!("{path}?{}", request.query.with("page", &page.to_string()));
+    let board = request.state.board();
     let table = Table {
         columns: columns.collect(),
         states,
@@ -219,12 +223,12 @@ pub(super) async fn table(ask: &Ask<'_>, filter: &Filter, path: &str) -> Result<
         last: first + selected.jobs.len(),
         page: selected.page,
         pages: selected.pages,
-        before: if selected.page > 1 { turn(selected.page - 1) } else { String::new() },
-        after: if selected.page < selected.pages { turn(selected.page + 1) } else { String::new() },
+        previous: if selected.page > 1 { turn(selected.page - 1) } else { String::new() },
+        next: if selected.page < selected.pages { turn(selected.page + 1) } else { String::new() },
         is_listed: board.views.values().all(|view| view.is_listed),
         has_filter: !filter.text.is_empty() || filter.state.is_some() || !filter.session.is_empty(),
         in_session: path == "/session",
         rows: selected.jobs.iter().map(JobRow::from).collect(),
     };
-    ask.part("jobs", "jobs_table.html", &table)
+    request.part("jobs", "jobs_table.html", &table)
 }

@@ -1,13 +1,15 @@
-//! How every business stands.
+//! The overview of all businesses.
 
 use serde::Serialize;
 use sessions::Counts;
 use web::Problem;
 
-use super::{Ask, Shown, rows};
+use super::rows;
 use crate::{
     board::View,
     charts::{self, Bars, Line, Rect},
+    page::Shown,
+    page_request::PageRequest,
 };
 
 #[derive(Serialize)]
@@ -30,13 +32,13 @@ struct Card {
     sessions: Vec<rows::SessionRow>,
 }
 
-/// Sessions that a card shows.
+/// Sessions on a card.
 const SESSIONS: usize = 4;
 
 /// The page.
-pub(super) fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
-    let cards: Vec<Card> = ask.state.views(ask.visitor, None)?.iter().map(|view| card(view)).collect();
-    let parts = vec![ask.part("businesses", "overview.html", &cards)?];
+pub(super) fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
+    let cards: Vec<Card> = request.state.views(request.visitor, None)?.iter().map(|view| card(view)).collect();
+    let parts = vec![request.part("businesses", "overview.html", &cards)?];
     Ok(Shown { title: "Overview".into(), crumbs: Vec::new(), parts })
 }
 

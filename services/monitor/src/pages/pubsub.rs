@@ -1,19 +1,16 @@
-//! Topics, subscriptions and the backlog; and what became of messages that did not work.
+//! Topics, subscriptions and the backlog; and dead letters.
 
 use contract::Outcome;
 use serde::Serialize;
 use sessions::dead_letters::DeadLetter;
 use web::Problem;
 
-use super::{
-    Ask, Shown,
-    rows::{self, LetterRow, preview},
-};
-use crate::{raw::PubsubItem, state::State};
+use super::rows::{self, LetterRow, preview};
+use crate::{page::Shown, page_request::PageRequest, raw::PubsubItem};
 
 /// Dead letters shown at once.
 const LETTERS: usize = 50;
-/// Most characters of a payload shown.
+/// Characters of a payload that are shown.
 const PAYLOAD: usize = 400;
 
 #[derive(Serialize)]
@@ -40,8 +37,8 @@ struct Letters {
 }
 
 /// The page on Pub/Sub.
-pub(super) fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
-    let views = ask.state.views(ask.visitor, ask.query.get("business"))?;
+pub(super) fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
+    let views = request.state.views(request.visitor, request.query.get("business"))?;
     let backlogs: Vec<Backlog> = views
         .iter()
         .map(|view| Backlog {
@@ -56,15 +53,15 @@ pub(super) fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
             intake: view.business.intake,
         })
         .collect();
-    let parts = vec![ask.part("pubsub", "pubsub.html", &backlogs)?];
+    let parts = vec![request.part("pubsub", "pubsub.html", &backlogs)?];
     Ok(Shown { title: "Pub/Sub".into(), crumbs: Vec::new(), parts })
 }
 
 /// The page of dead letters.
-pub(super) async fn letters(ask: &Ask<'_>) -> Result<Shown, Problem> {
-    let only = ask.query.get("business");
+pub(super) async fn letters(request: &PageRequest<'_>) -> Result<Shown, Problem> {
+    let only = request.query.get("business");
     let mut all: Vec<DeadLetter> =
-        ask.state.views(ask.visitor, only)?.iter().flat_map(|view| view.letters.as_ref().clone()).collect();
+        request.state.views(request.visitor, only)?.iter().flat_map(|view| view.letters.as_ref().clone()).collect();
     all.sort_by_key(|letter| std::cmp::Reverse(letter.since));
     let total = all.len();
     let mut by_code = std::collections::BTreeMap::<String, usize>::new();
@@ -74,8 +71,7 @@ pub(super) async fn letters(ask: &Ask<'_>) -> Result<Shown, Problem> {
     let mut by_code: Vec<(String, usize)> = by_code.into_iter().collect();
     by_code.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
     all.truncate(LETTERS);
-    let reads: Vec<_> =
-        all.iter().map(|letter| outcome(ask.state, letter.business.clone(), letter.outcome.clone())).collect();
+    let reads: Vec<_> = all.iter().map(|letter| request.state.outcome(&letter.business, &letter.outcome)).collect();
     let outcomes = futures::future::join_all(reads).await;
     let rows = all.iter().zip(outcomes).map(|(letter, outcome)| row(letter, outcome));
     let letters = Letters {
@@ -83,16 +79,11 @@ pub(super) async fn letters(ask: &Ask<'_>) -> Result<Shown, Problem> {
         total,
         left_out: total.saturating_sub(LETTERS),
         by_code,
-        businesses: ask.visitor.of(&ask.state.site.config).iter().map(|business| business.name.clone()).collect(),
+        businesses: request.businesses(),
         business: only.unwrap_or_default().to_owned(),
     };
-    let parts = vec![ask.part("letters", "letters.html", &letters)?];
+    let parts = vec![request.part("letters", "letters.html", &letters)?];
     Ok(Shown { title: "Dead letters".into(), crumbs: Vec::new(), parts })
-}
-
-async fn outcome(state: &State, business: String, name: String) -> Option<Outcome> {
-    let bucket = &state.followed.get(&business)?.business.bucket;
-    cloud::outcomes::shown(&state.store, bucket, &name).await.ok()?
 }
 
 fn row(letter: &DeadLetter, outcome: Option<Outcome>) -> LetterRow {
@@ -101,9 +92,7 @@ fn row(letter: &DeadLetter, outcome: Option<Outcome>) -> LetterRow {
     row.message = outcome.reason.message;
     row.attributes = outcome.message_attributes.into_iter().flatten().collect();
     if let Some(data) = outcome.message_data {
-        use base64::Engine as _;
-        let bytes = base64::engine::general_purpose::STANDARD.decode(data).unwrap_or_default();
-        row.preview = preview(&bytes, PAYLOAD);
+        row.preview = preview(&data, PAYLOAD);
     } else if let Some(tail) = outcome.log_tail {
         row.preview = tail.lines().last().unwrap_or_default().chars().take(PAYLOAD).collect();
     }

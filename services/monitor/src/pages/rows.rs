@@ -1,7 +1,8 @@
-//! Rows of tables as texts, so that templates only place them.
+//! Rows of tables as texts for the templates.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
+use base64::{Engine as _, engine::general_purpose::STANDARD};
 use inspect::text;
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -32,16 +33,16 @@ pub(crate) struct JobRow {
     pub(crate) took: String,
 }
 
-/// Where a Job's page is.
+/// URL of a Job's page.
 pub(crate) fn job_href(business: &str, session: &str, job: &str, generation: i64) -> String {
     let generation = generation.to_string();
     let pairs = [("business", business), ("session", session), ("job", job), ("generation", generation.as_str())];
     format!("/job?{}", web::encode(pairs))
 }
 
-/// Where a session's page is.
+/// URL of a session's page.
 pub(crate) fn session_href(business: &str, session: &str) -> String {
-    // Messages that were refused are of no session.
+    // Refused messages have no session.
     if session == sessions::jobs::REFUSED_SESSION {
         return format!("/letters?{}", web::encode([("business", business)]));
     }
@@ -145,7 +146,7 @@ impl From<&SessionView> for SessionRow {
             percent: (counts.done() * 100).checked_div(total).unwrap_or_default(),
             shares: shares(&counts),
             state,
-            rate: view.rate.map(per).unwrap_or_default(),
+            rate: view.rate.map(rate_text).unwrap_or_default(),
             left: seconds(view.seconds_left),
             oldest: time(summary.oldest_pending),
             changed: time(summary.changed),
@@ -153,15 +154,15 @@ impl From<&SessionView> for SessionRow {
     }
 }
 
-/// A rate as people read it.
-fn per(rate: f64) -> String {
-    if rate >= 1.0 { format!("{rate:.1} a second") } else { format!("{:.1} a minute", rate * 60.0) }
+/// A rate for people.
+fn rate_text(rate: f64) -> String {
+    if rate >= 1.0 { format!("{rate:.1} per second") } else { format!("{:.1} per minute", rate * 60.0) }
 }
 
 /// A dead letter in one line.
 #[derive(Debug, Serialize)]
 pub(crate) struct LetterRow {
-    /// Names its questions, so that one that is open never turns into another's.
+    /// Id of its dialogs, so that an open dialog never becomes that of another row.
     pub(crate) key: String,
     pub(crate) business: String,
     pub(crate) session: String,
@@ -208,19 +209,20 @@ impl From<&DeadLetter> for LetterRow {
     }
 }
 
-/// Bytes as text for people: what is no text is shown as such.
-pub(crate) fn preview(bytes: &[u8], most: usize) -> String {
-    let cut = &bytes[..bytes.len().min(most)];
+/// The data of a message, in base64, as text for people; of other bytes the first as hexadecimal digits.
+pub(crate) fn preview(data: &str, max: usize) -> String {
+    let bytes = STANDARD.decode(data).unwrap_or_default();
+    let cut = &bytes[..bytes.len().min(max)];
     match std::str::from_utf8(cut) {
-        Ok(text) if bytes.len() > most => format!("{text}…"),
+        Ok(text) if bytes.len() > max => format!("{text}…"),
         Ok(text) => text.to_owned(),
-        // A character that was cut in two is no reason to show bytes.
+        // Only the last character is incomplete.
         Err(error) if error.valid_up_to() + 4 > cut.len() => {
             format!("{}…", String::from_utf8_lossy(&cut[..error.valid_up_to()]))
         }
         Err(_) => {
             let hex: Vec<String> = cut.iter().take(64).map(|byte| format!("{byte:02x}")).collect();
-            format!("{} bytes that are no text: {}", bytes.len(), hex.join(" "))
+            format!("{} bytes that are not text: {}", bytes.len(), hex.join(" "))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! One session: how far it is, why Jobs of it failed, and what can be done.
+//! One session: its progress, why Jobs failed, and its actions.
 
 use contract::Outcome;
 use serde::Serialize;
@@ -8,13 +8,18 @@ use sessions::{
 };
 use web::Problem;
 
+use crate::{
+    page::{Crumb, Shown},
+    page_request::PageRequest,
+};
+
 use super::{
-    Ask, Crumb, Shown, jobs as table,
+    jobs as table,
     rows::{SessionRow, session_href},
 };
 
-/// Outcomes that are read to tell why Jobs failed.
-const READ: usize = 200;
+/// Outcomes that are read for the causes.
+const MAX_READ: usize = 200;
 
 #[derive(Serialize)]
 struct Head {
@@ -26,11 +31,11 @@ struct Head {
 #[derive(Serialize)]
 struct Causes {
     causes: Vec<Cause>,
-    /// Jobs that ended badly and were not read.
+    /// Failed Jobs whose outcomes were not read.
     left_out: usize,
 }
 
-/// A line that a program logged as JSON says no more to a person than its message does, and nothing when that is known.
+/// A line of JSON is shown as its message, and not at all when the cause has the same message.
 fn in_words(mut cause: Cause) -> Cause {
     let logged: Option<serde_json::Value> = serde_json::from_str(&cause.line).ok();
     if let Some(message) = logged.as_ref().and_then(|line| line["message"].as_str()) {
@@ -40,21 +45,21 @@ fn in_words(mut cause: Cause) -> Cause {
 }
 
 /// The page.
-pub(super) async fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
-    let business = ask.query.get("business").unwrap_or_default();
-    let name = ask.query.get("session").unwrap_or_default();
-    let of = ask.state.business(ask.visitor, business)?;
-    let view = ask.state.board().views.get(business).cloned();
-    let view = view.ok_or_else(|| Problem::not_found("This business is not known yet"))?;
+pub(super) async fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
+    let business = request.query.get("business").unwrap_or_default();
+    let name = request.query.get("session").unwrap_or_default();
+    let of = request.state.business(request.visitor, business)?;
+    let view = request.state.board().views.get(business).cloned();
+    let view = view.ok_or_else(|| Problem::not_found("This business is not listed yet"))?;
     let found = view.sessions.iter().find(|session| session.summary.session == name);
     let Some(session) = found else {
         if !view.is_listed {
             return Err(Problem::new(
                 axum::http::StatusCode::SERVICE_UNAVAILABLE,
                 "starting",
-                "Sessions are not known yet",
+                "Sessions are not listed yet",
             )
-            .next("This page comes by itself in a moment.")
+            .next("Reload this page in a moment.")
             .retry_after(2));
         }
         return Err(Problem::not_found(format!("There is no session {name:?} in {business}"))
@@ -69,20 +74,20 @@ pub(super) async fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
         .into_iter()
         .filter(|job| job.session == name && matches!(job.state, Some(State::Failed | State::Refused)))
         .collect();
-    let mut parts = vec![ask.part("session", "session_head.html", &head)?];
+    let mut parts = vec![request.part("session", "session_head.html", &head)?];
     if failed.is_empty() {
         parts.push(("causes", String::new()));
     } else {
-        let left_out = failed.len().saturating_sub(READ);
-        let names: Vec<String> = failed.iter().take(READ).filter_map(|job| job.outcome.clone()).collect();
-        let read = cloud::outcomes::read_all(&ask.state.store, &of.business.bucket, names, 32).await;
+        let left_out = failed.len().saturating_sub(MAX_READ);
+        let names: Vec<String> = failed.iter().take(MAX_READ).filter_map(|job| job.outcome.clone()).collect();
+        let read = cloud::outcomes::read_all(&request.state.store, &of.business.bucket, names, 32).await;
         let read = read.map_err(|error| Problem::unavailable("Cloud Storage does not answer", &error))?;
         let outcomes: Vec<Outcome> = read.into_iter().flatten().collect();
         let causes = Causes { causes: sessions::causes(&outcomes).into_iter().map(in_words).collect(), left_out };
-        parts.push(ask.part("causes", "session_causes.html", &causes)?);
+        parts.push(request.part("causes", "session_causes.html", &causes)?);
     }
-    let filter = table::Filter::of(ask.query);
-    parts.push(table::table(ask, &filter, "/session").await?);
+    let filter = table::Filter::from_query(request.query);
+    parts.push(table::table(request, &filter, "/session").await?);
     let crumbs = vec![
         Crumb { label: "Sessions".into(), href: "/sessions".into() },
         Crumb { label: business.to_owned(), href: format!("/sessions?{}", web::encode([("business", business)])) },

@@ -1,12 +1,14 @@
-//! Every session.
+//! The list of sessions.
 
 use serde::Serialize;
 use web::Problem;
 
-use super::{Ask, Shown, rows::SessionRow};
+use crate::{page::Shown, page_request::PageRequest};
 
-/// Sessions shown at once.
-const MOST: usize = 200;
+use super::rows::SessionRow;
+
+/// Sessions that are shown.
+const MAX_SESSIONS: usize = 200;
 
 #[derive(Serialize)]
 struct Sessions {
@@ -17,17 +19,17 @@ struct Sessions {
 }
 
 /// The page.
-pub(super) fn show(ask: &Ask<'_>) -> Result<Shown, Problem> {
-    let only = ask.query.get("business");
+pub(super) fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
+    let only = request.query.get("business");
     let mut all: Vec<_> =
-        ask.state.views(ask.visitor, only)?.iter().flat_map(|view| view.sessions.as_ref().clone()).collect();
+        request.state.views(request.visitor, only)?.iter().flat_map(|view| view.sessions.as_ref().clone()).collect();
     all.sort_by_key(|session| std::cmp::Reverse(session.summary.changed));
     let sessions = Sessions {
-        rows: all.iter().take(MOST).map(SessionRow::from).collect(),
-        left_out: all.len().saturating_sub(MOST),
-        businesses: ask.visitor.of(&ask.state.site.config).iter().map(|business| business.name.clone()).collect(),
+        rows: all.iter().take(MAX_SESSIONS).map(SessionRow::from).collect(),
+        left_out: all.len().saturating_sub(MAX_SESSIONS),
+        businesses: request.businesses(),
         business: only.unwrap_or_default().to_owned(),
     };
-    let parts = vec![ask.part("sessions", "sessions.html", &sessions)?];
+    let parts = vec![request.part("sessions", "sessions.html", &sessions)?];
     Ok(Shown { title: "Sessions".into(), crumbs: Vec::new(), parts })
 }

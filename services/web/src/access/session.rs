@@ -1,7 +1,7 @@
 //! Sessions of people who logged in with a token: a signed cookie, so that a restart logs nobody out.
 //!
-//! The cookie says which token (by its fingerprint), who, and until when, and is signed with the token: when the token
-//! leaves the file, its sessions end. The token itself is not in it.
+//! The cookie holds the fingerprint of the token, the person's name and the end, and is signed with the token: when the
+//! token is removed from the file, its sessions end. The cookie does not hold the token itself.
 
 use std::{
     collections::HashMap,
@@ -14,25 +14,25 @@ use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Visitor,
     tokens::{Token, Tokens},
+    visitor::Visitor,
 };
 
 /// How long somebody stays logged in.
 pub const LASTS: SignedDuration = SignedDuration::from_hours(12);
-/// Most ended sessions that are remembered until they would have ended by themselves.
-const ENDED_MAX: usize = 10_000;
+/// Ended sessions that are remembered until they expire.
+const MAX_ENDED: usize = 10_000;
 
-/// What the cookie says.
+/// The contents of the cookie.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Claims {
-    /// The app, so that a cookie of one is nothing to another.
+    /// The app: a cookie of one is not valid in another.
     app: String,
     /// Fingerprint of the token.
     token: String,
-    /// What the person calls themselves.
+    /// The name that the person gave.
     name: String,
-    /// Makes the session one of its kind.
+    /// Makes each session unique.
     nonce: String,
     /// Second of the epoch at which it ends.
     until: i64,
@@ -42,12 +42,12 @@ struct Claims {
 #[derive(Debug)]
 pub struct Sessions {
     app: String,
-    /// Sessions that people ended, with the second at which they end by themselves.
+    /// Sessions that people ended, with the second at which they expire.
     ended: Mutex<HashMap<String, i64>>,
 }
 
 impl Sessions {
-    /// For an app of this name.
+    /// The sessions of an app of this name.
     pub fn new(app: &str) -> Self {
         Self { app: app.to_owned(), ended: Mutex::default() }
     }
@@ -67,7 +67,7 @@ impl Sessions {
         format!("{body}.{mac}")
     }
 
-    /// Who has this cookie; `None` when it is not one of ours, has ended, or its token is no more.
+    /// The visitor of this cookie; `None` when it is not one of ours, has ended, or its token was removed.
     pub fn open(&self, cookie: &str, tokens: &Tokens, now: Timestamp) -> Option<Visitor> {
         let (claims, token) = self.verified(cookie, tokens, now)?;
         let name = if claims.name.is_empty() {
@@ -79,12 +79,12 @@ impl Sessions {
         Some(Visitor { name, businesses: token.businesses.clone(), csrf, is_program: false })
     }
 
-    /// Ends the session of this cookie here and now.
+    /// Ends the session of this cookie now.
     pub fn end(&self, cookie: &str, tokens: &Tokens, now: Timestamp) {
         if let Some((claims, _)) = self.verified(cookie, tokens, now) {
             let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
             ended.retain(|_, until| *until > now.as_second());
-            if ended.len() < ENDED_MAX {
+            if ended.len() < MAX_ENDED {
                 ended.insert(claims.nonce, claims.until);
             }
         }
@@ -93,7 +93,7 @@ impl Sessions {
     fn verified<'a>(&self, cookie: &str, tokens: &'a Tokens, now: Timestamp) -> Option<(Claims, &'a Token)> {
         let (body, mac) = cookie.split_once('.')?;
         let claims: Claims = serde_json::from_slice(&BASE64.decode(body).ok()?).ok()?;
-        let token = tokens.of(&claims.token)?;
+        let token = tokens.by_fingerprint(&claims.token)?;
         let mac = BASE64.decode(mac).ok()?;
         hmac::verify(&token.key, &message("session", body), &mac).ok()?;
         let is_over = claims.app != self.app || claims.until <= now.as_second();
@@ -106,7 +106,7 @@ fn sign(token: &Token, purpose: &str, text: &str) -> Vec<u8> {
     hmac::sign(&token.key, &message(purpose, text)).as_ref().to_vec()
 }
 
-/// What is signed for one purpose is nothing for another.
+/// A signature for one purpose is not valid for another.
 fn message(purpose: &str, text: &str) -> Vec<u8> {
     format!("deskgrid {purpose} v1\n{text}").into_bytes()
 }
@@ -125,7 +125,7 @@ mod tests {
         let sessions = Sessions::new("monitor");
         let cookie = sessions.seal(tokens.find(A).unwrap(), "alice", now);
         let visitor = sessions.open(&cookie, &tokens, now).unwrap();
-        assert!(visitor.may("bu1") && !visitor.may("bu2") && visitor.name.starts_with("alice (token "));
+        assert!(visitor.may_see("bu1") && !visitor.may_see("bu2") && visitor.name.starts_with("alice (token "));
         assert!(!cookie.contains(A) && !visitor.csrf.is_empty());
         assert!(sessions.open(&cookie, &tokens, now + LASTS).is_none(), "too late");
         assert!(sessions.open(&cookie, &Tokens::parse(B).unwrap(), now).is_none(), "its token is gone");

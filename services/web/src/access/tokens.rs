@@ -1,6 +1,6 @@
-//! Access tokens: a file, kept in a Secret, that says which token may see which businesses.
+//! Access tokens: a file, stored in a Secret, with the businesses that each token may see.
 //!
-//! Either one token a line, each alone (it may see every business) or followed by the businesses it may see:
+//! Either one token per line, alone (it may see every business) or followed by the businesses that it may see:
 //!
 //! ```text
 //! 4f0c...e1
@@ -8,7 +8,7 @@
 //! ```
 //!
 //! or the same as JSON: `{"4f0c...e1": ["*"], "9ab2...77": ["bu1", "bu2"]}`. Empty lines and lines that begin with `#`
-//! are nothing.
+//! are ignored.
 
 use std::{
     collections::BTreeMap,
@@ -20,14 +20,14 @@ use std::{
 use anyhow::{Context as _, bail};
 use aws_lc_rs::{constant_time, digest, hmac};
 
-use super::Businesses;
+use super::visitor::Businesses;
 
-/// Fewer characters can be guessed.
+/// A shorter token could be guessed.
 const MIN_CHARACTERS: usize = 16;
-/// How long a token file is believed to be as it was read.
+/// How long the tokens that were read are used before the file is read again.
 const FRESH: Duration = Duration::from_secs(5);
 
-/// One token. The token itself is not kept.
+/// One token, without the token itself.
 #[derive(Clone)]
 pub struct Token {
     /// First characters of its hash, to tell tokens apart in logs.
@@ -35,7 +35,7 @@ pub struct Token {
     /// What it may see.
     pub businesses: Businesses,
     hash: [u8; 32],
-    /// Signs what is made with this token.
+    /// Signs cookies and proofs of this token's sessions.
     pub(crate) key: hmac::Key,
 }
 
@@ -53,13 +53,13 @@ impl Tokens {
     /// Reads the text of a token file.
     ///
     /// # Errors
-    /// When there is no token, one is too short or twice there, or the text is not of this form.
+    /// When there is no token, a token is too short or is listed twice, or the text has another form.
     pub fn parse(text: &str) -> anyhow::Result<Self> {
         let pairs: Vec<(String, Businesses)> = if text.trim_start().starts_with('{') {
-            // What is wrong is not quoted: it would show tokens.
-            let tokens: BTreeMap<String, Vec<String>> =
-                serde_json::from_str(text).map_err(|error| anyhow::anyhow!("line {}: not as wanted", error.line()))?;
-            tokens.into_iter().map(|(token, names)| (token, Businesses::of(names))).collect()
+            // The error does not quote the text: it would show tokens.
+            let tokens: BTreeMap<String, Vec<String>> = serde_json::from_str(text)
+                .map_err(|error| anyhow::anyhow!("line {}: expected {{\"TOKEN\": [\"BUSINESS\"]}}", error.line()))?;
+            tokens.into_iter().map(|(token, names)| (token, Businesses::from_names(names))).collect()
         } else {
             let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
             lines
@@ -67,13 +67,13 @@ impl Tokens {
                     None => (line.to_owned(), Businesses::All),
                     Some((token, names)) => {
                         let names = names.split([',', ' ', '\t']).filter(|name| !name.is_empty());
-                        (token.to_owned(), Businesses::of(names.map(str::to_owned)))
+                        (token.to_owned(), Businesses::from_names(names.map(str::to_owned)))
                     }
                 })
                 .collect()
         };
         if pairs.is_empty() {
-            bail!("it holds no token");
+            bail!("there is no token in it");
         }
         let mut tokens: Vec<Token> = Vec::new();
         for (number, (token, businesses)) in pairs.into_iter().enumerate() {
@@ -82,7 +82,7 @@ impl Tokens {
             }
             let hash = hash(&token);
             if tokens.iter().any(|other| other.hash == hash) {
-                bail!("token {} is there twice", number + 1);
+                bail!("token {} is listed twice", number + 1);
             }
             let fingerprint = hash[..4].iter().map(|byte| format!("{byte:02x}")).collect();
             let key = hmac::Key::new(hmac::HMAC_SHA256, token.as_bytes());
@@ -91,7 +91,7 @@ impl Tokens {
         Ok(Self(tokens))
     }
 
-    /// The token that somebody presents. Takes as long for a wrong one as for a right one.
+    /// The token that was presented. A wrong token takes as long as a right one.
     pub fn find(&self, presented: &str) -> Option<&Token> {
         let hash = hash(presented);
         let mut found = None;
@@ -104,7 +104,7 @@ impl Tokens {
     }
 
     /// The token of this fingerprint.
-    pub(crate) fn of(&self, fingerprint: &str) -> Option<&Token> {
+    pub(crate) fn by_fingerprint(&self, fingerprint: &str) -> Option<&Token> {
         self.0.iter().find(|token| token.fingerprint == fingerprint)
     }
 }
@@ -115,7 +115,7 @@ fn hash(token: &str) -> [u8; 32] {
     hash
 }
 
-/// A token file that is read again when it may have changed, so that a new Secret counts without a restart.
+/// A token file that is read again after a few seconds, so that a new Secret takes effect without a restart.
 #[derive(Debug)]
 pub struct TokenFile {
     path: PathBuf,
@@ -136,7 +136,7 @@ impl TokenFile {
     /// The tokens as they are now, at most a few seconds late.
     ///
     /// # Errors
-    /// As [`TokenFile::open`]: a file that is gone lets nobody in.
+    /// As [`TokenFile::open`]: without the file nobody has access.
     pub async fn tokens(&self) -> anyhow::Result<Arc<Tokens>> {
         {
             let read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
@@ -168,7 +168,7 @@ mod tests {
         let json = Tokens::parse(&format!(r#"{{"{A}": ["*"], "{B}": ["bu1", "bu2"]}}"#)).unwrap();
         for tokens in [lines, json] {
             assert_eq!(tokens.find(A).unwrap().businesses, Businesses::All);
-            let some = Businesses::of(["bu1".to_owned(), "bu2".to_owned()]);
+            let some = Businesses::from_names(["bu1".to_owned(), "bu2".to_owned()]);
             assert_eq!(tokens.find(B).unwrap().businesses, some);
             assert!(tokens.find("").is_none() && tokens.find(&A[1..]).is_none());
             assert!(!format!("{tokens:?}").contains(A), "a token is not shown");

@@ -1,5 +1,5 @@
-// What every page of Deskgrid's web apps does: theme, ages, live parts, search in logs. No part of it is needed to read
-// a page; all text comes escaped from the server.
+// The script of every page: theme, ages, live parts, search in logs. Pages can be read without it; the server escapes
+// all text.
 "use strict";
 (() => {
   const root = document.documentElement;
@@ -14,7 +14,7 @@
     document.cookie = `deskgrid-theme=${root.dataset.theme}; Path=/; Max-Age=31536000; SameSite=Strict`;
   });
 
-  // Ages: `<time class="ago">` counts by itself.
+  // Ages: `<time class="ago">` shows its age and counts on.
   const span = (seconds) => {
     const s = Math.max(0, Math.round(seconds));
     if (s < 60) return `${s} s`;
@@ -34,7 +34,7 @@
   ages();
   setInterval(ages, 1000);
 
-  // Puts new HTML in the place of old, touching only what differs: focus, selection, scroll and open menus stay.
+  // Replaces old HTML by new HTML where they differ: focus, selection, scroll and open menus stay.
   const morph = (from, to) => {
     if (from.nodeType !== to.nodeType || from.nodeName !== to.nodeName || (from.id || "") !== (to.id || "")) {
       from.replaceWith(to);
@@ -48,7 +48,7 @@
     const kept = from.matches("[data-log]") ? ["data-text"] : from.matches("details") ? ["open"] : from === document.activeElement ? ["value"] : [];
     for (const { name } of [...from.attributes]) if (!to.hasAttribute(name) && !kept.includes(name)) from.removeAttribute(name);
     for (const { name, value } of to.attributes) if (from.getAttribute(name) !== value && !kept.includes(name)) from.setAttribute(name, value);
-    // What somebody types, and a log that writes itself.
+    // Fields that a person edits, and a log that is followed, stay.
     if (from.matches("textarea, select, [data-keep]") || (from.matches("[data-log]") && from.dataset.log === to.dataset.log)) return;
     children(from, to);
   };
@@ -56,10 +56,10 @@
     const keyed = new Map([...from.children].filter((child) => child.id).map((child) => [child.id, child]));
     let at = from.firstChild;
     for (const next of [...to.childNodes]) {
-      const known = next.id && keyed.get(next.id);
-      if (known) {
-        if (known !== at) from.insertBefore(known, at); else at = at.nextSibling;
-        morph(known, next);
+      const existing = next.id && keyed.get(next.id);
+      if (existing) {
+        if (existing !== at) from.insertBefore(existing, at); else at = at.nextSibling;
+        morph(existing, next);
       } else if (at && !(at.id && keyed.has(at.id)) && at.nodeType === next.nodeType && at.nodeName === next.nodeName) {
         const after = at.nextSibling;
         morph(at, next);
@@ -82,41 +82,41 @@
     element.dispatchEvent(new CustomEvent("deskgrid:part", { bubbles: true }));
   };
 
-  // Live parts. A hidden page lets go of its connection: a browser has few for one server.
+  // Live parts. A hidden page closes its connection: a browser allows few to one server.
   const url = document.body.dataset.live;
   const badge = $("#live");
-  const say = (state, text) => {
+  const showState = (state, text) => {
     if (!badge || badge.dataset.state === state) return;
     badge.dataset.state = state;
     badge.lastElementChild.textContent = text;
   };
-  const trouble = (text) => {
-    const note = $("#trouble");
+  const showError = (text) => {
+    const note = $("#error");
     if (note && note.textContent !== text) { note.textContent = text; note.hidden = !text; }
   };
-  let source = null, again = 0;
-  const close = () => { clearTimeout(again); source?.close(); source = null; };
+  let source = null, timer = 0;
+  const close = () => { clearTimeout(timer); source?.close(); source = null; };
   const open = () => {
     close();
     source = new EventSource(url);
     source.addEventListener("parts", (event) => {
-      say("live", "Live");
-      trouble("");
+      showState("live", "Live");
+      showError("");
       for (const [id, html] of Object.entries(JSON.parse(event.data))) put(id, html);
     });
-    source.addEventListener("trouble", (event) => { say("live", "Live"); trouble(event.data); });
+    source.addEventListener("failed", (event) => { showState("live", "Live"); showError(event.data); });
     source.addEventListener("error", () => {
       const refused = source?.readyState === EventSource.CLOSED;
-      say("broken", refused ? "Not connected" : "Reconnecting");
-      if (refused) again = setTimeout(check, 3000);
+      showState("broken", refused ? "Not connected" : "Reconnecting");
+      if (refused) timer = setTimeout(check, 3000);
     });
   };
-  // A stream that is refused says nothing more to a page; a plain request does.
+  // The events of a refused stream have no status; the answer to a plain request has.
   const check = async () => {
     try {
       const answer = await fetch(url, { headers: { accept: "text/event-stream" }, method: "HEAD" });
       if (answer.status === 401) { location.reload(); return; }
-    } catch { /* The server is away; it comes back. */ }
+    } catch { /* The server does not answer; try the stream again. */ }
     if (!document.hidden) open();
   };
   if (url) {
@@ -126,21 +126,21 @@
     if (!document.hidden) open();
   }
 
-  // Search in a log: `<input data-search="ID">` marks what it finds, and hides other lines when asked.
+  // Search in a log: `<input data-search="ID">` marks the matches and hides the other lines.
   const search = (input) => {
     const log = document.getElementById(input.dataset.search);
     if (!log) return;
-    const wanted = input.value.toLowerCase();
+    const sought = input.value.toLowerCase();
     const text = log.dataset.text ?? (log.dataset.text = log.textContent);
     const found = [];
-    const lines = text.split("\n").filter((line) => !wanted || line.toLowerCase().includes(wanted));
+    const lines = text.split("\n").filter((line) => !sought || line.toLowerCase().includes(sought));
     for (const line of lines) {
       let rest = line;
-      for (let at; wanted && (at = rest.toLowerCase().indexOf(wanted)) >= 0;) {
+      for (let at; sought && (at = rest.toLowerCase().indexOf(sought)) >= 0;) {
         const mark = document.createElement("mark");
-        mark.textContent = rest.slice(at, at + wanted.length);
+        mark.textContent = rest.slice(at, at + sought.length);
         found.push(rest.slice(0, at), mark);
-        rest = rest.slice(at + wanted.length);
+        rest = rest.slice(at + sought.length);
       }
       found.push(`${rest}\n`);
     }
@@ -155,7 +155,7 @@
   });
   for (const log of $$("[data-follow]")) log.scrollTop = log.scrollHeight;
 
-  // A log as it is written: `<pre data-log="URL">`. The first lines of the stream are those that are shown already.
+  // A log that is followed: `<pre data-log="URL">`. The stream begins with the lines that the page already shows.
   let followed = null;
   const tail = () => {
     const log = $("[data-log]");
@@ -173,14 +173,14 @@
       if (atEnd) log.scrollTop = log.scrollHeight;
     });
     state.source.addEventListener("end", () => state.source.close());
-    // A log that cannot be followed is shown as it was; it comes again with the page's parts.
+    // A log that cannot be followed stays as it is; the page's parts update it.
     state.source.addEventListener("error", () => state.source.close());
   };
   tail();
   document.addEventListener("deskgrid:part", tail);
   document.addEventListener("visibilitychange", tail);
 
-  // Forms that filter send themselves; "/" goes to the search.
+  // A filter form submits itself; "/" moves to the search.
   document.addEventListener("change", (event) => { if (event.target.matches?.("form[data-auto] select")) event.target.form.requestSubmit(); });
   document.addEventListener("keydown", (event) => {
     const typing = event.target.closest?.("input, textarea, select");
@@ -189,7 +189,7 @@
   });
   document.addEventListener("click", (event) => { for (const menu of $$("details.who[open]")) if (!menu.contains(event.target)) menu.open = false; });
   document.addEventListener("submit", (event) => {
-    // What is sent twice by a nervous finger is done twice.
+    // A second click must not submit the form again.
     if (event.target.method === "post") for (const button of $$("button", event.target)) setTimeout(() => { button.disabled = true; });
   });
 })();

@@ -1,4 +1,4 @@
-//! The proof in a form with files: it is the first field, so that nothing of the rest need be read to find it.
+//! The proof in a form with files: it is the first field, so that the guard reads nothing else.
 
 use axum::{
     body::Body,
@@ -8,11 +8,10 @@ use axum::{
 use bytes::{Bytes, BytesMut};
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use super::CSRF_FIELD;
-use crate::{Form, Problem};
+use crate::{Form, Problem, form::CSRF_FIELD};
 
-/// Most bytes that the first field may have, with its head.
-const HEAD_MAX: usize = 4096;
+/// Bytes that the first field may have, with its head.
+const MAX_HEAD_BYTES: usize = 4096;
 
 /// The boundary of a form with files; `None` when the request has no such form.
 pub(super) fn boundary(headers: &HeaderMap) -> Option<String> {
@@ -25,7 +24,7 @@ pub(super) fn boundary(headers: &HeaderMap) -> Option<String> {
     Some(boundary.trim_matches('"').to_owned()).filter(|boundary| (1..=70).contains(&boundary.len()))
 }
 
-/// The form's first field, if that is the proof; the body stays whole.
+/// The form's first field, if it is the proof; the body is passed on complete.
 pub(super) async fn first_field(request: Request, boundary: &str) -> Result<(Request, Form), Problem> {
     let (parts, body) = request.into_parts();
     let mut pieces = body.into_data_stream();
@@ -34,27 +33,27 @@ pub(super) async fn first_field(request: Request, boundary: &str) -> Result<(Req
         if let Some(value) = value(&head, boundary) {
             break Form(vec![(CSRF_FIELD.to_owned(), value)]);
         }
-        if head.len() > HEAD_MAX {
+        if head.len() > MAX_HEAD_BYTES {
             break Form::default();
         }
         match pieces.next().await {
             None => break Form::default(),
             Some(Ok(piece)) => {
-                head.extend_from_slice(&piece[..piece.len().min(HEAD_MAX + 1)]);
+                head.extend_from_slice(&piece[..piece.len().min(MAX_HEAD_BYTES + 1)]);
                 read.push(piece);
             }
-            Some(Err(_)) => return Err(Problem::bad_request("The form did not come whole").next("Send it again.")),
+            Some(Err(_)) => return Err(Problem::bad_request("The form is incomplete").next("Send it again.")),
         }
     };
     let whole = futures::stream::iter(read.into_iter().map(Ok)).chain(pieces.map_err(std::io::Error::other));
     Ok((Request::from_parts(parts, Body::from_stream(whole)), form))
 }
 
-/// The value of the first field when it is the proof and is there as a whole.
+/// The value of the first field, when that is the proof and has been read to its end.
 fn value(head: &[u8], boundary: &str) -> Option<String> {
     let start = format!("--{boundary}\r\n");
     let rest = head.strip_prefix(start.as_bytes())?;
-    let text = String::from_utf8_lossy(&rest[..rest.len().min(HEAD_MAX)]);
+    let text = String::from_utf8_lossy(&rest[..rest.len().min(MAX_HEAD_BYTES)]);
     let (headers, rest) = text.split_once("\r\n\r\n")?;
     let is_proof = headers.lines().any(|line| {
         let line = line.to_ascii_lowercase();
@@ -71,12 +70,12 @@ mod tests {
     const FORM: &str = "--x7\r\nContent-Disposition: form-data; name=\"csrf\"\r\n\r\nproof\r\n--x7\r\nContent-Disposition: \
                         form-data; name=\"file\"; filename=\"a\"\r\n\r\nbytes\r\n--x7--\r\n";
 
-    async fn check(pieces: Vec<&'static str>, wanted: Option<&str>) {
+    async fn check(pieces: Vec<&'static str>, expected: Option<&str>) {
         let whole = pieces.concat();
         let stream = futures::stream::iter(pieces.into_iter().map(|piece| Ok::<_, std::io::Error>(Bytes::from(piece))));
         let request = Request::new(Body::from_stream(stream));
         let (request, form) = first_field(request, "x7").await.unwrap();
-        assert_eq!(form.get(CSRF_FIELD), wanted, "{whole}");
+        assert_eq!(form.get(CSRF_FIELD), expected, "{whole}");
         let body = axum::body::to_bytes(request.into_body(), usize::MAX).await.unwrap();
         assert_eq!(body, whole.as_bytes(), "the body stays whole");
     }

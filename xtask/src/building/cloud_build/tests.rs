@@ -39,16 +39,9 @@ async fn a_signal_cancels_the_build_that_this_run_began_and_no_other() {
     let (google, cloud) = cloud(&environment).await;
     let store = Store::connect_for(&cloud.connection(), STORE_PATIENCE).await.unwrap();
     let object = "deskgrid/build/source/src.tar.gz";
-    let images = [build::Wanted { image: "engine", tag: "src-1", labels: Vec::new() }];
+    let images = [build::Image { name: "engine", tag: "src-1" }];
     let place = place(&environment);
-    let order = Order {
-        environment: &environment,
-        object,
-        generation: 7,
-        place: &place,
-        dockerfile: DOCKERFILE,
-        images: &images,
-    };
+    let order = Order { environment: &environment, object, generation: 7, place: &place, images: &images };
     let stop = CancellationToken::new();
     stop.cancel();
     for (is_ours, said, status) in [(false, "it goes on", "QUEUED"), (true, "was cancelled", "CANCELLED")] {
@@ -66,14 +59,7 @@ async fn a_signal_cancels_the_build_that_this_run_began_and_no_other() {
 
 #[test]
 fn a_signal_while_a_build_ends_well_is_not_lost() {
-    let build = |state| Build {
-        id: "b-1".to_owned(),
-        state,
-        detail: None,
-        page: None,
-        ordered: Vec::new(),
-        images: Vec::new(),
-    };
+    let build = |state| Build { id: "b-1".to_owned(), state, detail: None, page: None, tags: Vec::new() };
     let stop = CancellationToken::new();
     assert!(unless_stopped(&build(State::Success), &stop).is_ok());
     stop.cancel();

@@ -2,20 +2,26 @@
 
 use std::{io::Read as _, net::IpAddr, path::PathBuf, sync::Arc};
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail, ensure};
+use clap::Parser as _;
 use cli::error::Failure;
 use contract::exit;
 use localcloud::{
     clock::Clock,
     cloud::{LocalCloud, Options},
-    cloudbuild::Programs,
+    cloudbuild::{Pushed, Steps},
     google,
     node::images::Images,
 };
 use provision::{Environment, LocalState};
 use tokio_util::sync::CancellationToken;
 
-use crate::laptop::{self, Laptop};
+use crate::{
+    args::{Cli, Verb},
+    building::Tagged,
+    laptop::{self, Laptop},
+    verbs::build,
+};
 
 /// Serves the laptop cloud of an environment until a signal, or until the leash is let go.
 ///
@@ -50,7 +56,7 @@ pub(super) async fn run(
     };
     let tell = |told: &mut google::Options| told.listen = listen.unwrap_or(told.listen);
     let cloud = LocalCloud::start_with(options, tell).await?;
-    cloud.google.builds().set_programs(programs(laptop));
+    cloud.google.builds().set_steps(steps(laptop));
     // As a person means it who says which business is theirs; else the first.
     let named = contract::config::variables().remove(contract::labels::ENV_BUSINESS);
     let business = named.and_then(|name| environment.business(&name)).or(environment.businesses.first());
@@ -65,23 +71,26 @@ pub(super) async fn run(
     Ok(exit::DONE)
 }
 
-/// The images that its Cloud Build makes: the programs that were compiled with this one. A stage that is no program, such
-/// as the compiled dependencies, is an image that nobody runs.
-fn programs(laptop: &Laptop) -> Programs {
+/// What a step of its Cloud Build does: it reads the command as this program would, and takes the programs that were
+/// compiled with this one.
+fn steps(laptop: &Laptop) -> Steps {
     let folder = laptop.images();
-    Arc::new(move |repository, stage| {
-        let reference = match images::find(stage) {
-            Some(spec) => {
-                let program = laptop::program()?.with_file_name(spec.program);
-                let compile =
-                    || format!("find {}; `cargo build --package {}` compiles it", program.display(), spec.package);
-                program.is_file().then_some(()).with_context(compile)?;
-                Images::new(folder.clone()).register(repository, &program)?
-            }
-            None => format!("{repository}@{}", images::sha256(stage.as_bytes())),
+    Arc::new(move |command| {
+        let [cargo, arguments @ ..] = command else { bail!("there is no command") };
+        ensure!(*cargo == "cargo", "a laptop has no {cargo}");
+        let Some(Verb::Build(args)) = Cli::try_parse_from(arguments)?.verb else { bail!("it is no build") };
+        let (place, images) = build::of_step(&args)?;
+        let push = |Tagged { spec, tag }| {
+            let (repository, program) =
+                (format!("{place}/{}", spec.name), laptop::program()?.with_file_name(spec.program));
+            let compile =
+                || format!("find {}; `cargo build --package {}` compiles it", program.display(), spec.package);
+            program.is_file().then_some(()).with_context(compile)?;
+            let reference = Images::new(folder.clone()).register(&repository, &program)?;
+            let (_, digest) = reference.split_once('@').context("read the digest of an image")?;
+            Ok(Pushed { repository, tag, digest: digest.to_owned() })
         };
-        let (_, digest) = reference.split_once('@').context("read the digest of an image")?;
-        Ok(digest.to_owned())
+        images.into_iter().map(push).collect()
     })
 }
 

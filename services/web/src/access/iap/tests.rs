@@ -1,3 +1,5 @@
+use std::path::PathBuf;
+
 use axum::{Router, http::HeaderValue, routing::get};
 use jsonwebtoken::{EncodingKey, Header, jwk::Jwk};
 use serde_json::{Value, json};
@@ -96,7 +98,7 @@ async fn people_see_the_businesses_that_the_file_names() {
     let iap = iap(published(vec![public]).await, Some(file));
     let of = async |email: &str| {
         let headers = signed(&google, "k1", |claims| claims["email"] = email.into());
-        iap.identify(&headers).await.unwrap().map(|visitor| (visitor.may("bu1"), visitor.may("bu2")))
+        iap.identify(&headers).await.unwrap().map(|visitor| (visitor.may_see("bu1"), visitor.may_see("bu2")))
     };
     assert_eq!(of("alice@example.com").await, Some((true, false)));
     assert_eq!(of("carol@example.com").await, Some((true, true)));
@@ -132,7 +134,7 @@ async fn who_is_known_does_not_wait_for_keys_that_do_not_come() {
     let (url, mut comes) = silent().await;
     iap.settings.keys = url;
     let long_ago = Instant::now().checked_sub(2 * FRESH).unwrap();
-    iap.asked = Mutex::new(Some(Asked { at: long_ago, answered: true }));
+    iap.last_read = Mutex::new(Some(LastRead { at: long_ago, succeeded: true }));
     let iap = Arc::new(iap);
     let (asking, who) = (iap.clone(), alice.clone());
     let asking = tokio::spawn(async move { asking.identify(&who).await });
@@ -163,7 +165,7 @@ async fn keys_that_cannot_be_read_are_not_asked_for_at_every_request() {
 fn people_have_what_is_said_of_them_their_domain_and_everybody() {
     let people = |text: &str| serde_json::from_str::<BTreeMap<String, Vec<String>>>(text).unwrap();
     let known = people(r#"{"Alice@example.com": ["bu1"], "*@example.com": ["bu2"], "*@ops.example.com": ["*"]}"#);
-    let of = |name: &str| of_person(&known, name).map(Businesses::of);
+    let of = |name: &str| businesses_of_person(&known, name).map(Businesses::from_names);
     let some = |names: &[&str]| Some(Businesses::Some(names.iter().map(|name| (*name).to_owned()).collect()));
     assert_eq!(of("alice@EXAMPLE.com"), some(&["bu1", "bu2"]));
     assert_eq!(of("bob@example.com"), some(&["bu2"]));
@@ -171,7 +173,10 @@ fn people_have_what_is_said_of_them_their_domain_and_everybody() {
     for stranger in ["eve@evil-example.com", "eve@example.com.evil", "example.com", "", "*@example.com.evil"] {
         assert_eq!(of(stranger), None, "{stranger}");
     }
-    assert_eq!(of_person(&people(r#"{"*": ["bu1"]}"#), "accounts.google.com:7"), Some(vec!["bu1".to_owned()]));
+    assert_eq!(
+        businesses_of_person(&people(r#"{"*": ["bu1"]}"#), "accounts.google.com:7"),
+        Some(vec!["bu1".to_owned()])
+    );
 }
 
 #[tokio::test]
@@ -186,8 +191,8 @@ async fn without_an_audience_nobody_is_let_in() {
     };
     let iap = Iap::new(&settings).unwrap();
     for audience in ["", AUDIENCE] {
-        let asked = iap.identify(&signed(&google, "k1", |claims| claims["aud"] = audience.into())).await;
-        assert!(asked.unwrap_err().to_string().contains("no audience is named yet"), "{audience:?}");
+        let denied = iap.identify(&signed(&google, "k1", |claims| claims["aud"] = audience.into())).await;
+        assert!(denied.unwrap_err().to_string().contains("no audience is configured"), "{audience:?}");
     }
     assert_eq!(iap.identify(&HeaderMap::new()).await.unwrap(), None);
 }

@@ -1,25 +1,17 @@
-//! Nodes and what runs on them.
+//! Nodes in the few words that the monitor needs. Pure.
 
-use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
+use std::collections::BTreeMap;
 
 use contract::quantity;
 use k8s_openapi::api::core::v1::Node;
-use kube::{Api, api::ListParams};
-use tokio::time::{sleep, timeout};
-
-use crate::state::State;
-
-/// Between two looks at the nodes.
-const EVERY: Duration = Duration::from_secs(10);
-/// Longest wait for one answer.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A node in one line.
-#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, serde::Serialize)]
+#[schemars(rename = "Node")]
 pub(crate) struct NodeLine {
     pub(crate) name: String,
     pub(crate) is_ready: bool,
-    /// Why it is not, or what else is wrong with it.
+    /// Why it is not ready, or its other conditions.
     pub(crate) message: String,
     pub(crate) kind: String,
     pub(crate) zone: String,
@@ -31,39 +23,16 @@ pub(crate) struct NodeLine {
     pub(crate) pods: u64,
 }
 
-/// The nodes, as far as they may be seen.
+/// The nodes, as they were last listed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Nodes {
     pub(crate) lines: Vec<NodeLine>,
-    pub(crate) trouble: Option<String>,
+    /// Why they cannot be listed; the lines may be old then.
+    pub(crate) error: Option<String>,
 }
 
-/// Looks at the nodes for ever.
-pub(crate) async fn follow(state: &State) {
-    let api: Api<Node> = Api::all(state.kube.clone());
-    loop {
-        let nodes = match timeout(PATIENCE, api.list(&ListParams::default())).await {
-            Ok(Ok(list)) => Nodes { lines: list.items.iter().map(line).collect(), trouble: None },
-            Ok(Err(kube::Error::Api(status))) if status.code == 403 => {
-                Nodes { lines: Vec::new(), trouble: Some("the monitor may not list nodes".to_owned()) }
-            }
-            Ok(Err(error)) => Nodes { trouble: Some(error.to_string()), ..known(state) },
-            Err(_) => Nodes { trouble: Some("no answer in time".to_owned()), ..known(state) },
-        };
-        if known(state) != nodes {
-            *state.nodes.write().unwrap_or_else(PoisonError::into_inner) = nodes;
-            state.dirty.notify_one();
-        }
-        sleep(EVERY).await;
-    }
-}
-
-/// The nodes as they were last seen.
-pub(crate) fn known(state: &State) -> Nodes {
-    state.nodes.read().unwrap_or_else(PoisonError::into_inner).clone()
-}
-
-fn line(node: &Node) -> NodeLine {
+/// A node in one line.
+pub(crate) fn line(node: &Node) -> NodeLine {
     let empty = BTreeMap::new();
     let labels = node.metadata.labels.as_ref().unwrap_or(&empty);
     let label = |name: &str| labels.get(name).cloned().unwrap_or_default();

@@ -1,0 +1,64 @@
+//! The status of a session, as a sentence and figures.
+
+use serde::Serialize;
+
+use super::parts::{COUNTED, Segment, bar, duration};
+use crate::{chart, check::counted, session::Session};
+
+/// The status of a session.
+#[derive(Debug, Serialize)]
+pub(crate) struct Status {
+    pub(crate) sentence: String,
+    pub(crate) is_done: bool,
+    pub(crate) is_good: bool,
+    pub(crate) figures: Vec<Figure>,
+    pub(crate) bar: Vec<Segment>,
+    pub(crate) pace: String,
+    pub(crate) shared: Vec<String>,
+    pub(crate) is_controlled: bool,
+    pub(crate) is_empty: bool,
+}
+
+/// A count of Jobs in one state.
+#[derive(Debug, Serialize)]
+pub(crate) struct Figure {
+    pub(crate) state: &'static str,
+    pub(crate) label: &'static str,
+    pub(crate) count: usize,
+}
+
+/// The status of a session, for its page.
+pub(crate) fn status(session: &Session) -> Status {
+    let counts = &session.counts;
+    let (total, done) = (counts.total(), counts.done());
+    let is_done = total > 0 && done == total && session.unread == 0;
+    let inputs = counted(total, "input", "inputs");
+    let sentence = match (total, counts.unsuccessful()) {
+        (0, _) => "No inputs yet.".to_owned(),
+        (_, 0) if done == total => format!("All done: {inputs} succeeded."),
+        (_, bad) if done == total => {
+            format!("All done: {} of {inputs} succeeded, {bad} did not.", counts.succeeded)
+        }
+        (_, 0) => format!("{done} of {inputs} done."),
+        (_, bad) => format!("{done} of {inputs} done, {bad} of them without success."),
+    };
+    let pace = session.progress.as_ref().and_then(|progress| {
+        let rate = progress.rate?;
+        let left = progress.seconds_left.map(|left| format!(", about {} left", duration(left)));
+        Some(format!("{} per second{}", chart::number(rate, if rate < 10.0 { 1 } else { 0 }), left.unwrap_or_default()))
+    });
+    let figures = COUNTED.into_iter().map(|(state, label, count)| Figure { state, label, count: count(counts) });
+    Status {
+        sentence,
+        is_done,
+        is_good: counts.unsuccessful() == 0,
+        figures: figures
+            .filter(|figure| figure.count > 0 || matches!(figure.label, "succeeded" | "failed" | "pending"))
+            .collect(),
+        bar: bar(counts),
+        pace: pace.unwrap_or_default(),
+        shared: session.shared.clone(),
+        is_controlled: session.is_controlled,
+        is_empty: total == 0,
+    }
+}
