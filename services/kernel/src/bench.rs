@@ -2,7 +2,8 @@
 
 use crate::{
     montecarlo::{Share, simulate},
-    pricing::book::{Averaging, Book, Kind, OnError, OptionType, Sampling, Trade, Underlying},
+    payoff::{Asian, Averaging, European, Payoff},
+    pricing::book::{Book, OnError, OptionType, Sampling, Trade, Underlying},
 };
 
 /// What to price: an option at the money on an asset at 100, volatility 20 %, rate 3 %, one year.
@@ -19,9 +20,9 @@ pub enum Case {
 
 /// Prices a case and returns price and standard error. The caller looks at the clock.
 pub fn estimate(case: Case, paths: u64, seed: u64, threads: usize) -> (f64, f64) {
-    let kind = match case {
-        Case::European => Kind::European,
-        Case::Asian { observations } => Kind::Asian { averaging: Averaging::Arithmetic, observations },
+    let payoff = match case {
+        Case::European => Payoff::European(European),
+        Case::Asian { observations } => Payoff::Asian(Asian { averaging: Averaging::Arithmetic, observations }),
     };
     let book = Book {
         seed,
@@ -42,7 +43,7 @@ pub fn estimate(case: Case, paths: u64, seed: u64, threads: usize) -> (f64, f64)
             option: OptionType::Call,
             strike: 100.0,
             maturity: 1.0,
-            kind,
+            payoff,
         }],
         broken: Vec::new(),
     };

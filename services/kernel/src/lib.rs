@@ -5,6 +5,7 @@
 
 pub mod bench;
 pub mod montecarlo;
+pub mod payoff;
 pub mod price;
 pub mod pricing;
 

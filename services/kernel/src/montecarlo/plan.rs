@@ -1,20 +1,15 @@
 //! What simulating a trade needs to know, worked out once, and one block of it.
 
+use std::fmt::Debug;
+
 use super::{
-    barrier::{self, Continuous, Discrete},
-    basket::{self, Basket},
     bridge::Bridge,
     draws::{Draws, Lane},
-    elementary::{exp, ln},
-    level::{self, Average, Level},
+    elementary::exp,
     normal::BLOCK,
     philox,
 };
-use crate::pricing::book::{Averaging, Book, Kind, Measure, Monitoring, OptionType, Sampling, Trade, Underlying};
-
-/// By how many standard deviations of a step the barrier that is monitored at dates is moved: minus zeta(1/2) divided
-/// by the root of two pi (Broadie, Glasserman and Kou, A continuity correction for discrete barrier options, 1997).
-const SHIFT: f64 = 0.582_597_157_939_010_7;
+use crate::pricing::book::{Book, Measure, OptionType, Sampling, Trade, Underlying};
 
 /// What every trade has.
 #[derive(Clone, Copy, Debug)]
@@ -49,8 +44,22 @@ impl Asset {
     }
 }
 
+/// How the paths of a trade are simulated.
+pub trait Shape: Debug + Send + Sync {
+    /// Draws of one path.
+    fn draws(&self) -> usize;
+
+    /// Whether the draws are the steps of one path, so that a bridge can fix it.
+    fn is_path(&self) -> bool {
+        self.draws() > 1
+    }
+
+    /// Simulates one block: fills the lanes that are wanted.
+    fn evaluate(&self, terms: &Terms, draws: &mut Draws<'_>, wanted: &[usize], space: &mut Workspace);
+}
+
 /// What simulating a trade needs to know.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Plan {
     /// Key of the random numbers.
     pub key: [u32; 2],
@@ -65,15 +74,7 @@ pub struct Plan {
     /// Lanes that are asked for, the price first.
     pub wanted: Vec<usize>,
     terms: Terms,
-    shape: Shape,
-}
-
-#[derive(Clone, Debug)]
-enum Shape {
-    Level(Level),
-    Discrete(Discrete),
-    Continuous(Continuous),
-    Basket(Basket),
+    shape: Box<dyn Shape>,
 }
 
 /// Arrays of one block, kept between blocks.
@@ -100,7 +101,6 @@ impl Workspace {
 /// What is reported of a trade, in order, and in which lane it is computed.
 pub fn columns(book: &Book, trade: &Trade) -> Vec<(String, usize)> {
     let assets = trade.underlyings.len();
-    let is_basket = matches!(trade.kind, Kind::Basket { .. });
     let mut columns = vec![("price".to_owned(), 0)];
     for (measure, first, each) in [
         (Measure::Delta, 1, true),
@@ -112,7 +112,7 @@ pub fn columns(book: &Book, trade: &Trade) -> Vec<(String, usize)> {
         if !book.measures.contains(&measure) {
             continue;
         }
-        if is_basket && each {
+        if trade.payoff.several() && each {
             let names = trade.underlyings.iter().map(|&number| &book.underlyings[number].0);
             columns.extend(names.enumerate().map(|(i, name)| (format!("{}[{name}]", measure.name()), first + i)));
         } else {
@@ -125,9 +125,8 @@ pub fn columns(book: &Book, trade: &Trade) -> Vec<(String, usize)> {
 impl Plan {
     /// The plan for a trade of a book.
     pub fn new(book: &Book, trade: &Trade) -> Self {
-        let assets: Vec<Asset> =
-            trade.underlyings.iter().map(|&number| Asset::new(&book.underlyings[number].1)).collect();
-        let first = assets[0];
+        let underlyings = trade.underlyings.iter().map(|&number| &book.underlyings[number].1);
+        let assets = underlyings.map(Asset::new).collect();
         let rate = book.underlyings[trade.underlyings[0]].1.rate;
         let terms = Terms {
             strike: trade.strike,
@@ -139,62 +138,14 @@ impl Plan {
             rate,
             discount: exp(-rate * trade.maturity),
         };
-        let (draws, shape) = match &trade.kind {
-            Kind::European => (1, Shape::Level(Level { asset: first, steps: 1, average: Average::Last })),
-            Kind::Asian { averaging, observations } => {
-                let average = match averaging {
-                    Averaging::Arithmetic => Average::Arithmetic,
-                    Averaging::Geometric => Average::Geometric,
-                };
-                (*observations as usize, Shape::Level(Level { asset: first, steps: *observations, average }))
-            }
-            Kind::Barrier { barrier, monitoring } => {
-                let side = if barrier.up { 1.0 } else { -1.0 };
-                let height = ln(barrier.level / first.spot);
-                match monitoring {
-                    Monitoring::Discrete { observations } => {
-                        let shape =
-                            Discrete { asset: first, steps: *observations, side, height, knock_in: barrier.knock_in };
-                        (*observations as usize, Shape::Discrete(shape))
-                    }
-                    Monitoring::Continuous | Monitoring::Shifted { .. } => {
-                        let shift = match monitoring {
-                            Monitoring::Shifted { observations } => {
-                                side * SHIFT * (trade.maturity / f64::from(*observations)).sqrt()
-                            }
-                            _ => 0.0,
-                        };
-                        let height = height + shift * first.volatility;
-                        (
-                            1,
-                            Shape::Continuous(Continuous {
-                                asset: first,
-                                side,
-                                height,
-                                shift,
-                                knock_in: barrier.knock_in,
-                            }),
-                        )
-                    }
-                }
-            }
-            Kind::Basket { basket_type, weights, factor } => {
-                let shape = Basket {
-                    assets: assets.clone(),
-                    basket_type: *basket_type,
-                    weights: weights.clone(),
-                    factor: factor.clone(),
-                };
-                (assets.len(), Shape::Basket(shape))
-            }
-        };
-        let is_path = !matches!(shape, Shape::Basket(_)) && draws > 1;
+        let shape = trade.payoff.shape(&terms, assets);
+        let draws = shape.draws();
         Self {
             key: philox::key(book.seed),
             trade: philox::stream(&trade.id),
             sampling: book.sampling,
             draws,
-            bridge: (is_path && book.sampling == Sampling::Sobol).then(|| Bridge::new(draws)),
+            bridge: (shape.is_path() && book.sampling == Sampling::Sobol).then(|| Bridge::new(draws)),
             wanted: columns(book, trade).into_iter().map(|(_, lane)| lane).collect(),
             terms,
             shape,
@@ -203,14 +154,6 @@ impl Plan {
 
     /// Simulates one block: fills the lanes that are wanted.
     pub fn evaluate(&self, draws: &mut Draws<'_>, space: &mut Workspace) {
-        let greeks = self.wanted.iter().any(|lane| *lane > 1);
-        match &self.shape {
-            Shape::Level(level) => level::evaluate(&self.terms, level, draws, greeks, space),
-            Shape::Discrete(discrete) => {
-                barrier::evaluate_discrete(&self.terms, discrete, draws, self.wanted.len() > 1, space);
-            }
-            Shape::Continuous(continuous) => barrier::evaluate_continuous(&self.terms, continuous, draws, space),
-            Shape::Basket(basket) => basket::evaluate(&self.terms, basket, draws, self.wanted.len() > 1, space),
-        }
+        self.shape.evaluate(&self.terms, draws, &self.wanted, space);
     }
 }

@@ -8,8 +8,9 @@ use super::{
     philox::{key, philox},
     simulate,
 };
-use crate::pricing::book::{
-    Averaging, Barrier, BasketType, Book, Kind, Measure, Monitoring, OnError, OptionType, Sampling, Trade, Underlying,
+use crate::{
+    payoff::{Asian, Averaging, Barrier, BarrierType, Basket, BasketType, European, Monitoring, Payoff},
+    pricing::book::{Book, Measure, OnError, OptionType, Sampling, Trade, Underlying},
 };
 
 mod closed;
@@ -41,16 +42,16 @@ fn book(seed: u64, paths: u64, volatility: f64, trades: Vec<Trade>) -> Book {
     }
 }
 
-fn trade(kind: Kind, option: OptionType, strike: f64, maturity: f64) -> Trade {
-    Trade { position: 0, id: String::new(), quantity: 1.0, underlyings: vec![0], option, strike, maturity, kind }
+fn trade(payoff: Payoff, option: OptionType, strike: f64, maturity: f64) -> Trade {
+    Trade { position: 0, id: String::new(), quantity: 1.0, underlyings: vec![0], option, strike, maturity, payoff }
 }
 
-fn geometric(observations: u32) -> Kind {
-    Kind::Asian { averaging: Averaging::Geometric, observations }
+fn geometric(observations: u32) -> Payoff {
+    Payoff::Asian(Asian { averaging: Averaging::Geometric, observations })
 }
 
-fn arithmetic(observations: u32) -> Kind {
-    Kind::Asian { averaging: Averaging::Arithmetic, observations }
+fn arithmetic(observations: u32) -> Payoff {
+    Payoff::Asian(Asian { averaging: Averaging::Arithmetic, observations })
 }
 
 /// The normal distribution function, by Marsaglia's series.
@@ -67,8 +68,8 @@ fn normal_distribution(x: f64) -> f64 {
 /// Price and delta of an option on a level whose logarithm at maturity is normal; for the European case this is
 /// Black and Scholes's formula, for the geometric average that of Kemna and Vorst with discrete observations.
 fn closed_form(trade: &Trade, market: &Underlying) -> (f64, f64) {
-    let steps = match trade.kind {
-        Kind::Asian { observations, .. } => f64::from(observations),
+    let steps = match trade.payoff {
+        Payoff::Asian(Asian { observations, .. }) => f64::from(observations),
         _ => 1.0,
     };
     let (t, sigma) = (trade.maturity, market.volatility);
@@ -86,7 +87,7 @@ fn closed_form(trade: &Trade, market: &Underlying) -> (f64, f64) {
 
 /// Checks prices and deltas against the closed form: each within four standard errors, and all together spread as
 /// such errors are, so that the fixed seed hides nothing.
-fn check_against_closed_form(kind: Kind, paths: u64) {
+fn check_against_closed_form(kind: Payoff, paths: u64) {
     let (mut squares, mut count) = (0.0, 0.0);
     for (number, volatility) in [0.05, 0.2, 0.6].into_iter().enumerate() {
         let mut trades = Vec::new();
@@ -119,7 +120,7 @@ fn check_against_closed_form(kind: Kind, paths: u64) {
 
 #[test]
 fn europeans_agree_with_black_scholes() {
-    check_against_closed_form(Kind::European, 200_000);
+    check_against_closed_form(Payoff::European(European), 200_000);
 }
 
 #[test]
@@ -131,7 +132,7 @@ fn geometric_asians_agree_with_their_closed_form() {
 fn an_average_of_one_observation_is_european() {
     let trades = |kind| vec![trade(kind, OptionType::Call, 100.0, 1.0)];
     let price = |kind| simulate(&book(3, 5_000, 0.3, trades(kind)), Share::ALL, 1)[0].measures[0].mean;
-    let european = price(Kind::European);
+    let european = price(Payoff::European(European));
     assert!((price(arithmetic(1)) / european - 1.0).abs() < 1e-12);
     assert!((price(geometric(1)) / european - 1.0).abs() < 1e-12);
 }
@@ -165,17 +166,17 @@ fn the_standard_error_falls_with_the_root_of_the_paths() {
 
 /// A book of every kind, the last one on two underlyings.
 fn mixed(sampling: Sampling, paths: u64) -> Book {
-    let barrier =
-        |monitoring| Kind::Barrier { barrier: Barrier { level: 80.0, up: false, knock_in: false }, monitoring };
+    let barrier_type = BarrierType { up: false, knock_in: false };
+    let barrier = |monitoring| Payoff::Barrier(Barrier { level: 80.0, barrier_type, monitoring });
     let factor = super::correlation::cholesky(&[vec![1.0], vec![0.5, 1.0]]).unwrap();
     let kinds = [
-        Kind::European,
+        Payoff::European(European),
         arithmetic(5),
         geometric(3),
         barrier(Monitoring::Continuous),
         barrier(Monitoring::Discrete { observations: 4 }),
         barrier(Monitoring::Shifted { observations: 4 }),
-        Kind::Basket { basket_type: BasketType::BestOf, weights: vec![1.0, 0.9], factor },
+        Payoff::Basket(Basket { basket_type: BasketType::BestOf, weights: vec![1.0, 0.9], factor }),
     ];
     let trades = kinds.into_iter().map(|kind| trade(kind, OptionType::Call, 95.0, 0.5)).collect();
     let mut book = book(u64::MAX - 1, paths, 0.2, trades);
@@ -219,8 +220,10 @@ fn the_rest_of_the_book_changes_no_bit() {
 /// The value itself, so that a change of compiler or processor that changes a bit is noticed.
 #[test]
 fn results_are_pinned() {
-    let trades =
-        vec![trade(Kind::European, OptionType::Call, 105.0, 1.0), trade(arithmetic(12), OptionType::Put, 95.0, 0.5)];
+    let trades = vec![
+        trade(Payoff::European(European), OptionType::Call, 105.0, 1.0),
+        trade(arithmetic(12), OptionType::Put, 95.0, 0.5),
+    ];
     let found: Vec<u64> = simulate(&book(20_260_101, 10_000, 0.2, trades), Share::ALL, 2)
         .iter()
         .map(|estimate| estimate.measures[0].mean.to_bits())
@@ -234,7 +237,7 @@ const PINNED: [u64; 2] = [4_619_204_543_410_494_442, 4_608_658_726_678_018_343];
 fn extreme_parameters_give_finite_prices() {
     for (volatility, maturity) in [(0.0, 1.0), (10.0, 200.0), (1e-300, 1e-300)] {
         let trades = vec![
-            trade(Kind::European, OptionType::Call, 100.0, maturity),
+            trade(Payoff::European(European), OptionType::Call, 100.0, maturity),
             trade(arithmetic(3), OptionType::Put, 1e-10, maturity),
         ];
         for estimate in simulate(&book(1, 3_000, volatility, trades), Share::ALL, 1) {
@@ -242,7 +245,7 @@ fn extreme_parameters_give_finite_prices() {
         }
     }
     // Without volatility there is no error, and the price is the discounted forward's.
-    let trades = vec![trade(Kind::European, OptionType::Call, 90.0, 2.0)];
+    let trades = vec![trade(Payoff::European(European), OptionType::Call, 90.0, 2.0)];
     let estimate = simulate(&book(1, 1_000, 0.0, trades), Share::ALL, 1)[0].measures[0];
     let expected = SPOT * (-0.02_f64).exp() - 90.0 * (-0.06_f64).exp();
     assert!((estimate.mean - expected).abs() < 1e-12 && estimate.standard_error() < 1e-12);

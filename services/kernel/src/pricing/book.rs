@@ -1,6 +1,6 @@
 //! A book of options, as the pricing input describes it once it was checked, and the limits it was checked against.
 
-use crate::montecarlo::correlation::Factor;
+use crate::payoff::Payoff;
 
 /// Schema version of the input that this engine reads.
 pub const SCHEMA: u64 = 1;
@@ -12,10 +12,6 @@ pub const OBSERVATIONS_MAX: u64 = 10_000;
 pub const TRADES_MAX: usize = 100_000;
 /// Most observations of a path whose points are quasi-random: the whole path is kept while it is bridged.
 pub const SOBOL_OBSERVATIONS_MAX: u32 = 1_000;
-/// Most underlyings of a basket.
-pub const BASKET_MAX: usize = 64;
-/// Smallest standard deviation of a logarithm over the life of a barrier or basket option.
-pub const DEVIATION_MIN: f64 = 1e-6;
 /// Largest price, strike or quantity.
 pub const AMOUNT_MAX: f64 = 1e15;
 /// Largest volatility.
@@ -61,17 +57,13 @@ pub enum Sampling {
 }
 
 impl Sampling {
-    /// Names in the input, in the order of the variants.
-    pub const NAMES: [&'static str; 3] = ["pseudo-random", "antithetic", "sobol"];
+    /// Words in the input, in the order of the variants.
+    pub const WORDS: [(&'static str, Self); 3] =
+        [("pseudo-random", Self::PseudoRandom), ("antithetic", Self::Antithetic), ("sobol", Self::Sobol)];
 
-    /// The one with this number in [`Self::NAMES`].
-    pub fn numbered(number: usize) -> Self {
-        [Self::PseudoRandom, Self::Antithetic, Self::Sobol][number.min(2)]
-    }
-
-    /// Its name.
+    /// Its word.
     pub fn name(self) -> &'static str {
-        Self::NAMES[self as usize]
+        Self::WORDS[self as usize].0
     }
 }
 
@@ -83,6 +75,11 @@ pub enum OnError {
     Fail,
     /// It has an error in the result, and the others are priced.
     Row,
+}
+
+impl OnError {
+    /// Words in the input.
+    pub const WORDS: [(&'static str, Self); 2] = [("fail", Self::Fail), ("row", Self::Row)];
 }
 
 /// A derivative of the price.
@@ -160,8 +157,8 @@ pub struct Trade {
     pub strike: f64,
     /// Years to maturity.
     pub maturity: f64,
-    /// What the payoff depends on.
-    pub kind: Kind,
+    /// What it pays.
+    pub payoff: Payoff,
 }
 
 /// Call or put.
@@ -173,102 +170,7 @@ pub enum OptionType {
     Put,
 }
 
-/// What the payoff depends on.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Kind {
-    /// The price at maturity.
-    European,
-    /// The average of the price over equally spaced observations, the last one at maturity.
-    Asian {
-        /// How it is averaged.
-        averaging: Averaging,
-        /// Number of observations.
-        observations: u32,
-    },
-    /// The price at maturity, if the price touched a barrier before, or if it did not.
-    Barrier {
-        /// The barrier.
-        barrier: Barrier,
-        /// When it is looked at.
-        monitoring: Monitoring,
-    },
-    /// A level made of the prices of several underlyings at maturity.
-    Basket {
-        /// How they make one level.
-        basket_type: BasketType,
-        /// Weight of each.
-        weights: Vec<f64>,
-        /// Factor of their correlation matrix.
-        factor: Factor,
-    },
-}
-
-/// A barrier.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Barrier {
-    /// Price that counts as touched.
-    pub level: f64,
-    /// Whether it is touched from below.
-    pub up: bool,
-    /// Whether the option pays only if it was touched; else only if not.
-    pub knock_in: bool,
-}
-
-impl Barrier {
-    /// Names of the types in the input.
-    pub const NAMES: [&'static str; 4] = ["up-and-out", "up-and-in", "down-and-out", "down-and-in"];
-}
-
-/// When a barrier is looked at.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Monitoring {
-    /// At equally spaced dates, the last one at maturity.
-    Discrete {
-        /// Number of dates.
-        observations: u32,
-    },
-    /// Always.
-    Continuous,
-    /// As if always, at a barrier that was moved to stand for dates.
-    Shifted {
-        /// Number of dates.
-        observations: u32,
-    },
-}
-
-impl Monitoring {
-    /// Names in the input.
-    pub const NAMES: [&'static str; 3] = ["discrete", "continuous", "shifted"];
-}
-
-/// How several prices make one level.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BasketType {
-    /// Sum of the weighted prices.
-    WeightedSum,
-    /// Product of the prices to the power of their weights.
-    Geometric,
-    /// Highest weighted price.
-    BestOf,
-    /// Lowest weighted price.
-    WorstOf,
-}
-
-impl BasketType {
-    /// Names in the input, in the order of the variants.
-    pub const NAMES: [&'static str; 4] = ["weighted-sum", "geometric", "best-of", "worst-of"];
-
-    /// The one with this number in [`Self::NAMES`].
-    pub fn numbered(number: usize) -> Self {
-        [Self::WeightedSum, Self::Geometric, Self::BestOf, Self::WorstOf][number.min(3)]
-    }
-}
-
-/// How a price is averaged.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Averaging {
-    /// Sum divided by count.
-    Arithmetic,
-    /// Root of the product.
-    Geometric,
+impl OptionType {
+    /// Words in the input.
+    pub const WORDS: [(&'static str, Self); 2] = [("call", Self::Call), ("put", Self::Put)];
 }

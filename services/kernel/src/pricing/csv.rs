@@ -3,40 +3,18 @@
 
 use std::borrow::Cow;
 
+use csv_core::{ReadFieldResult, Reader};
+
 use super::{
     json::{Member, Node, Value},
     problem::Problems,
+    reader::{Cell as Holds, Field},
     shown::nearest,
+    trade,
 };
+use crate::payoff::KINDS;
 
-/// What the cells of a column are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cells {
-    Text,
-    Number,
-    Texts,
-    Numbers,
-}
-
-/// Columns that a table may have.
-const COLUMNS: [(&str, Cells); 15] = [
-    ("id", Cells::Text),
-    ("kind", Cells::Text),
-    ("option", Cells::Text),
-    ("underlying", Cells::Text),
-    ("strike", Cells::Number),
-    ("maturity", Cells::Number),
-    ("quantity", Cells::Number),
-    ("averaging", Cells::Text),
-    ("observations", Cells::Number),
-    ("barrier", Cells::Number),
-    ("barrier_type", Cells::Text),
-    ("monitoring", Cells::Text),
-    ("underlyings", Cells::Texts),
-    ("weights", Cells::Numbers),
-    ("basket_type", Cells::Text),
-];
-/// Columns that it must have.
+/// Columns that a table must have.
 const REQUIRED: [&str; 5] = ["id", "kind", "option", "strike", "maturity"];
 /// Separates the elements of a list in a cell.
 const LIST: char = ';';
@@ -44,31 +22,42 @@ const LIST: char = ';';
 /// A line of the table: a trade as an object, or where and why it is none.
 pub type Row<'t> = Result<Node<'t>, (usize, String)>;
 
+/// Columns that a table may have: the fields of every kind of trade.
+fn known() -> Vec<Field> {
+    let mut known = trade::FIELDS.to_vec();
+    for field in KINDS.iter().flat_map(|(_, kind)| kind.fields) {
+        if !known.contains(field) {
+            known.push(*field);
+        }
+    }
+    known
+}
+
 /// Whether a text begins as a table of trades does.
 pub fn is_table(text: &str) -> bool {
-    let (header, _) = record(text, 0);
-    let known = |cell: &Cell<'_>| COLUMNS.iter().any(|(name, _)| *name == cell.text.trim());
-    header.is_ok_and(|header| header.iter().filter(|cell| known(cell)).count() >= 2)
+    let known = known();
+    let is_known = |cell: &Cell<'_>| known.iter().any(|field| field.0 == cell.text.trim());
+    let header = Records::new(text).next();
+    header
+        .is_some_and(|(_, header)| header.is_ok_and(|header| header.iter().filter(|cell| is_known(cell)).count() >= 2))
 }
 
 /// Reads a table. Problems of its header are added to `problems`, and then there are no rows.
 pub fn parse<'t>(text: &'t str, most: usize, problems: &mut Problems) -> Vec<Row<'t>> {
-    let (header, mut at) = record(text, 0);
-    let columns = match header {
-        Ok(header) => columns(&header, problems),
-        Err((at, message)) => {
+    let mut records = Records::new(text);
+    let columns = match records.next() {
+        Some((_, Ok(header))) => columns(&header, problems),
+        Some((_, Err((at, message)))) => {
             problems.add(at, String::new(), message);
             return Vec::new();
         }
+        None => columns(&[], problems),
     };
     let mut rows = Vec::new();
-    while problems.is_empty() && at < text.len() {
-        let start = at;
-        let (cells, end) = record(text, at);
-        at = end;
-        if text[start..end].trim().is_empty() {
-            continue;
-        }
+    if !problems.is_empty() {
+        return rows;
+    }
+    for (start, cells) in records {
         if rows.len() == most {
             problems.add(start, String::new(), format!("expected at most {most} trades"));
             return Vec::new();
@@ -78,24 +67,25 @@ pub fn parse<'t>(text: &'t str, most: usize, problems: &mut Problems) -> Vec<Row
     rows
 }
 
-fn columns(header: &[Cell<'_>], problems: &mut Problems) -> Vec<(&'static str, Cells)> {
-    let mut found: Vec<(&'static str, Cells)> = Vec::new();
+fn columns(header: &[Cell<'_>], problems: &mut Problems) -> Vec<Field> {
+    let known = known();
+    let mut found: Vec<Field> = Vec::new();
     let mut meant = Vec::new();
     for cell in header {
         let name = cell.text.trim();
         let shown: String = name.chars().take(40).collect();
-        match COLUMNS.iter().find(|(known, _)| *known == name) {
+        match known.iter().find(|field| field.0 == name) {
             Some(column) if found.contains(column) => {
                 problems.add(cell.at, shown, "this column is there twice".to_owned());
             }
             Some(column) => found.push(*column),
             None => {
-                let near = nearest(name, COLUMNS.iter().map(|(known, _)| *known));
+                let near = nearest(name, known.iter().map(|field| field.0));
                 meant.extend(near);
                 let message = match near {
                     Some(near) => format!("unknown column; did you mean {near:?}?"),
                     None => {
-                        let known: Vec<&str> = COLUMNS.iter().map(|(known, _)| *known).collect();
+                        let known: Vec<&str> = known.iter().map(|field| field.0).collect();
                         format!("unknown column; known are {}", known.join(", "))
                     }
                 };
@@ -104,27 +94,27 @@ fn columns(header: &[Cell<'_>], problems: &mut Problems) -> Vec<(&'static str, C
         }
     }
     for name in REQUIRED {
-        if !found.iter().any(|(known, _)| *known == name) && !meant.contains(&name) {
+        if !found.iter().any(|field| field.0 == name) && !meant.contains(&name) {
             problems.add(0, name.to_owned(), "this column is missing".to_owned());
         }
     }
     found
 }
 
-fn row<'t>(at: usize, columns: &[(&'static str, Cells)], cells: Vec<Cell<'t>>) -> Row<'t> {
+fn row<'t>(at: usize, columns: &[Field], cells: Vec<Cell<'t>>) -> Row<'t> {
     if cells.len() != columns.len() {
         let message = format!("expected {} cells, as in the first line, found {}", columns.len(), cells.len());
         return Err((at, message));
     }
     let mut members = Vec::new();
-    for ((name, kind), cell) in columns.iter().zip(cells) {
+    for (column, cell) in columns.iter().zip(cells) {
         if cell.text.trim().is_empty() {
             continue;
         }
-        let value = match kind {
-            Cells::Text => text(cell.text),
-            Cells::Number => number(cell.text),
-            Cells::Texts | Cells::Numbers => {
+        let value = match column.1 {
+            Holds::Text => text(cell.text),
+            Holds::Number => number(cell.text),
+            Holds::Texts | Holds::Numbers => {
                 // Elements of a quoted cell with quotes in it have no exact place of their own.
                 let exact = matches!(cell.text, Cow::Borrowed(_));
                 let mut offset = 0;
@@ -132,13 +122,13 @@ fn row<'t>(at: usize, columns: &[(&'static str, Cells)], cells: Vec<Cell<'t>>) -
                     let element_at = cell.at + if exact { offset } else { 0 };
                     offset += element.len() + LIST.len_utf8();
                     let element = Cow::Owned(element.to_owned());
-                    let value = if *kind == Cells::Texts { text(element) } else { number(element) };
+                    let value = if column.1 == Holds::Texts { text(element) } else { number(element) };
                     Node { at: element_at, value }
                 });
                 Value::List(elements.collect())
             }
         };
-        members.push(Member { at: cell.at, key: Cow::Borrowed(name), node: Node { at: cell.at, value } });
+        members.push(Member { at: cell.at, key: Cow::Borrowed(column.0), node: Node { at: cell.at, value } });
     }
     Ok(Node { at, value: Value::Map(members) })
 }
@@ -167,59 +157,79 @@ struct Cell<'t> {
     text: Cow<'t, str>,
 }
 
-/// The cells of the record that begins at an offset, and the offset of the next one.
-fn record(text: &str, start: usize) -> (Result<Vec<Cell<'_>>, (usize, String)>, usize) {
-    let bytes = text.as_bytes();
-    let mut cells = Vec::new();
-    let mut at = start;
-    loop {
-        let cell = if bytes.get(at) == Some(&b'"') {
-            match quoted(text, at) {
-                Ok((cell, end)) => {
-                    at = end;
-                    cell
-                }
-                Err(problem) => {
-                    // What follows an open quote cannot be told apart, so the record ends with its line.
-                    let end = text[at..].find('\n').map_or(text.len(), |length| at + length + 1);
-                    return (Err(problem), end);
+/// The cells of a record, or where and why it is none.
+type Record<'t> = Result<Vec<Cell<'t>>, (usize, String)>;
+
+/// The records of a table, each with the offset of its first byte. Lines without anything in them are none.
+struct Records<'t> {
+    text: &'t str,
+    at: usize,
+    core: Reader,
+}
+
+impl<'t> Records<'t> {
+    fn new(text: &'t str) -> Self {
+        Self { text, at: 0, core: Reader::new() }
+    }
+
+    fn cells(&mut self) -> Record<'t> {
+        let mut cells = Vec::new();
+        let mut start = self.at;
+        loop {
+            // What the parser writes is not needed: cells are read where they stand.
+            let (result, read, _) = self.core.read_field(&self.text.as_bytes()[self.at..], &mut [0; 256]);
+            self.at += read;
+            let is_last = match result {
+                ReadFieldResult::InputEmpty | ReadFieldResult::OutputFull => continue,
+                ReadFieldResult::Field { record_end } => record_end,
+                ReadFieldResult::End => true,
+            };
+            let raw = &self.text[start..self.at];
+            let raw = raw.strip_suffix(if is_last { &['\n', '\r'][..] } else { &[','] }).unwrap_or(raw);
+            match unquoted(raw) {
+                Ok(text) => cells.push(Cell { at: start + usize::from(raw.starts_with('"')), text }),
+                Err(message) => {
+                    // What follows such a quote cannot be told apart, so the record ends with its line.
+                    let rest = &self.text[start..];
+                    self.at = rest.find(['\n', '\r']).map_or(self.text.len(), |length| start + length + 1);
+                    self.core.reset();
+                    return Err((start, message.to_owned()));
                 }
             }
-        } else {
-            let length = text[at..].find([',', '\n', '\r']).unwrap_or(text.len() - at);
-            let cell = Cell { at, text: Cow::Borrowed(&text[at..at + length]) };
-            at += length;
-            cell
-        };
-        cells.push(cell);
-        match bytes.get(at) {
-            Some(b',') => at += 1,
-            Some(b'\r') if bytes.get(at + 1) == Some(&b'\n') => return (Ok(cells), at + 2),
-            Some(b'\r' | b'\n') => return (Ok(cells), at + 1),
-            _ => return (Ok(cells), text.len()),
+            if is_last {
+                return Ok(cells);
+            }
+            start = self.at;
         }
     }
 }
 
-fn quoted(text: &str, open: usize) -> Result<(Cell<'_>, usize), (usize, String)> {
-    let bytes = text.as_bytes();
-    let mut at = open + 1;
-    loop {
-        let Some(length) = text[at..].find('"') else {
-            return Err((open, "this cell has no closing quote".to_owned()));
-        };
-        at += length + 1;
-        match bytes.get(at) {
-            Some(b'"') => at += 1,
-            None | Some(b',' | b'\n' | b'\r') => break,
-            Some(_) => {
-                let message =
-                    "no comma or end of the line follows this cell's closing quote; a quote within is doubled";
-                return Err((open, message.to_owned()));
+impl<'t> Iterator for Records<'t> {
+    type Item = (usize, Record<'t>);
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            self.at = self.text.len() - self.text[self.at..].trim_start_matches(['\n', '\r']).len();
+            let start = self.at;
+            if start == self.text.len() {
+                return None;
+            }
+            let cells = self.cells();
+            if !self.text[start..self.at].trim().is_empty() {
+                return Some((start, cells));
             }
         }
     }
-    let inner = &text[open + 1..at - 1];
-    let inner = if inner.contains('"') { Cow::Owned(inner.replace("\"\"", "\"")) } else { Cow::Borrowed(inner) };
-    Ok((Cell { at: open + 1, text: inner }, at))
+}
+
+/// The text of a cell as it is written.
+fn unquoted(raw: &str) -> Result<Cow<'_, str>, &'static str> {
+    let Some(inner) = raw.strip_prefix('"') else { return Ok(Cow::Borrowed(raw)) };
+    let is_closed = |inner: &str| !inner.replace("\"\"", "").contains('"');
+    match inner.strip_suffix('"') {
+        Some(inner) if !inner.contains('"') => Ok(Cow::Borrowed(inner)),
+        Some(inner) if is_closed(inner) => Ok(Cow::Owned(inner.replace("\"\"", "\""))),
+        _ if is_closed(inner) => Err("this cell has no closing quote"),
+        _ => Err("no comma or end of the line follows this cell's closing quote; a quote within is doubled"),
+    }
 }

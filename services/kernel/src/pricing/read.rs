@@ -9,9 +9,10 @@ use super::{
     },
     csv,
     json::{self, Node, Value},
+    market::Market,
     problem::{Lines, Problem, Problems},
     reader::Fields,
-    trade::{self, Market},
+    trade,
 };
 
 /// Name of the market data, among a session's common data and in errors.
@@ -137,16 +138,15 @@ fn read_settings(fields: &mut Fields<'_, '_>, needed: impl Fn(&str) -> bool) -> 
         return None;
     }
     fields.optional_text("description");
-    fields.optional_choice("day_count", &["ACT/365F"]);
+    fields.optional_choice("day_count", &[("ACT/365F", ())]);
     let mut integer = |name, least, most| {
         if needed(name) { fields.integer(name, least, most) } else { fields.optional_integer(name, least, most) }
     };
     let seed = integer("seed", 0, u64::MAX);
     let paths = integer("paths", 1, PATHS_MAX);
-    let sampling = fields.optional_choice("sampling", &Sampling::NAMES).map(Sampling::numbered);
+    let sampling = fields.optional_choice("sampling", &Sampling::WORDS);
     let measures = read_measures(fields);
-    let on_error = fields.optional_choice("on_error", &["fail", "row"]);
-    let on_error = on_error.map(|number| if number == 0 { OnError::Fail } else { OnError::Row });
+    let on_error = fields.optional_choice("on_error", &OnError::WORDS);
     let market = if needed("underlyings") || fields.has("underlyings") {
         read_underlyings(fields).and_then(|underlyings| {
             let names = names(&underlyings);
@@ -165,13 +165,12 @@ fn read_settings(fields: &mut Fields<'_, '_>, needed: impl Fn(&str) -> bool) -> 
 
 fn read_measures(fields: &mut Fields<'_, '_>) -> Option<Vec<Measure>> {
     let list = fields.optional_list("measures", 16)??;
-    let words: Vec<&str> = std::iter::once("price").chain(Measure::ALL.map(Measure::name)).collect();
+    // The price is always computed.
+    let words = std::iter::once(("price", None)).chain(Measure::ALL.map(|measure| (measure.name(), Some(measure))));
+    let words: Vec<(&str, Option<Measure>)> = words.collect();
     let mut measures = Vec::new();
     for item in list {
-        match fields.choice_of(&item, &words)? {
-            0 => {}
-            number => measures.push(Measure::ALL[number - 1]),
-        }
+        measures.extend(fields.choice_of(&item, &words)?);
     }
     measures.sort_unstable();
     measures.dedup();

@@ -11,6 +11,23 @@ use super::{
 mod numbers;
 mod words;
 
+/// A field of a trade: the name of a JSON member and of a table's column, and what a cell of the column holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Field(pub &'static str, pub Cell);
+
+/// What a cell of a table holds; semicolons separate the elements of a list.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cell {
+    /// A text.
+    Text,
+    /// A number.
+    Number,
+    /// A list of texts.
+    Texts,
+    /// A list of numbers.
+    Numbers,
+}
+
 /// An element of a list or map, with its path.
 #[derive(Clone, Debug)]
 pub struct Item<'n> {

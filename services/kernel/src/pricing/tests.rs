@@ -3,11 +3,12 @@
 use proptest::prelude::*;
 
 use super::{
-    book::{Averaging, BasketType, Book, Kind, Measure, Monitoring, OnError, OptionType, Sampling},
+    book::{Book, Measure, OnError, OptionType, Sampling},
     json,
     problem::Problem,
     read::{self, Format},
 };
+use crate::payoff::{Asian, Averaging, Barrier, Basket, BasketType, European, Monitoring, Payoff};
 
 mod tables;
 
@@ -42,9 +43,12 @@ fn a_good_book_is_read() {
     assert_eq!(book.underlyings[1].1.dividend_yield, 0.0);
     assert_eq!((book.correlation[0].between, book.correlation[0].value), ([0, 1], -0.4));
     let (first, second) = (&book.trades[0], &book.trades[1]);
-    assert_eq!((first.quantity, first.kind.clone(), first.option), (-10.0, Kind::European, OptionType::Call));
+    assert_eq!(
+        (first.quantity, first.payoff.clone(), first.option),
+        (-10.0, Payoff::European(European), OptionType::Call)
+    );
     assert_eq!((second.quantity, &second.underlyings[..]), (1.0, &[1][..]));
-    assert_eq!(second.kind, Kind::Asian { averaging: Averaging::Geometric, observations: 26 });
+    assert_eq!(second.payoff, Payoff::Asian(Asian { averaging: Averaging::Geometric, observations: 26 }));
     let marked = format!("\u{feff}{GOOD}");
     assert_eq!(parse(marked.as_bytes()).unwrap(), book);
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     montecarlo::{correlation::cholesky, plan::columns},
-    pricing::book::{Barrier, BasketType, Measure, Monitoring, Sampling},
+    pricing::book::{Measure, Sampling},
 };
 
 /// One option whose price is known.
@@ -14,7 +14,7 @@ struct Case {
     /// What and from where.
     name: &'static str,
     point: Point,
-    kind: Kind,
+    payoff: Payoff,
     formula: Formula,
     /// The published value, rounded as it is printed.
     published: Option<(f64, f64)>,
@@ -46,33 +46,43 @@ fn point(spot: f64, strike: f64, maturity: f64, rate: f64, dividend_yield: f64, 
     }
 }
 
-fn case(name: &'static str, point: Point, kind: Kind, formula: Formula, published: Option<(f64, f64)>) -> Case {
-    Case { name, point, kind, formula, published }
+fn case(name: &'static str, point: Point, payoff: Payoff, formula: Formula, published: Option<(f64, f64)>) -> Case {
+    Case { name, point, payoff, formula, published }
 }
 
 fn european(name: &'static str, point: Point, published: f64, digits: i32) -> Case {
-    case(name, point, Kind::European, Box::new(formulas::european), Some((published, 0.51 * 10_f64.powi(-digits))))
+    case(
+        name,
+        point,
+        Payoff::European(European),
+        Box::new(formulas::european),
+        Some((published, 0.51 * 10_f64.powi(-digits))),
+    )
+}
+
+fn barrier(level: f64, up: bool, knock_in: bool, monitoring: Monitoring) -> Payoff {
+    Payoff::Barrier(Barrier { level, barrier_type: BarrierType { up, knock_in }, monitoring })
 }
 
 fn asian(name: &'static str, point: Point, averaging: Averaging, observations: u32) -> Case {
-    case(name, point, Kind::Asian { averaging, observations }, formulas::asian(averaging, observations), None)
+    case(name, point, Payoff::Asian(Asian { averaging, observations }), formulas::asian(averaging, observations), None)
 }
 
 fn continuous(name: &'static str, point: Point, level: f64, up: bool, knock_in: bool) -> Case {
-    let kind = Kind::Barrier { barrier: Barrier { level, up, knock_in }, monitoring: Monitoring::Continuous };
+    let kind = barrier(level, up, knock_in, Monitoring::Continuous);
     case(name, point, kind, Box::new(move |p| formulas::barrier(p, level, up, knock_in)), None)
 }
 
 fn shifted(name: &'static str, point: Point, level: f64, up: bool, dates: u32) -> Case {
     let monitoring = Monitoring::Shifted { observations: dates };
-    let kind = Kind::Barrier { barrier: Barrier { level, up, knock_in: false }, monitoring };
+    let kind = barrier(level, up, false, monitoring);
     let formula = move |p: &Point| formulas::barrier(p, formulas::moved(p, level, up, dates), up, false);
     case(name, point, kind, Box::new(formula), None)
 }
 
 fn basket(name: &'static str, point: Point, basket_type: BasketType, weights: [f64; 2]) -> Case {
     let factor = cholesky(&[vec![1.0], vec![point.correlation, 1.0]]).unwrap();
-    let kind = Kind::Basket { basket_type, weights: weights.to_vec(), factor };
+    let kind = Payoff::Basket(Basket { basket_type, weights: weights.to_vec(), factor });
     case(name, point, kind, formulas::basket(basket_type, weights), None)
 }
 
@@ -138,10 +148,7 @@ fn cases() -> Vec<Case> {
         case(
             "up-and-out call of two dates",
             BASE,
-            Kind::Barrier {
-                barrier: Barrier { level: 125.0, up: true, knock_in: false },
-                monitoring: Monitoring::Discrete { observations: 2 },
-            },
+            barrier(125.0, true, false, Monitoring::Discrete { observations: 2 }),
             Box::new(|p| formulas::up_and_out_call_of_two(p, 125.0)),
             None,
         ),
@@ -165,7 +172,7 @@ fn cases() -> Vec<Case> {
 
 fn one_trade(case: &Case, seed: u64, paths: u64, sampling: Sampling, measures: &[Measure]) -> Book {
     let Point { spot, volatility, dividend_yield, rate, correlation, strike, maturity, sign, .. } = case.point;
-    let two = matches!(case.kind, Kind::Basket { .. });
+    let two = case.payoff.several();
     let underlying = |i: usize| {
         let underlying =
             Underlying { spot: spot[i], volatility: volatility[i], rate, dividend_yield: dividend_yield[i] };
@@ -187,7 +194,7 @@ fn one_trade(case: &Case, seed: u64, paths: u64, sampling: Sampling, measures: &
             option: if sign > 0.0 { OptionType::Call } else { OptionType::Put },
             strike,
             maturity,
-            kind: case.kind.clone(),
+            payoff: case.payoff.clone(),
         }],
         broken: vec![],
     }
@@ -246,7 +253,7 @@ fn derivative(case: &Case, name: &str) -> f64 {
             "delta" | "gamma" => {
                 point.spot[asset] *= 1.0 + bump;
                 // A single underlying stands in both places.
-                if !matches!(case.kind, Kind::Basket { .. }) {
+                if !case.payoff.several() {
                     point.spot[1] = point.spot[0];
                 }
             }
@@ -296,7 +303,7 @@ fn greeks_agree_with_differences_of_the_formulas() {
 fn discrete_barriers_agree_with_published_values() {
     for (level, value) in [(85.0, 6.322), (91.0, 5.977), (95.0, 4.907), (99.0, 2.337)] {
         let monitoring = Monitoring::Discrete { observations: 50 };
-        let kind = Kind::Barrier { barrier: Barrier { level, up: false, knock_in: false }, monitoring };
+        let kind = barrier(level, false, false, monitoring);
         let point = point(100.0, 100.0, 0.2, 0.1, 0.0, 0.3, 1.0);
         let case = case("Broadie, Glasserman and Kou 1997, 50 dates", point, kind, Box::new(|_| 0.0), None);
         let found = simulate(&one_trade(&case, 3, 200_000, Sampling::Antithetic, &[]), Share::ALL, 2)[0].measures[0];
@@ -311,7 +318,7 @@ fn discrete_barriers_agree_with_published_values() {
 fn arithmetic_asians_agree_with_published_values() {
     let agrees = |dates: u32, strike: f64, maturity: f64, share: f64, value: f64| {
         let point = point(90.0, strike, maturity, 0.025, 0.06, 0.13, -1.0);
-        let kind = Kind::Asian { averaging: Averaging::Arithmetic, observations: dates };
+        let kind = arithmetic(dates);
         let case = case("Levy 1997", point, kind, Box::new(|_| 0.0), None);
         let found = simulate(&one_trade(&case, 5, 1 << 17, Sampling::Sobol, &[]), Share::ALL, 2)[0].measures[0];
         let distance = (share * found.mean - value) / (share * found.standard_error() + 0.0005);
@@ -335,25 +342,24 @@ fn in_and_out_make_the_plain_option() {
         [Monitoring::Continuous, Monitoring::Shifted { observations: 20 }, Monitoring::Discrete { observations: 20 }]
     {
         for (level, up) in [(120.0, true), (85.0, false), (90.0, true), (110.0, false)] {
-            let price = |kind: Kind| {
+            let price = |kind: Payoff| {
                 let case = case("parity", BASE, kind, Box::new(|_| 0.0), None);
                 simulate(&one_trade(&case, 5, 10_000, Sampling::PseudoRandom, &Measure::ALL), Share::ALL, 1)[0]
                     .measures
                     .clone()
             };
-            let barrier = |knock_in| Kind::Barrier { barrier: Barrier { level, up, knock_in }, monitoring };
-            let (inside, outside) = (price(barrier(true)), price(barrier(false)));
+            let barrier_of = |knock_in| barrier(level, up, knock_in, monitoring);
+            let (inside, outside) = (price(barrier_of(true)), price(barrier_of(false)));
             let steps = match monitoring {
                 Monitoring::Discrete { observations } => observations,
                 _ => 1,
             };
             // The same draws without the barrier: one so far away that no path comes there.
-            let far = Barrier { level: 1e9, up: true, knock_in: false };
             let monitoring = match steps {
                 1 => Monitoring::Continuous,
                 observations => Monitoring::Discrete { observations },
             };
-            let plain = price(Kind::Barrier { barrier: far, monitoring });
+            let plain = price(barrier(1e9, true, false, monitoring));
             for ((one, other), plain) in inside.iter().zip(&outside).zip(&plain) {
                 let sum = one.mean + other.mean;
                 assert!((sum - plain.mean).abs() < 1e-9 * (1.0 + plain.mean.abs()), "{monitoring:?} {level} {up}");

@@ -4,7 +4,7 @@ use std::f64::consts::TAU;
 
 use statrs::distribution::{ContinuousCDF as _, Normal};
 
-use crate::pricing::book::{Averaging, BasketType};
+use crate::payoff::{Averaging, BasketType};
 
 /// Everything that a formula may depend on; two underlyings at most.
 #[derive(Clone, Copy, Debug)]

@@ -26,28 +26,28 @@ impl<'n> Fields<'n, '_> {
         self.as_text(name, node, "a text")
     }
 
-    /// The number of the word among `words`; `None` without a problem when it is absent.
-    pub fn optional_choice(&mut self, name: &'static str, words: &[&str]) -> Option<usize> {
+    /// What the word of a field stands for; `None` without a problem when it is absent.
+    pub fn optional_choice<T: Copy>(&mut self, name: &'static str, words: &[(&'static str, T)]) -> Option<T> {
         if self.has(name) { self.choice(name, words) } else { self.may_have(name) }
     }
 
-    /// The number of the word among `words`.
-    pub fn choice(&mut self, name: &'static str, words: &[&str]) -> Option<usize> {
+    /// What the word of a field stands for.
+    pub fn choice<T: Copy>(&mut self, name: &'static str, words: &[(&'static str, T)]) -> Option<T> {
         let item = self.item(name)?;
         self.choice_of(&item, words)
     }
 
-    /// The number of an element among `words`.
-    pub fn choice_of(&mut self, item: &Item<'n>, words: &[&str]) -> Option<usize> {
+    /// What the word of an element stands for.
+    pub fn choice_of<T: Copy>(&mut self, item: &Item<'n>, words: &[(&'static str, T)]) -> Option<T> {
         let found = match &item.node.value {
-            Value::Text(text) => words.iter().position(|word| word == text),
+            Value::Text(text) => words.iter().find(|(word, _)| word == text).map(|(_, meaning)| *meaning),
             _ => None,
         };
         if found.is_none() {
-            let quoted: Vec<String> = words.iter().map(|word| format!("{word:?}")).collect();
+            let quoted: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
             let mut message = format!("expected {}, found {}", quoted.join(" or "), shown(&item.node.value));
             if let Value::Text(text) = &item.node.value
-                && let Some(near) = nearest(text, words.iter().copied())
+                && let Some(near) = nearest(text, words.iter().map(|(word, _)| *word))
             {
                 message.push_str(&format!("; did you mean {near:?}?"));
             }

@@ -31,9 +31,9 @@ fn a_table_is_read_with_its_market() {
     assert_eq!(ids, ["e", "a, 2", "007"]);
     assert_eq!(book.trades[0].quantity, -10.0);
     assert_eq!((book.trades[1].strike, book.trades[1].maturity, book.trades[1].option), (50.0, 0.5, OptionType::Put));
-    assert_eq!(book.trades[1].kind, Kind::Asian { averaging: Averaging::Geometric, observations: 12 });
+    assert_eq!(book.trades[1].payoff, Payoff::Asian(Asian { averaging: Averaging::Geometric, observations: 12 }));
     assert_eq!(book.trades[2].underlyings, [0, 1]);
-    let Kind::Basket { basket_type, weights, .. } = &book.trades[2].kind else { panic!("no basket") };
+    let Payoff::Basket(Basket { basket_type, weights, .. }) = &book.trades[2].payoff else { panic!("no basket") };
     assert_eq!((*basket_type, &weights[..]), (BasketType::WeightedSum, &[1.0, -2.0][..]));
     // With a mark of its encoding, and the columns in another order.
     assert_eq!(table(&format!("\u{feff}{TABLE}"), MARKET).unwrap(), book);
@@ -41,6 +41,16 @@ fn a_table_is_read_with_its_market() {
     assert_eq!(table(other, MARKET).unwrap().trades[..], book.trades[..1]);
     assert!(crate::is_table(TABLE.as_bytes()) && crate::is_table(other.as_bytes()));
     assert!(!crate::is_table(b"engine payload 1") && !crate::is_table(b"id\n7\n"));
+}
+
+/// The columns are the fields of every kind of payoff, each once.
+#[test]
+fn an_unknown_column_is_named_with_all_that_are_known() {
+    assert_eq!(
+        table(&TABLE.replace("id,kind", "whatever,kind"), MARKET).unwrap_err()[0].message,
+        "unknown column; known are id, kind, option, underlying, strike, maturity, quantity, averaging, observations, \
+         barrier, barrier_type, monitoring, underlyings, weights, basket_type"
+    );
 }
 
 /// The table with one thing changed, and the first problem that must be found.
@@ -178,8 +188,10 @@ fn monitoring_is_told_apart() {
                 b,barrier,call,ACME,100,1,120,down-and-in,discrete,12\n\
                 c,barrier,call,ACME,100,1,120,down-and-out,shifted,250\n";
     let found: Vec<(bool, bool, Monitoring)> = (table(text, MARKET).unwrap().trades.iter())
-        .map(|trade| match trade.kind {
-            Kind::Barrier { barrier, monitoring } => (barrier.up, barrier.knock_in, monitoring),
+        .map(|trade| match trade.payoff {
+            Payoff::Barrier(Barrier { barrier_type, monitoring, .. }) => {
+                (barrier_type.up, barrier_type.knock_in, monitoring)
+            }
             _ => panic!("no barrier"),
         })
         .collect();
