@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{body::Body, extract::State, response::Response};
 use bytes::Bytes;
 use cloud::{outcomes, storage::Store};
-use contract::{config::Business, object, outcome};
+use contract::{config::Business, object};
 use futures::{Stream, StreamExt as _};
 use sessions::results;
 use web::{Problem, Query, Viewer, attachment};

@@ -9,7 +9,7 @@ use axum::{
     http::StatusCode,
     response::Redirect,
 };
-use contract::{control, names, quantity};
+use contract::{names, quantity};
 use futures::{StreamExt as _, TryStreamExt as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

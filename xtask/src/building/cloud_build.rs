@@ -70,9 +70,9 @@ pub(super) async fn make(
     let generation = upload(&store, &environment.bucket, &object, packed).await?;
     output.note(format_args!("  source in gs://{}/{object} ({})", environment.bucket, text::bytes(size)));
     let place = place(environment);
-    let images: Vec<build::Image<'_>> =
+    let ordered: Vec<build::Image<'_>> =
         images.iter().map(|Tagged { spec, tag }| build::Image { name: spec.name, tag }).collect();
-    let order = Order { environment, object: &object, generation, place: &place, images: &images };
+    let order = Order { environment, object: &object, generation, place: &place, images: &ordered };
     // A signal cancels a build that begins from here on, and no other.
     let (stop, _in_hand) = (shutdown::on_signal()?, InHand::begin());
     // A running build of another run is followed, unless --force asks for a new one.
