@@ -1,7 +1,7 @@
 //! The repository's own rules: layout, dependency directions, one TLS provider, module docs.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
     process::Command,
 };
@@ -131,4 +131,18 @@ fn there_is_one_tls_provider() {
     let tree = String::from_utf8_lossy(&tree.stdout).into_owned();
     assert!(tree.lines().any(|line| line.starts_with("aws-lc-rs ")), "aws-lc-rs is gone from the dependency tree");
     assert!(!tree.lines().any(|line| line.starts_with("ring ")), "ring has come into the dependency tree");
+}
+
+#[test]
+fn a_build_of_xtask_compiles_dependencies_with_the_features_of_the_workspace() {
+    let tree = |packages: &[&str]| {
+        let arguments =
+            [&["tree", "--offline", "--edges", "normal,build", "--prefix", "none", "--format", "{p} {f}"], packages];
+        let tree = String::from_utf8_lossy(&cargo(&arguments.concat()).stdout).into_owned();
+        tree.lines().map(|line| line.trim_end_matches(" (*)").to_owned()).collect::<BTreeSet<String>>()
+    };
+    let (xtask, workspace) = (tree(&["--package", "xtask"]), tree(&["--workspace"]));
+    assert!(xtask.len() > 100, "cargo tree printed something unexpected: {xtask:?}");
+    let twice: Vec<&String> = xtask.difference(&workspace).collect();
+    assert!(twice.is_empty(), "these are compiled once more for `cargo xtask test`: {twice:?}");
 }
