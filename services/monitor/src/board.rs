@@ -84,11 +84,8 @@ pub(crate) struct View {
     rates: HashMap<String, Rate>,
 }
 
-/// The state of all businesses.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Board {
-    pub(crate) views: BTreeMap<String, Arc<View>>,
-}
+/// The state of all businesses, by name.
+pub(crate) type Board = BTreeMap<String, Arc<View>>;
 
 /// Computes the view of a business.
 pub(crate) fn view(business: &Business, raw: &Raw, previous: Option<&View>, now: Timestamp, clock: Instant) -> View {

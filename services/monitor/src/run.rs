@@ -1,7 +1,6 @@
 //! The monitor from start to stop.
 
 use std::{
-    collections::BTreeMap,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -76,8 +75,7 @@ pub async fn run(settings: Settings, clients: Clients, stop: CancellationToken) 
 
 /// Why the monitor is not ready yet.
 fn not_ready_reason(board: &Board) -> String {
-    let views = board.views.values();
-    let errors = views.flat_map(|view| {
+    let errors = board.values().flat_map(|view| {
         view.errors.iter().map(|(service, error)| format!("{service} of {}: {error}", view.business.name))
     });
     let errors: Vec<String> = errors.collect();
@@ -89,18 +87,17 @@ async fn update_board(state: Arc<State>, health: Health) {
     let mut board = Board::default();
     loop {
         let since = Instant::now();
-        let views: BTreeMap<_, _> = state
+        board = state
             .followed
             .iter()
             .map(|(name, of)| {
-                let previous = board.views.get(name);
+                let previous = board.get(name);
                 let raw = of.raw();
                 let view =
                     board::view(&of.business, &raw, previous.map(AsRef::as_ref), Timestamp::now(), Instant::now());
                 (name.clone(), Arc::new(view))
             })
             .collect();
-        board = Board { views };
         state.publish(board.clone());
         health.tick();
         if state.is_synced() {

@@ -196,21 +196,25 @@ impl State {
             self.business(visitor, name)?;
         }
         let board = self.board();
-        let visible =
-            board.views.iter().filter(|(name, _)| visitor.may_see(name) && only.is_none_or(|only| only == *name));
+        let visible = board.iter().filter(|(name, _)| visitor.may_see(name) && only.is_none_or(|only| only == *name));
         Ok(visible.map(|(_, view)| view.clone()).collect())
+    }
+
+    /// The view of a business that a visitor may see.
+    pub(crate) fn view(&self, visitor: &Visitor, name: &str) -> Result<Arc<View>, Problem> {
+        self.business(visitor, name)?;
+        self.board().get(name).cloned().ok_or_else(|| Problem::not_found("This business is not listed yet"))
     }
 
     /// The Job that a query names, with the view of its business; the latest of its name when no generation is named.
     pub(crate) fn job(&self, visitor: &Visitor, query: &Query) -> Result<(Arc<View>, Job), Problem> {
         let [business, session, id] = ["business", "session", "job"].map(|name| query.get(name).unwrap_or_default());
-        self.business(visitor, business)?;
-        let missing = || Problem::not_found(format!("There is no Job {id:?} in session {session:?}"));
-        let view = self.board().views.get(business).cloned().ok_or_else(missing)?;
+        let view = self.view(visitor, business)?;
         let generation: Option<i64> = query.get("generation").and_then(|value| value.parse().ok());
         let is_named = |job: &&Job| {
             job.session == session && job.job == id && generation.is_none_or(|generation| job.generation == generation)
         };
+        let missing = || Problem::not_found(format!("There is no Job {id:?} in session {session:?}"));
         let job = view.jobs.iter().find(is_named).cloned().ok_or_else(missing)?;
         Ok((view, job))
     }

@@ -226,7 +226,7 @@ fn check(document: &Value, schema: &Value, value: &Value, at: &str, wrong: &mut 
     }
     for (name, field) in fields {
         match (&schema["properties"][name], &schema["additionalProperties"]) {
-            (Value::Null, Value::Bool(false) | Value::Null) if schema["type"] != Value::Null => {
+            (Value::Null, Value::Bool(false) | Value::Null) if schema["properties"].is_object() => {
                 wrong.push(format!("{at} has {name}, which is not described"));
             }
             (Value::Null, of_rest) => check(document, of_rest, field, &format!("{at}/{name}"), wrong),

@@ -4,7 +4,7 @@ use inspect::text;
 use serde::Serialize;
 use web::Problem;
 
-use super::rows;
+use super::rows::PodRow;
 use crate::{
     charts::{self, Rect},
     nodes::NodeLine,
@@ -28,18 +28,6 @@ struct NodeRow {
 struct Use {
     text: String,
     shares: Vec<Rect>,
-}
-
-#[derive(Serialize)]
-struct PodRow {
-    name: String,
-    app: String,
-    state: String,
-    class: &'static str,
-    message: String,
-    node: String,
-    created: String,
-    restarts: i32,
 }
 
 #[derive(Serialize)]
@@ -96,21 +84,7 @@ pub(super) fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
                 pods: running
                     .into_iter()
                     .take(PODS)
-                    .map(|pod| PodRow {
-                        name: pod.view.name.clone(),
-                        app: pod.app.clone(),
-                        state: pod.view.state.clone(),
-                        class: match pod.view.state.as_str() {
-                            "Running" => "running",
-                            "Pending" | "ContainerCreating" | "PodInitializing" => "waiting",
-                            "Terminating" => "cancelled",
-                            _ => "failed",
-                        },
-                        message: pod.view.message.clone(),
-                        node: pod.view.node.clone().unwrap_or_default(),
-                        created: rows::time(pod.view.created),
-                        restarts: pod.view.restarts,
-                    })
+                    .map(|pod| PodRow { app: pod.app.clone(), ..PodRow::from(&pod.view) })
                     .collect(),
                 quotas: view.quotas.clone(),
                 engine: vec![

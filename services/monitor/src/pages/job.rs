@@ -1,6 +1,6 @@
 //! One Job: its state, why, and all its objects.
 
-use inspect::{Detail, Stored, cluster::PodView, text};
+use inspect::{Detail, Stored, text};
 use serde::Serialize;
 use sessions::{
     jobs::{Job, REFUSED_SESSION, State},
@@ -8,7 +8,7 @@ use sessions::{
 };
 use web::Problem;
 
-use super::rows::{JobRow, job_href, preview, seconds, session_href, time};
+use super::rows::{JobRow, PodRow, job_href, preview, seconds, session_href, time};
 
 use crate::{
     board::View,
@@ -77,18 +77,6 @@ struct Facts {
 }
 
 #[derive(Serialize)]
-struct PodRow {
-    name: String,
-    state: String,
-    class: &'static str,
-    message: String,
-    node: String,
-    created: String,
-    exit: String,
-    restarts: i32,
-}
-
-#[derive(Serialize)]
 struct EventRow {
     time: String,
     is_warning: bool,
@@ -115,9 +103,7 @@ struct Log {
 pub(super) async fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
     let [business, session, id] =
         ["business", "session", "job"].map(|name| request.query.get(name).unwrap_or_default());
-    request.state.business(request.visitor, business)?;
-    let view = request.state.board().views.get(business).cloned();
-    let view = view.ok_or_else(|| Problem::not_found("This business is not listed yet"))?;
+    let view = request.state.view(request.visitor, business)?;
     let generation: Option<i64> = request.query.get("generation").and_then(|value| value.parse().ok());
     let (job, others) = chosen(&view, session, id, generation)?;
     let job = &job;
@@ -263,7 +249,7 @@ fn facts(detail: &Detail, bucket: &str) -> Facts {
             .collect(),
         objects,
         attributes,
-        pods: detail.pods.iter().map(pod).collect(),
+        pods: detail.pods.iter().map(PodRow::from).collect(),
         events: detail
             .events
             .iter()
@@ -277,26 +263,6 @@ fn facts(detail: &Detail, bucket: &str) -> Facts {
             .collect(),
         others: Vec::new(),
         payload: payload.unwrap_or_default(),
-    }
-}
-
-fn pod(pod: &PodView) -> PodRow {
-    let class = match pod.state.as_str() {
-        "Running" => "running",
-        "Succeeded" => "succeeded",
-        "Pending" | "ContainerCreating" | "PodInitializing" => "waiting",
-        "Terminating" => "cancelled",
-        _ => "failed",
-    };
-    PodRow {
-        name: pod.name.clone(),
-        state: pod.state.clone(),
-        class,
-        message: pod.message.clone(),
-        node: pod.node.clone().unwrap_or_default(),
-        created: time(pod.created),
-        exit: pod.exit_code.map(|code| code.to_string()).unwrap_or_default(),
-        restarts: pod.restarts,
     }
 }
 

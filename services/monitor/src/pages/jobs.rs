@@ -225,7 +225,7 @@ pub(super) async fn table(
         pages: selected.pages,
         previous: if selected.page > 1 { turn(selected.page - 1) } else { String::new() },
         next: if selected.page < selected.pages { turn(selected.page + 1) } else { String::new() },
-        is_listed: board.views.values().all(|view| view.is_listed),
+        is_listed: board.values().all(|view| view.is_listed),
         has_filter: !filter.text.is_empty() || filter.state.is_some() || !filter.session.is_empty(),
         in_session: path == "/session",
         rows: selected.jobs.iter().map(JobRow::from).collect(),

@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use inspect::text;
+use inspect::{cluster::PodView, text};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use sessions::{
@@ -86,13 +86,11 @@ pub(crate) struct SessionRow {
     pub(crate) business: String,
     pub(crate) session: String,
     pub(crate) href: String,
-    pub(crate) jobs_href: String,
     pub(crate) counts: Counts,
     pub(crate) total: usize,
     pub(crate) done: usize,
     pub(crate) pending: usize,
     pub(crate) unsuccessful: usize,
-    pub(crate) percent: usize,
     pub(crate) shares: Vec<Rect>,
     pub(crate) state: &'static str,
     pub(crate) rate: String,
@@ -134,16 +132,11 @@ impl From<&SessionView> for SessionRow {
             business: summary.business.clone(),
             session: summary.session.clone(),
             href: session_href(&summary.business, &summary.session),
-            jobs_href: format!(
-                "/jobs?{}",
-                web::encode([("business", summary.business.as_str()), ("session", summary.session.as_str())])
-            ),
             counts,
             total,
             done: counts.done(),
             pending: counts.pending(),
             unsuccessful: counts.unsuccessful(),
-            percent: (counts.done() * 100).checked_div(total).unwrap_or_default(),
             shares: shares(&counts),
             state,
             rate: view.rate.map(rate_text).unwrap_or_default(),
@@ -157,6 +150,44 @@ impl From<&SessionView> for SessionRow {
 /// A rate for people.
 fn rate_text(rate: f64) -> String {
     if rate >= 1.0 { format!("{rate:.1} per second") } else { format!("{:.1} per minute", rate * 60.0) }
+}
+
+/// A Pod in one line.
+#[derive(Debug, Serialize)]
+pub(crate) struct PodRow {
+    pub(crate) name: String,
+    /// Its program, where the page has those of several.
+    pub(crate) app: String,
+    pub(crate) state: String,
+    pub(crate) class: &'static str,
+    pub(crate) message: String,
+    pub(crate) node: String,
+    pub(crate) created: String,
+    pub(crate) exit: String,
+    pub(crate) restarts: i32,
+}
+
+impl From<&PodView> for PodRow {
+    fn from(pod: &PodView) -> Self {
+        let class = match pod.state.as_str() {
+            "Running" => "running",
+            "Succeeded" => "succeeded",
+            "Pending" | "ContainerCreating" | "PodInitializing" => "waiting",
+            "Terminating" => "cancelled",
+            _ => "failed",
+        };
+        Self {
+            name: pod.name.clone(),
+            app: String::new(),
+            state: pod.state.clone(),
+            class,
+            message: pod.message.clone(),
+            node: pod.node.clone().unwrap_or_default(),
+            created: time(pod.created),
+            exit: pod.exit_code.map(|code| code.to_string()).unwrap_or_default(),
+            restarts: pod.restarts,
+        }
+    }
 }
 
 /// A dead letter in one line.

@@ -48,9 +48,7 @@ fn in_words(mut cause: Cause) -> Cause {
 pub(super) async fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
     let business = request.query.get("business").unwrap_or_default();
     let name = request.query.get("session").unwrap_or_default();
-    let of = request.state.business(request.visitor, business)?;
-    let view = request.state.board().views.get(business).cloned();
-    let view = view.ok_or_else(|| Problem::not_found("This business is not listed yet"))?;
+    let view = request.state.view(request.visitor, business)?;
     let found = view.sessions.iter().find(|session| session.summary.session == name);
     let Some(session) = found else {
         if !view.is_listed {
@@ -80,7 +78,7 @@ pub(super) async fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
     } else {
         let left_out = failed.len().saturating_sub(MAX_READ);
         let names: Vec<String> = failed.iter().take(MAX_READ).filter_map(|job| job.outcome.clone()).collect();
-        let read = cloud::outcomes::read_all(&request.state.store, &of.business.bucket, names, 32).await;
+        let read = cloud::outcomes::read_all(&request.state.store, &view.business.bucket, names, 32).await;
         let read = read.map_err(|error| Problem::unavailable("Cloud Storage does not answer", &error))?;
         let outcomes: Vec<Outcome> = read.into_iter().flatten().collect();
         let causes = Causes { causes: sessions::causes(&outcomes).into_iter().map(in_words).collect(), left_out };

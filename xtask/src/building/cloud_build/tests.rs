@@ -44,7 +44,7 @@ async fn a_signal_cancels_the_build_that_this_run_began_and_no_other() {
     let order = Order { environment: &environment, object, generation: 7, place: &place, images: &images };
     let stop = CancellationToken::new();
     stop.cancel();
-    for (is_ours, said, status) in [(false, "it goes on", "QUEUED"), (true, "was cancelled", "CANCELLED")] {
+    for (is_ours, said, status) in [(false, "it continues", "QUEUED"), (true, "was cancelled", "CANCELLED")] {
         let (begun, found) = build::begin(&cloud.google, &order, false).await.unwrap().unwrap();
         assert_eq!(found, is_ours, "what was not cancelled is found again");
         let id = begun.id.clone();
