@@ -16,6 +16,7 @@ use crate::{
         error::{Error, Result},
     },
     identity::{Identity, principal::Principal},
+    kubernetes::names,
     storage::Storage,
 };
 
@@ -105,7 +106,7 @@ impl CloudBuild {
             return Err(Error::not_found(format!("service account {email} does not exist")));
         }
         self.need_act_as(caller, email)?;
-        let (id, now) = (identifier(), time_text(self.identity.clock.now()));
+        let (id, now) = (names::uid(), time_text(self.identity.clock.now()));
         let project = self.identity.project();
         let mut build = Value::Object(wanted.clone());
         for (key, value) in [
@@ -182,12 +183,6 @@ impl CloudBuild {
 
 fn has_ended(build: &Value) -> bool {
     !matches!(build["status"].as_str(), Some("PENDING" | "QUEUED" | "WORKING"))
-}
-
-/// A random UUID.
-fn identifier() -> String {
-    let text = format!("{:032x}", rand::random::<u128>());
-    format!("{}-{}-{}-{}-{}", &text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..])
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -23,7 +23,6 @@ pub mod lags;
 pub mod metadata;
 pub mod policy;
 pub mod principal;
-pub mod proto;
 pub mod rest;
 pub mod roles;
 pub mod services;
@@ -55,8 +54,6 @@ pub struct Identity {
     used: used::Used,
     /// Operations of Service Usage by name, as long as this process lives.
     operations: Mutex<BTreeMap<String, serde_json::Value>>,
-    /// Key of OpenID Connect tokens, made when one is first asked for.
-    identity_key: OnceLock<String>,
 }
 
 /// What [`Identity`] is made with.
@@ -143,7 +140,6 @@ impl Identity {
             young: Young::new(settings.lags),
             used: used::Used::default(),
             operations: Mutex::default(),
-            identity_key: OnceLock::new(),
         }
     }
 

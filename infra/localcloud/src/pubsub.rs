@@ -28,7 +28,6 @@ mod grpc_api;
 mod keeper;
 mod names;
 pub mod persist;
-mod proto;
 pub mod queue;
 pub mod rest;
 pub mod settings;

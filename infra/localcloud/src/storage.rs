@@ -19,7 +19,6 @@ use crate::{
 pub mod bucket;
 mod buckets;
 mod grpc_api;
-mod grpc_data;
 pub mod list;
 pub mod notification;
 pub mod object;

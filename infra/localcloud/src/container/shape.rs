@@ -9,7 +9,7 @@ use crate::{
         call::time_text,
         error::{Error, Result},
     },
-    kubernetes::server::VERSION,
+    kubernetes::discovery::VERSION,
 };
 
 /// Longest name of a cluster or node pool.

@@ -350,8 +350,8 @@ fn revision(set: &Value) -> i64 {
 /// A short hash of the pod template, in letters that make no words.
 fn hash(deployment: &Value) -> String {
     let template = deployment.pointer("/spec/template").map(Value::to_string).unwrap_or_default();
-    let hex = contract::names::hash(&[&template], 10);
-    hex.chars().map(|c| char::from(b"bcdf4567ghjk89lm"[c.to_digit(16).unwrap_or_default() as usize])).collect()
+    let hex = format!("{:x}", md5::compute(template));
+    hex[..10].chars().map(|c| char::from(b"bcdf4567ghjk89lm"[c.to_digit(16).unwrap_or_default() as usize])).collect()
 }
 
 fn event(cluster: &Cluster, deployment: &Value, weight: Weight, reason: &'static str, message: String) {

@@ -2,13 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::google::error::{Error, Result};
 
-/// How long a deleted account can be brought back.
-const UNDELETE: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// Most user-managed keys of an account.
 const KEYS_MAX: usize = 10;
 
@@ -40,8 +38,6 @@ pub struct Key {
     pub public_pem: String,
     /// When it was made.
     pub created: Timestamp,
-    /// Refused while this is set.
-    pub disabled: bool,
 }
 
 /// All accounts of the project.
@@ -131,7 +127,7 @@ impl Accounts {
         Ok(account)
     }
 
-    /// Deletes an account; it can be brought back for 30 days.
+    /// Deletes an account; policies go on naming it as deleted.
     ///
     /// # Errors
     /// 404 when there is none.
@@ -141,29 +137,6 @@ impl Accounts {
         let email = account.email.clone();
         self.live.remove(&email);
         Ok(())
-    }
-
-    /// Brings a deleted account back.
-    ///
-    /// # Errors
-    /// 404 when there is none or it is too late; 400 when it is not deleted or its address was taken.
-    pub fn undelete(&mut self, uid: &str, now: Timestamp) -> Result<Account> {
-        let account = self.by_uid.get_mut(uid).ok_or_else(|| Error::not_found("Unknown service account"))?;
-        let Some(deleted) = account.deleted else {
-            return Err(Error::failed_precondition("Service account is not deleted."));
-        };
-        if now.duration_since(deleted) > UNDELETE {
-            return Err(Error::not_found("Unknown service account"));
-        }
-        if self.live.contains_key(&account.email) {
-            return Err(Error::failed_precondition(format!(
-                "A service account with the email {} exists already.",
-                account.email
-            )));
-        }
-        account.deleted = None;
-        self.live.insert(account.email.clone(), uid.to_owned());
-        Ok(account.clone())
     }
 }
 

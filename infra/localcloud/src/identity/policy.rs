@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use contract::names;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -133,7 +132,11 @@ impl Kept {
             let members = binding.members.iter().map(|member| member.shown(accounts)).collect();
             match &binding.condition {
                 Some(condition) if version < 3 => Binding {
-                    role: format!("{}_withcond_{}", binding.role, names::hash(&[&condition.expression], 20)),
+                    role: format!(
+                        "{}_withcond_{}",
+                        binding.role,
+                        &format!("{:x}", md5::compute(&condition.expression))[..20]
+                    ),
                     members,
                     condition: None,
                 },

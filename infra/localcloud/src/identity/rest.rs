@@ -68,7 +68,7 @@ impl Server {
                 self.need_api("iam.googleapis.com")?;
                 self.accounts(&call, &caller, &path[2..]).await
             }
-            ["v1", "roles", ..] | ["v1", "projects", _, "roles", ..] | ["v1", "permissions"] => {
+            ["v1", "projects", _, "roles", ..] => {
                 self.need_api("iam.googleapis.com")?;
                 self.roles(&call, &caller, &path)
             }

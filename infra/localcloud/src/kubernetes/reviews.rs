@@ -1,4 +1,4 @@
-//! Reviews: what the user may do, who they are, and tokens for service accounts.
+//! Reviews: what the user may do, and tokens for service accounts.
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -31,10 +31,6 @@ pub fn answer(cluster: &Cluster, user: &User, plural: &str, mut body: Value) -> 
             value::set(&mut body, &["status"], json!({"allowed": allowed}));
             Ok(body)
         }
-        "selfsubjectreviews" => Ok(json!({
-            "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview", "metadata": {},
-            "status": {"userInfo": {"username": user.name, "groups": user.groups}},
-        })),
         "selfsubjectrulesreviews" => Ok(json!({
             "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "metadata": {}, "spec": {},
             "status": {"resourceRules": [], "nonResourceRules": [], "incomplete": true},

@@ -158,7 +158,7 @@ fn failed(failure: &Failure) -> Bytes {
 
 fn bookmark(target: &Target, shape: &Shape, version: u64, initial_end: bool) -> Bytes {
     let mut object = json!({
-        "kind": target.kind.kind, "apiVersion": target.api_version(),
+        "kind": target.kind.kind, "apiVersion": target.kind.api_version(),
         "metadata": {"resourceVersion": version.to_string(), "creationTimestamp": null},
     });
     if initial_end {

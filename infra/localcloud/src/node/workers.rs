@@ -252,7 +252,7 @@ pub fn announce(cluster: &Cluster, node: &NodeSettings) {
             "nodeInfo": {
                 "machineID": "", "systemUUID": "", "bootID": "", "kernelVersion": kernel.trim(),
                 "osImage": "processes of this laptop", "containerRuntimeVersion": "process://1",
-                "kubeletVersion": crate::kubernetes::server::VERSION, "kubeProxyVersion": "",
+                "kubeletVersion": crate::kubernetes::discovery::VERSION, "kubeProxyVersion": "",
                 "operatingSystem": "linux", "architecture": architecture(),
             },
         },

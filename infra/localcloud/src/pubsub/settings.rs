@@ -52,7 +52,7 @@ pub struct Subscription {
     pub push_config: PushConfig,
     /// 10 to 600.
     pub ack_deadline_seconds: i32,
-    /// Keep acknowledged messages, for seeking back.
+    /// Kept and shown only: nothing seeks back here.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub retain_acked_messages: bool,
     /// How long messages are kept.
@@ -74,9 +74,6 @@ pub struct Subscription {
     /// How redelivery is put off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_policy: Option<RetryPolicy>,
-    /// Detached from its topic.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub detached: bool,
     /// Refuse stale ack ids.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub enable_exactly_once_delivery: bool,

@@ -1,4 +1,4 @@
-//! Subscriptions: made, changed, pulled from, acknowledged, sought, deleted.
+//! Subscriptions: made, changed, pulled from, acknowledged, deleted.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -161,31 +161,10 @@ impl Pubsub {
         }
     }
 
-    /// Takes a subscription off its topic and drops its messages.
-    ///
-    /// # Errors
-    /// 400, 403, 404.
-    pub fn detach_subscription(&self, caller: &Principal, name: &str) -> Result<()> {
-        names::check("subscriptions", name)?;
-        let subscription = self.find_subscription(name)?;
-        let topic = lock(&subscription.inner).settings.topic.clone();
-        self.need(caller, "pubsub.topics.detachSubscription", &names::topic_target(&topic))?;
-        self.detach(&subscription);
-        let mut inner = lock(&subscription.inner);
-        inner.settings.detached = true;
-        inner.queue = Queue::default();
-        self.changed();
-        Ok(())
-    }
-
     pub(super) fn consumable(&self, caller: &Principal, name: &str) -> Result<Arc<Subscription>> {
         names::check("subscriptions", name)?;
         self.need(caller, "pubsub.subscriptions.consume", &names::subscription_target(name))?;
-        let subscription = self.find_subscription(name)?;
-        if lock(&subscription.inner).settings.detached {
-            return Err(Error::failed_precondition("The subscription is detached from its topic."));
-        }
-        Ok(subscription)
+        self.find_subscription(name)
     }
 
     /// Pulls messages, waiting a while for the first one unless told not to.
@@ -252,22 +231,6 @@ impl Pubsub {
         subscription.modify(ack_ids, seconds, self.identity.clock.now());
         Ok(())
     }
-
-    /// Seeks to a time.
-    ///
-    /// # Errors
-    /// 400, 403, 404.
-    pub fn seek(&self, caller: &Principal, name: &str, time: Timestamp) -> Result<()> {
-        let subscription = self.consumable(caller, name)?;
-        let mut inner = lock(&subscription.inner);
-        let retain = inner.settings.retain_acked_messages;
-        inner.queue.seek(time, retain);
-        drop(inner);
-        subscription.wake.notify_waiters();
-        subscription.timers.notify_one();
-        self.changed();
-        Ok(())
-    }
 }
 
 impl Subscription {
@@ -297,8 +260,7 @@ impl Subscription {
     pub(super) fn ack(&self, ack_ids: &[String], now: Timestamp) -> Vec<String> {
         let mut inner = lock(&self.inner);
         inner.active = now;
-        let retain = inner.settings.retain_acked_messages;
-        let stale = inner.queue.ack(ack_ids, retain);
+        let stale = inner.queue.ack(ack_ids);
         drop(inner);
         self.wake.notify_waiters();
         stale

@@ -199,7 +199,7 @@ impl Storage {
         let bucket = self.find(name)?;
         self.need(caller, "storage.buckets.update", On::Bucket(name))?;
         let mut bucket = write(&bucket);
-        wanted.check(&bucket)?;
+        wanted.check(&bucket.notifications)?;
         let topic = wanted.topic_name().to_owned();
         let agent = self.identity.storage_agent();
         let target = crate::identity::Target::resource(&topic, "pubsub.googleapis.com/Topic", "pubsub.googleapis.com");

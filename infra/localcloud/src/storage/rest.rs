@@ -1,6 +1,6 @@
 //! Cloud Storage's JSON API, and the port it shares with gRPC.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -28,7 +28,6 @@ use crate::{
     },
 };
 
-mod batch;
 mod media;
 mod objects;
 
@@ -41,7 +40,7 @@ pub fn router(storage: Arc<Storage>, scheme: &'static str) -> Router {
                 return super::grpc_api::answer(storage, request).await;
             }
             match Call::read(request).await {
-                Ok(call) => storage.answer(Call { scheme, ..call }).await,
+                Ok(call) => storage.route(&Call { scheme, ..call }).unwrap_or_else(|error| error.to_storage()),
                 Err(error) => error.to_storage(),
             }
         }
@@ -49,25 +48,14 @@ pub fn router(storage: Arc<Storage>, scheme: &'static str) -> Router {
 }
 
 impl Storage {
-    /// Answers one call. Boxed, since a batch answers calls inside a call.
-    fn answer(&self, call: Call) -> Pin<Box<dyn Future<Output = Response> + Send + '_>> {
-        Box::pin(async move { self.route(&call).await.unwrap_or_else(|error| error.to_storage()) })
-    }
-
-    async fn route(&self, call: &Call) -> Result<Response> {
+    fn route(&self, call: &Call) -> Result<Response> {
         let caller = self.identity.caller(&call.headers)?;
         let path: Vec<&str> = call.segments.iter().map(String::as_str).collect();
         match path.as_slice() {
-            ["batch", ..] => self.batch(call).await,
             ["upload" | "resumable", "upload", "storage", "v1", "b", bucket, "o"]
             | ["upload", "storage", "v1", "b", bucket, "o"] => self.upload(call, &caller, bucket),
             ["download", "storage", "v1", "b", bucket, "o", object] => self.download(call, &caller, bucket, object),
             ["storage", "v1", rest @ ..] => self.json_api(call, &caller, rest),
-            // The short paths that emulators are asked for, and the XML API's reads.
-            ["b", ..] => self.json_api(call, &caller, &path),
-            [bucket, object @ ..] if !object.is_empty() && matches!(call.method, Method::GET | Method::HEAD) => {
-                self.download(call, &caller, bucket, &object.join("/"))
-            }
             _ => Err(no_route(call)),
         }
     }
@@ -91,9 +79,6 @@ impl Storage {
             }
             (&Method::GET, ["b"]) => {
                 let project = call.query("project").ok_or_else(|| Error::invalid("Required parameter: project"))?;
-                if call.flag("softDeleted") {
-                    return Ok(ok(&json!({ "kind": "storage#buckets" })));
-                }
                 let prefix = call.query("prefix").unwrap_or_default();
                 let (buckets, next) = self.list_buckets(caller, project, prefix, &call.page()?)?;
                 let items: Vec<Value> =
@@ -135,7 +120,7 @@ impl Storage {
         };
         let found = match call.method {
             Method::GET => self.get_bucket(caller, bucket, condition)?,
-            Method::PATCH | Method::PUT => self.patch_bucket(caller, bucket, &call.json()?, condition)?,
+            Method::PATCH => self.patch_bucket(caller, bucket, &call.json()?, condition)?,
             Method::DELETE => {
                 self.delete_bucket(caller, bucket, condition)?;
                 return Ok(StatusCode::NO_CONTENT.into_response());

@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{
-    Backoff, indexes,
-    tally::{self, Pod, Tally},
+    indexes,
+    tally::{self, Backoff, Pod, Tally},
 };
 use crate::kubernetes::{
     events::Weight,
@@ -100,7 +100,8 @@ pub(super) fn decide(
     if text(&decision.status, "/startTime").is_empty() && !suspended {
         value::set(&mut decision.status, &["startTime"], value::seconds(now));
     }
-    let tally = tally::tally(job, pods, &mut decision, now);
+    let tally = tally::tally(job, pods, backoff, now);
+    (decision.count, decision.backoff) = (tally.counted.clone(), tally.backoff);
     if value::is_deleting(job) {
         write(&mut decision, job, pods, &tally);
         return decision;

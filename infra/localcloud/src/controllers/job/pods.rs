@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{TRACKING, decide::Wanted};
+use super::{
+    decide::Wanted,
+    tally::{INDEX, INDEX_FAILURES, TRACKING},
+};
 use crate::kubernetes::{
     cluster::Cluster,
     failure::Answer,
@@ -12,10 +15,8 @@ use crate::kubernetes::{
     value::{self, text},
 };
 
-/// Annotation and label of a pod of an Indexed Job.
-pub(super) const INDEX: &str = "batch.kubernetes.io/job-completion-index";
-/// Annotation: how often this index had failed before.
-pub(super) const INDEX_FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
+/// Variable that says the index to the containers of a pod of an Indexed Job.
+const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";
 
 /// A new pod, defaulted and checked.
 pub(super) fn fresh(cluster: &Cluster, job: &Value, wanted: &Wanted) -> Answer<Value> {
@@ -47,10 +48,10 @@ pub(super) fn fresh(cluster: &Cluster, job: &Value, wanted: &Wanted) -> Answer<V
             let containers = pod.pointer_mut(&format!("/spec/{list}")).and_then(Value::as_array_mut);
             for container in containers.into_iter().flatten() {
                 let variables = value::list_at(container, &["env"]);
-                if !variables.iter().any(|one| text(one, "/name") == contract::labels::ENV_JOB_COMPLETION_INDEX) {
+                if !variables.iter().any(|one| text(one, "/name") == INDEX_VARIABLE) {
                     let path = format!("metadata.labels['{INDEX}']");
                     variables.push(json!({
-                        "name": contract::labels::ENV_JOB_COMPLETION_INDEX,
+                        "name": INDEX_VARIABLE,
                         "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}},
                     }));
                 }

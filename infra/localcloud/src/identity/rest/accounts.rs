@@ -91,16 +91,11 @@ impl Server {
     }
 
     fn account(&self, call: &Call, caller: &Principal, name: &str, verb: Option<&str>) -> Result<Response> {
-        if (&call.method, verb) == (&Method::POST, Some("undelete")) {
-            self.need(caller, "iam.serviceAccounts.undelete", &self.project_target(), name)?;
-            let account = self.identity.write().accounts.undelete(name, self.identity.clock.now())?;
-            return Ok(ok(&json!({ "restoredAccount": self.account_json(&account) })));
-        }
         let permission = match (&call.method, verb) {
             (&Method::GET, None) => "get",
-            (&Method::PATCH | &Method::PUT, None) => "update",
+            (&Method::PATCH, None) => "update",
             (&Method::DELETE, None) => "delete",
-            (&Method::POST, Some(verb @ ("disable" | "enable" | "getIamPolicy" | "setIamPolicy"))) => verb,
+            (&Method::POST, Some(verb @ ("disable" | "getIamPolicy" | "setIamPolicy"))) => verb,
             (&Method::GET, Some("getIamPolicy")) => "getIamPolicy",
             (&Method::POST, Some("testIamPermissions")) => "",
             _ => return Err(no_route(call)),
@@ -131,10 +126,10 @@ impl Server {
                 let wanted: TestPermissions = call.json()?;
                 Ok(ok(&permissions_json(&self.identity.testable(caller, &wanted.permissions, &target))))
             }
-            (_, Some(verb)) => {
+            (_, Some(_)) => {
                 let mut state = self.identity.write();
                 let account = state.accounts.get_mut(name)?;
-                account.disabled = verb == "disable";
+                account.disabled = true;
                 account.revision += 1;
                 Ok(ok(&json!({})))
             }
@@ -142,10 +137,6 @@ impl Server {
             (&Method::DELETE, None) => {
                 self.identity.write().accounts.delete(name, self.identity.clock.now())?;
                 Ok(ok(&json!({})))
-            }
-            (&Method::PUT, None) => {
-                let texts: Texts = call.json()?;
-                self.update_account(name, Some(texts.display_name), Some(texts.description)).map(|it| ok(&it))
             }
             _ => {
                 let wanted: Patch = call.json()?;
@@ -198,7 +189,6 @@ impl Server {
             (&Method::GET, [], None) => "list",
             (&Method::GET, [_], None) => "get",
             (&Method::DELETE, [_], None) => "delete",
-            (&Method::POST, [_], Some(verb @ ("disable" | "enable"))) => verb,
             _ => return Err(no_route(call)),
         };
         let account = self.identity.read().accounts.get(name)?.clone();
@@ -238,14 +228,8 @@ impl Server {
                 }
                 Ok(ok(&answer))
             }
-            (method, _) => {
-                let mut state = self.identity.write();
-                let keys = &mut state.accounts.get_mut(name)?.keys;
-                if *method == Method::DELETE {
-                    keys.remove(id).ok_or_else(missing)?;
-                } else {
-                    keys.get_mut(id).ok_or_else(missing)?.disabled = verb == Some("disable");
-                }
+            _ => {
+                self.identity.write().accounts.get_mut(name)?.keys.remove(id).ok_or_else(missing)?;
                 Ok(ok(&json!({})))
             }
         }
@@ -257,7 +241,7 @@ impl Server {
             .map_err(|error| Error::internal(error.to_string()))?
             .map_err(|error| Error::internal(format!("RSA key cannot be made: {error}")))?;
         let id: String = rand::random::<[u8; 20]>().iter().map(|byte| format!("{byte:02x}")).collect();
-        let key = Key { public_pem: pair.public_key_pem(), created: self.identity.clock.now(), disabled: false };
+        let key = Key { public_pem: pair.public_key_pem(), created: self.identity.clock.now() };
         self.identity.write().accounts.get_mut(&account.uid)?.add_key(id.clone(), key.clone())?;
         self.identity.young.key(&id, key.created);
         let file = json!({
@@ -302,18 +286,14 @@ impl Server {
     }
 
     fn key_json(&self, account: &Account, id: &str, key: &Key) -> Value {
-        let mut value = json!({
+        json!({
             "name": format!("projects/{}/serviceAccounts/{}/keys/{id}", self.identity.project(), account.email),
             "validAfterTime": key.created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             "validBeforeTime": "9999-12-31T23:59:59Z",
             "keyAlgorithm": "KEY_ALG_RSA_2048",
             "keyOrigin": "GOOGLE_PROVIDED",
             "keyType": "USER_MANAGED",
-        });
-        if key.disabled {
-            value["disabled"] = json!(true);
-        }
-        value
+        })
     }
 }
 

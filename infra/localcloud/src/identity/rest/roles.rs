@@ -1,4 +1,4 @@
-//! IAM v1: predefined and custom roles.
+//! IAM v1: custom roles.
 
 use axum::response::Response;
 use http::Method;
@@ -9,13 +9,10 @@ use super::{Server, accounts::with_next, no_route};
 use crate::{
     google::{
         call::{Call, ok},
-        error::{Error, Result},
+        error::Result,
         page::page,
     },
-    identity::{
-        principal::Principal,
-        roles::{PREDEFINED, Predefined, Role},
-    },
+    identity::{principal::Principal, roles::Role},
 };
 
 /// Most roles on a page.
@@ -41,19 +38,6 @@ struct Body {
 impl Server {
     pub(super) fn roles(&self, call: &Call, caller: &Principal, path: &[&str]) -> Result<Response> {
         match (&call.method, path, call.verb.as_deref()) {
-            (&Method::GET, ["v1", "roles"], None) => {
-                let roles = PREDEFINED.iter().map(|role| (role.name.to_owned(), predefined_json(role)));
-                let mut roles: Vec<_> = roles.collect();
-                roles.sort_by(|left, right| left.0.cmp(&right.0));
-                let (roles, next) = page(roles.into_iter(), &call.page()?, PAGE_MAX)?;
-                Ok(ok(&with_next(json!({ "roles": roles }), next)))
-            }
-            (&Method::GET, ["v1", "roles", id], None) => PREDEFINED
-                .iter()
-                .find(|role| role.name.strip_prefix("roles/") == Some(id))
-                .map(|role| ok(&predefined_json(role)))
-                .ok_or_else(|| Error::not_found(format!("The role named roles/{id} was not found."))),
-            (&Method::POST, ["v1", "permissions"], Some("queryTestablePermissions")) => Ok(ok(&json!({}))),
             (method, ["v1", "projects", project, "roles", rest @ ..], verb) if self.is_project(project) => {
                 self.custom_roles(call, caller, method, rest, verb)
             }
@@ -163,14 +147,4 @@ impl Server {
         }
         value
     }
-}
-
-fn predefined_json(role: &Predefined) -> Value {
-    json!({
-        "name": role.name,
-        "title": role.title,
-        "includedPermissions": role.permissions,
-        "stage": "GA",
-        "etag": "AA==",
-    })
 }
