@@ -37,7 +37,7 @@ pub enum Fault {
     DropBefore,
     /// It is carried out, and the connection breaks instead of an answer.
     DropAfter,
-    /// It is not carried out and never answered: whoever sent it is stuck at it.
+    /// It is not carried out and never answered.
     SilentBefore,
     /// It is carried out and never answered.
     SilentAfter,
@@ -77,7 +77,7 @@ struct Point {
     named: usize,
     /// Requests that met the fault.
     met: usize,
-    /// Tells whoever waits for that.
+    /// Notified when a request met the fault.
     meeting: Arc<Notify>,
 }
 

@@ -69,7 +69,7 @@ impl Count {
     }
 }
 
-/// Brings one Deployment on; gives the time at which to look again.
+/// Brings one Deployment on; returns the time of the next pass.
 fn sync(cluster: &Cluster, key: &Key) -> Option<Timestamp> {
     let deployment = cluster.store.at(key).filter(|one| !value::is_deleting(one))?;
     let hash = hash(&deployment);

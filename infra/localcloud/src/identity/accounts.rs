@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::target::Target;
 use crate::google::error::{Error, Result};
 
 /// Most user-managed keys of an account.
@@ -141,7 +142,23 @@ impl Accounts {
 }
 
 impl Account {
-    /// Id of the address: what stands before the `@`.
+    /// Name of its policy; by unique id, so that a new account of the same address begins without one.
+    pub fn policy(&self) -> String {
+        format!("serviceAccounts/{}", self.uid)
+    }
+
+    /// The account as a target of permissions.
+    pub fn target(&self) -> Target {
+        Target {
+            policy: Some(self.policy()),
+            name: format!("projects/-/serviceAccounts/{}", self.uid),
+            kind: "iam.googleapis.com/ServiceAccount",
+            service: "iam.googleapis.com",
+            attributes: BTreeMap::new(),
+        }
+    }
+
+    /// Etag of this state of the account.
     pub fn etag(&self) -> String {
         use base64::{Engine as _, prelude::BASE64_STANDARD};
         BASE64_STANDARD.encode(format!("{}:{}", &self.uid[self.uid.len().saturating_sub(6)..], self.revision))

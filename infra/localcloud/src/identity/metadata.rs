@@ -13,7 +13,7 @@ use axum::{
 use http::{Request, StatusCode, header};
 use serde_json::json;
 
-use super::{Identity, principal::Principal, rest::account_target, tokens::LIFETIME_SECS};
+use super::{Identity, principal::Principal, tokens::LIFETIME_SECS};
 use crate::{google::call::Call, serve::Server};
 
 /// The service account of a pod.
@@ -125,8 +125,8 @@ impl Metadata {
         let pod = Principal::Kubernetes { namespace: self.pod.namespace.clone(), account: self.pod.account.clone() };
         let Some(email) = &self.pod.google_account else { return Some(pod) };
         let account = self.identity.read().accounts.get(email).cloned().ok()?;
-        let allowed = !account.disabled
-            && self.identity.allowed(&pod, "iam.serviceAccounts.getAccessToken", &account_target(&account));
+        let allowed =
+            !account.disabled && self.identity.allowed(&pod, "iam.serviceAccounts.getAccessToken", &account.target());
         allowed.then_some(Principal::ServiceAccount { email: account.email, uid: Some(account.uid) })
     }
 

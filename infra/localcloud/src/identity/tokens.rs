@@ -126,8 +126,8 @@ fn verify_signed_by_key(accounts: &Accounts, token: &str) -> Result<SelfSigned> 
     // The issuer is read before the signature is checked, to know whose keys to check it with.
     let unchecked: SelfSigned = jsonwebtoken::dangerous::insecure_decode(token).map_err(bad)?.claims;
     let account = accounts.get(&unchecked.iss).map_err(|_| Error::unauthenticated())?;
-    let named = header.kid.as_ref().filter(|wanted| !wanted.is_empty());
-    let keys = account.keys.iter().filter(|(id, _)| named.is_none_or(|wanted| wanted == *id));
+    let named = header.kid.as_ref().filter(|desired| !desired.is_empty());
+    let keys = account.keys.iter().filter(|(id, _)| named.is_none_or(|desired| desired == *id));
     for (_, key) in keys {
         let Ok(public) = DecodingKey::from_rsa_pem(key.public_pem.as_bytes()) else { continue };
         if let Ok(checked) = decode::<SelfSigned>(token, &public, &no_checks(Algorithm::RS256)) {

@@ -19,7 +19,7 @@ use super::{
 /// How long events are kept.
 const KEEP: SignedDuration = SignedDuration::from_hours(1);
 /// Most events kept in all.
-const MOST: usize = 20_000;
+const MAX_EVENTS: usize = 20_000;
 /// Most events whose repetitions are counted on the same object.
 const REPEATS: usize = 4_096;
 
@@ -92,7 +92,7 @@ impl Recorder {
         recorded.order.push_back((now, key));
         let mut gone = Vec::new();
         while let Some((at, _)) = recorded.order.front() {
-            if recorded.order.len() <= MOST && now.duration_since(*at) < KEEP {
+            if recorded.order.len() <= MAX_EVENTS && now.duration_since(*at) < KEEP {
                 break;
             }
             gone.extend(recorded.order.pop_front());

@@ -96,8 +96,8 @@ impl Cluster {
     /// # Errors
     /// As the API server answers: 400, 404, 409, 422.
     pub fn patch(&self, target: &Target, with: &Patch, how: &How) -> Answer<Written> {
-        if let Patch::Apply(wanted) = with {
-            return self.apply(target, wanted, how);
+        if let Patch::Apply(desired) = with {
+            return self.apply(target, desired, how);
         }
         if target.subresource == "scale" {
             return self.change(target, how, |old| {

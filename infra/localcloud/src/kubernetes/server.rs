@@ -17,7 +17,7 @@ use super::{
     discovery::{self, VERSION},
     failure::{Answer, Failure},
     port_forward,
-    rbac::{self, Wish},
+    rbac::{self, Access},
     request::{self, Query, Route},
     resource, reviews,
     users::User,
@@ -73,7 +73,7 @@ async fn answer(cluster: Arc<Cluster>, mut request: Request) -> Answer<Response>
         Route::Resource(target) => {
             let watch = call.query.truth("watch");
             let resource = target.rbac_resource();
-            let wish = Wish {
+            let access = Access {
                 verb: request::verb(&call.method, &target, watch),
                 group: target.kind.group,
                 resource: &resource,
@@ -81,12 +81,12 @@ async fn answer(cluster: Arc<Cluster>, mut request: Request) -> Answer<Response>
                 namespace: if target.kind == &super::kinds::NAMESPACE { &target.name } else { &target.namespace },
                 name: &target.name,
             };
-            if !rbac::allows(&cluster.store, &call.user, &wish) {
-                cluster.used.note_refused(&call.user.name, &wish);
-                return Err(Failure::forbidden(target.kind, &target.name, &rbac::refusal(&call.user, &wish)));
+            if !rbac::allows(&cluster.store, &call.user, &access) {
+                cluster.used.note_refused(&call.user.name, &access);
+                return Err(Failure::forbidden(target.kind, &target.name, &rbac::refusal(&call.user, &access)));
             }
             if !call.user.admin {
-                cluster.used.note(&call.user.name, &wish);
+                cluster.used.note(&call.user.name, &access);
             }
             if target.kind == &super::kinds::POD && target.subresource == "portforward" {
                 return port_forward::answer(&cluster, &target, &call.query, &call.headers, upgrade);

@@ -277,7 +277,7 @@ impl Pod {
     }
 }
 
-/// An end that the system could not tell.
+/// The end of a process whose exit status is unknown.
 const LOST: Exit = Exit { code: 255, signal: 0 };
 
 enum Fault {

@@ -169,14 +169,14 @@ pub fn command(
     if command.is_empty() {
         return Ok((image.program.clone(), arguments));
     }
-    let wanted = command.remove(0);
+    let desired = command.remove(0);
     command.extend(arguments);
-    Ok((program(&wanted, image, environment)?, command))
+    Ok((program(&desired, image, environment)?, command))
 }
 
 /// The program of a name: a path that exists, the image's own, or one on the search path.
-fn program(wanted: &str, image: &Image, environment: &BTreeMap<String, String>) -> anyhow::Result<PathBuf> {
-    let path = Path::new(wanted);
+fn program(desired: &str, image: &Image, environment: &BTreeMap<String, String>) -> anyhow::Result<PathBuf> {
+    let path = Path::new(desired);
     if path.is_absolute() && path.exists() {
         return Ok(path.to_owned());
     }
@@ -185,10 +185,10 @@ fn program(wanted: &str, image: &Image, environment: &BTreeMap<String, String>) 
         return Ok(image.program.clone());
     }
     let search = environment.get("PATH").map_or("", String::as_str);
-    let found = search.split(':').map(|folder| Path::new(folder).join(wanted)).find(|path| path.is_file());
+    let found = search.split(':').map(|folder| Path::new(folder).join(desired)).find(|path| path.is_file());
     found
-        .filter(|_| !wanted.contains('/'))
-        .with_context(|| format!("exec: {wanted:?}: executable file not found in $PATH"))
+        .filter(|_| !desired.contains('/'))
+        .with_context(|| format!("exec: {desired:?}: executable file not found in $PATH"))
 }
 
 #[cfg(test)]

@@ -27,7 +27,7 @@ use crate::kubernetes::{
     value::{self, items, number, text},
 };
 
-/// How often something that a pod lacks is looked for again, beside being told of it.
+/// How often something that a pod lacks is checked again, besides when it changes.
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Why and how fast the containers of a pod are to end.

@@ -55,7 +55,7 @@ impl Workers {
                 () = self.cluster.stop.cancelled() => return,
             };
             let Some(change) = change else { return };
-            self.look(&change);
+            self.follow(&change);
         }
     }
 
@@ -109,7 +109,7 @@ impl Workers {
         }
     }
 
-    fn look(self: &Arc<Self>, change: &Change) {
+    fn follow(self: &Arc<Self>, change: &Change) {
         if change.kind != &kinds::POD {
             return self.refresh(change);
         }

@@ -10,7 +10,7 @@ pub struct Filter {
 }
 
 impl Filter {
-    /// Parses a filter; an empty one lets everything through.
+    /// Parses a filter; an empty one takes every message.
     ///
     /// # Errors
     /// Says what cannot be understood.
@@ -31,7 +31,7 @@ impl Filter {
         Ok(Some(Self { key, value }))
     }
 
-    /// True when a message with these attributes gets through.
+    /// True when the filter takes a message with these attributes.
     pub fn matches(&self, attributes: &HashMap<String, String>) -> bool {
         attributes.get(&self.key) == Some(&self.value)
     }

@@ -123,10 +123,10 @@ impl Queue {
         self.holders.remove(&holder);
     }
 
-    /// Leases up to `most` messages until `until`.
-    pub fn take(&mut self, holder: Option<u64>, most: usize, until: Timestamp) -> Vec<Delivery> {
+    /// Leases up to `max` messages until `until`.
+    pub fn take(&mut self, holder: Option<u64>, max: usize, until: Timestamp) -> Vec<Delivery> {
         let mut taken = Vec::new();
-        while taken.len() < most && self.has_room(holder) {
+        while taken.len() < max && self.has_room(holder) {
             let Some(id) = self.ready.pop_front() else { break };
             let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.state == State::Ready) else { continue };
             entry.state = State::Leased { until, holder };

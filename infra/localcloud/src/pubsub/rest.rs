@@ -14,7 +14,7 @@ use crate::{
     google::{
         call::{Call, ok, time_text},
         error::{Error, Result},
-        grpc,
+        grpc, page,
     },
     identity::{
         Target,
@@ -95,18 +95,18 @@ async fn answer(pubsub: &Arc<Pubsub>, request: Request<Body>) -> Result<Response
         }
         ["projects", _, "topics"] if call.method == Method::GET => {
             let (topics, next) = pubsub.list_topics(&caller, name.trim_end_matches("/topics"), &call.page()?)?;
-            Ok(ok(&list("topics", topics.iter().map(topic_json).collect(), next)))
+            Ok(ok(&page::answer("topics", topics.iter().map(topic_json).collect(), next)))
         }
         ["projects", _, "topics", _] => topic(pubsub, &call, &caller, name),
         ["projects", _, "topics", _, "subscriptions"] if call.method == Method::GET => {
             let topic = name.trim_end_matches("/subscriptions");
             let (names, next) = pubsub.list_topic_subscriptions(&caller, topic, &call.page()?)?;
-            Ok(ok(&list("subscriptions", names.into_iter().map(Value::String).collect(), next)))
+            Ok(ok(&page::answer("subscriptions", names.into_iter().map(Value::String).collect(), next)))
         }
         ["projects", _, "subscriptions"] if call.method == Method::GET => {
             let project = name.trim_end_matches("/subscriptions");
             let (found, next) = pubsub.list_subscriptions(&caller, project, &call.page()?)?;
-            Ok(ok(&list("subscriptions", found.iter().map(|it| subscription_json(&call, it)).collect(), next)))
+            Ok(ok(&page::answer("subscriptions", found.iter().map(|it| subscription_json(&call, it)).collect(), next)))
         }
         ["projects", _, "subscriptions", _] => subscription(pubsub, &call, &caller, name).await,
         _ => Err(no_route(&call)),
@@ -140,8 +140,8 @@ fn topic(pubsub: &Pubsub, call: &Call, caller: &Principal, name: String) -> Resu
 async fn subscription(pubsub: &Arc<Pubsub>, call: &Call, caller: &Principal, name: String) -> Result<Response> {
     match (&call.method, call.verb.as_deref()) {
         (&Method::PUT, None) => {
-            let wanted = settings::Subscription { name, ..call.json()? };
-            Ok(ok(&subscription_json(call, &pubsub.create_subscription(caller, wanted)?)))
+            let desired = settings::Subscription { name, ..call.json()? };
+            Ok(ok(&subscription_json(call, &pubsub.create_subscription(caller, desired)?)))
         }
         (&Method::GET, None) => Ok(ok(&subscription_json(call, &pubsub.get_subscription(caller, &name)?))),
         (&Method::PATCH, None) => {
@@ -152,19 +152,19 @@ async fn subscription(pubsub: &Arc<Pubsub>, call: &Call, caller: &Principal, nam
         }
         (&Method::DELETE, None) => pubsub.delete_subscription(caller, &name).map(|()| ok(&json!({}))),
         (&Method::POST, Some("pull")) => {
-            let wanted: Pull = call.json()?;
-            let taken = pubsub.pull(caller, &name, wanted.max_messages, wanted.return_immediately).await?;
+            let desired: Pull = call.json()?;
+            let taken = pubsub.pull(caller, &name, desired.max_messages, desired.return_immediately).await?;
             let messages: Vec<Value> = taken.iter().map(received_json).collect();
             Ok(ok(&if messages.is_empty() { json!({}) } else { json!({ "receivedMessages": messages }) }))
         }
         (&Method::POST, Some("acknowledge")) => {
-            let wanted: Acks = call.json()?;
-            pubsub.acknowledge(caller, &name, &wanted.ack_ids).map(|()| ok(&json!({})))
+            let desired: Acks = call.json()?;
+            pubsub.acknowledge(caller, &name, &desired.ack_ids).map(|()| ok(&json!({})))
         }
         (&Method::POST, Some("modifyAckDeadline")) => {
-            let wanted: Acks = call.json()?;
-            let seconds = wanted.ack_deadline_seconds;
-            pubsub.modify_ack_deadline(caller, &name, &wanted.ack_ids, seconds).map(|()| ok(&json!({})))
+            let desired: Acks = call.json()?;
+            let seconds = desired.ack_deadline_seconds;
+            pubsub.modify_ack_deadline(caller, &name, &desired.ack_ids, seconds).map(|()| ok(&json!({})))
         }
         _ => Err(no_route(call)),
     }
@@ -174,12 +174,12 @@ fn iam(pubsub: &Pubsub, call: &Call, caller: &Principal, name: &str) -> Result<R
     match call.verb.as_deref() {
         Some("getIamPolicy") => Ok(ok(&policy_json(&pubsub.get_policy(caller, name, requested_version(call)?)?)?)),
         Some("setIamPolicy") => {
-            let wanted: SetPolicy = call.json()?;
-            Ok(ok(&policy_json(&pubsub.set_policy(caller, name, wanted.policy)?)?))
+            let desired: SetPolicy = call.json()?;
+            Ok(ok(&policy_json(&pubsub.set_policy(caller, name, desired.policy)?)?))
         }
         _ => {
-            let wanted: TestPermissions = call.json()?;
-            Ok(ok(&permissions_json(&pubsub.test_permissions(caller, name, &wanted.permissions)?)))
+            let desired: TestPermissions = call.json()?;
+            Ok(ok(&permissions_json(&pubsub.test_permissions(caller, name, &desired.permissions)?)))
         }
     }
 }
@@ -213,11 +213,11 @@ impl Pubsub {
     }
 
     /// Replaces the policy of a topic or subscription.
-    pub(super) fn set_policy(&self, caller: &Principal, name: &str, wanted: Policy) -> Result<Policy> {
+    pub(super) fn set_policy(&self, caller: &Principal, name: &str, desired: Policy) -> Result<Policy> {
         let (target, stem) = self.target(name)?;
         self.need(caller, &format!("{stem}.setIamPolicy"), &target)?;
         self.must_exist(name)?;
-        self.identity.set_policy(name, wanted, Stale::Aborted)
+        self.identity.set_policy(name, desired, Stale::Aborted)
     }
 
     /// Those of the permissions that the caller has.
@@ -236,17 +236,6 @@ impl Pubsub {
 fn mask(call: &Call, in_body: &str) -> Vec<String> {
     let text = call.query("updateMask").unwrap_or(in_body);
     text.split(',').map(str::trim).filter(|field| !field.is_empty()).map(str::to_owned).collect()
-}
-
-fn list(field: &str, items: Vec<Value>, next: String) -> Value {
-    let mut answer = json!({});
-    if !items.is_empty() {
-        answer[field] = Value::Array(items);
-    }
-    if !next.is_empty() {
-        answer["nextPageToken"] = json!(next);
-    }
-    answer
 }
 
 fn message(message: Message) -> Result<PubsubMessage> {

@@ -18,7 +18,7 @@ use super::{
 use crate::{
     google::{
         error::{Error, Result},
-        page::{Ask, page},
+        page::{PageRequest, page},
     },
     identity::principal::Principal,
 };
@@ -120,14 +120,14 @@ impl Pubsub {
         &self,
         caller: &Principal,
         project: &str,
-        ask: &Ask,
+        request: &PageRequest,
     ) -> Result<(Vec<settings::Subscription>, String)> {
         self.check_project(names::project(project)?)?;
         self.need(caller, "pubsub.subscriptions.list", &self.project_target())?;
         let subscriptions = self.subscriptions.read().unwrap_or_else(PoisonError::into_inner);
         page(
             subscriptions.iter().map(|(name, found)| (name.clone(), lock(&found.inner).settings.clone())),
-            ask,
+            request,
             PAGE_MAX,
         )
     }
@@ -167,7 +167,7 @@ impl Pubsub {
         self.find_subscription(name)
     }
 
-    /// Pulls messages, waiting a while for the first one unless told not to.
+    /// Pulls messages, waiting a while for the first one unless `at_once` is set.
     ///
     /// # Errors
     /// 400, 403, 404.
@@ -175,19 +175,19 @@ impl Pubsub {
         &self,
         caller: &Principal,
         name: &str,
-        most: i32,
+        max: i32,
         at_once: bool,
     ) -> Result<Vec<proto::ReceivedMessage>> {
         let subscription = self.consumable(caller, name)?;
-        let most = usize::try_from(most).unwrap_or(0).min(PULL_MAX);
-        if most == 0 {
+        let max = usize::try_from(max).unwrap_or(0).min(PULL_MAX);
+        if max == 0 {
             return Err(Error::invalid("The value for max_messages must be a positive number."));
         }
         let end = tokio::time::Instant::now() + PULL_WAIT;
         loop {
             let mut notified = std::pin::pin!(subscription.wake.notified());
             notified.as_mut().enable();
-            let taken = subscription.take(None, most, self.identity.clock.now(), None);
+            let taken = subscription.take(None, max, self.identity.clock.now(), None);
             if !taken.is_empty() {
                 self.changed();
                 return Ok(taken);
@@ -238,7 +238,7 @@ impl Subscription {
     pub(super) fn take(
         &self,
         holder: Option<u64>,
-        most: usize,
+        max: usize,
         now: Timestamp,
         deadline: Option<i32>,
     ) -> Vec<proto::ReceivedMessage> {
@@ -247,7 +247,7 @@ impl Subscription {
         let numbered = inner.settings.dead_letter_policy.is_some();
         let lease = SignedDuration::from_secs(i64::from(deadline.unwrap_or(inner.settings.ack_deadline_seconds)));
         let before = inner.queue.next_event(inner.settings.retention());
-        let taken = inner.queue.take(holder, most, now.checked_add(lease).unwrap_or(Timestamp::MAX));
+        let taken = inner.queue.take(holder, max, now.checked_add(lease).unwrap_or(Timestamp::MAX));
         let after = inner.queue.next_event(inner.settings.retention());
         drop(inner);
         if before != after {

@@ -60,7 +60,7 @@ impl Bucket {
     ///
     /// # Errors
     /// 400 for settings that break a rule.
-    pub fn new(name: &str, wanted: &Value, location: &str, now: Timestamp) -> Result<Self> {
+    pub fn new(name: &str, desired: &Value, location: &str, now: Timestamp) -> Result<Self> {
         let mut bucket = Self {
             name: name.to_owned(),
             settings: Map::new(),
@@ -82,7 +82,7 @@ impl Bucket {
             "softDeletePolicy": { "retentionDurationSeconds": "604800" },
         });
         bucket.merge(&defaults)?;
-        bucket.merge(wanted)?;
+        bucket.merge(desired)?;
         bucket.normalise(now);
         Ok(bucket)
     }

@@ -16,7 +16,7 @@ use super::{
 use crate::google::{
     error::Result,
     grpc::{self, unary},
-    page::Ask,
+    page::PageRequest,
 };
 
 /// Answers one call, by its path.
@@ -46,7 +46,7 @@ pub(super) async fn answer(storage: Arc<Storage>, request: Request<Body>) -> Res
                     include_trailing_delimiter: message.include_trailing_delimiter,
                     start: message.lexicographic_start,
                     end: message.lexicographic_end,
-                    page: Ask { size: i64::from(message.page_size), token: message.page_token },
+                    page: PageRequest { size: i64::from(message.page_size), token: message.page_token },
                 };
                 let listing = storage.list(&caller, bucket_name(&message.parent)?, &query)?;
                 Ok(proto::ListObjectsResponse {
@@ -74,15 +74,15 @@ pub(super) async fn answer(storage: Arc<Storage>, request: Request<Body>) -> Res
         Some("UpdateObject") => {
             unary(request, |headers, message: proto::UpdateObjectRequest| async move {
                 let caller = storage.identity.caller(&headers)?;
-                let wanted = message.object.unwrap_or_default();
-                let patch = object_patch(&wanted, &message.update_mask.unwrap_or_default().paths)?;
+                let desired = message.object.unwrap_or_default();
+                let patch = object_patch(&desired, &message.update_mask.unwrap_or_default().paths)?;
                 let conditions = Preconditions {
                     generation_match: message.if_generation_match,
                     generation_not_match: message.if_generation_not_match,
                     metageneration_match: message.if_metageneration_match,
                     metageneration_not_match: message.if_metageneration_not_match,
                 };
-                let source = source(&wanted.bucket, wanted.name, wanted.generation, conditions)?;
+                let source = source(&desired.bucket, desired.name, desired.generation, conditions)?;
                 storage.patch(&caller, &source, &patch).map(|found| object(&found))
             })
             .await

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, ops::Bound, sync::Arc};
 use super::object::Object;
 use crate::google::{
     error::Result,
-    page::{Ask, token},
+    page::{PageRequest, token},
 };
 
 /// Most names on a page.
@@ -29,7 +29,7 @@ pub struct Query {
     /// Up to, not including, this name; empty for no end.
     pub end: String,
     /// Size and token.
-    pub page: Ask,
+    pub page: PageRequest,
 }
 
 /// A page.

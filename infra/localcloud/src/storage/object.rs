@@ -100,8 +100,8 @@ impl Preconditions {
     pub fn check(&self, found: Option<&Object>, reading: bool) -> Result<()> {
         let generation = found.map_or(0, |object| object.generation);
         let metageneration = found.map(|object| object.metageneration);
-        let met = self.generation_match.is_none_or(|wanted| wanted == generation)
-            && self.metageneration_match.is_none_or(|wanted| metageneration == Some(wanted));
+        let met = self.generation_match.is_none_or(|desired| desired == generation)
+            && self.metageneration_match.is_none_or(|desired| metageneration == Some(desired));
         if !met {
             return Err(Error::condition_not_met());
         }

@@ -177,7 +177,7 @@ impl Storage {
         Ok(changed)
     }
 
-    /// Publishes what happened to whoever asked for it. `other` is the generation that replaced or was replaced.
+    /// Publishes an event to the topics whose notifications ask for it. `other` is the generation that replaced or was replaced.
     pub(super) fn notify(
         &self,
         notifications: &BTreeMap<u64, Notification>,
@@ -192,7 +192,7 @@ impl Storage {
             }
             let message = message(*id, notification, event, object, other, &self.base(), self.identity.clock.now());
             if let Err(error) = self.pubsub.publish(&agent, notification.topic_name(), vec![message]) {
-                // Google retries such for days; here it is only told.
+                // Google retries such for days; here it is only logged.
                 tracing::warn!(
                     bucket = object.bucket,
                     object = object.name,
@@ -207,6 +207,6 @@ impl Storage {
 
 /// The object, if it is of the generation that is asked for.
 fn find(bucket: &Bucket, from: &Source) -> Option<Arc<Object>> {
-    let wanted = |object: &&Arc<Object>| from.generation.is_none_or(|wanted| wanted == object.generation);
-    bucket.objects.get(&from.name).filter(wanted).cloned()
+    let desired = |object: &&Arc<Object>| from.generation.is_none_or(|desired| desired == object.generation);
+    bucket.objects.get(&from.name).filter(desired).cloned()
 }

@@ -19,7 +19,7 @@ use crate::{
     google::{
         call::{Call, ok},
         error::{Error, Result},
-        grpc,
+        grpc, page,
     },
     identity::{
         policy::Policy,
@@ -69,13 +69,13 @@ impl Storage {
                 })))
             }
             (&Method::POST, ["b"]) => {
-                let wanted: Value = call.json()?;
-                let name = wanted["name"].as_str().ok_or_else(|| Error::invalid("Required parameter: name"))?;
+                let desired: Value = call.json()?;
+                let name = desired["name"].as_str().ok_or_else(|| Error::invalid("Required parameter: name"))?;
                 let project = call.query("project").unwrap_or_default();
-                if !self.is_project(project) {
+                if !self.identity.is_project(project) {
                     return Err(Error::invalid(format!("Unknown project id: {project}")));
                 }
-                Ok(ok(&self.create_bucket(caller, name, &wanted)?.json(&self.base(), self.identity.number())))
+                Ok(ok(&self.create_bucket(caller, name, &desired)?.json(&self.base(), self.identity.number())))
             }
             (&Method::GET, ["b"]) => {
                 let project = call.query("project").ok_or_else(|| Error::invalid("Required parameter: project"))?;
@@ -90,27 +90,9 @@ impl Storage {
             (_, ["b", bucket, "notificationConfigs", rest @ ..]) => {
                 self.notification_configs(call, caller, bucket, rest)
             }
-            (&Method::GET, ["b", bucket, "storageLayout"]) => {
-                let found = self.get_bucket(caller, bucket, Metageneration::default())?;
-                Ok(ok(&json!({
-                    "kind": "storage#storageLayout",
-                    "bucket": bucket,
-                    "location": found.settings.get("location"),
-                    "locationType": "region",
-                    "hierarchicalNamespace": { "enabled": false },
-                })))
-            }
-            (&Method::GET, ["b", bucket, "managedFolders" | "folders" | "anywhereCaches"]) => {
-                self.get_bucket(caller, bucket, Metageneration::default())?;
-                Ok(ok(&json!({})))
-            }
             (_, ["b", bucket, "o", rest @ ..]) => self.objects(call, caller, bucket, rest),
             _ => Err(no_route(call)),
         }
-    }
-
-    fn is_project(&self, name: &str) -> bool {
-        name == self.identity.project() || name == self.identity.number().to_string()
     }
 
     fn one_bucket(&self, call: &Call, caller: &Principal, bucket: &str) -> Result<Response> {
@@ -188,12 +170,7 @@ impl Storage {
 }
 
 fn page_json(kind: &str, items: Vec<Value>, next: String) -> Value {
-    let mut answer = json!({ "kind": kind });
-    if !items.is_empty() {
-        answer["items"] = Value::Array(items);
-    }
-    if !next.is_empty() {
-        answer["nextPageToken"] = json!(next);
-    }
+    let mut answer = page::answer("items", items, next);
+    answer["kind"] = json!(kind);
     answer
 }

@@ -154,8 +154,8 @@ fn sync(cluster: &Cluster, key: &Key, timers: &mut Timers, backoffs: &mut HashMa
 /// The pods that the decision asks for; true when some could not be made.
 fn make(cluster: &Cluster, job: &Value, decision: &Decision) -> (Vec<Value>, bool) {
     let mut fresh = Vec::with_capacity(decision.create.len());
-    for wanted in &decision.create {
-        match pods::fresh(cluster, job, wanted) {
+    for desired in &decision.create {
+        match pods::fresh(cluster, job, desired) {
             Ok(pod) => fresh.push(pod),
             Err(failure) => {
                 report(cluster, job, &failure);

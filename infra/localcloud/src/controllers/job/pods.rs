@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{
-    decide::Wanted,
+    decide::PodToCreate,
     tally::{INDEX, INDEX_FAILURES, TRACKING},
 };
 use crate::kubernetes::{
@@ -19,10 +19,10 @@ use crate::kubernetes::{
 const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";
 
 /// A new pod, defaulted and checked.
-pub(super) fn fresh(cluster: &Cluster, job: &Value, wanted: &Wanted) -> Answer<Value> {
+pub(super) fn fresh(cluster: &Cluster, job: &Value, desired: &PodToCreate) -> Answer<Value> {
     let name = value::name(job);
     let mut pod = job.pointer("/spec/template").cloned().unwrap_or_else(|| json!({}));
-    let base = match wanted.index {
+    let base = match desired.index {
         Some(index) => format!("{name}-{index}-"),
         None => format!("{name}-"),
     };
@@ -37,10 +37,10 @@ pub(super) fn fresh(cluster: &Cluster, job: &Value, wanted: &Wanted) -> Answer<V
         "blockOwnerDeletion": true,
     }]);
     value::set(&mut pod, &["metadata", "ownerReferences"], owner);
-    if let Some(index) = wanted.index {
+    if let Some(index) = desired.index {
         value::set(&mut pod, &["metadata", "labels", INDEX], index.to_string());
         value::set(&mut pod, &["metadata", "annotations", INDEX], index.to_string());
-        if let Some(failures) = wanted.failures {
+        if let Some(failures) = desired.failures {
             value::set(&mut pod, &["metadata", "annotations", INDEX_FAILURES], failures.to_string());
         }
         value::set(&mut pod, &["spec", "hostname"], format!("{name}-{index}"));

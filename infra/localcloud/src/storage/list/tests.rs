@@ -42,7 +42,7 @@ fn pages(objects: &BTreeMap<String, Arc<Object>>, mut query: Query) -> (Vec<Stri
 fn every_page_size_gives_the_same_listing() {
     let objects = bucket(&["a", "a/", "a/b", "a/b/c", "a/d", "ab", "b/c", "z"]);
     for size in 0..5 {
-        let page = Ask { size, token: String::new() };
+        let page = PageRequest { size, token: String::new() };
         let all = pages(&objects, Query { page: page.clone(), ..Query::default() });
         assert_eq!(all.0.len(), 8);
         let cut = pages(&objects, Query { delimiter: "/".to_owned(), page: page.clone(), ..Query::default() });

@@ -104,8 +104,8 @@ impl Storage {
             Err(error) => return Err(error),
         };
         let size = object.data.len() as u64;
-        let wanted = call.header("range").and_then(|text| read_range(text, size));
-        let (status, data, range) = match wanted {
+        let desired = call.header("range").and_then(|text| read_range(text, size));
+        let (status, data, range) = match desired {
             None => (StatusCode::OK, object.data.clone(), None),
             Some(None) => {
                 let mut response =

@@ -220,22 +220,22 @@ async fn what_happens_to_objects_is_published() {
     let endpoints = google.endpoints();
     let topic = format!("projects/{PROJECT}/topics/work");
     let configs = format!("{}/storage/v1/b/{BUCKET}/notificationConfigs", endpoints.storage);
-    let wanted = json!({
+    let desired = json!({
         "topic": format!("//pubsub.googleapis.com/{topic}"), "event_types": ["OBJECT_FINALIZE"],
         "payload_format": "JSON_API_V1", "object_name_prefix": "bu1/input/",
     });
-    let (status, answer) = rest.try_call("POST", &configs, Some(wanted.clone())).await;
+    let (status, answer) = rest.try_call("POST", &configs, Some(desired.clone())).await;
     assert_eq!(status, 403, "{answer}");
     rest.call("PUT", &format!("{}/v1/{topic}", endpoints.pubsub), Some(json!({}))).await;
     let subscription = format!("{}/v1/projects/{PROJECT}/subscriptions/work", endpoints.pubsub);
     rest.call("PUT", &subscription, Some(json!({ "topic": topic }))).await;
-    assert_eq!(rest.try_call("POST", &configs, Some(wanted.clone())).await.0, 403);
+    assert_eq!(rest.try_call("POST", &configs, Some(desired.clone())).await.0, 403);
     let agent = rest.get(&format!("{}/storage/v1/projects/{PROJECT}/serviceAccount", endpoints.storage)).await;
     let member = format!("serviceAccount:{}", agent["email_address"].as_str().unwrap());
     let binding = json!({ "role": "roles/pubsub.publisher", "members": [member] });
     let policy = json!({ "policy": { "bindings": [binding] } });
     rest.post(&format!("{}/v1/{topic}:setIamPolicy", endpoints.pubsub), policy).await;
-    let made = rest.post(&configs, wanted).await;
+    let made = rest.post(&configs, desired).await;
     assert_eq!(made["kind"], "storage#notification");
 
     let (_, object) = upload(&rest, &google, "bu1%2Finput%2Fs%2Fj", "").await;
