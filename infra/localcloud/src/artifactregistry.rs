@@ -95,7 +95,7 @@ impl Registry {
         self.read().repositories.get(name).cloned().map(Value::Object).ok_or_else(|| missing(name))
     }
 
-    fn create(&self, parent: &str, id: &str, wanted: Map<String, Value>) -> Result<Value> {
+    fn create(&self, parent: &str, id: &str, desired: Map<String, Value>) -> Result<Value> {
         let shape = id.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-');
         let begins = id.starts_with(|first: char| first.is_ascii_lowercase());
         if !shape || !begins || id.ends_with('-') || id.len() > ID_MAX {
@@ -104,14 +104,14 @@ impl Registry {
             )));
         }
         let Some(format) =
-            wanted.get("format").and_then(Value::as_str).filter(|format| *format != "FORMAT_UNSPECIFIED")
+            desired.get("format").and_then(Value::as_str).filter(|format| *format != "FORMAT_UNSPECIFIED")
         else {
             return Err(Error::invalid("format must be specified."));
         };
         let name = format!("{parent}/repositories/{id}");
         let location = parent.rsplit('/').next().unwrap_or_default();
         let now = time_text(self.identity.clock.now());
-        let mut repository = wanted.clone();
+        let mut repository = desired.clone();
         let uri = format!("{location}-{}.pkg.dev/{}/{id}", format.to_ascii_lowercase(), self.identity.project());
         for (key, value) in [
             ("name", json!(name)),
@@ -132,23 +132,23 @@ impl Registry {
         Ok(ended(&mut state, parent, Value::Object(response)))
     }
 
-    fn update(&self, name: &str, wanted: &Map<String, Value>, mask: &str) -> Result<Value> {
+    fn update(&self, name: &str, desired: &Map<String, Value>, mask: &str) -> Result<Value> {
         let now = time_text(self.identity.clock.now());
         let mut state = self.write();
         let repository = state.repositories.get_mut(name).ok_or_else(|| missing(name))?;
         let fields: Vec<String> = match mask {
-            "" | "*" => wanted.keys().cloned().collect(),
+            "" | "*" => desired.keys().cloned().collect(),
             mask => mask.split(',').map(camel).collect(),
         };
         for field in fields {
             match field.as_str() {
                 "description" | "labels" | "cleanupPolicies" | "cleanupPolicyDryRun" | "dockerConfig" => {
-                    match wanted.get(&field) {
+                    match desired.get(&field) {
                         Some(value) => repository.insert(field, value.clone()),
                         None => repository.remove(&field),
                     };
                 }
-                _ if mask.is_empty() || mask == "*" || repository.get(&field) == wanted.get(&field) => {}
+                _ if mask.is_empty() || mask == "*" || repository.get(&field) == desired.get(&field) => {}
                 _ => return Err(Error::invalid(format!("the field {field} cannot be changed"))),
             }
         }
@@ -178,11 +178,7 @@ impl Registry {
         Err(Error::forbidden(format!(
             "Permission '{permission}' denied on resource '//artifactregistry.googleapis.com/{resource}' (or it may not exist)."
         ))
-        .with_info(
-            "IAM_PERMISSION_DENIED",
-            "artifactregistry.googleapis.com",
-            vec![("permission".to_owned(), permission.to_owned()), ("resource".to_owned(), resource.to_owned())],
-        ))
+        .without_permission("artifactregistry.googleapis.com", permission, resource))
     }
 
     fn project(&self) -> Target {

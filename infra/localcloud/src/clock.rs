@@ -27,7 +27,7 @@ impl Clock {
         Timestamp::now().checked_add(offset).unwrap_or(Timestamp::MAX)
     }
 
-    /// Moves the clock forward; whoever sleeps until a time that has now come wakes up.
+    /// Moves the clock forward and wakes the sleepers whose time has come.
     pub fn advance(&self, by: Duration) {
         self.offset.send_modify(|offset| *offset += by);
     }

@@ -64,15 +64,15 @@ impl LocalCloud {
         Self::start_with(options, |_| {}).await
     }
 
-    /// As [`LocalCloud::start`], with Google's part told otherwise in some respect.
+    /// As [`LocalCloud::start`]; `change` changes the options of Google's part.
     ///
     /// # Errors
     /// As [`LocalCloud::start`].
-    pub async fn start_with(options: Options, tell: impl FnOnce(&mut google::Options)) -> anyhow::Result<Self> {
+    pub async fn start_with(options: Options, change: impl FnOnce(&mut google::Options)) -> anyhow::Result<Self> {
         std::fs::create_dir_all(&options.folder)
             .with_context(|| format!("make the folder {}", options.folder.display()))?;
         let faults = Faults::default();
-        let mut told = google::Options {
+        let mut google = google::Options {
             faults: faults.clone(),
             clock: options.clock.clone(),
             project_number: PROJECT_NUMBER,
@@ -81,8 +81,8 @@ impl LocalCloud {
             persist: options.data.as_ref().map(|data| data.join("google")),
             ..google::Options::new(&options.project)
         };
-        tell(&mut told);
-        let google = Google::start(told).await.context("start Google's part of the laptop cloud")?;
+        change(&mut google);
+        let google = Google::start(google).await.context("start Google's part of the laptop cloud")?;
         let google = Arc::new(google);
         let users = google.clone();
         let metadata = google.clone();
@@ -115,7 +115,7 @@ impl LocalCloud {
         &self.faults
     }
 
-    /// Writes the credentials of whoever owns it into its folder, and tells where everything is: the state file that
+    /// Writes the owner's credentials into its folder, and returns where everything is: the state file that
     /// the provisioner reads. `namespace` is the one that the kubeconfig begins in.
     ///
     /// # Errors

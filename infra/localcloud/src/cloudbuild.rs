@@ -16,6 +16,7 @@ use crate::{
         error::{Error, Result},
     },
     identity::{Identity, principal::Principal},
+    kubernetes::names,
     storage::Storage,
 };
 
@@ -82,16 +83,16 @@ impl CloudBuild {
     }
 
     /// Takes an order; the build is queued.
-    fn create(&self, caller: &Principal, location: &str, wanted: &Map<String, Value>) -> Result<Value> {
-        let given = |key: &str| wanted.get(key).filter(|value| !value.is_null());
+    fn create(&self, caller: &Principal, location: &str, desired: &Map<String, Value>) -> Result<Value> {
+        let given = |key: &str| desired.get(key).filter(|value| !value.is_null());
         if given("steps").and_then(Value::as_array).is_none_or(Vec::is_empty) {
             return Err(Error::invalid("invalid build: no build steps specified"));
         }
-        if !wanted.get("source").is_some_and(|source| source["storageSource"]["object"].is_string()) {
+        if !desired.get("source").is_some_and(|source| source["storageSource"]["object"].is_string()) {
             return Err(Error::invalid("invalid build: the laptop cloud builds from source.storageSource"));
         }
         let account = given("serviceAccount").and_then(Value::as_str).unwrap_or_default();
-        let logging = wanted.get("options").and_then(|options| options["logging"].as_str()).unwrap_or_default();
+        let logging = desired.get("options").and_then(|options| options["logging"].as_str()).unwrap_or_default();
         // In Google's words: it is what people search for.
         if given("logsBucket").is_none() && !["CLOUD_LOGGING_ONLY", "NONE"].contains(&logging) {
             return Err(Error::invalid(
@@ -105,9 +106,9 @@ impl CloudBuild {
             return Err(Error::not_found(format!("service account {email} does not exist")));
         }
         self.need_act_as(caller, email)?;
-        let (id, now) = (identifier(), time_text(self.identity.clock.now()));
+        let (id, now) = (names::uid(), time_text(self.identity.clock.now()));
         let project = self.identity.project();
-        let mut build = Value::Object(wanted.clone());
+        let mut build = Value::Object(desired.clone());
         for (key, value) in [
             ("id", json!(id)),
             ("name", json!(format!("projects/{}/locations/{location}/builds/{id}", self.identity.number()))),
@@ -182,12 +183,6 @@ impl CloudBuild {
 
 fn has_ended(build: &Value) -> bool {
     !matches!(build["status"].as_str(), Some("PENDING" | "QUEUED" | "WORKING"))
-}
-
-/// A random UUID.
-fn identifier() -> String {
-    let text = format!("{:032x}", rand::random::<u128>());
-    format!("{}-{}-{}-{}-{}", &text[..8], &text[8..12], &text[12..16], &text[16..20], &text[20..])
 }
 
 #[cfg(test)]

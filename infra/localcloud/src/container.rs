@@ -123,11 +123,8 @@ impl Container {
             "" => format!("projects/{project}"),
             name => format!("projects/{project}/locations/{location}/clusters/{name}"),
         };
-        Err(Error::forbidden(format!("Required \"{permission}\" permission(s) for \"{resource}\".")).with_info(
-            "IAM_PERMISSION_DENIED",
-            "container.googleapis.com",
-            vec![("permission".to_owned(), permission.to_owned()), ("resource".to_owned(), resource)],
-        ))
+        Err(Error::forbidden(format!("Required \"{permission}\" permission(s) for \"{resource}\"."))
+            .without_permission("container.googleapis.com", permission, &resource))
     }
 }
 

@@ -19,7 +19,10 @@ use http_body_util::BodyExt as _;
 use serde_json::json;
 use tokio::sync::Notify;
 
-use crate::{google, kubernetes::failure::Failure};
+use crate::{
+    google::{error::respond, grpc::is_grpc},
+    kubernetes::failure::Failure,
+};
 
 /// What goes wrong with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,7 +37,7 @@ pub enum Fault {
     DropBefore,
     /// It is carried out, and the connection breaks instead of an answer.
     DropAfter,
-    /// It is not carried out and never answered: whoever sent it is stuck at it.
+    /// It is not carried out and never answered.
     SilentBefore,
     /// It is carried out and never answered.
     SilentAfter,
@@ -74,7 +77,7 @@ struct Point {
     named: usize,
     /// Requests that met the fault.
     met: usize,
-    /// Tells whoever waits for that.
+    /// Notified when a request met the fault.
     meeting: Arc<Notify>,
 }
 
@@ -192,7 +195,7 @@ impl Faults {
             Fault::Answer(code) => refusal(&request, code),
             Fault::Say(code, json) => {
                 let status = StatusCode::from_u16(code).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-                google::error::respond(status, &serde_json::from_str(json).unwrap_or_default())
+                respond(status, &serde_json::from_str(json).unwrap_or_default())
             }
             Fault::DropBefore => broken(),
             Fault::DropAfter => {
@@ -236,7 +239,7 @@ fn broken() -> Response {
 fn refusal(request: &Request, code: u16) -> Response {
     let message = "a fault that was asked for";
     let path = request.uri().path();
-    if google::grpc::is_grpc(request) {
+    if is_grpc(request) {
         return tonic::Status::new(grpc_code(code), message).into_http::<Body>();
     }
     if path.starts_with("/api/") || path.starts_with("/apis/") {
@@ -266,7 +269,7 @@ fn refusal(request: &Request, code: u16) -> Response {
         "code": status.as_u16(), "message": message, "status": screaming(&name),
         "errors": [{"message": message, "domain": "global", "reason": reason}],
     }});
-    google::error::respond(status, &body)
+    respond(status, &body)
 }
 
 /// The gRPC code that Google's front end turns into this HTTP status.

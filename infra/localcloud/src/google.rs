@@ -191,22 +191,22 @@ impl Google {
         &self.identity
     }
 
-    /// Pub/Sub, to look inside.
+    /// Pub/Sub, to inspect it.
     pub fn pubsub(&self) -> &Arc<Pubsub> {
         &self.pubsub
     }
 
-    /// Cloud Storage, to look inside.
+    /// Cloud Storage, to inspect it.
     pub fn storage(&self) -> &Arc<Storage> {
         &self.storage
     }
 
-    /// Cloud Build, to be told where programs come from.
+    /// Cloud Build, to set where programs come from.
     pub fn builds(&self) -> &Arc<CloudBuild> {
         &self.builds
     }
 
-    /// Kubernetes Engine, to be told where the Kubernetes is.
+    /// Kubernetes Engine, to set where the Kubernetes is.
     pub fn container(&self) -> &Arc<Container> {
         &self.container
     }

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{
-        Mutex, OnceLock, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
+        Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard,
         atomic::{AtomicU64, Ordering},
     },
 };
@@ -23,12 +23,14 @@ pub mod lags;
 pub mod metadata;
 pub mod policy;
 pub mod principal;
-pub mod proto;
 pub mod rest;
 pub mod roles;
 pub mod services;
+mod target;
 pub mod tokens;
 pub mod used;
+
+pub use target::{Target, project_policy};
 
 use accounts::Accounts;
 use lags::{Lags, Young};
@@ -55,8 +57,6 @@ pub struct Identity {
     used: used::Used,
     /// Operations of Service Usage by name, as long as this process lives.
     operations: Mutex<BTreeMap<String, serde_json::Value>>,
-    /// Key of OpenID Connect tokens, made when one is first asked for.
-    identity_key: OnceLock<String>,
 }
 
 /// What [`Identity`] is made with.
@@ -99,21 +99,6 @@ pub struct State {
     created: Timestamp,
 }
 
-/// A resource that a permission is asked on.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// Resource that has the policy, besides the project; none for the project itself.
-    pub policy: Option<String>,
-    /// `resource.name` of conditions.
-    pub name: String,
-    /// `resource.type` of conditions.
-    pub kind: &'static str,
-    /// `resource.service` of conditions.
-    pub service: &'static str,
-    /// `api.getAttribute` of conditions.
-    pub attributes: BTreeMap<&'static str, String>,
-}
-
 impl Identity {
     /// A project with one owner and nothing else.
     pub fn new(settings: Settings) -> Self {
@@ -143,7 +128,6 @@ impl Identity {
             young: Young::new(settings.lags),
             used: used::Used::default(),
             operations: Mutex::default(),
-            identity_key: OnceLock::new(),
         }
     }
 
@@ -185,6 +169,11 @@ impl Identity {
     /// Project id.
     pub fn project(&self) -> &str {
         &self.pool.project
+    }
+
+    /// True for the project by its id or number.
+    pub fn is_project(&self, name: &str) -> bool {
+        name == self.project() || name == self.number().to_string()
     }
 
     /// Project number.
@@ -341,14 +330,14 @@ impl Identity {
     ///
     /// # Errors
     /// As [`Kept::write`] says.
-    pub fn set_policy(&self, resource: &str, wanted: Policy, stale: Stale) -> Result<Policy> {
+    pub fn set_policy(&self, resource: &str, desired: Policy, stale: Stale) -> Result<Policy> {
         let mut state = self.write();
         let mut policy = state.policies.get(resource).cloned().unwrap_or_default();
         let revision = state.revision.max(self.clock.now().as_microsecond().unsigned_abs()) + 1;
         let (roles, project) = (&state.roles, self.project());
         if !state.pool
             && let Some(member) =
-                wanted.bindings.iter().flat_map(|binding| &binding.members).find(|it| self.pool.names(it))
+                desired.bindings.iter().flat_map(|binding| &binding.members).find(|it| self.pool.names(it))
         {
             tracing::debug!(member, "a member of a pool that does not exist");
             return Err(Error::invalid(format!(
@@ -358,9 +347,9 @@ impl Identity {
             )));
         }
         let now = self.clock.now();
-        self.young.knows_members(&wanted, now)?;
+        self.young.knows_members(&desired, now)?;
         let before = policy.clone();
-        policy.write(wanted, revision, stale, &state.accounts, |role| roles.exists(project, role))?;
+        policy.write(desired, revision, stale, &state.accounts, |role| roles.exists(project, role))?;
         self.young.policy(resource, &before, now);
         let shown = policy.read(3, &state.accounts);
         state.policies.insert(resource.to_owned(), policy);
@@ -377,28 +366,4 @@ impl Identity {
     pub fn forget_policy(&self, resource: &str) {
         self.write().policies.remove(resource);
     }
-}
-
-impl Target {
-    /// The project itself.
-    pub fn project(project: &str) -> Self {
-        Self {
-            policy: None,
-            name: format!("projects/{project}"),
-            kind: "cloudresourcemanager.googleapis.com/Project",
-            service: "cloudresourcemanager.googleapis.com",
-            attributes: BTreeMap::new(),
-        }
-    }
-
-    /// A resource with a policy of its own.
-    pub fn resource(name: impl Into<String>, kind: &'static str, service: &'static str) -> Self {
-        let name = name.into();
-        Self { policy: Some(name.clone()), name, kind, service, attributes: BTreeMap::new() }
-    }
-}
-
-/// Name of the policy of the project.
-pub fn project_policy(project: &str) -> String {
-    format!("projects/{project}")
 }

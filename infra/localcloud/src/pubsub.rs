@@ -18,7 +18,7 @@ use crate::{
     google::{
         error::{Error, Result},
         grpc,
-        page::{Ask, page},
+        page::{PageRequest, page},
     },
     identity::{Identity, Target, principal::Principal},
 };
@@ -28,7 +28,6 @@ mod grpc_api;
 mod keeper;
 mod names;
 pub mod persist;
-mod proto;
 pub mod queue;
 pub mod rest;
 pub mod settings;
@@ -229,11 +228,16 @@ impl Pubsub {
     ///
     /// # Errors
     /// 400, 403, 404.
-    pub fn list_topics(&self, caller: &Principal, project: &str, ask: &Ask) -> Result<(Vec<settings::Topic>, String)> {
+    pub fn list_topics(
+        &self,
+        caller: &Principal,
+        project: &str,
+        request: &PageRequest,
+    ) -> Result<(Vec<settings::Topic>, String)> {
         self.check_project(names::project(project)?)?;
         self.need(caller, "pubsub.topics.list", &self.project_target())?;
         let topics = self.topics.read().unwrap_or_else(PoisonError::into_inner);
-        page(topics.iter().map(|(name, topic)| (name.clone(), lock(&topic.settings).clone())), ask, PAGE_MAX)
+        page(topics.iter().map(|(name, topic)| (name.clone(), lock(&topic.settings).clone())), request, PAGE_MAX)
     }
 
     /// A page of the names of a topic's subscriptions.
@@ -244,14 +248,14 @@ impl Pubsub {
         &self,
         caller: &Principal,
         topic: &str,
-        ask: &Ask,
+        request: &PageRequest,
     ) -> Result<(Vec<String>, String)> {
         names::check("topics", topic)?;
         self.need(caller, "pubsub.topics.get", &names::topic_target(topic))?;
         let topic = self.find_topic(topic)?;
         let mut names: Vec<String> = lock(&topic.subscriptions).keys().cloned().collect();
         names.sort_unstable();
-        page(names.into_iter().map(|name| (name.clone(), name)), ask, PAGE_MAX)
+        page(names.into_iter().map(|name| (name.clone(), name)), request, PAGE_MAX)
     }
 
     /// Deletes a topic; its subscriptions stay, without one.

@@ -19,7 +19,6 @@ use crate::{
 pub mod bucket;
 mod buckets;
 mod grpc_api;
-mod grpc_data;
 pub mod list;
 pub mod notification;
 pub mod object;
@@ -163,7 +162,7 @@ impl Storage {
         })
     }
 
-    /// The error for an object that is not there: who may not list is not told so.
+    /// The error for an object that does not exist: a caller that may not list gets the same 403 as for one that does.
     fn no_object(&self, caller: &Principal, bucket: &str, name: &str) -> Error {
         match self.need(caller, "storage.objects.list", On::Listing(bucket, name)) {
             Ok(()) => Error::not_found(format!("No such object: {bucket}/{name}")),

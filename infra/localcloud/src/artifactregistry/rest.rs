@@ -11,7 +11,7 @@ use crate::{
     google::{
         call::{Call, ok},
         error::{Error, Result},
-        page::page,
+        page,
     },
     identity::{
         policy::Stale,
@@ -44,7 +44,7 @@ impl Registry {
         }
         let path: Vec<&str> = call.segments.iter().map(String::as_str).collect();
         let ["v1" | "v1beta2", "projects", project, rest @ ..] = path.as_slice() else { return Err(no_route(&call)) };
-        if *project != self.identity.project() && *project != self.identity.number().to_string() {
+        if !self.identity.is_project(project) {
             return Err(Error::forbidden(format!("Permission denied on resource project {project}.")));
         }
         let name = format!("projects/{}/{}", self.identity.project(), rest.join("/"));
@@ -58,11 +58,8 @@ impl Registry {
         match (call.method.as_str(), rest, call.verb.as_deref()) {
             ("GET", ["locations"], None) => {
                 need("locations.list")?;
-                Ok(json!({ "locations": [self.location(here)] }))
-            }
-            ("GET", ["locations", location], None) => {
-                need("locations.get")?;
-                Ok(self.location(location))
+                let name = format!("projects/{}/locations/{here}", self.identity.project());
+                Ok(json!({ "locations": [{ "name": name, "locationId": here, "displayName": here }] }))
             }
             ("GET", ["locations", _, "operations", _], None) => {
                 need("repositories.list")?;
@@ -71,12 +68,8 @@ impl Registry {
             ("GET", ["locations", _, "repositories"], None) => {
                 need("repositories.list")?;
                 let found = self.list(name.trim_end_matches("/repositories"));
-                let (found, next) = page(found.into_iter(), &call.page()?, PAGE_MAX)?;
-                let mut answer = if found.is_empty() { json!({}) } else { json!({ "repositories": found }) };
-                if !next.is_empty() {
-                    answer["nextPageToken"] = json!(next);
-                }
-                Ok(answer)
+                let (found, next) = page::page(found.into_iter(), &call.page()?, PAGE_MAX)?;
+                Ok(page::answer("repositories", found, next))
             }
             ("POST", ["locations", _, "repositories"], None) => {
                 need("repositories.create")?;
@@ -86,12 +79,8 @@ impl Registry {
             ("GET", ["locations", _, "repositories", _, "dockerImages"], None) => {
                 let repository = name.trim_end_matches("/dockerImages");
                 self.need(caller, "artifactregistry.dockerimages.list", repository)?;
-                let (found, next) = page(self.images(repository)?.into_iter(), &call.page()?, PAGE_MAX)?;
-                let mut answer = if found.is_empty() { json!({}) } else { json!({ "dockerImages": found }) };
-                if !next.is_empty() {
-                    answer["nextPageToken"] = json!(next);
-                }
-                Ok(answer)
+                let (found, next) = page::page(self.images(repository)?.into_iter(), &call.page()?, PAGE_MAX)?;
+                Ok(page::answer("dockerImages", found, next))
             }
             (_, ["locations", _, "repositories", _], _) => self.repository(call, caller, name),
             _ => Err(no_route(call)),
@@ -107,8 +96,8 @@ impl Registry {
             }
             ("PATCH", None) => {
                 need("update")?;
-                let wanted: Map<String, Value> = call.json()?;
-                self.update(name, &wanted, call.query("updateMask").unwrap_or_default())
+                let desired: Map<String, Value> = call.json()?;
+                self.update(name, &desired, call.query("updateMask").unwrap_or_default())
             }
             ("DELETE", None) => {
                 need("delete")?;
@@ -122,22 +111,14 @@ impl Registry {
             ("POST", Some("setIamPolicy")) => {
                 need("setIamPolicy")?;
                 self.get(name)?;
-                let wanted: SetPolicy = call.json()?;
-                policy_json(&self.identity.set_policy(name, wanted.policy, Stale::Aborted)?)
+                let desired: SetPolicy = call.json()?;
+                policy_json(&self.identity.set_policy(name, desired.policy, Stale::Aborted)?)
             }
             ("POST", Some("testIamPermissions")) => {
-                let wanted: TestPermissions = call.json()?;
-                Ok(permissions_json(&self.identity.testable(caller, &wanted.permissions, &target(name))))
+                let desired: TestPermissions = call.json()?;
+                Ok(permissions_json(&self.identity.testable(caller, &desired.permissions, &target(name))))
             }
             _ => Err(no_route(call)),
         }
-    }
-
-    fn location(&self, id: &str) -> Value {
-        json!({
-            "name": format!("projects/{}/locations/{id}", self.identity.project()),
-            "locationId": id,
-            "displayName": id,
-        })
     }
 }

@@ -10,11 +10,11 @@ use crate::{clock::Clock, identity::Settings};
 
 const PARENT: &str = "/v1/projects/p/locations/europe-west1";
 
-struct World {
+struct Fixture {
     registry: Arc<Registry>,
 }
 
-impl World {
+impl Fixture {
     fn new() -> Self {
         let identity = Identity::new(Settings {
             clock: Clock::default(),
@@ -51,41 +51,41 @@ impl World {
 
 #[tokio::test]
 async fn a_repository_is_made_changed_and_deleted() {
-    let world = World::new();
-    let wanted = json!({ "format": "DOCKER", "labels": { "a": "b" } });
-    let (status, begun) = world.call("POST", "/repositories?repositoryId=images", wanted.clone()).await;
+    let fixture = Fixture::new();
+    let desired = json!({ "format": "DOCKER", "labels": { "a": "b" } });
+    let (status, begun) = fixture.call("POST", "/repositories?repositoryId=images", desired.clone()).await;
     assert_eq!((status, begun.get("done")), (200, None));
     let name = begun["name"].as_str().unwrap().trim_start_matches("projects/p/locations/europe-west1");
-    let (_, ended) = world.call("GET", name, json!({})).await;
+    let (_, ended) = fixture.call("GET", name, json!({})).await;
     assert_eq!((&ended["done"], &ended["response"]["mode"]), (&json!(true), &json!("STANDARD_REPOSITORY")));
-    assert_eq!(world.call("POST", "/repositories?repositoryId=images", wanted).await.0, 409);
+    assert_eq!(fixture.call("POST", "/repositories?repositoryId=images", desired).await.0, 409);
 
-    let (_, made) = world.call("GET", "/repositories/images", json!({})).await;
+    let (_, made) = fixture.call("GET", "/repositories/images", json!({})).await;
     assert_eq!(made["registryUri"], "europe-west1-docker.pkg.dev/p/images");
     let patch = json!({ "description": "mine", "format": "NPM" });
-    let (_, changed) = world.call("PATCH", "/repositories/images?updateMask=description", patch.clone()).await;
+    let (_, changed) = fixture.call("PATCH", "/repositories/images?updateMask=description", patch.clone()).await;
     assert_eq!((&changed["description"], &changed["format"]), (&json!("mine"), &json!("DOCKER")));
-    assert_eq!(world.call("PATCH", "/repositories/images?updateMask=format", patch).await.0, 400);
+    assert_eq!(fixture.call("PATCH", "/repositories/images?updateMask=format", patch).await.0, 400);
 
-    assert_eq!(world.call("DELETE", "/repositories/images", json!({})).await.0, 200);
-    assert_eq!(world.call("GET", "/repositories/images", json!({})).await.0, 404);
-    assert_eq!(world.call("GET", "/repositories", json!({})).await, (200, json!({})));
+    assert_eq!(fixture.call("DELETE", "/repositories/images", json!({})).await.0, 200);
+    assert_eq!(fixture.call("GET", "/repositories/images", json!({})).await.0, 404);
+    assert_eq!(fixture.call("GET", "/repositories", json!({})).await, (200, json!({})));
 }
 
 #[tokio::test]
 async fn who_was_granted_nothing_sees_nothing_and_a_reader_of_one_reads_one() {
-    let world = World::new();
+    let fixture = Fixture::new();
     for id in ["one", "two"] {
-        world.call("POST", &format!("/repositories?repositoryId={id}"), json!({ "format": "DOCKER" })).await;
+        fixture.call("POST", &format!("/repositories?repositoryId={id}"), json!({ "format": "DOCKER" })).await;
     }
     let stranger = Principal::User { email: "stranger@example.com".to_owned() };
-    let token = world.registry.identity.token(&stranger, 3600).unwrap();
-    let ask = async |path: &str| world.call_as(Some(&token), "GET", path, json!({})).await.0;
+    let token = fixture.registry.identity.token(&stranger, 3600).unwrap();
+    let ask = async |path: &str| fixture.call_as(Some(&token), "GET", path, json!({})).await.0;
     assert_eq!((ask("/repositories").await, ask("/repositories/one").await), (403, 403));
 
     let binding = json!({ "role": "roles/artifactregistry.reader", "members": ["user:stranger@example.com"] });
     let policy = json!({ "policy": { "bindings": [binding] } });
-    assert_eq!(world.call("POST", "/repositories/one:setIamPolicy", policy).await.0, 200);
+    assert_eq!(fixture.call("POST", "/repositories/one:setIamPolicy", policy).await.0, 200);
     assert_eq!((ask("/repositories/one").await, ask("/repositories/two").await), (200, 403));
     assert_eq!(ask("/repositories/none").await, 403);
 }

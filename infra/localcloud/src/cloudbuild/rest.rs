@@ -11,7 +11,7 @@ use crate::{
     google::{
         call::{Call, ok},
         error::{Error, Result},
-        page::page,
+        page,
     },
     identity::{Target, principal::Principal, rest::no_route},
 };
@@ -50,8 +50,7 @@ pub(super) async fn answer(builds: &Arc<CloudBuild>, request: Request<Body>) -> 
         ("POST", ["builds", _], Some("cancel")) => "cloudbuild.builds.update",
         _ => return Err(no_route(&call)),
     };
-    let ours = *project == identity.project() || *project == identity.number().to_string();
-    if !ours || !identity.allowed(&caller, permission, &Target::project(identity.project())) {
+    if !identity.is_project(project) || !identity.allowed(&caller, permission, &Target::project(identity.project())) {
         return Err(Error::forbidden("The caller does not have permission"));
     }
     match (rest, call.verb.as_deref()) {
@@ -59,12 +58,8 @@ pub(super) async fn answer(builds: &Arc<CloudBuild>, request: Request<Body>) -> 
         (["builds", id], Some(_)) => builds.cancel(id).map(|build| ok(&build)),
         _ if permission.ends_with("list") => {
             let found = builds.list(location, call.query("filter").unwrap_or_default());
-            let (found, next) = page(found.into_iter(), &call.page()?, PAGE_MAX)?;
-            let mut answer = if found.is_empty() { json!({}) } else { json!({ "builds": found }) };
-            if !next.is_empty() {
-                answer["nextPageToken"] = json!(next);
-            }
-            Ok(ok(&answer))
+            let (found, next) = page::page(found.into_iter(), &call.page()?, PAGE_MAX)?;
+            Ok(ok(&page::answer("builds", found, next)))
         }
         _ => {
             let build = builds.create(&caller, location, &call.json()?)?;

@@ -26,7 +26,7 @@ impl CloudBuild {
         let mut log = Log { builds: &self, build: &build, text: String::new() };
         let ran = self.run(&build, &mut log).await.and_then(|()| log.line("DONE"));
         if let Err(Failed(_, why)) = &ran {
-            // Whoever may not write the log cannot be told there.
+            // A builder that may not write the log cannot report there.
             let _ = log.line(&format!("ERROR: {why}"));
         }
         let now = time_text(self.identity.clock.now());

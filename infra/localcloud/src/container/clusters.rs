@@ -58,13 +58,13 @@ impl Container {
     /// Begins to make a cluster.
     pub(super) fn create_cluster(&self, call: &Call, caller: &Principal, location: &str, base: &str) -> Result<Value> {
         self.need(caller, "container.clusters.create", location, "")?;
-        let wanted: Create = call.json()?;
-        let addresses = &wanted.cluster["controlPlaneEndpointsConfig"]["ipEndpointsConfig"];
+        let desired: Create = call.json()?;
+        let addresses = &desired.cluster["controlPlaneEndpointsConfig"]["ipEndpointsConfig"];
         if addresses["enabled"] != false {
             self.identity.forbid(DNS_ONLY, "The control plane may only be reached by its DNS name.")?;
         }
         let now = self.identity.clock.now();
-        let cluster = shape::cluster(&wanted.cluster, self.identity.project(), location, now)?;
+        let cluster = shape::cluster(&desired.cluster, self.identity.project(), location, now)?;
         let name = cluster["name"].as_str().unwrap_or_default().to_owned();
         let key = key(location, &name);
         let mut state = self.current();
@@ -107,15 +107,15 @@ impl Container {
         name: &str,
         base: &str,
     ) -> Result<Value> {
-        let wanted: Update = call.json()?;
+        let desired: Update = call.json()?;
         self.change(caller, ("UPDATE_CLUSTER", location, name), base, |cluster| {
-            if wanted.update.is_empty() {
+            if desired.update.is_empty() {
                 return Err(Error::invalid("Must specify a field to update."));
             }
-            if wanted.update.keys().filter(|key| key.starts_with("desired")).count() > 1 {
+            if desired.update.keys().filter(|key| key.starts_with("desired")).count() > 1 {
                 return Err(Error::invalid("Exactly one update can be applied to a cluster with each request."));
             }
-            shape::update(cluster, &wanted.update);
+            shape::update(cluster, &desired.update);
             Ok(format!("clusters/{name}"))
         })
     }
@@ -129,14 +129,14 @@ impl Container {
         name: &str,
         base: &str,
     ) -> Result<Value> {
-        let wanted: Labels = call.json()?;
+        let desired: Labels = call.json()?;
         self.change(caller, ("UPDATE_CLUSTER", location, name), base, |cluster| {
-            if wanted.label_fingerprint != cluster["labelFingerprint"].as_str().unwrap_or_default() {
+            if desired.label_fingerprint != cluster["labelFingerprint"].as_str().unwrap_or_default() {
                 return Err(Error::failed_precondition(
                     "Labels fingerprint either invalid or resource labels have changed.",
                 ));
             }
-            cluster["resourceLabels"] = Value::Object(wanted.resource_labels.clone());
+            cluster["resourceLabels"] = Value::Object(desired.resource_labels.clone());
             shape::changed(cluster);
             Ok(format!("clusters/{name}"))
         })

@@ -40,9 +40,9 @@ impl Container {
                 found.cloned().ok_or_else(|| missing(pool))
             }
             ("POST", [], None) => {
-                let wanted: Create = call.json()?;
+                let desired: Create = call.json()?;
                 self.change(caller, ("CREATE_NODE_POOL", location, name), base, |cluster| {
-                    let made = shape::pool(&wanted.node_pool, location)?;
+                    let made = shape::pool(&desired.node_pool, location)?;
                     let pools = pools_of(cluster)?;
                     if pools.iter().any(|pool| pool["name"] == made["name"]) {
                         return Err(Error::exists(format!("Already exists: node pool {}.", made["name"])));
@@ -58,16 +58,11 @@ impl Container {
                 pools.retain(|found| found["name"] != *pool);
                 if pools.len() == before { Err(missing(pool)) } else { Ok(target(name, pool)) }
             }),
-            ("PUT", [pool], None) | ("POST", [pool], Some("setSize" | "setAutoscaling" | "setManagement")) => {
-                let mut wanted: Map<String, Value> = call.json()?;
-                if let Some(count) = wanted.remove("nodeCount") {
-                    wanted.insert("initialNodeCount".to_owned(), count);
-                }
-                let kind =
-                    if call.verb.as_deref() == Some("setSize") { "SET_NODE_POOL_SIZE" } else { "UPDATE_CLUSTER" };
-                self.change(caller, (kind, location, name), base, |cluster| {
+            ("PUT", [pool], None) | ("POST", [pool], Some("setAutoscaling")) => {
+                let desired: Map<String, Value> = call.json()?;
+                self.change(caller, ("UPDATE_CLUSTER", location, name), base, |cluster| {
                     let found = pools_of(cluster)?.iter_mut().find(|found| found["name"] == *pool);
-                    shape::update_pool(found.ok_or_else(|| missing(pool))?, &wanted);
+                    shape::update_pool(found.ok_or_else(|| missing(pool))?, &desired);
                     Ok(target(name, pool))
                 })
             }

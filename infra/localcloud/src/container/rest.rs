@@ -1,4 +1,4 @@
-//! The REST API, v1 and as much of v1beta1; by location, and by zone as it was before there were regions.
+//! The REST API, v1 and as much of v1beta1.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use axum::{Router, body::Body, response::Response};
 use http::Request;
 use serde_json::{Value, json};
 
-use super::{Container, shape};
+use super::Container;
 use crate::{
     google::{
         call::{Call, ok},
@@ -35,11 +35,10 @@ impl Container {
         }
         let base = format!("http://{}", call.header("host").unwrap_or("container.googleapis.com"));
         let path: Vec<&str> = call.segments.iter().map(String::as_str).collect();
-        let ["v1" | "v1beta1", "projects", project, "locations" | "zones", location, rest @ ..] = path.as_slice()
-        else {
+        let ["v1" | "v1beta1", "projects", project, "locations", location, rest @ ..] = path.as_slice() else {
             return Err(no_route(&call));
         };
-        if *project != self.identity.project() && *project != self.identity.number().to_string() {
+        if !self.identity.is_project(project) {
             return Err(Error::forbidden(format!(
                 "Required \"container.clusters.list\" permission(s) for \"projects/{project}\"."
             )));
@@ -62,10 +61,6 @@ impl Container {
             }
             ("GET", ["operations"], None) => self.list_operations(caller, location, base),
             ("GET", ["operations", name], None) => self.get_operation(caller, location, name, base),
-            ("GET", ["serverConfig" | "serverconfig"], None) => {
-                self.need(caller, "container.clusters.list", location, "")?;
-                Ok(server_config())
-            }
             _ => Err(no_route(call)),
         }
     }
@@ -92,18 +87,4 @@ impl Container {
         })?;
         Ok(operation.show(base, self.identity.number(), self.identity.clock.now()))
     }
-}
-
-fn server_config() -> Value {
-    let version = shape::version();
-    let channels = ["RAPID", "REGULAR", "STABLE"]
-        .map(|name| json!({ "channel": name, "defaultVersion": version, "validVersions": [version] }));
-    json!({
-        "channels": channels,
-        "defaultClusterVersion": version,
-        "defaultImageType": "COS_CONTAINERD",
-        "validImageTypes": ["COS_CONTAINERD"],
-        "validMasterVersions": [version],
-        "validNodeVersions": [version],
-    })
 }

@@ -9,7 +9,7 @@ use crate::{
         call::time_text,
         error::{Error, Result},
     },
-    kubernetes::server::VERSION,
+    kubernetes::discovery::VERSION,
 };
 
 /// Longest name of a cluster or node pool.
@@ -55,29 +55,29 @@ fn region_of(location: &str) -> String {
 ///
 /// # Errors
 /// 400 for what cannot be.
-pub(super) fn cluster(wanted: &Value, project: &str, location: &str, now: Timestamp) -> Result<Value> {
-    let name = wanted["name"].as_str().unwrap_or_default();
+pub(super) fn cluster(desired: &Value, project: &str, location: &str, now: Timestamp) -> Result<Value> {
+    let name = desired["name"].as_str().unwrap_or_default();
     check_name("cluster", name)?;
     let region = is_region(location)?;
-    let autopilot = wanted["autopilot"]["enabled"] == true;
+    let autopilot = desired["autopilot"]["enabled"] == true;
     if autopilot && !region {
         return Err(Error::invalid("Autopilot clusters must be regional clusters."));
     }
-    let given = wanted["nodePools"].as_array().cloned().unwrap_or_default();
-    let alone = wanted.get("initialNodeCount").is_some_and(|count| *count != 0) || wanted.get("nodeConfig").is_some();
+    let given = desired["nodePools"].as_array().cloned().unwrap_or_default();
+    let alone = desired.get("initialNodeCount").is_some_and(|count| *count != 0) || desired.get("nodeConfig").is_some();
     if !given.is_empty() && alone {
         return Err(Error::invalid(
             "Cluster.initial_node_count and Cluster.node_config must be empty when Cluster.node_pools is set.",
         ));
     }
-    if given.is_empty() && !autopilot && wanted["initialNodeCount"].as_i64().unwrap_or(0) < 1 {
+    if given.is_empty() && !autopilot && desired["initialNodeCount"].as_i64().unwrap_or(0) < 1 {
         return Err(Error::invalid("Cluster.initial_node_count must be greater than zero."));
     }
     let pools = if given.is_empty() {
         vec![json!({
             "name": "default-pool",
-            "initialNodeCount": wanted["initialNodeCount"].as_i64().unwrap_or(1),
-            "config": wanted.get("nodeConfig").cloned().unwrap_or_else(|| json!({})),
+            "initialNodeCount": desired["initialNodeCount"].as_i64().unwrap_or(1),
+            "config": desired.get("nodeConfig").cloned().unwrap_or_else(|| json!({})),
         })]
     } else {
         given
@@ -109,7 +109,7 @@ pub(super) fn cluster(wanted: &Value, project: &str, location: &str, now: Timest
         "subnetwork": "default",
         "zone": location,
     });
-    merge(&mut cluster, wanted);
+    merge(&mut cluster, desired);
     for (field, kind) in
         [("network", "global/networks"), ("subnetwork", &format!("regions/{}/subnetworks", region_of(location)))]
     {
@@ -133,8 +133,8 @@ pub(super) fn cluster(wanted: &Value, project: &str, location: &str, now: Timest
 ///
 /// # Errors
 /// 400 for a bad name.
-pub(super) fn pool(wanted: &Value, location: &str) -> Result<Value> {
-    check_name("node_pool", wanted["name"].as_str().unwrap_or_default())?;
+pub(super) fn pool(desired: &Value, location: &str) -> Result<Value> {
+    check_name("node_pool", desired["name"].as_str().unwrap_or_default())?;
     let mut pool = json!({
         "config": {
             "diskSizeGb": 100,
@@ -153,7 +153,7 @@ pub(super) fn pool(wanted: &Value, location: &str) -> Result<Value> {
         "upgradeSettings": { "maxSurge": 1, "strategy": "SURGE" },
         "version": version(),
     });
-    merge(&mut pool, wanted);
+    merge(&mut pool, desired);
     Ok(pool)
 }
 
@@ -186,21 +186,21 @@ pub(super) fn show(cluster: &Value, base: &str, number: u64, access: Option<&Acc
 
 /// What `update.desired…` makes of a cluster.
 pub(super) fn update(cluster: &mut Value, update: &Map<String, Value>) {
-    for (key, wanted) in update {
+    for (key, desired) in update {
         let Some(field) = key.strip_prefix("desired") else { continue };
         match field {
-            "DatapathProvider" => merge(cluster, &json!({ "networkConfig": { "datapathProvider": wanted } })),
+            "DatapathProvider" => merge(cluster, &json!({ "networkConfig": { "datapathProvider": desired } })),
             "DefaultEnablePrivateNodes" => {
-                merge(cluster, &json!({ "networkConfig": { "defaultEnablePrivateNodes": wanted } }));
+                merge(cluster, &json!({ "networkConfig": { "defaultEnablePrivateNodes": desired } }));
             }
-            "ClusterAutoscaling" => merge(cluster, &json!({ "autoscaling": wanted })),
+            "ClusterAutoscaling" => merge(cluster, &json!({ "autoscaling": desired })),
             "MasterVersion" | "NodeVersion" | "NodePoolId" | "ImageType" => {}
             _ => {
                 let mut letters = field.chars();
                 let first = letters.next().map(|first| first.to_ascii_lowercase());
                 let field: String = first.into_iter().chain(letters).collect();
                 let mut part = Map::new();
-                part.insert(field, wanted.clone());
+                part.insert(field, desired.clone());
                 merge(cluster, &Value::Object(part));
             }
         }
@@ -225,28 +225,28 @@ fn fingerprint(value: &Value) -> String {
 }
 
 /// What a change of a node pool makes of it: its own fields by their names, those of its nodes flat beside them.
-pub(super) fn update_pool(pool: &mut Value, wanted: &Map<String, Value>) {
-    for (key, wanted) in wanted {
+pub(super) fn update_pool(pool: &mut Value, desired: &Map<String, Value>) {
+    for (key, desired) in desired {
         match key.as_str() {
             "name" | "nodeVersion" | "etag" => {}
-            "autoscaling" => pool[key] = wanted.clone(),
-            "management" | "locations" | "upgradeSettings" | "initialNodeCount" => merge(pool, &json!({ key: wanted })),
+            "autoscaling" => pool[key] = desired.clone(),
+            "management" | "locations" | "upgradeSettings" => merge(pool, &json!({ key: desired })),
             // These come in a message of their own.
-            "taints" | "labels" | "tags" => pool["config"][key] = wanted[key].clone(),
-            "resourceLabels" => pool["config"][key] = wanted["labels"].clone(),
-            _ => merge(pool, &json!({ "config": { key: wanted } })),
+            "taints" | "labels" | "tags" => pool["config"][key] = desired[key].clone(),
+            "resourceLabels" => pool["config"][key] = desired["labels"].clone(),
+            _ => merge(pool, &json!({ "config": { key: desired } })),
         }
     }
 }
 
-/// Puts what `wanted` has into `value`; objects within each other, all else as a whole.
-pub(super) fn merge(value: &mut Value, wanted: &Value) {
-    match (value, wanted) {
-        (Value::Object(fields), Value::Object(wanted)) => {
-            for (key, wanted) in wanted {
-                merge(fields.entry(key.clone()).or_insert(Value::Null), wanted);
+/// Puts what `desired` has into `value`; objects within each other, all else as a whole.
+pub(super) fn merge(value: &mut Value, desired: &Value) {
+    match (value, desired) {
+        (Value::Object(fields), Value::Object(desired)) => {
+            for (key, desired) in desired {
+                merge(fields.entry(key.clone()).or_insert(Value::Null), desired);
             }
         }
-        (value, wanted) => value.clone_from(wanted),
+        (value, desired) => value.clone_from(desired),
     }
 }

@@ -12,12 +12,12 @@ use crate::{clock::Clock, identity::Settings};
 const PARENT: &str = "/v1/projects/p/locations/europe-west1";
 const TAKES: Duration = Duration::from_secs(600);
 
-struct World {
+struct Fixture {
     container: Arc<Container>,
     clock: Clock,
 }
 
-impl World {
+impl Fixture {
     fn new() -> Self {
         let clock = Clock::default();
         let identity = Identity::new(Settings {
@@ -57,33 +57,33 @@ impl World {
     }
 
     async fn made(&self) {
-        let wanted = json!({ "cluster": { "name": "c", "initialNodeCount": 3, "resourceLabels": { "a": "b" } } });
-        self.ok("POST", "/clusters", wanted).await;
+        let desired = json!({ "cluster": { "name": "c", "initialNodeCount": 3, "resourceLabels": { "a": "b" } } });
+        self.ok("POST", "/clusters", desired).await;
         self.clock.advance(TAKES);
     }
 }
 
 #[tokio::test]
 async fn a_creation_shows_how_far_it_is_and_then_the_address() {
-    let world = World::new();
-    assert_eq!(world.get("/clusters").await, json!({}));
-    let wanted = json!({ "cluster": { "name": "c", "initialNodeCount": 3 } });
-    let operation = world.ok("POST", "/clusters", wanted.clone()).await;
+    let fixture = Fixture::new();
+    assert_eq!(fixture.get("/clusters").await, json!({}));
+    let desired = json!({ "cluster": { "name": "c", "initialNodeCount": 3 } });
+    let operation = fixture.ok("POST", "/clusters", desired.clone()).await;
     assert_eq!((&operation["operationType"], &operation["status"]), (&json!("CREATE_CLUSTER"), &json!("PENDING")));
     let path = format!("/operations/{}", operation["name"].as_str().unwrap());
-    assert_eq!(world.call("POST", "/clusters", wanted).await.0, 409);
+    assert_eq!(fixture.call("POST", "/clusters", desired).await.0, 409);
 
-    world.clock.advance(TAKES / 2);
-    let half = world.get(&path).await;
+    fixture.clock.advance(TAKES / 2);
+    let half = fixture.get(&path).await;
     assert_eq!((&half["status"], &half["progress"]["metrics"][0]["intValue"]), (&json!("RUNNING"), &json!("8")));
     assert_eq!(half["progress"]["metrics"][4]["intValue"], "0");
-    let cluster = world.get("/clusters/c").await;
+    let cluster = fixture.get("/clusters/c").await;
     assert_eq!((&cluster["status"], cluster.get("endpoint")), (&json!("PROVISIONING"), None));
 
-    world.clock.advance(TAKES);
-    let whole = world.get(&path).await;
+    fixture.clock.advance(TAKES);
+    let whole = fixture.get(&path).await;
     assert_eq!((&whole["status"], whole["endTime"].is_string()), (&json!("DONE"), true));
-    let cluster = world.get("/clusters/c").await;
+    let cluster = fixture.get("/clusters/c").await;
     assert_eq!((&cluster["status"], &cluster["endpoint"]), (&json!("RUNNING"), &json!("127.0.0.1:6443")));
     assert_eq!(cluster["masterAuth"]["clusterCaCertificate"], "UEVN");
     assert_eq!(cluster["controlPlaneEndpointsConfig"]["dnsEndpointConfig"]["endpoint"], "127.0.0.1:6443");
@@ -92,74 +92,74 @@ async fn a_creation_shows_how_far_it_is_and_then_the_address() {
 
 #[tokio::test]
 async fn while_an_operation_runs_another_is_refused_and_told_which() {
-    let world = World::new();
-    let wanted = json!({ "cluster": { "name": "c", "initialNodeCount": 1 } });
-    let operation = world.ok("POST", "/clusters", wanted).await;
-    let (status, refused) = world.call("DELETE", "/clusters/c", json!({})).await;
+    let fixture = Fixture::new();
+    let desired = json!({ "cluster": { "name": "c", "initialNodeCount": 1 } });
+    let operation = fixture.ok("POST", "/clusters", desired).await;
+    let (status, refused) = fixture.call("DELETE", "/clusters/c", json!({})).await;
     let message = refused["error"]["message"].as_str().unwrap();
     assert_eq!((status, &refused["error"]["status"]), (400, &json!("FAILED_PRECONDITION")));
     assert!(message.contains(operation["name"].as_str().unwrap()) && message.contains("is currently creating"));
 
-    world.clock.advance(TAKES);
-    world.ok("DELETE", "/clusters/c", json!({})).await;
-    assert_eq!(world.get("/clusters/c").await["status"], "STOPPING");
-    world.clock.advance(TAKES);
-    assert_eq!(world.call("GET", "/clusters/c", json!({})).await.0, 404);
-    assert_eq!(world.get("/operations").await["operations"].as_array().unwrap().len(), 2);
+    fixture.clock.advance(TAKES);
+    fixture.ok("DELETE", "/clusters/c", json!({})).await;
+    assert_eq!(fixture.get("/clusters/c").await["status"], "STOPPING");
+    fixture.clock.advance(TAKES);
+    assert_eq!(fixture.call("GET", "/clusters/c", json!({})).await.0, 404);
+    assert_eq!(fixture.get("/operations").await["operations"].as_array().unwrap().len(), 2);
 }
 
 #[tokio::test]
 async fn labels_change_by_fingerprint_and_settings_by_update() {
-    let world = World::new();
-    world.made().await;
-    let before = world.get("/clusters/c").await;
+    let fixture = Fixture::new();
+    fixture.made().await;
+    let before = fixture.get("/clusters/c").await;
     let labels = |fingerprint: &Value| json!({ "resourceLabels": { "x": "y" }, "labelFingerprint": fingerprint });
-    assert_eq!(world.call("POST", "/clusters/c:setResourceLabels", labels(&json!("old"))).await.0, 400);
-    world.ok("POST", "/clusters/c:setResourceLabels", labels(&before["labelFingerprint"])).await;
-    assert_eq!(world.get("/clusters/c").await["status"], "RECONCILING");
-    world.clock.advance(TAKES);
-    let after = world.get("/clusters/c").await;
+    assert_eq!(fixture.call("POST", "/clusters/c:setResourceLabels", labels(&json!("old"))).await.0, 400);
+    fixture.ok("POST", "/clusters/c:setResourceLabels", labels(&before["labelFingerprint"])).await;
+    assert_eq!(fixture.get("/clusters/c").await["status"], "RECONCILING");
+    fixture.clock.advance(TAKES);
+    let after = fixture.get("/clusters/c").await;
     assert_eq!(after["resourceLabels"], json!({ "x": "y" }));
     assert!(after["labelFingerprint"] != before["labelFingerprint"] && after["etag"] != before["etag"]);
 
     let external = json!({ "dnsEndpointConfig": { "allowExternalTraffic": true } });
-    world.ok("PUT", "/clusters/c", json!({ "update": { "desiredControlPlaneEndpointsConfig": external } })).await;
-    world.clock.advance(TAKES);
-    let updated = world.get("/clusters/c").await;
+    fixture.ok("PUT", "/clusters/c", json!({ "update": { "desiredControlPlaneEndpointsConfig": external } })).await;
+    fixture.clock.advance(TAKES);
+    let updated = fixture.get("/clusters/c").await;
     assert_eq!(updated["controlPlaneEndpointsConfig"]["dnsEndpointConfig"]["allowExternalTraffic"], true);
 }
 
 #[tokio::test]
 async fn node_pools_come_and_go() {
-    let world = World::new();
-    world.made().await;
+    let fixture = Fixture::new();
+    fixture.made().await;
     let pool = json!({ "nodePool": { "name": "engines", "initialNodeCount": 2, "config": { "spot": true } } });
-    world.ok("POST", "/clusters/c/nodePools", pool).await;
-    world.clock.advance(TAKES);
-    let made = world.get("/clusters/c/nodePools/engines").await;
+    fixture.ok("POST", "/clusters/c/nodePools", pool).await;
+    fixture.clock.advance(TAKES);
+    let made = fixture.get("/clusters/c/nodePools/engines").await;
     assert_eq!((&made["config"]["spot"], &made["config"]["machineType"]), (&json!(true), &json!("e2-medium")));
-    world.ok("DELETE", "/clusters/c/nodePools/default-pool", json!({})).await;
-    world.clock.advance(TAKES);
-    assert_eq!(world.get("/clusters/c/nodePools").await["nodePools"].as_array().unwrap().len(), 1);
-    assert_eq!(world.call("DELETE", "/clusters/c/nodePools/none", json!({})).await.0, 404);
+    fixture.ok("DELETE", "/clusters/c/nodePools/default-pool", json!({})).await;
+    fixture.clock.advance(TAKES);
+    assert_eq!(fixture.get("/clusters/c/nodePools").await["nodePools"].as_array().unwrap().len(), 1);
+    assert_eq!(fixture.call("DELETE", "/clusters/c/nodePools/none", json!({})).await.0, 404);
 }
 
 #[tokio::test]
 async fn a_request_changes_one_thing_and_a_pool_takes_its_nodes_fields_flat() {
-    let world = World::new();
-    world.made().await;
+    let fixture = Fixture::new();
+    fixture.made().await;
     let two = json!({ "update": { "desiredReleaseChannel": { "channel": "RAPID" }, "desiredDefaultEnablePrivateNodes": true } });
-    assert_eq!(world.call("PUT", "/clusters/c", two).await.0, 400);
+    assert_eq!(fixture.call("PUT", "/clusters/c", two).await.0, 400);
     let private = json!({ "update": { "desiredDefaultEnablePrivateNodes": true } });
-    world.ok("PUT", "/clusters/c", private).await;
-    world.clock.advance(TAKES);
+    fixture.ok("PUT", "/clusters/c", private).await;
+    fixture.clock.advance(TAKES);
     let flat = json!({ "machineType": "e2-small", "resourceLabels": { "labels": { "a": "b" } } });
-    world.ok("PUT", "/clusters/c/nodePools/default-pool", flat).await;
-    world.clock.advance(TAKES);
+    fixture.ok("PUT", "/clusters/c/nodePools/default-pool", flat).await;
+    fixture.clock.advance(TAKES);
     let limits = json!({ "autoscaling": { "enabled": true, "totalMaxNodeCount": 3 } });
-    world.ok("POST", "/clusters/c/nodePools/default-pool:setAutoscaling", limits.clone()).await;
-    world.clock.advance(TAKES);
-    let cluster = world.get("/clusters/c").await;
+    fixture.ok("POST", "/clusters/c/nodePools/default-pool:setAutoscaling", limits.clone()).await;
+    fixture.clock.advance(TAKES);
+    let cluster = fixture.get("/clusters/c").await;
     assert_eq!(cluster["networkConfig"]["defaultEnablePrivateNodes"], true);
     let pool = &cluster["nodePools"][0];
     assert_eq!(
@@ -170,11 +170,11 @@ async fn a_request_changes_one_thing_and_a_pool_takes_its_nodes_fields_flat() {
 
 #[tokio::test]
 async fn a_network_is_shown_by_its_last_part_and_by_its_full_name() {
-    let world = World::new();
-    let wanted = json!({ "name": "c", "initialNodeCount": 1, "network": "projects/host/global/networks/n" });
-    world.ok("POST", "/clusters", json!({ "cluster": wanted })).await;
-    world.clock.advance(TAKES);
-    let cluster = world.get("/clusters/c").await;
+    let fixture = Fixture::new();
+    let desired = json!({ "name": "c", "initialNodeCount": 1, "network": "projects/host/global/networks/n" });
+    fixture.ok("POST", "/clusters", json!({ "cluster": desired })).await;
+    fixture.clock.advance(TAKES);
+    let cluster = fixture.get("/clusters/c").await;
     assert_eq!((&cluster["network"], &cluster["subnetwork"]), (&json!("n"), &json!("default")));
     assert_eq!(cluster["networkConfig"]["network"], "projects/host/global/networks/n");
     assert_eq!(cluster["networkConfig"]["subnetwork"], "projects/p/regions/europe-west1/subnetworks/default");
@@ -182,22 +182,22 @@ async fn a_network_is_shown_by_its_last_part_and_by_its_full_name() {
 
 #[tokio::test]
 async fn what_cannot_be_a_cluster_is_refused() {
-    let world = World::new();
+    let fixture = Fixture::new();
     for cluster in [
         json!({ "name": "Upper", "initialNodeCount": 1 }),
         json!({ "name": "c" }),
         json!({ "name": "c", "initialNodeCount": 1, "nodePools": [{ "name": "a", "initialNodeCount": 1 }] }),
     ] {
-        assert_eq!(world.call("POST", "/clusters", json!({ "cluster": cluster })).await.0, 400);
+        assert_eq!(fixture.call("POST", "/clusters", json!({ "cluster": cluster })).await.0, 400);
     }
 }
 
 #[tokio::test]
 async fn who_was_granted_nothing_sees_no_cluster_and_makes_none() {
-    let world = World::new();
-    world.made().await;
+    let fixture = Fixture::new();
+    fixture.made().await;
     let stranger = Principal::User { email: "stranger@example.com".to_owned() };
-    let token = world.container.identity.token(&stranger, 3600).unwrap();
+    let token = fixture.container.identity.token(&stranger, 3600).unwrap();
     for (method, path) in [
         ("GET", "/clusters"),
         ("GET", "/clusters/c"),
@@ -208,7 +208,7 @@ async fn who_was_granted_nothing_sees_no_cluster_and_makes_none() {
     ] {
         let request = Request::builder().method(method).uri(format!("{PARENT}{path}"));
         let request = request.header("authorization", format!("Bearer {token}")).body(Body::from("{}")).unwrap();
-        let response = rest::router(world.container.clone()).oneshot(request).await.unwrap();
+        let response = rest::router(fixture.container.clone()).oneshot(request).await.unwrap();
         assert_eq!(response.status().as_u16(), 403, "{method} {path}");
     }
 }

@@ -42,13 +42,7 @@ fn make(cluster: &Cluster, kind: &'static Kind, namespace: &str, object: serde_j
     if cluster.store.get(kind, namespace, value::name(&object)).is_some() {
         return;
     }
-    let target = Target {
-        kind,
-        new_events: false,
-        namespace: namespace.to_owned(),
-        name: String::new(),
-        subresource: String::new(),
-    };
+    let target = Target { kind, namespace: namespace.to_owned(), name: String::new(), subresource: String::new() };
     // A namespace that went meanwhile needs nothing.
     let _ = cluster.create(&target, object, &How::default());
 }

@@ -69,7 +69,7 @@ impl Count {
     }
 }
 
-/// Brings one Deployment on; gives the time at which to look again.
+/// Brings one Deployment on; returns the time of the next pass.
 fn sync(cluster: &Cluster, key: &Key) -> Option<Timestamp> {
     let deployment = cluster.store.at(key).filter(|one| !value::is_deleting(one))?;
     let hash = hash(&deployment);
@@ -350,8 +350,8 @@ fn revision(set: &Value) -> i64 {
 /// A short hash of the pod template, in letters that make no words.
 fn hash(deployment: &Value) -> String {
     let template = deployment.pointer("/spec/template").map(Value::to_string).unwrap_or_default();
-    let hex = contract::names::hash(&[&template], 10);
-    hex.chars().map(|c| char::from(b"bcdf4567ghjk89lm"[c.to_digit(16).unwrap_or_default() as usize])).collect()
+    let hex = format!("{:x}", md5::compute(template));
+    hex[..10].chars().map(|c| char::from(b"bcdf4567ghjk89lm"[c.to_digit(16).unwrap_or_default() as usize])).collect()
 }
 
 fn event(cluster: &Cluster, deployment: &Value, weight: Weight, reason: &'static str, message: String) {

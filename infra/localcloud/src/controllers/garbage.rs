@@ -85,7 +85,7 @@ fn check_owners(cluster: &Cluster, key: &Key) {
     });
 }
 
-/// Deletes the dependents of an owner that waits for them, and lets it go when they are gone.
+/// Deletes the dependents of an owner that waits for them, and releases the owner when they are gone.
 fn foreground(cluster: &Cluster, key: &Key) {
     let Some(owner) = cluster.store.at(key) else { return };
     if !value::is_deleting(&owner) || !value::has_finalizer(&owner, FOREGROUND) {

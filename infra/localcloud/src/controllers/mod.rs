@@ -1,4 +1,4 @@
-//! Controllers: they follow the store and bring the world to what objects say.
+//! Controllers: they follow the store and carry out what the specs of objects say.
 
 mod account;
 mod deployment;

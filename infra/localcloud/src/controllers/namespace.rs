@@ -1,4 +1,4 @@
-//! Empties namespaces that are being deleted, then lets them go.
+//! Empties namespaces that are being deleted, then removes them.
 
 use std::{collections::BTreeSet, sync::Arc};
 

@@ -1,4 +1,4 @@
-//! The ReplicaSet controller: as many pods as wanted, and their count in the status.
+//! The ReplicaSet controller: as many pods as desired, and their count in the status.
 
 use std::{collections::BTreeSet, sync::Arc};
 
@@ -54,7 +54,7 @@ fn touched(change: &Change) -> Option<Key> {
 fn sync(cluster: &Cluster, key: &Key) -> bool {
     let Some(set) = cluster.store.at(key) else { return true };
     let now = cluster.clock.now();
-    let wanted = number(&set, "/spec/replicas").and_then(|count| usize::try_from(count).ok()).unwrap_or_default();
+    let desired = number(&set, "/spec/replicas").and_then(|count| usize::try_from(count).ok()).unwrap_or_default();
     let owned = cluster.store.write(|transaction| transaction.owned(value::uid(&set), &kinds::POD));
     let mut active: Vec<_> = owned
         .into_iter()
@@ -63,7 +63,7 @@ fn sync(cluster: &Cluster, key: &Key) -> bool {
     let mut refusal = None;
     let mut made = 0;
     if !value::is_deleting(&set) {
-        for _ in active.len()..wanted {
+        for _ in active.len()..desired {
             let pod = fresh(cluster, &set).and_then(|pod| {
                 cluster.store.write(|transaction| objects::insert(transaction, &kinds::POD, pod, &How::default()))
             });
@@ -86,13 +86,13 @@ fn sync(cluster: &Cluster, key: &Key) -> bool {
                 }
             }
         }
-        if active.len() > wanted {
+        if active.len() > desired {
             // The ready and the oldest stay.
             active.sort_by_key(|pod| {
                 let created = text(pod, "/metadata/creationTimestamp").to_owned();
                 (!value::has_condition(pod, "Ready"), created)
             });
-            for pod in active.split_off(wanted) {
+            for pod in active.split_off(desired) {
                 let pod_key = Key::of(&kinds::POD, &pod);
                 let deleted = cluster
                     .store

@@ -1,4 +1,4 @@
-//! What is to be looked at, now and later, on the cluster's clock.
+//! Keys that are due now or later, on the cluster's clock.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -10,7 +10,7 @@ use crate::kubernetes::{
     store::{Change, Key},
 };
 
-/// Keys with the time at which each is to be looked at; one time for each key.
+/// Keys with the time at which each is due; one time for each key.
 #[derive(Default)]
 pub(super) struct Timers {
     order: BTreeSet<(Timestamp, Key)>,

@@ -131,9 +131,9 @@ impl Call {
     ///
     /// # Errors
     /// 400 when the size is not a number.
-    pub fn page(&self) -> Result<super::page::Ask> {
+    pub fn page(&self) -> Result<super::page::PageRequest> {
         let size = self.number("pageSize")?.or(self.number("maxResults")?).unwrap_or(0);
-        Ok(super::page::Ask { size, token: self.query("pageToken").unwrap_or_default().to_owned() })
+        Ok(super::page::PageRequest { size, token: self.query("pageToken").unwrap_or_default().to_owned() })
     }
 }
 

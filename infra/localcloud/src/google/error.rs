@@ -122,13 +122,6 @@ impl Error {
         error
     }
 
-    /// The same error with another HTTP status.
-    #[must_use]
-    pub fn with_http(mut self, http: StatusCode) -> Self {
-        self.http = http;
-        self
-    }
-
     /// The same error with another `errors[].reason`.
     #[must_use]
     pub fn with_reason(mut self, reason: &'static str) -> Self {
@@ -146,6 +139,14 @@ impl Error {
     ) -> Self {
         self.info = Some(Box::new(Info { reason: reason.into(), domain, metadata }));
         self
+    }
+
+    /// The same error with the detail that names the permission which the caller lacks.
+    #[must_use]
+    pub fn without_permission(self, service: &'static str, permission: &str, resource: &str) -> Self {
+        let metadata = [("permission", permission), ("resource", resource)];
+        let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+        self.with_info("IAM_PERMISSION_DENIED", service, metadata)
     }
 
     /// gRPC code.

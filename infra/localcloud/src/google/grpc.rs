@@ -5,7 +5,7 @@ use std::{future::Future, pin::Pin};
 use axum::{body::Body, response::Response};
 use futures::Stream;
 use http::{HeaderMap, Request, header};
-use tonic::{Status, Streaming, codec::CompressionEncoding, metadata::MetadataMap, server::Grpc};
+use tonic::{Status, Streaming, codec::CompressionEncoding, server::Grpc};
 use tonic_prost::ProstCodec;
 
 use super::error::Error;
@@ -32,11 +32,6 @@ where
         .max_encoding_message_size(MESSAGE_MAX)
 }
 
-/// Headers of a call, to find the caller in.
-pub fn headers(metadata: &MetadataMap) -> HeaderMap {
-    metadata.clone().into_headers()
-}
-
 /// Answers a call of one message with one message.
 pub async fn unary<Q, A, F>(request: Request<Body>, answer: impl FnOnce(HeaderMap, Q) -> F + Send) -> Response
 where
@@ -47,57 +42,13 @@ where
     let mut answer = Some(answer);
     let service = tower::service_fn(move |request: tonic::Request<Q>| {
         let (metadata, _, message) = request.into_parts();
-        let answer = answer.take().map(|answer| answer(headers(&metadata), message));
+        let answer = answer.take().map(|answer| answer(metadata.into_headers(), message));
         async move {
             let Some(answer) = answer else { return Err(Status::internal("called twice")) };
             answer.await.map(tonic::Response::new).map_err(Status::from)
         }
     });
     codec::<Q, A>().unary(service, request).await.map(Body::new)
-}
-
-/// Answers a call of one message with a stream.
-pub async fn server_streaming<Q, A, F>(
-    request: Request<Body>,
-    answer: impl FnOnce(HeaderMap, Q) -> F + Send,
-) -> Response
-where
-    Q: prost::Message + Default + Send + 'static,
-    A: prost::Message + Default + Send + 'static,
-    F: Future<Output = Result<Answers<A>, Error>> + Send + 'static,
-{
-    let mut answer = Some(answer);
-    let service = tower::service_fn(move |request: tonic::Request<Q>| {
-        let (metadata, _, message) = request.into_parts();
-        let answer = answer.take().map(|answer| answer(headers(&metadata), message));
-        async move {
-            let Some(answer) = answer else { return Err(Status::internal("called twice")) };
-            answer.await.map(tonic::Response::new).map_err(Status::from)
-        }
-    });
-    codec::<Q, A>().server_streaming(service, request).await.map(Body::new)
-}
-
-/// Answers a stream with one message.
-pub async fn client_streaming<Q, A, F>(
-    request: Request<Body>,
-    answer: impl FnOnce(HeaderMap, Streaming<Q>) -> F + Send,
-) -> Response
-where
-    Q: prost::Message + Default + Send + 'static,
-    A: prost::Message + Default + Send + 'static,
-    F: Future<Output = Result<A, Error>> + Send + 'static,
-{
-    let mut answer = Some(answer);
-    let service = tower::service_fn(move |request: tonic::Request<Streaming<Q>>| {
-        let (metadata, _, messages) = request.into_parts();
-        let answer = answer.take().map(|answer| answer(headers(&metadata), messages));
-        async move {
-            let Some(answer) = answer else { return Err(Status::internal("called twice")) };
-            answer.await.map(tonic::Response::new).map_err(Status::from)
-        }
-    });
-    codec::<Q, A>().client_streaming(service, request).await.map(Body::new)
 }
 
 /// Answers a stream with a stream.
@@ -113,7 +64,7 @@ where
     let mut answer = Some(answer);
     let service = tower::service_fn(move |request: tonic::Request<Streaming<Q>>| {
         let (metadata, _, messages) = request.into_parts();
-        let answer = answer.take().map(|answer| answer(headers(&metadata), messages));
+        let answer = answer.take().map(|answer| answer(metadata.into_headers(), messages));
         async move {
             let Some(answer) = answer else { return Err(Status::internal("called twice")) };
             answer.await.map(tonic::Response::new).map_err(Status::from)

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{clock::Clock, faults::Faults, identity::lags::Lags};
 
-/// How long an operation on a cluster takes, unless told: long enough to be seen.
+/// How long an operation on a cluster takes by default: long enough to be seen.
 const OPERATIONS_TAKE: Duration = Duration::from_millis(100);
 
 /// What the cloud is started with.
@@ -127,6 +127,6 @@ pub struct Endpoints {
     pub cloudbilling: String,
     /// Compute Engine, as far as its quotas go.
     pub compute: String,
-    /// OAuth: `/token`, `/tokeninfo`, `/userinfo`.
+    /// OAuth: `/token`.
     pub oauth2: String,
 }

@@ -9,7 +9,7 @@ use super::persist;
 /// How often changes are saved, when they are.
 const SAVE_EVERY: Duration = Duration::from_secs(1);
 
-/// Saves whenever something changed, until told to stop.
+/// Saves whenever something changed, until `stop` is cancelled.
 pub(super) async fn keep_saved(store: persist::Store, stop: CancellationToken) {
     let mut saved = store.changes();
     loop {

@@ -4,7 +4,7 @@ use std::{net::IpAddr, sync::Arc};
 
 use anyhow::Context as _;
 
-/// A certificate nobody signed, for clients that are told not to check.
+/// A self-signed certificate, for clients that do not verify it.
 pub(super) fn config(listen: IpAddr) -> anyhow::Result<Arc<rustls::ServerConfig>> {
     let names = vec![listen.to_string(), "localhost".to_owned()];
     let made = rcgen::generate_simple_self_signed(names).context("make a certificate")?;

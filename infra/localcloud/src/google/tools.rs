@@ -1,4 +1,4 @@
-//! What `gcloud`, `gsutil` and Google's libraries need to be told to come here: two files and some variables.
+//! The two files and the variables that direct `gcloud`, `gsutil` and Google's libraries to the laptop cloud.
 
 use std::path::Path;
 
@@ -47,7 +47,7 @@ impl Google {
         ])
     }
 
-    /// gsutil's own configuration; it speaks TLS only, and is told not to ask who signed the certificate.
+    /// gsutil's own configuration; it speaks TLS only, and does not verify the certificate.
     fn boto(&self, state: &str) -> String {
         let endpoints = self.endpoints();
         let secure = endpoints.storage_tls.trim_start_matches("https://");

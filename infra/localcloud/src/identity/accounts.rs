@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
+use super::target::Target;
 use crate::google::error::{Error, Result};
 
-/// How long a deleted account can be brought back.
-const UNDELETE: SignedDuration = SignedDuration::from_hours(30 * 24);
 /// Most user-managed keys of an account.
 const KEYS_MAX: usize = 10;
 
@@ -40,8 +39,6 @@ pub struct Key {
     pub public_pem: String,
     /// When it was made.
     pub created: Timestamp,
-    /// Refused while this is set.
-    pub disabled: bool,
 }
 
 /// All accounts of the project.
@@ -131,7 +128,7 @@ impl Accounts {
         Ok(account)
     }
 
-    /// Deletes an account; it can be brought back for 30 days.
+    /// Deletes an account; policies go on naming it as deleted.
     ///
     /// # Errors
     /// 404 when there is none.
@@ -142,33 +139,26 @@ impl Accounts {
         self.live.remove(&email);
         Ok(())
     }
-
-    /// Brings a deleted account back.
-    ///
-    /// # Errors
-    /// 404 when there is none or it is too late; 400 when it is not deleted or its address was taken.
-    pub fn undelete(&mut self, uid: &str, now: Timestamp) -> Result<Account> {
-        let account = self.by_uid.get_mut(uid).ok_or_else(|| Error::not_found("Unknown service account"))?;
-        let Some(deleted) = account.deleted else {
-            return Err(Error::failed_precondition("Service account is not deleted."));
-        };
-        if now.duration_since(deleted) > UNDELETE {
-            return Err(Error::not_found("Unknown service account"));
-        }
-        if self.live.contains_key(&account.email) {
-            return Err(Error::failed_precondition(format!(
-                "A service account with the email {} exists already.",
-                account.email
-            )));
-        }
-        account.deleted = None;
-        self.live.insert(account.email.clone(), uid.to_owned());
-        Ok(account.clone())
-    }
 }
 
 impl Account {
-    /// Id of the address: what stands before the `@`.
+    /// Name of its policy; by unique id, so that a new account of the same address begins without one.
+    pub fn policy(&self) -> String {
+        format!("serviceAccounts/{}", self.uid)
+    }
+
+    /// The account as a target of permissions.
+    pub fn target(&self) -> Target {
+        Target {
+            policy: Some(self.policy()),
+            name: format!("projects/-/serviceAccounts/{}", self.uid),
+            kind: "iam.googleapis.com/ServiceAccount",
+            service: "iam.googleapis.com",
+            attributes: BTreeMap::new(),
+        }
+    }
+
+    /// Etag of this state of the account.
     pub fn etag(&self) -> String {
         use base64::{Engine as _, prelude::BASE64_STANDARD};
         BASE64_STANDARD.encode(format!("{}:{}", &self.uid[self.uid.len().saturating_sub(6)..], self.revision))

@@ -12,7 +12,7 @@ use jiff::{SignedDuration, Timestamp};
 use super::policy::{Kept, Policy};
 use crate::google::error::{Error, Result};
 
-/// How late each is, by the clock; nothing is unless told.
+/// How late each is, by the clock; by default nothing is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Lags {
     /// A new account is unknown to reads and to policies.

@@ -13,7 +13,7 @@ use axum::{
 use http::{Request, StatusCode, header};
 use serde_json::json;
 
-use super::{Identity, principal::Principal, rest::account_target, tokens::LIFETIME_SECS};
+use super::{Identity, principal::Principal, tokens::LIFETIME_SECS};
 use crate::{google::call::Call, serve::Server};
 
 /// The service account of a pod.
@@ -77,7 +77,6 @@ impl Metadata {
             ["instance", "id"] => text("4520031799277581759"),
             ["instance", "zone"] => text(&format!("projects/{}/zones/{}-a", self.identity.number(), self.location)),
             ["instance", "attributes", "cluster-location"] => text(&self.location),
-            ["instance", "attributes", "cluster-name"] => text(&contract::names::cluster(self.identity.project())),
             ["universe", "universe-domain" | "universe_domain"] => text("googleapis.com"),
             ["instance", "service-accounts"] if call.flag("recursive") => {
                 let entry = self.entry();
@@ -94,14 +93,13 @@ impl Metadata {
     fn account(&self, call: &Call, rest: &[&str], email: &str) -> Response {
         match rest {
             [] if call.flag("recursive") => json_text(&self.entry()),
-            [] => text("aliases\nemail\nidentity\nscopes\ntoken\n"),
+            [] => text("aliases\nemail\nscopes\ntoken\n"),
             ["email"] => text(email),
             ["aliases"] => text("default\n"),
             ["scopes"] => {
                 text("https://www.googleapis.com/auth/cloud-platform\nhttps://www.googleapis.com/auth/userinfo.email\n")
             }
             ["token"] => self.token(),
-            ["identity"] => self.identity_token(call),
             _ => (StatusCode::NOT_FOUND, "Not Found\n").into_response(),
         }
     }
@@ -123,35 +121,17 @@ impl Metadata {
     }
 
     /// Who the pod is: itself, or the account it is annotated with if that lets it; none if it does not.
-    fn principal(&self, permission: &str) -> Option<Principal> {
+    fn principal(&self) -> Option<Principal> {
         let pod = Principal::Kubernetes { namespace: self.pod.namespace.clone(), account: self.pod.account.clone() };
         let Some(email) = &self.pod.google_account else { return Some(pod) };
         let account = self.identity.read().accounts.get(email).cloned().ok()?;
-        let allowed = !account.disabled && self.identity.allowed(&pod, permission, &account_target(&account));
+        let allowed =
+            !account.disabled && self.identity.allowed(&pod, "iam.serviceAccounts.getAccessToken", &account.target());
         allowed.then_some(Principal::ServiceAccount { email: account.email, uid: Some(account.uid) })
     }
 
-    fn identity_token(&self, call: &Call) -> Response {
-        let Some(audience) = call.query("audience") else {
-            return (StatusCode::BAD_REQUEST, "non-empty audience parameter required\n").into_response();
-        };
-        match self.principal("iam.serviceAccounts.getOpenIdToken") {
-            None => forbidden(),
-            Some(Principal::ServiceAccount { email, uid }) => {
-                match self.identity.identity_token(&email, &uid.unwrap_or_default(), audience) {
-                    Ok(token) => text(&token),
-                    Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.message().to_owned()).into_response(),
-                }
-            }
-            Some(_) => {
-                let message = "Identity tokens need the annotation iam.gke.io/gcp-service-account.\n";
-                (StatusCode::NOT_FOUND, message).into_response()
-            }
-        }
-    }
-
     fn token(&self) -> Response {
-        let Some(principal) = self.principal("iam.serviceAccounts.getAccessToken") else { return forbidden() };
+        let Some(principal) = self.principal() else { return forbidden() };
         match self.identity.token(&principal, LIFETIME_SECS) {
             Ok(token) => {
                 json_text(&json!({ "access_token": token, "expires_in": LIFETIME_SECS - 1, "token_type": "Bearer" }))

@@ -3,7 +3,6 @@
 use std::collections::BTreeSet;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use contract::names;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -133,7 +132,11 @@ impl Kept {
             let members = binding.members.iter().map(|member| member.shown(accounts)).collect();
             match &binding.condition {
                 Some(condition) if version < 3 => Binding {
-                    role: format!("{}_withcond_{}", binding.role, names::hash(&[&condition.expression], 20)),
+                    role: format!(
+                        "{}_withcond_{}",
+                        binding.role,
+                        &format!("{:x}", md5::compute(&condition.expression))[..20]
+                    ),
                     members,
                     condition: None,
                 },
@@ -159,13 +162,13 @@ impl Kept {
     /// version 3, conditions that do not parse, a live member beside its own deleted form.
     pub fn write(
         &mut self,
-        wanted: Policy,
+        desired: Policy,
         revision: u64,
         stale: Stale,
         accounts: &Accounts,
         role_exists: impl Fn(&str) -> bool,
     ) -> Result<()> {
-        if !wanted.etag.is_empty() && wanted.etag != self.etag() {
+        if !desired.etag.is_empty() && desired.etag != self.etag() {
             return Err(match stale {
                 Stale::Aborted => Error::aborted(
                     "There were concurrent policy changes. Please retry the whole read-modify-write with exponential \
@@ -174,18 +177,18 @@ impl Kept {
                 Stale::ConditionNotMet => Error::condition_not_met(),
             });
         }
-        if !matches!(wanted.version, 0 | 1 | 3) {
+        if !matches!(desired.version, 0 | 1 | 3) {
             return Err(Error::invalid("Invalid policy version. Valid values are 0, 1 and 3."));
         }
-        if self.has_conditions() && wanted.version < 3 && !wanted.etag.is_empty() {
+        if self.has_conditions() && desired.version < 3 && !desired.etag.is_empty() {
             return Err(Error::invalid(
                 "The policy has conditional role bindings; set its version to 3 to change it. Specifying a policy \
                  without an etag overwrites them.",
             ));
         }
         let mut bindings: Vec<KeptBinding> = Vec::new();
-        for binding in wanted.bindings {
-            if binding.condition.is_some() && wanted.version != 3 {
+        for binding in desired.bindings {
+            if binding.condition.is_some() && desired.version != 3 {
                 return Err(Error::invalid(
                     "Policies with conditional role bindings must set the policy version to 3.",
                 ));
@@ -198,7 +201,7 @@ impl Kept {
                 "The number of members in the policy exceeds the maximum allowed: {MEMBERS_MAX}."
             )));
         }
-        *self = Self { bindings, revision, audit_configs: wanted.audit_configs };
+        *self = Self { bindings, revision, audit_configs: desired.audit_configs };
         Ok(())
     }
 

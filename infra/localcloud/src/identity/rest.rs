@@ -20,8 +20,6 @@ mod projects;
 mod roles;
 mod services;
 
-pub(crate) use accounts::account_target;
-
 /// What the handlers share.
 #[derive(Clone, Debug)]
 pub struct Server {
@@ -52,8 +50,8 @@ impl Server {
         let call = Call::read(request).await?.with_verb();
         let path: Vec<String> = call.segments.clone();
         let path: Vec<&str> = path.iter().map(String::as_str).collect();
-        if let Some(answer) = self.oauth(&call, &path) {
-            return answer;
+        if path == ["token"] {
+            return Ok(self.trade(&call));
         }
         let caller = self.identity.caller(&call.headers)?;
         if caller == Principal::Anonymous {
@@ -68,30 +66,32 @@ impl Server {
                 self.need_api("iam.googleapis.com")?;
                 self.accounts(&call, &caller, &path[2..]).await
             }
-            ["v1", "roles", ..] | ["v1", "projects", _, "roles", ..] | ["v1", "permissions"] => {
+            ["v1", "projects", _, "roles", ..] => {
                 self.need_api("iam.googleapis.com")?;
                 self.roles(&call, &caller, &path)
             }
             ["v1" | "v1beta1", "projects", _, "services", ..] | ["v1", "operations", ..] => {
                 self.services(&call, &caller, &path)
             }
-            ["v2", "projects", project, "policies", constraint] if self.is_project(project) => {
+            ["v2", "projects", project, "policies", constraint] if self.identity.is_project(project) => {
                 self.need_api("orgpolicy.googleapis.com")?;
                 self.constraint(&call, &caller, constraint)
             }
-            ["v1", "projects", project, "billingInfo"] if self.is_project(project) => {
+            ["v1", "projects", project, "billingInfo"] if self.identity.is_project(project) => {
                 self.need_api("cloudbilling.googleapis.com")?;
                 self.billing(&call, &caller)
             }
-            ["compute", "v1", "projects", project, "regions", region] if self.is_project(project) => {
+            ["compute", "v1", "projects", project, "regions", region] if self.identity.is_project(project) => {
                 self.need_api("compute.googleapis.com")?;
                 self.region(&call, &caller, region)
             }
-            ["compute", "v1", "projects", project, "regions", _, "subnetworks", name] if self.is_project(project) => {
+            ["compute", "v1", "projects", project, "regions", _, "subnetworks", name]
+                if self.identity.is_project(project) =>
+            {
                 self.need_api("compute.googleapis.com")?;
                 self.subnetwork(&call, &caller, name)
             }
-            ["v1" | "v3", "projects", ..] => {
+            ["v1", "projects", ..] => {
                 self.need_api("cloudresourcemanager.googleapis.com")?;
                 self.projects(&call, &caller, &path)
             }
@@ -111,16 +111,7 @@ impl Server {
         Err(Error::forbidden(format!(
             "Permission '{permission}' denied on resource '//iam.googleapis.com/{resource}' (or it may not exist)."
         ))
-        .with_info(
-            "IAM_PERMISSION_DENIED",
-            "iam.googleapis.com",
-            vec![("permission".to_owned(), permission.to_owned()), ("resource".to_owned(), resource.to_owned())],
-        ))
-    }
-
-    /// True for the project by its id or number.
-    fn is_project(&self, name: &str) -> bool {
-        name == self.identity.project() || name == self.identity.number().to_string()
+        .without_permission("iam.googleapis.com", permission, resource))
     }
 
     fn project_target(&self) -> Target {

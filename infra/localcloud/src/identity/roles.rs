@@ -9,8 +9,6 @@ use crate::google::error::{Error, Result};
 
 mod predefined;
 
-pub use predefined::{PREDEFINED, Predefined};
-
 /// How long a deleted role can be brought back; its id stays blocked for [`BLOCKED`] after that.
 const UNDELETE: SignedDuration = SignedDuration::from_hours(7 * 24);
 /// How long the id of a deleted role cannot be used again.
@@ -51,7 +49,7 @@ impl Roles {
     /// True when the role can be granted on resources of `project`.
     pub fn exists(&self, project: &str, name: &str) -> bool {
         if name.starts_with("roles/") {
-            return PREDEFINED.iter().any(|role| role.name == name);
+            return predefined::exists(name);
         }
         custom_id(project, name).is_some_and(|id| self.custom.get(id).is_some_and(|role| role.deleted.is_none()))
     }
@@ -59,7 +57,7 @@ impl Roles {
     /// True when the role has the permission. A deleted role has none.
     pub fn has(&self, project: &str, name: &str, permission: &str) -> bool {
         if name.starts_with("roles/") {
-            return PREDEFINED.iter().any(|role| role.name == name && role.has(permission));
+            return predefined::has(name, permission);
         }
         custom_id(project, name)
             .and_then(|id| self.custom.get(id))

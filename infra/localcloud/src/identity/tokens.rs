@@ -52,28 +52,6 @@ impl Identity {
             .map_err(|error| Error::internal(format!("Token cannot be signed: {error}")))
     }
 
-    /// An OpenID Connect token that says to `audience` who a service account is. Its signing key is this process's own.
-    ///
-    /// # Errors
-    /// When the key cannot be made or the token not be signed.
-    pub fn identity_token(&self, email: &str, uid: &str, audience: &str) -> Result<String> {
-        let failed = |problem: &dyn std::fmt::Display| Error::internal(format!("Identity token: {problem}"));
-        let key = match self.identity_key.get() {
-            Some(key) => key,
-            None => {
-                let made = rcgen::KeyPair::generate_for(&rcgen::PKCS_RSA_SHA256).map_err(|error| failed(&error))?;
-                self.identity_key.get_or_init(|| made.serialize_pem())
-            }
-        };
-        let signing = EncodingKey::from_rsa_pem(key.as_bytes()).map_err(|error| failed(&error))?;
-        let now = self.token_time();
-        let claims = serde_json::json!({
-            "iss": "https://accounts.google.com", "aud": audience, "sub": uid, "azp": uid,
-            "email": email, "email_verified": true, "iat": now, "exp": now + LIFETIME_SECS,
-        });
-        encode(&Header::new(Algorithm::RS256), &claims, &signing).map_err(|error| failed(&error))
-    }
-
     /// Who a bearer token stands for, and how many seconds it is still good for.
     ///
     /// # Errors
@@ -148,9 +126,8 @@ fn verify_signed_by_key(accounts: &Accounts, token: &str) -> Result<SelfSigned> 
     // The issuer is read before the signature is checked, to know whose keys to check it with.
     let unchecked: SelfSigned = jsonwebtoken::dangerous::insecure_decode(token).map_err(bad)?.claims;
     let account = accounts.get(&unchecked.iss).map_err(|_| Error::unauthenticated())?;
-    let keys = account.keys.iter().filter(|(id, key)| {
-        !key.disabled && header.kid.as_ref().is_none_or(|wanted| wanted.is_empty() || wanted == *id)
-    });
+    let named = header.kid.as_ref().filter(|desired| !desired.is_empty());
+    let keys = account.keys.iter().filter(|(id, _)| named.is_none_or(|desired| desired == *id));
     for (_, key) in keys {
         let Ok(public) = DecodingKey::from_rsa_pem(key.public_pem.as_bytes()) else { continue };
         if let Ok(checked) = decode::<SelfSigned>(token, &public, &no_checks(Algorithm::RS256)) {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
@@ -10,6 +9,7 @@ use super::{
     failure::{Answer, Failure},
     fields::{self, Fields},
     kinds::Kind,
+    managed::{Entry, entries, write},
     objects::{self, How, Written},
     request::Target,
     store::Transaction,
@@ -17,49 +17,38 @@ use super::{
     value::{self, items, text},
 };
 
-/// One entry of `metadata.managedFields`.
-#[derive(Clone, Debug)]
-struct Entry {
-    manager: String,
-    operation: String,
-    subresource: String,
-    version: String,
-    time: String,
-    fields: Fields,
-}
-
 impl Cluster {
     /// Applies what a manager wants of an object, and creates the object when there is none.
     ///
     /// # Errors
     /// 409 when other managers own fields that would change and `force` is not set; else as create and update.
-    pub(super) fn apply(&self, target: &Target, wanted: &Value, how: &How) -> Answer<Written> {
+    pub(super) fn apply(&self, target: &Target, desired: &Value, how: &How) -> Answer<Written> {
         let kind = target.kind;
         if how.manager.is_empty() {
             return Err(Failure::bad_request(
                 "PatchOptions.meta.k8s.io \"\" is invalid: fieldManager: Required value: is required for apply patch",
             ));
         }
-        let mut wanted = wanted.clone();
-        if text(&wanted, "/apiVersion").is_empty() || text(&wanted, "/kind").is_empty() {
+        let mut desired = desired.clone();
+        if text(&desired, "/apiVersion").is_empty() || text(&desired, "/kind").is_empty() {
             return Err(Failure::bad_request("apiVersion and kind must be set in an apply patch"));
         }
-        objects::check_kind(kind, &wanted)?;
-        objects::place(target, &mut wanted)?;
-        if items(&wanted, "/metadata/managedFields").iter().next().is_some() {
+        objects::check_kind(kind, &desired)?;
+        objects::place(target, &mut desired)?;
+        if items(&desired, "/metadata/managedFields").iter().next().is_some() {
             return Err(Failure::bad_request("metadata.managedFields must be nil"));
         }
-        value::set(&mut wanted, &["metadata", "name"], target.name.clone());
-        let (mut wanted, warnings) = read(kind, wanted, how)?;
+        value::set(&mut desired, &["metadata", "name"], target.name.clone());
+        let (mut desired, warnings) = read(kind, desired, how)?;
         if target.subresource == "status" {
-            value::unset(&mut wanted, &["spec"]);
+            value::unset(&mut desired, &["spec"]);
         } else if kind.has("status") {
-            value::unset(&mut wanted, &["status"]);
+            value::unset(&mut desired, &["status"]);
         }
         let result = self.store.write(|transaction| match transaction.get(kind, &target.namespace, &target.name) {
-            Some(old) => self.apply_over(transaction, target, &old, &wanted, how).map(|object| (object, false)),
+            Some(old) => self.apply_over(transaction, target, &old, &desired, how).map(|object| (object, false)),
             None if target.subresource.is_empty() => {
-                self.apply_new(transaction, kind, wanted.clone(), how).map(|object| (object, true))
+                self.apply_new(transaction, kind, desired.clone(), how).map(|object| (object, true))
             }
             None => Err(Failure::not_found(kind, &target.name)),
         });
@@ -70,12 +59,12 @@ impl Cluster {
         &self,
         transaction: &mut Transaction<'_>,
         kind: &'static Kind,
-        wanted: Value,
+        desired: Value,
         how: &How,
     ) -> Answer<std::sync::Arc<Value>> {
-        let owned = fields::of(&wanted);
+        let owned = fields::of(&desired);
         let ignore = How { validation: typed::Validation::Ignore, ..how.clone() };
-        let (mut object, _) = self.fresh(kind, wanted, &ignore)?;
+        let (mut object, _) = self.fresh(kind, desired, &ignore)?;
         let entry = Entry {
             manager: how.manager.clone(),
             operation: "Apply".to_owned(),
@@ -93,17 +82,17 @@ impl Cluster {
         transaction: &mut Transaction<'_>,
         target: &Target,
         old: &Value,
-        wanted: &Value,
+        desired: &Value,
         how: &How,
     ) -> Answer<std::sync::Arc<Value>> {
         let kind = target.kind;
-        let owned = fields::of(wanted);
+        let owned = fields::of(desired);
         let mut entries = entries(kind, old);
         let mine = |entry: &Entry| {
             entry.manager == how.manager && entry.operation == "Apply" && entry.subresource == target.subresource
         };
         let before = entries.iter().find(|entry| mine(entry)).cloned();
-        let disputed = |path: &fields::Path| fields::get(old, path) != fields::get(wanted, path);
+        let disputed = |path: &fields::Path| fields::get(old, path) != fields::get(desired, path);
         let mut conflicts: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
         for entry in entries.iter_mut().filter(|entry| !mine(entry)) {
             let lost: Vec<_> = entry
@@ -125,11 +114,11 @@ impl Cluster {
             return Err(conflict(kind, value::name(old), &conflicts));
         }
         let mut new = old.clone();
-        fields::merge(&mut new, wanted, "", "");
+        fields::merge(&mut new, desired, "", "");
         if let Some(before) = &before {
             drop_fields(&mut new, before, &owned, entries.iter().filter(|entry| !mine(entry)));
         }
-        let version = text(wanted, "/metadata/resourceVersion").to_owned();
+        let version = text(desired, "/metadata/resourceVersion").to_owned();
         value::set(&mut new, &["metadata", "resourceVersion"], version);
         let (mut new, _) = objects::succeed(kind, old, new, &target.subresource, how)?;
         let time = match &before {
@@ -153,57 +142,10 @@ impl Cluster {
     }
 }
 
-/// Remembers on a new object who created it. The fields are worked out when they are first needed.
-pub fn created_by(kind: &Kind, object: &mut Value, manager: &str, now: Timestamp) {
-    if !manager.is_empty() {
-        let entry = json!([{
-            "manager": manager, "operation": "Update", "apiVersion": kind.api_version(),
-            "time": value::seconds(now), "fieldsType": "FieldsV1",
-        }]);
-        value::set(object, &["metadata", "managedFields"], entry);
-    }
-}
-
-/// Keeps ownership over an update, for objects that somebody applies.
-pub fn track(kind: &Kind, old: &Value, new: &mut Value, manager: &str, subresource: &str, now: Timestamp) {
-    let applied = items(old, "/metadata/managedFields").iter().any(|entry| text(entry, "/operation") == "Apply");
-    if !applied || old == new {
-        return;
-    }
-    let (before, after) = (fields::of(old), fields::of(new));
-    let changed: Fields =
-        after.iter().filter(|path| fields::get(old, path) != fields::get(new, path)).cloned().collect();
-    let mut entries = entries(kind, old);
-    let mine =
-        |entry: &Entry| entry.manager == manager && entry.operation == "Update" && entry.subresource == subresource;
-    for entry in &mut entries {
-        let own = mine(entry);
-        entry.fields.retain(|path| {
-            let gone = before.contains(path) && !after.contains(path);
-            let item = path.last().is_some_and(|last| last == ".");
-            !gone && (own || item || !changed.contains(path))
-        });
-    }
-    if !changed.is_empty() {
-        match entries.iter_mut().find(|entry| mine(entry)) {
-            Some(entry) => entry.fields.extend(changed),
-            None => entries.push(Entry {
-                manager: manager.to_owned(),
-                operation: "Update".to_owned(),
-                subresource: subresource.to_owned(),
-                version: kind.api_version(),
-                time: value::seconds(now),
-                fields: changed,
-            }),
-        }
-    }
-    write(new, &entries);
-}
-
-/// The wanted object with nothing its type does not know, and nothing that it does not say.
-fn read(kind: &'static Kind, wanted: Value, how: &How) -> Answer<(Value, Vec<String>)> {
-    let (typed, warnings) = typed::read(kind, wanted.clone(), how.validation)?;
-    Ok((only_given(&wanted, typed), warnings))
+/// The desired object with nothing its type does not know, and nothing that it does not say.
+fn read(kind: &'static Kind, desired: Value, how: &How) -> Answer<(Value, Vec<String>)> {
+    let (typed, warnings) = typed::read(kind, desired.clone(), how.validation)?;
+    Ok((only_given(&desired, typed), warnings))
 }
 
 /// `typed` without the empty parts that reading it as a type added.
@@ -225,7 +167,7 @@ fn only_given(given: &Value, typed: Value) -> Value {
 /// Takes out what the manager applied before and does not any more, unless somebody else owns it.
 fn drop_fields<'a>(new: &mut Value, before: &Entry, owned: &Fields, others: impl Iterator<Item = &'a Entry>) {
     let others: Vec<_> = others.collect();
-    // Deepest first, so that an item whose parts all go is gone before its own mark is looked at.
+    // Deepest first, so that an item whose parts all go is gone before its own mark is checked.
     let mut gone: Vec<_> = before.fields.difference(owned).collect();
     gone.sort_by_key(|path| std::cmp::Reverse(path.len()));
     for path in gone {
@@ -250,47 +192,6 @@ fn drop_fields<'a>(new: &mut Value, before: &Entry, owned: &Fields, others: impl
 fn is_key(item: &str, field: &str) -> bool {
     let key: Value = item.get(2..).and_then(|key| serde_json::from_str(key).ok()).unwrap_or_default();
     field.get(2..).is_some_and(|field| key.get(field).is_some())
-}
-
-fn entries(kind: &Kind, object: &Value) -> Vec<Entry> {
-    items(object, "/metadata/managedFields")
-        .iter()
-        .map(|entry| Entry {
-            manager: text(entry, "/manager").to_owned(),
-            operation: text(entry, "/operation").to_owned(),
-            subresource: text(entry, "/subresource").to_owned(),
-            version: match text(entry, "/apiVersion") {
-                "" => kind.api_version(),
-                version => version.to_owned(),
-            },
-            time: text(entry, "/time").to_owned(),
-            fields: match entry.get("fieldsV1") {
-                Some(tree) => fields::read(tree),
-                None => {
-                    let all = fields::of(object);
-                    all.into_iter().filter(|path| path.first().is_some_and(|first| first != "f:status")).collect()
-                }
-            },
-        })
-        .collect()
-}
-
-fn write(object: &mut Value, entries: &[Entry]) {
-    let list: Vec<_> = entries
-        .iter()
-        .filter(|entry| !entry.fields.is_empty() || entry.operation == "Apply")
-        .map(|entry| {
-            let mut written = json!({
-                "manager": entry.manager, "operation": entry.operation, "apiVersion": entry.version,
-                "time": entry.time, "fieldsType": "FieldsV1", "fieldsV1": fields::write(&entry.fields),
-            });
-            if !entry.subresource.is_empty() {
-                written["subresource"] = entry.subresource.clone().into();
-            }
-            written
-        })
-        .collect();
-    value::set(object, &["metadata", "managedFields"], list);
 }
 
 fn conflict(kind: &Kind, name: &str, conflicts: &BTreeMap<(String, String), Vec<String>>) -> Failure {

@@ -2,9 +2,16 @@
 
 use std::{path::PathBuf, time::Duration};
 
+use serde_json::Value;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{events::Recorder, rbac::Used, store::Store, users::Tokens};
+use super::{
+    events::{Occurrence, Recorder, Weight},
+    kinds::Kind,
+    rbac::Used,
+    store::Store,
+    users::Tokens,
+};
 use crate::{
     clock::Clock,
     node::{images::Images, logs::Logs},
@@ -34,4 +41,20 @@ pub struct Cluster {
     pub stop: CancellationToken,
     /// Everything that runs in the background.
     pub tasks: TaskTracker,
+}
+
+impl Cluster {
+    /// Records an event about an object; the same one again raises its count.
+    pub fn event(
+        &self,
+        kind: &Kind,
+        about: &Value,
+        weight: Weight,
+        reason: &'static str,
+        message: impl Into<String>,
+        component: &str,
+    ) {
+        let event = Occurrence { kind, about, weight, reason, message: message.into(), component };
+        self.recorder.record(&self.store, self.clock.now(), event);
+    }
 }

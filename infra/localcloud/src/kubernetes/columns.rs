@@ -95,13 +95,10 @@ static NODES: [Column; 10] = [
 static QUOTAS: [Column; 4] = [NAME, column("Request"), column("Limit"), AGE];
 static ROLES: [Column; 2] = [NAME, column("Created At")];
 static BINDINGS: [Column; 6] = [NAME, column("Role"), AGE, wide("Users"), wide("Groups"), wide("ServiceAccounts")];
-static LEASES: [Column; 3] = [NAME, column("Holder"), AGE];
 static POLICIES: [Column; 3] = [NAME, column("Pod-Selector"), AGE];
 static PRIORITIES: [Column; 5] = [NAME, integer("Value"), column("Global-Default"), AGE, column("PreemptionPolicy")];
 static BUDGETS: [Column; 5] =
     [NAME, column("Min Available"), column("Max Unavailable"), integer("Allowed Disruptions"), AGE];
-static ENDPOINTS: [Column; 3] = [NAME, column("Endpoints"), AGE];
-static LIMITS: [Column; 2] = [NAME, column("Created At")];
 static OTHER: [Column; 2] = [NAME, AGE];
 
 /// The columns of a kind.
@@ -121,12 +118,9 @@ pub fn columns(kind: &Kind) -> &'static [Column] {
         "resourcequotas" => &QUOTAS,
         "roles" | "clusterroles" => &ROLES,
         "rolebindings" | "clusterrolebindings" => &BINDINGS,
-        "leases" => &LEASES,
         "networkpolicies" => &POLICIES,
         "priorityclasses" => &PRIORITIES,
         "poddisruptionbudgets" => &BUDGETS,
-        "endpoints" => &ENDPOINTS,
-        "limitranges" => &LIMITS,
         _ => &OTHER,
     }
 }

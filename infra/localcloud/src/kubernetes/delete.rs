@@ -138,12 +138,12 @@ impl Cluster {
 pub fn delete(transaction: &mut Transaction<'_>, key: &Key, options: &Options, now: Timestamp) -> Answer<Deleted> {
     let kind = key.kind;
     let old = transaction.at(key).ok_or_else(|| Failure::not_found(kind, &key.name))?;
-    for (what, wanted, have) in [
+    for (what, desired, have) in [
         ("UID", &options.uid, value::uid(&old)),
         ("ResourceVersion", &options.version, text(&old, "/metadata/resourceVersion")),
     ] {
-        if let Some(wanted) = wanted.as_deref().filter(|wanted| *wanted != have) {
-            let why = format!("Precondition failed: {what} in precondition: {wanted}, {what} in object meta: {have}");
+        if let Some(desired) = desired.as_deref().filter(|desired| *desired != have) {
+            let why = format!("Precondition failed: {what} in precondition: {desired}, {what} in object meta: {have}");
             return Err(Failure::conflict(kind, &key.name, &why));
         }
     }

@@ -1,5 +1,5 @@
-//! Discovery: which groups, versions and resources there are, in the old shape and in the aggregated one; and as
-//! much OpenAPI as kubectl needs to know that the server checks fields itself.
+//! Discovery: which groups, versions and resources there are, as kubectl asks for it (aggregated); and as much
+//! OpenAPI as kubectl needs to know that the server checks fields itself.
 
 use serde_json::{Value, json};
 
@@ -8,46 +8,27 @@ use super::{
     kinds::{self, KINDS, Kind},
 };
 
+/// Version the server says it is.
+pub const VERSION: &str = "v1.34.0";
 const VERBS: [&str; 8] = ["create", "delete", "deletecollection", "get", "list", "patch", "update", "watch"];
-const REVIEWS: [(&str, &str, &str); 3] = [
+const REVIEWS: [(&str, &str, &str); 2] = [
     ("authorization.k8s.io", "SelfSubjectAccessReview", "selfsubjectaccessreviews"),
     ("authorization.k8s.io", "SelfSubjectRulesReview", "selfsubjectrulesreviews"),
-    ("authentication.k8s.io", "SelfSubjectReview", "selfsubjectreviews"),
 ];
-const EVENTS_GROUP: &str = "events.k8s.io";
 
 /// Answers `/api`, `/apis` and what is below, down to resource lists.
 ///
 /// # Errors
 /// 404 for groups and versions that there are not.
-pub fn answer(segments: &[String], aggregated: bool) -> Answer<Value> {
+pub fn answer(segments: &[String]) -> Answer<Value> {
     let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
     match parts.as_slice() {
-        ["api"] if aggregated => Ok(aggregate(&[""])),
-        ["apis"] if aggregated => Ok(aggregate(&groups())),
-        ["api"] => Ok(json!({
-            "kind": "APIVersions", "versions": ["v1"],
-            "serverAddressByClientCIDRs": [],
-        })),
-        ["apis"] => {
-            let groups: Vec<_> = groups().into_iter().map(group).collect();
-            Ok(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
-        }
+        ["api"] => Ok(aggregate(&[""])),
+        ["apis"] => Ok(aggregate(&groups())),
         ["api", "v1"] => Ok(resources("")),
-        ["apis", name] if groups().contains(name) => {
-            let mut group = group(name);
-            group["kind"] = "APIGroup".into();
-            group["apiVersion"] = "v1".into();
-            Ok(group)
-        }
         ["apis", name, "v1"] if groups().contains(name) => Ok(resources(name)),
         _ => Err(Failure::no_such_path()),
     }
-}
-
-/// Whether the client takes the aggregated shape.
-pub fn wants_aggregated(accept: &str) -> bool {
-    accept.split(',').any(|option| option.contains("g=apidiscovery.k8s.io") && option.contains("v=v2;"))
 }
 
 /// Answers `/openapi/v3` and what is below.
@@ -58,7 +39,7 @@ pub fn openapi(segments: &[String]) -> Answer<Value> {
     let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
     match parts.as_slice() {
         ["v2"] => Ok(json!({
-            "swagger": "2.0", "info": {"title": "Kubernetes", "version": super::server::VERSION},
+            "swagger": "2.0", "info": {"title": "Kubernetes", "version": VERSION},
             "paths": {}, "definitions": {},
         })),
         ["v3"] => {
@@ -78,7 +59,7 @@ pub fn openapi(segments: &[String]) -> Answer<Value> {
 /// Every group but the core one, in the order in which kubectl is to prefer them.
 fn groups() -> Vec<&'static str> {
     let mut groups: Vec<&'static str> = Vec::new();
-    let named = KINDS.iter().map(|kind| kind.group).chain(REVIEWS.iter().map(|review| review.0)).chain([EVENTS_GROUP]);
+    let named = KINDS.iter().map(|kind| kind.group).chain(REVIEWS.iter().map(|review| review.0));
     for group in named {
         if !group.is_empty() && !groups.contains(&group) {
             groups.push(group);
@@ -87,16 +68,8 @@ fn groups() -> Vec<&'static str> {
     groups
 }
 
-fn kinds_of(group: &str) -> Vec<&'static Kind> {
-    if group == EVENTS_GROUP {
-        return vec![&kinds::EVENT];
-    }
-    KINDS.iter().copied().filter(|kind| kind.group == group).collect()
-}
-
-fn group(name: &str) -> Value {
-    let version = json!({"groupVersion": format!("{name}/v1"), "version": "v1"});
-    json!({"name": name, "versions": [version], "preferredVersion": version})
+fn kinds_of(group: &str) -> impl Iterator<Item = &'static Kind> {
+    KINDS.iter().copied().filter(move |kind| kind.group == group)
 }
 
 /// Subresources as discovery lists them: name, kind it is read as, verbs.
@@ -110,7 +83,6 @@ fn subresources(kind: &Kind) -> Vec<(&'static str, Value, Vec<&'static str>)> {
                 let scale = json!({"group": "autoscaling", "version": "v1", "kind": "Scale"});
                 ("scale", scale, vec!["get", "patch", "update"])
             }
-            "finalize" => ("finalize", own.clone(), vec!["update"]),
             name => (name, own.clone(), vec!["get", "patch", "update"]),
         })
         .collect();
@@ -219,7 +191,7 @@ fn document(group: &str) -> Value {
             json!({"patch": operation("patch"), "put": operation("put")});
     }
     json!({
-        "openapi": "3.0.0", "info": {"title": "Kubernetes", "version": super::server::VERSION}, "paths": paths,
+        "openapi": "3.0.0", "info": {"title": "Kubernetes", "version": VERSION}, "paths": paths,
         "components": {"schemas": {}},
     })
 }

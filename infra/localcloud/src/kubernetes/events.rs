@@ -10,17 +10,16 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{
-    cluster::Cluster,
     kinds::{self, Kind},
     names,
-    store::Key,
+    store::{Key, Store},
     value::{self, text},
 };
 
 /// How long events are kept.
 const KEEP: SignedDuration = SignedDuration::from_hours(1);
 /// Most events kept in all.
-const MOST: usize = 20_000;
+const MAX_EVENTS: usize = 20_000;
 /// Most events whose repetitions are counted on the same object.
 const REPEATS: usize = 4_096;
 
@@ -45,25 +44,26 @@ pub enum Weight {
     Warning,
 }
 
-impl Cluster {
+/// What happened to an object.
+pub(super) struct Occurrence<'a> {
+    pub(super) kind: &'a Kind,
+    pub(super) about: &'a Value,
+    pub(super) weight: Weight,
+    pub(super) reason: &'static str,
+    pub(super) message: String,
+    pub(super) component: &'a str,
+}
+
+impl Recorder {
     /// Records an event about an object; the same one again raises its count.
-    pub fn event(
-        &self,
-        kind: &Kind,
-        about: &Value,
-        weight: Weight,
-        reason: &'static str,
-        message: impl Into<String>,
-        component: &str,
-    ) {
-        let message = message.into();
-        let now = self.clock.now();
+    pub(super) fn record(&self, store: &Store, now: Timestamp, event: Occurrence<'_>) {
+        let Occurrence { kind, about, reason, .. } = event;
         let namespace = if kind.namespaced { value::namespace(about) } else { "default" };
-        let mut recorded = self.recorder.inner.lock().unwrap_or_else(PoisonError::into_inner);
-        let repeat = (value::uid(about).to_owned(), reason, message);
+        let mut recorded = self.inner.lock().unwrap_or_else(PoisonError::into_inner);
+        let repeat = (value::uid(about).to_owned(), reason, event.message.clone());
         let seen = recorded.repeats.get(&repeat).cloned();
         let message = repeat.2.as_str();
-        let key = self.store.write(|transaction| {
+        let key = store.write(|transaction| {
             if let Some(key) = seen {
                 let counted = transaction.edit(&key, |event| {
                     let count = value::number(event, "/count").unwrap_or(1) + 1;
@@ -79,7 +79,7 @@ impl Cluster {
             if value::is_deleting(&place) {
                 return None;
             }
-            let event = event(kind, about, namespace, weight, reason, message, component, now);
+            let event = object(&event, namespace, message, now);
             let key = Key::of(&kinds::EVENT, &event);
             transaction.put(&kinds::EVENT, event);
             Some(key)
@@ -92,14 +92,14 @@ impl Cluster {
         recorded.order.push_back((now, key));
         let mut gone = Vec::new();
         while let Some((at, _)) = recorded.order.front() {
-            if recorded.order.len() <= MOST && now.duration_since(*at) < KEEP {
+            if recorded.order.len() <= MAX_EVENTS && now.duration_since(*at) < KEEP {
                 break;
             }
             gone.extend(recorded.order.pop_front());
         }
         drop(recorded);
         if !gone.is_empty() {
-            self.store.write(|transaction| {
+            store.write(|transaction| {
                 for (_, key) in &gone {
                     transaction.remove(key);
                 }
@@ -113,17 +113,9 @@ pub fn brief(duration: Duration) -> String {
     if duration.as_secs() > 0 { format!("{}s", duration.as_secs()) } else { format!("{}ms", duration.as_millis()) }
 }
 
-#[allow(clippy::too_many_arguments, reason = "the parts of an event")]
-fn event(
-    kind: &Kind,
-    about: &Value,
-    namespace: &str,
-    weight: Weight,
-    reason: &str,
-    message: &str,
-    component: &str,
-    now: Timestamp,
-) -> Value {
+/// The event as an object.
+fn object(event: &Occurrence<'_>, namespace: &str, message: &str, now: Timestamp) -> Value {
+    let Occurrence { kind, about, weight, reason, component, .. } = event;
     let at = value::seconds(now);
     let name = format!("{}.{:016x}", value::name(about), rand::random::<u64>());
     let mut involved = json!({
@@ -137,7 +129,7 @@ fn event(
         "apiVersion": "v1", "kind": "Event",
         "metadata": {"name": name, "namespace": namespace, "uid": names::uid(), "creationTimestamp": at},
         "involvedObject": involved, "reason": reason, "message": message,
-        "type": if weight == Weight::Normal { "Normal" } else { "Warning" },
+        "type": if *weight == Weight::Normal { "Normal" } else { "Warning" },
         "source": {"component": component}, "firstTimestamp": at, "lastTimestamp": at, "count": 1,
         "eventTime": null, "reportingComponent": component, "reportingInstance": "",
     })

@@ -140,8 +140,8 @@ impl Failure {
     }
 
     /// 410: the resource version is too old.
-    pub fn expired(wanted: u64, oldest: u64) -> Self {
-        Self::new(410, "Expired", format!("too old resource version: {wanted} ({oldest})"))
+    pub fn expired(desired: u64, oldest: u64) -> Self {
+        Self::new(410, "Expired", format!("too old resource version: {desired} ({oldest})"))
     }
 
     /// 415: a body of a type that the server does not read.

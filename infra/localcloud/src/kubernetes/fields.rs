@@ -89,9 +89,9 @@ pub fn get<'a>(object: &'a Value, path: &[String]) -> Option<&'a Value> {
                 let key: Value = serde_json::from_str(key).ok()?;
                 here.as_array()?.iter().find(|item| has_key(item, &key))?
             }
-            Some(("v:", wanted)) => {
-                let wanted: Value = serde_json::from_str(wanted).ok()?;
-                here.as_array()?.iter().find(|item| **item == wanted)?
+            Some(("v:", desired)) => {
+                let desired: Value = serde_json::from_str(desired).ok()?;
+                here.as_array()?.iter().find(|item| **item == desired)?
             }
             _ => return Some(here),
         };
@@ -123,29 +123,29 @@ pub fn remove(object: &mut Value, path: &[String]) {
                 remove(item, rest);
             }
         }
-        Some(("v:", wanted)) => {
-            if let (Some(list), Ok(wanted)) = (object.as_array_mut(), serde_json::from_str::<Value>(wanted)) {
-                list.retain(|item| *item != wanted);
+        Some(("v:", desired)) => {
+            if let (Some(list), Ok(desired)) = (object.as_array_mut(), serde_json::from_str::<Value>(desired)) {
+                list.retain(|item| *item != desired);
             }
         }
         _ => {}
     }
 }
 
-/// Lays `wanted` over `object` as server-side apply does.
-pub fn merge(object: &mut Value, wanted: &Value, parent: &str, key: &str) {
-    match (object, wanted) {
-        (Value::Object(object), Value::Object(wanted)) if !lists::is_atomic_map(key) => {
-            for (inner, value) in wanted {
+/// Lays `desired` over `object` as server-side apply does.
+pub fn merge(object: &mut Value, desired: &Value, parent: &str, key: &str) {
+    match (object, desired) {
+        (Value::Object(object), Value::Object(desired)) if !lists::is_atomic_map(key) => {
+            for (inner, value) in desired {
                 match object.get_mut(inner) {
                     Some(slot) => merge(slot, value, key, inner),
                     None => drop(object.insert(inner.clone(), value.clone())),
                 }
             }
         }
-        (Value::Array(object), Value::Array(wanted)) => match lists::apply(parent, key) {
+        (Value::Array(object), Value::Array(desired)) => match lists::apply(parent, key) {
             ListKind::Map(keys) => {
-                for item in wanted {
+                for item in desired {
                     match object.iter_mut().find(|old| lists::same_key(keys, old, item)) {
                         Some(old) => merge(old, item, key, key),
                         None => object.push(item.clone()),
@@ -153,15 +153,15 @@ pub fn merge(object: &mut Value, wanted: &Value, parent: &str, key: &str) {
                 }
             }
             ListKind::Set => {
-                for item in wanted {
+                for item in desired {
                     if !object.contains(item) {
                         object.push(item.clone());
                     }
                 }
             }
-            ListKind::Atomic => *object = wanted.clone(),
+            ListKind::Atomic => *object = desired.clone(),
         },
-        (object, wanted) => *object = wanted.clone(),
+        (object, desired) => *object = desired.clone(),
     }
 }
 
@@ -218,7 +218,7 @@ pub fn show(path: &[String]) -> String {
 }
 
 fn has_key(item: &Value, key: &Value) -> bool {
-    key.as_object().into_iter().flatten().all(|(name, wanted)| lists::key_value(item, name).as_ref() == Some(wanted))
+    key.as_object().into_iter().flatten().all(|(name, desired)| lists::key_value(item, name).as_ref() == Some(desired))
 }
 
 fn is_empty(value: &Value) -> bool {

@@ -1,6 +1,6 @@
 //! The kinds of object the API server knows, with what discovery says about them.
 
-use k8s_openapi::api::{apps, batch, coordination, core, networking, policy, rbac, scheduling};
+use k8s_openapi::api::{apps, batch, core, networking, policy, rbac, scheduling};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
@@ -96,7 +96,7 @@ const RBAC: &str = "rbac.authorization.k8s.io";
 
 /// Namespaces.
 pub static NAMESPACE: Kind = Kind {
-    subresources: &["finalize", "status"],
+    subresources: STATUS,
     ..kind::<core::v1::Namespace>(0, "", ["Namespace", "namespaces", "namespace"], &["ns"], false)
 };
 /// Pods.
@@ -130,55 +130,38 @@ pub static RESOURCE_QUOTA: Kind = Kind {
     subresources: STATUS,
     ..kind::<core::v1::ResourceQuota>(8, "", ["ResourceQuota", "resourcequotas", "resourcequota"], &["quota"], true)
 };
-/// Limit ranges.
-pub static LIMIT_RANGE: Kind =
-    kind::<core::v1::LimitRange>(9, "", ["LimitRange", "limitranges", "limitrange"], &["limits"], true);
-/// Claims for persistent volumes; kept, never bound.
-pub static CLAIM: Kind = Kind {
-    subresources: STATUS,
-    ..kind::<core::v1::PersistentVolumeClaim>(
-        10,
-        "",
-        ["PersistentVolumeClaim", "persistentvolumeclaims", "persistentvolumeclaim"],
-        &["pvc"],
-        true,
-    )
-};
-/// Endpoints.
-pub static ENDPOINTS: Kind =
-    kind::<core::v1::Endpoints>(11, "", ["Endpoints", "endpoints", "endpoints"], &["ep"], true);
 /// Jobs.
 pub static JOB: Kind = Kind {
     subresources: STATUS,
     categories: ALL,
     generation: true,
-    ..kind::<batch::v1::Job>(12, "batch", ["Job", "jobs", "job"], &[], true)
+    ..kind::<batch::v1::Job>(9, "batch", ["Job", "jobs", "job"], &[], true)
 };
 /// Deployments.
 pub static DEPLOYMENT: Kind = Kind {
     subresources: &["scale", "status"],
     categories: ALL,
     generation: true,
-    ..kind::<apps::v1::Deployment>(13, "apps", ["Deployment", "deployments", "deployment"], &["deploy"], true)
+    ..kind::<apps::v1::Deployment>(10, "apps", ["Deployment", "deployments", "deployment"], &["deploy"], true)
 };
 /// Replica sets.
 pub static REPLICA_SET: Kind = Kind {
     subresources: &["scale", "status"],
     categories: ALL,
     generation: true,
-    ..kind::<apps::v1::ReplicaSet>(14, "apps", ["ReplicaSet", "replicasets", "replicaset"], &["rs"], true)
+    ..kind::<apps::v1::ReplicaSet>(11, "apps", ["ReplicaSet", "replicasets", "replicaset"], &["rs"], true)
 };
 /// Roles.
-pub static ROLE: Kind = kind::<rbac::v1::Role>(15, RBAC, ["Role", "roles", "role"], &[], true);
+pub static ROLE: Kind = kind::<rbac::v1::Role>(12, RBAC, ["Role", "roles", "role"], &[], true);
 /// Role bindings.
 pub static ROLE_BINDING: Kind =
-    kind::<rbac::v1::RoleBinding>(16, RBAC, ["RoleBinding", "rolebindings", "rolebinding"], &[], true);
+    kind::<rbac::v1::RoleBinding>(13, RBAC, ["RoleBinding", "rolebindings", "rolebinding"], &[], true);
 /// Cluster roles.
 pub static CLUSTER_ROLE: Kind =
-    kind::<rbac::v1::ClusterRole>(17, RBAC, ["ClusterRole", "clusterroles", "clusterrole"], &[], false);
+    kind::<rbac::v1::ClusterRole>(14, RBAC, ["ClusterRole", "clusterroles", "clusterrole"], &[], false);
 /// Cluster role bindings.
 pub static CLUSTER_ROLE_BINDING: Kind = kind::<rbac::v1::ClusterRoleBinding>(
-    18,
+    15,
     RBAC,
     ["ClusterRoleBinding", "clusterrolebindings", "clusterrolebinding"],
     &[],
@@ -188,7 +171,7 @@ pub static CLUSTER_ROLE_BINDING: Kind = kind::<rbac::v1::ClusterRoleBinding>(
 pub static NETWORK_POLICY: Kind = Kind {
     generation: true,
     ..kind::<networking::v1::NetworkPolicy>(
-        19,
+        16,
         "networking.k8s.io",
         ["NetworkPolicy", "networkpolicies", "networkpolicy"],
         &["netpol"],
@@ -200,7 +183,7 @@ pub static DISRUPTION_BUDGET: Kind = Kind {
     subresources: STATUS,
     generation: true,
     ..kind::<policy::v1::PodDisruptionBudget>(
-        20,
+        17,
         "policy",
         ["PodDisruptionBudget", "poddisruptionbudgets", "poddisruptionbudget"],
         &["pdb"],
@@ -209,18 +192,14 @@ pub static DISRUPTION_BUDGET: Kind = Kind {
 };
 /// Priority classes.
 pub static PRIORITY_CLASS: Kind = kind::<scheduling::v1::PriorityClass>(
-    21,
+    18,
     "scheduling.k8s.io",
     ["PriorityClass", "priorityclasses", "priorityclass"],
     &["pc"],
     false,
 );
-/// Leases.
-pub static LEASE: Kind =
-    kind::<coordination::v1::Lease>(22, "coordination.k8s.io", ["Lease", "leases", "lease"], &[], true);
-
 /// Every kind, each at its own index.
-pub static KINDS: [&Kind; 23] = [
+pub static KINDS: [&Kind; 19] = [
     &NAMESPACE,
     &POD,
     &SERVICE,
@@ -230,9 +209,6 @@ pub static KINDS: [&Kind; 23] = [
     &EVENT,
     &NODE,
     &RESOURCE_QUOTA,
-    &LIMIT_RANGE,
-    &CLAIM,
-    &ENDPOINTS,
     &JOB,
     &DEPLOYMENT,
     &REPLICA_SET,
@@ -243,7 +219,6 @@ pub static KINDS: [&Kind; 23] = [
     &NETWORK_POLICY,
     &DISRUPTION_BUDGET,
     &PRIORITY_CLASS,
-    &LEASE,
 ];
 
 /// The kind behind a path.

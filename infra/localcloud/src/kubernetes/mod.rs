@@ -1,6 +1,8 @@
 //! A Kubernetes API server for the laptop, with its controllers and nodes: real clients talk to it over TLS.
 
+mod age;
 pub mod apply;
+mod call;
 pub mod certs;
 pub mod cluster;
 pub mod columns;
@@ -8,13 +10,13 @@ pub mod defaults;
 pub mod delete;
 pub mod discovery;
 pub mod events;
-pub mod events_view;
 pub mod failure;
 pub mod fields;
 pub mod key;
 pub mod kinds;
 pub mod lists;
 mod logs;
+mod managed;
 pub mod names;
 pub mod objects;
 pub mod patch;

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{
-    apply,
     cluster::Cluster,
     defaults,
     failure::{Answer, Failure},
     kinds::{self, Kind},
-    names,
+    managed, names,
     patch::{self, Patch},
     pod_security, quota,
     request::Target,
@@ -65,7 +64,7 @@ impl Cluster {
             metadata.remove(field);
         }
         let (mut object, warnings) = self.fresh(target.kind, body, how)?;
-        apply::created_by(target.kind, &mut object, &how.manager, self.clock.now());
+        managed::created_by(target.kind, &mut object, &how.manager, self.clock.now());
         let object = self.store.write(|transaction| insert(transaction, target.kind, object, how))?;
         Ok(Written { object, warnings, created: true })
     }
@@ -97,8 +96,8 @@ impl Cluster {
     /// # Errors
     /// As the API server answers: 400, 404, 409, 422.
     pub fn patch(&self, target: &Target, with: &Patch, how: &How) -> Answer<Written> {
-        if let Patch::Apply(wanted) = with {
-            return self.apply(target, wanted, how);
+        if let Patch::Apply(desired) = with {
+            return self.apply(target, desired, how);
         }
         if target.subresource == "scale" {
             return self.change(target, how, |old| {
@@ -155,7 +154,7 @@ impl Cluster {
                 .ok_or_else(|| Failure::not_found(kind, &target.name))?;
             let new = edit(&old)?;
             let (mut new, warnings) = succeed(kind, &old, new, &target.subresource, how)?;
-            apply::track(kind, &old, &mut new, &how.manager, &target.subresource, self.clock.now());
+            managed::track(kind, &old, &mut new, &how.manager, &target.subresource, self.clock.now());
             let object = commit(transaction, kind, &old, new, how);
             Ok(Written { object, warnings, created: false })
         })
@@ -245,7 +244,7 @@ pub(super) fn succeed(
                 None => drop(value::unset(&mut object, &["status"])),
             }
         }
-        if kind == &kinds::NAMESPACE && subresource != "finalize" {
+        if kind == &kinds::NAMESPACE {
             value::set(&mut object, &["spec"], old.get("spec").cloned().unwrap_or_default());
         }
         object

@@ -143,8 +143,8 @@ fn strategic_list(slot: &mut Value, items: &[Value], parent: &str, field: &str) 
 /// Puts the items that `order` names in that order; others keep their places after the one they followed.
 fn sort(list: &mut [Value], order: &[Value], kind: ListKind) {
     let place = |item: &Value| match kind {
-        ListKind::Map(keys) => order.iter().position(|wanted| lists::same_key(keys, wanted, item)),
-        _ => order.iter().position(|wanted| wanted == item),
+        ListKind::Map(keys) => order.iter().position(|desired| lists::same_key(keys, desired, item)),
+        _ => order.iter().position(|desired| desired == item),
     };
     list.sort_by_key(|item| place(item).unwrap_or(usize::MAX));
 }

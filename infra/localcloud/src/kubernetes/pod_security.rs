@@ -1,5 +1,5 @@
 //! Pod Security Admission: what a namespace that enforces the `restricted` profile refuses, in the API server's words
-//! (Kubernetes, "Pod Security Standards"). The fields that our kinds of pods have are looked at.
+//! (Kubernetes, "Pod Security Standards"). It checks the fields that our kinds of pods have.
 
 use serde_json::Value;
 

@@ -61,14 +61,12 @@ ResourceAttributes: 1 namespace s, 2 verb s, 3 group s, 4 version s, 5 resource 
 NonResourceAttributes: 1 path s, 2 verb s
 SelfSubjectRulesReview: 1 metadata ObjectMeta, 2 spec RulesSpec, 3 status _
 RulesSpec: 1 namespace s
-SelfSubjectReview: 1 metadata ObjectMeta, 2 status _
 TokenRequest: 1 metadata ObjectMeta, 2 spec TokenSpec, 3 status _
 TokenSpec: 1 audiences *s, 4 expirationSeconds i
 Scale: 1 metadata ObjectMeta, 2 spec ScaleSpec, 3 status _
 ScaleSpec: 1 replicas i
 DeleteOptions: 1 gracePeriodSeconds i, 2 preconditions Preconditions, 3 orphanDependents b, 4 propagationPolicy s, 5 dryRun *s
 Preconditions: 1 uid s, 2 resourceVersion s
-Eviction: 1 metadata ObjectMeta, 2 deleteOptions DeleteOptions
 ";
 
 type Fields = HashMap<u64, (&'static str, &'static str)>;

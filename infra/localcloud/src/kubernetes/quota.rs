@@ -28,13 +28,13 @@ pub fn admit(transaction: &Transaction<'_>, kind: &Kind, object: &Value) -> Answ
         let hard = value::entries(quota, "/spec/hard");
         let mut over = Vec::new();
         for (resource, limit) in hard {
-            let wanted = cost(kind, object, resource);
-            let Some(limit_amount) = quantity::parse(limit).filter(|_| wanted > 0) else { continue };
+            let desired = cost(kind, object, resource);
+            let Some(limit_amount) = quantity::parse(limit).filter(|_| desired > 0) else { continue };
             let used = used(transaction, namespace, resource);
-            if used + wanted > limit_amount {
+            if used + desired > limit_amount {
                 let binary = resource.contains("memory") || resource.contains("storage");
                 over.push([
-                    format!("{resource}={}", quantity::format(wanted, binary)),
+                    format!("{resource}={}", quantity::format(desired, binary)),
                     format!("{resource}={}", quantity::format(used, binary)),
                     format!("{resource}={limit}"),
                 ]);
@@ -91,9 +91,9 @@ pub fn usage(transaction: &Transaction<'_>, quota: &Value) -> Value {
 }
 
 fn used(transaction: &Transaction<'_>, namespace: &str, resource: &str) -> i128 {
-    if let Some(wanted) = resource.strip_prefix("services.") {
+    if let Some(desired) = resource.strip_prefix("services.") {
         let services = transaction.each(&kinds::SERVICE, Some(namespace));
-        return services.filter(|service| is_service_of(service, wanted)).count() as i128 * 1_000;
+        return services.filter(|service| is_service_of(service, desired)).count() as i128 * 1_000;
     }
     match counted(resource) {
         Some(kind) if kind != &kinds::POD || resource.starts_with("count/") => {
@@ -109,8 +109,8 @@ fn used(transaction: &Transaction<'_>, namespace: &str, resource: &str) -> i128 
 
 /// What an object costs of a resource, in thousandths.
 fn cost(kind: &Kind, object: &Value, resource: &str) -> i128 {
-    if let Some(wanted) = resource.strip_prefix("services.") {
-        return if kind == &kinds::SERVICE && is_service_of(object, wanted) { 1_000 } else { 0 };
+    if let Some(desired) = resource.strip_prefix("services.") {
+        return if kind == &kinds::SERVICE && is_service_of(object, desired) { 1_000 } else { 0 };
     }
     if let Some(counted) = counted(resource) {
         return if counted == kind { 1_000 } else { 0 };
@@ -126,10 +126,10 @@ fn cost(kind: &Kind, object: &Value, resource: &str) -> i128 {
 }
 
 /// Whether a service opens such a way in: `loadbalancers` or `nodeports`, which those have too.
-fn is_service_of(service: &Value, wanted: &str) -> bool {
+fn is_service_of(service: &Value, desired: &str) -> bool {
     match text(service, "/spec/type") {
-        "LoadBalancer" => matches!(wanted, "loadbalancers" | "nodeports"),
-        "NodePort" => wanted == "nodeports",
+        "LoadBalancer" => matches!(desired, "loadbalancers" | "nodeports"),
+        "NodePort" => desired == "nodeports",
         _ => false,
     }
 }

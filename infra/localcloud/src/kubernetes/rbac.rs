@@ -17,7 +17,7 @@ use super::{
 
 /// What a user wants to do.
 #[derive(Clone, Debug)]
-pub struct Wish<'a> {
+pub struct Access<'a> {
     /// `get`, `list`, `create` and so on.
     pub verb: &'a str,
     /// API group.
@@ -41,7 +41,7 @@ pub struct Used {
     refused: Mutex<BTreeSet<(String, Granted)>>,
 }
 
-/// Something that a user did, or wanted to do.
+/// Something that a user did, or desired to do.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Granted {
     /// Namespace, "" for the whole cluster.
@@ -54,32 +54,32 @@ pub struct Granted {
     pub verb: String,
 }
 
-impl From<&Wish<'_>> for Granted {
-    fn from(wish: &Wish<'_>) -> Self {
+impl From<&Access<'_>> for Granted {
+    fn from(access: &Access<'_>) -> Self {
         let [namespace, group, resource, verb] =
-            [wish.namespace, wish.group, wish.resource, wish.verb].map(str::to_owned);
+            [access.namespace, access.group, access.resource, access.verb].map(str::to_owned);
         Self { namespace, group, resource, verb }
     }
 }
 
 impl Used {
-    pub(super) fn note(&self, user: &str, wish: &Wish<'_>) {
-        let key = self.hasher.hash_one((user, wish.namespace, wish.group, wish.resource, wish.verb));
+    pub(super) fn note(&self, user: &str, access: &Access<'_>) {
+        let key = self.hasher.hash_one((user, access.namespace, access.group, access.resource, access.verb));
         let mut wishes = self.wishes.lock().unwrap_or_else(PoisonError::into_inner);
-        wishes.entry(key).or_insert_with(|| (user.to_owned(), Granted::from(wish)));
+        wishes.entry(key).or_insert_with(|| (user.to_owned(), Granted::from(access)));
     }
 
-    pub(super) fn note_refused(&self, user: &str, wish: &Wish<'_>) {
+    pub(super) fn note_refused(&self, user: &str, access: &Access<'_>) {
         let mut refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
         if refused.len() < REFUSED {
-            refused.insert((user.to_owned(), Granted::from(wish)));
+            refused.insert((user.to_owned(), Granted::from(access)));
         }
     }
 
     /// What a user was refused so far.
     pub fn refused(&self, user: &str) -> BTreeSet<Granted> {
         let refused = self.refused.lock().unwrap_or_else(PoisonError::into_inner);
-        refused.iter().filter(|(of, _)| of == user).map(|(_, wish)| wish.clone()).collect()
+        refused.iter().filter(|(of, _)| of == user).map(|(_, access)| access.clone()).collect()
     }
 
     /// What a user, like `system:serviceaccount:NAMESPACE:NAME`, did so far.
@@ -90,7 +90,7 @@ impl Used {
 }
 
 /// Whether the user may.
-pub fn allows(store: &Store, user: &User, wish: &Wish<'_>) -> bool {
+pub fn allows(store: &Store, user: &User, access: &Access<'_>) -> bool {
     if user.admin || user.groups.iter().any(|group| group == "system:masters") {
         return true;
     }
@@ -101,23 +101,24 @@ pub fn allows(store: &Store, user: &User, wish: &Wish<'_>) -> bool {
                 "Role" => store.get(&kinds::ROLE, namespace, name),
                 _ => store.get(&kinds::CLUSTER_ROLE, "", name),
             };
-            role.is_some_and(|role| items(&role, "/rules").iter().any(|rule| covers(rule, wish)))
+            role.is_some_and(|role| items(&role, "/rules").iter().any(|rule| covers(rule, access)))
         })
     };
     granted(store.all(&kinds::CLUSTER_ROLE_BINDING, Some("")), "")
-        || !wish.namespace.is_empty() && granted(store.all(&kinds::ROLE_BINDING, Some(wish.namespace)), wish.namespace)
+        || !access.namespace.is_empty()
+            && granted(store.all(&kinds::ROLE_BINDING, Some(access.namespace)), access.namespace)
 }
 
 /// What the refusal says after `is forbidden: `.
-pub fn refusal(user: &User, wish: &Wish<'_>) -> String {
-    let place = if wish.namespace.is_empty() {
+pub fn refusal(user: &User, access: &Access<'_>) -> String {
+    let place = if access.namespace.is_empty() {
         "at the cluster scope".to_owned()
     } else {
-        format!("in the namespace {:?}", wish.namespace)
+        format!("in the namespace {:?}", access.namespace)
     };
     format!(
         "User {:?} cannot {} resource {:?} in API group {:?} {place}",
-        user.name, wish.verb, wish.resource, wish.group
+        user.name, access.verb, access.resource, access.group
     )
 }
 
@@ -194,16 +195,16 @@ fn binds(binding: &Value, user: &User) -> bool {
     })
 }
 
-fn covers(rule: &Value, wish: &Wish<'_>) -> bool {
-    let has = |field: &str, wanted: &str| items(rule, field).iter().any(|one| one == "*" || one == wanted);
-    let resource = has("/resources", wish.resource)
-        || wish
+fn covers(rule: &Value, access: &Access<'_>) -> bool {
+    let has = |field: &str, desired: &str| items(rule, field).iter().any(|one| one == "*" || one == desired);
+    let resource = has("/resources", access.resource)
+        || access
             .resource
             .split_once('/')
             .is_some_and(|(_, sub)| items(rule, "/resources").iter().any(|one| *one == *format!("*/{sub}")));
     let names = items(rule, "/resourceNames");
-    has("/verbs", wish.verb)
-        && has("/apiGroups", wish.group)
+    has("/verbs", access.verb)
+        && has("/apiGroups", access.group)
         && resource
-        && (names.is_empty() || names.iter().any(|name| name == wish.name))
+        && (names.is_empty() || names.iter().any(|name| name == access.name))
 }

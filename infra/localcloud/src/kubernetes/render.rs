@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    columns, events_view,
+    columns,
     kinds::Kind,
     request::{Query, Target},
     table,
@@ -73,7 +73,7 @@ impl Shape {
     /// One object. Borrowed when it is shown as it is: it is written out at once, and a copy would cost more than that.
     pub fn object<'a>(&self, target: &Target, object: &'a Value) -> Cow<'a, Value> {
         match self {
-            Self::Whole => whole(target, object),
+            Self::Whole => Cow::Borrowed(object),
             Self::Metadata => Cow::Owned(partial(object)),
             Self::Table { clock, include, .. } => {
                 let version = json!({"resourceVersion": text(object, "/metadata/resourceVersion")});
@@ -98,9 +98,9 @@ impl Shape {
     pub fn list<'a>(&self, target: &Target, items: impl Iterator<Item = &'a Value>, metadata: Value) -> Value {
         match self {
             Self::Whole => {
-                let items: Vec<_> = items.map(|object| whole(target, object)).collect();
+                let items: Vec<_> = items.collect();
                 let kind = format!("{}List", target.kind.kind);
-                json!({"kind": kind, "apiVersion": target.api_version(), "metadata": metadata, "items": items})
+                json!({"kind": kind, "apiVersion": target.kind.api_version(), "metadata": metadata, "items": items})
             }
             Self::Metadata => {
                 let items: Vec<_> = items.map(partial).collect();
@@ -112,10 +112,6 @@ impl Shape {
             Self::Table { clock, include, .. } => table(target, items, clock.now(), *include, metadata, true),
         }
     }
-}
-
-fn whole<'a>(target: &Target, object: &'a Value) -> Cow<'a, Value> {
-    if target.new_events { Cow::Owned(events_view::show(object)) } else { Cow::Borrowed(object) }
 }
 
 fn partial(object: &Value) -> Value {
@@ -139,7 +135,7 @@ fn table<'a>(
             match include {
                 Include::None => {}
                 Include::Metadata => row["object"] = partial(object),
-                Include::Object => row["object"] = whole(target, object).into_owned(),
+                Include::Object => row["object"] = object.clone(),
             }
             row
         })

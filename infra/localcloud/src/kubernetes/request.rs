@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use http::Method;
+use percent_encoding::percent_decode_str;
 
 use super::{
     failure::{Answer, Failure},
@@ -31,8 +32,6 @@ pub enum Route {
 pub struct Target {
     /// Kind of the objects.
     pub kind: &'static Kind,
-    /// Shown as `events.k8s.io` events.
-    pub new_events: bool,
     /// Namespace in the path, "" for none.
     pub namespace: String,
     /// Name in the path, "" for the collection.
@@ -55,16 +54,6 @@ impl Target {
             format!("{}/{}", self.kind.plural, self.subresource)
         }
     }
-
-    /// The API group as the request named it.
-    pub fn group(&self) -> &'static str {
-        if self.new_events { "events.k8s.io" } else { self.kind.group }
-    }
-
-    /// `group/version` as the request named it.
-    pub fn api_version(&self) -> String {
-        if self.new_events { "events.k8s.io/v1".to_owned() } else { self.kind.api_version() }
-    }
 }
 
 /// Reads a path.
@@ -72,6 +61,7 @@ impl Target {
 /// # Errors
 /// 404 for a path that no API has.
 pub fn route(path: &str) -> Answer<Route> {
+    let decode = |part| percent_decode_str(part).decode_utf8_lossy().into_owned();
     let segments: Vec<String> = path.split('/').filter(|part| !part.is_empty()).map(decode).collect();
     let parts: Vec<&str> = segments.iter().map(String::as_str).collect();
     match parts.as_slice() {
@@ -88,7 +78,7 @@ pub fn route(path: &str) -> Answer<Route> {
 fn resource(group: &str, version: &str, rest: &[&str]) -> Answer<Route> {
     let (namespace, rest) = match rest {
         // `namespaces/x/status` is a subresource of the namespace, `namespaces/x/pods` a collection in it.
-        ["namespaces", _, "status" | "finalize"] => ("", rest),
+        ["namespaces", _, "status"] => ("", rest),
         ["namespaces", namespace, rest @ ..] if !rest.is_empty() => (*namespace, rest),
         _ => ("", rest),
     };
@@ -101,16 +91,12 @@ fn resource(group: &str, version: &str, rest: &[&str]) -> Answer<Route> {
     if matches!(group, "authorization.k8s.io" | "authentication.k8s.io") && version == "v1" && name.is_empty() {
         return Ok(Route::Review(plural.to_owned()));
     }
-    let new_events = group == "events.k8s.io";
-    let kind = kinds::by_plural(if new_events { "" } else { group }, version, plural)
-        .filter(|kind| !new_events || *kind == &kinds::EVENT)
-        .ok_or_else(Failure::no_such_path)?;
+    let kind = kinds::by_plural(group, version, plural).ok_or_else(Failure::no_such_path)?;
     if !kind.namespaced && !namespace.is_empty() {
         return Err(Failure::no_such_path());
     }
     Ok(Route::Resource(Target {
         kind,
-        new_events,
         namespace: namespace.to_owned(),
         name: name.to_owned(),
         subresource: subresource.to_owned(),
@@ -138,15 +124,7 @@ pub struct Query(HashMap<String, String>);
 impl Query {
     /// Reads a query string.
     pub fn parse(query: Option<&str>) -> Self {
-        let pairs = query.unwrap_or_default().split('&').filter(|pair| !pair.is_empty());
-        Self(
-            pairs
-                .map(|pair| {
-                    let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
-                    (decode(key), decode(&value.replace('+', " ")))
-                })
-                .collect(),
-        )
+        Self(form_urlencoded::parse(query.unwrap_or_default().as_bytes()).into_owned().collect())
     }
 
     /// A parameter, "" when absent.
@@ -173,27 +151,6 @@ impl Query {
     }
 }
 
-/// Undoes percent-encoding.
-fn decode(text: &str) -> String {
-    let bytes = text.as_bytes();
-    let mut plain = Vec::with_capacity(bytes.len());
-    let mut at = 0;
-    while let Some(&byte) = bytes.get(at) {
-        let hex = bytes.get(at + 1..at + 3).and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.filter(|_| byte == b'%').and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(decoded) => {
-                plain.push(decoded);
-                at += 3;
-            }
-            None => {
-                plain.push(byte);
-                at += 1;
-            }
-        }
-    }
-    String::from_utf8_lossy(&plain).into_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,7 +168,6 @@ mod tests {
         check("/api/v1/namespaces/a/pods/p/log", &kinds::POD, "a", "p", "log");
         check("/apis/batch/v1/jobs", &kinds::JOB, "", "", "");
         check("/apis/batch/v1/namespaces/a%2Db/jobs/j", &kinds::JOB, "a-b", "j", "");
-        check("/apis/events.k8s.io/v1/namespaces/a/events", &kinds::EVENT, "a", "", "");
         assert!(route("/apis/batch/v2/jobs").is_err());
         assert!(route("/nothing").is_err());
         assert_eq!(Query::parse(Some("a=b%3Dc+d&w")).text("a"), "b=c d");

@@ -8,9 +8,9 @@ use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::{
+    call::{Call, content_type, json, read_body},
     cluster::Cluster,
     delete::{self, Options},
-    events_view,
     failure::{Answer, Failure},
     kinds, logs,
     objects::{How, Written},
@@ -19,10 +19,9 @@ use super::{
     request::{Query, Target},
     reviews, scale,
     select::Selector,
-    server::{Call, content_type, json, read_body},
     store::Key,
     typed::Validation,
-    value::{self, text},
+    value::text,
     watch::{self, Watch},
 };
 
@@ -39,26 +38,15 @@ pub(super) async fn answer(cluster: Arc<Cluster>, target: Target, call: Call) ->
         (&Method::GET, _, true) => list(&cluster, &target, &call),
         (&Method::GET, _, false) => get(&cluster, &target, &call),
         (&Method::POST, "", true) => {
-            let body = incoming(&target, read_body(&call)?);
+            let body = read_body(&call)?;
             written(&cluster, &target, &call, cluster.create(&target, body, &how(&call)?)?)
         }
         (&Method::POST, "token", false) => {
             let account = find(&cluster, &target)?;
             Ok(json(StatusCode::CREATED, &reviews::token(&cluster, &account, read_body(&call)?)))
         }
-        (&Method::POST, "eviction", false) => {
+        (&Method::PUT, "" | "status" | "scale", false) => {
             let body = read_body(&call)?;
-            let options = Options::parse(body.get("deleteOptions").unwrap_or(&Value::Null), &call.query)?;
-            evict(&cluster, &target, &options)?;
-            Ok(json(
-                StatusCode::CREATED,
-                &json!({
-                    "kind": "Status", "apiVersion": "v1", "metadata": {}, "status": "Success", "code": 201,
-                }),
-            ))
-        }
-        (&Method::PUT, "" | "status" | "scale" | "finalize", false) => {
-            let body = incoming(&target, read_body(&call)?);
             written(&cluster, &target, &call, cluster.update(&target, body, &how(&call)?)?)
         }
         (&Method::PATCH, "" | "status" | "scale", false) => {
@@ -88,7 +76,7 @@ pub(super) async fn answer(cluster: Arc<Cluster>, target: Target, call: Call) ->
 fn check_subresource(target: &Target) -> Answer<()> {
     let known = match target.subresource.as_str() {
         "" => true,
-        "log" | "eviction" => target.kind == &kinds::POD,
+        "log" => target.kind == &kinds::POD,
         "token" => target.kind == &kinds::SERVICE_ACCOUNT,
         other => target.kind.has(other),
     };
@@ -188,21 +176,6 @@ fn delete(cluster: &Cluster, target: &Target, call: &Call) -> Answer<Response> {
     Ok(response)
 }
 
-fn evict(cluster: &Cluster, target: &Target, options: &Options) -> Answer<()> {
-    let key = Key { kind: target.kind, namespace: target.namespace.clone(), name: target.name.clone() };
-    let at = value::seconds(cluster.clock.now());
-    cluster.store.write(|transaction| {
-        transaction.edit(&key, |pod| {
-            value::list_at(pod, &["status", "conditions"]).push(json!({
-                "type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI",
-                "message": "Eviction API: evicting", "lastTransitionTime": at,
-            }));
-            true
-        });
-    });
-    cluster.delete(&key, options).map(drop)
-}
-
 fn written(cluster: &Cluster, target: &Target, call: &Call, written: Written) -> Answer<Response> {
     let code = if written.created { StatusCode::CREATED } else { StatusCode::OK };
     let mut response = if target.subresource == "scale" {
@@ -225,16 +198,7 @@ fn warn(headers: &mut HeaderMap, text: &str) {
 }
 
 fn selector(target: &Target, query: &Query) -> Answer<Selector> {
-    let fields = if target.new_events {
-        query.text("fieldSelector").replace("regarding.", "involvedObject.").replace("reportingController", "source")
-    } else {
-        query.text("fieldSelector").to_owned()
-    };
-    Selector::parse(target.kind, query.text("labelSelector"), &fields)
-}
-
-fn incoming(target: &Target, body: Value) -> Value {
-    if target.new_events { events_view::keep(body) } else { body }
+    Selector::parse(target.kind, query.text("labelSelector"), query.text("fieldSelector"))
 }
 
 fn how(call: &Call) -> Answer<How> {

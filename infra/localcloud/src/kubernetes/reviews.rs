@@ -1,4 +1,4 @@
-//! Reviews: what the user may do, who they are, and tokens for service accounts.
+//! Reviews: what the user may do, and tokens for service accounts.
 
 use jiff::SignedDuration;
 use serde_json::{Value, json};
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::{
     cluster::Cluster,
     failure::{Answer, Failure},
-    rbac::{self, Wish},
+    rbac::{self, Access},
     users::User,
     value::{self, number, text},
 };
@@ -24,17 +24,13 @@ pub fn answer(cluster: &Cluster, user: &User, plural: &str, mut body: Value) -> 
                 sub if sub.is_empty() => field("resource"),
                 sub => format!("{}/{sub}", field("resource")),
             };
-            let wish = Wish { verb: &verb, group: &group, resource: &resource, namespace: &namespace, name: &name };
-            let allowed = rbac::allows(&cluster.store, user, &wish);
+            let access = Access { verb: &verb, group: &group, resource: &resource, namespace: &namespace, name: &name };
+            let allowed = rbac::allows(&cluster.store, user, &access);
             value::set(&mut body, &["apiVersion"], "authorization.k8s.io/v1");
             value::set(&mut body, &["kind"], "SelfSubjectAccessReview");
             value::set(&mut body, &["status"], json!({"allowed": allowed}));
             Ok(body)
         }
-        "selfsubjectreviews" => Ok(json!({
-            "apiVersion": "authentication.k8s.io/v1", "kind": "SelfSubjectReview", "metadata": {},
-            "status": {"userInfo": {"username": user.name, "groups": user.groups}},
-        })),
         "selfsubjectrulesreviews" => Ok(json!({
             "apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectRulesReview", "metadata": {}, "spec": {},
             "status": {"resourceRules": [], "nonResourceRules": [], "incomplete": true},

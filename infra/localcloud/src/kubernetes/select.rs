@@ -34,7 +34,7 @@ impl Selector {
 
     /// Whether the object is selected.
     pub fn takes(&self, kind: &Kind, object: &Value) -> bool {
-        self.fields.iter().all(|(field, equal, wanted)| (field_of(kind, object, field) == *wanted) == *equal)
+        self.fields.iter().all(|(field, equal, desired)| (field_of(kind, object, field) == *desired) == *equal)
             && self.labels.iter().all(|requirement| {
                 let find = |key: &str| object.get("metadata").and_then(|m| m.get("labels")?.get(key)?.as_str());
                 requirement.holds(find)
@@ -62,7 +62,7 @@ impl Requirement {
 /// Whether a `LabelSelector` object (matchLabels, matchExpressions) takes these labels. An empty one takes all.
 pub fn matches(selector: &Value, labels: Option<&Value>) -> bool {
     let find = |key: &str| labels.and_then(|labels| labels.get(key)?.as_str());
-    value::entries(selector, "/matchLabels").all(|(key, wanted)| find(key) == Some(wanted))
+    value::entries(selector, "/matchLabels").all(|(key, desired)| find(key) == Some(desired))
         && value::items(selector, "/matchExpressions").iter().all(|expression| {
             let key = value::text(expression, "/key").to_owned();
             let values = value::items(expression, "/values").iter().filter_map(Value::as_str).map(str::to_owned);
@@ -135,17 +135,17 @@ fn parse_fields(kind: &Kind, text: &str) -> Answer<Vec<(String, bool, String)>> 
         .map(str::trim)
         .filter(|part| !part.is_empty())
         .map(|part| {
-            let (field, equal, wanted) = if let Some((field, wanted)) = part.split_once("!=") {
-                (field, false, wanted)
-            } else if let Some((field, wanted)) = part.split_once('=') {
-                (field, true, wanted.strip_prefix('=').unwrap_or(wanted))
+            let (field, equal, desired) = if let Some((field, desired)) = part.split_once("!=") {
+                (field, false, desired)
+            } else if let Some((field, desired)) = part.split_once('=') {
+                (field, true, desired.strip_prefix('=').unwrap_or(desired))
             } else {
                 return Err(Failure::bad_request(format!("invalid selector: '{text}'; can't understand '{part}'")));
             };
             if !selectable(kind, field) {
                 return Err(Failure::bad_request(format!("field label not supported: {field}")));
             }
-            Ok((field.to_owned(), equal, wanted.to_owned()))
+            Ok((field.to_owned(), equal, desired.to_owned()))
         })
         .collect()
 }

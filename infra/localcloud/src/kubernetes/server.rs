@@ -4,39 +4,27 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    body::Body,
     extract::{Request, State},
     response::{IntoResponse as _, Response},
 };
-use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::{Value, json};
 
 use super::{
+    call::{Call, json, read_body},
     cluster::Cluster,
-    discovery,
+    discovery::{self, VERSION},
     failure::{Answer, Failure},
-    port_forward, protobuf,
-    rbac::{self, Wish},
+    port_forward,
+    rbac::{self, Access},
     request::{self, Query, Route},
     resource, reviews,
     users::User,
 };
 
-/// Version the server says it is.
-pub const VERSION: &str = "v1.34.0";
 /// Largest body that is read, in bytes.
 const BODY: usize = 3 * 1024 * 1024;
-
-/// One request, with who sent it.
-pub(super) struct Call {
-    pub(super) user: User,
-    pub(super) method: Method,
-    pub(super) query: Query,
-    pub(super) headers: HeaderMap,
-    pub(super) body: Bytes,
-}
 
 /// The routes of the API server.
 pub fn router(cluster: Arc<Cluster>) -> Router {
@@ -67,10 +55,8 @@ async fn answer(cluster: Arc<Cluster>, mut request: Request) -> Answer<Response>
     match route? {
         Route::Health | Route::Version => Err(Failure::no_such_path()),
         Route::Discovery(segments) => {
-            let accept = call.headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok()).unwrap_or_default();
-            let aggregated = segments.len() == 1 && discovery::wants_aggregated(accept);
-            let mut response = json(StatusCode::OK, &discovery::answer(&segments, aggregated)?);
-            if aggregated {
+            let mut response = json(StatusCode::OK, &discovery::answer(&segments)?);
+            if segments.len() == 1 {
                 let shape = "application/json;g=apidiscovery.k8s.io;v=v2;as=APIGroupDiscoveryList";
                 response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(shape));
             }
@@ -87,20 +73,20 @@ async fn answer(cluster: Arc<Cluster>, mut request: Request) -> Answer<Response>
         Route::Resource(target) => {
             let watch = call.query.truth("watch");
             let resource = target.rbac_resource();
-            let wish = Wish {
+            let access = Access {
                 verb: request::verb(&call.method, &target, watch),
-                group: target.group(),
+                group: target.kind.group,
                 resource: &resource,
                 // The namespace of a namespace is itself, so that a role in it can grant `get namespace`.
                 namespace: if target.kind == &super::kinds::NAMESPACE { &target.name } else { &target.namespace },
                 name: &target.name,
             };
-            if !rbac::allows(&cluster.store, &call.user, &wish) {
-                cluster.used.note_refused(&call.user.name, &wish);
-                return Err(Failure::forbidden(target.kind, &target.name, &rbac::refusal(&call.user, &wish)));
+            if !rbac::allows(&cluster.store, &call.user, &access) {
+                cluster.used.note_refused(&call.user.name, &access);
+                return Err(Failure::forbidden(target.kind, &target.name, &rbac::refusal(&call.user, &access)));
             }
             if !call.user.admin {
-                cluster.used.note(&call.user.name, &wish);
+                cluster.used.note(&call.user.name, &access);
             }
             if target.kind == &super::kinds::POD && target.subresource == "portforward" {
                 return port_forward::answer(&cluster, &target, &call.query, &call.headers, upgrade);
@@ -124,39 +110,6 @@ fn authenticate(cluster: &Cluster, headers: &HeaderMap) -> Option<User> {
         Some(_) => None,
         None => Some(user),
     }
-}
-
-/// The body of a request as JSON, whatever of JSON and YAML it is written in; null when empty.
-pub(super) fn read_body(call: &Call) -> Answer<Value> {
-    if call.body.is_empty() {
-        return Ok(Value::Null);
-    }
-    let kind = content_type(&call.headers);
-    if kind.ends_with("yaml") {
-        let text = std::str::from_utf8(&call.body).map_err(|_| Failure::bad_request("the body is not UTF-8"))?;
-        return serde_saphyr::from_str(text)
-            .map_err(|error| Failure::bad_request(format!("error decoding YAML: {error}")));
-    }
-    if kind.contains("protobuf") {
-        return protobuf::read(&call.body)
-            .map_err(|why| Failure::new(415, "UnsupportedMediaType", format!("{kind}: {why}")));
-    }
-    serde_json::from_slice(&call.body)
-        .map_err(|error| Failure::bad_request(format!("couldn't get version/kind; json parse error: {error}")))
-}
-
-/// The type of the body, without parameters.
-pub(super) fn content_type(headers: &HeaderMap) -> &str {
-    let given = headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
-    given.split(';').next().unwrap_or_default().trim()
-}
-
-/// A JSON answer.
-pub(super) fn json(code: StatusCode, value: &Value) -> Response {
-    let mut response = Response::new(Body::from(value.to_string()));
-    *response.status_mut() = code;
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    response
 }
 
 fn version() -> Value {

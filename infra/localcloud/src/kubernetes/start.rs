@@ -22,9 +22,10 @@ use crate::{
     controllers,
     faults::Faults,
     node::{
-        Workers, autoscaler, ground,
+        Workers, autoscaler,
         images::Images,
         logs::Logs,
+        pod_environment::kubeconfig,
         reaper::Reaper,
         scheduler,
         settings::{Metadata, NodeSettings, Settings},
@@ -186,7 +187,7 @@ impl Kubernetes {
 
     /// A kubeconfig for any token.
     pub fn kubeconfig_for(&self, token: &str, namespace: &str) -> Value {
-        ground::kubeconfig(&self.url(), &self.ca_pem, token, namespace, "local")
+        kubeconfig(&self.url(), &self.ca_pem, token, namespace, "local")
     }
 
     /// A token of a service account.
@@ -292,13 +293,7 @@ fn bootstrap(cluster: &Cluster) -> anyhow::Result<()> {
         if cluster.store.get(kind, "", &name).is_some() {
             continue;
         }
-        let target = Target {
-            kind,
-            new_events: false,
-            namespace: String::new(),
-            name: String::new(),
-            subresource: String::new(),
-        };
+        let target = Target { kind, namespace: String::new(), name: String::new(), subresource: String::new() };
         cluster.create(&target, object, &Default::default()).with_context(|| format!("make {name}"))?;
     }
     Ok(())

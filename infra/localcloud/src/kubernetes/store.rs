@@ -80,19 +80,19 @@ impl Store {
         self.lock().each(kind, namespace).cloned().collect()
     }
 
-    /// A page of the objects that `wanted` takes, at most `limit` (0 = all), after the place given.
+    /// A page of the objects that `desired` takes, at most `limit` (0 = all), after the place given.
     pub fn page(
         &self,
         kind: &'static Kind,
         namespace: Option<&str>,
         after: Option<(&str, &str)>,
         limit: usize,
-        wanted: impl Fn(&Value) -> bool,
+        desired: impl Fn(&Value) -> bool,
     ) -> Page {
         let inner = self.lock();
         let mut page = Page { items: Vec::new(), version: inner.version, next: None };
         for object in inner.after(kind, namespace, after) {
-            if !wanted(object) {
+            if !desired(object) {
                 continue;
             }
             if limit > 0 && page.items.len() == limit {

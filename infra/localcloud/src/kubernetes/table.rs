@@ -4,6 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
+    age::{age, duration},
     kinds::Kind,
     table_pod,
     value::{self, items, number, text},
@@ -68,7 +69,7 @@ pub fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
             };
             vec![name, part(false), part(true), age]
         }
-        "roles" | "clusterroles" | "limitranges" => vec![name, created],
+        "roles" | "clusterroles" => vec![name, created],
         "rolebindings" | "clusterrolebindings" => {
             let role = format!("{}/{}", text(object, "/roleRef/kind"), text(object, "/roleRef/name"));
             let of = |kind: &str| {
@@ -83,7 +84,6 @@ pub fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
             };
             vec![name, json!(role), age, of("User"), of("Group"), of("ServiceAccount")]
         }
-        "leases" => vec![name, json!(text(object, "/spec/holderIdentity")), age],
         "networkpolicies" => vec![name, json!(selector(object.pointer("/spec/podSelector"))), age],
         "priorityclasses" => {
             let global = value::truth(object, "/globalDefault");
@@ -98,36 +98,7 @@ pub fn cells(kind: &Kind, object: &Value, now: Timestamp) -> Vec<Value> {
             let allowed = amount("/status/disruptionsAllowed");
             vec![name, plain("/spec/minAvailable"), plain("/spec/maxUnavailable"), allowed, age]
         }
-        "endpoints" => vec![name, json!(addresses(object)), age],
         _ => vec![name, age],
-    }
-}
-
-/// The age of the time at `pointer`, as kubectl writes it.
-pub fn age(object: &Value, pointer: &str, now: Timestamp) -> String {
-    match value::time(object, pointer) {
-        Some(time) => duration(now.duration_since(time).as_secs()),
-        None => "<unknown>".to_owned(),
-    }
-}
-
-/// A duration in the two largest units that matter.
-pub fn duration(seconds: i64) -> String {
-    let seconds = seconds.max(0);
-    let (minutes, hours, days) = (seconds / 60, seconds / 3_600, seconds / 86_400);
-    let two = |big: i64, unit: &str, small: i64, small_unit: &str| {
-        if small == 0 { format!("{big}{unit}") } else { format!("{big}{unit}{small}{small_unit}") }
-    };
-    match seconds {
-        0..120 => format!("{seconds}s"),
-        120..600 => two(minutes, "m", seconds % 60, "s"),
-        600..10_800 => format!("{minutes}m"),
-        10_800..28_800 => two(hours, "h", minutes % 60, "m"),
-        28_800..172_800 => format!("{hours}h"),
-        172_800..691_200 => two(days, "d", hours % 24, "h"),
-        691_200..63_072_000 => format!("{days}d"),
-        63_072_000..252_288_000 => two(days / 365, "y", days % 365, "d"),
-        _ => format!("{}y", days / 365),
     }
 }
 
@@ -248,38 +219,10 @@ fn node(node: &Value, name: Value, age: Value) -> Vec<Value> {
     ]
 }
 
-fn addresses(endpoints: &Value) -> String {
-    let mut all = Vec::new();
-    for subset in items(endpoints, "/subsets") {
-        for address in items(subset, "/addresses") {
-            for port in items(subset, "/ports") {
-                all.push(format!("{}:{}", text(address, "/ip"), number(port, "/port").unwrap_or_default()));
-            }
-        }
-    }
-    if all.is_empty() { "<none>".to_owned() } else { all.join(",") }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::kubernetes::{columns::columns, kinds};
-
-    #[test]
-    fn durations_as_kubectl_writes_them() {
-        for (seconds, text) in [
-            (0, "0s"),
-            (119, "119s"),
-            (120, "2m"),
-            (125, "2m5s"),
-            (3_600, "60m"),
-            (10_860, "3h1m"),
-            (90_000, "25h"),
-            (180_000, "2d2h"),
-        ] {
-            assert_eq!(duration(seconds), text);
-        }
-    }
 
     #[test]
     fn every_kind_has_a_cell_for_each_column() {

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::{
-    table::{age, duration},
+    age::{age, duration},
     value::{self, items, number, text, truth},
 };
 

@@ -119,9 +119,13 @@ fn job(object: &Value, causes: &mut Vec<Cause>) {
         if object.pointer("/spec/completions").is_none_or(Value::is_null) {
             causes.push(Cause::required("spec.completions", "when completion mode is Indexed"));
         }
-        let most = number(object, "/spec/completions").unwrap_or_default();
-        if most > 1_000_000_000 {
-            causes.push(Cause::invalid("spec.completions", &json!(most), "must be less than or equal to 1000000000"));
+        let completions = number(object, "/spec/completions").unwrap_or_default();
+        if completions > 1_000_000_000 {
+            causes.push(Cause::invalid(
+                "spec.completions",
+                &json!(completions),
+                "must be less than or equal to 1000000000",
+            ));
         }
         if let Some(pods) = number(object, "/spec/parallelism").filter(|pods| *pods > 100_000) {
             let why = "must be less than or equal to 100000 when completion mode is Indexed";
@@ -253,9 +257,9 @@ fn data(object: &Value, causes: &mut Vec<Cause>) {
             }
         }
     }
-    const MOST: usize = 1024 * 1024;
-    if bytes > MOST {
-        let message = format!("Too long: may not be more than {MOST} bytes");
+    const MAX_BYTES: usize = 1024 * 1024;
+    if bytes > MAX_BYTES {
+        let message = format!("Too long: may not be more than {MAX_BYTES} bytes");
         causes.push(Cause { reason: "FieldValueTooLong", field: "data".to_owned(), message });
     }
 }

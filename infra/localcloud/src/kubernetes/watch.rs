@@ -10,7 +10,7 @@ use super::{
     cluster::Cluster, failure::Failure, render::Shape, request::Target, select::Selector, store::Change, value,
 };
 
-/// How often a watch that allows it is told the version it has reached.
+/// How often a watch that allows it gets the version it has reached.
 const BOOKMARK: Duration = Duration::from_secs(20);
 /// Changes read from the log at a time.
 const BATCH: usize = 256;
@@ -24,7 +24,7 @@ pub struct Watch {
     pub selector: Selector,
     /// Version to go on from; none to begin with the objects there are.
     pub version: Option<u64>,
-    /// Whether bookmarks are wanted.
+    /// Whether bookmarks are desired.
     pub bookmarks: bool,
     /// Whether a bookmark marks the end of the objects there are.
     pub initial_end: bool,
@@ -82,7 +82,7 @@ pub fn lines(cluster: Arc<Cluster>, watch: Watch) -> impl Stream<Item = Result<B
         }
         let end = tokio::time::sleep(watch.timeout);
         tokio::pin!(end);
-        let mut told = at;
+        let mut sent = at;
         let mut ticks = tokio::time::interval_at(tokio::time::Instant::now() + BOOKMARK, BOOKMARK);
         loop {
             versions.borrow_and_update();
@@ -103,7 +103,7 @@ pub fn lines(cluster: Arc<Cluster>, watch: Watch) -> impl Stream<Item = Result<B
                     }
                 }
                 if !buffer.is_empty() {
-                    told = at;
+                    sent = at;
                     yield Ok(Bytes::from(buffer));
                 }
             }
@@ -115,13 +115,13 @@ pub fn lines(cluster: Arc<Cluster>, watch: Watch) -> impl Stream<Item = Result<B
                 }
                 _ = ticks.tick() => {
                     at = at.max(quiet_version(&cluster, kind, at));
-                    if watch.bookmarks && at > told {
-                        told = at;
+                    if watch.bookmarks && at > sent {
+                        sent = at;
                         yield Ok(bookmark(&watch.target, &shape, at, false));
                     }
                 }
                 () = &mut end => {
-                    if watch.bookmarks && at > told {
+                    if watch.bookmarks && at > sent {
                         yield Ok(bookmark(&watch.target, &shape, at, false));
                     }
                     return;
@@ -158,7 +158,7 @@ fn failed(failure: &Failure) -> Bytes {
 
 fn bookmark(target: &Target, shape: &Shape, version: u64, initial_end: bool) -> Bytes {
     let mut object = json!({
-        "kind": target.kind.kind, "apiVersion": target.api_version(),
+        "kind": target.kind.kind, "apiVersion": target.kind.api_version(),
         "metadata": {"resourceVersion": version.to_string(), "creationTimestamp": null},
     });
     if initial_end {

@@ -3,7 +3,6 @@
 use std::{fs, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use contract::labels::ENV_TERMINATION_LOG;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 use tokio::sync::mpsc;
@@ -13,7 +12,7 @@ use super::{
     environment::{self, Mounts},
     images::Image,
     logs,
-    pod::{Ground, Pod},
+    pod::{Pod, Shared},
     probes::{Place, Probe},
     process::{Exit, Launch, Process},
     status::{State, Terminated},
@@ -23,6 +22,8 @@ use crate::kubernetes::{
     value::{self, text},
 };
 
+/// Variable that names the file of the termination message: a laptop has no `/dev/termination-log` for each container.
+const TERMINATION_LOG: &str = "DESKGRID_TERMINATION_LOG";
 /// Longest pause between two starts.
 const BACK_OFF: Duration = Duration::from_secs(300);
 /// Longest termination message, in bytes.
@@ -32,7 +33,7 @@ const FALLBACK: (usize, usize) = (80, 2_048);
 
 impl Pod {
     /// Runs a container until it is not to be started again. Says whether it ended well.
-    pub(super) async fn run_container(self: Arc<Self>, ground: &Ground, init: bool, index: usize) -> bool {
+    pub(super) async fn run_container(self: Arc<Self>, shared: &Shared, init: bool, index: usize) -> bool {
         let list = if init { "/spec/initContainers" } else { "/spec/containers" };
         let Some(spec) = value::items(&self.object, list).get(index) else { return false };
         let name = text(spec, "/name");
@@ -48,7 +49,7 @@ impl Pod {
             if self.halted().is_some() {
                 return false;
             }
-            let ended = match self.once(ground, spec, &image, init, index, run).await {
+            let ended = match self.once(shared, spec, &image, init, index, run).await {
                 Ok(ended) => ended,
                 Err(Fault::Config(error)) => {
                     let message = format!("{error:#}");
@@ -116,7 +117,7 @@ impl Pod {
     /// One run of a container's process.
     async fn once(
         self: &Arc<Self>,
-        ground: &Ground,
+        shared: &Shared,
         spec: &Value,
         image: &Image,
         init: bool,
@@ -124,15 +125,15 @@ impl Pod {
         run: i64,
     ) -> Result<Terminated, Fault> {
         let name = text(spec, "/name");
-        let (launch, message) = self.launch(ground, spec, image).map_err(Fault::Config)?;
+        let (launch, message) = self.launch(shared, spec, image).map_err(Fault::Config)?;
         let path = logs::path(&self.cluster.folder, &self.uid, name, run);
         let log = self.cluster.logs.open(&path).context("open the log").map_err(Fault::Config)?;
         let place = Place {
-            ports: ground.ports.clone(),
+            ports: shared.ports.clone(),
             environment: launch.environment.clone(),
             folder: launch.folder.clone(),
         };
-        let launch = launch.find(spec, image, ground).map_err(Fault::Start)?;
+        let launch = launch.find(spec, image, shared).map_err(Fault::Start)?;
         let reaper = &self.settings.reaper;
         let mut process = Process::start(&launch, log, &self.cluster.clock, reaper)
             .await
@@ -173,17 +174,17 @@ impl Pod {
     }
 
     /// What to start, but for program and arguments; and where it may leave a termination message.
-    fn launch(&self, ground: &Ground, spec: &Value, image: &Image) -> anyhow::Result<(Launch, std::path::PathBuf)> {
+    fn launch(&self, shared: &Shared, spec: &Value, image: &Image) -> anyhow::Result<(Launch, std::path::PathBuf)> {
         let name = text(spec, "/name");
         let folder = self.folder.join("containers").join(name);
         fs::create_dir_all(&folder).context("make the container's folder")?;
-        let mounts = Mounts::of(spec, &ground.volumes)?;
+        let mounts = Mounts::of(spec, &shared.volumes)?;
         let message = self.folder.join(format!("termination-{name}"));
         fs::write(&message, "").context("make the termination message")?;
-        let mut base = ground.environment.clone();
+        let mut base = shared.environment.clone();
         let home = image.program.parent().map(|home| home.display().to_string()).unwrap_or_default();
         base.push(("PATH".to_owned(), format!("{home}:{}", self.settings.search_path)));
-        base.push((ENV_TERMINATION_LOG.to_owned(), message.display().to_string()));
+        base.push((TERMINATION_LOG.to_owned(), message.display().to_string()));
         let environment = environment::environment(&self.cluster, &self.object, spec, base, &mounts)?;
         let folder = match text(spec, "/workingDir") {
             "" => folder,
@@ -276,7 +277,7 @@ impl Pod {
     }
 }
 
-/// An end that the system could not tell.
+/// The end of a process whose exit status is unknown.
 const LOST: Exit = Exit { code: 255, signal: 0 };
 
 enum Fault {
@@ -301,8 +302,8 @@ impl Probes {
 
 impl Launch {
     /// With the program and arguments that the container asks for.
-    fn find(mut self, spec: &Value, image: &Image, ground: &Ground) -> anyhow::Result<Self> {
-        let mounts = Mounts::of(spec, &ground.volumes)?;
+    fn find(mut self, spec: &Value, image: &Image, shared: &Shared) -> anyhow::Result<Self> {
+        let mounts = Mounts::of(spec, &shared.volumes)?;
         (self.program, self.arguments) = environment::command(spec, image, &self.environment, &mounts)?;
         Ok(self)
     }

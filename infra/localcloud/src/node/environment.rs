@@ -15,7 +15,7 @@ use super::{
 };
 use crate::kubernetes::{
     cluster::Cluster,
-    kinds, quantity,
+    kinds,
     value::{self, items, text, truth},
 };
 
@@ -77,24 +77,13 @@ pub fn environment(
     base: Vec<(String, String)>,
     mounts: &Mounts,
 ) -> anyhow::Result<BTreeMap<String, String>> {
-    let mut environment: BTreeMap<String, String> = base.into_iter().collect();
-    let namespace = value::namespace(pod);
-    for source in items(container, "/envFrom") {
-        let prefix = text(source, "/prefix");
-        let data = if let Some(source) = source.get("configMapRef") {
-            data(cluster, "configmap", namespace, text(source, "/name"), truth(source, "/optional"))?
-        } else if let Some(source) = source.get("secretRef") {
-            data(cluster, "secret", namespace, text(source, "/name"), truth(source, "/optional"))?
-        } else {
-            None
-        };
-        for (key, bytes) in data.unwrap_or_default() {
-            environment.insert(format!("{prefix}{key}"), String::from_utf8_lossy(&bytes).into_owned());
-        }
+    if container.get("envFrom").is_some_and(|sources| !sources.is_null()) {
+        bail!("the laptop cloud has no envFrom");
     }
+    let mut environment: BTreeMap<String, String> = base.into_iter().collect();
     for variable in items(container, "/env") {
         let found = match variable.get("valueFrom").filter(|from| !from.is_null()) {
-            Some(from) => referenced(cluster, pod, container, from)?,
+            Some(from) => referenced(cluster, pod, from)?,
             None => Some(expand(text(variable, "/value"), &environment)),
         };
         if let Some(found) = found {
@@ -104,15 +93,9 @@ pub fn environment(
     Ok(environment)
 }
 
-fn referenced(cluster: &Cluster, pod: &Value, container: &Value, from: &Value) -> anyhow::Result<Option<String>> {
+fn referenced(cluster: &Cluster, pod: &Value, from: &Value) -> anyhow::Result<Option<String>> {
     if let Some(path) = from.pointer("/fieldRef/fieldPath").and_then(Value::as_str) {
         return downward::field(pod, path).map(Some).with_context(|| format!("unsupported fieldPath: {path}"));
-    }
-    if let Some(resource) = from.pointer("/resourceFieldRef/resource").and_then(Value::as_str) {
-        let amount = quantity::parse(text(container, &format!("/resources/{}", resource.replace('.', "/"))));
-        let divisor = quantity::parse(text(from, "/resourceFieldRef/divisor")).filter(|one| *one > 0).unwrap_or(1_000);
-        let amount = amount.unwrap_or_default();
-        return Ok(Some(((amount + divisor - 1) / divisor).to_string()));
     }
     for (field, kind) in [("configMapKeyRef", "configmap"), ("secretKeyRef", "secret")] {
         let Some(reference) = from.get(field) else { continue };
@@ -125,7 +108,7 @@ fn referenced(cluster: &Cluster, pod: &Value, container: &Value, from: &Value) -
             None => bail!("couldn't find key {key} in {kind} {}/{name}", value::namespace(pod)),
         };
     }
-    bail!("invalid valueFrom")
+    bail!("the laptop cloud has no variable of this kind: {from}")
 }
 
 fn data(
@@ -186,14 +169,14 @@ pub fn command(
     if command.is_empty() {
         return Ok((image.program.clone(), arguments));
     }
-    let wanted = command.remove(0);
+    let desired = command.remove(0);
     command.extend(arguments);
-    Ok((program(&wanted, image, environment)?, command))
+    Ok((program(&desired, image, environment)?, command))
 }
 
 /// The program of a name: a path that exists, the image's own, or one on the search path.
-fn program(wanted: &str, image: &Image, environment: &BTreeMap<String, String>) -> anyhow::Result<PathBuf> {
-    let path = Path::new(wanted);
+fn program(desired: &str, image: &Image, environment: &BTreeMap<String, String>) -> anyhow::Result<PathBuf> {
+    let path = Path::new(desired);
     if path.is_absolute() && path.exists() {
         return Ok(path.to_owned());
     }
@@ -202,10 +185,10 @@ fn program(wanted: &str, image: &Image, environment: &BTreeMap<String, String>) 
         return Ok(image.program.clone());
     }
     let search = environment.get("PATH").map_or("", String::as_str);
-    let found = search.split(':').map(|folder| Path::new(folder).join(wanted)).find(|path| path.is_file());
+    let found = search.split(':').map(|folder| Path::new(folder).join(desired)).find(|path| path.is_file());
     found
-        .filter(|_| !wanted.contains('/'))
-        .with_context(|| format!("exec: {wanted:?}: executable file not found in $PATH"))
+        .filter(|_| !desired.contains('/'))
+        .with_context(|| format!("exec: {desired:?}: executable file not found in $PATH"))
 }
 
 #[cfg(test)]

@@ -35,7 +35,7 @@ struct Inner {
     live: Arc<Mutex<HashMap<PathBuf, watch::Receiver<u64>>>>,
 }
 
-/// What of a log is wanted.
+/// What of a log is desired.
 #[derive(Clone, Debug, Default)]
 pub struct Reading {
     /// Go on until the container ends.
@@ -101,7 +101,7 @@ impl Writer {
     }
 }
 
-/// The lines of a log that are wanted; nothing when there is no such log.
+/// The lines of a log that are desired; nothing when there is no such log.
 pub fn read(logs: &Logs, path: PathBuf, reading: Reading) -> impl Stream<Item = io::Result<Bytes>> + use<> {
     let mut live = logs.watch(&path);
     async_stream::stream! {
@@ -149,7 +149,7 @@ pub fn read(logs: &Logs, path: PathBuf, reading: Reading) -> impl Stream<Item = 
             }
             let Some(waiting) = &mut live else { return };
             if waiting.changed().await.is_err() {
-                // Ended: what was written between the last look and the end is read once more.
+                // Ended: what was written between the last read and the end is read once more.
                 live = None;
             }
         }

@@ -14,6 +14,7 @@ use tokio::sync::watch;
 
 use super::{
     images::Image,
+    pod_environment,
     settings::{MetadataRequest, Settings},
     status::{self, Container, Containers, State, Verdict},
     volumes,
@@ -26,7 +27,7 @@ use crate::kubernetes::{
     value::{self, items, number, text},
 };
 
-/// How often something that a pod lacks is looked for again, beside being told of it.
+/// How often something that a pod lacks is checked again, besides when it changes.
 const RETRY: Duration = Duration::from_millis(500);
 
 /// Why and how fast the containers of a pod are to end.
@@ -52,7 +53,7 @@ pub(super) struct Pod {
 }
 
 /// What all containers of a pod share once it is set up.
-pub(super) struct Ground {
+pub(super) struct Shared {
     pub(super) volumes: BTreeMap<String, PathBuf>,
     pub(super) environment: Vec<(String, String)>,
     pub(super) ports: BTreeMap<String, u16>,
@@ -104,14 +105,14 @@ impl Pod {
     }
 
     async fn work(self: &Arc<Self>) {
-        let Some((ground, token)) = self.set_up().await else { return };
+        let Some((shared, token)) = self.set_up().await else { return };
         let mut good = true;
         for index in 0..items(&self.object, "/spec/initContainers").len() {
-            good = good && self.clone().run_container(&ground, true, index).await;
+            good = good && self.clone().run_container(&shared, true, index).await;
         }
         if good {
             let mains = (0..items(&self.object, "/spec/containers").len())
-                .map(|index| self.clone().run_container(&ground, false, index));
+                .map(|index| self.clone().run_container(&shared, false, index));
             join_all(mains).await;
         }
         if let Some(token) = token {
@@ -120,7 +121,7 @@ impl Pod {
     }
 
     /// Makes folders, volumes, token and environment; tries again while something is missing.
-    async fn set_up(self: &Arc<Self>) -> Option<(Ground, Option<String>)> {
+    async fn set_up(self: &Arc<Self>) -> Option<(Shared, Option<String>)> {
         let namespace = value::namespace(&self.object);
         let account = text(&self.object, "/spec/serviceAccountName");
         let automount = self.object.pointer("/spec/automountServiceAccountToken").and_then(Value::as_bool);
@@ -146,14 +147,12 @@ impl Pod {
                 let volumes = volumes::prepare(&self.cluster, &self.object, &self.folder.join("volumes"), token_text)?;
                 let kubeconfig = token.as_deref().filter(|_| mounts_token);
                 let ports = self.ports()?;
-                super::ground::environment(self, kubeconfig, metadata, &ports).map(|environment| Ground {
-                    volumes,
-                    environment,
-                    ports,
-                })
+                let (settings, pod, folder) = (&self.settings, &self.object, &self.folder);
+                pod_environment::environment(settings, pod, folder, kubeconfig, metadata, &ports)
+                    .map(|environment| Shared { volumes, environment, ports })
             };
             let error = match prepared.await {
-                Ok(ground) => return Some((ground, token)),
+                Ok(shared) => return Some((shared, token)),
                 Err(error) => error,
             };
             self.event(Weight::Warning, "FailedMount", format!("{error:#}"));

@@ -30,7 +30,7 @@ pub(super) struct Place {
 #[derive(Clone, Debug)]
 pub(super) struct Probe {
     check: Check,
-    /// Before the first look.
+    /// Before the first check.
     pub(super) delay: Duration,
     period: Duration,
     timeout: Duration,
@@ -50,8 +50,8 @@ impl Probe {
     pub(super) fn of(container: &Value, field: &str, place: &Place) -> Option<Self> {
         let probe = container.get(field).filter(|probe| probe.is_object())?;
         let port = |at: &str| {
-            let wanted = probe.pointer(at)?;
-            let named = wanted.as_str().map_or_else(|| wanted.to_string(), str::to_owned);
+            let desired = probe.pointer(at)?;
+            let named = desired.as_str().map_or_else(|| desired.to_string(), str::to_owned);
             place.ports.get(&named).copied().or_else(|| named.parse().ok())
         };
         let check = if probe.get("httpGet").is_some() {
@@ -86,7 +86,7 @@ impl Probe {
     }
 
     /// Looks again and again and reports each time the verdict turns, and why; the first verdict is always reported.
-    /// Until something was found good it looks more often than the period, so that what starts quickly is ready
+    /// Until something was found good it checks more often than the period, so that what starts quickly is ready
     /// quickly.
     pub(super) async fn watch(&self, mut report: impl FnMut(bool, &str)) {
         tokio::time::sleep(self.delay).await;
@@ -95,7 +95,7 @@ impl Probe {
         let mut verdict = None;
         let mut pause = Duration::from_millis(50).min(self.period);
         loop {
-            let why = match tokio::time::timeout(self.timeout, self.look()).await {
+            let why = match tokio::time::timeout(self.timeout, self.check_once()).await {
                 Ok(Ok(())) => None,
                 Ok(Err(why)) => Some(why),
                 Err(_) => Some("context deadline exceeded".to_owned()),
@@ -104,7 +104,7 @@ impl Probe {
                 None => (good, bad, last_good) = (good + 1, 0, Instant::now()),
                 Some(_) => (good, bad) = (0, bad + 1),
             }
-            // Quick looks make no failure quicker: the time must have passed too.
+            // Quick checks make no failure quicker: the time must have passed too.
             let patience = self.period * u32::try_from(self.failures - 1).unwrap_or(u32::MAX);
             if good >= self.successes && verdict != Some(true) {
                 verdict = Some(true);
@@ -118,7 +118,7 @@ impl Probe {
         }
     }
 
-    async fn look(&self) -> Result<(), String> {
+    async fn check_once(&self) -> Result<(), String> {
         match &self.check {
             Check::Tcp { port } => connect(*port).await.map(drop),
             Check::Http { port, path, headers } => http(*port, path, headers).await,

@@ -1,6 +1,6 @@
 //! A small process beside this one that kills the process groups of all pods when this one dies, even by SIGKILL.
 //!
-//! It is told `+PGID` and `-PGID` on its standard input, and acts when that ends.
+//! It reads `+PGID` and `-PGID` from its standard input, and acts when that ends.
 
 use std::{
     collections::BTreeSet,
@@ -78,12 +78,12 @@ impl Reaper {
 
     /// A group began.
     pub fn add(&self, group: i32) {
-        self.tell(&format!("+{group}\n"));
+        self.send(&format!("+{group}\n"));
     }
 
     /// A group ended.
     pub fn remove(&self, group: i32) {
-        self.tell(&format!("-{group}\n"));
+        self.send(&format!("-{group}\n"));
     }
 
     /// Ends the reaper, after which nothing of the pods is left.
@@ -97,12 +97,12 @@ impl Reaper {
         }
     }
 
-    fn tell(&self, line: &str) {
+    fn send(&self, line: &str) {
         let mut process = self.process.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some((_, stdin)) = process.as_mut()
             && let Err(error) = stdin.write_all(line.as_bytes())
         {
-            warn!("failed to tell the reaper: {error}");
+            warn!("failed to notify the reaper: {error}");
         }
     }
 }

@@ -29,12 +29,12 @@ struct Room {
 }
 
 impl Room {
-    fn lacks(self, wish: Self) -> Option<&'static str> {
-        if self.pods < wish.pods {
+    fn lacks(self, needs: Self) -> Option<&'static str> {
+        if self.pods < needs.pods {
             Some("Too many pods")
-        } else if self.cpu < wish.cpu {
+        } else if self.cpu < needs.cpu {
             Some("Insufficient cpu")
-        } else if self.memory < wish.memory {
+        } else if self.memory < needs.memory {
             Some("Insufficient memory")
         } else {
             None
@@ -102,8 +102,8 @@ impl Scheduler {
             quantity::parse(text(node, &format!("/status/allocatable/{resource}"))).unwrap_or_default()
         };
         let mut free = Room { cpu: amount("cpu"), memory: amount("memory"), pods: amount("pods") };
-        for (_, wish) in self.bound.values().filter(|(at, _)| at == name) {
-            free.add(*wish, -1);
+        for (_, needs) in self.bound.values().filter(|(at, _)| at == name) {
+            free.add(*needs, -1);
         }
         let labels = node.pointer("/metadata/labels").cloned().unwrap_or_default();
         let open = value::has_condition(node, "Ready") && !value::truth(node, "/spec/unschedulable");
@@ -121,13 +121,13 @@ impl Scheduler {
             self.queue.remove(&place);
         }
         if over {
-            if let Some((node, wish)) = self.bound.remove(uid)
+            if let Some((node, needs)) = self.bound.remove(uid)
                 && let Some(node) = self.nodes.get_mut(&node)
             {
-                node.free.add(wish, 1);
+                node.free.add(needs, 1);
             }
         } else if !node.is_empty() {
-            self.bind(uid, node, wish(pod));
+            self.bind(uid, node, needs(pod));
         } else if !value::is_deleting(pod) && !self.queued.contains_key(uid) {
             self.sequence += 1;
             let place = (-number(pod, "/spec/priority").unwrap_or_default(), self.sequence);
@@ -136,14 +136,14 @@ impl Scheduler {
         }
     }
 
-    fn bind(&mut self, uid: &str, node: &str, wish: Room) {
+    fn bind(&mut self, uid: &str, node: &str, needs: Room) {
         if self.bound.contains_key(uid) {
             return;
         }
         if let Some(node) = self.nodes.get_mut(node) {
-            node.free.add(wish, -1);
+            node.free.add(needs, -1);
         }
-        self.bound.insert(uid.to_owned(), (node.to_owned(), wish));
+        self.bound.insert(uid.to_owned(), (node.to_owned(), needs));
     }
 
     /// Binds what fits.
@@ -158,24 +158,25 @@ impl Scheduler {
                 done.push((*place, uid.clone(), None));
                 continue;
             };
-            let wish = wish(&pod);
+            let needs = needs(&pod);
             let selector = pod.pointer("/spec/nodeSelector").map(Value::to_string).unwrap_or_default();
-            if misfits.contains(&(wish, selector.clone())) {
-                refuse(cluster, &pod, key, &self.nodes, wish);
+            if misfits.contains(&(needs, selector.clone())) {
+                refuse(cluster, &pod, key, &self.nodes, needs);
                 continue;
             }
             let found = self.nodes.iter().filter(|(_, node)| node.open && selects(&pod, node));
-            let found = found.filter(|(_, node)| node.free.lacks(wish).is_none()).max_by_key(|(_, node)| node.free.cpu);
+            let found =
+                found.filter(|(_, node)| node.free.lacks(needs).is_none()).max_by_key(|(_, node)| node.free.cpu);
             let Some(name) = found.map(|(name, _)| name.clone()) else {
-                refuse(cluster, &pod, key, &self.nodes, wish);
-                misfits.insert((wish, selector));
+                refuse(cluster, &pod, key, &self.nodes, needs);
+                misfits.insert((needs, selector));
                 continue;
             };
             if assign(cluster, key, uid, &name) {
                 if let Some(node) = self.nodes.get_mut(&name) {
-                    node.free.add(wish, -1);
+                    node.free.add(needs, -1);
                 }
-                done.push((*place, uid.clone(), Some((name, wish))));
+                done.push((*place, uid.clone(), Some((name, needs))));
             } else {
                 done.push((*place, uid.clone(), None));
             }
@@ -190,13 +191,13 @@ impl Scheduler {
     }
 }
 
-fn wish(pod: &Value) -> Room {
+fn needs(pod: &Value) -> Room {
     let amount = |resource: &str| quota::pod_amount(pod, "requests", resource);
     Room { cpu: amount("cpu"), memory: amount("memory"), pods: 1_000 }
 }
 
 fn selects(pod: &Value, node: &Node) -> bool {
-    entries(pod, "/spec/nodeSelector").all(|(key, wanted)| node.labels.get(key).is_some_and(|have| have == wanted))
+    entries(pod, "/spec/nodeSelector").all(|(key, desired)| node.labels.get(key).is_some_and(|have| have == desired))
 }
 
 /// Binds a pod and begins its status.
@@ -227,7 +228,7 @@ fn assign(cluster: &Cluster, key: &Key, uid: &str, node: &str) -> bool {
 }
 
 /// Says once why a pod waits.
-fn refuse(cluster: &Cluster, pod: &Value, key: &Key, nodes: &BTreeMap<String, Node>, wish: Room) {
+fn refuse(cluster: &Cluster, pod: &Value, key: &Key, nodes: &BTreeMap<String, Node>, needs: Room) {
     if value::condition(pod, "PodScheduled").is_some() {
         return;
     }
@@ -238,7 +239,7 @@ fn refuse(cluster: &Cluster, pod: &Value, key: &Key, nodes: &BTreeMap<String, No
         } else if !selects(pod, node) {
             "node(s) didn't match Pod's node affinity/selector"
         } else {
-            node.free.lacks(wish).unwrap_or("node(s) were taken")
+            node.free.lacks(needs).unwrap_or("node(s) were taken")
         };
         *reasons.entry(why).or_default() += 1;
     }

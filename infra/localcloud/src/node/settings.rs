@@ -1,4 +1,4 @@
-//! What nodes are told when they start.
+//! Settings of nodes.
 
 use std::{collections::BTreeMap, net::SocketAddr, sync::Arc};
 

@@ -11,7 +11,6 @@ use anyhow::{Context as _, bail};
 use base64::Engine as _;
 use serde_json::Value;
 
-use super::downward;
 use crate::kubernetes::{
     cluster::Cluster,
     kinds,
@@ -31,11 +30,7 @@ pub(super) fn prepare(
     let mut volumes = BTreeMap::new();
     for volume in items(pod, "/spec/volumes") {
         let name = text(volume, "/name");
-        let real = match (text(volume, "/hostPath/path"), text(volume, "/persistentVolumeClaim/claimName")) {
-            ("", "") => folder.join(name),
-            ("", claim) => cluster.folder.join("claims").join(value::namespace(pod)).join(claim),
-            (path, _) => PathBuf::from(path),
-        };
+        let real = folder.join(name);
         fs::create_dir_all(&real).with_context(|| format!("make volume {name:?}"))?;
         fill(cluster, pod, volume, &real, token)
             .with_context(|| format!("MountVolume.SetUp failed for volume {name:?}"))?;
@@ -55,8 +50,6 @@ pub(super) fn fill(cluster: &Cluster, pod: &Value, volume: &Value, real: &Path, 
         config_map(cluster, pod, source, mode("configMap"), &mut files)?;
     } else if let Some(source) = volume.get("secret") {
         secret(cluster, pod, source, text(source, "/secretName"), mode("secret"), &mut files)?;
-    } else if let Some(source) = volume.get("downwardAPI") {
-        downward_files(pod, source, mode("downwardAPI"), &mut files);
     } else if volume.get("projected").is_some() {
         for source in items(volume, "/projected/sources") {
             let mode = mode("projected");
@@ -64,12 +57,14 @@ pub(super) fn fill(cluster: &Cluster, pod: &Value, volume: &Value, real: &Path, 
                 config_map(cluster, pod, source, mode, &mut files)?;
             } else if let Some(source) = source.get("secret") {
                 secret(cluster, pod, source, text(source, "/name"), mode, &mut files)?;
-            } else if let Some(source) = source.get("downwardAPI") {
-                downward_files(pod, source, mode, &mut files);
             } else if let Some(source) = source.get("serviceAccountToken") {
                 files.add(text(source, "/path"), token.as_bytes().to_vec(), mode);
+            } else {
+                bail!("the laptop cloud has no projected volume of this kind: {source}");
             }
         }
+    } else if volume.get("emptyDir").is_none() {
+        bail!("the laptop cloud has no volume of this kind: {volume}");
     }
     files.write(real)
 }
@@ -151,13 +146,6 @@ fn secret(
         Some(object) => files.add_items(source, &secret_data(&object), mode, "secret"),
         None if truth(source, "/optional") => Ok(()),
         None => bail!("secret {name:?} not found"),
-    }
-}
-
-fn downward_files(pod: &Value, source: &Value, mode: i64, files: &mut Files) {
-    for item in items(source, "/items") {
-        let found = downward::field(pod, text(item, "/fieldRef/fieldPath")).unwrap_or_default();
-        files.add(text(item, "/path"), found.into_bytes(), number(item, "/mode").unwrap_or(mode));
     }
 }
 

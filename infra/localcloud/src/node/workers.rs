@@ -55,7 +55,7 @@ impl Workers {
                 () = self.cluster.stop.cancelled() => return,
             };
             let Some(change) = change else { return };
-            self.look(&change);
+            self.follow(&change);
         }
     }
 
@@ -109,7 +109,7 @@ impl Workers {
         }
     }
 
-    fn look(self: &Arc<Self>, change: &Change) {
+    fn follow(self: &Arc<Self>, change: &Change) {
         if change.kind != &kinds::POD {
             return self.refresh(change);
         }
@@ -252,7 +252,7 @@ pub fn announce(cluster: &Cluster, node: &NodeSettings) {
             "nodeInfo": {
                 "machineID": "", "systemUUID": "", "bootID": "", "kernelVersion": kernel.trim(),
                 "osImage": "processes of this laptop", "containerRuntimeVersion": "process://1",
-                "kubeletVersion": crate::kubernetes::server::VERSION, "kubeProxyVersion": "",
+                "kubeletVersion": crate::kubernetes::discovery::VERSION, "kubeProxyVersion": "",
                 "operatingSystem": "linux", "architecture": architecture(),
             },
         },

@@ -80,7 +80,7 @@ impl Pubsub {
                 }
             }
             let subscription = self.start(settings.clone(), queue)?;
-            if let Some(topic) = topics.get(&settings.topic).filter(|_| !settings.detached) {
+            if let Some(topic) = topics.get(&settings.topic) {
                 lock(&topic.subscriptions).insert(settings.name.clone(), subscription.clone());
             }
             subscriptions.insert(settings.name, subscription);

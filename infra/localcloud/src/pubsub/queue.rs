@@ -83,8 +83,6 @@ pub struct Queue {
     ready: VecDeque<u64>,
     timers: BTreeSet<(Timestamp, u64)>,
     holders: HashMap<u64, Holder>,
-    /// Acknowledged messages, kept only when the subscription retains them.
-    acked: BTreeMap<u64, Arc<Message>>,
 }
 
 impl Queue {
@@ -125,10 +123,10 @@ impl Queue {
         self.holders.remove(&holder);
     }
 
-    /// Leases up to `most` messages until `until`.
-    pub fn take(&mut self, holder: Option<u64>, most: usize, until: Timestamp) -> Vec<Delivery> {
+    /// Leases up to `max` messages until `until`.
+    pub fn take(&mut self, holder: Option<u64>, max: usize, until: Timestamp) -> Vec<Delivery> {
         let mut taken = Vec::new();
-        while taken.len() < most && self.has_room(holder) {
+        while taken.len() < max && self.has_room(holder) {
             let Some(id) = self.ready.pop_front() else { break };
             let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.state == State::Ready) else { continue };
             entry.state = State::Leased { until, holder };
@@ -157,7 +155,7 @@ impl Queue {
 
     /// Acknowledges; an id of an earlier delivery still counts, as with at-least-once delivery on Google Cloud.
     /// Answers the ids that are not of the present delivery, which an exactly-once subscription refuses.
-    pub fn ack(&mut self, ack_ids: &[String], retain: bool) -> Vec<String> {
+    pub fn ack(&mut self, ack_ids: &[String]) -> Vec<String> {
         let mut stale = Vec::new();
         for ack_id in ack_ids {
             let Some((id, delivery)) = read_ack_id(ack_id) else {
@@ -171,9 +169,7 @@ impl Queue {
             if !current {
                 stale.push(ack_id.clone());
             }
-            if let Some(message) = self.remove(id).filter(|_| retain) {
-                self.acked.insert(id, message);
-            }
+            self.remove(id);
         }
         stale
     }
@@ -214,12 +210,6 @@ impl Queue {
             }
             self.remove(id);
         }
-        while let Some((&id, message)) = self.acked.first_key_value() {
-            if now.duration_since(message.published) < retention {
-                break;
-            }
-            self.acked.remove(&id);
-        }
         self.ready.len() > before
     }
 
@@ -229,24 +219,6 @@ impl Queue {
         let oldest = self.entries.first_key_value().map(|(_, entry)| entry.message.published);
         let retained = oldest.and_then(|published| published.checked_add(retention).ok());
         [timer, retained].into_iter().flatten().min()
-    }
-
-    /// Makes everything published before `time` acknowledged, and what was acknowledged since then new again.
-    pub fn seek(&mut self, time: Timestamp, retain: bool) {
-        let before: Vec<u64> =
-            self.entries.iter().filter(|(_, entry)| entry.message.published < time).map(|(id, _)| *id).collect();
-        for id in before {
-            if let Some(message) = self.remove(id).filter(|_| retain) {
-                self.acked.insert(id, message);
-            }
-        }
-        let since: Vec<u64> =
-            self.acked.iter().filter(|(_, message)| message.published >= time).map(|(id, _)| *id).collect();
-        for id in since {
-            if let Some(message) = self.acked.remove(&id) {
-                self.push(message);
-            }
-        }
     }
 
     /// Gives a leased message back.
@@ -270,9 +242,9 @@ impl Queue {
         }
     }
 
-    fn remove(&mut self, id: u64) -> Option<Arc<Message>> {
+    fn remove(&mut self, id: u64) {
         self.release(id);
-        self.entries.remove(&id).map(|entry| entry.message)
+        self.entries.remove(&id);
     }
 
     /// Takes the message off its timer and off what its receiver has outstanding.

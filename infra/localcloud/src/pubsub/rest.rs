@@ -6,8 +6,7 @@ use axum::{Router, body::Body, response::Response};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1::{PubsubMessage, ReceivedMessage};
 use http::{Method, Request};
-use jiff::Timestamp;
-use serde::{Deserialize, de::DeserializeOwned};
+use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{Pubsub, names, settings};
@@ -15,11 +14,11 @@ use crate::{
     google::{
         call::{Call, ok, time_text},
         error::{Error, Result},
-        grpc,
+        grpc, page,
     },
     identity::{
         Target,
-        policy::Stale,
+        policy::{Policy, Stale},
         principal::Principal,
         rest::{SetPolicy, TestPermissions, no_route, permissions_json, policy_json, requested_version},
     },
@@ -82,12 +81,6 @@ struct Acks {
     ack_deadline_seconds: i32,
 }
 
-#[derive(Default, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-struct Seek {
-    time: Option<String>,
-}
-
 async fn answer(pubsub: &Arc<Pubsub>, request: Request<Body>) -> Result<Response> {
     let call = Call::read(request).await?.with_verb();
     let caller = pubsub.identity.caller(&call.headers)?;
@@ -102,23 +95,18 @@ async fn answer(pubsub: &Arc<Pubsub>, request: Request<Body>) -> Result<Response
         }
         ["projects", _, "topics"] if call.method == Method::GET => {
             let (topics, next) = pubsub.list_topics(&caller, name.trim_end_matches("/topics"), &call.page()?)?;
-            Ok(ok(&list("topics", topics.iter().map(topic_json).collect(), next)))
+            Ok(ok(&page::answer("topics", topics.iter().map(topic_json).collect(), next)))
         }
         ["projects", _, "topics", _] => topic(pubsub, &call, &caller, name),
         ["projects", _, "topics", _, "subscriptions"] if call.method == Method::GET => {
             let topic = name.trim_end_matches("/subscriptions");
             let (names, next) = pubsub.list_topic_subscriptions(&caller, topic, &call.page()?)?;
-            Ok(ok(&list("subscriptions", names.into_iter().map(Value::String).collect(), next)))
-        }
-        ["projects", _, "topics", _, "snapshots"] | ["projects", _, "snapshots" | "schemas"]
-            if call.method == Method::GET =>
-        {
-            Ok(ok(&json!({})))
+            Ok(ok(&page::answer("subscriptions", names.into_iter().map(Value::String).collect(), next)))
         }
         ["projects", _, "subscriptions"] if call.method == Method::GET => {
             let project = name.trim_end_matches("/subscriptions");
             let (found, next) = pubsub.list_subscriptions(&caller, project, &call.page()?)?;
-            Ok(ok(&list("subscriptions", found.iter().map(|it| subscription_json(&call, it)).collect(), next)))
+            Ok(ok(&page::answer("subscriptions", found.iter().map(|it| subscription_json(&call, it)).collect(), next)))
         }
         ["projects", _, "subscriptions", _] => subscription(pubsub, &call, &caller, name).await,
         _ => Err(no_route(&call)),
@@ -128,19 +116,19 @@ async fn answer(pubsub: &Arc<Pubsub>, request: Request<Body>) -> Result<Response
 fn topic(pubsub: &Pubsub, call: &Call, caller: &Principal, name: String) -> Result<Response> {
     match (&call.method, call.verb.as_deref()) {
         (&Method::PUT, None) => {
-            let topic = pubsub.create_topic(caller, settings::Topic { name, ..read(call)? })?;
+            let topic = pubsub.create_topic(caller, settings::Topic { name, ..call.json()? })?;
             Ok(ok(&topic_json(&topic)))
         }
         (&Method::GET, None) => Ok(ok(&topic_json(&pubsub.get_topic(caller, &name)?))),
         (&Method::PATCH, None) => {
-            let update: UpdateTopic = read(call)?;
+            let update: UpdateTopic = call.json()?;
             let mask = mask(call, &update.update_mask);
             let topic = pubsub.update_topic(caller, settings::Topic { name, ..update.topic }, &mask)?;
             Ok(ok(&topic_json(&topic)))
         }
         (&Method::DELETE, None) => pubsub.delete_topic(caller, &name).map(|()| ok(&json!({}))),
         (&Method::POST, Some("publish")) => {
-            let publish: Publish = read(call)?;
+            let publish: Publish = call.json()?;
             let messages: Result<Vec<PubsubMessage>> = publish.messages.into_iter().map(message).collect();
             let ids = pubsub.publish(caller, &name, messages?)?;
             Ok(ok(&json!({ "messageIds": ids })))
@@ -152,39 +140,32 @@ fn topic(pubsub: &Pubsub, call: &Call, caller: &Principal, name: String) -> Resu
 async fn subscription(pubsub: &Arc<Pubsub>, call: &Call, caller: &Principal, name: String) -> Result<Response> {
     match (&call.method, call.verb.as_deref()) {
         (&Method::PUT, None) => {
-            let wanted = settings::Subscription { name, ..read(call)? };
-            Ok(ok(&subscription_json(call, &pubsub.create_subscription(caller, wanted)?)))
+            let desired = settings::Subscription { name, ..call.json()? };
+            Ok(ok(&subscription_json(call, &pubsub.create_subscription(caller, desired)?)))
         }
         (&Method::GET, None) => Ok(ok(&subscription_json(call, &pubsub.get_subscription(caller, &name)?))),
         (&Method::PATCH, None) => {
-            let update: UpdateSubscription = read(call)?;
+            let update: UpdateSubscription = call.json()?;
             let mask = mask(call, &update.update_mask);
             let from = settings::Subscription { name, ..update.subscription };
             Ok(ok(&subscription_json(call, &pubsub.update_subscription(caller, from, &mask)?)))
         }
         (&Method::DELETE, None) => pubsub.delete_subscription(caller, &name).map(|()| ok(&json!({}))),
         (&Method::POST, Some("pull")) => {
-            let wanted: Pull = read(call)?;
-            let taken = pubsub.pull(caller, &name, wanted.max_messages, wanted.return_immediately).await?;
+            let desired: Pull = call.json()?;
+            let taken = pubsub.pull(caller, &name, desired.max_messages, desired.return_immediately).await?;
             let messages: Vec<Value> = taken.iter().map(received_json).collect();
             Ok(ok(&if messages.is_empty() { json!({}) } else { json!({ "receivedMessages": messages }) }))
         }
         (&Method::POST, Some("acknowledge")) => {
-            let wanted: Acks = read(call)?;
-            pubsub.acknowledge(caller, &name, &wanted.ack_ids).map(|()| ok(&json!({})))
+            let desired: Acks = call.json()?;
+            pubsub.acknowledge(caller, &name, &desired.ack_ids).map(|()| ok(&json!({})))
         }
         (&Method::POST, Some("modifyAckDeadline")) => {
-            let wanted: Acks = read(call)?;
-            let seconds = wanted.ack_deadline_seconds;
-            pubsub.modify_ack_deadline(caller, &name, &wanted.ack_ids, seconds).map(|()| ok(&json!({})))
+            let desired: Acks = call.json()?;
+            let seconds = desired.ack_deadline_seconds;
+            pubsub.modify_ack_deadline(caller, &name, &desired.ack_ids, seconds).map(|()| ok(&json!({})))
         }
-        (&Method::POST, Some("seek")) => {
-            let wanted: Seek = read(call)?;
-            let time: Option<Timestamp> = wanted.time.and_then(|text| text.parse().ok());
-            let time = time.ok_or_else(|| Error::invalid("The laptop cloud seeks to a time only."))?;
-            pubsub.seek(caller, &name, time).map(|()| ok(&json!({})))
-        }
-        (&Method::POST, Some("detach")) => pubsub.detach_subscription(caller, &name).map(|()| ok(&json!({}))),
         _ => Err(no_route(call)),
     }
 }
@@ -193,12 +174,12 @@ fn iam(pubsub: &Pubsub, call: &Call, caller: &Principal, name: &str) -> Result<R
     match call.verb.as_deref() {
         Some("getIamPolicy") => Ok(ok(&policy_json(&pubsub.get_policy(caller, name, requested_version(call)?)?)?)),
         Some("setIamPolicy") => {
-            let wanted: SetPolicy = call.json()?;
-            Ok(ok(&policy_json(&pubsub.set_policy(caller, name, wanted.policy)?)?))
+            let desired: SetPolicy = call.json()?;
+            Ok(ok(&policy_json(&pubsub.set_policy(caller, name, desired.policy)?)?))
         }
         _ => {
-            let wanted: TestPermissions = call.json()?;
-            Ok(ok(&permissions_json(&pubsub.test_permissions(caller, name, &wanted.permissions)?)))
+            let desired: TestPermissions = call.json()?;
+            Ok(ok(&permissions_json(&pubsub.test_permissions(caller, name, &desired.permissions)?)))
         }
     }
 }
@@ -224,12 +205,7 @@ impl Pubsub {
     }
 
     /// The policy of a topic or subscription.
-    pub(super) fn get_policy(
-        &self,
-        caller: &Principal,
-        name: &str,
-        version: i32,
-    ) -> Result<crate::identity::policy::Policy> {
+    pub(super) fn get_policy(&self, caller: &Principal, name: &str, version: i32) -> Result<Policy> {
         let (target, stem) = self.target(name)?;
         self.need(caller, &format!("{stem}.getIamPolicy"), &target)?;
         self.must_exist(name)?;
@@ -237,16 +213,11 @@ impl Pubsub {
     }
 
     /// Replaces the policy of a topic or subscription.
-    pub(super) fn set_policy(
-        &self,
-        caller: &Principal,
-        name: &str,
-        wanted: crate::identity::policy::Policy,
-    ) -> Result<crate::identity::policy::Policy> {
+    pub(super) fn set_policy(&self, caller: &Principal, name: &str, desired: Policy) -> Result<Policy> {
         let (target, stem) = self.target(name)?;
         self.need(caller, &format!("{stem}.setIamPolicy"), &target)?;
         self.must_exist(name)?;
-        self.identity.set_policy(name, wanted, Stale::Aborted)
+        self.identity.set_policy(name, desired, Stale::Aborted)
     }
 
     /// Those of the permissions that the caller has.
@@ -262,25 +233,9 @@ impl Pubsub {
     }
 }
 
-/// A body; what does not fit is refused by name, as Google does.
-fn read<T: DeserializeOwned>(call: &Call) -> Result<T> {
-    call.json()
-}
-
 fn mask(call: &Call, in_body: &str) -> Vec<String> {
     let text = call.query("updateMask").unwrap_or(in_body);
     text.split(',').map(str::trim).filter(|field| !field.is_empty()).map(str::to_owned).collect()
-}
-
-fn list(field: &str, items: Vec<Value>, next: String) -> Value {
-    let mut answer = json!({});
-    if !items.is_empty() {
-        answer[field] = Value::Array(items);
-    }
-    if !next.is_empty() {
-        answer["nextPageToken"] = json!(next);
-    }
-    answer
 }
 
 fn message(message: Message) -> Result<PubsubMessage> {

@@ -9,9 +9,9 @@ use serde_json::Value;
 use super::{filter::Filter, queue::Backoff, span::Span};
 use crate::google::error::{Error, Result};
 
-/// Seven days, how long unacknowledged messages are kept unless told otherwise.
+/// Seven days, how long unacknowledged messages are kept by default.
 const RETENTION_SECS: i64 = 7 * 86_400;
-/// 31 days, after which an idle subscription goes unless told otherwise.
+/// 31 days, after which an idle subscription is deleted by default.
 const EXPIRATION_SECS: i64 = 31 * 86_400;
 
 /// Settings of a topic.
@@ -52,7 +52,7 @@ pub struct Subscription {
     pub push_config: PushConfig,
     /// 10 to 600.
     pub ack_deadline_seconds: i32,
-    /// Keep acknowledged messages, for seeking back.
+    /// Kept and shown only: nothing seeks back here.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub retain_acked_messages: bool,
     /// How long messages are kept.
@@ -74,9 +74,6 @@ pub struct Subscription {
     /// How redelivery is put off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_policy: Option<RetryPolicy>,
-    /// Detached from its topic.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub detached: bool,
     /// Refuse stale ack ids.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub enable_exactly_once_delivery: bool,
@@ -178,8 +175,8 @@ impl Subscription {
             }
         }
         if let Some(backoff) = self.backoff() {
-            let most = SignedDuration::from_secs(600);
-            let in_range = |value: SignedDuration| !value.is_negative() && value <= most;
+            let max = SignedDuration::from_secs(600);
+            let in_range = |value: SignedDuration| !value.is_negative() && value <= max;
             if !in_range(backoff.minimum) || !in_range(backoff.maximum) || backoff.minimum > backoff.maximum {
                 return invalid(
                     "The values of retry_policy must be between 0 and 600 seconds, the minimum not above the maximum."
@@ -316,7 +313,7 @@ fn check_labels(labels: &BTreeMap<String, String>) -> Result<()> {
         return Ok(());
     }
     Err(Error::invalid(
-        "Invalid labels given: keys and values have at most 63 lower-case letters, digits, underscores and dashes, and \
+        "Invalid labels given: keys and values have at max 63 lower-case letters, digits, underscores and dashes, and \
          keys start with a letter.",
     ))
 }

@@ -12,16 +12,6 @@ impl Span {
     pub const fn secs(secs: i64) -> Self {
         Self(SignedDuration::from_secs(secs))
     }
-
-    /// From protobuf.
-    pub fn from_proto(duration: &prost_types::Duration) -> Self {
-        Self(SignedDuration::from_secs(duration.seconds) + SignedDuration::from_nanos(i64::from(duration.nanos)))
-    }
-
-    /// To protobuf.
-    pub fn to_proto(self) -> prost_types::Duration {
-        prost_types::Duration { seconds: self.0.as_secs(), nanos: self.0.subsec_nanos() }
-    }
 }
 
 impl Serialize for Span {

@@ -1,4 +1,4 @@
-//! Subscriptions: made, changed, pulled from, acknowledged, sought, deleted.
+//! Subscriptions: made, changed, pulled from, acknowledged, deleted.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -18,7 +18,7 @@ use super::{
 use crate::{
     google::{
         error::{Error, Result},
-        page::{Ask, page},
+        page::{PageRequest, page},
     },
     identity::principal::Principal,
 };
@@ -120,14 +120,14 @@ impl Pubsub {
         &self,
         caller: &Principal,
         project: &str,
-        ask: &Ask,
+        request: &PageRequest,
     ) -> Result<(Vec<settings::Subscription>, String)> {
         self.check_project(names::project(project)?)?;
         self.need(caller, "pubsub.subscriptions.list", &self.project_target())?;
         let subscriptions = self.subscriptions.read().unwrap_or_else(PoisonError::into_inner);
         page(
             subscriptions.iter().map(|(name, found)| (name.clone(), lock(&found.inner).settings.clone())),
-            ask,
+            request,
             PAGE_MAX,
         )
     }
@@ -161,34 +161,13 @@ impl Pubsub {
         }
     }
 
-    /// Takes a subscription off its topic and drops its messages.
-    ///
-    /// # Errors
-    /// 400, 403, 404.
-    pub fn detach_subscription(&self, caller: &Principal, name: &str) -> Result<()> {
-        names::check("subscriptions", name)?;
-        let subscription = self.find_subscription(name)?;
-        let topic = lock(&subscription.inner).settings.topic.clone();
-        self.need(caller, "pubsub.topics.detachSubscription", &names::topic_target(&topic))?;
-        self.detach(&subscription);
-        let mut inner = lock(&subscription.inner);
-        inner.settings.detached = true;
-        inner.queue = Queue::default();
-        self.changed();
-        Ok(())
-    }
-
     pub(super) fn consumable(&self, caller: &Principal, name: &str) -> Result<Arc<Subscription>> {
         names::check("subscriptions", name)?;
         self.need(caller, "pubsub.subscriptions.consume", &names::subscription_target(name))?;
-        let subscription = self.find_subscription(name)?;
-        if lock(&subscription.inner).settings.detached {
-            return Err(Error::failed_precondition("The subscription is detached from its topic."));
-        }
-        Ok(subscription)
+        self.find_subscription(name)
     }
 
-    /// Pulls messages, waiting a while for the first one unless told not to.
+    /// Pulls messages, waiting a while for the first one unless `at_once` is set.
     ///
     /// # Errors
     /// 400, 403, 404.
@@ -196,19 +175,19 @@ impl Pubsub {
         &self,
         caller: &Principal,
         name: &str,
-        most: i32,
+        max: i32,
         at_once: bool,
     ) -> Result<Vec<proto::ReceivedMessage>> {
         let subscription = self.consumable(caller, name)?;
-        let most = usize::try_from(most).unwrap_or(0).min(PULL_MAX);
-        if most == 0 {
+        let max = usize::try_from(max).unwrap_or(0).min(PULL_MAX);
+        if max == 0 {
             return Err(Error::invalid("The value for max_messages must be a positive number."));
         }
         let end = tokio::time::Instant::now() + PULL_WAIT;
         loop {
             let mut notified = std::pin::pin!(subscription.wake.notified());
             notified.as_mut().enable();
-            let taken = subscription.take(None, most, self.identity.clock.now(), None);
+            let taken = subscription.take(None, max, self.identity.clock.now(), None);
             if !taken.is_empty() {
                 self.changed();
                 return Ok(taken);
@@ -252,22 +231,6 @@ impl Pubsub {
         subscription.modify(ack_ids, seconds, self.identity.clock.now());
         Ok(())
     }
-
-    /// Seeks to a time.
-    ///
-    /// # Errors
-    /// 400, 403, 404.
-    pub fn seek(&self, caller: &Principal, name: &str, time: Timestamp) -> Result<()> {
-        let subscription = self.consumable(caller, name)?;
-        let mut inner = lock(&subscription.inner);
-        let retain = inner.settings.retain_acked_messages;
-        inner.queue.seek(time, retain);
-        drop(inner);
-        subscription.wake.notify_waiters();
-        subscription.timers.notify_one();
-        self.changed();
-        Ok(())
-    }
 }
 
 impl Subscription {
@@ -275,7 +238,7 @@ impl Subscription {
     pub(super) fn take(
         &self,
         holder: Option<u64>,
-        most: usize,
+        max: usize,
         now: Timestamp,
         deadline: Option<i32>,
     ) -> Vec<proto::ReceivedMessage> {
@@ -284,7 +247,7 @@ impl Subscription {
         let numbered = inner.settings.dead_letter_policy.is_some();
         let lease = SignedDuration::from_secs(i64::from(deadline.unwrap_or(inner.settings.ack_deadline_seconds)));
         let before = inner.queue.next_event(inner.settings.retention());
-        let taken = inner.queue.take(holder, most, now.checked_add(lease).unwrap_or(Timestamp::MAX));
+        let taken = inner.queue.take(holder, max, now.checked_add(lease).unwrap_or(Timestamp::MAX));
         let after = inner.queue.next_event(inner.settings.retention());
         drop(inner);
         if before != after {
@@ -297,8 +260,7 @@ impl Subscription {
     pub(super) fn ack(&self, ack_ids: &[String], now: Timestamp) -> Vec<String> {
         let mut inner = lock(&self.inner);
         inner.active = now;
-        let retain = inner.settings.retain_acked_messages;
-        let stale = inner.queue.ack(ack_ids, retain);
+        let stale = inner.queue.ack(ack_ids);
         drop(inner);
         self.wake.notify_waiters();
         stale

@@ -48,32 +48,11 @@ pub struct Bucket {
     pub updated: Timestamp,
     /// Objects by name.
     #[serde(skip)]
-    pub objects: BTreeMap<String, Versions>,
+    pub objects: BTreeMap<String, Arc<Object>>,
     /// Notifications by id.
     pub notifications: BTreeMap<u64, Notification>,
     /// The next notification's id.
     pub last_notification: u64,
-}
-
-/// Generations of one name.
-#[derive(Clone, Debug, Default)]
-pub struct Versions {
-    /// The live one.
-    pub live: Option<Arc<Object>>,
-    /// Earlier ones, kept when the bucket is versioned.
-    pub old: BTreeMap<i64, Arc<Object>>,
-}
-
-impl Versions {
-    /// A certain generation, or the live one.
-    pub fn get(&self, generation: Option<i64>) -> Option<&Arc<Object>> {
-        match generation {
-            None => self.live.as_ref(),
-            Some(wanted) => {
-                self.live.as_ref().filter(|live| live.generation == wanted).or_else(|| self.old.get(&wanted))
-            }
-        }
-    }
 }
 
 impl Bucket {
@@ -81,7 +60,7 @@ impl Bucket {
     ///
     /// # Errors
     /// 400 for settings that break a rule.
-    pub fn new(name: &str, wanted: &Value, location: &str, now: Timestamp) -> Result<Self> {
+    pub fn new(name: &str, desired: &Value, location: &str, now: Timestamp) -> Result<Self> {
         let mut bucket = Self {
             name: name.to_owned(),
             settings: Map::new(),
@@ -103,7 +82,7 @@ impl Bucket {
             "softDeletePolicy": { "retentionDurationSeconds": "604800" },
         });
         bucket.merge(&defaults)?;
-        bucket.merge(wanted)?;
+        bucket.merge(desired)?;
         bucket.normalise(now);
         Ok(bucket)
     }
@@ -205,12 +184,6 @@ impl Bucket {
     pub fn is_public_prevented(&self) -> bool {
         self.settings.get("iamConfiguration").and_then(|iam| iam.get("publicAccessPrevention")).and_then(Value::as_str)
             == Some("enforced")
-    }
-
-    /// True when earlier generations are kept.
-    pub fn is_versioned(&self) -> bool {
-        self.settings.get("versioning").and_then(|versioning| versioning.get("enabled")).and_then(Value::as_bool)
-            == Some(true)
     }
 
     /// Storage class of objects that do not say.

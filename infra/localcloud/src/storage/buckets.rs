@@ -12,7 +12,7 @@ use super::{
 use crate::{
     google::{
         error::{Error, Result},
-        page::{Ask, page},
+        page::{PageRequest, page},
     },
     identity::{
         policy::{Kept, Policy, Stale},
@@ -32,7 +32,7 @@ pub(super) struct Metageneration {
 
 impl Metageneration {
     fn check(self, bucket: &Bucket, reading: bool) -> Result<()> {
-        if self.matches.is_some_and(|wanted| wanted != bucket.metageneration) {
+        if self.matches.is_some_and(|desired| desired != bucket.metageneration) {
             return Err(Error::condition_not_met());
         }
         if self.not_matches == Some(bucket.metageneration) {
@@ -65,10 +65,10 @@ fn settings(bucket: &Bucket) -> Bucket {
 }
 
 impl Storage {
-    pub(super) fn create_bucket(&self, caller: &Principal, name: &str, wanted: &Value) -> Result<Bucket> {
+    pub(super) fn create_bucket(&self, caller: &Principal, name: &str, desired: &Value) -> Result<Bucket> {
         self.need(caller, "storage.buckets.create", On::Project)?;
         check_name(name)?;
-        let bucket = Bucket::new(name, wanted, &self.location, self.identity.clock.now())?;
+        let bucket = Bucket::new(name, desired, &self.location, self.identity.clock.now())?;
         let mut buckets = self.buckets.write().unwrap_or_else(PoisonError::into_inner);
         if buckets.contains_key(name) {
             return Err(Error::exists(
@@ -108,9 +108,9 @@ impl Storage {
         caller: &Principal,
         project: &str,
         prefix: &str,
-        ask: &Ask,
+        request: &PageRequest,
     ) -> Result<(Vec<Bucket>, String)> {
-        if project != self.identity.project() && project != self.identity.number().to_string() {
+        if !self.identity.is_project(project) {
             return Err(Error::not_found(format!("The requested project was not found: {project}.")));
         }
         self.need(caller, "storage.buckets.list", On::Project)?;
@@ -119,7 +119,7 @@ impl Storage {
             .iter()
             .filter(|(name, _)| name.starts_with(prefix))
             .map(|(name, bucket)| (name.clone(), settings(&read(bucket))));
-        page(found, ask, PAGE_MAX)
+        page(found, request, PAGE_MAX)
     }
 
     pub(super) fn patch_bucket(
@@ -162,22 +162,22 @@ impl Storage {
         Ok(self.identity.policy(&format!("projects/_/buckets/{name}"), version))
     }
 
-    pub(super) fn set_policy(&self, caller: &Principal, name: &str, wanted: Policy) -> Result<Policy> {
+    pub(super) fn set_policy(&self, caller: &Principal, name: &str, desired: Policy) -> Result<Policy> {
         let bucket = self.find(name)?;
         self.need(caller, "storage.buckets.setIamPolicy", On::Bucket(name))?;
         let bucket = read(&bucket);
-        if !bucket.is_uniform() && wanted.bindings.iter().any(|binding| binding.condition.is_some()) {
+        if !bucket.is_uniform() && desired.bindings.iter().any(|binding| binding.condition.is_some()) {
             return Err(Error::condition_not_met_because(
                 "Conditional role bindings need uniform bucket-level access to be enabled on the bucket.",
             ));
         }
         let public = |member: &String| matches!(member.as_str(), "allUsers" | "allAuthenticatedUsers");
-        if bucket.is_public_prevented() && wanted.bindings.iter().any(|binding| binding.members.iter().any(public)) {
+        if bucket.is_public_prevented() && desired.bindings.iter().any(|binding| binding.members.iter().any(public)) {
             return Err(Error::condition_not_met_because(
                 "The member bindings allUsers and allAuthenticatedUsers are not allowed since public access prevention is enforced.",
             ));
         }
-        self.identity.set_policy(&format!("projects/_/buckets/{name}"), wanted, Stale::ConditionNotMet)
+        self.identity.set_policy(&format!("projects/_/buckets/{name}"), desired, Stale::ConditionNotMet)
     }
 
     pub(super) fn test_permissions(
@@ -194,13 +194,13 @@ impl Storage {
         &self,
         caller: &Principal,
         name: &str,
-        wanted: Notification,
+        desired: Notification,
     ) -> Result<(u64, Notification)> {
         let bucket = self.find(name)?;
         self.need(caller, "storage.buckets.update", On::Bucket(name))?;
         let mut bucket = write(&bucket);
-        wanted.check(&bucket)?;
-        let topic = wanted.topic_name().to_owned();
+        desired.check(&bucket.notifications)?;
+        let topic = desired.topic_name().to_owned();
         let agent = self.identity.storage_agent();
         let target = crate::identity::Target::resource(&topic, "pubsub.googleapis.com/Topic", "pubsub.googleapis.com");
         let known = self.pubsub.get_topic(&self.identity.operator(), &topic).is_ok();
@@ -210,12 +210,12 @@ impl Storage {
                  topic '//pubsub.googleapis.com/{topic}', or that topic does not exist."
             )));
         }
-        let wanted = Notification { topic: format!("//pubsub.googleapis.com/{topic}"), ..wanted };
+        let desired = Notification { topic: format!("//pubsub.googleapis.com/{topic}"), ..desired };
         bucket.last_notification += 1;
         let id = bucket.last_notification;
-        bucket.notifications.insert(id, wanted.clone());
+        bucket.notifications.insert(id, desired.clone());
         self.changed();
-        Ok((id, wanted))
+        Ok((id, desired))
     }
 
     pub(super) fn notifications(&self, caller: &Principal, name: &str) -> Result<Vec<(u64, Notification)>> {

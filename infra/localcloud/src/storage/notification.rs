@@ -1,15 +1,12 @@
 //! Bucket notifications: what is published when an object changes.
 
-use std::{
-    collections::{BTreeMap, HashMap},
-    sync::Arc,
-};
+use std::collections::{BTreeMap, HashMap};
 
 use googleapis_tonic_google_pubsub_v1::google::pubsub::v1::PubsubMessage;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Storage, bucket::Bucket, object::Object};
+use super::object::Object;
 use crate::google::{
     call::time_text,
     error::{Error, Result},
@@ -19,7 +16,7 @@ use crate::google::{
 const PER_EVENT_MAX: usize = 10;
 /// Most notifications of a bucket.
 const PER_BUCKET_MAX: usize = 100;
-const EVENTS: [Event; 4] = [Event::Finalize, Event::MetadataUpdate, Event::Delete, Event::Archive];
+const EVENTS: [Event; 3] = [Event::Finalize, Event::MetadataUpdate, Event::Delete];
 
 /// One notification configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,8 +46,6 @@ pub enum Event {
     MetadataUpdate,
     /// Gone.
     Delete,
-    /// No longer the live one.
-    Archive,
 }
 
 impl Event {
@@ -59,7 +54,6 @@ impl Event {
             Self::Finalize => "OBJECT_FINALIZE",
             Self::MetadataUpdate => "OBJECT_METADATA_UPDATE",
             Self::Delete => "OBJECT_DELETE",
-            Self::Archive => "OBJECT_ARCHIVE",
         }
     }
 }
@@ -84,7 +78,7 @@ impl Notification {
     ///
     /// # Errors
     /// 400.
-    pub fn check(&self, bucket: &Bucket) -> Result<()> {
+    pub fn check(&self, others: &BTreeMap<u64, Self>) -> Result<()> {
         if !matches!(self.payload_format.as_str(), "JSON_API_V1" | "NONE") {
             return Err(Error::invalid(format!("Invalid payload format: '{}'", self.payload_format)));
         }
@@ -94,8 +88,8 @@ impl Notification {
         let crowded = EVENTS
             .iter()
             .filter(|event| self.wants(**event))
-            .any(|event| bucket.notifications.values().filter(|other| other.wants(*event)).count() >= PER_EVENT_MAX);
-        if crowded || bucket.notifications.len() >= PER_BUCKET_MAX {
+            .any(|event| others.values().filter(|other| other.wants(*event)).count() >= PER_EVENT_MAX);
+        if crowded || others.len() >= PER_BUCKET_MAX {
             return Err(Error::invalid(
                 "Too many overlapping notifications. A bucket may have at most 10 notification configurations for an event type and 100 in all.",
             ));
@@ -103,41 +97,13 @@ impl Notification {
         Ok(())
     }
 
-    fn wants(&self, event: Event) -> bool {
+    pub(super) fn wants(&self, event: Event) -> bool {
         self.event_types.is_empty() || self.event_types.iter().any(|kind| kind == event.name())
     }
 }
 
-impl Storage {
-    /// Publishes what happened to whoever asked for it. `other` is the generation that replaced or was replaced.
-    pub(super) fn notify(
-        &self,
-        notifications: &BTreeMap<u64, Notification>,
-        event: Event,
-        object: &Arc<Object>,
-        other: Option<i64>,
-    ) {
-        let agent = self.identity.storage_agent();
-        for (id, notification) in notifications {
-            if !notification.wants(event) || !object.name.starts_with(&notification.object_name_prefix) {
-                continue;
-            }
-            let message = message(*id, notification, event, object, other, &self.base(), self.identity.clock.now());
-            if let Err(error) = self.pubsub.publish(&agent, notification.topic_name(), vec![message]) {
-                // Google retries such for days; here it is only told.
-                tracing::warn!(
-                    bucket = object.bucket,
-                    object = object.name,
-                    topic = notification.topic_name(),
-                    "notification was not published: {}",
-                    error.message()
-                );
-            }
-        }
-    }
-}
-
-fn message(
+/// The message that says what happened to an object. `other` is the generation that replaced it or was replaced.
+pub(super) fn message(
     id: u64,
     notification: &Notification,
     event: Event,

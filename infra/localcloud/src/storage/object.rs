@@ -29,16 +29,12 @@ pub struct Object {
     pub attributes: Attributes,
     /// CRC32C of the data.
     pub crc32c: u32,
-    /// MD5 of the data; none for composed objects.
-    pub md5: Option<[u8; 16]>,
-    /// Parts of a composed object.
-    pub components: Option<i32>,
+    /// MD5 of the data.
+    pub md5: [u8; 16],
     /// When it was made.
     pub created: Timestamp,
     /// When its metadata changed last.
     pub updated: Timestamp,
-    /// When it stopped being the live one.
-    pub deleted: Option<Timestamp>,
     /// The data; saved apart.
     #[serde(skip)]
     pub data: Bytes,
@@ -69,12 +65,6 @@ pub struct Attributes {
     /// Custom time, RFC 3339.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub custom_time: String,
-    /// Hold.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub temporary_hold: bool,
-    /// Hold.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub event_based_hold: bool,
     /// Custom metadata.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub metadata: BTreeMap<String, String>,
@@ -110,8 +100,8 @@ impl Preconditions {
     pub fn check(&self, found: Option<&Object>, reading: bool) -> Result<()> {
         let generation = found.map_or(0, |object| object.generation);
         let metageneration = found.map(|object| object.metageneration);
-        let met = self.generation_match.is_none_or(|wanted| wanted == generation)
-            && self.metageneration_match.is_none_or(|wanted| metageneration == Some(wanted));
+        let met = self.generation_match.is_none_or(|desired| desired == generation)
+            && self.metageneration_match.is_none_or(|desired| metageneration == Some(desired));
         if !met {
             return Err(Error::condition_not_met());
         }
@@ -189,8 +179,6 @@ impl Attributes {
                 "cacheControl",
                 "storageClass",
                 "customTime",
-                "temporaryHold",
-                "eventBasedHold",
             ];
             if known.contains(&key.as_str()) {
                 whole[key] = value.clone();
@@ -240,8 +228,8 @@ impl Object {
     }
 
     /// MD5 as JSON has it.
-    pub fn md5_text(&self) -> Option<String> {
-        self.md5.map(|md5| BASE64_STANDARD.encode(md5))
+    pub fn md5_text(&self) -> String {
+        BASE64_STANDARD.encode(self.md5)
     }
 
     /// The JSON resource. `base` is this server's address, for the links.
@@ -261,6 +249,7 @@ impl Object {
             "metageneration": self.metageneration.to_string(),
             "size": self.size().to_string(),
             "crc32c": self.crc32c_text(),
+            "md5Hash": self.md5_text(),
             "etag": self.etag(),
             "timeCreated": created,
             "updated": updated,
@@ -269,15 +258,6 @@ impl Object {
         });
         if let (Some(value), Value::Object(fields)) = (value.as_object_mut(), fields) {
             value.extend(fields);
-        }
-        if let Some(md5) = self.md5_text() {
-            value["md5Hash"] = json!(md5);
-        }
-        if let Some(components) = self.components {
-            value["componentCount"] = json!(components);
-        }
-        if let Some(deleted) = self.deleted {
-            value["timeDeleted"] = json!(time_text(deleted));
         }
         value
     }

@@ -26,10 +26,7 @@ impl Storage {
         let buckets = self.buckets.read().unwrap_or_else(PoisonError::into_inner);
         for bucket in buckets.values() {
             let bucket = read(bucket);
-            for versions in bucket.objects.values() {
-                let all = versions.old.values().chain(&versions.live);
-                saved.objects.extend(all.map(|object| Object::clone(object)));
-            }
+            saved.objects.extend(bucket.objects.values().map(|object| Object::clone(object)));
             saved.buckets.push(Bucket { objects: std::collections::BTreeMap::new(), ..Bucket::clone(&bucket) });
         }
         saved
@@ -43,12 +40,7 @@ impl Storage {
         for object in saved.objects {
             self.last_generation.fetch_max(object.generation, Ordering::Relaxed);
             let Some(bucket) = by_name.get_mut(&object.bucket) else { continue };
-            let versions = bucket.objects.entry(object.name.clone()).or_default();
-            if object.deleted.is_some() {
-                versions.old.insert(object.generation, Arc::new(object));
-            } else {
-                versions.live = Some(Arc::new(object));
-            }
+            bucket.objects.insert(object.name.clone(), Arc::new(object));
         }
         for (name, bucket) in by_name {
             buckets.insert(name, Arc::new(RwLock::new(bucket)));

@@ -1,6 +1,6 @@
 //! Cloud Storage's JSON API, and the port it shares with gRPC.
 
-use std::{future::Future, pin::Pin, sync::Arc};
+use std::sync::Arc;
 
 use axum::{
     Router,
@@ -19,7 +19,7 @@ use crate::{
     google::{
         call::{Call, ok},
         error::{Error, Result},
-        grpc,
+        grpc, page,
     },
     identity::{
         policy::Policy,
@@ -28,7 +28,6 @@ use crate::{
     },
 };
 
-mod batch;
 mod media;
 mod objects;
 
@@ -41,7 +40,7 @@ pub fn router(storage: Arc<Storage>, scheme: &'static str) -> Router {
                 return super::grpc_api::answer(storage, request).await;
             }
             match Call::read(request).await {
-                Ok(call) => storage.answer(Call { scheme, ..call }).await,
+                Ok(call) => storage.route(&Call { scheme, ..call }).unwrap_or_else(|error| error.to_storage()),
                 Err(error) => error.to_storage(),
             }
         }
@@ -49,25 +48,14 @@ pub fn router(storage: Arc<Storage>, scheme: &'static str) -> Router {
 }
 
 impl Storage {
-    /// Answers one call. Boxed, since a batch answers calls inside a call.
-    fn answer(&self, call: Call) -> Pin<Box<dyn Future<Output = Response> + Send + '_>> {
-        Box::pin(async move { self.route(&call).await.unwrap_or_else(|error| error.to_storage()) })
-    }
-
-    async fn route(&self, call: &Call) -> Result<Response> {
+    fn route(&self, call: &Call) -> Result<Response> {
         let caller = self.identity.caller(&call.headers)?;
         let path: Vec<&str> = call.segments.iter().map(String::as_str).collect();
         match path.as_slice() {
-            ["batch", ..] => self.batch(call).await,
             ["upload" | "resumable", "upload", "storage", "v1", "b", bucket, "o"]
             | ["upload", "storage", "v1", "b", bucket, "o"] => self.upload(call, &caller, bucket),
             ["download", "storage", "v1", "b", bucket, "o", object] => self.download(call, &caller, bucket, object),
             ["storage", "v1", rest @ ..] => self.json_api(call, &caller, rest),
-            // The short paths that emulators are asked for, and the XML API's reads.
-            ["b", ..] => self.json_api(call, &caller, &path),
-            [bucket, object @ ..] if !object.is_empty() && matches!(call.method, Method::GET | Method::HEAD) => {
-                self.download(call, &caller, bucket, &object.join("/"))
-            }
             _ => Err(no_route(call)),
         }
     }
@@ -81,19 +69,16 @@ impl Storage {
                 })))
             }
             (&Method::POST, ["b"]) => {
-                let wanted: Value = call.json()?;
-                let name = wanted["name"].as_str().ok_or_else(|| Error::invalid("Required parameter: name"))?;
+                let desired: Value = call.json()?;
+                let name = desired["name"].as_str().ok_or_else(|| Error::invalid("Required parameter: name"))?;
                 let project = call.query("project").unwrap_or_default();
-                if !self.is_project(project) {
+                if !self.identity.is_project(project) {
                     return Err(Error::invalid(format!("Unknown project id: {project}")));
                 }
-                Ok(ok(&self.create_bucket(caller, name, &wanted)?.json(&self.base(), self.identity.number())))
+                Ok(ok(&self.create_bucket(caller, name, &desired)?.json(&self.base(), self.identity.number())))
             }
             (&Method::GET, ["b"]) => {
                 let project = call.query("project").ok_or_else(|| Error::invalid("Required parameter: project"))?;
-                if call.flag("softDeleted") {
-                    return Ok(ok(&json!({ "kind": "storage#buckets" })));
-                }
                 let prefix = call.query("prefix").unwrap_or_default();
                 let (buckets, next) = self.list_buckets(caller, project, prefix, &call.page()?)?;
                 let items: Vec<Value> =
@@ -105,27 +90,9 @@ impl Storage {
             (_, ["b", bucket, "notificationConfigs", rest @ ..]) => {
                 self.notification_configs(call, caller, bucket, rest)
             }
-            (&Method::GET, ["b", bucket, "storageLayout"]) => {
-                let found = self.get_bucket(caller, bucket, Metageneration::default())?;
-                Ok(ok(&json!({
-                    "kind": "storage#storageLayout",
-                    "bucket": bucket,
-                    "location": found.settings.get("location"),
-                    "locationType": "region",
-                    "hierarchicalNamespace": { "enabled": false },
-                })))
-            }
-            (&Method::GET, ["b", bucket, "managedFolders" | "folders" | "anywhereCaches"]) => {
-                self.get_bucket(caller, bucket, Metageneration::default())?;
-                Ok(ok(&json!({})))
-            }
             (_, ["b", bucket, "o", rest @ ..]) => self.objects(call, caller, bucket, rest),
             _ => Err(no_route(call)),
         }
-    }
-
-    fn is_project(&self, name: &str) -> bool {
-        name == self.identity.project() || name == self.identity.number().to_string()
     }
 
     fn one_bucket(&self, call: &Call, caller: &Principal, bucket: &str) -> Result<Response> {
@@ -135,7 +102,7 @@ impl Storage {
         };
         let found = match call.method {
             Method::GET => self.get_bucket(caller, bucket, condition)?,
-            Method::PATCH | Method::PUT => self.patch_bucket(caller, bucket, &call.json()?, condition)?,
+            Method::PATCH => self.patch_bucket(caller, bucket, &call.json()?, condition)?,
             Method::DELETE => {
                 self.delete_bucket(caller, bucket, condition)?;
                 return Ok(StatusCode::NO_CONTENT.into_response());
@@ -203,12 +170,7 @@ impl Storage {
 }
 
 fn page_json(kind: &str, items: Vec<Value>, next: String) -> Value {
-    let mut answer = json!({ "kind": kind });
-    if !items.is_empty() {
-        answer["items"] = Value::Array(items);
-    }
-    if !next.is_empty() {
-        answer["nextPageToken"] = json!(next);
-    }
+    let mut answer = page::answer("items", items, next);
+    answer["kind"] = json!(kind);
     answer
 }

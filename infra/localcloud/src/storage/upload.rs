@@ -209,8 +209,8 @@ fn line_break(part: &[u8]) -> usize {
     if part.starts_with(b"\r\n") { 2 } else { usize::from(part.starts_with(b"\n")) }
 }
 
-fn find(text: &[u8], wanted: &[u8]) -> Option<usize> {
-    text.windows(wanted.len()).position(|window| window == wanted)
+fn find(text: &[u8], desired: &[u8]) -> Option<usize> {
+    text.windows(desired.len()).position(|window| window == desired)
 }
 
 /// Markers, each at the beginning of a line.

@@ -6,8 +6,8 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{
-    Backoff, indexes,
-    tally::{self, Pod, Tally},
+    indexes,
+    tally::{self, Backoff, Pod, Tally},
 };
 use crate::kubernetes::{
     events::Weight,
@@ -17,18 +17,18 @@ use crate::kubernetes::{
 /// Most pods made at a time.
 const BATCH: usize = 500;
 /// Longest pause after failures.
-const LONGEST: SignedDuration = SignedDuration::from_mins(10);
+const MAX_PAUSE: SignedDuration = SignedDuration::from_mins(10);
 
 /// A pod to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Wanted {
+pub(super) struct PodToCreate {
     pub(super) index: Option<u32>,
     pub(super) failures: Option<u32>,
 }
 
 /// A pod to delete.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Unwanted {
+pub(super) struct PodToDelete {
     pub(super) name: String,
     /// Whether it is to leave no trace in the counts.
     pub(super) uncounted: bool,
@@ -37,12 +37,12 @@ pub(super) struct Unwanted {
 /// What to do.
 #[derive(Debug, Default)]
 pub(super) struct Decision {
-    pub(super) create: Vec<Wanted>,
-    pub(super) delete: Vec<Unwanted>,
+    pub(super) create: Vec<PodToCreate>,
+    pub(super) delete: Vec<PodToDelete>,
     /// Pods that the status counts from now on.
     pub(super) count: Vec<String>,
     pub(super) backoff: Backoff,
-    /// When to look again.
+    /// When to decide again.
     pub(super) wake: Option<Timestamp>,
     pub(super) events: Vec<(Weight, &'static str, String)>,
     status: Value,
@@ -100,7 +100,8 @@ pub(super) fn decide(
     if text(&decision.status, "/startTime").is_empty() && !suspended {
         value::set(&mut decision.status, &["startTime"], value::seconds(now));
     }
-    let tally = tally::tally(job, pods, &mut decision, now);
+    let tally = tally::tally(job, pods, backoff, now);
+    (decision.count, decision.backoff) = (tally.counted.clone(), tally.backoff);
     if value::is_deleting(job) {
         write(&mut decision, job, pods, &tally);
         return decision;
@@ -162,8 +163,8 @@ fn verdict(
         *wake = Some(end);
     }
     let failed = tally.failed_indexes.len();
-    if let Some(most) = number(job, "/spec/maxFailedIndexes").and_then(|most| usize::try_from(most).ok())
-        && failed > most
+    if let Some(max) = number(job, "/spec/maxFailedIndexes").and_then(|max| usize::try_from(max).ok())
+        && failed > max
     {
         return because("MaxFailedIndexesExceeded", "Job has exceeded the specified maximal number of failed indexes");
     }
@@ -195,7 +196,7 @@ fn finish(decision: &mut Decision, job: &Value, pods: &[Pod<'_>], verdict: Optio
     decision.delete = pods
         .iter()
         .filter(|pod| pod.active())
-        .map(|pod| Unwanted { name: pod.name.clone(), uncounted: false })
+        .map(|pod| PodToDelete { name: pod.name.clone(), uncounted: false })
         .collect();
     if pods.iter().any(|pod| !(pod.ended() || pod.deleting && pod.counted && verdict.is_none())) {
         return;
@@ -229,7 +230,7 @@ fn suspend(decision: &mut Decision, job: &Value, pods: &[Pod<'_>], now: Timestam
     decision.delete = pods
         .iter()
         .filter(|pod| pod.active())
-        .map(|pod| Unwanted { name: pod.name.clone(), uncounted: true })
+        .map(|pod| PodToDelete { name: pod.name.clone(), uncounted: true })
         .collect();
     value::unset(&mut decision.status, &["startTime"]);
     if !value::has_condition(job, "Suspended") {
@@ -259,18 +260,18 @@ fn fill(decision: &mut Decision, job: &Value, pods: &[Pod<'_>], tally: &Tally, b
     let only_failed = text(job, "/spec/podReplacementPolicy") == "Failed";
     let blocks = |pod: &&Pod<'_>| pod.active() || only_failed && pod.deleting && !pod.ended();
     let active: Vec<_> = pods.iter().filter(blocks).collect();
-    let wanted = match completions {
+    let desired = match completions {
         Some(completions) => parallelism.min(completions.saturating_sub(tally.succeeded + tally.failed_indexes.len())),
         None if tally.succeeded > 0 => active.len().min(parallelism),
         None => parallelism,
     };
-    if active.len() > wanted {
+    if active.len() > desired {
         let running = active.iter().filter(|pod| pod.active());
         decision.delete =
-            running.skip(wanted).map(|pod| Unwanted { name: pod.name.clone(), uncounted: true }).collect();
+            running.skip(desired).map(|pod| PodToDelete { name: pod.name.clone(), uncounted: true }).collect();
         return;
     }
-    let lacking = wanted - active.len();
+    let lacking = desired - active.len();
     if lacking == 0 {
         return;
     }
@@ -290,7 +291,7 @@ fn fill(decision: &mut Decision, job: &Value, pods: &[Pod<'_>], tally: &Tally, b
         decision.wake = Some(now);
     }
     if text(job, "/spec/completionMode") != "Indexed" {
-        decision.create = vec![Wanted { index: None, failures: None }; batch];
+        decision.create = vec![PodToCreate { index: None, failures: None }; batch];
         return;
     }
     let taken: BTreeSet<u32> = active.iter().filter_map(|pod| pod.index).collect();
@@ -311,14 +312,15 @@ fn fill(decision: &mut Decision, job: &Value, pods: &[Pod<'_>], tally: &Tally, b
         }
         at <= now
     });
-    decision.create = due.take(batch).map(|index| Wanted { index: Some(index), failures: failures(index) }).collect();
+    decision.create =
+        due.take(batch).map(|index| PodToCreate { index: Some(index), failures: failures(index) }).collect();
     decision.wake = wake;
 }
 
 /// When a pod is made after so many failures, the last of them then.
 fn retry_at(last: Timestamp, failures: u32, base: SignedDuration) -> Timestamp {
     let factor = 2_i32.saturating_pow(failures.saturating_sub(1).min(20));
-    let delay = base.checked_mul(factor).unwrap_or(LONGEST).min(LONGEST);
+    let delay = base.checked_mul(factor).unwrap_or(MAX_PAUSE).min(MAX_PAUSE);
     last.checked_add(delay).unwrap_or(last)
 }
 

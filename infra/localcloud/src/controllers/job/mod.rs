@@ -14,11 +14,14 @@ use std::{
     sync::Arc,
 };
 
-use jiff::{SignedDuration, Timestamp};
+use jiff::SignedDuration;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use self::{decide::Decision, tally::Pod};
+use self::{
+    decide::Decision,
+    tally::{Backoff, Pod, TRACKING},
+};
 use super::timers::{self, Timers};
 use crate::kubernetes::{
     cluster::Cluster,
@@ -30,8 +33,6 @@ use crate::kubernetes::{
     value::{self, text},
 };
 
-/// Finalizer of a pod that is not counted yet.
-pub const TRACKING: &str = "batch.kubernetes.io/job-tracking";
 /// When a pod that could not be made is tried again.
 const RETRY: SignedDuration = SignedDuration::from_secs(1);
 
@@ -77,13 +78,6 @@ fn touched(cluster: &Cluster, change: &Change) -> Option<Key> {
         }
     }
     key
-}
-
-/// How often in a row a Job's pods have failed, and when last.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Backoff {
-    pub(super) failures: u32,
-    pub(super) last: Option<Timestamp>,
 }
 
 fn sync(cluster: &Cluster, key: &Key, timers: &mut Timers, backoffs: &mut HashMap<String, Backoff>) {
@@ -160,8 +154,8 @@ fn sync(cluster: &Cluster, key: &Key, timers: &mut Timers, backoffs: &mut HashMa
 /// The pods that the decision asks for; true when some could not be made.
 fn make(cluster: &Cluster, job: &Value, decision: &Decision) -> (Vec<Value>, bool) {
     let mut fresh = Vec::with_capacity(decision.create.len());
-    for wanted in &decision.create {
-        match pods::fresh(cluster, job, wanted) {
+    for desired in &decision.create {
+        match pods::fresh(cluster, job, desired) {
             Ok(pod) => fresh.push(pod),
             Err(failure) => {
                 report(cluster, job, &failure);

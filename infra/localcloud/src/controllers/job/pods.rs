@@ -2,7 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{TRACKING, decide::Wanted};
+use super::{
+    decide::PodToCreate,
+    tally::{INDEX, INDEX_FAILURES, TRACKING},
+};
 use crate::kubernetes::{
     cluster::Cluster,
     failure::Answer,
@@ -12,16 +15,14 @@ use crate::kubernetes::{
     value::{self, text},
 };
 
-/// Annotation and label of a pod of an Indexed Job.
-pub(super) const INDEX: &str = "batch.kubernetes.io/job-completion-index";
-/// Annotation: how often this index had failed before.
-pub(super) const INDEX_FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
+/// Variable that says the index to the containers of a pod of an Indexed Job.
+const INDEX_VARIABLE: &str = "JOB_COMPLETION_INDEX";
 
 /// A new pod, defaulted and checked.
-pub(super) fn fresh(cluster: &Cluster, job: &Value, wanted: &Wanted) -> Answer<Value> {
+pub(super) fn fresh(cluster: &Cluster, job: &Value, desired: &PodToCreate) -> Answer<Value> {
     let name = value::name(job);
     let mut pod = job.pointer("/spec/template").cloned().unwrap_or_else(|| json!({}));
-    let base = match wanted.index {
+    let base = match desired.index {
         Some(index) => format!("{name}-{index}-"),
         None => format!("{name}-"),
     };
@@ -36,10 +37,10 @@ pub(super) fn fresh(cluster: &Cluster, job: &Value, wanted: &Wanted) -> Answer<V
         "blockOwnerDeletion": true,
     }]);
     value::set(&mut pod, &["metadata", "ownerReferences"], owner);
-    if let Some(index) = wanted.index {
+    if let Some(index) = desired.index {
         value::set(&mut pod, &["metadata", "labels", INDEX], index.to_string());
         value::set(&mut pod, &["metadata", "annotations", INDEX], index.to_string());
-        if let Some(failures) = wanted.failures {
+        if let Some(failures) = desired.failures {
             value::set(&mut pod, &["metadata", "annotations", INDEX_FAILURES], failures.to_string());
         }
         value::set(&mut pod, &["spec", "hostname"], format!("{name}-{index}"));
@@ -47,10 +48,10 @@ pub(super) fn fresh(cluster: &Cluster, job: &Value, wanted: &Wanted) -> Answer<V
             let containers = pod.pointer_mut(&format!("/spec/{list}")).and_then(Value::as_array_mut);
             for container in containers.into_iter().flatten() {
                 let variables = value::list_at(container, &["env"]);
-                if !variables.iter().any(|one| text(one, "/name") == contract::labels::ENV_JOB_COMPLETION_INDEX) {
+                if !variables.iter().any(|one| text(one, "/name") == INDEX_VARIABLE) {
                     let path = format!("metadata.labels['{INDEX}']");
                     variables.push(json!({
-                        "name": contract::labels::ENV_JOB_COMPLETION_INDEX,
+                        "name": INDEX_VARIABLE,
                         "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": path}},
                     }));
                 }

@@ -55,9 +55,9 @@ fn by_exit_code(codes: &Value, pod: &Value) -> Option<String> {
 }
 
 fn by_condition(rule: &Value, pod: &Value) -> Option<String> {
-    for wanted in items(rule, "/onPodConditions") {
-        let kind = text(wanted, "/type");
-        let status = match text(wanted, "/status") {
+    for desired in items(rule, "/onPodConditions") {
+        let kind = text(desired, "/type");
+        let status = match text(desired, "/status") {
             "" => "True",
             status => status,
         };

@@ -6,13 +6,24 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    Backoff, TRACKING,
-    decide::Decision,
     indexes,
-    pods::{INDEX, INDEX_FAILURES},
     policy::{self, Action},
 };
 use crate::kubernetes::value::{self, number, text};
+
+/// Finalizer of a pod that is not counted yet.
+pub(super) const TRACKING: &str = "batch.kubernetes.io/job-tracking";
+/// Annotation and label of a pod of an Indexed Job.
+pub(super) const INDEX: &str = "batch.kubernetes.io/job-completion-index";
+/// Annotation: how often this index had failed before.
+pub(super) const INDEX_FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
+
+/// How often in a row a Job's pods have failed, and when last.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Backoff {
+    pub(super) failures: u32,
+    pub(super) last: Option<Timestamp>,
+}
 
 /// What matters of a pod.
 #[derive(Clone, Debug)]
@@ -68,10 +79,14 @@ pub(super) struct Tally {
     pub(super) failed: usize,
     pub(super) failures: BTreeMap<u32, u32>,
     pub(super) fail_job: Option<String>,
+    /// Pods that are counted from now on.
+    pub(super) counted: Vec<String>,
+    /// The failures in a row, with those of these pods.
+    pub(super) backoff: Backoff,
 }
 
 /// Counts the pods that ended, beside what the status has counted already.
-pub(super) fn tally(job: &Value, pods: &[Pod<'_>], decision: &mut Decision, now: Timestamp) -> Tally {
+pub(super) fn tally(job: &Value, pods: &[Pod<'_>], backoff: Backoff, now: Timestamp) -> Tally {
     let count = |pointer: &str| number(job, pointer).and_then(|count| usize::try_from(count).ok()).unwrap_or_default();
     let mut tally = Tally {
         completed: indexes::parse(text(job, "/status/completedIndexes")),
@@ -80,6 +95,8 @@ pub(super) fn tally(job: &Value, pods: &[Pod<'_>], decision: &mut Decision, now:
         failed: count("/status/failed"),
         failures: BTreeMap::new(),
         fail_job: None,
+        counted: Vec::new(),
+        backoff,
     };
     let indexed = text(job, "/spec/completionMode") == "Indexed";
     let per_index = number(job, "/spec/backoffLimitPerIndex").and_then(|limit| u32::try_from(limit).ok());
@@ -95,9 +112,9 @@ pub(super) fn tally(job: &Value, pods: &[Pod<'_>], decision: &mut Decision, now:
         if pod.counted || !(pod.succeeded || failed) {
             continue;
         }
-        decision.count.push(pod.name.clone());
+        tally.counted.push(pod.name.clone());
         if pod.succeeded {
-            decision.backoff = Backoff::default();
+            tally.backoff = Backoff::default();
             match pod.index.filter(|_| indexed) {
                 Some(index) if i64::from(index) < completions => drop(tally.completed.insert(index)),
                 Some(_) => {}
@@ -123,8 +140,8 @@ pub(super) fn tally(job: &Value, pods: &[Pod<'_>], decision: &mut Decision, now:
             }
         }
         tally.failed += 1;
-        decision.backoff.failures = decision.backoff.failures.saturating_add(1);
-        decision.backoff.last = Some(now);
+        tally.backoff.failures = tally.backoff.failures.saturating_add(1);
+        tally.backoff.last = Some(now);
     }
     if indexed {
         tally.failed_indexes.retain(|index| !tally.completed.contains(index));

@@ -1,7 +1,5 @@
 //! IAM v1: service accounts, their keys and their policies.
 
-use std::collections::BTreeMap;
-
 use axum::response::Response;
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use http::Method;
@@ -13,10 +11,9 @@ use crate::{
     google::{
         call::{Call, ok},
         error::{Error, Result},
-        page::page,
+        page,
     },
     identity::{
-        Target,
         accounts::{Account, Key, check_texts},
         policy::Stale,
         principal::Principal,
@@ -51,7 +48,7 @@ impl Server {
     /// `path` begins at the project.
     pub(super) async fn accounts(&self, call: &Call, caller: &Principal, path: &[&str]) -> Result<Response> {
         let project = path.first().copied().unwrap_or_default();
-        if project != "-" && !self.is_project(project) {
+        if project != "-" && !self.identity.is_project(project) {
             return Err(Error::forbidden(format!(
                 "Permission 'iam.serviceAccounts.list' denied on resource '//iam.googleapis.com/projects/{project}' (or it may not exist)."
             )));
@@ -72,11 +69,11 @@ impl Server {
         self.need(caller, "iam.serviceAccounts.create", &self.project_target(), &project)?;
         self.identity
             .forbid("iam.disableServiceAccountCreation", "Service account creation is not allowed on this project.")?;
-        let wanted: Create = call.json()?;
-        let texts = wanted.service_account;
+        let desired: Create = call.json()?;
+        let texts = desired.service_account;
         let uid = format!("1{:020}", rand::random::<u64>());
         let account =
-            self.identity.write().accounts.create(&wanted.account_id, uid, texts.display_name, texts.description)?;
+            self.identity.write().accounts.create(&desired.account_id, uid, texts.display_name, texts.description)?;
         self.identity.young.account(&account.email, self.identity.clock.now());
         Ok(ok(&self.account_json(&account)))
     }
@@ -86,21 +83,16 @@ impl Server {
         self.need(caller, "iam.serviceAccounts.list", &self.project_target(), &project)?;
         let state = self.identity.read();
         let accounts = state.accounts.list().map(|account| (account.email.clone(), self.account_json(account)));
-        let (accounts, next) = page(accounts, &call.page()?, PAGE_MAX)?;
-        Ok(ok(&with_next(json!({ "accounts": accounts }), next)))
+        let (accounts, next) = page::page(accounts, &call.page()?, PAGE_MAX)?;
+        Ok(ok(&page::answer("accounts", accounts, next)))
     }
 
     fn account(&self, call: &Call, caller: &Principal, name: &str, verb: Option<&str>) -> Result<Response> {
-        if (&call.method, verb) == (&Method::POST, Some("undelete")) {
-            self.need(caller, "iam.serviceAccounts.undelete", &self.project_target(), name)?;
-            let account = self.identity.write().accounts.undelete(name, self.identity.clock.now())?;
-            return Ok(ok(&json!({ "restoredAccount": self.account_json(&account) })));
-        }
         let permission = match (&call.method, verb) {
             (&Method::GET, None) => "get",
-            (&Method::PATCH | &Method::PUT, None) => "update",
+            (&Method::PATCH, None) => "update",
             (&Method::DELETE, None) => "delete",
-            (&Method::POST, Some(verb @ ("disable" | "enable" | "getIamPolicy" | "setIamPolicy"))) => verb,
+            (&Method::POST, Some(verb @ ("disable" | "getIamPolicy" | "setIamPolicy"))) => verb,
             (&Method::GET, Some("getIamPolicy")) => "getIamPolicy",
             (&Method::POST, Some("testIamPermissions")) => "",
             _ => return Err(no_route(call)),
@@ -110,7 +102,7 @@ impl Server {
             false => self.identity.read().accounts.get(name).cloned(),
         };
         let target = match &found {
-            Ok(account) => account_target(account),
+            Ok(account) => account.target(),
             Err(_) => self.project_target(),
         };
         if !permission.is_empty() {
@@ -118,23 +110,23 @@ impl Server {
             self.need(caller, &format!("iam.serviceAccounts.{permission}"), &target, &resource)?;
         }
         let account = found?;
-        let policy = account_policy(&account.uid);
+        let policy = account.policy();
         match (&call.method, verb) {
             (_, Some("getIamPolicy")) => {
                 Ok(ok(&policy_json(&self.identity.policy(&policy, requested_version(call)?))?))
             }
             (_, Some("setIamPolicy")) => {
-                let wanted: SetPolicy = call.json()?;
-                Ok(ok(&policy_json(&self.identity.set_policy(&policy, wanted.policy, Stale::Aborted)?)?))
+                let desired: SetPolicy = call.json()?;
+                Ok(ok(&policy_json(&self.identity.set_policy(&policy, desired.policy, Stale::Aborted)?)?))
             }
             (_, Some("testIamPermissions")) => {
-                let wanted: TestPermissions = call.json()?;
-                Ok(ok(&permissions_json(&self.identity.testable(caller, &wanted.permissions, &target))))
+                let desired: TestPermissions = call.json()?;
+                Ok(ok(&permissions_json(&self.identity.testable(caller, &desired.permissions, &target))))
             }
-            (_, Some(verb)) => {
+            (_, Some(_)) => {
                 let mut state = self.identity.write();
                 let account = state.accounts.get_mut(name)?;
-                account.disabled = verb == "disable";
+                account.disabled = true;
                 account.revision += 1;
                 Ok(ok(&json!({})))
             }
@@ -143,15 +135,11 @@ impl Server {
                 self.identity.write().accounts.delete(name, self.identity.clock.now())?;
                 Ok(ok(&json!({})))
             }
-            (&Method::PUT, None) => {
-                let texts: Texts = call.json()?;
-                self.update_account(name, Some(texts.display_name), Some(texts.description)).map(|it| ok(&it))
-            }
             _ => {
-                let wanted: Patch = call.json()?;
-                let mask = call.query("updateMask").unwrap_or(&wanted.update_mask).to_owned();
+                let desired: Patch = call.json()?;
+                let mask = call.query("updateMask").unwrap_or(&desired.update_mask).to_owned();
                 let has = |field: &str, snake: &str| mask.split(',').any(|name| name == field || name == snake);
-                let texts = wanted.service_account;
+                let texts = desired.service_account;
                 let display_name = has("displayName", "display_name").then_some(texts.display_name);
                 let description = has("description", "description").then_some(texts.description);
                 if display_name.is_none() && description.is_none() {
@@ -198,13 +186,12 @@ impl Server {
             (&Method::GET, [], None) => "list",
             (&Method::GET, [_], None) => "get",
             (&Method::DELETE, [_], None) => "delete",
-            (&Method::POST, [_], Some(verb @ ("disable" | "enable"))) => verb,
             _ => return Err(no_route(call)),
         };
         let account = self.identity.read().accounts.get(name)?.clone();
         let resource = format!("projects/{}/serviceAccounts/{name}", self.identity.project());
         let permission = format!("iam.serviceAccountKeys.{permission}");
-        self.need(caller, &permission, &account_target(&account), &resource)?;
+        self.need(caller, &permission, &account.target(), &resource)?;
         let id = rest.first().copied().unwrap_or_default();
         let missing = || {
             Error::forbidden(format!(
@@ -222,8 +209,8 @@ impl Server {
             }
             (&Method::GET, []) => {
                 let types = call.query_all("keyTypes");
-                let wanted = types.is_empty() || types.iter().any(|kind| kind == "USER_MANAGED");
-                let known = account.keys.iter().filter(|(id, _)| wanted && !hidden(id));
+                let desired = types.is_empty() || types.iter().any(|kind| kind == "USER_MANAGED");
+                let known = account.keys.iter().filter(|(id, _)| desired && !hidden(id));
                 let keys: Vec<Value> = known.map(|(id, key)| self.key_json(&account, id, key)).collect();
                 Ok(ok(&if keys.is_empty() { json!({}) } else { json!({ "keys": keys }) }))
             }
@@ -238,14 +225,8 @@ impl Server {
                 }
                 Ok(ok(&answer))
             }
-            (method, _) => {
-                let mut state = self.identity.write();
-                let keys = &mut state.accounts.get_mut(name)?.keys;
-                if *method == Method::DELETE {
-                    keys.remove(id).ok_or_else(missing)?;
-                } else {
-                    keys.get_mut(id).ok_or_else(missing)?.disabled = verb == Some("disable");
-                }
+            _ => {
+                self.identity.write().accounts.get_mut(name)?.keys.remove(id).ok_or_else(missing)?;
                 Ok(ok(&json!({})))
             }
         }
@@ -257,7 +238,7 @@ impl Server {
             .map_err(|error| Error::internal(error.to_string()))?
             .map_err(|error| Error::internal(format!("RSA key cannot be made: {error}")))?;
         let id: String = rand::random::<[u8; 20]>().iter().map(|byte| format!("{byte:02x}")).collect();
-        let key = Key { public_pem: pair.public_key_pem(), created: self.identity.clock.now(), disabled: false };
+        let key = Key { public_pem: pair.public_key_pem(), created: self.identity.clock.now() };
         self.identity.write().accounts.get_mut(&account.uid)?.add_key(id.clone(), key.clone())?;
         self.identity.young.key(&id, key.created);
         let file = json!({
@@ -302,41 +283,13 @@ impl Server {
     }
 
     fn key_json(&self, account: &Account, id: &str, key: &Key) -> Value {
-        let mut value = json!({
+        json!({
             "name": format!("projects/{}/serviceAccounts/{}/keys/{id}", self.identity.project(), account.email),
             "validAfterTime": key.created.strftime("%Y-%m-%dT%H:%M:%SZ").to_string(),
             "validBeforeTime": "9999-12-31T23:59:59Z",
             "keyAlgorithm": "KEY_ALG_RSA_2048",
             "keyOrigin": "GOOGLE_PROVIDED",
             "keyType": "USER_MANAGED",
-        });
-        if key.disabled {
-            value["disabled"] = json!(true);
-        }
-        value
+        })
     }
-}
-
-/// Name of the policy of an account; by unique id, so that a new account of the same address begins without one.
-pub(crate) fn account_policy(uid: &str) -> String {
-    format!("serviceAccounts/{uid}")
-}
-
-/// An account as a target of permissions.
-pub(crate) fn account_target(account: &Account) -> Target {
-    Target {
-        policy: Some(account_policy(&account.uid)),
-        name: format!("projects/-/serviceAccounts/{}", account.uid),
-        kind: "iam.googleapis.com/ServiceAccount",
-        service: "iam.googleapis.com",
-        attributes: BTreeMap::new(),
-    }
-}
-
-/// Adds the token of the next page, if there is one.
-pub(super) fn with_next(mut answer: Value, next: String) -> Value {
-    if !next.is_empty() {
-        answer["nextPageToken"] = json!(next);
-    }
-    answer
 }

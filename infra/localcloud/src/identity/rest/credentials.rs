@@ -5,7 +5,7 @@ use http::Method;
 use jiff::SignedDuration;
 use serde_json::{Value, json};
 
-use super::{Server, accounts::account_target, no_route};
+use super::{Server, no_route};
 use crate::{
     google::{
         call::{Call, ok},
@@ -33,7 +33,7 @@ impl Server {
             )
         };
         let account = found.map_err(|_| denied())?;
-        if !self.identity.allowed(caller, "iam.serviceAccounts.getAccessToken", &account_target(&account)) {
+        if !self.identity.allowed(caller, "iam.serviceAccounts.getAccessToken", &account.target()) {
             return Err(denied());
         }
         if account.disabled {

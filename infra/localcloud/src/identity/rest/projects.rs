@@ -1,4 +1,4 @@
-//! Resource Manager, v1 and the basics of v3: the project and its policy; who pays for it, and what it may have.
+//! Resource Manager v1: the project and its policy; who pays for it, and what it may have.
 
 use axum::response::Response;
 use http::Method;
@@ -15,13 +15,7 @@ use crate::{
 
 impl Server {
     pub(super) fn projects(&self, call: &Call, caller: &Principal, path: &[&str]) -> Result<Response> {
-        let version = path.first().copied().unwrap_or_default();
         let [_, _, name] = path else {
-            if path.len() == 2 && call.method == Method::GET {
-                let visible = self.identity.allowed(caller, "resourcemanager.projects.get", &self.project_target());
-                let projects: Vec<Value> = visible.then(|| self.project_json(version)).into_iter().collect();
-                return Ok(ok(&json!({ "projects": projects })));
-            }
             return Err(no_route(call));
         };
         let permission = match (&call.method, call.verb.as_deref()) {
@@ -32,7 +26,7 @@ impl Server {
         };
         let target = self.project_target();
         let denied = || Error::forbidden("The caller does not have permission");
-        if !self.is_project(name) {
+        if !self.identity.is_project(name) {
             return Err(denied());
         }
         if let Some(permission) = permission
@@ -42,11 +36,11 @@ impl Server {
         }
         let policy = project_policy(self.identity.project());
         match call.verb.as_deref() {
-            None => Ok(ok(&self.project_json(version))),
+            None => Ok(ok(&self.project_json())),
             Some("getIamPolicy") => Ok(ok(&policy_json(&self.identity.policy(&policy, requested_version(call)?))?)),
             Some("setIamPolicy") => {
-                let wanted: SetPolicy = call.json()?;
-                let has_owner = wanted.policy.bindings.iter().any(|binding| {
+                let desired: SetPolicy = call.json()?;
+                let has_owner = desired.policy.bindings.iter().any(|binding| {
                     binding.role == "roles/owner" && binding.members.iter().any(|member| member.starts_with("user:"))
                 });
                 if !has_owner {
@@ -54,11 +48,11 @@ impl Server {
                         "Project must have at least one owner who has accepted the Terms of Service.",
                     ));
                 }
-                Ok(ok(&policy_json(&self.identity.set_policy(&policy, wanted.policy, Stale::Aborted)?)?))
+                Ok(ok(&policy_json(&self.identity.set_policy(&policy, desired.policy, Stale::Aborted)?)?))
             }
             Some(_) => {
-                let wanted: TestPermissions = call.json()?;
-                Ok(ok(&permissions_json(&self.identity.testable(caller, &wanted.permissions, &target))))
+                let desired: TestPermissions = call.json()?;
+                Ok(ok(&permissions_json(&self.identity.testable(caller, &desired.permissions, &target))))
             }
         }
     }
@@ -122,18 +116,9 @@ impl Server {
         Ok(ok(&json!({ "kind": "compute#subnetwork", "name": name, "privateIpGoogleAccess": true })))
     }
 
-    fn project_json(&self, version: &str) -> Value {
+    fn project_json(&self) -> Value {
         let created = time_text(self.identity.read().created);
         let (project, number) = (self.identity.project(), self.identity.number());
-        if version == "v3" {
-            return json!({
-                "name": format!("projects/{number}"),
-                "projectId": project,
-                "displayName": project,
-                "state": "ACTIVE",
-                "createTime": created,
-            });
-        }
         json!({
             "projectNumber": number.to_string(),
             "projectId": project,

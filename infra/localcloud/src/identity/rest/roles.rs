@@ -1,21 +1,18 @@
-//! IAM v1: predefined and custom roles.
+//! IAM v1: custom roles.
 
 use axum::response::Response;
 use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Server, accounts::with_next, no_route};
+use super::{Server, no_route};
 use crate::{
     google::{
         call::{Call, ok},
-        error::{Error, Result},
-        page::page,
+        error::Result,
+        page,
     },
-    identity::{
-        principal::Principal,
-        roles::{PREDEFINED, Predefined, Role},
-    },
+    identity::{principal::Principal, roles::Role},
 };
 
 /// Most roles on a page.
@@ -41,20 +38,7 @@ struct Body {
 impl Server {
     pub(super) fn roles(&self, call: &Call, caller: &Principal, path: &[&str]) -> Result<Response> {
         match (&call.method, path, call.verb.as_deref()) {
-            (&Method::GET, ["v1", "roles"], None) => {
-                let roles = PREDEFINED.iter().map(|role| (role.name.to_owned(), predefined_json(role)));
-                let mut roles: Vec<_> = roles.collect();
-                roles.sort_by(|left, right| left.0.cmp(&right.0));
-                let (roles, next) = page(roles.into_iter(), &call.page()?, PAGE_MAX)?;
-                Ok(ok(&with_next(json!({ "roles": roles }), next)))
-            }
-            (&Method::GET, ["v1", "roles", id], None) => PREDEFINED
-                .iter()
-                .find(|role| role.name.strip_prefix("roles/") == Some(id))
-                .map(|role| ok(&predefined_json(role)))
-                .ok_or_else(|| Error::not_found(format!("The role named roles/{id} was not found."))),
-            (&Method::POST, ["v1", "permissions"], Some("queryTestablePermissions")) => Ok(ok(&json!({}))),
-            (method, ["v1", "projects", project, "roles", rest @ ..], verb) if self.is_project(project) => {
+            (method, ["v1", "projects", project, "roles", rest @ ..], verb) if self.identity.is_project(project) => {
                 self.custom_roles(call, caller, method, rest, verb)
             }
             _ => Err(no_route(call)),
@@ -84,16 +68,16 @@ impl Server {
         let now = self.identity.clock.now();
         match permission {
             "create" => {
-                let wanted: Create = call.json()?;
+                let desired: Create = call.json()?;
                 let role = Role {
-                    title: wanted.role.title,
-                    description: wanted.role.description,
-                    permissions: wanted.role.included_permissions,
-                    stage: wanted.role.stage,
+                    title: desired.role.title,
+                    description: desired.role.description,
+                    permissions: desired.role.included_permissions,
+                    stage: desired.role.stage,
                     ..Role::default()
                 };
-                let role = self.identity.write().roles.create(&wanted.role_id, role, now)?;
-                Ok(ok(&self.role_json(&wanted.role_id, &role, true)))
+                let role = self.identity.write().roles.create(&desired.role_id, role, now)?;
+                Ok(ok(&self.role_json(&desired.role_id, &role, true)))
             }
             "list" => {
                 let deleted = call.flag("showDeleted");
@@ -104,28 +88,27 @@ impl Server {
                     .list()
                     .filter(|(_, role)| deleted || role.deleted.is_none())
                     .map(|(id, role)| (id.clone(), self.role_json(id, role, full)));
-                let (roles, next) = page(roles, &call.page()?, PAGE_MAX)?;
-                let answer = if roles.is_empty() { json!({}) } else { json!({ "roles": roles }) };
-                Ok(ok(&with_next(answer, next)))
+                let (roles, next) = page::page(roles, &call.page()?, PAGE_MAX)?;
+                Ok(ok(&page::answer("roles", roles, next)))
             }
             "get" => Ok(ok(&self.role_json(id, self.identity.read().roles.get(id)?, true))),
             "update" => {
-                let wanted: Body = call.json()?;
+                let desired: Body = call.json()?;
                 let mask = call.query("updateMask").unwrap_or("title,description,includedPermissions,stage").to_owned();
                 let has = |name: &str, snake: &str| mask.split(',').any(|field| field == name || field == snake);
-                let etag = wanted.etag.clone();
+                let etag = desired.etag.clone();
                 let role = self.identity.write().roles.change(id, Some(&etag), |role| {
                     if has("title", "title") {
-                        role.title = wanted.title;
+                        role.title = desired.title;
                     }
                     if has("description", "description") {
-                        role.description = wanted.description;
+                        role.description = desired.description;
                     }
                     if has("includedPermissions", "included_permissions") {
-                        role.permissions = wanted.included_permissions;
+                        role.permissions = desired.included_permissions;
                     }
                     if has("stage", "stage") {
-                        role.stage = wanted.stage;
+                        role.stage = desired.stage;
                     }
                 })?;
                 Ok(ok(&self.role_json(id, &role, true)))
@@ -135,8 +118,8 @@ impl Server {
                 Ok(ok(&self.role_json(id, &role, true)))
             }
             _ => {
-                let wanted: Body = call.json()?;
-                let role = self.identity.write().roles.undelete(id, Some(&wanted.etag), now)?;
+                let desired: Body = call.json()?;
+                let role = self.identity.write().roles.undelete(id, Some(&desired.etag), now)?;
                 Ok(ok(&self.role_json(id, &role, true)))
             }
         }
@@ -163,14 +146,4 @@ impl Server {
         }
         value
     }
-}
-
-fn predefined_json(role: &Predefined) -> Value {
-    json!({
-        "name": role.name,
-        "title": role.title,
-        "includedPermissions": role.permissions,
-        "stage": "GA",
-        "etag": "AA==",
-    })
 }

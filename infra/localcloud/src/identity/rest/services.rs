@@ -5,12 +5,12 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Server, accounts::with_next, no_route};
+use super::{Server, no_route};
 use crate::{
     google::{
         call::{Call, ok},
         error::{Error, Result},
-        page::page,
+        page,
     },
     identity::principal::Principal,
 };
@@ -33,7 +33,7 @@ impl Server {
             return Ok(ok(&operation.ok_or_else(|| Error::not_found(format!("Operation {name} was not found.")))?));
         }
         let [_, "projects", project, "services", rest @ ..] = path else { return Err(no_route(call)) };
-        if !self.is_project(project) {
+        if !self.identity.is_project(project) {
             return Err(Error::forbidden("The caller does not have permission"));
         }
         let permission = match (&call.method, rest, call.verb.as_deref()) {
@@ -54,13 +54,13 @@ impl Server {
         let name = rest.first().copied().unwrap_or_default();
         match permission {
             "list" => {
-                let wanted = call.query("filter").map(|filter| filter.replace(' ', ""));
-                let services = self.identity.services().into_iter().filter(|(_, service)| match wanted.as_deref() {
+                let desired = call.query("filter").map(|filter| filter.replace(' ', ""));
+                let services = self.identity.services().into_iter().filter(|(_, service)| match desired.as_deref() {
                     Some(filter) => filter.strip_prefix("state:").is_none_or(|state| service["state"] == *state),
                     None => true,
                 });
-                let (services, next) = page(services, &call.page()?, PAGE_MAX)?;
-                Ok(ok(&with_next(json!({ "services": services }), next)))
+                let (services, next) = page::page(services, &call.page()?, PAGE_MAX)?;
+                Ok(ok(&page::answer("services", services, next)))
             }
             "get" if rest.is_empty() => {
                 let names = call.query_all("names");
@@ -72,9 +72,9 @@ impl Server {
             }
             "get" => Ok(ok(&self.identity.service(name))),
             "enable" if rest.is_empty() => {
-                let wanted: Batch = call.json()?;
-                self.identity.enable(&wanted.service_ids)?;
-                let services: Vec<Value> = wanted.service_ids.iter().map(|name| self.identity.service(name)).collect();
+                let desired: Batch = call.json()?;
+                self.identity.enable(&desired.service_ids)?;
+                let services: Vec<Value> = desired.service_ids.iter().map(|name| self.identity.service(name)).collect();
                 Ok(ok(&self
                     .begun(&json!({ "@type": format!("{TYPES}.BatchEnableServicesResponse"), "services": services }))))
             }

@@ -104,8 +104,8 @@ impl Storage {
             Err(error) => return Err(error),
         };
         let size = object.data.len() as u64;
-        let wanted = call.header("range").and_then(|text| read_range(text, size));
-        let (status, data, range) = match wanted {
+        let desired = call.header("range").and_then(|text| read_range(text, size));
+        let (status, data, range) = match desired {
             None => (StatusCode::OK, object.data.clone(), None),
             Some(None) => {
                 let mut response =
@@ -173,10 +173,7 @@ fn object_headers(object: &Object) -> HeaderMap {
     put("x-goog-stored-content-length", &object.data.len().to_string());
     let encoding = if attributes.content_encoding.is_empty() { "identity" } else { &attributes.content_encoding };
     put("x-goog-stored-content-encoding", encoding);
-    let mut hash = format!("crc32c={}", object.crc32c_text());
-    if let Some(md5) = object.md5_text() {
-        hash = format!("{hash},md5={md5}");
-    }
+    let hash = format!("crc32c={},md5={}", object.crc32c_text(), object.md5_text());
     put("x-goog-hash", &hash);
     for (key, value) in &attributes.metadata {
         if let (Ok(name), Ok(value)) =

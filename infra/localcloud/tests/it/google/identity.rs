@@ -36,8 +36,7 @@ async fn operator_credentials_work_in_googles_auth_crate() {
     bucket(&google, vec![]).await;
     let credentials = user_account::Builder::new(google.operator_credentials()).build().unwrap();
     let clients = Clients::new(&google, credentials).await;
-    let bucket = within(clients.control.get_bucket().set_name(name()).send()).await.unwrap();
-    assert_eq!(bucket.bucket_id, BUCKET);
+    within(clients.control.list_objects().set_parent(name()).send()).await.unwrap();
     assert_eq!(google.user_of_token(&google.operator_token()).as_deref(), Some("user:operator@example.com"));
     assert_eq!(google.user_of_token("ya29.local.forged"), None);
     let (status, body) = Rest::with_token("ya29.local.x".to_owned())
@@ -92,8 +91,6 @@ async fn a_key_signs_in_until_it_is_deleted_or_the_account_disabled() {
     rest.post(&format!("{url}:disable"), json!({})).await;
     assert_eq!(google.user_of_token(&token), None);
     assert_eq!(trade().await.1["error"], "invalid_grant");
-    rest.post(&format!("{url}:enable"), json!({})).await;
-    assert!(google.user_of_token(&token).is_some());
     let key_url = format!("{}/v1/{}", google.endpoints().iam, key["name"].as_str().unwrap());
     rest.call("DELETE", &key_url, None).await;
     assert_eq!(trade().await.0, 400);
@@ -119,13 +116,6 @@ async fn a_pod_gets_what_workload_identity_grants() {
     bucket(&google, vec![on_prefix("roles/storage.objectUser", &email, "bu1/")]).await;
     let clients = Clients::new(&google, from_pod).await;
     within(clients.storage.write_object(name(), "bu1/output/x", "data").send_buffered()).await.unwrap();
-
-    let url = format!("http://{address}/computeMetadata/v1/instance/service-accounts/default/identity");
-    let ask = |url: String| reqwest::Client::new().get(url).header("Metadata-Flavor", "Google").send();
-    assert_eq!(ask(url.clone()).await.unwrap().status(), 400);
-    let identity = ask(format!("{url}?audience=me")).await.unwrap().text().await.unwrap();
-    let claims: Value = jsonwebtoken::dangerous::insecure_decode(&identity).unwrap().claims;
-    assert_eq!((&claims["aud"], &claims["email"]), (&json!("me"), &json!(email)));
 
     let url = format!("http://{address}/computeMetadata/v1/instance/service-accounts/?recursive=true");
     let bare = reqwest::get(&url).await.unwrap();
@@ -274,13 +264,6 @@ async fn a_recreated_account_has_none_of_the_old_ones_rights() {
     rest.call("PUT", &put, Some(policy)).await;
     let upload = format!("{storage}/upload/storage/v1/b/{BUCKET}/o?uploadType=media&name=bu1%2Fx");
     assert_eq!(Rest::with_token(token).try_call("POST", &upload, Some(json!({}))).await.0, 200);
-
-    // Bringing the old one back needs the address to be free.
-    let undelete = format!("{iam}/{uid}:undelete");
-    assert_eq!(rest.try_call("POST", &undelete, Some(json!({}))).await.0, 400);
-    rest.call("DELETE", &format!("{iam}/{email}"), None).await;
-    let restored = rest.post(&undelete, json!({})).await;
-    assert_eq!(restored["restoredAccount"]["uniqueId"], uid.as_str());
 }
 
 #[tokio::test]
@@ -396,8 +379,6 @@ async fn impersonation_needs_the_token_creator_role() {
     rest.post(&format!("{}/v1/projects/{PROJECT}/serviceAccounts/{email}:setIamPolicy", base.iam), policy).await;
     let token = rest.post(&generate, body).await["accessToken"].as_str().unwrap().to_owned();
     assert_eq!(google.user_of_token(&token), Some(format!("serviceAccount:{email}")));
-    let info = reqwest::get(format!("{}/tokeninfo?access_token={token}", base.oauth2)).await.unwrap();
-    assert_eq!(info.json::<Value>().await.unwrap()["email"], email.as_str());
 }
 
 #[tokio::test]

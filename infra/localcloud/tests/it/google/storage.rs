@@ -2,11 +2,7 @@
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use google_cloud_gax::error::rpc::Code;
-use google_cloud_storage::model::{
-    Bucket, Object,
-    bucket::{IamConfig, iam_config::UniformBucketLevelAccess},
-    compose_object_request::SourceObject,
-};
+use google_cloud_storage::model::Object;
 use google_cloud_storage::model_ext::ReadRange;
 use localcloud::google::{Google, Options};
 use serde_json::{Value, json};
@@ -123,15 +119,6 @@ async fn large_objects_go_in_pieces_and_come_back_in_ranges() {
         read.extend_from_slice(&chunk);
     }
     assert_eq!(read, data[5 << 20..(5 << 20) + 1000]);
-
-    // An open object is read over gRPC.
-    let open = within(clients.storage.open_object(name(), "large/2").send()).await.unwrap();
-    let mut reader = open.read_range(ReadRange::tail(3_000_000)).await;
-    let mut read = Vec::new();
-    while let Some(chunk) = within(reader.next()).await.transpose().unwrap() {
-        read.extend_from_slice(&chunk);
-    }
-    assert_eq!(read, data[data.len() - 3_000_000..]);
 }
 
 #[tokio::test]
@@ -226,54 +213,6 @@ async fn generations_preconditions_and_refusals_have_googles_shapes() {
 }
 
 #[tokio::test]
-async fn copies_compositions_versions_and_batches() {
-    let google = google().await;
-    bucket(&google, vec![]).await;
-    let rest = Rest::operator(&google);
-    let storage = google.endpoints().storage;
-    let base = format!("{storage}/storage/v1/b/{BUCKET}");
-    let patch = json!({ "versioning": { "enabled": true }, "labels": { "a": "b", "c": "d" } });
-    rest.call("PATCH", &base, Some(patch)).await;
-    let patched = rest.call("PATCH", &base, Some(json!({ "labels": { "a": null } }))).await;
-    assert_eq!((&patched["labels"], &patched["metageneration"]), (&json!({ "c": "d" }), &json!("3")));
-    for _ in 0..2 {
-        assert_eq!(upload(&rest, &google, "a", "").await.0, 200);
-    }
-    let versions = rest.get(&format!("{base}/o?versions=true")).await;
-    assert_eq!(versions["items"].as_array().unwrap().len(), 2);
-    assert!(versions["items"][0]["timeDeleted"].is_string() && versions["items"][1]["timeDeleted"].is_null());
-
-    let rewritten = rest.post(&format!("{base}/o/a/rewriteTo/b/{BUCKET}/o/dir%2Fb"), json!({})).await;
-    assert_eq!((&rewritten["done"], &rewritten["resource"]["name"]), (&json!(true), &json!("dir/b")));
-    let sources = json!({ "sourceObjects": [{ "name": "a" }, { "name": "dir/b" }], "destination": { "contentType": "text/plain" } });
-    let composed = rest.post(&format!("{base}/o/c/compose"), sources).await;
-    assert_eq!((&composed["componentCount"], &composed["size"]), (&json!(2), &json!("30")));
-    assert!(composed.get("md5Hash").is_none());
-    let listed = rest.get(&format!("{base}/o?delimiter=/")).await;
-    assert_eq!(listed["prefixes"], json!(["dir/"]));
-
-    let part = |id: u32, call: &str| {
-        format!("--x\r\nContent-Type: application/http\r\nContent-ID: <b+{id}>\r\n\r\n{call}\r\n\r\n\r\n")
-    };
-    let body = format!(
-        "{}{}--x--\r\n",
-        part(1, &format!("DELETE /storage/v1/b/{BUCKET}/o/c HTTP/1.1\r\nAccept: application/json")),
-        part(2, &format!("GET /storage/v1/b/{BUCKET}/o/none HTTP/1.1")),
-    );
-    let batch = reqwest::Client::new()
-        .post(format!("{storage}/batch/storage/v1"))
-        .bearer_auth(google.operator_token())
-        .header("Content-Type", "multipart/mixed; boundary=x")
-        .body(body)
-        .send()
-        .await
-        .unwrap();
-    let text = batch.text().await.unwrap();
-    assert!(text.contains("<response-b+1>") && text.contains("HTTP/1.1 204"), "{text}");
-    assert!(text.contains("<response-b+2>") && text.contains("HTTP/1.1 404"), "{text}");
-}
-
-#[tokio::test]
 async fn what_happens_to_objects_is_published() {
     let google = google().await;
     bucket(&google, vec![]).await;
@@ -281,22 +220,22 @@ async fn what_happens_to_objects_is_published() {
     let endpoints = google.endpoints();
     let topic = format!("projects/{PROJECT}/topics/work");
     let configs = format!("{}/storage/v1/b/{BUCKET}/notificationConfigs", endpoints.storage);
-    let wanted = json!({
+    let desired = json!({
         "topic": format!("//pubsub.googleapis.com/{topic}"), "event_types": ["OBJECT_FINALIZE"],
         "payload_format": "JSON_API_V1", "object_name_prefix": "bu1/input/",
     });
-    let (status, answer) = rest.try_call("POST", &configs, Some(wanted.clone())).await;
+    let (status, answer) = rest.try_call("POST", &configs, Some(desired.clone())).await;
     assert_eq!(status, 403, "{answer}");
     rest.call("PUT", &format!("{}/v1/{topic}", endpoints.pubsub), Some(json!({}))).await;
     let subscription = format!("{}/v1/projects/{PROJECT}/subscriptions/work", endpoints.pubsub);
     rest.call("PUT", &subscription, Some(json!({ "topic": topic }))).await;
-    assert_eq!(rest.try_call("POST", &configs, Some(wanted.clone())).await.0, 403);
+    assert_eq!(rest.try_call("POST", &configs, Some(desired.clone())).await.0, 403);
     let agent = rest.get(&format!("{}/storage/v1/projects/{PROJECT}/serviceAccount", endpoints.storage)).await;
     let member = format!("serviceAccount:{}", agent["email_address"].as_str().unwrap());
     let binding = json!({ "role": "roles/pubsub.publisher", "members": [member] });
     let policy = json!({ "policy": { "bindings": [binding] } });
     rest.post(&format!("{}/v1/{topic}:setIamPolicy", endpoints.pubsub), policy).await;
-    let made = rest.post(&configs, wanted).await;
+    let made = rest.post(&configs, desired).await;
     assert_eq!(made["kind"], "storage#notification");
 
     let (_, object) = upload(&rest, &google, "bu1%2Finput%2Fs%2Fj", "").await;
@@ -323,65 +262,27 @@ async fn what_happens_to_objects_is_published() {
 }
 
 #[tokio::test]
-async fn buckets_and_objects_over_grpc() {
+async fn metadata_is_changed_over_grpc_and_labels_over_json() {
     let google = google().await;
+    bucket(&google, vec![]).await;
     let clients = Clients::operator(&google).await;
-    let control = &clients.control;
-    let wanted = Bucket::new()
-        .set_project(format!("projects/{PROJECT}"))
-        .set_labels([("managed-by", "deskgrid")])
-        .set_iam_config(
-            IamConfig::new().set_uniform_bucket_level_access(UniformBucketLevelAccess::new().set_enabled(true)),
-        );
-    let made = within(control.create_bucket().set_parent("projects/_").set_bucket_id(BUCKET).set_bucket(wanted).send())
-        .await
-        .unwrap();
-    assert_eq!((made.name.as_str(), made.labels["managed-by"].as_str()), (name().as_str(), "deskgrid"));
-    let again = control.create_bucket().set_parent("projects/_").set_bucket_id(BUCKET).send().await.unwrap_err();
-    assert_eq!(again.status().map(|status| status.code), Some(Code::AlreadyExists));
-    let listed = control.list_buckets().set_parent(format!("projects/{PROJECT}")).send().await.unwrap();
-    assert_eq!(listed.buckets.len(), 1);
-
-    for object in ["a", "b"] {
-        within(clients.storage.write_object(name(), object, "data").send_buffered()).await.unwrap();
-    }
-    let sources = ["a", "b"].map(|object| SourceObject::new().set_name(object));
-    let composed = control
-        .compose_object()
-        .set_destination(Object::new().set_bucket(name()).set_name("c"))
-        .set_source_objects(sources)
-        .send()
-        .await
-        .unwrap();
-    assert_eq!(composed.size, 8);
-    let changed = control
+    within(clients.storage.write_object(name(), "dir/a", "data").send_buffered()).await.unwrap();
+    let changed = clients
+        .control
         .update_object()
-        .set_object(Object::new().set_bucket(name()).set_name("c").set_metadata([("k", "v")]))
+        .set_object(Object::new().set_bucket(name()).set_name("dir/a").set_metadata([("k", "v")]))
         .set_update_mask(google_cloud_wkt::FieldMask::default().set_paths(["metadata"]))
         .send()
         .await
         .unwrap();
     assert_eq!((changed.metadata["k"].as_str(), changed.metageneration), ("v", 2));
-    let rewritten = control
-        .rewrite_object()
-        .set_source_bucket(name())
-        .set_source_object("c")
-        .set_destination_bucket(name())
-        .set_destination_name("d")
-        .send()
-        .await
-        .unwrap();
-    assert!(rewritten.done && rewritten.resource.unwrap().metadata["k"] == "v");
 
-    let policy = control.get_iam_policy().set_resource(name()).send().await.unwrap();
-    let asked = ["storage.objects.get", "storage.buckets.delete"];
-    let granted = control.test_iam_permissions().set_resource(name()).set_permissions(asked).send().await.unwrap();
-    assert_eq!(granted.permissions, asked);
-    control.set_iam_policy().set_resource(name()).set_policy(policy.clone()).send().await.unwrap();
-    let stale = control.set_iam_policy().set_resource(name()).set_policy(policy).send().await.unwrap_err();
-    assert_eq!(stale.status().map(|status| status.code), Some(Code::FailedPrecondition));
-    let not_empty = control.delete_bucket().set_name(name()).send().await.unwrap_err();
-    assert!(not_empty.status().is_some());
+    let rest = Rest::operator(&google);
+    let base = format!("{}/storage/v1/b/{BUCKET}", google.endpoints().storage);
+    rest.call("PATCH", &base, Some(json!({ "labels": { "a": "b", "c": "d" } }))).await;
+    let patched = rest.call("PATCH", &base, Some(json!({ "labels": { "a": null } }))).await;
+    assert_eq!((&patched["labels"], &patched["metageneration"]), (&json!({ "c": "d" }), &json!("3")));
+    assert_eq!(rest.get(&format!("{base}/o?delimiter=/")).await["prefixes"], json!(["dir/"]));
 }
 
 #[tokio::test]

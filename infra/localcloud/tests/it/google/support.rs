@@ -221,14 +221,14 @@ pub(crate) async fn metadata_token(
 pub(crate) async fn bucket(google: &Google, bindings: Vec<Value>) {
     let rest = Rest::operator(google);
     let storage = google.endpoints().storage;
-    let wanted = json!({
+    let desired = json!({
         "name": BUCKET,
         "iamConfiguration": {
             "uniformBucketLevelAccess": { "enabled": true },
             "publicAccessPrevention": "enforced",
         },
     });
-    rest.post(&format!("{storage}/storage/v1/b?project={PROJECT}"), wanted).await;
+    rest.post(&format!("{storage}/storage/v1/b?project={PROJECT}"), desired).await;
     let url = format!("{storage}/storage/v1/b/{BUCKET}/iam");
     let mut policy = rest.get(&format!("{url}?optionsRequestedPolicyVersion=3")).await;
     policy["version"] = json!(3);

@@ -63,12 +63,12 @@ impl Lab {
         self.jobs().create(&PostParams::default(), &job(name, script, spec)).await.unwrap()
     }
 
-    /// Waits for a Job to be as `wanted` says.
-    pub(crate) async fn until_job(&self, name: &str, wanted: impl Fn(&Job) -> bool) -> Job {
+    /// Waits for a Job to be as `desired` says.
+    pub(crate) async fn until_job(&self, name: &str, desired: impl Fn(&Job) -> bool) -> Job {
         let jobs = self.jobs();
         until(&format!("job {name}"), || async {
             let job = jobs.get(name).await.unwrap();
-            if wanted(&job) { Ok(job) } else { Err(format!("{:?}", job.status)) }
+            if desired(&job) { Ok(job) } else { Err(format!("{:?}", job.status)) }
         })
         .await
     }

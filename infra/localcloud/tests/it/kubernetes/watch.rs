@@ -57,11 +57,11 @@ async fn a_watcher_survives_a_restart_of_the_api_server() {
     let api: Api<ConfigMap> = Api::default_namespaced(lab.client.clone());
     for config in [watcher::Config::default().labels("in"), watcher::Config::default().labels("in").streaming_lists()] {
         let mut stream = watcher(api.clone(), config).boxed();
-        let mut next = async |wanted: &str| loop {
+        let mut next = async |desired: &str| loop {
             // Errors are items: the watcher begins again by itself.
             let event = tokio::time::timeout(std::time::Duration::from_secs(20), stream.next()).await.unwrap().unwrap();
             if let Ok(watcher::Event::Apply(one) | watcher::Event::InitApply(one)) = event
-                && one.metadata.name.as_deref() == Some(wanted)
+                && one.metadata.name.as_deref() == Some(desired)
             {
                 return;
             }

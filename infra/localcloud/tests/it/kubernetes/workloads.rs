@@ -138,8 +138,8 @@ async fn volumes_environment_and_messages() {
             }],
             "containers": [{
                 "name": "main", "image": "sh", "command": ["/bin/sh", "-c", script, "/scratch/x", "--y=/scratch/z"],
-                "envFrom": [{"configMapRef": {"name": "config"}}],
                 "env": [
+                    {"name": "LEVEL", "valueFrom": {"configMapKeyRef": {"name": "config", "key": "LEVEL"}}},
                     {"name": "CONFIG", "value": "/etc/config/config.json"},
                     {"name": "KEY", "value": "/etc/key/key.json"},
                     {"name": "WORK", "value": "/scratch"},

@@ -1,11 +1,11 @@
 //! The environment that every container of a pod begins with, and the kubeconfig in the pod's folder.
 
-use std::{collections::BTreeMap, fs, net::SocketAddr, os::unix::fs::PermissionsExt as _};
+use std::{collections::BTreeMap, fs, net::SocketAddr, os::unix::fs::PermissionsExt as _, path::Path};
 
 use anyhow::Context as _;
 use serde_json::{Value, json};
 
-use super::pod::Pod;
+use super::settings::Settings;
 use crate::kubernetes::value;
 
 /// A kubeconfig with one cluster, one user and one context.
@@ -22,30 +22,31 @@ pub fn kubeconfig(url: &str, ca_pem: &str, token: &str, namespace: &str, name: &
 
 /// The environment before what a container says itself; makes the pod's folders.
 pub(super) fn environment(
-    pod: &Pod,
+    settings: &Settings,
+    pod: &Value,
+    folder: &Path,
     token: Option<&str>,
     metadata: Option<SocketAddr>,
     ports: &BTreeMap<String, u16>,
 ) -> anyhow::Result<Vec<(String, String)>> {
-    let settings = &pod.settings;
-    let temporary = pod.folder.join("tmp");
+    let temporary = folder.join("tmp");
     fs::create_dir_all(&temporary).context("make the pod's folder")?;
     let mut all = settings.extra_env.clone();
     let mut add = |name: &str, text: String| all.push((name.to_owned(), text));
-    add("HOME", pod.folder.display().to_string());
+    add("HOME", folder.display().to_string());
     add("TMPDIR", temporary.display().to_string());
-    add("HOSTNAME", value::name(&pod.object).to_owned());
+    add("HOSTNAME", value::name(pod).to_owned());
     add("KUBERNETES_SERVICE_HOST", settings.api.ip().to_string());
     add("KUBERNETES_SERVICE_PORT", settings.api.port().to_string());
     if let Some(address) = metadata {
         add("GCE_METADATA_HOST", address.to_string());
     }
     if let Some(token) = token {
-        let folder = pod.folder.join("serviceaccount");
+        let folder = folder.join("serviceaccount");
         fs::create_dir_all(&folder).context("make the service account's folder")?;
         let path = folder.join("kubeconfig");
         let url = format!("https://{}", settings.api);
-        let namespace = value::namespace(&pod.object);
+        let namespace = value::namespace(pod);
         let config = kubeconfig(&url, &settings.ca_pem, token, namespace, "in-cluster");
         for (file, content) in [
             ("kubeconfig", config.to_string()),
