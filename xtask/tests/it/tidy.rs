@@ -23,7 +23,7 @@ fn files() -> Vec<PathBuf> {
 const ALLOWED: [(&str, &[&str]); 15] = [
     ("contract", &[]),
     ("kernel", &[]),
-    ("localcloud", &["contract"]),
+    ("localcloud", &[]),
     ("images", &["contract"]),
     ("cloud", &["contract"]),
     ("sessions", &["cloud", "contract"]),

@@ -1,6 +1,6 @@
 //! The table of Jobs: filtered, sorted, in pages.
 
-use std::cmp::Reverse;
+use std::cmp::Ordering;
 
 use serde::Serialize;
 use sessions::jobs::{Job, State};
@@ -13,6 +13,117 @@ use crate::{page::Shown, page_request::PageRequest, state::State as Monitor};
 const ROWS: usize = 50;
 /// Rows of a page for a program.
 const MAX_ROWS: usize = 1000;
+
+/// A way to sort the table, by its name in the query.
+#[derive(Clone, Copy)]
+struct Order {
+    name: &'static str,
+    compare: fn(&Job, &Job) -> Ordering,
+}
+
+const BY_TIME: Order = Order { name: "changed", compare: |a, b| a.changed.cmp(&b.changed) };
+
+/// What a cell shows.
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Cell {
+    Link {
+        href: String,
+        text: String,
+    },
+    Text {
+        text: String,
+    },
+    State {
+        state: &'static str,
+    },
+    Time {
+        time: String,
+    },
+    /// The reason code, unless the state says the same, and its sentence.
+    Reason {
+        code: String,
+        message: String,
+    },
+}
+
+/// A column of the table.
+struct Column {
+    label: &'static str,
+    /// Style of its cells.
+    class: &'static str,
+    /// How the table is sorted by it, if it can be.
+    order: Option<Order>,
+    /// Shown where Jobs of several sessions are listed only.
+    across_sessions: bool,
+    cell: fn(&JobRow) -> Cell,
+}
+
+/// The columns of the table, from left to right.
+const COLUMNS: &[Column] = &[
+    Column {
+        label: "Job",
+        class: "name",
+        order: Some(Order { name: "job", compare: |a, b| a.job.cmp(&b.job) }),
+        across_sessions: false,
+        cell: |row| Cell::Link { href: row.href.clone(), text: row.job.clone() },
+    },
+    Column {
+        label: "Session",
+        class: "optional wrap",
+        order: Some(Order { name: "session", compare: |a, b| (&a.session, &a.job).cmp(&(&b.session, &b.job)) }),
+        across_sessions: true,
+        cell: |row| Cell::Link { href: row.session_href.clone(), text: row.session.clone() },
+    },
+    Column {
+        label: "Business",
+        class: "optional",
+        order: Some(Order {
+            name: "business",
+            compare: |a, b| (&a.business, &a.session, &a.job).cmp(&(&b.business, &b.session, &b.job)),
+        }),
+        across_sessions: true,
+        cell: |row| Cell::Text { text: row.business.clone() },
+    },
+    Column {
+        label: "State",
+        class: "",
+        order: Some(Order { name: "state", compare: |a, b| (a.state, b.changed).cmp(&(b.state, a.changed)) }),
+        across_sessions: false,
+        cell: |row| Cell::State { state: row.state },
+    },
+    Column {
+        label: "Changed",
+        class: "nowrap",
+        order: Some(BY_TIME),
+        across_sessions: false,
+        cell: |row| Cell::Time { time: row.changed.clone() },
+    },
+    Column {
+        label: "Why",
+        class: "optional why",
+        order: None,
+        across_sessions: false,
+        cell: |row| Cell::Reason {
+            code: if ["completed", row.state].contains(&row.code.as_str()) { String::new() } else { row.code.clone() },
+            message: if row.code == "completed" { String::new() } else { row.message.clone() },
+        },
+    },
+    Column {
+        label: "Took",
+        class: "number optional nowrap",
+        order: None,
+        across_sessions: false,
+        cell: |row| Cell::Text { text: row.took.clone() },
+    },
+    Column {
+        label: "Attempt",
+        class: "number optional",
+        order: None,
+        across_sessions: false,
+        cell: |row| Cell::Text { text: row.attempt.to_string() },
+    },
+];
 
 /// The filter, the order and the page of a request.
 #[derive(Clone, Debug, Default)]
@@ -58,14 +169,14 @@ impl Filter {
 }
 
 impl Filter {
-    /// The column that the table is sorted by.
-    fn sort_column(&self) -> &'static str {
-        ["job", "session", "business", "state"].into_iter().find(|by| self.sort == *by).unwrap_or("changed")
+    /// The order that the table is sorted by.
+    fn order(&self) -> Order {
+        COLUMNS.iter().filter_map(|column| column.order).find(|order| self.sort == order.name).unwrap_or(BY_TIME)
     }
 
-    /// By time the latest come first, by name the first, unless the request names the order.
+    /// By time the latest come first, by name the first, unless the request names the direction.
     fn is_descending(&self) -> bool {
-        self.descending.unwrap_or(self.sort_column() == "changed")
+        self.descending.unwrap_or(self.order().name == BY_TIME.name)
     }
 }
 
@@ -92,14 +203,12 @@ fn choose(state: &Monitor, visitor: &Visitor, filter: &Filter) -> Result<Selecte
     if filter.state.is_some() {
         found.retain(|job| job.state == filter.state);
     }
-    match filter.sort_column() {
-        "job" => found.sort_by(|a, b| a.job.cmp(&b.job)),
-        "session" => found.sort_by(|a, b| (&a.session, &a.job).cmp(&(&b.session, &b.job))),
-        "business" => found.sort_by(|a, b| (&a.business, &a.session, &a.job).cmp(&(&b.business, &b.session, &b.job))),
-        "state" => found.sort_by_key(|job| (job.state, Reverse(job.changed))),
-        // The Jobs of one business are in this order already.
-        _ if views.len() == 1 => found.reverse(),
-        _ => found.sort_by_key(|job| job.changed),
+    let order = filter.order();
+    if order.name == BY_TIME.name && views.len() == 1 {
+        // The Jobs of one business are in this order already, latest first.
+        found.reverse();
+    } else {
+        found.sort_by(|a, b| (order.compare)(a, b));
     }
     if filter.is_descending() {
         found.reverse();
@@ -130,8 +239,9 @@ struct Bar {
     order: String,
 }
 
+/// The head of a column; `href` sorts by it and is empty where that is not possible.
 #[derive(Serialize)]
-struct Column {
+struct Head {
     label: &'static str,
     href: String,
     sort: &'static str,
@@ -140,9 +250,9 @@ struct Column {
 
 #[derive(Serialize)]
 struct Table {
-    rows: Vec<JobRow>,
+    heads: Vec<Head>,
+    rows: Vec<Vec<(&'static str, Cell)>>,
     states: Vec<Choice>,
-    columns: Vec<Column>,
     total: usize,
     first: usize,
     last: usize,
@@ -152,7 +262,6 @@ struct Table {
     next: String,
     is_listed: bool,
     has_filter: bool,
-    in_session: bool,
 }
 
 /// The page.
@@ -195,28 +304,29 @@ pub(super) async fn table(
         count: *count,
         is_current: filter.state.is_some_and(|current| current.as_str() == *state),
     }));
-    let columns = [
-        ("Job", "job", ""),
-        ("Session", "session", "optional"),
-        ("Business", "business", "optional"),
-        ("State", "state", ""),
-        ("Changed", "changed", ""),
-    ];
-    let columns = columns.into_iter().map(|(label, by, class)| {
-        let is_current = filter.sort_column() == by;
-        let (order, sort) = match (is_current, filter.is_descending()) {
+    let in_session = path == "/session";
+    let columns: Vec<&Column> = COLUMNS.iter().filter(|column| !(in_session && column.across_sessions)).collect();
+    let heads = columns.iter().map(|column| {
+        let Some(by) = column.order.map(|order| order.name) else {
+            return Head { label: column.label, href: String::new(), sort: "", class: column.class };
+        };
+        let (order, sort) = match (filter.order().name == by, filter.is_descending()) {
             (true, true) => ("asc", "descending"),
             (true, false) => ("desc", "ascending"),
             (false, _) => ("", ""),
         };
         let query = Query::parse(&Query::parse(&request.query.with("page", "")).with("sort", by));
-        Column { label, href: format!("{path}?{}", query.with("order", order)), sort, class }
+        Head { label: column.label, href: format!("{path}?{}", query.with("order", order)), sort, class: column.class }
     });
+    let cells = |job: &Job| {
+        let row = JobRow::from(job);
+        columns.iter().map(|column| (column.class, (column.cell)(&row))).collect()
+    };
     let first = (selected.page - 1) * filter.rows;
     let turn = |page: usize| format!("{path}?{}", request.query.with("page", &page.to_string()));
     let board = request.state.board();
     let table = Table {
-        columns: columns.collect(),
+        heads: heads.collect(),
         states,
         total: selected.total,
         first: if selected.total == 0 { 0 } else { first + 1 },
@@ -227,8 +337,7 @@ pub(super) async fn table(
         next: if selected.page < selected.pages { turn(selected.page + 1) } else { String::new() },
         is_listed: board.values().all(|view| view.is_listed),
         has_filter: !filter.text.is_empty() || filter.state.is_some() || !filter.session.is_empty(),
-        in_session: path == "/session",
-        rows: selected.jobs.iter().map(JobRow::from).collect(),
+        rows: selected.jobs.iter().map(cells).collect(),
     };
     request.part("jobs", "jobs_table.html", &table)
 }
