@@ -11,6 +11,7 @@ use contract::config::{Config, variables};
 use kube::config::Kubeconfig;
 use provision::{
     LocalState,
+    cloud::LOCAL_CONTEXT,
     environment::{self, CloudKind, Environment},
     google::file_credentials,
 };
@@ -84,7 +85,11 @@ pub(crate) async fn at(environment: &Environment, folder: &Path, flag: String) -
                 storage: Some(state.endpoints.google.storage),
             };
             let connection = Connection::with_credentials(&endpoints, file_credentials(&state.credentials)?);
-            (Some(endpoints), connection, cluster(Kubeconfig::read_from(&state.kubeconfig).ok(), None).await)
+            (
+                Some(endpoints),
+                connection,
+                cluster(Kubeconfig::read_from(&state.kubeconfig).ok(), Some(LOCAL_CONTEXT.to_owned())).await,
+            )
         }
         CloudKind::Google => {
             let context =

@@ -35,7 +35,7 @@ pub struct LocalState {
 
 /// The context of a laptop cloud's cluster in its kubeconfig; `gcloud container clusters get-credentials` puts others
 /// beside it.
-const LOCAL_CONTEXT: &str = "local";
+pub const LOCAL_CONTEXT: &str = "local";
 
 /// Where the APIs of a laptop cloud are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -57,6 +57,15 @@ impl Laptop {
         self.command("xtask").args(line.split_whitespace()).output().unwrap()
     }
 
+    /// Runs this program as another terminal does, without the exports of `local env`; answers its standard output.
+    pub(crate) fn ok_in_another_terminal(&self, line: &str) -> String {
+        let mut command = Command::new(&programs()["xtask"]);
+        command.env_clear().env("DESKGRID_ENV", &self.exports["DESKGRID_ENV"]).env("HOME", self.folder());
+        let output = command.args(line.split_whitespace()).stdin(Stdio::null()).output().unwrap();
+        assert!(output.status.success(), "{line}: {}\n{}", output.status, text(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     /// Runs a command line, whose words may be held together by single quotes.
     pub(crate) fn run(&self, line: &str) -> Output {
         let words = words(line);

@@ -132,6 +132,10 @@ fn gcloud_makes_a_cluster_and_kubectl_uses_what_it_wrote() {
     laptop.ok(&format!("gcloud container clusters get-credentials desk {at}"));
     laptop.shows("kubectl config current-context", "gke_test-desk_europe-west1_desk");
     laptop.shows("kubectl --namespace=bu1 get deployments", "orchestrator");
+    // Another terminal has no credentials for that context; this program uses its own.
+    let status: serde_json::Value =
+        serde_json::from_str(&laptop.ok_in_another_terminal("status --json")).expect("status prints JSON");
+    assert_eq!(status["businesses"][0]["orchestrator"]["ready"], 1, "{status}");
     // What `provision` writes on Google Cloud is what gcloud wrote, in the namespace of the business, beside the rest.
     let before = read_json(&laptop, "kubectl config view --raw -o json");
     let live = read_json(&laptop, &format!("gcloud container clusters describe desk {at} --format=json"));

@@ -168,7 +168,7 @@ impl Kept {
         accounts: &Accounts,
         role_exists: impl Fn(&str) -> bool,
     ) -> Result<()> {
-        if !desired.etag.is_empty() && desired.etag != self.etag() {
+        if !desired.etag.is_empty() && !is_same_etag(&desired.etag, &self.etag()) {
             return Err(match stale {
                 Stale::Aborted => Error::aborted(
                     "There were concurrent policy changes. Please retry the whole read-modify-write with exponential \
@@ -285,6 +285,13 @@ fn add(
     Ok(())
 }
 
+/// Whether two etags are the same bytes: the field is of the type `bytes`, and clients in JSON may write it in either
+/// alphabet of base64 (<https://protobuf.dev/programming-guides/json/>), as gcloud does.
+pub(super) fn is_same_etag(sent: &str, current: &str) -> bool {
+    let standard = |text: &str| text.trim_end_matches('=').replace('-', "+").replace('_', "/");
+    standard(sent) == standard(current)
+}
+
 /// Finds out which account a member means now.
 fn resolve(name: &str, accounts: &Accounts) -> Result<Member> {
     if let Some(rest) = name.strip_prefix("deleted:") {
@@ -330,5 +337,25 @@ fn refuse_twins(bindings: &[KeptBinding], accounts: &Accounts) -> Result<()> {
             "The policy has both {name} and a deleted member of the same name. Remove the deleted member first."
         ))),
         None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_etag_is_the_same_in_both_alphabets_of_base64() {
+        let accounts = Accounts::default();
+        // Bytes whose standard form holds `/` and `+`.
+        let mut policy = Kept { revision: 0x00ff_feff_fbff_fefb, ..Kept::default() };
+        let etag = policy.etag();
+        assert!(etag.contains('/') && etag.contains('+'), "{etag}");
+        let desired = |etag: String| Policy { etag, version: 3, ..Policy::default() };
+        let web_safe = etag.replace('+', "-").replace('/', "_");
+        let written = policy.write(desired(web_safe), 9, Stale::Aborted, &accounts, |_| true);
+        assert!(written.is_ok(), "{written:?}");
+        let stale = policy.write(desired(etag), 10, Stale::Aborted, &accounts, |_| true);
+        assert!(stale.is_err(), "the etag of the revision before is stale");
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
+use super::policy::is_same_etag;
 use crate::google::error::{Error, Result};
 
 mod predefined;
@@ -168,7 +169,7 @@ fn missing(id: &str) -> Error {
 
 fn check_etag(role: &Role, etag: Option<&str>) -> Result<()> {
     match etag {
-        Some(etag) if !etag.is_empty() && etag != role.etag() => {
+        Some(etag) if !etag.is_empty() && !is_same_etag(etag, &role.etag()) => {
             Err(Error::aborted("There were concurrent changes to the role. Please retry with its current etag."))
         }
         _ => Ok(()),
