@@ -9,8 +9,10 @@ use crate::{
         correlation::Factor,
         draws::{Draws, Lane},
         elementary::{exp, ln},
+        level::LIGHT,
         normal::BLOCK,
-        plan::{Asset, Shape, Terms, Workspace},
+        plan::{Asset, Model, Shape, Terms, Workspace},
+        proposal::Proposal,
     },
     pricing::{
         book::AMOUNT_MAX,
@@ -21,6 +23,9 @@ use crate::{
 
 const FIELDS: [Field; 3] =
     [Field("underlyings", Cell::Texts), Field("weights", Cell::Numbers), Field("basket_type", Cell::Text)];
+
+/// Most underlyings whose own lines are searched for paths that pay.
+const LINES_MAX: usize = 16;
 
 /// An option on several underlyings.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,7 +75,9 @@ impl Rules for Basket {
         let list = fields.numbers(weights, BASKET_MAX, -AMOUNT_MAX, AMOUNT_MAX);
         let basket_type = fields.choice(basket_type, &BasketType::WORDS);
         let underlyings = common.underlyings?;
-        market.check_moving(fields, common);
+        if let Some(message) = market.check_gamma(underlyings, common.maturity) {
+            fields.reject(field, message);
+        }
         if let Some(list) = &list
             && list.len() != underlyings.len()
         {
@@ -83,8 +90,20 @@ impl Rules for Basket {
         Some(Self { basket_type: basket_type?, weights: list?, factor })
     }
 
-    fn shape(&self, _: &Terms, assets: Vec<Asset>) -> Box<dyn Shape> {
-        Box::new(Level { assets, basket: self.clone() })
+    fn model(&self, terms: Terms, assets: Vec<Asset>) -> Model {
+        let level = Level { assets, basket: self.clone() };
+        // A level that is not positive is above no strike, and one that is not negative is not below 0.
+        let is_never = |wrong: fn(f64) -> bool| self.weights.iter().all(|weight| wrong(*weight));
+        let is_nothing = match (self.basket_type, terms.sign > 0.0) {
+            (BasketType::Geometric, true) => false,
+            (BasketType::Geometric, false) => terms.strike == 0.0,
+            (_, true) => is_never(|weight| weight <= 0.0),
+            (_, false) => terms.strike == 0.0 && is_never(|weight| weight >= 0.0),
+        };
+        let is_heavy = level.assets.iter().any(|asset| asset.deviation(terms.maturity) > LIGHT);
+        let lines = if is_nothing { Vec::new() } else { level.lines(&terms, is_heavy) };
+        let proposal = Proposal::find(&level, &terms, &lines, is_heavy);
+        Model { proposal, is_nothing, ..Model::new(Box::new(level), terms) }
     }
 }
 
@@ -127,7 +146,7 @@ impl Shape for Level {
         }
         self.compose(terms.maturity, walks, exposures, level, best);
 
-        let Terms { strike, sign, maturity, rate, discount } = *terms;
+        let Terms { strike, sign, maturity, rate, discount, .. } = *terms;
         let (price, lanes) = space.lanes.split_at_mut(1);
         for path in 0..BLOCK {
             let gain = sign * (level[path] - strike);
@@ -149,20 +168,73 @@ impl Shape for Level {
         }
         for (i, asset) in self.assets.iter().enumerate() {
             let Asset { spot, volatility, drift } = *asset;
+            let wobble = if root > 0.0 { 0.5 * volatility / root } else { 0.0 };
+            // Without volatility there is one path, along which only a product is curved.
+            let moves = asset.moves(maturity);
+            let score = if moves { 1.0 / (volatility * root) } else { 0.0 };
+            let curve = match self.basket.basket_type {
+                BasketType::Geometric => self.basket.weights[i] - 1.0,
+                BasketType::WeightedSum | BasketType::BestOf | BasketType::WorstOf => 0.0,
+            };
             for path in 0..BLOCK {
                 let (exposed, walk) = (level[path] * exposures[i][path], walks[i][path]);
                 let delta = exposed / spot;
                 deltas[i][path] = delta;
-                gammas[i][path] = delta * (normals[i][path] / (volatility * root) - 1.0) / spot;
+                gammas[i][path] = delta * (if moves { normals[i][path] * score - 1.0 } else { curve }) / spot;
                 vegas[i][path] = exposed * (root * walk - volatility * maturity);
                 rho[path] += exposed * maturity;
-                theta[path] -= exposed * (drift + 0.5 * volatility * walk / root);
+                theta[path] -= exposed * (drift + wobble * walk);
             }
         }
     }
 }
 
 impl Level {
+    /// Lines along which the level moves: that along which it moves most, and that of each underlying where one alone
+    /// may decide; none near the money.
+    fn lines(&self, terms: &Terms, is_heavy: bool) -> Vec<Vec<f64>> {
+        let Basket { basket_type, weights, factor } = &self.basket;
+        let maturity = terms.maturity;
+        // What each weighted price is and by how much it moves, and what the level is.
+        let parts: Vec<(f64, f64)> = (self.assets.iter().zip(weights))
+            .map(|(asset, weight)| match basket_type {
+                BasketType::Geometric => (weight * ln(asset.forward(maturity)), weight * asset.deviation(maturity)),
+                _ => (weight * asset.forward(maturity), weight * asset.forward(maturity) * asset.deviation(maturity)),
+            })
+            .collect();
+        let count = parts.len();
+        let mut most = vec![0.0; count];
+        for ((_, moved), row) in parts.iter().zip(&factor.rows) {
+            for (most, entry) in most.iter_mut().zip(row) {
+                *most += moved * entry;
+            }
+        }
+        let length = |line: &[f64]| line.iter().map(|entry| entry * entry).sum::<f64>().sqrt();
+        let sum = parts.iter().map(|(part, _)| part).sum::<f64>();
+        let is_near = match basket_type {
+            BasketType::WeightedSum => (sum - terms.strike).abs() <= length(&most),
+            BasketType::Geometric => terms.strike > 0.0 && (sum - ln(terms.strike)).abs() <= length(&most),
+            BasketType::BestOf | BasketType::WorstOf => {
+                parts.iter().any(|(part, moved)| (part - terms.strike).abs() <= moved.abs())
+            }
+        };
+        if is_near && !is_heavy {
+            return Vec::new();
+        }
+        let mut lines = vec![most];
+        if *basket_type != BasketType::Geometric {
+            let mut order: Vec<usize> = (0..count).collect();
+            order.sort_by(|one, other| parts[*other].1.abs().total_cmp(&parts[*one].1.abs()));
+            lines.extend(order.into_iter().take(LINES_MAX).map(|number| {
+                let mut line = factor.rows[number].clone();
+                line.resize(count, 0.0);
+                line
+            }));
+        }
+        lines.retain(|line| length(line) > 0.0);
+        lines.iter().map(|line| line.iter().map(|entry| entry / length(line)).collect()).collect()
+    }
+
     /// The level and the exposures from the correlated normals.
     fn compose(&self, maturity: f64, walks: &[Lane], exposures: &mut [Lane], level: &mut Lane, best: &mut Lane) {
         let root = maturity.sqrt();
