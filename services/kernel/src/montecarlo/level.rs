@@ -26,15 +26,15 @@ pub struct Law {
     pub deviation: f64,
     /// Whether its logarithm is normal.
     pub is_lognormal: bool,
-    /// The line along which it moves most.
-    pub line: Vec<f64>,
+    /// The lines along which it moves, most along the first.
+    pub lines: Vec<Vec<f64>>,
 }
 
 /// How an option on a level is estimated. Near the money its paths say enough. Elsewhere what is simulated is the
 /// smallest of a call, a put, and the lower of strike and level; the rest follows from the mean by put-call parity.
 pub fn model(shape: Box<dyn Shape>, terms: Terms, asset: Asset, law: Law) -> Model {
     let mut model = Model::new(shape, terms);
-    let Law { forward, vega, rho, deviation, is_lognormal, line } = law;
+    let Law { forward, vega, rho, deviation, is_lognormal, lines } = law;
     let Terms { strike, sign, maturity, rate, discount, .. } = terms;
     if !(asset.moves(maturity) && forward.is_normal() && forward < 1e300) {
         return model;
@@ -64,7 +64,7 @@ pub fn model(shape: Box<dyn Shape>, terms: Terms, asset: Asset, law: Law) -> Mod
         // Smaller than the smallest number.
         model.is_nothing = is_lognormal && (above < -37.0 || below > 37.0);
     }
-    model.proposal = Proposal::find(&*model.shape, &model.terms, &[line], true);
+    model.proposal = Proposal::find(&*model.shape, &model.terms, &lines, true);
     model
 }
 

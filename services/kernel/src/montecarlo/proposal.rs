@@ -15,10 +15,10 @@ use super::{
 
 /// Skewness of the payoff up to which paths of their own law say enough.
 const SKEWNESS_MAX: f64 = 6.0;
-/// How far the search goes along a line, on both sides.
+/// How far the search goes along a line, on both sides. What lies further away is smaller than the smallest number.
 const REACH: f64 = 40.0;
 /// Share of the paths that are not shifted, where there is more than one draw.
-const UNSHIFTED: f64 = 0.2;
+const UNSHIFTED: f64 = 0.5;
 
 /// A mixture of shifted normal laws.
 #[derive(Clone, Debug)]

@@ -112,13 +112,18 @@ impl Average {
         // A step moves every later date.
         let later = (1..=self.asian.observations).rev().map(f64::from);
         let length = later.clone().map(|dates| dates * dates).sum::<f64>().sqrt();
+        let mut lines = vec![later.map(|dates| dates / length).collect()];
+        if self.asian.averaging == Averaging::Arithmetic && self.asian.observations > 1 {
+            // The last prices may be much of the sum.
+            lines.push(vec![1.0 / n.sqrt(); self.asian.observations as usize]);
+        }
         Law {
             forward,
             vega,
             rho,
             deviation: volatility * years.sqrt(),
             is_lognormal: self.asian.averaging == Averaging::Geometric || self.asian.observations == 1,
-            line: later.map(|dates| dates / length).collect(),
+            lines,
         }
     }
 

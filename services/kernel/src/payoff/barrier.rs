@@ -149,10 +149,9 @@ impl Rules for Barrier {
         };
         let (shape, other, lines) = match self.monitoring {
             Monitoring::Discrete { observations } => {
-                let lines = lines(asset, &terms, height, side, observations);
-                let discrete: Box<dyn Shape> =
-                    Box::new(Discrete { asset, steps: observations, side, height, knock_in });
-                (discrete, None, lines)
+                let discrete = Discrete { asset, steps: observations, side, height, knock_in };
+                let lines = lines(&terms, &discrete);
+                (Box::new(discrete) as Box<dyn Shape>, None, lines)
             }
             Monitoring::Continuous => (continuous(0.0), None, vec![vec![1.0]]),
             Monitoring::Shifted { observations } => {
@@ -179,7 +178,7 @@ impl Rules for Barrier {
         let far = side * height / deviation;
         let is_near = if knock_in { far <= 1.0 } else { far >= 0.3 };
         if !(deviation <= LIGHT && middle.abs() <= 1.0 && is_near) {
-            model.proposal = Proposal::find(&*model.shape, &terms, &lines, deviation > LIGHT);
+            model.proposal = Proposal::find(&*model.shape, &terms, &lines, sign > 0.0 && deviation > LIGHT);
         }
         model
     }
@@ -210,16 +209,18 @@ impl Barrier {
 }
 
 /// Lines along which paths come to the barrier at maturity, or to the barrier on their way and then to the strike.
-fn lines(asset: Asset, terms: &Terms, height: f64, side: f64, steps: u32) -> Vec<Vec<f64>> {
-    let steps = steps as usize;
+fn lines(terms: &Terms, discrete: &Discrete) -> Vec<Vec<f64>> {
+    let Discrete { asset, side, height, knock_in, .. } = *discrete;
+    let steps = discrete.steps as usize;
     let mut lines = vec![vec![1.0; steps]];
-    if terms.sign != side {
+    if knock_in && terms.sign != side {
         let end = ln(terms.strike / asset.spot) - asset.drift * terms.maturity;
-        for quarter in 1..4 {
-            let turn = steps * quarter / 4;
+        for eighth in 1..8 {
+            let turn = (steps * eighth / 8).max(1);
             let midway = height - asset.drift * terms.maturity * turn as f64 / steps as f64;
-            let step =
-                |number| if number < turn { midway / turn as f64 } else { (end - midway) / (steps - turn) as f64 };
+            // From there to the strike, if it is not there by itself.
+            let back = if terms.sign > 0.0 { (end - midway).max(0.0) } else { (end - midway).min(0.0) };
+            let step = |number| if number < turn { midway / turn as f64 } else { back / (steps - turn) as f64 };
             lines.push((0..steps).map(step).collect());
         }
     }

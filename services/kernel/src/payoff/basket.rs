@@ -24,6 +24,8 @@ use crate::{
 const FIELDS: [Field; 3] =
     [Field("underlyings", Cell::Texts), Field("weights", Cell::Numbers), Field("basket_type", Cell::Text)];
 
+/// Standard deviations that no price moves by: the chance is 1e-50.
+const NEVER: f64 = 15.0;
 /// Most underlyings whose own lines are searched for paths that pay.
 const LINES_MAX: usize = 16;
 
@@ -92,14 +94,7 @@ impl Rules for Basket {
 
     fn model(&self, terms: Terms, assets: Vec<Asset>) -> Model {
         let level = Level { assets, basket: self.clone() };
-        // A level that is not positive is above no strike, and one that is not negative is not below 0.
-        let is_never = |wrong: fn(f64) -> bool| self.weights.iter().all(|weight| wrong(*weight));
-        let is_nothing = match (self.basket_type, terms.sign > 0.0) {
-            (BasketType::Geometric, true) => false,
-            (BasketType::Geometric, false) => terms.strike == 0.0,
-            (_, true) => is_never(|weight| weight <= 0.0),
-            (_, false) => terms.strike == 0.0 && is_never(|weight| weight >= 0.0),
-        };
+        let is_nothing = level.is_nothing(&terms);
         let is_heavy = level.assets.iter().any(|asset| asset.deviation(terms.maturity) > LIGHT);
         let lines = if is_nothing { Vec::new() } else { level.lines(&terms, is_heavy) };
         let proposal = Proposal::find(&level, &terms, &lines, is_heavy);
@@ -190,6 +185,24 @@ impl Shape for Level {
 }
 
 impl Level {
+    /// Whether nothing is paid, even if every price moves by more standard deviations than any ever does.
+    fn is_nothing(&self, terms: &Terms) -> bool {
+        let Basket { basket_type, weights, .. } = &self.basket;
+        let call = terms.sign > 0.0;
+        // The weighted prices at their best for the option.
+        let best = self.assets.iter().zip(weights).map(|(asset, weight)| {
+            let up = if (*weight > 0.0) == call { NEVER } else { -NEVER };
+            weight * asset.forward(terms.maturity) * exp(up * asset.deviation(terms.maturity))
+        });
+        let pays = |level: f64| terms.sign * (level - terms.strike) > 0.0;
+        match basket_type {
+            BasketType::WeightedSum => !pays(best.sum()),
+            BasketType::Geometric => !call && terms.strike == 0.0,
+            BasketType::BestOf => !pays(best.fold(f64::NEG_INFINITY, f64::max)),
+            BasketType::WorstOf => !pays(best.fold(f64::INFINITY, f64::min)),
+        }
+    }
+
     /// Lines along which the level moves: that along which it moves most, and that of each underlying where one alone
     /// may decide; none near the money.
     fn lines(&self, terms: &Terms, is_heavy: bool) -> Vec<Vec<f64>> {
@@ -211,12 +224,14 @@ impl Level {
         }
         let length = |line: &[f64]| line.iter().map(|entry| entry * entry).sum::<f64>().sqrt();
         let sum = parts.iter().map(|(part, _)| part).sum::<f64>();
-        let is_near = match basket_type {
-            BasketType::WeightedSum => (sum - terms.strike).abs() <= length(&most),
-            BasketType::Geometric => terms.strike > 0.0 && (sum - ln(terms.strike)).abs() <= length(&most),
-            BasketType::BestOf | BasketType::WorstOf => {
-                parts.iter().any(|(part, moved)| (part - terms.strike).abs() <= moved.abs())
+        let pays = |(part, moved): &(f64, f64)| terms.sign * (part - terms.strike) >= -moved.abs();
+        let is_near = match (basket_type, terms.sign > 0.0) {
+            (BasketType::WeightedSum, _) => pays(&(sum, length(&most))),
+            (BasketType::Geometric, _) => {
+                terms.strike == 0.0 || terms.sign * (sum - ln(terms.strike)) >= -length(&most)
             }
+            (BasketType::BestOf, true) | (BasketType::WorstOf, false) => parts.iter().any(pays),
+            (BasketType::BestOf, false) | (BasketType::WorstOf, true) => parts.iter().all(pays),
         };
         if is_near && !is_heavy {
             return Vec::new();

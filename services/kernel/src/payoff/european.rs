@@ -36,7 +36,7 @@ impl Rules for European {
             rho: maturity * forward,
             deviation: asset.deviation(maturity),
             is_lognormal: true,
-            line: vec![1.0],
+            lines: vec![vec![1.0]],
         };
         level::model(Box::new(Last(asset)), terms, asset, law)
     }

@@ -1,7 +1,7 @@
 //! Where a sample says little or nothing: certain prices, samples that are too small, and approximations.
 
 use super::{
-    closed::{barrier_case, basket_case, european_case, one_trade},
+    closed::{barrier_case, european_case, one_trade},
     formulas::{self, Point},
     *,
 };
@@ -66,10 +66,11 @@ fn too_few_paths_have_no_standard_error() {
     assert!(!doubt(400, Sampling::PseudoRandom) && !doubt(400, Sampling::Antithetic) && !doubt(400, Sampling::Sobol));
 }
 
-/// A basket whose paths hardly ever pay says so.
+/// A barrier that must be touched far above, for a put that pays far below.
 #[test]
 fn a_sample_that_says_nothing_is_no_price() {
-    let case = basket_case(at(0.02, 1e6, 1.0, 1.0), BasketType::WorstOf, [1.0, 1.0]);
+    let dates = Monitoring::Discrete { observations: 40 };
+    let case = barrier_case(at(0.14, 60.0, 1.0, -1.0), 140.0, true, true, dates);
     assert!(first(&one_trade(&case, 1, 1_000, Sampling::PseudoRandom, &[])).doubt.is_some());
 }
 
