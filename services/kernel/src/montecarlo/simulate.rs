@@ -100,7 +100,7 @@ impl Layout {
         if one.count < SAMPLES_MIN {
             return Some("it has too few independent paths for a standard error; ask for more paths");
         }
-        let (share, most) = if is_price { (0.1, 0.8) } else { (0.3, 0.9) };
+        let (share, most) = if is_price { (0.25, 0.8) } else { (0.3, 0.9) };
         let limit = f64::min(share + 40.0 / count, most);
         let is_decided_by_few = if one.deviations == 0.0 {
             is_price
