@@ -13,6 +13,7 @@ pub mod moments;
 pub mod normal;
 pub mod philox;
 pub mod plan;
+pub mod proposal;
 pub mod simulate;
 pub mod sobol;
 

@@ -2,7 +2,7 @@
 //! how they are read and checked, and how its paths are simulated.
 
 use crate::{
-    montecarlo::plan::{Asset, Shape, Terms},
+    montecarlo::plan::{Asset, Model, Terms},
     pricing::{
         market::Market,
         reader::{Field, Fields},
@@ -43,8 +43,8 @@ pub trait Rules: Sized {
     /// Reads its own fields.
     fn read(fields: &mut Fields<'_, '_>, common: Common<'_>, market: &mut Market<'_>) -> Option<Self>;
 
-    /// How its paths are simulated.
-    fn shape(&self, terms: &Terms, assets: Vec<Asset>) -> Box<dyn Shape>;
+    /// How it is estimated.
+    fn model(&self, terms: Terms, assets: Vec<Asset>) -> Model;
 }
 
 /// What every trade has, as far as it could be read.
@@ -92,9 +92,9 @@ macro_rules! payoffs {
                 match self { $(Self::$name(_) => $name::SEVERAL,)+ }
             }
 
-            /// See [`Rules::shape`].
-            pub fn shape(&self, terms: &Terms, assets: Vec<Asset>) -> Box<dyn Shape> {
-                match self { $(Self::$name(payoff) => payoff.shape(terms, assets),)+ }
+            /// See [`Rules::model`].
+            pub fn model(&self, terms: Terms, assets: Vec<Asset>) -> Model {
+                match self { $(Self::$name(payoff) => payoff.model(terms, assets),)+ }
             }
         }
     };

@@ -11,6 +11,8 @@ use crate::{
 
 /// Most bytes of an input, and of market data.
 pub const INPUT_MAX: usize = 256 * 1024 * 1024;
+/// Bytes of an input that tell what it is.
+const BEGINNING: usize = 64 * 1024;
 /// Problems of an input that a refusal lists.
 const PROBLEMS_SHOWN: usize = 10;
 
@@ -46,11 +48,11 @@ pub struct Refusal {
 /// How an input is to be read when it asks to be priced; `None` when it does not. JSON and tables of trades are priced,
 /// told by the first bytes, the name of the object or file, and the content type, as far as there are any.
 pub fn asked(bytes: &[u8], name: &str, content_type: &str) -> Option<Format> {
-    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    let begins = read::readable(&bytes[..bytes.len().min(BEGINNING)]).0;
+    let first = begins.trim_start().chars().next();
     let media_type = content_type.split(';').next().unwrap_or_default().trim();
     let named = |wanted: &str| name.rsplit_once('.').is_some_and(|(_, ending)| ending.eq_ignore_ascii_case(wanted));
-    let is_json = matches!(first, Some(b'{' | b'[')) || media_type.eq_ignore_ascii_case("application/json");
+    let is_json = matches!(first, Some('{' | '[')) || media_type.eq_ignore_ascii_case("application/json");
     if is_json || named("json") {
         Some(Format::Json)
     } else if media_type.eq_ignore_ascii_case("text/csv") || named("csv") || is_table(bytes) {
@@ -81,9 +83,7 @@ pub fn market<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<Option<&'n
 
 /// Whether bytes begin as a table of trades does.
 pub fn is_table(bytes: &[u8]) -> bool {
-    let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    let line = bytes.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    std::str::from_utf8(line).is_ok_and(csv::is_table)
+    csv::is_table(&read::readable(&bytes[..bytes.len().min(BEGINNING)]).0)
 }
 
 /// Prices a book, or a task's share of it.
@@ -104,10 +104,10 @@ pub fn price(input: Input<'_>, share: Share, threads: usize) -> Result<Priced, R
         }
         Refusal { code: "malformed-input", message: lines.join("; ") }
     })?;
-    let overflow = |message| Refusal { code: "numeric-overflow", message };
     let estimates = simulate(&book, share, threads);
-    let result = PricingResult::new(&book, share, &estimates).map_err(overflow)?;
-    let mut bytes = serde_json::to_vec(&result).map_err(|error| overflow(error.to_string()))?;
+    let result = PricingResult::new(&book, share, &estimates)?;
+    let mut bytes = serde_json::to_vec(&result)
+        .map_err(|error| Refusal { code: "numeric-overflow", message: error.to_string() })?;
     bytes.push(b'\n');
     Ok(Priced { bytes, seed: book.seed })
 }

@@ -1,8 +1,9 @@
-//! Where a block of paths takes its normals from: a stream, its mirror image, or quasi-random points.
+//! Where a block of paths takes its normals from: a stream, its mirror image, quasi-random points, or a line.
 
 use super::{
     bridge::Bridge,
-    normal::{BLOCK, Stream, Words, fill, quantile},
+    normal::{BLOCK, Stream, Words, fill, quantile, uniform, uniforms},
+    proposal::Tilt,
     sobol::{DIMENSIONS, Scrambled, directions},
 };
 
@@ -10,7 +11,15 @@ use super::{
 pub type Lane = [f64; BLOCK];
 
 /// The normals of one block.
-pub enum Draws<'d> {
+pub struct Draws<'d> {
+    /// Where they come from.
+    pub source: Source<'d>,
+    /// Where they are moved to.
+    pub tilt: Option<Tilt<'d>>,
+}
+
+/// Where the normals of one block come from.
+pub enum Source<'d> {
     /// Pseudo-random.
     Stream {
         /// Which.
@@ -22,22 +31,40 @@ pub enum Draws<'d> {
     },
     /// Quasi-random, worked out already.
     Points(&'d [Lane]),
+    /// Along a straight line, one place for each path.
+    Ray {
+        /// Its direction.
+        direction: &'d [f64],
+        /// The places.
+        places: &'d Lane,
+    },
 }
 
 impl Draws<'_> {
-    /// Draw number `draw`: a time step, or an underlying.
+    /// Draw number `draw`: a time step, or an underlying. Each is taken once.
     pub fn take(&mut self, draw: u32, normals: &mut Lane) {
-        match self {
-            Self::Stream { stream, mirrored, words } => {
+        match &mut self.source {
+            Source::Stream { stream, mirrored, words } => {
                 fill(*stream, draw, words, normals);
                 if *mirrored {
                     normals.iter_mut().for_each(|normal| *normal = -*normal);
                 }
             }
-            Self::Points(points) => *normals = points[draw as usize],
+            Source::Points(points) => *normals = points[draw as usize],
+            Source::Ray { direction, places } => {
+                for (normal, place) in normals.iter_mut().zip(places.iter()) {
+                    *normal = direction[draw as usize] * place;
+                }
+            }
+        }
+        if let Some(tilt) = &mut self.tilt {
+            tilt.shift(draw as usize, normals);
         }
     }
 }
+
+/// Number of the draw that chooses among laws of a path; no path has so many draws.
+pub const CHOICE: u32 = 0x4000_0000;
 
 /// One replicate of a trade's quasi-random points.
 pub struct Points {
@@ -49,9 +76,22 @@ pub struct Points {
 impl Points {
     /// The points of one replicate with so many draws a path.
     pub fn new(draws: usize, key: [u32; 2], trade: [u32; 2], replicate: u32) -> Self {
-        let plain = directions(draws.min(DIMENSIONS));
+        // One more chooses among laws.
+        let plain = directions((draws + 1).min(DIMENSIONS));
         let scrambled = (0_u32..).zip(&plain).map(|(number, one)| Scrambled::new(one, key, trade, replicate, number));
         Self { dimensions: scrambled.collect(), draws: vec![[0.0; BLOCK]; draws] }
+    }
+
+    /// A number between 0 and 1 for each of the points numbered from `first` on.
+    pub fn choices(&self, first: u64, stream: Stream, numbers: &mut Lane) {
+        let Some(dimension) = self.dimensions.get(self.draws.len()) else {
+            return uniforms(stream, CHOICE, numbers);
+        };
+        let mut coordinates = [0; BLOCK];
+        dimension.fill(first as u32, &mut coordinates);
+        for (number, word) in numbers.iter_mut().zip(&coordinates) {
+            *number = uniform(*word);
+        }
     }
 
     /// The draws of the points numbered from `first` on, along a path when there is a bridge. Draws beyond the last

@@ -1,6 +1,6 @@
-//! Mean and variance that are gathered block by block and merged in a fixed order.
+//! Mean, variance and extremes that are gathered block by block and merged in a fixed order.
 
-/// Count, mean and sum of squared deviations of some values.
+/// Count, mean, sum of squared deviations and extremes of some values.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Moments {
     /// Number of values.
@@ -9,6 +9,14 @@ pub struct Moments {
     pub mean: f64,
     /// Sum of squared deviations from the mean.
     pub deviations: f64,
+    /// Least value.
+    pub low: f64,
+    /// Largest value.
+    pub high: f64,
+    /// Mean of the squares of the paths behind a value, where one value stands for many.
+    pub square: f64,
+    /// An error of the mean that the values do not show.
+    pub unseen: f64,
 }
 
 /// Partial sums kept apart, so that the sum can be computed by vector instructions in an order that never changes.
@@ -23,7 +31,8 @@ impl Moments {
         }
         let mean = sum(values, |value| value) / values.len() as f64;
         let deviations = sum(values, |value| (value - mean) * (value - mean));
-        Self { count: values.len() as u64, mean, deviations }
+        let (low, high) = extremes(values);
+        Self { count: values.len() as u64, mean, deviations, low, high, square: 0.0, unseen: 0.0 }
     }
 
     /// Moments of both sets of values together (Chan, Golub and LeVeque). The order of merging matters to the last
@@ -43,17 +52,42 @@ impl Moments {
             count,
             mean: self.mean + difference * share,
             deviations: self.deviations + other.deviations + difference * difference * share * self.count as f64,
+            low: self.low.min(other.low),
+            high: self.high.max(other.high),
+            square: self.square + (other.square - self.square) * share,
+            unseen: self.unseen,
         }
     }
 
-    /// Standard error of the mean; 0 for fewer than two values.
+    /// Mean of the squares of the values.
+    pub fn mean_square(self) -> f64 {
+        self.deviations / self.count as f64 + self.mean * self.mean
+    }
+
+    /// Standard error of the mean; that which the values show is 0 for fewer than two.
     pub fn standard_error(self) -> f64 {
         if self.count < 2 {
-            return 0.0;
+            return self.unseen;
         }
         let count = self.count as f64;
-        (self.deviations / (count - 1.0) / count).sqrt()
+        let shown = self.deviations / (count - 1.0) / count;
+        if self.unseen == 0.0 { shown.sqrt() } else { (shown + self.unseen * self.unseen).sqrt() }
     }
+}
+
+#[inline(always)]
+fn extremes(values: &[f64]) -> (f64, f64) {
+    let (mut low, mut high) = ([f64::INFINITY; LANES], [f64::NEG_INFINITY; LANES]);
+    let mut chunks = values.chunks_exact(LANES);
+    for chunk in &mut chunks {
+        for lane in 0..LANES {
+            low[lane] = if chunk[lane] < low[lane] { chunk[lane] } else { low[lane] };
+            high[lane] = if chunk[lane] > high[lane] { chunk[lane] } else { high[lane] };
+        }
+    }
+    let rest = chunks.remainder();
+    let low = rest.iter().chain(&low).fold(f64::INFINITY, |low, value| low.min(*value));
+    (low, rest.iter().chain(&high).fold(f64::NEG_INFINITY, |high, value| high.max(*value)))
 }
 
 #[inline(always)]

@@ -54,6 +54,17 @@ pub fn fill(stream: Stream, draw: u32, words: &mut Words, normals: &mut [f64; BL
     pair(w2, w3, back);
 }
 
+/// Fills `numbers` with one number between 0 and 1 for every path of the block.
+pub fn uniforms(stream: Stream, draw: u32, numbers: &mut [f64; BLOCK]) {
+    let first = stream.block.wrapping_mul(QUARTER as u32);
+    for (quad, numbers) in (0..).zip(numbers.chunks_exact_mut(4)) {
+        let words = philox([first.wrapping_add(quad), draw, stream.trade[0], stream.trade[1]], stream.key);
+        for (number, word) in numbers.iter_mut().zip(words) {
+            *number = uniform(word);
+        }
+    }
+}
+
 /// Two independent normals from each pair of words: the first of all pairs, then the second of all pairs.
 #[inline(always)]
 fn pair(radius: &[u32; QUARTER], angle: &[u32; QUARTER], out: &mut [f64]) {

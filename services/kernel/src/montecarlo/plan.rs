@@ -4,10 +4,11 @@ use std::fmt::Debug;
 
 use super::{
     bridge::Bridge,
-    draws::{Draws, Lane},
+    draws::{Draws, Lane, Source},
     elementary::exp,
     normal::BLOCK,
     philox,
+    proposal::Proposal,
 };
 use crate::pricing::book::{Book, Measure, OptionType, Sampling, Trade, Underlying};
 
@@ -18,6 +19,8 @@ pub struct Terms {
     pub strike: f64,
     /// 1 for a call, -1 for a put.
     pub sign: f64,
+    /// Whether the lower of strike and level is paid, which is the strike less a put.
+    pub is_least: bool,
     /// Years to maturity.
     pub maturity: f64,
     /// Risk-free rate.
@@ -38,9 +41,25 @@ pub struct Asset {
 }
 
 impl Asset {
-    fn new(underlying: &Underlying) -> Self {
+    /// The asset of an underlying.
+    pub fn new(underlying: &Underlying) -> Self {
         let Underlying { spot, volatility, rate, dividend_yield } = *underlying;
         Self { spot, volatility, drift: rate - dividend_yield - 0.5 * volatility * volatility }
+    }
+
+    /// Standard deviation of the logarithm at maturity.
+    pub fn deviation(&self, maturity: f64) -> f64 {
+        self.volatility * maturity.sqrt()
+    }
+
+    /// Mean of its price after some years.
+    pub fn forward(&self, years: f64) -> f64 {
+        self.spot * exp((self.drift + 0.5 * self.volatility * self.volatility) * years)
+    }
+
+    /// Whether its price moves at all, as far as a number shows.
+    pub fn moves(&self, maturity: f64) -> bool {
+        self.deviation(maturity) > 1e-12
     }
 }
 
@@ -54,8 +73,44 @@ pub trait Shape: Debug + Send + Sync {
         self.draws() > 1
     }
 
+    /// Whether one draw alone makes the level that is paid on.
+    fn is_one_level(&self) -> bool {
+        false
+    }
+
+    /// Whether the price is discontinuous in the draws. The other measures are, for every payoff.
+    fn jumps(&self) -> bool {
+        false
+    }
+
     /// Simulates one block: fills the lanes that are wanted.
     fn evaluate(&self, terms: &Terms, draws: &mut Draws<'_>, wanted: &[usize], space: &mut Workspace);
+}
+
+/// How a payoff is estimated: a part that is known, and `sign` times a part that is simulated.
+#[derive(Debug)]
+pub struct Model {
+    /// What is simulated.
+    pub shape: Box<dyn Shape>,
+    /// Terms of what is simulated.
+    pub terms: Terms,
+    /// The known part of each lane; 0 where there is none.
+    pub known: Vec<f64>,
+    /// 1, or -1 where the simulated part is taken away.
+    pub sign: f64,
+    /// Where the paths are drawn from.
+    pub proposal: Option<Proposal>,
+    /// Whether the simulated part is 0, or so small that it changes no digit of the known one.
+    pub is_nothing: bool,
+    /// The same with another approximation; what both differ by is an error of the first.
+    pub other: Option<Box<dyn Shape>>,
+}
+
+impl Model {
+    /// Everything is simulated, from the paths' own law.
+    pub fn new(shape: Box<dyn Shape>, terms: Terms) -> Self {
+        Self { shape, terms, known: Vec::new(), sign: 1.0, proposal: None, is_nothing: false, other: None }
+    }
 }
 
 /// What simulating a trade needs to know.
@@ -73,8 +128,10 @@ pub struct Plan {
     pub bridge: Option<Bridge>,
     /// Lanes that are asked for, the price first.
     pub wanted: Vec<usize>,
-    terms: Terms,
-    shape: Box<dyn Shape>,
+    /// The simulated part of each of them, where it needs no simulation.
+    pub certain: Option<Vec<f64>>,
+    /// How the payoff is estimated.
+    pub model: Model,
 }
 
 /// Arrays of one block, kept between blocks.
@@ -126,7 +183,7 @@ impl Plan {
     /// The plan for a trade of a book.
     pub fn new(book: &Book, trade: &Trade) -> Self {
         let underlyings = trade.underlyings.iter().map(|&number| &book.underlyings[number].1);
-        let assets = underlyings.map(Asset::new).collect();
+        let assets: Vec<Asset> = underlyings.map(Asset::new).collect();
         let rate = book.underlyings[trade.underlyings[0]].1.rate;
         let terms = Terms {
             strike: trade.strike,
@@ -134,26 +191,53 @@ impl Plan {
                 OptionType::Call => 1.0,
                 OptionType::Put => -1.0,
             },
+            is_least: false,
             maturity: trade.maturity,
             rate,
             discount: exp(-rate * trade.maturity),
         };
-        let shape = trade.payoff.shape(&terms, assets);
-        let draws = shape.draws();
-        Self {
+        let is_still = assets.iter().all(|asset| !asset.moves(terms.maturity));
+        let model = trade.payoff.model(terms, assets);
+        let draws = model.shape.draws();
+        let columns = columns(book, trade);
+        let mut plan = Self {
             key: philox::key(book.seed),
             trade: philox::stream(&trade.id),
             sampling: book.sampling,
             draws,
-            bridge: (shape.is_path() && book.sampling == Sampling::Sobol).then(|| Bridge::new(draws)),
-            wanted: columns(book, trade).into_iter().map(|(_, lane)| lane).collect(),
-            terms,
-            shape,
+            bridge: (model.shape.is_path() && book.sampling == Sampling::Sobol).then(|| Bridge::new(draws)),
+            wanted: columns.iter().map(|(_, lane)| *lane).collect(),
+            certain: None,
+            model,
+        };
+        if plan.model.is_nothing {
+            plan.certain = Some(vec![0.0; columns.len()]);
+        } else if is_still {
+            // There is one path only. At maturity no time is left to pass.
+            let mut space = Workspace::default();
+            let source = Source::Ray { direction: &vec![0.0; draws], places: &[0.0; BLOCK] };
+            plan.evaluate(&mut Draws { source, tilt: None }, &mut space);
+            let ends = |name: &str| name == Measure::Theta.name() && terms.maturity == 0.0;
+            let value = |(name, lane): &(String, usize)| if ends(name) { 0.0 } else { space.lanes[*lane][0] };
+            plan.certain = Some(columns.iter().map(value).collect());
         }
+        plan
+    }
+
+    /// The same trade with the other approximation, if there is one.
+    pub fn other(&mut self) -> Option<Self> {
+        let model = Model::new(self.model.other.take()?, self.model.terms);
+        let Self { key, trade, sampling, draws, .. } = *self;
+        Some(Self { key, trade, sampling, draws, bridge: None, wanted: self.wanted.clone(), certain: None, model })
     }
 
     /// Simulates one block: fills the lanes that are wanted.
     pub fn evaluate(&self, draws: &mut Draws<'_>, space: &mut Workspace) {
-        self.shape.evaluate(&self.terms, draws, &self.wanted, space);
+        self.model.shape.evaluate(&self.model.terms, draws, &self.wanted, space);
+    }
+
+    /// A lane's value from the mean of what was simulated.
+    pub fn value(&self, lane: usize, mean: f64) -> f64 {
+        self.model.known.get(lane).copied().unwrap_or_default() + self.model.sign * mean
     }
 }

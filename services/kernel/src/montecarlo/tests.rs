@@ -14,10 +14,17 @@ use crate::{
 };
 
 mod closed;
+mod coverage;
+mod edges;
 mod formulas;
 mod points;
 
 const SPOT: f64 = 100.0;
+
+/// Whether exhaustive tests run in full.
+fn is_long() -> bool {
+    std::env::var_os("DESKGRID_TEST_LONG").is_some()
+}
 
 fn market(volatility: f64) -> Underlying {
     Underlying { spot: SPOT, volatility, rate: 0.03, dividend_yield: 0.01 }

@@ -5,9 +5,9 @@ use crate::{
     montecarlo::{
         draws::{Draws, Lane},
         elementary::exp,
-        level,
+        level::{self, Law},
         normal::BLOCK,
-        plan::{Asset, Shape, Terms, Workspace},
+        plan::{Asset, Model, Shape, Terms, Workspace},
     },
     pricing::{
         market::Market,
@@ -50,13 +50,14 @@ impl Rules for Asian {
         Some(Self { averaging: averaging?, observations: observations? })
     }
 
-    fn shape(&self, _: &Terms, assets: Vec<Asset>) -> Box<dyn Shape> {
-        Box::new(Average { asset: assets[0], asian: *self })
+    fn model(&self, terms: Terms, assets: Vec<Asset>) -> Model {
+        let average = Average { asset: assets[0], asian: *self };
+        level::model(Box::new(average), terms, assets[0], average.law(terms.maturity))
     }
 }
 
 /// The average of a path.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 struct Average {
     asset: Asset,
     asian: Asian,
@@ -65,6 +66,10 @@ struct Average {
 impl Shape for Average {
     fn draws(&self) -> usize {
         self.asian.observations as usize
+    }
+
+    fn is_one_level(&self) -> bool {
+        self.asian.observations == 1
     }
 
     fn evaluate(&self, terms: &Terms, draws: &mut Draws<'_>, wanted: &[usize], space: &mut Workspace) {
@@ -83,6 +88,45 @@ impl Shape for Average {
 }
 
 impl Average {
+    fn law(&self, maturity: f64) -> Law {
+        let n = f64::from(self.asian.observations);
+        let volatility = self.asset.volatility;
+        // Mean and variance of the geometric average's logarithm; the arithmetic one's is much the same.
+        let time = maturity * (n + 1.0) / (2.0 * n);
+        let years = maturity * (n + 1.0) * (2.0 * n + 1.0) / (6.0 * n * n);
+        let (forward, vega, rho) = match self.asian.averaging {
+            Averaging::Geometric => {
+                let forward = self.asset.spot * exp(self.asset.drift * time + 0.5 * volatility * volatility * years);
+                (forward, volatility * (years - time) * forward, time * forward)
+            }
+            Averaging::Arithmetic => {
+                let dates = (1..=self.asian.observations).map(|number| maturity * f64::from(number) / n);
+                let (mut forward, mut rho) = (0.0, 0.0);
+                for date in dates {
+                    forward += self.asset.forward(date) / n;
+                    rho += date * self.asset.forward(date) / n;
+                }
+                (forward, 0.0, rho)
+            }
+        };
+        // A step moves every later date.
+        let later = (1..=self.asian.observations).rev().map(f64::from);
+        let length = later.clone().map(|dates| dates * dates).sum::<f64>().sqrt();
+        let mut lines = vec![later.map(|dates| dates / length).collect()];
+        if self.asian.averaging == Averaging::Arithmetic && self.asian.observations > 1 {
+            // The last prices may be much of the sum.
+            lines.push(vec![1.0 / n.sqrt(); self.asian.observations as usize]);
+        }
+        Law {
+            forward,
+            vega,
+            rho,
+            deviation: volatility * years.sqrt(),
+            is_lognormal: self.asian.averaging == Averaging::Geometric || self.asian.observations == 1,
+            lines,
+        }
+    }
+
     fn geometric(&self, step: f64, draws: &mut Draws<'_>, lanes: &mut [Lane; level::SCRATCH]) {
         let [normals, first, sum, relative, by_volatility, by_rate] = lanes;
         let Asset { volatility, drift, .. } = self.asset;

@@ -10,8 +10,10 @@ use crate::{
     montecarlo::{
         draws::Draws,
         elementary::{exp, ln},
+        level::{self, LIGHT},
         normal::BLOCK,
-        plan::{Asset, Shape, Terms, Workspace},
+        plan::{Asset, Model, Shape, Terms, Workspace},
+        proposal::Proposal,
     },
     pricing::{
         book::{AMOUNT_MAX, OBSERVATIONS_MAX},
@@ -23,6 +25,13 @@ use crate::{
 /// By how many standard deviations of a step the barrier that is monitored at dates is moved: minus zeta(1/2) divided
 /// by the root of two pi (Broadie, Glasserman and Kou, A continuity correction for discrete barrier options, 1997).
 const SHIFT: f64 = 0.582_597_157_939_010_7;
+/// By how much more the barrier is moved to see how wrong that is, times the root of the number of dates; measured in
+/// the tests.
+const SHIFT_ERROR: f64 = 0.35;
+/// How far away a barrier that stands for dates must be, in standard deviations of the time between two of them.
+const STEPS_MIN: f64 = 2.0;
+/// Least number of dates that a barrier can stand for.
+const SHIFTED_MIN: u32 = 12;
 
 const FIELDS: [Field; 4] = [
     Field("barrier", Cell::Number),
@@ -95,10 +104,10 @@ impl Rules for Barrier {
     const FIELDS: &'static [Field] = &FIELDS;
 
     fn read(fields: &mut Fields<'_, '_>, common: Common<'_>, market: &mut Market<'_>) -> Option<Self> {
-        let [level, barrier_type, monitoring, observations] = FIELDS.map(|Field(name, _)| name);
+        let [level, barrier_type, monitoring_field, observations] = FIELDS.map(|Field(name, _)| name);
         let level = fields.positive(level, AMOUNT_MAX);
         let barrier_type = fields.choice(barrier_type, &BarrierType::WORDS);
-        let monitoring = match fields.choice(monitoring, &Word::WORDS) {
+        let monitoring = match fields.choice(monitoring_field, &Word::WORDS) {
             Some(Word::Continuous) => Some(Monitoring::Continuous),
             Some(Word::Discrete) => {
                 market.observations(fields, observations).map(|observations| Monitoring::Discrete { observations })
@@ -111,27 +120,142 @@ impl Rules for Barrier {
                 None
             }
         };
-        market.check_moving(fields, common);
-        Some(Self { level: level?, barrier_type: barrier_type?, monitoring: monitoring? })
+        let barrier = Self { level: level?, barrier_type: barrier_type?, monitoring: monitoring? };
+        if let (Some(&[number]), Some(maturity)) = (common.underlyings, common.maturity)
+            && let Some(asset) = market.asset(number)
+            && !barrier.is_approximated(asset, maturity)
+        {
+            let message = format!(
+                "expected a barrier further than {STEPS_MIN} standard deviations of a step from the spot price, and \
+                 {SHIFTED_MIN} observations or more: the approximation \"shifted\" does not hold here; use \"discrete\""
+            );
+            fields.reject(monitoring_field, message);
+        }
+        Some(barrier)
     }
 
-    fn shape(&self, terms: &Terms, assets: Vec<Asset>) -> Box<dyn Shape> {
+    fn model(&self, terms: Terms, assets: Vec<Asset>) -> Model {
         let asset = assets[0];
+        let Terms { strike, sign, maturity, .. } = terms;
         let BarrierType { up, knock_in } = self.barrier_type;
         let side = if up { 1.0 } else { -1.0 };
         let height = ln(self.level / asset.spot);
-        let continuous = |shift: f64| {
+        if !asset.moves(maturity) {
+            return Model::new(Box::new(Still { asset, is_paid: self.is_touched(asset, maturity) == knock_in }), terms);
+        }
+        let continuous = |shift: f64| -> Box<dyn Shape> {
             let height = height + shift * asset.volatility;
             Box::new(Continuous { asset, side, height, shift, knock_in })
         };
-        match self.monitoring {
+        let (shape, other, lines) = match self.monitoring {
             Monitoring::Discrete { observations } => {
-                Box::new(Discrete { asset, steps: observations, side, height, knock_in })
+                let discrete = Discrete { asset, steps: observations, side, height, knock_in };
+                let lines = lines(&terms, &discrete);
+                (Box::new(discrete) as Box<dyn Shape>, None, lines)
             }
-            Monitoring::Continuous => continuous(0.0),
+            Monitoring::Continuous => (continuous(0.0), None, vec![vec![1.0]]),
             Monitoring::Shifted { observations } => {
-                continuous(side * SHIFT * (terms.maturity / f64::from(observations)).sqrt())
+                let root = f64::from(observations).sqrt();
+                let step = side * maturity.sqrt() / root;
+                (continuous(SHIFT * step), Some(continuous((SHIFT + SHIFT_ERROR / root) * step)), vec![vec![1.0]])
             }
+        };
+        let mut model = Model::new(shape, terms);
+        // Nothing is paid if it was touched already, or if what pays at maturity lies on the wrong side.
+        let is_touched_now = side * height <= 0.0 && !matches!(self.monitoring, Monitoring::Discrete { .. });
+        let is_beyond = side * (self.level - strike) <= 0.0;
+        model.is_nothing = match (knock_in, self.monitoring) {
+            (false, _) => is_touched_now || sign == side && is_beyond,
+            (true, Monitoring::Discrete { observations: 1 }) => sign != side && !is_beyond,
+            (true, _) => false,
+        };
+        if model.is_nothing {
+            return model;
+        }
+        model.other = other;
+        let deviation = asset.deviation(maturity);
+        let middle = ln(asset.forward(maturity) / strike) / deviation;
+        let far = side * height / deviation;
+        let is_near = if knock_in { far <= 1.0 } else { far >= 0.3 };
+        if !(deviation <= LIGHT && middle.abs() <= 1.0 && is_near) {
+            model.proposal = Proposal::find(&*model.shape, &terms, &lines, sign > 0.0 && deviation > LIGHT);
+        }
+        model
+    }
+}
+
+impl Barrier {
+    /// Whether what is computed instead of dates is near to them, where it is.
+    fn is_approximated(&self, asset: Asset, maturity: f64) -> bool {
+        let Monitoring::Shifted { observations } = self.monitoring else { return true };
+        let step = asset.deviation(maturity / f64::from(observations));
+        let far = ln(self.level / asset.spot) * if self.barrier_type.up { 1.0 } else { -1.0 };
+        !asset.moves(maturity) || observations >= SHIFTED_MIN && far > STEPS_MIN * step
+    }
+
+    /// Whether a price without volatility touches the barrier.
+    fn is_touched(&self, asset: Asset, maturity: f64) -> bool {
+        let first = match self.monitoring {
+            Monitoring::Continuous => 0.0,
+            Monitoring::Discrete { observations } | Monitoring::Shifted { observations } => {
+                maturity / f64::from(observations)
+            }
+        };
+        [first, maturity].into_iter().any(|years| {
+            let price = asset.forward(years);
+            if self.barrier_type.up { price >= self.level } else { price <= self.level }
+        })
+    }
+}
+
+/// Lines along which paths come to the barrier at maturity, or to the barrier on their way and then to the strike.
+fn lines(terms: &Terms, discrete: &Discrete) -> Vec<Vec<f64>> {
+    let Discrete { asset, side, height, knock_in, .. } = *discrete;
+    let steps = discrete.steps as usize;
+    let mut lines = vec![vec![1.0; steps]];
+    if knock_in && terms.sign != side {
+        let end = ln(terms.strike / asset.spot) - asset.drift * terms.maturity;
+        for eighth in 1..8 {
+            let turn = (steps * eighth / 8).max(1);
+            let midway = height - asset.drift * terms.maturity * turn as f64 / steps as f64;
+            // From there to the strike, if it is not there by itself.
+            let back = if terms.sign > 0.0 { (end - midway).max(0.0) } else { (end - midway).min(0.0) };
+            let step = |number| if number < turn { midway / turn as f64 } else { back / (steps - turn) as f64 };
+            lines.push((0..steps).map(step).collect());
+        }
+    }
+    lines.retain(|line| line.iter().any(|entry| *entry != 0.0));
+    for line in &mut lines {
+        let length = line.iter().map(|entry| entry * entry).sum::<f64>().sqrt();
+        line.iter_mut().for_each(|entry| *entry /= length);
+    }
+    lines.dedup();
+    lines
+}
+
+/// The one path of a price without volatility.
+#[derive(Debug)]
+struct Still {
+    asset: Asset,
+    is_paid: bool,
+}
+
+impl Shape for Still {
+    fn draws(&self) -> usize {
+        1
+    }
+
+    fn evaluate(&self, terms: &Terms, _: &mut Draws<'_>, _: &[usize], space: &mut Workspace) {
+        space.fit(6, level::SCRATCH);
+        let [_, first, _, relative, by_volatility, by_rate, ..] = &mut space.scratch[..] else { return };
+        let grown = self.asset.forward(terms.maturity) / self.asset.spot;
+        first.fill(0.0);
+        relative.fill(grown);
+        by_volatility.fill(0.0);
+        by_rate.fill(grown * terms.maturity);
+        level::pay(terms, Asset { volatility: 0.0, ..self.asset }, terms.maturity, true, space);
+        if !self.is_paid {
+            space.lanes.iter_mut().for_each(|lane| lane.fill(0.0));
         }
     }
 }
@@ -171,6 +295,10 @@ impl Shape for Discrete {
         self.steps as usize
     }
 
+    fn jumps(&self) -> bool {
+        true
+    }
+
     fn evaluate(&self, terms: &Terms, draws: &mut Draws<'_>, wanted: &[usize], space: &mut Workspace) {
         let greeks = wanted.len() > 1;
         space.fit(6, 6);
@@ -200,7 +328,7 @@ impl Shape for Discrete {
             }
         }
         let [price, delta, gamma, vega, rho, theta] = &mut space.lanes[..6] else { return };
-        let Terms { strike, sign, maturity, rate, discount } = *terms;
+        let Terms { strike, sign, maturity, rate, discount, .. } = *terms;
         let (years, barrier) = (drift * maturity, self.side * self.height);
         for path in 0..BLOCK {
             let gain = sign * (spot * exp(years + volatility * root * sum[path]) - strike);
@@ -234,7 +362,7 @@ impl Shape for Continuous {
         let [normals, ..] = &mut space.scratch[..] else { return };
         draws.take(0, normals);
         let [price, delta, gamma, vega, rho, theta] = &mut space.lanes[..6] else { return };
-        let Terms { strike, sign, maturity, rate, discount } = *terms;
+        let Terms { strike, sign, maturity, rate, discount, .. } = *terms;
         let Asset { spot, volatility, drift } = self.asset;
         let (b, root) = (self.height, maturity.sqrt());
         let variance = volatility * volatility * maturity;

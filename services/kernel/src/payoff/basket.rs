@@ -9,8 +9,10 @@ use crate::{
         correlation::Factor,
         draws::{Draws, Lane},
         elementary::{exp, ln},
+        level::LIGHT,
         normal::BLOCK,
-        plan::{Asset, Shape, Terms, Workspace},
+        plan::{Asset, Model, Shape, Terms, Workspace},
+        proposal::Proposal,
     },
     pricing::{
         book::AMOUNT_MAX,
@@ -21,6 +23,11 @@ use crate::{
 
 const FIELDS: [Field; 3] =
     [Field("underlyings", Cell::Texts), Field("weights", Cell::Numbers), Field("basket_type", Cell::Text)];
+
+/// Standard deviations that no price moves by: the chance is 1e-50.
+const NEVER: f64 = 15.0;
+/// Most underlyings whose own lines are searched for paths that pay.
+const LINES_MAX: usize = 16;
 
 /// An option on several underlyings.
 #[derive(Clone, Debug, PartialEq)]
@@ -70,7 +77,9 @@ impl Rules for Basket {
         let list = fields.numbers(weights, BASKET_MAX, -AMOUNT_MAX, AMOUNT_MAX);
         let basket_type = fields.choice(basket_type, &BasketType::WORDS);
         let underlyings = common.underlyings?;
-        market.check_moving(fields, common);
+        if let Some(message) = market.check_gamma(underlyings, common.maturity) {
+            fields.reject(field, message);
+        }
         if let Some(list) = &list
             && list.len() != underlyings.len()
         {
@@ -83,8 +92,13 @@ impl Rules for Basket {
         Some(Self { basket_type: basket_type?, weights: list?, factor })
     }
 
-    fn shape(&self, _: &Terms, assets: Vec<Asset>) -> Box<dyn Shape> {
-        Box::new(Level { assets, basket: self.clone() })
+    fn model(&self, terms: Terms, assets: Vec<Asset>) -> Model {
+        let level = Level { assets, basket: self.clone() };
+        let is_nothing = level.is_nothing(&terms);
+        let is_heavy = level.assets.iter().any(|asset| asset.deviation(terms.maturity) > LIGHT);
+        let lines = if is_nothing { Vec::new() } else { level.lines(&terms, is_heavy) };
+        let proposal = Proposal::find(&level, &terms, &lines, is_heavy);
+        Model { proposal, is_nothing, ..Model::new(Box::new(level), terms) }
     }
 }
 
@@ -127,7 +141,7 @@ impl Shape for Level {
         }
         self.compose(terms.maturity, walks, exposures, level, best);
 
-        let Terms { strike, sign, maturity, rate, discount } = *terms;
+        let Terms { strike, sign, maturity, rate, discount, .. } = *terms;
         let (price, lanes) = space.lanes.split_at_mut(1);
         for path in 0..BLOCK {
             let gain = sign * (level[path] - strike);
@@ -149,20 +163,93 @@ impl Shape for Level {
         }
         for (i, asset) in self.assets.iter().enumerate() {
             let Asset { spot, volatility, drift } = *asset;
+            let wobble = if root > 0.0 { 0.5 * volatility / root } else { 0.0 };
+            // Without volatility there is one path, along which only a product is curved.
+            let moves = asset.moves(maturity);
+            let score = if moves { 1.0 / (volatility * root) } else { 0.0 };
+            let curve = match self.basket.basket_type {
+                BasketType::Geometric => self.basket.weights[i] - 1.0,
+                BasketType::WeightedSum | BasketType::BestOf | BasketType::WorstOf => 0.0,
+            };
             for path in 0..BLOCK {
                 let (exposed, walk) = (level[path] * exposures[i][path], walks[i][path]);
                 let delta = exposed / spot;
                 deltas[i][path] = delta;
-                gammas[i][path] = delta * (normals[i][path] / (volatility * root) - 1.0) / spot;
+                gammas[i][path] = delta * (if moves { normals[i][path] * score - 1.0 } else { curve }) / spot;
                 vegas[i][path] = exposed * (root * walk - volatility * maturity);
                 rho[path] += exposed * maturity;
-                theta[path] -= exposed * (drift + 0.5 * volatility * walk / root);
+                theta[path] -= exposed * (drift + wobble * walk);
             }
         }
     }
 }
 
 impl Level {
+    /// Whether nothing is paid, even if every price moves by more standard deviations than any ever does.
+    fn is_nothing(&self, terms: &Terms) -> bool {
+        let Basket { basket_type, weights, .. } = &self.basket;
+        let call = terms.sign > 0.0;
+        // The weighted prices at their best for the option.
+        let best = self.assets.iter().zip(weights).map(|(asset, weight)| {
+            let up = if (*weight > 0.0) == call { NEVER } else { -NEVER };
+            weight * asset.forward(terms.maturity) * exp(up * asset.deviation(terms.maturity))
+        });
+        let pays = |level: f64| terms.sign * (level - terms.strike) > 0.0;
+        match basket_type {
+            BasketType::WeightedSum => !pays(best.sum()),
+            BasketType::Geometric => !call && terms.strike == 0.0,
+            BasketType::BestOf => !pays(best.fold(f64::NEG_INFINITY, f64::max)),
+            BasketType::WorstOf => !pays(best.fold(f64::INFINITY, f64::min)),
+        }
+    }
+
+    /// Lines along which the level moves: that along which it moves most, and that of each underlying where one alone
+    /// may decide; none near the money.
+    fn lines(&self, terms: &Terms, is_heavy: bool) -> Vec<Vec<f64>> {
+        let Basket { basket_type, weights, factor } = &self.basket;
+        let maturity = terms.maturity;
+        // What each weighted price is and by how much it moves, and what the level is.
+        let parts: Vec<(f64, f64)> = (self.assets.iter().zip(weights))
+            .map(|(asset, weight)| match basket_type {
+                BasketType::Geometric => (weight * ln(asset.forward(maturity)), weight * asset.deviation(maturity)),
+                _ => (weight * asset.forward(maturity), weight * asset.forward(maturity) * asset.deviation(maturity)),
+            })
+            .collect();
+        let count = parts.len();
+        let mut most = vec![0.0; count];
+        for ((_, moved), row) in parts.iter().zip(&factor.rows) {
+            for (most, entry) in most.iter_mut().zip(row) {
+                *most += moved * entry;
+            }
+        }
+        let length = |line: &[f64]| line.iter().map(|entry| entry * entry).sum::<f64>().sqrt();
+        let sum = parts.iter().map(|(part, _)| part).sum::<f64>();
+        let pays = |(part, moved): &(f64, f64)| terms.sign * (part - terms.strike) >= -moved.abs();
+        let is_near = match (basket_type, terms.sign > 0.0) {
+            (BasketType::WeightedSum, _) => pays(&(sum, length(&most))),
+            (BasketType::Geometric, _) => {
+                terms.strike == 0.0 || terms.sign * (sum - ln(terms.strike)) >= -length(&most)
+            }
+            (BasketType::BestOf, true) | (BasketType::WorstOf, false) => parts.iter().any(pays),
+            (BasketType::BestOf, false) | (BasketType::WorstOf, true) => parts.iter().all(pays),
+        };
+        if is_near && !is_heavy {
+            return Vec::new();
+        }
+        let mut lines = vec![most];
+        if *basket_type != BasketType::Geometric {
+            let mut order: Vec<usize> = (0..count).collect();
+            order.sort_by(|one, other| parts[*other].1.abs().total_cmp(&parts[*one].1.abs()));
+            lines.extend(order.into_iter().take(LINES_MAX).map(|number| {
+                let mut line = factor.rows[number].clone();
+                line.resize(count, 0.0);
+                line
+            }));
+        }
+        lines.retain(|line| length(line) > 0.0);
+        lines.iter().map(|line| line.iter().map(|entry| entry / length(line)).collect()).collect()
+    }
+
     /// The level and the exposures from the correlated normals.
     fn compose(&self, maturity: f64, walks: &[Lane], exposures: &mut [Lane], level: &mut Lane, best: &mut Lane) {
         let root = maturity.sqrt();

@@ -5,9 +5,9 @@ use crate::{
     montecarlo::{
         draws::Draws,
         elementary::exp,
-        level,
+        level::{self, Law},
         normal::BLOCK,
-        plan::{Asset, Shape, Terms, Workspace},
+        plan::{Asset, Model, Shape, Terms, Workspace},
     },
     pricing::{
         market::Market,
@@ -27,8 +27,18 @@ impl Rules for European {
         Some(Self)
     }
 
-    fn shape(&self, _: &Terms, assets: Vec<Asset>) -> Box<dyn Shape> {
-        Box::new(Last(assets[0]))
+    fn model(&self, terms: Terms, assets: Vec<Asset>) -> Model {
+        let (asset, maturity) = (assets[0], terms.maturity);
+        let forward = asset.forward(maturity);
+        let law = Law {
+            forward,
+            vega: 0.0,
+            rho: maturity * forward,
+            deviation: asset.deviation(maturity),
+            is_lognormal: true,
+            lines: vec![vec![1.0]],
+        };
+        level::model(Box::new(Last(asset)), terms, asset, law)
     }
 }
 
@@ -39,6 +49,10 @@ struct Last(Asset);
 impl Shape for Last {
     fn draws(&self) -> usize {
         1
+    }
+
+    fn is_one_level(&self) -> bool {
+        true
     }
 
     fn evaluate(&self, terms: &Terms, draws: &mut Draws<'_>, wanted: &[usize], space: &mut Workspace) {

@@ -3,7 +3,7 @@
 
 use std::borrow::Cow;
 
-use csv_core::{ReadFieldResult, Reader};
+use csv_core::{ReadFieldResult, Reader, ReaderBuilder};
 
 use super::{
     json::{Member, Node, Value},
@@ -16,6 +16,8 @@ use crate::payoff::KINDS;
 
 /// Columns that a table must have.
 const REQUIRED: [&str; 5] = ["id", "kind", "option", "strike", "maturity"];
+/// What may separate cells; the last is the usual one.
+const SEPARATORS: [u8; 4] = [b'|', b'\t', b';', b','];
 /// Separates the elements of a list in a cell.
 const LIST: char = ';';
 
@@ -33,10 +35,16 @@ fn known() -> Vec<Field> {
     known
 }
 
+/// The field that a column's name stands for, however it is capitalised or spaced.
+fn named<'k>(known: &'k [Field], name: &str) -> Option<&'k Field> {
+    let name = name.trim().to_lowercase().replace([' ', '-'], "_");
+    known.iter().find(|field| field.0 == name)
+}
+
 /// Whether a text begins as a table of trades does.
 pub fn is_table(text: &str) -> bool {
     let known = known();
-    let is_known = |cell: &Cell<'_>| known.iter().any(|field| field.0 == cell.text.trim());
+    let is_known = |cell: &Cell<'_>| named(&known, &cell.text).is_some();
     let header = Records::new(text).next();
     header
         .is_some_and(|(_, header)| header.is_ok_and(|header| header.iter().filter(|cell| is_known(cell)).count() >= 2))
@@ -67,18 +75,23 @@ pub fn parse<'t>(text: &'t str, most: usize, problems: &mut Problems) -> Vec<Row
     rows
 }
 
-fn columns(header: &[Cell<'_>], problems: &mut Problems) -> Vec<Field> {
+/// What the columns hold; none for those without a name.
+fn columns(header: &[Cell<'_>], problems: &mut Problems) -> Vec<Option<Field>> {
     let known = known();
-    let mut found: Vec<Field> = Vec::new();
+    let mut found: Vec<Option<Field>> = Vec::new();
     let mut meant = Vec::new();
     for cell in header {
         let name = cell.text.trim();
         let shown: String = name.chars().take(40).collect();
-        match known.iter().find(|field| field.0 == name) {
-            Some(column) if found.contains(column) => {
+        if name.is_empty() {
+            found.push(None);
+            continue;
+        }
+        match named(&known, name) {
+            Some(column) if found.contains(&Some(*column)) => {
                 problems.add(cell.at, shown, "this column is there twice".to_owned());
             }
-            Some(column) => found.push(*column),
+            Some(column) => found.push(Some(*column)),
             None => {
                 let near = nearest(name, known.iter().map(|field| field.0));
                 meant.extend(near);
@@ -94,14 +107,14 @@ fn columns(header: &[Cell<'_>], problems: &mut Problems) -> Vec<Field> {
         }
     }
     for name in REQUIRED {
-        if !found.iter().any(|field| field.0 == name) && !meant.contains(&name) {
+        if !found.iter().flatten().any(|field| field.0 == name) && !meant.contains(&name) {
             problems.add(0, name.to_owned(), "this column is missing".to_owned());
         }
     }
     found
 }
 
-fn row<'t>(at: usize, columns: &[Field], cells: Vec<Cell<'t>>) -> Row<'t> {
+fn row<'t>(at: usize, columns: &[Option<Field>], cells: Vec<Cell<'t>>) -> Row<'t> {
     if cells.len() != columns.len() {
         let message = format!("expected {} cells, as in the first line, found {}", columns.len(), cells.len());
         return Err((at, message));
@@ -111,6 +124,9 @@ fn row<'t>(at: usize, columns: &[Field], cells: Vec<Cell<'t>>) -> Row<'t> {
         if cell.text.trim().is_empty() {
             continue;
         }
+        let Some(column) = column else {
+            return Err((cell.at, "this cell is in a column without a name".to_owned()));
+        };
         let value = match column.1 {
             Holds::Text => text(cell.text),
             Holds::Number => number(cell.text),
@@ -160,16 +176,35 @@ struct Cell<'t> {
 /// The cells of a record, or where and why it is none.
 type Record<'t> = Result<Vec<Cell<'t>>, (usize, String)>;
 
-/// The records of a table, each with the offset of its first byte. Lines without anything in them are none.
+/// The records of a table, each with the offset of its first byte. Those without anything in their cells are none.
 struct Records<'t> {
     text: &'t str,
     at: usize,
+    separator: u8,
     core: Reader,
 }
 
 impl<'t> Records<'t> {
+    /// The records of a text. A first line like `sep=;` says what separates cells; else it is what separates most
+    /// columns of the first line.
     fn new(text: &'t str) -> Self {
-        Self { text, at: 0, core: Reader::new() }
+        let first = text.split(['\n', '\r']).next().unwrap_or_default();
+        let said = first.trim_matches('"').strip_prefix("sep=").filter(|said| said.len() == 1);
+        if let Some(separator) = said.and_then(|said| said.bytes().next()) {
+            return Self::separated(text, first.len(), separator);
+        }
+        let known = known();
+        let columns = |separator: &u8| match Self::separated(first, 0, *separator).next() {
+            Some((_, Ok(cells))) => cells.iter().filter(|cell| named(&known, &cell.text).is_some()).count(),
+            _ => 0,
+        };
+        // The last of equal ones is taken.
+        let separator = SEPARATORS.into_iter().max_by_key(columns).unwrap_or(b',');
+        Self::separated(text, 0, separator)
+    }
+
+    fn separated(text: &'t str, at: usize, separator: u8) -> Self {
+        Self { text, at, separator, core: ReaderBuilder::new().delimiter(separator).build() }
     }
 
     fn cells(&mut self) -> Record<'t> {
@@ -185,7 +220,7 @@ impl<'t> Records<'t> {
                 ReadFieldResult::End => true,
             };
             let raw = &self.text[start..self.at];
-            let raw = raw.strip_suffix(if is_last { &['\n', '\r'][..] } else { &[','] }).unwrap_or(raw);
+            let raw = raw.strip_suffix([if is_last { '\n' } else { self.separator.into() }, '\r']).unwrap_or(raw);
             match unquoted(raw) {
                 Ok(text) => cells.push(Cell { at: start + usize::from(raw.starts_with('"')), text }),
                 Err(message) => {
@@ -215,7 +250,8 @@ impl<'t> Iterator for Records<'t> {
                 return None;
             }
             let cells = self.cells();
-            if !self.text[start..self.at].trim().is_empty() {
+            let is_blank = |cell: &Cell<'_>| cell.text.trim().is_empty();
+            if !cells.as_ref().is_ok_and(|cells| cells.iter().all(is_blank)) {
                 return Some((start, cells));
             }
         }
@@ -230,6 +266,6 @@ fn unquoted(raw: &str) -> Result<Cow<'_, str>, &'static str> {
         Some(inner) if !inner.contains('"') => Ok(Cow::Borrowed(inner)),
         Some(inner) if is_closed(inner) => Ok(Cow::Owned(inner.replace("\"\"", "\""))),
         _ if is_closed(inner) => Err("this cell has no closing quote"),
-        _ => Err("no comma or end of the line follows this cell's closing quote; a quote within is doubled"),
+        _ => Err("no separator or end of the line follows this cell's closing quote; a quote within is doubled"),
     }
 }

@@ -7,15 +7,13 @@ use super::{
     reader::Fields,
     trade::UNDERLYING,
 };
-use crate::{
-    montecarlo::correlation::{Factor, cholesky},
-    payoff::Common,
+use crate::montecarlo::{
+    correlation::{Factor, cholesky},
+    plan::Asset,
 };
 
 /// Most underlyings of a basket.
 pub const BASKET_MAX: usize = 64;
-/// Smallest standard deviation of a logarithm over the life of a barrier or basket option.
-const DEVIATION_MIN: f64 = 1e-6;
 
 /// What trades refer to.
 pub struct Market<'m> {
@@ -99,20 +97,18 @@ impl<'m> Market<'m> {
         Some(observations)
     }
 
-    /// Formulas of barriers and baskets divide by the volatility.
-    pub fn check_moving(&self, fields: &mut Fields<'_, '_>, common: Common<'_>) {
-        let (Some(numbers), Some(maturity)) = (common.underlyings, common.maturity) else { return };
-        for &number in numbers {
-            let (name, Some(underlying)) = &self.underlyings[number] else { continue };
-            let deviation = underlying.volatility * maturity.sqrt();
-            if deviation < DEVIATION_MIN {
-                let message = format!(
-                    "expected underlyings that move: volatility times the root of the maturity of {name:?} is {deviation}, \
-                     less than {DEVIATION_MIN}"
-                );
-                fields.reject(if numbers.len() > 1 { "underlyings" } else { "underlying" }, message);
-            }
-        }
+    /// An underlying as paths know it.
+    pub fn asset(&self, number: usize) -> Option<Asset> {
+        self.underlyings[number].1.as_ref().map(Asset::new)
+    }
+
+    /// Why gammas of a basket cannot be computed: they are estimated from how the underlyings move.
+    pub fn check_gamma(&self, numbers: &[usize], maturity: Option<f64>) -> Option<String> {
+        let moves = |number: &usize| Some(self.asset(*number)?.moves(maturity?));
+        let moves: Vec<bool> = numbers.iter().map(moves).collect::<Option<_>>()?;
+        let is_mixed = moves.contains(&true) && moves.contains(&false);
+        (self.gamma && is_mixed)
+            .then(|| "gamma needs a volatility above 0 of every underlying; leave gamma out of the measures".to_owned())
     }
 
     /// The factor of some underlyings' correlations, or why there is none that serves.

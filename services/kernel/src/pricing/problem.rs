@@ -27,15 +27,7 @@ pub struct Problem {
 impl Problem {
     /// The problem at a byte offset of the text.
     pub fn new(text: &str, at: usize, field: String, message: String) -> Self {
-        let before = text.get(..at).unwrap_or(text);
-        let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-        Self {
-            source: "",
-            line: before.matches('\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-            field,
-            message,
-        }
+        Lines::new(text).problem(at, field, message)
     }
 
     /// The problem of a text that is not JSON.
@@ -66,8 +58,11 @@ pub struct Lines<'t> {
 impl<'t> Lines<'t> {
     /// The lines of a text.
     pub fn new(text: &'t str) -> Self {
-        let breaks = text.bytes().enumerate().filter(|(_, byte)| *byte == b'\n');
-        Self { text, starts: std::iter::once(0).chain(breaks.map(|(at, _)| at + 1)).collect() }
+        // Lines end as those of tables do: with a line feed, a carriage return, or both.
+        let bytes = text.as_bytes();
+        let ends = |at: &usize| bytes[*at] == b'\n' || bytes[*at] == b'\r' && bytes.get(at + 1) != Some(&b'\n');
+        let starts = (0..bytes.len()).filter(ends).map(|at| at + 1);
+        Self { text, starts: std::iter::once(0).chain(starts).collect() }
     }
 
     /// The problem at a byte offset of the text.

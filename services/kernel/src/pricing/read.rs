@@ -1,6 +1,6 @@
 //! From the texts of an input to a checked book.
 
-use std::collections::HashMap;
+use std::{borrow::Cow, collections::HashMap};
 
 use super::{
     book::{
@@ -56,6 +56,7 @@ pub fn parse(input: &[u8], format: Format, market: Option<&[u8]>) -> Result<Book
         None => Settings::default(),
     };
     let text = decode(input)?;
+    let text = text.as_ref();
     let lines = Lines::new(text);
     let mut problems = Problems::default();
     match format {
@@ -86,17 +87,47 @@ pub fn parse(input: &[u8], format: Format, market: Option<&[u8]>) -> Result<Book
     }
 }
 
-fn decode(bytes: &[u8]) -> Result<&str, Vec<Problem>> {
+/// The text of some bytes: UTF-8, or UTF-16 that begins with a mark of its byte order.
+fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, Vec<Problem>> {
+    let (text, rest) = readable(bytes);
+    if rest {
+        let encoding = if utf_16(bytes).is_some() { "UTF-16" } else { "UTF-8" };
+        let message = format!("this byte is not {encoding} text");
+        return Err(vec![Problem::new(&text, text.len(), String::new(), message)]);
+    }
+    Ok(text)
+}
+
+/// The text that some bytes begin with, and whether there are more bytes, which are none.
+pub(crate) fn readable(bytes: &[u8]) -> (Cow<'_, str>, bool) {
+    if let Some((units, rest)) = utf_16(bytes) {
+        let mut text = String::new();
+        for character in char::decode_utf16(units) {
+            let Ok(character) = character else { return (Cow::Owned(text), true) };
+            text.push(character);
+        }
+        return (Cow::Owned(text), rest);
+    }
     let bytes = bytes.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(bytes);
-    std::str::from_utf8(bytes).map_err(|error| {
-        let valid = String::from_utf8_lossy(&bytes[..error.valid_up_to()]);
-        vec![Problem::new(&valid, error.valid_up_to(), String::new(), "this byte is not UTF-8 text".to_owned())]
-    })
+    let valid = bytes.utf8_chunks().next().map(|chunk| chunk.valid()).unwrap_or_default();
+    (Cow::Borrowed(valid), valid.len() < bytes.len())
+}
+
+/// The units of UTF-16 text, and whether half of one is left, if the bytes begin as such text does.
+fn utf_16(bytes: &[u8]) -> Option<(impl Iterator<Item = u16> + '_, bool)> {
+    let (order, units) = bytes.split_first_chunk::<2>()?;
+    let read: fn([u8; 2]) -> u16 = match order {
+        [0xFF, 0xFE] => u16::from_le_bytes,
+        [0xFE, 0xFF] => u16::from_be_bytes,
+        _ => return None,
+    };
+    Some((units.chunks_exact(2).map(move |unit| read([unit[0], unit[1]])), units.len() % 2 == 1))
 }
 
 /// Reads market data; `whole` when nothing else can say what it lacks.
 fn parse_market(bytes: &[u8], whole: bool) -> Result<Settings, Vec<Problem>> {
     let text = decode(bytes)?;
+    let text = text.as_ref();
     let root = json::parse(text).map_err(|error| vec![Problem::syntax(text, error)])?;
     let mut problems = Problems::default();
     let settings = Fields::new(&root, String::new(), &mut problems).and_then(|mut fields| {
@@ -267,7 +298,7 @@ fn assemble(
         }
         let wrong: Vec<String> = own.in_order(lines).iter().map(ToString::to_string).collect();
         trades.pop_if(|trade| trade.position == position);
-        broken.push(Broken { position, id: id(row, position, &broken), error: wrong.join("; ") });
+        broken.push(Broken { position, id: id(row, position, &ids), error: wrong.join("; ") });
     }
     let known: Option<Vec<(String, Underlying)>> =
         underlyings.iter().map(|(name, read)| Some((name.clone(), (*read)?))).collect();
@@ -280,15 +311,14 @@ fn assemble(
 }
 
 /// The id of a trade that is wrong, or what stands for it.
-fn id(row: &csv::Row<'_>, position: usize, broken: &[Broken]) -> String {
+fn id(row: &csv::Row<'_>, position: usize, ids: &HashMap<String, usize>) -> String {
     let said = match row {
         Ok(Node { value: Value::Map(members), .. }) => members.iter().find(|member| member.key == "id"),
         _ => None,
     };
     match said.map(|member| &member.node.value) {
-        Some(Value::Text(id)) if !id.is_empty() && !broken.iter().any(|other| other.id == id.as_ref()) => {
-            id.clone().into_owned()
-        }
+        // Not the id of another trade.
+        Some(Value::Text(id)) if ids.get(id.as_ref()) == Some(&position) => id.clone().into_owned(),
         _ => format!("trades[{position}]"),
     }
 }

@@ -3,7 +3,10 @@
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
 use super::book::{Book, OnError};
-use crate::montecarlo::{Estimate, Share, plan::columns};
+use crate::{
+    montecarlo::{Estimate, Share, plan::columns},
+    price::Refusal,
+};
 
 /// Schema version of the result that this engine writes.
 pub const SCHEMA: u32 = 1;
@@ -113,8 +116,8 @@ impl PricingResult {
     /// The result for a share of a book.
     ///
     /// # Errors
-    /// Names the first trade with a number that is too large, in a book where that fails all.
-    pub fn new(book: &Book, share: Share, estimates: &[Estimate]) -> Result<Self, String> {
+    /// Names the first trade that has no price, in a book where that fails all.
+    pub fn new(book: &Book, share: Share, estimates: &[Estimate]) -> Result<Self, Refusal> {
         let broken = book.broken.iter().filter(|broken| share.contains(broken.position));
         let mut lines: Vec<(usize, Line)> = broken
             .map(|broken| (broken.position, Line::Failed { id: broken.id.clone(), error: broken.error.clone() }))
@@ -124,25 +127,25 @@ impl PricingResult {
         for estimate in estimates {
             let trade = &book.trades[estimate.trade];
             let line = match priced(book, estimate) {
-                Some(priced) => {
+                Ok(priced) => {
                     total += priced.value;
                     variance += priced.value_standard_error.powi(2);
                     Line::Priced(priced)
                 }
-                None => {
-                    let error = format!("trades[{}]: a number of {:?} is too large", trade.position, trade.id);
+                Err(Refusal { code, message }) => {
+                    let message = format!("trades[{}]: {message}", trade.position);
                     if book.on_error == OnError::Fail {
-                        return Err(error);
+                        return Err(Refusal { code, message });
                     }
                     errors += 1;
-                    Line::Failed { id: trade.id.clone(), error }
+                    Line::Failed { id: trade.id.clone(), error: message }
                 }
             };
             lines.push((trade.position, line));
         }
         let standard_error = f64::sqrt(variance);
         if !(f64::is_finite(total) && standard_error.is_finite()) {
-            return Err("the value of the portfolio is too large for a number".to_owned());
+            return Err(too_large("the value of the portfolio is too large for a number".to_owned()));
         }
         lines.sort_by_key(|(position, _)| *position);
         Ok(Self {
@@ -159,14 +162,22 @@ impl PricingResult {
     }
 }
 
-/// The line of a trade, unless one of its numbers is none.
-fn priced(book: &Book, estimate: &Estimate) -> Option<PricedTrade> {
+fn too_large(message: String) -> Refusal {
+    Refusal { code: "numeric-overflow", message }
+}
+
+/// The line of a trade, unless one of its numbers is none or cannot be trusted.
+fn priced(book: &Book, estimate: &Estimate) -> Result<PricedTrade, Refusal> {
     let trade = &book.trades[estimate.trade];
+    if let Some((number, doubt)) = estimate.doubt {
+        let (name, _) = &columns(book, trade)[number];
+        return Err(Refusal { code: "no-standard-error", message: format!("{name} of {:?}: {doubt}", trade.id) });
+    }
     let mut measures = columns(book, trade)
         .into_iter()
         .zip(&estimate.measures)
         .map(|((name, _), moments)| (name, moments.mean, moments.standard_error()));
-    let (_, price, standard_error) = measures.next()?;
+    let (_, price, standard_error) = measures.next().unwrap_or_default();
     let priced = PricedTrade {
         id: trade.id.clone(),
         price,
@@ -178,5 +189,9 @@ fn priced(book: &Book, estimate: &Estimate) -> Option<PricedTrade> {
     };
     let numbers = [priced.price, priced.standard_error, priced.value, priced.value_standard_error];
     let greeks = priced.greeks.0.iter().flat_map(|(_, value, error)| [*value, *error]);
-    numbers.into_iter().chain(greeks).all(f64::is_finite).then_some(priced)
+    if numbers.into_iter().chain(greeks).all(f64::is_finite) {
+        Ok(priced)
+    } else {
+        Err(too_large(format!("a number of {:?} is too large", trade.id)))
+    }
 }

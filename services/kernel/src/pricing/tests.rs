@@ -77,7 +77,7 @@ fn wrong_fields_are_named_with_line_and_column() {
         (
             "\"maturity\": 1.0",
             "\"maturity\": true",
-            "line 13, column 107: trades[0].maturity: expected a positive number, found true",
+            "line 13, column 107: trades[0].maturity: expected a number from 0 to 200, found true",
         ),
         (
             "\"strike\": 105.0",

@@ -11,6 +11,8 @@ use super::{
 };
 use crate::payoff::{Common, KINDS};
 
+/// The name of the sum over all trades, which none of them may have.
+pub(super) const PORTFOLIO: &str = "portfolio";
 /// The name of the field of one underlying.
 pub(super) const UNDERLYING: &str = "underlying";
 /// Fields that every trade has, but for the underlying of one that has several.
@@ -36,7 +38,9 @@ pub fn read<'n>(
     let [id_field, kind, option, _, strike, maturity, quantity] = FIELDS.map(|Field(name, _)| name);
     let mut fields = Fields::new(node, path, problems)?;
     let id = fields.text(id_field);
-    if let Some(id) = &id
+    if id.as_deref() == Some(PORTFOLIO) {
+        fields.reject(id_field, format!("{PORTFOLIO:?} is the name of the sum over all trades"));
+    } else if let Some(id) = &id
         && let Some(first) = ids.get(id)
     {
         fields.reject(id_field, format!("{id:?} is the id of trades[{first}] already"));
@@ -56,7 +60,7 @@ pub fn read<'n>(
     } else {
         fields.positive(strike, AMOUNT_MAX)
     };
-    let maturity = fields.positive(maturity, MATURITY_MAX);
+    let maturity = fields.number_between(maturity, 0.0, MATURITY_MAX);
     let quantity = fields.optional_number_between(quantity, -AMOUNT_MAX, AMOUNT_MAX, 1.0);
     let common = Common { underlyings: underlyings.as_deref(), maturity };
     let payoff = kind.and_then(|kind| (kind.read)(&mut fields, common, market));

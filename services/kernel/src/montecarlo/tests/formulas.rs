@@ -171,6 +171,59 @@ pub(super) fn up_and_out_call_of_two(p: &Point, level: f64) -> f64 {
         })
 }
 
+/// A barrier that is checked at dates: backwards from the last but one, each step an integral over the prices that did
+/// not touch it. The last step has a closed form.
+pub(super) fn dates_barrier(p: &Point, level: f64, up: bool, knock_in: bool, dates: u32) -> f64 {
+    let v = p.volatility[0];
+    let step = p.maturity / f64::from(dates);
+    let (mean, deviation) = ((p.rate - p.dividend_yield[0] - 0.5 * v * v) * step, v * step.sqrt());
+    let (low, high) = if up { (0.0, level) } else { (level, f64::INFINITY) };
+    let (low, high) = if p.sign > 0.0 { (low.max(p.strike), high) } else { (low, high.min(p.strike)) };
+    let last = |x: f64| {
+        let forward = (x + mean + 0.5 * deviation * deviation).exp();
+        let d2 = |bound: f64| (x + mean - bound.ln()) / deviation;
+        let worth = |d: f64| forward * cdf(d + deviation) - p.strike * cdf(d);
+        if low >= high { 0.0 } else { p.sign * (worth(d2(low)) - worth(d2(high))) }
+    };
+    let start = p.spot[0].ln();
+    let wide = 9.5 * v * p.maturity.sqrt() + (mean * f64::from(dates)).abs();
+    let edge = level.ln();
+    let (from, to) =
+        if up { ((start - wide).min(edge - deviation), edge) } else { (edge, (start + wide).max(edge + deviation)) };
+    let n = (((to - from) / deviation * 8.0) as usize).clamp(64, 6000) / 2 * 2;
+    let h = (to - from) / n as f64;
+    let weight = |i: usize| {
+        if i == 0 || i == n {
+            1.0
+        } else if i % 2 == 1 {
+            4.0
+        } else {
+            2.0
+        }
+    };
+    let reach = (10.0 * deviation / h) as usize + (mean / h).abs() as usize + 1;
+    let back = |x: f64, values: &[f64]| {
+        let at = ((x - from) / h) as usize;
+        (at.saturating_sub(reach)..=(at + reach).min(n))
+            .map(|j| {
+                let z = (from + h * j as f64 - x - mean) / deviation;
+                weight(j) * h / 3.0 * density(z) / deviation * values[j]
+            })
+            .sum::<f64>()
+    };
+    let outside = if dates == 1 {
+        last(start)
+    } else {
+        let mut values: Vec<f64> = (0..=n).map(|i| last(from + h * i as f64)).collect();
+        for _ in 2..dates {
+            values = (0..=n).map(|i| back(from + h * i as f64, &values)).collect();
+        }
+        back(start, &values)
+    };
+    let outside = p.discount() * outside;
+    if knock_in { european(p) - outside } else { outside }
+}
+
 /// Margrabe's exchange of the second asset for the first (1978).
 pub(super) fn exchange(p: &Point) -> f64 {
     let t = p.time();

@@ -71,13 +71,13 @@ fn wrong_cells_are_named_with_line_and_column() {
         (
             "105",
             "\"105",
-            "line 2, column 22: trades[0]: no comma or end of the line follows this cell's closing quote; a quote within is doubled",
+            "line 2, column 22: trades[0]: no separator or end of the line follows this cell's closing quote; a quote within is doubled",
         ),
         ("ACME;OTHER", "\"ACME;OTHER", "line 5, column 25: trades[2]: this cell has no closing quote"),
         (
             "\"a, 2\"",
             "\"a, 2\"x",
-            "line 3, column 1: trades[1]: no comma or end of the line follows this cell's closing quote; a quote within is doubled",
+            "line 3, column 1: trades[1]: no separator or end of the line follows this cell's closing quote; a quote within is doubled",
         ),
         (
             "european",
@@ -186,7 +186,7 @@ fn monitoring_is_told_apart() {
     let text = "id,kind,option,underlying,strike,maturity,barrier,barrier_type,monitoring,observations\n\
                 a,barrier,call,ACME,100,1,120,up-and-out,continuous,\n\
                 b,barrier,call,ACME,100,1,120,down-and-in,discrete,12\n\
-                c,barrier,call,ACME,100,1,120,down-and-out,shifted,250\n";
+                c,barrier,call,ACME,100,1,80,down-and-out,shifted,250\n";
     let found: Vec<(bool, bool, Monitoring)> = (table(text, MARKET).unwrap().trades.iter())
         .map(|trade| match trade.payoff {
             Payoff::Barrier(Barrier { barrier_type, monitoring, .. }) => {
@@ -282,6 +282,122 @@ proptest! {
             Err(refusal) => prop_assert!(
                 refusal.code == "numeric-overflow" || refusal.message.contains("line "), "{}", refusal.message
             ),
+        }
+    }
+}
+
+/// The table as other programs write it.
+#[test]
+fn tables_are_read_whoever_wrote_them() {
+    let plain = "id,kind,option,underlying,strike,maturity\na,european,call,ACME,105,1\nb,asian,put,OTHER,50,0.5\n";
+    let plain = plain.replace("b,asian", "b,european");
+    let expected = table(&plain, MARKET).unwrap();
+    let utf_16 = |text: &str, order: fn(u16) -> [u8; 2]| -> Vec<u8> {
+        std::iter::once(0xFEFF).chain(text.encode_utf16()).flat_map(order).collect()
+    };
+    for bytes in [
+        plain.replace('\n', ",\n").into_bytes(),
+        format!("{plain},,,,,\n").into_bytes(),
+        format!("{plain},,,,\n   \n,\n").into_bytes(),
+        plain.replace('\n', "\r").into_bytes(),
+        plain.replace('\n', "\r\n").into_bytes(),
+        plain.replace(',', ";").into_bytes(),
+        plain.replace(',', "\t").into_bytes(),
+        plain.replace(',', "|").into_bytes(),
+        format!("sep=;\r\n{}", plain.replace(',', ";")).into_bytes(),
+        format!("sep=,\n{plain}").into_bytes(),
+        utf_16(&plain, u16::to_le_bytes),
+        utf_16(&plain.replace(',', "\t"), u16::to_be_bytes),
+        plain.replace("id,kind,option", "ID, Kind ,OPTION").into_bytes(),
+    ] {
+        assert_eq!(crate::asked(&bytes, "", ""), Some(Format::Csv), "{:?}", String::from_utf8_lossy(&bytes));
+        let book = read::parse(&bytes, Format::Csv, Some(MARKET.as_bytes())).unwrap();
+        assert_eq!(book, expected, "{:?}", String::from_utf8_lossy(&bytes));
+    }
+    // A quote within a cell that does not begin with one is a character.
+    let inches = plain.replace("a,european", "5\" pipe,european");
+    assert_eq!(table(&inches, MARKET).unwrap().trades.len(), 2);
+    let spaced = "id,kind,option,underlying,strike,maturity,Barrier,Barrier Type,monitoring\n\
+                  a,barrier,call,ACME,105,1,120,up-and-out,continuous\n";
+    assert_eq!(table(spaced, MARKET).unwrap().trades.len(), 1);
+}
+
+#[test]
+fn what_is_no_table_is_refused_where_it_is_wrong() {
+    let header = "id,kind,option,underlying,strike,maturity";
+    for (text, expected) in [
+        (
+            format!("{header},\ra,european,call,ACME,105,1,x"),
+            "line 2, column 28: trades[0]: this cell is in a column without a name",
+        ),
+        (
+            format!("{header}\ra,european,call,ACME,NaN,1"),
+            r#"line 2, column 22: trades[0].strike: expected a positive number, found "NaN""#,
+        ),
+        (
+            format!("{}\na;european;call;ACME;1,5;1", header.replace(',', ";")),
+            r#"line 2, column 22: trades[0].strike: expected a positive number, found "1,5""#,
+        ),
+        (
+            format!("{header}\na,european,call,ACME,105,-1"),
+            "line 2, column 26: trades[0].maturity: expected a number from 0 to 200, found -1",
+        ),
+        (
+            format!("{header}\nportfolio,european,call,ACME,105,1"),
+            r#"line 2, column 1: trades[0].id: "portfolio" is the name of the sum over all trades"#,
+        ),
+    ] {
+        assert_eq!(table(&text, MARKET).unwrap_err()[0].to_string(), expected);
+    }
+    let half = [&b"\xFF\xFE"[..], b"i\0d\0,"].concat();
+    let problems = read::parse(&half, Format::Csv, Some(MARKET.as_bytes())).unwrap_err();
+    assert_eq!(problems[0].to_string(), "line 1, column 3: this byte is not UTF-16 text");
+}
+
+/// A trade with another's id, or that of the sum, is one that is wrong; what stands for it is no other's id.
+#[test]
+fn ids_are_of_one_trade_each() {
+    let market = MARKET.replace("\"fail\"", "\"row\"");
+    let text = "id,kind,option,underlying,strike,maturity\na,european,call,ACME,105,1\na,european,put,ACME,105,1\n\
+                portfolio,european,put,ACME,105,1\n";
+    let book = table(text, &market).unwrap();
+    let ids: Vec<&str> = book.broken.iter().map(|broken| broken.id.as_str()).collect();
+    assert_eq!((book.trades.len(), ids), (1, vec!["trades[1]", "trades[2]"]));
+}
+
+/// A row whose standard error cannot be trusted has an error, and fails a book in which any error does.
+#[test]
+fn a_price_without_an_error_is_no_price() {
+    let text = "id,kind,option,underlying,strike,maturity\na,european,call,ACME,105,1\nb,european,call,ACME,90,0\n";
+    let one = MARKET.replace("2000", "1");
+    let input = |market| Input { bytes: text.as_bytes(), format: Format::Csv, market: Some(market) };
+    let refusal = price(input(one.as_bytes()), Share::ALL, 1).unwrap_err();
+    assert_eq!(refusal.code, "no-standard-error");
+    let row = one.replace("\"fail\"", "\"row\"");
+    let result: serde_json::Value =
+        serde_json::from_slice(&price(input(row.as_bytes()), Share::ALL, 1).unwrap().bytes).unwrap();
+    assert_eq!(
+        result["trades"][0]["error"],
+        "trades[0]: price of \"a\": it has too few independent paths for a standard error; ask for more paths"
+    );
+    assert_eq!((&result["trades"][1]["price"], &result["trades"][1]["standard_error"]), (&10.0.into(), &0.0.into()));
+    assert_eq!(result["portfolio"]["errors"], 1);
+}
+
+/// A shifted barrier where the approximation does not hold, and what is priced instead.
+#[test]
+fn shifted_barriers_that_do_not_hold_are_refused() {
+    let header = "id,kind,option,underlying,strike,maturity,barrier,barrier_type,monitoring,observations\n";
+    for (row, is_read) in [
+        ("a,barrier,put,ACME,100,1,90,down-and-out,shifted,1", false),
+        ("a,barrier,call,ACME,100,1,100,down-and-out,shifted,52", false),
+        ("a,barrier,call,ACME,100,1,110,down-and-out,shifted,4", false),
+        ("a,barrier,put,ACME,100,1,90,down-and-out,shifted,52", true),
+    ] {
+        let read = table(&format!("{header}{row}\n"), MARKET);
+        assert_eq!(read.is_ok(), is_read, "{row}");
+        if let Err(problems) = read {
+            assert!(problems[0].message.ends_with("use \"discrete\"") && problems[0].column > 30, "{}", problems[0]);
         }
     }
 }
