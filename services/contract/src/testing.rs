@@ -1,6 +1,11 @@
 //! Fixtures for tests of every package. They are plain values; a test changes the fields it is about.
 
-use crate::config::{Business, Dispatch, Engine, Program, Retention};
+use crate::{
+    Identity,
+    config::{Business, Config, Dispatch, Endpoints, Engine, Program, Retention, SCHEMA},
+    message::{Resources, Work},
+    object,
+};
 
 /// A business with the built-in kernel and no option set: at most 4 Jobs at a time, 3 retries, an hour for each Job.
 pub fn business(name: &str) -> Business {
@@ -28,5 +33,35 @@ pub fn business(name: &str) -> Business {
             spot: false,
             program: Program::default(),
         },
+    }
+}
+
+/// An environment with these businesses.
+pub fn config(businesses: &[&str]) -> Config {
+    Config {
+        schema: SCHEMA,
+        environment: "e".into(),
+        project: "p".into(),
+        location: "l".into(),
+        bucket: "p-bucket".into(),
+        endpoints: Endpoints::default(),
+        businesses: businesses.iter().map(|name| ((*name).to_owned(), business(name))).collect(),
+    }
+}
+
+/// The work of the input at generation 7, first attempt, with no option set.
+pub fn work(business: &str, session: &str, job: &str) -> Work {
+    let object = object::input(business, session, job);
+    Work {
+        identity: Identity { bucket: "p-bucket".into(), object, generation: 7, attempt: 0 },
+        business: business.into(),
+        session: session.into(),
+        job: job.into(),
+        client: None,
+        tasks: None,
+        rows_per_task: None,
+        priority: false,
+        common: vec![],
+        resources: Resources::default(),
     }
 }

@@ -24,9 +24,9 @@ pub enum Verb {
     Exec(ExecArguments),
     /// Compute standard input to standard output, with no cloud: with a program of your own, or the built-in kernel.
     Try(TryArguments),
-    /// Put a copy of this program at a path, for a desk's own image to run.
+    /// Copy this program to a path, for a desk's own image to run.
     Install {
-        /// Where to put it.
+        /// Where to write the copy.
         path: PathBuf,
     },
 }
@@ -53,13 +53,13 @@ pub struct TryArguments {
 
 #[derive(Debug, Args)]
 struct Flags {
-    /// Exit codes of the program that mean that this input can never work; others but 0 are tried again.
+    /// Exit codes of the program that mean a permanent failure of the input; any other code but 0 is retried.
     #[arg(long, value_delimiter = ',', value_name = "CODES")]
     permanent_exit_codes: Vec<u8>,
     /// Seconds the program may run.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
     timeout_secs: Option<u64>,
-    /// Most bytes a result may have; 256 MiB when absent.
+    /// Limit of a result in bytes; 256 MiB when absent.
     #[arg(long, value_name = "N")]
     max_output_bytes: Option<u64>,
     /// Content type of the result; recognised from its bytes when absent.

@@ -1,4 +1,4 @@
-//! The built-in kernels: which one an input asks for, and what it makes of it.
+//! The built-in kernels: which one computes an input, and its result.
 
 use kernel::{Format, Share};
 use serde::Serialize;
@@ -8,7 +8,7 @@ use crate::failure::Failure;
 
 const JSON: &str = "application/json";
 
-/// An input and what is known of it.
+/// An input and its description.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'a> {
     /// Its bytes.
@@ -17,14 +17,14 @@ pub struct Input<'a> {
     pub name: &'a str,
     /// Content type, if there is one.
     pub content_type: &'a str,
-    /// Market data beside it, if there is any.
+    /// Market data of its session, if there are any.
     pub market: Option<&'a [u8]>,
 }
 
-/// Which of the common data is the market data: the one called `market.json`, or the only one.
+/// Selects the market data from the common data: `market.json`, or the only object.
 ///
 /// # Errors
-/// When there are several, and none is called so.
+/// When there are several, and none of them is `market.json`.
 pub fn market<'n>(names: impl IntoIterator<Item = &'n str>) -> Result<Option<&'n str>, Failure> {
     kernel::market(names).map_err(|refusal| Failure::permanent(refusal.code, refusal.message))
 }
@@ -45,12 +45,12 @@ pub struct Output {
 pub enum Kernel {
     /// Prices a book or table of options, see [`kernel::pricing`].
     Pricing(Format),
-    /// Says what the input was.
+    /// Returns the input with its size and hash.
     Echo,
 }
 
-/// The kernel that an input asks for: JSON and tables of trades are priced, anything else is echoed.
-pub fn choose(input: Input<'_>) -> Kernel {
+/// Selects the kernel of an input: JSON and tables of trades are priced, anything else is echoed.
+pub fn select_kernel(input: Input<'_>) -> Kernel {
     kernel::asked(input.bytes, input.name, input.content_type).map_or(Kernel::Echo, Kernel::Pricing)
 }
 
@@ -59,7 +59,7 @@ pub fn choose(input: Input<'_>) -> Kernel {
 /// # Errors
 /// Permanent failures only: the result depends on nothing but the input.
 pub fn compute(input: Input<'_>, share: Share, threads: usize) -> Result<Output, Failure> {
-    match choose(input) {
+    match select_kernel(input) {
         Kernel::Pricing(format) => {
             let input = kernel::Input { bytes: input.bytes, format, market: input.market };
             let priced = kernel::price(input, share, threads)

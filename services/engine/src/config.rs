@@ -4,15 +4,18 @@ use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     str::FromStr,
+    sync::Arc,
+    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
 use contract::{batch::Batch, config::Config, labels, message::Work};
 use kernel::Share;
+use tokio::sync::Semaphore;
 
-use crate::batch::{BatchSettings, Shared};
+use crate::log::LogTail;
 
-/// Where Kubernetes looks for a container's termination message unless it is told otherwise.
+/// Kubernetes's default path of a container's termination message.
 const TERMINATION_LOG: &str = "/dev/termination-log";
 
 /// The environment variables of this process, as far as they are text.
@@ -35,9 +38,9 @@ pub struct Settings {
     pub work_dir: PathBuf,
     /// Threads to compute with.
     pub threads: usize,
-    /// Where to die, for tests.
+    /// Where to kill the process, for tests.
     pub stop: Option<Stop>,
-    /// What this input shares with the others of its batch, if it is in one.
+    /// Set when the input is in a batch.
     pub shared: Option<Shared>,
 }
 
@@ -74,18 +77,50 @@ impl Settings {
         Ok(Self { config, work, index, work_dir: work_dir(variables), threads, stop, shared: None })
     }
 
-    /// The part of its input that this process computes; of a table it gets only its own rows.
+    /// The part of its input that this process computes; a table was cut to the rows of this task before.
     pub fn share(&self) -> Share {
-        if self.work.rows_per_task.is_some() { Share::ALL } else { self.tasks() }
+        if self.work.rows_per_task.is_some() { Share::ALL } else { self.task() }
     }
 
-    /// Which task of how many this process is.
-    pub fn tasks(&self) -> Share {
+    /// Index of this task and number of tasks.
+    pub fn task(&self) -> Share {
         match (self.index, self.work.tasks) {
             (Some(index), Some(count)) => Share { index, count },
             _ => Share::ALL,
         }
     }
+}
+
+/// Which inputs of a batch to compute, and where.
+#[derive(Clone, Debug)]
+pub struct BatchSettings {
+    /// The environment's configuration.
+    pub config: Config,
+    /// The batch.
+    pub batch: Batch,
+    /// Index of this pod.
+    pub index: u32,
+    /// Name of this pod.
+    pub pod: String,
+    /// How many pods of this index have failed before.
+    pub failures: u32,
+    /// Folder for temporary files.
+    pub work_dir: PathBuf,
+    /// Threads to compute with.
+    pub threads: usize,
+    /// Where to kill the process, for tests.
+    pub stop: Option<Stop>,
+}
+
+/// What an input of a batch shares with the others, or has for itself only in a batch.
+#[derive(Clone, Debug)]
+pub struct Shared {
+    /// As many permits as there are threads to compute with.
+    pub threads: Arc<Semaphore>,
+    /// How long an input may be computed.
+    pub timeout: Duration,
+    /// The log of this input.
+    pub log: LogTail,
 }
 
 impl BatchSettings {
@@ -104,7 +139,7 @@ impl BatchSettings {
         let index = batch.as_ref().map_or(Ok(None), |batch| task_index(variables, Some(batch.indexes)));
         let index = index.map_err(&mut note).ok().flatten();
         let pod = required(variables, labels::ENV_POD).map_err(&mut note).ok();
-        // The annotation it comes from is missing where pods are not counted by index.
+        // The variable is empty where the Job controller does not count failures by index.
         let failures = match variables.get(labels::ENV_FAILURES).map(String::as_str) {
             None | Some("") => Ok(None),
             Some(_) => parsed(variables, labels::ENV_FAILURES),
@@ -142,7 +177,7 @@ pub fn work_dir(variables: &BTreeMap<String, String>) -> PathBuf {
 /// Threads to compute with.
 ///
 /// # Errors
-/// When the variable is no number from 1 to 1024.
+/// When the variable is not a number from 1 to 1024.
 pub fn threads(variables: &BTreeMap<String, String>) -> anyhow::Result<usize> {
     match parsed::<usize>(variables, labels::ENV_THREADS)? {
         Some(threads) if (1..=1024).contains(&threads) => Ok(threads),
@@ -151,7 +186,7 @@ pub fn threads(variables: &BTreeMap<String, String>) -> anyhow::Result<usize> {
     }
 }
 
-/// The file for the termination message. The usual one is used only where Kubernetes put it; `None` elsewhere.
+/// The file for the termination message: the configured one, or Kubernetes's default if it exists; else `None`.
 pub fn termination_log(variables: &BTreeMap<String, String>) -> Option<PathBuf> {
     match variables.get(labels::ENV_TERMINATION_LOG) {
         Some(path) => Some(path.into()),
@@ -159,10 +194,10 @@ pub fn termination_log(variables: &BTreeMap<String, String>) -> Option<PathBuf> 
     }
 }
 
-/// Index and number of tasks that are passed on to a program that is tried without a cloud.
+/// Index and number of tasks for `try`.
 ///
 /// # Errors
-/// When a variable is no number, or the index is not below the number.
+/// When a variable is not a number, or the index is not below the number.
 pub fn local_share(variables: &BTreeMap<String, String>) -> anyhow::Result<Share> {
     let share = Share {
         index: parsed(variables, labels::ENV_INDEX)?.unwrap_or(0),
@@ -174,12 +209,12 @@ pub fn local_share(variables: &BTreeMap<String, String>) -> anyhow::Result<Share
     Ok(share)
 }
 
-/// A step after which the engine kills itself once: an aid of tests, see [`labels::ENV_ENGINE_STOP_AT`].
+/// A step after which the engine kills itself once, for tests; see [`labels::ENV_ENGINE_STOP_AT`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop {
     /// After which step.
     pub at: Step,
-    /// The file that makes it happen once: it must not exist, and is created.
+    /// The engine kills itself only if it can create this file, so once.
     pub once: PathBuf,
 }
 

@@ -1,9 +1,12 @@
-//! How a run can fail, and what Kubernetes is told about it.
+//! How a run can fail, and the termination message that says so.
 
 use contract::{exit, outcome::Termination};
 
-/// Most bytes of a termination message that Kubernetes keeps.
+/// Limit of a termination message, in bytes; Kubernetes keeps no more.
 pub const TERMINATION_MAX: usize = 4096;
+
+/// Reason code of a run that a signal stopped.
+pub const STOPPED: &str = "stopped";
 
 /// Why there is no result.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -12,7 +15,7 @@ pub struct Failure {
     pub permanent: bool,
     /// Stable reason code, lower-case with dashes.
     pub code: &'static str,
-    /// What is wrong, for a person.
+    /// The error, for a person.
     pub message: String,
 }
 
@@ -22,12 +25,12 @@ impl Failure {
         Self { permanent: true, code, message: message.into() }
     }
 
-    /// A retry may cure it.
+    /// A retry may succeed.
     pub fn transient(code: &'static str, message: impl Into<String>) -> Self {
         Self { permanent: false, code, message: message.into() }
     }
 
-    /// The exit code that says so.
+    /// The exit code of the engine for this failure.
     pub fn exit_code(&self) -> u8 {
         if self.permanent { exit::PERMANENT } else { exit::TRANSIENT }
     }

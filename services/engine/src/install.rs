@@ -1,4 +1,4 @@
-//! `engine install PATH`: puts a copy of this program where a desk's own image can run it.
+//! `engine install PATH`: copies this program to a path where a desk's own image can run it.
 
 use std::{
     fs,
@@ -15,20 +15,20 @@ pub fn main(path: &Path) -> u8 {
     match install(path) {
         Ok(()) => exit::DONE,
         Err(error) => {
-            // Where it cannot be written there is nobody to tell; the exit code remains.
+            // If standard error cannot be written, the exit code still reports the failure.
             let _ = writeln!(std::io::stderr(), "error: failed to {error:#}");
             exit::TRANSIENT
         }
     }
 }
 
-/// Copies this program to `path`, making the folders on the way. Whoever looks sees all of it or nothing.
+/// Copies this program to `path` and creates the folders on the way. The rename makes the copy appear whole.
 fn install(path: &Path) -> anyhow::Result<()> {
     let program = std::env::current_exe().context("find this program")?;
     let folder = path.parent().unwrap_or(Path::new("."));
-    fs::create_dir_all(folder).with_context(|| format!("make the folder {}", folder.display()))?;
-    let draft = PathBuf::from(format!("{}.part-{}", path.display(), std::process::id()));
-    fs::copy(&program, &draft).with_context(|| format!("copy {} to {}", program.display(), draft.display()))?;
-    fs::set_permissions(&draft, fs::Permissions::from_mode(0o755)).context("make the copy a program")?;
-    fs::rename(&draft, path).with_context(|| format!("put the copy at {}", path.display()))
+    fs::create_dir_all(folder).with_context(|| format!("create the folder {}", folder.display()))?;
+    let temporary = PathBuf::from(format!("{}.part-{}", path.display(), std::process::id()));
+    fs::copy(&program, &temporary).with_context(|| format!("copy {} to {}", program.display(), temporary.display()))?;
+    fs::set_permissions(&temporary, fs::Permissions::from_mode(0o755)).context("make the copy executable")?;
+    fs::rename(&temporary, path).with_context(|| format!("move the copy to {}", path.display()))
 }

@@ -1,13 +1,14 @@
 //! The engine: reads one input, computes with a built-in kernel or a desk's own program, writes one result.
 //!
-//! `run` and `exec` do so on Cloud Storage and are told what to do by environment variables only; `try` does the same
-//! from standard input to standard output, with no cloud.
+//! `run` and `exec` read and write Cloud Storage and take their settings from environment variables only. `try` reads
+//! standard input and writes standard output, without a cloud.
 
 pub mod arguments;
 pub mod batch;
 pub mod compute;
 pub mod config;
 pub mod failure;
+pub mod input;
 pub mod install;
 pub mod local;
 pub mod log;
@@ -16,5 +17,5 @@ pub mod program;
 pub mod run;
 pub mod store;
 
-/// Version of the engine, as results carry it.
+/// Version of the engine, as written with each result.
 pub const VERSION: &str = env!("CARGO_PKG_VERSION");

@@ -22,7 +22,7 @@ pub fn main(program: Option<Program>) -> u8 {
     let ended = compute(program.as_ref()).and_then(|output| {
         let mut out = std::io::stdout().lock();
         match out.write_all(&output.bytes).and_then(|()| out.flush()) {
-            // Whoever read the result has seen enough of it.
+            // The reader of the pipe needs no more of the result.
             Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
             written => Ok(written.context("write the result")?),
         }
@@ -31,7 +31,7 @@ pub fn main(program: Option<Program>) -> u8 {
         Ok(()) => exit::DONE,
         Err(failure) => {
             let kind = if failure.permanent { "permanent" } else { "may be retried" };
-            // Where it cannot be written there is nobody to tell; the exit code remains.
+            // If standard error cannot be written, the exit code still reports the failure.
             let _ = writeln!(std::io::stderr(), "error ({kind}): {failure}");
             failure.exit_code()
         }
@@ -50,7 +50,7 @@ fn compute(program: Option<&Program>) -> Result<Output, Failure> {
     };
     let mut scratch = program::Scratch::new(&config::work_dir(&variables))?;
     if let Some(folder) = variables.get(labels::ENV_COMMON) {
-        scratch.use_common(folder.into());
+        scratch.set_common(folder.into());
     }
     scratch.write_input(&bytes)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;

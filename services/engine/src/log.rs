@@ -1,17 +1,17 @@
-//! What is logged for one input among many: passed on to the log with the input's name, and its end kept.
+//! The log of one input of a batch: each line goes to the process's log with the input's name, and the last lines are kept.
 
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// The last lines that were logged for one input. Clones are the same log.
+/// The last lines that were logged for one input. Clones share the lines.
 #[derive(Clone, Debug)]
 pub struct LogTail(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    keep: usize,
+    keep_bytes: usize,
     session: String,
     job: String,
     lines: Mutex<Lines>,
@@ -24,24 +24,24 @@ struct Lines {
 }
 
 impl LogTail {
-    /// The log of a job, of which the last `keep` bytes are kept.
-    pub fn new(keep: usize, session: &str, job: &str) -> Self {
+    /// The log of a job; the last `keep_bytes` bytes are kept.
+    pub fn new(keep_bytes: usize, session: &str, job: &str) -> Self {
         let lines = Mutex::default();
-        Self(Arc::new(Inner { keep, session: session.to_owned(), job: job.to_owned(), lines }))
+        Self(Arc::new(Inner { keep_bytes, session: session.to_owned(), job: job.to_owned(), lines }))
     }
 
-    /// Passes a line on to the log, and keeps it.
+    /// Logs a line and keeps it.
     pub fn line(&self, line: &str) {
-        let Inner { keep, session, job, lines } = &*self.0;
+        let Inner { keep_bytes, session, job, lines } = &*self.0;
         tracing::info!(session, job, "{line}");
         let mut kept = lines.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut from = line.len().saturating_sub(keep.saturating_sub(1));
+        let mut from = line.len().saturating_sub(keep_bytes.saturating_sub(1));
         while !line.is_char_boundary(from) {
             from += 1;
         }
         kept.bytes += line.len() - from + 1;
         kept.lines.push_back(line[from..].to_owned());
-        while kept.bytes > *keep {
+        while kept.bytes > *keep_bytes {
             let Some(first) = kept.lines.pop_front() else { break };
             kept.bytes -= first.len() + 1;
         }

@@ -13,7 +13,7 @@ fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help and version are no errors; where they cannot be printed there is nobody to tell.
+            // Help and version are not errors; if printing fails, the exit code still says which it was.
             let _ = error.print();
             return ExitCode::from(if error.use_stderr() { exit::USAGE } else { exit::DONE });
         }

@@ -1,4 +1,4 @@
-//! What the engine asks of and tells about its own process.
+//! The engine's own process: CPU time, termination message, and a kill on request of a test.
 
 use std::{fs::OpenOptions, path::Path};
 
@@ -14,17 +14,17 @@ use crate::{
 
 /// CPU time of this process and of the programs it ran, user and system, in seconds.
 pub fn cpu_seconds() -> f64 {
-    let of = |who| {
+    let usage = |who| {
         getrusage(who).map_or(0.0, |usage| {
             let (user, system) = (usage.user_time(), usage.system_time());
             let micros = user.tv_usec() + system.tv_usec();
             (user.tv_sec() + system.tv_sec()) as f64 + micros as f64 * 1e-6
         })
     };
-    of(UsageWho::RUSAGE_SELF) + of(UsageWho::RUSAGE_CHILDREN)
+    usage(UsageWho::RUSAGE_SELF) + usage(UsageWho::RUSAGE_CHILDREN)
 }
 
-/// Tells Kubernetes how it ended.
+/// Writes the termination message, from which Kubernetes learns how the engine ended.
 pub fn write_termination(path: Option<&Path>, code: &str, message: &str) {
     let Some(path) = path else { return };
     if let Err(error) = std::fs::write(path, termination(code, message, cpu_seconds())) {
@@ -32,12 +32,12 @@ pub fn write_termination(path: Option<&Path>, code: &str, message: &str) {
     }
 }
 
-/// Kills this process if a test wants that at this step and it did not happen yet.
-pub fn stop_if_asked(stop: Option<&Stop>, step: Step) {
+/// Kills this process if a test requests it at this step and it has not happened yet.
+pub fn kill_if_requested(stop: Option<&Stop>, step: Step) {
     let Some(stop) = stop.filter(|stop| stop.at == step) else { return };
     if OpenOptions::new().write(true).create_new(true).open(&stop.once).is_ok() {
-        tracing::warn!(?step, "killing myself, as a test asked");
-        // Nothing can be done about a failure; the test will notice that the engine went on.
+        tracing::warn!(?step, "killing this process, as a test requests");
+        // The test notices if this fails.
         let _ = raise(Signal::SIGKILL);
     }
 }

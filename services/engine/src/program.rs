@@ -1,6 +1,6 @@
-//! Runs a desk's own program on one input. What it is promised stands in the design and in the examples: the input
-//! on standard input and at `DESKGRID_INPUT`, common data under `DESKGRID_COMMON`, its result from the file
-//! `DESKGRID_RESULT`, or from standard output when it did not write that file.
+//! Runs a desk's own program on one input. The program finds the input on standard input and in the file
+//! `DESKGRID_INPUT`, and common data in the folder `DESKGRID_COMMON`. Its result is the file `DESKGRID_RESULT`, or
+//! standard output when it did not write that file.
 
 use std::{
     fs::File,
@@ -24,38 +24,43 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use crate::{compute::Output, failure::Failure, log::LogTail};
+use crate::{
+    compute::Output,
+    failure::{self, Failure},
+    log::LogTail,
+};
 
-/// How long a program that was asked to stop may take before it is killed; shorter than the 30 seconds after which
-/// Kubernetes kills the engine itself, which could then no longer kill the program.
+/// How long a program may run on after a signal before the engine kills it: shorter than Kubernetes's default grace
+/// period of 30 seconds. A process that left the program's group and keeps its output open may delay the engine by twice
+/// [`OUTPUT_GRACE`] more; then Kubernetes kills the engine before it can write the termination message.
 const STOP_GRACE: Duration = Duration::from_secs(20);
-/// How long the rest of the output may take once the program has ended.
+/// How long reading the rest of the output may take after the program has ended.
 const OUTPUT_GRACE: Duration = Duration::from_secs(10);
-/// Most bytes of a result unless it is said otherwise.
+/// Default limit of a result, in bytes.
 pub const MAX_OUTPUT_BYTES: u64 = 256 * 1024 * 1024;
-/// Most bytes of a line of standard error.
+/// Limit of a line of standard error, in bytes; a longer line is split.
 const LINE_MAX: u64 = 64 * 1024;
-/// Most bytes of unused standard output that are passed on to the log.
-const PASSED_ON_MAX: u64 = 64 * 1024;
+/// Limit of the unused standard output that is copied to the log, in bytes.
+const LOGGED_OUTPUT_MAX: u64 = 64 * 1024;
 
-/// A program and how to judge it.
+/// A program, its limits, and how to read its exit code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
     /// The program and its arguments.
     pub command: Vec<String>,
-    /// Exit codes that mean that this input can never work.
+    /// Exit codes that mean a permanent failure of this input.
     pub permanent_exit_codes: Vec<u8>,
     /// How long it may run.
     pub timeout: Option<Duration>,
-    /// Most bytes a result may have; [`MAX_OUTPUT_BYTES`] when absent.
+    /// Limit of a result, in bytes; [`MAX_OUTPUT_BYTES`] when absent.
     pub max_output_bytes: Option<u64>,
-    /// Content type of the result, if it is not to be recognised.
+    /// Content type of the result; recognised from its bytes when absent.
     pub content_type: Option<String>,
 }
 
 impl Program {
-    /// The program with what was configured for the business where it was not said otherwise.
-    pub fn configured(&self, config: &contract::config::Program) -> Self {
+    /// The program with the settings of its business where it has none of its own.
+    pub fn with_defaults(&self, config: &contract::config::Program) -> Self {
         let codes = if self.permanent_exit_codes.is_empty() {
             &config.permanent_exit_codes
         } else {
@@ -69,7 +74,7 @@ impl Program {
         }
     }
 
-    fn most_bytes(&self) -> u64 {
+    fn output_limit(&self) -> u64 {
         self.max_output_bytes.unwrap_or(MAX_OUTPUT_BYTES)
     }
 }
@@ -99,8 +104,8 @@ impl Scratch {
         &self.common
     }
 
-    /// Takes another folder for the common data.
-    pub fn use_common(&mut self, folder: PathBuf) {
+    /// Replaces the folder of the common data.
+    pub fn set_common(&mut self, folder: PathBuf) {
         self.common = folder;
     }
 
@@ -125,43 +130,43 @@ impl Scratch {
     }
 }
 
-/// Runs the program and takes its result. Its standard error goes to `log` when there is one, else to our own.
+/// Runs the program and reads its result. Its standard error goes to `log` if given, else to this process's.
 ///
 /// # Errors
-/// When it cannot be started, runs too long, is stopped, says too much, or does not exit with 0.
+/// When the program cannot be started, runs too long, is stopped, writes too much, or does not exit with 0.
 pub async fn run(program: &Program, scratch: &Scratch, share: Share, log: Option<&LogTail>) -> Result<Output, Failure> {
     let ended = supervise(program, scratch, share, log).await?;
-    judge(program, &ended)?;
-    take_result(program, scratch).await
+    check_exit(program, &ended)?;
+    read_result(program, scratch).await
 }
 
 /// How a program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ended {
     status: ExitStatus,
-    /// Why it was made to end, if it was.
+    /// Why the engine stopped it, if it did.
     stopped: Option<Stopped>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stopped {
-    /// The engine was told to stop.
+    /// The engine received this signal.
     BySignal(Signal),
     /// It ran too long.
     TimedOut,
     /// It wrote too much to standard output.
     TooMuchOutput,
-    /// Something that outlived it kept its standard output open.
+    /// A process that it started kept its standard output open.
     OutputHeldOpen,
 }
 
-fn judge(program: &Program, ended: &Ended) -> Result<(), Failure> {
+fn check_exit(program: &Program, ended: &Ended) -> Result<(), Failure> {
     let name = program.command.first().map(String::as_str).unwrap_or_default();
     match ended.stopped {
-        // A program that finished all the same when it was asked to stop has finished.
+        // A program that exits with 0 after the signal has finished its work.
         Some(Stopped::BySignal(_)) if ended.status.success() => Ok(()),
         Some(Stopped::BySignal(signal)) => {
-            Err(Failure::transient("stopped", format!("the engine was told to stop by {signal} while {name} ran")))
+            Err(Failure::transient(failure::STOPPED, format!("the engine received {signal} while {name} ran")))
         }
         Some(Stopped::TimedOut) => {
             let seconds = program.timeout.unwrap_or_default().as_secs();
@@ -169,7 +174,7 @@ fn judge(program: &Program, ended: &Ended) -> Result<(), Failure> {
         }
         Some(Stopped::TooMuchOutput) => Err(too_large(program)),
         Some(Stopped::OutputHeldOpen) => {
-            let message = format!("{name} ended, but something it started keeps its standard output open");
+            let message = format!("{name} ended, but a process that it started keeps its standard output open");
             Err(Failure::transient("output-held-open", message))
         }
         None => match (ended.status.code(), ended.status.signal()) {
@@ -181,8 +186,8 @@ fn judge(program: &Program, ended: &Ended) -> Result<(), Failure> {
             }
             (None, signal) => {
                 let signal = signal.unwrap_or_default();
-                let known = Signal::try_from(signal).map_or("unknown", Signal::as_str);
-                let message = format!("{name} was ended by signal {signal} ({known})");
+                let name_of_signal = Signal::try_from(signal).map_or("unknown", Signal::as_str);
+                let message = format!("{name} was ended by signal {signal} ({name_of_signal})");
                 Err(Failure::transient("program-killed", message))
             }
         },
@@ -193,12 +198,12 @@ fn too_large(program: &Program) -> Failure {
     let name = program.command.first().map(String::as_str).unwrap_or_default();
     let message = format!(
         "the result of {name} has more than {} bytes (--max-output-bytes, or max_output of the business)",
-        program.most_bytes()
+        program.output_limit()
     );
     Failure::permanent("output-too-large", message)
 }
 
-/// Starts the program, passes signals on, and waits until it has ended and its output was read.
+/// Starts the program, forwards signals to it, and waits until it has ended and its output is read.
 async fn supervise(
     program: &Program,
     scratch: &Scratch,
@@ -209,7 +214,7 @@ async fn supervise(
         .command
         .split_first()
         .ok_or_else(|| Failure::transient("cannot-start", "there is no program to run"))?;
-    // Before the program starts, so that no signal comes in between.
+    // Before the program starts, so that no signal is missed.
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let input = File::open(scratch.input()).context("open the input in the work folder")?;
@@ -229,8 +234,8 @@ async fn supervise(
         .map_err(|error| Failure::transient("cannot-start", format!("{name} cannot be started: {error}")))?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw).context("find the program's id")?;
     let stdout = child.stdout.take().context("take the program's standard output")?;
-    let logged = log.cloned().zip(child.stderr.take()).map(|(log, stderr)| tokio::spawn(pass_lines(stderr, log)));
-    let mut copied = tokio::spawn(copy(stdout, scratch.stdout(), program.most_bytes()));
+    let logged = log.cloned().zip(child.stderr.take()).map(|(log, stderr)| tokio::spawn(log_lines(stderr, log)));
+    let mut copied = tokio::spawn(copy(stdout, scratch.stdout(), program.output_limit()));
 
     let mut stopped = None;
     let mut copy_result = None;
@@ -264,8 +269,8 @@ async fn supervise(
             }
         }
     };
-    // Whatever it left behind could write to the result while it is read, and would outlive the container's main
-    // process on a laptop.
+    // A process that the program left running could change the result while it is read, and on a laptop it would outlive
+    // the engine.
     send(group, Signal::SIGKILL);
     if let Some(mut logged) = logged
         && timeout(OUTPUT_GRACE, &mut logged).await.is_err()
@@ -290,15 +295,15 @@ async fn supervise(
 }
 
 fn send(group: Pid, signal: Signal) {
-    // The group may be gone already, which is as good.
+    // The group may have ended already.
     let _ = killpg(group, signal);
 }
 
-/// Passes what the program writes to standard error on, line by line. What is no text is shown as it can be.
-async fn pass_lines(stderr: ChildStderr, log: LogTail) {
+/// Copies the program's standard error to the log, line by line; bytes that are not UTF-8 are replaced.
+async fn log_lines(stderr: ChildStderr, log: LogTail) {
     let mut lines = BufReader::new(stderr);
     let mut line = Vec::new();
-    // A line without an end is cut, so that it does not fill the memory.
+    // A line without an end is split, so that it does not fill the memory.
     while let Ok(1..) = (&mut lines).take(LINE_MAX).read_until(b'\n', &mut line).await {
         log.line(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']));
         line.clear();
@@ -310,27 +315,27 @@ enum Copied {
     TooMuch,
 }
 
-async fn copy(mut from: ChildStdout, to: PathBuf, most: u64) -> anyhow::Result<Copied> {
+async fn copy(mut from: ChildStdout, to: PathBuf, limit: u64) -> anyhow::Result<Copied> {
     let context = || format!("keep the program's standard output in {}", to.display());
     let mut file = tokio::fs::File::create(&to).await.with_context(context)?;
-    let copied = tokio::io::copy(&mut (&mut from).take(most), &mut file).await.with_context(context)?;
+    let copied = tokio::io::copy(&mut (&mut from).take(limit), &mut file).await.with_context(context)?;
     file.flush().await.with_context(context)?;
-    if copied < most {
+    if copied < limit {
         return Ok(Copied::All);
     }
-    let more = from.read(&mut [0]).await.with_context(context)?;
-    Ok(if more > 0 { Copied::TooMuch } else { Copied::All })
+    let excess = from.read(&mut [0]).await.with_context(context)?;
+    Ok(if excess > 0 { Copied::TooMuch } else { Copied::All })
 }
 
-async fn take_result(program: &Program, scratch: &Scratch) -> Result<Output, Failure> {
+async fn read_result(program: &Program, scratch: &Scratch) -> Result<Output, Failure> {
     let (file, stdout) = (scratch.result(), scratch.stdout());
-    let from_file = file.try_exists().context("look for the result file")?;
+    let from_file = file.try_exists().context("check for the result file")?;
     if from_file {
-        pass_on(&stdout).await?;
+        log_stdout(&stdout).await?;
     }
     let path = if from_file { file } else { stdout };
     let size = std::fs::metadata(&path).context("measure the result")?.len();
-    if size > program.most_bytes() {
+    if size > program.output_limit() {
         return Err(too_large(program));
     }
     let bytes = std::fs::read(&path).context("read the result")?;
@@ -338,10 +343,10 @@ async fn take_result(program: &Program, scratch: &Scratch) -> Result<Output, Fai
     Ok(Output { bytes, content_type, seed: None })
 }
 
-/// Standard output that is not the result goes to the log, so that it is not lost.
-async fn pass_on(stdout: &Path) -> anyhow::Result<()> {
-    let context = "pass the program's standard output on to the log";
-    let mut file = tokio::fs::File::open(stdout).await.context(context)?.take(PASSED_ON_MAX);
+/// Copies standard output to the log when the result is the file, so that the output is not lost.
+async fn log_stdout(stdout: &Path) -> anyhow::Result<()> {
+    let context = "copy the program's standard output to the log";
+    let mut file = tokio::fs::File::open(stdout).await.context(context)?.take(LOGGED_OUTPUT_MAX);
     tokio::io::copy(&mut file, &mut tokio::io::stderr()).await.context(context)?;
     tokio::io::stderr().flush().await.context(context)
 }

@@ -1,56 +1,24 @@
-//! The storage side: read the input at its generation, compute, write the result once.
-//!
-//! It can be killed at any point and run again, also twice at once: the result's name follows from the identity of
-//! the work, and only the first write of it counts.
+//! `engine run` and `engine exec`: settings, clients, the run itself, and its termination message and exit code.
 
-use std::{collections::BTreeMap, path::Path, time::Instant};
+use std::collections::BTreeMap;
 
 use anyhow::Context as _;
-use bytes::Bytes;
 use cloud::{
     clients::{Connection, install_tls_provider},
-    storage::{Properties, Store, Written},
+    storage::Store,
     telemetry,
 };
-use contract::{config::Config, exit, table};
-
+use contract::{config::Config, exit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    VERSION,
-    batch::{self, BatchSettings},
-    compute::{self, Input, Output},
-    config::{self, Settings, Step},
-    failure::Failure,
+    batch,
+    config::{self, BatchSettings, Settings},
+    failure::{self, Failure},
+    input::{self, Done},
     process,
-    program::{self, Program},
-    store::{Contents, Objects},
+    program::Program,
 };
-
-/// How a run ended well.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Done {
-    /// This run wrote the result.
-    Completed,
-    /// The result was there already.
-    AlreadyDone,
-}
-
-impl Done {
-    fn code(self) -> &'static str {
-        match self {
-            Self::Completed => "completed",
-            Self::AlreadyDone => "already-done",
-        }
-    }
-
-    fn message(self) -> &'static str {
-        match self {
-            Self::Completed => "the result was written",
-            Self::AlreadyDone => "the result existed already",
-        }
-    }
-}
 
 /// Runs `run`, or `exec` when there is a program, and returns the exit code.
 pub fn main(program: Option<&Program>) -> u8 {
@@ -64,7 +32,7 @@ pub fn main(program: Option<&Program>) -> u8 {
         .map_err(Failure::from)
         .and_then(|runtime| {
             let ended = runtime.block_on(until_stopped(&variables, program));
-            // A computation that was given up is not waited for.
+            // Do not wait for a computation that nobody needs any more.
             runtime.shutdown_background();
             ended
         });
@@ -82,26 +50,26 @@ pub fn main(program: Option<&Program>) -> u8 {
     }
 }
 
-/// Runs until it is told to stop. A container's first process is not ended by SIGTERM unless it listens for it.
+/// Runs until the end or SIGTERM. SIGTERM does not end a container's first process unless that process handles it.
 async fn until_stopped(variables: &BTreeMap<String, String>, program: Option<&Program>) -> Result<Done, Failure> {
     if program.is_some() {
-        // It passes the signal on to the program, which may then still finish.
+        // `program::run` handles the signal: it forwards it to the program, which may still finish.
         return connect_and_run(variables, program).await;
     }
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     tokio::select! {
         ended = connect_and_run(variables, program) => ended,
-        _ = terminate.recv() => Err(Failure::transient("stopped", "the engine was told to stop by SIGTERM")),
+        _ = terminate.recv() => Err(Failure::transient(failure::STOPPED, "the engine received SIGTERM")),
     }
 }
 
 async fn connect_and_run(variables: &BTreeMap<String, String>, program: Option<&Program>) -> Result<Done, Failure> {
-    let wrong = |error: anyhow::Error| Failure::transient("configuration", format!("{error:#}"));
-    if let Some(settings) = BatchSettings::read(variables).map_err(wrong)? {
+    let invalid = |error: anyhow::Error| Failure::transient("configuration", format!("{error:#}"));
+    if let Some(settings) = BatchSettings::read(variables).map_err(invalid)? {
         return batch::run(&settings, program, &connect(&settings.config, variables).await?).await;
     }
-    let settings = Settings::read(variables).map_err(wrong)?;
-    run(&settings, program, &connect(&settings.config, variables).await?).await
+    let settings = Settings::read(variables).map_err(invalid)?;
+    input::run(&settings, program, &connect(&settings.config, variables).await?).await
 }
 
 async fn connect(config: &Config, variables: &BTreeMap<String, String>) -> anyhow::Result<Store> {
@@ -109,156 +77,3 @@ async fn connect(config: &Config, variables: &BTreeMap<String, String>) -> anyho
     let connection = Connection::new(&config.endpoints, variables)?;
     Store::connect(&connection).await
 }
-
-/// Makes sure that the result exists.
-///
-/// # Errors
-/// When there is no result, and whether a retry may cure that.
-pub async fn run(settings: &Settings, program: Option<&Program>, objects: &impl Objects) -> Result<Done, Failure> {
-    let work = &settings.work;
-    let identity = &work.identity;
-    let output = work.output(settings.index);
-    // Both are asked at once, because the first run of an input is what nearly always happens.
-    let (exists, input) = tokio::join!(
-        objects.probably_exists(&identity.bucket, &output),
-        objects.read(&identity.bucket, &identity.object, Some(identity.generation)),
-    );
-    if exists? {
-        return Ok(Done::AlreadyDone);
-    }
-    let Some(input) = input? else {
-        // Somebody else may have finished, and the input been deleted, since the result was looked for.
-        if objects.exists(&identity.bucket, &output).await? {
-            return Ok(Done::AlreadyDone);
-        }
-        let message =
-            format!("the input gs://{}/{}#{} does not exist", identity.bucket, identity.object, identity.generation);
-        return Err(Failure::permanent("input-missing", message));
-    };
-    tracing::info!(session = %work.session, job = %work.job, bytes = input.bytes.len(), "read the input");
-    process::stop_if_asked(settings.stop.as_ref(), Step::Read);
-
-    let started = Instant::now();
-    let (input, rows) = own_rows(settings, input);
-    let computed = match program {
-        None => run_kernel(settings, objects, input).await,
-        Some(program) => {
-            let program = program.configured(&settings.config.business(&work.business)?.engine.program);
-            run_program(settings, &program, objects, &input).await
-        }
-    };
-    let computed = computed.map_err(|failure| match rows {
-        Some(rows) => Failure { message: format!("{} ({rows} of the table)", failure.message), ..failure },
-        None => failure,
-    })?;
-    let seconds = started.elapsed().as_secs_f64();
-    tracing::info!(bytes = computed.bytes.len(), seconds, "computed the result");
-    process::stop_if_asked(settings.stop.as_ref(), Step::Computed);
-
-    let properties = properties(settings, &computed, seconds);
-    let written = objects.write_once(&identity.bucket, &output, Bytes::from(computed.bytes), properties).await?;
-    process::stop_if_asked(settings.stop.as_ref(), Step::Written);
-    Ok(match written {
-        Written::New(_) => Done::Completed,
-        Written::Exists => Done::AlreadyDone,
-    })
-}
-
-/// Of a table, the rows of this task and which they are; anything else as it is.
-fn own_rows(settings: &Settings, input: Contents) -> (Contents, Option<String>) {
-    let (Some(index), Some(size)) = (settings.index, settings.work.rows_per_task) else { return (input, None) };
-    let rows = table::rows_of(index, size);
-    let bytes = table::part(&input.bytes, rows.clone()).into();
-    let said = format!("counted from the header of rows {} to {}", rows.start + 1, rows.end);
-    (Contents { bytes, ..input }, Some(said))
-}
-
-/// What is written with the result.
-fn properties(settings: &Settings, computed: &Output, seconds: f64) -> Properties {
-    let work = &settings.work;
-    let mut metadata = BTreeMap::from([
-        ("business".to_owned(), work.business.clone()),
-        ("session".to_owned(), work.session.clone()),
-        ("job".to_owned(), work.job.clone()),
-        ("engine-version".to_owned(), VERSION.to_owned()),
-        ("compute-seconds".to_owned(), format!("{seconds:.6}")),
-    ]);
-    // Among many inputs nobody can tell whose the process's time is.
-    if settings.shared.is_none() {
-        metadata.insert("cpu-seconds".to_owned(), format!("{:.6}", process::cpu_seconds()));
-    }
-    if let Some(seed) = computed.seed {
-        metadata.insert("seed".to_owned(), seed.to_string());
-    }
-    if let (Some(index), Some(count)) = (settings.index, work.tasks) {
-        metadata.insert("index".to_owned(), index.to_string());
-        metadata.insert("count".to_owned(), count.to_string());
-    }
-    Properties { content_type: computed.content_type.clone(), metadata }
-}
-
-/// Computes beside the runtime's thread, which meanwhile keeps connections and credentials alive.
-async fn run_kernel(settings: &Settings, objects: &impl Objects, input: Contents) -> Result<Output, Failure> {
-    let market = match compute::market(settings.work.common.iter().map(String::as_str))? {
-        Some(name) => Some(read_common(settings, objects, name).await?.bytes),
-        None => None,
-    };
-    let (name, share, threads) = (settings.work.identity.object.clone(), settings.share(), settings.threads);
-    let _permit = match &settings.shared {
-        Some(shared) => Some(shared.threads.acquire().await.context("wait for a thread")?),
-        None => None,
-    };
-    let work = move || {
-        let input =
-            Input { bytes: &input.bytes, name: &name, content_type: &input.content_type, market: market.as_deref() };
-        compute::compute(input, share, threads)
-    };
-    let computing = tokio::task::spawn_blocking(work);
-    let Some(shared) = &settings.shared else { return computing.await.context("compute the result")? };
-    match tokio::time::timeout(shared.timeout, computing).await {
-        Ok(computed) => computed.context("compute the result")?,
-        // Its thread cannot be stopped; it ends with this process.
-        Err(_) => {
-            let message = format!("the input was computed for longer than {} s", shared.timeout.as_secs());
-            Err(Failure::transient("timeout", message))
-        }
-    }
-}
-
-async fn run_program(
-    settings: &Settings,
-    program: &Program,
-    objects: &impl Objects,
-    input: &Contents,
-) -> Result<Output, Failure> {
-    let work = &settings.work;
-    let scratch = program::Scratch::new(&settings.work_dir)?;
-    scratch.write_input(&input.bytes)?;
-    for name in &work.common {
-        let contents = read_common(settings, objects, name).await?;
-        write_common(scratch.common(), name, &contents.bytes)?;
-    }
-    program::run(program, &scratch, settings.tasks(), settings.shared.as_ref().map(|shared| &shared.log)).await
-}
-
-async fn read_common(settings: &Settings, objects: &impl Objects, name: &str) -> Result<Contents, Failure> {
-    let work = &settings.work;
-    let object = contract::object::common(&work.business, &work.session, name);
-    objects.read(&work.identity.bucket, &object, None).await?.ok_or_else(|| {
-        let message = format!("the common data gs://{}/{object} does not exist", work.identity.bucket);
-        Failure::permanent("common-data-missing", message)
-    })
-}
-
-fn write_common(folder: &Path, name: &str, bytes: &[u8]) -> anyhow::Result<()> {
-    contract::names::check_job(name).with_context(|| format!("use the common data {name:?}"))?;
-    let path = folder.join(name);
-    let context = || format!("write {}", path.display());
-    if let Some(parent) = path.parent() {
-        std::fs::create_dir_all(parent).with_context(context)?;
-    }
-    std::fs::write(&path, bytes).with_context(context)
-}
-
-#[cfg(test)]
-pub(crate) mod tests;

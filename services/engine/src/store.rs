@@ -1,4 +1,4 @@
-//! What the engine needs of Cloud Storage, as a trait, so that the contract can be tested against a map in memory.
+//! The operations of Cloud Storage that the engine needs, as a trait, so that tests can use a bucket in memory.
 
 use std::future::Future;
 
@@ -16,13 +16,13 @@ pub struct Contents {
 
 /// Reads objects and writes each once.
 pub trait Objects {
-    /// Whether there is an object of this name, as far as this process may know; the write decides in any case.
+    /// Whether the object exists. `false` when this process may not know; the write decides in any case.
     ///
     /// # Errors
     /// When the service cannot be reached.
     fn exists(&self, bucket: &str, object: &str) -> impl Future<Output = anyhow::Result<bool>>;
 
-    /// Whether it is worth looking at what there is under this name before it is made anew; `false` may be a guess.
+    /// Whether the object exists, for a caller that would only repeat work if it did: `false` may be a guess.
     ///
     /// # Errors
     /// As [`Objects::exists`].
@@ -41,7 +41,7 @@ pub trait Objects {
         generation: Option<i64>,
     ) -> impl Future<Output = anyhow::Result<Option<Contents>>>;
 
-    /// Writes an object unless there is one of that name.
+    /// Writes an object unless one of that name exists.
     ///
     /// # Errors
     /// When access is denied or the service cannot be reached.
@@ -58,9 +58,9 @@ impl Objects for Store {
     async fn exists(&self, bucket: &str, object: &str) -> anyhow::Result<bool> {
         match self.describe(bucket, object, None).await {
             Ok(described) => Ok(described.is_some()),
-            // Whoever may not list objects may be told "denied" where there is none.
+            // To a caller that may not list objects, Cloud Storage answers "denied" when the object does not exist.
             Err(error) if is_denied(&error) => {
-                tracing::debug!("cannot tell whether the result exists, so it is computed: {error:#}");
+                tracing::debug!("cannot check whether the result exists, so it is computed: {error:#}");
                 Ok(false)
             }
             Err(error) => Err(error),

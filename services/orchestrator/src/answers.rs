@@ -1,4 +1,4 @@
-//! What an answer of the API server means for the message it was asked for. Pure.
+//! Classifies the API server's answers to a create. Pure.
 
 use std::time::Duration;
 
@@ -6,27 +6,26 @@ use kube::core::Status;
 
 use crate::metrics::retry;
 
-/// What an answer to a create means.
+/// The meaning of an answer to a create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Answer {
-    /// There is an object of that name already.
+    /// An object of that name exists.
     Exists,
-    /// Try again, not before `after`; the reason is a value of the metric's label.
+    /// Retry, not before `after`; the reason is a value of the metric's label.
     Retry { reason: &'static str, after: Duration },
-    /// Not the message's fault, and the same for every message: what is wrong, for a person.
+    /// Every message would have the same answer: the error, for a person.
     OurFault(String),
-    /// The object was judged and found wrong. Whether the message or the template is to blame, a dry run of the bare
-    /// template tells.
+    /// The object is invalid. A dry run of the bare template shows whether the message or the template is the cause.
     Rejected(String),
 }
 
-/// Tells what an error of the API server means for a create.
+/// Classifies an error of a create.
 pub(crate) fn classify(error: &kube::Error) -> Answer {
     match error {
         kube::Error::Api(status) => classify_status(status),
-        // The request was not made, or its answer never came; the Job may exist.
+        // The request failed, or its answer never arrived; the Job may exist.
         kube::Error::HyperError(_) | kube::Error::Service(_) | kube::Error::ReadEvents(_) => unavailable(),
-        // The answer came and was not what a create answers; a proxy in between, say.
+        // The answer is not that of a create; it may come from a proxy.
         kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => unavailable(),
         kube::Error::Auth(error) => Answer::OurFault(format!("authenticate to the API server: {error}")),
         other => Answer::OurFault(other.to_string()),
@@ -44,13 +43,13 @@ fn classify_status(status: &Status) -> Answer {
     let about = status.details.as_ref().map(|details| details.kind.as_str()).unwrap_or_default();
     match status.code {
         409 if status.reason == "AlreadyExists" => Answer::Exists,
-        // Two creates changed the same quota object; also any other conflict of a create is a matter of timing.
+        // Two creates changed the same quota object; any other conflict of a create is transient too.
         409 => retry(retry::QUOTA),
         403 if message.contains("exceeded quota") || about == "resourcequotas" => retry(retry::QUOTA),
-        // The quota's status is computed a moment after the quota object was made.
+        // The quota's status is computed a moment after the quota is created.
         403 if message.contains("status unknown for quota") => retry(retry::QUOTA),
         401 | 403 | 404 => Answer::OurFault(explain(status)),
-        // Admission by webhook or policy may use any code; what it denies is a matter of this cluster's rules.
+        // Admission by webhook or policy may use any code; a denial comes from the cluster's rules, not from the message.
         _ if is_admission(message) => Answer::OurFault(explain(status)),
         429 => retry(retry::THROTTLED),
         400 | 413 | 422 => Answer::Rejected(explain(status)),
@@ -64,7 +63,7 @@ fn is_admission(message: &str) -> bool {
         || message.contains("ValidatingAdmissionPolicy")
 }
 
-/// The server's own words, with its code.
+/// The server's message, with its code.
 fn explain(status: &Status) -> String {
     match status.reason.as_str() {
         "" => format!("{} ({})", status.message, status.code),

@@ -1,4 +1,4 @@
-//! From a batch to its Kubernetes Job, and back. Pure.
+//! Builds the Kubernetes Job of a batch, and reads the batch back from it. Pure.
 
 use anyhow::{Context as _, bail};
 use contract::{batch::Batch, labels, message, names};
@@ -9,26 +9,26 @@ use crate::job::{Template, object};
 
 /// Inputs for which one more pod is worth its start.
 const INPUTS_PER_POD: usize = 100;
-/// Longest that a pod may run, in seconds: 30 days.
+/// Limit of the time that a pod may run, in seconds: 30 days.
 const DEADLINE_MAX: u64 = 30 * 86_400;
 
-/// How many pods compute so many inputs, when there are so many slots in all. At most half of the slots, so that one
-/// batch starts while another ends.
-pub(crate) fn pods(inputs: usize, slots: usize) -> u32 {
-    let wanted = inputs.div_ceil(INPUTS_PER_POD).clamp(1, (slots / 2).max(1));
-    u32::try_from(wanted).unwrap_or(u32::MAX)
+/// How many pods compute this many inputs with this many slots. Half of the slots is the limit, so that one batch starts
+/// while another ends.
+pub(crate) fn pod_count(inputs: usize, slots: usize) -> u32 {
+    let count = inputs.div_ceil(INPUTS_PER_POD).clamp(1, (slots / 2).max(1));
+    u32::try_from(count).unwrap_or(u32::MAX)
 }
 
 impl Template {
     /// The Kubernetes Job of a batch.
     ///
-    /// An index is tried again by itself, and what no pod could bring to an end does not stop the other indexes. The
-    /// time limit of an input is the engine's to keep; a pod may take as long as its inputs may one after another.
+    /// Each index has its own retries, and an index that fails does not stop the others. The engine enforces the timeout of
+    /// an input; a pod may run as long as all its inputs may one after another.
     ///
     /// # Errors
     /// When the template's parts do not have the shape of a Job.
     pub(crate) fn batch(&self, batch: &Batch) -> anyhow::Result<Value> {
-        let mut job = self.parts().clone();
+        let mut job = self.common().clone();
         let text = serde_json::to_string(batch).context("encode the batch")?;
         object(&mut job, &["metadata"])?.insert("name".into(), batch.job_name().into());
         let annotations = [(labels::ANNOTATION_BATCH, text.as_str()), (labels::ANNOTATION_SCHEMA, message::SCHEMA)];
@@ -41,7 +41,7 @@ impl Template {
         spec.insert("completionMode".into(), "Indexed".into());
         spec.insert("completions".into(), batch.indexes.into());
         spec.insert("parallelism".into(), batch.indexes.into());
-        // Of each index, not of all together.
+        // The retries of each index, not of the whole Job.
         let retries = spec.remove("backoffLimit").unwrap_or_else(|| 6.into());
         spec.insert("backoffLimitPerIndex".into(), retries);
         let rules = spec.get_mut("podFailurePolicy").and_then(|policy| policy["rules"].as_array_mut());
@@ -73,11 +73,11 @@ impl Template {
 }
 
 /// The batch a Job was made for; `None` for a Job of one input. The pod template cannot be changed after creation and
-/// the annotation can, so the one that fits the Job's name is believed.
+/// the annotation can, so the one that fits the Job's name counts.
 ///
 /// # Errors
-/// When the Job is called like a batch's and nothing on it fits that.
-pub(crate) fn batch_of(job: &Job) -> anyhow::Result<Option<Batch>> {
+/// When the Job has the name of a batch and neither fits it.
+pub(crate) fn read_batch(job: &Job) -> anyhow::Result<Option<Batch>> {
     let name = job.metadata.name.as_deref().unwrap_or_default();
     if !contract::batch::is_job_name(name) {
         return Ok(None);
@@ -96,7 +96,7 @@ pub(crate) fn batch_of(job: &Job) -> anyhow::Result<Option<Batch>> {
             bail!("the Job {name} has schema {}, this program knows {}", batch.schema, contract::batch::SCHEMA)
         }
         Some(batch) => Ok(Some(batch)),
-        None => bail!("the Job {name} does not say which batch it is for, or its name does not fit it"),
+        None => bail!("the Job {name} has no batch that fits its name"),
     }
 }
 
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn half_of_the_slots_are_a_batchs() {
-        assert_eq!([1, 100, 101, 1000].map(|inputs| pods(inputs, 8)), [1, 1, 2, 4]);
-        assert_eq!([1, 2, 4, 1000].map(|slots| pods(1000, slots)), [1, 1, 2, 10]);
+        assert_eq!([1, 100, 101, 1000].map(|inputs| pod_count(inputs, 8)), [1, 1, 2, 4]);
+        assert_eq!([1, 2, 4, 1000].map(|slots| pod_count(1000, slots)), [1, 1, 2, 10]);
     }
 }

@@ -1,9 +1,9 @@
 //! Dispatch in batches: messages of one session that wait together become one Indexed Job.
 //!
-//! A message waits here with others of its session until slots are free, and for a moment in any case. Then as many as
-//! a batch may have become one: their outcomes are looked for, the manifest is written, the Job is created, and each
-//! message is told. A batch that would have one input, and work that is split into tasks or that a batch could not
-//! bring to an end, becomes a Job of its own.
+//! A message waits with others of its session until slots are free, and for a moment in any case. Then as many as a batch
+//! may have become one: after the outcome lookup the manifest is written and the Job is created, and each message gets
+//! the reply. A single message becomes a Job of its own, as does work that is split into tasks or that a batch could not
+//! settle.
 
 use std::{
     collections::VecDeque,
@@ -20,18 +20,16 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use self::queue::{Pending, Queue};
-use crate::{accept::Obstacle, batch_job::pods, context::Context, job::Origin};
+use self::queue::{Pending, Queue, Reply};
+use crate::{admit::Admission, admit_error::AdmitError, batch_job::pod_count, job::Origin};
 
 mod dispatch;
 mod queue;
 
-/// Most messages that wait at a time: one batch that is full, and the next.
+/// Limit of the messages that wait: one full batch, and the next.
 pub(crate) const WAITING_MAX: usize = 2 * INPUTS_MAX;
-/// How long until slots are looked at again, should a change of them be missed.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-type Told = Result<(), Obstacle>;
+/// How long until the slots are checked once more, in case a change was missed.
+const RECHECK_AFTER: Duration = Duration::from_secs(1);
 
 /// The messages that wait.
 #[derive(Debug, Default)]
@@ -41,20 +39,20 @@ pub(crate) struct Batcher {
 }
 
 impl Batcher {
-    /// Waits with others of the session, until the API server has the Job or there is an outcome. With `alone` the
-    /// Job is this work's own.
-    pub(crate) async fn join(&self, work: Work, origin: Origin, alone: bool) -> Told {
-        let (told, answer) = oneshot::channel();
+    /// Waits with others of the session until the Job is created or the work has an outcome. With `alone` the Job has no
+    /// other input.
+    pub(crate) async fn join(&self, work: Work, origin: Origin, alone: bool) -> Reply {
+        let (reply, answer) = oneshot::channel();
         {
             let mut queue = self.queue();
             if queue.closed {
-                return Err(Obstacle::Stopping);
+                return Err(AdmitError::Stopping);
             }
-            let own = alone || work.tasks.is_some() || !work.resources.is_default();
-            queue.add(Pending { work, origin, since: Instant::now(), told }, own);
+            let is_single = alone || work.tasks.is_some() || !work.resources.is_default();
+            queue.add(Pending { work, origin, since: Instant::now(), reply }, is_single);
         }
         self.joined.notify_one();
-        answer.await.unwrap_or(Err(Obstacle::Stopping))
+        answer.await.unwrap_or(Err(AdmitError::Stopping))
     }
 
     fn queue(&self) -> MutexGuard<'_, Queue> {
@@ -62,27 +60,27 @@ impl Batcher {
     }
 }
 
-/// Makes Jobs of the messages that wait, until `stop`; then brings to an end what is under way.
-pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) -> anyhow::Result<()> {
-    let batcher = &context.batcher;
+/// Creates Jobs for the messages that wait, until `stop`; then finishes the batches in progress.
+pub(crate) async fn run(batcher: &Batcher, admission: Arc<Admission>, stop: CancellationToken) -> anyhow::Result<()> {
+    let base = &admission.base;
     let mut under_way = JoinSet::new();
-    let mut changes = context.jobs.changes();
+    let mut changes = base.jobs.changes();
     loop {
         changes.borrow_and_update();
         let now = Instant::now();
-        let mut wake = now + LOOK_AGAIN;
+        let mut wake = now + RECHECK_AFTER;
         let mut full = false;
         let next = batcher.queue().next(now);
         match next {
             Ok(key) => {
                 let waiting = batcher.queue().groups.get(&key).map_or(0, VecDeque::len);
-                match context.jobs.take_free(pods(waiting.min(INPUTS_MAX), context.slots()), context.slots()) {
+                match base.jobs.reserve_free(pod_count(waiting.min(INPUTS_MAX), base.slots()), base.slots()) {
                     Some(slot) => {
                         let pending = batcher.queue().take(&key);
                         let span = tracing::info_span!("batch", session = key.session);
-                        let context = context.clone();
+                        let admission = admission.clone();
                         under_way
-                            .spawn(async move { dispatch::dispatch(&context, pending, slot).await }.instrument(span));
+                            .spawn(async move { dispatch::dispatch(&admission, pending, slot).await }.instrument(span));
                         continue;
                     }
                     None => full = true,
@@ -105,7 +103,7 @@ pub(crate) async fn run(context: Arc<Context>, stop: CancellationToken) -> anyho
         std::mem::take(&mut queue.groups)
     };
     for pending in groups.into_values().flatten() {
-        let _ = pending.told.send(Err(Obstacle::Stopping));
+        let _ = pending.reply.send(Err(AdmitError::Stopping));
     }
     while under_way.join_next().await.is_some() {}
     Ok(())

@@ -1,5 +1,5 @@
-//! The calls of the API server that the orchestrator makes, each with a time limit and without retries of its own:
-//! who asked decides what to do about an error.
+//! The orchestrator's calls of the API server, each with a timeout and without retries: the caller decides what to do about
+//! an error.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use serde_json::{Value, json};
 
 use crate::watched::Watched;
 
-/// What the answer to a create may be: its metadata, where the server can, which is a small part of a Job.
+/// Accepted answers to a create: only the metadata if the server supports that, a small part of a Job.
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";
-const CALL_WITHIN: Duration = Duration::from_secs(15);
-const LOG_WITHIN: Duration = Duration::from_secs(10);
-/// Lines from which the tail of a log is cut.
+const CALL_TIMEOUT: Duration = Duration::from_secs(15);
+const LOG_TIMEOUT: Duration = Duration::from_secs(10);
+/// Number of log lines that are read for a tail.
 const LOG_LINES: i64 = 5000;
 /// Label that the Job controller puts on a Job's pods.
 const JOB_NAME: &str = "batch.kubernetes.io/job-name";
@@ -34,7 +34,7 @@ pub(crate) struct Cluster {
     path: String,
 }
 
-/// What is read of the answer to a create.
+/// The part of the answer to a create that is read.
 #[derive(Clone, Debug, Deserialize)]
 struct Created {
     metadata: CreatedMetadata,
@@ -56,7 +56,7 @@ impl Cluster {
         }
     }
 
-    /// What the watch reads.
+    /// The Jobs for the watch.
     pub(crate) fn watched(&self, namespace: &str) -> Api<Watched> {
         Api::namespaced(self.client.clone(), namespace)
     }
@@ -66,7 +66,7 @@ impl Cluster {
         self.post(&self.path, job).await
     }
 
-    /// Asks whether a Job would be accepted, unknown fields being errors.
+    /// Checks whether the API server would accept a Job; unknown fields are errors.
     pub(crate) async fn dry_run(&self, job: &Value) -> Result<(), kube::Error> {
         let job = serde_json::to_vec(job).map_err(kube::Error::SerdeError)?;
         self.post(&format!("{}?dryRun=All&fieldValidation=Strict", self.path), job).await?;
@@ -79,21 +79,21 @@ impl Cluster {
             .header(http::header::ACCEPT, METADATA)
             .body(job);
         let request = request.map_err(kube::Error::HttpError)?;
-        let created: Created = within(self.client.request(request)).await?;
+        let created: Created = with_timeout(self.client.request(request)).await?;
         Ok(created.metadata.uid)
     }
 
-    /// Reads a Job; `None` when there is none.
+    /// Reads a Job; `None` when it does not exist.
     pub(crate) async fn job(&self, name: &str) -> anyhow::Result<Option<Job>> {
-        within(self.jobs.get_opt(name)).await.with_context(|| format!("read the Job {name}"))
+        with_timeout(self.jobs.get_opt(name)).await.with_context(|| format!("read the Job {name}"))
     }
 
-    /// The Jobs that a selector finds.
+    /// The Jobs that match a selector.
     pub(crate) async fn jobs(&self, selector: &str) -> anyhow::Result<Vec<Job>> {
         let mut parameters = ListParams::default().labels(selector).limit(500);
         let mut jobs = Vec::new();
         loop {
-            let page = within(self.jobs.list(&parameters)).await;
+            let page = with_timeout(self.jobs.list(&parameters)).await;
             let page = page.with_context(|| format!("list the Jobs with {selector}"))?;
             jobs.extend(page.items);
             match page.metadata.continue_.filter(|token| !token.is_empty()) {
@@ -103,29 +103,29 @@ impl Cluster {
         }
     }
 
-    /// Deletes exactly this Job; it being gone already is fine.
+    /// Deletes exactly this Job; a Job that does not exist is fine.
     pub(crate) async fn delete(&self, name: &str, uid: &str) -> anyhow::Result<()> {
         let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
         let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
-        match within(self.jobs.delete(name, &parameters)).await {
-            // 409: there is another Job of that name by now.
+        match with_timeout(self.jobs.delete(name, &parameters)).await {
+            // 409: another Job has that name now.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
             answer => answer.map(|_| ()).with_context(|| format!("delete the Job {name}")),
         }
     }
 
-    /// Sets an annotation of exactly this Job; it being gone already is fine.
+    /// Sets an annotation of exactly this Job; a Job that does not exist is fine.
     pub(crate) async fn annotate(&self, name: &str, uid: &str, key: &str, value: &str) -> anyhow::Result<()> {
         let patch = json!({"metadata": {"uid": uid, "annotations": {key: value}}});
-        match within(self.jobs.patch(name, &PatchParams::default(), &Patch::Merge(patch))).await {
-            // 409: there is another Job of that name by now.
+        match with_timeout(self.jobs.patch(name, &PatchParams::default(), &Patch::Merge(patch))).await {
+            // 409: another Job has that name now.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
             answer => answer.map(|_| ()).with_context(|| format!("annotate the Job {name}")),
         }
     }
 
-    /// Takes our finalizer off a Job as it was read. `false` when the Job changed meanwhile and must be read again.
-    pub(crate) async fn release(&self, job: &Job) -> anyhow::Result<bool> {
+    /// Removes our finalizer from a Job. `false` when the Job has changed since it was read and must be read once more.
+    pub(crate) async fn remove_finalizer(&self, job: &Job) -> anyhow::Result<bool> {
         let name = job.metadata.name.as_deref().unwrap_or_default();
         let mut finalizers = job.metadata.finalizers.clone().unwrap_or_default();
         finalizers.retain(|finalizer| finalizer != contract::labels::FINALIZER);
@@ -134,7 +134,7 @@ impl Cluster {
             "resourceVersion": job.metadata.resource_version,
             "finalizers": finalizers,
         }});
-        match within(self.jobs.patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch))).await {
+        match with_timeout(self.jobs.patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch))).await {
             Ok(_) => Ok(true),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(true),
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
@@ -145,13 +145,14 @@ impl Cluster {
     /// The pods of a Job.
     pub(crate) async fn pods(&self, job: &str) -> anyhow::Result<Vec<Pod>> {
         let parameters = ListParams::default().labels(&format!("{JOB_NAME}={job}"));
-        let pods = within(self.pods.list(&parameters)).await.with_context(|| format!("list the Pods of the Job {job}"));
+        let pods =
+            with_timeout(self.pods.list(&parameters)).await.with_context(|| format!("list the Pods of the Job {job}"));
         Ok(pods?.items)
     }
 
-    /// Deletes a pod; it being gone already is fine.
+    /// Deletes a pod; a pod that does not exist is fine.
     pub(crate) async fn delete_pod(&self, name: &str) -> anyhow::Result<()> {
-        match within(self.pods.delete(name, &DeleteParams::background())).await {
+        match with_timeout(self.pods.delete(name, &DeleteParams::background())).await {
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
             answer => answer.map(|_| ()).with_context(|| format!("delete the Pod {name}")),
         }
@@ -172,15 +173,15 @@ impl Cluster {
                 }
             }
         };
-        let read = tokio::time::timeout(LOG_WITHIN, read).await;
-        read.unwrap_or_else(|_| anyhow::bail!("no end within {LOG_WITHIN:?}"))
+        let read = tokio::time::timeout(LOG_TIMEOUT, read).await;
+        read.unwrap_or_else(|_| anyhow::bail!("the log did not end within {LOG_TIMEOUT:?}"))
             .with_context(|| format!("read the log of the Pod {pod}"))
     }
 }
 
-/// Gives a call its time limit; one that takes longer counts as not answered.
-async fn within<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
-    match tokio::time::timeout(CALL_WITHIN, call).await {
+/// Runs a call with a timeout; a call that takes longer counts as not answered.
+async fn with_timeout<T>(call: impl Future<Output = Result<T, kube::Error>>) -> Result<T, kube::Error> {
+    match tokio::time::timeout(CALL_TIMEOUT, call).await {
         Ok(answer) => answer,
         Err(elapsed) => Err(kube::Error::Service(elapsed.into())),
     }
@@ -219,7 +220,7 @@ impl Tail {
             Some(end) if self.cut && end + 1 < self.bytes.len() => end + 1,
             _ => 0,
         };
-        // Replacement characters are longer than the bytes they stand for, so the text is cut again.
+        // Replacement characters are longer than the bytes they replace, so the text is cut once more.
         let text = String::from_utf8_lossy(&self.bytes[start..]);
         let mut from = text.len().saturating_sub(self.keep);
         while !text.is_char_boundary(from) {

@@ -1,4 +1,4 @@
-//! What the orchestrator is told, read once from environment variables and the files they name.
+//! The orchestrator's configuration, read once from environment variables and the files they name.
 
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -8,7 +8,7 @@ use contract::{
     labels,
 };
 
-/// Everything the orchestrator is told.
+/// The orchestrator's configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
     /// The business it serves.
@@ -23,39 +23,39 @@ pub struct Config {
     pub port: u16,
     /// Which log lines to write, as `tracing-subscriber` reads it.
     pub log_filter: String,
-    /// How often and how long.
+    /// Intervals and timeouts.
     pub timing: Timing,
 }
 
-/// How often and how long; the defaults are production's.
+/// Intervals and timeouts.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
     /// Between two sweeps.
-    pub sweep_every: Duration,
-    /// Age from which an input without Job and outcome is published again.
+    pub sweep_interval: Duration,
+    /// Age from which an input without a Job and an outcome is requeued.
     pub sweep_age: Duration,
-    /// Until the same input is published once more, for it may well wait in the backlog.
-    pub sweep_again: Duration,
-    /// How long nothing must come of the subscription for priority, while slots are scarce, until the other one is served.
+    /// Between two times that the same input is requeued, since its message may wait in the backlog.
+    pub requeue_interval: Duration,
+    /// How long the subscription for priority must send nothing, while slots are scarce, until the other one is served.
     pub priority_quiet: Duration,
-    /// Between two looks at what was decided about sessions.
-    pub controls_every: Duration,
+    /// Between two reads of the decisions about sessions.
+    pub controls_interval: Duration,
     /// How long intake and settling together may take to stop; less than the pod's grace period.
-    pub stop_within: Duration,
-    /// How long a message is kept in hand through failures that a retry may cure, before it goes back to Pub/Sub.
-    pub retry_within: Duration,
+    pub stop_timeout: Duration,
+    /// How long a message with transient failures is retried before it is nacked.
+    pub retry_timeout: Duration,
 }
 
 impl Timing {
-    /// What production uses.
+    /// The values of production.
     pub const PRODUCTION: Self = Self {
-        sweep_every: Duration::from_secs(300),
+        sweep_interval: Duration::from_secs(300),
         sweep_age: Duration::from_secs(3600),
-        sweep_again: Duration::from_secs(6 * 3600),
+        requeue_interval: Duration::from_secs(6 * 3600),
         priority_quiet: Duration::from_millis(300),
-        controls_every: Duration::from_secs(3),
-        stop_within: Duration::from_secs(20),
-        retry_within: Duration::from_secs(1800),
+        controls_interval: Duration::from_secs(3),
+        stop_timeout: Duration::from_secs(20),
+        retry_timeout: Duration::from_secs(1800),
     };
 }
 
@@ -63,7 +63,7 @@ impl Config {
     /// Builds the configuration from environment variables.
     ///
     /// # Errors
-    /// When variables are missing (all of them are named), or a file they name is not what it should be.
+    /// When variables are missing (all of them are named), or a file they name cannot be read.
     pub fn from_variables(variables: &BTreeMap<String, String>) -> anyhow::Result<Self> {
         let names = [labels::ENV_CONFIG, labels::ENV_JOB_TEMPLATE, labels::ENV_BUSINESS, labels::ENV_NAMESPACE];
         let values = names.map(|name| variables.get(name).map(String::as_str).filter(|value| !value.is_empty()));
@@ -94,7 +94,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_missing_variable_is_named_at_once() {
+    fn every_missing_variable_is_named_in_one_error() {
         let some = BTreeMap::from([(labels::ENV_NAMESPACE.to_owned(), "bu1".to_owned())]);
         let error = Config::from_variables(&some).unwrap_err().to_string();
         assert!(error.contains(labels::ENV_CONFIG) && error.contains(labels::ENV_JOB_TEMPLATE), "{error}");

@@ -1,8 +1,8 @@
-//! What a person decided about sessions: read from the bucket every few seconds, heeded where work would start.
+//! Session control: decisions of people about sessions, read from the bucket every few seconds and applied before work
+//! starts.
 //!
-//! Level-triggered as everything else: each pass compares what there is with what is decided, so a decision takes effect
-//! whoever was down when it was made. Messages read a copy in memory; only sessions that somebody cancelled cost a look
-//! at the bucket more.
+//! Level-triggered: each pass compares the Jobs and parked messages with the decisions, so a decision takes effect also
+//! when no orchestrator ran at that time. Messages read a copy in memory; only cancelled sessions cost one more request.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -23,46 +23,46 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{context::Context, hooks::Step, job::Origin};
+use crate::{base::Base, hooks::Step, job::Origin};
 
 mod cancel;
 mod release;
 
-/// For how long after a change every pass looks at everything: another replica may act on what it read a moment ago.
-const UNSETTLED_FOR: Duration = Duration::from_secs(60);
-/// After so many passes in a row that failed we are not ready: what somebody decided does not take effect.
-const FAILED_MAX: u32 = 5;
-/// The readiness reason until the decisions were read once, and while they cannot be carried out.
+/// For this long after a change every pass is full: another replica may still act on the decisions it read before.
+const FULL_PASSES_FOR: Duration = Duration::from_secs(60);
+/// After this many failed passes in a row the process is not ready: decisions do not take effect.
+const FAILED_PASSES_MAX: u32 = 5;
+/// The readiness reason until the decisions are read, and while they cannot be carried out.
 const READINESS: &str = "controls";
 
-/// What to do with work that would start.
+/// The state of a session for one piece of work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Stand {
-    /// Start it.
-    Go,
-    /// It was cancelled, or its session, after it was submitted.
+pub(crate) enum SessionState {
+    /// The work may start.
+    Open,
+    /// The work or its session was cancelled after the work was submitted.
     Cancelled,
-    /// Its session is paused.
+    /// The session is paused.
     Paused,
 }
 
-/// A decision as it was read.
+/// A decision, with the generation of its object.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Known {
+struct Decision {
     generation: i64,
     control: Control,
 }
 
-type Decisions = Arc<BTreeMap<String, Known>>;
+type Decisions = Arc<BTreeMap<String, Decision>>;
 
-/// What of a pass failed while the rest of it went on.
+/// The errors of a pass whose other parts went on.
 #[derive(Debug, Default)]
-struct Failed {
+struct Errors {
     first: Option<anyhow::Error>,
     more: usize,
 }
 
-impl Failed {
+impl Errors {
     fn add(&mut self, error: anyhow::Error) {
         match &self.first {
             Some(first) => {
@@ -73,7 +73,7 @@ impl Failed {
         }
     }
 
-    /// The error that tells of all of them.
+    /// One error for all of them.
     fn into_result(self) -> anyhow::Result<()> {
         let Self { first, more } = self;
         match (first, more) {
@@ -84,7 +84,7 @@ impl Failed {
     }
 }
 
-/// The decisions as they were read last; nothing before they were read once.
+/// The decisions as read last; `None` before the first read.
 #[derive(Debug)]
 pub(crate) struct Controls {
     decisions: watch::Sender<Option<Decisions>>,
@@ -96,7 +96,7 @@ impl Controls {
         Self { decisions: watch::Sender::new(None), wake: Notify::new() }
     }
 
-    /// Waits until the decisions were read once, or `stop`.
+    /// Waits until the decisions are read, or `stop`.
     pub(crate) async fn loaded(&self, stop: &CancellationToken) {
         let mut decisions = self.decisions.subscribe();
         tokio::select! {
@@ -105,148 +105,154 @@ impl Controls {
         }
     }
 
-    /// What is decided about a session, if anything.
-    pub(crate) fn of(&self, session: &str) -> Option<Control> {
+    /// The decision about a session, if any.
+    pub(crate) fn decision(&self, session: &str) -> Option<Control> {
         Some(self.decisions.borrow().as_ref()?.get(session)?.control.clone())
     }
 
-    fn known(&self) -> Decisions {
+    fn decisions(&self) -> Decisions {
         self.decisions.borrow().clone().unwrap_or_default()
     }
-}
 
-/// Tells whether work may start.
-pub(crate) async fn stand(context: &Context, work: &Work, published: Option<Timestamp>) -> anyhow::Result<Stand> {
-    let Some(control) = context.controls.of(&work.session) else { return Ok(Stand::Go) };
-    let identity = &work.identity;
-    if control.cancels(&work.job, identity.attempt, published, None) {
-        return Ok(Stand::Cancelled);
-    }
-    if control.before(&work.job).is_some() && identity.attempt == 0 {
-        let input = context.store.describe(&identity.bucket, &identity.object, Some(identity.generation)).await?;
-        if control.cancels(&work.job, 0, published, input.and_then(|input| input.created)) {
-            return Ok(Stand::Cancelled);
+    /// The state of the session for this work.
+    pub(crate) async fn state_of_session(
+        &self,
+        base: &Base,
+        work: &Work,
+        published: Option<Timestamp>,
+    ) -> anyhow::Result<SessionState> {
+        let Some(control) = self.decision(&work.session) else { return Ok(SessionState::Open) };
+        let identity = &work.identity;
+        if control.cancels(&work.job, identity.attempt, published, None) {
+            return Ok(SessionState::Cancelled);
         }
+        if control.before(&work.job).is_some() && identity.attempt == 0 {
+            let input = base.store.describe(&identity.bucket, &identity.object, Some(identity.generation)).await?;
+            if control.cancels(&work.job, 0, published, input.and_then(|input| input.created)) {
+                return Ok(SessionState::Cancelled);
+            }
+        }
+        Ok(if control.paused { SessionState::Paused } else { SessionState::Open })
     }
-    Ok(if control.paused { Stand::Paused } else { Stand::Go })
+
+    /// Parks a message: stores it until its session's pause ends.
+    pub(crate) async fn park(&self, base: &Base, origin: &Origin, work: &Work) -> anyhow::Result<()> {
+        let parked = Parked {
+            schema: SCHEMA,
+            work: work.clone(),
+            message_id: origin.message_id.clone(),
+            published: origin.published,
+            parked: (base.clock)(),
+        };
+        let text = serde_json::to_vec_pretty(&parked).context("encode the parked message")?;
+        // Also over an existing record: another replica may have requeued that one and be about to delete it. It deletes the
+        // generation that it read, so this one stays.
+        base.store.write(&work.identity.bucket, &parked.object(), text, Properties::json()).await?;
+        base.metrics.parked.inc();
+        tracing::info!(job = work.job, session = work.session, "parked the message, since its session is paused");
+        base.hooks.reached(Step::Parked, Some(&origin.message_id), Some(&work.identity)).await;
+        // If the pause ended meanwhile, only this wake-up makes the next pass release the message soon.
+        self.wake.notify_one();
+        Ok(())
+    }
 }
 
 /// The outcome of work that was cancelled before it had become a Job.
-pub(crate) fn cancelled(work: &Work) -> Outcome {
+pub(crate) fn cancelled_outcome(work: &Work) -> Outcome {
     let why = format!("it, or its session {}, was cancelled before it had started", work.session);
     Outcome::new(&work.business, State::Cancelled, "cancelled", why)
 }
 
-/// Publishes the event of work that never became a Job once more when its message comes again: whoever wrote the outcome
-/// may have died before. The event of a Job is told by whoever settles it, which goes on until its finalizer is gone.
-pub(crate) async fn tell_again(context: &Context, work: &Work) -> anyhow::Result<()> {
-    match outcomes::read(&context.store, &work.identity.bucket, &work.outcome()).await? {
-        Some(Ok(outcome)) if outcome.kubernetes_job.is_none() => context.events.publish(&outcome).await,
-        // Nobody knows what it said; that there is one is enough not to run the Job again.
-        Some(Err(unreadable)) => tracing::error!("no event is published again: {unreadable}"),
+/// Publishes the event of work that never became a Job once more, when its message is redelivered: the process that wrote
+/// the outcome may have died before it published the event. The event of a Job needs no such step: settling repeats until
+/// the finalizer is removed.
+pub(crate) async fn republish_event(base: &Base, work: &Work) -> anyhow::Result<()> {
+    match outcomes::read(&base.store, &work.identity.bucket, &work.outcome()).await? {
+        Some(Ok(outcome)) if outcome.kubernetes_job.is_none() => base.events.publish(&outcome).await,
+        // The outcome exists, which is enough not to run the work again.
+        Some(Err(unreadable)) => tracing::error!("failed to publish the event of an outcome once more: {unreadable}"),
         _ => {}
     }
     Ok(())
 }
 
-/// Puts a message aside until its session's pause ends.
-pub(crate) async fn park(context: &Context, origin: &Origin, work: &Work) -> anyhow::Result<()> {
-    let parked = Parked {
-        schema: SCHEMA,
-        work: work.clone(),
-        message_id: origin.message_id.clone(),
-        published: origin.published,
-        parked: (context.clock)(),
-    };
-    let text = serde_json::to_vec_pretty(&parked).context("encode the parked message")?;
-    // Also over a record that is there: another replica may have published that one, and be about to delete it. It
-    // deletes the generation that it read, so this one stays.
-    context.store.write(&work.identity.bucket, &parked.object(), text, Properties::json()).await?;
-    context.metrics.parked.inc();
-    tracing::info!(job = work.job, session = work.session, "put aside, since the session is paused");
-    context.hooks.at(Step::Parked, Some(&origin.message_id), Some(&work.identity)).await;
-    // Had the pause ended meanwhile, nothing else would look for it soon.
-    context.controls.wake.notify_one();
-    Ok(())
-}
-
-/// Follows the decisions and carries them out, until `stop`.
-pub(crate) async fn run(context: &Context, stop: &CancellationToken) -> anyhow::Result<()> {
+/// Reads the decisions regularly and carries them out, until `stop`.
+pub(crate) async fn run(base: &Base, controls: &Controls, stop: &CancellationToken) -> anyhow::Result<()> {
     let started = Instant::now();
-    let mut unsettled_until = started + UNSETTLED_FOR;
+    let mut full_until = started + FULL_PASSES_FOR;
     let mut next_full = started;
     let mut failures = 0_u32;
-    context.health.not_ready(READINESS, "what was decided about sessions was not read yet");
+    base.health.not_ready(READINESS, "the decisions about sessions were not read yet");
     loop {
         let now = Instant::now();
         let passed = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            passed = pass(context, now < unsettled_until || now >= next_full) => passed,
+            passed = pass(base, controls, now < full_until || now >= next_full) => passed,
         };
         match passed {
             Ok(changed) => {
-                context.health.clear(READINESS);
+                base.health.clear(READINESS);
                 failures = 0;
                 if changed {
-                    unsettled_until = Instant::now() + UNSETTLED_FOR;
+                    full_until = Instant::now() + FULL_PASSES_FOR;
                 }
                 if now >= next_full {
-                    next_full = Instant::now() + context.timing.sweep_every;
+                    next_full = Instant::now() + base.timing.sweep_interval;
                 }
             }
             Err(error) => {
-                tracing::warn!("failed to follow what was decided about sessions: {error:#}");
+                tracing::warn!("failed to apply the decisions about sessions: {error:#}");
                 failures = failures.saturating_add(1);
-                if failures >= FAILED_MAX || context.controls.decisions.borrow().is_none() {
-                    context.health.not_ready(READINESS, format!("{error:#}"));
+                if failures >= FAILED_PASSES_MAX || controls.decisions.borrow().is_none() {
+                    base.health.not_ready(READINESS, format!("{error:#}"));
                 }
-                unsettled_until = Instant::now() + UNSETTLED_FOR;
+                full_until = Instant::now() + FULL_PASSES_FOR;
             }
         }
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            () = context.controls.wake.notified() => unsettled_until = Instant::now() + UNSETTLED_FOR,
-            () = tokio::time::sleep(context.timing.controls_every) => {}
+            () = controls.wake.notified() => full_until = Instant::now() + FULL_PASSES_FOR,
+            () = tokio::time::sleep(base.timing.controls_interval) => {}
         }
     }
 }
 
-/// Reads the decisions and, when they changed or `full`, carries them out. Tells whether they changed. What cannot be
-/// carried out holds up nothing else, and is told in the end.
-async fn pass(context: &Context, full: bool) -> anyhow::Result<bool> {
-    let changed = read(context).await?;
+/// Reads the decisions and, when they changed or `full`, carries them out. Returns whether they changed. A decision that
+/// fails does not block the others; the errors are returned at the end.
+async fn pass(base: &Base, controls: &Controls, full: bool) -> anyhow::Result<bool> {
+    let changed = read(base, controls).await?;
     if !changed && !full {
         return Ok(false);
     }
-    let decisions = context.controls.known();
-    let mut failed = Failed::default();
-    for (session, Known { control, .. }) in decisions.iter() {
+    let decisions = controls.decisions();
+    let mut errors = Errors::default();
+    for (session, Decision { control, .. }) in decisions.iter() {
         if control.has_cancelled() {
-            cancel::jobs(context, session, control, &mut failed).await;
+            cancel::jobs(base, session, control, &mut errors).await;
         }
     }
-    let released = release::all(context, &decisions, &mut failed).await;
-    let changed_again = released.unwrap_or_else(|error| {
-        failed.add(error);
+    let released = release::all(base, controls, &decisions, &mut errors).await;
+    let changed_meanwhile = released.unwrap_or_else(|error| {
+        errors.add(error);
         false
     });
-    failed.into_result()?;
-    Ok(changed || changed_again)
+    errors.into_result()?;
+    Ok(changed || changed_meanwhile)
 }
 
-/// Reads the decisions that are new. Tells whether there are any, or fewer than before.
-async fn read(context: &Context) -> anyhow::Result<bool> {
-    let business = &context.business;
-    let before = context.controls.decisions.borrow().clone();
-    let mut listed = context.store.list_stream(&business.bucket, &object::control_prefix(&business.name));
+/// Reads the decisions; those with a known generation come from the cache. Returns whether they changed.
+async fn read(base: &Base, controls: &Controls) -> anyhow::Result<bool> {
+    let business = &base.business;
+    let before = controls.decisions.borrow().clone();
+    let mut listed = base.store.list_stream(&business.bucket, &object::control_prefix(&business.name));
     let mut decisions = BTreeMap::new();
     while let Some(found) = listed.try_next().await? {
         let Some(session) = object::parse_control(&business.name, &found.name) else { continue };
-        let known = before.as_ref().and_then(|known| known.get(session));
-        let known = match known.filter(|known| known.generation == found.generation) {
-            Some(known) => known.clone(),
+        let cached = before.as_ref().and_then(|decisions| decisions.get(session));
+        let decision = match cached.filter(|cached| cached.generation == found.generation) {
+            Some(cached) => cached.clone(),
             None => {
-                let Some((described, body)) = context.store.read(&business.bucket, &found.name, None).await? else {
+                let Some((described, body)) = base.store.read(&business.bucket, &found.name, None).await? else {
                     continue;
                 };
                 let (control, problem) = Control::parse(session, &body);
@@ -254,7 +260,7 @@ async fn read(context: &Context) -> anyhow::Result<bool> {
                     Some(problem) => {
                         tracing::error!(
                             object = found.name,
-                            "held as paused, since it cannot be understood: {problem}"
+                            "treating a session as paused, since its control object is invalid: {problem}"
                         );
                     }
                     None => tracing::info!(
@@ -263,17 +269,17 @@ async fn read(context: &Context) -> anyhow::Result<bool> {
                         cancelled_before = control.cancelled_before.map(|time| time.to_string()),
                         cancelled_jobs = control.cancelled_jobs.len(),
                         by = control.by,
-                        "a decision about a session"
+                        "read a decision about a session"
                     ),
                 }
-                Known { generation: described.generation, control }
+                Decision { generation: described.generation, control }
             }
         };
-        decisions.insert(session.to_owned(), known);
+        decisions.insert(session.to_owned(), decision);
     }
     let changed = before.as_deref() != Some(&decisions);
     if changed {
-        context.controls.decisions.send_replace(Some(Arc::new(decisions)));
+        controls.decisions.send_replace(Some(Arc::new(decisions)));
     }
     Ok(changed)
 }

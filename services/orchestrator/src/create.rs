@@ -1,97 +1,115 @@
-//! Asking the API server for a Job, and what its answer means: the same for the Job of one message and of a batch.
+//! Creates a Job and reads the API server's answer, for the Job of one message and for that of a batch.
 
 use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
+use tokio::sync::Semaphore;
 
 use crate::{
-    accept::Obstacle,
+    admit_error::AdmitError,
     answers::{Answer, classify},
+    base::Base,
     clock::seconds_between,
-    context::Context,
     gate,
     jobs::Slot,
     metrics::retry,
 };
 
-/// What came of asking for a Job.
+/// Limit of concurrent creates. Each has a connection with its buffers and its handshake, and more of them do not make an
+/// API server quicker.
+const CREATES_MAX: usize = 32;
+
+/// The result of a create.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Created {
-    /// The API server has it: its uid.
+    /// The Job is created: its uid.
     New(String),
-    /// There is one of that name.
+    /// A Job of that name exists.
     Exists,
-    /// It is not accepted, though the bare template is: the server's words.
+    /// The API server rejects it but accepts the bare template: its message.
     Rejected(String),
 }
 
-/// Asks for the Job of this name, which takes the slot. `body` makes it only when it is its turn, so that those that
-/// wait for theirs are small. `published` is when its messages were.
-///
-/// # Errors
-/// When the answer is about the API server or the template, and not about this Job.
-pub(crate) async fn create(
-    context: &Context,
-    slot: &mut Slot,
-    name: &str,
-    body: impl FnOnce() -> anyhow::Result<Vec<u8>>,
-    published: impl IntoIterator<Item = Option<Timestamp>>,
-) -> Result<Created, Obstacle> {
-    let created = {
-        let _permit = context.creates.acquire().await.map_err(|error| Obstacle::Stuck(error.to_string()))?;
-        let body = body().map_err(|error| Obstacle::OurFault(format!("{error:#}")))?;
-        context.cluster.create(body).await
-    };
-    let error = match created {
-        Ok(uid) => {
-            slot.created();
-            note(context, published);
-            return Ok(Created::New(uid));
-        }
-        Err(error) => error,
-    };
-    match classify(&error) {
-        Answer::Exists => Ok(Created::Exists),
-        Answer::Retry { reason, after } => {
-            Err(Obstacle::Passing { reason, after, why: format!("create the Job {name}: {error}") })
-        }
-        Answer::OurFault(why) => Err(Obstacle::OurFault(format!("the API server refuses to create Jobs: {why}"))),
-        Answer::Rejected(why) => match Box::pin(gate::probe(context)).await {
-            Err(fault) => Err(Obstacle::OurFault(fault)),
-            Ok(()) => Ok(Created::Rejected(why)),
-        },
+/// Creates Jobs, a limited number at the same time.
+#[derive(Debug)]
+pub(crate) struct Creates(Semaphore);
+
+impl Default for Creates {
+    fn default() -> Self {
+        Self(Semaphore::new(CREATES_MAX))
     }
 }
 
-/// Counts a Job that was created, for messages that were published then.
-fn note(context: &Context, published: impl IntoIterator<Item = Option<Timestamp>>) {
-    context.metrics.created.inc();
+impl Creates {
+    /// Creates the Job of this name, which takes the slot. `body` encodes it only when a permit is free, so that waiting
+    /// creates use little memory. `published` has the publish times of its messages.
+    ///
+    /// # Errors
+    /// When the answer is about the API server or the template, and not about this Job.
+    pub(crate) async fn create(
+        &self,
+        base: &Base,
+        slot: &mut Slot,
+        name: &str,
+        body: impl FnOnce() -> anyhow::Result<Vec<u8>>,
+        published: impl IntoIterator<Item = Option<Timestamp>>,
+    ) -> Result<Created, AdmitError> {
+        let created = {
+            let _permit = self.0.acquire().await.map_err(|error| AdmitError::Stuck(error.to_string()))?;
+            let body = body().map_err(|error| AdmitError::OurFault(format!("{error:#}")))?;
+            base.cluster.create(body).await
+        };
+        let error = match created {
+            Ok(uid) => {
+                slot.created();
+                record_created(base, published);
+                return Ok(Created::New(uid));
+            }
+            Err(error) => error,
+        };
+        match classify(&error) {
+            Answer::Exists => Ok(Created::Exists),
+            Answer::Retry { reason, after } => {
+                Err(AdmitError::Transient { reason, after, why: format!("create the Job {name}: {error}") })
+            }
+            Answer::OurFault(why) => Err(AdmitError::OurFault(format!("the API server refuses to create Jobs: {why}"))),
+            Answer::Rejected(why) => match Box::pin(gate::probe(base)).await {
+                Err(fault) => Err(AdmitError::OurFault(fault)),
+                Ok(()) => Ok(Created::Rejected(why)),
+            },
+        }
+    }
+}
+
+/// Counts a created Job whose messages were published at these times.
+fn record_created(base: &Base, published: impl IntoIterator<Item = Option<Timestamp>>) {
+    base.metrics.created.inc();
     for published in published.into_iter().flatten() {
-        context.metrics.publish_to_created.observe(seconds_between(published, (context.clock)()));
+        base.metrics.publish_to_created.observe(seconds_between(published, (base.clock)()));
     }
 }
 
-/// Looks at the Job of this name, which is there already: fine, if `check` finds it to be for the same and it stays.
+/// Reads the existing Job of this name and checks that it is for the same work and is not being deleted.
 ///
 /// # Errors
-/// When it is gone or going, which passes, or for something else.
-pub(crate) async fn existing(
-    context: &Context,
+/// When it is deleted or being deleted, which is transient, or when it is for other work.
+pub(crate) async fn check_existing(
+    base: &Base,
     name: &str,
     check: impl FnOnce(&Job) -> Result<(), String>,
-) -> Result<(), Obstacle> {
-    let gone = |why: &str| Obstacle::Passing {
+) -> Result<(), AdmitError> {
+    let deleted = |why: &str| AdmitError::Transient {
         reason: retry::DELETING,
         after: Duration::ZERO,
-        why: format!("the Job {name} {why}; what it is for has its outcome first"),
+        why: format!("the Job {name} {why}; its outcome must be written first"),
     };
-    let Some(job) = context.cluster.job(name).await? else {
-        return Err(gone("was just removed"));
+    let Some(job) = base.cluster.job(name).await? else {
+        return Err(deleted("was just removed"));
     };
-    check(&job).map_err(Obstacle::Stuck)?;
+    check(&job).map_err(AdmitError::Stuck)?;
     match job.metadata.deletion_timestamp {
-        Some(_) => Err(gone("is being deleted")),
+        Some(_) => Err(deleted("is being deleted")),
         None => Ok(()),
     }
 }

@@ -1,4 +1,4 @@
-//! One small message on the events topic for every outcome: best effort, so that nothing waits for long on it.
+//! Publishes a small message on the events topic for every outcome, as best effort: no outcome waits for it for long.
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},
@@ -27,8 +27,8 @@ impl Events {
         Self { publisher, lost, working: std::sync::Arc::new(AtomicBool::new(true)), sending: TaskTracker::new() }
     }
 
-    /// Publishes the event of an outcome. The client retries by itself; this waits for it, a moment, as long as
-    /// publishing works, so that an event is lost only if the process dies while Pub/Sub does not answer.
+    /// Publishes the event of an outcome. The client retries. While publishing works this waits a moment for the answer, so an
+    /// event is lost only if the process dies while Pub/Sub does not answer.
     pub(crate) async fn publish(&self, outcome: &Outcome) {
         let message = Message::new().set_attributes(outcome.event());
         let sent = self.publisher.publish(message);
@@ -49,7 +49,7 @@ impl Events {
         }
     }
 
-    /// Sends what is waiting.
+    /// Sends the events that wait.
     pub(crate) async fn flush(&self) {
         self.publisher.flush().await;
         self.sending.close();

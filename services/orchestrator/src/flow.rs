@@ -1,35 +1,35 @@
-//! How many messages a stream may hand us, so that none lies in our hands without a slot. Pure.
+//! Flow control: how many messages a stream may send, so that each has a slot. Pure.
 //!
 //! Pub/Sub sends at most `limit` messages that are not acknowledged yet, so it may have sent `acked + limit` in all.
-//! A message it sent that has no slot would have to be given back, and a message given back is not delivered again
-//! for the retry policy's 10 seconds or more. So an acknowledgement waits when it would let Pub/Sub send more than there
-//! are slots. The stream is then closed once all it may send has arrived, or nothing has for a moment, which releases
-//! what waits; and it is opened again for the slots that are left. A message on its way while a stream is closed would
-//! not be lost, but delivered again only after its lease.
+//! A message without a slot would have to be nacked, and Pub/Sub redelivers a nacked message only after the retry policy's
+//! backoff, 1 to 60 seconds. So an acknowledgement waits when it would allow Pub/Sub to send more messages than
+//! slots are free. The stream is then closed when all it may send has arrived, or nothing has for a moment; closing sends
+//! the waiting acknowledgements, and the next stream is opened for the free slots. A message in transit while a stream
+//! closes is not lost, but redelivered only after its lease.
 
-/// Most messages that one stream may hand us before they are acknowledged. Acknowledgements are sent every 100 ms, so
-/// this allows for some 2,500 messages a second; each costs memory while it is in hand.
+/// Limit of the messages of one stream that are not acknowledged. Acknowledgements are sent every 100 ms, so this allows
+/// for some 2,500 messages a second; each costs memory until it is acknowledged.
 const OUTSTANDING_MAX: usize = 256;
-/// Up to this much room a stream asks for all of it, above for half, so that acknowledgements flow.
-const SMALL: usize = 8;
+/// A stream uses all of the room up to this much, and half of it above, so that acknowledgements flow.
+const SMALL_ROOM: usize = 8;
 
-/// What one stream may send and has sent.
+/// The flow of one stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Flow {
     limit: usize,
-    taken: usize,
+    received: usize,
     acked: usize,
 }
 
 impl Flow {
     /// For a stream opened when there is this much room; there must be some.
     pub(crate) fn new(room: usize) -> Self {
-        Self { limit: limit(room), taken: 0, acked: 0 }
+        Self { limit: limit(room), received: 0, acked: 0 }
     }
 
-    /// For a stream whose messages are acknowledged many at once: it may send as many as there is room for.
-    pub(crate) fn together(room: usize) -> Self {
-        Self { limit: room.max(1), taken: 0, acked: 0 }
+    /// For a stream whose messages are acknowledged many at a time: it may send as many as there is room for.
+    pub(crate) fn for_batches(room: usize) -> Self {
+        Self { limit: room.max(1), received: 0, acked: 0 }
     }
 
     /// The stream's limit of messages not acknowledged yet.
@@ -37,23 +37,23 @@ impl Flow {
         self.limit
     }
 
-    /// A message was taken.
-    pub(crate) fn took(&mut self) {
-        self.taken += 1;
+    /// Records that a message was received.
+    pub(crate) fn record_receipt(&mut self) {
+        self.received += 1;
     }
 
     /// Whether one more acknowledgement leaves a slot for everything Pub/Sub may send after it; counts it if so.
-    pub(crate) fn ack(&mut self, room: usize) -> bool {
-        let allowed = self.acked + 1 + self.limit <= self.taken + room;
+    pub(crate) fn try_ack(&mut self, room: usize) -> bool {
+        let allowed = self.acked + 1 + self.limit <= self.received + room;
         if allowed {
             self.acked += 1;
         }
         allowed
     }
 
-    /// Whether everything that Pub/Sub may send has arrived, so that closing loses nothing on the way.
+    /// Whether everything that Pub/Sub may send has arrived, so that nothing is in transit when the stream closes.
     pub(crate) fn is_exhausted(self) -> bool {
-        self.taken >= self.acked + self.limit
+        self.received >= self.acked + self.limit
     }
 
     /// Whether a stream opened now would be much wider than this one.
@@ -63,7 +63,7 @@ impl Flow {
 }
 
 fn limit(room: usize) -> usize {
-    (room / 2).max(room.min(SMALL)).clamp(1, OUTSTANDING_MAX)
+    (room / 2).max(room.min(SMALL_ROOM)).clamp(1, OUTSTANDING_MAX)
 }
 
 #[cfg(test)]
@@ -72,7 +72,7 @@ mod tests {
 
     /// The worst case: Pub/Sub sends all it may at once, always.
     #[test]
-    fn never_more_is_sent_than_there_are_slots() {
+    fn never_more_messages_are_sent_than_slots_are_free() {
         for max in [1, 2, 7, 8, 9, 100, 5000] {
             let mut used = 0;
             let mut streams = 0;
@@ -82,12 +82,12 @@ mod tests {
                 let mut sent = flow.limit();
                 loop {
                     let before = sent;
-                    while flow.taken < sent {
-                        flow.took();
+                    while flow.received < sent {
+                        flow.record_receipt();
                         used += 1;
                         assert!(used <= max, "a message without a slot");
                     }
-                    while flow.acked < flow.taken && flow.ack(max - used) {}
+                    while flow.acked < flow.received && flow.try_ack(max - used) {}
                     sent = flow.acked + flow.limit();
                     if sent == before {
                         break;
@@ -102,8 +102,8 @@ mod tests {
     fn acknowledgements_flow_while_there_is_room() {
         let mut flow = Flow::new(100);
         for used in 1..=50 {
-            flow.took();
-            assert!(flow.ack(100 - used), "{used}");
+            flow.record_receipt();
+            assert!(flow.try_ack(100 - used), "{used}");
         }
         assert!(Flow::new(1).is_narrow(8) && !Flow::new(8).is_narrow(8));
     }

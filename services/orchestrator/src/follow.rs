@@ -1,7 +1,7 @@
-//! The watch that feeds the view, and what is done when nothing is heard of it.
+//! The watch that feeds the view, and its recovery after failures.
 //!
-//! A watch that fails or is silent must not let more Jobs be made than are allowed: what was created counts until a
-//! listing that was begun later does not show it, and while nothing is heard for long no message is taken.
+//! While the watch fails or is silent, the limit of active Jobs must hold: a created Job counts until a listing that began
+//! later does not show it, and while the watch is lost no message is received.
 
 use cloud::probes::Health;
 use contract::labels;
@@ -12,103 +12,103 @@ use kube::{
 };
 use tokio::time::{Instant, MissedTickBehavior};
 
-use self::pulse::{Patience, Pulse};
+use self::watch_health::{WatchHealth, WatchTimeouts};
 use crate::{jobs::Jobs, view::View, watched::Watched};
 
-mod pulse;
+mod watch_health;
 
-/// Seconds after which the API server ends a watch, to be begun again: for so long, and 5 seconds more, a connection may
-/// be dead unnoticed.
+/// Seconds after which the API server ends a watch and a new one begins: a broken connection may stay unnoticed for this
+/// time and 5 seconds more.
 const WATCH_SECS: u32 = 60;
-/// The readiness reason that the watch sets and takes back.
+/// The readiness reason that the watch sets and clears.
 const READINESS: &str = "watch";
 
 type Events = BoxStream<'static, Result<watcher::Event<Watched>, watcher::Error>>;
 
-/// Keeps the view up to date, for ever.
+/// Keeps the view up to date; never returns while the watch can go on.
 pub(crate) async fn follow(api: Api<Watched>, business: &str, jobs: &Jobs, health: &Health) -> anyhow::Result<()> {
-    with_patience(api, business, jobs, health, Patience::PRODUCTION).await
+    with_timeouts(api, business, jobs, health, WatchTimeouts::PRODUCTION).await
 }
 
-async fn with_patience(
+async fn with_timeouts(
     api: Api<Watched>,
     business: &str,
     jobs: &Jobs,
     health: &Health,
-    patience: Patience,
+    timeouts: WatchTimeouts,
 ) -> anyhow::Result<()> {
     let selector = format!("{}={business},{}={}", labels::BUSINESS, labels::APP, labels::APP_ENGINE);
     let config = watcher::Config::default().labels(&selector).page_size(100).timeout(WATCH_SECS);
     let begin = || -> Events { watcher(api.clone(), config.clone()).default_backoff().boxed() };
     let mut events = begin();
-    let mut pulse = Pulse::new(patience, Instant::now());
+    let mut watch_health = WatchHealth::new(timeouts, Instant::now());
     let mut last_error = String::new();
     let mut is_lost = false;
-    let mut looks = tokio::time::interval(patience.look_every);
-    looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut checks = tokio::time::interval(timeouts.check_interval);
+    checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
         tokio::select! {
             event = events.next() => match event {
-                Some(Ok(event)) => apply(event, jobs, health, &mut pulse),
+                Some(Ok(event)) => apply(event, jobs, health, &mut watch_health),
                 Some(Err(error)) => {
                     last_error = format!("{:#}", anyhow::Error::from(error));
                     tracing::warn!("failed to watch the Jobs: {last_error}");
-                    pulse.failed(Instant::now());
-                    if !jobs.look().is_synced() {
+                    watch_health.record_failure(Instant::now());
+                    if !jobs.view().is_synced() {
                         health.not_ready(READINESS, &*last_error);
                     }
                 }
                 None => anyhow::bail!("the watch of the Jobs ended"),
             },
-            _ = looks.tick() => {}
+            _ = checks.tick() => {}
         }
         let now = Instant::now();
-        if pulse.is_lost(now) != is_lost {
+        if watch_health.is_lost(now) != is_lost {
             is_lost = !is_lost;
-            jobs.change(|view| view.lose(is_lost));
+            jobs.change(|view| view.set_lost(is_lost));
             if is_lost {
-                tracing::error!("intake stops: nothing is heard of the Jobs: {last_error}");
-                health.not_ready(READINESS, format!("nothing is heard of the Jobs: {last_error}"));
+                tracing::error!("intake stops: the watch of the Jobs is lost: {last_error}");
+                health.not_ready(READINESS, format!("the watch of the Jobs is lost: {last_error}"));
             } else {
-                tracing::info!("the Jobs are heard of again");
+                tracing::info!("the watch of the Jobs works");
                 health.clear(READINESS);
             }
         }
-        if pulse.wants_listing(jobs.look().awaited_since(), now) {
-            tracing::info!("listing the Jobs anew, since the watch does not show them");
-            pulse.begun(now);
+        if watch_health.needs_listing(jobs.view().awaited_since(), now) {
+            tracing::info!("listing the Jobs, since the watch does not show them");
+            watch_health.start_listing(now);
             events = begin();
         }
     }
 }
 
-/// Takes an event into the view.
-fn apply(event: watcher::Event<Watched>, jobs: &Jobs, health: &Health, pulse: &mut Pulse) {
+/// Applies an event to the view.
+fn apply(event: watcher::Event<Watched>, jobs: &Jobs, health: &Health, watch_health: &mut WatchHealth) {
     let now = Instant::now();
     match event {
         watcher::Event::Init => {
-            pulse.begun(now);
-            jobs.look().listing(now);
+            watch_health.start_listing(now);
+            jobs.view().start_listing(now);
         }
         watcher::Event::InitApply(job) => {
-            pulse.heard(now);
-            jobs.look().shown(&job);
+            watch_health.record_page(now);
+            jobs.view().apply(&job);
         }
         watcher::Event::InitDone => {
-            pulse.listed(now);
-            jobs.change(View::listed);
+            watch_health.finish_listing(now);
+            jobs.change(View::finish_listing);
             health.clear("starting");
-            if !pulse.is_lost(now) {
+            if !watch_health.is_lost(now) {
                 health.clear(READINESS);
             }
         }
         watcher::Event::Apply(job) => {
-            pulse.changed(now);
-            jobs.change(|view| view.shown(&job));
+            watch_health.record_change(now);
+            jobs.change(|view| view.apply(&job));
         }
         watcher::Event::Delete(job) => {
-            pulse.changed(now);
-            jobs.change(|view| view.gone(job.name()));
+            watch_health.record_change(now);
+            jobs.change(|view| view.remove(job.name()));
         }
     }
 }

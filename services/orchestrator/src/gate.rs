@@ -1,5 +1,4 @@
-//! The gate in front of intake: closed while access, template or namespace is not as it should be, which is our fault
-//! and not any message's.
+//! The gate in front of intake: closed while access, template or namespace is wrong, which no message can change.
 
 use std::time::Duration;
 
@@ -7,13 +6,17 @@ use cloud::storage::Properties;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::{answers::Answer, answers::classify, context::Context, job};
+use crate::{
+    answers::{Answer, classify},
+    base::Base,
+    job,
+};
 
-const PROBE_EVERY: Duration = Duration::from_secs(10);
-const PROBE_FIRST: Duration = Duration::from_millis(200);
+const PROBE_MAX: Duration = Duration::from_secs(10);
+const PROBE_MIN: Duration = Duration::from_millis(200);
 /// A generation that no object has.
 const NEVER: i64 = 1;
-/// The readiness reason that the gate sets and takes back.
+/// The readiness reason that the gate sets and clears.
 const READINESS: &str = "jobs";
 
 /// Closed with a reason, or open. Closed at first, until a dry run of the template passed.
@@ -22,10 +25,10 @@ pub(crate) struct Gate(watch::Sender<Option<String>>);
 
 impl Gate {
     pub(crate) fn new() -> Self {
-        Self(watch::Sender::new(Some("the Job template was not tried yet".to_owned())))
+        Self(watch::Sender::new(Some("the Job template was not checked yet".to_owned())))
     }
 
-    /// Closes it. The first reason stays until it is open again.
+    /// Closes it. The first reason stays until it opens.
     pub(crate) fn close(&self, why: String) {
         self.0.send_if_modified(|state| {
             let closes = state.is_none();
@@ -51,11 +54,12 @@ impl Gate {
     }
 }
 
-/// What the bare template and calls that change nothing tell: `Err` says what is wrong. All that a message may need is
-/// tried, since a gate that opens while something else is denied lets every message through to be given back.
-pub(crate) async fn probe(context: &Context) -> Result<(), String> {
-    let job = context.template.bare(&context.business, (context.clock)()).map_err(|error| format!("{error:#}"))?;
-    match context.cluster.dry_run(&job).await {
+/// Checks the bare template with a dry run and every kind of access with calls that change nothing; `Err` says what is
+/// wrong. Everything that a message may need is checked: if the gate opened while some access is denied, every message
+/// would be received and nacked.
+pub(crate) async fn probe(base: &Base) -> Result<(), String> {
+    let job = base.template.bare(&base.business, (base.clock)()).map_err(|error| format!("{error:#}"))?;
+    match base.cluster.dry_run(&job).await {
         Ok(()) => {}
         Err(error) => match classify(&error) {
             // A Job of that name, or a full quota: the template itself was accepted.
@@ -67,20 +71,20 @@ pub(crate) async fn probe(context: &Context) -> Result<(), String> {
             }
         },
     }
-    let tried = tokio::try_join!(try_jobs(context), try_objects(context));
-    tried.map(|_| ()).map_err(|error| format!("{error:#}"))
+    let checked = tokio::try_join!(check_jobs(base), check_objects(base));
+    checked.map(|_| ()).map_err(|error| format!("{error:#}"))
 }
 
-/// Reads and deletes a Job that there never is.
-async fn try_jobs(context: &Context) -> anyhow::Result<()> {
-    context.cluster.job(job::DRY_RUN).await?;
-    context.cluster.delete(job::DRY_RUN, "none").await
+/// Reads and deletes a Job that never exists.
+async fn check_jobs(base: &Base) -> anyhow::Result<()> {
+    base.cluster.job(job::DRY_RUN).await?;
+    base.cluster.delete(job::DRY_RUN, "none").await
 }
 
-/// Looks for, lists, writes and deletes a generation that there never is: access is judged before that is found out.
-async fn try_objects(context: &Context) -> anyhow::Result<()> {
-    let (store, bucket) = (&context.store, &context.business.bucket);
-    let object = contract::object::refused(&context.business.name, "probe");
+/// Describes, lists, replaces and deletes a generation that never exists: Cloud Storage checks access first.
+async fn check_objects(base: &Base) -> anyhow::Result<()> {
+    let (store, bucket) = (&base.store, &base.business.bucket);
+    let object = contract::object::refused(&base.business.name, "probe");
     store.describe(bucket, &object, None).await?;
     store.list(bucket, &object).await?;
     store.replace(bucket, &object, "", Properties::json(), NEVER).await?;
@@ -88,29 +92,29 @@ async fn try_objects(context: &Context) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Tries to open the gate while it is closed, until `stop`.
-pub(crate) async fn run(context: &Context, stop: &CancellationToken) -> anyhow::Result<()> {
-    let mut changes = context.gate.changes();
+/// Checks regularly whether a closed gate can open, until `stop`.
+pub(crate) async fn run(base: &Base, gate: &Gate, stop: &CancellationToken) -> anyhow::Result<()> {
+    let mut changes = gate.changes();
     while !stop.is_cancelled() {
         let why = changes.borrow_and_update().clone();
         if let Some(why) = why {
-            context.health.not_ready(READINESS, why);
-            let mut wait = PROBE_FIRST;
+            base.health.not_ready(READINESS, why);
+            let mut wait = PROBE_MIN;
             loop {
-                match probe(context).await {
+                match probe(base).await {
                     Ok(()) => break,
                     Err(why) => {
                         tracing::warn!(why, "intake stays stopped");
-                        context.health.not_ready(READINESS, why);
+                        base.health.not_ready(READINESS, why);
                     }
                 }
                 tokio::select! {
                     () = stop.cancelled() => return Ok(()),
-                    () = tokio::time::sleep(wait) => wait = (wait * 2).min(PROBE_EVERY),
+                    () = tokio::time::sleep(wait) => wait = (wait * 2).min(PROBE_MAX),
                 }
             }
-            context.health.clear(READINESS);
-            context.gate.open();
+            base.health.clear(READINESS);
+            gate.open();
             tracing::info!("the Job template is accepted");
         }
         tokio::select! {

@@ -1,14 +1,14 @@
-//! The points between which a crash must lose nothing, so that tests can stop the program at each.
+//! Hooks at the steps between which a crash must lose nothing, so that tests can stop the program at each.
 
 use std::{fmt, sync::Arc};
 
 use contract::Identity;
 use futures::future::BoxFuture;
 
-/// A point in the life of a message or of a Job.
+/// A step in the life of a message or of a Job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Step {
-    /// A message was received; nothing was done with it.
+    /// A message was received, and nothing else has happened.
     Received,
     /// The payload of an inline message is in the bucket.
     InlineWritten,
@@ -18,64 +18,64 @@ pub enum Step {
     EventPublished,
     /// The manifest of a batch is in the bucket; its Job is about to be created.
     ManifestWritten,
-    /// A message of a paused session was put aside.
+    /// A message of a paused session was parked.
     Parked,
-    /// A message that had been put aside is published again; the record of it is still there.
+    /// A parked message is requeued; its record still exists.
     Released,
     /// The Job is about to be created.
     BeforeCreate,
-    /// The API server has the Job.
+    /// The Job is created.
     Created,
     /// The message is about to be acknowledged.
     BeforeAck,
     /// The acknowledgement was handed to the Pub/Sub client, which sends it within about 100 ms.
     AfterAck,
-    /// A Job was found to have ended, or to be deleted by somebody.
+    /// A Job has ended, or was deleted.
     Finished,
     /// Its outcome is written.
     OutcomeWritten,
     /// Its input is deleted (only when it succeeded).
     InputDeleted,
-    /// An input of a batch that no pod could bring to an end is published again, to get a Job of its own.
+    /// An input of a batch is requeued.
     PublishedAlone,
     /// The manifest and the reports of a batch are deleted.
     BatchDeleted,
-    /// Our finalizer is gone from it.
+    /// Our finalizer is removed.
     FinalizerRemoved,
 }
 
-/// What is at a [`Step`].
+/// A [`Step`] that was reached.
 #[derive(Clone, Copy, Debug)]
-pub struct At<'a> {
-    /// The point.
+pub struct Reached<'a> {
+    /// The step.
     pub step: Step,
-    /// The message, when there is one in hand.
+    /// Id of the message, if any.
     pub message_id: Option<&'a str>,
-    /// The work, as far as it is known; its generation is 0 before it was looked up.
+    /// Identity of the work, if known; its generation is 0 before the input was read.
     pub identity: Option<&'a Identity>,
 }
 
-type Hook = dyn Fn(At<'_>) -> BoxFuture<'static, ()> + Send + Sync;
+type Hook = dyn Fn(Reached<'_>) -> BoxFuture<'static, ()> + Send + Sync;
 
-/// Called and awaited at every [`Step`]. One that never returns holds that message or Job there for good, and dropping
-/// the runtime then is what SIGKILL is to a process.
+/// A hook that is called and awaited at every [`Step`]. A hook that never returns stops that message or Job there, and
+/// dropping the runtime then has the effect of SIGKILL.
 #[derive(Clone, Default)]
 pub struct Hooks(Option<Arc<Hook>>);
 
 impl Hooks {
-    /// Does nothing; what production uses.
+    /// No hook, as in production.
     pub fn none() -> Self {
         Self(None)
     }
 
     /// Calls `hook` at every step.
-    pub fn new(hook: impl Fn(At<'_>) -> BoxFuture<'static, ()> + Send + Sync + 'static) -> Self {
+    pub fn new(hook: impl Fn(Reached<'_>) -> BoxFuture<'static, ()> + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(hook)))
     }
 
-    pub(crate) async fn at(&self, step: Step, message_id: Option<&str>, identity: Option<&Identity>) {
+    pub(crate) async fn reached(&self, step: Step, message_id: Option<&str>, identity: Option<&Identity>) {
         if let Some(hook) = &self.0 {
-            let future = hook(At { step, message_id, identity });
+            let future = hook(Reached { step, message_id, identity });
             future.await;
         }
     }

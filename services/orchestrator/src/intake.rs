@@ -1,10 +1,11 @@
-//! Takes messages while there are slots, and tells Pub/Sub what became of each. The one place that holds handlers.
+//! Receives messages while slots are free, and acknowledges or nacks each. Only this file holds handlers.
 //!
-//! With dispatch in batches there are as many places as one batch and the next have inputs; they wait for slots there.
+//! A message is received only for a free slot, so the backlog stays in Pub/Sub. With dispatch in batches, messages wait
+//! for their slots in the batcher, which has room for one batch and the next.
 //!
-//! A message is taken only into a free slot, so the backlog stays in Pub/Sub. At capacity the stream is closed and
-//! opened again when slots are free; what a stream may send is bounded by `flow.rs`, so that next to nothing has to be
-//! given back at that. Closing waits for the messages in hand, whose Jobs are then made, and never nacks them.
+//! At capacity the stream is closed, and opened once more when slots are free. `flow.rs` limits what a stream may send, so
+//! that next to nothing has to be nacked then. Closing waits for the accepted messages, whose Jobs are created, and never
+//! nacks them.
 
 use std::{sync::Arc, time::Duration};
 
@@ -21,33 +22,35 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::{
-    accept::{Place, Received, Verdict, accept},
+    accept::{Acceptor, Reservation, Verdict},
+    base::Base,
+    batcher::WAITING_MAX,
     breaker::Allowance,
-    context::Context,
     flow::Flow,
     hooks::Step,
-    priority::Rank,
+    priority::{Priority, Rank},
+    received::{Payloads, Received},
 };
 
-/// How long nothing must have come until it counts as nothing being on its way: acknowledgements are sent within 100 ms.
+/// How long no message must arrive until no message counts as in transit: acknowledgements are sent within 100 ms.
 const QUIET_FOR: Duration = Duration::from_millis(300);
-/// How long an acknowledgement waits for a slot at most before the stream is opened anew.
+/// Limit of the wait of an acknowledgement for a slot; then a new stream is opened.
 const RENEW_AFTER: Duration = Duration::from_secs(10);
-/// How long a stream without a slot stays open while a message may be on its way in it, in case a slot frees first.
+/// How long a stream without a slot stays open while a message may be in transit, in case a slot frees first.
 const FULL_FOR: Duration = Duration::from_secs(2);
-/// How long Pub/Sub waits for us before it delivers a message again that this process died with.
+/// How long Pub/Sub waits before it redelivers the messages of a process that died.
 const LEASE: Duration = Duration::from_secs(20);
-/// How long slots are gathered before a stream is opened after it was full.
+/// How long slots are gathered after a stream was closed for lack of them.
 const GATHER: Duration = Duration::from_millis(20);
-/// How long nothing may get through before what the stream has in store is given back.
+/// How long every message may fail before the stream is closed and Pub/Sub keeps its messages.
 const FAILING_FOR: Duration = Duration::from_secs(3);
-/// How long a stream stays narrow when there is much more room than it was opened for.
+/// How long a stream stays narrow when there is much more room than when it was opened.
 const NARROW_FOR: Duration = Duration::from_secs(1);
-/// Bytes that one stream may hand us before they are acknowledged.
+/// Limit of the bytes of one stream that are not acknowledged.
 const STREAM_BYTES: i64 = 16 * 1024 * 1024;
-const REOPEN_MOST: Duration = Duration::from_secs(30);
+const REOPEN_MAX: Duration = Duration::from_secs(30);
 
-/// What became of a message, with what tells Pub/Sub so.
+/// A processed message, with the handler that acknowledges or nacks it.
 struct Done {
     handler: Handler,
     id: String,
@@ -58,18 +61,39 @@ struct Done {
 enum Closed {
     /// No slot is free, the gate is closed, or nothing gets through.
     Full,
-    /// To open it anew, for another number of messages.
+    /// To open a new one, for another number of messages.
     Renew,
-    /// Pub/Sub ended it for good.
+    /// Pub/Sub ended it.
     Failed(anyhow::Error),
 }
 
-/// Takes messages until `stop`, then finishes those in hand.
+/// Receives messages.
+pub(crate) struct Intake {
+    pub(crate) base: Arc<Base>,
+    pub(crate) acceptor: Arc<Acceptor>,
+    pub(crate) payloads: Payloads,
+    pub(crate) priority: Priority,
+}
+
+impl Intake {
+    /// How many messages a stream of this rank may receive.
+    fn room_for(&self, rank: Rank) -> usize {
+        let base = &self.base;
+        let (room, max) = match base.business.dispatch {
+            Dispatch::Job => (base.jobs.view().room(base.slots()), base.slots()),
+            Dispatch::Batch => (base.jobs.view().waiting_room(WAITING_MAX), WAITING_MAX),
+        };
+        let room = if self.payloads.are_too_large() { 0 } else { room };
+        self.priority.share(rank, room, max, Instant::now())
+    }
+}
+
+/// Receives messages until `stop`, then finishes the accepted ones.
 ///
 /// # Errors
-/// Never for what Pub/Sub or a message does: that is logged, shown as not ready, and tried again.
+/// None for failures of Pub/Sub or of a message: they are logged, make the process not ready, and are retried.
 pub(crate) async fn run(
-    context: Arc<Context>,
+    intake: Arc<Intake>,
     subscriber: Subscriber,
     subscription: String,
     rank: Rank,
@@ -77,25 +101,25 @@ pub(crate) async fn run(
 ) -> anyhow::Result<()> {
     let mut closing = JoinSet::new();
     let mut reopen = Duration::from_millis(100);
-    while let Some(room) = wait_for_room(&context, rank, &stop).await {
+    while let Some(room) = wait_for_room(&intake, rank, &stop).await {
         while closing.try_join_next().is_some() {}
         let opened = Instant::now();
-        context.priority.ready(rank, opened);
-        let closed = stream(&context, &subscriber, &subscription, rank, room, &stop, &mut closing).await;
-        context.priority.closed(rank);
+        intake.priority.ready(rank, opened);
+        let closed = stream(&intake, &subscriber, &subscription, rank, room, &stop, &mut closing).await;
+        intake.priority.closed(rank);
         match closed {
             Closed::Renew => {}
             Closed::Full => tokio::time::sleep(GATHER).await,
             Closed::Failed(error) => {
                 tracing::error!(subscription, "failed to receive messages: {error:#}");
-                context.priority.failed(rank);
-                context.health.not_ready(readiness(rank), format!("receive from {subscription}: {error:#}"));
-                if opened.elapsed() > REOPEN_MOST {
+                intake.priority.failed(rank);
+                intake.base.health.not_ready(readiness(rank), format!("receive from {subscription}: {error:#}"));
+                if opened.elapsed() > REOPEN_MAX {
                     reopen = Duration::from_millis(100);
                 }
                 tokio::select! {
                     () = stop.cancelled() => {}
-                    () = tokio::time::sleep(reopen) => reopen = (reopen * 2).min(REOPEN_MOST),
+                    () = tokio::time::sleep(reopen) => reopen = (reopen * 2).min(REOPEN_MAX),
                 }
             }
         }
@@ -104,7 +128,7 @@ pub(crate) async fn run(
     Ok(())
 }
 
-/// The readiness reason that a stream of this rank sets and takes back.
+/// The readiness reason that a stream of this rank sets and clears.
 fn readiness(rank: Rank) -> &'static str {
     match rank {
         Rank::First => "priority subscription",
@@ -112,22 +136,22 @@ fn readiness(rank: Rank) -> &'static str {
     }
 }
 
-/// Waits until a message may be taken, and tells how many; `None` when it is time to stop.
-async fn wait_for_room(context: &Context, rank: Rank, stop: &CancellationToken) -> Option<usize> {
-    let mut jobs = context.jobs.changes();
-    let mut gate = context.gate.changes();
+/// Waits until messages may be received, and returns how many; `None` after `stop`.
+async fn wait_for_room(intake: &Intake, rank: Rank, stop: &CancellationToken) -> Option<usize> {
+    let mut jobs = intake.base.jobs.changes();
+    let mut gate = intake.acceptor.gate.changes();
     loop {
         if stop.is_cancelled() {
             return None;
         }
         jobs.borrow_and_update();
         gate.borrow_and_update();
-        let room = match context.breaker().allowance(Instant::now()) {
-            Allowance::Free => context.room_for(rank),
-            Allowance::One => context.room_for(rank).min(1),
+        let room = match intake.acceptor.breaker().allowance(Instant::now()) {
+            Allowance::Free => intake.room_for(rank),
+            Allowance::One => intake.room_for(rank).min(1),
             Allowance::Nothing => 0,
         };
-        if context.gate.is_open() && room > 0 {
+        if intake.acceptor.gate.is_open() && room > 0 {
             return Some(room);
         }
         tokio::select! {
@@ -139,9 +163,9 @@ async fn wait_for_room(context: &Context, rank: Rank, stop: &CancellationToken) 
     }
 }
 
-/// Opens a stream and takes messages from it until there is a reason to close it.
+/// Opens a stream and receives messages from it until there is a reason to close it.
 async fn stream(
-    context: &Arc<Context>,
+    intake: &Arc<Intake>,
     subscriber: &Subscriber,
     subscription: &str,
     rank: Rank,
@@ -149,9 +173,9 @@ async fn stream(
     stop: &CancellationToken,
     closing: &mut JoinSet<()>,
 ) -> Closed {
-    let mut flow = match context.business.dispatch {
+    let mut flow = match intake.base.business.dispatch {
         Dispatch::Job => Flow::new(room),
-        Dispatch::Batch => Flow::together(room),
+        Dispatch::Batch => Flow::for_batches(room),
     };
     let stream = subscriber
         .subscribe(subscription)
@@ -161,8 +185,8 @@ async fn stream(
         .set_shutdown_behavior(ShutdownBehavior::WaitForProcessing)
         .build();
     let token = stream.shutdown_token();
-    // Dropping the future of `next` in the middle would lose what Pub/Sub was about to send, so it is kept across turns.
-    // Fused, since it is asked once more after it has ended.
+    // The future of `next` is not cancellation-safe: dropping it would lose a message. So it is kept across iterations.
+    // Fused, since it is polled once more after its end.
     let messages = futures::stream::unfold(stream, |mut stream| async move {
         let item = stream.next().await?;
         Some((item, stream))
@@ -171,27 +195,27 @@ async fn stream(
     let mut tasks = JoinSet::new();
     let mut waiting: Vec<Done> = Vec::new();
     let (mut waiting_since, mut full_since) = (None, None);
-    let mut jobs = context.jobs.changes();
-    let mut gate = context.gate.changes();
+    let mut jobs = intake.base.jobs.changes();
+    let mut gate = intake.acceptor.gate.changes();
     let opened = Instant::now();
-    // When a message last came or an acknowledgement last went.
+    // When a message last arrived or an acknowledgement was last sent.
     let mut last = opened;
     let closed = loop {
         jobs.borrow_and_update();
-        let room = context.room_for(rank);
-        while !waiting.is_empty() && flow.ack(room) {
+        let room = intake.room_for(rank);
+        while !waiting.is_empty() && flow.try_ack(room) {
             if let Some(done) = waiting.pop() {
                 last = Instant::now();
-                tell(context, done).await;
+                acknowledge(&intake.base, done).await;
             }
         }
         waiting_since = if waiting.is_empty() { None } else { waiting_since.or_else(|| Some(Instant::now())) };
         let now = Instant::now();
         let (held, failing_for) = {
-            let breaker = context.breaker();
+            let breaker = intake.acceptor.breaker();
             (breaker.allowance(now) == Allowance::Nothing, breaker.failing_for(now))
         };
-        if stop.is_cancelled() || !context.gate.is_open() || (held && failing_for >= FAILING_FOR) {
+        if stop.is_cancelled() || !intake.acceptor.gate.is_open() || (held && failing_for >= FAILING_FOR) {
             break Closed::Full;
         }
         full_since = if room == 0 { full_since.or(Some(now)) } else { None };
@@ -201,7 +225,7 @@ async fn stream(
         }
         let held = held || room == 0;
         if held || flow.is_exhausted() {
-            context.priority.ready(rank, now);
+            intake.priority.ready(rank, now);
         }
         let overdue = waiting_since.is_some_and(|since: Instant| since.elapsed() >= RENEW_AFTER);
         let quiet = flow.is_exhausted() || last.elapsed() >= QUIET_FOR;
@@ -210,7 +234,7 @@ async fn stream(
             break Closed::Renew;
         }
         if opened.elapsed() >= NARROW_FOR {
-            context.health.clear(readiness(rank));
+            intake.base.health.clear(readiness(rank));
         }
         tokio::select! {
             biased;
@@ -218,10 +242,10 @@ async fn stream(
             Some(done) = tasks.join_next() => collect(done, &mut waiting),
             item = messages.next(), if !held => match item {
                 Some(Ok((message, handler))) => {
-                    flow.took();
+                    flow.record_receipt();
                     last = Instant::now();
-                    context.priority.took(rank, last);
-                    take(context, message, handler, stop, &mut tasks);
+                    intake.priority.record_receipt(rank, last);
+                    start(intake, message, handler, stop, &mut tasks);
                 }
                 Some(Err(error)) => break Closed::Failed(error.into()),
                 None => break Closed::Failed(anyhow::anyhow!("the stream ended")),
@@ -232,28 +256,28 @@ async fn stream(
             () = tokio::time::sleep(NARROW_FOR) => {}
         }
     };
-    // What has arrived already is taken rather than given back.
+    // Messages that have arrived are accepted rather than nacked.
     while !stop.is_cancelled()
-        && context.gate.is_open()
-        && context.room_for(rank) > 0
-        && context.breaker().allowance(Instant::now()) == Allowance::Free
+        && intake.acceptor.gate.is_open()
+        && intake.room_for(rank) > 0
+        && intake.acceptor.breaker().allowance(Instant::now()) == Allowance::Free
     {
         match messages.next().now_or_never() {
-            Some(Some(Ok((message, handler)))) => take(context, message, handler, stop, &mut tasks),
+            Some(Some(Ok((message, handler)))) => start(intake, message, handler, stop, &mut tasks),
             _ => break,
         }
     }
     drop(messages);
-    let context = context.clone();
+    let base = intake.base.clone();
     closing.spawn(async move {
         for done in waiting {
-            tell(&context, done).await;
+            acknowledge(&base, done).await;
         }
         let mut finished = Vec::new();
         while let Some(done) = tasks.join_next().await {
             collect(done, &mut finished);
             for done in finished.drain(..) {
-                tell(&context, done).await;
+                acknowledge(&base, done).await;
             }
         }
         // Waits until the acknowledgements are sent.
@@ -262,51 +286,53 @@ async fn stream(
     closed
 }
 
-/// Gives a message a place and a task.
-fn take(
-    context: &Arc<Context>,
+/// Reserves capacity for a message and starts its task.
+fn start(
+    intake: &Arc<Intake>,
     message: Message,
     handler: Handler,
     stop: &CancellationToken,
     tasks: &mut JoinSet<Done>,
 ) {
-    let place = match context.business.dispatch {
-        Dispatch::Job => Place::Slot(context.jobs.take(1)),
-        Dispatch::Batch => Place::Waiting(context.jobs.wait_for_slot()),
+    let reservation = match intake.base.business.dispatch {
+        Dispatch::Job => Reservation::Slot(intake.base.jobs.reserve(1)),
+        Dispatch::Batch => Reservation::Waiting(intake.base.jobs.wait_for_slot()),
     };
-    context.breaker().took(Instant::now());
+    intake.acceptor.breaker().record_receipt(Instant::now());
     let mut message = Received {
         id: message.message_id,
-        payload: context.payloads.hold(message.data, message.attributes.into_iter().collect()),
+        payload: intake.payloads.hold(message.data, message.attributes.into_iter().collect()),
         published: message.publish_time.and_then(|time| Timestamp::new(time.seconds(), time.nanos()).ok()),
-        received: (context.clock)(),
+        received: (intake.base.clock)(),
     };
     let span = tracing::info_span!("message", message_id = message.id);
-    let (context, stop) = (context.clone(), stop.clone());
+    let (intake, stop) = (intake.clone(), stop.clone());
     let task = async move {
-        let verdict = accept(&context, &mut message, place, &stop).await;
+        let verdict = intake.acceptor.accept(&mut message, reservation, &stop).await;
         if verdict == Verdict::Ack {
-            context.hooks.at(Step::BeforeAck, Some(&message.id), None).await;
+            intake.base.hooks.reached(Step::BeforeAck, Some(&message.id), None).await;
         }
         Done { handler, id: message.id, verdict }
     };
     tasks.spawn(task.instrument(span));
 }
 
-/// Puts a message that is done with among those that wait to be acknowledged; one that is not goes back at once.
+/// Keeps a finished message until it may be acknowledged; nacks a failed one.
 fn collect(done: Result<Done, tokio::task::JoinError>, waiting: &mut Vec<Done>) {
     match done {
         Ok(done) if done.verdict == Verdict::Ack => waiting.push(done),
         Ok(done) => done.handler.nack(),
-        // Its handler is gone with it, which gives the message back.
-        Err(error) => tracing::error!("a message's task ended: {error}"),
+        // The runtime shuts down.
+        Err(error) if error.is_cancelled() => {}
+        // Its handler was dropped with it, which nacks the message.
+        Err(error) => tracing::error!("the task of a message ended unexpectedly: {error}"),
     }
 }
 
 /// Acknowledges a message.
-async fn tell(context: &Context, done: Done) {
+async fn acknowledge(base: &Base, done: Done) {
     done.handler.ack();
-    context.hooks.at(Step::AfterAck, Some(&done.id), None).await;
+    base.hooks.reached(Step::AfterAck, Some(&done.id), None).await;
 }
 
 #[cfg(test)]
@@ -314,7 +340,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_subscription_has_a_reason_of_its_own_so_that_one_that_works_does_not_hide_the_other() {
+    fn each_subscription_has_its_own_readiness_reason() {
         assert_ne!(readiness(Rank::First), readiness(Rank::Ordinary));
     }
 }

@@ -1,4 +1,4 @@
-//! From a piece of work to its Kubernetes Job, and back. Pure.
+//! Builds the Kubernetes Job of a piece of work, and reads the work back from it. Pure.
 
 use anyhow::{Context as _, bail};
 use contract::{
@@ -12,20 +12,14 @@ use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Map, Value, json};
 
-use self::frame::{Frame, Values};
-
-mod frame;
-
-/// Name of the Job that a dry run asks for; nothing of that name is ever made.
+/// Name of the Job of a dry run; a Job of that name is never created.
 pub(crate) const DRY_RUN: &str = "job-dry-run";
 
-/// What every Job of the business has in common.
+/// The part that every Job of the business has in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Template {
     job: Map<String, Value>,
     parallelism_max: u32,
-    /// Of the Job of a message that asks for nothing out of the ordinary.
-    frame: Option<Frame>,
 }
 
 /// The message a Job comes from.
@@ -37,8 +31,8 @@ pub(crate) struct Origin {
 }
 
 impl Template {
-    /// Reads the template that `deploy` wrote, and puts on it what does not change from Job to Job.
-    /// Fields it does not know are kept: the server's dry run judges them.
+    /// Reads the template that `deploy` wrote, and adds the part that every Job has in common.
+    /// Unknown fields are kept: the API server's dry run checks them.
     ///
     /// # Errors
     /// When it is not a Job with at least one container.
@@ -47,17 +41,17 @@ impl Template {
         let Value::Object(mut job) = job else {
             bail!("the Job template is not a JSON object");
         };
-        for (key, wanted) in [("apiVersion", "batch/v1"), ("kind", "Job")] {
-            let actual = job.entry(key).or_insert_with(|| wanted.into());
-            if actual != wanted {
-                bail!("the Job template's {key} is {actual}, want {wanted:?}");
+        for (key, expected) in [("apiVersion", "batch/v1"), ("kind", "Job")] {
+            let actual = job.entry(key).or_insert_with(|| expected.into());
+            if actual != expected {
+                bail!("the Job template's {key} is {actual}, expected {expected:?}");
             }
         }
         let containers = job.get("spec").and_then(|spec| spec.pointer("/template/spec/containers"));
         if containers.and_then(Value::as_array).is_none_or(Vec::is_empty) {
             bail!("the Job template has no containers (spec.template.spec.containers)");
         }
-        let mut template = Self { job, parallelism_max: business.max_active_jobs.max(1), frame: None };
+        let mut template = Self { job, parallelism_max: business.max_active_jobs.max(1) };
         let common = [
             (labels::APP, labels::APP_ENGINE),
             (labels::BUSINESS, business.name.as_str()),
@@ -75,22 +69,7 @@ impl Template {
                 .insert(labels::KUEUE_QUEUE.into(), queue.as_str().into());
             object(&mut template.job, &["spec"])?.insert("suspend".into(), true.into());
         }
-        // What is wrong with the template's parts shows when a Job is made of them, and is told then.
-        template.frame = Frame::cut(|values| template.with(values).map(Value::Object)).ok();
         Ok(template)
-    }
-
-    /// The text of the Kubernetes Job for `work`, which has this name.
-    ///
-    /// # Errors
-    /// As [`Template::job`].
-    pub(crate) fn text(&self, work: &Work, name: String, origin: &Origin) -> anyhow::Result<Vec<u8>> {
-        let values = values(work, name, origin)?;
-        let is_plain = work.tasks.is_none() && work.resources.is_default() && values.published.is_some();
-        match self.frame.as_ref().filter(|_| is_plain) {
-            Some(frame) => frame.fill(&values),
-            None => serde_json::to_vec(&self.shaped(work, &values)?).context("encode the Job"),
-        }
     }
 
     /// The Kubernetes Job for `work`.
@@ -98,52 +77,43 @@ impl Template {
     /// # Errors
     /// When the template's parts do not have the shape of a Job.
     pub(crate) fn job(&self, work: &Work, origin: &Origin) -> anyhow::Result<Value> {
-        self.shaped(work, &values(work, work.identity.job_name(), origin)?)
-    }
-
-    /// The template with what every Job has of its own.
-    fn with(&self, values: &Values) -> anyhow::Result<Map<String, Value>> {
         let mut job = self.job.clone();
+        let text = serde_json::to_string(work).context("encode the work")?;
         let mut annotations = vec![
-            (labels::ANNOTATION_WORK, values.work.as_str()),
-            (labels::ANNOTATION_RECEIVED, &values.received),
-            (labels::ANNOTATION_MESSAGE_ID, &values.message_id),
-            (labels::ANNOTATION_SCHEMA, message::SCHEMA),
+            (labels::ANNOTATION_WORK, text.clone()),
+            (labels::ANNOTATION_RECEIVED, origin.received.to_string()),
+            (labels::ANNOTATION_MESSAGE_ID, origin.message_id.clone()),
+            (labels::ANNOTATION_SCHEMA, message::SCHEMA.to_owned()),
         ];
-        if let Some(published) = &values.published {
-            annotations.push((labels::ANNOTATION_PUBLISHED, published));
+        if let Some(published) = &origin.published {
+            annotations.push((labels::ANNOTATION_PUBLISHED, published.to_string()));
         }
-        object(&mut job, &["metadata"])?.insert("name".into(), values.name.as_str().into());
+        object(&mut job, &["metadata"])?.insert("name".into(), work.identity.job_name().into());
         object(&mut job, &["metadata", "annotations"])?
             .extend(annotations.into_iter().map(|(key, value)| (key.to_owned(), value.into())));
+        let own_labels =
+            [(labels::SESSION, names::label_value(&work.session)), (labels::JOB, names::label_value(&work.job))];
         for path in [&["metadata", "labels"][..], &["spec", "template", "metadata", "labels"]] {
-            let present = object(&mut job, path)?;
-            present.insert(labels::SESSION.into(), values.session.as_str().into());
-            present.insert(labels::JOB.into(), values.job.as_str().into());
+            object(&mut job, path)?
+                .extend(own_labels.iter().map(|(key, value)| ((*key).to_owned(), value.as_str().into())));
         }
-        self.add_variables(&mut job, &[json!({"name": labels::ENV_WORK, "value": values.work})])?;
-        Ok(job)
-    }
-
-    /// That, with what only some Jobs have.
-    fn shaped(&self, work: &Work, values: &Values) -> anyhow::Result<Value> {
-        let mut job = self.with(values)?;
+        self.add_variables(&mut job, &[json!({"name": labels::ENV_WORK, "value": text})])?;
         let spec = object(&mut job, &["spec"])?;
         if let Some(tasks) = work.tasks {
             spec.insert("completionMode".into(), "Indexed".into());
             spec.insert("completions".into(), tasks.into());
             spec.insert("parallelism".into(), tasks.min(self.parallelism_max).into());
-            // Each task has its retries, and the Job has failed once one of them has used them up.
+            // Each task has its own retries, and the Job fails when one task has used them up.
             let retries = spec.remove("backoffLimit").unwrap_or_else(|| 6.into());
             spec.insert("backoffLimitPerIndex".into(), retries);
             spec.insert("maxFailedIndexes".into(), 0.into());
         }
-        more_resources(&mut job, &work.resources)?;
+        set_resources(&mut job, &work.resources)?;
         Ok(Value::Object(job))
     }
 
-    /// The template as it stands.
-    pub(crate) fn parts(&self) -> &Map<String, Value> {
+    /// The template itself.
+    pub(crate) fn common(&self) -> &Map<String, Value> {
         &self.job
     }
 
@@ -163,7 +133,7 @@ impl Template {
         Ok(())
     }
 
-    /// The Job that tells whether the template itself is accepted: it asks for nothing out of the ordinary.
+    /// The Job of a dry run, which shows whether the API server accepts the template: no option is set.
     ///
     /// # Errors
     /// As [`Template::job`].
@@ -192,37 +162,25 @@ impl Template {
     }
 }
 
-fn values(work: &Work, name: String, origin: &Origin) -> anyhow::Result<Values> {
-    Ok(Values {
-        name,
-        work: serde_json::to_string(work).context("encode the work")?,
-        received: origin.received.to_string(),
-        message_id: origin.message_id.clone(),
-        published: origin.published.map(|time| time.to_string()),
-        session: names::label_value(&work.session),
-        job: names::label_value(&work.job),
-    })
-}
-
-/// The object at `path`, made where it is missing.
+/// The object at `path`; missing ones are created.
 pub(crate) fn object<'a>(job: &'a mut Map<String, Value>, path: &[&str]) -> anyhow::Result<&'a mut Map<String, Value>> {
-    let mut here = job;
+    let mut current = job;
     for key in path {
-        here = here
+        current = current
             .entry(*key)
             .or_insert_with(|| json!({}))
             .as_object_mut()
             .with_context(|| format!("read {} of the Job template, which is not an object", path.join(".")))?;
     }
-    Ok(here)
+    Ok(current)
 }
 
-/// The work a Job was made for. The pod template cannot be changed after creation and the annotation can, so the one
-/// whose identity the Job's name is a hash of is believed.
+/// The work of a Job. The pod template cannot be changed after creation and the annotation can, so the one that fits the
+/// Job's name, a hash of the identity, counts.
 ///
 /// # Errors
-/// When neither is there and fits the name.
-pub(crate) fn work_of(job: &Job) -> anyhow::Result<Work> {
+/// When neither fits the name.
+pub(crate) fn read_work(job: &Job) -> anyhow::Result<Work> {
     let name = job.metadata.name.as_deref().unwrap_or_default();
     let annotation = job.metadata.annotations.as_ref().and_then(|all| all.get(labels::ANNOTATION_WORK));
     let containers = job.spec.iter().filter_map(|spec| spec.template.spec.as_ref()).flat_map(|pod| &pod.containers);
@@ -233,11 +191,11 @@ pub(crate) fn work_of(job: &Job) -> anyhow::Result<Work> {
         .chain(variable)
         .filter_map(|text| serde_json::from_str::<Work>(text).ok())
         .find(|work| work.identity.job_name() == name)
-        .with_context(|| format!("the Job {name} does not say which work it is for, or its name does not fit it"))
+        .with_context(|| format!("the Job {name} has no work that fits its name"))
 }
 
-/// The message a Job comes from, as far as its annotations tell.
-pub(crate) fn origin_of(job: &Job) -> (Option<String>, Option<Timestamp>, Option<Timestamp>) {
+/// The message a Job comes from, according to its annotations.
+pub(crate) fn read_origin(job: &Job) -> (Option<String>, Option<Timestamp>, Option<Timestamp>) {
     let annotation = |name: &str| job.metadata.annotations.as_ref().and_then(|all| all.get(name));
     let time = |name: &str| annotation(name).and_then(|text| text.parse().ok());
     (
@@ -247,14 +205,14 @@ pub(crate) fn origin_of(job: &Job) -> (Option<String>, Option<Timestamp>, Option
     )
 }
 
-/// Gives a Job's pods what this attempt is given other than the business's engines have.
-fn more_resources(job: &mut Map<String, Value>, resources: &Resources) -> anyhow::Result<()> {
+/// Sets the resources that this attempt has instead of its business's.
+fn set_resources(job: &mut Map<String, Value>, resources: &Resources) -> anyhow::Result<()> {
     let pod = object(job, &["spec", "template", "spec"])?;
     if let Some(seconds) = resources.timeout_secs {
         pod.insert("activeDeadlineSeconds".into(), seconds.into());
     }
     if let Some(memory) = &resources.memory {
-        // The first container is the one that computes.
+        // The first container is the engine's.
         let container = pod.get_mut("containers").and_then(|all| all.get_mut(0)).and_then(Value::as_object_mut);
         let container = container.context("read a container of the Job template")?;
         for kind in ["requests", "limits"] {

@@ -1,4 +1,4 @@
-//! The view shared between tasks, and the slots messages take in it.
+//! The view shared between tasks, and the slots that messages reserve in it.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -6,7 +6,7 @@ use tokio::{sync::watch, time::Instant};
 
 use crate::view::View;
 
-/// The view, shared. Clones are the same view.
+/// The shared view. Clones share it.
 #[derive(Clone, Debug)]
 pub(crate) struct Jobs {
     view: Arc<Mutex<View>>,
@@ -18,48 +18,48 @@ impl Jobs {
         Self { view: Arc::default(), changed: Arc::new(watch::Sender::new(())) }
     }
 
-    /// Looks at the view.
-    pub(crate) fn look(&self) -> MutexGuard<'_, View> {
+    /// Locks the view.
+    pub(crate) fn view(&self) -> MutexGuard<'_, View> {
         self.view.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Changes the view and wakes whoever waits for a change.
+    /// Changes the view and wakes the tasks that wait for a change.
     pub(crate) fn change(&self, change: impl FnOnce(&mut View)) {
-        change(&mut self.look());
+        change(&mut self.view());
         self.changed.send_replace(());
     }
 
-    /// Wakes at every change; keeps no more than that there was one.
+    /// Wakes at a change; several changes may be one wake-up.
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
         self.changed.subscribe()
     }
 
-    /// Takes slots for what will be a Job.
-    pub(crate) fn take(&self, weight: u32) -> Slot {
-        self.look().take(weight);
+    /// Reserves slots for a Job.
+    pub(crate) fn reserve(&self, weight: u32) -> Slot {
+        self.view().reserve(weight);
         Slot { jobs: self.clone(), weight, creating: None, held: true }
     }
 
-    /// Takes slots for what will be a Job, up to `most`, if one is free at least when at most `max` may be taken.
-    pub(crate) fn take_free(&self, most: u32, max: usize) -> Option<Slot> {
-        let mut view = self.look();
-        let weight = most.min(u32::try_from(view.room(max)).unwrap_or(u32::MAX));
+    /// Reserves up to `count` of the free slots out of `max`; `None` when none is free.
+    pub(crate) fn reserve_free(&self, count: u32, max: usize) -> Option<Slot> {
+        let mut view = self.view();
+        let weight = count.min(u32::try_from(view.room(max)).unwrap_or(u32::MAX));
         if weight == 0 {
             return None;
         }
-        view.take(weight);
+        view.reserve(weight);
         drop(view);
         Some(Slot { jobs: self.clone(), weight, creating: None, held: true })
     }
 
-    /// A message waits until it gets slots, together with others.
+    /// Counts a message that waits for slots with others.
     pub(crate) fn wait_for_slot(&self) -> Waiting {
-        self.look().wait_for_slot();
+        self.view().start_waiting();
         Waiting(self.clone())
     }
 }
 
-/// The slots that are taken for a Job, until this is dropped or they become its Job's.
+/// The slots reserved for a Job; released when this is dropped, unless the Job was created.
 #[derive(Debug)]
 pub(crate) struct Slot {
     jobs: Jobs,
@@ -74,25 +74,25 @@ impl Slot {
         self.weight
     }
 
-    /// A Job of this name is about to be created.
+    /// Records that a Job of this name is about to be created.
     pub(crate) fn creating(&mut self, name: String) {
-        self.jobs.look().creating(&name, self.weight);
+        self.jobs.view().record_creating(&name, self.weight);
         self.creating = Some(name);
     }
 
-    /// The API server has the new Job.
+    /// Records that the API server has created the Job.
     pub(crate) fn created(&mut self) {
         if let Some(name) = self.creating.take() {
-            // A second Job may come of it, when the first one was deleted and settled meanwhile.
+            // A second Job may be created, when the first one was deleted and settled meanwhile.
             let slots = if std::mem::take(&mut self.held) { self.weight } else { 0 };
-            self.jobs.change(|view| view.created(&name, slots, Instant::now()));
+            self.jobs.change(|view| view.record_created(&name, slots, Instant::now()));
         }
     }
 
-    /// No new Job came of it.
+    /// Records that no Job was created.
     pub(crate) fn not_created(&mut self) {
         if let Some(name) = self.creating.take() {
-            self.jobs.look().not_created(&name);
+            self.jobs.view().record_not_created(&name);
         }
     }
 }
@@ -102,7 +102,7 @@ impl Drop for Slot {
         self.not_created();
         if self.held {
             let weight = self.weight;
-            self.jobs.change(|view| view.put_back(weight));
+            self.jobs.change(|view| view.release(weight));
         }
     }
 }
@@ -113,7 +113,7 @@ pub(crate) struct Waiting(Jobs);
 
 impl Drop for Waiting {
     fn drop(&mut self) {
-        self.0.change(View::wait_no_longer);
+        self.0.change(View::stop_waiting);
     }
 }
 
@@ -122,21 +122,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_are_put_back_once_however_often_their_job_is_created() {
+    fn slots_are_released_once_however_often_their_job_is_created() {
         let jobs = Jobs::new();
         jobs.change(|view| {
-            view.listing(Instant::now());
-            view.listed();
+            view.start_listing(Instant::now());
+            view.finish_listing();
         });
-        let room = || jobs.look().room(3);
-        let mut slot = jobs.take(1);
-        let other = jobs.take(1);
+        let room = || jobs.view().room(3);
+        let mut slot = jobs.reserve(1);
+        let other = jobs.reserve(1);
         for _ in 0..2 {
             slot.creating("a".to_owned());
             slot.created();
             assert_eq!(room(), 1, "the Job and the other message");
-            // It was deleted and settled before the message was done with.
-            jobs.change(|view| view.gone("a"));
+            // The Job was deleted and settled before its message was finished.
+            jobs.change(|view| view.remove("a"));
             assert_eq!(room(), 2);
         }
         drop(slot);

@@ -1,19 +1,21 @@
-//! The orchestrator of one business: a message becomes a Kubernetes Job, and a Job that ended becomes an outcome.
+//! The orchestrator of one business: it creates a Kubernetes Job for each message, and records an outcome for each Job.
 //!
-//! It keeps no state of its own: Pub/Sub holds what waits, Kubernetes what runs, the bucket the data and the outcomes.
-//! Every step may be repeated, by this process, by the next, or by another replica at the same time.
+//! It keeps no state: Pub/Sub has the waiting messages, Kubernetes the running Jobs, and the bucket the data and the
+//! outcomes. Every step may be repeated, by this process, by the next one, or by another replica at the same time.
 
 mod accept;
+mod admit;
+mod admit_error;
 mod answers;
+mod base;
 mod batch_job;
 mod batch_outcome;
 mod batcher;
 mod breaker;
 pub mod clock;
 mod cluster;
-pub mod conclude;
+mod conclude;
 mod config;
-mod context;
 mod controls;
 mod create;
 mod events;
@@ -25,19 +27,21 @@ mod intake;
 mod job;
 mod jobs;
 mod locate;
-mod looks;
 mod metrics;
 mod outcome;
-mod payload;
+mod outcome_lookup;
 mod priority;
+mod received;
+mod record;
 mod run;
 mod settle;
 mod settle_batch;
+mod settled_cache;
 mod sweep;
 mod view;
 mod watched;
 
 pub use clock::Clock;
 pub use config::{Config, Timing};
-pub use hooks::{At, Hooks, Step};
+pub use hooks::{Hooks, Reached, Step};
 pub use run::{Clients, listen, run};

@@ -1,4 +1,4 @@
-//! What the orchestrator counts and times. Labels have few values, never the names of objects.
+//! The orchestrator's metrics. Labels have few values, never the names of objects.
 
 use contract::outcome::State;
 use prometheus_client::{
@@ -9,34 +9,34 @@ use prometheus_client::{
 
 /// One label, `reason`.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(crate) struct Reason {
+pub(crate) struct ReasonLabel {
     reason: &'static str,
 }
 
 /// One label, `state`.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub(crate) struct Ended {
+pub(crate) struct StateLabel {
     state: &'static str,
 }
 
-/// Why a message is tried again, as values of the label `reason`.
+/// Why a message is retried, as values of the label `reason`.
 pub(crate) mod retry {
     /// A quota of the namespace is full, or changed at the same moment.
     pub(crate) const QUOTA: &str = "quota";
-    /// The API server asks for fewer requests.
+    /// The API server limits the rate of requests.
     pub(crate) const THROTTLED: &str = "throttled";
     /// The API server fails, or cannot be reached in time.
     pub(crate) const UNAVAILABLE: &str = "unavailable";
     /// Cloud Storage fails, or cannot be reached in time.
     pub(crate) const STORAGE: &str = "storage";
-    /// A Job of the same identity is being deleted; its outcome comes first.
+    /// A Job of the same identity is being deleted; its outcome must be written first.
     pub(crate) const DELETING: &str = "deleting";
-    /// Access, template or namespace is not as it should be.
+    /// Access, template or namespace is wrong.
     pub(crate) const OUR_FAULT: &str = "our-fault";
     pub(super) const ALL: [&str; 6] = [QUOTA, THROTTLED, UNAVAILABLE, STORAGE, DELETING, OUR_FAULT];
 }
 
-/// What the orchestrator counts and times.
+/// The orchestrator's metrics.
 #[derive(Clone, Debug)]
 pub(crate) struct Metrics {
     pub(crate) received: Counter,
@@ -51,9 +51,9 @@ pub(crate) struct Metrics {
     pub(crate) unsettled: Gauge,
     pub(crate) publish_to_created: Histogram,
     pub(crate) finished_to_settled: Histogram,
-    refused: Family<Reason, Counter>,
-    retries: Family<Reason, Counter>,
-    settled: Family<Ended, Counter>,
+    refused: Family<ReasonLabel, Counter>,
+    retries: Family<ReasonLabel, Counter>,
+    settled: Family<StateLabel, Counter>,
 }
 
 impl Metrics {
@@ -78,22 +78,26 @@ impl Metrics {
             settled: Family::default(),
         };
         for reason in retry::ALL {
-            let _ = metrics.retries.get_or_create(&Reason { reason });
+            let _ = metrics.retries.get_or_create(&ReasonLabel { reason });
         }
         for state in [State::Succeeded, State::Failed, State::Cancelled] {
-            let _ = metrics.settled.get_or_create(&Ended { state: state.as_str() });
+            let _ = metrics.settled.get_or_create(&StateLabel { state: state.as_str() });
         }
-        let _ = metrics.refused.get_or_create(&Reason { reason: "malformed-message" });
+        let _ = metrics.refused.get_or_create(&ReasonLabel { reason: "malformed-message" });
         let registry = registry.sub_registry_with_prefix("orchestrator");
-        registry.register("messages_received", "Messages taken", metrics.received.clone());
-        registry.register("messages_refused", "Messages that cannot be a Job", metrics.refused.clone());
-        registry.register("messages_duplicate", "Messages whose work was known already", metrics.duplicates.clone());
-        registry.register("message_retries", "Times a message was tried again", metrics.retries.clone());
+        registry.register("messages_received", "Messages received", metrics.received.clone());
+        registry.register("messages_refused", "Messages that cannot become a Job", metrics.refused.clone());
+        registry.register(
+            "messages_duplicate",
+            "Messages whose work had a Job or an outcome",
+            metrics.duplicates.clone(),
+        );
+        registry.register("message_retries", "Retries of messages", metrics.retries.clone());
         registry.register("jobs_created", "Kubernetes Jobs created", metrics.created.clone());
         registry.register("jobs_settled", "Outcomes written", metrics.settled.clone());
         registry.register("settle_failures", "Times settling a Job failed", metrics.settle_failures.clone());
-        registry.register("inputs_swept", "Inputs published again", metrics.swept.clone());
-        registry.register("messages_parked", "Messages put aside while a session was paused", metrics.parked.clone());
+        registry.register("inputs_swept", "Inputs requeued", metrics.swept.clone());
+        registry.register("messages_parked", "Messages parked while a session was paused", metrics.parked.clone());
         registry.register("events_lost", "Events that could not be published", metrics.events_lost.clone());
         registry.register("jobs_active", "Jobs that have not ended", metrics.active.clone());
         registry.register(
@@ -118,14 +122,14 @@ impl Metrics {
     }
 
     pub(crate) fn refused(&self, reason: &'static str) {
-        self.refused.get_or_create(&Reason { reason }).inc();
+        self.refused.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     pub(crate) fn retried(&self, reason: &'static str) {
-        self.retries.get_or_create(&Reason { reason }).inc();
+        self.retries.get_or_create(&ReasonLabel { reason }).inc();
     }
 
     pub(crate) fn settled(&self, state: State) {
-        self.settled.get_or_create(&Ended { state: state.as_str() }).inc();
+        self.settled.get_or_create(&StateLabel { state: state.as_str() }).inc();
     }
 }

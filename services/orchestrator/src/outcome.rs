@@ -1,4 +1,4 @@
-//! How a Job ended and why, from the Job, its Pods and what lies in the bucket. Pure.
+//! Decides the outcome of a Job from the Job, its pods and the results in the bucket. Pure.
 
 use contract::{
     Identity, Outcome, exit,
@@ -17,44 +17,44 @@ use crate::{
     watched::{Phase, phase},
 };
 
-/// Reason code of a Job whose every try failed.
+/// Reason code of a Job whose every attempt failed.
 pub(crate) const RETRIES_EXHAUSTED: &str = "retries-exhausted";
 
-/// Everything an outcome is decided from.
+/// The facts that decide an outcome.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Facts<'a> {
     pub(crate) job: &'a Job,
     pub(crate) work: &'a Work,
     pub(crate) pods: &'a [Pod],
-    /// How many of the results that the work must leave behind exist.
+    /// How many of the expected results exist.
     pub(crate) results: u32,
     /// End of the last container's log.
     pub(crate) log_tail: Option<&'a str>,
     pub(crate) now: Timestamp,
 }
 
-/// Where a Job stands.
+/// The state of a Job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Standing {
-    /// It goes on; nothing to settle.
+pub(crate) enum JobState {
+    /// It has not ended; there is nothing to settle.
     Running,
-    /// It ended by itself.
+    /// It ended.
     Ended(Phase),
-    /// Somebody deleted it before it had ended.
+    /// It was deleted before it had ended.
     Deleted,
 }
 
-/// Tells where a Job stands.
-pub(crate) fn standing(job: &Job) -> Standing {
+/// Reads the state of a Job.
+pub(crate) fn job_state(job: &Job) -> JobState {
     match phase(conditions(job).map(|condition| (&*condition.type_, &*condition.status))) {
-        Phase::Active if job.metadata.deletion_timestamp.is_some() => Standing::Deleted,
-        Phase::Active => Standing::Running,
-        ended => Standing::Ended(ended),
+        Phase::Active if job.metadata.deletion_timestamp.is_some() => JobState::Deleted,
+        Phase::Active => JobState::Running,
+        ended => JobState::Ended(ended),
     }
 }
 
-/// How many results the work must leave behind.
-pub(crate) fn results_wanted(work: &Work) -> u32 {
+/// How many results the work must have.
+pub(crate) fn expected_results(work: &Work) -> u32 {
     work.tasks.unwrap_or(1)
 }
 
@@ -65,7 +65,7 @@ pub(crate) fn decide(facts: Facts<'_>) -> Outcome {
     let stopped = last.and_then(|pod| terminated(pod));
     let (state, code, message) = reason(facts, last, stopped);
     let mut outcome = Outcome::new(&work.business, state, &code, message);
-    let (message_id, published, received) = job::origin_of(job);
+    let (message_id, published, received) = job::read_origin(job);
     outcome.exit_code = stopped.map(|stopped| stopped.exit_code);
     if state != State::Succeeded {
         outcome.log_tail = log_tail.map(str::to_owned).filter(|tail| !tail.is_empty());
@@ -82,75 +82,78 @@ pub(crate) fn decide(facts: Facts<'_>) -> Outcome {
     outcome.kubernetes_job = job.metadata.name.clone();
     outcome.node = last.and_then(|pod| pod.spec.as_ref()).and_then(|spec| spec.node_name.clone());
     outcome.image = last.and_then(image);
-    let cpu: Vec<f64> = pods.iter().filter_map(termination).map(|said| said.cpu_seconds).collect();
+    let cpu: Vec<f64> = pods.iter().filter_map(termination).map(|message| message.cpu_seconds).collect();
     outcome.cpu_seconds = (!cpu.is_empty()).then(|| cpu.iter().sum());
     outcome.pods = pods_started(job).max(u32::try_from(pods.len()).unwrap_or(u32::MAX));
     outcome.message_id = message_id;
     outcome.work = Some(work.clone());
-    debug_assert!(state != State::Succeeded || results >= results_wanted(work), "succeeded without its results");
+    debug_assert!(state != State::Succeeded || results >= expected_results(work), "succeeded without its results");
     outcome
 }
 
-/// Why a Job failed whose input is gone.
+/// The reason of a Job whose input is missing.
 pub(crate) fn input_missing(work: &Work) -> Reason {
     let Identity { object, generation, .. } = &work.identity;
     Reason {
         code: "input-missing".to_owned(),
-        message: format!("there is no generation {generation} of {object} in the bucket any more"),
+        message: format!("generation {generation} of {object} does not exist in the bucket"),
     }
 }
 
-/// When a Job ended, as its condition tells.
+/// When a Job ended, according to its condition.
 pub(crate) fn ended_at(job: &Job) -> Option<Timestamp> {
     let ended = conditions(job).find(|c| matches!(&*c.type_, "Complete" | "Failed") && c.status == "True")?;
     ended.last_transition_time.as_ref().map(|time| time.0)
 }
 
-/// Name of the pod whose log tells most, and of its engine container.
-pub(crate) fn pod_to_read(pods: &[Pod]) -> Option<(&str, Option<&str>)> {
+/// Name of the most relevant pod, and of its engine container.
+pub(crate) fn pod_with_log(pods: &[Pod]) -> Option<(&str, Option<&str>)> {
     let pod = last_pod(pods)?;
     let container = pod.spec.as_ref().and_then(|spec| spec.containers.first()).map(|container| &*container.name);
     Some((pod.metadata.name.as_deref()?, container))
 }
 
-/// Names of the pods that still run or wait.
-pub(crate) fn pods_alive(pods: &[Pod]) -> impl Iterator<Item = &str> {
-    let alive = pods.iter().filter(|pod| !matches!(pod_phase(pod), "Succeeded" | "Failed"));
-    alive.filter_map(|pod| pod.metadata.name.as_deref())
+/// Names of the pods that have not ended.
+pub(crate) fn running_pods(pods: &[Pod]) -> impl Iterator<Item = &str> {
+    let running = pods.iter().filter(|pod| !matches!(pod_phase(pod), "Succeeded" | "Failed"));
+    running.filter_map(|pod| pod.metadata.name.as_deref())
 }
 
-/// Pods as they were seen last: a pod that was stopped may be gone.
-pub(crate) fn last_seen(before: Vec<Pod>, after: Vec<Pod>) -> Vec<Pod> {
-    let is_gone = |pod: &Pod| !after.iter().any(|other| other.metadata.name == pod.metadata.name);
-    let mut all: Vec<Pod> = before.into_iter().filter(is_gone).collect();
+/// The latest version of each pod: a stopped pod may be deleted.
+pub(crate) fn latest_pods(before: Vec<Pod>, after: Vec<Pod>) -> Vec<Pod> {
+    let is_deleted = |pod: &Pod| !after.iter().any(|other| other.metadata.name == pod.metadata.name);
+    let mut all: Vec<Pod> = before.into_iter().filter(is_deleted).collect();
     all.extend(after);
     all
 }
 
 fn reason(facts: Facts<'_>, last: Option<&Pod>, stopped: Option<&ContainerStateTerminated>) -> (State, String, String) {
     let Facts { job, work, results, .. } = facts;
-    let wanted = results_wanted(work);
-    let (state, code, message) = match standing(job) {
-        Standing::Ended(Phase::Complete) if results >= wanted => completed(wanted),
-        // The engine finished its work before the deletion stopped it; only the Job controller did not say so any more.
-        Standing::Deleted if results >= wanted => completed(wanted),
-        Standing::Ended(Phase::Complete) => (
+    let expected = expected_results(work);
+    let (state, code, message) = match job_state(job) {
+        JobState::Ended(Phase::Complete) if results >= expected => completed(expected),
+        // The engine finished its work before the deletion stopped it.
+        JobState::Deleted if results >= expected => completed(expected),
+        JobState::Ended(Phase::Complete) => (
             State::Failed,
             "result-missing",
-            format!("the engine ended well, but of {wanted} results {} are missing", wanted.saturating_sub(results)),
+            format!(
+                "the engine ended well, but of {expected} results {} are missing",
+                expected.saturating_sub(results)
+            ),
         ),
-        Standing::Deleted | Standing::Running => {
+        JobState::Deleted | JobState::Running => {
             (State::Cancelled, "cancelled", "the Job was deleted before it had ended".to_owned())
         }
-        Standing::Ended(_) => return failed(job, last, stopped),
+        JobState::Ended(_) => return failed(job, last, stopped),
     };
     (state, code.to_owned(), message)
 }
 
-fn completed(wanted: u32) -> (State, &'static str, String) {
-    let what =
-        if wanted == 1 { "the result is written".to_owned() } else { format!("all {wanted} results are written") };
-    (State::Succeeded, "completed", what)
+fn completed(expected: u32) -> (State, &'static str, String) {
+    let message =
+        if expected == 1 { "the result is written".to_owned() } else { format!("all {expected} results are written") };
+    (State::Succeeded, "completed", message)
 }
 
 fn failed(job: &Job, last: Option<&Pod>, stopped: Option<&ContainerStateTerminated>) -> (State, String, String) {
@@ -162,27 +165,28 @@ fn failed(job: &Job, last: Option<&Pod>, stopped: Option<&ContainerStateTerminat
     let pod_message = pod_status.and_then(|status| status.message.as_deref()).unwrap_or_default();
     let exit_code = stopped.map(|stopped| stopped.exit_code);
     let exhausted = ["BackoffLimitExceeded", "MaxFailedIndexesExceeded", "FailedIndexes"].contains(&job_reason);
-    let tries = |what: String| if exhausted { format!("{what}, and its retries are used up") } else { what };
+    let with_retries = |text: String| if exhausted { format!("{text}, and its retries are used up") } else { text };
     let (code, message) = if exit_code == Some(i32::from(exit::PERMANENT)) {
         match last.and_then(termination) {
-            Some(said) if names::is_dns_label(&said.code) => (said.code, said.message),
-            _ => {
-                ("permanent-failure".to_owned(), "the engine says this input can never work (exit code 10)".to_owned())
-            }
+            Some(reported) if names::is_dns_label(&reported.code) => (reported.code, reported.message),
+            _ => ("permanent-failure".to_owned(), "the engine reported a permanent failure (exit code 10)".to_owned()),
         }
     } else if pod_reason == "DeadlineExceeded" || job_reason == "DeadlineExceeded" {
-        ("timeout".to_owned(), tries("the engine ran longer than its timeout".to_owned()))
+        ("timeout".to_owned(), with_retries("the engine ran longer than its timeout".to_owned()))
     } else if stopped.is_some_and(|stopped| stopped.reason.as_deref() == Some("OOMKilled")) {
-        ("out-of-memory".to_owned(), tries("the engine was killed for using more memory than its limit".to_owned()))
+        (
+            "out-of-memory".to_owned(),
+            with_retries("the engine was killed for using more memory than its limit".to_owned()),
+        )
     } else if pod_reason == "Evicted" {
-        ("evicted".to_owned(), tries(format!("the node evicted the Pod: {pod_message}")))
+        ("evicted".to_owned(), with_retries(format!("the node evicted the Pod: {pod_message}")))
     } else if exhausted {
         let last = match (last.and_then(termination), exit_code) {
-            (Some(said), Some(code)) if !said.message.is_empty() => {
-                format!("the engine failed each time, last with exit code {code}: {}", said.message)
+            (Some(reported), Some(code)) if !reported.message.is_empty() => {
+                format!("the engine failed each time, last with exit code {code}: {}", reported.message)
             }
             (_, Some(code)) => format!("the engine failed each time, last with exit code {code}"),
-            (_, None) => format!("the engine could not be run to an end ({pod_reason} {pod_message})"),
+            (_, None) => format!("the engine did not run to its end ({pod_reason} {pod_message})"),
         };
         (RETRIES_EXHAUSTED.to_owned(), last)
     } else {
@@ -208,7 +212,7 @@ fn conditions(job: &Job) -> impl Iterator<Item = &JobCondition> {
     job.status.iter().flat_map(|status| status.conditions.iter().flatten())
 }
 
-/// The pod that tells most: of those that failed, else of all, the one created last.
+/// The most relevant pod: of those that failed, else of all, the one that finished last.
 fn last_pod(pods: &[Pod]) -> Option<&Pod> {
     let key = |pod: &&Pod| {
         let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
@@ -257,11 +261,11 @@ fn pods_started(job: &Job) -> u32 {
     counts.into_iter().flatten().filter_map(|count| u32::try_from(count).ok()).sum()
 }
 
-/// The index of the result object called `name`, when it is one of those below `base`.
+/// The index of the result object `name`, if it is a result of this work.
 pub(crate) fn result_index(work: &Work, name: &str) -> Option<u32> {
     let index = name.strip_prefix(&work.output(None))?.strip_prefix('/')?;
     let parsed: u32 = index.parse().ok()?;
-    (parsed < results_wanted(work) && parsed.to_string() == index).then_some(parsed)
+    (parsed < expected_results(work) && parsed.to_string() == index).then_some(parsed)
 }
 
 #[cfg(test)]

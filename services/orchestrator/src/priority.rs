@@ -1,8 +1,8 @@
-//! Which of two subscriptions may take a free slot: that for priority first, while slots are scarce.
+//! Shares free slots between two subscriptions: the one for priority comes first while slots are scarce.
 //!
-//! What waits in a subscription is only seen by pulling. So while slots are scarce the ordinary subscription waits until
-//! that for priority has been open, with room, and nothing came of it for a moment. While there is plenty of room, what is
-//! urgent is served as it comes, and the rest beside it.
+//! Only pulling shows whether a subscription has messages. So while slots are scarce, the ordinary subscription waits until
+//! the one for priority has been open, with room, and sent nothing for a moment. While most slots are free, both are
+//! served.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -20,18 +20,18 @@ pub(crate) enum Rank {
     Ordinary,
 }
 
-/// How the stream for priority does.
+/// The state of the stream for priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stream {
-    /// There is none, or it cannot be opened: nobody waits for it.
+    /// It does not exist or cannot be opened: the other stream does not wait for it.
     Absent,
     /// It waits to be opened.
     Closed,
     /// It is open.
     Open {
-        /// Messages can come of it since then.
+        /// Since when it can send messages.
         ready: Instant,
-        /// No message came of it since then.
+        /// Since when it has sent no message.
         quiet: Instant,
     },
 }
@@ -44,10 +44,10 @@ pub(crate) struct Priority {
 }
 
 impl Priority {
-    /// With or without a subscription that is drained first. It counts as drained when nothing came of it for
-    /// `quiet_for` although it could.
-    pub(crate) fn new(is_there: bool, quiet_for: Duration) -> Self {
-        Self { stream: Mutex::new(if is_there { Stream::Closed } else { Stream::Absent }), quiet_for }
+    /// With or without a subscription for priority. It counts as drained when it could send messages and sent none for
+    /// `quiet_for`.
+    pub(crate) fn new(exists: bool, quiet_for: Duration) -> Self {
+        Self { stream: Mutex::new(if exists { Stream::Closed } else { Stream::Absent }), quiet_for }
     }
 
     fn set(&self, rank: Rank, stream: Stream) {
@@ -56,13 +56,13 @@ impl Priority {
         }
     }
 
-    /// A stream was opened, or nothing could come of it until now.
+    /// Records that a stream was opened, or could send no message until now.
     pub(crate) fn ready(&self, rank: Rank, now: Instant) {
         self.set(rank, Stream::Open { ready: now, quiet: now });
     }
 
-    /// A message came of a stream.
-    pub(crate) fn took(&self, rank: Rank, now: Instant) {
+    /// Records that a stream sent a message.
+    pub(crate) fn record_receipt(&self, rank: Rank, now: Instant) {
         if rank == Rank::First
             && let Stream::Open { quiet, .. } = &mut *self.stream.lock().unwrap_or_else(PoisonError::into_inner)
         {
@@ -70,12 +70,12 @@ impl Priority {
         }
     }
 
-    /// A stream was closed, to be opened again when there is room.
+    /// Records that a stream was closed, to be opened when there is room.
     pub(crate) fn closed(&self, rank: Rank) {
         self.set(rank, Stream::Closed);
     }
 
-    /// A stream cannot be opened.
+    /// Records that a stream cannot be opened.
     pub(crate) fn failed(&self, rank: Rank) {
         self.set(rank, Stream::Absent);
     }
@@ -84,13 +84,13 @@ impl Priority {
     pub(crate) fn share(&self, rank: Rank, free: usize, max: usize, now: Instant) -> usize {
         let long_since = |since: Instant| now.saturating_duration_since(since) >= self.quiet_for;
         let is_plenty = free > (max / 2).max(1);
-        let may = match *self.stream.lock().unwrap_or_else(PoisonError::into_inner) {
+        let is_allowed = match *self.stream.lock().unwrap_or_else(PoisonError::into_inner) {
             Stream::Absent => true,
             Stream::Closed => false,
-            // It is drained; or it is served as it comes, and much is left over.
+            // It is drained, or most slots are free.
             Stream::Open { ready, quiet } => long_since(quiet) || (is_plenty && long_since(ready)),
         };
-        if rank == Rank::First || may { free } else { 0 }
+        if rank == Rank::First || is_allowed { free } else { 0 }
     }
 }
 
@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn scarce_slots_go_to_priority_until_nothing_comes_of_it() {
+    fn scarce_slots_go_to_priority_until_it_is_drained() {
         let start = Instant::now();
         let later = |millis| start + Duration::from_millis(millis);
         let quiet = Duration::from_millis(250);
@@ -109,14 +109,14 @@ mod tests {
         assert_eq!(priority.share(Rank::First, 1, 8, start), 1);
         priority.ready(Rank::First, later(0));
         assert_eq!((ordinary(1, 200), ordinary(8, 200), ordinary(1, 250)), (0, 0, 1));
-        // What comes all the time holds up only while slots are scarce.
-        priority.took(Rank::First, later(300));
+        // Frequent messages delay the other stream only while slots are scarce.
+        priority.record_receipt(Rank::First, later(300));
         assert_eq!((ordinary(1, 400), ordinary(4, 400), ordinary(5, 400), ordinary(1, 550)), (0, 0, 5, 1));
         priority.ready(Rank::First, later(600));
         assert_eq!((ordinary(8, 700), ordinary(8, 850)), (0, 8));
         priority.closed(Rank::First);
         assert_eq!(ordinary(1, 9000), 0);
-        // One that does not exist holds nobody up, nor does the other stream count.
+        // A missing subscription does not delay the other one, and the ordinary stream does not count.
         priority.failed(Rank::First);
         assert_eq!(ordinary(1, 0), 1);
         priority.ready(Rank::Ordinary, later(0));

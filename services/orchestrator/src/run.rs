@@ -1,4 +1,4 @@
-//! Puts the tasks of the orchestrator together, and stops them in order.
+//! Starts the tasks of the orchestrator, and stops them in order.
 
 use std::{
     sync::{Arc, Mutex},
@@ -10,56 +10,60 @@ use cloud::{clients::Connection, probes, probes::Health, storage::Store};
 use prometheus_client::registry::Registry;
 use tokio::{
     net::TcpListener,
-    sync::Semaphore,
     task::JoinSet,
     time::{Instant, MissedTickBehavior},
 };
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    accept::Acceptor,
+    admit::Admission,
+    base::Base,
     batcher::{self, Batcher},
+    breaker::Breaker,
     clock::Clock,
     cluster::Cluster,
-    conclude,
+    conclude::LargeRefusals,
     config::Config,
-    context::{CREATES_MAX, Context, Recent},
     controls::{self, Controls},
+    create::Creates,
     events::Events,
     follow::follow,
     gate::{self, Gate},
     hooks::Hooks,
-    intake,
+    intake::{self, Intake},
     job::Template,
     jobs::Jobs,
-    looks::Looks,
     metrics::Metrics,
-    payload::Payloads,
+    outcome_lookup::OutcomeLookup,
     priority::{Priority, Rank},
-    settle,
-    settle_batch::Progress,
+    received::Payloads,
+    settle::{self, Settler},
+    settle_batch::{BatchSettler, Progress},
+    settled_cache::SettledCache,
     sweep,
 };
 
-/// How long without a tick until the liveness probe fails.
+/// How long after the last tick the liveness probe fails.
 const STALE_AFTER: Duration = Duration::from_secs(30);
 const TICK: Duration = Duration::from_secs(1);
 
-/// What the orchestrator calls, and where it is called.
+/// The clients of the orchestrator, and its listener.
 pub struct Clients {
-    /// Kubernetes. Its own retries must be off (`default_retry = false`): who asked decides what an answer means.
+    /// Kubernetes. Its own retries must be off (`default_retry = false`): the caller decides what an answer means.
     pub kube: kube::Client,
     /// Pub/Sub and Cloud Storage.
     pub connection: Connection,
-    /// Where the probes and the metrics are served.
+    /// Serves the probes and the metrics.
     pub listener: TcpListener,
 }
 
 type Task = (&'static str, anyhow::Result<()>);
 
-/// Runs the orchestrator until `stop`; then stops intake, finishes what is in hand, and returns.
+/// Runs the orchestrator until `stop`; then stops intake, finishes the accepted messages, and returns.
 ///
 /// # Errors
-/// When the Job template is not one, a client cannot be built, or a task ends by itself.
+/// When the Job template is invalid, a client cannot be built, or a task ends by itself.
 pub async fn run(
     config: Config,
     clients: Clients,
@@ -72,41 +76,55 @@ pub async fn run(
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
     let health = Health::new(STALE_AFTER);
-    let again = connection.publisher(&business.topic).await?;
     let subscriber = connection.subscriber().await?;
-    // What waits in the priority subscription competes for the same slots as the rest.
-    let takes = business.intake;
+    // Messages of the priority subscription use the same slots as the others.
+    let has_intake = business.intake;
     let first = business.priority_subscription.clone().map(|subscription| (subscription, Rank::First));
     let ordinary = (business.subscription.clone(), Rank::Ordinary);
-    let subscriptions: Vec<(String, Rank)> = first.into_iter().chain([ordinary]).filter(|_| takes).collect();
+    let subscriptions: Vec<(String, Rank)> = first.into_iter().chain([ordinary]).filter(|_| has_intake).collect();
     let cluster = Cluster::new(kube, &namespace);
     let watched = cluster.watched(&namespace);
-    let context = Arc::new(Context {
+    let base = Arc::new(Base {
         template: Template::parse(&template, &business, &namespace)?,
         cluster,
         store: Store::connect(&connection).await?,
         events: Events::new(connection.publisher(&business.events_topic).await?, metrics.events_lost.clone()),
+        publisher: connection.publisher(&business.topic).await?,
         jobs: Jobs::new(),
-        gate: Gate::new(),
         metrics,
         health: health.clone(),
         hooks,
         clock,
         timing,
-        breaker: Mutex::default(),
-        creates: Semaphore::new(CREATES_MAX),
-        payloads: Payloads::default(),
-        large_refusals: Semaphore::new(conclude::LARGE_AT_ONCE),
-        looks: Looks::default(),
-        recent: Recent::default(),
-        again,
-        batcher: Batcher::default(),
-        progress: Progress::default(),
-        controls: Controls::new(),
-        priority: Priority::new(business.priority_subscription.is_some(), timing.priority_quiet),
         business,
     });
-    tracing::info!(business = context.business.name, namespace, ?subscriptions, "started");
+    let (gate, controls, settled) =
+        (Arc::new(Gate::new()), Arc::new(Controls::new()), Arc::new(SettledCache::default()));
+    let admission = Arc::new(Admission {
+        base: base.clone(),
+        controls: controls.clone(),
+        settled: settled.clone(),
+        lookup: OutcomeLookup::default(),
+        creates: Creates::default(),
+    });
+    let batcher = Arc::new(Batcher::default());
+    let acceptor = Arc::new(Acceptor {
+        base: base.clone(),
+        admission: admission.clone(),
+        batcher: batcher.clone(),
+        gate: gate.clone(),
+        large_refusals: LargeRefusals::default(),
+        breaker: Mutex::<Breaker>::default(),
+    });
+    let messages = Arc::new(Intake {
+        base: base.clone(),
+        acceptor,
+        payloads: Payloads::default(),
+        priority: Priority::new(base.business.priority_subscription.is_some(), timing.priority_quiet),
+    });
+    let batches = BatchSettler { base: base.clone(), settled: settled.clone(), progress: Progress::default() };
+    let settler = Arc::new(Settler { base: base.clone(), settled, batches });
+    tracing::info!(business = base.business.name, namespace, ?subscriptions, "started");
 
     // Intake stops first, then settling; the rest serves both and stops last.
     let (intake_stop, settle_stop, rest_stop) =
@@ -115,41 +133,42 @@ pub async fn run(
     let mut settling: JoinSet<Task> = JoinSet::new();
     let mut rest: JoinSet<Task> = JoinSet::new();
     for (subscription, rank) in subscriptions {
-        let (context, token, subscriber) = (context.clone(), intake_stop.clone(), subscriber.clone());
+        let (messages, token, subscriber) = (messages.clone(), intake_stop.clone(), subscriber.clone());
+        let controls = controls.clone();
         intake.spawn(async move {
-            // What is decided about a session is known before its first message is taken.
-            context.controls.loaded(&token).await;
-            ("intake", intake::run(context, subscriber, subscription, rank, token).await)
+            // The decisions about sessions are read before the first message is received.
+            controls.loaded(&token).await;
+            ("intake", intake::run(messages, subscriber, subscription, rank, token).await)
         });
     }
-    if takes {
-        let (context, token) = (context.clone(), intake_stop.clone());
+    if has_intake {
+        let (base, controls, token) = (base.clone(), controls.clone(), intake_stop.clone());
         intake.spawn(async move {
-            context.controls.loaded(&token).await;
-            ("sweep", sweep::run(&context, &token).await)
+            controls.loaded(&token).await;
+            ("sweep", sweep::run(&base, &controls, &token).await)
         });
     }
     {
-        // Also while no message is taken: a cancel must reach what runs.
-        let (context, token) = (context.clone(), intake_stop.clone());
-        intake.spawn(async move { ("controls", controls::run(&context, &token).await) });
+        // Also without intake: a cancel must reach the running Jobs.
+        let (base, token) = (base.clone(), intake_stop.clone());
+        intake.spawn(async move { ("controls", controls::run(&base, &controls, &token).await) });
     }
     {
-        let (context, token) = (context.clone(), intake_stop.clone());
-        intake.spawn(async move { ("batches", batcher::run(context, token).await) });
+        let token = intake_stop.clone();
+        intake.spawn(async move { ("batches", batcher::run(&batcher, admission, token).await) });
     }
     {
-        let (context, token) = (context.clone(), intake_stop.clone());
-        intake.spawn(async move { ("gate", gate::run(&context, &token).await) });
+        let (base, token) = (base.clone(), intake_stop.clone());
+        intake.spawn(async move { ("gate", gate::run(&base, &gate, &token).await) });
     }
     {
-        let (context, token) = (context.clone(), settle_stop.clone());
-        settling.spawn(async move { ("settle", settle::run(context, token).await) });
+        let token = settle_stop.clone();
+        settling.spawn(async move { ("settle", settle::run(settler, token).await) });
     }
     {
-        let context = context.clone();
+        let base = base.clone();
         rest.spawn(async move {
-            let followed = follow(watched, &context.business.name, &context.jobs, &context.health).await;
+            let followed = follow(watched, &base.business.name, &base.jobs, &base.health).await;
             ("watch", followed)
         });
     }
@@ -166,19 +185,19 @@ pub async fn run(
             Some(task) = intake.join_next() => break Err(unexpected(task)),
             Some(task) = settling.join_next() => break Err(unexpected(task)),
             Some(task) = rest.join_next() => break Err(unexpected(task)),
-            _ = ticks.tick() => tick(&context),
+            _ = ticks.tick() => tick(&base),
         }
     };
 
-    health.not_ready("stopping", "was asked to stop");
-    let within = context.timing.stop_within;
+    health.not_ready("stopping", "received a stop signal");
+    let timeout = base.timing.stop_timeout;
     let started = Instant::now();
     intake_stop.cancel();
-    finish("intake", &mut intake, within * 3 / 5).await;
+    finish("intake", &mut intake, timeout * 3 / 5).await;
     settle_stop.cancel();
-    finish("settling", &mut settling, (within * 9 / 10).saturating_sub(started.elapsed())).await;
-    if tokio::time::timeout(within.saturating_sub(started.elapsed()), context.events.flush()).await.is_err() {
-        tracing::warn!("events were still to be published");
+    finish("settling", &mut settling, (timeout * 9 / 10).saturating_sub(started.elapsed())).await;
+    if tokio::time::timeout(timeout.saturating_sub(started.elapsed()), base.events.flush()).await.is_err() {
+        tracing::warn!("failed to publish the last events in time");
     }
     rest_stop.cancel();
     rest.shutdown().await;
@@ -186,13 +205,13 @@ pub async fn run(
     ended
 }
 
-/// What is done every second.
-fn tick(context: &Context) {
-    context.health.tick();
-    let view = context.jobs.look();
-    context.metrics.active.set(i64::try_from(view.active()).unwrap_or(i64::MAX));
-    context.metrics.suspended.set(i64::try_from(view.suspended()).unwrap_or(i64::MAX));
-    context.metrics.unsettled.set(i64::try_from(view.unsettled()).unwrap_or(i64::MAX));
+/// Updates liveness and gauges every second.
+fn tick(base: &Base) {
+    base.health.tick();
+    let view = base.jobs.view();
+    base.metrics.active.set(i64::try_from(view.active()).unwrap_or(i64::MAX));
+    base.metrics.suspended.set(i64::try_from(view.suspended()).unwrap_or(i64::MAX));
+    base.metrics.unsettled.set(i64::try_from(view.unsettled()).unwrap_or(i64::MAX));
 }
 
 fn unexpected(task: Result<Task, tokio::task::JoinError>) -> anyhow::Error {
@@ -203,8 +222,8 @@ fn unexpected(task: Result<Task, tokio::task::JoinError>) -> anyhow::Error {
     }
 }
 
-/// Waits for tasks that were asked to stop.
-async fn finish(what: &str, tasks: &mut JoinSet<Task>, within: Duration) {
+/// Waits for stopping tasks, and aborts those that do not stop in time.
+async fn finish(part: &str, tasks: &mut JoinSet<Task>, timeout: Duration) {
     let all = async {
         while let Some(task) = tasks.join_next().await {
             if let Ok((name, Err(error))) = task {
@@ -212,9 +231,9 @@ async fn finish(what: &str, tasks: &mut JoinSet<Task>, within: Duration) {
             }
         }
     };
-    match tokio::time::timeout(within, all).await {
-        Ok(()) => tracing::info!("{what} has stopped"),
-        Err(_) => tracing::warn!("{what} did not stop in time; what was in hand is done again by the next process"),
+    match tokio::time::timeout(timeout, all).await {
+        Ok(()) => tracing::info!("{part} has stopped"),
+        Err(_) => tracing::warn!("{part} did not stop in time; the next process repeats the unfinished work"),
     }
     tasks.shutdown().await;
 }

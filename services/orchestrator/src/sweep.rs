@@ -1,8 +1,8 @@
-//! Publishes old inputs again that have neither Job nor outcome: their message was lost, or never sent.
+//! Requeues old inputs that have neither a Job nor an outcome: their message was lost, or never sent.
 //!
-//! A duplicate is harmless, but a long backlog is old inputs too, so each is published again only every few hours, and
-//! none that a batch has in hand. What is older than outcomes are kept is left alone: what failed then, or was cancelled,
-//! has its input and no outcome any more, and would run again.
+//! A duplicate is harmless, but the inputs of a long backlog are old too, so each is requeued only every few hours, and
+//! the inputs of a batch are not. Inputs older than the retention of outcomes are skipped: those that failed or were
+//! cancelled still exist, their outcomes do not, and they would run once more.
 
 use std::{
     collections::HashMap,
@@ -13,60 +13,59 @@ use anyhow::Context as _;
 use cloud::storage::Object;
 use contract::{message, object};
 use futures::TryStreamExt as _;
-use google_cloud_pubsub::model::Message;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use self::batches::InHand;
-use crate::context::Context;
+use self::batches::BatchInputs;
+use crate::{base::Base, controls::Controls};
 
 mod batches;
 
-/// What is remembered of an old input, under a hash of its name and generation.
+/// The result of the last check of an old input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Known {
-    /// It has an outcome, for good.
+enum Checked {
+    /// It has an outcome, which never changes.
     Settled,
-    /// It was published again then.
-    Published(Timestamp),
+    /// It was requeued at this time.
+    Requeued(Timestamp),
 }
 
-/// Old inputs that were looked at. Holds only those that are still in the bucket.
+/// The old inputs that were checked, by a hash of name and generation. It holds only inputs that are still in the bucket.
 #[derive(Debug, Default)]
-struct Memory {
+struct InputCache {
     hasher: RandomState,
-    known: HashMap<u64, Known>,
-    /// How many are too old to tell whether they were settled, as it was said last.
+    checked: HashMap<u64, Checked>,
+    /// How many inputs had expired at the last sweep.
     expired: usize,
 }
 
-/// What an input's age says about it.
+/// The age of an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Age {
-    /// Its message may well be on its way.
+    /// Its message may still be in transit.
     Young,
-    /// Its message should have become something by now.
+    /// Its message should have become a Job or an outcome.
     Old,
-    /// Its outcome, if it had one, may be gone.
+    /// Its outcome, if it had one, may be deleted.
     Expired,
 }
 
 impl Age {
-    /// Of an input that was asked for then. Inputs turn old at `old`, those from before `expired` have expired.
-    fn of(asked: Option<Timestamp>, old: Timestamp, expired: Timestamp) -> Self {
-        match asked {
-            Some(asked) if asked < expired => Self::Expired,
-            Some(asked) if asked <= old => Self::Old,
+    /// The age of an input requested at this time: old from `old`, expired before `expired`.
+    fn new(requested: Option<Timestamp>, old: Timestamp, expired: Timestamp) -> Self {
+        match requested {
+            Some(time) if time < expired => Self::Expired,
+            Some(time) if time <= old => Self::Old,
             _ => Self::Young,
         }
     }
 }
 
 /// Sweeps at start and then regularly, until `stop`.
-pub(crate) async fn run(context: &Context, stop: &CancellationToken) -> anyhow::Result<()> {
-    let mut memory = Memory::default();
-    let mut jobs = context.jobs.changes();
-    while !context.jobs.look().is_synced() {
+pub(crate) async fn run(base: &Base, controls: &Controls, stop: &CancellationToken) -> anyhow::Result<()> {
+    let mut cache = InputCache::default();
+    let mut jobs = base.jobs.changes();
+    while !base.jobs.view().is_synced() {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
             changed = jobs.changed() => changed?,
@@ -75,33 +74,33 @@ pub(crate) async fn run(context: &Context, stop: &CancellationToken) -> anyhow::
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            swept = sweep(context, &mut memory) => match swept {
+            swept = sweep(base, controls, &mut cache) => match swept {
                 Ok(0) => {}
-                Ok(count) => tracing::info!(count, "published old inputs again"),
+                Ok(count) => tracing::info!(count, "requeued old inputs"),
                 Err(error) => tracing::warn!("failed to sweep: {error:#}"),
             }
         }
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            () = tokio::time::sleep(context.timing.sweep_every) => {}
+            () = tokio::time::sleep(base.timing.sweep_interval) => {}
         }
     }
 }
 
-async fn sweep(context: &Context, memory: &mut Memory) -> anyhow::Result<u64> {
-    let business = &context.business;
-    let now = (context.clock)();
-    let age = SignedDuration::try_from(context.timing.sweep_age).context("read the age of old inputs")?;
+async fn sweep(base: &Base, controls: &Controls, cache: &mut InputCache) -> anyhow::Result<u64> {
+    let business = &base.business;
+    let now = (base.clock)();
+    let age = SignedDuration::try_from(base.timing.sweep_age).context("read the age of old inputs")?;
     let expired_before = business.retention.expired_before(now);
-    let again = SignedDuration::try_from(context.timing.sweep_again).context("read the time between publications")?;
-    let mut inputs = context.store.list_stream(&business.bucket, &object::input_prefix(&business.name));
+    let interval = SignedDuration::try_from(base.timing.requeue_interval).context("read the requeue interval")?;
+    let mut inputs = base.store.list_stream(&business.bucket, &object::input_prefix(&business.name));
     let mut still = HashMap::new();
-    let mut in_hand = InHand::default();
-    let (mut published, mut expired) = (0, 0);
+    let mut batch_inputs = BatchInputs::default();
+    let (mut requeued, mut expired) = (0, 0);
     while let Some(input) = inputs.try_next().await? {
-        // A person's retry makes it as new as that.
-        let asked = input.requested();
-        match Age::of(asked, now - age, expired_before) {
+        // A person's retry counts as a new request.
+        let requested = input.requested();
+        match Age::new(requested, now - age, expired_before) {
             Age::Young => continue,
             Age::Expired => {
                 expired += 1;
@@ -109,68 +108,75 @@ async fn sweep(context: &Context, memory: &mut Memory) -> anyhow::Result<u64> {
             }
             Age::Old => {}
         }
-        let key = memory.hasher.hash_one((&input.name, input.generation, asked));
-        let known = match memory.known.get(&key) {
-            Some(Known::Published(at)) if now.duration_since(*at) >= again => None,
-            known => known.copied(),
+        let key = cache.hasher.hash_one((&input.name, input.generation, requested));
+        let cached = match cache.checked.get(&key) {
+            Some(Checked::Requeued(at)) if now.duration_since(*at) >= interval => None,
+            cached => cached.copied(),
         };
-        let known = match known {
-            Some(known) => Some(known),
-            None => look(context, &mut in_hand, &input, now).await?,
+        let checked = match cached {
+            Some(cached) => Some(cached),
+            None => check(base, controls, &mut batch_inputs, &input, now).await?,
         };
-        if let Some(known) = known {
-            published += u64::from(known == Known::Published(now));
-            still.insert(key, known);
+        if let Some(checked) = checked {
+            requeued += u64::from(checked == Checked::Requeued(now));
+            still.insert(key, checked);
         }
     }
-    memory.known = still;
-    if expired != memory.expired {
+    cache.checked = still;
+    if expired != cache.expired {
         tracing::info!(
             count = expired,
             days = business.retention.outcome_days,
-            "inputs are older than outcomes are kept and are left alone; a retry runs one, and nothing deletes them"
+            "skipping inputs that are older than the retention of outcomes; a retry runs one, and nothing deletes them"
         );
-        memory.expired = expired;
+        cache.expired = expired;
     }
-    batches::tend(context, now, age).await?;
-    Ok(published)
+    batches::maintain(base, now, age).await?;
+    Ok(requeued)
 }
 
-/// Looks at one old input, and publishes it if nothing else knows of it.
-async fn look(
-    context: &Context,
-    in_hand: &mut InHand,
+/// Checks one old input, and requeues it if it has neither a Job nor an outcome.
+async fn check(
+    base: &Base,
+    controls: &Controls,
+    batch_inputs: &mut BatchInputs,
     input: &Object,
     now: Timestamp,
-) -> anyhow::Result<Option<Known>> {
-    let work = match message::stored(&input.name, input.generation, &input.metadata, &context.business) {
+) -> anyhow::Result<Option<Checked>> {
+    let work = match message::stored(&input.name, input.generation, &input.metadata, &base.business) {
         Ok(work) => work,
         Err(refusal) => {
-            tracing::warn!(object = input.name, code = refusal.code, "not a possible input: {}", refusal.message);
-            return Ok(Some(Known::Settled));
+            tracing::warn!(
+                object = input.name,
+                code = refusal.code,
+                "failed to read an object as an input: {}",
+                refusal.message
+            );
+            return Ok(Some(Checked::Settled));
         }
     };
-    // What was put aside is published when the pause ends.
-    let is_paused = context.controls.of(&work.session).is_some_and(|control| control.paused);
-    if is_paused || context.jobs.look().has(&work.identity.job_name()) || in_hand.has(context, &work.identity).await? {
+    // A parked message is requeued when the pause ends.
+    let is_paused = controls.decision(&work.session).is_some_and(|control| control.paused);
+    if is_paused
+        || base.jobs.view().contains(&work.identity.job_name())
+        || batch_inputs.contains(base, &work.identity).await?
+    {
         return Ok(None);
     }
-    // This attempt at this generation, or a later one.
+    // An outcome of this attempt at this generation, or of a later attempt.
     let folder = object::outcome_prefix(&work.business, Some(&work.session));
     let prefix = format!("{folder}{}/{}-", work.job, work.identity.generation);
-    let mut outcomes = context.store.list_stream(&work.identity.bucket, &prefix);
+    let mut outcomes = base.store.list_stream(&work.identity.bucket, &prefix);
     while let Some(outcome) = outcomes.try_next().await? {
         let attempt = object::parse_outcome(&work.business, &outcome.name).map(|(.., attempt)| attempt);
         if attempt.is_some_and(|attempt| attempt >= work.identity.attempt) {
-            return Ok(Some(Known::Settled));
+            return Ok(Some(Checked::Settled));
         }
     }
-    let (data, attributes) = work.encode();
-    let message = Message::new().set_data(data).set_attributes(attributes);
-    context.again.publish(message).await.with_context(|| format!("publish {} again", input.name))?;
-    context.metrics.swept.inc();
-    tracing::info!(object = input.name, generation = input.generation, "published an old input again");
-    Ok(Some(Known::Published(now)))
+    base.requeue(&work, false).await?;
+    base.metrics.swept.inc();
+    tracing::info!(object = input.name, generation = input.generation, "requeued an old input");
+    Ok(Some(Checked::Requeued(now)))
 }
 
 #[cfg(test)]
@@ -178,16 +184,16 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_older_than_outcomes_are_kept_is_not_published_again() {
+    fn inputs_older_than_the_retention_of_outcomes_are_not_requeued() {
         let now: Timestamp = "2026-06-01T00:00:00Z".parse().unwrap();
         let hours = |hours| now - SignedDuration::from_hours(hours);
         let retention = contract::config::Retention { finished_jobs_secs: 1, output_days: 1, outcome_days: 90 };
-        let age = |asked| Age::of(asked, hours(1), retention.expired_before(now));
+        let age = |requested| Age::new(requested, hours(1), retention.expired_before(now));
         assert_eq!(
             [None, Some(now), Some(hours(1)), Some(hours(24 * 89))].map(age),
             [Age::Young, Age::Young, Age::Old, Age::Old]
         );
-        // Its outcome goes at 90 days, and the clocks of all are not the same.
+        // Its outcome is deleted at 90 days, and clocks differ.
         assert_eq!(age(Some(hours(24 * 89 + 1))), Age::Expired);
         assert_eq!(age(Some(hours(24 * 91))), Age::Expired);
     }

@@ -1,4 +1,4 @@
-//! A compact projection of the Jobs in the namespace: how many slots are taken, and which Jobs want their outcome.
+//! A compact projection of the Jobs in the namespace: how many slots are used, and which Jobs must be settled.
 //! Pure; the watch feeds it.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -10,10 +10,10 @@ use crate::watched::{Phase, Watched};
 
 mod creations;
 
-/// Ended Jobs that may always wait for their outcome.
+/// Number of unsettled Jobs that never stops intake.
 const UNSETTLED_MAX: usize = 1000;
 
-/// What is kept of a Job: some 150 bytes with its name.
+/// A Job in the view: some 150 bytes with its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     phase: Phase,
@@ -22,24 +22,24 @@ struct Entry {
     suspended: bool,
     /// Slots it takes while it is active.
     weight: u32,
-    /// Pods of a batch that have ended, and how many of those had when its reports were last looked at.
+    /// Pods of a batch that have ended, and how many of those had when its reports were last read.
     pods_ended: u32,
     pods_reported: u32,
 }
 
 impl Entry {
-    /// Whether somebody deleted it before it had ended, so that its pods are to be stopped first.
+    /// Whether it was deleted before it had ended, so that its pods must be stopped first.
     fn is_stopping(&self) -> bool {
         self.held && self.deleting && self.phase == Phase::Active
     }
 
-    /// Whether there is something else to settle.
+    /// Whether it has ended, or a pod of its batch has ended whose report was not read.
     fn has_ended(&self) -> bool {
         self.held && (self.phase != Phase::Active || (self.pods_ended > self.pods_reported && !self.deleting))
     }
 }
 
-/// The Jobs in the namespace and the messages in hand.
+/// The Jobs in the namespace and the reserved slots.
 #[derive(Debug, Default)]
 pub(crate) struct View {
     jobs: HashMap<Box<str>, Entry>,
@@ -48,44 +48,44 @@ pub(crate) struct View {
     ended: BTreeSet<Box<str>>,
     stopping: BTreeSet<Box<str>>,
     creations: Creations,
-    /// Slots that are taken for what is being made into Jobs.
-    in_hand: usize,
-    /// Messages that wait together, with dispatch in batches.
+    /// Slots reserved for Jobs that are not created yet.
+    reserved: usize,
+    /// Messages that wait for a batch.
     waiting: usize,
     synced: bool,
-    /// Nothing is heard of the Jobs.
+    /// The watch is lost.
     lost: bool,
-    /// When a new listing began, and the names shown since.
+    /// When a new listing began, and the names in it so far.
     listing: Option<(Instant, HashSet<Box<str>>)>,
 }
 
 impl View {
-    /// The watch begins a new listing.
-    pub(crate) fn listing(&mut self, now: Instant) {
+    /// Starts a new listing.
+    pub(crate) fn start_listing(&mut self, now: Instant) {
         self.listing = Some((now, HashSet::new()));
     }
 
-    /// The listing is complete: what it did not show is gone.
-    pub(crate) fn listed(&mut self) {
+    /// Ends the listing and removes the Jobs that it did not show.
+    pub(crate) fn finish_listing(&mut self) {
         if let Some((begun, shown)) = self.listing.take() {
-            let gone: Vec<Box<str>> = self.jobs.keys().filter(|name| !shown.contains(*name)).cloned().collect();
-            for name in gone {
-                self.gone(&name);
+            let removed: Vec<Box<str>> = self.jobs.keys().filter(|name| !shown.contains(*name)).cloned().collect();
+            for name in removed {
+                self.remove(&name);
             }
-            self.creations.listed(begun);
+            self.creations.finish_listing(begun);
         }
         self.synced = true;
     }
 
-    /// Whether nothing is heard of the Jobs, so that nobody knows how many are active.
-    pub(crate) fn lose(&mut self, lost: bool) {
+    /// Sets whether the watch is lost, so that the number of active Jobs is unknown.
+    pub(crate) fn set_lost(&mut self, lost: bool) {
         self.lost = lost;
     }
 
-    /// The watch shows a Job.
-    pub(crate) fn shown(&mut self, job: &Watched) {
+    /// Applies a Job that the watch shows.
+    pub(crate) fn apply(&mut self, job: &Watched) {
         let name = job.name();
-        let pods_reported = self.forget(name).map_or(0, |entry| entry.pods_reported);
+        let pods_reported = self.remove_entry(name).map_or(0, |entry| entry.pods_reported);
         let entry = Entry {
             phase: job.phase(),
             deleting: job.is_deleting(),
@@ -109,16 +109,16 @@ impl View {
         if let Some((_, listing)) = &mut self.listing {
             listing.insert(name.into());
         }
-        self.creations.seen(name);
+        self.creations.record_seen(name);
     }
 
-    /// The watch shows that a Job is gone.
-    pub(crate) fn gone(&mut self, name: &str) {
-        self.forget(name);
-        self.creations.seen(name);
+    /// Removes a Job that the watch shows as deleted.
+    pub(crate) fn remove(&mut self, name: &str) {
+        self.remove_entry(name);
+        self.creations.record_seen(name);
     }
 
-    fn forget(&mut self, name: &str) -> Option<Entry> {
+    fn remove_entry(&mut self, name: &str) -> Option<Entry> {
         let entry = self.jobs.remove(name)?;
         if entry.phase == Phase::Active {
             self.active -= entry.weight as usize;
@@ -129,8 +129,8 @@ impl View {
         Some(entry)
     }
 
-    /// A Job was settled; the watch will show so later.
-    pub(crate) fn settled(&mut self, name: &str) {
+    /// Records that a Job was settled; the watch shows it later.
+    pub(crate) fn record_settled(&mut self, name: &str) {
         self.ended.remove(name);
         self.stopping.remove(name);
         if let Some(entry) = self.jobs.get_mut(name) {
@@ -138,8 +138,8 @@ impl View {
         }
     }
 
-    /// The reports of a batch that still runs were looked at when so many of its pods had ended.
-    pub(crate) fn reported(&mut self, name: &str, pods_ended: u32) {
+    /// Records that the reports of a running batch were read when this many of its pods had ended.
+    pub(crate) fn record_reports(&mut self, name: &str, pods_ended: u32) {
         if let Some(entry) = self.jobs.get_mut(name) {
             entry.pods_reported = entry.pods_reported.max(pods_ended);
             if !entry.has_ended() {
@@ -148,59 +148,59 @@ impl View {
         }
     }
 
-    /// What will be a Job takes this many slots.
-    pub(crate) fn take(&mut self, slots: u32) {
-        self.in_hand += slots as usize;
+    /// Reserves slots for a Job.
+    pub(crate) fn reserve(&mut self, slots: u32) {
+        self.reserved += slots as usize;
     }
 
-    /// What took these slots is done with, without a Job of its own.
-    pub(crate) fn put_back(&mut self, slots: u32) {
-        self.in_hand = self.in_hand.saturating_sub(slots as usize);
+    /// Releases reserved slots.
+    pub(crate) fn release(&mut self, slots: u32) {
+        self.reserved = self.reserved.saturating_sub(slots as usize);
     }
 
-    /// A Job of this name is about to be created for what took these slots.
-    pub(crate) fn creating(&mut self, name: &str, weight: u32) {
+    /// Records that a Job of this name is about to be created in reserved slots.
+    pub(crate) fn record_creating(&mut self, name: &str, weight: u32) {
         self.creations.begin(name, weight);
     }
 
-    /// The create failed, or the Job was there already.
-    pub(crate) fn not_created(&mut self, name: &str) {
+    /// Records that the create failed, or the Job existed.
+    pub(crate) fn record_not_created(&mut self, name: &str) {
         self.creations.end(name);
     }
 
-    /// The API server has the Job: the slots that are still taken for it are now the Job's.
-    pub(crate) fn created(&mut self, name: &str, slots: u32, now: Instant) {
-        self.put_back(slots);
+    /// Records that the Job is created: its reserved slots now belong to the Job.
+    pub(crate) fn record_created(&mut self, name: &str, slots: u32, now: Instant) {
+        self.release(slots);
         self.creations.created(name, now);
     }
 
-    /// A message is taken that waits for others, and for slots.
-    pub(crate) fn wait_for_slot(&mut self) {
+    /// Counts a message that waits for a batch.
+    pub(crate) fn start_waiting(&mut self) {
         self.waiting += 1;
     }
 
-    /// It waits no longer.
-    pub(crate) fn wait_no_longer(&mut self) {
+    /// Ends the wait of a message.
+    pub(crate) fn stop_waiting(&mut self) {
         self.waiting = self.waiting.saturating_sub(1);
     }
 
-    /// How many more messages may be taken that wait together, when at most `max` may.
+    /// How many more messages may wait for a batch, when `max` is the limit.
     pub(crate) fn waiting_room(&self, max: usize) -> usize {
         if self.synced && !self.lost { max.saturating_sub(self.waiting) } else { 0 }
     }
 
-    /// Since when a Job that was created should have been shown by the watch.
+    /// Since when the watch should have shown a created Job.
     pub(crate) fn awaited_since(&self) -> Option<Instant> {
         self.creations.awaited_since()
     }
 
-    /// How many slots are free when at most `max` may be taken. None at all while very many ended Jobs
-    /// wait for their outcome: if settling does not work, their number must not grow in the cluster.
+    /// How many of `max` slots are free. None while very many Jobs are unsettled: if settling fails, their number must not
+    /// grow in the cluster.
     pub(crate) fn room(&self, max: usize) -> usize {
         if !self.synced || self.lost || self.unsettled() > (2 * max).max(UNSETTLED_MAX) {
             return 0;
         }
-        max.saturating_sub(self.active + self.creations.awaited() + self.in_hand)
+        max.saturating_sub(self.active + self.creations.awaited() + self.reserved)
     }
 
     /// Slots of Jobs that have not ended.
@@ -208,42 +208,42 @@ impl View {
         self.active
     }
 
-    /// Those of them that wait until their queue admits them. They take slots, so that the backlog stays in Pub/Sub.
+    /// Slots of active Jobs that wait until their queue admits them. They use slots, so that the backlog stays in Pub/Sub.
     pub(crate) fn suspended(&self) -> usize {
         self.suspended
     }
 
-    /// Names of Jobs that ended and still wait for their outcome, and of batches of which an index has ended.
+    /// Names of unsettled Jobs that ended, and of batches with reports that were not read.
     pub(crate) fn ended(&self) -> impl Iterator<Item = &str> {
         self.ended.iter().map(AsRef::as_ref)
     }
 
-    /// Names of Jobs that somebody deleted before they had ended, and that still wait for their outcome.
+    /// Names of unsettled Jobs that were deleted before they had ended.
     pub(crate) fn stopping(&self) -> impl Iterator<Item = &str> {
         self.stopping.iter().map(AsRef::as_ref)
     }
 
-    /// How many those are together.
+    /// How many Jobs are in `ended` and `stopping`.
     pub(crate) fn unsettled(&self) -> usize {
         self.ended.len() + self.stopping.len()
     }
 
-    /// True when this Job still waits for its outcome.
+    /// Whether this Job is in `ended` or `stopping`.
     pub(crate) fn is_unsettled(&self, name: &str) -> bool {
         self.ended.contains(name) || self.stopping.contains(name)
     }
 
-    /// True while our finalizer is on this Job.
+    /// Whether this Job has our finalizer.
     pub(crate) fn is_held(&self, name: &str) -> bool {
         self.jobs.get(name).is_some_and(|entry| entry.held)
     }
 
-    /// True when there is a Job of this name, or is about to be.
-    pub(crate) fn has(&self, name: &str) -> bool {
-        self.jobs.contains_key(name) || self.creations.has(name)
+    /// Whether a Job of this name exists or is about to be created.
+    pub(crate) fn contains(&self, name: &str) -> bool {
+        self.jobs.contains_key(name) || self.creations.contains(name)
     }
 
-    /// True once a first listing was complete.
+    /// Whether a first listing is complete.
     pub(crate) fn is_synced(&self) -> bool {
         self.synced
     }

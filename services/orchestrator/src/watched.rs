@@ -1,4 +1,4 @@
-//! The few fields of a Job that the watch decodes, so that listing thousands of Jobs costs little memory.
+//! The few fields of a Job that the watch decodes, so that listing thousands of Jobs needs little memory.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use serde::{Deserialize, Deserializer};
 /// Whether and how a Job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// It has not.
+    /// It has not ended.
     Active,
     /// Its condition `Complete` is true.
     Complete,
@@ -21,7 +21,7 @@ pub(crate) enum Phase {
     Failed,
 }
 
-/// A Job as far as it is watched.
+/// The watched fields of a Job.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct Watched {
     #[serde(deserialize_with = "trimmed")]
@@ -86,12 +86,12 @@ impl Watched {
         self.metadata.deletion_timestamp.is_some()
     }
 
-    /// How many slots it takes: a batch as many as it has pods, any other Job one.
+    /// How many slots it uses: a batch as many as it has pods, any other Job one.
     pub(crate) fn weight(&self) -> u32 {
         if contract::batch::is_job_name(self.name()) { self.spec.parallelism.unwrap_or(1).max(1) } else { 1 }
     }
 
-    /// True while it waits for its queue.
+    /// Whether it waits for its queue.
     pub(crate) fn is_suspended(&self) -> bool {
         self.spec.suspend == Some(true)
     }
@@ -104,7 +104,7 @@ impl Watched {
         self.status.succeeded.unwrap_or_default().saturating_add(self.status.failed.unwrap_or_default())
     }
 
-    /// True while our finalizer is on it.
+    /// Whether it has our finalizer.
     pub(crate) fn is_held(&self) -> bool {
         self.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == contract::labels::FINALIZER)
     }

@@ -248,8 +248,8 @@ impl World {
             port: 0,
             log_filter: String::new(),
             timing: Timing {
-                stop_within: Duration::from_secs(10),
-                controls_every: Duration::from_millis(200),
+                stop_timeout: Duration::from_secs(10),
+                controls_interval: Duration::from_millis(200),
                 ..Timing::PRODUCTION
             },
         };

@@ -1,11 +1,15 @@
 //! Many inputs in one pod, against a bucket in memory.
 
-use contract::{Identity, message::Work};
+use contract::{
+    Identity,
+    batch::{self, Batch},
+    message::Work,
+};
 
 use super::*;
-use crate::run::tests::{Bucket, CONFIG, block_on, work};
+use crate::input::tests::{Bucket, block_on, work};
 
-/// A batch of one index with these inputs, in the bucket; an input without contents is not there.
+/// A batch of one index with these inputs, in the bucket; an input without contents does not exist.
 fn batch(bucket: &Bucket, inputs: &[(&str, Option<&str>)], common: &[&str]) -> BatchSettings {
     let entry = |job: &str, generation: i64| {
         let object = format!("bu1/input/s/{job}");
@@ -23,7 +27,7 @@ fn batch(bucket: &Bucket, inputs: &[(&str, Option<&str>)], common: &[&str]) -> B
     let (bytes, hash) = Manifest::new(entries).encode().unwrap();
     let batch = Batch {
         schema: batch::SCHEMA,
-        bucket: "b".into(),
+        bucket: work().identity.bucket,
         business: "bu1".into(),
         session: "s".into(),
         hash,
@@ -31,8 +35,10 @@ fn batch(bucket: &Bucket, inputs: &[(&str, Option<&str>)], common: &[&str]) -> B
         indexes: 1,
     };
     bucket.put(&batch.manifest(), 1, &bytes);
+    let mut config = contract::testing::config(&["bu1"]);
+    config.businesses.get_mut("bu1").unwrap().engine.timeout_secs = 1;
     BatchSettings {
-        config: Config::parse(CONFIG).unwrap(),
+        config,
         batch,
         index: 0,
         pod: "pod-a".into(),
@@ -43,7 +49,7 @@ fn batch(bucket: &Bucket, inputs: &[(&str, Option<&str>)], common: &[&str]) -> B
     }
 }
 
-fn left(bucket: &Bucket, settings: &BatchSettings) -> Report {
+fn written_report(bucket: &Bucket, settings: &BatchSettings) -> Report {
     serde_json::from_str(&bucket.text(&settings.batch.report(0, &settings.pod)).unwrap()).unwrap()
 }
 
@@ -61,9 +67,9 @@ fn program(script: &str) -> Program {
 fn an_input_that_can_never_work_fails_alone() {
     let bucket = Bucket::default();
     let settings = batch(&bucket, &[("a", Some("x")), ("bad", Some("{")), ("gone", None), ("b", Some("y"))], &[]);
-    assert_eq!(block_on(run(&settings, None, &bucket)), Ok(run::Done::Completed));
+    assert_eq!(block_on(run(&settings, None, &bucket)), Ok(input::Done::Completed));
     assert!(bucket.text("bu1/output/s/a/1-0").is_some() && bucket.text("bu1/output/s/b/4-0").is_some());
-    let report = left(&bucket, &settings);
+    let report = written_report(&bucket, &settings);
     let mut done: Vec<u32> = report.done.iter().map(|done| done.input).collect();
     done.sort_unstable();
     let mut failed: Vec<_> = report.failed.iter().map(|one| (one.input, one.permanent, one.code.as_str())).collect();
@@ -73,25 +79,25 @@ fn an_input_that_can_never_work_fails_alone() {
 }
 
 #[test]
-fn a_passing_failure_has_the_index_tried_again_and_what_is_done_is_left_alone() {
+fn a_transient_failure_retries_the_index_and_keeps_the_results() {
     let mut bucket = Bucket::default();
     bucket.denied_part = Some("input/s/b");
     let mut settings = batch(&bucket, &[("a", Some("x")), ("b", Some("y")), ("c", Some("z"))], &[]);
     let failure = block_on(run(&settings, None, &bucket)).unwrap_err();
     assert_eq!((failure.code, failure.permanent), ("inputs-failed", false));
     assert!(failure.message.contains("1 of 3") && failure.message.contains("access denied"), "{}", failure.message);
-    assert_eq!(left(&bucket, &settings).failed.len(), 1);
+    assert_eq!(written_report(&bucket, &settings).failed.len(), 1);
     bucket.denied_part = None;
     bucket.put("bu1/output/s/a/1-0", 0, b"first");
     settings = BatchSettings { pod: "pod-b".into(), failures: 1, ..settings };
-    assert_eq!(block_on(run(&settings, None, &bucket)), Ok(run::Done::Completed));
-    assert_eq!(left(&bucket, &settings).done.len(), 3);
+    assert_eq!(block_on(run(&settings, None, &bucket)), Ok(input::Done::Completed));
+    assert_eq!(written_report(&bucket, &settings).done.len(), 3);
     assert_eq!(bucket.text("bu1/output/s/a/1-0").unwrap(), "first");
     assert!(bucket.text("bu1/output/s/b/2-0").is_some());
 }
 
 #[test]
-fn every_other_pod_comes_from_the_other_side() {
+fn every_other_pod_starts_from_the_other_end() {
     let bucket = Bucket::default();
     let inputs = [("a", Some("1")), ("b", Some("2")), ("c", Some("3"))];
     let settings = BatchSettings { failures: 1, threads: 1, ..batch(&bucket, &inputs, &[]) };
@@ -108,7 +114,7 @@ fn programs_share_the_common_data_and_each_has_its_log() {
     let settings = batch(&bucket, &inputs, &["rates"]);
     let script = "read x; echo said $x >&2; [ $x = 2 ] && exit 3; cat $DESKGRID_COMMON/rates; echo $x";
     block_on(run(&settings, Some(&program(script)), &bucket)).unwrap();
-    let report = left(&bucket, &settings);
+    let report = written_report(&bucket, &settings);
     assert_eq!(report.done.len(), 2, "{report:?}");
     let failed = &report.failed[0];
     assert_eq!((failed.input, failed.permanent, failed.code.as_str()), (1, true, "program-failed"));
@@ -123,12 +129,12 @@ fn an_input_that_takes_too_long_does_not_stop_the_others() {
     let settings = batch(&bucket, &[("a", Some("100")), ("b", Some("0"))], &[]);
     let failure = block_on(run(&settings, Some(&program("read x; sleep $x; echo done")), &bucket)).unwrap_err();
     assert_eq!(failure.code, "inputs-failed");
-    let report = left(&bucket, &settings);
+    let report = written_report(&bucket, &settings);
     assert_eq!((report.done.len(), report.failed[0].code.as_str()), (1, "timeout"));
 }
 
 #[test]
-fn a_manifest_that_is_not_the_one_is_not_computed() {
+fn a_manifest_with_another_hash_is_not_computed() {
     let bucket = Bucket::default();
     let settings = batch(&bucket, &[("a", Some("x"))], &[]);
     bucket.put(&settings.batch.manifest(), 2, b"{\"schema\":1,\"entries\":[]}");
@@ -137,14 +143,14 @@ fn a_manifest_that_is_not_the_one_is_not_computed() {
 }
 
 #[test]
-fn what_is_configured_for_the_program_holds_in_a_batch_too() {
+fn the_settings_of_the_business_apply_to_a_program_in_a_batch() {
     let engine = |timeout_secs| {
-        let mut engine = Config::parse(CONFIG).unwrap().businesses["bu1"].engine.clone();
+        let mut engine = contract::testing::business("bu1").engine;
         engine.program.timeout_secs = timeout_secs;
         engine
     };
-    let most = Duration::from_secs(100);
-    for (own, configured, wanted) in [
+    let limit = Duration::from_secs(100);
+    for (own, configured, expected) in [
         (None, Some(10), 10),
         (None, None, 100),
         (None, Some(1000), 100),
@@ -152,8 +158,8 @@ fn what_is_configured_for_the_program_holds_in_a_batch_too() {
         (Some(500), None, 100),
     ] {
         let program = Program { timeout: own.map(Duration::from_secs), ..program("true") };
-        let limited = limited(&program, Some(&engine(configured)), most);
-        assert_eq!(limited.timeout, Some(Duration::from_secs(wanted)), "{own:?} {configured:?}");
+        let limited = with_limits(&program, Some(&engine(configured)), limit);
+        assert_eq!(limited.timeout, Some(Duration::from_secs(expected)), "{own:?} {configured:?}");
     }
 }
 
@@ -169,7 +175,7 @@ fn the_logs_in_a_report_are_few_bytes_however_many_fail() {
         log_tail: Some("é".repeat(LOG_TAIL_BYTES / 2)),
     };
     let mut all: Vec<Failed> = (0..1000).map(failed).collect();
-    shorten(&mut all);
+    shorten_logs(&mut all);
     let bytes: usize = all.iter().map(|failed| failed.log_tail.as_ref().unwrap().len()).sum();
     assert!(bytes <= 512 * 1024 + 1000 * 2 * 1024, "{bytes} bytes of logs in one report");
     assert_eq!(all[0].log_tail.as_ref().unwrap().len(), LOG_TAIL_BYTES, "the first is whole");

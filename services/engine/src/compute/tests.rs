@@ -21,7 +21,7 @@ fn books_and_tables_are_priced_and_anything_else_echoed() {
         (b"\xff\x00", "data.bin", "", Kernel::Echo),
     ] {
         assert_eq!(
-            choose(Input { bytes, name, content_type, market: None }),
+            select_kernel(Input { bytes, name, content_type, market: None }),
             kernel,
             "{bytes:?} {name} {content_type}"
         );

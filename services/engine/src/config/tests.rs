@@ -4,10 +4,10 @@ use super::*;
 
 fn variables(folder: &Path) -> BTreeMap<String, String> {
     let path = folder.join("config.json");
-    std::fs::write(&path, crate::run::tests::CONFIG).unwrap();
+    std::fs::write(&path, serde_json::to_vec(&contract::testing::config(&["bu1"])).unwrap()).unwrap();
     [
         (labels::ENV_CONFIG, path.display().to_string()),
-        (labels::ENV_WORK, serde_json::to_string(&crate::run::tests::work()).unwrap()),
+        (labels::ENV_WORK, serde_json::to_string(&crate::input::tests::work()).unwrap()),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into()
@@ -15,9 +15,9 @@ fn variables(folder: &Path) -> BTreeMap<String, String> {
 
 #[test]
 fn everything_that_is_missing_is_named_at_once() {
-    let mut wrong = BTreeMap::from([(labels::ENV_THREADS.to_owned(), "0".to_owned())]);
-    wrong.insert(labels::ENV_ENGINE_STOP_AT.to_owned(), "never".to_owned());
-    let error = Settings::read(&wrong).unwrap_err().to_string();
+    let mut invalid = BTreeMap::from([(labels::ENV_THREADS.to_owned(), "0".to_owned())]);
+    invalid.insert(labels::ENV_ENGINE_STOP_AT.to_owned(), "never".to_owned());
+    let error = Settings::read(&invalid).unwrap_err().to_string();
     for name in [labels::ENV_CONFIG, labels::ENV_WORK, labels::ENV_THREADS, labels::ENV_ENGINE_STOP_AT] {
         assert!(error.contains(name), "{name} in {error}");
     }
@@ -28,7 +28,7 @@ fn a_task_needs_an_index_below_the_number_of_tasks() {
     let folder = tempfile::tempdir().unwrap();
     let mut variables = variables(folder.path());
     assert_eq!(Settings::read(&variables).unwrap().share(), Share::ALL);
-    let mut work = crate::run::tests::work();
+    let mut work = crate::input::tests::work();
     work.tasks = Some(3);
     variables.insert(labels::ENV_WORK.to_owned(), serde_json::to_string(&work).unwrap());
     assert!(Settings::read(&variables).unwrap_err().to_string().contains("JOB_COMPLETION_INDEX"));
@@ -44,7 +44,7 @@ fn a_task_needs_an_index_below_the_number_of_tasks() {
 fn an_input_in_another_bucket_is_not_computed() {
     let folder = tempfile::tempdir().unwrap();
     let mut variables = variables(folder.path());
-    let mut work = crate::run::tests::work();
+    let mut work = crate::input::tests::work();
     work.identity.bucket = "other".to_owned();
     variables.insert(labels::ENV_WORK.to_owned(), serde_json::to_string(&work).unwrap());
     assert!(Settings::read(&variables).unwrap_err().to_string().contains("other"));

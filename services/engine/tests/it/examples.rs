@@ -57,8 +57,8 @@ fn the_python_example_is_wrapped() {
 }
 
 #[test]
-fn the_table_is_priced_with_its_market() {
-    // The folder of common data, as a session would have it.
+fn the_table_is_priced_with_its_market_data() {
+    // The folder of common data, as in a session.
     let common = tempfile::tempdir().unwrap();
     fs::copy(folder().join("market.json"), common.path().join("market.json")).unwrap();
     let price = |index: &str, count: &str| {

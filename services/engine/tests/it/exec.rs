@@ -1,28 +1,21 @@
-//! `engine run` and `engine exec` as far as they go without a cloud; the rest is for the end-to-end tests.
+//! The part of `engine run` and `engine exec` that needs no cloud; the end-to-end tests cover the rest.
 
 use std::{io::Read as _, net::TcpListener, time::Duration};
 
 use crate::{engine, run};
 
-const CONFIG: &str = r#"{"schema": 1, "environment": "e", "project": "p", "location": "l", "bucket": "b",
-  "businesses": {"bu1": {"name": "bu1", "bucket": "b", "namespace": "bu1", "topic": "t", "subscription": "s",
-    "events_topic": "e", "max_active_jobs": 1, "dispatch": "job", "submit_on_upload": false,
-    "retention": {"finished_jobs_secs": 1, "output_days": 1, "outcome_days": 8},
-    "engine": {"image": "i", "cpu": "1", "memory": "1Gi", "retries": 0, "timeout_secs": 1, "spot": false}}}}"#;
-const WORK: &str = r#"{"bucket": "b", "object": "bu1/input/s/j", "generation": 7, "attempt": 0,
-  "business": "bu1", "session": "s", "job": "j"}"#;
-
 /// A storage that takes requests and never answers.
 #[test]
-fn the_engine_asks_for_its_input_and_stops_when_told() {
+fn the_engine_requests_its_input_and_stops_on_sigterm() {
     let folder = tempfile::tempdir().unwrap();
     let (config, log) = (folder.path().join("config.json"), folder.path().join("termination-log"));
-    std::fs::write(&config, CONFIG).unwrap();
+    std::fs::write(&config, serde_json::to_vec(&contract::testing::config(&["bu1"])).unwrap()).unwrap();
+    let work = serde_json::to_string(&contract::testing::work("bu1", "s", "j")).unwrap();
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let mut command = engine(&[]);
     command
         .env("DESKGRID_CONFIG", &config)
-        .env("DESKGRID_WORK", WORK)
+        .env("DESKGRID_WORK", work)
         .env("DESKGRID_TERMINATION_LOG", &log)
         .env("STORAGE_EMULATOR_HOST", listener.local_addr().unwrap().to_string())
         .env("PUBSUB_EMULATOR_HOST", "127.0.0.1:9");
@@ -48,7 +41,7 @@ fn the_engine_asks_for_its_input_and_stops_when_told() {
 }
 
 #[test]
-fn what_is_missing_is_named_in_the_termination_message() {
+fn the_termination_message_names_missing_variables() {
     let folder = tempfile::tempdir().unwrap();
     let log = folder.path().join("termination-log");
     for arguments in [&[][..], &["run"], &["exec", "--", "true"]] {

@@ -33,7 +33,7 @@ fn the_result_is_standard_output_or_the_file() {
     assert_eq!(shell(&[], "cat; cat $DESKGRID_INPUT", b"ab"), (0, "abab".into(), String::new()));
     let (code, out, log) = shell(&[], "echo chatter; echo result > $DESKGRID_RESULT", b"");
     assert_eq!((code, out.as_str()), (0, "result\n"));
-    // What is not the result is not lost.
+    // Output that is not the result goes to the log.
     assert_eq!(log, "chatter\n");
     assert_eq!(shell(&[], "echo $DESKGRID_INDEX/$DESKGRID_COUNT; test -d $DESKGRID_COMMON", b"").1, "0/1\n");
     assert_eq!(shell(&[], "true", b"unread").1, "");
@@ -65,7 +65,7 @@ fn a_program_that_runs_too_long_is_ended_with_what_it_started() {
 }
 
 #[test]
-fn a_program_does_not_wait_for_what_it_left_behind() {
+fn processes_that_a_program_leaves_running_do_not_delay_its_result() {
     let started = Instant::now();
     assert_eq!(shell(&[], "sleep 600 & echo done", b"").1, "done\n");
     assert!(started.elapsed() < Duration::from_secs(60));

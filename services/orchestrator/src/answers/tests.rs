@@ -15,12 +15,12 @@ fn retry(reason: &'static str) -> Answer {
 }
 
 #[track_caller]
-fn check(error: &kube::Error, wanted: Answer) {
+fn check(error: &kube::Error, expected: Answer) {
     let actual = classify(error);
     // The texts of faults and rejections are the server's own; which of the two it is is what counts.
-    match (&actual, &wanted) {
+    match (&actual, &expected) {
         (Answer::OurFault(_), Answer::OurFault(_)) | (Answer::Rejected(_), Answer::Rejected(_)) => {}
-        _ => assert_eq!(actual, wanted),
+        _ => assert_eq!(actual, expected),
     }
 }
 
@@ -29,7 +29,7 @@ fn answers_are_told_apart() {
     let fault = || Answer::OurFault(String::new());
     let rejected = || Answer::Rejected(String::new());
     // As Kubernetes 1.34 words them.
-    for (code, reason, message, kind, wanted) in [
+    for (code, reason, message, kind, expected) in [
         (409, "AlreadyExists", "jobs.batch \"job-1\" already exists", "jobs", Answer::Exists),
         (
             409,
@@ -87,7 +87,7 @@ fn answers_are_told_apart() {
         ),
         (504, "Timeout", "request did not complete within requested timeout", "", retry(retry::UNAVAILABLE)),
     ] {
-        check(&status(code, reason, message, kind, 0), wanted);
+        check(&status(code, reason, message, kind, 0), expected);
     }
 }
 

@@ -1,4 +1,4 @@
-//! What becomes of the inputs of a batch.
+//! Decisions about the inputs of a batch.
 
 use contract::{
     Identity,
@@ -38,8 +38,8 @@ pub(crate) fn failed(input: u32, permanent: bool, code: &str, second: i64) -> Fa
 }
 
 /// The state and reason of each input: 0 done, 1 has a result but no report, 2 can never work, 3 failed twice, 4 timed
-/// out, 5 was in nobody's hand.
-fn check(standing: Standing, wanted: [&str; 6]) -> Vec<Fate> {
+/// out, 5 is in no report.
+fn check(state: JobState, expected: [&str; 6]) -> Vec<Fate> {
     let manifest = manifest();
     let (_, hash) = manifest.encode().unwrap();
     let batch = Batch {
@@ -53,7 +53,7 @@ fn check(standing: Standing, wanted: [&str; 6]) -> Vec<Fate> {
     };
     let template = tests::template(&tests::business());
     let job: Job = serde_json::from_value(template.batch(&batch).unwrap()).unwrap();
-    assert_eq!(crate::batch_job::batch_of(&job).unwrap(), Some(batch.clone()));
+    assert_eq!(crate::batch_job::read_batch(&job).unwrap(), Some(batch.clone()));
     let pods: Vec<Pod> = ["p1", "p2"]
         .map(|name| {
             serde_json::from_value(json!({
@@ -73,61 +73,61 @@ fn check(standing: Standing, wanted: [&str; 6]) -> Vec<Fate> {
         report("p2", &[0], vec![failed(3, false, "program-failed", 20), failed(4, false, "timeout", 20)]),
         report("p1", &[], vec![failed(3, false, "program-failed", 10), failed(2, true, "malformed-input", 10)]),
     ];
-    let mut known = Reports::default();
-    reports.into_iter().for_each(|report| known.add(report, standing, &HashSet::new()));
+    let mut merged = Reports::default();
+    reports.into_iter().for_each(|report| merged.add(report, state, &HashSet::new()));
     let results = [manifest.entries[1].work.output(None)].into();
-    let facts = Facts {
+    let facts = BatchFacts {
         job: &job,
         batch: &batch,
-        standing,
+        state,
         manifest: &manifest,
         pods: &pods,
-        reports: known,
-        results: if standing == Standing::Running { BTreeSet::new() } else { results },
-        gone: HashSet::new(),
+        reports: merged,
+        results: if state == JobState::Running { BTreeSet::new() } else { results },
+        missing_inputs: HashSet::new(),
         now: time(30),
     };
     let fates: Vec<Fate> = (0..).zip(&manifest.entries).map(|(input, entry)| decide(&facts, input, entry)).collect();
     let words: Vec<String> = fates
         .iter()
         .map(|fate| match fate {
-            Fate::Ended(outcome) => format!("{} {}", outcome.state, outcome.reason.code),
-            Fate::Alone => "alone".into(),
-            Fate::Later => "later".into(),
-            Fate::Again => "again".into(),
+            Fate::Settle(outcome) => format!("{} {}", outcome.state, outcome.reason.code),
+            Fate::RunAlone => "alone".into(),
+            Fate::Wait => "wait".into(),
+            Fate::Requeue => "requeue".into(),
         })
         .collect();
-    assert_eq!(words, wanted);
+    assert_eq!(words, expected);
     fates
 }
 
 #[test]
-fn what_is_reported_is_settled_while_the_rest_runs() {
-    check(Standing::Running, ["succeeded completed", "later", "failed malformed-input", "later", "later", "later"]);
+fn reported_inputs_are_settled_while_the_others_run() {
+    check(JobState::Running, ["succeeded completed", "wait", "failed malformed-input", "wait", "wait", "wait"]);
 }
 
 #[test]
-fn what_is_left_at_the_end_failed_or_gets_a_job_of_its_own() {
+fn the_inputs_left_at_the_end_fail_or_get_a_job_of_their_own() {
     let done = "succeeded completed";
-    let wanted = [done, done, "failed malformed-input", "failed retries-exhausted", "failed timeout", "alone"];
-    let fates = check(Standing::Ended(Phase::Failed), wanted);
-    let Fate::Ended(first) = &fates[0] else { panic!() };
+    let expected = [done, done, "failed malformed-input", "failed retries-exhausted", "failed timeout", "alone"];
+    let fates = check(JobState::Ended(Phase::Failed), expected);
+    let Fate::Settle(first) = &fates[0] else { panic!() };
     assert_eq!((first.timestamps.started, first.timestamps.finished), (Some(time(5)), Some(time(6))));
     assert_eq!((first.cpu_seconds, first.node.as_deref(), first.pods), (Some(1.0), Some("n"), 2));
     assert_eq!((first.message_id.as_deref(), &first.log_tail), (Some("m0"), &None));
-    let Fate::Ended(third) = &fates[3] else { panic!() };
+    let Fate::Settle(third) = &fates[3] else { panic!() };
     assert_eq!((third.exit_code, third.log_tail.as_deref()), (Some(1), Some("a line")));
     assert!(third.reason.message.contains("at 20"), "the last failure counts: {}", third.reason.message);
 }
 
 #[test]
-fn what_is_not_done_when_the_job_is_deleted_is_cancelled() {
+fn unfinished_inputs_of_a_deleted_job_are_cancelled() {
     let (done, cancelled) = ("succeeded completed", "cancelled cancelled");
-    check(Standing::Deleted, [done, done, "failed malformed-input", cancelled, cancelled, cancelled]);
+    check(JobState::Deleted, [done, done, "failed malformed-input", cancelled, cancelled, cancelled]);
 }
 
 #[test]
-fn the_job_of_a_batch_tries_each_index_by_itself() {
+fn each_index_of_a_batch_has_its_own_retries() {
     let batch = Batch {
         schema: 1,
         bucket: "b".into(),

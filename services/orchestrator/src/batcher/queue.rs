@@ -8,8 +8,10 @@ use std::{
 use contract::{batch::INPUTS_MAX, message::Work};
 use tokio::{sync::oneshot, time::Instant};
 
-use super::Told;
-use crate::job::Origin;
+use crate::{admit_error::AdmitError, job::Origin};
+
+/// The reply to a message that waited.
+pub(super) type Reply = Result<(), AdmitError>;
 
 /// How long a message waits for others when slots are free.
 const GATHER: Duration = Duration::from_millis(30);
@@ -22,7 +24,7 @@ pub(super) struct Queue {
     pub(super) closed: bool,
 }
 
-/// What becomes one Kubernetes Job.
+/// The messages that become one Kubernetes Job.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Key {
     /// False sorts first.
@@ -38,7 +40,7 @@ pub(super) struct Pending {
     pub(super) work: Work,
     pub(super) origin: Origin,
     pub(super) since: Instant,
-    pub(super) told: oneshot::Sender<Told>,
+    pub(super) reply: oneshot::Sender<Reply>,
 }
 
 impl Queue {
@@ -54,8 +56,8 @@ impl Queue {
         self.groups.entry(key).or_default().push_back(pending);
     }
 
-    /// The group that is next: of those that are ready, priority first, then the one that has waited longest. Else when
-    /// one will be ready.
+    /// The next group: of those that are ready, priority first, then the one that has waited longest. `Err` has the time
+    /// when a group will be ready.
     pub(super) fn next(&self, now: Instant) -> Result<Key, Option<Instant>> {
         let due = |key: &Key, group: &VecDeque<Pending>| {
             let since = group.front().map_or(now, |pending| pending.since);
@@ -68,7 +70,7 @@ impl Queue {
         }
     }
 
-    /// Takes the oldest of a group, as many as a batch may have.
+    /// Removes the oldest messages of a group, as many as a batch may have.
     pub(super) fn take(&mut self, key: &Key) -> Vec<Pending> {
         let Some(group) = self.groups.get_mut(key) else { return Vec::new() };
         let taken = group.drain(..group.len().min(INPUTS_MAX)).collect();
@@ -83,11 +85,11 @@ impl Queue {
 pub(super) mod tests {
     use super::*;
 
-    pub(in crate::batcher) fn pending(session: &str, priority: bool, since: Instant) -> (Key, Pending) {
+    pub(crate) fn pending(session: &str, priority: bool, since: Instant) -> (Key, Pending) {
         let work = Work { session: session.into(), priority, ..crate::job::tests::work(None) };
         let origin = Origin { message_id: "1".into(), published: None, received: jiff::Timestamp::UNIX_EPOCH };
         let key = Key { ordinary: !priority, session: session.into(), single: 0 };
-        (key, Pending { work, origin, since, told: oneshot::channel().0 })
+        (key, Pending { work, origin, since, reply: oneshot::channel().0 })
     }
 
     #[test]

@@ -16,7 +16,7 @@ use crate::{
 /// A request as it came: method, path with query, body.
 type Seen = (String, String, Value);
 
-/// A client whose API server answers as `answer` says, and what it was asked.
+/// A client whose API server answers as `answer` says, and its requests.
 fn server(
     answer: impl Fn(&str, &str, &Value) -> (u16, Value) + Clone + Send + 'static,
 ) -> (Client, Arc<Mutex<Vec<Seen>>>) {
@@ -65,17 +65,17 @@ async fn a_create_says_what_became_of_it() {
     let error = cluster.dry_run(&job).await.unwrap_err();
     assert!(matches!(classify(&error), Answer::Rejected(_)));
     let path = "/apis/batch/v1/namespaces/bu1/jobs";
-    let wanted = [
+    let expected = [
         ("POST".to_owned(), path.to_owned(), job.clone()),
         ("POST".to_owned(), format!("{path}?dryRun=All&fieldValidation=Strict"), job),
     ];
-    assert_eq!(*seen.lock().unwrap(), wanted);
+    assert_eq!(*seen.lock().unwrap(), expected);
 }
 
 #[tokio::test]
 async fn only_our_finalizer_goes_and_only_from_the_job_that_was_read() {
     let (client, seen) = server(|_, _, _| (200, json!({"metadata": {"name": "j"}})));
-    assert!(Cluster::new(client, "bu1").release(&a_job()).await.unwrap());
+    assert!(Cluster::new(client, "bu1").remove_finalizer(&a_job()).await.unwrap());
     let (method, target, body) = seen.lock().unwrap()[0].clone();
     assert_eq!(
         (method.as_str(), target.trim_end_matches(['?', '&'])),
@@ -86,7 +86,7 @@ async fn only_our_finalizer_goes_and_only_from_the_job_that_was_read() {
 
     for (code, reason, released) in [(404, "NotFound", Some(true)), (409, "Conflict", Some(false)), (500, "", None)] {
         let (client, _) = server(move |_, _, _| failure(code, reason));
-        assert_eq!(Cluster::new(client, "bu1").release(&a_job()).await.ok(), released, "{code}");
+        assert_eq!(Cluster::new(client, "bu1").remove_finalizer(&a_job()).await.ok(), released, "{code}");
     }
 }
 
@@ -128,14 +128,14 @@ async fn the_view_follows_a_listing_in_pages_and_then_the_watch() {
     tokio::select! {
         ended = follow(cluster.watched("bu1"), "bu1", &jobs, &health) => panic!("the watch ended: {ended:?}"),
         () = async {
-            while jobs.look().unsettled() != 1 {
+            while jobs.view().unsettled() != 1 {
                 changes.changed().await.unwrap();
             }
         } => {}
         () = tokio::time::sleep(Duration::from_secs(20)) => panic!("the view never showed the ended Job"),
     }
-    assert_eq!(jobs.look().active(), 1);
-    assert!(jobs.look().is_unsettled("b") && health.reasons().is_empty());
+    assert_eq!(jobs.view().active(), 1);
+    assert!(jobs.view().is_unsettled("b") && health.reasons().is_empty());
     let first = seen.lock().unwrap()[0].1.clone();
     assert!(first.contains("labelSelector=business%3Dbu1%2Capp%3Dengine") && first.contains("limit=100"), "{first}");
 }

@@ -1,4 +1,4 @@
-//! Ends the Kubernetes Jobs of what was cancelled.
+//! Deletes the Kubernetes Jobs of cancelled work.
 
 use contract::{
     batch::{Batch, Entry, Manifest},
@@ -8,52 +8,52 @@ use contract::{
 use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 
-use super::Failed;
+use super::Errors;
 use crate::{
-    batch_job::batch_of,
-    batch_outcome::{Cut, is_spared},
-    context::Context,
+    base::Base,
+    batch_job::read_batch,
+    batch_outcome::{PartialCancel, is_after},
     job,
-    outcome::{Standing, standing},
+    outcome::{JobState, job_state},
 };
 
-/// Deletes the cancelled Jobs of a session that have not ended; settling gives them their outcome. One of which nobody
-/// can tell whether it is meant holds up no other.
-pub(super) async fn jobs(context: &Context, session: &str, control: &Control, failed: &mut Failed) {
+/// Deletes the cancelled Jobs of a session that have not ended; settling writes their outcomes. A Job that cannot be read
+/// does not block the others.
+pub(super) async fn jobs(base: &Base, session: &str, control: &Control, errors: &mut Errors) {
     let selector = format!("{}={}", labels::SESSION, names::label_value(session));
-    let jobs = match context.cluster.jobs(&selector).await {
+    let jobs = match base.cluster.jobs(&selector).await {
         Ok(jobs) => jobs,
-        Err(error) => return failed.add(error.context(format!("look for the Jobs of session {session}"))),
+        Err(error) => return errors.add(error.context(format!("list the Jobs of session {session}"))),
     };
     for job in jobs {
-        if let Err(error) = one(context, session, control, &job).await {
+        if let Err(error) = delete(base, session, control, &job).await {
             let name = job.metadata.name.as_deref().unwrap_or_default();
-            failed.add(error.context(format!("cancel what is cancelled of the Job {name}")));
+            errors.add(error.context(format!("cancel the Job {name}")));
         }
     }
 }
 
 /// Deletes one Job of a session if it has not ended and is cancelled.
-async fn one(context: &Context, session: &str, control: &Control, job: &Job) -> anyhow::Result<()> {
+async fn delete(base: &Base, session: &str, control: &Control, job: &Job) -> anyhow::Result<()> {
     let (Some(name), Some(uid)) = (&job.metadata.name, &job.metadata.uid) else { return Ok(()) };
-    if standing(job) != Standing::Running {
+    if job_state(job) != JobState::Running {
         return Ok(());
     }
-    match batch_of(job)? {
+    match read_batch(job)? {
         None if !is_cancelled(job, control) => return Ok(()),
         None => {}
-        Some(batch) => match cancelled_of(context, &batch, control).await? {
+        Some(batch) => match cancelled_share(base, &batch, control).await? {
             Share::None => return Ok(()),
             Share::All => {}
-            Share::Some(cut) => {
-                for (annotation, value) in cut.annotations() {
-                    context.cluster.annotate(name, uid, annotation, &value).await?;
+            Share::Some(partial) => {
+                for (annotation, value) in partial.annotations() {
+                    base.cluster.annotate(name, uid, annotation, &value).await?;
                 }
             }
         },
     }
-    context.cluster.delete(name, uid).await?;
-    tracing::info!(session, kubernetes_job = name, "deleted, since it was cancelled");
+    base.cluster.delete(name, uid).await?;
+    tracing::info!(session, kubernetes_job = name, "deleted a cancelled Job");
     Ok(())
 }
 
@@ -61,19 +61,19 @@ async fn one(context: &Context, session: &str, control: &Control, job: &Job) -> 
 enum Share {
     None,
     All,
-    /// Only this. The others are published again, since one Job cannot end in part.
-    Some(Cut),
+    /// Only this part. The other inputs are requeued, since a Job cannot be deleted in part.
+    Some(PartialCancel),
 }
 
-/// How much of a running batch a decision cancels. It may have been made between the decision and the moment at which
-/// this process read it, of messages from before and after.
-async fn cancelled_of(context: &Context, batch: &Batch, control: &Control) -> anyhow::Result<Share> {
-    let Some((_, text)) = context.store.read(&batch.bucket, &batch.manifest(), None).await? else {
-        // Every input has its outcome.
+/// How much of a running batch a decision cancels. A batch created after the decision, and before this process read it,
+/// may have messages from before and after the decision.
+async fn cancelled_share(base: &Base, batch: &Batch, control: &Control) -> anyhow::Result<Share> {
+    let Some((_, text)) = base.store.read(&batch.bucket, &batch.manifest(), None).await? else {
+        // Every input has an outcome.
         return Ok(Share::None);
     };
     let entries = Manifest::decode(&text, batch)?.entries;
-    let is_older = |entry: &Entry, before: Option<Timestamp>| before.is_some_and(|before| !is_spared(entry, before));
+    let is_older = |entry: &Entry, before: Option<Timestamp>| before.is_some_and(|before| !is_after(entry, before));
     let with_session = entries.iter().filter(|entry| is_older(entry, control.cancelled_before)).count();
     let is_named = |entry: &Entry| {
         !is_older(entry, control.cancelled_before)
@@ -83,14 +83,14 @@ async fn cancelled_of(context: &Context, batch: &Batch, control: &Control) -> an
     Ok(match with_session + inputs.len() {
         0 => Share::None,
         all if all == entries.len() => Share::All,
-        _ => Share::Some(Cut { before: control.cancelled_before.filter(|_| with_session > 0), inputs }),
+        _ => Share::Some(PartialCancel { before: control.cancelled_before.filter(|_| with_session > 0), inputs }),
     })
 }
 
-/// Whether a Job is of a message that came before it, or its session, was cancelled.
+/// Whether the decision cancels the message of this Job.
 fn is_cancelled(job: &Job, control: &Control) -> bool {
-    let (_, published, _) = job::origin_of(job);
+    let (_, published, _) = job::read_origin(job);
     let created = job.metadata.creation_timestamp.as_ref().map(|time| time.0);
-    let name = job::work_of(job).map(|work| work.job).unwrap_or_default();
+    let name = job::read_work(job).map(|work| work.job).unwrap_or_default();
     control.cancels(&name, 1, published.or(created), None)
 }

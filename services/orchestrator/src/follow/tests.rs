@@ -1,4 +1,4 @@
-//! The watch against an API server that lets nobody watch, or shows nothing.
+//! The watch against an API server that forbids or shows nothing.
 
 use std::{
     convert::Infallible,
@@ -19,7 +19,7 @@ use super::*;
 /// What a second is in production.
 const UNIT: Duration = Duration::from_millis(10);
 
-/// An API server of a few lines: how many Jobs it has, and whether it lets somebody watch them. A watch shows nothing.
+/// A minimal API server: its number of Jobs, and whether it forbids watching. A watch shows nothing.
 #[derive(Debug, Default)]
 struct Server {
     jobs: AtomicUsize,
@@ -43,10 +43,10 @@ impl Server {
     }
 }
 
-/// What is done first, and what must come of it.
+/// An action, and the condition that must follow.
 type Step = (fn(&Server, &Jobs), fn(&View, &str) -> bool);
 
-/// Follows what a server has, and waits in turn for each of `steps`.
+/// Follows a server, and waits in turn for each of `steps`.
 async fn check(steps: &[Step]) {
     let server = Arc::new(Server::default());
     let (jobs, health) = (Jobs::new(), Health::new(Duration::from_secs(60)));
@@ -59,25 +59,25 @@ async fn check(steps: &[Step]) {
     });
     let api = Api::namespaced(kube::Client::new(service, "bu1"), "bu1");
     let wait = async {
-        for (number, (first, wanted)) in steps.iter().enumerate() {
+        for (number, (first, condition)) in steps.iter().enumerate() {
             first(&server, &jobs);
             let holds = async {
-                while !wanted(&jobs.look(), &health.reasons()) {
+                while !condition(&jobs.view(), &health.reasons()) {
                     tokio::time::sleep(UNIT).await;
                 }
             };
             let came = tokio::time::timeout(Duration::from_secs(60), holds).await;
-            assert!(came.is_ok(), "step {number} never came: {:?}; {}", jobs.look(), health.reasons());
+            assert!(came.is_ok(), "step {number} never came: {:?}; {}", jobs.view(), health.reasons());
         }
     };
     tokio::select! {
-        ended = with_patience(api, "bu1", &jobs, &health, Patience::of(UNIT)) => panic!("the watch ended: {ended:?}"),
+        ended = with_timeouts(api, "bu1", &jobs, &health, WatchTimeouts::with_unit(UNIT)) => panic!("the watch ended: {ended:?}"),
         () = wait => {}
     }
 }
 
 #[tokio::test]
-async fn intake_stops_while_watching_is_refused_and_what_there_is_is_still_seen() {
+async fn intake_stops_while_watching_is_forbidden_and_listings_go_on() {
     check(&[
         (|server, _| server.forbids_watching.store(true, Ordering::SeqCst), |view, _| view.room(5) == 5),
         (|_, _| {}, |view, reasons| view.room(5) == 0 && reasons.contains("cannot watch")),
@@ -92,15 +92,15 @@ async fn intake_stops_while_watching_is_refused_and_what_there_is_is_still_seen(
 }
 
 #[tokio::test]
-async fn a_silent_watch_is_followed_by_a_listing_of_what_was_created() {
+async fn a_listing_of_the_created_jobs_follows_a_silent_watch() {
     check(&[
         (|_, _| {}, |view, _| view.room(5) == 5),
         (
             |server, jobs| {
-                // One is there and is not shown, the other one is gone.
+                // One exists and the watch does not show it, the other one is deleted.
                 server.jobs.store(1, Ordering::SeqCst);
                 for name in ["job-0", "gone"] {
-                    let mut slot = jobs.take(1);
+                    let mut slot = jobs.reserve(1);
                     slot.creating(name.to_owned());
                     slot.created();
                 }

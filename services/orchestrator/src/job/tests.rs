@@ -8,21 +8,10 @@ pub(crate) fn business() -> Business {
 
 pub(crate) fn work(tasks: Option<u32>) -> Work {
     Work {
-        identity: Identity {
-            bucket: "p-bucket".into(),
-            object: "bu1/input/s1/a b/c.json".into(),
-            generation: 7,
-            attempt: 0,
-        },
-        business: "bu1".into(),
-        session: "s1".into(),
-        job: "a b/c.json".into(),
         client: Some("desk".into()),
         tasks,
-        rows_per_task: None,
-        priority: false,
         common: vec!["market.json".into()],
-        resources: Default::default(),
+        ..contract::testing::work("bu1", "s1", "a b/c.json")
     }
 }
 
@@ -78,7 +67,7 @@ fn a_job_says_what_it_is_for() {
         assert_eq!(serde_json::from_str::<Work>(given[0].value.as_ref().unwrap()).unwrap(), work(None));
     }
     assert_eq!((spec.backoff_limit, spec.completions, spec.suspend), (Some(3), None, None));
-    let (message, published, received) = origin_of(&job);
+    let (message, published, received) = read_origin(&job);
     assert_eq!(message.as_deref(), Some("m1"));
     assert!(published < received);
 }
@@ -92,7 +81,7 @@ fn a_split_job_is_indexed() {
 }
 
 #[test]
-fn a_queue_holds_jobs_until_kueue_lets_them_go() {
+fn a_queue_suspends_jobs_until_kueue_admits_them() {
     let job = made(&Business { queue: Some("desk".into()), ..business() }, &work(None));
     assert_eq!(job.metadata.labels.unwrap()[labels::KUEUE_QUEUE], "desk");
     assert_eq!(job.spec.unwrap().suspend, Some(true));
@@ -101,19 +90,19 @@ fn a_queue_holds_jobs_until_kueue_lets_them_go() {
 #[test]
 fn work_is_read_back_even_from_a_job_that_was_edited() {
     let mut job = made(&business(), &work(Some(3)));
-    assert_eq!(work_of(&job).unwrap(), work(Some(3)));
+    assert_eq!(read_work(&job).unwrap(), work(Some(3)));
     let other = Work { job: "other".into(), identity: Identity { generation: 8, ..work(None).identity }, ..work(None) };
     let annotations = job.metadata.annotations.as_mut().unwrap();
     annotations.insert(labels::ANNOTATION_WORK.into(), serde_json::to_string(&other).unwrap());
-    assert_eq!(work_of(&job).unwrap(), work(Some(3)));
+    assert_eq!(read_work(&job).unwrap(), work(Some(3)));
     job.metadata.annotations = None;
-    assert_eq!(work_of(&job).unwrap(), work(Some(3)));
+    assert_eq!(read_work(&job).unwrap(), work(Some(3)));
     job.metadata.name = Some("job-other".into());
-    assert!(work_of(&job).is_err());
+    assert!(read_work(&job).is_err());
 }
 
 #[test]
-fn the_bare_job_differs_from_a_real_one_only_in_what_it_is_for() {
+fn the_bare_job_has_every_field_of_the_template() {
     let bare = template(&business()).bare(&business(), Timestamp::UNIX_EPOCH).unwrap();
     assert_eq!(bare["metadata"]["name"], DRY_RUN);
     let job: Job = serde_json::from_value(bare).unwrap();
@@ -121,7 +110,7 @@ fn the_bare_job_differs_from_a_real_one_only_in_what_it_is_for() {
 }
 
 #[test]
-fn a_template_that_is_no_job_is_refused() {
+fn a_template_that_is_not_a_job_is_refused() {
     for (bad, word) in [
         ("", "JSON"),
         ("[]", "object"),
@@ -135,27 +124,10 @@ fn a_template_that_is_no_job_is_refused() {
     }
 }
 
-/// The text that is filled in says what the Job says that is built, whatever the values are.
 #[test]
-fn the_text_of_a_job_is_the_job() {
-    let published = Some("2026-01-02T03:04:05.678Z".parse().unwrap());
-    let odd = "a \"quoted\" \\ \u{1}Name\u{1} \u{7f}\n\u{2028} 日本 {}";
-    for queue in [None, Some("q".to_owned())] {
-        let business = Business { queue, ..business() };
-        let template = template(&business);
-        assert!(template.frame.is_some(), "messages that ask for nothing special are filled in");
-        for (tasks, text, published) in
-            [(None, "s1", published), (None, odd, published), (Some(3), odd, published), (None, odd, None)]
-        {
-            let mut work = Work { client: Some(text.into()), ..work(tasks) };
-            work.job = text.into();
-            work.identity.object = format!("bu1/input/s1/{text}");
-            let origin = Origin { message_id: text.into(), published, received: Timestamp::UNIX_EPOCH };
-            let filled = template.text(&work, work.identity.job_name(), &origin).unwrap();
-            let filled: Value = serde_json::from_slice(&filled).unwrap();
-            assert_eq!(filled, template.job(&work, &origin).unwrap());
-            let read: Job = serde_json::from_value(filled).unwrap();
-            assert_eq!(work_of(&read).unwrap(), work);
-        }
-    }
+fn the_work_survives_any_text_in_its_names() {
+    let text = "a \"quoted\" \\ \u{1}Name\u{1} \u{7f}\n\u{2028} 日本 {}";
+    let mut odd = Work { client: Some(text.into()), job: text.into(), ..work(None) };
+    odd.identity.object = format!("bu1/input/s1/{text}");
+    assert_eq!(read_work(&made(&business(), &odd)).unwrap(), odd);
 }

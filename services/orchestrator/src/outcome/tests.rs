@@ -1,4 +1,4 @@
-//! How Jobs ended and why.
+//! Outcomes of Jobs that ended or were deleted.
 
 use serde_json::{Value, json};
 
@@ -47,7 +47,7 @@ fn stopped(exit_code: i32, message: &str, second: u32) -> Value {
 }
 
 fn outcome(job: &Job, pods: &[Pod], results: u32) -> Outcome {
-    let work = job::work_of(job).unwrap();
+    let work = job::read_work(job).unwrap();
     let now = "2026-01-01T00:03:00Z".parse().unwrap();
     decide(Facts { job, work: &work, pods, results, log_tail: Some("last line"), now })
 }
@@ -84,16 +84,16 @@ fn success_needs_every_result() {
 }
 
 #[test]
-fn pods_that_are_gone_do_not_matter() {
+fn a_complete_job_without_pods_has_succeeded() {
     let outcome = check(&job(None, Some(("Complete", "")), true), &[], 1, State::Succeeded, "completed", "");
     assert_eq!(outcome.timestamps.finished, Some("2026-01-01T00:01:00Z".parse().unwrap()));
 }
 
 #[test]
-fn the_engine_says_why_it_can_never_work() {
+fn a_permanent_failure_has_the_reason_of_the_engine() {
     let job = job(None, Some(("Failed", "PodFailurePolicy")), false);
-    let said = r#"{"code":"malformed-input","message":"line 3: strike is missing","cpu_seconds":0.1}"#;
-    let pods = [pod("p", "Failed", json!({}), stopped(10, said, 9))];
+    let reported = r#"{"code":"malformed-input","message":"line 3: strike is missing","cpu_seconds":0.1}"#;
+    let pods = [pod("p", "Failed", json!({}), stopped(10, reported, 9))];
     let outcome = check(&job, &pods, 0, State::Failed, "malformed-input", "line 3");
     assert_eq!((outcome.exit_code, outcome.log_tail.as_deref()), (Some(10), Some("last line")));
     for silent in ["", "Segmentation fault", r#"{"code":"Not A Code","message":""}"#] {
@@ -106,7 +106,7 @@ fn the_engine_says_why_it_can_never_work() {
 }
 
 #[test]
-fn what_ended_the_last_pod_is_the_reason() {
+fn the_end_of_the_last_pod_is_the_reason() {
     let exhausted = job(None, Some(("Failed", "BackoffLimitExceeded")), false);
     let early = pod("early", "Failed", json!({}), stopped(7, "", 5));
     let with = |last: Pod| [early.clone(), last];
@@ -135,22 +135,22 @@ fn what_ended_the_last_pod_is_the_reason() {
 fn a_job_deleted_by_hand_is_cancelled_unless_it_had_ended() {
     let running = pod("p", "Running", json!({}), Value::Null);
     let deleted = job(None, None, true);
-    assert_eq!(standing(&deleted), Standing::Deleted);
+    assert_eq!(job_state(&deleted), JobState::Deleted);
     check(&deleted, std::slice::from_ref(&running), 0, State::Cancelled, "cancelled", "deleted");
-    assert_eq!(pods_alive(std::slice::from_ref(&running)).collect::<Vec<_>>(), ["p"]);
+    assert_eq!(running_pods(std::slice::from_ref(&running)).collect::<Vec<_>>(), ["p"]);
     let done = pod("p", "Succeeded", json!({}), stopped(0, "", 9));
-    assert_eq!(pods_alive(std::slice::from_ref(&done)).count(), 0);
+    assert_eq!(running_pods(std::slice::from_ref(&done)).count(), 0);
     check(&deleted, std::slice::from_ref(&done), 1, State::Succeeded, "completed", "");
-    // Whether its pod is still known does not matter: it has stopped, and the result is there.
+    // The same without its pod: it has stopped, and the result exists.
     check(&deleted, &[], 1, State::Succeeded, "completed", "");
     check(&job(Some(2), None, true), std::slice::from_ref(&done), 2, State::Succeeded, "completed", "");
     check(&job(Some(2), None, true), std::slice::from_ref(&done), 1, State::Cancelled, "cancelled", "");
-    let seen = last_seen(vec![running, pod("gone", "Running", json!({}), Value::Null)], vec![done]);
+    let seen = latest_pods(vec![running, pod("gone", "Running", json!({}), Value::Null)], vec![done]);
     let seen: Vec<_> = seen.iter().map(|pod| (pod.metadata.name.as_deref().unwrap(), pod_phase(pod))).collect();
     assert_eq!(seen, [("gone", "Running"), ("p", "Succeeded")]);
     let failed = job(None, Some(("Failed", "BackoffLimitExceeded")), true);
     check(&failed, &[], 0, State::Failed, "retries-exhausted", "");
-    assert_eq!(standing(&job(None, None, false)), Standing::Running);
+    assert_eq!(job_state(&job(None, None, false)), JobState::Running);
 }
 
 #[test]

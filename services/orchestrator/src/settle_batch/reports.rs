@@ -1,4 +1,4 @@
-//! Reads what the pods of a batch reported, few reports at a time, within what all batches together may hold.
+//! Reads the reports of a batch's pods, a few at the same time, within a memory limit for all batches.
 
 use std::collections::HashSet;
 
@@ -6,52 +6,52 @@ use contract::batch::{Batch, Report};
 use futures::StreamExt as _;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::{batch_outcome::Reports, context::Context, outcome::Standing};
+use crate::{base::Base, batch_outcome::Reports, outcome::JobState};
 
-/// What the reports of all batches that are settled at the same time may take, in KiB. A batch that takes more by itself
-/// is settled alone.
-const REPORTS_MAX: u32 = 32 * 1024;
-/// Reports of a batch that are read at once.
-const AT_ONCE: usize = 4;
+/// Memory limit of the reports of all batches that are settled at the same time, in KiB. A batch with larger reports is
+/// settled alone.
+const MEMORY_MAX_KIB: u32 = 32 * 1024;
+/// Reports of a batch that are read at the same time.
+const CONCURRENCY: usize = 4;
 
-/// The memory that reports may take.
+/// The memory for reports, a permit for each KiB.
 #[derive(Debug)]
-pub(super) struct Space(Semaphore);
+pub(super) struct ReportMemory(Semaphore);
 
-impl Default for Space {
+impl Default for ReportMemory {
     fn default() -> Self {
-        Self(Semaphore::new(REPORTS_MAX as usize))
+        Self(Semaphore::new(MEMORY_MAX_KIB as usize))
     }
 }
 
-impl Space {
-    /// How much of it reports of so many bytes take, in KiB.
-    fn share(bytes: i64) -> u32 {
-        u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX).clamp(1, REPORTS_MAX)
+impl ReportMemory {
+    /// How many permits reports of this size need.
+    fn permits(bytes: i64) -> u32 {
+        u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX).clamp(1, MEMORY_MAX_KIB)
     }
 
-    /// What the pods reported, and the space it takes. A report that cannot be read is as good as none: the results tell
-    /// what is done.
+    /// The reports of the pods, and the permit for their memory. A report that cannot be read is ignored, since the results
+    /// say which inputs are done.
     pub(super) async fn read<'a>(
         &'a self,
-        context: &Context,
+        base: &Base,
         batch: &Batch,
-        standing: Standing,
+        state: JobState,
         settled: &HashSet<u32>,
     ) -> anyhow::Result<(Reports, SemaphorePermit<'a>)> {
-        let listed = context.store.list(&batch.bucket, &batch.reports()).await?;
-        let taken = self.0.acquire_many(Self::share(listed.iter().map(|object| object.size).sum())).await?;
+        let listed = base.store.list(&batch.bucket, &batch.reports()).await?;
+        let permit = self.0.acquire_many(Self::permits(listed.iter().map(|object| object.size).sum())).await?;
         let mut reports = Reports::default();
-        let reads: Vec<_> = listed.iter().map(|object| context.store.read(&batch.bucket, &object.name, None)).collect();
-        let mut reads = futures::stream::iter(reads).buffered(AT_ONCE);
+        let reads: Vec<_> = listed.iter().map(|object| base.store.read(&batch.bucket, &object.name, None)).collect();
+        let mut reads = futures::stream::iter(reads).buffered(CONCURRENCY);
         while let Some(read) = reads.next().await {
             let Some((object, text)) = read? else { continue };
             match serde_json::from_slice::<Report>(&text) {
-                Ok(report) => reports.add(report, standing, settled),
-                Err(error) => tracing::warn!(object = object.name, "a report of a batch cannot be read: {error}"),
+                Ok(report) => reports.add(report, state, settled),
+                Err(error) => tracing::warn!(object = object.name, "failed to read a report of a batch: {error}"),
             }
         }
-        Ok((reports, taken))
+        Ok((reports, permit))
     }
 }
 
@@ -60,7 +60,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_batch_that_takes_more_than_all_may_waits_for_all_of_it_and_no_longer() {
-        assert_eq!([0, 100, 1024 * 1024, i64::MAX].map(Space::share), [1, 1, 1025, REPORTS_MAX]);
+    fn a_batch_with_larger_reports_takes_the_whole_memory() {
+        assert_eq!([0, 100, 1024 * 1024, i64::MAX].map(ReportMemory::permits), [1, 1, 1025, MEMORY_MAX_KIB]);
     }
 }

@@ -1,5 +1,5 @@
-//! What lies in the bucket for batches: which inputs their Jobs have in hand, what is left over, and what must not go
-//! while it is needed.
+//! The objects of batches: which inputs their Jobs have, which manifests and reports are left over, and which must be
+//! kept young.
 
 use std::{
     collections::HashSet,
@@ -15,100 +15,100 @@ use contract::{
 use futures::TryStreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 
-use crate::context::Context;
+use crate::base::Base;
 
-/// Age from which a manifest or report that is still needed is written anew. The bucket deletes what is a day old when
-/// it is told to, by age alone.
+/// Age from which a manifest or report that is still needed is rewritten. A lifecycle rule of the bucket may delete these
+/// objects when they are a day old.
 const FRESH_FOR: SignedDuration = SignedDuration::from_hours(12);
 
-/// The inputs of the batches that have a Job, as hashes of their identities. Read when the first is asked for.
+/// The inputs of the batches that have a Job, as hashes of their identities. They are read at the first request.
 #[derive(Debug, Default)]
-pub(super) struct InHand {
+pub(super) struct BatchInputs {
     hasher: RandomState,
-    known: Option<HashSet<u64>>,
+    hashes: Option<HashSet<u64>>,
 }
 
-impl InHand {
+impl BatchInputs {
     /// Whether a batch that has a Job has this input.
-    pub(super) async fn has(&mut self, context: &Context, identity: &Identity) -> anyhow::Result<bool> {
+    pub(super) async fn contains(&mut self, base: &Base, identity: &Identity) -> anyhow::Result<bool> {
         let key = self.hasher.hash_one(identity);
-        if self.known.is_none() {
-            self.known = Some(self.read(context).await?);
+        if self.hashes.is_none() {
+            self.hashes = Some(self.read(base).await?);
         }
-        Ok(self.known.as_ref().is_some_and(|known| known.contains(&key)))
+        Ok(self.hashes.as_ref().is_some_and(|hashes| hashes.contains(&key)))
     }
 
-    async fn read(&self, context: &Context) -> anyhow::Result<HashSet<u64>> {
-        let business = &context.business;
-        let mut known = HashSet::new();
-        let mut manifests = context.store.list_stream(&business.bucket, &object::manifest_prefix(&business.name));
+    async fn read(&self, base: &Base) -> anyhow::Result<HashSet<u64>> {
+        let business = &base.business;
+        let mut hashes = HashSet::new();
+        let mut manifests = base.store.list_stream(&business.bucket, &object::manifest_prefix(&business.name));
         while let Some(found) = manifests.try_next().await? {
-            if !has_job(context, &found).is_some_and(|has| has) {
+            if !has_job(base, &found).is_some_and(|has| has) {
                 continue;
             }
-            let Some((_, text)) = context.store.read(&business.bucket, &found.name, None).await? else { continue };
+            let Some((_, text)) = base.store.read(&business.bucket, &found.name, None).await? else { continue };
             match serde_json::from_slice::<Manifest>(&text) {
                 Ok(manifest) => {
-                    known.extend(manifest.entries.iter().map(|entry| self.hasher.hash_one(&entry.work.identity)));
+                    hashes.extend(manifest.entries.iter().map(|entry| self.hasher.hash_one(&entry.work.identity)));
                 }
-                Err(error) => tracing::warn!(object = found.name, "a manifest of a batch cannot be read: {error}"),
+                Err(error) => tracing::warn!(object = found.name, "failed to read a manifest of a batch: {error}"),
             }
         }
-        Ok(known)
+        Ok(hashes)
     }
 }
 
-/// What is to become of an object of a batch.
+/// What the sweep does to an object of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Care {
-    Leave,
-    /// Its batch was never created, or its settling died in between, or a pod outlived it.
+enum Action {
+    Keep,
+    /// Its Job was never created, or the process that settled it died, or a pod wrote it after that.
     Delete,
     /// Its batch still needs it.
-    Renew,
+    Rewrite,
 }
 
-impl Care {
-    /// Of an object of this age, with `left_over` as the age from which nobody is about to create its Job.
-    fn of(age: SignedDuration, has_job: bool, left_over: SignedDuration) -> Self {
+impl Action {
+    /// The action for an object of this age; from the age `left_over` no process is about to create its Job.
+    fn new(age: SignedDuration, has_job: bool, left_over: SignedDuration) -> Self {
         match has_job {
             false if age > left_over => Self::Delete,
-            true if age > FRESH_FOR => Self::Renew,
-            _ => Self::Leave,
+            true if age > FRESH_FOR => Self::Rewrite,
+            _ => Self::Keep,
         }
     }
 }
 
-/// Deletes manifests and reports that are left over, and keeps young those that are needed.
-pub(super) async fn tend(context: &Context, now: Timestamp, left_over: SignedDuration) -> anyhow::Result<()> {
-    let business = &context.business;
+/// Deletes manifests and reports that are left over, and rewrites old ones that are needed.
+pub(super) async fn maintain(base: &Base, now: Timestamp, left_over: SignedDuration) -> anyhow::Result<()> {
+    let business = &base.business;
     for prefix in [object::manifest_prefix(&business.name), object::report_prefix(&business.name)] {
-        let mut objects = context.store.list_stream(&business.bucket, &prefix);
+        let mut objects = base.store.list_stream(&business.bucket, &prefix);
         while let Some(found) = objects.try_next().await? {
-            let (Some(has_job), Some(created)) = (has_job(context, &found), found.created) else { continue };
-            match Care::of(now.duration_since(created), has_job, left_over) {
-                Care::Leave => {}
-                Care::Delete => {
-                    context.store.delete(&business.bucket, &found.name, found.generation).await?;
+            let (Some(has_job), Some(created)) = (has_job(base, &found), found.created) else { continue };
+            match Action::new(now.duration_since(created), has_job, left_over) {
+                Action::Keep => {}
+                Action::Delete => {
+                    base.store.delete(&business.bucket, &found.name, found.generation).await?;
                 }
-                Care::Renew => renew(context, &found).await?,
+                Action::Rewrite => rewrite(base, &found).await?,
             }
         }
     }
     Ok(())
 }
 
-/// Whether the batch of this manifest or report has a Job; `None` for what is neither.
-fn has_job(context: &Context, found: &Object) -> Option<bool> {
-    let job = batch::job_of_object(&context.business.name, &found.name)?;
-    Some(context.jobs.look().has(&job))
+/// Whether the batch of this manifest or report has a Job; `None` for any other object.
+fn has_job(base: &Base, found: &Object) -> Option<bool> {
+    let job = batch::job_of_object(&base.business.name, &found.name)?;
+    Some(base.jobs.view().contains(&job))
 }
 
-/// Writes an object anew with the contents it has, unless somebody deleted it meanwhile.
-async fn renew(context: &Context, found: &Object) -> anyhow::Result<()> {
-    let bucket = &context.business.bucket;
-    if let Some((_, text)) = context.store.read(bucket, &found.name, Some(found.generation)).await? {
-        context.store.replace(bucket, &found.name, text, Properties::json(), found.generation).await?;
+/// Writes an object with the same contents, unless it was deleted meanwhile.
+async fn rewrite(base: &Base, found: &Object) -> anyhow::Result<()> {
+    let bucket = &base.business.bucket;
+    if let Some((_, text)) = base.store.read(bucket, &found.name, Some(found.generation)).await? {
+        base.store.replace(bucket, &found.name, text, Properties::json(), found.generation).await?;
     }
     Ok(())
 }
@@ -118,10 +118,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_batch_needs_is_kept_young_and_what_is_left_over_goes() {
-        let care = |hours, has_job| Care::of(SignedDuration::from_hours(hours), has_job, SignedDuration::from_hours(1));
-        assert_eq!([care(0, false), care(2, false)], [Care::Leave, Care::Delete]);
-        // A bucket may be told to delete what is a day old.
-        assert_eq!([care(11, true), care(13, true)], [Care::Leave, Care::Renew]);
+    fn needed_objects_are_kept_young_and_left_over_ones_are_deleted() {
+        let action =
+            |hours, has_job| Action::new(SignedDuration::from_hours(hours), has_job, SignedDuration::from_hours(1));
+        assert_eq!([action(0, false), action(2, false)], [Action::Keep, Action::Delete]);
+        // A lifecycle rule may delete objects that are a day old.
+        assert_eq!([action(11, true), action(13, true)], [Action::Keep, Action::Rewrite]);
     }
 }

@@ -1,5 +1,5 @@
-//! Jobs that are being created, or were and are not shown by the watch yet, so that each is counted once however the
-//! answer and the watch race.
+//! Jobs that are being created, or were created and are not in the watch yet, so that each counts once however the answer
+//! and the watch race.
 
 use std::collections::HashMap;
 
@@ -9,14 +9,14 @@ use tokio::time::Instant;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Creation {
     weight: u32,
-    state: State,
+    state: CreationState,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    /// The create is under way and its message still holds the slot; whether the watch has shown the Job.
-    UnderWay { seen: bool },
-    /// The API server has it since then; the watch has not shown it yet.
+enum CreationState {
+    /// The create runs and its message still holds the slot; `seen` when the watch has shown the Job.
+    Creating { seen: bool },
+    /// It was created at this time; the watch has not shown it yet.
     Awaited(Instant),
 }
 
@@ -28,49 +28,49 @@ pub(super) struct Creations {
 }
 
 impl Creations {
-    /// A Job of this name is about to be created.
+    /// Records that a Job of this name is about to be created.
     pub(super) fn begin(&mut self, name: &str, weight: u32) {
-        let state = State::UnderWay { seen: false };
+        let state = CreationState::Creating { seen: false };
         self.jobs.entry(name.into()).or_insert(Creation { weight, state });
     }
 
-    /// The create failed, or the Job was there already.
+    /// Records that the create failed, or the Job existed.
     pub(super) fn end(&mut self, name: &str) {
-        if let Some(Creation { state: State::UnderWay { .. }, .. }) = self.jobs.get(name) {
+        if let Some(Creation { state: CreationState::Creating { .. }, .. }) = self.jobs.get(name) {
             self.jobs.remove(name);
         }
     }
 
-    /// The API server has the Job.
+    /// Records that the Job is created.
     pub(super) fn created(&mut self, name: &str, now: Instant) {
         let Some(creation) = self.jobs.get_mut(name) else { return };
         match creation.state {
-            State::UnderWay { seen: true } => drop(self.jobs.remove(name)),
-            State::UnderWay { seen: false } => {
-                creation.state = State::Awaited(now);
+            CreationState::Creating { seen: true } => drop(self.jobs.remove(name)),
+            CreationState::Creating { seen: false } => {
+                creation.state = CreationState::Awaited(now);
                 self.awaited += creation.weight as usize;
             }
-            State::Awaited(_) => {}
+            CreationState::Awaited(_) => {}
         }
     }
 
-    /// The watch has shown the Job, or that it is gone.
-    pub(super) fn seen(&mut self, name: &str) {
+    /// Records that the watch has shown the Job, or its deletion.
+    pub(super) fn record_seen(&mut self, name: &str) {
         let Some(creation) = self.jobs.get_mut(name) else { return };
         match &mut creation.state {
-            State::UnderWay { seen } => *seen = true,
-            State::Awaited(_) => {
+            CreationState::Creating { seen } => *seen = true,
+            CreationState::Awaited(_) => {
                 self.awaited -= creation.weight as usize;
                 self.jobs.remove(name);
             }
         }
     }
 
-    /// A listing that was begun then is complete: it would have shown what there was before. So only a look at all Jobs
-    /// tells that an awaited one is gone, never that time has passed.
-    pub(super) fn listed(&mut self, begun: Instant) {
-        self.jobs.retain(|_, creation| !matches!(creation.state, State::Awaited(since) if since < begun));
-        let awaited = self.jobs.values().filter(|creation| matches!(creation.state, State::Awaited(_)));
+    /// Records that a listing is complete: it shows every Job created before it began. So only a listing removes an awaited
+    /// Job, never a timeout.
+    pub(super) fn finish_listing(&mut self, begun: Instant) {
+        self.jobs.retain(|_, creation| !matches!(creation.state, CreationState::Awaited(since) if since < begun));
+        let awaited = self.jobs.values().filter(|creation| matches!(creation.state, CreationState::Awaited(_)));
         self.awaited = awaited.map(|creation| creation.weight as usize).sum();
     }
 
@@ -82,14 +82,14 @@ impl Creations {
     /// Since when the watch should have shown one of them.
     pub(super) fn awaited_since(&self) -> Option<Instant> {
         let since = |creation: &Creation| match creation.state {
-            State::Awaited(since) => Some(since),
-            State::UnderWay { .. } => None,
+            CreationState::Awaited(since) => Some(since),
+            CreationState::Creating { .. } => None,
         };
         self.jobs.values().filter_map(since).min()
     }
 
     /// Whether a Job of this name is among them.
-    pub(super) fn has(&self, name: &str) -> bool {
+    pub(super) fn contains(&self, name: &str) -> bool {
         self.jobs.contains_key(name)
     }
 }

@@ -20,8 +20,8 @@ pub(crate) fn job(name: &str, condition: Option<&str>, deleting: bool, held: boo
 
 pub(crate) fn synced() -> View {
     let mut view = View::default();
-    view.listing(Instant::now());
-    view.listed();
+    view.start_listing(Instant::now());
+    view.finish_listing();
     view
 }
 
@@ -33,30 +33,30 @@ fn unsettled(view: &View) -> Vec<&str> {
 fn nothing_is_taken_before_the_first_listing_is_complete() {
     let mut view = View::default();
     assert_eq!(view.room(5), 0);
-    view.listing(Instant::now());
-    view.shown(&job("a", None, false, true));
+    view.start_listing(Instant::now());
+    view.apply(&job("a", None, false, true));
     assert_eq!(view.room(5), 0);
-    view.listed();
+    view.finish_listing();
     assert_eq!(view.room(5), 4);
 }
 
 #[test]
 fn a_job_is_active_until_it_ends_and_unsettled_until_we_let_go() {
     let mut view = synced();
-    view.shown(&job("a", None, false, true));
-    view.shown(&job("a", Some("FailureTarget"), false, true));
+    view.apply(&job("a", None, false, true));
+    view.apply(&job("a", Some("FailureTarget"), false, true));
     assert_eq!((view.active(), unsettled(&view)), (1, vec![]));
-    view.shown(&job("a", Some("Failed"), false, true));
+    view.apply(&job("a", Some("Failed"), false, true));
     assert_eq!((view.active(), unsettled(&view)), (0, vec!["a"]));
-    view.settled("a");
+    view.record_settled("a");
     assert_eq!(unsettled(&view), Vec::<&str>::new());
-    view.shown(&job("a", Some("Failed"), false, false));
-    assert!(view.has("a") && unsettled(&view).is_empty());
-    view.gone("a");
-    assert!(!view.has("a"));
-    view.shown(&job("b", None, true, true));
+    view.apply(&job("a", Some("Failed"), false, false));
+    assert!(view.contains("a") && unsettled(&view).is_empty());
+    view.remove("a");
+    assert!(!view.contains("a"));
+    view.apply(&job("b", None, true, true));
     assert_eq!((view.active(), unsettled(&view)), (1, vec!["b"]));
-    view.shown(&job("c", Some("Complete"), false, false));
+    view.apply(&job("c", Some("Complete"), false, false));
     assert_eq!(unsettled(&view), vec!["b"]);
 }
 
@@ -64,12 +64,12 @@ fn a_job_is_active_until_it_ends_and_unsettled_until_we_let_go() {
 fn a_new_listing_removes_what_it_does_not_show() {
     let mut view = synced();
     for name in ["a", "b"] {
-        view.shown(&job(name, None, false, true));
+        view.apply(&job(name, None, false, true));
     }
-    view.listing(Instant::now());
-    view.shown(&job("b", None, false, true));
+    view.start_listing(Instant::now());
+    view.apply(&job("b", None, false, true));
     assert_eq!(view.active(), 2, "still the old picture");
-    view.listed();
+    view.finish_listing();
     assert_eq!(view.active(), 1);
 }
 
@@ -77,25 +77,25 @@ fn a_new_listing_removes_what_it_does_not_show() {
 fn a_created_job_takes_exactly_one_slot() {
     let mut view = synced();
     // The answer comes first.
-    view.take(1);
-    view.creating("a", 1);
+    view.reserve(1);
+    view.record_creating("a", 1);
     assert_eq!(view.room(3), 2);
-    view.created("a", 1, Instant::now());
+    view.record_created("a", 1, Instant::now());
     assert_eq!(view.room(3), 2);
-    view.shown(&job("a", None, false, true));
+    view.apply(&job("a", None, false, true));
     assert_eq!(view.room(3), 2);
     // The watch comes first, and shows even the end.
-    view.take(1);
-    view.creating("b", 1);
-    view.shown(&job("b", None, false, true));
-    view.shown(&job("b", Some("Complete"), false, true));
-    view.created("b", 1, Instant::now());
+    view.reserve(1);
+    view.record_creating("b", 1);
+    view.apply(&job("b", None, false, true));
+    view.apply(&job("b", Some("Complete"), false, true));
+    view.record_created("b", 1, Instant::now());
     assert_eq!(view.room(3), 2);
     // The Job was there already.
-    view.take(1);
-    view.creating("a", 1);
-    view.not_created("a");
-    view.put_back(1);
+    view.reserve(1);
+    view.record_creating("a", 1);
+    view.record_not_created("a");
+    view.release(1);
     assert_eq!(view.room(3), 2);
 }
 
@@ -105,29 +105,29 @@ fn a_job_that_the_watch_does_not_show_counts_until_a_later_listing_misses_it() {
     let start = Instant::now();
     let minutes = |minutes: u64| start + std::time::Duration::from_secs(60 * minutes);
     for (name, created) in [("early", 1), ("late", 3)] {
-        view.take(1);
-        view.creating(name, 1);
-        view.created(name, 1, minutes(created));
+        view.reserve(1);
+        view.record_creating(name, 1);
+        view.record_created(name, 1, minutes(created));
     }
     assert_eq!((view.room(3), view.awaited_since()), (1, Some(minutes(1))));
     // It may have been begun before the Job was there.
-    view.listing(minutes(0));
-    view.listed();
+    view.start_listing(minutes(0));
+    view.finish_listing();
     assert_eq!(view.room(3), 1);
-    view.listing(minutes(2));
-    view.listed();
+    view.start_listing(minutes(2));
+    view.finish_listing();
     assert_eq!((view.room(3), view.awaited_since()), (2, Some(minutes(3))));
-    assert!(!view.has("early") && view.has("late"));
-    view.shown(&job("late", None, false, true));
+    assert!(!view.contains("early") && view.contains("late"));
+    view.apply(&job("late", None, false, true));
     assert_eq!((view.room(3), view.awaited_since()), (2, None));
 }
 
 #[test]
 fn nothing_is_taken_while_nothing_is_heard_of_the_jobs() {
     let mut view = synced();
-    view.lose(true);
+    view.set_lost(true);
     assert_eq!((view.room(5), view.waiting_room(5)), (0, 0));
-    view.lose(false);
+    view.set_lost(false);
     assert_eq!((view.room(5), view.waiting_room(5)), (5, 5));
 }
 
@@ -135,7 +135,7 @@ fn nothing_is_taken_while_nothing_is_heard_of_the_jobs() {
 fn ended_jobs_that_nobody_settles_stop_intake() {
     let mut view = synced();
     for index in 0..=UNSETTLED_MAX {
-        view.shown(&job(&format!("job-{index}"), Some("Complete"), false, true));
+        view.apply(&job(&format!("job-{index}"), Some("Complete"), false, true));
     }
     assert_eq!(view.room(4), 0);
     assert_eq!(view.room(501), 501);
@@ -151,21 +151,21 @@ fn random_events_keep_the_count_right() {
         let name = format!("job-{}", (seed >> 33) % 50);
         match (seed >> 45) % 4 {
             0 => {
-                view.shown(&job(&name, None, false, true));
+                view.apply(&job(&name, None, false, true));
                 truth.insert(name, (true, false));
             }
             1 => {
-                view.shown(&job(&name, Some("Complete"), false, true));
+                view.apply(&job(&name, Some("Complete"), false, true));
                 truth.insert(name, (false, true));
             }
             2 => {
-                view.settled(&name);
+                view.record_settled(&name);
                 if let Some(state) = truth.get_mut(&name) {
                     state.1 = false;
                 }
             }
             _ => {
-                view.gone(&name);
+                view.remove(&name);
                 truth.remove(&name);
             }
         }

@@ -7,8 +7,8 @@ use orchestrator::{Hooks, Step};
 use serde_json::json;
 
 use crate::{
+    fixture::{Fixture, Process, Setting, State, hold_at},
     kubernetes,
-    world::{Process, Setting, State, World, hold_at},
 };
 
 fn parked(state: &State) -> usize {
@@ -16,48 +16,43 @@ fn parked(state: &State) -> usize {
 }
 
 #[test]
-fn a_job_that_nobody_understands_holds_up_no_other_decision() {
-    let world = World::new();
-    world.decide("c", Some(json!({"paused": true})));
-    world.change(|state| state.engines_wait = true);
-    let works = ["b", "c"].map(|session| world.submit_to(session, "j", "good", 1, |_| {}));
+fn a_job_that_cannot_be_read_blocks_no_other_decision() {
+    let fixture = Fixture::new();
+    fixture.expect_warnings(&["failed to apply the decisions", "not ready"]);
+    fixture.decide("c", Some(json!({"paused": true})));
+    fixture.change(|state| state.engines_wait = true);
+    let works = ["b", "c"].map(|session| fixture.submit_to(session, "j", "good", 1, |_| {}));
     let [cancelled, released] = &works;
-    let process = Process::start(&world, Setting::default());
-    let ready = || process.get("/readyz");
-    world.wait("one runs, one is put aside", |state| state.jobs.len() == 1 && parked(state) == 1);
-    // A Job that is called as a batch's and does not say of which one, in the session that comes first.
+    let process = Process::start(&fixture, Setting::default());
+    fixture.wait("one runs, one is parked", |state| state.jobs.len() == 1 && parked(state) == 1);
+    // A Job with the name of a batch and without its annotation, in the first session.
     let strange = format!("batch-{}", "0".repeat(32));
-    world.change(|state| {
+    fixture.change(|state| {
         let metadata = json!({"name": strange, "uid": "u", "labels": {"session": "a"}});
         state.show(&strange, json!({"metadata": metadata}), "ADDED");
     });
-    world.cancel("a");
-    world.cancel("b");
-    world.decide("c", None);
-    world.wait("the other is cancelled", |state| state.objects.contains_key(&cancelled.outcome()));
-    world.wait("the third goes on", |state| state.jobs.contains_key(&released.identity.job_name()));
-    while !ready().contains(&strange) {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    assert!(ready().starts_with("HTTP/1.1 503"), "a person has to see it: {}", ready());
-    world.change(|state| state.remove(&strange));
-    while !ready().starts_with("HTTP/1.1 200") {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    world.change(|state| state.engines_wait = false);
-    world.wait_until_done();
-    world.check(&[(cancelled, Ended::Cancelled, "cancelled"), (released, Ended::Succeeded, "completed")]);
+    fixture.cancel("a");
+    fixture.cancel("b");
+    fixture.decide("c", None);
+    fixture.wait("the other is cancelled", |state| state.objects.contains_key(&cancelled.outcome()));
+    fixture.wait("the third runs", |state| state.jobs.contains_key(&released.identity.job_name()));
+    process.wait_for("/readyz", |answer| answer.starts_with("HTTP/1.1 503") && answer.contains(&strange));
+    fixture.change(|state| state.remove(&strange));
+    process.wait_for("/readyz", |answer| answer.starts_with("HTTP/1.1 200"));
+    fixture.change(|state| state.engines_wait = false);
+    fixture.wait_until_done();
+    fixture.check(&[(cancelled, Ended::Cancelled, "cancelled"), (released, Ended::Succeeded, "completed")]);
     process.terminate().unwrap();
 }
 
 #[test]
-fn a_cancel_does_not_wait_until_all_that_was_put_aside_is_published() {
-    let world = World::new();
-    world.decide("s1", Some(json!({"paused": true})));
-    world.change(|state| state.engines_wait = true);
-    let running = world.submit_to("s2", "running", "good", 1, |_| {});
-    let works: Vec<_> = (0..400).map(|index| world.submit(&format!("j{index:03}"), "good", None, 1)).collect();
-    // So many may be let go of.
+fn a_cancel_does_not_wait_for_the_release_of_parked_messages() {
+    let fixture = Fixture::new();
+    fixture.decide("s1", Some(json!({"paused": true})));
+    fixture.change(|state| state.engines_wait = true);
+    let running = fixture.submit_to("s2", "running", "good", 1, |_| {});
+    let works: Vec<_> = (0..400).map(|index| fixture.submit(&format!("j{index:03}"), "good", None, 1)).collect();
+    // The number of messages that may be released.
     let allowed = Arc::new(tokio::sync::Semaphore::new(0));
     let hooks = {
         let allowed = allowed.clone();
@@ -70,50 +65,51 @@ fn a_cancel_does_not_wait_until_all_that_was_put_aside_is_published() {
             })
         })
     };
-    let process = Process::start(&world, Setting { hooks, ..Setting::default() });
-    world.wait("one runs, the others are put aside", |state| state.jobs.len() == 1 && parked(state) == works.len());
-    world.decide("s1", None);
-    world.wait("the first is published", |state| state.creations.len() > 1);
-    world.cancel("s2");
+    let process = Process::start(&fixture, Setting { hooks, ..Setting::default() });
+    fixture.wait("one runs, the others are parked", |state| state.jobs.len() == 1 && parked(state) == works.len());
+    fixture.decide("s1", None);
+    fixture.wait("the first is published", |state| state.creations.len() > 1);
+    fixture.cancel("s2");
     allowed.add_permits(300);
-    world.wait("the cancel", |state| state.objects.contains_key(&running.outcome()));
-    assert!(parked(&world.look()) >= works.len() - 300, "not all are let go of");
+    fixture.wait("the cancel", |state| state.objects.contains_key(&running.outcome()));
+    assert!(parked(&fixture.state()) >= works.len() - 300, "not all are released");
     allowed.add_permits(10_000);
-    world.change(|state| state.engines_wait = false);
-    world.wait("nothing is put aside any more", |state| parked(state) == 0);
-    world.wait_until_done();
-    world.check_succeeded(&works);
-    world.check(&[(&running, Ended::Cancelled, "cancelled")]);
+    fixture.change(|state| state.engines_wait = false);
+    fixture.wait("nothing is parked any more", |state| parked(state) == 0);
+    fixture.wait_until_done();
+    fixture.check_succeeded(&works);
+    fixture.check(&[(&running, Ended::Cancelled, "cancelled")]);
     process.terminate().unwrap();
 }
 
 #[test]
-fn the_event_of_what_never_became_a_job_is_published_by_whoever_comes_next() {
-    let gone = |world: &World| {
-        world.publish(br#"{"bucket":"p-bucket","object":"bu1/input/s1/j"}"#, &[("deskgrid", "1")]);
+fn the_next_process_publishes_the_event_of_work_without_a_job() {
+    let gone = |fixture: &Fixture| {
+        fixture.publish(br#"{"bucket":"p-bucket","object":"bu1/input/s1/j"}"#, &[("deskgrid", "1")]);
     };
-    let invalid = |world: &World| {
-        world.change(|state| state.create_fails_once = vec![kubernetes::failure(422, "Invalid", "too long")]);
-        world.submit("j", "good", None, 1);
+    let invalid = |fixture: &Fixture| {
+        fixture.change(|state| state.create_fails_once = vec![kubernetes::failure(422, "Invalid", "too long")]);
+        fixture.submit("j", "good", None, 1);
     };
     for code in ["input-missing", "invalid-job"] {
-        let world = World::new();
+        let fixture = Fixture::new();
+        fixture.expect_warnings(&["cannot become a Job"]);
         match code {
-            "invalid-job" => invalid(&world),
-            _ => gone(&world),
+            "invalid-job" => invalid(&fixture),
+            _ => gone(&fixture),
         }
         let (hooks, held) = hold_at(Step::RefusedWritten);
-        let process = Process::start(&world, Setting { hooks, ..Setting::default() });
+        let process = Process::start(&fixture, Setting { hooks, ..Setting::default() });
         held.recv_timeout(Duration::from_secs(30)).unwrap_or_else(|_| panic!("{code} is not written"));
-        let clients = world.clients();
+        let clients = fixture.clients();
         process.kill();
-        world.bury(clients);
-        assert_eq!(world.look().events.len(), 0, "{code}");
-        let process = Process::start(&world, Setting::default());
-        world.wait_until_done();
-        let codes: Vec<String> = world.outcomes().into_values().map(|outcome| outcome.reason.code).collect();
+        fixture.expire_leases(clients);
+        assert_eq!(fixture.state().events.len(), 0, "{code}");
+        let process = Process::start(&fixture, Setting::default());
+        fixture.wait_until_done();
+        let codes: Vec<String> = fixture.outcomes().into_values().map(|outcome| outcome.reason.code).collect();
         assert_eq!(codes, [code]);
-        let events = world.look().events.clone();
+        let events = fixture.state().events.clone();
         assert!(events.iter().any(|event| event.get("job").is_some_and(|job| job == "j")), "{code}: {events:?}");
         process.terminate().unwrap();
     }

@@ -13,32 +13,32 @@ use serde_json::json;
 use tonic::{Status, server::Grpc};
 use tonic_prost::ProstCodec;
 
-use crate::world::{Object, World};
+use crate::fixture::{Fixture, Object};
 
 type Answers<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-pub(crate) async fn serve(world: Arc<World>, listener: tokio::net::TcpListener) {
-    let router = axum::Router::new().fallback(move |request: Request<Body>| answer(world.clone(), request));
+pub(crate) async fn serve(fixture: Arc<Fixture>, listener: tokio::net::TcpListener) {
+    let router = axum::Router::new().fallback(move |request: Request<Body>| answer(fixture.clone(), request));
     axum::serve(listener, router).await.unwrap();
 }
 
-async fn answer(world: Arc<World>, request: Request<Body>) -> Response {
+async fn answer(fixture: Arc<Fixture>, request: Request<Body>) -> Response {
     let path = request.uri().path().to_owned();
-    let w = world.clone();
+    let w = fixture.clone();
     match path.as_str() {
-        "/google.pubsub.v1.Subscriber/StreamingPull" => pull(world, request).await,
+        "/google.pubsub.v1.Subscriber/StreamingPull" => pull(fixture, request).await,
         "/google.pubsub.v1.Subscriber/Acknowledge" => {
-            unary(request, move |asked: pubsub::AcknowledgeRequest| {
-                w.change(|state| asked.ack_ids.iter().for_each(|id| state.ack(id)));
+            unary(request, move |body: pubsub::AcknowledgeRequest| {
+                w.change(|state| body.ack_ids.iter().for_each(|id| state.ack(id)));
                 Ok(())
             })
             .await
         }
         "/google.pubsub.v1.Subscriber/ModifyAckDeadline" => {
-            unary(request, move |asked: pubsub::ModifyAckDeadlineRequest| {
-                let seconds = asked.ack_deadline_seconds;
+            unary(request, move |body: pubsub::ModifyAckDeadlineRequest| {
+                let seconds = body.ack_deadline_seconds;
                 w.change(|state| {
-                    asked.ack_ids.iter().for_each(|id| match seconds {
+                    body.ack_ids.iter().for_each(|id| match seconds {
                         0 => state.nack(id),
                         _ => state.extend(id, seconds),
                     });
@@ -48,9 +48,9 @@ async fn answer(world: Arc<World>, request: Request<Body>) -> Response {
             .await
         }
         "/google.pubsub.v1.Publisher/Publish" => {
-            unary(request, move |asked: pubsub::PublishRequest| {
-                let events = asked.topic.ends_with("-events-topic");
-                let ids = asked.messages.into_iter().map(|message| {
+            unary(request, move |body: pubsub::PublishRequest| {
+                let events = body.topic.ends_with("-events-topic");
+                let ids = body.messages.into_iter().map(|message| {
                     w.change(|state| match events {
                         true => {
                             state.events.push(message.attributes.clone().into_iter().collect());
@@ -64,45 +64,45 @@ async fn answer(world: Arc<World>, request: Request<Body>) -> Response {
             .await
         }
         "/google.storage.v2.Storage/GetObject" => {
-            unary(request, move |asked: storage::GetObjectRequest| {
-                let mut state = w.look();
-                state.looks += usize::from(asked.object.starts_with("bu1/outcome/s"));
-                let found = state.objects.get(&asked.object);
+            unary(request, move |body: storage::GetObjectRequest| {
+                let mut state = w.state();
+                state.lookups += usize::from(body.object.starts_with("bu1/outcome/s"));
+                let found = state.objects.get(&body.object);
                 found
-                    .filter(|object| [0, object.generation].contains(&asked.generation))
-                    .map(|object| described(&asked.object, object))
-                    .ok_or_else(|| Status::not_found(asked.object))
+                    .filter(|object| [0, object.generation].contains(&body.generation))
+                    .map(|object| described(&body.object, object))
+                    .ok_or_else(|| Status::not_found(body.object))
             })
             .await
         }
         "/google.storage.v2.Storage/DeleteObject" => {
-            unary(request, move |asked: storage::DeleteObjectRequest| {
-                assert!(asked.generation > 0, "deleted without a generation");
-                w.change(|state| match state.objects.get(&asked.object) {
-                    Some(object) if object.generation == asked.generation => {
-                        state.objects.remove(&asked.object);
+            unary(request, move |body: storage::DeleteObjectRequest| {
+                assert!(body.generation > 0, "deleted without a generation");
+                w.change(|state| match state.objects.get(&body.object) {
+                    Some(object) if object.generation == body.generation => {
+                        state.objects.remove(&body.object);
                         Ok(())
                     }
-                    _ => Err(Status::not_found(asked.object)),
+                    _ => Err(Status::not_found(body.object)),
                 })
             })
             .await
         }
         "/google.storage.v2.Storage/ListObjects" => {
-            unary(request, move |asked: storage::ListObjectsRequest| {
-                let mut state = w.look();
-                state.looks += usize::from(asked.prefix.starts_with("bu1/outcome/s"));
-                let under = state.objects.iter().filter(|(name, _)| name.starts_with(&asked.prefix));
-                let end = |name: &str| asked.lexicographic_end.is_empty() || name < asked.lexicographic_end.as_str();
-                let under = under.filter(|(name, _)| **name >= asked.lexicographic_start && end(name));
+            unary(request, move |body: storage::ListObjectsRequest| {
+                let mut state = w.state();
+                state.lookups += usize::from(body.prefix.starts_with("bu1/outcome/s"));
+                let under = state.objects.iter().filter(|(name, _)| name.starts_with(&body.prefix));
+                let end = |name: &str| body.lexicographic_end.is_empty() || name < body.lexicographic_end.as_str();
+                let under = under.filter(|(name, _)| **name >= body.lexicographic_start && end(name));
                 let objects = under.map(|(name, object)| described(name, object)).collect();
                 Ok(storage::ListObjectsResponse { objects, ..Default::default() })
             })
             .await
         }
-        _ if path.starts_with("/upload/storage/v1/") => upload(&world, request).await,
-        _ if path.starts_with("/storage/v1/") => download(&world, &path),
-        _ => panic!("nobody serves {path}"),
+        _ if path.starts_with("/upload/storage/v1/") => upload(&fixture, request).await,
+        _ if path.starts_with("/storage/v1/") => download(&fixture, &path),
+        _ => panic!("{path} is not served"),
     }
 }
 
@@ -119,7 +119,7 @@ fn described(name: &str, object: &Object) -> storage::Object {
 }
 
 /// Takes a multipart upload apart: metadata as JSON, then the contents.
-async fn upload(world: &World, request: Request<Body>) -> Response {
+async fn upload(fixture: &Fixture, request: Request<Body>) -> Response {
     let (parts, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let query: BTreeMap<String, String> =
@@ -135,19 +135,19 @@ async fn upload(world: &World, request: Request<Body>) -> Response {
     let contents = Bytes::copy_from_slice(sections.next().unwrap());
     let metadata = serde_json::from_value(resource["metadata"].clone()).unwrap_or_default();
     let name = query["name"].clone();
-    let denied = world.change(|state| {
+    let denied = fixture.change(|state| {
         state.denied_writes += usize::from(state.denies_writes);
         state.denies_writes
     });
     if denied {
         return json_response(403, json!({"error": {"code": 403, "message": format!("may not write {name}")}}));
     }
-    let wanted = query.get("ifGenerationMatch").map(|generation| generation.parse::<i64>().unwrap());
-    let written = world.change(|state| match wanted {
+    let expected = query.get("ifGenerationMatch").map(|generation| generation.parse::<i64>().unwrap());
+    let written = fixture.change(|state| match expected {
         Some(0) => state.write_once(&name, contents, metadata),
-        Some(wanted) if state.objects.get(&name).is_none_or(|object| object.generation != wanted) => None,
-        wanted => {
-            assert!(wanted.is_some() || name.contains("/parked/"), "{name} is not written once");
+        Some(expected) if state.objects.get(&name).is_none_or(|object| object.generation != expected) => None,
+        expected => {
+            assert!(expected.is_some() || name.contains("/parked/"), "{name} is not written once");
             Some(state.replace(&name, contents))
         }
     });
@@ -160,9 +160,9 @@ async fn upload(world: &World, request: Request<Body>) -> Response {
     }
 }
 
-fn download(world: &World, path: &str) -> Response {
+fn download(fixture: &Fixture, path: &str) -> Response {
     let name = path.split("/o/").nth(1).unwrap().replace("%2F", "/");
-    let found = world.look().objects.get(&name).cloned();
+    let found = fixture.state().objects.get(&name).cloned();
     match found {
         Some(object) => Response::builder()
             .header("x-goog-generation", object.generation)
@@ -208,17 +208,17 @@ where
     Grpc::new(ProstCodec::<A, Q>::default()).unary(service, request).await.map(Body::new)
 }
 
-/// Hands out messages, as many unacknowledged ones at a time as the stream asked for.
-async fn pull(world: Arc<World>, request: Request<Body>) -> Response {
+/// Hands out messages, as many unacknowledged ones at a time as the stream requests.
+async fn pull(fixture: Arc<Fixture>, request: Request<Body>) -> Response {
     let service = tower::service_fn(move |request: tonic::Request<tonic::Streaming<pubsub::StreamingPullRequest>>| {
-        let world = world.clone();
+        let fixture = fixture.clone();
         async move {
-            let mut asked = request.into_inner();
-            let first = asked.next().await.ok_or_else(|| Status::invalid_argument("no request"))??;
-            if let Some(status) = world.look().subscription_fails.clone() {
+            let mut body = request.into_inner();
+            let first = body.next().await.ok_or_else(|| Status::invalid_argument("no request"))??;
+            if let Some(status) = fixture.state().subscription_fails.clone() {
                 return Err(status);
             }
-            let stream = world.change(|state| {
+            let stream = fixture.change(|state| {
                 let stream = state.next();
                 state.streams.insert(stream, first.client_id.clone());
                 if first.subscription.ends_with("-priority-subscription") {
@@ -227,15 +227,15 @@ async fn pull(world: Arc<World>, request: Request<Body>) -> Response {
                 stream
             });
             let limit = usize::try_from(first.max_outstanding_messages).unwrap();
-            world.change_quietly(|state| state.stream_bytes = state.stream_bytes.max(first.max_outstanding_bytes));
-            let answers = futures::stream::unfold((world, asked), move |(world, asked)| async move {
-                let mut changes = world.changes();
+            fixture.change_quietly(|state| state.stream_bytes = state.stream_bytes.max(first.max_outstanding_bytes));
+            let answers = futures::stream::unfold((fixture, body), move |(fixture, body)| async move {
+                let mut changes = fixture.changes();
                 loop {
                     changes.borrow_and_update();
-                    let taken = world.change_quietly(|state| state.take(stream, limit));
+                    let taken = fixture.change_quietly(|state| state.take(stream, limit));
                     if !taken.is_empty() {
                         let answer = pubsub::StreamingPullResponse { received_messages: taken, ..Default::default() };
-                        return Some((Ok(answer), (world, asked)));
+                        return Some((Ok(answer), (fixture, body)));
                     }
                     let _ = tokio::time::timeout(Duration::from_secs(1), changes.changed()).await;
                 }

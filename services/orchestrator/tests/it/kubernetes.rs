@@ -8,22 +8,22 @@ use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
-use crate::world::{State, World};
+use crate::fixture::{Fixture, State};
 
-pub(crate) fn client(world: &Arc<World>) -> kube::Client {
-    let world = world.clone();
+pub(crate) fn client(fixture: &Arc<Fixture>) -> kube::Client {
+    let fixture = fixture.clone();
     let service = tower::service_fn(move |request: Request<kube::client::Body>| {
-        let world = world.clone();
+        let fixture = fixture.clone();
         async move {
             let (parts, body) = request.into_parts();
             let body = body.collect().await?.to_bytes();
             let body: Value = serde_json::from_slice(&body).unwrap_or_default();
             let target = parts.uri.to_string();
             if target.contains("watch=true") {
-                return Ok::<_, kube::Error>(watch(&world, &target));
+                return Ok::<_, kube::Error>(watch(&fixture, &target));
             }
             let (code, answer) =
-                world.change(|state| answer(state, parts.method.as_str(), parts.uri.path(), &target, &body));
+                fixture.change(|state| answer(state, parts.method.as_str(), parts.uri.path(), &target, &body));
             Ok(Response::builder()
                 .status(StatusCode::from_u16(code).unwrap())
                 .body(Body::from(match answer {
@@ -54,7 +54,7 @@ fn answer(state: &mut State, method: &str, path: &str, target: &str, body: &Valu
             state.deleted_pods.push(name);
             return (200, json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}));
         }
-        state.pod_looks += 1;
+        state.pod_reads += 1;
         let job = target.split("job-name%3D").nth(1).unwrap_or_default().split('&').next().unwrap_or_default();
         let pods: Vec<Value> = state.pods.get(job).cloned().into_iter().collect();
         return (200, json!({"kind": "PodList", "apiVersion": "v1", "metadata": {}, "items": pods}));
@@ -124,17 +124,17 @@ fn answer(state: &mut State, method: &str, path: &str, target: &str, body: &Valu
     (200, job)
 }
 
-/// Everything that happened since the version asked for, and then what happens.
-fn watch(world: &Arc<World>, target: &str) -> Response<Body> {
+/// The events since the requested version, and then the new ones.
+fn watch(fixture: &Arc<Fixture>, target: &str) -> Response<Body> {
     let from = target.split("resourceVersion=").nth(1).and_then(|rest| rest.split('&').next()?.parse().ok());
-    let stream = futures::stream::unfold((world.clone(), from.unwrap_or(0)), |(world, next)| async move {
-        let mut changes = world.changes();
+    let stream = futures::stream::unfold((fixture.clone(), from.unwrap_or(0)), |(fixture, next)| async move {
+        let mut changes = fixture.changes();
         loop {
             changes.borrow_and_update();
-            let event = world.look().history.get(next).cloned();
+            let event = fixture.state().history.get(next).cloned();
             if let Some(event) = event {
                 let line = Bytes::from(format!("{event}\n"));
-                return Some((Ok::<_, std::convert::Infallible>(line), (world, next + 1)));
+                return Some((Ok::<_, std::convert::Infallible>(line), (fixture, next + 1)));
             }
             changes.changed().await.ok()?;
         }

@@ -11,35 +11,36 @@ use std::{
 use contract::{config::Dispatch, outcome::State as Ended};
 use orchestrator::{Hooks, Step};
 
-use crate::world::{Process, Setting, World};
+use crate::fixture::{Fixture, Process, Setting};
 
 const MEGABYTE: usize = 1 << 20;
 
 #[test]
-fn what_a_message_brought_is_let_go_while_it_waits_in_a_batch() {
-    let world = World::new();
-    world.change(|state| state.engines_wait = true);
-    world.submit("first", "good", None, 1);
+fn the_payload_of_a_message_is_released_while_it_waits_for_a_batch() {
+    let fixture = Fixture::new();
+    fixture.change(|state| state.engines_wait = true);
+    fixture.submit("first", "good", None, 1);
     let setting = Setting { max_active_jobs: 1, dispatch: Dispatch::Batch, ..Setting::default() };
-    let process = Process::start(&world, setting);
-    world.wait("the only slot is taken", |state| state.jobs.len() == 1 && state.messages_left() == 0);
+    let process = Process::start(&fixture, setting);
+    fixture.wait("the only slot is taken", |state| state.jobs.len() == 1 && state.messages_left() == 0);
     // More than may be in hand at once.
     for _ in 0..40 {
-        world.publish(&vec![b'x'; MEGABYTE - 1], &[]);
+        fixture.publish(&vec![b'x'; MEGABYTE - 1], &[]);
     }
-    world.wait("all are inputs", |state| {
+    fixture.wait("all are inputs", |state| {
         state.objects.keys().filter(|name| name.starts_with("bu1/input/inline/")).count() == 40
     });
-    let bytes = world.look().stream_bytes;
+    let bytes = fixture.state().stream_bytes;
     assert!(bytes <= 16 * (1 << 20), "a stream may hand over {bytes} bytes");
     process.kill();
 }
 
 #[test]
 fn large_messages_are_refused_a_few_at_a_time_and_all_have_their_outcome() {
-    let world = World::new();
+    let fixture = Fixture::new();
+    fixture.expect_warnings(&["refused the message"]);
     let malformed = vec![b'x'; 2 * MEGABYTE];
-    let ids: Vec<String> = (0..12).map(|_| world.publish(&malformed, &[("deskgrid", "1")])).collect();
+    let ids: Vec<String> = (0..12).map(|_| fixture.publish(&malformed, &[("deskgrid", "1")])).collect();
     // How many are on their way at once, and were at most. Each takes a while.
     let counts: Arc<(AtomicUsize, AtomicUsize)> = Arc::default();
     let shared = counts.clone();
@@ -53,11 +54,11 @@ fn large_messages_are_refused_a_few_at_a_time_and_all_have_their_outcome() {
             }
         })
     });
-    let process = Process::start(&world, Setting { hooks, ..Setting::default() });
-    world.wait_until_done();
+    let process = Process::start(&fixture, Setting { hooks, ..Setting::default() });
+    fixture.wait_until_done();
     let most = counts.1.load(Ordering::SeqCst);
     assert!(most <= 2, "{most} at once");
-    let outcomes = world.outcomes();
+    let outcomes = fixture.outcomes();
     for id in ids {
         let outcome = &outcomes[&format!("bu1/outcome/refused/{id}.json")];
         assert_eq!((outcome.state, outcome.reason.code.as_str()), (Ended::Refused, "malformed-message"));
@@ -68,37 +69,37 @@ fn large_messages_are_refused_a_few_at_a_time_and_all_have_their_outcome() {
 }
 
 #[test]
-fn intake_stays_stopped_while_what_was_denied_is_denied() {
-    let world = World::new();
-    let process = Process::start(&world, Setting::default());
-    while !process.get("/readyz").starts_with("HTTP/1.1 200") {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    world.change(|state| state.denies_writes = true);
-    world.publish(b"payload", &[]);
-    world.wait("it is tried again and again", |state| state.denied_writes >= 6);
+fn intake_stays_stopped_while_access_is_denied() {
+    let fixture = Fixture::new();
+    fixture.expect_warnings(&["intake stops", "intake stays stopped", "not ready"]);
+    let process = Process::start(&fixture, Setting::default());
+    process.wait_for("/readyz", |answer| answer.starts_with("HTTP/1.1 200"));
+    fixture.change(|state| state.denies_writes = true);
+    fixture.publish(b"payload", &[]);
+    fixture.wait("it is retried", |state| state.denied_writes >= 6);
     assert!(process.get("/readyz").contains("may not write"), "{}", process.get("/readyz"));
-    let nacked = world.look().nacked;
-    assert!(nacked <= 2, "the message came {nacked} times and was given back");
-    world.change(|state| state.denies_writes = false);
-    world.wait_until_done();
-    assert!(world.outcomes().values().all(|outcome| outcome.state == Ended::Succeeded));
-    assert_eq!(world.outcomes().len(), 1);
+    let nacked = fixture.state().nacked;
+    assert!(nacked <= 2, "the message was nacked {nacked} times");
+    fixture.change(|state| state.denies_writes = false);
+    fixture.wait_until_done();
+    assert!(fixture.outcomes().values().all(|outcome| outcome.state == Ended::Succeeded));
+    assert_eq!(fixture.outcomes().len(), 1);
     process.terminate().unwrap();
 }
 
 #[test]
-fn an_old_message_whose_input_is_gone_makes_no_job() {
-    let world = World::new();
-    world.change(|state| state.engines_wait = true);
-    let gone = world.submit("gone", "good", None, 1);
-    let there = world.submit("there", "good", None, 1);
-    world.change(|state| state.objects.remove(&gone.identity.object));
-    let process = Process::start(&world, Setting { ahead: Duration::from_secs(4000), ..Setting::default() });
-    world.wait("its outcome", |state| state.objects.contains_key(&gone.outcome()));
-    world.wait("the other one's Job", |state| state.jobs.contains_key(&there.identity.job_name()));
-    let outcome = &world.outcomes()[&gone.outcome()];
+fn an_old_message_without_input_creates_no_job() {
+    let fixture = Fixture::new();
+    fixture.expect_warnings(&["cannot become a Job"]);
+    fixture.change(|state| state.engines_wait = true);
+    let gone = fixture.submit("gone", "good", None, 1);
+    let there = fixture.submit("there", "good", None, 1);
+    fixture.change(|state| state.objects.remove(&gone.identity.object));
+    let process = Process::start(&fixture, Setting { ahead: Duration::from_secs(4000), ..Setting::default() });
+    fixture.wait("its outcome", |state| state.objects.contains_key(&gone.outcome()));
+    fixture.wait("the other one's Job", |state| state.jobs.contains_key(&there.identity.job_name()));
+    let outcome = &fixture.outcomes()[&gone.outcome()];
     assert_eq!((outcome.state, outcome.reason.code.as_str()), (Ended::Failed, "input-missing"));
-    assert!(!world.look().creations.contains_key(&gone.identity.job_name()));
+    assert!(!fixture.state().creations.contains_key(&gone.identity.job_name()));
     process.kill();
 }

@@ -1,61 +1,57 @@
 //! What messages may ask for: priority, a queue, more of something, and a submission by upload.
 
-use std::time::Duration;
-
 use contract::{labels, outcome::State as Ended};
 
-use crate::world::{Process, Setting, World};
+use crate::fixture::{Fixture, Process, Setting};
 
 #[test]
 fn priority_is_drained_first_when_every_slot_is_taken() {
-    let world = World::new();
-    world.change(|state| (state.engines_wait, state.has_priority) = (true, true));
-    let ordinary = world.submit_many("o", 6, 1);
+    let fixture = Fixture::new();
+    fixture.change(|state| (state.engines_wait, state.has_priority) = (true, true));
+    let ordinary = fixture.submit_many("o", 6, 1);
     let business: fn(&mut contract::config::Business) = |business| {
         business.priority_subscription = Some("projects/p/subscriptions/p-bu1-priority-subscription".into());
     };
-    let process = Process::start(&world, Setting { max_active_jobs: 2, business, ..Setting::default() });
-    world.wait("every slot is taken", |state| state.jobs.len() == 2 && state.acked >= 2);
+    let process = Process::start(&fixture, Setting { max_active_jobs: 2, business, ..Setting::default() });
+    fixture.wait("every slot is taken", |state| state.jobs.len() == 2 && state.acked >= 2);
     let urgent: Vec<_> = (0..4)
-        .map(|index| world.submit_to("s1", &format!("u{index}"), "good", 1, |work| work.priority = true))
+        .map(|index| fixture.submit_to("s1", &format!("u{index}"), "good", 1, |work| work.priority = true))
         .collect();
-    // Two slots at a time become free; what is urgent takes them before what came long before it.
+    // Two slots at a time become free; urgent work takes them before work that is much older.
     for round in 1..=2 {
-        world.finish();
-        world.wait("the next two", |state| state.creations.len() == 2 + 2 * round);
-        let state = world.look();
+        fixture.finish();
+        fixture.wait("the next two", |state| state.creations.len() == 2 + 2 * round);
+        let state = fixture.state();
         let started = |work: &&contract::message::Work| state.creations.contains_key(&work.identity.job_name());
         assert_eq!(urgent.iter().filter(started).count(), 2 * round, "in round {round}");
         assert_eq!(ordinary.iter().filter(started).count(), 2, "in round {round}");
     }
-    world.change(|state| state.engines_wait = false);
-    world.wait_until_done();
-    world.check_succeeded(ordinary.iter().chain(&urgent));
-    assert_eq!(world.look().most_active, 2);
-    assert!(world.look().creations.values().all(|count| *count == 1), "each came on both subscriptions");
+    fixture.change(|state| state.engines_wait = false);
+    fixture.wait_until_done();
+    fixture.check_succeeded(ordinary.iter().chain(&urgent));
+    assert_eq!(fixture.state().max_active, 2);
+    assert!(fixture.state().creations.values().all(|count| *count == 1), "both subscriptions delivered each");
     process.terminate().unwrap();
 }
 
 #[test]
 fn a_queue_suspends_a_job_which_then_waits_and_is_no_failure() {
-    let world = World::new();
-    let works = world.submit_many("j", 3, 1);
+    let fixture = Fixture::new();
+    let works = fixture.submit_many("j", 3, 1);
     let business: fn(&mut contract::config::Business) = |business| business.queue = Some("desk-queue".into());
-    let process = Process::start(&world, Setting { max_active_jobs: 2, business, ..Setting::default() });
-    world.wait("two Jobs, and no more", |state| state.jobs.len() == 2 && state.acked == 2);
+    let process = Process::start(&fixture, Setting { max_active_jobs: 2, business, ..Setting::default() });
+    fixture.wait("two Jobs, and no more", |state| state.jobs.len() == 2 && state.acked == 2);
     {
-        let state = world.look();
+        let state = fixture.state();
         for job in state.jobs.values() {
             assert_eq!(job["metadata"]["labels"][labels::KUEUE_QUEUE], "desk-queue");
             assert_eq!(job["spec"]["suspend"], true);
         }
     }
-    while !process.get("/metrics").contains("orchestrator_jobs_suspended 2") {
-        std::thread::sleep(Duration::from_millis(5));
-    }
-    assert!(world.outcomes().is_empty(), "it waits");
+    process.wait_for("/metrics", |answer| answer.contains("orchestrator_jobs_suspended 2"));
+    assert!(fixture.outcomes().is_empty(), "it waits");
     // Kueue marks what it does not admit with a condition of its own kind; that is no end either.
-    world.change(|state| {
+    fixture.change(|state| {
         for (name, mut job) in state.jobs.clone() {
             let condition = serde_json::json!([{"type": "Suspended", "status": "True", "reason": "JobSuspended"}]);
             job["status"]["conditions"] = condition;
@@ -63,20 +59,20 @@ fn a_queue_suspends_a_job_which_then_waits_and_is_no_failure() {
         }
     });
     let first = works[0].identity.job_name();
-    world.change(|state| {
+    fixture.change(|state| {
         let mut job = state.jobs[&first].clone();
         job["status"] = serde_json::json!({});
         state.show(&first, job, "MODIFIED");
         state.admit(&first);
     });
-    world.wait("it ran", |state| state.objects.contains_key(&works[0].outcome()));
+    fixture.wait("it ran", |state| state.objects.contains_key(&works[0].outcome()));
     // The slot it had is free for the next, and one that is deleted while it waits is cancelled.
-    world.wait("the third", |state| state.jobs.contains_key(&works[2].identity.job_name()));
-    world.change(|state| state.delete(&works[1].identity.job_name()));
-    world.change(|state| state.admit(&works[2].identity.job_name()));
-    world.wait("all outcomes", |state| works.iter().all(|work| state.objects.contains_key(&work.outcome())));
-    world.wait_until_done();
-    world.check(&[
+    fixture.wait("the third", |state| state.jobs.contains_key(&works[2].identity.job_name()));
+    fixture.change(|state| state.delete(&works[1].identity.job_name()));
+    fixture.change(|state| state.admit(&works[2].identity.job_name()));
+    fixture.wait("all outcomes", |state| works.iter().all(|work| state.objects.contains_key(&work.outcome())));
+    fixture.wait_until_done();
+    fixture.check(&[
         (&works[0], Ended::Succeeded, "completed"),
         (&works[1], Ended::Cancelled, "cancelled"),
         (&works[2], Ended::Succeeded, "completed"),
@@ -86,34 +82,36 @@ fn a_queue_suspends_a_job_which_then_waits_and_is_no_failure() {
 
 #[test]
 fn an_attempt_may_have_more_within_the_limits() {
-    let world = World::new();
-    let mut work = world.submit("j", "good", None, 0);
+    let fixture = Fixture::new();
+    fixture.expect_warnings(&["refused the message"]);
+    let mut work = fixture.submit("j", "good", None, 0);
     work.identity.attempt = 1;
     work.resources.memory = Some("2Gi".into());
     work.resources.timeout_secs = Some(7200);
-    world.publish_work(&work);
-    let mut greedy = world.submit("greedy", "good", None, 0);
+    fixture.publish_work(&work);
+    let mut greedy = fixture.submit("greedy", "good", None, 0);
     greedy.resources.memory = Some("1Ti".into());
-    let refused = world.publish_work(&greedy);
-    let process = Process::start(&world, Setting::default());
-    world.wait_until_done();
-    world.check(&[(&work, Ended::Succeeded, "completed")]);
-    let state = world.look();
+    let refused = fixture.publish_work(&greedy);
+    let process = Process::start(&fixture, Setting::default());
+    fixture.wait_until_done();
+    fixture.check(&[(&work, Ended::Succeeded, "completed")]);
+    let state = fixture.state();
     let pod = &state.jobs[&work.identity.job_name()]["spec"]["template"]["spec"];
     let resources = &pod["containers"][0]["resources"];
     assert_eq!((&resources["requests"]["memory"], &resources["limits"]["memory"]), (&"2Gi".into(), &"2Gi".into()));
     assert_eq!(pod["activeDeadlineSeconds"], 7200);
     drop(state);
-    let outcomes = world.outcomes();
+    let outcomes = fixture.outcomes();
     assert_eq!(outcomes[&format!("bu1/outcome/refused/{refused}.json")].reason.code, "over-limit");
     process.terminate().unwrap();
 }
 
 #[test]
 fn an_upload_is_a_submission_with_the_session_of_its_path() {
-    let world = World::new();
+    let fixture = Fixture::new();
+    fixture.expect_warnings(&["refused the message"]);
     let notify = |object: &str, metadata: serde_json::Value| {
-        world.change(|state| {
+        fixture.change(|state| {
             let generation = state.write_once(object, "good".into(), Default::default()).unwrap();
             let attributes = [
                 ("notificationConfig", "projects/_/buckets/p-bucket/notificationConfigs/1"),
@@ -131,10 +129,9 @@ fn an_upload_is_a_submission_with_the_session_of_its_path() {
     notify("bu1/input/book.json", serde_json::json!({}));
     notify("bu1/input/risk/deep/book.json", serde_json::json!({"deskgrid-tasks": "3", "colour": "red"}));
     let wrong = notify("bu1/input/risk/wrong.json", serde_json::json!({"deskgrid-tasks": "many"}));
-    // Storage tells it twice, and a message of ours says the same.
-    let process = Process::start(&world, Setting::default());
-    world.wait_until_done();
-    let outcomes = world.outcomes();
+    let process = Process::start(&fixture, Setting::default());
+    fixture.wait_until_done();
+    let outcomes = fixture.outcomes();
     assert_eq!(outcomes.len(), 3, "{:?}", outcomes.keys());
     let of = |prefix: &str| outcomes.iter().find(|(name, _)| name.starts_with(prefix)).unwrap().1;
     assert_eq!(of("bu1/outcome/uploads/book.json/").state, Ended::Succeeded);
@@ -142,9 +139,9 @@ fn an_upload_is_a_submission_with_the_session_of_its_path() {
     assert_eq!((split.state, split.work.as_ref().unwrap().tasks), (Ended::Succeeded, Some(3)));
     let refused = of(&format!("bu1/outcome/refused/{wrong}"));
     assert_eq!((refused.state, refused.reason.code.as_str()), (Ended::Refused, "malformed-option"));
-    assert!(world.look().objects.contains_key("bu1/input/risk/wrong.json"), "the input of a refusal is kept");
+    assert!(fixture.state().objects.contains_key("bu1/input/risk/wrong.json"), "the input of a refusal is kept");
     let metrics = process.get("/metrics");
     assert!(metrics.contains("orchestrator_messages_refused_total{reason=\"malformed-option\"} 1"), "{metrics}");
-    assert!(world.look().events.iter().any(|event| event["state"] == "refused"));
+    assert!(fixture.state().events.iter().any(|event| event["state"] == "refused"));
     process.terminate().unwrap();
 }

@@ -1,33 +1,14 @@
-//! The storage contract, against a bucket in memory.
+//! One input, against a bucket in memory.
 
 use std::{cell::RefCell, collections::BTreeMap};
 
-use contract::{Identity, config::Config, message::Work};
+use contract::{exit, message::Work};
 
 use super::*;
 
-/// A configuration with one business.
-pub(crate) const CONFIG: &str = r#"{"schema": 1, "environment": "e", "project": "p", "location": "l", "bucket": "b",
-  "businesses": {"bu1": {"name": "bu1", "bucket": "b", "namespace": "bu1", "topic": "t", "subscription": "s",
-    "events_topic": "e", "max_active_jobs": 1, "dispatch": "job", "submit_on_upload": false,
-    "retention": {"finished_jobs_secs": 1, "output_days": 1, "outcome_days": 8},
-    "engine": {"image": "i", "cpu": "1", "memory": "1Gi", "retries": 0, "timeout_secs": 1, "spot": false}}}}"#;
-
-/// A work item with generation 7.
+/// The work of input `j` in session `s`.
 pub(crate) fn work() -> Work {
-    let object = "bu1/input/s/j".to_owned();
-    Work {
-        identity: Identity { bucket: "b".to_owned(), object, generation: 7, attempt: 0 },
-        business: "bu1".to_owned(),
-        session: "s".to_owned(),
-        job: "j".to_owned(),
-        client: None,
-        tasks: None,
-        rows_per_task: None,
-        priority: false,
-        common: vec![],
-        resources: Default::default(),
-    }
+    contract::testing::work("bu1", "s", "j")
 }
 
 const RESULT: &str = "bu1/output/s/j/7-0";
@@ -35,7 +16,7 @@ const RESULT: &str = "bu1/output/s/j/7-0";
 /// Generation (0 when written by the engine), bytes and properties of an object.
 type Stored = (i64, Vec<u8>, Properties);
 
-/// Objects by name, and what reading them runs into.
+/// Objects by name, and the failures of reading them.
 #[derive(Default)]
 pub(crate) struct Bucket {
     objects: RefCell<BTreeMap<String, Stored>>,
@@ -44,7 +25,7 @@ pub(crate) struct Bucket {
     /// Access to objects whose names contain this is denied.
     pub(crate) denied_part: Option<&'static str>,
     denied: bool,
-    /// Somebody else writes this result, and the input is deleted, before the input is read.
+    /// Another run writes the result, and the input is deleted, before the input is read.
     overtaken: bool,
 }
 
@@ -92,7 +73,7 @@ impl Objects for Bucket {
 }
 
 fn settings(work: Work, index: Option<u32>) -> Settings {
-    let config = Config::parse(CONFIG).unwrap();
+    let config = contract::testing::config(&["bu1"]);
     Settings { config, work, index, work_dir: std::env::temp_dir(), threads: 2, stop: None, shared: None }
 }
 
@@ -120,7 +101,7 @@ fn a_result_is_written_once() {
         assert_eq!(metadata[key], value);
     }
     assert!(metadata["compute-seconds"].parse::<f64>().is_ok());
-    // Again, and again without the input.
+    // A second run, and a third without the input.
     bucket.put(RESULT, 0, b"first");
     assert_eq!(run_once(&bucket), Ok(Done::AlreadyDone));
     bucket.objects.borrow_mut().remove("bu1/input/s/j");
@@ -129,7 +110,7 @@ fn a_result_is_written_once() {
 }
 
 #[test]
-fn an_input_that_is_gone_is_permanent_and_a_denied_one_is_not() {
+fn a_missing_input_is_permanent_and_a_denied_one_is_not() {
     let failure = run_once(&Bucket::default()).unwrap_err();
     assert_eq!((failure.code, failure.exit_code()), ("input-missing", exit::PERMANENT));
     // Another generation is another input.
@@ -143,7 +124,7 @@ fn an_input_that_is_gone_is_permanent_and_a_denied_one_is_not() {
 }
 
 #[test]
-fn a_run_that_was_overtaken_is_done() {
+fn a_run_that_another_run_overtook_is_done() {
     let bucket = Bucket { overtaken: true, ..Bucket::with_input(b"x") };
     assert_eq!(run_once(&bucket), Ok(Done::AlreadyDone));
     assert_eq!(bucket.text(RESULT).unwrap(), "theirs");
@@ -225,9 +206,9 @@ fn a_table_is_priced_with_the_market_data_of_its_session() {
     assert_eq!(bucket.objects.borrow()[RESULT].2.metadata["seed"], "9");
 }
 
-/// What the environment file says of the business's program counts unless its own flags say otherwise.
+/// The settings of the business apply unless the program's own flags replace them.
 #[test]
-fn a_program_is_judged_as_it_was_configured() {
+fn a_program_has_the_settings_of_its_business() {
     let program = |command: &str, permanent_exit_codes: Vec<u8>| Program {
         command: ["sh", "-c", command].map(str::to_owned).into(),
         permanent_exit_codes,
@@ -235,7 +216,7 @@ fn a_program_is_judged_as_it_was_configured() {
         max_output_bytes: None,
         content_type: None,
     };
-    let judged = |program: &Program| {
+    let outcome = |program: &Program| {
         let mut settings = settings(work(), None);
         let business = settings.config.businesses.get_mut("bu1").unwrap();
         business.engine.program = contract::config::Program {
@@ -246,9 +227,9 @@ fn a_program_is_judged_as_it_was_configured() {
         let failure = block_on(run(&settings, Some(program), &Bucket::with_input(b"x"))).unwrap_err();
         (failure.code, failure.permanent)
     };
-    assert_eq!(judged(&program("exit 65", vec![])), ("program-failed", true));
-    assert_eq!(judged(&program("exit 2", vec![])), ("program-failed", false));
-    assert_eq!(judged(&program("exit 65", vec![2])), ("program-failed", false));
-    assert_eq!(judged(&program("echo long", vec![])), ("output-too-large", true));
-    assert_eq!(judged(&program("exec sleep 600", vec![])), ("timeout", false));
+    assert_eq!(outcome(&program("exit 65", vec![])), ("program-failed", true));
+    assert_eq!(outcome(&program("exit 2", vec![])), ("program-failed", false));
+    assert_eq!(outcome(&program("exit 65", vec![2])), ("program-failed", false));
+    assert_eq!(outcome(&program("echo long", vec![])), ("output-too-large", true));
+    assert_eq!(outcome(&program("exec sleep 600", vec![])), ("timeout", false));
 }

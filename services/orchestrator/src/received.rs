@@ -1,7 +1,7 @@
-//! What messages brought, for as long as it is needed, and how much of it is in hand.
+//! Received messages, and how many bytes their payloads hold in memory.
 //!
-//! A message has up to 10 MB, and many wait in hand: in a batch, or through failures. So what it brought is let go as
-//! soon as it lies in the bucket, and while too much is in hand no further message is taken.
+//! A message has up to 10 MB, and many wait in memory: for a batch, or through failures. So a payload is released as soon
+//! as it is in the bucket, and while the payloads are too large no further message is received.
 
 use std::{
     collections::BTreeMap,
@@ -12,29 +12,47 @@ use std::{
 };
 
 use bytes::Bytes;
+use jiff::Timestamp;
 
-/// Bytes in hand from which no further message is taken; the one that crosses it may have 10 MB.
-const IN_HAND_MAX: usize = 16 * 1024 * 1024;
+use crate::job::Origin;
 
-/// How many bytes messages in hand have, over all streams. Clones are the same count.
+/// Bytes in memory from which no further message is received; the message that crosses the limit may have 10 MB.
+const HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// A received message.
+#[derive(Debug)]
+pub(crate) struct Received {
+    pub(crate) id: String,
+    pub(crate) payload: Payload,
+    pub(crate) published: Option<Timestamp>,
+    pub(crate) received: Timestamp,
+}
+
+impl Received {
+    pub(crate) fn origin(&self) -> Origin {
+        Origin { message_id: self.id.clone(), published: self.published, received: self.received }
+    }
+}
+
+/// How many bytes the payloads of all streams hold. Clones share the count.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Payloads(Arc<AtomicUsize>);
 
 impl Payloads {
-    /// Counts what a message brought until it is let go.
+    /// Counts the bytes of a payload until it is released.
     pub(crate) fn hold(&self, data: Bytes, attributes: BTreeMap<String, String>) -> Payload {
         let bytes = data.len();
         self.0.fetch_add(bytes, Ordering::Relaxed);
         Payload { data, attributes, _held: Some(Held { payloads: self.clone(), bytes }) }
     }
 
-    /// Whether no further message may be taken.
+    /// Whether the limit is reached, so that no further message may be received.
     pub(crate) fn are_too_large(&self) -> bool {
-        self.0.load(Ordering::Relaxed) >= IN_HAND_MAX
+        self.0.load(Ordering::Relaxed) >= HELD_BYTES_MAX
     }
 }
 
-/// What a message brought; nothing once it was let go.
+/// The payload of a message; empty after its release.
 #[derive(Debug, Default)]
 pub(crate) struct Payload {
     pub(crate) data: Bytes,
@@ -43,8 +61,8 @@ pub(crate) struct Payload {
 }
 
 impl Payload {
-    /// It is not needed any more.
-    pub(crate) fn let_go(&mut self) {
+    /// Frees the bytes.
+    pub(crate) fn release(&mut self) {
         *self = Self::default();
     }
 }
@@ -66,14 +84,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_in_hand_counts_until_it_is_let_go() {
+    fn a_payload_counts_until_it_is_released() {
         let payloads = Payloads::default();
         let hold = |megabytes: usize| payloads.hold(Bytes::from(vec![0; megabytes << 20]), BTreeMap::new());
         let mut first = hold(9);
         assert!(!payloads.are_too_large());
         let second = hold(9);
         assert!(payloads.are_too_large());
-        first.let_go();
+        first.release();
         assert!(first.data.is_empty() && !payloads.are_too_large());
         drop(first);
         let _third = hold(9);

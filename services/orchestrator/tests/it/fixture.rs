@@ -1,4 +1,4 @@
-//! The state of a small world that an orchestrator runs in, and the means to run, kill and restart one.
+//! The test environment of an orchestrator: Pub/Sub, Cloud Storage and a cluster in memory, and processes that run in it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -16,45 +16,54 @@ use crate::google;
 mod engines;
 mod process;
 mod state;
+mod warnings;
 
 pub(crate) use process::{Process, Setting, hold_at};
 pub(crate) use state::{Object, State};
+use warnings::Warnings;
 
-/// Only a safety net: everything here takes milliseconds.
-const WITHIN: Duration = Duration::from_secs(60);
+/// The deadline of every wait; everything here takes milliseconds.
+const DEADLINE: Duration = Duration::from_secs(60);
 
-/// Everything outside the orchestrator. It outlives those that run in it.
-pub(crate) struct World {
+/// Everything outside the orchestrator. It outlives the processes that run in it.
+pub(crate) struct Fixture {
     state: Mutex<State>,
     changed: watch::Sender<()>,
     endpoint: String,
     runtime: Option<Runtime>,
+    warnings: Arc<Warnings>,
 }
 
-impl World {
+impl Fixture {
     pub(crate) fn new() -> Arc<Self> {
         let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
         let handle = runtime.handle().clone();
-        let world = Arc::new(Self {
+        let fixture = Arc::new(Self {
             state: Mutex::default(),
             changed: watch::Sender::new(()),
             endpoint,
             runtime: Some(runtime),
+            warnings: Arc::default(),
         });
-        handle.spawn(google::serve(world.clone(), listener));
-        world
+        handle.spawn(google::serve(fixture.clone(), listener));
+        fixture
     }
 
-    pub(crate) fn look(&self) -> MutexGuard<'_, State> {
+    /// Allows WARN and ERROR lines that contain one of these parts; any other fails the test.
+    pub(crate) fn expect_warnings(&self, parts: &[&'static str]) {
+        self.warnings.expect(parts);
+    }
+
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap()
     }
 
     pub(crate) fn change<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
         let result = {
-            let mut state = self.look();
+            let mut state = self.state();
             let result = change(&mut state);
             state.run_engines();
             result
@@ -63,7 +72,7 @@ impl World {
         result
     }
 
-    /// Lets the engines of the Jobs that there are now come to their end, and of no others.
+    /// Ends the engines of the current Jobs, and of no others.
     pub(crate) fn finish(&self) {
         self.change(|state| {
             state.engines_wait = false;
@@ -72,9 +81,9 @@ impl World {
         });
     }
 
-    /// Changes what nobody waits for.
+    /// Changes the state without a wake-up of the watches.
     pub(crate) fn change_quietly<T>(&self, change: impl FnOnce(&mut State) -> T) -> T {
-        change(&mut self.look())
+        change(&mut self.state())
     }
 
     pub(crate) fn changes(&self) -> watch::Receiver<()> {
@@ -86,7 +95,7 @@ impl World {
         self.submit_to("s1", job, contents, times, |work| work.tasks = tasks)
     }
 
-    /// Submits so many good ones, whose names begin with `prefix`; each message `times` times.
+    /// Submits this many good inputs, whose names begin with `prefix`; each message `times` times.
     pub(crate) fn submit_many(&self, prefix: &str, count: usize, times: usize) -> Vec<Work> {
         (0..count).map(|index| self.submit(&format!("{prefix}{index}"), "good", None, times)).collect()
     }
@@ -130,7 +139,7 @@ impl World {
         self.change(|state| state.publish(data, attributes.collect()))
     }
 
-    /// What an operator decides about a session; nothing any more with `None`.
+    /// Sets the decision about a session, or removes it with `None`.
     pub(crate) fn decide(&self, session: &str, control: Option<Value>) {
         self.change(|state| {
             let name = contract::object::control("bu1", session);
@@ -147,7 +156,7 @@ impl World {
         });
     }
 
-    /// Cancels what was submitted to a session until now.
+    /// Cancels the work that was submitted to a session until now.
     pub(crate) fn cancel(&self, session: &str) {
         self.decide(session, Some(json!({"cancelled_before": Timestamp::now().to_string()})));
     }
@@ -161,16 +170,16 @@ impl World {
     /// How many objects there are under a prefix of the business.
     pub(crate) fn count(&self, part: &str) -> usize {
         let prefix = format!("bu1/{part}/");
-        self.look().objects.keys().filter(|name| name.starts_with(&prefix)).count()
+        self.state().objects.keys().filter(|name| name.starts_with(&prefix)).count()
     }
 
     /// The Pub/Sub clients so far.
     pub(crate) fn clients(&self) -> BTreeSet<String> {
-        self.look().streams.values().cloned().collect()
+        self.state().streams.values().cloned().collect()
     }
 
-    /// What the ack deadline does for the messages of dead processes, without the wait.
-    pub(crate) fn bury(&self, clients: BTreeSet<String>) {
+    /// Expires the leases of dead processes' messages without the wait.
+    pub(crate) fn expire_leases(&self, clients: BTreeSet<String>) {
         self.change(|state| {
             state.dead.extend(clients);
             let State { messages, streams, dead, .. } = state;
@@ -180,25 +189,21 @@ impl World {
         });
     }
 
-    /// Waits until the state is as wanted.
+    /// Waits until the state fulfils a condition.
     #[track_caller]
-    pub(crate) fn wait(&self, what: &str, wanted: impl Fn(&State) -> bool) {
-        let since = Instant::now();
-        while !wanted(&self.look()) {
-            if since.elapsed() > WITHIN {
-                let state = self.look();
-                panic!(
-                    "never came: {what}; backlog {}, outcomes {:?}, jobs {:#?}",
-                    state.messages.len(),
-                    outcomes(&state),
-                    state.jobs
-                );
-            }
-            std::thread::sleep(Duration::from_millis(2));
+    pub(crate) fn wait(&self, what: &str, expected: impl Fn(&State) -> bool) {
+        if !wait_until(|| expected(&self.state()), DEADLINE) {
+            let state = self.state();
+            panic!(
+                "did not happen: {what}; backlog {}, outcomes {:?}, jobs {:#?}",
+                state.messages.len(),
+                outcomes(&state),
+                state.jobs
+            );
         }
     }
 
-    /// Waits until nothing is left to do: no message, no Job that waits for its outcome.
+    /// Waits until no message and no unsettled Job is left.
     #[track_caller]
     pub(crate) fn wait_until_done(&self) {
         self.wait("the end of all work", |state| {
@@ -209,21 +214,21 @@ impl World {
 
     /// The outcomes, by object.
     pub(crate) fn outcomes(&self) -> BTreeMap<String, Outcome> {
-        outcomes(&self.look())
+        outcomes(&self.state())
     }
 
-    /// As [`World::check`], of works that all succeeded.
+    /// As [`Fixture::check`], of works that all succeeded.
     #[track_caller]
     pub(crate) fn check_succeeded<'a>(&self, works: impl IntoIterator<Item = &'a Work>) {
         self.check(&works.into_iter().map(|work| (work, Ended::Succeeded, "completed")).collect::<Vec<_>>());
     }
 
-    /// What must hold once everything is done: one outcome for each identity, results and inputs to match.
+    /// Checks the end of all work: one outcome for each identity, with matching results and inputs.
     #[track_caller]
-    pub(crate) fn check(&self, wanted: &[(&Work, Ended, &str)]) {
-        let state = self.look();
+    pub(crate) fn check(&self, expected: &[(&Work, Ended, &str)]) {
+        let state = self.state();
         let outcomes = outcomes(&state);
-        for (work, ended, code) in wanted {
+        for (work, ended, code) in expected {
             let outcome = outcomes.get(&work.outcome()).unwrap_or_else(|| panic!("no outcome for {}", work.job));
             assert_eq!((outcome.state, outcome.reason.code.as_str()), (*ended, *code), "{}", work.job);
             assert_eq!(outcome.identity(), Some(&work.identity));
@@ -244,7 +249,19 @@ impl World {
     }
 }
 
-impl Drop for World {
+/// Whether the condition was fulfilled before the deadline.
+pub(crate) fn wait_until(condition: impl Fn() -> bool, deadline: Duration) -> bool {
+    let started = Instant::now();
+    while !condition() {
+        if started.elapsed() > deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    true
+}
+
+impl Drop for Fixture {
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
