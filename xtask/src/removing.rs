@@ -3,7 +3,7 @@
 use std::{io::IsTerminal as _, time::Duration};
 
 use anyhow::Context as _;
-use cli::{agree, output::Output, text};
+use cli::{confirm, output::Output, text};
 use cloud::storage::Store;
 use provision::{
     Cloud, Environment, data,
@@ -211,12 +211,12 @@ impl Removal<'_> {
             for (bucket, businesses) in self.before.buckets() {
                 let concerned = self.after.is_none() || businesses.iter().any(|of| going.contains(of));
                 if concerned && !self.options.yes_delete.iter().any(|agreed| agreed == bucket) {
-                    agree::to_delete(bucket)?;
+                    confirm::delete(bucket)?;
                 }
             }
         }
         if self.before.cloud == CloudKind::Google && !self.options.yes {
-            agree::to(&format!("take this away from project {}?", self.before.project))?;
+            confirm::yes(&format!("take this away from project {}?", self.before.project))?;
         }
         Ok(())
     }

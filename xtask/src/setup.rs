@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Context as _;
-use cli::{error::Failure, output::Output};
+use cli::{error::Failure, flight::Flight, output::Output};
 use cloud::clients::{PUBSUB_EMULATOR_HOST, STORAGE_EMULATOR_HOST};
 use localcloud::node::images::Images as Programs;
 use provision::{
@@ -71,7 +71,7 @@ pub(crate) async fn connect(environment: &Environment, globals: &Globals) -> any
 
 /// Tells of each change on standard error: what is in flight and how far it is, and what is done.
 pub(crate) fn progress(output: &Output) -> apply::Progress {
-    let (output, flight) = (*output, output.flight());
+    let (output, flight) = (*output, Flight::new(output));
     Arc::new(move |event| match event {
         apply::Event::Finished { id, elapsed_ms, .. } => {
             let name = brief(&id);

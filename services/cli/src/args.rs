@@ -1,19 +1,19 @@
-//! The shape of the daily command line.
+//! The command line of `deskgrid`: its options and its verbs.
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::{context::Opener, output::Output, verbs};
+use crate::{context::Opener, globals::Globals, output::Output, verbs};
 
 /// Deskgrid: submit jobs to a compute work queue, follow them, and fetch their results.
 #[derive(Debug, Parser)]
 #[command(name = "deskgrid", version, disable_help_subcommand = true)]
 pub struct Deskgrid {
-    /// The environment's configuration, which `cargo xtask provision` writes as infra/generated/NAME/config.json
+    /// Configuration file of the environment; `cargo xtask provision` writes it to infra/generated/NAME/config.json
     #[arg(long, global = true, value_name = "FILE", env = "DESKGRID_CONFIG")]
     pub config: Option<PathBuf>,
-    /// What every verb takes.
+    /// Options that every verb takes.
     #[command(flatten)]
     pub globals: Globals,
     /// The verb.
@@ -21,36 +21,12 @@ pub struct Deskgrid {
     pub verb: Option<Verb>,
 }
 
-/// What every verb takes, in this program and in `cargo xtask`.
-#[derive(Clone, Debug, Default, Args)]
-pub struct Globals {
-    /// Kubernetes cluster in the place of the environment's own: a context of your kubeconfig
-    #[arg(long, global = true, value_name = "NAME", env = "DESKGRID_CONTEXT")]
-    pub context: Option<String>,
-    /// Print results as JSON on standard output, and nothing else there
-    #[arg(long, global = true)]
-    pub json: bool,
-    /// No messages and no progress on standard error, only errors
-    #[arg(long, short, global = true, conflicts_with = "verbose")]
-    pub quiet: bool,
-    /// Say more on standard error
-    #[arg(long, short, global = true)]
-    pub verbose: bool,
-}
-
-impl Globals {
-    /// The Kubernetes context named on the command line.
-    pub fn context(&self) -> Option<&str> {
-        self.context.as_deref().filter(|name| !name.is_empty())
-    }
-}
-
 /// The daily verbs.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
     /// Submit Jobs: files, folders, or standard input
     Submit(verbs::submit::Args),
-    /// List Jobs: waiting, running and ended
+    /// List waiting, running and ended Jobs
     Jobs(verbs::jobs::Args),
     /// Show all details of one Job
     Job(verbs::job::Args),
@@ -62,19 +38,19 @@ pub enum Verb {
     Session(verbs::session::Args),
     /// List, replay and discard failed Jobs and refused messages
     DeadLetters(verbs::dead_letters::Args),
-    /// Show an overview of the environment, and its problems
+    /// Show an overview of the environment and its problems
     Status(verbs::status::Args),
-    /// Explain an error code: its cause, and what to do
+    /// Explain an error code, a reason code or an exit code
     Explain(verbs::explain::Args),
     /// Print a completion script for a shell
     Completions(verbs::completions::Args),
 }
 
 impl Verb {
-    /// Runs the verb and returns the exit code; `command` is the command line of the program, for completions.
+    /// Runs the verb and returns the exit code. `command` returns the command line of the program, for completions.
     ///
     /// # Errors
-    /// As the verb.
+    /// When the verb fails.
     pub async fn run(
         &self,
         opener: &Opener<'_>,
@@ -95,7 +71,7 @@ impl Verb {
         }
     }
 
-    /// Whether the verb handles Ctrl-C itself and finishes what it has begun.
+    /// Whether the verb handles Ctrl-C itself and finishes its work.
     pub fn handles_interrupt(&self) -> bool {
         matches!(self, Self::Submit(_) | Self::Logs(_))
     }
@@ -112,6 +88,6 @@ mod tests {
         let command = Deskgrid::command();
         command.clone().debug_assert();
         let names: Vec<&str> = command.get_subcommands().map(clap::Command::get_name).collect();
-        assert_eq!(names, crate::program::DAILY);
+        assert_eq!(names, crate::program::DAILY_VERBS);
     }
 }

@@ -9,12 +9,12 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 
 use crate::{error::Failure, text};
 
-/// Longest time for which a call that keeps failing is repeated before the failure is reported.
-const PATIENCE: std::time::Duration = std::time::Duration::from_secs(60);
+/// How long a failing call is retried.
+const RETRY_LIMIT: std::time::Duration = std::time::Duration::from_secs(60);
 /// Longest time a cluster may take to accept a connection.
 const CLUSTER_CONNECT: std::time::Duration = std::time::Duration::from_secs(5);
 
-/// Opens the environment of a verb once the verb needs it; some verbs never do, and some check their arguments first.
+/// Opens the environment when a verb needs it; some verbs do not, and some check their arguments first.
 pub struct Opener<'a>(Box<dyn Fn() -> BoxFuture<'a, anyhow::Result<Context>> + 'a>);
 
 impl<'a> Opener<'a> {
@@ -26,7 +26,7 @@ impl<'a> Opener<'a> {
     /// Opens the environment.
     ///
     /// # Errors
-    /// When there is no such environment, it is not set up, or its credentials cannot be used.
+    /// When the environment does not exist or is not set up, or its credentials cannot be used.
     pub async fn open(&self) -> anyhow::Result<Context> {
         (self.0)().await
     }
@@ -40,11 +40,11 @@ pub struct Context {
     pub connection: Connection,
     /// Cloud Storage.
     pub store: Store,
-    /// The cluster, or why it cannot be asked.
+    /// The cluster, or why there is no client for it.
     pub cluster: Result<kube::Client, String>,
-    /// How the person named the environment, to be repeated in advice: ` --env NAME` or nothing.
+    /// The option that selects the environment, for commands in messages: ` --env NAME` or nothing.
     pub flag: String,
-    /// It is a laptop cloud: nothing there needs a question first.
+    /// It is a laptop cloud, where no change needs a confirmation.
     pub is_laptop: bool,
 }
 
@@ -60,16 +60,16 @@ impl Context {
         flag: String,
         is_laptop: bool,
     ) -> anyhow::Result<Self> {
-        let store = Store::connect_for(&connection, PATIENCE).await?;
+        let store = Store::connect_for(&connection, RETRY_LIMIT).await?;
         Ok(Self { config, connection, store, cluster, flag, is_laptop })
     }
 
-    /// Opens the environment of a generated configuration, which is all that is needed: credentials are the
-    /// application's default ones, and the cluster is that of the kubeconfig, or the one that this runs in.
+    /// Opens the environment of a generated configuration with the application default credentials. The cluster is that
+    /// of the kubeconfig, or the one that this process runs in.
     ///
     /// # Errors
     /// When the configuration cannot be read, or the credentials cannot be used.
-    pub async fn by_config(path: &Path, context: Option<&str>) -> anyhow::Result<Self> {
+    pub async fn from_config(path: &Path, context: Option<&str>) -> anyhow::Result<Self> {
         let config = Config::read(path)?;
         let connection = Connection::new(&config.endpoints, &variables())?;
         let cluster = match Kubeconfig::read() {
@@ -85,7 +85,7 @@ impl Context {
             }
             Err(_) => match kube::Config::incluster() {
                 Ok(inside) => kube::Client::try_from(inside).map_err(|error| error.to_string()),
-                Err(_) => Err("there is no kubeconfig, and this runs in no cluster".to_owned()),
+                Err(_) => Err("there is no kubeconfig, and this process does not run in a cluster".to_owned()),
             },
         };
         let flag = format!(" --config {}", text::shell(&path.display().to_string()));
@@ -93,10 +93,10 @@ impl Context {
         Self::new(config, connection, cluster, flag, is_laptop).await
     }
 
-    /// The one business that a verb works on: the one named, else the only one.
+    /// The business of this name; without a name, the only business.
     ///
     /// # Errors
-    /// When there is no such business, or several and none is named.
+    /// When there is no such business, or there are several and no name is given.
     pub fn business(&self, wanted: Option<&str>) -> anyhow::Result<&Business> {
         match self.businesses(wanted)?.as_slice() {
             [only] => Ok(only),
@@ -106,14 +106,14 @@ impl Context {
             several => {
                 let names: Vec<&str> = several.iter().map(|business| business.name.as_str()).collect();
                 Err(Failure::usage(format!("environment {} has several businesses", self.config.environment))
-                    .why(format!("there is {}", names.join(", ")))
-                    .next("name one with --business, or set BUSINESS_NAME")
+                    .why(format!("its businesses are {}", names.join(", ")))
+                    .next("select one with --business or BUSINESS_NAME")
                     .into())
             }
         }
     }
 
-    /// The businesses that a verb shows: the one named, else all.
+    /// The business of this name; without a name, all businesses.
     ///
     /// # Errors
     /// When there is no such business.
@@ -133,7 +133,7 @@ impl Context {
     /// Says why there is none.
     pub fn cluster(&self) -> anyhow::Result<&kube::Client> {
         self.cluster.as_ref().map_err(|why| {
-            Failure::new("no-cluster", "cannot ask the cluster")
+            Failure::new("no-cluster", "cannot reach the cluster")
                 .on(format!("environment {}", self.config.environment))
                 .why(why.clone())
                 .into()
@@ -141,21 +141,21 @@ impl Context {
     }
 }
 
-/// A client for a context of a kubeconfig (its current one when none is named), or why there is none.
+/// A client for a context of a kubeconfig, by default its current one, or why there is none.
 pub async fn cluster(kubeconfig: Option<Kubeconfig>, context: Option<String>) -> Result<kube::Client, String> {
     let Some(kubeconfig) = kubeconfig else { return Err("there is no kubeconfig".to_owned()) };
     if let Some(name) = &context
         && !kubeconfig.contexts.iter().any(|known| known.name == *name)
     {
         return Err(format!(
-            "the kubeconfig has no context {name}; `kubectl config get-contexts` lists them, and `gcloud container clusters get-credentials` makes those of Google Cloud"
+            "the kubeconfig has no context {name}; `kubectl config get-contexts` lists them, and `gcloud container clusters get-credentials` adds those of Google Cloud"
         ));
     }
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
     let client = async {
         let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
         config.connect_timeout = Some(CLUSTER_CONNECT);
-        // A person waits: a cluster that does not answer is said to be so, not asked 15 times.
+        // A person waits: an error is reported at once, not after 15 retries.
         config.default_retry = false;
         anyhow::Ok(kube::Client::try_from(config)?)
     };

@@ -1,17 +1,15 @@
-//! Errors for people: what happened, on what, why, what to do, and a stable code.
+//! Errors for people: what failed, on what, why, what to do, and a stable code.
 
 use std::fmt;
 
 use contract::exit;
 
-use crate::output::{self, Output};
-
-/// An error that a person can act on.
+/// An error that says what to do.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
 pub struct Failure {
     /// Stable code, lower-case with dashes.
     pub code: &'static str,
-    /// What happened.
+    /// What failed.
     pub what: String,
     /// On what.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -37,19 +35,19 @@ impl Failure {
         Self { exit: exit::USAGE, ..Self::new("usage", what) }
     }
 
-    /// On what it happened.
+    /// Sets on what it failed.
     pub fn on(mut self, on: impl Into<String>) -> Self {
         self.on = Some(on.into());
         self
     }
 
-    /// Why it happened.
+    /// Sets why it failed.
     pub fn why(mut self, why: impl Into<String>) -> Self {
         self.why = Some(why.into());
         self
     }
 
-    /// What to do about it.
+    /// Sets what to do.
     pub fn next(mut self, next: impl Into<String>) -> Self {
         self.next = Some(next.into());
         self
@@ -70,18 +68,7 @@ impl fmt::Display for Failure {
 
 impl std::error::Error for Failure {}
 
-/// Reports an error as `explain` explains it, and returns the exit code. A reader of standard output that went away is a
-/// normal end.
-pub fn report(error: &anyhow::Error, explain: fn(&anyhow::Error) -> Failure, output: &Output) -> u8 {
-    if error.is::<output::Closed>() {
-        return exit::DONE;
-    }
-    let failure = explain(error);
-    output.failure(&failure);
-    failure.exit
-}
-
-/// What is behind an error, and what to do about it.
+/// The failure that an error is reported as: its code, its causes and what to do.
 pub fn explain(error: &anyhow::Error) -> Failure {
     if let Some(failure) = error.downcast_ref::<Failure>() {
         return failure.clone();
@@ -93,37 +80,38 @@ pub fn explain(error: &anyhow::Error) -> Failure {
     if next.is_empty() { failure } else { failure.next(next) }
 }
 
-/// What the errors of a chain say, outermost first. Some errors repeat their source: then the source is left out.
+/// The messages of an error and its causes, outermost first, without causes that an earlier message repeats.
 pub fn chain(error: &anyhow::Error) -> Vec<String> {
-    let mut said = vec![error.to_string()];
+    let mut messages = vec![error.to_string()];
     for cause in error.chain().skip(1).map(ToString::to_string) {
-        if !said.iter().any(|before| before.contains(&cause)) {
-            said.push(cause);
+        if !messages.iter().any(|before| before.contains(&cause)) {
+            messages.push(cause);
         }
     }
-    said
+    messages
 }
 
-const CREDENTIALS: &str = "check who you are: `gcloud auth application-default login` makes credentials, \
-                           GOOGLE_APPLICATION_CREDENTIALS names a file of them";
+const CREDENTIALS: &str = "log in with `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a \
+                           credentials file";
 const UNREACHABLE: &str =
-    "see whether it is up: `cargo xtask local status` for the laptop cloud, else the network and proxy";
-const CLUSTER: &str = "see whether the cluster is up and `kubectl get pods` works with the same context";
+    "check that the service is up: `cargo xtask local status` for a laptop cloud, else the network and the proxy";
+const CLUSTER: &str = "check that the cluster is up, and that `kubectl get pods` works with the same context";
 
-/// Stable code of an error, and what to do about it.
+/// The code of an error, and what to do.
 fn classify(error: &anyhow::Error) -> (&'static str, &'static str) {
     for cause in error.chain() {
         if let Some(error) = cause.downcast_ref::<google_cloud_gax::error::Error>() {
-            return of_google(error);
+            return classify_google(error);
         }
         if let Some(google_cloud_pubsub::error::PublishError::Rpc(error)) = cause.downcast_ref() {
-            return of_google(error);
+            return classify_google(error);
         }
         if let Some(error) = cause.downcast_ref::<kube::Error>() {
             return match error {
-                kube::Error::Api(status) if status.is_forbidden() || status.code == 401 => {
-                    ("cluster-denied", "your account may not do this on the cluster; see `kubectl auth can-i --list`")
-                }
+                kube::Error::Api(status) if status.is_forbidden() || status.code == 401 => (
+                    "cluster-denied",
+                    "your account lacks a permission on the cluster; `kubectl auth can-i --list` shows its permissions",
+                ),
                 kube::Error::Api(status) if status.is_not_found() => ("not-found", ""),
                 kube::Error::Api(_) => ("cluster-refused", ""),
                 _ => ("cluster-unreachable", CLUSTER),
@@ -136,19 +124,19 @@ fn classify(error: &anyhow::Error) -> (&'static str, &'static str) {
     ("failed", "")
 }
 
-fn of_google(error: &google_cloud_gax::error::Error) -> (&'static str, &'static str) {
+fn classify_google(error: &google_cloud_gax::error::Error) -> (&'static str, &'static str) {
     use google_cloud_gax::error::rpc::Code;
     let code = error.status().map(|status| status.code);
     match error.http_status_code() {
         _ if error.is_authentication() => ("credentials", CREDENTIALS),
         Some(401) => ("credentials", CREDENTIALS),
-        Some(403) => ("denied", "ask for the role of a client of this business, or use its credentials"),
-        Some(404) => ("not-found", "`cargo xtask provision` makes what is missing"),
+        Some(403) => ("denied", "ask for the role of a client of this business, or use credentials that have it"),
+        Some(404) => ("not-found", "`cargo xtask provision` creates missing resources"),
         _ if code == Some(Code::Unauthenticated) => ("credentials", CREDENTIALS),
         _ if code == Some(Code::PermissionDenied) => {
-            ("denied", "ask for the role of a client of this business, or use its credentials")
+            ("denied", "ask for the role of a client of this business, or use credentials that have it")
         }
-        _ if code == Some(Code::NotFound) => ("not-found", "`cargo xtask provision` makes what is missing"),
+        _ if code == Some(Code::NotFound) => ("not-found", "`cargo xtask provision` creates missing resources"),
         _ if error.is_connect() || error.is_io() || error.is_transport() || code == Some(Code::Unavailable) => {
             ("unreachable", UNREACHABLE)
         }

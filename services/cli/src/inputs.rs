@@ -1,4 +1,4 @@
-//! Which files a person means by the paths on the command line, and what their Jobs are called.
+//! Finds the input files of paths on the command line, and the names of their Jobs.
 
 use std::{
     fs,
@@ -13,15 +13,15 @@ use crate::{error::Failure, text};
 
 /// The path that means standard input.
 pub(crate) const STDIN: &str = "-";
-/// Collisions that are named.
-const NAMED: usize = 5;
+/// Collisions that an error lists.
+const COLLISIONS_MAX: usize = 5;
 
-/// The inputs behind the paths: a file's name is its job id, and within a folder its path from there. Folders are read
-/// in order of name; hidden files are left out. `spool` is a file with the contents of standard input, and `name` the
-/// job id of the only input.
+/// The inputs of the paths. The job id of a file is its name, or its path within the submitted folder. Folders are read
+/// in order of name, without hidden files. `spool` is a file with the contents of standard input, and `name` is the job
+/// id of a single input.
 ///
 /// # Errors
-/// When there is no such file, a name cannot be a job id, nothing is found, or two inputs would have one name.
+/// When a file does not exist, a name is not a valid job id, no file is found, or two inputs have the same job id.
 pub(crate) fn collect(paths: &[PathBuf], name: Option<&str>, spool: Option<&Path>) -> anyhow::Result<Vec<Input>> {
     let mut found: Vec<(PathBuf, Input)> = Vec::new();
     for path in paths {
@@ -47,19 +47,19 @@ pub(crate) fn collect(paths: &[PathBuf], name: Option<&str>, spool: Option<&Path
             add(&mut found, path, path, name.unwrap_or(own))?;
         } else {
             return Err(Failure::new("not-a-file", format!("{} is neither a file nor a folder", path.display()))
-                .next("pipe it in, and give - as the path")
+                .next("pipe it to standard input, and give - as the path")
                 .into());
         }
     }
     let (shown, inputs): (Vec<PathBuf>, Vec<Input>) = found.into_iter().unzip();
     if name.is_some() && inputs.len() != 1 {
-        return Err(Failure::usage(format!("--job names one Job, but there are {}", inputs.len())).into());
+        return Err(Failure::usage(format!("--job takes one input, but there are {}", inputs.len())).into());
     }
     let clashes = collisions(&inputs);
     if !clashes.is_empty() {
         let lines: Vec<String> = clashes
             .iter()
-            .take(NAMED)
+            .take(COLLISIONS_MAX)
             .map(|clash| {
                 let (first, second) = (shown[clash.positions.0].display(), shown[clash.positions.1].display());
                 format!("{first} and {second} are both called {:?}", clash.job)
@@ -70,34 +70,34 @@ pub(crate) fn collect(paths: &[PathBuf], name: Option<&str>, spool: Option<&Path
             format!("{} with more than one input", text::count(clashes.len(), "job id")),
         )
         .why(lines.join("\n"))
-        .next("submit the folder that holds them, so that their paths tell them apart, or submit them in two sessions")
+        .next("submit the folder that holds them, so that their paths differ, or submit them in two sessions")
         .into());
     }
     Ok(inputs)
 }
 
-/// The files that every Job of the session reads, each under its own name.
+/// The common data of the session: files that every Job reads.
 ///
 /// # Errors
-/// When there is no such file, or two of them have one name.
-pub(crate) fn shared(paths: &[PathBuf]) -> anyhow::Result<Vec<Input>> {
+/// When a file does not exist, or two files have the same name.
+pub(crate) fn common(paths: &[PathBuf]) -> anyhow::Result<Vec<Input>> {
     if let Some(path) = paths.iter().find(|path| path.as_os_str() == STDIN || path.is_dir()) {
-        return Err(Failure::usage(format!("--common takes files, and {} is none", path.display())).into());
+        return Err(Failure::usage(format!("--common takes files, but {} is not a file", path.display())).into());
     }
-    let shared = collect(paths, None, None)?;
-    // The message names them in a list.
-    match shared.iter().find(|input| input.job.contains(',')) {
+    let common = collect(paths, None, None)?;
+    // Messages list the names with commas between them.
+    match common.iter().find(|input| input.job.contains(',')) {
         Some(input) => {
-            Err(Failure::usage(format!("common data cannot have a comma in its name: {}", input.job)).into())
+            Err(Failure::usage(format!("the name of common data must not contain a comma: {}", input.job)).into())
         }
-        None => Ok(shared),
+        None => Ok(common),
     }
 }
 
-/// How many tasks a table is split into.
+/// The number of tasks of a table.
 ///
 /// # Errors
-/// When it cannot be read, has no rows, or too many.
+/// When it cannot be read, or has no rows or too many.
 pub(crate) fn table_tasks(source: &Source, rows_per_task: u32) -> anyhow::Result<u32> {
     let (bytes, name) = match source {
         Source::File(path) => {
@@ -109,7 +109,7 @@ pub(crate) fn table_tasks(source: &Source, rows_per_task: u32) -> anyhow::Result
     let rows = table::rows(&bytes);
     match table::tasks(rows, rows_per_task) {
         Some(0) => Err(Failure::new("nothing-to-submit", format!("the table {name} has no rows"))
-            .why("its first line names the columns, and nothing follows")
+            .why("it has only a header")
             .into()),
         Some(tasks) if tasks <= message::TASKS_MAX => Ok(tasks),
         _ => Err(Failure::usage(format!("{rows} rows make more than {} tasks", message::TASKS_MAX))
@@ -123,7 +123,7 @@ fn walk(root: &Path, folder: &Path, above: &mut Vec<PathBuf>, found: &mut Vec<(P
     let context = || format!("read the folder {}", folder.display());
     let real = fs::canonicalize(folder).with_context(context)?;
     if above.contains(&real) {
-        return Err(Failure::new("folder-loop", format!("{} leads back to itself", folder.display())).into());
+        return Err(Failure::new("folder-loop", format!("{} contains a link to itself", folder.display())).into());
     }
     above.push(real);
     let mut entries = fs::read_dir(folder)
@@ -152,7 +152,7 @@ fn walk(root: &Path, folder: &Path, above: &mut Vec<PathBuf>, found: &mut Vec<(P
 
 fn add(found: &mut Vec<(PathBuf, Input)>, shown: &Path, file: &Path, job: &str) -> anyhow::Result<()> {
     names::check_job(job).map_err(|error| {
-        Failure::usage(format!("{job:?} cannot be a job id")).on(shown.display().to_string()).why(error.to_string())
+        Failure::usage(format!("{job:?} is not a valid job id")).on(shown.display().to_string()).why(error.to_string())
     })?;
     let input = Input {
         job: job.to_owned(),
@@ -164,7 +164,7 @@ fn add(found: &mut Vec<(PathBuf, Input)>, shown: &Path, file: &Path, job: &str) 
 }
 
 fn not_text(path: &Path) -> Failure {
-    Failure::usage(format!("the name of {} is not UTF-8, so it cannot be a job id", path.display()))
+    Failure::usage(format!("the name of {} is not UTF-8, so it is not a valid job id", path.display()))
 }
 
 #[cfg(test)]
@@ -212,7 +212,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_submitted_is_said() {
+    fn invalid_inputs_are_errors() {
         let folder = folder(&["b.json", "empty/.hidden", "a\nb"]);
         for (paths, name, code) in [
             (&["missing"][..], None, "no-such-file"),

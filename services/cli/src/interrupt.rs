@@ -1,4 +1,4 @@
-//! Ctrl-C: a verb ends at once, takes what it started with it, and says what to run next.
+//! Ctrl-C: ends a verb and the programs that it started, and prints the command to run next.
 
 use std::sync::LazyLock;
 
@@ -8,31 +8,31 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{error::Failure, text};
 
-/// How many parts of verbs are at work that bring what is in hand to an end by themselves.
-static IN_HAND: LazyLock<watch::Sender<usize>> = LazyLock::new(watch::Sender::default);
+/// Number of steps that finish their work after the signal.
+static FINISHING: LazyLock<watch::Sender<usize>> = LazyLock::new(watch::Sender::default);
 
-/// Held by a part of a verb that hears the signal itself: its verb goes on until it has said what came of it.
+/// Held by a step of a verb that handles the signal itself: the verb does not end before it is dropped.
 #[derive(Debug)]
-pub struct InHand(());
+pub struct Finishing(());
 
-impl InHand {
-    /// From now on, until it is dropped.
+impl Finishing {
+    /// Begins such a step.
     pub fn begin() -> Self {
-        IN_HAND.send_modify(|parts| *parts += 1);
+        FINISHING.send_modify(|steps| *steps += 1);
         Self(())
     }
 }
 
-impl Drop for InHand {
+impl Drop for Finishing {
     fn drop(&mut self) {
-        IN_HAND.send_modify(|parts| *parts -= 1);
+        FINISHING.send_modify(|steps| *steps -= 1);
     }
 }
 
-/// Runs `work`, unless the person interrupts it and it does not handle that itself. Programs that it started end with it.
+/// Runs `work`. A signal ends it, with the programs that it started, unless it `handles_interrupt` itself.
 ///
 /// # Errors
-/// As `work`, or that it was interrupted.
+/// When `work` fails, or a signal ends it.
 pub async fn guard(handles_interrupt: bool, work: impl Future<Output = anyhow::Result<u8>>) -> anyhow::Result<u8> {
     if handles_interrupt {
         return work.await;
@@ -40,32 +40,31 @@ pub async fn guard(handles_interrupt: bool, work: impl Future<Output = anyhow::R
     unless_interrupted(work).await
 }
 
-/// What `work` comes to, unless the person interrupts it: for a part of a verb that minds itself otherwise.
+/// Runs `work` until a signal: for a step of a verb that handles the signal in its other steps.
 ///
 /// # Errors
-/// As `work`, or that it was interrupted.
+/// When `work` fails, or a signal ends it.
 pub async fn unless_interrupted<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
     until(shutdown::on_signal()?, work).await
 }
 
-/// What `work` comes to, unless `stop` ends it. A part of it that is in hand comes to its end first; what would follow
-/// that is not begun.
+/// Runs `work` until `stop`. A step that holds [`Finishing`] finishes first; the next step is not begun.
 async fn until<T>(stop: CancellationToken, work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    let mut in_hand = IN_HAND.subscribe();
+    let mut finishing = FINISHING.subscribe();
     let stopped = async {
         stop.cancelled().await;
         // The sender is never dropped.
-        let _ = in_hand.wait_for(|parts| *parts == 0).await;
+        let _ = finishing.wait_for(|steps| *steps == 0).await;
     };
     tokio::select! {
-        // What the part in hand said at its end counts.
+        // The result of a finished step comes before the interrupt.
         biased;
         done = work => done,
         () = stopped => {
             let words: Vec<String> = std::env::args().skip(1).map(|word| text::shell(&word)).collect();
             Err(Failure::new("interrupted", "the verb was interrupted")
-                .why("it received a signal; what was done so far stays, and is found again")
-                .next(format!("the same again: cargo xtask {}", words.join(" ")))
+                .why("it received a signal; completed steps are kept")
+                .next(format!("run it again: cargo xtask {}", words.join(" ")))
                 .into())
         }
     }
@@ -78,33 +77,33 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn what_is_in_hand_comes_to_its_end_and_nothing_follows_it() {
+    async fn a_step_that_handles_the_signal_finishes_and_no_other_begins() {
         let (stop, ended) = (CancellationToken::new(), CancellationToken::new());
-        let said = until(stop.clone(), async {
-            let hand = InHand::begin();
+        let error = until(stop.clone(), async {
+            let step = Finishing::begin();
             stop.cancel();
-            // Nothing else is waited for: the signal alone does not end a part that is in hand.
+            // The signal alone does not end the step.
             for _ in 0..100 {
                 tokio::task::yield_now().await;
             }
             ended.cancel();
-            drop(hand);
+            drop(step);
             std::future::pending::<()>().await;
             Ok(())
         });
-        let said = tokio::time::timeout(Duration::from_secs(60), said).await.expect("the verb goes on").unwrap_err();
-        assert!(ended.is_cancelled(), "the part in hand was cut off: {said:#}");
-        assert!(said.to_string().contains("interrupted"), "{said:#}");
+        let error = tokio::time::timeout(Duration::from_secs(60), error).await.expect("the verb ends").unwrap_err();
+        assert!(ended.is_cancelled(), "the step was cut off: {error:#}");
+        assert!(error.to_string().contains("interrupted"), "{error:#}");
 
-        // What it says of its end is what the verb says.
+        // The error of the step is the error of the verb.
         let stop = CancellationToken::new();
-        let said = until::<()>(stop.clone(), async {
-            let hand = InHand::begin();
+        let error = until::<()>(stop.clone(), async {
+            let step = Finishing::begin();
             stop.cancel();
             tokio::task::yield_now().await;
-            drop(hand);
+            drop(step);
             anyhow::bail!("the build was cancelled")
         });
-        assert_eq!(said.await.unwrap_err().to_string(), "the build was cancelled");
+        assert_eq!(error.await.unwrap_err().to_string(), "the build was cancelled");
     }
 }

@@ -1,14 +1,19 @@
-//! The daily verbs: the program `deskgrid`, and what `cargo xtask` shares with it.
+//! The daily verbs: the program `deskgrid`, and the parts that `cargo xtask` shares with it.
 
-pub mod agree;
 pub mod args;
+mod attempts;
+mod change;
 mod codes;
+pub mod confirm;
 pub mod context;
 pub mod error;
+pub mod flight;
+pub mod globals;
 mod inputs;
 pub mod interrupt;
 pub mod output;
 pub mod program;
+mod results;
 pub mod text;
 mod verbs;
 mod view;
@@ -16,15 +21,17 @@ mod view;
 use std::process::ExitCode;
 
 use args::Deskgrid;
-pub use args::{Globals, Verb};
+pub use args::Verb;
 use clap::{CommandFactory as _, Parser as _};
 pub use context::{Context, Opener};
+use contract::exit;
 use error::Failure;
+pub use globals::Globals;
 use output::Output;
 
 /// Runs `deskgrid`, for people without a Rust toolchain and a copy of the source.
 pub fn deskgrid() -> ExitCode {
-    program::be_deskgrid();
+    program::set_deskgrid();
     let Deskgrid { config, globals, verb } = match Deskgrid::try_parse() {
         Ok(deskgrid) => deskgrid,
         Err(error) => return usage(&error),
@@ -34,20 +41,20 @@ pub fn deskgrid() -> ExitCode {
     let run = || async {
         let Some(verb) = &verb else {
             let _ = Deskgrid::command().print_help();
-            return Ok(contract::exit::DONE);
+            return Ok(exit::DONE);
         };
         let config = config.as_deref().filter(|path| !path.as_os_str().is_empty());
         let opener = Opener::new(|| {
             Box::pin(async {
                 let Some(config) = config else {
-                    return Err(Failure::usage("no environment is named")
+                    return Err(Failure::usage("no environment is given")
                         .next(
-                            "name its configuration with --config FILE or DESKGRID_CONFIG; the operators of the \
+                            "give its configuration file with --config FILE or DESKGRID_CONFIG; the operators of the \
                              environment have it as infra/generated/NAME/config.json",
                         )
                         .into());
                 };
-                Context::by_config(config, globals.context()).await
+                Context::from_config(config, globals.context()).await
             })
         });
         verb.run(&opener, Deskgrid::command, &output).await
@@ -56,15 +63,15 @@ pub fn deskgrid() -> ExitCode {
     start(&output, error::explain, || interrupt::guard(handles_interrupt, run()))
 }
 
-/// Prints what is wrong with a command line, or the help, and returns the exit code.
+/// Prints the error of a command line, or the help, and returns the exit code.
 pub fn usage(error: &clap::Error) -> ExitCode {
-    let code = if error.use_stderr() { contract::exit::USAGE } else { contract::exit::DONE };
-    // A reader that went away is no reason to complain.
+    let code = if error.use_stderr() { exit::USAGE } else { exit::DONE };
+    // A closed output is not an error.
     let _ = error.print();
     code.into()
 }
 
-/// Runs a verb on a new runtime, reports its error as `explain` explains it, and returns the exit code.
+/// Runs a verb on a new runtime, prints its error as `explain` returns it, and returns the exit code.
 pub fn start<F: Future<Output = anyhow::Result<u8>>>(
     output: &Output,
     explain: fn(&anyhow::Error) -> Failure,
@@ -76,6 +83,11 @@ pub fn start<F: Future<Output = anyhow::Result<u8>>>(
     };
     match run() {
         Ok(code) => code.into(),
-        Err(error) => error::report(&error, explain, output).into(),
+        Err(error) if error.is::<output::Closed>() => exit::DONE.into(),
+        Err(error) => {
+            let failure = explain(&error);
+            output.failure(&failure);
+            failure.exit.into()
+        }
     }
 }

@@ -10,16 +10,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
-use crate::{args::Globals, error::Failure, program};
-
-mod flight;
-
-use flight::Flight;
+use crate::{error::Failure, globals::Globals, program};
 
 /// Time between two lines of progress when standard error is not a terminal.
-const BETWEEN_LINES: Duration = Duration::from_secs(5);
+pub(crate) const BETWEEN_LINES: Duration = Duration::from_secs(5);
 
-/// Whoever read standard output went away (`| head`): a normal end.
+/// Nobody reads standard output any more (`| head`): a normal end.
 #[derive(Debug)]
 pub struct Closed;
 
@@ -41,47 +37,47 @@ pub struct Output {
 }
 
 impl Output {
-    /// As the command line asks.
+    /// From the options of the command line.
     pub fn new(globals: &Globals) -> Self {
         Self { json: globals.json, quiet: globals.quiet, verbose: globals.verbose }
     }
 
-    /// Whether only errors are wanted on standard error.
+    /// Whether only errors go to standard error.
     pub fn is_quiet(&self) -> bool {
         self.quiet
     }
 
-    /// For a part of something larger: only errors go to standard error, and nothing to standard output.
-    pub fn only_errors(&self) -> Self {
+    /// For a step of a larger verb: only errors go to standard error.
+    pub fn errors_only(&self) -> Self {
         Self { quiet: true, verbose: false, json: false }
     }
 
-    /// Whether results may be in colour: they go to a terminal, and nobody asked for none (`NO_COLOR`).
+    /// Whether results are coloured: they go to a terminal, and `NO_COLOR` is not set.
     pub fn colour(&self) -> bool {
         let unwanted = contract::config::variables().get("NO_COLOR").is_some_and(|value| !value.is_empty());
         !self.json && io::stdout().is_terminal() && !unwanted
     }
 
-    /// A message for the person at the terminal.
+    /// Prints a message, unless `--quiet` is given.
     pub fn note(&self, message: impl fmt::Display) {
         if !self.quiet {
             to_stderr(&message.to_string());
         }
     }
 
-    /// A message for the person who wants to know more.
+    /// Prints a message with `--verbose`.
     pub fn detail(&self, message: impl fmt::Display) {
         if self.verbose {
             to_stderr(&message.to_string());
         }
     }
 
-    /// Something that is not as it should be, though the verb goes on.
+    /// Prints a warning; the verb goes on.
     pub fn warn(&self, message: impl fmt::Display) {
         self.note(format_args!("warning: {message}"));
     }
 
-    /// An error; as one JSON document on standard error when results are JSON.
+    /// Prints an error, as JSON when results are JSON.
     pub fn failure(&self, failure: &Failure) {
         match serde_json::to_string(failure) {
             Ok(text) if self.json => to_stderr(&text),
@@ -89,18 +85,18 @@ impl Output {
         }
     }
 
-    /// Text of a result and the end of the line.
+    /// Prints a line of a result.
     ///
     /// # Errors
-    /// [`Closed`] when nobody reads any more.
+    /// [`Closed`] when standard output is closed.
     pub fn line(&self, text: impl fmt::Display) -> anyhow::Result<()> {
-        self.write(program::spoken(&format!("{text}\n")).as_bytes())
+        self.write(program::with_own_commands(&format!("{text}\n")).as_bytes())
     }
 
-    /// Bytes of a result.
+    /// Writes bytes of a result.
     ///
     /// # Errors
-    /// [`Closed`] when nobody reads any more.
+    /// [`Closed`] when standard output is closed.
     pub fn write(&self, bytes: &[u8]) -> anyhow::Result<()> {
         let mut stdout = io::stdout().lock();
         match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -109,28 +105,23 @@ impl Output {
         }
     }
 
-    /// A result as one JSON document.
+    /// Prints a result as one JSON document.
     ///
     /// # Errors
-    /// [`Closed`] when nobody reads any more.
+    /// [`Closed`] when standard output is closed.
     pub fn document(&self, value: &impl Serialize) -> anyhow::Result<()> {
         self.line(serde_json::to_string_pretty(value)?)
     }
 
-    /// A result as one line of newline-delimited JSON.
+    /// Prints a result as one line of newline-delimited JSON.
     ///
     /// # Errors
-    /// [`Closed`] when nobody reads any more.
+    /// [`Closed`] when standard output is closed.
     pub fn record(&self, value: &impl Serialize) -> anyhow::Result<()> {
         self.line(serde_json::to_string(value)?)
     }
 
-    /// Progress of several things at once, each for as long as it takes.
-    pub fn flight(&self) -> Flight {
-        Flight::new(self)
-    }
-
-    /// Progress of something that has `total` parts.
+    /// Starts progress of `total` parts.
     pub fn progress(&self, what: &str, total: usize) -> Progress {
         let bar = (io::stderr().is_terminal() && !self.quiet).then(|| {
             let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {msg} {elapsed}")
@@ -143,7 +134,7 @@ impl Output {
     }
 }
 
-/// Progress on standard error: a bar on a terminal, else a line every few seconds. Gone when dropped.
+/// Progress on standard error: a bar on a terminal, else a line every few seconds. Dropping it removes the bar.
 pub struct Progress {
     output: Output,
     what: String,
@@ -154,7 +145,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    /// So many parts are done; `detail` says more.
+    /// Shows that `done` parts are done; `detail` is printed with the numbers.
     pub fn set(&mut self, done: usize, detail: &str) {
         if let Some(bar) = &self.bar {
             bar.set_position(done as u64);
@@ -176,8 +167,8 @@ impl Drop for Progress {
     }
 }
 
-/// Starts the log of the libraries on standard error: only errors, more with `--verbose`. What the client of Kubernetes
-/// logs it also answers, and that is told as every error is.
+/// Starts the log of the libraries on standard error: only errors, more with `--verbose`. The Kubernetes client also
+/// returns the errors that it logs, so its log is off.
 pub fn start_logging(globals: &Globals) {
     let filter = if globals.verbose {
         "warn,cli=debug,xtask=debug,cloud=debug,sessions=debug,provision=debug"
@@ -193,7 +184,7 @@ pub fn start_logging(globals: &Globals) {
         .try_init();
 }
 
-/// Standard error may be closed; there is nobody left to tell.
+/// Prints a line on standard error. If that is closed, nobody reads errors either.
 fn to_stderr(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", program::spoken(text));
+    let _ = writeln!(io::stderr().lock(), "{}", program::with_own_commands(text));
 }

@@ -1,49 +1,49 @@
-//! Which of the two programs this is, and how it calls itself in what it says.
+//! Which of the two programs runs, and how messages name its commands.
 
 use std::{borrow::Cow, sync::OnceLock};
 
-/// How `cargo xtask` is called in every message.
+/// The command in every message of the source.
 const XTASK: &str = "cargo xtask";
-/// How the program with the daily verbs is called.
+/// The program with only the daily verbs.
 const DESKGRID: &str = "deskgrid";
-/// The verbs that it has, in the order of its help.
-pub const DAILY: [&str; 10] =
+/// Its verbs, in the order of its help.
+pub const DAILY_VERBS: [&str; 10] =
     ["submit", "jobs", "job", "logs", "results", "session", "dead-letters", "status", "explain", "completions"];
 
 static IS_DESKGRID: OnceLock<()> = OnceLock::new();
 
-/// From now on this is `deskgrid`.
-pub fn be_deskgrid() {
+/// Makes messages name commands of `deskgrid`.
+pub fn set_deskgrid() {
     IS_DESKGRID.get_or_init(|| ());
 }
 
-/// Whether this is `deskgrid`.
+/// Whether the program is `deskgrid`.
 pub fn is_deskgrid() -> bool {
     IS_DESKGRID.get().is_some()
 }
 
-/// A message with the commands in it as they are typed for this program. What `deskgrid` cannot do stays what it is: a
-/// command for whoever looks after the environment.
-pub fn spoken(text: &str) -> Cow<'_, str> {
+/// A message with its commands as this program takes them. Commands that `deskgrid` lacks stay `cargo xtask`: they are
+/// for the operators of the environment.
+pub fn with_own_commands(text: &str) -> Cow<'_, str> {
     if is_deskgrid() && text.contains(XTASK) { Cow::Owned(as_deskgrid(text)) } else { Cow::Borrowed(text) }
 }
 
 fn as_deskgrid(text: &str) -> String {
-    let mut said = String::with_capacity(text.len());
+    let mut message = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(start) = rest.find(XTASK) {
         let (before, after) = (&rest[..start], &rest[start + XTASK.len()..]);
-        said.push_str(before);
+        message.push_str(before);
         let mut words = after.split([' ', '`', '\n', '"', ',', ';']).filter(|word| !word.is_empty());
         let mut verb = words.next().unwrap_or_default();
         if ["--env", "--config"].contains(&verb) {
             verb = words.nth(1).unwrap_or_default();
         }
-        said.push_str(if DAILY.contains(&verb) { DESKGRID } else { XTASK });
+        message.push_str(if DAILY_VERBS.contains(&verb) { DESKGRID } else { XTASK });
         rest = after;
     }
-    said.push_str(rest);
-    said
+    message.push_str(rest);
+    message
 }
 
 #[cfg(test)]
@@ -51,15 +51,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_deskgrid_can_do_is_said_as_deskgrid() {
-        for (text, said) in [
+    fn messages_of_deskgrid_name_its_commands() {
+        for (text, expected) in [
             ("`cargo xtask jobs` lists them", "`deskgrid jobs` lists them"),
             ("next: cargo xtask --env local session wait S", "next: deskgrid --env local session wait S"),
             ("cargo xtask provision, then cargo xtask status", "cargo xtask provision, then deskgrid status"),
             ("cargo xtask", "cargo xtask"),
             ("nothing", "nothing"),
         ] {
-            assert_eq!(as_deskgrid(text), said);
+            assert_eq!(as_deskgrid(text), expected);
         }
     }
 }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use comfy_table::{ContentArrangement, Table, presets};
+use sessions::Cause;
 
 pub use inspect::text::{age, bytes, duration};
 
@@ -12,15 +13,28 @@ pub fn count(number: usize, thing: &str) -> String {
 }
 
 /// The first few of many: `a, b, c and 7 more`.
-pub fn some<'a>(items: impl IntoIterator<Item = &'a str>, most: usize) -> String {
+pub fn some<'a>(items: impl IntoIterator<Item = &'a str>, max: usize) -> String {
     let items: Vec<&str> = items.into_iter().collect();
-    if items.len() <= most {
+    if items.len() <= max {
         return items.join(", ");
     }
-    format!("{} and {} more", items[..most].join(", "), items.len() - most)
+    format!("{} and {} more", items[..max].join(", "), items.len() - max)
 }
 
-/// A name in a colour of its own, always the same one, when colours are wanted.
+/// A cause of failures: how many Jobs, state, reason, log line and examples.
+pub(crate) fn cause(cause: &Cause) -> String {
+    let Cause { state, code, count, message, line, examples } = cause;
+    let mut page = format!("{count} {state}, {code}: {message}");
+    if !line.is_empty() && line != message {
+        page.push_str(&format!("\n  log: {line}"));
+    }
+    let more = count.saturating_sub(examples.len());
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    page.push_str(&format!("\n  {}{more}", examples.join(", ")));
+    page
+}
+
+/// A name in a colour that depends only on the name, when `colour` is set.
 pub fn tint(name: &str, colour: bool) -> String {
     if !colour {
         return name.to_owned();
@@ -30,7 +44,7 @@ pub fn tint(name: &str, colour: bool) -> String {
     format!("\x1b[{}m{name}\x1b[0m", codes[sum as usize % codes.len()])
 }
 
-/// A line of a difference in the colour of its mark, when colours are wanted.
+/// A line of a difference in the colour of its mark, when `colour` is set.
 pub fn paint_change(line: &str, colour: bool) -> String {
     let code = match line.chars().next() {
         _ if !colour => return line.to_owned(),
@@ -43,7 +57,7 @@ pub fn paint_change(line: &str, colour: bool) -> String {
     format!("\x1b[{code}m{line}\x1b[0m")
 }
 
-/// A word as a shell takes it.
+/// A word, quoted for a shell where necessary.
 pub fn shell(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -68,12 +82,12 @@ pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> St
 
 /// A duration as people write it: `90s`, `10m`, `1h30m`; a plain number is seconds.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
-    let wanted = || format!("{text:?} is not a duration such as 90s, 10m or 1h30m");
+    let error = || format!("{text:?} is not a duration such as 90s, 10m or 1h30m");
     if let Ok(seconds) = text.parse::<u64>() {
         return Ok(Duration::from_secs(seconds));
     }
-    let duration: jiff::SignedDuration = text.parse().map_err(|_| wanted())?;
-    Duration::try_from(duration).map_err(|_| wanted())
+    let duration: jiff::SignedDuration = text.parse().map_err(|_| error())?;
+    Duration::try_from(duration).map_err(|_| error())
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The Jobs of a business as the verbs show them, from the bucket and the cluster.
+//! The Jobs of a business, from the bucket and the cluster.
 
 use contract::config::Business;
 use inspect::cluster;
@@ -6,21 +6,20 @@ use sessions::jobs::{self, Active, Job};
 
 use crate::{context::Context, output::Output};
 
-/// The Jobs of a business, from the bucket and the cluster. Warns when the cluster cannot be reached; the bucket alone
-/// is shown then.
+/// The Jobs of a business. When the cluster cannot be reached, prints a warning and reads only the bucket.
 pub(crate) async fn jobs(
     context: &Context,
     business: &Business,
     session: Option<&str>,
     output: &Output,
 ) -> anyhow::Result<Vec<Job>> {
-    // The cluster first: what ends in between is then seen by its outcome, and never by neither.
+    // The cluster first: a Job that ends in between is then found by its outcome.
     let active = active(context, business, session, output).await;
     let objects = jobs::list(&context.store, business, session).await?;
     Ok(jobs::merge(&business.name, session, &objects, &active))
 }
 
-/// The Jobs of a business that run. Warns when the cluster cannot be reached.
+/// The running Jobs of a business. When the cluster cannot be reached, prints a warning and returns none.
 pub(crate) async fn active(
     context: &Context,
     business: &Business,
@@ -32,7 +31,7 @@ pub(crate) async fn active(
         Err(why) => Err(anyhow::anyhow!("{why}")),
     };
     answer.unwrap_or_else(|error| {
-        output.warn(format_args!("what runs is not known, because the cluster cannot be asked: {error:#}"));
+        output.warn(format_args!("running Jobs are not shown, because the cluster cannot be reached: {error:#}"));
         Vec::new()
     })
 }

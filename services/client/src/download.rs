@@ -71,7 +71,9 @@ async fn rows(
     let reads = futures::stream::iter(latest.outcomes).map(move |name| {
         let (store, business) = (store.clone(), business.clone());
         async move {
-            let Some(outcome) = outcomes::shown(&store, &business.bucket, &name).await? else { return Ok(Vec::new()) };
+            let Some(outcome) = outcomes::read_or_replace(&store, &business.bucket, &name).await? else {
+                return Ok(Vec::new());
+            };
             results::of(&store, &business, &outcome, &name, MAX_RESULT).await
         }
     });

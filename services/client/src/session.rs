@@ -149,7 +149,7 @@ impl Refresher {
         self.read.retain(|outcome, _| named.contains(outcome));
         self.rows = self.read.values().map(|settled| settled.rows.len()).sum();
         let counts = Counts::of(&jobs);
-        let progress = self.rate.note(std::time::Instant::now(), counts, false);
+        let progress = self.rate.add(std::time::Instant::now(), counts, false);
         let mut view = Session {
             counts,
             progress: (counts.pending() > 0).then_some(progress),
@@ -237,7 +237,9 @@ fn name_of(object: &str) -> Option<String> {
 /// Reads an outcome and its results; `None` when it was deleted.
 async fn read(store: &Store, business: &Business, name: String) -> anyhow::Result<Option<Settled>> {
     // An object that is not an outcome is shown as a failure, and the others are still shown.
-    let Some(outcome) = cloud::outcomes::shown(store, &business.bucket, &name).await? else { return Ok(None) };
+    let Some(outcome) = cloud::outcomes::read_or_replace(store, &business.bucket, &name).await? else {
+        return Ok(None);
+    };
     let succeeded = outcome.state == contract::outcome::State::Succeeded;
     let tail = outcome.log_tail.as_deref().filter(|_| !succeeded).unwrap_or_default();
     let skip = tail.chars().count().saturating_sub(MAX_TAIL);

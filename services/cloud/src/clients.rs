@@ -1,4 +1,4 @@
-//! Google's own clients, built from the endpoints and credentials that the configuration names.
+//! Google's clients, built with the endpoints and credentials of the configuration.
 
 use std::{collections::BTreeMap, net::ToSocketAddrs as _, path::PathBuf, sync::Arc};
 
@@ -7,11 +7,11 @@ use contract::config::{self, Endpoints};
 use google_cloud_auth::credentials::{Builder, Credentials, anonymous};
 use google_cloud_pubsub::client::{BasePublisher, Publisher, Subscriber, SubscriptionAdmin, TopicAdmin};
 
-use crate::credentials::mending;
+use crate::credentials::renewing;
 
-/// Variable that puts a Pub/Sub emulator in Pub/Sub's place, as Google's own clients in other languages read it.
+/// Environment variable: the address of a Pub/Sub emulator. Google's clients in other languages read it too.
 pub const PUBSUB_EMULATOR_HOST: &str = "PUBSUB_EMULATOR_HOST";
-/// Variable that puts a storage emulator in Cloud Storage's place.
+/// Environment variable: the address of a Cloud Storage emulator.
 pub const STORAGE_EMULATOR_HOST: &str = "STORAGE_EMULATOR_HOST";
 
 /// Variable that names the file of the application default credentials, as Google's libraries read it.
@@ -29,7 +29,7 @@ pub fn install_tls_provider() -> anyhow::Result<()> {
         .map_err(|_| anyhow::anyhow!("a TLS provider is already installed"))
 }
 
-/// Where Pub/Sub and Cloud Storage are, and with which credentials to call them.
+/// Endpoints and credentials of Pub/Sub and Cloud Storage.
 #[derive(Clone, Debug)]
 pub struct Connection {
     /// Endpoints that replace Google's own.
@@ -39,8 +39,8 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Application default credentials for both, unless an emulator variable takes a part's place: then that endpoint
-    /// without credentials. Must be called inside a Tokio runtime.
+    /// Application default credentials for both. A service with an emulator variable uses that endpoint, without
+    /// credentials. Must be called inside a Tokio runtime.
     ///
     /// # Errors
     /// When the default credentials are broken (a key file that does not exist), or when an emulator is not on
@@ -68,7 +68,7 @@ impl Connection {
         Ok(connection)
     }
 
-    /// The given credentials for both.
+    /// Uses the same credentials for both.
     pub fn with_credentials(endpoints: &Endpoints, credentials: Credentials) -> Self {
         Self { endpoints: endpoints.clone(), pubsub: credentials.clone(), storage: credentials }
     }
@@ -102,7 +102,7 @@ impl Connection {
         builder.build().await.context("build the Pub/Sub publisher")
     }
 
-    /// A client that reads how topics are set.
+    /// A client that reads the settings of topics.
     ///
     /// # Errors
     /// When the client cannot be built.
@@ -114,7 +114,7 @@ impl Connection {
         builder.build().await.context("build the client for topics")
     }
 
-    /// A client that reads how subscriptions are set.
+    /// A client that reads the settings of subscriptions.
     ///
     /// # Errors
     /// When the client cannot be built.
@@ -139,32 +139,33 @@ impl Connection {
     }
 }
 
-/// Application default credentials with the scopes that Google Cloud and its clusters ask for; made anew when they failed
-/// for good, or when their file changed.
+/// Application default credentials with the scopes of Google Cloud and its clusters. They are renewed after a permanent
+/// failure, and when their file changes.
 ///
 /// # Errors
 /// When `GOOGLE_APPLICATION_CREDENTIALS` names a file that cannot be used.
 pub fn default_credentials() -> anyhow::Result<Credentials> {
     let make = || {
         Builder::default().with_scopes([CLOUD_PLATFORM, USERINFO_EMAIL]).build().context(
-            "load the application default credentials; `gcloud auth application-default login` makes them, and \
-             GOOGLE_APPLICATION_CREDENTIALS, when set, must name a file of them",
+            "load the application default credentials; run `gcloud auth application-default login`, or set \
+             GOOGLE_APPLICATION_CREDENTIALS to a credentials file",
         )
     };
     let file = config::variables().remove(CREDENTIALS_FILE).filter(|file| !file.is_empty());
-    mending(Arc::new(make), file.map(PathBuf::from))
+    renewing(Arc::new(make), file.map(PathBuf::from))
 }
 
 /// The endpoint an emulator variable names (`HOST:PORT` or a URL), which must be on loopback; `None` when it is not set.
 ///
 /// # Errors
-/// When it names no address, or one that is not on this machine: an emulator asks for no credentials.
+/// When it is no address, or an address of another machine: emulators are called without credentials.
 pub fn emulator(variables: &BTreeMap<String, String>, name: &str) -> anyhow::Result<Option<String>> {
     let Some(value) = variables.get(name).filter(|value| !value.is_empty()) else {
         return Ok(None);
     };
     let host = value.strip_prefix("http://").unwrap_or(value).trim_end_matches('/');
-    let addresses = host.to_socket_addrs().with_context(|| format!("{name}={value}: want HOST:PORT of an emulator"))?;
+    let addresses =
+        host.to_socket_addrs().with_context(|| format!("{name}={value}: expected HOST:PORT of an emulator"))?;
     for address in addresses {
         if !address.ip().is_loopback() {
             bail!("{name}={value} is not on this machine ({address}); an emulator is called without credentials");

@@ -10,7 +10,7 @@ use crate::storage::Store;
 /// Control objects read at a time.
 const READS: usize = 16;
 
-/// Reads what was decided about a session, and the generation of the object, 0 when there is none.
+/// Reads the control object of a session, and its generation; 0 when there is none.
 ///
 /// # Errors
 /// When the object cannot be read.
@@ -22,7 +22,7 @@ pub async fn read(store: &Store, business: &Business, session: &str) -> anyhow::
     })
 }
 
-/// Everything decided about the sessions of a business.
+/// Reads all control objects of a business, by session.
 ///
 /// # Errors
 /// When the objects cannot be read.

@@ -1,8 +1,8 @@
-//! Google credentials that mend themselves.
+//! Google credentials that are renewed.
 //!
-//! Google's library keeps a failure that it takes for a permanent one for ever, and reads a key file once. In a cluster
-//! both pass: the metadata server answers "not found" until it knows of a new binding, and a rotated key is another file
-//! in the same place. So credentials are made anew when they failed for good, and when their file changed.
+//! Google's library keeps a permanent failure for ever, and reads a key file once. In a cluster neither is final: the
+//! metadata server answers "not found" until it knows a new binding, and a rotated key is a new file at the same path. So
+//! credentials are renewed after a permanent failure, and when their file changes.
 
 use std::{
     path::PathBuf,
@@ -16,25 +16,25 @@ use google_cloud_auth::{
 };
 use http::{Extensions, HeaderMap};
 
-/// Shortest time between two that are made because one failed.
+/// Minimum time between two renewals after failures.
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// Makes credentials.
+/// Creates credentials.
 pub type Make = Arc<dyn Fn() -> anyhow::Result<Credentials> + Send + Sync>;
 
-/// Credentials that are made anew when they failed for good, or when `file`, which they are made of, changed. Must be
-/// called inside a Tokio runtime.
+/// Credentials that are renewed after a permanent failure, and when `file` changes. Must be called inside a Tokio
+/// runtime.
 ///
 /// # Errors
-/// When none can be made now.
-pub fn mending(make: Make, file: Option<PathBuf>) -> anyhow::Result<Credentials> {
+/// When `make` fails now.
+pub fn renewing(make: Make, file: Option<PathBuf>) -> anyhow::Result<Credentials> {
     let mark = file.as_ref().and_then(mark);
     let current = Current { credentials: make()?, made: Instant::now(), mark };
-    Ok(Credentials::from(Mending { make: Maker(make), file, current: Mutex::new(current) }))
+    Ok(Credentials::from(Renewing { make: Maker(make), file, current: Mutex::new(current) }))
 }
 
 #[derive(Debug)]
-struct Mending {
+struct Renewing {
     make: Maker,
     file: Option<PathBuf>,
     current: Mutex<Current>,
@@ -52,11 +52,11 @@ impl std::fmt::Debug for Maker {
 struct Current {
     credentials: Credentials,
     made: Instant,
-    /// What the file was like when they were made of it.
+    /// The file that they were created from.
     mark: Option<Mark>,
 }
 
-/// What tells a file from the one that was in its place before.
+/// Modification time and size of a file, which show that it was replaced.
 type Mark = (SystemTime, u64);
 
 fn mark(file: &PathBuf) -> Option<Mark> {
@@ -64,12 +64,12 @@ fn mark(file: &PathBuf) -> Option<Mark> {
     Some((known.modified().ok()?, known.len()))
 }
 
-impl Mending {
+impl Renewing {
     fn current(&self) -> MutexGuard<'_, Current> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Those that hold now: new ones when the file is another one.
+    /// The current credentials, renewed when the file has changed.
     fn fresh(&self) -> Credentials {
         let now = self.file.as_ref().and_then(mark);
         let mut current = self.current();
@@ -79,8 +79,8 @@ impl Mending {
         current.credentials.clone()
     }
 
-    /// New ones in the place of those that failed; `None` when that was tried a moment ago.
-    fn again(&self, why: &CredentialsError) -> Option<Credentials> {
+    /// Renewed credentials after a failure; `None` when the last renewal is too recent.
+    fn renew_after(&self, why: &CredentialsError) -> Option<Credentials> {
         let mut current = self.current();
         if current.made.elapsed() < PAUSE {
             return None;
@@ -91,27 +91,27 @@ impl Mending {
     }
 
     fn renew(&self, current: &mut Current, why: &str, mark: Option<Mark>) -> bool {
-        // What cannot be made now, such as of a file that is half written, is tried again when it changed once more.
+        // When this fails, for example because the file is half written, the next change of the file renews them.
         (current.made, current.mark) = (Instant::now(), mark);
         match (self.make.0)() {
             Ok(credentials) => {
-                tracing::info!("made new Google credentials, since {why}");
+                tracing::info!("renewed the Google credentials, because {why}");
                 current.credentials = credentials;
                 true
             }
             Err(error) => {
-                tracing::warn!("failed to make new Google credentials, although {why}: {error:#}");
+                tracing::warn!("failed to renew the Google credentials, although {why}: {error:#}");
                 false
             }
         }
     }
 }
 
-impl CredentialsProvider for Mending {
+impl CredentialsProvider for Renewing {
     async fn headers(&self, extensions: Extensions) -> Result<CacheableResource<HeaderMap>, CredentialsError> {
         match self.fresh().headers(extensions.clone()).await {
-            // The library itself tries those again that are transient.
-            Err(error) if !error.is_transient() => match self.again(&error) {
+            // The library retries transient errors itself.
+            Err(error) if !error.is_transient() => match self.renew_after(&error) {
                 Some(credentials) => credentials.headers(extensions).await,
                 None => Err(error),
             },
@@ -131,7 +131,7 @@ mod tests {
 
     use super::*;
 
-    /// Fails for good until it is told otherwise, as the library's own does.
+    /// Fails permanently, or returns its number.
     #[derive(Debug)]
     struct Stuck(Result<u32, ()>);
 
@@ -157,7 +157,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_failed_for_good_is_made_anew() {
+    async fn credentials_are_renewed_after_a_permanent_failure() {
         let (is_good, made) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
         let make: Make = {
             let (is_good, made) = (is_good.clone(), made.clone());
@@ -166,7 +166,7 @@ mod tests {
                 Ok(Stuck(if is_good.load(Ordering::SeqCst) { Ok(number) } else { Err(()) }).into())
             })
         };
-        let credentials = mending(make, None).unwrap();
+        let credentials = renewing(make, None).unwrap();
         assert_eq!(number(credentials.headers(Extensions::new()).await), Err(false));
         for _ in 0..20 {
             let _ = credentials.headers(Extensions::new()).await;
@@ -175,7 +175,7 @@ mod tests {
         is_good.store(true, Ordering::SeqCst);
         let since = Instant::now();
         while number(credentials.headers(Extensions::new()).await).is_err() {
-            assert!(since.elapsed() < 10 * PAUSE, "they never come back");
+            assert!(since.elapsed() < 10 * PAUSE, "they are never renewed");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         assert_eq!(made.load(Ordering::SeqCst), 2);
@@ -183,7 +183,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_that_changed_is_read_again() {
+    async fn a_changed_file_is_read_again() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key.json");
         std::fs::write(&file, "7").unwrap();
@@ -191,11 +191,11 @@ mod tests {
             let file = file.clone();
             Arc::new(move || Ok(Stuck(Ok(std::fs::read_to_string(&file)?.parse()?)).into()))
         };
-        let credentials = mending(make, Some(file.clone())).unwrap();
+        let credentials = renewing(make, Some(file.clone())).unwrap();
         let now = async || number(credentials.headers(Extensions::new()).await);
         assert_eq!(now().await, Ok("7".to_owned()));
         std::fs::write(&file, "half").unwrap();
-        assert_eq!(now().await, Ok("7".to_owned()), "what is there is good until the other one is");
+        assert_eq!(now().await, Ok("7".to_owned()), "the old ones stay until the file is complete");
         std::fs::write(&file, "123").unwrap();
         assert_eq!(now().await, Ok("123".to_owned()));
         std::fs::remove_file(&file).unwrap();

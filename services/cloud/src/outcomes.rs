@@ -2,7 +2,7 @@
 
 use contract::{
     Outcome,
-    outcome::{BYTES_MAX, Unreadable},
+    outcome::stored::{BYTES_MAX, Unreadable},
 };
 use futures::{StreamExt as _, TryStreamExt as _};
 
@@ -16,14 +16,14 @@ pub async fn read(store: &Store, bucket: &str, object: &str) -> anyhow::Result<O
     let Some(mut contents) = store.open(bucket, object).await? else { return Ok(None) };
     let size = contents.object.size;
     if usize::try_from(size).is_ok_and(|size| size > BYTES_MAX) {
-        let why = format!("it has {size} bytes, an outcome at most {BYTES_MAX}");
+        let why = format!("it has {size} bytes, more than the {BYTES_MAX} of the largest outcome");
         return Ok(Some(Err(Unreadable { object: object.to_owned(), why })));
     }
     Ok(Some(Outcome::parse(object, &contents.all().await?)))
 }
 
-/// Reads outcomes, at most `at_once` at a time, in the order given; `None` for those gone. What is not an outcome is as
-/// [`Unreadable::outcome`] tells.
+/// Reads outcomes, at most `at_once` at a time, in the order given; `None` for missing ones. An unreadable outcome is
+/// replaced by [`Unreadable::outcome`].
 ///
 /// # Errors
 /// When the bucket cannot be read.
@@ -33,15 +33,16 @@ pub async fn read_all(
     objects: impl IntoIterator<Item = String>,
     at_once: usize,
 ) -> anyhow::Result<Vec<Option<Outcome>>> {
-    let reads: Vec<_> = objects.into_iter().map(|object| async move { shown(store, bucket, &object).await }).collect();
+    let reads: Vec<_> =
+        objects.into_iter().map(|object| async move { read_or_replace(store, bucket, &object).await }).collect();
     futures::stream::iter(reads).buffered(at_once).try_collect().await
 }
 
-/// Reads one outcome for show; see [`read_all`].
+/// Reads one outcome as [`read_all`] does.
 ///
 /// # Errors
 /// When the bucket cannot be read.
-pub async fn shown(store: &Store, bucket: &str, object: &str) -> anyhow::Result<Option<Outcome>> {
+pub async fn read_or_replace(store: &Store, bucket: &str, object: &str) -> anyhow::Result<Option<Outcome>> {
     let found = read(store, bucket, object).await?;
     Ok(found.map(|outcome| outcome.unwrap_or_else(|unreadable| unreadable.outcome(bucket))))
 }

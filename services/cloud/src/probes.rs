@@ -10,10 +10,10 @@ use prometheus_client::registry::Registry;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
-/// How long a service is not ready before its log says why.
-const TOLD_AFTER: Duration = Duration::from_secs(5);
+/// Time for which a service is not ready before its log says why.
+const LOG_AFTER: Duration = Duration::from_secs(5);
 
-/// What the probes tell. Clones share it.
+/// The state that the probes report. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Health {
     state: Arc<Mutex<HealthState>>,
@@ -25,18 +25,18 @@ struct HealthState {
     stale_after: Duration,
     /// Why the service is not ready; empty when it is.
     not_ready: Vec<(&'static str, String)>,
-    /// Since when it is not.
+    /// Since when it is not ready.
     unready_since: Option<Instant>,
-    /// The reasons that were told last, while it is not.
-    told: String,
+    /// The reasons in the log since then.
+    logged: String,
 }
 
-/// What the log has to say of readiness.
+/// A log entry about readiness.
 #[derive(Debug, PartialEq, Eq)]
-enum Telling {
-    /// Not ready since so many seconds, for these reasons.
+enum Entry {
+    /// Not ready for this many seconds, for these reasons.
     NotReady(u64, String),
-    /// Ready again, which it was said not to be.
+    /// Ready again, after a [`Entry::NotReady`].
     Ready,
 }
 
@@ -46,19 +46,19 @@ impl HealthState {
         lines.join("\n")
     }
 
-    /// What is to be said now: once for each set of reasons, and only of what lasts.
-    fn telling(&mut self, now: Instant) -> Option<Telling> {
+    /// The log entry to write now: one for each set of reasons that lasts.
+    fn log_entry(&mut self, now: Instant) -> Option<Entry> {
         if self.not_ready.is_empty() {
             self.unready_since = None;
-            return (!std::mem::take(&mut self.told).is_empty()).then_some(Telling::Ready);
+            return (!std::mem::take(&mut self.logged).is_empty()).then_some(Entry::Ready);
         }
         let lasts = now.duration_since(*self.unready_since.get_or_insert(now));
         let reasons = self.reasons();
-        if lasts < TOLD_AFTER || reasons == self.told {
+        if lasts < LOG_AFTER || reasons == self.logged {
             return None;
         }
-        self.told.clone_from(&reasons);
-        Some(Telling::NotReady(lasts.as_secs(), reasons))
+        self.logged.clone_from(&reasons);
+        Some(Entry::NotReady(lasts.as_secs(), reasons))
     }
 }
 
@@ -69,7 +69,7 @@ impl Health {
         let not_ready = vec![("starting", "has not synced yet".to_owned())];
         let now = Instant::now();
         let state =
-            HealthState { last_tick: now, stale_after, not_ready, unready_since: Some(now), told: String::new() };
+            HealthState { last_tick: now, stale_after, not_ready, unready_since: Some(now), logged: String::new() };
         Self { state: Arc::new(Mutex::new(state)) }
     }
 
@@ -80,26 +80,26 @@ impl Health {
     /// The main loop is alive. Logs why the service is not ready when that lasts.
     pub fn tick(&self) {
         let now = Instant::now();
-        let telling = {
+        let entry = {
             let mut state = self.lock();
             state.last_tick = now;
-            state.telling(now)
+            state.log_entry(now)
         };
-        match telling {
-            Some(Telling::NotReady(seconds, why)) => tracing::warn!(seconds, why, "not ready"),
-            Some(Telling::Ready) => tracing::info!("ready again"),
+        match entry {
+            Some(Entry::NotReady(seconds, why)) => tracing::warn!(seconds, why, "not ready"),
+            Some(Entry::Ready) => tracing::info!("ready again"),
             None => {}
         }
     }
 
-    /// Not ready, for this reason, until [`Health::clear`] takes it back.
+    /// Not ready, for this reason, until [`Health::clear`] removes it.
     pub fn not_ready(&self, what: &'static str, why: impl Into<String>) {
         let mut state = self.lock();
         state.not_ready.retain(|(known, _)| *known != what);
         state.not_ready.push((what, why.into()));
     }
 
-    /// Takes a reason back; ready when none is left.
+    /// Removes a reason. The service is ready when none is left.
     pub fn clear(&self, what: &'static str) {
         self.lock().not_ready.retain(|(known, _)| *known != what);
     }
@@ -176,21 +176,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_lasts_is_told_once_for_each_set_of_reasons() {
+    fn a_lasting_set_of_reasons_is_logged_once() {
         let health = Health::new(Duration::from_secs(60));
         let begun = health.lock().unready_since.unwrap();
-        let at = |seconds| health.lock().telling(begun + Duration::from_secs(seconds));
-        let not_ready = |seconds, why: &str| Some(Telling::NotReady(seconds, why.to_owned()));
+        let at = |seconds| health.lock().log_entry(begun + Duration::from_secs(seconds));
+        let not_ready = |seconds, why: &str| Some(Entry::NotReady(seconds, why.to_owned()));
         assert_eq!(at(4), None, "every service is not ready at first");
         assert_eq!(at(5), not_ready(5, "starting: has not synced yet"));
-        assert_eq!(at(6), None, "it was said");
+        assert_eq!(at(6), None, "it is logged once");
         health.not_ready("subscription", "permission denied");
         health.clear("starting");
         assert_eq!(at(7), not_ready(7, "subscription: permission denied"));
         health.clear("subscription");
-        assert_eq!(at(8), Some(Telling::Ready));
+        assert_eq!(at(8), Some(Entry::Ready));
         assert_eq!(at(9), None);
-        // A new spell is counted anew, and what is over soon is not told.
+        // The time starts again, and a short time is not logged.
         health.not_ready("subscription", "permission denied");
         assert_eq!(at(20), None);
         health.clear("subscription");

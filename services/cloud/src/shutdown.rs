@@ -1,4 +1,4 @@
-//! One token that says the process was asked to stop.
+//! A token that SIGTERM or SIGINT cancels.
 
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;

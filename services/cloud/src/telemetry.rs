@@ -64,13 +64,13 @@ where
     }
 }
 
-/// A JSON object as it grows, one field after another; services write one for every Job, so it is made in one go.
+/// A JSON object, written field by field. Services write one for every Job, so it is not built as a value first.
 struct Line(Vec<u8>);
 
 impl Line {
     fn put<T: serde::Serialize + ?Sized>(&mut self, name: &str, value: &T) {
         self.0.push(if self.0.is_empty() { b'{' } else { b',' });
-        // Writing texts and numbers to memory does not fail.
+        // Writing to memory does not fail.
         let _ = serde_json::to_writer(&mut self.0, name);
         self.0.push(b':');
         let _ = serde_json::to_writer(&mut self.0, value);
@@ -103,7 +103,7 @@ impl tracing::field::Visit for Line {
     }
 }
 
-/// Runs a service's program; an error that ends it is logged, and tells by the exit code.
+/// Runs a service. An error is logged, and makes the exit code.
 pub fn program(start: impl FnOnce() -> anyhow::Result<()>) -> std::process::ExitCode {
     match start() {
         Ok(()) => std::process::ExitCode::SUCCESS,

@@ -1,9 +1,9 @@
 //! Batches: many inputs of one session that one Indexed Job computes.
 //!
-//! A [`Manifest`] in the bucket lists the inputs, and its name is a hash of its contents. A [`Batch`] is what the Job
-//! carries: where its manifest is and how many indexes share it. Index `i` of `n` computes the inputs at the positions
-//! `i`, `i + n`, ... and leaves a [`Report`] of them; a pod that dies leaves none, and the next one of its index finds
-//! by the results what is done.
+//! A [`Manifest`] in the bucket lists the inputs, and its name is a hash of its contents. The Job carries a [`Batch`]: the
+//! place of its manifest, and the number of indexes that share it. Index `i` of `n` computes the inputs at the positions
+//! `i`, `i + n`, ... and writes a [`Report`] of them. A pod that dies writes none; the next pod of its index skips the
+//! inputs that have a result.
 
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
@@ -11,16 +11,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::{message::Work, names, object};
 
-/// Schema version of what this program writes about batches.
+/// Schema version of the batches, manifests and reports that this program writes.
 pub const SCHEMA: u32 = 1;
-/// Most inputs of a batch.
+/// Maximum number of inputs of a batch.
 pub const INPUTS_MAX: usize = 1000;
-/// What precedes the hash in the name of a batch's Kubernetes Job.
+/// Prefix of the name of a batch's Kubernetes Job; a hash follows.
 const JOB_PREFIX: &str = "batch-";
 /// Characters of the hash.
 const HASH_CHARS: usize = 32;
 
-/// What the Kubernetes Job of a batch carries.
+/// A batch, as its Kubernetes Job carries it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Batch {
     /// Schema version, see [`SCHEMA`].
@@ -35,7 +35,7 @@ pub struct Batch {
     pub hash: String,
     /// Number of inputs.
     pub inputs: u32,
-    /// Number of indexes they are dealt out to.
+    /// Number of indexes that share them.
     pub indexes: u32,
 }
 
@@ -62,7 +62,7 @@ pub struct Entry {
     pub received: Timestamp,
 }
 
-/// What one pod made of the inputs of its index.
+/// The results of a pod: the done and the failed inputs of its index.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Report {
     /// Schema version, see [`SCHEMA`].
@@ -82,9 +82,9 @@ pub struct Report {
 pub struct Done {
     /// Its position in the manifest.
     pub input: u32,
-    /// When its turn came.
+    /// When the pod began it.
     pub started: Timestamp,
-    /// When its result existed.
+    /// When its result was written.
     pub finished: Timestamp,
 }
 
@@ -93,9 +93,9 @@ pub struct Done {
 pub struct Failed {
     /// Its position in the manifest.
     pub input: u32,
-    /// When its turn came.
+    /// When the pod began it.
     pub started: Timestamp,
-    /// When it had failed.
+    /// When it failed.
     pub finished: Timestamp,
     /// True when it can never work.
     pub permanent: bool,
@@ -109,7 +109,7 @@ pub struct Failed {
 }
 
 impl Manifest {
-    /// Of these inputs.
+    /// A manifest of these inputs.
     pub fn new(entries: Vec<Entry>) -> Self {
         Self { schema: SCHEMA, entries }
     }
@@ -124,18 +124,22 @@ impl Manifest {
         Ok((bytes, hash))
     }
 
-    /// Reads the manifest of `batch`, and checks that it is that one.
+    /// Reads the manifest of `batch`, and checks its hash.
     ///
     /// # Errors
-    /// When its bytes are others than those that were written.
+    /// When its bytes were changed, or have a later schema version.
     pub fn decode(bytes: &[u8], batch: &Batch) -> anyhow::Result<Self> {
         if hash(bytes) != batch.hash {
-            bail!("the manifest {} was changed: its contents do not fit its name", batch.manifest());
+            bail!("the manifest {} was changed: its contents do not match its name", batch.manifest());
         }
         let manifest: Self =
             serde_json::from_slice(bytes).with_context(|| format!("parse the manifest {}", batch.manifest()))?;
         if manifest.schema > SCHEMA {
-            bail!("the manifest {} has schema {}, this program knows {SCHEMA}", batch.manifest(), manifest.schema);
+            bail!(
+                "the manifest {} has schema version {}, this program knows {SCHEMA}",
+                batch.manifest(),
+                manifest.schema
+            );
         }
         Ok(manifest)
     }
@@ -156,12 +160,12 @@ impl Batch {
         object::manifest(&self.business, &self.hash)
     }
 
-    /// Name of the report that a pod leaves.
+    /// Name of the report of a pod.
     pub fn report(&self, index: u32, pod: &str) -> String {
         format!("{}{index}-{pod}.json", self.reports())
     }
 
-    /// What precedes the names of its reports.
+    /// Prefix of the names of its reports.
     pub fn reports(&self) -> String {
         format!("{}{}/", object::report_prefix(&self.business), self.hash)
     }
@@ -184,7 +188,7 @@ pub fn is_job_name(name: &str) -> bool {
     name.starts_with(JOB_PREFIX)
 }
 
-/// Name of the Kubernetes Job whose manifest or report is called so.
+/// Name of the Kubernetes Job that a manifest or a report belongs to.
 pub fn job_of_object(business: &str, object: &str) -> Option<String> {
     let manifest = object.strip_prefix(&object::manifest_prefix(business)).and_then(|rest| rest.strip_suffix(".json"));
     let report = object.strip_prefix(&object::report_prefix(business)).and_then(|rest| rest.split_once('/'));

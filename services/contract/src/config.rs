@@ -1,4 +1,4 @@
-//! The generated configuration that every service is driven by.
+//! The generated configuration that every service reads.
 //!
 //! `provision` and `deploy` compute it from the environment file; a service reads the copy in its ConfigMap, which
 //! holds only the business it serves.
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 /// Schema version of the configuration this program writes.
 pub const SCHEMA: u32 = 1;
 
-/// One environment, or the part of it that one service may know.
+/// The configuration of an environment, or the part of it for one service.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -45,7 +45,7 @@ pub struct Endpoints {
     pub storage: Option<String>,
 }
 
-/// What a service must know of one business.
+/// The configuration of a business.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Business {
@@ -64,19 +64,19 @@ pub struct Business {
     pub priority_subscription: Option<String>,
     /// Full name of the events topic.
     pub events_topic: String,
-    /// Most Kubernetes Jobs that may be active at once.
+    /// Maximum number of active Kubernetes Jobs.
     pub max_active_jobs: u32,
     /// How messages become Kubernetes Jobs.
     pub dispatch: Dispatch,
     /// Whether an upload under `B/input/` is a submission by itself.
     pub submit_on_upload: bool,
-    /// Whether messages are taken. Without, its orchestrator only settles the Jobs that there are.
+    /// Whether the orchestrator takes messages. If not, it only settles existing Jobs.
     #[serde(default = "yes", skip_serializing_if = "is_yes")]
     pub intake: bool,
     /// Kueue LocalQueue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queue: Option<String>,
-    /// How long finished things are kept.
+    /// How long finished Jobs, results and outcomes are kept.
     pub retention: Retention,
     /// How the engine runs.
     pub engine: Engine,
@@ -101,7 +101,7 @@ pub enum Dispatch {
     Batch,
 }
 
-/// How long finished things are kept.
+/// How long finished Jobs, results and outcomes are kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Retention {
@@ -114,8 +114,8 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// Of what was asked for before this time, an outcome may be gone already. What has none from after it was never
-    /// settled. A day earlier than outcomes go, since nobody reads the clocks of all at the same moment.
+    /// The time before which a Job may have lost its outcome. A Job that was requested later and has no outcome was never
+    /// settled. The limit is a day stricter than the deletion of outcomes, because clocks differ.
     pub fn expired_before(&self, now: Timestamp) -> Timestamp {
         expired_before(self.outcome_days, now)
     }
@@ -146,22 +146,22 @@ pub struct Engine {
     pub timeout_secs: u32,
     /// Run on spot nodes.
     pub spot: bool,
-    /// How a desk's own program is judged.
+    /// Limits of a desk's own program, and the meaning of its exit codes.
     #[serde(default, skip_serializing_if = "Program::is_default")]
     pub program: Program,
 }
 
-/// How a desk's own program is judged; flags of `engine exec` come first.
+/// Limits of a desk's own program, and the meaning of its exit codes; options of `engine exec` take precedence.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Program {
-    /// Exit codes that mean that this input can never work.
+    /// Exit codes that mean that the input can never work.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub permanent_exit_codes: Vec<u8>,
     /// Seconds it may run on one input; only the pod's own limit when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_secs: Option<u32>,
-    /// Most bytes its result may have; the engine's own limit when absent.
+    /// Maximum size of its result in bytes; the engine's own limit when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_output_bytes: Option<u64>,
 }
@@ -198,11 +198,11 @@ impl Config {
     /// The business called `name`.
     ///
     /// # Errors
-    /// When there is none; names those there are.
+    /// When there is none; the error names the existing ones.
     pub fn business(&self, name: &str) -> anyhow::Result<&Business> {
         self.businesses.get(name).with_context(|| {
             let known: Vec<&str> = self.businesses.keys().map(String::as_str).collect();
-            format!("no business {name:?} in environment {}; there is {}", self.environment, known.join(", "))
+            format!("no business {name:?} in environment {}; its businesses are {}", self.environment, known.join(", "))
         })
     }
 
@@ -214,8 +214,8 @@ impl Config {
     }
 }
 
-/// The environment variables of this process. The one place that reads them, so that everything else takes a map.
-/// Names and values that are not UTF-8 are left out.
+/// The environment variables of this process, without those that are not UTF-8. Only this function reads them; other
+/// code takes the map.
 pub fn variables() -> BTreeMap<String, String> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))

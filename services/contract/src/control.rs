@@ -1,4 +1,4 @@
-//! What a person decided about a whole session: the control object, and the messages that wait because of it.
+//! Session control: the control object of a session, and the messages that a pause parks.
 //!
 //! `B/control/SESSION.json` is JSON of this form:
 //!
@@ -7,10 +7,10 @@
 //!  "cancelled_jobs": {"book.json": "2026-11-22T14:35:01Z"}, "by": "alice@desk-7", "changed": "2026-11-22T14:35:01Z"}
 //! ```
 //!
-//! `cancelled_before` and `cancelled_jobs` may be absent. The object is only replaced at the generation it was read at, so that two operators
-//! never undo each other's decision. When there is nothing to say about a session there is no object.
+//! `cancelled_before` and `cancelled_jobs` may be absent. A writer replaces the object only at the generation that it
+//! read, so two operators never undo each other's decision. A session without decisions has no object.
 //!
-//! Whoever runs Jobs heeds it; a message of a paused session is kept as `B/parked/SESSION/JOB/GENERATION-ATTEMPT.json`,
+//! The orchestrator applies it, and stores a message of a paused session as `B/parked/SESSION/JOB/GENERATION-ATTEMPT.json`,
 //! whose body is [`Parked`], until the pause ends.
 
 use std::collections::BTreeMap;
@@ -23,20 +23,20 @@ use crate::{message::Work, object};
 /// Schema version of the control objects and parked messages this program writes.
 pub const SCHEMA: u32 = 1;
 
-/// What was decided about a session.
+/// The decisions of operators about a session.
 #[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct Control {
     /// Schema version, see [`SCHEMA`].
     pub schema: u32,
     /// Session.
     pub session: String,
-    /// No Job of the session is started. Those that run go on.
+    /// No Job of the session is started. Running Jobs go on.
     #[serde(default)]
     pub paused: bool,
-    /// What was submitted before this time (of Cloud Storage's clock) is not to run.
+    /// Jobs that were submitted before this time (of Cloud Storage's clock) do not run.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cancelled_before: Option<Timestamp>,
-    /// The same of single Jobs, by their names.
+    /// The same for single Jobs, by name.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub cancelled_jobs: BTreeMap<String, Timestamp>,
     /// Who decided last.
@@ -47,7 +47,7 @@ pub struct Control {
 }
 
 impl Control {
-    /// Nothing was decided about a session.
+    /// A control object without decisions.
     pub fn new(session: &str, now: Timestamp) -> Self {
         Self {
             schema: SCHEMA,
@@ -60,21 +60,21 @@ impl Control {
         }
     }
 
-    /// Reads a control object. One that cannot be understood (written by hand, or by a newer version) holds its session
-    /// as paused, so that nothing runs against somebody's will and nothing is lost; the text says what is wrong with it.
+    /// Reads a control object. An invalid one (written by hand, or by a newer version) counts as a pause, so that no Job
+    /// runs against a decision and none is lost; the text says why it is invalid.
     pub fn parse(session: &str, body: &[u8]) -> (Self, Option<String>) {
-        let held = || Self { paused: true, ..Self::new(session, Timestamp::UNIX_EPOCH) };
+        let paused = || Self { paused: true, ..Self::new(session, Timestamp::UNIX_EPOCH) };
         match serde_json::from_slice::<Self>(body) {
             Ok(control) if control.schema == SCHEMA && control.session == session => (control, None),
             Ok(control) if control.session != session => {
-                (held(), Some(format!("it is of the session {:?}", control.session)))
+                (paused(), Some(format!("it is of the session {:?}", control.session)))
             }
-            Ok(control) => (held(), Some(format!("its schema version is {}, not {SCHEMA}", control.schema))),
-            Err(error) => (held(), Some(error.to_string())),
+            Ok(control) => (paused(), Some(format!("its schema version is {}, not {SCHEMA}", control.schema))),
+            Err(error) => (paused(), Some(error.to_string())),
         }
     }
 
-    /// Whether it says anything.
+    /// Whether it has no decision.
     pub fn is_idle(&self) -> bool {
         !self.paused && !self.has_cancelled()
     }
@@ -84,13 +84,13 @@ impl Control {
         self.cancelled_before.is_some() || !self.cancelled_jobs.is_empty()
     }
 
-    /// The time before which what was asked for under this name is cancelled, if any of it is.
+    /// The time before which requests of this Job are cancelled, if any.
     pub fn before(&self, job: &str) -> Option<Timestamp> {
         self.cancelled_before.max(self.cancelled_jobs.get(job).copied())
     }
 
-    /// Whether it cancels work of this name that was asked for at this time. A first attempt is as old as its input, however late
-    /// its message came; a person's retry is as old as its message.
+    /// Whether it cancels this attempt of a Job. A first attempt is as old as its input, however late its message came; a
+    /// retry is as old as its message.
     pub fn cancels(
         &self,
         job: &str,
@@ -120,7 +120,7 @@ impl Control {
     }
 }
 
-/// A message that came while its session was paused.
+/// A message that was received while its session was paused.
 #[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct Parked {
     /// Schema version, see [`SCHEMA`].
@@ -132,7 +132,7 @@ pub struct Parked {
     /// When Pub/Sub accepted it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub published: Option<Timestamp>,
-    /// When it was put aside.
+    /// When it was parked.
     pub parked: Timestamp,
 }
 

@@ -1,4 +1,4 @@
-//! The identity of a unit of work: what there is exactly one outcome and at most one result for.
+//! The identity of a unit of work. Each identity has exactly one outcome and at most one result.
 
 use serde::{Deserialize, Serialize};
 
@@ -13,7 +13,7 @@ pub struct Identity {
     pub object: String,
     /// Generation of the input object; always positive.
     pub generation: i64,
-    /// 0 at first; a person's retry adds 1.
+    /// 0 for the first attempt; each retry by a person adds 1.
     pub attempt: u32,
 }
 

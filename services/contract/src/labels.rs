@@ -1,6 +1,6 @@
-//! Labels, annotations, finalizers, attributes and environment variables, each spelled in this one place.
+//! Labels, annotations, finalizers, attributes and environment variables. Other code uses these constants.
 
-/// The domain that prefixes everything of ours on a Kubernetes object.
+/// Prefix of our labels, annotations and finalizers on Kubernetes objects.
 pub const DOMAIN: &str = "deskgrid.dev";
 
 /// Label: which program an object belongs to (`orchestrator`, `engine`, `client`, `monitor`).
@@ -30,19 +30,19 @@ pub const FINALIZER: &str = "deskgrid.dev/outcome";
 
 /// Annotation on a Job: the full work item as JSON (see [`crate::message::Work`]).
 pub const ANNOTATION_WORK: &str = "deskgrid.dev/work";
-/// Annotation on a Job that computes many inputs: which, as JSON (see [`crate::batch::Batch`]).
+/// Annotation on a Job of a batch: the batch as JSON (see [`crate::batch::Batch`]).
 pub const ANNOTATION_BATCH: &str = "deskgrid.dev/batch";
 /// Annotation on a Job: RFC 3339 time at which Pub/Sub accepted the message.
 pub const ANNOTATION_PUBLISHED: &str = "deskgrid.dev/published";
-/// Annotation: of the inputs of this batch, those whose messages were published before this time are cancelled.
+/// Annotation: inputs of this batch whose messages were published before this time are cancelled.
 pub const ANNOTATION_CANCELLED_BEFORE: &str = "deskgrid.dev/cancelled-before";
-/// Annotation: of the inputs of this batch, those at these positions are cancelled too; numbers with commas between.
+/// Annotation: inputs of this batch at these positions (comma-separated numbers) are also cancelled.
 pub const ANNOTATION_CANCELLED_INPUTS: &str = "deskgrid.dev/cancelled-inputs";
 /// Annotation on a Job: RFC 3339 time at which the orchestrator received the message.
 pub const ANNOTATION_RECEIVED: &str = "deskgrid.dev/received";
 /// Annotation on a Job: the Pub/Sub message id that made it.
 pub const ANNOTATION_MESSAGE_ID: &str = "deskgrid.dev/message-id";
-/// Annotation on a Job: schema version of what the orchestrator wrote on it.
+/// Annotation on a Job: schema version of its annotations.
 pub const ANNOTATION_SCHEMA: &str = "deskgrid.dev/schema";
 /// On an orchestrator's Deployment: the engine image that was deployed with it.
 pub const ANNOTATION_ENGINE_IMAGE: &str = "deskgrid.dev/engine-image";
@@ -61,7 +61,7 @@ pub const ATTRIBUTE_TASKS: &str = "tasks";
 pub const ATTRIBUTE_ATTEMPT: &str = "attempt";
 /// Pub/Sub attribute: priority.
 pub const ATTRIBUTE_PRIORITY: &str = "priority";
-/// Pub/Sub attribute: `true` when the work is to have a Kubernetes Job of its own in any case.
+/// Pub/Sub attribute: `true` when the work must have a Kubernetes Job of its own.
 pub const ATTRIBUTE_ALONE: &str = "alone";
 /// Pub/Sub attribute: the input is a table, and each task computes so many of its rows.
 pub const ATTRIBUTE_ROWS_PER_TASK: &str = "rows-per-task";
@@ -73,18 +73,18 @@ pub const ATTRIBUTE_MEMORY: &str = "memory";
 /// Pub/Sub attribute: seconds this attempt may run.
 pub const ATTRIBUTE_TIMEOUT: &str = "timeout";
 
-/// What precedes an attribute's name in the metadata of an input object, so that an upload carries its options.
+/// Prefix of an attribute's name in the metadata of an input object, so that an upload carries its options.
 pub const METADATA_PREFIX: &str = "deskgrid-";
-/// Metadata of an outcome object: its state, so that a listing tells it without reading the object.
+/// Metadata of an outcome object: its state, so that a listing contains it.
 pub const METADATA_STATE: &str = "deskgrid-state";
 /// Metadata of an outcome object: its reason code.
 pub const METADATA_REASON: &str = "deskgrid-reason";
 
-/// Metadata of an input object: RFC 3339 time at which a person asked for its latest attempt.
+/// Metadata of an input object: RFC 3339 time at which a person requested its latest attempt.
 pub const METADATA_RETRIED: &str = "deskgrid-retried";
-/// Metadata of an outcome object: RFC 3339 time at which a person said that nothing more is to be done about it.
+/// Metadata of an outcome object: RFC 3339 time at which a person discarded it.
 pub const METADATA_DISCARDED: &str = "deskgrid-discarded";
-/// Metadata of the outcome of a refused message: id of the message that took its place.
+/// Metadata of the outcome of a refused message: id of the message that replaced it.
 pub const METADATA_REPLAYED: &str = "deskgrid-replayed";
 
 /// Environment variable: path of the generated `config.json`.
@@ -99,7 +99,7 @@ pub const ENV_NAMESPACE: &str = "NAMESPACE";
 pub const ENV_PORT_HTTP: &str = "DESKGRID_PORT_HTTP";
 /// Environment variable of a web app: the address it listens on, by default `0.0.0.0:8080`.
 pub const ENV_LISTEN: &str = "DESKGRID_LISTEN";
-/// Environment variable of a web app: `true` when people reach it through TLS, which ends before it.
+/// Environment variable of a web app: `true` when a proxy in front of it terminates TLS.
 pub const ENV_TLS: &str = "DESKGRID_TLS";
 /// Environment variable of a web app: who may use it, `token` (the default) or `iap`.
 pub const ENV_ACCESS: &str = "DESKGRID_ACCESS";

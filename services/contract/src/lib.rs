@@ -1,4 +1,4 @@
-//! What every part of Deskgrid agrees on: names, labels, messages, objects, outcomes and the generated configuration.
+//! The contract between all parts of Deskgrid: names, labels, messages, objects, outcomes and the generated configuration.
 //!
 //! Pure: nothing here does I/O or knows Kubernetes types.
 

@@ -1,4 +1,4 @@
-//! The three forms of message on a business's topic, told apart by shape, and what each asks for.
+//! The three forms of message on a business's topic, and the work that each requests.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,13 @@ use crate::{Identity, config::Business, labels, names, object, quantity};
 
 /// Schema version of the messages this program writes; older ones are read too.
 pub const SCHEMA: &str = "1";
-/// Most tasks one Job may be split into (the limit of an Indexed Job, KEP-3850).
+/// Maximum number of tasks of a Job (the limit of an Indexed Job, KEP-3850).
 pub const TASKS_MAX: u32 = 100_000;
 
-/// How many times what the business's engines have a single attempt may be given of memory, and of time.
+/// An attempt may have this many times the memory and the time of the business's engines.
 pub const RESOURCES_MAX_FACTOR: u64 = 8;
 
-/// What one attempt is given other than the business's engines have.
+/// Resources of an attempt that differ from those of the business's engines.
 #[derive(Clone, Debug, Default, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct Resources {
     /// Memory request and limit, as a Kubernetes quantity.
@@ -26,15 +26,15 @@ pub struct Resources {
 }
 
 impl Resources {
-    /// Whether it asks for nothing.
+    /// Whether nothing differs.
     pub fn is_default(&self) -> bool {
         *self == Self::default()
     }
 
-    /// Checks that it is within what the business's engines may be given.
+    /// Checks the limits of the business.
     ///
     /// # Errors
-    /// Says what is too much, or not an amount.
+    /// When an amount is invalid or too large.
     pub fn check(&self, business: &Business) -> Result<(), Refusal> {
         if let Some(memory) = &self.memory {
             let usual = quantity::bytes(&business.engine.memory).unwrap_or(u64::MAX / RESOURCES_MAX_FACTOR);
@@ -69,10 +69,10 @@ fn malformed(attribute: &str, value: &str, wanted: &str) -> Refusal {
     Refusal::new("malformed-option", format!("the attribute {attribute}={value:?} is not {wanted}"))
 }
 
-/// A unit of work whose identity is settled: what a Kubernetes Job is made from.
+/// A unit of work with a fixed identity. A Kubernetes Job is made from it.
 #[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct Work {
-    /// What there is exactly one outcome for.
+    /// It has exactly one outcome.
     #[serde(flatten)]
     pub identity: Identity,
     /// Business it belongs to.
@@ -112,7 +112,7 @@ impl Work {
         object::output(&self.business, &self.session, &self.job, &self.identity, index)
     }
 
-    /// Names of every result object the Job must leave behind to have succeeded.
+    /// Names of all result objects. A Job has succeeded when all of them exist.
     pub fn outputs(&self) -> Vec<String> {
         match self.tasks {
             Some(tasks) => (0..tasks).map(|index| self.output(Some(index))).collect(),
@@ -121,7 +121,7 @@ impl Work {
     }
 
     /// The custom metadata of the input object that carries the options of this work (see [`stored`]), the attempt
-    /// among them when a person asked for another one.
+    /// among them when a person requested another one.
     pub fn metadata(&self) -> BTreeMap<String, String> {
         let mut attributes = self.encode().1;
         attributes.remove(labels::ATTRIBUTE_DESKGRID);
@@ -174,7 +174,7 @@ impl Work {
 pub enum Request {
     /// Run this; the generation is known.
     Run(Work),
-    /// Run the live generation of this object; `work.identity.generation` is 0 until it was looked up.
+    /// Run the live generation of this object; `work.identity.generation` is 0 until the lookup.
     RunLive(Work),
     /// The message's bytes are the payload: write them to the input that `work` names, then run it.
     /// `work.identity.generation` is 0 until they were written.
@@ -246,12 +246,12 @@ fn decode_ours(message: Received<'_>, business: &Business) -> Result<Request, Re
     };
     let mut work = locate(&pointer.bucket, &pointer.object, business)?;
     options(&mut work, message.attributes, business)?;
-    // Session and job are those of the object's name; the attributes must not say otherwise.
+    // Session and job come from the object's name; the attributes must agree.
     for (attribute, actual) in [(labels::ATTRIBUTE_SESSION, &work.session), (labels::ATTRIBUTE_JOB, &work.job)] {
-        if let Some(said) = message.attributes.get(attribute).filter(|said| *said != actual) {
+        if let Some(value) = message.attributes.get(attribute).filter(|value| *value != actual) {
             return Err(Refusal::new(
                 "malformed-message",
-                format!("the attribute {attribute}={said:?} does not fit the object's name, which says {actual:?}"),
+                format!("the attribute {attribute}={value:?} does not match the object's name, which has {actual:?}"),
             ));
         }
     }
@@ -278,13 +278,13 @@ fn decode_notification(message: Received<'_>, business: &Business) -> Result<Req
             "NONE" => "it has no payload; the notification must have the payload format JSON_API_V1".to_owned(),
             _ => format!("its data is not the object's description as JSON: {error}"),
         };
-        Refusal::new("malformed-message", format!("a storage notification does not tell the options: {why}"))
+        Refusal::new("malformed-message", format!("a storage notification has no options: {why}"))
     })?;
     options(&mut work, &from_metadata(metadata.metadata), business)?;
     Ok(Request::Run(work))
 }
 
-/// The work that an input object asks for by its name, its generation and its metadata, whatever became of its message.
+/// The work that an input object requests with its name, its generation and its metadata.
 ///
 /// # Errors
 /// A [`Refusal`] when it can never be a Job of this business.
@@ -300,7 +300,7 @@ pub fn stored(
     Ok(work)
 }
 
-/// The attributes that an input's custom metadata stands for. What other tools note there is theirs.
+/// The attributes in an input's custom metadata, without the metadata of other tools.
 fn from_metadata(metadata: BTreeMap<String, String>) -> BTreeMap<String, String> {
     let ours = |key: String| key.strip_prefix(labels::METADATA_PREFIX).map(str::to_owned);
     metadata.into_iter().filter_map(|(key, value)| Some((ours(key)?, value))).collect()
@@ -336,7 +336,7 @@ fn parse_generation(value: &serde_json::Value) -> Result<i64, Refusal> {
     })
 }
 
-/// Checks that bucket and object are this business's, and takes the object's name apart.
+/// Checks that bucket and object belong to the business, and parses the object's name.
 fn locate(bucket: &str, object: &str, business: &Business) -> Result<Work, Refusal> {
     if bucket != business.bucket {
         return Err(Refusal::new(

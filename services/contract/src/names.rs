@@ -99,7 +99,7 @@ pub fn account_email(id: &str, project: &str) -> String {
 /// Checks a business name: a DNS label of at most 20 characters that no part of the system uses itself.
 ///
 /// # Errors
-/// Says which rule the name breaks.
+/// When the name breaks a rule.
 pub fn check_business(name: &str) -> anyhow::Result<()> {
     if name.is_empty() || name.len() > BUSINESS_MAX {
         bail!("a business name has 1 to {BUSINESS_MAX} characters, this one has {}", name.len());
@@ -121,7 +121,7 @@ pub fn check_business(name: &str) -> anyhow::Result<()> {
 /// outcomes of refused messages live.
 ///
 /// # Errors
-/// Says which rule the name breaks.
+/// When the name breaks a rule.
 pub fn check_session(name: &str) -> anyhow::Result<()> {
     if !is_label_value(name) {
         bail!(
@@ -138,7 +138,7 @@ pub fn check_session(name: &str) -> anyhow::Result<()> {
 /// ending with `/`, and without `.` or `..` or empty path segments.
 ///
 /// # Errors
-/// Says which rule the id breaks.
+/// When the id breaks a rule.
 pub fn check_job(id: &str) -> anyhow::Result<()> {
     if id.is_empty() || id.len() > 512 {
         bail!("a job id has 1 to 512 bytes, this one has {}", id.len());

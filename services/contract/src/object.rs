@@ -1,15 +1,15 @@
-//! Names of the objects in a business's part of the bucket, built and taken apart here only.
+//! Names of the objects of a business in the bucket. Only this module builds and parses them.
 
 use crate::{Identity, names};
 
-/// Session of payloads that came inside a message.
+/// Session of inputs that came inside a message.
 pub const INLINE_SESSION: &str = "inline";
 /// Session of inputs that were copied straight under `B/input/`.
 pub const UPLOADS_SESSION: &str = "uploads";
 
-/// Where the source of an image build is put. No business can be called `deskgrid`, so it is nobody's.
+/// Prefix of the source of image builds. No business can be called `deskgrid`.
 pub const BUILD_SOURCE_PREFIX: &str = "deskgrid/build/source/";
-/// Where an image build writes its log.
+/// Prefix of the logs of image builds.
 pub const BUILD_LOG_PREFIX: &str = "deskgrid/build/log/";
 
 /// `B/input/`.
@@ -97,12 +97,12 @@ pub fn common_prefix(business: &str, session: &str) -> String {
     format!("{business}/common/{session}/")
 }
 
-/// `B/parked/SESSION/JOB/GENERATION-ATTEMPT.json`: a message that came while its session was paused.
+/// `B/parked/SESSION/JOB/GENERATION-ATTEMPT.json`: a message that was received while its session was paused.
 pub fn parked(business: &str, session: &str, job: &str, identity: &Identity) -> String {
     format!("{}{job}/{}.json", parked_prefix(business, Some(session)), identity.run())
 }
 
-/// `B/parked/SESSION/`, what waits for the end of a session's pause; `B/parked/` for all.
+/// `B/parked/SESSION/`, the parked messages of a session; `B/parked/` for all.
 pub fn parked_prefix(business: &str, session: Option<&str>) -> String {
     match session {
         Some(session) => format!("{business}/parked/{session}/"),
@@ -127,7 +127,7 @@ pub fn parse_refused<'a>(business: &str, object: &'a str) -> Option<&'a str> {
 /// Session and job of an input object, or why the name is not one of this business's inputs.
 ///
 /// # Errors
-/// Says what is wrong with the name: outside the prefix, a bad session, a bad job id, or too long.
+/// When the name is too long or outside the prefix, or its session or job id is invalid.
 pub fn parse_input(business: &str, object: &str) -> anyhow::Result<(String, String)> {
     let prefix = input_prefix(business);
     let Some(rest) = object.strip_prefix(&prefix) else {
@@ -156,7 +156,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn inputs_are_taken_apart_and_checked() {
+    fn input_names_are_parsed_and_checked() {
         assert_eq!(parse_input("bu1", "bu1/input/s/a/b.json").unwrap(), ("s".into(), "a/b.json".into()));
         assert_eq!(parse_input("bu1", "bu1/input/plain").unwrap(), ("uploads".into(), "plain".into()));
         for bad in

@@ -5,13 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Identity, labels, message::Work};
 
-mod stored;
-
-pub use stored::{BYTES_MAX, UNREADABLE, Unreadable};
+pub mod stored;
 
 /// Schema version of the outcomes this program writes.
 pub const SCHEMA: u32 = 1;
-/// Most bytes of a Job's log that its outcome keeps.
+/// Maximum size of the log in an outcome, in bytes.
 pub const LOG_TAIL_BYTES: usize = 64 * 1024;
 
 /// How a Job ended.
@@ -21,11 +19,11 @@ pub const LOG_TAIL_BYTES: usize = 64 * 1024;
 pub enum State {
     /// The result exists and the input is deleted.
     Succeeded,
-    /// It will not be tried again by itself; the input is kept.
+    /// It has no result and is not retried automatically; the input is kept.
     Failed,
-    /// Somebody stopped it; the input is kept.
+    /// A person cancelled it; the input is kept.
     Cancelled,
-    /// The message could not be a Job.
+    /// Its message could not become a Job.
     Refused,
 }
 
@@ -55,13 +53,13 @@ impl std::fmt::Display for State {
 /// Why a Job ended as it did.
 #[derive(Clone, Debug, Default, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct Reason {
-    /// Stable code, lower-case with dashes: `completed`, `malformed-input`, `timeout`, `cancelled`, …
+    /// Stable code, lower-case with dashes; `explain` explains each.
     pub code: String,
     /// One sentence for a person.
     pub message: String,
 }
 
-/// When each thing happened to a Job, as far as it did.
+/// The times of the steps of a Job, as far as they happened.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 pub struct Timestamps {
     /// Pub/Sub accepted the message.
@@ -115,7 +113,7 @@ pub struct Outcome {
     /// Node of the last pod.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub node: Option<String>,
-    /// Image of the last pod, with its digest where the cluster tells it.
+    /// Image of the last pod, with its digest if the cluster reports it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
     /// CPU time of the engine, user and system, in seconds.
@@ -163,7 +161,7 @@ impl Outcome {
         self.work.as_ref().map(|work| &work.identity)
     }
 
-    /// Metadata for the outcome's object, so that a listing tells the state without reading every object.
+    /// Metadata for the outcome's object, so that a listing has the state.
     pub fn metadata(&self) -> std::collections::BTreeMap<String, String> {
         std::collections::BTreeMap::from([
             (labels::METADATA_STATE.to_owned(), self.state.as_str().to_owned()),

@@ -1,4 +1,4 @@
-//! Properties of what comes from outside: messages, object names, outcomes. Whatever it is, it is understood or refused.
+//! Properties of input from outside: messages, object names and outcomes are parsed or refused, whatever they contain.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,14 @@ use crate::{
     Identity, Outcome, labels,
     message::{Received, Request, Resources, Work, decode, stored},
     names, object,
-    outcome::{State, UNREADABLE},
+    outcome::{State, stored::UNREADABLE},
 };
 
 fn business() -> crate::config::Business {
     crate::testing::business("bu1")
 }
 
-/// Text as an enemy or an accident makes it: paths that climb, control characters, other scripts, great length.
+/// Hostile or broken text: paths with `..`, control characters, other scripts, great length.
 fn text() -> impl Strategy<Value = String> {
     prop_oneof![
         "\\PC{0,20}",
@@ -27,7 +27,7 @@ fn text() -> impl Strategy<Value = String> {
     ]
 }
 
-/// Attributes that mean something, with values that may not.
+/// Known attributes with valid and invalid values.
 fn attributes() -> impl Strategy<Value = BTreeMap<String, String>> {
     let name = prop::sample::select(vec![
         labels::ATTRIBUTE_DESKGRID,
@@ -54,7 +54,7 @@ fn attributes() -> impl Strategy<Value = BTreeMap<String, String>> {
     btree_map(name.prop_map(str::to_owned), value, 0..8)
 }
 
-/// Bytes that are a message's data: anything, or a pointer whose parts may be wrong.
+/// Data of a message: any bytes, or a pointer with valid and invalid parts.
 fn data() -> impl Strategy<Value = Vec<u8>> {
     let generation = prop_oneof![
         any::<i64>().prop_map(|number| serde_json::json!(number)),
@@ -111,7 +111,7 @@ fn work() -> impl Strategy<Value = Work> {
     )
 }
 
-/// Everything that some work reads or writes is the business's own.
+/// Checks that all objects of some work belong to the business.
 fn stays_inside(work: &Work) -> Result<(), TestCaseError> {
     let mut names = work.outputs().into_iter().take(3).collect::<Vec<_>>();
     let parked = object::parked(&work.business, &work.session, &work.job, &work.identity);
@@ -128,7 +128,7 @@ fn stays_inside(work: &Work) -> Result<(), TestCaseError> {
 
 proptest! {
     #[test]
-    fn a_message_is_understood_or_refused(id in text(), data in data(), attributes in attributes()) {
+    fn a_message_is_parsed_or_refused(id in text(), data in data(), attributes in attributes()) {
         let message = Received { message_id: &id, data: &data, attributes: &attributes };
         match decode(message, &business()) {
             Ok(Request::Run(work)) => {
@@ -141,7 +141,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_sent_is_what_is_received(work in work()) {
+    fn a_sent_message_is_received_unchanged(work in work()) {
         let (data, attributes) = work.encode();
         match decode(Received { message_id: "1", data: &data, attributes: &attributes }, &business()) {
             Ok(Request::Run(received)) => prop_assert_eq!(received, work),
@@ -158,7 +158,7 @@ proptest! {
     }
 
     #[test]
-    fn names_of_inputs_are_taken_apart_or_refused(name in text()) {
+    fn names_of_inputs_are_parsed_or_refused(name in text()) {
         if let Ok((session, job)) = object::parse_input("bu1", &name) {
             let whole = object::input("bu1", &session, &job);
             let short = format!("bu1/input/{job}");
@@ -214,7 +214,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_lies_among_the_outcomes_is_counted(
+    fn every_object_among_the_outcomes_is_counted(
         name in text(),
         work in option::of(work()),
         bytes in prop::collection::vec(any::<u8>(), 0..200),
@@ -226,7 +226,7 @@ proptest! {
     }
 }
 
-/// What an object holds is the outcome of its name, or it is counted as a failure that names the object.
+/// Checks that an object is the outcome of its name, or counts as a failure that names the object.
 fn counted(object: &str, bytes: &[u8]) -> Result<(), TestCaseError> {
     match Outcome::parse(object, bytes) {
         Ok(outcome) => match &outcome.work {

@@ -1,47 +1,17 @@
-//! Tables as CSV (RFC 4180), as far as splitting them by rows needs it: the first record names the columns, and each
-//! further one is a row. Lines with nothing in them are no rows.
+//! Tables as CSV (RFC 4180): the first record names the columns, and each further one is a row. Blank lines are no rows.
 
 use std::ops::Range;
 
-/// Where the records of a table are, each with the end of its line.
-struct Records<'a> {
-    bytes: &'a [u8],
-    at: usize,
-}
+use csv_core::{ReadFieldResult, Reader};
 
-impl Iterator for Records<'_> {
-    type Item = Range<usize>;
-
-    fn next(&mut self) -> Option<Range<usize>> {
-        loop {
-            let start = self.at;
-            let rest = self.bytes.get(start..).filter(|rest| !rest.is_empty())?;
-            let mut quoted = false;
-            let end = rest.iter().position(|byte| {
-                // A quote within a quoted field is doubled, so counting them all tells whether one is open.
-                quoted ^= *byte == b'"';
-                *byte == b'\n' && !quoted
-            });
-            self.at = start + end.map_or(rest.len(), |end| end + 1);
-            if !self.bytes[start..self.at].trim_ascii().is_empty() {
-                return Some(start..self.at);
-            }
-        }
-    }
-}
-
-fn records(bytes: &[u8]) -> Records<'_> {
-    Records { bytes, at: 0 }
-}
-
-/// The number of rows of a table, without the names of its columns.
+/// The number of rows of a table, without its header.
 pub fn rows(bytes: &[u8]) -> usize {
-    records(bytes).count().saturating_sub(1)
+    Records::new(bytes).count().saturating_sub(1)
 }
 
-/// The table with only these rows (from 0), and the names of its columns.
+/// The header of a table and these of its rows, counted from 0.
 pub fn part(bytes: &[u8], rows: Range<usize>) -> Vec<u8> {
-    let mut records = records(bytes);
+    let mut records = Records::new(bytes);
     let Some(header) = records.next() else { return Vec::new() };
     let mut part = bytes[header].to_vec();
     for row in records.skip(rows.start).take(rows.len()) {
@@ -50,36 +20,79 @@ pub fn part(bytes: &[u8], rows: Range<usize>) -> Vec<u8> {
     part
 }
 
-/// The cells of every record, the first of which names the columns.
+/// The cells of every record, the header first.
 pub fn fields(text: &str) -> Vec<Vec<String>> {
-    let cells = |record: &str| {
-        let mut cells = vec![String::new()];
-        let mut quoted = false;
-        let mut characters = record.trim_end_matches(['\n', '\r']).chars().peekable();
-        while let Some(character) = characters.next() {
-            let Some(cell) = cells.last_mut() else { break };
-            match character {
-                '"' if quoted && characters.peek() == Some(&'"') => cell.extend(characters.next()),
-                '"' => quoted = !quoted,
-                ',' if !quoted => cells.push(String::new()),
-                other => cell.push(other),
-            }
-        }
-        cells
-    };
-    // Records end after a byte that is a character of its own.
-    records(text.as_bytes()).filter_map(|record| text.get(record)).map(cells).collect()
+    Records::new(text.as_bytes()).map(|record| cells(&text.as_bytes()[record])).collect()
 }
 
-/// How many tasks it takes when each has so many rows; `None` when that is more than a number can say.
+/// The number of tasks for so many rows; `None` when it is out of range.
 pub fn tasks(rows: usize, rows_per_task: u32) -> Option<u32> {
     u32::try_from(rows.div_ceil(usize::try_from(rows_per_task.max(1)).ok()?)).ok()
 }
 
-/// The rows that a task has.
+/// The rows of a task.
 pub fn rows_of(task: u32, rows_per_task: u32) -> Range<usize> {
     let (task, size) = (task as usize, rows_per_task as usize);
     task.saturating_mul(size)..task.saturating_add(1).saturating_mul(size)
+}
+
+/// The positions of a table's records, each with its line break.
+struct Records<'a> {
+    bytes: &'a [u8],
+    at: usize,
+    reader: Reader,
+}
+
+impl<'a> Records<'a> {
+    fn new(bytes: &'a [u8]) -> Self {
+        Self { bytes, at: 0, reader: Reader::new() }
+    }
+}
+
+impl Iterator for Records<'_> {
+    type Item = Range<usize>;
+
+    fn next(&mut self) -> Option<Range<usize>> {
+        loop {
+            self.at += self.bytes[self.at..].iter().take_while(|byte| matches!(byte, b'\r' | b'\n')).count();
+            let start = self.at;
+            if start == self.bytes.len() {
+                return None;
+            }
+            loop {
+                let (result, read, _) = self.reader.read_field(&self.bytes[self.at..], &mut [0; 256]);
+                self.at += read;
+                if matches!(result, ReadFieldResult::Field { record_end: true } | ReadFieldResult::End) {
+                    break;
+                }
+            }
+            // The reader ends a record at the first byte of "\r\n".
+            self.at += usize::from(self.bytes[..self.at].ends_with(b"\r") && self.bytes[self.at..].starts_with(b"\n"));
+            if !self.bytes[start..self.at].trim_ascii().is_empty() {
+                return Some(start..self.at);
+            }
+        }
+    }
+}
+
+fn cells(record: &[u8]) -> Vec<String> {
+    let (mut reader, mut at) = (Reader::new(), 0);
+    let (mut cells, mut cell, mut buffer) = (Vec::new(), Vec::new(), [0; 256]);
+    loop {
+        let (result, read, written) = reader.read_field(&record[at..], &mut buffer);
+        at += read;
+        cell.extend_from_slice(&buffer[..written]);
+        match result {
+            ReadFieldResult::InputEmpty | ReadFieldResult::OutputFull => {}
+            ReadFieldResult::Field { record_end } => {
+                cells.push(String::from_utf8_lossy(&std::mem::take(&mut cell)).into_owned());
+                if record_end {
+                    return cells;
+                }
+            }
+            ReadFieldResult::End => return cells,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the cluster says of a business: Jobs, Pods, events, the orchestrator.
+//! Reads the Jobs, Pods, events, logs and orchestrators of a business from the cluster.
 
 use std::time::Duration;
 
@@ -27,11 +27,11 @@ pub use view::{
     EventView, OrchestratorView, PodView, active, active_input, batch, full_quotas, is_finished, orchestrator,
 };
 
-/// Longest a person waits for an answer of the cluster.
-const PATIENCE: Duration = Duration::from_secs(30);
+/// Time limit of a request to the cluster.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
 /// Manifests of batches read at a time.
 const MANIFESTS: usize = 8;
-/// Objects asked for at a time.
+/// Objects in a page of a listing.
 const PAGE: u32 = 500;
 /// Label that the Job controller puts on a Job's Pods.
 const JOB_NAME: &str = "batch.kubernetes.io/job-name";
@@ -41,7 +41,7 @@ const APP_ORCHESTRATOR: &str = "orchestrator";
 /// The Kubernetes Jobs of a business, of one session when it is given.
 ///
 /// # Errors
-/// When the cluster cannot be asked.
+/// When the cluster cannot be reached.
 pub async fn jobs(client: &Client, namespace: &str, business: &str, session: Option<&str>) -> anyhow::Result<Vec<Job>> {
     let mut selector = format!("{}={},{}={business}", labels::APP, labels::APP_ENGINE, labels::BUSINESS);
     if let Some(session) = session {
@@ -60,10 +60,10 @@ pub async fn jobs(client: &Client, namespace: &str, business: &str, session: Opt
     }
 }
 
-/// The Kubernetes Jobs of a business as the common view wants them: each input of a batch is a Job of its own.
+/// The running Jobs of a business; each input of a batch is a Job of its own.
 ///
 /// # Errors
-/// When the cluster cannot be asked, or the bucket for the inputs of a batch.
+/// When the cluster or the bucket cannot be reached.
 pub async fn active_jobs(
     client: &Client,
     store: &Store,
@@ -76,7 +76,7 @@ pub async fn active_jobs(
     let manifests = batches.iter().map(|(_, batch)| batch.manifest());
     let manifests = store.read_all(&business.bucket, manifests, MANIFESTS).await?;
     for ((job, batch), manifest) in batches.into_iter().zip(manifests) {
-        // Without it every input has its outcome.
+        // The manifest is deleted when every input has an outcome.
         let Some((_, manifest)) = manifest else { continue };
         let manifest = Manifest::decode(&manifest, &batch)?;
         all.extend(manifest.entries.into_iter().map(|entry| active_input(job, entry)));
@@ -87,15 +87,15 @@ pub async fn active_jobs(
 /// The Pods of a Kubernetes Job.
 ///
 /// # Errors
-/// When the cluster cannot be asked.
+/// When the cluster cannot be reached.
 pub async fn pods_of_job(client: &Client, namespace: &str, job: &str) -> anyhow::Result<Vec<Pod>> {
     pods(client, namespace, &format!("{JOB_NAME}={job}")).await
 }
 
-/// The Pods of a business's engines, of one session and one job when they are given.
+/// The Pods of a business's engines, optionally of one session and one Job.
 ///
 /// # Errors
-/// When the cluster cannot be asked.
+/// When the cluster cannot be reached.
 pub async fn engine_pods(
     client: &Client,
     namespace: &str,
@@ -115,25 +115,25 @@ pub async fn engine_pods(
 /// The Pods of a business's orchestrator.
 ///
 /// # Errors
-/// When the cluster cannot be asked.
+/// When the cluster cannot be reached.
 pub async fn orchestrator_pods(client: &Client, namespace: &str) -> anyhow::Result<Vec<Pod>> {
     pods(client, namespace, &format!("{}={APP_ORCHESTRATOR}", labels::APP)).await
 }
 
-/// The Deployments of a business's orchestrator; one, when all is well.
+/// The Deployments of a business's orchestrator; normally one.
 ///
 /// # Errors
-/// When the cluster cannot be asked.
+/// When the cluster cannot be reached.
 pub async fn orchestrators(client: &Client, namespace: &str) -> anyhow::Result<Vec<Deployment>> {
     let selector = format!("{}={APP_ORCHESTRATOR}", labels::APP);
     let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     Ok(answer(api.list(&ListParams::default().labels(&selector))).await?.items)
 }
 
-/// What happened to an object, oldest first.
+/// The events of an object, oldest first.
 ///
 /// # Errors
-/// When the cluster cannot be asked.
+/// When the cluster cannot be reached.
 pub async fn events(client: &Client, namespace: &str, name: &str) -> anyhow::Result<Vec<EventView>> {
     let api: Api<Event> = Api::namespaced(client.clone(), namespace);
     let of = ListParams::default().fields(&format!("involvedObject.name={name}"));
@@ -143,10 +143,10 @@ pub async fn events(client: &Client, namespace: &str, name: &str) -> anyhow::Res
     Ok(events)
 }
 
-/// What is used up of the quotas of a namespace, a sentence each.
+/// The quotas of a namespace that are used up, a sentence each.
 ///
 /// # Errors
-/// When the cluster cannot be asked, or does not let us see quotas.
+/// When the cluster cannot be reached, or denies access to quotas.
 pub async fn quotas(client: &Client, namespace: &str) -> anyhow::Result<Vec<String>> {
     let api: Api<ResourceQuota> = Api::namespaced(client.clone(), namespace);
     Ok(full_quotas(&answer(api.list(&ListParams::default())).await?.items))
@@ -162,7 +162,7 @@ async fn pods(client: &Client, namespace: &str, selector: &str) -> anyhow::Resul
 /// The log of a Pod's main container, or its last lines.
 ///
 /// # Errors
-/// When the cluster cannot be asked, or the container has not started.
+/// When the cluster cannot be reached, or the container has not started.
 pub async fn log(client: &Client, namespace: &str, pod: &Pod, tail: Option<i64>) -> anyhow::Result<String> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let name = pod.metadata.name.as_deref().unwrap_or_default();
@@ -172,7 +172,7 @@ pub async fn log(client: &Client, namespace: &str, pod: &Pod, tail: Option<i64>)
 /// The log of a Pod's main container as it is written, after its last lines.
 ///
 /// # Errors
-/// When the cluster cannot be asked, or the container has not started.
+/// When the cluster cannot be reached, or the container has not started.
 pub async fn log_stream(
     client: &Client,
     namespace: &str,
@@ -183,10 +183,10 @@ pub async fn log_stream(
     Ok(api.log_stream(pod.metadata.name.as_deref().unwrap_or_default(), &log_parameters(pod, tail, true)).await?)
 }
 
-/// The same, each line with its time before it: after its last lines, or since a time.
+/// The same with the time before each line: the last lines, or all since a time.
 ///
 /// # Errors
-/// When the cluster cannot be asked, or the container has not started.
+/// When the cluster cannot be reached, or the container has not started.
 pub async fn log_stream_since(
     client: &Client,
     namespace: &str,
@@ -204,7 +204,7 @@ pub async fn log_stream_since(
     answer(api.log_stream(pod.metadata.name.as_deref().unwrap_or_default(), &parameters)).await
 }
 
-/// The log of a container's run before the present one; nothing when there was none.
+/// The log of a container's previous run; `None` when there was none.
 pub async fn previous_log(client: &Client, namespace: &str, pod: &Pod, tail: Option<i64>) -> Option<String> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let parameters = LogParams { previous: true, ..log_parameters(pod, tail, false) };
@@ -214,7 +214,7 @@ pub async fn previous_log(client: &Client, namespace: &str, pod: &Pod, tail: Opt
 /// Whether the main container of a Pod has ended for good, or the Pod is gone.
 ///
 /// # Errors
-/// When the cluster cannot be asked.
+/// When the cluster cannot be reached.
 pub async fn is_over(client: &Client, namespace: &str, pod: &Pod) -> anyhow::Result<bool> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let now = answer(api.get_opt(pod.metadata.name.as_deref().unwrap_or_default())).await?;
@@ -223,13 +223,13 @@ pub async fn is_over(client: &Client, namespace: &str, pod: &Pod) -> anyhow::Res
     Ok(matches!(phase, Some("Succeeded" | "Failed")))
 }
 
-/// The answer of the cluster, if it comes in time.
+/// The answer to a request, within the time limit.
 async fn answer<T>(request: impl Future<Output = kube::Result<T>>) -> anyhow::Result<T> {
-    let answer = tokio::time::timeout(PATIENCE, request).await;
-    Ok(answer.with_context(|| format!("the cluster did not answer within {} s", PATIENCE.as_secs()))??)
+    let answer = tokio::time::timeout(REQUEST_TIMEOUT, request).await;
+    Ok(answer.with_context(|| format!("the cluster did not answer within {} s", REQUEST_TIMEOUT.as_secs()))??)
 }
 
-/// Whether a line of a Pod's log is about a Job. The Pods of a batch say with each line which Job it is about.
+/// Whether a line of a Pod's log is about a Job. Log lines of batch Pods have a field with the Job.
 pub fn is_about(job: Option<&str>, pod: &Pod, line: &str) -> bool {
     let of = pod.metadata.labels.as_ref().and_then(|labels| labels.get(labels::JOB));
     let Some(job) = job.filter(|_| of.is_none_or(String::is_empty)) else { return true };

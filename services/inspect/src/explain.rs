@@ -1,39 +1,39 @@
-//! Why a Job is where it is, in plain words.
+//! Explains the state of a Job in plain words.
 
-use contract::outcome::UNREADABLE;
+use contract::outcome::stored::UNREADABLE;
 use sessions::jobs::{SUSPENDED, State};
 
-use crate::Detail;
+use crate::detail::Detail;
 
-/// A sentence or two.
+/// Why the Job is in its state, in a sentence or two.
 pub fn explain(detail: &Detail) -> String {
     let reason = detail.job.reason.as_ref();
-    let said = reason.map(|reason| reason.message.trim()).filter(|message| !message.is_empty());
+    let message = reason.map(|reason| reason.message.trim()).filter(|message| !message.is_empty());
     let code = reason.map_or("unknown", |reason| reason.code.as_str());
     match detail.job.state {
-        None => "It ended; its outcome cannot be read any more.".to_owned(),
+        None => "It ended; its outcome was deleted.".to_owned(),
         Some(State::Succeeded) => "It succeeded: the result is in the bucket, and the input is deleted.".to_owned(),
         Some(State::Waiting) => waiting(detail),
-        Some(State::Running) => running(detail, code, said),
+        Some(State::Running) => running(detail, code, message),
         Some(State::Expired) => expired(detail),
         Some(State::Cancelled) => {
-            format!("It was stopped ({}). The input is kept.", said.unwrap_or(code))
+            format!("It was cancelled ({}). The input is kept.", message.unwrap_or(code))
         }
         Some(State::Refused) => {
-            format!("The message could not be a Job ({code}): {}.", bare(said.unwrap_or("no reason")))
+            format!("The message could not be a Job ({code}): {}.", bare(message.unwrap_or("no reason")))
         }
         Some(State::Failed) if code == UNREADABLE => format!(
-            "How it ended is not known: {}. Something else was written in the outcome's place, or over it.",
-            bare(said.unwrap_or("its outcome cannot be read"))
+            "It is not known how it ended: {}. Another program wrote or changed the outcome object.",
+            bare(message.unwrap_or("its outcome cannot be read"))
         ),
         Some(State::Failed) => {
             let exit = detail.outcome_body.as_ref().and_then(|outcome| outcome.exit_code);
             let pods = detail.outcome_body.as_ref().map_or(0, |outcome| outcome.pods);
-            let mut text = format!("It failed ({code}): {}.", bare(said.unwrap_or("no reason was given")));
+            let mut text = format!("It failed ({code}): {}.", bare(message.unwrap_or("no reason was given")));
             if exit == Some(contract::exit::PERMANENT.into()) {
-                text.push_str(" The engine says that this input can never work, so it was not tried again.");
+                text.push_str(" The engine reported that this input can never work, so it was not retried.");
             } else if pods > 1 {
-                text.push_str(&format!(" It was tried {pods} times."));
+                text.push_str(&format!(" It ran {pods} times."));
             }
             if let Some(exit) = exit.filter(|exit| *exit != i32::from(contract::exit::PERMANENT)) {
                 text.push_str(&format!(" Exit code {exit}{}.", signal(exit)));
@@ -48,33 +48,33 @@ fn expired(detail: &Detail) -> String {
     if detail.parked.is_some() {
         return waiting(detail);
     }
-    "Its input is older than outcomes are kept, and it has none: it failed, was cancelled or never ran, and nobody knows \
-     any more which. It does not run again by itself; `session retry` asks for it anew."
+    "Its input is older than outcomes are kept, and it has no outcome: it failed, was cancelled or never ran. It does not \
+     run by itself; `session retry` runs it."
         .to_owned()
 }
 
 fn waiting(detail: &Detail) -> String {
     if detail.job.reason.as_ref().is_some_and(|reason| reason.code == SUSPENDED) {
-        let said = warning(detail).map(|said| format!(" The cluster says: {}.", bare(said))).unwrap_or_default();
+        let said = warning(detail).map(|said| format!(" The cluster reports: {}.", bare(said))).unwrap_or_default();
         return format!("Its Kubernetes Job is suspended: it waits until its queue (Kueue) admits it.{said}");
     }
     if let Some(control) = detail.control.as_ref().filter(|control| control.paused) {
         let by = if control.by.is_empty() { "somebody" } else { &control.by };
-        let aside = match &detail.parked {
-            Some(_) => "its message is put aside",
-            None => "its message will be put aside when it comes",
+        let message = match &detail.parked {
+            Some(_) => "its message is parked",
+            None => "its message will be parked",
         };
         return format!(
-            "It waits because {by} paused session {} ({}): {aside}, and goes on with `session resume`.",
+            "It waits because {by} paused session {} ({}): {message} until `session resume`.",
             detail.job.session,
             control.changed.strftime("%Y-%m-%d %H:%M:%SZ")
         );
     }
     if detail.parked.is_some() {
-        return "Its session was paused and goes on: its message is about to be published again.".to_owned();
+        return "Its session was paused and is resumed: its message will be published again.".to_owned();
     }
     let retry = if detail.job.attempt > 0 {
-        format!(" It is attempt {}, which somebody asked for.", detail.job.attempt + 1)
+        format!(" It is attempt {}, which a person requested.", detail.job.attempt + 1)
     } else {
         String::new()
     };
@@ -87,26 +87,26 @@ fn waiting_for_a_job(detail: &Detail) -> String {
     }
     if detail.running >= detail.max_active_jobs as usize {
         return format!(
-            "It waits its turn: {} Jobs of {} run, which is as many as may (max_active_jobs = {}).",
+            "It waits for a running Job to end: {} Jobs of {} run, which is the limit (max_active_jobs = {}).",
             detail.running, detail.job.business, detail.max_active_jobs
         );
     }
     if let Some(quota) = detail.full_quotas.first() {
         return format!(
-            "It waits because the namespace of {} is full: {quota}. It goes on when something ends.",
+            "It waits because the namespace of {} is full: {quota}. It starts when another Job ends.",
             detail.job.business
         );
     }
-    "Its input is there and no Kubernetes Job is: its message is on its way, or it was \
-     uploaded and never published (then the orchestrator publishes it after an hour; submitting it again does at once)."
+    "Its input exists, and its Kubernetes Job was not created yet: its message is on its way, or was never published (then \
+     the orchestrator publishes it after an hour; submitting it again publishes it at once)."
         .to_owned()
 }
 
-fn running(detail: &Detail, code: &str, said: Option<&str>) -> String {
+fn running(detail: &Detail, code: &str, message: Option<&str>) -> String {
     let pod = detail.pods.last();
     match (code, pod) {
-        ("running", _) => match said {
-            Some(said) => format!("It runs; {said}."),
+        ("running", _) => match message {
+            Some(message) => format!("It runs; {message}."),
             None => "It runs.".to_owned(),
         },
         ("pending" | "retrying", Some(pod)) if pod.state == "Unschedulable" => {
@@ -126,30 +126,30 @@ fn running(detail: &Detail, code: &str, said: Option<&str>) -> String {
         }
         ("created", None) => match warning(detail) {
             Some(warning) => format!("Its Kubernetes Job has no pod: {}.", bare(warning)),
-            None => "Its Kubernetes Job was just made, and has no pod yet.".to_owned(),
+            None => "Its Kubernetes Job was just created, and has no pod yet.".to_owned(),
         },
-        _ => match said {
-            Some(said) => format!("It has a Kubernetes Job ({code}): {}.", bare(said)),
+        _ => match message {
+            Some(message) => format!("It has a Kubernetes Job ({code}): {}.", bare(message)),
             None => format!("It has a Kubernetes Job ({code})."),
         },
     }
 }
 
-/// The last warning of the cluster.
+/// The last warning of the cluster about the Job.
 fn warning(detail: &Detail) -> Option<&str> {
     detail.events.iter().rev().find(|event| event.kind == "Warning").map(|event| event.message.as_str())
 }
 
-/// Without the full stop that this page sets itself.
+/// A message without its full stop.
 fn bare(sentence: &str) -> &str {
     sentence.trim().trim_end_matches('.')
 }
 
 fn signal(exit: i32) -> &'static str {
     match exit {
-        137 => " (killed, most likely for want of memory)",
+        137 => " (killed, most likely for lack of memory)",
         139 => " (a crash: segmentation fault)",
-        143 => " (asked to stop: SIGTERM)",
+        143 => " (stopped by SIGTERM)",
         _ => "",
     }
 }
@@ -214,7 +214,7 @@ mod tests {
         let mut waiting = detail(State::Waiting, "", "");
         check(&waiting, &["on its way"]);
         waiting.running = 4;
-        check(&waiting, &["waits its turn", "max_active_jobs = 4"]);
+        check(&waiting, &["waits for a running Job to end", "max_active_jobs = 4"]);
         waiting.orchestrator = Some(OrchestratorView { wanted: 1, ready: 0, problem: Some("0 of 1 ready".into()) });
         check(&waiting, &["orchestrator of bu1 does not work: 0 of 1 ready"]);
         waiting.job.attempt = 1;
@@ -222,7 +222,7 @@ mod tests {
         let mut control = contract::control::Control::new("s", "2026-01-01T00:00:00Z".parse().unwrap());
         (control.paused, control.by) = (true, "alice".into());
         waiting.control = Some(control);
-        check(&waiting, &["alice paused session s (2026-01-01 00:00:00Z)", "will be put aside", "session resume"]);
+        check(&waiting, &["alice paused session s (2026-01-01 00:00:00Z)", "will be parked", "session resume"]);
         let mut full = detail(State::Waiting, "", "");
         full.full_quotas = vec!["quota q: count/jobs.batch is used up (5 of 5)".into()];
         check(&full, &["quota q: count/jobs.batch is used up"]);
@@ -230,12 +230,12 @@ mod tests {
     }
 
     #[test]
-    fn what_is_older_than_outcomes_are_kept_does_not_wait() {
+    fn an_input_older_than_outcomes_are_kept_does_not_wait() {
         check(&detail(State::Expired, "", ""), &["older than outcomes are kept", "session retry"]);
     }
 
     #[test]
-    fn a_job_that_does_not_get_going_says_why() {
+    fn a_job_that_does_not_start_says_why() {
         let mut pending = detail(State::Running, "pending", "its pod is not running yet");
         for (state, message, wanted) in [
             ("Unschedulable", "0/3 nodes are available.", "no node yet: 0/3 nodes"),
@@ -271,7 +271,7 @@ mod tests {
         check(&failed, &["malformed-input", "line 3", "can never work", "input is kept"]);
         (outcome.exit_code, outcome.pods) = (Some(137), 4);
         failed.outcome_body = Some(outcome);
-        check(&failed, &["tried 4 times", "want of memory"]);
+        check(&failed, &["ran 4 times", "lack of memory"]);
         check(&detail(State::Refused, "wrong-bucket", "it names another"), &["could not be a Job (wrong-bucket)"]);
     }
 }

@@ -1,11 +1,13 @@
-//! What is known of Jobs, for people: from the bucket and the cluster, in few words.
+//! The details of Jobs for people, from the bucket and the cluster. Reads only.
 //!
-//! The command line and the monitor both ask here, so that they tell the same. It reads, and changes nothing.
+//! The command line and the monitor both use this crate, so they show the same.
 
 pub mod cluster;
 mod detail;
 pub mod explain;
+mod gather;
 pub mod text;
 pub mod timeline;
 
-pub use detail::{Detail, Sources, Stored, gather};
+pub use detail::{Detail, Stored};
+pub use gather::{Sources, gather};

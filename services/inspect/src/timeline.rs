@@ -1,11 +1,11 @@
-//! The times of one Job as a small timeline.
+//! The timeline of a Job.
 
 use contract::outcome::Timestamps;
 use jiff::Timestamp;
 
 use crate::text;
 
-/// One thing that happened.
+/// A step of a Job.
 #[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, serde::Serialize)]
 pub struct Moment {
     /// What happened.
@@ -16,7 +16,7 @@ pub struct Moment {
     pub since: Option<String>,
 }
 
-/// What happened to a Job, in the order of the clock. A moment that is not known is left out.
+/// The known steps of a Job, by time.
 pub fn moments(times: &Timestamps) -> Vec<Moment> {
     let known = [
         ("published", times.published),
@@ -29,8 +29,8 @@ pub fn moments(times: &Timestamps) -> Vec<Moment> {
     ];
     let mut moments: Vec<(&'static str, Timestamp)> =
         known.into_iter().filter_map(|(what, time)| Some((what, time?))).collect();
-    // Kubernetes tells whole seconds, so that it may seem to answer before it was asked: steps keep their order, and
-    // one that is less than a second early is shown at the time of the step before.
+    // Kubernetes has whole seconds, so a step may seem to come before the previous one. A step that is less than a second
+    // early gets the time of the step before it.
     for index in 1..moments.len() {
         let before = moments[index - 1].1;
         let early = before.duration_since(moments[index].1);
@@ -70,7 +70,7 @@ mod tests {
     }
 
     #[test]
-    fn moments_are_told_with_the_time_between_them() {
+    fn moments_have_the_time_between_them() {
         let times = Timestamps {
             published: time("2026-01-01T00:00:00.250Z"),
             received: time("2026-01-01T00:00:00.270Z"),

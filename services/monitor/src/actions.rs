@@ -9,12 +9,12 @@ use axum::{
     http::StatusCode,
     response::Redirect,
 };
-use contract::{names, quantity};
+use contract::{message::Resources, names, quantity};
 use futures::{StreamExt as _, TryStreamExt as _};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use sessions::{
-    More, Retried, Retrier, Selection, dead_letters,
+    Retried, Retrier, Selection, dead_letters,
     dead_letters::{Correction, Replayer},
     jobs,
 };
@@ -189,7 +189,7 @@ async fn latest_jobs(state: &State, of: &Followed, session: &str) -> Result<Vec<
 }
 
 async fn retry(state: &State, of: &Followed, action: &Action) -> Result<Done, Problem> {
-    let more = more(action)?;
+    let resources = resources(action)?;
     let jobs = latest_jobs(state, of, &action.session).await?;
     let selection = Selection { jobs: action.job.iter().cloned().collect(), ..Selection::default() };
     let chosen = selection.choose(&jobs);
@@ -198,7 +198,7 @@ async fn retry(state: &State, of: &Followed, action: &Action) -> Result<Done, Pr
             .why("no Job of it failed or was cancelled"));
     }
     let retrier = Retrier::new(state.store.clone(), &state.publisher, of.business.clone());
-    let retries = chosen.iter().map(|chosen| retrier.retry(chosen, &more));
+    let retries = chosen.iter().map(|chosen| retrier.retry(chosen, &resources));
     let retried: Vec<Retried> = futures::stream::iter(retries.collect::<Vec<_>>())
         .buffer_unordered(CONCURRENCY)
         .try_collect()
@@ -207,13 +207,13 @@ async fn retry(state: &State, of: &Followed, action: &Action) -> Result<Done, Pr
     Ok(summary(&retried, "is retried", "are retried"))
 }
 
-fn more(action: &Action) -> Result<More, Problem> {
+fn resources(action: &Action) -> Result<Resources, Problem> {
     if let Some(memory) = &action.memory
         && quantity::bytes(memory).is_none()
     {
         return Err(Problem::bad_request(format!("{memory:?} is not an amount of memory")).next("Write it like 2Gi."));
     }
-    Ok(More { memory: action.memory.clone(), ..More::default() })
+    Ok(Resources { memory: action.memory.clone(), ..Resources::default() })
 }
 
 fn summary(retried: &[Retried], one: &str, many: &str) -> Done {
@@ -249,7 +249,7 @@ async fn letters(state: &State, of: &Followed, action: &Action) -> Result<Done, 
         };
         return Ok(Done { message, count: Some(count) });
     }
-    let correction = Correction { more: more(action)?, ..Correction::default() };
+    let correction = Correction { resources: resources(action)?, ..Correction::default() };
     let replayer = Replayer::new(store.clone(), &state.publisher, business.clone());
     let replays = chosen.iter().map(|letter| replayer.replay(letter, &correction));
     let replayed: Vec<Retried> = futures::stream::iter(replays.collect::<Vec<_>>())

@@ -103,7 +103,7 @@ pub(crate) fn view(business: &Business, raw: &Raw, previous: Option<&View>, now:
             return SessionView { summary, rate: None, seconds_left: None };
         }
         let mut rate = rates.remove(&summary.session).unwrap_or_default();
-        let progress = rate.note(clock, summary.counts, summary.paused);
+        let progress = rate.add(clock, summary.counts, summary.paused);
         seen.insert(summary.session.clone(), rate);
         SessionView { rate: progress.rate, seconds_left: progress.seconds_left, summary }
     });

@@ -253,7 +253,7 @@ impl State {
     /// An outcome of a business; `None` when it is gone or cannot be read.
     pub(crate) async fn outcome(&self, business: &str, name: &str) -> Option<Outcome> {
         let bucket = &self.followed.get(business)?.business.bucket;
-        cloud::outcomes::shown(&self.store, bucket, name).await.ok()?
+        cloud::outcomes::read_or_replace(&self.store, bucket, name).await.ok()?
     }
 
     /// The details of a Job. Those gathered a moment ago are used again, so that many viewers cost as much as one.

@@ -20,9 +20,9 @@ pub struct Cause {
     pub code: String,
     /// How many.
     pub count: usize,
-    /// What the first of them says.
+    /// Reason message of the first of them.
     pub message: String,
-    /// The line of the first one's log that tells it from other causes of the same code, or its last one.
+    /// The line of the first one's log that differs from other causes of the same code, or its last line.
     pub line: String,
     /// Ids of the first few.
     pub examples: Vec<String>,
@@ -38,11 +38,11 @@ pub fn causes(outcomes: &[Outcome]) -> Vec<Cause> {
     }
     let mut causes = Vec::new();
     for ((state, code), outcomes) in by_code {
-        let said: Vec<Vec<String>> = outcomes.iter().map(|outcome| lines(outcome).map(normalised).collect()).collect();
-        let same = in_common(&said);
+        let logs: Vec<Vec<String>> = outcomes.iter().map(|outcome| lines(outcome).map(normalised).collect()).collect();
+        let same = in_common(&logs);
         let mut groups: BTreeMap<Option<&String>, Vec<&Outcome>> = BTreeMap::new();
-        for (outcome, said) in outcomes.iter().zip(&said) {
-            groups.entry(said.get(same)).or_default().push(outcome);
+        for (outcome, log) in outcomes.iter().zip(&logs) {
+            groups.entry(log.get(same)).or_default().push(outcome);
         }
         for group in groups.into_values() {
             let Some(first) = group.first() else { continue };
@@ -61,13 +61,13 @@ pub fn causes(outcomes: &[Outcome]) -> Vec<Cause> {
     causes
 }
 
-/// What a Job said: its reason, then the lines of its log.
+/// The lines of a Job: its reason, then its log.
 fn lines(outcome: &Outcome) -> impl Iterator<Item = &str> {
     let log = outcome.log_tail.as_deref().unwrap_or_default();
     std::iter::once(outcome.reason.message.as_str()).chain(log.lines()).map(str::trim).filter(|line| !line.is_empty())
 }
 
-/// How many lines at the start are the same in all.
+/// Number of lines at the start that are the same in all.
 fn in_common(all: &[Vec<String>]) -> usize {
     let Some((first, rest)) = all.split_first() else { return 0 };
     let same = |at: usize| rest.iter().all(|other| other.get(at) == first.get(at));
@@ -82,7 +82,7 @@ fn name(outcome: &Outcome) -> String {
     }
 }
 
-/// A line without what differs from run to run: words with a digit in them become `#`, what is quoted `"#"`.
+/// A line without the parts that differ from run to run: words with a digit become `#`, quoted text becomes `"#"`.
 fn normalised(line: &str) -> String {
     let mut text = String::new();
     let mut word = String::new();
@@ -130,7 +130,7 @@ mod tests {
     }
 
     #[test]
-    fn numbers_ids_and_quoted_names_do_not_matter() {
+    fn numbers_ids_and_quoted_names_do_not_count() {
         let same = [
             "2026-11-22T14:33:55Z [pid 17] cannot open \"a.json\" at 0x7ffe12, row 3",
             "2026-11-23T04:03:05Z [pid 4242] cannot open \"deep/b.json\" at 0x6b01, row 17",
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn causes_are_told_apart_by_the_first_line_that_differs() {
+    fn causes_differ_in_the_first_line_that_differs() {
         let outcomes = [
             failed("retries-exhausted", "exit code 1", "starting 1\nreading\nno licence\n"),
             failed("retries-exhausted", "exit code 1", "starting 2\nreading\nno licence\nbye"),

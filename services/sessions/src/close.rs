@@ -1,4 +1,4 @@
-//! Closing a session: the data that all its Jobs read is not needed any more.
+//! Closes a session: deletes its common data and its control object.
 
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
@@ -9,7 +9,7 @@ use contract::{config::Business, object};
 /// Objects deleted at once.
 const DELETES: usize = 32;
 
-/// What is deleted when a session is closed.
+/// The objects that closing a session deletes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
 pub struct Common {
     /// Objects: the session's common data, and its control object.
@@ -20,7 +20,8 @@ pub struct Common {
     listed: Vec<Object>,
 }
 
-/// What a session's closing deletes. Its control object goes too: once every Job has its outcome it has no effect.
+/// Lists the objects that closing a session deletes: its common data, and its control object, which has no effect once
+/// every Job has an outcome.
 ///
 /// # Errors
 /// When the bucket cannot be listed.
@@ -30,7 +31,7 @@ pub async fn common_data(store: &Store, business: &Business, session: &str) -> a
     Ok(Common { objects: listed.len(), bytes: listed.iter().map(|object| object.size).sum(), listed })
 }
 
-/// Deletes exactly what was listed; what was written anew meanwhile stays.
+/// Deletes the listed generations; objects that were written meanwhile stay.
 ///
 /// # Errors
 /// When an object cannot be deleted.

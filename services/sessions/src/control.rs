@@ -1,4 +1,4 @@
-//! Changes what people decided about a session: pause, resume, cancel (see [`contract::control`]).
+//! Changes the control object of a session: pause, resume, cancel (see [`contract::control`]).
 
 use anyhow::Context as _;
 use cloud::{
@@ -12,10 +12,10 @@ use contract::{
 };
 use jiff::Timestamp;
 
-/// How often a change is begun anew because another operator was first.
+/// Attempts at a change when other operators change the object first.
 const TRIES: usize = 20;
 
-/// Changes what is decided about a session, on top of whatever others decide at the same time. Returns what holds then.
+/// Changes the control object of a session, and returns it. Changes that others make at the same time are kept.
 ///
 /// # Errors
 /// When the object cannot be read or written.
@@ -48,12 +48,11 @@ pub async fn change(
             return Ok(control);
         }
     }
-    anyhow::bail!("others change gs://{}/{name} all the time; try again", business.bucket)
+    anyhow::bail!("gs://{}/{name} keeps changing; try again", business.bucket)
 }
 
-/// Decides that what was submitted to a session until now is not to run, or only what was under the name of one `job`.
-/// A pause of a session ends when all of it is cancelled. The time is that of Cloud Storage's clock, which also dates
-/// what is submitted.
+/// Cancels the Jobs that were submitted to a session before now, or only one `job`. Cancelling a whole session ends its
+/// pause. The time is that of Cloud Storage's clock, as the times of inputs are.
 ///
 /// # Errors
 /// When the object cannot be read or written.
@@ -78,11 +77,11 @@ pub async fn cancel(
         };
         let Replaced::Done { generation, created } = write(&control, generation).await? else { continue };
         let Some(created) = created.filter(|created| Some(*created) > decided) else { return Ok(control) };
-        // This machine's clock is behind: what came in between counts too.
+        // This machine's clock is behind: Jobs that were submitted in between are cancelled too.
         control.cancel(job, created);
         if let Replaced::Done { .. } = write(&control, generation).await? {
             return Ok(control);
         }
     }
-    anyhow::bail!("others change gs://{}/{name} all the time; try again", business.bucket)
+    anyhow::bail!("gs://{}/{name} keeps changing; try again", business.bucket)
 }

@@ -1,7 +1,7 @@
-//! Dead letters: the outcomes `failed` and `refused` about which something is still to be done.
+//! Dead letters: outcomes `failed` and `refused` that nobody has replayed or discarded.
 //!
-//! Replaying one is a new attempt in the same session; a refused message is published again as it was kept, or
-//! corrected. Discarding one marks its outcome, which stays, as does its input unless that is to go too.
+//! Replaying one makes a new attempt in the same session; a refused message is published again, unchanged or corrected.
+//! Discarding one marks its outcome. The outcome stays, and so does its input unless it is deleted too.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -12,7 +12,12 @@ use cloud::{
     outcomes,
     storage::{Properties, Replaced, Store},
 };
-use contract::{Outcome, config::Business, labels, message};
+use contract::{
+    Outcome,
+    config::Business,
+    labels,
+    message::{self, Resources},
+};
 use google_cloud_pubsub::{
     client::{BasePublisher, Publisher},
     model::Message,
@@ -21,7 +26,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::{
-    Chosen, Doing, More, Retried, Retrier,
+    Chosen, Doing, Retried, Retrier,
     jobs::{self, Job, Objects, State},
 };
 
@@ -30,7 +35,7 @@ use crate::{
 pub struct DeadLetter {
     /// Business.
     pub business: String,
-    /// Session; `refused` for a message that never had one.
+    /// Session; `refused` for a refused message.
     pub session: String,
     /// Job id, or the id of the refused message.
     pub job: String,
@@ -38,22 +43,22 @@ pub struct DeadLetter {
     pub state: State,
     /// Reason code.
     pub code: String,
-    /// When it came to be.
+    /// When its outcome was written.
     pub since: Option<Timestamp>,
-    /// Generation of its input; 0 for a message that never had one.
+    /// Generation of its input; 0 for a refused message.
     pub generation: i64,
     /// Attempt that failed.
     pub attempt: u32,
     /// Name of its outcome.
     pub outcome: String,
-    /// Name of its input, when that is there.
+    /// Name of its input, if it exists.
     pub input: Option<String>,
-    /// Somebody said that nothing more is to be done about it, at this time.
+    /// When a person discarded it.
     pub discarded: Option<String>,
 }
 
 impl DeadLetter {
-    /// True for a message that could not be a Job.
+    /// Whether it is a refused message.
     pub fn is_message(&self) -> bool {
         self.session == jobs::REFUSED_SESSION
     }
@@ -62,16 +67,16 @@ impl DeadLetter {
 /// How to correct what is replayed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Correction {
-    /// The bytes that take the place of the input, or of the message's data.
+    /// Bytes that replace the input, or the message's data.
     pub contents: Option<Bytes>,
-    /// Attributes of a message to set, or to take away where the value is empty.
+    /// Attributes of a message to set; an empty value removes the attribute.
     pub attributes: BTreeMap<String, String>,
-    /// What the new attempt is given more of.
-    pub more: More,
+    /// Resources of the new attempt that differ from the last one.
+    pub resources: Resources,
 }
 
-/// The dead letters among what a business's bucket holds, the oldest first. Those that were replayed are none any more;
-/// those that were discarded are left out unless asked for. Pure.
+/// The dead letters among the objects of a business, the oldest first, without replayed ones; with `discarded`, also the
+/// discarded ones. Pure.
 pub fn among(business: &str, session: Option<&str>, objects: &Objects, discarded: bool) -> Vec<DeadLetter> {
     let metadata: HashMap<&str, &BTreeMap<String, String>> =
         objects.outcomes.iter().map(|outcome| (outcome.name.as_str(), &outcome.metadata)).collect();
@@ -109,11 +114,11 @@ pub fn among(business: &str, session: Option<&str>, objects: &Objects, discarded
     letters
 }
 
-/// Marks a dead letter as discarded; `false` when its outcome is gone. With `input`, its input is deleted after that,
-/// and nothing that somebody put in its place since.
+/// Marks a dead letter as discarded; `false` when its outcome was deleted. With `input`, then deletes that generation of
+/// its input.
 ///
 /// # Errors
-/// When the outcome cannot be changed, or the input not be deleted.
+/// When the outcome cannot be changed, or the input cannot be deleted.
 pub async fn discard(store: &Store, business: &Business, letter: &DeadLetter, input: bool) -> anyhow::Result<bool> {
     let now = Timestamp::now().to_string();
     let marked = mark(store, business, &letter.outcome, labels::METADATA_DISCARDED, &now).await?;
@@ -145,7 +150,7 @@ pub struct Replayer {
 }
 
 impl Replayer {
-    /// For a business.
+    /// For dead letters of `business`.
     pub fn new(store: Store, publisher: &BasePublisher, business: Business) -> Self {
         let retrier = Retrier::new(store.clone(), publisher, business.clone());
         let publisher = publisher.publisher(&business.topic).build();
@@ -155,7 +160,7 @@ impl Replayer {
     /// Replays one: a message is published again, a Job gets another attempt, or a corrected input.
     ///
     /// # Errors
-    /// When what was kept is gone, or the bucket or Pub/Sub refuses.
+    /// When its outcome was deleted, or Cloud Storage or Pub/Sub fails.
     pub async fn replay(&self, letter: &DeadLetter, correction: &Correction) -> anyhow::Result<Retried> {
         if letter.is_message() {
             return self.message(letter, correction).await;
@@ -174,11 +179,11 @@ impl Replayer {
             code: letter.code.clone(),
             doing,
         };
-        self.retrier.retry(&chosen, &correction.more).await
+        self.retrier.retry(&chosen, &correction.resources).await
     }
 
-    /// Publishes a refused message anew, and marks the refusal only then: one that is replayed twice because this
-    /// program stopped in between is two messages of one input, or two refusals that both say so.
+    /// Publishes a refused message again, and marks the refusal after that. When this program stops in between, a second
+    /// replay makes a second message, which is harmless: it has the same input, or is refused again.
     async fn message(&self, letter: &DeadLetter, correction: &Correction) -> anyhow::Result<Retried> {
         let outcome = self.outcome(letter).await?;
         let data = match (&correction.contents, &outcome.message_data) {
@@ -187,7 +192,7 @@ impl Replayer {
                 let kept = base64::engine::general_purpose::STANDARD.decode(kept);
                 kept.with_context(|| format!("read the message in {}", letter.outcome))?.into()
             }
-            (None, None) => bail!("the outcome {} does not hold the message's bytes", letter.outcome),
+            (None, None) => bail!("the outcome {} does not contain the message's data", letter.outcome),
         };
         let mut attributes = outcome.message_attributes.unwrap_or_default();
         attributes.extend(correction.attributes.clone());
@@ -199,22 +204,22 @@ impl Replayer {
         Ok(Retried::Published { attempt: 0, message_id })
     }
 
-    /// Puts corrected bytes in the place of the input: a new generation, hence a new identity, with the same options.
+    /// Replaces the input with corrected bytes: a new generation, hence a new identity, with the same options.
     async fn corrected(&self, letter: &DeadLetter, contents: Bytes) -> anyhow::Result<Retried> {
         let outcome = self.outcome(letter).await?;
-        let Some(mut work) = outcome.work else { bail!("the outcome {} does not say what it is of", letter.outcome) };
+        let Some(mut work) = outcome.work else { bail!("the outcome {} names no Job", letter.outcome) };
         let (bucket, name) = (&self.business.bucket, work.identity.object.clone());
         let live = self.store.describe(bucket, &name, None).await?;
         let content_type = live.as_ref().map_or("application/octet-stream", |live| &live.content_type).to_owned();
         let before = live.map_or(0, |live| live.generation);
         if before > work.identity.generation {
-            bail!("gs://{bucket}/{name} was replaced since it failed; its new contents are another input");
+            bail!("gs://{bucket}/{name} was replaced after the failure; its new contents are another input");
         }
         work.identity.attempt = 0;
         let properties = Properties { content_type, metadata: work.metadata() };
         match self.store.replace(bucket, &name, contents, properties, before).await? {
             Replaced::Done { generation, .. } => work.identity.generation = generation,
-            Replaced::Changed => bail!("gs://{bucket}/{name} was replaced by somebody else at the same moment"),
+            Replaced::Changed => bail!("gs://{bucket}/{name} was replaced by somebody else at the same time"),
         }
         message::stored(&name, work.identity.generation, &work.metadata(), &self.business)
             .map_err(|refusal| anyhow::anyhow!(refusal.message))?;
@@ -224,7 +229,7 @@ impl Replayer {
 
     async fn outcome(&self, letter: &DeadLetter) -> anyhow::Result<Outcome> {
         let Some(outcome) = outcomes::read(&self.store, &self.business.bucket, &letter.outcome).await? else {
-            bail!("the outcome {} is gone", letter.outcome);
+            bail!("the outcome {} does not exist any more", letter.outcome);
         };
         Ok(outcome?)
     }

@@ -1,6 +1,6 @@
-//! One view of a business's Jobs, from what the bucket holds and what runs: inputs, outcomes and Kubernetes Jobs.
+//! The Jobs of a business, from its inputs, its outcomes and its Kubernetes Jobs.
 //!
-//! What runs is handed in as plain values, so that nothing here knows Kubernetes types.
+//! Callers pass in Kubernetes Jobs as plain values, so this module does not know Kubernetes types.
 
 use std::collections::BTreeMap;
 
@@ -24,12 +24,12 @@ pub const SUSPENDED: &str = "suspended";
 /// Session under which refused messages are shown; no Job's session may be called so.
 pub const REFUSED_SESSION: &str = "refused";
 
-/// Where a Job stands.
+/// The state of a Job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 #[schemars(rename = "JobState")]
 pub enum State {
-    /// Its input is there, and no Kubernetes Job has been made of it yet.
+    /// Its input exists, and its Kubernetes Job was not created yet.
     Waiting,
     /// It has a Kubernetes Job and no outcome.
     Running,
@@ -41,8 +41,8 @@ pub enum State {
     Cancelled,
     /// Its message could not be accepted.
     Refused,
-    /// Its input is there, from before the time for which outcomes are kept, and no outcome is: nobody knows how it
-    /// ended, or whether it ran, and it does not run unless it is asked for anew.
+    /// Its input is older than outcomes are kept, and it has no outcome. It is not known whether it ran. It runs only after
+    /// a retry.
     Expired,
 }
 
@@ -87,7 +87,7 @@ impl std::fmt::Display for State {
     }
 }
 
-/// A Kubernetes Job of ours that has no outcome yet, as far as this view needs it.
+/// A Kubernetes Job of ours without an outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Active {
     /// Session.
@@ -98,7 +98,7 @@ pub struct Active {
     pub generation: i64,
     /// Attempt.
     pub attempt: u32,
-    /// How far it is.
+    /// Its progress.
     pub reason: Reason,
     /// Times known so far.
     pub timestamps: Timestamps,
@@ -119,12 +119,12 @@ pub struct Job {
     pub generation: i64,
     /// Attempt shown, 0 for the first.
     pub attempt: u32,
-    /// Where it stands; absent while its outcome has not been read.
+    /// Its state; absent while its outcome has not been read.
     pub state: Option<State>,
     /// Why.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Reason>,
-    /// When it was last seen to change: outcome written, Kubernetes Job created, input written.
+    /// When it changed last: outcome written, Kubernetes Job created, input written.
     pub changed: Option<Timestamp>,
     /// Times known.
     pub timestamps: Timestamps,
@@ -134,7 +134,7 @@ pub struct Job {
     /// Name of the Kubernetes Job, when it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kubernetes_job: Option<String>,
-    /// Name of the input object, when it is there.
+    /// Name of the input object, if it exists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
     /// Name of the outcome object, when there is one.
@@ -142,14 +142,14 @@ pub struct Job {
     pub outcome: Option<String>,
 }
 
-/// The objects of a business that tell of its Jobs.
+/// The objects of a business that describe its Jobs.
 #[derive(Clone, Debug, Default)]
 pub struct Objects {
     /// Objects under `B/input/`.
     pub inputs: Vec<Object>,
     /// Objects under `B/outcome/`.
     pub outcomes: Vec<Object>,
-    /// Outcomes of what was asked for before this time may be gone (see [`contract::config::Retention::expired_before`]).
+    /// Jobs that were requested before this time may have lost their outcome (see [`contract::config::Retention::expired_before`]).
     pub expired_before: Option<Timestamp>,
 }
 
@@ -161,7 +161,7 @@ pub async fn list(store: &Store, business: &Business, session: Option<&str>) -> 
     let expired_before = Some(business.retention.expired_before(Timestamp::now()));
     let (bucket, business) = (&business.bucket, &business.name);
     let inputs = match session {
-        // Objects straight under `B/input/` are of the session for uploads.
+        // Objects directly under `B/input/` belong to the session for uploads.
         Some(session) if session != object::UPLOADS_SESSION => object::input(business, session, ""),
         _ => object::input_prefix(business),
     };
@@ -170,9 +170,9 @@ pub async fn list(store: &Store, business: &Business, session: Option<&str>) -> 
     Ok(Objects { inputs, outcomes, expired_before })
 }
 
-/// Merges what the bucket holds with what runs, latest change first. What was asked to be one session's is filtered by
-/// it. A Job that runs has the last word only over outcomes of earlier attempts: the orchestrator writes the outcome
-/// before it lets the Kubernetes Job go.
+/// Merges objects and running Jobs into one list, the latest change first; with `session`, only of that session. A
+/// running Job replaces only outcomes of earlier attempts: the orchestrator writes the outcome before it deletes the
+/// Kubernetes Job.
 pub fn merge(business: &str, session: Option<&str>, objects: &Objects, active: &[Active]) -> Vec<Job> {
     let wanted = |of: &str| session.is_none_or(|session| session == of);
     let mut jobs: BTreeMap<(String, String, i64), Job> = BTreeMap::new();
@@ -182,8 +182,8 @@ pub fn merge(business: &str, session: Option<&str>, objects: &Objects, active: &
             continue;
         }
         let mut entry = new(business, &of, &job, input.generation);
-        // A retry that was asked for waits until its own outcome is there.
-        entry.attempt = crate::retry::attempt_of(&input.metadata);
+        // A requested retry waits until it has its own outcome.
+        entry.attempt = attempt_of(&input.metadata);
         let is_expired =
             input.requested().zip(objects.expired_before).is_some_and(|(requested, before)| requested < before);
         entry.state = Some(if is_expired { State::Expired } else { State::Waiting });
@@ -221,13 +221,13 @@ pub fn merge(business: &str, session: Option<&str>, objects: &Objects, active: &
         let entry = jobs
             .entry((job.session.clone(), job.job.clone(), job.generation))
             .or_insert_with(|| new(business, &job.session, &job.job, job.generation));
-        // Nor does one of an attempt before the one that is asked for.
+        // A running Job of an attempt before the requested one does not count either.
         if entry.attempt > job.attempt || (entry.outcome.is_some() && entry.attempt == job.attempt) {
             continue;
         }
         entry.attempt = job.attempt;
         entry.outcome = None;
-        // One that its queue has not admitted yet, or took back, waits.
+        // A Job that its queue has not admitted, or has evicted, waits.
         entry.state = Some(if job.reason.code == SUSPENDED { State::Waiting } else { State::Running });
         entry.reason = Some(job.reason.clone());
         entry.timestamps = job.timestamps;
@@ -259,7 +259,7 @@ fn new(business: &str, session: &str, job: &str, generation: i64) -> Job {
 }
 
 impl Job {
-    /// Takes over what the outcome says.
+    /// Sets its state, reason and times from its outcome.
     pub fn fill(&mut self, outcome: &Outcome) {
         self.state = Some(outcome.state.into());
         self.reason = Some(outcome.reason.clone());
@@ -269,13 +269,19 @@ impl Job {
     }
 }
 
+/// The attempt that an input's metadata requests.
+pub(crate) fn attempt_of(metadata: &BTreeMap<String, String>) -> u32 {
+    let key = format!("{}{}", labels::METADATA_PREFIX, labels::ATTRIBUTE_ATTEMPT);
+    metadata.get(&key).and_then(|text| text.parse().ok()).unwrap_or_default()
+}
+
 /// Time from published to settled, when both are known.
 pub fn published_to_settled(timestamps: &Timestamps) -> Option<SignedDuration> {
     Some(timestamps.settled?.duration_since(timestamps.published?))
 }
 
-/// Reads the outcomes of the Jobs that have one, and takes over what they say. Outcomes that are gone meanwhile (their
-/// retention ended) leave their Job as it was; a Job whose outcome is not one has failed ([`outcome::UNREADABLE`]).
+/// Reads the outcomes of the Jobs that have one, and fills in the Jobs. A Job whose outcome was deleted meanwhile stays as
+/// it was; a Job with an unreadable outcome has failed ([`outcome::stored::UNREADABLE`]).
 ///
 /// # Errors
 /// When the bucket cannot be read.
@@ -290,8 +296,8 @@ pub async fn fill(store: &Store, bucket: &str, jobs: &mut [Job]) -> anyhow::Resu
     Ok(())
 }
 
-/// The newest `limit` Jobs in the states wanted (all when none is named), with their outcomes read. Outcomes are read
-/// only for what is shown, and for what must be read to know whether it is.
+/// The newest `limit` Jobs in these states (all when the list is empty), with their outcomes read. No other outcomes are
+/// read, except where the state is only in the outcome.
 ///
 /// # Errors
 /// As [`fill`].
@@ -315,41 +321,6 @@ pub async fn select(
         jobs = rest;
     }
     Ok(selected)
-}
-
-/// Jobs that ended for the same reason.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Group {
-    /// How they ended.
-    pub state: outcome::State,
-    /// Reason code.
-    pub code: String,
-    /// What the first of them says.
-    pub message: String,
-    /// Their ids.
-    pub jobs: Vec<String>,
-}
-
-/// Groups the outcomes that are not successes by state and reason, largest group first.
-pub fn failures<'a>(outcomes: impl IntoIterator<Item = &'a Outcome>) -> Vec<Group> {
-    let mut groups: BTreeMap<(outcome::State, &str), Group> = BTreeMap::new();
-    for outcome in outcomes.into_iter().filter(|outcome| outcome.state != outcome::State::Succeeded) {
-        let id = match (&outcome.work, &outcome.message_id) {
-            (Some(work), _) => work.job.clone(),
-            (None, Some(id)) => id.clone(),
-            (None, None) => "?".to_owned(),
-        };
-        let group = groups.entry((outcome.state, &outcome.reason.code)).or_insert_with(|| Group {
-            state: outcome.state,
-            code: outcome.reason.code.clone(),
-            message: outcome.reason.message.clone(),
-            jobs: Vec::new(),
-        });
-        group.jobs.push(id);
-    }
-    let mut groups: Vec<Group> = groups.into_values().collect();
-    groups.sort_by_key(|group| std::cmp::Reverse(group.jobs.len()));
-    groups
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Sessions and Jobs for readers and clients: submit, state, results, retry, dead letters.
 //!
-//! There is no record of a session but its objects in the bucket; what runs is passed in as plain values.
+//! A session is only its objects in the bucket. Callers pass in running Jobs as plain values.
 
 mod causes;
 mod close;
@@ -17,6 +17,6 @@ mod watch;
 pub use causes::{Cause, causes};
 pub use close::{Common, common_data, delete};
 pub use progress::{Progress, Rate};
-pub use retry::{Chosen, Doing, More, Retried, Retrier, Selection};
+pub use retry::{Chosen, Doing, Retried, Retrier, Selection};
 pub use summary::{Counts, Summary, latest, summaries};
 pub use watch::Watch;

@@ -16,11 +16,11 @@ pub use latest::{Latest, latest};
 
 /// Result objects of one Job read at a time.
 const READS: usize = 16;
-/// Longest text that is shown as it is, in characters; of a longer one only the size is.
+/// Maximum length of a text that is shown, in characters; of a longer text only the size is shown.
 const TEXT_MAX: usize = 200;
-/// What tells the rows of a table apart.
+/// The column that identifies the rows of a table.
 const ID: &str = "id";
-/// Row of the sums over all trades of a Job.
+/// The row with the sums over all trades of a Job.
 pub const PORTFOLIO: &str = "portfolio";
 
 /// One line of the table.
@@ -31,9 +31,9 @@ pub struct Row {
     pub session: String,
     /// Job id.
     pub job: String,
-    /// What within the Job: a trade's id, or the index of a task; empty when the Job is one thing.
+    /// The part of the Job: a trade's id, or the index of a task; empty when there is only one.
     pub row: String,
-    /// What was computed.
+    /// The name of the value.
     pub measure: String,
     /// Its value: a number or a text; absent when there is an error.
     pub value: Option<Value>,
@@ -78,13 +78,13 @@ pub fn csv_line<'a>(cells: impl IntoIterator<Item = &'a str>) -> String {
 /// # Errors
 /// When an object cannot be read.
 pub async fn read(store: &Store, business: &Business, outcome_object: &str) -> anyhow::Result<Vec<Row>> {
-    let Some(outcome) = outcomes::shown(store, &business.bucket, outcome_object).await? else {
+    let Some(outcome) = outcomes::read_or_replace(store, &business.bucket, outcome_object).await? else {
         return Ok(Vec::new());
     };
     of(store, business, &outcome, outcome_object, usize::MAX).await
 }
 
-/// The rows of the Job with this outcome. Of a result object of more than `most` bytes only the size is told.
+/// The rows of the Job with this outcome. Of a result object of more than `most` bytes, the row has only the size.
 ///
 /// # Errors
 /// When an object cannot be read.
@@ -144,8 +144,8 @@ fn failed(business: &Business, outcome: &Outcome, outcome_object: &str) -> Row {
     Row { error: Some(error), ..row(&session, &job, "", "") }
 }
 
-/// The rows of one result. The built-in kernel's are known; of what another program wrote, the numbers of a flat JSON
-/// object and short texts are shown, and of anything else the size.
+/// The rows of one result. The format of the built-in kernel is known. Of other programs, the numbers of a flat JSON object
+/// or of a table and short texts are shown; of anything else only the size.
 pub fn rows(session: &str, job: &str, task: &str, object: &Object, body: &[u8]) -> Vec<Row> {
     let single = |measure: &str, value: Value| vec![Row { value: Some(value), ..row(session, job, task, measure) }];
     match serde_json::from_slice::<Value>(body) {
@@ -229,7 +229,7 @@ fn measures(session: &str, job: &str, id: &str, fields: &Map<String, Value>, ign
     rows
 }
 
-/// The parts of a split Job as one: their rows in turn, and one sum over their portfolios. Trades have independent
+/// Joins the parts of a split Job: their rows in turn, and one sum over their portfolios. Trades have independent
 /// random streams, so the squares of the standard errors add up.
 pub fn join(parts: Vec<Vec<Row>>) -> Vec<Row> {
     if parts.len() < 2 {

@@ -1,7 +1,7 @@
-//! Another attempt at Jobs that did not succeed, in the same session.
+//! New attempts at Jobs that did not succeed, in the same session.
 //!
-//! The attempt wanted is noted in the input's metadata before its message is published, so a retry is seen as waiting
-//! from then on, is not lost when this program stops in between, and is the same retry when two operators ask at once.
+//! The number of the attempt is written to the input's metadata before the message is published. From then on the Job
+//! waits, the retry is not lost when this program stops in between, and two operators who retry at once make one retry.
 
 use anyhow::{Context as _, bail};
 use cloud::{outcomes, storage::Store};
@@ -17,9 +17,9 @@ use google_cloud_pubsub::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::jobs::{Job, State};
+use crate::jobs::{Job, State, attempt_of};
 
-/// Which Jobs to try again; an empty list chooses all.
+/// Which Jobs to retry; an empty list selects all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Selection {
     /// How they ended.
@@ -30,10 +30,7 @@ pub struct Selection {
     pub jobs: Vec<String>,
 }
 
-/// What the next attempt is given more of; what is not named stays as it was in the last one.
-pub type More = Resources;
-
-/// A Job that is to be tried again.
+/// A Job to retry.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Chosen {
     /// Session.
@@ -44,32 +41,31 @@ pub struct Chosen {
     pub state: State,
     /// Reason code.
     pub code: String,
-    /// What is to be done.
+    /// How it is retried.
     pub doing: Doing,
 }
 
-/// What is to be done for a Job.
+/// How a Job is retried.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Doing {
-    /// A new attempt of this number, after the one with this outcome object.
+    /// With a new attempt after the one of this outcome.
     Anew {
         /// Number of the new attempt.
         attempt: u32,
         /// Outcome of the last one.
         outcome: String,
     },
-    /// A retry of this input was asked for and has not begun, or nobody knows how it ended: its message is published
-    /// again.
+    /// By publishing its message again: a requested retry has not begun, or the outcome has expired.
     Again {
         /// Name of the input.
         input: String,
     },
-    /// Nothing: its input is gone.
+    /// Not at all: its input is deleted.
     InputGone,
 }
 
-/// What became of one.
+/// The result of a retry.
 #[derive(Debug)]
 pub enum Retried {
     /// Its message is published.
@@ -79,12 +75,12 @@ pub enum Retried {
         /// Id of the message.
         message_id: String,
     },
-    /// Its input is gone.
+    /// Its input is deleted.
     InputGone,
 }
 
 impl Selection {
-    /// The Jobs to try again, among those that count (see [`super::latest`]). Pure.
+    /// Selects the Jobs to retry from the latest Jobs (see [`super::latest`]). Pure.
     pub fn choose(&self, jobs: &[Job]) -> Vec<Chosen> {
         let is_wanted = |job: &Job, state: State, code: &str| {
             (self.states.is_empty() || self.states.contains(&state))
@@ -95,9 +91,9 @@ impl Selection {
             let code = job.reason.as_ref().map(|reason| reason.code.clone()).unwrap_or_default();
             let (state, doing) = match (job.state, &job.outcome, &job.input) {
                 (Some(State::Waiting), _, Some(input)) if job.attempt > 0 => {
-                    // It is not known any more how it ended before.
-                    let named = self.jobs.is_empty() || self.jobs.contains(&job.job);
-                    return named.then(|| Chosen {
+                    // The state and the code of the last attempt are not known here.
+                    let is_named = self.jobs.is_empty() || self.jobs.contains(&job.job);
+                    return is_named.then(|| Chosen {
                         session: job.session.clone(),
                         job: job.job.clone(),
                         state: State::Waiting,
@@ -113,7 +109,7 @@ impl Selection {
                 }
             };
             let state = state.unwrap_or(State::Failed);
-            // A refused message is replayed, not retried: there is no input.
+            // A refused message has no input: it is replayed, not retried.
             let is_message = job.session == crate::jobs::REFUSED_SESSION;
             (!is_message && is_wanted(job, state, &code)).then(|| Chosen {
                 session: job.session.clone(),
@@ -127,7 +123,7 @@ impl Selection {
     }
 }
 
-/// Asks for new attempts in one business.
+/// Requests new attempts for Jobs of one business.
 #[derive(Clone, Debug)]
 pub struct Retrier {
     store: Store,
@@ -136,17 +132,17 @@ pub struct Retrier {
 }
 
 impl Retrier {
-    /// For a business.
+    /// For Jobs of `business`.
     pub fn new(store: Store, publisher: &BasePublisher, business: Business) -> Self {
         let publisher = publisher.publisher(&business.topic).build();
         Self { store, publisher, business }
     }
 
-    /// Asks for one new attempt.
+    /// Requests a new attempt.
     ///
     /// # Errors
-    /// When more is asked for than an attempt may have, or the bucket or Pub/Sub refuses.
-    pub async fn retry(&self, chosen: &Chosen, more: &More) -> anyhow::Result<Retried> {
+    /// When the resources are outside the limits, or Cloud Storage or Pub/Sub fails.
+    pub async fn retry(&self, chosen: &Chosen, resources: &Resources) -> anyhow::Result<Retried> {
         let work = match &chosen.doing {
             Doing::InputGone => return Ok(Retried::InputGone),
             Doing::Again { input } => {
@@ -155,7 +151,7 @@ impl Retrier {
                 };
                 self.stored(&input.name, input.generation, &input.metadata)?
             }
-            Doing::Anew { attempt, outcome } => match self.note(*attempt, outcome, more).await? {
+            Doing::Anew { attempt, outcome } => match self.record_attempt(*attempt, outcome, resources).await? {
                 Some(work) => work,
                 None => return Ok(Retried::InputGone),
             },
@@ -164,26 +160,26 @@ impl Retrier {
         Ok(Retried::Published { attempt: work.identity.attempt, message_id })
     }
 
-    /// Notes the attempt with the input, and returns what it asks for then; `None` when the input is gone.
-    async fn note(&self, attempt: u32, name: &str, more: &More) -> anyhow::Result<Option<Work>> {
+    /// Writes the attempt to the metadata of the input, and returns its work; `None` when the input is deleted.
+    async fn record_attempt(&self, attempt: u32, name: &str, resources: &Resources) -> anyhow::Result<Option<Work>> {
         let bucket = &self.business.bucket;
         let Some(last) = outcomes::read(&self.store, bucket, name).await? else {
-            bail!("the outcome {name} is gone");
+            bail!("the outcome {name} does not exist any more");
         };
-        let Some(mut work) = last?.work else { bail!("the outcome {name} does not say what it is of") };
+        let Some(mut work) = last?.work else { bail!("the outcome {name} names no Job") };
         work.identity.attempt = attempt;
         work.resources = Resources {
-            memory: more.memory.clone().or(work.resources.memory),
-            timeout_secs: more.timeout_secs.or(work.resources.timeout_secs),
+            memory: resources.memory.clone().or(work.resources.memory),
+            timeout_secs: resources.timeout_secs.or(work.resources.timeout_secs),
         };
         work.resources.check(&self.business).map_err(|refusal| anyhow::anyhow!(refusal.message))?;
         let retried = Timestamp::now().to_string();
         let generation = work.identity.generation;
-        let noted = self
+        let recorded = self
             .store
             .amend(bucket, &work.identity.object, |input| {
-                let is_noted = attempt_of(&input.metadata) >= attempt;
-                if input.generation != generation || is_noted {
+                let is_recorded = attempt_of(&input.metadata) >= attempt;
+                if input.generation != generation || is_recorded {
                     return None;
                 }
                 let mut metadata = input.metadata.clone();
@@ -192,11 +188,11 @@ impl Retrier {
                 Some(metadata)
             })
             .await?;
-        match noted {
+        match recorded {
             Some(input) if input.generation == generation => {
                 Ok(Some(self.stored(&input.name, input.generation, &input.metadata)?))
             }
-            Some(_) => bail!("there is another input of this name by now"),
+            Some(_) => bail!("the input was replaced meanwhile"),
             None => Ok(None),
         }
     }
@@ -215,10 +211,4 @@ impl Retrier {
         let message = Message::new().set_data(data).set_attributes(attributes);
         self.publisher.publish(message).await.with_context(|| format!("publish to {}", self.business.topic))
     }
-}
-
-/// The attempt that an input's metadata asks for.
-pub(crate) fn attempt_of(metadata: &std::collections::BTreeMap<String, String>) -> u32 {
-    let key = format!("{}{}", labels::METADATA_PREFIX, labels::ATTRIBUTE_ATTEMPT);
-    metadata.get(&key).and_then(|text| text.parse().ok()).unwrap_or_default()
 }

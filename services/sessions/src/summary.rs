@@ -1,4 +1,4 @@
-//! Sessions: how they stand, from what the bucket holds and what runs. There is no other record of them.
+//! Summaries of sessions, from the objects in the bucket and the running Jobs.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::jobs::{Job, State};
 
-/// How many Jobs are in each state.
+/// Number of Jobs in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, schemars::JsonSchema, Serialize)]
 pub struct Counts {
     /// See [`State::Waiting`].
@@ -28,7 +28,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Counts Jobs; one whose outcome was not read counts as failed, since every writer of ours tells the state.
+    /// Counts Jobs. A Job without a known state counts as failed: our programs write the state to the metadata.
     pub fn of<'a>(jobs: impl IntoIterator<Item = &'a Job>) -> Self {
         let mut counts = Self::default();
         for job in jobs {
@@ -59,38 +59,38 @@ impl Counts {
         self.waiting + self.running
     }
 
-    /// Jobs that come to no other end by themselves.
+    /// Jobs that have ended.
     pub fn done(&self) -> usize {
         self.succeeded + self.unsuccessful()
     }
 
-    /// Those of them that did not succeed.
+    /// Jobs that have ended and did not succeed.
     pub fn unsuccessful(&self) -> usize {
         self.failed + self.cancelled + self.refused + self.expired
     }
 }
 
-/// A session at a glance.
+/// A summary of a session.
 #[derive(Clone, Debug, PartialEq, schemars::JsonSchema, Serialize)]
 pub struct Summary {
     /// Business.
     pub business: String,
     /// Session.
     pub session: String,
-    /// How its Jobs stand.
+    /// Its Jobs by state.
     #[serde(flatten)]
     pub counts: Counts,
     /// When the oldest of its Jobs without an outcome was submitted, as far as it is known.
     pub oldest_pending: Option<Timestamp>,
-    /// When one of its Jobs was last seen to change.
+    /// When one of its Jobs changed last.
     pub changed: Option<Timestamp>,
     /// No Job of it is started.
     pub paused: bool,
-    /// What was submitted before this time does not run.
+    /// Jobs that were submitted before this time do not run.
     pub cancelled_before: Option<Timestamp>,
 }
 
-/// The Jobs that count: of each name, the one of the latest input. Order is kept.
+/// The latest Jobs: of each name, the one of the latest input. Order is kept.
 pub fn latest(jobs: Vec<Job>) -> Vec<Job> {
     let mut generations: HashMap<(String, String), i64> = HashMap::new();
     for job in &jobs {
@@ -109,7 +109,7 @@ pub fn summaries(business: &str, jobs: Vec<Job>, controls: &BTreeMap<String, Con
             sessions.entry(job.session.clone()).or_default().push(job);
         }
     }
-    // One that was paused before anything came is a session too.
+    // A session can be paused before its first submission.
     for (session, control) in controls {
         if control.paused {
             sessions.entry(session.clone()).or_default();

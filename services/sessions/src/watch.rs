@@ -1,5 +1,5 @@
-//! A session that is looked at again and again. Between two looks at everything only the outcomes that are still awaited
-//! are looked for, so that a large session costs little to wait for. Pure.
+//! The state of a session over time. Between two full reads only awaited outcomes are read, so that waiting for a large
+//! session costs little. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,16 +9,16 @@ use contract::{Identity, labels, object};
 use super::Counts;
 use crate::jobs::{Active, Job, SUSPENDED, State};
 
-/// How a session stood at the last look.
+/// The state of a session at the last read.
 #[derive(Clone, Debug)]
 pub struct Watch {
     counts: Counts,
-    /// State of the Jobs without an outcome, by the name that it will have.
+    /// State of the Jobs without an outcome, by the name of that outcome.
     pending: BTreeMap<String, State>,
 }
 
 impl Watch {
-    /// Begins with a look at everything: each Job once, in its latest attempt.
+    /// From a full read: each Job once, in its latest attempt.
     pub fn new(jobs: &[Job]) -> Self {
         let is_pending = |job: &&Job| matches!(job.state, Some(State::Waiting | State::Running));
         let pending = jobs
@@ -28,18 +28,18 @@ impl Watch {
         Self { counts: Counts::of(jobs), pending: pending.collect() }
     }
 
-    /// How it stands.
+    /// Its Jobs by state.
     pub fn counts(&self) -> Counts {
         self.counts
     }
 
-    /// Names of the outcomes that are awaited.
+    /// Names of the awaited outcomes.
     pub fn awaited(&self) -> BTreeSet<String> {
         self.pending.keys().cloned().collect()
     }
 
-    /// Takes note of what runs and of the awaited outcomes that are there.
-    pub fn note(&mut self, business: &str, active: &[Active], found: &[Object]) {
+    /// Updates the counts with running Jobs and with awaited outcomes that exist.
+    pub fn update(&mut self, business: &str, active: &[Active], found: &[Object]) {
         for job in active {
             let run = Identity {
                 bucket: String::new(),
@@ -82,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_awaited_becomes_less_and_the_counts_are_those_of_a_look_at_everything() {
+    fn updates_give_the_counts_of_a_full_read() {
         let inputs = vec![
             object("bu1/input/s/a", 1, None),
             object("bu1/input/s/b", 2, None),
@@ -108,13 +108,13 @@ mod tests {
         assert_eq!(watch.awaited(), awaited.map(str::to_owned).into());
 
         let runs = [active("a", 1, "running"), active("b", 2, SUSPENDED), active("unknown", 5, "running")];
-        watch.note("bu1", &runs, &[]);
+        watch.update("bu1", &runs, &[]);
         assert_eq!(watch.counts(), look(&inputs, &outcomes, &runs[..2]).counts());
 
         let new = [object(awaited[0], 10, Some("succeeded")), object(awaited[2], 11, Some("cancelled"))];
-        watch.note("bu1", &runs, &new);
+        watch.update("bu1", &runs, &new);
         // Nothing is counted twice.
-        watch.note("bu1", &runs, &new);
+        watch.update("bu1", &runs, &new);
         outcomes.extend(new);
         assert_eq!(watch.counts(), look(&inputs[1..], &outcomes, &runs[1..2]).counts());
         assert_eq!(watch.awaited(), [awaited[1].to_owned()].into());

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context as _;
-use cli::{error::Failure, interrupt::InHand, output::Output, text};
+use cli::{error::Failure, interrupt::Finishing, output::Output, text};
 use cloud::{
     shutdown,
     storage::{Properties, Store, Written},
@@ -74,7 +74,7 @@ pub(super) async fn make(
         images.iter().map(|Tagged { spec, tag }| build::Image { name: spec.name, tag }).collect();
     let order = Order { environment, object: &object, generation, place: &place, images: &ordered };
     // A signal cancels a build that begins from here on, and no other.
-    let (stop, _in_hand) = (shutdown::on_signal()?, InHand::begin());
+    let (stop, _finishing) = (shutdown::on_signal()?, Finishing::begin());
     // A running build of another run is followed, unless --force asks for a new one.
     let begun =
         build::begin(&cloud.google, &order, request.force).await.map_err(|error| refusal(environment, error))?;

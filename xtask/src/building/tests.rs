@@ -103,7 +103,7 @@ async fn a_login_that_ended_while_programs_were_compiled_is_asked_for_again() {
     let image = image();
     check_target(&target, &tagged()).await.unwrap();
     now("after");
-    let made = deliver(&[image], &target, &Output::default().only_errors()).await.unwrap();
+    let made = deliver(&[image], &target, &Output::default().errors_only()).await.unwrap();
     assert!(made[0].reference.starts_with(&format!("{place}/")), "{made:?}");
     assert_eq!(held.lock().unwrap().manifests.len(), 1);
 }

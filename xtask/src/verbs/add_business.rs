@@ -3,7 +3,7 @@
 use std::io::IsTerminal as _;
 
 use anyhow::Context as _;
-use cli::{agree, error::Failure, output::Output};
+use cli::{confirm, error::Failure, output::Output};
 use contract::exit;
 use provision::{
     Cloud, Environment, Report,
@@ -60,7 +60,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     setup::free_to_go(&plan)?;
     setup::preflight(&after, &cloud, &plan, output).await?;
     if !plan.is_empty() && after.cloud == CloudKind::Google && !args.yes {
-        agree::to(&format!("make these changes to project {}?", after.project))?;
+        confirm::yes(&format!("make these changes to project {}?", after.project))?;
     }
     let settings = args.lock.settings(globals, "add-business", output);
     if output.json {

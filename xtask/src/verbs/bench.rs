@@ -199,7 +199,7 @@ async fn on_stage(
     }
     let cloud = setup::connect(stage.environment(), &Globals::default()).await?;
     let images = setup::images(stage.environment(), binaries)?;
-    let quiet = output.only_errors();
+    let quiet = output.errors_only();
     setup::deploy(stage.environment(), &cloud, images, provision::deploy::Foreign::Refuse, &quiet).await?;
     let context: Context = stage.context().await?;
     let wide = context.business(Some("wide"))?;

@@ -87,7 +87,7 @@ async fn perform(
 
     let [first, second] = BUSINESSES;
     output.note(format_args!("provisioning the business {first}"));
-    let quiet = output.only_errors();
+    let quiet = output.errors_only();
     let cloud = setup::connect(stage.environment(), &Globals::default()).await?;
     let plan = setup::look(stage.environment(), &cloud, provision::plan::Options::default(), &quiet).await?;
     let report = setup::carry_out(plan, &cloud, &quiet).await?;

@@ -1,6 +1,6 @@
 //! `deploy`: builds the services, and brings them into the cluster.
 
-use cli::{agree, error::Failure, output::Output, text};
+use cli::{confirm, error::Failure, output::Output, text};
 use contract::exit;
 use provision::{
     Environment,
@@ -84,7 +84,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     if !gone.is_empty() && asks && !args.yes {
         let names: Vec<String> = gone.iter().map(name).collect();
         output.note(format_args!("what is no longer wanted, and would be deleted:\n  {}", names.join("\n  ")));
-        agree::to(&format!("delete {} from the cluster?", text::count(gone.len(), "object")))?;
+        confirm::yes(&format!("delete {} from the cluster?", text::count(gone.len(), "object")))?;
     }
     let options = Options { may_delete: Some(gone), ..options };
     // What changes nothing needs no lock, which is a write itself; the rollouts are looked at all the same.

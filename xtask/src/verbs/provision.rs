@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal as _, path::PathBuf};
 
-use cli::{agree, output::Output};
+use cli::{confirm, output::Output};
 use contract::exit;
 use provision::{environment::CloudKind, guarded, plan, saved::Saved, show};
 use serde_json::json;
@@ -93,7 +93,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     setup::free_to_go(&plan)?;
     setup::preflight(&environment, &cloud, &plan, output).await?;
     if !plan.is_empty() && environment.cloud == CloudKind::Google && !args.yes {
-        agree::to(&format!("make these changes to project {}?", environment.project))?;
+        confirm::yes(&format!("make these changes to project {}?", environment.project))?;
     }
     let settings = args.lock.settings(globals, "provision", output);
     let look = async || setup::look(&environment, &cloud, options, output).await;

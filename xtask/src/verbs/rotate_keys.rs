@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use cli::{agree, error::Failure, output::Output};
+use cli::{confirm, error::Failure, output::Output};
 use contract::exit;
 use provision::{
     deploy,
@@ -60,7 +60,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let cloud = setup::connect(&environment, globals).await?;
     if environment.cloud == CloudKind::Google && !args.yes {
         let names: Vec<&str> = holders.iter().map(|holder| holder.name.as_str()).collect();
-        agree::to(&format!("replace the keys of {}?", names.join(", ")))?;
+        confirm::yes(&format!("replace the keys of {}?", names.join(", ")))?;
     }
     let settings = args.lock.settings(globals, "rotate-keys", output);
     let limits = (deploy::LIMIT, Duration::from_secs(args.wait));

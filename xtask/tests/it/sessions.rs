@@ -64,7 +64,7 @@ async fn a_session_is_paused_resumed_cancelled_and_retried() {
         (&"s1".into(), &3.into(), &true.into())
     );
     let (page, _) = run(&world, &["job", "a"], 0).await;
-    assert!(page.contains("paused session s1") && page.contains("put aside"), "{page}");
+    assert!(page.contains("paused session s1") && page.contains("parked"), "{page}");
     let (_, said) = run(&world, &["session", "close", "s1"], 1).await;
     assert!(said.contains("error[pending]"), "{said}");
     let (_, said) = run(&world, &["session", "wait", "s1", "--timeout", "1"], 1).await;

@@ -23,7 +23,7 @@ async fn what_is_no_outcome_is_counted_and_named() {
     for (job, contents) in [
         ("broken", good[..good.len() / 2].to_vec()),
         ("foreign", good.to_vec()),
-        ("huge", vec![b' '; contract::outcome::BYTES_MAX + 1]),
+        ("huge", vec![b' '; contract::outcome::stored::BYTES_MAX + 1]),
     ] {
         store.write(bucket, &of(job), contents, Properties::default()).await.unwrap();
     }
@@ -31,7 +31,7 @@ async fn what_is_no_outcome_is_counted_and_named() {
     let (stdout, _) = desk.run(&["results", "--session", "s1", "--format", "json"], 0).await;
     let rows: Vec<Value> = serde_json::from_str(&stdout).unwrap();
     let of_job = |job: &str| rows.iter().filter(|row| row["job"] == job).collect::<Vec<_>>();
-    for (job, why) in [("broken.json", "EOF"), ("foreign.json", "it is that of"), ("huge.json", "bytes")] {
+    for (job, why) in [("broken.json", "EOF"), ("foreign.json", "it is the outcome of"), ("huge.json", "bytes")] {
         let rows = of_job(job);
         assert_eq!(rows.len(), 1, "{job}: {stdout}");
         let error = rows[0]["error"].as_str().unwrap();
@@ -44,7 +44,7 @@ async fn what_is_no_outcome_is_counted_and_named() {
     let failed: Vec<_> = jobs.iter().filter(|job| job["state"] == "failed" && job["reason"]["code"] == CODE).collect();
     assert_eq!((jobs.len(), failed.len()), (4, 3), "{stdout}");
     let (stdout, _) = desk.run(&["job", "huge.json"], 0).await;
-    assert!(stdout.contains("How it ended is not known") && stdout.contains(&of("huge")), "{stdout}");
+    assert!(stdout.contains("It is not known how it ended") && stdout.contains(&of("huge")), "{stdout}");
 
     let (stdout, _) = desk.run(&["session", "failures", "s1", "--json"], 0).await;
     let failures: Value = serde_json::from_str(&stdout).unwrap();

@@ -30,7 +30,7 @@ fn wrong_usage_exits_64() {
     check(&["jobs", "--state", "done"], 64, "succeeded");
     check(&["submit", "--tasks", "0", "x"], 64, "--tasks");
     check(&["submit", "--timeout", "5s", "x"], 64, "--wait");
-    check(&["submit", "--session", "no/slash", "x"], 64, "cannot be a session");
+    check(&["submit", "--session", "no/slash", "x"], 64, "is not a valid session name");
     check(&["jobs", "--env", "no-such-environment"], 64, "no-such-environment");
     check(&["--quiet", "--verbose", "jobs"], 64, "--quiet");
     check(&["explain", "no-such-code"], 64, "error[unknown-code]");

@@ -1,6 +1,6 @@
 //! What a single value of the environment file must look like; each error completes "… is VALUE, but".
 
-use contract::names;
+use contract::{names, quantity};
 
 /// A project id.
 pub(super) fn project(text: &str) -> Result<String, String> {
@@ -175,33 +175,15 @@ pub(super) fn filled(text: &str) -> Result<String, String> {
 
 /// A positive Kubernetes quantity.
 pub(super) fn quantity(text: &str) -> Result<String, String> {
-    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = &text[number.len()..];
-    let units = ["", "m", "k", "M", "G", "T", "P", "Ki", "Mi", "Gi", "Ti", "Pi"];
-    let digits = !number.is_empty() && number.chars().all(|c| c.is_ascii_digit() || c == '.');
-    let positive = digits && number.parse::<f64>().is_ok_and(|number| number > 0.0);
-    if positive && units.contains(&unit) {
-        Ok(text.to_owned())
-    } else {
-        Err("a quantity looks like \"500m\", \"2\" or \"512Mi\"".into())
+    match quantity::bytes(text) {
+        Some(_) => Ok(text.to_owned()),
+        None => Err("a quantity looks like \"500m\", \"2\" or \"512Mi\"".into()),
     }
 }
 
-/// Bytes from a whole Kubernetes quantity such as `64Mi`, at most 1 GiB: a result is held in memory.
+/// Bytes from a Kubernetes quantity such as `64Mi`, at most 1 GiB: a result is held in memory.
 pub(super) fn bytes(text: &str) -> Result<u64, String> {
-    let number = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
-    let unit = match &text[number.len()..] {
-        "" => Some(1),
-        "k" => Some(1_000),
-        "M" => Some(1_000_000),
-        "G" => Some(1_000_000_000),
-        "Ki" => Some(1 << 10),
-        "Mi" => Some(1 << 20),
-        "Gi" => Some(1 << 30),
-        _ => None,
-    };
-    let bytes = number.parse::<u64>().ok().zip(unit).and_then(|(number, unit)| number.checked_mul(unit));
-    match bytes {
+    match quantity::bytes(text) {
         Some(bytes @ 1..=0x4000_0000) => Ok(bytes),
         Some(_) => Err("it must be from 1 byte to 1Gi".into()),
         None => Err("a size looks like \"64Mi\" or \"1000000\"".into()),

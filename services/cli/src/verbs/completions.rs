@@ -4,7 +4,7 @@ use clap_complete::Shell;
 
 use crate::output::Output;
 
-/// `source <(cargo xtask completions bash)` makes them work for a program called `xtask`.
+/// To load them: `source <(cargo xtask completions bash)`, for a program called `xtask`.
 #[derive(Debug, clap::Args)]
 pub struct Args {
     /// The shell

@@ -1,4 +1,4 @@
-//! `dead-letters`: what failed or was refused and nobody has dealt with yet.
+//! `dead-letters`: failed Jobs and refused messages that wait for a decision.
 
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -11,8 +11,9 @@ use sessions::{
     jobs,
 };
 
-use super::session::{Change, More, carry_out, tell};
 use crate::{
+    attempts::{self, ResourceArgs},
+    change::Change,
     context::{Context, Opener},
     error::Failure,
     output::Output,
@@ -29,19 +30,19 @@ pub struct Args {
 enum Verb {
     /// List dead letters, the oldest first
     List(ListArgs),
-    /// Try again: another attempt in the same session, or the refused message once more
+    /// Replay dead letters: a new attempt in the same session, or the refused message again
     Replay(ReplayArgs),
-    /// Say that nothing more is to be done about them; outcomes and inputs stay
+    /// Discard dead letters: remove them from the list; outcomes and inputs stay
     Discard(DiscardArgs),
 }
 
-/// Which dead letters.
+/// Filters of dead letters.
 #[derive(Clone, Debug, clap::Args)]
-struct Which {
+struct Filter {
     /// Business [default: the only one]
     #[arg(long, short, env = "BUSINESS_NAME")]
     business: Option<String>,
-    /// Only of this session (`refused` for messages that never had one)
+    /// Only of this session (`refused` for messages without one)
     #[arg(long, short)]
     session: Option<String>,
     /// Only with these reason codes
@@ -52,22 +53,22 @@ struct Which {
 #[derive(Clone, Debug, clap::Args)]
 struct ListArgs {
     #[command(flatten)]
-    which: Which,
-    /// Those that were discarded too
+    filter: Filter,
+    /// Also list discarded dead letters
     #[arg(long)]
     discarded: bool,
-    /// Show at most so many
+    /// Show at most this many
     #[arg(long, default_value_t = 100)]
     limit: usize,
 }
 
-/// Those named: Job ids, or ids of refused messages.
+/// The dead letters that a verb changes.
 #[derive(Clone, Debug, clap::Args)]
 struct Named {
     /// Job ids, or ids of refused messages
     #[arg(required_unless_present = "all", conflicts_with = "all")]
     jobs: Vec<String>,
-    /// All, of the session and with the reason codes that are given
+    /// All that match --session and --reason
     #[arg(long)]
     all: bool,
 }
@@ -77,15 +78,15 @@ struct ReplayArgs {
     #[command(flatten)]
     named: Named,
     #[command(flatten)]
-    which: Which,
-    /// Corrected bytes, in the place of the input or of the message's data
+    filter: Filter,
+    /// Replace the input, or the data of the message, with this file
     #[arg(long, value_name = "FILE", conflicts_with = "all")]
     file: Option<PathBuf>,
-    /// Set an attribute of the refused message; without a value it is taken away
+    /// Set an attribute of the refused message; NAME= removes it
     #[arg(long, value_name = "NAME=VALUE", value_parser = attribute)]
     attribute: Vec<(String, String)>,
     #[command(flatten)]
-    more: More,
+    resources: ResourceArgs,
     #[command(flatten)]
     change: Change,
 }
@@ -95,15 +96,15 @@ struct DiscardArgs {
     #[command(flatten)]
     named: Named,
     #[command(flatten)]
-    which: Which,
-    /// Delete their inputs too, which cannot be tried again then
+    filter: Filter,
+    /// Also delete their inputs; they cannot be replayed then
     #[arg(long)]
     delete_inputs: bool,
     #[command(flatten)]
     change: Change,
 }
 
-/// Runs one of them.
+/// Runs a verb of `dead-letters`.
 pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> anyhow::Result<u8> {
     let context = opener.open().await?;
     match &args.verb {
@@ -113,8 +114,8 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
     }
 }
 
-impl Which {
-    async fn look(&self, context: &Context, business: &Business, discarded: bool) -> anyhow::Result<Vec<DeadLetter>> {
+impl Filter {
+    async fn read(&self, context: &Context, business: &Business, discarded: bool) -> anyhow::Result<Vec<DeadLetter>> {
         let session = self.session.as_deref();
         let objects = jobs::list(&context.store, business, session).await?;
         let mut letters = dead_letters::among(&business.name, session, &objects, discarded);
@@ -124,14 +125,14 @@ impl Which {
 }
 
 impl Named {
-    /// The dead letters that are meant.
+    /// Selects the named dead letters.
     ///
     /// # Errors
-    /// When one is named that is none.
-    fn among(&self, letters: Vec<DeadLetter>, flag: &str) -> anyhow::Result<Vec<DeadLetter>> {
+    /// When a name is unknown.
+    fn select(&self, letters: Vec<DeadLetter>, flag: &str) -> anyhow::Result<Vec<DeadLetter>> {
         if let Some(unknown) = self.jobs.iter().find(|job| !letters.iter().any(|letter| letter.job == **job)) {
             return Err(Failure::new("no-such-job", format!("there is no dead letter {unknown:?}"))
-                .next(format!("cargo xtask{flag} dead-letters list shows them"))
+                .next(format!("cargo xtask{flag} dead-letters list"))
                 .into());
         }
         Ok(letters.into_iter().filter(|letter| self.all || self.jobs.contains(&letter.job)).collect())
@@ -140,8 +141,8 @@ impl Named {
 
 async fn list(context: &Context, args: &ListArgs, output: &Output) -> anyhow::Result<u8> {
     let mut letters = Vec::new();
-    for business in context.businesses(args.which.business.as_deref())? {
-        letters.extend(args.which.look(context, business, args.discarded).await?);
+    for business in context.businesses(args.filter.business.as_deref())? {
+        letters.extend(args.filter.read(context, business, args.discarded).await?);
     }
     letters.sort_by_key(|letter| letter.since);
     let total = letters.len();
@@ -153,7 +154,7 @@ async fn list(context: &Context, args: &ListArgs, output: &Output) -> anyhow::Re
     } else {
         output.line(table(&letters, Timestamp::now()))?;
         output.note(format_args!(
-            "{} of {total}; `dead-letters replay JOB` tries one again, `dead-letters discard JOB` strikes it off",
+            "{} of {total}; `dead-letters replay JOB` runs one again, `dead-letters discard JOB` removes it from the list",
             letters.len()
         ));
     }
@@ -161,54 +162,54 @@ async fn list(context: &Context, args: &ListArgs, output: &Output) -> anyhow::Re
 }
 
 async fn replay(context: &Context, args: &ReplayArgs, output: &Output) -> anyhow::Result<u8> {
-    let business = context.business(args.which.business.as_deref())?;
+    let business = context.business(args.filter.business.as_deref())?;
     let contents = match &args.file {
         None => None,
         Some(path) => {
             let read = std::fs::read(path);
             let read = read.map_err(|error| {
-                Failure::new("no-such-file", "cannot read the corrected bytes")
+                Failure::new("no-such-file", "cannot read the corrected file")
                     .on(path.display().to_string())
                     .why(error.to_string())
             });
             Some(read?.into())
         }
     };
-    let letters = args.named.among(args.which.look(context, business, true).await?, &context.flag)?;
+    let letters = args.named.select(args.filter.read(context, business, true).await?, &context.flag)?;
     if args.file.is_some() && letters.len() > 1 {
         return Err(Failure::usage("one file can correct only one dead letter")
-            .why(format!("{} are named {:?}", letters.len(), args.named.jobs))
-            .next("name its session with --session")
+            .why(format!("{} dead letters have the name {:?}", letters.len(), args.named.jobs))
+            .next("select one with --session")
             .into());
     }
     let correction = Correction {
         contents,
         attributes: args.attribute.iter().cloned().collect::<BTreeMap<_, _>>(),
-        more: args.more.resources(business)?,
+        resources: args.resources.resources(business)?,
     };
-    // One that was given up is replayed only by its name.
+    // Discarded dead letters are replayed only by name.
     let letters: Vec<DeadLetter> =
         letters.into_iter().filter(|letter| !args.named.all || letter.discarded.is_none()).collect();
-    output.note(format_args!("{} of {} to be tried again", text::count(letters.len(), "dead letter"), business.name));
+    output.note(format_args!("replaying {} of {}", text::count(letters.len(), "dead letter"), business.name));
     if args.change.dry_run {
         return show(&letters, output);
     }
-    args.change.agree(context, "try them again?")?;
+    args.change.confirm(context, "replay them?")?;
     let publisher = context.connection.base_publisher().await?;
     let replayer = Replayer::new(context.store.clone(), &publisher, business.clone());
     let (replayer, correction) = (&replayer, &correction);
     let replays =
         letters.iter().map(|letter| async move { (letter.job.clone(), replayer.replay(letter, correction).await) });
-    let done = carry_out("replayed", replays.collect(), output).await;
-    tell(&done, output, true)
+    let done = attempts::send("replayed", replays.collect(), output).await;
+    attempts::report(&done, output, true)
 }
 
 async fn discard(context: &Context, args: &DiscardArgs, output: &Output) -> anyhow::Result<u8> {
-    let business = context.business(args.which.business.as_deref())?;
-    let letters = args.named.among(args.which.look(context, business, false).await?, &context.flag)?;
+    let business = context.business(args.filter.business.as_deref())?;
+    let letters = args.named.select(args.filter.read(context, business, false).await?, &context.flag)?;
     let inputs = letters.iter().filter(|letter| letter.input.is_some()).count();
     output.note(format_args!(
-        "{} of {} struck off; the outcomes stay, {} {}",
+        "discarding {} of {}; outcomes are kept, {} {}",
         text::count(letters.len(), "dead letter"),
         business.name,
         text::count(inputs, "input"),
@@ -217,7 +218,7 @@ async fn discard(context: &Context, args: &DiscardArgs, output: &Output) -> anyh
     if args.change.dry_run {
         return show(&letters, output);
     }
-    args.change.agree(context, "strike them off?")?;
+    args.change.confirm(context, "discard them?")?;
     let mut marked = 0;
     for letter in &letters {
         let done = dead_letters::discard(&context.store, business, letter, args.delete_inputs).await;
@@ -267,5 +268,5 @@ fn table(letters: &[DeadLetter], now: Timestamp) -> String {
 
 fn attribute(text: &str) -> Result<(String, String), String> {
     let (name, value) = text.split_once('=').unwrap_or((text, ""));
-    if name.is_empty() { Err("want NAME=VALUE".to_owned()) } else { Ok((name.to_owned(), value.to_owned())) }
+    if name.is_empty() { Err("expected NAME=VALUE".to_owned()) } else { Ok((name.to_owned(), value.to_owned())) }
 }

@@ -1,44 +1,50 @@
-//! `explain CODE`: what is behind an error code, and what to do.
+//! `explain CODE`: the cause of a code, and what to do.
 
 use contract::exit;
 
 use crate::{
-    codes::{CODES, Code},
+    codes::{self, Code},
     error::Failure,
     output::Output,
     text,
 };
 
-/// Arguments of `explain`.
+/// Error codes, reason codes of Jobs, and exit codes.
 #[derive(Debug, clap::Args)]
 pub struct Args {
-    /// The code, as in `error[CODE]` [default: all]
+    /// The code, as in `error[CODE]`, in the reason of a Job, or an exit code [default: all]
     code: Option<String>,
 }
 
-/// Prints the explanation.
+/// Prints the explanation, once for each kind that has the code.
 ///
 /// # Errors
 /// When there is no such code.
 pub(crate) fn run(args: &Args, output: &Output) -> anyhow::Result<u8> {
-    let Some(wanted) = &args.code else {
+    let Some(word) = &args.code else {
         if output.json {
-            output.document(&CODES)?;
+            output.document(&codes::all().collect::<Vec<_>>())?;
         } else {
-            let rows = CODES.iter().map(|code| vec![code.code.to_owned(), code.cause.to_owned()]);
-            output.line(text::table(&["code", "cause"], rows))?;
+            let rows =
+                codes::all().map(|code| vec![code.kind.to_string(), code.code.to_owned(), code.cause.to_owned()]);
+            output.line(text::table(&["kind", "code", "cause"], rows))?;
         }
         return Ok(exit::DONE);
     };
-    let plain = wanted.trim_start_matches("error[").trim_end_matches(']');
-    let Some(Code { code, cause, fix }) = CODES.iter().find(|code| code.code == plain) else {
-        let failure = Failure::new("unknown-code", format!("there is no error code {wanted:?}"));
-        return Err(Failure { exit: exit::USAGE, ..failure.next("cargo xtask explain lists them all") }.into());
-    };
-    if output.json {
-        output.document(&Code { code, cause, fix })?;
-    } else {
-        output.line(format_args!("{code}\n  cause {cause}\n  fix   {fix}"))?;
+    let plain = word.trim_start_matches("error[").trim_end_matches(']');
+    let mut is_known = false;
+    for code in codes::all().filter(|code| code.code == plain) {
+        is_known = true;
+        if output.json {
+            output.record(&code)?;
+        } else {
+            let Code { code, kind, cause, fix } = code;
+            output.line(format_args!("{kind} {code}\n  cause {cause}\n  fix   {fix}"))?;
+        }
     }
-    Ok(exit::DONE)
+    if is_known {
+        return Ok(exit::DONE);
+    }
+    let failure = Failure::new("unknown-code", format!("there is no code {word:?}"));
+    Err(Failure { exit: exit::USAGE, ..failure.next("cargo xtask explain lists all codes") }.into())
 }

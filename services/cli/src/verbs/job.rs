@@ -1,4 +1,4 @@
-//! `job JOB`: everything known of one Job.
+//! `job JOB`: all details of one Job.
 
 use std::collections::BTreeMap;
 
@@ -15,14 +15,14 @@ use crate::{
 
 mod print;
 
-/// Lines of log shown.
+/// Last log lines shown.
 const LOG_LINES: i64 = 20;
 
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Job id (for a refused message, its message id)
     job: String,
-    /// Session [default: the one in which a Job of this id changed last]
+    /// Session [default: the one whose Job of this id changed last]
     #[arg(long, short)]
     session: Option<String>,
     /// Business [default: all]
@@ -54,8 +54,8 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
         found.into_iter().partition(|job| job.business == first.business && job.session == first.session);
     let sources = Sources { store: &context.store, cluster: context.cluster.as_ref().ok(), business: &business };
     let mut detail = gather(sources, first, running, LOG_LINES).await?;
-    if let Some(trouble) = &detail.cluster_trouble {
-        output.detail(format_args!("the cluster tells nothing more: {trouble}"));
+    if let Some(error) = &detail.cluster_trouble {
+        output.detail(format_args!("details from the cluster are missing: {error}"));
     }
     detail.others = others;
     jobs::fill(&context.store, &business.bucket, &mut detail.others).await?;
@@ -75,7 +75,7 @@ fn missing(args: &Args, context: &Context, mut similar: Vec<String>) -> Failure 
     let failure = Failure::new("no-such-job", format!("there is no Job {:?}{of}", args.job))
         .on(format!("environment {}", context.config.environment));
     if similar.is_empty() {
-        failure.next(format!("cargo xtask{} jobs lists them", context.flag))
+        failure.next(format!("cargo xtask{} jobs", context.flag))
     } else {
         failure.next(format!("did you mean {}?", text::some(similar.iter().map(String::as_str), 5)))
     }

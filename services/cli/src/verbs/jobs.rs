@@ -1,4 +1,4 @@
-//! `jobs`: what waits, what runs, and how the others ended.
+//! `jobs`: the list of Jobs with their states.
 
 use contract::exit;
 use jiff::{SignedDuration, Timestamp};
@@ -6,7 +6,7 @@ use sessions::jobs::{self, Job, State};
 
 use crate::{context::Opener, output::Output, text, view};
 
-/// Newest first.
+/// The Job that changed last comes first.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Business [default: all]
@@ -18,7 +18,7 @@ pub struct Args {
     /// Only these states: waiting, running, succeeded, failed, cancelled, refused, expired
     #[arg(long, value_delimiter = ',', value_parser = parse_state)]
     state: Vec<State>,
-    /// Show at most so many
+    /// Show at most this many
     #[arg(long, default_value_t = 100)]
     limit: usize,
 }
@@ -58,7 +58,7 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
     Ok(exit::DONE)
 }
 
-/// The table that people see.
+/// The table of Jobs.
 pub(crate) fn table(jobs: &[Job], now: Timestamp) -> String {
     let header = ["business", "session", "job", "state", "reason", "age", "took", "attempts"];
     text::table(
@@ -82,7 +82,7 @@ pub(crate) fn table(jobs: &[Job], now: Timestamp) -> String {
 pub(crate) fn parse_state(word: &str) -> Result<State, String> {
     State::parse(word).ok_or_else(|| {
         let known: Vec<&str> = State::ALL.iter().map(|state| state.as_str()).collect();
-        format!("no such state; there is {}", known.join(", "))
+        format!("unknown state; known states are {}", known.join(", "))
     })
 }
 

@@ -1,4 +1,4 @@
-//! `logs`: what engines and orchestrators wrote, from the cluster, or from the outcome once the pods are gone.
+//! `logs`: logs of engines and orchestrators, from the cluster, or from the outcome when the pods are deleted.
 
 use std::collections::BTreeSet;
 
@@ -21,10 +21,10 @@ mod follow;
 
 /// Pods read at a time.
 const READS: usize = 8;
-/// Most Jobs whose kept log is looked up once their pods are gone.
-const KEPT_MAX: usize = 200;
+/// Jobs without pods whose log is read from the outcome.
+const OUTCOMES_MAX: usize = 200;
 
-/// The logs of one Job, of a session, or of all Jobs; several are told apart by what precedes each line.
+/// Logs of one Job, of a session or of all Jobs. Lines of several logs start with their Job.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Job id
@@ -36,16 +36,16 @@ pub struct Args {
     /// Business [default: all]
     #[arg(long, short, env = "BUSINESS_NAME")]
     business: Option<String>,
-    /// Go on as more is written
+    /// Print new lines as they are written
     #[arg(long, short)]
     follow: bool,
-    /// Only the last so many lines of each
+    /// Print only the last N lines of each log
     #[arg(long, value_name = "N")]
     tail: Option<u32>,
-    /// Also of the run before, of containers that were started again
+    /// Also print the log of the previous run of restarted containers
     #[arg(long, short, conflicts_with = "follow")]
     previous: bool,
-    /// The orchestrator's log
+    /// Print the log of the orchestrator
     #[arg(long)]
     orchestrator: bool,
 }
@@ -71,21 +71,21 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
     for business in businesses {
         found |= print(&context, business, args, output).await?;
     }
-    if found { Ok(exit::DONE) } else { Err(nothing(&context, args).into()) }
+    if found { Ok(exit::DONE) } else { Err(no_log(&context, args).into()) }
 }
 
-/// Prints what one business has; false when it has nothing.
+/// Prints the logs of one business; returns false when there are none.
 async fn print(context: &Context, business: &Business, args: &Args, output: &Output) -> anyhow::Result<bool> {
     let pods = match pods(context, business, args).await {
         Ok(pods) => pods,
-        // Without the cluster there is still what the outcomes keep.
+        // Without the cluster, the logs in outcomes can still be printed.
         Err(error) if !args.orchestrator && (args.job.is_some() || args.session.is_some()) => {
-            output.warn(format_args!("the cluster cannot be asked: {error:#}"));
+            output.warn(format_args!("cannot reach the cluster: {error:#}"));
             Vec::new()
         }
         Err(error) => return Err(error),
     };
-    let tails = if args.orchestrator { Vec::new() } else { kept(context, business, args, &pods, output).await? };
+    let tails = if args.orchestrator { Vec::new() } else { log_tails(context, business, args, &pods, output).await? };
     let several = pods.len() + tails.len() > 1;
     let reads: Vec<_> = pods
         .iter()
@@ -123,7 +123,7 @@ async fn print(context: &Context, business: &Business, args: &Args, output: &Out
     Ok(!pods.is_empty() || !tails.is_empty())
 }
 
-/// The pods whose logs are asked for.
+/// The pods whose logs are requested.
 async fn pods(context: &Context, business: &Business, args: &Args) -> anyhow::Result<Vec<Pod>> {
     let client = context.cluster()?;
     if args.orchestrator {
@@ -137,14 +137,14 @@ async fn pods(context: &Context, business: &Business, args: &Args) -> anyhow::Re
     }
 }
 
-/// The pods of the batches that a Job is or was part of. One that failed has its lines in its outcome.
+/// The pods of the batches that a Job is or was part of. The outcome of a failed Job has its log lines.
 async fn batch_pods(
     context: &Context,
     business: &Business,
     session: Option<&str>,
     job: &str,
 ) -> anyhow::Result<Vec<Pod>> {
-    let quiet = Output::new(&crate::Globals { quiet: true, ..Default::default() });
+    let quiet = Output::default().errors_only();
     let mut found = view::jobs(context, business, session, &quiet).await?;
     found.retain(|other| other.job == job && other.state != Some(State::Failed));
     jobs::fill(&context.store, &business.bucket, &mut found).await?;
@@ -157,8 +157,8 @@ async fn batch_pods(
     Ok(pods)
 }
 
-/// The logs that outcomes keep, of the Jobs asked for whose pods are gone.
-async fn kept(
+/// The logs in the outcomes of requested Jobs whose pods are deleted.
+async fn log_tails(
     context: &Context,
     business: &Business,
     args: &Args,
@@ -168,19 +168,19 @@ async fn kept(
     if args.job.is_none() && args.session.is_none() {
         return Ok(Vec::new());
     }
-    let there: BTreeSet<(String, String)> =
+    let with_pod: BTreeSet<(String, String)> =
         pods.iter().map(|pod| (label(pod, labels::SESSION), label(pod, labels::JOB))).collect();
-    let is_there = |session: &str, job: &str| there.contains(&(names::label_value(session), names::label_value(job)));
+    let has_pod = |session: &str, job: &str| with_pod.contains(&(names::label_value(session), names::label_value(job)));
     let objects = jobs::list(&context.store, business, args.session.as_deref()).await?;
     let mut ended = jobs::merge(&business.name, args.session.as_deref(), &objects, &[]);
     ended.retain(|job| {
         job.outcome.is_some()
             && args.job.as_ref().is_none_or(|wanted| *wanted == job.job)
-            && !is_there(&job.session, &job.job)
+            && !has_pod(&job.session, &job.job)
     });
-    if ended.len() > KEPT_MAX {
-        output.note(format_args!("the newest {KEPT_MAX} of {} kept logs are looked at", ended.len()));
-        ended.truncate(KEPT_MAX);
+    if ended.len() > OUTCOMES_MAX {
+        output.note(format_args!("reading the newest {OUTCOMES_MAX} of {} logs in outcomes", ended.len()));
+        ended.truncate(OUTCOMES_MAX);
     }
     let wanted = ended.iter().filter_map(|job| job.outcome.clone());
     let outcomes = outcomes::read_all(&context.store, &business.bucket, wanted, READS).await?;
@@ -189,10 +189,11 @@ async fn kept(
         let Some(outcome) = outcome else { continue };
         if let Some(tail) = outcome.log_tail {
             tails.push((job.job.clone(), tail));
-        } else if outcome.reason.code == outcome::UNREADABLE {
+        } else if outcome.reason.code == outcome::stored::UNREADABLE {
             output.warn(&outcome.reason.message);
         } else {
-            output.detail(format_args!("{}: its pods are gone, and of a Job that succeeded no log is kept", job.job));
+            output
+                .detail(format_args!("{}: its pods are deleted, and outcomes of succeeded Jobs keep no log", job.job));
         }
     }
     Ok(tails)
@@ -213,7 +214,7 @@ fn line_of(business: &Business, pod: &Pod, line: &str) -> Line {
     Line { business: business.name.clone(), from: prefix(pod), pod: Some(name), line: line.to_owned() }
 }
 
-/// What precedes each line: the job and the end of the pod's name, or the pod's name.
+/// The prefix of each line: the job and the end of the pod's name, or the pod's name.
 fn prefix(pod: &Pod) -> String {
     let name = pod.metadata.name.as_deref().unwrap_or_default();
     match (label(pod, labels::JOB), name.rsplit_once('-')) {
@@ -226,7 +227,7 @@ fn label(pod: &Pod, name: &str) -> String {
     pod.metadata.labels.as_ref().and_then(|labels| labels.get(name)).cloned().unwrap_or_default()
 }
 
-fn nothing(context: &Context, args: &Args) -> Failure {
+fn no_log(context: &Context, args: &Args) -> Failure {
     let what = match (&args.job, &args.session) {
         _ if args.orchestrator => "there is no orchestrator pod".to_owned(),
         (Some(job), _) => format!("there is no log of {job:?}"),
@@ -237,7 +238,7 @@ fn nothing(context: &Context, args: &Args) -> Failure {
     if args.orchestrator {
         failure
     } else {
-        failure.why("pods go when their Kubernetes Job does; of a Job that succeeded no log is kept")
+        failure.why("pods are deleted with their Kubernetes Job, and outcomes of succeeded Jobs keep no log")
     }
 }
 

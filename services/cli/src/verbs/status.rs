@@ -1,4 +1,4 @@
-//! `status`: the environment at a glance, and what is wrong with it.
+//! `status`: an overview of the environment and its problems.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +15,12 @@ use crate::{
     text,
 };
 
-/// Outcomes whose state must be read from their body because a listing does not tell it: at most so many.
+/// Outcomes read for their state when the listing does not contain it.
 const READ_MAX: usize = 2000;
-/// An input that waits longer although there is room is a sign that something is wrong.
-const WAITS_TOO_LONG: SignedDuration = SignedDuration::from_mins(2);
+/// An input that waits longer, although more Jobs may run, is a problem.
+const WAIT_LIMIT: SignedDuration = SignedDuration::from_mins(2);
 
-/// Per business: the orchestrator, Jobs by state, and what waits.
+/// For each business: its orchestrator, its Jobs by state, and how long inputs wait.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Business [default: all]
@@ -28,7 +28,7 @@ pub struct Args {
     business: Option<String>,
 }
 
-/// The environment at a glance.
+/// An overview of the environment.
 #[derive(Debug, Serialize)]
 struct Status {
     environment: String,
@@ -37,22 +37,22 @@ struct Status {
     businesses: Vec<BusinessStatus>,
 }
 
-/// A business at a glance.
+/// An overview of a business.
 #[derive(Debug, PartialEq, Serialize)]
 struct BusinessStatus {
     business: String,
-    /// Absent when the cluster cannot be asked.
+    /// Absent when the cluster cannot be reached.
     orchestrator: Option<OrchestratorView>,
-    /// Kubernetes Jobs that have not ended, and those that have.
+    /// Kubernetes Jobs by whether they have ended.
     kubernetes_jobs: Option<KubernetesJobs>,
     max_active_jobs: u32,
     /// Jobs by state.
     jobs: BTreeMap<State, usize>,
     /// Ended Jobs whose outcome was not read.
     unread: usize,
-    /// Seconds the oldest waiting input waits.
+    /// Seconds since the oldest waiting input was submitted.
     oldest_waiting_seconds: Option<i64>,
-    /// What is wrong.
+    /// Problems, a sentence each.
     problems: Vec<String>,
 }
 
@@ -91,7 +91,7 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
 }
 
 async fn business_status(context: &Context, business: &Business, now: Timestamp) -> anyhow::Result<BusinessStatus> {
-    let seen = async {
+    let in_cluster = async {
         let client = context.cluster()?;
         let namespace = &business.namespace;
         let (jobs, deployments, pods) = tokio::try_join!(
@@ -101,41 +101,41 @@ async fn business_status(context: &Context, business: &Business, now: Timestamp)
         )?;
         anyhow::Ok((jobs, cluster::orchestrator(&deployments, &pods)))
     };
-    let seen = seen.await;
+    let in_cluster = in_cluster.await;
     let objects = jobs::list(&context.store, business, None).await?;
-    let active: Vec<_> = seen.iter().flat_map(|(jobs, _)| jobs).filter_map(cluster::active).collect();
+    let active: Vec<_> = in_cluster.iter().flat_map(|(jobs, _)| jobs).filter_map(cluster::active).collect();
     let mut merged = jobs::merge(&business.name, None, &objects, &active);
     let mut rest = merged.split_off(merged.len().min(READ_MAX));
-    let mut untold: Vec<Job> = merged.extract_if(.., |job| job.state.is_none()).collect();
-    jobs::fill(&context.store, &business.bucket, &mut untold).await?;
-    merged.append(&mut untold);
+    let mut unread: Vec<Job> = merged.extract_if(.., |job| job.state.is_none()).collect();
+    jobs::fill(&context.store, &business.bucket, &mut unread).await?;
+    merged.append(&mut unread);
     merged.append(&mut rest);
-    let (seen, unseen) = match seen {
+    let (in_cluster, cluster_error) = match in_cluster {
         Ok((jobs, orchestrator)) => {
             let finished = jobs.iter().filter(|job| cluster::is_finished(job)).count();
             (Some((orchestrator, KubernetesJobs { active: jobs.len() - finished, finished })), None)
         }
-        Err(error) => (None, Some(format!("the cluster cannot be asked: {}", cause(&error)))),
+        Err(error) => (None, Some(format!("cannot reach the cluster: {}", cause(&error)))),
     };
     let controls = controls::all(&context.store, business).await?;
     let paused: Vec<&str> =
         controls.iter().filter(|(_, control)| control.paused).map(|(session, _)| session.as_str()).collect();
-    Ok(summarise(business, &merged, &paused, seen, unseen, now))
+    Ok(summarise(business, &merged, &paused, in_cluster, cluster_error, now))
 }
 
-/// Why the cluster cannot be asked, in one line.
+/// Why the cluster cannot be reached, in one line.
 fn cause(error: &anyhow::Error) -> String {
     let failure = crate::error::explain(error);
     failure.why.unwrap_or(failure.what)
 }
 
-/// Everything of one business in numbers, and what is wrong.
+/// Counts the Jobs of a business and finds its problems.
 fn summarise(
     business: &Business,
     merged: &[Job],
     paused: &[&str],
-    seen: Option<(OrchestratorView, KubernetesJobs)>,
-    unseen: Option<String>,
+    in_cluster: Option<(OrchestratorView, KubernetesJobs)>,
+    cluster_error: Option<String>,
     now: Timestamp,
 ) -> BusinessStatus {
     let mut by_state: BTreeMap<State, usize> = BTreeMap::new();
@@ -144,24 +144,24 @@ fn summarise(
     }
     let unread = merged.iter().filter(|job| job.state.is_none()).count();
     let oldest = merged.iter().filter(|job| job.state == Some(State::Waiting)).filter_map(|job| job.changed).min();
-    // What somebody paused, or a queue has not admitted, waits for a reason.
+    // Jobs of paused sessions, and Jobs that a queue has not admitted, may wait.
     let is_held = |job: &Job| paused.contains(&job.session.as_str()) || job.kubernetes_job.is_some();
     let free = merged.iter().filter(|job| job.state == Some(State::Waiting) && !is_held(job));
     let waits = free.filter_map(|job| job.changed).min().map(|oldest| now.duration_since(oldest));
     let count = |state| by_state.get(&state).copied().unwrap_or_default();
-    let mut problems: Vec<String> = unseen.into_iter().collect();
-    let (orchestrator, kubernetes_jobs) = seen.unzip();
+    let mut problems: Vec<String> = cluster_error.into_iter().collect();
+    let (orchestrator, kubernetes_jobs) = in_cluster.unzip();
     if let Some(problem) = orchestrator.as_ref().and_then(|view: &OrchestratorView| view.problem.as_ref()) {
         problems.push(format!("orchestrator: {problem}"));
     }
     let has_room = kubernetes_jobs.is_some_and(|jobs: KubernetesJobs| {
         jobs.active < usize::try_from(business.max_active_jobs).unwrap_or(usize::MAX)
     });
-    if let Some(waits) = waits.filter(|waits| *waits > WAITS_TOO_LONG)
+    if let Some(waits) = waits.filter(|waits| *waits > WAIT_LIMIT)
         && has_room
     {
         problems.push(format!(
-            "{} waiting, the oldest for {}, although there is room for more",
+            "{} waiting, the oldest for {}, although more Jobs may run",
             text::count(count(State::Waiting), "input"),
             text::duration(waits)
         ));

@@ -1,4 +1,4 @@
-//! `submit`: files, folders or standard input become Jobs of one session.
+//! `submit`: makes Jobs of one session from files, folders or standard input.
 
 use std::{
     io::Write as _,
@@ -23,47 +23,47 @@ use crate::{
 
 mod report;
 
-/// Paths repeated in advice; more would hide it.
-const PATHS_SHOWN: usize = 8;
+/// Paths repeated in the next command.
+const PATHS_MAX: usize = 8;
 
-/// Each file becomes one Job; its name within the session is the file's name, or for a file in a folder its path from
-/// there. Running the same command again is safe: what is there is not sent twice.
+/// Each file becomes one Job. Its job id is the name of the file, or its path within the submitted folder. The same
+/// command can be run again: it sends only missing Jobs.
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Files and folders (hidden files are left out); `-` is standard input
     #[arg(required_unless_present = "table")]
     paths: Vec<PathBuf>,
-    /// A table of trades as CSV: one Job, split into tasks by rows, whose results are one table again
+    /// Table of trades as CSV: one Job, split by rows into tasks; its results are one table
     #[arg(long, value_name = "FILE", conflicts_with_all = ["paths", "tasks"])]
     table: Option<PathBuf>,
     /// Rows of the table that each task computes
     #[arg(long, value_name = "N", requires = "table", default_value_t = 100, value_parser = RangedU64ValueParser::<u32>::new().range(1..))]
     rows_per_task: u32,
-    /// Data that every Job of the session reads, such as market data; under its own name
+    /// File that every Job of the session reads, such as market data
     #[arg(long, value_name = "FILE")]
     common: Vec<PathBuf>,
     /// Business [default: the only one]
     #[arg(long, short, env = "BUSINESS_NAME")]
     business: Option<String>,
-    /// Session [default: a new one, named after the time]
+    /// Session [default: a new one with the time as its name]
     #[arg(long, short)]
     session: Option<String>,
-    /// Who submits
+    /// Name of the client that submits
     #[arg(long, env = "CLIENT_NAME")]
     client: Option<String>,
-    /// Job id, when there is one input
+    /// Job id, for a single input
     #[arg(long)]
     job: Option<String>,
-    /// Split each Job into so many tasks
+    /// Split each Job into this many tasks
     #[arg(long, value_parser = RangedU64ValueParser::<u32>::new().range(1..=message::TASKS_MAX as u64))]
     tasks: Option<u32>,
-    /// Drained before the others
+    /// Start these Jobs before those without priority
     #[arg(long)]
     priority: bool,
-    /// Wait until every Job has its outcome; exit 1 unless all succeeded
+    /// Wait until every Job has an outcome; exit code 1 unless all succeeded
     #[arg(long, short)]
     wait: bool,
-    /// Wait at most so long (`90s`, `10m`, `2h`)
+    /// Wait at most this long (`90s`, `10m`, `2h`)
     #[arg(long, requires = "wait", value_parser = text::parse_duration)]
     timeout: Option<Duration>,
 }
@@ -71,8 +71,9 @@ pub struct Args {
 /// Submits, and waits when asked to.
 pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> anyhow::Result<u8> {
     if let Some(session) = &args.session {
-        names::check_session(session)
-            .map_err(|error| Failure::usage(format!("{session:?} cannot be a session")).why(error.to_string()))?;
+        names::check_session(session).map_err(|error| {
+            Failure::usage(format!("{session:?} is not a valid session name")).why(error.to_string())
+        })?;
     }
     let paths: Vec<PathBuf> = args.paths.iter().chain(&args.table).cloned().collect();
     let spool = spool(&paths)?;
@@ -81,7 +82,7 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
         [input] if args.table.is_some() => Some(inputs::table_tasks(&input.source, args.rows_per_task)?),
         _ => None,
     };
-    let shared = inputs::shared(&args.common)?;
+    let common = inputs::common(&args.common)?;
     let size: u64 = inputs.iter().map(|input| size(&input.source)).sum();
 
     let context = opener.open().await?;
@@ -97,11 +98,11 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
         tasks: table_tasks.or(args.tasks),
         rows_per_task: table_tasks.map(|_| args.rows_per_task),
         priority: args.priority,
-        common: shared.iter().map(|input| input.job.clone()).collect(),
+        common: common.iter().map(|input| input.job.clone()).collect(),
     };
     let publisher = context.connection.base_publisher().await?;
     let submitter = Submitter::new(context.store.clone(), &publisher, business.clone());
-    // A session that was named may hold what an earlier run of this command sent.
+    // An earlier run of this command may have sent Jobs of a session that was given.
     let existing = match &args.session {
         Some(session) => tokio::select! {
             existing = submitter.existing(session) => existing?,
@@ -109,7 +110,7 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
         },
         None => Existing::default(),
     };
-    for input in &shared {
+    for input in &common {
         submitter.place_common(input, &session).await?;
     }
     output.detail(format_args!(
@@ -127,7 +128,7 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
         let (stop, output) = (stop.clone(), *output);
         async move {
             stop.cancelled().await;
-            output.note("stopping; what is in hand is brought to its end");
+            output.note("stopping; started uploads are finished");
         }
     });
     let sent = submitter
@@ -147,10 +148,10 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
         sent: &sent,
         seconds: started.elapsed().as_secs_f64(),
         size,
-        again: again(&context, args, &session, &business.name),
+        command: next_command(&context, args, &session, &business.name),
         waited: None,
     };
-    report.tell(output, args.wait);
+    report.print_submitted(output, args.wait);
     if !args.wait || !sent.is_complete() {
         report.print(output)?;
         return report.result();
@@ -158,24 +159,24 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
 
     let expected = sent.expected();
     let mut progress = output.progress("settled", expected.len());
-    let (mut done, mut bad) = (0, 0);
+    let (mut done, mut unsuccessful) = (0, 0);
     let waited = wait(&context.store, business, &session, expected, args.timeout, &stop, |outcome| {
         done += 1;
-        bad += usize::from(outcome.state != contract::outcome::State::Succeeded);
-        progress.set(done, &if bad > 0 { format!("{bad} did not succeed") } else { String::new() });
+        unsuccessful += usize::from(outcome.state != contract::outcome::State::Succeeded);
+        progress.set(done, &if unsuccessful > 0 { format!("{unsuccessful} did not succeed") } else { String::new() });
     })
     .await?;
     drop(progress);
     report.seconds = started.elapsed().as_secs_f64();
     report.waited = Some(waited);
-    report.tell_waited(output);
+    report.print_waited(output);
     report.print(output)?;
     let all_succeeded = report.waited.as_ref().is_some_and(report::all_succeeded);
     Ok(if all_succeeded { exit::DONE } else { exit::FAILED })
 }
 
-/// The command that goes on where this one stopped.
-fn again(context: &Context, args: &Args, session: &str, business: &str) -> String {
+/// The command that submits the missing Jobs, or waits again.
+fn next_command(context: &Context, args: &Args, session: &str, business: &str) -> String {
     let mut words = vec!["submit".to_owned(), "--business".into(), business.into(), "--session".into(), session.into()];
     for (flag, value) in
         [("--client", args.client.clone()), ("--job", args.job.clone()), ("--tasks", args.tasks.map(|n| n.to_string()))]
@@ -191,7 +192,7 @@ fn again(context: &Context, args: &Args, session: &str, business: &str) -> Strin
         words.extend(["--rows-per-task".to_owned(), args.rows_per_task.to_string()]);
     }
     words.extend(args.common.iter().flat_map(|path| ["--common".to_owned(), text::shell(&path.to_string_lossy())]));
-    if args.paths.len() <= PATHS_SHOWN {
+    if args.paths.len() <= PATHS_MAX {
         words.extend(args.paths.iter().map(|path| text::shell(&path.to_string_lossy())));
     } else {
         words.push(format!("PATHS (the same {})", args.paths.len()));
@@ -199,7 +200,7 @@ fn again(context: &Context, args: &Args, session: &str, business: &str) -> Strin
     format!("cargo xtask{} {}", context.flag, words.join(" "))
 }
 
-/// Standard input in a file, when a path asks for it: it must be read more than once, and may be large.
+/// Standard input as a file, when a path is `-`: it is read more than once, and may be large.
 fn spool(paths: &[PathBuf]) -> anyhow::Result<Option<tempfile::NamedTempFile>> {
     match paths.iter().filter(|path| path.as_os_str() == inputs::STDIN).count() {
         0 => return Ok(None),

@@ -1,4 +1,4 @@
-//! Changing what somebody else may be changing at the same moment: only if it is still as it was read.
+//! Changes of objects that others may change at the same time: only if the object is still as it was read.
 
 use std::collections::BTreeMap;
 
@@ -6,12 +6,12 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::{Object, Properties, Store, described, full, is_failed_precondition, is_not_found};
+use super::store::{Object, Properties, Store, described, full, is_failed_precondition, is_not_found};
 
-/// How often a change is begun anew because somebody else was first.
+/// Attempts at a change when others change the object first.
 const TRIES: usize = 20;
 
-/// What became of a write that replaces exactly one generation.
+/// The result of a write that replaces one generation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Replaced {
     /// It is written.
@@ -21,7 +21,7 @@ pub enum Replaced {
         /// When, by Cloud Storage's clock.
         created: Option<Timestamp>,
     },
-    /// Another generation is live by now; nothing was written.
+    /// Another generation is live; nothing was written.
     Changed,
 }
 
@@ -55,7 +55,7 @@ impl Store {
     }
 
     /// Changes the custom metadata of an object's live generation; its contents and generation stay. `change` is given
-    /// the object as it is, may be called several times, and returns the metadata wanted, or `None` to leave it.
+    /// the object as it is, may be called several times, and returns the new metadata, or `None` to leave it.
     /// Returns the object as it is then; `None` when there is none.
     ///
     /// # Errors
@@ -93,6 +93,6 @@ impl Store {
                 Err(error) => return Err(error).with_context(|| format!("change gs://{bucket}/{object}")),
             }
         }
-        anyhow::bail!("gs://{bucket}/{object} changes all the time; try again")
+        anyhow::bail!("gs://{bucket}/{object} keeps changing; try again")
     }
 }

@@ -1,17 +1,17 @@
-//! Which of many objects exist, with as few calls as it takes.
+//! Finds which of many objects exist, with few calls.
 
 use std::collections::BTreeSet;
 
 use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _};
 
-use super::{Object, Store, described, full};
+use super::store::{Object, Store, described, full};
 
-/// Most objects that a page of a listing has.
+/// Maximum number of objects in a page of a listing.
 const PAGE: usize = 1000;
-/// Objects in a listing that cost as much as a single look, or less.
-const LISTED_PER_LOOK: usize = 25;
-/// Single looks at a time.
+/// Listing this many objects costs about as much as describing one.
+const LISTED_PER_CALL: usize = 25;
+/// Objects described at a time.
 const CONCURRENCY: usize = 32;
 
 impl Store {
@@ -23,19 +23,19 @@ impl Store {
         Ok(self.find(bucket, names).await?.into_iter().map(|object| object.name).collect())
     }
 
-    /// Those of these objects that exist. Lists from the first to the last of them, and looks at the rest one by one as soon
-    /// as listing has cost more than that would.
+    /// Those of these objects that exist. Lists from the first to the last of them; when listing becomes more expensive
+    /// than single calls, describes the rest one by one.
     ///
     /// # Errors
     /// When access is denied or the service cannot be reached.
     pub async fn find(&self, bucket: &str, mut names: BTreeSet<String>) -> anyhow::Result<Vec<Object>> {
         let mut present = Vec::new();
         let prefix = common_prefix(&names);
-        // A listing ends before its end, so the last name needs a character more.
+        // The end of a listing is exclusive.
         let end = names.last().map(|name| format!("{name}!")).unwrap_or_default();
         let mut listed = 0;
-        while names.len() > 1 && listed <= LISTED_PER_LOOK * names.len() {
-            let size = PAGE.min(LISTED_PER_LOOK * names.len());
+        while names.len() > 1 && listed <= LISTED_PER_CALL * names.len() {
+            let size = PAGE.min(LISTED_PER_CALL * names.len());
             let request = self
                 .control
                 .list_objects()
@@ -56,10 +56,10 @@ impl Store {
                 _ => return Ok(present),
             }
         }
-        let looks: Vec<_> =
+        let calls: Vec<_> =
             names.into_iter().map(|name| async move { self.describe(bucket, &name, None).await }).collect();
-        let mut looks = futures::stream::iter(looks).buffer_unordered(CONCURRENCY);
-        while let Some(found) = looks.try_next().await? {
+        let mut calls = futures::stream::iter(calls).buffer_unordered(CONCURRENCY);
+        while let Some(found) = calls.try_next().await? {
             present.extend(found);
         }
         Ok(present)

@@ -1,4 +1,4 @@
-//! Passing on what comes only once, a few pieces in memory at a time, and reading what may be too large to hold.
+//! Streams: uploads that can be read only once, and reads of large objects, with a few pieces in memory.
 
 use std::{collections::BTreeMap, io, pin::Pin, sync::Arc};
 
@@ -9,13 +9,16 @@ use google_cloud_gax::paginator::ItemPaginator as _;
 use google_cloud_storage::streaming_source::{SizeHint, StreamingSource};
 use tokio::sync::Mutex;
 
-use super::{Fingerprint, Object, Properties, Store, Written, full, is_not_found, written_once};
+use super::{
+    store::{Object, Properties, Store, Written, full, is_not_found, written_once},
+    upload::Fingerprint,
+};
 
-/// Bytes that are kept until Cloud Storage has confirmed them, so that a broken connection can be taken up again.
+/// Bytes that are kept until Cloud Storage has confirmed them, so that an upload can continue after a broken connection.
 /// A multiple of 256 KiB.
 const WINDOW: usize = 2 * 1024 * 1024;
 
-/// Bytes that come once. Clones are the same stream.
+/// Bytes that can be read only once. Clones are the same stream.
 #[derive(Clone)]
 pub struct Incoming(Arc<Mutex<State>>);
 
@@ -33,12 +36,12 @@ impl std::fmt::Debug for Incoming {
 }
 
 impl Incoming {
-    /// What `stream` gives; `expected` bytes, when that is known beforehand.
+    /// The bytes of `stream`, and their number when it is known.
     pub fn new(stream: impl Stream<Item = io::Result<Bytes>> + Send + 'static, expected: Option<u64>) -> Self {
         Self(Arc::new(Mutex::new(State { stream: Box::pin(stream), expected, size: 0, crc32c: 0 })))
     }
 
-    /// Reads what is left, and tells size and CRC32C of all of it.
+    /// Reads the rest, and returns size and CRC32C of all bytes.
     ///
     /// # Errors
     /// The stream's own.
@@ -74,7 +77,7 @@ impl StreamingSource for Incoming {
 
 /// An object that was opened for reading.
 pub struct Contents {
-    /// What is known of it; without its custom metadata.
+    /// Its description, without custom metadata.
     pub object: Object,
     response: google_cloud_storage::read_object::ReadObjectResponse,
     context: String,
@@ -109,7 +112,7 @@ impl Contents {
 }
 
 impl Store {
-    /// Writes what comes once as an object, unless there is one of that name (`ifGenerationMatch=0`). Nothing is
+    /// Writes a stream as an object, unless there is one of that name (`ifGenerationMatch=0`). Nothing is
     /// written when the stream ends in an error.
     ///
     /// # Errors
@@ -132,7 +135,7 @@ impl Store {
         written_once(request.send_buffered().await, bucket, object)
     }
 
-    /// The fingerprint and custom metadata of an object as a listing tells them, which needs no right to read it;
+    /// The fingerprint and custom metadata of an object from a listing, which needs no permission to read the object;
     /// `None` when there is no such object.
     ///
     /// # Errors

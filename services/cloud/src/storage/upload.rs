@@ -1,28 +1,28 @@
-//! Uploading files without holding them in memory, and telling whether an object has the bytes of a file.
+//! Uploads of files without holding them in memory, and fingerprints to compare a file with an object.
 
 use std::{io::Read as _, path::Path};
 
 use anyhow::Context as _;
 
-use super::{Properties, Store, Written, full, is_failed_precondition, is_not_found};
+use super::store::{Properties, Store, Written, full, is_failed_precondition, is_not_found};
 
 /// Bytes of a file that are hashed at a time.
 const CHUNK: usize = 256 * 1024;
 
-/// What tells whether two contents are the same.
+/// Size and checksum of contents, to compare them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fingerprint {
-    /// Generation the fingerprint was taken of.
+    /// Generation of the object.
     pub generation: i64,
     /// Size in bytes.
     pub size: i64,
-    /// CRC32C of the contents, when the service told it.
+    /// CRC32C of the contents, when the service reports it.
     pub crc32c: Option<u32>,
 }
 
 impl Store {
     /// Writes a file as an object unless there is one of that name (`ifGenerationMatch=0`). The file is streamed, and
-    /// read again from the start if a try fails.
+    /// read again from the start if an attempt fails.
     ///
     /// # Errors
     /// When the file cannot be read, access is denied or the service cannot be reached.

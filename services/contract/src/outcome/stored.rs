@@ -1,20 +1,20 @@
-//! Outcomes as the bucket holds them. Whoever may write there may also break one, so what is no outcome is told apart:
-//! it counts as a Job that failed, with a reason that names the object, and keeps no other from being read.
+//! Outcomes in the bucket. Other programs with write access may damage one, so an unreadable outcome is no error: it counts
+//! as a failed Job whose reason names the object.
 
 use super::{Outcome, SCHEMA, State};
 use crate::{Identity, message::Work, object};
 
-/// Largest object that may be an outcome, in bytes: a refused message of 10 MB in base64, and what is said about it.
+/// Maximum size of an outcome object in bytes: a refused message of 10 MB in base64, and the other fields.
 pub const BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Reason code of what stands in for an outcome that cannot be read.
+/// Reason code in place of an outcome that cannot be read.
 pub const UNREADABLE: &str = "unreadable-outcome";
 
-/// Why an object is not an outcome.
+/// An object that is not an outcome.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unreadable {
     /// Name of the object.
     pub object: String,
-    /// What is wrong with it.
+    /// Why.
     pub why: String,
 }
 
@@ -27,8 +27,8 @@ impl std::fmt::Display for Unreadable {
 impl std::error::Error for Unreadable {}
 
 impl Unreadable {
-    /// What stands in for the outcome: the Job failed, as far as anybody can tell. Its work is what the object's name
-    /// tells; the options are not known, so nothing may be run again by it.
+    /// The outcome to use instead: a failed Job. Its work has the identity from the object's name, and no options, so no
+    /// retry may be made from it.
     pub fn outcome(&self, bucket: &str) -> Outcome {
         let business = self.object.split('/').next().unwrap_or_default();
         let mut outcome = Outcome::new(business, State::Failed, UNREADABLE, self.to_string());
@@ -54,20 +54,22 @@ impl Unreadable {
 }
 
 impl Outcome {
-    /// The outcome that the object of this name holds.
+    /// Reads the outcome from an object of this name.
     ///
     /// # Errors
-    /// When it is broken, of a later schema, or of something else than its name tells.
+    /// When it is damaged, has a later schema version, or belongs to another Job than its name says.
     pub fn parse(object: &str, body: &[u8]) -> Result<Self, Unreadable> {
         let unreadable = |why: String| Unreadable { object: object.to_owned(), why };
         let outcome: Self = serde_json::from_slice(body).map_err(|error| unreadable(error.to_string()))?;
         if outcome.schema > SCHEMA {
-            return Err(unreadable(format!("it has schema {}, this program knows {SCHEMA}", outcome.schema)));
+            return Err(unreadable(format!("its schema version is {}, this program knows {SCHEMA}", outcome.schema)));
         }
         match &outcome.work {
-            Some(work) if work.outcome() != object => Err(unreadable(format!("it is that of {}", work.outcome()))),
+            Some(work) if work.outcome() != object => {
+                Err(unreadable(format!("it is the outcome of {}", work.outcome())))
+            }
             None if object::parse_refused(&outcome.business, object).is_none() => {
-                Err(unreadable("it does not say which Job it is of".to_owned()))
+                Err(unreadable("it does not name its Job".to_owned()))
             }
             _ => Ok(outcome),
         }
@@ -102,7 +104,7 @@ mod tests {
         let newer = serde_json::to_vec(&Outcome { schema: SCHEMA + 1, ..outcome() }).unwrap();
         assert!(why(OBJECT, &newer).contains("schema"));
         let nobodys = serde_json::to_vec(&Outcome { work: None, ..outcome() }).unwrap();
-        assert!(why(OBJECT, &nobodys).contains("which Job"));
+        assert!(why(OBJECT, &nobodys).contains("its Job"));
         assert!(Outcome::parse("bu1/outcome/refused/21.json", &nobodys).is_ok());
     }
 

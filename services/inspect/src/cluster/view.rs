@@ -1,4 +1,4 @@
-//! Kubernetes objects in the few words that people and the common view need. Pure.
+//! Short views of Kubernetes objects for people, and running Jobs as plain values. Pure.
 
 use std::collections::BTreeMap;
 
@@ -17,7 +17,7 @@ use k8s_openapi::api::{
 use serde::Serialize;
 use sessions::jobs::Active;
 
-/// A Kubernetes Job of ours, or `None` for one that does not say what it works on.
+/// A Kubernetes Job of ours as a running Job; `None` without a work annotation.
 pub fn active(job: &Job) -> Option<Active> {
     let empty = BTreeMap::new();
     let annotations = job.metadata.annotations.as_ref().unwrap_or(&empty);
@@ -41,14 +41,14 @@ pub fn active(job: &Job) -> Option<Active> {
     })
 }
 
-/// The batch that a Kubernetes Job of ours computes, while it waits for outcomes.
+/// The batch of a Kubernetes Job of ours, until every input has an outcome.
 pub fn batch(job: &Job) -> Option<Batch> {
     let held = job.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == labels::FINALIZER);
     let text = job.metadata.annotations.as_ref()?.get(labels::ANNOTATION_BATCH).filter(|_| held)?;
     serde_json::from_str(text).ok()
 }
 
-/// An input of a batch.
+/// An input of a batch as a running Job.
 pub fn active_input(job: &Job, entry: Entry) -> Active {
     let Entry { work, published, received, .. } = entry;
     Active {
@@ -67,7 +67,7 @@ pub fn active_input(job: &Job, entry: Entry) -> Active {
     }
 }
 
-/// True when the Job has ended, one way or the other.
+/// Whether the Job has ended, completed or failed.
 pub fn is_finished(job: &Job) -> bool {
     let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
     conditions
@@ -76,7 +76,7 @@ pub fn is_finished(job: &Job) -> bool {
         .any(|condition| matches!(condition.type_.as_str(), "Complete" | "Failed") && condition.status == "True")
 }
 
-/// How far a Kubernetes Job without an outcome is.
+/// The progress of a Kubernetes Job without an outcome.
 fn progress(job: &Job) -> Reason {
     let reason = |code: &str, message: String| Reason { code: code.to_owned(), message };
     let status = job.status.clone().unwrap_or_default();
@@ -91,10 +91,10 @@ fn progress(job: &Job) -> Reason {
         String::new()
     };
     if is_finished(job) {
-        return reason("settling", "the Kubernetes Job ended; its outcome comes next".to_owned());
+        return reason("settling", "the Kubernetes Job ended; its outcome will be written next".to_owned());
     }
     if job.metadata.deletion_timestamp.is_some() {
-        return reason("settling", "the Kubernetes Job is being deleted; its outcome comes next".to_owned());
+        return reason("settling", "the Kubernetes Job is being deleted; its outcome will be written next".to_owned());
     }
     if job.spec.as_ref().and_then(|spec| spec.suspend) == Some(true) {
         return reason("suspended", "the Kubernetes Job is suspended until its queue admits it".to_owned());
@@ -104,7 +104,7 @@ fn progress(job: &Job) -> Reason {
     }
     match (status.active.unwrap_or_default(), status.failed.unwrap_or_default()) {
         (0, 0) => reason("created", "no pod yet".to_owned()),
-        (0, failed) => reason("retrying", format!("failed {failed} times; the next try comes after a pause")),
+        (0, failed) => reason("retrying", format!("failed {failed} times; the next pod starts after a pause")),
         (_, 0) => reason("pending", "its pod is not running yet".to_owned()),
         (_, failed) => reason("retrying", format!("failed {failed} times; its next pod is not running yet")),
     }
@@ -116,9 +116,9 @@ fn progress(job: &Job) -> Reason {
 pub struct PodView {
     /// Name.
     pub name: String,
-    /// One word: the phase, or what its container waits for or died of.
+    /// One word: the phase, or the reason why its container waits or ended.
     pub state: String,
-    /// A sentence on it, if the cluster gives one.
+    /// A message of the cluster, if there is one.
     pub message: String,
     /// Node.
     pub node: Option<String>,
@@ -173,7 +173,7 @@ impl From<&Pod> for PodView {
             if let Some(running) = &current.running {
                 started = running.started_at.as_ref().map(|time| time.0);
             }
-            // What only prepared the pod, and did so, is not what people ask about.
+            // Init containers that succeeded are not shown.
             if let Some(terminated) = current.terminated.as_ref().filter(|end| index >= prepares || end.exit_code != 0)
             {
                 started = terminated.started_at.as_ref().map(|time| time.0);
@@ -186,7 +186,7 @@ impl From<&Pod> for PodView {
                 }
             }
         }
-        // What our engine leaves behind is for the orchestrator; a person wants the sentence in it.
+        // The termination message of our engine is JSON; people need the sentence in it.
         if let Ok(termination) = serde_json::from_str::<Termination>(&message) {
             message = termination.message;
         }
@@ -208,8 +208,8 @@ impl From<&Pod> for PodView {
     }
 }
 
-/// What is used up of quotas, a sentence each: `quota q: count/jobs.batch is used up (5 of 5)`. What limits amounts is
-/// only compared as text, which is how the quota controller writes an amount that is used up.
+/// The quotas that are used up, a sentence each: `quota q: count/jobs.batch is used up (5 of 5)`. Amounts such as `2Gi`
+/// are compared as text: the quota controller writes a used-up amount like its limit.
 pub fn full_quotas(quotas: &[ResourceQuota]) -> Vec<String> {
     let mut full = Vec::new();
     for quota in quotas {
@@ -227,7 +227,7 @@ pub fn full_quotas(quotas: &[ResourceQuota]) -> Vec<String> {
 
 fn is_used_up(used: &str, limit: &str) -> bool {
     match (used.parse::<u64>(), limit.parse::<u64>()) {
-        // What is not allowed at all is not used up.
+        // A limit of 0 is not used up.
         (Ok(0), Ok(0)) => false,
         (Ok(used), Ok(limit)) => used >= limit,
         _ => used == limit,
@@ -263,7 +263,7 @@ impl From<Event> for EventView {
     }
 }
 
-/// How a business's orchestrator does.
+/// The state of a business's orchestrator.
 #[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize)]
 #[schemars(rename = "Orchestrator")]
 pub struct OrchestratorView {
@@ -271,21 +271,21 @@ pub struct OrchestratorView {
     pub wanted: i32,
     /// Replicas ready.
     pub ready: i32,
-    /// What is wrong, if something is.
+    /// Its problem, if there is one.
     pub problem: Option<String>,
 }
 
-/// How the orchestrator does, from its Deployments and its Pods.
+/// The state of the orchestrator, from its Deployments and its Pods.
 pub fn orchestrator(deployments: &[Deployment], pods: &[Pod]) -> OrchestratorView {
     let wanted = deployments.iter().filter_map(|d| d.spec.as_ref()).map(|spec| spec.replicas.unwrap_or(1)).sum();
     let ready = deployments.iter().filter_map(|d| d.status.as_ref()?.ready_replicas).sum();
     let problem = if deployments.is_empty() {
         Some("it is not deployed".to_owned())
     } else if wanted == 0 {
-        Some("it is scaled to 0, so nothing is taken in".to_owned())
+        Some("it is scaled to 0, so it takes no messages".to_owned())
     } else if ready < wanted {
-        let troubled = pods.iter().map(PodView::from).find(|pod| pod.state != "Running" || pod.restarts > 0);
-        Some(match troubled {
+        let failing = pods.iter().map(PodView::from).find(|pod| pod.state != "Running" || pod.restarts > 0);
+        Some(match failing {
             Some(pod) if pod.message.is_empty() => format!("{ready} of {wanted} ready; {} is {}", pod.name, pod.state),
             Some(pod) => format!("{ready} of {wanted} ready; {} is {}: {}", pod.name, pod.state, pod.message),
             None => format!("{ready} of {wanted} ready"),

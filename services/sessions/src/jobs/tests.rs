@@ -124,40 +124,6 @@ fn an_outcome_fills_in_what_is_shown() {
 }
 
 #[test]
-fn failures_are_grouped_by_cause_largest_first() {
-    let outcome = |job: &str, state, code: &str| {
-        let mut outcome = Outcome::new("bu1", state, code, format!("{job} says {code}"));
-        outcome.work = Some(Work {
-            identity: Identity { bucket: "b".into(), object: "o".into(), generation: 1, attempt: 0 },
-            business: "bu1".into(),
-            session: "s".into(),
-            job: job.into(),
-            client: None,
-            tasks: None,
-            rows_per_task: None,
-            priority: false,
-            common: vec![],
-            resources: Default::default(),
-        });
-        outcome
-    };
-    let outcomes = [
-        outcome("a", outcome::State::Failed, "timeout"),
-        outcome("b", outcome::State::Succeeded, "completed"),
-        outcome("c", outcome::State::Failed, "malformed-input"),
-        outcome("d", outcome::State::Failed, "malformed-input"),
-    ];
-    let groups: Vec<_> = failures(&outcomes).into_iter().map(|g| (g.code, g.jobs.join(","), g.message)).collect();
-    assert_eq!(
-        groups,
-        [
-            ("malformed-input".to_owned(), "c,d".to_owned(), "c says malformed-input".to_owned()),
-            ("timeout".to_owned(), "a".to_owned(), "a says timeout".to_owned()),
-        ]
-    );
-}
-
-#[test]
 fn states_have_one_spelling() {
     for state in State::ALL {
         assert_eq!(State::parse(state.as_str()), Some(state));

@@ -9,7 +9,7 @@ use contract::object;
 pub struct Latest {
     /// Outcome objects, in order of session and job.
     pub outcomes: Vec<String>,
-    /// How many outcomes of earlier attempts, or of earlier inputs of the same name, are left out.
+    /// Number of outcomes of earlier attempts or earlier inputs, which are left out.
     pub superseded: usize,
 }
 

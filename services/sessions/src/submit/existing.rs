@@ -1,26 +1,26 @@
-//! What a session already holds, and what that means for an input that is submitted again.
+//! The existing objects of a session, and the next step for an input that is submitted again.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use contract::object;
 
-/// What a session already holds.
+/// The existing inputs and outcomes of a session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Existing {
-    /// Jobs whose input is there.
+    /// Jobs whose input exists.
     inputs: BTreeSet<String>,
     /// Generations that have an outcome, by job.
     outcomes: BTreeMap<String, BTreeSet<i64>>,
 }
 
-/// What to do with an input.
+/// The next step for an input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Write it.
     Upload,
-    /// An input of this name is there: it must have the same bytes.
+    /// An input of this name exists: it must have the same bytes.
     Compare,
-    /// Its Job ended and took the input with it.
+    /// Its Job ended, and its input was deleted.
     Settled {
         /// Latest generation that has an outcome.
         generation: i64,
@@ -48,7 +48,7 @@ impl Existing {
         existing
     }
 
-    /// What to do with the input of a job.
+    /// The next step for the input of a job.
     pub fn step(&self, job: &str) -> Step {
         if self.inputs.contains(job) {
             return Step::Compare;

@@ -1,4 +1,4 @@
-//! Carries a submission out: many uploads at once, their messages published in batches.
+//! Sends a submission: many uploads at once, with their messages published in batches.
 
 use std::sync::{
     Arc, Mutex,
@@ -6,7 +6,7 @@ use std::sync::{
 };
 
 use anyhow::{Context as _, bail};
-use cloud::storage::{self, Fingerprint, Properties, Store, Written, crc32c_of_file};
+use cloud::storage::{self, Properties, Store, Written};
 use contract::{config::Business, message::Work, object};
 use futures::StreamExt as _;
 use google_cloud_pubsub::{
@@ -15,15 +15,20 @@ use google_cloud_pubsub::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Existing, Fate, Input, Options, Source, Step};
+use super::{
+    compare::{check_same, fingerprint, is_same},
+    existing::{Existing, Step},
+    input::{Input, Source},
+    options::{Fate, Options},
+};
 
 /// Uploads at a time. Each holds an open file and a few hundred KiB.
 const UPLOADS: usize = 32;
 /// Messages handed to the publisher and not yet confirmed.
 const UNCONFIRMED: usize = 1000;
-/// Failures in a row after which it is the cloud's fault and not the input's, and the rest is not tried.
+/// Failures of the cloud in a row after which the rest is not sent.
 const FAILURES_IN_A_ROW: u32 = 8;
-/// How long what is in hand may take once the submission was asked to stop.
+/// Time for started uploads to finish after the submission is stopped.
 const GRACE: std::time::Duration = std::time::Duration::from_secs(5);
 
 /// Submits to one business.
@@ -34,12 +39,12 @@ pub struct Submitter {
     pub(super) business: Business,
 }
 
-/// What became of a submission.
+/// The result of a submission.
 #[derive(Debug)]
 pub struct Report {
-    /// The Jobs in the order given, with what became of each.
+    /// The Jobs in the order given, each with its result.
     pub jobs: Vec<(String, Fate)>,
-    /// True when it stopped before the end: it was asked to, or too many failed in a row.
+    /// Whether it stopped before the end: by request, or after too many failures.
     pub stopped: bool,
 }
 
@@ -55,9 +60,9 @@ impl Report {
             .collect()
     }
 
-    /// How many Jobs fared so.
-    pub fn count(&self, fared: impl Fn(&Fate) -> bool) -> usize {
-        self.jobs.iter().filter(|(_, fate)| fared(fate)).count()
+    /// Number of Jobs with such a result.
+    pub fn count(&self, is_counted: impl Fn(&Fate) -> bool) -> usize {
+        self.jobs.iter().filter(|(_, fate)| is_counted(fate)).count()
     }
 
     /// True when every Job is submitted or has its outcome.
@@ -66,22 +71,22 @@ impl Report {
     }
 }
 
-/// What an upload led to.
+/// The result of an upload.
 enum Placed {
-    /// The input is there; publish this.
+    /// The input exists; publish this work.
     Publish { work: Box<Work>, repeated: bool },
-    /// Nothing is left to do.
+    /// There is nothing to publish.
     Done(Fate),
 }
 
 impl Submitter {
-    /// Submits to `business`.
+    /// For submissions to `business`.
     pub fn new(store: Store, publisher: &BasePublisher, business: Business) -> Self {
         let publisher = publisher.publisher(&business.topic).build();
         Self { store, publisher, business }
     }
 
-    /// Looks what a session holds already. Needed only for a session that may not be new.
+    /// Reads the inputs and outcomes of a session. Needed only for a session that may exist.
     ///
     /// # Errors
     /// When the bucket cannot be listed.
@@ -97,7 +102,7 @@ impl Submitter {
         Ok(Existing::new(&self.business.name, inputs.iter().map(String::as_str), outcomes.iter().map(String::as_str)))
     }
 
-    /// Brings data that every Job of a session reads into the bucket, or finds that it is there.
+    /// Writes common data of a session, unless it exists.
     ///
     /// # Errors
     /// When the session has other data of this name, or the bucket cannot be written.
@@ -108,7 +113,7 @@ impl Submitter {
         if let Written::New(_) = self.write(&input.source, bucket, &object, properties).await? {
             return Ok(());
         }
-        // Who may write common data need not be allowed to read it; then nobody can tell whether it is the same.
+        // A client may have permission to write common data and not to read it. Then it cannot be compared.
         let ours = fingerprint(&input.source).await?;
         match self.store.fingerprint(bucket, &object).await {
             Ok(Some((there, _))) if !is_same(&there, ours) => bail!(
@@ -124,8 +129,8 @@ impl Submitter {
         }
     }
 
-    /// Submits every input and tells what became of each, calling `progress` as each is done. When `stop` is
-    /// cancelled, what is in hand is brought to its end and the rest is not tried.
+    /// Submits every input, and calls `progress` with the result of each. When `stop` is cancelled, started uploads finish
+    /// and the rest is not sent.
     pub async fn run(
         &self,
         inputs: Vec<Input>,
@@ -156,7 +161,7 @@ impl Submitter {
                     let fate = match placed {
                         Ok(Placed::Done(fate)) => fate,
                         Ok(Placed::Publish { work, repeated }) => {
-                            note(&noted, position, Fate::Uploaded { generation: work.identity.generation });
+                            record(&noted, position, Fate::Uploaded { generation: work.identity.generation });
                             this.publish(&work, repeated).await.unwrap_or_else(Fate::Failed)
                         }
                         Err(error) => Fate::Failed(error),
@@ -180,17 +185,17 @@ impl Submitter {
                 halt.cancel();
             }
             progress(&names[position], &fate);
-            note(&fates, position, fate);
+            record(&fates, position, fate);
         }
         let fates = std::mem::take(&mut *fates.lock().unwrap_or_else(std::sync::PoisonError::into_inner));
         Report { jobs: names.into_iter().zip(fates).collect(), stopped: halt.is_cancelled() }
     }
 
-    /// Brings one input into the bucket, or finds that it is there.
+    /// Writes one input, unless it exists.
     async fn place(&self, input: &Input, options: &Options, existing: &Existing) -> anyhow::Result<Placed> {
         let mut work = options.work(&self.business, &input.job);
         let mut step = existing.step(&input.job);
-        // An input that is there may be gone a moment later, when its Job succeeds: then its outcome is there.
+        // An existing input may be deleted in between, when its Job succeeds. Then its outcome exists.
         for _ in 0..3 {
             match step {
                 Step::Settled { generation } => return Ok(Placed::Done(Fate::Settled { generation })),
@@ -209,7 +214,7 @@ impl Submitter {
                         work.identity.generation = generation;
                         return Ok(Placed::Publish { work: Box::new(work), repeated: true });
                     }
-                    None => step = self.look_again(&input.job, &work.session).await?,
+                    None => step = self.step_after_deletion(&input.job, &work.session).await?,
                 },
             }
         }
@@ -234,19 +239,19 @@ impl Submitter {
         }
     }
 
-    /// The live generation of the input that is there, if it is the same as ours; `None` when it is gone.
+    /// The live generation of the existing input, if it is the same as ours; `None` when it was deleted.
     async fn compare(&self, input: &Input, work: &Work) -> anyhow::Result<Option<i64>> {
         let (bucket, object) = (&work.identity.bucket, &work.identity.object);
         let Some((there, written)) = self.store.fingerprint(bucket, object).await? else {
             return Ok(None);
         };
         let ours = fingerprint(&input.source).await?;
-        super::stream::check_same(work, &there, &written, ours)?;
+        check_same(work, &there, &written, ours)?;
         Ok(Some(there.generation))
     }
 
-    /// What to do with an input that was there and is gone.
-    pub(super) async fn look_again(&self, job: &str, session: &str) -> anyhow::Result<Step> {
+    /// The next step for an input that was deleted meanwhile.
+    pub(super) async fn step_after_deletion(&self, job: &str, session: &str) -> anyhow::Result<Step> {
         let prefix = format!("{}{job}/", object::outcome_prefix(&self.business.name, Some(session)));
         let outcomes = self.store.list(&self.business.bucket, &prefix).await?;
         let names = outcomes.iter().map(|outcome| outcome.name.as_str());
@@ -265,29 +270,11 @@ impl Submitter {
     }
 }
 
-/// Size and CRC32C of an input.
-async fn fingerprint(source: &Source) -> anyhow::Result<(i64, u32)> {
-    match source {
-        Source::Bytes(bytes) => Ok((i64::try_from(bytes.len()).unwrap_or(i64::MAX), crc32c::crc32c(bytes))),
-        Source::File(path) => {
-            let path = path.clone();
-            tokio::task::spawn_blocking(move || crc32c_of_file(&path)).await.context("hash the input")?
-        }
-    }
-}
-
-/// True when an object has the bytes whose size and CRC32C are given.
-pub(super) fn is_same(there: &Fingerprint, (size, crc): (i64, u32)) -> bool {
-    there.size == size && there.crc32c.is_none_or(|other| other == crc)
-}
-
-/// Counts failures in a row; true when the rest need not be tried.
+/// Counts failures of the cloud in a row; true when the rest must not be sent.
 fn gives_up(fate: &Fate, failures: &AtomicU32) -> bool {
     match fate {
         Fate::Failed(error) if storage::is_denied(error) => true,
-        Fate::Failed(error) if is_the_clouds(error) => {
-            failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_IN_A_ROW
-        }
+        Fate::Failed(error) if is_of_cloud(error) => failures.fetch_add(1, Ordering::Relaxed) + 1 >= FAILURES_IN_A_ROW,
         Fate::Failed(_) => false,
         _ => {
             failures.store(0, Ordering::Relaxed);
@@ -296,13 +283,13 @@ fn gives_up(fate: &Fate, failures: &AtomicU32) -> bool {
     }
 }
 
-/// True when a service gave the error, not the input.
-fn is_the_clouds(error: &anyhow::Error) -> bool {
+/// Whether the error is one of the cloud, not of the input.
+fn is_of_cloud(error: &anyhow::Error) -> bool {
     error.chain().any(|cause| {
         cause.is::<google_cloud_storage::Error>() || cause.is::<google_cloud_pubsub::error::PublishError>()
     })
 }
 
-fn note(fates: &Mutex<Vec<Fate>>, position: usize, fate: Fate) {
+fn record(fates: &Mutex<Vec<Fate>>, position: usize, fate: Fate) {
     fates.lock().unwrap_or_else(std::sync::PoisonError::into_inner)[position] = fate;
 }

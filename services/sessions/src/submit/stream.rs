@@ -1,32 +1,23 @@
-//! Submitting what comes only once, such as an upload that is passed on: it is never held as a whole.
-
-use std::collections::BTreeMap;
+//! Submits streams that can be read only once, such as an upload that is passed on, without holding them in memory.
 
 use anyhow::bail;
-use cloud::storage::{Fingerprint, Incoming, Properties, Written};
-use contract::{labels, message::Work, object};
+use cloud::storage::{Incoming, Properties, Written};
+use contract::object;
 
-use super::{Fate, Options, Step, Submitter, send::is_same};
-
-/// A session has another object of this name already.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Differs(pub String);
-
-impl std::fmt::Display for Differs {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl std::error::Error for Differs {}
+use super::{
+    compare::{Differs, check_same, is_same},
+    existing::Step,
+    options::{Fate, Options},
+    send::Submitter,
+};
 
 impl Submitter {
-    /// Submits one Job whose bytes are `incoming`. Who may create inputs need not be allowed to read them, so one that
-    /// is there already is compared by what a listing tells. Never returns [`Fate::Failed`].
+    /// Submits one Job with the bytes of `incoming`. The permission to create inputs does not include reading them, so an
+    /// existing input is compared by its listing. Never returns [`Fate::Failed`].
     ///
     /// # Errors
-    /// What `incoming` came to; [`Differs`] when the session has another input of this name; or when the bucket or
-    /// Pub/Sub refuses.
+    /// When `incoming` fails; [`Differs`] when the session has another input of this name; or when Cloud Storage or Pub/Sub
+    /// fails.
     pub async fn submit_incoming(
         &self,
         job: &str,
@@ -37,7 +28,7 @@ impl Submitter {
         let mut work = options.work(&self.business, job);
         let (bucket, name) = (work.identity.bucket.clone(), work.identity.object.clone());
         let [inputs, outcomes] = [name.clone(), object::outcome_prefix(&self.business.name, Some(&options.session))];
-        let settled = async || self.look_again(job, &options.session).await;
+        let settled = async || self.step_after_deletion(job, &options.session).await;
         if self.store.listed(&bucket, &inputs).await?.is_none()
             && let Step::Settled { generation } = settled().await?
         {
@@ -60,7 +51,7 @@ impl Submitter {
                     None => match settled().await? {
                         Step::Settled { generation } => Ok(Fate::Settled { generation }),
                         _ => {
-                            bail!("the input gs://{bucket}/{name} was there and is gone, and {outcomes} has no outcome")
+                            bail!("the input gs://{bucket}/{name} was deleted meanwhile, and {outcomes} has no outcome")
                         }
                     },
                 }
@@ -68,7 +59,7 @@ impl Submitter {
         }
     }
 
-    /// As [`Submitter::place_common`], from what comes once.
+    /// As [`Submitter::place_common`], from a stream.
     ///
     /// # Errors
     /// As [`Submitter::submit_incoming`].
@@ -88,40 +79,9 @@ impl Submitter {
         let ours = incoming.rest().await?;
         match self.store.listed(bucket, &object).await? {
             Some((there, _)) if !is_same(&there, ours) => bail!(Differs(format!(
-                "session {session} already has other shared data called {name}; choose another session or another name"
+                "session {session} already has other common data called {name}; choose another session or another name"
             ))),
             _ => Ok(()),
         }
     }
-}
-
-/// Whether what is there is the same submission as ours (its size and CRC32C), in all that changes the result.
-///
-/// # Errors
-/// [`Differs`] when it is not.
-pub(super) fn check_same(
-    work: &Work,
-    there: &Fingerprint,
-    written: &BTreeMap<String, String>,
-    ours: (i64, u32),
-) -> Result<(), Differs> {
-    if !is_same(there, ours) {
-        return Err(Differs(format!(
-            "session {} already has another input of this name, with other contents \
-             (gs://{}/{}); choose another session or another name",
-            work.session, work.identity.bucket, work.identity.object
-        )));
-    }
-    let wanted = work.metadata();
-    for option in [labels::ATTRIBUTE_TASKS, labels::ATTRIBUTE_ROWS_PER_TASK, labels::ATTRIBUTE_COMMON] {
-        let key = format!("{}{option}", labels::METADATA_PREFIX);
-        if written.get(&key) != wanted.get(&key) {
-            return Err(Differs(format!(
-                "session {} already has this input with {option}={}; choose another session",
-                work.session,
-                written.get(&key).map_or("none", String::as_str)
-            )));
-        }
-    }
-    Ok(())
 }

@@ -1,5 +1,6 @@
 use std::collections::BTreeMap;
 
+use bytes::Bytes;
 use cloud::storage::{Fingerprint, crc32c_of_file};
 use contract::{
     message::{Received, Request, decode},
@@ -92,9 +93,9 @@ fn same_bytes_are_told_by_size_and_checksum() {
     std::fs::remove_file(&folder).unwrap();
     assert_eq!(ours, (9, 0xe306_9283));
     let there = |size, crc32c| Fingerprint { generation: 1, size, crc32c };
-    assert!(send::is_same(&there(9, Some(0xe306_9283)), ours));
-    assert!(!send::is_same(&there(9, Some(1)), ours));
-    assert!(!send::is_same(&there(8, None), ours));
+    assert!(compare::is_same(&there(9, Some(0xe306_9283)), ours));
+    assert!(!compare::is_same(&there(9, Some(1)), ours));
+    assert!(!compare::is_same(&there(8, None), ours));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Waiting until every Job of a submission has its outcome.
+//! Waits until every Job of a submission has an outcome.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -6,25 +6,25 @@ use cloud::{outcomes, storage::Store};
 use contract::{Outcome, config::Business, object};
 use tokio_util::sync::CancellationToken;
 
-/// Time between two looks at first, and after a look that found something.
+/// Time between two reads at first, and after a read that found an outcome.
 const SHORTEST: Duration = Duration::from_millis(100);
-/// Time between two looks when nothing happens.
+/// Time between two reads when nothing changes.
 const LONGEST: Duration = Duration::from_secs(1);
 /// Outcomes read at a time.
 const READS: usize = 32;
 
-/// Why the waiting ended.
+/// Why a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ended {
-    /// Every Job has its outcome.
+    /// Every Job has an outcome.
     Settled,
-    /// The time allowed was over.
+    /// The time limit was reached.
     TimedOut,
-    /// It was asked to stop.
+    /// It was stopped.
     Stopped,
 }
 
-/// What the waiting found.
+/// The result of a wait.
 #[derive(Clone, Debug)]
 pub struct Waited {
     /// Why it ended.
@@ -57,23 +57,23 @@ pub async fn wait(
         }
     };
     let ended = tokio::select! {
-        // What is there already counts, however little time is allowed.
+        // Existing outcomes count even with a time limit of 0.
         biased;
-        looked = found.look_until_settled(store, business, session, &mut progress) => looked.map(|()| Ended::Settled)?,
+        read = found.read_until_settled(store, business, session, &mut progress) => read.map(|()| Ended::Settled)?,
         () = until => Ended::TimedOut,
         () = stop.cancelled() => Ended::Stopped,
     };
     Ok(Waited { ended, outcomes: found.outcomes.into_values().collect(), missing: found.missing.into_keys().collect() })
 }
 
-/// What was found so far.
+/// The outcomes found, and the Jobs without one.
 struct Found {
     missing: BTreeMap<String, i64>,
     outcomes: BTreeMap<String, Outcome>,
 }
 
 impl Found {
-    async fn look_until_settled(
+    async fn read_until_settled(
         &mut self,
         store: &Store,
         business: &Business,

@@ -48,7 +48,7 @@ async fn a_signal_cancels_the_build_that_this_run_began_and_no_other() {
         let (begun, found) = build::begin(&cloud.google, &order, false).await.unwrap().unwrap();
         assert_eq!(found, is_ours, "what was not cancelled is found again");
         let id = begun.id.clone();
-        let output = Output::default().only_errors();
+        let output = Output::default().errors_only();
         let ended = follow(&environment, &cloud, &store, begun, is_ours, &stop, &output).await.unwrap_err();
         assert!(ended.to_string().contains(said), "{ended:#}");
         let build = cloud.google.send(&build::get(&environment, &id)).await.unwrap();

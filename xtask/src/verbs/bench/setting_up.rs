@@ -36,7 +36,7 @@ const FAR: &str = "project = \"far-desk\"\nlocation = \"europe-west1\"\n\
 
 /// Provisions the environment, and plans again; then, if that is wanted, one on a cloud that takes its time.
 pub(super) async fn measure(environment: &Environment, far: bool, output: &Output) -> anyhow::Result<Vec<Row>> {
-    let quiet = output.only_errors();
+    let quiet = output.errors_only();
     let cloud = setup::connect(environment, &crate::args::Globals::default()).await?;
     let begun = Instant::now();
     let plan = setup::look(environment, &cloud, plan::Options::default(), &quiet).await?;

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use anyhow::Context as _;
-use cli::{Context, agree, output::Output, text};
+use cli::{Context, confirm, output::Output, text};
 use cloud::storage::{Object, Store};
 use contract::{config::Business, exit, labels, object};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -65,7 +65,7 @@ pub(super) async fn run(context: &Context, args: &Args, output: &Output) -> anyh
     let nothing = all.iter().all(|(_, found)| found.jobs + found.pods + found.work.objects.len() == 0);
     if !nothing && !args.dry_run {
         if !args.yes {
-            agree::to("remove all of that?")?;
+            confirm::yes("remove all of that?")?;
         }
         for (business, found) in &all {
             remove(context, business, &found.work).await.with_context(|| format!("clean {}", business.name))?;

@@ -42,12 +42,10 @@ pub(super) fn page(detail: &Detail, flag: &str) -> String {
         let time = control.changed.strftime("%Y-%m-%d %H:%M:%SZ");
         let by = if control.by.is_empty() { String::new() } else { format!(" by {}", control.by) };
         decided.extend(control.paused.then(|| format!("paused{by} at {time}")));
-        decided.extend(
-            control.cancelled_before.map(|before| format!("cancelled{by}: what was submitted before {before}")),
-        );
+        decided.extend(control.cancelled_before.map(|before| format!("cancelled{by}: Jobs submitted before {before}")));
     }
     decided.extend(
-        detail.parked.as_ref().map(|parked| format!("message {} put aside at {}", parked.message_id, parked.parked)),
+        detail.parked.as_ref().map(|parked| format!("message {} parked at {}", parked.message_id, parked.parked)),
     );
     section(&mut page, "session", decided);
     let mut cluster = detail.full_quotas.clone();
@@ -96,12 +94,12 @@ pub(super) fn page(detail: &Detail, flag: &str) -> String {
         .map(|other| format!("generation {} {}", other.generation, other.state.map_or("ended", State::as_str)));
     section(&mut page, "earlier inputs of this name", others.collect());
     section(&mut page, "also in", detail.other_sessions.clone());
-    section(&mut page, "next", next(detail, flag));
+    section(&mut page, "next", next_commands(detail, flag));
     page
 }
 
-/// What a person may want to do now.
-fn next(detail: &Detail, flag: &str) -> Vec<String> {
+/// Commands for the next step.
+fn next_commands(detail: &Detail, flag: &str) -> Vec<String> {
     let job = &detail.job;
     let scope = format!("--business {} --session {}", job.business, text::shell(&job.session));
     match job.state {
@@ -120,7 +118,7 @@ fn next(detail: &Detail, flag: &str) -> Vec<String> {
             let business = &job.business;
             let mut next = vec![
                 format!("cargo xtask{flag} logs {id} {scope}"),
-                format!("again: cargo xtask{flag} session retry {session} {id} --business {business}"),
+                format!("retry: cargo xtask{flag} session retry {session} {id} --business {business}"),
                 format!("corrected: cargo xtask{flag} dead-letters replay {id} {scope} --file FILE"),
             ];
             match job.reason.as_ref().map_or("", |reason| &reason.code) {

@@ -1,83 +1,83 @@
-//! `session cancel`, `pause` and `resume`: what is decided is written to the control object, and the orchestrator
-//! carries it out.
+//! `session cancel`, `pause` and `resume`: they write the control object, which the orchestrator applies.
 
 use cloud::controls;
 use contract::{control::Control, exit};
 use serde_json::json;
 use sessions::{Counts, jobs::State};
 
-use super::{Change, Of, Seen, operator};
+use super::target::{Session, SessionArgs, operator};
 use crate::{
+    change::Change,
     context::{Context, Opener},
     error::Failure,
     output::Output,
     text,
 };
 
-/// What was submitted until now does not run. What is submitted, or retried, after it does.
+/// Cancels Jobs that were submitted before now. Later submissions and retries run.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct CancelArgs {
     #[command(flatten)]
-    of: Of,
-    /// Only this Job
+    session: SessionArgs,
+    /// Cancel only this Job
     #[arg(long, value_name = "JOB")]
     job: Option<String>,
     #[command(flatten)]
     change: Change,
 }
 
-/// Messages of the session are put aside until it is resumed. It may be paused before anything is submitted.
+/// Messages of the session are parked until it is resumed. A session can be paused before its first submission.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct PauseArgs {
     #[command(flatten)]
-    of: Of,
+    session: SessionArgs,
     #[command(flatten)]
     change: Change,
 }
 
-/// What was put aside is published again.
+/// Parked messages are published again.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct ResumeArgs {
     #[command(flatten)]
-    of: Of,
+    session: SessionArgs,
     #[command(flatten)]
     change: Change,
 }
 
 pub(super) async fn cancel(opener: &Opener<'_>, args: &CancelArgs, output: &Output) -> anyhow::Result<u8> {
     let context = opener.open().await?;
-    let seen = args.of.look(&context, output, false).await?;
+    let session = args.session.read(&context, output, false).await?;
     if let Some(job) = &args.job {
-        only_pending(&context, &seen, job)?;
+        check_pending(&context, &session, job)?;
     }
-    let meant = seen.jobs.iter().filter(|known| args.job.as_ref().is_none_or(|job| known.job == *job));
-    let counts = Counts::of(&meant.cloned().collect::<Vec<_>>());
+    let selected = session.jobs.iter().filter(|known| args.job.as_ref().is_none_or(|job| known.job == *job));
+    let counts = Counts::of(&selected.cloned().collect::<Vec<_>>());
     let of_job = args.job.as_ref().map(|job| format!("Job {} of ", text::shell(job))).unwrap_or_default();
     output.note(format_args!(
-        "{of_job}session {} of {}: {} running and {} waiting are cancelled; {} with an outcome stay as they are; inputs are kept",
-        seen.session,
-        seen.business.name,
+        "{of_job}session {} of {}: cancelling {} running and {} waiting; {} with an outcome do not change; inputs are kept",
+        session.name,
+        session.business.name,
         counts.running,
         counts.waiting,
         counts.done()
     ));
     if args.change.dry_run {
-        return told(&seen, None, &counts, output);
+        return print(&session, None, &counts, output);
     }
-    args.change.agree(&context, &format!("cancel {of_job}session {}?", seen.session))?;
+    args.change.confirm(&context, &format!("cancel {of_job}session {}?", session.name))?;
     let (store, job) = (&context.store, args.job.as_deref());
-    let control = sessions::control::cancel(store, seen.business, seen.session, job, &operator()).await?;
+    let control = sessions::control::cancel(store, session.business, session.name, job, &operator()).await?;
     if counts.pending() > 0 {
-        output.note(format_args!("next: cargo xtask{} session wait {}", context.flag, seen.scope));
+        output.note(format_args!("next: cargo xtask{} session wait {}", context.flag, session.scope));
     }
-    told(&seen, Some(&control), &counts, output)
+    print(&session, Some(&control), &counts, output)
 }
 
-/// A Job that is not there, or has ended, cannot be cancelled; that is said instead of noted down.
-fn only_pending(context: &Context, seen: &Seen<'_>, job: &str) -> anyhow::Result<()> {
-    let Some(known) = seen.jobs.iter().find(|known| known.job == job) else {
-        return Err(Failure::new("no-such-job", format!("there is no Job {job:?} in session {}", seen.session))
-            .next(format!("cargo xtask{} jobs --session {}", context.flag, text::shell(seen.session)))
+/// Checks that a Job exists and has not ended.
+fn check_pending(context: &Context, session: &Session<'_>, job: &str) -> anyhow::Result<()> {
+    let Some(known) = session.jobs.iter().find(|known| known.job == job) else {
+        return Err(Failure::new("no-such-job", format!("there is no Job {job:?} in session {}", session.name))
+            .next(format!("cargo xtask{} jobs --session {}", context.flag, text::shell(session.name)))
             .into());
     };
     match known.state {
@@ -90,61 +90,62 @@ fn only_pending(context: &Context, seen: &Seen<'_>, job: &str) -> anyhow::Result
 
 pub(super) async fn pause(opener: &Opener<'_>, args: &PauseArgs, output: &Output) -> anyhow::Result<u8> {
     let context = opener.open().await?;
-    let seen = args.of.look(&context, output, true).await?;
-    let counts = Counts::of(&seen.jobs);
-    if seen.jobs.is_empty() {
-        output.note(format_args!("session {} has no Jobs yet; those that come will wait", seen.session));
+    let session = args.session.read(&context, output, true).await?;
+    let counts = Counts::of(&session.jobs);
+    if session.jobs.is_empty() {
+        output.note(format_args!("session {} has no Jobs yet; later ones will wait", session.name));
     } else {
         output.note(format_args!(
-            "session {} of {}: {} that wait are not started; {} that run go on",
-            seen.session, seen.business.name, counts.waiting, counts.running
+            "session {} of {}: {} waiting Jobs are not started; {} running Jobs go on",
+            session.name, session.business.name, counts.waiting, counts.running
         ));
     }
     if args.change.dry_run {
-        return told(&seen, None, &counts, output);
+        return print(&session, None, &counts, output);
     }
-    args.change.agree(&context, &format!("pause session {}?", seen.session))?;
+    args.change.confirm(&context, &format!("pause session {}?", session.name))?;
     let by = operator();
     let control =
-        sessions::control::change(&context.store, seen.business, seen.session, &by, |control| control.paused = true);
+        sessions::control::change(&context.store, session.business, session.name, &by, |control| control.paused = true);
     let control = control.await?;
-    output.note(format_args!("to go on: cargo xtask{} session resume {}", context.flag, seen.scope));
-    told(&seen, Some(&control), &counts, output)
+    output.note(format_args!("next: cargo xtask{} session resume {}", context.flag, session.scope));
+    print(&session, Some(&control), &counts, output)
 }
 
 pub(super) async fn resume(opener: &Opener<'_>, args: &ResumeArgs, output: &Output) -> anyhow::Result<u8> {
     let context = opener.open().await?;
-    let seen = args.of.look(&context, output, false).await?;
-    let counts = Counts::of(&seen.jobs);
-    let parked = controls::parked(&context.store, seen.business, seen.session).await?.len();
-    match &seen.control {
+    let session = args.session.read(&context, output, false).await?;
+    let counts = Counts::of(&session.jobs);
+    let parked = controls::parked(&context.store, session.business, session.name).await?.len();
+    match &session.control {
         Some(control) if control.paused => {
             output.note(format_args!(
-                "session {} of {} goes on; {} put aside",
-                seen.session,
-                seen.business.name,
+                "session {} of {} is resumed; {} parked",
+                session.name,
+                session.business.name,
                 text::count(parked, "message")
             ));
         }
-        _ => output.note(format_args!("session {} of {} is not paused", seen.session, seen.business.name)),
+        _ => output.note(format_args!("session {} of {} is not paused", session.name, session.business.name)),
     }
     if args.change.dry_run {
-        return told(&seen, None, &counts, output);
+        return print(&session, None, &counts, output);
     }
-    args.change.agree(&context, &format!("resume session {}?", seen.session))?;
+    args.change.confirm(&context, &format!("resume session {}?", session.name))?;
     let by = operator();
-    let control =
-        sessions::control::change(&context.store, seen.business, seen.session, &by, |control| control.paused = false);
-    told(&seen, Some(&control.await?), &counts, output)
+    let control = sessions::control::change(&context.store, session.business, session.name, &by, |control| {
+        control.paused = false
+    });
+    print(&session, Some(&control.await?), &counts, output)
 }
 
-fn told(seen: &Seen<'_>, control: Option<&Control>, counts: &Counts, output: &Output) -> anyhow::Result<u8> {
+fn print(session: &Session<'_>, control: Option<&Control>, counts: &Counts, output: &Output) -> anyhow::Result<u8> {
     if output.json {
         output.document(&json!({
-            "business": seen.business.name,
-            "session": seen.session,
-            "changed": control.is_some() && control != seen.control.as_ref(),
-            "control": control.or(seen.control.as_ref()).filter(|control| !control.is_idle()),
+            "business": session.business.name,
+            "session": session.name,
+            "changed": control.is_some() && control != session.control.as_ref(),
+            "control": control.or(session.control.as_ref()).filter(|control| !control.is_idle()),
             "counts": counts,
         }))?;
     }

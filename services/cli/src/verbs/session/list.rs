@@ -1,4 +1,4 @@
-//! `session list`.
+//! `session list`: the sessions of a business, or of all.
 
 use cloud::controls;
 use contract::exit;
@@ -7,16 +7,16 @@ use sessions::Summary;
 
 use crate::{context::Opener, output::Output, text, view};
 
-/// The one that changed last comes first.
+/// The session that changed last comes first.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     /// Business [default: all]
     #[arg(long, short, env = "BUSINESS_NAME")]
     business: Option<String>,
-    /// Only sessions in which something waits or runs
+    /// Only sessions with waiting or running Jobs
     #[arg(long)]
     pending: bool,
-    /// Show at most so many
+    /// Show at most this many
     #[arg(long, default_value_t = 100)]
     limit: usize,
 }
@@ -72,7 +72,7 @@ fn table(sessions: &[Summary], now: Timestamp) -> String {
                 state(summary).to_owned(),
                 done.unwrap_or_default(),
             ];
-            // A Job that the API server did not accept has failed, for whoever reads a line per session.
+            // A line per session counts Jobs that the API server refused as failed.
             let failed = counts.failed + counts.refused;
             let counted = [counts.waiting, counts.running, counts.succeeded, failed, counts.cancelled];
             row.extend(counted.map(|count| count.to_string()));

@@ -1,32 +1,21 @@
-//! `session results`: the table that `results` prints, of one session.
+//! `session results`: the table of `results` for one session.
 
-use std::path::PathBuf;
-
-use super::Of;
+use super::target::SessionArgs;
 use crate::{
     context::Opener,
     output::Output,
-    verbs::results::{self, Format},
+    results::{self, TargetArgs},
 };
 
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    of: Of,
-    /// Form [default: by the extension of --output; a table on a terminal, else csv]
-    #[arg(long, short, value_enum)]
-    format: Option<Format>,
-    /// Write to a file, which appears only when it is complete
-    #[arg(long, short, value_name = "FILE")]
-    output: Option<PathBuf>,
+    session: SessionArgs,
+    #[command(flatten)]
+    target: TargetArgs,
 }
 
 pub(super) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> anyhow::Result<u8> {
-    let wanted = results::Args {
-        session: Some(args.of.session.clone()),
-        business: args.of.business.clone(),
-        format: args.format,
-        output: args.output.clone(),
-    };
-    results::run(opener, &wanted, output).await
+    let (session, business) = (&args.session.session, args.session.business.as_deref());
+    results::print(opener, business, Some(session), &args.target, output).await
 }

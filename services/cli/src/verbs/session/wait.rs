@@ -1,4 +1,4 @@
-//! `session wait`: live counts, rate and time left, until every Job has its outcome.
+//! `session wait`: shows counts, rate and time left until every Job has its outcome.
 
 use std::time::{Duration, Instant};
 
@@ -8,7 +8,7 @@ use jiff::SignedDuration;
 use serde::Serialize;
 use sessions::{Counts, Progress, Rate, Watch};
 
-use super::{Of, Seen};
+use super::target::{Session, SessionArgs};
 use crate::{
     context::{Context, Opener},
     error::Failure,
@@ -16,30 +16,30 @@ use crate::{
     text, view,
 };
 
-/// Time between two looks at first, and after one that found something new.
+/// Time between two reads at first, and after a read that found a change.
 const SHORTEST: Duration = Duration::from_millis(300);
-/// Time between two looks when nothing happens.
+/// Time between two reads when nothing changes.
 const LONGEST: Duration = Duration::from_secs(3);
 
-/// Looks at everything, which for 100,000 inputs are hundreds of pages, take at most one part in so many of the time.
-/// Between them only awaited outcomes are looked for.
-const FULL_LOOKS: u32 = 20;
-/// Looks of any kind take at most one part in so many of the time.
-const LOOKS: u32 = 3;
+/// Full reads, which for 100,000 inputs are hundreds of pages, take at most this part (1 / N) of the time. Between them
+/// only awaited outcomes are read.
+const FULL_READS_PART: u32 = 20;
+/// Reads of both kinds take at most this part (1 / N) of the time.
+const READS_PART: u32 = 3;
 
-/// What has its outcome already counts. A session that a retry goes on in has to end anew.
+/// Jobs that already have an outcome count. After a retry, the session has to end again.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    of: Of,
-    /// Wait at most so long (`90s`, `10m`, `2h`)
+    session: SessionArgs,
+    /// Wait at most this long (`90s`, `10m`, `2h`)
     #[arg(long, value_parser = text::parse_duration)]
     timeout: Option<Duration>,
 }
 
-/// One look, as `--json` prints it.
+/// The state of the session at one time, as `--json` prints it.
 #[derive(Serialize)]
-struct Look<'a> {
+struct Snapshot<'a> {
     session: &'a str,
     #[serde(flatten)]
     progress: Progress,
@@ -48,23 +48,23 @@ struct Look<'a> {
 
 pub(super) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> anyhow::Result<u8> {
     let context = opener.open().await?;
-    let seen = args.of.look(&context, output, false).await?;
-    until_settled(&context, seen, args.timeout, output).await
+    let session = args.session.read(&context, output, false).await?;
+    until_settled(&context, session, args.timeout, output).await
 }
 
-/// Waits, and gives the exit code.
+/// Waits until every Job has its outcome, and returns the exit code.
 ///
 /// # Errors
-/// When the time is over, or the bucket cannot be asked.
+/// When the time is over, or the bucket cannot be read.
 pub(super) async fn until_settled(
     context: &Context,
-    seen: Seen<'_>,
+    session: Session<'_>,
     limit: Option<Duration>,
     output: &Output,
 ) -> anyhow::Result<u8> {
     let started = Instant::now();
-    let scope = seen.scope.clone();
-    let counts = follow(context, seen, limit, output, output.json).await?;
+    let scope = session.scope.clone();
+    let counts = follow(context, session, limit, output, output.json).await?;
     let took = SignedDuration::try_from(started.elapsed()).map(text::duration).unwrap_or_default();
     let unsuccessful = counts.unsuccessful();
     if !output.json {
@@ -80,41 +80,41 @@ pub(super) async fn until_settled(
     Ok(if unsuccessful == 0 { exit::DONE } else { exit::FAILED })
 }
 
-/// Waits with progress on standard error, and a record for each look that tells something new when `records` are wanted.
+/// Waits with progress on standard error. With `records`, each change is a record on standard output instead.
 ///
 /// # Errors
 /// As [`until_settled`].
 pub(super) async fn follow(
     context: &Context,
-    seen: Seen<'_>,
+    session: Session<'_>,
     limit: Option<Duration>,
     output: &Output,
     records: bool,
 ) -> anyhow::Result<Counts> {
     let started = Instant::now();
-    let Seen { business, session, jobs, control, scope } = seen;
+    let Session { business, name, jobs, control, scope } = session;
     let mut watch = Watch::new(&jobs);
     drop(jobs);
     let mut counts = watch.counts();
-    // When everything was last looked at, and how long that took. The first look in the loop is of that kind.
-    let (mut looked, mut took) = (started, Duration::ZERO);
+    // When the last full read was, and how long it took. The first read in the loop is a full one.
+    let (mut read, mut took) = (started, Duration::ZERO);
     let mut paused = control.is_some_and(|control| control.paused);
     let (mut rate, mut pause) = (Rate::default(), SHORTEST);
     let mut shown = None;
     let mut bar: Option<(usize, output::Progress)> = None;
     loop {
-        let progress = rate.note(Instant::now(), counts, paused);
+        let progress = rate.add(Instant::now(), counts, paused);
         let ended = counts.pending() == 0;
         if records {
             if shown != Some((counts, paused)) || ended {
-                output.record(&Look { session, progress, ended })?;
+                output.record(&Snapshot { session: name, progress, ended })?;
             }
         } else {
             let total = counts.total();
             if bar.as_ref().is_none_or(|(of, _)| *of != total) {
-                // The old one must be gone before the new one is drawn.
+                // The old bar must be removed before the new one is drawn.
                 drop(bar.take());
-                bar = Some((total, output.progress(session, total)));
+                bar = Some((total, output.progress(name, total)));
             }
             if let Some((_, bar)) = &mut bar {
                 bar.set(counts.done(), &describe(&progress));
@@ -126,36 +126,33 @@ pub(super) async fn follow(
         }
         if let Some(limit) = limit.filter(|limit| started.elapsed() >= *limit) {
             drop(bar);
-            return Err(Failure::new(
-                "not-settled",
-                format!("session {session} is not done after {} s", limit.as_secs()),
-            )
-            .why(format!("{} of {} Jobs have their outcome; {}", counts.done(), counts.total(), describe(&progress)))
-            .next(format!("what is submitted goes on; cargo xtask{} session wait {scope}", context.flag))
-            .into());
+            return Err(Failure::new("not-settled", format!("session {name} is not done after {} s", limit.as_secs()))
+                .why(format!("{} of {} Jobs have an outcome; {}", counts.done(), counts.total(), describe(&progress)))
+                .next(format!("the Jobs go on; wait again with `cargo xtask{} session wait {scope}`", context.flag))
+                .into());
         }
         let left = limit.map_or(LONGEST, |limit| limit.saturating_sub(started.elapsed()));
         tokio::time::sleep(pause.min(left.max(Duration::from_millis(10)))).await;
         let before = counts;
-        let quiet = output.only_errors();
+        let quiet = output.errors_only();
         let began = Instant::now();
-        paused = controls::read(&context.store, business, session).await?.0.is_some_and(|control| control.paused);
-        let is_full = looked.elapsed() >= took * FULL_LOOKS;
+        paused = controls::read(&context.store, business, name).await?.0.is_some_and(|control| control.paused);
+        let is_full = read.elapsed() >= took * FULL_READS_PART;
         if !is_full {
-            // The cluster first, as in a look at everything.
-            let active = view::active(context, business, Some(session), &quiet).await;
+            // The cluster first, as in a full read.
+            let active = view::active(context, business, Some(name), &quiet).await;
             let found = context.store.find(&business.bucket, watch.awaited()).await?;
-            watch.note(&business.name, &active, &found);
+            watch.update(&business.name, &active, &found);
         }
-        // The end is seen by a look at everything, since more may have been submitted, or tried again.
+        // Only a full read ends the wait: Jobs may have been submitted or retried meanwhile.
         if is_full || watch.counts().pending() == 0 {
-            let asked = Instant::now();
-            watch = Watch::new(&sessions::latest(view::jobs(context, business, Some(session), &quiet).await?));
-            (looked, took) = (Instant::now(), asked.elapsed());
+            let started = Instant::now();
+            watch = Watch::new(&sessions::latest(view::jobs(context, business, Some(name), &quiet).await?));
+            (read, took) = (Instant::now(), started.elapsed());
         }
         counts = watch.counts();
         pause = if counts == before { LONGEST.min(pause * 3 / 2) } else { SHORTEST };
-        pause = pause.max(began.elapsed() * (LOOKS - 1));
+        pause = pause.max(began.elapsed() * (READS_PART - 1));
     }
     Ok(counts)
 }

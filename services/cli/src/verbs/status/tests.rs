@@ -41,7 +41,7 @@ fn active() -> Active {
 }
 
 #[test]
-fn jobs_are_counted_and_what_is_wrong_is_said() {
+fn jobs_are_counted_and_problems_are_found() {
     let merged = jobs::merge("bu1", None, &objects(), &[active()]);
     let well = OrchestratorView { wanted: 1, ready: 1, problem: None };
     let now = "2026-01-01T00:10:00Z".parse().unwrap();
@@ -58,7 +58,7 @@ fn jobs_are_counted_and_what_is_wrong_is_said() {
     assert_eq!((status.unread, status.oldest_waiting_seconds), (1, Some(600)));
     assert_eq!(
         status.problems,
-        ["1 input waiting, the oldest for 10m00s, although there is room for more", "1 Job has failed"]
+        ["1 input waiting, the oldest for 10m00s, although more Jobs may run", "1 Job has failed"]
     );
     let full = summarise(
         &business(),
@@ -75,10 +75,9 @@ fn jobs_are_counted_and_what_is_wrong_is_said() {
 }
 
 #[test]
-fn without_the_cluster_the_rest_is_still_told() {
-    let status =
-        summarise(&business(), &[], &[], None, Some("the cluster cannot be asked".into()), Timestamp::UNIX_EPOCH);
-    assert_eq!(status.problems, ["the cluster cannot be asked"]);
+fn without_the_cluster_the_rest_is_still_shown() {
+    let status = summarise(&business(), &[], &[], None, Some("cannot reach the cluster".into()), Timestamp::UNIX_EPOCH);
+    assert_eq!(status.problems, ["cannot reach the cluster"]);
     let table = table(&[status]);
     assert!(table.contains('?') && table.contains("bu1"), "{table}");
 }

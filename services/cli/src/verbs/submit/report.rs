@@ -1,11 +1,11 @@
-//! What `submit` says when it is done.
+//! The report of `submit`: messages, result and error.
 
 use std::collections::BTreeMap;
 
 use contract::{exit, outcome::State};
 use serde_json::json;
 use sessions::{
-    jobs,
+    causes,
     submit::{self, Ended, Fate, Waited},
 };
 
@@ -18,7 +18,7 @@ use crate::{
 /// Jobs that are named in a message.
 const NAMED: usize = 5;
 
-/// Everything there is to say about a submission.
+/// A submission and its results.
 pub(super) struct Report<'a> {
     pub(super) environment: &'a str,
     pub(super) business: &'a str,
@@ -27,19 +27,19 @@ pub(super) struct Report<'a> {
     pub(super) sent: &'a submit::Report,
     pub(super) seconds: f64,
     pub(super) size: u64,
-    /// The command that goes on.
-    pub(super) again: String,
+    /// The command that submits the missing Jobs, or waits again.
+    pub(super) command: String,
     pub(super) waited: Option<Waited>,
 }
 
-/// True when every Job that was waited for succeeded.
+/// Whether every Job has succeeded.
 pub(super) fn all_succeeded(waited: &Waited) -> bool {
     waited.ended == Ended::Settled && waited.outcomes.iter().all(|outcome| outcome.state == State::Succeeded)
 }
 
 impl Report<'_> {
-    /// Says what was submitted, and what to do next unless it is waited for.
-    pub(super) fn tell(&self, output: &Output, waits: bool) {
+    /// Prints what was submitted, and what to do next unless the verb waits.
+    pub(super) fn print_submitted(&self, output: &Output, waits: bool) {
         let submitted = self.sent.count(|fate| matches!(fate, Fate::Submitted { .. }));
         let repeated = self.sent.count(|fate| matches!(fate, Fate::Submitted { repeated: true, .. }));
         let settled = self.sent.count(|fate| matches!(fate, Fate::Settled { .. }));
@@ -52,13 +52,13 @@ impl Report<'_> {
             self.seconds
         ));
         if repeated > 0 {
-            output.note(format_args!("{repeated} of them were there already; a repeated message changes nothing"));
+            output.note(format_args!("{repeated} of them had been uploaded before; a repeated message has no effect"));
         }
         if settled > 0 {
             output.note(format_args!(
-                "{} had ended in this session before, so nothing was sent for {}; use another session to compute again",
+                "{} had ended in this session before, so {} not sent again; use another session to compute again",
                 text::count(settled, "Job"),
-                if settled == 1 { "it" } else { "them" }
+                if settled == 1 { "it was" } else { "they were" }
             ));
         }
         if self.sent.is_complete() && !waits {
@@ -69,8 +69,8 @@ impl Report<'_> {
         }
     }
 
-    /// Says how the Jobs ended.
-    pub(super) fn tell_waited(&self, output: &Output) {
+    /// Prints how the Jobs ended.
+    pub(super) fn print_waited(&self, output: &Output) {
         let Some(waited) = &self.waited else { return };
         let succeeded = waited.outcomes.iter().filter(|outcome| outcome.state == State::Succeeded).count();
         output.note(format_args!(
@@ -78,27 +78,20 @@ impl Report<'_> {
             text::count(waited.outcomes.len() + waited.missing.len(), "Job"),
             self.seconds
         ));
-        for group in jobs::failures(&waited.outcomes) {
-            let names = text::some(group.jobs.iter().map(String::as_str), NAMED);
-            output.note(format_args!(
-                "{} {}, {}: {names}\n  {}",
-                group.jobs.len(),
-                group.state,
-                group.code,
-                group.message
-            ));
+        for cause in causes(&waited.outcomes) {
+            output.note(text::cause(&cause));
         }
         if !waited.missing.is_empty() {
             let names = text::some(waited.missing.iter().map(String::as_str), NAMED);
-            let why = if waited.ended == Ended::TimedOut { "when the time was over" } else { "when it was stopped" };
+            let why = if waited.ended == Ended::TimedOut { "at the time limit" } else { "at the interrupt" };
             output.note(format_args!("{} not settled {why}: {names}", waited.missing.len()));
         }
         let next = match waited.ended {
             Ended::Settled => {
                 format!("cargo xtask{} results --business {} --session {}", self.flag, self.business, self.session)
             }
-            // What is submitted goes on without us; the same command only waits for it.
-            Ended::TimedOut | Ended::Stopped => self.again.clone(),
+            // The same command sends nothing again, and waits.
+            Ended::TimedOut | Ended::Stopped => self.command.clone(),
         };
         output.note(format_args!("next: {next}"));
     }
@@ -130,10 +123,10 @@ impl Report<'_> {
         output.document(&document)
     }
 
-    /// How the submission itself ended.
+    /// The exit code of the submission.
     ///
     /// # Errors
-    /// Says what was not submitted and how to go on.
+    /// When Jobs were not submitted.
     pub(super) fn result(&self) -> anyhow::Result<u8> {
         if self.sent.is_complete() {
             return Ok(exit::DONE);
@@ -148,13 +141,13 @@ impl Report<'_> {
             })
             .collect();
         let rest = self.sent.count(|fate| matches!(fate, Fate::NotTried | Fate::Uploaded { .. }));
-        let mut why = causes(&failed);
-        for (count, what) in [
+        let mut why = reasons(&failed);
+        for (count, state) in [
             (self.sent.count(|fate| matches!(fate, Fate::NotTried)), "not tried"),
             (self.sent.count(|fate| matches!(fate, Fate::Uploaded { .. })), "uploaded and not published"),
         ] {
             if count > 0 {
-                why.push(format!("{count} {what}, because the submission stopped"));
+                why.push(format!("{count} {state}, because the submission stopped"));
             }
         }
         let code = match failed.first() {
@@ -164,7 +157,7 @@ impl Report<'_> {
             },
             None => "stopped",
         };
-        let mut next = format!("run it again, which sends only what is missing: {}", self.again);
+        let mut next = format!("run it again to send only the missing Jobs: {}", self.command);
         if let Some(hint) = failed.first().and_then(|(_, error)| error::explain(error).next) {
             next = format!("{hint}\nthen {next}");
         }
@@ -179,8 +172,8 @@ impl Report<'_> {
     }
 }
 
-/// Why Jobs were not submitted: a line for each cause, as far as there are few.
-fn causes(failed: &[(&str, &anyhow::Error)]) -> Vec<String> {
+/// Why Jobs were not submitted: a line for each of the first few causes.
+fn reasons(failed: &[(&str, &anyhow::Error)]) -> Vec<String> {
     let mut groups: BTreeMap<String, Vec<(&str, &anyhow::Error)>> = BTreeMap::new();
     for (job, error) in failed {
         groups.entry(error.root_cause().to_string()).or_default().push((job, error));

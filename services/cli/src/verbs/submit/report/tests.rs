@@ -16,7 +16,7 @@ fn report(sent: &submit::Report) -> Report<'_> {
         sent,
         seconds: 1.0,
         size: 10,
-        again: "cargo xtask submit --session s x".into(),
+        command: "cargo xtask submit --session s x".into(),
         waited: None,
     }
 }

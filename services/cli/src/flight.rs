@@ -1,4 +1,4 @@
-//! What is in flight: one line each on a terminal, with how far it is; plain lines elsewhere.
+//! Progress of several tasks at once: on a terminal a line for each task, elsewhere plain lines.
 
 use std::{
     collections::BTreeMap,
@@ -10,20 +10,20 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::{BETWEEN_LINES, Output};
+use crate::output::{BETWEEN_LINES, Output};
 
-/// Time between two looks of a moving line.
+/// Time between two frames of a moving line.
 const TICK: Duration = Duration::from_millis(100);
 
-/// Most things that have a line of their own from the start; the others are counted, so that all fits on a screen.
-const LINES: usize = 10;
-/// A line, without a share and with one. The words come last and are cut off at the edge: a line that wraps cannot be
-/// drawn over.
+/// Tasks with a line of their own from the start. The rest is counted, so that all fits on a screen.
+const LINES_MAX: usize = 10;
+/// A line without a percentage, and one with it. The message comes last and is cut off at the edge: a line that wraps
+/// cannot be drawn over.
 const PLAIN: &str = "  {spinner} {elapsed:>4} {wide_msg}";
 const SHARED: &str = "  {spinner} {elapsed:>4} {bar:20} {pos:>3} % {wide_msg}";
 const REST: &str = "    {wide_msg}";
 
-/// Several things at once.
+/// Tasks that run at the same time.
 pub struct Flight {
     output: Output,
     terminal: Option<MultiProgress>,
@@ -33,41 +33,42 @@ pub struct Flight {
 #[derive(Default)]
 struct State {
     lines: BTreeMap<String, Line>,
-    /// How many things have no line of their own.
+    /// Number of tasks without a line.
     rest: Option<ProgressBar>,
 }
 
 struct Line {
     begun: Instant,
-    told: Option<Instant>,
+    printed: Option<Instant>,
     bar: Option<ProgressBar>,
 }
 
 impl Flight {
-    pub(super) fn new(output: &Output) -> Self {
-        let terminal = (io::stderr().is_terminal() && !output.quiet).then(MultiProgress::new);
+    /// No task yet.
+    pub fn new(output: &Output) -> Self {
+        let terminal = (io::stderr().is_terminal() && !output.is_quiet()).then(MultiProgress::new);
         Self { output: *output, terminal, state: Mutex::default() }
     }
 
-    /// Something began.
+    /// Adds a task that began.
     pub fn begun(&self, name: &str) {
         self.output.detail(format_args!("  begun {name}"));
         let mut state = self.state();
         let drawn = state.lines.values().filter(|line| line.bar.is_some()).count();
         let begun = Instant::now();
-        let terminal = self.terminal.as_ref().filter(|_| drawn < LINES);
+        let terminal = self.terminal.as_ref().filter(|_| drawn < LINES_MAX);
         let bar = terminal.map(|terminal| line(terminal, state.rest.as_ref(), name, begun));
-        state.lines.insert(name.to_owned(), Line { begun, told: None, bar });
+        state.lines.insert(name.to_owned(), Line { begun, printed: None, bar });
         self.count(&mut state);
     }
 
-    /// It got further.
+    /// Shows the progress of a task.
     pub fn advanced(&self, name: &str, what: &str, percent: Option<u8>) {
         let share = percent.map(|percent| format!("{percent} %, ")).unwrap_or_default();
         let mut state = self.state();
         let State { lines, rest } = &mut *state;
         let Some(line) = lines.get_mut(name) else { return };
-        // What tells how far it is takes its time: it has a line, however many others there are.
+        // A task that reports progress takes long: it gets a line, however many others there are.
         if line.bar.is_none() {
             let bar = |terminal| self::line(terminal, rest.as_ref(), name, line.begun);
             line.bar = self.terminal.as_ref().map(bar);
@@ -82,21 +83,21 @@ impl Flight {
                 bar.set_message(format!("{name}: {what}"));
                 self.count(&mut state);
             }
-            None if line.told.is_none_or(|told| told.elapsed() >= BETWEEN_LINES) => {
-                line.told = Some(Instant::now());
+            None if line.printed.is_none_or(|printed| printed.elapsed() >= BETWEEN_LINES) => {
+                line.printed = Some(Instant::now());
                 self.output.note(format_args!("  {name}: {share}{what} ({} s)", line.begun.elapsed().as_secs()));
             }
             None => {}
         }
     }
 
-    /// It ended, as this line says.
+    /// Removes a task that ended, and prints `said`.
     pub fn ended(&self, name: &str, said: impl fmt::Display) {
         let mut state = self.state();
         let State { lines, rest } = &mut *state;
         if let Some(Line { bar: Some(bar), .. }) = lines.remove(name) {
             bar.finish_and_clear();
-            // Its place is the next one's, in whose turn it is.
+            // The oldest task without a line gets one.
             let waiting = lines.iter_mut().filter(|(_, line)| line.bar.is_none());
             if let Some((name, line)) = waiting.min_by_key(|(_, line)| line.begun) {
                 let bar = |terminal| self::line(terminal, rest.as_ref(), name, line.begun);
@@ -105,13 +106,13 @@ impl Flight {
         }
         self.count(&mut state);
         match &self.terminal {
-            // A line that cannot be written there is a terminal that went away.
+            // Printing fails when the terminal is closed.
             Some(terminal) => drop(terminal.println(said.to_string())),
             None => self.output.note(said),
         }
     }
 
-    /// Says how many things have no line, below those that have.
+    /// Shows below the lines how many tasks have none.
     fn count(&self, state: &mut State) {
         let Some(terminal) = &self.terminal else { return };
         let more = state.lines.values().filter(|line| line.bar.is_none()).count();
@@ -132,7 +133,7 @@ impl Flight {
     }
 }
 
-/// A line of its own for something that began then, above the count of the others.
+/// A line for a task, above the count of the others.
 fn line(terminal: &MultiProgress, rest: Option<&ProgressBar>, name: &str, begun: Instant) -> ProgressBar {
     let bar = ProgressBar::new_spinner().with_style(style(PLAIN)).with_elapsed(begun.elapsed());
     let bar = match rest {

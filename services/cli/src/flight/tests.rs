@@ -133,7 +133,7 @@ fn what_is_in_flight_fits_on_the_screen_and_the_share_is_shown() {
             && lines[..LINES].iter().all(whole)
             && lines.last().is_some_and(|line| line.trim() == "and 31 more")
     });
-    // What tells how far it is has a line, although so many are before it.
+    // A task with progress has a line, although many began before it.
     flight.advanced("cluster desk-cluster", "cluster deploying 3/12", Some(50));
     screen.comes_to("half of the cluster", |lines| {
         let cluster = lines.iter().find(|line| line.contains("cluster desk-cluster: cluster deploying 3/12"));

@@ -1,0 +1,222 @@
+//! Codes of errors that `cargo xtask` and `deskgrid` print.
+
+use super::Entry;
+
+/// Error codes, by name.
+pub(super) const ERRORS: &[Entry] = &[
+    (
+        "admission",
+        "a policy, a webhook or a limit of the cluster refuses an object or its pods",
+        "ask the owner of the policy in the message, or change the manifest to comply with it",
+    ),
+    (
+        "already-running",
+        "a laptop cloud of this environment is running",
+        "use it, or stop it with `cargo xtask local down`",
+    ),
+    (
+        "blocked",
+        "a resource belongs to somebody else, is missing, or cannot be changed to what the environment file says",
+        "read the plan of `cargo xtask plan`; --adopt takes over existing resources",
+    ),
+    ("build", "the services do not compile", "read the messages of the compiler"),
+    ("check", "a check of the repository failed", "read its messages; `cargo xtask check` runs the checks again"),
+    (
+        "cloud-build",
+        "a build on Cloud Build failed: a step failed, it took or waited too long, or it was cancelled",
+        "read its log; run `cargo xtask build` again, or `cargo xtask build --local` without Cloud Build",
+    ),
+    (
+        "cloud-build-refused",
+        "Cloud Build refused the build: the service is disabled or not in this region, or your account may \
+         not build",
+        "run `cargo xtask doctor`; the account needs roles/cloudbuild.builds.editor on the project and \
+         roles/iam.serviceAccountUser on the builder's account",
+    ),
+    (
+        "cluster-denied",
+        "your account lacks a permission on the cluster",
+        "`kubectl auth can-i --list` shows its permissions; ask for the missing role",
+    ),
+    ("cluster-refused", "the API server refused a request", "read its message; deploy again when a template changed"),
+    (
+        "cluster-unreachable",
+        "the API server does not answer",
+        "check that the cluster is up, and that `kubectl get pods` works with the same context",
+    ),
+    (
+        "crash-loop",
+        "a container fails again after each restart",
+        "read the last log lines in the message; deploy a corrected version",
+    ),
+    (
+        "credentials",
+        "there are no credentials, or they are not valid any more",
+        "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a credentials file",
+    ),
+    ("denied", "your account lacks a permission", "ask for the role in the message, or use another account"),
+    ("environment-file", "the environment file has errors", "correct the lines in the message"),
+    ("failed", "an error without a code of its own", "read the message; --verbose prints more"),
+    (
+        "field-conflict",
+        "another tool owns fields that the deploy would change",
+        "`cargo xtask deploy --dry-run` shows the difference; --force-conflicts takes over the fields",
+    ),
+    (
+        "folder-loop",
+        "a symbolic link in a folder leads to a folder above it",
+        "submit another folder, or remove the link",
+    ),
+    (
+        "identity",
+        "Google refuses the identity of a pod",
+        "`cargo xtask provision` binds the Kubernetes account to the Google account; a new binding takes two \
+         to seven minutes to work",
+    ),
+    (
+        "image-pull",
+        "an image cannot be pulled",
+        "check that the registry has the image, and that the nodes may read the registry",
+    ),
+    ("interrupted", "a signal stopped the verb", "run it again; it starts from the beginning"),
+    (
+        "keys-forbidden",
+        "the organisation forbids keys of service accounts",
+        "set `auth = \"workload-identity\"` in the environment file, or have the constraint removed for the \
+         project",
+    ),
+    (
+        "keys-in-use",
+        "running engines still use the old keys, so the keys were not deleted",
+        "run `cargo xtask rotate-keys` again when the engines have ended, or wait longer with --wait SECONDS",
+    ),
+    (
+        "left-behind",
+        "a resource that should be deleted still exists",
+        "run it again, or delete the resource in the message by hand",
+    ),
+    ("local-start", "the laptop cloud did not start", "read the log file in the message"),
+    (
+        "lock-denied",
+        "your account may not write the lock object of the environment in its bucket",
+        "ask for roles/storage.objectUser on the bucket, or on its objects that begin with deskgrid/",
+    ),
+    (
+        "lock-lost",
+        "the lock of the environment could not be renewed, or somebody took it over",
+        "find out who works on the environment, then run it again; it continues from the current state",
+    ),
+    (
+        "locked",
+        "somebody else works on the environment",
+        "run it again later, or wait longer with --lock-wait SECONDS; the lock of a dead process expires \
+         after a minute",
+    ),
+    ("name-collision", "two inputs would be Jobs of the same name", "rename one of them, or submit them separately"),
+    ("no-business", "the environment has no business", "`cargo xtask add-business NAME`"),
+    (
+        "no-cluster",
+        "there is no connection to the cluster",
+        "run `gcloud container clusters get-credentials`, or `cargo xtask local up` for a laptop cloud",
+    ),
+    (
+        "no-image",
+        "no image was built for this environment, or this machine cannot build one",
+        "run `cargo xtask build`, or name images with --orchestrator-image and --engine-image",
+    ),
+    (
+        "no-log",
+        "there is no log yet, or it was deleted with its pod",
+        "`cargo xtask job JOB` shows the last log lines of a failed Job",
+    ),
+    ("no-results", "no Job has a result yet", "`cargo xtask jobs` shows the states of the Jobs"),
+    ("no-such-file", "a file or folder does not exist", "check its name"),
+    ("no-such-job", "there is no Job of that name", "`cargo xtask jobs` lists them"),
+    (
+        "no-such-session",
+        "the session has no Job, and was never paused or cancelled",
+        "`cargo xtask session list` lists the sessions",
+    ),
+    (
+        "no-web-app",
+        "a web app is not deployed, or not ready",
+        "set `web.enabled` in the environment file, and run `cargo xtask deploy`",
+    ),
+    ("not-a-file", "a path is neither a file nor a folder", "submit files or folders"),
+    ("not-agreed", "the answer to a question was not yes", "answer yes, or confirm with --yes"),
+    ("not-found", "a resource does not exist in the cloud", "`cargo xtask provision` creates missing resources"),
+    (
+        "not-retried",
+        "Jobs were not retried",
+        "read the first error; submit Jobs without an input again, and run the same command for the rest",
+    ),
+    ("not-running", "the laptop cloud is not running", "`cargo xtask local up`"),
+    ("not-set-up", "the environment was not provisioned from this machine", "`cargo xtask provision`"),
+    (
+        "not-settled",
+        "Jobs of the session were still waiting or running at the time limit",
+        "`cargo xtask session wait` continues; `cargo xtask job JOB` shows why a Job waits",
+    ),
+    ("not-submitted", "Jobs were not submitted", "read the first error; run it again to send only the missing Jobs"),
+    ("nothing-to-submit", "the paths contain no input", "give files, or folders with files"),
+    (
+        "pending",
+        "the business or the session has waiting or running Jobs",
+        "wait until they have ended (`cargo xtask status`), or cancel them with --cancel",
+    ),
+    ("plan-file", "a file is not a plan of this version", "make a new plan with `cargo xtask plan --out FILE`"),
+    (
+        "plan-moved",
+        "the project, the cluster or the environment file changed after the plan was confirmed; nothing was \
+         changed",
+        "read a new plan with `cargo xtask plan` (for a deploy: `cargo xtask deploy --dry-run`), and confirm that",
+    ),
+    (
+        "pod-config",
+        "a container cannot be created, because an object that it uses is missing",
+        "read the message; `cargo xtask deploy` creates missing objects",
+    ),
+    (
+        "preflight",
+        "`provision` would fail halfway, so it did not begin",
+        "follow the advice of each finding; `cargo xtask doctor` checks them again",
+    ),
+    ("probe", "a container runs, but its probes fail", "read its log: `cargo xtask logs --orchestrator`"),
+    (
+        "quota",
+        "a quota of the cluster or of the project is used up",
+        "`kubectl describe quota` and `cargo xtask doctor` show its use; raise it, or delete what uses it",
+    ),
+    (
+        "registry-denied",
+        "the image registry denied access",
+        "Google's registry: `gcloud auth application-default login` and roles/artifactregistry.writer; \
+         another one: `docker login HOST`, or --username NAME --password-stdin",
+    ),
+    (
+        "registry-refused",
+        "the image registry refused an image",
+        "read its message; another build sends only missing layers",
+    ),
+    ("registry-unreachable", "the image registry does not answer", "check its address and the network"),
+    (
+        "rollout-stuck",
+        "a rollout makes no progress, for an unknown reason",
+        "`kubectl describe deployment,pod` shows what the cluster knows",
+    ),
+    ("stopped", "the verb was stopped before its end", "run it again; it continues"),
+    ("timeout", "no answer came in time", "check that the service is up, and check the network"),
+    ("unhealthy", "a check of the environment failed", "follow the advice of `cargo xtask doctor` for each finding"),
+    ("unknown-code", "there is no such code", "`cargo xtask explain` lists all codes"),
+    (
+        "unreachable",
+        "a service does not answer",
+        "`cargo xtask local status` for a laptop cloud, else check the network and the proxy",
+    ),
+    (
+        "unschedulable",
+        "no node has room for a pod, and the autoscaler adds none",
+        "add nodes or larger ones, raise the limit of the autoscaler, or lower the requests",
+    ),
+    ("usage", "the command line has an error", "see --help"),
+];

@@ -1,0 +1,169 @@
+//! Reason codes of Jobs: of outcomes, and of Jobs that wait or run.
+
+use super::Entry;
+
+/// Reason codes, by name.
+pub(super) const REASONS: &[Entry] = &[
+    ("already-done", "the result existed already, so the engine computed nothing", "nothing"),
+    (
+        "cancelled",
+        "a person cancelled the Job or its session, or deleted its Kubernetes Job",
+        "`cargo xtask session retry SESSION JOB` runs it",
+    ),
+    (
+        "cannot-start",
+        "the desk's own program cannot be started",
+        "correct `engine.command` of the business, or the image, and deploy",
+    ),
+    (
+        "common-data-missing",
+        "the input needs common data that the session does not have",
+        "submit again with --common FILE",
+    ),
+    ("completed", "every result is written", "nothing"),
+    (
+        "configuration",
+        "the engine cannot read its configuration",
+        "deploy again, so that orchestrator and engine have the same version",
+    ),
+    ("created", "the Kubernetes Job has no pod yet", "wait; `cargo xtask job JOB` shows events and full quotas"),
+    ("empty-message", "the message has no data", "publish a message with data"),
+    (
+        "engine-error",
+        "the engine failed, for example because Cloud Storage did not answer",
+        "read the message; `cargo xtask session retry SESSION JOB`",
+    ),
+    (
+        "evicted",
+        "the node removed the pod, mostly for lack of memory or disk",
+        "`cargo xtask session retry SESSION JOB`; raise `engine.memory` if it happens again",
+    ),
+    (
+        "failed",
+        "Kubernetes reports a failure without a reason",
+        "read the message and the events: `cargo xtask job JOB`",
+    ),
+    ("input-missing", "the input was deleted or replaced before the Job could read it", "submit the input again"),
+    ("input-too-large", "the input is larger than the kernel accepts", "split it into several inputs"),
+    (
+        "inputs-failed",
+        "inputs of a batch failed; each has an outcome of its own",
+        "read the outcomes: `cargo xtask session failures SESSION`",
+    ),
+    (
+        "invalid-job",
+        "the API server refused the Kubernetes Job",
+        "read the message; correct the options of the Job, or the Job template",
+    ),
+    (
+        "malformed-generation",
+        "the generation in the message is not a positive integer",
+        "correct the message and replay it: `cargo xtask dead-letters replay ID --file FILE`",
+    ),
+    (
+        "malformed-input",
+        "the input has errors, which the message lists",
+        "correct the input, and replay it with `cargo xtask dead-letters replay JOB --file FILE`",
+    ),
+    ("malformed-manifest", "the manifest of a batch was changed or has an unknown version", "submit its Jobs again"),
+    (
+        "malformed-message",
+        "the data or the attributes of the message have an error",
+        "correct the message and replay it: `cargo xtask dead-letters replay ID --file FILE`",
+    ),
+    (
+        "malformed-option",
+        "an attribute of the message has an invalid value",
+        "correct it: `cargo xtask dead-letters replay ID --attribute NAME=VALUE`",
+    ),
+    ("manifest-missing", "the manifest of a batch was deleted", "submit its Jobs again"),
+    (
+        "market-unclear",
+        "there are several files of common data, and none has the name of the market data",
+        "name the market data market.json",
+    ),
+    ("numeric-overflow", "a value of the result is too large for a number", "check the numbers of the input"),
+    (
+        "out-of-memory",
+        "the engine used more memory than its limit",
+        "`cargo xtask session retry SESSION JOB` --memory MORE, or raise `engine.memory`",
+    ),
+    (
+        "output-held-open",
+        "a process that the desk's own program started kept its output open",
+        "end all child processes before the program exits",
+    ),
+    ("output-too-large", "the result is larger than its limit", "write a smaller result, or raise `engine.max_output`"),
+    (
+        "over-limit",
+        "the message requests more memory or time than an attempt may have",
+        "request at most 8 times `engine.memory` and `engine.timeout` of the business",
+    ),
+    ("pending", "the pod of the Job does not run yet", "wait; `cargo xtask job JOB` shows why"),
+    (
+        "permanent-failure",
+        "the engine reported that the input can never work, without a reason code",
+        "read the log: `cargo xtask logs JOB`",
+    ),
+    (
+        "pod-failure-policy",
+        "the engine reported that the input can never work, and its pod was deleted",
+        "read the log: `cargo xtask logs JOB`",
+    ),
+    (
+        "program-failed",
+        "the desk's own program ended with an exit code other than 0",
+        "read the log: `cargo xtask logs JOB`",
+    ),
+    ("program-killed", "a signal ended the desk's own program", "read the log: `cargo xtask logs JOB`"),
+    (
+        "result-gone",
+        "a result does not exist any more, because results are kept for a limited time",
+        "submit the input again",
+    ),
+    (
+        "result-missing",
+        "the engine succeeded, but a result is missing",
+        "`cargo xtask session retry SESSION JOB`; read the log if it happens again",
+    ),
+    (
+        "retries-exhausted",
+        "every attempt of Kubernetes to run the engine failed",
+        "read the last error and the log: `cargo xtask job JOB`; then `cargo xtask session retry SESSION JOB`",
+    ),
+    (
+        "retrying",
+        "a pod of the Job failed, and Kubernetes starts the next one",
+        "wait; `cargo xtask logs JOB --previous` shows the failure",
+    ),
+    ("running", "the Job runs", "wait"),
+    ("settling", "the Kubernetes Job ended, and its outcome is not written yet", "wait a few seconds"),
+    ("stopped", "the cluster stopped the engine", "`cargo xtask session retry SESSION JOB`"),
+    ("suspended", "the queue (Kueue) has not admitted the Job", "wait, or raise the quota of the queue"),
+    (
+        "timeout",
+        "the engine ran longer than its time limit",
+        "`cargo xtask session retry SESSION JOB` --timeout LONGER, or raise `engine.timeout`",
+    ),
+    ("unknown-schema", "a newer version of Deskgrid wrote the message", "deploy that version"),
+    (
+        "unreadable-outcome",
+        "the outcome object cannot be read, because another program wrote it or changed it",
+        "delete the object in the message, or restore it, and submit the input again",
+    ),
+    (
+        "wrong-bucket",
+        "the message names a bucket of another business or project",
+        "correct the message and replay it: `cargo xtask dead-letters replay ID --file FILE`",
+    ),
+    (
+        "wrong-event",
+        "a storage notification of another event than OBJECT_FINALIZE",
+        "limit the notification to OBJECT_FINALIZE",
+    ),
+    (
+        "wrong-object",
+        "the object in the message is not an input of this business",
+        "correct the message and replay it: `cargo xtask dead-letters replay ID --file FILE`",
+    ),
+];
