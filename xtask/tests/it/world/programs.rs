@@ -15,7 +15,8 @@ pub(crate) fn programs() -> &'static BTreeMap<String, PathBuf> {
         let built = Command::new(env!("CARGO"))
             .args(["build", "--message-format=json-render-diagnostics"])
             .args(
-                ["xtask", "orchestrator", "engine", "client", "monitor"].map(|package| format!("--package={package}")),
+                ["xtask", "cli", "orchestrator", "engine", "client", "monitor"]
+                    .map(|package| format!("--package={package}")),
             )
             .current_dir(root)
             .output()
