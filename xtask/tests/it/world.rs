@@ -61,6 +61,8 @@ pub(crate) struct World {
 
 /// How a world is set up.
 pub(crate) struct Setup<'a> {
+    /// The Google Cloud project.
+    pub(crate) project: &'a str,
     /// Lines of each business.
     pub(crate) settings: &'a str,
     /// Lines on how its engines run.
@@ -75,7 +77,14 @@ pub(crate) struct Setup<'a> {
 
 impl Default for Setup<'_> {
     fn default() -> Self {
-        Self { settings: "max_active_jobs = 8", engine: "", more: "", batches: &[], emulators: BTreeMap::new() }
+        Self {
+            project: "test-desk",
+            settings: "max_active_jobs = 8",
+            engine: "",
+            more: "",
+            batches: &[],
+            emulators: BTreeMap::new(),
+        }
     }
 }
 
@@ -96,10 +105,10 @@ impl World {
         setup: Setup<'_>,
         tell: impl FnOnce(&mut localcloud::google::Options),
     ) -> Self {
-        let Setup { settings, engine, more, batches, emulators } = setup;
+        let Setup { project, settings, engine, more, batches, emulators } = setup;
         let _ = cloud::clients::install_tls_provider();
         let folder = tempfile::tempdir().unwrap();
-        let mut text = "project = \"test-desk\"\nlocation = \"europe-west1\"\ncloud = \"local\"\n".to_owned();
+        let mut text = format!("project = \"{project}\"\nlocation = \"europe-west1\"\ncloud = \"local\"\n");
         let real = Real::named().await;
         for business in businesses {
             text.push_str(&format!("[businesses.{business}]\n{settings}\n"));
