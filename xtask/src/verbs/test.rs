@@ -26,8 +26,10 @@ use crate::{args::Globals, context};
 const TEST_CONTEXT: &str = "DESKGRID_TEST_CONTEXT";
 /// Tells the tests what the names of what they make in that cluster begin with.
 const TEST_PREFIX: &str = "DESKGRID_TEST_PREFIX";
-/// Tells the soak test to take its time.
+/// Has every case of an exhaustive suite run.
 const TEST_LONG: &str = "DESKGRID_TEST_LONG";
+/// How many tests of a program run at once.
+const TEST_THREADS: &str = "RUST_TEST_THREADS";
 /// The tests that hold on any Kubernetes.
 const ANY_CLUSTER: [&str; 5] =
     ["crashes::", "duplicates::", "deploys::", "batches::a_session_in_batches", "batches::jobs_that_are_all_deleted"];
@@ -40,7 +42,7 @@ const CONNECT: Duration = Duration::from_secs(5);
 pub(crate) struct Args {
     /// Only tests whose name contains this, as `cargo test` takes it
     filter: Option<String>,
-    /// Run the soak test at its full length
+    /// Run every case of the exhaustive suites, and the soak test at its full length; otherwise a fixed sample
     #[arg(long)]
     long: bool,
 }
@@ -97,6 +99,11 @@ async fn cargo(arguments: &[&str], variables: &[(&str, String)], output: &Output
         .env_remove(TEST_CONTEXT)
         .env_remove(TEST_PREFIX)
         .env_remove(TEST_LONG);
+    // Many tests wait for leases, timers and programs: twice as many as there are processors keep those busy.
+    if !contract::config::variables().contains_key(TEST_THREADS) {
+        let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        command.env(TEST_THREADS, (2 * processors).to_string());
+    }
     command.envs(variables.iter().map(|(name, value)| (name, value)));
     let status = command.status().await.with_context(|| format!("run {line}"))?;
     if status.success() {

@@ -7,8 +7,10 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
+    sync::OnceLock,
     time::{Duration, Instant},
 };
 
@@ -28,15 +30,19 @@ const STARTS_WITHIN: Duration = Duration::from_secs(300);
 /// Runs a program for as long as its standard input is open, so that it never outlives this process.
 const LEASH: &str = r#""$@" & program=$!; cat > /dev/null; kill $program; wait $program"#;
 
-/// A running Pub/Sub emulator of Google's. Ends when it is dropped.
-struct Emulator {
-    process: Child,
-    address: String,
-    front: Goodbye,
+/// The program, which all tests share; it ends with this process. Each test has a project of its own in it.
+struct Program {
+    _leash: Child,
+    address: SocketAddr,
 }
 
-impl Emulator {
-    /// Starts one; `None`, and says why, where there is none.
+impl Program {
+    /// The one that runs; `None`, and says why, where there is none.
+    fn shared() -> Option<&'static Self> {
+        static SHARED: OnceLock<Option<Program>> = OnceLock::new();
+        SHARED.get_or_init(Self::start).as_ref()
+    }
+
     fn start() -> Option<Self> {
         let Some(jar) = jar() else {
             println!(
@@ -49,7 +55,7 @@ impl Emulator {
             return None;
         }
         let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let process = Command::new("sh")
+        let leash = Command::new("sh")
             .args(["-c", LEASH, "sh", "java", "-Xmx1g", "-jar"])
             .arg(jar)
             .args(["--host=127.0.0.1".to_owned(), format!("--port={}", address.port())])
@@ -58,7 +64,22 @@ impl Emulator {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
-        Some(Self { process, address: address.to_string(), front: Goodbye::to(address) })
+        Some(Self { _leash: leash, address })
+    }
+}
+
+/// A project in the emulator, with the front that one test goes through.
+struct Emulator {
+    project: &'static str,
+    address: SocketAddr,
+    front: Goodbye,
+}
+
+impl Emulator {
+    /// A project of this name; `None`, and says why, where there is no emulator.
+    fn with(project: &'static str) -> Option<Self> {
+        let Program { address, .. } = Program::shared()?;
+        Some(Self { project, address: *address, front: Goodbye::to(*address) })
     }
 
     /// A world that has it in the place of Pub/Sub.
@@ -71,16 +92,10 @@ impl Emulator {
         }
         let front = self.front.address.to_string();
         let variables = BTreeMap::from([(PUBSUB_EMULATOR_HOST.to_owned(), front.clone())]);
-        let world = World::start_as(businesses, Setup { emulators: variables, ..Setup::default() }, |_| {}).await;
+        let setup = Setup { project: self.project, emulators: variables, ..Setup::default() };
+        let world = World::start_as(businesses, setup, |_| {}).await;
         assert_eq!(world.rendered.config.endpoints.pubsub, Some(format!("http://{front}")));
         world
-    }
-}
-
-impl Drop for Emulator {
-    fn drop(&mut self) {
-        drop(self.process.stdin.take());
-        let _ = self.process.wait();
     }
 }
 
@@ -97,14 +112,15 @@ fn jar() -> Option<PathBuf> {
 }
 
 /// One business for each step at which its orchestrators are killed; what they held comes back to all at once.
-async fn crash_everywhere(replicas: usize) {
-    let Some(emulator) = Emulator::start() else { return };
-    let names: Vec<String> = STEPS.iter().map(|(name, _)| name.replace('_', "-")).collect();
+async fn crash_everywhere(project: &'static str, replicas: usize) {
+    let Some(emulator) = Emulator::with(project) else { return };
+    let steps: Vec<_> = STEPS.iter().filter(|(_, step)| crashes::is_sampled(*step, replicas, "job")).collect();
+    let names: Vec<String> = steps.iter().map(|(name, _)| name.replace('_', "-")).collect();
     let businesses: Vec<&str> = names.iter().map(String::as_str).collect();
     let world = emulator.world(&businesses).await;
     world.apply_without_orchestrators().await;
     let mut all = Vec::new();
-    for (business, (_, step)) in businesses.iter().zip(STEPS) {
+    for (business, (_, step)) in businesses.iter().zip(steps) {
         let expected = crashes::submit(&world, business).await;
         let (hooks, reached) = crash_at(*step);
         let mut victims = Vec::new();
@@ -127,30 +143,30 @@ async fn crash_everywhere(replicas: usize) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_at_any_step_alone() {
-    crash_everywhere(1).await;
+    crash_everywhere("crash-alone", 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_crash_at_any_step_of_one_of_two() {
-    crash_everywhere(2).await;
+    crash_everywhere("crash-one-of-two", 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_message_published_again_and_again_is_one_job() {
-    let Some(emulator) = Emulator::start() else { return };
+    let Some(emulator) = Emulator::with("again-and-again") else { return };
     duplicates::again_and_again(emulator.world(&["bu1"]).await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_deleted_by_hand_is_cancelled_and_stays_so() {
-    let Some(emulator) = Emulator::start() else { return };
+    let Some(emulator) = Emulator::with("deleted-by-hand") else { return };
     duplicates::deleted_by_hand(emulator.world(&["bu1"]).await).await;
 }
 
 /// Everything as deployed: the orchestrator is a pod and finds the emulator by its configuration.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deployed_desk_works_with_it() {
-    let Some(emulator) = Emulator::start() else { return };
+    let Some(emulator) = Emulator::with("deployed-desk") else { return };
     let world = emulator.world(&["bu1"]).await;
     world.deploy().await;
     let expected: BTreeMap<String, State> = crashes::submit(&world, "bu1").await;

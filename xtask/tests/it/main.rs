@@ -32,6 +32,7 @@ mod locks;
 mod plans;
 mod resources;
 mod rollouts;
+mod sample;
 mod sessions;
 mod setup;
 mod setup_verbs;

@@ -24,13 +24,16 @@ use localcloud::{
 };
 use serde_json::json;
 
-use crate::world::{PATIENCE, Setup, World, command_lines, eventually};
+use crate::{
+    sample::is_long,
+    world::{PATIENCE, Setup, World, command_lines, eventually},
+};
 
 const BUSINESSES: [&str; 3] = ["bu1", "bu2", "bu3"];
 /// Of them, those with dispatch in batches.
 const BATCHES: [&str; 1] = ["bu3"];
 /// Jobs of each business: in the long run 5,001, most of them in batches, as a desk would have so many small ones.
-const SHORT: [usize; 3] = [100, 100, 100];
+const SHORT: [usize; 3] = [60, 60, 60];
 const LONG: [usize; 3] = [600, 600, 3801];
 /// Between two looks at how many are settled.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -150,8 +153,7 @@ async fn reach(world: &World, count: usize, started: Instant) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn everything_that_can_go_wrong_changes_no_outcome() {
-    let long = contract::config::variables().get("DESKGRID_TEST_LONG").is_some_and(|value| !value.is_empty());
-    let each: BTreeMap<&str, usize> = BUSINESSES.into_iter().zip(if long { LONG } else { SHORT }).collect();
+    let each: BTreeMap<&str, usize> = BUSINESSES.into_iter().zip(if is_long() { LONG } else { SHORT }).collect();
     let started = Instant::now();
     let world = World::start_as(&BUSINESSES, Setup { batches: &BATCHES, ..Setup::default() }, |_| {}).await;
     world.cloud.kubernetes.add_node(&NodeSettings::named("second"));

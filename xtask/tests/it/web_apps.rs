@@ -12,7 +12,7 @@ use sessions::submit::content_type;
 use tokio_util::sync::CancellationToken;
 use web::{AccessSettings, Limits, Settings};
 
-use crate::world::{Setup, World, eventually, programs};
+use crate::world::{Setup, World, eventually};
 
 /// A token that may see every business.
 pub(crate) const ALL: &str = "all-businesses-0123456789abcdef";
@@ -28,9 +28,7 @@ pub(crate) async fn world(businesses: &[&str]) -> World {
 pub(crate) async fn world_with(businesses: &[&str], setup: Setup<'_>) -> World {
     let mut world = World::start_as(businesses, Setup { more: "[web]\nenabled = true\n", ..setup }, |_| {}).await;
     if !world.is_real() {
-        let images = world.cloud.kubernetes.images();
-        let image = |app: &str| Some(images.register(&format!("registry/{app}"), &programs()[app]).unwrap());
-        let web = WebImages { monitor: image("monitor"), client: image("client") };
+        let web = WebImages { monitor: Some(world.image("monitor")), client: Some(world.image("client")) };
         let extras = Extras { web, pod_monitoring: false };
         world.rendered = render_with(&world.environment, &world.clients.endpoints, &world.images, &extras).unwrap();
     }

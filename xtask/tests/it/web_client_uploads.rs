@@ -10,6 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use web::Limits;
 
 use crate::{
+    sample::is_long,
     web_apps::{App, ONE, metadata, world},
     world::{eventually, programs},
 };
@@ -146,8 +147,7 @@ fn most_memory_kib(pid: u32) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_large_upload_does_not_grow_the_program() {
-    let long = contract::config::variables().get("DESKGRID_TEST_LONG").is_some_and(|value| !value.is_empty());
-    let mib: usize = if long { 1024 } else { 256 };
+    let mib: usize = if is_long() { 1024 } else { 96 };
     let world = world(&["bu1"]).await;
     let folder = world.folder();
     std::fs::write(folder.join("tokens"), ONE).unwrap();

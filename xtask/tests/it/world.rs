@@ -33,13 +33,15 @@ mod programs;
 mod proofs;
 mod running;
 
-pub(crate) use programs::{command_lines, programs};
+pub(crate) use programs::{command_lines, image, programs};
 pub(crate) use running::Running;
 
 /// How long a test waits for something that takes milliseconds; only a safety net. On Google's emulator a lease of a
 /// minute really has to end.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// The folder of the laptop cloud below that of the test.
+const CLOUD_FOLDER: &str = "cloud";
 
 /// A provisioned laptop cloud.
 pub(crate) struct World {
@@ -59,6 +61,8 @@ pub(crate) struct World {
 
 /// How a world is set up.
 pub(crate) struct Setup<'a> {
+    /// The Google Cloud project.
+    pub(crate) project: &'a str,
     /// Lines of each business.
     pub(crate) settings: &'a str,
     /// Lines on how its engines run.
@@ -73,7 +77,14 @@ pub(crate) struct Setup<'a> {
 
 impl Default for Setup<'_> {
     fn default() -> Self {
-        Self { settings: "max_active_jobs = 8", engine: "", more: "", batches: &[], emulators: BTreeMap::new() }
+        Self {
+            project: "test-desk",
+            settings: "max_active_jobs = 8",
+            engine: "",
+            more: "",
+            batches: &[],
+            emulators: BTreeMap::new(),
+        }
     }
 }
 
@@ -94,10 +105,10 @@ impl World {
         setup: Setup<'_>,
         tell: impl FnOnce(&mut localcloud::google::Options),
     ) -> Self {
-        let Setup { settings, engine, more, batches, emulators } = setup;
+        let Setup { project, settings, engine, more, batches, emulators } = setup;
         let _ = cloud::clients::install_tls_provider();
         let folder = tempfile::tempdir().unwrap();
-        let mut text = "project = \"test-desk\"\nlocation = \"europe-west1\"\ncloud = \"local\"\n".to_owned();
+        let mut text = format!("project = \"{project}\"\nlocation = \"europe-west1\"\ncloud = \"local\"\n");
         let real = Real::named().await;
         for business in businesses {
             text.push_str(&format!("[businesses.{business}]\n{settings}\n"));
@@ -116,7 +127,7 @@ impl World {
         std::fs::write(&file, text).unwrap();
         let environment = environment::load(&file, &Overrides::new()).unwrap();
         let options = Options {
-            folder: folder.path().join("cloud"),
+            folder: folder.path().join(CLOUD_FOLDER),
             project: environment.project.clone(),
             location: environment.location.clone(),
             data: None,
@@ -129,10 +140,9 @@ impl World {
         let clients = Cloud::connect(&environment, Some(state)).await.unwrap();
         let silent: provision::apply::Progress = Arc::new(|_| {});
         provision::run(&environment, &clients, plan::Options::default(), &silent).await.unwrap();
-        let images = cloud.kubernetes.images();
         let images = Images {
-            orchestrator: images.register("registry/orchestrator", &programs()["orchestrator"]).unwrap(),
-            engine: images.register("registry/engine", &programs()["engine"]).unwrap(),
+            orchestrator: image(&folder.path().join(CLOUD_FOLDER), "orchestrator"),
+            engine: image(&folder.path().join(CLOUD_FOLDER), "engine"),
         };
         let rendered = manifests::render(&environment, &clients.endpoints, &images).unwrap();
         let kube = real.as_ref().map_or_else(|| clients.kubernetes.clone().unwrap(), |real| real.client.clone());
@@ -195,6 +205,11 @@ impl World {
         for business in &self.environment.businesses {
             deploy::wait(&self.kube, &business.namespace, "orchestrator", PATIENCE).await.unwrap();
         }
+    }
+
+    /// The image of one of our programs, for its nodes to run.
+    pub(crate) fn image(&self, program: &str) -> String {
+        image(&self.folder.path().join(CLOUD_FOLDER), program)
     }
 
     /// Where its programs and pods are.

@@ -1,11 +1,13 @@
-//! The programs of the services, and which of them run.
+//! The programs of the services, their images, and which of them run.
 
 use std::{
     collections::BTreeMap,
     path::{Path, PathBuf},
     process::Command,
-    sync::OnceLock,
+    sync::{Mutex, OnceLock},
 };
+
+use localcloud::node::images::Images;
 
 /// Programs of the services, built once for all tests.
 pub(crate) fn programs() -> &'static BTreeMap<String, PathBuf> {
@@ -15,7 +17,8 @@ pub(crate) fn programs() -> &'static BTreeMap<String, PathBuf> {
         let built = Command::new(env!("CARGO"))
             .args(["build", "--message-format=json-render-diagnostics"])
             .args(
-                ["xtask", "orchestrator", "engine", "client", "monitor"].map(|package| format!("--package={package}")),
+                ["xtask", "cli", "orchestrator", "engine", "client", "monitor"]
+                    .map(|package| format!("--package={package}")),
             )
             .current_dir(root)
             .output()
@@ -31,6 +34,29 @@ pub(crate) fn programs() -> &'static BTreeMap<String, PathBuf> {
             })
             .collect()
     })
+}
+
+/// The image of a program in the folder of a laptop cloud. The digest is computed once for all tests, and the file is a
+/// hard link where that is possible: copies of all programs for every test would be tens of gigabytes.
+pub(crate) fn image(cloud: &Path, name: &str) -> String {
+    static REFERENCES: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
+    let program = &programs()[name];
+    let reference = REFERENCES
+        .lock()
+        .unwrap()
+        .entry(name.to_owned())
+        .or_insert_with(|| Images::reference(&format!("registry/{name}"), program).unwrap())
+        .clone();
+    let (_, digest) = reference.split_once("@sha256:").expect("a reference has a digest");
+    let images = cloud.join("cluster/images");
+    let folder = images.join(format!("sha256-{digest}"));
+    std::fs::create_dir_all(&folder).unwrap();
+    let kept = folder.join(name);
+    if std::fs::hard_link(program, &kept).is_err() {
+        std::fs::copy(program, &kept).unwrap();
+    }
+    assert!(Images::new(images).find(&reference).is_some(), "the laptop cloud does not find {reference}");
+    reference
 }
 
 /// Process ids and command lines of everything that runs on this machine.
