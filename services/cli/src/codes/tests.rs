@@ -14,7 +14,9 @@ fn sources(path: &str) -> Vec<(PathBuf, String)> {
     while let Some(path) = waiting.pop() {
         if path.is_dir() {
             waiting.extend(std::fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path()));
-        } else if path.extension().is_some_and(|extension| extension == "rs") && !path.ends_with("tests.rs") {
+        } else if path.extension().is_some_and(|extension| extension == "rs")
+            && !["tests.rs", "properties.rs"].iter().any(|tests| path.ends_with(tests))
+        {
             let text = std::fs::read_to_string(&path).unwrap();
             let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap().to_owned();
             found.push((path, text));
