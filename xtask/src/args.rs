@@ -1,8 +1,8 @@
 //! The shape of the command line.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::verbs;
+use crate::{globals::Globals, verbs};
 
 /// Deskgrid: a compute work queue on Google Cloud, or on this laptop.
 #[derive(Debug, Parser)]
@@ -12,28 +12,6 @@ pub(crate) struct Cli {
     pub(crate) globals: Globals,
     #[command(subcommand)]
     pub(crate) verb: Option<Verb>,
-}
-
-/// What every verb takes.
-#[derive(Clone, Debug, Default, Args)]
-#[group(skip)]
-pub(crate) struct Globals {
-    /// Environment: a name in infra/environments, or a path that ends in .toml [default: the only one that is not
-    /// `local`]
-    #[arg(long, global = true, value_name = "NAME", env = "DESKGRID_ENV")]
-    pub(crate) env: Option<String>,
-    /// Act as this service account; you need roles/iam.serviceAccountTokenCreator on it
-    #[arg(long, global = true, value_name = "EMAIL")]
-    pub(crate) impersonate_service_account: Option<String>,
-    #[command(flatten)]
-    pub(crate) shared: cli::Globals,
-}
-
-impl Globals {
-    /// The Kubernetes context named on the command line.
-    pub(crate) fn context(&self) -> Option<&str> {
-        self.shared.context()
-    }
 }
 
 /// The verbs.

@@ -23,21 +23,19 @@ use crate::context;
 
 /// How long it may take to start or to stop; a safety net, since both take well under a second on an idle machine.
 const LIMIT: Duration = Duration::from_secs(60);
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+const POLL_EVERY: Duration = Duration::from_millis(10);
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
-/// Notes where this program is. To be called before cargo may put a newer one in its place, for then the system no
-/// longer knows the name of the running one.
-pub(crate) fn remember_program() {
-    if let Ok(program) = std::env::current_exe() {
-        PROGRAM.get_or_init(|| program);
-    }
+/// Remembers the path of `xtask`, which serves the laptop cloud. To be called at the start: the system no longer knows the
+/// path of a running program once cargo has replaced its file.
+pub fn remember_program(xtask: PathBuf) {
+    PROGRAM.get_or_init(|| xtask);
 }
 
-/// Where this program is.
+/// The path of `xtask`.
 pub(crate) fn program() -> anyhow::Result<&'static PathBuf> {
-    PROGRAM.get().context("find this program")
+    PROGRAM.get().context("find the program xtask")
 }
 
 /// The laptop cloud of one environment.
@@ -168,7 +166,7 @@ impl Laptop {
                 let _ = child.kill();
                 return Err(self.failed(format!("it did not answer within {} s", LIMIT.as_secs())).into());
             }
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(POLL_EVERY);
         }
     }
 
@@ -206,7 +204,7 @@ impl Laptop {
                     LIMIT.as_secs()
                 );
             }
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(POLL_EVERY);
         }
         Ok(true)
     }

@@ -8,10 +8,10 @@ use provision::{Environment, LocalState, environment};
 
 use crate::{context, laptop::Laptop};
 
-pub(crate) mod leftovers;
+pub mod leftovers;
 
 /// An environment of its own. Whatever becomes of its user, dropping the stage stops the cloud and removes the folder.
-pub(crate) struct Stage {
+pub struct Stage {
     environment: Environment,
     file: PathBuf,
     folder: PathBuf,
@@ -26,7 +26,7 @@ impl Stage {
     ///
     /// # Errors
     /// When the text is no environment, or the folder cannot be written to.
-    pub(crate) fn make(prefix: &str, text: &str) -> anyhow::Result<Self> {
+    pub fn make(prefix: &str, text: &str) -> anyhow::Result<Self> {
         let name = format!("{prefix}-{}", std::process::id());
         let folder = context::root().join(context::GENERATED).join(&name);
         let file = folder.join(format!("{name}.toml"));
@@ -41,7 +41,7 @@ impl Stage {
     }
 
     /// The environment.
-    pub(crate) fn environment(&self) -> &Environment {
+    pub fn environment(&self) -> &Environment {
         &self.environment
     }
 
@@ -51,7 +51,10 @@ impl Stage {
     }
 
     /// Clients for it, once it is set up.
-    pub(crate) async fn context(&self) -> anyhow::Result<Context> {
+    ///
+    /// # Errors
+    /// When it is not set up.
+    pub async fn context(&self) -> anyhow::Result<Context> {
         context::at(
             &self.environment,
             &context::generated(&self.environment),
@@ -60,14 +63,20 @@ impl Stage {
         .await
     }
 
-    /// Starts the laptop cloud; with a leash it ends with this process, whatever ends that.
-    pub(crate) fn start_cloud(&mut self, leash: bool) -> anyhow::Result<()> {
+    /// Starts the laptop cloud; with a leash it ends with this process, however that ends.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_cloud(&mut self, leash: bool) -> anyhow::Result<()> {
         self.cloud = Some(self.laptop.start(None, leash)?);
         Ok(())
     }
 
-    /// Stops everything, removes the folder, and tells what is left nevertheless.
-    pub(crate) fn strike(mut self) -> anyhow::Result<Vec<String>> {
+    /// Stops everything, removes the folder, and returns what is left nevertheless.
+    ///
+    /// # Errors
+    /// When the cloud does not stop, or the folder cannot be removed.
+    pub fn remove(mut self) -> anyhow::Result<Vec<String>> {
         self.stop()?;
         let state = self.cloud.take().map(|(state, _)| state);
         Ok(leftovers::find(&self.folder, state.as_ref()))

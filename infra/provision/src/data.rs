@@ -14,9 +14,9 @@ use sessions::jobs;
 use crate::{
     cloud::Cloud,
     environment::Business,
+    failure::Failure,
     google::{Api, Method, Request},
     lock,
-    trouble::Trouble,
 };
 
 /// Objects deleted at once.
@@ -129,8 +129,8 @@ pub async fn held_messages(cloud: &Cloud, project: &str, business: &Business) ->
 }
 
 /// Messages that nobody could look at.
-fn unseen(business: &str, subscription: &str, why: &str) -> Trouble {
-    Trouble {
+fn unseen(business: &str, subscription: &str, why: &str) -> Failure {
+    Failure {
         code: "pending",
         what: format!("whether messages of {business} wait with the input in themselves cannot be seen"),
         on: subscription.to_owned(),

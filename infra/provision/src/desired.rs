@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     environment::{Auth, Builder, Business, ClusterMode, Endpoint, Environment, Managed, WebAccess},
-    resource::{Condition, Grant, Id, Kind, Resource, Wanted},
+    resource::{Condition, Desired, Grant, Id, Kind, Resource},
 };
 
 pub mod access;
@@ -99,7 +99,7 @@ impl Resources<'_> {
     fn add(&mut self, id: Id, business: Option<&Business>, managed: Managed, fields: Value, after: Vec<Id>) {
         if managed != Managed::Off {
             let business = business.map(|business| business.name.clone());
-            self.list.push(Resource { id, business, managed, wanted: Wanted::Fields(fields), after });
+            self.list.push(Resource { id, business, managed, desired: Desired::Fields(fields), after });
         }
     }
 
@@ -233,7 +233,7 @@ impl Resources<'_> {
                 })
                 .map(|other| other.id.clone())
                 .collect();
-            list.push(Resource { id: on.policy(), business, managed, wanted: Wanted::Grants(grants), after });
+            list.push(Resource { id: on.policy(), business, managed, desired: Desired::Grants(grants), after });
         }
         let known: BTreeSet<Id> = list.iter().map(|resource| resource.id.clone()).collect();
         let services = list.iter().find(|resource| resource.id.kind == Kind::Services).map(|found| found.id.clone());

@@ -141,7 +141,7 @@ pub async fn write(
     namespace: Option<&str>,
 ) -> anyhow::Result<Option<(Entry, bool)>> {
     let id = desired::cluster_id(environment);
-    let cluster = client.send_optional(&wire::read(&id)).await.with_context(|| format!("look at the {id}"))?;
+    let cluster = client.send_optional(&wire::read(&id)).await.with_context(|| format!("read the {id}"))?;
     let Some(entry) = cluster.and_then(|cluster| Entry::of(environment, &cluster, namespace)) else { return Ok(None) };
     let changed = put(&entry, path).with_context(|| format!("put the cluster into {}", path.display()))?;
     Ok(Some((entry, changed)))

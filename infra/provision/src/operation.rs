@@ -84,7 +84,7 @@ impl Operation {
     ///
     /// # Errors
     /// When it failed, cannot be asked, or does not end.
-    pub async fn wait(&self, client: &Client, mut told: impl FnMut(Advance)) -> Result<(), Error> {
+    pub async fn wait(&self, client: &Client, mut report: impl FnMut(Advance)) -> Result<(), Error> {
         let deadline = Instant::now() + LIMIT;
         let mut pause = FIRST_PAUSE;
         let mut unknown_since: Option<Instant> = None;
@@ -110,7 +110,7 @@ impl Operation {
             }
             let now = advance(&state);
             if now != last {
-                told(now.clone());
+                report(now.clone());
                 last = now;
             }
             if Instant::now() > deadline {

@@ -90,7 +90,7 @@ pub struct Condition {
 /// What a resource should be like.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Wanted {
+pub enum Desired {
     /// The fields that we set, in the API's own JSON.
     Fields(Value),
     /// The grants that must be there; others are left alone.
@@ -107,7 +107,7 @@ pub struct Resource {
     /// Whether we make it or only look.
     pub managed: Managed,
     /// What it should be like.
-    pub wanted: Wanted,
+    pub desired: Desired,
     /// What must be there before it.
     pub after: Vec<Id>,
 }

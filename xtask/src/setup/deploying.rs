@@ -11,12 +11,13 @@ use provision::{
     presence,
 };
 
-use super::{images_foreseen, noted_web_images};
+use super::preview_images;
 use crate::{
-    args::Globals,
     binaries::Binaries,
     building::{self, Step},
     context,
+    globals::Globals,
+    image_notes,
 };
 
 /// The images of a deploy.
@@ -34,7 +35,7 @@ impl Chosen {
     /// # Errors
     /// When the cluster must be asked and cannot be.
     pub(crate) async fn built(environment: &Environment, cloud: &Cloud, services: Images) -> anyhow::Result<Self> {
-        let noted = noted_web_images(environment);
+        let noted = image_notes::read_web(environment);
         let is_whole = noted.monitor.is_some() && noted.client.is_some();
         let web = if is_whole { noted } else { first_of(noted, running(environment, cloud).await?) };
         Ok(Self { services, web })
@@ -45,7 +46,7 @@ impl Chosen {
     /// # Errors
     /// When the cluster cannot be asked.
     pub(crate) async fn named(environment: &Environment, cloud: &Cloud, services: Images) -> anyhow::Result<Self> {
-        let web = first_of(running(environment, cloud).await?, noted_web_images(environment));
+        let web = first_of(running(environment, cloud).await?, image_notes::read_web(environment));
         Ok(Self { services, web })
     }
 
@@ -56,7 +57,7 @@ impl Chosen {
     /// When the source does not build on a laptop, or the registry cannot be asked.
     pub(crate) async fn foreseen(environment: &Environment, cloud: &Cloud, output: &Output) -> anyhow::Result<Self> {
         let references = match environment.cloud {
-            CloudKind::Local => images_foreseen(environment, &Binaries::build(output).await?)?,
+            CloudKind::Local => preview_images(environment, &Binaries::build(output).await?)?,
             CloudKind::Google => {
                 let steps = building::foreseen(environment, cloud, output).await?;
                 for step in steps.iter().filter(|step| step.present.is_none()) {
@@ -99,7 +100,7 @@ fn first_of(one: WebImages, other: WebImages) -> WebImages {
 ///
 /// # Errors
 /// When a template, the cluster or a rollout fails; says why.
-pub(crate) async fn deploy(
+pub async fn deploy(
     environment: &Environment,
     cloud: &Cloud,
     images: Images,

@@ -5,7 +5,7 @@ use std::{net::TcpStream, path::Path, time::Duration};
 use provision::LocalState;
 
 /// Everything that is still there and should not be.
-pub(crate) fn find(folder: &Path, state: Option<&LocalState>) -> Vec<String> {
+pub fn find(folder: &Path, state: Option<&LocalState>) -> Vec<String> {
     let mut left = processes(folder);
     if let Some(state) = state {
         for (api, address) in crate::verbs::local::addresses(state).unwrap_or_default() {
@@ -23,7 +23,7 @@ pub(crate) fn find(folder: &Path, state: Option<&LocalState>) -> Vec<String> {
 }
 
 /// One line for a person.
-pub(crate) fn describe(left: &[String]) -> String {
+pub fn describe(left: &[String]) -> String {
     if left.is_empty() {
         "stopped: no process, no open port and no file is left".to_owned()
     } else {

@@ -12,7 +12,7 @@ use contract::exit;
 use nix::{sys::signal::kill, unistd::Pid};
 use serde::Serialize;
 
-use crate::{args::Globals, context};
+use crate::{context, globals::Globals};
 
 mod business;
 

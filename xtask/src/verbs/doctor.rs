@@ -10,7 +10,7 @@ use provision::{
     presence,
 };
 
-use crate::{args::Globals, context, setup};
+use crate::{context, globals::Globals, setup};
 
 /// Programs that a person looks around with; nothing of ours needs them.
 const TOOLS: [&str; 3] = ["kubectl", "gcloud", "gke-gcloud-auth-plugin"];
@@ -30,7 +30,7 @@ pub(crate) async fn run(globals: &Globals, _: &Args, output: &Output) -> anyhow:
     match setup::connect(&environment, globals).await {
         Ok(cloud) => {
             let (google, cluster) =
-                tokio::join!(preflight::look(&environment, &cloud, None), cluster(&environment, &cloud, globals));
+                tokio::join!(preflight::check(&environment, &cloud, None), cluster(&environment, &cloud, globals));
             findings.extend(google);
             findings.push(cluster);
         }

@@ -13,7 +13,7 @@ pub(crate) use exports::exports;
 use provision::{Environment, LocalState, environment::CloudKind};
 use serde_json::json;
 
-use crate::{args::Globals, context, laptop::Laptop};
+use crate::{context, globals::Globals, laptop::Laptop};
 use cli::{error::Failure, output::Output};
 
 /// Name of the environment that the verb means when none is named.

@@ -12,7 +12,7 @@ use provision::{deploy::access, manifests::WEB_NAMESPACE};
 use serde::Serialize;
 use tokio::{net::TcpListener, net::TcpStream, task::JoinSet};
 
-use crate::{args::Globals, context};
+use crate::{context, globals::Globals};
 
 /// Port that the apps listen on in their pods.
 const APP_PORT: u16 = 8080;

@@ -9,11 +9,10 @@ use provision::{
     Report,
     apply::Progress,
     environment::Environment,
+    failure::Failure,
     google::{Api, Method, Request},
-    guarded,
     lock::{Event, Holder, LEASE, Lock, OBJECT, Record, Settings, Taken},
-    plan,
-    trouble::Trouble,
+    locked, plan,
 };
 use serde_json::json;
 
@@ -23,10 +22,10 @@ const BUCKET: &str = "test-desk-bucket";
 const TOPIC: &str = "v1/projects/test-desk/topics/test-desk-bu1-topic";
 
 /// What an operator was told.
-type Told = Arc<Mutex<Vec<String>>>;
+type Notify = Arc<Mutex<Vec<String>>>;
 
-fn operator(world: &World, who: &str, wait: Duration) -> (Settings, Told) {
-    let told: Told = Arc::default();
+fn operator(world: &World, who: &str, wait: Duration) -> (Settings, Notify) {
+    let told: Notify = Arc::default();
     let seen = told.clone();
     let clock = world.cloud.clock.clone();
     let holder = Holder { who: who.to_owned(), host: "h".to_owned(), process: 1, space: None };
@@ -47,7 +46,7 @@ fn operator(world: &World, who: &str, wait: Duration) -> (Settings, Told) {
         }),
     );
     settings.now = Arc::new(move || clock.now());
-    settings.look_every = Duration::from_millis(20);
+    settings.poll_every = Duration::from_millis(20);
     settings.renew_every = Duration::from_millis(50);
     (settings, told)
 }
@@ -64,13 +63,13 @@ async fn taken(world: &World, settings: &Settings) -> Lock {
 }
 
 async fn look(world: &World, environment: &Environment) -> anyhow::Result<plan::Plan> {
-    provision::look(environment, &world.clients, plan::Options::default(), &silent()).await
+    provision::make_plan(environment, &world.clients, plan::Options::default(), &silent()).await
 }
 
 async fn provision(world: &World, environment: &Environment, settings: &Settings) -> anyhow::Result<Report> {
     let agreed = look(world, environment).await?;
     let again = async || look(world, environment).await;
-    guarded::carry_out_locked(environment, &world.clients, agreed, settings, &silent(), again).await
+    locked::carry_out_locked(environment, &world.clients, agreed, settings, &silent(), again).await
 }
 
 async fn record(world: &World) -> Option<Record> {
@@ -101,10 +100,10 @@ async fn the_second_operator_waits_and_takes_over_from_one_who_died() {
 
     // Who does not want to wait is told at once, and nothing is changed.
     let error = provision(&world, &world.environment, &operator(&world, "eve", Duration::ZERO).0).await.unwrap_err();
-    let trouble = error.downcast_ref::<Trouble>().unwrap();
-    assert_eq!(trouble.code, "locked");
-    assert!(trouble.why.contains("ann on h (process 1) has it for `provision` since 2"), "{}", trouble.why);
-    assert!(trouble.why.ends_with("and makes 3 changes"), "{}", trouble.why);
+    let failure = error.downcast_ref::<Failure>().unwrap();
+    assert_eq!(failure.code, "locked");
+    assert!(failure.why.contains("ann on h (process 1) has it for `provision` since 2"), "{}", failure.why);
+    assert!(failure.why.ends_with("and makes 3 changes"), "{}", failure.why);
     assert_eq!(look(&world, &world.environment).await.unwrap().pending().count(), 1);
 
     // Bob waits. Ann is gone; a lease later he takes over, and his work is done.
@@ -122,7 +121,7 @@ async fn the_second_operator_waits_and_takes_over_from_one_who_died() {
 
     // She was not dead, only asleep: her lock is lost, and what she does stops where it is.
     let error = hers.hold(std::future::pending::<anyhow::Result<()>>()).await.unwrap_err();
-    assert_eq!(error.downcast_ref::<Trouble>().unwrap().code, "lock-lost");
+    assert_eq!(error.downcast_ref::<Failure>().unwrap().code, "lock-lost");
 
     // Without changes there is no lock, not even while somebody has it.
     let _hers = taken(&world, &ann).await;
@@ -153,10 +152,10 @@ async fn only_what_was_agreed_to_is_done() {
     };
     let (report, ()) = tokio::join!(works, meanwhile);
     let error = report.unwrap_err();
-    let trouble = error.downcast_ref::<Trouble>().unwrap();
-    assert_eq!(trouble.code, "plan-moved");
+    let failure = error.downcast_ref::<Failure>().unwrap();
+    assert_eq!(failure.code, "plan-moved");
     assert_eq!(
-        trouble.why,
+        failure.why,
         "subscription test-desk-bu1-subscription: not in the plan, and now `update` (ackDeadlineSeconds 30 -> 60)"
     );
     assert_eq!(look(&world, &world.environment).await.unwrap().pending().count(), 1, "he changed nothing");
@@ -182,9 +181,9 @@ async fn of_two_who_begin_from_nothing_both_end_with_everything_made_once() {
     }));
     let cloud = provision::Cloud { google, ..world.clients.clone() };
     let both = async |settings: &Settings| {
-        let look = async || provision::look(&fresh, &cloud, plan::Options::default(), &silent()).await;
+        let look = async || provision::make_plan(&fresh, &cloud, plan::Options::default(), &silent()).await;
         let agreed = look().await?;
-        guarded::carry_out_locked(&fresh, &cloud, agreed, settings, &silent(), look).await
+        locked::carry_out_locked(&fresh, &cloud, agreed, settings, &silent(), look).await
     };
     let (one, two) = tokio::join!(both(&ann), both(&bob));
     one.unwrap();

@@ -13,7 +13,8 @@ use crate::world::World;
 
 async fn pending(world: &World) -> Vec<Change> {
     let silent: provision::apply::Progress = Arc::new(|_| {});
-    let plan = provision::look(&world.environment, &world.clients, plan::Options::default(), &silent).await.unwrap();
+    let plan =
+        provision::make_plan(&world.environment, &world.clients, plan::Options::default(), &silent).await.unwrap();
     plan.changes.into_iter().filter(|change| change.action != Action::Nothing).collect()
 }
 

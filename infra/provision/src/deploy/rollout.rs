@@ -155,10 +155,10 @@ pub fn verdict<'a>(
     if status.observed_generation.unwrap_or_default() < generation {
         return Verdict::waiting("the Deployment controller has not seen it yet");
     }
-    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let desired = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let count = |count: Option<i32>| count.unwrap_or_default();
-    if count(status.updated_replicas) >= wanted
-        && count(status.available_replicas) >= wanted
+    if count(status.updated_replicas) >= desired
+        && count(status.available_replicas) >= desired
         && count(status.replicas) <= count(status.updated_replicas)
     {
         return Verdict::Ready;
@@ -185,7 +185,7 @@ pub fn verdict<'a>(
         let message = stuck.message.clone().unwrap_or_default();
         return Verdict::Failed(Cause::new(Why::Stuck, format!("it makes no progress: {message}{so_far}")));
     }
-    let progress = format!("{} of {wanted} pods are ready", count(status.available_replicas));
+    let progress = format!("{} of {desired} pods are ready", count(status.available_replicas));
     waiting.unwrap_or_else(|| Verdict::waiting(progress))
 }
 

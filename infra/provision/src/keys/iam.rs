@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
+    failure::Failure,
     google::{self, Client, Method, Request, escape},
-    trouble::Trouble,
 };
 
 /// How long a key that was just made may be unknown.
@@ -119,7 +119,7 @@ impl Account<'_> {
         if !why.contains("Key creation is not allowed") && !why.contains("disableServiceAccountKeyCreation") {
             return anyhow::Error::new(error).context(format!("make a key for {}", self.email));
         }
-        Trouble {
+        Failure {
             code: "keys-forbidden",
             what: "the organisation forbids keys of service accounts".to_owned(),
             on: self.email.to_owned(),

@@ -55,9 +55,9 @@ const CONSTRAINTS: [Constraint; 10] = [
                 || [Kind::Bucket, Kind::Registry].iter().any(|kind| pending.creates(*kind))
         },
         forbids: |environment, policy| {
-            let wanted = [Some(environment.location.as_str()), environment.zone.as_deref()];
+            let desired = [Some(environment.location.as_str()), environment.zone.as_deref()];
             let denied = |place: &&str| !allows(policy, |value| is_in(value, place));
-            wanted.into_iter().flatten().find(denied).map(|place| format!("nothing may be made in {place}"))
+            desired.into_iter().flatten().find(denied).map(|place| format!("nothing may be made in {place}"))
         },
         fix: "set `location` (and `zone`) in the environment file to one that is allowed: gcloud org-policies describe \
               gcp.resourceLocations --effective --project PROJECT",
@@ -136,7 +136,7 @@ fn has_public_nodes(environment: &Environment, pending: &Pending<'_>) -> bool {
 }
 
 /// Looks at every constraint that matters.
-pub(super) async fn look(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Vec<Finding> {
+pub(super) async fn check(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Vec<Finding> {
     let matter = CONSTRAINTS.iter().filter(|constraint| (constraint.matters)(environment, pending));
     let looks = matter.map(|constraint| async move {
         let Constraint { name, forbids, fix, .. } = constraint;

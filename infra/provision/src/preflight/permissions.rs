@@ -76,7 +76,7 @@ pub(super) fn on_bucket(environment: &Environment) -> Vec<&'static str> {
 pub(super) fn missing<'a>(permissions: &[&'a str], answer: &Value) -> Vec<&'a str> {
     let held: BTreeSet<&str> =
         answer["permissions"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    permissions.iter().copied().filter(|wanted| !held.contains(wanted)).collect()
+    permissions.iter().copied().filter(|desired| !held.contains(desired)).collect()
 }
 
 /// The roles that have these permissions, each once.

@@ -142,20 +142,20 @@ async fn cpus(environment: &Environment, client: &Client, pending: &Pending<'_>)
          https://console.cloud.google.com/iam-admin/quotas?service=compute.googleapis.com&project={}",
         environment.project
     );
-    let look = |what: &str, metric: &str, wanted: Option<u32>| {
-        let wanted = wanted?;
+    let check_quota = |what: &str, metric: &str, desired: Option<u32>| {
+        let desired = desired?;
         let free = free(&region, metric)?;
-        let seen = format!("{wanted} {metric} in {}, of which {free} are free", environment.location);
-        Some(match f64::from(wanted) <= free {
+        let seen = format!("{desired} {metric} in {}, of which {free} are free", environment.location);
+        Some(match f64::from(desired) <= free {
             true => Finding::good(what, seen),
             false => Finding::bad(what, seen, fix.clone()),
         })
     };
-    let engines = look("quota: engines at most", metric, engines).or_else(|| {
+    let engines = check_quota("quota: engines at most", metric, engines).or_else(|| {
         // Where spot machines have no quota of their own, they count as others.
-        look("quota: engines at most", "CPUS", engines)
+        check_quota("quota: engines at most", "CPUS", engines)
     });
-    look("quota: system nodes", "CPUS", system).into_iter().chain(engines.map(Finding::optional)).collect()
+    check_quota("quota: system nodes", "CPUS", system).into_iter().chain(engines.map(Finding::optional)).collect()
 }
 
 /// What is left of a quota; nothing when the region has none of this name, or none for it alone.

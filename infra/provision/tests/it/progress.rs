@@ -11,18 +11,18 @@ use provision::{
     resource::Kind,
 };
 
-use crate::ground::{self, ONE, client, cloud, environment};
+use crate::fixture::{self, ONE, client, cloud, environment};
 
 /// Steps that a cluster's operation tells of, in their order, with how many each has.
 const STEPS: [(&str, u64); 3] = [("cluster configuring", 8), ("cluster deploying", 12), ("cluster healthchecking", 2)];
 
 /// What is done, and the percentage.
-type Told = (String, Option<u8>);
+type Notify = (String, Option<u8>);
 
 #[tokio::test]
 async fn the_percentage_of_a_cluster_is_what_its_operation_says() {
-    let google = ground::google(|options| options.operations_take = Duration::from_millis(1500)).await;
-    let told: Arc<Mutex<Vec<Told>>> = Arc::default();
+    let google = fixture::google(|options| options.operations_take = Duration::from_millis(1500)).await;
+    let told: Arc<Mutex<Vec<Notify>>> = Arc::default();
     let seen = told.clone();
     let progress: Progress = Arc::new(move |event| {
         if let Event::Advanced { id, what, percent } = event

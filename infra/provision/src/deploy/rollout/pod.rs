@@ -19,11 +19,11 @@ const SETTING_UP: [&str; 5] = ["FailedMount", "Pulling", "Pulled", "Created", "S
 /// Whether a Pod was made from the Deployment's present template.
 pub(in super::super) fn is_current(deployment: &Deployment, pod: &Pod) -> bool {
     let template = deployment.spec.as_ref().map(|spec| &spec.template);
-    let wanted = template.and_then(|template| template.metadata.as_ref()?.annotations.as_ref()?.get(CONFIG_HASH));
+    let desired = template.and_then(|template| template.metadata.as_ref()?.annotations.as_ref()?.get(CONFIG_HASH));
     let found = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(CONFIG_HASH));
     let image = |spec: &PodSpec| spec.containers.first().and_then(|container| container.image.clone());
     pod.metadata.deletion_timestamp.is_none()
-        && wanted == found
+        && desired == found
         && template.and_then(|template| template.spec.as_ref()).map(image) == pod.spec.as_ref().map(image)
 }
 

@@ -1,14 +1,14 @@
 //! Who has keys: the workloads of each business, and the web apps.
 
 use crate::{
-    deploy::ORCHESTRATOR,
+    deploy::live::ORCHESTRATOR,
     environment::{Business, Environment},
     manifests::WEB_NAMESPACE,
 };
 
 /// A namespace whose workloads act with keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
+pub struct KeyUser {
     /// What people call it.
     pub name: String,
     /// Its namespace.
@@ -32,7 +32,7 @@ pub struct Workload {
     pub deployment: Option<&'static str>,
 }
 
-impl Holder {
+impl KeyUser {
     /// A business: its orchestrator and its engines.
     pub fn business(business: &Business) -> Self {
         let workload =

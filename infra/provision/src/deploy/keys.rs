@@ -4,11 +4,11 @@ use std::{collections::BTreeSet, time::Duration};
 
 use kube::Client;
 
-use super::run::{Event, Progress};
+use super::event::{Event, Progress};
 use crate::{
     Cloud,
     environment::Environment,
-    keys::{self, Holder},
+    keys::{self, KeyUser},
     manifests::Rendered,
 };
 
@@ -16,20 +16,20 @@ use crate::{
 ///
 /// # Errors
 /// When IAM or the cluster refuses.
-pub(super) async fn give(
+pub(super) async fn provide(
     environment: &Environment,
     cloud: &Cloud,
     client: &Client,
-    wanted: &Rendered,
+    desired: &Rendered,
     progress: &Progress,
 ) -> anyhow::Result<()> {
-    for mut holder in Holder::all(environment) {
-        let deployed = deployments(wanted, &holder.namespace);
+    for mut user in KeyUser::all(environment) {
+        let deployed = deployments(desired, &user.namespace);
         if deployed.is_empty() {
             continue;
         }
-        holder.workloads.retain(|workload| workload.deployment.is_none_or(|name| deployed.contains(name)));
-        for account in keys::ensure(environment, &holder, cloud, client).await? {
+        user.workloads.retain(|workload| workload.deployment.is_none_or(|name| deployed.contains(name)));
+        for account in keys::ensure(environment, &user, cloud, client).await? {
             progress(Event::Key { account });
         }
     }
@@ -40,18 +40,18 @@ pub(super) async fn give(
 ///
 /// # Errors
 /// When IAM or the cluster refuses, or their pods still run after `limit`.
-pub(super) async fn take_back(
+pub(super) async fn withdraw(
     environment: &Environment,
     cloud: &Cloud,
     client: &Client,
-    wanted: &Rendered,
+    desired: &Rendered,
     limit: Duration,
     progress: &Progress,
 ) -> anyhow::Result<()> {
-    let mut holder = Holder::web(environment);
-    let deployed = deployments(wanted, &holder.namespace);
-    holder.workloads.retain(|workload| workload.deployment.is_some_and(|name| !deployed.contains(name)));
-    for account in keys::withdraw(environment, &holder, cloud, client, limit).await? {
+    let mut user = KeyUser::web(environment);
+    let deployed = deployments(desired, &user.namespace);
+    user.workloads.retain(|workload| workload.deployment.is_some_and(|name| !deployed.contains(name)));
+    for account in keys::withdraw(environment, &user, cloud, client, limit).await? {
         progress(Event::KeyGone { account });
     }
     Ok(())

@@ -14,18 +14,17 @@ use crate::{
     cloud::Cloud,
     data,
     deploy::{ENVIRONMENT, applyset},
+    drain,
     environment::{Auth, Business, Environment},
-    guarded,
-    keys::{self, Holder},
-    lock,
+    failure::Failure,
+    keys::{self, KeyUser},
+    lock, locked,
     manifests::WEB_NAMESPACE,
     plan::{Action, Change, Plan},
     presence, removal,
     resource::{Id, Kind},
-    retire,
-    run::{carry_out, left, look_to_remove},
+    run::{carry_out, leftovers, plan_removal},
     saved,
-    trouble::Trouble,
     unsettled::unsettled,
 };
 
@@ -47,7 +46,7 @@ pub struct Options {
 
 /// What is to be taken away: what `before` has and `after` has not.
 #[derive(Clone, Copy)]
-pub struct Takedown<'a> {
+pub struct Teardown<'a> {
     /// The environment as it is.
     pub before: &'a Environment,
     /// The environment as it shall be; nothing of it without one.
@@ -61,7 +60,7 @@ pub struct Takedown<'a> {
     /// How.
     pub options: Options,
     /// Told of each step in the words of a person; must not block.
-    pub tell: &'a (dyn Fn(&str) + Sync),
+    pub report: &'a (dyn Fn(&str) + Sync),
 }
 
 /// What was done.
@@ -75,7 +74,7 @@ pub struct Gone {
     pub left: Vec<String>,
 }
 
-impl Takedown<'_> {
+impl Teardown<'_> {
     /// The businesses that go.
     pub fn businesses(&self) -> Vec<&Business> {
         let stays = |name: &str| self.after.is_some_and(|after| after.business(name).is_some());
@@ -87,7 +86,7 @@ impl Takedown<'_> {
     /// # Errors
     /// When the cloud cannot be asked.
     pub async fn plan(&self, progress: &Progress) -> anyhow::Result<Plan> {
-        look_to_remove(self.before, self.after, self.cloud, self.options.removal, progress).await
+        plan_removal(self.before, self.after, self.cloud, self.options.removal, progress).await
     }
 
     /// Takes it away under the lock of the environment; nothing that is not in the plan that was agreed to.
@@ -96,16 +95,16 @@ impl Takedown<'_> {
     /// When work is pending, the lock cannot be had, or a step failed.
     pub async fn carry_out(&self, agreed: &Plan, lock: &lock::Settings, progress: &Progress) -> anyhow::Result<Gone> {
         let silent: Progress = Arc::new(|_| {});
-        let work = guarded::under_lock(self.before, self.cloud, lock, None, async |step| {
+        let work = locked::with_lock(self.before, self.cloud, lock, None, async |step| {
             if !self.has_cluster {
-                (self.tell)("there is no cluster; what was in it is gone with it");
+                (self.report)("there is no cluster; what was in it is gone with it");
             }
             step("waits for running Jobs");
-            let retiring = self.businesses().into_iter().map(|business| self.retire(business));
+            let retiring = self.businesses().into_iter().map(|business| self.drain(business));
             futures::future::try_join_all(retiring).await?;
             // Load balancers go with the objects that asked for them, and would outlive the cluster.
             if self.after.is_none() {
-                self.retire_web().await?;
+                self.remove_web_apps().await?;
             }
             step("deletes");
             let objects = if self.options.removal.data { self.delete_data().await? } else { 0 };
@@ -132,7 +131,7 @@ impl Takedown<'_> {
     }
 
     /// Takes a business out of the cluster, its orchestrator last.
-    async fn retire(&self, business: &Business) -> anyhow::Result<()> {
+    async fn drain(&self, business: &Business) -> anyhow::Result<()> {
         if self.has_cluster {
             self.stop(business).await?;
         }
@@ -150,26 +149,26 @@ impl Takedown<'_> {
         }
         if self.before.auth == Auth::Key {
             // Nothing is in hand any more, and without the cluster nothing can have a key.
-            keys::revoke(self.before, &Holder::business(business), self.cloud, self.has_cluster).await?;
+            keys::revoke(self.before, &KeyUser::business(business), self.cloud, self.has_cluster).await?;
         }
-        if self.has_cluster && retire::delete_namespace(self.cloud.cluster()?, &business.namespace, NAMESPACE).await? {
-            (self.tell)(&format!("the namespace {} is gone", business.namespace));
+        if self.has_cluster && drain::delete_namespace(self.cloud.cluster()?, &business.namespace, NAMESPACE).await? {
+            (self.report)(&format!("the namespace {} is gone", business.namespace));
         }
         Ok(())
     }
 
     /// Takes the web apps out of the cluster.
-    async fn retire_web(&self) -> anyhow::Result<()> {
+    async fn remove_web_apps(&self) -> anyhow::Result<()> {
         if self.before.auth == Auth::Key {
-            keys::revoke(self.before, &Holder::web(self.before), self.cloud, self.has_cluster).await?;
+            keys::revoke(self.before, &KeyUser::web(self.before), self.cloud, self.has_cluster).await?;
         }
         if self.has_cluster && self.namespaces().await?.iter().any(|name| name == WEB_NAMESPACE) {
             let client = self.cloud.cluster()?;
-            for gone in applyset::remove_outside(client, WEB_NAMESPACE).await? {
-                (self.tell)(&format!("the {} {} is gone", gone.kind, gone.name));
+            for wait_for_pods in applyset::remove_outside(client, WEB_NAMESPACE).await? {
+                (self.report)(&format!("the {} {} is gone", wait_for_pods.kind, wait_for_pods.name));
             }
-            retire::delete_namespace(client, WEB_NAMESPACE, NAMESPACE).await?;
-            (self.tell)(&format!("the namespace {WEB_NAMESPACE} is gone"));
+            drain::delete_namespace(client, WEB_NAMESPACE, NAMESPACE).await?;
+            (self.report)(&format!("the namespace {WEB_NAMESPACE} is gone"));
         }
         Ok(())
     }
@@ -178,23 +177,23 @@ impl Takedown<'_> {
     async fn stop(&self, business: &Business) -> anyhow::Result<()> {
         let Business { name, namespace, .. } = business;
         let client = self.cloud.cluster()?;
-        let stopped = match retire::stop_intake(client, namespace, name, self.options.rollout).await {
+        let stopped = match drain::stop_intake(client, namespace, name, self.options.rollout).await {
             // An orchestrator that cannot run has nothing in hand, and without Jobs there is nothing to settle.
             Err(error) if unsettled(client, namespace).await?.total() == 0 => {
-                (self.tell)(&format!("{error:#}; it is removed as it is, since no Job waits for it"));
+                (self.report)(&format!("{error:#}; it is removed as it is, since no Job waits for it"));
                 false
             }
             stopped => stopped?,
         };
         if stopped {
-            (self.tell)(&format!("{name} takes no more messages"));
+            (self.report)(&format!("{name} takes no more messages"));
         }
         if self.options.cancel {
-            retire::cancel(client, namespace).await?;
+            drain::cancel(client, namespace).await?;
         }
         if stopped {
-            retire::settle(client, namespace, self.options.settle).await?;
-            (self.tell)(&format!("every Job of {name} is settled"));
+            drain::settle(client, namespace, self.options.settle).await?;
+            (self.report)(&format!("every Job of {name} is settled"));
         }
         Ok(())
     }
@@ -214,7 +213,7 @@ impl Takedown<'_> {
 
     /// What is still there of the environment.
     async fn left(&self) -> anyhow::Result<Vec<String>> {
-        let left = left(self.before, self.cloud, self.options.removal).await?;
+        let left = leftovers(self.before, self.cloud, self.options.removal).await?;
         let mut left: Vec<String> = left.iter().map(ToString::to_string).collect();
         if !self.has_cluster || !presence::has_cluster(self.before, self.cloud).await? {
             return Ok(left);
@@ -234,8 +233,8 @@ impl Takedown<'_> {
 }
 
 /// Work that a removal would lose.
-pub fn pending(business: &str, why: String) -> Trouble {
-    Trouble {
+pub fn pending(business: &str, why: String) -> Failure {
+    Failure {
         code: "pending",
         what: format!("work of {business} is pending"),
         on: business.to_owned(),
