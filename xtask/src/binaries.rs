@@ -19,7 +19,7 @@ pub struct Binaries {
 const PACKAGES: [&str; 5] = ["xtask", "orchestrator", "engine", "client", "monitor"];
 
 impl Binaries {
-    /// Builds them; cargo tells of its progress on standard error.
+    /// Builds them; cargo prints its progress on standard error.
     ///
     /// # Errors
     /// When the build fails.
@@ -74,7 +74,7 @@ impl Binaries {
     }
 }
 
-/// Package and program of one line of cargo's messages, if it tells of a program.
+/// Package and program of one line of cargo's messages, if it reports a program.
 pub(crate) fn artifact(line: &str) -> Option<(String, PathBuf)> {
     let message: serde_json::Value = serde_json::from_str(line).ok()?;
     let program = message["executable"].as_str()?;

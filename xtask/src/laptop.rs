@@ -159,7 +159,7 @@ impl Laptop {
             {
                 return Ok((state, child));
             }
-            if let Some(status) = child.try_wait().context("look after the laptop cloud")? {
+            if let Some(status) = child.try_wait().context("wait for the laptop cloud")? {
                 return Err(self.failed(format!("it ended with {status}")).into());
             }
             if started.elapsed() > LIMIT {
@@ -170,7 +170,7 @@ impl Laptop {
         }
     }
 
-    /// The environment as the process in the background is to be told.
+    /// The value of `DESKGRID_ENV` for the process in the background.
     fn environment_argument(&self) -> anyhow::Result<OsString> {
         match &self.file {
             Some(file) => Ok(std::path::absolute(file).context("find the environment file")?.into()),
@@ -191,7 +191,7 @@ impl Laptop {
     /// Stops the running one and waits until it has ended; `false` when none runs.
     ///
     /// # Errors
-    /// When it cannot be told to stop, or does not end.
+    /// When the signal cannot be sent, or it does not end.
     pub(crate) fn stop(&self) -> anyhow::Result<bool> {
         let Some(state) = self.running()? else { return Ok(false) };
         let pid = Pid::from_raw(i32::try_from(state.pid).context("read the process id of the laptop cloud")?);

@@ -1,4 +1,4 @@
-//! The lock between operators, as the verbs take it and tell of it.
+//! The lock between operators: how the verbs take it, and the messages about it.
 
 use std::{sync::Arc, time::Duration};
 
@@ -39,8 +39,8 @@ fn notify(output: &Output) -> Notify {
             let whose = Record::describe(record, Timestamp::now());
             output.note(format_args!("  took the lock over, since {why}: {whose}"));
         }
-        Event::Without => output.detail("there is no bucket to hold the lock; going on without"),
-        Event::Kept(why) => output.warn(format_args!("the lock was not given back ({why}); it ends by itself")),
+        Event::Without => output.detail("there is no bucket to hold the lock; continuing without it"),
+        Event::Kept(why) => output.warn(format_args!("the lock was not released ({why}); it expires by itself")),
     })
 }
 

@@ -1,4 +1,4 @@
-//! Taking businesses away, as `remove-business` and `teardown` show it and ask for it.
+//! Removal of businesses, as `remove-business` and `teardown` show and confirm it.
 
 use std::{io::IsTerminal as _, time::Duration};
 
@@ -24,10 +24,10 @@ use crate::{context, locking, setup};
 /// How long a call to Cloud Storage is tried again.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What else goes, and what is asked.
+/// Arguments of a removal.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Options {
-    /// Cancel what runs, and go on although work waits
+    /// Cancel running Jobs, and continue although work waits
     #[arg(long)]
     pub(crate) cancel: bool,
     /// Delete the data too: inputs, results, outcomes
@@ -45,14 +45,14 @@ pub(crate) struct Options {
     /// Do not ask before changing anything
     #[arg(long, short)]
     pub(crate) yes: bool,
-    /// Only show what would go and what would stay
+    /// Only show what would be deleted and what would stay
     #[arg(long)]
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) lock: locking::LockArgs,
 }
 
-/// What is to be taken away: what `before` has and `after` has not.
+/// The removal of what only `before` has.
 pub(crate) struct Removal<'a> {
     pub(crate) before: &'a Environment,
     pub(crate) after: Option<&'a Environment>,
@@ -61,7 +61,7 @@ pub(crate) struct Removal<'a> {
     pub(crate) lock: lock::Settings,
 }
 
-/// One business before it went.
+/// One business before its removal.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct PendingRemoval {
     business: String,
@@ -91,10 +91,10 @@ impl Report {
 }
 
 impl Removal<'_> {
-    /// Takes it away; nothing with `--dry-run`.
+    /// Removes it; only shows the plan with `--dry-run`.
     ///
     /// # Errors
-    /// When work is pending, nobody agreed, or a step failed.
+    /// When work is pending, the user does not agree, or a step fails.
     pub(crate) async fn run(&self, output: &Output) -> anyhow::Result<Option<Report>> {
         let store = Store::connect_for(&self.cloud.connection(), PATIENCE).await?;
         let there = presence::has_cluster(self.before, self.cloud).await?;
@@ -217,7 +217,7 @@ impl Removal<'_> {
             }
         }
         if self.before.cloud == CloudKind::Google && !self.options.yes {
-            agree::to(&format!("take this away from project {}?", self.before.project))?;
+            agree::to(&format!("remove this from project {}?", self.before.project))?;
         }
         Ok(())
     }

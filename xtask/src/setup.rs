@@ -74,7 +74,7 @@ pub(crate) fn progress(output: &Output) -> apply::Progress {
         }
         apply::Event::Advanced { id, what, percent } => flight.advanced(&brief(&id), &what, percent),
         apply::Event::Observing { resources } => {
-            output.detail(format_args!("looking at {resources} resources"));
+            output.detail(format_args!("reading {resources} resources"));
         }
         apply::Event::Started { id, .. } => flight.begun(&brief(&id)),
     })
@@ -90,14 +90,14 @@ pub(crate) fn progress_and_events(output: &Output) -> apply::Progress {
     let (shown, output) = (progress(output), *output);
     Arc::new(move |event| {
         if output.json {
-            // Whoever stopped reading still wants the work done.
+            // A reader that stopped reading still expects the work to be done.
             let _ = output.record(&event);
         }
         shown(event);
     })
 }
 
-/// Looks at the cloud and makes the plan.
+/// Reads the cloud and makes the plan.
 ///
 /// # Errors
 /// When the cloud cannot be asked.

@@ -1,4 +1,4 @@
-//! What the demo and the bench stand on: an environment and a laptop cloud of its own, gone afterwards.
+//! A temporary environment with its own laptop cloud, for the demo and the bench.
 
 use std::{path::PathBuf, process::Child};
 
@@ -10,7 +10,7 @@ use crate::{context, laptop::Laptop};
 
 pub mod leftovers;
 
-/// An environment of its own. Whatever becomes of its user, dropping the stage stops the cloud and removes the folder.
+/// A temporary environment. Dropping it stops the cloud and removes the folder.
 pub struct Stage {
     environment: Environment,
     file: PathBuf,
@@ -21,8 +21,7 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Writes the environment file, under a name of its own that begins with `prefix`, so that two do not disturb each
-    /// other.
+    /// Writes the environment file, under a unique name that begins with `prefix`.
     ///
     /// # Errors
     /// When the text is no environment, or the folder cannot be written to.
@@ -45,8 +44,8 @@ impl Stage {
         &self.environment
     }
 
-    /// It is another one now, in the same file.
-    pub(crate) fn now(&mut self, environment: Environment) {
+    /// Replaces the environment, after its file changed.
+    pub(crate) fn set_environment(&mut self, environment: Environment) {
         self.environment = environment;
     }
 
@@ -95,13 +94,13 @@ impl Stage {
         }
     }
 
-    /// Lets the cloud run on.
+    /// Leaves the cloud running.
     pub(crate) fn keep(mut self) {
         self.kept = true;
     }
 
-    /// Commands to look around with.
-    pub(crate) fn how_to_look_around(&self) -> anyhow::Result<String> {
+    /// Commands that show the environment.
+    pub(crate) fn example_commands(&self) -> anyhow::Result<String> {
         let (state, _) = self.cloud.as_ref().context("find the laptop cloud")?;
         let file = self.file.strip_prefix(context::root()).unwrap_or(&self.file);
         let mut lines = vec![String::new(), "the laptop cloud runs on:".to_owned()];
@@ -111,7 +110,7 @@ impl Stage {
         let project = &self.environment.project;
         let bucket = &self.environment.bucket;
         lines.extend([
-            "look around with:".to_owned(),
+            "try these commands:".to_owned(),
             format!("  eval \"$(cargo xtask --env {} local env)\"", file.display()),
             "  cargo xtask status".to_owned(),
             "  cargo xtask jobs --business bu1".to_owned(),
@@ -131,7 +130,7 @@ impl Drop for Stage {
         if !self.kept
             && let Err(error) = self.stop()
         {
-            tracing::error!("failed to take the laptop cloud down: {error:#}");
+            tracing::error!("failed to stop the laptop cloud: {error:#}");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! `provision` from nothing, on the laptop cloud and on one with the latency of a real one, and `plan` with nothing to do.
+//! `provision` from nothing, on the laptop cloud and on a cloud with latency, and `plan` with nothing to do.
 
 use std::{
     sync::{

@@ -40,7 +40,7 @@ pub enum Event {
         id: Id,
         /// What is done at this moment, in Google's words.
         what: String,
-        /// Percentage, when Google tells it.
+        /// Percentage, when Google reports it.
         #[serde(skip_serializing_if = "Option::is_none")]
         percent: Option<u8>,
     },
@@ -65,7 +65,7 @@ pub enum Event {
     },
 }
 
-/// Told of every event; must not block.
+/// Receives every event; must not block.
 pub type Progress = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// A change that failed.

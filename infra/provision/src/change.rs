@@ -101,7 +101,7 @@ impl Change {
 }
 
 impl Action {
-    /// Whether it changes the world.
+    /// Whether it changes the cloud.
     pub fn is_change(&self) -> bool {
         matches!(self, Self::Create | Self::Update | Self::Adopt | Self::Await | Self::Delete | Self::Revoke)
     }

@@ -21,7 +21,7 @@ pub(crate) use cluster::cluster_id;
 /// Google's clients renew a lease of 60 seconds by themselves, so this only counts for a consumer that died: a minute
 /// later another one has the message. The shortest possible, 10, would deliver twice whenever a consumer stalls.
 const ACK_DEADLINE_SECS: u32 = 60;
-/// Shortest and longest pause before a message that was given back is delivered again. Messages are given back when an
+/// Shortest and longest pause before a nacked message is delivered again. Messages are nacked when an
 /// orchestrator stops or the API server is busy, so the first pause is short.
 const RETRY: (&str, &str) = ("1s", "60s");
 /// How long messages wait for an orchestrator: Pub/Sub's longest by default, 7 days.
@@ -246,7 +246,7 @@ impl Resources<'_> {
     }
 }
 
-/// How long the source and the log of an image build are kept, in days; whoever looks into a failed one does so before.
+/// How long the source and the log of an image build are kept, in days: long enough to examine a failed one.
 const BUILD_DAYS: u32 = 30;
 
 /// Deletes what is old, one rule per age since a bucket may have only so many. All rules of a bucket together may name

@@ -1,4 +1,4 @@
-//! Takes a business out of the cluster without losing anything: intake stops, Jobs settle, the orchestrator goes last.
+//! Drains a business: intake stops, Jobs settle, and the namespace with the orchestrator is deleted last.
 
 use std::time::Duration;
 

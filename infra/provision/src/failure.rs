@@ -1,4 +1,4 @@
-//! A failure that a person can act on, with the code under which it is explained.
+//! A failure that the user can act on. Its code is stable, and `cargo xtask explain` describes it.
 
 use std::fmt;
 

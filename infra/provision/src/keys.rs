@@ -51,8 +51,8 @@ pub struct Rotated {
     pub deleted: Vec<String>,
 }
 
-/// Sees to it that every workload has a key, and that old ones go once nothing has them. Gives the accounts with a new
-/// key.
+/// Creates a key for every workload without one, and deletes old keys that nothing uses. Returns the accounts with a
+/// new key.
 ///
 /// # Errors
 /// When IAM or the cluster refuses.
@@ -175,8 +175,8 @@ pub async fn revoke(environment: &Environment, user: &KeyUser, cloud: &Cloud, ha
     Ok(())
 }
 
-/// Takes the keys of workloads that are deployed no longer, once their pods have ended: out of IAM, then their Secrets.
-/// Gives the accounts that had one.
+/// Deletes the keys of workloads that are not deployed any more, once their pods have ended: in IAM, then the Secrets.
+/// Returns the accounts that had one.
 ///
 /// # Errors
 /// When IAM or the cluster refuses, or a pod still runs after `limit`.
@@ -238,7 +238,7 @@ fn secret<'a>(user: &'a KeyUser, workload: &'a Workload, client: &Client) -> Key
 }
 
 impl WorkloadKey<'_> {
-    /// Makes a key and puts it into the Secret; gives its id. Older keys stay.
+    /// Creates a key and writes it to the Secret; returns its id. Older keys stay.
     async fn renew(&self) -> anyhow::Result<String> {
         let content = self.secret.read().await?;
         let known = self.account.list().await?;
@@ -262,7 +262,7 @@ impl WorkloadKey<'_> {
         Ok(id)
     }
 
-    /// Deletes our keys but the one in the Secret, and tells which.
+    /// Deletes our keys but the one in the Secret, and returns their ids.
     async fn clean(&self) -> anyhow::Result<Vec<String>> {
         let content = self.secret.read().await?;
         let ours = content.record.ours_of(&self.account.list().await?);

@@ -19,7 +19,7 @@ use crate::{
     wire,
 };
 
-/// Where the plugin comes from that gives `kubectl` Google's tokens.
+/// Documentation of the plugin through which `kubectl` gets Google's tokens.
 const INSTALL_HINT: &str = "Install gke-gcloud-auth-plugin for use with kubectl by following \
                             https://cloud.google.com/kubernetes-engine/docs/how-to/cluster-access-for-kubectl#install_plugin";
 
@@ -129,7 +129,7 @@ pub fn path(kubeconfig: Option<&str>, home: Option<&str>) -> Option<PathBuf> {
     there.or_else(|| Some(Path::new(home.filter(|home| !home.is_empty())?).join(".kube/config")))
 }
 
-/// Puts the environment's cluster into a kubeconfig; gives its context, and whether the file is another one now.
+/// Writes the environment's cluster into a kubeconfig; returns its context, and whether the file changed.
 /// Nothing when there is no cluster.
 ///
 /// # Errors

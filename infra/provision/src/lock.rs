@@ -2,7 +2,7 @@
 //!
 //! Cloud Storage writes an object only when it has the generation that the writer expects (`ifGenerationMatch`), so
 //! of two that take the lock at once one is refused. A lock is renewed while its holder works; one that was not
-//! renewed for a lease may be taken over. Whoever finds its lock gone stops at once. What a stopped holder still had
+//! renewed for a lease may be taken over. A holder that finds its lock gone stops at once. What a stopped holder still had
 //! on its way does no harm: policies carry etags, and what is made has a name of its own.
 
 use std::{
@@ -25,14 +25,14 @@ use store::{Found, Store};
 pub const LEASE: Duration = Duration::from_secs(60);
 /// How often it is renewed; Cloud Storage takes one write of an object a second.
 const RENEW_EVERY: Duration = Duration::from_secs(15);
-/// How often somebody else's lock is looked at.
+/// Interval between two reads of somebody else's lock.
 const POLL_EVERY: Duration = Duration::from_secs(2);
 /// A holder that could not renew stops this long before others may take over.
 const MARGIN: Duration = Duration::from_secs(15);
 
-/// Tells the time.
+/// The clock.
 pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
-/// Told of what happens to a lock; must not block.
+/// Receives the events of a lock; must not block.
 pub type Notify = Arc<dyn Fn(Event<'_>) + Send + Sync>;
 
 /// What happens to a lock.
@@ -44,7 +44,7 @@ pub enum Event<'a> {
     TakenOver(Option<&'a Record>, Judgement),
     /// There is no bucket to hold it, and none is being made.
     Without,
-    /// It could not be given back; it ends by itself.
+    /// It could not be released; it expires by itself.
     Kept(&'a str),
 }
 
@@ -59,11 +59,11 @@ pub struct Settings {
     pub wait: Duration,
     /// The clock that leases are measured with.
     pub now: Now,
-    /// Told of what happens.
+    /// Receives the events.
     pub notify: Notify,
     /// How often it is renewed.
     pub renew_every: Duration,
-    /// How often somebody else's is looked at.
+    /// Interval between two reads of somebody else's lock.
     pub poll_every: Duration,
 }
 
@@ -95,7 +95,7 @@ pub enum Taken {
     NoBucket,
 }
 
-/// A lock that is held. It is not given back when dropped: whoever is killed does not give it back either.
+/// A lock that is held. It is not released when dropped, as a killed process does not release it either.
 pub struct Lock {
     store: Store,
     settings: Settings,
@@ -196,7 +196,7 @@ impl Lock {
         Ok(true)
     }
 
-    /// Gives the lock back.
+    /// Releases the lock.
     pub async fn release(self) {
         let generation = self.state().generation.clone();
         if let Err(error) = self.store.delete(&generation).await {

@@ -1,4 +1,4 @@
-//! Carrying something out under the lock, and only what was agreed to.
+//! Carries a plan out under the lock, and nothing that was not agreed to.
 
 use crate::{
     Report,
@@ -12,7 +12,7 @@ use crate::{
     saved,
 };
 
-/// Looks at which a bucket that was just made may still be unknown.
+/// Attempts to find a bucket that was just created.
 const BUCKET_ATTEMPTS: u32 = 60;
 
 /// Does `work` under the lock of the environment. Where the bucket does not exist yet and `plan` makes it, that is
@@ -51,11 +51,11 @@ pub async fn with_lock<T>(
     result
 }
 
-/// Carries out a plan that was agreed to: under the lock, after a second look by `plan_again`, which must not want anything
+/// Carries out a plan that was agreed to: under the lock, after `plan_again` made a second plan, which must not have anything
 /// that was not agreed to. A plan without changes takes no lock and writes nothing.
 ///
 /// # Errors
-/// As [`with_lock`]; when the world moved since the plan was made; as [`carry_out`].
+/// As [`with_lock`]; when the cloud changed since the plan was made; as [`carry_out`].
 pub async fn carry_out_locked(
     environment: &Environment,
     cloud: &Cloud,
@@ -69,7 +69,7 @@ pub async fn carry_out_locked(
     }
     let all = agreed.pending().count();
     let mut report = with_lock(environment, cloud, settings, Some((&agreed, progress)), async |step| {
-        step("looks at the project again");
+        step("reads the project again");
         let now = plan_again().await?;
         saved::beyond(&agreed, &now)?;
         step(&format!("makes {} changes", now.pending().count()));

@@ -1,5 +1,5 @@
-//! What a bucket tells a topic about new objects. Cloud Storage names such a configuration by a number of its own and
-//! lets nobody change one, so ours is known by its bucket and its topic, and is changed by making another one.
+//! Notifications of new objects, from a bucket to a topic. Cloud Storage identifies a notification by a number and
+//! cannot update one, so we identify ours by bucket and topic, and replace one to change it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -65,8 +65,8 @@ pub(crate) fn refuse_too_many(changes: &mut [Change], counts: &BTreeMap<String, 
         *count += 1;
         if *count > MAX_PER_BUCKET {
             let reason = format!(
-                "the bucket {bucket} would tell more than {MAX_PER_BUCKET} topics of new objects, which is the most \
-                 that Cloud Storage allows; give the business a `bucket` of its own, or leave `submit_on_upload` out"
+                "the bucket {bucket} would notify more than {MAX_PER_BUCKET} topics of new objects, which is the limit \
+                 of Cloud Storage; give the business a `bucket` of its own, or leave `submit_on_upload` out"
             );
             change.action = Action::Blocked { reason };
         }
@@ -92,7 +92,7 @@ pub(crate) fn create(id: &Id, fields: &Value) -> Request {
 /// Makes one, and no second one when only the answer was lost: Cloud Storage would take both.
 ///
 /// # Errors
-/// The last error of its creation, or that of looking whether there is one.
+/// The last error of the creation, or of the read that follows it.
 pub(crate) async fn make(client: &Client, id: &Id, desired: &Desired, fields: &Value) -> Result<Value, Error> {
     let once = client.once();
     let mut attempt = 1;
@@ -115,7 +115,7 @@ pub(crate) async fn make(client: &Client, id: &Id, desired: &Desired, fields: &V
     }
 }
 
-/// What makes one that looks like `live` as it should be: the right one first, then away with the others.
+/// Requests that turn `live` into `fields`: they create the right notification first, then delete the others.
 pub(crate) fn updates(id: &Id, fields: &Value, live: &Value) -> Vec<Request> {
     let right = field_differences(fields, live).iter().all(|difference| difference.field == "others");
     let others = live["others"].as_array().cloned().unwrap_or_default();

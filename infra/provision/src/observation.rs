@@ -6,14 +6,14 @@ use serde_json::Value;
 
 use crate::resource::Id;
 
-/// What one resource looked like.
+/// The state of one resource.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Live {
     /// It does not exist.
     Absent,
     /// It does, and this is it in the API's own JSON.
     Present(Value),
-    /// We may not look; says why.
+    /// The read was denied; says why.
     Denied(String),
     /// There is no such thing here at all: an emulator has no IAM.
     Unsupported,

@@ -97,7 +97,7 @@ fn absent_looks_denied(kind: Kind) -> bool {
     matches!(kind, Kind::ServiceAccount)
 }
 
-/// Who tells topics of new objects, when anything names it.
+/// The agent that sends notifications of new objects, when a grant names it.
 async fn agent(client: &Client, environment: &Environment, desired: &[Resource]) -> Result<Option<String>, Error> {
     let named = desired.iter().any(|resource| match &resource.desired {
         Desired::Grants(grants) => grants.iter().any(|grant| grant.member == STORAGE_AGENT),

@@ -82,14 +82,14 @@ fn change(environment: &Environment, resource: &Resource, observed: &Observation
         }
         (Live::Denied(reason), _) if resource.id.kind == Kind::Services => {
             let reason = format!(
-                "you may not read it: {reason}; where somebody else looks after the services, say `apis = \"off\"` under \
+                "you may not read it: {reason}; where somebody else manages the services, say `apis = \"off\"` under \
                  `[manage]` in the environment file"
             );
             (Action::Blocked { reason }, vec![])
         }
         (Live::Denied(reason), _) => (Action::Blocked { reason: format!("you may not read it: {reason}") }, vec![]),
         (Live::Unsupported, _) => (Action::Nothing, vec![]),
-        // None of them is enabled, or the project does not tell.
+        // None of them is enabled, or the project does not list them.
         (Live::Absent, Desired::Fields(fields)) if resource.id.kind == Kind::Services => {
             (verified(resource, Action::Update), created(fields))
         }

@@ -1,4 +1,4 @@
-//! What would stop a plan halfway, looked at before anything is written: each finding with its exact fix.
+//! Checks, before anything is written, for what would stop a plan halfway: each finding has its exact fix.
 
 use std::collections::BTreeSet;
 
@@ -21,14 +21,14 @@ mod project;
 
 use permissions::{act_as_nodes, missing, needed, on_bucket, roles};
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was looked at.
+    /// The subject of the check.
     pub what: String,
     /// It is as it should be.
     pub fine: bool,
-    /// False for what only makes life easier, or could not be looked at.
+    /// False when the plan succeeds without it, or when it could not be checked.
     pub needed: bool,
     /// What was seen.
     pub seen: String,
@@ -133,7 +133,7 @@ async fn project(environment: &Environment, client: &Client, pending: &Pending<'
         }
         Err(error) if error.is_service_disabled() => {
             let fix = format!("gcloud services enable --project {project} cloudresourcemanager.googleapis.com");
-            vec![Finding::bad("permissions", "cannot be looked at: Resource Manager is not enabled", fix).optional()]
+            vec![Finding::bad("permissions", "cannot be checked: Resource Manager is not enabled", fix).optional()]
         }
         Err(error) => {
             vec![Finding::bad("project", error.to_string(), "check `project` in the environment file")]
@@ -169,7 +169,7 @@ async fn bucket(environment: &Environment, client: &Client) -> Option<Finding> {
     }
     match client.send(&test).await {
         Err(error) if error.is_not_found() => None,
-        // Of a bucket of somebody else the plan itself tells.
+        // The plan itself reports a bucket of somebody else.
         Err(error) => Some(Finding::bad("bucket", error.to_string(), "").optional()),
         Ok(answer) => {
             let lacking = missing(&permissions, &answer);

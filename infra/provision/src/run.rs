@@ -1,4 +1,4 @@
-//! What the verbs call: look, plan, and carry the plan out.
+//! The steps of the verbs: read the cloud, make a plan, and carry it out.
 
 use std::time::Instant;
 
@@ -29,7 +29,7 @@ pub struct Report {
     pub elapsed_ms: u64,
 }
 
-/// Looks at the cloud and makes the plan. Writes nothing.
+/// Reads the cloud and makes the plan. Writes nothing.
 ///
 /// # Errors
 /// When the cloud cannot be asked.
@@ -47,7 +47,7 @@ pub async fn make_plan(
     Ok(plan(environment, &resolved(&desired, &observed), &observed, options))
 }
 
-/// Looks at the cloud and plans to take away what `before` has and `after` has not; all of it without an `after`.
+/// Reads the cloud and plans the deletion of what only `before` has; of everything without an `after`.
 /// Writes nothing.
 ///
 /// # Errors
@@ -65,7 +65,7 @@ pub async fn plan_removal(
         observe(&cloud.google, before, &resources).await.with_context(|| format!("read project {}", before.project))?;
     let mut removal = removal::plan(before, &resolved(&resources, &observed), &observed, options);
     match after {
-        // What the whole environment shares is told of the business; it no longer needs to be.
+        // Resources that all businesses share may name the removed business: update them.
         Some(after) => {
             let shared = changed(after, &addition::shared(before, after), cloud, Options::default()).await?;
             let there = shared.changes.into_iter().filter(|change| change.live.is_some());
@@ -76,7 +76,7 @@ pub async fn plan_removal(
     Ok(removal)
 }
 
-/// Looks at the cloud and plans what `after` needs that `before` does not, and nothing else. Writes nothing.
+/// Reads the cloud and plans what only `after` needs. Writes nothing.
 ///
 /// # Errors
 /// When the cloud cannot be asked.
@@ -92,7 +92,7 @@ pub async fn plan_addition(
     changed(after, &added, cloud, options).await
 }
 
-/// What is still there of an environment although it should be gone.
+/// Resources of an environment that should be deleted and are not.
 ///
 /// # Errors
 /// When the cloud cannot be asked.
@@ -112,7 +112,7 @@ async fn changed(
     let mut observed = observe(&cloud.google, environment, resources)
         .await
         .with_context(|| format!("read project {}", environment.project))?;
-    // The others are not extra, they are only not looked at.
+    // Resources that were not read are not extra.
     observed.extra.clear();
     Ok(plan(environment, &resolved(resources, &observed), &observed, options))
 }
@@ -143,10 +143,10 @@ pub async fn carry_out(plan: Plan, cloud: &Cloud, progress: &Progress) -> anyhow
     Ok(Report { plan, applied, elapsed_ms })
 }
 
-/// Brings the cloud to what the environment file says.
+/// Changes the cloud to match the environment file.
 ///
 /// # Errors
-/// As [`look`] and [`carry_out`].
+/// As [`make_plan`] and [`carry_out`].
 pub async fn run(
     environment: &Environment,
     cloud: &Cloud,

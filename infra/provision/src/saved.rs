@@ -91,7 +91,7 @@ impl Saved {
     /// Whether a plan that was made now is this one.
     ///
     /// # Errors
-    /// When it is of another environment, or the world or the environment file moved; says exactly what.
+    /// When it is of another environment, or the cloud or the environment file changed; says exactly what.
     pub fn check(&self, now: &Plan) -> anyhow::Result<()> {
         if (&self.environment, &self.project) != (&now.environment, &now.project) {
             return Err(
@@ -202,6 +202,6 @@ fn moved(now: &Plan, why: String) -> Failure {
         what: "the project or the environment file changed since the plan was made; nothing was changed".to_owned(),
         on: format!("environment {} in project {}", now.environment, now.project),
         why,
-        next: "look at a new plan: cargo xtask plan".to_owned(),
+        next: "see a new plan: cargo xtask plan".to_owned(),
     }
 }

@@ -1,5 +1,5 @@
-//! Takes a business, or all of an environment, away and loses nothing: intake stops, Jobs settle (or are cancelled),
-//! the orchestrator goes after them, then what is in the cloud. At any moment running again goes on.
+//! Removes a business, or a whole environment, without losing work: intake stops, Jobs settle or are cancelled, then
+//! the orchestrator is deleted, then the resources of the cloud. A run that was interrupted can be repeated.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,12 +31,12 @@ use crate::{
 /// How long the deletion of a namespace may take.
 const NAMESPACE: Duration = Duration::from_secs(300);
 
-/// What goes beside the compute, and how long it is waited for.
+/// Options of a removal.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// What of the cloud goes.
+    /// Which resources of the cloud are deleted.
     pub removal: removal::Options,
-    /// Jobs are cancelled, and what waits is not minded.
+    /// Cancel Jobs, and ignore waiting work.
     pub cancel: bool,
     /// Longest time for running Jobs.
     pub settle: Duration,
@@ -44,7 +44,7 @@ pub struct Options {
     pub rollout: Duration,
 }
 
-/// What is to be taken away: what `before` has and `after` has not.
+/// The removal of what only `before` has.
 #[derive(Clone, Copy)]
 pub struct Teardown<'a> {
     /// The environment as it is.
@@ -59,7 +59,7 @@ pub struct Teardown<'a> {
     pub has_cluster: bool,
     /// How.
     pub options: Options,
-    /// Told of each step in the words of a person; must not block.
+    /// Receives a message for each step; must not block.
     pub report: &'a (dyn Fn(&str) + Sync),
 }
 
@@ -75,13 +75,13 @@ pub struct Gone {
 }
 
 impl Teardown<'_> {
-    /// The businesses that go.
+    /// The businesses that are removed.
     pub fn businesses(&self) -> Vec<&Business> {
         let stays = |name: &str| self.after.is_some_and(|after| after.business(name).is_some());
         self.before.businesses.iter().filter(|business| !stays(&business.name)).collect()
     }
 
-    /// What would be taken away. Writes nothing.
+    /// The plan of the removal. Writes nothing.
     ///
     /// # Errors
     /// When the cloud cannot be asked.
@@ -89,7 +89,7 @@ impl Teardown<'_> {
         plan_removal(self.before, self.after, self.cloud, self.options.removal, progress).await
     }
 
-    /// Takes it away under the lock of the environment; nothing that is not in the plan that was agreed to.
+    /// Carries the removal out under the lock of the environment; deletes nothing that is not in the agreed plan.
     ///
     /// # Errors
     /// When work is pending, the lock cannot be had, or a step failed.
@@ -108,7 +108,7 @@ impl Teardown<'_> {
             }
             step("deletes");
             let objects = if self.options.removal.data { self.delete_data().await? } else { 0 };
-            // Looked at again: settling took its time.
+            // Made again, since settling takes time.
             let now = self.plan(&silent).await?;
             saved::beyond(agreed, &now)?;
             let (first, last) = self.bucket_last(now);
@@ -130,7 +130,7 @@ impl Teardown<'_> {
         (Plan { changes: first, ..plan.clone() }, Plan { changes: last, ..plan })
     }
 
-    /// Takes a business out of the cluster, its orchestrator last.
+    /// Removes a business from the cluster, its orchestrator last.
     async fn drain(&self, business: &Business) -> anyhow::Result<()> {
         if self.has_cluster {
             self.stop(business).await?;
@@ -157,7 +157,7 @@ impl Teardown<'_> {
         Ok(())
     }
 
-    /// Takes the web apps out of the cluster.
+    /// Removes the web apps from the cluster.
     async fn remove_web_apps(&self) -> anyhow::Result<()> {
         if self.before.auth == Auth::Key {
             keys::revoke(self.before, &KeyUser::web(self.before), self.cloud, self.has_cluster).await?;

@@ -133,7 +133,7 @@ pub fn create(id: &Id, fields: &Value, project: &str) -> Request {
     }
 }
 
-/// What changes the fields `changed`, given as paths, of a resource that looks like `live` to what `fields` say, one
+/// Requests that change the fields `changed`, given as paths, of the resource `live` to what `fields` say, one
 /// after another. Most kinds take all at once, by their top-level fields.
 pub fn updates(id: &Id, fields: &Value, live: &Value, changed: &[String]) -> Vec<Request> {
     let path = path(id);
@@ -204,12 +204,12 @@ fn update(id: &Id, fields: &Value, live: &Value, changed: &[&str]) -> Request {
     }
 }
 
-/// Brings a deleted custom role back.
+/// Undeletes a custom role.
 pub fn undelete(id: &Id) -> Request {
     Request::new(Api::Iam, Method::Post, format!("{}:undelete", path(id))).body(json!({}))
 }
 
-/// Deletes a resource that looks like `live`.
+/// Requests that delete the resource `live`.
 pub fn deletes(id: &Id, live: &Value) -> Vec<Request> {
     match id.kind {
         Kind::Notification => notification::deletes(id, live),
@@ -272,7 +272,7 @@ pub fn owner(id: &Id, live: &Value, environment: &str) -> Owner {
         Kind::Role => live["description"].as_str().is_some_and(|text| {
             text.starts_with(&format!("{}={}", labels::GOOGLE_MANAGED_BY, labels::MANAGED_BY_DESKGRID))
         }),
-        // A policy has no owner; what it is on has. So have services, and what a bucket tells a topic of ours.
+        // A policy has no owner; what it is on has. The same holds for services and notifications.
         _ => true,
     };
     if ours { Owner::Ours } else { Owner::Other(seems(id.kind, live)) }

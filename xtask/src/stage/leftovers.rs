@@ -4,7 +4,7 @@ use std::{net::TcpStream, path::Path, time::Duration};
 
 use provision::LocalState;
 
-/// Everything that is still there and should not be.
+/// Processes, ports and files that should be gone and are not.
 pub fn find(folder: &Path, state: Option<&LocalState>) -> Vec<String> {
     let mut left = processes(folder);
     if let Some(state) = state {
@@ -39,7 +39,7 @@ fn processes(folder: &Path) -> Vec<String> {
         Ok(listed) if listed.status.success() => {
             String::from_utf8_lossy(&listed.stdout).lines().map(str::to_owned).collect()
         }
-        // A machine without `ps`, such as a slim container: the kernel tells the same.
+        // A machine without `ps`, such as a slim container: /proc has the same.
         _ => from_proc(),
     };
     lines

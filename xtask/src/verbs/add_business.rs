@@ -71,7 +71,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let (report, deployed) = locked::with_lock(&after, &cloud, &settings, first, async |step| {
         // Read again: somebody else may have added another one to the file.
         let (before, after, text) = with(context::load(globals)?, &args.name, &variables)?;
-        step("looks at the project again");
+        step("reads the project again");
         let now = provision::plan_addition(&before, &after, &cloud, options, &progress).await?;
         saved::beyond(&plan, &now)?;
         step(&format!("adds {}", args.name));

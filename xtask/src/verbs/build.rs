@@ -1,4 +1,4 @@
-//! `build`: makes the images, with Cloud Build or here, and brings them into a registry or a file.
+//! `build`: makes the images, with Cloud Build or on this machine, and writes them to a registry or a file.
 
 use std::path::PathBuf;
 

@@ -72,7 +72,7 @@ struct Found {
 /// `provision` and `deploy` write anew.
 ///
 /// # Errors
-/// When something cannot be looked at or removed.
+/// When something cannot be checked or removed.
 pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
     if args.business.is_some() || args.all {
         return business::run(&context::open(globals).await?, args, output).await;

@@ -35,7 +35,7 @@ const TEARDOWN_SECS: u64 = 60;
 /// Arguments of `demo`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Leave everything running, and print how to look around
+    /// Leave everything running, and print commands that show it
     #[arg(long)]
     keep: bool,
 }
@@ -57,7 +57,7 @@ pub(crate) async fn run(args: &Args, output: &Output) -> anyhow::Result<u8> {
         && let Ok(summary) = &performed
     {
         summary.print(output)?;
-        output.note(stage.how_to_look_around()?);
+        output.note(stage.example_commands()?);
         output.note(seconds());
         stage.keep();
         return Ok(summary.exit_code());
@@ -107,7 +107,7 @@ async fn perform(
     let only = Only::Business(second.to_owned());
     setup::deploy_part(&after, &Globals::default(), &cloud, only, Foreign::Refuse, &quiet).await?;
     output.note(format_args!("  {} changes in {} ms, none of {first}", report.applied.done, report.elapsed_ms));
-    stage.now(after);
+    stage.set_environment(after);
 
     let context = stage.context().await?;
     let examples = work::examples()?;

@@ -1,4 +1,4 @@
-//! `deploy`: builds the services, and brings them into the cluster.
+//! `deploy`: builds the services, and deploys them into the cluster.
 
 use cli::{agree, error::Failure, output::Output, text};
 use contract::exit;
@@ -88,13 +88,13 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         agree::to(&format!("delete {} from the cluster?", text::count(gone.len(), "object")))?;
     }
     let options = Options { may_delete: Some(gone), ..options };
-    // What changes nothing needs no lock, which is a write itself; the rollouts are looked at all the same.
+    // A deploy without changes takes no lock, which is a write itself; it still checks the rollouts.
     let report = if preview.is_empty() {
         setup::deploy_with(&environment, &cloud, &options, output).await?
     } else {
         let settings = args.lock.settings(globals, "deploy", output);
         locked::with_lock(&environment, &cloud, &settings, None, async |step| {
-            step("brings the services into the cluster");
+            step("deploys the services");
             setup::deploy_with(&environment, &cloud, &options, output).await
         })
         .await?

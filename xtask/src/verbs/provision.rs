@@ -70,7 +70,7 @@ pub(crate) async fn plan(globals: &Globals, args: &PlanArgs, output: &Output) ->
     Ok(if plan.is_empty() { exit::DONE } else { exit::CHANGES_PENDING })
 }
 
-/// Brings the cloud to what the environment file says.
+/// Changes the cloud to match the environment file.
 ///
 /// # Errors
 /// When the cloud cannot be asked, something is in the way, nobody agreed, or a change failed.
@@ -96,12 +96,12 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         agree::to(&format!("make these changes to project {}?", environment.project))?;
     }
     let settings = args.lock.settings(globals, "provision", output);
-    let look = async || setup::make_plan(&environment, &cloud, options, output).await;
+    let plan_again = async || setup::make_plan(&environment, &cloud, options, output).await;
     if output.json {
         output.record(&json!({"event": "plan", "plan": plan}))?;
     }
     let progress = setup::progress_and_events(output);
-    let report = locked::carry_out_locked(&environment, &cloud, plan, &settings, &progress, look).await?;
+    let report = locked::carry_out_locked(&environment, &cloud, plan, &settings, &progress, plan_again).await?;
     setup::write_config(&environment, &cloud)?;
     setup::write_kubeconfig(&environment, &cloud, output).await?;
     if output.json {

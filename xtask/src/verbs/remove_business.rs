@@ -40,10 +40,10 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let lock = args.options.lock.settings(globals, "remove-business", output);
     let removal = Removal { before: &before, after: Some(&after), cloud: &cloud, options: &args.options, lock };
     let Some(report) = removal.run(output).await? else { return Ok(exit::DONE) };
-    // They would look for what is gone.
+    // They would read resources that are gone.
     let settings = args.options.lock.settings(globals, "remove-business", output);
     locked::with_lock(&after, &cloud, &settings, None, async |step| {
-        step("tells the web apps");
+        step("configures the web apps");
         setup::deploy_part(&after, globals, &cloud, Only::Web, Foreign::Refuse, output).await
     })
     .await?;

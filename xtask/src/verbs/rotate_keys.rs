@@ -68,8 +68,8 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         let mut rotated = Vec::new();
         for user in &users {
             step(&format!("rotates the keys of {}", user.name));
-            let told = |what: &str| output.note(format_args!("  {what}"));
-            rotated.extend(keys::rotate(&environment, user, &cloud, limits, &told).await?);
+            let report = |what: &str| output.note(format_args!("  {what}"));
+            rotated.extend(keys::rotate(&environment, user, &cloud, limits, &report).await?);
         }
         Ok(rotated)
     })

@@ -22,11 +22,11 @@ const BUCKET: &str = "test-desk-bucket";
 const TOPIC: &str = "v1/projects/test-desk/topics/test-desk-bu1-topic";
 
 /// What an operator was told.
-type Notify = Arc<Mutex<Vec<String>>>;
+type Messages = Arc<Mutex<Vec<String>>>;
 
-fn operator(world: &World, who: &str, wait: Duration) -> (Settings, Notify) {
-    let told: Notify = Arc::default();
-    let seen = told.clone();
+fn operator(world: &World, who: &str, wait: Duration) -> (Settings, Messages) {
+    let messages: Messages = Arc::default();
+    let seen = messages.clone();
     let clock = world.cloud.clock.clone();
     let holder = Holder { who: who.to_owned(), host: "h".to_owned(), process: 1, space: None };
     let mut settings = Settings::new(
@@ -48,7 +48,7 @@ fn operator(world: &World, who: &str, wait: Duration) -> (Settings, Notify) {
     settings.now = Arc::new(move || clock.now());
     settings.poll_every = Duration::from_millis(20);
     settings.renew_every = Duration::from_millis(50);
-    (settings, told)
+    (settings, messages)
 }
 
 fn silent() -> Progress {
@@ -86,7 +86,7 @@ async fn change_topic(world: &World, labels: serde_json::Value) {
 async fn the_second_operator_waits_and_takes_over_from_one_who_died() {
     let world = World::start(&["bu1"], "").await;
     let hour = Duration::from_secs(3600);
-    let ((ann, _), (bob, told)) = (operator(&world, "ann", hour), operator(&world, "bob", hour));
+    let ((ann, _), (bob, messages)) = (operator(&world, "ann", hour), operator(&world, "bob", hour));
     change_topic(&world, json!({"managed-by": "deskgrid", "deskgrid-env": "test"})).await;
 
     // Ann's is renewed while she works, and says what she does.
@@ -109,13 +109,13 @@ async fn the_second_operator_waits_and_takes_over_from_one_who_died() {
     // Bob waits. Ann is gone; a lease later he takes over, and his work is done.
     let works = provision(&world, &world.environment, &bob);
     let ends = async {
-        eventually("bob waits", async || told.lock().unwrap().as_slice() == ["waits for ann"]).await;
+        eventually("bob waits", async || messages.lock().unwrap().as_slice() == ["waits for ann"]).await;
         assert_eq!(record(&world).await.unwrap().holder.who, "ann");
         world.cloud.clock.advance(LEASE);
     };
     let (report, ()) = tokio::join!(works, ends);
     assert_eq!(report.unwrap().applied.done, 1);
-    assert_eq!(*told.lock().unwrap(), ["waits for ann", "takes over from ann"]);
+    assert_eq!(*messages.lock().unwrap(), ["waits for ann", "takes over from ann"]);
     assert!(look(&world, &world.environment).await.unwrap().is_empty());
     assert_eq!(record(&world).await, None, "it was given back");
 
@@ -135,12 +135,12 @@ async fn only_what_was_agreed_to_is_done() {
     let world = World::start(&["bu1"], "").await;
     let hour = Duration::from_secs(3600);
     let (ann, _) = operator(&world, "ann", hour);
-    let (bob, told) = operator(&world, "bob", hour);
+    let (bob, messages) = operator(&world, "bob", hour);
     change_topic(&world, json!({"managed-by": "deskgrid", "deskgrid-env": "test"})).await;
     let hers = taken(&world, &ann).await;
     let works = provision(&world, &world.environment, &bob);
     let meanwhile = async {
-        eventually("bob waits", async || !told.lock().unwrap().is_empty()).await;
+        eventually("bob waits", async || !messages.lock().unwrap().is_empty()).await;
         // Ann puts right what he was about to, and something new is wrong.
         let report = provision::run(&world.environment, &world.clients, plan::Options::default(), &silent()).await;
         assert_eq!(report.unwrap().applied.done, 1);
@@ -189,8 +189,8 @@ async fn of_two_who_begin_from_nothing_both_end_with_everything_made_once() {
     one.unwrap();
     two.unwrap();
     assert!(look(&world, &fresh).await.unwrap().is_empty());
-    let told = [to_ann.lock().unwrap().clone(), to_bob.lock().unwrap().clone()].concat();
-    assert!(told.len() == 1 && told[0].starts_with("waits for "), "one waited for the other: {told:?}");
+    let messages = [to_ann.lock().unwrap().clone(), to_bob.lock().unwrap().clone()].concat();
+    assert!(messages.len() == 1 && messages[0].starts_with("waits for "), "one waited for the other: {messages:?}");
     let writes = writes.lock().unwrap().clone();
     let of = |part: &str| writes.iter().filter(|line| line.contains(part)).count();
     assert_eq!(of("/clusters"), 1, "{writes:#?}");

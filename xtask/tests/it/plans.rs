@@ -60,7 +60,7 @@ async fn what_a_hand_changed_is_shown_and_nothing_else() {
     assert_eq!(found.len(), 2, "{found:#?}");
     let policy = found.iter().find(|change| change.id.is_policy()).unwrap();
     assert_eq!(policy.differences.len(), 1);
-    assert_eq!(policy.differences[0].wanted, Some(lost));
+    assert_eq!(policy.differences[0].desired, Some(lost));
 }
 
 #[tokio::test]

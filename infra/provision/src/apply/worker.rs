@@ -18,7 +18,7 @@ use crate::{
 
 /// Changes in flight at once: fifty businesses are some hundred, and IAM takes ten writes a second on average.
 const AT_ONCE: usize = 64;
-/// How long to look again for what was just made and is not visible everywhere yet.
+/// Time within which a new resource becomes visible everywhere.
 const SETTLE_LIMIT: Duration = Duration::from_secs(180);
 /// How long a service that was just enabled may be refused.
 const SERVICE_LIMIT: Duration = Duration::from_secs(600);
@@ -81,7 +81,7 @@ impl<'a> Worker<'a> {
                 let live = change.live.clone().unwrap_or_default();
                 let mut updated = self.update(id, &resource.desired, fields, &live).await;
                 for attempt in 1..self.client.retry().attempts {
-                    // Changed since we looked: by an earlier try of ours whose answer was lost, or by somebody else.
+                    // Changed since the read: by an earlier try of ours whose answer was lost, or by somebody else.
                     if !updated.as_ref().is_err_and(Error::is_stale) {
                         break;
                     }
@@ -117,7 +117,7 @@ impl<'a> Worker<'a> {
             }
             _ => wire::create(id, fields, &self.plan.project),
         };
-        // What was made a moment ago may not be known everywhere yet: a topic, or a grant to who tells it.
+        // What was made a moment ago may not be known everywhere yet: a topic, or a grant of its notifier.
         let lagging = |error: &Error| match id.kind {
             Kind::Subscription => error.is_not_found(),
             Kind::Notification => error.is_not_found() || error.is_forbidden(),
@@ -135,7 +135,7 @@ impl<'a> Worker<'a> {
                 self.remember(id);
                 Ok(())
             }
-            // Made since we looked: by an earlier try of ours whose answer was lost, or by somebody else.
+            // Made since the read: by an earlier try of ours whose answer was lost, or by somebody else.
             Err(error) if error.is_already_exists() => {
                 self.remember(id);
                 self.read_and_update(id, desired, true).await.map_err(|other| match other.code {
@@ -200,7 +200,7 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Brings a deleted custom role back, and gives it as it is then. One that came back already, by an earlier try of
+    /// Undeletes a custom role, and returns it. One that came back already, by an earlier try of
     /// ours whose answer was lost, is refused and is fine.
     async fn undelete(&self, id: &Id) -> Result<Value, Error> {
         let refused = match self.client.send(&wire::undelete(id)).await {
@@ -214,7 +214,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Looks until the services are enabled as far as the project itself knows.
+    /// Waits until the project lists the services as enabled.
     async fn enabled(&self, id: &Id, desired: &Desired, fields: &Value) -> Result<(), Error> {
         let deadline = Instant::now() + SERVICE_LIMIT;
         for attempt in 1.. {
@@ -282,7 +282,7 @@ impl<'a> Worker<'a> {
                 Some(name) => {
                     // What it does is somebody else's, and so is its failure.
                     if let Err(failed) = self.follow(id, &Operation::named(id, name)).await {
-                        tracing::debug!("{failed}; going on");
+                        tracing::debug!("{failed}; continuing");
                     }
                     tokio::time::sleep(self.client.retry().pause(attempt.min(4))).await;
                 }
@@ -339,7 +339,7 @@ impl<'a> Worker<'a> {
                         || lagging(&error))
                         && Instant::now() < deadline =>
                 {
-                    tracing::debug!(attempt, "{error}; looking again");
+                    tracing::debug!(attempt, "{error}; reading again");
                     tokio::time::sleep(self.client.retry().pause(attempt)).await;
                 }
                 Err(error) => return Err(error),

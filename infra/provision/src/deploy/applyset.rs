@@ -110,7 +110,7 @@ pub(super) fn group_kind(api_version: &str, kind: &str) -> String {
 /// Kinds that a release had whose API version is not `v1` of their group.
 const SHIPPED: [(&str, &str); 1] = [("FrontendConfig.networking.gke.io", "networking.gke.io/v1beta1")];
 
-/// The API version under which to look for members of a kind that the templates no longer have.
+/// The API version under which to list members of a kind that the templates no longer have.
 pub(super) fn api_version(group_kind: &str) -> String {
     if let Some((_, version)) = SHIPPED.iter().find(|(kind, _)| *kind == group_kind) {
         return (*version).to_owned();
@@ -146,7 +146,7 @@ impl SetState {
     }
 }
 
-/// Looks at a set. In a namespace that does not exist there is nothing to look at.
+/// Reads the state of a set. In a namespace that does not exist the state is empty.
 ///
 /// # Errors
 /// When the parent is another tool's, or the API server refuses.
@@ -199,14 +199,14 @@ pub(super) async fn open(client: &Client, environment: &str, state: &SetState) -
 /// When the API server refuses; what was not deleted is found again the next time.
 pub(super) async fn close(client: &Client, environment: &str, state: &SetState) -> anyhow::Result<Vec<Applied>> {
     let pruned = delete(&state.surplus).await?;
-    // A kind of which something is left must be looked for the next time.
+    // A kind of which something is left must be listed the next time.
     if state.kinds.len() != state.set.kinds.len() && pruned.len() == state.surplus.len() {
         write(client, environment, &state.set, state.set.kinds.keys()).await?;
     }
     Ok(pruned)
 }
 
-/// Deletes what a set has outside of its namespace, before the namespace goes; tells what that was.
+/// Deletes what a set has outside of its namespace, before the namespace is deleted; returns them.
 ///
 /// # Errors
 /// When the API server refuses.
@@ -232,7 +232,7 @@ pub(super) struct Surplus {
     api: Api<DynamicObject>,
     /// What it is.
     pub(super) gone: Applied,
-    /// The uid that tells it from a later one of the same name.
+    /// The uid, since a later object may have the same name.
     uid: Option<String>,
 }
 
@@ -250,8 +250,7 @@ async fn surplus(client: &Client, set: &Set, kind: &str, version: &str) -> anyho
         // The kind itself is gone, and everything of it: its custom resource definition was taken away.
         Err(error) if reach::is_missing(&error) => vec![],
         Err(error) => {
-            let context =
-                format!("look for objects of kind {kind} that the deployment of {} no longer has", set.business);
+            let context = format!("list objects of kind {kind} that the deployment of {} no longer has", set.business);
             return Err(error.context(context));
         }
     };
@@ -271,7 +270,7 @@ async fn surplus(client: &Client, set: &Set, kind: &str, version: &str) -> anyho
     Ok(unwanted.collect())
 }
 
-/// Deletes these and tells which are gone. One in whose place another one is by now is left alone.
+/// Deletes these and returns those that are gone. An object that was replaced meanwhile is not deleted.
 async fn delete(surplus: &[Surplus]) -> anyhow::Result<Vec<Applied>> {
     let mut pruned = Vec::new();
     for Surplus { api, gone, uid } in surplus {

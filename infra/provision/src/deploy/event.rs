@@ -51,16 +51,16 @@ pub enum Event {
         /// Why.
         why: String,
     },
-    /// What failed is taken back.
+    /// The rollback begins.
     RollingBack,
-    /// Something was taken back.
+    /// An object was rolled back.
     RolledBack {
         /// What.
         what: String,
     },
 }
 
-/// Told of every event; must not block.
+/// Receives every event; must not block.
 pub type Progress = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// Milliseconds since `started`.

@@ -1,4 +1,4 @@
-//! A deploy that failed: taken back, and told of with all that is known.
+//! A deploy that failed: rolls it back, and describes the failure.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{Cloud, environment::Environment, failure::Failure, plan, resource::Kind};
 
-/// Takes a deploy back and says what came of that.
+/// Rolls a deploy back and returns notes for the error message.
 pub(super) async fn roll_back(
     client: &Client,
     preview: &Preview,
@@ -44,7 +44,7 @@ pub(super) async fn roll_back(
     notes
 }
 
-/// An error with what came of taking everything back.
+/// The error with the notes of the rollback.
 pub(super) fn with_notes(error: anyhow::Error, notes: &[String]) -> anyhow::Error {
     match error.downcast::<Failure>() {
         Ok(failure) => {
@@ -55,7 +55,7 @@ pub(super) fn with_notes(error: anyhow::Error, notes: &[String]) -> anyhow::Erro
     }
 }
 
-/// What to tell of rollouts that failed.
+/// The failure that rollouts led to.
 pub(super) async fn describe(
     environment: &Environment,
     cloud: &Cloud,
@@ -86,7 +86,7 @@ pub(super) async fn describe(
     .into()
 }
 
-/// What of the identities is not as it should be, if that can be found out.
+/// Differences of the identities from the environment file, if the cloud can be read.
 async fn missing_identity(environment: &Environment, cloud: &Cloud) -> Option<String> {
     let silent: crate::apply::Progress = Arc::new(|_| {});
     let plan = crate::make_plan(environment, cloud, plan::Options::default(), &silent).await.ok()?;

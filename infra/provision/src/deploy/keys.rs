@@ -1,4 +1,4 @@
-//! Keys around a deploy, where workloads act with keys: handed out before what mounts them, taken back after what goes.
+//! Keys of a deploy with `auth = "key"`: created before the workloads that mount them, deleted after removed ones.
 
 use std::{collections::BTreeSet, time::Duration};
 
@@ -12,7 +12,7 @@ use crate::{
     manifests::Rendered,
 };
 
-/// Sees to it that the key of everything that is deployed is in its Secret.
+/// Writes a key into the Secret of every deployed workload without one.
 ///
 /// # Errors
 /// When IAM or the cluster refuses.
@@ -36,7 +36,7 @@ pub(super) async fn provide(
     Ok(())
 }
 
-/// Takes the keys of web apps that are not deployed any more.
+/// Deletes the keys of web apps that are not deployed any more.
 ///
 /// # Errors
 /// When IAM or the cluster refuses, or their pods still run after `limit`.

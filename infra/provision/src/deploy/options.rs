@@ -22,16 +22,16 @@ pub struct Options {
     pub force_conflicts: bool,
     /// What somebody agreed may be deleted; without it everything that is no longer wanted.
     pub may_delete: Option<Vec<Applied>>,
-    /// Take everything back when an object is refused or a rollout fails.
+    /// Roll back when an object is refused or a rollout fails.
     pub rollback: bool,
     /// How long a rollout may take; a safety net.
     pub limit: Duration,
-    /// When each kind of trouble counts as a failure.
+    /// How long each kind of problem may last before it counts as a failure.
     pub patience: Patience,
 }
 
 impl Options {
-    /// Deploys everything, refuses what is somebody else's, and takes nothing back.
+    /// Deploys everything, refuses what somebody else owns, and does not roll back.
     pub fn new(images: Images, folder: PathBuf) -> Self {
         Self {
             images,
@@ -62,8 +62,8 @@ pub enum Only {
     /// All of it; what is not wanted any more is taken away.
     #[default]
     Everything,
-    /// One business, and the web apps, which are told of it.
+    /// One business, and the web apps, whose configuration names it.
     Business(String),
-    /// The web apps, after a business went.
+    /// The web apps, after a business was removed.
     Web,
 }

@@ -44,7 +44,7 @@ impl Planned {
         reach::title(&self.object)
     }
 
-    /// What is told of it.
+    /// The entry in the report.
     pub(super) fn applied(&self) -> Applied {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let metadata = &self.object["metadata"];
@@ -73,7 +73,7 @@ pub struct Preview {
     pub(super) departed: Vec<Departed>,
 }
 
-/// How to look.
+/// How to preview.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PreviewOptions {
     /// Namespaces of our names that somebody else made.

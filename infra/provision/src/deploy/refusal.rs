@@ -32,7 +32,7 @@ pub(super) fn is_conflict(status: &Status) -> bool {
     status.code == 409 && !causes.is_empty() && causes.iter().all(|cause| cause.reason == "FieldManagerConflict")
 }
 
-/// What to tell of objects whose fields others own.
+/// The failure for objects whose fields others own.
 pub(super) fn disputed(objects: &[(String, Vec<Conflict>)]) -> Failure {
     let mut lines = Vec::new();
     for (title, conflicts) in objects {
@@ -51,7 +51,7 @@ pub(super) fn disputed(objects: &[(String, Vec<Conflict>)]) -> Failure {
     }
 }
 
-/// What to tell of an object that the API server refuses.
+/// The failure for an object that the API server refuses.
 pub(super) fn refused(title: &str, status: &Status) -> Failure {
     let message = status.message.clone();
     let (code, next) = match cause(&message) {
@@ -76,8 +76,8 @@ pub(super) const QUOTA: &str = "`kubectl describe quota -n NAMESPACE` shows what
                                 `cargo xtask doctor` of one of the project; raise it, or let work end or delete what \
                                 uses it";
 /// What to do about a policy that refuses.
-pub(super) const ADMISSION: &str = "ask whoever looks after the policy that is named, or change the manifest so that \
-                                    it is content; `cargo xtask deploy` goes on from there";
+pub(super) const ADMISSION: &str = "ask the owner of the policy that is named, or change the manifest so that \
+                                    the policy accepts it; `cargo xtask deploy` goes on from there";
 
 /// Why the API server refuses something that is well-formed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

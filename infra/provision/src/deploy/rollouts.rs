@@ -14,7 +14,7 @@ use super::{
 };
 use crate::manifests::Rendered;
 
-/// Time for which a rollout waits on one and the same before it is told.
+/// Time for which a rollout waits on one cause before the cause is reported.
 const QUIET: Duration = Duration::from_secs(3);
 
 /// Every Deployment among the objects.
@@ -38,7 +38,7 @@ pub(super) struct Waited {
     pub(super) left: Vec<String>,
 }
 
-/// Waits for all of them; after one has failed only as long as others need that have the same trouble.
+/// Waits for all of them; once one has failed, only as long as others with the same cause need to fail.
 pub(super) async fn wait(client: &Client, rollouts: &[Rollout], started: Instant, progress: &Progress) -> Waited {
     let mut open: BTreeMap<String, &Rollout> =
         rollouts.iter().map(|rollout| (format!("{}/{}", rollout.namespace, rollout.name), rollout)).collect();

@@ -1,4 +1,4 @@
-//! What the verb calls: render, write down, look, apply, and wait until everything runs.
+//! A deploy: render, write the files, preview, apply, and wait until everything runs.
 
 use std::collections::BTreeSet;
 
@@ -81,7 +81,7 @@ fn present(environment: &Environment, everything: &Rendered) -> BTreeSet<String>
 }
 
 /// The objects of the part that is deployed. What no business has alone is the cluster's or the web apps', and those
-/// belong to every part: they are told which businesses there are.
+/// belong to every part: they name the businesses.
 fn only(everything: &Rendered, options: &Options) -> Rendered {
     let mut rendered = everything.clone();
     for file in &mut rendered.files {
@@ -175,7 +175,7 @@ fn only_agreed(environment: &str, agreed: &[Applied], preview: &Preview) -> anyh
     }
     Err(Failure {
         code: "plan-moved",
-        what: "the cluster is not as it was when it was looked at; nothing was deleted".to_owned(),
+        what: "the cluster changed since the plan was made; nothing was deleted".to_owned(),
         on: format!("environment {environment}"),
         why: format!("these would be deleted too: {}", more.join(", ")),
         next: "deploy again, and see what it would delete".to_owned(),

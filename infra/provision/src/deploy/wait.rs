@@ -35,7 +35,7 @@ const LOG_LINES: i64 = 20;
 const LOST_LOG: &str = "unable to retrieve container logs for";
 /// Time between two judgements, beside those when something changed.
 const POLL_EVERY: Duration = Duration::from_millis(500);
-/// Pods that are looked at more closely; the others are like them.
+/// Number of Pods whose events and logs are read; the others are like them.
 const CLOSELY: usize = 3;
 /// Longest that a node is waited for which the autoscaler makes.
 const SCALE_UP: Duration = Duration::from_secs(15 * 60);
@@ -51,7 +51,7 @@ pub struct Rollout {
     pub name: String,
     /// Safety net: a rollout that fails is recognised long before.
     pub limit: Duration,
-    /// When each kind of trouble counts as a failure.
+    /// How long each kind of problem may last before it counts as a failure.
     pub patience: Patience,
 }
 
@@ -270,7 +270,7 @@ impl World {
         let ill = self.pods.iter_mut().filter(|(_, followed)| {
             followed.stage != Stage::Other && is_current(deployment, &followed.pod) && followed.since.elapsed() >= after
         });
-        let looks = ill.take(CLOSELY).map(|(name, followed)| async move {
+        let reads = ill.take(CLOSELY).map(|(name, followed)| async move {
             if let Some(events) = events(client, namespace, name).await {
                 followed.hear(events);
             }
@@ -284,7 +284,7 @@ impl World {
                 }
             }
         });
-        join_all(looks).await;
+        join_all(reads).await;
     }
 }
 
@@ -306,7 +306,7 @@ impl Followed {
         self.events.iter().map(happening).collect()
     }
 
-    /// Whether the container of this Pod has been started again since, so that both are one and the same trouble.
+    /// Whether the container of this Pod has been started again since, so that both are the same failure.
     fn since_start(&self, pod: &Pod) -> bool {
         restarts(pod) > 0 && self.stage != Stage::Unscheduled && stage(pod) != Stage::Other
     }

@@ -1,4 +1,4 @@
-//! Carrying out what was looked at, step by step. Every step can be the last one: the next deploy goes on from there.
+//! Applies a preview, step by step. Any step may be the last one: the next deploy continues from there.
 
 use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _, stream};

@@ -230,8 +230,8 @@ fn another_business_changes_nothing_of_the_first() {
 
 #[test]
 fn an_upload_is_told_of_only_where_it_is_asked_for() {
-    let told = TWO.replace("[businesses.bu2]", "[businesses.bu2]\nsubmit_on_upload = true");
-    let resources = desired(&environment(&told));
+    let text = TWO.replace("[businesses.bu2]", "[businesses.bu2]\nsubmit_on_upload = true");
+    let resources = desired(&environment(&text));
     let notifications: Vec<&Resource> =
         resources.iter().filter(|resource| resource.id.kind == Kind::Notification).collect();
     assert_eq!(notifications.len(), 1);

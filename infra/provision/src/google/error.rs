@@ -106,7 +106,7 @@ impl Error {
             || self.code == 412
     }
 
-    /// What was to be changed is not as it was when we looked.
+    /// The resource changed since it was read.
     pub fn is_stale(&self) -> bool {
         self.is_policy_conflict() || (self.code == 400 && self.message.contains("fingerprint"))
     }

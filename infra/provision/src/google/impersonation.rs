@@ -1,4 +1,4 @@
-//! Acting in the place of a service account: tokens that IAM Credentials makes for whoever may make them.
+//! Impersonation of a service account: tokens from IAM Credentials.
 
 use std::time::{Duration, Instant};
 

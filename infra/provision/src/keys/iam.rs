@@ -92,7 +92,7 @@ impl Account<'_> {
                 Err(error) if (error.is_not_found() || error.is_forbidden()) && Instant::now() < deadline => {
                     tokio::time::sleep(self.client.retry().pause(attempt)).await;
                 }
-                // Who may make keys and not look at them goes on.
+                // A caller that may create keys but not list them continues.
                 Err(error) if error.is_forbidden() => break,
                 answer => {
                     answer.with_context(|| format!("see the new key {id} of {}", self.email))?;

@@ -28,7 +28,7 @@ const SKEW: SignedDuration = SignedDuration::from_mins(5);
 pub(super) struct Record {
     /// Keys that we made and have not seen deleted.
     pub(super) ours: Vec<String>,
-    /// A key is being made: whoever is killed before it is in the Secret leaves one that nobody has.
+    /// A key is being created; a run that is killed before the key is in the Secret leaves it unused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) making: Option<PendingKey>,
     /// When the key in the Secret became the one it is.

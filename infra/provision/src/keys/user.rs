@@ -1,4 +1,4 @@
-//! Who has keys: the workloads of each business, and the web apps.
+//! Users of keys: the workloads of each business, and the web apps.
 
 use crate::{
     deploy::live::ORCHESTRATOR,
@@ -9,13 +9,13 @@ use crate::{
 /// A namespace whose workloads act with keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct KeyUser {
-    /// What people call it.
+    /// Its name in messages.
     pub name: String,
     /// Its namespace.
     pub namespace: String,
     /// The business that it is; none of the web apps.
     pub(super) business: Option<String>,
-    /// What in it has a key each.
+    /// Its workloads, each with its own key.
     pub workloads: Vec<Workload>,
 }
 
@@ -65,7 +65,7 @@ impl KeyUser {
         }
     }
 
-    /// Everyone in an environment.
+    /// All users of keys in an environment.
     pub fn all(environment: &Environment) -> Vec<Self> {
         environment.businesses.iter().map(Self::business).chain([Self::web(environment)]).collect()
     }

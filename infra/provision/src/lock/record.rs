@@ -18,7 +18,7 @@ pub struct Holder {
     /// Process id.
     pub process: u32,
     /// What makes process ids comparable: the boot of the machine and the space of process ids. Nothing where a
-    /// system does not tell.
+    /// system does not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub space: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! What IAM takes at most, looked at before a policy is written: "Allow policies and role bindings" in
+//! Limits of IAM, checked before a policy is written: "Allow policies and role bindings" in
 //! cloud.google.com/iam/quotas, which cannot be raised. It names no limit of bytes; a further one, of 250 domains and
 //! groups, is for members that we never add.
 

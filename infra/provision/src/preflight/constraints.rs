@@ -138,7 +138,7 @@ fn has_public_nodes(environment: &Environment, pending: &Pending<'_>) -> bool {
 /// Looks at every constraint that matters.
 pub(super) async fn check(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Vec<Finding> {
     let matter = CONSTRAINTS.iter().filter(|constraint| (constraint.matters)(environment, pending));
-    let looks = matter.map(|constraint| async move {
+    let checks = matter.map(|constraint| async move {
         let Constraint { name, forbids, fix, .. } = constraint;
         let path = format!("v2/projects/{}/policies/{name}:getEffectivePolicy", escape(&environment.project));
         let what = format!("constraints/{name}");
@@ -147,10 +147,10 @@ pub(super) async fn check(environment: &Environment, client: &Client, pending: &
                 Some(seen) => Finding::bad(&what, seen, fix.replace("PROJECT", &environment.project)),
                 None => Finding::good(&what, "nothing of this environment breaks it"),
             },
-            Err(error) => Finding::bad(&what, format!("cannot be looked at: {}", brief(&error)), "").optional(),
+            Err(error) => Finding::bad(&what, format!("cannot be checked: {}", brief(&error)), "").optional(),
         }
     });
-    futures::future::join_all(looks).await
+    futures::future::join_all(checks).await
 }
 
 fn rules(policy: &Value) -> impl Iterator<Item = &Value> {

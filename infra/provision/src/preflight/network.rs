@@ -37,7 +37,7 @@ pub(super) async fn check(environment: &Environment, client: &Client, pending: &
             ),
         )
         .optional(),
-        Err(error) => Finding::bad(what, format!("cannot be looked at: {error}"), "").optional(),
+        Err(error) => Finding::bad(what, format!("cannot be checked: {error}"), "").optional(),
     })
 }
 

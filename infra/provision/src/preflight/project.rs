@@ -37,9 +37,9 @@ pub(super) async fn billing(environment: &Environment, client: &Client) -> Findi
         }
         Err(error) if error.is_service_disabled() => {
             let fix = format!("gcloud services enable --project {project} cloudbilling.googleapis.com");
-            Finding::bad("billing", "cannot be looked at: cloudbilling.googleapis.com is not enabled", fix).optional()
+            Finding::bad("billing", "cannot be checked: cloudbilling.googleapis.com is not enabled", fix).optional()
         }
-        Err(error) => Finding::bad("billing", format!("cannot be looked at: {error}"), "").optional(),
+        Err(error) => Finding::bad("billing", format!("cannot be checked: {error}"), "").optional(),
     }
 }
 
@@ -125,9 +125,9 @@ async fn cpus(environment: &Environment, client: &Client, pending: &Pending<'_>)
         // Before the service is enabled nothing of it can be read.
         Err(error) => {
             let seen = if error.is_service_disabled() {
-                "cannot be looked at: compute.googleapis.com is not enabled".to_owned()
+                "cannot be checked: compute.googleapis.com is not enabled".to_owned()
             } else {
-                format!("cannot be looked at: {error}")
+                format!("cannot be checked: {error}")
             };
             return vec![Finding::bad("quota: processors", seen, "").optional()];
         }

@@ -43,7 +43,7 @@ pub(in crate::deploy) async fn departed(
 ) -> anyhow::Result<Vec<Departed>> {
     let parents: Api<ConfigMap> = Api::all(client.clone());
     let ours = ListParams::default().labels(&format!("{ID},{ENVIRONMENT}={environment}"));
-    let parents = reach::within(parents.list(&ours)).await.context("look for businesses that left the environment")?;
+    let parents = reach::within(parents.list(&ours)).await.context("list businesses that left the environment")?;
     let mut departed = Vec::new();
     for parent in parents {
         let metadata = parent.metadata;
@@ -76,7 +76,7 @@ pub(in crate::deploy) async fn departed(
 /// Deletes the sets of businesses that left: what deployed them, not their namespaces.
 ///
 /// # Errors
-/// When an orchestrator made Jobs since it was looked at, or does not end, or the API server refuses; what was not
+/// When an orchestrator created Jobs since the preview, or does not end, or the API server refuses; what was not
 /// deleted is found again the next time.
 pub(in crate::deploy) async fn remove_departed(client: &Client, departed: &[Departed]) -> anyhow::Result<Vec<Applied>> {
     let mut pruned = Vec::new();
@@ -114,7 +114,7 @@ async fn wait_for_end(client: &Client, namespace: &str) -> anyhow::Result<()> {
     let of = ListParams::default().labels(&format!("{}={ORCHESTRATOR}", labels::APP));
     let deadline = Instant::now() + ENDS_WITHIN;
     loop {
-        let left = reach::within(pods.list(&of)).await.with_context(|| format!("look for pods in {namespace}"))?;
+        let left = reach::within(pods.list(&of)).await.with_context(|| format!("list the pods in {namespace}"))?;
         if left.items.is_empty() {
             return Ok(());
         }

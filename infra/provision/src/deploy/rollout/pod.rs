@@ -74,7 +74,7 @@ pub(super) fn judge(seen: Seen<'_>, patience: &Patience) -> Option<Verdict> {
     }
 }
 
-/// What keeps a pod from being set up, if that is so now: the first moments of many pods have such trouble.
+/// What keeps a pod from being set up, if that is so now: many pods have such problems in their first moments.
 fn unmounted(events: &[Happening]) -> Option<String> {
     let newest = events.iter().rfind(|event| SETTING_UP.contains(&event.reason.as_str()))?;
     (newest.reason == "FailedMount" && newest.ago < FRESH).then(|| newest.message.clone())
