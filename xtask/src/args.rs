@@ -1,8 +1,8 @@
 //! The shape of the command line.
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Parser, Subcommand};
 
-use crate::verbs;
+use crate::{globals::Globals, verbs};
 
 /// Deskgrid: a compute work queue on Google Cloud, or on this laptop.
 #[derive(Debug, Parser)]
@@ -14,67 +14,45 @@ pub(crate) struct Cli {
     pub(crate) verb: Option<Verb>,
 }
 
-/// What every verb takes.
-#[derive(Clone, Debug, Default, Args)]
-#[group(skip)]
-pub(crate) struct Globals {
-    /// Environment: a name in infra/environments, or a path that ends in .toml [default: the only one that is not
-    /// `local`]
-    #[arg(long, global = true, value_name = "NAME", env = "DESKGRID_ENV")]
-    pub(crate) env: Option<String>,
-    /// Act as this service account; you need roles/iam.serviceAccountTokenCreator on it
-    #[arg(long, global = true, value_name = "EMAIL")]
-    pub(crate) impersonate_service_account: Option<String>,
-    #[command(flatten)]
-    pub(crate) shared: cli::Globals,
-}
-
-impl Globals {
-    /// The Kubernetes context named on the command line.
-    pub(crate) fn context(&self) -> Option<&str> {
-        self.shared.context()
-    }
-}
-
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
-    /// Run the whole system on this machine, from nothing to checked results, and back to nothing
+    /// Run the whole system on this machine up to checked results, and remove it again
     Demo(verbs::demo::Args),
-    /// Start, stop and look at the laptop cloud
+    /// Start, stop and inspect the laptop cloud
     Local(verbs::local::Args),
     /// Run every test
     Test(verbs::test::Args),
     /// Check format and lints, and run every test
     Check,
-    /// Show what the cloud lacks of what the environment file says
+    /// Show how the cloud differs from the environment file
     Plan(verbs::provision::PlanArgs),
-    /// Bring the cloud to what the environment file says
+    /// Change the cloud to match the environment file
     Provision(verbs::provision::Args),
-    /// Add a business to the environment file and the cloud, and touch no other one
+    /// Add a business to the environment file and the cloud; other businesses stay as they are
     AddBusiness(verbs::add_business::Args),
-    /// Take a business out of the cloud and the environment file; its data stays unless asked
+    /// Remove a business from the cloud and the environment file; its data stays unless you ask to delete it
     RemoveBusiness(verbs::remove_business::Args),
-    /// Take the whole environment out of the cloud; data stays unless asked
+    /// Remove the whole environment from the cloud; data stays unless you ask to delete it
     Teardown(verbs::teardown::Args),
-    /// Write the manifests into a folder, without credentials and without a cloud
+    /// Write the manifests into a folder; needs no credentials and no cloud
     Render(verbs::render::Args),
-    /// Give every account a new key, and delete the old one once nothing uses it (auth = "key")
+    /// Create a new key for every account, and delete the old one once nothing uses it (auth = "key")
     RotateKeys(verbs::rotate_keys::Args),
     /// Make the container images: with Cloud Build, or on this machine
     Build(verbs::build::Args),
-    /// Build the services and bring them into the cluster
+    /// Build the services and deploy them into the cluster
     Deploy(verbs::deploy::Args),
     /// The daily verbs.
     #[command(flatten)]
     Daily(cli::Verb),
-    /// Look at everything the environment needs, and say how to put right what is wrong
+    /// Check everything the environment needs, and say how to fix each problem
     Doctor(verbs::doctor::Args),
     /// Open a web app of the environment from this machine
     Open(verbs::open::Args),
-    /// Remove what has ended of a business, or generated files that nothing uses
+    /// Remove ended Jobs of a business, or generated files that nothing uses
     Clean(verbs::clean::Args),
-    /// Measure the queue and the kernel on this machine, each beside its yardstick
+    /// Measure the queue and the kernel on this machine, each figure beside its yardstick
     Bench(verbs::bench::Args),
 }
 

@@ -6,11 +6,11 @@ use anyhow::Context as _;
 use cli::{error::Failure, output::Output};
 use tokio::process::Command;
 
-use crate::{context, laptop};
+use crate::context;
 
 /// The programs of the services, by the name of their package.
 #[derive(Clone, Debug)]
-pub(crate) struct Binaries {
+pub struct Binaries {
     paths: BTreeMap<String, PathBuf>,
 }
 
@@ -19,11 +19,11 @@ pub(crate) struct Binaries {
 const PACKAGES: [&str; 5] = ["xtask", "orchestrator", "engine", "client", "monitor"];
 
 impl Binaries {
-    /// Builds them; cargo tells of its progress on standard error.
+    /// Builds them; cargo prints its progress on standard error.
     ///
     /// # Errors
     /// When the build fails.
-    pub(crate) async fn build(output: &Output) -> anyhow::Result<Self> {
+    pub async fn build(output: &Output) -> anyhow::Result<Self> {
         Self::build_with(&[], output).await
     }
 
@@ -31,18 +31,8 @@ impl Binaries {
     ///
     /// # Errors
     /// When the build fails.
-    pub(crate) async fn build_optimized(output: &Output) -> anyhow::Result<Self> {
+    pub async fn build_optimized(output: &Output) -> anyhow::Result<Self> {
         Self::build_with(&["--profile", "optimized"], output).await
-    }
-
-    /// Those in the folder of this program, which were built with it.
-    ///
-    /// # Errors
-    /// When this program's folder is not known.
-    pub(crate) fn beside() -> anyhow::Result<Self> {
-        let folder = laptop::program()?.parent().context("find the folder of this program")?;
-        let paths = PACKAGES.map(|package| (package.to_owned(), folder.join(package)));
-        Ok(Self { paths: paths.into_iter().filter(|(_, path)| path.is_file()).collect() })
     }
 
     async fn build_with(profile: &[&str], output: &Output) -> anyhow::Result<Self> {
@@ -79,12 +69,12 @@ impl Binaries {
     ///
     /// # Errors
     /// When cargo built none of that name.
-    pub(crate) fn path(&self, package: &str) -> anyhow::Result<&PathBuf> {
+    pub fn path(&self, package: &str) -> anyhow::Result<&PathBuf> {
         self.paths.get(package).with_context(|| format!("find the program {package} in what cargo built"))
     }
 }
 
-/// Package and program of one line of cargo's messages, if it tells of a program.
+/// Package and program of one line of cargo's messages, if it reports a program.
 pub(crate) fn artifact(line: &str) -> Option<(String, PathBuf)> {
     let message: serde_json::Value = serde_json::from_str(line).ok()?;
     let program = message["executable"].as_str()?;

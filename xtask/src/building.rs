@@ -8,7 +8,7 @@ use images::{Archive, CATALOGUE, Image, Login, Registry, RegistryError, Source, 
 use provision::{Cloud, Environment, build::RUST_IMAGE, environment::Builder};
 use serde::Serialize;
 
-use crate::{context, setup};
+use crate::{context, image_notes};
 
 pub(crate) mod cloud_build;
 pub(crate) mod here;
@@ -358,8 +358,8 @@ pub(crate) async fn ready(
     let request = request(environment, cloud).await?;
     let plan = plan(&request, Some(cloud), output).await?;
     let made = carry_out(&plan, &request, Some(cloud), output).await?;
-    setup::note_images(environment, &made)?;
-    setup::last_images(environment)?.context("find the images that were just made")
+    image_notes::write(environment, made.into_iter().map(|made| (made.image, made.reference)))?;
+    image_notes::read(environment)?.context("find the images that were just made")
 }
 
 /// The images that [`ready`] would make, and those that exist. Changes nothing.

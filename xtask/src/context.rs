@@ -16,7 +16,7 @@ use provision::{
     google::file_credentials,
 };
 
-use crate::{args::Globals, network};
+use crate::{globals::Globals, network};
 
 /// Where everything generated for an environment is, below the root of the workspace.
 pub(crate) const GENERATED: &str = "infra/generated";
@@ -25,7 +25,7 @@ const ENVIRONMENTS: &str = "infra/environments";
 /// The generated configuration, in an environment's folder.
 pub(crate) const CONFIG_FILE: &str = "config.json";
 /// What the running laptop cloud says of itself, in an environment's folder.
-pub(crate) const STATE_FILE: &str = "cloud.json";
+pub const STATE_FILE: &str = "cloud.json";
 /// Longest that the laptop cloud takes to accept a connection.
 const LAPTOP_ANSWERS: std::time::Duration = std::time::Duration::from_secs(2);
 
@@ -134,7 +134,7 @@ pub(crate) fn environments() -> PathBuf {
 
 /// The folder of what is generated for an environment: `infra/generated/NAME` of the workspace, or for an environment
 /// file elsewhere `generated/NAME` beside it, so that two of one name do not disturb each other.
-pub(crate) fn generated(environment: &Environment) -> PathBuf {
+pub fn generated(environment: &Environment) -> PathBuf {
     let root = root();
     let ours = |folder: &Path| match (folder.canonicalize(), root.join(ENVIRONMENTS).canonicalize()) {
         (Ok(folder), Ok(environments)) => folder == environments,

@@ -23,21 +23,19 @@ use crate::context;
 
 /// How long it may take to start or to stop; a safety net, since both take well under a second on an idle machine.
 const LIMIT: Duration = Duration::from_secs(60);
-const LOOK_EVERY: Duration = Duration::from_millis(10);
+const POLL_EVERY: Duration = Duration::from_millis(10);
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
-/// Notes where this program is. To be called before cargo may put a newer one in its place, for then the system no
-/// longer knows the name of the running one.
-pub(crate) fn remember_program() {
-    if let Ok(program) = std::env::current_exe() {
-        PROGRAM.get_or_init(|| program);
-    }
+/// Remembers the path of `xtask`, which serves the laptop cloud. To be called at the start: the system no longer knows the
+/// path of a running program once cargo has replaced its file.
+pub fn remember_program(xtask: PathBuf) {
+    PROGRAM.get_or_init(|| xtask);
 }
 
-/// Where this program is.
+/// The path of `xtask`.
 pub(crate) fn program() -> anyhow::Result<&'static PathBuf> {
-    PROGRAM.get().context("find this program")
+    PROGRAM.get().context("find the program xtask")
 }
 
 /// The laptop cloud of one environment.
@@ -161,18 +159,18 @@ impl Laptop {
             {
                 return Ok((state, child));
             }
-            if let Some(status) = child.try_wait().context("look after the laptop cloud")? {
+            if let Some(status) = child.try_wait().context("wait for the laptop cloud")? {
                 return Err(self.failed(format!("it ended with {status}")).into());
             }
             if started.elapsed() > LIMIT {
                 let _ = child.kill();
                 return Err(self.failed(format!("it did not answer within {} s", LIMIT.as_secs())).into());
             }
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(POLL_EVERY);
         }
     }
 
-    /// The environment as the process in the background is to be told.
+    /// The value of `DESKGRID_ENV` for the process in the background.
     fn environment_argument(&self) -> anyhow::Result<OsString> {
         match &self.file {
             Some(file) => Ok(std::path::absolute(file).context("find the environment file")?.into()),
@@ -193,7 +191,7 @@ impl Laptop {
     /// Stops the running one and waits until it has ended; `false` when none runs.
     ///
     /// # Errors
-    /// When it cannot be told to stop, or does not end.
+    /// When the signal cannot be sent, or it does not end.
     pub(crate) fn stop(&self) -> anyhow::Result<bool> {
         let Some(state) = self.running()? else { return Ok(false) };
         let pid = Pid::from_raw(i32::try_from(state.pid).context("read the process id of the laptop cloud")?);
@@ -206,7 +204,7 @@ impl Laptop {
                     LIMIT.as_secs()
                 );
             }
-            std::thread::sleep(LOOK_EVERY);
+            std::thread::sleep(POLL_EVERY);
         }
         Ok(true)
     }

@@ -1,16 +1,18 @@
 //! The command line of Deskgrid: parses it, runs one verb, and turns errors into messages and exit codes.
 
 mod args;
-mod binaries;
+pub mod binaries;
 mod building;
-mod context;
-mod error;
+pub mod context;
+pub mod error;
+mod globals;
+mod image_notes;
 mod laptop;
 mod locking;
 mod network;
 mod removing;
-mod setup;
-mod stage;
+pub mod setup;
+pub mod stage;
 mod verbs;
 
 use std::process::ExitCode;
@@ -18,12 +20,16 @@ use std::process::ExitCode;
 use args::{Cli, Verb};
 use clap::{CommandFactory as _, Parser as _};
 use cli::{Opener, interrupt, output::Output};
-use inspect::cluster;
+pub use globals::Globals;
+pub use laptop::remember_program;
+pub use verbs::bench;
 
 /// Runs `cargo xtask`: every verb. `package` is the folder of this package where it was compiled.
 pub fn xtask(package: &'static str) -> ExitCode {
     context::remember_package(package);
-    laptop::remember_program();
+    if let Ok(program) = std::env::current_exe() {
+        remember_program(program);
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return cli::usage(&error),
@@ -37,7 +43,7 @@ pub fn xtask(package: &'static str) -> ExitCode {
 async fn run(cli: &Cli, output: &Output) -> anyhow::Result<u8> {
     let globals = &cli.globals;
     match &cli.verb {
-        Some(Verb::Bench(args)) => verbs::bench::run(args, output).await,
+        Some(Verb::Bench(args)) => verbs::bench::run(globals, args, output),
         Some(Verb::Demo(args)) => verbs::demo::run(args, output).await,
         Some(Verb::Local(args)) => verbs::local::run(globals, args, output).await,
         Some(Verb::Test(args)) => verbs::test::run(globals, args, output).await,

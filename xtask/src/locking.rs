@@ -1,12 +1,12 @@
-//! The lock between operators, as the verbs take it and tell of it.
+//! The lock between operators: how the verbs take it, and the messages about it.
 
 use std::{sync::Arc, time::Duration};
 
 use cli::output::Output;
 use jiff::Timestamp;
-use provision::lock::{Event, Holder, Judgement, Record, Settings, Told};
+use provision::lock::{Event, Holder, Judgement, Notify, Record, Settings};
 
-use crate::args::Globals;
+use crate::globals::Globals;
 
 /// How long to wait for somebody else.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -20,15 +20,15 @@ impl LockArgs {
     /// How a verb takes the lock.
     pub(crate) fn settings(&self, globals: &Globals, verb: &str, output: &Output) -> Settings {
         let holder = holder(globals.impersonate_service_account.as_deref());
-        Settings::new(holder, verb, Duration::from_secs(self.lock_wait), told(output))
+        Settings::new(holder, verb, Duration::from_secs(self.lock_wait), notify(output))
     }
 }
 
-fn told(output: &Output) -> Told {
+fn notify(output: &Output) -> Notify {
     let output = *output;
     Arc::new(move |event| match event {
         Event::Waiting(record) => {
-            let whose = Record::told(record, Timestamp::now());
+            let whose = Record::describe(record, Timestamp::now());
             output.note(format_args!("  waiting: somebody else works on the environment: {whose}"));
         }
         Event::TakenOver(record, judgement) => {
@@ -36,11 +36,11 @@ fn told(output: &Output) -> Told {
                 Judgement::Dead => "its process is gone",
                 _ => "it was not renewed",
             };
-            let whose = Record::told(record, Timestamp::now());
+            let whose = Record::describe(record, Timestamp::now());
             output.note(format_args!("  took the lock over, since {why}: {whose}"));
         }
-        Event::Without => output.detail("there is no bucket to hold the lock; going on without"),
-        Event::Kept(why) => output.warn(format_args!("the lock was not given back ({why}); it ends by itself")),
+        Event::Without => output.detail("there is no bucket to hold the lock; continuing without it"),
+        Event::Kept(why) => output.warn(format_args!("the lock was not released ({why}); it expires by itself")),
     })
 }
 

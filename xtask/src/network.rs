@@ -30,7 +30,7 @@ pub(crate) fn pass_on(environment: &Environment, variables: &Overrides) -> anyho
     {
         let found = bundle.canonicalize().with_context(|| format!("find `network.ca_bundle` {}", bundle.display()))?;
         set.push(("SSL_CERT_FILE", found.into()));
-        // With the first one set, the usual place is only looked at when it is named too.
+        // With the first one set, the usual place is only read when it is named too.
         if !is_set(&["SSL_CERT_DIR"]) && Path::new(SYSTEM_AUTHORITIES).is_dir() {
             set.push(("SSL_CERT_DIR", SYSTEM_AUTHORITIES.into()));
         }

@@ -1,4 +1,4 @@
-//! Taking businesses away, as `remove-business` and `teardown` show it and ask for it.
+//! Removal of businesses, as `remove-business` and `teardown` show and confirm it.
 
 use std::{io::IsTerminal as _, time::Duration};
 
@@ -13,7 +13,7 @@ use provision::{
     lock,
     plan::Plan,
     presence, removal, show,
-    takedown::{self, Takedown},
+    teardown::{self, Teardown},
     unsettled::{Unsettled, unsettled},
 };
 use serde::Serialize;
@@ -24,10 +24,10 @@ use crate::{context, locking, setup};
 /// How long a call to Cloud Storage is tried again.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// What else goes, and what is asked.
+/// Arguments of a removal.
 #[derive(Clone, Debug, Default, clap::Args)]
 pub(crate) struct Options {
-    /// Cancel what runs, and go on although work waits
+    /// Cancel running Jobs, and continue although work waits
     #[arg(long)]
     pub(crate) cancel: bool,
     /// Delete the data too: inputs, results, outcomes
@@ -45,14 +45,14 @@ pub(crate) struct Options {
     /// Do not ask before changing anything
     #[arg(long, short)]
     pub(crate) yes: bool,
-    /// Only show what would go and what would stay
+    /// Only show what would be deleted and what would stay
     #[arg(long)]
     pub(crate) dry_run: bool,
     #[command(flatten)]
     pub(crate) lock: locking::LockArgs,
 }
 
-/// What is to be taken away: what `before` has and `after` has not.
+/// The removal of what only `before` has.
 pub(crate) struct Removal<'a> {
     pub(crate) before: &'a Environment,
     pub(crate) after: Option<&'a Environment>,
@@ -61,9 +61,9 @@ pub(crate) struct Removal<'a> {
     pub(crate) lock: lock::Settings,
 }
 
-/// One business before it went.
+/// One business before its removal.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Going {
+pub(crate) struct PendingRemoval {
     business: String,
     data: Stock,
     jobs: Unsettled,
@@ -74,7 +74,7 @@ pub(crate) struct Going {
 #[serde(tag = "event", rename = "done")]
 pub(crate) struct Report {
     plan: Plan,
-    businesses: Vec<Going>,
+    businesses: Vec<PendingRemoval>,
     objects_deleted: usize,
     /// What is ours, should be gone and is not.
     pub(crate) left: Vec<String>,
@@ -83,7 +83,7 @@ pub(crate) struct Report {
 impl Report {
     /// One line for a person.
     pub(crate) fn summary(&self) -> String {
-        let there: usize = self.businesses.iter().map(|going| going.data.total()).sum();
+        let there: usize = self.businesses.iter().map(|removals| removals.data.total()).sum();
         let stay = there.saturating_sub(self.objects_deleted);
         let left = if self.left.is_empty() { "nothing else of it is left" } else { "something is left" };
         format!("{} deleted, {stay} kept; {left}", text::count(self.objects_deleted, "object"))
@@ -91,100 +91,101 @@ impl Report {
 }
 
 impl Removal<'_> {
-    /// Takes it away; nothing with `--dry-run`.
+    /// Removes it; only shows the plan with `--dry-run`.
     ///
     /// # Errors
-    /// When work is pending, nobody agreed, or a step failed.
+    /// When work is pending, the user does not agree, or a step fails.
     pub(crate) async fn run(&self, output: &Output) -> anyhow::Result<Option<Report>> {
         let store = Store::connect_for(&self.cloud.connection(), PATIENCE).await?;
         let there = presence::has_cluster(self.before, self.cloud).await?;
-        let takedown = self.takedown(&store, there);
-        let looks = takedown.businesses().into_iter().map(|business| self.look(&store, business, there));
+        let teardown = self.teardown(&store, there);
+        let reads = teardown.businesses().into_iter().map(|business| self.read_business(&store, business, there));
         let progress = setup::progress(output);
-        let (plan, going) = tokio::try_join!(takedown.plan(&progress), futures::future::try_join_all(looks))?;
+        let (plan, removals) = tokio::try_join!(teardown.plan(&progress), futures::future::try_join_all(reads))?;
         if self.options.dry_run {
-            self.show(&plan, &going, output)?;
+            self.show(&plan, &removals, output)?;
             return Ok(None);
         }
         output.note(show::render(&plan, std::io::stderr().is_terminal()).trim_end());
-        for line in self.describe(&going) {
+        for line in self.describe(&removals) {
             output.note(line);
         }
-        setup::free_to_go(&plan)?;
-        self.nothing_pending(&going)?;
-        self.agree(&takedown.businesses())?;
+        setup::check_unblocked(&plan)?;
+        self.nothing_pending(&removals)?;
+        self.agree(&teardown.businesses())?;
 
-        let tell = |what: &str| output.note(format_args!("  {what}"));
-        let takedown = Takedown { tell: &tell, ..self.takedown(&store, there) };
+        let report = |what: &str| output.note(format_args!("  {what}"));
+        let teardown = Teardown { report: &report, ..self.teardown(&store, there) };
         if output.json {
-            output.record(&json!({"event": "plan", "plan": plan, "businesses": going}))?;
+            output.record(&json!({"event": "plan", "plan": plan, "businesses": removals}))?;
         }
-        let gone = takedown.carry_out(&plan, &self.lock, &setup::told(output)).await?;
-        Ok(Some(Report { plan: gone.plan, businesses: going, objects_deleted: gone.objects, left: gone.left }))
+        let gone = teardown.carry_out(&plan, &self.lock, &setup::progress_and_events(output)).await?;
+        Ok(Some(Report { plan: gone.plan, businesses: removals, objects_deleted: gone.objects, left: gone.left }))
     }
 
-    fn takedown<'s>(&'s self, store: &'s Store, has_cluster: bool) -> Takedown<'s> {
+    fn teardown<'s>(&'s self, store: &'s Store, has_cluster: bool) -> Teardown<'s> {
         let removal = removal::Options { data: self.options.delete_data, identities: self.options.identities };
-        Takedown {
+        Teardown {
             before: self.before,
             after: self.after,
             cloud: self.cloud,
             store,
             has_cluster,
-            options: takedown::Options {
+            options: teardown::Options {
                 removal,
                 cancel: self.options.cancel,
                 settle: Duration::from_secs(self.options.wait),
                 rollout: deploy::LIMIT,
             },
-            tell: &|_| {},
+            report: &|_| {},
         }
     }
 
-    async fn look(&self, store: &Store, business: &Business, there: bool) -> anyhow::Result<Going> {
+    async fn read_business(&self, store: &Store, business: &Business, there: bool) -> anyhow::Result<PendingRemoval> {
         let data = data::stock(store, business).await?;
         let jobs = match there {
             true => unsettled(self.cloud.cluster()?, &business.namespace).await?,
             false => Unsettled::default(),
         };
-        Ok(Going { business: business.name.clone(), data, jobs })
+        Ok(PendingRemoval { business: business.name.clone(), data, jobs })
     }
 
-    fn show(&self, plan: &Plan, going: &[Going], output: &Output) -> anyhow::Result<()> {
+    fn show(&self, plan: &Plan, removals: &[PendingRemoval], output: &Output) -> anyhow::Result<()> {
         if output.json {
-            return output.document(&json!({"plan": plan, "businesses": going}));
+            return output.document(&json!({"plan": plan, "businesses": removals}));
         }
         output.line(show::render(plan, std::io::stdout().is_terminal()).trim_end())?;
-        for line in self.describe(going) {
+        for line in self.describe(removals) {
             output.line(line)?;
         }
         Ok(())
     }
 
     /// What goes and what stays of each business.
-    fn describe(&self, going: &[Going]) -> Vec<String> {
+    fn describe(&self, removals: &[PendingRemoval]) -> Vec<String> {
         let fate = if self.options.delete_data { "goes" } else { "stays" };
-        let line = |going: &Going| {
-            let parts: Vec<String> = going.data.objects.iter().map(|(part, count)| format!("{count} {part}")).collect();
+        let line = |removals: &PendingRemoval| {
+            let parts: Vec<String> =
+                removals.data.objects.iter().map(|(part, count)| format!("{count} {part}")).collect();
             let parts = if parts.is_empty() { "none".to_owned() } else { parts.join(", ") };
             format!(
                 "{}: the namespace goes; the data {fate} (objects: {parts}; {} bytes); {} without an outcome, {} of the cluster not settled",
-                going.business,
-                going.data.bytes,
-                text::count(going.data.unsettled, "input"),
-                text::count(going.jobs.total(), "Job"),
+                removals.business,
+                removals.data.bytes,
+                text::count(removals.data.unsettled, "input"),
+                text::count(removals.jobs.total(), "Job"),
             )
         };
-        going.iter().map(line).collect()
+        removals.iter().map(line).collect()
     }
 
     /// A business is only removed when nothing of it is under way; a teardown waits for what runs, and what waits in
     /// the bucket stays there.
-    fn nothing_pending(&self, going: &[Going]) -> anyhow::Result<()> {
+    fn nothing_pending(&self, removals: &[PendingRemoval]) -> anyhow::Result<()> {
         if self.options.cancel {
             return Ok(());
         }
-        for Going { business, data, jobs } in going {
+        for PendingRemoval { business, data, jobs } in removals {
             let why = match self.after {
                 Some(_) if data.unsettled + jobs.total() > 0 => {
                     format!(
@@ -201,22 +202,22 @@ impl Removal<'_> {
                 }
                 _ => continue,
             };
-            return Err(takedown::pending(business, why).into());
+            return Err(teardown::pending(business, why).into());
         }
         Ok(())
     }
 
-    fn agree(&self, going: &[&Business]) -> anyhow::Result<()> {
+    fn agree(&self, removals: &[&Business]) -> anyhow::Result<()> {
         if self.options.delete_data {
             for (bucket, businesses) in self.before.buckets() {
-                let concerned = self.after.is_none() || businesses.iter().any(|of| going.contains(of));
+                let concerned = self.after.is_none() || businesses.iter().any(|of| removals.contains(of));
                 if concerned && !self.options.yes_delete.iter().any(|agreed| agreed == bucket) {
                     confirm::delete(bucket)?;
                 }
             }
         }
         if self.before.cloud == CloudKind::Google && !self.options.yes {
-            confirm::yes(&format!("take this away from project {}?", self.before.project))?;
+            confirm::yes(&format!("remove this from project {}?", self.before.project))?;
         }
         Ok(())
     }

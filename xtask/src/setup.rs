@@ -10,32 +10,24 @@ use provision::{
     Cloud, Environment, Report, apply,
     environment::{CloudKind, Managed},
     kubeconfig,
-    manifests::{Images, WebImages},
+    manifests::Images,
     plan::{self, Plan},
     preflight,
     resource::Id,
 };
 
-use crate::{
-    args::Globals,
-    binaries::Binaries,
-    building::{self, Made},
-    context,
-    laptop::Laptop,
-};
+use crate::{binaries::Binaries, building, context, globals::Globals, image_notes, laptop::Laptop};
 
 mod deploying;
 
-pub(crate) use deploying::{Chosen, deploy, deploy_options, deploy_part, deploy_with};
-
-/// Digests of the images that were built last, in an environment's folder.
-const IMAGES_FILE: &str = "images.json";
+pub use deploying::deploy;
+pub(crate) use deploying::{Chosen, deploy_options, deploy_part, deploy_with};
 
 /// Connects to the cloud of an environment.
 ///
 /// # Errors
 /// When it is a laptop cloud that is not running, or credentials cannot be used.
-pub(crate) async fn connect(environment: &Environment, globals: &Globals) -> anyhow::Result<Cloud> {
+pub async fn connect(environment: &Environment, globals: &Globals) -> anyhow::Result<Cloud> {
     let variables = contract::config::variables();
     let state = match environment.cloud {
         CloudKind::Google => {
@@ -82,7 +74,7 @@ pub(crate) fn progress(output: &Output) -> apply::Progress {
         }
         apply::Event::Advanced { id, what, percent } => flight.advanced(&brief(&id), &what, percent),
         apply::Event::Observing { resources } => {
-            output.detail(format_args!("looking at {resources} resources"));
+            output.detail(format_args!("reading {resources} resources"));
         }
         apply::Event::Started { id, .. } => flight.begun(&brief(&id)),
     })
@@ -94,35 +86,35 @@ fn brief(id: &Id) -> String {
 }
 
 /// As [`progress`]; with `--json` also each event as a line on standard output.
-pub(crate) fn told(output: &Output) -> apply::Progress {
+pub(crate) fn progress_and_events(output: &Output) -> apply::Progress {
     let (shown, output) = (progress(output), *output);
     Arc::new(move |event| {
         if output.json {
-            // Whoever stopped reading still wants the work done.
+            // A reader that stopped reading still expects the work to be done.
             let _ = output.record(&event);
         }
         shown(event);
     })
 }
 
-/// Looks at the cloud and makes the plan.
+/// Reads the cloud and makes the plan.
 ///
 /// # Errors
 /// When the cloud cannot be asked.
-pub(crate) async fn look(
+pub async fn make_plan(
     environment: &Environment,
     cloud: &Cloud,
     options: plan::Options,
     output: &Output,
 ) -> anyhow::Result<Plan> {
-    provision::look(environment, cloud, options, &progress(output)).await
+    provision::make_plan(environment, cloud, options, &progress(output)).await
 }
 
 /// Whether nothing is in the way of a plan.
 ///
 /// # Errors
 /// When something is.
-pub(crate) fn free_to_go(plan: &Plan) -> anyhow::Result<()> {
+pub(crate) fn check_unblocked(plan: &Plan) -> anyhow::Result<()> {
     if plan.blockers().next().is_none() {
         return Ok(());
     }
@@ -146,7 +138,7 @@ pub(crate) async fn preflight(
     if plan.pending().next().is_none() {
         return Ok(());
     }
-    let findings = preflight::look(environment, cloud, Some(plan)).await;
+    let findings = preflight::check(environment, cloud, Some(plan)).await;
     // A quota may have been raised, or be enough for today's load: said, and gone on.
     for found in findings.iter().filter(|found| !found.fine && !found.needed && found.what.starts_with("quota")) {
         if let Some(fix) = &found.fix {
@@ -180,7 +172,7 @@ pub(crate) async fn write_kubeconfig(environment: &Environment, cloud: &Cloud, o
 ///
 /// # Errors
 /// When something is in its way, or a change failed.
-pub(crate) async fn carry_out(plan: Plan, cloud: &Cloud, output: &Output) -> anyhow::Result<Report> {
+pub async fn carry_out(plan: Plan, cloud: &Cloud, output: &Output) -> anyhow::Result<Report> {
     provision::carry_out(plan, cloud, &progress(output)).await
 }
 
@@ -188,7 +180,7 @@ pub(crate) async fn carry_out(plan: Plan, cloud: &Cloud, output: &Output) -> any
 ///
 /// # Errors
 /// When it cannot be written.
-pub(crate) fn write_config(environment: &Environment, cloud: &Cloud) -> anyhow::Result<()> {
+pub fn write_config(environment: &Environment, cloud: &Cloud) -> anyhow::Result<()> {
     let folder = context::generated(environment);
     let path = folder.join(context::CONFIG_FILE);
     // A deploy knows the engine's image, which this does not: keep what it wrote.
@@ -208,23 +200,23 @@ pub(crate) fn write_config(environment: &Environment, cloud: &Cloud) -> anyhow::
 ///
 /// # Errors
 /// When a program cannot be read, or the folder of the laptop cloud not written to.
-pub(crate) fn images(environment: &Environment, binaries: &Binaries) -> anyhow::Result<Images> {
+pub fn images(environment: &Environment, binaries: &Binaries) -> anyhow::Result<Images> {
     let store = Programs::new(Laptop::of(environment).images());
     let registry = building::place(environment);
-    let image = |service: &str| -> anyhow::Result<Made> {
+    let image = |service: &str| -> anyhow::Result<(String, String)> {
         let reference = store.register(&format!("{registry}/{service}"), binaries.path(service)?)?;
-        Ok(Made { image: service.to_owned(), reference, built: true, size_bytes: None })
+        Ok((service.to_owned(), reference))
     };
     let made = services(environment).into_iter().map(image).collect::<anyhow::Result<Vec<_>>>()?;
-    note_images(environment, &made)?;
-    last_images(environment)?.context("find the images that were just registered")
+    image_notes::write(environment, made)?;
+    image_notes::read(environment)?.context("find the images that were just registered")
 }
 
 /// References that [`images`] would give, by name. Changes nothing.
 ///
 /// # Errors
 /// When a program cannot be read.
-fn images_foreseen(environment: &Environment, binaries: &Binaries) -> anyhow::Result<BTreeMap<String, String>> {
+fn preview_images(environment: &Environment, binaries: &Binaries) -> anyhow::Result<BTreeMap<String, String>> {
     let registry = building::place(environment);
     let image = |service: &str| {
         let reference = Programs::reference(&format!("{registry}/{service}"), binaries.path(service)?)?;
@@ -248,47 +240,4 @@ pub(crate) async fn ready_images(environment: &Environment, cloud: &Cloud, outpu
         CloudKind::Local => images(environment, &Binaries::build(output).await?),
         CloudKind::Google => building::ready(environment, cloud, output).await,
     }
-}
-
-/// Notes where images are, for `render`, `add-business` and whoever looks; those that were not made now stay as they
-/// are noted.
-///
-/// # Errors
-/// When the note cannot be written.
-pub(crate) fn note_images(environment: &Environment, made: &[Made]) -> anyhow::Result<()> {
-    let folder = context::generated(environment);
-    let path = folder.join(IMAGES_FILE);
-    let known = std::fs::read_to_string(&path).ok();
-    // A note that cannot be read is written anew.
-    let mut noted: BTreeMap<String, String> =
-        known.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
-    noted.extend(made.iter().map(|made| (made.image.clone(), made.reference.clone())));
-    let text = serde_json::to_string_pretty(&noted).context("encode the names of the images")?;
-    std::fs::create_dir_all(&folder).with_context(|| format!("make the folder {}", folder.display()))?;
-    std::fs::write(&path, text + "\n").with_context(|| format!("write {}", path.display()))
-}
-
-/// The images that the last build made; nothing before the first.
-///
-/// # Errors
-/// When the note of them cannot be read.
-pub(crate) fn last_images(environment: &Environment) -> anyhow::Result<Option<Images>> {
-    let path = context::generated(environment).join(IMAGES_FILE);
-    let context = || format!("read {}", path.display());
-    match std::fs::read_to_string(&path) {
-        Ok(text) => {
-            let noted: BTreeMap<String, String> = serde_json::from_str(&text).with_context(context)?;
-            // Only some of them were made yet.
-            Ok(serde_json::to_value(noted).and_then(serde_json::from_value).ok())
-        }
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error).with_context(context),
-    }
-}
-
-/// The images of the web apps that the last build made, if it made any. A note that cannot be read is none.
-fn noted_web_images(environment: &Environment) -> WebImages {
-    let path = context::generated(environment).join(IMAGES_FILE);
-    let noted = std::fs::read_to_string(path).ok();
-    noted.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default()
 }

@@ -1,4 +1,4 @@
-//! What the demo and the bench stand on: an environment and a laptop cloud of its own, gone afterwards.
+//! A temporary environment with its own laptop cloud, for the demo and the bench.
 
 use std::{path::PathBuf, process::Child};
 
@@ -8,10 +8,10 @@ use provision::{Environment, LocalState, environment};
 
 use crate::{context, laptop::Laptop};
 
-pub(crate) mod leftovers;
+pub mod leftovers;
 
-/// An environment of its own. Whatever becomes of its user, dropping the stage stops the cloud and removes the folder.
-pub(crate) struct Stage {
+/// A temporary environment. Dropping it stops the cloud and removes the folder.
+pub struct Stage {
     environment: Environment,
     file: PathBuf,
     folder: PathBuf,
@@ -21,12 +21,11 @@ pub(crate) struct Stage {
 }
 
 impl Stage {
-    /// Writes the environment file, under a name of its own that begins with `prefix`, so that two do not disturb each
-    /// other.
+    /// Writes the environment file, under a unique name that begins with `prefix`.
     ///
     /// # Errors
     /// When the text is no environment, or the folder cannot be written to.
-    pub(crate) fn make(prefix: &str, text: &str) -> anyhow::Result<Self> {
+    pub fn make(prefix: &str, text: &str) -> anyhow::Result<Self> {
         let name = format!("{prefix}-{}", std::process::id());
         let folder = context::root().join(context::GENERATED).join(&name);
         let file = folder.join(format!("{name}.toml"));
@@ -41,17 +40,20 @@ impl Stage {
     }
 
     /// The environment.
-    pub(crate) fn environment(&self) -> &Environment {
+    pub fn environment(&self) -> &Environment {
         &self.environment
     }
 
-    /// It is another one now, in the same file.
-    pub(crate) fn now(&mut self, environment: Environment) {
+    /// Replaces the environment, after its file changed.
+    pub(crate) fn set_environment(&mut self, environment: Environment) {
         self.environment = environment;
     }
 
     /// Clients for it, once it is set up.
-    pub(crate) async fn context(&self) -> anyhow::Result<Context> {
+    ///
+    /// # Errors
+    /// When it is not set up.
+    pub async fn context(&self) -> anyhow::Result<Context> {
         context::at(
             &self.environment,
             &context::generated(&self.environment),
@@ -60,14 +62,20 @@ impl Stage {
         .await
     }
 
-    /// Starts the laptop cloud; with a leash it ends with this process, whatever ends that.
-    pub(crate) fn start_cloud(&mut self, leash: bool) -> anyhow::Result<()> {
+    /// Starts the laptop cloud; with a leash it ends with this process, however that ends.
+    ///
+    /// # Errors
+    /// When it does not start.
+    pub fn start_cloud(&mut self, leash: bool) -> anyhow::Result<()> {
         self.cloud = Some(self.laptop.start(None, leash)?);
         Ok(())
     }
 
-    /// Stops everything, removes the folder, and tells what is left nevertheless.
-    pub(crate) fn strike(mut self) -> anyhow::Result<Vec<String>> {
+    /// Stops everything, removes the folder, and returns what is left nevertheless.
+    ///
+    /// # Errors
+    /// When the cloud does not stop, or the folder cannot be removed.
+    pub fn remove(mut self) -> anyhow::Result<Vec<String>> {
         self.stop()?;
         let state = self.cloud.take().map(|(state, _)| state);
         Ok(leftovers::find(&self.folder, state.as_ref()))
@@ -86,13 +94,13 @@ impl Stage {
         }
     }
 
-    /// Lets the cloud run on.
+    /// Leaves the cloud running.
     pub(crate) fn keep(mut self) {
         self.kept = true;
     }
 
-    /// Commands to look around with.
-    pub(crate) fn how_to_look_around(&self) -> anyhow::Result<String> {
+    /// Commands that show the environment.
+    pub(crate) fn example_commands(&self) -> anyhow::Result<String> {
         let (state, _) = self.cloud.as_ref().context("find the laptop cloud")?;
         let file = self.file.strip_prefix(context::root()).unwrap_or(&self.file);
         let mut lines = vec![String::new(), "the laptop cloud runs on:".to_owned()];
@@ -102,7 +110,7 @@ impl Stage {
         let project = &self.environment.project;
         let bucket = &self.environment.bucket;
         lines.extend([
-            "look around with:".to_owned(),
+            "try these commands:".to_owned(),
             format!("  eval \"$(cargo xtask --env {} local env)\"", file.display()),
             "  cargo xtask status".to_owned(),
             "  cargo xtask jobs --business bu1".to_owned(),
@@ -122,7 +130,7 @@ impl Drop for Stage {
         if !self.kept
             && let Err(error) = self.stop()
         {
-            tracing::error!("failed to take the laptop cloud down: {error:#}");
+            tracing::error!("failed to stop the laptop cloud: {error:#}");
         }
     }
 }

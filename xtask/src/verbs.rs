@@ -1,7 +1,7 @@
 //! One file per verb.
 
 pub(crate) mod add_business;
-pub(crate) mod bench;
+pub mod bench;
 pub(crate) mod build;
 pub(crate) mod clean;
 pub(crate) mod demo;

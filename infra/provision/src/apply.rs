@@ -40,7 +40,7 @@ pub enum Event {
         id: Id,
         /// What is done at this moment, in Google's words.
         what: String,
-        /// Percentage, when Google tells it.
+        /// Percentage, when Google reports it.
         #[serde(skip_serializing_if = "Option::is_none")]
         percent: Option<u8>,
     },
@@ -65,12 +65,12 @@ pub enum Event {
     },
 }
 
-/// Told of every event; must not block.
+/// Receives every event; must not block.
 pub type Progress = Arc<dyn Fn(Event) + Send + Sync>;
 
 /// A change that failed.
 #[derive(Debug, Serialize)]
-pub struct Failure {
+pub struct FailedChange {
     /// Resource.
     #[serde(flatten)]
     pub id: Id,
@@ -84,7 +84,7 @@ pub struct Applied {
     /// Changes made.
     pub done: usize,
     /// Changes that failed.
-    pub failures: Vec<Failure>,
+    pub failures: Vec<FailedChange>,
     /// Changes that were not begun because something before them failed.
     pub skipped: Vec<Id>,
 }
@@ -134,7 +134,7 @@ pub async fn apply(plan: &Plan, client: &Client, progress: &Progress) -> Applied
             Ok(()) => applied.done += 1,
             Err(error) => {
                 broken.insert(&change.id);
-                applied.failures.push(Failure { id: change.id.clone(), error });
+                applied.failures.push(FailedChange { id: change.id.clone(), error });
             }
         }
     }

@@ -28,7 +28,7 @@ pub struct LocalState {
     pub credentials: PathBuf,
     /// Kubeconfig of its cluster.
     pub kubeconfig: PathBuf,
-    /// Environment variables that bring `kubectl`, `gcloud` and `gsutil` here.
+    /// Environment variables with which `kubectl`, `gcloud` and `gsutil` reach this cloud.
     #[serde(default)]
     pub tools: BTreeMap<String, String>,
 }
@@ -91,7 +91,7 @@ pub struct Cloud {
     pub google: Client,
     /// The cluster, or why there is no way to it (yet).
     pub kubernetes: Result<kube::Client, String>,
-    /// Endpoints that the services must be told of.
+    /// Endpoints for the configuration of the services.
     pub endpoints: contract::config::Endpoints,
 }
 

@@ -14,14 +14,14 @@ use sessions::jobs;
 use crate::{
     cloud::Cloud,
     environment::Business,
+    failure::Failure,
     google::{Api, Method, Request},
     lock,
-    trouble::Trouble,
 };
 
 /// Objects deleted at once.
 const DELETES: usize = 32;
-/// Messages looked at.
+/// Limit of the messages that are read.
 const MESSAGES: usize = 100;
 
 /// What a business has in its bucket.
@@ -73,7 +73,7 @@ pub async fn stock(store: &Store, business: &Business) -> anyhow::Result<Stock> 
     Ok(stock)
 }
 
-/// Deletes every object under a prefix (all of the bucket without one), and tells how many there were.
+/// Deletes every object under a prefix (all of the bucket without one), and returns their number.
 ///
 /// # Errors
 /// When the bucket cannot be listed or an object not be deleted.
@@ -81,7 +81,7 @@ pub async fn delete(store: &Store, bucket: &str, prefix: &str) -> anyhow::Result
     let context = || format!("delete the objects under {prefix:?} of {bucket}");
     let deleted = store
         .list_stream(bucket, prefix)
-        // The lock of whoever deletes goes last.
+        // The lock object of this run is deleted last.
         .try_filter(|object| future::ready(object.name != lock::OBJECT))
         .map_ok(|object| async move { store.delete(bucket, &object.name, object.generation).await })
         .try_buffer_unordered(DELETES)
@@ -93,23 +93,23 @@ pub async fn delete(store: &Store, bucket: &str, prefix: &str) -> anyhow::Result
     }
 }
 
-/// Messages of a business that only Pub/Sub holds, as far as one look shows: no input in the bucket stands for them.
-/// The messages are given back at once.
+/// Messages of a business that only Pub/Sub holds, as far as one read shows: they have no input in the bucket.
+/// The messages are released at once.
 ///
 /// # Errors
-/// When Pub/Sub cannot be asked, or does not let us look: what nobody saw would go with the subscription.
+/// When Pub/Sub cannot be asked, or denies the read: unread messages would be lost with the subscription.
 pub async fn held_messages(cloud: &Cloud, project: &str, business: &Business) -> anyhow::Result<usize> {
     let mut count = 0;
     for subscription in [Some(&business.subscription), business.priority_subscription.as_ref()].into_iter().flatten() {
         let path = format!("v1/projects/{project}/subscriptions/{subscription}");
-        let context = || format!("look at the messages of {subscription}");
+        let context = || format!("read the messages of {subscription}");
         let post =
             |verb: &str, body: Value| Request::new(Api::Pubsub, Method::Post, format!("{path}:{verb}")).body(body);
         let pulled =
             cloud.google.send(&post("pull", json!({"maxMessages": MESSAGES, "returnImmediately": true}))).await;
         let pulled = match pulled {
             Err(error) if error.is_not_found() => continue,
-            // Who may do nothing with it is not told that it does not exist either.
+            // Without any permission on it, the answer does not say whether it exists.
             Err(error) if error.is_forbidden() => match cloud.google.send(&Request::get(Api::Pubsub, &path)).await {
                 Err(other) if other.is_not_found() => continue,
                 _ => return Err(unseen(&business.name, subscription, &error.to_string()).into()),
@@ -128,14 +128,14 @@ pub async fn held_messages(cloud: &Cloud, project: &str, business: &Business) ->
     Ok(count)
 }
 
-/// Messages that nobody could look at.
-fn unseen(business: &str, subscription: &str, why: &str) -> Trouble {
-    Trouble {
+/// Messages that could not be read.
+fn unseen(business: &str, subscription: &str, why: &str) -> Failure {
+    Failure {
         code: "pending",
         what: format!("whether messages of {business} wait with the input in themselves cannot be seen"),
         on: subscription.to_owned(),
-        why: format!("they would go with the subscription, and you may not look at them: {why}"),
-        next: "get roles/pubsub.subscriber on it (`gcloud pubsub subscriptions add-iam-policy-binding`), or let go of \
+        why: format!("they would be lost with the subscription, and you may not read them: {why}"),
+        next: "get roles/pubsub.subscriber on it (`gcloud pubsub subscriptions add-iam-policy-binding`), or accept the loss of \
                what is there with --cancel"
             .to_owned(),
     }

@@ -1,6 +1,6 @@
-//! Brings the rendered objects into the cluster and waits until they run, or says why they do not.
+//! Applies the rendered objects to the cluster and waits until they run, or reports why they do not.
 //!
-//! A deploy is a chain of small steps: look at everything without a write, open each set, apply what is new or
+//! A deploy is a chain of small steps: preview everything without a write, open each set, apply what is new or
 //! different, wait for the rollouts, take away what is no longer wanted, close each set. Killed at any of them, the next
 //! deploy sees what is there and goes on; with nothing to do it writes nothing.
 
@@ -13,31 +13,34 @@ use crate::manifests::Rendered;
 
 pub mod access;
 pub mod applyset;
-mod carry;
 mod compare;
+mod event;
 mod failure;
-mod handout;
-mod live;
-mod look;
+mod keys;
+pub(crate) mod live;
+mod options;
 mod owned;
-mod reach;
+mod preview;
+pub(crate) mod reach;
 mod refusal;
 mod rollback;
 mod rollout;
 mod rollouts;
 mod run;
-mod wait;
+pub(crate) mod wait;
+mod write;
 
+pub use event::{Event, Progress};
 pub(crate) use live::ORCHESTRATOR;
 pub use live::{live_images, live_web_images};
-pub use look::{ChangeView, Looking, Outlook, Planned, look};
+pub use options::{Only, Options};
+pub use preview::{ChangeView, Planned, Preview, PreviewOptions, preview_rendered};
+pub use reach::FIELD_MANAGER;
 pub use refusal::Conflict;
 pub use rollout::{CONFIG_HASH, Cause, Happening, On, Patience, Refusal, Seen, Verdict, Why, verdict};
-pub use run::{Event, Only, Options, Progress, Report, preview, run};
+pub use run::{Report, preview, run};
 pub use wait::{Failed, LIMIT, Rollout, wait, wait_for};
 
-/// Name under which our fields are owned in the cluster.
-pub const FIELD_MANAGER: &str = "deskgrid";
 /// Label on a namespace: the environment it belongs to.
 pub(crate) const ENVIRONMENT: &str = "deskgrid.dev/environment";
 
@@ -97,11 +100,11 @@ pub async fn apply(
     rendered: &Rendered,
     foreign: Foreign,
 ) -> anyhow::Result<Vec<Applied>> {
-    let looking = Looking { foreign, force_conflicts: false };
-    let outlook = look(client, environment, rendered, None, looking).await?;
-    outlook.check()?;
-    let mut applied = carry::carry_out(client, &outlook).await?;
-    applied.extend(carry::prune(client, &outlook).await?);
+    let how = PreviewOptions { foreign, force_conflicts: false };
+    let preview = preview_rendered(client, environment, rendered, None, how).await?;
+    preview.check()?;
+    let mut applied = write::apply_preview(client, &preview).await?;
+    applied.extend(write::prune(client, &preview).await?);
     Ok(applied)
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     environment::{Auth, Builder, Business, ClusterMode, Endpoint, Environment, Managed, WebAccess},
-    resource::{Condition, Grant, Id, Kind, Resource, Wanted},
+    resource::{Condition, Desired, Grant, Id, Kind, Resource},
 };
 
 pub mod access;
@@ -21,7 +21,7 @@ pub(crate) use cluster::cluster_id;
 /// Google's clients renew a lease of 60 seconds by themselves, so this only counts for a consumer that died: a minute
 /// later another one has the message. The shortest possible, 10, would deliver twice whenever a consumer stalls.
 const ACK_DEADLINE_SECS: u32 = 60;
-/// Shortest and longest pause before a message that was given back is delivered again. Messages are given back when an
+/// Shortest and longest pause before a nacked message is delivered again. Messages are nacked when an
 /// orchestrator stops or the API server is busy, so the first pause is short.
 const RETRY: (&str, &str) = ("1s", "60s");
 /// How long messages wait for an orchestrator: Pub/Sub's longest by default, 7 days.
@@ -99,7 +99,7 @@ impl Resources<'_> {
     fn add(&mut self, id: Id, business: Option<&Business>, managed: Managed, fields: Value, after: Vec<Id>) {
         if managed != Managed::Off {
             let business = business.map(|business| business.name.clone());
-            self.list.push(Resource { id, business, managed, wanted: Wanted::Fields(fields), after });
+            self.list.push(Resource { id, business, managed, desired: Desired::Fields(fields), after });
         }
     }
 
@@ -233,7 +233,7 @@ impl Resources<'_> {
                 })
                 .map(|other| other.id.clone())
                 .collect();
-            list.push(Resource { id: on.policy(), business, managed, wanted: Wanted::Grants(grants), after });
+            list.push(Resource { id: on.policy(), business, managed, desired: Desired::Grants(grants), after });
         }
         let known: BTreeSet<Id> = list.iter().map(|resource| resource.id.clone()).collect();
         let services = list.iter().find(|resource| resource.id.kind == Kind::Services).map(|found| found.id.clone());
@@ -246,7 +246,7 @@ impl Resources<'_> {
     }
 }
 
-/// How long the source and the log of an image build are kept, in days; whoever looks into a failed one does so before.
+/// How long the source and the log of an image build are kept, in days: long enough to examine a failed one.
 const BUILD_DAYS: u32 = 30;
 
 /// Deletes what is old, one rule per age since a bucket may have only so many. All rules of a bucket together may name

@@ -92,7 +92,7 @@ pub enum Auth {
 pub struct Cluster {
     /// Name.
     pub name: String,
-    /// Who looks after its nodes.
+    /// Who manages its nodes.
     pub mode: ClusterMode,
     /// Nodes of the main pool (standard mode).
     pub nodes: u32,
@@ -102,7 +102,7 @@ pub struct Cluster {
     pub engine_pool: EnginePool,
 }
 
-/// Who looks after a cluster's nodes.
+/// Who manages a cluster's nodes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum ClusterMode {
@@ -180,7 +180,7 @@ pub enum Managed {
     Create,
     /// Somebody else makes it; we say exactly what is missing.
     Verify,
-    /// We do not look.
+    /// We do not read it.
     Off,
 }
 

@@ -21,24 +21,24 @@ use tokio::time::Instant;
 
 use crate::{
     cloud::Cloud,
-    deploy::{self, FIELD_MANAGER},
+    deploy::{reach::FIELD_MANAGER, wait::wait},
     environment::Environment,
-    trouble::Trouble,
+    failure::Failure,
 };
 
-mod holder;
 mod iam;
 mod ledger;
 mod secret;
+mod user;
 
-pub use holder::{Holder, Workload};
 use iam::{Account, Made};
 use ledger::Ledger;
-use secret::{Making, Place, Record};
+use secret::{KeySecret, PendingKey, Record};
+pub use user::{KeyUser, Workload};
 
 /// Annotation of the pods of a Deployment: the key that they begin with.
 const KEY_ID: &str = "deskgrid.dev/key-id";
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const POLL_EVERY: Duration = Duration::from_millis(200);
 
 /// A key that took the place of another one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -51,20 +51,20 @@ pub struct Rotated {
     pub deleted: Vec<String>,
 }
 
-/// Sees to it that every workload has a key, and that old ones go once nothing has them. Gives the accounts with a new
-/// key.
+/// Creates a key for every workload without one, and deletes old keys that nothing uses. Returns the accounts with a
+/// new key.
 ///
 /// # Errors
 /// When IAM or the cluster refuses.
 pub async fn ensure(
     environment: &Environment,
-    holder: &Holder,
+    user: &KeyUser,
     cloud: &Cloud,
     client: &Client,
 ) -> anyhow::Result<Vec<String>> {
     let mut made = Vec::new();
-    for one in each(environment, holder, cloud, client) {
-        let content = one.place.read().await?;
+    for one in workload_keys(environment, user, cloud, client) {
+        let content = one.secret.read().await?;
         let known = one.account.list().await?;
         match content.held.filter(|id| known.iter().any(|key| key.id == *id)) {
             Some(_) => {}
@@ -73,8 +73,8 @@ pub async fn ensure(
                 made.push(one.account.email.to_owned());
             }
         }
-        let record = one.place.read().await?.record;
-        let pods = running(client, holder, one.workload).await?;
+        let record = one.secret.read().await?.record;
+        let pods = running(client, user, one.workload).await?;
         let may_have_old = |pod: &Pod| record.is_before(pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
         if !pods.iter().any(may_have_old) {
             one.clean().await?;
@@ -91,62 +91,62 @@ pub async fn ensure(
 /// old keys are valid then.
 pub async fn rotate(
     environment: &Environment,
-    holder: &Holder,
+    user: &KeyUser,
     cloud: &Cloud,
     (rollout, limit): (Duration, Duration),
-    tell: &(dyn Fn(&str) + Sync),
+    report: &(dyn Fn(&str) + Sync),
 ) -> anyhow::Result<Vec<Rotated>> {
     let client = cloud.cluster()?;
     let mut work = Vec::new();
-    for one in each(environment, holder, cloud, client) {
+    for one in workload_keys(environment, user, cloud, client) {
         let account = one.account.email.to_owned();
-        if !one.place.read().await?.exists {
-            tell(&format!("{account} has no key; a deploy hands out those that are needed"));
+        if !one.secret.read().await?.exists {
+            report(&format!("{account} has no key; a deploy hands out those that are needed"));
             continue;
         }
         let key = one.renew().await?;
-        tell(&format!("a new key of {account} is in its Secret"));
+        report(&format!("a new key of {account} is in its Secret"));
         work.push((one, Rotated { account, key, deleted: vec![] }));
     }
     // What is there now may have read the Secret before.
     let mut old = Vec::new();
     for (one, _) in &work {
-        old.extend(running(client, holder, one.workload).await?.into_iter().filter_map(|pod| pod.metadata.uid));
+        old.extend(running(client, user, one.workload).await?.into_iter().filter_map(|pod| pod.metadata.uid));
     }
     for (one, rotated) in &work {
         if let Some(deployment) = one.workload.deployment {
-            begin_anew(client, holder, deployment, &rotated.key, rollout, tell).await?;
+            restart(client, user, deployment, &rotated.key, rollout, report).await?;
         }
     }
-    gone(client, holder, &old, limit, tell).await?;
+    wait_for_pods(client, user, &old, limit, report).await?;
     let mut all = Vec::new();
     for (one, mut rotated) in work {
         rotated.deleted = one.clean().await?;
-        tell(&format!("{} old keys of {} are deleted", rotated.deleted.len(), rotated.account));
+        report(&format!("{} old keys of {} are deleted", rotated.deleted.len(), rotated.account));
         all.push(rotated);
     }
     Ok(all)
 }
 
 /// Has a Deployment, if it is there, start its pods with a new key, and waits until they work.
-async fn begin_anew(
+async fn restart(
     client: &Client,
-    holder: &Holder,
+    user: &KeyUser,
     name: &str,
     key: &str,
     limit: Duration,
-    tell: &(dyn Fn(&str) + Sync),
+    report: &(dyn Fn(&str) + Sync),
 ) -> anyhow::Result<()> {
-    let deployments: Api<Deployment> = Api::namespaced(client.clone(), &holder.namespace);
-    let context = || format!("begin the {name} of {} anew", holder.name);
+    let deployments: Api<Deployment> = Api::namespaced(client.clone(), &user.namespace);
+    let context = || format!("begin the {name} of {} anew", user.name);
     if deployments.get_opt(name).await.with_context(context)?.is_none() {
         return Ok(());
     }
     let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     let patch = json!({"spec": {"template": {"metadata": {"annotations": {KEY_ID: key}}}}});
     deployments.patch(name, &parameters, &Patch::Merge(patch)).await.with_context(context)?;
-    deploy::wait(client, &holder.namespace, name, limit).await.with_context(context)?;
-    tell(&format!("the {name} of {} works with its new key", holder.name));
+    wait(client, &user.namespace, name, limit).await.with_context(context)?;
+    report(&format!("the {name} of {} works with its new key", user.name));
     Ok(())
 }
 
@@ -155,19 +155,14 @@ async fn begin_anew(
 ///
 /// # Errors
 /// When IAM, the bucket or the cluster refuses.
-pub async fn revoke(
-    environment: &Environment,
-    holder: &Holder,
-    cloud: &Cloud,
-    has_cluster: bool,
-) -> anyhow::Result<()> {
-    for workload in &holder.workloads {
+pub async fn revoke(environment: &Environment, user: &KeyUser, cloud: &Cloud, has_cluster: bool) -> anyhow::Result<()> {
+    for workload in &user.workloads {
         let email = &workload.email;
         let account = Account { client: &cloud.google, project: &environment.project, email };
         let ledger = Ledger { client: &cloud.google, bucket: &environment.bucket, email };
         let mut record = Record::default();
         if has_cluster {
-            record = place(holder, workload, cloud.cluster()?).read().await?.record;
+            record = secret(user, workload, cloud.cluster()?).read().await?.record;
         }
         if record == Record::default() {
             record = ledger.read().await?;
@@ -180,78 +175,78 @@ pub async fn revoke(
     Ok(())
 }
 
-/// Takes the keys of workloads that are deployed no longer, once their pods have ended: out of IAM, then their Secrets.
-/// Gives the accounts that had one.
+/// Deletes the keys of workloads that are not deployed any more, once their pods have ended: in IAM, then the Secrets.
+/// Returns the accounts that had one.
 ///
 /// # Errors
 /// When IAM or the cluster refuses, or a pod still runs after `limit`.
 pub async fn withdraw(
     environment: &Environment,
-    holder: &Holder,
+    user: &KeyUser,
     cloud: &Cloud,
     client: &Client,
     limit: Duration,
 ) -> anyhow::Result<Vec<String>> {
     let mut taken = Vec::new();
-    for workload in &holder.workloads {
-        let only = Holder { workloads: vec![workload.clone()], ..holder.clone() };
-        let place = place(holder, workload, client);
-        if !place.read().await?.exists {
+    for workload in &user.workloads {
+        let only = KeyUser { workloads: vec![workload.clone()], ..user.clone() };
+        let secret = secret(user, workload, client);
+        if !secret.read().await?.exists {
             continue;
         }
-        let pods = running(client, holder, workload).await?.into_iter().filter_map(|pod| pod.metadata.uid);
-        gone(client, &only, &pods.collect::<Vec<_>>(), limit, &|_| {}).await?;
+        let pods = running(client, user, workload).await?.into_iter().filter_map(|pod| pod.metadata.uid);
+        wait_for_pods(client, &only, &pods.collect::<Vec<_>>(), limit, &|_| {}).await?;
         revoke(environment, &only, cloud, true).await?;
-        place.delete().await?;
+        secret.delete().await?;
         taken.push(workload.email.clone());
     }
     Ok(taken)
 }
 
 /// One workload with its account, its Secret, and what outlives that.
-struct One<'a> {
+struct WorkloadKey<'a> {
     workload: &'a Workload,
     account: Account<'a>,
-    place: Place<'a>,
+    secret: KeySecret<'a>,
     ledger: Ledger<'a>,
 }
 
-fn each<'a>(
+fn workload_keys<'a>(
     environment: &'a Environment,
-    holder: &'a Holder,
+    user: &'a KeyUser,
     cloud: &'a Cloud,
     client: &Client,
-) -> impl Iterator<Item = One<'a>> {
+) -> impl Iterator<Item = WorkloadKey<'a>> {
     let client = client.clone();
-    holder.workloads.iter().map(move |workload| One {
+    user.workloads.iter().map(move |workload| WorkloadKey {
         workload,
         account: Account { client: &cloud.google, project: &environment.project, email: &workload.email },
-        place: place(holder, workload, &client),
+        secret: secret(user, workload, &client),
         ledger: Ledger { client: &cloud.google, bucket: &environment.bucket, email: &workload.email },
     })
 }
 
-fn place<'a>(holder: &'a Holder, workload: &'a Workload, client: &Client) -> Place<'a> {
-    Place {
-        secrets: Api::namespaced(client.clone(), &holder.namespace),
+fn secret<'a>(user: &'a KeyUser, workload: &'a Workload, client: &Client) -> KeySecret<'a> {
+    KeySecret {
+        secrets: Api::namespaced(client.clone(), &user.namespace),
         app: workload.app,
         account: workload.account,
-        business: holder.business.as_deref(),
-        namespace: &holder.namespace,
+        business: user.business.as_deref(),
+        namespace: &user.namespace,
         email: &workload.email,
     }
 }
 
-impl One<'_> {
-    /// Makes a key and puts it into the Secret; gives its id. Older keys stay.
+impl WorkloadKey<'_> {
+    /// Creates a key and writes it to the Secret; returns its id. Older keys stay.
     async fn renew(&self) -> anyhow::Result<String> {
-        let content = self.place.read().await?;
+        let content = self.secret.read().await?;
         let known = self.account.list().await?;
         let ours = content.record.ours_of(&known);
         let before = known.into_iter().map(|key| key.id).collect();
-        let making = Some(Making { before, at: Timestamp::now() });
+        let making = Some(PendingKey { before, at: Timestamp::now() });
         let mut record = Record { ours, making, since: content.record.since };
-        self.place.note(&content, &record).await?;
+        self.secret.note(&content, &record).await?;
         self.ledger.write(&record).await?;
         let Made { id, data, may_have_more } = self.account.create().await?;
         if may_have_more {
@@ -262,14 +257,14 @@ impl One<'_> {
         }
         record.making = None;
         record.since = Some(Timestamp::now());
-        self.place.write(&record, data).await?;
+        self.secret.write(&record, data).await?;
         self.ledger.write(&record).await?;
         Ok(id)
     }
 
-    /// Deletes our keys but the one in the Secret, and tells which.
+    /// Deletes our keys but the one in the Secret, and returns their ids.
     async fn clean(&self) -> anyhow::Result<Vec<String>> {
-        let content = self.place.read().await?;
+        let content = self.secret.read().await?;
         let ours = content.record.ours_of(&self.account.list().await?);
         let (kept, old): (Vec<String>, Vec<String>) =
             ours.into_iter().partition(|id| content.held.as_ref() == Some(id));
@@ -278,7 +273,7 @@ impl One<'_> {
         }
         let record = Record { ours: kept, making: None, since: content.record.since };
         if record != content.record {
-            self.place.note(&content, &record).await?;
+            self.secret.note(&content, &record).await?;
             self.ledger.write(&record).await?;
         }
         Ok(old)
@@ -286,8 +281,8 @@ impl One<'_> {
 }
 
 /// Pods of a workload that have not ended.
-async fn running(client: &Client, holder: &Holder, workload: &Workload) -> anyhow::Result<Vec<Pod>> {
-    let (namespace, app) = (&holder.namespace, workload.app);
+async fn running(client: &Client, user: &KeyUser, workload: &Workload) -> anyhow::Result<Vec<Pod>> {
+    let (namespace, app) = (&user.namespace, workload.app);
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let selector = ListParams::default().labels(&format!("{}={app}", labels::APP));
     let list = pods.list(&selector).await.with_context(|| format!("list the pods of {app} in {namespace}"))?;
@@ -299,38 +294,38 @@ async fn running(client: &Client, holder: &Holder, workload: &Workload) -> anyho
 }
 
 /// Waits until these pods have ended.
-async fn gone(
+async fn wait_for_pods(
     client: &Client,
-    holder: &Holder,
+    user: &KeyUser,
     old: &[String],
     limit: Duration,
-    tell: &(dyn Fn(&str) + Sync),
+    report: &(dyn Fn(&str) + Sync),
 ) -> anyhow::Result<()> {
     let deadline = Instant::now() + limit;
-    let mut told = 0;
+    let mut reported = 0;
     loop {
         let mut left = 0;
-        for workload in &holder.workloads {
-            let pods = running(client, holder, workload).await?;
+        for workload in &user.workloads {
+            let pods = running(client, user, workload).await?;
             left += pods.iter().filter(|pod| pod.metadata.uid.as_ref().is_some_and(|uid| old.contains(uid))).count();
         }
         if left == 0 {
             return Ok(());
         }
-        if left != told {
-            tell(&format!("waiting for {left} pods of {} that began with the old key", holder.name));
-            told = left;
+        if left != reported {
+            report(&format!("waiting for {left} pods of {} that began with the old key", user.name));
+            reported = left;
         }
         if Instant::now() > deadline {
-            return Err(Trouble {
+            return Err(Failure {
                 code: "keys-in-use",
                 what: "the old keys are still in use, and were not deleted".to_owned(),
-                on: holder.name.clone(),
+                on: user.name.clone(),
                 why: format!("{left} pods that began with them still run after {} s", limit.as_secs()),
                 next: "run it again when they have ended, or wait longer with --wait SECONDS".to_owned(),
             }
             .into());
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_EVERY).await;
     }
 }

@@ -19,7 +19,7 @@ use crate::{
     wire,
 };
 
-/// Where the plugin comes from that gives `kubectl` Google's tokens.
+/// Documentation of the plugin through which `kubectl` gets Google's tokens.
 const INSTALL_HINT: &str = "Install gke-gcloud-auth-plugin for use with kubectl by following \
                             https://cloud.google.com/kubernetes-engine/docs/how-to/cluster-access-for-kubectl#install_plugin";
 
@@ -129,7 +129,7 @@ pub fn path(kubeconfig: Option<&str>, home: Option<&str>) -> Option<PathBuf> {
     there.or_else(|| Some(Path::new(home.filter(|home| !home.is_empty())?).join(".kube/config")))
 }
 
-/// Puts the environment's cluster into a kubeconfig; gives its context, and whether the file is another one now.
+/// Writes the environment's cluster into a kubeconfig; returns its context, and whether the file changed.
 /// Nothing when there is no cluster.
 ///
 /// # Errors
@@ -141,7 +141,7 @@ pub async fn write(
     namespace: Option<&str>,
 ) -> anyhow::Result<Option<(Entry, bool)>> {
     let id = desired::cluster_id(environment);
-    let cluster = client.send_optional(&wire::read(&id)).await.with_context(|| format!("look at the {id}"))?;
+    let cluster = client.send_optional(&wire::read(&id)).await.with_context(|| format!("read the {id}"))?;
     let Some(entry) = cluster.and_then(|cluster| Entry::of(environment, &cluster, namespace)) else { return Ok(None) };
     let changed = put(&entry, path).with_context(|| format!("put the cluster into {}", path.display()))?;
     Ok(Some((entry, changed)))

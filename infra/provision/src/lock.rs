@@ -2,7 +2,7 @@
 //!
 //! Cloud Storage writes an object only when it has the generation that the writer expects (`ifGenerationMatch`), so
 //! of two that take the lock at once one is refused. A lock is renewed while its holder works; one that was not
-//! renewed for a lease may be taken over. Whoever finds its lock gone stops at once. What a stopped holder still had
+//! renewed for a lease may be taken over. A holder that finds its lock gone stops at once. What a stopped holder still had
 //! on its way does no harm: policies carry etags, and what is made has a name of its own.
 
 use std::{
@@ -12,7 +12,7 @@ use std::{
 
 use jiff::{SignedDuration, Timestamp};
 
-use crate::{google::Client, trouble::Trouble};
+use crate::{failure::Failure, google::Client};
 
 mod record;
 mod store;
@@ -25,15 +25,15 @@ use store::{Found, Store};
 pub const LEASE: Duration = Duration::from_secs(60);
 /// How often it is renewed; Cloud Storage takes one write of an object a second.
 const RENEW_EVERY: Duration = Duration::from_secs(15);
-/// How often somebody else's lock is looked at.
-const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// Interval between two reads of somebody else's lock.
+const POLL_EVERY: Duration = Duration::from_secs(2);
 /// A holder that could not renew stops this long before others may take over.
 const MARGIN: Duration = Duration::from_secs(15);
 
-/// Tells the time.
+/// The clock.
 pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
-/// Told of what happens to a lock; must not block.
-pub type Told = Arc<dyn Fn(Event<'_>) + Send + Sync>;
+/// Receives the events of a lock; must not block.
+pub type Notify = Arc<dyn Fn(Event<'_>) + Send + Sync>;
 
 /// What happens to a lock.
 #[derive(Debug)]
@@ -44,7 +44,7 @@ pub enum Event<'a> {
     TakenOver(Option<&'a Record>, Judgement),
     /// There is no bucket to hold it, and none is being made.
     Without,
-    /// It could not be given back; it ends by itself.
+    /// It could not be released; it expires by itself.
     Kept(&'a str),
 }
 
@@ -59,25 +59,25 @@ pub struct Settings {
     pub wait: Duration,
     /// The clock that leases are measured with.
     pub now: Now,
-    /// Told of what happens.
-    pub told: Told,
+    /// Receives the events.
+    pub notify: Notify,
     /// How often it is renewed.
     pub renew_every: Duration,
-    /// How often somebody else's is looked at.
-    pub look_every: Duration,
+    /// Interval between two reads of somebody else's lock.
+    pub poll_every: Duration,
 }
 
 impl Settings {
     /// The usual way.
-    pub fn new(holder: Holder, verb: &str, wait: Duration, told: Told) -> Self {
+    pub fn new(holder: Holder, verb: &str, wait: Duration, notify: Notify) -> Self {
         Self {
             holder,
             verb: verb.to_owned(),
             wait,
             now: Arc::new(Timestamp::now),
-            told,
+            notify,
             renew_every: RENEW_EVERY,
-            look_every: LOOK_EVERY,
+            poll_every: POLL_EVERY,
         }
     }
 
@@ -95,7 +95,7 @@ pub enum Taken {
     NoBucket,
 }
 
-/// A lock that is held. It is not given back when dropped: whoever is killed does not give it back either.
+/// A lock that is held. It is not released when dropped, as a killed process does not release it either.
 pub struct Lock {
     store: Store,
     settings: Settings,
@@ -115,7 +115,7 @@ impl Lock {
     pub async fn take(client: &Client, bucket: &str, environment: &str, settings: &Settings) -> anyhow::Result<Taken> {
         let store = Store::new(client, bucket);
         let id = format!("{:032x}", rand::random::<u128>());
-        let (mut watch, mut replaces, mut told) = (Watch::default(), None, None);
+        let (mut watch, mut replaces, mut reported) = (Watch::default(), None, None);
         let until = settings.at(settings.wait);
         loop {
             let record = Record::new(&id, environment, settings, settings.at(LEASE));
@@ -137,7 +137,7 @@ impl Lock {
             match watch.judge(&generation, theirs.as_ref(), now, &settings.holder) {
                 Judgement::Held => {}
                 judgement => {
-                    (settings.told)(Event::TakenOver(theirs.as_ref(), judgement));
+                    (settings.notify)(Event::TakenOver(theirs.as_ref(), judgement));
                     replaces = Some(generation);
                     continue;
                 }
@@ -147,11 +147,11 @@ impl Lock {
                 return Err(held(bucket, theirs.as_ref(), now).into());
             }
             let whose = theirs.as_ref().map(|record| record.id.clone());
-            if told.as_ref() != Some(&whose) {
-                (settings.told)(Event::Waiting(theirs.as_ref()));
-                told = Some(whose);
+            if reported.as_ref() != Some(&whose) {
+                (settings.notify)(Event::Waiting(theirs.as_ref()));
+                reported = Some(whose);
             }
-            tokio::time::sleep(settings.look_every).await;
+            tokio::time::sleep(settings.poll_every).await;
         }
     }
 
@@ -196,16 +196,16 @@ impl Lock {
         Ok(true)
     }
 
-    /// Gives the lock back.
+    /// Releases the lock.
     pub async fn release(self) {
         let generation = self.state().generation.clone();
         if let Err(error) = self.store.delete(&generation).await {
-            (self.settings.told)(Event::Kept(&error.to_string()));
+            (self.settings.notify)(Event::Kept(&error.to_string()));
         }
     }
 
     /// Renews until the lock is lost.
-    async fn keep(&self) -> Trouble {
+    async fn keep(&self) -> Failure {
         loop {
             tokio::time::sleep(self.settings.renew_every).await;
             let mut last = String::new();
@@ -221,8 +221,8 @@ impl Lock {
         }
     }
 
-    fn lost(&self, why: String) -> Trouble {
-        Trouble {
+    fn lost(&self, why: String) -> Failure {
+        Failure {
             code: "lock-lost",
             what: "the lock on the environment was lost, and nothing more is changed".to_owned(),
             on: self.store.to_string(),
@@ -236,12 +236,12 @@ impl Lock {
     }
 }
 
-fn held(bucket: &str, record: Option<&Record>, now: Timestamp) -> Trouble {
-    Trouble {
+fn held(bucket: &str, record: Option<&Record>, now: Timestamp) -> Failure {
+    Failure {
         code: "locked",
         what: "somebody else works on the environment".to_owned(),
         on: format!("gs://{bucket}/{OBJECT}"),
-        why: Record::told(record, now),
+        why: Record::describe(record, now),
         next: "run it again when that is done, or wait longer with --lock-wait SECONDS; a lock whose holder died ends \
                by itself after a minute"
             .to_owned(),

@@ -1,19 +1,19 @@
-//! What a bucket tells a topic about new objects. Cloud Storage names such a configuration by a number of its own and
-//! lets nobody change one, so ours is known by its bucket and its topic, and is changed by making another one.
+//! Notifications of new objects, from a bucket to a topic. Cloud Storage identifies a notification by a number and
+//! cannot update one, so we identify ours by bucket and topic, and replace one to change it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
 use crate::{
+    change::{Action, Change, field_differences},
     google::{Api, Client, Error, Method, Request, escape},
-    observe::Live,
-    plan::{Action, Change},
-    resource::{Id, Kind, Resource, Wanted},
+    observation::Live,
+    resource::{Desired, Id, Kind, Resource},
 };
 
 /// Most configurations of a bucket for one kind of event; Cloud Storage refuses more.
-pub const PER_BUCKET_MAX: usize = 10;
+pub const MAX_PER_BUCKET: usize = 10;
 /// The kind of event.
 const EVENT: &str = "OBJECT_FINALIZE";
 
@@ -40,7 +40,7 @@ pub async fn observe(
     let mut live = BTreeMap::new();
     for resource in resources() {
         let found = match lists.get(bucket(&resource.id)) {
-            Some(Ok(items)) => view(&resource.wanted, items).map_or(Live::Absent, Live::Present),
+            Some(Ok(items)) => view(&resource.desired, items).map_or(Live::Absent, Live::Present),
             Some(Err(reason)) => Live::Denied(reason.clone()),
             None => Live::Absent,
         };
@@ -63,10 +63,10 @@ pub(crate) fn refuse_too_many(changes: &mut [Change], counts: &BTreeMap<String, 
         let bucket = bucket(&change.id).to_owned();
         let count = counts.entry(bucket.clone()).or_default();
         *count += 1;
-        if *count > PER_BUCKET_MAX {
+        if *count > MAX_PER_BUCKET {
             let reason = format!(
-                "the bucket {bucket} would tell more than {PER_BUCKET_MAX} topics of new objects, which is the most \
-                 that Cloud Storage allows; give the business a `bucket` of its own, or leave `submit_on_upload` out"
+                "the bucket {bucket} would notify more than {MAX_PER_BUCKET} topics of new objects, which is the limit \
+                 of Cloud Storage; give the business a `bucket` of its own, or leave `submit_on_upload` out"
             );
             change.action = Action::Blocked { reason };
         }
@@ -92,8 +92,8 @@ pub(crate) fn create(id: &Id, fields: &Value) -> Request {
 /// Makes one, and no second one when only the answer was lost: Cloud Storage would take both.
 ///
 /// # Errors
-/// The last error of its creation, or that of looking whether there is one.
-pub(crate) async fn make(client: &Client, id: &Id, wanted: &Wanted, fields: &Value) -> Result<Value, Error> {
+/// The last error of the creation, or of the read that follows it.
+pub(crate) async fn make(client: &Client, id: &Id, desired: &Desired, fields: &Value) -> Result<Value, Error> {
     let once = client.once();
     let mut attempt = 1;
     loop {
@@ -106,18 +106,18 @@ pub(crate) async fn make(client: &Client, id: &Id, wanted: &Wanted, fields: &Val
         }
         let answer = client.send(&list(bucket(id))).await?;
         let items = answer["items"].as_array().map(Vec::as_slice).unwrap_or_default();
-        if let Some(live) = view(wanted, items)
+        if let Some(live) = view(desired, items)
             // A wrong one may still be beside it, and goes later.
-            && crate::plan::field_differences(fields, &live).iter().all(|difference| difference.field == "others")
+            && field_differences(fields, &live).iter().all(|difference| difference.field == "others")
         {
             return Ok(live);
         }
     }
 }
 
-/// What makes one that looks like `live` as it should be: the right one first, then away with the others.
+/// Requests that turn `live` into `fields`: they create the right notification first, then delete the others.
 pub(crate) fn updates(id: &Id, fields: &Value, live: &Value) -> Vec<Request> {
-    let right = crate::plan::field_differences(fields, live).iter().all(|difference| difference.field == "others");
+    let right = field_differences(fields, live).iter().all(|difference| difference.field == "others");
     let others = live["others"].as_array().cloned().unwrap_or_default();
     match right {
         true => others.iter().map(|other| delete_one(id, other)).collect(),
@@ -139,10 +139,10 @@ fn delete_one(id: &Id, number: &Value) -> Request {
 
 /// What of a bucket's notifications goes to the wanted topic: the one that is as it should be, or else the first, with
 /// the numbers of its doubles as `others`. A creation whose answer was lost leaves such.
-pub(crate) fn view(wanted: &Wanted, items: &[Value]) -> Option<Value> {
-    let Wanted::Fields(fields) = wanted else { return None };
+pub(crate) fn view(desired: &Desired, items: &[Value]) -> Option<Value> {
+    let Desired::Fields(fields) = desired else { return None };
     let mut ours: Vec<&Value> = items.iter().filter(|item| item["topic"] == fields["topic"]).collect();
-    let right = |item: &&Value| crate::plan::field_differences(fields, item).is_empty();
+    let right = |item: &&Value| field_differences(fields, item).is_empty();
     let first = ours.iter().position(right).unwrap_or(0);
     if ours.is_empty() {
         return None;
@@ -169,16 +169,16 @@ mod tests {
     fn a_double_goes_and_a_wrong_one_is_replaced() {
         let id = Id::new(Kind::Notification, "b/notificationConfigs/t");
         let fields = json!({"topic": "//t", "object_name_prefix": "bu1/input/", "others": []});
-        let wanted = Wanted::Fields(fields.clone());
+        let desired = Desired::Fields(fields.clone());
         let other = json!({"id": "1", "topic": "//other"});
         let wrong = json!({"id": "2", "topic": "//t", "object_name_prefix": "bu1/"});
         let right = json!({"id": "3", "topic": "//t", "object_name_prefix": "bu1/input/"});
         let lines = |items: &[Value]| {
-            let live = view(&wanted, items).unwrap();
+            let live = view(&desired, items).unwrap();
             let requests = updates(&id, &fields, &live);
             requests.iter().map(|request| request.to_string().replace("storage/v1/b/b/", "")).collect::<Vec<_>>()
         };
-        assert_eq!(view(&wanted, std::slice::from_ref(&other)), None);
+        assert_eq!(view(&desired, std::slice::from_ref(&other)), None);
         assert_eq!(lines(&[other.clone(), wrong.clone(), right.clone()]), ["DELETE notificationConfigs/2"]);
         assert_eq!(lines(std::slice::from_ref(&wrong)), ["POST notificationConfigs", "DELETE notificationConfigs/2"]);
         assert_eq!(lines(&[right]), Vec::<String>::new());

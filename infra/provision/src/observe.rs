@@ -3,47 +3,20 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, stream};
-use serde_json::Value;
 
 use crate::{
     desired::STORAGE_AGENT,
     environment::{Environment, Managed},
     google::{Api, Client, Error, Request, escape},
     notification,
-    resource::{Id, Kind, Resource, Wanted},
+    resource::{Desired, Id, Kind, Resource},
     wire::{self, Owner},
 };
 
 /// Reads in flight at once: one wave for a dozen businesses.
 const AT_ONCE: usize = 128;
 
-/// What one resource looked like.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Live {
-    /// It does not exist.
-    Absent,
-    /// It does, and this is it in the API's own JSON.
-    Present(Value),
-    /// We may not look; says why.
-    Denied(String),
-    /// There is no such thing here at all: an emulator has no IAM.
-    Unsupported,
-}
-
-/// What exists.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Observation {
-    /// Every resource that was asked for.
-    pub live: BTreeMap<Id, Live>,
-    /// Resources of this environment that were not asked for.
-    pub extra: BTreeMap<Id, Value>,
-    /// Other environments of the project of which something was seen on the way.
-    pub others: BTreeSet<String>,
-    /// How many notifications of new objects each bucket has, if any resource asked is one.
-    pub notifications: BTreeMap<String, usize>,
-    /// The project's Cloud Storage agent as a member of policies, if any resource asked for names it.
-    pub storage_agent: Option<String>,
-}
+pub use crate::observation::{Live, Observation};
 
 /// Reads every resource of `desired`, and finds what else is of this environment. One wave of reads.
 ///
@@ -52,7 +25,7 @@ pub struct Observation {
 pub async fn observe(client: &Client, environment: &Environment, desired: &[Resource]) -> Result<Observation, Error> {
     let enabling = desired.iter().any(|other| other.id.kind == Kind::Services && other.managed == Managed::Create);
     let alone = desired.iter().filter(|resource| resource.id.kind != Kind::Notification);
-    let reads = stream::iter(alone.map(|resource| look(client, resource, enabling)));
+    let reads = stream::iter(alone.map(|resource| read(client, resource, enabling)));
     let lists = wire::lists(environment).map(|(request, key, kind)| async move {
         match client.list(&request, key).await {
             Ok(items) => Ok((kind, items)),
@@ -69,8 +42,8 @@ pub async fn observe(client: &Client, environment: &Environment, desired: &[Reso
     );
 
     let mut live = reads.into_iter().collect::<Result<BTreeMap<Id, Live>, Error>>()?;
-    let (told, notifications) = notifications?;
-    live.extend(told);
+    let (live_notifications, notifications) = notifications?;
+    live.extend(live_notifications);
     let known: BTreeSet<&Id> = desired.iter().map(|resource| &resource.id).collect();
     let (mut extra, mut others) = (BTreeMap::new(), BTreeSet::new());
     for list in lists {
@@ -91,7 +64,7 @@ pub fn resolved(resources: &[Resource], observed: &Observation) -> Vec<Resource>
     let mut resources = resources.to_vec();
     let Some(agent) = &observed.storage_agent else { return resources };
     for resource in &mut resources {
-        if let Wanted::Grants(grants) = &mut resource.wanted {
+        if let Desired::Grants(grants) = &mut resource.desired {
             let known = std::mem::take(grants).into_iter().map(|mut grant| {
                 if grant.member == STORAGE_AGENT {
                     grant.member.clone_from(agent);
@@ -105,10 +78,10 @@ pub fn resolved(resources: &[Resource], observed: &Observation) -> Vec<Resource>
 }
 
 /// Reads one resource. What belongs to a service that is still to be enabled does not exist yet.
-async fn look(client: &Client, resource: &Resource, enabling: bool) -> Result<(Id, Live), Error> {
+async fn read(client: &Client, resource: &Resource, enabling: bool) -> Result<(Id, Live), Error> {
     let id = &resource.id;
-    let live = match client.send(&wire::read_as(id, &resource.wanted)).await {
-        Ok(value) => Live::Present(wire::view(id, &resource.wanted, value)),
+    let live = match client.send(&wire::read_as(id, &resource.desired)).await {
+        Ok(value) => Live::Present(wire::view(id, &resource.desired, value)),
         Err(error) if error.is_not_found() => Live::Absent,
         Err(error) if error.may_not_exist() && absent_looks_denied(id.target().kind) => Live::Absent,
         Err(error) if error.is_service_disabled() && enabling && id.kind != Kind::Services => Live::Absent,
@@ -124,11 +97,11 @@ fn absent_looks_denied(kind: Kind) -> bool {
     matches!(kind, Kind::ServiceAccount)
 }
 
-/// Who tells topics of new objects, when anything names it.
+/// The agent that sends notifications of new objects, when a grant names it.
 async fn agent(client: &Client, environment: &Environment, desired: &[Resource]) -> Result<Option<String>, Error> {
-    let named = desired.iter().any(|resource| match &resource.wanted {
-        Wanted::Grants(grants) => grants.iter().any(|grant| grant.member == STORAGE_AGENT),
-        Wanted::Fields(_) => false,
+    let named = desired.iter().any(|resource| match &resource.desired {
+        Desired::Grants(grants) => grants.iter().any(|grant| grant.member == STORAGE_AGENT),
+        Desired::Fields(_) => false,
     });
     if !named {
         return Ok(None);

@@ -13,9 +13,9 @@ use crate::{
     resource::{Id, Kind},
 };
 
-/// Pause before an operation is looked at for the second time; it grows.
+/// Pause before the second read of an operation; it grows.
 const FIRST_PAUSE: Duration = Duration::from_millis(25);
-/// Longest pause between two looks.
+/// Longest pause between two reads.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// An operation that takes longer is left to itself; the next run waits on.
 const LIMIT: Duration = Duration::from_secs(3600);
@@ -28,7 +28,7 @@ const UNKNOWN_LIMIT: Duration = Duration::from_secs(30);
 pub struct Operation {
     api: Api,
     path: String,
-    /// A moment ago we were told that it began.
+    /// The API reported a moment ago that it began.
     is_new: bool,
 }
 
@@ -37,7 +37,7 @@ pub struct Operation {
 pub struct Advance {
     /// What it does, in Google's words.
     pub what: String,
-    /// Percentage, when the operation tells.
+    /// Percentage, when the operation reports it.
     pub percent: Option<u8>,
 }
 
@@ -80,11 +80,11 @@ impl Operation {
         Ok(running.filter_map(|operation| Some(Self::named(id, operation["name"].as_str()?))).collect())
     }
 
-    /// Waits until it has ended, and tells whenever it got further.
+    /// Waits until it has ended, and reports its progress.
     ///
     /// # Errors
     /// When it failed, cannot be asked, or does not end.
-    pub async fn wait(&self, client: &Client, mut told: impl FnMut(Advance)) -> Result<(), Error> {
+    pub async fn wait(&self, client: &Client, mut report: impl FnMut(Advance)) -> Result<(), Error> {
         let deadline = Instant::now() + LIMIT;
         let mut pause = FIRST_PAUSE;
         let mut unknown_since: Option<Instant> = None;
@@ -98,7 +98,7 @@ impl Operation {
                     pause = pause.mul_f64(1.5).min(LONGEST_PAUSE);
                     continue;
                 }
-                // Ended so long ago that nobody knows it any more; whoever waits looks at the resource itself.
+                // Ended so long ago that nobody knows it any more; the caller reads the resource itself.
                 return Ok(());
             };
             unknown_since = None;
@@ -110,7 +110,7 @@ impl Operation {
             }
             let now = advance(&state);
             if now != last {
-                told(now.clone());
+                report(now.clone());
                 last = now;
             }
             if Instant::now() > deadline {
@@ -139,7 +139,7 @@ fn location(id: &Id) -> String {
 fn failure(request: &Request, state: &Value) -> Option<Error> {
     let error = &state["error"];
     let message = error["message"].as_str().or_else(|| {
-        // Only what ended tells of its failure there; the field is old, and not always accompanied by the new one.
+        // Only an ended operation reports its failure there; the field is old, and not always accompanied by the new one.
         state["statusMessage"].as_str().filter(|text| state["status"] == "DONE" && !text.is_empty())
     })?;
     Some(Error {

@@ -12,87 +12,16 @@
 use serde::Serialize;
 use serde_json::Value;
 
+pub use crate::change::{Action, Change, Difference};
 use crate::{
+    change::field_differences,
     environment::{Environment, Managed},
     notification,
-    observe::{Live, Observation},
+    observation::{Live, Observation},
     policy,
-    resource::{Id, Kind, Resource, Wanted},
+    resource::{Desired, Kind, Resource},
     wire::{self, Owner},
 };
-
-/// What to do about one resource.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case", tag = "action")]
-pub enum Action {
-    /// Make it.
-    Create,
-    /// Change it.
-    Update,
-    /// Take over what was not ours, and change it.
-    Adopt,
-    /// It is being made; wait until it is.
-    Await,
-    /// Delete what is ours and not in the environment file.
-    Delete,
-    /// Take our grants away.
-    Revoke,
-    /// It stays although the rest goes.
-    Kept {
-        /// Why.
-        reason: String,
-    },
-    /// Somebody else's resource has the name: stop.
-    Foreign {
-        /// By what it seems somebody else's.
-        owner: String,
-    },
-    /// Somebody else should have made or changed it (`manage` is `verify`): stop.
-    Missing,
-    /// It cannot become what it should be: stop.
-    Blocked {
-        /// Why, and what to do.
-        reason: String,
-    },
-    /// It is ours but not in the environment file, and stays.
-    Extra,
-    /// It is as it should be.
-    Nothing,
-}
-
-/// One field, or one grant, that differs.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Difference {
-    /// Path of the field with dots; of a grant, the role and the condition's title.
-    pub field: String,
-    /// What is; nothing when it is not there.
-    pub live: Option<Value>,
-    /// What should be; nothing when it goes.
-    pub wanted: Option<Value>,
-}
-
-/// One resource with what to do about it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Change {
-    /// Resource.
-    #[serde(flatten)]
-    pub id: Id,
-    /// Business it is for; none for the whole environment.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub business: Option<String>,
-    /// What to do.
-    #[serde(flatten)]
-    pub action: Action,
-    /// What differs.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub differences: Vec<Difference>,
-    /// The resource as it should be; nothing for one that should not be.
-    #[serde(skip)]
-    pub resource: Option<Resource>,
-    /// The resource as it is.
-    #[serde(skip)]
-    pub live: Option<Value>,
-}
 
 /// Everything to do, in the order of [`crate::desired::desired`].
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -121,27 +50,9 @@ pub fn plan(environment: &Environment, desired: &[Resource], observed: &Observat
     notification::refuse_too_many(&mut changes, &observed.notifications);
     policy::limits::refuse_too_large(&mut changes);
     for (id, live) in &observed.extra {
-        changes.push(Change::of_extra(id, live, if options.prune { Action::Delete } else { Action::Extra }));
+        changes.push(Change::for_extra(id, live, if options.prune { Action::Delete } else { Action::Extra }));
     }
     Plan { environment: environment.name.clone(), project: environment.project.clone(), changes }
-}
-
-impl Change {
-    /// What to do about a resource that the environment names.
-    pub(crate) fn of(resource: &Resource, live: Option<&Live>, action: Action, differences: Vec<Difference>) -> Self {
-        let live = match live {
-            Some(Live::Present(live)) => Some(live.clone()),
-            _ => None,
-        };
-        let Resource { id, business, .. } = resource;
-        Self { id: id.clone(), business: business.clone(), action, differences, resource: Some(resource.clone()), live }
-    }
-
-    /// What to do about a resource of ours that the environment does not name.
-    pub(crate) fn of_extra(id: &Id, live: &Value, action: Action) -> Self {
-        let business = live["labels"]["business"].as_str().map(str::to_owned);
-        Self { id: id.clone(), business, action, differences: vec![], resource: None, live: Some(live.clone()) }
-    }
 }
 
 impl Plan {
@@ -161,21 +72,9 @@ impl Plan {
     }
 }
 
-impl Action {
-    /// Whether it changes the world.
-    pub fn is_change(&self) -> bool {
-        matches!(self, Self::Create | Self::Update | Self::Adopt | Self::Await | Self::Delete | Self::Revoke)
-    }
-
-    /// Whether it stops the plan.
-    pub fn is_blocker(&self) -> bool {
-        matches!(self, Self::Foreign { .. } | Self::Missing | Self::Blocked { .. })
-    }
-}
-
 fn change(environment: &Environment, resource: &Resource, observed: &Observation, options: Options) -> Change {
     let live = observed.live.get(&resource.id).unwrap_or(&Live::Absent);
-    let (action, differences) = match (live, &resource.wanted) {
+    let (action, differences) = match (live, &resource.desired) {
         (Live::Denied(_), _) if resource.id.kind == Kind::Bucket => {
             let reason = "you may not read it; bucket names are shared by all of Google Cloud, so it may be somebody \
                           else's: set another `bucket` in the environment file";
@@ -183,25 +82,25 @@ fn change(environment: &Environment, resource: &Resource, observed: &Observation
         }
         (Live::Denied(reason), _) if resource.id.kind == Kind::Services => {
             let reason = format!(
-                "you may not look: {reason}; where somebody else looks after the services, say `apis = \"off\"` under \
+                "you may not read it: {reason}; where somebody else manages the services, say `apis = \"off\"` under \
                  `[manage]` in the environment file"
             );
             (Action::Blocked { reason }, vec![])
         }
-        (Live::Denied(reason), _) => (Action::Blocked { reason: format!("you may not look: {reason}") }, vec![]),
+        (Live::Denied(reason), _) => (Action::Blocked { reason: format!("you may not read it: {reason}") }, vec![]),
         (Live::Unsupported, _) => (Action::Nothing, vec![]),
-        // None of them is enabled, or the project does not tell.
-        (Live::Absent, Wanted::Fields(fields)) if resource.id.kind == Kind::Services => {
+        // None of them is enabled, or the project does not list them.
+        (Live::Absent, Desired::Fields(fields)) if resource.id.kind == Kind::Services => {
             (verified(resource, Action::Update), created(fields))
         }
-        (Live::Absent, Wanted::Fields(fields)) => (verified(resource, Action::Create), created(fields)),
-        (Live::Present(live), Wanted::Fields(fields)) => compare(environment, resource, fields, live, options),
-        (live, Wanted::Grants(wanted)) => {
+        (Live::Absent, Desired::Fields(fields)) => (verified(resource, Action::Create), created(fields)),
+        (Live::Present(live), Desired::Fields(fields)) => compare(environment, resource, fields, live, options),
+        (live, Desired::Grants(desired)) => {
             let policy = match live {
                 Live::Present(policy) => policy,
                 _ => &Value::Null,
             };
-            let differences = grant_differences(&policy::edit(policy, wanted));
+            let differences = grant_differences(&policy::edit(policy, desired));
             match differences.is_empty() {
                 true => (Action::Nothing, vec![]),
                 false => (verified(resource, Action::Update), differences),
@@ -221,7 +120,7 @@ fn compare(
     let id = &resource.id;
     let mut differences = differences(id.kind, fields, live);
     if live["deleted"].as_bool() == Some(true) {
-        let deleted = Difference { field: "deleted".to_owned(), live: Some(Value::Bool(true)), wanted: None };
+        let deleted = Difference { field: "deleted".to_owned(), live: Some(Value::Bool(true)), desired: None };
         differences.insert(0, deleted);
     }
     let foreign = match wire::owner(id, live, &environment.name) {
@@ -279,61 +178,26 @@ fn verified(resource: &Resource, action: Action) -> Action {
 }
 
 fn created(fields: &Value) -> Vec<Difference> {
-    let mut differences = Vec::new();
-    walk("", fields, &Value::Null, &mut differences);
-    differences
+    field_differences(fields, &Value::Null)
 }
 
-/// The fields of `wanted` that a live resource of this kind does not have like that.
-pub(crate) fn differences(kind: Kind, wanted: &Value, live: &Value) -> Vec<Difference> {
-    let mut wanted = wanted.clone();
-    if let Some(fields) = wanted.as_object_mut() {
+/// The fields of `desired` that a live resource of this kind does not have like that.
+pub(crate) fn differences(kind: Kind, desired: &Value, live: &Value) -> Vec<Difference> {
+    let mut desired = desired.clone();
+    if let Some(fields) = desired.as_object_mut() {
         fields.retain(|field, _| !wire::only_for_creation(kind).contains(&field.as_str()));
     }
     if kind == Kind::Services {
         // Their names have dots.
-        let services = wanted.as_object().into_iter().flatten().filter(|(name, state)| live[name.as_str()] != **state);
+        let services = desired.as_object().into_iter().flatten().filter(|(name, state)| live[name.as_str()] != **state);
         let difference = |(name, state): (&String, &Value)| Difference {
             field: name.clone(),
             live: live.get(name).cloned(),
-            wanted: Some(state.clone()),
+            desired: Some(state.clone()),
         };
         return services.map(difference).collect();
     }
-    field_differences(&wanted, live)
-}
-
-/// The fields of `wanted` that `live` does not have like that.
-pub(crate) fn field_differences(wanted: &Value, live: &Value) -> Vec<Difference> {
-    let mut differences = Vec::new();
-    walk("", wanted, live, &mut differences);
-    differences
-}
-
-fn walk(path: &str, wanted: &Value, live: &Value, differences: &mut Vec<Difference>) {
-    let same = match wanted {
-        Value::Object(fields) if !fields.is_empty() => {
-            for (key, value) in fields {
-                let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                walk(&path, value, live.get(key).unwrap_or(&Value::Null), differences);
-            }
-            true
-        }
-        // No field is wanted: it is enough that it exists.
-        Value::Object(_) if path.is_empty() => true,
-        // Google leaves out what is false or zero, and an empty message must be there to count.
-        Value::Number(number) if number.as_f64() == Some(0.0) => live.is_null() || live == wanted,
-        Value::Bool(false) => live.is_null() || live == wanted,
-        Value::Array(items) if items.is_empty() => live.is_null() || live == wanted,
-        _ => live == wanted,
-    };
-    if !same {
-        differences.push(Difference {
-            field: path.to_owned(),
-            live: Some(live.clone()).filter(|live| !live.is_null()),
-            wanted: Some(wanted.clone()),
-        });
-    }
+    field_differences(&desired, live)
 }
 
 pub(crate) fn grant_differences(edit: &policy::Edit) -> Vec<Difference> {
@@ -342,8 +206,9 @@ pub(crate) fn grant_differences(edit: &policy::Edit) -> Vec<Difference> {
         None => grant.role.clone(),
     };
     let member = |grant: &crate::resource::Grant| Some(Value::String(grant.member.clone()));
-    let removed = edit.remove.iter().map(|grant| Difference { field: field(grant), live: member(grant), wanted: None });
-    let added = edit.add.iter().map(|grant| Difference { field: field(grant), live: None, wanted: member(grant) });
+    let removed =
+        edit.remove.iter().map(|grant| Difference { field: field(grant), live: member(grant), desired: None });
+    let added = edit.add.iter().map(|grant| Difference { field: field(grant), live: None, desired: member(grant) });
     removed.chain(added).collect()
 }
 

@@ -28,10 +28,10 @@ impl Edit {
 }
 
 /// Compares a live policy (or null) with the wanted grants.
-pub fn edit(policy: &Value, wanted: &BTreeSet<Grant>) -> Edit {
+pub fn edit(policy: &Value, desired: &BTreeSet<Grant>) -> Edit {
     let live = grants(policy);
-    let add: Vec<Grant> = wanted.iter().filter(|grant| !live.contains(grant)).cloned().collect();
-    let remove = live.into_iter().filter(|grant| is_ghost(grant, wanted) || is_altered(grant, wanted)).collect();
+    let add: Vec<Grant> = desired.iter().filter(|grant| !live.contains(grant)).cloned().collect();
+    let remove = live.into_iter().filter(|grant| is_ghost(grant, desired) || is_altered(grant, desired)).collect();
     Edit { add, remove }
 }
 
@@ -103,22 +103,22 @@ fn same_binding(binding: &Value, grant: &Grant) -> bool {
 }
 
 /// A member that stands for a deleted account whose email we grant to: IAM refuses grants to the new one beside it.
-fn is_ghost(grant: &Grant, wanted: &BTreeSet<Grant>) -> bool {
+fn is_ghost(grant: &Grant, desired: &BTreeSet<Grant>) -> bool {
     let Some(ghost) = grant.member.strip_prefix("deleted:") else { return false };
     let email = ghost.split_once("?uid=").map_or(ghost, |(email, _)| email);
-    wanted.iter().any(|wanted| wanted.member == email)
+    desired.iter().any(|desired| desired.member == email)
 }
 
 /// A grant of ours whose condition somebody changed: same role, member and title, another expression.
-fn is_altered(grant: &Grant, wanted: &BTreeSet<Grant>) -> bool {
+fn is_altered(grant: &Grant, desired: &BTreeSet<Grant>) -> bool {
     let Some(condition) = &grant.condition else { return false };
-    wanted.iter().any(|wanted| {
-        wanted.role == grant.role
-            && wanted.member == grant.member
-            && wanted
+    desired.iter().any(|desired| {
+        desired.role == grant.role
+            && desired.member == grant.member
+            && desired
                 .condition
                 .as_ref()
-                .is_some_and(|wanted| wanted.title == condition.title && wanted.expression != condition.expression)
+                .is_some_and(|desired| desired.title == condition.title && desired.expression != condition.expression)
     })
 }
 

@@ -1,4 +1,4 @@
-//! What would stop a plan halfway, looked at before anything is written: each finding with its exact fix.
+//! Checks, before anything is written, for what would stop a plan halfway: each finding has its exact fix.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +8,10 @@ use serde_json::json;
 use crate::{
     cloud::Cloud,
     environment::{CloudKind, ClusterMode, Environment, Managed},
+    failure::Failure,
     google::{Api, Client, Method, Request, escape},
     plan::{Action, Plan},
     resource::Kind,
-    trouble::Trouble,
 };
 
 mod constraints;
@@ -21,14 +21,14 @@ mod project;
 
 use permissions::{act_as_nodes, missing, needed, on_bucket, roles};
 
-/// One thing that was looked at.
+/// The result of one check.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Finding {
-    /// What was looked at.
+    /// The subject of the check.
     pub what: String,
     /// It is as it should be.
     pub fine: bool,
-    /// False for what only makes life easier, or could not be looked at.
+    /// False when the plan succeeds without it, or when it could not be checked.
     pub needed: bool,
     /// What was seen.
     pub seen: String,
@@ -73,17 +73,17 @@ impl Pending<'_> {
 }
 
 /// Looks at everything that a plan needs, or at all that any could need. Writes nothing.
-pub async fn look(environment: &Environment, cloud: &Cloud, plan: Option<&Plan>) -> Vec<Finding> {
+pub async fn check(environment: &Environment, cloud: &Cloud, plan: Option<&Plan>) -> Vec<Finding> {
     let pending = Pending(plan);
     let (mut findings, nodes, billing, bucket, constraints, services, quotas, network) = tokio::join!(
         project(environment, &cloud.google, &pending),
         act_as_nodes(environment, &cloud.google, &pending),
         project::billing(environment, &cloud.google),
         bucket(environment, &cloud.google),
-        constraints::look(environment, &cloud.google, &pending),
+        constraints::check(environment, &cloud.google, &pending),
         services(environment, &cloud.google),
         project::quotas(environment, &cloud.google, &pending),
-        network::look(environment, &cloud.google, &pending),
+        network::check(environment, &cloud.google, &pending),
     );
     if findings.iter().any(|finding| finding.what == "credentials" && !finding.fine) {
         return findings;
@@ -103,7 +103,7 @@ pub async fn look(environment: &Environment, cloud: &Cloud, plan: Option<&Plan>)
 ///
 /// # Errors
 /// When something does; says what, and how each is put right.
-pub fn pass(environment: &Environment, findings: &[Finding]) -> Result<(), Trouble> {
+pub fn pass(environment: &Environment, findings: &[Finding]) -> Result<(), Failure> {
     let lines = findings.iter().filter(|finding| finding.needed && !finding.fine).map(|finding| {
         let fix = finding.fix.as_ref().map(|fix| format!("\n  {fix}")).unwrap_or_default();
         format!("{}: {}{fix}", finding.what, finding.seen)
@@ -112,7 +112,7 @@ pub fn pass(environment: &Environment, findings: &[Finding]) -> Result<(), Troub
     if lines.is_empty() {
         return Ok(());
     }
-    Err(Trouble {
+    Err(Failure {
         code: "preflight",
         what: "the plan would stop halfway, so nothing was changed".to_owned(),
         on: format!("environment {} in project {}", environment.name, environment.project),
@@ -133,7 +133,7 @@ async fn project(environment: &Environment, client: &Client, pending: &Pending<'
         }
         Err(error) if error.is_service_disabled() => {
             let fix = format!("gcloud services enable --project {project} cloudresourcemanager.googleapis.com");
-            vec![Finding::bad("permissions", "cannot be looked at: Resource Manager is not enabled", fix).optional()]
+            vec![Finding::bad("permissions", "cannot be checked: Resource Manager is not enabled", fix).optional()]
         }
         Err(error) => {
             vec![Finding::bad("project", error.to_string(), "check `project` in the environment file")]
@@ -169,7 +169,7 @@ async fn bucket(environment: &Environment, client: &Client) -> Option<Finding> {
     }
     match client.send(&test).await {
         Err(error) if error.is_not_found() => None,
-        // Of a bucket of somebody else the plan itself tells.
+        // The plan itself reports a bucket of somebody else.
         Err(error) => Some(Finding::bad("bucket", error.to_string(), "").optional()),
         Ok(answer) => {
             let lacking = missing(&permissions, &answer);
@@ -199,8 +199,8 @@ async fn services(environment: &Environment, client: &Client) -> Option<Finding>
         Err(error) => return Some(Finding::bad("services", error.to_string(), "").optional()),
     };
     let on: BTreeSet<&str> = listed.iter().filter_map(|service| service["config"]["name"].as_str()).collect();
-    let wanted = crate::desired::services(environment).into_iter().map(|name| format!("{name}.googleapis.com"));
-    let off: Vec<String> = wanted.filter(|name| !on.contains(name.as_str())).collect();
+    let desired = crate::desired::services(environment).into_iter().map(|name| format!("{name}.googleapis.com"));
+    let off: Vec<String> = desired.filter(|name| !on.contains(name.as_str())).collect();
     if off.is_empty() {
         return Some(Finding::good("services", "enabled"));
     }
@@ -261,7 +261,7 @@ mod tests {
         environment.cluster.name = "c".repeat(41);
         let found = names(&environment);
         assert!(!found.fine && found.seen.contains("has 41 characters, not 1 to 40"), "{found:?}");
-        let trouble = pass(&environment, &[found]).unwrap_err();
-        assert!(trouble.why.ends_with("\n  give them other names in the environment file"), "{trouble}");
+        let failure = pass(&environment, &[found]).unwrap_err();
+        assert!(failure.why.ends_with("\n  give them other names in the environment file"), "{failure}");
     }
 }

@@ -25,6 +25,6 @@ pub async fn has_cluster(environment: &Environment, cloud: &Cloud) -> anyhow::Re
         // Without the service there never was one.
         Err(error) if error.is_service_disabled() => Ok(false),
         Err(error) if error.is_forbidden() => Ok(cloud.kubernetes.is_ok()),
-        Err(error) => Err(error).with_context(|| format!("look at the {id}")),
+        Err(error) => Err(error).with_context(|| format!("read the {id}")),
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     observe::{Live, Observation},
     plan::{Action, Change, Plan, grant_differences},
     policy,
-    resource::{Id, Kind, Resource, Wanted},
+    resource::{Desired, Id, Kind, Resource},
     wire::{self, Owner},
 };
 
@@ -29,39 +29,39 @@ pub struct Options {
 
 /// The resources of `before` that `after` does not have, and of policies the grants that it does not have.
 /// What stood behind something now stands before it.
-pub fn going(before: &Environment, after: Option<&Environment>) -> Vec<Resource> {
+pub fn resources_to_delete(before: &Environment, after: Option<&Environment>) -> Vec<Resource> {
     let staying = after.map(desired).unwrap_or_default();
-    let mut going: Vec<Resource> = Vec::new();
+    let mut resources_to_delete: Vec<Resource> = Vec::new();
     for mut resource in desired(before) {
         let stays = staying.iter().find(|other| other.id == resource.id);
-        match (&mut resource.wanted, stays.map(|other| &other.wanted)) {
-            (Wanted::Grants(grants), Some(Wanted::Grants(kept))) => grants.retain(|grant| !kept.contains(grant)),
+        match (&mut resource.desired, stays.map(|other| &other.desired)) {
+            (Desired::Grants(grants), Some(Desired::Grants(kept))) => grants.retain(|grant| !kept.contains(grant)),
             (_, Some(_)) => continue,
             _ => {}
         }
-        if !matches!(&resource.wanted, Wanted::Grants(grants) if grants.is_empty()) {
-            going.push(resource);
+        if !matches!(&resource.desired, Desired::Grants(grants) if grants.is_empty()) {
+            resources_to_delete.push(resource);
         }
     }
-    let edges: Vec<(Id, Id)> = going
+    let edges: Vec<(Id, Id)> = resources_to_delete
         .iter()
         .flat_map(|resource| resource.after.iter().map(|first| (first.clone(), resource.id.clone())))
         .collect();
-    for resource in &mut going {
+    for resource in &mut resources_to_delete {
         resource.after =
             edges.iter().filter(|(first, _)| *first == resource.id).map(|(_, second)| second.clone()).collect();
     }
-    going
+    resources_to_delete
 }
 
 /// Makes the plan for what is going.
-pub fn plan(before: &Environment, going: &[Resource], observed: &Observation, options: Options) -> Plan {
+pub fn plan(before: &Environment, resources_to_delete: &[Resource], observed: &Observation, options: Options) -> Plan {
     let mut changes: Vec<Change> = Vec::new();
-    for resource in going.iter().filter(|resource| !resource.id.is_policy()) {
+    for resource in resources_to_delete.iter().filter(|resource| !resource.id.is_policy()) {
         let live = observed.live.get(&resource.id);
         let action = match live {
             None | Some(Live::Absent | Live::Unsupported) => Action::Nothing,
-            Some(Live::Denied(reason)) => Action::Blocked { reason: format!("you may not look: {reason}") },
+            Some(Live::Denied(reason)) => Action::Blocked { reason: format!("you may not read it: {reason}") },
             Some(Live::Present(live)) => match others(resource, observed) {
                 Some(names) if options.identities => {
                     Action::Kept { reason: format!("{names} of this project would lose it") }
@@ -80,9 +80,9 @@ pub fn plan(before: &Environment, going: &[Resource], observed: &Observation, op
     changes.retain(|change| change.id.kind != Kind::NodePool || !clusters.contains(&change.id.cluster()));
     let deleted: BTreeSet<Id> =
         changes.iter().filter(|change| change.action == Action::Delete).map(|change| change.id.clone()).collect();
-    for resource in going.iter().filter(|resource| resource.id.is_policy()) {
+    for resource in resources_to_delete.iter().filter(|resource| resource.id.is_policy()) {
         let live = observed.live.get(&resource.id);
-        let (Some(Live::Present(policy)), Wanted::Grants(grants)) = (live, &resource.wanted) else { continue };
+        let (Some(Live::Present(policy)), Desired::Grants(grants)) = (live, &resource.desired) else { continue };
         // A policy goes with what it is on.
         if deleted.contains(&resource.id.target()) {
             continue;
@@ -134,7 +134,7 @@ pub fn extra(observed: &Observation, options: Options) -> Vec<Change> {
             Kind::Role | Kind::ServiceAccount if !options.identities => Action::Kept { reason: IDENTITY.to_owned() },
             _ => Action::Delete,
         };
-        Change::of_extra(id, live, action)
+        Change::for_extra(id, live, action)
     });
     changes.collect()
 }

@@ -29,7 +29,7 @@ pub enum Kind {
     Topic,
     /// A subscription, `projects/P/subscriptions/S`.
     Subscription,
-    /// What a bucket tells a topic, `BUCKET/notificationConfigs/TOPIC`; the API's own names for them are numbers.
+    /// A notification of a bucket to a topic, `BUCKET/notificationConfigs/TOPIC`; the API names them by numbers.
     Notification,
     /// A project, `projects/P`; only what a policy is on.
     Project,
@@ -90,7 +90,7 @@ pub struct Condition {
 /// What a resource should be like.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Wanted {
+pub enum Desired {
     /// The fields that we set, in the API's own JSON.
     Fields(Value),
     /// The grants that must be there; others are left alone.
@@ -104,10 +104,10 @@ pub struct Resource {
     pub id: Id,
     /// Business it is for; none for the whole environment.
     pub business: Option<String>,
-    /// Whether we make it or only look.
+    /// Whether we make it or only check it.
     pub managed: Managed,
     /// What it should be like.
-    pub wanted: Wanted,
+    pub desired: Desired,
     /// What must be there before it.
     pub after: Vec<Id>,
 }

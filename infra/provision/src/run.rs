@@ -1,4 +1,4 @@
-//! What the verbs call: look, plan, and carry the plan out.
+//! The steps of the verbs: read the cloud, make a plan, and carry it out.
 
 use std::time::Instant;
 
@@ -29,11 +29,11 @@ pub struct Report {
     pub elapsed_ms: u64,
 }
 
-/// Looks at the cloud and makes the plan. Writes nothing.
+/// Reads the cloud and makes the plan. Writes nothing.
 ///
 /// # Errors
 /// When the cloud cannot be asked.
-pub async fn look(
+pub async fn make_plan(
     environment: &Environment,
     cloud: &Cloud,
     options: Options,
@@ -43,29 +43,29 @@ pub async fn look(
     progress(Event::Observing { resources: desired.len() });
     let observed = observe(&cloud.google, environment, &desired)
         .await
-        .with_context(|| format!("look at project {}", environment.project))?;
+        .with_context(|| format!("read project {}", environment.project))?;
     Ok(plan(environment, &resolved(&desired, &observed), &observed, options))
 }
 
-/// Looks at the cloud and plans to take away what `before` has and `after` has not; all of it without an `after`.
+/// Reads the cloud and plans the deletion of what only `before` has; of everything without an `after`.
 /// Writes nothing.
 ///
 /// # Errors
 /// When the cloud cannot be asked.
-pub async fn look_to_remove(
+pub async fn plan_removal(
     before: &Environment,
     after: Option<&Environment>,
     cloud: &Cloud,
     options: removal::Options,
     progress: &Progress,
 ) -> anyhow::Result<Plan> {
-    let going = removal::going(before, after);
-    progress(Event::Observing { resources: going.len() });
+    let resources = removal::resources_to_delete(before, after);
+    progress(Event::Observing { resources: resources.len() });
     let observed =
-        observe(&cloud.google, before, &going).await.with_context(|| format!("look at project {}", before.project))?;
-    let mut removal = removal::plan(before, &resolved(&going, &observed), &observed, options);
+        observe(&cloud.google, before, &resources).await.with_context(|| format!("read project {}", before.project))?;
+    let mut removal = removal::plan(before, &resolved(&resources, &observed), &observed, options);
     match after {
-        // What the whole environment shares is told of the business; it no longer needs to be.
+        // Resources that all businesses share may name the removed business: update them.
         Some(after) => {
             let shared = changed(after, &addition::shared(before, after), cloud, Options::default()).await?;
             let there = shared.changes.into_iter().filter(|change| change.live.is_some());
@@ -76,29 +76,29 @@ pub async fn look_to_remove(
     Ok(removal)
 }
 
-/// Looks at the cloud and plans what `after` needs that `before` does not, and nothing else. Writes nothing.
+/// Reads the cloud and plans what only `after` needs. Writes nothing.
 ///
 /// # Errors
 /// When the cloud cannot be asked.
-pub async fn look_to_add(
+pub async fn plan_addition(
     before: &Environment,
     after: &Environment,
     cloud: &Cloud,
     options: Options,
     progress: &Progress,
 ) -> anyhow::Result<Plan> {
-    let coming = addition::coming(before, after);
-    progress(Event::Observing { resources: coming.len() });
-    changed(after, &coming, cloud, options).await
+    let added = addition::added_resources(before, after);
+    progress(Event::Observing { resources: added.len() });
+    changed(after, &added, cloud, options).await
 }
 
-/// What is still there of an environment although it should be gone.
+/// Resources of an environment that should be deleted and are not.
 ///
 /// # Errors
 /// When the cloud cannot be asked.
-pub async fn left(before: &Environment, cloud: &Cloud, options: removal::Options) -> anyhow::Result<Vec<Id>> {
+pub async fn leftovers(before: &Environment, cloud: &Cloud, options: removal::Options) -> anyhow::Result<Vec<Id>> {
     let silent: Progress = std::sync::Arc::new(|_| {});
-    let plan = look_to_remove(before, None, cloud, options, &silent).await?;
+    let plan = plan_removal(before, None, cloud, options, &silent).await?;
     Ok(plan.changes.into_iter().filter(|change| change.action.is_change()).map(|change| change.id).collect())
 }
 
@@ -111,8 +111,8 @@ async fn changed(
 ) -> anyhow::Result<Plan> {
     let mut observed = observe(&cloud.google, environment, resources)
         .await
-        .with_context(|| format!("look at project {}", environment.project))?;
-    // The others are not extra, they are only not looked at.
+        .with_context(|| format!("read project {}", environment.project))?;
+    // Resources that were not read are not extra.
     observed.extra.clear();
     Ok(plan(environment, &resolved(resources, &observed), &observed, options))
 }
@@ -143,10 +143,10 @@ pub async fn carry_out(plan: Plan, cloud: &Cloud, progress: &Progress) -> anyhow
     Ok(Report { plan, applied, elapsed_ms })
 }
 
-/// Brings the cloud to what the environment file says.
+/// Changes the cloud to match the environment file.
 ///
 /// # Errors
-/// As [`look`] and [`carry_out`].
+/// As [`make_plan`] and [`carry_out`].
 pub async fn run(
     environment: &Environment,
     cloud: &Cloud,
@@ -154,7 +154,7 @@ pub async fn run(
     progress: &Progress,
 ) -> anyhow::Result<Report> {
     let started = Instant::now();
-    let plan = look(environment, cloud, options, progress).await?;
+    let plan = make_plan(environment, cloud, options, progress).await?;
     let report = carry_out(plan, cloud, progress).await?;
     Ok(Report { elapsed_ms: u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX), ..report })
 }

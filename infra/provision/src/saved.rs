@@ -12,8 +12,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
+    failure::Failure,
     plan::{Change, Options, Plan},
-    trouble::Trouble,
 };
 
 /// Version of the form of these files.
@@ -62,7 +62,7 @@ impl Saved {
     /// When it cannot be read, or is no plan of this version.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let text = std::fs::read_to_string(path).with_context(|| format!("read the plan {}", path.display()))?;
-        let bad = |why: String| Trouble {
+        let bad = |why: String| Failure {
             code: "plan-file",
             what: "the file is not a plan that can be carried out".to_owned(),
             on: path.display().to_string(),
@@ -91,7 +91,7 @@ impl Saved {
     /// Whether a plan that was made now is this one.
     ///
     /// # Errors
-    /// When it is of another environment, or the world or the environment file moved; says exactly what.
+    /// When it is of another environment, or the cloud or the environment file changed; says exactly what.
     pub fn check(&self, now: &Plan) -> anyhow::Result<()> {
         if (&self.environment, &self.project) != (&now.environment, &now.project) {
             return Err(
@@ -196,12 +196,12 @@ fn brief(value: &Value) -> String {
     }
 }
 
-fn moved(now: &Plan, why: String) -> Trouble {
-    Trouble {
+fn moved(now: &Plan, why: String) -> Failure {
+    Failure {
         code: "plan-moved",
         what: "the project or the environment file changed since the plan was made; nothing was changed".to_owned(),
         on: format!("environment {} in project {}", now.environment, now.project),
         why,
-        next: "look at a new plan: cargo xtask plan".to_owned(),
+        next: "see a new plan: cargo xtask plan".to_owned(),
     }
 }

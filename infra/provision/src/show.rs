@@ -30,14 +30,14 @@ pub fn render(plan: &Plan, colour: bool) -> String {
     };
     let short: Vec<&str> = businesses.iter().flatten().copied().filter(|business| all_new(business)).collect();
     let short = if short.len() >= MANY { short } else { Vec::new() };
-    let mut told: Option<&str> = None;
+    let mut shown: Option<&str> = None;
     for change in &changes {
         let is_new = is_new(change, plan);
         if let Some(business) = change.business.as_deref().filter(|business| short.contains(business)) {
-            if told != Some(business) {
+            if shown != Some(business) {
                 let _ = writeln!(text, "{}", paint(&new_business(business, &changes), 32, colour));
             }
-            told = Some(business);
+            shown = Some(business);
             continue;
         }
         let (mark, code, verb) =
@@ -91,7 +91,7 @@ fn is_new(change: &Change, plan: &Plan) -> bool {
 
 /// The plan in one line.
 pub fn summary(plan: &Plan) -> String {
-    let count = |wanted: fn(&Action) -> bool| plan.changes.iter().filter(|change| wanted(&change.action)).count();
+    let count = |desired: fn(&Action) -> bool| plan.changes.iter().filter(|change| desired(&change.action)).count();
     let unchanged = count(|action| *action == Action::Nothing);
     let words = [
         (count(|action| *action == Action::Create), "to create"),
@@ -140,13 +140,13 @@ fn note(action: &Action) -> Option<String> {
 }
 
 fn difference_line(difference: &Difference) -> (String, u8) {
-    let Difference { field, live, wanted } = difference;
-    match (live, wanted) {
-        (None, Some(wanted)) => (format!("    + {field}: {}", brief(wanted)), 32),
+    let Difference { field, live, desired } = difference;
+    match (live, desired) {
+        (None, Some(desired)) => (format!("    + {field}: {}", brief(desired)), 32),
         (Some(live), None) => (format!("    - {field}: {}", brief(live)), 31),
-        (live, wanted) => {
+        (live, desired) => {
             let text = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), brief);
-            (format!("    ~ {field}: {} -> {}", text(live), text(wanted)), 33)
+            (format!("    ~ {field}: {} -> {}", text(live), text(desired)), 33)
         }
     }
 }

@@ -8,13 +8,13 @@ use crate::{
     environment::Environment,
     google::{Api, Method, Request, escape},
     notification, policy,
-    resource::{Id, Kind, Wanted},
+    resource::{Desired, Id, Kind},
 };
 
 mod cluster;
 
 /// Most services that are enabled by one request.
-const SERVICES_MAX: usize = 20;
+const MAX_SERVICES_PER_REQUEST: usize = 20;
 
 /// Whose a live resource is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -54,10 +54,10 @@ pub(crate) fn only_for_creation(kind: Kind) -> &'static [&'static str] {
     }
 }
 
-/// Reads a resource of which `wanted` is wanted.
-pub fn read_as(id: &Id, wanted: &Wanted) -> Request {
-    match (id.kind, wanted) {
-        (Kind::Services, Wanted::Fields(Value::Object(services))) => services
+/// Reads a resource of which `desired` is wanted.
+pub fn read_as(id: &Id, desired: &Desired) -> Request {
+    match (id.kind, desired) {
+        (Kind::Services, Desired::Fields(Value::Object(services))) => services
             .keys()
             .fold(Request::get(Api::ServiceUsage, format!("{}:batchGet", path(id))), |request, service| {
                 request.query("names", format!("{}/{service}", id.name))
@@ -67,8 +67,8 @@ pub fn read_as(id: &Id, wanted: &Wanted) -> Request {
 }
 
 /// What was read in the shape in which it is wanted, where that is another one than the API's.
-pub fn view(id: &Id, wanted: &Wanted, answer: Value) -> Value {
-    match (id.kind, wanted) {
+pub fn view(id: &Id, desired: &Desired, answer: Value) -> Value {
+    match (id.kind, desired) {
         (Kind::Services, _) => {
             let services = answer["services"].as_array().into_iter().flatten();
             let state = |service: &Value| {
@@ -77,7 +77,7 @@ pub fn view(id: &Id, wanted: &Wanted, answer: Value) -> Value {
             };
             services.filter_map(state).collect()
         }
-        (Kind::Cluster, Wanted::Fields(fields)) => cluster::view(fields, answer),
+        (Kind::Cluster, Desired::Fields(fields)) => cluster::view(fields, answer),
         _ => answer,
     }
 }
@@ -133,7 +133,7 @@ pub fn create(id: &Id, fields: &Value, project: &str) -> Request {
     }
 }
 
-/// What changes the fields `changed`, given as paths, of a resource that looks like `live` to what `fields` say, one
+/// Requests that change the fields `changed`, given as paths, of the resource `live` to what `fields` say, one
 /// after another. Most kinds take all at once, by their top-level fields.
 pub fn updates(id: &Id, fields: &Value, live: &Value, changed: &[String]) -> Vec<Request> {
     let path = path(id);
@@ -155,7 +155,7 @@ fn services(id: &Id, names: &[String]) -> Vec<Request> {
     match names {
         [one] => vec![post(format!("{}/{}:enable", path(id), escape(one))).body(json!({}))],
         many => {
-            let batches = many.chunks(SERVICES_MAX);
+            let batches = many.chunks(MAX_SERVICES_PER_REQUEST);
             batches.map(|batch| post(format!("{}:batchEnable", path(id))).body(json!({"serviceIds": batch}))).collect()
         }
     }
@@ -204,12 +204,12 @@ fn update(id: &Id, fields: &Value, live: &Value, changed: &[&str]) -> Request {
     }
 }
 
-/// Brings a deleted custom role back.
+/// Undeletes a custom role.
 pub fn undelete(id: &Id) -> Request {
     Request::new(Api::Iam, Method::Post, format!("{}:undelete", path(id))).body(json!({}))
 }
 
-/// Deletes a resource that looks like `live`.
+/// Requests that delete the resource `live`.
 pub fn deletes(id: &Id, live: &Value) -> Vec<Request> {
     match id.kind {
         Kind::Notification => notification::deletes(id, live),
@@ -272,7 +272,7 @@ pub fn owner(id: &Id, live: &Value, environment: &str) -> Owner {
         Kind::Role => live["description"].as_str().is_some_and(|text| {
             text.starts_with(&format!("{}={}", labels::GOOGLE_MANAGED_BY, labels::MANAGED_BY_DESKGRID))
         }),
-        // A policy has no owner; what it is on has. So have services, and what a bucket tells a topic of ours.
+        // A policy has no owner; what it is on has. The same holds for services and notifications.
         _ => true,
     };
     if ours { Owner::Ours } else { Owner::Other(seems(id.kind, live)) }

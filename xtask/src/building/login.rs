@@ -8,7 +8,7 @@ use google_cloud_auth::credentials::{CacheableResource, Credentials};
 use images::Login;
 use provision::{Environment, google};
 
-use crate::args::Globals;
+use crate::globals::Globals;
 
 /// Name that Google's registries take a token under.
 const TOKEN_USER: &str = "oauth2accesstoken";

@@ -1,4 +1,4 @@
-//! Against a registry that is told what to refuse.
+//! Against a registry that refuses requests as each test sets it up.
 
 use std::{
     collections::BTreeSet,
@@ -20,7 +20,7 @@ use serde_json::json;
 
 use super::*;
 
-/// A registry that lets in whoever knows the password of now.
+/// A registry that accepts the current password.
 #[derive(Default)]
 struct Held {
     password: String,
@@ -63,7 +63,7 @@ async fn answer(State(held): State<Shared>, request: Request) -> Response {
     answer.header(header::WWW_AUTHENTICATE, "Basic realm=\"desk\"").body(Body::empty()).unwrap()
 }
 
-/// A registry whose password is empty until told.
+/// A registry whose password is empty at first.
 async fn served() -> (SocketAddr, Shared) {
     let _ = cloud::clients::install_tls_provider();
     let held = Shared::default();

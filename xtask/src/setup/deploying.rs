@@ -1,4 +1,4 @@
-//! Deploying an environment or a part of it: with which images and how patiently, and what is told meanwhile.
+//! Deploys an environment or a part of it: chooses images and patience, and prints the progress.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -11,12 +11,13 @@ use provision::{
     presence,
 };
 
-use super::{images_foreseen, noted_web_images};
+use super::preview_images;
 use crate::{
-    args::Globals,
     binaries::Binaries,
     building::{self, Step},
     context,
+    globals::Globals,
+    image_notes,
 };
 
 /// The images of a deploy.
@@ -34,7 +35,7 @@ impl Chosen {
     /// # Errors
     /// When the cluster must be asked and cannot be.
     pub(crate) async fn built(environment: &Environment, cloud: &Cloud, services: Images) -> anyhow::Result<Self> {
-        let noted = noted_web_images(environment);
+        let noted = image_notes::read_web(environment);
         let is_whole = noted.monitor.is_some() && noted.client.is_some();
         let web = if is_whole { noted } else { first_of(noted, running(environment, cloud).await?) };
         Ok(Self { services, web })
@@ -45,7 +46,7 @@ impl Chosen {
     /// # Errors
     /// When the cluster cannot be asked.
     pub(crate) async fn named(environment: &Environment, cloud: &Cloud, services: Images) -> anyhow::Result<Self> {
-        let web = first_of(running(environment, cloud).await?, noted_web_images(environment));
+        let web = first_of(running(environment, cloud).await?, image_notes::read_web(environment));
         Ok(Self { services, web })
     }
 
@@ -56,7 +57,7 @@ impl Chosen {
     /// When the source does not build on a laptop, or the registry cannot be asked.
     pub(crate) async fn foreseen(environment: &Environment, cloud: &Cloud, output: &Output) -> anyhow::Result<Self> {
         let references = match environment.cloud {
-            CloudKind::Local => images_foreseen(environment, &Binaries::build(output).await?)?,
+            CloudKind::Local => preview_images(environment, &Binaries::build(output).await?)?,
             CloudKind::Google => {
                 let steps = building::foreseen(environment, cloud, output).await?;
                 for step in steps.iter().filter(|step| step.present.is_none()) {
@@ -99,7 +100,7 @@ fn first_of(one: WebImages, other: WebImages) -> WebImages {
 ///
 /// # Errors
 /// When a template, the cluster or a rollout fails; says why.
-pub(crate) async fn deploy(
+pub async fn deploy(
     environment: &Environment,
     cloud: &Cloud,
     images: Images,
@@ -135,7 +136,7 @@ pub(crate) async fn deploy_part(
     Ok(Some(deploy_with(environment, cloud, &options, output).await?))
 }
 
-/// How an environment is deployed unless told otherwise.
+/// The default options of a deploy.
 pub(crate) fn deploy_options(environment: &Environment, globals: &Globals, images: Chosen) -> deploy::Options {
     let extras = Extras { web: images.web, pod_monitoring: false };
     deploy::Options {
@@ -153,7 +154,7 @@ fn patience(environment: &Environment, globals: &Globals) -> deploy::Patience {
     }
 }
 
-/// As [`deploy`], told in every respect.
+/// As [`deploy`], with all options.
 ///
 /// # Errors
 /// As [`deploy`].
@@ -163,30 +164,30 @@ pub(crate) async fn deploy_with(
     options: &deploy::Options,
     output: &Output,
 ) -> anyhow::Result<deploy::Report> {
-    let told = *output;
+    let shown = *output;
     let progress: deploy::Progress = Arc::new(move |event| match event {
         deploy::Event::Ready { deployment, elapsed_ms } => {
-            told.note(format_args!("  {deployment} runs ({elapsed_ms} ms)"));
+            shown.note(format_args!("  {deployment} runs ({elapsed_ms} ms)"));
         }
         deploy::Event::Applied(applied) if applied.change == deploy::Change::Pruned => {
             let namespace = applied.namespace.unwrap_or_default();
-            told.note(format_args!("  took away the {} {} of {namespace}", applied.kind, applied.name));
+            shown.note(format_args!("  deleted the {} {} of {namespace}", applied.kind, applied.name));
         }
         deploy::Event::Applied(applied) => {
-            told.detail(format_args!("  {:?} {} {}", applied.change, applied.kind, applied.name));
+            shown.detail(format_args!("  {:?} {} {}", applied.change, applied.kind, applied.name));
         }
-        deploy::Event::Key { account } => told.note(format_args!("  a new key of {account} is in its Secret")),
+        deploy::Event::Key { account } => shown.note(format_args!("  a new key of {account} is in its Secret")),
         deploy::Event::KeyGone { account } => {
-            told.note(format_args!("  {account} is deployed no longer, and has no key"))
+            shown.note(format_args!("  {account} is deployed no longer, and has no key"))
         }
-        deploy::Event::Token => told.note("  made a token for the web apps; `cargo xtask open monitor` shows it"),
-        deploy::Event::Waiting { deployment } => told.detail(format_args!("  waiting for {deployment}")),
-        deploy::Event::Delayed { deployment, why } => told.note(format_args!("  {deployment} waits: {why}")),
+        deploy::Event::Token => shown.note("  made a token for the web apps; `cargo xtask open monitor` shows it"),
+        deploy::Event::Waiting { deployment } => shown.detail(format_args!("  waiting for {deployment}")),
+        deploy::Event::Delayed { deployment, why } => shown.note(format_args!("  {deployment} waits: {why}")),
         deploy::Event::Failed { deployment, why } => {
-            told.note(format_args!("  {deployment} failed: {}", why.lines().next().unwrap_or_default()));
+            shown.note(format_args!("  {deployment} failed: {}", why.lines().next().unwrap_or_default()));
         }
-        deploy::Event::RollingBack => told.note("  it failed; taking everything back"),
-        deploy::Event::RolledBack { what } => told.note(format_args!("  {what}")),
+        deploy::Event::RollingBack => shown.note("  it failed; rolling back"),
+        deploy::Event::RolledBack { what } => shown.note(format_args!("  {what}")),
     });
     deploy::run(environment, cloud, options, &progress).await
 }

@@ -4,8 +4,8 @@ use std::{net::TcpStream, path::Path, time::Duration};
 
 use provision::LocalState;
 
-/// Everything that is still there and should not be.
-pub(crate) fn find(folder: &Path, state: Option<&LocalState>) -> Vec<String> {
+/// Processes, ports and files that should be gone and are not.
+pub fn find(folder: &Path, state: Option<&LocalState>) -> Vec<String> {
     let mut left = processes(folder);
     if let Some(state) = state {
         for (api, address) in crate::verbs::local::addresses(state).unwrap_or_default() {
@@ -23,7 +23,7 @@ pub(crate) fn find(folder: &Path, state: Option<&LocalState>) -> Vec<String> {
 }
 
 /// One line for a person.
-pub(crate) fn describe(left: &[String]) -> String {
+pub fn describe(left: &[String]) -> String {
     if left.is_empty() {
         "stopped: no process, no open port and no file is left".to_owned()
     } else {
@@ -39,7 +39,7 @@ fn processes(folder: &Path) -> Vec<String> {
         Ok(listed) if listed.status.success() => {
             String::from_utf8_lossy(&listed.stdout).lines().map(str::to_owned).collect()
         }
-        // A machine without `ps`, such as a slim container: the kernel tells the same.
+        // A machine without `ps`, such as a slim container: /proc has the same.
         _ => from_proc(),
     };
     lines

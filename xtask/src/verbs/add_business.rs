@@ -9,11 +9,11 @@ use provision::{
     Cloud, Environment, Report,
     deploy::{Foreign, Only},
     environment::{self, CloudKind, Overrides},
-    guarded, plan, saved, show,
+    locked, plan, saved, show,
 };
 use serde_json::json;
 
-use crate::{args::Globals, context, locking, setup};
+use crate::{context, globals::Globals, locking, setup};
 
 /// Arguments of `add-business`.
 #[derive(Debug, clap::Args)]
@@ -45,7 +45,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let (before, after, _) = with(before, &args.name, &variables)?;
     let cloud = setup::connect(&after, globals).await?;
     let options = plan::Options { adopt: args.adopt, prune: false };
-    let plan = provision::look_to_add(&before, &after, &cloud, options, &setup::progress(output)).await?;
+    let plan = provision::plan_addition(&before, &after, &cloud, options, &setup::progress(output)).await?;
     let rendered = |colour| show::render(&plan, colour);
     if args.dry_run {
         if output.json {
@@ -53,11 +53,11 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         } else {
             output.write(rendered(std::io::stdout().is_terminal()).as_bytes())?;
         }
-        setup::free_to_go(&plan)?;
+        setup::check_unblocked(&plan)?;
         return Ok(exit::DONE);
     }
     output.note(rendered(std::io::stderr().is_terminal()).trim_end());
-    setup::free_to_go(&plan)?;
+    setup::check_unblocked(&plan)?;
     setup::preflight(&after, &cloud, &plan, output).await?;
     if !plan.is_empty() && after.cloud == CloudKind::Google && !args.yes {
         confirm::yes(&format!("make these changes to project {}?", after.project))?;
@@ -66,13 +66,13 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     if output.json {
         output.record(&json!({"event": "plan", "plan": plan}))?;
     }
-    let progress = setup::told(output);
+    let progress = setup::progress_and_events(output);
     let first = (!plan.is_empty()).then_some((&plan, &progress));
-    let (report, deployed) = guarded::under_lock(&after, &cloud, &settings, first, async |step| {
+    let (report, deployed) = locked::with_lock(&after, &cloud, &settings, first, async |step| {
         // Read again: somebody else may have added another one to the file.
         let (before, after, text) = with(context::load(globals)?, &args.name, &variables)?;
-        step("looks at the project again");
-        let now = provision::look_to_add(&before, &after, &cloud, options, &progress).await?;
+        step("reads the project again");
+        let now = provision::plan_addition(&before, &after, &cloud, options, &progress).await?;
         saved::beyond(&plan, &now)?;
         step(&format!("adds {}", args.name));
         let report = make(&after, &args.name, text, now, &cloud, output).await?;
@@ -108,7 +108,7 @@ pub(super) async fn make(
         std::fs::write(path, text).with_context(|| format!("write {}", path.display()))?;
         output.note(format_args!("  added {name} to {}", path.display()));
     }
-    let report = provision::carry_out(plan, cloud, &setup::told(output)).await?;
+    let report = provision::carry_out(plan, cloud, &setup::progress_and_events(output)).await?;
     setup::write_config(after, cloud)?;
     Ok(report)
 }

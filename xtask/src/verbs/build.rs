@@ -1,4 +1,4 @@
-//! `build`: makes the images, with Cloud Build or here, and brings them into a registry or a file.
+//! `build`: makes the images, with Cloud Build or on this machine, and writes them to a registry or a file.
 
 use std::path::PathBuf;
 
@@ -13,9 +13,10 @@ use provision::{
 use serde_json::json;
 
 use crate::{
-    args::Globals,
     building::{self, LoginArgs, LoginSource, Plan, Request, Tagged, Target, here},
-    context, setup,
+    context,
+    globals::Globals,
+    image_notes, setup,
 };
 
 /// Arguments of `build`.
@@ -101,7 +102,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         return Ok(exit::DONE);
     }
     let made = building::carry_out(&plan, &request, cloud.as_ref(), output).await?;
-    setup::note_images(&environment, &made)?;
+    image_notes::write(&environment, made.iter().map(|made| (made.image.clone(), made.reference.clone())))?;
     if output.json {
         output.document(&json!({"source": plan.source, "builder": plan.builder, "images": made}))?;
         return Ok(exit::DONE);

@@ -12,7 +12,7 @@ use contract::exit;
 use nix::{sys::signal::kill, unistd::Pid};
 use serde::Serialize;
 
-use crate::{args::Globals, context};
+use crate::{context, globals::Globals};
 
 mod business;
 
@@ -72,7 +72,7 @@ struct Found {
 /// `provision` and `deploy` write anew.
 ///
 /// # Errors
-/// When something cannot be looked at or removed.
+/// When something cannot be checked or removed.
 pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
     if args.business.is_some() || args.all {
         return business::run(&context::open(globals).await?, args, output).await;

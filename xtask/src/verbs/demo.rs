@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::add_business;
 use crate::{
-    args::Globals,
     binaries::Binaries,
     context,
+    globals::Globals,
     removing::{self, Removal},
     setup,
     stage::{Stage, leftovers},
@@ -35,7 +35,7 @@ const TEARDOWN_SECS: u64 = 60;
 /// Arguments of `demo`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
-    /// Leave everything running, and print how to look around
+    /// Leave everything running, and print commands that show it
     #[arg(long)]
     keep: bool,
 }
@@ -57,12 +57,12 @@ pub(crate) async fn run(args: &Args, output: &Output) -> anyhow::Result<u8> {
         && let Ok(summary) = &performed
     {
         summary.print(output)?;
-        output.note(stage.how_to_look_around()?);
+        output.note(stage.example_commands()?);
         output.note(seconds());
         stage.keep();
         return Ok(summary.exit_code());
     }
-    let left = stage.strike();
+    let left = stage.remove();
     let summary = performed?;
     summary.print(output)?;
     let left = left?;
@@ -89,7 +89,7 @@ async fn perform(
     output.note(format_args!("provisioning the business {first}"));
     let quiet = output.errors_only();
     let cloud = setup::connect(stage.environment(), &Globals::default()).await?;
-    let plan = setup::look(stage.environment(), &cloud, provision::plan::Options::default(), &quiet).await?;
+    let plan = setup::make_plan(stage.environment(), &cloud, provision::plan::Options::default(), &quiet).await?;
     let report = setup::carry_out(plan, &cloud, &quiet).await?;
     output.note(format_args!("  {} changes in {} ms", report.applied.done, report.elapsed_ms));
     setup::write_config(stage.environment(), &cloud)?;
@@ -102,12 +102,12 @@ async fn perform(
     let overrides = provision::environment::Overrides::new();
     let (before, after, text) = add_business::with(stage.environment().clone(), second, &overrides)?;
     let options = provision::plan::Options::default();
-    let plan = provision::look_to_add(&before, &after, &cloud, options, &setup::progress(&quiet)).await?;
+    let plan = provision::plan_addition(&before, &after, &cloud, options, &setup::progress(&quiet)).await?;
     let report = add_business::make(&after, second, text, plan, &cloud, &quiet).await?;
     let only = Only::Business(second.to_owned());
     setup::deploy_part(&after, &Globals::default(), &cloud, only, Foreign::Refuse, &quiet).await?;
     output.note(format_args!("  {} changes in {} ms, none of {first}", report.applied.done, report.elapsed_ms));
-    stage.now(after);
+    stage.set_environment(after);
 
     let context = stage.context().await?;
     let examples = work::examples()?;

@@ -1,4 +1,4 @@
-//! `deploy`: builds the services, and brings them into the cluster.
+//! `deploy`: builds the services, and deploys them into the cluster.
 
 use cli::{confirm, error::Failure, output::Output, text};
 use contract::exit;
@@ -6,13 +6,14 @@ use provision::{
     Environment,
     deploy::{self, Applied, Change, ChangeView, Foreign, Options},
     environment::CloudKind,
-    guarded,
+    locked,
     manifests::Images,
 };
 
 use crate::{
-    args::Globals,
-    context, locking,
+    context,
+    globals::Globals,
+    image_notes, locking,
     setup::{self, Chosen},
 };
 
@@ -72,14 +73,14 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         rollback: args.rollback_on_failure,
         ..setup::deploy_options(&environment, globals, images)
     };
-    let outlook = deploy::preview(&environment, &cloud, &options).await?;
+    let preview = deploy::preview(&environment, &cloud, &options).await?;
     if args.dry_run {
-        show(&outlook.changes(), output)?;
-        outlook.check()?;
+        show(&preview.changes(), output)?;
+        preview.check()?;
         return Ok(exit::DONE);
     }
-    outlook.check()?;
-    let gone: Vec<Applied> = outlook.pruned().cloned().collect();
+    preview.check()?;
+    let gone: Vec<Applied> = preview.pruned().cloned().collect();
     let asks = environment.cloud == CloudKind::Google || globals.context().is_some();
     if !gone.is_empty() && asks && !args.yes {
         let names: Vec<String> = gone.iter().map(name).collect();
@@ -87,13 +88,13 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         confirm::yes(&format!("delete {} from the cluster?", text::count(gone.len(), "object")))?;
     }
     let options = Options { may_delete: Some(gone), ..options };
-    // What changes nothing needs no lock, which is a write itself; the rollouts are looked at all the same.
-    let report = if outlook.is_empty() {
+    // A deploy without changes takes no lock, which is a write itself; it still checks the rollouts.
+    let report = if preview.is_empty() {
         setup::deploy_with(&environment, &cloud, &options, output).await?
     } else {
         let settings = args.lock.settings(globals, "deploy", output);
-        guarded::under_lock(&environment, &cloud, &settings, None, async |step| {
-            step("brings the services into the cluster");
+        locked::with_lock(&environment, &cloud, &settings, None, async |step| {
+            step("deploys the services");
             setup::deploy_with(&environment, &cloud, &options, output).await
         })
         .await?
@@ -120,7 +121,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
 
 /// The images that the last build made, and somebody brought into the cluster.
 fn brought(environment: &Environment) -> anyhow::Result<Images> {
-    match setup::last_images(environment)? {
+    match image_notes::read(environment)? {
         Some(images) => Ok(images),
         None => Err(Failure::new("no-image", "no image was built for this environment")
             .on(format!("environment {}", environment.name))

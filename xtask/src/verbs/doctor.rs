@@ -1,4 +1,4 @@
-//! `doctor`: looks at everything an environment needs, and says how to put right what is wrong.
+//! `doctor`: checks everything an environment needs, and says how to fix each problem.
 
 use std::path::Path;
 
@@ -10,9 +10,9 @@ use provision::{
     presence,
 };
 
-use crate::{args::Globals, context, setup};
+use crate::{context, globals::Globals, setup};
 
-/// Programs that a person looks around with; nothing of ours needs them.
+/// Programs for people; no verb needs them.
 const TOOLS: [&str; 3] = ["kubectl", "gcloud", "gke-gcloud-auth-plugin"];
 
 /// Arguments of `doctor`.
@@ -30,7 +30,7 @@ pub(crate) async fn run(globals: &Globals, _: &Args, output: &Output) -> anyhow:
     match setup::connect(&environment, globals).await {
         Ok(cloud) => {
             let (google, cluster) =
-                tokio::join!(preflight::look(&environment, &cloud, None), cluster(&environment, &cloud, globals));
+                tokio::join!(preflight::check(&environment, &cloud, None), cluster(&environment, &cloud, globals));
             findings.extend(google);
             findings.push(cluster);
         }
@@ -83,8 +83,8 @@ fn get(tool: &str) -> &'static str {
         "gke-gcloud-auth-plugin" => {
             "needed for a cluster on Google Cloud: gcloud components install gke-gcloud-auth-plugin"
         }
-        "kubectl" => "needed only to look around by hand: gcloud components install kubectl",
-        _ => "needed only to look around by hand: https://cloud.google.com/sdk/docs/install",
+        "kubectl" => "needed only by people, not by any verb: gcloud components install kubectl",
+        _ => "needed only by people, not by any verb: https://cloud.google.com/sdk/docs/install",
     }
 }
 

@@ -13,7 +13,7 @@ pub(crate) use exports::exports;
 use provision::{Environment, LocalState, environment::CloudKind};
 use serde_json::json;
 
-use crate::{args::Globals, context, laptop::Laptop};
+use crate::{context, globals::Globals, laptop::Laptop};
 use cli::{error::Failure, output::Output};
 
 /// Name of the environment that the verb means when none is named.
@@ -34,7 +34,7 @@ enum Verb {
         #[arg(long, value_name = "DIR")]
         data: Option<PathBuf>,
         /// Serve Google's part at this address of this machine instead of loopback, for pods of another cluster
-        /// (`--context`): whoever reaches it must show credentials
+        /// (`--context`): clients must show credentials
         #[arg(long, value_name = "ADDRESS", value_parser = address)]
         listen: Option<IpAddr>,
     },
@@ -91,7 +91,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     }
 }
 
-/// An address that others can be told: one of this machine, and not all of them.
+/// An address for clients: one of this machine, and not all of them.
 fn address(text: &str) -> Result<IpAddr, String> {
     match text.parse::<IpAddr>() {
         Ok(address) if address.is_unspecified() => Err("name one address of this machine".to_owned()),

@@ -12,7 +12,7 @@ use provision::{deploy::access, manifests::WEB_NAMESPACE};
 use serde::Serialize;
 use tokio::{net::TcpListener, net::TcpStream, task::JoinSet};
 
-use crate::{args::Globals, context};
+use crate::{context, globals::Globals};
 
 /// Port that the apps listen on in their pods.
 const APP_PORT: u16 = 8080;
@@ -134,20 +134,20 @@ async fn serve(client: &Client, app: &'static str, listener: TcpListener, output
     }
 }
 
-/// Passes one connection on. The pod is looked for each time, so that a new one takes the place of the old.
+/// Passes one connection on. The pod is looked up for each connection, since a deploy may have replaced it.
 async fn pass(client: &Client, app: &str, mut stream: TcpStream) -> anyhow::Result<()> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), WEB_NAMESPACE);
     let name = pod(client, app).await?;
     let mut forwarder = pods.portforward(&name, &[APP_PORT]).await.context("forward a port of the pod")?;
-    let told = forwarder.take_error(APP_PORT);
+    let forward_error = forwarder.take_error(APP_PORT);
     let mut remote = forwarder.take_stream(APP_PORT).context("take the stream of the port")?;
     // Either side may hang up at any time.
     let _ = tokio::io::copy_bidirectional(&mut stream, &mut remote).await;
     drop(remote);
     let joined = forwarder.join().await;
     // What the node says of it is the cause; what follows is that the connection is gone.
-    if let Some(told) = told
-        && let Some(why) = told.await
+    if let Some(forward_error) = forward_error
+        && let Some(why) = forward_error.await
     {
         anyhow::bail!("the node of the pod {name} says: {}", why.trim());
     }
@@ -158,7 +158,7 @@ async fn pass(client: &Client, app: &str, mut stream: TcpStream) -> anyhow::Resu
 async fn pod(client: &Client, app: &str) -> anyhow::Result<String> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), WEB_NAMESPACE);
     let of_app = ListParams::default().labels(&format!("{}={app}", labels::APP));
-    let found = pods.list(&of_app).await.with_context(|| format!("look for the {app}"))?;
+    let found = pods.list(&of_app).await.with_context(|| format!("list the pods of the {app}"))?;
     let ready = |pod: &Pod| {
         let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
         pod.metadata.deletion_timestamp.is_none()
@@ -172,7 +172,7 @@ async fn pod(client: &Client, app: &str) -> anyhow::Result<String> {
     Err(Failure::new("no-web-app", format!("the {app} cannot be opened"))
         .on(format!("namespace {WEB_NAMESPACE}"))
         .why(why)
-        .next("`cargo xtask deploy` brings it, where the environment file has `web.enabled`")
+        .next("`cargo xtask deploy` deploys it, where the environment file has `web.enabled`")
         .into())
 }
 

@@ -4,10 +4,10 @@ use std::{io::IsTerminal as _, path::PathBuf};
 
 use cli::{confirm, output::Output};
 use contract::exit;
-use provision::{environment::CloudKind, guarded, plan, saved::Saved, show};
+use provision::{environment::CloudKind, locked, plan, saved::Saved, show};
 use serde_json::json;
 
-use crate::{args::Globals, context, locking, setup};
+use crate::{context, globals::Globals, locking, setup};
 
 /// Arguments of `plan`.
 #[derive(Debug, clap::Args)]
@@ -56,7 +56,7 @@ pub(crate) async fn plan(globals: &Globals, args: &PlanArgs, output: &Output) ->
     let environment = context::load(globals)?;
     let cloud = setup::connect(&environment, globals).await?;
     let options = plan::Options { adopt: args.options.adopt, prune: args.options.prune };
-    let plan = setup::look(&environment, &cloud, options, output).await?;
+    let plan = setup::make_plan(&environment, &cloud, options, output).await?;
     if let Some(path) = &args.out {
         Saved::new(&plan, options)?.write(path)?;
         output.note(format_args!("  wrote the plan to {}", path.display()));
@@ -66,11 +66,11 @@ pub(crate) async fn plan(globals: &Globals, args: &PlanArgs, output: &Output) ->
     } else {
         output.line(show::render(&plan, std::io::stdout().is_terminal()).trim_end())?;
     }
-    setup::free_to_go(&plan)?;
+    setup::check_unblocked(&plan)?;
     Ok(if plan.is_empty() { exit::DONE } else { exit::CHANGES_PENDING })
 }
 
-/// Brings the cloud to what the environment file says.
+/// Changes the cloud to match the environment file.
 ///
 /// # Errors
 /// When the cloud cannot be asked, something is in the way, nobody agreed, or a change failed.
@@ -85,23 +85,23 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let saved = args.plan.as_deref().map(Saved::read).transpose()?;
     let options = plan::Options { adopt: args.options.adopt, prune: args.options.prune };
     let options = saved.as_ref().map_or(options, Saved::options);
-    let plan = setup::look(&environment, &cloud, options, output).await?;
+    let plan = setup::make_plan(&environment, &cloud, options, output).await?;
     if let Some(saved) = &saved {
         saved.check(&plan)?;
     }
     output.note(show::render(&plan, std::io::stderr().is_terminal()).trim_end());
-    setup::free_to_go(&plan)?;
+    setup::check_unblocked(&plan)?;
     setup::preflight(&environment, &cloud, &plan, output).await?;
     if !plan.is_empty() && environment.cloud == CloudKind::Google && !args.yes {
         confirm::yes(&format!("make these changes to project {}?", environment.project))?;
     }
     let settings = args.lock.settings(globals, "provision", output);
-    let look = async || setup::look(&environment, &cloud, options, output).await;
+    let plan_again = async || setup::make_plan(&environment, &cloud, options, output).await;
     if output.json {
         output.record(&json!({"event": "plan", "plan": plan}))?;
     }
-    let progress = setup::told(output);
-    let report = guarded::carry_out_locked(&environment, &cloud, plan, &settings, &progress, look).await?;
+    let progress = setup::progress_and_events(output);
+    let report = locked::carry_out_locked(&environment, &cloud, plan, &settings, &progress, plan_again).await?;
     setup::write_config(&environment, &cloud)?;
     setup::write_kubeconfig(&environment, &cloud, output).await?;
     if output.json {

@@ -5,10 +5,10 @@ use cli::{error::Failure, output::Output};
 use contract::exit;
 use provision::{
     deploy::{Foreign, Only},
-    environment, guarded,
+    environment, locked,
 };
 
-use crate::{args::Globals, context, removing, removing::Removal, setup};
+use crate::{context, globals::Globals, removing, removing::Removal, setup};
 
 /// Arguments of `remove-business`.
 #[derive(Debug, clap::Args)]
@@ -40,10 +40,10 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let lock = args.options.lock.settings(globals, "remove-business", output);
     let removal = Removal { before: &before, after: Some(&after), cloud: &cloud, options: &args.options, lock };
     let Some(report) = removal.run(output).await? else { return Ok(exit::DONE) };
-    // They would look for what is gone.
+    // They would read resources that are gone.
     let settings = args.options.lock.settings(globals, "remove-business", output);
-    guarded::under_lock(&after, &cloud, &settings, None, async |step| {
-        step("tells the web apps");
+    locked::with_lock(&after, &cloud, &settings, None, async |step| {
+        step("configures the web apps");
         setup::deploy_part(&after, globals, &cloud, Only::Web, Foreign::Refuse, output).await
     })
     .await?;

@@ -9,7 +9,7 @@ use provision::{
     manifests::{self, Images},
 };
 
-use crate::{args::Globals, context, setup};
+use crate::{context, globals::Globals, image_notes};
 
 /// Arguments of `render`.
 #[derive(Debug, clap::Args)]
@@ -71,7 +71,7 @@ fn by_digest(orchestrator: &str, engine: &str, environment: &Environment) -> any
 
 /// The images that the last build made.
 fn built(environment: &Environment) -> anyhow::Result<Images> {
-    match setup::last_images(environment)? {
+    match image_notes::read(environment)? {
         Some(images) => Ok(images),
         None => Err(Failure::new("no-image", "no image was built for this environment")
             .on(format!("environment {}", environment.name))

@@ -7,11 +7,11 @@ use contract::exit;
 use provision::{
     deploy,
     environment::{Auth, CloudKind},
-    guarded,
-    keys::{self, Holder},
+    keys::{self, KeyUser},
+    locked,
 };
 
-use crate::{args::Globals, context, locking, setup};
+use crate::{context, globals::Globals, locking, setup};
 
 /// Arguments of `rotate-keys`.
 #[derive(Debug, clap::Args)]
@@ -44,32 +44,32 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
             .why("auth is \"workload-identity\": no key exists")
             .into());
     }
-    let holders: Vec<Holder> = match args.business.as_deref() {
-        Some(only) => environment.business(only).map(Holder::business).into_iter().collect(),
-        None => Holder::all(&environment),
+    let users: Vec<KeyUser> = match args.business.as_deref() {
+        Some(only) => environment.business(only).map(KeyUser::business).into_iter().collect(),
+        None => KeyUser::all(&environment),
     };
-    if holders.is_empty() {
+    if users.is_empty() {
         return Err(Failure::usage("there is no such business").next("see the environment file").into());
     }
     if args.dry_run {
-        for workload in holders.iter().flat_map(|holder| &holder.workloads) {
+        for workload in users.iter().flat_map(|user| &user.workloads) {
             output.line(&workload.email)?;
         }
         return Ok(exit::DONE);
     }
     let cloud = setup::connect(&environment, globals).await?;
     if environment.cloud == CloudKind::Google && !args.yes {
-        let names: Vec<&str> = holders.iter().map(|holder| holder.name.as_str()).collect();
+        let names: Vec<&str> = users.iter().map(|user| user.name.as_str()).collect();
         confirm::yes(&format!("replace the keys of {}?", names.join(", ")))?;
     }
     let settings = args.lock.settings(globals, "rotate-keys", output);
     let limits = (deploy::LIMIT, Duration::from_secs(args.wait));
-    let rotated = guarded::under_lock(&environment, &cloud, &settings, None, async |step| {
+    let rotated = locked::with_lock(&environment, &cloud, &settings, None, async |step| {
         let mut rotated = Vec::new();
-        for holder in &holders {
-            step(&format!("rotates the keys of {}", holder.name));
-            let told = |what: &str| output.note(format_args!("  {what}"));
-            rotated.extend(keys::rotate(&environment, holder, &cloud, limits, &told).await?);
+        for user in &users {
+            step(&format!("rotates the keys of {}", user.name));
+            let report = |what: &str| output.note(format_args!("  {what}"));
+            rotated.extend(keys::rotate(&environment, user, &cloud, limits, &report).await?);
         }
         Ok(rotated)
     })

@@ -3,7 +3,7 @@
 use cli::{error::Failure, output::Output};
 use contract::exit;
 
-use crate::{args::Globals, context, removing, removing::Removal, setup};
+use crate::{context, globals::Globals, removing, removing::Removal, setup};
 
 /// Arguments of `teardown`.
 #[derive(Debug, clap::Args)]

@@ -1,4 +1,4 @@
-//! `test` and `check`: what must hold before a change lands.
+//! `test` and `check`: the tests and lints that must pass before a change is merged.
 
 use std::{
     process::Stdio,
@@ -20,35 +20,35 @@ use kube::{
 use serde_json::json;
 use tokio::process::Command;
 
-use crate::{args::Globals, context};
+use crate::{context, globals::Globals};
 
-/// Tells the tests which context of the kubeconfig to use.
+/// Variable with the context of the kubeconfig that the tests use.
 const TEST_CONTEXT: &str = "DESKGRID_TEST_CONTEXT";
-/// Tells the tests what the names of what they make in that cluster begin with.
+/// Variable with the prefix of the names of namespaces and nodes that the tests create in that cluster.
 const TEST_PREFIX: &str = "DESKGRID_TEST_PREFIX";
-/// Has every case of an exhaustive suite run.
+/// Variable that makes the exhaustive suites run every case, and the soak test its full length.
 const TEST_LONG: &str = "DESKGRID_TEST_LONG";
-/// How many tests of a program run at once.
+/// Variable with the number of tests of a program that run at once.
 const TEST_THREADS: &str = "RUST_TEST_THREADS";
-/// The tests that hold on any Kubernetes.
+/// The tests that pass on any Kubernetes cluster.
 const ANY_CLUSTER: [&str; 5] =
     ["crashes::", "duplicates::", "deploys::", "batches::a_session_in_batches", "batches::jobs_that_are_all_deleted"];
-/// How long namespaces take to go; what is in them is little.
-const GONE_WITHIN: Duration = Duration::from_secs(120);
-const CONNECT: Duration = Duration::from_secs(5);
+/// Deadline of the deletion of the namespaces of the tests.
+const DELETION_LIMIT: Duration = Duration::from_secs(120);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Arguments of `test`.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// Only tests whose name contains this, as `cargo test` takes it
     filter: Option<String>,
-    /// Run every case of the exhaustive suites, and the soak test at its full length; otherwise a fixed sample
+    /// Run every case of the exhaustive suites, not only a sample, and the soak test at its full length
     #[arg(long)]
     long: bool,
 }
 
-/// Runs every test of the workspace. With `--context` those that any cluster must pass, against the cluster of that
-/// context, in namespaces of their own that are taken away afterwards; Pub/Sub and storage stay on this machine.
+/// Runs every test of the workspace. With `--context` runs the tests that any cluster must pass, on the cluster of that
+/// context, in namespaces that are deleted afterwards; Pub/Sub and storage stay on this machine.
 ///
 /// # Errors
 /// When one fails, or cargo or the cluster cannot be reached.
@@ -79,7 +79,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
 /// Checks format and lints, then runs every test.
 ///
 /// # Errors
-/// When something does not hold, or cargo cannot be run.
+/// When a check fails, or cargo cannot be run.
 pub(crate) async fn check(output: &Output) -> anyhow::Result<u8> {
     cargo(&["fmt", "--all", "--check"], &[], output).await?;
     cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"], &[], output).await?;
@@ -92,7 +92,7 @@ async fn cargo(arguments: &[&str], variables: &[(&str, String)], output: &Output
     output.note(format_args!("running {line}"));
     let mut command = Command::new(cargo);
     command.args(arguments).current_dir(context::root()).stdin(Stdio::null()).kill_on_drop(true);
-    // What this very run was told is not for the tests, which start this program themselves.
+    // The tests start this program themselves, and must not inherit the settings of this run.
     command
         .env_remove("DESKGRID_ENV")
         .env_remove("DESKGRID_CONTEXT")
@@ -115,7 +115,7 @@ async fn cargo(arguments: &[&str], variables: &[(&str, String)], output: &Output
 /// A client for a context of the kubeconfig, with a cluster that answers.
 async fn connect(name: &str) -> anyhow::Result<Client> {
     let unreachable = |why: String| {
-        Failure::new("no-cluster", "cannot ask the cluster")
+        Failure::new("no-cluster", "the cluster does not answer")
             .on(format!("context {name} of the kubeconfig"))
             .why(why)
             .next("kubectl config get-contexts")
@@ -123,14 +123,14 @@ async fn connect(name: &str) -> anyhow::Result<Client> {
     let options = KubeConfigOptions { context: Some(name.to_owned()), ..KubeConfigOptions::default() };
     let mut config =
         kube::Config::from_kubeconfig(&options).await.map_err(|error| unreachable(format!("{error:#}")))?;
-    config.connect_timeout = Some(CONNECT);
+    config.connect_timeout = Some(CONNECT_TIMEOUT);
     config.default_retry = false;
     let client = Client::try_from(config).map_err(|error| unreachable(format!("{error:#}")))?;
     client.apiserver_version().await.map_err(|error| unreachable(format!("{error:#}")))?;
     Ok(client)
 }
 
-/// Takes away every namespace and node of the tests, whatever became of them, and waits until they are gone.
+/// Deletes every namespace and node of the tests, whether they passed or not, and waits until they are gone.
 async fn clean(client: &Client, prefix: &str, output: &Output) -> anyhow::Result<()> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let ours = ListParams::default().labels(&format!("{}={}", labels::MANAGED_BY, labels::MANAGED_BY_DESKGRID));
@@ -147,16 +147,16 @@ async fn clean(client: &Client, prefix: &str, output: &Output) -> anyhow::Result
         if left.is_empty() {
             break;
         }
-        if started.elapsed() > GONE_WITHIN {
+        if started.elapsed() > DELETION_LIMIT {
             return Err(Failure::new("left-behind", "the tests left something behind")
                 .on(format!("namespaces {}", left.join(", ")))
-                .why(format!("they are not gone after {} s", GONE_WITHIN.as_secs()))
+                .why(format!("they are not gone after {} s", DELETION_LIMIT.as_secs()))
                 .next(format!("kubectl delete namespace {}", left.join(" ")))
                 .into());
         }
         for name in &left {
             release(client, name).await?;
-            // It may be on its way out already.
+            // Its deletion may have begun already.
             let _ = namespaces.delete(name, &DeleteParams::default()).await;
         }
         tokio::time::sleep(Duration::from_millis(500)).await;
@@ -172,7 +172,7 @@ async fn clean(client: &Client, prefix: &str, output: &Output) -> anyhow::Result
     Ok(())
 }
 
-/// Takes the finalizers off the Jobs of a namespace, whose orchestrator is gone with the test, and its Pods at once.
+/// Removes the finalizers of the Jobs of a namespace, whose orchestrator ended with the test, and deletes its Pods.
 async fn release(client: &Client, namespace: &str) -> anyhow::Result<()> {
     let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
     let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
@@ -181,7 +181,7 @@ async fn release(client: &Client, namespace: &str) -> anyhow::Result<()> {
     }
     let pods: Api<k8s_openapi::api::core::v1::Pod> = Api::namespaced(client.clone(), namespace);
     for pod in pods.list(&ListParams::default()).await.context("list the Pods")? {
-        // Nobody plays its kubelet any more.
+        // The test that acted as its kubelet has ended.
         let _ = pods.patch(&pod.name_any(), &PatchParams::default(), &patch).await;
         let _ = pods.delete(&pod.name_any(), &DeleteParams::default().grace_period(0)).await;
     }

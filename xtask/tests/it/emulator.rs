@@ -172,7 +172,7 @@ async fn a_deployed_desk_works_with_it() {
     let expected: BTreeMap<String, State> = crashes::submit(&world, "bu1").await;
     world.assert_equation("bu1", &expected).await;
     // What is provisioned already stays as it is.
-    let plan = provision::look(
+    let plan = provision::make_plan(
         &world.environment,
         &world.clients,
         provision::plan::Options::default(),

@@ -48,7 +48,7 @@ impl Served {
     }
 
     /// One that lets in `desk` with the password `abc` only.
-    fn guarded() -> Self {
+    fn locked() -> Self {
         Self::with(|folder, config| {
             let file = folder.join("htpasswd");
             // A test vector of bcrypt's.
@@ -152,7 +152,7 @@ async fn a_registry_lets_in_who_knows_the_password_and_nobody_else() {
     if !are_there(&["docker-registry"]) {
         return;
     }
-    let served = Served::guarded();
+    let served = Served::locked();
     let image = image_of(&small(), "engine");
     let registry =
         |password: &str| Registry::new(&served.place, Login::Password("desk".to_owned(), password.to_owned())).unwrap();

@@ -9,11 +9,10 @@ use provision::{
     Report,
     apply::Progress,
     environment::Environment,
+    failure::Failure,
     google::{Api, Method, Request},
-    guarded,
     lock::{Event, Holder, LEASE, Lock, OBJECT, Record, Settings, Taken},
-    plan,
-    trouble::Trouble,
+    locked, plan,
 };
 use serde_json::json;
 
@@ -23,11 +22,11 @@ const BUCKET: &str = "test-desk-bucket";
 const TOPIC: &str = "v1/projects/test-desk/topics/test-desk-bu1-topic";
 
 /// What an operator was told.
-type Told = Arc<Mutex<Vec<String>>>;
+type Messages = Arc<Mutex<Vec<String>>>;
 
-fn operator(world: &World, who: &str, wait: Duration) -> (Settings, Told) {
-    let told: Told = Arc::default();
-    let seen = told.clone();
+fn operator(world: &World, who: &str, wait: Duration) -> (Settings, Messages) {
+    let messages: Messages = Arc::default();
+    let seen = messages.clone();
     let clock = world.cloud.clock.clone();
     let holder = Holder { who: who.to_owned(), host: "h".to_owned(), process: 1, space: None };
     let mut settings = Settings::new(
@@ -47,9 +46,9 @@ fn operator(world: &World, who: &str, wait: Duration) -> (Settings, Told) {
         }),
     );
     settings.now = Arc::new(move || clock.now());
-    settings.look_every = Duration::from_millis(20);
+    settings.poll_every = Duration::from_millis(20);
     settings.renew_every = Duration::from_millis(50);
-    (settings, told)
+    (settings, messages)
 }
 
 fn silent() -> Progress {
@@ -64,13 +63,13 @@ async fn taken(world: &World, settings: &Settings) -> Lock {
 }
 
 async fn look(world: &World, environment: &Environment) -> anyhow::Result<plan::Plan> {
-    provision::look(environment, &world.clients, plan::Options::default(), &silent()).await
+    provision::make_plan(environment, &world.clients, plan::Options::default(), &silent()).await
 }
 
 async fn provision(world: &World, environment: &Environment, settings: &Settings) -> anyhow::Result<Report> {
     let agreed = look(world, environment).await?;
     let again = async || look(world, environment).await;
-    guarded::carry_out_locked(environment, &world.clients, agreed, settings, &silent(), again).await
+    locked::carry_out_locked(environment, &world.clients, agreed, settings, &silent(), again).await
 }
 
 async fn record(world: &World) -> Option<Record> {
@@ -87,7 +86,7 @@ async fn change_topic(world: &World, labels: serde_json::Value) {
 async fn the_second_operator_waits_and_takes_over_from_one_who_died() {
     let world = World::start(&["bu1"], "").await;
     let hour = Duration::from_secs(3600);
-    let ((ann, _), (bob, told)) = (operator(&world, "ann", hour), operator(&world, "bob", hour));
+    let ((ann, _), (bob, messages)) = (operator(&world, "ann", hour), operator(&world, "bob", hour));
     change_topic(&world, json!({"managed-by": "deskgrid", "deskgrid-env": "test"})).await;
 
     // Ann's is renewed while she works, and says what she does.
@@ -101,28 +100,28 @@ async fn the_second_operator_waits_and_takes_over_from_one_who_died() {
 
     // Who does not want to wait is told at once, and nothing is changed.
     let error = provision(&world, &world.environment, &operator(&world, "eve", Duration::ZERO).0).await.unwrap_err();
-    let trouble = error.downcast_ref::<Trouble>().unwrap();
-    assert_eq!(trouble.code, "locked");
-    assert!(trouble.why.contains("ann on h (process 1) has it for `provision` since 2"), "{}", trouble.why);
-    assert!(trouble.why.ends_with("and makes 3 changes"), "{}", trouble.why);
+    let failure = error.downcast_ref::<Failure>().unwrap();
+    assert_eq!(failure.code, "locked");
+    assert!(failure.why.contains("ann on h (process 1) has it for `provision` since 2"), "{}", failure.why);
+    assert!(failure.why.ends_with("and makes 3 changes"), "{}", failure.why);
     assert_eq!(look(&world, &world.environment).await.unwrap().pending().count(), 1);
 
     // Bob waits. Ann is gone; a lease later he takes over, and his work is done.
     let works = provision(&world, &world.environment, &bob);
     let ends = async {
-        eventually("bob waits", async || told.lock().unwrap().as_slice() == ["waits for ann"]).await;
+        eventually("bob waits", async || messages.lock().unwrap().as_slice() == ["waits for ann"]).await;
         assert_eq!(record(&world).await.unwrap().holder.who, "ann");
         world.cloud.clock.advance(LEASE);
     };
     let (report, ()) = tokio::join!(works, ends);
     assert_eq!(report.unwrap().applied.done, 1);
-    assert_eq!(*told.lock().unwrap(), ["waits for ann", "takes over from ann"]);
+    assert_eq!(*messages.lock().unwrap(), ["waits for ann", "takes over from ann"]);
     assert!(look(&world, &world.environment).await.unwrap().is_empty());
     assert_eq!(record(&world).await, None, "it was given back");
 
     // She was not dead, only asleep: her lock is lost, and what she does stops where it is.
     let error = hers.hold(std::future::pending::<anyhow::Result<()>>()).await.unwrap_err();
-    assert_eq!(error.downcast_ref::<Trouble>().unwrap().code, "lock-lost");
+    assert_eq!(error.downcast_ref::<Failure>().unwrap().code, "lock-lost");
 
     // Without changes there is no lock, not even while somebody has it.
     let _hers = taken(&world, &ann).await;
@@ -136,12 +135,12 @@ async fn only_what_was_agreed_to_is_done() {
     let world = World::start(&["bu1"], "").await;
     let hour = Duration::from_secs(3600);
     let (ann, _) = operator(&world, "ann", hour);
-    let (bob, told) = operator(&world, "bob", hour);
+    let (bob, messages) = operator(&world, "bob", hour);
     change_topic(&world, json!({"managed-by": "deskgrid", "deskgrid-env": "test"})).await;
     let hers = taken(&world, &ann).await;
     let works = provision(&world, &world.environment, &bob);
     let meanwhile = async {
-        eventually("bob waits", async || !told.lock().unwrap().is_empty()).await;
+        eventually("bob waits", async || !messages.lock().unwrap().is_empty()).await;
         // Ann puts right what he was about to, and something new is wrong.
         let report = provision::run(&world.environment, &world.clients, plan::Options::default(), &silent()).await;
         assert_eq!(report.unwrap().applied.done, 1);
@@ -153,10 +152,10 @@ async fn only_what_was_agreed_to_is_done() {
     };
     let (report, ()) = tokio::join!(works, meanwhile);
     let error = report.unwrap_err();
-    let trouble = error.downcast_ref::<Trouble>().unwrap();
-    assert_eq!(trouble.code, "plan-moved");
+    let failure = error.downcast_ref::<Failure>().unwrap();
+    assert_eq!(failure.code, "plan-moved");
     assert_eq!(
-        trouble.why,
+        failure.why,
         "subscription test-desk-bu1-subscription: not in the plan, and now `update` (ackDeadlineSeconds 30 -> 60)"
     );
     assert_eq!(look(&world, &world.environment).await.unwrap().pending().count(), 1, "he changed nothing");
@@ -182,16 +181,16 @@ async fn of_two_who_begin_from_nothing_both_end_with_everything_made_once() {
     }));
     let cloud = provision::Cloud { google, ..world.clients.clone() };
     let both = async |settings: &Settings| {
-        let look = async || provision::look(&fresh, &cloud, plan::Options::default(), &silent()).await;
+        let look = async || provision::make_plan(&fresh, &cloud, plan::Options::default(), &silent()).await;
         let agreed = look().await?;
-        guarded::carry_out_locked(&fresh, &cloud, agreed, settings, &silent(), look).await
+        locked::carry_out_locked(&fresh, &cloud, agreed, settings, &silent(), look).await
     };
     let (one, two) = tokio::join!(both(&ann), both(&bob));
     one.unwrap();
     two.unwrap();
     assert!(look(&world, &fresh).await.unwrap().is_empty());
-    let told = [to_ann.lock().unwrap().clone(), to_bob.lock().unwrap().clone()].concat();
-    assert!(told.len() == 1 && told[0].starts_with("waits for "), "one waited for the other: {told:?}");
+    let messages = [to_ann.lock().unwrap().clone(), to_bob.lock().unwrap().clone()].concat();
+    assert!(messages.len() == 1 && messages[0].starts_with("waits for "), "one waited for the other: {messages:?}");
     let writes = writes.lock().unwrap().clone();
     let of = |part: &str| writes.iter().filter(|line| line.contains(part)).count();
     assert_eq!(of("/clusters"), 1, "{writes:#?}");

@@ -13,7 +13,8 @@ use crate::world::World;
 
 async fn pending(world: &World) -> Vec<Change> {
     let silent: provision::apply::Progress = Arc::new(|_| {});
-    let plan = provision::look(&world.environment, &world.clients, plan::Options::default(), &silent).await.unwrap();
+    let plan =
+        provision::make_plan(&world.environment, &world.clients, plan::Options::default(), &silent).await.unwrap();
     plan.changes.into_iter().filter(|change| change.action != Action::Nothing).collect()
 }
 
@@ -59,7 +60,7 @@ async fn what_a_hand_changed_is_shown_and_nothing_else() {
     assert_eq!(found.len(), 2, "{found:#?}");
     let policy = found.iter().find(|change| change.id.is_policy()).unwrap();
     assert_eq!(policy.differences.len(), 1);
-    assert_eq!(policy.differences[0].wanted, Some(lost));
+    assert_eq!(policy.differences[0].desired, Some(lost));
 }
 
 #[tokio::test]

@@ -59,7 +59,7 @@ impl Raw {
     }
 
     async fn plan(&self) -> plan::Plan {
-        provision::look(&self.environment, &self.cloud, plan::Options::default(), &silent()).await.unwrap()
+        provision::make_plan(&self.environment, &self.cloud, plan::Options::default(), &silent()).await.unwrap()
     }
 
     async fn get(&self, path: &str) -> Value {
@@ -107,9 +107,9 @@ async fn a_project_with_no_service_enabled_comes_to_have_everything() {
 
     // And all of it goes, but for the services.
     let options = provision::removal::Options { data: true, identities: true };
-    let removal = provision::look_to_remove(&raw.environment, None, &raw.cloud, options, &silent()).await.unwrap();
+    let removal = provision::plan_removal(&raw.environment, None, &raw.cloud, options, &silent()).await.unwrap();
     provision::carry_out(removal, &raw.cloud, &silent()).await.unwrap();
-    assert_eq!(provision::left(&raw.environment, &raw.cloud, options).await.unwrap(), []);
+    assert_eq!(provision::leftovers(&raw.environment, &raw.cloud, options).await.unwrap(), []);
     assert!(!provision::presence::has_cluster(&raw.environment, &raw.cloud).await.unwrap());
     raw.laptop.stop().await;
     drop(raw.folder);

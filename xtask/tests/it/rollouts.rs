@@ -17,10 +17,10 @@ use kube::{
 };
 use localcloud::kubernetes::{NodeSettings, Pool};
 use provision::{
-    deploy::{self, Cause, Change, Failed, Foreign, Looking, Patience, Rollout, Why},
+    deploy::{self, Cause, Change, Failed, Foreign, Patience, PreviewOptions, Rollout, Why},
+    failure::Failure,
     google::{Api as GoogleApi, Method, Request},
     manifests::Rendered,
-    trouble::Trouble,
 };
 use serde_json::{Value, json};
 
@@ -166,16 +166,17 @@ async fn a_missing_binding_is_named_with_what_makes_it() {
     };
     let silent: deploy::Progress = std::sync::Arc::new(|_| {});
     let error = deploy::run(&world.environment, &world.clients, &options, &silent).await.unwrap_err();
-    let trouble = error.downcast::<Trouble>().unwrap();
-    assert_eq!(trouble.code, "identity", "{trouble}");
-    assert!(trouble.why.contains("these are not as they should be") && trouble.why.contains(account), "{trouble}");
-    assert!(trouble.next.contains("cargo xtask provision"), "{trouble}");
+    let failure = error.downcast::<Failure>().unwrap();
+    assert_eq!(failure.code, "identity", "{failure}");
+    assert!(failure.why.contains("these are not as they should be") && failure.why.contains(account), "{failure}");
+    assert!(failure.next.contains("cargo xtask provision"), "{failure}");
     world.stop().await;
 }
 
 async fn versions(world: &World) -> BTreeMap<String, String> {
     let mut versions = BTreeMap::new();
-    let looked = deploy::look(&world.kube, "test", &world.rendered, None, Looking::default()).await.unwrap();
+    let looked =
+        deploy::preview_rendered(&world.kube, "test", &world.rendered, None, PreviewOptions::default()).await.unwrap();
     for planned in looked.objects() {
         let live = planned.live.as_ref().unwrap();
         // The status of a Deployment changes by itself, what was asked of it does not.
@@ -190,8 +191,9 @@ async fn a_deploy_that_changes_nothing_writes_nothing() {
     let world = World::start(&[BUSINESS, "bu2"], "").await;
     world.deploy().await;
     let before = versions(&world).await;
-    let outlook = deploy::look(&world.kube, "test", &world.rendered, None, Looking::default()).await.unwrap();
-    assert!(outlook.is_empty() && outlook.changes().is_empty(), "{:?}", outlook.changes());
+    let preview =
+        deploy::preview_rendered(&world.kube, "test", &world.rendered, None, PreviewOptions::default()).await.unwrap();
+    assert!(preview.is_empty() && preview.changes().is_empty(), "{:?}", preview.changes());
     // A write, even one that would change nothing, is refused from here on; trying out is not.
     let namespaces = ["/namespaces/bu1", "/namespaces/bu2"];
     let writes = namespaces.map(|path| {
@@ -217,13 +219,13 @@ async fn a_field_of_another_tool_is_not_taken_over_unasked() {
     deployments.patch("orchestrator", &PatchParams::apply("autoscaler").force(), &scale).await.unwrap();
 
     let refused = deploy::apply(&world.kube, "test", &world.rendered, Foreign::Refuse).await.unwrap_err();
-    let trouble = refused.downcast::<Trouble>().unwrap();
-    assert_eq!(trouble.code, "field-conflict");
+    let failure = refused.downcast::<Failure>().unwrap();
+    assert_eq!(failure.code, "field-conflict");
     assert!(
-        trouble.why.contains("Deployment bu1/orchestrator: .spec.replicas is owned by \"autoscaler\""),
-        "{trouble}"
+        failure.why.contains("Deployment bu1/orchestrator: .spec.replicas is owned by \"autoscaler\""),
+        "{failure}"
     );
-    assert!(trouble.next.contains("--force-conflicts"), "{trouble}");
+    assert!(failure.next.contains("--force-conflicts"), "{failure}");
     let replicas = async || deployments.get("orchestrator").await.unwrap().spec.unwrap().replicas;
     assert_eq!(replicas().await, Some(2), "nothing was written");
 
@@ -255,8 +257,8 @@ async fn a_preview_shows_what_differs_and_a_failed_rollout_is_taken_back() {
         limit: LIMIT,
         ..deploy::Options::new(images, world.folder().join("generated"))
     };
-    let outlook = deploy::preview(&environment, &world.clients, &options).await.unwrap();
-    let changes = outlook.changes();
+    let preview = deploy::preview(&environment, &world.clients, &options).await.unwrap();
+    let changes = preview.changes();
     let of = |kind: &str| changes.iter().find(|change| change.applied.kind == kind).unwrap();
     assert_eq!(of("ConfigMap").applied.change, Change::Changed);
     let lines = &of("ConfigMap").difference;
@@ -265,13 +267,14 @@ async fn a_preview_shows_what_differs_and_a_failed_rollout_is_taken_back() {
 
     let silent: deploy::Progress = std::sync::Arc::new(|_| {});
     let error = deploy::run(&environment, &world.clients, &options, &silent).await.unwrap_err();
-    let trouble = error.downcast::<Trouble>().unwrap();
-    assert_eq!(trouble.code, "image-pull", "{trouble}");
-    assert!(trouble.why.contains("bu1/orchestrator runs as before"), "{trouble}");
+    let failure = error.downcast::<Failure>().unwrap();
+    assert_eq!(failure.code, "image-pull", "{failure}");
+    assert!(failure.why.contains("bu1/orchestrator runs as before"), "{failure}");
     let after = (deployments.get("orchestrator").await.unwrap().spec, maps.get("deskgrid-config").await.unwrap().data);
     assert_eq!(after, before);
-    let outlook = deploy::look(&world.kube, "test", &world.rendered, None, Looking::default()).await.unwrap();
-    assert!(outlook.is_empty(), "as if nothing had been: {:?}", outlook.changes());
+    let preview =
+        deploy::preview_rendered(&world.kube, "test", &world.rendered, None, PreviewOptions::default()).await.unwrap();
+    assert!(preview.is_empty(), "as if nothing had been: {:?}", preview.changes());
     world.stop().await;
 }
 
@@ -296,11 +299,12 @@ async fn what_was_applied_before_a_refusal_is_taken_back_too() {
     let error = deploy::run(&environment, &world.clients, &options, &silent).await.unwrap_err();
     assert_eq!(world.cloud.faults().met(point), 1);
     world.cloud.faults().clear();
-    let trouble = error.downcast::<Trouble>().unwrap();
-    assert!(trouble.why.contains("bu1/orchestrator runs as before"), "{trouble}");
+    let failure = error.downcast::<Failure>().unwrap();
+    assert!(failure.why.contains("bu1/orchestrator runs as before"), "{failure}");
     assert_eq!(maps.get("deskgrid-config").await.unwrap().data, before);
-    let outlook = deploy::look(&world.kube, "test", &world.rendered, None, Looking::default()).await.unwrap();
-    assert!(outlook.is_empty(), "as if nothing had been: {:?}", outlook.changes());
+    let preview =
+        deploy::preview_rendered(&world.kube, "test", &world.rendered, None, PreviewOptions::default()).await.unwrap();
+    assert!(preview.is_empty(), "as if nothing had been: {:?}", preview.changes());
     world.stop().await;
 }
 

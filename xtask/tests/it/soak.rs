@@ -36,7 +36,7 @@ const BATCHES: [&str; 1] = ["bu3"];
 const SHORT: [usize; 3] = [60, 60, 60];
 const LONG: [usize; 3] = [600, 600, 3801];
 /// Between two looks at how many are settled.
-const LOOK_EVERY: Duration = Duration::from_millis(250);
+const POLL_EVERY: Duration = Duration::from_millis(250);
 /// A book whose strike is no number.
 const MALFORMED: &str = include_str!("../../../examples/malformed.json");
 /// Longer than Jobs are kept.
@@ -146,7 +146,7 @@ async fn reach(world: &World, count: usize, started: Instant) {
             (seen, since) = (now, Instant::now());
         }
         assert!(since.elapsed() < PATIENCE, "{seen} of {count} are settled, and no more for {} s", PATIENCE.as_secs());
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_EVERY).await;
     }
     println!("{seen} settled after {:.0} s", started.elapsed().as_secs_f64());
 }

@@ -1,5 +1,7 @@
 //! The repository's own rules: layout, dependency directions, one TLS provider, module docs.
 
+mod imports;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
@@ -20,7 +22,7 @@ fn files() -> Vec<PathBuf> {
 }
 
 /// Which of our packages each package may depend on, tests aside: dependencies point one way.
-const ALLOWED: [(&str, &[&str]); 15] = [
+const ALLOWED: [(&str, &[&str]); 16] = [
     ("contract", &[]),
     ("kernel", &[]),
     ("localcloud", &[]),
@@ -36,6 +38,7 @@ const ALLOWED: [(&str, &[&str]); 15] = [
     ("monitor", &["cloud", "contract", "inspect", "sessions", "web"]),
     ("cli", &["cloud", "contract", "inspect", "sessions"]),
     ("provision", &["cloud", "contract", "sessions"]),
+    ("bench", &["cli", "cloud", "contract", "localcloud", "provision", "xtask"]),
     ("xtask", &["cli", "cloud", "contract", "images", "inspect", "localcloud", "provision", "sessions"]),
 ];
 
@@ -79,6 +82,27 @@ fn text_files_have_no_trailing_space_and_no_path_of_one_machine() {
         }
     }
     assert!(offences.is_empty(), "{offences:#?}");
+}
+
+#[test]
+fn there_is_no_import_cycle() {
+    let mut crates: BTreeMap<PathBuf, imports::Files> = BTreeMap::new();
+    for path in files().into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs")) {
+        let Some(sources) = path.ancestors().find(|folder| folder.ends_with("src")).map(Path::to_owned) else {
+            continue;
+        };
+        let module = path.strip_prefix(&sources).expect("it is in that folder").with_extension("");
+        if module.iter().any(|part| part == "tests") {
+            continue;
+        }
+        let parts: Vec<_> = module.iter().map(|part| part.to_string_lossy()).filter(|part| *part != "mod").collect();
+        let module = parts.join("::");
+        let module = if module == "lib" || module == "main" { String::new() } else { module };
+        crates.entry(sources).or_default().insert(module, std::fs::read_to_string(&path).unwrap());
+    }
+    let cycles = crates.iter().map(|(sources, files)| (sources, imports::cycles(files)));
+    let cycles: Vec<_> = cycles.filter(|(_, cycles)| !cycles.is_empty()).collect();
+    assert!(cycles.is_empty(), "these files import each other: {cycles:#?}");
 }
 
 #[test]

@@ -193,15 +193,15 @@ async fn what_the_organisation_forbids_is_named_with_the_setting_that_avoids_it(
     let open = parse(
         "auth = \"key\"\n[cluster]\nname = \"locked\"\n[network]\nendpoint = \"public\"\n[businesses.bu1]\n[businesses.bu9]\n",
     );
-    let plan = provision::look(&open, &world.clients, options, &silent).await.unwrap();
-    let findings = provision::preflight::look(&open, &world.clients, Some(&plan)).await;
-    let trouble = provision::preflight::pass(&open, &findings).unwrap_err();
-    assert_eq!(trouble.code, "preflight");
+    let plan = provision::make_plan(&open, &world.clients, options, &silent).await.unwrap();
+    let findings = provision::preflight::check(&open, &world.clients, Some(&plan)).await;
+    let failure = provision::preflight::pass(&open, &findings).unwrap_err();
+    assert_eq!(failure.code, "preflight");
     let fixes =
         ["auth = \"workload-identity\"", "iam = \"verify\" under [manage]", "endpoint = \"dns\" under [network]"];
     for (name, fix) in forbidden.iter().zip(fixes) {
         let (_, after) =
-            trouble.why.split_once(&format!("constraints/{name}: ")).unwrap_or_else(|| panic!("{trouble}"));
+            failure.why.split_once(&format!("constraints/{name}: ")).unwrap_or_else(|| panic!("{failure}"));
         let advice = after.lines().nth(1).unwrap();
         assert!(advice.contains(fix), "{name}: {advice}");
     }
@@ -215,12 +215,12 @@ async fn what_the_organisation_forbids_is_named_with_the_setting_that_avoids_it(
     let closed = parse(
         "[manage]\niam = \"off\"\ncluster = \"off\"\n[network]\nendpoint = \"dns\"\n[build]\nregistry = \"locked\"\n[businesses.bu9]\n",
     );
-    let plan = provision::look(&closed, &world.clients, options, &silent).await.unwrap();
-    let findings = provision::preflight::look(&closed, &world.clients, Some(&plan)).await;
+    let plan = provision::make_plan(&closed, &world.clients, options, &silent).await.unwrap();
+    let findings = provision::preflight::check(&closed, &world.clients, Some(&plan)).await;
     provision::preflight::pass(&closed, &findings).unwrap();
     let report = provision::carry_out(plan, &world.clients, &silent).await.unwrap();
     assert!(report.applied.done > 3);
-    assert!(provision::look(&closed, &world.clients, options, &silent).await.unwrap().is_empty());
+    assert!(provision::make_plan(&closed, &world.clients, options, &silent).await.unwrap().is_empty());
     world.cloud.stop().await;
 }
 
@@ -255,9 +255,9 @@ async fn a_project_that_cannot_take_it_is_found_out_before_anything_is_written()
     let text = "project = \"poor-desk\"\nlocation = \"europe-west1\"\n[cluster]\nnodes = 2\n[businesses.bu1]\n";
     let environment = provision::environment::parse("poor", "poor.toml", text, &Default::default()).unwrap();
     let silent: provision::apply::Progress = std::sync::Arc::new(|_| {});
-    let plan = provision::look(&environment, &cloud, provision::plan::Options::default(), &silent).await.unwrap();
-    let findings = provision::preflight::look(&environment, &cloud, Some(&plan)).await;
-    let trouble = provision::preflight::pass(&environment, &findings).unwrap_err();
+    let plan = provision::make_plan(&environment, &cloud, provision::plan::Options::default(), &silent).await.unwrap();
+    let findings = provision::preflight::check(&environment, &cloud, Some(&plan)).await;
+    let failure = provision::preflight::pass(&environment, &findings).unwrap_err();
     for (what, seen, fix) in [
         ("billing", "no billing account pays for the project", "gcloud billing projects link poor-desk"),
         ("constraints/gcp.resourceLocations", "nothing may be made in europe-west1", "set `location`"),
@@ -269,7 +269,7 @@ async fn a_project_that_cannot_take_it_is_found_out_before_anything_is_written()
         let found = findings.iter().find(|one| one.what == what).unwrap_or_else(|| panic!("{what}: {findings:#?}"));
         assert!(!found.fine && found.needed && found.seen.contains(seen), "{found:?}");
         assert!(found.fix.as_ref().is_some_and(|text| text.contains(fix)), "{found:?}");
-        assert!(trouble.why.contains(what), "{trouble}");
+        assert!(failure.why.contains(what), "{failure}");
     }
     google.stop().await;
 }

@@ -6,7 +6,7 @@ use std::{collections::BTreeSet, path::Path};
 use client::Uploads;
 use localcloud::kubernetes::rbac::Granted;
 use orchestrator::Hooks;
-use provision::{desired::desired, resource::Wanted};
+use provision::{desired::desired, resource::Desired};
 use serde_json::{Value, json};
 use web::Limits;
 
@@ -55,7 +55,7 @@ fn unused(world: &World, email: &str) -> Vec<String> {
     let member = format!("serviceAccount:{email}");
     let mut unused = Vec::new();
     for resource in desired(&world.environment) {
-        let Wanted::Grants(grants) = &resource.wanted else { continue };
+        let Desired::Grants(grants) = &resource.desired else { continue };
         for grant in grants.iter().filter(|grant| grant.member == member) {
             let condition = grant.condition.as_ref().map(|condition| condition.expression.as_str()).unwrap_or_default();
             let is_it = |used: &&localcloud::identity::used::Grant| {

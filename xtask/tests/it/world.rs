@@ -39,7 +39,7 @@ pub(crate) use running::Running;
 /// How long a test waits for something that takes milliseconds; only a safety net. On Google's emulator a lease of a
 /// minute really has to end.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(300);
-const LOOK_EVERY: Duration = Duration::from_millis(20);
+const POLL_EVERY: Duration = Duration::from_millis(20);
 /// The folder of the laptop cloud below that of the test.
 const CLOUD_FOLDER: &str = "cloud";
 
@@ -384,6 +384,6 @@ pub(crate) async fn eventually(what: &str, mut holds: impl AsyncFnMut() -> bool)
     let started = Instant::now();
     while !holds().await {
         assert!(started.elapsed() < PATIENCE, "waited {} s for this: {what}", PATIENCE.as_secs());
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_EVERY).await;
     }
 }

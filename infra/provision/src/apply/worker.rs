@@ -12,13 +12,13 @@ use crate::{
     operation::Operation,
     plan::{self, Action, Change, Plan},
     policy,
-    resource::{Id, Kind, Wanted},
+    resource::{Desired, Id, Kind},
     wire::{self, Owner},
 };
 
 /// Changes in flight at once: fifty businesses are some hundred, and IAM takes ten writes a second on average.
 const AT_ONCE: usize = 64;
-/// How long to look again for what was just made and is not visible everywhere yet.
+/// Time within which a new resource becomes visible everywhere.
 const SETTLE_LIMIT: Duration = Duration::from_secs(180);
 /// How long a service that was just enabled may be refused.
 const SERVICE_LIMIT: Duration = Duration::from_secs(600);
@@ -65,40 +65,40 @@ impl<'a> Worker<'a> {
             return Ok(());
         }
         let Some(resource) = &change.resource else { return Ok(()) };
-        match (&resource.wanted, &change.action) {
-            (Wanted::Grants(grants), Action::Revoke) => {
+        match (&resource.desired, &change.action) {
+            (Desired::Grants(grants), Action::Revoke) => {
                 self.edit_policy(change, |policy| policy::removal(policy, grants)).await
             }
-            (Wanted::Grants(grants), _) => self.edit_policy(change, |policy| policy::edit(policy, grants)).await,
-            (Wanted::Fields(_), Action::Create) => self.create(change, &resource.wanted).await,
-            (Wanted::Fields(_), Action::Await) => {
+            (Desired::Grants(grants), _) => self.edit_policy(change, |policy| policy::edit(policy, grants)).await,
+            (Desired::Fields(_), Action::Create) => self.create(change, &resource.desired).await,
+            (Desired::Fields(_), Action::Await) => {
                 self.rest(id).await?;
                 // A killed run made it; what comes with it may be as late as if we had.
                 self.remember(id);
-                self.look_and_update(id, &resource.wanted, false).await
+                self.read_and_update(id, &resource.desired, false).await
             }
-            (Wanted::Fields(fields), _) => {
+            (Desired::Fields(fields), _) => {
                 let live = change.live.clone().unwrap_or_default();
-                let mut updated = self.update(id, &resource.wanted, fields, &live).await;
+                let mut updated = self.update(id, &resource.desired, fields, &live).await;
                 for attempt in 1..self.client.retry().attempts {
-                    // Changed since we looked: by an earlier try of ours whose answer was lost, or by somebody else.
+                    // Changed since the read: by an earlier try of ours whose answer was lost, or by somebody else.
                     if !updated.as_ref().is_err_and(Error::is_stale) {
                         break;
                     }
                     tokio::time::sleep(self.client.retry().pause(attempt)).await;
-                    updated = self.look_and_update(id, &resource.wanted, false).await;
+                    updated = self.read_and_update(id, &resource.desired, false).await;
                 }
                 updated
             }
         }
     }
 
-    async fn create(&self, change: &Change, wanted: &Wanted) -> Result<(), Error> {
+    async fn create(&self, change: &Change, desired: &Desired) -> Result<(), Error> {
         let id = &change.id;
-        let Wanted::Fields(fields) = wanted else { return Ok(()) };
+        let Desired::Fields(fields) = desired else { return Ok(()) };
         if id.kind == Kind::NodePool && self.was_made(&id.cluster()) {
             // It came with its cluster.
-            return self.look_and_update(id, wanted, true).await;
+            return self.read_and_update(id, desired, true).await;
         }
         if id.kind == Kind::Cluster && change.live.is_some() {
             // An older one of the same name is on its way out.
@@ -108,16 +108,16 @@ impl<'a> Worker<'a> {
             Kind::Cluster => {
                 let pools = self.plan.pending().filter(|other| other.id != *id && other.id.cluster() == *id);
                 let pools: Vec<(&Id, &Value)> = pools
-                    .filter_map(|pool| match &pool.resource.as_ref()?.wanted {
-                        Wanted::Fields(fields) => Some((&pool.id, fields)),
-                        Wanted::Grants(_) => None,
+                    .filter_map(|pool| match &pool.resource.as_ref()?.desired {
+                        Desired::Fields(fields) => Some((&pool.id, fields)),
+                        Desired::Grants(_) => None,
                     })
                     .collect();
                 wire::create_cluster(id, fields, &pools)
             }
             _ => wire::create(id, fields, &self.plan.project),
         };
-        // What was made a moment ago may not be known everywhere yet: a topic, or a grant to who tells it.
+        // What was made a moment ago may not be known everywhere yet: a topic, or a grant of its notifier.
         let lagging = |error: &Error| match id.kind {
             Kind::Subscription => error.is_not_found(),
             Kind::Notification => error.is_not_found() || error.is_forbidden(),
@@ -126,7 +126,7 @@ impl<'a> Worker<'a> {
         };
         let make = || async {
             match id.kind {
-                Kind::Notification => notification::make(self.client, id, wanted, fields).await,
+                Kind::Notification => notification::make(self.client, id, desired, fields).await,
                 _ => self.write(id, &request).await,
             }
         };
@@ -135,10 +135,10 @@ impl<'a> Worker<'a> {
                 self.remember(id);
                 Ok(())
             }
-            // Made since we looked: by an earlier try of ours whose answer was lost, or by somebody else.
+            // Made since the read: by an earlier try of ours whose answer was lost, or by somebody else.
             Err(error) if error.is_already_exists() => {
                 self.remember(id);
-                self.look_and_update(id, wanted, true).await.map_err(|other| match other.code {
+                self.read_and_update(id, desired, true).await.map_err(|other| match other.code {
                     409 => Error { message: other.message, ..error },
                     _ => other,
                 })
@@ -148,18 +148,18 @@ impl<'a> Worker<'a> {
     }
 
     /// Brings what exists to what is wanted, if it is ours. With `patient` it must exist, and may not be seen at once.
-    async fn look_and_update(&self, id: &Id, wanted: &Wanted, patient: bool) -> Result<(), Error> {
-        let Wanted::Fields(fields) = wanted else { return Ok(()) };
+    async fn read_and_update(&self, id: &Id, desired: &Desired, patient: bool) -> Result<(), Error> {
+        let Desired::Fields(fields) = desired else { return Ok(()) };
         let lagging = |error: &Error| patient && (error.is_not_found() || error.may_not_exist());
-        let request = wire::read_as(id, wanted);
+        let request = wire::read_as(id, desired);
         let mut live = self.patiently(SETTLE_LIMIT, lagging, || self.client.send(&request)).await?;
         if id.kind == Kind::Cluster && live["status"] == "PROVISIONING" {
             self.rest(id).await?;
             live = self.client.send(&request).await?;
         }
-        let live = wire::view(id, wanted, live);
+        let live = wire::view(id, desired, live);
         match wire::owner(id, &live, &self.plan.environment) {
-            Owner::Ours => self.update(id, wanted, fields, &live).await,
+            Owner::Ours => self.update(id, desired, fields, &live).await,
             Owner::Other(owner) => Err(Error {
                 request: request.to_string(),
                 code: 409,
@@ -171,7 +171,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    async fn update(&self, id: &Id, wanted: &Wanted, fields: &Value, live: &Value) -> Result<(), Error> {
+    async fn update(&self, id: &Id, desired: &Desired, fields: &Value, live: &Value) -> Result<(), Error> {
         let mut live = live.clone();
         if live["deleted"].as_bool() == Some(true) {
             live = self.undelete(id).await?;
@@ -184,7 +184,7 @@ impl<'a> Worker<'a> {
         for request in wire::updates(id, fields, &live, &changed) {
             // The answer to a creation may be lost, here as there.
             match (id.kind, request.method) {
-                (Kind::Notification, Method::Post) => notification::make(self.client, id, wanted, fields).await?,
+                (Kind::Notification, Method::Post) => notification::make(self.client, id, desired, fields).await?,
                 (_, Method::Delete) => match self.write(id, &request).await {
                     // It went with an earlier try of ours.
                     Err(error) if error.is_not_found() => Value::Null,
@@ -195,12 +195,12 @@ impl<'a> Worker<'a> {
         }
         if id.kind == Kind::Services {
             self.remember(id);
-            self.enabled(id, wanted, fields).await?;
+            self.enabled(id, desired, fields).await?;
         }
         Ok(())
     }
 
-    /// Brings a deleted custom role back, and gives it as it is then. One that came back already, by an earlier try of
+    /// Undeletes a custom role, and returns it. One that came back already, by an earlier try of
     /// ours whose answer was lost, is refused and is fine.
     async fn undelete(&self, id: &Id) -> Result<Value, Error> {
         let refused = match self.client.send(&wire::undelete(id)).await {
@@ -214,11 +214,11 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Looks until the services are enabled as far as the project itself knows.
-    async fn enabled(&self, id: &Id, wanted: &Wanted, fields: &Value) -> Result<(), Error> {
+    /// Waits until the project lists the services as enabled.
+    async fn enabled(&self, id: &Id, desired: &Desired, fields: &Value) -> Result<(), Error> {
         let deadline = Instant::now() + SERVICE_LIMIT;
         for attempt in 1.. {
-            let live = wire::view(id, wanted, self.client.send(&wire::read_as(id, wanted)).await?);
+            let live = wire::view(id, desired, self.client.send(&wire::read_as(id, desired)).await?);
             if plan::differences(id.kind, fields, &live).is_empty() || Instant::now() > deadline {
                 break;
             }
@@ -245,10 +245,10 @@ impl<'a> Worker<'a> {
     }
 
     async fn follow(&self, id: &Id, operation: &Operation) -> Result<(), Error> {
-        let told = |advance: crate::operation::Advance| {
+        let report = |advance: crate::operation::Advance| {
             (self.progress)(Event::Advanced { id: id.clone(), what: advance.what, percent: advance.percent });
         };
-        operation.wait(self.client, told).await
+        operation.wait(self.client, report).await
     }
 
     /// Sends a write and waits for the operation that it begins. Where another one has to end first, waits for that.
@@ -282,7 +282,7 @@ impl<'a> Worker<'a> {
                 Some(name) => {
                     // What it does is somebody else's, and so is its failure.
                     if let Err(failed) = self.follow(id, &Operation::named(id, name)).await {
-                        tracing::debug!("{failed}; going on");
+                        tracing::debug!("{failed}; continuing");
                     }
                     tokio::time::sleep(self.client.retry().pause(attempt.min(4))).await;
                 }
@@ -339,7 +339,7 @@ impl<'a> Worker<'a> {
                         || lagging(&error))
                         && Instant::now() < deadline =>
                 {
-                    tracing::debug!(attempt, "{error}; looking again");
+                    tracing::debug!(attempt, "{error}; reading again");
                     tokio::time::sleep(self.client.retry().pause(attempt)).await;
                 }
                 Err(error) => return Err(error),

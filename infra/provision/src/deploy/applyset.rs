@@ -110,7 +110,7 @@ pub(super) fn group_kind(api_version: &str, kind: &str) -> String {
 /// Kinds that a release had whose API version is not `v1` of their group.
 const SHIPPED: [(&str, &str); 1] = [("FrontendConfig.networking.gke.io", "networking.gke.io/v1beta1")];
 
-/// The API version under which to look for members of a kind that the templates no longer have.
+/// The API version under which to list members of a kind that the templates no longer have.
 pub(super) fn api_version(group_kind: &str) -> String {
     if let Some((_, version)) = SHIPPED.iter().find(|(kind, _)| *kind == group_kind) {
         return (*version).to_owned();
@@ -129,7 +129,7 @@ fn noted(annotations: &BTreeMap<String, String>) -> BTreeMap<String, String> {
 
 /// A set as it is in the cluster, beside what it should be.
 #[derive(Debug)]
-pub(super) struct SetLook {
+pub(super) struct SetState {
     pub(super) set: Set,
     /// Kinds that it has now or had before.
     kinds: BTreeMap<String, String>,
@@ -139,28 +139,28 @@ pub(super) struct SetLook {
     pub(super) surplus: Vec<Surplus>,
 }
 
-impl SetLook {
+impl SetState {
     /// Whether nothing is to be written or deleted.
     pub(super) fn is_settled(&self) -> bool {
         self.surplus.is_empty() && self.listed.as_deref() == Some(&list(self.set.kinds.keys()))
     }
 }
 
-/// Looks at a set. In a namespace that does not exist there is nothing to look at.
+/// Reads the state of a set. In a namespace that does not exist the state is empty.
 ///
 /// # Errors
 /// When the parent is another tool's, or the API server refuses.
-pub(super) async fn look(client: &Client, environment: &str, set: Set, exists: bool) -> anyhow::Result<SetLook> {
+pub(super) async fn read_set(client: &Client, environment: &str, set: Set, exists: bool) -> anyhow::Result<SetState> {
     let kinds = set.kinds.clone();
-    let mut look = SetLook { kinds, set, listed: None, surplus: Vec::new() };
+    let mut state = SetState { kinds, set, listed: None, surplus: Vec::new() };
     if !exists {
-        return Ok(look);
+        return Ok(state);
     }
-    let set = &look.set;
+    let set = &state.set;
     let parents: Api<ConfigMap> = Api::namespaced(client.clone(), &set.namespace);
     let context = || format!("read the ConfigMap {}/{PARENT}", set.namespace);
     let live = reach::within(parents.get_opt(PARENT)).await.with_context(context)?;
-    let Some(live) = live else { return Ok(look) };
+    let Some(live) = live else { return Ok(state) };
     let annotations = live.metadata.annotations.unwrap_or_default();
     if let Some(other) = annotations.get(TOOLING).filter(|tooling| !tooling.starts_with("deskgrid/")) {
         bail!(
@@ -171,14 +171,14 @@ pub(super) async fn look(client: &Client, environment: &str, set: Set, exists: b
     let labelled = live.metadata.labels.unwrap_or_default();
     let is_ours = parent_labels(set, environment).iter().all(|(key, value)| labelled.get(*key) == Some(value));
     if is_ours && annotations.get(TOOLING).is_some_and(|tooling| tooling == OUR_TOOLING) {
-        look.listed = annotations.get(KINDS).cloned();
+        state.listed = annotations.get(KINDS).cloned();
     }
     for (kind, version) in noted(&annotations) {
-        look.kinds.entry(kind).or_insert(version);
+        state.kinds.entry(kind).or_insert(version);
     }
-    let looks = look.kinds.iter().map(|(kind, version)| surplus(client, set, kind, version));
-    look.surplus = try_join_all(looks).await?.into_iter().flatten().collect();
-    Ok(look)
+    let reads = state.kinds.iter().map(|(kind, version)| surplus(client, set, kind, version));
+    state.surplus = try_join_all(reads).await?.into_iter().flatten().collect();
+    Ok(state)
 }
 
 /// Says, before any member is written, which kinds the set has now or had before: so that a deployment that is broken
@@ -186,27 +186,27 @@ pub(super) async fn look(client: &Client, environment: &str, set: Set, exists: b
 ///
 /// # Errors
 /// When the API server refuses it.
-pub(super) async fn open(client: &Client, environment: &str, look: &SetLook) -> anyhow::Result<()> {
-    if look.listed.as_deref() == Some(&list(look.kinds.keys())) {
+pub(super) async fn open(client: &Client, environment: &str, state: &SetState) -> anyhow::Result<()> {
+    if state.listed.as_deref() == Some(&list(state.kinds.keys())) {
         return Ok(());
     }
-    write(client, environment, &look.set, look.kinds.keys()).await
+    write(client, environment, &state.set, state.kinds.keys()).await
 }
 
 /// Deletes members that are no longer wanted, and notes which kinds are left.
 ///
 /// # Errors
 /// When the API server refuses; what was not deleted is found again the next time.
-pub(super) async fn close(client: &Client, environment: &str, look: &SetLook) -> anyhow::Result<Vec<Applied>> {
-    let pruned = delete(&look.surplus).await?;
-    // A kind of which something is left must be looked for the next time.
-    if look.kinds.len() != look.set.kinds.len() && pruned.len() == look.surplus.len() {
-        write(client, environment, &look.set, look.set.kinds.keys()).await?;
+pub(super) async fn close(client: &Client, environment: &str, state: &SetState) -> anyhow::Result<Vec<Applied>> {
+    let pruned = delete(&state.surplus).await?;
+    // A kind of which something is left must be listed the next time.
+    if state.kinds.len() != state.set.kinds.len() && pruned.len() == state.surplus.len() {
+        write(client, environment, &state.set, state.set.kinds.keys()).await?;
     }
     Ok(pruned)
 }
 
-/// Deletes what a set has outside of its namespace, before the namespace goes; tells what that was.
+/// Deletes what a set has outside of its namespace, before the namespace is deleted; returns them.
 ///
 /// # Errors
 /// When the API server refuses.
@@ -232,7 +232,7 @@ pub(super) struct Surplus {
     api: Api<DynamicObject>,
     /// What it is.
     pub(super) gone: Applied,
-    /// The uid that tells it from a later one of the same name.
+    /// The uid, since a later object may have the same name.
     uid: Option<String>,
 }
 
@@ -250,8 +250,7 @@ async fn surplus(client: &Client, set: &Set, kind: &str, version: &str) -> anyho
         // The kind itself is gone, and everything of it: its custom resource definition was taken away.
         Err(error) if reach::is_missing(&error) => vec![],
         Err(error) => {
-            let context =
-                format!("look for objects of kind {kind} that the deployment of {} no longer has", set.business);
+            let context = format!("list objects of kind {kind} that the deployment of {} no longer has", set.business);
             return Err(error.context(context));
         }
     };
@@ -271,7 +270,7 @@ async fn surplus(client: &Client, set: &Set, kind: &str, version: &str) -> anyho
     Ok(unwanted.collect())
 }
 
-/// Deletes these and tells which are gone. One in whose place another one is by now is left alone.
+/// Deletes these and returns those that are gone. An object that was replaced meanwhile is not deleted.
 async fn delete(surplus: &[Surplus]) -> anyhow::Result<Vec<Applied>> {
     let mut pruned = Vec::new();
     for Surplus { api, gone, uid } in surplus {

@@ -1,4 +1,4 @@
-//! Whether an apply would change an object, and how objects look to a person: pure.
+//! Whether an apply would change an object, and the difference as text: pure.
 
 use std::fmt::Write as _;
 
@@ -58,7 +58,7 @@ pub(super) fn difference(live: Option<&Value>, after: Option<&Value>) -> String 
     unified.context_radius(AROUND).to_string()
 }
 
-/// An object as YAML, without what the cluster wrote; of what a Secret holds only a mark that tells values apart.
+/// An object as YAML, without what the cluster wrote; values of a Secret are replaced by marks that differ when the values do.
 fn for_people(object: &Value) -> String {
     let mut object = object.clone();
     strip(&mut object);

@@ -1,4 +1,4 @@
-//! A deploy that failed: taken back, and told of with all that is known.
+//! A deploy that failed: rolls it back, and describes the failure.
 
 use std::sync::Arc;
 
@@ -6,33 +6,33 @@ use futures::future::join_all;
 use kube::Client;
 
 use super::{
-    Failed, Outlook, Rollout, Why,
-    rollback::{had_before, roll_back},
-    run::{Event, Progress},
+    Failed, Preview, Rollout, Why,
+    event::{Event, Progress},
+    rollback::{self, had_before},
     wait_for,
 };
-use crate::{Cloud, environment::Environment, plan, resource::Kind, trouble::Trouble};
+use crate::{Cloud, environment::Environment, failure::Failure, plan, resource::Kind};
 
-/// Takes a deploy back and says what came of that.
-pub(super) async fn take_back(
+/// Rolls a deploy back and returns notes for the error message.
+pub(super) async fn roll_back(
     client: &Client,
-    outlook: &Outlook,
+    preview: &Preview,
     rollouts: &[Rollout],
     progress: &Progress,
 ) -> Vec<String> {
     progress(Event::RollingBack);
-    let mut notes = match roll_back(client, outlook).await {
-        Ok(told) if told.is_empty() => {
+    let mut notes = match rollback::roll_back(client, preview).await {
+        Ok(notes) if notes.is_empty() => {
             return vec!["nothing was taken back: there was no version before this one".to_owned()];
         }
-        Ok(told) => told,
+        Ok(notes) => notes,
         Err(error) => return vec![format!("it could not be taken back: {error:#}")],
     };
     for what in &notes {
         progress(Event::RolledBack { what: what.clone() });
     }
     notes = vec![format!("{} objects were taken back", notes.len())];
-    let before = had_before(outlook);
+    let before = had_before(preview);
     let had = |rollout: &&Rollout| before.contains(&format!("{}/{}", rollout.namespace, rollout.name));
     let waits = rollouts.iter().filter(had).map(|rollout| async move {
         match wait_for(client, rollout, &|_| {}).await {
@@ -44,19 +44,19 @@ pub(super) async fn take_back(
     notes
 }
 
-/// An error with what came of taking everything back.
+/// The error with the notes of the rollback.
 pub(super) fn with_notes(error: anyhow::Error, notes: &[String]) -> anyhow::Error {
-    match error.downcast::<Trouble>() {
-        Ok(trouble) => {
-            let why = format!("{}\n{}", trouble.why, notes.join("\n"));
-            Trouble { why, ..trouble }.into()
+    match error.downcast::<Failure>() {
+        Ok(failure) => {
+            let why = format!("{}\n{}", failure.why, notes.join("\n"));
+            Failure { why, ..failure }.into()
         }
         Err(error) => anyhow::anyhow!("{error:#}\n{}", notes.join("\n")),
     }
 }
 
-/// What to tell of rollouts that failed.
-pub(super) async fn told(
+/// The failure that rollouts led to.
+pub(super) async fn describe(
     environment: &Environment,
     cloud: &Cloud,
     failures: Vec<anyhow::Error>,
@@ -76,7 +76,7 @@ pub(super) async fn told(
     why.extend(notes);
     let on: Vec<&str> = failed.iter().map(|failed| failed.deployment.as_str()).collect();
     let namespace = first.deployment.split('/').next().unwrap_or_default();
-    Trouble {
+    Failure {
         code: first.cause.why.code(),
         what: format!("{} of the rollouts failed", failures.len()),
         on: on.join(", "),
@@ -86,10 +86,10 @@ pub(super) async fn told(
     .into()
 }
 
-/// What of the identities is not as it should be, if that can be found out.
+/// Differences of the identities from the environment file, if the cloud can be read.
 async fn missing_identity(environment: &Environment, cloud: &Cloud) -> Option<String> {
     let silent: crate::apply::Progress = Arc::new(|_| {});
-    let plan = crate::look(environment, cloud, plan::Options::default(), &silent).await.ok()?;
+    let plan = crate::make_plan(environment, cloud, plan::Options::default(), &silent).await.ok()?;
     let is_identity = |id: &crate::resource::Id| id.is_policy() || id.kind == Kind::ServiceAccount;
     let missing = plan.pending().filter(|change| is_identity(&change.id)).map(|change| change.id.to_string());
     let missing: Vec<String> = missing.collect();

@@ -61,10 +61,10 @@ fn extract(fields: &Value, value: &Value) -> Value {
 /// Whether a key of `managedFields` (`k:{…}` or `v:…`) names an item of a list.
 fn names(key: &str, item: &Value) -> bool {
     let parsed = |text: &str| serde_json::from_str::<Value>(text).ok();
-    if let Some(wanted) = key.strip_prefix("k:").and_then(parsed) {
-        return wanted.as_object().is_some_and(|keys| keys.iter().all(|(name, value)| item.get(name) == Some(value)));
+    if let Some(desired) = key.strip_prefix("k:").and_then(parsed) {
+        return desired.as_object().is_some_and(|keys| keys.iter().all(|(name, value)| item.get(name) == Some(value)));
     }
-    key.strip_prefix("v:").and_then(parsed).is_some_and(|wanted| wanted == *item)
+    key.strip_prefix("v:").and_then(parsed).is_some_and(|desired| desired == *item)
 }
 
 #[cfg(test)]

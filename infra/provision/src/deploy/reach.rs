@@ -9,8 +9,8 @@ use kube::{
 };
 use serde_json::Value;
 
-use super::FIELD_MANAGER;
-
+/// Field manager of our writes to the cluster.
+pub const FIELD_MANAGER: &str = "deskgrid";
 /// Kubernetes calls that take longer are given up.
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(30);
 

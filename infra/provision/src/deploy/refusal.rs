@@ -4,7 +4,7 @@ use kube::core::Status;
 use serde::Serialize;
 
 use super::FIELD_MANAGER;
-use crate::trouble::Trouble;
+use crate::failure::Failure;
 
 /// A field that somebody else owns.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -32,15 +32,15 @@ pub(super) fn is_conflict(status: &Status) -> bool {
     status.code == 409 && !causes.is_empty() && causes.iter().all(|cause| cause.reason == "FieldManagerConflict")
 }
 
-/// What to tell of objects whose fields others own.
-pub(super) fn disputed(objects: &[(String, Vec<Conflict>)]) -> Trouble {
+/// The failure for objects whose fields others own.
+pub(super) fn disputed(objects: &[(String, Vec<Conflict>)]) -> Failure {
     let mut lines = Vec::new();
     for (title, conflicts) in objects {
         for conflict in conflicts {
             lines.push(format!("{title}: {} is owned by {:?}", conflict.field, conflict.manager));
         }
     }
-    Trouble {
+    Failure {
         code: "field-conflict",
         what: "somebody else owns fields that this deploy would change; nothing was changed".to_owned(),
         on: objects.iter().map(|(title, _)| title.as_str()).collect::<Vec<_>>().join(", "),
@@ -51,8 +51,8 @@ pub(super) fn disputed(objects: &[(String, Vec<Conflict>)]) -> Trouble {
     }
 }
 
-/// What to tell of an object that the API server refuses.
-pub(super) fn refused(title: &str, status: &Status) -> Trouble {
+/// The failure for an object that the API server refuses.
+pub(super) fn refused(title: &str, status: &Status) -> Failure {
     let message = status.message.clone();
     let (code, next) = match cause(&message) {
         Some(Cause::Quota) => ("quota", QUOTA),
@@ -62,7 +62,7 @@ pub(super) fn refused(title: &str, status: &Status) -> Trouble {
         }
         None => ("cluster-refused", "see the message; another version of the cluster may not know a field"),
     };
-    Trouble {
+    Failure {
         code,
         what: "the API server refuses an object".to_owned(),
         on: title.to_owned(),
@@ -76,8 +76,8 @@ pub(super) const QUOTA: &str = "`kubectl describe quota -n NAMESPACE` shows what
                                 `cargo xtask doctor` of one of the project; raise it, or let work end or delete what \
                                 uses it";
 /// What to do about a policy that refuses.
-pub(super) const ADMISSION: &str = "ask whoever looks after the policy that is named, or change the manifest so that \
-                                    it is content; `cargo xtask deploy` goes on from there";
+pub(super) const ADMISSION: &str = "ask the owner of the policy that is named, or change the manifest so that \
+                                    the policy accepts it; `cargo xtask deploy` goes on from there";
 
 /// Why the API server refuses something that is well-formed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -133,10 +133,10 @@ mod tests {
         .unwrap();
         assert!(is_conflict(&status));
         let found = conflicts(&status);
-        let wanted = Conflict { field: ".spec.replicas".to_owned(), manager: "kubectl-edit".to_owned() };
-        assert_eq!(found, [wanted]);
-        let told = disputed(&[("Deployment bu1/orchestrator".to_owned(), found)]);
-        assert!(told.why.contains(".spec.replicas is owned by \"kubectl-edit\""), "{told:?}");
+        let desired = Conflict { field: ".spec.replicas".to_owned(), manager: "kubectl-edit".to_owned() };
+        assert_eq!(found, [desired]);
+        let failure = disputed(&[("Deployment bu1/orchestrator".to_owned(), found)]);
+        assert!(failure.why.contains(".spec.replicas is owned by \"kubectl-edit\""), "{failure:?}");
     }
 
     #[test]

@@ -10,9 +10,9 @@ use kube::{
 use serde_json::Value;
 
 use super::{
-    Change, applyset,
-    look::{Outlook, Planned},
-    owned, reach,
+    Change, applyset, owned,
+    preview::{Planned, Preview},
+    reach,
 };
 
 /// What to do to take one change back.
@@ -28,9 +28,9 @@ pub(super) enum Step {
 
 /// What to do to take a deploy back, in the order in which to do it: what others rely on is restored first. Namespaces
 /// stay, and so does everything where there was nothing before: what was never there cannot be gone back to.
-pub(super) fn steps(outlook: &Outlook) -> Vec<Step> {
+pub(super) fn steps(preview: &Preview) -> Vec<Step> {
     let mut steps = Vec::new();
-    for group in &outlook.groups {
+    for group in &preview.groups {
         let is_first =
             group.objects.iter().all(|planned| planned.live.is_none() || planned.object["kind"] == "Namespace");
         if is_first {
@@ -57,8 +57,8 @@ fn step(planned: &Planned) -> Option<Step> {
 }
 
 /// Deployments that were there before, as `namespace/name`: only those can run as before.
-pub(super) fn had_before(outlook: &Outlook) -> BTreeSet<String> {
-    let before = outlook.objects().filter(|planned| planned.object["kind"] == "Deployment" && planned.live.is_some());
+pub(super) fn had_before(preview: &Preview) -> BTreeSet<String> {
+    let before = preview.objects().filter(|planned| planned.object["kind"] == "Deployment" && planned.live.is_some());
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     before
         .map(|planned| &planned.object["metadata"])
@@ -70,24 +70,24 @@ pub(super) fn had_before(outlook: &Outlook) -> BTreeSet<String> {
 ///
 /// # Errors
 /// When the API server refuses.
-pub(super) async fn roll_back(client: &Client, outlook: &Outlook) -> anyhow::Result<Vec<String>> {
-    let mut told = Vec::new();
-    for step in steps(outlook) {
+pub(super) async fn roll_back(client: &Client, preview: &Preview) -> anyhow::Result<Vec<String>> {
+    let mut notes = Vec::new();
+    for step in steps(preview) {
         match step {
             Step::Restore(object) => {
-                super::carry::put(client, &object, true).await?;
-                told.push(format!("{} is as it was", reach::title(&object)));
+                super::write::put(client, &object, true).await?;
+                notes.push(format!("{} is as it was", reach::title(&object)));
             }
             Step::Delete(object) => {
                 let title = reach::title(&object);
                 if delete(client, &object).await.with_context(|| format!("delete the {title}"))? {
-                    told.push(format!("{title} is gone again"));
+                    notes.push(format!("{title} is gone again"));
                 }
             }
-            Step::Keep(why) => told.push(why),
+            Step::Keep(why) => notes.push(why),
         }
     }
-    Ok(told)
+    Ok(notes)
 }
 
 /// Deletes an object that is of our set, and no other of its name; `false` when there is none.

@@ -1,4 +1,4 @@
-//! Whether a rollout is done, still going on, or cannot succeed: a pure function of the Deployment, its Pods, and what
+//! Whether a rollout is done, in progress, or cannot succeed: a pure function of the Deployment, its Pods, and what
 //! was seen of them.
 
 use std::time::Duration;
@@ -43,7 +43,7 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// On a real cluster: IAM says that a grant takes two minutes as a rule, and may take seven; an autoscaler looks
+    /// On a real cluster: IAM says that a grant takes two minutes as a rule, and may take seven; an autoscaler checks
     /// every ten seconds.
     pub const GOOGLE: Self = Self {
         unscheduled: Duration::from_secs(45),
@@ -86,7 +86,7 @@ pub struct Seen<'a> {
     pub log: &'a str,
 }
 
-/// Something that happened to a Pod, as one of its events tells.
+/// Something that happened to a Pod, as one of its events reports.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Happening {
     /// A word for it, such as `FailedMount`.
@@ -123,7 +123,7 @@ pub(super) enum Stage {
 
 pub(super) use pod::{is_current, restarts, stage};
 
-/// Whether Pods of one of its ReplicaSets are refused: of the present one, or while that has no trouble of an older one
+/// Whether Pods of one of its ReplicaSets are refused: of the present one, or while that has no failure of an older one
 /// (`getReplicaFailures` of Kubernetes' Deployment controller).
 pub(super) fn has_refusals(deployment: &Deployment) -> bool {
     let conditions = deployment.status.iter().flat_map(|status| status.conditions.iter().flatten());
@@ -155,10 +155,10 @@ pub fn verdict<'a>(
     if status.observed_generation.unwrap_or_default() < generation {
         return Verdict::waiting("the Deployment controller has not seen it yet");
     }
-    let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let desired = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
     let count = |count: Option<i32>| count.unwrap_or_default();
-    if count(status.updated_replicas) >= wanted
-        && count(status.available_replicas) >= wanted
+    if count(status.updated_replicas) >= desired
+        && count(status.available_replicas) >= desired
         && count(status.replicas) <= count(status.updated_replicas)
     {
         return Verdict::Ready;
@@ -174,7 +174,7 @@ pub fn verdict<'a>(
     if let Some(refused) = refused {
         return refusal_of_pods(refused, patience);
     }
-    // A node may take longer to come than the Deployment is told to be patient.
+    // A new node may take longer than the deadline of the Deployment.
     let scaling = matches!(waiting, Some(Verdict::Waiting { on: On::Node, .. }));
     let stuck = |condition: &&DeploymentCondition| condition.type_ == "Progressing" && condition.status == "False";
     if let Some(stuck) = status.conditions.iter().flatten().find(stuck).filter(|_| !scaling) {
@@ -185,7 +185,7 @@ pub fn verdict<'a>(
         let message = stuck.message.clone().unwrap_or_default();
         return Verdict::Failed(Cause::new(Why::Stuck, format!("it makes no progress: {message}{so_far}")));
     }
-    let progress = format!("{} of {wanted} pods are ready", count(status.available_replicas));
+    let progress = format!("{} of {desired} pods are ready", count(status.available_replicas));
     waiting.unwrap_or_else(|| Verdict::waiting(progress))
 }
 

@@ -8,16 +8,17 @@ use tokio::time::{Instant, timeout_at};
 
 use super::{
     Rollout,
-    run::{Event, Options, Progress, millis},
+    event::{Event, Progress, elapsed_ms},
+    options::Options,
     wait_for,
 };
 use crate::manifests::Rendered;
 
-/// Time for which a rollout waits on one and the same before it is told.
+/// Time for which a rollout waits on one cause before the cause is reported.
 const QUIET: Duration = Duration::from_secs(3);
 
 /// Every Deployment among the objects.
-pub(super) fn of(rendered: &Rendered, options: &Options) -> Vec<Rollout> {
+pub(super) fn of_rendered(rendered: &Rendered, options: &Options) -> Vec<Rollout> {
     let deployments = rendered.objects().filter(|object| object["kind"] == "Deployment");
     let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
     let rollout = |object: &serde_json::Value| Rollout {
@@ -37,7 +38,7 @@ pub(super) struct Waited {
     pub(super) left: Vec<String>,
 }
 
-/// Waits for all of them; after one has failed only as long as others need that have the same trouble.
+/// Waits for all of them; once one has failed, only as long as others with the same cause need to fail.
 pub(super) async fn wait(client: &Client, rollouts: &[Rollout], started: Instant, progress: &Progress) -> Waited {
     let mut open: BTreeMap<String, &Rollout> =
         rollouts.iter().map(|rollout| (format!("{}/{}", rollout.namespace, rollout.name), rollout)).collect();
@@ -47,12 +48,12 @@ pub(super) async fn wait(client: &Client, rollouts: &[Rollout], started: Instant
     let waits = open.clone().into_iter().map(|(deployment, rollout)| async move {
         progress(Event::Waiting { deployment: deployment.clone() });
         let begun = Instant::now();
-        let told = |why: &str| {
+        let report = |why: &str| {
             if begun.elapsed() >= QUIET {
                 progress(Event::Delayed { deployment: deployment.clone(), why: why.to_owned() });
             }
         };
-        (deployment.clone(), wait_for(client, rollout, &told).await)
+        (deployment.clone(), wait_for(client, rollout, &report).await)
     });
     let mut waits: FuturesUnordered<_> = waits.collect();
     loop {
@@ -63,7 +64,7 @@ pub(super) async fn wait(client: &Client, rollouts: &[Rollout], started: Instant
         let Some((deployment, ended)) = next else { break };
         open.remove(&deployment);
         match ended {
-            Ok(()) => progress(Event::Ready { deployment, elapsed_ms: millis(started) }),
+            Ok(()) => progress(Event::Ready { deployment, elapsed_ms: elapsed_ms(started) }),
             Err(error) => {
                 progress(Event::Failed { deployment, why: format!("{error:#}") });
                 failures.push(error);

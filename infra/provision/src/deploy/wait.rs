@@ -34,8 +34,8 @@ const LOG_LINES: i64 = 20;
 /// What a node writes in the place of a log that it has not kept.
 const LOST_LOG: &str = "unable to retrieve container logs for";
 /// Time between two judgements, beside those when something changed.
-const LOOK: Duration = Duration::from_millis(500);
-/// Pods that are looked at more closely; the others are like them.
+const POLL_EVERY: Duration = Duration::from_millis(500);
+/// Number of Pods whose events and logs are read; the others are like them.
 const CLOSELY: usize = 3;
 /// Longest that a node is waited for which the autoscaler makes.
 const SCALE_UP: Duration = Duration::from_secs(15 * 60);
@@ -51,7 +51,7 @@ pub struct Rollout {
     pub name: String,
     /// Safety net: a rollout that fails is recognised long before.
     pub limit: Duration,
-    /// When each kind of trouble counts as a failure.
+    /// How long each kind of problem may last before it counts as a failure.
     pub patience: Patience,
 }
 
@@ -90,11 +90,11 @@ pub async fn wait(client: &Client, namespace: &str, name: &str, limit: Duration)
     wait_for(client, &rollout, &|_| {}).await
 }
 
-/// Waits for a rollout. `told` hears on what it waits, each time that is something else.
+/// Waits for a rollout. `report` hears on what it waits, each time that is something else.
 ///
 /// # Errors
 /// [`Failed`] when it cannot succeed, or does not within its limit; says why.
-pub async fn wait_for(client: &Client, rollout: &Rollout, told: &(dyn Fn(&str) + Sync)) -> anyhow::Result<()> {
+pub async fn wait_for(client: &Client, rollout: &Rollout, report: &(dyn Fn(&str) + Sync)) -> anyhow::Result<()> {
     let Rollout { namespace, name, limit, patience } = rollout;
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
@@ -105,16 +105,16 @@ pub async fn wait_for(client: &Client, rollout: &Rollout, told: &(dyn Fn(&str) +
     let pod_events = watcher(pods, by_label).default_backoff().map_ok(|event| Change::Pod(Box::new(event)));
     let mut events = stream::select(deployment_events.boxed(), pod_events.boxed());
 
-    let mut world = World::default();
+    let mut cluster = World::default();
     let mut last = "nothing was seen of it yet".to_owned();
     let started = Instant::now();
     let mut deadline = started + *limit;
     let mut waited_on = BTreeSet::from([On::Cluster]);
-    let mut look = tokio::time::interval(LOOK);
+    let mut poll = tokio::time::interval(POLL_EVERY);
     loop {
         tokio::select! {
             event = events.next() => match event {
-                Some(Ok(event)) => world.see(event),
+                Some(Ok(event)) => cluster.see(event),
                 // The watch comes back by itself.
                 Some(Err(error)) => {
                     last = format!("the watch broke off: {error}");
@@ -122,10 +122,10 @@ pub async fn wait_for(client: &Client, rollout: &Rollout, told: &(dyn Fn(&str) +
                 }
                 None => bail!("the watch of the Deployment {namespace}/{name} ended"),
             },
-            _ = look.tick() => world.look_closely(client, namespace, LOOK).await,
+            _ = poll.tick() => cluster.read_again(client, namespace, POLL_EVERY).await,
         }
-        world.look_at_refusals(client, namespace).await;
-        let Some(mut judged) = world.judge(patience) else {
+        cluster.look_at_refusals(client, namespace).await;
+        let Some(mut judged) = cluster.judge(patience) else {
             if Instant::now() >= deadline {
                 break;
             }
@@ -133,14 +133,14 @@ pub async fn wait_for(client: &Client, rollout: &Rollout, told: &(dyn Fn(&str) +
         };
         if matches!(judged, Verdict::Failed(_)) {
             // With what its log says it may be another cause, or one that waiting cures.
-            world.look_closely(client, namespace, Duration::ZERO).await;
-            judged = world.judge(patience).unwrap_or(judged);
+            cluster.read_again(client, namespace, Duration::ZERO).await;
+            judged = cluster.judge(patience).unwrap_or(judged);
         }
         match judged {
             Verdict::Ready => return Ok(()),
             Verdict::Waiting { why, on } => {
                 if why != last {
-                    told(&why);
+                    report(&why);
                     last = why;
                 }
                 if waited_on.insert(on) {
@@ -156,7 +156,7 @@ pub async fn wait_for(client: &Client, rollout: &Rollout, told: &(dyn Fn(&str) +
         }
     }
     // There is no time left to be patient with what is known to be wrong.
-    let cause = match world.judge(&Patience::NONE) {
+    let cause = match cluster.judge(&Patience::NONE) {
         Some(Verdict::Failed(cause)) => cause,
         _ => {
             let seen = format!("it is not ready after {} s: {last}", started.elapsed().as_secs());
@@ -265,12 +265,12 @@ impl World {
     }
 
     /// Asks for events and logs of the Pods that have not been well for so long.
-    async fn look_closely(&mut self, client: &Client, namespace: &str, after: Duration) {
+    async fn read_again(&mut self, client: &Client, namespace: &str, after: Duration) {
         let Some(deployment) = &self.deployment else { return };
         let ill = self.pods.iter_mut().filter(|(_, followed)| {
             followed.stage != Stage::Other && is_current(deployment, &followed.pod) && followed.since.elapsed() >= after
         });
-        let looks = ill.take(CLOSELY).map(|(name, followed)| async move {
+        let reads = ill.take(CLOSELY).map(|(name, followed)| async move {
             if let Some(events) = events(client, namespace, name).await {
                 followed.hear(events);
             }
@@ -284,7 +284,7 @@ impl World {
                 }
             }
         });
-        join_all(looks).await;
+        join_all(reads).await;
     }
 }
 
@@ -306,7 +306,7 @@ impl Followed {
         self.events.iter().map(happening).collect()
     }
 
-    /// Whether the container of this Pod has been started again since, so that both are one and the same trouble.
+    /// Whether the container of this Pod has been started again since, so that both are the same failure.
     fn since_start(&self, pod: &Pod) -> bool {
         restarts(pod) > 0 && self.stage != Stage::Unscheduled && stage(pod) != Stage::Other
     }

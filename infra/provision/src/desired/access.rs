@@ -34,7 +34,7 @@ pub enum Who {
     WebClient,
     /// The monitor web app, of every business it serves.
     WebMonitor,
-    /// Google's agent that tells of uploads, of businesses with `submit_on_upload`.
+    /// Google's agent that sends notifications of uploads, for businesses with `submit_on_upload`.
     StorageAgent,
     /// The nodes of the cluster.
     Nodes,

@@ -42,7 +42,7 @@ fn on_object(resources: &[Resource], identity: &str, object: &str) -> Vec<&'stat
     let member = format!("serviceAccount:{identity}@desk-one.iam.gserviceaccount.com");
     let mut allowed = BTreeSet::new();
     for resource in resources.iter().filter(|resource| resource.id.kind == Kind::BucketPolicy) {
-        let Wanted::Grants(grants) = &resource.wanted else { panic!("a policy holds grants") };
+        let Desired::Grants(grants) = &resource.desired else { panic!("a policy holds grants") };
         for grant in grants.iter().filter(|grant| grant.member == member) {
             for permission in permissions(&grant.role) {
                 let bucket = format!("projects/_/buckets/{}", resource.id.name);
@@ -108,7 +108,7 @@ fn the_table_of_who_may_do_what_with_objects() {
 fn the_table_of_who_may_do_what_elsewhere() {
     let mut table: BTreeMap<String, Vec<String>> = BTreeMap::new();
     for resource in desired(&environment(TWO)) {
-        let Wanted::Grants(grants) = resource.wanted else { continue };
+        let Desired::Grants(grants) = resource.desired else { continue };
         if resource.id.kind == Kind::BucketPolicy {
             continue;
         }
@@ -230,18 +230,18 @@ fn another_business_changes_nothing_of_the_first() {
 
 #[test]
 fn an_upload_is_told_of_only_where_it_is_asked_for() {
-    let told = TWO.replace("[businesses.bu2]", "[businesses.bu2]\nsubmit_on_upload = true");
-    let resources = desired(&environment(&told));
+    let text = TWO.replace("[businesses.bu2]", "[businesses.bu2]\nsubmit_on_upload = true");
+    let resources = desired(&environment(&text));
     let notifications: Vec<&Resource> =
         resources.iter().filter(|resource| resource.id.kind == Kind::Notification).collect();
     assert_eq!(notifications.len(), 1);
-    let Wanted::Fields(fields) = &notifications[0].wanted else { panic!("a notification has fields") };
+    let Desired::Fields(fields) = &notifications[0].desired else { panic!("a notification has fields") };
     assert_eq!(fields["object_name_prefix"], "bu2/input/");
     let of_agent: Vec<String> = resources
         .iter()
-        .filter(|resource| match &resource.wanted {
-            Wanted::Grants(grants) => grants.iter().any(|grant| grant.member == STORAGE_AGENT),
-            Wanted::Fields(_) => false,
+        .filter(|resource| match &resource.desired {
+            Desired::Grants(grants) => grants.iter().any(|grant| grant.member == STORAGE_AGENT),
+            Desired::Fields(_) => false,
         })
         .map(|resource| resource.id.to_string())
         .collect();
@@ -254,8 +254,8 @@ fn an_upload_is_told_of_only_where_it_is_asked_for() {
 fn fields(lines: &str, kind: Kind) -> Value {
     let text = TWO.replace("[businesses.bu1]", &format!("{lines}\n[businesses.bu1]"));
     let found = desired(&environment(&text)).into_iter().find(|resource| resource.id.kind == kind);
-    match found.map(|resource| resource.wanted) {
-        Some(Wanted::Fields(fields)) => fields,
+    match found.map(|resource| resource.desired) {
+        Some(Desired::Fields(fields)) => fields,
         other => panic!("{other:?}"),
     }
 }
@@ -346,7 +346,7 @@ fn what_others_manage_is_left_out_or_only_looked_at() {
     let verified = managed("manage.bucket = \"verify\"");
     let bucket = verified.iter().find(|resource| resource.id.kind == Kind::Bucket).unwrap();
     assert_eq!(bucket.managed, Managed::Verify);
-    let Wanted::Fields(fields) = &bucket.wanted else { panic!("a bucket has fields") };
+    let Desired::Fields(fields) = &bucket.desired else { panic!("a bucket has fields") };
     assert!(fields.get("labels").is_none());
     let foreign =
         TWO.replace("[businesses.bu2]\n", "[businesses.bu2.accounts]\nengine = \"e@other.iam.gserviceaccount.com\"\n");

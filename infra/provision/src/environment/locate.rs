@@ -14,8 +14,8 @@ pub const LOCAL: &str = "local";
 ///
 /// # Errors
 /// When there is no such file, or no single one to take by default; names those there are.
-pub fn locate(directory: &Path, wanted: Option<&str>) -> anyhow::Result<PathBuf> {
-    if let Some(path) = wanted.filter(|wanted| wanted.ends_with(".toml")) {
+pub fn locate(directory: &Path, desired: Option<&str>) -> anyhow::Result<PathBuf> {
+    if let Some(path) = desired.filter(|desired| desired.ends_with(".toml")) {
         let path = PathBuf::from(path);
         if !path.is_file() {
             bail!("there is no file {}", path.display());
@@ -24,12 +24,12 @@ pub fn locate(directory: &Path, wanted: Option<&str>) -> anyhow::Result<PathBuf>
     }
     let names = names(directory)?;
     let known = if names.is_empty() { "none".to_owned() } else { names.join(", ") };
-    let name = match wanted {
-        Some(wanted) if names.iter().any(|name| name == wanted) => wanted,
-        Some(wanted) => {
+    let name = match desired {
+        Some(desired) if names.iter().any(|name| name == desired) => desired,
+        Some(desired) => {
             let words: Vec<&str> = names.iter().map(String::as_str).collect();
-            let hint = read::did_you_mean(wanted, &words).map(|hint| format!("; {hint}")).unwrap_or_default();
-            bail!("there is no environment {wanted:?} in {}{hint} (there is: {known})", directory.display());
+            let hint = read::did_you_mean(desired, &words).map(|hint| format!("; {hint}")).unwrap_or_default();
+            bail!("there is no environment {desired:?} in {}{hint} (there is: {known})", directory.display());
         }
         None => match names.iter().filter(|name| *name != LOCAL).collect::<Vec<_>>().as_slice() {
             [only] => only.as_str(),

@@ -304,9 +304,9 @@ impl<'a> Section<'a> {
             .map_or_else(|| self.place.clone(), Place::File)
     }
 
-    fn wrong_type(&self, key: &str, item: &Item, wanted: &str) {
+    fn wrong_type(&self, key: &str, item: &Item, desired: &str) {
         let place = item_place(item, &self.key_place(key));
-        self.reader.problem(&place, format!("`{}` must be {wanted}, not {}", self.full(key), article(item)));
+        self.reader.problem(&place, format!("`{}` must be {desired}, not {}", self.full(key), article(item)));
     }
 
     fn full(&self, key: &str) -> String {

@@ -95,8 +95,8 @@ impl Error {
             "CONCURRENT_OPERATIONS_QUOTA_EXCEEDED",
         ];
         let named = self.reason.as_deref().is_some_and(|reason| REASONS.contains(&reason));
-        let told = ["per minute", "CONCURRENT_OPERATIONS_QUOTA_EXCEEDED"];
-        self.code == 429 || (self.code == 403 && (named || told.iter().any(|text| self.message.contains(text))))
+        let quotas = ["per minute", "CONCURRENT_OPERATIONS_QUOTA_EXCEEDED"];
+        self.code == 429 || (self.code == 403 && (named || quotas.iter().any(|text| self.message.contains(text))))
     }
 
     /// Somebody else changed the policy between our read and our write.
@@ -106,7 +106,7 @@ impl Error {
             || self.code == 412
     }
 
-    /// What was to be changed is not as it was when we looked.
+    /// The resource changed since it was read.
     pub fn is_stale(&self) -> bool {
         self.is_policy_conflict() || (self.code == 400 && self.message.contains("fingerprint"))
     }

@@ -1,4 +1,4 @@
-//! Acting in the place of a service account: tokens that IAM Credentials makes for whoever may make them.
+//! Impersonation of a service account: tokens from IAM Credentials.
 
 use std::time::{Duration, Instant};
 
@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::sync::Mutex;
 
 use super::{Api, Client, Method, Request, escape, rest::SCOPES};
-use crate::trouble::Trouble;
+use crate::failure::Failure;
 
 /// How long a token lasts; an hour is the most that every organisation allows.
 const LIFETIME: Duration = Duration::from_secs(3600);
@@ -35,7 +35,7 @@ impl std::fmt::Debug for Impersonation {
 /// When the email is none of a service account.
 pub fn impersonated(source: &Client, email: &str) -> anyhow::Result<Credentials> {
     if !email.ends_with(".gserviceaccount.com") || !email.contains('@') {
-        return Err(Trouble {
+        return Err(Failure {
             code: "usage",
             what: format!("{email:?} is not the email of a service account"),
             on: "--impersonate-service-account".to_owned(),

@@ -1,4 +1,4 @@
-//! A REST request as a value, so that what would be sent can be looked at without sending it.
+//! A REST request as a value, so that a test can check it without sending it.
 
 use std::fmt;
 

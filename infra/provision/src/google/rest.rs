@@ -133,7 +133,7 @@ impl Client {
         self
     }
 
-    /// A client that sends each request once: for what is made anew whenever it is asked for, and whose maker looks
+    /// A client that sends each request once: for what is made anew whenever it is asked for, and whose maker reads
     /// whether it was made before asking again.
     #[must_use]
     pub fn once(&self) -> Self {
@@ -155,10 +155,10 @@ impl Client {
         self.retry
     }
 
-    /// Sends a request, again while its errors are transient, and gives the answer's JSON (null when it is empty).
+    /// Sends a request, again while its errors are transient, and returns the answer's JSON (null when it is empty).
     ///
     /// Writes are sent again too: each of ours names what it makes or carries an etag, so a second arrival is a
-    /// conflict that the caller resolves by looking. The few that Google names itself (keys, notifications, builds)
+    /// conflict that the caller resolves by a read. The few that Google names itself (keys, notifications, builds)
     /// are sent [`Client::once`] at a time.
     ///
     /// # Errors

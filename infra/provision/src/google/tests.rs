@@ -22,7 +22,7 @@ struct Script {
     asked: Arc<Mutex<Vec<String>>>,
 }
 
-/// A client of a server that gives these answers.
+/// A client of a server that returns these answers.
 async fn start(answers: &[(u16, Value)]) -> (Client, Script) {
     let script = Script::default();
     script.answers.lock().unwrap().extend(answers.iter().rev().cloned());

@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
+    failure::Failure,
     google::{self, Client, Method, Request, escape},
-    trouble::Trouble,
 };
 
 /// How long a key that was just made may be unknown.
@@ -92,7 +92,7 @@ impl Account<'_> {
                 Err(error) if (error.is_not_found() || error.is_forbidden()) && Instant::now() < deadline => {
                     tokio::time::sleep(self.client.retry().pause(attempt)).await;
                 }
-                // Who may make keys and not look at them goes on.
+                // A caller that may create keys but not list them continues.
                 Err(error) if error.is_forbidden() => break,
                 answer => {
                     answer.with_context(|| format!("see the new key {id} of {}", self.email))?;
@@ -119,7 +119,7 @@ impl Account<'_> {
         if !why.contains("Key creation is not allowed") && !why.contains("disableServiceAccountKeyCreation") {
             return anyhow::Error::new(error).context(format!("make a key for {}", self.email));
         }
-        Trouble {
+        Failure {
             code: "keys-forbidden",
             what: "the organisation forbids keys of service accounts".to_owned(),
             on: self.email.to_owned(),

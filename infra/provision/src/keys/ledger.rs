@@ -1,4 +1,4 @@
-//! Which keys are ours, told where it outlives the cluster: an object of ids in the environment's bucket. A cluster
+//! Which keys are ours, recorded where it outlives the cluster: an object of ids in the environment's bucket. A cluster
 //! that is gone took its Secrets with it, and the accounts with their keys stayed.
 
 use anyhow::Context as _;

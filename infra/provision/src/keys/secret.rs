@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::iam::Key;
-use crate::deploy::FIELD_MANAGER;
+use crate::deploy::reach::FIELD_MANAGER;
 
 /// Key of the Secret, and name of the file that it is mounted as.
 const FILE: &str = "key.json";
@@ -28,9 +28,9 @@ const SKEW: SignedDuration = SignedDuration::from_mins(5);
 pub(super) struct Record {
     /// Keys that we made and have not seen deleted.
     pub(super) ours: Vec<String>,
-    /// A key is being made: whoever is killed before it is in the Secret leaves one that nobody has.
+    /// A key is being created; a run that is killed before the key is in the Secret leaves it unused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) making: Option<Making>,
+    pub(super) making: Option<PendingKey>,
     /// When the key in the Secret became the one it is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) since: Option<Timestamp>,
@@ -38,7 +38,7 @@ pub(super) struct Record {
 
 /// The moment before a key was made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Making {
+pub(super) struct PendingKey {
     /// Keys that were there.
     pub(super) before: Vec<String>,
     /// When.
@@ -50,7 +50,7 @@ impl Record {
     /// Secret afterwards, is ours too; all others are of people.
     pub(super) fn ours_of(&self, known: &[Key]) -> Vec<String> {
         let lost = |key: &Key| match (&self.making, key.made) {
-            (Some(Making { before, at }), Some(made)) => {
+            (Some(PendingKey { before, at }), Some(made)) => {
                 !before.contains(&key.id) && made.duration_since(*at).abs() <= SKEW
             }
             _ => false,
@@ -68,7 +68,7 @@ impl Record {
 }
 
 /// One workload's Secret.
-pub(super) struct Place<'a> {
+pub(super) struct KeySecret<'a> {
     pub(super) secrets: Api<Secret>,
     /// Label `app` of the workload.
     pub(super) app: &'a str,
@@ -88,7 +88,7 @@ pub(super) struct Content {
     pub(super) exists: bool,
 }
 
-impl Place<'_> {
+impl KeySecret<'_> {
     fn name(&self) -> String {
         format!("google-key-{}", self.account)
     }
@@ -200,7 +200,7 @@ mod tests {
         let known = [key("ours", 0), key("before", 900), key("lost", 1_005), key("later", 9_000)];
         let mut record = Record { ours: vec!["ours".to_owned(), "gone".to_owned()], ..Record::default() };
         assert_eq!(record.ours_of(&known), ["ours"]);
-        record.making = Some(Making { before: vec!["ours".to_owned(), "before".to_owned()], at: at(1_000) });
+        record.making = Some(PendingKey { before: vec!["ours".to_owned(), "before".to_owned()], at: at(1_000) });
         assert_eq!(record.ours_of(&known), ["ours", "lost"]);
     }
 

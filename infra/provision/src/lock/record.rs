@@ -18,7 +18,7 @@ pub struct Holder {
     /// Process id.
     pub process: u32,
     /// What makes process ids comparable: the boot of the machine and the space of process ids. Nothing where a
-    /// system does not tell.
+    /// system does not report it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub space: Option<String>,
 }
@@ -104,7 +104,7 @@ impl Record {
     }
 
     /// Who holds a lock and since when, for people.
-    pub fn told(record: Option<&Self>, now: Timestamp) -> String {
+    pub fn describe(record: Option<&Self>, now: Timestamp) -> String {
         let Some(Self { holder: Holder { who, host, process, .. }, verb, step, since, .. }) = record else {
             return "a lock of another version of this program is there".to_owned();
         };
@@ -181,9 +181,9 @@ mod tests {
 
     #[test]
     fn the_second_operator_is_told_who_and_since_when() {
-        let told = Record::told(Some(&record(1_000_060)), at(1_000_030));
+        let description = Record::describe(Some(&record(1_000_060)), at(1_000_030));
         assert_eq!(
-            told,
+            description,
             "ann on h (process 7) has it for `provision` since 1970-01-12T13:46:40Z, 30 s ago, and changes"
         );
     }

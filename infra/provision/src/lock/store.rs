@@ -6,8 +6,8 @@ use anyhow::Context as _;
 
 use super::Record;
 use crate::{
+    failure::Failure,
     google::{Api, Client, Error, Method, Request, escape},
-    trouble::Trouble,
 };
 
 /// Name of the lock object. No business may be called `deskgrid`, so no tenant may touch it.
@@ -103,7 +103,7 @@ impl Store {
         if !error.is_forbidden() {
             return anyhow::Error::new(error).context(format!("use the lock {self}"));
         }
-        Trouble {
+        Failure {
             code: "lock-denied",
             what: "the lock on the environment may not be taken".to_owned(),
             on: self.to_string(),

@@ -157,7 +157,7 @@ fn behind_identity_aware_proxy() {
     let people = all.iter().find(is_web).unwrap()["data"]["people.json"].as_str().unwrap();
     let people: Value = serde_json::from_str(people).unwrap();
     assert_eq!(people, json!({"alice@example.com": ["bu1"], "*@ops.example.com": ["*"]}));
-    // Whom it names is part of what the pods are told, so that a change of it starts them anew.
+    // The names are part of the configuration of the pods, so that a change restarts them.
     let hash = |text: &str| {
         let rendered = render_with(&environment(text), &config::Endpoints::default(), &images(), &extras).unwrap();
         let monitor = rendered.objects().find(|o| o["kind"] == "Deployment" && o["metadata"]["name"] == "monitor");

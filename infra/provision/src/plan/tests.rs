@@ -11,9 +11,9 @@ const ONE: &str = "project = \"desk-one\"\nlocation = \"europe-west1\"\n[busines
 fn perfect(environment: &Environment) -> Observation {
     let mut observed = Observation::default();
     for resource in desired(environment) {
-        let live = match &resource.wanted {
-            Wanted::Fields(fields) => fields.clone(),
-            Wanted::Grants(grants) => {
+        let live = match &resource.desired {
+            Desired::Fields(fields) => fields.clone(),
+            Desired::Grants(grants) => {
                 let edit = policy::Edit { add: grants.iter().cloned().collect(), remove: vec![] };
                 policy::apply(&Value::Null, &edit)
             }
@@ -196,11 +196,11 @@ fn what_others_should_have_made_is_named_exactly() {
         check(&text, id, |live| *live = Live::Absent, &{
             let environment = environment(&text);
             let desired = desired(&environment);
-            let wanted = desired.iter().find(|resource| resource.id.to_string() == id).unwrap();
-            let Wanted::Fields(fields) = &wanted.wanted else { panic!("{id} has fields") };
+            let desired = desired.iter().find(|resource| resource.id.to_string() == id).unwrap();
+            let Desired::Fields(fields) = &desired.desired else { panic!("{id} has fields") };
             let lines = created(fields).into_iter().map(|difference| {
-                let wanted = difference.wanted.unwrap();
-                format!("\n    + {}: {}", difference.field, wanted.as_str().unwrap())
+                let desired = difference.desired.unwrap();
+                format!("\n    + {}: {}", difference.field, desired.as_str().unwrap())
             });
             format!("! missing: {id}\n      {note}{}", lines.collect::<String>())
         });
@@ -223,7 +223,7 @@ fn more_notifications_than_a_bucket_can_have_are_refused() {
 
 #[test]
 fn what_google_leaves_out_is_no_difference() {
-    for (wanted, live, same) in [
+    for (desired, live, same) in [
         (json!({"a": false}), json!({}), true),
         (json!({"a": {"b": false}}), json!({}), true),
         (json!({"a": {}}), json!({}), false),
@@ -236,6 +236,6 @@ fn what_google_leaves_out_is_no_difference() {
         (json!({"a": 0}), json!({"a": 2}), false),
         (json!({}), json!({"a": 1}), true),
     ] {
-        assert_eq!(field_differences(&wanted, &live).is_empty(), same, "{wanted} {live}");
+        assert_eq!(field_differences(&desired, &live).is_empty(), same, "{desired} {live}");
     }
 }

@@ -1,4 +1,4 @@
-//! What IAM takes at most, looked at before a policy is written: "Allow policies and role bindings" in
+//! Limits of IAM, checked before a policy is written: "Allow policies and role bindings" in
 //! cloud.google.com/iam/quotas, which cannot be raised. It names no limit of bytes; a further one, of 250 domains and
 //! groups, is for members that we never add.
 
@@ -8,8 +8,8 @@ use serde_json::Value;
 
 use super::{apply, edit, grants};
 use crate::{
-    plan::{Action, Change},
-    resource::Wanted,
+    change::{Action, Change},
+    resource::Desired,
 };
 
 /// Principals of all bindings of a policy, each as often as it appears.
@@ -22,9 +22,11 @@ const OPERATORS: usize = 12;
 /// Blocks, before anything is written, the writing of policies that IAM would refuse.
 pub(crate) fn refuse_too_large(changes: &mut [Change]) {
     for change in changes.iter_mut().filter(|change| change.action == Action::Update) {
-        let Some(Wanted::Grants(wanted)) = change.resource.as_ref().map(|resource| &resource.wanted) else { continue };
+        let Some(Desired::Grants(desired)) = change.resource.as_ref().map(|resource| &resource.desired) else {
+            continue;
+        };
         let live = change.live.clone().unwrap_or_default();
-        if let Some(why) = too_large(&apply(&live, &edit(&live, wanted))) {
+        if let Some(why) = too_large(&apply(&live, &edit(&live, desired))) {
             let reason = format!(
                 "the policy of {} would be larger than IAM takes: {why}; give some businesses a `bucket` of their own, \
                  or name fewer under `businesses` of [web] in the environment file",

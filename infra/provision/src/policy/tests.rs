@@ -14,14 +14,14 @@ fn only_what_is_missing_is_added_and_the_rest_stays() {
         {"role": "r", "members": ["user:a", "serviceAccount:x"]},
         {"role": "r", "members": ["serviceAccount:x"], "condition": {"title": "t", "expression": "1", "description": "d"}},
     ]});
-    let wanted: BTreeSet<Grant> = [
+    let desired: BTreeSet<Grant> = [
         grant("r", "serviceAccount:x", None),
         grant("r", "serviceAccount:y", None),
         grant("r", "serviceAccount:y", Some(("t", "1"))),
         grant("s", "serviceAccount:y", Some(("u", "2"))),
     ]
     .into();
-    let first = edit(&policy, &wanted);
+    let first = edit(&policy, &desired);
     assert_eq!((first.add.len(), first.remove.len()), (3, 0));
     let after = apply(&policy, &first);
     assert_eq!(
@@ -32,8 +32,8 @@ fn only_what_is_missing_is_added_and_the_rest_stays() {
             {"role": "s", "members": ["serviceAccount:y"], "condition": {"title": "u", "expression": "2"}},
         ]})
     );
-    assert!(edit(&after, &wanted).is_empty());
-    let taken = apply(&after, &removal(&after, &wanted));
+    assert!(edit(&after, &desired).is_empty());
+    let taken = apply(&after, &removal(&after, &desired));
     assert_eq!(
         taken["bindings"],
         json!([{"role": "r", "members": ["user:a"]},
@@ -43,8 +43,8 @@ fn only_what_is_missing_is_added_and_the_rest_stays() {
 
 #[test]
 fn a_missing_policy_is_an_empty_one() {
-    let wanted: BTreeSet<Grant> = [grant("r", "m", None)].into();
-    let after = apply(&Value::Null, &edit(&Value::Null, &wanted));
+    let desired: BTreeSet<Grant> = [grant("r", "m", None)].into();
+    let after = apply(&Value::Null, &edit(&Value::Null, &desired));
     assert_eq!(after, json!({"version": 3, "bindings": [{"role": "r", "members": ["m"]}]}));
 }
 
@@ -55,8 +55,8 @@ fn ghosts_of_our_accounts_and_altered_conditions_go() {
         {"role": "r", "members": [ghost, "deleted:serviceAccount:other?uid=8"]},
         {"role": "r", "members": ["serviceAccount:x", "user:a"], "condition": {"title": "t", "expression": "true"}},
     ]});
-    let wanted: BTreeSet<Grant> = [grant("r", "serviceAccount:x", Some(("t", "narrow")))].into();
-    let edit = edit(&policy, &wanted);
+    let desired: BTreeSet<Grant> = [grant("r", "serviceAccount:x", Some(("t", "narrow")))].into();
+    let edit = edit(&policy, &desired);
     assert_eq!(edit.remove.iter().map(|grant| grant.member.as_str()).collect::<Vec<_>>(), [ghost, "serviceAccount:x"]);
     assert_eq!(
         apply(&policy, &edit)["bindings"],

@@ -55,9 +55,9 @@ const CONSTRAINTS: [Constraint; 10] = [
                 || [Kind::Bucket, Kind::Registry].iter().any(|kind| pending.creates(*kind))
         },
         forbids: |environment, policy| {
-            let wanted = [Some(environment.location.as_str()), environment.zone.as_deref()];
+            let desired = [Some(environment.location.as_str()), environment.zone.as_deref()];
             let denied = |place: &&str| !allows(policy, |value| is_in(value, place));
-            wanted.into_iter().flatten().find(denied).map(|place| format!("nothing may be made in {place}"))
+            desired.into_iter().flatten().find(denied).map(|place| format!("nothing may be made in {place}"))
         },
         fix: "set `location` (and `zone`) in the environment file to one that is allowed: gcloud org-policies describe \
               gcp.resourceLocations --effective --project PROJECT",
@@ -136,9 +136,9 @@ fn has_public_nodes(environment: &Environment, pending: &Pending<'_>) -> bool {
 }
 
 /// Looks at every constraint that matters.
-pub(super) async fn look(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Vec<Finding> {
+pub(super) async fn check(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Vec<Finding> {
     let matter = CONSTRAINTS.iter().filter(|constraint| (constraint.matters)(environment, pending));
-    let looks = matter.map(|constraint| async move {
+    let checks = matter.map(|constraint| async move {
         let Constraint { name, forbids, fix, .. } = constraint;
         let path = format!("v2/projects/{}/policies/{name}:getEffectivePolicy", escape(&environment.project));
         let what = format!("constraints/{name}");
@@ -147,10 +147,10 @@ pub(super) async fn look(environment: &Environment, client: &Client, pending: &P
                 Some(seen) => Finding::bad(&what, seen, fix.replace("PROJECT", &environment.project)),
                 None => Finding::good(&what, "nothing of this environment breaks it"),
             },
-            Err(error) => Finding::bad(&what, format!("cannot be looked at: {}", brief(&error)), "").optional(),
+            Err(error) => Finding::bad(&what, format!("cannot be checked: {}", brief(&error)), "").optional(),
         }
     });
-    futures::future::join_all(looks).await
+    futures::future::join_all(checks).await
 }
 
 fn rules(policy: &Value) -> impl Iterator<Item = &Value> {

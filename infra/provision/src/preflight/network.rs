@@ -10,7 +10,7 @@ use crate::{
 
 /// Looks whether nodes without public addresses reach Google's APIs; a way that cannot be seen from here (a NAT, an own
 /// route) may do as well, so nothing is stopped by it.
-pub(super) async fn look(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Option<Finding> {
+pub(super) async fn check(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Option<Finding> {
     let network = &environment.network;
     let makes = environment.manage.cluster == Managed::Create && pending.creates(Kind::Cluster);
     if !network.private_nodes || !makes {
@@ -37,7 +37,7 @@ pub(super) async fn look(environment: &Environment, client: &Client, pending: &P
             ),
         )
         .optional(),
-        Err(error) => Finding::bad(what, format!("cannot be looked at: {error}"), "").optional(),
+        Err(error) => Finding::bad(what, format!("cannot be checked: {error}"), "").optional(),
     })
 }
 

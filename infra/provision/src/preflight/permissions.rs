@@ -11,7 +11,7 @@ use crate::{
     resource::Kind,
 };
 
-/// What whoever makes nodes needs on their account; the role that makes accounts does not have it.
+/// What needs on their account; the role that makes accounts does not have it.
 const ACT_AS: &str = "iam.serviceAccounts.actAs";
 
 /// Permissions on the project, by who makes the class of resource and by the kinds that they are for.
@@ -76,7 +76,7 @@ pub(super) fn on_bucket(environment: &Environment) -> Vec<&'static str> {
 pub(super) fn missing<'a>(permissions: &[&'a str], answer: &Value) -> Vec<&'a str> {
     let held: BTreeSet<&str> =
         answer["permissions"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
-    permissions.iter().copied().filter(|wanted| !held.contains(wanted)).collect()
+    permissions.iter().copied().filter(|desired| !held.contains(desired)).collect()
 }
 
 /// The roles that have these permissions, each once.
@@ -119,6 +119,6 @@ pub(super) async fn act_as_nodes(environment: &Environment, client: &Client, pen
                 environment.project
             ),
         ),
-        Err(error) => Finding::bad(what, format!("cannot be looked at: {error}"), "").optional(),
+        Err(error) => Finding::bad(what, format!("cannot be checked: {error}"), "").optional(),
     })
 }

@@ -37,9 +37,9 @@ pub(super) async fn billing(environment: &Environment, client: &Client) -> Findi
         }
         Err(error) if error.is_service_disabled() => {
             let fix = format!("gcloud services enable --project {project} cloudbilling.googleapis.com");
-            Finding::bad("billing", "cannot be looked at: cloudbilling.googleapis.com is not enabled", fix).optional()
+            Finding::bad("billing", "cannot be checked: cloudbilling.googleapis.com is not enabled", fix).optional()
         }
-        Err(error) => Finding::bad("billing", format!("cannot be looked at: {error}"), "").optional(),
+        Err(error) => Finding::bad("billing", format!("cannot be checked: {error}"), "").optional(),
     }
 }
 
@@ -125,9 +125,9 @@ async fn cpus(environment: &Environment, client: &Client, pending: &Pending<'_>)
         // Before the service is enabled nothing of it can be read.
         Err(error) => {
             let seen = if error.is_service_disabled() {
-                "cannot be looked at: compute.googleapis.com is not enabled".to_owned()
+                "cannot be checked: compute.googleapis.com is not enabled".to_owned()
             } else {
-                format!("cannot be looked at: {error}")
+                format!("cannot be checked: {error}")
             };
             return vec![Finding::bad("quota: processors", seen, "").optional()];
         }
@@ -142,20 +142,20 @@ async fn cpus(environment: &Environment, client: &Client, pending: &Pending<'_>)
          https://console.cloud.google.com/iam-admin/quotas?service=compute.googleapis.com&project={}",
         environment.project
     );
-    let look = |what: &str, metric: &str, wanted: Option<u32>| {
-        let wanted = wanted?;
+    let check_quota = |what: &str, metric: &str, desired: Option<u32>| {
+        let desired = desired?;
         let free = free(&region, metric)?;
-        let seen = format!("{wanted} {metric} in {}, of which {free} are free", environment.location);
-        Some(match f64::from(wanted) <= free {
+        let seen = format!("{desired} {metric} in {}, of which {free} are free", environment.location);
+        Some(match f64::from(desired) <= free {
             true => Finding::good(what, seen),
             false => Finding::bad(what, seen, fix.clone()),
         })
     };
-    let engines = look("quota: engines at most", metric, engines).or_else(|| {
+    let engines = check_quota("quota: engines at most", metric, engines).or_else(|| {
         // Where spot machines have no quota of their own, they count as others.
-        look("quota: engines at most", "CPUS", engines)
+        check_quota("quota: engines at most", "CPUS", engines)
     });
-    look("quota: system nodes", "CPUS", system).into_iter().chain(engines.map(Finding::optional)).collect()
+    check_quota("quota: system nodes", "CPUS", system).into_iter().chain(engines.map(Finding::optional)).collect()
 }
 
 /// What is left of a quota; nothing when the region has none of this name, or none for it alone.

@@ -27,18 +27,18 @@ pub(super) fn pool(id: &Id, fields: &Value) -> Value {
 }
 
 /// A cluster as it was read, where a network that was given by its full name is shown by its last part only.
-pub(super) fn view(wanted: &Value, mut live: Value) -> Value {
+pub(super) fn view(desired: &Value, mut live: Value) -> Value {
     for field in ["network", "subnetwork"] {
         let full = &live["networkConfig"][field];
-        let is_same = wanted[field].as_str().is_some_and(|wanted| {
+        let is_same = desired[field].as_str().is_some_and(|desired| {
             let last = |name: &str| name.rsplit('/').next().map(str::to_owned);
-            match (wanted.contains('/'), full.as_str()) {
-                (true, Some(full)) => full == wanted,
-                _ => live[field].as_str().and_then(last) == last(wanted),
+            match (desired.contains('/'), full.as_str()) {
+                (true, Some(full)) => full == desired,
+                _ => live[field].as_str().and_then(last) == last(desired),
             }
         });
         if is_same {
-            live[field] = wanted[field].clone();
+            live[field] = desired[field].clone();
         }
     }
     live
@@ -104,23 +104,23 @@ fn top(paths: &[String]) -> Vec<&str> {
 }
 
 /// A map that is replaced whole, with other people's entries kept.
-fn merged(live: &Value, wanted: &Value) -> Value {
+fn merged(live: &Value, desired: &Value) -> Value {
     let mut merged: Map<String, Value> = live.as_object().cloned().unwrap_or_default();
-    merged.extend(wanted.as_object().cloned().unwrap_or_default());
+    merged.extend(desired.as_object().cloned().unwrap_or_default());
     Value::Object(merged)
 }
 
-/// `live` with what `wanted` says, objects within each other.
-fn combined(live: &Value, wanted: &Value) -> Value {
-    match (live, wanted) {
-        (Value::Object(live), Value::Object(wanted)) => {
+/// `live` with what `desired` says, objects within each other.
+fn combined(live: &Value, desired: &Value) -> Value {
+    match (live, desired) {
+        (Value::Object(live), Value::Object(desired)) => {
             let mut all = live.clone();
-            for (key, value) in wanted {
+            for (key, value) in desired {
                 let value = combined(live.get(key).unwrap_or(&Value::Null), value);
                 all.insert(key.clone(), value);
             }
             Value::Object(all)
         }
-        _ => wanted.clone(),
+        _ => desired.clone(),
     }
 }

@@ -103,9 +103,9 @@ fn clusters_pools_services_and_registries_have_theirs() {
             r#"PUT v1/projects/p/locations/l/clusters/c/nodePools/n {"resourceLabels":{"labels":{"k":"v"}}}"#,
         ]
     );
-    let wanted = Wanted::Fields(json!({"a.googleapis.com": "ENABLED"}));
+    let desired = Desired::Fields(json!({"a.googleapis.com": "ENABLED"}));
     assert_eq!(
-        line(&read_as(&services, &wanted)),
+        line(&read_as(&services, &desired)),
         "GET v1/projects/p/services:batchGet?names=projects/p/services/a.googleapis.com"
     );
     let enable = |names: &[&str]| lines(updates(&services, &json!({}), &json!({}), &paths(names)));
@@ -134,8 +134,8 @@ fn a_network_given_by_its_full_name_is_the_one_that_is_shown_by_its_last_part() 
     let cluster = Id::new(Kind::Cluster, "projects/p/locations/l/clusters/c");
     let live = json!({"network": "n", "networkConfig": {"network": "projects/host/global/networks/n"}});
     let seen = |network: &str| {
-        let wanted = Wanted::Fields(json!({"network": network}));
-        view(&cluster, &wanted, live.clone())["network"].as_str().unwrap().to_owned()
+        let desired = Desired::Fields(json!({"network": network}));
+        view(&cluster, &desired, live.clone())["network"].as_str().unwrap().to_owned()
     };
     assert_eq!(seen("n"), "n");
     assert_eq!(seen("projects/host/global/networks/n"), "projects/host/global/networks/n");

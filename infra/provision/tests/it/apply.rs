@@ -15,7 +15,7 @@ use provision::{
 };
 use serde_json::{Value, json};
 
-use crate::ground::{self, Writes, assert_same, client, cloud, environment, recording, silent, world};
+use crate::fixture::{self, Writes, assert_same, client, cloud, environment, recording, silent, world};
 
 const TWO: &str = "[businesses.bu1]\npriority = true\n[businesses.bu2]\n";
 const SUBSCRIPTION: &str = "v1/projects/desk-one/subscriptions/desk-one-bu1-subscription";
@@ -33,9 +33,9 @@ struct Fixture {
 
 impl Fixture {
     async fn start() -> Self {
-        let google = ground::google(|options| options.enforce_apis = false).await;
+        let google = fixture::google(|options| options.enforce_apis = false).await;
         let (client, writes) = recording(client(&google));
-        let hand = ground::client(&google);
+        let hand = fixture::client(&google);
         Self { google, cloud: cloud(client), writes, hand }
     }
 
@@ -51,7 +51,7 @@ impl Fixture {
     }
 
     async fn plan(&self, environment: &Environment) -> Plan {
-        provision::look(environment, &self.cloud, Options::default(), &silent()).await.unwrap()
+        provision::make_plan(environment, &self.cloud, Options::default(), &silent()).await.unwrap()
     }
 
     async fn get(&self, api: Api, path: &str) -> Value {
@@ -145,7 +145,7 @@ async fn what_is_not_ours_stops_the_plan_until_adopted() {
     assert_eq!(fixture.writes.take(), Vec::<String>::new());
 
     let options = Options { adopt: true, ..Options::default() };
-    let adopting = provision::look(&environment, &fixture.cloud, options, &silent()).await.unwrap();
+    let adopting = provision::make_plan(&environment, &fixture.cloud, options, &silent()).await.unwrap();
     assert!(show::render(&adopting, false).contains("~ take over topic desk-one-bu1-topic"));
     provision::carry_out(adopting, &fixture.cloud, &silent()).await.unwrap();
     let labels = json!({"team": "other", "managed-by": "deskgrid", "deskgrid-env": "e", "business": "bu1"});
@@ -261,8 +261,7 @@ async fn notifications_come_go_and_lose_their_doubles() {
     assert_same(&world(&fixture.google), &after, "without its double");
 
     let options = removal::Options::default();
-    let removal =
-        provision::look_to_remove(&notifying, Some(&plain), &fixture.cloud, options, &silent()).await.unwrap();
+    let removal = provision::plan_removal(&notifying, Some(&plain), &fixture.cloud, options, &silent()).await.unwrap();
     provision::carry_out(removal, &fixture.cloud, &silent()).await.unwrap();
     assert_eq!(configurations().await.len(), 0);
     assert_same(&world(&fixture.google), &before, "without notifications");

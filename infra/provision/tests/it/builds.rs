@@ -10,7 +10,7 @@ use provision::{
 };
 use serde_json::json;
 
-use crate::ground::{self, ONE, Verb, client, cloud, environment};
+use crate::fixture::{self, ONE, Verb, client, cloud, environment};
 
 fn order<'a>(environment: &'a Environment, images: &'a [Image<'a>]) -> Order<'a> {
     Order {
@@ -31,7 +31,7 @@ async fn known(client: &Client, order: &Order<'_>) -> Vec<Build> {
 async fn an_order_whose_answer_is_lost_is_one_build() {
     let faults = Faults::default();
     let told = faults.clone();
-    let google = ground::google(move |options| options.faults = told).await;
+    let google = fixture::google(move |options| options.faults = told).await;
     Verb::Provision.run(&cloud(client(&google))).await.unwrap();
     let environment = environment(ONE);
     let client = client(&google);
@@ -59,7 +59,7 @@ async fn an_order_whose_answer_is_lost_is_one_build() {
 #[tokio::test]
 async fn a_build_is_waited_for_only_if_it_makes_every_image_that_is_wanted() {
     // No build ends while this looks.
-    let google = ground::google(|options| {
+    let google = fixture::google(|options| {
         options.operations_take = Duration::from_secs(3600);
         options.enforce_apis = false;
     })

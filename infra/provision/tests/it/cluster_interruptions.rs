@@ -13,7 +13,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     desk::{Desk, Snapshot, Verb},
-    ground::assert_same,
+    fixture::assert_same,
     interruptions::{Point, assert_nothing_labelled, points},
     sample::{is_long, sample, stops},
 };

@@ -20,13 +20,13 @@ use provision::{
     Cloud, Environment,
     deploy::{self, Foreign},
     environment::{Overrides, parse},
-    keys::{self, Holder},
+    keys::{self, KeyUser},
     manifests::{Extras, Images, WebImages},
     plan,
 };
 use serde_json::{Value, json};
 
-use crate::ground::{self, PROJECT, Saved, client, lock, make, remove, silent};
+use crate::fixture::{self, PROJECT, Saved, client, lock, make, remove, silent};
 
 /// Longest time for anything to begin, or to end.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -66,7 +66,7 @@ impl Desk {
         let folder = tempfile::tempdir().unwrap();
         let faults = Faults::default();
         let told = faults.clone();
-        let google = ground::google(move |options| {
+        let google = fixture::google(move |options| {
             options.faults = told;
             tell(options);
         })
@@ -93,7 +93,7 @@ impl Desk {
 
     /// A way to it, as each run of the program has one of its own.
     pub(crate) async fn cloud(&self) -> Cloud {
-        Cloud { kubernetes: Ok(client_of(&self.kubernetes).await), ..ground::cloud(client(&self.google)) }
+        Cloud { kubernetes: Ok(client_of(&self.kubernetes).await), ..fixture::cloud(client(&self.google)) }
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -120,7 +120,7 @@ impl Desk {
             let metadata = &object["metadata"];
             (format!("{} {}/{}", object["kind"], metadata["namespace"], metadata["name"]), object)
         });
-        json!({"google": ground::world(&self.google), "cluster": named.collect::<serde_json::Map<_, _>>()})
+        json!({"google": fixture::world(&self.google), "cluster": named.collect::<serde_json::Map<_, _>>()})
     }
 
     pub(crate) async fn stop(self) {
@@ -237,7 +237,7 @@ impl Verb {
             let work = async |_: &dyn Fn(&str)| {
                 deploy::run(environment, cloud, &options, &(Arc::new(|_| {}) as deploy::Progress)).await
             };
-            provision::guarded::under_lock(environment, cloud, &settings, None, work).await
+            provision::locked::with_lock(environment, cloud, &settings, None, work).await
         };
         match self {
             Self::Deploy => {
@@ -245,18 +245,18 @@ impl Verb {
             }
             Self::AddBusiness => {
                 let look =
-                    async || provision::look_to_add(&one, &both, cloud, plan::Options::default(), &silent()).await;
+                    async || provision::plan_addition(&one, &both, cloud, plan::Options::default(), &silent()).await;
                 make(&both, cloud, look).await?;
                 deploy(&both, Some("bu2")).await?;
             }
             Self::RotateKeys => {
                 let work = async |_: &dyn Fn(&str)| {
-                    for holder in Holder::all(&one) {
-                        keys::rotate(&one, &holder, cloud, (LIMIT, LIMIT), &|_| {}).await?;
+                    for user in KeyUser::all(&one) {
+                        keys::rotate(&one, &user, cloud, (LIMIT, LIMIT), &|_| {}).await?;
                     }
                     Ok(())
                 };
-                provision::guarded::under_lock(&one, cloud, &lock("rotate-keys"), None, work).await?;
+                provision::locked::with_lock(&one, cloud, &lock("rotate-keys"), None, work).await?;
             }
             Self::RemoveBusiness => remove(&both, Some(&one), cloud, true).await?,
             Self::Teardown => remove(&one, None, cloud, true).await?,
@@ -268,7 +268,7 @@ impl Verb {
     pub(crate) async fn prepare(self, desk: &Desk) {
         let cloud = desk.cloud().await;
         let one = environment(&["bu1"]);
-        let look = async || provision::look(&one, &cloud, plan::Options::default(), &silent()).await;
+        let look = async || provision::make_plan(&one, &cloud, plan::Options::default(), &silent()).await;
         make(&one, &cloud, look).await.unwrap();
         let verbs: &[Self] = match self {
             Self::Deploy => &[],

@@ -87,13 +87,13 @@ fn is_of(document: &Value, method: &Value, request: &Request) -> bool {
 
 /// Whether a path is one of a template such as `v1/projects/{p}/topics/{t}:publish`, with something in every hole.
 fn matches(template: &str, path: &str) -> bool {
-    let (wanted, found): (Vec<&str>, Vec<&str>) = (template.split('/').collect(), path.split('/').collect());
-    wanted.len() == found.len()
-        && wanted.iter().zip(found).all(|(wanted, found)| match wanted.find('{') {
-            None => *wanted == found,
+    let (desired, found): (Vec<&str>, Vec<&str>) = (template.split('/').collect(), path.split('/').collect());
+    desired.len() == found.len()
+        && desired.iter().zip(found).all(|(desired, found)| match desired.find('{') {
+            None => *desired == found,
             Some(start) => {
-                let after = wanted.rsplit_once('}').map_or("", |(_, after)| after);
-                let inner = found.strip_prefix(&wanted[..start]).and_then(|rest| rest.strip_suffix(after));
+                let after = desired.rsplit_once('}').map_or("", |(_, after)| after);
+                let inner = found.strip_prefix(&desired[..start]).and_then(|rest| rest.strip_suffix(after));
                 inner.is_some_and(|inner| !inner.is_empty() && !inner.contains(':'))
             }
         })

@@ -7,12 +7,12 @@ use localcloud::google::Google;
 use provision::{
     desired::desired,
     google::{Api, Method, Request},
-    resource::{Kind, Wanted},
+    resource::{Desired, Kind},
     wire,
 };
 use serde_json::{Value, json};
 
-use crate::ground::{ONE, PROJECT, client, environment};
+use crate::fixture::{ONE, PROJECT, client, environment};
 
 /// A field of each kind, and what it is changed to.
 fn alteration(kind: Kind) -> Option<(&'static str, Value)> {
@@ -38,9 +38,9 @@ pub(crate) async fn drift(google: &Google) {
     let (mut seen, mut last) = (BTreeSet::new(), Vec::new());
     for resource in desired(&environment) {
         let id = &resource.id;
-        match &resource.wanted {
+        match &resource.desired {
             // Somebody else's first, such as the owner's on the project.
-            Wanted::Grants(_) if seen.insert(id.kind) => {
+            Desired::Grants(_) if seen.insert(id.kind) => {
                 let mut policy = send(wire::read(id)).await;
                 let bindings = policy["bindings"].as_array_mut().unwrap();
                 let ours = |binding: &Value| binding["members"].to_string().contains("serviceAccount:");
@@ -49,14 +49,14 @@ pub(crate) async fn drift(google: &Google) {
                 send(wire::write_policy(id, policy)).await;
             }
             // The second role: policies that are written still name it.
-            Wanted::Fields(_) if id.kind == Kind::Role && seen.contains(&id.kind) => {
+            Desired::Fields(_) if id.kind == Kind::Role && seen.contains(&id.kind) => {
                 last.extend(wire::deletes(id, &Value::Null));
             }
-            Wanted::Fields(_) if id.short().ends_with("priority-subscription") => {
+            Desired::Fields(_) if id.short().ends_with("priority-subscription") => {
                 last.extend(wire::deletes(id, &Value::Null));
             }
-            Wanted::Fields(_) if id.kind == Kind::Services => {}
-            Wanted::Fields(fields) => {
+            Desired::Fields(_) if id.kind == Kind::Services => {}
+            Desired::Fields(fields) => {
                 let Some((field, value)) = alteration(id.kind).filter(|_| seen.insert(id.kind)) else {
                     continue;
                 };
@@ -77,7 +77,7 @@ pub(crate) async fn drift(google: &Google) {
                     send(request).await;
                 }
             }
-            Wanted::Grants(_) => {}
+            Desired::Grants(_) => {}
         }
     }
     for request in last {

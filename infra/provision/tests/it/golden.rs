@@ -9,7 +9,7 @@ use std::{
 use localcloud::container::Access;
 use serde_json::{Value, json};
 
-use crate::ground::{self, PROJECT};
+use crate::fixture::{self, PROJECT};
 
 /// Logs that are not replayed at all, with the reason. They are not among the files.
 const LOGS_LEFT_OUT: [(&str, &str); 12] = [
@@ -194,13 +194,13 @@ impl Replay {
             self.etags.insert(resource(&url), body["etag"].clone());
         }
         let mut differences = BTreeSet::new();
-        let wanted = match &exchange["answer"]["nodePools"] {
+        let desired = match &exchange["answer"]["nodePools"] {
             Value::Array(_) => cluster(&exchange["answer"]),
             _ => exchange["answer"].clone(),
         };
-        let top = if wanted["projectId"].is_string() { "project" } else { "" };
+        let top = if desired["projectId"].is_string() { "project" } else { "" };
         let as_numbers = text("path").contains("enum-encoding");
-        shape(top, &wanted, &body, as_numbers, &mut differences);
+        shape(top, &desired, &body, as_numbers, &mut differences);
         self.problems.extend(differences.into_iter().map(|difference| format!("{named}: {difference}")));
         let name = body["name"].as_str().unwrap_or_default();
         if name.contains("operation") {
@@ -226,13 +226,13 @@ fn resource(url: &str) -> String {
 }
 
 /// What of the recorded answer is missing in ours, or of another type. More is fine: APIs grow.
-fn shape(path: &str, wanted: &Value, found: &Value, as_numbers: bool, differences: &mut BTreeSet<String>) {
+fn shape(path: &str, desired: &Value, found: &Value, as_numbers: bool, differences: &mut BTreeSet<String>) {
     if FIELDS_LEFT_OUT.iter().any(|(end, _)| path.ends_with(end)) {
         return;
     }
-    match (wanted, found) {
-        (Value::Object(wanted), Value::Object(found)) => {
-            for (key, inner) in wanted {
+    match (desired, found) {
+        (Value::Object(desired), Value::Object(found)) => {
+            for (key, inner) in desired {
                 let path = format!("{path}.{key}");
                 match found.get(key) {
                     Some(found) => shape(&path, inner, found, as_numbers, differences),
@@ -243,26 +243,26 @@ fn shape(path: &str, wanted: &Value, found: &Value, as_numbers: bool, difference
                 }
             }
         }
-        (Value::Array(wanted), Value::Array(found)) => {
-            for (wanted, found) in wanted.iter().zip(found) {
-                shape(&format!("{path}[]"), wanted, found, as_numbers, differences);
+        (Value::Array(desired), Value::Array(found)) => {
+            for (desired, found) in desired.iter().zip(found) {
+                shape(&format!("{path}[]"), desired, found, as_numbers, differences);
             }
-            if wanted.len() > found.len() {
-                differences.insert(format!("{path} has {} items, not {}", found.len(), wanted.len()));
+            if desired.len() > found.len() {
+                differences.insert(format!("{path} has {} items, not {}", found.len(), desired.len()));
             }
         }
         (Value::Number(_), Value::String(_)) if as_numbers => {}
         // What an error says of itself is words; what kind of error it is is not.
-        (Value::String(wanted), Value::String(found))
+        (Value::String(desired), Value::String(found))
             if path.ends_with(".status") || path.ends_with(".reason") || path.ends_with(".kind") =>
         {
-            if wanted != found {
-                differences.insert(format!("{path} is {found:?}, not {wanted:?}"));
+            if desired != found {
+                differences.insert(format!("{path} is {found:?}, not {desired:?}"));
             }
         }
-        (wanted, found) => {
-            if std::mem::discriminant(wanted) != std::mem::discriminant(found) {
-                differences.insert(format!("{path} is {found}, and was {wanted}"));
+        (desired, found) => {
+            if std::mem::discriminant(desired) != std::mem::discriminant(found) {
+                differences.insert(format!("{path} is {found}, and was {desired}"));
             }
         }
     }
@@ -277,7 +277,7 @@ async fn recorded_exchanges_get_answers_of_the_same_status_and_shape() {
     paths.sort();
     for path in paths {
         let exchanges: Vec<Value> = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        let google = ground::google(|options| options.enforce_apis = false).await;
+        let google = fixture::google(|options| options.enforce_apis = false).await;
         google.identity().open_pool();
         let access = Access { endpoint: "127.0.0.1:1".to_owned(), ca_pem: "a certificate".to_owned() };
         google.container().attach(access);

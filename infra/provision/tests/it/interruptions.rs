@@ -16,7 +16,7 @@ use tokio::sync::OnceCell;
 
 use crate::{
     drift::drift,
-    ground::{self, Saved, Verb, assert_same, client, cloud, world},
+    fixture::{self, Saved, Verb, assert_same, client, cloud, world},
     sample::{is_long, sample, stops},
 };
 
@@ -99,7 +99,7 @@ impl Case {
     async fn make(verb: Verb) -> Self {
         let faults = Faults::default();
         let told = faults.clone();
-        let google = ground::google(move |options| options.faults = told).await;
+        let google = fixture::google(move |options| options.faults = told).await;
         verb.prepare(&google).await;
         let start = Saved::of(&google);
         faults.record();
@@ -114,7 +114,7 @@ impl Case {
     pub(crate) async fn begin(&self, tell: impl FnOnce(&mut Options)) -> (localcloud::google::Google, Faults) {
         let faults = Faults::default();
         let told = faults.clone();
-        let google = ground::google(move |options| {
+        let google = fixture::google(move |options| {
             options.faults = told;
             tell(options);
         })
@@ -175,11 +175,11 @@ async fn interrupted_everywhere(verb: Verb) {
     interrupted(verb, |_| true).await;
 }
 
-/// Stops a verb at those of its requests that `wanted` says.
-async fn interrupted(verb: Verb, wanted: impl Fn(&Point) -> bool) {
+/// Stops a verb at those of its requests that `desired` says.
+async fn interrupted(verb: Verb, desired: impl Fn(&Point) -> bool) {
     let begun = Instant::now();
     let case = Case::of(verb).await;
-    let points: Vec<&Point> = case.points.iter().filter(|point| wanted(point)).collect();
+    let points: Vec<&Point> = case.points.iter().filter(|point| desired(point)).collect();
     assert!(points.len() > 15, "{points:#?}");
     // The lock is a part of it.
     assert!(
@@ -226,9 +226,9 @@ async fn a_lost_answer_to_any_write_makes_nothing_twice() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_a_hand_changed_is_put_right_also_when_that_is_stopped_at_any_write() {
     // As it was before anybody changed it.
-    let google = ground::google(|_| {}).await;
+    let google = fixture::google(|_| {}).await;
     Verb::Provision.run(&cloud(client(&google))).await.unwrap();
-    ground::put(&google, "bu1/output/s/j/1-0").await;
+    fixture::put(&google, "bu1/output/s/j/1-0").await;
     let before = world(&google);
     drift(&google).await;
     Verb::Repair.run(&cloud(client(&google))).await.unwrap();

@@ -13,7 +13,7 @@ use provision::google::{Api, Method, Request};
 use serde_json::json;
 
 use crate::{
-    ground::{self, Verb, assert_same, client, cloud, world},
+    fixture::{self, Verb, assert_same, client, cloud, world},
     interruptions::Case,
     sample::is_long,
 };
@@ -109,7 +109,7 @@ fn all(faults: &Faults) {
 
 /// Somebody else's operation on the cluster, which changes nothing and is in the way.
 async fn somebody_upgrades(google: &Google) {
-    let path = format!("v1/projects/{}/locations/europe-west1/clusters/{}-cluster", ground::PROJECT, ground::PROJECT);
+    let path = format!("v1/projects/{}/locations/europe-west1/clusters/{}-cluster", fixture::PROJECT, fixture::PROJECT);
     let other = client(google);
     let Some(live) = other.send_optional(&Request::get(Api::Container, &path)).await.unwrap() else { return };
     let update = json!({"update": {"desiredReleaseChannel": live["releaseChannel"]}});
@@ -174,7 +174,7 @@ async fn somebody_elses_operation_on_the_cluster_is_waited_for() {
     let before = world(&google);
     let path = format!(
         "v1/projects/{project}/locations/europe-west1/clusters/{project}-cluster/nodePools/engines",
-        project = ground::PROJECT
+        project = fixture::PROJECT
     );
     let drift = Request::new(Api::Container, Method::Post, format!("{path}:setAutoscaling"))
         .body(json!({"autoscaling": {"enabled": true, "maxNodeCount": 99}}));

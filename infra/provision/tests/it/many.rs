@@ -9,7 +9,7 @@ use provision::{
 use serde_json::json;
 
 use crate::{
-    ground::{self, ONE, TWO, client, cloud, environment, silent},
+    fixture::{self, ONE, TWO, client, cloud, environment, silent},
     waves::{Span, WAVES, spans, waves},
 };
 
@@ -24,10 +24,10 @@ fn file(more: &str) -> String {
 async fn fifty_businesses_are_provisioned_side_by_side_and_shown_in_a_line_each() {
     let served: Vec<String> = (1..=20).map(|number| format!("\"desk{number}\"")).collect();
     let environment = environment(&file(&format!("[web]\nbusinesses = [{}]\n", served.join(", "))));
-    let google = ground::google(|_| {}).await;
+    let google = fixture::google(|_| {}).await;
     let cloud = cloud(client(&google));
 
-    let plan = provision::look(&environment, &cloud, plan::Options::default(), &silent()).await.unwrap();
+    let plan = provision::make_plan(&environment, &cloud, plan::Options::default(), &silent()).await.unwrap();
     let shown = show::render(&plan, false);
     println!("{shown}");
     let lines = shown.lines().count();
@@ -39,7 +39,7 @@ async fn fifty_businesses_are_provisioned_side_by_side_and_shown_in_a_line_each(
     assert!(plan.changes.iter().filter(of_one).count() > 8);
 
     // The projects' quota of accounts is not enough for so many, unless it was raised: said, and gone on.
-    let findings = provision::preflight::look(&environment, &cloud, Some(&plan)).await;
+    let findings = provision::preflight::check(&environment, &cloud, Some(&plan)).await;
     let quota = findings.iter().find(|found| found.what == "quota: service accounts").unwrap();
     assert!(!quota.fine && !quota.needed && quota.seen.contains("154 come"), "{quota:?}");
     assert!(quota.fix.as_ref().unwrap().contains("Service Account Count"));
@@ -47,7 +47,7 @@ async fn fifty_businesses_are_provisioned_side_by_side_and_shown_in_a_line_each(
 
     let report = provision::run(&environment, &cloud, plan::Options::default(), &silent()).await.unwrap();
     assert!(report.applied.done > 10 * COUNT, "{}", report.applied.done);
-    let again = provision::look(&environment, &cloud, plan::Options::default(), &silent()).await.unwrap();
+    let again = provision::make_plan(&environment, &cloud, plan::Options::default(), &silent()).await.unwrap();
     assert!(again.is_empty());
     google.stop().await;
 }
@@ -60,7 +60,7 @@ async fn fifty_businesses_take_no_more_waves_than_three() {
 
     let faults = Faults::default();
     let told = faults.clone();
-    let google = ground::google(move |options| options.faults = told).await;
+    let google = fixture::google(move |options| options.faults = told).await;
     // Long enough for a wave of hundreds on a machine that has much else to do.
     faults.add("", "", When::Always, Fault::Delay(Duration::from_millis(500)));
     let seen: Arc<Mutex<Vec<Span>>> = Arc::default();
@@ -80,7 +80,7 @@ async fn fifty_businesses_take_no_more_waves_than_three() {
 
 #[tokio::test]
 async fn what_iam_would_refuse_is_refused_before_anything_is_written() {
-    let google = ground::google(|_| {}).await;
+    let google = fixture::google(|_| {}).await;
     let cloud = cloud(client(&google));
     let (one, both) = (environment(ONE), environment(&[ONE, TWO].concat()));
     provision::run(&one, &cloud, plan::Options::default(), &silent()).await.unwrap();
@@ -93,13 +93,13 @@ async fn what_iam_would_refuse_is_refused_before_anything_is_written() {
     policy["bindings"].as_array_mut().unwrap().push(theirs);
     cloud.google.send(&Request::new(Api::Storage, Method::Put, &path).body(policy)).await.unwrap();
 
-    let before = ground::world(&google);
-    let plan = provision::look_to_add(&one, &both, &cloud, plan::Options::default(), &silent()).await.unwrap();
+    let before = fixture::world(&google);
+    let plan = provision::plan_addition(&one, &both, &cloud, plan::Options::default(), &silent()).await.unwrap();
     let blockers: Vec<String> = plan.blockers().map(|change| serde_json::to_string(change).unwrap()).collect();
     assert_eq!(blockers.len(), 1, "{blockers:#?}");
     assert!(blockers[0].contains("principals in its bindings, of 1500 at most"), "{}", blockers[0]);
     assert!(blockers[0].contains("give some businesses a `bucket` of their own"), "{}", blockers[0]);
     assert!(provision::carry_out(plan, &cloud, &silent()).await.is_err());
-    ground::assert_same(&ground::world(&google), &before, "a plan that is blocked");
+    fixture::assert_same(&fixture::world(&google), &before, "a plan that is blocked");
     google.stop().await;
 }

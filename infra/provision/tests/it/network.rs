@@ -18,7 +18,7 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-use crate::ground;
+use crate::fixture;
 
 /// A proxy that makes tunnels (CONNECT), and counts them.
 async fn proxy() -> (String, Arc<AtomicUsize>, tokio::task::JoinHandle<()>) {
@@ -53,7 +53,7 @@ async fn proxy() -> (String, Arc<AtomicUsize>, tokio::task::JoinHandle<()>) {
 }
 
 fn network(proxy: Option<&str>, ca_bundle: Option<PathBuf>) -> Network {
-    let mut environment = ground::environment("[businesses.bu1]\n");
+    let mut environment = fixture::environment("[businesses.bu1]\n");
     environment.network.proxy = proxy.map(str::to_owned);
     environment.network.ca_bundle = ca_bundle;
     environment.network

@@ -14,7 +14,7 @@ use provision::{
 };
 use serde_json::json;
 
-use crate::ground::{self, ONE, PROJECT, Verb, client, cloud};
+use crate::fixture::{self, ONE, PROJECT, Verb, client, cloud};
 
 /// A token that somebody was given.
 #[derive(Debug)]
@@ -42,7 +42,7 @@ fn environment(more: &str) -> Environment {
 
 /// What one check found.
 async fn found(environment: &Environment, cloud: &Cloud, what: &str) -> Finding {
-    let findings = preflight::look(environment, cloud, None).await;
+    let findings = preflight::check(environment, cloud, None).await;
     let finding = findings.iter().find(|finding| finding.what == what);
     finding.cloned().unwrap_or_else(|| panic!("{what} was not looked at: {findings:#?}"))
 }
@@ -56,7 +56,7 @@ fn assert_bad(finding: &Finding, needed: bool, seen: &str, fix: &str) {
 }
 
 async fn start(tell: impl FnOnce(&mut Options)) -> Google {
-    ground::google(|options| {
+    fixture::google(|options| {
         options.enforce_apis = false;
         tell(options);
     })
@@ -68,11 +68,11 @@ async fn a_project_as_it_should_be_has_nothing_to_find() {
     let google = start(|_| {}).await;
     let cloud = cloud(client(&google));
     Verb::Provision.run(&cloud).await.unwrap();
-    for wanted in ["services enabled", "everything"] {
-        let findings = preflight::look(&environment(ONE), &cloud, None).await;
+    for desired in ["services enabled", "everything"] {
+        let findings = preflight::check(&environment(ONE), &cloud, None).await;
         let wrong: Vec<&Finding> = findings.iter().filter(|one| !one.fine).collect();
         // Only services that nobody asked for are off.
-        assert!(wrong.iter().all(|one| one.what == "services"), "{wanted}: {wrong:#?}");
+        assert!(wrong.iter().all(|one| one.what == "services"), "{desired}: {wrong:#?}");
         assert!(findings.len() > 12, "{findings:#?}");
     }
     google.stop().await;
@@ -144,7 +144,7 @@ async fn services_and_money_are_looked_at() {
     google.stop().await;
 
     let unbilled = start(|options| options.unbilled = true).await;
-    let bill = found(&environment(ONE), &ground::cloud(client(&unbilled)), "billing").await;
+    let bill = found(&environment(ONE), &fixture::cloud(client(&unbilled)), "billing").await;
     assert_bad(&bill, true, "no billing account", &format!("gcloud billing projects link {PROJECT}"));
     unbilled.stop().await;
 }
@@ -189,7 +189,7 @@ async fn every_constraint_is_named_with_the_setting_that_avoids_it() {
         assert_bad(&finding, true, "", fix);
         assert!(found(&broken, &cloud(client(&free)), &what).await.fine, "{name} where nobody enforces it");
     }
-    let findings = preflight::look(&kept, &cloud(client(&locked)), None).await;
+    let findings = preflight::check(&kept, &cloud(client(&locked)), None).await;
     // Which services may be used at all, only whoever keeps the policy can change.
     let ours = |one: &&Finding| one.what.starts_with("constraints/") && !one.what.ends_with("restrictServiceUsage");
     let bad: Vec<&Finding> = findings.iter().filter(ours).filter(|one| !one.fine).collect();
@@ -213,11 +213,11 @@ async fn quotas_and_names_are_looked_at() {
 
     // A project whose roles are all used up, and a plan that needs one more.
     let cloud = cloud(client(&roomy));
-    let silent = ground::silent();
+    let silent = fixture::silent();
     let options = provision::plan::Options::default();
-    let plan = provision::look(&one, &cloud, options, &silent).await.unwrap();
+    let plan = provision::make_plan(&one, &cloud, options, &silent).await.unwrap();
     let limit = async || {
-        let findings = preflight::look(&one, &cloud, Some(&plan)).await;
+        let findings = preflight::check(&one, &cloud, Some(&plan)).await;
         findings.into_iter().find(|finding| finding.what == "limit: custom roles").unwrap()
     };
     assert!(limit().await.fine);
@@ -263,7 +263,7 @@ async fn the_clusters_way_to_google_is_looked_at() {
     ));
     assert_bad(&found(&shared, &cloud, way).await, false, "nodes has no", "--project host --region europe-west1");
 
-    let findings = preflight::look(&environment(ONE), &cloud, None).await;
+    let findings = preflight::check(&environment(ONE), &cloud, None).await;
     assert!(findings.iter().all(|finding| !finding.what.starts_with("network")), "{findings:#?}");
     let behind = environment(&format!("[network]\nproxy = \"http://proxy.example.com:3128\"\n{ONE}"));
     let proxy = found(&behind, &cloud, "network: proxy").await;

@@ -11,19 +11,19 @@ use provision::{
     resource::Kind,
 };
 
-use crate::ground::{self, ONE, client, cloud, environment};
+use crate::fixture::{self, ONE, client, cloud, environment};
 
 /// Steps that a cluster's operation tells of, in their order, with how many each has.
 const STEPS: [(&str, u64); 3] = [("cluster configuring", 8), ("cluster deploying", 12), ("cluster healthchecking", 2)];
 
 /// What is done, and the percentage.
-type Told = (String, Option<u8>);
+type Advance = (String, Option<u8>);
 
 #[tokio::test]
 async fn the_percentage_of_a_cluster_is_what_its_operation_says() {
-    let google = ground::google(|options| options.operations_take = Duration::from_millis(1500)).await;
-    let told: Arc<Mutex<Vec<Told>>> = Arc::default();
-    let seen = told.clone();
+    let google = fixture::google(|options| options.operations_take = Duration::from_millis(1500)).await;
+    let advances: Arc<Mutex<Vec<Advance>>> = Arc::default();
+    let seen = advances.clone();
     let progress: Progress = Arc::new(move |event| {
         if let Event::Advanced { id, what, percent } = event
             && id.kind == Kind::Cluster
@@ -33,12 +33,12 @@ async fn the_percentage_of_a_cluster_is_what_its_operation_says() {
     });
     let cloud = cloud(client(&google));
     provision::run(&environment(ONE), &cloud, plan::Options::default(), &progress).await.unwrap();
-    let told = std::mem::take(&mut *told.lock().unwrap());
-    println!("{told:?}");
+    let advances = std::mem::take(&mut *advances.lock().unwrap());
+    println!("{advances:?}");
     let all: u64 = STEPS.iter().map(|(_, total)| total).sum();
     let mut last = 0;
     let mut shares = 0;
-    for (what, percent) in told {
+    for (what, percent) in advances {
         let Some(percent) = percent else { continue };
         let (step, rest) = what.rsplit_once(' ').unwrap();
         let (done, total) = rest.split_once('/').unwrap();

@@ -6,16 +6,16 @@ use localcloud::{
 };
 use provision::{
     Cloud, Environment, data,
+    failure::Failure,
     google::{Api, Method, Request},
     plan::{self, Plan},
     policy,
     removal::Options,
     show,
-    trouble::Trouble,
 };
 use serde_json::{Value, json};
 
-use crate::ground::{self, assert_same, client, cloud, environment, silent, world};
+use crate::fixture::{self, assert_same, client, cloud, environment, silent, world};
 
 const ONE: &str = "[businesses.bu1]\n";
 const TWO: &str = "[businesses.bu1]\n[businesses.bu2]\n";
@@ -24,7 +24,7 @@ const EVERYTHING: Options = Options { data: true, identities: true };
 
 /// A laptop cloud that was provisioned with this environment.
 async fn provisioned(environment: &Environment) -> (Google, Cloud) {
-    let google = ground::google(|options| options.enforce_apis = false).await;
+    let google = fixture::google(|options| options.enforce_apis = false).await;
     let cloud = cloud(client(&google));
     provision(environment, &cloud).await;
     (google, cloud)
@@ -35,7 +35,7 @@ async fn provision(environment: &Environment, cloud: &Cloud) {
 }
 
 async fn remove(before: &Environment, after: Option<&Environment>, cloud: &Cloud, options: Options) -> Plan {
-    let plan = provision::look_to_remove(before, after, cloud, options, &silent()).await.unwrap();
+    let plan = provision::plan_removal(before, after, cloud, options, &silent()).await.unwrap();
     provision::carry_out(plan.clone(), cloud, &silent()).await.unwrap();
     plan
 }
@@ -112,7 +112,7 @@ async fn by_default_compute_goes_and_data_and_identities_stay() {
     let project = Request::new(Api::CloudResourceManager, Method::Post, "v1/projects/desk-one:getIamPolicy");
     let members = policy_of(&cloud, project.body(json!({"options": {"requestedPolicyVersion": 3}}))).await;
     assert_eq!(members, ["user:operator@example.com"], "nothing is granted on the project any more");
-    let again = provision::look_to_remove(&two, None, &cloud, Options::default(), &silent()).await.unwrap();
+    let again = provision::plan_removal(&two, None, &cloud, Options::default(), &silent()).await.unwrap();
     assert_eq!(again.pending().count(), 0);
     google.stop().await;
 }
@@ -149,7 +149,7 @@ async fn a_role_that_another_environment_has_too_stays() {
         left(&google),
         ["other-nodes@desk-one.iam.gserviceaccount.com", "deskgridObjectLister", "deskgridObjectMarker"]
     );
-    let again = provision::look_to_remove(&two, None, &cloud, EVERYTHING, &silent()).await.unwrap();
+    let again = provision::plan_removal(&two, None, &cloud, EVERYTHING, &silent()).await.unwrap();
     assert_eq!(again.pending().count(), 0);
     google.stop().await;
 }
@@ -159,7 +159,7 @@ async fn messages_that_nobody_may_read_are_not_taken_for_none() {
     let environment = environment(ONE);
     let faults = Faults::default();
     let shared = faults.clone();
-    let google = ground::google(move |options| {
+    let google = fixture::google(move |options| {
         options.faults = shared;
         options.enforce_apis = false;
     })
@@ -171,8 +171,8 @@ async fn messages_that_nobody_may_read_are_not_taken_for_none() {
     assert_eq!(count().await.unwrap(), 0, "there is no subscription");
     provision(&environment, &cloud).await;
     let error = count().await.unwrap_err();
-    let trouble: &Trouble = error.downcast_ref().unwrap();
-    assert_eq!((trouble.code, &trouble.on), ("pending", &business.subscription));
-    assert!(trouble.next.contains("roles/pubsub.subscriber"), "{trouble}");
+    let failure: &Failure = error.downcast_ref().unwrap();
+    assert_eq!((failure.code, &failure.on), ("pending", &business.subscription));
+    assert!(failure.next.contains("roles/pubsub.subscriber"), "{failure}");
     google.stop().await;
 }

@@ -22,7 +22,7 @@ use serde_json::json;
 
 use crate::{
     discovery::{Discovery, Tally},
-    ground::{self, ONE, PROJECT, TWO, Verb, silent},
+    fixture::{self, ONE, PROJECT, TWO, Verb, silent},
 };
 
 /// APIs that have no document here, with the reason; a request to one cannot be checked.
@@ -86,11 +86,11 @@ impl Record {
 
 /// Runs every verb on environments of this kind, with drift in between.
 async fn record(record: &Record, more: &str) {
-    let google = ground::google(|_| {}).await;
-    let cloud = ground::cloud(record.of(ground::client(&google)));
+    let google = fixture::google(|_| {}).await;
+    let cloud = fixture::cloud(record.of(fixture::client(&google)));
     Verb::Provision.run(&cloud).await.unwrap();
     // A lock that somebody left is read and taken over.
-    ground::leave_a_lock(&google).await;
+    fixture::leave_a_lock(&google).await;
     Verb::AddBusiness.run(&cloud).await.unwrap();
     Verb::RemoveBusiness.run(&cloud).await.unwrap();
     // The same businesses with other settings: every kind of change.
@@ -122,8 +122,8 @@ async fn every_request_of_every_verb_is_as_google_describes_it() {
         ("key", format!("auth = \"key\"\n{ONE}")),
         ("locked", format!("{LOCKED}{ONE}")),
     ] {
-        let google = ground::google(|_| {}).await;
-        let cloud = ground::cloud(all.of(ground::client(&google)));
+        let google = fixture::google(|_| {}).await;
+        let cloud = fixture::cloud(all.of(fixture::client(&google)));
         let environment = environment(&text);
         let made = provision::run(&environment, &cloud, plan::Options::default(), &silent()).await;
         assert!(made.is_ok(), "{name}: {:#}", made.unwrap_err());
@@ -214,15 +214,15 @@ async fn keys_of(record: &Record) {
     let cluster = cloud.cluster().unwrap();
     let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": business.namespace}})).unwrap();
     kube::Api::<Namespace>::all(cluster.clone()).create(&PostParams::default(), &namespace).await.unwrap();
-    let holder = keys::Holder::business(business);
-    assert_eq!(keys::ensure(&environment, &holder, &cloud, cluster).await.unwrap().len(), 2);
-    assert_eq!(keys::ensure(&environment, &holder, &cloud, cluster).await.unwrap().len(), 0);
+    let user = keys::KeyUser::business(business);
+    assert_eq!(keys::ensure(&environment, &user, &cloud, cluster).await.unwrap().len(), 2);
+    assert_eq!(keys::ensure(&environment, &user, &cloud, cluster).await.unwrap().len(), 0);
     let limits = (Duration::from_secs(60), Duration::from_secs(60));
-    assert_eq!(keys::rotate(&environment, &holder, &cloud, limits, &|_| {}).await.unwrap().len(), 2);
-    keys::revoke(&environment, &holder, &cloud, true).await.unwrap();
+    assert_eq!(keys::rotate(&environment, &user, &cloud, limits, &|_| {}).await.unwrap().len(), 2);
+    keys::revoke(&environment, &user, &cloud, true).await.unwrap();
     // The cluster and its Secrets may be gone before the keys are.
-    assert_eq!(keys::ensure(&environment, &holder, &cloud, cluster).await.unwrap().len(), 2);
-    keys::revoke(&environment, &holder, &cloud, false).await.unwrap();
+    assert_eq!(keys::ensure(&environment, &user, &cloud, cluster).await.unwrap().len(), 2);
+    keys::revoke(&environment, &user, &cloud, false).await.unwrap();
     for account in [&business.accounts.orchestrator, &business.accounts.engine] {
         let path = format!("v1/projects/{PROJECT}/serviceAccounts/{account}/keys");
         let left = cloud.google.send(&Request::get(Api::Iam, path).query("keyTypes", "USER_MANAGED")).await.unwrap();

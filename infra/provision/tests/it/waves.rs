@@ -8,7 +8,7 @@ use std::{
 use localcloud::faults::{Fault, Faults, When};
 use provision::{google::Call, plan};
 
-use crate::ground::{self, client, cloud, environment, silent};
+use crate::fixture::{self, client, cloud, environment, silent};
 
 /// How long every call takes.
 const TRIP: Duration = Duration::from_millis(100);
@@ -40,7 +40,7 @@ pub(crate) fn spans(call: &Call<'_>) -> Span {
 async fn provisioning_three_businesses_takes_the_critical_path_only() {
     let faults = Faults::default();
     let told = faults.clone();
-    let google = ground::google(move |options| options.faults = told).await;
+    let google = fixture::google(move |options| options.faults = told).await;
     faults.add("", "", When::Always, Fault::Delay(TRIP));
     let spans: Arc<Mutex<Vec<Span>>> = Arc::default();
     let seen = spans.clone();
@@ -67,7 +67,7 @@ async fn provisioning_three_businesses_takes_the_critical_path_only() {
     assert!(chain.len() <= WAVES, "{chain:#?}");
     assert!(calls.len() >= 10 * chain.len(), "{} calls are not a tenth of the way: {}", chain.len(), calls.len());
 
-    let again = provision::look(&environment, &cloud, plan::Options::default(), &silent()).await.unwrap();
+    let again = provision::make_plan(&environment, &cloud, plan::Options::default(), &silent()).await.unwrap();
     assert!(again.is_empty());
     let mut calls = std::mem::take(&mut *spans.lock().unwrap());
     let chain = waves(&mut calls);

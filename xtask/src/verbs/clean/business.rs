@@ -8,6 +8,7 @@ use cli::{Context, confirm, output::Output, text};
 use cloud::storage::{Object, Store};
 use contract::{config::Business, exit, labels, object};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use inspect::cluster;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{
     Api,
@@ -17,7 +18,6 @@ use serde::Serialize;
 use sessions::jobs;
 
 use super::{Args, Part};
-use crate::cluster;
 
 /// Calls at a time.
 const AT_ONCE: usize = 16;

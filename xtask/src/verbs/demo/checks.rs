@@ -1,4 +1,4 @@
-//! What the queue promises, looked at in the bucket.
+//! The promises of the queue, checked in the bucket.
 
 use std::collections::{BTreeMap, BTreeSet};
 

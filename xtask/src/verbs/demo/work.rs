@@ -19,7 +19,7 @@ pub(super) const PAYLOAD: &str = "engine payload 1";
 pub(super) const MALFORMED: &str = "malformed.json";
 /// A safety net; the demo takes seconds.
 const LIMIT: Duration = Duration::from_secs(300);
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const POLL_EVERY: Duration = Duration::from_millis(100);
 
 /// What was submitted to one business.
 pub(super) struct Submitted {
@@ -111,7 +111,7 @@ pub(super) async fn wait(context: &Context, submitted: &[Submitted], output: &Ou
         if Instant::now() > deadline {
             bail!("only {} of {total} jobs have an outcome after {} s", names.len(), LIMIT.as_secs());
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_EVERY).await;
     }
 }
 

@@ -1,4 +1,4 @@
-//! What other programs must be told to find a laptop cloud.
+//! Environment variables with which other programs find a laptop cloud.
 
 use provision::LocalState;
 

@@ -17,13 +17,12 @@ use provision::{Environment, LocalState};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    args::{Cli, Verb},
     building::Tagged,
     laptop::{self, Laptop},
     verbs::build,
 };
 
-/// Serves the laptop cloud of an environment until a signal, or until the leash is let go.
+/// Serves the laptop cloud of an environment until a signal arrives, or with a leash until standard input ends.
 ///
 /// # Errors
 /// When it is running already, or cannot start.
@@ -54,10 +53,10 @@ pub(super) async fn run(
         reaper: Some(vec![program.into(), "local".into(), "reap".into()]),
         clock: Clock::default(),
     };
-    let tell = |told: &mut google::Options| told.listen = listen.unwrap_or(told.listen);
-    let cloud = LocalCloud::start_with(options, tell).await?;
+    let configure = |options: &mut google::Options| options.listen = listen.unwrap_or(options.listen);
+    let cloud = LocalCloud::start_with(options, configure).await?;
     cloud.google.builds().set_steps(steps(laptop));
-    // As a person means it who says which business is theirs; else the first.
+    // The business of the user, if a variable names it, else the first one.
     let named = contract::config::variables().remove(contract::labels::ENV_BUSINESS);
     let business = named.and_then(|name| environment.business(&name)).or(environment.businesses.first());
     let namespace = business.map_or("default", |business| business.namespace.as_str());
@@ -71,14 +70,26 @@ pub(super) async fn run(
     Ok(exit::DONE)
 }
 
-/// What a step of its Cloud Build does: it reads the command as this program would, and takes the programs that were
-/// compiled with this one.
+/// The command line of a build step.
+#[derive(clap::Parser)]
+struct Command {
+    #[command(subcommand)]
+    step: Step,
+}
+
+/// The verbs that a build step may run.
+#[derive(clap::Subcommand)]
+enum Step {
+    Build(build::Args),
+}
+
+/// Runs the steps of its Cloud Build: it parses the command, and registers the programs beside this one as images.
 fn steps(laptop: &Laptop) -> Steps {
     let folder = laptop.images();
     Arc::new(move |command| {
         let [cargo, arguments @ ..] = command else { bail!("there is no command") };
         ensure!(*cargo == "cargo", "a laptop has no {cargo}");
-        let Some(Verb::Build(args)) = Cli::try_parse_from(arguments)?.verb else { bail!("it is no build") };
+        let Step::Build(args) = Command::try_parse_from(arguments)?.step;
         let (place, images) = build::of_step(&args)?;
         let push = |Tagged { spec, tag }| {
             let (repository, program) =

@@ -70,7 +70,7 @@ pub(crate) fn command_lines() -> Vec<(i32, String)> {
             |line: &str| line.trim().split_once(' ').and_then(|(pid, line)| Some((pid.parse().ok()?, line.to_owned())));
         return lines.lines().filter_map(parse).collect();
     }
-    // A machine without `ps`, such as a slim container: the kernel tells the same.
+    // A machine without `ps`, such as a slim container: /proc has the same.
     let entries = std::fs::read_dir("/proc").expect("a machine has ps or /proc").flatten();
     let parse = |entry: std::fs::DirEntry| {
         let line = std::fs::read(entry.path().join("cmdline")).ok()?;

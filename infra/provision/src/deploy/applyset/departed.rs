@@ -20,7 +20,7 @@ use crate::deploy::{Applied, ENVIRONMENT, live::ORCHESTRATOR, reach};
 
 /// Longest that an orchestrator takes to end; its grace period is 30 seconds.
 const ENDS_WITHIN: Duration = Duration::from_secs(120);
-const LOOK_EVERY: Duration = Duration::from_millis(200);
+const POLL_EVERY: Duration = Duration::from_millis(200);
 
 /// The set of a business that is no longer in the environment file.
 #[derive(Debug)]
@@ -43,7 +43,7 @@ pub(in crate::deploy) async fn departed(
 ) -> anyhow::Result<Vec<Departed>> {
     let parents: Api<ConfigMap> = Api::all(client.clone());
     let ours = ListParams::default().labels(&format!("{ID},{ENVIRONMENT}={environment}"));
-    let parents = reach::within(parents.list(&ours)).await.context("look for businesses that left the environment")?;
+    let parents = reach::within(parents.list(&ours)).await.context("list businesses that left the environment")?;
     let mut departed = Vec::new();
     for parent in parents {
         let metadata = parent.metadata;
@@ -66,8 +66,8 @@ pub(in crate::deploy) async fn departed(
             kinds: BTreeMap::new(),
             members: BTreeSet::new(),
         };
-        let looks = kinds.iter().map(|(kind, version)| surplus(client, &set, kind, version));
-        let surplus = try_join_all(looks).await?.into_iter().flatten().collect();
+        let reads = kinds.iter().map(|(kind, version)| surplus(client, &set, kind, version));
+        let surplus = try_join_all(reads).await?.into_iter().flatten().collect();
         departed.push(Departed { parents: Api::namespaced(client.clone(), &namespace), namespace, business, surplus });
     }
     Ok(departed)
@@ -76,7 +76,7 @@ pub(in crate::deploy) async fn departed(
 /// Deletes the sets of businesses that left: what deployed them, not their namespaces.
 ///
 /// # Errors
-/// When an orchestrator made Jobs since it was looked at, or does not end, or the API server refuses; what was not
+/// When an orchestrator created Jobs since the preview, or does not end, or the API server refuses; what was not
 /// deleted is found again the next time.
 pub(in crate::deploy) async fn remove_departed(client: &Client, departed: &[Departed]) -> anyhow::Result<Vec<Applied>> {
     let mut pruned = Vec::new();
@@ -89,7 +89,7 @@ pub(in crate::deploy) async fn remove_departed(client: &Client, departed: &[Depa
             // Somebody has one there again.
             continue;
         }
-        ended(client, namespace).await?;
+        wait_for_end(client, namespace).await?;
         // It worked until now.
         if let Some(held) = unsettled(client, namespace, business).await? {
             bail!(
@@ -109,12 +109,12 @@ pub(in crate::deploy) async fn remove_departed(client: &Client, departed: &[Depa
 }
 
 /// Waits until no pod of the orchestrator in this namespace is left.
-async fn ended(client: &Client, namespace: &str) -> anyhow::Result<()> {
+async fn wait_for_end(client: &Client, namespace: &str) -> anyhow::Result<()> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let of = ListParams::default().labels(&format!("{}={ORCHESTRATOR}", labels::APP));
     let deadline = Instant::now() + ENDS_WITHIN;
     loop {
-        let left = reach::within(pods.list(&of)).await.with_context(|| format!("look for pods in {namespace}"))?;
+        let left = reach::within(pods.list(&of)).await.with_context(|| format!("list the pods in {namespace}"))?;
         if left.items.is_empty() {
             return Ok(());
         }
@@ -122,7 +122,7 @@ async fn ended(client: &Client, namespace: &str) -> anyhow::Result<()> {
             let seconds = ENDS_WITHIN.as_secs();
             bail!("the orchestrator in the namespace {namespace} still ends after {seconds} s; deploy again");
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_EVERY).await;
     }
 }
 

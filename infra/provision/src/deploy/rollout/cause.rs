@@ -110,7 +110,7 @@ impl Why {
                 "see whether the registry has that image (`cargo xtask build` makes it), and whether the nodes' \
                  account may read the registry (roles/artifactregistry.reader)"
             }
-            Self::CrashLoop => "see what its log says; `cargo xtask deploy` brings a corrected version",
+            Self::CrashLoop => "see what its log says; `cargo xtask deploy` deploys a corrected version",
             Self::Unschedulable => {
                 "make room: more or larger nodes (`cluster.nodes`, `cluster.machine_type`), a higher limit of the \
                  autoscaler, or smaller requests; the rollout goes on by itself when a node has room"

@@ -85,7 +85,7 @@ fn crashed(pod: &str, container: &ContainerStatus, seen: Seen<'_>, patience: &Pa
 /// That a container ends again and again, with what it said before it did.
 pub(super) fn crash_loop(container: &ContainerStatus, seen: Seen<'_>) -> Verdict {
     let why = format!("the container {} ends again and again{}", container.name, exit_code(container));
-    // The log may be lost with the container; the node keeps its last lines when it is told to.
+    // The log may be lost with the container; the node keeps its last lines when the Pod asks for that.
     let kept = ended(container).and_then(|ended| ended.message.as_deref()).unwrap_or_default();
     let log = if seen.log.trim().is_empty() { kept } else { seen.log };
     Verdict::Failed(Cause::new(Why::CrashLoop, why).with_log(log))

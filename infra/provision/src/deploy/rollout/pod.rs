@@ -19,11 +19,11 @@ const SETTING_UP: [&str; 5] = ["FailedMount", "Pulling", "Pulled", "Created", "S
 /// Whether a Pod was made from the Deployment's present template.
 pub(in super::super) fn is_current(deployment: &Deployment, pod: &Pod) -> bool {
     let template = deployment.spec.as_ref().map(|spec| &spec.template);
-    let wanted = template.and_then(|template| template.metadata.as_ref()?.annotations.as_ref()?.get(CONFIG_HASH));
+    let desired = template.and_then(|template| template.metadata.as_ref()?.annotations.as_ref()?.get(CONFIG_HASH));
     let found = pod.metadata.annotations.as_ref().and_then(|annotations| annotations.get(CONFIG_HASH));
     let image = |spec: &PodSpec| spec.containers.first().and_then(|container| container.image.clone());
     pod.metadata.deletion_timestamp.is_none()
-        && wanted == found
+        && desired == found
         && template.and_then(|template| template.spec.as_ref()).map(image) == pod.spec.as_ref().map(image)
 }
 
@@ -74,7 +74,7 @@ pub(super) fn judge(seen: Seen<'_>, patience: &Patience) -> Option<Verdict> {
     }
 }
 
-/// What keeps a pod from being set up, if that is so now: the first moments of many pods have such trouble.
+/// What keeps a pod from being set up, if that is so now: many pods have such problems in their first moments.
 fn unmounted(events: &[Happening]) -> Option<String> {
     let newest = events.iter().rfind(|event| SETTING_UP.contains(&event.reason.as_str()))?;
     (newest.reason == "FailedMount" && newest.ago < FRESH).then(|| newest.message.clone())

@@ -78,15 +78,15 @@ async fn one_rollout_that_fails_is_told_while_another_one_waits() {
     let started = std::time::Instant::now();
     let error = run(&environment, &cloud, &options, &progress).await.unwrap_err();
     assert!(started.elapsed() < limit / 10, "it waited {:?} for the other one", started.elapsed());
-    let trouble = error.downcast::<crate::trouble::Trouble>().unwrap();
-    assert_eq!((trouble.code, trouble.on.as_str()), ("image-pull", "bu1/orchestrator"), "{trouble}");
-    assert!(trouble.why.contains("bu2/orchestrator was not waited for any longer"), "{trouble}");
+    let failure = error.downcast::<crate::failure::Failure>().unwrap();
+    assert_eq!((failure.code, failure.on.as_str()), ("image-pull", "bu1/orchestrator"), "{failure}");
+    assert!(failure.why.contains("bu2/orchestrator was not waited for any longer"), "{failure}");
     assert_eq!(*failed.lock().unwrap(), ["bu1/orchestrator"]);
 }
 
 #[test]
 fn only_what_was_there_before_can_run_as_before() {
-    let planned = |name: &str, kind: &str, live: bool| look::Planned {
+    let planned = |name: &str, kind: &str, live: bool| preview::Planned {
         object: json!({"kind": kind, "metadata": {"name": name, "namespace": "deskgrid"}}),
         change: if live { Change::Changed } else { Change::Created },
         live: live.then(|| json!({})),
@@ -99,7 +99,10 @@ fn only_what_was_there_before_can_run_as_before() {
         planned("monitor", "Deployment", false),
         planned("client", "Service", true),
     ];
-    let outlook =
-        Outlook { environment: "e".to_owned(), groups: vec![look::Group { objects, set: None }], departed: Vec::new() };
-    assert_eq!(rollback::had_before(&outlook).into_iter().collect::<Vec<_>>(), ["deskgrid/client"]);
+    let preview = Preview {
+        environment: "e".to_owned(),
+        groups: vec![preview::Group { objects, set: None }],
+        departed: Vec::new(),
+    };
+    assert_eq!(rollback::had_before(&preview).into_iter().collect::<Vec<_>>(), ["deskgrid/client"]);
 }

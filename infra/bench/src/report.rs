@@ -1,4 +1,4 @@
-//! What was measured, as a table and as JSON.
+//! The report of a run, as a table and as JSON.
 
 use cli::text;
 use serde::Serialize;
@@ -14,7 +14,7 @@ pub(super) struct Measure {
     pub(super) unit: &'static str,
 }
 
-/// Whether more is better.
+/// Which direction is better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Better {
@@ -24,7 +24,7 @@ pub(super) enum Better {
     Lower,
 }
 
-/// What the goal is about.
+/// The goal of a row.
 #[derive(Clone, Debug, Serialize)]
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Goal {
@@ -36,14 +36,14 @@ pub(super) enum Goal {
     None,
 }
 
-/// One thing that was measured.
+/// One measurement.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Row {
-    /// What.
+    /// What was measured.
     pub(super) what: String,
-    /// How much.
+    /// The figure.
     pub(super) measured: Measure,
-    /// What it is compared with, measured in the same run.
+    /// Comparison from the same run.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) yardstick: Option<Yardstick>,
     /// Measured divided by the yardstick.
@@ -54,22 +54,22 @@ pub(super) struct Row {
     /// Whether the goal is reached; none without a goal or its yardstick.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) reached: Option<bool>,
-    /// More to know.
+    /// Further information.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub(super) note: String,
 }
 
-/// What a row is compared with.
+/// The comparison of a row.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Yardstick {
-    /// What.
+    /// What was measured.
     pub(super) what: String,
-    /// How much, in the unit of what was measured.
+    /// The figure, in the unit of the row.
     pub(super) value: f64,
 }
 
 impl Row {
-    /// A row; ratio and verdict follow from the rest.
+    /// A row; computes the ratio, and whether the goal is reached.
     pub(super) fn new(
         what: impl Into<String>,
         measured: Measure,
@@ -84,14 +84,14 @@ impl Row {
             Better::Lower => value <= goal,
         };
         let reached = match goal {
-            Goal::Value(wanted, better) => Some(holds(measured.value, wanted, better)),
-            Goal::Ratio(wanted, better) => ratio.map(|ratio| holds(ratio, wanted, better)),
+            Goal::Value(goal, better) => Some(holds(measured.value, goal, better)),
+            Goal::Ratio(goal, better) => ratio.map(|ratio| holds(ratio, goal, better)),
             Goal::None => None,
         };
         Self { what: what.into(), measured, yardstick, ratio, goal, reached, note: note.into() }
     }
 
-    /// The median of how long starts took, in milliseconds; 30 are the goal.
+    /// The median of start times in milliseconds; the goal is 30.
     pub(super) fn of_starts(what: &str, mut times: Vec<f64>, note: &str) -> Self {
         let value = percentile(&mut times, 0.5);
         let note = format!("median of {}{note}", times.len());
@@ -99,14 +99,14 @@ impl Row {
     }
 }
 
-/// Everything that was measured.
+/// All rows of a run.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Report {
-    /// On what.
+    /// The machine.
     pub(super) machine: Machine,
-    /// With smaller loads.
+    /// Whether the loads were the smaller ones.
     pub(super) quick: bool,
-    /// How long it took after the build.
+    /// Time of the run after the build.
     pub(super) seconds: f64,
     /// The rows.
     pub(super) rows: Vec<Row>,

@@ -4,12 +4,15 @@ use std::fmt;
 
 use serde::Serialize;
 
-/// What a figure cannot be read without.
+/// Whether this program, and so what it measures, was built with the profile `optimized`.
+pub(super) const IS_OPTIMIZED: bool = !cfg!(debug_assertions);
+
+/// The machine that the figures are from.
 #[derive(Clone, Debug, Serialize)]
 pub(super) struct Machine {
     /// Operating system and architecture.
     system: String,
-    /// Name of the processor, where the system tells it.
+    /// Name of the processor, where the system reports it.
     processor: String,
     /// Cores that this process may use.
     cores: usize,
@@ -17,7 +20,7 @@ pub(super) struct Machine {
     profile: &'static str,
 }
 
-/// Looks at this machine.
+/// Describes this machine.
 pub(super) fn describe() -> Machine {
     let cpuinfo = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let processor = cpuinfo
@@ -28,7 +31,7 @@ pub(super) fn describe() -> Machine {
         system: format!("{} {}", std::env::consts::OS, std::env::consts::ARCH),
         processor,
         cores: std::thread::available_parallelism().map_or(1, Into::into),
-        profile: if cfg!(debug_assertions) { "dev" } else { "optimized" },
+        profile: if IS_OPTIMIZED { "optimized" } else { "dev" },
     }
 }
 

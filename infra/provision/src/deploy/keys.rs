@@ -1,57 +1,57 @@
-//! Keys around a deploy, where workloads act with keys: handed out before what mounts them, taken back after what goes.
+//! Keys of a deploy with `auth = "key"`: created before the workloads that mount them, deleted after removed ones.
 
 use std::{collections::BTreeSet, time::Duration};
 
 use kube::Client;
 
-use super::run::{Event, Progress};
+use super::event::{Event, Progress};
 use crate::{
     Cloud,
     environment::Environment,
-    keys::{self, Holder},
+    keys::{self, KeyUser},
     manifests::Rendered,
 };
 
-/// Sees to it that the key of everything that is deployed is in its Secret.
+/// Writes a key into the Secret of every deployed workload without one.
 ///
 /// # Errors
 /// When IAM or the cluster refuses.
-pub(super) async fn give(
+pub(super) async fn provide(
     environment: &Environment,
     cloud: &Cloud,
     client: &Client,
-    wanted: &Rendered,
+    desired: &Rendered,
     progress: &Progress,
 ) -> anyhow::Result<()> {
-    for mut holder in Holder::all(environment) {
-        let deployed = deployments(wanted, &holder.namespace);
+    for mut user in KeyUser::all(environment) {
+        let deployed = deployments(desired, &user.namespace);
         if deployed.is_empty() {
             continue;
         }
-        holder.workloads.retain(|workload| workload.deployment.is_none_or(|name| deployed.contains(name)));
-        for account in keys::ensure(environment, &holder, cloud, client).await? {
+        user.workloads.retain(|workload| workload.deployment.is_none_or(|name| deployed.contains(name)));
+        for account in keys::ensure(environment, &user, cloud, client).await? {
             progress(Event::Key { account });
         }
     }
     Ok(())
 }
 
-/// Takes the keys of web apps that are not deployed any more.
+/// Deletes the keys of web apps that are not deployed any more.
 ///
 /// # Errors
 /// When IAM or the cluster refuses, or their pods still run after `limit`.
-pub(super) async fn take_back(
+pub(super) async fn withdraw(
     environment: &Environment,
     cloud: &Cloud,
     client: &Client,
-    wanted: &Rendered,
+    desired: &Rendered,
     limit: Duration,
     progress: &Progress,
 ) -> anyhow::Result<()> {
-    let mut holder = Holder::web(environment);
-    let deployed = deployments(wanted, &holder.namespace);
-    holder.workloads.retain(|workload| workload.deployment.is_some_and(|name| !deployed.contains(name)));
-    for account in keys::withdraw(environment, &holder, cloud, client, limit).await? {
+    let mut user = KeyUser::web(environment);
+    let deployed = deployments(desired, &user.namespace);
+    user.workloads.retain(|workload| workload.deployment.is_some_and(|name| !deployed.contains(name)));
+    for account in keys::withdraw(environment, &user, cloud, client, limit).await? {
         progress(Event::KeyGone { account });
     }
     Ok(())

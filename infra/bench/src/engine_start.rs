@@ -11,17 +11,17 @@ use tokio::{io::AsyncReadExt as _, net::TcpListener, process::Command};
 
 use super::report::Row;
 
-/// Starts engines whose storage is a socket of ours, and times the first byte that comes to it.
+/// Starts engines whose storage is a socket of the bench, and times the first byte that arrives there.
 pub(super) async fn measure(engine: &Path, quick: bool) -> anyhow::Result<Row> {
     let mut times = Vec::new();
     for _ in 0..if quick { 10 } else { 30 } {
-        times.push(once(engine).await?);
+        times.push(start_once(engine).await?);
     }
     Ok(Row::of_starts("engine started to first byte asked for", times, ""))
 }
 
-/// Milliseconds of one start. Every start has a socket of its own, so that none is given what an earlier one sent.
-async fn once(engine: &Path) -> anyhow::Result<f64> {
+/// Milliseconds of one start. Every start has its own socket, so that it cannot receive bytes of an earlier one.
+async fn start_once(engine: &Path) -> anyhow::Result<f64> {
     let listener = TcpListener::bind("127.0.0.1:0").await.context("listen on loopback")?;
     let address = listener.local_addr()?.to_string();
     let folder = tempfile::tempdir().context("make a temporary folder")?;
@@ -32,7 +32,7 @@ async fn once(engine: &Path) -> anyhow::Result<f64> {
     std::fs::write(&file, configuration).context("write a configuration")?;
     let work = json!({"bucket": environment.bucket, "object": "flow/input/s/j", "generation": 1, "attempt": 0,
         "business": "flow", "session": "s", "job": "j"});
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut child = Command::new(engine)
         .env_clear()
         .env(labels::ENV_CONFIG, &file)
@@ -48,14 +48,14 @@ async fn once(engine: &Path) -> anyhow::Result<f64> {
         accepted = listener.accept() => {
             let (mut socket, _) = accepted.context("accept a connection")?;
             socket.read_exact(&mut [0; 1]).await.context("read from the engine")?;
-            begun.elapsed()
+            started.elapsed()
         }
         ended = child.wait() => {
-            let mut said = String::new();
+            let mut messages = String::new();
             if let Some(mut stderr) = child.stderr.take() {
-                let _ = stderr.read_to_string(&mut said).await;
+                let _ = stderr.read_to_string(&mut messages).await;
             }
-            bail!("the engine ended with {} before it asked for its input: {}", ended?, said.trim());
+            bail!("the engine ended with {} before it requested its input: {}", ended?, messages.trim());
         }
     };
     child.kill().await.context("end the engine")?;

@@ -12,7 +12,7 @@ use super::report::{Better, Goal, Measure, Row};
 
 /// Observation dates of the Asian option: weekly for a year.
 const DATES: u64 = 52;
-/// The same two options, priced by QuantLib. Prints paths a second and steps a second.
+/// The same two options, priced by QuantLib. Prints paths per second and steps per second.
 const QUANTLIB: &str = include_str!("quantlib.py");
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -21,12 +21,12 @@ struct Yardstick {
     asian_steps_per_second: f64,
 }
 
-/// Prices one option of each kind, for some seconds each.
+/// Prices one option of each kind, for a few seconds each.
 pub(super) async fn measure(engine: &Path, quick: bool) -> anyhow::Result<Vec<Row>> {
     let scale = if quick { 1 } else { 4 };
     let (yardstick, why) = match quantlib(scale).await {
         Ok(yardstick) => (Some(yardstick), String::new()),
-        Err(why) => (None, format!("no yardstick: {why}; `pip install QuantLib` brings it")),
+        Err(why) => (None, format!("no yardstick: {why}; `pip install QuantLib` installs it")),
     };
     let european = paths_per_second(engine, &european(), 100_000_000 * scale, 1).await?;
     let asian = paths_per_second(engine, &asian(), 2_000_000 * scale, 1).await? * DATES as f64;
@@ -69,7 +69,7 @@ fn asian() -> Value {
         "quantity": 1, "averaging": "arithmetic", "observations": DATES})
 }
 
-/// Paths a second without what starting the program costs: the time of many paths less that of few.
+/// Paths per second without the start of the program: the time of many paths less the time of few.
 async fn paths_per_second(engine: &Path, trade: &Value, paths: u64, threads: usize) -> anyhow::Result<f64> {
     let few = paths / 10;
     let short = price(engine, trade, few, threads).await?;
@@ -88,7 +88,7 @@ async fn price(engine: &Path, trade: &Value, paths: u64, threads: usize) -> anyh
         "underlyings": {"A": {"spot": 100, "volatility": 0.2, "rate": 0.01, "dividend_yield": 0.0}},
         "trades": [trade],
     });
-    let begun = Instant::now();
+    let started = Instant::now();
     let mut child = Command::new(engine)
         .arg("try")
         .env(labels::ENV_THREADS, threads.to_string())
@@ -104,10 +104,10 @@ async fn price(engine: &Path, trade: &Value, paths: u64, threads: usize) -> anyh
     if !ended.success() {
         bail!("the engine ended with {ended}");
     }
-    Ok(begun.elapsed().as_secs_f64())
+    Ok(started.elapsed().as_secs_f64())
 }
 
-/// What QuantLib reaches, or why that cannot be known.
+/// The speed of QuantLib, or why it cannot be measured.
 async fn quantlib(scale: u64) -> Result<Yardstick, String> {
     let ended = Command::new("python3")
         .args(["-c", QUANTLIB, &scale.to_string()])
@@ -117,8 +117,8 @@ async fn quantlib(scale: u64) -> Result<Yardstick, String> {
         .await
         .map_err(|error| format!("cannot run python3: {error}"))?;
     if !ended.status.success() {
-        let said = String::from_utf8_lossy(&ended.stderr).into_owned();
-        return Err(said.lines().last().unwrap_or("python3 failed").to_owned());
+        let messages = String::from_utf8_lossy(&ended.stderr).into_owned();
+        return Err(messages.lines().last().unwrap_or("python3 failed").to_owned());
     }
     serde_json::from_slice(&ended.stdout).map_err(|error| format!("cannot read what it prints: {error}"))
 }

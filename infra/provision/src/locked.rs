@@ -1,4 +1,4 @@
-//! Carrying something out under the lock, and only what was agreed to.
+//! Carries a plan out under the lock, and nothing that was not agreed to.
 
 use crate::{
     Report,
@@ -12,15 +12,15 @@ use crate::{
     saved,
 };
 
-/// Looks at which a bucket that was just made may still be unknown.
-const BUCKET_LOOKS: u32 = 60;
+/// Attempts to find a bucket that was just created.
+const BUCKET_ATTEMPTS: u32 = 60;
 
 /// Does `work` under the lock of the environment. Where the bucket does not exist yet and `plan` makes it, that is
 /// done first, with what it needs: of two who do that at once, both go on to the lock inside.
 ///
 /// # Errors
 /// As `work`; when the lock cannot be taken; when it is lost.
-pub async fn under_lock<T>(
+pub async fn with_lock<T>(
     environment: &Environment,
     cloud: &Cloud,
     settings: &Settings,
@@ -34,7 +34,7 @@ pub async fn under_lock<T>(
         && let Some(first) = up_to_bucket(plan, &environment.bucket)
     {
         carry_out(first, cloud, progress).await?;
-        for attempt in 1..BUCKET_LOOKS {
+        for attempt in 1..BUCKET_ATTEMPTS {
             taken = take().await?;
             if matches!(taken, Taken::Held(_)) {
                 break;
@@ -43,7 +43,7 @@ pub async fn under_lock<T>(
         }
     }
     let Taken::Held(lock) = taken else {
-        (settings.told)(Event::Without);
+        (settings.notify)(Event::Without);
         return work(&|_| {}).await;
     };
     let result = lock.hold(work(&|step| lock.step(step))).await;
@@ -51,26 +51,26 @@ pub async fn under_lock<T>(
     result
 }
 
-/// Carries out a plan that was agreed to: under the lock, after a second look by `look`, which must not want anything
+/// Carries out a plan that was agreed to: under the lock, after `plan_again` made a second plan, which must not have anything
 /// that was not agreed to. A plan without changes takes no lock and writes nothing.
 ///
 /// # Errors
-/// As [`under_lock`]; when the world moved since the plan was made; as [`carry_out`].
+/// As [`with_lock`]; when the cloud changed since the plan was made; as [`carry_out`].
 pub async fn carry_out_locked(
     environment: &Environment,
     cloud: &Cloud,
     agreed: Plan,
     settings: &Settings,
     progress: &Progress,
-    look: impl AsyncFnOnce() -> anyhow::Result<Plan>,
+    plan_again: impl AsyncFnOnce() -> anyhow::Result<Plan>,
 ) -> anyhow::Result<Report> {
     if agreed.pending().next().is_none() || agreed.blockers().next().is_some() {
         return carry_out(agreed, cloud, progress).await;
     }
     let all = agreed.pending().count();
-    let mut report = under_lock(environment, cloud, settings, Some((&agreed, progress)), async |step| {
-        step("looks at the project again");
-        let now = look().await?;
+    let mut report = with_lock(environment, cloud, settings, Some((&agreed, progress)), async |step| {
+        step("reads the project again");
+        let now = plan_again().await?;
         saved::beyond(&agreed, &now)?;
         step(&format!("makes {} changes", now.pending().count()));
         carry_out(now, cloud, progress).await
@@ -88,17 +88,17 @@ fn up_to_bucket(plan: &Plan, bucket: &str) -> Option<Plan> {
     let bucket = Id::new(Kind::Bucket, bucket);
     let makes = |id: &Id| plan.changes.iter().find(|change| change.id == *id && change.action.is_change());
     makes(&bucket).filter(|change| change.action == Action::Create)?;
-    let mut wanted = vec![bucket];
+    let mut desired = vec![bucket];
     let mut next = 0;
-    while let Some(id) = wanted.get(next).cloned() {
+    while let Some(id) = desired.get(next).cloned() {
         next += 1;
         let after = makes(&id).and_then(|change| change.resource.as_ref()).map(|resource| resource.after.clone());
         for id in after.unwrap_or_default() {
-            if !wanted.contains(&id) {
-                wanted.push(id);
+            if !desired.contains(&id) {
+                desired.push(id);
             }
         }
     }
-    let changes = plan.changes.iter().filter(|change| wanted.contains(&change.id)).cloned().collect();
+    let changes = plan.changes.iter().filter(|change| desired.contains(&change.id)).cloned().collect();
     Some(Plan { changes, ..plan.clone() })
 }

@@ -1,5 +1,5 @@
-//! The same set-up as a script of `gcloud` commands: how many they are, and how long they take here. One of each kind is
-//! run; a whole script takes minutes.
+//! The same set-up as a script of `gcloud` commands: their number, and their time on this machine. The bench runs one
+//! command of each kind, since a whole script takes minutes.
 
 use std::{
     process::{Command, Stdio},
@@ -10,10 +10,10 @@ use anyhow::Context as _;
 use localcloud::google::Google;
 use provision::{
     plan::{Change, Plan},
-    resource::{Kind, Wanted},
+    resource::{Desired, Kind},
 };
 
-/// One command of each kind that is timed; the later ones need what the earlier ones made.
+/// One command of each kind that is timed; later ones need the resources of earlier ones.
 const SAMPLES: [(Kind, &str); 9] = [
     (Kind::Services, "services enable cloudkms.googleapis.com"),
     (Kind::Bucket, "storage buckets create gs://PROJECT-sample --location=europe-west1 --uniform-bucket-level-access"),
@@ -34,12 +34,11 @@ const SAMPLES: [(Kind, &str); 9] = [
     (Kind::Registry, "artifacts repositories create sample --location=europe-west1 --repository-format=docker"),
 ];
 
-/// What the commands of a script that carries a plan out are about: `gcloud` makes one thing at a time, and grants one
-/// role at a time.
+/// The kinds of the commands that carry a plan out: `gcloud` makes one resource and grants one role per command.
 pub(super) fn commands(plan: &Plan) -> Vec<Kind> {
     let of = |change: &Change| {
-        let count = match change.resource.as_ref().map(|resource| &resource.wanted) {
-            Some(Wanted::Grants(grants)) => grants.len(),
+        let count = match change.resource.as_ref().map(|resource| &resource.desired) {
+            Some(Desired::Grants(grants)) => grants.len(),
             _ => 1,
         };
         std::iter::repeat_n(change.id.kind, count)
@@ -47,17 +46,17 @@ pub(super) fn commands(plan: &Plan) -> Vec<Kind> {
     plan.pending().flat_map(of).collect()
 }
 
-/// What takes how long of the script.
+/// The times of the script.
 pub(super) struct Timed {
     /// All of its commands, one after another: each as long as the one of its kind that was run, or as the quickest.
     pub(super) whole: Duration,
-    /// What was run, and how long each took.
+    /// The commands that were run, each with its time.
     pub(super) samples: String,
 }
 
 /// Runs one command of each kind with the real `gcloud` against this cloud, and adds up what the whole script takes;
 /// nothing where `gcloud` is not on PATH.
-pub(super) fn timed(google: &Google, kinds: &[Kind]) -> anyhow::Result<Option<Timed>> {
+pub(super) fn time_commands(google: &Google, kinds: &[Kind]) -> anyhow::Result<Option<Timed>> {
     let paths = contract::config::variables().remove("PATH").unwrap_or_default();
     if !std::env::split_paths(&paths).any(|folder| folder.join("gcloud").is_file()) {
         return Ok(None);
@@ -89,7 +88,7 @@ pub(super) fn timed(google: &Google, kinds: &[Kind]) -> anyhow::Result<Option<Ti
         let words = line.split(' ').take_while(|word| !word.contains(['.', ':']));
         words.take(3).collect::<Vec<_>>().join(" ")
     };
-    let said: Vec<String> =
+    let described: Vec<String> =
         samples.iter().map(|(_, line, took)| format!("{} {} ms", name(line), took.as_millis())).collect();
-    Ok(Some(Timed { whole: kinds.iter().map(of).sum(), samples: said.join(", ") }))
+    Ok(Some(Timed { whole: kinds.iter().map(of).sum(), samples: described.join(", ") }))
 }

@@ -1,4 +1,4 @@
-//! Carrying out what was looked at, step by step. Every step can be the last one: the next deploy goes on from there.
+//! Applies a preview, step by step. Any step may be the last one: the next deploy continues from there.
 
 use anyhow::Context as _;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{
     Applied, Change, applyset,
-    look::{Group, Outlook, Planned},
+    preview::{Group, Planned, Preview},
     reach, refusal,
 };
 
@@ -19,13 +19,13 @@ const AT_ONCE: usize = 8;
 ///
 /// # Errors
 /// When the API server refuses an object.
-pub(super) async fn carry_out(client: &Client, outlook: &Outlook) -> anyhow::Result<Vec<Applied>> {
+pub(super) async fn apply_preview(client: &Client, preview: &Preview) -> anyhow::Result<Vec<Applied>> {
     let mut applied = Vec::new();
-    let (outside, namespaces) = outlook.groups.split_at(outlook.groups.len().min(1));
+    let (outside, namespaces) = preview.groups.split_at(preview.groups.len().min(1));
     for group in outside {
-        applied.extend(carry_out_group(client, &outlook.environment, group).await?);
+        applied.extend(carry_out_group(client, &preview.environment, group).await?);
     }
-    let groups = namespaces.iter().map(|group| carry_out_group(client, &outlook.environment, group));
+    let groups = namespaces.iter().map(|group| carry_out_group(client, &preview.environment, group));
     let groups: Vec<_> = groups.collect();
     // A failure in one namespace keeps no other one half done.
     let results: Vec<anyhow::Result<Vec<Applied>>> = stream::iter(groups).buffered(AT_ONCE).collect().await;
@@ -80,11 +80,11 @@ pub(super) async fn put(client: &Client, object: &Value, force: bool) -> anyhow:
 ///
 /// # Errors
 /// When the API server refuses; what was not deleted is found again the next time.
-pub(super) async fn prune(client: &Client, outlook: &Outlook) -> anyhow::Result<Vec<Applied>> {
-    let sets = outlook.groups.iter().filter_map(|group| group.set.as_ref());
-    let closes: Vec<_> = sets.map(|set| applyset::close(client, &outlook.environment, set)).collect();
+pub(super) async fn prune(client: &Client, preview: &Preview) -> anyhow::Result<Vec<Applied>> {
+    let sets = preview.groups.iter().filter_map(|group| group.set.as_ref());
+    let closes: Vec<_> = sets.map(|set| applyset::close(client, &preview.environment, set)).collect();
     let pruned: Vec<Vec<Applied>> = stream::iter(closes).buffered(AT_ONCE).try_collect().await?;
     let mut pruned: Vec<Applied> = pruned.into_iter().flatten().collect();
-    pruned.extend(applyset::remove_departed(client, &outlook.departed).await?);
+    pruned.extend(applyset::remove_departed(client, &preview.departed).await?);
     Ok(pruned)
 }

@@ -12,7 +12,7 @@ use serde_json::Value;
 
 use super::{
     Applied, Change, ENVIRONMENT, Foreign,
-    applyset::{self, Departed, SetLook},
+    applyset::{self, Departed, SetState},
     compare, reach,
     refusal::{self, Conflict},
 };
@@ -44,7 +44,7 @@ impl Planned {
         reach::title(&self.object)
     }
 
-    /// What is told of it.
+    /// The entry in the report.
     pub(super) fn applied(&self) -> Applied {
         let text = |value: &Value| value.as_str().map(str::to_owned);
         let metadata = &self.object["metadata"];
@@ -61,21 +61,21 @@ impl Planned {
 #[derive(Debug, Default)]
 pub(super) struct Group {
     pub(super) objects: Vec<Planned>,
-    pub(super) set: Option<SetLook>,
+    pub(super) set: Option<SetState>,
 }
 
 /// What a deploy would do.
 #[derive(Debug)]
-pub struct Outlook {
+pub struct Preview {
     pub(super) environment: String,
     /// What is outside of namespaces, then each namespace.
     pub(super) groups: Vec<Group>,
     pub(super) departed: Vec<Departed>,
 }
 
-/// How to look.
+/// How to preview.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Looking {
+pub struct PreviewOptions {
     /// Namespaces of our names that somebody else made.
     pub foreign: Foreign,
     /// Take over fields that others own.
@@ -96,7 +96,7 @@ pub struct ChangeView {
     pub conflicts: Vec<Conflict>,
 }
 
-impl Outlook {
+impl Preview {
     /// Every object that would be applied, in order.
     pub fn objects(&self) -> impl Iterator<Item = &Planned> {
         self.groups.iter().flat_map(|group| &group.objects)
@@ -106,7 +106,7 @@ impl Outlook {
     pub fn is_empty(&self) -> bool {
         self.departed.is_empty()
             && self.objects().all(|planned| planned.change == Change::Unchanged)
-            && self.groups.iter().filter_map(|group| group.set.as_ref()).all(SetLook::is_settled)
+            && self.groups.iter().filter_map(|group| group.set.as_ref()).all(SetState::is_settled)
     }
 
     /// What would be taken away.
@@ -153,13 +153,13 @@ impl Outlook {
 ///
 /// # Errors
 /// When a namespace of our name is somebody else's, the API server would refuse an object, or cannot be asked.
-pub async fn look(
+pub async fn preview_rendered(
     client: &Client,
     environment: &str,
     rendered: &Rendered,
     present: Option<&BTreeSet<String>>,
-    looking: Looking,
-) -> anyhow::Result<Outlook> {
+    options: PreviewOptions,
+) -> anyhow::Result<Preview> {
     let mut outside = Vec::new();
     let mut namespaces: BTreeMap<String, Vec<Value>> = BTreeMap::new();
     for object in rendered.objects() {
@@ -168,10 +168,10 @@ pub async fn look(
             None => outside.push(object.clone()),
         }
     }
-    let outside = Group { objects: try_out(client, outside, looking).await?, set: None };
+    let outside = Group { objects: try_out(client, outside, options).await?, set: None };
     let groups = namespaces
         .into_iter()
-        .map(|(name, objects)| namespace(client, environment, name, objects, looking))
+        .map(|(name, objects)| namespace(client, environment, name, objects, options))
         .collect::<Vec<_>>();
     let mut groups: Vec<Group> = stream::iter(groups).buffered(AT_ONCE).try_collect().await?;
     groups.insert(0, outside);
@@ -179,7 +179,7 @@ pub async fn look(
         Some(present) => applyset::departed(client, environment, present).await?,
         None => Vec::new(),
     };
-    Ok(Outlook { environment: environment.to_owned(), groups, departed })
+    Ok(Preview { environment: environment.to_owned(), groups, departed })
 }
 
 async fn namespace(
@@ -187,21 +187,21 @@ async fn namespace(
     environment: &str,
     name: String,
     mut objects: Vec<Value>,
-    looking: Looking,
+    options: PreviewOptions,
 ) -> anyhow::Result<Group> {
     let sets = applyset::assign(&mut objects.iter_mut().collect::<Vec<_>>());
-    let wanted = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-    let live = reach::read(client, &wanted).await?;
+    let desired = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+    let live = reach::read(client, &desired).await?;
     let exists = live.is_some();
     if let Some(live) = &live
         && objects.iter().any(|object| object["kind"] == "Namespace")
     {
-        check_namespace(live, environment, looking.foreign)?;
+        check_namespace(live, environment, options.foreign)?;
     }
     let objects =
-        if exists { try_out(client, objects, looking).await? } else { objects.into_iter().map(fresh).collect() };
+        if exists { try_out(client, objects, options).await? } else { objects.into_iter().map(fresh).collect() };
     let set = match sets.into_iter().next() {
-        Some(set) => Some(applyset::look(client, environment, set, exists).await?),
+        Some(set) => Some(applyset::read_set(client, environment, set, exists).await?),
         None => None,
     };
     Ok(Group { objects, set })
@@ -211,16 +211,16 @@ fn fresh(object: Value) -> Planned {
     Planned { object, change: Change::Created, live: None, after: None, conflicts: Vec::new(), force: false }
 }
 
-async fn try_out(client: &Client, objects: Vec<Value>, looking: Looking) -> anyhow::Result<Vec<Planned>> {
-    let objects = objects.into_iter().map(|object| try_out_one(client, object, looking)).collect::<Vec<_>>();
+async fn try_out(client: &Client, objects: Vec<Value>, options: PreviewOptions) -> anyhow::Result<Vec<Planned>> {
+    let objects = objects.into_iter().map(|object| try_out_one(client, object, options)).collect::<Vec<_>>();
     stream::iter(objects).buffered(AT_ONCE).try_collect().await
 }
 
-async fn try_out_one(client: &Client, object: Value, looking: Looking) -> anyhow::Result<Planned> {
+async fn try_out_one(client: &Client, object: Value, options: PreviewOptions) -> anyhow::Result<Planned> {
     let (live, after) =
-        tokio::join!(reach::read(client, &object), reach::apply(client, &object, looking.force_conflicts, true));
+        tokio::join!(reach::read(client, &object), reach::apply(client, &object, options.force_conflicts, true));
     let live = live?;
-    let mut force = looking.force_conflicts;
+    let mut force = options.force_conflicts;
     let mut conflicts = Vec::new();
     let after = match after {
         Ok(after) => Some(after),

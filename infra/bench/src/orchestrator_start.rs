@@ -1,4 +1,5 @@
-//! From the start of an orchestrator to its readiness: Jobs listed, decisions read, messages asked for.
+//! From the start of an orchestrator to its readiness: it has listed the Jobs, read the decisions and
+//! subscribed to the messages.
 
 use std::{
     path::Path,
@@ -17,15 +18,15 @@ use tokio::{
 };
 
 use super::{
-    place::{self, Place},
     report::Row,
+    target::{self, Target},
 };
-use crate::context::{self, STATE_FILE};
+use xtask::context::{self, STATE_FILE};
 
-/// No start takes this long.
+/// Time after which a start has failed.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// Starts orchestrators of the business here, in the place of the deployed one, which is stopped.
+/// Stops the deployed orchestrator of the business, and times starts of one on this machine.
 ///
 /// # Errors
 /// When one cannot be started, or is not ready in time.
@@ -36,17 +37,19 @@ pub(super) async fn measure(
     program: &Path,
     quick: bool,
 ) -> anyhow::Result<Row> {
-    Place::laptop(context, business)?.run(false).await?;
+    Target::laptop(context, business)?.run(false).await?;
     let state = LocalState::read(&context::generated(environment).join(STATE_FILE))?;
     let kubeconfig = std::fs::read_to_string(&state.kubeconfig)
         .with_context(|| format!("read the kubeconfig {}", state.kubeconfig.display()))?;
     let mut times = Vec::new();
     for _ in 0..if quick { 10 } else { 30 } {
         let port = free_port().await?;
-        let told = place::told(context, environment, business, &business.namespace, &kubeconfig, port).await?;
-        times.push(once(program, &told, port).await?);
+        let variables =
+            target::orchestrator_variables(context, environment, business, &business.namespace, &kubeconfig, port)
+                .await?;
+        times.push(start_once(program, &variables, port).await?);
     }
-    let note = ", with no Jobs in its namespace; /readyz is asked once a millisecond";
+    let note = ", with no Jobs in its namespace; /readyz is read once a millisecond";
     Ok(Row::of_starts("orchestrator started to ready", times, note))
 }
 
@@ -56,11 +59,11 @@ async fn free_port() -> anyhow::Result<u16> {
 }
 
 /// Milliseconds of one start.
-async fn once(program: &Path, told: &[(&'static str, String)], port: u16) -> anyhow::Result<f64> {
+async fn start_once(program: &Path, variables: &[(&'static str, String)], port: u16) -> anyhow::Result<f64> {
     let begun = Instant::now();
     let mut child = Command::new(program)
         .env_clear()
-        .envs(told.iter().map(|(name, value)| (name, value)))
+        .envs(variables.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())
@@ -68,7 +71,7 @@ async fn once(program: &Path, told: &[(&'static str, String)], port: u16) -> any
         .spawn()
         .with_context(|| format!("start {}", program.display()))?;
     while !is_ready(port).await {
-        if let Some(ended) = child.try_wait().context("look at the orchestrator")? {
+        if let Some(ended) = child.try_wait().context("wait for the orchestrator")? {
             bail!("the orchestrator ended with {ended} before it was ready");
         }
         if begun.elapsed() > LIMIT {
@@ -81,14 +84,14 @@ async fn once(program: &Path, told: &[(&'static str, String)], port: u16) -> any
     Ok(elapsed.as_secs_f64() * 1000.0)
 }
 
-/// What the kubelet asks, with as little as can be around it.
+/// Sends the request of a readiness probe, without the cost of an HTTP client.
 async fn is_ready(port: u16) -> bool {
-    let ask = async {
+    let probe = async {
         let mut socket = TcpStream::connect(("127.0.0.1", port)).await?;
         socket.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").await?;
         let mut answer = [0; 12];
         socket.read_exact(&mut answer).await?;
         std::io::Result::Ok(&answer[9..] == b"200")
     };
-    ask.await.unwrap_or(false)
+    probe.await.unwrap_or(false)
 }

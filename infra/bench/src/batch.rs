@@ -18,10 +18,10 @@ pub(super) async fn measure(context: &Context, quick: bool) -> anyhow::Result<Ro
     load::outcomes(context, business, "warm", warm.len()).await?;
 
     let works = load::upload(context, business, "tasks", count).await?;
-    let begun = Instant::now();
+    let started = Instant::now();
     load::publish_all(context, business, &works).await?;
     load::outcomes(context, business, "tasks", count).await?;
-    let rate = count as f64 / begun.elapsed().as_secs_f64();
+    let rate = count as f64 / started.elapsed().as_secs_f64();
     Ok(Row::new(
         format!("batch dispatch, {count} tiny tasks published to all settled"),
         Measure { value: rate, unit: "tasks/s" },

@@ -23,13 +23,13 @@ use cli::Context;
 
 /// Requests in flight at once, ours and those of the yardsticks.
 pub(super) const AT_ONCE: usize = 32;
-/// A safety net; what is waited for takes seconds.
+/// Deadline of every wait; they take seconds.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// What an engine is done with at once.
+/// An input that an engine processes in no time.
 const PAYLOAD: &str = "bench payload";
 
-/// Uploads small inputs, and gives the work that each asks for.
+/// Uploads small inputs, and returns the work of each.
 pub(super) async fn upload(
     context: &Context,
     business: &Business,
@@ -74,7 +74,7 @@ pub(super) async fn publish_all(context: &Context, business: &Business, works: &
     stream::iter(works).map(|work| publish(publisher, work)).buffer_unordered(1000).try_collect().await
 }
 
-/// Jobs of a namespace, as a watch of their metadata tells of them.
+/// Jobs of a namespace, as a watch of their metadata reports them.
 pub(super) struct Seen {
     jobs: watch::Receiver<BTreeMap<String, Sighting>>,
     task: JoinHandle<()>,
@@ -83,18 +83,18 @@ pub(super) struct Seen {
 /// A Job, when it was first seen.
 #[derive(Clone, Debug)]
 pub(super) struct Sighting {
-    /// When the watch told of it.
+    /// When the watch reported it.
     pub(super) at: Instant,
-    /// Time of day of that.
+    /// The same as a time of day.
     pub(super) now: jiff::Timestamp,
-    /// It came while it was watched, and was not there before.
+    /// It was created during the watch.
     pub(super) is_fresh: bool,
     /// Its annotations.
     pub(super) annotations: BTreeMap<String, String>,
 }
 
 impl Seen {
-    /// Begins to watch, and waits until it knows what is there.
+    /// Begins to watch, and waits until the existing Jobs are listed.
     ///
     /// # Errors
     /// When the watch does not begin.
@@ -134,7 +134,7 @@ impl Seen {
         Ok(Self { jobs, task })
     }
 
-    /// Waits until so many Jobs were seen, and gives them.
+    /// Waits until so many Jobs were seen, and returns them.
     ///
     /// # Errors
     /// When there are not as many after minutes.
@@ -176,7 +176,7 @@ pub(super) async fn outcomes(
     }
 }
 
-/// How many a second, from when the first came to when the last did.
+/// Events per second between the first and the last.
 pub(super) fn rate(mut times: Vec<Instant>) -> f64 {
     times.sort_unstable();
     match (times.first(), times.last()) {

@@ -1,5 +1,5 @@
-//! Takes a business, or all of an environment, away and loses nothing: intake stops, Jobs settle (or are cancelled),
-//! the orchestrator goes after them, then what is in the cloud. At any moment running again goes on.
+//! Removes a business, or a whole environment, without losing work: intake stops, Jobs settle or are cancelled, then
+//! the orchestrator is deleted, then the resources of the cloud. A run that was interrupted can be repeated.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,30 +14,29 @@ use crate::{
     cloud::Cloud,
     data,
     deploy::{ENVIRONMENT, applyset},
+    drain,
     environment::{Auth, Business, Environment},
-    guarded,
-    keys::{self, Holder},
-    lock,
+    failure::Failure,
+    keys::{self, KeyUser},
+    lock, locked,
     manifests::WEB_NAMESPACE,
     plan::{Action, Change, Plan},
     presence, removal,
     resource::{Id, Kind},
-    retire,
-    run::{carry_out, left, look_to_remove},
+    run::{carry_out, leftovers, plan_removal},
     saved,
-    trouble::Trouble,
     unsettled::unsettled,
 };
 
 /// How long the deletion of a namespace may take.
 const NAMESPACE: Duration = Duration::from_secs(300);
 
-/// What goes beside the compute, and how long it is waited for.
+/// Options of a removal.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// What of the cloud goes.
+    /// Which resources of the cloud are deleted.
     pub removal: removal::Options,
-    /// Jobs are cancelled, and what waits is not minded.
+    /// Cancel Jobs, and ignore waiting work.
     pub cancel: bool,
     /// Longest time for running Jobs.
     pub settle: Duration,
@@ -45,9 +44,9 @@ pub struct Options {
     pub rollout: Duration,
 }
 
-/// What is to be taken away: what `before` has and `after` has not.
+/// The removal of what only `before` has.
 #[derive(Clone, Copy)]
-pub struct Takedown<'a> {
+pub struct Teardown<'a> {
     /// The environment as it is.
     pub before: &'a Environment,
     /// The environment as it shall be; nothing of it without one.
@@ -60,8 +59,8 @@ pub struct Takedown<'a> {
     pub has_cluster: bool,
     /// How.
     pub options: Options,
-    /// Told of each step in the words of a person; must not block.
-    pub tell: &'a (dyn Fn(&str) + Sync),
+    /// Receives a message for each step; must not block.
+    pub report: &'a (dyn Fn(&str) + Sync),
 }
 
 /// What was done.
@@ -75,41 +74,41 @@ pub struct Gone {
     pub left: Vec<String>,
 }
 
-impl Takedown<'_> {
-    /// The businesses that go.
+impl Teardown<'_> {
+    /// The businesses that are removed.
     pub fn businesses(&self) -> Vec<&Business> {
         let stays = |name: &str| self.after.is_some_and(|after| after.business(name).is_some());
         self.before.businesses.iter().filter(|business| !stays(&business.name)).collect()
     }
 
-    /// What would be taken away. Writes nothing.
+    /// The plan of the removal. Writes nothing.
     ///
     /// # Errors
     /// When the cloud cannot be asked.
     pub async fn plan(&self, progress: &Progress) -> anyhow::Result<Plan> {
-        look_to_remove(self.before, self.after, self.cloud, self.options.removal, progress).await
+        plan_removal(self.before, self.after, self.cloud, self.options.removal, progress).await
     }
 
-    /// Takes it away under the lock of the environment; nothing that is not in the plan that was agreed to.
+    /// Carries the removal out under the lock of the environment; deletes nothing that is not in the agreed plan.
     ///
     /// # Errors
     /// When work is pending, the lock cannot be had, or a step failed.
     pub async fn carry_out(&self, agreed: &Plan, lock: &lock::Settings, progress: &Progress) -> anyhow::Result<Gone> {
         let silent: Progress = Arc::new(|_| {});
-        let work = guarded::under_lock(self.before, self.cloud, lock, None, async |step| {
+        let work = locked::with_lock(self.before, self.cloud, lock, None, async |step| {
             if !self.has_cluster {
-                (self.tell)("there is no cluster; what was in it is gone with it");
+                (self.report)("there is no cluster; what was in it is gone with it");
             }
             step("waits for running Jobs");
-            let retiring = self.businesses().into_iter().map(|business| self.retire(business));
+            let retiring = self.businesses().into_iter().map(|business| self.drain(business));
             futures::future::try_join_all(retiring).await?;
             // Load balancers go with the objects that asked for them, and would outlive the cluster.
             if self.after.is_none() {
-                self.retire_web().await?;
+                self.remove_web_apps().await?;
             }
             step("deletes");
             let objects = if self.options.removal.data { self.delete_data().await? } else { 0 };
-            // Looked at again: settling took its time.
+            // Made again, since settling takes time.
             let now = self.plan(&silent).await?;
             saved::beyond(agreed, &now)?;
             let (first, last) = self.bucket_last(now);
@@ -131,8 +130,8 @@ impl Takedown<'_> {
         (Plan { changes: first, ..plan.clone() }, Plan { changes: last, ..plan })
     }
 
-    /// Takes a business out of the cluster, its orchestrator last.
-    async fn retire(&self, business: &Business) -> anyhow::Result<()> {
+    /// Removes a business from the cluster, its orchestrator last.
+    async fn drain(&self, business: &Business) -> anyhow::Result<()> {
         if self.has_cluster {
             self.stop(business).await?;
         }
@@ -150,26 +149,26 @@ impl Takedown<'_> {
         }
         if self.before.auth == Auth::Key {
             // Nothing is in hand any more, and without the cluster nothing can have a key.
-            keys::revoke(self.before, &Holder::business(business), self.cloud, self.has_cluster).await?;
+            keys::revoke(self.before, &KeyUser::business(business), self.cloud, self.has_cluster).await?;
         }
-        if self.has_cluster && retire::delete_namespace(self.cloud.cluster()?, &business.namespace, NAMESPACE).await? {
-            (self.tell)(&format!("the namespace {} is gone", business.namespace));
+        if self.has_cluster && drain::delete_namespace(self.cloud.cluster()?, &business.namespace, NAMESPACE).await? {
+            (self.report)(&format!("the namespace {} is gone", business.namespace));
         }
         Ok(())
     }
 
-    /// Takes the web apps out of the cluster.
-    async fn retire_web(&self) -> anyhow::Result<()> {
+    /// Removes the web apps from the cluster.
+    async fn remove_web_apps(&self) -> anyhow::Result<()> {
         if self.before.auth == Auth::Key {
-            keys::revoke(self.before, &Holder::web(self.before), self.cloud, self.has_cluster).await?;
+            keys::revoke(self.before, &KeyUser::web(self.before), self.cloud, self.has_cluster).await?;
         }
         if self.has_cluster && self.namespaces().await?.iter().any(|name| name == WEB_NAMESPACE) {
             let client = self.cloud.cluster()?;
-            for gone in applyset::remove_outside(client, WEB_NAMESPACE).await? {
-                (self.tell)(&format!("the {} {} is gone", gone.kind, gone.name));
+            for wait_for_pods in applyset::remove_outside(client, WEB_NAMESPACE).await? {
+                (self.report)(&format!("the {} {} is gone", wait_for_pods.kind, wait_for_pods.name));
             }
-            retire::delete_namespace(client, WEB_NAMESPACE, NAMESPACE).await?;
-            (self.tell)(&format!("the namespace {WEB_NAMESPACE} is gone"));
+            drain::delete_namespace(client, WEB_NAMESPACE, NAMESPACE).await?;
+            (self.report)(&format!("the namespace {WEB_NAMESPACE} is gone"));
         }
         Ok(())
     }
@@ -178,23 +177,23 @@ impl Takedown<'_> {
     async fn stop(&self, business: &Business) -> anyhow::Result<()> {
         let Business { name, namespace, .. } = business;
         let client = self.cloud.cluster()?;
-        let stopped = match retire::stop_intake(client, namespace, name, self.options.rollout).await {
+        let stopped = match drain::stop_intake(client, namespace, name, self.options.rollout).await {
             // An orchestrator that cannot run has nothing in hand, and without Jobs there is nothing to settle.
             Err(error) if unsettled(client, namespace).await?.total() == 0 => {
-                (self.tell)(&format!("{error:#}; it is removed as it is, since no Job waits for it"));
+                (self.report)(&format!("{error:#}; it is removed as it is, since no Job waits for it"));
                 false
             }
             stopped => stopped?,
         };
         if stopped {
-            (self.tell)(&format!("{name} takes no more messages"));
+            (self.report)(&format!("{name} takes no more messages"));
         }
         if self.options.cancel {
-            retire::cancel(client, namespace).await?;
+            drain::cancel(client, namespace).await?;
         }
         if stopped {
-            retire::settle(client, namespace, self.options.settle).await?;
-            (self.tell)(&format!("every Job of {name} is settled"));
+            drain::settle(client, namespace, self.options.settle).await?;
+            (self.report)(&format!("every Job of {name} is settled"));
         }
         Ok(())
     }
@@ -214,7 +213,7 @@ impl Takedown<'_> {
 
     /// What is still there of the environment.
     async fn left(&self) -> anyhow::Result<Vec<String>> {
-        let left = left(self.before, self.cloud, self.options.removal).await?;
+        let left = leftovers(self.before, self.cloud, self.options.removal).await?;
         let mut left: Vec<String> = left.iter().map(ToString::to_string).collect();
         if !self.has_cluster || !presence::has_cluster(self.before, self.cloud).await? {
             return Ok(left);
@@ -234,8 +233,8 @@ impl Takedown<'_> {
 }
 
 /// Work that a removal would lose.
-pub fn pending(business: &str, why: String) -> Trouble {
-    Trouble {
+pub fn pending(business: &str, why: String) -> Failure {
+    Failure {
         code: "pending",
         what: format!("work of {business} is pending"),
         on: business.to_owned(),

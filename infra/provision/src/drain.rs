@@ -1,4 +1,4 @@
-//! Takes a business out of the cluster without losing anything: intake stops, Jobs settle, the orchestrator goes last.
+//! Drains a business: intake stops, Jobs settle, and the namespace with the orchestrator is deleted last.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ use crate::{
 
 /// The ConfigMap of every business.
 const CONFIG_MAP: &str = "deskgrid-config";
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+const POLL_EVERY: Duration = Duration::from_millis(100);
 
 /// Has the orchestrator of a business replaced by one that takes no message and only settles; `false` when there is
 /// none. A deploy turns intake on again.
@@ -83,7 +83,7 @@ pub async fn settle(client: &Client, namespace: &str, limit: Duration) -> anyhow
                 limit.as_secs()
             );
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_EVERY).await;
     }
 }
 
@@ -117,7 +117,7 @@ pub async fn delete_namespace(client: &Client, namespace: &str, limit: Duration)
                 limit.as_secs()
             );
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        tokio::time::sleep(POLL_EVERY).await;
     }
     Ok(true)
 }

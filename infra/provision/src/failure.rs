@@ -1,10 +1,10 @@
-//! A failure that a person can act on, with the code under which it is explained.
+//! A failure that the user can act on. Its code is stable, and `cargo xtask explain` describes it.
 
 use std::fmt;
 
 /// What happened, on what, why, and what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Trouble {
+pub struct Failure {
     /// Stable code, lower-case with dashes.
     pub code: &'static str,
     /// What happened.
@@ -17,11 +17,11 @@ pub struct Trouble {
     pub next: String,
 }
 
-impl fmt::Display for Trouble {
+impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { what, on, why, next, .. } = self;
         write!(f, "{what} ({on}): {why}; {next}")
     }
 }
 
-impl std::error::Error for Trouble {}
+impl std::error::Error for Failure {}

@@ -1,21 +1,21 @@
-//! Who has keys: the workloads of each business, and the web apps.
+//! Users of keys: the workloads of each business, and the web apps.
 
 use crate::{
-    deploy::ORCHESTRATOR,
+    deploy::live::ORCHESTRATOR,
     environment::{Business, Environment},
     manifests::WEB_NAMESPACE,
 };
 
 /// A namespace whose workloads act with keys.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Holder {
-    /// What people call it.
+pub struct KeyUser {
+    /// Its name in messages.
     pub name: String,
     /// Its namespace.
     pub namespace: String,
     /// The business that it is; none of the web apps.
     pub(super) business: Option<String>,
-    /// What in it has a key each.
+    /// Its workloads, each with its own key.
     pub workloads: Vec<Workload>,
 }
 
@@ -32,7 +32,7 @@ pub struct Workload {
     pub deployment: Option<&'static str>,
 }
 
-impl Holder {
+impl KeyUser {
     /// A business: its orchestrator and its engines.
     pub fn business(business: &Business) -> Self {
         let workload =
@@ -65,7 +65,7 @@ impl Holder {
         }
     }
 
-    /// Everyone in an environment.
+    /// All users of keys in an environment.
     pub fn all(environment: &Environment) -> Vec<Self> {
         environment.businesses.iter().map(Self::business).chain([Self::web(environment)]).collect()
     }

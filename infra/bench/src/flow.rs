@@ -25,7 +25,7 @@ pub(super) async fn measure(context: &Context, quick: bool) -> anyhow::Result<Ve
     let count: usize = if quick { 60 } else { 300 };
     let business = context.business(Some("flow"))?;
     let jobs: Api<Job> = Api::namespaced(context.cluster()?.clone(), &business.namespace);
-    // One to copy, and so that neither of the two pays for what the first one finds cold.
+    // One Job to copy; it also warms the caches for both measurements.
     let warm = load::upload(context, business, "warm", 1).await?;
     load::publish_all(context, business, &warm).await?;
     load::outcomes(context, business, "warm", 1).await?;
@@ -33,7 +33,7 @@ pub(super) async fn measure(context: &Context, quick: bool) -> anyhow::Result<Ve
     let template = serde_json::to_value(template.items.first().context("find a Job to copy")?)?;
 
     let works = load::upload(context, business, "bare", count).await?;
-    let begun = Instant::now();
+    let started = Instant::now();
     let (template, jobs) = (&template, &jobs);
     stream::iter(&works)
         .map(|work| async move {
@@ -43,14 +43,14 @@ pub(super) async fn measure(context: &Context, quick: bool) -> anyhow::Result<Ve
         .buffer_unordered(AT_ONCE)
         .try_collect::<()>()
         .await?;
-    completed(jobs, count).await?;
-    let bare = count as f64 / begun.elapsed().as_secs_f64();
+    wait_for_completion(jobs, count).await?;
+    let bare = count as f64 / started.elapsed().as_secs_f64();
 
     let works = load::upload(context, business, "ours", count).await?;
-    let begun = Instant::now();
+    let started = Instant::now();
     load::publish_all(context, business, &works).await?;
     load::outcomes(context, business, "ours", count).await?;
-    let ours = count as f64 / begun.elapsed().as_secs_f64();
+    let ours = count as f64 / started.elapsed().as_secs_f64();
     Ok(vec![Row::new(
         format!("one Job per message, {count} published to all settled"),
         Measure { value: ours, unit: "Jobs/s" },
@@ -60,7 +60,7 @@ pub(super) async fn measure(context: &Context, quick: bool) -> anyhow::Result<Ve
     )])
 }
 
-/// A Job that runs the same, and that the orchestrator knows nothing of.
+/// A Job with the same Pod that the orchestrator does not know.
 fn bare(template: &Value, name: &str, work: &str) -> anyhow::Result<Job> {
     let mut spec = template["spec"].clone();
     let object = spec.as_object_mut().context("read a Job")?;
@@ -79,7 +79,7 @@ fn bare(template: &Value, name: &str, work: &str) -> anyhow::Result<Job> {
 }
 
 /// Waits until so many bare Jobs are complete.
-async fn completed(jobs: &Api<Job>, count: usize) -> anyhow::Result<()> {
+async fn wait_for_completion(jobs: &Api<Job>, count: usize) -> anyhow::Result<()> {
     let config = watcher::Config::default().labels(&format!("{}=bench", labels::APP));
     let mut events = watcher(jobs.clone(), config).default_backoff().boxed();
     let mut done = BTreeSet::new();

@@ -17,8 +17,8 @@ use provision::{
     Cloud, Environment, apply,
     environment::{Overrides, parse},
     google::{Api, Client, Endpoints, Method, Request, Retry},
-    guarded, lock, plan, removal,
-    takedown::{self, Takedown},
+    lock, locked, plan, removal,
+    teardown::{self, Teardown},
 };
 use serde_json::{Value, json};
 
@@ -98,7 +98,7 @@ pub(crate) fn lock(verb: &str) -> lock::Settings {
         space: Some("this test".to_owned()),
     };
     lock::Settings {
-        look_every: Duration::from_millis(20),
+        poll_every: Duration::from_millis(20),
         ..lock::Settings::new(holder, verb, Duration::from_secs(30), Arc::new(|_| {}))
     }
 }
@@ -145,12 +145,12 @@ impl Verb {
         let (one, both) = (environment(ONE), environment(&[ONE, TWO].concat()));
         match self {
             Self::Provision | Self::Repair => {
-                make(&one, cloud, async || provision::look(&one, cloud, plan::Options::default(), &silent()).await)
+                make(&one, cloud, async || provision::make_plan(&one, cloud, plan::Options::default(), &silent()).await)
                     .await
             }
             Self::AddBusiness => {
                 make(&both, cloud, async || {
-                    provision::look_to_add(&one, &both, cloud, plan::Options::default(), &silent()).await
+                    provision::plan_addition(&one, &both, cloud, plan::Options::default(), &silent()).await
                 })
                 .await
             }
@@ -194,10 +194,10 @@ pub(crate) async fn make(
 ) -> anyhow::Result<()> {
     let agreed = look().await?;
     if agreed.pending().next().is_some() {
-        let findings = provision::preflight::look(environment, cloud, Some(&agreed)).await;
+        let findings = provision::preflight::check(environment, cloud, Some(&agreed)).await;
         provision::preflight::pass(environment, &findings)?;
     }
-    guarded::carry_out_locked(environment, cloud, agreed, &lock("provision"), &silent(), async || look().await).await?;
+    locked::carry_out_locked(environment, cloud, agreed, &lock("provision"), &silent(), async || look().await).await?;
     Ok(())
 }
 
@@ -210,22 +210,22 @@ pub(crate) async fn remove(
 ) -> anyhow::Result<()> {
     let there = provision::presence::has_cluster(before, cloud).await?;
     let store = Store::connect_for(&cloud.connection(), Duration::from_secs(30)).await?;
-    let takedown = Takedown {
+    let teardown = Teardown {
         before,
         after,
         cloud,
         store: &store,
         has_cluster: has_cluster && there,
-        options: takedown::Options {
+        options: teardown::Options {
             removal: removal::Options { data: true, identities: true },
             cancel: false,
             settle: Duration::from_secs(30),
             rollout: Duration::from_secs(30),
         },
-        tell: &|_| {},
+        report: &|_| {},
     };
-    let agreed = takedown.plan(&silent()).await?;
-    let gone = takedown.carry_out(&agreed, &lock("teardown"), &silent()).await?;
+    let agreed = teardown.plan(&silent()).await?;
+    let gone = teardown.carry_out(&agreed, &lock("teardown"), &silent()).await?;
     anyhow::ensure!(gone.left.is_empty(), "left: {:?}", gone.left);
     Ok(())
 }
@@ -347,21 +347,21 @@ fn with_emails(text: &str, emails: &BTreeMap<String, String>) -> String {
 }
 
 /// Fails with the first places at which two worlds differ.
-pub(crate) fn assert_same(found: &Value, wanted: &Value, when: &str) {
+pub(crate) fn assert_same(found: &Value, desired: &Value, when: &str) {
     let mut differences = Vec::new();
-    compare("", found, wanted, &mut differences);
+    compare("", found, desired, &mut differences);
     assert!(differences.is_empty(), "{when}\n{}", differences.join("\n"));
 }
 
-fn compare(path: &str, found: &Value, wanted: &Value, differences: &mut Vec<String>) {
-    match (found, wanted) {
+fn compare(path: &str, found: &Value, desired: &Value, differences: &mut Vec<String>) {
+    match (found, desired) {
         (Value::Object(one), Value::Object(other)) => {
             let keys: std::collections::BTreeSet<&String> = one.keys().chain(other.keys()).collect();
             for key in keys {
-                compare(&format!("{path}/{key}"), &found[key], &wanted[key], differences);
+                compare(&format!("{path}/{key}"), &found[key], &desired[key], differences);
             }
         }
-        _ if found != wanted => differences.push(format!("{path}: found {found}, wanted {wanted}")),
+        _ if found != desired => differences.push(format!("{path}: found {found}, wanted {desired}")),
         _ => {}
     }
 }

@@ -1,5 +1,5 @@
-//! Where the measured Jobs are made, and by which orchestrator: the one that is deployed in the laptop cloud, or one
-//! that runs here and works on the API server of any cluster.
+//! A measured cluster with its orchestrator: the laptop cloud, whose orchestrator is a Deployment, or the cluster of a
+//! context of the kubeconfig, whose orchestrator is a process on this machine.
 
 use std::{
     path::{Path, PathBuf},
@@ -26,33 +26,33 @@ use serde_json::json;
 use tokio::process::{Child, Command};
 
 use super::load::AT_ONCE;
-use crate::context::{self, STATE_FILE};
+use xtask::context::{self, STATE_FILE};
 
-/// Name of the orchestrator's Deployment, and what its Pods say they are.
+/// Name of the orchestrator's Deployment, and its Pods' label `app`.
 const ORCHESTRATOR: &str = "orchestrator";
 /// Longest that an orchestrator takes to end; its grace period is half of it.
 const ENDS_WITHIN: Duration = Duration::from_secs(60);
 
 /// An API server, a namespace in it, and the orchestrator that works there.
-pub(super) struct Place {
+pub(super) struct Target {
     /// The API server.
     pub(super) client: Client,
     /// The namespace of the Jobs.
     pub(super) namespace: String,
-    /// How rows call it; empty for the laptop cloud.
-    pub(super) called: String,
+    /// Added to the names of its rows; empty for the laptop cloud.
+    pub(super) label: String,
     orchestrator: Orchestrator,
 }
 
 enum Orchestrator {
-    /// A Deployment, which is scaled.
+    /// A Deployment that the bench scales.
     Deployed(Api<Deployment>),
-    /// A process of ours.
+    /// A process that the bench starts.
     Here { program: PathBuf, variables: Vec<(&'static str, String)>, child: Option<Child> },
 }
 
-impl Place {
-    /// The laptop cloud's own cluster.
+impl Target {
+    /// The laptop cloud's cluster.
     ///
     /// # Errors
     /// When there is no client for it.
@@ -61,16 +61,16 @@ impl Place {
         Ok(Self {
             orchestrator: Orchestrator::Deployed(Api::namespaced(client.clone(), &business.namespace)),
             namespace: business.namespace.clone(),
-            called: String::new(),
+            label: String::new(),
             client,
         })
     }
 
-    /// The cluster of a context of the kubeconfig, in a namespace of its own. The orchestrator of the business in the
-    /// laptop cloud stops, and one of ours takes its place.
+    /// The cluster of a context of the kubeconfig, in a new namespace. The orchestrator of the business in the laptop
+    /// cloud stops, and a process on this machine takes its messages.
     ///
     /// # Errors
-    /// When the cluster cannot be asked, or what the laptop's orchestrator is told cannot be read.
+    /// When the cluster does not answer, or the settings of the laptop's orchestrator cannot be read.
     pub(super) async fn real(
         context: &Context,
         environment: &Environment,
@@ -89,13 +89,13 @@ impl Place {
         let client = Client::try_from(config).map_err(|error| no_cluster(name, &error))?;
         let namespace = format!("{}-{}", business.name, environment.name);
         let kubeconfig = serde_json::to_string(&kubeconfig).context("encode the kubeconfig")?;
-        let variables = told(context, environment, business, &namespace, &kubeconfig, 0).await?;
-        make_namespace(&client, &namespace).await.map_err(|error| no_cluster(name, &error))?;
+        let variables = orchestrator_variables(context, environment, business, &namespace, &kubeconfig, 0).await?;
+        create_namespace(&client, &namespace).await.map_err(|error| no_cluster(name, &error))?;
         let orchestrator = Orchestrator::Here { program: program.to_owned(), variables, child: None };
-        Ok(Self { client, namespace, called: format!(" on the API server of {name}"), orchestrator })
+        Ok(Self { client, namespace, label: format!(" on the API server of {name}"), orchestrator })
     }
 
-    /// The Jobs.
+    /// The Jobs of the namespace.
     pub(super) fn jobs(&self) -> Api<Job> {
         Api::namespaced(self.client.clone(), &self.namespace)
     }
@@ -111,7 +111,7 @@ impl Place {
                 let scaled = deployments.patch(ORCHESTRATOR, &PatchParams::default(), &patch).await;
                 scaled.context("scale the orchestrator")?;
                 if !runs {
-                    ended(&self.client, &self.namespace).await?;
+                    wait_for_end(&self.client, &self.namespace).await?;
                 }
                 Ok(())
             }
@@ -131,21 +131,21 @@ impl Place {
         }
     }
 
-    /// Makes a further namespace.
+    /// Creates another namespace, whose name ends in `suffix`.
     ///
     /// # Errors
     /// When the API server refuses.
-    pub(super) async fn further(&self, suffix: &str) -> anyhow::Result<String> {
+    pub(super) async fn create_namespace(&self, suffix: &str) -> anyhow::Result<String> {
         let name = format!("{}-{suffix}", self.namespace);
-        make_namespace(&self.client, &name).await.context("make a namespace")?;
+        create_namespace(&self.client, &name).await.context("create a namespace")?;
         Ok(name)
     }
 
-    /// Takes everything away from a cluster that stays.
+    /// Deletes the namespaces of a cluster that the bench did not start.
     ///
     /// # Errors
     /// When something cannot be deleted.
-    pub(super) async fn clear(mut self) -> anyhow::Result<()> {
+    pub(super) async fn remove_namespaces(mut self) -> anyhow::Result<()> {
         self.run(false).await?;
         let namespaces: Api<Namespace> = Api::all(self.client.clone());
         for namespace in namespaces.list(&ListParams::default()).await.context("list the namespaces")? {
@@ -164,25 +164,26 @@ impl Place {
             let jobs = &jobs;
             stream::iter(names)
                 .map(|name| async move {
-                    // Its orchestrator is gone, so nobody else takes the finalizer off.
+                    // Its orchestrator does not run any more, so nobody else removes the finalizer.
                     let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
                     jobs.patch_metadata(&name, &PatchParams::default(), &patch).await.map(drop)
                 })
                 .buffer_unordered(AT_ONCE)
                 .try_collect::<()>()
                 .await
-                .context("release Jobs")?;
+                .context("remove the finalizers of Jobs")?;
             namespaces.delete(&name, &DeleteParams::default()).await.context("delete a namespace")?;
         }
         Ok(())
     }
 }
 
-/// What an orchestrator is told that runs here, serves its probes on `port`, and takes the place of a business's own.
+/// Environment variables of an orchestrator that runs on this machine, serves its probes on `port`, and works with the
+/// settings of the deployed one.
 ///
 /// # Errors
-/// When what its own is told cannot be read, or not be written for the one here.
-pub(super) async fn told(
+/// When the settings cannot be read from the cluster, or not be written to files.
+pub(super) async fn orchestrator_variables(
     context: &Context,
     environment: &Environment,
     business: &Business,
@@ -190,9 +191,9 @@ pub(super) async fn told(
     kubeconfig: &str,
     port: u16,
 ) -> anyhow::Result<Vec<(&'static str, String)>> {
-    let told: Api<ConfigMap> = Api::namespaced(context.cluster()?.clone(), &business.namespace);
-    let told = told.get("deskgrid-config").await.context("read what the orchestrator is told")?;
-    let told = told.data.unwrap_or_default();
+    let config_maps: Api<ConfigMap> = Api::namespaced(context.cluster()?.clone(), &business.namespace);
+    let settings = config_maps.get("deskgrid-config").await.context("read the settings of the orchestrator")?;
+    let settings = settings.data.unwrap_or_default();
     let folder = context::generated(environment);
     let state = LocalState::read(&folder.join(STATE_FILE))?;
     let write = |name: &str, text: &str| {
@@ -201,8 +202,8 @@ pub(super) async fn told(
         anyhow::Ok(path.display().to_string())
     };
     Ok(vec![
-        (labels::ENV_CONFIG, write("config.json", told.get("config.json").context("read the configuration")?)?),
-        (labels::ENV_JOB_TEMPLATE, write("job.json", told.get("job.json").context("read the Job template")?)?),
+        (labels::ENV_CONFIG, write("config.json", settings.get("config.json").context("read the configuration")?)?),
+        (labels::ENV_JOB_TEMPLATE, write("job.json", settings.get("job.json").context("read the Job template")?)?),
         (labels::ENV_BUSINESS, business.name.clone()),
         (labels::ENV_NAMESPACE, namespace.to_owned()),
         (labels::ENV_PORT_HTTP, port.to_string()),
@@ -211,13 +212,13 @@ pub(super) async fn told(
     ])
 }
 
-/// Waits until the Pods of the orchestrator are gone, so that none of them takes a message any more.
-async fn ended(client: &Client, namespace: &str) -> anyhow::Result<()> {
+/// Waits until the Pods of the orchestrator are gone, so that none of them receives messages any more.
+async fn wait_for_end(client: &Client, namespace: &str) -> anyhow::Result<()> {
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let ours = ListParams::default().labels(&format!("{}={ORCHESTRATOR}", labels::APP));
-    let began = Instant::now();
+    let started = Instant::now();
     while !pods.list_metadata(&ours).await.context("list Pods")?.items.is_empty() {
-        if began.elapsed() > ENDS_WITHIN {
+        if started.elapsed() > ENDS_WITHIN {
             bail!("the orchestrator has not ended after {} s", ENDS_WITHIN.as_secs());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -225,7 +226,7 @@ async fn ended(client: &Client, namespace: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-async fn make_namespace(client: &Client, name: &str) -> Result<(), kube::Error> {
+async fn create_namespace(client: &Client, name: &str) -> Result<(), kube::Error> {
     let namespace: Namespace = serde_json::from_value(json!({
         "metadata": {"name": name, "labels": {labels::MANAGED_BY: labels::MANAGED_BY_DESKGRID}},
     }))
@@ -234,7 +235,7 @@ async fn make_namespace(client: &Client, name: &str) -> Result<(), kube::Error> 
 }
 
 fn no_cluster(name: &str, error: &dyn std::fmt::Display) -> Failure {
-    Failure::new("no-cluster", "cannot ask the cluster")
+    Failure::new("no-cluster", "the cluster does not answer")
         .on(format!("context {name} of the kubeconfig"))
         .why(error.to_string())
         .next("kubectl config get-contexts")

@@ -5,22 +5,22 @@ use std::path::Path;
 use anyhow::Context as _;
 
 use super::{
-    place::Place,
     report::{Better, Goal, Measure, Row},
+    target::Target,
 };
 
-/// Most that an orchestrator should need, in MiB.
-const GOAL: f64 = 30.0;
+/// Goal for the memory of an orchestrator, in MiB.
+const GOAL_MIB: f64 = 30.0;
 
-/// Reads what the system says of the orchestrator of a place, which has `jobs` Jobs in its namespace.
-pub(super) fn measure(place: &Place, jobs: usize) -> anyhow::Result<Row> {
-    let resident = resident_bytes(&place.namespace)
-        .context("find the orchestrator among this machine's processes; only Linux tells of their memory in /proc")?;
+/// Reads the memory of the orchestrator of a cluster, which has `jobs` Jobs in its namespace.
+pub(super) fn measure(target: &Target, jobs: usize) -> anyhow::Result<Row> {
+    let resident = resident_bytes(&target.namespace)
+        .context("find the orchestrator among this machine's processes; only Linux reports their memory in /proc")?;
     Ok(Row::new(
-        format!("orchestrator's memory with {jobs} Jobs in its namespace{}", place.called),
+        format!("orchestrator's memory with {jobs} Jobs in its namespace{}", target.label),
         Measure { value: resident.all as f64 / 1024.0 / 1024.0, unit: "MiB" },
         None,
-        Goal::Value(GOAL, Better::Lower),
+        Goal::Value(GOAL_MIB, Better::Lower),
         format!(
             "resident set of its process, once it has created them; {:.0} MiB of it are pages of the program itself",
             resident.file as f64 / 1024.0 / 1024.0
@@ -31,7 +31,7 @@ pub(super) fn measure(place: &Place, jobs: usize) -> anyhow::Result<Row> {
 /// Resident memory of a process, in bytes.
 struct Resident {
     all: u64,
-    /// Pages of files, which is the program: shared between replicas, and given up under pressure.
+    /// Pages of the program's file: replicas share them, and the system can drop them.
     file: u64,
 }
 
@@ -43,8 +43,8 @@ fn resident_bytes(namespace: &str) -> Option<Resident> {
         let program = std::fs::read_link(process.join("exe")).ok()?;
         let variables = std::fs::read(process.join("environ")).ok()?;
         let has_variable = variables.split(|byte| *byte == 0).any(|found| found == variable.as_bytes());
-        let orchestrates = has_variable && is_orchestrator(&program, &process);
-        if !orchestrates || !descends_from(&process, &ours) {
+        let is_orchestrator = has_variable && runs_orchestrator(&program, &process);
+        if !is_orchestrator || !descends_from(&process, &ours) {
             return None;
         }
         let bytes = |field| status(&process, field).map(|kib| kib * 1024);
@@ -52,7 +52,7 @@ fn resident_bytes(namespace: &str) -> Option<Resident> {
     })
 }
 
-fn is_orchestrator(program: &Path, process: &Path) -> bool {
+fn runs_orchestrator(program: &Path, process: &Path) -> bool {
     let arguments = std::fs::read(process.join("cmdline")).unwrap_or_default();
     let arguments = String::from_utf8_lossy(&arguments).into_owned();
     program.to_string_lossy().contains("orchestrator") || arguments.contains("orchestrator")

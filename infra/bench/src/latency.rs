@@ -9,26 +9,26 @@ use tokio::{task::JoinSet, time::interval};
 
 use super::{
     load,
-    place::Place,
     report::{Better, Goal, Measure, Row, percentile},
+    target::Target,
 };
 
-/// Messages a second.
+/// Messages per second.
 const RATE: u64 = 50;
 
 /// Publishes at a steady rate, and watches the Jobs appear.
-pub(super) async fn measure(context: &Context, place: &mut Place, quick: bool) -> anyhow::Result<Row> {
+pub(super) async fn measure(context: &Context, target: &mut Target, quick: bool) -> anyhow::Result<Row> {
     let count: usize = if quick { 250 } else { 1000 };
     let business = context.business(Some("wide"))?;
-    let session = format!("latency-{}", place.namespace);
+    let session = format!("latency-{}", target.namespace);
     let works = load::upload(context, business, &session, count).await?;
-    // The first message finds an orchestrator that works.
-    place.run(true).await?;
-    let warm = load::upload(context, business, &format!("warm-{}", place.namespace), 1).await?;
+    // The orchestrator has handled a message before the first measured one.
+    target.run(true).await?;
+    let warm = load::upload(context, business, &format!("warm-{}", target.namespace), 1).await?;
     load::publish_all(context, business, &warm).await?;
-    load::Seen::begin(&place.client, &place.namespace).await?.wait_for(1).await?;
+    load::Seen::begin(&target.client, &target.namespace).await?.wait_for(1).await?;
     let publisher = context.connection.publisher(&business.topic).await?;
-    let mut seen = load::Seen::begin(&place.client, &place.namespace).await?;
+    let mut seen = load::Seen::begin(&target.client, &target.namespace).await?;
     let mut ticks = interval(Duration::from_millis(1000 / RATE));
     let mut sending = JoinSet::new();
     for work in works {
@@ -51,10 +51,13 @@ pub(super) async fn measure(context: &Context, place: &mut Place, quick: bool) -
     let p99 = percentile(&mut waits, 0.99);
     let p50 = percentile(&mut waits, 0.5);
     Ok(Row::new(
-        format!("message published to Job seen{}, p50 at {RATE} msg/s", place.called),
+        format!("message published to Job seen{}, p50 at {RATE} msg/s", target.label),
         Measure { value: p50, unit: "ms" },
         None,
         Goal::Value(25.0, Better::Lower),
-        format!("p99 {p99:.0} ms (goal ≤ 100 ms) over {} messages, seen by a watch of another client", waits.len()),
+        format!(
+            "p99 {p99:.0} ms (goal ≤ 100 ms) over {} messages, the Jobs seen by a watch of another client",
+            waits.len()
+        ),
     ))
 }

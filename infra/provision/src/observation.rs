@@ -1,0 +1,35 @@
+//! The state of the live cloud as the provisioner read it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::Value;
+
+use crate::resource::Id;
+
+/// The state of one resource.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Live {
+    /// It does not exist.
+    Absent,
+    /// It does, and this is it in the API's own JSON.
+    Present(Value),
+    /// The read was denied; says why.
+    Denied(String),
+    /// There is no such thing here at all: an emulator has no IAM.
+    Unsupported,
+}
+
+/// What exists.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Observation {
+    /// Every resource that was asked for.
+    pub live: BTreeMap<Id, Live>,
+    /// Resources of this environment that were not asked for.
+    pub extra: BTreeMap<Id, Value>,
+    /// Other environments of the project of which something was seen on the way.
+    pub others: BTreeSet<String>,
+    /// How many notifications of new objects each bucket has, if any resource asked is one.
+    pub notifications: BTreeMap<String, usize>,
+    /// The project's Cloud Storage agent as a member of policies, if any resource asked for names it.
+    pub storage_agent: Option<String>,
+}
