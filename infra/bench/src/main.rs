@@ -163,7 +163,7 @@ async fn on_stage(
     }
     let cloud = xtask::setup::connect(stage.environment(), &Globals::default()).await?;
     let images = xtask::setup::images(stage.environment(), binaries)?;
-    let quiet = output.only_errors();
+    let quiet = output.errors_only();
     xtask::setup::deploy(stage.environment(), &cloud, images, provision::deploy::Foreign::Refuse, &quiet).await?;
     let context: Context = stage.context().await?;
     let wide = context.business(Some("wide"))?;

@@ -129,8 +129,8 @@ fn what_is_in_flight_fits_on_the_screen_and_the_share_is_shown() {
     flight.begun("cluster desk-cluster");
     screen.comes_to("ten lines and a count", |lines| {
         let whole = |line: &String| line.starts_with("  ") && line.contains("permissions on service account");
-        lines.len() == LINES + 1
-            && lines[..LINES].iter().all(whole)
+        lines.len() == LINES_MAX + 1
+            && lines[..LINES_MAX].iter().all(whole)
             && lines.last().is_some_and(|line| line.trim() == "and 31 more")
     });
     // A task with progress has a line, although many began before it.

@@ -1,5 +1,3 @@
-use contract::{Identity, message::Work};
-
 use super::*;
 
 fn object(name: &str, generation: i64, second: i64) -> Object {
