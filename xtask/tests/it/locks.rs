@@ -56,7 +56,7 @@ fn silent() -> Progress {
 }
 
 async fn taken(world: &World, settings: &Settings) -> Lock {
-    match Lock::take(&world.clients.google, BUCKET, "test", settings).await.unwrap() {
+    match Lock::acquire(&world.clients.google, BUCKET, "test", settings).await.unwrap() {
         Taken::Held(lock) => *lock,
         Taken::NoBucket => panic!("there is a bucket"),
     }
