@@ -82,6 +82,11 @@ pub(super) const REASONS: &[Entry] = &[
         "there are several files of common data, and none has the name of the market data",
         "name the market data market.json",
     ),
+    (
+        "no-standard-error",
+        "the paths of a trade say too little to trust its standard error",
+        "ask for more paths or another sampling, or set `on_error` to `row` so that only this trade has an error",
+    ),
     ("numeric-overflow", "a value of the result is too large for a number", "check the numbers of the input"),
     (
         "out-of-memory",
