@@ -7,6 +7,7 @@ pub mod cloudbuild;
 pub mod container;
 pub mod controllers;
 pub mod faults;
+mod files;
 pub mod google;
 pub mod identity;
 pub mod kubernetes;

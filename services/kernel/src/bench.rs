@@ -3,7 +3,10 @@
 use crate::{
     montecarlo::{Share, simulate},
     payoff::{Asian, Averaging, European, Payoff},
-    pricing::book::{Book, OnError, OptionType, Sampling, Trade, Underlying},
+    pricing::{
+        book::{Book, OnError, Trade},
+        parameters::{OptionType, Sampling, Underlying},
+    },
 };
 
 /// What to price: an option at the money on an asset at 100, volatility 20 %, rate 3 %, one year.

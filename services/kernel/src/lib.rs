@@ -10,5 +10,8 @@ pub mod price;
 pub mod pricing;
 
 pub use montecarlo::Share;
-pub use price::{Input, Priced, Refusal, asked, is_table, market, price};
-pub use pricing::read::{Format, MARKET};
+pub use price::{Input, Priced, asked, is_table, market, price};
+pub use pricing::{
+    problem::Refusal,
+    read::{Format, MARKET},
+};

@@ -9,11 +9,13 @@ pub mod correlation;
 pub mod draws;
 pub mod elementary;
 pub mod level;
+pub mod model;
 pub mod moments;
 pub mod normal;
 pub mod philox;
 pub mod plan;
 pub mod proposal;
+pub mod search;
 pub mod simulate;
 pub mod sobol;
 

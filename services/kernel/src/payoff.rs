@@ -2,7 +2,7 @@
 //! how they are read and checked, and how its paths are simulated.
 
 use crate::{
-    montecarlo::plan::{Asset, Model, Terms},
+    montecarlo::model::{Asset, Model, Terms},
     pricing::{
         market::Market,
         reader::{Field, Fields},

@@ -4,6 +4,7 @@ use crate::{
     montecarlo::{Share, simulate},
     pricing::{
         csv,
+        problem::Refusal,
         read::{self, Format, MARKET},
         result::PricingResult,
     },
@@ -34,15 +35,6 @@ pub struct Priced {
     pub bytes: Vec<u8>,
     /// Seed of the random numbers.
     pub seed: u64,
-}
-
-/// Why an input can never be priced.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
-    /// Stable reason code, lower-case with dashes.
-    pub code: &'static str,
-    /// What is wrong, for a person.
-    pub message: String,
 }
 
 /// How an input is to be read when it asks to be priced; `None` when it does not. JSON and tables of trades are priced,

@@ -13,6 +13,7 @@ pub mod book;
 pub mod csv;
 pub mod json;
 pub mod market;
+pub mod parameters;
 pub mod problem;
 pub mod read;
 pub mod reader;

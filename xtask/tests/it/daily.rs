@@ -139,7 +139,7 @@ async fn everything_can_be_looked_at_without_a_cluster() {
     let states: BTreeSet<_> =
         jobs.iter().map(|job| format!("{}/{} {}", job["session"], job["job"], job["state"]).replace('"', "")).collect();
     assert_eq!(states, ["s1/a.json succeeded", "s1/bad.json failed", "s2/a.json waiting"].map(str::to_owned).into());
-    assert!(stderr.contains("cannot reach the cluster"), "{stderr}");
+    assert!(stderr.contains("the cluster cannot be reached"), "{stderr}");
     let (stdout, _) = desk.run(&["jobs", "--state", "failed,refused"], 0).await;
     assert!(stdout.contains("bad.json") && !stdout.contains("a.json  "), "{stdout}");
 

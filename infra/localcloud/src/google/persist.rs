@@ -1,9 +1,6 @@
 //! Saving Google Cloud to a folder and bringing it back.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
@@ -11,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     artifactregistry::{self, Registry},
     container::{self, Container},
+    files,
     identity::{self, Identity},
     pubsub::{self, Pubsub},
     storage::{self, Storage},
@@ -94,20 +92,7 @@ impl Store {
         let data = self.folder.join(DATA);
         saved.storage.write_data(&data)?;
         let text = serde_json::to_vec(&saved).context("write the state as JSON")?;
-        write(&self.folder.join(FILE), &text)?;
+        files::write(&self.folder.join(FILE), &text)?;
         saved.storage.remove_data(&data)
     }
-}
-
-/// Writes a file whole or not at all.
-///
-/// # Errors
-/// When it cannot be written.
-pub fn write(path: &Path, content: &[u8]) -> anyhow::Result<()> {
-    let folder = path.parent().unwrap_or_else(|| Path::new("."));
-    let mut file =
-        tempfile::NamedTempFile::new_in(folder).with_context(|| format!("create a file in {}", folder.display()))?;
-    std::io::Write::write_all(&mut file, content).with_context(|| format!("write {}", path.display()))?;
-    file.persist(path).with_context(|| format!("rename to {}", path.display()))?;
-    Ok(())
 }

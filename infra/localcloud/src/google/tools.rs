@@ -4,7 +4,7 @@ use std::path::Path;
 
 use anyhow::Context as _;
 
-use super::{Google, persist};
+use super::Google;
 use crate::identity::tokens::OPERATOR_REFRESH;
 
 impl Google {
@@ -19,8 +19,8 @@ impl Google {
         for name in ["gcloud", "gsutil"] {
             std::fs::create_dir_all(path(name)).with_context(|| format!("create {}", shown(name)))?;
         }
-        persist::write(&path("credentials.json"), self.operator_credentials().to_string().as_bytes())?;
-        persist::write(&path("boto"), self.boto(&shown("gsutil")).as_bytes())?;
+        crate::files::write(&path("credentials.json"), self.operator_credentials().to_string().as_bytes())?;
+        crate::files::write(&path("boto"), self.boto(&shown("gsutil")).as_bytes())?;
         let endpoints = self.endpoints();
         let slash = |endpoint: &str| format!("{endpoint}/");
         Ok(vec![

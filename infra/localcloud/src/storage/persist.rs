@@ -67,7 +67,7 @@ impl Saved {
         for object in &self.objects {
             let name = object.generation.to_string();
             if !there.contains(&name) {
-                crate::google::persist::write(&folder.join(name), &object.data)?;
+                crate::files::write(&folder.join(name), &object.data)?;
             }
         }
         Ok(())

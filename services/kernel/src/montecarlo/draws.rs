@@ -2,13 +2,10 @@
 
 use super::{
     bridge::Bridge,
-    normal::{BLOCK, Stream, Words, fill, quantile, uniform, uniforms},
+    normal::{BLOCK, Lane, Stream, Words, fill, quantile, uniform, uniforms},
     proposal::Tilt,
     sobol::{DIMENSIONS, Scrambled, directions},
 };
-
-/// One draw of a whole block.
-pub type Lane = [f64; BLOCK];
 
 /// The normals of one block.
 pub struct Draws<'d> {

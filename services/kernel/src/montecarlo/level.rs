@@ -5,9 +5,9 @@
 
 use super::{
     elementary::ln,
+    model::{Asset, Model, Shape, Terms, Workspace},
     normal::BLOCK,
-    plan::{Asset, Model, Shape, Terms, Workspace},
-    proposal::Proposal,
+    search,
 };
 
 /// Standard deviation of a logarithm up to which a payoff has no heavy tail.
@@ -64,7 +64,7 @@ pub fn model(shape: Box<dyn Shape>, terms: Terms, asset: Asset, law: Law) -> Mod
         // Smaller than the smallest number.
         model.is_nothing = is_lognormal && (above < -37.0 || below > 37.0);
     }
-    model.proposal = Proposal::find(&*model.shape, &model.terms, &lines, true);
+    model.proposal = search::proposal(&*model.shape, &model.terms, &lines, true);
     model
 }
 

@@ -10,6 +10,9 @@ use super::{
 
 /// Paths of one block. Its arrays fit into the first-level cache.
 pub const BLOCK: usize = 1024;
+
+/// One draw of a whole block.
+pub type Lane = [f64; BLOCK];
 /// Philox calls that serve one draw of a block: each yields the draw of four paths.
 pub const QUARTER: usize = BLOCK / 4;
 

@@ -3,13 +3,15 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::{
-    draws::{CHOICE, Draws, Lane, Points, Source},
+    draws::{CHOICE, Draws, Points, Source},
+    model::Workspace,
     moments::Moments,
-    normal::{BLOCK, Stream, Words, uniforms},
-    plan::{Plan, Workspace},
+    normal::{BLOCK, Lane, Stream, Words, uniforms},
+    plan::Plan,
     proposal, sobol,
 };
-use crate::pricing::book::{Book, Sampling};
+use crate::pricing::book::Book;
+use crate::pricing::parameters::Sampling;
 
 /// Blocks that a thread takes at once; they are merged among themselves first, whatever thread took them.
 const UNIT_BLOCKS: u64 = 16;

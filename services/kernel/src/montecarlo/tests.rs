@@ -10,7 +10,10 @@ use super::{
 };
 use crate::{
     payoff::{Asian, Averaging, Barrier, BarrierType, Basket, BasketType, European, Monitoring, Payoff},
-    pricing::book::{Book, Measure, OnError, OptionType, Sampling, Trade, Underlying},
+    pricing::{
+        book::{Book, OnError, Trade},
+        parameters::{Measure, OptionType, Sampling, Underlying},
+    },
 };
 
 mod closed;

@@ -3,11 +3,11 @@
 use super::{Common, Rules};
 use crate::{
     montecarlo::{
-        draws::{Draws, Lane},
+        draws::Draws,
         elementary::exp,
         level::{self, Law},
-        normal::BLOCK,
-        plan::{Asset, Model, Shape, Terms, Workspace},
+        model::{Asset, Model, Shape, Terms, Workspace},
+        normal::{BLOCK, Lane},
     },
     pricing::{
         market::Market,

@@ -11,13 +11,13 @@ use crate::{
         draws::Draws,
         elementary::{exp, ln},
         level::{self, LIGHT},
+        model::{Asset, Model, Shape, Terms, Workspace},
         normal::BLOCK,
-        plan::{Asset, Model, Shape, Terms, Workspace},
-        proposal::Proposal,
+        search,
     },
     pricing::{
-        book::{AMOUNT_MAX, OBSERVATIONS_MAX},
         market::Market,
+        parameters::{AMOUNT_MAX, OBSERVATIONS_MAX},
         reader::{Cell, Field, Fields},
     },
 };
@@ -178,7 +178,7 @@ impl Rules for Barrier {
         let far = side * height / deviation;
         let is_near = if knock_in { far <= 1.0 } else { far >= 0.3 };
         if !(deviation <= LIGHT && middle.abs() <= 1.0 && is_near) {
-            model.proposal = Proposal::find(&*model.shape, &terms, &lines, sign > 0.0 && deviation > LIGHT);
+            model.proposal = search::proposal(&*model.shape, &terms, &lines, sign > 0.0 && deviation > LIGHT);
         }
         model
     }

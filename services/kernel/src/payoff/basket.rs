@@ -7,16 +7,16 @@ use super::{Common, Rules};
 use crate::{
     montecarlo::{
         correlation::Factor,
-        draws::{Draws, Lane},
+        draws::Draws,
         elementary::{exp, ln},
         level::LIGHT,
-        normal::BLOCK,
-        plan::{Asset, Model, Shape, Terms, Workspace},
-        proposal::Proposal,
+        model::{Asset, Model, Shape, Terms, Workspace},
+        normal::{BLOCK, Lane},
+        search,
     },
     pricing::{
-        book::AMOUNT_MAX,
         market::{BASKET_MAX, Market},
+        parameters::AMOUNT_MAX,
         reader::{Cell, Field, Fields},
     },
 };
@@ -97,7 +97,7 @@ impl Rules for Basket {
         let is_nothing = level.is_nothing(&terms);
         let is_heavy = level.assets.iter().any(|asset| asset.deviation(terms.maturity) > LIGHT);
         let lines = if is_nothing { Vec::new() } else { level.lines(&terms, is_heavy) };
-        let proposal = Proposal::find(&level, &terms, &lines, is_heavy);
+        let proposal = search::proposal(&level, &terms, &lines, is_heavy);
         Model { proposal, is_nothing, ..Model::new(Box::new(level), terms) }
     }
 }

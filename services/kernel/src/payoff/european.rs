@@ -6,8 +6,8 @@ use crate::{
         draws::Draws,
         elementary::exp,
         level::{self, Law},
+        model::{Asset, Model, Shape, Terms, Workspace},
         normal::BLOCK,
-        plan::{Asset, Model, Shape, Terms, Workspace},
     },
     pricing::{
         market::Market,

@@ -3,15 +3,16 @@
 use std::collections::HashMap;
 
 use super::{
-    book::{Correlation, Measure, OBSERVATIONS_MAX, SOBOL_OBSERVATIONS_MAX, Sampling, Underlying},
+    parameters::{Correlation, Measure, OBSERVATIONS_MAX, SOBOL_OBSERVATIONS_MAX, Sampling, Underlying},
     reader::Fields,
-    trade::UNDERLYING,
 };
 use crate::montecarlo::{
     correlation::{Factor, cholesky},
-    plan::Asset,
+    model::Asset,
 };
 
+/// The name of the field of one underlying.
+pub(super) const UNDERLYING: &str = "underlying";
 /// Most underlyings of a basket.
 pub const BASKET_MAX: usize = 64;
 

@@ -4,6 +4,15 @@ use std::fmt;
 
 use super::json::SyntaxError;
 
+/// Why an input can never be priced.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refusal {
+    /// Stable reason code, lower-case with dashes.
+    pub code: &'static str,
+    /// What is wrong, for a person.
+    pub message: String,
+}
+
 /// Problems after which reading stops.
 const PROBLEMS_MAX: usize = 20;
 /// Bytes of a line up to which columns are counted in characters.

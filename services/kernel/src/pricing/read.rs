@@ -3,13 +3,13 @@
 use std::{borrow::Cow, collections::HashMap};
 
 use super::{
-    book::{
-        AMOUNT_MAX, Book, Broken, Correlation, Measure, OnError, PATHS_MAX, RATE_MAX, SCHEMA, Sampling, TRADES_MAX,
-        Underlying, VOLATILITY_MAX,
-    },
+    book::{Book, Broken, OnError},
     csv,
     json::{self, Node, Value},
     market::Market,
+    parameters::{
+        AMOUNT_MAX, Correlation, Measure, PATHS_MAX, RATE_MAX, SCHEMA, Sampling, TRADES_MAX, Underlying, VOLATILITY_MAX,
+    },
     problem::{Lines, Problem, Problems},
     reader::Fields,
     trade,

@@ -2,11 +2,11 @@
 
 use serde::{Serialize, Serializer, ser::SerializeMap as _};
 
-use super::book::{Book, OnError};
-use crate::{
-    montecarlo::{Estimate, Share, plan::columns},
-    price::Refusal,
+use super::{
+    book::{Book, OnError},
+    problem::Refusal,
 };
+use crate::montecarlo::{Estimate, Share, plan::columns};
 
 /// Schema version of the result that this engine writes.
 pub const SCHEMA: u32 = 1;

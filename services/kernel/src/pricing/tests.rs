@@ -3,8 +3,9 @@
 use proptest::prelude::*;
 
 use super::{
-    book::{Book, Measure, OnError, OptionType, Sampling},
+    book::{Book, OnError},
     json,
+    parameters::{Measure, OptionType, Sampling},
     problem::Problem,
     read::{self, Format},
 };

@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use super::{
-    book::{AMOUNT_MAX, MATURITY_MAX, OptionType, Trade},
+    book::Trade,
     json::Node,
-    market::Market,
+    market::{Market, UNDERLYING},
+    parameters::{AMOUNT_MAX, MATURITY_MAX, OptionType},
     problem::Problems,
     reader::{Cell, Field, Fields},
 };
@@ -13,8 +14,6 @@ use crate::payoff::{Common, KINDS};
 
 /// The name of the sum over all trades, which none of them may have.
 pub(super) const PORTFOLIO: &str = "portfolio";
-/// The name of the field of one underlying.
-pub(super) const UNDERLYING: &str = "underlying";
 /// Fields that every trade has, but for the underlying of one that has several.
 pub const FIELDS: [Field; 7] = [
     Field("id", Cell::Text),

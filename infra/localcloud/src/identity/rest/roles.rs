@@ -38,6 +38,8 @@ struct Body {
 impl Server {
     pub(super) fn roles(&self, call: &Call, caller: &Principal, path: &[&str]) -> Result<Response> {
         match (&call.method, path, call.verb.as_deref()) {
+            // gcloud asks which permissions a custom role may hold before it creates one.
+            (&Method::POST, ["v1", "permissions"], Some("queryTestablePermissions")) => Ok(ok(&json!({}))),
             (method, ["v1", "projects", project, "roles", rest @ ..], verb) if self.identity.is_project(project) => {
                 self.custom_roles(call, caller, method, rest, verb)
             }
