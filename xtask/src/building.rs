@@ -1,4 +1,4 @@
-//! Making images: a plan lists those that are missing; `build` shows it, and `build` and `deploy` carry it out.
+//! Images: a plan lists the missing ones; `build` shows the plan, and `build` and `deploy` carry it out.
 
 use std::{collections::BTreeMap, path::PathBuf};
 

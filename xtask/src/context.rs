@@ -1,4 +1,4 @@
-//! What a verb needs of its environment: configuration, credentials, clients.
+//! Opens the environment of a verb: its configuration, credentials and clients.
 
 use std::{
     path::{Path, PathBuf},
@@ -24,14 +24,14 @@ pub(crate) const GENERATED: &str = "infra/generated";
 const ENVIRONMENTS: &str = "infra/environments";
 /// The generated configuration, in an environment's folder.
 pub(crate) const CONFIG_FILE: &str = "config.json";
-/// What the running laptop cloud says of itself, in an environment's folder.
+/// The state file of a running laptop cloud, in an environment's folder.
 pub const STATE_FILE: &str = "cloud.json";
 /// Longest that the laptop cloud takes to accept a connection.
 const LAPTOP_ANSWERS: std::time::Duration = std::time::Duration::from_secs(2);
 
 static PACKAGE: OnceLock<&'static str> = OnceLock::new();
 
-/// Notes where the package of this program was compiled. A program for elsewhere does not have that in it.
+/// Remembers the folder in which this package was compiled.
 pub(crate) fn remember_package(folder: &'static str) {
     PACKAGE.get_or_init(|| folder);
 }
@@ -53,18 +53,18 @@ pub(crate) async fn open(globals: &Globals) -> anyhow::Result<Context> {
         Some(name) => format!("{flag} --context {}", text::shell(name)),
         None => flag,
     };
-    let mut context = at(&environment, &folder, flag).await?;
+    let mut context = open_generated(&environment, &folder, flag).await?;
     if let Some(name) = globals.context() {
         context.cluster = cluster(Kubeconfig::read().ok(), Some(name.to_owned())).await;
     }
     Ok(context)
 }
 
-/// Opens an environment by what was generated for it in `folder`. `flag` is what advice says after `cargo xtask`.
+/// Opens an environment by the files generated for it in `folder`. Suggested commands have `flag` after `cargo xtask`.
 ///
 /// # Errors
 /// When the environment is not set up, or its credentials cannot be used.
-pub(crate) async fn at(environment: &Environment, folder: &Path, flag: String) -> anyhow::Result<Context> {
+pub(crate) async fn open_generated(environment: &Environment, folder: &Path, flag: String) -> anyhow::Result<Context> {
     let (config_path, state_path) = (folder.join(CONFIG_FILE), folder.join(STATE_FILE));
     let missing = |path: &Path| not_set_up(environment, &flag).why(format!("there is no {}", path.display()));
     let (endpoints, connection, cluster) = match environment.cloud {
@@ -114,8 +114,8 @@ pub(crate) async fn at(environment: &Environment, folder: &Path, flag: String) -
 pub(crate) fn load(globals: &Globals) -> anyhow::Result<Environment> {
     let variables = variables();
     let directory = root().join(ENVIRONMENTS);
-    let wanted = globals.env.as_deref().filter(|name| !name.is_empty());
-    let path = environment::locate(&directory, wanted).map_err(|error| {
+    let name = globals.env.as_deref().filter(|name| !name.is_empty());
+    let path = environment::locate(&directory, name).map_err(|error| {
         Failure::usage(error.to_string()).next("name an environment with --env, or set DESKGRID_ENV")
     })?;
     let mut environment = environment::load(&path, &variables)?;
@@ -132,7 +132,7 @@ pub(crate) fn environments() -> PathBuf {
     root().join(ENVIRONMENTS)
 }
 
-/// The folder of what is generated for an environment: `infra/generated/NAME` of the workspace, or for an environment
+/// The folder of the files generated for an environment: `infra/generated/NAME` of the workspace, or for an environment
 /// file elsewhere `generated/NAME` beside it, so that two of one name do not disturb each other.
 pub fn generated(environment: &Environment) -> PathBuf {
     let root = root();

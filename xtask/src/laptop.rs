@@ -1,4 +1,4 @@
-//! The laptop cloud as a process of its own: where it keeps things, whether it runs, how to start and stop it.
+//! The process of the laptop cloud: its files, whether it runs, how to start and stop it.
 
 use std::os::unix::process::CommandExt as _;
 use std::{
@@ -21,14 +21,14 @@ use provision::{Environment, LocalState};
 
 use crate::context;
 
-/// How long it may take to start or to stop; a safety net, since both take well under a second on an idle machine.
+/// Deadline of its start and of its stop; both take well under a second on an idle machine.
 const LIMIT: Duration = Duration::from_secs(60);
 const POLL_EVERY: Duration = Duration::from_millis(10);
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
-/// Remembers the path of `xtask`, which serves the laptop cloud. To be called at the start: the system no longer knows the
-/// path of a running program once cargo has replaced its file.
+/// Remembers the path of `xtask`, which serves the laptop cloud. Call it at the start: the system no longer knows the path
+/// of a running program once cargo has replaced its file.
 pub fn remember_program(xtask: PathBuf) {
     PROGRAM.get_or_init(|| xtask);
 }
@@ -47,8 +47,8 @@ pub(crate) struct Laptop {
 }
 
 impl Laptop {
-    /// That of an environment, whether it runs or not.
-    pub(crate) fn of(environment: &Environment) -> Self {
+    /// The laptop cloud of an environment, whether it runs or not.
+    pub(crate) fn new(environment: &Environment) -> Self {
         Self {
             environment: environment.name.clone(),
             file: environment.path.clone(),
@@ -96,7 +96,7 @@ impl Laptop {
         }
     }
 
-    /// What the running one says of itself; `None` when none runs.
+    /// The state of the running one; `None` when none runs.
     ///
     /// # Errors
     /// When its state file cannot be read.
@@ -105,7 +105,7 @@ impl Laptop {
             return Ok(None);
         }
         match LocalState::read(&self.state_path()) {
-            // It holds the lock but has not said where it is yet.
+            // It holds the lock but has not written its state file yet.
             Err(_) if !self.state_path().exists() => Ok(None),
             state => state.map(Some),
         }
@@ -148,7 +148,7 @@ impl Laptop {
             .stdin(if leash { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::null())
             .stderr(log)
-            // Ctrl-C is for the verb in the foreground; it decides what becomes of the cloud.
+            // Ctrl-C is for the verb in the foreground, which stops the cloud or leaves it running.
             .process_group(0)
             .spawn()
             .context("start the laptop cloud")?;

@@ -21,7 +21,7 @@ use serde_json::json;
 
 use crate::{context, locking, setup};
 
-/// How long a call to Cloud Storage is tried again.
+/// How long a call to Cloud Storage is retried.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Arguments of a removal.
@@ -69,14 +69,14 @@ pub(crate) struct PendingRemoval {
     jobs: Unsettled,
 }
 
-/// What was done; the last line with `--json`.
+/// The result; the last line with `--json`.
 #[derive(Debug, Serialize)]
 #[serde(tag = "event", rename = "done")]
 pub(crate) struct Report {
     plan: Plan,
     businesses: Vec<PendingRemoval>,
     objects_deleted: usize,
-    /// What is ours, should be gone and is not.
+    /// Our resources that should be deleted and are not.
     pub(crate) left: Vec<String>,
 }
 
@@ -161,7 +161,7 @@ impl Removal<'_> {
         Ok(())
     }
 
-    /// What goes and what stays of each business.
+    /// What is deleted and what stays of each business.
     fn describe(&self, removals: &[PendingRemoval]) -> Vec<String> {
         let fate = if self.options.delete_data { "goes" } else { "stays" };
         let line = |removals: &PendingRemoval| {
@@ -179,7 +179,7 @@ impl Removal<'_> {
         removals.iter().map(line).collect()
     }
 
-    /// A business is only removed when nothing of it is under way; a teardown waits for what runs, and what waits in
+    /// A business is only removed when none of its work is pending; a teardown waits for running Jobs, and inputs in
     /// the bucket stays there.
     fn nothing_pending(&self, removals: &[PendingRemoval]) -> anyhow::Result<()> {
         if self.options.cancel {

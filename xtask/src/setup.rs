@@ -1,4 +1,4 @@
-//! Setting an environment up, step by step; what the verbs `plan`, `provision`, `deploy` and `demo` share.
+//! The steps of setting an environment up, shared by the verbs `plan`, `provision`, `deploy` and `demo`.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -43,7 +43,7 @@ pub async fn connect(environment: &Environment, globals: &Globals) -> anyhow::Re
             None
         }
         CloudKind::Local => {
-            let state = Laptop::of(environment).running()?.ok_or_else(|| {
+            let state = Laptop::new(environment).running()?.ok_or_else(|| {
                 Failure::new("not-running", "the laptop cloud is not running")
                     .on(format!("environment {}", environment.name))
                     .next("cargo xtask local up")
@@ -61,7 +61,7 @@ pub async fn connect(environment: &Environment, globals: &Globals) -> anyhow::Re
     }
 }
 
-/// Tells of each change on standard error: what is in flight and how far it is, and what is done.
+/// Prints the progress of each change on standard error.
 pub(crate) fn progress(output: &Output) -> apply::Progress {
     let (output, flight) = (*output, Flight::new(output));
     Arc::new(move |event| match event {
@@ -85,7 +85,7 @@ fn brief(id: &Id) -> String {
     id.to_string().replace(".iam.gserviceaccount.com", "")
 }
 
-/// As [`progress`]; with `--json` also each event as a line on standard output.
+/// As [`progress`]; with `--json` also prints each event as a line on standard output.
 pub(crate) fn progress_and_events(output: &Output) -> apply::Progress {
     let (shown, output) = (progress(output), *output);
     Arc::new(move |event| {
@@ -100,7 +100,7 @@ pub(crate) fn progress_and_events(output: &Output) -> apply::Progress {
 /// Reads the cloud and makes the plan.
 ///
 /// # Errors
-/// When the cloud cannot be asked.
+/// When the cloud does not answer.
 pub async fn make_plan(
     environment: &Environment,
     cloud: &Cloud,
@@ -110,10 +110,10 @@ pub async fn make_plan(
     provision::make_plan(environment, cloud, options, &progress(output)).await
 }
 
-/// Whether nothing is in the way of a plan.
+/// Checks that nothing blocks a plan.
 ///
 /// # Errors
-/// When something is.
+/// When something blocks it.
 pub(crate) fn check_unblocked(plan: &Plan) -> anyhow::Result<()> {
     if plan.blockers().next().is_none() {
         return Ok(());
@@ -125,7 +125,7 @@ pub(crate) fn check_unblocked(plan: &Plan) -> anyhow::Result<()> {
         .into())
 }
 
-/// Looks at what a plan needs before anything is written. A plan without changes needs nothing.
+/// Checks the preconditions of a plan before anything is written. A plan without changes has none.
 ///
 /// # Errors
 /// When something would stop the plan halfway.
@@ -139,7 +139,7 @@ pub(crate) async fn preflight(
         return Ok(());
     }
     let findings = preflight::check(environment, cloud, Some(plan)).await;
-    // A quota may have been raised, or be enough for today's load: said, and gone on.
+    // A quota may have been raised, or be enough for today's load: a warning is enough.
     for found in findings.iter().filter(|found| !found.fine && !found.needed && found.what.starts_with("quota")) {
         if let Some(fix) = &found.fix {
             output.warn(format_args!("{}: {}; {fix}", found.what, found.seen));
@@ -148,11 +148,11 @@ pub(crate) async fn preflight(
     Ok(preflight::pass(environment, &findings)?)
 }
 
-/// Puts the cluster into the kubeconfig that `kubectl` reads, in the namespace of the business that is meant. A laptop
-/// cloud keeps one of its own.
+/// Writes the cluster into the kubeconfig that `kubectl` reads, with the namespace of the selected business. A laptop
+/// cloud has its own kubeconfig.
 ///
 /// # Errors
-/// When the cluster cannot be asked about, or the file not be written.
+/// When the cluster cannot be read, or the file cannot be written.
 pub(crate) async fn write_kubeconfig(environment: &Environment, cloud: &Cloud, output: &Output) -> anyhow::Result<()> {
     if environment.cloud == CloudKind::Local || environment.manage.cluster == Managed::Off {
         return Ok(());
@@ -176,14 +176,14 @@ pub async fn carry_out(plan: Plan, cloud: &Cloud, output: &Output) -> anyhow::Re
     provision::carry_out(plan, cloud, &progress(output)).await
 }
 
-/// Writes the generated configuration, so that the daily verbs know the environment before the first deploy.
+/// Writes the generated configuration, which the daily verbs need before the first deploy.
 ///
 /// # Errors
 /// When it cannot be written.
 pub fn write_config(environment: &Environment, cloud: &Cloud) -> anyhow::Result<()> {
     let folder = context::generated(environment);
     let path = folder.join(context::CONFIG_FILE);
-    // A deploy knows the engine's image, which this does not: keep what it wrote.
+    // Only a deploy knows the image of the engine: keep the one that it wrote.
     let known = contract::config::Config::read(&path).ok();
     let image =
         |business: &str| known.as_ref().and_then(|config| Some(config.businesses.get(business)?.engine.image.clone()));
@@ -196,12 +196,12 @@ pub fn write_config(environment: &Environment, cloud: &Cloud) -> anyhow::Result<
     std::fs::write(&path, text + "\n").with_context(|| format!("write {}", path.display()))
 }
 
-/// Makes the services known to the laptop cloud's nodes as images.
+/// Registers the services as images with the nodes of the laptop cloud.
 ///
 /// # Errors
 /// When a program cannot be read, or the folder of the laptop cloud not written to.
 pub fn images(environment: &Environment, binaries: &Binaries) -> anyhow::Result<Images> {
-    let store = Programs::new(Laptop::of(environment).images());
+    let store = Programs::new(Laptop::new(environment).images());
     let registry = building::place(environment);
     let image = |service: &str| -> anyhow::Result<(String, String)> {
         let reference = store.register(&format!("{registry}/{service}"), binaries.path(service)?)?;
@@ -225,7 +225,7 @@ fn preview_images(environment: &Environment, binaries: &Binaries) -> anyhow::Res
     services(environment).into_iter().map(image).collect()
 }
 
-/// What a laptop cloud's nodes run of an environment.
+/// The services of an environment that a laptop cloud runs.
 fn services(environment: &Environment) -> Vec<&'static str> {
     let web: &[&str] = if environment.web.enabled { &["client", "monitor"] } else { &[] };
     [&["orchestrator", "engine"], web].concat()

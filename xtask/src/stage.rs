@@ -35,7 +35,7 @@ impl Stage {
         std::fs::write(&file, text).with_context(|| format!("write {}", file.display()))?;
         // No overrides from this shell: it is the same everywhere.
         let environment = environment::load(&file, &environment::Overrides::new())?;
-        let laptop = Laptop::of(&environment);
+        let laptop = Laptop::new(&environment);
         Ok(Self { environment, file, folder, laptop, cloud: None, kept: false })
     }
 
@@ -54,7 +54,7 @@ impl Stage {
     /// # Errors
     /// When it is not set up.
     pub async fn context(&self) -> anyhow::Result<Context> {
-        context::at(
+        context::open_generated(
             &self.environment,
             &context::generated(&self.environment),
             format!(" --env {}", self.file.display()),

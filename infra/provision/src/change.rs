@@ -84,7 +84,12 @@ pub struct Change {
 
 impl Change {
     /// What to do about a resource that the environment names.
-    pub(crate) fn of(resource: &Resource, live: Option<&Live>, action: Action, differences: Vec<Difference>) -> Self {
+    pub(crate) fn for_resource(
+        resource: &Resource,
+        live: Option<&Live>,
+        action: Action,
+        differences: Vec<Difference>,
+    ) -> Self {
         let live = match live {
             Some(Live::Present(live)) => Some(live.clone()),
             _ => None,

@@ -68,7 +68,7 @@ pub async fn cancel(client: &Client, namespace: &str) -> anyhow::Result<()> {
 /// Waits until every Job has its outcome. There must be an orchestrator.
 ///
 /// # Errors
-/// When the cluster cannot be asked, or Jobs are still unsettled after `limit`.
+/// When the cluster does not answer, or Jobs are still unsettled after `limit`.
 pub async fn settle(client: &Client, namespace: &str, limit: Duration) -> anyhow::Result<()> {
     let deadline = Instant::now() + limit;
     loop {

@@ -133,7 +133,7 @@ pub fn path(kubeconfig: Option<&str>, home: Option<&str>) -> Option<PathBuf> {
 /// Nothing when there is no cluster.
 ///
 /// # Errors
-/// When the cluster cannot be asked about, or the file not be read or written.
+/// When the cluster does not answer about, or the file not be read or written.
 pub async fn write(
     environment: &Environment,
     client: &Client,

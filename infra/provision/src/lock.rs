@@ -35,7 +35,7 @@ pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
 /// Receives the events of a lock; must not block.
 pub type Notify = Arc<dyn Fn(Event<'_>) + Send + Sync>;
 
-/// What happens to a lock.
+/// An event of a lock.
 #[derive(Debug)]
 pub enum Event<'a> {
     /// Somebody else holds it.
@@ -48,12 +48,12 @@ pub enum Event<'a> {
     Kept(&'a str),
 }
 
-/// How to take a lock.
+/// How to acquire a lock.
 #[derive(Clone)]
 pub struct Settings {
-    /// Who takes it.
+    /// Who acquires it.
     pub holder: Holder,
-    /// What for: the verb.
+    /// The verb that needs it.
     pub verb: String,
     /// Longest time to wait for somebody else.
     pub wait: Duration,
@@ -81,14 +81,14 @@ impl Settings {
         }
     }
 
-    fn at(&self, from_now: Duration) -> Timestamp {
+    fn time_in(&self, from_now: Duration) -> Timestamp {
         let span = SignedDuration::try_from(from_now).unwrap_or(SignedDuration::MAX);
         (self.now)().checked_add(span).unwrap_or(Timestamp::MAX)
     }
 }
 
-/// What came of trying to take a lock.
-pub enum Taken {
+/// The result of an attempt to acquire a lock.
+pub enum Acquired {
     /// It is ours.
     Held(Box<Lock>),
     /// There is no bucket for it.
@@ -108,21 +108,26 @@ struct State {
 }
 
 impl Lock {
-    /// Takes the lock of an environment, and waits while somebody else has it.
+    /// Acquires the lock of an environment, and waits while somebody else has it.
     ///
     /// # Errors
     /// When somebody else still has it after the longest wait, or the bucket may not be written to.
-    pub async fn take(client: &Client, bucket: &str, environment: &str, settings: &Settings) -> anyhow::Result<Taken> {
+    pub async fn acquire(
+        client: &Client,
+        bucket: &str,
+        environment: &str,
+        settings: &Settings,
+    ) -> anyhow::Result<Acquired> {
         let store = Store::new(client, bucket);
         let id = format!("{:032x}", rand::random::<u128>());
         let (mut watch, mut replaces, mut reported) = (Watch::default(), None, None);
-        let until = settings.at(settings.wait);
+        let until = settings.time_in(settings.wait);
         loop {
-            let record = Record::new(&id, environment, settings, settings.at(LEASE));
+            let record = Record::new(&id, environment, settings, settings.time_in(LEASE));
             if let Some(written) = store.write(&record, replaces.as_deref()).await? {
-                let Some(generation) = written else { return Ok(Taken::NoBucket) };
+                let Some(generation) = written else { return Ok(Acquired::NoBucket) };
                 let state = Mutex::new(State { record, generation });
-                return Ok(Taken::Held(Box::new(Self { store, settings: settings.clone(), state })));
+                return Ok(Acquired::Held(Box::new(Self { store, settings: settings.clone(), state })));
             }
             let Some(Found { generation, record: theirs }) = store.read().await? else {
                 replaces = None;
@@ -131,7 +136,7 @@ impl Lock {
             if let Some(record) = theirs.clone().filter(|record| record.id == id) {
                 // Ours, although the answer was lost.
                 let state = Mutex::new(State { record, generation });
-                return Ok(Taken::Held(Box::new(Self { store, settings: settings.clone(), state })));
+                return Ok(Acquired::Held(Box::new(Self { store, settings: settings.clone(), state })));
             }
             let now = (settings.now)();
             match watch.judge(&generation, theirs.as_ref(), now, &settings.holder) {
@@ -181,7 +186,7 @@ impl Lock {
             (state.record.clone(), state.generation.clone())
         };
         record.renewed = (self.settings.now)();
-        record.expires = self.settings.at(LEASE);
+        record.expires = self.settings.time_in(LEASE);
         let generation = match self.store.write(&record, Some(&generation)).await? {
             Some(Some(written)) => written,
             Some(None) => return Ok(false),
@@ -215,7 +220,7 @@ impl Lock {
                 Ok(Err(error)) => last = format!("{error:#}"),
                 Err(_) => last.push_str("Cloud Storage does not answer"),
             }
-            if self.settings.at(MARGIN) >= self.state().record.expires {
+            if self.settings.time_in(MARGIN) >= self.state().record.expires {
                 return self.lost(format!("it could not be renewed: {last}"));
             }
         }

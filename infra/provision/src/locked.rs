@@ -5,7 +5,7 @@ use crate::{
     apply::{Applied, Progress},
     cloud::Cloud,
     environment::Environment,
-    lock::{Event, Lock, Settings, Taken},
+    lock::{Acquired, Event, Lock, Settings},
     plan::{Action, Plan},
     resource::{Id, Kind},
     run::carry_out,
@@ -27,22 +27,22 @@ pub async fn with_lock<T>(
     plan: Option<(&Plan, &Progress)>,
     work: impl AsyncFnOnce(&dyn Fn(&str)) -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
-    let take = async || Lock::take(&cloud.google, &environment.bucket, &environment.name, settings).await;
-    let mut taken = take().await?;
-    if matches!(taken, Taken::NoBucket)
+    let take = async || Lock::acquire(&cloud.google, &environment.bucket, &environment.name, settings).await;
+    let mut acquired = take().await?;
+    if matches!(acquired, Acquired::NoBucket)
         && let Some((plan, progress)) = plan
         && let Some(first) = up_to_bucket(plan, &environment.bucket)
     {
         carry_out(first, cloud, progress).await?;
         for attempt in 1..BUCKET_ATTEMPTS {
-            taken = take().await?;
-            if matches!(taken, Taken::Held(_)) {
+            acquired = take().await?;
+            if matches!(acquired, Acquired::Held(_)) {
                 break;
             }
             tokio::time::sleep(cloud.google.retry().pause(attempt)).await;
         }
     }
-    let Taken::Held(lock) = taken else {
+    let Acquired::Held(lock) = acquired else {
         (settings.notify)(Event::Without);
         return work(&|_| {}).await;
     };

@@ -21,7 +21,7 @@ pub use crate::observation::{Live, Observation};
 /// Reads every resource of `desired`, and finds what else is of this environment. One wave of reads.
 ///
 /// # Errors
-/// When the cloud cannot be asked at all.
+/// When the cloud does not answer at all.
 pub async fn observe(client: &Client, environment: &Environment, desired: &[Resource]) -> Result<Observation, Error> {
     let enabling = desired.iter().any(|other| other.id.kind == Kind::Services && other.managed == Managed::Create);
     let alone = desired.iter().filter(|resource| resource.id.kind != Kind::Notification);

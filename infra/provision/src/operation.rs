@@ -67,7 +67,7 @@ impl Operation {
     /// What is under way with a cluster.
     ///
     /// # Errors
-    /// When the cloud cannot be asked.
+    /// When the cloud does not answer.
     pub async fn under_way(client: &Client, id: &Id) -> Result<Vec<Self>, Error> {
         let request = Request::get(Api::Container, format!("{}/operations", location(id)));
         let cluster = id.cluster();

@@ -107,7 +107,7 @@ fn change(environment: &Environment, resource: &Resource, observed: &Observation
             }
         }
     };
-    Change::of(resource, Some(live), action, differences)
+    Change::for_resource(resource, Some(live), action, differences)
 }
 
 fn compare(

@@ -13,7 +13,7 @@ use crate::{
 /// way out holds nothing that matters. Of a cluster that we may not or shall not ask about, a way to it is enough.
 ///
 /// # Errors
-/// When the cloud cannot be asked.
+/// When the cloud does not answer.
 pub async fn has_cluster(environment: &Environment, cloud: &Cloud) -> anyhow::Result<bool> {
     if environment.manage.cluster == Managed::Off {
         return Ok(cloud.kubernetes.is_ok());

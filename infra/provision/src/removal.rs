@@ -69,7 +69,7 @@ pub fn plan(before: &Environment, resources_to_delete: &[Resource], observed: &O
                 _ => delete(before, resource, live, options),
             },
         };
-        changes.push(Change::of(resource, live, action, vec![]));
+        changes.push(Change::for_resource(resource, live, action, vec![]));
     }
     // Node pools go with their cluster.
     let clusters: Vec<Id> = changes
@@ -89,7 +89,7 @@ pub fn plan(before: &Environment, resources_to_delete: &[Resource], observed: &O
         }
         let differences = grant_differences(&policy::removal(policy, grants));
         let action = if differences.is_empty() { Action::Nothing } else { Action::Revoke };
-        changes.push(Change::of(resource, live, action, differences));
+        changes.push(Change::for_resource(resource, live, action, differences));
     }
     Plan { environment: before.name.clone(), project: before.project.clone(), changes }
 }

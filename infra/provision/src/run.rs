@@ -32,7 +32,7 @@ pub struct Report {
 /// Reads the cloud and makes the plan. Writes nothing.
 ///
 /// # Errors
-/// When the cloud cannot be asked.
+/// When the cloud does not answer.
 pub async fn make_plan(
     environment: &Environment,
     cloud: &Cloud,
@@ -51,7 +51,7 @@ pub async fn make_plan(
 /// Writes nothing.
 ///
 /// # Errors
-/// When the cloud cannot be asked.
+/// When the cloud does not answer.
 pub async fn plan_removal(
     before: &Environment,
     after: Option<&Environment>,
@@ -79,7 +79,7 @@ pub async fn plan_removal(
 /// Reads the cloud and plans what only `after` needs. Writes nothing.
 ///
 /// # Errors
-/// When the cloud cannot be asked.
+/// When the cloud does not answer.
 pub async fn plan_addition(
     before: &Environment,
     after: &Environment,
@@ -95,7 +95,7 @@ pub async fn plan_addition(
 /// Resources of an environment that should be deleted and are not.
 ///
 /// # Errors
-/// When the cloud cannot be asked.
+/// When the cloud does not answer.
 pub async fn leftovers(before: &Environment, cloud: &Cloud, options: removal::Options) -> anyhow::Result<Vec<Id>> {
     let silent: Progress = std::sync::Arc::new(|_| {});
     let plan = plan_removal(before, None, cloud, options, &silent).await?;

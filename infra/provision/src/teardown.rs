@@ -70,7 +70,7 @@ pub struct Gone {
     pub plan: Plan,
     /// Objects that were deleted.
     pub objects: usize,
-    /// What is ours, should be gone and is not.
+    /// Our resources that should be deleted and are not.
     pub left: Vec<String>,
 }
 
@@ -84,7 +84,7 @@ impl Teardown<'_> {
     /// The plan of the removal. Writes nothing.
     ///
     /// # Errors
-    /// When the cloud cannot be asked.
+    /// When the cloud does not answer.
     pub async fn plan(&self, progress: &Progress) -> anyhow::Result<Plan> {
         plan_removal(self.before, self.after, self.cloud, self.options.removal, progress).await
     }

@@ -25,7 +25,7 @@ impl Unsettled {
 /// The Kubernetes Jobs in a namespace that still wait for their outcome.
 ///
 /// # Errors
-/// When the cluster cannot be asked.
+/// When the cluster does not answer.
 pub async fn unsettled(client: &Client, namespace: &str) -> anyhow::Result<Unsettled> {
     let jobs: Api<Job> = Api::namespaced(client.clone(), namespace);
     let list = jobs.list(&of_engines()).await.with_context(|| format!("list the Jobs in {namespace}"))?;

@@ -30,10 +30,10 @@ pub(crate) struct Chosen {
 }
 
 impl Chosen {
-    /// These, and of the web apps those of the last build; what that did not make stays as it runs.
+    /// Newly built images, and for the web apps those of the last build; an app without one keeps its running image.
     ///
     /// # Errors
-    /// When the cluster must be asked and cannot be.
+    /// When the cluster does not answer.
     pub(crate) async fn built(environment: &Environment, cloud: &Cloud, services: Images) -> anyhow::Result<Self> {
         let noted = image_notes::read_web(environment);
         let is_whole = noted.monitor.is_some() && noted.client.is_some();
@@ -41,10 +41,10 @@ impl Chosen {
         Ok(Self { services, web })
     }
 
-    /// These, which somebody named; the web apps stay as they run, whatever was built here when.
+    /// Images that the user named; the web apps keep their running images.
     ///
     /// # Errors
-    /// When the cluster cannot be asked.
+    /// When the cluster does not answer.
     pub(crate) async fn named(environment: &Environment, cloud: &Cloud, services: Images) -> anyhow::Result<Self> {
         let web = first_of(running(environment, cloud).await?, image_notes::read_web(environment));
         Ok(Self { services, web })
@@ -54,7 +54,7 @@ impl Chosen {
     /// to be built yet. Makes none of them.
     ///
     /// # Errors
-    /// When the source does not build on a laptop, or the registry cannot be asked.
+    /// When the source does not build on a laptop, or the registry does not answer.
     pub(crate) async fn foreseen(environment: &Environment, cloud: &Cloud, output: &Output) -> anyhow::Result<Self> {
         let references = match environment.cloud {
             CloudKind::Local => preview_images(environment, &Binaries::build(output).await?)?,

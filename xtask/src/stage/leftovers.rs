@@ -1,4 +1,4 @@
-//! What a stage left behind: processes, open ports, files.
+//! Leftovers of a stage: processes, open ports, files.
 
 use std::{net::TcpStream, path::Path, time::Duration};
 

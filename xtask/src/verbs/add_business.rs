@@ -37,8 +37,8 @@ pub(crate) struct Args {
 /// told of it.
 ///
 /// # Errors
-/// When the name cannot be a business's, something is in the way, nobody agreed, or a step failed; running again goes
-/// on from there.
+/// When the name cannot be a business's, something is in the way, the user does not agree, or a step failed; a repeated run continues
+/// from there.
 pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
     let before = context::load(globals)?;
     let variables = contract::config::variables();

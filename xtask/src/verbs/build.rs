@@ -29,7 +29,7 @@ pub(crate) struct Args {
     /// file says]
     #[arg(long)]
     local: bool,
-    /// Write into an OCI archive instead of pushing: `kind load image-archive FILE`, `ctr images import FILE`; what it
+    /// Write an OCI archive instead of pushing: `kind load image-archive FILE`, `ctr images import FILE`; what it
     /// holds under other names stays; implies --local
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
@@ -49,7 +49,7 @@ pub(crate) struct Args {
     login: LoginArgs,
 }
 
-/// Makes what is missing.
+/// Builds the missing images.
 ///
 /// # Errors
 /// When something does not build, or cannot be brought where it should be.

@@ -38,7 +38,7 @@ pub(crate) struct Args {
     /// Image of the engine
     #[arg(long, value_name = "IMAGE", requires = "orchestrator_image")]
     engine_image: Option<String>,
-    /// Do not ask before deleting what is no longer wanted
+    /// Do not ask before deleting objects that the environment no longer has
     #[arg(long, short)]
     yes: bool,
     #[command(flatten)]
@@ -119,7 +119,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     Ok(exit::DONE)
 }
 
-/// The images that the last build made, and somebody brought into the cluster.
+/// The images of the last build, for a cluster that has them already.
 fn brought(environment: &Environment) -> anyhow::Result<Images> {
     match image_notes::read(environment)? {
         Some(images) => Ok(images),

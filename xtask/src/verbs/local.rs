@@ -80,7 +80,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
             .next("cargo xtask --env local local up")
             .into());
     }
-    let laptop = Laptop::of(&environment);
+    let laptop = Laptop::new(&environment);
     match &args.verb {
         Verb::Up { data, listen } => up(&laptop, &environment, data.as_deref(), *listen, output),
         Verb::Down => down(&laptop, &environment, output),

@@ -25,7 +25,7 @@ pub(crate) struct PlanOptions {
     /// Show what taking over resources of our names that are not ours would change
     #[arg(long)]
     adopt: bool,
-    /// Also delete what is ours and not in the environment file any more
+    /// Also delete our resources that are not in the environment file any more
     #[arg(long)]
     prune: bool,
 }
@@ -51,7 +51,7 @@ pub(crate) struct Args {
 /// Shows the plan; exits 2 when there are changes.
 ///
 /// # Errors
-/// When the cloud cannot be asked, or something is in the way of the plan.
+/// When the cloud does not answer, or something is in the way of the plan.
 pub(crate) async fn plan(globals: &Globals, args: &PlanArgs, output: &Output) -> anyhow::Result<u8> {
     let environment = context::load(globals)?;
     let cloud = setup::connect(&environment, globals).await?;
@@ -73,7 +73,7 @@ pub(crate) async fn plan(globals: &Globals, args: &PlanArgs, output: &Output) ->
 /// Changes the cloud to match the environment file.
 ///
 /// # Errors
-/// When the cloud cannot be asked, something is in the way, nobody agreed, or a change failed.
+/// When the cloud does not answer, something is in the way, the user does not agree, or a change failed.
 pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
     if args.dry_run {
         let shown = PlanArgs { options: args.options, out: None };

@@ -35,7 +35,7 @@ pub(crate) struct Args {
 /// Makes, hands over, waits, deletes.
 ///
 /// # Errors
-/// When the environment has no keys, nobody agreed, or a step failed; every key in use is valid then.
+/// When the environment has no keys, the user does not agree, or a step failed; every key in use is valid then.
 pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
     let environment = context::load(globals)?;
     if environment.auth != Auth::Key {

@@ -15,7 +15,7 @@ pub(crate) struct Args {
 /// Stops every intake, lets Jobs settle, takes everything away, and proves that nothing is left.
 ///
 /// # Errors
-/// When nobody agreed, a step failed (running again goes on from there), or something is left.
+/// When the user does not agree, a step failed (a repeated run continues from there), or something is left.
 pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
     let environment = context::load(globals)?;
     let cloud = setup::connect(&environment, globals).await?;

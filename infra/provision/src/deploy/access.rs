@@ -25,7 +25,7 @@ const TOKEN_BYTES: usize = 24;
 pub(super) async fn ensure(client: &Client) -> anyhow::Result<bool> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), WEB_NAMESPACE);
     let context = || format!("make the Secret {WEB_NAMESPACE}/{SECRET}");
-    if reach::within(secrets.get_opt(SECRET)).await.with_context(context)?.is_some() {
+    if reach::with_timeout(secrets.get_opt(SECRET)).await.with_context(context)?.is_some() {
         return Ok(false);
     }
     let token: String = rand::random::<[u8; TOKEN_BYTES]>().iter().map(|byte| format!("{byte:02x}")).collect();
@@ -35,7 +35,7 @@ pub(super) async fn ensure(client: &Client) -> anyhow::Result<bool> {
     }))
     .with_context(context)?;
     let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-    match reach::within(secrets.create(&parameters, &secret)).await {
+    match reach::with_timeout(secrets.create(&parameters, &secret)).await {
         Ok(_) => Ok(true),
         // Somebody else's deploy was quicker; theirs counts.
         Err(error) if reach::refusal(&error).is_some_and(|status| status.code == 409) => Ok(false),
@@ -50,7 +50,7 @@ pub(super) async fn ensure(client: &Client) -> anyhow::Result<bool> {
 pub async fn token(client: &Client) -> anyhow::Result<String> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), WEB_NAMESPACE);
     let context = || format!("read the Secret {WEB_NAMESPACE}/{SECRET}");
-    let secret = reach::within(secrets.get(SECRET)).await.with_context(context)?;
+    let secret = reach::with_timeout(secrets.get(SECRET)).await.with_context(context)?;
     first(&secret.data.unwrap_or_default()).with_context(context)
 }
 

@@ -159,7 +159,7 @@ pub(super) async fn read_set(client: &Client, environment: &str, set: Set, exist
     let set = &state.set;
     let parents: Api<ConfigMap> = Api::namespaced(client.clone(), &set.namespace);
     let context = || format!("read the ConfigMap {}/{PARENT}", set.namespace);
-    let live = reach::within(parents.get_opt(PARENT)).await.with_context(context)?;
+    let live = reach::with_timeout(parents.get_opt(PARENT)).await.with_context(context)?;
     let Some(live) = live else { return Ok(state) };
     let annotations = live.metadata.annotations.unwrap_or_default();
     if let Some(other) = annotations.get(TOOLING).filter(|tooling| !tooling.starts_with("deskgrid/")) {
@@ -245,7 +245,7 @@ async fn surplus(client: &Client, set: &Set, kind: &str, version: &str) -> anyho
     let namespace = (!OUTSIDE.contains(&name)).then_some(set.namespace.as_str());
     let api = reach::api_of(client, version, name, namespace);
     let members = ListParams::default().labels(&format!("{PART_OF}={}", set.id));
-    let found = match reach::within(api.list(&members)).await {
+    let found = match reach::with_timeout(api.list(&members)).await {
         Ok(found) => found.items,
         // The kind itself is gone, and everything of it: its custom resource definition was taken away.
         Err(error) if reach::is_missing(&error) => vec![],

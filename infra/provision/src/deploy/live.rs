@@ -16,7 +16,7 @@ pub(crate) const ORCHESTRATOR: &str = "orchestrator";
 /// The images that an environment runs already, by the first orchestrator found; none before the first deploy.
 ///
 /// # Errors
-/// When the cluster cannot be asked.
+/// When the cluster does not answer.
 pub async fn live_images(environment: &Environment, client: &Client) -> anyhow::Result<Option<Images>> {
     for business in &environment.businesses {
         let deployments: Api<Deployment> = Api::namespaced(client.clone(), &business.namespace);
@@ -35,7 +35,7 @@ pub async fn live_images(environment: &Environment, client: &Client) -> anyhow::
 /// The images that the web apps run already; none before they were deployed first.
 ///
 /// # Errors
-/// When the cluster cannot be asked.
+/// When the cluster does not answer.
 pub async fn live_web_images(client: &Client) -> anyhow::Result<WebImages> {
     let deployments: Api<Deployment> = Api::namespaced(client.clone(), WEB_NAMESPACE);
     let image = async |app: &str| {

@@ -54,7 +54,7 @@ pub(super) async fn read(client: &Client, object: &Value) -> anyhow::Result<Opti
     let context = || format!("read the {}", title(object));
     let api = api(client, object)?;
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    let live = within(api.get_opt(name)).await.with_context(context)?;
+    let live = with_timeout(api.get_opt(name)).await.with_context(context)?;
     live.map(serde_json::to_value).transpose().with_context(context)
 }
 
@@ -66,12 +66,12 @@ pub(super) async fn apply(client: &Client, object: &Value, force: bool, dry_run:
     let api = api(client, object)?;
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let parameters = PatchParams { force, dry_run, ..PatchParams::apply(FIELD_MANAGER) }.validation_strict();
-    let after = within(api.patch(name, &parameters, &Patch::Apply(object))).await?;
+    let after = with_timeout(api.patch(name, &parameters, &Patch::Apply(object))).await?;
     Ok(serde_json::to_value(after)?)
 }
 
 /// A call of the API server that is not waited for without end.
-pub(super) async fn within<T>(call: impl Future<Output = Result<T, kube::Error>>) -> anyhow::Result<T> {
+pub(super) async fn with_timeout<T>(call: impl Future<Output = Result<T, kube::Error>>) -> anyhow::Result<T> {
     Ok(tokio::time::timeout(CALL_LIMIT, call).await.context("wait for the cluster's answer")??)
 }
 

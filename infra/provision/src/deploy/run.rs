@@ -41,7 +41,7 @@ pub struct Report {
 /// Finds out what a deploy would do, without a write.
 ///
 /// # Errors
-/// When something cannot be rendered, is somebody else's, or the cluster cannot be asked.
+/// When something cannot be rendered, is somebody else's, or the cluster does not answer.
 pub async fn preview(environment: &Environment, cloud: &Cloud, options: &Options) -> anyhow::Result<Preview> {
     let everything = rendered(environment, cloud, options).await?;
     preview_part(environment, cloud.cluster()?, &everything, options).await
@@ -49,7 +49,7 @@ pub async fn preview(environment: &Environment, cloud: &Cloud, options: &Options
 
 /// Renders what this cluster can have.
 async fn rendered(environment: &Environment, cloud: &Cloud, options: &Options) -> anyhow::Result<Rendered> {
-    let asked = reach::within(cloud.cluster()?.list_api_group_resources(MONITORING)).await;
+    let asked = reach::with_timeout(cloud.cluster()?.list_api_group_resources(MONITORING)).await;
     let pod_monitoring = match asked {
         Ok(resources) => resources.resources.iter().any(|resource| resource.kind == "PodMonitoring"),
         Err(error) if reach::is_missing(&error) => false,

@@ -107,8 +107,8 @@ pub(crate) fn lock(verb: &str) -> lock::Settings {
 pub(crate) async fn leave_a_lock(google: &Google) {
     let environment = environment(ONE);
     let client = client(google);
-    let taken = lock::Lock::take(&client, &environment.bucket, &environment.name, &lock("died")).await.unwrap();
-    assert!(matches!(taken, lock::Taken::Held(_)));
+    let taken = lock::Lock::acquire(&client, &environment.bucket, &environment.name, &lock("died")).await.unwrap();
+    assert!(matches!(taken, lock::Acquired::Held(_)));
 }
 
 /// Puts an object of a business into the bucket.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 const TOKEN_CREATOR: &str = "roles/iam.serviceAccountTokenCreator";
 
-/// A token that somebody else made; never refreshed.
+/// A fixed token; never refreshed.
 #[derive(Debug)]
 struct Token {
     value: HeaderValue,

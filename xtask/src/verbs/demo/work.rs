@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::examples_folder;
 
-/// What a person would publish by hand.
+/// The payload of the message that is published without an input.
 pub(super) const PAYLOAD: &str = "engine payload 1";
 /// Job id of the malformed input.
 pub(super) const MALFORMED: &str = "malformed.json";

@@ -113,7 +113,7 @@ pub(super) fn reap() -> anyhow::Result<()> {
     Ok(localcloud::node::reaper::run(std::io::stdin().lock())?)
 }
 
-/// Waits until nobody holds the other end of standard input any more.
+/// Waits until standard input is closed.
 fn end_of_input(stop: &CancellationToken) {
     let mut buffer = [0; 64];
     while std::io::stdin().read(&mut buffer).is_ok_and(|count| count > 0) {}

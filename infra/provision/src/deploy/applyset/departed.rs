@@ -43,7 +43,8 @@ pub(in crate::deploy) async fn departed(
 ) -> anyhow::Result<Vec<Departed>> {
     let parents: Api<ConfigMap> = Api::all(client.clone());
     let ours = ListParams::default().labels(&format!("{ID},{ENVIRONMENT}={environment}"));
-    let parents = reach::within(parents.list(&ours)).await.context("list businesses that left the environment")?;
+    let parents =
+        reach::with_timeout(parents.list(&ours)).await.context("list businesses that left the environment")?;
     let mut departed = Vec::new();
     for parent in parents {
         let metadata = parent.metadata;
@@ -114,7 +115,8 @@ async fn wait_for_end(client: &Client, namespace: &str) -> anyhow::Result<()> {
     let of = ListParams::default().labels(&format!("{}={ORCHESTRATOR}", labels::APP));
     let deadline = Instant::now() + ENDS_WITHIN;
     loop {
-        let left = reach::within(pods.list(&of)).await.with_context(|| format!("list the pods in {namespace}"))?;
+        let left =
+            reach::with_timeout(pods.list(&of)).await.with_context(|| format!("list the pods in {namespace}"))?;
         if left.items.is_empty() {
             return Ok(());
         }
