@@ -11,7 +11,7 @@ use provision::{
     environment::Environment,
     failure::Failure,
     google::{Api, Method, Request},
-    lock::{Event, Holder, LEASE, Lock, OBJECT, Record, Settings, Taken},
+    lock::{Acquired, Event, Holder, LEASE, Lock, OBJECT, Record, Settings},
     locked, plan,
 };
 use serde_json::json;
@@ -57,8 +57,8 @@ fn silent() -> Progress {
 
 async fn taken(world: &World, settings: &Settings) -> Lock {
     match Lock::acquire(&world.clients.google, BUCKET, "test", settings).await.unwrap() {
-        Taken::Held(lock) => *lock,
-        Taken::NoBucket => panic!("there is a bucket"),
+        Acquired::Held(lock) => *lock,
+        Acquired::NoBucket => panic!("there is a bucket"),
     }
 }
 

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 
 use provision::{
     google::{Api, Method, Request},
-    lock::{Holder, Lock, Settings, Taken},
+    lock::{Acquired, Holder, Lock, Settings},
 };
 use serde_json::{Value, json};
 
@@ -56,7 +56,8 @@ async fn a_saved_plan_is_carried_out_as_it_is_or_not_at_all() {
     cloud.google.send(&Request::new(Api::Pubsub, Method::Patch, TOPIC).body(body)).await.unwrap();
     let holder = Holder { who: "ann".to_owned(), host: "elsewhere".to_owned(), process: 7, space: None };
     let settings = Settings::new(holder, "teardown", Duration::ZERO, std::sync::Arc::new(|_| {}));
-    let Taken::Held(lock) = Lock::acquire(&cloud.google, "verb-desk-bucket", "verbs", &settings).await.unwrap() else {
+    let Acquired::Held(lock) = Lock::acquire(&cloud.google, "verb-desk-bucket", "verbs", &settings).await.unwrap()
+    else {
         panic!("there is a bucket")
     };
     for verb in [&["provision", "--adopt"] as &[&str], &["add-business", "bu2"], &["teardown"], &["deploy"]] {

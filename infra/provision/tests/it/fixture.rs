@@ -108,7 +108,7 @@ pub(crate) async fn leave_a_lock(google: &Google) {
     let environment = environment(ONE);
     let client = client(google);
     let taken = lock::Lock::acquire(&client, &environment.bucket, &environment.name, &lock("died")).await.unwrap();
-    assert!(matches!(taken, lock::Taken::Held(_)));
+    assert!(matches!(taken, lock::Acquired::Held(_)));
 }
 
 /// Puts an object of a business into the bucket.
