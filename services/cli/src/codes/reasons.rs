@@ -82,6 +82,11 @@ pub(super) const REASONS: &[Entry] = &[
         "there are several files of common data, and none has the name of the market data",
         "name the market data market.json",
     ),
+    (
+        "no-standard-error",
+        "too few independent paths decide a value, so its standard error cannot be trusted",
+        "request more paths for the trade in the message",
+    ),
     ("numeric-overflow", "a value of the result is too large for a number", "check the numbers of the input"),
     (
         "out-of-memory",
