@@ -84,8 +84,8 @@ pub(super) const REASONS: &[Entry] = &[
     ),
     (
         "no-standard-error",
-        "the paths of a trade say too little to trust its standard error",
-        "ask for more paths or another sampling, or set `on_error` to `row` so that only this trade has an error",
+        "too few independent paths decide a value, so its standard error cannot be trusted",
+        "request more paths for the trade in the message",
     ),
     ("numeric-overflow", "a value of the result is too large for a number", "check the numbers of the input"),
     (

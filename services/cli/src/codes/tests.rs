@@ -74,9 +74,7 @@ fn every_reason_code_is_explained_once() {
             if path.ends_with("orchestrator/src/outcome.rs") {
                 used.extend(codes_after(&text, &["(State::Succeeded,", " (", "{ ", "RETRIES_EXHAUSTED: &str ="]));
             }
-            if path.ends_with("outcome/stored.rs") {
-                used.extend(codes_after(&text, &["UNREADABLE: &str ="]));
-            }
+            used.extend(codes_after(&text, &["UNREADABLE: &str =", "STOPPED: &str ="]));
         }
     }
     for (_, text) in sources("services/inspect/src/cluster/view.rs") {
