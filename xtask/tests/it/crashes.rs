@@ -58,7 +58,7 @@ pub(crate) async fn submit(world: &World, business: &str) -> BTreeMap<String, St
 /// Whether a crash at a step runs: in a sample, one orchestrator alone and one of two take turns from step to step. A step
 /// that both kinds of dispatch reach has the one with Jobs and the other with batches.
 pub(crate) fn is_sampled(step: Step, replicas: usize, dispatch: &str) -> bool {
-    is_long() || (step as usize + replicas + usize::from(dispatch == "batch")) % 2 == 0
+    is_long() || (step as usize + replicas + usize::from(dispatch == "batch")).is_multiple_of(2)
 }
 
 async fn check(step: Step, replicas: usize, dispatch: &str) {
