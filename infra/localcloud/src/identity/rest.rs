@@ -66,7 +66,7 @@ impl Server {
                 self.need_api("iam.googleapis.com")?;
                 self.accounts(&call, &caller, &path[2..]).await
             }
-            ["v1", "projects", _, "roles", ..] => {
+            ["v1", "projects", _, "roles", ..] | ["v1", "permissions"] => {
                 self.need_api("iam.googleapis.com")?;
                 self.roles(&call, &caller, &path)
             }
