@@ -27,8 +27,8 @@ const POLL_EVERY: Duration = Duration::from_millis(10);
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
-/// Remembers the path of `xtask`, which serves the laptop cloud. Call it at the start: the system no longer knows the path
-/// of a running program once cargo has replaced its file.
+/// Remembers the path of `xtask`, which serves the laptop cloud. Call it at the start: the system no longer knows the
+/// path of a running program once cargo has replaced its file.
 pub fn remember_program(xtask: PathBuf) {
     PROGRAM.get_or_init(|| xtask);
 }

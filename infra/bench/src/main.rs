@@ -36,8 +36,8 @@ use xtask::{
 /// The environment that is measured.
 ///
 /// The Jobs of `wide` wait in a Kueue queue that nobody serves, so they are created and never run: what creating costs,
-/// without what running costs. Those of `flow` run, as many at once as the node takes. Those of `small` are dispatched in
-/// batches. There are no web apps: a monitor follows what the queue makes, and would be measured with it.
+/// without what running costs. Those of `flow` run, as many at once as the node takes. Those of `small` are dispatched
+/// in batches. There are no web apps: a monitor follows what the queue makes, and would be measured with it.
 const ENVIRONMENT: &str = "\
 project = \"bench-desk\"
 location = \"europe-west1\"

@@ -1,8 +1,8 @@
 //! Applies the rendered objects to the cluster and waits until they run, or reports why they do not.
 //!
 //! A deploy is a chain of small steps: preview everything without a write, open each set, apply what is new or
-//! different, wait for the rollouts, take away what is no longer wanted, close each set. Killed at any of them, the next
-//! deploy sees what is there and goes on; with nothing to do it writes nothing.
+//! different, wait for the rollouts, take away what is no longer wanted, close each set. Killed at any of them, the
+//! next deploy sees what is there and goes on; with nothing to do it writes nothing.
 
 use std::collections::BTreeSet;
 

@@ -2,8 +2,8 @@
 //!
 //! Cloud Storage writes an object only when it has the generation that the writer expects (`ifGenerationMatch`), so
 //! of two that take the lock at once one is refused. A lock is renewed while its holder works; one that was not
-//! renewed for a lease may be taken over. A holder that finds its lock gone stops at once. What a stopped holder still had
-//! on its way does no harm: policies carry etags, and what is made has a name of its own.
+//! renewed for a lease may be taken over. A holder that finds its lock gone stops at once. What a stopped holder still
+//! had on its way does no harm: policies carry etags, and what is made has a name of its own.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},

@@ -51,8 +51,8 @@ pub async fn with_lock<T>(
     result
 }
 
-/// Carries out a plan that was agreed to: under the lock, after `plan_again` made a second plan, which must not have anything
-/// that was not agreed to. A plan without changes takes no lock and writes nothing.
+/// Carries out a plan that was agreed to: under the lock, after `plan_again` made a second plan, which must not have
+/// anything that was not agreed to. A plan without changes takes no lock and writes nothing.
 ///
 /// # Errors
 /// As [`with_lock`]; when the cloud changed since the plan was made; as [`carry_out`].

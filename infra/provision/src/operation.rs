@@ -139,7 +139,8 @@ fn location(id: &Id) -> String {
 fn failure(request: &Request, state: &Value) -> Option<Error> {
     let error = &state["error"];
     let message = error["message"].as_str().or_else(|| {
-        // Only an ended operation reports its failure there; the field is old, and not always accompanied by the new one.
+        // Only an ended operation reports its failure there; the field is old, and not always accompanied by the new
+        // one.
         state["statusMessage"].as_str().filter(|text| state["status"] == "DONE" && !text.is_empty())
     })?;
     Some(Error {

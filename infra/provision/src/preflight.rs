@@ -72,7 +72,7 @@ impl Pending<'_> {
     }
 }
 
-/// Looks at everything that a plan needs, or at all that any could need. Writes nothing.
+/// Checks everything that a plan needs, or all that any plan could need. Writes nothing.
 pub async fn check(environment: &Environment, cloud: &Cloud, plan: Option<&Plan>) -> Vec<Finding> {
     let pending = Pending(plan);
     let (mut findings, nodes, billing, bucket, constraints, services, quotas, network) = tokio::join!(

@@ -148,7 +148,7 @@ impl Teardown<'_> {
             .into());
         }
         if self.before.auth == Auth::Key {
-            // Nothing is in hand any more, and without the cluster nothing can have a key.
+            // No work is in progress, and without the cluster nothing can hold a key.
             keys::revoke(self.before, &KeyUser::business(business), self.cloud, self.has_cluster).await?;
         }
         if self.has_cluster && drain::delete_namespace(self.cloud.cluster()?, &business.namespace, NAMESPACE).await? {
@@ -178,7 +178,7 @@ impl Teardown<'_> {
         let Business { name, namespace, .. } = business;
         let client = self.cloud.cluster()?;
         let stopped = match drain::stop_intake(client, namespace, name, self.options.rollout).await {
-            // An orchestrator that cannot run has nothing in hand, and without Jobs there is nothing to settle.
+            // An orchestrator that cannot run has no work in progress, and without Jobs there is nothing to settle.
             Err(error) if unsettled(client, namespace).await?.total() == 0 => {
                 (self.report)(&format!("{error:#}; it is removed as it is, since no Job waits for it"));
                 false

@@ -155,7 +155,8 @@ pub fn default_credentials() -> anyhow::Result<Credentials> {
     renewing(Arc::new(make), file.map(PathBuf::from))
 }
 
-/// The endpoint an emulator variable names (`HOST:PORT` or a URL), which must be on loopback; `None` when it is not set.
+/// The endpoint an emulator variable names (`HOST:PORT` or a URL), which must be on loopback; `None` when it is not
+/// set.
 ///
 /// # Errors
 /// When it is no address, or an address of another machine: emulators are called without credentials.

@@ -1,8 +1,8 @@
 //! Google credentials that are renewed.
 //!
 //! Google's library keeps a permanent failure for ever, and reads a key file once. In a cluster neither is final: the
-//! metadata server answers "not found" until it knows a new binding, and a rotated key is a new file at the same path. So
-//! credentials are renewed after a permanent failure, and when their file changes.
+//! metadata server answers "not found" until it knows a new binding, and a rotated key is a new file at the same path.
+//! So credentials are renewed after a permanent failure, and when their file changes.
 
 use std::{
     path::PathBuf,

@@ -1,9 +1,9 @@
 //! Batches: many inputs of one session that one Indexed Job computes.
 //!
-//! A [`Manifest`] in the bucket lists the inputs, and its name is a hash of its contents. The Job carries a [`Batch`]: the
-//! place of its manifest, and the number of indexes that share it. Index `i` of `n` computes the inputs at the positions
-//! `i`, `i + n`, ... and writes a [`Report`] of them. A pod that dies writes none; the next pod of its index skips the
-//! inputs that have a result.
+//! A [`Manifest`] in the bucket lists the inputs, and its name is a hash of its contents. The Job carries a [`Batch`]:
+//! the place of its manifest, and the number of indexes that share it. Index `i` of `n` computes the inputs at the
+//! positions `i`, `i + n`, ... and writes a [`Report`] of them. A pod that dies writes none; the next pod of its index
+//! skips the inputs that have a result.
 
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;

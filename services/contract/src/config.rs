@@ -114,8 +114,8 @@ pub struct Retention {
 }
 
 impl Retention {
-    /// The time before which a Job may have lost its outcome. A Job that was requested later and has no outcome was never
-    /// settled. The limit is a day stricter than the deletion of outcomes, because clocks differ.
+    /// The time before which a Job may have lost its outcome. A Job that was requested later and has no outcome was
+    /// never settled. The limit is a day stricter than the deletion of outcomes, because clocks differ.
     pub fn expired_before(&self, now: Timestamp) -> Timestamp {
         expired_before(self.outcome_days, now)
     }

@@ -10,8 +10,8 @@
 //! `cancelled_before` and `cancelled_jobs` may be absent. A writer replaces the object only at the generation that it
 //! read, so two operators never undo each other's decision. A session without decisions has no object.
 //!
-//! The orchestrator applies it, and stores a message of a paused session as `B/parked/SESSION/JOB/GENERATION-ATTEMPT.json`,
-//! whose body is [`Parked`], until the pause ends.
+//! The orchestrator applies it, and stores a message of a paused session as
+//! `B/parked/SESSION/JOB/GENERATION-ATTEMPT.json`, whose body is [`Parked`], until the pause ends.
 
 use std::collections::BTreeMap;
 
@@ -60,8 +60,8 @@ impl Control {
         }
     }
 
-    /// Reads a control object. An invalid one (written by hand, or by a newer version) counts as a pause, so that no Job
-    /// runs against a decision and none is lost; the text says why it is invalid.
+    /// Reads a control object. An invalid one (written by hand, or by a newer version) counts as a pause, so that no
+    /// Job runs against a decision and none is lost; the text says why it is invalid.
     pub fn parse(session: &str, body: &[u8]) -> (Self, Option<String>) {
         let paused = || Self { paused: true, ..Self::new(session, Timestamp::UNIX_EPOCH) };
         match serde_json::from_slice::<Self>(body) {
@@ -89,8 +89,8 @@ impl Control {
         self.cancelled_before.max(self.cancelled_jobs.get(job).copied())
     }
 
-    /// Whether it cancels this attempt of a Job. A first attempt is as old as its input, however late its message came; a
-    /// retry is as old as its message.
+    /// Whether it cancels this attempt of a Job. A first attempt is as old as its input, however late its message came;
+    /// a retry is as old as its message.
     pub fn cancels(
         &self,
         job: &str,

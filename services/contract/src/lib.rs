@@ -1,4 +1,5 @@
-//! The contract between all parts of Deskgrid: names, labels, messages, objects, outcomes and the generated configuration.
+//! The contract between all parts of Deskgrid: names, labels, messages, objects, outcomes and the generated
+//! configuration.
 //!
 //! Pure: nothing here does I/O or knows Kubernetes types.
 

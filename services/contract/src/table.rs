@@ -1,4 +1,5 @@
-//! Tables as CSV (RFC 4180): the first record names the columns, and each further one is a row. Blank lines are no rows.
+//! Tables as CSV (RFC 4180): the first record names the columns, and each further one is a row. Blank lines are no
+//! rows.
 
 use std::ops::Range;
 

@@ -1,8 +1,8 @@
 //! Many inputs in one pod: those of one index of a batch.
 //!
 //! Each input is computed as it would be in a pod of its own, several at a time, and a failure of one does not stop the
-//! others. At the end the pod writes a report: which inputs are done, and which failed and why. A pod that dies writes no
-//! report; the next pod of its index skips the inputs that have a result.
+//! others. At the end the pod writes a report: which inputs are done, and which failed and why. A pod that dies writes
+//! no report; the next pod of its index skips the inputs that have a result.
 
 use std::{
     cell::Cell,
@@ -211,8 +211,8 @@ fn shorten_logs(failed: &mut [Failed]) {
 
 /// Objects with a cache of the session's common data, which are read once for all inputs.
 ///
-/// It also saves checks for results: when none of the first inputs has a result, this is the first pod of its index, and
-/// computing a tiny input twice costs less than a request for each. The write decides in any case.
+/// It also saves checks for results: when none of the first inputs has a result, this is the first pod of its index,
+/// and computing a tiny input twice costs less than a request for each. The write decides in any case.
 struct Cached<'o, O> {
     objects: &'o O,
     common: Mutex<HashMap<String, Arc<OnceCell<Option<Contents>>>>>,

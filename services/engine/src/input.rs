@@ -1,7 +1,7 @@
 //! One input: read it at its generation, compute, write the result once.
 //!
-//! The process can be killed at any point and run again, also twice at the same time: the result's name follows from the
-//! identity of the work, and only the first write of that name counts.
+//! The process can be killed at any point and run again, also twice at the same time: the result's name follows from
+//! the identity of the work, and only the first write of that name counts.
 
 use std::{collections::BTreeMap, path::Path, time::Instant};
 

@@ -1,4 +1,5 @@
-//! The log of one input of a batch: each line goes to the process's log with the input's name, and the last lines are kept.
+//! The log of one input of a batch: each line goes to the process's log with the input's name, and the last lines are
+//! kept.
 
 use std::{
     collections::VecDeque,

@@ -31,8 +31,8 @@ use crate::{
 };
 
 /// How long a program may run on after a signal before the engine kills it: shorter than Kubernetes's default grace
-/// period of 30 seconds. A process that left the program's group and keeps its output open may delay the engine by twice
-/// [`OUTPUT_GRACE`] more; then Kubernetes kills the engine before it can write the termination message.
+/// period of 30 seconds. A process that left the program's group and keeps its output open may delay the engine by
+/// twice [`OUTPUT_GRACE`] more; then Kubernetes kills the engine before it can write the termination message.
 const STOP_GRACE: Duration = Duration::from_secs(20);
 /// How long reading the rest of the output may take after the program has ended.
 const OUTPUT_GRACE: Duration = Duration::from_secs(10);
@@ -269,8 +269,8 @@ async fn supervise(
             }
         }
     };
-    // A process that the program left running could change the result while it is read, and on a laptop it would outlive
-    // the engine.
+    // A process that the program left running could change the result while it is read, and on a laptop it would
+    // outlive the engine.
     send(group, Signal::SIGKILL);
     if let Some(mut logged) = logged
         && timeout(OUTPUT_GRACE, &mut logged).await.is_err()

@@ -29,8 +29,8 @@ pub fn moments(times: &Timestamps) -> Vec<Moment> {
     ];
     let mut moments: Vec<(&'static str, Timestamp)> =
         known.into_iter().filter_map(|(what, time)| Some((what, time?))).collect();
-    // Kubernetes has whole seconds, so a step may seem to come before the previous one. A step that is less than a second
-    // early gets the time of the step before it.
+    // Kubernetes has whole seconds, so a step may seem to come before the previous one. A step that is less than a
+    // second early gets the time of the step before it.
     for index in 1..moments.len() {
         let before = moments[index - 1].1;
         let early = before.duration_since(moments[index].1);

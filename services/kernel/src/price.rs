@@ -38,7 +38,7 @@ pub struct Priced {
 }
 
 /// How an input is to be read when it asks to be priced; `None` when it does not. JSON and tables of trades are priced,
-/// told by the first bytes, the name of the object or file, and the content type, as far as there are any.
+/// recognised by the first bytes, the name of the object or file, and the content type, as far as there are any.
 pub fn asked(bytes: &[u8], name: &str, content_type: &str) -> Option<Format> {
     let begins = read::readable(&bytes[..bytes.len().min(BEGINNING)]).0;
     let first = begins.trim_start().chars().next();

@@ -1,8 +1,10 @@
 //! The built-in pricing kernel: a book of options in JSON, or a table of trades with market data beside it, in, and
 //! prices with standard errors in JSON out. `examples/README.md` describes the fields of both.
 //!
-//! - A JSON book may leave fields to the market data; what it says itself counts. Fields that are not listed are errors.
-//! - The first line of a table (RFC 4180) names its columns, which are the fields of a trade in any order; `id`, `kind`,
+//! - A JSON book may leave fields to the market data; what it says itself counts. Fields that are not listed are
+//! errors.
+//! - The first line of a table (RFC 4180) names its columns, which are the fields of a trade in any order; `id`,
+//! `kind`,
 //!   `option`, `strike` and `maturity` must be there. An empty cell is an absent field.
 //! - With `sobol`, as many of `paths` are simulated as are 32 to 63 times a power of two.
 //! - Observations are equally spaced over the maturity, the last one at maturity and none at the start.

@@ -46,8 +46,8 @@ impl Admission {
         self.create(origin, work, slot).await
     }
 
-    /// Whether the input of an old message is missing; then its work has an outcome. Without this check the pods would fail
-    /// to read the input until their retries are used up. A young message costs no request.
+    /// Whether the input of an old message is missing; then its work has an outcome. Without this check the pods would
+    /// fail to read the input until their retries are used up. A young message costs no request.
     async fn is_without_input(&self, origin: &Origin, work: &Work) -> Result<bool, AdmitError> {
         let age = origin.published.map(|published| (self.base.clock)().duration_since(published));
         let is_old = age.is_some_and(|age| age.unsigned_abs() >= self.base.timing.sweep_age && age.is_positive());
@@ -78,8 +78,8 @@ impl Admission {
         Ok(true)
     }
 
-    /// Applies the session control to work that has no outcome: writes a cancelled outcome or parks the message. Returns
-    /// whether the work may start.
+    /// Applies the session control to work that has no outcome: writes a cancelled outcome or parks the message.
+    /// Returns whether the work may start.
     pub(crate) async fn apply_session_control(&self, origin: &Origin, work: &Work) -> Result<bool, AdmitError> {
         match self.controls.state_of_session(&self.base, work, origin.published).await? {
             SessionState::Open => return Ok(true),
@@ -108,8 +108,8 @@ impl Admission {
                     kubernetes_job = name,
                     "created the Job"
                 );
-                // The Job is superfluous when its work was settled between the lookup and the create, or its session was
-                // cancelled. Settling it finds the existing outcome, or writes a cancelled one.
+                // The Job is superfluous when its work was settled between the lookup and the create, or its session
+                // was cancelled. Settling it finds the existing outcome, or writes a cancelled one.
                 let state = self.controls.state_of_session(&self.base, work, origin.published).await?;
                 if self.settled.contains(&name) || state == SessionState::Cancelled {
                     Box::pin(self.base.cluster.delete(&name, &uid)).await?;

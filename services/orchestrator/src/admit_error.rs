@@ -25,8 +25,8 @@ pub(crate) enum AdmitError {
 }
 
 impl From<anyhow::Error> for AdmitError {
-    /// These errors come from Cloud Storage or from reading a Job, not from creating one. Denied access never counts as a
-    /// missing object.
+    /// These errors come from Cloud Storage or from reading a Job, not from creating one. Denied access never counts as
+    /// a missing object.
     fn from(error: anyhow::Error) -> Self {
         let why = format!("{error:#}");
         if storage::is_denied(&error) {

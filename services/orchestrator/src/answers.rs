@@ -49,7 +49,8 @@ fn classify_status(status: &Status) -> Answer {
         // The quota's status is computed a moment after the quota is created.
         403 if message.contains("status unknown for quota") => retry(retry::QUOTA),
         401 | 403 | 404 => Answer::OurFault(explain(status)),
-        // Admission by webhook or policy may use any code; a denial comes from the cluster's rules, not from the message.
+        // Admission by webhook or policy may use any code; a denial comes from the cluster's rules, not from the
+        // message.
         _ if is_admission(message) => Answer::OurFault(explain(status)),
         429 => retry(retry::THROTTLED),
         400 | 413 | 422 => Answer::Rejected(explain(status)),

@@ -12,8 +12,8 @@ const INPUTS_PER_POD: usize = 100;
 /// Limit of the time that a pod may run, in seconds: 30 days.
 const DEADLINE_MAX: u64 = 30 * 86_400;
 
-/// How many pods compute this many inputs with this many slots. Half of the slots is the limit, so that one batch starts
-/// while another ends.
+/// How many pods compute this many inputs with this many slots. Half of the slots is the limit, so that one batch
+/// starts while another ends.
 pub(crate) fn pod_count(inputs: usize, slots: usize) -> u32 {
     let count = inputs.div_ceil(INPUTS_PER_POD).clamp(1, (slots / 2).max(1));
     u32::try_from(count).unwrap_or(u32::MAX)
@@ -22,8 +22,8 @@ pub(crate) fn pod_count(inputs: usize, slots: usize) -> u32 {
 impl Template {
     /// The Kubernetes Job of a batch.
     ///
-    /// Each index has its own retries, and an index that fails does not stop the others. The engine enforces the timeout of
-    /// an input; a pod may run as long as all its inputs may one after another.
+    /// Each index has its own retries, and an index that fails does not stop the others. The engine enforces the
+    /// timeout of an input; a pod may run as long as all its inputs may one after another.
     ///
     /// # Errors
     /// When the template's parts do not have the shape of a Job.

@@ -157,8 +157,8 @@ impl PartialCancel {
     }
 }
 
-/// Whether an input came after this time, so that a cancel at this time spares it. Admission checks a requeued input once
-/// more.
+/// Whether an input came after this time, so that a cancel at this time spares it. Admission checks a requeued input
+/// once more.
 pub(crate) fn is_after(entry: &Entry, before: Timestamp) -> bool {
     entry.published.unwrap_or(entry.received) >= before
 }

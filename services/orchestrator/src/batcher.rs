@@ -1,9 +1,9 @@
 //! Dispatch in batches: messages of one session that wait together become one Indexed Job.
 //!
-//! A message waits with others of its session until slots are free, and for a moment in any case. Then as many as a batch
-//! may have become one: after the outcome lookup the manifest is written and the Job is created, and each message gets
-//! the reply. A single message becomes a Job of its own, as does work that is split into tasks or that a batch could not
-//! settle.
+//! A message waits with others of its session until slots are free, and for a moment in any case. Then as many as a
+//! batch may have become one: after the outcome lookup the manifest is written and the Job is created, and each message
+//! gets the reply. A single message becomes a Job of its own, as does work that is split into tasks or that a batch
+//! could not settle.
 
 use std::{
     collections::VecDeque,
@@ -39,8 +39,8 @@ pub(crate) struct Batcher {
 }
 
 impl Batcher {
-    /// Waits with others of the session until the Job is created or the work has an outcome. With `alone` the Job has no
-    /// other input.
+    /// Waits with others of the session until the Job is created or the work has an outcome. With `alone` the Job has
+    /// no other input.
     pub(crate) async fn join(&self, work: Work, origin: Origin, alone: bool) -> Reply {
         let (reply, answer) = oneshot::channel();
         {

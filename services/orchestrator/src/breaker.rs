@@ -1,7 +1,7 @@
 //! The circuit breaker of intake: limits it while messages fail. Pure.
 //!
-//! One message that always fails must not stop the others, so a message is received from time to time even then. The first
-//! success of any message removes the limit.
+//! One message that always fails must not stop the others, so a message is received from time to time even then. The
+//! first success of any message removes the limit.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! The orchestrator's calls of the API server, each with a timeout and without retries: the caller decides what to do about
-//! an error.
+//! The orchestrator's calls of the API server, each with a timeout and without retries: the caller decides what to do
+//! about an error.
 
 use std::time::Duration;
 

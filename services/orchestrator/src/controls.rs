@@ -2,7 +2,8 @@
 //! starts.
 //!
 //! Level-triggered: each pass compares the Jobs and parked messages with the decisions, so a decision takes effect also
-//! when no orchestrator ran at that time. Messages read a copy in memory; only cancelled sessions cost one more request.
+//! when no orchestrator ran at that time. Messages read a copy in memory; only cancelled sessions cost one more
+//! request.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -145,8 +146,8 @@ impl Controls {
             parked: (base.clock)(),
         };
         let text = serde_json::to_vec_pretty(&parked).context("encode the parked message")?;
-        // Also over an existing record: another replica may have requeued that one and be about to delete it. It deletes the
-        // generation that it read, so this one stays.
+        // Also over an existing record: another replica may have requeued that one and be about to delete it. It
+        // deletes the generation that it read, so this one stays.
         base.store.write(&work.identity.bucket, &parked.object(), text, Properties::json()).await?;
         base.metrics.parked.inc();
         tracing::info!(job = work.job, session = work.session, "parked the message, since its session is paused");
@@ -163,9 +164,9 @@ pub(crate) fn cancelled_outcome(work: &Work) -> Outcome {
     Outcome::new(&work.business, State::Cancelled, "cancelled", why)
 }
 
-/// Publishes the event of work that never became a Job once more, when its message is redelivered: the process that wrote
-/// the outcome may have died before it published the event. The event of a Job needs no such step: settling repeats until
-/// the finalizer is removed.
+/// Publishes the event of work that never became a Job once more, when its message is redelivered: the process that
+/// wrote the outcome may have died before it published the event. The event of a Job needs no such step: settling
+/// repeats until the finalizer is removed.
 pub(crate) async fn republish_event(base: &Base, work: &Work) -> anyhow::Result<()> {
     match outcomes::read(&base.store, &work.identity.bucket, &work.outcome()).await? {
         Some(Ok(outcome)) if outcome.kubernetes_job.is_none() => base.events.publish(&outcome).await,
@@ -217,8 +218,8 @@ pub(crate) async fn run(base: &Base, controls: &Controls, stop: &CancellationTok
     }
 }
 
-/// Reads the decisions and, when they changed or `full`, carries them out. Returns whether they changed. A decision that
-/// fails does not block the others; the errors are returned at the end.
+/// Reads the decisions and, when they changed or `full`, carries them out. Returns whether they changed. A decision
+/// that fails does not block the others; the errors are returned at the end.
 async fn pass(base: &Base, controls: &Controls, full: bool) -> anyhow::Result<bool> {
     let changed = read(base, controls).await?;
     if !changed && !full {

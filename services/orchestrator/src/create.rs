@@ -16,8 +16,8 @@ use crate::{
     metrics::retry,
 };
 
-/// Limit of concurrent creates. Each has a connection with its buffers and its handshake, and more of them do not make an
-/// API server quicker.
+/// Limit of concurrent creates. Each has a connection with its buffers and its handshake, and more of them do not make
+/// an API server quicker.
 const CREATES_MAX: usize = 32;
 
 /// The result of a create.
@@ -42,8 +42,8 @@ impl Default for Creates {
 }
 
 impl Creates {
-    /// Creates the Job of this name, which takes the slot. `body` encodes it only when a permit is free, so that waiting
-    /// creates use little memory. `published` has the publish times of its messages.
+    /// Creates the Job of this name, which takes the slot. `body` encodes it only when a permit is free, so that
+    /// waiting creates use little memory. `published` has the publish times of its messages.
     ///
     /// # Errors
     /// When the answer is about the API server or the template, and not about this Job.

@@ -27,8 +27,8 @@ impl Events {
         Self { publisher, lost, working: std::sync::Arc::new(AtomicBool::new(true)), sending: TaskTracker::new() }
     }
 
-    /// Publishes the event of an outcome. The client retries. While publishing works this waits a moment for the answer, so an
-    /// event is lost only if the process dies while Pub/Sub does not answer.
+    /// Publishes the event of an outcome. The client retries. While publishing works this waits a moment for the
+    /// answer, so an event is lost only if the process dies while Pub/Sub does not answer.
     pub(crate) async fn publish(&self, outcome: &Outcome) {
         let message = Message::new().set_attributes(outcome.event());
         let sent = self.publisher.publish(message);

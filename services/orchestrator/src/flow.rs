@@ -1,14 +1,14 @@
 //! Flow control: how many messages a stream may send, so that each has a slot. Pure.
 //!
 //! Pub/Sub sends at most `limit` messages that are not acknowledged yet, so it may have sent `acked + limit` in all.
-//! A message without a slot would have to be nacked, and Pub/Sub redelivers a nacked message only after the retry policy's
-//! backoff, 1 to 60 seconds. So an acknowledgement waits when it would allow Pub/Sub to send more messages than
-//! slots are free. The stream is then closed when all it may send has arrived, or nothing has for a moment; closing sends
-//! the waiting acknowledgements, and the next stream is opened for the free slots. A message in transit while a stream
-//! closes is not lost, but redelivered only after its lease.
+//! A message without a slot would have to be nacked, and Pub/Sub redelivers a nacked message only after the retry
+//! policy's backoff, 1 to 60 seconds. So an acknowledgement waits when it would allow Pub/Sub to send more messages
+//! than slots are free. The stream is then closed when all it may send has arrived, or nothing has for a moment;
+//! closing sends the waiting acknowledgements, and the next stream is opened for the free slots. A message in transit
+//! while a stream closes is not lost, but redelivered only after its lease.
 
-/// Limit of the messages of one stream that are not acknowledged. Acknowledgements are sent every 100 ms, so this allows
-/// for some 2,500 messages a second; each costs memory until it is acknowledged.
+/// Limit of the messages of one stream that are not acknowledged. Acknowledgements are sent every 100 ms, so this
+/// allows for some 2,500 messages a second; each costs memory until it is acknowledged.
 const OUTSTANDING_MAX: usize = 256;
 /// A stream uses all of the room up to this much, and half of it above, so that acknowledgements flow.
 const SMALL_ROOM: usize = 8;

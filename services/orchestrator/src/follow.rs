@@ -1,7 +1,7 @@
 //! The watch that feeds the view, and its recovery after failures.
 //!
-//! While the watch fails or is silent, the limit of active Jobs must hold: a created Job counts until a listing that began
-//! later does not show it, and while the watch is lost no message is received.
+//! While the watch fails or is silent, the limit of active Jobs must hold: a created Job counts until a listing that
+//! began later does not show it, and while the watch is lost no message is received.
 
 use cloud::probes::Health;
 use contract::labels;
@@ -17,8 +17,8 @@ use crate::{jobs::Jobs, view::View, watched::Watched};
 
 mod watch_health;
 
-/// Seconds after which the API server ends a watch and a new one begins: a broken connection may stay unnoticed for this
-/// time and 5 seconds more.
+/// Seconds after which the API server ends a watch and a new one begins: a broken connection may stay unnoticed for
+/// this time and 5 seconds more.
 const WATCH_SECS: u32 = 60;
 /// The readiness reason that the watch sets and clears.
 const READINESS: &str = "watch";

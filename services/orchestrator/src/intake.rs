@@ -3,9 +3,9 @@
 //! A message is received only for a free slot, so the backlog stays in Pub/Sub. With dispatch in batches, messages wait
 //! for their slots in the batcher, which has room for one batch and the next.
 //!
-//! At capacity the stream is closed, and opened once more when slots are free. `flow.rs` limits what a stream may send, so
-//! that next to nothing has to be nacked then. Closing waits for the accepted messages, whose Jobs are created, and never
-//! nacks them.
+//! At capacity the stream is closed, and opened once more when slots are free. `flow.rs` limits what a stream may send,
+//! so that next to nothing has to be nacked then. Closing waits for the accepted messages, whose Jobs are created, and
+//! never nacks them.
 
 use std::{sync::Arc, time::Duration};
 

@@ -175,8 +175,8 @@ pub(crate) fn object<'a>(job: &'a mut Map<String, Value>, path: &[&str]) -> anyh
     Ok(current)
 }
 
-/// The work of a Job. The pod template cannot be changed after creation and the annotation can, so the one that fits the
-/// Job's name, a hash of the identity, counts.
+/// The work of a Job. The pod template cannot be changed after creation and the annotation can, so the one that fits
+/// the Job's name, a hash of the identity, counts.
 ///
 /// # Errors
 /// When neither fits the name.

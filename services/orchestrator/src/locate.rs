@@ -47,8 +47,8 @@ pub(crate) async fn inline(base: &Base, message: &Received, work: &Work) -> Resu
         Written::New(generation) => {
             work.identity.generation = generation;
             base.hooks.reached(Step::InlineWritten, Some(&message.id), Some(&work.identity)).await;
-            // An outcome is written before its input is deleted, so if an earlier input was deleted just now, its outcome
-            // is visible.
+            // An outcome is written before its input is deleted, so if an earlier input was deleted just now, its
+            // outcome is visible.
             if settled_generation(base, &work).await?.is_some() {
                 base.store.delete(&bucket, &object, generation).await?;
                 return Ok(None);

@@ -1,8 +1,8 @@
 //! Shares free slots between two subscriptions: the one for priority comes first while slots are scarce.
 //!
-//! Only pulling shows whether a subscription has messages. So while slots are scarce, the ordinary subscription waits until
-//! the one for priority has been open, with room, and sent nothing for a moment. While most slots are free, both are
-//! served.
+//! Only pulling shows whether a subscription has messages. So while slots are scarce, the ordinary subscription waits
+//! until the one for priority has been open, with room, and sent nothing for a moment. While most slots are free, both
+//! are served.
 
 use std::{
     sync::{Mutex, PoisonError},

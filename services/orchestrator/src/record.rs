@@ -1,4 +1,5 @@
-//! Steps that settling the Job of one input and that of a batch share: record the outcome, stop pods, remove the finalizer.
+//! Steps that settling the Job of one input and that of a batch share: record the outcome, stop pods, remove the
+//! finalizer.
 
 use std::time::Duration;
 
@@ -82,8 +83,8 @@ async fn delete_results(base: &Base, work: &Work) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Deletes the pods of a deleted Job and waits until they have stopped: no pod may write a result after its input counts
-/// as cancelled. Our finalizer keeps the Job until then.
+/// Deletes the pods of a deleted Job and waits until they have stopped: no pod may write a result after its input
+/// counts as cancelled. Our finalizer keeps the Job until then.
 pub(crate) async fn stop_pods(base: &Base, name: &str) -> anyhow::Result<Vec<Pod>> {
     let mut wait = POLL_MIN;
     loop {

@@ -116,8 +116,8 @@ impl Settler {
         let mut pods = self.base.cluster.pods(name).await?;
         let mut log_tail = None;
         if state == JobState::Deleted {
-            // The logs are deleted with the pods. And the pods must stop before the results are read: cancelled work has no
-            // result.
+            // The logs are deleted with the pods. And the pods must stop before the results are read: cancelled work
+            // has no result.
             log_tail = self.read_log_tail(&pods).await;
             let stopped = stop_pods(&self.base, name).await?;
             pods = outcome::latest_pods(pods, stopped);
@@ -162,7 +162,8 @@ impl Settler {
         Ok(count)
     }
 
-    /// The end of the most relevant log. A log that cannot be read does not stop settling: its pod or node may be deleted.
+    /// The end of the most relevant log. A log that cannot be read does not stop settling: its pod or node may be
+    /// deleted.
     async fn read_log_tail(&self, pods: &[Pod]) -> Option<String> {
         let (pod, container) = outcome::pod_with_log(pods)?;
         match self.base.cluster.log_tail(pod, container, LOG_TAIL_BYTES).await {

@@ -1,8 +1,8 @@
 //! Settles the Job of a batch: records the one outcome of every input and removes our finalizer.
 //!
 //! An input is settled as soon as a pod has reported it, while other indexes still run or are retried. The other inputs
-//! follow when the Job has ended or was deleted: a result in the bucket says that an input is done, whatever happened to
-//! its pod. The manifest is deleted when every input is settled, and the finalizer is removed last; a Job without
+//! follow when the Job has ended or was deleted: a result in the bucket says that an input is done, whatever happened
+//! to its pod. The manifest is deleted when every input is settled, and the finalizer is removed last; a Job without
 //! manifest has nothing left to settle.
 
 use std::{
@@ -177,8 +177,8 @@ impl BatchSettler {
         finish_work(&self.base, &self.settled, &work.identity, &outcome).await
     }
 
-    /// Requeues an input that no pod settled. With `alone` it becomes a Job of its own: the cause that ended the pods may be
-    /// another input, and a Job of its own shows which.
+    /// Requeues an input that no pod settled. With `alone` it becomes a Job of its own: the cause that ended the pods
+    /// may be another input, and a Job of its own shows which.
     async fn requeue(&self, entry: &Entry, alone: bool) -> anyhow::Result<()> {
         self.base.requeue(&entry.work, alone).await?;
         let (job, session) = (&entry.work.job, &entry.work.session);

@@ -1,5 +1,5 @@
-//! A cache of the identities that this process settled last, so that a message whose outcome was checked just before its
-//! Job was settled does not run again.
+//! A cache of the identities that this process settled last, so that a message whose outcome was checked just before
+//! its Job was settled does not run again.
 
 use std::{
     collections::{HashSet, VecDeque},

@@ -30,7 +30,8 @@ enum Checked {
     Requeued(Timestamp),
 }
 
-/// The old inputs that were checked, by a hash of name and generation. It holds only inputs that are still in the bucket.
+/// The old inputs that were checked, by a hash of name and generation. It holds only inputs that are still in the
+/// bucket.
 #[derive(Debug, Default)]
 struct InputCache {
     hasher: RandomState,

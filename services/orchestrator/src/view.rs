@@ -194,8 +194,8 @@ impl View {
         self.creations.awaited_since()
     }
 
-    /// How many of `max` slots are free. None while very many Jobs are unsettled: if settling fails, their number must not
-    /// grow in the cluster.
+    /// How many of `max` slots are free. None while very many Jobs are unsettled: if settling fails, their number must
+    /// not grow in the cluster.
     pub(crate) fn room(&self, max: usize) -> usize {
         if !self.synced || self.lost || self.unsettled() > (2 * max).max(UNSETTLED_MAX) {
             return 0;
@@ -208,7 +208,8 @@ impl View {
         self.active
     }
 
-    /// Slots of active Jobs that wait until their queue admits them. They use slots, so that the backlog stays in Pub/Sub.
+    /// Slots of active Jobs that wait until their queue admits them. They use slots, so that the backlog stays in
+    /// Pub/Sub.
     pub(crate) fn suspended(&self) -> usize {
         self.suspended
     }

@@ -75,8 +75,8 @@ pub struct Correction {
     pub resources: Resources,
 }
 
-/// The dead letters among the objects of a business, the oldest first, without replayed ones; with `discarded`, also the
-/// discarded ones. Pure.
+/// The dead letters among the objects of a business, the oldest first, without replayed ones; with `discarded`, also
+/// the discarded ones. Pure.
 pub fn among(business: &str, session: Option<&str>, objects: &Objects, discarded: bool) -> Vec<DeadLetter> {
     let metadata: HashMap<&str, &BTreeMap<String, String>> =
         objects.outcomes.iter().map(|outcome| (outcome.name.as_str(), &outcome.metadata)).collect();
@@ -114,8 +114,8 @@ pub fn among(business: &str, session: Option<&str>, objects: &Objects, discarded
     letters
 }
 
-/// Marks a dead letter as discarded; `false` when its outcome was deleted. With `input`, then deletes that generation of
-/// its input.
+/// Marks a dead letter as discarded; `false` when its outcome was deleted. With `input`, then deletes that generation
+/// of its input.
 ///
 /// # Errors
 /// When the outcome cannot be changed, or the input cannot be deleted.
@@ -182,8 +182,8 @@ impl Replayer {
         self.retrier.retry(&chosen, &correction.resources).await
     }
 
-    /// Publishes a refused message again, and marks the refusal after that. When this program stops in between, a second
-    /// replay makes a second message, which is harmless: it has the same input, or is refused again.
+    /// Publishes a refused message again, and marks the refusal after that. When this program stops in between, a
+    /// second replay makes a second message, which is harmless: it has the same input, or is refused again.
     async fn message(&self, letter: &DeadLetter, correction: &Correction) -> anyhow::Result<Retried> {
         let outcome = self.outcome(letter).await?;
         let data = match (&correction.contents, &outcome.message_data) {

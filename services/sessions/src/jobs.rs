@@ -41,8 +41,8 @@ pub enum State {
     Cancelled,
     /// Its message could not be accepted.
     Refused,
-    /// Its input is older than outcomes are kept, and it has no outcome. It is not known whether it ran. It runs only after
-    /// a retry.
+    /// Its input is older than outcomes are kept, and it has no outcome. It is not known whether it ran. It runs only
+    /// after a retry.
     Expired,
 }
 
@@ -149,7 +149,8 @@ pub struct Objects {
     pub inputs: Vec<Object>,
     /// Objects under `B/outcome/`.
     pub outcomes: Vec<Object>,
-    /// Jobs that were requested before this time may have lost their outcome (see [`contract::config::Retention::expired_before`]).
+    /// Jobs that were requested before this time may have lost their outcome (see
+    /// [`contract::config::Retention::expired_before`]).
     pub expired_before: Option<Timestamp>,
 }
 
@@ -280,8 +281,8 @@ pub fn published_to_settled(timestamps: &Timestamps) -> Option<SignedDuration> {
     Some(timestamps.settled?.duration_since(timestamps.published?))
 }
 
-/// Reads the outcomes of the Jobs that have one, and fills in the Jobs. A Job whose outcome was deleted meanwhile stays as
-/// it was; a Job with an unreadable outcome has failed ([`outcome::stored::UNREADABLE`]).
+/// Reads the outcomes of the Jobs that have one, and fills in the Jobs. A Job whose outcome was deleted meanwhile stays
+/// as it was; a Job with an unreadable outcome has failed ([`outcome::stored::UNREADABLE`]).
 ///
 /// # Errors
 /// When the bucket cannot be read.
@@ -296,8 +297,8 @@ pub async fn fill(store: &Store, bucket: &str, jobs: &mut [Job]) -> anyhow::Resu
     Ok(())
 }
 
-/// The newest `limit` Jobs in these states (all when the list is empty), with their outcomes read. No other outcomes are
-/// read, except where the state is only in the outcome.
+/// The newest `limit` Jobs in these states (all when the list is empty), with their outcomes read. No other outcomes
+/// are read, except where the state is only in the outcome.
 ///
 /// # Errors
 /// As [`fill`].

@@ -144,8 +144,8 @@ fn failed(business: &Business, outcome: &Outcome, outcome_object: &str) -> Row {
     Row { error: Some(error), ..row(&session, &job, "", "") }
 }
 
-/// The rows of one result. The format of the built-in kernel is known. Of other programs, the numbers of a flat JSON object
-/// or of a table and short texts are shown; of anything else only the size.
+/// The rows of one result. The format of the built-in kernel is known. Of other programs, the numbers of a flat JSON
+/// object or of a table and short texts are shown; of anything else only the size.
 pub fn rows(session: &str, job: &str, task: &str, object: &Object, body: &[u8]) -> Vec<Row> {
     let single = |measure: &str, value: Value| vec![Row { value: Some(value), ..row(session, job, task, measure) }];
     match serde_json::from_slice::<Value>(body) {

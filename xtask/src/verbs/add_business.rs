@@ -33,12 +33,12 @@ pub(crate) struct Args {
     lock: locking::LockArgs,
 }
 
-/// Plans what the business needs, makes it, and deploys its orchestrator when the others have theirs; the web apps are
-/// told of it.
+/// Plans what the business needs, creates it, and deploys its orchestrator when the other businesses have theirs; the
+/// configuration of the web apps is updated.
 ///
 /// # Errors
-/// When the name cannot be a business's, something is in the way, the user does not agree, or a step failed; a repeated run continues
-/// from there.
+/// When the name is not valid for a business, a resource of somebody else has its name, the user does not agree, or a
+/// step failed; a repeated run continues from there.
 pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
     let before = context::load(globals)?;
     let variables = contract::config::variables();

@@ -19,7 +19,7 @@ const TOOLS: [&str; 3] = ["kubectl", "gcloud", "gke-gcloud-auth-plugin"];
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {}
 
-/// Looks, prints every finding, and fails when something needed is not fine.
+/// Checks the environment, prints every finding, and fails when something that is needed is missing or wrong.
 ///
 /// # Errors
 /// When the environment file cannot be read, or something needed is not fine.
@@ -67,7 +67,7 @@ pub(crate) async fn run(globals: &Globals, _: &Args, output: &Output) -> anyhow:
         .into())
 }
 
-/// Looks for a program in these folders, written as in `PATH`.
+/// Finds a program in these folders, written as in `PATH`.
 fn look_for(tool: &str, paths: &str) -> Finding {
     let found = std::env::split_paths(paths)
         .map(|folder| folder.join(tool))

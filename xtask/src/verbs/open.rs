@@ -57,8 +57,8 @@ struct Opened {
     token: Option<String>,
 }
 
-/// Opens a port on this machine and passes every connection on to the app, until Ctrl-C; behind Identity-Aware Proxy the
-/// app has an address of its own, which is shown.
+/// Opens a port on this machine and passes every connection on to the app, until Ctrl-C; behind Identity-Aware Proxy
+/// the app has an address of its own, which is shown.
 ///
 /// # Errors
 /// When the app is not there, or the port is taken.

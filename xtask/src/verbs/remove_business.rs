@@ -22,7 +22,8 @@ pub(crate) struct Args {
 /// Stops its intake, takes everything of it away, and takes it out of the environment file last.
 ///
 /// # Errors
-/// When work is pending and is not to be cancelled, the user does not agree, or a step failed; a repeated run continues from there.
+/// When work is pending and is not to be cancelled, the user does not agree, or a step failed; a repeated run continues
+/// from there.
 pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
     let before = context::load(globals)?;
     if before.business(&args.name).is_none() {

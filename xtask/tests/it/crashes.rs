@@ -55,8 +55,8 @@ pub(crate) async fn submit(world: &World, business: &str) -> BTreeMap<String, St
     expected
 }
 
-/// Whether a crash at a step runs: in a sample, one orchestrator alone and one of two take turns from step to step. A step
-/// that both kinds of dispatch reach has the one with Jobs and the other with batches.
+/// Whether a crash at a step runs: in a sample, one orchestrator alone and one of two take turns from step to step. A
+/// step that both kinds of dispatch reach has the one with Jobs and the other with batches.
 pub(crate) fn is_sampled(step: Step, replicas: usize, dispatch: &str) -> bool {
     is_long() || (step as usize + replicas + usize::from(dispatch == "batch")).is_multiple_of(2)
 }
@@ -115,8 +115,8 @@ macro_rules! crash_tests {
     };
 }
 
-// Of a batch, the steps that no Job of one input comes to; that the others hold for it too, the orchestrator's own tests
-// show.
+// Of a batch, the steps that no Job of one input comes to; that the others hold for it too, the orchestrator's own
+// tests show.
 crash_tests! { "batch":
     batch_manifest_written: ManifestWritten,
     batch_created: Created,

@@ -1,15 +1,15 @@
 //! Stands in front of Google's Pub/Sub emulator and says goodbye to it for clients that cannot do so themselves.
 //!
-//! The emulator (0.8.20) takes a StreamingPull off its list only when the client closes its half of the stream. A stream
-//! whose call is cancelled, or whose connection is gone, stays there for good: a message whose lease ends is handed to
-//! any stream of the list, so with a few such streams it is lost for one lease after the other. Seen with a client that
-//! is not ours (Google's for Python): of six messages whose holder had closed its half, all six came to the next holder
-//! after one lease; of six whose holder was killed, and of six whose holder had cancelled, two each came after two; of
-//! six dead streams at once, nothing came within ten leases. Google's clients cancel when they close a stream, and a
-//! killed program does nothing at all.
+//! The emulator (0.8.20) takes a StreamingPull off its list only when the client closes its half of the stream. A
+//! stream whose call is cancelled, or whose connection is gone, stays there for good: a message whose lease ends is
+//! handed to any stream of the list, so with a few such streams it is lost for one lease after the other. Seen with a
+//! client that is not ours (Google's for Python): of six messages whose holder had closed its half, all six came to the
+//! next holder after one lease; of six whose holder was killed, and of six whose holder had cancelled, two each came
+//! after two; of six dead streams at once, nothing came within ten leases. Google's clients cancel when they close a
+//! stream, and a killed program does nothing at all.
 //!
-//! Pub/Sub itself sees that a stream has ended, however it did. So does this: whatever ends a request, the emulator sees
-//! it end in the one way that it heeds. Messages, leases and redelivery are the emulator's own.
+//! Pub/Sub itself sees that a stream has ended, however it did. So does this: whatever ends a request, the emulator
+//! sees it end in the one way that it heeds. Messages, leases and redelivery are the emulator's own.
 
 use std::{convert::Infallible, net::SocketAddr};
 

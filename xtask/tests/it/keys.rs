@@ -16,8 +16,8 @@ const FILE: &str = "project = \"key-desk\"\nlocation = \"europe-west1\"\ncloud =
                     command = [\"/bin/sh\", \"-c\", \"read -r gate; while [ ! -e $gate ]; do sleep 0.1; done\"]\n";
 const KEYS: &str = "v1/projects/key-desk/serviceAccounts/bu1-engine@key-desk.iam.gserviceaccount.com/keys";
 
-/// Every file below a folder that can hold a key: all but the programs of images, which were compiled before there was a
-/// key. To search them too takes longer than the rest of a test.
+/// Every file below a folder that can hold a key: all but the programs of images, which were compiled before there was
+/// a key. To search them too takes longer than the rest of a test.
 pub(crate) fn files(folder: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {

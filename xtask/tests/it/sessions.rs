@@ -75,7 +75,8 @@ async fn a_session_is_paused_resumed_cancelled_and_retried() {
         world.objects("bu1", "outcome").await.len() == 2 && world.objects("bu1", "parked").await.is_empty()
     })
     .await;
-    // What is cancelled ends, whether it runs or its message has yet to come; the dead orchestrator's successor does it.
+    // What is cancelled ends, whether it runs or its message has yet to come; the dead orchestrator's successor does
+    // it.
     orchestrator.kill();
     let late = world.upload("bu1", "s1", "late", "payload").await;
     world.publish(&late).await;

@@ -1,5 +1,5 @@
-//! The web apps as end-to-end tests have them: in this process, each with the identity that it has when it is deployed, in
-//! a world that has what a deploy renders for them.
+//! The web apps as end-to-end tests have them: in this process, each with the identity that it has when it is deployed,
+//! in a world that has what a deploy renders for them.
 
 use std::{net::SocketAddr, time::Duration};
 

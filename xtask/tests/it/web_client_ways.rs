@@ -1,5 +1,5 @@
-//! Other ways to submit in a real browser: files that are dropped, a browser without scripts, and a bucket that does not
-//! answer for a while.
+//! Other ways to submit in a real browser: files that are dropped, a browser without scripts, and a bucket that does
+//! not answer for a while.
 
 use client::Uploads;
 use localcloud::faults::{Fault, When};

@@ -1,5 +1,5 @@
-//! The monitor in a real browser while work goes on: a log as it is written, a Job that is cancelled, a dead letter that is
-//! sent again, and sessions whose Jobs run in batches.
+//! The monitor in a real browser while work goes on: a log as it is written, a Job that is cancelled, a dead letter
+//! that is sent again, and sessions whose Jobs run in batches.
 
 use std::path::Path;
 

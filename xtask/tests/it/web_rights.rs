@@ -69,8 +69,8 @@ fn unused(world: &World, email: &str) -> Vec<String> {
     unused
 }
 
-/// Submits to a paused session until a message is put aside, as all are once the orchestrator has read of the pause; the
-/// name of that Job.
+/// Submits to a paused session until a message is put aside, as all are once the orchestrator has read of the pause;
+/// the name of that Job.
 async fn put_aside(world: &World, business: &str, session: &str) -> String {
     for number in 0.. {
         let job = format!("marker-{number}");

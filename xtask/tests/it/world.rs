@@ -300,8 +300,8 @@ impl World {
         self.real.is_some()
     }
 
-    /// A client with the identity of a service account in the cluster; on a real one with that of whoever runs the test,
-    /// since what all environments share there is not this test's to change.
+    /// A client with the identity of a service account in the cluster; on a real one with that of whoever runs the
+    /// test, since what all environments share there is not this test's to change.
     pub(crate) async fn client_of(&self, namespace: &str, account: &str) -> kube::Client {
         if self.is_real() {
             return self.kube.clone();

@@ -129,7 +129,7 @@ async fn a_cancelled_build_stays_cancelled_and_is_found_by_its_tag() {
     assert_eq!(ask(&builds, "GET", &filter("tags=\"three\""), Value::Null).await.unwrap(), json!({}));
     let cancelled = ask(&builds, "POST", &format!("{BUILDS}/{id}:cancel"), json!({})).await.unwrap();
     assert_eq!(cancelled["status"], "CANCELLED");
-    // Whoever works on it comes to its end.
+    // The worker of it ends.
     Arc::clone(&builds).work(id.to_owned()).await;
     assert_eq!(builds.get(id).unwrap()["status"], "CANCELLED");
     assert_eq!(ask(&builds, "GET", &running, Value::Null).await.unwrap(), json!({}));

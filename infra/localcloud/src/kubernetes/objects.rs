@@ -191,8 +191,8 @@ pub fn insert(transaction: &mut Transaction<'_>, kind: &'static Kind, object: Va
     Ok(if how.dry_run { Arc::new(object) } else { transaction.put(kind, object) })
 }
 
-/// Refuses a pod whose service account or priority class is not there, or that its namespace holds to be unsafe; gives it
-/// its priority.
+/// Refuses a pod whose service account or priority class is not there, or that its namespace holds to be unsafe; gives
+/// it its priority.
 fn admit_pod(transaction: &Transaction<'_>, mut pod: Value) -> Answer<Value> {
     let (namespace, name) = (value::namespace(&pod), value::name(&pod));
     let account = text(&pod, "/spec/serviceAccountName");

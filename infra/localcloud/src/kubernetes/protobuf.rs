@@ -15,8 +15,9 @@ const MAGIC: &[u8] = b"k8s\0";
 /// Deepest nesting that is read.
 const DEPTH: usize = 32;
 
-/// Messages: name, then `number field type`. Types: `s` text, `y` bytes, `i` number, `b` truth, `n` and `f` the same but
-/// absent when 0 or false, `t` time, `q` quantity, `x` number or text, `_` passed over, or another message; `*` marks a list, `%` a map from texts.
+/// Messages: name, then `number field type`. Types: `s` text, `y` bytes, `i` number, `b` truth, `n` and `f` the same
+/// but absent when 0 or false, `t` time, `q` quantity, `x` number or text, `_` passed over, or another message; `*`
+/// marks a list, `%` a map from texts.
 const MESSAGES: &str = "
 Unknown: 1 typeMeta TypeMeta, 2 raw y, 3 contentEncoding s, 4 contentType s
 TypeMeta: 1 apiVersion s, 2 kind s

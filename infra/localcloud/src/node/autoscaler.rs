@@ -24,7 +24,7 @@ pub struct Pool {
     pub takes: Duration,
 }
 
-/// Looks after a pool until the cluster stops.
+/// Scales a pool until the cluster stops.
 pub(crate) async fn run(cluster: Arc<Cluster>, pool: Pool) {
     let mut pods = cluster.store.subscribe(&[&kinds::POD]);
     let mut nodes = 0;

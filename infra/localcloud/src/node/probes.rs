@@ -85,7 +85,7 @@ impl Probe {
         })
     }
 
-    /// Looks again and again and reports each time the verdict turns, and why; the first verdict is always reported.
+    /// Probes repeatedly and reports each change of the verdict with its cause; the first verdict is always reported.
     /// Until something was found good it checks more often than the period, so that what starts quickly is ready
     /// quickly.
     pub(super) async fn watch(&self, mut report: impl FnMut(bool, &str)) {

@@ -177,7 +177,8 @@ impl Storage {
         Ok(changed)
     }
 
-    /// Publishes an event to the topics whose notifications ask for it. `other` is the generation that replaced or was replaced.
+    /// Publishes an event to the topics whose notifications ask for it. `other` is the generation that replaced or was
+    /// replaced.
     pub(super) fn notify(
         &self,
         notifications: &BTreeMap<u64, Notification>,

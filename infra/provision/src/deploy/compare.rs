@@ -58,7 +58,8 @@ pub(super) fn difference(live: Option<&Value>, after: Option<&Value>) -> String 
     unified.context_radius(AROUND).to_string()
 }
 
-/// An object as YAML, without what the cluster wrote; values of a Secret are replaced by marks that differ when the values do.
+/// An object as YAML, without what the cluster wrote; values of a Secret are replaced by marks that differ when the
+/// values do.
 fn for_people(object: &Value) -> String {
     let mut object = object.clone();
     strip(&mut object);

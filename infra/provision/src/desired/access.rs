@@ -12,8 +12,8 @@ pub const ROLE_PREFIX: &str = "deskgrid";
 /// Custom role for what no predefined role grants alone. Listing is evaluated on the bucket, never on a prefix, so it
 /// cannot stand under a condition on objects; the nearest predefined role also shows the bucket's metadata.
 pub const LISTER_ROLE: &str = "deskgridObjectLister";
-/// Custom role for marking an object in its metadata. It neither makes, replaces nor deletes one, which every predefined
-/// role that changes metadata also does (or it hands out access).
+/// Custom role for marking an object in its metadata. It neither makes, replaces nor deletes one, which every
+/// predefined role that changes metadata also does (or it hands out access).
 pub const MARKER_ROLE: &str = "deskgridObjectMarker";
 /// The project's custom roles: id, title, what they are for, what they hold.
 const CUSTOM_ROLES: &[(&str, &str, &str, &[&str])] = &[

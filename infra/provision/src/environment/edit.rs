@@ -21,7 +21,8 @@ pub fn add_business(text: &str, name: &str) -> anyhow::Result<String> {
         bail!("there is a business {name:?} already");
     }
     let mut table = Table::new();
-    // Without a position of its own a new table goes behind everything; behind its sisters is where a person expects it.
+    // Without a position of its own a new table goes behind everything; behind its sisters is where a person expects
+    // it.
     table.set_position(last);
     table.decor_mut().set_prefix("\n");
     businesses.insert(name, Item::Table(table));

@@ -43,7 +43,8 @@ struct Values<'a> {
     config_hash: String,
 }
 
-/// The files of the web apps that there are images of. Their configuration has the businesses that they serve and no other.
+/// The files of the web apps that there are images of. Their configuration has the businesses that they serve and no
+/// other.
 pub(super) fn files(
     tera: &Tera,
     environment: &Environment,

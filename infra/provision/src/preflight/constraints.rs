@@ -26,8 +26,9 @@ const KEYS: &str = "set auth = \"workload-identity\" in the environment file: no
 const ACCOUNTS: &str = "set iam = \"verify\" under [manage] in the environment file, and have the accounts made that \
                         `cargo xtask plan` then names";
 
-/// Constraints that we could break. Names: cloud.google.com/resource-manager/docs/organization-policy/org-policy-constraints,
-/// and of the managed ones cloud.google.com/kubernetes-engine/docs/how-to/hardening-your-cluster.
+/// Constraints that we could break. Names:
+/// cloud.google.com/resource-manager/docs/organization-policy/org-policy-constraints, and of the managed ones
+/// cloud.google.com/kubernetes-engine/docs/how-to/hardening-your-cluster.
 const CONSTRAINTS: [Constraint; 10] = [
     enforced("iam.disableServiceAccountKeyCreation", has_keys, KEYS),
     enforced("iam.managed.disableServiceAccountKeyCreation", has_keys, KEYS),
@@ -135,7 +136,7 @@ fn has_public_nodes(environment: &Environment, pending: &Pending<'_>) -> bool {
         && makes_cluster(environment, pending)
 }
 
-/// Looks at every constraint that matters.
+/// Checks every constraint that matters.
 pub(super) async fn check(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Vec<Finding> {
     let matter = CONSTRAINTS.iter().filter(|constraint| (constraint.matters)(environment, pending));
     let checks = matter.map(|constraint| async move {

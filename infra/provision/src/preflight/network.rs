@@ -8,8 +8,8 @@ use crate::{
     resource::Kind,
 };
 
-/// Looks whether nodes without public addresses reach Google's APIs; a way that cannot be seen from here (a NAT, an own
-/// route) may do as well, so nothing is stopped by it.
+/// Checks whether nodes without public addresses reach Google's APIs; a way that cannot be seen from here (a NAT, an
+/// own route) may do as well, so nothing is stopped by it.
 pub(super) async fn check(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Option<Finding> {
     let network = &environment.network;
     let makes = environment.manage.cluster == Managed::Create && pending.creates(Kind::Cluster);

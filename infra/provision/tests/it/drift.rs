@@ -1,5 +1,5 @@
-//! What a hand changed: one thing of every kind that can be changed back, so that a run that repairs it sends every kind
-//! of change.
+//! What a hand changed: one thing of every kind that can be changed back, so that a run that repairs it sends every
+//! kind of change.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,5 @@
-//! Fifty businesses: as many waves as for three, a plan that fits on a screen or two, and limits met before Google does.
+//! Fifty businesses: as many waves as for three, a plan that fits on a screen or two, and limits met before Google
+//! does.
 
 use std::sync::{Arc, Mutex};
 

@@ -149,7 +149,8 @@ async fn services_and_money_are_looked_at() {
     unbilled.stop().await;
 }
 
-/// Each constraint, what in an environment breaks it, and what the fix says; and the settings with which none is broken.
+/// Each constraint, what in an environment breaks it, and what the fix says; and the settings with which none is
+/// broken.
 #[tokio::test]
 async fn every_constraint_is_named_with_the_setting_that_avoids_it() {
     const BROKEN: &str = "auth = \"key\"\n[network]\nendpoint = \"public\"\n";

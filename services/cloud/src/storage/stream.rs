@@ -14,8 +14,8 @@ use super::{
     upload::Fingerprint,
 };
 
-/// Bytes that are kept until Cloud Storage has confirmed them, so that an upload can continue after a broken connection.
-/// A multiple of 256 KiB.
+/// Bytes that are kept until Cloud Storage has confirmed them, so that an upload can continue after a broken
+/// connection. A multiple of 256 KiB.
 const WINDOW: usize = 2 * 1024 * 1024;
 
 /// Bytes that can be read only once. Clones are the same stream.

@@ -1,5 +1,5 @@
-//! Outcomes in the bucket. Other programs with write access may damage one, so an unreadable outcome is no error: it counts
-//! as a failed Job whose reason names the object.
+//! Outcomes in the bucket. Other programs with write access may damage one, so an unreadable outcome is no error: it
+//! counts as a failed Job whose reason names the object.
 
 use super::{Outcome, SCHEMA, State};
 use crate::{Identity, message::Work, object};
@@ -27,8 +27,8 @@ impl std::fmt::Display for Unreadable {
 impl std::error::Error for Unreadable {}
 
 impl Unreadable {
-    /// The outcome to use instead: a failed Job. Its work has the identity from the object's name, and no options, so no
-    /// retry may be made from it.
+    /// The outcome to use instead: a failed Job. Its work has the identity from the object's name, and no options, so
+    /// no retry may be made from it.
     pub fn outcome(&self, bucket: &str) -> Outcome {
         let business = self.object.split('/').next().unwrap_or_default();
         let mut outcome = Outcome::new(business, State::Failed, UNREADABLE, self.to_string());

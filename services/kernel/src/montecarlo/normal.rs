@@ -21,7 +21,7 @@ pub const QUARTER: usize = BLOCK / 4;
 pub struct Stream {
     /// From the seed, see [`super::philox::key`].
     pub key: [u32; 2],
-    /// What the trade is told apart by, see [`super::philox::stream`].
+    /// Identifies the trade, see [`super::philox::stream`].
     pub trade: [u32; 2],
     /// Number of the block of paths within the trade.
     pub block: u32,

@@ -18,7 +18,7 @@ use crate::pricing::{
 pub struct Plan {
     /// Key of the random numbers.
     pub key: [u32; 2],
-    /// What the trade's random numbers are told apart by.
+    /// Stream of the trade's random numbers.
     pub trade: [u32; 2],
     /// How paths are drawn.
     pub sampling: Sampling,

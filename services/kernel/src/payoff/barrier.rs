@@ -2,8 +2,8 @@
 //!
 //! At dates the payoff jumps at the barrier, so every Greek is by the likelihood ratio: the payoff times the derivative
 //! of the logarithm of the path's density. Continuously, one step to maturity is exact: whether the path between both
-//! ends touched the barrier has a closed form (the Brownian bridge's), which makes the payoff continuous, so that delta,
-//! vega, rho and theta are pathwise, and gamma the likelihood ratio's derivative of delta.
+//! ends touched the barrier has a closed form (the Brownian bridge's), which makes the payoff continuous, so that
+//! delta, vega, rho and theta are pathwise, and gamma the likelihood ratio's derivative of delta.
 
 use super::{Common, Rules};
 use crate::{

@@ -306,8 +306,8 @@ impl Level {
         }
     }
 
-    /// Replaces the independent normals by the correlation matrix's inverse times the correlated ones. Where there is no
-    /// inverse nobody asked for what it is needed for.
+    /// Replaces the independent normals by the correlation matrix's inverse times the correlated ones. Where there is
+    /// no inverse nobody asked for what it is needed for.
     fn solve(&self, normals: &mut [Lane]) {
         if !self.basket.factor.definite {
             return;

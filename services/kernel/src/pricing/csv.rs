@@ -224,7 +224,7 @@ impl<'t> Records<'t> {
             match unquoted(raw) {
                 Ok(text) => cells.push(Cell { at: start + usize::from(raw.starts_with('"')), text }),
                 Err(message) => {
-                    // What follows such a quote cannot be told apart, so the record ends with its line.
+                    // The text after such a quote is ambiguous, so the record ends with its line.
                     let rest = &self.text[start..];
                     self.at = rest.find(['\n', '\r']).map_or(self.text.len(), |length| start + length + 1);
                     self.core.reset();

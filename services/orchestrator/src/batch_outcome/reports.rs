@@ -25,8 +25,8 @@ pub(crate) struct Reports {
 }
 
 impl Reports {
-    /// Adds a report: success counts most, then a permanent failure, then the last failure. A log is kept only if an outcome
-    /// is still to be written: not for `settled` inputs, and not for those that may be retried.
+    /// Adds a report: success counts most, then a permanent failure, then the last failure. A log is kept only if an
+    /// outcome is still to be written: not for `settled` inputs, and not for those that may be retried.
     pub(crate) fn add(&mut self, report: Report, state: JobState, settled: &HashSet<u32>) {
         let reporter = self.reporters.len();
         let inputs = (report.done.len() + report.failed.len()).max(1);

@@ -56,8 +56,8 @@ impl Queue {
         self.groups.entry(key).or_default().push_back(pending);
     }
 
-    /// The next group: of those that are ready, priority first, then the one that has waited longest. `Err` has the time
-    /// when a group will be ready.
+    /// The next group: of those that are ready, priority first, then the one that has waited longest. `Err` has the
+    /// time when a group will be ready.
     pub(super) fn next(&self, now: Instant) -> Result<Key, Option<Instant>> {
         let due = |key: &Key, group: &VecDeque<Pending>| {
             let since = group.front().map_or(now, |pending| pending.since);

@@ -17,8 +17,8 @@ use crate::{
     outcome::{JobState, job_state},
 };
 
-/// Deletes the cancelled Jobs of a session that have not ended; settling writes their outcomes. A Job that cannot be read
-/// does not block the others.
+/// Deletes the cancelled Jobs of a session that have not ended; settling writes their outcomes. A Job that cannot be
+/// read does not block the others.
 pub(super) async fn jobs(base: &Base, session: &str, control: &Control, errors: &mut Errors) {
     let selector = format!("{}={}", labels::SESSION, names::label_value(session));
     let jobs = match base.cluster.jobs(&selector).await {

@@ -1,8 +1,8 @@
 //! Releases parked messages: requeues those of sessions that are no longer paused, and writes the outcomes of cancelled
 //! ones.
 //!
-//! A session may have very many parked messages, so many are released at the same time. After some hundreds the decisions
-//! are read once more, so that a new decision does not wait for the rest.
+//! A session may have very many parked messages, so many are released at the same time. After some hundreds the
+//! decisions are read once more, so that a new decision does not wait for the rest.
 
 use anyhow::Context as _;
 use cloud::storage::{Object, Written};
@@ -17,8 +17,8 @@ const CONCURRENCY: usize = 64;
 /// Records after which the decisions are read once more.
 const RECORDS_PER_READ: usize = 256;
 
-/// Releases every releasable record. A record that fails does not block the others. Returns whether the decisions changed
-/// meanwhile, which ends this early.
+/// Releases every releasable record. A record that fails does not block the others. Returns whether the decisions
+/// changed meanwhile, which ends this early.
 pub(super) async fn all(
     base: &Base,
     controls: &Controls,
@@ -57,8 +57,8 @@ pub(super) async fn all(
     Ok(changed)
 }
 
-/// Whether a record may be released by its session's decision. Of a paused session only cancelled work is released, which
-/// only the record's contents show.
+/// Whether a record may be released by its session's decision. Of a paused session only cancelled work is released,
+/// which only the record's contents show.
 fn is_releasable(business: &str, found: &Object, decisions: &Decisions) -> bool {
     let Some(session) = object::parse_parked(business, &found.name) else { return false };
     let control = decisions.get(session).map(|decision| &decision.control);

@@ -1,7 +1,7 @@
 //! The health of the watch: whether it is lost, and when to list all Jobs once more. Pure.
 //!
-//! A recovered watch shows it only by the next change, which may never come while intake has stopped. So a listing follows
-//! a failed watch, and the watch counts as working when it has not failed for a moment after that.
+//! A recovered watch shows it only by the next change, which may never come while intake has stopped. So a listing
+//! follows a failed watch, and the watch counts as working when it has not failed for a moment after that.
 
 use std::time::Duration;
 

@@ -11,8 +11,8 @@ use crate::{settle_batch::Progress, view::View};
 
 /// Limit of the Jobs settled at the same time that ended, or whose pods reported.
 const ENDED_MAX: usize = 32;
-/// Limit of the deleted Jobs settled at the same time. Each takes as long as its pods need to stop, so they have a limit
-/// of their own and do not delay the Jobs that ended.
+/// Limit of the deleted Jobs settled at the same time. Each takes as long as its pods need to stop, so they have a
+/// limit of their own and do not delay the Jobs that ended.
 const STOPPING_MAX: usize = 128;
 const RETRY_MIN: Duration = Duration::from_millis(200);
 const RETRY_MAX: Duration = Duration::from_secs(60);

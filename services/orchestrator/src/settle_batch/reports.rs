@@ -30,8 +30,8 @@ impl ReportMemory {
         u32::try_from(bytes / 1024 + 1).unwrap_or(u32::MAX).clamp(1, MEMORY_MAX_KIB)
     }
 
-    /// The reports of the pods, and the permit for their memory. A report that cannot be read is ignored, since the results
-    /// say which inputs are done.
+    /// The reports of the pods, and the permit for their memory. A report that cannot be read is ignored, since the
+    /// results say which inputs are done.
     pub(super) async fn read<'a>(
         &'a self,
         base: &Base,

@@ -17,8 +17,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::base::Base;
 
-/// Age from which a manifest or report that is still needed is rewritten. A lifecycle rule of the bucket may delete these
-/// objects when they are a day old.
+/// Age from which a manifest or report that is still needed is rewritten. A lifecycle rule of the bucket may delete
+/// these objects when they are a day old.
 const FRESH_FOR: SignedDuration = SignedDuration::from_hours(12);
 
 /// The inputs of the batches that have a Job, as hashes of their identities. They are read at the first request.

@@ -1,5 +1,5 @@
-//! Jobs that are being created, or were created and are not in the watch yet, so that each counts once however the answer
-//! and the watch race.
+//! Jobs that are being created, or were created and are not in the watch yet, so that each counts once however the
+//! answer and the watch race.
 
 use std::collections::HashMap;
 
@@ -66,8 +66,8 @@ impl Creations {
         }
     }
 
-    /// Records that a listing is complete: it shows every Job created before it began. So only a listing removes an awaited
-    /// Job, never a timeout.
+    /// Records that a listing is complete: it shows every Job created before it began. So only a listing removes an
+    /// awaited Job, never a timeout.
     pub(super) fn finish_listing(&mut self, begun: Instant) {
         self.jobs.retain(|_, creation| !matches!(creation.state, CreationState::Awaited(since) if since < begun));
         let awaited = self.jobs.values().filter(|creation| matches!(creation.state, CreationState::Awaited(_)));

@@ -215,8 +215,8 @@ fn a_message_that_is_parked_twice_outlives_its_first_record() {
     fixture.wait_until_done();
     let name = contract::object::parked("bu1", "s1", "j", &work.identity);
     let before = fixture.state().objects[&name].generation;
-    // Another replica has read the end of the pause and published it, and deletes the record that it read a moment after
-    // this one, which has not, has parked the message once more.
+    // Another replica has read the end of the pause and published it, and deletes the record that it read a moment
+    // after this one, which has not, has parked the message once more.
     fixture.publish_work(&work);
     fixture.wait_until_done();
     fixture.change(|state| state.objects.retain(|other, object| *other != name || object.generation != before));

@@ -1,4 +1,5 @@
-//! The test environment of an orchestrator: Pub/Sub, Cloud Storage and a cluster in memory, and processes that run in it.
+//! The test environment of an orchestrator: Pub/Sub, Cloud Storage and a cluster in memory, and processes that run in
+//! it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -23,7 +23,7 @@ fn the_payload_of_a_message_is_released_while_it_waits_for_a_batch() {
     let setting = Setting { max_active_jobs: 1, dispatch: Dispatch::Batch, ..Setting::default() };
     let process = Process::start(&fixture, setting);
     fixture.wait("the only slot is taken", |state| state.jobs.len() == 1 && state.messages_left() == 0);
-    // More than may be in hand at once.
+    // More than may be in progress at once.
     for _ in 0..40 {
         fixture.publish(&vec![b'x'; MEGABYTE - 1], &[]);
     }

@@ -1,4 +1,5 @@
-//! The orchestrator in its fixture: whatever is killed, denied or delivered twice, every identity gets exactly one outcome.
+//! The orchestrator in its fixture: whatever is killed, denied or delivered twice, every identity gets exactly one
+//! outcome.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 mod batch_controls;

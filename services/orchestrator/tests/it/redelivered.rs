@@ -1,5 +1,5 @@
-//! Redeliveries after the Jobs are settled and deleted, mixed with new messages: settled work never runs twice, whichever
-//! process settled it, though many messages share an outcome lookup.
+//! Redeliveries after the Jobs are settled and deleted, mixed with new messages: settled work never runs twice,
+//! whichever process settled it, though many messages share an outcome lookup.
 
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use crate::fixture::{Fixture, Process, Setting};
 
 const MANY: usize = 120;
 
-/// Runs `MANY` Jobs, one of three of which fails, to their outcomes, and takes the Jobs away as their time to live does.
+/// Runs `MANY` Jobs, one of three of which fails, to their outcomes, and takes the Jobs away as their time to live
+/// does.
 fn settled(fixture: &Arc<Fixture>, process: &Process) -> Vec<Work> {
     let contents = |index| if index % 3 == 0 { "bad" } else { "good" };
     let works = (0..MANY).map(|index| fixture.submit(&format!("old{index:03}"), contents(index), None, 1)).collect();

@@ -1,4 +1,4 @@
-//! What the sweep finds long after: inputs whose outcomes are gone, inputs that a batch has in hand, and what batches need.
+//! The sweep, long after: inputs whose outcomes are gone, inputs of a running batch, and the objects of batches.
 
 use std::time::Duration;
 

@@ -75,8 +75,8 @@ pub enum Fate {
     Failed(anyhow::Error),
 }
 
-/// A default name for a session, `20261122-143355-ab12`: the time (UTC), and a hash of the time and `salt`, which differs
-/// between submissions.
+/// A default name for a session, `20261122-143355-ab12`: the time (UTC), and a hash of the time and `salt`, which
+/// differs between submissions.
 pub fn session_name(now: jiff::Timestamp, salt: &str) -> String {
     let tail = contract::names::hash(&[&now.as_nanosecond().to_string(), salt], 4);
     format!("{}-{tail}", now.strftime("%Y%m%d-%H%M%S"))

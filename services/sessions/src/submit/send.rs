@@ -129,8 +129,8 @@ impl Submitter {
         }
     }
 
-    /// Submits every input, and calls `progress` with the result of each. When `stop` is cancelled, started uploads finish
-    /// and the rest is not sent.
+    /// Submits every input, and calls `progress` with the result of each. When `stop` is cancelled, started uploads
+    /// finish and the rest is not sent.
     pub async fn run(
         &self,
         inputs: Vec<Input>,

@@ -12,12 +12,12 @@ use super::{
 };
 
 impl Submitter {
-    /// Submits one Job with the bytes of `incoming`. The permission to create inputs does not include reading them, so an
-    /// existing input is compared by its listing. Never returns [`Fate::Failed`].
+    /// Submits one Job with the bytes of `incoming`. The permission to create inputs does not include reading them, so
+    /// an existing input is compared by its listing. Never returns [`Fate::Failed`].
     ///
     /// # Errors
-    /// When `incoming` fails; [`Differs`] when the session has another input of this name; or when Cloud Storage or Pub/Sub
-    /// fails.
+    /// When `incoming` fails; [`Differs`] when the session has another input of this name; or when Cloud Storage or
+    /// Pub/Sub fails.
     pub async fn submit_incoming(
         &self,
         job: &str,

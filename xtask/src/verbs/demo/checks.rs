@@ -27,7 +27,7 @@ pub(super) struct Check {
     pub(super) seen: String,
 }
 
-/// Looks at everything.
+/// Runs all checks.
 pub(super) async fn all(
     context: &Context,
     environment: &Environment,

@@ -156,7 +156,8 @@ fn a_pod_that_runs_and_is_not_ready_is_a_failure_after_a_while() {
     let waits = "waiting: the container orchestrator of orchestrator-x is in ContainerCreating";
     check_sight("new", creating.clone(), &mount(9, 0, &[]), waits);
     check_sight("new", creating.clone(), &mount(10, 0, &[]), said);
-    // It was in the way in the first moments, and a large image is on its way since; or it is over, and nothing is said.
+    // It was in the way in the first moments, and a large image is on its way since; or it is over, and nothing is
+    // said.
     check_sight("new", creating.clone(), &mount(60, 0, &[("Pulling", "Pulling image")]), waits);
     check_sight("new", creating, &mount(60, 10, &[]), waits);
 }
