@@ -2,9 +2,9 @@
 //! prices with standard errors in JSON out. `examples/README.md` describes the fields of both.
 //!
 //! - A JSON book may leave fields to the market data; what it says itself counts. Fields that are not listed are
-//! errors.
+//!   errors.
 //! - The first line of a table (RFC 4180) names its columns, which are the fields of a trade in any order; `id`,
-//! `kind`,
+//!   `kind`,
 //!   `option`, `strike` and `maturity` must be there. An empty cell is an absent field.
 //! - With `sobol`, as many of `paths` are simulated as are 32 to 63 times a power of two.
 //! - Observations are equally spaced over the maturity, the last one at maturity and none at the start.
