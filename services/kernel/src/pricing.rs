@@ -4,8 +4,7 @@
 //! - A JSON book may leave fields to the market data; what it says itself counts. Fields that are not listed are
 //!   errors.
 //! - The first line of a table (RFC 4180) names its columns, which are the fields of a trade in any order; `id`,
-//!   `kind`,
-//!   `option`, `strike` and `maturity` must be there. An empty cell is an absent field.
+//!   `kind`, `option`, `strike` and `maturity` must be there. An empty cell is an absent field.
 //! - With `sobol`, as many of `paths` are simulated as are 32 to 63 times a power of two.
 //! - Observations are equally spaced over the maturity, the last one at maturity and none at the start.
 //! - A trade's random numbers follow from the seed and its id, so its price is the same in whatever table, part of a
