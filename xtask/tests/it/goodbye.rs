@@ -9,7 +9,7 @@
 //! stream, and a killed program does nothing at all.
 //!
 //! Pub/Sub itself sees that a stream has ended, however it did. So does this: whatever ends a request, the emulator
-//! sees it end in the one way that it heeds. Messages, leases and redelivery are the emulator's own.
+//! sees it end in the only way that it notices. Messages, leases and redelivery are the emulator's own.
 
 use std::{convert::Infallible, net::SocketAddr};
 
