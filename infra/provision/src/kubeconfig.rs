@@ -13,10 +13,9 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     cloud::context_name,
-    desired,
     environment::{Endpoint, Environment},
     google::Client,
-    wire,
+    kinds::cluster,
 };
 
 /// Documentation of the plugin through which `kubectl` gets Google's tokens.
@@ -140,8 +139,8 @@ pub async fn write(
     path: &Path,
     namespace: Option<&str>,
 ) -> anyhow::Result<Option<(Entry, bool)>> {
-    let id = desired::cluster_id(environment);
-    let cluster = client.send_optional(&wire::read(&id)).await.with_context(|| format!("read the {id}"))?;
+    let id = cluster::id(environment);
+    let cluster = client.send_optional(&id.read(&Value::Null)).await.with_context(|| format!("read the {id}"))?;
     let Some(entry) = cluster.and_then(|cluster| Entry::of(environment, &cluster, namespace)) else { return Ok(None) };
     let changed = put(&entry, path).with_context(|| format!("put the cluster into {}", path.display()))?;
     Ok(Some((entry, changed)))

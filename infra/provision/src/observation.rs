@@ -28,8 +28,8 @@ pub struct Observation {
     pub extra: BTreeMap<Id, Value>,
     /// Other environments of the project of which something was seen on the way.
     pub others: BTreeSet<String>,
-    /// How many notifications of new objects each bucket has, if any resource asked is one.
-    pub notifications: BTreeMap<String, usize>,
+    /// How many there are of what is limited, by what it is limited in: notifications of a bucket.
+    pub counts: BTreeMap<String, usize>,
     /// The project's Cloud Storage agent as a member of policies, if any resource asked for names it.
     pub storage_agent: Option<String>,
 }

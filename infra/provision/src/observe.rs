@@ -3,14 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::{StreamExt as _, stream};
+use serde_json::Value;
 
 use crate::{
     desired::STORAGE_AGENT,
     environment::{Environment, Managed},
     google::{Api, Client, Error, Request, escape},
-    notification,
+    kinds::Owner,
     resource::{Desired, Id, Kind, Resource},
-    wire::{self, Owner},
 };
 
 /// Reads in flight at once: one wave for a dozen businesses.
@@ -23,40 +23,59 @@ pub use crate::observation::{Live, Observation};
 /// # Errors
 /// When the cloud does not answer at all.
 pub async fn observe(client: &Client, environment: &Environment, desired: &[Resource]) -> Result<Observation, Error> {
-    let enabling = desired.iter().any(|other| other.id.kind == Kind::Services && other.managed == Managed::Create);
-    let alone = desired.iter().filter(|resource| resource.id.kind != Kind::Notification);
-    let reads = stream::iter(alone.map(|resource| read(client, resource, enabling)));
-    let lists = wire::lists(environment).map(|(request, key, kind)| async move {
-        match client.list(&request, key).await {
-            Ok(items) => Ok((kind, items)),
+    let is_enabling = |other: &Resource| other.id.rules().is_first && other.managed == Managed::Create;
+    let enabling = desired.iter().any(is_enabling);
+    // Some have one read in common.
+    let mut requests: BTreeMap<String, (Request, Vec<&Resource>)> = BTreeMap::new();
+    for resource in desired {
+        let request = resource.id.read(fields(resource));
+        let entry = requests.entry(format!("{request:?}")).or_insert_with(|| (request, Vec::new()));
+        entry.1.push(resource);
+    }
+    let reads =
+        stream::iter(requests.into_values().map(|(request, resources)| read(client, request, resources, enabling)));
+    let lists = Kind::ALL.into_iter().filter_map(|kind| Some((kind, kind.rules().list.as_ref()?)));
+    let lists = lists.map(|(kind, list)| async move {
+        match client.list(&(list.request)(environment), list.key).await {
+            Ok(items) => Ok((kind, list, items)),
             // Who may not list only misses a hint.
-            Err(error) if error.is_forbidden() || error.is_not_found() => Ok((kind, vec![])),
+            Err(error) if error.is_forbidden() || error.is_not_found() => Ok((kind, list, vec![])),
             Err(error) => Err(error),
         }
     });
-    let (reads, lists, notifications, storage_agent) = futures::join!(
+    let (reads, lists, storage_agent) = futures::join!(
         reads.buffer_unordered(AT_ONCE).collect::<Vec<_>>(),
         futures::future::join_all(lists),
-        notification::observe(client, desired),
         agent(client, environment, desired),
     );
 
-    let mut live = reads.into_iter().collect::<Result<BTreeMap<Id, Live>, Error>>()?;
-    let (live_notifications, notifications) = notifications?;
-    live.extend(live_notifications);
+    let mut observation = Observation { storage_agent: storage_agent?, ..Observation::default() };
+    for read in reads {
+        let (live, count) = read?;
+        observation.live.extend(live);
+        observation.counts.extend(count);
+    }
     let known: BTreeSet<&Id> = desired.iter().map(|resource| &resource.id).collect();
-    let (mut extra, mut others) = (BTreeMap::new(), BTreeSet::new());
     for list in lists {
-        let (kind, items) = list?;
+        let (kind, list, items) = list?;
         for item in items {
-            let id = wire::listed(kind, &item, &environment.project);
-            others.extend(wire::environment(&id, &item).filter(|name| *name != environment.name));
-            if !known.contains(&id) && wire::owner(&id, &item, &environment.name) == Owner::Ours {
-                extra.insert(id, item);
+            let id = Id::new(kind, (list.name)(&item, &environment.project));
+            let mark = kind.rules().mark;
+            observation.others.extend(mark.environment(&item).filter(|name| *name != environment.name));
+            if !known.contains(&id) && mark.owner(&item, &environment.name) == Owner::Ours {
+                observation.extra.insert(id, item);
             }
         }
     }
-    Ok(Observation { live, extra, others, notifications, storage_agent: storage_agent? })
+    Ok(observation)
+}
+
+/// The desired fields; nothing for grants.
+fn fields(resource: &Resource) -> &Value {
+    match &resource.desired {
+        Desired::Fields(fields) => fields,
+        Desired::Grants(_) => &Value::Null,
+    }
 }
 
 /// The resources with the project's Cloud Storage agent in the place of its stand-in.
@@ -77,24 +96,34 @@ pub fn resolved(resources: &[Resource], observed: &Observation) -> Vec<Resource>
     resources
 }
 
-/// Reads one resource. What belongs to a service that is still to be enabled does not exist yet.
-async fn read(client: &Client, resource: &Resource, enabling: bool) -> Result<(Id, Live), Error> {
-    let id = &resource.id;
-    let live = match client.send(&wire::read_as(id, &resource.desired)).await {
-        Ok(value) => Live::Present(wire::view(id, &resource.desired, value)),
-        Err(error) if error.is_not_found() => Live::Absent,
-        Err(error) if error.may_not_exist() && absent_looks_denied(id.target().kind) => Live::Absent,
-        Err(error) if error.is_service_disabled() && enabling && id.kind != Kind::Services => Live::Absent,
-        Err(error) if error.is_forbidden() => Live::Denied(error.to_string()),
-        Err(error) if error.is_unimplemented() && id.is_policy() => Live::Unsupported,
-        Err(error) => return Err(error),
-    };
-    Ok((id.clone(), live))
-}
+/// What one read shows: the resources, and what it counts.
+type Shown = (Vec<(Id, Live)>, Option<(String, usize)>);
 
-/// Kinds of which some answer "denied, or it may not exist" for what does not exist.
-fn absent_looks_denied(kind: Kind) -> bool {
-    matches!(kind, Kind::ServiceAccount)
+/// Reads what one request shows. What belongs to a service that is still to be enabled does not exist yet.
+async fn read(client: &Client, request: Request, resources: Vec<&Resource>, enabling: bool) -> Result<Shown, Error> {
+    let answer = client.send(&request).await;
+    let mut count = None;
+    let live = resources.into_iter().map(|resource| {
+        let id = &resource.id;
+        let rules = id.rules();
+        let live = match &answer {
+            Ok(value) => {
+                count = (rules.count)(id, value);
+                (rules.view)(fields(resource), value.clone()).map_or(Live::Absent, Live::Present)
+            }
+            Err(error) if error.is_not_found() => Live::Absent,
+            Err(error) if error.may_not_exist() && rules.looks_denied => Live::Absent,
+            Err(error) if error.is_service_disabled() && enabling && !rules.is_first => Live::Absent,
+            Err(error) if error.is_forbidden() => Live::Denied(error.to_string()),
+            Err(error) if error.is_unimplemented() && id.is_policy() => Live::Unsupported,
+            Err(_) => return None,
+        };
+        Some((id.clone(), live))
+    });
+    match (live.collect::<Option<Vec<_>>>(), answer) {
+        (None, Err(error)) => Err(error),
+        (live, _) => Ok((live.unwrap_or_default(), count)),
+    }
 }
 
 /// The agent that sends notifications of new objects, when a grant names it.

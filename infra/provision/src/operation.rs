@@ -10,7 +10,8 @@ use tokio::time::Instant;
 
 use crate::{
     google::{Api, Client, Error, OPERATION_FAILED, Request},
-    resource::{Id, Kind},
+    kinds::Operations,
+    resource::Id,
 };
 
 /// Pause before the second read of an operation; it grows.
@@ -44,40 +45,25 @@ pub struct Advance {
 impl Operation {
     /// The operation in the answer to a request about `id`, if the answer is one that has not ended.
     pub fn of(id: &Id, answer: &Value) -> Option<Self> {
-        let name = answer["name"].as_str()?;
-        match id.kind {
-            Kind::Cluster | Kind::NodePool if answer["operationType"].is_string() => {
-                Some(Self { is_new: true, ..Self::named(id, name) })
-            }
-            Kind::Services if name.starts_with("operations/") && answer["done"] != true => {
-                Some(Self { api: Api::ServiceUsage, path: format!("v1/{name}"), is_new: true })
-            }
-            Kind::Registry if name.contains("/operations/") && answer["done"] != true => {
-                Some(Self { api: Api::ArtifactRegistry, path: format!("v1/{name}"), is_new: true })
-            }
-            _ => None,
-        }
+        let path = (id.rules().operation)(id, answer)?;
+        Some(Self { api: id.rules().api, path, is_new: true })
     }
 
-    /// The operation of this name in the location of a cluster.
-    pub fn named(id: &Id, name: &str) -> Self {
-        Self { api: Api::Container, path: format!("{}/operations/{name}", location(id)), is_new: false }
+    /// The operation of this name that something waits for.
+    pub(crate) fn named(id: &Id, operations: &Operations, name: &str) -> Self {
+        Self { api: id.rules().api, path: format!("{}/{name}", (operations.path)(id)), is_new: false }
     }
 
-    /// What is under way with a cluster.
+    /// The operations that something waits for.
     ///
     /// # Errors
     /// When the cloud does not answer.
-    pub async fn under_way(client: &Client, id: &Id) -> Result<Vec<Self>, Error> {
-        let request = Request::get(Api::Container, format!("{}/operations", location(id)));
-        let cluster = id.cluster();
-        let about = |operation: &Value| {
-            let target = operation["targetLink"].as_str().unwrap_or_default();
-            target.rsplit_once("/clusters/").is_some_and(|(_, rest)| rest.split('/').next() == Some(cluster.short()))
-        };
+    pub(crate) async fn under_way(client: &Client, id: &Id, operations: &Operations) -> Result<Vec<Self>, Error> {
+        let request = Request::get(id.rules().api, (operations.path)(id));
         let all = client.list(&request, "operations").await?;
-        let running = all.iter().filter(|operation| operation["status"] != "DONE" && about(operation));
-        Ok(running.filter_map(|operation| Some(Self::named(id, operation["name"].as_str()?))).collect())
+        let running =
+            all.iter().filter(|operation| operation["status"] != "DONE" && (operations.is_about)(id, operation));
+        Ok(running.filter_map(|operation| Some(Self::named(id, operations, operation["name"].as_str()?))).collect())
     }
 
     /// Waits until it has ended, and reports its progress.
@@ -127,12 +113,6 @@ impl Operation {
             pause = pause.mul_f64(1.5).min(LONGEST_PAUSE);
         }
     }
-}
-
-/// `v1/projects/P/locations/L` of a cluster or node pool.
-fn location(id: &Id) -> String {
-    let parts: Vec<&str> = id.name.split('/').take(4).collect();
-    format!("v1/{}", parts.join("/"))
 }
 
 /// Why an operation failed, if it did.
@@ -193,6 +173,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::resource::Kind;
 
     #[test]
     fn progress_is_what_the_metrics_say() {

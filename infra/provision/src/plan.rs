@@ -16,11 +16,10 @@ pub use crate::change::{Action, Change, Difference};
 use crate::{
     change::field_differences,
     environment::{Environment, Managed},
-    notification,
+    kinds::{Owner, Phase},
     observation::{Live, Observation},
     policy,
-    resource::{Desired, Kind, Resource},
-    wire::{self, Owner},
+    resource::{Desired, Id, Kind, Resource},
 };
 
 /// Everything to do, in the order of [`crate::desired::desired`].
@@ -47,7 +46,9 @@ pub struct Options {
 pub fn plan(environment: &Environment, desired: &[Resource], observed: &Observation, options: Options) -> Plan {
     let mut changes: Vec<Change> =
         desired.iter().map(|resource| change(environment, resource, observed, options)).collect();
-    notification::refuse_too_many(&mut changes, &observed.notifications);
+    for kind in Kind::ALL {
+        (kind.rules().refuse)(&mut changes, &observed.counts);
+    }
     policy::limits::refuse_too_large(&mut changes);
     for (id, live) in &observed.extra {
         changes.push(Change::for_extra(id, live, if options.prune { Action::Delete } else { Action::Extra }));
@@ -74,26 +75,15 @@ impl Plan {
 
 fn change(environment: &Environment, resource: &Resource, observed: &Observation, options: Options) -> Change {
     let live = observed.live.get(&resource.id).unwrap_or(&Live::Absent);
+    let rules = resource.id.rules();
     let (action, differences) = match (live, &resource.desired) {
-        (Live::Denied(_), _) if resource.id.kind == Kind::Bucket => {
-            let reason = "you may not read it; bucket names are shared by all of Google Cloud, so it may be somebody \
-                          else's: set another `bucket` in the environment file";
-            (Action::Blocked { reason: reason.to_owned() }, vec![])
-        }
-        (Live::Denied(reason), _) if resource.id.kind == Kind::Services => {
-            let reason = format!(
-                "you may not read it: {reason}; where somebody else manages the services, say `apis = \"off\"` under \
-                 `[manage]` in the environment file"
-            );
-            (Action::Blocked { reason }, vec![])
-        }
-        (Live::Denied(reason), _) => (Action::Blocked { reason: format!("you may not read it: {reason}") }, vec![]),
+        (Live::Denied(reason), _) => (Action::Blocked { reason: (rules.denied)(reason) }, vec![]),
         (Live::Unsupported, _) => (Action::Nothing, vec![]),
-        // None of them is enabled, or the project does not list them.
-        (Live::Absent, Desired::Fields(fields)) if resource.id.kind == Kind::Services => {
-            (verified(resource, Action::Update), created(fields))
+        (Live::Absent, Desired::Fields(fields)) => {
+            // What always exists is only changed.
+            let action = if rules.create.is_some() { Action::Create } else { Action::Update };
+            (verified(resource, action), created(fields))
         }
-        (Live::Absent, Desired::Fields(fields)) => (verified(resource, Action::Create), created(fields)),
         (Live::Present(live), Desired::Fields(fields)) => compare(environment, resource, fields, live, options),
         (live, Desired::Grants(desired)) => {
             let policy = match live {
@@ -118,25 +108,25 @@ fn compare(
     options: Options,
 ) -> (Action, Vec<Difference>) {
     let id = &resource.id;
-    let mut differences = differences(id.kind, fields, live);
-    if live["deleted"].as_bool() == Some(true) {
+    let rules = id.rules();
+    let mut differences = differences(id, fields, live);
+    if rules.undelete.is_some() && live["deleted"].as_bool() == Some(true) {
         let deleted = Difference { field: "deleted".to_owned(), live: Some(Value::Bool(true)), desired: None };
         differences.insert(0, deleted);
     }
-    let foreign = match wire::owner(id, live, &environment.name) {
+    let foreign = match rules.mark.owner(live, &environment.name) {
         Owner::Other(owner) if resource.managed == Managed::Create => Some(owner),
         _ => None,
     };
     if let Some(owner) = foreign.clone().filter(|_| !options.adopt) {
         return (Action::Foreign { owner }, vec![]);
     }
-    if id.kind == Kind::Cluster && resource.managed == Managed::Create {
-        match live["status"].as_str() {
-            // What is on its way out is made again.
-            Some("STOPPING") => return (Action::Create, created(fields)),
-            Some("ERROR") => return (Action::Blocked { reason: broken_cluster(environment, live) }, vec![]),
-            Some("PROVISIONING") if differences.is_empty() => return (Action::Await, vec![]),
-            _ => {}
+    if resource.managed == Managed::Create {
+        match (rules.phase)(id, live) {
+            Phase::Deleting => return (Action::Create, created(fields)),
+            Phase::Broken(reason) => return (Action::Blocked { reason }, vec![]),
+            Phase::Creating if differences.is_empty() => return (Action::Await, vec![]),
+            Phase::Creating | Phase::Ready => {}
         }
     }
     if differences.is_empty() {
@@ -146,7 +136,7 @@ fn compare(
         let inside = |field: &&str| {
             difference.field.strip_prefix(*field).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
         };
-        wire::immutable(id.kind).iter().any(inside)
+        rules.immutable.iter().any(inside)
     });
     if let Some(Difference { field, .. }) = fixed.filter(|_| resource.managed == Managed::Create) {
         let reason = format!(
@@ -158,20 +148,6 @@ fn compare(
     (verified(resource, action), differences)
 }
 
-/// Why a cluster that could not be made stands in the way, in Google's words.
-fn broken_cluster(environment: &Environment, live: &Value) -> String {
-    let conditions = live["conditions"].as_array().into_iter().flatten();
-    let mut reasons: Vec<&str> = conditions.filter_map(|condition| condition["message"].as_str()).collect();
-    reasons.extend(live["statusMessage"].as_str().filter(|_| reasons.is_empty()));
-    format!(
-        "it could not be made: {}; put that right, delete it with `gcloud container clusters delete {} --location {}`, \
-         and provision again",
-        if reasons.is_empty() { "Google does not say why".to_owned() } else { reasons.join("; ") },
-        environment.cluster.name,
-        environment.cluster_location(),
-    )
-}
-
 /// What we only verify is never changed.
 fn verified(resource: &Resource, action: Action) -> Action {
     if resource.managed == Managed::Create { action } else { Action::Missing }
@@ -181,23 +157,13 @@ fn created(fields: &Value) -> Vec<Difference> {
     field_differences(fields, &Value::Null)
 }
 
-/// The fields of `desired` that a live resource of this kind does not have like that.
-pub(crate) fn differences(kind: Kind, desired: &Value, live: &Value) -> Vec<Difference> {
+/// The fields of `desired` that a live resource does not have like that.
+pub(crate) fn differences(id: &Id, desired: &Value, live: &Value) -> Vec<Difference> {
     let mut desired = desired.clone();
     if let Some(fields) = desired.as_object_mut() {
-        fields.retain(|field, _| !wire::only_for_creation(kind).contains(&field.as_str()));
+        fields.retain(|field, _| !id.rules().only_for_creation.contains(&field.as_str()));
     }
-    if kind == Kind::Services {
-        // Their names have dots.
-        let services = desired.as_object().into_iter().flatten().filter(|(name, state)| live[name.as_str()] != **state);
-        let difference = |(name, state): (&String, &Value)| Difference {
-            field: name.clone(),
-            live: live.get(name).cloned(),
-            desired: Some(state.clone()),
-        };
-        return services.map(difference).collect();
-    }
-    field_differences(&desired, live)
+    (id.rules().differences)(&desired, live)
 }
 
 pub(crate) fn grant_differences(edit: &policy::Edit) -> Vec<Difference> {

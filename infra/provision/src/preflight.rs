@@ -2,87 +2,37 @@
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
 use serde_json::json;
 
 use crate::{
     cloud::Cloud,
     environment::{CloudKind, ClusterMode, Environment, Managed},
     failure::Failure,
+    finding::{Finding, Pending},
     google::{Api, Client, Method, Request, escape},
-    plan::{Action, Plan},
+    kinds::services,
+    plan::Plan,
     resource::Kind,
 };
 
+mod billing;
 mod constraints;
 mod network;
 mod permissions;
-mod project;
 
 use permissions::{act_as_nodes, missing, needed, on_bucket, roles};
 
-/// The result of one check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Finding {
-    /// The subject of the check.
-    pub what: String,
-    /// It is as it should be.
-    pub fine: bool,
-    /// False when the plan succeeds without it, or when it could not be checked.
-    pub needed: bool,
-    /// What was seen.
-    pub seen: String,
-    /// What puts it right.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub fix: Option<String>,
-}
-
-impl Finding {
-    /// As it should be.
-    pub fn good(what: &str, seen: impl Into<String>) -> Self {
-        Self { what: what.to_owned(), fine: true, needed: true, seen: seen.into(), fix: None }
-    }
-
-    /// Not as it should be; with what puts it right, if anything does.
-    pub fn bad(what: &str, seen: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { fine: false, fix: Some(fix.into()).filter(|fix: &String| !fix.is_empty()), ..Self::good(what, seen) }
-    }
-
-    /// Nothing that stops anything.
-    #[must_use]
-    pub fn optional(self) -> Self {
-        Self { needed: false, ..self }
-    }
-}
-
-/// What is to be done, as far as it matters here.
-pub struct Pending<'a>(Option<&'a Plan>);
-
-impl Pending<'_> {
-    /// Whether something of this kind is made. Without a plan everything may be.
-    fn creates(&self, kind: Kind) -> bool {
-        self.0.is_none_or(|plan| {
-            // What is verified and not there stops the plan by itself.
-            plan.changes.iter().any(|change| change.id.kind == kind && change.action == Action::Create)
-        })
-    }
-
-    fn touches(&self, kind: Kind) -> bool {
-        self.0.is_none_or(|plan| plan.pending().any(|change| change.id.kind == kind))
-    }
-}
-
 /// Checks everything that a plan needs, or all that any plan could need. Writes nothing.
 pub async fn check(environment: &Environment, cloud: &Cloud, plan: Option<&Plan>) -> Vec<Finding> {
-    let pending = Pending(plan);
+    let pending = Pending(plan.map(|plan| plan.changes.as_slice()));
     let (mut findings, nodes, billing, bucket, constraints, services, quotas, network) = tokio::join!(
         project(environment, &cloud.google, &pending),
         act_as_nodes(environment, &cloud.google, &pending),
-        project::billing(environment, &cloud.google),
+        billing::check(environment, &cloud.google),
         bucket(environment, &cloud.google),
         constraints::check(environment, &cloud.google, &pending),
         services(environment, &cloud.google),
-        project::quotas(environment, &cloud.google, &pending),
+        quotas(environment, &cloud.google, &pending),
         network::check(environment, &cloud.google, &pending),
     );
     if findings.iter().any(|finding| finding.what == "credentials" && !finding.fine) {
@@ -124,7 +74,7 @@ pub fn pass(environment: &Environment, findings: &[Finding]) -> Result<(), Failu
 /// Credentials, and permissions on the project.
 async fn project(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Vec<Finding> {
     let project = &environment.project;
-    let permissions = needed(environment, |kind| pending.touches(kind));
+    let permissions = needed(environment, pending);
     let path = format!("v1/projects/{}:testIamPermissions", escape(project));
     let test = Request::new(Api::CloudResourceManager, Method::Post, path).body(json!({"permissions": permissions}));
     match client.send(&test).await {
@@ -199,7 +149,7 @@ async fn services(environment: &Environment, client: &Client) -> Option<Finding>
         Err(error) => return Some(Finding::bad("services", error.to_string(), "").optional()),
     };
     let on: BTreeSet<&str> = listed.iter().filter_map(|service| service["config"]["name"].as_str()).collect();
-    let desired = crate::desired::services(environment).into_iter().map(|name| format!("{name}.googleapis.com"));
+    let desired = services::services(environment).into_iter().map(|name| format!("{name}.googleapis.com"));
     let off: Vec<String> = desired.filter(|name| !on.contains(name.as_str())).collect();
     if off.is_empty() {
         return Some(Finding::good("services", "enabled"));
@@ -213,6 +163,12 @@ async fn services(environment: &Environment, client: &Client) -> Option<Finding>
             ..Finding::bad("services", seen, format!("gcloud services enable --project {project} {}", off.join(" ")))
         },
     })
+}
+
+/// The quotas of every kind.
+async fn quotas(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Vec<Finding> {
+    let checks = Kind::ALL.iter().filter_map(|kind| kind.rules().quotas);
+    futures::future::join_all(checks.map(|check| check(environment, client, pending))).await.concat()
 }
 
 /// Names that Google would refuse for their length, most of which come from the project's.

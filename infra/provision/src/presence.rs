@@ -1,12 +1,12 @@
 //! Whether the cluster is there to be asked.
 
 use anyhow::Context as _;
+use serde_json::Value;
 
 use crate::{
     cloud::Cloud,
-    desired,
     environment::{Environment, Managed},
-    wire,
+    kinds::{Phase, cluster},
 };
 
 /// Whether an environment has a cluster that can hold anything: one that is being made, could not be made or is on its
@@ -18,9 +18,9 @@ pub async fn has_cluster(environment: &Environment, cloud: &Cloud) -> anyhow::Re
     if environment.manage.cluster == Managed::Off {
         return Ok(cloud.kubernetes.is_ok());
     }
-    let id = desired::cluster_id(environment);
-    match cloud.google.send_optional(&wire::read(&id)).await {
-        Ok(Some(cluster)) => Ok(!matches!(cluster["status"].as_str(), Some("PROVISIONING" | "STOPPING" | "ERROR"))),
+    let id = cluster::id(environment);
+    match cloud.google.send_optional(&id.read(&Value::Null)).await {
+        Ok(Some(cluster)) => Ok((id.rules().phase)(&id, &cluster) == Phase::Ready),
         Ok(None) => Ok(false),
         // Without the service there never was one.
         Err(error) if error.is_service_disabled() => Ok(false),

@@ -7,16 +7,13 @@ use std::collections::BTreeSet;
 
 use crate::{
     desired::desired,
-    environment::Environment,
+    environment::{Environment, Managed},
+    kinds::{Mark, Owner, Removal},
     observe::{Live, Observation},
     plan::{Action, Change, Plan, grant_differences},
     policy,
-    resource::{Desired, Id, Kind, Resource},
-    wire::{self, Owner},
+    resource::{Desired, Id, Resource},
 };
-
-/// Why identities stay.
-const IDENTITY: &str = "a new one of the same name would be another one to every binding";
 
 /// What else goes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,15 +68,10 @@ pub fn plan(before: &Environment, resources_to_delete: &[Resource], observed: &O
         };
         changes.push(Change::for_resource(resource, live, action, vec![]));
     }
-    // Node pools go with their cluster.
-    let clusters: Vec<Id> = changes
-        .iter()
-        .filter(|change| change.id.kind == Kind::Cluster && change.action == Action::Delete)
-        .map(|change| change.id.clone())
-        .collect();
-    changes.retain(|change| change.id.kind != Kind::NodePool || !clusters.contains(&change.id.cluster()));
     let deleted: BTreeSet<Id> =
         changes.iter().filter(|change| change.action == Action::Delete).map(|change| change.id.clone()).collect();
+    // Parts go with the whole.
+    changes.retain(|change| change.id.whole() == change.id || !deleted.contains(&change.id.whole()));
     for resource in resources_to_delete.iter().filter(|resource| resource.id.is_policy()) {
         let live = observed.live.get(&resource.id);
         let (Some(Live::Present(policy)), Desired::Grants(grants)) = (live, &resource.desired) else { continue };
@@ -99,7 +91,7 @@ fn others(resource: &Resource, observed: &Observation) -> Option<String> {
     let names: Vec<&str> = observed.others.iter().map(String::as_str).collect();
     match names.as_slice() {
         [] => None,
-        _ if resource.id.kind != Kind::Role => None,
+        _ if resource.id.rules().mark != Mark::SharedDescription => None,
         [one] => Some(format!("the environment {one}")),
         many => Some(format!("the environments {}", many.join(", "))),
     }
@@ -107,34 +99,31 @@ fn others(resource: &Resource, observed: &Observation) -> Option<String> {
 
 fn delete(before: &Environment, resource: &Resource, live: &serde_json::Value, options: Options) -> Action {
     let kept = |reason: &str| Action::Kept { reason: reason.to_owned() };
-    if resource.managed != crate::environment::Managed::Create {
+    if resource.managed != Managed::Create {
         return kept("somebody else makes it");
     }
-    if let Owner::Other(owner) = wire::owner(&resource.id, live, &before.name) {
+    if let Owner::Other(owner) = resource.id.rules().mark.owner(live, &before.name) {
         return kept(&format!("it is not ours: {owner}"));
     }
-    match resource.id.kind {
-        // They stay on, as other things of the project may need them; that they do is no news.
-        Kind::Services => Action::Nothing,
-        Kind::Registry if !options.data => kept("images stay with the data unless asked for"),
-        Kind::Bucket if !options.data => kept("data stays unless asked for"),
-        Kind::Role | Kind::ServiceAccount if !options.identities => kept(IDENTITY),
-        Kind::Role if live["deleted"].as_bool() == Some(true) => Action::Nothing,
-        _ => Action::Delete,
+    let rules = resource.id.rules();
+    let is_deleted = rules.undelete.is_some() && live["deleted"].as_bool() == Some(true);
+    match deletion(rules.removal, options) {
+        Action::Delete if is_deleted => Action::Nothing,
+        action => action,
+    }
+}
+
+fn deletion(removal: Removal, options: Options) -> Action {
+    match removal {
+        Removal::Stays => Action::Nothing,
+        Removal::WithData(reason) if !options.data => Action::Kept { reason: reason.to_owned() },
+        Removal::WithIdentities(reason) if !options.identities => Action::Kept { reason: reason.to_owned() },
+        Removal::Deleted | Removal::WithData(_) | Removal::WithIdentities(_) => Action::Delete,
     }
 }
 
 /// What is of this environment although its file does not name it: businesses that were taken out by hand.
 pub fn extra(observed: &Observation, options: Options) -> Vec<Change> {
-    let changes = observed.extra.iter().map(|(id, live)| {
-        let action = match id.kind {
-            Kind::Registry if !options.data => {
-                Action::Kept { reason: "images stay with the data unless asked for".to_owned() }
-            }
-            Kind::Role | Kind::ServiceAccount if !options.identities => Action::Kept { reason: IDENTITY.to_owned() },
-            _ => Action::Delete,
-        };
-        Change::for_extra(id, live, action)
-    });
-    changes.collect()
+    let extra = observed.extra.iter();
+    extra.map(|(id, live)| Change::for_extra(id, live, deletion(id.rules().removal, options))).collect()
 }

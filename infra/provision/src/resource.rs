@@ -47,16 +47,6 @@ pub enum Kind {
     ProjectPolicy,
 }
 
-/// The kinds of resource that have a policy, each with the kind of its policy.
-const POLICIES: [(Kind, Kind); 6] = [
-    (Kind::Bucket, Kind::BucketPolicy),
-    (Kind::Topic, Kind::TopicPolicy),
-    (Kind::Subscription, Kind::SubscriptionPolicy),
-    (Kind::ServiceAccount, Kind::ServiceAccountPolicy),
-    (Kind::Registry, Kind::RegistryPolicy),
-    (Kind::Project, Kind::ProjectPolicy),
-];
-
 /// What a resource is called.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Id {
@@ -118,64 +108,9 @@ impl Id {
         Self { kind, name: name.into() }
     }
 
-    /// The id of the policy on this resource; of a policy or a role itself.
-    pub fn policy(&self) -> Self {
-        let kind = POLICIES.iter().find(|(target, _)| *target == self.kind).map_or(self.kind, |(_, policy)| *policy);
-        Self { kind, name: self.name.clone() }
-    }
-
-    /// The id of the resource that this policy is on; of anything else itself.
-    pub fn target(&self) -> Self {
-        let kind = POLICIES.iter().find(|(_, policy)| *policy == self.kind).map_or(self.kind, |(target, _)| *target);
-        Self { kind, name: self.name.clone() }
-    }
-
-    /// The id of the cluster that this node pool is of; of anything else itself.
-    pub fn cluster(&self) -> Self {
-        match (self.kind, self.name.split_once("/nodePools/")) {
-            (Kind::NodePool, Some((cluster, _))) => Self::new(Kind::Cluster, cluster),
-            _ => self.clone(),
-        }
-    }
-
-    /// Whether it is a policy.
-    pub fn is_policy(&self) -> bool {
-        POLICIES.iter().any(|(_, policy)| *policy == self.kind)
-    }
-
     /// The last part of the name.
     pub fn short(&self) -> &str {
         self.name.rsplit('/').next().unwrap_or_default()
-    }
-}
-
-impl Id {
-    /// The word for what it is, or for what its policy is on.
-    pub fn noun(&self) -> &'static str {
-        match self.target().kind {
-            Kind::Services => "services",
-            Kind::Cluster => "cluster",
-            Kind::NodePool => "node pool",
-            Kind::Registry => "registry",
-            Kind::Notification => "notification to",
-            Kind::Project => "project",
-            Kind::Bucket => "bucket",
-            Kind::Role => "role",
-            Kind::ServiceAccount => "service account",
-            Kind::Topic => "topic",
-            _ => "subscription",
-        }
-    }
-}
-
-impl fmt::Display for Id {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.kind == Kind::Services {
-            return f.write_str("services of the project");
-        }
-        let kind = self.noun();
-        let prefix = if self.is_policy() { "permissions on " } else { "" };
-        write!(f, "{prefix}{kind} {}", self.short())
     }
 }
 

@@ -4,10 +4,7 @@ use std::fmt::Write as _;
 
 use serde_json::Value;
 
-use crate::{
-    plan::{Action, Change, Difference, Plan},
-    resource::Kind,
-};
+use crate::plan::{Action, Change, Difference, Plan};
 
 /// From so many businesses on, one to which nothing but new things comes is one line.
 const MANY: usize = 6;
@@ -65,11 +62,8 @@ pub fn render(plan: &Plan, colour: bool) -> String {
 fn new_business(business: &str, changes: &[&Change]) -> String {
     let mut kinds: Vec<(&str, usize)> = Vec::new();
     for change in changes.iter().filter(|change| change.business.as_deref() == Some(business)) {
-        let (kind, count) = match (change.id.is_policy(), change.id.kind) {
-            (true, _) => ("grant", change.differences.len()),
-            (false, Kind::Notification) => ("notification", 1),
-            (false, _) => (change.id.noun(), 1),
-        };
+        let (kind, count) =
+            if change.id.is_policy() { ("grant", change.differences.len()) } else { (change.id.noun(), 1) };
         match kinds.iter_mut().find(|(known, _)| *known == kind) {
             Some((_, sum)) => *sum += count,
             None => kinds.push((kind, count)),

@@ -4,11 +4,7 @@ use std::path::Path;
 
 use cli::{error::Failure, output::Output};
 use contract::exit;
-use provision::{
-    Cloud, Environment,
-    preflight::{self, Finding},
-    presence,
-};
+use provision::{Cloud, Environment, finding::Finding, preflight, presence};
 
 use crate::{context, globals::Globals, setup};
 

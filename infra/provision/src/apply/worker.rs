@@ -8,12 +8,11 @@ use tokio::{sync::Semaphore, time::Instant};
 use super::{Event, Progress};
 use crate::{
     google::{Client, Error, Method, Request},
-    notification,
+    kinds::{Creation, Operations, Owner, Phase, write_policy},
     operation::Operation,
     plan::{self, Action, Change, Plan},
     policy,
-    resource::{Desired, Id, Kind},
-    wire::{self, Owner},
+    resource::{Desired, Id},
 };
 
 /// Changes in flight at once: fifty businesses are some hundred, and IAM takes ten writes a second on average.
@@ -56,7 +55,7 @@ impl<'a> Worker<'a> {
         let id = &change.id;
         if change.action == Action::Delete {
             let live = change.live.clone().unwrap_or_default();
-            for request in wire::deletes(id, &live) {
+            for request in id.deletes(&live) {
                 match self.write(id, &request).await {
                     Err(error) if !error.is_not_found() && !self.is_gone(id, &error).await => return Err(error),
                     _ => {}
@@ -70,67 +69,50 @@ impl<'a> Worker<'a> {
                 self.edit_policy(change, |policy| policy::removal(policy, grants)).await
             }
             (Desired::Grants(grants), _) => self.edit_policy(change, |policy| policy::edit(policy, grants)).await,
-            (Desired::Fields(_), Action::Create) => self.create(change, &resource.desired).await,
-            (Desired::Fields(_), Action::Await) => {
+            (Desired::Fields(fields), Action::Create) => self.create(change, fields).await,
+            (Desired::Fields(fields), Action::Await) => {
                 self.rest(id).await?;
                 // A killed run made it; what comes with it may be as late as if we had.
                 self.remember(id);
-                self.read_and_update(id, &resource.desired, false).await
+                self.read_and_update(id, fields, false).await
             }
             (Desired::Fields(fields), _) => {
                 let live = change.live.clone().unwrap_or_default();
-                let mut updated = self.update(id, &resource.desired, fields, &live).await;
+                let mut updated = self.update(id, fields, &live).await;
                 for attempt in 1..self.client.retry().attempts {
                     // Changed since the read: by an earlier try of ours whose answer was lost, or by somebody else.
                     if !updated.as_ref().is_err_and(Error::is_stale) {
                         break;
                     }
                     tokio::time::sleep(self.client.retry().pause(attempt)).await;
-                    updated = self.read_and_update(id, &resource.desired, false).await;
+                    updated = self.read_and_update(id, fields, false).await;
                 }
                 updated
             }
         }
     }
 
-    async fn create(&self, change: &Change, desired: &Desired) -> Result<(), Error> {
+    async fn create(&self, change: &Change, fields: &Value) -> Result<(), Error> {
         let id = &change.id;
-        let Desired::Fields(fields) = desired else { return Ok(()) };
-        if id.kind == Kind::NodePool && self.was_made(&id.cluster()) {
-            // It came with its cluster.
-            return self.read_and_update(id, desired, true).await;
+        let rules = id.rules();
+        if (rules.parent)(id).is_some_and(|whole| self.was_made(&whole)) {
+            // It was created together with that.
+            return self.read_and_update(id, fields, true).await;
         }
-        if id.kind == Kind::Cluster && change.live.is_some() {
-            // An older one of the same name is on its way out.
+        if change.live.is_some() {
+            // An older one of the same name is being deleted.
             self.rest(id).await?;
         }
-        let request = match id.kind {
-            Kind::Cluster => {
-                let pools = self.plan.pending().filter(|other| other.id != *id && other.id.cluster() == *id);
-                let pools: Vec<(&Id, &Value)> = pools
-                    .filter_map(|pool| match &pool.resource.as_ref()?.desired {
-                        Desired::Fields(fields) => Some((&pool.id, fields)),
-                        Desired::Grants(_) => None,
-                    })
-                    .collect();
-                wire::create_cluster(id, fields, &pools)
-            }
-            _ => wire::create(id, fields, &self.plan.project),
-        };
-        // What was made a moment ago may not be known everywhere yet: a topic, or a grant of its notifier.
-        let lagging = |error: &Error| match id.kind {
-            Kind::Subscription => error.is_not_found(),
-            Kind::Notification => error.is_not_found() || error.is_forbidden(),
-            Kind::Cluster => error.is_unknown_principal(),
-            _ => false,
-        };
-        let make = || async {
-            match id.kind {
-                Kind::Notification => notification::make(self.client, id, desired, fields).await,
-                _ => self.write(id, &request).await,
-            }
-        };
-        match self.patiently(SETTLE_LIMIT, lagging, make).await {
+        let parts = self.plan.pending().filter(|other| other.id != *id && other.id.whole() == *id);
+        let parts: Vec<(&Id, &Value)> = parts
+            .filter_map(|part| match &part.resource.as_ref()?.desired {
+                Desired::Fields(fields) => Some((&part.id, fields)),
+                Desired::Grants(_) => None,
+            })
+            .collect();
+        let Some(create) = rules.create else { return Ok(()) };
+        let request = create(&Creation { id, fields, project: &self.plan.project, parts: &parts });
+        match self.patiently(SETTLE_LIMIT, rules.is_too_early, || self.post(id, fields, &request)).await {
             Ok(_) => {
                 self.remember(id);
                 Ok(())
@@ -138,28 +120,54 @@ impl<'a> Worker<'a> {
             // Made since the read: by an earlier try of ours whose answer was lost, or by somebody else.
             Err(error) if error.is_already_exists() => {
                 self.remember(id);
-                self.read_and_update(id, desired, true).await.map_err(|other| match other.code {
+                self.read_and_update(id, fields, true).await.map_err(|other| match other.code {
                     409 => Error { message: other.message, ..error },
                     _ => other,
                 })
             }
-            Err(error) => Err(buried(id, error)),
+            Err(error) => Err((rules.explain)(error)),
         }
     }
 
-    /// Brings what exists to what is wanted, if it is ours. With `patient` it must exist, and may not be seen at once.
-    async fn read_and_update(&self, id: &Id, desired: &Desired, patient: bool) -> Result<(), Error> {
-        let Desired::Fields(fields) = desired else { return Ok(()) };
+    /// Sends a creation. Where two would create two, no second one is sent when only the answer was lost.
+    async fn post(&self, id: &Id, fields: &Value, request: &Request) -> Result<Value, Error> {
+        let rules = id.rules();
+        if !rules.doubles {
+            return self.write(id, request).await;
+        }
+        let once = self.client.once();
+        let mut attempt = 1;
+        loop {
+            match once.send(request).await {
+                Err(error) if error.is_transient() && attempt < self.client.retry().attempts => {
+                    tokio::time::sleep(self.client.retry().pause(attempt)).await;
+                    attempt += 1;
+                }
+                answer => return answer,
+            }
+            let live = (rules.view)(fields, self.client.send(&id.read(fields)).await?);
+            // A wrong one may still be beside it, and goes later.
+            if let Some(live) = live
+                && plan::differences(id, fields, &live).iter().all(|difference| difference.field == "others")
+            {
+                return Ok(live);
+            }
+        }
+    }
+
+    /// Changes what exists to what is desired, if it is ours. With `patient` it must exist, and may not be seen at once.
+    async fn read_and_update(&self, id: &Id, fields: &Value, patient: bool) -> Result<(), Error> {
+        let rules = id.rules();
         let lagging = |error: &Error| patient && (error.is_not_found() || error.may_not_exist());
-        let request = wire::read_as(id, desired);
+        let request = id.read(fields);
         let mut live = self.patiently(SETTLE_LIMIT, lagging, || self.client.send(&request)).await?;
-        if id.kind == Kind::Cluster && live["status"] == "PROVISIONING" {
+        if (rules.phase)(id, &live) == Phase::Creating {
             self.rest(id).await?;
             live = self.client.send(&request).await?;
         }
-        let live = wire::view(id, desired, live);
-        match wire::owner(id, &live, &self.plan.environment) {
-            Owner::Ours => self.update(id, desired, fields, &live).await,
+        let live = (rules.view)(fields, live).unwrap_or_default();
+        match rules.mark.owner(&live, &self.plan.environment) {
+            Owner::Ours => self.update(id, fields, &live).await,
             Owner::Other(owner) => Err(Error {
                 request: request.to_string(),
                 code: 409,
@@ -171,55 +179,56 @@ impl<'a> Worker<'a> {
         }
     }
 
-    async fn update(&self, id: &Id, desired: &Desired, fields: &Value, live: &Value) -> Result<(), Error> {
+    async fn update(&self, id: &Id, fields: &Value, live: &Value) -> Result<(), Error> {
+        let rules = id.rules();
         let mut live = live.clone();
-        if live["deleted"].as_bool() == Some(true) {
-            live = self.undelete(id).await?;
+        if let Some(undelete) = rules.undelete.filter(|_| live["deleted"].as_bool() == Some(true)) {
+            live = self.undelete(id, &undelete(id)).await?;
         }
         let changed: Vec<String> =
-            plan::differences(id.kind, fields, &live).into_iter().map(|difference| difference.field).collect();
+            plan::differences(id, fields, &live).into_iter().map(|difference| difference.field).collect();
         if changed.is_empty() {
             return Ok(());
         }
-        for request in wire::updates(id, fields, &live, &changed) {
-            // The answer to a creation may be lost, here as there.
-            match (id.kind, request.method) {
-                (Kind::Notification, Method::Post) => notification::make(self.client, id, desired, fields).await?,
-                (_, Method::Delete) => match self.write(id, &request).await {
+        for request in id.updates(fields, &live, &changed) {
+            match request.method {
+                // The answer to a creation may be lost, here as there.
+                Method::Post => self.post(id, fields, &request).await?,
+                Method::Delete => match self.write(id, &request).await {
                     // It went with an earlier try of ours.
                     Err(error) if error.is_not_found() => Value::Null,
                     answer => answer?,
                 },
-                _ => self.write(id, &request).await?,
+                Method::Get | Method::Put | Method::Patch => self.write(id, &request).await?,
             };
         }
-        if id.kind == Kind::Services {
+        if rules.is_slow {
             self.remember(id);
-            self.enabled(id, desired, fields).await?;
+            self.await_change(id, fields).await?;
         }
         Ok(())
     }
 
-    /// Undeletes a custom role, and returns it. One that came back already, by an earlier try of
-    /// ours whose answer was lost, is refused and is fine.
-    async fn undelete(&self, id: &Id) -> Result<Value, Error> {
-        let refused = match self.client.send(&wire::undelete(id)).await {
+    /// Undeletes a resource, and returns it. One that was undeleted by an earlier try of ours, whose answer was lost, is
+    /// refused and is fine.
+    async fn undelete(&self, id: &Id, undelete: &Request) -> Result<Value, Error> {
+        let refused = match self.client.send(undelete).await {
             Err(error) if error.code != 400 => return Err(error),
             answer => answer.err(),
         };
-        let live = self.client.send(&wire::read(id)).await?;
+        let live = self.client.send(&id.read(&Value::Null)).await?;
         match refused.filter(|_| live["deleted"].as_bool() == Some(true)) {
-            Some(error) => Err(buried(id, error)),
+            Some(error) => Err((id.rules().explain)(error)),
             None => Ok(live),
         }
     }
 
-    /// Waits until the project lists the services as enabled.
-    async fn enabled(&self, id: &Id, desired: &Desired, fields: &Value) -> Result<(), Error> {
+    /// Waits until a change can be read.
+    async fn await_change(&self, id: &Id, fields: &Value) -> Result<(), Error> {
         let deadline = Instant::now() + SERVICE_LIMIT;
         for attempt in 1.. {
-            let live = wire::view(id, desired, self.client.send(&wire::read_as(id, desired)).await?);
-            if plan::differences(id.kind, fields, &live).is_empty() || Instant::now() > deadline {
+            let live = (id.rules().view)(fields, self.client.send(&id.read(fields)).await?).unwrap_or_default();
+            if plan::differences(id, fields, &live).is_empty() || Instant::now() > deadline {
                 break;
             }
             tokio::time::sleep(self.client.retry().pause(attempt)).await;
@@ -227,16 +236,18 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Waits until nothing is under way with a cluster.
+    /// Waits until no operation is under way that a resource, or what it is a part of, waits for.
     async fn rest(&self, id: &Id) -> Result<(), Error> {
+        let Some(operations) = &id.rules().operations else { return Ok(()) };
         let deadline = Instant::now() + CLUSTER_LIMIT;
+        let whole = id.whole();
         for attempt in 1.. {
-            for operation in Operation::under_way(self.client, id).await? {
+            for operation in Operation::under_way(self.client, id, operations).await? {
                 self.follow(id, &operation).await?;
             }
-            let live = self.client.send_optional(&wire::read(&id.cluster())).await?;
-            let status = live.as_ref().and_then(|live| live["status"].as_str());
-            if !matches!(status, Some("PROVISIONING" | "STOPPING")) || Instant::now() > deadline {
+            let live = self.client.send_optional(&whole.read(&Value::Null)).await?.unwrap_or_default();
+            let is_busy = matches!((whole.rules().phase)(&whole, &live), Phase::Creating | Phase::Deleting);
+            if !is_busy || Instant::now() > deadline {
                 break;
             }
             tokio::time::sleep(self.client.retry().pause(attempt)).await;
@@ -277,11 +288,10 @@ impl<'a> Worker<'a> {
                 }
                 Err(error) => error,
             };
-            let is_cluster = matches!(id.kind, Kind::Cluster | Kind::NodePool);
-            match error.blocking_operation().filter(|_| is_cluster && Instant::now() < deadline) {
-                Some(name) => {
+            match self.blocking(id, &error).filter(|_| Instant::now() < deadline) {
+                Some(operation) => {
                     // What it does is somebody else's, and so is its failure.
-                    if let Err(failed) = self.follow(id, &Operation::named(id, name)).await {
+                    if let Err(failed) = self.follow(id, &operation).await {
                         tracing::debug!("{failed}; continuing");
                     }
                     tokio::time::sleep(self.client.retry().pause(attempt.min(4))).await;
@@ -291,22 +301,27 @@ impl<'a> Worker<'a> {
         }
     }
 
+    /// The operation that has to end first, when an error names it.
+    fn blocking(&self, id: &Id, error: &Error) -> Option<Operation> {
+        let operations: &Operations = id.rules().operations.as_ref()?;
+        Some(Operation::named(id, operations, error.blocking_operation()?))
+    }
+
     /// Whether what a deletion is refused for is that it was deleted before: by an earlier try of ours whose answer was
-    /// lost, or by somebody else. A custom role stays to be seen for a week, and cannot be deleted again.
+    /// lost, or by somebody else. What can be undeleted can still be read, and cannot be deleted again.
     async fn is_gone(&self, id: &Id, error: &Error) -> bool {
-        if id.kind != Kind::Role || error.code != 400 {
+        if id.rules().undelete.is_none() || error.code != 400 {
             return false;
         }
-        let role = self.client.send(&wire::read(id)).await;
-        role.is_ok_and(|role| role["deleted"].as_bool() == Some(true))
+        let live = self.client.send(&id.read(&Value::Null)).await;
+        live.is_ok_and(|live| live["deleted"].as_bool() == Some(true))
     }
 
     /// An error of a service that this run, or one before it, enabled and that does not know it everywhere yet; or of
     /// others being switched while we want to.
     fn is_new_service(&self, id: &Id, error: &Error) -> bool {
-        let services = self.plan.changes.iter().find(|change| change.id.kind == Kind::Services);
-        (error.is_service_disabled() && services.is_some())
-            || (id.kind == Kind::Services && error.is_service_switching())
+        let enables = self.plan.changes.iter().any(|change| change.id.rules().is_first);
+        (error.is_service_disabled() && enables) || (id.rules().is_passing)(error)
     }
 
     /// Reads, edits and writes a policy until the write holds.
@@ -314,13 +329,15 @@ impl<'a> Worker<'a> {
         let id = &change.id;
         let fresh = self.was_made(&id.target());
         let lagging = |error: &Error| fresh && (error.is_not_found() || error.may_not_exist());
+        let after = change.resource.iter().flat_map(|resource| &resource.after);
+        let is_new = after.into_iter().any(|before| self.was_made(before));
         let deadline = Instant::now() + SETTLE_LIMIT;
         let mut policy = change.live.clone();
         for attempt in 1.. {
             let current = match policy.take() {
                 Some(policy) => policy,
                 None => {
-                    let read = wire::read(id);
+                    let read = id.read(&Value::Null);
                     let expected = |error: &Error| lagging(error) || self.is_new_service(id, error);
                     self.patiently(SETTLE_LIMIT, expected, || self.client.send(&read)).await?
                 }
@@ -329,13 +346,13 @@ impl<'a> Worker<'a> {
             if edit.is_empty() {
                 return Ok(());
             }
-            match self.write(id, &wire::write_policy(id, policy::apply(&current, &edit))).await {
+            match self.write(id, &write_policy(id, policy::apply(&current, &edit))).await {
                 Ok(_) => return Ok(()),
                 Err(error)
                     if (error.is_policy_conflict()
                         || error.is_unknown_principal()
                         || error.is_unknown_role()
-                        || (error.is_pool_missing() && self.made_a_cluster())
+                        || (is_new && (id.rules().is_too_early)(&error))
                         || lagging(&error))
                         && Instant::now() < deadline =>
                 {
@@ -377,22 +394,4 @@ impl<'a> Worker<'a> {
     fn was_made(&self, id: &Id) -> bool {
         self.made.lock().is_ok_and(|made| made.contains(id))
     }
-
-    fn made_a_cluster(&self) -> bool {
-        self.made.lock().is_ok_and(|made| made.iter().any(|id| id.kind == Kind::Cluster))
-    }
-}
-
-/// An error with what a person can do about it, when it is that a custom role's id cannot be used.
-fn buried(id: &Id, error: Error) -> Error {
-    if id.kind != Kind::Role || !error.is_role_buried() {
-        return error;
-    }
-    let message = format!(
-        "{}; it was deleted more than a week ago, so it cannot be brought back, and its id is free again only some five \
-         weeks after that: until then give the custom roles another `role_prefix` under [security] in the environment \
-         file",
-        error.message.trim_end_matches('.')
-    );
-    Error { message, ..error }
 }

@@ -1,25 +1,13 @@
 //! Who may do what: one table for every business and one for the environment, from which every grant is made.
 
-use contract::names;
+use contract::{names, object};
 
-use super::{
-    Auth, BTreeSet, Builder, Business, Condition, Environment, Grant, Id, Kind, Managed, Resources, Value, description,
-    json, labels, object,
+use super::{BTreeSet, Business, Condition, Environment, Grant, Id, Kind, Managed, Resources};
+pub use crate::kinds::role::{LISTER_ROLE, MARKER_ROLE};
+use crate::{
+    environment::{Auth, Builder},
+    kinds::{bucket, registry, role, service_account, subscription, topic},
 };
-
-/// What the ids of custom roles begin with, unless the environment file says otherwise.
-pub const ROLE_PREFIX: &str = "deskgrid";
-/// Custom role for what no predefined role grants alone. Listing is evaluated on the bucket, never on a prefix, so it
-/// cannot stand under a condition on objects; the nearest predefined role also shows the bucket's metadata.
-pub const LISTER_ROLE: &str = "deskgridObjectLister";
-/// Custom role for marking an object in its metadata. It neither makes, replaces nor deletes one, which every
-/// predefined role that changes metadata also does (or it hands out access).
-pub const MARKER_ROLE: &str = "deskgridObjectMarker";
-/// The project's custom roles: id, title, what they are for, what they hold.
-const CUSTOM_ROLES: &[(&str, &str, &str, &[&str])] = &[
-    (LISTER_ROLE, "Deskgrid object lister", "list the names of objects", &["storage.objects.list"]),
-    (MARKER_ROLE, "Deskgrid object marker", "change the metadata of objects", &["storage.objects.update"]),
-];
 
 /// Whom a row of the table is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -123,98 +111,30 @@ pub const ENVIRONMENT: &[Row] = &[
 ];
 
 impl Resources<'_> {
-    /// The custom roles, as far as somebody may be granted them.
-    pub(super) fn custom_roles(&mut self) {
-        for (name, title, purpose, permissions) in CUSTOM_ROLES {
-            if *name == MARKER_ROLE && !self.environment.web.enabled {
-                continue;
-            }
-            let fields = json!({
-                "title": title,
-                "description": format!("{}={}: {purpose}", labels::GOOGLE_MANAGED_BY, labels::MANAGED_BY_DESKGRID),
-                "stage": "GA",
-                "includedPermissions": permissions,
-            });
-            let id = Id::new(Kind::Role, self.role(name));
-            self.add(id, None, self.environment.manage.iam, fields, vec![]);
-        }
-    }
-
-    fn role(&self, role: &str) -> String {
-        match role {
-            LISTER_ROLE | MARKER_ROLE => {
-                let Environment { project, security, .. } = self.environment;
-                let rest = role.strip_prefix(ROLE_PREFIX).unwrap_or(role);
-                format!("projects/{project}/roles/{}{rest}", security.role_prefix)
-            }
-            predefined => predefined.to_owned(),
-        }
-    }
-
-    pub(super) fn account_id(email: &str) -> Id {
-        let project = email.split_once('@').and_then(|(_, domain)| domain.strip_suffix(".iam.gserviceaccount.com"));
-        Id::new(Kind::ServiceAccount, format!("projects/{}/serviceAccounts/{email}", project.unwrap_or("-")))
-    }
-
-    pub(super) fn accounts(&mut self, business: &Business) {
-        let accounts = &business.accounts;
-        for (identity, email) in
-            [("client", &accounts.client), ("orchestrator", &accounts.orchestrator), ("engine", &accounts.engine)]
-        {
-            self.account(email, Some(business), &format!("{identity} of {}", business.name));
-        }
-    }
-
-    /// The environment's own accounts, as far as something uses them.
-    pub(super) fn environment_accounts(&mut self) {
-        let environment = self.environment;
-        let accounts = &environment.accounts;
-        if environment.manage.cluster == Managed::Create && environment.security.node_account.is_none() {
-            self.account(&accounts.nodes, None, "nodes");
-        }
-        if environment.build.builder == Builder::CloudBuild && environment.manage.registry != Managed::Off {
-            self.account(&accounts.builder, None, "image builder");
-        }
-        if environment.web.enabled {
-            self.account(&accounts.web_client, None, "client web app");
-            self.account(&accounts.web_monitor, None, "monitor web app");
-        }
-    }
-
-    fn account(&mut self, email: &str, business: Option<&Business>, purpose: &str) {
-        if !email.ends_with(&format!("@{}.iam.gserviceaccount.com", self.environment.project)) {
-            // Somebody else's account: we grant to it, and make nothing.
-            return;
-        }
-        let managed = self.environment.manage.iam;
-        let fields: Value = match managed {
-            Managed::Create => json!({
-                "displayName": format!("Deskgrid {purpose}"),
-                "description": description(&self.environment.name, purpose),
-            }),
-            _ => json!({}),
-        };
-        self.add(Self::account_id(email), business, managed, fields, vec![]);
-    }
-
     /// Every row of the table that this business needs.
     pub(super) fn business_grants(&mut self, business: &Business) {
         for row in BUSINESS {
             let Some(member) = member(row.who, self.environment, Some(business)) else { continue };
-            let bucket = || Id::new(Kind::Bucket, &business.bucket);
+            let bucket = || bucket::id(&business.bucket);
             let (on, condition) = match row.on {
                 On::Objects(parts) => (vec![bucket()], Some(under(business, parts))),
                 On::Names => (vec![bucket()], None),
-                On::Topic => (vec![self.topic_id(&business.topic)], None),
-                On::Events => (vec![self.topic_id(&business.events_topic)], None),
+                On::Topic => (vec![topic::id(self.environment, &business.topic)], None),
+                On::Events => (vec![topic::id(self.environment, &business.events_topic)], None),
                 On::Subscriptions => {
                     let names = [Some(&business.subscription), business.priority_subscription.as_ref()];
-                    (names.into_iter().flatten().map(|name| self.subscription_id(name)).collect(), None)
+                    (names.into_iter().flatten().map(|name| subscription::id(self.environment, name)).collect(), None)
                 }
                 On::Prefix(_) | On::Registry | On::Project => continue,
             };
             for on in on {
-                self.grant(on, Some(business), self.role(row.role), member.clone(), condition.clone());
+                self.grant(
+                    on,
+                    Some(business),
+                    role::full_name(self.environment, row.role),
+                    member.clone(),
+                    condition.clone(),
+                );
             }
         }
         let accounts = [("orchestrator", &business.accounts.orchestrator), ("engine", &business.accounts.engine)];
@@ -230,13 +150,13 @@ impl Resources<'_> {
             let Some(member) = member(row.who, environment, None) else { continue };
             let (on, condition) = match row.on {
                 On::Registry if environment.manage.registry == Managed::Off => continue,
-                On::Registry => (self.registry_id(), None),
+                On::Registry => (registry::id(environment), None),
                 On::Project => (Id::new(Kind::Project, format!("projects/{}", environment.project)), None),
-                On::Names => (Id::new(Kind::Bucket, &environment.bucket), None),
-                On::Prefix(prefix) => (Id::new(Kind::Bucket, &environment.bucket), Some(below(environment, prefix))),
+                On::Names => (bucket::id(&environment.bucket), None),
+                On::Prefix(prefix) => (bucket::id(&environment.bucket), Some(below(environment, prefix))),
                 _ => continue,
             };
-            self.grant(on, None, self.role(row.role), member, condition);
+            self.grant(on, None, role::full_name(self.environment, row.role), member, condition);
         }
         if environment.web.enabled {
             self.stand_in(&environment.accounts.web_client, None, names::WEB_NAMESPACE, "web-client");
@@ -249,7 +169,7 @@ impl Resources<'_> {
         if self.environment.auth == Auth::WorkloadIdentity {
             let member = format!("serviceAccount:{}[{namespace}/{kubernetes}]", self.environment.workload_pool());
             let role = "roles/iam.workloadIdentityUser".to_owned();
-            self.grant(Self::account_id(email), business, role, member, None);
+            self.grant(service_account::id(email), business, role, member, None);
         }
     }
 

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Value, json};
+
 use super::*;
-use crate::environment::tests::environment;
+use crate::{environment::tests::environment, kinds::bucket};
 
 const TWO: &str =
     "project = \"desk-one\"\nlocation = \"europe-west1\"\n[businesses.bu1]\npriority = true\n[businesses.bu2]\n";
@@ -309,7 +311,7 @@ fn google_looks_after_the_nodes_of_autopilot() {
 fn old_objects_go_by_age_with_one_rule_for_each() {
     let environment = environment(TWO);
     let businesses: Vec<&Business> = environment.businesses.iter().collect();
-    let rules = lifecycle(&businesses, true);
+    let rules = bucket::lifecycle(&businesses, true);
     assert_eq!(
         json!(rules),
         json!([
@@ -320,7 +322,7 @@ fn old_objects_go_by_age_with_one_rule_for_each() {
         ])
     );
     // A bucket of a business's own has no builds.
-    assert!(!json!(lifecycle(&businesses, false)).to_string().contains("deskgrid/build/"));
+    assert!(!json!(bucket::lifecycle(&businesses, false)).to_string().contains("deskgrid/build/"));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use super::{
     read::{Reader, Section, Spanned},
     value, web,
 };
-use crate::desired::access::ROLE_PREFIX;
+use crate::kinds::role::ROLE_PREFIX;
 
 /// Parses the environment file `text` of the environment `name`; `file` is how to call the file in messages.
 ///

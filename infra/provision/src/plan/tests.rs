@@ -212,8 +212,7 @@ fn more_notifications_than_a_bucket_can_have_are_refused() {
     let text = ONE.replace("[businesses.bu1]", "[businesses.bu1]\nsubmit_on_upload = true");
     let environment = environment(&text);
     for (there, refused) in [(9, false), (10, true)] {
-        let observed =
-            Observation { notifications: [("desk-one-bucket".to_owned(), there)].into(), ..Observation::default() };
+        let observed = Observation { counts: [("desk-one-bucket".to_owned(), there)].into(), ..Observation::default() };
         let plan = plan(&environment, &desired(&environment), &observed, Options::default());
         let blockers: Vec<String> = plan.blockers().map(|change| change.id.to_string()).collect();
         assert_eq!(!blockers.is_empty(), refused, "{there}: {blockers:?}");

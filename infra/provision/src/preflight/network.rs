@@ -1,9 +1,9 @@
 //! The way of what runs in the cluster to Google's APIs. No proxy leads there: Pub/Sub and Cloud Storage are spoken to
 //! over gRPC, whose library connects directly, and every pod gets its tokens from its own node.
 
-use super::{Finding, Pending};
 use crate::{
     environment::{Environment, Managed},
+    finding::{Finding, Pending},
     google::{Api, Client, Request, escape},
     resource::Kind,
 };

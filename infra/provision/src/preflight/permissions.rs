@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::{Finding, Pending};
 use crate::{
-    environment::{Environment, Manage, Managed},
+    environment::{Environment, Managed},
+    finding::{Finding, Pending},
     google::{Api, Client, Method, Request, escape},
     resource::Kind,
 };
@@ -14,50 +14,13 @@ use crate::{
 /// What needs on their account; the role that makes accounts does not have it.
 const ACT_AS: &str = "iam.serviceAccounts.actAs";
 
-/// Permissions on the project, by who makes the class of resource and by the kinds that they are for.
-type Needed = (fn(&Manage) -> Managed, &'static [Kind], &'static [&'static str]);
-
-const PERMISSIONS: [Needed; 12] = [
-    (|manage| manage.apis, &[Kind::Services], &["serviceusage.services.enable"]),
-    (
-        |manage| manage.cluster,
-        &[Kind::Cluster, Kind::NodePool],
-        &["container.clusters.create", "container.clusters.delete", "container.clusters.update"],
-    ),
-    (|manage| manage.bucket, &[Kind::Bucket], &["storage.buckets.create"]),
-    (|manage| manage.pubsub, &[Kind::Topic], &["pubsub.topics.create"]),
-    (|manage| manage.pubsub, &[Kind::Subscription], &["pubsub.subscriptions.create"]),
-    (|manage| manage.iam, &[Kind::Role], &["iam.roles.create"]),
-    (|manage| manage.iam, &[Kind::ServiceAccount], &["iam.serviceAccounts.create"]),
-    (|manage| manage.iam, &[Kind::ServiceAccountPolicy], &["iam.serviceAccounts.setIamPolicy"]),
-    (|manage| manage.iam, &[Kind::TopicPolicy, Kind::SubscriptionPolicy], &["pubsub.topics.setIamPolicy"]),
-    (|manage| manage.iam, &[Kind::ProjectPolicy], &["resourcemanager.projects.setIamPolicy"]),
-    (|manage| manage.iam, &[Kind::BucketPolicy], &["storage.buckets.setIamPolicy"]),
-    (|manage| manage.registry, &[Kind::Registry], &["artifactregistry.repositories.create"]),
-];
-
-/// The role that has a permission, by how the permission begins; the first that fits.
-const ROLES: [(&str, &str); 9] = [
-    ("serviceusage.", "roles/serviceusage.serviceUsageAdmin"),
-    ("container.", "roles/container.admin"),
-    ("storage.", "roles/storage.admin"),
-    ("pubsub.", "roles/pubsub.admin"),
-    ("iam.roles.", "roles/iam.roleAdmin"),
-    ("iam.serviceAccounts.", "roles/iam.serviceAccountAdmin"),
-    ("resourcemanager.", "roles/resourcemanager.projectIamAdmin"),
-    ("artifactregistry.", "roles/artifactregistry.admin"),
-    ("", "roles/owner"),
-];
-
-/// Permissions on the project that changes of the kinds that are touched need.
-pub(super) fn needed(environment: &Environment, touches: impl Fn(Kind) -> bool) -> Vec<&'static str> {
-    PERMISSIONS
-        .iter()
-        .filter(|(managed, kinds, _)| {
-            managed(&environment.manage) == Managed::Create && kinds.iter().any(|kind| touches(*kind))
-        })
-        .flat_map(|(_, _, permissions)| permissions.iter().copied())
-        .collect()
+/// Permissions on the project that the changes need.
+pub(super) fn needed(environment: &Environment, pending: &Pending<'_>) -> Vec<&'static str> {
+    let is_ours = |kind: &&Kind| (kind.rules().managed)(&environment.manage) == Managed::Create;
+    let kinds = Kind::ALL.iter().filter(is_ours).filter(|kind| pending.touches(**kind));
+    let mut permissions: Vec<&str> = kinds.flat_map(|kind| kind.rules().permissions).copied().collect();
+    permissions.dedup();
+    permissions
 }
 
 /// Permissions on the bucket: for the lock, and for what is ours to set.
@@ -81,8 +44,11 @@ pub(super) fn missing<'a>(permissions: &[&'a str], answer: &Value) -> Vec<&'a st
 
 /// The roles that have these permissions, each once.
 pub(super) fn roles(permissions: &[&str]) -> BTreeSet<&'static str> {
-    let role = |permission: &str| ROLES.iter().find(|(start, _)| permission.starts_with(start)).map(|(_, role)| *role);
-    permissions.iter().filter_map(|permission| role(permission)).collect()
+    let role = |permission: &&str| {
+        let rules = Kind::ALL.iter().map(|kind| kind.rules());
+        rules.into_iter().find(|rules| rules.permissions.contains(permission)).map_or("roles/owner", |rules| rules.role)
+    };
+    permissions.iter().map(role).collect()
 }
 
 /// Whether nodes may be made that run as their account. Where the account is not there yet, what counts is the project.

@@ -11,7 +11,7 @@ use provision::{
     plan::{Action, Options, Plan},
     removal,
     resource::{Id, Kind},
-    show, wire,
+    show,
 };
 use serde_json::{Value, json};
 
@@ -211,8 +211,8 @@ async fn each_change_of_a_cluster_is_an_operation_of_its_own() {
         (&pool, "autoscaling", json!({"autoscaling": {"enabled": true, "totalMaxNodeCount": 3}})),
     ];
     for (id, field, fields) in changed_by_hand {
-        let live = fixture.send(wire::read(id)).await;
-        for request in wire::updates(id, &fields, &live, &[field.to_owned()]) {
+        let live = fixture.send(id.read(&Value::Null)).await;
+        for request in id.updates(&fields, &live, &[field.to_owned()]) {
             fixture.send(request).await;
         }
     }

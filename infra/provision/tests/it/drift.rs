@@ -7,8 +7,8 @@ use localcloud::google::Google;
 use provision::{
     desired::desired,
     google::{Api, Method, Request},
+    kinds::write_policy,
     resource::{Desired, Kind},
-    wire,
 };
 use serde_json::{Value, json};
 
@@ -41,19 +41,19 @@ pub(crate) async fn drift(google: &Google) {
         match &resource.desired {
             // Somebody else's first, such as the owner's on the project.
             Desired::Grants(_) if seen.insert(id.kind) => {
-                let mut policy = send(wire::read(id)).await;
+                let mut policy = send(id.read(&Value::Null)).await;
                 let bindings = policy["bindings"].as_array_mut().unwrap();
                 let ours = |binding: &Value| binding["members"].to_string().contains("serviceAccount:");
                 let at = bindings.iter().position(ours).unwrap_or_else(|| panic!("no grant of ours on {id}"));
                 bindings.remove(at);
-                send(wire::write_policy(id, policy)).await;
+                send(write_policy(id, policy)).await;
             }
             // The second role: policies that are written still name it.
             Desired::Fields(_) if id.kind == Kind::Role && seen.contains(&id.kind) => {
-                last.extend(wire::deletes(id, &Value::Null));
+                last.extend(id.deletes(&Value::Null));
             }
             Desired::Fields(_) if id.short().ends_with("priority-subscription") => {
-                last.extend(wire::deletes(id, &Value::Null));
+                last.extend(id.deletes(&Value::Null));
             }
             Desired::Fields(_) if id.kind == Kind::Services => {}
             Desired::Fields(fields) => {
@@ -68,12 +68,12 @@ pub(crate) async fn drift(google: &Google) {
                         live["others"] = json!([]);
                         live
                     }
-                    _ => send(wire::read(id)).await,
+                    _ => send(id.read(&Value::Null)).await,
                 };
                 let mut altered = fields.clone();
                 altered[field] = value;
                 let field = if id.kind == Kind::NodePool { "autoscaling.maxNodeCount" } else { field };
-                for request in wire::updates(id, &altered, &live, &[field.to_owned()]) {
+                for request in id.updates(&altered, &live, &[field.to_owned()]) {
                     send(request).await;
                 }
             }

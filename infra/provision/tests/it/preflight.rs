@@ -9,8 +9,9 @@ use localcloud::{
 use provision::{
     Cloud, Environment,
     environment::{Overrides, parse},
+    finding::Finding,
     google::{Api, Method, Request},
-    preflight::{self, Finding},
+    preflight,
 };
 use serde_json::json;
 

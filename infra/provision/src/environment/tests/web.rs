@@ -14,7 +14,9 @@ fn identity_aware_proxy_says_what_it_needs() {
     let iap = good.web.iap.unwrap();
     assert_eq!((iap.monitor.host.as_str(), &iap.client.audience), ("m.example.com", &None));
     assert_eq!(iap.people["a@example.com"], ["*"]);
-    assert!(crate::desired::services(&environment(&file(&format!("{IAP}people.\"*\" = [\"*\"]")))).contains(&"iap"));
+    assert!(
+        crate::kinds::services::services(&environment(&file(&format!("{IAP}people.\"*\" = [\"*\"]")))).contains(&"iap")
+    );
     check(
         &file("web.access = \"iap\""),
         &[],

@@ -1,5 +1,7 @@
 //! Tests of the shapes on the wire, as Google documents them.
 
+use serde_json::json;
+
 use super::*;
 
 /// One request in one line.
@@ -8,6 +10,18 @@ fn line(request: &Request) -> String {
     let query = if query.is_empty() { String::new() } else { format!("?{}", query.join("&")) };
     let body = request.body.as_ref().map(|body| format!(" {body}")).unwrap_or_default();
     format!("{} {}{query}{body}", request.method.as_str(), request.path)
+}
+
+fn create(id: &Id, fields: &Value) -> Request {
+    create_with(id, fields, &[])
+}
+
+fn create_with(id: &Id, fields: &Value, parts: &[(&Id, &Value)]) -> Request {
+    (id.rules().create.unwrap())(&Creation { id, fields, project: "p", parts })
+}
+
+fn update(id: &Id, fields: &Value, live: &Value, changed: &str) -> Request {
+    id.updates(fields, live, &[changed.to_owned()]).remove(0)
 }
 
 #[test]
@@ -19,41 +33,39 @@ fn every_kind_has_its_own_shape() {
     let subscription = Id::new(Kind::Subscription, "projects/p/subscriptions/s");
     let fields = json!({"labels": {"k": "v"}, "displayName": "d"});
     let live = json!({"metageneration": "3", "etag": "e", "labels": {"theirs": "1"}});
-    let changed = ["labels"];
-    let display = ["displayName"];
     for (request, expected) in [
-        (read(&bucket), "GET storage/v1/b/b"),
-        (read(&bucket.policy()), "GET storage/v1/b/b/iam?optionsRequestedPolicyVersion=3"),
-        (read(&topic.policy()), "GET v1/projects/p/topics/t:getIamPolicy?options.requestedPolicyVersion=3"),
+        (bucket.read(&Value::Null), "GET storage/v1/b/b"),
+        (bucket.policy().read(&Value::Null), "GET storage/v1/b/b/iam?optionsRequestedPolicyVersion=3"),
+        (topic.policy().read(&Value::Null), "GET v1/projects/p/topics/t:getIamPolicy?options.requestedPolicyVersion=3"),
         (
-            read(&account.policy()),
+            account.policy().read(&Value::Null),
             "POST v1/projects/p/serviceAccounts/a-b@p.iam.gserviceaccount.com:getIamPolicy?options.requestedPolicyVersion=3",
         ),
-        (create(&bucket, &json!({"name": "b"}), "p"), r#"POST storage/v1/b?project=p {"name":"b"}"#),
-        (create(&topic, &json!({}), "p"), "PUT v1/projects/p/topics/t {}"),
+        (create(&bucket, &json!({"name": "b"})), r#"POST storage/v1/b?project=p {"name":"b"}"#),
+        (create(&topic, &json!({})), "PUT v1/projects/p/topics/t {}"),
         (
-            create(&account, &json!({"displayName": "d"}), "p"),
+            create(&account, &json!({"displayName": "d"})),
             r#"POST v1/projects/p/serviceAccounts {"accountId":"a-b","serviceAccount":{"displayName":"d"}}"#,
         ),
-        (create(&role, &json!({"title": "t"}), "p"), r#"POST v1/projects/p/roles {"role":{"title":"t"},"roleId":"r"}"#),
+        (create(&role, &json!({"title": "t"})), r#"POST v1/projects/p/roles {"role":{"title":"t"},"roleId":"r"}"#),
         (
-            update(&bucket, &fields, &live, &changed),
+            update(&bucket, &fields, &live, "labels"),
             r#"PATCH storage/v1/b/b?ifMetagenerationMatch=3 {"labels":{"k":"v"}}"#,
         ),
         (
-            update(&subscription, &fields, &live, &changed),
+            update(&subscription, &fields, &live, "labels"),
             r#"PATCH v1/projects/p/subscriptions/s {"subscription":{"labels":{"k":"v","theirs":"1"},"name":"projects/p/subscriptions/s"},"updateMask":"labels"}"#,
         ),
         (
-            update(&account, &fields, &live, &display),
+            update(&account, &fields, &live, "displayName"),
             r#"PATCH v1/projects/p/serviceAccounts/a-b@p.iam.gserviceaccount.com {"serviceAccount":{"displayName":"d"},"updateMask":"display_name"}"#,
         ),
         (
-            update(&role, &json!({"title": "t"}), &live, &["title"]),
+            update(&role, &json!({"title": "t"}), &live, "title"),
             r#"PATCH v1/projects/p/roles/r?updateMask=title {"etag":"e","title":"t"}"#,
         ),
-        (undelete(&role), "POST v1/projects/p/roles/r:undelete {}"),
-        (deletes(&subscription, &live).remove(0), "DELETE v1/projects/p/subscriptions/s"),
+        ((role.rules().undelete.unwrap())(&role), "POST v1/projects/p/roles/r:undelete {}"),
+        (subscription.deletes(&live).remove(0), "DELETE v1/projects/p/subscriptions/s"),
         (write_policy(&bucket.policy(), json!({"version": 3})), r#"PUT storage/v1/b/b/iam {"version":3}"#),
         (
             write_policy(&topic.policy(), json!({"version": 3})),
@@ -74,7 +86,7 @@ fn clusters_pools_services_and_registries_have_theirs() {
     let paths = |paths: &[&str]| paths.iter().map(|path| (*path).to_owned()).collect::<Vec<_>>();
     let lines = |requests: Vec<Request>| requests.iter().map(line).collect::<Vec<_>>();
     assert_eq!(
-        line(&create_cluster(&cluster, &json!({"name": "c"}), &[(&pool, &json!({"initialNodeCount": 1}))])),
+        line(&create_with(&cluster, &json!({"name": "c"}), &[(&pool, &json!({"initialNodeCount": 1}))])),
         r#"POST v1/projects/p/locations/l/clusters {"cluster":{"name":"c","nodePools":[{"initialNodeCount":1,"name":"n"}]}}"#
     );
     let live = json!({"resourceLabels": {"theirs": "1"}, "labelFingerprint": "f"});
@@ -85,7 +97,7 @@ fn clusters_pools_services_and_registries_have_theirs() {
     });
     let changed = paths(&["resourceLabels.k", "networkConfig.defaultEnablePrivateNodes", "releaseChannel.channel"]);
     assert_eq!(
-        lines(updates(&cluster, &fields, &live, &changed)),
+        lines(cluster.updates(&fields, &live, &changed)),
         [
             r#"POST v1/projects/p/locations/l/clusters/c:setResourceLabels {"labelFingerprint":"f","resourceLabels":{"k":"v","theirs":"1"}}"#,
             r#"PUT v1/projects/p/locations/l/clusters/c {"name":"projects/p/locations/l/clusters/c","update":{"desiredDefaultEnablePrivateNodes":true}}"#,
@@ -96,31 +108,30 @@ fn clusters_pools_services_and_registries_have_theirs() {
         json!({"autoscaling": {"enabled": true}, "config": {"machineType": "m", "resourceLabels": {"k": "v"}}});
     let changed = paths(&["autoscaling.enabled", "config.machineType", "config.resourceLabels.k"]);
     assert_eq!(
-        lines(updates(&pool, &fields, &json!({}), &changed)),
+        lines(pool.updates(&fields, &json!({}), &changed)),
         [
             r#"POST v1/projects/p/locations/l/clusters/c/nodePools/n:setAutoscaling {"autoscaling":{"enabled":true}}"#,
             r#"PUT v1/projects/p/locations/l/clusters/c/nodePools/n {"machineType":"m"}"#,
             r#"PUT v1/projects/p/locations/l/clusters/c/nodePools/n {"resourceLabels":{"labels":{"k":"v"}}}"#,
         ]
     );
-    let desired = Desired::Fields(json!({"a.googleapis.com": "ENABLED"}));
     assert_eq!(
-        line(&read_as(&services, &desired)),
+        line(&services.read(&json!({"a.googleapis.com": "ENABLED"}))),
         "GET v1/projects/p/services:batchGet?names=projects/p/services/a.googleapis.com"
     );
-    let enable = |names: &[&str]| lines(updates(&services, &json!({}), &json!({}), &paths(names)));
+    let enable = |names: &[&str]| lines(services.updates(&json!({}), &json!({}), &paths(names)));
     assert_eq!(enable(&["a.googleapis.com"]), ["POST v1/projects/p/services/a.googleapis.com:enable {}"]);
     assert_eq!(enable(&["a", "b"]), [r#"POST v1/projects/p/services:batchEnable {"serviceIds":["a","b"]}"#]);
     assert_eq!(
-        line(&create(&registry, &json!({"format": "DOCKER"}), "p")),
+        line(&create(&registry, &json!({"format": "DOCKER"}))),
         r#"POST v1/projects/p/locations/l/repositories?repositoryId=r {"format":"DOCKER"}"#
     );
     assert_eq!(
-        lines(updates(&registry, &json!({"labels": {"k": "v"}}), &json!({}), &paths(&["labels.k"]))),
+        lines(registry.updates(&json!({"labels": {"k": "v"}}), &json!({}), &paths(&["labels.k"]))),
         [r#"PATCH v1/projects/p/locations/l/repositories/r?updateMask=labels {"labels":{"k":"v"}}"#]
     );
     assert_eq!(
-        line(&read(&project.policy())),
+        line(&project.policy().read(&Value::Null)),
         r#"POST v1/projects/p:getIamPolicy {"options":{"requestedPolicyVersion":3}}"#
     );
     assert_eq!(
@@ -130,27 +141,12 @@ fn clusters_pools_services_and_registries_have_theirs() {
 }
 
 #[test]
-fn a_network_given_by_its_full_name_is_the_one_that_is_shown_by_its_last_part() {
-    let cluster = Id::new(Kind::Cluster, "projects/p/locations/l/clusters/c");
-    let live = json!({"network": "n", "networkConfig": {"network": "projects/host/global/networks/n"}});
-    let seen = |network: &str| {
-        let desired = Desired::Fields(json!({"network": network}));
-        view(&cluster, &desired, live.clone())["network"].as_str().unwrap().to_owned()
-    };
-    assert_eq!(seen("n"), "n");
-    assert_eq!(seen("projects/host/global/networks/n"), "projects/host/global/networks/n");
-    assert_eq!(seen("projects/other/global/networks/n"), "n");
-}
-
-#[test]
 fn the_mark_of_another_environment_is_not_ours() {
-    let account = Id::new(Kind::ServiceAccount, "projects/p/serviceAccounts/a");
-    let described = |environment: &str| json!({"description": crate::desired::description(environment, "x")});
-    assert_eq!(owner(&account, &described("hpc"), "hpc"), Owner::Ours);
-    assert!(matches!(owner(&account, &described("hpc-poc"), "hpc"), Owner::Other(_)));
-    let bucket = Id::new(Kind::Bucket, "b");
+    let described = |environment: &str| json!({"description": description(environment, "x")});
+    assert_eq!(Mark::Description.owner(&described("hpc"), "hpc"), Owner::Ours);
+    assert!(matches!(Mark::Description.owner(&described("hpc-poc"), "hpc"), Owner::Other(_)));
     assert_eq!(
-        owner(&bucket, &json!({}), "hpc"),
+        Mark::Labels("/labels").owner(&json!({}), "hpc"),
         Owner::Other("it has no label or description that says whose".to_owned())
     );
 }

@@ -1,0 +1,136 @@
+//! Buckets: the environment's, and those of businesses that have their own.
+
+use std::collections::BTreeMap;
+
+use contract::object;
+use serde_json::{Value, json};
+
+use super::{
+    Api, Environment, Id, Kind, Mark, Removal, Request, Resource, Rules, alone, as_read, as_said, at_once, by_field,
+    escaped, labels, named, never, ready, refuse_none, resource, top, unlimited,
+};
+use crate::{
+    environment::{Business, Managed},
+    google::Method,
+};
+
+pub(crate) const RULES: Rules = Rules {
+    noun: "bucket",
+    title: named,
+    api: Api::Storage,
+    policy: Some(Kind::BucketPolicy),
+    target: None,
+    parent: alone,
+    managed: |manage| manage.bucket,
+    desired,
+    is_first: false,
+    mark: Mark::Labels("/labels"),
+    immutable: &["location", "name"],
+    only_for_creation: &[],
+    list: None,
+    read: |id, _| Request::get(Api::Storage, path(id)),
+    view: as_read,
+    count: unlimited,
+    refuse: refuse_none,
+    differences: by_field,
+    phase: ready,
+    denied: |_| {
+        "you may not read it; bucket names are shared by all of Google Cloud, so it may be somebody else's: set another \
+         `bucket` in the environment file"
+            .to_owned()
+    },
+    looks_denied: false,
+    create: Some(|new| {
+        Request::new(Api::Storage, Method::Post, "storage/v1/b").query("project", new.project).body(new.fields.clone())
+    }),
+    doubles: false,
+    update: |id, desired, live, changed| vec![update(id, desired, live, changed)],
+    is_slow: false,
+    delete: |id, _| vec![Request::new(Api::Storage, Method::Delete, path(id))],
+    undelete: None,
+    operation: at_once,
+    operations: None,
+    is_too_early: never,
+    is_passing: never,
+    explain: as_said,
+    removal: Removal::WithData("data stays unless asked for"),
+    permissions: &["storage.buckets.create"],
+    role: "roles/storage.admin",
+    quotas: None,
+};
+
+/// How long the source and the log of an image build are kept, in days: long enough to examine a failed one.
+const BUILD_DAYS: u32 = 30;
+
+/// The id of a bucket.
+pub(crate) fn id(name: &str) -> Id {
+    Id::new(Kind::Bucket, name)
+}
+
+/// Path of a bucket, its policy, or something in it.
+pub(super) fn path(id: &Id) -> String {
+    format!("storage/v1/b/{}", escaped(&id.name))
+}
+
+fn desired(environment: &Environment) -> Vec<Resource> {
+    let security = &environment.security;
+    let managed = environment.manage.bucket;
+    let buckets = environment.buckets().into_iter().map(|(name, businesses)| {
+        let mut fields = json!({
+            "name": name,
+            "location": environment.location.to_uppercase(),
+            "storageClass": "STANDARD",
+            "iamConfiguration": {
+                "uniformBucketLevelAccess": {"enabled": true},
+                "publicAccessPrevention": "enforced",
+            },
+            "lifecycle": {"rule": lifecycle(&businesses, name == environment.bucket)},
+            "softDeletePolicy": {"retentionDurationSeconds": security.soft_delete_secs.to_string()},
+            "versioning": {"enabled": false},
+        });
+        if managed == Managed::Create {
+            fields["labels"] = labels(environment, None);
+        }
+        if let Some(key) = security.kms_keys.get("bucket") {
+            fields["encryption"] = json!({"defaultKmsKeyName": key});
+        }
+        resource(id(name), None, managed, fields, vec![])
+    });
+    buckets.collect()
+}
+
+/// Labels of others stay: a patch merges maps.
+fn update(id: &Id, desired: &Value, live: &Value, changed: &[String]) -> Request {
+    let body: Value = top(changed).into_iter().map(|field| (field.to_owned(), desired[field].clone())).collect();
+    let request = Request::new(Api::Storage, Method::Patch, path(id)).body(body);
+    match live["metageneration"].as_str() {
+        Some(metageneration) => request.query("ifMetagenerationMatch", metageneration),
+        None => request,
+    }
+}
+
+/// Deletes what is old, one rule per age since a bucket may have only so many. All rules of a bucket together may name
+/// 1,000 prefixes (cloud.google.com/storage/quotas#buckets; 50 until June 2025), which is 333 businesses: IAM's limits
+/// of the bucket's policy are met long before. The sources and logs of image builds are where `has_builds`.
+pub(crate) fn lifecycle(businesses: &[&Business], has_builds: bool) -> Vec<Value> {
+    let mut prefixes: BTreeMap<u32, Vec<String>> = BTreeMap::new();
+    if has_builds {
+        prefixes.insert(BUILD_DAYS, [object::BUILD_SOURCE_PREFIX, object::BUILD_LOG_PREFIX].map(str::to_owned).into());
+    }
+    for business in businesses {
+        let retention = &business.retention;
+        let ages =
+            [(retention.output_days, "output"), (retention.outcome_days, "outcome"), (retention.common_days, "common")];
+        for (days, part) in ages {
+            prefixes.entry(days).or_default().push(format!("{}/{part}/", business.name));
+        }
+    }
+    let mut rules: Vec<Value> = prefixes
+        .iter()
+        .map(|(age, prefixes)| {
+            json!({"action": {"type": "Delete"}, "condition": {"age": age, "matchesPrefix": prefixes}})
+        })
+        .collect();
+    rules.push(json!({"action": {"type": "AbortIncompleteMultipartUpload"}, "condition": {"age": 7}}));
+    rules
+}

@@ -1,0 +1,147 @@
+//! Node pools of a standard cluster: one for orchestrators and web apps, one for engines.
+
+use serde_json::{Value, json};
+
+use super::{
+    Api, Environment, Id, Kind, Mark, Removal, Request, Resource, Rules, as_read, as_said, by_field, cluster, delete,
+    get, labels, merged, named, never, not_readable, parent, path, ready, refuse_none, resource, top, unlimited,
+};
+use crate::{
+    environment::{ClusterMode, Managed},
+    google::Method,
+};
+
+pub(crate) const RULES: Rules = Rules {
+    noun: "node pool",
+    title: named,
+    api: Api::Container,
+    policy: None,
+    target: None,
+    parent: |id| id.name.split_once("/nodePools/").map(|(cluster, _)| Id::new(Kind::Cluster, cluster)),
+    managed: |manage| manage.cluster,
+    desired,
+    is_first: false,
+    mark: Mark::Labels("/config/resourceLabels"),
+    immutable: &[
+        "config.spot",
+        "config.serviceAccount",
+        "config.oauthScopes",
+        "config.shieldedInstanceConfig",
+        "config.bootDiskKmsKey",
+    ],
+    only_for_creation: &["initialNodeCount"],
+    list: None,
+    read: get,
+    view: as_read,
+    count: unlimited,
+    refuse: refuse_none,
+    differences: by_field,
+    phase: ready,
+    denied: not_readable,
+    looks_denied: false,
+    create: Some(|new| {
+        Request::new(Api::Container, Method::Post, parent(&path(new.id)))
+            .body(json!({"nodePool": with_name(new.id, new.fields)}))
+    }),
+    doubles: false,
+    update,
+    is_slow: false,
+    delete,
+    undelete: None,
+    operation: cluster::operation,
+    operations: Some(cluster::OPERATIONS),
+    is_too_early: never,
+    is_passing: never,
+    explain: as_said,
+    removal: Removal::Deleted,
+    // Those of clusters.
+    permissions: &[],
+    role: "roles/container.admin",
+    quotas: None,
+};
+
+/// The pool that orchestrators and web apps run on.
+const SYSTEM: &str = "system";
+/// The pool that engines run on.
+const ENGINES: &str = "engines";
+
+fn desired(environment: &Environment) -> Vec<Resource> {
+    let managed = environment.manage.cluster;
+    if managed != Managed::Create || environment.cluster.mode != ClusterMode::Standard {
+        return Vec::new();
+    }
+    let count = environment.cluster.nodes;
+    // Sized by its limits, since only those can be read back.
+    let system = json!({
+        "initialNodeCount": count,
+        "autoscaling": {"enabled": true, "minNodeCount": count, "maxNodeCount": count},
+        "config": node(environment, &environment.cluster.machine_type, false),
+    });
+    let pool = &environment.cluster.engine_pool;
+    let engines = json!({
+        "initialNodeCount": 0,
+        "autoscaling": {
+            "enabled": true,
+            "totalMinNodeCount": pool.min,
+            "totalMaxNodeCount": pool.max,
+            "locationPolicy": "ANY",
+        },
+        "config": node(environment, &pool.machine_type, pool.spot),
+    });
+    let cluster = cluster::id(environment);
+    let pools = [(SYSTEM, system), (ENGINES, engines)].map(|(name, fields)| {
+        let id = Id::new(Kind::NodePool, format!("{}/nodePools/{name}", cluster.name));
+        resource(id, None, managed, fields, vec![cluster.clone()])
+    });
+    pools.into()
+}
+
+/// How the nodes of a pool are.
+fn node(environment: &Environment, machine_type: &str, spot: bool) -> Value {
+    let mut config = json!({
+        "machineType": machine_type,
+        "serviceAccount": environment.accounts.nodes,
+        "oauthScopes": cluster::SCOPES,
+        "resourceLabels": labels(environment, None),
+        "workloadMetadataConfig": {"mode": "GKE_METADATA"},
+        "shieldedInstanceConfig": {"enableSecureBoot": true, "enableIntegrityMonitoring": true},
+        "spot": spot,
+    });
+    if let Some(key) = environment.security.kms_keys.get("disks") {
+        config["bootDiskKmsKey"] = json!(key);
+    }
+    if spot {
+        // Only what says that it can be interrupted runs there.
+        config["taints"] = json!([{"key": "cloud.google.com/gke-spot", "value": "true", "effect": "NO_SCHEDULE"}]);
+    }
+    config
+}
+
+/// A node pool with its name.
+pub(super) fn with_name(id: &Id, fields: &Value) -> Value {
+    let mut pool = fields.clone();
+    pool["name"] = json!(id.short());
+    pool
+}
+
+/// Its limits by a call of their own, and what is in `config` field by field.
+fn update(id: &Id, desired: &Value, live: &Value, changed: &[String]) -> Vec<Request> {
+    let path = path(id);
+    let mut requests = Vec::new();
+    if changed.iter().any(|field| field.starts_with("autoscaling")) {
+        let body = json!({"autoscaling": desired["autoscaling"]});
+        requests.push(Request::new(Api::Container, Method::Post, format!("{path}:setAutoscaling")).body(body));
+    }
+    let inside: Vec<String> =
+        changed.iter().filter_map(|field| field.strip_prefix("config.")).map(str::to_owned).collect();
+    for field in top(&inside) {
+        let value = desired["config"][field].clone();
+        let value = match field {
+            "resourceLabels" => json!({"labels": merged(&live["config"][field], &value)}),
+            "taints" => json!({"taints": value}),
+            _ => value,
+        };
+        requests.push(Request::new(Api::Container, Method::Put, &path).body(json!({field: value})));
+    }
+    requests
+}

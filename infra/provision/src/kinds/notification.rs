@@ -1,0 +1,183 @@
+//! Notifications of new objects, from a bucket to a topic. Cloud Storage identifies a notification by a number and
+//! cannot update one, so we identify ours by bucket and topic, and replace one to change it.
+
+use std::collections::BTreeMap;
+
+use contract::object;
+use serde_json::{Value, json};
+
+use super::{
+    Api, Change, Environment, Id, Kind, Mark, Removal, Request, Resource, Rules, alone, as_said, at_once, bucket,
+    by_field, escape, field_differences, never, not_readable, ready, resource, topic,
+};
+use crate::{change::Action, google::Method};
+
+pub(crate) const RULES: Rules = Rules {
+    noun: "notification",
+    title: |id| format!("notification to {}", id.short()),
+    api: Api::Storage,
+    policy: None,
+    target: None,
+    parent: alone,
+    managed: |manage| manage.bucket,
+    desired,
+    is_first: false,
+    mark: Mark::Nothing,
+    immutable: &[],
+    only_for_creation: &[],
+    list: None,
+    read: |id, _| Request::get(Api::Storage, collection(id)),
+    view,
+    count,
+    refuse,
+    differences: by_field,
+    phase: ready,
+    denied: not_readable,
+    looks_denied: false,
+    create: Some(|new| create(new.id, new.fields)),
+    doubles: true,
+    update,
+    is_slow: false,
+    delete,
+    undelete: None,
+    operation: at_once,
+    operations: None,
+    // A topic that was created a moment ago, or the grant of the notifier, may not be known everywhere yet.
+    is_too_early: |error| error.is_not_found() || error.is_forbidden(),
+    is_passing: never,
+    explain: as_said,
+    removal: Removal::Deleted,
+    permissions: &[],
+    role: "roles/storage.admin",
+    quotas: None,
+};
+
+/// Most configurations of a bucket for one kind of event; Cloud Storage refuses more.
+const MAX_PER_BUCKET: usize = 10;
+/// The kind of event.
+const EVENT: &str = "OBJECT_FINALIZE";
+
+fn desired(environment: &Environment) -> Vec<Resource> {
+    let uploading = environment.businesses.iter().filter(|business| business.submit_on_upload);
+    let notifications = uploading.map(|business| {
+        let topic = topic::id(environment, &business.topic);
+        let fields = json!({
+            "topic": format!("//pubsub.googleapis.com/{}", topic.name),
+            "event_types": [EVENT],
+            "object_name_prefix": object::input_prefix(&business.name),
+            // With the object's metadata, which holds the options.
+            "payload_format": "JSON_API_V1",
+            // Doubles, which a creation whose answer was lost leaves.
+            "others": [],
+        });
+        let id = Id::new(Kind::Notification, format!("{}/notificationConfigs/{}", business.bucket, business.topic));
+        // Cloud Storage makes one only where its agent may publish.
+        let after = vec![bucket::id(&business.bucket), topic.clone(), topic.policy()];
+        resource(id, Some(business), environment.manage.bucket, fields, after)
+    });
+    notifications.collect()
+}
+
+/// Those of a bucket that go to the desired topic: the one that is as it should be, or else the first, with the numbers
+/// of its doubles as `others`. A creation whose answer was lost leaves such.
+fn view(desired: &Value, answer: Value) -> Option<Value> {
+    let items = answer["items"].as_array().into_iter().flatten();
+    let mut ours: Vec<&Value> = items.filter(|item| item["topic"] == desired["topic"]).collect();
+    let is_right = |item: &&Value| field_differences(desired, item).is_empty();
+    let first = ours.iter().position(is_right).unwrap_or(0);
+    if ours.is_empty() {
+        return None;
+    }
+    let mut shown = ours.remove(first).clone();
+    shown["others"] = ours.iter().map(|other| other["id"].clone()).collect();
+    Some(shown)
+}
+
+/// How many of new objects the bucket has.
+fn count(id: &Id, answer: &Value) -> Option<(String, usize)> {
+    let is_of_new = |item: &&Value| {
+        let events = item["event_types"].as_array();
+        events.is_none_or(|events| events.is_empty() || events.contains(&json!(EVENT)))
+    };
+    let items = answer["items"].as_array().into_iter().flatten();
+    Some((bucket_name(id).to_owned(), items.filter(is_of_new).count()))
+}
+
+fn refuse(changes: &mut [Change], counts: &BTreeMap<String, usize>) {
+    let mut counts = counts.clone();
+    let created = |change: &&mut Change| change.id.kind == Kind::Notification && change.action == Action::Create;
+    for change in changes.iter_mut().filter(created) {
+        let bucket = bucket_name(&change.id).to_owned();
+        let count = counts.entry(bucket.clone()).or_default();
+        *count += 1;
+        if *count > MAX_PER_BUCKET {
+            let reason = format!(
+                "the bucket {bucket} would notify more than {MAX_PER_BUCKET} topics of new objects, which is the limit \
+                 of Cloud Storage; give the business a `bucket` of its own, or leave `submit_on_upload` out"
+            );
+            change.action = Action::Blocked { reason };
+        }
+    }
+}
+
+fn create(id: &Id, fields: &Value) -> Request {
+    let mut body = fields.clone();
+    // A word of ours, for what should not be there beside it.
+    if let Some(body) = body.as_object_mut() {
+        body.remove("others");
+    }
+    Request::new(Api::Storage, Method::Post, collection(id)).body(body)
+}
+
+/// Creates the right notification first, then deletes the others.
+fn update(id: &Id, desired: &Value, live: &Value, _: &[String]) -> Vec<Request> {
+    let is_right = field_differences(desired, live).iter().all(|difference| difference.field == "others");
+    let others = live["others"].as_array().cloned().unwrap_or_default();
+    match is_right {
+        true => others.iter().map(|other| delete_one(id, other)).collect(),
+        false => std::iter::once(create(id, desired)).chain(delete(id, live)).collect(),
+    }
+}
+
+/// Deletes one and its doubles.
+fn delete(id: &Id, live: &Value) -> Vec<Request> {
+    let others = live["others"].as_array().into_iter().flatten();
+    std::iter::once(&live["id"]).filter(|id| !id.is_null()).chain(others).map(|other| delete_one(id, other)).collect()
+}
+
+fn delete_one(id: &Id, number: &Value) -> Request {
+    let path = format!("{}/{}", collection(id), escape(number.as_str().unwrap_or_default()));
+    Request::new(Api::Storage, Method::Delete, path)
+}
+
+/// Path of all notifications of the bucket.
+fn collection(id: &Id) -> String {
+    format!("storage/v1/b/{}/notificationConfigs", escape(bucket_name(id)))
+}
+
+fn bucket_name(id: &Id) -> &str {
+    id.name.split('/').next().unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_double_goes_and_a_wrong_one_is_replaced() {
+        let id = Id::new(Kind::Notification, "b/notificationConfigs/t");
+        let fields = json!({"topic": "//t", "object_name_prefix": "bu1/input/", "others": []});
+        let other = json!({"id": "1", "topic": "//other"});
+        let wrong = json!({"id": "2", "topic": "//t", "object_name_prefix": "bu1/"});
+        let right = json!({"id": "3", "topic": "//t", "object_name_prefix": "bu1/input/"});
+        let seen = |items: &[&Value]| view(&fields, json!({"items": items}));
+        let lines = |items: &[&Value]| {
+            let requests = update(&id, &fields, &seen(items).unwrap(), &[]);
+            requests.iter().map(|request| request.to_string().replace("storage/v1/b/b/", "")).collect::<Vec<_>>()
+        };
+        assert_eq!(seen(&[&other]), None);
+        assert_eq!(lines(&[&other, &wrong, &right]), ["DELETE notificationConfigs/2"]);
+        assert_eq!(lines(&[&wrong]), ["POST notificationConfigs", "DELETE notificationConfigs/2"]);
+        assert_eq!(lines(&[&right]), Vec::<String>::new());
+    }
+}

@@ -1,0 +1,46 @@
+//! The project itself, which only a policy is on: it is never read, created or changed.
+
+use super::{
+    Api, Kind, Mark, Removal, Rules, alone, as_read, as_said, at_once, by_field, get, named, never, none_desired,
+    not_readable, ready, refuse_none, unlimited,
+};
+use crate::environment::Managed;
+
+pub(crate) const RULES: Rules = Rules {
+    noun: "project",
+    title: named,
+    api: Api::CloudResourceManager,
+    policy: Some(Kind::ProjectPolicy),
+    target: None,
+    parent: alone,
+    managed: |_| Managed::Off,
+    desired: none_desired,
+    is_first: false,
+    mark: Mark::Nothing,
+    immutable: &[],
+    only_for_creation: &[],
+    list: None,
+    read: get,
+    view: as_read,
+    count: unlimited,
+    refuse: refuse_none,
+    differences: by_field,
+    phase: ready,
+    denied: not_readable,
+    looks_denied: false,
+    create: None,
+    doubles: false,
+    update: |_, _, _, _| Vec::new(),
+    is_slow: false,
+    delete: |_, _| Vec::new(),
+    undelete: None,
+    operation: at_once,
+    operations: None,
+    is_too_early: never,
+    is_passing: never,
+    explain: as_said,
+    removal: Removal::Stays,
+    permissions: &[],
+    role: "roles/owner",
+    quotas: None,
+};

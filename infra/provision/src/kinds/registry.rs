@@ -1,0 +1,95 @@
+//! The image registry.
+
+use serde_json::json;
+
+use super::{
+    Api, Environment, Id, Kind, Mark, Removal, Request, Resource, Rules, alone, as_read, as_said, by_field,
+    changed_fields, delete, escape, get, labels, list, named, never, not_readable, parent, path, ready, refuse_none,
+    resource, unlimited,
+};
+use crate::{environment::Managed, google::Method};
+
+pub(crate) const RULES: Rules = Rules {
+    noun: "registry",
+    title: named,
+    api: Api::ArtifactRegistry,
+    policy: Some(Kind::RegistryPolicy),
+    target: None,
+    parent: alone,
+    managed: |manage| manage.registry,
+    desired,
+    is_first: false,
+    mark: Mark::Labels("/labels"),
+    immutable: &["format", "kmsKeyName"],
+    only_for_creation: &[],
+    list: list("repositories", |environment| {
+        let Environment { project, location, .. } = environment;
+        let path = format!("v1/projects/{}/locations/{}/repositories", escape(project), escape(location));
+        Request::get(Api::ArtifactRegistry, path).query("pageSize", "1000")
+    }),
+    read: get,
+    view: as_read,
+    count: unlimited,
+    refuse: refuse_none,
+    differences: by_field,
+    phase: ready,
+    denied: not_readable,
+    looks_denied: false,
+    create: Some(|new| {
+        Request::new(Api::ArtifactRegistry, Method::Post, parent(&path(new.id)))
+            .query("repositoryId", new.id.short())
+            .body(new.fields.clone())
+    }),
+    doubles: false,
+    update: |id, desired, live, changed| {
+        let (body, mask) = changed_fields(desired, live, changed);
+        vec![Request::new(Api::ArtifactRegistry, Method::Patch, path(id)).query("updateMask", mask).body(body.into())]
+    },
+    is_slow: false,
+    delete,
+    undelete: None,
+    operation: |_, answer| {
+        let name = answer["name"].as_str().filter(|name| name.contains("/operations/"))?;
+        (answer["done"] != true).then(|| format!("v1/{name}"))
+    },
+    operations: None,
+    is_too_early: never,
+    is_passing: never,
+    explain: as_said,
+    removal: Removal::WithData("images stay with the data unless asked for"),
+    permissions: &["artifactregistry.repositories.create"],
+    role: "roles/artifactregistry.admin",
+    quotas: None,
+};
+
+/// Images without a tag are deleted when they are this old.
+const UNTAGGED: &str = "2592000s";
+/// So many of the newest versions of each image stay, whatever their age.
+const KEPT: u32 = 10;
+
+/// The id of the environment's registry.
+pub(crate) fn id(environment: &Environment) -> Id {
+    let Environment { project, location, build, .. } = environment;
+    Id::new(Kind::Registry, format!("projects/{project}/locations/{location}/repositories/{}", build.registry))
+}
+
+fn desired(environment: &Environment) -> Vec<Resource> {
+    let managed = environment.manage.registry;
+    let mut fields = json!({"format": "DOCKER"});
+    if managed == Managed::Create {
+        fields["labels"] = labels(environment, None);
+        fields["cleanupPolicies"] = json!({
+            "delete-untagged": {
+                "id": "delete-untagged",
+                "action": "DELETE",
+                "condition": {"tagState": "UNTAGGED", "olderThan": UNTAGGED},
+            },
+            "keep-newest": {"id": "keep-newest", "action": "KEEP", "mostRecentVersions": {"keepCount": KEPT}},
+        });
+        fields["cleanupPolicyDryRun"] = json!(false);
+        if let Some(key) = environment.security.kms_keys.get("registry") {
+            fields["kmsKeyName"] = json!(key);
+        }
+    }
+    vec![resource(id(environment), None, managed, fields, vec![])]
+}

@@ -1,0 +1,139 @@
+//! Custom roles of the project, for what no predefined role grants alone.
+
+use serde_json::json;
+
+use super::{
+    Api, Environment, Error, IDENTITY, Id, Kind, Mark, Removal, Request, Resource, Rules, alone, as_read, at_once,
+    by_field, changed_fields, delete, get, mark::shared_description, named, never, not_readable, parent, path, ready,
+    refuse_none, resource, unlimited,
+};
+use crate::{
+    environment::Managed,
+    finding::{Finding, Pending},
+    google::{Client, Method, escape},
+};
+
+pub(crate) const RULES: Rules = Rules {
+    noun: "role",
+    title: named,
+    api: Api::Iam,
+    policy: None,
+    target: None,
+    parent: alone,
+    managed: |manage| manage.iam,
+    desired,
+    is_first: false,
+    mark: Mark::SharedDescription,
+    immutable: &[],
+    only_for_creation: &[],
+    list: None,
+    read: get,
+    view: as_read,
+    count: unlimited,
+    refuse: refuse_none,
+    differences: by_field,
+    phase: ready,
+    denied: not_readable,
+    looks_denied: false,
+    create: Some(|new| {
+        let body = json!({"roleId": new.id.short(), "role": new.fields});
+        Request::new(Api::Iam, Method::Post, parent(&path(new.id))).body(body)
+    }),
+    doubles: false,
+    update: |id, desired, live, changed| {
+        let (mut body, mask) = changed_fields(desired, live, changed);
+        if let Some(etag) = live["etag"].as_str() {
+            body.insert("etag".to_owned(), json!(etag));
+        }
+        vec![Request::new(Api::Iam, Method::Patch, path(id)).query("updateMask", mask).body(body.into())]
+    },
+    is_slow: false,
+    delete,
+    undelete: Some(|id| Request::new(Api::Iam, Method::Post, format!("{}:undelete", path(id))).body(json!({}))),
+    operation: at_once,
+    operations: None,
+    is_too_early: never,
+    is_passing: never,
+    explain,
+    removal: Removal::WithIdentities(IDENTITY),
+    permissions: &["iam.roles.create"],
+    role: "roles/iam.roleAdmin",
+    quotas: Some(|environment, client, pending| Box::pin(quotas(environment, client, pending))),
+};
+
+/// What the ids of custom roles begin with, unless the environment file says otherwise.
+pub(crate) const ROLE_PREFIX: &str = "deskgrid";
+/// Custom role for what no predefined role grants alone. Listing is evaluated on the bucket, never on a prefix, so it
+/// cannot stand under a condition on objects; the nearest predefined role also shows the bucket's metadata.
+pub const LISTER_ROLE: &str = "deskgridObjectLister";
+/// Custom role for marking an object in its metadata. It neither makes, replaces nor deletes one, which every
+/// predefined role that changes metadata also does (or it hands out access).
+pub const MARKER_ROLE: &str = "deskgridObjectMarker";
+/// The project's custom roles: id, title, what they are for, what they hold.
+const CUSTOM_ROLES: &[(&str, &str, &str, &[&str])] = &[
+    (LISTER_ROLE, "Deskgrid object lister", "list the names of objects", &["storage.objects.list"]),
+    (MARKER_ROLE, "Deskgrid object marker", "change the metadata of objects", &["storage.objects.update"]),
+];
+/// Custom roles of a project, which cannot be raised: cloud.google.com/iam/quotas.
+const LIMIT: usize = 300;
+
+/// The full name of a custom role, or of a predefined one.
+pub(crate) fn full_name(environment: &Environment, role: &str) -> String {
+    match role {
+        LISTER_ROLE | MARKER_ROLE => {
+            let Environment { project, security, .. } = environment;
+            let rest = role.strip_prefix(ROLE_PREFIX).unwrap_or(role);
+            format!("projects/{project}/roles/{}{rest}", security.role_prefix)
+        }
+        predefined => predefined.to_owned(),
+    }
+}
+
+/// As far as somebody may be granted them.
+fn desired(environment: &Environment) -> Vec<Resource> {
+    let needed = CUSTOM_ROLES.iter().filter(|(name, ..)| *name != MARKER_ROLE || environment.web.enabled);
+    let roles = needed.map(|(name, title, purpose, permissions)| {
+        let fields = json!({
+            "title": title,
+            "description": shared_description(purpose),
+            "stage": "GA",
+            "includedPermissions": permissions,
+        });
+        let id = Id::new(Kind::Role, full_name(environment, name));
+        resource(id, None, environment.manage.iam, fields, vec![])
+    });
+    roles.collect()
+}
+
+fn explain(error: Error) -> Error {
+    if !error.is_role_buried() {
+        return error;
+    }
+    let message = format!(
+        "{}; it was deleted more than a week ago, so it cannot be brought back, and its id is free again only some five \
+         weeks after that: until then give the custom roles another `role_prefix` under [security] in the environment \
+         file",
+        error.message.trim_end_matches('.')
+    );
+    Error { message, ..error }
+}
+
+/// The number of custom roles; deleted ones count too.
+async fn quotas(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Vec<Finding> {
+    if environment.manage.iam != Managed::Create || pending.count(Kind::Role) == 0 {
+        return Vec::new();
+    }
+    let list = Request::get(Api::Iam, format!("v1/projects/{}/roles", escape(&environment.project)))
+        .query("pageSize", "1000")
+        .query("showDeleted", "true");
+    let Ok(roles) = client.list(&list, "roles").await else { return Vec::new() };
+    let seen = format!("{} of {LIMIT} are there", roles.len());
+    vec![match roles.len() < LIMIT {
+        true => Finding::good("limit: custom roles", seen),
+        false => Finding::bad(
+            "limit: custom roles",
+            seen,
+            format!("delete one that nothing uses: gcloud iam roles list --project {}", environment.project),
+        ),
+    }]
+}

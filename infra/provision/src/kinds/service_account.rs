@@ -1,0 +1,146 @@
+//! Service accounts: of businesses, of nodes, of the image builder, of the web apps.
+
+use serde_json::{Value, json};
+
+use super::{
+    Api, Environment, IDENTITY, Id, Kind, Mark, Removal, Request, Resource, Rules, alone, as_read, as_said, at_once,
+    by_field, changed_fields, delete, description, get, list, named, never, not_readable, parent, path, ready,
+    refuse_none, resource, unlimited,
+};
+use crate::{
+    environment::{Builder, Business, Managed},
+    finding::{Finding, Pending},
+    google::{Client, Method, escape},
+};
+
+pub(crate) const RULES: Rules = Rules {
+    noun: "service account",
+    title: named,
+    api: Api::Iam,
+    policy: Some(Kind::ServiceAccountPolicy),
+    target: None,
+    parent: alone,
+    managed: |manage| manage.iam,
+    desired,
+    is_first: false,
+    mark: Mark::Description,
+    immutable: &[],
+    only_for_creation: &[],
+    list: list("accounts", |environment| all(environment)),
+    read: get,
+    view: as_read,
+    count: unlimited,
+    refuse: refuse_none,
+    differences: by_field,
+    phase: ready,
+    denied: not_readable,
+    looks_denied: true,
+    create: Some(|new| {
+        let account = new.id.short().split('@').next().unwrap_or_default();
+        Request::new(Api::Iam, Method::Post, parent(&path(new.id)))
+            .body(json!({"accountId": account, "serviceAccount": new.fields}))
+    }),
+    doubles: false,
+    update: |id, desired, live, changed| {
+        let (body, mask) = changed_fields(desired, live, changed);
+        let body = json!({"serviceAccount": body, "updateMask": mask.replace("displayName", "display_name")});
+        vec![Request::new(Api::Iam, Method::Patch, path(id)).body(body)]
+    },
+    is_slow: false,
+    delete,
+    undelete: None,
+    operation: at_once,
+    operations: None,
+    is_too_early: never,
+    is_passing: never,
+    explain: as_said,
+    removal: Removal::WithIdentities(IDENTITY),
+    permissions: &["iam.serviceAccounts.create"],
+    role: "roles/iam.serviceAccountAdmin",
+    quotas: Some(|environment, client, pending| Box::pin(quotas(environment, client, pending))),
+};
+
+/// Service accounts of a project unless it asked for more: cloud.google.com/iam/quotas.
+const QUOTA: usize = 100;
+
+/// The id of the account of an email address.
+pub(crate) fn id(email: &str) -> Id {
+    let project = email.split_once('@').and_then(|(_, domain)| domain.strip_suffix(".iam.gserviceaccount.com"));
+    Id::new(Kind::ServiceAccount, format!("projects/{}/serviceAccounts/{email}", project.unwrap_or("-")))
+}
+
+/// As far as something uses them.
+fn desired(environment: &Environment) -> Vec<Resource> {
+    let accounts = &environment.accounts;
+    let mut resources = Vec::new();
+    let mut add = |email: &str, business: Option<&Business>, purpose: &str| {
+        // Accounts of other projects are granted to, and not created.
+        if email.ends_with(&format!("@{}.iam.gserviceaccount.com", environment.project)) {
+            resources.push(account(environment, email, business, purpose));
+        }
+    };
+    if environment.manage.cluster == Managed::Create && environment.security.node_account.is_none() {
+        add(&accounts.nodes, None, "nodes");
+    }
+    if environment.build.builder == Builder::CloudBuild && environment.manage.registry != Managed::Off {
+        add(&accounts.builder, None, "image builder");
+    }
+    if environment.web.enabled {
+        add(&accounts.web_client, None, "client web app");
+        add(&accounts.web_monitor, None, "monitor web app");
+    }
+    for business in &environment.businesses {
+        let accounts = &business.accounts;
+        for (identity, email) in
+            [("client", &accounts.client), ("orchestrator", &accounts.orchestrator), ("engine", &accounts.engine)]
+        {
+            add(email, Some(business), &format!("{identity} of {}", business.name));
+        }
+    }
+    resources
+}
+
+fn account(environment: &Environment, email: &str, business: Option<&Business>, purpose: &str) -> Resource {
+    let managed = environment.manage.iam;
+    let fields: Value = match managed {
+        Managed::Create => json!({
+            "displayName": format!("Deskgrid {purpose}"),
+            "description": description(&environment.name, purpose),
+        }),
+        Managed::Verify | Managed::Off => json!({}),
+    };
+    resource(id(email), business, managed, fields, vec![])
+}
+
+fn all(environment: &Environment) -> Request {
+    let path = format!("v1/projects/{}/serviceAccounts", escape(&environment.project));
+    Request::get(Api::Iam, path).query("pageSize", "100")
+}
+
+/// The number of service accounts; a quota that may have been raised, so it stops nothing.
+async fn quotas(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Vec<Finding> {
+    let coming = pending.count(Kind::ServiceAccount);
+    if pending.is_plan() && coming == 0 {
+        return Vec::new();
+    }
+    let there = match client.list(&all(environment), "accounts").await {
+        Ok(accounts) => accounts.len(),
+        // Before the service is enabled there are none.
+        Err(error) if error.is_service_disabled() => 0,
+        Err(_) => return Vec::new(),
+    };
+    let seen = format!("{there} are there and {coming} come, of {QUOTA} that a project has at first");
+    vec![match there + coming <= QUOTA {
+        true => Finding::good("quota: service accounts", seen),
+        false => Finding::bad(
+            "quota: service accounts",
+            seen,
+            format!(
+                "ask for more (\"Service Account Count\"): \
+                 https://console.cloud.google.com/iam-admin/quotas?service=iam.googleapis.com&project={}",
+                environment.project
+            ),
+        )
+        .optional(),
+    }]
+}

@@ -1,0 +1,132 @@
+//! The services (APIs) that are enabled in a project: one resource for all of them, which always exists.
+
+use serde_json::{Value, json};
+
+use super::{
+    Api, Difference, Environment, Error, Id, Kind, Mark, Phase, Removal, Request, Resource, Rules, alone, as_said,
+    escape, path, refuse_none, resource, unlimited,
+};
+use crate::{
+    environment::{Auth, Builder, Managed, WebAccess},
+    google::Method,
+};
+
+pub(crate) const RULES: Rules = Rules {
+    noun: "services",
+    title: |_| "services of the project".to_owned(),
+    api: Api::ServiceUsage,
+    policy: None,
+    target: None,
+    parent: alone,
+    managed: |manage| manage.apis,
+    desired,
+    is_first: true,
+    mark: Mark::Nothing,
+    immutable: &[],
+    only_for_creation: &[],
+    list: None,
+    read,
+    view,
+    count: unlimited,
+    refuse: refuse_none,
+    differences,
+    phase: |_, _| Phase::Ready,
+    denied: |reason| {
+        format!(
+            "you may not read it: {reason}; where somebody else manages the services, say `apis = \"off\"` under \
+             `[manage]` in the environment file"
+        )
+    },
+    looks_denied: false,
+    create: None,
+    doubles: false,
+    update: |id, _, _, changed| update(id, changed),
+    is_slow: true,
+    delete: |_, _| Vec::new(),
+    undelete: None,
+    operation: |_, answer| {
+        let name = answer["name"].as_str().filter(|name| name.starts_with("operations/"))?;
+        (answer["done"] != true).then(|| format!("v1/{name}"))
+    },
+    operations: None,
+    is_too_early: |_| false,
+    is_passing: Error::is_service_switching,
+    explain: as_said,
+    // Other things of the project may need them.
+    removal: Removal::Stays,
+    permissions: &["serviceusage.services.enable"],
+    role: "roles/serviceusage.serviceUsageAdmin",
+    quotas: None,
+};
+
+/// Services that one request enables at most.
+const MAX_PER_REQUEST: usize = 20;
+
+/// The services of the project that an environment needs, as far as it may enable or use them.
+pub(crate) fn services(environment: &Environment) -> Vec<&'static str> {
+    let manage = &environment.manage;
+    let mut services = vec!["cloudresourcemanager", "iam", "logging", "monitoring", "pubsub", "storage"];
+    if manage.cluster != Managed::Off {
+        services.extend(["compute", "container"]);
+    }
+    if manage.registry != Managed::Off {
+        services.push("artifactregistry");
+    }
+    if environment.build.builder == Builder::CloudBuild {
+        services.push("cloudbuild");
+    }
+    if environment.auth == Auth::WorkloadIdentity {
+        services.push("iamcredentials");
+    }
+    if environment.web.enabled && environment.web.access == WebAccess::Iap {
+        services.push("iap");
+    }
+    services.sort_unstable();
+    services
+}
+
+fn desired(environment: &Environment) -> Vec<Resource> {
+    let id = Id::new(Kind::Services, format!("projects/{}/services", environment.project));
+    let enabled = services(environment).into_iter();
+    let fields: Value = enabled.map(|service| (format!("{service}.googleapis.com"), json!("ENABLED"))).collect();
+    vec![resource(id, None, environment.manage.apis, fields, vec![])]
+}
+
+fn read(id: &Id, desired: &Value) -> Request {
+    let names = desired.as_object().into_iter().flat_map(|services| services.keys());
+    names.fold(Request::get(Api::ServiceUsage, format!("{}:batchGet", path(id))), |request, service| {
+        request.query("names", format!("{}/{service}", id.name))
+    })
+}
+
+fn view(_: &Value, answer: Value) -> Option<Value> {
+    let services = answer["services"].as_array().into_iter().flatten();
+    let state = |service: &Value| {
+        let name = service["name"].as_str()?.rsplit('/').next()?.to_owned();
+        Some((name, service["state"].clone()))
+    };
+    Some(services.filter_map(state).collect())
+}
+
+/// By service: their names have dots.
+fn differences(desired: &Value, live: &Value) -> Vec<Difference> {
+    let services = desired.as_object().into_iter().flatten().filter(|(name, state)| live[name.as_str()] != **state);
+    let difference = |(name, state): (&String, &Value)| Difference {
+        field: name.clone(),
+        live: live.get(name).cloned(),
+        desired: Some(state.clone()),
+    };
+    services.map(difference).collect()
+}
+
+/// Enables these services: one, or up to twenty together.
+fn update(id: &Id, names: &[String]) -> Vec<Request> {
+    let post = |path: String| Request::new(Api::ServiceUsage, Method::Post, path);
+    match names {
+        [one] => vec![post(format!("{}/{}:enable", path(id), escape(one))).body(json!({}))],
+        many => {
+            let batches = many.chunks(MAX_PER_REQUEST);
+            batches.map(|batch| post(format!("{}:batchEnable", path(id))).body(json!({"serviceIds": batch}))).collect()
+        }
+    }
+}

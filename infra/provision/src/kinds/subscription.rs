@@ -1,0 +1,91 @@
+//! Subscriptions: each business has one, and perhaps one for messages with priority.
+
+use contract::labels as names;
+use serde_json::json;
+
+use super::{
+    Api, Environment, Error, Id, Kind, Mark, Removal, Request, Resource, Rules, alone, as_read, as_said, at_once,
+    by_field, delete, get, list, named, never, not_readable, path, ready, refuse_none, resource, topic, unlimited,
+};
+use crate::google::Method;
+
+pub(crate) const RULES: Rules = Rules {
+    noun: "subscription",
+    title: named,
+    api: Api::Pubsub,
+    policy: Some(Kind::SubscriptionPolicy),
+    target: None,
+    parent: alone,
+    managed: |manage| manage.pubsub,
+    desired,
+    is_first: false,
+    mark: Mark::Labels("/labels"),
+    immutable: &["topic", "filter", "enableMessageOrdering"],
+    only_for_creation: &[],
+    list: list("subscriptions", |environment| topic::project_list(environment, "subscriptions")),
+    read: get,
+    view: as_read,
+    count: unlimited,
+    refuse: refuse_none,
+    differences: by_field,
+    phase: ready,
+    denied: not_readable,
+    looks_denied: false,
+    create: Some(|new| Request::new(Api::Pubsub, Method::Put, path(new.id)).body(new.fields.clone())),
+    doubles: false,
+    update: topic::update,
+    is_slow: false,
+    delete,
+    undelete: None,
+    operation: at_once,
+    operations: None,
+    // A topic that was created a moment ago may not be known everywhere yet.
+    is_too_early: Error::is_not_found,
+    is_passing: never,
+    explain: as_said,
+    removal: Removal::Deleted,
+    permissions: &["pubsub.subscriptions.create"],
+    role: "roles/pubsub.admin",
+    quotas: None,
+};
+
+/// Seconds a message is leased before it is delivered again.
+///
+/// Google's clients renew a lease of 60 seconds by themselves, so this only counts for a consumer that died: a minute
+/// later another one has the message. The shortest possible, 10, would deliver twice whenever a consumer stalls.
+const ACK_DEADLINE_SECS: u32 = 60;
+/// Shortest and longest pause before a nacked message is delivered again. Messages are nacked when an
+/// orchestrator stops or the API server is busy, so the first pause is short.
+const RETRY: (&str, &str) = ("1s", "60s");
+/// How long messages wait for an orchestrator: Pub/Sub's longest by default, 7 days.
+const MESSAGE_RETENTION: &str = "604800s";
+
+/// The id of a subscription of the environment's project.
+pub(crate) fn id(environment: &Environment, subscription: &str) -> Id {
+    Id::new(Kind::Subscription, format!("projects/{}/subscriptions/{subscription}", environment.project))
+}
+
+fn desired(environment: &Environment) -> Vec<Resource> {
+    let managed = environment.manage.pubsub;
+    let mut resources = Vec::new();
+    for business in &environment.businesses {
+        let topic = topic::id(environment, &business.topic);
+        let mut fields = topic::base(environment, business);
+        fields["topic"] = json!(topic.name);
+        fields["ackDeadlineSeconds"] = json!(ACK_DEADLINE_SECS);
+        fields["messageRetentionDuration"] = json!(MESSAGE_RETENTION);
+        // Present but empty: never expires. Absent would mean: deleted after 31 idle days.
+        fields["expirationPolicy"] = json!({});
+        fields["retryPolicy"] = json!({"minimumBackoff": RETRY.0, "maximumBackoff": RETRY.1});
+        let main = id(environment, &business.subscription);
+        resources.push(resource(main, Some(business), managed, fields.clone(), vec![topic.clone()]));
+        if let Some(priority) = &business.priority_subscription {
+            // The main subscription has no filter, since a filter can never be changed: a priority message comes
+            // on both, and the second arrival finds the Job or its outcome.
+            fields["filter"] = json!(format!("attributes.{} = \"true\"", names::ATTRIBUTE_PRIORITY));
+            let priority = id(environment, priority);
+            resources.push(resource(priority, Some(business), managed, fields, vec![topic]));
+        }
+    }
+    resources
+}

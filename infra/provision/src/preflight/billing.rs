@@ -1,0 +1,33 @@
+//! Whether the project can be billed.
+
+use crate::{
+    environment::{CloudKind, Environment},
+    finding::Finding,
+    google::{Api, Client, Request, escape},
+};
+
+/// Whether somebody pays for the project.
+pub(super) async fn check(environment: &Environment, client: &Client) -> Finding {
+    let project = &environment.project;
+    let request = Request::get(Api::CloudBilling, format!("v1/projects/{}/billingInfo", escape(project)));
+    let link = format!("gcloud billing projects link {project} --billing-account ACCOUNT");
+    match client.send(&request).await {
+        Ok(info) if info["billingEnabled"] == true => {
+            Finding::good("billing", info["billingAccountName"].as_str().unwrap_or("enabled"))
+        }
+        Ok(info) => {
+            let account = info["billingAccountName"].as_str().filter(|name| !name.is_empty());
+            let seen = match account {
+                Some(account) => format!("{account} is closed, so nothing that costs can be made"),
+                None => "no billing account pays for the project, so nothing that costs can be made".to_owned(),
+            };
+            // A laptop costs nothing.
+            Finding { needed: environment.cloud == CloudKind::Google, ..Finding::bad("billing", seen, link) }
+        }
+        Err(error) if error.is_service_disabled() => {
+            let fix = format!("gcloud services enable --project {project} cloudbilling.googleapis.com");
+            Finding::bad("billing", "cannot be checked: cloudbilling.googleapis.com is not enabled", fix).optional()
+        }
+        Err(error) => Finding::bad("billing", format!("cannot be checked: {error}"), "").optional(),
+    }
+}
