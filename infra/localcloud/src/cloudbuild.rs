@@ -17,7 +17,7 @@ use crate::{
     },
     identity::{Identity, principal::Principal},
     kubernetes::names,
-    storage::Storage,
+    storage::{On, Storage},
 };
 
 pub mod rest;
@@ -102,10 +102,19 @@ impl CloudBuild {
             ));
         }
         let email = account.rsplit('/').next().unwrap_or_default();
-        if self.identity.service_account(email).is_none() {
+        let Some(account_of_build) = self.identity.service_account(email) else {
             return Err(Error::not_found(format!("service account {email} does not exist")));
-        }
+        };
         self.need_act_as(caller, email)?;
+        let logs = given("logsBucket").and_then(Value::as_str).unwrap_or_default();
+        let bucket = logs.trim_start_matches("gs://").split('/').next().unwrap_or_default();
+        if !logs.is_empty() && self.storage.need(&account_of_build, "storage.buckets.get", On::Bucket(bucket)).is_err()
+        {
+            // cloud-builders #280.
+            return Err(Error::invalid(format!(
+                "invalid logs bucket \"{logs}\": builder service account does not have access to logs bucket \"{bucket}\""
+            )));
+        }
         let (id, now) = (names::uid(), time_text(self.identity.clock.now()));
         let project = self.identity.project();
         let mut build = Value::Object(desired.clone());

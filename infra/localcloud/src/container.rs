@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod clusters;
+mod nodes;
 mod operation;
 mod pools;
 pub mod rest;

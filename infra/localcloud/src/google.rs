@@ -73,7 +73,8 @@ impl Google {
             lags: options.lags,
             constraints: options.constraints.clone(),
             unbilled: options.unbilled,
-            processors: options.processors,
+            quotas: options.quotas.clone(),
+            no_default_network: options.no_default_network,
         }));
         let pubsub = Pubsub::new(identity.clone(), options.enforce_apis);
         let storage = Storage::new(identity.clone(), pubsub.clone(), &options.location, options.enforce_apis);

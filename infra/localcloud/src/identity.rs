@@ -38,6 +38,21 @@ use policy::{Kept, Policy, Stale};
 use principal::{Pool, Principal};
 use roles::Roles;
 
+/// Quotas of a new project: disks and addresses as users report them (terraform-google-kubernetes-engine #1795,
+/// cloud-ops-sandbox #44), and processors enough for every test. Processors of most families have a metric of their own
+/// (cloud.google.com/compute/resource-usage).
+const QUOTAS: [(&str, u32); 9] = [
+    ("C2_CPUS", 2400),
+    ("C3_CPUS", 2400),
+    ("CPUS", 2400),
+    ("CPUS_ALL_REGIONS", 4800),
+    ("IN_USE_ADDRESSES", 8),
+    ("N2_CPUS", 2400),
+    ("N2D_CPUS", 2400),
+    ("PREEMPTIBLE_CPUS", 2400),
+    ("SSD_TOTAL_GB", 250),
+];
+
 /// Everything about identities, behind one lock.
 #[derive(Debug)]
 pub struct Identity {
@@ -49,7 +64,8 @@ pub struct Identity {
     strict_token_expiry: bool,
     constraints: BTreeSet<String>,
     unbilled: bool,
-    processors: u32,
+    quotas: BTreeMap<String, u32>,
+    no_default_network: bool,
     state: RwLock<State>,
     changes: AtomicU64,
     young: Young,
@@ -80,8 +96,10 @@ pub struct Settings {
     pub constraints: BTreeSet<String>,
     /// Whether nobody pays for the project.
     pub unbilled: bool,
-    /// Processors that a region may have.
-    pub processors: u32,
+    /// Quotas that differ from those of a new project, by metric.
+    pub quotas: BTreeMap<String, u32>,
+    /// The project has no network called `default`.
+    pub no_default_network: bool,
 }
 
 /// What is kept.
@@ -122,7 +140,8 @@ impl Identity {
             strict_token_expiry: settings.strict_token_expiry,
             constraints: settings.constraints,
             unbilled: settings.unbilled,
-            processors: settings.processors,
+            quotas: settings.quotas,
+            no_default_network: settings.no_default_network,
             state: RwLock::new(state),
             changes: AtomicU64::new(0),
             young: Young::new(settings.lags),
@@ -148,9 +167,22 @@ impl Identity {
         self.unbilled
     }
 
-    /// Processors that a region may have.
-    pub fn processors(&self) -> u32 {
-        self.processors
+    /// The quotas of a region and, with `CPUS_ALL_REGIONS`, of the project.
+    pub fn quotas(&self) -> BTreeMap<&str, u32> {
+        let own = self.quotas.iter().map(|(metric, limit)| (metric.as_str(), *limit));
+        QUOTAS.into_iter().chain(own).collect()
+    }
+
+    /// Whether the project has a network. Without the default one it has those that somebody created; the laptop has
+    /// every other one. A project has its default one a moment after Compute Engine is enabled.
+    pub fn has_network(&self, name: &str) -> bool {
+        let is_young = self.young.refuses("compute.googleapis.com", self.clock.now());
+        name != "default" || !(self.no_default_network || is_young)
+    }
+
+    /// Whether a service account exists, and is known everywhere.
+    pub fn knows_account(&self, email: &str) -> bool {
+        self.service_account(email).is_some() && !self.young.hides(email, self.clock.now())
     }
 
     /// Refuses what a constraint of the organisation forbids.

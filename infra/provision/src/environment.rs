@@ -98,6 +98,8 @@ pub struct Cluster {
     pub nodes: u32,
     /// Machine type of the main pool (standard mode).
     pub machine_type: String,
+    /// Disk of each node, in GB (standard mode).
+    pub disk_size_gb: u32,
     /// The pool that engines run on (standard mode).
     pub engine_pool: EnginePool,
 }

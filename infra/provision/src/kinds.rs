@@ -1,5 +1,5 @@
 //! The kinds of Google resource. A file of this folder holds everything that is known about one kind, and
-//! [`Kind::rules`] is the one place that names them all: plan, observe, apply, removal and preflight know no kind.
+//! `kinds!` is the one place that names them all: plan, observe, apply and removal know no kind.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -29,7 +29,6 @@ pub(crate) mod subscription;
 pub(crate) mod topic;
 
 pub(crate) use mark::{Mark, Owner, description, labels};
-pub use policies::write_policy;
 
 /// What is known about a kind. Every field is set for every kind, so that the compiler names what a new kind lacks.
 pub(crate) struct Rules {
@@ -39,8 +38,6 @@ pub(crate) struct Rules {
     pub(crate) title: fn(&Id) -> String,
     /// The API that has it.
     pub(crate) api: Api,
-    /// The kind of the policy on it, if it can have one.
-    pub(crate) policy: Option<Kind>,
     /// The kind that it is the policy of.
     pub(crate) target: Option<Kind>,
     /// The resource that it is a part of. It is created together with that one, and deleted with it.
@@ -51,47 +48,45 @@ pub(crate) struct Rules {
     pub(crate) desired: fn(&Environment) -> Vec<Resource>,
     /// Everything else in the project waits for it.
     pub(crate) is_first: bool,
-    /// By what it is known whose it is.
+    /// How its owner is recognised.
     pub(crate) mark: Mark,
     /// Fields that can never be changed once it exists, with what is inside them.
     pub(crate) immutable: &'static [&'static str],
-    /// Fields that only say how to create it and cannot be read back.
-    pub(crate) only_for_creation: &'static [&'static str],
     /// How those of a project are listed.
     pub(crate) list: Option<List>,
     /// Reads it, given the desired fields.
     pub(crate) read: fn(&Id, &Value) -> Request,
     /// The answer to `read` in the shape of the desired fields; nothing when it shows that the resource does not exist.
     pub(crate) view: fn(&Value, Value) -> Option<Value>,
-    /// What the answer to `read` counts of something limited, and what it is limited in.
-    pub(crate) count: fn(&Id, &Value) -> Option<(String, usize)>,
-    /// Blocks changes that would exceed that limit.
-    pub(crate) refuse: fn(&mut [Change], &BTreeMap<String, usize>),
+    /// A limit on their number, such as that of a bucket's notifications.
+    pub(crate) limit: Option<Limit>,
     /// The desired fields that a live one does not have like that.
     pub(crate) differences: fn(&Value, &Value) -> Vec<Difference>,
     /// Whether a live one can be used and changed.
     pub(crate) phase: fn(&Id, &Value) -> Phase,
-    /// What a person reads whose read of it was denied, given the reason.
+    /// The message when reading it is denied; takes the reason.
     pub(crate) denied: fn(&str) -> String,
     /// The answer to a read of one that does not exist may say that access is denied.
-    pub(crate) looks_denied: bool,
+    pub(crate) absent_may_be_denied: bool,
     /// Creates it; nothing for what always exists.
     pub(crate) create: Option<fn(&Creation<'_>) -> Request>,
-    /// Creating it twice creates two.
-    pub(crate) doubles: bool,
+    /// Whether a live one is as desired, so far that a creation whose answer was lost need not be sent again; set where
+    /// creating twice creates two.
+    pub(crate) is_created: Option<fn(&Value, &Value) -> bool>,
     /// Changes the fields of these paths: id, desired fields, live ones, paths.
     pub(crate) update: fn(&Id, &Value, &Value, &[String]) -> Vec<Request>,
-    /// A change holds only when it can be read, which takes time.
-    pub(crate) is_slow: bool,
+    /// A change takes effect some time after its answer, when it can be read.
+    pub(crate) is_eventual: bool,
     /// Deletes it, given the live one.
     pub(crate) delete: fn(&Id, &Value) -> Vec<Request>,
     /// Undeletes it. A deleted one can still be read for some time, with `deleted`.
     pub(crate) undelete: Option<fn(&Id) -> Request>,
-    /// Path of the operation that an answer to a write names, if that has not ended.
-    pub(crate) operation: fn(&Id, &Value) -> Option<String>,
+    /// Path of the operation that an answer to a write started, if that has not ended.
+    pub(crate) started_operation: fn(&Id, &Value) -> Option<String>,
     /// It takes one operation at a time; how those are found.
-    pub(crate) operations: Option<Operations>,
-    /// An error of a write that passes by itself, since what it needs was created a moment ago.
+    pub(crate) exclusive_operations: Option<Operations>,
+    /// An error of a creation, or of the write of a policy on something that this run created, that passes by itself:
+    /// what it needs is not known everywhere yet.
     pub(crate) is_too_early: fn(&Error) -> bool,
     /// An error of a write that passes by itself, whatever was created.
     pub(crate) is_passing: fn(&Error) -> bool,
@@ -118,6 +113,14 @@ pub(crate) struct List {
     pub(crate) key: &'static str,
     /// The name of an item, given the project.
     pub(crate) name: fn(&Value, &str) -> String,
+}
+
+/// A limit on the number of resources of a kind.
+pub(crate) struct Limit {
+    /// How many the answer to a read shows, and in what they are limited.
+    pub(crate) count: fn(&Id, &Value) -> (String, usize),
+    /// Blocks creations that would exceed the limit, given the live numbers.
+    pub(crate) refuse: fn(&mut [Change], &BTreeMap<String, usize>),
 }
 
 /// How the operations are found that a resource waits for.
@@ -169,50 +172,41 @@ pub(crate) enum Removal {
 /// Why identities are kept.
 pub(crate) const IDENTITY: &str = "a new one of the same name would be another one to every binding";
 
-impl Kind {
-    /// Every kind, in the order in which plans show their resources.
-    pub(crate) const ALL: [Self; 17] = [
-        Self::Services,
-        Self::Topic,
-        Self::Subscription,
-        Self::ServiceAccount,
-        Self::Cluster,
-        Self::NodePool,
-        Self::Registry,
-        Self::Role,
-        Self::Bucket,
-        Self::Notification,
-        Self::Project,
-        Self::BucketPolicy,
-        Self::TopicPolicy,
-        Self::SubscriptionPolicy,
-        Self::ServiceAccountPolicy,
-        Self::RegistryPolicy,
-        Self::ProjectPolicy,
-    ];
+/// Lists the kinds, in the order in which plans show their resources.
+macro_rules! kinds {
+    ($($kind:ident => $rules:path),* $(,)?) => {
+        impl Kind {
+            /// Every kind.
+            pub(crate) const ALL: &[Self] = &[$(Self::$kind),*];
 
-    /// What is known about it.
-    pub(crate) fn rules(self) -> &'static Rules {
-        match self {
-            Self::Services => &services::RULES,
-            Self::Cluster => &cluster::RULES,
-            Self::NodePool => &node_pool::RULES,
-            Self::Registry => &registry::RULES,
-            Self::Bucket => &bucket::RULES,
-            Self::Role => &role::RULES,
-            Self::ServiceAccount => &service_account::RULES,
-            Self::Topic => &topic::RULES,
-            Self::Subscription => &subscription::RULES,
-            Self::Notification => &notification::RULES,
-            Self::Project => &project::RULES,
-            Self::BucketPolicy => &policies::BUCKET,
-            Self::TopicPolicy => &policies::TOPIC,
-            Self::SubscriptionPolicy => &policies::SUBSCRIPTION,
-            Self::ServiceAccountPolicy => &policies::SERVICE_ACCOUNT,
-            Self::RegistryPolicy => &policies::REGISTRY,
-            Self::ProjectPolicy => &policies::PROJECT,
+            /// What is known about it.
+            pub(crate) fn rules(self) -> &'static Rules {
+                match self {
+                    $(Self::$kind => &$rules,)*
+                }
+            }
         }
-    }
+    };
+}
+
+kinds! {
+    Services => services::RULES,
+    Topic => topic::RULES,
+    Subscription => subscription::RULES,
+    ServiceAccount => service_account::RULES,
+    Cluster => cluster::RULES,
+    NodePool => node_pool::RULES,
+    Registry => registry::RULES,
+    Role => role::RULES,
+    Bucket => bucket::RULES,
+    Notification => notification::RULES,
+    Project => project::RULES,
+    BucketPolicy => policies::BUCKET,
+    TopicPolicy => policies::TOPIC,
+    SubscriptionPolicy => policies::SUBSCRIPTION,
+    ServiceAccountPolicy => policies::SERVICE_ACCOUNT,
+    RegistryPolicy => policies::REGISTRY,
+    ProjectPolicy => policies::PROJECT,
 }
 
 impl Id {
@@ -223,7 +217,8 @@ impl Id {
 
     /// The id of the policy on this resource; of a policy, or of what can have none, itself.
     pub fn policy(&self) -> Self {
-        Self { kind: self.rules().policy.unwrap_or(self.kind), name: self.name.clone() }
+        let policy = Kind::ALL.iter().find(|kind| kind.rules().target == Some(self.kind));
+        Self { kind: policy.copied().unwrap_or(self.kind), name: self.name.clone() }
     }
 
     /// The id of the resource that this policy is on; of anything else itself.
@@ -236,9 +231,19 @@ impl Id {
         self.rules().target.is_some()
     }
 
+    /// The resource that it is a part of.
+    pub(crate) fn parent(&self) -> Option<Self> {
+        (self.rules().parent)(self)
+    }
+
     /// The resource that it is a part of, or itself.
     pub(crate) fn whole(&self) -> Self {
-        (self.rules().parent)(self).unwrap_or_else(|| self.clone())
+        self.parent().unwrap_or_else(|| self.clone())
+    }
+
+    /// Whether a live one is deleted, and can be undeleted.
+    pub(crate) fn is_deleted(&self, live: &Value) -> bool {
+        self.rules().undelete.is_some() && live["deleted"].as_bool() == Some(true)
     }
 
     /// The word for it, or for what its policy is on.
@@ -270,7 +275,8 @@ impl fmt::Display for Id {
 }
 
 /// A resource with these fields, for a business or the whole environment.
-fn resource(id: Id, business: Option<&Business>, managed: Managed, fields: Value, after: Vec<Id>) -> Resource {
+fn resource(environment: &Environment, id: Id, business: Option<&Business>, fields: Value, after: Vec<Id>) -> Resource {
+    let managed = (id.rules().managed)(&environment.manage);
     Resource { id, business: business.map(|one| one.name.clone()), managed, desired: Desired::Fields(fields), after }
 }
 
@@ -280,7 +286,7 @@ fn named(id: &Id) -> String {
     format!("{} {}", id.noun(), id.short())
 }
 
-fn alone(_: &Id) -> Option<Id> {
+fn no_parent(_: &Id) -> Option<Id> {
     None
 }
 
@@ -301,12 +307,6 @@ fn as_read(_: &Value, answer: Value) -> Option<Value> {
     Some(answer)
 }
 
-fn unlimited(_: &Id, _: &Value) -> Option<(String, usize)> {
-    None
-}
-
-fn refuse_none(_: &mut [Change], _: &BTreeMap<String, usize>) {}
-
 fn by_field(desired: &Value, live: &Value) -> Vec<Difference> {
     field_differences(desired, live)
 }
@@ -319,19 +319,27 @@ fn not_readable(reason: &str) -> String {
     format!("you may not read it: {reason}")
 }
 
+fn update_none(_: &Id, _: &Value, _: &Value, _: &[String]) -> Vec<Request> {
+    Vec::new()
+}
+
+fn delete_none(_: &Id, _: &Value) -> Vec<Request> {
+    Vec::new()
+}
+
 fn delete(id: &Id, _: &Value) -> Vec<Request> {
     vec![Request::new(id.rules().api, crate::google::Method::Delete, path(id))]
 }
 
-fn at_once(_: &Id, _: &Value) -> Option<String> {
+fn no_operation(_: &Id, _: &Value) -> Option<String> {
     None
 }
 
-fn never(_: &Error) -> bool {
+fn no_error(_: &Error) -> bool {
     false
 }
 
-fn as_said(error: Error) -> Error {
+fn unchanged_error(error: Error) -> Error {
     error
 }
 
@@ -345,12 +353,12 @@ fn escaped(name: &str) -> String {
 }
 
 /// A path without its last part.
-fn parent(path: &str) -> &str {
+fn collection(path: &str) -> &str {
     path.rsplit_once('/').map_or(path, |(parent, _)| parent)
 }
 
 /// The top-level fields of these paths, each once.
-fn top(paths: &[String]) -> Vec<&str> {
+fn top_level_fields(paths: &[String]) -> Vec<&str> {
     let mut fields: Vec<&str> = paths.iter().filter_map(|path| path.split('.').next()).collect();
     fields.dedup();
     fields
@@ -359,7 +367,7 @@ fn top(paths: &[String]) -> Vec<&str> {
 /// The changed top-level fields with their desired values, and their names joined by commas. Labels are replaced as a
 /// whole, so those of others stay.
 fn changed_fields(desired: &Value, live: &Value, changed: &[String]) -> (Map<String, Value>, String) {
-    let changed = top(changed);
+    let changed = top_level_fields(changed);
     let value = |field: &str| match field {
         "labels" => merged(&live["labels"], &desired["labels"]),
         _ => desired[field].clone(),

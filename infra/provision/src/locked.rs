@@ -5,9 +5,10 @@ use crate::{
     apply::{Applied, Progress},
     cloud::Cloud,
     environment::Environment,
+    kinds::bucket,
     lock::{Acquired, Event, Lock, Settings},
     plan::{Action, Plan},
-    resource::{Id, Kind},
+    resource::Id,
     run::carry_out,
     saved,
 };
@@ -85,7 +86,7 @@ pub async fn carry_out_locked(
 
 /// The part of a plan that makes the bucket; nothing when it does not.
 fn up_to_bucket(plan: &Plan, bucket: &str) -> Option<Plan> {
-    let bucket = Id::new(Kind::Bucket, bucket);
+    let bucket = bucket::id(bucket);
     let makes = |id: &Id| plan.changes.iter().find(|change| change.id == *id && change.action.is_change());
     makes(&bucket).filter(|change| change.action == Action::Create)?;
     let mut desired = vec![bucket];

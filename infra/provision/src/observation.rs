@@ -28,7 +28,7 @@ pub struct Observation {
     pub extra: BTreeMap<Id, Value>,
     /// Other environments of the project of which something was seen on the way.
     pub others: BTreeSet<String>,
-    /// How many there are of what is limited, by what it is limited in: notifications of a bucket.
+    /// Resources that count against a limit, by the name of what has the limit: notifications of a bucket.
     pub counts: BTreeMap<String, usize>,
     /// The project's Cloud Storage agent as a member of policies, if any resource asked for names it.
     pub storage_agent: Option<String>,

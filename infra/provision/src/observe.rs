@@ -34,7 +34,7 @@ pub async fn observe(client: &Client, environment: &Environment, desired: &[Reso
     }
     let reads =
         stream::iter(requests.into_values().map(|(request, resources)| read(client, request, resources, enabling)));
-    let lists = Kind::ALL.into_iter().filter_map(|kind| Some((kind, kind.rules().list.as_ref()?)));
+    let lists = Kind::ALL.iter().filter_map(|kind| Some((*kind, kind.rules().list.as_ref()?)));
     let lists = lists.map(|(kind, list)| async move {
         match client.list(&(list.request)(environment), list.key).await {
             Ok(items) => Ok((kind, list, items)),
@@ -49,7 +49,7 @@ pub async fn observe(client: &Client, environment: &Environment, desired: &[Reso
         agent(client, environment, desired),
     );
 
-    let mut observation = Observation { storage_agent: storage_agent?, ..Observation::default() };
+    let mut observation = Observation::default();
     for read in reads {
         let (live, count) = read?;
         observation.live.extend(live);
@@ -67,6 +67,7 @@ pub async fn observe(client: &Client, environment: &Environment, desired: &[Reso
             }
         }
     }
+    observation.storage_agent = storage_agent?;
     Ok(observation)
 }
 
@@ -108,11 +109,11 @@ async fn read(client: &Client, request: Request, resources: Vec<&Resource>, enab
         let rules = id.rules();
         let live = match &answer {
             Ok(value) => {
-                count = (rules.count)(id, value);
+                count = rules.limit.as_ref().map(|limit| (limit.count)(id, value));
                 (rules.view)(fields(resource), value.clone()).map_or(Live::Absent, Live::Present)
             }
             Err(error) if error.is_not_found() => Live::Absent,
-            Err(error) if error.may_not_exist() && rules.looks_denied => Live::Absent,
+            Err(error) if error.may_not_exist() && rules.absent_may_be_denied => Live::Absent,
             Err(error) if error.is_service_disabled() && enabling && !rules.is_first => Live::Absent,
             Err(error) if error.is_forbidden() => Live::Denied(error.to_string()),
             Err(error) if error.is_unimplemented() && id.is_policy() => Live::Unsupported,

@@ -45,7 +45,7 @@ pub struct Advance {
 impl Operation {
     /// The operation in the answer to a request about `id`, if the answer is one that has not ended.
     pub fn of(id: &Id, answer: &Value) -> Option<Self> {
-        let path = (id.rules().operation)(id, answer)?;
+        let path = (id.rules().started_operation)(id, answer)?;
         Some(Self { api: id.rules().api, path, is_new: true })
     }
 

@@ -19,7 +19,7 @@ use crate::{
     kinds::{Owner, Phase},
     observation::{Live, Observation},
     policy,
-    resource::{Desired, Id, Kind, Resource},
+    resource::{Desired, Kind, Resource},
 };
 
 /// Everything to do, in the order of [`crate::desired::desired`].
@@ -46,8 +46,8 @@ pub struct Options {
 pub fn plan(environment: &Environment, desired: &[Resource], observed: &Observation, options: Options) -> Plan {
     let mut changes: Vec<Change> =
         desired.iter().map(|resource| change(environment, resource, observed, options)).collect();
-    for kind in Kind::ALL {
-        (kind.rules().refuse)(&mut changes, &observed.counts);
+    for limit in Kind::ALL.iter().filter_map(|kind| kind.rules().limit.as_ref()) {
+        (limit.refuse)(&mut changes, &observed.counts);
     }
     policy::limits::refuse_too_large(&mut changes);
     for (id, live) in &observed.extra {
@@ -109,8 +109,8 @@ fn compare(
 ) -> (Action, Vec<Difference>) {
     let id = &resource.id;
     let rules = id.rules();
-    let mut differences = differences(id, fields, live);
-    if rules.undelete.is_some() && live["deleted"].as_bool() == Some(true) {
+    let mut differences = (rules.differences)(fields, live);
+    if id.is_deleted(live) {
         let deleted = Difference { field: "deleted".to_owned(), live: Some(Value::Bool(true)), desired: None };
         differences.insert(0, deleted);
     }
@@ -155,15 +155,6 @@ fn verified(resource: &Resource, action: Action) -> Action {
 
 fn created(fields: &Value) -> Vec<Difference> {
     field_differences(fields, &Value::Null)
-}
-
-/// The fields of `desired` that a live resource does not have like that.
-pub(crate) fn differences(id: &Id, desired: &Value, live: &Value) -> Vec<Difference> {
-    let mut desired = desired.clone();
-    if let Some(fields) = desired.as_object_mut() {
-        fields.retain(|field, _| !id.rules().only_for_creation.contains(&field.as_str()));
-    }
-    (id.rules().differences)(&desired, live)
 }
 
 pub(crate) fn grant_differences(edit: &policy::Edit) -> Vec<Difference> {

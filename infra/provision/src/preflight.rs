@@ -25,7 +25,7 @@ use permissions::{act_as_nodes, missing, needed, on_bucket, roles};
 /// Checks everything that a plan needs, or all that any plan could need. Writes nothing.
 pub async fn check(environment: &Environment, cloud: &Cloud, plan: Option<&Plan>) -> Vec<Finding> {
     let pending = Pending(plan.map(|plan| plan.changes.as_slice()));
-    let (mut findings, nodes, billing, bucket, constraints, services, quotas, network) = tokio::join!(
+    let (mut findings, nodes, billing, bucket, constraints, services, quotas, network, way) = tokio::join!(
         project(environment, &cloud.google, &pending),
         act_as_nodes(environment, &cloud.google, &pending),
         billing::check(environment, &cloud.google),
@@ -33,6 +33,7 @@ pub async fn check(environment: &Environment, cloud: &Cloud, plan: Option<&Plan>
         constraints::check(environment, &cloud.google, &pending),
         services(environment, &cloud.google),
         quotas(environment, &cloud.google, &pending),
+        network::exists(environment, &cloud.google, &pending),
         network::check(environment, &cloud.google, &pending),
     );
     if findings.iter().any(|finding| finding.what == "credentials" && !finding.fine) {
@@ -45,6 +46,7 @@ pub async fn check(environment: &Environment, cloud: &Cloud, plan: Option<&Plan>
     findings.extend(constraints);
     findings.extend(quotas);
     findings.extend(network);
+    findings.extend(way);
     findings.push(names(environment));
     findings
 }
@@ -149,7 +151,7 @@ async fn services(environment: &Environment, client: &Client) -> Option<Finding>
         Err(error) => return Some(Finding::bad("services", error.to_string(), "").optional()),
     };
     let on: BTreeSet<&str> = listed.iter().filter_map(|service| service["config"]["name"].as_str()).collect();
-    let desired = services::services(environment).into_iter().map(|name| format!("{name}.googleapis.com"));
+    let desired = services::needed(environment).into_iter().map(|name| format!("{name}.googleapis.com"));
     let off: Vec<String> = desired.filter(|name| !on.contains(name.as_str())).collect();
     if off.is_empty() {
         return Some(Finding::good("services", "enabled"));

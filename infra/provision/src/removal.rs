@@ -71,7 +71,7 @@ pub fn plan(before: &Environment, resources_to_delete: &[Resource], observed: &O
     let deleted: BTreeSet<Id> =
         changes.iter().filter(|change| change.action == Action::Delete).map(|change| change.id.clone()).collect();
     // Parts go with the whole.
-    changes.retain(|change| change.id.whole() == change.id || !deleted.contains(&change.id.whole()));
+    changes.retain(|change| !change.id.parent().is_some_and(|whole| deleted.contains(&whole)));
     for resource in resources_to_delete.iter().filter(|resource| resource.id.is_policy()) {
         let live = observed.live.get(&resource.id);
         let (Some(Live::Present(policy)), Desired::Grants(grants)) = (live, &resource.desired) else { continue };
@@ -105,10 +105,8 @@ fn delete(before: &Environment, resource: &Resource, live: &serde_json::Value, o
     if let Owner::Other(owner) = resource.id.rules().mark.owner(live, &before.name) {
         return kept(&format!("it is not ours: {owner}"));
     }
-    let rules = resource.id.rules();
-    let is_deleted = rules.undelete.is_some() && live["deleted"].as_bool() == Some(true);
-    match deletion(rules.removal, options) {
-        Action::Delete if is_deleted => Action::Nothing,
+    match deletion(resource.id.rules().removal, options) {
+        Action::Delete if resource.id.is_deleted(live) => Action::Nothing,
         action => action,
     }
 }

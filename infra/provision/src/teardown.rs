@@ -18,11 +18,11 @@ use crate::{
     environment::{Auth, Business, Environment},
     failure::Failure,
     keys::{self, KeyUser},
+    kinds::bucket,
     lock, locked,
     manifests::WEB_NAMESPACE,
     plan::{Action, Change, Plan},
     presence, removal,
-    resource::{Id, Kind},
     run::{carry_out, leftovers, plan_removal},
     saved,
     unsettled::unsettled,
@@ -124,7 +124,7 @@ impl Teardown<'_> {
 
     /// A plan without, and only with, the deletion of the bucket that holds the lock.
     fn bucket_last(&self, plan: Plan) -> (Plan, Plan) {
-        let bucket = Id::new(Kind::Bucket, self.before.bucket.as_str());
+        let bucket = bucket::id(&self.before.bucket);
         let is_last = |change: &Change| change.id == bucket && change.action == Action::Delete;
         let (last, first) = plan.changes.iter().cloned().partition(is_last);
         (Plan { changes: first, ..plan.clone() }, Plan { changes: last, ..plan })

@@ -250,14 +250,26 @@ fn refusal(environment: &Environment, error: provision::google::Error) -> anyhow
     if !error.is_forbidden() && error.code != 400 {
         return anyhow::Error::new(error).context("begin a build in Cloud Build");
     }
+    let (bucket, builder) = (&environment.bucket, &environment.accounts.builder);
+    let next = if error.is_logs_bucket_denied() {
+        format!(
+            "gcloud storage buckets add-iam-policy-binding gs://{bucket} --member serviceAccount:{builder} --role \
+             roles/storage.legacyBucketReader"
+        )
+    } else if error.message.contains("cannot run builds in this region") {
+        "set `region` under [build] in the environment file to another one, such as \"us-central1\" or \"global\": new \
+         projects may build in some regions only; or `cargo xtask build --local`"
+            .to_owned()
+    } else {
+        format!(
+            "`cargo xtask doctor` sees whether the service is enabled; you need roles/cloudbuild.builds.editor on the \
+             project and roles/iam.serviceAccountUser on {builder}; `cargo xtask build --local` needs neither"
+        )
+    };
     Failure::new("cloud-build-refused", "Cloud Build refused the build")
         .on(format!("project {}, region {}", environment.project, environment.build.region))
         .why(error.message)
-        .next(format!(
-            "`cargo xtask doctor` sees whether the service is enabled; you need roles/cloudbuild.builds.editor on the \
-             project and roles/iam.serviceAccountUser on {}; `cargo xtask build --local` needs neither",
-            environment.accounts.builder
-        ))
+        .next(next)
         .into()
 }
 

@@ -69,7 +69,7 @@ fn actions(role: &str) -> &'static [&'static str] {
         // Listing is asked of the bucket, which no condition on objects fits.
         "roles/storage.objectViewer" => &["get"],
         "roles/storage.objectUser" => &["create", "delete", "get", "update"],
-        LISTER_ROLE => &["list"],
+        LISTER_ROLE | "roles/storage.legacyBucketReader" => &["list"],
         MARKER_ROLE => &["update"],
         "roles/pubsub.publisher" => &["publish"],
         "roles/pubsub.subscriber" => &["consume"],

@@ -239,7 +239,7 @@ async fn a_project_that_cannot_take_it_is_found_out_before_anything_is_written()
     let google = Google::start(Options {
         allow_anonymous: true,
         unbilled: true,
-        processors: 4,
+        quotas: [("CPUS".to_owned(), 4)].into(),
         constraints: constraints.iter().map(|text| (*text).to_owned()).collect(),
         ..Options::new("poor-desk")
     })

@@ -25,7 +25,8 @@ impl Fixture {
             strict_token_expiry: false,
             lags: Default::default(),
             unbilled: false,
-            processors: 1,
+            quotas: Default::default(),
+            no_default_network: false,
             constraints: Default::default(),
         });
         Self { registry: Arc::new(Registry::new(Arc::new(identity), false)) }

@@ -21,7 +21,8 @@ fn service() -> Arc<CloudBuild> {
         strict_token_expiry: false,
         lags: Default::default(),
         unbilled: false,
-        processors: 1,
+        quotas: Default::default(),
+        no_default_network: false,
         constraints: Default::default(),
     }));
     let pubsub = Pubsub::new(identity.clone(), false);

@@ -71,6 +71,8 @@ impl Container {
         if state.clusters.contains_key(&key) {
             return Err(Error::exists(format!("Already exists: {}.", self.path(location, &name))));
         }
+        let pools = cluster["nodePools"].as_array().cloned().unwrap_or_default();
+        self.check_nodes(caller, &state, &cluster, &pools)?;
         let mut made = cluster.clone();
         made["status"] = json!("RUNNING");
         state.clusters.insert(key.clone(), cluster);

@@ -29,7 +29,8 @@ impl Fixture {
             strict_token_expiry: false,
             lags: Default::default(),
             unbilled: false,
-            processors: 1,
+            quotas: Default::default(),
+            no_default_network: false,
             constraints: Default::default(),
         });
         let container = Arc::new(Container::new(Arc::new(identity), false, TAKES));

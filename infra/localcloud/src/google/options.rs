@@ -1,6 +1,7 @@
 //! What the cloud is started with, and where it is then.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr},
     path::PathBuf,
     time::Duration,
@@ -44,8 +45,10 @@ pub struct Options {
     pub constraints: std::collections::BTreeSet<String>,
     /// Whether nobody pays for the project.
     pub unbilled: bool,
-    /// Processors that a region may have.
-    pub processors: u32,
+    /// Quotas that differ from those of a new project, by metric, such as `CPUS`.
+    pub quotas: BTreeMap<String, u32>,
+    /// The project has no network called `default`, as where `compute.skipDefaultNetworkCreation` is enforced.
+    pub no_default_network: bool,
     /// How long an operation on a cluster takes.
     pub operations_take: Duration,
     /// What takes effect late.
@@ -90,7 +93,8 @@ impl Options {
             strict_token_expiry: false,
             constraints: std::collections::BTreeSet::new(),
             unbilled: false,
-            processors: 2400,
+            quotas: BTreeMap::new(),
+            no_default_network: false,
             operations_take: OPERATIONS_TAKE,
             lags: Lags::default(),
             faults: Faults::default(),

@@ -81,15 +81,9 @@ impl Server {
                 self.need_api("cloudbilling.googleapis.com")?;
                 self.billing(&call, &caller)
             }
-            ["compute", "v1", "projects", project, "regions", region] if self.identity.is_project(project) => {
+            ["compute", "v1", "projects", project, rest @ ..] if self.identity.is_project(project) => {
                 self.need_api("compute.googleapis.com")?;
-                self.region(&call, &caller, region)
-            }
-            ["compute", "v1", "projects", project, "regions", _, "subnetworks", name]
-                if self.identity.is_project(project) =>
-            {
-                self.need_api("compute.googleapis.com")?;
-                self.subnetwork(&call, &caller, name)
+                self.compute(&call, &caller, rest)
             }
             ["v1", "projects", ..] => {
                 self.need_api("cloudresourcemanager.googleapis.com")?;

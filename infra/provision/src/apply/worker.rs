@@ -8,9 +8,9 @@ use tokio::{sync::Semaphore, time::Instant};
 use super::{Event, Progress};
 use crate::{
     google::{Client, Error, Method, Request},
-    kinds::{Creation, Operations, Owner, Phase, write_policy},
+    kinds::{Creation, Owner, Phase},
     operation::Operation,
-    plan::{self, Action, Change, Plan},
+    plan::{Action, Change, Plan},
     policy,
     resource::{Desired, Id},
 };
@@ -71,7 +71,7 @@ impl<'a> Worker<'a> {
             (Desired::Grants(grants), _) => self.edit_policy(change, |policy| policy::edit(policy, grants)).await,
             (Desired::Fields(fields), Action::Create) => self.create(change, fields).await,
             (Desired::Fields(fields), Action::Await) => {
-                self.rest(id).await?;
+                self.await_operations(id).await?;
                 // A killed run made it; what comes with it may be as late as if we had.
                 self.remember(id);
                 self.read_and_update(id, fields, false).await
@@ -95,15 +95,15 @@ impl<'a> Worker<'a> {
     async fn create(&self, change: &Change, fields: &Value) -> Result<(), Error> {
         let id = &change.id;
         let rules = id.rules();
-        if (rules.parent)(id).is_some_and(|whole| self.was_made(&whole)) {
+        if id.parent().is_some_and(|whole| self.was_made(&whole)) {
             // It was created together with that.
             return self.read_and_update(id, fields, true).await;
         }
         if change.live.is_some() {
             // An older one of the same name is being deleted.
-            self.rest(id).await?;
+            self.await_operations(id).await?;
         }
-        let parts = self.plan.pending().filter(|other| other.id != *id && other.id.whole() == *id);
+        let parts = self.plan.pending().filter(|other| other.id.parent().as_ref() == Some(id));
         let parts: Vec<(&Id, &Value)> = parts
             .filter_map(|part| match &part.resource.as_ref()?.desired {
                 Desired::Fields(fields) => Some((&part.id, fields)),
@@ -132,9 +132,7 @@ impl<'a> Worker<'a> {
     /// Sends a creation. Where two would create two, no second one is sent when only the answer was lost.
     async fn post(&self, id: &Id, fields: &Value, request: &Request) -> Result<Value, Error> {
         let rules = id.rules();
-        if !rules.doubles {
-            return self.write(id, request).await;
-        }
+        let Some(is_created) = rules.is_created else { return self.write(id, request).await };
         let once = self.client.once();
         let mut attempt = 1;
         loop {
@@ -146,10 +144,7 @@ impl<'a> Worker<'a> {
                 answer => return answer,
             }
             let live = (rules.view)(fields, self.client.send(&id.read(fields)).await?);
-            // A wrong one may still be beside it, and goes later.
-            if let Some(live) = live
-                && plan::differences(id, fields, &live).iter().all(|difference| difference.field == "others")
-            {
+            if let Some(live) = live.filter(|live| is_created(fields, live)) {
                 return Ok(live);
             }
         }
@@ -162,7 +157,7 @@ impl<'a> Worker<'a> {
         let request = id.read(fields);
         let mut live = self.patiently(SETTLE_LIMIT, lagging, || self.client.send(&request)).await?;
         if (rules.phase)(id, &live) == Phase::Creating {
-            self.rest(id).await?;
+            self.await_operations(id).await?;
             live = self.client.send(&request).await?;
         }
         let live = (rules.view)(fields, live).unwrap_or_default();
@@ -182,11 +177,11 @@ impl<'a> Worker<'a> {
     async fn update(&self, id: &Id, fields: &Value, live: &Value) -> Result<(), Error> {
         let rules = id.rules();
         let mut live = live.clone();
-        if let Some(undelete) = rules.undelete.filter(|_| live["deleted"].as_bool() == Some(true)) {
+        if let Some(undelete) = rules.undelete.filter(|_| id.is_deleted(&live)) {
             live = self.undelete(id, &undelete(id)).await?;
         }
         let changed: Vec<String> =
-            plan::differences(id, fields, &live).into_iter().map(|difference| difference.field).collect();
+            (rules.differences)(fields, &live).into_iter().map(|difference| difference.field).collect();
         if changed.is_empty() {
             return Ok(());
         }
@@ -202,7 +197,7 @@ impl<'a> Worker<'a> {
                 Method::Get | Method::Put | Method::Patch => self.write(id, &request).await?,
             };
         }
-        if rules.is_slow {
+        if rules.is_eventual {
             self.remember(id);
             self.await_change(id, fields).await?;
         }
@@ -217,7 +212,7 @@ impl<'a> Worker<'a> {
             answer => answer.err(),
         };
         let live = self.client.send(&id.read(&Value::Null)).await?;
-        match refused.filter(|_| live["deleted"].as_bool() == Some(true)) {
+        match refused.filter(|_| id.is_deleted(&live)) {
             Some(error) => Err((id.rules().explain)(error)),
             None => Ok(live),
         }
@@ -227,8 +222,9 @@ impl<'a> Worker<'a> {
     async fn await_change(&self, id: &Id, fields: &Value) -> Result<(), Error> {
         let deadline = Instant::now() + SERVICE_LIMIT;
         for attempt in 1.. {
-            let live = (id.rules().view)(fields, self.client.send(&id.read(fields)).await?).unwrap_or_default();
-            if plan::differences(id, fields, &live).is_empty() || Instant::now() > deadline {
+            let rules = id.rules();
+            let live = (rules.view)(fields, self.client.send(&id.read(fields)).await?).unwrap_or_default();
+            if (rules.differences)(fields, &live).is_empty() || Instant::now() > deadline {
                 break;
             }
             tokio::time::sleep(self.client.retry().pause(attempt)).await;
@@ -237,8 +233,8 @@ impl<'a> Worker<'a> {
     }
 
     /// Waits until no operation is under way that a resource, or what it is a part of, waits for.
-    async fn rest(&self, id: &Id) -> Result<(), Error> {
-        let Some(operations) = &id.rules().operations else { return Ok(()) };
+    async fn await_operations(&self, id: &Id) -> Result<(), Error> {
+        let Some(operations) = &id.rules().exclusive_operations else { return Ok(()) };
         let deadline = Instant::now() + CLUSTER_LIMIT;
         let whole = id.whole();
         for attempt in 1.. {
@@ -303,7 +299,7 @@ impl<'a> Worker<'a> {
 
     /// The operation that has to end first, when an error names it.
     fn blocking(&self, id: &Id, error: &Error) -> Option<Operation> {
-        let operations: &Operations = id.rules().operations.as_ref()?;
+        let operations = id.rules().exclusive_operations.as_ref()?;
         Some(Operation::named(id, operations, error.blocking_operation()?))
     }
 
@@ -314,7 +310,7 @@ impl<'a> Worker<'a> {
             return false;
         }
         let live = self.client.send(&id.read(&Value::Null)).await;
-        live.is_ok_and(|live| live["deleted"].as_bool() == Some(true))
+        live.is_ok_and(|live| id.is_deleted(&live))
     }
 
     /// An error of a service that this run, or one before it, enabled and that does not know it everywhere yet; or of
@@ -330,7 +326,8 @@ impl<'a> Worker<'a> {
         let fresh = self.was_made(&id.target());
         let lagging = |error: &Error| fresh && (error.is_not_found() || error.may_not_exist());
         let after = change.resource.iter().flat_map(|resource| &resource.after);
-        let is_new = after.into_iter().any(|before| self.was_made(before));
+        let mut after = after.filter(|before| **before != id.target() && !before.rules().is_first);
+        let is_new = after.any(|before| self.was_made(before));
         let deadline = Instant::now() + SETTLE_LIMIT;
         let mut policy = change.live.clone();
         for attempt in 1.. {
@@ -346,7 +343,11 @@ impl<'a> Worker<'a> {
             if edit.is_empty() {
                 return Ok(());
             }
-            match self.write(id, &write_policy(id, policy::apply(&current, &edit))).await {
+            let mut written = Ok(Value::Null);
+            for request in id.updates(&policy::apply(&current, &edit), &current, &[]) {
+                written = self.write(id, &request).await;
+            }
+            match written {
                 Ok(_) => return Ok(()),
                 Err(error)
                     if (error.is_policy_conflict()

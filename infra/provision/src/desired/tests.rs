@@ -16,7 +16,7 @@ fn permissions(role: &str) -> &'static [&'static str] {
         "storage.objectCreator" => &["create"],
         "storage.objectViewer" => &["get", "list"],
         "storage.objectUser" => &["create", "delete", "get", "list", "update"],
-        "deskgridObjectLister" => &["list"],
+        "deskgridObjectLister" | "storage.legacyBucketReader" => &["list"],
         "deskgridObjectMarker" => &["update"],
         "pubsub.publisher" => &["publish"],
         "pubsub.subscriber" => &["consume"],

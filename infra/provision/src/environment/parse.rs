@@ -146,6 +146,8 @@ fn cluster(section: Section<'_>, project: &str) -> Cluster {
         name: name.map_or_else(|| names::cluster(project), |name| name.value),
         mode: section.choice("mode", &[("standard", ClusterMode::Standard), ("autopilot", ClusterMode::Autopilot)]),
         nodes: section.number("nodes", 1..=100, 1),
+        // Google's own default of 100 GB exceeds the quota of many projects with three nodes.
+        disk_size_gb: section.number("disk_size_gb", 10..=65_536, 50),
         engine_pool: EnginePool {
             min: pool.number("min", 0..=max, 0),
             max,

@@ -111,10 +111,21 @@ impl Error {
         self.is_policy_conflict() || (self.code == 400 && self.message.contains("fingerprint"))
     }
 
-    /// A principal that a policy names is not known (yet).
+    /// A principal that a policy or a cluster names is not known (yet).
     pub fn is_unknown_principal(&self) -> bool {
-        self.code == 400
-            && (self.message.contains("does not exist") || self.message.contains("Invalid service account"))
+        let said = ["does not exist", "Invalid service account", "Verify if principal exists"];
+        self.code == 400 && said.iter().any(|text| self.message.contains(text))
+    }
+
+    /// The network does not exist (yet): a project gets its `default` one a moment after Compute Engine is enabled, where
+    /// the organisation lets it.
+    pub fn is_network_missing(&self) -> bool {
+        self.code == 400 && self.message.contains("has no network named")
+    }
+
+    /// The account of a build may not read the bucket of its logs (yet).
+    pub fn is_logs_bucket_denied(&self) -> bool {
+        self.code == 400 && self.message.contains("does not have access to logs bucket")
     }
 
     /// A role that a policy names is not known (yet).

@@ -5,10 +5,7 @@ use std::collections::BTreeMap;
 use contract::object;
 use serde_json::{Value, json};
 
-use super::{
-    Api, Environment, Id, Kind, Mark, Removal, Request, Resource, Rules, alone, as_read, as_said, at_once, by_field,
-    escaped, labels, named, never, ready, refuse_none, resource, top, unlimited,
-};
+use super::*;
 use crate::{
     environment::{Business, Managed},
     google::Method,
@@ -18,20 +15,17 @@ pub(crate) const RULES: Rules = Rules {
     noun: "bucket",
     title: named,
     api: Api::Storage,
-    policy: Some(Kind::BucketPolicy),
     target: None,
-    parent: alone,
+    parent: no_parent,
     managed: |manage| manage.bucket,
     desired,
     is_first: false,
     mark: Mark::Labels("/labels"),
     immutable: &["location", "name"],
-    only_for_creation: &[],
     list: None,
     read: |id, _| Request::get(Api::Storage, path(id)),
     view: as_read,
-    count: unlimited,
-    refuse: refuse_none,
+    limit: None,
     differences: by_field,
     phase: ready,
     denied: |_| {
@@ -39,20 +33,20 @@ pub(crate) const RULES: Rules = Rules {
          `bucket` in the environment file"
             .to_owned()
     },
-    looks_denied: false,
+    absent_may_be_denied: false,
     create: Some(|new| {
         Request::new(Api::Storage, Method::Post, "storage/v1/b").query("project", new.project).body(new.fields.clone())
     }),
-    doubles: false,
+    is_created: None,
     update: |id, desired, live, changed| vec![update(id, desired, live, changed)],
-    is_slow: false,
+    is_eventual: false,
     delete: |id, _| vec![Request::new(Api::Storage, Method::Delete, path(id))],
     undelete: None,
-    operation: at_once,
-    operations: None,
-    is_too_early: never,
-    is_passing: never,
-    explain: as_said,
+    started_operation: no_operation,
+    exclusive_operations: None,
+    is_too_early: no_error,
+    is_passing: no_error,
+    explain: unchanged_error,
     removal: Removal::WithData("data stays unless asked for"),
     permissions: &["storage.buckets.create"],
     role: "roles/storage.admin",
@@ -74,7 +68,6 @@ pub(super) fn path(id: &Id) -> String {
 
 fn desired(environment: &Environment) -> Vec<Resource> {
     let security = &environment.security;
-    let managed = environment.manage.bucket;
     let buckets = environment.buckets().into_iter().map(|(name, businesses)| {
         let mut fields = json!({
             "name": name,
@@ -88,20 +81,21 @@ fn desired(environment: &Environment) -> Vec<Resource> {
             "softDeletePolicy": {"retentionDurationSeconds": security.soft_delete_secs.to_string()},
             "versioning": {"enabled": false},
         });
-        if managed == Managed::Create {
+        if environment.manage.bucket == Managed::Create {
             fields["labels"] = labels(environment, None);
         }
         if let Some(key) = security.kms_keys.get("bucket") {
             fields["encryption"] = json!({"defaultKmsKeyName": key});
         }
-        resource(id(name), None, managed, fields, vec![])
+        resource(environment, id(name), None, fields, vec![])
     });
     buckets.collect()
 }
 
 /// Labels of others stay: a patch merges maps.
 fn update(id: &Id, desired: &Value, live: &Value, changed: &[String]) -> Request {
-    let body: Value = top(changed).into_iter().map(|field| (field.to_owned(), desired[field].clone())).collect();
+    let body: Value =
+        top_level_fields(changed).into_iter().map(|field| (field.to_owned(), desired[field].clone())).collect();
     let request = Request::new(Api::Storage, Method::Patch, path(id)).body(body);
     match live["metageneration"].as_str() {
         Some(metageneration) => request.query("ifMetagenerationMatch", metageneration),

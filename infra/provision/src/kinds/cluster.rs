@@ -2,11 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    Api, Environment, Error, Id, Kind, List, Mark, Operations, Phase, Removal, Request, Resource, Rules, alone,
-    as_said, by_field, delete, escape, get, labels, merged, named, never, not_readable, parent, path, refuse_none,
-    resource, service_account, top, unlimited,
-};
+use super::*;
 use crate::{
     environment::{Auth, ClusterMode, Endpoint, Managed},
     finding::{Finding, Pending},
@@ -17,15 +13,13 @@ pub(crate) const RULES: Rules = Rules {
     noun: "cluster",
     title: named,
     api: Api::Container,
-    policy: None,
     target: None,
-    parent: alone,
+    parent: no_parent,
     managed: |manage| manage.cluster,
     desired,
     is_first: false,
     mark: Mark::Labels("/resourceLabels"),
     immutable: &["name", "network", "subnetwork", "ipAllocationPolicy", "networkConfig.datapathProvider", "autopilot"],
-    only_for_creation: &[],
     list: Some(List {
         request: |environment| {
             let project = escape(&environment.project);
@@ -39,35 +33,38 @@ pub(crate) const RULES: Rules = Rules {
     }),
     read: get,
     view: |desired, live| Some(view(desired, live)),
-    count: unlimited,
-    refuse: refuse_none,
+    limit: None,
     differences: by_field,
     phase,
     denied: not_readable,
-    looks_denied: false,
+    absent_may_be_denied: false,
     create: Some(|new| {
         let mut cluster = new.fields.clone();
         if !new.parts.is_empty() {
             cluster["nodePools"] =
                 new.parts.iter().map(|(id, fields)| super::node_pool::with_name(id, fields)).collect();
         }
-        Request::new(Api::Container, Method::Post, parent(&path(new.id))).body(json!({"cluster": cluster}))
+        Request::new(Api::Container, Method::Post, collection(&path(new.id))).body(json!({"cluster": cluster}))
     }),
-    doubles: false,
+    is_created: None,
     update,
-    is_slow: false,
+    is_eventual: false,
     delete,
     undelete: None,
-    operation,
-    operations: Some(OPERATIONS),
-    is_too_early: Error::is_unknown_principal,
-    is_passing: never,
-    explain: as_said,
+    started_operation: operation,
+    exclusive_operations: Some(OPERATIONS),
+    is_too_early: |error| error.is_unknown_principal() || error.is_network_missing(),
+    is_passing: no_error,
+    explain,
     removal: Removal::Deleted,
-    permissions: &["container.clusters.create", "container.clusters.delete", "container.clusters.update"],
+    permissions: PERMISSIONS,
     role: "roles/container.admin",
     quotas: Some(|environment, client, pending| Box::pin(quotas(environment, client, pending))),
 };
+
+/// Permissions for clusters and their node pools.
+pub(super) const PERMISSIONS: &[&str] =
+    &["container.clusters.create", "container.clusters.delete", "container.clusters.update"];
 
 /// Operations on a cluster or its node pools, of which it takes one at a time.
 pub(super) const OPERATIONS: Operations = Operations {
@@ -95,16 +92,15 @@ pub(crate) fn id(environment: &Environment) -> Id {
 }
 
 fn desired(environment: &Environment) -> Vec<Resource> {
-    let managed = environment.manage.cluster;
     let id = id(environment);
     let workload_identity = json!({"workloadPool": environment.workload_pool()});
-    if managed != Managed::Create {
+    if environment.manage.cluster != Managed::Create {
         // Of somebody else's cluster only what we cannot do without.
         let fields = match environment.auth {
             Auth::WorkloadIdentity => json!({"workloadIdentityConfig": workload_identity}),
             Auth::Key => json!({}),
         };
-        return vec![resource(id, None, managed, fields, vec![])];
+        return vec![resource(environment, id, None, fields, vec![])];
     }
     let network = &environment.network;
     let mut fields = json!({
@@ -139,7 +135,7 @@ fn desired(environment: &Environment) -> Vec<Resource> {
         }
         ClusterMode::Standard => {}
     }
-    vec![resource(id, None, managed, fields, vec![service_account::id(nodes)])]
+    vec![resource(environment, id, None, fields, vec![service_account::id(nodes)])]
 }
 
 /// How the control plane is reached: by its DNS name, where IAM decides who comes through, or by an address.
@@ -200,7 +196,7 @@ fn update(id: &Id, desired: &Value, live: &Value, changed: &[String]) -> Vec<Req
         let body = json!({"name": id.name, "update": {field: value}});
         Request::new(Api::Container, Method::Put, &path).body(body)
     };
-    let requests = top(changed).into_iter().map(|field| {
+    let requests = top_level_fields(changed).into_iter().map(|field| {
         let value = desired[field].clone();
         match field {
             "resourceLabels" => {
@@ -245,20 +241,41 @@ pub(super) fn operation(id: &Id, answer: &Value) -> Option<String> {
     Some(format!("{}/{name}", (OPERATIONS.path)(id)))
 }
 
-/// Processors of the region, for the nodes that are always there (those stop a plan) and for as many engines as the
-/// pool may have.
+fn explain(error: Error) -> Error {
+    if !error.is_network_missing() {
+        return error;
+    }
+    let message = format!(
+        "{}; name an existing one as `network` under [network] in the environment file, or create it: gcloud compute \
+         networks create default --subnet-mode auto",
+        error.message.trim_end_matches('.')
+    );
+    Error { message, ..error }
+}
+
+/// What a quota is needed for: the nodes that are always there, which stop a plan, or as many engines as the pool may
+/// have.
+struct Need {
+    what: &'static str,
+    metrics: Vec<String>,
+    amount: u32,
+    is_optional: bool,
+}
+
+/// Room for the nodes: processors, disks and addresses.
 async fn quotas(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Vec<Finding> {
     let cluster = &environment.cluster;
     let standard = cluster.mode == ClusterMode::Standard && environment.manage.cluster == Managed::Create;
     if !standard || !pending.creates(Kind::Cluster) {
         return Vec::new();
     }
-    let path =
-        format!("compute/v1/projects/{}/regions/{}", escape(&environment.project), escape(&environment.location));
-    let region = match client.send(&Request::get(Api::Compute, path)).await {
-        Ok(region) => region,
+    let project = format!("compute/v1/projects/{}", escape(&environment.project));
+    let region = format!("{project}/regions/{}", escape(&environment.location));
+    let read = |path: String| async move { client.send(&Request::get(Api::Compute, path)).await };
+    let (mut quotas, all) = match futures::join!(read(region), read(project)) {
+        (Ok(region), Ok(project)) => (region["quotas"].clone(), project["quotas"].clone()),
         // Before the service is enabled nothing of it can be read.
-        Err(error) => {
+        (Err(error), _) | (_, Err(error)) => {
             let seen = if error.is_service_disabled() {
                 "cannot be checked: compute.googleapis.com is not enabled".to_owned()
             } else {
@@ -267,36 +284,71 @@ async fn quotas(environment: &Environment, client: &Client, pending: &Pending<'_
             return vec![Finding::bad("quota: processors", seen, "").optional()];
         }
     };
-    let zones = if environment.zone.is_some() { 1 } else { ZONES };
-    let pool = &cluster.engine_pool;
-    let metric = if pool.spot { "PREEMPTIBLE_CPUS" } else { "CPUS" };
-    let system = processors(&cluster.machine_type).map(|each| each * cluster.nodes * zones);
-    let engines = processors(&pool.machine_type).map(|each| each * pool.max);
+    if let (Some(quotas), Some(all)) = (quotas.as_array_mut(), all.as_array()) {
+        quotas.extend(all.iter().cloned());
+    }
     let fix = format!(
-        "ask for more, or choose smaller machines under [cluster] in the environment file: \
+        "ask for more, or choose smaller machines, fewer nodes or smaller disks under [cluster] in the environment file: \
          https://console.cloud.google.com/iam-admin/quotas?service=compute.googleapis.com&project={}",
         environment.project
     );
-    let check_quota = |what: &str, metric: &str, desired: Option<u32>| {
-        let desired = desired?;
-        let free = free(&region, metric)?;
-        let seen = format!("{desired} {metric} in {}, of which {free} are free", environment.location);
-        Some(match f64::from(desired) <= free {
+    let check = |need: Need| {
+        let Need { what, metrics, amount, is_optional } = need;
+        // The first that the region has a quota of.
+        let (metric, free) = metrics.iter().find_map(|metric| Some((metric, free(&quotas, metric)?)))?;
+        let seen = format!("{amount} {metric} in {}, of which {free} are free", environment.location);
+        let finding = match f64::from(amount) <= free {
             true => Finding::good(what, seen),
             false => Finding::bad(what, seen, fix.clone()),
-        })
+        };
+        Some(if is_optional { finding.optional() } else { finding })
     };
-    let engines = check_quota("quota: engines at most", metric, engines).or_else(|| {
-        // Where spot machines have no quota of their own, they count as others.
-        check_quota("quota: engines at most", "CPUS", engines)
-    });
-    check_quota("quota: system nodes", "CPUS", system).into_iter().chain(engines.map(Finding::optional)).collect()
+    needs(environment).into_iter().filter_map(check).collect()
 }
 
-/// What is left of a quota; nothing when the region has none of this name, or none for it alone.
-fn free(region: &Value, metric: &str) -> Option<f64> {
-    let quota = region["quotas"].as_array()?.iter().find(|quota| quota["metric"] == metric)?;
-    let limit = quota["limit"].as_f64().filter(|limit| *limit > 0.0 || metric == "CPUS")?;
+/// What the nodes of an environment need.
+fn needs(environment: &Environment) -> Vec<Need> {
+    let cluster = &environment.cluster;
+    let (pool, zones) = (&cluster.engine_pool, if environment.zone.is_some() { 1 } else { ZONES });
+    let nodes = cluster.nodes * zones;
+    let mut needs = Vec::new();
+    let mut add = |what, metrics: Vec<String>, amount, is_optional| {
+        needs.push(Need { what, metrics, amount, is_optional });
+    };
+    let one = |metric: &str| vec![metric.to_owned()];
+    if let Some(each) = processors(&cluster.machine_type) {
+        add("quota: system nodes", metrics(&cluster.machine_type, false), each * nodes, false);
+        add("quota: system nodes in all regions", one("CPUS_ALL_REGIONS"), each * nodes, false);
+    }
+    if let Some(each) = processors(&pool.machine_type) {
+        add("quota: engines at most", metrics(&pool.machine_type, pool.spot), each * pool.max, true);
+    }
+    add("quota: disks of system nodes", one("SSD_TOTAL_GB"), cluster.disk_size_gb * nodes, false);
+    let all = nodes + pool.max;
+    add("quota: disks with all engines", one("SSD_TOTAL_GB"), cluster.disk_size_gb * all, true);
+    if !environment.network.private_nodes {
+        add("quota: addresses of system nodes", one("IN_USE_ADDRESSES"), nodes, false);
+        add("quota: addresses with all engines", one("IN_USE_ADDRESSES"), all, true);
+    }
+    needs
+}
+
+/// The metrics that the processors of a machine type count against, of which the first with a quota does. Spot machines
+/// have one of their own, without which they count as others; most families have one, and E2, N1 and the shared-core
+/// machines count as `CPUS` (cloud.google.com/compute/resource-usage).
+fn metrics(machine_type: &str, is_spot: bool) -> Vec<String> {
+    let family = machine_type.split('-').next().unwrap_or_default();
+    let own = match family {
+        "e2" | "n1" | "f1" | "g1" | "custom" => "CPUS".to_owned(),
+        family => format!("{}_CPUS", family.to_uppercase()),
+    };
+    is_spot.then(|| "PREEMPTIBLE_CPUS".to_owned()).into_iter().chain([own]).collect()
+}
+
+/// What is left of a quota; nothing when the region has none of this name, or none for it no_parent.
+fn free(quotas: &Value, metric: &str) -> Option<f64> {
+    let quota = quotas.as_array()?.iter().find(|quota| quota["metric"] == metric)?;
+    let limit = quota["limit"].as_f64().filter(|limit| *limit > 0.0 || metric != "PREEMPTIBLE_CPUS")?;
     Some(limit - quota["usage"].as_f64().unwrap_or_default())
 }
 
@@ -334,10 +386,17 @@ mod tests {
 
     #[test]
     fn what_is_free_is_what_is_not_used() {
-        let region = json!({"quotas": [
+        let quotas = json!([
             {"metric": "CPUS", "limit": 24.0, "usage": 8.0}, {"metric": "PREEMPTIBLE_CPUS", "limit": 0.0, "usage": 0.0},
-        ]});
-        assert_eq!(free(&region, "CPUS"), Some(16.0));
-        assert_eq!(free(&region, "PREEMPTIBLE_CPUS"), None, "spot machines count as others then");
+        ]);
+        assert_eq!(free(&quotas, "CPUS"), Some(16.0));
+        assert_eq!(free(&quotas, "PREEMPTIBLE_CPUS"), None, "spot machines count as others then");
+    }
+
+    #[test]
+    fn processors_count_against_the_metric_of_their_family() {
+        assert_eq!(metrics("e2-standard-2", false), ["CPUS"]);
+        assert_eq!(metrics("n2-standard-2", false), ["N2_CPUS"]);
+        assert_eq!(metrics("c3-standard-8", true), ["PREEMPTIBLE_CPUS", "C3_CPUS"]);
     }
 }

@@ -37,7 +37,7 @@ impl Mark {
             Self::SharedDescription => description.is_some_and(|text| text.starts_with(&shared_mark())),
             Self::Nothing => true,
         };
-        if is_ours { Owner::Ours } else { Owner::Other(self.seems(live)) }
+        if is_ours { Owner::Ours } else { Owner::Other(self.evidence(live)) }
     }
 
     /// The environment that a live resource says it is of.
@@ -59,7 +59,7 @@ impl Mark {
         name.filter(|name| !name.is_empty()).map(str::to_owned)
     }
 
-    fn seems(self, live: &Value) -> String {
+    fn evidence(self, live: &Value) -> String {
         let labels = match self {
             Self::Labels(pointer) => live.pointer(pointer),
             Self::Description | Self::SharedDescription | Self::Nothing => None,

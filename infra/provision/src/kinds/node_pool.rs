@@ -2,10 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    Api, Environment, Id, Kind, Mark, Removal, Request, Resource, Rules, as_read, as_said, by_field, cluster, delete,
-    get, labels, merged, named, never, not_readable, parent, path, ready, refuse_none, resource, top, unlimited,
-};
+use super::*;
 use crate::{
     environment::{ClusterMode, Managed},
     google::Method,
@@ -15,7 +12,6 @@ pub(crate) const RULES: Rules = Rules {
     noun: "node pool",
     title: named,
     api: Api::Container,
-    policy: None,
     target: None,
     parent: |id| id.name.split_once("/nodePools/").map(|(cluster, _)| Id::new(Kind::Cluster, cluster)),
     managed: |manage| manage.cluster,
@@ -29,33 +25,30 @@ pub(crate) const RULES: Rules = Rules {
         "config.shieldedInstanceConfig",
         "config.bootDiskKmsKey",
     ],
-    only_for_creation: &["initialNodeCount"],
     list: None,
     read: get,
     view: as_read,
-    count: unlimited,
-    refuse: refuse_none,
-    differences: by_field,
+    limit: None,
+    differences,
     phase: ready,
     denied: not_readable,
-    looks_denied: false,
+    absent_may_be_denied: false,
     create: Some(|new| {
-        Request::new(Api::Container, Method::Post, parent(&path(new.id)))
+        Request::new(Api::Container, Method::Post, collection(&path(new.id)))
             .body(json!({"nodePool": with_name(new.id, new.fields)}))
     }),
-    doubles: false,
+    is_created: None,
     update,
-    is_slow: false,
+    is_eventual: false,
     delete,
     undelete: None,
-    operation: cluster::operation,
-    operations: Some(cluster::OPERATIONS),
-    is_too_early: never,
-    is_passing: never,
-    explain: as_said,
+    started_operation: cluster::operation,
+    exclusive_operations: Some(cluster::OPERATIONS),
+    is_too_early: Error::is_unknown_principal,
+    is_passing: no_error,
+    explain: unchanged_error,
     removal: Removal::Deleted,
-    // Those of clusters.
-    permissions: &[],
+    permissions: cluster::PERMISSIONS,
     role: "roles/container.admin",
     quotas: None,
 };
@@ -66,8 +59,7 @@ const SYSTEM: &str = "system";
 const ENGINES: &str = "engines";
 
 fn desired(environment: &Environment) -> Vec<Resource> {
-    let managed = environment.manage.cluster;
-    if managed != Managed::Create || environment.cluster.mode != ClusterMode::Standard {
+    if environment.manage.cluster != Managed::Create || environment.cluster.mode != ClusterMode::Standard {
         return Vec::new();
     }
     let count = environment.cluster.nodes;
@@ -91,15 +83,22 @@ fn desired(environment: &Environment) -> Vec<Resource> {
     let cluster = cluster::id(environment);
     let pools = [(SYSTEM, system), (ENGINES, engines)].map(|(name, fields)| {
         let id = Id::new(Kind::NodePool, format!("{}/nodePools/{name}", cluster.name));
-        resource(id, None, managed, fields, vec![cluster.clone()])
+        resource(environment, id, None, fields, vec![cluster.clone()])
     });
     pools.into()
+}
+
+/// The initial number of nodes only says how to create the pool, and cannot be read back.
+fn differences(desired: &Value, live: &Value) -> Vec<Difference> {
+    let differences = field_differences(desired, live);
+    differences.into_iter().filter(|difference| difference.field != "initialNodeCount").collect()
 }
 
 /// How the nodes of a pool are.
 fn node(environment: &Environment, machine_type: &str, spot: bool) -> Value {
     let mut config = json!({
         "machineType": machine_type,
+        "diskSizeGb": environment.cluster.disk_size_gb,
         "serviceAccount": environment.accounts.nodes,
         "oauthScopes": cluster::SCOPES,
         "resourceLabels": labels(environment, None),
@@ -134,7 +133,7 @@ fn update(id: &Id, desired: &Value, live: &Value, changed: &[String]) -> Vec<Req
     }
     let inside: Vec<String> =
         changed.iter().filter_map(|field| field.strip_prefix("config.")).map(str::to_owned).collect();
-    for field in top(&inside) {
+    for field in top_level_fields(&inside) {
         let value = desired["config"][field].clone();
         let value = match field {
             "resourceLabels" => json!({"labels": merged(&live["config"][field], &value)}),

@@ -6,46 +6,40 @@ use std::collections::BTreeMap;
 use contract::object;
 use serde_json::{Value, json};
 
-use super::{
-    Api, Change, Environment, Id, Kind, Mark, Removal, Request, Resource, Rules, alone, as_said, at_once, bucket,
-    by_field, escape, field_differences, never, not_readable, ready, resource, topic,
-};
+use super::*;
 use crate::{change::Action, google::Method};
 
 pub(crate) const RULES: Rules = Rules {
     noun: "notification",
     title: |id| format!("notification to {}", id.short()),
     api: Api::Storage,
-    policy: None,
     target: None,
-    parent: alone,
+    parent: no_parent,
     managed: |manage| manage.bucket,
     desired,
     is_first: false,
     mark: Mark::Nothing,
     immutable: &[],
-    only_for_creation: &[],
     list: None,
     read: |id, _| Request::get(Api::Storage, collection(id)),
     view,
-    count,
-    refuse,
+    limit: Some(Limit { count, refuse }),
     differences: by_field,
     phase: ready,
     denied: not_readable,
-    looks_denied: false,
+    absent_may_be_denied: false,
     create: Some(|new| create(new.id, new.fields)),
-    doubles: true,
+    is_created: Some(is_right),
     update,
-    is_slow: false,
+    is_eventual: false,
     delete,
     undelete: None,
-    operation: at_once,
-    operations: None,
+    started_operation: no_operation,
+    exclusive_operations: None,
     // A topic that was created a moment ago, or the grant of the notifier, may not be known everywhere yet.
     is_too_early: |error| error.is_not_found() || error.is_forbidden(),
-    is_passing: never,
-    explain: as_said,
+    is_passing: no_error,
+    explain: unchanged_error,
     removal: Removal::Deleted,
     permissions: &[],
     role: "roles/storage.admin",
@@ -67,19 +61,19 @@ fn desired(environment: &Environment) -> Vec<Resource> {
             "object_name_prefix": object::input_prefix(&business.name),
             // With the object's metadata, which holds the options.
             "payload_format": "JSON_API_V1",
-            // Doubles, which a creation whose answer was lost leaves.
+            // Duplicates, which a creation whose answer was lost leaves.
             "others": [],
         });
         let id = Id::new(Kind::Notification, format!("{}/notificationConfigs/{}", business.bucket, business.topic));
         // Cloud Storage makes one only where its agent may publish.
         let after = vec![bucket::id(&business.bucket), topic.clone(), topic.policy()];
-        resource(id, Some(business), environment.manage.bucket, fields, after)
+        resource(environment, id, Some(business), fields, after)
     });
     notifications.collect()
 }
 
 /// Those of a bucket that go to the desired topic: the one that is as it should be, or else the first, with the numbers
-/// of its doubles as `others`. A creation whose answer was lost leaves such.
+/// of its duplicates as `others`. A creation whose answer was lost leaves such.
 fn view(desired: &Value, answer: Value) -> Option<Value> {
     let items = answer["items"].as_array().into_iter().flatten();
     let mut ours: Vec<&Value> = items.filter(|item| item["topic"] == desired["topic"]).collect();
@@ -94,13 +88,13 @@ fn view(desired: &Value, answer: Value) -> Option<Value> {
 }
 
 /// How many of new objects the bucket has.
-fn count(id: &Id, answer: &Value) -> Option<(String, usize)> {
+fn count(id: &Id, answer: &Value) -> (String, usize) {
     let is_of_new = |item: &&Value| {
         let events = item["event_types"].as_array();
         events.is_none_or(|events| events.is_empty() || events.contains(&json!(EVENT)))
     };
     let items = answer["items"].as_array().into_iter().flatten();
-    Some((bucket_name(id).to_owned(), items.filter(is_of_new).count()))
+    (bucket_name(id).to_owned(), items.filter(is_of_new).count())
 }
 
 fn refuse(changes: &mut [Change], counts: &BTreeMap<String, usize>) {
@@ -122,24 +116,28 @@ fn refuse(changes: &mut [Change], counts: &BTreeMap<String, usize>) {
 
 fn create(id: &Id, fields: &Value) -> Request {
     let mut body = fields.clone();
-    // A word of ours, for what should not be there beside it.
+    // A field of ours.
     if let Some(body) = body.as_object_mut() {
         body.remove("others");
     }
     Request::new(Api::Storage, Method::Post, collection(id)).body(body)
 }
 
+/// Whether a notification is as desired, though duplicates may be beside it, which are deleted later.
+fn is_right(desired: &Value, live: &Value) -> bool {
+    field_differences(desired, live).iter().all(|difference| difference.field == "others")
+}
+
 /// Creates the right notification first, then deletes the others.
 fn update(id: &Id, desired: &Value, live: &Value, _: &[String]) -> Vec<Request> {
-    let is_right = field_differences(desired, live).iter().all(|difference| difference.field == "others");
     let others = live["others"].as_array().cloned().unwrap_or_default();
-    match is_right {
+    match is_right(desired, live) {
         true => others.iter().map(|other| delete_one(id, other)).collect(),
         false => std::iter::once(create(id, desired)).chain(delete(id, live)).collect(),
     }
 }
 
-/// Deletes one and its doubles.
+/// Deletes one and its duplicates.
 fn delete(id: &Id, live: &Value) -> Vec<Request> {
     let others = live["others"].as_array().into_iter().flatten();
     std::iter::once(&live["id"]).filter(|id| !id.is_null()).chain(others).map(|other| delete_one(id, other)).collect()
@@ -164,7 +162,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_double_goes_and_a_wrong_one_is_replaced() {
+    fn a_duplicate_is_deleted_and_a_wrong_one_is_replaced() {
         let id = Id::new(Kind::Notification, "b/notificationConfigs/t");
         let fields = json!({"topic": "//t", "object_name_prefix": "bu1/input/", "others": []});
         let other = json!({"id": "1", "topic": "//other"});

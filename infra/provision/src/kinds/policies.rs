@@ -1,40 +1,42 @@
 //! Policies: who may do what on a resource. They are read and replaced, never created or deleted.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{
-    Api, Error, Id, Kind, Mark, Removal, Request, Rules, alone, as_read, as_said, at_once, by_field, never,
-    none_desired, not_readable, path, ready, refuse_none, unlimited,
-};
+use super::*;
 use crate::{google::Method, policy::VERSION};
 
 pub(super) const BUCKET: Rules = Rules {
-    api: Api::Storage,
     read: |id, _| {
-        Request::get(Api::Storage, format!("{}/iam", super::bucket::path(id)))
+        Request::get(Api::Storage, format!("{}/iam", bucket::path(id)))
             .query("optionsRequestedPolicyVersion", VERSION.to_string())
     },
-    ..policy("bucket", Kind::Bucket, &["storage.buckets.setIamPolicy"], "roles/storage.admin")
+    update: |id, policy, _, _| {
+        vec![Request::new(Api::Storage, Method::Put, format!("{}/iam", bucket::path(id))).body(policy.clone())]
+    },
+    ..policy(Api::Storage, "bucket", Kind::Bucket, &["storage.buckets.setIamPolicy"], "roles/storage.admin")
 };
 
 pub(super) const TOPIC: Rules =
-    Rules { api: Api::Pubsub, ..policy("topic", Kind::Topic, &["pubsub.topics.setIamPolicy"], "roles/pubsub.admin") };
+    policy(Api::Pubsub, "topic", Kind::Topic, &["pubsub.topics.setIamPolicy"], "roles/pubsub.admin");
 
-pub(super) const SUBSCRIPTION: Rules = Rules {
-    api: Api::Pubsub,
-    ..policy("subscription", Kind::Subscription, &["pubsub.topics.setIamPolicy"], "roles/pubsub.admin")
-};
+pub(super) const SUBSCRIPTION: Rules = policy(
+    Api::Pubsub,
+    "subscription",
+    Kind::Subscription,
+    &["pubsub.subscriptions.setIamPolicy"],
+    "roles/pubsub.admin",
+);
 
 pub(super) const SERVICE_ACCOUNT: Rules = Rules {
-    api: Api::Iam,
     read: |id, _| {
         Request::new(Api::Iam, Method::Post, format!("{}:getIamPolicy", path(id)))
             .query("options.requestedPolicyVersion", VERSION.to_string())
     },
     // The pool of Kubernetes accounts comes with the first cluster that uses it.
     is_too_early: Error::is_pool_missing,
-    looks_denied: true,
+    absent_may_be_denied: true,
     ..policy(
+        Api::Iam,
         "service account",
         Kind::ServiceAccount,
         &["iam.serviceAccounts.setIamPolicy"],
@@ -42,19 +44,17 @@ pub(super) const SERVICE_ACCOUNT: Rules = Rules {
     )
 };
 
-pub(super) const REGISTRY: Rules = Rules {
-    api: Api::ArtifactRegistry,
-    // Whoever makes the registry may also set its policy.
-    ..policy("registry", Kind::Registry, &[], "roles/artifactregistry.admin")
-};
+// Whoever may create the registry may also set its policy.
+pub(super) const REGISTRY: Rules =
+    policy(Api::ArtifactRegistry, "registry", Kind::Registry, &[], "roles/artifactregistry.admin");
 
 pub(super) const PROJECT: Rules = Rules {
-    api: Api::CloudResourceManager,
     read: |id, _| {
         Request::new(Api::CloudResourceManager, Method::Post, format!("{}:getIamPolicy", path(id)))
             .body(json!({"options": {"requestedPolicyVersion": VERSION}}))
     },
     ..policy(
+        Api::CloudResourceManager,
         "project",
         Kind::Project,
         &["resourcemanager.projects.setIamPolicy"],
@@ -62,57 +62,54 @@ pub(super) const PROJECT: Rules = Rules {
     )
 };
 
-/// What holds for all policies; each names its API.
-const fn policy(noun: &'static str, target: Kind, permissions: &'static [&'static str], role: &'static str) -> Rules {
+/// What holds for all policies.
+const fn policy(
+    api: Api,
+    noun: &'static str,
+    target: Kind,
+    permissions: &'static [&'static str],
+    role: &'static str,
+) -> Rules {
     Rules {
         noun,
         title: |id| format!("permissions on {} {}", id.noun(), id.short()),
-        api: Api::Iam,
-        policy: None,
+        api,
         target: Some(target),
-        parent: alone,
+        parent: no_parent,
         managed: |manage| manage.iam,
         desired: none_desired,
         is_first: false,
         mark: Mark::Nothing,
         immutable: &[],
-        only_for_creation: &[],
         list: None,
         read: |id, _| {
             Request::get(id.rules().api, format!("{}:getIamPolicy", path(id)))
                 .query("options.requestedPolicyVersion", VERSION.to_string())
         },
         view: as_read,
-        count: unlimited,
-        refuse: refuse_none,
+        limit: None,
         differences: by_field,
         phase: ready,
         denied: not_readable,
-        looks_denied: false,
+        absent_may_be_denied: false,
         create: None,
-        doubles: false,
-        update: |_, _, _, _| Vec::new(),
-        is_slow: false,
-        delete: |_, _| Vec::new(),
+        is_created: None,
+        // The etag inside the policy guards against other writers.
+        update: |id, policy, _, _| {
+            let path = format!("{}:setIamPolicy", path(id));
+            vec![Request::new(id.rules().api, Method::Post, path).body(json!({"policy": policy}))]
+        },
+        is_eventual: false,
+        delete: delete_none,
         undelete: None,
-        operation: at_once,
-        operations: None,
-        is_too_early: never,
-        is_passing: never,
-        explain: as_said,
+        started_operation: no_operation,
+        exclusive_operations: None,
+        is_too_early: no_error,
+        is_passing: no_error,
+        explain: unchanged_error,
         removal: Removal::Stays,
         permissions,
         role,
         quotas: None,
-    }
-}
-
-/// Replaces a policy; the etag inside it guards against other writers.
-pub fn write_policy(id: &Id, policy: Value) -> Request {
-    match id.rules().api {
-        Api::Storage => {
-            Request::new(Api::Storage, Method::Put, format!("{}/iam", super::bucket::path(id))).body(policy)
-        }
-        api => Request::new(api, Method::Post, format!("{}:setIamPolicy", path(id))).body(json!({"policy": policy})),
     }
 }

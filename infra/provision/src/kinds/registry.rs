@@ -2,26 +2,20 @@
 
 use serde_json::json;
 
-use super::{
-    Api, Environment, Id, Kind, Mark, Removal, Request, Resource, Rules, alone, as_read, as_said, by_field,
-    changed_fields, delete, escape, get, labels, list, named, never, not_readable, parent, path, ready, refuse_none,
-    resource, unlimited,
-};
+use super::*;
 use crate::{environment::Managed, google::Method};
 
 pub(crate) const RULES: Rules = Rules {
     noun: "registry",
     title: named,
     api: Api::ArtifactRegistry,
-    policy: Some(Kind::RegistryPolicy),
     target: None,
-    parent: alone,
+    parent: no_parent,
     managed: |manage| manage.registry,
     desired,
     is_first: false,
     mark: Mark::Labels("/labels"),
     immutable: &["format", "kmsKeyName"],
-    only_for_creation: &[],
     list: list("repositories", |environment| {
         let Environment { project, location, .. } = environment;
         let path = format!("v1/projects/{}/locations/{}/repositories", escape(project), escape(location));
@@ -29,33 +23,32 @@ pub(crate) const RULES: Rules = Rules {
     }),
     read: get,
     view: as_read,
-    count: unlimited,
-    refuse: refuse_none,
+    limit: None,
     differences: by_field,
     phase: ready,
     denied: not_readable,
-    looks_denied: false,
+    absent_may_be_denied: false,
     create: Some(|new| {
-        Request::new(Api::ArtifactRegistry, Method::Post, parent(&path(new.id)))
+        Request::new(Api::ArtifactRegistry, Method::Post, collection(&path(new.id)))
             .query("repositoryId", new.id.short())
             .body(new.fields.clone())
     }),
-    doubles: false,
+    is_created: None,
     update: |id, desired, live, changed| {
         let (body, mask) = changed_fields(desired, live, changed);
         vec![Request::new(Api::ArtifactRegistry, Method::Patch, path(id)).query("updateMask", mask).body(body.into())]
     },
-    is_slow: false,
+    is_eventual: false,
     delete,
     undelete: None,
-    operation: |_, answer| {
+    started_operation: |_, answer| {
         let name = answer["name"].as_str().filter(|name| name.contains("/operations/"))?;
         (answer["done"] != true).then(|| format!("v1/{name}"))
     },
-    operations: None,
-    is_too_early: never,
-    is_passing: never,
-    explain: as_said,
+    exclusive_operations: None,
+    is_too_early: no_error,
+    is_passing: no_error,
+    explain: unchanged_error,
     removal: Removal::WithData("images stay with the data unless asked for"),
     permissions: &["artifactregistry.repositories.create"],
     role: "roles/artifactregistry.admin",
@@ -74,9 +67,8 @@ pub(crate) fn id(environment: &Environment) -> Id {
 }
 
 fn desired(environment: &Environment) -> Vec<Resource> {
-    let managed = environment.manage.registry;
     let mut fields = json!({"format": "DOCKER"});
-    if managed == Managed::Create {
+    if environment.manage.registry == Managed::Create {
         fields["labels"] = labels(environment, None);
         fields["cleanupPolicies"] = json!({
             "delete-untagged": {
@@ -91,5 +83,5 @@ fn desired(environment: &Environment) -> Vec<Resource> {
             fields["kmsKeyName"] = json!(key);
         }
     }
-    vec![resource(id(environment), None, managed, fields, vec![])]
+    vec![resource(environment, id(environment), None, fields, vec![])]
 }

@@ -1,12 +1,8 @@
-//! Custom roles of the project, for what no predefined role grants alone.
+//! Custom roles of the project, for what no predefined role grants no_parent.
 
 use serde_json::json;
 
-use super::{
-    Api, Environment, Error, IDENTITY, Id, Kind, Mark, Removal, Request, Resource, Rules, alone, as_read, at_once,
-    by_field, changed_fields, delete, get, mark::shared_description, named, never, not_readable, parent, path, ready,
-    refuse_none, resource, unlimited,
-};
+use super::{mark::shared_description, *};
 use crate::{
     environment::Managed,
     finding::{Finding, Pending},
@@ -17,29 +13,26 @@ pub(crate) const RULES: Rules = Rules {
     noun: "role",
     title: named,
     api: Api::Iam,
-    policy: None,
     target: None,
-    parent: alone,
+    parent: no_parent,
     managed: |manage| manage.iam,
     desired,
     is_first: false,
     mark: Mark::SharedDescription,
     immutable: &[],
-    only_for_creation: &[],
     list: None,
     read: get,
     view: as_read,
-    count: unlimited,
-    refuse: refuse_none,
+    limit: None,
     differences: by_field,
     phase: ready,
     denied: not_readable,
-    looks_denied: false,
+    absent_may_be_denied: false,
     create: Some(|new| {
         let body = json!({"roleId": new.id.short(), "role": new.fields});
-        Request::new(Api::Iam, Method::Post, parent(&path(new.id))).body(body)
+        Request::new(Api::Iam, Method::Post, collection(&path(new.id))).body(body)
     }),
-    doubles: false,
+    is_created: None,
     update: |id, desired, live, changed| {
         let (mut body, mask) = changed_fields(desired, live, changed);
         if let Some(etag) = live["etag"].as_str() {
@@ -47,13 +40,13 @@ pub(crate) const RULES: Rules = Rules {
         }
         vec![Request::new(Api::Iam, Method::Patch, path(id)).query("updateMask", mask).body(body.into())]
     },
-    is_slow: false,
+    is_eventual: false,
     delete,
     undelete: Some(|id| Request::new(Api::Iam, Method::Post, format!("{}:undelete", path(id))).body(json!({}))),
-    operation: at_once,
-    operations: None,
-    is_too_early: never,
-    is_passing: never,
+    started_operation: no_operation,
+    exclusive_operations: None,
+    is_too_early: no_error,
+    is_passing: no_error,
     explain,
     removal: Removal::WithIdentities(IDENTITY),
     permissions: &["iam.roles.create"],
@@ -63,7 +56,7 @@ pub(crate) const RULES: Rules = Rules {
 
 /// What the ids of custom roles begin with, unless the environment file says otherwise.
 pub(crate) const ROLE_PREFIX: &str = "deskgrid";
-/// Custom role for what no predefined role grants alone. Listing is evaluated on the bucket, never on a prefix, so it
+/// Custom role for what no predefined role grants no_parent. Listing is evaluated on the bucket, never on a prefix, so it
 /// cannot stand under a condition on objects; the nearest predefined role also shows the bucket's metadata.
 pub const LISTER_ROLE: &str = "deskgridObjectLister";
 /// Custom role for marking an object in its metadata. It neither makes, replaces nor deletes one, which every
@@ -100,7 +93,7 @@ fn desired(environment: &Environment) -> Vec<Resource> {
             "includedPermissions": permissions,
         });
         let id = Id::new(Kind::Role, full_name(environment, name));
-        resource(id, None, environment.manage.iam, fields, vec![])
+        resource(environment, id, None, fields, vec![])
     });
     roles.collect()
 }

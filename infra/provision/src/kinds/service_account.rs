@@ -2,11 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    Api, Environment, IDENTITY, Id, Kind, Mark, Removal, Request, Resource, Rules, alone, as_read, as_said, at_once,
-    by_field, changed_fields, delete, description, get, list, named, never, not_readable, parent, path, ready,
-    refuse_none, resource, unlimited,
-};
+use super::*;
 use crate::{
     environment::{Builder, Business, Managed},
     finding::{Finding, Pending},
@@ -17,43 +13,40 @@ pub(crate) const RULES: Rules = Rules {
     noun: "service account",
     title: named,
     api: Api::Iam,
-    policy: Some(Kind::ServiceAccountPolicy),
     target: None,
-    parent: alone,
+    parent: no_parent,
     managed: |manage| manage.iam,
     desired,
     is_first: false,
     mark: Mark::Description,
     immutable: &[],
-    only_for_creation: &[],
     list: list("accounts", |environment| all(environment)),
     read: get,
     view: as_read,
-    count: unlimited,
-    refuse: refuse_none,
+    limit: None,
     differences: by_field,
     phase: ready,
     denied: not_readable,
-    looks_denied: true,
+    absent_may_be_denied: true,
     create: Some(|new| {
         let account = new.id.short().split('@').next().unwrap_or_default();
-        Request::new(Api::Iam, Method::Post, parent(&path(new.id)))
+        Request::new(Api::Iam, Method::Post, collection(&path(new.id)))
             .body(json!({"accountId": account, "serviceAccount": new.fields}))
     }),
-    doubles: false,
+    is_created: None,
     update: |id, desired, live, changed| {
         let (body, mask) = changed_fields(desired, live, changed);
         let body = json!({"serviceAccount": body, "updateMask": mask.replace("displayName", "display_name")});
         vec![Request::new(Api::Iam, Method::Patch, path(id)).body(body)]
     },
-    is_slow: false,
+    is_eventual: false,
     delete,
     undelete: None,
-    operation: at_once,
-    operations: None,
-    is_too_early: never,
-    is_passing: never,
-    explain: as_said,
+    started_operation: no_operation,
+    exclusive_operations: None,
+    is_too_early: no_error,
+    is_passing: no_error,
+    explain: unchanged_error,
     removal: Removal::WithIdentities(IDENTITY),
     permissions: &["iam.serviceAccounts.create"],
     role: "roles/iam.serviceAccountAdmin",
@@ -101,15 +94,14 @@ fn desired(environment: &Environment) -> Vec<Resource> {
 }
 
 fn account(environment: &Environment, email: &str, business: Option<&Business>, purpose: &str) -> Resource {
-    let managed = environment.manage.iam;
-    let fields: Value = match managed {
+    let fields: Value = match environment.manage.iam {
         Managed::Create => json!({
             "displayName": format!("Deskgrid {purpose}"),
             "description": description(&environment.name, purpose),
         }),
         Managed::Verify | Managed::Off => json!({}),
     };
-    resource(id(email), business, managed, fields, vec![])
+    resource(environment, id(email), business, fields, vec![])
 }
 
 fn all(environment: &Environment) -> Request {

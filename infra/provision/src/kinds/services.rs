@@ -2,10 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    Api, Difference, Environment, Error, Id, Kind, Mark, Phase, Removal, Request, Resource, Rules, alone, as_said,
-    escape, path, refuse_none, resource, unlimited,
-};
+use super::*;
 use crate::{
     environment::{Auth, Builder, Managed, WebAccess},
     google::Method,
@@ -15,43 +12,40 @@ pub(crate) const RULES: Rules = Rules {
     noun: "services",
     title: |_| "services of the project".to_owned(),
     api: Api::ServiceUsage,
-    policy: None,
     target: None,
-    parent: alone,
+    parent: no_parent,
     managed: |manage| manage.apis,
     desired,
     is_first: true,
     mark: Mark::Nothing,
     immutable: &[],
-    only_for_creation: &[],
     list: None,
     read,
     view,
-    count: unlimited,
-    refuse: refuse_none,
+    limit: None,
     differences,
-    phase: |_, _| Phase::Ready,
+    phase: ready,
     denied: |reason| {
         format!(
             "you may not read it: {reason}; where somebody else manages the services, say `apis = \"off\"` under \
              `[manage]` in the environment file"
         )
     },
-    looks_denied: false,
+    absent_may_be_denied: false,
     create: None,
-    doubles: false,
+    is_created: None,
     update: |id, _, _, changed| update(id, changed),
-    is_slow: true,
-    delete: |_, _| Vec::new(),
+    is_eventual: true,
+    delete: delete_none,
     undelete: None,
-    operation: |_, answer| {
+    started_operation: |_, answer| {
         let name = answer["name"].as_str().filter(|name| name.starts_with("operations/"))?;
         (answer["done"] != true).then(|| format!("v1/{name}"))
     },
-    operations: None,
-    is_too_early: |_| false,
+    exclusive_operations: None,
+    is_too_early: no_error,
     is_passing: Error::is_service_switching,
-    explain: as_said,
+    explain: unchanged_error,
     // Other things of the project may need them.
     removal: Removal::Stays,
     permissions: &["serviceusage.services.enable"],
@@ -63,7 +57,7 @@ pub(crate) const RULES: Rules = Rules {
 const MAX_PER_REQUEST: usize = 20;
 
 /// The services of the project that an environment needs, as far as it may enable or use them.
-pub(crate) fn services(environment: &Environment) -> Vec<&'static str> {
+pub(crate) fn needed(environment: &Environment) -> Vec<&'static str> {
     let manage = &environment.manage;
     let mut services = vec!["cloudresourcemanager", "iam", "logging", "monitoring", "pubsub", "storage"];
     if manage.cluster != Managed::Off {
@@ -87,9 +81,9 @@ pub(crate) fn services(environment: &Environment) -> Vec<&'static str> {
 
 fn desired(environment: &Environment) -> Vec<Resource> {
     let id = Id::new(Kind::Services, format!("projects/{}/services", environment.project));
-    let enabled = services(environment).into_iter();
+    let enabled = needed(environment).into_iter();
     let fields: Value = enabled.map(|service| (format!("{service}.googleapis.com"), json!("ENABLED"))).collect();
-    vec![resource(id, None, environment.manage.apis, fields, vec![])]
+    vec![resource(environment, id, None, fields, vec![])]
 }
 
 fn read(id: &Id, desired: &Value) -> Request {

@@ -3,46 +3,40 @@
 use contract::labels as names;
 use serde_json::json;
 
-use super::{
-    Api, Environment, Error, Id, Kind, Mark, Removal, Request, Resource, Rules, alone, as_read, as_said, at_once,
-    by_field, delete, get, list, named, never, not_readable, path, ready, refuse_none, resource, topic, unlimited,
-};
+use super::*;
 use crate::google::Method;
 
 pub(crate) const RULES: Rules = Rules {
     noun: "subscription",
     title: named,
     api: Api::Pubsub,
-    policy: Some(Kind::SubscriptionPolicy),
     target: None,
-    parent: alone,
+    parent: no_parent,
     managed: |manage| manage.pubsub,
     desired,
     is_first: false,
     mark: Mark::Labels("/labels"),
     immutable: &["topic", "filter", "enableMessageOrdering"],
-    only_for_creation: &[],
     list: list("subscriptions", |environment| topic::project_list(environment, "subscriptions")),
     read: get,
     view: as_read,
-    count: unlimited,
-    refuse: refuse_none,
+    limit: None,
     differences: by_field,
     phase: ready,
     denied: not_readable,
-    looks_denied: false,
+    absent_may_be_denied: false,
     create: Some(|new| Request::new(Api::Pubsub, Method::Put, path(new.id)).body(new.fields.clone())),
-    doubles: false,
+    is_created: None,
     update: topic::update,
-    is_slow: false,
+    is_eventual: false,
     delete,
     undelete: None,
-    operation: at_once,
-    operations: None,
+    started_operation: no_operation,
+    exclusive_operations: None,
     // A topic that was created a moment ago may not be known everywhere yet.
     is_too_early: Error::is_not_found,
-    is_passing: never,
-    explain: as_said,
+    is_passing: no_error,
+    explain: unchanged_error,
     removal: Removal::Deleted,
     permissions: &["pubsub.subscriptions.create"],
     role: "roles/pubsub.admin",
@@ -66,7 +60,6 @@ pub(crate) fn id(environment: &Environment, subscription: &str) -> Id {
 }
 
 fn desired(environment: &Environment) -> Vec<Resource> {
-    let managed = environment.manage.pubsub;
     let mut resources = Vec::new();
     for business in &environment.businesses {
         let topic = topic::id(environment, &business.topic);
@@ -74,17 +67,17 @@ fn desired(environment: &Environment) -> Vec<Resource> {
         fields["topic"] = json!(topic.name);
         fields["ackDeadlineSeconds"] = json!(ACK_DEADLINE_SECS);
         fields["messageRetentionDuration"] = json!(MESSAGE_RETENTION);
-        // Present but empty: never expires. Absent would mean: deleted after 31 idle days.
+        // Present but empty: no_error expires. Absent would mean: deleted after 31 idle days.
         fields["expirationPolicy"] = json!({});
         fields["retryPolicy"] = json!({"minimumBackoff": RETRY.0, "maximumBackoff": RETRY.1});
         let main = id(environment, &business.subscription);
-        resources.push(resource(main, Some(business), managed, fields.clone(), vec![topic.clone()]));
+        resources.push(resource(environment, main, Some(business), fields.clone(), vec![topic.clone()]));
         if let Some(priority) = &business.priority_subscription {
             // The main subscription has no filter, since a filter can never be changed: a priority message comes
             // on both, and the second arrival finds the Job or its outcome.
             fields["filter"] = json!(format!("attributes.{} = \"true\"", names::ATTRIBUTE_PRIORITY));
             let priority = id(environment, priority);
-            resources.push(resource(priority, Some(business), managed, fields, vec![topic]));
+            resources.push(resource(environment, priority, Some(business), fields, vec![topic]));
         }
     }
     resources

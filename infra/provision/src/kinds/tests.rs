@@ -66,9 +66,9 @@ fn every_kind_has_its_own_shape() {
         ),
         ((role.rules().undelete.unwrap())(&role), "POST v1/projects/p/roles/r:undelete {}"),
         (subscription.deletes(&live).remove(0), "DELETE v1/projects/p/subscriptions/s"),
-        (write_policy(&bucket.policy(), json!({"version": 3})), r#"PUT storage/v1/b/b/iam {"version":3}"#),
+        (update(&bucket.policy(), &json!({"version": 3}), &Value::Null, ""), r#"PUT storage/v1/b/b/iam {"version":3}"#),
         (
-            write_policy(&topic.policy(), json!({"version": 3})),
+            update(&topic.policy(), &json!({"version": 3}), &Value::Null, ""),
             r#"POST v1/projects/p/topics/t:setIamPolicy {"policy":{"version":3}}"#,
         ),
     ] {
@@ -135,7 +135,7 @@ fn clusters_pools_services_and_registries_have_theirs() {
         r#"POST v1/projects/p:getIamPolicy {"options":{"requestedPolicyVersion":3}}"#
     );
     assert_eq!(
-        line(&write_policy(&project.policy(), json!({"version": 3}))),
+        line(&update(&project.policy(), &json!({"version": 3}), &Value::Null, "")),
         r#"POST v1/projects/p:setIamPolicy {"policy":{"version":3}}"#
     );
 }

@@ -2,46 +2,39 @@
 
 use serde_json::{Value, json};
 
-use super::{
-    Api, Environment, Id, Kind, Managed, Mark, Removal, Request, Resource, Rules, alone, as_read, as_said, at_once,
-    by_field, changed_fields, delete, get, labels, list, named, never, not_readable, path, ready, refuse_none,
-    resource, unlimited,
-};
+use super::*;
 use crate::{environment::Business, google::Method};
 
 pub(crate) const RULES: Rules = Rules {
     noun: "topic",
     title: named,
     api: Api::Pubsub,
-    policy: Some(Kind::TopicPolicy),
     target: None,
-    parent: alone,
+    parent: no_parent,
     managed: |manage| manage.pubsub,
     desired,
     is_first: false,
     mark: Mark::Labels("/labels"),
     immutable: &["kmsKeyName"],
-    only_for_creation: &[],
     list: list("topics", |environment| project_list(environment, "topics")),
     read: get,
     view: as_read,
-    count: unlimited,
-    refuse: refuse_none,
+    limit: None,
     differences: by_field,
     phase: ready,
     denied: not_readable,
-    looks_denied: false,
+    absent_may_be_denied: false,
     create: Some(|new| Request::new(Api::Pubsub, Method::Put, path(new.id)).body(new.fields.clone())),
-    doubles: false,
+    is_created: None,
     update,
-    is_slow: false,
+    is_eventual: false,
     delete,
     undelete: None,
-    operation: at_once,
-    operations: None,
-    is_too_early: never,
-    is_passing: never,
-    explain: as_said,
+    started_operation: no_operation,
+    exclusive_operations: None,
+    is_too_early: no_error,
+    is_passing: no_error,
+    explain: unchanged_error,
     removal: Removal::Deleted,
     permissions: &["pubsub.topics.create"],
     role: "roles/pubsub.admin",
@@ -54,7 +47,6 @@ pub(crate) fn id(environment: &Environment, topic: &str) -> Id {
 }
 
 fn desired(environment: &Environment) -> Vec<Resource> {
-    let managed = environment.manage.pubsub;
     let security = &environment.security;
     let topics = environment.businesses.iter().flat_map(|business| {
         let mut fields = base(environment, business);
@@ -65,7 +57,7 @@ fn desired(environment: &Environment) -> Vec<Resource> {
             fields["kmsKeyName"] = json!(key);
         }
         [&business.topic, &business.events_topic]
-            .map(|topic| resource(id(environment, topic), Some(business), managed, fields.clone(), vec![]))
+            .map(|topic| resource(environment, id(environment, topic), Some(business), fields.clone(), vec![]))
     });
     topics.collect()
 }

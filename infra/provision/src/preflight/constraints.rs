@@ -91,7 +91,7 @@ const CONSTRAINTS: [Constraint; 10] = [
         name: "gcp.restrictServiceUsage",
         matters: |_, pending| pending.touches(Kind::Services),
         forbids: |environment, policy| {
-            let services = services::services(environment).into_iter().map(|name| format!("{name}.googleapis.com"));
+            let services = services::needed(environment).into_iter().map(|name| format!("{name}.googleapis.com"));
             let denied: Vec<String> = services.filter(|name| !allows(policy, |value| value == name)).collect();
             (!denied.is_empty()).then(|| format!("these services may not be used: {}", denied.join(", ")))
         },

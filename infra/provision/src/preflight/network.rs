@@ -8,6 +8,33 @@ use crate::{
     resource::Kind,
 };
 
+/// Checks whether the network of a new cluster exists. A project may have no `default` one
+/// (compute.skipDefaultNetworkCreation), and has it a moment after Compute Engine is enabled.
+pub(super) async fn exists(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Option<Finding> {
+    let makes = environment.manage.cluster == Managed::Create && pending.creates(Kind::Cluster);
+    let given = &environment.network.network;
+    if !makes || given.contains('/') {
+        return None;
+    }
+    let (what, project) = ("network", &environment.project);
+    let path = format!("compute/v1/projects/{}/global/networks/{}", escape(project), escape(given));
+    Some(match client.send(&Request::get(Api::Compute, path)).await {
+        Ok(_) => Finding::good(what, format!("{given} exists")),
+        Err(error) if error.is_not_found() => Finding::bad(
+            what,
+            format!("project {project} has no network {given}"),
+            format!(
+                "name an existing one as `network` under [network] in the environment file, or create it: gcloud compute \
+                 networks create {given} --project {project} --subnet-mode auto"
+            ),
+        ),
+        Err(error) if error.is_service_disabled() => {
+            Finding::bad(what, "cannot be checked: compute.googleapis.com is not enabled", "").optional()
+        }
+        Err(error) => Finding::bad(what, format!("cannot be checked: {error}"), "").optional(),
+    })
+}
+
 /// Checks whether nodes without public addresses reach Google's APIs; a way that cannot be seen from here (a NAT, an
 /// own route) may do as well, so nothing is stopped by it.
 pub(super) async fn check(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Option<Finding> {

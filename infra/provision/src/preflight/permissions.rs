@@ -18,9 +18,8 @@ const ACT_AS: &str = "iam.serviceAccounts.actAs";
 pub(super) fn needed(environment: &Environment, pending: &Pending<'_>) -> Vec<&'static str> {
     let is_ours = |kind: &&Kind| (kind.rules().managed)(&environment.manage) == Managed::Create;
     let kinds = Kind::ALL.iter().filter(is_ours).filter(|kind| pending.touches(**kind));
-    let mut permissions: Vec<&str> = kinds.flat_map(|kind| kind.rules().permissions).copied().collect();
-    permissions.dedup();
-    permissions
+    let permissions: BTreeSet<&str> = kinds.flat_map(|kind| kind.rules().permissions).copied().collect();
+    permissions.into_iter().collect()
 }
 
 /// Permissions on the bucket: for the lock, and for what is ours to set.
@@ -45,8 +44,8 @@ pub(super) fn missing<'a>(permissions: &[&'a str], answer: &Value) -> Vec<&'a st
 /// The roles that have these permissions, each once.
 pub(super) fn roles(permissions: &[&str]) -> BTreeSet<&'static str> {
     let role = |permission: &&str| {
-        let rules = Kind::ALL.iter().map(|kind| kind.rules());
-        rules.into_iter().find(|rules| rules.permissions.contains(permission)).map_or("roles/owner", |rules| rules.role)
+        let mut rules = Kind::ALL.iter().map(|kind| kind.rules());
+        rules.find(|rules| rules.permissions.contains(permission)).map_or("roles/owner", |rules| rules.role)
     };
     permissions.iter().map(role).collect()
 }

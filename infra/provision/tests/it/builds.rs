@@ -69,6 +69,17 @@ async fn a_build_is_waited_for_only_if_it_makes_every_image_that_is_wanted() {
     let accounts = format!("v1/projects/{}/serviceAccounts", environment.project);
     let account = Request::new(Api::Iam, Method::Post, accounts).body(json!({"accountId": builder}));
     client.send(&account).await.unwrap();
+    let bucket =
+        json!({"name": environment.bucket, "iamConfiguration": {"uniformBucketLevelAccess": {"enabled": true}}});
+    let project = environment.project.clone();
+    client
+        .send(&Request::new(Api::Storage, Method::Post, "storage/v1/b").query("project", project).body(bucket))
+        .await
+        .unwrap();
+    let member = format!("serviceAccount:{}", environment.accounts.builder);
+    let policy = json!({"bindings": [{"role": "roles/storage.legacyBucketReader", "members": [member]}]});
+    let path = format!("storage/v1/b/{}/iam", environment.bucket);
+    client.send(&Request::new(Api::Storage, Method::Put, path).body(policy)).await.unwrap();
     let begin =
         async |images: &[Image<'_>]| build::begin(&client, &order(&environment, images), false).await.unwrap().unwrap();
     let engine = Image { name: "engine", tag: "src-1" };

@@ -7,7 +7,6 @@ use localcloud::google::Google;
 use provision::{
     desired::desired,
     google::{Api, Method, Request},
-    kinds::write_policy,
     resource::{Desired, Kind},
 };
 use serde_json::{Value, json};
@@ -43,10 +42,15 @@ pub(crate) async fn drift(google: &Google) {
             Desired::Grants(_) if seen.insert(id.kind) => {
                 let mut policy = send(id.read(&Value::Null)).await;
                 let bindings = policy["bindings"].as_array_mut().unwrap();
-                let ours = |binding: &Value| binding["members"].to_string().contains("serviceAccount:");
+                let is_account =
+                    |member: &Value| member.as_str().is_some_and(|name| name.starts_with("serviceAccount:"));
+                let ours =
+                    |binding: &Value| binding["members"].as_array().is_some_and(|all| all.iter().all(is_account));
                 let at = bindings.iter().position(ours).unwrap_or_else(|| panic!("no grant of ours on {id}"));
                 bindings.remove(at);
-                send(write_policy(id, policy)).await;
+                for request in id.updates(&policy, &Value::Null, &[]) {
+                    send(request).await;
+                }
             }
             // The second role: policies that are written still name it.
             Desired::Fields(_) if id.kind == Kind::Role && seen.contains(&id.kind) => {

@@ -10,6 +10,7 @@ mod cluster_interruptions;
 mod desk;
 mod discovery;
 mod drift;
+mod first_contact;
 mod fixture;
 mod golden;
 mod interruptions;

@@ -64,9 +64,14 @@ async fn start(tell: impl FnOnce(&mut Options)) -> Google {
     .await
 }
 
+/// Quotas with room for every engine.
+fn roomy() -> std::collections::BTreeMap<String, u32> {
+    [("SSD_TOTAL_GB".to_owned(), 4000), ("IN_USE_ADDRESSES".to_owned(), 80)].into()
+}
+
 #[tokio::test]
 async fn a_project_as_it_should_be_has_nothing_to_find() {
-    let google = start(|_| {}).await;
+    let google = start(|options| options.quotas = roomy()).await;
     let cloud = cloud(client(&google));
     Verb::Provision.run(&cloud).await.unwrap();
     for desired in ["services enabled", "everything"] {
@@ -203,7 +208,8 @@ async fn every_constraint_is_named_with_the_setting_that_avoids_it() {
 #[tokio::test]
 async fn quotas_and_names_are_looked_at() {
     let roomy = start(|_| {}).await;
-    let tight = start(|options| options.processors = 4).await;
+    let tight =
+        start(|options| options.quotas = [("CPUS".to_owned(), 4), ("PREEMPTIBLE_CPUS".to_owned(), 4)].into()).await;
     let one = environment(ONE);
     let of = async |google: &Google, what: &str| found(&one, &cloud(client(google)), what).await;
     for what in ["quota: system nodes", "quota: engines at most", "quota: service accounts", "names"] {
@@ -266,7 +272,7 @@ async fn the_clusters_way_to_google_is_looked_at() {
     assert_bad(&found(&shared, &cloud, way).await, false, "nodes has no", "--project host --region europe-west1");
 
     let findings = preflight::check(&environment(ONE), &cloud, None).await;
-    assert!(findings.iter().all(|finding| !finding.what.starts_with("network")), "{findings:#?}");
+    assert!(findings.iter().all(|finding| !finding.what.starts_with("network:")), "{findings:#?}");
     let behind = environment(&format!("[network]\nproxy = \"http://proxy.example.com:3128\"\n{ONE}"));
     let proxy = found(&behind, &cloud, "network: proxy").await;
     assert_bad(&proxy, false, "is for this program", "Private Service Connect");

@@ -89,31 +89,41 @@ impl Server {
         })))
     }
 
-    /// Compute Engine v1: a region with its quotas, none of which is used.
-    pub(super) fn region(&self, call: &Call, caller: &Principal, region: &str) -> Result<Response> {
+    /// Compute Engine v1: the project or a region with its quotas, none of which is used; a network; a subnetwork, each
+    /// with a way to Google's APIs. `path` is what follows the project.
+    pub(super) fn compute(&self, call: &Call, caller: &Principal, path: &[&str]) -> Result<Response> {
+        let (collection, answer) = match path {
+            [] => ("projects", json!({ "kind": "compute#project", "name": self.identity.project() })),
+            ["regions", name] => ("regions", json!({ "kind": "compute#region", "name": name, "status": "UP" })),
+            ["regions", _, "subnetworks", name] => {
+                ("subnetworks", json!({ "kind": "compute#subnetwork", "name": name, "privateIpGoogleAccess": true }))
+            }
+            ["global", "networks", name] => ("networks", json!({ "kind": "compute#network", "name": name })),
+            _ => return Err(no_route(call)),
+        };
         if (&call.method, call.verb.as_deref()) != (&Method::GET, None) {
             return Err(no_route(call));
         }
-        if !self.identity.allowed(caller, "compute.regions.get", &self.project_target()) {
-            return Err(Error::forbidden("Required 'compute.regions.get' permission"));
+        let permission = format!("compute.{collection}.get");
+        if !self.identity.allowed(caller, &permission, &self.project_target()) {
+            return Err(Error::forbidden(format!("Required '{permission}' permission")));
         }
-        let limit = f64::from(self.identity.processors());
-        let quotas: Vec<Value> = ["CPUS", "PREEMPTIBLE_CPUS"]
-            .iter()
-            .map(|metric| json!({ "metric": metric, "limit": limit, "usage": 0.0 }))
-            .collect();
-        Ok(ok(&json!({ "kind": "compute#region", "name": region, "status": "UP", "quotas": quotas })))
-    }
-
-    /// Compute Engine v1: a subnetwork, each with a way to Google's APIs.
-    pub(super) fn subnetwork(&self, call: &Call, caller: &Principal, name: &str) -> Result<Response> {
-        if (&call.method, call.verb.as_deref()) != (&Method::GET, None) {
-            return Err(no_route(call));
+        let project = self.identity.project();
+        if let ["global", "networks", name] = path
+            && !self.identity.has_network(name)
+        {
+            let resource = format!("projects/{project}/global/networks/{name}");
+            return Err(Error::not_found(format!("The resource '{resource}' was not found")));
         }
-        if !self.identity.allowed(caller, "compute.subnetworks.get", &self.project_target()) {
-            return Err(Error::forbidden("Required 'compute.subnetworks.get' permission"));
+        let mut answer = answer;
+        if matches!(collection, "projects" | "regions") {
+            let is_of = |metric: &str| (metric == "CPUS_ALL_REGIONS") == (collection == "projects");
+            let quotas = self.identity.quotas().into_iter().filter(|(metric, _)| is_of(metric));
+            answer["quotas"] = quotas
+                .map(|(metric, limit)| json!({ "metric": metric, "limit": f64::from(limit), "usage": 0.0 }))
+                .collect();
         }
-        Ok(ok(&json!({ "kind": "compute#subnetwork", "name": name, "privateIpGoogleAccess": true })))
+        Ok(ok(&answer))
     }
 
     fn project_json(&self) -> Value {

@@ -15,7 +15,7 @@ fn identity_aware_proxy_says_what_it_needs() {
     assert_eq!((iap.monitor.host.as_str(), &iap.client.audience), ("m.example.com", &None));
     assert_eq!(iap.people["a@example.com"], ["*"]);
     assert!(
-        crate::kinds::services::services(&environment(&file(&format!("{IAP}people.\"*\" = [\"*\"]")))).contains(&"iap")
+        crate::kinds::services::needed(&environment(&file(&format!("{IAP}people.\"*\" = [\"*\"]")))).contains(&"iap")
     );
     check(
         &file("web.access = \"iap\""),
