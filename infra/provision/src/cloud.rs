@@ -6,7 +6,10 @@ use std::{
 };
 
 use anyhow::Context as _;
-use cloud::clients;
+use cloud::{
+    clients,
+    proxy::{HTTPS_PROXY, proxy_for},
+};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde::{Deserialize, Serialize};
 
@@ -108,9 +111,10 @@ impl Cloud {
             (CloudKind::Google, _) => {
                 let google = Client::new(google::Endpoints::default(), google::default_credentials()?)?
                     .through(&environment.network)?;
+                let proxy = environment.network.proxy.as_deref();
                 // Before the cluster exists, or its credentials were fetched, there is no context for it.
                 let kubernetes = match Kubeconfig::read() {
-                    Ok(kubeconfig) => kubernetes(kubeconfig, Some(context_name(environment))).await,
+                    Ok(kubeconfig) => kubernetes(kubeconfig, Some(context_name(environment)), proxy).await,
                     Err(error) => Err(anyhow::Error::new(error).context("read the kubeconfig")),
                 };
                 let kubernetes = kubernetes.map_err(|error| format!("{error:#}"));
@@ -132,7 +136,7 @@ impl Cloud {
                 let context = || format!("use the kubeconfig {}", state.kubeconfig.display());
                 let kubeconfig = Kubeconfig::read_from(&state.kubeconfig).with_context(context)?;
                 let kubernetes =
-                    Ok(kubernetes(kubeconfig, Some(LOCAL_CONTEXT.to_owned())).await.with_context(context)?);
+                    Ok(kubernetes(kubeconfig, Some(LOCAL_CONTEXT.to_owned()), None).await.with_context(context)?);
                 Ok(Self { google, kubernetes, endpoints })
             }
         }
@@ -148,7 +152,7 @@ impl Cloud {
     /// The same cloud with the cluster of a context of the usual kubeconfig in the place of its own.
     pub async fn with_context(mut self, name: &str) -> Self {
         let kubernetes = match Kubeconfig::read() {
-            Ok(kubeconfig) => kubernetes(kubeconfig, Some(name.to_owned())).await,
+            Ok(kubeconfig) => kubernetes(kubeconfig, Some(name.to_owned()), None).await,
             Err(error) => Err(anyhow::Error::new(error).context("read the kubeconfig")),
         };
         self.kubernetes = kubernetes.map_err(|error| format!("{error:#}"));
@@ -180,9 +184,19 @@ pub(crate) fn context_name(environment: &Environment) -> String {
     format!("gke_{}_{}_{}", environment.project, environment.cluster_location(), environment.cluster.name)
 }
 
-async fn kubernetes(kubeconfig: Kubeconfig, context: Option<String>) -> anyhow::Result<kube::Client> {
+/// A client for a context; `proxy` is that of the environment file.
+async fn kubernetes(
+    kubeconfig: Kubeconfig,
+    context: Option<String>,
+    proxy: Option<&str>,
+) -> anyhow::Result<kube::Client> {
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
-    let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.context("read the kubeconfig")?;
+    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.context("read the kubeconfig")?;
+    let mut variables = contract::config::variables();
+    if let Some(proxy) = proxy {
+        variables.insert(HTTPS_PROXY.to_owned(), proxy.to_owned());
+    }
+    config.proxy_url = proxy_for(&config.cluster_url, config.proxy_url, &variables)?;
     kube::Client::try_from(config).context("set up the Kubernetes client")
 }
 

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use cloud::{clients::Connection, storage::Store};
+use cloud::{clients::Connection, proxy::proxy_for, storage::Store};
 use contract::config::{Business, Config, variables};
 use futures::future::BoxFuture;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -154,6 +154,7 @@ pub async fn cluster(kubeconfig: Option<Kubeconfig>, context: Option<String>) ->
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
     let client = async {
         let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
+        config.proxy_url = proxy_for(&config.cluster_url, config.proxy_url, &variables())?;
         config.connect_timeout = Some(CLUSTER_CONNECT);
         // A person waits: an error is reported at once, not after 15 retries.
         config.default_retry = false;

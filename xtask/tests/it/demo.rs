@@ -15,6 +15,8 @@ use crate::world::{command_lines, programs};
 fn demo() -> Child {
     Command::new(&programs()["xtask"])
         .args(["demo", "--json"])
+        // Nothing of the laptop cloud is reached through a proxy.
+        .env("HTTPS_PROXY", "http://127.0.0.1:9")
         .env_remove("DESKGRID_ENV")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
