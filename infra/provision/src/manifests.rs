@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use contract::{config, exit, names};
+use contract::{config, exit, names, quantity};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tera::{Kwargs, State, Tera};
@@ -183,6 +183,8 @@ struct Values<'a> {
     /// The desk's command; Kubernetes would put variables in the place of `$(…)`.
     command: Vec<String>,
     disk: &'a str,
+    /// The work folder and the logs: Autopilot grants a Pod what it requests, and 1 GiB without a request.
+    ephemeral_storage: String,
     exit_permanent: u8,
     config_json: String,
     job_json: String,
@@ -191,6 +193,9 @@ struct Values<'a> {
     /// Ports of the endpoints that are not Google's own.
     endpoint_ports: Vec<u16>,
 }
+
+/// Room for the logs of an engine beside its work folder, in bytes.
+const LOGS_BYTES: u64 = 1 << 30;
 
 /// Ports of endpoints that are not Google's own: what runs in the cluster must be let out to them.
 fn endpoint_ports(endpoints: &config::Endpoints) -> Vec<u16> {
@@ -222,6 +227,7 @@ fn business_files(
         wrapped: !business.engine.command.is_empty(),
         command: business.engine.command.iter().map(|word| word.replace("$(", "$$(")).collect(),
         disk: &business.engine.disk,
+        ephemeral_storage: (quantity::bytes(&business.engine.disk).unwrap_or_default() + LOGS_BYTES).to_string(),
         exit_permanent: exit::PERMANENT,
         config_json: serde_json::to_string_pretty(&only).context("encode the configuration")?,
         job_json: String::new(),

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use cli::output::Output;
 use provision::{
     Cloud, Environment, deploy,
-    environment::CloudKind,
+    environment::{CloudKind, ClusterMode},
     manifests::{Extras, Images, WebImages},
     presence,
 };
@@ -150,7 +150,10 @@ pub(crate) fn deploy_options(environment: &Environment, globals: &Globals, image
 fn patience(environment: &Environment, globals: &Globals) -> deploy::Patience {
     match environment.cloud {
         CloudKind::Local if globals.context().is_none() => deploy::Patience::LOCAL,
-        _ => deploy::Patience::GOOGLE,
+        CloudKind::Google | CloudKind::Local => match environment.cluster.mode {
+            ClusterMode::Autopilot => deploy::Patience::AUTOPILOT,
+            ClusterMode::Standard => deploy::Patience::GOOGLE,
+        },
     }
 }
 
@@ -227,5 +230,6 @@ mod tests {
         assert_eq!(patience_of(laptop, Some("")), deploy::Patience::LOCAL);
         assert_eq!(patience_of(laptop, Some("kind-kind")), deploy::Patience::GOOGLE);
         assert_eq!(patience_of("", None), deploy::Patience::GOOGLE);
+        assert_eq!(patience_of("cluster.mode = \"autopilot\"", None), deploy::Patience::AUTOPILOT);
     }
 }

@@ -53,6 +53,8 @@ impl Patience {
         refused: Duration::from_secs(5),
         identity: Duration::from_secs(7 * 60),
     };
+    /// On an Autopilot cluster, which takes minutes to create a node before an event says so.
+    pub const AUTOPILOT: Self = Self { unscheduled: Duration::from_secs(5 * 60), ..Self::GOOGLE };
     /// On a laptop cloud, where grants count at once.
     pub const LOCAL: Self = Self {
         unscheduled: Duration::from_secs(10),

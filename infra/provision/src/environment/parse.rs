@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use contract::{
     config::{Dispatch, Program},
-    names,
+    names, quantity,
 };
 
 use super::{
@@ -89,7 +89,7 @@ fn environment(name: &str, reader: &Reader<'_>, root: Section<'_>) -> Option<Env
         if let Err(error) = names::check_business(&name.value) {
             reader.problem(&name.place, format!("the business is called {:?}, but {error}", name.value));
         }
-        businesses.push(business(reader, section, &name, &project, &bucket));
+        businesses.push(business(reader, section, &name, &project, &bucket, cluster.mode));
         places.push(name.place);
     }
     if businesses.is_empty() {
@@ -249,6 +249,7 @@ fn business(
     name: &Spanned<String>,
     project: &str,
     bucket: &str,
+    mode: ClusterMode,
 ) -> Business {
     let name = name.value.as_str();
     let id = |key, derived: String| text(&section, key, value::pubsub).unwrap_or(derived);
@@ -271,7 +272,7 @@ fn business(
         submit_on_upload: section.boolean("submit_on_upload", false),
         queue: text(&section, "queue", value::label),
         retention: retention(section.section("retention")),
-        engine: engine(reader, section.section("engine")),
+        engine: engine(reader, section.section("engine"), mode),
     };
     section.finish();
     business
@@ -305,14 +306,24 @@ fn retention(section: Section<'_>) -> Retention {
     retention
 }
 
-fn engine(reader: &Reader<'_>, section: Section<'_>) -> Engine {
+/// The largest work folder on Autopilot, in bytes: a Pod has at most 10 GiB of ephemeral storage there, its logs
+/// included (cloud.google.com/kubernetes-engine/docs/concepts/autopilot-resource-requests).
+const AUTOPILOT_DISK_BYTES: u64 = 9 << 30;
+
+fn engine(reader: &Reader<'_>, section: Section<'_>, mode: ClusterMode) -> Engine {
+    let fits = |disk: &str| match value::quantity(disk)? {
+        disk if mode == ClusterMode::Autopilot && quantity::bytes(&disk) > Some(AUTOPILOT_DISK_BYTES) => {
+            Err("on Autopilot it is at most 9Gi: a Pod has 10 GiB, its logs included".into())
+        }
+        disk => Ok(disk),
+    };
     let quantity = |key, default: &str| text(&section, key, value::quantity).unwrap_or_else(|| default.to_owned());
     let command: Option<Vec<Spanned<String>>> = section.list("command");
     let engine = Engine {
         image: text(&section, "image", value::image),
         cpu: quantity("cpu", "1"),
         memory: quantity("memory", "1Gi"),
-        disk: quantity("disk", "1Gi"),
+        disk: section.parsed("disk", fits).map_or_else(|| "1Gi".to_owned(), |disk| disk.value),
         retries: section.number("retries", 0..=20, 3),
         timeout_secs: section
             .parsed("timeout", |text| value::duration(text, 1, 7 * value::DAY))

@@ -206,6 +206,10 @@ fn what_google_would_refuse_later_is_refused_here() {
         &format!("{small}zone = \"europe-west1-b\"\ncluster.mode = \"autopilot\"\n[businesses.bu1]\n"),
         "has no zone",
     );
+    refused(
+        &format!("{small}cluster.mode = \"autopilot\"\n[businesses.bu1.engine]\ndisk = \"10Gi\"\n"),
+        "on Autopilot it is at most 9Gi",
+    );
     let many: String = (0..21).map(|number| format!("[businesses.b{number}]\n")).collect();
     refused(&format!("{small}{many}"), "would serve 21 businesses");
     environment(&format!("{small}web.enabled = false\n{many}"));

@@ -90,12 +90,21 @@ fn everything_switched_on() {
     assert_eq!(pod["initContainers"][0]["image"], "r.example.com/engine@sha256:2");
     assert_eq!(pod["nodeSelector"], json!({"cloud.google.com/gke-spot": "true"}));
     assert_eq!(pod.get("affinity"), None);
-    let autopilot =
-        FULL.replace("spot = true", "").replace("[businesses.risk]", "cluster.mode = \"autopilot\"\n[businesses.risk]");
+    let autopilot = FULL
+        .replace("disk = \"10Gi\"", "disk = \"9Gi\"")
+        .replace("spot = true", "")
+        .replace("[businesses.risk]", "cluster.mode = \"autopilot\"\n[businesses.risk]");
     let rendered = render(&environment(&autopilot), &config::Endpoints::default(), &images()).unwrap();
     let configuration = rendered.objects().find(|object| object["kind"] == "ConfigMap").unwrap();
     let job = configuration["data"]["job.json"].as_str().unwrap();
     assert!(!job.contains("gke-spot"), "Google itself keeps spot machines apart there");
+    assert!(!job.contains("safe-to-evict"), "an extended-duration Pod starts on no spot machine");
+    let job: Value = serde_json::from_str(job).unwrap();
+    let resources = &job["spec"]["template"]["spec"]["containers"][0]["resources"];
+    let work_and_logs = json!(((9u64 + 1) << 30).to_string());
+    for part in ["requests", "limits"] {
+        assert_eq!(resources[part]["ephemeral-storage"], work_and_logs, "a Pod gets what it requests there");
+    }
 }
 
 const IAP: &str = r#"
