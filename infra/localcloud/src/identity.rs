@@ -38,8 +38,8 @@ use policy::{Kept, Policy, Stale};
 use principal::{Pool, Principal};
 use roles::Roles;
 
-/// Quotas of a new project: disks and addresses as users report them (terraform-google-kubernetes-engine #1795,
-/// cloud-ops-sandbox #44), and processors enough for every test. Processors of most families have a metric of their own
+/// Quotas of a project: disks and addresses as users of new projects report them (learn-terraform-provision-gke-cluster
+/// #22, cloud-ops-sandbox #44), and processors enough for every test. Processors of most families have a metric of their own
 /// (cloud.google.com/compute/resource-usage).
 const QUOTAS: [(&str, u32); 9] = [
     ("C2_CPUS", 2400),
@@ -50,7 +50,7 @@ const QUOTAS: [(&str, u32); 9] = [
     ("N2_CPUS", 2400),
     ("N2D_CPUS", 2400),
     ("PREEMPTIBLE_CPUS", 2400),
-    ("SSD_TOTAL_GB", 250),
+    ("SSD_TOTAL_GB", 500),
 ];
 
 /// Everything about identities, behind one lock.

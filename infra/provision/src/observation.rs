@@ -26,8 +26,8 @@ pub struct Observation {
     pub live: BTreeMap<Id, Live>,
     /// Resources of this environment that were not asked for.
     pub extra: BTreeMap<Id, Value>,
-    /// Other environments of the project of which something was seen on the way.
-    pub others: BTreeSet<String>,
+    /// Other environments of the project that something listed belongs to, with the namespaces that they seem to use.
+    pub others: BTreeMap<String, BTreeSet<String>>,
     /// Resources that count against a limit, by the name of what has the limit: notifications of a bucket.
     pub counts: BTreeMap<String, usize>,
     /// The project's Cloud Storage agent as a member of policies, if any resource asked for names it.

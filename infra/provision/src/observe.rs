@@ -61,7 +61,9 @@ pub async fn observe(client: &Client, environment: &Environment, desired: &[Reso
         for item in items {
             let id = Id::new(kind, (list.name)(&item, &environment.project));
             let mark = kind.rules().mark;
-            observation.others.extend(mark.environment(&item).filter(|name| *name != environment.name));
+            if let Some(other) = mark.environment(&item).filter(|name| *name != environment.name) {
+                observation.others.entry(other).or_default().extend(mark.namespace(&item));
+            }
             if !known.contains(&id) && mark.owner(&item, &environment.name) == Owner::Ours {
                 observation.extra.insert(id, item);
             }

@@ -9,6 +9,8 @@
 //!   are not differences.
 //! - What cannot be changed in place is never deleted and made again behind somebody's back: it blocks the plan too.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -46,6 +48,7 @@ pub struct Options {
 pub fn plan(environment: &Environment, desired: &[Resource], observed: &Observation, options: Options) -> Plan {
     let mut changes: Vec<Change> =
         desired.iter().map(|resource| change(environment, resource, observed, options)).collect();
+    refuse_shared_identities(environment, &mut changes, &observed.others);
     for limit in Kind::ALL.iter().filter_map(|kind| kind.rules().limit.as_ref()) {
         (limit.refuse)(&mut changes, &observed.counts);
     }
@@ -146,6 +149,36 @@ fn compare(
     }
     let action = if foreign.is_some() { Action::Adopt } else { Action::Update };
     (verified(resource, action), differences)
+}
+
+/// Blocks grants to Kubernetes accounts that another environment of the project has too: the identity pool is the
+/// project's, so an account of the same name in the same namespace of another cluster is the same principal
+/// (cloud.google.com/kubernetes-engine/docs/concepts/workload-identity, "identity sameness").
+fn refuse_shared_identities(
+    environment: &Environment,
+    changes: &mut [Change],
+    others: &BTreeMap<String, BTreeSet<String>>,
+) {
+    let pool = format!("serviceAccount:{}[", environment.workload_pool());
+    for change in changes.iter_mut().filter(|change| change.action == Action::Update) {
+        let Some(Desired::Grants(grants)) = change.resource.as_ref().map(|resource| &resource.desired) else {
+            continue;
+        };
+        let mut namespaces =
+            grants.iter().filter_map(|grant| grant.member.strip_prefix(&pool)?.split_once('/')).map(|(name, _)| name);
+        let shared = namespaces.find_map(|namespace| {
+            let (other, _) = others.iter().find(|(_, used)| used.contains(namespace))?;
+            Some((namespace.to_owned(), other))
+        });
+        if let Some((namespace, other)) = shared {
+            let reason = format!(
+                "the environment {other} of this project has a namespace {namespace} too, and to Google an account in it is \
+                 the same one in both clusters, so one environment could act as the other; give the business another \
+                 `namespace`, say `enabled = false` under [web] in one of them, set `auth = \"key\"`, or use another project"
+            );
+            change.action = Action::Blocked { reason };
+        }
+    }
 }
 
 /// What we only verify is never changed.

@@ -88,7 +88,7 @@ pub fn plan(before: &Environment, resources_to_delete: &[Resource], observed: &O
 
 /// Who else needs what all environments of a project share.
 fn others(resource: &Resource, observed: &Observation) -> Option<String> {
-    let names: Vec<&str> = observed.others.iter().map(String::as_str).collect();
+    let names: Vec<&str> = observed.others.keys().map(String::as_str).collect();
     match names.as_slice() {
         [] => None,
         _ if resource.id.rules().mark != Mark::SharedDescription => None,

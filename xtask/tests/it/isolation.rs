@@ -69,7 +69,8 @@ fn actions(role: &str) -> &'static [&'static str] {
         // Listing is asked of the bucket, which no condition on objects fits.
         "roles/storage.objectViewer" => &["get"],
         "roles/storage.objectUser" => &["create", "delete", "get", "update"],
-        LISTER_ROLE | "roles/storage.legacyBucketReader" => &["list"],
+        LISTER_ROLE => &["list"],
+        "roles/storage.legacyBucketReader" => &["list", "read bucket"],
         MARKER_ROLE => &["update"],
         "roles/pubsub.publisher" => &["publish"],
         "roles/pubsub.subscriber" => &["consume"],
@@ -220,11 +221,13 @@ fn trials(identity: &Identity, environment: &Environment) -> Vec<Trial> {
     }
     let list = Request::get(Api::Storage, "storage/v1/b/test-desk-bucket/o").query("prefix", "bu2/");
     trials.push(Trial { what: "list bu2/".to_owned(), request: list, allowed: identity.lists() });
+    let bucket = Request::get(Api::Storage, "storage/v1/b/test-desk-bucket");
+    let reads = identity.may("read bucket", None, |on| *on == On::Names);
+    trials.push(Trial { what: "read the bucket".to_owned(), request: bucket, allowed: reads });
     let pull = Request::get(Api::ArtifactRegistry, registry());
     let pulls = identity.may("pull", None, |on| *on == On::Registry);
     trials.push(Trial { what: "read the registry".to_owned(), request: pull, allowed: pulls });
     let never = [
-        ("read the bucket", Request::get(Api::Storage, "storage/v1/b/test-desk-bucket")),
         ("list the topics", Request::get(Api::Pubsub, "v1/projects/test-desk/topics")),
         ("list the accounts", Request::get(Api::Iam, "v1/projects/test-desk/serviceAccounts")),
         ("list the clusters", Request::get(Api::Container, "v1/projects/test-desk/locations/-/clusters")),

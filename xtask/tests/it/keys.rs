@@ -14,7 +14,7 @@ const FILE: &str = "project = \"key-desk\"\nlocation = \"europe-west1\"\ncloud =
                     [businesses.bu1]\nmax_active_jobs = 4\n[businesses.bu1.engine]\ncpu = \"100m\"\n\
                     [businesses.bu2.engine]\ncpu = \"100m\"\nimage = \"SHELL\"\n\
                     command = [\"/bin/sh\", \"-c\", \"read -r gate; while [ ! -e $gate ]; do sleep 0.1; done\"]\n";
-const KEYS: &str = "v1/projects/key-desk/serviceAccounts/bu1-engine@key-desk.iam.gserviceaccount.com/keys";
+const KEYS: &str = "v1/projects/key-desk/serviceAccounts/verbs-bu1-engine@key-desk.iam.gserviceaccount.com/keys";
 
 /// Every file below a folder that can hold a key: all but the programs of images, which were compiled before there was
 /// a key. To search them too takes longer than the rest of a test.

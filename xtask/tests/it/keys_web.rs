@@ -84,7 +84,7 @@ impl Opened {
 
 /// Ids of the keys that IAM has of an account.
 async fn known(cloud: &Cloud, account: &str) -> Vec<String> {
-    let path = format!("v1/projects/key-desk/serviceAccounts/{account}@key-desk.iam.gserviceaccount.com/keys");
+    let path = format!("v1/projects/key-desk/serviceAccounts/verbs-{account}@key-desk.iam.gserviceaccount.com/keys");
     let request = Request::get(google::Api::Iam, path).query("keyTypes", "USER_MANAGED");
     let answer = cloud.google.send(&request).await.unwrap();
     let keys = answer["keys"].as_array().cloned().unwrap_or_default();
@@ -147,7 +147,7 @@ async fn web_apps_serve_with_keys_and_notice_no_rotation() {
         .filter(|one| one["deleted"].as_array().unwrap().len() == 1)
         .filter_map(|one| one["account"].as_str()?.split_once('@').map(|(account, _)| account))
         .collect();
-    assert!(ACCOUNTS.iter().all(|account| of_web.contains(account)), "{report:#}");
+    assert!(ACCOUNTS.iter().all(|account| of_web.contains(&format!("verbs-{account}").as_str())), "{report:#}");
     let after = held(&cloud).await;
     for (account, (old, new)) in ACCOUNTS.iter().zip(before.iter().zip(&after)) {
         assert_ne!(old["private_key_id"], new["private_key_id"]);
@@ -175,7 +175,7 @@ async fn web_apps_serve_with_keys_and_notice_no_rotation() {
     let text = std::fs::read_to_string(desk.file()).unwrap();
     std::fs::write(desk.file(), format!("{text}[web]\nenabled = false\n")).unwrap();
     let said = desk.run(&["deploy"], 0);
-    assert!(said.contains("web-client@key-desk.iam.gserviceaccount.com is deployed no longer"), "{said}");
+    assert!(said.contains("verbs-web-client@key-desk.iam.gserviceaccount.com is deployed no longer"), "{said}");
     assert!(held(&cloud).await.is_empty());
     for account in ACCOUNTS {
         assert!(known(&cloud, account).await.is_empty(), "{account}");

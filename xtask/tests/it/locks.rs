@@ -168,7 +168,8 @@ async fn of_two_who_begin_from_nothing_both_end_with_everything_made_once() {
     let world = World::start(&["bu1"], "").await;
     // Another environment of the same project, of which nothing is there.
     let text = "project = \"test-desk\"\nlocation = \"europe-west1\"\ncloud = \"local\"\nbucket = \"fresh-bucket\"\n\
-                [cluster]\nname = \"fresh\"\n[build]\nregistry = \"fresh\"\n[manage]\niam = \"off\"\n[businesses.bu7]\n";
+                [cluster]\nname = \"fresh\"\n[build]\nregistry = \"fresh\"\n[manage]\niam = \"off\"\n\
+                [security]\nnode_account = \"test-nodes@test-desk.iam.gserviceaccount.com\"\n[businesses.bu7]\n";
     let fresh = provision::environment::parse("fresh", "fresh.toml", text, &Default::default()).unwrap();
     let hour = Duration::from_secs(3600);
     let ((ann, to_ann), (bob, to_bob)) = (operator(&world, "ann", hour), operator(&world, "bob", hour));

@@ -228,7 +228,7 @@ async fn what_others_make_is_named_exactly_and_never_written() {
     let text = format!("{refused:#}");
     let missing: Vec<&str> = text.lines().filter(|line| line.starts_with("! ")).collect();
     assert_eq!(missing, ["! missing: permissions on bucket raw-desk-bucket"], "their node pools are theirs: {text}");
-    assert!(text.contains("+ roles/storage.objectCreator if bu1 output: serviceAccount:bu1-engine@"), "{text}");
+    assert!(text.contains("+ roles/storage.objectCreator if bu1 output: serviceAccount:raw-bu1-engine@"), "{text}");
     assert_eq!(*writes.lock().unwrap(), Vec::<String>::new());
 
     let off = managed("off");

@@ -7,7 +7,8 @@ fn a_plain_script_of_other_tools_sets_a_business_up() {
     if !are_there(&["sh", "gcloud", "gsutil", "kubectl", "gke-gcloud-auth-plugin"]) {
         return;
     }
-    let laptop = Laptop::start("project = \"script-desk\"\n[businesses.bu1]\n");
+    let accounts = "[businesses.bu1.accounts]\norchestrator = \"bu1-orchestrator\"\n";
+    let laptop = Laptop::start(&format!("project = \"script-desk\"\n[businesses.bu1]\n{accounts}"));
     std::fs::write(laptop.folder().join("setup.sh"), include_str!("setup.sh")).unwrap();
     laptop.ok("env PROJECT=script-desk LOCATION=europe-west1 sh setup.sh");
 

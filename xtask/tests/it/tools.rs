@@ -107,7 +107,7 @@ fn gcloud_and_gsutil_find_everything_where_they_expect_it() {
 
     laptop.shows("gcloud storage ls -r gs://test-desk-bucket/bu1/common", "bu1/common/s/market.json");
 
-    let client = "bu1-client@test-desk.iam.gserviceaccount.com";
+    let client = "desk-bu1-client@test-desk.iam.gserviceaccount.com";
     laptop.shows("gcloud iam service-accounts list", client);
     laptop.ok(&format!("gcloud iam service-accounts keys create key.json --iam-account={client}"));
     laptop.shows(&format!("gcloud iam service-accounts keys list --iam-account={client}"), "9999-12-31");

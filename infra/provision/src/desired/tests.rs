@@ -62,46 +62,46 @@ fn on_object(resources: &[Resource], identity: &str, object: &str) -> Vec<&'stat
 fn the_table_of_who_may_do_what_with_objects() {
     let resources = desired(&environment(TWO));
     let table: &[(&str, &str, &[&str])] = &[
-        ("bu1-client", "bu1/input/s/j", &["create", "list"]),
-        ("bu1-client", "bu1/common/s/n", &["create", "list"]),
-        ("bu1-client", "bu1/output/s/j/1-0", &["get", "list"]),
-        ("bu1-client", "bu1/outcome/s/j/1-0.json", &["get", "list"]),
-        ("bu1-client", "bu1/control/s.json", &["list"]),
-        ("bu1-client", "bu2/output/s/j/1-0", &["list"]),
-        ("bu1-client", "bu2/input/s/j", &["list"]),
-        ("bu1-orchestrator", "bu1/input/s/j", &["create", "delete", "get", "list", "update"]),
-        ("bu1-orchestrator", "bu1/outcome/s/j/1-0.json", &["create", "delete", "get", "list", "update"]),
-        ("bu1-orchestrator", "bu2/input/s/j", &["list"]),
-        ("bu1-orchestrator", "bu10/input/s/j", &["list"]),
-        ("bu1-engine", "bu1/input/s/j", &["get"]),
-        ("bu1-engine", "bu1/common/s/n", &["get"]),
-        ("bu1-engine", "bu1/output/s/j/1-0", &["create", "get"]),
-        ("bu1-engine", "bu1/outcome/s/j/1-0.json", &[]),
-        ("bu1-engine", "bu2/input/s/j", &[]),
-        ("bu2-engine", "bu1/input/s/j", &[]),
-        ("web-client", "bu1/input/s/j", &["create", "list"]),
-        ("web-client", "bu2/output/s/j/1-0", &["get", "list"]),
-        ("web-client", "bu1/control/s.json", &["list"]),
-        ("web-monitor", "bu1/input/s/j", &["create", "delete", "get", "list", "update"]),
-        ("web-monitor", "bu1/control/s.json", &["create", "delete", "get", "list", "update"]),
-        ("web-client", "bu1/outcome/s/j/1-0.json", &["get", "list"]),
-        ("web-monitor", "bu1/common/s/n", &["create", "delete", "get", "list", "update"]),
-        ("web-monitor", "bu2/outcome/s/j/1-0.json", &["get", "list", "update"]),
-        ("web-monitor", "bu2/output/s/j/1-0", &["get", "list"]),
-        ("web-monitor", "bu2/parked/s/j/1-0.json", &["get", "list"]),
-        ("web-monitor", "bu3/output/s/j/1-0", &["list"]),
-        ("web-monitor", "deskgrid/build/source/a.tar.gz", &["list"]),
-        ("builder", "deskgrid/build/source/a.tar.gz", &["get", "list"]),
-        ("builder", "deskgrid/build/log/log-1.txt", &["create", "delete", "get", "list", "update"]),
-        ("builder", "bu1/input/s/j", &["list"]),
-        ("nodes-8599b5", "bu1/input/s/j", &[]),
+        ("e-bu1-client", "bu1/input/s/j", &["create", "list"]),
+        ("e-bu1-client", "bu1/common/s/n", &["create", "list"]),
+        ("e-bu1-client", "bu1/output/s/j/1-0", &["get", "list"]),
+        ("e-bu1-client", "bu1/outcome/s/j/1-0.json", &["get", "list"]),
+        ("e-bu1-client", "bu1/control/s.json", &["list"]),
+        ("e-bu1-client", "bu2/output/s/j/1-0", &["list"]),
+        ("e-bu1-client", "bu2/input/s/j", &["list"]),
+        ("e-bu1-orchestrator", "bu1/input/s/j", &["create", "delete", "get", "list", "update"]),
+        ("e-bu1-orchestrator", "bu1/outcome/s/j/1-0.json", &["create", "delete", "get", "list", "update"]),
+        ("e-bu1-orchestrator", "bu2/input/s/j", &["list"]),
+        ("e-bu1-orchestrator", "bu10/input/s/j", &["list"]),
+        ("e-bu1-engine", "bu1/input/s/j", &["get"]),
+        ("e-bu1-engine", "bu1/common/s/n", &["get"]),
+        ("e-bu1-engine", "bu1/output/s/j/1-0", &["create", "get"]),
+        ("e-bu1-engine", "bu1/outcome/s/j/1-0.json", &[]),
+        ("e-bu1-engine", "bu2/input/s/j", &[]),
+        ("e-bu2-engine", "bu1/input/s/j", &[]),
+        ("e-web-client", "bu1/input/s/j", &["create", "list"]),
+        ("e-web-client", "bu2/output/s/j/1-0", &["get", "list"]),
+        ("e-web-client", "bu1/control/s.json", &["list"]),
+        ("e-web-monitor", "bu1/input/s/j", &["create", "delete", "get", "list", "update"]),
+        ("e-web-monitor", "bu1/control/s.json", &["create", "delete", "get", "list", "update"]),
+        ("e-web-client", "bu1/outcome/s/j/1-0.json", &["get", "list"]),
+        ("e-web-monitor", "bu1/common/s/n", &["create", "delete", "get", "list", "update"]),
+        ("e-web-monitor", "bu2/outcome/s/j/1-0.json", &["get", "list", "update"]),
+        ("e-web-monitor", "bu2/output/s/j/1-0", &["get", "list"]),
+        ("e-web-monitor", "bu2/parked/s/j/1-0.json", &["get", "list"]),
+        ("e-web-monitor", "bu3/output/s/j/1-0", &["list"]),
+        ("e-web-monitor", "deskgrid/build/source/a.tar.gz", &["list"]),
+        ("e-builder", "deskgrid/build/source/a.tar.gz", &["get", "list"]),
+        ("e-builder", "deskgrid/build/log/log-1.txt", &["create", "delete", "get", "list", "update"]),
+        ("e-builder", "bu1/input/s/j", &["list"]),
+        ("e-nodes", "bu1/input/s/j", &[]),
     ];
     for (identity, object, allowed) in table {
         // Who holds a role that lists under a condition on objects cannot list: that is asked of the bucket.
         assert_eq!(on_object(&resources, identity, object), *allowed, "{identity} on {object}");
     }
     let one = desired(&environment(&format!("{TWO}[web]\nbusinesses = [\"bu1\"]\n")));
-    assert_eq!(on_object(&one, "web-monitor", "bu2/outcome/s/j/1-0.json"), ["list"]);
+    assert_eq!(on_object(&one, "e-web-monitor", "bu2/outcome/s/j/1-0.json"), ["list"]);
     let without = desired(&environment(&format!("{TWO}[web]\nenabled = false\n")));
     assert!(without.iter().all(|resource| !resource.id.name.ends_with("deskgridObjectMarker")), "nobody needs it");
 }
@@ -124,9 +124,9 @@ fn the_table_of_who_may_do_what_elsewhere() {
         }
     }
     let rows = |rows: &[&str]| rows.iter().map(|row| (*row).to_owned()).collect::<Vec<_>>();
-    assert_eq!(table["bu1-client"], rows(&["publish bu1-topic"]));
+    assert_eq!(table["e-bu1-client"], rows(&["publish bu1-topic"]));
     assert_eq!(
-        table["bu1-orchestrator"],
+        table["e-bu1-orchestrator"],
         rows(&[
             "publish bu1-events-topic",
             "publish bu1-topic",
@@ -136,10 +136,10 @@ fn the_table_of_who_may_do_what_elsewhere() {
             "view bu1-subscription",
         ])
     );
-    assert!(!table.contains_key("bu1-engine"));
-    assert_eq!(table["web-client"], rows(&["publish bu1-topic", "publish bu2-topic"]));
+    assert!(!table.contains_key("e-bu1-engine"));
+    assert_eq!(table["e-web-client"], rows(&["publish bu1-topic", "publish bu2-topic"]));
     assert_eq!(
-        table["web-monitor"],
+        table["e-web-monitor"],
         rows(&[
             "view bu1-events-topic",
             "publish bu1-topic",
@@ -152,11 +152,11 @@ fn the_table_of_who_may_do_what_elsewhere() {
             "view bu2-subscription",
         ])
     );
-    assert_eq!(table["builder"], rows(&["pull push images"]));
-    assert_eq!(table["nodes"], rows(&["pull images", "write-logs-and-metrics desk-one"]));
+    assert_eq!(table["e-builder"], rows(&["pull push images"]));
+    assert_eq!(table["e-nodes"], rows(&["pull images", "write-logs-and-metrics desk-one"]));
     assert_eq!(
         table["desk-one.svc.id.goog[bu1/orchestrator]"],
-        rows(&["act-as bu1-orchestrator@one.iam.gserviceaccount.com".replace("@one", "@desk-one").as_str()])
+        rows(&["act-as e-bu1-orchestrator@one.iam.gserviceaccount.com".replace("@one", "@desk-one").as_str()])
     );
 }
 
@@ -174,21 +174,21 @@ fn everything_comes_after_what_it_needs_and_nothing_else() {
         assert_eq!(found.after[0].kind, Kind::Services, "nothing comes before the services");
         found.after[1..].iter().map(ToString::to_string).collect()
     };
-    assert_eq!(after("cluster desk-one-cluster"), ["service account nodes-8599b5@desk-one.iam.gserviceaccount.com"]);
+    assert_eq!(after("cluster desk-one-cluster"), ["service account e-nodes@desk-one.iam.gserviceaccount.com"]);
     assert_eq!(after("node pool engines"), ["cluster desk-one-cluster"]);
     assert_eq!(
-        after("permissions on service account bu1-engine@desk-one.iam.gserviceaccount.com"),
-        ["cluster desk-one-cluster", "service account bu1-engine@desk-one.iam.gserviceaccount.com"]
+        after("permissions on service account e-bu1-engine@desk-one.iam.gserviceaccount.com"),
+        ["cluster desk-one-cluster", "service account e-bu1-engine@desk-one.iam.gserviceaccount.com"]
     );
     assert_eq!(after("subscription desk-one-bu1-subscription"), ["topic desk-one-bu1-topic"]);
     assert_eq!(
         after("permissions on topic desk-one-bu2-topic"),
         [
-            "service account web-client@desk-one.iam.gserviceaccount.com",
-            "service account web-monitor@desk-one.iam.gserviceaccount.com",
+            "service account e-web-client@desk-one.iam.gserviceaccount.com",
+            "service account e-web-monitor@desk-one.iam.gserviceaccount.com",
             "topic desk-one-bu2-topic",
-            "service account bu2-client@desk-one.iam.gserviceaccount.com",
-            "service account bu2-orchestrator@desk-one.iam.gserviceaccount.com"
+            "service account e-bu2-client@desk-one.iam.gserviceaccount.com",
+            "service account e-bu2-orchestrator@desk-one.iam.gserviceaccount.com"
         ]
     );
     assert_eq!(after("permissions on bucket desk-one-bucket").len(), 12);
@@ -210,10 +210,10 @@ fn another_business_changes_nothing_of_the_first() {
         shared.collect::<Vec<_>>(),
         [
             "services of the project",
-            "service account nodes-8599b5@desk-one.iam.gserviceaccount.com",
-            "service account builder@desk-one.iam.gserviceaccount.com",
-            "service account web-client@desk-one.iam.gserviceaccount.com",
-            "service account web-monitor@desk-one.iam.gserviceaccount.com",
+            "service account e-nodes@desk-one.iam.gserviceaccount.com",
+            "service account e-builder@desk-one.iam.gserviceaccount.com",
+            "service account e-web-client@desk-one.iam.gserviceaccount.com",
+            "service account e-web-monitor@desk-one.iam.gserviceaccount.com",
             "cluster desk-one-cluster",
             "node pool system",
             "node pool engines",
@@ -223,8 +223,8 @@ fn another_business_changes_nothing_of_the_first() {
             "bucket desk-one-bucket",
             "permissions on registry desk-one-images",
             "permissions on bucket desk-one-bucket",
-            "permissions on service account web-client@desk-one.iam.gserviceaccount.com",
-            "permissions on service account web-monitor@desk-one.iam.gserviceaccount.com",
+            "permissions on service account e-web-client@desk-one.iam.gserviceaccount.com",
+            "permissions on service account e-web-monitor@desk-one.iam.gserviceaccount.com",
             "permissions on project desk-one",
         ]
     );
@@ -302,7 +302,7 @@ fn google_looks_after_the_nodes_of_autopilot() {
     let cluster = fields(lines, Kind::Cluster);
     assert_eq!(cluster["autopilot"], json!({"enabled": true}));
     let defaults = &cluster["autoscaling"]["autoprovisioningNodePoolDefaults"];
-    assert_eq!(defaults["serviceAccount"], "nodes-8599b5@desk-one.iam.gserviceaccount.com");
+    assert_eq!(defaults["serviceAccount"], "e-nodes@desk-one.iam.gserviceaccount.com");
     let text = TWO.replace("[businesses.bu1]", &format!("{lines}\n[businesses.bu1]"));
     assert!(desired(&environment(&text)).iter().all(|resource| resource.id.kind != Kind::NodePool));
 }

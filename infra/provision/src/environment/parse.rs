@@ -73,23 +73,23 @@ fn environment(name: &str, reader: &Reader<'_>, root: Section<'_>) -> Option<Env
     let security = security(reader, root.section("security"), &location);
     let manage = manage(root.section("manage"));
     let build = build(root.section("build"), &project, &location.value);
+    // Of this environment alone: a project may have several.
+    let own = |id: &str| names::account_email(&names::account_id(&format!("{name}-{id}")), &project);
     let accounts = Accounts {
-        web_client: names::account_email("web-client", &project),
-        web_monitor: names::account_email("web-monitor", &project),
-        nodes: security
-            .node_account
-            .clone()
-            .unwrap_or_else(|| names::account_email(&names::account_id("nodes"), &project)),
-        builder: names::account_email("builder", &project),
+        web_client: own("web-client"),
+        web_monitor: own("web-monitor"),
+        nodes: security.node_account.clone().unwrap_or_else(|| own("nodes")),
+        builder: own("builder"),
     };
 
+    let shared = Shared { environment: name, project: &project, bucket: &bucket, mode: cluster.mode };
     let mut places = Vec::new();
     let mut businesses = Vec::new();
     for (name, section) in root.sections("businesses") {
         if let Err(error) = names::check_business(&name.value) {
             reader.problem(&name.place, format!("the business is called {:?}, but {error}", name.value));
         }
-        businesses.push(business(reader, section, &name, &project, &bucket, cluster.mode));
+        businesses.push(business(reader, section, &name, &shared));
         places.push(name.place);
     }
     if businesses.is_empty() {
@@ -243,14 +243,16 @@ fn build(section: Section<'_>, project: &str, location: &str) -> Build {
     build
 }
 
-fn business(
-    reader: &Reader<'_>,
-    section: Section<'_>,
-    name: &Spanned<String>,
-    project: &str,
-    bucket: &str,
+/// What a business takes from its environment.
+struct Shared<'a> {
+    environment: &'a str,
+    project: &'a str,
+    bucket: &'a str,
     mode: ClusterMode,
-) -> Business {
+}
+
+fn business(reader: &Reader<'_>, section: Section<'_>, name: &Spanned<String>, shared: &Shared<'_>) -> Business {
+    let Shared { project, bucket, mode, .. } = *shared;
     let name = name.value.as_str();
     let id = |key, derived: String| text(&section, key, value::pubsub).unwrap_or(derived);
     let topic = id("topic", names::topic(project, name));
@@ -266,7 +268,7 @@ fn business(
         subscription,
         priority_subscription: priority.then_some(priority_subscription),
         events_topic,
-        accounts: business_accounts(section.section("accounts"), name, project),
+        accounts: business_accounts(section.section("accounts"), name, shared),
         max_active_jobs: section.number("max_active_jobs", 1..=10_000, 32),
         dispatch: section.choice("dispatch", &[("job", Dispatch::Job), ("batch", Dispatch::Batch)]),
         submit_on_upload: section.boolean("submit_on_upload", false),
@@ -278,9 +280,11 @@ fn business(
     business
 }
 
-fn business_accounts(section: Section<'_>, business: &str, project: &str) -> BusinessAccounts {
+fn business_accounts(section: Section<'_>, business: &str, shared: &Shared<'_>) -> BusinessAccounts {
+    let Shared { environment, project, .. } = *shared;
     let email = |key: &'static str| {
-        let id = text(&section, key, value::account).unwrap_or_else(|| names::account_id(&format!("{business}-{key}")));
+        let id = text(&section, key, value::account)
+            .unwrap_or_else(|| names::account_id(&format!("{environment}-{business}-{key}")));
         if id.contains('@') { id } else { names::account_email(&id, project) }
     };
     let accounts =

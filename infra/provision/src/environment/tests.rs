@@ -50,7 +50,7 @@ fn the_smallest_file_is_a_project_a_location_and_one_business() {
     let business = &environment.businesses[0];
     assert_eq!(business.topic, "desk-one-bu1-topic");
     assert_eq!(business.priority_subscription, None);
-    assert_eq!(business.accounts.orchestrator, "bu1-orchestrator@desk-one.iam.gserviceaccount.com");
+    assert_eq!(business.accounts.orchestrator, "e-bu1-orchestrator@desk-one.iam.gserviceaccount.com");
     assert_eq!(environment.web.businesses, ["bu1"]);
 }
 
@@ -246,7 +246,7 @@ fn names_that_two_things_would_share_are_refused() {
         &[],
         &[
             "5:13 the topic \"one\" of the business \"bu2\" is already that of the business \"bu1\"",
-            "7:13 the service account \"web-client@desk-one.iam.gserviceaccount.com\" of the business \"web\" is already that of the environment itself",
+            "7:13 the service account \"e-web-client@desk-one.iam.gserviceaccount.com\" of the business \"web\" is already that of the environment itself",
         ],
     );
 }

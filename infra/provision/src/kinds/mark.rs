@@ -5,6 +5,9 @@ use serde_json::{Value, json};
 
 use crate::environment::{Business, Environment};
 
+/// How the description of the account of a web app ends.
+pub(super) const WEB_APP: &str = "web app";
+
 /// By what a resource is known to be ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
@@ -57,6 +60,18 @@ impl Mark {
             Self::SharedDescription | Self::Nothing => None,
         };
         name.filter(|name| !name.is_empty()).map(str::to_owned)
+    }
+
+    /// The namespace in the cluster of its environment that a live resource is for, as far as it shows: a business has
+    /// one of its own name unless its environment file says otherwise.
+    pub(crate) fn namespace(self, live: &Value) -> Option<String> {
+        match self {
+            Self::Labels(pointer) => live.pointer(pointer)?[names::BUSINESS].as_str().map(str::to_owned),
+            Self::Description => {
+                live["description"].as_str()?.ends_with(WEB_APP).then(|| contract::names::WEB_NAMESPACE.to_owned())
+            }
+            Self::SharedDescription | Self::Nothing => None,
+        }
     }
 
     fn evidence(self, live: &Value) -> String {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::*;
+use super::{mark::WEB_APP, *};
 use crate::{
     environment::{Builder, Business, Managed},
     finding::{Finding, Pending},
@@ -79,8 +79,8 @@ fn desired(environment: &Environment) -> Vec<Resource> {
         add(&accounts.builder, None, "image builder");
     }
     if environment.web.enabled {
-        add(&accounts.web_client, None, "client web app");
-        add(&accounts.web_monitor, None, "monitor web app");
+        add(&accounts.web_client, None, &format!("client {WEB_APP}"));
+        add(&accounts.web_monitor, None, &format!("monitor {WEB_APP}"));
     }
     for business in &environment.businesses {
         let accounts = &business.accounts;

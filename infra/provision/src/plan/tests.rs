@@ -107,9 +107,9 @@ fn every_kind_of_difference_has_its_line() {
     );
     check(
         ONE,
-        "service account bu1-engine@desk-one.iam.gserviceaccount.com",
+        "service account e-bu1-engine@desk-one.iam.gserviceaccount.com",
         set("/description", json!("managed-by=deskgrid deskgrid-env=e2: engine of bu1")),
-        "! somebody else's: service account bu1-engine@desk-one.iam.gserviceaccount.com (bu1)\n      its description is \"managed-by=deskgrid deskgrid-env=e2: engine of bu1\"; --adopt takes it over, or give ours another name in the environment file",
+        "! somebody else's: service account e-bu1-engine@desk-one.iam.gserviceaccount.com (bu1)\n      its description is \"managed-by=deskgrid deskgrid-env=e2: engine of bu1\"; --adopt takes it over, or give ours another name in the environment file",
     );
     check(
         ONE,

@@ -107,7 +107,7 @@ async fn drift_is_shown_exactly_and_repaired() {
     more["theirs"] = json!("stays");
     fixture.label_topic(more.clone()).await;
     let mut policy = fixture.get(Api::Pubsub, &format!("{TOPIC}:getIamPolicy")).await;
-    let client = "serviceAccount:bu1-client@desk-one.iam.gserviceaccount.com";
+    let client = "serviceAccount:e-bu1-client@desk-one.iam.gserviceaccount.com";
     let publishers =
         policy["bindings"].as_array_mut().unwrap().iter_mut().find(|it| it["role"] == "roles/pubsub.publisher");
     publishers.unwrap()["members"].as_array_mut().unwrap().retain(|member| member != client);
@@ -121,7 +121,7 @@ async fn drift_is_shown_exactly_and_repaired() {
     ~ ackDeadlineSeconds: 10 -> 60
     ~ expirationPolicy: {\"ttl\":\"2678400s\"} -> {}
 ~ change permissions on topic desk-one-bu1-topic (bu1)
-    + roles/pubsub.publisher: serviceAccount:bu1-client@desk-one.iam.gserviceaccount.com
+    + roles/pubsub.publisher: serviceAccount:e-bu1-client@desk-one.iam.gserviceaccount.com
 e in project desk-one: 2 to change, 39 as they should be"
     );
     fixture.provision(&environment).await.unwrap();
@@ -159,19 +159,19 @@ async fn a_deleted_role_comes_back_and_ghosts_of_accounts_go() {
     let environment = environment(TWO);
     let fixture = Fixture::provisioned(&environment).await;
     let role = "v1/projects/desk-one/roles/deskgridObjectLister";
-    let account = "v1/projects/desk-one/serviceAccounts/bu1-client@desk-one.iam.gserviceaccount.com";
+    let account = "v1/projects/desk-one/serviceAccounts/e-bu1-client@desk-one.iam.gserviceaccount.com";
     for path in [role, account] {
         fixture.send(Request::new(Api::Iam, Method::Delete, path)).await;
     }
     let text = show::render(&fixture.plan(&environment).await, false);
-    let ghost = "- roles/pubsub.publisher: deleted:serviceAccount:bu1-client@desk-one.iam.gserviceaccount.com?uid=";
+    let ghost = "- roles/pubsub.publisher: deleted:serviceAccount:e-bu1-client@desk-one.iam.gserviceaccount.com?uid=";
     assert!(text.contains("- deleted: true") && text.contains(ghost), "{text}");
     fixture.provision(&environment).await.unwrap();
     let plan = fixture.plan(&environment).await;
     assert!(plan.is_empty(), "{}", show::render(&plan, false));
     assert!(fixture.get(Api::Iam, role).await["deleted"].is_null());
     let policy = fixture.get(Api::Pubsub, &format!("{TOPIC}:getIamPolicy")).await.to_string();
-    assert!(policy.contains("\"serviceAccount:bu1-client@") && !policy.contains("deleted:"), "{policy}");
+    assert!(policy.contains("\"serviceAccount:e-bu1-client@") && !policy.contains("deleted:"), "{policy}");
     fixture.google.stop().await;
 }
 

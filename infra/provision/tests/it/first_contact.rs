@@ -41,15 +41,17 @@ fn quotas(of: &[(&str, u32)]) -> impl FnOnce(&mut Options) {
 #[tokio::test]
 async fn disks_that_exceed_the_quota_of_a_new_project_are_named_before_anything_is_written() {
     let what = "quota: disks of system nodes";
-    let usual = found("", |_| {}, what).await;
+    // terraform-google-kubernetes-engine #1795.
+    let small = || quotas(&[("SSD_TOTAL_GB", 250)]);
+    let usual = found("", small(), what).await;
     assert!(usual.fine && usual.seen.contains("150 SSD_TOTAL_GB"), "{usual:?}");
-    let large = found("[cluster]\ndisk_size_gb = 100\n", |_| {}, what).await;
+    let large = found("[cluster]\ndisk_size_gb = 100\n", small(), what).await;
     assert!(stops(&large, "300 SSD_TOTAL_GB in europe-west1, of which 250 are free", "smaller disks"), "{large:?}");
     let addresses = found("[cluster]\nnodes = 3\n", |_| {}, "quota: addresses of system nodes").await;
     assert!(stops(&addresses, "9 IN_USE_ADDRESSES", "fewer nodes"), "{addresses:?}");
 
     // Kubernetes Engine refuses what was not checked.
-    let google = fixture::google(|_| {}).await;
+    let google = fixture::google(small()).await;
     let large = environment(&format!("[cluster]\ndisk_size_gb = 100\n{ONE}"));
     let refused = provision::run(&large, &cloud(client(&google)), plan::Options::default(), &fixture::silent()).await;
     assert!(format!("{:#}", refused.unwrap_err()).contains("is short '50.0'"));
@@ -144,5 +146,42 @@ async fn permissions_are_asked_for_by_their_own_names() {
         permissions.as_array().is_some_and(|all| all.contains(&json!("container.clusters.update"))),
         "{permissions}"
     );
+    google.stop().await;
+}
+
+#[tokio::test]
+async fn a_second_environment_of_the_project_has_accounts_of_its_own_and_may_not_act_as_the_first() {
+    let google = fixture::google(|_| {}).await;
+    let cloud = cloud(client(&google));
+    Verb::Provision.run(&cloud).await.unwrap();
+    let second = |more: &str| {
+        let text = format!(
+            "project = \"{}\"\nlocation = \"europe-west1\"\nbucket = \"second-bucket\"\ncluster.name = \"second\"\n\
+             build.registry = \"second\"\n{more}",
+            fixture::PROJECT
+        );
+        let overrides = provision::environment::Overrides::new();
+        provision::environment::parse("f", "f.toml", &text, &overrides).unwrap_or_else(|problems| panic!("{problems}"))
+    };
+    let plan_of = async |environment: &provision::Environment| {
+        provision::make_plan(environment, &cloud, plan::Options::default(), &fixture::silent()).await.unwrap()
+    };
+    let same = plan_of(&second("[businesses.bu2]\nnamespace = \"bu1\"\n")).await;
+    let blocked: Vec<String> = same.blockers().map(|change| change.id.to_string()).collect();
+    for account in ["f-bu2-engine", "f-bu2-orchestrator", "f-web-client", "f-web-monitor"] {
+        let policy = format!("permissions on service account {account}@desk-one.iam.gserviceaccount.com");
+        assert!(blocked.contains(&policy), "{blocked:?}");
+    }
+    assert_eq!(blocked.len(), 4, "{blocked:?}");
+    let shown = provision::show::render(&same, false);
+    assert!(shown.contains("the environment e of this project has a namespace bu1 too"), "{shown}");
+
+    let own = second("web.enabled = false\n[businesses.bu2]\n");
+    provision::run(&own, &cloud, plan::Options::default(), &fixture::silent()).await.unwrap();
+    assert!(plan_of(&environment(ONE)).await.is_empty(), "nothing of the first one changed");
+    let everything = provision::removal::Options { data: true, identities: true };
+    let removal = provision::plan_removal(&own, None, &cloud, everything, &fixture::silent()).await.unwrap();
+    provision::carry_out(removal, &cloud, &fixture::silent()).await.unwrap();
+    assert!(plan_of(&environment(ONE)).await.is_empty(), "the first one is as it was");
     google.stop().await;
 }

@@ -277,12 +277,7 @@ async fn recorded_exchanges_get_answers_of_the_same_status_and_shape() {
     paths.sort();
     for path in paths {
         let exchanges: Vec<Value> = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
-        let google = fixture::google(|options| {
-            options.enforce_apis = false;
-            // A recorded regional cluster has the disks of Google's defaults.
-            options.quotas = [("SSD_TOTAL_GB".to_owned(), 500)].into();
-        })
-        .await;
+        let google = fixture::google(|options| options.enforce_apis = false).await;
         google.identity().open_pool();
         let access = Access { endpoint: "127.0.0.1:1".to_owned(), ca_pem: "a certificate".to_owned() };
         google.container().attach(access);
