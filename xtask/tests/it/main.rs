@@ -31,6 +31,7 @@ mod live_batch;
 mod locks;
 mod plans;
 mod resources;
+mod restarts;
 mod rollouts;
 mod sample;
 mod sessions;
