@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Context as _;
 use cli::{error::Failure, flight::Flight, output::Output};
-use cloud::clients::{PUBSUB_EMULATOR_HOST, STORAGE_EMULATOR_HOST};
+use cloud::clients::{PUBSUB_EMULATOR_HOST, STORAGE_EMULATOR_HOST, check_credentials};
 use localcloud::node::images::Images as Programs;
 use provision::{
     Cloud, Environment, Report, apply,
@@ -52,6 +52,9 @@ pub async fn connect(environment: &Environment, globals: &Globals) -> anyhow::Re
         }
     };
     let mut cloud = Cloud::connect(environment, state).await?;
+    if environment.cloud == CloudKind::Google {
+        check_credentials(cloud.google.credentials()).await?;
+    }
     if let Some(name) = globals.context() {
         cloud = cloud.with_context(name).await;
     }

@@ -7,6 +7,7 @@ pub mod controls;
 pub mod credentials;
 pub mod outcomes;
 pub mod probes;
+pub mod queue;
 pub mod shutdown;
 pub mod storage;
 pub mod telemetry;
