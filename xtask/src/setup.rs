@@ -121,10 +121,15 @@ pub(crate) fn check_unblocked(plan: &Plan) -> anyhow::Result<()> {
     if plan.blockers().next().is_none() {
         return Ok(());
     }
+    let is_foreign = |change: &plan::Change| matches!(change.action, plan::Action::Foreign { .. });
+    let next = match plan.blockers().any(is_foreign) {
+        true => "do what each says, or take foreign resources over with --adopt",
+        false => "do what each says, then run it again",
+    };
     Err(Failure::new("blocked", "the plan cannot be carried out")
         .on(format!("environment {}", plan.environment))
         .why("something above is in its way")
-        .next("see what each says, or take foreign resources over with --adopt")
+        .next(next)
         .into())
 }
 

@@ -7,8 +7,12 @@
 //!   foreign resource blocks the whole plan, unless the person adopts it.
 //! - Only fields that we set are compared, and only grants that we need. Other people's labels, bindings and settings
 //!   are not differences.
-//! - What cannot be changed in place is never deleted and made again behind somebody's back: it blocks the plan too.
+//! - What cannot be changed in place is never deleted and made again behind somebody's back: it blocks the plan too. Only
+//!   a subscription whose topic was deleted, which nothing reaches any more, is created again, and the plan says so.
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use cloud::queue::DELETED_TOPIC;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -18,8 +22,8 @@ use crate::{
     environment::{Environment, Managed},
     notification,
     observation::{Live, Observation},
-    policy,
-    resource::{Desired, Kind, Resource},
+    policy, prune,
+    resource::{Desired, Grant, Id, Kind, Resource},
     wire::{self, Owner},
 };
 
@@ -48,7 +52,9 @@ pub fn plan(environment: &Environment, desired: &[Resource], observed: &Observat
     let mut changes: Vec<Change> =
         desired.iter().map(|resource| change(environment, resource, observed, options)).collect();
     notification::refuse_too_many(&mut changes, &observed.notifications);
-    policy::limits::refuse_too_large(&mut changes);
+    let stale = prune::stale_grants(environment, observed);
+    add_stale_grants(&mut changes, &stale, options.prune);
+    policy::limits::refuse_too_large(&mut changes, &stale);
     for (id, live) in &observed.extra {
         changes.push(Change::for_extra(id, live, if options.prune { Action::Delete } else { Action::Extra }));
     }
@@ -73,7 +79,11 @@ impl Plan {
 }
 
 fn change(environment: &Environment, resource: &Resource, observed: &Observation, options: Options) -> Change {
-    let live = observed.live.get(&resource.id).unwrap_or(&Live::Absent);
+    let live = match observed.live.get(&resource.id) {
+        // A policy goes with the subscription that is created again.
+        Some(_) if resource.id.is_policy() && is_detached(observed, &resource.id.target()) => &Live::Absent,
+        live => live.unwrap_or(&Live::Absent),
+    };
     let (action, differences) = match (live, &resource.desired) {
         (Live::Denied(_), _) if resource.id.kind == Kind::Bucket => {
             let reason = "you may not read it; bucket names are shared by all of Google Cloud, so it may be somebody \
@@ -110,6 +120,32 @@ fn change(environment: &Environment, resource: &Resource, observed: &Observation
     Change::for_resource(resource, Some(live), action, differences)
 }
 
+/// Adds the removal of stale grants to the changes; without `prune` only names those of a policy that is otherwise as
+/// it should be.
+fn add_stale_grants(changes: &mut [Change], stale: &BTreeMap<Id, BTreeSet<Grant>>, prune: bool) {
+    for change in changes {
+        let Some(grants) = stale.get(&change.id) else { continue };
+        let removal = policy::Edit { add: vec![], remove: grants.iter().cloned().collect() };
+        let differences: Vec<Difference> =
+            grant_differences(&removal).into_iter().filter(|new| !change.differences.contains(new)).collect();
+        let is_nothing = change.action == Action::Nothing;
+        if is_nothing && !prune {
+            change.action = Action::Extra;
+            change.differences = differences;
+        } else if prune && (is_nothing || change.action == Action::Update) {
+            change.action = Action::Update;
+            change.differences.extend(differences);
+            change.stale.clone_from(grants);
+        }
+    }
+}
+
+/// Whether it is a subscription whose topic was deleted: it stays without one, even if a topic of that name comes again.
+fn is_detached(observed: &Observation, id: &Id) -> bool {
+    id.kind == Kind::Subscription
+        && matches!(observed.live.get(id), Some(Live::Present(live)) if live["topic"] == DELETED_TOPIC)
+}
+
 fn compare(
     environment: &Environment,
     resource: &Resource,
@@ -141,6 +177,9 @@ fn compare(
     }
     if differences.is_empty() {
         return (Action::Nothing, vec![]);
+    }
+    if id.kind == Kind::Subscription && live["topic"] == DELETED_TOPIC {
+        return (verified(resource, Action::Replace), differences);
     }
     let fixed = differences.iter().find(|difference| {
         let inside = |field: &&str| {
