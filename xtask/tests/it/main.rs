@@ -29,6 +29,7 @@ mod kills;
 mod laptop;
 mod live_batch;
 mod locks;
+mod missing;
 mod plans;
 mod resources;
 mod restarts;

@@ -191,6 +191,7 @@ async fn replay(context: &Context, args: &ReplayArgs, output: &Output) -> anyhow
         return show(&letters, output);
     }
     args.change.confirm(context, "replay them?")?;
+    context.check_queue(business).await?;
     let publisher = context.connection.base_publisher().await?;
     let replayer = Replayer::new(context.store.clone(), &publisher, business.clone());
     let (replayer, correction) = (&replayer, &correction);
