@@ -19,6 +19,7 @@ mod desk;
 mod duplicates;
 mod elsewhere;
 mod emulator;
+mod endings;
 mod engine_steps;
 mod goodbye;
 mod images;
