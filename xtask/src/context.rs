@@ -6,7 +6,7 @@ use std::{
 };
 
 use cli::{Context, context::cluster, error::Failure, text};
-use cloud::clients::Connection;
+use cloud::clients::{Connection, check_credentials};
 use contract::config::{Config, variables};
 use kube::config::Kubeconfig;
 use provision::{
@@ -95,6 +95,7 @@ pub(crate) async fn open_generated(environment: &Environment, folder: &Path, fla
             let context =
                 format!("gke_{}_{}_{}", environment.project, environment.cluster_location(), environment.cluster.name);
             let connection = Connection::new(&contract::config::Endpoints::default(), &variables())?;
+            check_credentials(&connection.storage_credentials()).await?;
             (None, connection, cluster(Kubeconfig::read().ok(), Some(context)).await)
         }
     };

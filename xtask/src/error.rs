@@ -14,5 +14,19 @@ pub fn explain(error: &anyhow::Error) -> Failure {
         let exit = if code == "usage" { exit::USAGE } else { exit::FAILED };
         return Failure { exit, on: Some(on), why: Some(why), next: Some(next), ..Failure::new(code, what) };
     }
-    cli::error::explain(error)
+    let failure = cli::error::explain(error);
+    let google = error.chain().find_map(|cause| cause.downcast_ref::<provision::google::Error>());
+    match google.filter(|_| failure.code == "failed") {
+        Some(google) => {
+            let (code, next) = match google.code {
+                401 => ("credentials", cli::error::CREDENTIALS),
+                0 => ("unreachable", cli::error::UNREACHABLE),
+                408 | 504 => ("timeout", cli::error::UNREACHABLE),
+                403 => ("denied", "ask for the missing role; `cargo xtask doctor` names what your account lacks"),
+                _ => return failure,
+            };
+            Failure { code, next: Some(next.to_owned()), ..failure }
+        }
+        None => failure,
+    }
 }

@@ -179,30 +179,16 @@ impl Removal<'_> {
         removals.iter().map(line).collect()
     }
 
-    /// A business is only removed when none of its work is pending; a teardown waits for running Jobs, and inputs in
-    /// the bucket stays there.
+    /// A business is only removed when none of its work is pending.
     fn nothing_pending(&self, removals: &[PendingRemoval]) -> anyhow::Result<()> {
         if self.options.cancel {
             return Ok(());
         }
-        for PendingRemoval { business, data, jobs } in removals {
-            let why = match self.after {
-                Some(_) if data.unsettled + jobs.total() > 0 => {
-                    format!(
-                        "{} without an outcome, {} not settled",
-                        text::count(data.unsettled, "input"),
-                        text::count(jobs.total(), "Job")
-                    )
-                }
-                None if self.options.delete_data && data.unsettled > jobs.total() => {
-                    format!(
-                        "{} would be deleted without an outcome",
-                        text::count(data.unsettled - jobs.total(), "input")
-                    )
-                }
-                _ => continue,
-            };
-            return Err(teardown::pending(business, why).into());
+        for PendingRemoval { business, data: stock, jobs } in removals {
+            if stock.unsettled + jobs.total() > 0 {
+                let (inputs, jobs) = (text::count(stock.unsettled, "input"), text::count(jobs.total(), "Job"));
+                return Err(data::pending(business, format!("{inputs} without an outcome, {jobs} not settled")).into());
+            }
         }
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use anyhow::Context as _;
 use cli::{error::Failure, flight::Flight, output::Output};
-use cloud::clients::{PUBSUB_EMULATOR_HOST, STORAGE_EMULATOR_HOST};
+use cloud::clients::{PUBSUB_EMULATOR_HOST, STORAGE_EMULATOR_HOST, check_credentials};
 use localcloud::node::images::Images as Programs;
 use provision::{
     Cloud, Environment, Report, apply,
@@ -52,6 +52,9 @@ pub async fn connect(environment: &Environment, globals: &Globals) -> anyhow::Re
         }
     };
     let mut cloud = Cloud::connect(environment, state).await?;
+    if environment.cloud == CloudKind::Google {
+        check_credentials(cloud.google.credentials()).await?;
+    }
     if let Some(name) = globals.context() {
         cloud = cloud.with_context(name).await;
     }
@@ -118,10 +121,15 @@ pub(crate) fn check_unblocked(plan: &Plan) -> anyhow::Result<()> {
     if plan.blockers().next().is_none() {
         return Ok(());
     }
+    let is_foreign = |change: &plan::Change| matches!(change.action, plan::Action::Foreign { .. });
+    let next = match plan.blockers().any(is_foreign) {
+        true => "do what each says, or take foreign resources over with --adopt",
+        false => "do what each says, then run it again",
+    };
     Err(Failure::new("blocked", "the plan cannot be carried out")
         .on(format!("environment {}", plan.environment))
         .why("something above is in its way")
-        .next("see what each says, or take foreign resources over with --adopt")
+        .next(next)
         .into())
 }
 

@@ -4,6 +4,7 @@ use std::{
     collections::BTreeMap,
     ffi::OsString,
     io::Write as _,
+    net::Ipv4Addr,
     os::unix::fs::OpenOptionsExt as _,
     path::{Path, PathBuf},
     sync::Arc,
@@ -19,6 +20,10 @@ use crate::{
     google::{self, Google},
     kubernetes::{self, Kubernetes},
 };
+
+mod ports;
+
+use ports::Ports;
 
 /// How a laptop cloud is set up.
 #[derive(Clone, Debug)]
@@ -56,7 +61,7 @@ pub const PROJECT_NUMBER: u64 = 100_000_000_001;
 pub const OPERATOR: &str = "operator@deskgrid.example";
 
 impl LocalCloud {
-    /// Starts everything on free loopback ports.
+    /// Starts everything on free loopback ports, or on those that are kept with its data.
     ///
     /// # Errors
     /// When a folder or a port cannot be used.
@@ -72,7 +77,10 @@ impl LocalCloud {
         std::fs::create_dir_all(&options.folder)
             .with_context(|| format!("make the folder {}", options.folder.display()))?;
         let faults = Faults::default();
+        let data = options.data.clone();
+        let kept = data.as_deref().map(Ports::read).transpose()?.unwrap_or_default();
         let mut google = google::Options {
+            ports: kept.google,
             faults: faults.clone(),
             clock: options.clock.clone(),
             project_number: PROJECT_NUMBER,
@@ -82,7 +90,8 @@ impl LocalCloud {
             ..google::Options::new(&options.project)
         };
         change(&mut google);
-        let google = Google::start(google).await.context("start Google's part of the laptop cloud")?;
+        let taken = |error| ports::explain_taken(error, data.as_deref());
+        let google = Google::start(google).await.map_err(taken).context("start Google's part of the laptop cloud")?;
         let google = Arc::new(google);
         let users = google.clone();
         let metadata = google.clone();
@@ -101,10 +110,15 @@ impl LocalCloud {
             persist: options.data.as_ref().map(|data| data.join("kubernetes")),
             reaper: options.reaper,
             faults: faults.clone(),
+            listen: (Ipv4Addr::LOCALHOST, kept.kubernetes).into(),
             ..kubernetes::Options::new(options.folder.join("cluster"))
         })
         .await
+        .map_err(taken)
         .context("start the laptop cloud's cluster")?;
+        if let Some(data) = &data {
+            Ports { google: google.ports(), kubernetes: kubernetes.address().port() }.write(data)?;
+        }
         let (endpoint, ca_pem) = (kubernetes.address().to_string(), kubernetes.ca_pem().to_owned());
         google.container().attach(container::Access { endpoint, ca_pem });
         Ok(Self { google, kubernetes, clock: options.clock, folder: options.folder, faults })

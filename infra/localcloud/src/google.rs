@@ -50,7 +50,7 @@ pub struct Google {
     container: Arc<Container>,
     registry: Arc<Registry>,
     builds: Arc<CloudBuild>,
-    servers: Vec<Server>,
+    servers: [Server; 7],
     metadata: Mutex<HashMap<Pod, Server>>,
     store: Option<persist::Store>,
     stop: CancellationToken,
@@ -157,7 +157,7 @@ impl Google {
             container,
             registry,
             builds,
-            servers: vec![
+            servers: [
                 identity_server,
                 pubsub_server,
                 storage_server,
@@ -180,6 +180,13 @@ impl Google {
     /// Where everything is.
     pub fn endpoints(&self) -> Endpoints {
         self.endpoints.clone()
+    }
+
+    /// The ports that it listens on.
+    pub fn ports(&self) -> Ports {
+        let [identity, pubsub, storage, storage_tls, container, artifactregistry, cloudbuild] =
+            self.servers.each_ref().map(|server| server.address().port());
+        Ports { identity, pubsub, storage, storage_tls, container, artifactregistry, cloudbuild }
     }
 
     /// What it was started with.

@@ -1,11 +1,13 @@
 //! One step of a plan: what to do about one resource, and the differences that are the reason.
 
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::{
     observation::Live,
-    resource::{Id, Resource},
+    resource::{Grant, Id, Resource},
 };
 
 /// What to do about one resource.
@@ -16,6 +18,8 @@ pub enum Action {
     Create,
     /// Change it.
     Update,
+    /// Delete it and create it again, since it cannot be changed in place.
+    Replace,
     /// Take over what was not ours, and change it.
     Adopt,
     /// It is being made; wait until it is.
@@ -80,6 +84,9 @@ pub struct Change {
     /// The resource as it is.
     #[serde(skip)]
     pub live: Option<Value>,
+    /// Grants of ours that are taken out of the policy, beside what the resource needs.
+    #[serde(skip)]
+    pub stale: BTreeSet<Grant>,
 }
 
 impl Change {
@@ -95,20 +102,39 @@ impl Change {
             _ => None,
         };
         let Resource { id, business, .. } = resource;
-        Self { id: id.clone(), business: business.clone(), action, differences, resource: Some(resource.clone()), live }
+        Self {
+            id: id.clone(),
+            business: business.clone(),
+            action,
+            differences,
+            resource: Some(resource.clone()),
+            live,
+            stale: BTreeSet::new(),
+        }
     }
 
     /// What to do about a resource of ours that the environment does not name.
     pub(crate) fn for_extra(id: &Id, live: &Value, action: Action) -> Self {
         let business = live["labels"]["business"].as_str().map(str::to_owned);
-        Self { id: id.clone(), business, action, differences: vec![], resource: None, live: Some(live.clone()) }
+        Self {
+            id: id.clone(),
+            business,
+            action,
+            differences: vec![],
+            resource: None,
+            live: Some(live.clone()),
+            stale: BTreeSet::new(),
+        }
     }
 }
 
 impl Action {
     /// Whether it changes the cloud.
     pub fn is_change(&self) -> bool {
-        matches!(self, Self::Create | Self::Update | Self::Adopt | Self::Await | Self::Delete | Self::Revoke)
+        matches!(
+            self,
+            Self::Create | Self::Update | Self::Replace | Self::Adopt | Self::Await | Self::Delete | Self::Revoke
+        )
     }
 
     /// Whether it stops the plan.

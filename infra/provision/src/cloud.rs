@@ -109,7 +109,7 @@ impl Cloud {
     pub async fn connect(environment: &Environment, state: Option<LocalState>) -> anyhow::Result<Self> {
         match (environment.cloud, state) {
             (CloudKind::Google, _) => {
-                let google = Client::new(google::Endpoints::default(), google::default_credentials()?)?
+                let google = Client::new(google::Endpoints::default(), clients::default_credentials()?)?
                     .through(&environment.network)?;
                 let proxy = environment.network.proxy.as_deref();
                 // Before the cluster exists, or its credentials were fetched, there is no context for it.

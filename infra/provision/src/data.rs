@@ -1,28 +1,37 @@
 //! What businesses have in the bucket and in Pub/Sub: counted before anything goes, and deleted when asked.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context as _;
 use cloud::storage::Store;
 use contract::{config, labels};
 use futures::{TryStreamExt as _, future};
 use jiff::Timestamp;
+use k8s_openapi::api::{apps::v1::Deployment, core::v1::Namespace};
+use kube::api::ListParams;
 use serde::Serialize;
 use serde_json::{Value, json};
 use sessions::jobs;
 
 use crate::{
     cloud::Cloud,
+    deploy::{ENVIRONMENT, ORCHESTRATOR},
     environment::Business,
     failure::Failure,
     google::{Api, Method, Request},
     lock,
+    plan::{Action, Change, Plan},
+    resource::{Id, Kind},
 };
 
 /// Objects deleted at once.
 const DELETES: usize = 32;
 /// Limit of the messages that are read.
 const MESSAGES: usize = 100;
+/// Pulls that wait in vain, after one that does not wait, before a subscription counts as empty.
+const PULLS: usize = 3;
+/// How long a pull waits for a message.
+const PULL_WAIT: Duration = Duration::from_secs(2);
 
 /// What a business has in its bucket.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -93,39 +102,113 @@ pub async fn delete(store: &Store, bucket: &str, prefix: &str) -> anyhow::Result
     }
 }
 
-/// Messages of a business that only Pub/Sub holds, as far as one read shows: they have no input in the bucket.
+/// Messages of a business that only Pub/Sub holds: they have no input in the bucket.
 /// The messages are released at once.
 ///
 /// # Errors
 /// When Pub/Sub cannot be asked, or denies the read: unread messages would be lost with the subscription.
 pub async fn held_messages(cloud: &Cloud, project: &str, business: &Business) -> anyhow::Result<usize> {
-    let mut count = 0;
-    for subscription in [Some(&business.subscription), business.priority_subscription.as_ref()].into_iter().flatten() {
-        let path = format!("v1/projects/{project}/subscriptions/{subscription}");
-        let context = || format!("read the messages of {subscription}");
-        let post =
-            |verb: &str, body: Value| Request::new(Api::Pubsub, Method::Post, format!("{path}:{verb}")).body(body);
-        let pulled =
-            cloud.google.send(&post("pull", json!({"maxMessages": MESSAGES, "returnImmediately": true}))).await;
-        let pulled = match pulled {
-            Err(error) if error.is_not_found() => continue,
+    let names = [Some(&business.subscription), business.priority_subscription.as_ref()];
+    let counts = names.into_iter().flatten().map(async |subscription| {
+        let subscription = Id::new(Kind::Subscription, format!("projects/{project}/subscriptions/{subscription}"));
+        let messages = undelivered(cloud, &business.name, &subscription).await?;
+        anyhow::Ok(messages.iter().filter(|message| is_alone(&message["message"]["attributes"])).count())
+    });
+    Ok(future::try_join_all(counts).await?.into_iter().sum())
+}
+
+/// Checks that no subscription that a plan deletes, or deletes and creates again, holds undelivered messages: nobody
+/// would deliver them any more.
+///
+/// # Errors
+/// When one does; when an orchestrator may have leased some; as [`held_messages`].
+pub async fn check_messages(cloud: &Cloud, plan: &Plan, has_cluster: bool) -> anyhow::Result<()> {
+    let client = has_cluster.then(|| cloud.cluster()).transpose()?;
+    let deletes = |change: &&Change| {
+        change.id.kind == Kind::Subscription && matches!(change.action, Action::Delete | Action::Replace)
+    };
+    let checks = plan.changes.iter().filter(deletes).map(async |change| {
+        let (business, name) = (change.business.as_deref().unwrap_or_default(), change.id.short());
+        let has_orchestrator = match client.filter(|_| change.action == Action::Delete) {
+            Some(client) => has_orchestrator(client, &plan.environment, business).await?,
+            None => false,
+        };
+        let why = match undelivered(cloud, business, &change.id).await?.len() {
+            0 if has_orchestrator => format!(
+                "its orchestrator is still deployed and may hold messages of {name}; put {business} back into the \
+                 environment file and run `cargo xtask remove-business {business}`, or run `cargo xtask deploy` first, \
+                 which removes the orchestrator"
+            ),
+            0 => return Ok(()),
+            1 => format!("1 message in {name} was not delivered, and would be lost with the subscription"),
+            MESSAGES => format!("{MESSAGES} messages or more in {name} were not delivered, and would be lost with it"),
+            count => format!("{count} messages in {name} were not delivered, and would be lost with the subscription"),
+        };
+        Err(anyhow::Error::new(pending(business, why)))
+    });
+    future::try_join_all(checks).await?;
+    Ok(())
+}
+
+/// Whether the cluster has an orchestrator of a business of this environment.
+async fn has_orchestrator(client: &kube::Client, environment: &str, business: &str) -> anyhow::Result<bool> {
+    let context = || format!("find the orchestrator of {business}");
+    let ours = ListParams::default().labels(&format!("{}={business},{ENVIRONMENT}={environment}", labels::BUSINESS));
+    let namespaces = kube::Api::<Namespace>::all(client.clone()).list(&ours).await.with_context(context)?;
+    for namespace in namespaces.items.into_iter().filter_map(|namespace| namespace.metadata.name) {
+        let deployments: kube::Api<Deployment> = kube::Api::namespaced(client.clone(), &namespace);
+        if deployments.get_opt(ORCHESTRATOR).await.with_context(context)?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The undelivered messages of a subscription, at most [`MESSAGES`]; they are released at once.
+async fn undelivered(cloud: &Cloud, business: &str, subscription: &Id) -> anyhow::Result<Vec<Value>> {
+    let (path, name) = (format!("v1/{}", subscription.name), subscription.short());
+    let context = || format!("read the messages of {name}");
+    let post = |verb: &str, body: Value| Request::new(Api::Pubsub, Method::Post, format!("{path}:{verb}")).body(body);
+    let wait = PULL_WAIT.min(cloud.google.retry().longest);
+    // A pull may return nothing although messages wait, so one that does proves nothing. The first must be answered; the
+    // others wait for a message.
+    for round in 0..=PULLS {
+        let pull = post("pull", json!({"maxMessages": MESSAGES, "returnImmediately": round == 0}));
+        let limit = if round == 0 { Duration::MAX } else { wait };
+        let pulled = match tokio::time::timeout(limit, cloud.google.send(&pull)).await {
+            // Nothing came while it waited.
+            Err(_) => continue,
+            Ok(Err(error)) if error.is_not_found() => return Ok(Vec::new()),
             // Without any permission on it, the answer does not say whether it exists.
-            Err(error) if error.is_forbidden() => match cloud.google.send(&Request::get(Api::Pubsub, &path)).await {
-                Err(other) if other.is_not_found() => continue,
-                _ => return Err(unseen(&business.name, subscription, &error.to_string()).into()),
-            },
-            pulled => pulled.with_context(context)?,
+            Ok(Err(error)) if error.is_forbidden() => {
+                return match cloud.google.send(&Request::get(Api::Pubsub, &path)).await {
+                    Err(other) if other.is_not_found() => Ok(Vec::new()),
+                    _ => Err(unseen(business, name, &error.to_string()).into()),
+                };
+            }
+            Ok(pulled) => pulled.with_context(context)?,
         };
         let messages = pulled["receivedMessages"].as_array().cloned().unwrap_or_default();
         if messages.is_empty() {
             continue;
         }
         let ids: Vec<&Value> = messages.iter().map(|message| &message["ackId"]).collect();
-        let given_back = post("modifyAckDeadline", json!({"ackIds": ids, "ackDeadlineSeconds": 0}));
-        cloud.google.send(&given_back).await.with_context(context)?;
-        count += messages.iter().filter(|message| is_alone(&message["message"]["attributes"])).count();
+        let released = post("modifyAckDeadline", json!({"ackIds": ids, "ackDeadlineSeconds": 0}));
+        cloud.google.send(&released).await.with_context(context)?;
+        return Ok(messages);
     }
-    Ok(count)
+    Ok(Vec::new())
+}
+
+/// Work that a removal would lose.
+pub fn pending(business: &str, why: String) -> Failure {
+    Failure {
+        code: "pending",
+        what: format!("work of {business} is pending"),
+        on: business.to_owned(),
+        why,
+        next: "wait until it is done (`cargo xtask status`), or accept its loss with --cancel".to_owned(),
+    }
 }
 
 /// Messages that could not be read.

@@ -11,7 +11,7 @@ pub use error::Error;
 pub(crate) use error::OPERATION_FAILED;
 pub use impersonation::impersonated;
 pub use request::{Method, Request, escape};
-pub use rest::{Call, Client, Observer, Retry, default_credentials, file_credentials};
+pub use rest::{Call, Client, Observer, Retry, file_credentials};
 
 /// The APIs that are called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

@@ -152,6 +152,8 @@ pub(crate) enum Phase {
     Creating,
     /// It is being deleted.
     Deleting,
+    /// What it was attached to is deleted; it can only be created again.
+    Detached,
     /// It could not be created; says why and what to do.
     Broken(String),
 }

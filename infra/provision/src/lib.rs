@@ -29,6 +29,7 @@ pub mod plan;
 pub mod policy;
 pub mod preflight;
 pub mod presence;
+mod prune;
 pub mod removal;
 pub mod resource;
 mod run;

@@ -7,7 +7,8 @@
 //!   foreign resource blocks the whole plan, unless the person adopts it.
 //! - Only fields that we set are compared, and only grants that we need. Other people's labels, bindings and settings
 //!   are not differences.
-//! - What cannot be changed in place is never deleted and made again behind somebody's back: it blocks the plan too.
+//! - What cannot be changed in place is never deleted and made again behind somebody's back: it blocks the plan too. Only
+//!   a subscription whose topic was deleted, which nothing reaches any more, is created again, and the plan says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,8 +21,8 @@ use crate::{
     environment::{Environment, Managed},
     kinds::{Owner, Phase},
     observation::{Live, Observation},
-    policy,
-    resource::{Desired, Kind, Resource},
+    policy, prune,
+    resource::{Desired, Grant, Id, Kind, Resource},
 };
 
 /// Everything to do, in the order of [`crate::desired::desired`].
@@ -52,7 +53,9 @@ pub fn plan(environment: &Environment, desired: &[Resource], observed: &Observat
     for limit in Kind::ALL.iter().filter_map(|kind| kind.rules().limit.as_ref()) {
         (limit.refuse)(&mut changes, &observed.counts);
     }
-    policy::limits::refuse_too_large(&mut changes);
+    let stale = prune::stale_grants(environment, observed);
+    add_stale_grants(&mut changes, &stale, options.prune);
+    policy::limits::refuse_too_large(&mut changes, &stale);
     for (id, live) in &observed.extra {
         changes.push(Change::for_extra(id, live, if options.prune { Action::Delete } else { Action::Extra }));
     }
@@ -77,7 +80,11 @@ impl Plan {
 }
 
 fn change(environment: &Environment, resource: &Resource, observed: &Observation, options: Options) -> Change {
-    let live = observed.live.get(&resource.id).unwrap_or(&Live::Absent);
+    let live = match observed.live.get(&resource.id) {
+        // A policy goes with the subscription that is created again.
+        Some(_) if resource.id.is_policy() && is_detached(observed, &resource.id.target()) => &Live::Absent,
+        live => live.unwrap_or(&Live::Absent),
+    };
     let rules = resource.id.rules();
     let (action, differences) = match (live, &resource.desired) {
         (Live::Denied(reason), _) => (Action::Blocked { reason: (rules.denied)(reason) }, vec![]),
@@ -101,6 +108,31 @@ fn change(environment: &Environment, resource: &Resource, observed: &Observation
         }
     };
     Change::for_resource(resource, Some(live), action, differences)
+}
+
+/// Adds the removal of stale grants to the changes; without `prune` only names those of a policy that is otherwise as
+/// it should be.
+fn add_stale_grants(changes: &mut [Change], stale: &BTreeMap<Id, BTreeSet<Grant>>, prune: bool) {
+    for change in changes {
+        let Some(grants) = stale.get(&change.id) else { continue };
+        let removal = policy::Edit { add: vec![], remove: grants.iter().cloned().collect() };
+        let differences: Vec<Difference> =
+            grant_differences(&removal).into_iter().filter(|new| !change.differences.contains(new)).collect();
+        let is_nothing = change.action == Action::Nothing;
+        if is_nothing && !prune {
+            change.action = Action::Extra;
+            change.differences = differences;
+        } else if prune && (is_nothing || change.action == Action::Update) {
+            change.action = Action::Update;
+            change.differences.extend(differences);
+            change.stale.clone_from(grants);
+        }
+    }
+}
+
+/// Whether a resource can only be created again.
+fn is_detached(observed: &Observation, id: &Id) -> bool {
+    matches!(observed.live.get(id), Some(Live::Present(live)) if (id.rules().phase)(id, live) == Phase::Detached)
 }
 
 fn compare(
@@ -129,11 +161,14 @@ fn compare(
             Phase::Deleting => return (Action::Create, created(fields)),
             Phase::Broken(reason) => return (Action::Blocked { reason }, vec![]),
             Phase::Creating if differences.is_empty() => return (Action::Await, vec![]),
-            Phase::Creating | Phase::Ready => {}
+            Phase::Creating | Phase::Detached | Phase::Ready => {}
         }
     }
     if differences.is_empty() {
         return (Action::Nothing, vec![]);
+    }
+    if (rules.phase)(id, live) == Phase::Detached {
+        return (verified(resource, Action::Replace), differences);
     }
     let fixed = differences.iter().find(|difference| {
         let inside = |field: &&str| {

@@ -80,7 +80,10 @@ fn is_new(change: &Change, plan: &Plan) -> bool {
     change.action == Action::Create
         || (change.id.is_policy()
             && change.action == Action::Update
-            && plan.changes.iter().any(|other| other.id == target && other.action == Action::Create))
+            && plan
+                .changes
+                .iter()
+                .any(|other| other.id == target && matches!(other.action, Action::Create | Action::Replace)))
 }
 
 /// The plan in one line.
@@ -90,6 +93,7 @@ pub fn summary(plan: &Plan) -> String {
     let words = [
         (count(|action| *action == Action::Create), "to create"),
         (count(|action| *action == Action::Update), "to change"),
+        (count(|action| *action == Action::Replace), "to delete and create again"),
         (count(|action| *action == Action::Adopt), "to take over"),
         (count(|action| *action == Action::Await), "to wait for"),
         (count(|action| *action == Action::Delete), "to delete"),
@@ -108,6 +112,7 @@ fn mark(action: &Action) -> (char, u8, &'static str) {
     match action {
         Action::Create => ('+', 32, "create"),
         Action::Update => ('~', 33, "change"),
+        Action::Replace => ('-', 31, "delete and create again"),
         Action::Adopt => ('~', 33, "take over"),
         Action::Await => ('~', 33, "wait for"),
         Action::Delete => ('-', 31, "delete"),
@@ -128,7 +133,10 @@ fn note(action: &Action) -> Option<String> {
         }
         Action::Blocked { reason } | Action::Kept { reason } => Some(reason.clone()),
         Action::Missing => Some("the environment file says that somebody else makes it; ask them for this:".to_owned()),
-        Action::Extra => Some("it stays until `remove-business` or `teardown`".to_owned()),
+        Action::Extra => Some("it stays until `provision --prune` or `teardown`".to_owned()),
+        Action::Replace => {
+            Some("its topic was deleted, and a subscription cannot be attached to another one".to_owned())
+        }
         _ => None,
     }
 }

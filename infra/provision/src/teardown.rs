@@ -16,7 +16,6 @@ use crate::{
     deploy::{ENVIRONMENT, applyset},
     drain,
     environment::{Auth, Business, Environment},
-    failure::Failure,
     keys::{self, KeyUser},
     kinds::bucket,
     lock, locked,
@@ -99,6 +98,12 @@ impl Teardown<'_> {
             if !self.has_cluster {
                 (self.report)("there is no cluster; what was in it is gone with it");
             }
+            if !self.options.cancel {
+                // Nobody drains what the environment file does not name.
+                let unnamed = agreed.changes.iter().filter(|change| change.resource.is_none()).cloned().collect();
+                let unnamed = Plan { changes: unnamed, ..agreed.clone() };
+                data::check_messages(self.cloud, &unnamed, self.has_cluster).await?;
+            }
             step("waits for running Jobs");
             let retiring = self.businesses().into_iter().map(|business| self.drain(business));
             futures::future::try_join_all(retiring).await?;
@@ -141,7 +146,7 @@ impl Teardown<'_> {
         };
         if held > 0 {
             let messages = if held == 1 { "1 message".to_owned() } else { format!("{held} messages") };
-            return Err(pending(
+            return Err(data::pending(
                 &business.name,
                 format!("{messages} with the input in themselves were not taken; its intake is stopped now"),
             )
@@ -229,16 +234,5 @@ impl Teardown<'_> {
         let namespaces: Api<Namespace> = Api::all(self.cloud.cluster()?.clone());
         let list = namespaces.list(&ListParams::default().labels(&ours)).await.context("list the namespaces")?;
         Ok(list.items.into_iter().filter_map(|found| found.metadata.name).collect())
-    }
-}
-
-/// Work that a removal would lose.
-pub fn pending(business: &str, why: String) -> Failure {
-    Failure {
-        code: "pending",
-        what: format!("work of {business} is pending"),
-        on: business.to_owned(),
-        why,
-        next: "wait until it is done (`cargo xtask status`), or cancel it with --cancel".to_owned(),
     }
 }

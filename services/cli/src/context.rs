@@ -2,7 +2,12 @@
 
 use std::path::Path;
 
-use cloud::{clients::Connection, proxy::proxy_for, storage::Store};
+use cloud::{
+    clients::{Connection, check_credentials},
+    proxy::proxy_for,
+    queue,
+    storage::Store,
+};
 use contract::config::{Business, Config, variables};
 use futures::future::BoxFuture;
 use kube::config::{KubeConfigOptions, Kubeconfig};
@@ -72,6 +77,7 @@ impl Context {
     pub async fn from_config(path: &Path, context: Option<&str>) -> anyhow::Result<Self> {
         let config = Config::read(path)?;
         let connection = Connection::new(&config.endpoints, &variables())?;
+        check_credentials(&connection.storage_credentials()).await?;
         let cluster = match Kubeconfig::read() {
             Ok(kubeconfig) => {
                 // The project's, when there is one; else the current one.
@@ -125,6 +131,23 @@ impl Context {
             },
             None => Ok(self.config.businesses.values().collect()),
         }
+    }
+
+    /// Checks that messages to a business reach its orchestrator, before anything is uploaded for them.
+    ///
+    /// # Errors
+    /// When its topic or its subscription is missing, or Pub/Sub does not answer.
+    pub async fn check_queue(&self, business: &Business) -> anyhow::Result<()> {
+        let missing = queue::missing_intake(&self.connection, business).await?;
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let why: Vec<String> = missing.iter().map(ToString::to_string).collect();
+        Err(Failure::new("not-found", format!("{} cannot receive Jobs; nothing was sent", business.name))
+            .on(format!("environment {}", self.config.environment))
+            .why(why.join("\n"))
+            .next(format!("cargo xtask{} provision", self.flag))
+            .into())
     }
 
     /// The client for the cluster.

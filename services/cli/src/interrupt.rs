@@ -3,10 +3,16 @@
 use std::sync::LazyLock;
 
 use cloud::shutdown;
+use contract::exit;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{error::Failure, text};
+
+/// The exit code of a verb that a signal ended; none when no signal was received.
+pub fn exit_code() -> Option<u8> {
+    shutdown::received().map(|number| exit::SIGNAL + number)
+}
 
 /// Number of steps that finish their work after the signal.
 static FINISHING: LazyLock<watch::Sender<usize>> = LazyLock::new(watch::Sender::default);

@@ -11,6 +11,7 @@ pub mod flight;
 pub mod globals;
 mod inputs;
 pub mod interrupt;
+mod limit;
 pub mod output;
 pub mod program;
 mod results;
@@ -63,12 +64,20 @@ pub fn deskgrid() -> ExitCode {
     start(&output, error::explain, || interrupt::guard(handles_interrupt, run()))
 }
 
-/// Prints the error of a command line, or the help, and returns the exit code.
+/// Prints the error of a command line (as JSON when results are JSON), or the help, and returns the exit code.
 pub fn usage(error: &clap::Error) -> ExitCode {
-    let code = if error.use_stderr() { exit::USAGE } else { exit::DONE };
-    // A closed output is not an error.
-    let _ = error.print();
-    code.into()
+    let has_json = || std::env::args_os().skip(1).take_while(|word| word != "--").any(|word| word == "--json");
+    if !error.use_stderr() || !has_json() {
+        // A closed output is not an error.
+        let _ = error.print();
+        return if error.use_stderr() { exit::USAGE } else { exit::DONE }.into();
+    }
+    let text = error.render().to_string();
+    let (what, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
+    let what: Vec<&str> = what.trim_start_matches("error: ").split_whitespace().collect();
+    let failure = Failure::usage(what.join(" ")).next(rest.trim());
+    Output::new(&Globals { json: true, ..Globals::default() }).failure(&failure);
+    failure.exit.into()
 }
 
 /// Runs a verb on a new runtime, prints its error as `explain` returns it, and returns the exit code.
@@ -82,10 +91,13 @@ pub fn start<F: Future<Output = anyhow::Result<u8>>>(
         tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(verb())
     };
     match run() {
-        Ok(code) => code.into(),
+        Ok(exit::DONE) => exit::DONE.into(),
+        // Without the signal it would have come further.
+        Ok(code) => interrupt::exit_code().unwrap_or(code).into(),
         Err(error) if error.is::<output::Closed>() => exit::DONE.into(),
         Err(error) => {
-            let failure = explain(&error);
+            let mut failure = explain(&error);
+            failure.exit = interrupt::exit_code().unwrap_or(failure.exit);
             output.failure(&failure);
             failure.exit.into()
         }

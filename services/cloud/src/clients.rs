@@ -1,11 +1,21 @@
 //! Google's clients, built with the endpoints and credentials of the configuration.
 
-use std::{collections::BTreeMap, net::ToSocketAddrs as _, path::PathBuf, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    net::ToSocketAddrs as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use contract::config::{self, Endpoints};
-use google_cloud_auth::credentials::{Builder, Credentials, anonymous};
+use google_cloud_auth::{
+    credentials::{Builder, Credentials, anonymous},
+    errors::CredentialsError,
+};
 use google_cloud_pubsub::client::{BasePublisher, Publisher, Subscriber, SubscriptionAdmin, TopicAdmin};
+use http::Extensions;
 
 use crate::credentials::renewing;
 
@@ -16,6 +26,10 @@ pub const STORAGE_EMULATOR_HOST: &str = "STORAGE_EMULATOR_HOST";
 
 /// Variable that names the file of the application default credentials, as Google's libraries read it.
 const CREDENTIALS_FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
+/// Where `gcloud auth application-default login` puts them, below the home folder.
+const LOGIN_FILE: &str = ".config/gcloud/application_default_credentials.json";
+/// How long the check of credentials waits for a token.
+const CREDENTIALS_WAIT: Duration = Duration::from_secs(5);
 const CLOUD_PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
 const USERINFO_EMAIL: &str = "https://www.googleapis.com/auth/userinfo.email";
 
@@ -146,13 +160,37 @@ impl Connection {
 /// When `GOOGLE_APPLICATION_CREDENTIALS` names a file that cannot be used.
 pub fn default_credentials() -> anyhow::Result<Credentials> {
     let make = || {
-        Builder::default().with_scopes([CLOUD_PLATFORM, USERINFO_EMAIL]).build().context(
-            "load the application default credentials; run `gcloud auth application-default login`, or set \
-             GOOGLE_APPLICATION_CREDENTIALS to a credentials file",
-        )
+        let built = Builder::default().with_scopes([CLOUD_PLATFORM, USERINFO_EMAIL]).build();
+        built
+            .map_err(|error| CredentialsError::from_source(false, error))
+            .context("load the application default credentials")
     };
     let file = config::variables().remove(CREDENTIALS_FILE).filter(|file| !file.is_empty());
     renewing(Arc::new(make), file.map(PathBuf::from))
+}
+
+/// Checks that there are credentials at all, and that they give a token. Each client by itself would retry for a minute
+/// where none are found.
+///
+/// # Errors
+/// When there are none, or they are refused for good.
+pub async fn check_credentials(credentials: &Credentials) -> anyhow::Result<()> {
+    let variables = config::variables();
+    let variable = |name: &str| variables.get(name).filter(|value| !value.is_empty());
+    let of_login = || variable("HOME").is_some_and(|home| Path::new(home).join(LOGIN_FILE).is_file());
+    let has_file = variable(CREDENTIALS_FILE).is_some() || of_login();
+    match tokio::time::timeout(CREDENTIALS_WAIT, credentials.headers(Extensions::new())).await {
+        Ok(Err(error)) if !has_file || !error.is_transient() => {
+            Err(error).context("get a token with the application default credentials")
+        }
+        Err(_) if !has_file => Err(CredentialsError::from_msg(
+            false,
+            "there is no file with credentials, and no metadata server of Google Cloud answers",
+        ))
+        .context("find the application default credentials"),
+        // What else fails is the network, which the first call reports.
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// The endpoint an emulator variable names (`HOST:PORT` or a URL), which must be on loopback; `None` when it is not

@@ -8,6 +8,7 @@ pub mod credentials;
 pub mod outcomes;
 pub mod probes;
 pub mod proxy;
+pub mod queue;
 pub mod shutdown;
 pub mod storage;
 pub mod telemetry;

@@ -15,5 +15,8 @@ pub const FAILED: u8 = 1;
 /// `plan` found changes to make.
 pub const CHANGES_PENDING: u8 = 2;
 
+/// A signal ended a verb: this and the number of the signal, as a shell has it.
+pub const SIGNAL: u8 = 128;
+
 /// The command line has an error (`EX_USAGE` of sysexits).
 pub const USAGE: u8 = 64;

@@ -13,7 +13,7 @@ use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     batch::v1::Job,
-    core::v1::{Event, Pod, ResourceQuota},
+    core::v1::{Event, Namespace, Pod, ResourceQuota},
 };
 use kube::{
     Api, Client,
@@ -118,6 +118,18 @@ pub async fn engine_pods(
 /// When the cluster cannot be reached.
 pub async fn orchestrator_pods(client: &Client, namespace: &str) -> anyhow::Result<Vec<Pod>> {
     pods(client, namespace, &format!("{}={APP_ORCHESTRATOR}", labels::APP)).await
+}
+
+/// Whether a namespace exists; one that the caller may not read counts as existing.
+///
+/// # Errors
+/// When the cluster cannot be reached.
+pub async fn has_namespace(client: &Client, name: &str) -> anyhow::Result<bool> {
+    let api: Api<Namespace> = Api::all(client.clone());
+    match tokio::time::timeout(REQUEST_TIMEOUT, api.get_opt(name)).await.context("no answer in time")? {
+        Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(true),
+        found => Ok(found?.is_some()),
+    }
 }
 
 /// The Deployments of a business's orchestrator; normally one.

@@ -73,7 +73,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         let (before, after, text) = with(context::load(globals)?, &args.name, &variables)?;
         step("reads the project again");
         let now = provision::plan_addition(&before, &after, &cloud, options, &progress).await?;
-        saved::beyond(&plan, &now)?;
+        saved::beyond(&plan, &own_part(&now, &args.name))?;
         step(&format!("adds {}", args.name));
         let report = make(&after, &args.name, text, now, &cloud, output).await?;
         let (only, foreign) = (Only::Business(args.name.clone()), Foreign::adopt(args.adopt));
@@ -90,6 +90,13 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         output.note(format_args!("{} changes made; next: cargo xtask {next}", report.applied.done));
     }
     Ok(exit::DONE)
+}
+
+/// The part of a plan that is for the business alone. What all share follows from the file, in which somebody else may
+/// have added another business since the plan was agreed to.
+fn own_part(plan: &plan::Plan, name: &str) -> plan::Plan {
+    let changes = plan.changes.iter().filter(|change| change.business.as_deref() == Some(name)).cloned().collect();
+    plan::Plan { changes, ..plan.clone() }
 }
 
 /// Carries the plan out.

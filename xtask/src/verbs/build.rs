@@ -6,10 +6,7 @@ use anyhow::Context as _;
 use cli::{error::Failure, output::Output, text};
 use contract::exit;
 use images::Login;
-use provision::{
-    environment::{Builder, CloudKind},
-    google,
-};
+use provision::environment::{Builder, CloudKind};
 use serde_json::json;
 
 use crate::{
@@ -117,7 +114,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
 /// git.
 async fn make_tagged(args: &Args, images: &[Tagged], output: &Output) -> anyhow::Result<u8> {
     let place = place_of_tagged(args)?.to_owned();
-    let login = building::login_source(&place, &args.login, google::default_credentials)?;
+    let login = building::login_source(&place, &args.login, cloud::clients::default_credentials)?;
     let (machine, target) = (here::Machine::read().await?, Target::Registry { place, login });
     for made in building::make_here(&machine, images, &args.profile, &target, output).await? {
         output.line(&made.reference)?;

@@ -8,6 +8,8 @@ use provision::{Cloud, Environment, finding::Finding, preflight, presence};
 
 use crate::{context, globals::Globals, setup};
 
+mod missing;
+
 /// Programs for people; no verb needs them.
 const TOOLS: [&str; 3] = ["kubectl", "gcloud", "gke-gcloud-auth-plugin"];
 
@@ -25,9 +27,16 @@ pub(crate) async fn run(globals: &Globals, _: &Args, output: &Output) -> anyhow:
     let mut findings: Vec<Finding> = TOOLS.iter().map(|tool| look_for(tool, &paths)).collect();
     match setup::connect(&environment, globals).await {
         Ok(cloud) => {
-            let (google, cluster) =
-                tokio::join!(preflight::check(&environment, &cloud, None), cluster(&environment, &cloud, globals));
+            let (google, resources, cluster) = tokio::join!(
+                preflight::check(&environment, &cloud, None),
+                missing::resources(&environment, &cloud),
+                cluster(&environment, &cloud, globals)
+            );
             findings.extend(google);
+            findings.push(resources);
+            if let (true, Ok(client)) = (cluster.fine, &cloud.kubernetes) {
+                findings.push(missing::namespaces(&environment, client).await);
+            }
             findings.push(cluster);
         }
         Err(error) => {

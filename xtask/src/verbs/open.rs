@@ -3,7 +3,7 @@
 use std::{io::IsTerminal as _, net::Ipv4Addr, process::Stdio};
 
 use anyhow::Context as _;
-use cli::{error::Failure, output::Output};
+use cli::{error::Failure, interrupt, output::Output};
 use cloud::shutdown;
 use contract::{config::variables, exit, labels};
 use k8s_openapi::api::core::v1::Pod;
@@ -119,7 +119,7 @@ async fn serve(client: &Client, app: &'static str, listener: TcpListener, output
     let mut connections = JoinSet::new();
     loop {
         tokio::select! {
-            () = stop.cancelled() => return Ok(exit::DONE),
+            () = stop.cancelled() => return Ok(interrupt::exit_code().unwrap_or(exit::DONE)),
             accepted = listener.accept() => {
                 let (stream, _) = accepted.context("accept a connection")?;
                 let client = client.clone();

@@ -4,7 +4,7 @@ use std::{io::IsTerminal as _, path::PathBuf};
 
 use cli::{confirm, output::Output};
 use contract::exit;
-use provision::{environment::CloudKind, locked, plan, saved::Saved, show};
+use provision::{data, environment::CloudKind, locked, plan, presence, saved::Saved, show};
 use serde_json::json;
 
 use crate::{context, globals::Globals, locking, setup};
@@ -38,6 +38,9 @@ pub(crate) struct Args {
     /// Carry out this plan of `plan --out FILE`, or nothing when the project or the environment file changed since
     #[arg(long, value_name = "FILE", conflicts_with_all = ["adopt", "prune"])]
     plan: Option<PathBuf>,
+    /// Delete subscriptions although undelivered messages would be lost with them
+    #[arg(long)]
+    cancel: bool,
     #[command(flatten)]
     lock: locking::LockArgs,
     /// Do not ask before changing anything
@@ -92,11 +95,20 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     output.note(show::render(&plan, std::io::stderr().is_terminal()).trim_end());
     setup::check_unblocked(&plan)?;
     setup::preflight(&environment, &cloud, &plan, output).await?;
+    let check_messages = async |plan: &plan::Plan| match args.cancel {
+        true => Ok(()),
+        false => data::check_messages(&cloud, plan, presence::has_cluster(&environment, &cloud).await?).await,
+    };
+    check_messages(&plan).await?;
     if !plan.is_empty() && environment.cloud == CloudKind::Google && !args.yes {
         confirm::yes(&format!("make these changes to project {}?", environment.project))?;
     }
     let settings = args.lock.settings(globals, "provision", output);
-    let plan_again = async || setup::make_plan(&environment, &cloud, options, output).await;
+    let plan_again = async || {
+        let plan = setup::make_plan(&environment, &cloud, options, output).await?;
+        check_messages(&plan).await?;
+        anyhow::Ok(plan)
+    };
     if output.json {
         output.record(&json!({"event": "plan", "plan": plan}))?;
     }

@@ -1,9 +1,12 @@
 //! `remove-business`: one business out of the cloud and the environment file, and nothing lost of its work.
 
+use std::path::Path;
+
 use anyhow::Context as _;
 use cli::{error::Failure, output::Output};
 use contract::exit;
 use provision::{
+    Environment,
     deploy::{Foreign, Only},
     environment, locked,
 };
@@ -32,27 +35,23 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
             .into());
     }
     let path = before.path.clone().context("find the environment file")?;
-    let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let text = environment::edit::remove_business(&text, &args.name)?;
-    let variables = contract::config::variables();
-    let mut after = environment::parse(&before.name, &path.display().to_string(), &text, &variables)?;
-    after.path = Some(path.clone());
+    check_writable(&path)?;
+    let (_, after) = without(&before, &path, &args.name)?;
     let cloud = setup::connect(&before, globals).await?;
     let lock = args.options.lock.settings(globals, "remove-business", output);
     let removal = Removal { before: &before, after: Some(&after), cloud: &cloud, options: &args.options, lock };
     let Some(report) = removal.run(output).await? else { return Ok(exit::DONE) };
     // They would read resources that are gone.
     let settings = args.options.lock.settings(globals, "remove-business", output);
-    locked::with_lock(&after, &cloud, &settings, None, async |step| {
+    let after = locked::with_lock(&after, &cloud, &settings, None, async |step| {
+        // Read again: somebody else may have changed it while this took its time.
+        let (text, after) = without(&before, &path, &args.name)?;
         step("configures the web apps");
-        setup::deploy_part(&after, globals, &cloud, Only::Web, Foreign::Refuse, output).await
+        setup::deploy_part(&after, globals, &cloud, Only::Web, Foreign::Refuse, output).await?;
+        std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
+        anyhow::Ok(after)
     })
     .await?;
-
-    // Read again: somebody else may have changed it while this took its time.
-    let text = std::fs::read_to_string(&path).with_context(|| format!("read {}", path.display()))?;
-    let text = environment::edit::remove_business(&text, &args.name)?;
-    std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
     setup::write_config(&after, &cloud)?;
     removing::forget_manifests(&before, Some(&args.name))?;
     if output.json {
@@ -62,4 +61,26 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         output.note(report.summary());
     }
     Ok(exit::DONE)
+}
+
+/// Checks that the environment file can be written, before anything is removed from the cloud.
+fn check_writable(path: &Path) -> anyhow::Result<()> {
+    let opened = std::fs::OpenOptions::new().append(true).open(path).map(drop);
+    opened.map_err(|error| {
+        Failure::new("environment-file", "the environment file cannot be written; nothing was removed")
+            .on(path.display().to_string())
+            .why(error.to_string())
+            .next("make it writable, and run it again")
+            .into()
+    })
+}
+
+/// The text of the environment file without the business, and what it says then.
+fn without(environment: &Environment, path: &Path, name: &str) -> anyhow::Result<(String, Environment)> {
+    let text = std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?;
+    let text = environment::edit::remove_business(&text, name)?;
+    let variables = contract::config::variables();
+    let mut after = environment::parse(&environment.name, &path.display().to_string(), &text, &variables)?;
+    after.path = Some(path.to_owned());
+    Ok((text, after))
 }

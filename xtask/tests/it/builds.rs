@@ -62,7 +62,7 @@ async fn ctrl_c_cancels_the_build_that_is_in_progress() {
     let id = begun.expect("it says which build it ordered");
     interrupt(&builds);
     let rest: Vec<String> = said.collect();
-    assert_eq!(builds.wait().unwrap().code(), Some(1), "{rest:#?}");
+    assert_eq!(builds.wait().unwrap().code(), Some(130), "{rest:#?}");
     assert!(rest.iter().any(|line| line.contains("error[interrupted]")), "{rest:#?}");
     let path = format!("v1/projects/build-desk/locations/europe-west1/builds/{id}");
     let build = desk.cloud().await.google.send(&Request::get(Api::CloudBuild, path)).await.unwrap();

@@ -93,7 +93,7 @@ async fn what_was_interrupted_is_completed_by_the_same_command() {
     })
     .await;
     nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGINT).unwrap();
-    let (_, stderr) = ended(&within(child.wait_with_output()).await.unwrap(), 1);
+    let (_, stderr) = ended(&within(child.wait_with_output()).await.unwrap(), 130);
     assert!(stderr.contains("error[stopped]") && stderr.contains("--session s1"), "{stderr}");
     assert!(desk.list("input/s1/").await.len() < 600);
 

@@ -65,7 +65,7 @@ fn an_interrupted_demo_leaves_nothing_and_says_what_to_run_next() {
             said.push('\n');
         }
         let status = demo.wait().unwrap();
-        assert_eq!(status.code(), Some(1), "{said}");
+        assert_eq!(status.code(), Some(128 + signal as i32), "{said}");
         assert!(said.contains("interrupted") && said.contains("cargo xtask demo"), "{said}");
         assert_eq!(left_of(id), Vec::<String>::new(), "{said}");
         let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../infra/generated/demo-{id}"));

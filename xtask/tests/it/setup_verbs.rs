@@ -28,9 +28,15 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    pub(crate) fn start(text: &str) -> Self {
+    /// One whose laptop cloud is not started yet.
+    pub(crate) fn new(text: &str) -> Self {
         let desk = Self { folder: tempfile::tempdir().unwrap() };
         std::fs::write(desk.file(), text).unwrap();
+        desk
+    }
+
+    pub(crate) fn start(text: &str) -> Self {
+        let desk = Self::new(text);
         desk.run(&["local", "up"], 0);
         desk
     }
@@ -95,7 +101,7 @@ impl Desk {
     }
 
     /// What `plan` tells of that is not as it should be; its exit code must fit.
-    fn pending(&self) -> Vec<Value> {
+    pub(crate) fn pending(&self) -> Vec<Value> {
         let code = self.xtask(&["plan", "--quiet"]).status.code().unwrap();
         let plan = self.json(&["plan"], code);
         let changes = plan["changes"].as_array().unwrap();

@@ -58,7 +58,8 @@ pub struct Options {
 }
 
 /// Fixed ports; 0 picks a free one.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Ports {
     /// Pub/Sub.
     pub pubsub: u16,

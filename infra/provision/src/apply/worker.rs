@@ -54,22 +54,26 @@ impl<'a> Worker<'a> {
     async fn perform(&self, change: &Change) -> Result<(), Error> {
         let id = &change.id;
         if change.action == Action::Delete {
-            let live = change.live.clone().unwrap_or_default();
-            for request in id.deletes(&live) {
-                match self.write(id, &request).await {
-                    Err(error) if !error.is_not_found() && !self.is_gone(id, &error).await => return Err(error),
-                    _ => {}
-                }
-            }
-            return Ok(());
+            return self.delete(change).await;
         }
         let Some(resource) = &change.resource else { return Ok(()) };
         match (&resource.desired, &change.action) {
             (Desired::Grants(grants), Action::Revoke) => {
                 self.edit_policy(change, |policy| policy::removal(policy, grants)).await
             }
-            (Desired::Grants(grants), _) => self.edit_policy(change, |policy| policy::edit(policy, grants)).await,
+            (Desired::Grants(grants), _) => {
+                let edit = |policy: &Value| {
+                    let mut edit = policy::edit(policy, grants);
+                    edit.remove.extend(policy::removal(policy, &change.stale).remove);
+                    edit
+                };
+                self.edit_policy(change, edit).await
+            }
             (Desired::Fields(fields), Action::Create) => self.create(change, fields).await,
+            (Desired::Fields(fields), Action::Replace) => {
+                self.delete(change).await?;
+                self.create(change, fields).await
+            }
             (Desired::Fields(fields), Action::Await) => {
                 self.await_operations(id).await?;
                 // A killed run made it; what comes with it may be as late as if we had.
@@ -90,6 +94,17 @@ impl<'a> Worker<'a> {
                 updated
             }
         }
+    }
+
+    async fn delete(&self, change: &Change) -> Result<(), Error> {
+        let (id, live) = (&change.id, change.live.clone().unwrap_or_default());
+        for request in id.deletes(&live) {
+            match self.write(id, &request).await {
+                Err(error) if !error.is_not_found() && !self.is_gone(id, &error).await => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
     }
 
     async fn create(&self, change: &Change, fields: &Value) -> Result<(), Error> {

@@ -118,7 +118,7 @@ impl Resources<'_> {
             let Some(member) = member(row.who, self.environment, Some(business)) else { continue };
             let bucket = || bucket::id(&business.bucket);
             let (on, condition) = match row.on {
-                On::Objects(parts) => (vec![bucket()], Some(under(business, parts))),
+                On::Objects(parts) => (vec![bucket()], Some(under(&business.bucket, &business.name, parts))),
                 On::Names => (vec![bucket()], None),
                 On::Topic => (vec![topic::id(self.environment, &business.topic)], None),
                 On::Events => (vec![topic::id(self.environment, &business.events_topic)], None),
@@ -212,13 +212,25 @@ fn member(who: Who, environment: &Environment, business: Option<&Business>) -> O
     Some(format!("serviceAccount:{email}"))
 }
 
+/// Whether a grant on a bucket has a condition that the table makes for a business of some name.
+pub(crate) fn is_of_business(bucket: &str, grant: &Grant) -> bool {
+    let Some(condition) = &grant.condition else { return false };
+    BUSINESS.iter().any(|row| {
+        let On::Objects(parts) = row.on else { return false };
+        let name = match parts {
+            [] => Some(condition.title.as_str()),
+            parts => condition.title.strip_suffix(&format!(" {}", parts.join(" "))),
+        };
+        name.is_some_and(|name| under(bucket, name, parts) == *condition)
+    })
+}
+
 /// Objects of a business whose name begins with one of these parts; all of them without one.
-fn under(business: &Business, parts: &[&str]) -> Condition {
-    let name = &business.name;
+fn under(bucket: &str, name: &str, parts: &[&str]) -> Condition {
     if parts.is_empty() {
-        return Condition { title: name.clone(), expression: begins(&business.bucket, &format!("{name}/")) };
+        return Condition { title: name.to_owned(), expression: begins(bucket, &format!("{name}/")) };
     }
-    let prefixes: Vec<String> = parts.iter().map(|part| begins(&business.bucket, &format!("{name}/{part}/"))).collect();
+    let prefixes: Vec<String> = parts.iter().map(|part| begins(bucket, &format!("{name}/{part}/"))).collect();
     Condition { title: format!("{name} {}", parts.join(" ")), expression: prefixes.join(" || ") }
 }
 

@@ -289,14 +289,6 @@ fn builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder().timeout(ANSWER_LIMIT).user_agent("deskgrid")
 }
 
-/// Application Default Credentials. Must be called inside a Tokio runtime.
-///
-/// # Errors
-/// When `GOOGLE_APPLICATION_CREDENTIALS` names a file that cannot be used.
-pub fn default_credentials() -> anyhow::Result<Credentials> {
-    credentials::Builder::default().with_scopes(SCOPES).build().context("find Application Default Credentials")
-}
-
 /// Credentials in a file, of a user or of a service account. Must be called inside a Tokio runtime.
 ///
 /// # Errors

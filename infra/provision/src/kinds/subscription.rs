@@ -1,5 +1,6 @@
 //! Subscriptions: each business has one, and perhaps one for messages with priority.
 
+use cloud::queue::DELETED_TOPIC;
 use contract::labels as names;
 use serde_json::json;
 
@@ -22,7 +23,8 @@ pub(crate) const RULES: Rules = Rules {
     view: as_read,
     limit: None,
     differences: by_field,
-    phase: ready,
+    // It stays detached, even if a topic of that name is created again.
+    phase: |_, live| if live["topic"] == DELETED_TOPIC { Phase::Detached } else { Phase::Ready },
     denied: not_readable,
     absent_may_be_denied: false,
     create: Some(|new| Request::new(Api::Pubsub, Method::Put, path(new.id)).body(new.fields.clone())),

@@ -96,8 +96,14 @@ fn every_kind_of_difference_has_its_line() {
     check(
         ONE,
         "subscription desk-one-bu1-subscription",
+        set("/topic", json!("another")),
+        "! cannot change subscription desk-one-bu1-subscription (bu1)\n      `topic` can never be changed; give it another name in the environment file, or delete it by hand\n    ~ topic: another -> projects/desk-one/topics/desk-one-bu1-topic",
+    );
+    check(
+        ONE,
+        "subscription desk-one-bu1-subscription",
         set("/topic", json!("_deleted-topic_")),
-        "! cannot change subscription desk-one-bu1-subscription (bu1)\n      `topic` can never be changed; give it another name in the environment file, or delete it by hand\n    ~ topic: _deleted-topic_ -> projects/desk-one/topics/desk-one-bu1-topic",
+        "- delete and create again subscription desk-one-bu1-subscription (bu1)\n      its topic was deleted, and a subscription cannot be attached to another one\n    ~ topic: _deleted-topic_ -> projects/desk-one/topics/desk-one-bu1-topic\n+ grant permissions on subscription desk-one-bu1-subscription (bu1): 3",
     );
     check(
         ONE,

@@ -2,14 +2,14 @@
 //! cloud.google.com/iam/quotas, which cannot be raised. It names no limit of bytes; a further one, of 250 domains and
 //! groups, is for members that we never add.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
 use super::{apply, edit, grants};
 use crate::{
     change::{Action, Change},
-    resource::Desired,
+    resource::{Desired, Grant, Id},
 };
 
 /// Principals of all bindings of a policy, each as often as it appears.
@@ -19,16 +19,26 @@ const CONDITIONS: usize = 20;
 /// Logic operators in a condition.
 const OPERATORS: usize = 12;
 
-/// Blocks, before anything is written, the writing of policies that IAM would refuse.
-pub(crate) fn refuse_too_large(changes: &mut [Change]) {
+/// Blocks, before anything is written, the writing of policies that IAM would refuse. `stale` are grants that `--prune`
+/// takes away.
+pub(crate) fn refuse_too_large(changes: &mut [Change], stale: &BTreeMap<Id, BTreeSet<Grant>>) {
     for change in changes.iter_mut().filter(|change| change.action == Action::Update) {
         let Some(Desired::Grants(desired)) = change.resource.as_ref().map(|resource| &resource.desired) else {
             continue;
         };
         let live = change.live.clone().unwrap_or_default();
-        if let Some(why) = too_large(&apply(&live, &edit(&live, desired))) {
+        let mut edit = edit(&live, desired);
+        edit.remove.extend(change.stale.iter().cloned());
+        if let Some(why) = too_large(&apply(&live, &edit)) {
+            let first = match stale.get(&change.id) {
+                Some(grants) if change.stale.is_empty() => format!(
+                    "`cargo xtask provision --prune` takes away those of what left the environment file, {} of them; or ",
+                    grants.len()
+                ),
+                _ => String::new(),
+            };
             let reason = format!(
-                "the policy of {} would be larger than IAM takes: {why}; give some businesses a `bucket` of their own, \
+                "the policy of {} would be larger than IAM takes: {why}; {first}give some businesses a `bucket` of their own, \
                  or name fewer under `businesses` of [web] in the environment file",
                 change.id.target()
             );

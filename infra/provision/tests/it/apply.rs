@@ -1,13 +1,17 @@
 //! Plans and how they are carried out: what is written, what of a drift is shown and repaired, and what is left out
 //! after a failure.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use localcloud::google::Google;
 use provision::{
-    Cloud, Environment, Report,
+    Cloud, Environment, Failure, Report,
     apply::{self, Event, Progress},
-    google::{Api, Client, Method, Request},
+    data,
+    google::{Api, Client, Method, Request, Retry},
     plan::{Action, Options, Plan},
     removal,
     resource::{Id, Kind},
@@ -20,6 +24,7 @@ use crate::fixture::{self, Writes, assert_same, client, cloud, environment, reco
 const TWO: &str = "[businesses.bu1]\npriority = true\n[businesses.bu2]\n";
 const SUBSCRIPTION: &str = "v1/projects/desk-one/subscriptions/desk-one-bu1-subscription";
 const TOPIC: &str = "v1/projects/desk-one/topics/desk-one-bu1-topic";
+const BUCKET: &str = "storage/v1/b/desk-one-bucket";
 const CLUSTER: &str = "projects/desk-one/locations/europe-west1/clusters/desk-one-cluster";
 const NOTIFICATIONS: &str = "storage/v1/b/desk-one-bucket/notificationConfigs";
 
@@ -181,8 +186,9 @@ async fn what_left_the_file_is_named_and_kept_unless_pruned() {
     let one = environment(&TWO.replace("[businesses.bu2]\n", ""));
     let extra = |plan: &Plan| plan.changes.iter().filter(|change| change.action == Action::Extra).count();
     let found = fixture.plan(&one).await;
-    assert_eq!(extra(&found), 6);
-    assert!(show::summary(&found).contains("6 not in the environment file"));
+    // Topics, subscription, accounts, and the permissions of the accounts on the bucket.
+    assert_eq!(extra(&found), 7);
+    assert!(show::summary(&found).contains("7 not in the environment file"));
     let options = Options { prune: true, ..Options::default() };
     provision::run(&one, &fixture.cloud, options, &silent()).await.unwrap();
     assert_eq!(extra(&fixture.plan(&one).await), 0);
@@ -190,6 +196,82 @@ async fn what_left_the_file_is_named_and_kept_unless_pruned() {
     for part in [&left["pubsub"], &left["identity"]["accounts"]["live"]] {
         assert!(!part.to_string().contains("bu2"), "{part}");
     }
+    let kept = fixture.get(Api::Storage, &format!("{BUCKET}/iam")).await.to_string();
+    assert!(kept.contains("serviceAccount:bu1-client@") && !kept.contains("bu2"), "{kept}");
+    fixture.google.stop().await;
+}
+
+/// Twenty businesses that the monitor serves: as many conditions as IAM takes for one account and role.
+fn twenty(prefix: &str) -> String {
+    let names: Vec<String> = (0..20).map(|number| format!("{prefix}{number:02}")).collect();
+    let tables: String = names.iter().map(|name| format!("[businesses.{name}]\n")).collect();
+    format!("[web]\nenabled = true\nbusinesses = {names:?}\n{tables}")
+}
+
+#[tokio::test]
+async fn grants_of_pruned_businesses_make_room_for_others() {
+    let fixture = Fixture::provisioned(&environment(&twenty("old"))).await;
+    let new = environment(&twenty("new"));
+    // As an earlier version pruned: accounts, topics and subscriptions go, and the grants stay.
+    let extra = fixture.plan(&new).await.changes.into_iter().filter(|change| change.action == Action::Extra);
+    for change in extra.filter(|change| !change.id.is_policy()) {
+        for request in change.id.deletes(&Value::Null) {
+            fixture.hand.send(&request).await.unwrap();
+        }
+    }
+    let blocked = show::render(&fixture.plan(&new).await, false);
+    assert!(
+        blocked.contains("under 40 conditions") && blocked.contains("`cargo xtask provision --prune`"),
+        "{blocked}"
+    );
+    let prune = Options { prune: true, ..Options::default() };
+    let plan = provision::make_plan(&new, &fixture.cloud, prune, &silent()).await.unwrap();
+    let shown = show::render(&plan, false);
+    let taken = "if old07 input common control: serviceAccount:web-monitor@";
+    assert!(shown.contains("~ change permissions on bucket desk-one-bucket") && shown.contains(taken), "{shown}");
+    provision::carry_out(plan, &fixture.cloud, &silent()).await.unwrap();
+    let policy = fixture.get(Api::Storage, &format!("{BUCKET}/iam?optionsRequestedPolicyVersion=3")).await.to_string();
+    assert!(!policy.contains("old") && policy.contains("new07"), "{policy}");
+    let after = provision::make_plan(&new, &fixture.cloud, prune, &silent()).await.unwrap();
+    assert!(after.is_empty(), "{}", show::render(&after, false));
+    fixture.google.stop().await;
+}
+
+#[tokio::test]
+async fn a_subscription_without_its_topic_is_created_again_once_it_is_empty() {
+    let environment = environment(TWO);
+    let fixture = Fixture::provisioned(&environment).await;
+    let publish = Request::new(Api::Pubsub, Method::Post, format!("{TOPIC}:publish"));
+    let message = json!({"messages": [{"data": "eA==", "attributes": {"deskgrid": "1"}}]});
+    fixture.hand.send(&publish.clone().body(message)).await.unwrap();
+    fixture.hand.send(&Request::new(Api::Pubsub, Method::Delete, TOPIC)).await.unwrap();
+    assert_eq!(fixture.get(Api::Pubsub, SUBSCRIPTION).await["topic"], "_deleted-topic_");
+
+    let plan = fixture.plan(&environment).await;
+    let shown = show::render(&plan, false);
+    let replaced =
+        "- delete and create again subscription desk-one-bu1-subscription (bu1)\n      its topic was deleted";
+    assert!(shown.contains(replaced) && shown.contains("+ create topic desk-one-bu1-topic"), "{shown}");
+    assert!(plan.blockers().next().is_none());
+    // A client that gives an answer the time that it takes.
+    let retry = Retry { longest: Duration::from_millis(500), ..Retry::default() };
+    let patient = cloud(client(&fixture.google).retrying(retry));
+    let refused = data::check_messages(&patient, &plan, false).await.unwrap_err();
+    let failure: &Failure = refused.downcast_ref().unwrap();
+    assert_eq!(failure.code, "pending");
+    assert!(failure.why.starts_with("1 message in desk-one-bu1-subscription was not delivered"), "{failure}");
+
+    let pull = json!({"maxMessages": 10});
+    let pull = Request::new(Api::Pubsub, Method::Post, format!("{SUBSCRIPTION}:pull")).body(pull);
+    let id = fixture.hand.send(&pull).await.unwrap()["receivedMessages"][0]["ackId"].clone();
+    let acknowledge = Request::new(Api::Pubsub, Method::Post, format!("{SUBSCRIPTION}:acknowledge"));
+    fixture.hand.send(&acknowledge.body(json!({"ackIds": [id]}))).await.unwrap();
+    data::check_messages(&patient, &plan, false).await.unwrap();
+    provision::carry_out(plan, &fixture.cloud, &silent()).await.unwrap();
+    assert!(fixture.plan(&environment).await.is_empty());
+    fixture.hand.send(&publish.body(json!({"messages": [{"data": "eA=="}]}))).await.unwrap();
+    let arrived = fixture.hand.send(&pull).await.unwrap();
+    assert_eq!(arrived["receivedMessages"].as_array().map(Vec::len), Some(1), "{arrived}");
     fixture.google.stop().await;
 }
 

@@ -55,7 +55,11 @@ pub(super) const ERRORS: &[Entry] = &[
         "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a credentials file",
     ),
     ("denied", "your account lacks a permission", "ask for the role in the message, or use another account"),
-    ("environment-file", "the environment file has errors", "correct the lines in the message"),
+    (
+        "environment-file",
+        "the environment file has errors, or cannot be written",
+        "correct the lines in the message, or make it writable",
+    ),
     ("failed", "an error without a code of its own", "read the message; --verbose prints more"),
     (
         "field-conflict",

@@ -17,11 +17,16 @@ pub(super) const EXITS: &[Entry] = &[
         "read the reason code of the outcome: `cargo xtask job JOB`",
     ),
     ("64", "the command line has an error", "see --help"),
+    ("130", "a verb was stopped by SIGINT (Ctrl-C)", "run it again; completed steps are kept"),
     (
         "137",
         "of a container: killed (SIGKILL), mostly for using more memory than its limit",
         "`cargo xtask session retry SESSION JOB` --memory MORE",
     ),
     ("139", "of a container: it crashed with a segmentation fault", "correct the program"),
-    ("143", "of a container: stopped by SIGTERM", "nothing; Kubernetes starts the next pod"),
+    (
+        "143",
+        "a verb was stopped by SIGTERM; of a container: the same",
+        "run the verb again; for a container nothing, Kubernetes starts the next pod",
+    ),
 ];

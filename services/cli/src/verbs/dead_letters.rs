@@ -16,6 +16,7 @@ use crate::{
     change::Change,
     context::{Context, Opener},
     error::Failure,
+    limit::Limit,
     output::Output,
     text,
 };
@@ -57,9 +58,8 @@ struct ListArgs {
     /// Also list discarded dead letters
     #[arg(long)]
     discarded: bool,
-    /// Show at most this many
-    #[arg(long, default_value_t = 100)]
-    limit: usize,
+    #[command(flatten)]
+    limit: Limit,
 }
 
 /// The dead letters that a verb changes.
@@ -145,18 +145,14 @@ async fn list(context: &Context, args: &ListArgs, output: &Output) -> anyhow::Re
         letters.extend(args.filter.read(context, business, args.discarded).await?);
     }
     letters.sort_by_key(|letter| letter.since);
-    let total = letters.len();
-    letters.truncate(args.limit);
+    args.limit.cut(&mut letters, output);
     if output.json {
         output.document(&letters)?;
     } else if letters.is_empty() {
         output.note("no dead letters");
     } else {
         output.line(table(&letters, Timestamp::now()))?;
-        output.note(format_args!(
-            "{} of {total}; `dead-letters replay JOB` runs one again, `dead-letters discard JOB` removes it from the list",
-            letters.len()
-        ));
+        output.note("`dead-letters replay JOB` runs one again, `dead-letters discard JOB` removes it from the list");
     }
     Ok(exit::DONE)
 }
@@ -195,6 +191,7 @@ async fn replay(context: &Context, args: &ReplayArgs, output: &Output) -> anyhow
         return show(&letters, output);
     }
     args.change.confirm(context, "replay them?")?;
+    context.check_queue(business).await?;
     let publisher = context.connection.base_publisher().await?;
     let replayer = Replayer::new(context.store.clone(), &publisher, business.clone());
     let (replayer, correction) = (&replayer, &correction);

@@ -4,7 +4,7 @@ use contract::exit;
 use jiff::{SignedDuration, Timestamp};
 use sessions::jobs::{self, Job, State};
 
-use crate::{context::Opener, output::Output, text, view};
+use crate::{context::Opener, limit::Limit, output::Output, text, view};
 
 /// The Job that changed last comes first.
 #[derive(Clone, Debug, clap::Args)]
@@ -18,9 +18,8 @@ pub struct Args {
     /// Only these states: waiting, running, succeeded, failed, cancelled, refused, expired
     #[arg(long, value_delimiter = ',', value_parser = parse_state)]
     state: Vec<State>,
-    /// Show at most this many
-    #[arg(long, default_value_t = 100)]
-    limit: usize,
+    #[command(flatten)]
+    limit: Limit,
 }
 
 /// Lists the Jobs.
@@ -30,18 +29,13 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
     let session = args.session.as_deref();
     let views = businesses.iter().map(|business| async {
         let merged = view::jobs(&context, business, session, output).await?;
-        let total = merged.len();
-        let shown = jobs::select(&context.store, &business.bucket, merged, &args.state, args.limit).await?;
-        anyhow::Ok((total, shown))
+        // One more than is shown says whether there are more.
+        let max = args.limit.max(output).saturating_add(1);
+        jobs::select(&context.store, &business.bucket, merged, &args.state, max).await
     });
-    let mut total = 0;
-    let mut shown: Vec<Job> = Vec::new();
-    for (of, jobs) in futures::future::try_join_all(views).await? {
-        total += of;
-        shown.extend(jobs);
-    }
+    let mut shown: Vec<Job> = futures::future::try_join_all(views).await?.into_iter().flatten().collect();
     shown.sort_by_key(|job| std::cmp::Reverse(job.changed));
-    shown.truncate(args.limit);
+    args.limit.cut(&mut shown, output);
     if output.json {
         output.document(&shown)?;
         return Ok(exit::DONE);
@@ -52,9 +46,6 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
         return Ok(exit::DONE);
     }
     output.line(table(&shown, Timestamp::now()))?;
-    if total > shown.len() && args.state.is_empty() {
-        output.note(format_args!("{} of {total} shown; --limit shows more", shown.len()));
-    }
     Ok(exit::DONE)
 }
 

@@ -2,12 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use cloud::controls;
+use cloud::{controls, queue, storage};
 use contract::{config::Business, exit};
 use inspect::cluster::{self, OrchestratorView};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
-use sessions::jobs::{self, Job, State};
+use sessions::jobs::{self, Job, Objects, State};
 
 use crate::{
     context::{Context, Opener},
@@ -94,33 +94,56 @@ async fn business_status(context: &Context, business: &Business, now: Timestamp)
     let in_cluster = async {
         let client = context.cluster()?;
         let namespace = &business.namespace;
-        let (jobs, deployments, pods) = tokio::try_join!(
+        let (jobs, deployments, pods, has_namespace) = tokio::try_join!(
             cluster::jobs(client, namespace, &business.name, None),
             cluster::orchestrators(client, namespace),
-            cluster::orchestrator_pods(client, namespace)
+            cluster::orchestrator_pods(client, namespace),
+            cluster::has_namespace(client, namespace)
         )?;
-        anyhow::Ok((jobs, cluster::orchestrator(&deployments, &pods)))
+        anyhow::Ok((jobs, cluster::orchestrator(&deployments, &pods), has_namespace))
     };
-    let in_cluster = in_cluster.await;
-    let objects = jobs::list(&context.store, business, None).await?;
-    let active: Vec<_> = in_cluster.iter().flat_map(|(jobs, _)| jobs).filter_map(cluster::active).collect();
+    let (in_cluster, missing, objects) = tokio::join!(
+        in_cluster,
+        queue::missing_any(&context.connection, business),
+        jobs::list(&context.store, business, None)
+    );
+    let repair = |what: &dyn std::fmt::Display| format!("{what}; `cargo xtask{} provision` repairs it", context.flag);
+    let mut missing: Vec<String> = missing?.iter().map(|missing| repair(missing)).collect();
+    let has_bucket = !objects.as_ref().is_err_and(is_absent);
+    let objects = if has_bucket { objects? } else { Objects::default() };
+    if !has_bucket {
+        missing.push(repair(&format_args!("the bucket {} does not exist", business.bucket)));
+    }
+    if let Ok((.., false)) = &in_cluster {
+        let (namespace, flag) = (&business.namespace, &context.flag);
+        missing.push(format!("the namespace {namespace} does not exist; `cargo xtask{flag} deploy` creates it"));
+    }
+    let active: Vec<_> = in_cluster.iter().flat_map(|(jobs, ..)| jobs).filter_map(cluster::active).collect();
     let mut merged = jobs::merge(&business.name, None, &objects, &active);
     let mut rest = merged.split_off(merged.len().min(READ_MAX));
     let mut unread: Vec<Job> = merged.extract_if(.., |job| job.state.is_none()).collect();
     jobs::fill(&context.store, &business.bucket, &mut unread).await?;
     merged.append(&mut unread);
     merged.append(&mut rest);
-    let (in_cluster, cluster_error) = match in_cluster {
-        Ok((jobs, orchestrator)) => {
+    let in_cluster = match in_cluster {
+        Ok((jobs, orchestrator, _)) => {
             let finished = jobs.iter().filter(|job| cluster::is_finished(job)).count();
-            (Some((orchestrator, KubernetesJobs { active: jobs.len() - finished, finished })), None)
+            Some((orchestrator, KubernetesJobs { active: jobs.len() - finished, finished }))
         }
-        Err(error) => (None, Some(format!("cannot reach the cluster: {}", cause(&error)))),
+        Err(error) => {
+            missing.push(format!("cannot reach the cluster: {}", cause(&error)));
+            None
+        }
     };
-    let controls = controls::all(&context.store, business).await?;
+    let controls = if has_bucket { controls::all(&context.store, business).await? } else { Default::default() };
     let paused: Vec<&str> =
         controls.iter().filter(|(_, control)| control.paused).map(|(session, _)| session.as_str()).collect();
-    Ok(summarise(business, &merged, &paused, in_cluster, cluster_error, now))
+    Ok(summarise(business, &merged, &paused, in_cluster, missing, now))
+}
+
+/// Whether an error is that the bucket does not exist.
+fn is_absent(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| cause.downcast_ref().is_some_and(storage::is_not_found))
 }
 
 /// Why the cluster cannot be reached, in one line.
@@ -129,13 +152,13 @@ fn cause(error: &anyhow::Error) -> String {
     failure.why.unwrap_or(failure.what)
 }
 
-/// Counts the Jobs of a business and finds its problems.
+/// Counts the Jobs of a business and finds its problems, after those that are `missing` parts.
 fn summarise(
     business: &Business,
     merged: &[Job],
     paused: &[&str],
     in_cluster: Option<(OrchestratorView, KubernetesJobs)>,
-    cluster_error: Option<String>,
+    missing: Vec<String>,
     now: Timestamp,
 ) -> BusinessStatus {
     let mut by_state: BTreeMap<State, usize> = BTreeMap::new();
@@ -149,7 +172,7 @@ fn summarise(
     let free = merged.iter().filter(|job| job.state == Some(State::Waiting) && !is_held(job));
     let waits = free.filter_map(|job| job.changed).min().map(|oldest| now.duration_since(oldest));
     let count = |state| by_state.get(&state).copied().unwrap_or_default();
-    let mut problems: Vec<String> = cluster_error.into_iter().collect();
+    let mut problems = missing;
     let (orchestrator, kubernetes_jobs) = in_cluster.unzip();
     if let Some(problem) = orchestrator.as_ref().and_then(|view: &OrchestratorView| view.problem.as_ref()) {
         problems.push(format!("orchestrator: {problem}"));

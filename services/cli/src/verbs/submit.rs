@@ -100,6 +100,7 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
         priority: args.priority,
         common: common.iter().map(|input| input.job.clone()).collect(),
     };
+    context.check_queue(business).await?;
     let publisher = context.connection.base_publisher().await?;
     let submitter = Submitter::new(context.store.clone(), &publisher, business.clone());
     // An earlier run of this command may have sent Jobs of a session that was given.

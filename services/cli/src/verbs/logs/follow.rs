@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{Args, Line, emit, line_of, pods};
-use crate::{context::Context, output::Output, view};
+use crate::{context::Context, interrupt, output::Output, view};
 
 /// Time between two searches for new pods.
 const SEARCH_INTERVAL: Duration = Duration::from_secs(1);
@@ -36,7 +36,7 @@ pub(super) async fn run(
     let mut is_failing = false;
     loop {
         tokio::select! {
-            () = stop.cancelled() => return Ok(exit::DONE),
+            () = stop.cancelled() => return Ok(interrupt::exit_code().unwrap_or(exit::DONE)),
             Some(line) = lines.recv() => emit(output, read.len() > 1, &line)?,
             Some(ended) = readers.join_next(), if !readers.is_empty() => {
                 if let Ok(Err(error)) = ended {

@@ -5,7 +5,7 @@ use contract::exit;
 use jiff::Timestamp;
 use sessions::Summary;
 
-use crate::{context::Opener, output::Output, text, view};
+use crate::{context::Opener, limit::Limit, output::Output, text, view};
 
 /// The session that changed last comes first.
 #[derive(Clone, Debug, clap::Args)]
@@ -16,9 +16,8 @@ pub(crate) struct Args {
     /// Only sessions with waiting or running Jobs
     #[arg(long)]
     pending: bool,
-    /// Show at most this many
-    #[arg(long, default_value_t = 100)]
-    limit: usize,
+    #[command(flatten)]
+    limit: Limit,
 }
 
 pub(super) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> anyhow::Result<u8> {
@@ -31,17 +30,13 @@ pub(super) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
     }
     found.retain(|summary| !args.pending || summary.counts.pending() > 0);
     found.sort_by_key(|summary| std::cmp::Reverse(summary.changed));
-    let total = found.len();
-    found.truncate(args.limit);
+    args.limit.cut(&mut found, output);
     if output.json {
         output.document(&found)?;
     } else if found.is_empty() {
         output.note("no sessions");
     } else {
         output.line(table(&found, Timestamp::now()))?;
-        if total > found.len() {
-            output.note(format_args!("{} of {total} shown; --limit shows more", found.len()));
-        }
     }
     Ok(exit::DONE)
 }

@@ -85,6 +85,7 @@ pub(super) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
         return Ok(exit::DONE);
     }
     args.change.confirm(&context, "retry them?")?;
+    context.check_queue(session.business).await?;
     let publisher = context.connection.base_publisher().await?;
     let retrier = Retrier::new(context.store.clone(), &publisher, session.business.clone());
     let (retrier, resources) = (&retrier, &resources);

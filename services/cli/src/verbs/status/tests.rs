@@ -50,7 +50,7 @@ fn jobs_are_counted_and_problems_are_found() {
         &merged,
         &[],
         Some((well.clone(), KubernetesJobs { active: 1, finished: 3 })),
-        None,
+        Vec::new(),
         now,
     );
     let counts: Vec<_> = status.jobs.iter().map(|(state, count)| (state.as_str(), *count)).collect();
@@ -65,18 +65,18 @@ fn jobs_are_counted_and_problems_are_found() {
         &merged,
         &[],
         Some((well.clone(), KubernetesJobs { active: 2, finished: 0 })),
-        None,
+        Vec::new(),
         now,
     );
     assert_eq!(full.problems, ["1 Job has failed"]);
     let paused =
-        summarise(&business(), &merged, &["s"], Some((well, KubernetesJobs { active: 1, finished: 0 })), None, now);
+        summarise(&business(), &merged, &["s"], Some((well, KubernetesJobs { active: 1, finished: 0 })), vec![], now);
     assert_eq!(paused.problems, ["1 Job has failed"], "what is paused waits for a reason");
 }
 
 #[test]
 fn without_the_cluster_the_rest_is_still_shown() {
-    let status = summarise(&business(), &[], &[], None, Some("cannot reach the cluster".into()), Timestamp::UNIX_EPOCH);
+    let status = summarise(&business(), &[], &[], None, vec!["cannot reach the cluster".into()], Timestamp::UNIX_EPOCH);
     assert_eq!(status.problems, ["cannot reach the cluster"]);
     let table = table(&[status]);
     assert!(table.contains('?') && table.contains("bu1"), "{table}");

@@ -1,0 +1,84 @@
+//! What of a provisioned and deployed environment is gone, such as after a deletion by hand.
+
+use std::sync::Arc;
+
+use inspect::cluster::has_namespace;
+use provision::{
+    Cloud, Environment, apply,
+    finding::Finding,
+    plan::{self, Action, Change, Plan},
+    resource::Kind,
+};
+
+use crate::context;
+
+/// What the environment file says and the project does not have.
+pub(super) async fn resources(environment: &Environment, cloud: &Cloud) -> Finding {
+    let silent: apply::Progress = Arc::new(|_| {});
+    match provision::make_plan(environment, cloud, plan::Options::default(), &silent).await {
+        Ok(plan) => of_plan(&plan),
+        Err(error) => Finding::bad("resources", format!("{error:#}"), ""),
+    }
+}
+
+fn of_plan(plan: &Plan) -> Finding {
+    const WHAT: &str = "resources";
+    const FIX: &str = "cargo xtask provision; `cargo xtask plan` shows what it does";
+    let gone: Vec<String> = plan.changes.iter().filter_map(gone).collect();
+    let is_set_up = |change: &Change| {
+        change.live.is_some() && matches!(change.id.kind, Kind::Cluster | Kind::Topic | Kind::Subscription)
+    };
+    let differ = plan.pending().count();
+    if gone.is_empty() {
+        return match differ {
+            0 => Finding::good(WHAT, "as the environment file says"),
+            _ => Finding::bad(WHAT, format!("{differ} are not as the environment file says"), FIX).optional(),
+        };
+    }
+    if !plan.changes.iter().any(is_set_up) {
+        // Before the first `provision` that is as it should be.
+        return Finding::bad(WHAT, "nothing is provisioned", "cargo xtask provision").optional();
+    }
+    Finding::bad(WHAT, gone.join(", "), FIX)
+}
+
+/// What a change is needed for, when that is a resource that does not exist or cannot work.
+fn gone(change: &Change) -> Option<String> {
+    let id = &change.id;
+    match &change.action {
+        Action::Create => Some(format!("there is no {id}")),
+        Action::Missing if change.live.is_none() => Some(format!("there is no {id}, which somebody else makes")),
+        Action::Replace => Some(format!("the topic of the {id} was deleted")),
+        Action::Blocked { reason } => Some(format!("{id}: {reason}")),
+        Action::Foreign { owner } => Some(format!("{id} is somebody else's: {owner}")),
+        Action::Missing
+        | Action::Update
+        | Action::Adopt
+        | Action::Await
+        | Action::Delete
+        | Action::Revoke
+        | Action::Kept { .. }
+        | Action::Extra
+        | Action::Nothing => None,
+    }
+}
+
+/// The namespaces of the businesses; one that was deployed from this machine must exist.
+pub(super) async fn namespaces(environment: &Environment, client: &kube::Client) -> Finding {
+    let (mut gone, mut was_deployed) = (Vec::new(), false);
+    for business in &environment.businesses {
+        match has_namespace(client, &business.namespace).await {
+            Ok(true) => {}
+            Ok(false) => {
+                gone.push(business.namespace.as_str());
+                was_deployed |= context::generated(environment).join("manifests").join(&business.name).is_dir();
+            }
+            Err(error) => return Finding::bad("namespaces", format!("{error:#}"), ""),
+        }
+    }
+    if gone.is_empty() {
+        return Finding::good("namespaces", "there is one of every business");
+    }
+    let finding = Finding::bad("namespaces", format!("there is no {}", gone.join(", ")), "cargo xtask deploy");
+    if was_deployed { finding } else { finding.optional() }
+}
