@@ -1,6 +1,6 @@
 //! Removal of businesses, as `remove-business` and `teardown` show and confirm it.
 
-use std::{io::IsTerminal as _, time::Duration};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use cli::{confirm, output::Output, text};
@@ -106,7 +106,7 @@ impl Removal<'_> {
             self.show(&plan, &removals, output)?;
             return Ok(None);
         }
-        output.note(show::render(&plan, std::io::stderr().is_terminal()).trim_end());
+        output.note_changes(&show::render(&plan));
         for line in self.describe(&removals) {
             output.note(line);
         }
@@ -154,7 +154,7 @@ impl Removal<'_> {
         if output.json {
             return output.document(&json!({"plan": plan, "businesses": removals}));
         }
-        output.line(show::render(plan, std::io::stdout().is_terminal()).trim_end())?;
+        output.changes(&show::render(plan))?;
         for line in self.describe(removals) {
             output.line(line)?;
         }

@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use contract::{config, exit, names, quantity};
+use contract::{config, exit, expansion, names, quantity};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tera::{Kwargs, State, Tera};
@@ -180,8 +180,7 @@ struct Values<'a> {
     /// Google places the pods, and keeps what may be interrupted apart.
     autopilot: bool,
     wrapped: bool,
-    /// The desk's command; Kubernetes would put variables in the place of `$(…)`.
-    command: Vec<String>,
+    command: &'a [String],
     disk: &'a str,
     /// The work folder and the logs: Autopilot grants a Pod what it requests, and 1 GiB without a request.
     ephemeral_storage: String,
@@ -225,7 +224,7 @@ fn business_files(
         workload_identity: environment.auth == Auth::WorkloadIdentity,
         autopilot: environment.cluster.mode == ClusterMode::Autopilot,
         wrapped: !business.engine.command.is_empty(),
-        command: business.engine.command.iter().map(|word| word.replace("$(", "$$(")).collect(),
+        command: &business.engine.command,
         disk: &business.engine.disk,
         ephemeral_storage: (quantity::bytes(&business.engine.disk).unwrap_or_default() + LOGS_BYTES).to_string(),
         exit_permanent: exit::PERMANENT,
@@ -274,6 +273,10 @@ fn objects(tera: &Tera, name: &str, values: &impl Serialize) -> anyhow::Result<(
 fn templates() -> anyhow::Result<Tera> {
     let mut tera = Tera::new();
     tera.register_filter("json", |value: tera::Value, _: Kwargs, _: &State<'_>| json(&value));
+    // For `env`, `command` and `args`. JSON has a `$` in its texts only.
+    tera.register_filter("literal", |value: tera::Value, _: Kwargs, _: &State<'_>| {
+        json(&value).map(|text| expansion::escape(&text))
+    });
     tera.add_raw_templates(TEMPLATES.to_vec())
         .map_err(|error| anyhow::anyhow!("{error}").context("read the templates"))?;
     Ok(tera)

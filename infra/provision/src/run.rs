@@ -125,7 +125,7 @@ async fn changed(
 pub async fn carry_out(plan: Plan, cloud: &Cloud, progress: &Progress) -> anyhow::Result<Report> {
     let started = Instant::now();
     if plan.blockers().next().is_some() {
-        bail!("the plan cannot be carried out\n{}", show::render(&plan, false));
+        bail!("the plan cannot be carried out\n{}", show::render(&plan));
     }
     let applied = apply(&plan, &cloud.google, progress).await;
     if !applied.failures.is_empty() {

@@ -9,10 +9,9 @@ use crate::plan::{Action, Change, Difference, Plan};
 /// From so many businesses on, one to which nothing but new things comes is one line.
 const MANY: usize = 6;
 
-/// The plan as text, with ANSI colours when `colour` is set: what the environment shares first, then business by
-/// business. What needs nothing is not shown; what is new is one line, since the environment file says all of it; and
-/// where many businesses are new, each is one line.
-pub fn render(plan: &Plan, colour: bool) -> String {
+/// The plan as text: what the environment shares first, then business by business. What needs nothing is not shown; what
+/// is new is one line, since the environment file says all of it; and where many businesses are new, each is one line.
+pub fn render(plan: &Plan) -> String {
     let mut text = String::new();
     let mut changes: Vec<&Change> = plan.changes.iter().filter(|change| change.action != Action::Nothing).collect();
     let mut businesses: Vec<Option<&str>> = vec![None];
@@ -32,26 +31,23 @@ pub fn render(plan: &Plan, colour: bool) -> String {
         let is_new = is_new(change, plan);
         if let Some(business) = change.business.as_deref().filter(|business| short.contains(business)) {
             if shown != Some(business) {
-                let _ = writeln!(text, "{}", paint(&new_business(business, &changes), 32, colour));
+                let _ = writeln!(text, "{}", new_business(business, &changes));
             }
             shown = Some(business);
             continue;
         }
-        let (mark, code, verb) =
-            if is_new && change.id.is_policy() { ('+', 32, "grant") } else { mark(&change.action) };
+        let (mark, verb) = if is_new && change.id.is_policy() { ('+', "grant") } else { mark(&change.action) };
         let business = change.business.as_ref().map(|name| format!(" ({name})")).unwrap_or_default();
         let count = match change.differences.len() {
             count if is_new && change.id.is_policy() => format!(": {count}"),
             _ => String::new(),
         };
-        let line = format!("{mark} {verb} {}{business}{count}", change.id);
-        let _ = writeln!(text, "{}", paint(&line, code, colour));
+        let _ = writeln!(text, "{mark} {verb} {}{business}{count}", change.id);
         if let Some(note) = note(&change.action) {
             let _ = writeln!(text, "      {note}");
         }
         for difference in change.differences.iter().filter(|_| !is_new) {
-            let (line, code) = difference_line(difference);
-            let _ = writeln!(text, "{}", paint(&line, code, colour));
+            let _ = writeln!(text, "{}", difference_line(difference));
         }
     }
     let _ = write!(text, "{}", summary(plan));
@@ -108,21 +104,21 @@ pub fn summary(plan: &Plan) -> String {
     format!("{} in project {}: {what}, {unchanged} as they should be", plan.environment, plan.project)
 }
 
-fn mark(action: &Action) -> (char, u8, &'static str) {
+fn mark(action: &Action) -> (char, &'static str) {
     match action {
-        Action::Create => ('+', 32, "create"),
-        Action::Update => ('~', 33, "change"),
-        Action::Replace => ('-', 31, "delete and create again"),
-        Action::Adopt => ('~', 33, "take over"),
-        Action::Await => ('~', 33, "wait for"),
-        Action::Delete => ('-', 31, "delete"),
-        Action::Revoke => ('-', 31, "take away"),
-        Action::Kept { .. } => ('=', 36, "keep"),
-        Action::Foreign { .. } => ('!', 31, "somebody else's:"),
-        Action::Missing => ('!', 31, "missing:"),
-        Action::Blocked { .. } => ('!', 31, "cannot change"),
-        Action::Extra => ('?', 36, "not in the environment file:"),
-        Action::Nothing => (' ', 0, "nothing to do for"),
+        Action::Create => ('+', "create"),
+        Action::Update => ('~', "change"),
+        Action::Replace => ('-', "delete and create again"),
+        Action::Adopt => ('~', "take over"),
+        Action::Await => ('~', "wait for"),
+        Action::Delete => ('-', "delete"),
+        Action::Revoke => ('-', "take away"),
+        Action::Kept { .. } => ('=', "keep"),
+        Action::Foreign { .. } => ('!', "somebody else's:"),
+        Action::Missing => ('!', "missing:"),
+        Action::Blocked { .. } => ('!', "cannot change"),
+        Action::Extra => ('?', "not in the environment file:"),
+        Action::Nothing => (' ', "nothing to do for"),
     }
 }
 
@@ -141,14 +137,14 @@ fn note(action: &Action) -> Option<String> {
     }
 }
 
-fn difference_line(difference: &Difference) -> (String, u8) {
+fn difference_line(difference: &Difference) -> String {
     let Difference { field, live, desired } = difference;
     match (live, desired) {
-        (None, Some(desired)) => (format!("    + {field}: {}", brief(desired)), 32),
-        (Some(live), None) => (format!("    - {field}: {}", brief(live)), 31),
+        (None, Some(desired)) => format!("    + {field}: {}", brief(desired)),
+        (Some(live), None) => format!("    - {field}: {}", brief(live)),
         (live, desired) => {
             let text = |value: &Option<Value>| value.as_ref().map_or_else(|| "nothing".to_owned(), brief);
-            (format!("    ~ {field}: {} -> {}", text(live), text(desired)), 33)
+            format!("    ~ {field}: {} -> {}", text(live), text(desired))
         }
     }
 }
@@ -158,8 +154,4 @@ fn brief(value: &Value) -> String {
         Value::String(text) => text.clone(),
         other => other.to_string(),
     }
-}
-
-fn paint(text: &str, code: u8, colour: bool) -> String {
-    if colour && code != 0 { format!("\u{1b}[{code}m{text}\u{1b}[0m") } else { text.to_owned() }
 }

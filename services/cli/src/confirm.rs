@@ -2,7 +2,7 @@
 
 use std::io::{IsTerminal as _, Write as _};
 
-use crate::error::Failure;
+use crate::{error::Failure, text::clean};
 
 /// Asks a question, and returns when the answer is yes.
 ///
@@ -35,7 +35,7 @@ fn ask(question: &str, without_terminal: &str) -> anyhow::Result<String> {
             .next(without_terminal)
             .into());
     }
-    let _ = write!(std::io::stderr().lock(), "{question}");
+    let _ = write!(std::io::stderr().lock(), "{}", clean(question));
     let mut answer = String::new();
     std::io::stdin().read_line(&mut answer)?;
     Ok(answer)

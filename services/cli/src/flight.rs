@@ -10,7 +10,7 @@ use std::{
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use crate::output::{BETWEEN_LINES, Output};
+use crate::output::{BETWEEN_LINES, Output, for_people};
 
 /// Time between two frames of a moving line.
 const TICK: Duration = Duration::from_millis(100);
@@ -80,7 +80,7 @@ impl Flight {
                     bar.set_length(100);
                     bar.set_position(u64::from(percent));
                 }
-                bar.set_message(format!("{name}: {what}"));
+                bar.set_message(for_people(&format!("{name}: {what}")));
                 self.count(&mut state);
             }
             None if line.printed.is_none_or(|printed| printed.elapsed() >= BETWEEN_LINES) => {
@@ -107,7 +107,7 @@ impl Flight {
         self.count(&mut state);
         match &self.terminal {
             // Printing fails when the terminal is closed.
-            Some(terminal) => drop(terminal.println(said.to_string())),
+            Some(terminal) => drop(terminal.println(for_people(&said.to_string()))),
             None => self.output.note(said),
         }
     }
@@ -140,7 +140,7 @@ fn line(terminal: &MultiProgress, rest: Option<&ProgressBar>, name: &str, begun:
         Some(rest) => terminal.insert_before(rest, bar),
         None => terminal.add(bar),
     };
-    bar.set_message(name.to_owned());
+    bar.set_message(for_people(name));
     bar.enable_steady_tick(TICK);
     bar
 }

@@ -1,4 +1,8 @@
 //! Results on standard output, messages and progress on standard error.
+//!
+//! All text for people goes through [`clean`] here: names, log lines and errors come from others, and a control
+//! character in them would reach the terminal of an operator. A program that reads a log or a result in a pipe gets its
+//! bytes.
 
 use std::{
     fmt,
@@ -10,7 +14,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 use tracing_subscriber::EnvFilter;
 
-use crate::{error::Failure, globals::Globals, program};
+use crate::{
+    error::Failure,
+    globals::Globals,
+    program,
+    text::{self, clean},
+};
 
 /// Time between two lines of progress when standard error is not a terminal.
 pub(crate) const BETWEEN_LINES: Duration = Duration::from_secs(5);
@@ -52,12 +61,6 @@ impl Output {
         Self { quiet: true, verbose: false, json: false }
     }
 
-    /// Whether results are coloured: they go to a terminal, and `NO_COLOR` is not set.
-    pub fn colour(&self) -> bool {
-        let unwanted = contract::config::variables().get("NO_COLOR").is_some_and(|value| !value.is_empty());
-        !self.json && io::stdout().is_terminal() && !unwanted
-    }
-
     /// Prints a message, unless `--quiet` is given.
     pub fn note(&self, message: impl fmt::Display) {
         if !self.quiet {
@@ -80,7 +83,7 @@ impl Output {
     /// Prints an error, as JSON when results are JSON.
     pub fn failure(&self, failure: &Failure) {
         match serde_json::to_string(failure) {
-            Ok(text) if self.json => to_stderr(&text),
+            Ok(text) if self.json => to_stderr(&text::escape_json(&text)),
             _ => to_stderr(&failure.to_string()),
         }
     }
@@ -90,7 +93,32 @@ impl Output {
     /// # Errors
     /// [`Closed`] when standard output is closed.
     pub fn line(&self, text: impl fmt::Display) -> anyhow::Result<()> {
-        self.write(program::with_own_commands(&format!("{text}\n")).as_bytes())
+        to_stdout(format!("{}\n", for_people(&text.to_string())).as_bytes())
+    }
+
+    /// Prints the lines of a difference, each in the colour of its mark.
+    ///
+    /// # Errors
+    /// [`Closed`] when standard output is closed.
+    pub fn changes(&self, text: &str) -> anyhow::Result<()> {
+        to_stdout(format!("{}\n", painted(text, has_colour(&io::stdout()))).as_bytes())
+    }
+
+    /// Prints the lines of a difference as a message.
+    pub fn note_changes(&self, text: &str) {
+        if !self.quiet {
+            print_stderr(&painted(text, has_colour(&io::stderr())));
+        }
+    }
+
+    /// Prints a line of a log, and where it is from.
+    ///
+    /// # Errors
+    /// [`Closed`] when standard output is closed.
+    pub fn log_line(&self, from: Option<&str>, line: &str) -> anyhow::Result<()> {
+        let from = from.map(|from| text::tint(&clean(from), has_colour(&io::stdout())) + " | ").unwrap_or_default();
+        let line = if io::stdout().is_terminal() { clean(line) } else { line.into() };
+        to_stdout(format!("{from}{line}\n").as_bytes())
     }
 
     /// Writes bytes of a result.
@@ -98,11 +126,10 @@ impl Output {
     /// # Errors
     /// [`Closed`] when standard output is closed.
     pub fn write(&self, bytes: &[u8]) -> anyhow::Result<()> {
-        let mut stdout = io::stdout().lock();
-        match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
-            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Closed.into()),
-            written => Ok(written?),
+        if io::stdout().is_terminal() {
+            return to_stdout(clean(&String::from_utf8_lossy(bytes)).as_bytes());
         }
+        to_stdout(bytes)
     }
 
     /// Prints a result as one JSON document.
@@ -110,7 +137,7 @@ impl Output {
     /// # Errors
     /// [`Closed`] when standard output is closed.
     pub fn document(&self, value: &impl Serialize) -> anyhow::Result<()> {
-        self.line(serde_json::to_string_pretty(value)?)
+        self.line(text::escape_json(&serde_json::to_string_pretty(value)?))
     }
 
     /// Prints a result as one line of newline-delimited JSON.
@@ -118,7 +145,7 @@ impl Output {
     /// # Errors
     /// [`Closed`] when standard output is closed.
     pub fn record(&self, value: &impl Serialize) -> anyhow::Result<()> {
-        self.line(serde_json::to_string(value)?)
+        self.line(text::escape_json(&serde_json::to_string(value)?))
     }
 
     /// Starts progress of `total` parts.
@@ -126,7 +153,7 @@ impl Output {
         let bar = (io::stderr().is_terminal() && !self.quiet).then(|| {
             let style = ProgressStyle::with_template("{prefix} {bar:30} {pos}/{len} {msg} {elapsed}")
                 .unwrap_or_else(|_| ProgressStyle::default_bar());
-            let bar = ProgressBar::new(total as u64).with_style(style).with_prefix(what.to_owned());
+            let bar = ProgressBar::new(total as u64).with_style(style).with_prefix(for_people(what));
             bar.enable_steady_tick(Duration::from_millis(200));
             bar
         });
@@ -149,7 +176,7 @@ impl Progress {
     pub fn set(&mut self, done: usize, detail: &str) {
         if let Some(bar) = &self.bar {
             bar.set_position(done as u64);
-            bar.set_message(detail.to_owned());
+            bar.set_message(for_people(detail));
         } else if self.last.elapsed() >= BETWEEN_LINES {
             self.last = Instant::now();
             let seconds = self.started.elapsed().as_secs();
@@ -184,7 +211,35 @@ pub fn start_logging(globals: &Globals) {
         .try_init();
 }
 
-/// Prints a line on standard error. If that is closed, nobody reads errors either.
+/// Text for people: with the commands of this program, and clean.
+pub(crate) fn for_people(text: &str) -> String {
+    clean(&program::with_own_commands(text)).into_owned()
+}
+
+fn painted(text: &str, colour: bool) -> String {
+    let text = for_people(text.trim_end());
+    text.lines().map(|line| text::paint_change(line, colour)).collect::<Vec<_>>().join("\n")
+}
+
+/// Whether an output is coloured: it is a terminal, and `NO_COLOR` is not set.
+fn has_colour(output: &impl io::IsTerminal) -> bool {
+    let unwanted = contract::config::variables().get("NO_COLOR").is_some_and(|value| !value.is_empty());
+    output.is_terminal() && !unwanted
+}
+
+fn to_stdout(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut stdout = io::stdout().lock();
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Closed.into()),
+        written => Ok(written?),
+    }
+}
+
 fn to_stderr(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{}", program::with_own_commands(text));
+    print_stderr(&for_people(text));
+}
+
+/// Prints a line on standard error. If that is closed, nobody reads errors either.
+fn print_stderr(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }

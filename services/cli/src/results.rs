@@ -143,7 +143,9 @@ fn start(format: Format) -> String {
 
 fn record(format: Format, row: &Row, first: bool) -> anyhow::Result<String> {
     Ok(match format {
-        Format::Json => format!("{}\n{}", if first { "" } else { "," }, serde_json::to_string(row)?),
+        Format::Json => {
+            format!("{}\n{}", if first { "" } else { "," }, text::escape_json(&serde_json::to_string(row)?))
+        }
         Format::Csv | Format::Table => format!("{}\n", results::csv_line(row.cells().iter().map(String::as_str))),
     })
 }

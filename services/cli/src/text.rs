@@ -1,6 +1,6 @@
 //! Durations, sizes, counts and tables as people read them.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use comfy_table::{ContentArrangement, Table, presets};
 use sessions::Cause;
@@ -34,8 +34,31 @@ pub(crate) fn cause(cause: &Cause) -> String {
     page
 }
 
+/// Text without control characters, which a terminal would obey, and without characters that reverse the direction of
+/// what follows; each is replaced by its number. Lines and tabs stay.
+pub fn clean(text: &str) -> Cow<'_, str> {
+    without(text, |c| is_obeyed(c) && !matches!(c, '\n' | '\t'), |c| c.escape_default().to_string())
+}
+
+/// JSON with an escape for each such character; the encoder leaves those beyond ASCII as they are.
+pub(crate) fn escape_json(json: &str) -> Cow<'_, str> {
+    // The line breaks of an indented document are not part of a text.
+    without(json, |c| is_obeyed(c) && c != '\n', |c| format!("\\u{:04x}", u32::from(c)))
+}
+
+fn is_obeyed(c: char) -> bool {
+    c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+fn without(text: &str, is_bad: impl Fn(char) -> bool, replace: impl Fn(char) -> String) -> Cow<'_, str> {
+    if !text.contains(&is_bad) {
+        return text.into();
+    }
+    text.chars().map(|c| if is_bad(c) { replace(c) } else { c.to_string() }).collect::<String>().into()
+}
+
 /// A name in a colour that depends only on the name, when `colour` is set.
-pub fn tint(name: &str, colour: bool) -> String {
+pub(crate) fn tint(name: &str, colour: bool) -> String {
     if !colour {
         return name.to_owned();
     }
@@ -45,13 +68,13 @@ pub fn tint(name: &str, colour: bool) -> String {
 }
 
 /// A line of a difference in the colour of its mark, when `colour` is set.
-pub fn paint_change(line: &str, colour: bool) -> String {
-    let code = match line.chars().next() {
+pub(crate) fn paint_change(line: &str, colour: bool) -> String {
+    let code = match line.trim_start().chars().next() {
         _ if !colour => return line.to_owned(),
         Some('+') => 32,
         Some('-' | '!') => 31,
         Some('~') => 33,
-        Some('@') => 36,
+        Some('@' | '=' | '?') => 36,
         _ => return line.to_owned(),
     };
     format!("\x1b[{code}m{line}\x1b[0m")
@@ -72,7 +95,8 @@ pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> St
     table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     table.set_header(header.iter().map(|name| name.to_uppercase()));
     for row in rows {
-        table.add_row(row);
+        // A line break in a cell would look like another row.
+        table.add_row(row.iter().map(|cell| clean(cell).replace('\n', "\\n").replace('\t', " ")));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
@@ -114,6 +138,23 @@ mod tests {
             (shell("a/b.json"), shell("it's"), shell("")),
             ("a/b.json".into(), r"'it'\''s'".into(), "''".into())
         );
+    }
+
+    #[test]
+    fn what_a_terminal_would_obey_is_shown_as_its_number() {
+        for (text, expected) in [
+            ("plain é 日本\n\ttab", "plain é 日本\n\ttab"),
+            ("\u{1b}[31mred\r\u{7}\0\u{7f}", r"\u{1b}[31mred\r\u{7}\u{0}\u{7f}"),
+            ("\u{9b}31m \u{202e}fdp.exe", r"\u{9b}31m \u{202e}fdp.exe"),
+        ] {
+            assert_eq!(clean(text), expected);
+        }
+        let document = serde_json::json!({"id": "\u{1b}\u{9b}\u{7f}é\n"});
+        let json = serde_json::to_string_pretty(&document).unwrap();
+        assert_eq!(escape_json(&json), "{\n  \"id\": \"\\u001b\\u009b\\u007fé\\n\"\n}");
+        assert_eq!(serde_json::from_str::<serde_json::Value>(&escape_json(&json)).unwrap(), document);
+        let table = table(&["id"], [vec!["a\u{1b}[2J\nrow\tb".to_owned()]]);
+        assert_eq!(table, "ID\na\\u{1b}[2J\\nrow b");
     }
 
     #[test]

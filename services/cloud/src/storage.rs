@@ -7,6 +7,6 @@ mod stream;
 mod upload;
 
 pub use amend::Replaced;
-pub use store::{Object, Properties, Store, Written, is_denied, is_failed_precondition, is_not_found};
+pub use store::{Object, Properties, Store, Written, is_denied, is_failed_precondition, is_hidden, is_not_found};
 pub use stream::{Contents, Incoming};
 pub use upload::{Fingerprint, crc32c_of_file};

@@ -7,6 +7,7 @@ pub mod batch;
 pub mod config;
 pub mod control;
 pub mod exit;
+pub mod expansion;
 pub mod identity;
 pub mod labels;
 pub mod message;

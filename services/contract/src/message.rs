@@ -179,6 +179,8 @@ pub enum Request {
     /// The message's bytes are the payload: write them to the input that `work` names, then run it.
     /// `work.identity.generation` is 0 until they were written.
     Inline(Work),
+    /// Nothing: the console made a folder.
+    FolderMarker,
 }
 
 /// Why a message cannot be a Job.
@@ -188,11 +190,13 @@ pub struct Refusal {
     pub code: &'static str,
     /// One sentence for a person.
     pub message: String,
+    /// The work without its options, when an upload is refused for them: its outcome says so.
+    pub work: Option<Box<Work>>,
 }
 
 impl Refusal {
     fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), work: None }
     }
 }
 
@@ -270,18 +274,24 @@ fn decode_notification(message: Received<'_>, business: &Business) -> Result<Req
     if event != "OBJECT_FINALIZE" {
         return Err(Refusal::new("wrong-event", format!("a notification of {event:?}; only OBJECT_FINALIZE is work")));
     }
-    let mut work = locate(attribute("bucketId"), attribute("objectId"), business)?;
-    work.identity.generation = parse_generation(&attribute("objectGeneration").into())?;
     // The object's own metadata carries the options that a message of ours has as attributes.
-    let metadata: Resource = serde_json::from_slice(message.data).map_err(|error| {
+    let resource = serde_json::from_slice::<Resource>(message.data).map_err(|error| {
         let why = match attribute("payloadFormat") {
             "NONE" => "it has no payload; the notification must have the payload format JSON_API_V1".to_owned(),
             _ => format!("its data is not the object's description as JSON: {error}"),
         };
         Refusal::new("malformed-message", format!("a storage notification has no options: {why}"))
-    })?;
-    options(&mut work, &from_metadata(metadata.metadata), business)?;
-    Ok(Request::Run(work))
+    });
+    let (bucket, object) = (attribute("bucketId"), attribute("objectId"));
+    if resource.as_ref().is_ok_and(|resource| resource.size == "0")
+        && bucket == business.bucket
+        && object::is_folder_marker(&business.name, object)
+    {
+        return Ok(Request::FolderMarker);
+    }
+    let mut work = locate(bucket, object, business)?;
+    work.identity.generation = parse_generation(&attribute("objectGeneration").into())?;
+    with_options(work, resource?.metadata, business).map(Request::Run)
 }
 
 /// The work that an input object requests with its name, its generation and its metadata.
@@ -296,8 +306,20 @@ pub fn stored(
 ) -> Result<Work, Refusal> {
     let mut work = locate(&business.bucket, object, business)?;
     work.identity.generation = generation;
-    options(&mut work, &from_metadata(metadata.clone()), business)?;
-    Ok(work)
+    with_options(work, metadata.clone(), business)
+}
+
+/// The work of an input with the options in its metadata. A refusal names the work, so that it gets an outcome.
+fn with_options(located: Work, metadata: BTreeMap<String, String>, business: &Business) -> Result<Work, Refusal> {
+    let attributes = from_metadata(metadata);
+    let mut work = located.clone();
+    options(&mut work, &attributes, business).map(|()| work).map_err(|refusal| {
+        let mut work = located;
+        // As readers of the input count attempts.
+        let attempt = attributes.get(labels::ATTRIBUTE_ATTEMPT).and_then(|text| text.parse().ok());
+        work.identity.attempt = attempt.unwrap_or_default();
+        Refusal { work: Some(Box::new(work)), ..refusal }
+    })
 }
 
 /// The attributes in an input's custom metadata, without the metadata of other tools.
@@ -308,6 +330,9 @@ fn from_metadata(metadata: BTreeMap<String, String>) -> BTreeMap<String, String>
 
 #[derive(Deserialize)]
 struct Resource {
+    /// Decimal text, as in all of Google's JSON.
+    #[serde(default)]
+    size: String,
     #[serde(default)]
     metadata: BTreeMap<String, String>,
 }
@@ -320,9 +345,8 @@ fn decode_inline(message: Received<'_>, business: &Business) -> Result<Request, 
         return Err(Refusal::new("malformed-message", "the message id cannot be part of an object name"));
     }
     let object = object::input(&business.name, object::INLINE_SESSION, message.message_id);
-    let mut work = locate(&business.bucket, &object, business)?;
-    options(&mut work, message.attributes, business)?;
-    Ok(Request::Inline(work))
+    // The attributes are the publisher's own, whatever they are called.
+    Ok(Request::Inline(locate(&business.bucket, &object, business)?))
 }
 
 fn parse_generation(value: &serde_json::Value) -> Result<i64, Refusal> {

@@ -22,6 +22,12 @@ pub fn input(business: &str, session: &str, job: &str) -> String {
     format!("{business}/input/{session}/{job}")
 }
 
+/// Whether the name is that of a folder below `B/input/`, as the console and other tools make them: an object with no
+/// contents.
+pub fn is_folder_marker(business: &str, object: &str) -> bool {
+    object.starts_with(&input_prefix(business)) && object.ends_with('/')
+}
+
 /// `B/common/SESSION/NAME`.
 pub fn common(business: &str, session: &str, name: &str) -> String {
     format!("{business}/common/{session}/{name}")

@@ -136,6 +136,7 @@ proptest! {
                 stays_inside(&work)?;
             }
             Ok(Request::RunLive(work) | Request::Inline(work)) => stays_inside(&work)?,
+            Ok(Request::FolderMarker) => prop_assert!(attributes["objectId"].ends_with('/')),
             Err(refusal) => prop_assert!(!refusal.code.is_empty() && !refusal.message.is_empty()),
         }
     }

@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use bytes::Bytes;
-use cloud::storage::{Properties, Store, Written, is_denied};
+use cloud::storage::{Properties, Store, Written, is_denied, is_hidden};
 
 /// An object that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,7 +68,11 @@ impl Objects for Store {
     }
 
     async fn read(&self, bucket: &str, object: &str, generation: Option<i64>) -> anyhow::Result<Option<Contents>> {
-        let read = Store::read(self, bucket, object, generation).await?;
+        let read = match Store::read(self, bucket, object, generation).await {
+            // The engine may not list.
+            Err(error) if is_hidden(&error) => None,
+            read => read?,
+        };
         Ok(read.map(|(object, bytes)| Contents { bytes, content_type: object.content_type }))
     }
 

@@ -27,27 +27,41 @@ pub fn moments(times: &Timestamps) -> Vec<Moment> {
         ("finished", times.finished),
         ("settled", times.settled),
     ];
-    let mut moments: Vec<(&'static str, Timestamp)> =
+    let moments: Vec<(&'static str, Timestamp)> =
         known.into_iter().filter_map(|(what, time)| Some((what, time?))).collect();
     // Kubernetes has whole seconds, so a step may seem to come before the previous one. A step that is less than a
-    // second early gets the time of the step before it.
-    for index in 1..moments.len() {
-        let before = moments[index - 1].1;
-        let early = before.duration_since(moments[index].1);
-        if early.is_positive() && early.as_millis() < 1000 {
-            moments[index].1 = before;
-        }
+    // second early stays where it is.
+    let mut order = Vec::new();
+    for (_, time) in &moments {
+        let early = order.last().map(|before: &Timestamp| before.duration_since(*time));
+        let is_early = early.is_some_and(|early| early.is_positive() && early.as_millis() < 1000);
+        order.push(order.last().filter(|_| is_early).copied().unwrap_or(*time));
     }
-    moments.sort_by_key(|(_, time)| *time);
+    let mut moments: Vec<_> = order.into_iter().zip(moments).collect();
+    moments.sort_by_key(|(order, _)| *order);
     let mut before: Option<Timestamp> = None;
     moments
         .into_iter()
-        .map(|(what, time)| {
-            let since = before.map(|before| format!("+{}", text::duration(time.duration_since(before))));
-            before = Some(time);
+        .map(|(_, (what, time))| {
+            let since = before.replace(time).map(|before| elapsed(before, time));
             Moment { what, time, since }
         })
         .collect()
+}
+
+/// A time of Kubernetes.
+fn is_whole(time: Timestamp) -> bool {
+    time.subsec_nanosecond() == 0
+}
+
+/// The time between two steps, as exactly as both are known.
+fn elapsed(before: Timestamp, time: Timestamp) -> String {
+    let elapsed = time.duration_since(before);
+    match is_whole(before) || is_whole(time) {
+        true if elapsed.as_secs() < 1 => "<1s".to_owned(),
+        true => format!("+{}", text::age(Some(before), time)),
+        false => format!("+{}", text::duration(elapsed)),
+    }
 }
 
 /// The moments as lines of text.
@@ -55,8 +69,11 @@ pub fn lines(moments: &[Moment]) -> Vec<String> {
     moments
         .iter()
         .map(|moment| {
-            let time = moment.time.strftime("%Y-%m-%d %H:%M:%S%.3fZ");
-            format!("{:<10} {time}  {}", moment.what, moment.since.as_deref().unwrap_or_default()).trim_end().to_owned()
+            let format = if is_whole(moment.time) { "%Y-%m-%d %H:%M:%SZ" } else { "%Y-%m-%d %H:%M:%S%.3fZ" };
+            let time = moment.time.strftime(format).to_string();
+            format!("{:<10} {time:<24}  {}", moment.what, moment.since.as_deref().unwrap_or_default())
+                .trim_end()
+                .to_owned()
         })
         .collect()
 }
@@ -83,11 +100,33 @@ mod tests {
             [
                 "published  2026-01-01 00:00:00.250Z",
                 "received   2026-01-01 00:00:00.270Z  +20ms",
-                "created    2026-01-01 00:00:00.270Z  +0ms",
-                "finished   2026-01-01 00:01:05.000Z  +1m04s",
+                "created    2026-01-01 00:00:00Z      <1s",
+                "finished   2026-01-01 00:01:05Z      +1m05s",
             ]
         );
         assert!(moments(&Timestamps::default()).is_empty());
+    }
+
+    #[test]
+    fn a_run_within_a_second_of_the_receipt_does_not_last_no_time() {
+        let times = Timestamps {
+            received: time("2026-01-01T00:00:00.900Z"),
+            created: time("2026-01-01T00:00:00Z"),
+            started: time("2026-01-01T00:00:00Z"),
+            finished: time("2026-01-01T00:00:01Z"),
+            settled: time("2026-01-01T00:00:01.400Z"),
+            ..Timestamps::default()
+        };
+        assert_eq!(
+            lines(&moments(&times)),
+            [
+                "received   2026-01-01 00:00:00.900Z",
+                "created    2026-01-01 00:00:00Z      <1s",
+                "started    2026-01-01 00:00:00Z      <1s",
+                "finished   2026-01-01 00:00:01Z      +1s",
+                "settled    2026-01-01 00:00:01.400Z  <1s",
+            ]
+        );
     }
 
     #[test]

@@ -76,12 +76,14 @@ impl Acceptor {
         let Payload { data, attributes, .. } = &message.payload;
         let mut decoded =
             message::decode(message::Received { message_id: &message.id, data, attributes }, &self.base.business);
-        let mut alone = attributes.get(labels::ATTRIBUTE_ALONE).is_some_and(|value| value == "true");
+        let mut alone = attributes.contains_key(labels::ATTRIBUTE_DESKGRID)
+            && attributes.get(labels::ATTRIBUTE_ALONE).is_some_and(|value| value == "true");
         if matches!(decoded, Ok(Request::Run(_) | Request::RunLive(_))) {
             message.payload.release();
         }
-        let identity = decoded.as_ref().ok().map(|request| match request {
-            Request::Run(work) | Request::RunLive(work) | Request::Inline(work) => &work.identity,
+        let identity = decoded.as_ref().ok().and_then(|request| match request {
+            Request::Run(work) | Request::RunLive(work) | Request::Inline(work) => Some(&work.identity),
+            Request::FolderMarker => None,
         });
         self.base.hooks.reached(Step::Received, Some(&message.id), identity).await;
         let give_up = Instant::now() + self.base.timing.retry_timeout;
@@ -154,6 +156,10 @@ impl Acceptor {
                     *request = Request::Run(work.clone());
                 }
                 located
+            }
+            Request::FolderMarker => {
+                tracing::debug!("a folder is no submission");
+                return Ok(());
             }
         };
         let Some(work) = work else {

@@ -5,7 +5,7 @@ use contract::{batch::Batch, labels, message, names};
 use k8s_openapi::api::batch::v1::Job;
 use serde_json::{Value, json};
 
-use crate::job::{Template, object};
+use crate::job::{Template, object, read_variable, variable};
 
 /// Inputs for which one more pod is worth its start.
 const INPUTS_PER_POD: usize = 100;
@@ -60,7 +60,7 @@ impl Template {
         }
         let from = |path: &str| json!({"fieldRef": {"fieldPath": path}});
         let variables = [
-            json!({"name": labels::ENV_BATCH, "value": text}),
+            variable(labels::ENV_BATCH, &text),
             json!({"name": labels::ENV_POD, "valueFrom": from("metadata.name")}),
             json!({
                 "name": labels::ENV_FAILURES,
@@ -83,13 +83,10 @@ pub(crate) fn read_batch(job: &Job) -> anyhow::Result<Option<Batch>> {
         return Ok(None);
     }
     let annotation = job.metadata.annotations.as_ref().and_then(|all| all.get(labels::ANNOTATION_BATCH));
-    let containers = job.spec.iter().filter_map(|spec| spec.template.spec.as_ref()).flat_map(|pod| &pod.containers);
-    let variables = containers.flat_map(|container| container.env.iter().flatten());
-    let variable = variables.filter(|variable| variable.name == labels::ENV_BATCH).find_map(|v| v.value.as_ref());
-    let found = annotation
+    let found = [annotation.cloned(), read_variable(job, labels::ENV_BATCH)]
         .into_iter()
-        .chain(variable)
-        .filter_map(|text| serde_json::from_str::<Batch>(text).ok())
+        .flatten()
+        .filter_map(|text| serde_json::from_str::<Batch>(&text).ok())
         .find(|batch| batch.job_name() == name);
     match found {
         Some(batch) if batch.schema > contract::batch::SCHEMA => {

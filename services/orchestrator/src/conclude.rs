@@ -54,6 +54,18 @@ pub(crate) async fn conclude(
     Ok(())
 }
 
+/// Writes the outcome of an input whose options are refused: its session counts it, and it does not wait for ever.
+pub(crate) async fn refuse_upload(base: &Base, origin: &Origin, work: &Work, refusal: &Refusal) -> anyhow::Result<()> {
+    let mut outcome = Outcome::new(&work.business, State::Refused, refusal.code, &*refusal.message);
+    outcome.work = Some(work.clone());
+    if write(base, origin, &work.outcome(), outcome).await? {
+        let (code, job, session) = (refusal.code, &work.job, &work.session);
+        tracing::warn!(code, job, session, "refused the upload: {}", refusal.message);
+        base.metrics.refused(refusal.code);
+    }
+    Ok(())
+}
+
 /// Writes the outcome of a message that cannot become a Job.
 pub(crate) async fn refuse(
     base: &Base,
@@ -61,6 +73,9 @@ pub(crate) async fn refuse(
     message: &Received,
     refusal: &Refusal,
 ) -> Result<(), AdmitError> {
+    if let Some(work) = &refusal.work {
+        return Ok(refuse_upload(base, &message.origin(), work, refusal).await?);
+    }
     let data = &message.payload.data;
     let _permit = match data.len() > LARGE {
         true => Some(large.0.acquire().await.map_err(|error| AdmitError::Stuck(error.to_string()))?),
@@ -81,14 +96,14 @@ pub(crate) async fn refuse(
 }
 
 /// Writes an outcome and publishes its event; returns whether the outcome is new.
-async fn write(base: &Base, origin: &Origin, object: &str, mut outcome: Outcome) -> Result<bool, AdmitError> {
-    outcome.message_id = Some(origin.message_id.clone());
+async fn write(base: &Base, origin: &Origin, object: &str, mut outcome: Outcome) -> anyhow::Result<bool> {
+    outcome.message_id = Some(origin.message_id.clone()).filter(|id| !id.is_empty());
     outcome.timestamps.published = origin.published;
     outcome.timestamps.received = Some(origin.received);
     outcome.timestamps.settled = Some((base.clock)());
     // Allocated once, and the message's bytes are not held twice while it is written.
     let mut text = Vec::with_capacity(outcome.message_data.as_ref().map_or(0, String::len) + OUTCOME_BYTES);
-    serde_json::to_writer_pretty(&mut text, &outcome).map_err(anyhow::Error::from)?;
+    serde_json::to_writer_pretty(&mut text, &outcome)?;
     outcome.message_data = None;
     let written = base.store.write_once(&base.business.bucket, object, text, (&outcome).into()).await?;
     base.hooks.reached(Step::RefusedWritten, Some(&origin.message_id), outcome.identity()).await;

@@ -4,7 +4,7 @@ use anyhow::{Context as _, bail};
 use contract::{
     Identity,
     config::Business,
-    labels,
+    expansion, labels,
     message::{self, Resources, Work},
     names,
 };
@@ -97,7 +97,7 @@ impl Template {
             object(&mut job, path)?
                 .extend(own_labels.iter().map(|(key, value)| ((*key).to_owned(), value.as_str().into())));
         }
-        self.add_variables(&mut job, &[json!({"name": labels::ENV_WORK, "value": text})])?;
+        self.add_variables(&mut job, &[variable(labels::ENV_WORK, &text)])?;
         let spec = object(&mut job, &["spec"])?;
         if let Some(tasks) = work.tasks {
             spec.insert("completionMode".into(), "Indexed".into());
@@ -162,6 +162,18 @@ impl Template {
     }
 }
 
+/// An environment variable with a fixed value.
+pub(crate) fn variable(name: &str, value: &str) -> Value {
+    json!({"name": name, "value": expansion::escape(value)})
+}
+
+/// The value of a variable that [`variable`] made.
+pub(crate) fn read_variable(job: &Job, name: &str) -> Option<String> {
+    let containers = job.spec.iter().filter_map(|spec| spec.template.spec.as_ref()).flat_map(|pod| &pod.containers);
+    let mut variables = containers.flat_map(|container| container.env.iter().flatten());
+    Some(expansion::unescape(variables.find(|variable| variable.name == name)?.value.as_ref()?))
+}
+
 /// The object at `path`; missing ones are created.
 pub(crate) fn object<'a>(job: &'a mut Map<String, Value>, path: &[&str]) -> anyhow::Result<&'a mut Map<String, Value>> {
     let mut current = job;
@@ -183,13 +195,10 @@ pub(crate) fn object<'a>(job: &'a mut Map<String, Value>, path: &[&str]) -> anyh
 pub(crate) fn read_work(job: &Job) -> anyhow::Result<Work> {
     let name = job.metadata.name.as_deref().unwrap_or_default();
     let annotation = job.metadata.annotations.as_ref().and_then(|all| all.get(labels::ANNOTATION_WORK));
-    let containers = job.spec.iter().filter_map(|spec| spec.template.spec.as_ref()).flat_map(|pod| &pod.containers);
-    let variables = containers.flat_map(|container| container.env.iter().flatten());
-    let variable = variables.filter(|variable| variable.name == labels::ENV_WORK).find_map(|v| v.value.as_ref());
-    annotation
+    [annotation.cloned(), read_variable(job, labels::ENV_WORK)]
         .into_iter()
-        .chain(variable)
-        .filter_map(|text| serde_json::from_str::<Work>(text).ok())
+        .flatten()
+        .filter_map(|text| serde_json::from_str::<Work>(&text).ok())
         .find(|work| work.identity.job_name() == name)
         .with_context(|| format!("the Job {name} has no work that fits its name"))
 }

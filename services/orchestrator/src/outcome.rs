@@ -9,7 +9,7 @@ use contract::{
 use jiff::Timestamp;
 use k8s_openapi::api::{
     batch::v1::{Job, JobCondition},
-    core::v1::{ContainerStateTerminated, Pod},
+    core::v1::{ContainerStateTerminated, ContainerStatus, Pod},
 };
 
 use crate::{
@@ -62,7 +62,9 @@ pub(crate) fn expected_results(work: &Work) -> u32 {
 pub(crate) fn decide(facts: Facts<'_>) -> Outcome {
     let Facts { job, work, pods, results, log_tail, now } = facts;
     let last = last_pod(pods);
-    let stopped = last.and_then(|pod| terminated(pod));
+    // What stopped an init container of a deleted Job is the deletion.
+    let stopped =
+        last.and_then(|pod| if job_state(job) == JobState::Deleted { engine_end(pod) } else { terminated(pod) });
     let (state, code, message) = reason(facts, last, stopped);
     let mut outcome = Outcome::new(&work.business, state, &code, message);
     let (message_id, published, received) = job::read_origin(job);
@@ -226,16 +228,20 @@ fn pod_phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }
 
-/// How the first container of a pod stopped; an init container's stop when it never started.
+/// How the first container of a pod stopped.
+fn engine_end(pod: &Pod) -> Option<&ContainerStateTerminated> {
+    let mut main = pod.status.as_ref()?.container_statuses.iter().flatten();
+    main.find_map(end)
+}
+
+/// How the first container of a pod stopped, or the init container whose failure kept it from starting.
 fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
-    let status = pod.status.as_ref()?;
-    let main = status.container_statuses.iter().flatten();
-    let init = status.init_container_statuses.iter().flatten();
-    let stopped = |status: &'_ k8s_openapi::api::core::v1::ContainerStatus| {
-        status.state.as_ref().is_some_and(|state| state.terminated.is_some())
-    };
-    let found = main.clone().find(|s| stopped(s)).or_else(|| init.clone().rfind(|s| stopped(s)))?;
-    found.state.as_ref()?.terminated.as_ref()
+    let mut init = pod.status.as_ref()?.init_container_statuses.iter().flatten();
+    engine_end(pod).or_else(|| init.find_map(|status| end(status).filter(|end| end.exit_code != 0)))
+}
+
+fn end(status: &ContainerStatus) -> Option<&ContainerStateTerminated> {
+    status.state.as_ref()?.terminated.as_ref()
 }
 
 /// What the engine wrote as its termination message.

@@ -17,7 +17,7 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use self::batches::BatchInputs;
-use crate::{base::Base, controls::Controls};
+use crate::{base::Base, conclude::refuse_upload, controls::Controls, job::Origin};
 
 mod batches;
 
@@ -146,7 +146,15 @@ async fn check(
 ) -> anyhow::Result<Option<Checked>> {
     let work = match message::stored(&input.name, input.generation, &input.metadata, &base.business) {
         Ok(work) => work,
+        Err(message::Refusal { work: None, .. }) if object::is_folder_marker(&base.business.name, &input.name) => {
+            return Ok(Some(Checked::Settled));
+        }
         Err(refusal) => {
+            if let Some(work) = &refusal.work {
+                let origin = Origin { message_id: String::new(), published: input.created, received: now };
+                refuse_upload(base, &origin, work, &refusal).await?;
+                return Ok(Some(Checked::Settled));
+            }
             tracing::warn!(
                 object = input.name,
                 code = refusal.code,

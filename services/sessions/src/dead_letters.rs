@@ -210,6 +210,12 @@ impl Replayer {
         let Some(mut work) = outcome.work else { bail!("the outcome {} names no Job", letter.outcome) };
         let (bucket, name) = (&self.business.bucket, work.identity.object.clone());
         let live = self.store.describe(bucket, &name, None).await?;
+        if let Some(live) = live.as_ref().filter(|_| outcome.state == contract::outcome::State::Refused) {
+            // Its outcome does not have the options that were refused.
+            message::stored(&name, live.generation, &live.metadata, &self.business).map_err(|refusal| {
+                anyhow::anyhow!("{}; upload the input with correct options in its metadata", refusal.message)
+            })?;
+        }
         let content_type = live.as_ref().map_or("application/octet-stream", |live| &live.content_type).to_owned();
         let before = live.map_or(0, |live| live.generation);
         if before > work.identity.generation {

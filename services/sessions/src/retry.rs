@@ -175,6 +175,7 @@ impl Retrier {
         work.resources.check(&self.business).map_err(|refusal| anyhow::anyhow!(refusal.message))?;
         let retried = Timestamp::now().to_string();
         let generation = work.identity.generation;
+        let mut refused = None;
         let recorded = self
             .store
             .amend(bucket, &work.identity.object, |input| {
@@ -185,9 +186,14 @@ impl Retrier {
                 let mut metadata = input.metadata.clone();
                 metadata.extend(work.metadata());
                 metadata.insert(labels::METADATA_RETRIED.to_owned(), retried.clone());
-                Some(metadata)
+                // Before the attempt is recorded: options that are refused would leave the Job waiting.
+                refused = self.stored(&input.name, generation, &metadata).err();
+                refused.is_none().then_some(metadata)
             })
             .await?;
+        if let Some(refused) = refused {
+            return Err(refused.context("use the options in the metadata of the input; upload it with correct ones"));
+        }
         match recorded {
             Some(input) if input.generation == generation => {
                 Ok(Some(self.stored(&input.name, input.generation, &input.metadata)?))

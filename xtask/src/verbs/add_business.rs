@@ -1,7 +1,5 @@
 //! `add-business`: one more business in the environment file and the cloud, without a change of any other.
 
-use std::io::IsTerminal as _;
-
 use anyhow::Context as _;
 use cli::{confirm, error::Failure, output::Output};
 use contract::exit;
@@ -46,17 +44,17 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let cloud = setup::connect(&after, globals).await?;
     let options = plan::Options { adopt: args.adopt, prune: false };
     let plan = provision::plan_addition(&before, &after, &cloud, options, &setup::progress(output)).await?;
-    let rendered = |colour| show::render(&plan, colour);
+    let shown = show::render(&plan);
     if args.dry_run {
         if output.json {
             output.document(&plan)?;
         } else {
-            output.write(rendered(std::io::stdout().is_terminal()).as_bytes())?;
+            output.changes(&shown)?;
         }
         setup::check_unblocked(&plan)?;
         return Ok(exit::DONE);
     }
-    output.note(rendered(std::io::stderr().is_terminal()).trim_end());
+    output.note_changes(&shown);
     setup::check_unblocked(&plan)?;
     setup::preflight(&after, &cloud, &plan, output).await?;
     if !plan.is_empty() && after.cloud == CloudKind::Google && !args.yes {

@@ -152,7 +152,6 @@ fn show(changes: &[ChangeView], output: &Output) -> anyhow::Result<()> {
     if output.json {
         return output.document(&changes);
     }
-    let colour = output.colour();
     for change in changes {
         let (mark, verb) = match change.applied.change {
             Change::Created => ('+', "create"),
@@ -161,13 +160,12 @@ fn show(changes: &[ChangeView], output: &Output) -> anyhow::Result<()> {
             Change::Unchanged => (' ', "keep"),
         };
         let title = format!("{mark} {verb} {}", name(&change.applied));
-        output.line(text::paint_change(&title, colour))?;
+        output.changes(&title)?;
         for line in change.difference.lines() {
-            output.line(format_args!("    {}", text::paint_change(line, colour)))?;
+            output.changes(&format!("    {line}"))?;
         }
         for conflict in &change.conflicts {
-            let line = format!("! {} is owned by {:?}", conflict.field, conflict.manager);
-            output.line(format_args!("    {}", text::paint_change(&line, colour)))?;
+            output.changes(&format!("    ! {} is owned by {:?}", conflict.field, conflict.manager))?;
         }
     }
     let count = |wanted: Change| changes.iter().filter(|change| change.applied.change == wanted).count();

@@ -1,6 +1,6 @@
 //! `plan` and `provision`: what the cloud lacks of what the environment file says, and bringing it there.
 
-use std::{io::IsTerminal as _, path::PathBuf};
+use std::path::PathBuf;
 
 use cli::{confirm, output::Output};
 use contract::exit;
@@ -67,7 +67,7 @@ pub(crate) async fn plan(globals: &Globals, args: &PlanArgs, output: &Output) ->
     if output.json {
         output.document(&plan)?;
     } else {
-        output.line(show::render(&plan, std::io::stdout().is_terminal()).trim_end())?;
+        output.changes(&show::render(&plan))?;
     }
     setup::check_unblocked(&plan)?;
     Ok(if plan.is_empty() { exit::DONE } else { exit::CHANGES_PENDING })
@@ -92,7 +92,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     if let Some(saved) = &saved {
         saved.check(&plan)?;
     }
-    output.note(show::render(&plan, std::io::stderr().is_terminal()).trim_end());
+    output.note_changes(&show::render(&plan));
     setup::check_unblocked(&plan)?;
     setup::preflight(&environment, &cloud, &plan, output).await?;
     let check_messages = async |plan: &plan::Plan| match args.cancel {

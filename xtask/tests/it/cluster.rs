@@ -253,7 +253,7 @@ async fn run(client: &Client, ground: &Ground, pods: &Api<Pod>, pod: &Pod) {
     let mut variables: BTreeMap<String, String> = BTreeMap::new();
     for variable in container.env.iter().flatten() {
         let value = match &variable.value {
-            Some(value) => value.clone(),
+            Some(value) => contract::expansion::unescape(value),
             // The only one that is not a plain value: which task of an Indexed Job this is.
             None => pod.annotations().get("batch.kubernetes.io/job-completion-index").cloned().unwrap_or_default(),
         };

@@ -15,7 +15,7 @@ async fn a_folder_is_submitted_once_however_often_it_is_submitted() {
     desk.input("deep/er/bad.json", "{");
     desk.input("big.bin", &"x".repeat(20 << 20));
     let inputs = desk.inputs();
-    let submit = ["submit", "--session", "s1", "--client", "alice", "--priority", "--json", text(&inputs)];
+    let submit = ["submit", "--session", "s1", "--client", "alice", "--json", text(&inputs)];
     let (stdout, _) = desk.run(&submit, 0).await;
     let document: Value = serde_json::from_str(&stdout).unwrap();
     assert_eq!(document["jobs"].as_array().unwrap().len(), 42);
@@ -27,7 +27,7 @@ async fn a_folder_is_submitted_once_however_often_it_is_submitted() {
     let work = desk.pull(42).await;
     let announced: BTreeSet<_> = work.iter().map(|w| (w.identity.object.clone(), w.identity.generation)).collect();
     assert_eq!(announced, stored.iter().map(|o| (o.name.clone(), o.generation)).collect());
-    assert!(work.iter().all(|work| work.priority && work.client.as_deref() == Some("alice")));
+    assert!(work.iter().all(|work| work.client.as_deref() == Some("alice")));
 
     // Again: the same objects, the same identities, and so harmless messages.
     let (_, stderr) = desk.run(&submit[..submit.len()], 0).await;
@@ -51,6 +51,23 @@ async fn a_folder_is_submitted_once_however_often_it_is_submitted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn priority_needs_a_subscription_for_it() {
+    let desk = Desk::start().await;
+    desk.input("a.json", "{}");
+    let inputs = desk.inputs();
+    let (_, stderr) = desk.run(&["submit", "--priority", text(&inputs)], 64).await;
+    assert!(stderr.contains("error[usage]") && stderr.contains("priority = true"), "{stderr}");
+    assert!(desk.list("").await.is_empty(), "nothing was uploaded");
+    let config = desk.folder.path().join("generated/try/config.json");
+    let written = std::fs::read_to_string(&config).unwrap();
+    let mut changed: Value = serde_json::from_str(&written).unwrap();
+    changed["businesses"]["bu1"]["priority_subscription"] = "projects/laptop-desk/subscriptions/first".into();
+    std::fs::write(&config, changed.to_string()).unwrap();
+    desk.run(&["submit", "--session", "s1", "--priority", text(&inputs)], 0).await;
+    assert!(desk.pull(1).await[0].priority);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn waiting_tells_how_a_session_ended() {
     let desk = Desk::start().await;
     for name in ["a.json", "b.json", "bad.json"] {
@@ -65,7 +82,9 @@ async fn waiting_tells_how_a_session_ended() {
     assert!(
         stderr.contains("2 of 3 Jobs succeeded")
             && stderr.contains("1 failed, malformed-input: ")
-            && stderr.contains("bad.json"),
+            && stderr.contains("bad.json")
+            && stderr.contains("next: cargo xtask")
+            && stderr.contains("session failures s1 --business bu1"),
         "{stderr}"
     );
 
@@ -119,6 +138,9 @@ async fn standard_input_is_a_job() {
     tokio::io::AsyncWriteExt::write_all(&mut stdin, b"{}").await.unwrap();
     drop(stdin);
     ended(&within(child.wait_with_output()).await.unwrap(), 0);
+    // An empty one is a broken pipe, mostly.
+    let (_, stderr) = desk.run(&["submit", "--session", "s1", "--job", "empty", "-"], 1).await;
+    assert!(stderr.contains("error[nothing-to-submit]") && stderr.contains("a file with no contents"), "{stderr}");
     let stored = desk.list("input/").await;
     assert_eq!((stored[0].name.as_str(), stored[0].size), ("bu1/input/s1/book.json", 2));
 }

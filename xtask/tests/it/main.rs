@@ -42,6 +42,7 @@ mod setup_verbs;
 mod soak;
 mod tables;
 mod tending;
+mod terminals;
 mod tidy;
 mod tools;
 mod trust;

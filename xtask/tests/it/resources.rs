@@ -74,12 +74,12 @@ fn silent() -> apply::Progress {
 #[tokio::test]
 async fn a_project_with_no_service_enabled_comes_to_have_everything() {
     let raw = Raw::start(std::time::Duration::from_millis(50)).await;
-    let text = show::render(&raw.plan().await, false);
+    let text = show::render(&raw.plan().await);
     assert!(text.contains("container.googleapis.com: DISABLED -> ENABLED"), "{text}");
     assert!(text.contains("+ create cluster raw-desk-cluster"), "{text}");
     raw.provision(&silent()).await.unwrap();
     let again = raw.plan().await;
-    assert!(again.is_empty(), "{}", show::render(&again, false));
+    assert!(again.is_empty(), "{}", show::render(&again));
     let cluster = raw.get(CLUSTER).await;
     assert_eq!(cluster["status"], "RUNNING");
     let pools: Vec<&Value> = cluster["nodePools"].as_array().unwrap().iter().map(|pool| &pool["name"]).collect();
@@ -96,7 +96,7 @@ async fn a_project_with_no_service_enabled_comes_to_have_everything() {
     let limits = json!({"autoscaling": {"enabled": true, "totalMaxNodeCount": 3, "locationPolicy": "ANY"}});
     put(format!("{CLUSTER}/nodePools/engines:setAutoscaling"), Method::Post, limits).await;
     put(CLUSTER.to_owned(), Method::Put, json!({"update": {"desiredReleaseChannel": {"channel": "RAPID"}}})).await;
-    let text = show::render(&raw.plan().await, false);
+    let text = show::render(&raw.plan().await);
     assert_eq!(
         text.rsplit_once('\n').unwrap().0,
         "~ change cluster raw-desk-cluster\n    ~ releaseChannel.channel: RAPID -> REGULAR\n\
@@ -137,7 +137,7 @@ async fn an_operation_of_a_run_that_was_killed_is_found_and_waited_for() {
     }
     let (first, _) = seen.lock().unwrap()[0].clone();
     assert!(first.starts_with("cluster raw-desk-cluster: cluster configuring "), "{first}");
-    let text = show::render(&raw.plan().await, false);
+    let text = show::render(&raw.plan().await);
     assert!(text.contains("~ wait for cluster raw-desk-cluster"), "{text}");
     seen.lock().unwrap().clear();
     raw.provision(&progress).await.unwrap();

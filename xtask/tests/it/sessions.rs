@@ -121,6 +121,63 @@ async fn a_session_is_paused_resumed_cancelled_and_retried() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refused_upload_ends_in_its_session() {
+    let world = World::start_with(&["bu1"], "max_active_jobs = 8\nsubmit_on_upload = true", "").await;
+    world.apply_without_orchestrators().await;
+    let bucket = &world.business("bu1").bucket;
+    let upload = async |job: &str, body: &'static str, options: &[(&str, &str)]| {
+        let metadata = options.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let properties = Properties { content_type: "text/plain".to_owned(), metadata };
+        world.store.write_once(bucket, &object::input("bu1", "nov", job), body, properties).await.unwrap();
+    };
+    upload("", "", &[]).await;
+    upload("good", "payload", &[]).await;
+    upload("wrong", "payload", &[("deskgrid-tasks", "zz"), ("deskgrid-common", "market.json")]).await;
+    // Without an orchestrator nothing ends: the wait does, and says what to do.
+    let (_, said) = run(&world, &["session", "close", "nov", "--cancel", "--timeout", "1s"], 1).await;
+    assert!(said.contains("error[not-settled]") && said.contains("session close nov"), "{said}");
+    let orchestrator = world.orchestrator("bu1", Hooks::none()).await;
+    world.settled("bu1", 2).await;
+    let (stdout, said) = run(&world, &["session", "wait", "nov", "--timeout", "50s"], 1).await;
+    assert!(stdout.contains("1 cancelled") && stdout.contains("1 refused"), "{stdout}");
+    assert!(said.contains("session failures nov"), "{said}");
+    let letters = json(&world, &["dead-letters", "list"], 0).await;
+    assert_eq!(letters.as_array().unwrap().len(), 1, "{letters}");
+    assert_eq!((&letters[0]["job"], &letters[0]["code"]), (&"wrong".into(), &"malformed-option".into()));
+    // A retry would compute without the common data and in one task; it is refused, and the Job stays ended.
+    let (_, said) = run(&world, &["session", "retry", "nov", "wrong"], 1).await;
+    assert!(said.contains("deskgrid-tasks") || said.contains("tasks=\"zz\""), "{said}");
+    run(&world, &["session", "close", "nov", "--cancel"], 0).await;
+    orchestrator.stop().await;
+    world.cloud.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn missing_common_data_fails_at_once_and_are_named() {
+    let world = World::start(&["bu1"], "").await;
+    world.apply_without_orchestrators().await;
+    let orchestrator = world.orchestrator("bu1", Hooks::none()).await;
+    let mut work = world.upload("bu1", "s1", "book.json", BOOK).await;
+    work.common = vec!["market.json".to_owned()];
+    world.publish(&work).await;
+    let gone = world.upload("bu1", "s1", "gone.json", BOOK).await;
+    world.store.delete(&gone.identity.bucket, &gone.identity.object, gone.identity.generation).await.unwrap();
+    world.publish(&gone).await;
+    let outcomes = world.settled("bu1", 2).await;
+    let of = |work: &Work| outcomes.iter().find(|outcome| outcome.identity() == Some(&work.identity)).unwrap();
+    for (work, code, named) in [
+        (&work, "common-data-missing", object::common("bu1", "s1", "market.json")),
+        (&gone, "input-missing", gone.identity.object.clone()),
+    ] {
+        let outcome = of(work);
+        assert_eq!((outcome.reason.code.as_str(), outcome.pods), (code, 1), "{outcome:?}");
+        assert!(outcome.reason.message.contains(&named), "{outcome:?}");
+    }
+    orchestrator.stop().await;
+    world.cloud.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn dead_letters_are_seen_replayed_corrected_and_struck_off() {
     let world = World::start(&["bu1"], "").await;
     world.apply_without_orchestrators().await;

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::{
-    environment::{self, Mounts},
+    environment::{self, Mounts, Variables},
     images::Image,
     logs,
     pod::{Pod, Shared},
@@ -125,7 +125,7 @@ impl Pod {
         run: i64,
     ) -> Result<Terminated, Fault> {
         let name = text(spec, "/name");
-        let (launch, message) = self.launch(shared, spec, image).map_err(Fault::Config)?;
+        let (launch, variables, message) = self.launch(shared, spec, image).map_err(Fault::Config)?;
         let path = logs::path(&self.cluster.folder, &self.uid, name, run);
         let log = self.cluster.logs.open(&path).context("open the log").map_err(Fault::Config)?;
         let place = Place {
@@ -133,7 +133,7 @@ impl Pod {
             environment: launch.environment.clone(),
             folder: launch.folder.clone(),
         };
-        let launch = launch.find(spec, image, shared).map_err(Fault::Start)?;
+        let launch = launch.find(spec, image, shared, &variables).map_err(Fault::Start)?;
         let reaper = &self.settings.reaper;
         let mut process = Process::start(&launch, log, &self.cluster.clock, reaper)
             .await
@@ -174,7 +174,12 @@ impl Pod {
     }
 
     /// What to start, but for program and arguments; and where it may leave a termination message.
-    fn launch(&self, shared: &Shared, spec: &Value, image: &Image) -> anyhow::Result<(Launch, std::path::PathBuf)> {
+    fn launch(
+        &self,
+        shared: &Shared,
+        spec: &Value,
+        image: &Image,
+    ) -> anyhow::Result<(Launch, Variables, std::path::PathBuf)> {
         let name = text(spec, "/name");
         let folder = self.folder.join("containers").join(name);
         fs::create_dir_all(&folder).context("make the container's folder")?;
@@ -185,13 +190,14 @@ impl Pod {
         let home = image.program.parent().map(|home| home.display().to_string()).unwrap_or_default();
         base.push(("PATH".to_owned(), format!("{home}:{}", self.settings.search_path)));
         base.push((TERMINATION_LOG.to_owned(), message.display().to_string()));
-        let environment = environment::environment(&self.cluster, &self.object, spec, base, &mounts)?;
+        let variables = environment::environment(&self.cluster, &self.object, spec, base, &mounts)?;
         let folder = match text(spec, "/workingDir") {
             "" => folder,
             given => mounts.real(given).map_or(folder, Into::into),
         };
+        let environment = variables.all.clone();
         let launch = Launch { program: image.program.clone(), arguments: Vec::new(), environment, folder };
-        Ok((launch, message))
+        Ok((launch, variables, message))
     }
 
     /// Waits for the end of the process, its own or the pod's.
@@ -302,9 +308,9 @@ impl Probes {
 
 impl Launch {
     /// With the program and arguments that the container asks for.
-    fn find(mut self, spec: &Value, image: &Image, shared: &Shared) -> anyhow::Result<Self> {
+    fn find(mut self, spec: &Value, image: &Image, shared: &Shared, variables: &Variables) -> anyhow::Result<Self> {
         let mounts = Mounts::of(spec, &shared.volumes)?;
-        (self.program, self.arguments) = environment::command(spec, image, &self.environment, &mounts)?;
+        (self.program, self.arguments) = environment::command(spec, image, variables, &mounts)?;
         Ok(self)
     }
 }

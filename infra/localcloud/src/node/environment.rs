@@ -66,6 +66,21 @@ impl Mounts {
     }
 }
 
+/// The variables of a container.
+#[derive(Clone, Debug, Default)]
+pub struct Variables {
+    /// The environment of its process.
+    pub all: BTreeMap<String, String>,
+    /// Those that `$(VAR)` may name: of services, and the container's own.
+    known: BTreeMap<String, String>,
+}
+
+/// Whether a variable of the node is one that Kubernetes itself would define, as it does for services; `HOME` or `PATH`
+/// are the image's there. The ports of a pod on a laptop differ from pod to pod, so a command must be able to name them.
+fn is_of_a_service(name: &str) -> bool {
+    ["KUBERNETES_SERVICE_", "DESKGRID_PORT_"].iter().any(|prefix| name.starts_with(prefix))
+}
+
 /// The environment of a container: `base`, then what the container says, each with `$(VAR)` replaced.
 ///
 /// # Errors
@@ -76,21 +91,25 @@ pub fn environment(
     container: &Value,
     base: Vec<(String, String)>,
     mounts: &Mounts,
-) -> anyhow::Result<BTreeMap<String, String>> {
+) -> anyhow::Result<Variables> {
     if container.get("envFrom").is_some_and(|sources| !sources.is_null()) {
         bail!("the laptop cloud has no envFrom");
     }
-    let mut environment: BTreeMap<String, String> = base.into_iter().collect();
+    let mut all: BTreeMap<String, String> = base.into_iter().collect();
+    let mut known = all.clone();
+    known.retain(|name, _| is_of_a_service(name));
     for variable in items(container, "/env") {
         let found = match variable.get("valueFrom").filter(|from| !from.is_null()) {
             Some(from) => referenced(cluster, pod, from)?,
-            None => Some(expand(text(variable, "/value"), &environment)),
+            None => Some(expand(text(variable, "/value"), &known)),
         };
         if let Some(found) = found {
-            environment.insert(text(variable, "/name").to_owned(), mounts.localize(&found));
+            let (name, found) = (text(variable, "/name").to_owned(), mounts.localize(&found));
+            all.insert(name.clone(), found.clone());
+            known.insert(name, found);
         }
     }
-    Ok(environment)
+    Ok(Variables { all, known })
 }
 
 fn referenced(cluster: &Cluster, pod: &Value, from: &Value) -> anyhow::Result<Option<String>> {
@@ -127,28 +146,42 @@ fn data(
     }
 }
 
-/// `text` with `$(NAME)` replaced by variables that are set, and `$$` by `$`.
+/// `text` with `$(NAME)` replaced by variables that are defined, and `$$` by `$`, byte for byte as Kubernetes does it
+/// (third_party/forked/golang/expansion/expand.go).
 pub fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
-    let mut result = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(at) = rest.find('$') {
-        result.push_str(&rest[..at]);
-        rest = &rest[at..];
-        if let Some(after) = rest.strip_prefix("$$") {
-            result.push('$');
-            rest = after;
-        } else if let Some((name, after)) = rest.strip_prefix("$(").and_then(|after| after.split_once(')')) {
-            match variables.get(name) {
-                Some(found) => result.push_str(found),
-                None => result.push_str(&rest[..name.len() + 3]),
+    let bytes = text.as_bytes();
+    let mut result = Vec::with_capacity(bytes.len());
+    let mut at = 0;
+    while at < bytes.len() {
+        at += match &bytes[at..] {
+            [b'$', b'$', ..] => {
+                result.push(b'$');
+                2
             }
-            rest = after;
-        } else {
-            result.push('$');
-            rest = &rest[1..];
-        }
+            [b'$', b'(', after @ ..] => match after.iter().position(|byte| *byte == b')') {
+                Some(end) => {
+                    let whole = &text[at..at + end + 3];
+                    result.extend(variables.get(&whole[2..end + 2]).map_or(whole, String::as_str).bytes());
+                    end + 3
+                }
+                None => {
+                    result.extend(b"$(");
+                    2
+                }
+            },
+            // Go makes a character of the byte.
+            [b'$', other, ..] => {
+                result.extend(format!("${}", char::from(*other)).bytes());
+                2
+            }
+            [other, ..] => {
+                result.push(*other);
+                1
+            }
+            [] => break,
+        };
     }
-    result + rest
+    String::from_utf8_lossy(&result).into_owned()
 }
 
 /// Program and arguments of a container.
@@ -158,12 +191,12 @@ pub fn expand(text: &str, variables: &BTreeMap<String, String>) -> String {
 pub fn command(
     container: &Value,
     image: &Image,
-    environment: &BTreeMap<String, String>,
+    variables: &Variables,
     mounts: &Mounts,
 ) -> anyhow::Result<(PathBuf, Vec<String>)> {
     let words = |pointer: &str| -> Vec<String> {
         let words = items(container, pointer).iter().filter_map(Value::as_str);
-        words.map(|word| mounts.localize(&expand(word, environment))).collect()
+        words.map(|word| mounts.localize(&expand(word, &variables.known))).collect()
     };
     let (mut command, arguments) = (words("/command"), words("/args"));
     if command.is_empty() {
@@ -171,7 +204,7 @@ pub fn command(
     }
     let desired = command.remove(0);
     command.extend(arguments);
-    Ok((program(&desired, image, environment)?, command))
+    Ok((program(&desired, image, &variables.all)?, command))
 }
 
 /// The program of a name: a path that exists, the image's own, or one on the search path.
@@ -198,8 +231,21 @@ mod tests {
     #[test]
     fn variables_expand_as_kubernetes_does() {
         let variables = BTreeMap::from([("A".to_owned(), "1".to_owned())]);
-        for (text, expected) in [("$(A)/$(B)", "1/$(B)"), ("$$(A)", "$(A)"), ("$A $", "$A $"), ("$(A", "$(A")] {
-            assert_eq!(expand(text, &variables), expected);
+        // The cases of third_party/forked/golang/expansion/expand_test.go that differ in kind.
+        for (text, expected) in [
+            ("$(A)/$(B)", "1/$(B)"),
+            ("$$(A)", "$(A)"),
+            ("$$$(A)", "$1"),
+            ("$$$$(A)", "$$(A)"),
+            ("$A $", "$A $"),
+            ("$(A", "$(A"),
+            ("$($(A))", "$($(A))"),
+            ("$()", "$()"),
+            ("$?\\$(A)", "$?\\1"),
+            // Go turns the byte after `$`, not the character, into text.
+            ("$é", "$Ã\u{fffd}"),
+        ] {
+            assert_eq!(expand(text, &variables), expected, "{text}");
         }
     }
 

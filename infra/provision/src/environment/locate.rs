@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 
-use super::{Environment, Overrides, parse, read};
+use super::{Environment, Overrides, Place, Problem, Problems, parse, read};
 
 /// Name of the environment that is never taken by default.
 pub const LOCAL: &str = "local";
@@ -45,10 +45,17 @@ pub fn locate(directory: &Path, desired: Option<&str>) -> anyhow::Result<PathBuf
 /// # Errors
 /// When the file cannot be read; or a [`super::Problems`] with everything that is wrong with it.
 pub fn load(path: &Path, overrides: &Overrides) -> anyhow::Result<Environment> {
-    let text =
-        std::fs::read_to_string(path).with_context(|| format!("read the environment file {}", path.display()))?;
+    let bytes = std::fs::read(path).with_context(|| format!("read the environment file {}", path.display()))?;
+    let file = path.display().to_string();
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let (at, bytes) = (error.utf8_error().valid_up_to(), error.as_bytes());
+        let message = format!("the byte {:#04x} is not UTF-8", bytes[at]);
+        let help = Some("save the file as UTF-8".to_owned());
+        let problem = Problem { place: Place::File(at..at + char::REPLACEMENT_CHARACTER.len_utf8()), message, help };
+        Problems::new(&file, &String::from_utf8_lossy(bytes), vec![problem])
+    })?;
     let name = path.file_stem().and_then(|stem| stem.to_str()).unwrap_or_default();
-    let mut environment = parse(name, &path.display().to_string(), &text, overrides)?;
+    let mut environment = parse(name, &file, &text, overrides)?;
     environment.path = Some(path.to_owned());
     Ok(environment)
 }

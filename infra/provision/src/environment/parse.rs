@@ -355,6 +355,20 @@ fn engine(reader: &Reader<'_>, section: Section<'_>, mode: ClusterMode) -> Engin
             Some("name the desk's own image as `image`, beside `command`".to_owned()),
         );
     }
+    if engine.image.is_none() && engine.command.is_empty() {
+        for key in ["permanent_exit_codes", "program_timeout", "max_output"] {
+            if let Some(place) = section.place_of(key) {
+                reader.problem_with_help(
+                    &place,
+                    format!(
+                        "`{key}` is set, but there is no `command` and no `image`, so the built-in kernel computes, \
+                         which has no such setting"
+                    ),
+                    Some("add the desk's own `image` and `command`, or remove the key".to_owned()),
+                );
+            }
+        }
+    }
     section.finish();
     engine
 }

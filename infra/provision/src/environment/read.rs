@@ -62,6 +62,11 @@ impl<'a> Section<'a> {
         &self.place
     }
 
+    /// Where a key is, if it is there.
+    pub(super) fn place_of(&self, key: &str) -> Option<Place> {
+        self.table.filter(|table| table.contains_key(key)).map(|_| self.key_place(key))
+    }
+
     /// Whether the key is there, or the environment variable that overrides it.
     pub(super) fn has(&self, key: &str, variable: &str) -> bool {
         self.reader.overrides.get(variable).is_some_and(|value| !value.is_empty())

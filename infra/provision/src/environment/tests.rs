@@ -216,6 +216,22 @@ fn what_google_would_refuse_later_is_refused_here() {
 }
 
 #[test]
+fn settings_of_a_program_need_a_program() {
+    let engine = |lines: &str| format!("{SMALLEST}[businesses.bu1.engine]\n{lines}\n");
+    let help = "there is no `command` and no `image`, so the built-in kernel computes, which has no such setting | \
+                add the desk's own `image` and `command`, or remove the key";
+    for (line, place) in [
+        ("permanent_exit_codes = [2]", "5:1 `permanent_exit_codes`"),
+        ("program_timeout = \"5m\"", "5:1 `program_timeout`"),
+        ("max_output = \"1Mi\"", "5:1 `max_output`"),
+    ] {
+        check(&engine(line), &[], &[&format!("{place} is set, but {help}")]);
+        environment(&engine(&format!("{line}\nimage = \"r/desk@sha256:1\"\ncommand = [\"/app/price\"]")));
+        environment(&engine(&format!("{line}\nimage = \"r/desk@sha256:1\"")));
+    }
+}
+
+#[test]
 fn a_zone_as_location_says_what_to_write() {
     check(
         &SMALLEST.replace("europe-west1", "europe-west1-b"),
@@ -259,6 +275,15 @@ fn broken_toml_is_shown_the_same_way() {
         &["2:12 this is not TOML: string values must be quoted, expected literal string"],
     );
     check(&format!("{SMALLEST}[businesses.bu1]\n"), &[], &["4:13 this is not TOML: duplicate key"]);
+}
+
+#[test]
+fn a_file_that_is_not_utf_8_says_where() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("e.toml");
+    std::fs::write(&file, b"project = \"desk-one\"\n# caf\xe9\nlocation = \"europe-west1\"\n").unwrap();
+    let error = load(&file, &Overrides::new()).unwrap_err().to_string();
+    assert!(error.contains("the byte 0xe9 is not UTF-8") && error.contains("e.toml:2:6\n"), "{error}");
 }
 
 #[test]

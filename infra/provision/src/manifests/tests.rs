@@ -86,7 +86,10 @@ fn everything_switched_on() {
     let configuration = rendered.objects().find(|object| object["kind"] == "ConfigMap").unwrap();
     let job: Value = serde_json::from_str(configuration["data"]["job.json"].as_str().unwrap()).unwrap();
     let pod = &job["spec"]["template"]["spec"];
-    assert_eq!(pod["containers"][0]["args"], json!(["/app/price", "--name", "a \"quoted\" 'word': {{ x }} $$(y) # z"]));
+    assert_eq!(
+        pod["containers"][0]["args"],
+        json!(["/app/price", "--name", "a \"quoted\" 'word': {{ x }} $$(y) # z", "$$$$"])
+    );
     assert_eq!(pod["initContainers"][0]["image"], "r.example.com/engine@sha256:2");
     assert_eq!(pod["nodeSelector"], json!({"cloud.google.com/gke-spot": "true"}));
     assert_eq!(pod.get("affinity"), None);
@@ -187,7 +190,7 @@ queue = "hpc"
 dispatch = "batch"
 [businesses.risk.engine]
 image = "r.example.com/desk@sha256:3"
-command = ["/app/price", "--name", "a \"quoted\" 'word': {{ x }} $(y) # z"]
+command = ["/app/price", "--name", "a \"quoted\" 'word': {{ x }} $(y) # z", "$$"]
 cpu = "1500m"
 memory = "2Gi"
 disk = "10Gi"
@@ -238,6 +241,17 @@ fn unknown_fields_and_wrong_types_are_named() {
     let wrong = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "x"}, "data": {"a": 1}});
     assert!(format!("{:#}", validate(&wrong).unwrap_err()).contains("read the ConfigMap x"));
     assert!(validate(&json!({"apiVersion": "v1", "kind": "Pod"})).is_err());
+}
+
+#[test]
+fn the_kubelet_expands_nothing_that_a_template_inserts() {
+    for (name, text) in TEMPLATES {
+        for line in text.lines().map(str::trim_start) {
+            let is_expanded = ["value:", "command:", "args:"].iter().any(|key| line.starts_with(key));
+            let is_safe = !line.contains("{{") || line.contains("| literal }}");
+            assert!(!is_expanded || is_safe, "{name}: {line}");
+        }
+    }
 }
 
 #[test]

@@ -30,7 +30,7 @@ fn check(text: &str, id: &str, change: impl FnOnce(&mut Live), expected: &str) {
     let (_, live) = observed.live.iter_mut().find(|(found, _)| found.to_string() == id).unwrap();
     change(live);
     let plan = plan(&environment, &desired(&environment), &observed, Options::default());
-    let text = show::render(&plan, false);
+    let text = show::render(&plan);
     assert_eq!(text.rsplit_once('\n').unwrap().0, expected);
 }
 
@@ -46,7 +46,7 @@ fn a_perfect_cloud_needs_nothing() {
     let environment = environment(ONE);
     let plan = plan(&environment, &desired(&environment), &perfect(&environment), Options::default());
     assert!(plan.is_empty());
-    assert_eq!(show::render(&plan, true), "e in project desk-one: nothing to do, 28 as they should be");
+    assert_eq!(show::render(&plan), "e in project desk-one: nothing to do, 28 as they should be");
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn an_empty_cloud_needs_everything_and_the_plan_is_json_too() {
     let bucket = json["changes"].as_array().unwrap().iter().find(|change| change["kind"] == "bucket").unwrap();
     assert_eq!(bucket["action"], "create");
     assert_eq!(bucket["differences"][0]["field"], "iamConfiguration.publicAccessPrevention");
-    let text = show::render(&plan, false);
+    let text = show::render(&plan);
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "~ change services of the project");
     assert!(lines.contains(&"+ create cluster desk-one-cluster"), "{text}");
@@ -222,7 +222,7 @@ fn more_notifications_than_a_bucket_can_have_are_refused() {
         let plan = plan(&environment, &desired(&environment), &observed, Options::default());
         let blockers: Vec<String> = plan.blockers().map(|change| change.id.to_string()).collect();
         assert_eq!(!blockers.is_empty(), refused, "{there}: {blockers:?}");
-        assert!(!refused || show::render(&plan, false).contains("more than 10 topics"));
+        assert!(!refused || show::render(&plan).contains("more than 10 topics"));
     }
 }
 

@@ -93,7 +93,7 @@ async fn a_run_from_nothing_writes_once_per_resource_and_the_next_run_writes_not
     assert!(text.contains("serviceAccount:desk-one.svc.id.goog[bu1/orchestrator]"), "{text}");
 
     let plan = fixture.plan(&environment).await;
-    assert!(plan.is_empty(), "{}", show::render(&plan, false));
+    assert!(plan.is_empty(), "{}", show::render(&plan));
     let report = fixture.provision(&environment).await.unwrap();
     assert_eq!((report.applied.done, fixture.writes.take()), (0, vec![]));
     fixture.google.stop().await;
@@ -121,7 +121,7 @@ async fn drift_is_shown_exactly_and_repaired() {
 
     let drift = fixture.plan(&environment).await;
     assert_eq!(
-        show::render(&drift, false),
+        show::render(&drift),
         "~ change subscription desk-one-bu1-subscription (bu1)
     ~ ackDeadlineSeconds: 10 -> 60
     ~ expirationPolicy: {\"ttl\":\"2678400s\"} -> {}
@@ -151,7 +151,7 @@ async fn what_is_not_ours_stops_the_plan_until_adopted() {
 
     let options = Options { adopt: true, ..Options::default() };
     let adopting = provision::make_plan(&environment, &fixture.cloud, options, &silent()).await.unwrap();
-    assert!(show::render(&adopting, false).contains("~ take over topic desk-one-bu1-topic"));
+    assert!(show::render(&adopting).contains("~ take over topic desk-one-bu1-topic"));
     provision::carry_out(adopting, &fixture.cloud, &silent()).await.unwrap();
     let labels = json!({"team": "other", "managed-by": "deskgrid", "deskgrid-env": "e", "business": "bu1"});
     assert_eq!(fixture.get(Api::Pubsub, TOPIC).await["labels"], labels);
@@ -168,12 +168,12 @@ async fn a_deleted_role_comes_back_and_ghosts_of_accounts_go() {
     for path in [role, account] {
         fixture.send(Request::new(Api::Iam, Method::Delete, path)).await;
     }
-    let text = show::render(&fixture.plan(&environment).await, false);
+    let text = show::render(&fixture.plan(&environment).await);
     let ghost = "- roles/pubsub.publisher: deleted:serviceAccount:e-bu1-client@desk-one.iam.gserviceaccount.com?uid=";
     assert!(text.contains("- deleted: true") && text.contains(ghost), "{text}");
     fixture.provision(&environment).await.unwrap();
     let plan = fixture.plan(&environment).await;
-    assert!(plan.is_empty(), "{}", show::render(&plan, false));
+    assert!(plan.is_empty(), "{}", show::render(&plan));
     assert!(fixture.get(Api::Iam, role).await["deleted"].is_null());
     let policy = fixture.get(Api::Pubsub, &format!("{TOPIC}:getIamPolicy")).await.to_string();
     assert!(policy.contains("\"serviceAccount:e-bu1-client@") && !policy.contains("deleted:"), "{policy}");
@@ -219,21 +219,21 @@ async fn grants_of_pruned_businesses_make_room_for_others() {
             fixture.hand.send(&request).await.unwrap();
         }
     }
-    let blocked = show::render(&fixture.plan(&new).await, false);
+    let blocked = show::render(&fixture.plan(&new).await);
     assert!(
         blocked.contains("under 40 conditions") && blocked.contains("`cargo xtask provision --prune`"),
         "{blocked}"
     );
     let prune = Options { prune: true, ..Options::default() };
     let plan = provision::make_plan(&new, &fixture.cloud, prune, &silent()).await.unwrap();
-    let shown = show::render(&plan, false);
+    let shown = show::render(&plan);
     let taken = "if old07 input common control: serviceAccount:web-monitor@";
     assert!(shown.contains("~ change permissions on bucket desk-one-bucket") && shown.contains(taken), "{shown}");
     provision::carry_out(plan, &fixture.cloud, &silent()).await.unwrap();
     let policy = fixture.get(Api::Storage, &format!("{BUCKET}/iam?optionsRequestedPolicyVersion=3")).await.to_string();
     assert!(!policy.contains("old") && policy.contains("new07"), "{policy}");
     let after = provision::make_plan(&new, &fixture.cloud, prune, &silent()).await.unwrap();
-    assert!(after.is_empty(), "{}", show::render(&after, false));
+    assert!(after.is_empty(), "{}", show::render(&after));
     fixture.google.stop().await;
 }
 
@@ -248,7 +248,7 @@ async fn a_subscription_without_its_topic_is_created_again_once_it_is_empty() {
     assert_eq!(fixture.get(Api::Pubsub, SUBSCRIPTION).await["topic"], "_deleted-topic_");
 
     let plan = fixture.plan(&environment).await;
-    let shown = show::render(&plan, false);
+    let shown = show::render(&plan);
     let replaced =
         "- delete and create again subscription desk-one-bu1-subscription (bu1)\n      its topic was deleted";
     assert!(shown.contains(replaced) && shown.contains("+ create topic desk-one-bu1-topic"), "{shown}");
@@ -336,7 +336,7 @@ async fn notifications_come_go_and_lose_their_doubles() {
     }
     fixture.send(Request::new(Api::Storage, Method::Post, NOTIFICATIONS).body(double)).await;
     assert_eq!(configurations().await.len(), 2);
-    let text = show::render(&fixture.plan(&notifying).await, false);
+    let text = show::render(&fixture.plan(&notifying).await);
     assert!(text.contains("~ change notification to desk-one-bu2-topic (bu2)\n    ~ others: "), "{text}");
     fixture.provision(&notifying).await.unwrap();
     assert_eq!(configurations().await.len(), 1);

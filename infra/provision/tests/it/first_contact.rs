@@ -173,7 +173,7 @@ async fn a_second_environment_of_the_project_has_accounts_of_its_own_and_may_not
         assert!(blocked.contains(&policy), "{blocked:?}");
     }
     assert_eq!(blocked.len(), 4, "{blocked:?}");
-    let shown = provision::show::render(&same, false);
+    let shown = provision::show::render(&same);
     assert!(shown.contains("the environment e of this project has a namespace bu1 too"), "{shown}");
 
     let own = second("web.enabled = false\n[businesses.bu2]\n");

@@ -29,7 +29,7 @@ async fn fifty_businesses_are_provisioned_side_by_side_and_shown_in_a_line_each(
     let cloud = cloud(client(&google));
 
     let plan = provision::make_plan(&environment, &cloud, plan::Options::default(), &silent()).await.unwrap();
-    let shown = show::render(&plan, false);
+    let shown = show::render(&plan);
     println!("{shown}");
     let lines = shown.lines().count();
     assert!(lines < COUNT + 40, "{lines} lines");

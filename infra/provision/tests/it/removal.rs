@@ -84,7 +84,7 @@ async fn a_removed_business_leaves_the_others_as_they_were() {
     provision(&two, &cloud).await;
     let plan = remove(&two, Some(&one), &cloud, EVERYTHING).await;
     assert!(plan.changes.iter().all(|change| change.business.as_deref() != Some("bu1")));
-    let text = show::render(&plan, false);
+    let text = show::render(&plan);
     assert!(
         text.contains("- take away permissions on bucket desk-one-bucket\n    - projects/desk-one/roles"),
         "{text}"
@@ -100,7 +100,7 @@ async fn by_default_compute_goes_and_data_and_identities_stay() {
     let two = environment(TWO);
     let (google, cloud) = provisioned(&two).await;
     let plan = remove(&two, None, &cloud, Options::default()).await;
-    assert!(show::summary(&plan).contains("7 to delete, 9 to take away, 14 to keep"), "{}", show::render(&plan, false));
+    assert!(show::summary(&plan).contains("7 to delete, 9 to take away, 14 to keep"), "{}", show::render(&plan));
     let left = left(&google);
     let is_kept = |name: &String| {
         name.contains('@')
@@ -125,7 +125,7 @@ async fn everything_goes_when_asked_but_nothing_of_others() {
     cloud.google.send(&Request::new(Api::Pubsub, Method::Patch, TOPIC).body(body)).await.unwrap();
     let plan = remove(&two, None, &cloud, EVERYTHING).await;
     let kept = "= keep topic desk-one-bu1-topic (bu1)\n      it is not ours: its labels are";
-    assert!(show::render(&plan, false).contains(kept));
+    assert!(show::render(&plan).contains(kept));
     assert_eq!(left(&google), ["projects/desk-one/topics/desk-one-bu1-topic"]);
     let policy = Request::get(Api::Pubsub, format!("{TOPIC}:getIamPolicy"));
     assert_eq!(policy_of(&cloud, policy).await, Vec::<String>::new());
@@ -142,7 +142,7 @@ async fn a_role_that_another_environment_has_too_stays() {
         .body(json!({"accountId": "other-nodes", "serviceAccount": theirs}));
     cloud.google.send(&account).await.unwrap();
     let plan = remove(&two, None, &cloud, EVERYTHING).await;
-    let text = show::render(&plan, false);
+    let text = show::render(&plan);
     assert!(text.contains("= keep role deskgridObjectLister"), "{text}");
     assert!(text.contains("the environment their-desk of this project would lose it"), "{text}");
     assert_eq!(

@@ -73,8 +73,8 @@ pub(super) const REASONS: &[Entry] = &[
     ),
     (
         "malformed-option",
-        "an attribute of the message has an invalid value",
-        "correct it: `cargo xtask dead-letters replay ID --attribute NAME=VALUE`",
+        "an attribute of the message, or an option in the metadata of an upload, has an invalid value",
+        "correct it: `cargo xtask dead-letters replay ID --attribute NAME=VALUE`; upload an input again",
     ),
     ("manifest-missing", "the manifest of a batch was deleted", "submit its Jobs again"),
     (
@@ -101,7 +101,7 @@ pub(super) const REASONS: &[Entry] = &[
     ("output-too-large", "the result is larger than its limit", "write a smaller result, or raise `engine.max_output`"),
     (
         "over-limit",
-        "the message requests more memory or time than an attempt may have",
+        "the message or the upload requests more memory or time than an attempt may have",
         "request at most 8 times `engine.memory` and `engine.timeout` of the business",
     ),
     ("pending", "the pod of the Job does not run yet", "wait; `cargo xtask job JOB` shows why"),

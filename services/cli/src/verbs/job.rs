@@ -63,7 +63,7 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
     if output.json {
         output.document(&detail)?;
     } else {
-        output.write(print::page(&detail, &context.flag).as_bytes())?;
+        output.line(print::page(&detail, &context.flag).trim_end_matches('\n'))?;
     }
     Ok(exit::DONE)
 }

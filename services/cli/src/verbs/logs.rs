@@ -14,7 +14,7 @@ use crate::{
     context::{Context, Opener},
     error::Failure,
     output::Output,
-    text, view,
+    view,
 };
 
 mod follow;
@@ -200,13 +200,7 @@ async fn log_tails(
 }
 
 fn emit(output: &Output, several: bool, line: &Line) -> anyhow::Result<()> {
-    if output.json {
-        output.record(line)
-    } else if several {
-        output.line(format_args!("{} | {}", text::tint(&line.from, output.colour()), line.line))
-    } else {
-        output.line(&line.line)
-    }
+    if output.json { output.record(line) } else { output.log_line(several.then_some(line.from.as_str()), &line.line) }
 }
 
 fn line_of(business: &Business, pod: &Pod, line: &str) -> Line {

@@ -63,7 +63,7 @@ pub struct Args {
     /// Wait until every Job has an outcome; exit code 1 unless all succeeded
     #[arg(long, short)]
     wait: bool,
-    /// Wait at most this long (`90s`, `10m`, `2h`)
+    /// Wait at most this long (`90s`, `10m`, `2h`) [default: 24h]
     #[arg(long, requires = "wait", value_parser = text::parse_duration)]
     timeout: Option<Duration>,
 }
@@ -87,6 +87,15 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
 
     let context = opener.open().await?;
     let business = context.business(args.business.as_deref())?;
+    if args.priority && business.priority_subscription.is_none() {
+        return Err(Failure::usage(format!("{} has no subscription for priority", business.name))
+            .next(format!(
+                "submit without --priority, or set `priority = true` of {} in the environment file, then cargo xtask{} \
+                 provision and deploy",
+                business.name, context.flag
+            ))
+            .into());
+    }
     let stop = shutdown::on_signal()?;
     let session = args
         .session
@@ -159,9 +168,10 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
     }
 
     let expected = sent.expected();
+    let limit = Some(args.timeout.unwrap_or(super::WAIT_LIMIT));
     let mut progress = output.progress("settled", expected.len());
     let (mut done, mut unsuccessful) = (0, 0);
-    let waited = wait(&context.store, business, &session, expected, args.timeout, &stop, |outcome| {
+    let waited = wait(&context.store, business, &session, expected, limit, &stop, |outcome| {
         done += 1;
         unsuccessful += usize::from(outcome.state != contract::outcome::State::Succeeded);
         progress.set(done, &if unsuccessful > 0 { format!("{unsuccessful} did not succeed") } else { String::new() });
@@ -209,8 +219,14 @@ fn spool(paths: &[PathBuf]) -> anyhow::Result<Option<tempfile::NamedTempFile>> {
         _ => return Err(Failure::usage("standard input can be one Job, not several").into()),
     }
     let mut file = tempfile::NamedTempFile::new().context("make a file for standard input")?;
-    std::io::copy(&mut std::io::stdin().lock(), &mut file).context("read standard input")?;
+    let copied = std::io::copy(&mut std::io::stdin().lock(), &mut file).context("read standard input")?;
     file.flush().context("write standard input to a file")?;
+    if copied == 0 {
+        return Err(Failure::new("nothing-to-submit", "standard input is empty")
+            .why("the program before the pipe may have failed")
+            .next("submit a file with no contents by its name if an empty input is right")
+            .into());
+    }
     Ok(Some(file))
 }
 

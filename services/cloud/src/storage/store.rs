@@ -306,6 +306,13 @@ pub fn is_failed_precondition(error: &google_cloud_storage::Error) -> bool {
         || error.status().is_some_and(|status| status.code == Code::FailedPrecondition)
 }
 
+/// True when a read was denied only because the object does not exist: Cloud Storage hides that from a caller that may
+/// read objects and not list them, and then names the permission to list. A denied read of an object that exists names
+/// the permission to read.
+pub fn is_hidden(error: &anyhow::Error) -> bool {
+    is_denied(error) && format!("{error:#}").contains("storage.objects.list")
+}
+
 /// True when access was denied.
 pub fn is_denied(error: &anyhow::Error) -> bool {
     error.downcast_ref::<google_cloud_storage::Error>().is_some_and(|error| {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing::business;
+use crate::testing::{self, business};
 
 fn check(data: &str, attributes: &[(&str, &str)]) -> Result<Request, &'static str> {
     let attributes = attributes.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
@@ -89,11 +89,17 @@ fn an_uploads_path_and_metadata_say_what_a_message_of_ours_would() {
     assert_eq!((work.priority, work.tasks, work.client), (false, None, None));
     // Without metadata there are no options, which is fine.
     assert!(matches!(check_upload("bu1/input/s/j", "{}"), Ok(Request::Run(_))));
+    // What the console writes for a folder.
+    for folder in ["bu1/input/nov/", "bu1/input/nov/deep/", "bu1/input/"] {
+        assert_eq!(check_upload(folder, r#"{"size":"0"}"#), Ok(Request::FolderMarker), "{folder}");
+    }
     for (object, data, code) in [
-        ("bu1/input/s/", "{}", "wrong-object"),
+        ("bu1/input/s/", r#"{"size":"3"}"#, "wrong-object"),
+        ("bu2/input/s/", r#"{"size":"0"}"#, "wrong-object"),
         ("bu1/input/s p/j", "{}", "wrong-object"),
         ("bu1/output/s/j", "{}", "wrong-object"),
         ("bu1/input/s/j", r#"{"metadata":{"deskgrid-tasks":"many"}}"#, "malformed-option"),
+        ("bu1/input/s/j", r#"{"size":"0","metadata":{"deskgrid-timeout":"x"}}"#, "malformed-option"),
         ("bu1/input/s/j", "", "malformed-message"),
         ("bu1/input/s/j", "{", "malformed-message"),
     ] {
@@ -129,8 +135,18 @@ fn what_a_retry_leaves_in_the_metadata_is_read_back() {
 
 #[test]
 fn anything_else_is_the_payload() {
-    let request = check("engine payload 1", &[("colour", "red")]);
-    assert!(matches!(request, Ok(Request::Inline(work)) if work.identity.object == "bu1/input/inline/m1"));
+    for attributes in [
+        &[("colour", "red")][..],
+        // The same words as ours, of another publisher.
+        &[("priority", "high"), ("tasks", "many"), ("attempt", "x"), ("memory", "lots"), ("common", "../x")],
+        &[("priority", "true"), ("client", "theirs"), ("tasks", "3"), ("timeout", "5")],
+    ] {
+        let expected = Work {
+            identity: Identity { generation: 0, ..testing::work("bu1", "inline", "m1").identity },
+            ..testing::work("bu1", "inline", "m1")
+        };
+        assert_eq!(check("engine payload 1", attributes), Ok(Request::Inline(expected)), "{attributes:?}");
+    }
 }
 
 #[test]

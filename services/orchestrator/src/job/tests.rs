@@ -64,6 +64,7 @@ fn a_job_says_what_it_is_for() {
     for container in pod.containers.iter().chain(pod.init_containers.iter().flatten()) {
         let given: Vec<_> = container.env.iter().flatten().filter(|v| v.name == labels::ENV_WORK).collect();
         assert_eq!(given.len(), 1, "{}", container.name);
+        // No name of it has a `$`, so nothing is escaped.
         assert_eq!(serde_json::from_str::<Work>(given[0].value.as_ref().unwrap()).unwrap(), work(None));
     }
     assert_eq!((spec.backoff_limit, spec.completions, spec.suspend), (Some(3), None, None));
@@ -130,4 +131,19 @@ fn the_work_survives_any_text_in_its_names() {
     let mut odd = Work { client: Some(text.into()), job: text.into(), ..work(None) };
     odd.identity.object = format!("bu1/input/s1/{text}");
     assert_eq!(read_work(&made(&business(), &odd)).unwrap(), odd);
+}
+
+#[test]
+fn the_kubelet_expands_nothing_in_the_names_of_a_job() {
+    let mut odd = Work { job: "US$$-a$(DESKGRID_CONFIG)$.json".into(), ..work(None) };
+    odd.identity.object = format!("bu1/input/s1/{}", odd.job);
+    let mut job = made(&business(), &odd);
+    for container in &job.spec.as_ref().unwrap().template.spec.as_ref().unwrap().containers {
+        let variable = container.env.iter().flatten().find(|variable| variable.name == labels::ENV_WORK).unwrap();
+        // `$$` is `$` to the kubelet, and a text in which every `$` is doubled has no reference.
+        let text = serde_json::to_string(&odd).unwrap().replace('$', "$$");
+        assert_eq!(variable.value.as_ref().unwrap(), &text);
+    }
+    job.metadata.annotations = None;
+    assert_eq!(read_work(&job).unwrap(), odd, "it is read back");
 }

@@ -154,6 +154,31 @@ fn a_job_deleted_by_hand_is_cancelled_unless_it_had_ended() {
 }
 
 #[test]
+fn an_init_container_counts_only_when_its_failure_ended_the_pod() {
+    let deleted = job(None, None, true);
+    let with_init = |main: Value, init: Value| {
+        let mut pod = serde_json::to_value(pod("p", "Failed", json!({}), Value::Null)).unwrap();
+        pod["status"]["containerStatuses"][0]["state"] = main;
+        pod["status"]["initContainerStatuses"] = json!([{
+            "name": "install", "image": "i", "imageID": "", "ready": true, "restartCount": 0,
+            "state": {"terminated": init},
+        }]);
+        serde_json::from_value::<Pod>(pod).unwrap()
+    };
+    let running = json!({"running": {"startedAt": "2026-01-01T00:00:06Z"}});
+    let waiting = json!({"waiting": {"reason": "PodInitializing"}});
+    for (main, init) in [(running, stopped(0, "", 5)), (waiting.clone(), stopped(137, "", 5))] {
+        let outcome = check(&deleted, &[with_init(main, init)], 0, State::Cancelled, "cancelled", "deleted");
+        let times = outcome.timestamps;
+        assert_eq!((outcome.exit_code, times.started, times.finished), (None, None, None));
+    }
+    let exhausted = job(None, Some(("Failed", "BackoffLimitExceeded")), false);
+    let failed = with_init(waiting, stopped(3, "", 5));
+    let outcome = check(&exhausted, &[failed], 0, State::Failed, "retries-exhausted", "exit code 3");
+    assert_eq!(outcome.exit_code, Some(3));
+}
+
+#[test]
 fn results_of_tasks_are_counted_by_index() {
     let work = work(Some(12));
     assert_eq!(result_index(&work, &work.output(Some(0))), Some(0));

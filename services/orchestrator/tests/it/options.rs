@@ -109,7 +109,7 @@ fn an_attempt_may_have_more_within_the_limits() {
 #[test]
 fn an_upload_is_a_submission_with_the_session_of_its_path() {
     let fixture = Fixture::new();
-    fixture.expect_warnings(&["refused the message"]);
+    fixture.expect_warnings(&["refused the upload"]);
     let notify = |object: &str, metadata: serde_json::Value| {
         fixture.change(|state| {
             let generation = state.write_once(object, "good".into(), Default::default()).unwrap();
@@ -122,12 +122,15 @@ fn an_upload_is_a_submission_with_the_session_of_its_path() {
                 ("objectGeneration", &generation.to_string()),
             ];
             let attributes = attributes.map(|(key, value)| (key.to_owned(), value.to_owned()));
-            let data = serde_json::json!({"kind": "storage#object", "metadata": metadata}).to_string();
-            state.publish(data.as_bytes(), attributes.into())
+            let size = if object.ends_with('/') { "0" } else { "4" };
+            let data = serde_json::json!({"kind": "storage#object", "size": size, "metadata": metadata}).to_string();
+            state.publish(data.as_bytes(), attributes.into());
+            generation
         })
     };
     notify("bu1/input/book.json", serde_json::json!({}));
     notify("bu1/input/risk/deep/book.json", serde_json::json!({"deskgrid-tasks": "3", "colour": "red"}));
+    notify("bu1/input/risk/", serde_json::json!({}));
     let wrong = notify("bu1/input/risk/wrong.json", serde_json::json!({"deskgrid-tasks": "many"}));
     let process = Process::start(&fixture, Setting::default());
     fixture.wait_until_done();
@@ -137,7 +140,8 @@ fn an_upload_is_a_submission_with_the_session_of_its_path() {
     assert_eq!(of("bu1/outcome/uploads/book.json/").state, Ended::Succeeded);
     let split = of("bu1/outcome/risk/deep/book.json/");
     assert_eq!((split.state, split.work.as_ref().unwrap().tasks), (Ended::Succeeded, Some(3)));
-    let refused = of(&format!("bu1/outcome/refused/{wrong}"));
+    // Its input is known, so its session counts it.
+    let refused = &outcomes[&format!("bu1/outcome/risk/wrong.json/{wrong}-0.json")];
     assert_eq!((refused.state, refused.reason.code.as_str()), (Ended::Refused, "malformed-option"));
     assert!(fixture.state().objects.contains_key("bu1/input/risk/wrong.json"), "the input of a refusal is kept");
     let metrics = process.get("/metrics");

@@ -43,6 +43,26 @@ fn settled_work_does_not_run_twice_when_its_outcome_is_deleted() {
 }
 
 #[test]
+fn an_old_input_with_bad_options_is_refused() {
+    let fixture = Fixture::new();
+    fixture.expect_warnings(&["refused the upload"]);
+    let mut work = fixture.submit("wrong", "good", None, 0);
+    let folder = fixture.submit("folder/", "", None, 0);
+    fixture.change(|state| {
+        let input = state.objects.get_mut(&work.identity.object).unwrap();
+        input.metadata = [("deskgrid-tasks", "zz"), ("deskgrid-attempt", "1")]
+            .map(|(key, value)| (key.to_owned(), value.to_owned()))
+            .into();
+    });
+    work.identity.attempt = 1;
+    let process = Process::start(&fixture, Setting { ahead: OLD, ..Setting::default() });
+    fixture.wait("its event", |state| !state.events.is_empty());
+    fixture.check(&[(&work, Ended::Refused, "malformed-option")]);
+    assert!(fixture.outcomes().len() == 1 && fixture.state().objects.contains_key(&folder.identity.object));
+    process.terminate().unwrap();
+}
+
+#[test]
 fn the_inputs_of_a_batch_are_not_requeued() {
     let fixture = Fixture::new();
     fixture.change(|state| state.engines_wait = true);

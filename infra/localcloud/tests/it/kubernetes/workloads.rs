@@ -180,6 +180,32 @@ async fn volumes_environment_and_messages() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn references_see_what_kubernetes_knows_and_nothing_else() {
+    let lab = Lab::new().await;
+    // What the node adds to a process is not known to Kubernetes, and a later variable not to an earlier one.
+    let reference = "$(HOME) $(PATH) $(KUBERNETES_SERVICE_PORT) $(LATE) $(EARLY) $$(EARLY) $$$$";
+    let pod: Pod = serde_json::from_value(json!({
+        "metadata": {"name": "refers"},
+        "spec": {"restartPolicy": "Never", "containers": [{
+            "name": "main", "image": "sh", "command": ["/bin/sh", "-c", "echo \"$V\"; echo \"$0\"", reference],
+            "env": [{"name": "EARLY", "value": "1"}, {"name": "V", "value": reference}, {"name": "LATE", "value": "2"}],
+        }]},
+    }))
+    .unwrap();
+    lab.pods().create(&PostParams::default(), &pod).await.unwrap();
+    until("the pod to end", || async {
+        let phase = lab.pods().get("refers").await.unwrap().status.unwrap().phase;
+        if phase.as_deref() == Some("Succeeded") { Ok(()) } else { Err(format!("{phase:?}")) }
+    })
+    .await;
+    let log = lab.pods().logs("refers", &LogParams::default()).await.unwrap();
+    let port = lab.kubernetes.address().port();
+    let expected = |late: &str| format!("$(HOME) $(PATH) {port} {late} 1 $(EARLY) $$");
+    assert_eq!(log.lines().collect::<Vec<_>>(), [expected("$(LATE)"), expected("2")]);
+    lab.kubernetes.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn unknown_images_and_missing_room_keep_a_pod_waiting() {
     let lab = Lab::new().await;
     let pod = |name: &str, container: Value| -> Pod {

@@ -1,5 +1,7 @@
 //! `session close`: deletes the common data of a session, and its control object.
 
+use std::time::Duration;
+
 use contract::exit;
 use serde_json::json;
 use sessions::{Counts, common_data, delete};
@@ -10,6 +12,9 @@ use super::{
 };
 use crate::{change::Change, context::Opener, error::Failure, output::Output, text};
 
+/// How long cancelled Jobs may take to end: an orchestrator that runs needs seconds.
+const CANCEL_LIMIT: Duration = Duration::from_secs(600);
+
 /// Results, outcomes and remaining inputs are kept. Later retries of Jobs that read common data fail.
 #[derive(Clone, Debug, clap::Args)]
 pub(crate) struct Args {
@@ -18,6 +23,9 @@ pub(crate) struct Args {
     /// First cancel waiting and running Jobs, and wait until they have ended
     #[arg(long)]
     cancel: bool,
+    /// Wait at most this long for cancelled Jobs to end (`90s`, `10m`, `2h`) [default: 10m]
+    #[arg(long, requires = "cancel", value_parser = text::parse_duration)]
+    timeout: Option<Duration>,
     #[command(flatten)]
     change: Change,
 }
@@ -60,7 +68,14 @@ pub(super) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
     if !args.change.dry_run {
         if counts.pending() > 0 {
             sessions::control::cancel(&context.store, business, session, None, &operator()).await?;
-            wait::follow(&context, target, None, output, false).await?;
+            let next = format!(
+                "`cargo xtask{flag} status` shows whether the orchestrator runs; then `cargo xtask{flag} session close \
+                 {} --cancel` again",
+                target.scope,
+                flag = context.flag
+            );
+            let limit = args.timeout.unwrap_or(CANCEL_LIMIT);
+            wait::follow(&context, target, limit, output, false, &next).await?;
         }
         // Listed again: the cancel may have created a control object.
         let common = common_data(&context.store, business, session).await?;

@@ -14,6 +14,7 @@ use crate::{
     error::Failure,
     output::Output,
     text,
+    verbs::WAIT_LIMIT,
 };
 
 /// Jobs that failed, were cancelled or were refused by the cluster get a new attempt, with the options of the last one.
@@ -96,7 +97,7 @@ pub(super) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
         return Ok(code);
     }
     let session = args.session.read(&context, output, false).await?;
-    wait::until_settled(&context, session, None, output).await
+    wait::until_settled(&context, session, WAIT_LIMIT, output).await
 }
 
 fn described(resources: &Resources) -> String {

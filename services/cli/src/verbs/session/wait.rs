@@ -13,7 +13,9 @@ use crate::{
     context::{Context, Opener},
     error::Failure,
     output::{self, Output},
-    text, view,
+    text,
+    verbs::WAIT_LIMIT,
+    view,
 };
 
 /// Time between two reads at first, and after a read that found a change.
@@ -32,7 +34,7 @@ const READS_PART: u32 = 3;
 pub(crate) struct Args {
     #[command(flatten)]
     session: SessionArgs,
-    /// Wait at most this long (`90s`, `10m`, `2h`)
+    /// Wait at most this long (`90s`, `10m`, `2h`) [default: 24h]
     #[arg(long, value_parser = text::parse_duration)]
     timeout: Option<Duration>,
 }
@@ -49,7 +51,7 @@ struct Snapshot<'a> {
 pub(super) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> anyhow::Result<u8> {
     let context = opener.open().await?;
     let session = args.session.read(&context, output, false).await?;
-    until_settled(&context, session, args.timeout, output).await
+    until_settled(&context, session, args.timeout.unwrap_or(WAIT_LIMIT), output).await
 }
 
 /// Waits until every Job has its outcome, and returns the exit code.
@@ -59,12 +61,13 @@ pub(super) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
 pub(super) async fn until_settled(
     context: &Context,
     session: Session<'_>,
-    limit: Option<Duration>,
+    limit: Duration,
     output: &Output,
 ) -> anyhow::Result<u8> {
     let started = Instant::now();
     let scope = session.scope.clone();
-    let counts = follow(context, session, limit, output, output.json).await?;
+    let next = format!("the Jobs go on; wait again with `cargo xtask{} session wait {scope}`", context.flag);
+    let counts = follow(context, session, limit, output, output.json, &next).await?;
     let took = SignedDuration::try_from(started.elapsed()).map(text::duration).unwrap_or_default();
     let unsuccessful = counts.unsuccessful();
     if !output.json {
@@ -80,19 +83,21 @@ pub(super) async fn until_settled(
     Ok(if unsuccessful == 0 { exit::DONE } else { exit::FAILED })
 }
 
-/// Waits with progress on standard error. With `records`, each change is a record on standard output instead.
+/// Waits with progress on standard error. With `records`, each change is a record on standard output instead. `next` is
+/// what to do when the time is over.
 ///
 /// # Errors
 /// As [`until_settled`].
 pub(super) async fn follow(
     context: &Context,
     session: Session<'_>,
-    limit: Option<Duration>,
+    limit: Duration,
     output: &Output,
     records: bool,
+    next: &str,
 ) -> anyhow::Result<Counts> {
     let started = Instant::now();
-    let Session { business, name, jobs, control, scope } = session;
+    let Session { business, name, jobs, control, .. } = session;
     let mut watch = Watch::new(&jobs);
     drop(jobs);
     let mut counts = watch.counts();
@@ -124,14 +129,14 @@ pub(super) async fn follow(
         if ended {
             break;
         }
-        if let Some(limit) = limit.filter(|limit| started.elapsed() >= *limit) {
+        if started.elapsed() >= limit {
             drop(bar);
             return Err(Failure::new("not-settled", format!("session {name} is not done after {} s", limit.as_secs()))
                 .why(format!("{} of {} Jobs have an outcome; {}", counts.done(), counts.total(), describe(&progress)))
-                .next(format!("the Jobs go on; wait again with `cargo xtask{} session wait {scope}`", context.flag))
+                .next(next)
                 .into());
         }
-        let left = limit.map_or(LONGEST, |limit| limit.saturating_sub(started.elapsed()));
+        let left = limit.saturating_sub(started.elapsed());
         tokio::time::sleep(pause.min(left.max(Duration::from_millis(10)))).await;
         let before = counts;
         let quiet = output.errors_only();

@@ -87,6 +87,9 @@ impl Report<'_> {
             output.note(format_args!("{} not settled {why}: {names}", waited.missing.len()));
         }
         let next = match waited.ended {
+            Ended::Settled if !all_succeeded(waited) => {
+                format!("cargo xtask{} session failures {} --business {}", self.flag, self.session, self.business)
+            }
             Ended::Settled => {
                 format!("cargo xtask{} results --business {} --session {}", self.flag, self.business, self.session)
             }
