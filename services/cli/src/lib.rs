@@ -14,6 +14,7 @@ pub mod interrupt;
 pub mod output;
 pub mod program;
 mod results;
+mod tables;
 pub mod text;
 mod verbs;
 mod view;
