@@ -319,7 +319,7 @@ fn read_correlation(fields: &mut Fields<'_, '_>, names: &HashMap<String, usize>)
     read.into_iter().collect()
 }
 
-/// The id of a trade is taken.
+/// Takes the id of a trade, without reading the rest of it.
 fn claim(row: &csv::Row<'_>, position: usize, ids: &mut HashMap<String, usize>, problems: &mut Problems) {
     if let Ok(node) = row
         && let Some(mut fields) = Fields::new(node, format!("trades[{position}]"), problems)

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use cloud::storage::Object;
 use kernel::{pricing::read::readable, table};
-use serde_json::{Map, Number, Value};
+use serde_json::{Deserializer, Map, Number, Value};
 
 use super::{PORTFOLIO, Row, row};
 
@@ -116,17 +116,21 @@ fn cell(line: usize, text: &str) -> Value {
     }
 }
 
-/// A finite number, as JSON, Python, Fortran or a person writes it; every digit is kept if JSON allows it.
+/// A finite number, as JSON, another program or a person writes it; every digit is kept if JSON allows it.
 fn number(text: &str) -> Option<Number> {
     let plain = text.strip_prefix('+').unwrap_or(text);
     plain.parse().ok().or_else(|| plain.parse().ok().and_then(Number::from_f64))
 }
 
 /// JSON, in which words such as `NaN` may stand where a value belongs; they become texts that begin with [`TOKEN`].
+/// Several values, such as one on each line, are a list.
 /// `None` when the text cannot be JSON.
 fn json(text: &str) -> Option<serde_json::Result<Value>> {
     match serde_json::from_str(text) {
-        Err(_) if text.starts_with(['{', '[']) => Some(serde_json::from_str(&with_tokens(text))),
+        Err(_) if text.starts_with(['{', '[']) => {
+            let values = Deserializer::from_str(&with_tokens(text)).into_iter().collect::<Result<Vec<Value>, _>>();
+            Some(values.map(|mut values| if values.len() == 1 { values.remove(0) } else { Value::Array(values) }))
+        }
         Err(_) => None,
         parsed => Some(parsed),
     }

@@ -145,6 +145,10 @@ fn what_is_no_number_is_a_row_with_its_line() {
     );
     check("id,pv\na,\"1\nb,2\n", &[",,,,line 2: this cell has no closing quote", "b,pv,2,,"]);
     check("\u{feff}{\"pv\": 2}", &[",pv,2,,"]);
+    check(
+        "{\"id\": \"a\", \"pv\": 1}\n{\"id\": \"b\", \"pv\": NaN}\n",
+        &["a,pv,1,,", "b,pv,,,line 2: pv: NaN is not a number"],
+    );
     check("{\"pv\": 2,\n", &[",,,,the result is not JSON: EOF while parsing a value at line 1 column 9"]);
     // Names are no numbers that lack, also when one looks like a number.
     check("id,name,pv\na,x,1\nb,7,2\nc,y,3\n", &["a,pv,1,,", "b,name,7,,", "b,pv,2,,", "c,pv,3,,"]);
