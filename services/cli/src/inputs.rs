@@ -6,7 +6,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use contract::{message, names, table};
+use contract::names;
 use sessions::submit::{Input, Source, collisions, content_type};
 
 use crate::{error::Failure, text};
@@ -91,30 +91,6 @@ pub(crate) fn common(paths: &[PathBuf]) -> anyhow::Result<Vec<Input>> {
             Err(Failure::usage(format!("the name of common data must not contain a comma: {}", input.job)).into())
         }
         None => Ok(common),
-    }
-}
-
-/// The number of tasks of a table.
-///
-/// # Errors
-/// When it cannot be read, or has no rows or too many.
-pub(crate) fn table_tasks(source: &Source, rows_per_task: u32) -> anyhow::Result<u32> {
-    let (bytes, name) = match source {
-        Source::File(path) => {
-            let bytes = fs::read(path).with_context(|| format!("read {}", path.display()))?;
-            (bytes.into(), path.display().to_string())
-        }
-        Source::Bytes(bytes) => (bytes.clone(), STDIN.to_owned()),
-    };
-    let rows = table::rows(&bytes);
-    match table::tasks(rows, rows_per_task) {
-        Some(0) => Err(Failure::new("nothing-to-submit", format!("the table {name} has no rows"))
-            .why("it has only a header")
-            .into()),
-        Some(tasks) if tasks <= message::TASKS_MAX => Ok(tasks),
-        _ => Err(Failure::usage(format!("{rows} rows make more than {} tasks", message::TASKS_MAX))
-            .next(format!("--rows-per-task {} or more", rows.div_ceil(message::TASKS_MAX as usize)))
-            .into()),
     }
 }
 

@@ -15,6 +15,7 @@ mod limit;
 pub mod output;
 pub mod program;
 mod results;
+mod tables;
 pub mod text;
 mod verbs;
 mod view;

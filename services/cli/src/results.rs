@@ -1,6 +1,7 @@
 //! The results of Jobs as one table: on standard output or in a file, as text, CSV or JSON.
 
 use std::{
+    ffi::OsStr,
     io::{IsTerminal as _, Write as _},
     path::{Path, PathBuf},
 };
@@ -9,7 +10,7 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 use contract::{config::Business, exit, object};
 use futures::{StreamExt as _, TryStreamExt as _};
-use sessions::results::{self, COLUMNS, Latest, Row};
+use sessions::results::{self, COLUMNS, Latest, PORTFOLIO, Row};
 
 use crate::{
     context::{Context, Opener},
@@ -27,9 +28,12 @@ pub(crate) struct TargetArgs {
     /// Format [default: by the extension of --output; a table on a terminal, else csv]
     #[arg(long, short, value_enum)]
     format: Option<Format>,
-    /// Write to a file, which appears only when it is complete
+    /// Write to a file (.csv, .json or .txt), which appears only when it is complete
     #[arg(long, short, value_name = "FILE")]
     output: Option<PathBuf>,
+    /// Exit with 1 when any row has an error
+    #[arg(long)]
+    strict: bool,
 }
 
 /// Formats of the table.
@@ -54,7 +58,7 @@ pub(crate) async fn print(
     target: &TargetArgs,
     output: &Output,
 ) -> anyhow::Result<u8> {
-    let format = target.format(output.json, std::io::stdout().is_terminal());
+    let format = target.format(output.json, std::io::stdout().is_terminal())?;
     let context = opener.open().await?;
     let business = context.business(business)?;
     let prefix = object::outcome_prefix(&business.name, session);
@@ -66,71 +70,131 @@ pub(crate) async fn print(
             .next(format!("cargo xtask{} jobs --business {}", context.flag, business.name))
             .into());
     }
-    let rows = match &target.output {
+    let written = match &target.output {
         None => write(&context, business, &latest, format, |bytes| output.write(bytes)).await?,
         Some(path) => {
             let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-            let mut file = tempfile::NamedTempFile::new_in(folder)
-                .with_context(|| format!("make a file in {}", folder.display()))?;
-            let rows = write(&context, business, &latest, format, |bytes| Ok(file.write_all(bytes)?)).await?;
+            let mut file = new_file(folder).with_context(|| format!("make a file in {}", folder.display()))?;
+            let written = write(&context, business, &latest, format, |bytes| Ok(file.write_all(bytes)?)).await?;
             file.persist(path).with_context(|| format!("write {}", path.display()))?;
             output.note(format_args!("wrote {}", path.display()));
-            rows
+            written
         }
     };
-    output.note(format_args!("{} of {}", text::count(rows, "row"), text::count(latest.outcomes.len(), "Job")));
+    let Written { rows, errors, incomplete } = written;
+    output.note(format_args!(
+        "{} of {}{}",
+        text::count(rows, "row"),
+        text::count(latest.outcomes.len(), "Job"),
+        text::row_errors(errors.saturating_sub(incomplete.len()))
+    ));
+    for sum in incomplete {
+        output.warn(sum);
+    }
     if latest.superseded > 0 {
         output.note(format_args!("{} earlier attempts are left out; the latest one counts", latest.superseded));
     }
-    Ok(exit::DONE)
+    Ok(if target.strict && errors > 0 { exit::FAILED } else { exit::DONE })
 }
 
 impl TargetArgs {
-    fn format(&self, json: bool, is_terminal: bool) -> Format {
-        let by_path = self.output.as_deref().and_then(Path::extension).map(|extension| match extension.to_str() {
-            Some("json") => Format::Json,
-            Some("txt") => Format::Table,
-            _ => Format::Csv,
-        });
-        match self.format.or(json.then_some(Format::Json)).or(by_path) {
+    /// # Errors
+    /// When the name of the file stands for a format that cannot be written.
+    fn format(&self, json: bool, is_terminal: bool) -> anyhow::Result<Format> {
+        let by_path = match self
+            .output
+            .as_deref()
+            .and_then(Path::extension)
+            .and_then(OsStr::to_str)
+            .map(str::to_lowercase)
+            .as_deref()
+        {
+            Some("json") => Some(Format::Json),
+            Some("txt") => Some(Format::Table),
+            Some("csv") => Some(Format::Csv),
+            Some(other) if self.format.is_none() => {
+                return Err(Failure::usage(format!("results cannot be written as .{other}"))
+                    .why("the formats are csv (.csv), json (.json) and table (.txt)")
+                    .next("give the file one of these extensions, or choose the format with --format")
+                    .into());
+            }
+            _ => None,
+        };
+        Ok(match self.format.or(json.then_some(Format::Json)).or(by_path) {
             Some(format) => format,
             None if is_terminal && self.output.is_none() => Format::Table,
             None => Format::Csv,
-        }
+        })
     }
 }
 
-/// Reads the results, writes them one by one, and returns the number of rows.
+/// A temporary file in a folder, with the permissions of a file that the user creates.
+fn new_file(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
+    let mut builder = tempfile::Builder::new();
+    #[cfg(unix)]
+    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
+    builder.tempfile_in(folder)
+}
+
+/// The rows that were written.
+#[derive(Default)]
+struct Written {
+    rows: usize,
+    /// Of them, those with an error.
+    errors: usize,
+    /// The sums in which something is missing, and what.
+    incomplete: Vec<String>,
+}
+
+/// The cells of a row for people: numbers without the digits that nobody reads.
+pub(crate) fn shown(row: &Row) -> [String; 7] {
+    let mut cells = row.cells();
+    if let Some(serde_json::Value::Number(number)) = &row.value {
+        cells[4] = text::number(number);
+    }
+    if let Some(error) = &row.standard_error {
+        cells[5] = text::number(error);
+    }
+    cells
+}
+
+/// Reads the results and writes them one by one.
 async fn write(
     context: &Context,
     business: &Business,
     latest: &Latest,
     format: Format,
     mut sink: impl FnMut(&[u8]) -> anyhow::Result<()>,
-) -> anyhow::Result<usize> {
+) -> anyhow::Result<Written> {
     let reads: Vec<_> = latest.outcomes.iter().map(|name| results::read(&context.store, business, name)).collect();
     let mut stream = futures::stream::iter(reads).buffered(READS);
-    let mut count = 0;
-    let mut shown: Vec<Row> = Vec::new();
+    let mut written = Written::default();
+    let mut table: Vec<[String; 7]> = Vec::new();
     sink(start(format).as_bytes())?;
     while let Some(rows) = stream.try_next().await? {
         for row in rows {
             match format {
-                Format::Table => shown.push(row),
-                Format::Csv | Format::Json => sink(record(format, &row, count == 0)?.as_bytes())?,
+                Format::Table => table.push(shown(&row)),
+                Format::Csv | Format::Json => sink(record(format, &row, written.rows == 0)?.as_bytes())?,
             }
-            count += 1;
+            written.rows += 1;
+            if let Some(error) = &row.error {
+                written.errors += 1;
+                if row.row == PORTFOLIO && row.value.is_some() {
+                    written.incomplete.push(format!("{PORTFOLIO} of {}: {error}", row.job));
+                }
+            }
         }
     }
     match format {
         Format::Table => {
-            let table = text::table(&COLUMNS, shown.iter().map(|row| row.cells().to_vec()));
+            let table = text::table(&COLUMNS, table.into_iter().map(Vec::from));
             sink(format!("{table}\n").as_bytes())?;
         }
         Format::Json => sink(b"\n]\n")?,
         Format::Csv => {}
     }
-    Ok(count)
+    Ok(written)
 }
 
 fn start(format: Format) -> String {
@@ -157,8 +221,8 @@ mod tests {
     #[test]
     fn the_format_follows_the_option_then_the_file_then_the_terminal() {
         let check = |format, path: Option<&str>, json, is_terminal, expected| {
-            let target = TargetArgs { format, output: path.map(PathBuf::from) };
-            assert_eq!(target.format(json, is_terminal), expected);
+            let target = TargetArgs { format, output: path.map(PathBuf::from), strict: false };
+            assert_eq!(target.format(json, is_terminal).unwrap(), expected);
         };
         check(Some(Format::Csv), Some("a.json"), true, true, Format::Csv);
         check(None, None, true, true, Format::Json);
@@ -166,6 +230,26 @@ mod tests {
         check(None, Some("a"), false, true, Format::Csv);
         check(None, None, false, true, Format::Table);
         check(None, None, false, false, Format::Csv);
+    }
+
+    #[test]
+    fn a_file_of_another_format_is_refused_with_those_that_there_are() {
+        let target = TargetArgs { format: None, output: Some("x.xlsx".into()), strict: false };
+        let failure = target.format(false, false).unwrap_err().downcast::<Failure>().unwrap();
+        assert_eq!(failure.what, "results cannot be written as .xlsx");
+        assert!(failure.why.unwrap().contains("csv (.csv), json (.json)"));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_file_has_the_permissions_that_the_user_gives_to_files() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("x.csv");
+        new_file(folder.path()).unwrap().persist(&path).unwrap();
+        std::fs::write(folder.path().join("y.csv"), "").unwrap();
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode();
+        assert_eq!(mode(&path), mode(&folder.path().join("y.csv")));
     }
 
     #[test]

@@ -7,9 +7,31 @@ use sessions::Cause;
 
 pub use inspect::text::{age, bytes, duration};
 
+/// Characters of a terminal for each column, of which a table is made to fit.
+const COLUMN_MIN: usize = 5;
+
 /// `1 Job`, `2 Jobs`.
 pub fn count(number: usize, thing: &str) -> String {
     if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+}
+
+/// `, 2 row errors`, or nothing.
+pub(crate) fn row_errors(count: usize) -> String {
+    if count == 0 { String::new() } else { format!(", {}", self::count(count, "row error")) }
+}
+
+/// A number of at most six significant digits; whole numbers keep all of theirs.
+pub(crate) fn number(number: &serde_json::Number) -> String {
+    let Some(value) = number.as_f64().filter(|_| number.is_f64()) else { return number.to_string() };
+    let scientific = format!("{value:.5e}");
+    let (digits, exponent) = scientific.split_once('e').unwrap_or((&scientific, "0"));
+    let exponent: i32 = exponent.parse().unwrap_or_default();
+    let short = |digits: &str| digits.trim_end_matches('0').trim_end_matches('.').to_owned();
+    match usize::try_from(5 - exponent) {
+        Ok(0) => format!("{value:.0}"),
+        Ok(decimals @ 1..=10) => short(&format!("{value:.decimals$}")),
+        Ok(_) | Err(_) => format!("{}e{exponent}", short(digits)),
+    }
 }
 
 /// The first few of many: `a, b, c and 7 more`.
@@ -89,10 +111,18 @@ pub fn shell(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }
 
-/// A table without lines, as kubectl prints it, that fits the terminal.
+/// A table without lines, as kubectl prints it, that fits the terminal unless that is too narrow for its columns.
 pub fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    table_of_width(header, rows, Table::new().width())
+}
+
+fn table_of_width(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>, width: Option<u16>) -> String {
     let mut table = Table::new();
-    table.load_preset(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    table.load_preset(presets::NOTHING);
+    // A terminal that does not know its size says 0.
+    if let Some(width) = width.filter(|width| usize::from(*width) >= COLUMN_MIN * header.len()) {
+        table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width);
+    }
     table.set_header(header.iter().map(|name| name.to_uppercase()));
     for row in rows {
         // A line break in a cell would look like another row.
@@ -127,6 +157,33 @@ mod tests {
         {
             assert_eq!(duration(SignedDuration::from_millis(millis)), wanted);
         }
+    }
+
+    #[test]
+    fn numbers_have_at_most_six_significant_digits() {
+        for (json, shown) in [
+            ("10392.581234567891", "10392.6"),
+            ("0.1", "0.1"),
+            ("-3.0", "-3"),
+            ("0.0", "0"),
+            ("999999.7", "1e6"),
+            ("123456.4", "123456"),
+            ("0.00001234567890", "0.0000123457"),
+            ("0.0000012345678", "1.23457e-6"),
+            ("1.234567890123456e300", "1.23457e300"),
+            ("12345678901234567890", "12345678901234567890"),
+        ] {
+            assert_eq!(number(&json.parse().unwrap()), shown);
+        }
+    }
+
+    #[test]
+    fn a_table_in_a_terminal_without_a_width_has_a_line_for_each_row() {
+        let print = |width| table_of_width(&["session", "job"], [vec!["20261129".into(), "a long name".into()]], width);
+        for width in [None, Some(0), Some(3), Some(200)] {
+            assert_eq!(print(width), "SESSION   JOB\n20261129  a long name", "{width:?}");
+        }
+        assert!(print(Some(15)).lines().count() > 2);
     }
 
     #[test]

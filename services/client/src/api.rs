@@ -20,7 +20,7 @@ use crate::{
     check::{self, MAX_CHECKED, Verdict},
     form,
     limited::Limited,
-    upload::{Refused, Upload},
+    upload::{Checkable, Refused, Upload},
 };
 
 /// The businesses that the visitor may use.
@@ -112,7 +112,8 @@ pub(crate) async fn check(
     }
     let input: Bytes = input.ok_or_else(|| Problem::bad_request("There is no field `input`"))?;
     let kind = sessions::submit::content_type(job);
-    let found = client.check(business, job, kind, &input, market.as_deref(), has_shared).await?;
+    let input = Checkable { name: job, kind, bytes: &input, is_split: query.get("rows-per-task").is_some() };
+    let found = client.check(business, input, market.as_deref(), has_shared).await?;
     Ok(Json(found))
 }
 

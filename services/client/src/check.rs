@@ -3,7 +3,10 @@
 use contract::config::Business;
 use kernel::{
     Format,
-    pricing::{problem::Problem, read},
+    pricing::{
+        problem::{Lines, Problem},
+        read,
+    },
 };
 use serde::Serialize;
 
@@ -26,6 +29,8 @@ pub(crate) struct Candidate<'a> {
     pub(crate) bytes: &'a [u8],
     /// The market data that would be read with it.
     pub(crate) market: Market<'a>,
+    /// It is a table whose rows are divided between tasks.
+    pub(crate) is_split: bool,
 }
 
 /// The market data beside an input.
@@ -89,11 +94,13 @@ impl Verdict {
 
 /// Checks an input as the engine of a business will.
 pub(crate) fn check(business: &Business, candidate: Candidate<'_>) -> Verdict {
-    let Candidate { name, content_type, bytes, market } = candidate;
+    let Candidate { name, content_type, bytes, market, is_split } = candidate;
     if !business.engine.command.is_empty() {
         return Verdict::unchecked(format!("{} runs a program of its own, which checks its inputs", business.name));
     }
-    let Some(format) = kernel::asked(bytes, name, content_type) else {
+    // Only a table is split by rows, whatever it is called.
+    let asked = if is_split { Some(Format::Csv) } else { kernel::asked(bytes, name, content_type) };
+    let Some(format) = asked else {
         let summary = "no book and no table of trades: the engine only describes such an input";
         return Verdict::unchecked(if bytes.is_empty() {
             "it is empty; the engine only describes such an input"
@@ -107,7 +114,13 @@ pub(crate) fn check(business: &Business, candidate: Candidate<'_>) -> Verdict {
     let market = match market {
         Market::None => None,
         Market::Bytes(bytes) => Some(bytes),
-        Market::Elsewhere => return Verdict::unchecked("it is read together with the session's shared data"),
+        Market::Elsewhere => {
+            return match format {
+                Format::Csv => read::check_ids(bytes).err().map(|problems| wrong(&problems, bytes, None)),
+                Format::Json => None,
+            }
+            .unwrap_or_else(|| Verdict::unchecked("it is read together with the session's shared data"));
+        }
     };
     match read::parse(bytes, format, market) {
         Ok(book) => {
@@ -120,12 +133,14 @@ pub(crate) fn check(business: &Business, candidate: Candidate<'_>) -> Verdict {
             }
             Verdict::Good { summary, broken: broken.take(BROKEN_SHOWN).collect() }
         }
-        Err(problems) => {
-            let found = problems.iter().map(|problem| input_problem(problem, bytes, market)).collect::<Vec<_>>();
-            let summary = format!("{} in it", counted(found.len(), "problem", "problems"));
-            Verdict::Wrong { summary, problems: found }
-        }
+        Err(problems) => wrong(&problems, bytes, market),
     }
+}
+
+fn wrong(problems: &[Problem], bytes: &[u8], market: Option<&[u8]>) -> Verdict {
+    let found = problems.iter().map(|problem| input_problem(problem, bytes, market)).collect::<Vec<_>>();
+    let summary = format!("{} in it", counted(found.len(), "problem", "problems"));
+    Verdict::Wrong { summary, problems: found }
 }
 
 /// The summary for an input that is too large to be checked beforehand.
@@ -134,11 +149,10 @@ pub(crate) fn too_large() -> String {
 }
 
 fn input_problem(problem: &Problem, input: &[u8], market: Option<&[u8]>) -> InputProblem {
-    let text = if problem.source.is_empty() { input } else { market.unwrap_or_default() };
-    let line = text.split(|byte| *byte == b'\n').nth(problem.line.saturating_sub(1)).unwrap_or_default();
+    let (text, _) = read::readable(if problem.source.is_empty() { input } else { market.unwrap_or_default() });
+    let line = Lines::new(&text).text(problem.line);
     // The part around the column, when the line is long.
     let skip = problem.column.saturating_sub(LINE_SHOWN / 2);
-    let line = String::from_utf8_lossy(line.get(..line.len().min(64 * 1024)).unwrap_or_default()).into_owned();
     let shown: String = line.trim_end().chars().skip(skip).take(LINE_SHOWN).collect();
     InputProblem {
         source: problem.source.to_owned(),

@@ -40,6 +40,19 @@ pub(crate) struct Upload<'a> {
     pub(crate) market: Option<&'a [u8]>,
 }
 
+/// An input to check.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Checkable<'a> {
+    /// Name.
+    pub(crate) name: &'a str,
+    /// Content type.
+    pub(crate) kind: &'a str,
+    /// All of its bytes.
+    pub(crate) bytes: &'a Bytes,
+    /// It is a table whose rows are divided between tasks.
+    pub(crate) is_split: bool,
+}
+
 /// The result of an upload.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(crate) struct Uploaded {
@@ -93,7 +106,8 @@ impl Client {
         // An input that is not checked is streamed at once.
         let whole = if is_read || upload.rows_per_task.is_some() { body.whole(MAX_CHECKED).await? } else { None };
         if let Some(bytes) = &whole {
-            let verdict = self.check(business, upload.job, kind, bytes, upload.market, !shared.is_empty()).await?;
+            let input = Checkable { name: upload.job, kind, bytes, is_split: upload.rows_per_task.is_some() };
+            let verdict = self.check(business, input, upload.market, !shared.is_empty()).await?;
             if let Verdict::Wrong { .. } = verdict {
                 return Err(Refused::Wrong(verdict));
             }
@@ -178,13 +192,12 @@ impl Client {
     pub(crate) async fn check(
         &self,
         business: &Business,
-        name: &str,
-        kind: &str,
-        bytes: &Bytes,
+        input: Checkable<'_>,
         market: Option<&[u8]>,
         has_shared: bool,
     ) -> Result<Verdict, Problem> {
         let _alone = self.checking.acquire().await.map_err(|error| Problem::internal(error.into()))?;
+        let Checkable { name, kind, bytes, is_split } = input;
         let (business, bytes) = (business.clone(), bytes.clone());
         let (name, kind, market) = (name.to_owned(), kind.to_owned(), market.map(Bytes::copy_from_slice));
         let checked = tokio::task::spawn_blocking(move || {
@@ -193,7 +206,7 @@ impl Client {
                 None if has_shared => Market::Elsewhere,
                 None => Market::None,
             };
-            check::check(&business, Candidate { name: &name, content_type: &kind, bytes: &bytes, market })
+            check::check(&business, Candidate { name: &name, content_type: &kind, bytes: &bytes, market, is_split })
         });
         checked.await.map_err(|error| Problem::internal(error.into()))
     }
@@ -226,7 +239,7 @@ fn tasks(rows_per_task: Option<u32>, whole: Option<&[u8]>) -> Result<Option<u32>
         .why(format!("its rows are counted first, up to {}", size(MAX_CHECKED as u64)))
         .next("Submit it with `cargo xtask submit --table`, or without splitting it."));
     };
-    match contract::table::tasks(contract::table::rows(bytes), rows) {
+    match contract::table::tasks(kernel::table::rows(bytes), rows) {
         Some(0) => Err(Problem::bad_request("The table has no rows")),
         Some(tasks) if tasks <= message::TASKS_MAX => Ok(Some(tasks)),
         _ => Err(Problem::bad_request(format!("That would be more than {} tasks", message::TASKS_MAX))

@@ -86,6 +86,9 @@ pub struct Done {
     pub started: Timestamp,
     /// When its result was written.
     pub finished: Timestamp,
+    /// Rows that have an error in the result; absent when another pod wrote it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub row_errors: Option<u32>,
 }
 
 /// An input without a result.

@@ -79,6 +79,8 @@ pub const METADATA_PREFIX: &str = "deskgrid-";
 pub const METADATA_STATE: &str = "deskgrid-state";
 /// Metadata of an outcome object: its reason code.
 pub const METADATA_REASON: &str = "deskgrid-reason";
+/// Metadata of a result object and of an outcome object: number of rows that have an error in the result.
+pub const METADATA_ROW_ERRORS: &str = "deskgrid-row-errors";
 
 /// Metadata of an input object: RFC 3339 time at which a person requested its latest attempt.
 pub const METADATA_RETRIED: &str = "deskgrid-retried";

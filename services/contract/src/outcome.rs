@@ -119,6 +119,9 @@ pub struct Outcome {
     /// CPU time of the engine, user and system, in seconds.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cpu_seconds: Option<f64>,
+    /// Rows that have an error in the result, of a Job that succeeded.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub row_errors: u32,
     /// Pods that were started.
     #[serde(default)]
     pub pods: u32,
@@ -149,6 +152,7 @@ impl Outcome {
             node: None,
             image: None,
             cpu_seconds: None,
+            row_errors: 0,
             pods: 0,
             message_id: None,
             message_data: None,
@@ -163,10 +167,12 @@ impl Outcome {
 
     /// Metadata for the outcome's object, so that a listing has the state.
     pub fn metadata(&self) -> std::collections::BTreeMap<String, String> {
-        std::collections::BTreeMap::from([
+        let row_errors = (labels::METADATA_ROW_ERRORS.to_owned(), self.row_errors.to_string());
+        let always = [
             (labels::METADATA_STATE.to_owned(), self.state.as_str().to_owned()),
             (labels::METADATA_REASON.to_owned(), self.reason.code.clone()),
-        ])
+        ];
+        always.into_iter().chain((self.row_errors > 0).then_some(row_errors)).collect()
     }
 
     /// The small message for the events topic: attributes only, so that subscribers can filter on them.
@@ -187,6 +193,15 @@ impl Outcome {
         }
         attributes
     }
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+/// The number of rows with an error that the metadata of a result or an outcome names.
+pub fn row_errors(metadata: &std::collections::BTreeMap<String, String>) -> u32 {
+    metadata.get(labels::METADATA_ROW_ERRORS).and_then(|number| number.parse().ok()).unwrap_or_default()
 }
 
 /// What the engine writes as its termination message, at most 4,096 bytes of JSON.

@@ -145,13 +145,13 @@ async fn compute_input(
     };
     let began = Instant::now();
     let limited = program.map(|program| with_limits(program, engine.ok(), timeout));
-    let ended = input::run(&input_settings, limited.as_ref(), objects).await;
+    let ended = input::run_counted(&input_settings, limited.as_ref(), objects).await;
     let finished = Timestamp::now();
     if began.elapsed() > WORTH_A_CHECK {
         objects.fresh.set(false);
     }
     match ended {
-        Ok(_) => RunResult::Done(Done { input, started, finished }),
+        Ok((_, row_errors)) => RunResult::Done(Done { input, started, finished, row_errors }),
         Err(failure) if failure.code == STOPPED => RunResult::Stopped(failure),
         Err(failure) => {
             let Failure { permanent, code, message } = failure;

@@ -1,5 +1,7 @@
 //! The built-in kernels: which one computes an input, and its result.
 
+use std::ops::Range;
+
 use kernel::{Format, Share};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -38,6 +40,8 @@ pub struct Output {
     pub content_type: String,
     /// Seed of the random numbers, if there were any.
     pub seed: Option<u64>,
+    /// Number of trades that have an error in the result.
+    pub row_errors: usize,
 }
 
 /// A built-in kernel.
@@ -62,12 +66,28 @@ pub fn compute(input: Input<'_>, share: Share, threads: usize) -> Result<Output,
     match select_kernel(input) {
         Kernel::Pricing(format) => {
             let input = kernel::Input { bytes: input.bytes, format, market: input.market };
-            let priced = kernel::price(input, share, threads)
-                .map_err(|refusal| Failure::permanent(refusal.code, refusal.message))?;
-            Ok(Output { bytes: priced.bytes, content_type: JSON.to_owned(), seed: Some(priced.seed) })
+            priced(kernel::price(input, share, threads))
         }
         Kernel::Echo => echo(input),
     }
+}
+
+/// Computes the result of these rows of a table, counted from 0. Whatever its bytes are, it is priced.
+///
+/// # Errors
+/// As [`compute`].
+pub fn compute_rows(table: Input<'_>, rows: &Range<usize>, threads: usize) -> Result<Output, Failure> {
+    priced(kernel::price_rows(table.bytes, rows, table.market, threads))
+}
+
+fn priced(priced: Result<kernel::Priced, kernel::Refusal>) -> Result<Output, Failure> {
+    let priced = priced.map_err(|refusal| Failure::permanent(refusal.code, refusal.message))?;
+    Ok(Output {
+        bytes: priced.bytes,
+        content_type: JSON.to_owned(),
+        seed: Some(priced.seed),
+        row_errors: priced.errors,
+    })
 }
 
 #[derive(Serialize)]
@@ -90,7 +110,7 @@ fn echo(input: Input<'_>) -> Result<Output, Failure> {
     let mut bytes =
         serde_json::to_vec(&result).map_err(|error| Failure::transient("engine-error", error.to_string()))?;
     bytes.push(b'\n');
-    Ok(Output { bytes, content_type: JSON.to_owned(), seed: None })
+    Ok(Output { bytes, content_type: JSON.to_owned(), seed: None, row_errors: 0 })
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ops::Range,
     path::{Path, PathBuf},
     str::FromStr,
     sync::Arc,
@@ -9,7 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use contract::{batch::Batch, config::Config, labels, message::Work};
+use contract::{batch::Batch, config::Config, labels, message::Work, table};
 use kernel::Share;
 use tokio::sync::Semaphore;
 
@@ -77,9 +78,9 @@ impl Settings {
         Ok(Self { config, work, index, work_dir: work_dir(variables), threads, stop, shared: None })
     }
 
-    /// The part of its input that this process computes; a table was cut to the rows of this task before.
-    pub fn share(&self) -> Share {
-        if self.work.rows_per_task.is_some() { Share::ALL } else { self.task() }
+    /// The rows that this process computes when its input is a table that is split.
+    pub fn rows(&self) -> Option<Range<usize>> {
+        Some(table::rows_of(self.index?, self.work.rows_per_task?))
     }
 
     /// Index of this task and number of tasks.

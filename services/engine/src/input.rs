@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::Path, time::Instant};
 use anyhow::Context as _;
 use bytes::Bytes;
 use cloud::storage::{Properties, Written};
-use contract::table;
+use contract::labels;
 
 use crate::{
     VERSION,
@@ -50,6 +50,18 @@ impl Done {
 /// # Errors
 /// When there is no result; the failure says whether a retry may help.
 pub async fn run(settings: &Settings, program: Option<&Program>, objects: &impl Objects) -> Result<Done, Failure> {
+    run_counted(settings, program, objects).await.map(|(done, _)| done)
+}
+
+/// As [`run`], and how many rows have an error in the result, if this run wrote it.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_counted(
+    settings: &Settings,
+    program: Option<&Program>,
+    objects: &impl Objects,
+) -> Result<(Done, Option<u32>), Failure> {
     let work = &settings.work;
     let identity = &work.identity;
     let output = work.output(settings.index);
@@ -59,12 +71,12 @@ pub async fn run(settings: &Settings, program: Option<&Program>, objects: &impl 
         objects.read(&identity.bucket, &identity.object, Some(identity.generation)),
     );
     if exists? {
-        return Ok(Done::AlreadyDone);
+        return Ok((Done::AlreadyDone, None));
     }
     let Some(input) = input? else {
         // Another run may have written the result, and the orchestrator deleted the input, since the first check.
         if objects.exists(&identity.bucket, &output).await? {
-            return Ok(Done::AlreadyDone);
+            return Ok((Done::AlreadyDone, None));
         }
         let message =
             format!("the input gs://{}/{}#{} does not exist", identity.bucket, identity.object, identity.generation);
@@ -74,38 +86,32 @@ pub async fn run(settings: &Settings, program: Option<&Program>, objects: &impl 
     process::kill_if_requested(settings.stop.as_ref(), Step::Read);
 
     let started = Instant::now();
-    let (input, rows) = rows_of_task(settings, input);
     let computed = match program {
         None => run_kernel(settings, objects, input).await,
         Some(program) => {
             let program = program.with_defaults(&settings.config.business(&work.business)?.engine.program);
-            run_program(settings, &program, objects, &input).await
+            run_program(settings, &program, objects, &input).await.map_err(|failure| match settings.rows() {
+                // Lines that a program reports are those of its part.
+                Some(rows) => {
+                    let rows = format!("counted from the header of rows {} to {}", rows.start + 1, rows.end);
+                    Failure { message: format!("{} ({rows} of the table)", failure.message), ..failure }
+                }
+                None => failure,
+            })
         }
-    };
-    let computed = computed.map_err(|failure| match rows {
-        Some(rows) => Failure { message: format!("{} ({rows} of the table)", failure.message), ..failure },
-        None => failure,
-    })?;
+    }?;
     let seconds = started.elapsed().as_secs_f64();
     tracing::info!(bytes = computed.bytes.len(), seconds, "computed the result");
     process::kill_if_requested(settings.stop.as_ref(), Step::Computed);
 
+    let row_errors = u32::try_from(computed.row_errors).ok();
     let properties = properties(settings, &computed, seconds);
     let written = objects.write_once(&identity.bucket, &output, Bytes::from(computed.bytes), properties).await?;
     process::kill_if_requested(settings.stop.as_ref(), Step::Written);
     Ok(match written {
-        Written::New(_) => Done::Completed,
-        Written::Exists => Done::AlreadyDone,
+        Written::New(_) => (Done::Completed, row_errors),
+        Written::Exists => (Done::AlreadyDone, None),
     })
-}
-
-/// The rows of this task and their range when the input is a table; else the whole input.
-fn rows_of_task(settings: &Settings, input: Contents) -> (Contents, Option<String>) {
-    let (Some(index), Some(size)) = (settings.index, settings.work.rows_per_task) else { return (input, None) };
-    let rows = table::rows_of(index, size);
-    let bytes = table::part(&input.bytes, rows.clone()).into();
-    let range = format!("counted from the header of rows {} to {}", rows.start + 1, rows.end);
-    (Contents { bytes, ..input }, Some(range))
 }
 
 /// Content type and metadata of the result object.
@@ -125,6 +131,9 @@ fn properties(settings: &Settings, computed: &Output, seconds: f64) -> Propertie
     if let Some(seed) = computed.seed {
         metadata.insert("seed".to_owned(), seed.to_string());
     }
+    if computed.row_errors > 0 {
+        metadata.insert(labels::METADATA_ROW_ERRORS.to_owned(), computed.row_errors.to_string());
+    }
     if let (Some(index), Some(count)) = (settings.index, work.tasks) {
         metadata.insert("index".to_owned(), index.to_string());
         metadata.insert("count".to_owned(), count.to_string());
@@ -138,7 +147,8 @@ async fn run_kernel(settings: &Settings, objects: &impl Objects, input: Contents
         Some(name) => Some(read_common(settings, objects, name).await?.bytes),
         None => None,
     };
-    let (name, share, threads) = (settings.work.identity.object.clone(), settings.share(), settings.threads);
+    let name = settings.work.identity.object.clone();
+    let (rows, share, threads) = (settings.rows(), settings.task(), settings.threads);
     let _permit = match &settings.shared {
         Some(shared) => Some(shared.threads.acquire().await.context("wait for a thread")?),
         None => None,
@@ -146,7 +156,10 @@ async fn run_kernel(settings: &Settings, objects: &impl Objects, input: Contents
     let work = move || {
         let input =
             Input { bytes: &input.bytes, name: &name, content_type: &input.content_type, market: market.as_deref() };
-        compute::compute(input, share, threads)
+        match rows {
+            Some(rows) => compute::compute_rows(input, &rows, threads),
+            None => compute::compute(input, share, threads),
+        }
     };
     let computing = tokio::task::spawn_blocking(work);
     let Some(shared) = &settings.shared else { return computing.await.context("compute the result")? };
@@ -168,7 +181,10 @@ async fn run_program(
 ) -> Result<Output, Failure> {
     let work = &settings.work;
     let scratch = program::Scratch::new(&settings.work_dir)?;
-    scratch.write_input(&input.bytes)?;
+    match settings.rows() {
+        Some(rows) => scratch.write_input(&kernel::table::part(&input.bytes, rows))?,
+        None => scratch.write_input(&input.bytes)?,
+    }
     for name in &work.common {
         let contents = read_common(settings, objects, name).await?;
         write_common(scratch.common(), name, &contents.bytes)?;

@@ -12,7 +12,14 @@ pub fn explain(detail: &Detail) -> String {
     let code = reason.map_or("unknown", |reason| reason.code.as_str());
     match detail.job.state {
         None => "It ended; its outcome was deleted.".to_owned(),
-        Some(State::Succeeded) => "It succeeded: the result is in the bucket, and the input is deleted.".to_owned(),
+        Some(State::Succeeded) => {
+            let errors = match detail.job.row_errors {
+                0 => String::new(),
+                1 => " 1 row in the result has an error.".to_owned(),
+                errors => format!(" {errors} rows in the result have an error."),
+            };
+            format!("It succeeded: the result is in the bucket, and the input is deleted.{errors}")
+        }
         Some(State::Waiting) => waiting(detail),
         Some(State::Running) => running(detail, code, message),
         Some(State::Expired) => expired(detail),
@@ -175,6 +182,7 @@ mod tests {
                 changed: None,
                 timestamps: Default::default(),
                 seconds: None,
+                row_errors: 0,
                 kubernetes_job: None,
                 input: None,
                 outcome: None,

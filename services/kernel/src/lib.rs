@@ -8,9 +8,10 @@ pub mod montecarlo;
 pub mod payoff;
 pub mod price;
 pub mod pricing;
+pub mod table;
 
 pub use montecarlo::Share;
-pub use price::{Input, Priced, asked, is_table, market, price};
+pub use price::{Input, Priced, asked, is_table, market, price, price_rows};
 pub use pricing::{
     problem::Refusal,
     read::{Format, MARKET},

@@ -1,10 +1,13 @@
 //! From the bytes of an input to the bytes of its result.
 
+use std::ops::Range;
+
 use crate::{
     montecarlo::{Share, simulate},
     pricing::{
+        book::Book,
         csv,
-        problem::Refusal,
+        problem::{Problem, Refusal},
         read::{self, Format, MARKET},
         result::PricingResult,
     },
@@ -35,6 +38,8 @@ pub struct Priced {
     pub bytes: Vec<u8>,
     /// Seed of the random numbers.
     pub seed: u64,
+    /// Number of trades that have an error in the result.
+    pub errors: usize,
 }
 
 /// How an input is to be read when it asks to be priced; `None` when it does not. JSON and tables of trades are priced,
@@ -83,13 +88,31 @@ pub fn is_table(bytes: &[u8]) -> bool {
 /// # Errors
 /// When the input is malformed, too large, or its value is no number. The same input gives the same answer always.
 pub fn price(input: Input<'_>, share: Share, threads: usize) -> Result<Priced, Refusal> {
-    for bytes in [Some(input.bytes), input.market].into_iter().flatten() {
-        if bytes.len() > INPUT_MAX {
-            let message = format!("the input has {} bytes, the limit is {INPUT_MAX}", bytes.len());
-            return Err(Refusal { code: "input-too-large", message });
-        }
+    check_size(input.bytes)?;
+    check_size(input.market.unwrap_or_default())?;
+    price_book(read::parse(input.bytes, input.format, input.market), share, threads)
+}
+
+/// Prices these rows of a table, counted from 0; they are refused as they would be in the whole table, whose size has
+/// no limit here.
+///
+/// # Errors
+/// As [`price`].
+pub fn price_rows(table: &[u8], rows: &Range<usize>, market: Option<&[u8]>, threads: usize) -> Result<Priced, Refusal> {
+    check_size(market.unwrap_or_default())?;
+    price_book(read::parse_rows(table, rows, market), Share::ALL, threads)
+}
+
+fn check_size(bytes: &[u8]) -> Result<(), Refusal> {
+    if bytes.len() > INPUT_MAX {
+        let message = format!("the input has {} bytes, the limit is {INPUT_MAX}", bytes.len());
+        return Err(Refusal { code: "input-too-large", message });
     }
-    let book = read::parse(input.bytes, input.format, input.market).map_err(|problems| {
+    Ok(())
+}
+
+fn price_book(book: Result<Book, Vec<Problem>>, share: Share, threads: usize) -> Result<Priced, Refusal> {
+    let book = book.map_err(|problems| {
         let mut lines: Vec<String> = problems.iter().take(PROBLEMS_SHOWN).map(ToString::to_string).collect();
         if problems.len() > PROBLEMS_SHOWN {
             lines.push(format!("and {} more", problems.len() - PROBLEMS_SHOWN));
@@ -101,5 +124,5 @@ pub fn price(input: Input<'_>, share: Share, threads: usize) -> Result<Priced, R
     let mut bytes = serde_json::to_vec(&result)
         .map_err(|error| Refusal { code: "numeric-overflow", message: error.to_string() })?;
     bytes.push(b'\n');
-    Ok(Priced { bytes, seed: book.seed })
+    Ok(Priced { bytes, seed: book.seed, errors: result.portfolio.errors })
 }

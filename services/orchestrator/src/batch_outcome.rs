@@ -53,6 +53,11 @@ impl BatchFacts<'_> {
         (0..).zip(&self.manifest.entries).filter(|(input, _)| !self.reports.is_final(*input))
     }
 
+    /// Whether a report says how many rows of the result of an input have an error.
+    pub(crate) fn knows_row_errors(&self, input: u32) -> bool {
+        self.reports.done(input).is_some_and(|(_, done)| done.row_errors.is_some())
+    }
+
     /// The inputs with transient failures and without a result.
     pub(crate) fn exhausted(&self) -> impl Iterator<Item = u32> {
         let failed = self.unresolved().filter(|(input, _)| self.reports.failed(*input).is_some());
@@ -105,6 +110,9 @@ pub(crate) fn decide(facts: &BatchFacts<'_>, input: u32, entry: &Entry) -> Fate 
     if let (State::Failed, Some((_, failed))) = (state, failed) {
         ended.exit_code = Some(i32::from(if failed.permanent { exit::PERMANENT } else { exit::TRANSIENT }));
         ended.log_tail = failed.log_tail.clone().filter(|tail| !tail.is_empty());
+    }
+    if let Some((_, done)) = done {
+        outcome::note_row_errors(&mut ended, done.row_errors.unwrap_or_default());
     }
     ended.timestamps = Timestamps {
         published: entry.published,

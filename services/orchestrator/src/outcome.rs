@@ -1,10 +1,12 @@
 //! Decides the outcome of a Job from the Job, its pods and the results in the bucket. Pure.
 
+use std::collections::BTreeMap;
+
 use contract::{
     Identity, Outcome, exit,
     message::Work,
     names,
-    outcome::{Reason, State, Termination, Timestamps},
+    outcome::{Reason, State, Termination, Timestamps, row_errors},
 };
 use jiff::Timestamp;
 use k8s_openapi::api::{
@@ -26,11 +28,27 @@ pub(crate) struct Facts<'a> {
     pub(crate) job: &'a Job,
     pub(crate) work: &'a Work,
     pub(crate) pods: &'a [Pod],
-    /// How many of the expected results exist.
-    pub(crate) results: u32,
+    pub(crate) results: Results,
     /// End of the last container's log.
     pub(crate) log_tail: Option<&'a str>,
     pub(crate) now: Timestamp,
+}
+
+/// The results in the bucket.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Results {
+    /// How many of the expected ones exist.
+    pub(crate) count: u32,
+    /// Rows that have an error in them.
+    pub(crate) row_errors: u32,
+}
+
+impl Results {
+    /// Adds one result with this metadata.
+    pub(crate) fn add(&mut self, metadata: &BTreeMap<String, String>) {
+        self.count += 1;
+        self.row_errors = self.row_errors.saturating_add(row_errors(metadata));
+    }
 }
 
 /// The state of a Job.
@@ -69,7 +87,9 @@ pub(crate) fn decide(facts: Facts<'_>) -> Outcome {
     let mut outcome = Outcome::new(&work.business, state, &code, message);
     let (message_id, published, received) = job::read_origin(job);
     outcome.exit_code = stopped.map(|stopped| stopped.exit_code);
-    if state != State::Succeeded {
+    if state == State::Succeeded {
+        note_row_errors(&mut outcome, results.row_errors);
+    } else {
         outcome.log_tail = log_tail.map(str::to_owned).filter(|tail| !tail.is_empty());
     }
     outcome.timestamps = Timestamps {
@@ -89,8 +109,21 @@ pub(crate) fn decide(facts: Facts<'_>) -> Outcome {
     outcome.pods = pods_started(job).max(u32::try_from(pods.len()).unwrap_or(u32::MAX));
     outcome.message_id = message_id;
     outcome.work = Some(work.clone());
-    debug_assert!(state != State::Succeeded || results >= expected_results(work), "succeeded without its results");
+    debug_assert!(
+        state != State::Succeeded || results.count >= expected_results(work),
+        "succeeded without its results"
+    );
     outcome
+}
+
+/// Records how many rows have an error in the result of a Job that succeeded.
+pub(crate) fn note_row_errors(outcome: &mut Outcome, row_errors: u32) {
+    outcome.row_errors = row_errors;
+    match row_errors {
+        0 => {}
+        1 => outcome.reason.message.push_str("; 1 row in it has an error"),
+        _ => outcome.reason.message.push_str(&format!("; {row_errors} rows in it have an error")),
+    }
 }
 
 /// The reason of a Job whose input is missing.
@@ -130,7 +163,7 @@ pub(crate) fn latest_pods(before: Vec<Pod>, after: Vec<Pod>) -> Vec<Pod> {
 }
 
 fn reason(facts: Facts<'_>, last: Option<&Pod>, stopped: Option<&ContainerStateTerminated>) -> (State, String, String) {
-    let Facts { job, work, results, .. } = facts;
+    let Facts { job, work, results: Results { count: results, .. }, .. } = facts;
     let expected = expected_results(work);
     let (state, code, message) = match job_state(job) {
         JobState::Ended(Phase::Complete) if results >= expected => completed(expected),

@@ -25,7 +25,7 @@ use crate::{
     clock::seconds_between,
     hooks::Step,
     job,
-    outcome::{self, Facts, JobState},
+    outcome::{self, Facts, JobState, Results},
     record::{finish_work, remove_finalizer, stop_pods, write_outcome},
     settle_batch::BatchSettler,
     settled_cache::SettledCache,
@@ -123,8 +123,8 @@ impl Settler {
             pods = outcome::latest_pods(pods, stopped);
         }
         let results = match state {
-            JobState::Ended(Phase::Failed) => 0,
-            _ => self.count_results(work).await?,
+            JobState::Ended(Phase::Failed) => Results::default(),
+            _ => self.read_results(work).await?,
         };
         let facts = Facts { job, work, pods: &pods, results, log_tail: log_tail.as_deref(), now: (self.base.clock)() };
         let mut outcome = outcome::decide(facts);
@@ -147,19 +147,23 @@ impl Settler {
         Ok(outcome)
     }
 
-    /// How many of the results exist.
-    async fn count_results(&self, work: &Work) -> anyhow::Result<u32> {
+    /// Which of the results exist.
+    async fn read_results(&self, work: &Work) -> anyhow::Result<Results> {
+        let mut results = Results::default();
         let bucket = &work.identity.bucket;
         if work.tasks.is_none() {
-            let found = self.base.store.describe(bucket, &work.output(None), None).await?;
-            return Ok(u32::from(found.is_some()));
+            if let Some(found) = self.base.store.describe(bucket, &work.output(None), None).await? {
+                results.add(&found.metadata);
+            }
+            return Ok(results);
         }
         let mut listed = self.base.store.list_stream(bucket, &format!("{}/", work.output(None)));
-        let mut count = 0;
         while let Some(found) = listed.try_next().await? {
-            count += u32::from(outcome::result_index(work, &found.name).is_some());
+            if outcome::result_index(work, &found.name).is_some() {
+                results.add(&found.metadata);
+            }
         }
-        Ok(count)
+        Ok(results)
     }
 
     /// The end of the most relevant log. A log that cannot be read does not stop settling: its pod or node may be

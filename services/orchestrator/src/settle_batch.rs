@@ -13,6 +13,7 @@ use std::{
 use contract::{
     Outcome,
     batch::{Batch, Entry, Manifest},
+    outcome::{State, row_errors},
 };
 use futures::{StreamExt as _, TryStreamExt as _};
 use k8s_openapi::api::batch::v1::Job;
@@ -149,7 +150,15 @@ impl BatchSettler {
             .filter(|(input, _)| !settled.contains(input))
             .map(|(input, entry)| async move {
                 match batch_outcome::decide(facts, input, entry) {
-                    Fate::Settle(outcome) => self.record(facts.job, entry, *outcome).await?,
+                    Fate::Settle(mut outcome) => {
+                        if outcome.state == State::Succeeded && !facts.knows_row_errors(input) {
+                            let output = entry.work.output(None);
+                            let found = self.base.store.describe(&facts.batch.bucket, &output, None).await?;
+                            let errors = found.map(|found| row_errors(&found.metadata)).unwrap_or_default();
+                            outcome::note_row_errors(&mut outcome, errors);
+                        }
+                        self.record(facts.job, entry, *outcome).await?;
+                    }
                     Fate::RunAlone => self.requeue(entry, true).await?,
                     Fate::Requeue => self.requeue(entry, false).await?,
                     Fate::Wait => return anyhow::Ok(()),

@@ -131,6 +131,8 @@ pub struct Job {
     /// Seconds from published to settled, once it is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
+    /// Rows that have an error in the result.
+    pub row_errors: u32,
     /// Name of the Kubernetes Job, when it is known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kubernetes_job: Option<String>,
@@ -213,6 +215,7 @@ pub fn merge(business: &str, session: Option<&str>, objects: &Objects, active: &
         entry.changed = outcome.created;
         // The state is in the object's metadata, or else in its body.
         entry.state = outcome.metadata.get(labels::METADATA_STATE).and_then(|word| State::parse(word));
+        entry.row_errors = outcome::row_errors(&outcome.metadata);
         entry.reason = outcome
             .metadata
             .get(labels::METADATA_REASON)
@@ -228,6 +231,7 @@ pub fn merge(business: &str, session: Option<&str>, objects: &Objects, active: &
         }
         entry.attempt = job.attempt;
         entry.outcome = None;
+        entry.row_errors = 0;
         // A Job that its queue has not admitted, or has evicted, waits.
         entry.state = Some(if job.reason.code == SUSPENDED { State::Waiting } else { State::Running });
         entry.reason = Some(job.reason.clone());
@@ -253,6 +257,7 @@ fn new(business: &str, session: &str, job: &str, generation: i64) -> Job {
         changed: None,
         timestamps: Timestamps::default(),
         seconds: None,
+        row_errors: 0,
         kubernetes_job: None,
         input: None,
         outcome: None,
@@ -260,10 +265,21 @@ fn new(business: &str, session: &str, job: &str, generation: i64) -> Job {
 }
 
 impl Job {
+    /// Its state and the number of its row errors: `succeeded, 2 row errors`.
+    pub fn state_line(&self) -> String {
+        let state = self.state.map_or("ended", State::as_str);
+        match self.row_errors {
+            0 => state.to_owned(),
+            1 => format!("{state}, 1 row error"),
+            errors => format!("{state}, {errors} row errors"),
+        }
+    }
+
     /// Sets its state, reason and times from its outcome.
     pub fn fill(&mut self, outcome: &Outcome) {
         self.state = Some(outcome.state.into());
         self.reason = Some(outcome.reason.clone());
+        self.row_errors = outcome.row_errors;
         self.timestamps = outcome.timestamps;
         self.seconds = published_to_settled(&outcome.timestamps).map(|duration| duration.as_secs_f64());
         self.kubernetes_job = outcome.kubernetes_job.clone();

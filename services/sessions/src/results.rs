@@ -1,25 +1,27 @@
 //! Results as one tidy table: session, job, row, measure, value, standard error, error.
 
+use std::collections::BTreeSet;
+
 use bytes::Bytes;
 use cloud::{
     outcomes,
     storage::{Object, Store},
 };
-use contract::{Outcome, config::Business, object, outcome::State, table};
+use contract::{Outcome, config::Business, object, outcome::State};
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
-use serde_json::{Map, Number, Value};
+use serde_json::{Number, Value};
 
+mod csv;
 mod latest;
+mod read;
 
+pub use csv::csv_line;
 pub use latest::{Latest, latest};
+pub use read::rows;
 
 /// Result objects of one Job read at a time.
 const READS: usize = 16;
-/// Maximum length of a text that is shown, in characters; of a longer text only the size is shown.
-const TEXT_MAX: usize = 200;
-/// The column that identifies the rows of a table.
-const ID: &str = "id";
 /// The row with the sums over all trades of a Job.
 pub const PORTFOLIO: &str = "portfolio";
 
@@ -35,11 +37,11 @@ pub struct Row {
     pub row: String,
     /// The name of the value.
     pub measure: String,
-    /// Its value: a number or a text; absent when there is an error.
+    /// Its value: a number or a text; absent when there is only an error.
     pub value: Option<Value>,
     /// Standard error of the value, when it has one.
     pub standard_error: Option<Number>,
-    /// Why there is no value.
+    /// Why there is no value, or what is missing in it.
     pub error: Option<String>,
 }
 
@@ -58,18 +60,6 @@ impl Row {
         let error = self.error.clone().unwrap_or_default();
         [self.session.clone(), self.job.clone(), self.row.clone(), self.measure.clone(), value, standard_error, error]
     }
-}
-
-/// One line of CSV (RFC 4180) without its end.
-pub fn csv_line<'a>(cells: impl IntoIterator<Item = &'a str>) -> String {
-    let quoted = cells.into_iter().map(|cell| {
-        if cell.contains(['"', ',', '\n', '\r']) {
-            format!("\"{}\"", cell.replace('"', "\"\""))
-        } else {
-            cell.to_owned()
-        }
-    });
-    quoted.collect::<Vec<_>>().join(",")
 }
 
 /// The rows of one Job, from its outcome and, if it succeeded, its result objects. One whose outcome is not one has a
@@ -144,107 +134,39 @@ fn failed(business: &Business, outcome: &Outcome, outcome_object: &str) -> Row {
     Row { error: Some(error), ..row(&session, &job, "", "") }
 }
 
-/// The rows of one result. The format of the built-in kernel is known. Of other programs, the numbers of a flat JSON
-/// object or of a table and short texts are shown; of anything else only the size.
-pub fn rows(session: &str, job: &str, task: &str, object: &Object, body: &[u8]) -> Vec<Row> {
-    let single = |measure: &str, value: Value| vec![Row { value: Some(value), ..row(session, job, task, measure) }];
-    match serde_json::from_slice::<Value>(body) {
-        Ok(Value::Object(fields)) => {
-            let kernel = fields.get("kernel").and_then(Value::as_str);
-            if let Some(Value::Array(trades)) = fields.get("trades").filter(|_| kernel.is_some()) {
-                let mut rows: Vec<Row> = trades
-                    .iter()
-                    .enumerate()
-                    .filter_map(|(index, trade)| Some((index, trade.as_object()?)))
-                    .flat_map(|(index, trade)| {
-                        let id = trade.get("id").map_or_else(|| index.to_string(), text);
-                        measures(session, job, &id, trade, &["id", "paths"])
-                    })
-                    .collect();
-                if let Some(Value::Object(portfolio)) = fields.get(PORTFOLIO) {
-                    rows.extend(measures(session, job, PORTFOLIO, portfolio, &["trades", "errors"]));
-                }
-                return rows;
-            }
-            if let Some(payload) = fields.get("payload").filter(|_| kernel == Some("echo")) {
-                return single("payload", Value::String(shortened(&text(payload))));
-            }
-            let rows = measures(session, job, task, &fields, &[]);
-            if !rows.is_empty() {
-                return rows;
-            }
-        }
-        Ok(Value::Number(number)) => return single("value", Value::Number(number)),
-        Ok(Value::Array(items)) if !items.is_empty() && items.iter().all(|item| item.get(ID).is_some()) => {
-            let fields = items.iter().filter_map(Value::as_object);
-            return fields.flat_map(|fields| measures(session, job, &text(&fields[ID]), fields, &[ID])).collect();
-        }
-        _ => {}
-    }
-    if let Some(rows) = table_rows(session, job, body) {
-        return rows;
-    }
-    match std::str::from_utf8(body).map(str::trim) {
-        Ok(text) if !text.is_empty() && !text.contains('\n') && text.chars().count() <= TEXT_MAX => {
-            single("text", Value::String(text.to_owned()))
-        }
-        _ => single("bytes", Value::from(object.size)),
-    }
-}
-
-/// The rows of a result that is a table with a column [`ID`].
-fn table_rows(session: &str, job: &str, body: &[u8]) -> Option<Vec<Row>> {
-    let records = table::fields(std::str::from_utf8(body).ok()?);
-    let (names, rows) = records.split_first().filter(|(names, _)| names.iter().any(|name| name == ID))?;
-    let cell = |text: &String| match serde_json::from_str::<Number>(text) {
-        Ok(number) => Value::Number(number),
-        Err(_) => Value::String(text.clone()),
-    };
-    let rows = rows.iter().flat_map(|cells| {
-        let filled = names.iter().zip(cells).filter(|(_, text)| !text.is_empty());
-        let fields: Map<String, Value> = filled.map(|(name, text)| (name.clone(), cell(text))).collect();
-        measures(session, job, &fields.get(ID).map(text).unwrap_or_default(), &fields, &[ID])
-    });
-    Some(rows.collect())
-}
-
-/// A row for every number (and the error) of an object, with the standard errors beside their values.
-fn measures(session: &str, job: &str, id: &str, fields: &Map<String, Value>, ignored: &[&str]) -> Vec<Row> {
-    let plain = if fields.contains_key("price") { "price" } else { "value" };
-    let mut rows = Vec::new();
-    for (name, value) in fields {
-        let is_value = !ignored.contains(&name.as_str()) && !name.ends_with("standard_error");
-        let Some(Value::Number(number)) = Some(value).filter(|_| is_value) else { continue };
-        let own = fields.get(&format!("{name}_standard_error"));
-        let error = own.or_else(|| fields.get("standard_error").filter(|_| name == plain));
-        rows.push(Row {
-            value: Some(Value::Number(number.clone())),
-            standard_error: error.and_then(Value::as_number).cloned(),
-            ..row(session, job, id, name)
-        });
-    }
-    if let Some(Value::String(error)) = fields.get("error") {
-        rows.push(Row { error: Some(error.clone()), ..row(session, job, id, "") });
-    }
-    rows
-}
-
-/// Joins the parts of a split Job: their rows in turn, and one sum over their portfolios. Trades have independent
-/// random streams, so the squares of the standard errors add up.
+/// Joins the parts of a Job: their rows in turn, and one sum over their portfolios, which names what is not in it.
+/// Trades have independent random streams, so the squares of the standard errors add up.
 pub fn join(parts: Vec<Vec<Row>>) -> Vec<Row> {
-    if parts.len() < 2 {
-        return parts.into_iter().flatten().collect();
-    }
     let is_sum = |row: &Row| row.row == PORTFOLIO && row.measure == "value";
+    let (count, mut lost) = (parts.len(), 0);
+    let (mut priced, mut failed) = (BTreeSet::new(), BTreeSet::new());
+    for rows in &parts {
+        if !rows.iter().any(is_sum) {
+            lost += 1;
+            continue;
+        }
+        for row in rows.iter().filter(|row| row.row != PORTFOLIO) {
+            if row.error.is_some() { &mut failed } else { &mut priced }.insert(&row.row);
+        }
+    }
+    let mut missing = Vec::new();
+    if !failed.is_empty() {
+        missing.push(format!("{} of {} trades, which have an error", failed.len(), failed.len() + priced.len()));
+    }
+    if lost > 0 {
+        missing.push(format!("{lost} of {count} results, which cannot be read"));
+    }
+    let missing = (!missing.is_empty()).then(|| format!("missing in this sum: {}", missing.join("; ")));
     let (sums, mut rows): (Vec<Row>, Vec<Row>) = parts.into_iter().flatten().partition(is_sum);
     if let Some(first) = sums.first() {
-        let value: f64 = sums.iter().filter_map(|row| row.value.as_ref()?.as_f64()).sum();
-        let variance: f64 = sums.iter().filter_map(|row| row.standard_error.as_ref()?.as_f64()).map(|e| e * e).sum();
-        rows.push(Row {
-            value: Number::from_f64(value).map(Value::Number),
-            standard_error: Number::from_f64(variance.sqrt()),
-            ..first.clone()
-        });
+        let mut sum = Row { error: missing, ..first.clone() };
+        if sums.len() > 1 {
+            let value: f64 = sums.iter().filter_map(|row| row.value.as_ref()?.as_f64()).sum();
+            let errors = sums.iter().filter_map(|row| row.standard_error.as_ref()?.as_f64());
+            sum.value = Number::from_f64(value).map(Value::Number);
+            sum.standard_error = Number::from_f64(errors.map(|error| error * error).sum::<f64>().sqrt());
+        }
+        rows.push(sum);
     }
     rows
 }
@@ -259,19 +181,6 @@ fn row(session: &str, job: &str, row: &str, measure: &str) -> Row {
         standard_error: None,
         error: None,
     }
-}
-
-fn text(value: &Value) -> String {
-    value.as_str().map_or_else(|| value.to_string(), str::to_owned)
-}
-
-fn shortened(text: &str) -> String {
-    if text.chars().count() <= TEXT_MAX {
-        return text.to_owned();
-    }
-    let mut head: String = text.chars().take(TEXT_MAX).collect();
-    head.push('…');
-    head
 }
 
 #[cfg(test)]

@@ -25,6 +25,8 @@ pub struct Counts {
     pub refused: usize,
     /// See [`State::Expired`].
     pub expired: usize,
+    /// Rows that have an error in the results of these Jobs.
+    pub row_errors: usize,
 }
 
 impl Counts {
@@ -33,6 +35,7 @@ impl Counts {
         let mut counts = Self::default();
         for job in jobs {
             *counts.slot(job.state.unwrap_or(State::Failed)) += 1;
+            counts.row_errors += job.row_errors as usize;
         }
         counts
     }

@@ -60,6 +60,7 @@ impl Watch {
                 let state = outcome.metadata.get(labels::METADATA_STATE).and_then(|word| State::parse(word));
                 *self.counts.slot(before) -= 1;
                 *self.counts.slot(state.unwrap_or(State::Failed)) += 1;
+                self.counts.row_errors += contract::outcome::row_errors(&outcome.metadata) as usize;
             }
         }
     }
@@ -78,6 +79,8 @@ mod tests {
 
     fn object(name: &str, generation: i64, state: Option<&str>) -> Object {
         let metadata = state.map(|state| (labels::METADATA_STATE.to_owned(), state.to_owned())).into_iter().collect();
+        let mut metadata: BTreeMap<String, String> = metadata;
+        metadata.extend(state.map(|_| (labels::METADATA_ROW_ERRORS.to_owned(), "2".to_owned())));
         Object { name: name.into(), generation, size: 1, created: None, content_type: String::new(), metadata }
     }
 

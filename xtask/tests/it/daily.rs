@@ -230,3 +230,53 @@ async fn the_python_driver_reads_results_into_a_table() {
     assert!(stdout.contains("b.json t1 price 1.5 0.25"), "{stdout}");
     assert!(stdout.ends_with("2 rows, prices together: 3.0\n"), "{stdout}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_table_that_cannot_be_priced_is_not_uploaded() {
+    let desk = Desk::start().await;
+    let row = |id: &str| format!("{id},european,call,A,100,1\n");
+    desk.input("t.csv", &format!("id,kind,option,underlying,strike,maturity\n{}{}{}", row("a"), row("b"), row("a")));
+    let market =
+        r#"{"schema": 1, "seed": 1, "paths": 10, "underlyings": {"A": {"spot": 1, "volatility": 1, "rate": 0}}}"#;
+    desk.input("market.json", market);
+    let (table, market) = (desk.inputs().join("t.csv"), desk.inputs().join("market.json"));
+    let submit = ["submit", "--table", text(&table), "--rows-per-task", "1", "--common", text(&market)];
+    let (_, stderr) = desk.run(&submit, 1).await;
+    assert!(stderr.contains("error[malformed-table]") && stderr.contains("line 4, column 1: trades[2].id"), "{stderr}");
+    assert_eq!((desk.list("input/").await, desk.list("common/").await), (vec![], vec![]));
+    desk.input(
+        "t.csv",
+        &std::fs::read_to_string(&table)
+            .unwrap()
+            .replace("\na,european,call,A,100,1\nb", "\nc,european,call,A,100,1\nb"),
+    );
+    desk.run(&submit, 0).await;
+    assert_eq!(desk.pull(1).await[0].tasks, Some(3));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rows_with_an_error_are_counted_wherever_their_job_is_shown() {
+    let desk = Desk::start().await;
+    desk.input("rows.json", "{}");
+    let inputs = desk.inputs();
+    desk.run(&["submit", "--session", "s1", text(&inputs)], 0).await;
+    desk.settle().await;
+    let (_, stderr) = desk.run(&["submit", "--session", "s1", "--wait", text(&inputs)], 0).await;
+    assert!(stderr.contains("1 of 1 Job succeeded, 2 row errors"), "{stderr}");
+    let (jobs, _) = desk.run(&["jobs"], 0).await;
+    assert!(jobs.contains("succeeded, 2 row errors"), "{jobs}");
+    let (job, _) = desk.run(&["job", "rows.json"], 0).await;
+    assert!(job.contains("succeeded, 2 row errors") && job.contains("15.1235"), "{job}");
+    let (waited, _) = desk.run(&["session", "wait", "s1"], 0).await;
+    assert!(waited.contains("1 of 1 Job succeeded, 2 row errors"), "{waited}");
+
+    let missing = "missing in this sum: 2 of 3 trades, which have an error";
+    let (csv, stderr) = desk.run(&["results"], 0).await;
+    assert!(csv.contains(&format!("portfolio,value,15.123456789,0.25,\"{missing}\"")), "{csv}");
+    assert!(csv.contains(",'=t2,"), "{csv}");
+    assert!(stderr.contains("4 rows of 1 Job, 2 row errors") && stderr.contains(missing), "{stderr}");
+    desk.run(&["results", "--strict"], 1).await;
+    let (_, stderr) = desk.run(&["results", "--output", "x.xlsx"], 64).await;
+    assert!(stderr.contains("csv (.csv), json (.json)"), "{stderr}");
+    assert!(!desk.folder.path().join("x.xlsx").exists());
+}

@@ -151,7 +151,8 @@ impl Desk {
     }
 
     /// Does to every input what the orchestrator would: writes an outcome, and for one that succeeded a result; then
-    /// deletes the input. Inputs whose name has `bad` in it fail and are kept.
+    /// deletes the input. Inputs whose name has `bad` in it fail and are kept; of those with `rows` in it two rows have
+    /// an error.
     pub(crate) async fn settle(&self) {
         let bucket = &self.business.bucket;
         for input in self.list("input/").await {
@@ -171,8 +172,15 @@ impl Desk {
             outcome.exit_code = bad.then_some(10);
             outcome.work = Some(work.clone());
             if !bad {
-                let result = json!({"kernel": "monte-carlo", "trades": [
+                let mut result = json!({"kernel": "monte-carlo", "trades": [
                     {"id": "t1", "price": 1.5, "standard_error": 0.25}]});
+                if work.job.contains("rows") {
+                    outcome.row_errors = 2;
+                    for id in ["=t2", "t3"] {
+                        result["trades"].as_array_mut().unwrap().push(json!({"id": id, "error": "line 3: no strike"}));
+                    }
+                    result["portfolio"] = json!({"value": 15.123456789, "standard_error": 0.25, "errors": 2});
+                }
                 let result = result.to_string().into_bytes();
                 self.store.write_once(bucket, &work.output(None), result, Properties::json()).await.unwrap();
             }

@@ -36,4 +36,23 @@ fn a_table_is_priced_in_parts_and_joined_again() {
         text.lines().map(cells).filter(|line| !line.starts_with("portfolio") && !line.starts_with(",")).collect()
     };
     assert_eq!(numbers(&results), numbers(&whole));
+
+    // Rows with an error are counted, and have the lines of the table.
+    let header = table.lines().next().unwrap();
+    let row = |id: &str, strike: &str, underlying: &str| format!("{id},european,call,{underlying},{strike},1,,,,,,,,,");
+    let broken =
+        [header, &row("good", "6000", "SPX"), &row("nan", "NaN", "SPX"), &row("unknown", "1", "NONE")].join("\r");
+    std::fs::write(laptop.folder().join("trades.csv"), broken).unwrap();
+    let broken = submit.replace("--session risk", "--session broken --rows-per-task 1");
+    let submitted = String::from_utf8(laptop.run(&broken).stderr).unwrap();
+    assert!(
+        submitted.contains("2 rows will not be priced: nan: line 3") && submitted.contains(", 2 row errors"),
+        "{submitted}"
+    );
+    laptop.shows("xtask jobs --session broken", "succeeded, 2 row errors");
+    let errors = laptop.shows("xtask results --session broken --business bu1 --format csv", "nan,,,,\"line 3, column ");
+    assert!(errors.contains("unknown,,,,\"line 4, column "), "{errors}");
+    assert!(errors.contains("missing in this sum: 2 of 3 trades"), "{errors}");
+    let strict = laptop.run("xtask results --session broken --business bu1 --strict");
+    assert_eq!(strict.status.code(), Some(1));
 }

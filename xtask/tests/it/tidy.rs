@@ -28,7 +28,8 @@ const ALLOWED: [(&str, &[&str]); 16] = [
     ("localcloud", &[]),
     ("images", &["contract"]),
     ("cloud", &["contract"]),
-    ("sessions", &["cloud", "contract"]),
+    // It reads tables by the parser that prices them.
+    ("sessions", &["cloud", "contract", "kernel"]),
     ("inspect", &["cloud", "contract", "sessions"]),
     ("web", &["cloud", "contract"]),
     ("orchestrator", &["cloud", "contract"]),
@@ -36,7 +37,7 @@ const ALLOWED: [(&str, &[&str]); 16] = [
     // It checks inputs by the engine's rules.
     ("client", &["cloud", "contract", "kernel", "sessions", "web"]),
     ("monitor", &["cloud", "contract", "inspect", "sessions", "web"]),
-    ("cli", &["cloud", "contract", "inspect", "sessions"]),
+    ("cli", &["cloud", "contract", "inspect", "kernel", "sessions"]),
     ("provision", &["cloud", "contract", "sessions"]),
     ("bench", &["cli", "cloud", "contract", "localcloud", "provision", "xtask"]),
     ("xtask", &["cli", "cloud", "contract", "images", "inspect", "localcloud", "provision", "sessions"]),

@@ -116,6 +116,11 @@ pub(super) const ERRORS: &[Entry] = &[
         "run it again later, or wait longer with --lock-wait SECONDS; the lock of a dead process expires \
          after a minute",
     ),
+    (
+        "malformed-table",
+        "a table cannot be priced, so nothing was uploaded",
+        "correct the lines in the message, and submit it again",
+    ),
     ("name-collision", "two inputs would be Jobs of the same name", "rename one of them, or submit them separately"),
     ("no-business", "the environment has no business", "`cargo xtask add-business NAME`"),
     (

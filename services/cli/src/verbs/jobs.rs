@@ -60,7 +60,7 @@ pub(crate) fn table(jobs: &[Job], now: Timestamp) -> String {
                 job.business.clone(),
                 job.session.clone(),
                 job.job.clone(),
-                job.state.map_or("ended", State::as_str).to_owned(),
+                job.state_line(),
                 job.reason.as_ref().map(|reason| reason.code.clone()).unwrap_or_default(),
                 text::age(job.changed, now),
                 took.map(text::duration).unwrap_or_default(),
@@ -86,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_table_has_a_line_for_each_job() {
-        let input = Object {
+        let input = || Object {
             name: "bu1/input/s/a.json".into(),
             generation: 1,
             size: 1,
@@ -94,9 +94,19 @@ mod tests {
             content_type: String::new(),
             metadata: Default::default(),
         };
-        let objects = Objects { inputs: vec![input], ..Objects::default() };
+        let objects = Objects { inputs: vec![input()], ..Objects::default() };
         let jobs = jobs::merge("bu1", None, &objects, &[]);
         let table = table(&jobs, "2026-01-01T00:01:05Z".parse().unwrap());
+        let outcome = Object {
+            name: "bu1/outcome/s/b.json/2-0.json".into(),
+            metadata: [("deskgrid-state", "succeeded"), ("deskgrid-row-errors", "2")]
+                .map(|(key, value)| (key.to_owned(), value.to_owned()))
+                .into(),
+            ..input()
+        };
+        let objects = Objects { outcomes: vec![outcome], ..Objects::default() };
+        let with_errors = super::table(&jobs::merge("bu1", None, &objects, &[]), Timestamp::UNIX_EPOCH);
+        assert!(with_errors.contains("succeeded, 2 row errors"), "{with_errors}");
         let cells: Vec<&str> = table.lines().nth(1).unwrap().split_whitespace().collect();
         assert_eq!(cells, ["bu1", "s", "a.json", "waiting", "1m05s", "1"]);
     }

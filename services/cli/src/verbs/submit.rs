@@ -18,7 +18,7 @@ use crate::{
     error::Failure,
     inputs,
     output::Output,
-    text,
+    tables, text,
 };
 
 mod report;
@@ -78,10 +78,6 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
     let paths: Vec<PathBuf> = args.paths.iter().chain(&args.table).cloned().collect();
     let spool = spool(&paths)?;
     let inputs = inputs::collect(&paths, args.job.as_deref(), spool.as_ref().map(|file| file.path()))?;
-    let table_tasks = match inputs.as_slice() {
-        [input] if args.table.is_some() => Some(inputs::table_tasks(&input.source, args.rows_per_task)?),
-        _ => None,
-    };
     let common = inputs::common(&args.common)?;
     let size: u64 = inputs.iter().map(|input| size(&input.source)).sum();
 
@@ -96,6 +92,14 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
             ))
             .into());
     }
+    let table = match inputs.as_slice() {
+        [input] if args.table.is_some() => Some(tables::check(input, args.rows_per_task, business, &common)?),
+        _ => None,
+    };
+    if let Some(warning) = table.as_ref().and_then(|table| tables::warning(&table.row_errors)) {
+        output.warn(warning);
+    }
+    let table_tasks = table.map(|table| table.tasks);
     let stop = shutdown::on_signal()?;
     let session = args
         .session

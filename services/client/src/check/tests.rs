@@ -8,7 +8,7 @@ const MALFORMED: &str = include_str!("../../../../examples/malformed.json");
 const BOOK: &str = include_str!("../../../../examples/pricing/03-collar.json");
 
 fn verdict(name: &str, bytes: &str, market: Market<'_>) -> Verdict {
-    check(&business("bu1"), Candidate { name, content_type: "", bytes: bytes.as_bytes(), market })
+    check(&business("bu1"), Candidate { name, content_type: "", bytes: bytes.as_bytes(), market, is_split: false })
 }
 
 #[test]
@@ -54,7 +54,7 @@ fn a_table_needs_market_data_and_names_its_row() {
 fn what_cannot_be_known_is_not_refused() {
     let mut own = business("bu1");
     own.engine.command = vec!["./price".to_owned()];
-    let candidate = Candidate { name: "x.json", content_type: "", bytes: b"{", market: Market::None };
+    let candidate = Candidate { name: "x.json", content_type: "", bytes: b"{", market: Market::None, is_split: false };
     assert!(matches!(check(&own, candidate), Verdict::Unchecked { .. }));
     assert!(matches!(check(&business("bu1"), candidate), Verdict::Wrong { .. }));
     for (name, bytes, market) in
@@ -64,6 +64,38 @@ fn what_cannot_be_known_is_not_refused() {
     }
     let large = format!("{{\"x\": \"{}\"}}", "y".repeat(MAX_CHECKED));
     assert!(matches!(verdict("large.json", &large, Market::None), Verdict::Unchecked { .. }));
+}
+
+/// Also where the market data is not known, and however lines end.
+#[test]
+fn a_table_with_an_id_twice_is_refused_with_its_line() {
+    let twice = format!("{TRADES}{}", TRADES.lines().nth(1).unwrap());
+    let strict = MARKET.replacen("\"row\"", "\"fail\"", 1);
+    for (text, market) in [
+        (twice.clone(), Market::Elsewhere),
+        (twice.clone(), Market::Bytes(strict.as_bytes())),
+        (twice.replace('\n', "\r"), Market::Elsewhere),
+        (TRADES.replacen("\nspx-call", "\nportfolio", 1), Market::Elsewhere),
+    ] {
+        for is_split in [false, true] {
+            let bytes = text.as_bytes();
+            let found = check(&business("bu1"), Candidate { name: "t.csv", content_type: "", bytes, market, is_split });
+            let Verdict::Wrong { problems, .. } = found else { panic!("{found:?}") };
+            assert!(problems[0].field.ends_with(".id"), "{problems:?}");
+            let line = text.split(['\r', '\n']).nth(problems[0].line - 1).unwrap();
+            assert_eq!(problems[0].text, line.chars().take(LINE_SHOWN).collect::<String>());
+        }
+    }
+}
+
+/// What is split must be a table, and is never only described.
+#[test]
+fn a_split_text_that_is_no_table_is_refused() {
+    let candidate =
+        Candidate { name: "t.txt", content_type: "", bytes: b"a,b\n1,2\n", market: Market::Elsewhere, is_split: true };
+    let found = check(&business("bu1"), candidate);
+    let Verdict::Wrong { problems, .. } = found else { panic!("{found:?}") };
+    assert_eq!((problems[0].line, problems[0].column, problems[0].text.as_str()), (1, 1, "a,b"));
 }
 
 #[test]

@@ -42,6 +42,10 @@ pub(crate) fn status(session: &Session) -> Status {
         (_, 0) => format!("{done} of {inputs} done."),
         (_, bad) => format!("{done} of {inputs} done, {bad} of them without success."),
     };
+    let sentence = match counts.row_errors {
+        0 => sentence,
+        errors => format!("{sentence} {} in the results.", counted(errors, "row has an error", "rows have an error")),
+    };
     let pace = session.progress.as_ref().and_then(|progress| {
         let rate = progress.rate?;
         let left = progress.seconds_left.map(|left| format!(", about {} left", duration(left)));
@@ -51,7 +55,7 @@ pub(crate) fn status(session: &Session) -> Status {
     Status {
         sentence,
         is_done,
-        is_good: counts.unsuccessful() == 0,
+        is_good: counts.unsuccessful() + counts.row_errors == 0,
         figures: figures
             .filter(|figure| figure.count > 0 || matches!(figure.label, "succeeded" | "failed" | "pending"))
             .collect(),

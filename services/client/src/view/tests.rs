@@ -73,6 +73,10 @@ fn the_status_says_it_in_a_sentence() {
     session.counts = Counts { succeeded: 1, ..Counts::default() };
     let now = status(&session);
     assert_eq!((now.sentence.as_str(), now.is_done, now.is_good), ("All done: 1 input succeeded.", true, true));
+    session.counts = Counts { succeeded: 1, row_errors: 2, ..Counts::default() };
+    let now = status(&session);
+    assert_eq!(now.sentence, "All done: 1 input succeeded. 2 rows have an error in the results.");
+    assert!(!now.is_good);
     assert!(status(&Session::default()).is_empty);
 }
 

@@ -27,7 +27,7 @@ fn everything_that_is_missing_is_named_at_once() {
 fn a_task_needs_an_index_below_the_number_of_tasks() {
     let folder = tempfile::tempdir().unwrap();
     let mut variables = variables(folder.path());
-    assert_eq!(Settings::read(&variables).unwrap().share(), Share::ALL);
+    assert_eq!(Settings::read(&variables).unwrap().task(), Share::ALL);
     let mut work = crate::input::tests::work();
     work.tasks = Some(3);
     variables.insert(labels::ENV_WORK.to_owned(), serde_json::to_string(&work).unwrap());
@@ -37,7 +37,7 @@ fn a_task_needs_an_index_below_the_number_of_tasks() {
         assert_eq!(Settings::read(&variables).is_ok(), valid, "{index}");
     }
     variables.insert(labels::ENV_JOB_COMPLETION_INDEX.to_owned(), "2".to_owned());
-    assert_eq!(Settings::read(&variables).unwrap().share(), Share { index: 2, count: 3 });
+    assert_eq!(Settings::read(&variables).unwrap().task(), Share { index: 2, count: 3 });
 }
 
 #[test]

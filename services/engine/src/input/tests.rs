@@ -206,6 +206,35 @@ fn a_table_is_priced_with_the_market_data_of_its_session() {
     assert_eq!(bucket.objects.borrow()[RESULT].2.metadata["seed"], "9");
 }
 
+/// Errors of rows have the lines of the table, an id of another task's row counts, and the errors are counted.
+#[test]
+fn a_task_of_a_table_reads_it_as_a_whole() {
+    let table = "id,kind,option,underlying,strike,maturity\n\
+                 a,european,call,A,100,1\nb,european,call,A,NaN,1\na,european,call,A,100,1\n";
+    let bucket = Bucket::with_input(table.as_bytes());
+    let market = r#"{"schema": 1, "seed": 9, "paths": 1000, "on_error": "row",
+        "underlyings": {"A": {"spot": 100, "volatility": 0.2, "rate": 0}}}"#;
+    bucket.put("bu1/common/s/market.json", 1, market.as_bytes());
+    let work = Work { tasks: Some(2), rows_per_task: Some(2), common: vec!["market.json".to_owned()], ..work() };
+    let counts: Vec<_> = (0..2)
+        .map(|index| block_on(run_counted(&settings(work.clone(), Some(index)), None, &bucket)).unwrap())
+        .collect();
+    assert_eq!(counts, [(Done::Completed, Some(1)), (Done::Completed, Some(1))]);
+    let result = |index: usize| -> serde_json::Value {
+        serde_json::from_str(&bucket.text(&work.outputs()[index]).unwrap()).unwrap()
+    };
+    assert!(result(0)["trades"][1]["error"].as_str().unwrap().starts_with("line 3, column 19: trades[1].strike"));
+    assert!(result(1)["trades"][0]["error"].as_str().unwrap().contains("\"a\" is the id of trades[0] already"));
+    let metadata = bucket.objects.borrow()[&work.outputs()[1]].2.metadata.clone();
+    assert_eq!(contract::outcome::row_errors(&metadata), 1);
+    // What is no table is refused, and never echoed.
+    bucket.put("bu1/input/s/j", 7, b"engine payload 1");
+    let work = Work { identity: contract::Identity { attempt: 1, ..work.identity.clone() }, ..work };
+    let failure = block_on(run(&settings(work, Some(0)), None, &bucket)).unwrap_err();
+    assert_eq!(failure.code, "malformed-input");
+    assert!(failure.message.starts_with("line 1, column 1: "), "{}", failure.message);
+}
+
 /// The settings of the business apply unless the program's own flags replace them.
 #[test]
 fn a_program_has_the_settings_of_its_business() {

@@ -1,7 +1,7 @@
 //! Reads a table of trades (RFC 4180) into the same shape as a JSON list of objects, so that both are checked by the
 //! same rules and every error names its line and column.
 
-use std::borrow::Cow;
+use std::{borrow::Cow, ops::Range};
 
 use csv_core::{ReadFieldResult, Reader, ReaderBuilder};
 
@@ -50,8 +50,9 @@ pub fn is_table(text: &str) -> bool {
         .is_some_and(|(_, header)| header.is_ok_and(|header| header.iter().filter(|cell| is_known(cell)).count() >= 2))
 }
 
-/// Reads a table. Problems of its header are added to `problems`, and then there are no rows.
-pub fn parse<'t>(text: &'t str, most: usize, problems: &mut Problems) -> Vec<Row<'t>> {
+/// Reads these rows of a table, counted from 0; of the rows before them only the ids. Problems of its header are added
+/// to `problems`, and then there are no rows.
+pub fn parse<'t>(text: &'t str, wanted: &Range<usize>, most: usize, problems: &mut Problems) -> Vec<Row<'t>> {
     let mut records = Records::new(text);
     let columns = match records.next() {
         Some((_, Ok(header))) => columns(&header, problems),
@@ -65,12 +66,19 @@ pub fn parse<'t>(text: &'t str, most: usize, problems: &mut Problems) -> Vec<Row
     if !problems.is_empty() {
         return rows;
     }
-    for (start, cells) in records {
-        if rows.len() == most {
+    for (start, cells) in records.take(wanted.end) {
+        if rows.len() == wanted.start.saturating_add(most) {
             problems.add(start, String::new(), format!("expected at most {most} trades"));
             return Vec::new();
         }
-        rows.push(cells.and_then(|cells| row(start, &columns, cells)));
+        let mut row = cells.and_then(|cells| row(start, &columns, cells));
+        if rows.len() < wanted.start
+            && let Ok(Node { value: Value::Map(members), .. }) = &mut row
+        {
+            members.retain(|member| member.key == "id");
+            members.shrink_to_fit();
+        }
+        rows.push(row);
     }
     rows
 }
@@ -168,26 +176,27 @@ fn number(cell: Cow<'_, str>) -> Value<'_> {
 
 /// A cell and the offset of its first byte, after the quote if it has one.
 #[derive(Clone, Debug)]
-struct Cell<'t> {
+pub(crate) struct Cell<'t> {
     at: usize,
-    text: Cow<'t, str>,
+    pub(crate) text: Cow<'t, str>,
 }
 
 /// The cells of a record, or where and why it is none.
-type Record<'t> = Result<Vec<Cell<'t>>, (usize, String)>;
+pub(crate) type Record<'t> = Result<Vec<Cell<'t>>, (usize, String)>;
 
 /// The records of a table, each with the offset of its first byte. Those without anything in their cells are none.
-struct Records<'t> {
+pub(crate) struct Records<'t> {
     text: &'t str,
-    at: usize,
+    /// The end of the last record, with its line break.
+    pub(crate) at: usize,
     separator: u8,
     core: Reader,
 }
 
 impl<'t> Records<'t> {
-    /// The records of a text. A first line like `sep=;` says what separates cells; else it is what separates most
-    /// columns of the first line.
-    fn new(text: &'t str) -> Self {
+    /// The records of a text. A first line like `sep=;` says what separates cells; else it is what separates most known
+    /// columns of the first line, or most cells of it.
+    pub(crate) fn new(text: &'t str) -> Self {
         let first = text.split(['\n', '\r']).next().unwrap_or_default();
         let said = first.trim_matches('"').strip_prefix("sep=").filter(|said| said.len() == 1);
         if let Some(separator) = said.and_then(|said| said.bytes().next()) {
@@ -195,8 +204,10 @@ impl<'t> Records<'t> {
         }
         let known = known();
         let columns = |separator: &u8| match Self::separated(first, 0, *separator).next() {
-            Some((_, Ok(cells))) => cells.iter().filter(|cell| named(&known, &cell.text).is_some()).count(),
-            _ => 0,
+            Some((_, Ok(cells))) => {
+                (cells.iter().filter(|cell| named(&known, &cell.text).is_some()).count(), cells.len())
+            }
+            _ => (0, 0),
         };
         // The last of equal ones is taken.
         let separator = SEPARATORS.into_iter().max_by_key(columns).unwrap_or(b',');
@@ -250,6 +261,9 @@ impl<'t> Iterator for Records<'t> {
                 return None;
             }
             let cells = self.cells();
+            // The parser ends a record at the first byte of "\r\n".
+            let is_split = self.text[..self.at].ends_with('\r') && self.text[self.at..].starts_with('\n');
+            self.at += usize::from(is_split);
             let is_blank = |cell: &Cell<'_>| cell.text.trim().is_empty();
             if !cells.as_ref().is_ok_and(|cells| cells.iter().all(is_blank)) {
                 return Some((start, cells));

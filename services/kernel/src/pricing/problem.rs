@@ -74,9 +74,21 @@ impl<'t> Lines<'t> {
         Self { text, starts: std::iter::once(0).chain(starts).collect() }
     }
 
+    /// The line of a byte offset, from 1.
+    pub fn line(&self, at: usize) -> usize {
+        self.starts.partition_point(|start| *start <= at).max(1)
+    }
+
+    /// The text of a line, with its end.
+    pub fn text(&self, line: usize) -> &'t str {
+        let start = line.checked_sub(1).and_then(|line| self.starts.get(line)).copied().unwrap_or(self.text.len());
+        let end = self.starts.get(line).copied().unwrap_or(self.text.len());
+        self.text.get(start..end).unwrap_or_default()
+    }
+
     /// The problem at a byte offset of the text.
     pub fn problem(&self, at: usize, field: String, message: String) -> Problem {
-        let line = self.starts.partition_point(|start| *start <= at).max(1);
+        let line = self.line(at);
         let start = self.starts[line - 1];
         // On a line that no person reads, bytes are counted.
         let before = self.text.get(start..at).filter(|before| before.len() < COUNTED_MAX);

@@ -1,6 +1,6 @@
 //! From the texts of an input to a checked book.
 
-use std::{borrow::Cow, collections::HashMap};
+use std::{borrow::Cow, collections::HashMap, ops::Range};
 
 use super::{
     book::{Book, Broken, OnError},
@@ -47,6 +47,39 @@ struct Settings {
 /// # Errors
 /// What is wrong with the texts, in their order, each with line, column and field.
 pub fn parse(input: &[u8], format: Format, market: Option<&[u8]>) -> Result<Book, Vec<Problem>> {
+    parse_part(input, format, market, &(0..usize::MAX))
+}
+
+/// Reads these rows of a table, counted from 0, and the market data beside it. What is wrong with them is what would be
+/// wrong in the whole table, also an id that a row before them has, and has the line of the table.
+///
+/// # Errors
+/// As [`parse`].
+pub fn parse_rows(table: &[u8], rows: &Range<usize>, market: Option<&[u8]>) -> Result<Book, Vec<Problem>> {
+    parse_part(table, Format::Csv, market, rows)
+}
+
+/// Checks as much of a table as is known without its market data: its columns, and that no id is there twice.
+///
+/// # Errors
+/// What is wrong with it, as [`parse`].
+pub fn check_ids(table: &[u8]) -> Result<(), Vec<Problem>> {
+    let text = decode(table)?;
+    let mut problems = Problems::default();
+    let rows = csv::parse(&text, &(usize::MAX..usize::MAX), 0, &mut problems);
+    let mut ids = HashMap::new();
+    for (position, row) in rows.iter().enumerate() {
+        claim(row, position, &mut ids, &mut problems);
+    }
+    if problems.is_empty() { Ok(()) } else { Err(problems.in_order(&Lines::new(&text))) }
+}
+
+fn parse_part(
+    input: &[u8],
+    format: Format,
+    market: Option<&[u8]>,
+    wanted: &Range<usize>,
+) -> Result<Book, Vec<Problem>> {
     let alone = market.is_none();
     let from_market = match market {
         Some(bytes) => parse_market(bytes, format == Format::Csv).map_err(|mut problems| {
@@ -66,8 +99,8 @@ pub fn parse(input: &[u8], format: Format, market: Option<&[u8]>) -> Result<Book
             Err(problems.in_order(&lines))
         }
         Format::Csv => {
-            let rows = csv::parse(text, TRADES_MAX, &mut problems);
-            assemble(from_market, rows, &lines, problems)
+            let rows = csv::parse(text, wanted, TRADES_MAX, &mut problems);
+            assemble(from_market, rows, wanted.start, &lines, problems)
         }
         Format::Json => {
             let root = json::parse(text).map_err(|error| vec![Problem::syntax(text, error)])?;
@@ -82,7 +115,7 @@ pub fn parse(input: &[u8], format: Format, market: Option<&[u8]>) -> Result<Book
                 on_error: own.on_error.or(from_market.on_error),
                 market: own.market.or(from_market.market),
             };
-            assemble(merged, rows, &lines, problems)
+            assemble(merged, rows, 0, &lines, problems)
         }
     }
 }
@@ -99,7 +132,7 @@ fn decode(bytes: &[u8]) -> Result<Cow<'_, str>, Vec<Problem>> {
 }
 
 /// The text that some bytes begin with, and whether there are more bytes, which are none.
-pub(crate) fn readable(bytes: &[u8]) -> (Cow<'_, str>, bool) {
+pub fn readable(bytes: &[u8]) -> (Cow<'_, str>, bool) {
     if let Some((units, rest)) = utf_16(bytes) {
         let mut text = String::new();
         for character in char::decode_utf16(units) {
@@ -113,13 +146,38 @@ pub(crate) fn readable(bytes: &[u8]) -> (Cow<'_, str>, bool) {
     (Cow::Borrowed(valid), valid.len() < bytes.len())
 }
 
+/// Which byte of a unit of UTF-16 text comes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ByteOrder {
+    Little,
+    Big,
+}
+
+impl ByteOrder {
+    /// The bytes of a unit.
+    pub(crate) fn bytes(self) -> fn(u16) -> [u8; 2] {
+        match self {
+            Self::Little => u16::to_le_bytes,
+            Self::Big => u16::to_be_bytes,
+        }
+    }
+}
+
+/// The byte order of text that begins with the mark of UTF-16.
+pub(crate) fn byte_order(bytes: &[u8]) -> Option<ByteOrder> {
+    match bytes.first_chunk::<2>()? {
+        [0xFF, 0xFE] => Some(ByteOrder::Little),
+        [0xFE, 0xFF] => Some(ByteOrder::Big),
+        _ => None,
+    }
+}
+
 /// The units of UTF-16 text, and whether half of one is left, if the bytes begin as such text does.
 fn utf_16(bytes: &[u8]) -> Option<(impl Iterator<Item = u16> + '_, bool)> {
-    let (order, units) = bytes.split_first_chunk::<2>()?;
-    let read: fn([u8; 2]) -> u16 = match order {
-        [0xFF, 0xFE] => u16::from_le_bytes,
-        [0xFE, 0xFF] => u16::from_be_bytes,
-        _ => return None,
+    let units = bytes.get(2..)?;
+    let read: fn([u8; 2]) -> u16 = match byte_order(bytes)? {
+        ByteOrder::Little => u16::from_le_bytes,
+        ByteOrder::Big => u16::from_be_bytes,
     };
     Some((units.chunks_exact(2).map(move |unit| read([unit[0], unit[1]])), units.len() % 2 == 1))
 }
@@ -261,10 +319,20 @@ fn read_correlation(fields: &mut Fields<'_, '_>, names: &HashMap<String, usize>)
     read.into_iter().collect()
 }
 
-/// Reads the trades, and puts the book together.
+/// Takes the id of a trade, without reading the rest of it.
+fn claim(row: &csv::Row<'_>, position: usize, ids: &mut HashMap<String, usize>, problems: &mut Problems) {
+    if let Ok(node) = row
+        && let Some(mut fields) = Fields::new(node, format!("trades[{position}]"), problems)
+    {
+        trade::read_id(&mut fields, position, ids);
+    }
+}
+
+/// Reads the trades, and puts the book together. Of the rows before the one at `from`, only the ids count.
 fn assemble(
     settings: Settings,
     rows: Vec<csv::Row<'_>>,
+    from: usize,
     lines: &Lines<'_>,
     mut problems: Problems,
 ) -> Result<Book, Vec<Problem>> {
@@ -274,12 +342,16 @@ fn assemble(
     let on_error = on_error.unwrap_or_default();
     let names = names(&underlyings);
     let mut market = Market::new(&names, &underlyings, &correlation, sampling, &measures);
-    if rows.is_empty() && problems.is_empty() {
+    if rows.len() <= from && problems.is_empty() {
         problems.add(0, "trades".to_owned(), "expected at least one trade".to_owned());
     }
     let mut ids: HashMap<String, usize> = HashMap::with_capacity(rows.len());
     let (mut trades, mut broken) = (Vec::with_capacity(rows.len()), Vec::new());
     for (position, row) in rows.iter().enumerate() {
+        if position < from {
+            claim(row, position, &mut ids, &mut Problems::default());
+            continue;
+        }
         if problems.is_full() {
             break;
         }

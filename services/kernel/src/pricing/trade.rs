@@ -34,18 +34,9 @@ pub fn read<'n>(
     market: &mut Market<'_>,
     problems: &mut Problems,
 ) -> Option<Trade> {
-    let [id_field, kind, option, _, strike, maturity, quantity] = FIELDS.map(|Field(name, _)| name);
+    let [_, kind, option, _, strike, maturity, quantity] = FIELDS.map(|Field(name, _)| name);
     let mut fields = Fields::new(node, path, problems)?;
-    let id = fields.text(id_field);
-    if id.as_deref() == Some(PORTFOLIO) {
-        fields.reject(id_field, format!("{PORTFOLIO:?} is the name of the sum over all trades"));
-    } else if let Some(id) = &id
-        && let Some(first) = ids.get(id)
-    {
-        fields.reject(id_field, format!("{id:?} is the id of trades[{first}] already"));
-    } else if let Some(id) = &id {
-        ids.insert(id.clone(), position);
-    }
+    let id = read_id(&mut fields, position, ids);
     let kind = fields.choice(kind, KINDS);
     let option = fields.choice(option, &OptionType::WORDS);
     let underlyings = match kind {
@@ -79,4 +70,22 @@ pub fn read<'n>(
         maturity: maturity?,
         payoff: payoff?,
     })
+}
+
+/// Reads the id of a trade, which no other trade may have.
+pub(super) fn read_id(
+    fields: &mut Fields<'_, '_>,
+    position: usize,
+    ids: &mut HashMap<String, usize>,
+) -> Option<String> {
+    let Field(name, _) = FIELDS[0];
+    let id = fields.text(name)?;
+    if id == PORTFOLIO {
+        fields.reject(name, format!("{PORTFOLIO:?} is the name of the sum over all trades"));
+    } else if let Some(first) = ids.get(&id) {
+        fields.reject(name, format!("{id:?} is the id of trades[{first}] already"));
+    } else {
+        ids.insert(id.clone(), position);
+    }
+    Some(id)
 }

@@ -106,7 +106,12 @@ const COLUMNS: &[Column] = &[
         across_sessions: false,
         cell: |row| Cell::Reason {
             code: if ["completed", row.state].contains(&row.code.as_str()) { String::new() } else { row.code.clone() },
-            message: if row.code == "completed" { String::new() } else { row.message.clone() },
+            message: match (row.code.as_str(), row.row_errors) {
+                ("completed", 0) => String::new(),
+                ("completed", 1) => "1 row error".to_owned(),
+                ("completed", errors) => format!("{errors} row errors"),
+                _ => row.message.clone(),
+            },
         },
     },
     Column {

@@ -92,7 +92,12 @@ mod tests {
             report(vec![failed(1, true, "malformed-input", 10), failed(2, false, "x", 10), failed(3, false, "x", 10)]),
             report(vec![failed(2, false, "x", 20), failed(4, true, "malformed-input", 20)]),
         ];
-        reports[1].done = vec![Done { input: 3, started: jiff::Timestamp::UNIX_EPOCH, finished: jiff::Timestamp::MAX }];
+        reports[1].done = vec![Done {
+            input: 3,
+            started: jiff::Timestamp::UNIX_EPOCH,
+            finished: jiff::Timestamp::MAX,
+            row_errors: None,
+        }];
         assert_eq!(logs(&reports, JobState::Running, &[]), [1, 4], "an input that may be retried has no outcome yet");
         assert_eq!(logs(&reports, JobState::Running, &[1]), [4], "its outcome is written");
         let ended = JobState::Ended(Phase::Failed);

@@ -66,7 +66,10 @@ fn check(state: JobState, expected: [&str; 6]) -> Vec<Fate> {
         schema: 1,
         pod: pod.into(),
         cpu_seconds: 3.0,
-        done: done.iter().map(|input| Done { input: *input, started: time(5), finished: time(6) }).collect(),
+        done: done
+            .iter()
+            .map(|input| Done { input: *input, started: time(5), finished: time(6), row_errors: Some(2) })
+            .collect(),
         failed,
     };
     let reports = [
@@ -115,6 +118,7 @@ fn the_inputs_left_at_the_end_fail_or_get_a_job_of_their_own() {
     assert_eq!((first.timestamps.started, first.timestamps.finished), (Some(time(5)), Some(time(6))));
     assert_eq!((first.cpu_seconds, first.node.as_deref(), first.pods), (Some(1.0), Some("n"), 2));
     assert_eq!((first.message_id.as_deref(), &first.log_tail), (Some("m0"), &None));
+    assert_eq!((first.row_errors, &*first.reason.message), (2, "the result is written; 2 rows in it have an error"));
     let Fate::Settle(third) = &fates[3] else { panic!() };
     assert_eq!((third.exit_code, third.log_tail.as_deref()), (Some(1), Some("a line")));
     assert!(third.reason.message.contains("at 20"), "the last failure counts: {}", third.reason.message);

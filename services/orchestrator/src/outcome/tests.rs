@@ -49,6 +49,7 @@ fn stopped(exit_code: i32, message: &str, second: u32) -> Value {
 fn outcome(job: &Job, pods: &[Pod], results: u32) -> Outcome {
     let work = job::read_work(job).unwrap();
     let now = "2026-01-01T00:03:00Z".parse().unwrap();
+    let results = Results { count: results, row_errors: 2 };
     decide(Facts { job, work: &work, pods, results, log_tail: Some("last line"), now })
 }
 
@@ -66,7 +67,8 @@ fn success_needs_every_result() {
     let done = pod("p", "Succeeded", json!({}), stopped(0, r#"{"code":"done","message":"","cpu_seconds":1.5}"#, 9));
     let job1 = job(None, Some(("Complete", "CompletionsReached")), false);
     let outcome = check(&job1, std::slice::from_ref(&done), 1, State::Succeeded, "completed", "result");
-    assert_eq!(outcome.exit_code, Some(0));
+    assert_eq!((outcome.exit_code, outcome.row_errors), (Some(0), 2));
+    assert!(outcome.reason.message.ends_with("; 2 rows in it have an error"), "{}", outcome.reason.message);
     assert_eq!(outcome.cpu_seconds, Some(1.5));
     assert_eq!(outcome.log_tail, None);
     assert_eq!(outcome.node.as_deref(), Some("node-1"));
@@ -77,7 +79,8 @@ fn success_needs_every_result() {
         [times.published, times.received, times.created, times.scheduled, times.started, times.finished, times.settled];
     assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{order:?}");
 
-    check(&job1, &[done], 0, State::Failed, "result-missing", "1 are missing");
+    let failed = check(&job1, &[done], 0, State::Failed, "result-missing", "1 are missing");
+    assert_eq!(failed.row_errors, 0);
     let three = job(Some(3), Some(("Complete", "")), false);
     check(&three, &[], 2, State::Failed, "result-missing", "of 3 results 1");
     check(&three, &[], 3, State::Succeeded, "completed", "all 3");

@@ -71,6 +71,7 @@ fn what_another_program_wrote_is_shown_as_well_as_can_be() {
     check("42", &[",value,42,,"]);
     check("hello\n", &[",text,hello,,"]);
     check("two\nlines", &[",bytes,9,,"]);
+    check("[info] computed", &[",text,[info] computed,,"]);
     check("[1,2]", &[",text,\"[1,2]\",,"]);
     check("", &[",bytes,0,,"]);
     check(&"x".repeat(500), &[",bytes,500,,"]);
@@ -94,6 +95,74 @@ fn tasks_are_joined_and_their_portfolios_summed() {
     };
     let joined = join(vec![part("a", 1.0, 3.0), part("b", 2.5, 4.0)]);
     assert_eq!(lines(&joined), ["a,price,1.0,,", "b,price,2.5,,", "portfolio,value,3.5,5.0,"]);
+}
+
+#[test]
+fn a_sum_names_what_is_missing_in_it() {
+    let part = rows("s", "j", "", &object(PRICES), PRICES.as_bytes());
+    let sum = |parts: Vec<Vec<Row>>| lines(&join(parts)).pop().unwrap();
+    let one = "missing in this sum: 1 of 2 trades, which have an error";
+    assert_eq!(sum(vec![part.clone()]), format!("portfolio,value,104.5,0.1,\"{one}\""));
+    let lost = vec![Row { error: Some("result-gone".into()), ..row("s", "j", "1", "") }];
+    assert_eq!(
+        sum(vec![part, lost]),
+        format!("portfolio,value,104.5,0.1,\"{one}; 1 of 2 results, which cannot be read\"")
+    );
+}
+
+#[test]
+fn what_is_no_number_is_a_row_with_its_line() {
+    check(
+        "[{\"id\": \"a\", \"pv\": 1.5, \"note\": \"NaN, \\\"x\\\"\"},\n {\"id\": \"b\", \"pv\": NaN},\n\
+         {\"id\": \"c\", \"pv\": -Infinity, \"delta\": +.5},\n{\"id\": \"d\", \"pv\": 1e400}, {\"pv\": null}, 7]",
+        &[
+            "a,pv,1.5,,",
+            "b,pv,,,line 2: pv: NaN is not a number",
+            "c,delta,0.5,,",
+            "c,pv,,,line 3: pv: -Infinity is not a number",
+            "d,pv,,,line 4: pv: 1e400 is not a number",
+            "4,pv,,,pv: null is not a number",
+            ",,,,\"element 6 of the result is 7, not an object\"",
+        ],
+    );
+    check(
+        "{\"pv\": 1.5, \"pv_standard_error\": NaN,\n\"delta\": nan}",
+        &[",delta,,,line 2: delta: nan is not a number", ",pv,1.5,,line 1: pv_standard_error: NaN is not a number"],
+    );
+    check(
+        "\u{feff}ID; pv;note\r\na;+1.5;x\r\nb;.5;y\rc;nan;z\nd;n/a;\ne;1.25;w;9\n\"f\" g;1;\nh;;\n;2;\n;;\n",
+        &[
+            "a,pv,1.5,,",
+            "b,pv,0.5,,",
+            "c,pv,,,line 4: pv: nan is not a number",
+            "d,pv,,,line 5: pv: n/a is not a number",
+            "e,pv,1.25,,",
+            ",,,,\"line 6: 4 cells, but the first line has 3\"",
+            ",,,,line 7: no separator or end of the line follows this cell's closing quote; a quote within is doubled",
+            "h,,,,line 8: there is no value in this row",
+            "line 9,pv,2,,",
+        ],
+    );
+    check("id,pv\na,\"1\nb,2\n", &[",,,,line 2: this cell has no closing quote", "b,pv,2,,"]);
+    check("\u{feff}{\"pv\": 2}", &[",pv,2,,"]);
+    check(
+        "{\"id\": \"a\", \"pv\": 1}\n{\"id\": \"b\", \"pv\": NaN}\n",
+        &["a,pv,1,,", "b,pv,,,line 2: pv: NaN is not a number"],
+    );
+    check("{\"pv\": 2,\n", &[",,,,the result is not JSON: EOF while parsing a value at line 1 column 9"]);
+    // Names are no numbers that lack, also when one looks like a number.
+    check("id,name,pv\na,x,1\nb,7,2\nc,y,3\n", &["a,pv,1,,", "b,name,7,,", "b,pv,2,,", "c,pv,3,,"]);
+    check("id,name\na,x\nb,y\n", &["a,name,x,,", "b,name,y,,"]);
+    let utf_16: Vec<u8> = "\u{feff}id\tpv\r\na\t1\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
+    assert_eq!(lines(&rows("s", "j", "", &object(""), &utf_16)), ["a,pv,1,,"]);
+}
+
+#[test]
+fn a_cell_that_a_spreadsheet_would_execute_begins_with_a_quote() {
+    assert_eq!(
+        csv_line(["=1+1", "@x", "+1.5", "-1e-3", "-1+2", "+x", "\tx", "\r=x", "-", "a=b", "-inf"]),
+        "'=1+1,'@x,+1.5,-1e-3,'-1+2,'+x,\"'\tx\",\"'\r=x\",'-,a=b,'-inf"
+    );
 }
 
 #[test]

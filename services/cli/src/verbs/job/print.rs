@@ -9,13 +9,13 @@ use sessions::{
 
 use inspect::{Detail, Stored, timeline};
 
-use crate::text;
+use crate::{results, text};
 
 /// The page.
 pub(super) fn page(detail: &Detail, flag: &str) -> String {
     let job = &detail.job;
     let mut page = String::new();
-    let state = job.state.map_or("ended", State::as_str);
+    let state = job.state_line();
     let reason = job.reason.as_ref().map(|reason| format!(" ({})", reason.code)).unwrap_or_default();
     field(&mut page, "job", &job.job);
     field(&mut page, "session", &job.session);
@@ -81,7 +81,7 @@ pub(super) fn page(detail: &Detail, flag: &str) -> String {
         section(&mut page, "log", log.lines().map(str::to_owned).collect());
     }
     if !detail.preview.is_empty() {
-        let table = text::table(&COLUMNS[2..], detail.preview.iter().map(|row| row.cells()[2..].to_vec()));
+        let table = text::table(&COLUMNS[2..], detail.preview.iter().map(|row| results::shown(row)[2..].to_vec()));
         let mut lines: Vec<String> = table.lines().map(str::to_owned).collect();
         if detail.preview_left_out > 0 {
             lines.push(format!("and {} more rows", detail.preview_left_out));

@@ -177,6 +177,7 @@ fn describe(progress: &Progress) -> String {
         (counts.expired, "expired"),
     ];
     parts.extend(counted.into_iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")));
+    parts.extend((counts.row_errors > 0).then(|| text::count(counts.row_errors, "row error")));
     parts.extend(progress.rate.map(|rate| format!("{rate:.1}/s")));
     let left = progress.seconds_left.and_then(|seconds| SignedDuration::try_from_secs_f64(seconds).ok());
     parts.extend(left.map(|left| format!("{} left", text::duration(left))));
@@ -190,5 +191,6 @@ fn ended_otherwise(counts: &Counts) -> String {
         (counts.refused, "refused"),
         (counts.expired, "expired"),
     ];
-    counted.into_iter().filter(|(count, _)| *count > 0).map(|(count, how)| format!(", {count} {how}")).collect()
+    let counted = counted.into_iter().filter(|(count, _)| *count > 0).map(|(count, how)| format!(", {count} {how}"));
+    counted.chain([text::row_errors(counts.row_errors)]).collect()
 }

@@ -73,9 +73,11 @@ impl Report<'_> {
     pub(super) fn print_waited(&self, output: &Output) {
         let Some(waited) = &self.waited else { return };
         let succeeded = waited.outcomes.iter().filter(|outcome| outcome.state == State::Succeeded).count();
+        let row_errors = waited.outcomes.iter().map(|outcome| outcome.row_errors as usize).sum();
         output.note(format_args!(
-            "{succeeded} of {} succeeded ({:.1} s)",
+            "{succeeded} of {} succeeded{} ({:.1} s)",
             text::count(waited.outcomes.len() + waited.missing.len(), "Job"),
+            text::row_errors(row_errors),
             self.seconds
         ));
         for cause in causes(&waited.outcomes) {

@@ -401,3 +401,40 @@ fn shifted_barriers_that_do_not_hold_are_refused() {
         }
     }
 }
+
+/// However a table is split, its tasks accept and refuse what the whole table would, with the lines of the whole.
+#[test]
+fn a_split_table_is_read_as_a_whole_one() {
+    let row = |id: &str, strike: &str| format!("{id},european,call,ACME,{strike},1\n");
+    let table = ["id,kind,option,underlying,strike,maturity\n".to_owned()]
+        .into_iter()
+        .chain([
+            row("a", "90"),
+            row("b", "NaN"),
+            "\"c\n".into(),
+            row("a", "95"),
+            row("portfolio", "96"),
+            row("b", "97"),
+        ])
+        .collect::<String>();
+    let market = MARKET.replace("\"fail\"", "\"row\"");
+    let split = |size: usize, market: &str| -> Vec<_> {
+        let parts = (0..6_usize.div_ceil(size)).map(|task| size * task..size * (task + 1));
+        parts.map(|rows| read::parse_rows(table.as_bytes(), &rows, Some(market.as_bytes()))).collect()
+    };
+    let whole = self::table(&table, &market).unwrap();
+    let lines: Vec<&str> = whole.broken.iter().map(|broken| broken.error.split(',').next().unwrap()).collect();
+    assert_eq!((whole.trades.len(), lines), (1, vec!["line 3", "line 4", "line 5", "line 6", "line 7"]));
+    let wrong: Vec<String> = self::table(&table, MARKET).unwrap_err().iter().map(ToString::to_string).collect();
+    for size in [1, 2, 4, 6, 7] {
+        let books: Vec<Book> = split(size, &market).into_iter().map(Result::unwrap).collect();
+        assert_eq!(books.iter().flat_map(|book| book.trades.clone()).collect::<Vec<_>>(), whole.trades);
+        assert_eq!(books.iter().flat_map(|book| book.broken.clone()).collect::<Vec<_>>(), whole.broken);
+        let problems = split(size, MARKET).into_iter().filter_map(Result::err).flatten();
+        assert_eq!(problems.map(|problem| problem.to_string()).collect::<Vec<_>>(), wrong);
+    }
+    let beyond = read::parse_rows(table.as_bytes(), &(6..9), Some(MARKET.as_bytes())).unwrap_err();
+    assert_eq!(beyond[0].message, "expected at least one trade");
+    let ids: Vec<usize> = read::check_ids(table.as_bytes()).unwrap_err().iter().map(|problem| problem.line).collect();
+    assert_eq!(ids, [5, 6, 7]);
+}

@@ -1,0 +1,188 @@
+//! Checks a table before it is submitted, as the engine will, and counts the tasks for its rows.
+
+use std::fs;
+
+use anyhow::Context as _;
+use contract::{config::Business, message, table};
+use kernel::pricing::{parameters::TRADES_MAX, problem::Problem, read};
+use sessions::submit::{Input, Source};
+
+use crate::{error::Failure, inputs::STDIN, text};
+
+/// Problems, and rows with an error, that a message lists.
+const LISTED: usize = 10;
+
+/// A table that can be submitted.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Checked {
+    /// Into how many tasks it is split.
+    pub(crate) tasks: u32,
+    /// The rows that will have an error in the result; empty when the business has a program of its own.
+    pub(crate) row_errors: Vec<String>,
+}
+
+/// Reads a table and the market data among the common data.
+///
+/// # Errors
+/// When the engine would refuse it, whole or split, or it has no rows or too many.
+pub(crate) fn check(
+    input: &Input,
+    rows_per_task: u32,
+    business: &Business,
+    common: &[Input],
+) -> anyhow::Result<Checked> {
+    let (bytes, name) = bytes(&input.source)?;
+    let rows = kernel::table::rows(&bytes);
+    let tasks = match table::tasks(rows, rows_per_task) {
+        Some(tasks) if tasks <= message::TASKS_MAX => tasks,
+        _ => {
+            return Err(Failure::usage(format!("{rows} rows make more than {} tasks", message::TASKS_MAX))
+                .next(format!("--rows-per-task {} or more", rows.div_ceil(message::TASKS_MAX as usize)))
+                .into());
+        }
+    };
+    let row_errors =
+        if business.engine.command.is_empty() { price_check(&bytes, &name, rows, common)? } else { Vec::new() };
+    if tasks == 0 {
+        return Err(Failure::new("nothing-to-submit", format!("the table {name} has no rows"))
+            .why("it has only a header")
+            .into());
+    }
+    if rows.min(rows_per_task as usize) > TRADES_MAX && business.engine.command.is_empty() {
+        return Err(Failure::usage(format!("a task prices at most {TRADES_MAX} rows"))
+            .next(format!("--rows-per-task {TRADES_MAX} or less"))
+            .into());
+    }
+    Ok(Checked { tasks, row_errors })
+}
+
+/// The rows that will have an error, of a table that the kernel can price.
+fn price_check(table: &[u8], name: &str, rows: usize, common: &[Input]) -> anyhow::Result<Vec<String>> {
+    let refused = |why: Vec<String>| {
+        Failure::new("malformed-table", format!("{name} cannot be priced"))
+            .why(why.join("\n"))
+            .next("correct it and submit it again; nothing was uploaded")
+    };
+    if rows == 0 {
+        read::check_ids(table).map_err(|problems| refused(listed(&problems)))?;
+    }
+    let market = kernel::market(common.iter().map(|input| input.job.as_str()))
+        .map_err(|refusal| refused(vec![refusal.message]))?;
+    let market = common.iter().find(|input| Some(input.job.as_str()) == market);
+    let market = market.map(|input| bytes(&input.source)).transpose()?.map(|(bytes, _)| bytes);
+    let mut row_errors = Vec::new();
+    // The engine reads as many rows at once.
+    for start in (0..rows).step_by(TRADES_MAX) {
+        let book = read::parse_rows(table, &(start..start + TRADES_MAX), market.as_deref())
+            .map_err(|problems| refused(listed(&problems)))?;
+        row_errors.extend(book.broken.into_iter().map(|broken| format!("{}: {}", broken.id, broken.error)));
+    }
+    Ok(row_errors)
+}
+
+fn listed(problems: &[Problem]) -> Vec<String> {
+    let mut lines: Vec<String> = problems.iter().take(LISTED).map(ToString::to_string).collect();
+    if problems.len() > LISTED {
+        lines.push(format!("and {} more", problems.len() - LISTED));
+    }
+    lines
+}
+
+/// The warning that rows will have an error.
+pub(crate) fn warning(row_errors: &[String]) -> Option<String> {
+    let first = text::some(row_errors.iter().map(String::as_str), LISTED);
+    let count = text::count(row_errors.len(), "row");
+    (!row_errors.is_empty()).then(|| format!("{count} will not be priced: {first}"))
+}
+
+fn bytes(source: &Source) -> anyhow::Result<(Vec<u8>, String)> {
+    Ok(match source {
+        Source::File(path) => {
+            (fs::read(path).with_context(|| format!("read {}", path.display()))?, path.display().to_string())
+        }
+        Source::Bytes(bytes) => (bytes.to_vec(), STDIN.to_owned()),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MARKET: &str = r#"{"schema": 1, "seed": 1, "paths": 10, "on_error": "fail",
+        "underlyings": {"A": {"spot": 100, "volatility": 0.2, "rate": 0}}}"#;
+    const TABLE: &str = "id,kind,option,underlying,strike,maturity\na,european,call,A,100,1\nb,european,put,A,100,1\n";
+
+    fn input(job: &str, bytes: &[u8]) -> Input {
+        Input { job: job.to_owned(), source: Source::Bytes(bytes.to_vec().into()), content_type: String::new() }
+    }
+
+    /// Checks a table of which each task has one row.
+    fn check_table(table: &[u8], market: &str) -> Result<Checked, Failure> {
+        let (table, common) = (input("t.txt", table), [input("market.json", market.as_bytes())]);
+        check(&table, 1, &contract::testing::business("bu1"), &common).map_err(|error| error.downcast().unwrap())
+    }
+
+    #[track_caller]
+    fn check_refused(table: &str, expected: &str) {
+        let failure = check_table(table.as_bytes(), MARKET).unwrap_err();
+        assert_eq!(failure.code, "malformed-table");
+        let why = failure.why.unwrap();
+        assert!(why.starts_with(expected), "{why}");
+    }
+
+    #[test]
+    fn a_table_is_refused_as_a_whole_with_its_lines() {
+        check_refused(
+            &TABLE.replace("\nb", "\na"),
+            "line 3, column 1: trades[1].id: \"a\" is the id of trades[0] already",
+        );
+        check_refused(
+            &TABLE.replace("\nb", "\nportfolio"),
+            "line 3, column 1: trades[1].id: \"portfolio\" is the name",
+        );
+        check_refused(&TABLE.replace("put,A,100", "put,A,NaN"), "line 3, column 18: trades[1].strike: ");
+        check_refused("engine payload 1", "line 1, column 1: engine payload 1: unknown column");
+        check_refused("a,b\n1,2\n", "line 1, column 1: a: unknown column");
+        let alone = check(&input("t.csv", TABLE.as_bytes()), 1, &contract::testing::business("bu1"), &[]).unwrap_err();
+        assert!(alone.downcast::<Failure>().unwrap().why.unwrap().contains("needs market data"));
+        assert_eq!(
+            check_table(TABLE.lines().next().unwrap().as_bytes(), MARKET).unwrap_err().code,
+            "nothing-to-submit"
+        );
+    }
+
+    #[test]
+    fn a_row_with_an_error_has_the_line_of_the_table() {
+        let table = TABLE.replace("put,A,100", "put,A,NaN") + "c,european,call,NONE,100,1\n";
+        let Checked { tasks, row_errors } = check_table(table.as_bytes(), &MARKET.replace("fail", "row")).unwrap();
+        assert_eq!((tasks, row_errors.len()), (3, 2));
+        assert!(row_errors[0].starts_with("b: line 3, column 18: "), "{row_errors:?}");
+        assert!(row_errors[1].starts_with("c: line 4, column 17: "), "{row_errors:?}");
+        assert!(warning(&row_errors).unwrap().starts_with("2 rows will not be priced: b: line 3"));
+        assert_eq!(warning(&[]), None);
+    }
+
+    #[test]
+    fn a_table_is_read_whoever_wrote_it() {
+        let spaced = TABLE.replace("id,kind", "ID, Kind ").replace("maturity", "Maturity");
+        let utf_16: Vec<u8> = std::iter::once(0xFEFF).chain(TABLE.encode_utf16()).flat_map(u16::to_le_bytes).collect();
+        for table in [
+            TABLE.replace('\n', "\r").into_bytes(),
+            TABLE.replace(',', ";").into_bytes(),
+            TABLE.replace(',', "\t").into_bytes(),
+            format!("sep=;\n{}", TABLE.replace(',', ";")).into_bytes(),
+            format!("\u{feff}{spaced}").into_bytes(),
+            utf_16,
+        ] {
+            assert_eq!(check_table(&table, MARKET), Ok(Checked { tasks: 2, row_errors: vec![] }), "{table:?}");
+        }
+    }
+
+    #[test]
+    fn a_program_checks_its_table_itself() {
+        let mut business = contract::testing::business("bu1");
+        business.engine.command = vec!["./price".to_owned()];
+        let checked = check(&input("t.csv", b"id,x\na,1\ra,2\n"), 1, &business, &[]).unwrap();
+        assert_eq!(checked, Checked { tasks: 2, row_errors: vec![] });
+    }
+}
