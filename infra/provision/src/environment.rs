@@ -23,6 +23,9 @@ pub use web::{Iap, IapApp, Web, WebAccess};
 /// Environment variables that override a key of the file when they are set and not empty, in the order of the keys.
 pub const OVERRIDES: [&str; 5] = ["PROJECT_NAME", "LOCATION", "ZONE", "CLOUD_STORAGE_BUCKET_NAME", "GKE_CLUSTER_NAME"];
 
+/// What the ids of custom roles begin with, unless the environment file says otherwise.
+pub(crate) const ROLE_PREFIX: &str = "deskgrid";
+
 /// Values of the environment variables in [`OVERRIDES`]; the caller reads them, this crate never does.
 pub type Overrides = BTreeMap<String, String>;
 

@@ -1,7 +1,8 @@
 //! `test` and `check`: the tests and lints that must pass before a change is merged.
 
 use std::{
-    process::Stdio,
+    io::Write as _,
+    process::{ExitStatus, Stdio},
     time::{Duration, Instant},
 };
 
@@ -55,9 +56,7 @@ pub(crate) struct Args {
 pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
     let long = args.long.then(|| (TEST_LONG, "1".to_owned()));
     let Some(name) = globals.context() else {
-        let mut arguments = vec!["test", "--workspace", "--no-fail-fast"];
-        arguments.extend(args.filter.as_deref());
-        cargo(&arguments, long.as_slice(), output).await?;
+        run_all(args.filter.as_deref(), long.as_slice(), output).await?;
         return Ok(exit::DONE);
     };
     let client = connect(name).await?;
@@ -65,7 +64,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     output.note(format_args!("testing in context {name}, in namespaces that begin with {prefix}-"));
     let variables = [(TEST_CONTEXT, name.to_owned()), (TEST_PREFIX, prefix.clone())];
     let variables: Vec<_> = variables.into_iter().chain(long).collect();
-    let mut arguments = vec!["test", "--package", "xtask", "--test", "it", "--no-fail-fast", "--"];
+    let mut arguments = vec!["test", "--package", "xtask", "--test", "system", "--no-fail-fast", "--"];
     match &args.filter {
         Some(filter) => arguments.push(filter),
         None => arguments.extend(ANY_CLUSTER),
@@ -86,10 +85,31 @@ pub(crate) async fn check(output: &Output) -> anyhow::Result<u8> {
     run(&Globals::default(), &Args { filter: None, long: false }, output).await
 }
 
+/// Builds all tests, then runs the system tests beside the others: they wait for timers much of their time.
+async fn run_all(filter: Option<&str>, variables: &[(&str, String)], output: &Output) -> anyhow::Result<()> {
+    cargo(&["test", "--workspace", "--no-run"], &[], output).await?;
+    let mut others = vec!["test", "--workspace", "--no-fail-fast", "--lib", "--bins", "--test", "it"];
+    let mut system = vec!["test", "--workspace", "--no-fail-fast", "--test", "system"];
+    others.extend(filter);
+    system.extend(filter);
+    output.note(format_args!("running {} beside the next command, its output follows", line(&system)));
+    let mut beside = command(&system, variables);
+    let (others, ended) = tokio::join!(cargo(&others, variables, output), beside.output());
+    let ended = ended.with_context(|| format!("run {}", line(&system)))?;
+    std::io::stdout().write_all(&ended.stdout).context("show the output of the system tests")?;
+    std::io::stderr().write_all(&ended.stderr).context("show the output of the system tests")?;
+    others.and(passed(&system, ended.status))
+}
+
+/// Runs cargo and shows its output as it comes.
 async fn cargo(arguments: &[&str], variables: &[(&str, String)], output: &Output) -> anyhow::Result<()> {
+    output.note(format_args!("running {}", line(arguments)));
+    let status = command(arguments, variables).status().await.with_context(|| format!("run {}", line(arguments)))?;
+    passed(arguments, status)
+}
+
+fn command(arguments: &[&str], variables: &[(&str, String)]) -> Command {
     let cargo = contract::config::variables().remove("CARGO").unwrap_or_else(|| "cargo".to_owned());
-    let line = format!("cargo {}", arguments.join(" "));
-    output.note(format_args!("running {line}"));
     let mut command = Command::new(cargo);
     command.args(arguments).current_dir(context::root()).stdin(Stdio::null()).kill_on_drop(true);
     // The tests start this program themselves, and must not inherit the settings of this run.
@@ -105,11 +125,19 @@ async fn cargo(arguments: &[&str], variables: &[(&str, String)], output: &Output
         command.env(TEST_THREADS, (2 * processors).to_string());
     }
     command.envs(variables.iter().map(|(name, value)| (name, value)));
-    let status = command.status().await.with_context(|| format!("run {line}"))?;
+    command
+}
+
+fn line(arguments: &[&str]) -> String {
+    format!("cargo {}", arguments.join(" "))
+}
+
+fn passed(arguments: &[&str], status: ExitStatus) -> anyhow::Result<()> {
     if status.success() {
         return Ok(());
     }
-    Err(Failure::new("check", format!("{line} ended with {status}")).next("see its messages above").into())
+    let what = format!("{} ended with {status}", line(arguments));
+    Err(Failure::new("check", what).next("see its messages above").into())
 }
 
 /// A client for a context of the kubeconfig, with a cluster that answers.

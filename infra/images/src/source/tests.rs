@@ -69,7 +69,7 @@ fn the_tag_of_an_image_changes_with_its_contents() {
         ("services/cli/src/lib.rs", &["deskgrid"]),
         ("infra/provision/src/plan.rs", &[]),
         ("services/contract/src/lib.rs", &all),
-        ("services/kernel/src/lib.rs", &["client", "engine"]),
+        ("services/kernel/src/lib.rs", &["client", "deskgrid", "engine", "monitor"]),
         ("services/monitor/src/lib.rs", &["monitor"]),
         ("services/engine/src/lib.rs", &["engine"]),
         // It can ask for a feature of a crate that the other services have too.

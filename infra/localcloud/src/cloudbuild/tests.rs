@@ -43,14 +43,24 @@ async fn with_account(builds: &Arc<CloudBuild>) {
     let shared = Arc::new(OnceLock::new());
     let identity = builds.identity.clone();
     let _ = shared.set(Server { identity, base: String::new(), enforce_apis: false });
-    let request = Request::builder()
-        .method("POST")
-        .uri("/v1/projects/p/serviceAccounts")
-        .header("content-type", "application/json")
-        .body(Body::from(json!({"accountId": "builder"}).to_string()))
-        .unwrap();
-    let answer = tower::ServiceExt::oneshot(crate::identity::rest::router(shared), request).await.unwrap();
-    assert!(answer.status().is_success());
+    let member = "serviceAccount:builder@p.iam.gserviceaccount.com";
+    let policy = json!({"policy": {"bindings": [
+        {"role": "roles/owner", "members": ["user:o@example.com"]},
+        {"role": "roles/storage.legacyBucketReader", "members": [member]},
+    ]}});
+    for (path, body) in
+        [("/v1/projects/p/serviceAccounts", json!({"accountId": "builder"})), ("/v1/projects/p:setIamPolicy", policy)]
+    {
+        let request = Request::builder()
+            .method("POST")
+            .uri(path)
+            .header("content-type", "application/json")
+            .body(Body::from(body.to_string()))
+            .unwrap();
+        let router = crate::identity::rest::router(shared.clone());
+        let answer = tower::ServiceExt::oneshot(router, request).await.unwrap();
+        assert!(answer.status().is_success());
+    }
 }
 
 const BUILDS: &str = "/v1/projects/p/locations/europe-west1/builds";

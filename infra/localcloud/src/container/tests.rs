@@ -29,7 +29,7 @@ impl Fixture {
             strict_token_expiry: false,
             lags: Default::default(),
             unbilled: false,
-            quotas: Default::default(),
+            quotas: [("IN_USE_ADDRESSES".to_owned(), 64), ("SSD_TOTAL_GB".to_owned(), 4000)].into(),
             no_default_network: false,
             constraints: Default::default(),
         });

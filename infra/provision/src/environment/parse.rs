@@ -9,11 +9,11 @@ use contract::{
 
 use super::{
     Accounts, Auth, Build, Builder, Business, BusinessAccounts, CloudKind, Cluster, ClusterMode, Endpoint, Engine,
-    EnginePool, Environment, Manage, Managed, Network, Overrides, Place, Problem, Problems, Retention, Security,
+    EnginePool, Environment, Manage, Managed, Network, Overrides, Place, Problem, Problems, ROLE_PREFIX, Retention,
+    Security,
     read::{Reader, Section, Spanned},
     value, web,
 };
-use crate::kinds::role::ROLE_PREFIX;
 
 /// Parses the environment file `text` of the environment `name`; `file` is how to call the file in messages.
 ///

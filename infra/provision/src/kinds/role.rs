@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::{mark::shared_description, *};
 use crate::{
-    environment::Managed,
+    environment::{Managed, ROLE_PREFIX},
     finding::{Finding, Pending},
     google::{Client, Method, escape},
 };
@@ -54,8 +54,6 @@ pub(crate) const RULES: Rules = Rules {
     quotas: Some(|environment, client, pending| Box::pin(quotas(environment, client, pending))),
 };
 
-/// What the ids of custom roles begin with, unless the environment file says otherwise.
-pub(crate) const ROLE_PREFIX: &str = "deskgrid";
 /// Custom role for what no predefined role grants no_parent. Listing is evaluated on the bucket, never on a prefix, so it
 /// cannot stand under a condition on objects; the nearest predefined role also shows the bucket's metadata.
 pub const LISTER_ROLE: &str = "deskgridObjectLister";

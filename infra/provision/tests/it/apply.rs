@@ -197,7 +197,7 @@ async fn what_left_the_file_is_named_and_kept_unless_pruned() {
         assert!(!part.to_string().contains("bu2"), "{part}");
     }
     let kept = fixture.get(Api::Storage, &format!("{BUCKET}/iam")).await.to_string();
-    assert!(kept.contains("serviceAccount:bu1-client@") && !kept.contains("bu2"), "{kept}");
+    assert!(kept.contains("serviceAccount:e-bu1-client@") && !kept.contains("bu2"), "{kept}");
     fixture.google.stop().await;
 }
 
@@ -227,7 +227,7 @@ async fn grants_of_pruned_businesses_make_room_for_others() {
     let prune = Options { prune: true, ..Options::default() };
     let plan = provision::make_plan(&new, &fixture.cloud, prune, &silent()).await.unwrap();
     let shown = show::render(&plan);
-    let taken = "if old07 input common control: serviceAccount:web-monitor@";
+    let taken = "if old07 input common control: serviceAccount:e-web-monitor@";
     assert!(shown.contains("~ change permissions on bucket desk-one-bucket") && shown.contains(taken), "{shown}");
     provision::carry_out(plan, &fixture.cloud, &silent()).await.unwrap();
     let policy = fixture.get(Api::Storage, &format!("{BUCKET}/iam?optionsRequestedPolicyVersion=3")).await.to_string();

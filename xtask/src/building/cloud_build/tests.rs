@@ -25,6 +25,13 @@ async fn cloud(environment: &Environment) -> (Google, Cloud) {
     let (builder, _) = environment.accounts.builder.split_once('@').unwrap();
     let accounts = format!("v1/projects/{}/serviceAccounts", environment.project);
     client.send(&Request::new(Api::Iam, Method::Post, accounts).body(json!({"accountId": builder}))).await.unwrap();
+    let member = format!("serviceAccount:{}", environment.accounts.builder);
+    let policy = json!({"policy": {"bindings": [
+        {"role": "roles/owner", "members": ["user:operator@example.com"]},
+        {"role": "roles/storage.legacyBucketReader", "members": [member]},
+    ]}});
+    let path = format!("v1/projects/{}:setIamPolicy", environment.project);
+    client.send(&Request::new(Api::CloudResourceManager, Method::Post, path).body(policy)).await.unwrap();
     let endpoints = contract::config::Endpoints {
         pubsub: Some(client.endpoints().pubsub.clone()),
         storage: Some(client.endpoints().storage.clone()),

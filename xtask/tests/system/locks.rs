@@ -197,6 +197,8 @@ async fn of_two_who_begin_from_nothing_both_end_with_everything_made_once() {
     assert_eq!(of("/clusters"), 1, "{writes:#?}");
     assert_eq!(of("PUT v1/projects/test-desk/topics/test-desk-bu7-topic"), 1, "{writes:#?}");
     assert_eq!(of("POST storage/v1/b"), 1, "the bucket was made once, before all else: {writes:#?}");
-    assert_eq!(writes[0], "POST storage/v1/b");
+    // The other one may have the lock in it before this one knows that it is created.
+    let mut others = writes.iter().filter(|line| !line.starts_with("POST upload/"));
+    assert_eq!(others.next().map(String::as_str), Some("POST storage/v1/b"));
     world.cloud.stop().await;
 }

@@ -36,7 +36,7 @@ async fn a_killed_laptop_cloud_comes_again_at_the_same_ports() {
         let files = std::fs::read_dir(&saved).into_iter().flatten().flatten();
         files
             .into_iter()
-            .any(|file| std::fs::read_to_string(file.path()).is_ok_and(|text| text.contains("orchestrator")))
+            .any(|file| std::fs::read_to_string(file.path()).is_ok_and(|text| text.contains("\"Deployment\"")))
     })
     .await;
     kill(Pid::from_raw(i32::try_from(before.pid).unwrap()), Signal::SIGKILL).unwrap();
@@ -46,7 +46,7 @@ async fn a_killed_laptop_cloud_comes_again_at_the_same_ports() {
     // Without a deploy: the orchestrator works on.
     let pricing = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/pricing");
     let first = std::fs::read_dir(pricing).unwrap().flatten().map(|entry| entry.path()).min().unwrap();
-    desk.run(&["submit", "--wait", first.to_str().unwrap()], 0);
+    desk.run(&["submit", "--wait", "--timeout", "2m", first.to_str().unwrap()], 0);
 
     desk.run(&["local", "down"], 0);
     let address = before.endpoints.google.pubsub.trim_start_matches("http://").to_owned();
