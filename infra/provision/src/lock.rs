@@ -19,7 +19,7 @@ mod store;
 
 pub use record::{Holder, Judgement, Record, Watch};
 pub use store::OBJECT;
-use store::{Found, Store};
+use store::{Found, Store, Written};
 
 /// How long a lock lasts that is not renewed.
 pub const LEASE: Duration = Duration::from_secs(60);
@@ -29,6 +29,8 @@ const RENEW_EVERY: Duration = Duration::from_secs(15);
 const POLL_EVERY: Duration = Duration::from_secs(2);
 /// A holder that could not renew stops this long before others may take over.
 const MARGIN: Duration = Duration::from_secs(15);
+/// Writes that may be refused although there is no lock: each time somebody may have released it in between.
+const MAX_REFUSALS: u32 = 5;
 
 /// The clock.
 pub type Now = Arc<dyn Fn() -> Timestamp + Send + Sync>;
@@ -122,15 +124,25 @@ impl Lock {
         let id = format!("{:032x}", rand::random::<u128>());
         let (mut watch, mut replaces, mut reported) = (Watch::default(), None, None);
         let until = settings.time_in(settings.wait);
+        let mut refusals = 0;
         loop {
             let record = Record::new(&id, environment, settings, settings.time_in(LEASE));
-            if let Some(written) = store.write(&record, replaces.as_deref()).await? {
-                let Some(generation) = written else { return Ok(Acquired::NoBucket) };
-                let state = Mutex::new(State { record, generation });
-                return Ok(Acquired::Held(Box::new(Self { store, settings: settings.clone(), state })));
-            }
+            let refused = match store.write(&record, replaces.as_deref()).await? {
+                Written::New(generation) => {
+                    let state = Mutex::new(State { record, generation });
+                    return Ok(Acquired::Held(Box::new(Self { store, settings: settings.clone(), state })));
+                }
+                Written::NoBucket => return Ok(Acquired::NoBucket),
+                Written::Refused(error) => error,
+            };
             let Some(Found { generation, record: theirs }) = store.read().await? else {
+                // Released in between, or the write is refused for another reason.
                 replaces = None;
+                refusals += 1;
+                if refusals > MAX_REFUSALS {
+                    return Err(store.refused(&refused).into());
+                }
+                tokio::time::sleep(client.retry().pause(refusals)).await;
                 continue;
             };
             if let Some(record) = theirs.clone().filter(|record| record.id == id) {
@@ -188,10 +200,10 @@ impl Lock {
         record.renewed = (self.settings.now)();
         record.expires = self.settings.time_in(LEASE);
         let generation = match self.store.write(&record, Some(&generation)).await? {
-            Some(Some(written)) => written,
-            Some(None) => return Ok(false),
-            // Refused: somebody else's, or ours although the answer was lost.
-            None => match self.store.read().await? {
+            Written::New(written) => written,
+            Written::NoBucket => return Ok(false),
+            // Somebody else's, or ours although the answer was lost.
+            Written::Refused(_) => match self.store.read().await? {
                 Some(Found { generation, record: Some(live) }) if live.id == record.id => generation,
                 _ => return Ok(false),
             },
@@ -203,10 +215,27 @@ impl Lock {
 
     /// Releases the lock.
     pub async fn release(self) {
-        let generation = self.state().generation.clone();
-        if let Err(error) = self.store.delete(&generation).await {
-            (self.settings.notify)(Event::Kept(&error.to_string()));
+        if let Err(error) = self.delete().await {
+            (self.settings.notify)(Event::Kept(&format!("{error:#}")));
         }
+    }
+
+    async fn delete(&self) -> anyhow::Result<()> {
+        let (id, generation) = {
+            let state = self.state();
+            (state.record.id.clone(), state.generation.clone())
+        };
+        if self.store.delete(&generation).await? {
+            return Ok(());
+        }
+        // A renewal whose answer nobody waited for may have replaced it.
+        match self.store.read().await? {
+            Some(Found { generation, record: Some(live) }) if live.id == id => {
+                self.store.delete(&generation).await?;
+            }
+            _ => {}
+        }
+        Ok(())
     }
 
     /// Renews until the lock is lost.

@@ -131,6 +131,23 @@ async fn the_second_operator_waits_and_takes_over_from_one_who_died() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lock_is_released_although_a_renewal_is_on_its_way() {
+    let world = World::start(&["bu1"], "").await;
+    let (mut ann, messages) = operator(&world, "ann", Duration::ZERO);
+    ann.renew_every = Duration::ZERO;
+    for round in 0..50 {
+        let hers = taken(&world, &ann).await;
+        // The work ends at any moment of a renewal.
+        let work = async { Ok(tokio::time::sleep(Duration::from_micros(round * 100)).await) };
+        hers.hold(work).await.unwrap();
+        hers.release().await;
+        assert_eq!(record(&world).await, None, "round {round}");
+    }
+    assert_eq!(*messages.lock().unwrap(), Vec::<String>::new());
+    world.cloud.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_what_was_agreed_to_is_done() {
     let world = World::start(&["bu1"], "").await;
     let hour = Duration::from_secs(3600);

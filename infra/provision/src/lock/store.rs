@@ -20,6 +20,16 @@ pub(super) struct Found {
     pub(super) record: Option<Record>,
 }
 
+/// What came of a write.
+pub(super) enum Written {
+    /// The lock has this generation now.
+    New(String),
+    /// There is no bucket.
+    NoBucket,
+    /// The lock has another generation, or something else forbids the write.
+    Refused(Error),
+}
+
 pub(super) struct Store {
     client: Client,
     bucket: String,
@@ -36,13 +46,8 @@ impl Store {
         Self { client: client.clone(), bucket: bucket.to_owned() }
     }
 
-    /// Writes the lock if it has this generation, or is not there when none is given. Gives the new generation;
-    /// nothing inside when there is no bucket, nothing at all when it has another generation.
-    pub(super) async fn write(
-        &self,
-        record: &Record,
-        replaces: Option<&str>,
-    ) -> anyhow::Result<Option<Option<String>>> {
+    /// Writes the lock if it has this generation, or does not exist when none is given.
+    pub(super) async fn write(&self, record: &Record, replaces: Option<&str>) -> anyhow::Result<Written> {
         let body = serde_json::to_value(record).context("encode the lock")?;
         let request =
             Request::new(Api::Storage, Method::Post, format!("upload/storage/v1/b/{}/o", escape(&self.bucket)))
@@ -53,10 +58,10 @@ impl Store {
         match self.client.send(&request).await {
             Ok(object) => {
                 let generation = object["generation"].as_str().context("find the generation of the lock")?;
-                Ok(Some(Some(generation.to_owned())))
+                Ok(Written::New(generation.to_owned()))
             }
-            Err(error) if error.code == 412 => Ok(None),
-            Err(error) if error.is_not_found() => Ok(Some(None)),
+            Err(error) if error.code == 412 => Ok(Written::Refused(error)),
+            Err(error) if error.is_not_found() => Ok(Written::NoBucket),
             Err(error) => Err(self.failed(error)),
         }
     }
@@ -86,17 +91,30 @@ impl Store {
         }
     }
 
-    /// Deletes the lock if it has this generation.
-    pub(super) async fn delete(&self, generation: &str) -> Result<(), Error> {
+    /// Deletes the lock if it has this generation; returns whether it had.
+    pub(super) async fn delete(&self, generation: &str) -> Result<bool, Error> {
         let request = Request::new(Api::Storage, Method::Delete, self.path()).query("ifGenerationMatch", generation);
         match self.client.send(&request).await {
-            Err(error) if error.code != 412 && !error.is_not_found() => Err(error),
-            _ => Ok(()),
+            Ok(_) => Ok(true),
+            Err(error) if error.code == 412 || error.is_not_found() => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
     fn path(&self) -> String {
         format!("storage/v1/b/{}/o/{}", escape(&self.bucket), escape(OBJECT))
+    }
+
+    /// The failure of writes that are refused although there is no lock, as by a constraint of the organisation.
+    pub(super) fn refused(&self, error: &Error) -> Failure {
+        Failure {
+            code: "lock-denied",
+            what: "the lock on the environment cannot be written".to_owned(),
+            on: self.to_string(),
+            why: error.to_string(),
+            next: "see what forbids new objects in this bucket: a constraint of the organisation, or a setting of the bucket"
+                .to_owned(),
+        }
     }
 
     fn failed(&self, error: Error) -> anyhow::Error {

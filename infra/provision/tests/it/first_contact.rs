@@ -3,11 +3,16 @@
 
 use std::time::Duration;
 
-use localcloud::google::Options;
+use localcloud::{
+    faults::{Fault, Faults, When},
+    google::Options,
+};
 use provision::{
+    Failure,
     build::{self, Image, Order},
     finding::Finding,
     google::{Api, Method, Request},
+    lock::Lock,
     plan, preflight,
 };
 use serde_json::json;
@@ -111,6 +116,23 @@ async fn a_build_waits_until_the_builder_may_read_the_bucket_of_its_log() {
     let begun = build::begin(&client, &order, false).await.unwrap();
     assert!(begun.is_some_and(|(_, found)| !found));
     assert!(writes.take().len() > 1, "it was refused first");
+    google.stop().await;
+}
+
+#[tokio::test]
+async fn a_lock_that_the_organisation_forbids_is_an_error_and_no_endless_loop() {
+    let faults = Faults::default();
+    let shared = faults.clone();
+    let google = fixture::google(move |options| options.faults = shared).await;
+    Verb::Provision.run(&cloud(client(&google))).await.unwrap();
+    let said = r#"{"error": {"code": 412, "message": "Request violates constraint 'constraints/storage.retentionPolicySeconds'"}}"#;
+    let refused = faults.add("POST", "upload/storage/v1/b/", When::Always, Fault::Say(412, said));
+    let bucket = environment(ONE).bucket;
+    let taken = Lock::acquire(&client(&google), &bucket, "e", &fixture::lock("provision")).await;
+    let failure: Failure = taken.err().unwrap().downcast().unwrap();
+    assert_eq!(failure.code, "lock-denied");
+    assert!(failure.why.contains("constraints/storage.retentionPolicySeconds"), "{failure}");
+    assert!(faults.met(refused) < 10, "{} requests", faults.met(refused));
     google.stop().await;
 }
 
