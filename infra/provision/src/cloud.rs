@@ -110,7 +110,8 @@ impl Cloud {
         match (environment.cloud, state) {
             (CloudKind::Google, _) => {
                 let google = Client::new(google::Endpoints::default(), clients::default_credentials()?)?
-                    .through(&environment.network)?;
+                    .through(&environment.network)?
+                    .counted_in(&environment.project)?;
                 let proxy = environment.network.proxy.as_deref();
                 // Before the cluster exists, or its credentials were fetched, there is no context for it.
                 let kubernetes = match Kubeconfig::read() {
@@ -132,7 +133,7 @@ impl Cloud {
                     pubsub: Some(state.endpoints.google.pubsub.clone()),
                     storage: Some(state.endpoints.google.storage.clone()),
                 };
-                let google = Client::new(state.endpoints.google, credentials)?;
+                let google = Client::new(state.endpoints.google, credentials)?.counted_in(&environment.project)?;
                 let context = || format!("use the kubeconfig {}", state.kubeconfig.display());
                 let kubeconfig = Kubeconfig::read_from(&state.kubeconfig).with_context(context)?;
                 let kubernetes =

@@ -247,7 +247,7 @@ async fn a_project_that_cannot_take_it_is_found_out_before_anything_is_written()
     .unwrap();
     let endpoints = serde_json::from_value(serde_json::to_value(google.endpoints()).unwrap()).unwrap();
     let anonymous = google_cloud_auth::credentials::anonymous::Builder::new().build();
-    let client = provision::google::Client::new(endpoints, anonymous).unwrap();
+    let client = provision::google::Client::new(endpoints, anonymous).unwrap().counted_in("poor-desk").unwrap();
     let cloud = provision::Cloud {
         google: client,
         kubernetes: Err("only Google's half is here".to_owned()),

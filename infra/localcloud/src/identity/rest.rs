@@ -57,6 +57,19 @@ impl Server {
         if caller == Principal::Anonymous {
             return Err(Error::unauthenticated());
         }
+        let counted_in = call.headers.get("x-goog-user-project").and_then(|project| project.to_str().ok());
+        if let Some(other) = counted_in.filter(|project| !self.identity.is_project(project)) {
+            return Err(Error::forbidden(format!(
+                "Caller does not have required permission to use project {other}. Grant the caller the \
+                 roles/serviceusage.serviceUsageConsumer role, or a custom role with the serviceusage.services.use \
+                 permission."
+            ))
+            .with_info(
+                "USER_PROJECT_DENIED",
+                "googleapis.com",
+                vec![("consumer".to_owned(), format!("projects/{other}"))],
+            ));
+        }
         match path.as_slice() {
             ["v1", "projects", _, "serviceAccounts", ..] if is_credentials(&call) => {
                 self.need_api("iamcredentials.googleapis.com")?;
@@ -74,10 +87,12 @@ impl Server {
                 self.services(&call, &caller, &path)
             }
             ["v2", "projects", project, "policies", constraint] if self.identity.is_project(project) => {
+                need_quota_project("orgpolicy.googleapis.com", &caller, counted_in)?;
                 self.need_api("orgpolicy.googleapis.com")?;
                 self.constraint(&call, &caller, constraint)
             }
             ["v1", "projects", project, "billingInfo"] if self.identity.is_project(project) => {
+                need_quota_project("cloudbilling.googleapis.com", &caller, counted_in)?;
                 self.need_api("cloudbilling.googleapis.com")?;
                 self.billing(&call, &caller)
             }
@@ -162,6 +177,23 @@ pub fn no_route(call: &Call) -> Error {
         call.method,
         call.segments.join("/"),
         call.verb.as_ref().map(|verb| format!(":{verb}")).unwrap_or_default()
+    ))
+}
+
+/// Refuses a user's call that names no project to be counted in: these APIs have no use for the one that a call is about
+/// (golang/oauth2 #702).
+fn need_quota_project(api: &str, caller: &Principal, counted_in: Option<&str>) -> Result<()> {
+    if counted_in.is_some() || !matches!(caller, Principal::User { .. }) {
+        return Ok(());
+    }
+    Err(Error::forbidden(format!(
+        "Your application is authenticating by using local Application Default Credentials. The {api} API requires a \
+         quota project, which is not set by default."
+    ))
+    .with_info(
+        "SERVICE_DISABLED",
+        "googleapis.com",
+        vec![("service".to_owned(), api.to_owned()), ("consumer".to_owned(), "projects/764086051850".to_owned())],
     ))
 }
 

@@ -7,6 +7,9 @@ use serde_json::Value;
 /// How the message of an operation that failed begins.
 pub(crate) const OPERATION_FAILED: &str = "the operation failed: ";
 
+/// The projects of Google's own tools, in which calls of a user count that name no project.
+const TOOLS: [&str; 2] = ["projects/764086051850", "projects/32555940559"];
+
 /// A failed REST call.
 #[derive(Debug)]
 pub struct Error {
@@ -30,7 +33,12 @@ impl Error {
         let json: Value = serde_json::from_str(body).unwrap_or_default();
         let error = &json["error"];
         let text = |value: &Value| value.as_str().map(str::to_owned);
-        let info = error["details"].as_array().into_iter().flatten().find_map(|detail| text(&detail["reason"]));
+        let info = error["details"].as_array().into_iter().flatten().find_map(|detail| {
+            let reason = text(&detail["reason"])?;
+            let consumer = detail["metadata"]["consumer"].as_str().unwrap_or_default();
+            // What is disabled in the project of Google's own tools says nothing of ours (golang/oauth2 #702).
+            Some(if TOOLS.contains(&consumer) { format!("{reason} in {consumer}") } else { reason })
+        });
         let brief = || {
             let line: String = body.trim().chars().take(200).collect();
             if line.is_empty() { format!("HTTP {code} without a message") } else { line }

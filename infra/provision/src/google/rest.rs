@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::Context as _;
 use google_cloud_auth::credentials::{self, CacheableResource, Credentials};
+use http::{HeaderName, HeaderValue};
 use rand::RngExt as _;
 use serde_json::Value;
 
@@ -17,6 +18,8 @@ use crate::environment::Network;
 /// Scopes of every token; the cluster's API wants the email too.
 pub(super) const SCOPES: [&str; 2] =
     ["https://www.googleapis.com/auth/cloud-platform", "https://www.googleapis.com/auth/userinfo.email"];
+/// Header that names the project in which a call is counted.
+const QUOTA_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
 /// An answer that takes longer is given up.
 const ANSWER_LIMIT: Duration = Duration::from_secs(60);
 
@@ -72,6 +75,8 @@ pub struct Client {
     endpoints: Arc<Endpoints>,
     retry: Retry,
     observer: Option<Observer>,
+    /// Counts every call.
+    project: Option<HeaderValue>,
 }
 
 impl Client {
@@ -81,7 +86,14 @@ impl Client {
     /// When the TLS configuration of this machine is unusable.
     pub fn new(endpoints: Endpoints, credentials: Credentials) -> anyhow::Result<Self> {
         let http = builder().build().context("set up the HTTP client")?;
-        Ok(Self { http, credentials, endpoints: Arc::new(endpoints), retry: Retry::default(), observer: None })
+        Ok(Self {
+            http,
+            credentials,
+            endpoints: Arc::new(endpoints),
+            retry: Retry::default(),
+            observer: None,
+            project: None,
+        })
     }
 
     /// Through the proxy, and trusting the certificate authorities, that a network says.
@@ -109,6 +121,16 @@ impl Client {
             builder = builder.tls_certs_merge(authorities);
         }
         self.http = builder.build().context("set up the HTTP client")?;
+        Ok(self)
+    }
+
+    /// Counts every call in this project, whatever quota project the credentials name: an API must be enabled where its
+    /// calls are counted (cloud.google.com/apis/docs/system-parameters).
+    ///
+    /// # Errors
+    /// When it is no project id.
+    pub fn counted_in(mut self, project: &str) -> anyhow::Result<Self> {
+        self.project = Some(HeaderValue::from_str(project).with_context(|| format!("count calls in {project:?}"))?);
         Ok(self)
     }
 
@@ -231,7 +253,11 @@ impl Client {
             Method::Patch => http::Method::PATCH,
             Method::Delete => http::Method::DELETE,
         };
-        let mut builder = self.http.request(method, url).headers(self.headers(request).await?);
+        let mut headers = self.headers(request).await?;
+        if let Some(project) = &self.project {
+            headers.insert(QUOTA_PROJECT, project.clone());
+        }
+        let mut builder = self.http.request(method, url).headers(headers);
         if !request.query.is_empty() {
             builder = builder.query(&request.query);
         }

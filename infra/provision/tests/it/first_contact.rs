@@ -207,3 +207,19 @@ async fn a_second_environment_of_the_project_has_accounts_of_its_own_and_may_not
     assert!(plan_of(&environment(ONE)).await.is_empty(), "the first one is as it was");
     google.stop().await;
 }
+
+#[tokio::test]
+async fn calls_are_counted_in_the_project_and_what_is_disabled_elsewhere_is_not_absent() {
+    let google = fixture::google(|options| options.enforce_apis = false).await;
+    let endpoints = serde_json::from_value(serde_json::to_value(google.endpoints()).unwrap()).unwrap();
+    let anonymous = google_cloud_auth::credentials::anonymous::Builder::new().build();
+    let uncounted = provision::google::Client::new(endpoints, anonymous).unwrap();
+    let billing = Request::get(Api::CloudBilling, format!("v1/projects/{}/billingInfo", fixture::PROJECT));
+    let refused = uncounted.send(&billing).await.unwrap_err();
+    assert!(refused.is_forbidden() && !refused.is_service_disabled(), "{refused}");
+    assert!(refused.to_string().contains("SERVICE_DISABLED in projects/764086051850"), "{refused}");
+    uncounted.clone().counted_in(fixture::PROJECT).unwrap().send(&billing).await.unwrap();
+    let denied = uncounted.counted_in("another-project").unwrap().send(&billing).await.unwrap_err();
+    assert_eq!(denied.reason.as_deref(), Some("USER_PROJECT_DENIED"));
+    google.stop().await;
+}

@@ -51,7 +51,7 @@ pub(crate) fn client(google: &Google) -> Client {
     let credentials = google_cloud_auth::credentials::anonymous::Builder::new().build();
     // Where every other request fails, one of hundreds would have used up fewer.
     let retry = Retry { attempts: 20, first: Duration::from_millis(1), longest: Duration::from_millis(10) };
-    Client::new(endpoints, credentials).unwrap().retrying(retry)
+    Client::new(endpoints, credentials).unwrap().retrying(retry).counted_in(PROJECT).unwrap()
 }
 
 /// The requests of a client that change something.
