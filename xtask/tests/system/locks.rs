@@ -138,7 +138,10 @@ async fn a_lock_is_released_although_a_renewal_is_on_its_way() {
     for round in 0..50 {
         let hers = taken(&world, &ann).await;
         // The work ends at any moment of a renewal.
-        let work = async { Ok(tokio::time::sleep(Duration::from_micros(round * 100)).await) };
+        let work = async {
+            tokio::time::sleep(Duration::from_micros(round * 100)).await;
+            Ok(())
+        };
         hers.hold(work).await.unwrap();
         hers.release().await;
         assert_eq!(record(&world).await, None, "round {round}");

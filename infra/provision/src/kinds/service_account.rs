@@ -20,7 +20,7 @@ pub(crate) const RULES: Rules = Rules {
     is_first: false,
     mark: Mark::Description,
     immutable: &[],
-    list: list("accounts", |environment| all(environment)),
+    list: list("accounts", all),
     read: get,
     view: as_read,
     limit: None,
