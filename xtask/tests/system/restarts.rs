@@ -7,6 +7,7 @@ use nix::{
     unistd::Pid,
 };
 use provision::LocalState;
+use serde_json::Value;
 
 use crate::{setup_verbs::Desk, world::eventually};
 
@@ -22,7 +23,7 @@ fn is_there(pid: u32) -> bool {
 }
 
 #[tokio::test]
-async fn a_killed_laptop_cloud_comes_again_at_the_same_ports() {
+async fn a_killed_laptop_cloud_starts_again_at_the_same_ports() {
     let desk = Desk::new(FILE);
     let data = desk.folder().join("data");
     let up = ["local", "up", "--data", data.to_str().unwrap()];
@@ -30,13 +31,14 @@ async fn a_killed_laptop_cloud_comes_again_at_the_same_ports() {
     desk.run(&["provision"], 0);
     desk.run(&["deploy"], 0);
     let before = state(&desk);
-    // What it had to save is saved when it says so on disk.
-    let saved = data.join("kubernetes");
-    eventually("the objects are saved", async || {
-        let files = std::fs::read_dir(&saved).into_iter().flatten().flatten();
-        files
-            .into_iter()
-            .any(|file| std::fs::read_to_string(file.path()).is_ok_and(|text| text.contains("\"Deployment\"")))
+    // Objects are saved now and then; what is killed before that forgets the newest.
+    let saved = data.join("kubernetes/objects.json");
+    eventually("the orchestrator is saved", async || {
+        let objects: Value =
+            std::fs::read(&saved).ok().and_then(|text| serde_json::from_slice(&text).ok()).unwrap_or_default();
+        let is_orchestrator =
+            |object: &Value| object["kind"] == "Deployment" && object["metadata"]["namespace"] == "bu1";
+        objects["objects"].as_array().is_some_and(|all| all.iter().any(is_orchestrator))
     })
     .await;
     kill(Pid::from_raw(i32::try_from(before.pid).unwrap()), Signal::SIGKILL).unwrap();
