@@ -345,7 +345,7 @@ fn metrics(machine_type: &str, is_spot: bool) -> Vec<String> {
     is_spot.then(|| "PREEMPTIBLE_CPUS".to_owned()).into_iter().chain([own]).collect()
 }
 
-/// What is left of a quota; nothing when the region has none of this name, or none for it no_parent.
+/// The free part of a quota; `None` when the region has no quota of this name, or no separate one for Spot machines.
 fn free(quotas: &Value, metric: &str) -> Option<f64> {
     let quota = quotas.as_array()?.iter().find(|quota| quota["metric"] == metric)?;
     let limit = quota["limit"].as_f64().filter(|limit| *limit > 0.0 || metric != "PREEMPTIBLE_CPUS")?;
