@@ -54,8 +54,9 @@ pub(crate) const RULES: Rules = Rules {
     quotas: Some(|environment, client, pending| Box::pin(quotas(environment, client, pending))),
 };
 
-/// Custom role that only lists objects; no predefined role grants that alone. IAM evaluates listing on the bucket, never
-/// on a prefix, so a condition on objects cannot limit it. The nearest predefined role also shows the bucket's metadata.
+/// Custom role that only lists objects; no predefined role grants that alone. IAM evaluates listing on the bucket,
+/// never on a prefix, so a condition on objects cannot limit it. The nearest predefined role also shows the bucket's
+/// metadata.
 pub const LISTER_ROLE: &str = "deskgridObjectLister";
 /// Custom role for marking an object in its metadata. It neither makes, replaces nor deletes one, which every
 /// predefined role that changes metadata also does (or it hands out access).
@@ -80,7 +81,7 @@ pub(crate) fn full_name(environment: &Environment, role: &str) -> String {
     }
 }
 
-/// As far as somebody may be granted them.
+/// The roles that the table of grants uses.
 fn desired(environment: &Environment) -> Vec<Resource> {
     let needed = CUSTOM_ROLES.iter().filter(|(name, ..)| *name != MARKER_ROLE || environment.web.enabled);
     let roles = needed.map(|(name, title, purpose, permissions)| {

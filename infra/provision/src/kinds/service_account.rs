@@ -62,7 +62,7 @@ pub(crate) fn id(email: &str) -> Id {
     Id::new(Kind::ServiceAccount, format!("projects/{}/serviceAccounts/{email}", project.unwrap_or("-")))
 }
 
-/// As far as something uses them.
+/// The accounts that something uses.
 fn desired(environment: &Environment) -> Vec<Resource> {
     let accounts = &environment.accounts;
     let mut resources = Vec::new();
