@@ -85,8 +85,8 @@ pub(crate) struct Rules {
     pub(crate) started_operation: fn(&Id, &Value) -> Option<String>,
     /// How to find its operations; set when it takes only one operation at a time.
     pub(crate) exclusive_operations: Option<Operations>,
-    /// Whether an error passes by itself, because a new dependency is not known everywhere yet. It applies to a creation,
-    /// and to the write of a policy on a resource that this run created.
+    /// Whether an error passes by itself, because a new dependency is not known everywhere yet. It applies to a
+    /// creation, and to the write of a policy on a resource that this run created.
     pub(crate) is_too_early: fn(&Error) -> bool,
     /// Whether an error of any write passes by itself.
     pub(crate) is_passing: fn(&Error) -> bool,
@@ -172,7 +172,7 @@ pub(crate) enum Removal {
 }
 
 /// Why identities are kept.
-pub(crate) const IDENTITY: &str = "a new one of the same name would be another one to every binding";
+pub(crate) const IDENTITY: &str = "existing bindings would not apply to a new one of the same name";
 
 /// Lists the kinds, in the order in which plans show their resources.
 macro_rules! kinds {

@@ -119,7 +119,7 @@ async fn quotas(environment: &Environment, client: &Client, pending: &Pending<'_
         .query("pageSize", "1000")
         .query("showDeleted", "true");
     let Ok(roles) = client.list(&list, "roles").await else { return Vec::new() };
-    let seen = format!("{} of {LIMIT} are there", roles.len());
+    let seen = format!("{} of {LIMIT} exist", roles.len());
     vec![match roles.len() < LIMIT {
         true => Finding::good("limit: custom roles", seen),
         false => Finding::bad(
