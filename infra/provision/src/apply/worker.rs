@@ -165,7 +165,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Changes a resource to the desired fields, if it is ours. With `patient` it exists, but reads may not show it yet.
+    /// Changes a resource to the desired fields, if it is ours. With `patient`, reads may not show it yet.
     async fn read_and_update(&self, id: &Id, fields: &Value, patient: bool) -> Result<(), Error> {
         let rules = id.rules();
         let lagging = |error: &Error| patient && (error.is_not_found() || error.may_not_exist());
