@@ -123,12 +123,12 @@ pub(crate) fn check_unblocked(plan: &Plan) -> anyhow::Result<()> {
     }
     let is_foreign = |change: &plan::Change| matches!(change.action, plan::Action::Foreign { .. });
     let next = match plan.blockers().any(is_foreign) {
-        true => "do what each says, or take foreign resources over with --adopt",
-        false => "do what each says, then run it again",
+        true => "correct each change marked `!`, or take over resources of others with --adopt",
+        false => "correct each change marked `!`, then run the command again",
     };
     Err(Failure::new("blocked", "the plan cannot be carried out")
         .on(format!("environment {}", plan.environment))
-        .why("something above is in its way")
+        .why("the changes above marked `!` block it")
         .next(next)
         .into())
 }

@@ -39,7 +39,7 @@ use principal::{Pool, Principal};
 use roles::Roles;
 
 /// Quotas of a project: disks and addresses as users of new projects report them (learn-terraform-provision-gke-cluster
-/// #22, cloud-ops-sandbox #44), and processors enough for every test. Processors of most families have a metric of their own
+/// #22, cloud-ops-sandbox #44), and enough processors for every test. Processors of most families have their own metric
 /// (cloud.google.com/compute/resource-usage).
 const QUOTAS: [(&str, u32); 9] = [
     ("C2_CPUS", 2400),

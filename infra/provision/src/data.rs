@@ -170,8 +170,8 @@ async fn undelivered(cloud: &Cloud, business: &str, subscription: &Id) -> anyhow
     let context = || format!("read the messages of {name}");
     let post = |verb: &str, body: Value| Request::new(Api::Pubsub, Method::Post, format!("{path}:{verb}")).body(body);
     let wait = PULL_WAIT.min(cloud.google.retry().longest);
-    // A pull may return nothing although messages wait, so one that does proves nothing. The first must be answered; the
-    // others wait for a message.
+    // A pull may return no message although there are some, so one empty answer proves nothing. Pub/Sub must answer the
+    // first pull; the others wait for a message.
     for round in 0..=PULLS {
         let pull = post("pull", json!({"maxMessages": MESSAGES, "returnImmediately": round == 0}));
         let limit = if round == 0 { Duration::MAX } else { wait };

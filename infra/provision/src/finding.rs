@@ -1,4 +1,4 @@
-//! Findings of the checks before a plan is carried out, and what those need to know of the plan.
+//! Findings of the checks that run before a plan is carried out, and the parts of the plan that these checks read.
 
 use serde::Serialize;
 
@@ -12,29 +12,29 @@ use crate::{
 pub struct Finding {
     /// The subject of the check.
     pub what: String,
-    /// It is as it should be.
+    /// True when the check found no problem.
     pub fine: bool,
-    /// False when the plan succeeds without it, or when it could not be checked.
+    /// False when the plan can succeed with this problem, or when the check could not run.
     pub needed: bool,
-    /// What was seen.
+    /// What the check found.
     pub seen: String,
-    /// What puts it right.
+    /// The command or setting that corrects it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub fix: Option<String>,
 }
 
 impl Finding {
-    /// As it should be.
+    /// A check that found no problem.
     pub fn good(what: &str, seen: impl Into<String>) -> Self {
         Self { what: what.to_owned(), fine: true, needed: true, seen: seen.into(), fix: None }
     }
 
-    /// Not as it should be; with what puts it right, if anything does.
+    /// A check that found a problem; `fix` may be empty.
     pub fn bad(what: &str, seen: impl Into<String>, fix: impl Into<String>) -> Self {
         Self { fine: false, fix: Some(fix.into()).filter(|fix: &String| !fix.is_empty()), ..Self::good(what, seen) }
     }
 
-    /// Nothing that stops anything.
+    /// The same finding, which does not stop a plan.
     #[must_use]
     pub fn optional(self) -> Self {
         Self { needed: false, ..self }

@@ -32,46 +32,46 @@ pub(crate) use mark::{Mark, Owner, description, labels};
 
 /// What is known about a kind. Every field is set for every kind, so that the compiler names what a new kind lacks.
 pub(crate) struct Rules {
-    /// The word for it; of a policy, for what it is on.
+    /// The noun for it in messages; of a policy, the noun for the resource that it is on.
     pub(crate) noun: &'static str,
-    /// What messages call one.
+    /// The name of one resource in messages.
     pub(crate) title: fn(&Id) -> String,
-    /// The API that has it.
+    /// The API that serves it.
     pub(crate) api: Api,
-    /// The kind that it is the policy of.
+    /// Of a policy: the kind of resource that it is on.
     pub(crate) target: Option<Kind>,
-    /// The resource that it is a part of. It is created together with that one, and deleted with it.
+    /// The resource that it is a part of. Both are created and deleted together.
     pub(crate) parent: fn(&Id) -> Option<Id>,
-    /// The setting that says who makes it.
+    /// The setting under `[manage]` that says who creates it.
     pub(crate) managed: fn(&Manage) -> Managed,
     /// All of them that an environment should have; policies follow from the table of grants.
     pub(crate) desired: fn(&Environment) -> Vec<Resource>,
-    /// Everything else in the project waits for it.
+    /// True when every other change in the project waits for it.
     pub(crate) is_first: bool,
-    /// How its owner is recognised.
+    /// How a resource shows its owner.
     pub(crate) mark: Mark,
-    /// Fields that can never be changed once it exists, with what is inside them.
+    /// Fields that can never be changed after the creation, including everything inside them.
     pub(crate) immutable: &'static [&'static str],
-    /// How those of a project are listed.
+    /// How to list the resources of this kind in a project.
     pub(crate) list: Option<List>,
     /// Reads it, given the desired fields.
     pub(crate) read: fn(&Id, &Value) -> Request,
     /// The answer to `read` in the shape of the desired fields; nothing when it shows that the resource does not exist.
     pub(crate) view: fn(&Value, Value) -> Option<Value>,
-    /// A limit on their number, such as that of a bucket's notifications.
+    /// A limit on the number of resources, such as the notifications of a bucket.
     pub(crate) limit: Option<Limit>,
-    /// The desired fields that a live one does not have like that.
+    /// The desired fields whose live values differ.
     pub(crate) differences: fn(&Value, &Value) -> Vec<Difference>,
     /// Whether a live one can be used and changed.
     pub(crate) phase: fn(&Id, &Value) -> Phase,
     /// The message when reading it is denied; takes the reason.
     pub(crate) denied: fn(&str) -> String,
-    /// The answer to a read of one that does not exist may say that access is denied.
+    /// True when a read of a resource that does not exist may answer that access is denied.
     pub(crate) absent_may_be_denied: bool,
     /// Creates it; nothing for what always exists.
     pub(crate) create: Option<fn(&Creation<'_>) -> Request>,
-    /// Whether a live one is as desired, so far that a creation whose answer was lost need not be sent again; set where
-    /// creating twice creates two.
+    /// Whether the live resource shows that a creation succeeded although its answer was lost, so that it is not sent
+    /// again; set for kinds where two creations make two resources.
     pub(crate) is_created: Option<fn(&Value, &Value) -> bool>,
     /// Changes the fields of these paths: id, desired fields, live ones, paths.
     pub(crate) update: fn(&Id, &Value, &Value, &[String]) -> Vec<Request>,
@@ -83,22 +83,22 @@ pub(crate) struct Rules {
     pub(crate) undelete: Option<fn(&Id) -> Request>,
     /// Path of the operation that an answer to a write started, if that has not ended.
     pub(crate) started_operation: fn(&Id, &Value) -> Option<String>,
-    /// It takes one operation at a time; how those are found.
+    /// How to find its operations; set when it takes only one operation at a time.
     pub(crate) exclusive_operations: Option<Operations>,
-    /// An error of a creation, or of the write of a policy on something that this run created, that passes by itself:
-    /// what it needs is not known everywhere yet.
+    /// Whether an error passes by itself, because a new dependency is not known everywhere yet. It applies to a
+    /// creation, and to the write of a policy on a resource that this run created.
     pub(crate) is_too_early: fn(&Error) -> bool,
-    /// An error of a write that passes by itself, whatever was created.
+    /// Whether an error of any write passes by itself.
     pub(crate) is_passing: fn(&Error) -> bool,
-    /// An error with what a person can do about it.
+    /// Adds to an error what an operator can do about it.
     pub(crate) explain: fn(Error) -> Error,
-    /// What becomes of it when its environment is removed.
+    /// How the removal of its environment treats it.
     pub(crate) removal: Removal,
     /// Permissions on the project that creating, changing and deleting it need.
     pub(crate) permissions: &'static [&'static str],
     /// The predefined role that has them.
     pub(crate) role: &'static str,
-    /// Checks the quotas that it counts against.
+    /// Checks the quotas that it uses.
     pub(crate) quotas: Option<Check>,
 }
 
@@ -117,13 +117,13 @@ pub(crate) struct List {
 
 /// A limit on the number of resources of a kind.
 pub(crate) struct Limit {
-    /// How many the answer to a read shows, and in what they are limited.
+    /// The name of what has the limit, and the number of resources that the answer to a read shows.
     pub(crate) count: fn(&Id, &Value) -> (String, usize),
     /// Blocks creations that would exceed the limit, given the live numbers.
     pub(crate) refuse: fn(&mut [Change], &BTreeMap<String, usize>),
 }
 
-/// How the operations are found that a resource waits for.
+/// How to find the operations that a resource waits for.
 pub(crate) struct Operations {
     /// Path of all of them.
     pub(crate) path: fn(&Id) -> String,
@@ -154,14 +154,14 @@ pub(crate) enum Phase {
     Deleting,
     /// What it was attached to is deleted; it can only be created again.
     Detached,
-    /// It could not be created; says why and what to do.
+    /// Its creation failed; the text says why and what to do.
     Broken(String),
 }
 
-/// What becomes of a resource when its environment is removed.
+/// How the removal of an environment treats a resource.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Removal {
-    /// It stays, and that is no news.
+    /// It is kept, and the plan does not mention it.
     Stays,
     /// It is deleted.
     Deleted,
@@ -172,7 +172,7 @@ pub(crate) enum Removal {
 }
 
 /// Why identities are kept.
-pub(crate) const IDENTITY: &str = "a new one of the same name would be another one to every binding";
+pub(crate) const IDENTITY: &str = "existing bindings would not apply to a new one of the same name";
 
 /// Lists the kinds, in the order in which plans show their resources.
 macro_rules! kinds {

@@ -207,9 +207,10 @@ fn refuse_shared_identities(
         });
         if let Some((namespace, other)) = shared {
             let reason = format!(
-                "the environment {other} of this project has a namespace {namespace} too, and to Google an account in it is \
-                 the same one in both clusters, so one environment could act as the other; give the business another \
-                 `namespace`, say `enabled = false` under [web] in one of them, set `auth = \"key\"`, or use another project"
+                "the environment {other} of this project has a namespace {namespace} too; Google sees accounts of that \
+                 namespace as the same in both clusters, so one environment could act as the other; set another `namespace` \
+                 for the business, `enabled = false` under [web] in one environment, or `auth = \"key\"`, or use another \
+                 project"
             );
             change.action = Action::Blocked { reason };
         }

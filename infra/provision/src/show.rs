@@ -9,8 +9,9 @@ use crate::plan::{Action, Change, Difference, Plan};
 /// From so many businesses on, one to which nothing but new things comes is one line.
 const MANY: usize = 6;
 
-/// The plan as text: what the environment shares first, then business by business. What needs nothing is not shown; what
-/// is new is one line, since the environment file says all of it; and where many businesses are new, each is one line.
+/// The plan as text: first the shared resources of the environment, then those of each business. Unchanged resources
+/// are not shown. A new resource is one line, since the environment file has its fields; if many businesses are new,
+/// each business is one line.
 pub fn render(plan: &Plan) -> String {
     let mut text = String::new();
     let mut changes: Vec<&Change> = plan.changes.iter().filter(|change| change.action != Action::Nothing).collect();
@@ -93,7 +94,7 @@ pub fn summary(plan: &Plan) -> String {
         (count(|action| *action == Action::Adopt), "to take over"),
         (count(|action| *action == Action::Await), "to wait for"),
         (count(|action| *action == Action::Delete), "to delete"),
-        (count(|action| *action == Action::Revoke), "to take away"),
+        (count(|action| *action == Action::Revoke), "to revoke"),
         (count(|action| matches!(action, Action::Kept { .. })), "to keep"),
         (count(Action::is_blocker), "in the way"),
         (count(|action| *action == Action::Extra), "not in the environment file"),
@@ -112,7 +113,7 @@ fn mark(action: &Action) -> (char, &'static str) {
         Action::Adopt => ('~', "take over"),
         Action::Await => ('~', "wait for"),
         Action::Delete => ('-', "delete"),
-        Action::Revoke => ('-', "take away"),
+        Action::Revoke => ('-', "revoke"),
         Action::Kept { .. } => ('=', "keep"),
         Action::Foreign { .. } => ('!', "somebody else's:"),
         Action::Missing => ('!', "missing:"),

@@ -94,7 +94,7 @@ pub fn chain(error: &anyhow::Error) -> Vec<String> {
 /// What to do without usable credentials.
 pub const CREDENTIALS: &str = "log in with `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a \
                            credentials file";
-/// What to do when nothing answers.
+/// What to do when a service does not answer.
 pub const UNREACHABLE: &str =
     "check that the service is up: `cargo xtask local status` for a laptop cloud, else the network and the proxy";
 const CLUSTER: &str = "check that the cluster is up, and that `kubectl get pods` works with the same context";

@@ -93,7 +93,7 @@ pub fn start<F: Future<Output = anyhow::Result<u8>>>(
     };
     match run() {
         Ok(exit::DONE) => exit::DONE.into(),
-        // Without the signal it would have come further.
+        // A signal stopped the verb early, so its exit code is that of the signal.
         Ok(code) => interrupt::exit_code().unwrap_or(code).into(),
         Err(error) if error.is::<output::Closed>() => exit::DONE.into(),
         Err(error) => {

@@ -11,13 +11,13 @@ pub const HTTPS_PROXY: &str = "HTTPS_PROXY";
 /// Environment variable: hosts that are reached directly.
 pub const NO_PROXY: &str = "NO_PROXY";
 
-/// The proxy on the way to a Kubernetes API server, given the one that the library for Kubernetes found: the cluster's
-/// own one (`proxy-url` of the kubeconfig), which counts whatever the variables say, or that of `HTTPS_PROXY`, which
-/// does not count where `NO_PROXY` names the server. A server on loopback is reached directly. This is how kubectl
-/// decides (`http.ProxyFromEnvironment` of Go); the library compares `NO_PROXY` with the proxy.
+/// The proxy on the way to a Kubernetes API server. `found` is the one that the library for Kubernetes chose: the
+/// `proxy-url` of the kubeconfig, or else `HTTPS_PROXY`. The `proxy-url` always applies; `HTTPS_PROXY` applies unless
+/// `NO_PROXY` names the server. A server on loopback is reached directly. kubectl decides in the same way
+/// (`http.ProxyFromEnvironment` of Go); the library compares `NO_PROXY` with the proxy instead of the server.
 ///
 /// # Errors
-/// When the proxy of the variable is no URL.
+/// When the value of `HTTPS_PROXY` is not a URL.
 pub fn proxy_for(
     server: &Uri,
     found: Option<Uri>,

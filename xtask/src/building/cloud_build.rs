@@ -262,7 +262,7 @@ fn refusal(environment: &Environment, error: provision::google::Error) -> anyhow
             .to_owned()
     } else {
         format!(
-            "`cargo xtask doctor` sees whether the service is enabled; you need roles/cloudbuild.builds.editor on the \
+            "`cargo xtask doctor` shows whether the service is enabled; you need roles/cloudbuild.builds.editor on the \
              project and roles/iam.serviceAccountUser on {builder}; `cargo xtask build --local` needs neither"
         )
     };

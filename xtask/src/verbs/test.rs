@@ -85,14 +85,17 @@ pub(crate) async fn check(output: &Output) -> anyhow::Result<u8> {
     run(&Globals::default(), &Args { filter: None, long: false }, output).await
 }
 
-/// Builds all tests, then runs the system tests beside the others: they wait for timers much of their time.
+/// Builds all tests, then runs the system tests in parallel with the others, since they mostly wait for timers.
 async fn run_all(filter: Option<&str>, variables: &[(&str, String)], output: &Output) -> anyhow::Result<()> {
     cargo(&["test", "--workspace", "--no-run"], &[], output).await?;
     let mut others = vec!["test", "--workspace", "--no-fail-fast", "--lib", "--bins", "--test", "it"];
     let mut system = vec!["test", "--workspace", "--no-fail-fast", "--test", "system"];
     others.extend(filter);
     system.extend(filter);
-    output.note(format_args!("running {} beside the next command, its output follows", line(&system)));
+    output.note(format_args!(
+        "running {} in parallel with the next command; its output follows at the end",
+        line(&system)
+    ));
     let mut beside = command(&system, variables);
     let (others, ended) = tokio::join!(cargo(&others, variables, output), beside.output());
     let ended = ended.with_context(|| format!("run {}", line(&system)))?;
@@ -137,7 +140,7 @@ fn passed(arguments: &[&str], status: ExitStatus) -> anyhow::Result<()> {
         return Ok(());
     }
     let what = format!("{} ended with {status}", line(arguments));
-    Err(Failure::new("check", what).next("see its messages above").into())
+    Err(Failure::new("check", what).next("read its messages above").into())
 }
 
 /// A client for a context of the kubeconfig, with a cluster that answers.

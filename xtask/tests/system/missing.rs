@@ -1,4 +1,4 @@
-//! What a hand deleted is named with the command that repairs it, and takes no Job in the meantime.
+//! Resources that were deleted by hand: commands name them with the repair, and refuse new Jobs until then.
 
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api as Kube, api::DeleteParams};
@@ -77,7 +77,7 @@ async fn what_was_deleted_by_hand_is_named_and_repaired() {
     namespaces.delete("bu1", &DeleteParams::default()).await.unwrap();
     eventually("the namespace is gone", async || namespaces.get_opt("bu1").await.unwrap().is_none()).await;
     let found = finding(&desk, "namespaces", 1);
-    assert_eq!((found["seen"].as_str(), found["fix"].as_str()), (Some("there is no bu1"), Some("cargo xtask deploy")));
+    assert_eq!((found["seen"].as_str(), found["fix"].as_str()), (Some("missing: bu1"), Some("cargo xtask deploy")));
     assert!(problems(&desk).contains("the namespace bu1 does not exist"));
     desk.run(&["deploy"], 0);
     assert_eq!(finding(&desk, "namespaces", 0)["fine"], true);

@@ -1,4 +1,4 @@
-//! A laptop cloud that was killed comes again with its data, where what was deployed looks for it.
+//! A laptop cloud that was killed starts again with its data and at its ports, where deployed services expect it.
 
 use std::{net::TcpListener, path::Path};
 
@@ -18,7 +18,7 @@ fn state(desk: &Desk) -> LocalState {
     LocalState::read(&desk.folder().join("generated/verbs/cloud.json")).unwrap()
 }
 
-fn is_there(pid: u32) -> bool {
+fn is_running(pid: u32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
 
@@ -42,7 +42,7 @@ async fn a_killed_laptop_cloud_starts_again_at_the_same_ports() {
     })
     .await;
     kill(Pid::from_raw(i32::try_from(before.pid).unwrap()), Signal::SIGKILL).unwrap();
-    eventually("it is gone", async || !is_there(before.pid)).await;
+    eventually("it is gone", async || !is_running(before.pid)).await;
     desk.run(&up, 0);
     assert_eq!(state(&desk).endpoints, before.endpoints);
     // Without a deploy: the orchestrator works on.
@@ -55,7 +55,7 @@ async fn a_killed_laptop_cloud_starts_again_at_the_same_ports() {
     let squatter = TcpListener::bind(&address).unwrap();
     let said = desk.run(&up, 1);
     assert!(
-        said.contains("another program has it") && said.contains("ports.json") && said.contains(&address),
+        said.contains("another program uses it") && said.contains("ports.json") && said.contains(&address),
         "{said}"
     );
     drop(squatter);

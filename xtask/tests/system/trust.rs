@@ -265,7 +265,7 @@ async fn a_project_that_cannot_take_it_is_found_out_before_anything_is_written()
         ("constraints/gcp.restrictServiceUsage", "pubsub.googleapis.com", "have them allowed"),
         ("constraints/compute.vmExternalIpAccess", "no public address", "private_nodes = true"),
         // Two nodes of two processors in each of three zones.
-        ("quota: system nodes", "12 CPUS in europe-west1, of which 4 are free", "iam-admin/quotas"),
+        ("quota: system nodes", "12 CPUS in europe-west1; 4 are free", "iam-admin/quotas"),
     ] {
         let found = findings.iter().find(|one| one.what == what).unwrap_or_else(|| panic!("{what}: {findings:#?}"));
         assert!(!found.fine && found.needed && found.seen.contains(seen), "{found:?}");

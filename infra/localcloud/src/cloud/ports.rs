@@ -1,4 +1,4 @@
-//! The ports of a laptop cloud, kept beside its data: what was deployed finds its APIs again after a restart.
+//! The ports of a laptop cloud, saved with its data, so that deployed services find its APIs after a restart.
 
 use std::{io, path::Path};
 
@@ -18,7 +18,7 @@ pub(super) struct Ports {
 }
 
 impl Ports {
-    /// The ports that are kept with the data; free ones when none are.
+    /// The ports that are saved with the data, or free ones if there are none.
     pub(super) fn read(data: &Path) -> anyhow::Result<Self> {
         let path = data.join(FILE);
         let context = || format!("read the ports of the laptop cloud in {}", path.display());
@@ -29,22 +29,22 @@ impl Ports {
         }
     }
 
-    /// Keeps them with the data.
+    /// Saves them with the data.
     pub(super) fn write(&self, data: &Path) -> anyhow::Result<()> {
         std::fs::create_dir_all(data).with_context(|| format!("make the folder {}", data.display()))?;
         files::write(&data.join(FILE), &serde_json::to_vec_pretty(self)?)
     }
 }
 
-/// The error of a start, with what to do when it is that another program has a port that is kept with the data.
+/// The error of a start; if another program uses a port that is saved with the data, it says what to do.
 pub(super) fn explain_taken(error: anyhow::Error, data: Option<&Path>) -> anyhow::Error {
     let is_taken = |cause: &(dyn std::error::Error + 'static)| {
         cause.downcast_ref().is_some_and(|error: &io::Error| error.kind() == io::ErrorKind::AddrInUse)
     };
     match data.filter(|_| error.chain().any(is_taken)) {
         Some(data) => error.context(format!(
-            "use the port that is kept with the data: another program has it; end that program (`ss -ltnp` shows \
-             it), or delete {} to get new ports, and run `cargo xtask deploy` after that",
+            "listen on the port that is saved with the data: another program uses it; end that program (`ss -ltnp` \
+             shows it), or delete {} to get new ports, and then run `cargo xtask deploy`",
             data.join(FILE).display()
         )),
         None => error,

@@ -180,7 +180,7 @@ pub fn no_route(call: &Call) -> Error {
     ))
 }
 
-/// Refuses a user's call that names no project to be counted in: these APIs have no use for the one that a call is about
+/// Refuses a user's call without a quota project: these APIs do not count a call in the project that it is about
 /// (golang/oauth2 #702).
 fn need_quota_project(api: &str, caller: &Principal, counted_in: Option<&str>) -> Result<()> {
     if counted_in.is_some() || !matches!(caller, Principal::User { .. }) {

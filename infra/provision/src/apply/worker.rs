@@ -144,7 +144,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Sends a creation. Where two would create two, no second one is sent when only the answer was lost.
+    /// Sends a creation. If a second one would make a second resource, checks first whether only the answer was lost.
     async fn post(&self, id: &Id, fields: &Value, request: &Request) -> Result<Value, Error> {
         let rules = id.rules();
         let Some(is_created) = rules.is_created else { return self.write(id, request).await };
@@ -165,7 +165,7 @@ impl<'a> Worker<'a> {
         }
     }
 
-    /// Changes what exists to what is desired, if it is ours. With `patient` it must exist, and may not be seen at once.
+    /// Changes a resource to the desired fields, if it is ours. With `patient`, reads may not show it yet.
     async fn read_and_update(&self, id: &Id, fields: &Value, patient: bool) -> Result<(), Error> {
         let rules = id.rules();
         let lagging = |error: &Error| patient && (error.is_not_found() || error.may_not_exist());

@@ -181,7 +181,7 @@ fn broken(id: &Id, live: &Value) -> String {
     let mut reasons: Vec<&str> = conditions.filter_map(|condition| condition["message"].as_str()).collect();
     reasons.extend(live["statusMessage"].as_str().filter(|_| reasons.is_empty()));
     format!(
-        "it could not be made: {}; put that right, delete it with `gcloud container clusters delete {} --location {}`, \
+        "Google could not create it: {}; correct that, delete it with `gcloud container clusters delete {} --location {}`, \
          and provision again",
         if reasons.is_empty() { "Google does not say why".to_owned() } else { reasons.join("; ") },
         id.short(),
@@ -288,7 +288,7 @@ async fn quotas(environment: &Environment, client: &Client, pending: &Pending<'_
         quotas.extend(all.iter().cloned());
     }
     let fix = format!(
-        "ask for more, or choose smaller machines, fewer nodes or smaller disks under [cluster] in the environment file: \
+        "request more quota, or choose smaller machines, fewer nodes or smaller disks under [cluster] in the environment file: \
          https://console.cloud.google.com/iam-admin/quotas?service=compute.googleapis.com&project={}",
         environment.project
     );
@@ -296,7 +296,7 @@ async fn quotas(environment: &Environment, client: &Client, pending: &Pending<'_
         let Need { what, metrics, amount, is_optional } = need;
         // The first that the region has a quota of.
         let (metric, free) = metrics.iter().find_map(|metric| Some((metric, free(&quotas, metric)?)))?;
-        let seen = format!("{amount} {metric} in {}, of which {free} are free", environment.location);
+        let seen = format!("needs {amount} {metric} in {}; {free} are free", environment.location);
         let finding = match f64::from(amount) <= free {
             true => Finding::good(what, seen),
             false => Finding::bad(what, seen, fix.clone()),
@@ -345,7 +345,7 @@ fn metrics(machine_type: &str, is_spot: bool) -> Vec<String> {
     is_spot.then(|| "PREEMPTIBLE_CPUS".to_owned()).into_iter().chain([own]).collect()
 }
 
-/// What is left of a quota; nothing when the region has none of this name, or none for it no_parent.
+/// The free part of a quota; `None` when the region has no quota of this name, or no separate one for Spot machines.
 fn free(quotas: &Value, metric: &str) -> Option<f64> {
     let quota = quotas.as_array()?.iter().find(|quota| quota["metric"] == metric)?;
     let limit = quota["limit"].as_f64().filter(|limit| *limit > 0.0 || metric != "PREEMPTIBLE_CPUS")?;

@@ -1,4 +1,4 @@
-//! Whose a resource is: by its labels, or by its description where there are no labels.
+//! The owner of a resource, as its labels show it, or its description if the kind has no labels.
 
 use contract::labels as names;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::environment::{Business, Environment};
 /// How the description of the account of a web app ends.
 pub(super) const WEB_APP: &str = "web app";
 
-/// By what a resource is known to be ours.
+/// How a resource shows that it is ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mark {
     /// Labels, at this JSON pointer.
@@ -26,7 +26,7 @@ pub(crate) enum Mark {
 pub(crate) enum Owner {
     /// This environment's.
     Ours,
-    /// Somebody else's; says by what it seems so.
+    /// Somebody else's; the text is the evidence.
     Other(String),
 }
 

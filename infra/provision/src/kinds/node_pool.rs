@@ -94,7 +94,7 @@ fn differences(desired: &Value, live: &Value) -> Vec<Difference> {
     differences.into_iter().filter(|difference| difference.field != "initialNodeCount").collect()
 }
 
-/// How the nodes of a pool are.
+/// The configuration of a pool's nodes.
 fn node(environment: &Environment, machine_type: &str, spot: bool) -> Value {
     let mut config = json!({
         "machineType": machine_type,
@@ -110,7 +110,7 @@ fn node(environment: &Environment, machine_type: &str, spot: bool) -> Value {
         config["bootDiskKmsKey"] = json!(key);
     }
     if spot {
-        // Only what says that it can be interrupted runs there.
+        // Only Pods that tolerate an interruption run there.
         config["taints"] = json!([{"key": "cloud.google.com/gke-spot", "value": "true", "effect": "NO_SCHEDULE"}]);
     }
     config
@@ -123,7 +123,7 @@ pub(super) fn with_name(id: &Id, fields: &Value) -> Value {
     pool
 }
 
-/// Its limits by a call of their own, and what is in `config` field by field.
+/// Changes the limits in one request, and `config` field by field.
 fn update(id: &Id, desired: &Value, live: &Value, changed: &[String]) -> Vec<Request> {
     let path = path(id);
     let mut requests = Vec::new();

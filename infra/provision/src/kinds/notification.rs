@@ -65,7 +65,7 @@ fn desired(environment: &Environment) -> Vec<Resource> {
             "others": [],
         });
         let id = Id::new(Kind::Notification, format!("{}/notificationConfigs/{}", business.bucket, business.topic));
-        // Cloud Storage makes one only where its agent may publish.
+        // Cloud Storage creates a notification only if its agent may publish.
         let after = vec![bucket::id(&business.bucket), topic.clone(), topic.policy()];
         resource(environment, id, Some(business), fields, after)
     });

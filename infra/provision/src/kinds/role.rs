@@ -1,4 +1,4 @@
-//! Custom roles of the project, for what no predefined role grants no_parent.
+//! Custom roles of the project: each grants one permission that no predefined role grants alone.
 
 use serde_json::json;
 
@@ -54,8 +54,9 @@ pub(crate) const RULES: Rules = Rules {
     quotas: Some(|environment, client, pending| Box::pin(quotas(environment, client, pending))),
 };
 
-/// Custom role for what no predefined role grants no_parent. Listing is evaluated on the bucket, never on a prefix, so it
-/// cannot stand under a condition on objects; the nearest predefined role also shows the bucket's metadata.
+/// Custom role that only lists objects; no predefined role grants that alone. IAM evaluates listing on the bucket,
+/// never on a prefix, so a condition on objects cannot limit it. The nearest predefined role also shows the bucket's
+/// metadata.
 pub const LISTER_ROLE: &str = "deskgridObjectLister";
 /// Custom role for marking an object in its metadata. It neither makes, replaces nor deletes one, which every
 /// predefined role that changes metadata also does (or it hands out access).
@@ -80,7 +81,7 @@ pub(crate) fn full_name(environment: &Environment, role: &str) -> String {
     }
 }
 
-/// As far as somebody may be granted them.
+/// The roles that the table of grants uses.
 fn desired(environment: &Environment) -> Vec<Resource> {
     let needed = CUSTOM_ROLES.iter().filter(|(name, ..)| *name != MARKER_ROLE || environment.web.enabled);
     let roles = needed.map(|(name, title, purpose, permissions)| {
@@ -118,7 +119,7 @@ async fn quotas(environment: &Environment, client: &Client, pending: &Pending<'_
         .query("pageSize", "1000")
         .query("showDeleted", "true");
     let Ok(roles) = client.list(&list, "roles").await else { return Vec::new() };
-    let seen = format!("{} of {LIMIT} are there", roles.len());
+    let seen = format!("{} of {LIMIT} exist", roles.len());
     vec![match roles.len() < LIMIT {
         true => Finding::good("limit: custom roles", seen),
         false => Finding::bad(

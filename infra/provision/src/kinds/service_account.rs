@@ -62,7 +62,7 @@ pub(crate) fn id(email: &str) -> Id {
     Id::new(Kind::ServiceAccount, format!("projects/{}/serviceAccounts/{email}", project.unwrap_or("-")))
 }
 
-/// As far as something uses them.
+/// The accounts that something uses.
 fn desired(environment: &Environment) -> Vec<Resource> {
     let accounts = &environment.accounts;
     let mut resources = Vec::new();
@@ -111,24 +111,24 @@ fn all(environment: &Environment) -> Request {
 
 /// The number of service accounts; a quota that may have been raised, so it stops nothing.
 async fn quotas(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Vec<Finding> {
-    let coming = pending.count(Kind::ServiceAccount);
-    if pending.is_plan() && coming == 0 {
+    let planned = pending.count(Kind::ServiceAccount);
+    if pending.is_plan() && planned == 0 {
         return Vec::new();
     }
-    let there = match client.list(&all(environment), "accounts").await {
+    let existing = match client.list(&all(environment), "accounts").await {
         Ok(accounts) => accounts.len(),
         // Before the service is enabled there are none.
         Err(error) if error.is_service_disabled() => 0,
         Err(_) => return Vec::new(),
     };
-    let seen = format!("{there} are there and {coming} come, of {QUOTA} that a project has at first");
-    vec![match there + coming <= QUOTA {
+    let seen = format!("{existing} exist and {planned} are to be created; the default quota is {QUOTA}");
+    vec![match existing + planned <= QUOTA {
         true => Finding::good("quota: service accounts", seen),
         false => Finding::bad(
             "quota: service accounts",
             seen,
             format!(
-                "ask for more (\"Service Account Count\"): \
+                "request more quota (\"Service Account Count\"): \
                  https://console.cloud.google.com/iam-admin/quotas?service=iam.googleapis.com&project={}",
                 environment.project
             ),

@@ -69,7 +69,7 @@ fn desired(environment: &Environment) -> Vec<Resource> {
         fields["topic"] = json!(topic.name);
         fields["ackDeadlineSeconds"] = json!(ACK_DEADLINE_SECS);
         fields["messageRetentionDuration"] = json!(MESSAGE_RETENTION);
-        // Present but empty: no_error expires. Absent would mean: deleted after 31 idle days.
+        // Present but empty: never expires. Absent would mean: deleted after 31 idle days.
         fields["expirationPolicy"] = json!({});
         fields["retryPolicy"] = json!({"minimumBackoff": RETRY.0, "maximumBackoff": RETRY.1});
         let main = id(environment, &business.subscription);

@@ -20,7 +20,7 @@ pub(super) struct Found {
     pub(super) record: Option<Record>,
 }
 
-/// What came of a write.
+/// The result of a write.
 pub(super) enum Written {
     /// The lock has this generation now.
     New(String),
@@ -112,7 +112,7 @@ impl Store {
             what: "the lock on the environment cannot be written".to_owned(),
             on: self.to_string(),
             why: error.to_string(),
-            next: "see what forbids new objects in this bucket: a constraint of the organisation, or a setting of the bucket"
+            next: "remove what forbids new objects in this bucket: a constraint of the organisation, or a setting of the bucket"
                 .to_owned(),
         }
     }

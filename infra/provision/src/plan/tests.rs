@@ -154,7 +154,7 @@ fn a_cluster_is_waited_for_made_again_or_in_the_way() {
         ONE,
         id,
         status("ERROR"),
-        "! cannot change cluster desk-one-cluster\n      it could not be made: no such machines in europe-west1-b; put that right, delete it with `gcloud container clusters delete desk-one-cluster --location europe-west1`, and provision again",
+        "! cannot change cluster desk-one-cluster\n      Google could not create it: no such machines in europe-west1-b; correct that, delete it with `gcloud container clusters delete desk-one-cluster --location europe-west1`, and provision again",
     );
     check(
         ONE,

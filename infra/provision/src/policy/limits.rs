@@ -19,8 +19,8 @@ const CONDITIONS: usize = 20;
 /// Logic operators in a condition.
 const OPERATORS: usize = 12;
 
-/// Blocks, before anything is written, the writing of policies that IAM would refuse. `stale` are grants that `--prune`
-/// takes away.
+/// Blocks changes of policies that IAM would refuse, before anything is written. `stale` are the grants that `--prune`
+/// revokes.
 pub(crate) fn refuse_too_large(changes: &mut [Change], stale: &BTreeMap<Id, BTreeSet<Grant>>) {
     for change in changes.iter_mut().filter(|change| change.action == Action::Update) {
         let Some(Desired::Grants(desired)) = change.resource.as_ref().map(|resource| &resource.desired) else {
@@ -32,14 +32,14 @@ pub(crate) fn refuse_too_large(changes: &mut [Change], stale: &BTreeMap<Id, BTre
         if let Some(why) = too_large(&apply(&live, &edit)) {
             let first = match stale.get(&change.id) {
                 Some(grants) if change.stale.is_empty() => format!(
-                    "`cargo xtask provision --prune` takes away those of what left the environment file, {} of them; or ",
+                    "`cargo xtask provision --prune` revokes the grants that the environment file does not need ({}); or ",
                     grants.len()
                 ),
                 _ => String::new(),
             };
             let reason = format!(
-                "the policy of {} would be larger than IAM takes: {why}; {first}give some businesses a `bucket` of their own, \
-                 or name fewer under `businesses` of [web] in the environment file",
+                "the policy of {} would exceed a limit of IAM: {why}; {first}give some businesses a `bucket` of their own, \
+                 or list fewer under `businesses` of [web] in the environment file",
                 change.id.target()
             );
             change.action = Action::Blocked { reason };

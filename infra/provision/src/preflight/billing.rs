@@ -18,8 +18,8 @@ pub(super) async fn check(environment: &Environment, client: &Client) -> Finding
         Ok(info) => {
             let account = info["billingAccountName"].as_str().filter(|name| !name.is_empty());
             let seen = match account {
-                Some(account) => format!("{account} is closed, so nothing that costs can be made"),
-                None => "no billing account pays for the project, so nothing that costs can be made".to_owned(),
+                Some(account) => format!("{account} is closed, so Google refuses paid resources"),
+                None => "no billing account pays for the project, so Google refuses paid resources".to_owned(),
             };
             // A laptop costs nothing.
             Finding { needed: environment.cloud == CloudKind::Google, ..Finding::bad("billing", seen, link) }

@@ -1,5 +1,5 @@
-//! Where a new project on Google Cloud refuses what an older one takes: each is named before anything is written, or
-//! waited for.
+//! What a new project on Google Cloud refuses and an older one accepts: the provisioner reports it before it writes
+//! anything, or waits until it is accepted.
 
 use std::time::Duration;
 
@@ -20,10 +20,10 @@ use serde_json::json;
 use crate::fixture::{self, ONE, Verb, client, cloud, environment};
 
 /// What one check finds for an environment with these settings, on a cloud with these options.
-async fn found(settings: &str, tell: impl FnOnce(&mut Options), what: &str) -> Finding {
+async fn found(settings: &str, configure: impl FnOnce(&mut Options), what: &str) -> Finding {
     let google = fixture::google(|options| {
         options.enforce_apis = false;
-        tell(options);
+        configure(options);
     })
     .await;
     let findings = preflight::check(&environment(&format!("{settings}{ONE}")), &cloud(client(&google)), None).await;
@@ -51,7 +51,7 @@ async fn disks_that_exceed_the_quota_of_a_new_project_are_named_before_anything_
     let usual = found("", small(), what).await;
     assert!(usual.fine && usual.seen.contains("150 SSD_TOTAL_GB"), "{usual:?}");
     let large = found("[cluster]\ndisk_size_gb = 100\n", small(), what).await;
-    assert!(stops(&large, "300 SSD_TOTAL_GB in europe-west1, of which 250 are free", "smaller disks"), "{large:?}");
+    assert!(stops(&large, "300 SSD_TOTAL_GB in europe-west1; 250 are free", "smaller disks"), "{large:?}");
     let addresses = found("[cluster]\nnodes = 3\n", |_| {}, "quota: addresses of system nodes").await;
     assert!(stops(&addresses, "9 IN_USE_ADDRESSES", "fewer nodes"), "{addresses:?}");
 
@@ -70,9 +70,9 @@ async fn processors_count_against_the_quota_of_their_family_and_of_all_regions()
     let other = found(machines, quotas(&[("CPUS", 0)]), what).await;
     assert!(other.fine && other.seen.contains("6 N2_CPUS"), "{other:?}");
     let own = found(machines, quotas(&[("N2_CPUS", 4)]), what).await;
-    assert!(stops(&own, "6 N2_CPUS in europe-west1, of which 4 are free", "iam-admin/quotas"), "{own:?}");
+    assert!(stops(&own, "6 N2_CPUS in europe-west1; 4 are free", "iam-admin/quotas"), "{own:?}");
     let all = found(machines, quotas(&[("CPUS_ALL_REGIONS", 4)]), "quota: system nodes in all regions").await;
-    assert!(stops(&all, "of which 4 are free", "iam-admin/quotas"), "{all:?}");
+    assert!(stops(&all, "; 4 are free", "iam-admin/quotas"), "{all:?}");
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn a_build_waits_until_the_builder_may_read_the_bucket_of_its_log() {
     let (client, writes) = fixture::recording(client(&google));
     let environment = environment(ONE);
     Verb::Provision.run(&cloud(client.clone())).await.unwrap();
-    // The grant of the builder is taken away and given back, so that it is without effect for a while.
+    // The grant of the builder is revoked and granted again, so that it has no effect for a while.
     let path = format!("storage/v1/b/{}/iam", environment.bucket);
     let get = Request::get(Api::Storage, path.clone()).query("optionsRequestedPolicyVersion", "3");
     let policy = client.send(&get).await.unwrap();

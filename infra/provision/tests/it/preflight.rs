@@ -215,8 +215,8 @@ async fn quotas_and_names_are_looked_at() {
     for what in ["quota: system nodes", "quota: engines at most", "quota: service accounts", "names"] {
         assert!(of(&roomy, what).await.fine, "{what}");
     }
-    assert_bad(&of(&tight, "quota: system nodes").await, true, "of which 4 are free", "iam-admin/quotas");
-    assert_bad(&of(&tight, "quota: engines at most").await, false, "of which 4 are free", "iam-admin/quotas");
+    assert_bad(&of(&tight, "quota: system nodes").await, true, "; 4 are free", "iam-admin/quotas");
+    assert_bad(&of(&tight, "quota: engines at most").await, false, "; 4 are free", "iam-admin/quotas");
     tight.stop().await;
 
     // A project whose roles are all used up, and a plan that needs one more.
@@ -242,7 +242,7 @@ async fn quotas_and_names_are_looked_at() {
         let path = format!("v1/projects/{PROJECT}/serviceAccounts");
         cloud.google.send(&Request::new(Api::Iam, Method::Post, path).body(body)).await.unwrap();
     }
-    assert_bad(&of(&roomy, "quota: service accounts").await, false, "101 are there", "Service Account Count");
+    assert_bad(&of(&roomy, "quota: service accounts").await, false, "101 exist", "Service Account Count");
     let mut long = one.clone();
     long.cluster.name = "c".repeat(41);
     assert_bad(&found(&long, &cloud, "names").await, true, "has 41 characters", "give them other names");

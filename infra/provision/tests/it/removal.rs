@@ -85,10 +85,7 @@ async fn a_removed_business_leaves_the_others_as_they_were() {
     let plan = remove(&two, Some(&one), &cloud, EVERYTHING).await;
     assert!(plan.changes.iter().all(|change| change.business.as_deref() != Some("bu1")));
     let text = show::render(&plan);
-    assert!(
-        text.contains("- take away permissions on bucket desk-one-bucket\n    - projects/desk-one/roles"),
-        "{text}"
-    );
+    assert!(text.contains("- revoke permissions on bucket desk-one-bucket\n    - projects/desk-one/roles"), "{text}");
     // What is left is the shared bucket's lifecycle, which the next run of the smaller environment puts right.
     provision(&one, &cloud).await;
     assert_same(&state(&google), &before, "without bu2");
@@ -100,7 +97,7 @@ async fn by_default_compute_goes_and_data_and_identities_stay() {
     let two = environment(TWO);
     let (google, cloud) = provisioned(&two).await;
     let plan = remove(&two, None, &cloud, Options::default()).await;
-    assert!(show::summary(&plan).contains("7 to delete, 9 to take away, 14 to keep"), "{}", show::render(&plan));
+    assert!(show::summary(&plan).contains("7 to delete, 9 to revoke, 14 to keep"), "{}", show::render(&plan));
     let left = left(&google);
     let is_kept = |name: &String| {
         name.contains('@')

@@ -26,7 +26,7 @@ pub(super) const EXITS: &[Entry] = &[
     ("139", "of a container: it crashed with a segmentation fault", "correct the program"),
     (
         "143",
-        "a verb was stopped by SIGTERM; of a container: the same",
-        "run the verb again; for a container nothing, Kubernetes starts the next pod",
+        "a verb or a container was stopped by SIGTERM",
+        "run the verb again; after a container, Kubernetes starts the next pod",
     ),
 ];

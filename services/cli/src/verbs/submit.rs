@@ -228,7 +228,7 @@ fn spool(paths: &[PathBuf]) -> anyhow::Result<Option<tempfile::NamedTempFile>> {
     if copied == 0 {
         return Err(Failure::new("nothing-to-submit", "standard input is empty")
             .why("the program before the pipe may have failed")
-            .next("submit a file with no contents by its name if an empty input is right")
+            .next("to submit an empty input, pass the path of a file with no contents")
             .into());
     }
     Ok(Some(file))

@@ -12,7 +12,7 @@ use super::{PORTFOLIO, Row, row};
 const TEXT_MAX: usize = 200;
 /// The field that identifies the rows of a table.
 const ID: &str = "id";
-/// Begins a text that stands for a token of a result which is no number of JSON; its line and a colon follow.
+/// First character of a text that replaces a token that JSON does not know; the token's line and a colon follow.
 const TOKEN: char = '\u{1}';
 /// What programs write in the place of a number that they do not have.
 const NO_NUMBERS: [&str; 7] = ["nan", "inf", "infinity", "na", "n/a", "null", "none"];
@@ -136,7 +136,7 @@ fn json(text: &str) -> Option<serde_json::Result<Value>> {
     }
 }
 
-/// The text with each token that JSON does not know as a number, if it is one, or as a text.
+/// Replaces each token that JSON does not know: by a number if it can be read as one, else by a text.
 fn with_tokens(text: &str) -> String {
     let is_bare = |character: char| !character.is_whitespace() && !"{}[]:,\"".contains(character);
     let (mut known, mut rest, mut line) = (String::with_capacity(text.len()), text, 1);

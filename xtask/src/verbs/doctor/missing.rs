@@ -1,4 +1,4 @@
-//! What of a provisioned and deployed environment is gone, such as after a deletion by hand.
+//! Checks which resources and namespaces of an environment are missing, for example after a deletion by hand.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use provision::{
 
 use crate::context;
 
-/// What the environment file says and the project does not have.
+/// Checks that the project has the resources of the environment file.
 pub(super) async fn resources(environment: &Environment, cloud: &Cloud) -> Finding {
     let silent: apply::Progress = Arc::new(|_| {});
     match provision::make_plan(environment, cloud, plan::Options::default(), &silent).await {
@@ -36,18 +36,18 @@ fn of_plan(plan: &Plan) -> Finding {
         };
     }
     if !plan.changes.iter().any(is_set_up) {
-        // Before the first `provision` that is as it should be.
+        // That is normal before the first `provision`.
         return Finding::bad(WHAT, "nothing is provisioned", "cargo xtask provision").optional();
     }
     Finding::bad(WHAT, gone.join(", "), FIX)
 }
 
-/// What a change is needed for, when that is a resource that does not exist or cannot work.
+/// The reason for a change, when its resource does not exist or cannot work.
 fn gone(change: &Change) -> Option<String> {
     let id = &change.id;
     match &change.action {
         Action::Create => Some(format!("there is no {id}")),
-        Action::Missing if change.live.is_none() => Some(format!("there is no {id}, which somebody else makes")),
+        Action::Missing if change.live.is_none() => Some(format!("there is no {id}; somebody else must create it")),
         Action::Replace => Some(format!("the topic of the {id} was deleted")),
         Action::Blocked { reason } => Some(format!("{id}: {reason}")),
         Action::Foreign { owner } => Some(format!("{id} is somebody else's: {owner}")),
@@ -77,8 +77,8 @@ pub(super) async fn namespaces(environment: &Environment, client: &kube::Client)
         }
     }
     if gone.is_empty() {
-        return Finding::good("namespaces", "there is one of every business");
+        return Finding::good("namespaces", "every business has its namespace");
     }
-    let finding = Finding::bad("namespaces", format!("there is no {}", gone.join(", ")), "cargo xtask deploy");
+    let finding = Finding::bad("namespaces", format!("missing: {}", gone.join(", ")), "cargo xtask deploy");
     if was_deployed { finding } else { finding.optional() }
 }

@@ -66,7 +66,7 @@ pub(super) async fn until_settled(
 ) -> anyhow::Result<u8> {
     let started = Instant::now();
     let scope = session.scope.clone();
-    let next = format!("the Jobs go on; wait again with `cargo xtask{} session wait {scope}`", context.flag);
+    let next = format!("the Jobs continue; wait again with `cargo xtask{} session wait {scope}`", context.flag);
     let counts = follow(context, session, limit, output, output.json, &next).await?;
     let took = SignedDuration::try_from(started.elapsed()).map(text::duration).unwrap_or_default();
     let unsuccessful = counts.unsuccessful();
