@@ -17,7 +17,7 @@ const MARK: &[u8] = b"\xEF\xBB\xBF";
 pub struct Record {
     /// Line of its first byte, from 1.
     pub line: usize,
-    /// Its cells, or why they cannot be told apart.
+    /// Its cells, or why the record cannot be split into cells.
     pub cells: Result<Vec<String>, String>,
 }
 
