@@ -85,7 +85,9 @@ pub(crate) fn credentials(environment: &Environment, globals: &Globals) -> anyho
     let own = cloud::clients::default_credentials()?;
     match globals.impersonate_service_account.as_deref().filter(|email| !email.is_empty()) {
         Some(email) => {
-            let client = google::Client::new(google::Endpoints::default(), own)?.through(&environment.network)?;
+            let client = google::Client::new(google::Endpoints::default(), own)?
+                .through(&environment.network)?
+                .counted_in(&environment.project)?;
             google::impersonated(&client, email)
         }
         None => Ok(own),
