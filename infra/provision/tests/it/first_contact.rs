@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use localcloud::{
+    clock::Clock,
     faults::{Fault, Faults, When},
     google::Options,
 };
@@ -89,7 +90,13 @@ async fn a_network_that_does_not_exist_is_named_and_one_that_is_being_created_is
 
 #[tokio::test]
 async fn a_build_waits_until_the_builder_may_read_the_bucket_of_its_log() {
-    let google = fixture::google(|options| options.lags.grants = Duration::from_millis(700)).await;
+    let clock = Clock::default();
+    let shared = clock.clone();
+    let google = fixture::google(move |options| {
+        options.clock = shared;
+        options.lags.grants = Duration::from_millis(700);
+    })
+    .await;
     let (client, writes) = fixture::recording(client(&google));
     let environment = environment(ONE);
     Verb::Provision.run(&cloud(client.clone())).await.unwrap();
@@ -105,7 +112,7 @@ async fn a_build_waits_until_the_builder_may_read_the_bucket_of_its_log() {
         }
     }
     client.send(&Request::new(Api::Storage, Method::Put, path.clone()).body(without)).await.unwrap();
-    tokio::time::sleep(Duration::from_millis(800)).await;
+    clock.advance(Duration::from_secs(1));
     let mut policy = policy;
     policy["etag"] = client.send(&get).await.unwrap()["etag"].clone();
     client.send(&Request::new(Api::Storage, Method::Put, path).body(policy)).await.unwrap();
