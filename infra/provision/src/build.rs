@@ -228,7 +228,7 @@ pub async fn begin(client: &Client, order: &Order<'_>, anew: bool) -> Result<Opt
     let mut attempt = 1;
     loop {
         match once.send(&create(order)).await {
-            // A grant takes up to seven minutes to have its effect (cloud.google.com/iam/docs/access-change-propagation).
+            // A grant may take seven minutes to have its effect (cloud.google.com/iam/docs/access-change-propagation).
             Err(error) if error.is_logs_bucket_denied() && Instant::now() < granted => {
                 tokio::time::sleep(retry.pause(attempt)).await;
                 attempt += 1;

@@ -7,8 +7,8 @@
 //!   foreign resource blocks the whole plan, unless the person adopts it.
 //! - Only fields that we set are compared, and only grants that we need. Other people's labels, bindings and settings
 //!   are not differences.
-//! - What cannot be changed in place is never deleted and made again behind somebody's back: it blocks the plan too. Only
-//!   a subscription whose topic was deleted, which nothing reaches any more, is created again, and the plan says so.
+//! - A resource that cannot be changed in place is never deleted and created again unseen: it blocks the plan too.
+//!   Only a subscription whose topic was deleted, which nothing reaches any more, is created again, as the plan shows.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -76,7 +76,8 @@ pub struct Variables {
 }
 
 /// Whether a variable of the node is one that Kubernetes itself would define, as it does for services; `HOME` or `PATH`
-/// are the image's there. The ports of a pod on a laptop differ from pod to pod, so a command must be able to name them.
+/// are those of the image. The ports of a pod on a laptop differ from pod to pod, so a command must be able to name
+/// them.
 fn is_of_a_service(name: &str) -> bool {
     ["KUBERNETES_SERVICE_", "DESKGRID_PORT_"].iter().any(|prefix| name.starts_with(prefix))
 }

@@ -219,8 +219,8 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Undeletes a resource, and returns it. One that was undeleted by an earlier try of ours, whose answer was lost, is
-    /// refused and is fine.
+    /// Undeletes a resource, and returns it. An earlier attempt, whose answer was lost, may have undeleted it: then the
+    /// request is refused, and that is no error.
     async fn undelete(&self, id: &Id, undelete: &Request) -> Result<Value, Error> {
         let refused = match self.client.send(undelete).await {
             Err(error) if error.code != 400 => return Err(error),
@@ -289,7 +289,7 @@ impl<'a> Worker<'a> {
                         None => Ok(()),
                     };
                     match ended {
-                        // Said of an operation, too: its request is sent again.
+                        // An operation can end with such an error too: its request is sent again.
                         Err(error) if self.is_new_service(id, &error) && Instant::now() < deadline => {
                             tokio::time::sleep(self.client.retry().pause(attempt)).await;
                             continue;
@@ -301,7 +301,7 @@ impl<'a> Worker<'a> {
             };
             match self.blocking(id, &error).filter(|_| Instant::now() < deadline) {
                 Some(operation) => {
-                    // What it does is somebody else's, and so is its failure.
+                    // Somebody else started it, so its failure is not ours.
                     if let Err(failed) = self.follow(id, &operation).await {
                         tracing::debug!("{failed}; continuing");
                     }
@@ -318,8 +318,8 @@ impl<'a> Worker<'a> {
         Some(Operation::named(id, operations, error.blocking_operation()?))
     }
 
-    /// Whether what a deletion is refused for is that it was deleted before: by an earlier try of ours whose answer was
-    /// lost, or by somebody else. What can be undeleted can still be read, and cannot be deleted again.
+    /// Whether a deletion is refused since the resource was deleted before: by an earlier attempt whose answer was
+    /// lost, or by somebody else. A resource that can be undeleted can still be read, and cannot be deleted again.
     async fn is_gone(&self, id: &Id, error: &Error) -> bool {
         if id.rules().undelete.is_none() || error.code != 400 {
             return false;

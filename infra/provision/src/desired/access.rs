@@ -103,8 +103,8 @@ pub const ENVIRONMENT: &[Row] = &[
     row(Who::Nodes, "roles/container.defaultNodeServiceAccount", On::Project),
     row(Who::Nodes, "roles/artifactregistry.reader", On::Registry),
     row(Who::Builder, "roles/storage.objectViewer", On::Prefix(object::BUILD_SOURCE_PREFIX)),
-    // Cloud Build lists the bucket to find the generation of the source, and reads the bucket's metadata before it takes
-    // a build that writes its log there (cloud-builders #280): storage.objects.list and storage.buckets.get.
+    // Cloud Build lists the bucket to find the generation of the source, and reads the bucket's metadata before it
+    // accepts a build that writes its log there (cloud-builders #280): storage.objects.list and storage.buckets.get.
     row(Who::Builder, "roles/storage.legacyBucketReader", On::Names),
     // A log grows by being written over.
     row(Who::Builder, "roles/storage.objectUser", On::Prefix(object::BUILD_LOG_PREFIX)),

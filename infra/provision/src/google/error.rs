@@ -125,8 +125,8 @@ impl Error {
         self.code == 400 && said.iter().any(|text| self.message.contains(text))
     }
 
-    /// The network does not exist (yet): a project gets its `default` one a moment after Compute Engine is enabled, where
-    /// the organisation lets it.
+    /// The network does not exist (yet): a project gets its `default` one a moment after Compute Engine is enabled,
+    /// unless the organisation forbids it.
     pub fn is_network_missing(&self) -> bool {
         self.code == 400 && self.message.contains("has no network named")
     }
