@@ -13,7 +13,7 @@ use contract::config::Business;
 use provision::{Environment, LocalState};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::{TcpListener, TcpStream},
+    net::TcpStream,
     process::Command,
 };
 
@@ -43,7 +43,7 @@ pub(super) async fn measure(
         .with_context(|| format!("read the kubeconfig {}", state.kubeconfig.display()))?;
     let mut times = Vec::new();
     for _ in 0..if quick { 10 } else { 30 } {
-        let port = free_port().await?;
+        let port = localcloud::serve::free_port().context("find a free port")?;
         let variables =
             target::orchestrator_variables(context, environment, business, &business.namespace, &kubeconfig, port)
                 .await?;
@@ -51,11 +51,6 @@ pub(super) async fn measure(
     }
     let note = ", with no Jobs in its namespace; /readyz is read once a millisecond";
     Ok(Row::of_starts("orchestrator started to ready", times, note))
-}
-
-async fn free_port() -> anyhow::Result<u16> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.context("listen on loopback")?;
-    Ok(listener.local_addr()?.port())
 }
 
 /// Milliseconds of one start.

@@ -1,6 +1,10 @@
 //! Serving a router on a loopback socket: HTTP/1 and HTTP/2 on one port, with or without TLS, stopped at will.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use axum::Router;
@@ -9,6 +13,7 @@ use hyper_util::{
     server::conn::auto::Builder,
     service::TowerToHyperService,
 };
+use rand::RngExt as _;
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
@@ -31,7 +36,13 @@ impl Server {
         listen: SocketAddr,
         tls: Option<Arc<rustls::ServerConfig>>,
     ) -> anyhow::Result<Self> {
-        let listener = TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?;
+        let listener = if listen.port() == 0 {
+            let listener = on_free_port(listen.ip())?;
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)?
+        } else {
+            TcpListener::bind(listen).await.with_context(|| format!("listen on {listen}"))?
+        };
         let address = listener.local_addr()?;
         let stop = CancellationToken::new();
         let tasks = TaskTracker::new();
@@ -57,6 +68,22 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.stop.cancel();
     }
+}
+
+/// A port that was free a moment ago.
+///
+/// # Errors
+/// When no port can be had.
+pub fn free_port() -> std::io::Result<u16> {
+    Ok(on_free_port(Ipv4Addr::LOCALHOST.into())?.local_addr()?.port())
+}
+
+/// Listens on a port below those that the system gives to outgoing connections (`net.ipv4.ip_local_port_range`): one
+/// of these could take the port while its server starts or restarts.
+fn on_free_port(address: IpAddr) -> std::io::Result<std::net::TcpListener> {
+    let mut ports = std::iter::repeat_with(|| rand::rng().random_range(16_000..32_000)).take(100);
+    let listener = ports.find_map(|port| std::net::TcpListener::bind((address, port)).ok());
+    listener.map_or_else(|| std::net::TcpListener::bind((address, 0)), Ok)
 }
 
 async fn accept(

@@ -1,6 +1,9 @@
 //! What businesses have in the bucket and in Pub/Sub: counted before anything goes, and deleted when asked.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::Context as _;
 use cloud::storage::Store;
@@ -28,10 +31,10 @@ use crate::{
 const DELETES: usize = 32;
 /// Limit of the messages that are read.
 const MESSAGES: usize = 100;
-/// Pulls that wait in vain, after one that does not wait, before a subscription counts as empty.
+/// Pulls that may wait in vain, after one that does not wait, before a subscription counts as empty.
 const PULLS: usize = 3;
-/// How long a pull waits for a message.
-const PULL_WAIT: Duration = Duration::from_secs(2);
+/// How long these wait for a message, together.
+const PULLS_WAIT: Duration = Duration::from_secs(6);
 
 /// What a business has in its bucket.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
@@ -169,15 +172,21 @@ async fn undelivered(cloud: &Cloud, business: &str, subscription: &Id) -> anyhow
     let (path, name) = (format!("v1/{}", subscription.name), subscription.short());
     let context = || format!("read the messages of {name}");
     let post = |verb: &str, body: Value| Request::new(Api::Pubsub, Method::Post, format!("{path}:{verb}")).body(body);
-    let wait = PULL_WAIT.min(cloud.google.retry().longest);
+    let wait = PULLS_WAIT.min(cloud.google.retry().longest);
+    let mut end = None;
     // A pull may return no message although there are some, so one empty answer proves nothing. Pub/Sub must answer the
-    // first pull; the others wait for a message.
+    // first pull; the others wait for a message. Only the last one is abandoned: an abandoned pull may lease a message,
+    // which the next one would not see.
     for round in 0..=PULLS {
         let pull = post("pull", json!({"maxMessages": MESSAGES, "returnImmediately": round == 0}));
-        let limit = if round == 0 { Duration::MAX } else { wait };
+        let limit = if round == 0 {
+            Duration::MAX
+        } else {
+            end.get_or_insert_with(|| Instant::now() + wait).saturating_duration_since(Instant::now())
+        };
         let pulled = match tokio::time::timeout(limit, cloud.google.send(&pull)).await {
             // Nothing came while it waited.
-            Err(_) => continue,
+            Err(_) => return Ok(Vec::new()),
             Ok(Err(error)) if error.is_not_found() => return Ok(Vec::new()),
             // Without any permission on it, the answer does not say whether it exists.
             Ok(Err(error)) if error.is_forbidden() => {

@@ -33,6 +33,7 @@ mod user;
 
 use iam::{Account, Made};
 use ledger::Ledger;
+pub(crate) use secret::account_of;
 use secret::{KeySecret, PendingKey, Record};
 pub use user::{KeyUser, Workload};
 

@@ -16,6 +16,7 @@ pub mod environment;
 pub mod failure;
 pub mod finding;
 pub mod google;
+pub mod in_use;
 pub mod keys;
 pub mod kinds;
 pub mod kubeconfig;

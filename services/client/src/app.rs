@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
-use cloud::{clients::Connection, storage::Store};
+use cloud::{clients::Connection, queue::Intake, storage::Store};
 use contract::{config::Business, names};
 use sessions::submit::Submitter;
 use tokio::sync::Semaphore;
@@ -33,6 +33,8 @@ pub struct Clients {
     pub quick: Store,
     /// For uploads, which retry longer.
     pub patient: Store,
+    /// Whether messages reach an orchestrator.
+    pub(crate) intake: Intake,
     submitters: BTreeMap<String, Submitter>,
 }
 
@@ -51,7 +53,8 @@ impl Clients {
             (business.name.clone(), Submitter::new(patient.clone(), &publisher, business.clone()))
         };
         let submitters = businesses.into_iter().map(submitter).collect();
-        Ok(Self { quick: Store::connect_for(connection, PAGE_PATIENCE).await?, patient, submitters })
+        let quick = Store::connect_for(connection, PAGE_PATIENCE).await?;
+        Ok(Self { quick, patient, intake: Intake::new(connection.clone()), submitters })
     }
 }
 

@@ -99,6 +99,7 @@ impl Client {
         check_job(upload.job)?;
         let _permit = self.upload_permit().await?;
         let business = upload.business;
+        web::check_intake(&self.clients.intake, business).await?;
         let shared = self.shared(business, upload.session).await?;
         let kind = upload.content_type.filter(|kind| is_kind(kind)).unwrap_or_else(|| content_type(upload.job));
         let begins = body.begins().await?;
@@ -164,6 +165,7 @@ impl Client {
             .next("Rename the file."));
         }
         let _permit = self.upload_permit().await?;
+        web::check_intake(&self.clients.intake, business).await?;
         let (incoming, failure) = body.incoming();
         let placed =
             self.submitter(business)?.place_incoming_common(name, content_type(name), &incoming, session).await;

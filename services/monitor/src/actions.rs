@@ -197,6 +197,7 @@ async fn retry(state: &State, of: &Followed, action: &Action) -> Result<Done, Pr
         return Err(Problem::new(StatusCode::CONFLICT, "nothing-to-retry", "There is nothing to retry")
             .why("no Job of it failed or was cancelled"));
     }
+    web::check_intake(&state.intake, &of.business).await?;
     let retrier = Retrier::new(state.store.clone(), &state.publisher, of.business.clone());
     let retries = chosen.iter().map(|chosen| retrier.retry(chosen, &resources));
     let retried: Vec<Retried> = futures::stream::iter(retries.collect::<Vec<_>>())
@@ -250,6 +251,7 @@ async fn letters(state: &State, of: &Followed, action: &Action) -> Result<Done, 
         return Ok(Done { message, count: Some(count) });
     }
     let correction = Correction { resources: resources(action)?, ..Correction::default() };
+    web::check_intake(&state.intake, business).await?;
     let replayer = Replayer::new(store.clone(), &state.publisher, business.clone());
     let replays = chosen.iter().map(|letter| replayer.replay(letter, &correction));
     let replayed: Vec<Retried> = futures::stream::iter(replays.collect::<Vec<_>>())

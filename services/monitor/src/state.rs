@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use cloud::{clients::Connection, storage::Store};
+use cloud::{clients::Connection, queue::Intake, storage::Store};
 use contract::{Outcome, config::Business};
 use futures::StreamExt as _;
 use google_cloud_pubsub::client::{BasePublisher, SubscriptionAdmin, TopicAdmin};
@@ -101,6 +101,7 @@ pub(crate) struct State {
     pub(crate) kube: kube::Client,
     pub(crate) store: Store,
     pub(crate) publisher: BasePublisher,
+    pub(crate) intake: Intake,
     pub(crate) topics: TopicAdmin,
     pub(crate) subscriptions: SubscriptionAdmin,
     pub(crate) followed: BTreeMap<String, Arc<Followed>>,
@@ -135,6 +136,7 @@ impl State {
             kube,
             store,
             publisher: connection.base_publisher().await?,
+            intake: Intake::new(connection.clone()),
             topics: connection.topic_admin().await?,
             subscriptions: connection.subscription_admin().await?,
             dirty: Notify::new(),

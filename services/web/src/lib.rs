@@ -28,7 +28,7 @@ pub use attachment::attachment;
 pub use form::Form;
 pub use limits::{Limits, MAX_FORM_BYTES};
 pub use page::{NavItem, Page, Viewer};
-pub use problem::Problem;
+pub use problem::{Problem, check_intake};
 pub use query::{Query, encode, path_of_ours};
 pub use router::Routes;
 pub use serve::{Peer, listen, serve};

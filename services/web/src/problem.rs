@@ -5,6 +5,8 @@ use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
 };
+use cloud::queue::Intake;
+use contract::config::Business;
 use schemars::JsonSchema;
 use serde::Serialize;
 
@@ -83,6 +85,23 @@ impl Problem {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "internal", "Something went wrong in this program")
             .next("Try again, or see its log.")
     }
+}
+
+/// Checks that messages to a business reach its orchestrator, before anything is uploaded or published for them.
+///
+/// # Errors
+/// When its topic or its subscription is missing, or Pub/Sub does not answer.
+pub async fn check_intake(intake: &Intake, business: &Business) -> Result<(), Problem> {
+    let missing = intake.missing(business).await;
+    let missing = missing.map_err(|error| Problem::unavailable("Pub/Sub does not answer", &error))?;
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let why: Vec<String> = missing.iter().map(ToString::to_string).collect();
+    let what = format!("{} cannot receive Jobs; nothing was sent", business.name);
+    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not-found", what)
+        .why(why.join("; "))
+        .next("Ask the operator of Deskgrid to run `cargo xtask provision`."))
 }
 
 impl IntoResponse for Problem {

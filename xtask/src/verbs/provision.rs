@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use cli::{confirm, output::Output};
 use contract::exit;
-use provision::{data, environment::CloudKind, locked, plan, presence, saved::Saved, show};
+use provision::{data, environment::CloudKind, in_use, locked, plan, presence, saved::Saved, show};
 use serde_json::json;
 
 use crate::{context, globals::Globals, locking, setup};
@@ -95,18 +95,22 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     output.note_changes(&show::render(&plan));
     setup::check_unblocked(&plan)?;
     setup::preflight(&environment, &cloud, &plan, output).await?;
-    let check_messages = async |plan: &plan::Plan| match args.cancel {
-        true => Ok(()),
-        false => data::check_messages(&cloud, plan, presence::has_cluster(&environment, &cloud).await?).await,
+    let check_in_use = async |plan: &plan::Plan| {
+        if args.cancel {
+            return Ok(());
+        }
+        let has_cluster = presence::has_cluster(&environment, &cloud).await?;
+        in_use::check_accounts(&cloud, plan, has_cluster).await?;
+        data::check_messages(&cloud, plan, has_cluster).await
     };
-    check_messages(&plan).await?;
+    check_in_use(&plan).await?;
     if !plan.is_empty() && environment.cloud == CloudKind::Google && !args.yes {
         confirm::yes(&format!("make these changes to project {}?", environment.project))?;
     }
     let settings = args.lock.settings(globals, "provision", output);
     let plan_again = async || {
         let plan = setup::make_plan(&environment, &cloud, options, output).await?;
-        check_messages(&plan).await?;
+        check_in_use(&plan).await?;
         anyhow::Ok(plan)
     };
     if output.json {

@@ -148,7 +148,7 @@ async fn a_metadata_server_that_knew_nobody_at_the_start_holds_nobody_up() {
         ("DESKGRID_JOB_TEMPLATE", job.display().to_string()),
         ("BUSINESS_NAME", "bu1".to_owned()),
         ("NAMESPACE", "bu1".to_owned()),
-        ("DESKGRID_PORT_HTTP", free_port().to_string()),
+        ("DESKGRID_PORT_HTTP", localcloud::serve::free_port().unwrap().to_string()),
     ]);
     let mut orchestrator = Program::start(&world, "orchestrator", &variables);
     let (address, board) = (client.address().await, monitor.address().await);
@@ -178,11 +178,6 @@ async fn a_metadata_server_that_knew_nobody_at_the_start_holds_nobody_up() {
         program.end().await;
     }
     world.stop().await;
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
 }
 
 /// Makes a key of an account and puts it into the place of the file, at once, as a kubelet does; returns its name.

@@ -36,7 +36,7 @@ fn doctor_says_that_a_cluster_cannot_be_reached() {
     let desk = Desk::start(FILE);
     desk.run(&["provision", "--yes"], 0);
     // Whoever had this port listens no more.
-    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = localcloud::serve::free_port().unwrap();
     let kubeconfig = json!({
         "apiVersion": "v1",
         "kind": "Config",

@@ -54,7 +54,7 @@ impl Program {
             println!("skipped: the Pub/Sub emulator of Google's needs Java");
             return None;
         }
-        let address = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        let address = SocketAddr::from(([127, 0, 0, 1], localcloud::serve::free_port().unwrap()));
         let leash = Command::new("sh")
             .args(["-c", LEASH, "sh", "java", "-Xmx1g", "-jar"])
             .arg(jar)

@@ -131,6 +131,24 @@ async fn verbs_end_as_their_callers_expect() {
     desk.run(&["teardown", "--yes", "--cancel"], 0);
 }
 
+#[test]
+fn accounts_that_workloads_act_as_are_not_pruned() {
+    for auth in ["", "auth = \"key\"\n"] {
+        let text = FILE.replacen("\n\n", &format!("\n{auth}\n"), 1);
+        let named = "\n[businesses.bu1.accounts]\nclient = \"old-client\"\norchestrator = \"old-orchestrator\"\n\
+                     engine = \"old-engine\"\n";
+        let desk = Desk::deployed(&format!("{text}{named}"));
+        std::fs::write(desk.file(), &text).unwrap();
+        let said = desk.run(&["provision", "--prune", "--yes"], 1);
+        assert!(said.contains("error[pending]") && said.contains("old-orchestrator@"), "{said}");
+        desk.run(&["provision"], 0);
+        desk.run(&["deploy"], 0);
+        desk.run(&["provision", "--prune", "--yes"], 0);
+        let again = desk.json(&["plan", "--prune"], 0).to_string();
+        assert!(!again.contains("old-orchestrator"), "{again}");
+    }
+}
+
 /// Whether a process catches a signal by now.
 fn handles(pid: u32, signal: Signal) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();

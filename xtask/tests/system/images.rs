@@ -3,7 +3,6 @@
 
 use std::{
     io::Read as _,
-    net::TcpListener,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
     time::{Duration, Instant},
@@ -59,7 +58,7 @@ impl Served {
 
     fn with(change: impl FnOnce(&Path, &mut Value)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        let port = localcloud::serve::free_port().unwrap();
         let mut config = json!({
             "version": 0.1,
             "log": {"level": "error"},
@@ -174,7 +173,7 @@ async fn a_registry_lets_in_who_knows_the_password_and_nobody_else() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_registry_that_is_not_there_is_said_to_be_so() {
     let _ = cloud::clients::install_tls_provider();
-    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let port = localcloud::serve::free_port().unwrap();
     let registry = Registry::new(&format!("127.0.0.1:{port}/desk"), Login::Anonymous).unwrap();
     let error = registry.digest_of("engine", SOURCE).await.unwrap_err();
     assert!(matches!(error, images::RegistryError::Unreachable(_)), "{error:?}");

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use client::Uploads;
+use provision::google::{Api, Method, Request};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use web::Limits;
@@ -98,6 +99,20 @@ async fn what_is_wrong_is_named_before_anything_is_submitted() {
     let (status, answer) = app.put("bu1", "s", "book.json", BOOK.replacen("seed\": 2", "seed\": 3", 1)).await;
     assert_eq!((status, &answer["code"]), (409, &json!("name-taken")), "{answer}");
     assert_eq!(world.objects("bu1", "input").await.len(), 1);
+    app.stop().await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_uploaded_for_an_orchestrator_that_no_message_reaches() {
+    let world = world(&["bu1"]).await;
+    let app = App::start(&world, Uploads::default(), Limits::PRODUCTION).await;
+    let subscription = format!("v1/{}", world.business("bu1").subscription);
+    world.clients.google.send(&Request::new(Api::Pubsub, Method::Delete, subscription)).await.unwrap();
+    let (status, answer) = app.put("bu1", "s", "book.json", BOOK).await;
+    assert_eq!((status, &answer["code"]), (503, &json!("not-found")), "{answer}");
+    assert!(answer["why"].as_str().unwrap().contains("no subscription"), "{answer}");
+    assert!(world.objects("bu1", "input").await.is_empty());
     app.stop().await;
     world.stop().await;
 }

@@ -9,7 +9,6 @@ use std::{
 
 use futures::future::join_all;
 use jiff::SignedDuration;
-use rand::RngExt as _;
 use serde_json::Value;
 use tokio::sync::watch;
 
@@ -20,12 +19,15 @@ use super::{
     status::{self, Container, Containers, State, Verdict},
     volumes,
 };
-use crate::kubernetes::{
-    cluster::Cluster,
-    events::Weight,
-    kinds::{self, Kind},
-    store::Key,
-    value::{self, items, number, text},
+use crate::{
+    kubernetes::{
+        cluster::Cluster,
+        events::Weight,
+        kinds::{self, Kind},
+        store::Key,
+        value::{self, items, number, text},
+    },
+    serve,
 };
 
 /// How often something that a pod lacks is checked again, besides when it changes.
@@ -196,7 +198,7 @@ impl Pod {
             items(&self.object, "/spec/containers").iter().chain(items(&self.object, "/spec/initContainers"))
         {
             for port in items(container, "/ports") {
-                let free = free_port()?;
+                let free = serve::free_port()?;
                 let name = text(port, "/name");
                 if !name.is_empty() {
                     ports.insert(name.to_owned(), free);
@@ -295,16 +297,5 @@ impl Pod {
 
     pub(super) fn event(&self, weight: Weight, reason: &'static str, message: impl Into<String>) {
         self.cluster.event(&kinds::POD, &self.object, weight, reason, message, "kubelet");
-    }
-}
-
-/// A free port below those that the system gives to outgoing connections (net.ipv4.ip_local_port_range): one of these
-/// could have the port before the container listens on it.
-fn free_port() -> std::io::Result<u16> {
-    let mut candidates = std::iter::repeat_with(|| rand::rng().random_range(16_000..32_000)).take(100);
-    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    match candidates.find(is_free) {
-        Some(port) => Ok(port),
-        None => Ok(std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port()),
     }
 }

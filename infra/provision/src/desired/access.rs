@@ -72,6 +72,8 @@ pub const BUSINESS: &[Row] = &[
     row(Who::Client, "roles/storage.objectViewer", On::Objects(&["output", "outcome"])),
     row(Who::Client, LISTER_ROLE, On::Names),
     row(Who::Client, "roles/pubsub.publisher", On::Topic),
+    // Before it uploads, a client lists the subscriptions of its topic (pubsub.topics.get).
+    row(Who::Client, "roles/pubsub.viewer", On::Topic),
     row(Who::Orchestrator, "roles/storage.objectUser", On::Objects(&[])),
     row(Who::Orchestrator, LISTER_ROLE, On::Names),
     row(Who::Orchestrator, "roles/pubsub.publisher", On::Topic),
@@ -84,6 +86,7 @@ pub const BUSINESS: &[Row] = &[
     row(Who::WebClient, "roles/storage.objectViewer", On::Objects(&["output", "outcome"])),
     row(Who::WebClient, LISTER_ROLE, On::Names),
     row(Who::WebClient, "roles/pubsub.publisher", On::Topic),
+    row(Who::WebClient, "roles/pubsub.viewer", On::Topic),
     // The operator's actions: pause, resume and cancel (replace or delete the control object), close (delete what all
     // Jobs read), retry (note it with the input, publish), replay (the same, or a corrected input), discard (delete the
     // input). Replay and discard also mark the outcome, which nobody but the orchestrator may replace.

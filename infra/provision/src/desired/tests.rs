@@ -124,7 +124,7 @@ fn the_table_of_who_may_do_what_elsewhere() {
         }
     }
     let rows = |rows: &[&str]| rows.iter().map(|row| (*row).to_owned()).collect::<Vec<_>>();
-    assert_eq!(table["e-bu1-client"], rows(&["publish bu1-topic"]));
+    assert_eq!(table["e-bu1-client"], rows(&["publish bu1-topic", "view bu1-topic"]));
     assert_eq!(
         table["e-bu1-orchestrator"],
         rows(&[
@@ -137,7 +137,10 @@ fn the_table_of_who_may_do_what_elsewhere() {
         ])
     );
     assert!(!table.contains_key("e-bu1-engine"));
-    assert_eq!(table["e-web-client"], rows(&["publish bu1-topic", "publish bu2-topic"]));
+    assert_eq!(
+        table["e-web-client"],
+        rows(&["publish bu1-topic", "view bu1-topic", "publish bu2-topic", "view bu2-topic",])
+    );
     assert_eq!(
         table["e-web-monitor"],
         rows(&[

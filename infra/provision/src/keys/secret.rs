@@ -173,9 +173,18 @@ fn content(secret: &Secret, email: &str) -> Content {
 
 /// Id of the key in a Secret, if it is one of this account.
 fn key_of(secret: &Secret, email: &str) -> Option<String> {
-    let data: &BTreeMap<String, ByteString> = secret.data.as_ref()?;
-    let key: Value = serde_json::from_slice(&data.get(FILE)?.0).ok()?;
+    let key = key_file(secret)?;
     (key["client_email"].as_str() == Some(email)).then(|| key["private_key_id"].as_str().map(str::to_owned))?
+}
+
+/// The account whose key a Secret holds.
+pub(crate) fn account_of(secret: &Secret) -> Option<String> {
+    key_file(secret)?["client_email"].as_str().map(str::to_owned)
+}
+
+fn key_file(secret: &Secret) -> Option<Value> {
+    let data: &BTreeMap<String, ByteString> = secret.data.as_ref()?;
+    serde_json::from_slice(&data.get(FILE)?.0).ok()
 }
 
 #[cfg(test)]
