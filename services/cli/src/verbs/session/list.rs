@@ -52,6 +52,7 @@ fn table(sessions: &[Summary], now: Timestamp) -> String {
         "succeeded",
         "failed",
         "cancelled",
+        "row errors",
         "oldest",
         "changed",
     ];
@@ -71,7 +72,8 @@ fn table(sessions: &[Summary], now: Timestamp) -> String {
             let failed = counts.failed + counts.refused;
             let counted = [counts.waiting, counts.running, counts.succeeded, failed, counts.cancelled];
             row.extend(counted.map(|count| count.to_string()));
-            row.extend([oldest, text::age(summary.changed, now)]);
+            let row_errors = (counts.row_errors > 0).then(|| counts.row_errors.to_string());
+            row.extend([row_errors.unwrap_or_default(), oldest, text::age(summary.changed, now)]);
             row
         }),
     )
