@@ -328,3 +328,64 @@ async fn everything_survives_a_restart() {
     google.stop().await;
     assert_eq!(std::fs::read_dir(folder.path().join("objects")).unwrap().count(), 1);
 }
+
+#[tokio::test]
+async fn what_is_stored_compressed_is_served_as_the_file_unless_the_request_or_the_metadata_forbid_it() {
+    use std::io::Write as _;
+
+    let google = google().await;
+    bucket(&google, vec![]).await;
+    let file = b"the file itself, ".repeat(100);
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(&file).unwrap();
+    let stored = encoder.finish().unwrap();
+    let clients = Clients::operator(&google).await;
+    let write = async |object: &str, data: &[u8], cache_control: &str| {
+        let request = clients.storage.write_object(name(), object, bytes::Bytes::copy_from_slice(data));
+        within(request.set_content_encoding("gzip").set_cache_control(cache_control).send_buffered()).await.unwrap()
+    };
+    let written = write("packed", &stored, "").await;
+    write("kept", &stored, "no-transform").await;
+    write("lies", b"this is not gzip", "").await;
+    let http = reqwest::Client::new();
+    let read = async |path: &str, accept: &str, range: &str| {
+        let url = format!("{}/{path}?alt=media", google.endpoints().storage);
+        let mut request = http.get(url).bearer_auth(google.operator_token()).header("accept-encoding", accept);
+        if !range.is_empty() {
+            request = request.header("range", range);
+        }
+        let response = within(request.send()).await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+        let shown = ["content-encoding", "content-length", "warning"].map(text);
+        assert_eq!(text("x-goog-stored-content-encoding").unwrap(), "gzip", "{path}");
+        (
+            status,
+            shown,
+            text("x-goog-stored-content-length").unwrap(),
+            text("x-goog-hash").unwrap(),
+            response.bytes().await.unwrap(),
+        )
+    };
+    let gunzipped = [None, None, Some("214 UploadServer gunzipped".to_owned())];
+    let as_it_is = |length: usize| [Some("gzip".to_owned()), Some(length.to_string()), None];
+    let length = stored.len();
+    let packed = format!("storage/v1/b/{BUCKET}/o/packed");
+    let crc32c = BASE64_STANDARD.encode(written.checksums.unwrap().crc32c.unwrap().to_be_bytes());
+    for path in [packed.clone(), format!("download/{packed}")] {
+        for (accept, range) in [("identity", ""), ("identity", "bytes=5-9"), ("gzip;q=0", "")] {
+            let (status, headers, stored_length, hash, body) = read(&path, accept, range).await;
+            assert_eq!((status, &headers, stored_length), (200, &gunzipped, length.to_string()), "{accept} {range}");
+            assert!(hash.contains(&format!("crc32c={crc32c}")) && body == file, "{hash}");
+        }
+        let (status, headers, .., body) = read(&path, "deflate, gzip", "").await;
+        assert_eq!((status, headers), (200, as_it_is(length)));
+        assert!(body == stored);
+        let (status, headers, .., body) = read(&path, "gzip", "bytes=5-9").await;
+        assert_eq!((status, headers, &body[..]), (206, as_it_is(5), &stored[5..10]));
+    }
+    let (_, headers, .., body) = read(&packed.replace("packed", "kept"), "identity", "").await;
+    assert!(headers == as_it_is(length) && body == stored);
+    let (_, headers, .., body) = read(&packed.replace("packed", "lies"), "identity", "").await;
+    assert_eq!((headers, &body[..]), (as_it_is(16), &b"this is not gzip"[..]));
+}
