@@ -4,7 +4,11 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use google_cloud_gax::error::rpc::Code;
 use google_cloud_storage::model::Object;
 use google_cloud_storage::model_ext::ReadRange;
-use localcloud::google::{Google, Options};
+use localcloud::{
+    clock::Clock,
+    google::{Google, Options},
+    storage::WriteRates,
+};
 use serde_json::{Value, json};
 
 use crate::google::support::{BUCKET, Clients, PROJECT, Rest, account, bucket, google, pod_token, start, within};
@@ -388,4 +392,42 @@ async fn what_is_stored_compressed_is_served_as_the_file_unless_the_request_or_t
     assert!(headers == as_it_is(length) && body == stored);
     let (_, headers, .., body) = read(&packed.replace("packed", "lies"), "identity", "").await;
     assert_eq!((headers, &body[..]), (as_it_is(16), &b"this is not gzip"[..]));
+}
+
+#[tokio::test]
+async fn a_bucket_and_a_name_take_so_many_writes_a_second_where_that_is_limited() {
+    let clock = Clock::default();
+    let write_rates = Some(WriteRates { per_bucket: 3 });
+    let google = start(Options { write_rates, clock: clock.clone(), ..Options::new(PROJECT) }).await;
+    bucket(&google, vec![]).await;
+    let rest = Rest::operator(&google);
+    let one = format!("{}/storage/v1/b/{BUCKET}/o/a", google.endpoints().storage);
+    let second = std::time::Duration::from_secs(1);
+    assert_eq!(upload(&rest, &google, "a", "").await.0, 200);
+    let patch = json!({ "metadata": { "k": "v" } });
+    for (method, body) in [("DELETE", None), ("PATCH", Some(patch.clone()))] {
+        let (status, answer) = rest.try_call(method, &one, body).await;
+        let item = &answer["error"]["errors"][0];
+        assert_eq!(
+            (status, &item["reason"], &item["domain"]),
+            (429, &json!("rateLimitExceeded"), &json!("usageLimits"))
+        );
+        assert!(
+            item["message"].as_str().unwrap().starts_with(&format!("The object {BUCKET}/a exceeded the rate limit"))
+        );
+    }
+    clock.advance(second);
+    assert_eq!(rest.try_call("PATCH", &one, Some(patch)).await.0, 200);
+    clock.advance(second);
+    assert_eq!(rest.try_call("DELETE", &one, None).await.0, 204);
+    // What is refused anyway is no write.
+    assert_eq!(upload(&rest, &google, "b", "&ifGenerationMatch=7").await.0, 412);
+    clock.advance(second);
+    let mut statuses = Vec::new();
+    for name in ["b", "c", "d", "e"] {
+        statuses.push(upload(&rest, &google, name, "").await.0);
+    }
+    assert_eq!(statuses, [200, 200, 200, 503]);
+    let refused = google.storage().refused_writes();
+    assert_eq!((refused.of_names, refused.of_buckets), (2, 1));
 }
