@@ -77,7 +77,8 @@ impl Google {
             no_default_network: options.no_default_network,
         }));
         let pubsub = Pubsub::new(identity.clone(), options.enforce_apis);
-        let storage = Storage::new(identity.clone(), pubsub.clone(), &options.location, options.enforce_apis);
+        let (location, enforce_apis) = (&options.location, options.enforce_apis);
+        let storage = Storage::new(identity.clone(), pubsub.clone(), location, enforce_apis, options.write_rates);
         let container = Arc::new(Container::new(identity.clone(), options.enforce_apis, options.operations_take));
         let registry = Arc::new(Registry::new(identity.clone(), options.enforce_apis));
         let store = match &options.persist {

@@ -23,6 +23,7 @@ use crate::{
     identity::{Identity, Target, principal::Principal},
 };
 
+mod fields;
 pub mod filter;
 mod grpc_api;
 mod keeper;
@@ -44,6 +45,8 @@ pub const DELETED_TOPIC: &str = "_deleted-topic_";
 const PUBLISH_BYTES_MAX: usize = 10_000_000;
 /// Most messages of a publish request.
 const PUBLISH_MESSAGES_MAX: usize = 1000;
+/// Longest ordering key, in bytes.
+const ORDERING_KEY_MAX: usize = 1024;
 /// Most resources on a page.
 const PAGE_MAX: usize = 1000;
 
@@ -333,6 +336,17 @@ fn check_messages(messages: &[PubsubMessage]) -> Result<()> {
             "The value for message_count is out of range. You passed {} in the request, but the value must be between 1 and {PUBLISH_MESSAGES_MAX}.",
             messages.len()
         )));
+    }
+    // <https://cloud.google.com/pubsub/docs/reference/rest/v1/PubsubMessage>
+    let key = messages.first().map(|message| &message.ordering_key);
+    if messages.iter().any(|message| Some(&message.ordering_key) != key) {
+        return Err(Error::invalid(
+            "In a single publish request, all messages must have no ordering key or they must all have the same \
+             ordering key.",
+        ));
+    }
+    if key.is_some_and(|key| key.len() > ORDERING_KEY_MAX) {
+        return Err(Error::invalid(format!("An ordering key has at most {ORDERING_KEY_MAX} bytes.")));
     }
     let mut total = 0;
     for message in messages {

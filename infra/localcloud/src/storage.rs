@@ -25,10 +25,12 @@ pub mod object;
 mod objects;
 pub mod persist;
 mod proto;
+mod rates;
 pub mod rest;
 mod upload;
 
 use bucket::Bucket;
+pub use rates::{RefusedWrites, WriteRates};
 
 /// The whole service.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub struct Storage {
     pubsub: Arc<Pubsub>,
     location: String,
     enforce_api: bool,
+    rates: Option<WriteRates>,
+    recent: rates::Recent,
     base: OnceLock<String>,
     buckets: RwLock<BTreeMap<String, Arc<RwLock<Bucket>>>>,
     last_generation: AtomicI64,
@@ -59,12 +63,20 @@ pub(crate) enum On<'a> {
 
 impl Storage {
     /// An empty service. `location` is where buckets are that do not say.
-    pub fn new(identity: Arc<Identity>, pubsub: Arc<Pubsub>, location: &str, enforce_api: bool) -> Arc<Self> {
+    pub fn new(
+        identity: Arc<Identity>,
+        pubsub: Arc<Pubsub>,
+        location: &str,
+        enforce_api: bool,
+        rates: Option<WriteRates>,
+    ) -> Arc<Self> {
         Arc::new(Self {
             identity,
             pubsub,
             location: location.to_ascii_uppercase(),
             enforce_api,
+            rates,
+            recent: rates::Recent::default(),
             base: OnceLock::new(),
             buckets: RwLock::default(),
             last_generation: AtomicI64::new(0),
@@ -89,6 +101,15 @@ impl Storage {
 
     fn changed(&self) {
         self.changes.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How many writes were refused because there were too many.
+    pub fn refused_writes(&self) -> RefusedWrites {
+        self.recent.refused()
+    }
+
+    fn count_write(&self, bucket: &str, name: &str) -> Result<()> {
+        self.recent.write(self.rates, bucket, name, self.identity.clock.now())
     }
 
     /// True when a bucket holds no object, or is not there.

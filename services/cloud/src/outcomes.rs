@@ -14,12 +14,13 @@ use crate::storage::Store;
 /// When the bucket cannot be read; the inner one when the object is not an outcome.
 pub async fn read(store: &Store, bucket: &str, object: &str) -> anyhow::Result<Option<Result<Outcome, Unreadable>>> {
     let Some(mut contents) = store.open(bucket, object).await? else { return Ok(None) };
-    let size = contents.object.size;
-    if usize::try_from(size).is_ok_and(|size| size > BYTES_MAX) {
-        let why = format!("it has {size} bytes, more than the {BYTES_MAX} of the largest outcome");
-        return Ok(Some(Err(Unreadable { object: object.to_owned(), why })));
-    }
-    Ok(Some(Outcome::parse(object, &contents.all().await?)))
+    Ok(Some(match contents.all(BYTES_MAX).await? {
+        Some(text) => Outcome::parse(object, &text),
+        None => {
+            let why = format!("it has more than the {BYTES_MAX} bytes of the largest outcome");
+            Err(Unreadable { object: object.to_owned(), why })
+        }
+    }))
 }
 
 /// Reads outcomes, at most `at_once` at a time, in the order given; `None` for missing ones. An unreadable outcome is

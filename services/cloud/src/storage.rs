@@ -1,6 +1,7 @@
 //! Operations on objects, with Google's Cloud Storage clients.
 
 mod amend;
+mod gzip;
 mod present;
 mod store;
 mod stream;

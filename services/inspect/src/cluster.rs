@@ -9,20 +9,18 @@ use contract::{
     config::Business,
     labels, names,
 };
-use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     batch::v1::Job,
     core::v1::{Event, Namespace, Pod, ResourceQuota},
 };
-use kube::{
-    Api, Client,
-    api::{ListParams, LogParams},
-};
+use kube::{Api, Client, api::ListParams};
 use sessions::jobs::Active;
 
+mod logs;
 mod view;
 
+pub use logs::{Position, log, log_stream, previous_log};
 pub use view::{
     EventView, OrchestratorView, PodView, active, active_input, batch, full_quotas, is_finished, orchestrator,
 };
@@ -171,58 +169,6 @@ async fn pods(client: &Client, namespace: &str, selector: &str) -> anyhow::Resul
     Ok(pods)
 }
 
-/// The log of a Pod's main container, or its last lines.
-///
-/// # Errors
-/// When the cluster cannot be reached, or the container has not started.
-pub async fn log(client: &Client, namespace: &str, pod: &Pod, tail: Option<i64>) -> anyhow::Result<String> {
-    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let name = pod.metadata.name.as_deref().unwrap_or_default();
-    answer(api.logs(name, &log_parameters(pod, tail, false))).await
-}
-
-/// The log of a Pod's main container as it is written, after its last lines.
-///
-/// # Errors
-/// When the cluster cannot be reached, or the container has not started.
-pub async fn log_stream(
-    client: &Client,
-    namespace: &str,
-    pod: &Pod,
-    tail: Option<i64>,
-) -> anyhow::Result<impl futures::AsyncBufRead + use<>> {
-    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    Ok(api.log_stream(pod.metadata.name.as_deref().unwrap_or_default(), &log_parameters(pod, tail, true)).await?)
-}
-
-/// The same with the time before each line: the last lines, or all since a time.
-///
-/// # Errors
-/// When the cluster cannot be reached, or the container has not started.
-pub async fn log_stream_since(
-    client: &Client,
-    namespace: &str,
-    pod: &Pod,
-    tail: Option<i64>,
-    since: Option<Timestamp>,
-) -> anyhow::Result<impl futures::AsyncBufRead + use<>> {
-    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let parameters = LogParams {
-        timestamps: true,
-        since_time: since,
-        tail_lines: tail.filter(|_| since.is_none()),
-        ..log_parameters(pod, None, true)
-    };
-    answer(api.log_stream(pod.metadata.name.as_deref().unwrap_or_default(), &parameters)).await
-}
-
-/// The log of a container's previous run; `None` when there was none.
-pub async fn previous_log(client: &Client, namespace: &str, pod: &Pod, tail: Option<i64>) -> Option<String> {
-    let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
-    let parameters = LogParams { previous: true, ..log_parameters(pod, tail, false) };
-    answer(api.logs(pod.metadata.name.as_deref().unwrap_or_default(), &parameters)).await.ok()
-}
-
 /// Whether the main container of a Pod has ended for good, or the Pod is gone.
 ///
 /// # Errors
@@ -246,9 +192,4 @@ pub fn is_about(job: Option<&str>, pod: &Pod, line: &str) -> bool {
     let of = pod.metadata.labels.as_ref().and_then(|labels| labels.get(labels::JOB));
     let Some(job) = job.filter(|_| of.is_none_or(String::is_empty)) else { return true };
     serde_json::from_str::<serde_json::Value>(line).is_ok_and(|fields| fields["job"] == job)
-}
-
-fn log_parameters(pod: &Pod, tail: Option<i64>, follow: bool) -> LogParams {
-    let container = pod.spec.as_ref().and_then(|spec| spec.containers.first()).map(|container| container.name.clone());
-    LogParams { container, tail_lines: tail, follow, ..LogParams::default() }
 }

@@ -9,8 +9,8 @@ use axum::{
         sse::{Event, KeepAlive, Sse},
     },
 };
-use futures::{AsyncBufReadExt as _, StreamExt as _};
-use inspect::cluster;
+use futures::{AsyncBufReadExt as _, StreamExt as _, TryStreamExt as _};
+use inspect::cluster::{self, Position};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use tokio::time::{sleep_until, timeout};
@@ -73,11 +73,13 @@ pub(crate) async fn follow(
     let pod =
         api.get_opt(&name).await.map_err(|error| Problem::unavailable("Kubernetes does not answer", &error.into()))?;
     let pod = pod.ok_or_else(missing)?;
-    let reader = cluster::log_stream(&state.kube, &namespace, &pod, Some(TAIL)).await;
+    let mut position = Position::before_last(Some(TAIL));
+    let reader = cluster::log_stream(&state.kube, &namespace, &pod, &mut position).await;
     let reader = reader.map_err(|error| Problem::unavailable("There is no log yet", &error))?;
     let stop = state.site.stop.clone();
     let events = async_stream::stream! {
-        let mut lines = Box::pin(reader).lines();
+        let text = |line: String| futures::future::ready(Ok(position.next_text(&line).map(str::to_owned)));
+        let mut lines = Box::pin(reader).lines().try_filter_map(text);
         let end = tokio::time::Instant::now() + LASTS;
         loop {
             let next = tokio::select! {

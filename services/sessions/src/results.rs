@@ -115,8 +115,7 @@ async fn read_small(
     most: usize,
 ) -> anyhow::Result<Option<(Object, Option<Bytes>)>> {
     let Some(mut contents) = store.open(bucket, name).await? else { return Ok(None) };
-    let is_small = usize::try_from(contents.object.size).is_ok_and(|size| size <= most);
-    let body = if is_small { Some(contents.all().await?) } else { None };
+    let body = contents.all(most).await?;
     Ok(Some((contents.object, body)))
 }
 

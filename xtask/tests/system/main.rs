@@ -63,3 +63,4 @@ mod web_monitor_work;
 mod web_rights;
 mod world;
 mod wrapped;
+mod write_rates;

@@ -62,6 +62,52 @@ async fn a_log_is_followed_through_a_restart_of_the_api_server_to_its_end() {
     world.stop().await;
 }
 
+/// The desk's program writes a line of 40,000 bytes between short ones, and waits.
+const LONG_LINE: &str = r#"
+image = "registry/shell"
+command = ["/bin/sh", "-c", '''read -r gate; echo early >&2; head -c 40000 /dev/zero | tr "\\0" x >&2; echo >&2; echo late >&2; while [ ! -e $gate ]; do sleep 0.1; done; echo "{}"''']
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_long_line_of_a_log_appears_once_and_whole() {
+    let world = World::start(&["bu1"], LONG_LINE).await;
+    world.cloud.kubernetes.images().register("registry/shell", Path::new("/bin/sh")).unwrap();
+    world.apply_without_orchestrators().await;
+    let orchestrator = world.orchestrator("bu1", Hooks::none()).await;
+    let gate = world.folder().join("gate");
+    let work = world.upload("bu1", "session", "long", &format!("{}\n", gate.display())).await;
+    world.publish(&work).await;
+    let logs = async |arguments: &[&str]| {
+        let output = world.command(&[&["logs", "long"], arguments].concat()).output().await.unwrap();
+        String::from_utf8(output.stdout).unwrap()
+    };
+    eventually("the log is there", async || logs(&[]).await.contains("late")).await;
+    let long = "x".repeat(40_000);
+    let count = |text: &str| text.lines().filter(|line| line.contains(&long)).count();
+    for tail in ["2", "3", "100"] {
+        let text = logs(&["--tail", tail]).await;
+        assert_eq!((count(&text), text.lines().filter(|line| line.contains("xxx")).count()), (1, 1), "of {tail} lines");
+        assert_eq!(text.lines().count() == 2, tail == "2");
+    }
+    let mut follow = world.command(&["logs", "long", "--follow", "--tail", "2"]).spawn().unwrap();
+    let mut lines = BufReader::new(follow.stdout.take().unwrap()).lines();
+    let read = async {
+        let first = lines.next_line().await.unwrap().unwrap();
+        assert_eq!(count(&first), 1, "{first:.90}");
+        world.cloud.kubernetes.restart_api().await.unwrap();
+        std::fs::write(&gate, "").unwrap();
+        let mut rest = String::new();
+        while let Some(line) = lines.next_line().await.unwrap() {
+            rest += &format!("{line}\n");
+        }
+        rest
+    };
+    let rest = tokio::time::timeout(LIMIT, read).await.expect("it ends with the Job");
+    assert_eq!((count(&rest), rest.matches("late").count(), rest.contains("early")), (0, 1, false), "{rest}");
+    orchestrator.stop().await;
+    world.stop().await;
+}
+
 async fn run(world: &World, arguments: &[&str]) -> Value {
     let output = world.command(arguments).output().await.unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));

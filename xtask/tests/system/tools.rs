@@ -169,3 +169,33 @@ fn gcloud_makes_a_cluster_and_kubectl_uses_what_it_wrote() {
     laptop.shows("gcloud artifacts repositories list", "images");
     laptop.ok("gcloud builds list");
 }
+
+#[test]
+fn what_gsutil_and_gcloud_upload_compressed_is_computed_as_the_file() {
+    if !are_there(&["gcloud", "gsutil"]) {
+        return;
+    }
+    let laptop = Laptop::start("project = \"test-desk\"\n[businesses.bu1]\nsubmit_on_upload = true\n");
+    laptop.ok("xtask provision");
+    laptop.ok("xtask deploy");
+    let table: Vec<&str> = include_str!("../../../examples/trades.csv").lines().take(4).collect();
+    for (name, text) in [
+        ("trades.csv", table.join("\n").as_str()),
+        ("market.json", include_str!("../../../examples/market.json")),
+        ("malformed.json", include_str!("../../../examples/malformed.json")),
+    ] {
+        std::fs::write(laptop.folder().join(name), text).unwrap();
+    }
+    laptop.ok("xtask submit --wait trades.csv --common market.json --session plain");
+    let bucket = "gs://test-desk-bucket/bu1";
+    laptop.ok(&format!("gcloud storage cp --gzip-local-all market.json {bucket}/common/packed/market.json"));
+    let common = "-h x-goog-meta-deskgrid-common:market.json";
+    laptop.ok(&format!("gsutil {common} cp -Z trades.csv {bucket}/input/packed/trades.csv"));
+    laptop.ok(&format!("gsutil cp -Z malformed.json {bucket}/input/again/malformed.json"));
+    laptop.comes_to_show("xtask jobs --session packed --json", "\"succeeded\"");
+    let results = |session: &str| laptop.ok(&format!("xtask results --session {session} --format csv"));
+    assert_eq!(results("packed").replace("packed", "plain"), results("plain"));
+    // What failed keeps its input, which is the same as the file.
+    laptop.comes_to_show("xtask jobs --session again --json", "\"failed\"");
+    laptop.ok("xtask submit malformed.json --session again");
+}

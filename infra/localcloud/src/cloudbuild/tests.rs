@@ -26,7 +26,7 @@ fn service() -> Arc<CloudBuild> {
         constraints: Default::default(),
     }));
     let pubsub = Pubsub::new(identity.clone(), false);
-    let storage = Storage::new(identity.clone(), pubsub, "europe-west1", false);
+    let storage = Storage::new(identity.clone(), pubsub, "europe-west1", false, None);
     let registry = Arc::new(Registry::new(identity.clone(), false));
     CloudBuild::new(identity, storage, registry, false, Duration::from_millis(200))
 }

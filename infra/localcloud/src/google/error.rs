@@ -215,7 +215,8 @@ impl Error {
         } else {
             &self.message
         };
-        let mut item = json!({ "message": message, "domain": "global", "reason": reason });
+        let domain = if reason == "rateLimitExceeded" { "usageLimits" } else { "global" };
+        let mut item = json!({ "message": message, "domain": domain, "reason": reason });
         if let Some(location) = self.location {
             item["locationType"] = json!("header");
             item["location"] = json!(location);

@@ -9,7 +9,7 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{clock::Clock, faults::Faults, identity::lags::Lags};
+use crate::{clock::Clock, faults::Faults, identity::lags::Lags, storage::WriteRates};
 
 /// How long an operation on a cluster takes by default: long enough to be seen.
 const OPERATIONS_TAKE: Duration = Duration::from_millis(100);
@@ -53,6 +53,8 @@ pub struct Options {
     pub operations_take: Duration,
     /// What takes effect late.
     pub lags: Lags,
+    /// How often buckets and object names may be written; none for any number of times.
+    pub write_rates: Option<WriteRates>,
     /// What goes wrong.
     pub faults: Faults,
 }
@@ -98,6 +100,7 @@ impl Options {
             no_default_network: false,
             operations_take: OPERATIONS_TAKE,
             lags: Lags::default(),
+            write_rates: None,
             faults: Faults::default(),
         }
     }

@@ -47,15 +47,26 @@ pub(super) async fn answer(cluster: &Cluster, target: &Target, query: &Query) ->
         let message = format!("container {container:?} in pod {name:?} is waiting to start: {reason}");
         return Err(Failure::bad_request(message));
     };
-    let since = match (query.number("sinceSeconds")?, query.text("sinceTime")) {
+    // As the API server's `ValidatePodLogOptions`.
+    let invalid = |why: String| Failure::new(422, "Invalid", format!("PodLogOptions {name:?} is invalid: {why}"));
+    let bounded = |field: &str, least: i64, rule: &str| match query.number(field)? {
+        Some(number) if number < least => Err(invalid(format!("{field}: Invalid value: {number}: must be {rule} 0"))),
+        number => Ok(number),
+    };
+    let count = |number: Option<i64>| number.and_then(|number| usize::try_from(number).ok());
+    let since = match (bounded("sinceSeconds", 1, "greater than")?, query.text("sinceTime")) {
+        (Some(_), at) if !at.is_empty() => {
+            let why = "Forbidden: at most one of `sinceTime` or `sinceSeconds` may be specified";
+            return Err(invalid(why.to_owned()));
+        }
         (Some(seconds), _) => cluster.clock.now().checked_sub(SignedDuration::from_secs(seconds)).ok(),
         (None, "") => None,
         (None, at) => Some(at.parse().map_err(|_| Failure::bad_request(format!("invalid sinceTime {at:?}")))?),
     };
     let reading = Reading {
         follow: query.truth("follow") && !previous,
-        tail: query.number("tailLines")?.and_then(|lines| usize::try_from(lines).ok()),
-        limit: query.number("limitBytes")?.and_then(|bytes| usize::try_from(bytes).ok()),
+        tail: count(bounded("tailLines", 0, "greater than or equal to")?),
+        limit: count(bounded("limitBytes", 1, "greater than")?),
         since,
         timestamps: query.truth("timestamps"),
     };

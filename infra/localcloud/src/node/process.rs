@@ -138,19 +138,11 @@ async fn keep(name: &'static str, mut stream: impl AsyncRead + Unpin, log: logs:
                 0
             }
         };
-        let whole = match pending.iter().rposition(|byte| *byte == b'\n') {
-            Some(at) => at + 1,
-            None if count == 0 || pending.len() >= logs::LINE => pending.len(),
-            None => 0,
-        };
-        let end = if count == 0 { pending.len() } else { whole };
-        if end > 0 {
-            let lines: Vec<u8> = pending.drain(..end).collect();
-            let lines = lines.strip_suffix(b"\n").unwrap_or(&lines).split(|byte| *byte == b'\n');
-            if let Err(error) = log.write(clock.now(), name, lines) {
-                warn!("failed to keep output: {error}");
-            }
-        }
+        let kept = log.write(clock.now(), name, &pending, count == 0).unwrap_or_else(|error| {
+            warn!("failed to keep output: {error}");
+            pending.len()
+        });
+        pending.drain(..kept);
         if count == 0 {
             return;
         }

@@ -153,41 +153,53 @@ impl Queue {
         })
     }
 
-    /// Acknowledges; an id of an earlier delivery still counts, as with at-least-once delivery on Google Cloud.
-    /// Answers the ids that are not of the present delivery, which an exactly-once subscription refuses.
-    pub fn ack(&mut self, ack_ids: &[String]) -> Vec<String> {
+    /// Acknowledges. An id of an earlier delivery still counts, as with at-least-once delivery on Google Cloud, unless
+    /// it is `strict`, as with exactly-once delivery. Answers the ids that do not count.
+    pub fn ack(&mut self, ack_ids: &[String], strict: bool) -> Vec<String> {
         let mut stale = Vec::new();
         for ack_id in ack_ids {
-            let Some((id, delivery)) = read_ack_id(ack_id) else {
-                stale.push(ack_id.clone());
-                continue;
-            };
-            let current = self
-                .entries
-                .get(&id)
-                .is_some_and(|entry| entry.delivery == delivery && matches!(entry.state, State::Leased { .. }));
-            if !current {
-                stale.push(ack_id.clone());
+            match read_ack_id(ack_id) {
+                Some((id, delivery)) if !strict || self.leased_entry(id, delivery).is_some() => self.remove(id),
+                _ if strict => stale.push(ack_id.clone()),
+                _ => {}
             }
-            self.remove(id);
         }
         stale
     }
 
-    /// Moves deadlines; a deadline of `now` gives the message back, after the back-off if there is one.
-    pub fn modify(&mut self, ack_ids: &[String], until: Timestamp, now: Timestamp, backoff: Option<Backoff>) {
+    fn leased_entry(&mut self, id: u64, delivery: u32) -> Option<&mut Entry> {
+        let entry = self.entries.get_mut(&id)?;
+        (entry.delivery == delivery && matches!(entry.state, State::Leased { .. })).then_some(entry)
+    }
+
+    /// Moves deadlines; a deadline of `now` gives the message back, after the back-off if there is one. Answers the ids
+    /// that are not of the present delivery.
+    pub fn modify(
+        &mut self,
+        ack_ids: &[String],
+        until: Timestamp,
+        now: Timestamp,
+        backoff: Option<Backoff>,
+    ) -> Vec<String> {
+        let mut stale = Vec::new();
         for ack_id in ack_ids {
-            let Some((id, delivery)) = read_ack_id(ack_id) else { continue };
-            let Some(entry) = self.entries.get_mut(&id).filter(|entry| entry.delivery == delivery) else { continue };
-            let State::Leased { until: deadline, .. } = &mut entry.state else { continue };
+            let found = match read_ack_id(ack_id) {
+                Some((id, delivery)) => self.leased_entry(id, delivery).map(|entry| (id, entry)),
+                None => None,
+            };
+            let Some((id, Entry { state: State::Leased { until: deadline, .. }, .. })) = found else {
+                stale.push(ack_id.clone());
+                continue;
+            };
             if until <= now {
                 self.give_back(id, now, backoff);
                 continue;
             }
-            self.timers.remove(&(*deadline, id));
-            *deadline = until;
+            let before = std::mem::replace(deadline, until);
+            self.timers.remove(&(before, id));
             self.timers.insert((until, id));
         }
+        stale
     }
 
     /// Lets time pass: leases end, waits end, messages older than the retention go. True when something got ready.

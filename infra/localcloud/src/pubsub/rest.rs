@@ -9,7 +9,7 @@ use http::{Method, Request};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Pubsub, names, settings};
+use super::{Pubsub, fields, names, settings};
 use crate::{
     google::{
         call::{Call, ok, time_text},
@@ -40,7 +40,7 @@ pub fn router(pubsub: Arc<Pubsub>) -> Router {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct UpdateTopic {
-    topic: settings::Topic,
+    topic: Value,
     #[serde(default)]
     update_mask: String,
 }
@@ -48,7 +48,7 @@ struct UpdateTopic {
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct UpdateSubscription {
-    subscription: settings::Subscription,
+    subscription: Value,
     #[serde(default)]
     update_mask: String,
 }
@@ -56,7 +56,7 @@ struct UpdateSubscription {
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 struct Publish {
-    messages: Vec<Message>,
+    messages: Vec<Value>,
 }
 
 #[derive(Default, Deserialize)]
@@ -116,14 +116,15 @@ async fn answer(pubsub: &Arc<Pubsub>, request: Request<Body>) -> Result<Response
 fn topic(pubsub: &Pubsub, call: &Call, caller: &Principal, name: String) -> Result<Response> {
     match (&call.method, call.verb.as_deref()) {
         (&Method::PUT, None) => {
-            let topic = pubsub.create_topic(caller, settings::Topic { name, ..call.json()? })?;
+            let topic = pubsub.create_topic(caller, settings::Topic { name, ..fields::TOPIC.read(call.json()?)? })?;
             Ok(ok(&topic_json(&topic)))
         }
         (&Method::GET, None) => Ok(ok(&topic_json(&pubsub.get_topic(caller, &name)?))),
         (&Method::PATCH, None) => {
             let update: UpdateTopic = call.json()?;
             let mask = mask(call, &update.update_mask);
-            let topic = pubsub.update_topic(caller, settings::Topic { name, ..update.topic }, &mask)?;
+            let topic =
+                pubsub.update_topic(caller, settings::Topic { name, ..fields::TOPIC.read(update.topic)? }, &mask)?;
             Ok(ok(&topic_json(&topic)))
         }
         (&Method::DELETE, None) => pubsub.delete_topic(caller, &name).map(|()| ok(&json!({}))),
@@ -140,14 +141,14 @@ fn topic(pubsub: &Pubsub, call: &Call, caller: &Principal, name: String) -> Resu
 async fn subscription(pubsub: &Arc<Pubsub>, call: &Call, caller: &Principal, name: String) -> Result<Response> {
     match (&call.method, call.verb.as_deref()) {
         (&Method::PUT, None) => {
-            let desired = settings::Subscription { name, ..call.json()? };
+            let desired = settings::Subscription { name, ..fields::SUBSCRIPTION.read(call.json()?)? };
             Ok(ok(&subscription_json(call, &pubsub.create_subscription(caller, desired)?)))
         }
         (&Method::GET, None) => Ok(ok(&subscription_json(call, &pubsub.get_subscription(caller, &name)?))),
         (&Method::PATCH, None) => {
             let update: UpdateSubscription = call.json()?;
             let mask = mask(call, &update.update_mask);
-            let from = settings::Subscription { name, ..update.subscription };
+            let from = settings::Subscription { name, ..fields::SUBSCRIPTION.read(update.subscription)? };
             Ok(ok(&subscription_json(call, &pubsub.update_subscription(caller, from, &mask)?)))
         }
         (&Method::DELETE, None) => pubsub.delete_subscription(caller, &name).map(|()| ok(&json!({}))),
@@ -238,7 +239,8 @@ fn mask(call: &Call, in_body: &str) -> Vec<String> {
     text.split(',').map(str::trim).filter(|field| !field.is_empty()).map(str::to_owned).collect()
 }
 
-fn message(message: Message) -> Result<PubsubMessage> {
+fn message(sent: Value) -> Result<PubsubMessage> {
+    let message: Message = fields::MESSAGE.read(sent)?;
     let text = message.data.replace('-', "+").replace('_', "/");
     let data = BASE64_STANDARD
         .decode(&text)
@@ -254,9 +256,6 @@ fn message(message: Message) -> Result<PubsubMessage> {
 
 fn received_json(received: &ReceivedMessage) -> Value {
     let mut value = json!({ "ackId": received.ack_id });
-    if received.delivery_attempt > 0 {
-        value["deliveryAttempt"] = json!(received.delivery_attempt);
-    }
     if let Some(message) = &received.message {
         let time = message.publish_time.as_ref().and_then(grpc::time);
         let mut content = json!({
@@ -268,6 +267,9 @@ fn received_json(received: &ReceivedMessage) -> Value {
         }
         if !message.attributes.is_empty() {
             content["attributes"] = json!(message.attributes);
+        }
+        if !message.ordering_key.is_empty() {
+            content["orderingKey"] = json!(message.ordering_key);
         }
         value["message"] = content;
     }

@@ -6,7 +6,7 @@ use jiff::SignedDuration;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{filter::Filter, queue::Backoff, span::Span};
+use super::{fields, filter::Filter, queue::Backoff, span::Span};
 use crate::google::error::{Error, Result};
 
 /// Seven days, how long unacknowledged messages are kept by default.
@@ -32,12 +32,6 @@ pub struct Topic {
     /// Kept and shown only.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub kms_key_name: String,
-    /// Set by the service; ignored when sent.
-    #[serde(skip_serializing)]
-    pub state: Value,
-    /// Set by the service; ignored when sent.
-    #[serde(skip_serializing)]
-    pub satisfies_pzs: Value,
 }
 
 /// Settings of a subscription.
@@ -48,7 +42,7 @@ pub struct Subscription {
     pub name: String,
     /// `projects/P/topics/T`, or `_deleted-topic_`.
     pub topic: String,
-    /// Only the empty one: messages are pulled.
+    /// Always empty: messages are pulled.
     pub push_config: PushConfig,
     /// 10 to 600.
     pub ack_deadline_seconds: i32,
@@ -60,29 +54,17 @@ pub struct Subscription {
     /// Labels.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
-    /// Kept and shown only.
-    #[serde(skip_serializing_if = "std::ops::Not::not")]
-    pub enable_message_ordering: bool,
     /// Absent: 31 days. Empty: never.
     pub expiration_policy: Option<ExpirationPolicy>,
     /// Which messages it gets.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub filter: String,
-    /// Kept and shown only, except that it makes deliveries say their number.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub dead_letter_policy: Option<DeadLetterPolicy>,
     /// How redelivery is put off.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retry_policy: Option<RetryPolicy>,
     /// Refuse stale ack ids.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub enable_exactly_once_delivery: bool,
-    /// Set by the service; ignored when sent.
-    #[serde(skip_serializing)]
-    pub state: Value,
-    /// Set by the service; ignored when sent.
-    #[serde(skip_serializing)]
-    pub topic_message_retention_duration: Value,
 }
 
 /// When an idle subscription goes.
@@ -92,16 +74,6 @@ pub struct ExpirationPolicy {
     /// None for never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl: Option<Span>,
-}
-
-/// Where messages go that fail too often.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default, deny_unknown_fields)]
-pub struct DeadLetterPolicy {
-    /// Topic.
-    pub dead_letter_topic: String,
-    /// 5 to 100.
-    pub max_delivery_attempts: i32,
 }
 
 /// Back-off between redeliveries.
@@ -114,14 +86,9 @@ pub struct RetryPolicy {
     pub maximum_backoff: Option<Span>,
 }
 
-/// Push delivery, which is not here.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct PushConfig {
-    /// Refused unless empty.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub push_endpoint: String,
-}
+/// Push delivery, which there is not.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PushConfig {}
 
 impl Subscription {
     /// The settings with everything filled in that was left out.
@@ -135,11 +102,6 @@ impl Subscription {
             retry.minimum_backoff.get_or_insert(Span::secs(10));
             retry.maximum_backoff.get_or_insert(Span::secs(600));
         }
-        if let Some(dead) = &mut self.dead_letter_policy
-            && dead.max_delivery_attempts == 0
-        {
-            dead.max_delivery_attempts = 5;
-        }
         self
     }
 
@@ -149,9 +111,6 @@ impl Subscription {
     /// 400 for the first rule broken.
     pub fn check(&self) -> Result<()> {
         let invalid = |text: String| Err(Error::invalid(text));
-        if !self.push_config.push_endpoint.is_empty() {
-            return invalid("The laptop cloud does not push messages; leave pushConfig empty.".to_owned());
-        }
         if !(10..=600).contains(&self.ack_deadline_seconds) {
             return invalid(format!(
                 "Invalid ack deadline given: ack_deadline_seconds={}. It must be between 10 and 600 seconds.",
@@ -183,13 +142,6 @@ impl Subscription {
                         .to_owned(),
                 );
             }
-        }
-        if let Some(dead) = &self.dead_letter_policy
-            && !(5..=100).contains(&dead.max_delivery_attempts)
-        {
-            return invalid(
-                "The value for dead_letter_policy.max_delivery_attempts must be between 5 and 100.".to_owned(),
-            );
         }
         check_labels(&self.labels)?;
         self.parsed_filter().map(|_| ())
@@ -238,10 +190,10 @@ impl Subscription {
                 "expirationPolicy.ttl" => {
                     self.expiration_policy = Some(from.expiration_policy.unwrap_or_default());
                 }
-                "deadLetterPolicy" => self.dead_letter_policy.clone_from(&from.dead_letter_policy),
                 "retryPolicy" => self.retry_policy = from.retry_policy,
                 "enableExactlyOnceDelivery" => self.enable_exactly_once_delivery = from.enable_exactly_once_delivery,
-                "pushConfig" => self.push_config = from.push_config.clone(),
+                // It is not set, so it can only be cleared.
+                refused if refused != "enableMessageOrdering" && fields::SUBSCRIPTION.refuses(refused) => {}
                 other => {
                     return Err(Error::invalid(format!(
                         "Invalid update_mask provided in the UpdateSubscriptionRequest: {other} is not a known or \

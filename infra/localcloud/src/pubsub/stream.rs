@@ -88,7 +88,7 @@ async fn deliver(service: &Pubsub, open: &Open, deadline: i32, sender: Sender) {
         let inner = lock(&subscription.inner);
         Some(SubscriptionProperties {
             exactly_once_delivery_enabled: inner.settings.enable_exactly_once_delivery,
-            message_ordering_enabled: inner.settings.enable_message_ordering,
+            message_ordering_enabled: false,
         })
     };
     let answer = |received_messages| proto::StreamingPullResponse {

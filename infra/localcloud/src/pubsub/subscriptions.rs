@@ -215,8 +215,7 @@ impl Pubsub {
         }
         let stale = subscription.ack(ack_ids, self.identity.clock.now());
         self.changed();
-        let strict = lock(&subscription.inner).settings.enable_exactly_once_delivery;
-        refuse_stale(if strict { stale } else { Vec::new() })
+        refuse_stale(stale)
     }
 
     /// Moves ack deadlines; 0 seconds gives the messages back.
@@ -228,8 +227,7 @@ impl Pubsub {
         if !(0..=600).contains(&seconds) {
             return Err(Error::invalid("Invalid ack deadline given: it must be between 0 and 600 seconds."));
         }
-        subscription.modify(ack_ids, seconds, self.identity.clock.now());
-        Ok(())
+        refuse_stale(subscription.modify(ack_ids, seconds, self.identity.clock.now()))
     }
 }
 
@@ -244,7 +242,6 @@ impl Subscription {
     ) -> Vec<proto::ReceivedMessage> {
         let mut inner = lock(&self.inner);
         inner.active = now;
-        let numbered = inner.settings.dead_letter_policy.is_some();
         let lease = SignedDuration::from_secs(i64::from(deadline.unwrap_or(inner.settings.ack_deadline_seconds)));
         let before = inner.queue.next_event(inner.settings.retention());
         let taken = inner.queue.take(holder, max, now.checked_add(lease).unwrap_or(Timestamp::MAX));
@@ -253,38 +250,42 @@ impl Subscription {
         if before != after {
             self.timers.notify_one();
         }
-        taken.into_iter().map(|delivery| received(delivery, numbered)).collect()
+        taken.into_iter().map(received).collect()
     }
 
-    /// Acknowledges; answers the ids that are not of the present delivery.
+    /// Acknowledges; answers the ids that an exactly-once subscription refuses.
     pub(super) fn ack(&self, ack_ids: &[String], now: Timestamp) -> Vec<String> {
         let mut inner = lock(&self.inner);
         inner.active = now;
-        let stale = inner.queue.ack(ack_ids);
+        let strict = inner.settings.enable_exactly_once_delivery;
+        let stale = inner.queue.ack(ack_ids, strict);
         drop(inner);
         self.wake.notify_waiters();
         stale
     }
 
-    /// Moves deadlines.
-    pub(super) fn modify(&self, ack_ids: &[String], seconds: i32, now: Timestamp) {
+    /// Moves deadlines; answers as [`Self::ack`].
+    pub(super) fn modify(&self, ack_ids: &[String], seconds: i32, now: Timestamp) -> Vec<String> {
         let until = now.checked_add(SignedDuration::from_secs(i64::from(seconds))).unwrap_or(Timestamp::MAX);
         let mut inner = lock(&self.inner);
         let backoff = inner.settings.backoff();
-        inner.queue.modify(ack_ids, until, now, backoff);
+        let stale = inner.queue.modify(ack_ids, until, now, backoff);
+        let strict = inner.settings.enable_exactly_once_delivery;
         drop(inner);
         if seconds == 0 {
             self.wake.notify_waiters();
         }
         self.timers.notify_one();
+        if strict { stale } else { Vec::new() }
     }
 }
 
-fn received(delivery: Delivery, numbered: bool) -> proto::ReceivedMessage {
+fn received(delivery: Delivery) -> proto::ReceivedMessage {
     proto::ReceivedMessage {
         ack_id: delivery.ack_id,
         message: Some(delivery.message.content.clone()),
-        delivery_attempt: if numbered { delivery.attempt } else { 0 },
+        // Only a dead-letter policy counts attempts.
+        delivery_attempt: 0,
     }
 }
 

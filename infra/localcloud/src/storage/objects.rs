@@ -88,6 +88,7 @@ impl Storage {
         let mut bucket = write(&found);
         // Again, now that nobody else can write.
         self.check_overwrite(caller, &to, &bucket)?;
+        self.count_write(&to.bucket, &to.name)?;
         let now = self.identity.clock.now();
         let mut attributes = to.attributes;
         if attributes.storage_class.is_empty() {
@@ -146,6 +147,7 @@ impl Storage {
             return Err(self.no_object(caller, &from.bucket, &from.name));
         };
         from.preconditions.check(Some(&object), false)?;
+        self.count_write(&from.bucket, &from.name)?;
         bucket.objects.remove(&from.name);
         let notifications = bucket.notifications.clone();
         drop(bucket);
@@ -166,6 +168,7 @@ impl Storage {
         from.preconditions.check(Some(&object), false)?;
         let mut changed = Object::clone(&object);
         changed.attributes.patch(patch)?;
+        self.count_write(&from.bucket, &from.name)?;
         changed.metageneration += 1;
         changed.updated = self.identity.clock.now();
         let changed = Arc::new(changed);

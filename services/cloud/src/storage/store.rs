@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, str::FromStr as _, time::Duration};
 
 use anyhow::Context as _;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use contract::{Outcome, labels};
 use futures::{StreamExt as _, TryStreamExt as _};
 use google_cloud_gax::{error::rpc::Code, paginator::ItemPaginator as _, retry_policy::RetryPolicyExt as _};
@@ -123,29 +123,10 @@ impl Store {
         object: &str,
         generation: Option<i64>,
     ) -> anyhow::Result<Option<(Object, Bytes)>> {
-        let context = || format!("read gs://{bucket}/{object}");
-        let mut request = self.storage.read_object(full(bucket), object);
-        if let Some(generation) = generation {
-            request = request.set_generation(generation);
-        }
-        let mut response = match request.send().await {
-            Err(error) if is_not_found(&error) => return Ok(None),
-            response => response.with_context(context)?,
-        };
-        let highlights = response.object();
-        let described = Object {
-            name: object.to_owned(),
-            generation: highlights.generation,
-            size: highlights.size,
-            created: None,
-            content_type: highlights.content_type,
-            metadata: BTreeMap::new(),
-        };
-        let mut contents = BytesMut::with_capacity(usize::try_from(described.size).unwrap_or_default());
-        while let Some(chunk) = response.next().await {
-            contents.extend_from_slice(&chunk.with_context(context)?);
-        }
-        Ok(Some((described, contents.freeze())))
+        let Some(mut contents) = self.open_generation(bucket, object, generation).await? else { return Ok(None) };
+        let bytes = contents.all(usize::MAX).await?.unwrap_or_default();
+        let size = i64::try_from(bytes.len()).unwrap_or(i64::MAX);
+        Ok(Some((Object { size, ..contents.object }, bytes)))
     }
 
     /// Writes an object unless there is one of that name (`ifGenerationMatch=0`).

@@ -10,6 +10,7 @@ use google_cloud_storage::streaming_source::{SizeHint, StreamingSource};
 use tokio::sync::Mutex;
 
 use super::{
+    gzip::Decoder,
     store::{Object, Properties, Store, Written, full, is_not_found, written_once},
     upload::Fingerprint,
 };
@@ -17,6 +18,8 @@ use super::{
 /// Bytes that are kept until Cloud Storage has confirmed them, so that an upload can continue after a broken
 /// connection. A multiple of 256 KiB.
 const WINDOW: usize = 2 * 1024 * 1024;
+/// Bytes of a compressed object that are decompressed at once, which gives at most about a thousand times as many.
+const PIECE: usize = 16 * 1024;
 
 /// Bytes that can be read only once. Clones are the same stream.
 #[derive(Clone)]
@@ -77,9 +80,12 @@ impl StreamingSource for Incoming {
 
 /// An object that was opened for reading.
 pub struct Contents {
-    /// Its description, without custom metadata.
+    /// Its description, without custom metadata; the size is that of the stored bytes.
     pub object: Object,
     response: google_cloud_storage::read_object::ReadObjectResponse,
+    decoder: Decoder,
+    /// Stored bytes that are not decoded yet.
+    stored: Bytes,
     context: String,
 }
 
@@ -93,21 +99,44 @@ impl Contents {
     /// The next piece; `None` at the end.
     ///
     /// # Errors
-    /// When the service cannot be reached any more.
+    /// When the service cannot be reached any more, or what is stored compressed is damaged.
     pub async fn next(&mut self) -> Option<anyhow::Result<Bytes>> {
-        Some(self.response.next().await?.with_context(|| self.context.clone()))
+        self.try_next().await.with_context(|| self.context.clone()).transpose()
     }
 
-    /// All of it.
+    async fn try_next(&mut self) -> anyhow::Result<Option<Bytes>> {
+        const DAMAGED: &str = "decompress it, as its content encoding says; write it again, or without that encoding";
+        loop {
+            if self.stored.is_empty() {
+                let Some(stored) = self.response.next().await.transpose()? else {
+                    let last = self.decoder.finish().context(DAMAGED)?;
+                    return Ok(Some(last).filter(|last| !last.is_empty()));
+                };
+                self.stored = stored;
+            }
+            let piece = self.stored.split_to(self.stored.len().min(PIECE));
+            let file = self.decoder.decode(piece).context(DAMAGED)?;
+            if !file.is_empty() {
+                return Ok(Some(file));
+            }
+        }
+    }
+
+    /// All of it; `None` when it has more than `most` bytes.
     ///
     /// # Errors
     /// As [`Contents::next`].
-    pub async fn all(&mut self) -> anyhow::Result<Bytes> {
-        let mut all = BytesMut::with_capacity(usize::try_from(self.object.size).unwrap_or_default());
-        while let Some(bytes) = self.next().await {
-            all.extend_from_slice(&bytes?);
+    pub async fn all(&mut self, most: usize) -> anyhow::Result<Option<Bytes>> {
+        let size = usize::try_from(self.object.size).unwrap_or(usize::MAX);
+        let mut all = BytesMut::with_capacity(if size <= most { size } else { 0 });
+        while size <= most {
+            match self.next().await.transpose()? {
+                Some(bytes) if all.len() + bytes.len() > most => break,
+                Some(bytes) => all.extend_from_slice(&bytes),
+                None => return Ok(Some(all.freeze())),
+            }
         }
-        Ok(all.freeze())
+        Ok(None)
     }
 }
 
@@ -149,10 +178,9 @@ impl Store {
         let request = self.control.list_objects().set_parent(full(bucket)).set_prefix(object).set_page_size(1);
         let first = request.by_item().next().await.transpose();
         let first = first.with_context(|| format!("list gs://{bucket}/{object}"))?;
-        Ok(first.filter(|first| first.name == object).map(|first| {
-            let crc32c = first.checksums.and_then(|checksums| checksums.crc32c);
-            let fingerprint = Fingerprint { generation: first.generation, size: first.size, crc32c };
-            (fingerprint, first.metadata.into_iter().collect())
+        Ok(first.filter(|first| first.name == object).map(|mut first| {
+            let metadata = std::mem::take(&mut first.metadata).into_iter().collect();
+            (Fingerprint::stored(first), metadata)
         }))
     }
 
@@ -161,8 +189,21 @@ impl Store {
     /// # Errors
     /// When access is denied or the service cannot be reached.
     pub async fn open(&self, bucket: &str, object: &str) -> anyhow::Result<Option<Contents>> {
+        self.open_generation(bucket, object, None).await
+    }
+
+    pub(super) async fn open_generation(
+        &self,
+        bucket: &str,
+        object: &str,
+        generation: Option<i64>,
+    ) -> anyhow::Result<Option<Contents>> {
         let context = format!("read gs://{bucket}/{object}");
-        let response = match self.storage.read_object(full(bucket), object).send().await {
+        let mut request = self.storage.read_object(full(bucket), object);
+        if let Some(generation) = generation {
+            request = request.set_generation(generation);
+        }
+        let response = match request.send().await {
             Err(error) if is_not_found(&error) => return Ok(None),
             response => response.with_context(|| context.clone())?,
         };
@@ -175,6 +216,7 @@ impl Store {
             content_type: highlights.content_type,
             metadata: BTreeMap::new(),
         };
-        Ok(Some(Contents { object, response, context }))
+        let decoder = Decoder::new(&highlights.content_encoding);
+        Ok(Some(Contents { object, response, decoder, stored: Bytes::new(), context }))
     }
 }

@@ -4,7 +4,10 @@ use std::{io::Read as _, path::Path};
 
 use anyhow::Context as _;
 
-use super::store::{Properties, Store, Written, full, is_failed_precondition, is_not_found};
+use super::{
+    gzip::GZIP,
+    store::{Properties, Store, Written, full, is_failed_precondition, is_not_found},
+};
 
 /// Bytes of a file that are hashed at a time.
 const CHUNK: usize = 256 * 1024;
@@ -18,6 +21,20 @@ pub struct Fingerprint {
     pub size: i64,
     /// CRC32C of the contents, when the service reports it.
     pub crc32c: Option<u32>,
+    /// Both are of a compressed form of the contents.
+    pub compressed: bool,
+}
+
+impl Fingerprint {
+    /// The fingerprint of the stored bytes.
+    pub(super) fn stored(object: google_cloud_storage::model::Object) -> Self {
+        Self {
+            generation: object.generation,
+            size: object.size,
+            crc32c: object.checksums.and_then(|checksums| checksums.crc32c),
+            compressed: object.content_encoding == GZIP,
+        }
+    }
 }
 
 impl Store {
@@ -47,7 +64,8 @@ impl Store {
         }
     }
 
-    /// The fingerprint of an object's live generation and its custom metadata; `None` when there is no such object.
+    /// The fingerprint of the contents of an object's live generation and its custom metadata; `None` when there is no
+    /// such object. One that is stored compressed is read for it.
     ///
     /// # Errors
     /// When access is denied or the service cannot be reached.
@@ -56,18 +74,24 @@ impl Store {
         bucket: &str,
         object: &str,
     ) -> anyhow::Result<Option<(Fingerprint, std::collections::BTreeMap<String, String>)>> {
-        match self.control.get_object().set_bucket(full(bucket)).set_object(object).send().await {
-            Ok(object) => Ok(Some((
-                Fingerprint {
-                    generation: object.generation,
-                    size: object.size,
-                    crc32c: object.checksums.and_then(|checksums| checksums.crc32c),
-                },
-                object.metadata.into_iter().collect(),
-            ))),
-            Err(error) if is_not_found(&error) => Ok(None),
-            Err(error) => Err(error).with_context(|| format!("describe gs://{bucket}/{object}")),
+        let mut found = match self.control.get_object().set_bucket(full(bucket)).set_object(object).send().await {
+            Err(error) if is_not_found(&error) => return Ok(None),
+            found => found.with_context(|| format!("describe gs://{bucket}/{object}"))?,
+        };
+        let metadata = std::mem::take(&mut found.metadata).into_iter().collect();
+        let stored = Fingerprint::stored(found);
+        if !stored.compressed {
+            return Ok(Some((stored, metadata)));
         }
+        let Some(mut contents) = self.open_generation(bucket, object, Some(stored.generation)).await? else {
+            return Ok(None);
+        };
+        let (mut size, mut crc32c) = (0_i64, 0);
+        while let Some(bytes) = contents.next().await.transpose()? {
+            size += i64::try_from(bytes.len()).unwrap_or_default();
+            crc32c = crc32c::crc32c_append(crc32c, &bytes);
+        }
+        Ok(Some((Fingerprint { size, crc32c: Some(crc32c), compressed: false, ..stored }, metadata)))
     }
 }
 

@@ -30,6 +30,13 @@ pub(super) fn check_same(
     written: &BTreeMap<String, String>,
     ours: (i64, u32),
 ) -> Result<(), Differs> {
+    if existing.compressed {
+        return Err(Differs(format!(
+            "session {} already has an input of this name that is stored compressed (gs://{}/{}), so that it cannot be \
+             compared with yours; choose another session or another name",
+            work.session, work.identity.bucket, work.identity.object
+        )));
+    }
     if !is_same(existing, ours) {
         return Err(Differs(format!(
             "session {} already has another input of this name, with other contents \

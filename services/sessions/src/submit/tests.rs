@@ -92,7 +92,7 @@ fn same_bytes_are_told_by_size_and_checksum() {
     let ours = crc32c_of_file(&folder).unwrap();
     std::fs::remove_file(&folder).unwrap();
     assert_eq!(ours, (9, 0xe306_9283));
-    let there = |size, crc32c| Fingerprint { generation: 1, size, crc32c };
+    let there = |size, crc32c| Fingerprint { generation: 1, size, crc32c, compressed: false };
     assert!(compare::is_same(&there(9, Some(0xe306_9283)), ours));
     assert!(!compare::is_same(&there(9, Some(1)), ours));
     assert!(!compare::is_same(&there(8, None), ours));

@@ -33,7 +33,9 @@ fn a_lease_that_ends_makes_the_message_ready_again() {
     // An id of the first delivery no longer moves the deadline, yet it still acknowledges.
     queue.modify(&acks(&first), at(600), at(11), None);
     assert_eq!(queue.next_event(DAY), Some(at(20)));
-    assert_eq!(queue.ack(&acks(&first)), acks(&first));
+    assert_eq!(queue.ack(&acks(&first), true), acks(&first));
+    assert_eq!(queue.len(), 1, "with exactly-once delivery it does not");
+    assert!(queue.ack(&acks(&first), false).is_empty());
     assert!(queue.is_empty());
     assert_eq!(queue.next_event(DAY), None);
 }
@@ -75,7 +77,7 @@ fn a_receiver_gets_no_more_than_it_may_hold() {
     assert!(queue.take(Some(1), 100, at(10)).is_empty());
     // Bytes may be exceeded by the last message only.
     assert_eq!(queue.take(Some(2), 100, at(10)).len(), 3);
-    queue.ack(&acks(&first)[..2]);
+    queue.ack(&acks(&first)[..2], false);
     assert_eq!(queue.take(Some(1), 100, at(10)).len(), 2);
     // What a receiver held when it left stays leased.
     queue.close(1);
@@ -98,7 +100,7 @@ fn nonsense_ids_change_nothing() {
     let mut queue = Queue::default();
     queue.push(message(1, 0));
     let bad = ["", ":", "x:1", "1:x", "9:1"].map(str::to_owned);
-    assert_eq!(queue.ack(&bad).len(), 5);
-    queue.modify(&bad, at(1), at(0), None);
+    assert_eq!(queue.ack(&bad, true).len(), 5);
+    assert_eq!(queue.modify(&bad, at(1), at(0), None).len(), 5);
     assert_eq!(queue.len(), 1);
 }

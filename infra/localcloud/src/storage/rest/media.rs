@@ -1,10 +1,13 @@
-//! Data in and out over HTTP: uploads of the three kinds, downloads with ranges.
+//! Data in and out over HTTP: uploads of the three kinds, downloads with ranges, decompressed where Google does so.
+
+use std::{convert::Infallible, io::Read as _};
 
 use axum::{
     body::Body,
     response::{IntoResponse as _, Response},
 };
 use bytes::Bytes;
+use flate2::read::MultiGzDecoder;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use serde_json::{Value, json};
 
@@ -103,6 +106,9 @@ impl Storage {
             }
             Err(error) => return Err(error),
         };
+        if let Some(file) = transcoded(call, &object) {
+            return Ok(transcoded_answer(call, &object, file));
+        }
         let size = object.data.len() as u64;
         let desired = call.header("range").and_then(|text| read_range(text, size));
         let (status, data, range) = match desired {
@@ -127,6 +133,38 @@ impl Storage {
         response.headers_mut().extend(headers);
         Ok(response)
     }
+}
+
+/// The file in an object that is stored compressed, where Cloud Storage decompresses it: the data is gzip and the
+/// metadata says so, and neither the request accepts gzip nor the metadata forbids to transform it
+/// (<https://cloud.google.com/storage/docs/transcoding>).
+fn transcoded(call: &Call, object: &Object) -> Option<Vec<u8>> {
+    let attributes = &object.attributes;
+    let accepts_gzip = call.header("accept-encoding").is_some_and(|accepted| {
+        accepted.split(',').any(|coding| {
+            let (name, quality) = coding.split_once(';').unwrap_or((coding, ""));
+            name.trim().eq_ignore_ascii_case("gzip") && !matches!(quality.trim(), "q=0" | "q=0.0")
+        })
+    });
+    if attributes.content_encoding != "gzip" || accepts_gzip || attributes.cache_control.contains("no-transform") {
+        return None;
+    }
+    let mut file = Vec::new();
+    MultiGzDecoder::new(&object.data[..]).read_to_end(&mut file).is_ok().then_some(file)
+}
+
+/// The whole file, whatever range is asked for, of unknown length. The hashes stay those of the stored bytes.
+fn transcoded_answer(call: &Call, object: &Object, file: Vec<u8>) -> Response {
+    let pieces = futures::stream::iter([Ok::<_, Infallible>(Bytes::from(file))]);
+    let body = if call.method == Method::HEAD { Body::empty() } else { Body::from_stream(pieces) };
+    let mut response = (StatusCode::OK, body).into_response();
+    let headers = response.headers_mut();
+    headers.extend(object_headers(object));
+    headers.remove(header::CONTENT_ENCODING);
+    headers.remove(header::ACCEPT_RANGES);
+    headers.insert(header::WARNING, HeaderValue::from_static("214 UploadServer gunzipped"));
+    headers.insert("x-guploader-response-body-transformations", HeaderValue::from_static("gunzipped"));
+    response
 }
 
 /// First and last byte of a range header: none for a header to ignore, an inner none for one that cannot be met.

@@ -240,7 +240,6 @@ async fn rules_and_refusals_have_googles_shapes() {
         ("subscriptions/work", json!({ "topic": topic("work"), "messageRetentionDuration": "60s" })),
         ("subscriptions/work", json!({ "topic": topic("work"), "filter": "nonsense" })),
         ("subscriptions/work", json!({ "topic": topic("work"), "retryPolicy": { "minimumBackoff": "601s" } })),
-        ("subscriptions/work", json!({ "topic": topic("work"), "pushConfig": { "pushEndpoint": "http://x" } })),
     ] {
         assert_eq!(create(&rest, &google, path, body.clone()).await.0, 400, "{path} {body}");
     }
@@ -311,4 +310,58 @@ async fn a_backlog_of_thousands_passes_quickly() {
     until(|| google.pubsub().backlog(&subscription("work")).unwrap().messages == 0).await;
     println!("{MESSAGES} published in {published:?}, received and acknowledged in {:?}", began.elapsed());
     within(stream.shutdown_token().shutdown()).await;
+}
+
+#[tokio::test]
+async fn a_field_without_effect_here_is_refused_by_name_and_ordering_keys_pass_through() {
+    let google = google().await;
+    let rest = Rest::operator(&google);
+    create(&rest, &google, "topics/work", json!({})).await;
+    let refused = json!({
+        "bigqueryConfig": { "table": "p.d.t" },
+        "cloudStorageConfig": { "bucket": "b" },
+        "deadLetterPolicy": { "deadLetterTopic": topic("work") },
+        "detached": true,
+        "enableMessageOrdering": true,
+        "pushConfig": { "pushEndpoint": "http://x" },
+    });
+    for (name, value) in refused.as_object().unwrap() {
+        let (status, answer) =
+            create(&rest, &google, "subscriptions/work", json!({ "topic": topic("work"), name: value })).await;
+        let error = &answer["error"];
+        assert_eq!((status, &error["status"]), (501, &json!("UNIMPLEMENTED")), "{name}: {answer}");
+        assert!(error["message"].as_str().unwrap().contains(&format!("Subscription.{name}")), "{answer}");
+    }
+    let unset = json!({ "topic": topic("work"), "deadLetterPolicy": null, "pushConfig": { "pushEndpoint": "" },
+        "enableMessageOrdering": false, "state": "ACTIVE", "enableExactlyOnceDelivery": true });
+    let (status, made) = create(&rest, &google, "subscriptions/work", unset).await;
+    assert_eq!((status, &made["pushConfig"]), (200, &json!({})), "{made}");
+    let one = format!("{}/v1/{}", google.endpoints().pubsub, subscription("work"));
+    let patch = |mask: &str, value: Value| json!({ "subscription": value, "updateMask": mask });
+    let cleared = patch("deadLetterPolicy", json!({}));
+    assert_eq!(rest.try_call("PATCH", &one, Some(cleared)).await.0, 200);
+    let set = patch("deadLetterPolicy", json!({ "deadLetterPolicy": { "deadLetterTopic": topic("work") } }));
+    assert_eq!(rest.try_call("PATCH", &one, Some(set)).await.0, 501);
+    assert_eq!(rest.try_call("PATCH", &one, Some(patch("enableMessageOrdering", json!({})))).await.0, 400);
+    let schema = json!({ "schemaSettings": { "schema": "projects/p/schemas/s" } });
+    assert_eq!(create(&rest, &google, "topics/checked", schema).await.0, 501);
+
+    let url = format!("{}/v1/{}:publish", google.endpoints().pubsub, topic("work"));
+    let keys = |keys: &[&str]| -> Value {
+        let messages: Vec<Value> = keys.iter().map(|key| json!({ "data": "eA==", "orderingKey": key })).collect();
+        json!({ "messages": messages })
+    };
+    let long = "k".repeat(1025);
+    for bad in [keys(&["a", "b"]), keys(&["a", ""]), keys(&[&long]), json!({ "messages": [{ "dta": "eA==" }] })] {
+        assert_eq!(rest.try_call("POST", &url, Some(bad)).await.0, 400);
+    }
+    rest.post(&url, keys(&["a", "a"])).await;
+    let taken = pull_some(&rest, &google, "work").await;
+    assert_eq!(taken[0]["message"]["orderingKey"], "a");
+    // With exactly-once delivery, an id that does not count any more is refused, and moves no deadline.
+    let stale = json!({ "ackIds": ["1:1"], "ackDeadlineSeconds": 20 });
+    for verb in ["acknowledge", "modifyAckDeadline"] {
+        let (status, answer) = rest.try_call("POST", &format!("{one}:{verb}"), Some(stale.clone())).await;
+        assert_eq!((status, &answer["error"]["status"]), (400, &json!("FAILED_PRECONDITION")), "{verb}");
+    }
 }

@@ -4,7 +4,11 @@ use base64::{Engine as _, prelude::BASE64_STANDARD};
 use google_cloud_gax::error::rpc::Code;
 use google_cloud_storage::model::Object;
 use google_cloud_storage::model_ext::ReadRange;
-use localcloud::google::{Google, Options};
+use localcloud::{
+    clock::Clock,
+    google::{Google, Options},
+    storage::WriteRates,
+};
 use serde_json::{Value, json};
 
 use crate::google::support::{BUCKET, Clients, PROJECT, Rest, account, bucket, google, pod_token, start, within};
@@ -327,4 +331,103 @@ async fn everything_survives_a_restart() {
     assert!(newer["generation"].as_str() > object["generation"].as_str());
     google.stop().await;
     assert_eq!(std::fs::read_dir(folder.path().join("objects")).unwrap().count(), 1);
+}
+
+#[tokio::test]
+async fn what_is_stored_compressed_is_served_as_the_file_unless_the_request_or_the_metadata_forbid_it() {
+    use std::io::Write as _;
+
+    let google = google().await;
+    bucket(&google, vec![]).await;
+    let file = b"the file itself, ".repeat(100);
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    encoder.write_all(&file).unwrap();
+    let stored = encoder.finish().unwrap();
+    let clients = Clients::operator(&google).await;
+    let write = async |object: &str, data: &[u8], cache_control: &str| {
+        let request = clients.storage.write_object(name(), object, bytes::Bytes::copy_from_slice(data));
+        within(request.set_content_encoding("gzip").set_cache_control(cache_control).send_buffered()).await.unwrap()
+    };
+    let written = write("packed", &stored, "").await;
+    write("kept", &stored, "no-transform").await;
+    write("lies", b"this is not gzip", "").await;
+    let http = reqwest::Client::new();
+    let read = async |path: &str, accept: &str, range: &str| {
+        let url = format!("{}/{path}?alt=media", google.endpoints().storage);
+        let mut request = http.get(url).bearer_auth(google.operator_token()).header("accept-encoding", accept);
+        if !range.is_empty() {
+            request = request.header("range", range);
+        }
+        let response = within(request.send()).await.unwrap();
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        let text = |name: &str| headers.get(name).map(|value| value.to_str().unwrap().to_owned());
+        let shown = ["content-encoding", "content-length", "warning"].map(text);
+        assert_eq!(text("x-goog-stored-content-encoding").unwrap(), "gzip", "{path}");
+        (
+            status,
+            shown,
+            text("x-goog-stored-content-length").unwrap(),
+            text("x-goog-hash").unwrap(),
+            response.bytes().await.unwrap(),
+        )
+    };
+    let gunzipped = [None, None, Some("214 UploadServer gunzipped".to_owned())];
+    let as_it_is = |length: usize| [Some("gzip".to_owned()), Some(length.to_string()), None];
+    let length = stored.len();
+    let packed = format!("storage/v1/b/{BUCKET}/o/packed");
+    let crc32c = BASE64_STANDARD.encode(written.checksums.unwrap().crc32c.unwrap().to_be_bytes());
+    for path in [packed.clone(), format!("download/{packed}")] {
+        for (accept, range) in [("identity", ""), ("identity", "bytes=5-9"), ("gzip;q=0", "")] {
+            let (status, headers, stored_length, hash, body) = read(&path, accept, range).await;
+            assert_eq!((status, &headers, stored_length), (200, &gunzipped, length.to_string()), "{accept} {range}");
+            assert!(hash.contains(&format!("crc32c={crc32c}")) && body == file, "{hash}");
+        }
+        let (status, headers, .., body) = read(&path, "deflate, gzip", "").await;
+        assert_eq!((status, headers), (200, as_it_is(length)));
+        assert!(body == stored);
+        let (status, headers, .., body) = read(&path, "gzip", "bytes=5-9").await;
+        assert_eq!((status, headers, &body[..]), (206, as_it_is(5), &stored[5..10]));
+    }
+    let (_, headers, .., body) = read(&packed.replace("packed", "kept"), "identity", "").await;
+    assert!(headers == as_it_is(length) && body == stored);
+    let (_, headers, .., body) = read(&packed.replace("packed", "lies"), "identity", "").await;
+    assert_eq!((headers, &body[..]), (as_it_is(16), &b"this is not gzip"[..]));
+}
+
+#[tokio::test]
+async fn a_bucket_and_a_name_take_so_many_writes_a_second_where_that_is_limited() {
+    let clock = Clock::default();
+    let write_rates = Some(WriteRates { per_bucket: 3 });
+    let google = start(Options { write_rates, clock: clock.clone(), ..Options::new(PROJECT) }).await;
+    bucket(&google, vec![]).await;
+    let rest = Rest::operator(&google);
+    let one = format!("{}/storage/v1/b/{BUCKET}/o/a", google.endpoints().storage);
+    let second = std::time::Duration::from_secs(1);
+    assert_eq!(upload(&rest, &google, "a", "").await.0, 200);
+    let patch = json!({ "metadata": { "k": "v" } });
+    for (method, body) in [("DELETE", None), ("PATCH", Some(patch.clone()))] {
+        let (status, answer) = rest.try_call(method, &one, body).await;
+        let item = &answer["error"]["errors"][0];
+        assert_eq!(
+            (status, &item["reason"], &item["domain"]),
+            (429, &json!("rateLimitExceeded"), &json!("usageLimits"))
+        );
+        assert!(
+            item["message"].as_str().unwrap().starts_with(&format!("The object {BUCKET}/a exceeded the rate limit"))
+        );
+    }
+    clock.advance(second);
+    assert_eq!(rest.try_call("PATCH", &one, Some(patch)).await.0, 200);
+    clock.advance(second);
+    assert_eq!(rest.try_call("DELETE", &one, None).await.0, 204);
+    // What is refused anyway is no write.
+    assert_eq!(upload(&rest, &google, "b", "&ifGenerationMatch=7").await.0, 412);
+    clock.advance(second);
+    let mut statuses = Vec::new();
+    for name in ["b", "c", "d", "e"] {
+        statuses.push(upload(&rest, &google, name, "").await.0);
+    }
+    assert_eq!(statuses, [200, 200, 200, 503]);
+    let refused = google.storage().refused_writes();
+    assert_eq!((refused.of_names, refused.of_buckets), (2, 1));
 }

@@ -109,3 +109,36 @@ async fn logs_are_followed_to_the_end() {
     assert!(time.parse::<jiff::Timestamp>().is_ok() && text == "one", "{stamped}");
     lab.kubernetes.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_long_line_is_kept_in_parts_and_given_as_a_kubelet_does() {
+    const PART: usize = 16 * 1024;
+    let lab = Lab::new().await;
+    let line = |length: usize| format!("head -c {length} /dev/zero | tr '\\0' x; echo");
+    let script = format!("echo first; {}; {}; printf last", line(PART), line(2 * PART + 7));
+    lab.job("long", &script, json!({})).await;
+    lab.until_job("long", |job| job.status.as_ref().is_some_and(|status| status.succeeded == Some(1))).await;
+    let name = lab.job_pods("long").await.remove(0).metadata.name.unwrap();
+    let read = async |parameters: LogParams| lab.pods().logs(&name, &parameters).await;
+    let whole = format!("first\n{}\n{}\nlast\n", "x".repeat(PART), "x".repeat(2 * PART + 7));
+    assert!(read(LogParams::default()).await.unwrap() == whole, "the parts of a line are one line");
+    let tail = |lines: i64| LogParams { tail_lines: Some(lines), ..LogParams::default() };
+    assert_eq!(read(tail(2)).await.unwrap(), "xxxxxxx\nlast\n", "the last part of a line counts as a line");
+    assert_eq!(read(tail(3)).await.unwrap().len(), PART + "xxxxxxx\nlast\n".len());
+    let limit = LogParams { limit_bytes: Some(i64::try_from(PART).unwrap() + 10), ..LogParams::default() };
+    assert!(read(limit).await.unwrap() == whole[..PART + 10]);
+
+    // Only the first part has a time, and so has what is read first, but not the rest of a line that was left out.
+    let stamped = |parameters| LogParams { timestamps: true, ..parameters };
+    let lines = read(stamped(LogParams::default())).await.unwrap();
+    let (times, texts): (Vec<_>, Vec<_>) = lines.lines().map(|line| line.split_once(' ').unwrap()).unzip();
+    assert!(texts.join("\n") + "\n" == whole);
+    assert!(times.iter().all(|time| time.parse::<jiff::Timestamp>().is_ok()) && times.is_sorted(), "{times:?}");
+    let rest = read(stamped(tail(2))).await.unwrap();
+    assert!(rest.lines().all(|line| line.split_once(' ').unwrap().0.parse::<jiff::Timestamp>().is_ok()), "{rest}");
+    for refused in [tail(-1), LogParams { limit_bytes: Some(0), ..LogParams::default() }] {
+        let error = read(refused).await.unwrap_err();
+        assert!(matches!(&error, kube::Error::Api(status) if status.code == 422), "{error}");
+    }
+    lab.kubernetes.stop().await;
+}

@@ -1,12 +1,11 @@
 //! Follows logs: finds new pods, and reads each log to its end.
 
-use std::{cmp::Ordering, collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use cloud::shutdown;
 use contract::{config::Business, exit};
 use futures::AsyncBufReadExt as _;
-use inspect::cluster;
-use jiff::Timestamp;
+use inspect::cluster::{self, Position};
 use k8s_openapi::api::core::v1::Pod;
 use tokio::{sync::mpsc, task::JoinSet};
 
@@ -118,9 +117,9 @@ impl Reader {
     /// last line.
     async fn read_to_end(&self, lines: &mpsc::Sender<Line>) -> anyhow::Result<()> {
         let Self { client, business, pod, tail, job } = self;
-        let mut position = Position::default();
+        let mut position = Position::before_last(*tail);
         loop {
-            let opened = cluster::log_stream_since(client, &business.namespace, pod, *tail, position.since()).await;
+            let opened = cluster::log_stream(client, &business.namespace, pod, &mut position).await;
             if let Ok(mut stream) = opened {
                 let mut line = Vec::new();
                 while let Ok(1..) = stream.read_until(b'\n', &mut line).await {
@@ -148,76 +147,10 @@ impl Reader {
     }
 }
 
-/// How far a log was read. Each line starts with its time; lines of the same time are counted.
-#[derive(Debug, Default)]
-struct Position {
-    time: String,
-    /// Lines of that time that were returned.
-    returned: usize,
-    /// Lines of that time since the log was opened.
-    seen: usize,
-    drained: bool,
-}
-
-impl Position {
-    /// The time to read from. The API server takes whole seconds, so some lines come twice.
-    fn since(&mut self) -> Option<Timestamp> {
-        self.seen = 0;
-        self.time.parse().ok()
-    }
-
-    /// The text of a line, unless it was returned before.
-    fn next_text<'a>(&mut self, line: &'a str) -> Option<&'a str> {
-        let (time, text) = line.split_once(' ').unwrap_or((line, ""));
-        let (Ok(at), last) = (time.parse::<Timestamp>(), self.time.parse::<Timestamp>().ok()) else {
-            // No time: this is the rest of a very long line.
-            return Some(line);
-        };
-        match last.map(|last| at.cmp(&last)) {
-            Some(Ordering::Less) => return None,
-            Some(Ordering::Equal) => {
-                self.seen += 1;
-                if self.seen <= self.returned {
-                    return None;
-                }
-                self.returned = self.seen;
-            }
-            Some(Ordering::Greater) | None => {
-                time.clone_into(&mut self.time);
-                (self.returned, self.seen) = (1, 1);
-            }
-        }
-        Some(text)
-    }
-}
-
 /// Whether a requested Job waits, or has a Kubernetes Job without an outcome.
 async fn is_active(context: &Context, business: &Business, args: &Args) -> anyhow::Result<bool> {
     let quiet = Output::default().errors_only();
     let jobs = view::jobs(context, business, args.session.as_deref(), &quiet).await?;
     let is_requested = |job: &str| args.job.as_deref().is_none_or(|wanted| wanted == job);
     Ok(jobs.iter().any(|job| is_requested(&job.job) && job.outcome.is_none()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_log_that_is_opened_again_goes_on_behind_its_last_line() {
-        let lines = |count: usize| -> Vec<String> {
-            let all = ["01.5Z a", "01.5Z b", "02.25Z c", "02.25Z d", "02.25Z e", "03Z f"];
-            all[..count].iter().map(|line| format!("2026-01-01T00:00:{line}")).collect()
-        };
-        let mut position = Position::default();
-        let read = |position: &mut Position, from: usize, count: usize| -> String {
-            assert_eq!(position.since().is_some(), from > 0);
-            lines(count)[from..].iter().filter_map(|line| position.next_text(line)).collect()
-        };
-        assert_eq!(read(&mut position, 0, 4), "abcd");
-        // From the whole second on, as the API server counts.
-        assert_eq!(read(&mut position, 2, 5), "e");
-        assert_eq!(read(&mut position, 2, 6), "f");
-        assert_eq!(position.next_text("rest of a line"), Some("rest of a line"));
-    }
 }
