@@ -75,6 +75,7 @@ impl Google {
             unbilled: options.unbilled,
             quotas: options.quotas.clone(),
             no_default_network: options.no_default_network,
+            neighbour: options.neighbour.clone(),
         }));
         let pubsub = Pubsub::new(identity.clone(), options.enforce_apis);
         let storage = Storage::new(identity.clone(), pubsub.clone(), &options.location, options.enforce_apis);
@@ -146,6 +147,7 @@ impl Google {
             orgpolicy: identity_base.clone(),
             cloudbilling: identity_base.clone(),
             compute: identity_base.clone(),
+            cloudkms: identity_base.clone(),
             oauth2: identity_base,
         };
         let google = Self {
