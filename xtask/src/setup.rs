@@ -147,8 +147,10 @@ pub(crate) async fn preflight(
         return Ok(());
     }
     let findings = preflight::check(environment, cloud, Some(plan)).await;
-    // A quota may have been raised, or be enough for today's load: a warning is enough.
-    for found in findings.iter().filter(|found| !found.fine && !found.needed && found.what.starts_with("quota")) {
+    // A quota may have been raised, or be enough for today's load, and a role may be granted where we may not look: a
+    // warning is enough.
+    let is_warned = |what: &str| ["quota", "network: roles", "key "].iter().any(|prefix| what.starts_with(prefix));
+    for found in findings.iter().filter(|found| !found.fine && !found.needed && is_warned(&found.what)) {
         if let Some(fix) = &found.fix {
             output.warn(format_args!("{}: {}; {fix}", found.what, found.seen));
         }

@@ -110,6 +110,8 @@ impl Registry {
         };
         let name = format!("{parent}/repositories/{id}");
         let location = parent.rsplit('/').next().unwrap_or_default();
+        let key = desired.get("kmsKeyName").unwrap_or(&Value::Null);
+        self.identity.need_key_of("gcp-sa-artifactregistry", key, location)?;
         let now = time_text(self.identity.clock.now());
         let mut repository = desired.clone();
         let uri = format!("{location}-{}.pkg.dev/{}/{id}", format.to_ascii_lowercase(), self.identity.project());

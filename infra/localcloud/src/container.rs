@@ -21,6 +21,7 @@ use crate::{
 };
 
 mod clusters;
+mod network;
 mod nodes;
 mod operation;
 mod pools;

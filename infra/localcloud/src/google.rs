@@ -75,6 +75,7 @@ impl Google {
             unbilled: options.unbilled,
             quotas: options.quotas.clone(),
             no_default_network: options.no_default_network,
+            neighbour: options.neighbour.clone(),
         }));
         let pubsub = Pubsub::new(identity.clone(), options.enforce_apis);
         let (location, enforce_apis) = (&options.location, options.enforce_apis);
@@ -147,6 +148,7 @@ impl Google {
             orgpolicy: identity_base.clone(),
             cloudbilling: identity_base.clone(),
             compute: identity_base.clone(),
+            cloudkms: identity_base.clone(),
             oauth2: identity_base,
         };
         let google = Self {

@@ -21,6 +21,7 @@ pub mod accounts;
 pub mod condition;
 pub mod lags;
 pub mod metadata;
+pub mod neighbour;
 pub mod policy;
 pub mod principal;
 pub mod rest;
@@ -34,6 +35,7 @@ pub use target::{Target, project_policy};
 
 use accounts::Accounts;
 use lags::{Lags, Young};
+use neighbour::Neighbour;
 use policy::{Kept, Policy, Stale};
 use principal::{Pool, Principal};
 use roles::Roles;
@@ -66,6 +68,7 @@ pub struct Identity {
     unbilled: bool,
     quotas: BTreeMap<String, u32>,
     no_default_network: bool,
+    neighbour: Option<Neighbour>,
     state: RwLock<State>,
     changes: AtomicU64,
     young: Young,
@@ -100,6 +103,8 @@ pub struct Settings {
     pub quotas: BTreeMap<String, u32>,
     /// The project has no network called `default`.
     pub no_default_network: bool,
+    /// Another project, whose network and keys the project may use.
+    pub neighbour: Option<Neighbour>,
 }
 
 /// What is kept.
@@ -122,10 +127,17 @@ impl Identity {
     pub fn new(settings: Settings) -> Self {
         let owner = [format!("user:{}", settings.operator)];
         let project = project_policy(&settings.project);
+        let mut policies = BTreeMap::from([(project, Kept::initial(&[("roles/owner", &owner)]))]);
+        let others = settings.neighbour.iter().flat_map(|neighbour| &neighbour.grants);
+        let mut granted: BTreeMap<&str, Vec<(&str, &[String])>> = BTreeMap::new();
+        for (resource, role, member) in others {
+            granted.entry(resource).or_default().push((role, std::slice::from_ref(member)));
+        }
+        policies.extend(granted.into_iter().map(|(resource, grants)| (resource.to_owned(), Kept::initial(&grants))));
         let state = State {
             accounts: Accounts::new(&settings.project),
             roles: Roles::default(),
-            policies: BTreeMap::from([(project, Kept::initial(&[("roles/owner", &owner)]))]),
+            policies,
             enabled: services::BASE.iter().map(|name| (*name).to_owned()).collect(),
             pool: false,
             secret: rand::random::<[u8; 32]>().to_vec(),
@@ -142,6 +154,7 @@ impl Identity {
             unbilled: settings.unbilled,
             quotas: settings.quotas,
             no_default_network: settings.no_default_network,
+            neighbour: settings.neighbour,
             state: RwLock::new(state),
             changes: AtomicU64::new(0),
             young: Young::new(settings.lags),
@@ -237,12 +250,6 @@ impl Identity {
         Some(Principal::ServiceAccount { email: email.to_owned(), uid: Some(uid) })
     }
 
-    /// Google's agent that publishes bucket notifications.
-    pub fn storage_agent(&self) -> Principal {
-        let email = format!("service-{}@gs-project-accounts.iam.gserviceaccount.com", self.number());
-        Principal::ServiceAccount { email, uid: None }
-    }
-
     /// Counts changes, so that who saves knows whether to.
     pub fn changes(&self) -> u64 {
         self.changes.load(Ordering::Relaxed)
@@ -306,7 +313,7 @@ impl Identity {
             time: self.clock.now(),
             attributes: &target.attributes,
         };
-        let project = project_policy(self.project());
+        let project = project_policy(target.home.as_deref().unwrap_or(self.project()));
         let earlier = |name: &String| self.young.counting(name, self.clock.now());
         let (late_project, late_own) = (earlier(&project), target.policy.as_ref().and_then(earlier));
         let project_policy = late_project.as_ref().or_else(|| state.policies.get(&project));

@@ -185,6 +185,14 @@ impl Pubsub {
         self.check_project(name.project)?;
         self.need(caller, "pubsub.topics.create", &self.project_target())?;
         settings.check()?;
+        // Pub/Sub takes keys of any location.
+        let place = settings.kms_key_name.split('/').nth(3).unwrap_or_default().to_owned();
+        self.identity.need_key("gcp-sa-pubsub", &settings.kms_key_name.as_str().into(), &place, |agent| {
+            Error::failed_precondition(format!(
+                "Cloud Pub/Sub did not have the necessary permissions configured to support this operation. Please \
+                 verify that the service account {agent} was granted the Cloud KMS CryptoKey Encrypter/Decrypter role."
+            ))
+        })?;
         let mut topics = self.topics.write().unwrap_or_else(PoisonError::into_inner);
         if topics.contains_key(&settings.name) {
             return Err(Error::exists(format!("Resource already exists in the project (resource={}).", name.id)));

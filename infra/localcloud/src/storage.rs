@@ -144,6 +144,7 @@ impl Storage {
             }
             On::Object(bucket, name) => Target {
                 policy: Some(bucket_name(bucket)),
+                home: None,
                 name: format!("{}/objects/{name}", bucket_name(bucket)),
                 kind: "storage.googleapis.com/Object",
                 service: "storage.googleapis.com",

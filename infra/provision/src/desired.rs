@@ -9,8 +9,15 @@ use crate::{
 
 pub mod access;
 
-/// Stands for the project's Cloud Storage agent among the members of a policy, until somebody asked who that is.
-pub const STORAGE_AGENT: &str = "serviceAccount:{the storage service agent}";
+/// Stands for the number of the project in the members of a policy, until it is read.
+pub(crate) const PROJECT_NUMBER: &str = "{project number}";
+/// Stands for the accounts of the nodes of somebody else's cluster among the members of a policy, until it is read.
+pub(crate) const NODES: &str = "serviceAccount:{the nodes}";
+
+/// The member of policies that is a service agent of the project with this number: cloud.google.com/iam/docs/service-agents.
+pub(crate) fn agent(of: &str, number: &str) -> String {
+    format!("serviceAccount:service-{number}@{of}.iam.gserviceaccount.com")
+}
 
 /// Every resource of an environment, with what must exist before it: what all share, business by business, then the
 /// policies.

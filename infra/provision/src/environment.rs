@@ -8,6 +8,7 @@ use serde::Serialize;
 mod business;
 pub mod edit;
 mod locate;
+mod network;
 mod parse;
 mod problem;
 mod read;
@@ -138,6 +139,8 @@ pub struct Network {
     pub network: String,
     /// Subnetwork; the network's own of the region without one.
     pub subnetwork: Option<String>,
+    /// Secondary ranges of the subnetwork; without them Google makes its own.
+    pub ranges: Option<Ranges>,
     /// Nodes have no public addresses.
     pub private_nodes: bool,
     /// How the control plane is reached.
@@ -146,6 +149,15 @@ pub struct Network {
     pub proxy: Option<String>,
     /// File with further certificate authorities, PEM.
     pub ca_bundle: Option<PathBuf>,
+}
+
+/// Names of the secondary ranges of a subnetwork that a cluster uses.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Ranges {
+    /// For pods.
+    pub pods: String,
+    /// For services.
+    pub services: String,
 }
 
 /// How the control plane is reached.
@@ -269,6 +281,14 @@ impl Environment {
     /// Where the cluster is: the zone, or the whole region.
     pub fn cluster_location(&self) -> &str {
         self.zone.as_deref().unwrap_or(&self.location)
+    }
+
+    /// The project that the cluster's network is in: the environment's own, or the host project of a Shared VPC.
+    pub fn network_project(&self) -> &str {
+        match self.network.network.split('/').collect::<Vec<_>>().as_slice() {
+            ["projects", project, ..] => project,
+            _ => &self.project,
+        }
     }
 
     /// The project's Workload Identity pool.

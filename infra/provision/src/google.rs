@@ -41,6 +41,8 @@ pub enum Api {
     CloudBilling,
     /// Compute Engine v1.
     Compute,
+    /// Key Management v1.
+    CloudKms,
 }
 
 /// Where each API is, without a slash at the end. What a file leaves out is Google's own.
@@ -71,6 +73,8 @@ pub struct Endpoints {
     pub cloudbilling: String,
     /// Compute Engine.
     pub compute: String,
+    /// Key Management.
+    pub cloudkms: String,
 }
 
 impl Default for Endpoints {
@@ -89,6 +93,7 @@ impl Default for Endpoints {
             orgpolicy: google("orgpolicy"),
             cloudbilling: google("cloudbilling"),
             compute: google("compute"),
+            cloudkms: google("cloudkms"),
         }
     }
 }
@@ -110,6 +115,7 @@ impl Endpoints {
             orgpolicy: address(),
             cloudbilling: address(),
             compute: address(),
+            cloudkms: address(),
         }
     }
 
@@ -128,6 +134,7 @@ impl Endpoints {
             Api::OrgPolicy => &self.orgpolicy,
             Api::CloudBilling => &self.cloudbilling,
             Api::Compute => &self.compute,
+            Api::CloudKms => &self.cloudkms,
         };
         endpoint.trim_end_matches('/')
     }

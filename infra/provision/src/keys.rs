@@ -21,7 +21,10 @@ use tokio::time::Instant;
 
 use crate::{
     cloud::Cloud,
-    deploy::{reach::FIELD_MANAGER, wait::wait},
+    deploy::{
+        reach::{self, FIELD_MANAGER},
+        wait::wait,
+    },
     environment::Environment,
     failure::Failure,
 };
@@ -144,8 +147,8 @@ async fn restart(
         return Ok(());
     }
     let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
-    let patch = json!({"spec": {"template": {"metadata": {"annotations": {KEY_ID: key}}}}});
-    deployments.patch(name, &parameters, &Patch::Merge(patch)).await.with_context(context)?;
+    let patch = Patch::Merge(json!({"spec": {"template": {"metadata": {"annotations": {KEY_ID: key}}}}}));
+    reach::write(|| deployments.patch(name, &parameters, &patch)).await.with_context(context)?;
     wait(client, &user.namespace, name, limit).await.with_context(context)?;
     report(&format!("the {name} of {} works with its new key", user.name));
     Ok(())

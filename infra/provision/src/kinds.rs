@@ -16,6 +16,7 @@ use crate::{
 
 pub(crate) mod bucket;
 pub(crate) mod cluster;
+pub(crate) mod crypto_key;
 mod mark;
 mod node_pool;
 mod notification;
@@ -64,8 +65,8 @@ pub(crate) struct Rules {
     pub(crate) differences: fn(&Value, &Value) -> Vec<Difference>,
     /// Whether a live one can be used and changed.
     pub(crate) phase: fn(&Id, &Value) -> Phase,
-    /// The message when reading it is denied; takes the reason.
-    pub(crate) denied: fn(&str) -> String,
+    /// The message when reading it is denied; takes the reason. Nothing for what others look after: it blocks no plan.
+    pub(crate) denied: fn(&str) -> Option<String>,
     /// True when a read of a resource that does not exist may answer that access is denied.
     pub(crate) absent_may_be_denied: bool,
     /// Creates it; nothing for what always exists.
@@ -203,12 +204,14 @@ kinds! {
     Bucket => bucket::RULES,
     Notification => notification::RULES,
     Project => project::RULES,
+    CryptoKey => crypto_key::RULES,
     BucketPolicy => policies::BUCKET,
     TopicPolicy => policies::TOPIC,
     SubscriptionPolicy => policies::SUBSCRIPTION,
     ServiceAccountPolicy => policies::SERVICE_ACCOUNT,
     RegistryPolicy => policies::REGISTRY,
     ProjectPolicy => policies::PROJECT,
+    CryptoKeyPolicy => policies::CRYPTO_KEY,
 }
 
 impl Id {
@@ -317,8 +320,8 @@ fn ready(_: &Id, _: &Value) -> Phase {
     Phase::Ready
 }
 
-fn not_readable(reason: &str) -> String {
-    format!("you may not read it: {reason}")
+fn not_readable(reason: &str) -> Option<String> {
+    Some(format!("you may not read it: {reason}"))
 }
 
 fn update_none(_: &Id, _: &Value, _: &Value, _: &[String]) -> Vec<Request> {

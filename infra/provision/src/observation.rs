@@ -30,6 +30,8 @@ pub struct Observation {
     pub others: BTreeMap<String, BTreeSet<String>>,
     /// Resources that count against a limit, by the name of what has the limit: notifications of a bucket.
     pub counts: BTreeMap<String, usize>,
-    /// The project's Cloud Storage agent as a member of policies, if any resource asked for names it.
-    pub storage_agent: Option<String>,
+    /// The number of the project, if a grant depends on it.
+    pub project_number: Option<String>,
+    /// The accounts of the nodes of the cluster as members of policies, if there is one.
+    pub node_members: BTreeSet<String>,
 }

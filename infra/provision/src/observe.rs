@@ -6,11 +6,11 @@ use futures::{StreamExt as _, stream};
 use serde_json::Value;
 
 use crate::{
-    desired::STORAGE_AGENT,
+    desired::{NODES, PROJECT_NUMBER},
     environment::{Environment, Managed},
     google::{Api, Client, Error, Request, escape},
-    kinds::Owner,
-    resource::{Desired, Id, Kind, Resource},
+    kinds::{Owner, cluster},
+    resource::{Desired, Grant, Id, Kind, Resource},
 };
 
 /// Reads in flight at once: one wave for a dozen businesses.
@@ -43,10 +43,10 @@ pub async fn observe(client: &Client, environment: &Environment, desired: &[Reso
             Err(error) => Err(error),
         }
     });
-    let (reads, lists, storage_agent) = futures::join!(
+    let (reads, lists, number) = futures::join!(
         reads.buffer_unordered(AT_ONCE).collect::<Vec<_>>(),
         futures::future::join_all(lists),
-        agent(client, environment, desired),
+        number_if_needed(client, environment, desired),
     );
 
     let mut observation = Observation::default();
@@ -69,7 +69,11 @@ pub async fn observe(client: &Client, environment: &Environment, desired: &[Reso
             }
         }
     }
-    observation.storage_agent = storage_agent?;
+    observation.project_number = number?;
+    if let Some(Live::Present(live)) = observation.live.get(&cluster::id(environment)) {
+        let number = observation.project_number.as_deref().unwrap_or(PROJECT_NUMBER);
+        observation.node_members = cluster::node_members(live, number);
+    }
     Ok(observation)
 }
 
@@ -81,17 +85,18 @@ fn fields(resource: &Resource) -> &Value {
     }
 }
 
-/// The resources with the project's Cloud Storage agent in the place of its stand-in.
+/// The resources with the number of the project and the accounts of its nodes in the place of their stand-ins.
 pub fn resolved(resources: &[Resource], observed: &Observation) -> Vec<Resource> {
     let mut resources = resources.to_vec();
-    let Some(agent) = &observed.storage_agent else { return resources };
+    let Some(number) = &observed.project_number else { return resources };
     for resource in &mut resources {
         if let Desired::Grants(grants) = &mut resource.desired {
-            let known = std::mem::take(grants).into_iter().map(|mut grant| {
-                if grant.member == STORAGE_AGENT {
-                    grant.member.clone_from(agent);
-                }
-                grant
+            let known = std::mem::take(grants).into_iter().flat_map(|grant| {
+                let members: Vec<String> = match grant.member.as_str() {
+                    NODES => observed.node_members.iter().cloned().collect(),
+                    member => vec![member.replace(PROJECT_NUMBER, number)],
+                };
+                members.into_iter().map(move |member| Grant { member, ..grant.clone() })
             });
             *grants = known.collect();
         }
@@ -129,16 +134,25 @@ async fn read(client: &Client, request: Request, resources: Vec<&Resource>, enab
     }
 }
 
-/// The agent that sends notifications of new objects, when a grant names it.
-async fn agent(client: &Client, environment: &Environment, desired: &[Resource]) -> Result<Option<String>, Error> {
-    let named = desired.iter().any(|resource| match &resource.desired {
-        Desired::Grants(grants) => grants.iter().any(|grant| grant.member == STORAGE_AGENT),
+/// The number of the project, when a grant depends on it.
+async fn number_if_needed(
+    client: &Client,
+    environment: &Environment,
+    desired: &[Resource],
+) -> Result<Option<String>, Error> {
+    let depends = |grant: &Grant| grant.member == NODES || grant.member.contains(PROJECT_NUMBER);
+    let needed = desired.iter().any(|resource| match &resource.desired {
+        Desired::Grants(grants) => grants.iter().any(depends),
         Desired::Fields(_) => false,
     });
-    if !named {
-        return Ok(None);
-    }
-    let path = format!("storage/v1/projects/{}/serviceAccount", escape(&environment.project));
+    if needed { project_number(client, &environment.project).await } else { Ok(None) }
+}
+
+/// The number of a project, from the email of its Cloud Storage agent: a new project has this API and not yet Resource
+/// Manager's. The agent exists from then on (cloud.google.com/storage/docs/getting-service-agent).
+pub(crate) async fn project_number(client: &Client, project: &str) -> Result<Option<String>, Error> {
+    let path = format!("storage/v1/projects/{}/serviceAccount", escape(project));
     let answer = client.send(&Request::get(Api::Storage, path)).await?;
-    Ok(answer["email_address"].as_str().map(|email| format!("serviceAccount:{email}")))
+    let email = answer["email_address"].as_str().and_then(|email| email.strip_prefix("service-")?.split_once('@'));
+    Ok(email.map(|(number, _)| number.to_owned()))
 }

@@ -87,7 +87,10 @@ fn change(environment: &Environment, resource: &Resource, observed: &Observation
     };
     let rules = resource.id.rules();
     let (action, differences) = match (live, &resource.desired) {
-        (Live::Denied(reason), _) => (Action::Blocked { reason: (rules.denied)(reason) }, vec![]),
+        (Live::Denied(reason), _) => match (rules.denied)(reason) {
+            Some(reason) => (Action::Blocked { reason }, vec![]),
+            None => (Action::Nothing, vec![]),
+        },
         (Live::Unsupported, _) => (Action::Nothing, vec![]),
         (Live::Absent, Desired::Fields(fields)) => {
             // What always exists is only changed.
@@ -101,7 +104,9 @@ fn change(environment: &Environment, resource: &Resource, observed: &Observation
                 _ => &Value::Null,
             };
             let differences = grant_differences(&policy::edit(policy, desired));
-            match differences.is_empty() {
+            // What others look after, they may have granted elsewhere.
+            let is_theirs = resource.managed != Managed::Create && (rules.denied)("").is_none();
+            match differences.is_empty() || is_theirs {
                 true => (Action::Nothing, vec![]),
                 false => (verified(resource, Action::Update), differences),
             }

@@ -17,15 +17,18 @@ use crate::{
 
 mod billing;
 mod constraints;
+mod grants;
+mod keys;
 mod network;
 mod permissions;
+mod shared_network;
 
 use permissions::{act_as_nodes, missing, needed, on_bucket, roles};
 
 /// Checks everything that a plan needs, or all that any plan could need. Writes nothing.
 pub async fn check(environment: &Environment, cloud: &Cloud, plan: Option<&Plan>) -> Vec<Finding> {
     let pending = Pending(plan.map(|plan| plan.changes.as_slice()));
-    let (mut findings, nodes, billing, bucket, constraints, services, quotas, network, way) = tokio::join!(
+    let (mut findings, nodes, billing, bucket, constraints, services, quotas, network, shared, way, keys) = tokio::join!(
         project(environment, &cloud.google, &pending),
         act_as_nodes(environment, &cloud.google, &pending),
         billing::check(environment, &cloud.google),
@@ -34,7 +37,9 @@ pub async fn check(environment: &Environment, cloud: &Cloud, plan: Option<&Plan>
         services(environment, &cloud.google),
         quotas(environment, &cloud.google, &pending),
         network::exists(environment, &cloud.google, &pending),
+        shared_network::check(environment, &cloud.google, &pending),
         network::check(environment, &cloud.google, &pending),
+        keys::check(environment, &cloud.google),
     );
     if findings.iter().any(|finding| finding.what == "credentials" && !finding.fine) {
         return findings;
@@ -46,6 +51,8 @@ pub async fn check(environment: &Environment, cloud: &Cloud, plan: Option<&Plan>
     findings.extend(constraints);
     findings.extend(quotas);
     findings.extend(network);
+    findings.extend(shared);
+    findings.extend(keys);
     findings.extend(way);
     findings.push(names(environment));
     findings
@@ -184,7 +191,8 @@ fn names(environment: &Environment) -> Finding {
     names.push(("registry", environment.build.registry.clone(), 1, 63));
     names.push(("project", environment.project.clone(), 6, 30));
     let accounts = &environment.accounts;
-    for email in [&accounts.nodes, &accounts.builder, &accounts.web_client, &accounts.web_monitor] {
+    let nodes = (environment.manage.cluster == Managed::Create).then_some(&accounts.nodes);
+    for email in nodes.into_iter().chain([&accounts.builder, &accounts.web_client, &accounts.web_monitor]) {
         names.push(("service account", email.split('@').next().unwrap_or_default().to_owned(), 6, 30));
     }
     for business in &environment.businesses {

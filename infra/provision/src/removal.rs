@@ -75,6 +75,9 @@ pub fn plan(before: &Environment, resources_to_delete: &[Resource], observed: &O
     for resource in resources_to_delete.iter().filter(|resource| resource.id.is_policy()) {
         let live = observed.live.get(&resource.id);
         let (Some(Live::Present(policy)), Desired::Grants(grants)) = (live, &resource.desired) else { continue };
+        if resource.id.rules().removal == Removal::Stays {
+            continue;
+        }
         // A policy goes with what it is on.
         if deleted.contains(&resource.id.target()) {
             continue;

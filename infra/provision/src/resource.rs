@@ -33,6 +33,8 @@ pub enum Kind {
     Notification,
     /// A project, `projects/P`; only what a policy is on.
     Project,
+    /// A key of Cloud KMS, `projects/P/locations/L/keyRings/R/cryptoKeys/K`; only what a policy is on.
+    CryptoKey,
     /// Who may do what on a bucket.
     BucketPolicy,
     /// Who may do what on a topic.
@@ -45,6 +47,8 @@ pub enum Kind {
     RegistryPolicy,
     /// Who may do what in the whole project.
     ProjectPolicy,
+    /// Who may encrypt with a key.
+    CryptoKeyPolicy,
 }
 
 /// What a resource is called.

@@ -11,6 +11,7 @@ use kube::{
     Api,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
 };
+use localcloud::faults::{Fault, When};
 use provision::{
     deploy::{self, Applied, Change, applyset},
     manifests::{Extras, Images, Rendered, WebImages, render_with},
@@ -248,6 +249,32 @@ async fn one_that_took_the_place_of_what_is_to_go_is_left_to_the_next_deploy() {
     assert!(maps.get_opt("former").await.unwrap().is_some());
     let report = deploy_one_while(&world, || async {}).await.unwrap();
     assert_eq!(pruned(&report.objects), ["ConfigMap/former"]);
+    world.stop().await;
+}
+
+/// What an API server answers while the webhook of Google's collectors is not ready (prometheus-engine #782).
+const AWAY: &str = r#"{"kind": "Status", "apiVersion": "v1", "status": "Failure", "reason": "InternalError", "code": 500,
+    "message": "Internal error occurred: failed calling webhook \"default.podmonitorings.gmp-operator\": no endpoints available"}"#;
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_is_away_is_waited_for_with_every_object() {
+    let world = World::start(&["bu1"], "").await;
+    let environment = world.environment.name.as_str();
+    let nothing_runs = |object: &serde_json::Value| object["kind"] == "Deployment";
+    let all = without(&world.rendered, nothing_runs);
+    let fewer = without(&all, |object| nothing_runs(object) || object["kind"] == "Role");
+    // One of two writes meets it, so every object does at its first try or at its second.
+    let add = |method, when| world.cloud.faults().add(method, "", when, Fault::Say(500, AWAY));
+    let points = [add("PATCH", When::Every(2)), add("DELETE", When::Between(1, 1))];
+    for rendered in [&all, &fewer] {
+        deploy::apply(&world.kube, environment, rendered, deploy::Foreign::Refuse).await.unwrap();
+    }
+    assert!(points.iter().all(|point| world.cloud.faults().met(*point) > 0));
+    world.cloud.faults().clear();
+    let again = deploy::apply(&world.kube, environment, &fewer, deploy::Foreign::Refuse).await.unwrap();
+    assert!(again.iter().all(|applied| applied.change == Change::Unchanged), "{again:?}");
+    let roles: Api<Role> = Api::namespaced(world.kube.clone(), "bu1");
+    assert!(roles.list(&Default::default()).await.unwrap().items.is_empty());
     world.stop().await;
 }
 

@@ -27,6 +27,7 @@ impl Fixture {
             unbilled: false,
             quotas: Default::default(),
             no_default_network: false,
+            neighbour: None,
             constraints: Default::default(),
         });
         Self { registry: Arc::new(Registry::new(Arc::new(identity), false)) }

@@ -23,6 +23,7 @@ fn service() -> Arc<CloudBuild> {
         unbilled: false,
         quotas: Default::default(),
         no_default_network: false,
+        neighbour: None,
         constraints: Default::default(),
     }));
     let pubsub = Pubsub::new(identity.clone(), false);

@@ -24,15 +24,14 @@ impl Container {
         pools: &[Value],
     ) -> Result<()> {
         let project = self.identity.project();
-        let network = cluster["network"].as_str().unwrap_or_default();
-        let is_own =
-            cluster["networkConfig"]["network"].as_str().is_none_or(|full| full.contains(&format!("/{project}/")));
-        if is_own && !self.identity.has_network(network) {
-            // cloud-ops-sandbox #678.
-            return Err(Error::invalid(format!("Project \"{project}\" has no network named \"{network}\".")));
+        self.check_network(cluster)?;
+        let region = shape::region_of(cluster["location"].as_str().unwrap_or_default());
+        self.identity.need_key_of("container-engine-robot", &cluster["databaseEncryption"]["keyName"], &region)?;
+        let defaults = &cluster["autoscaling"]["autoprovisioningNodePoolDefaults"];
+        for disks in pools.iter().map(|pool| &pool["config"]).chain([defaults]) {
+            self.identity.need_key_of("compute-system", &disks["bootDiskKmsKey"], &region)?;
         }
-        let defaults = &cluster["autoscaling"]["autoprovisioningNodePoolDefaults"]["serviceAccount"];
-        let accounts = pools.iter().map(|pool| &pool["config"]["serviceAccount"]).chain([defaults]);
+        let accounts = pools.iter().map(|pool| &pool["config"]["serviceAccount"]).chain([&defaults["serviceAccount"]]);
         let own = format!("@{project}.iam.gserviceaccount.com");
         for email in accounts.filter_map(Value::as_str).filter(|email| email.ends_with(&own)) {
             if !self.identity.knows_account(email) {

@@ -47,7 +47,7 @@ pub(super) fn is_region(location: &str) -> Result<bool> {
 }
 
 /// The region of a region or zone.
-fn region_of(location: &str) -> String {
+pub(super) fn region_of(location: &str) -> String {
     location.split('-').take(2).collect::<Vec<_>>().join("-")
 }
 

@@ -31,6 +31,7 @@ impl Fixture {
             unbilled: false,
             quotas: [("IN_USE_ADDRESSES".to_owned(), 64), ("SSD_TOTAL_GB".to_owned(), 4000)].into(),
             no_default_network: false,
+            neighbour: None,
             constraints: Default::default(),
         });
         let container = Arc::new(Container::new(Arc::new(identity), false, TAKES));
@@ -172,12 +173,12 @@ async fn a_request_changes_one_thing_and_a_pool_takes_its_nodes_fields_flat() {
 #[tokio::test]
 async fn a_network_is_shown_by_its_last_part_and_by_its_full_name() {
     let fixture = Fixture::new();
-    let desired = json!({ "name": "c", "initialNodeCount": 1, "network": "projects/host/global/networks/n" });
+    let desired = json!({ "name": "c", "initialNodeCount": 1, "network": "projects/p/global/networks/n" });
     fixture.ok("POST", "/clusters", json!({ "cluster": desired })).await;
     fixture.clock.advance(TAKES);
     let cluster = fixture.get("/clusters/c").await;
     assert_eq!((&cluster["network"], &cluster["subnetwork"]), (&json!("n"), &json!("default")));
-    assert_eq!(cluster["networkConfig"]["network"], "projects/host/global/networks/n");
+    assert_eq!(cluster["networkConfig"]["network"], "projects/p/global/networks/n");
     assert_eq!(cluster["networkConfig"]["subnetwork"], "projects/p/regions/europe-west1/subnetworks/default");
 }
 

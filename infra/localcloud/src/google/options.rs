@@ -9,7 +9,12 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use crate::{clock::Clock, faults::Faults, identity::lags::Lags, storage::WriteRates};
+use crate::{
+    clock::Clock,
+    faults::Faults,
+    identity::{lags::Lags, neighbour::Neighbour},
+    storage::WriteRates,
+};
 
 /// How long an operation on a cluster takes by default: long enough to be seen.
 const OPERATIONS_TAKE: Duration = Duration::from_millis(100);
@@ -49,6 +54,8 @@ pub struct Options {
     pub quotas: BTreeMap<String, u32>,
     /// The project has no network called `default`, as where `compute.skipDefaultNetworkCreation` is enforced.
     pub no_default_network: bool,
+    /// Another project, whose network and keys the project may use.
+    pub neighbour: Option<Neighbour>,
     /// How long an operation on a cluster takes.
     pub operations_take: Duration,
     /// What takes effect late.
@@ -98,6 +105,7 @@ impl Options {
             unbilled: false,
             quotas: BTreeMap::new(),
             no_default_network: false,
+            neighbour: None,
             operations_take: OPERATIONS_TAKE,
             lags: Lags::default(),
             write_rates: None,
@@ -135,6 +143,8 @@ pub struct Endpoints {
     pub cloudbilling: String,
     /// Compute Engine, as far as its quotas go.
     pub compute: String,
+    /// Key Management.
+    pub cloudkms: String,
     /// OAuth: `/token`.
     pub oauth2: String,
 }

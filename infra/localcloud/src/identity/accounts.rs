@@ -1,6 +1,6 @@
 //! Service accounts and their keys: soft deletion, unique ids, name rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -47,6 +47,9 @@ pub struct Accounts {
     project: String,
     by_uid: BTreeMap<String, Account>,
     live: BTreeMap<String, String>,
+    /// Service agents of Google that somebody asked for.
+    #[serde(default)]
+    agents: BTreeSet<String>,
 }
 
 impl Accounts {
@@ -61,6 +64,20 @@ impl Accounts {
             .strip_suffix(".iam.gserviceaccount.com")
             .and_then(|rest| rest.split_once('@'))
             .is_some_and(|(_, project)| project == self.project)
+    }
+
+    /// Whether an address is not that of a service agent that exists only once somebody asked for it.
+    pub fn has_agent(&self, email: &str) -> bool {
+        let asked_for = email
+            .strip_prefix("service-")
+            .and_then(|rest| rest.split_once('@'))
+            .is_some_and(|(_, domain)| domain.starts_with("gcp-sa-") || domain.starts_with("gs-project-accounts."));
+        !asked_for || self.agents.contains(email)
+    }
+
+    /// Notes that a service agent exists.
+    pub fn add_agent(&mut self, email: &str) {
+        self.agents.insert(email.to_owned());
     }
 
     /// Unique id of the live account with this address.
@@ -151,6 +168,7 @@ impl Account {
     pub fn target(&self) -> Target {
         Target {
             policy: Some(self.policy()),
+            home: None,
             name: format!("projects/-/serviceAccounts/{}", self.uid),
             kind: "iam.googleapis.com/ServiceAccount",
             service: "iam.googleapis.com",

@@ -318,7 +318,7 @@ fn resolve(name: &str, accounts: &Accounts) -> Result<Member> {
     let email = email.to_ascii_lowercase();
     match accounts.uid_of(&email) {
         Some(uid) => Ok(Member { name: format!("serviceAccount:{email}"), uid: Some(uid.to_owned()) }),
-        None if accounts.is_ours(&email) => {
+        None if accounts.is_ours(&email) || !accounts.has_agent(&email) => {
             Err(Error::invalid(format!("Service account {email} does not exist.")).with_reason("badRequest"))
         }
         None => Ok(Member { name: format!("serviceAccount:{email}"), uid: None }),

@@ -15,6 +15,7 @@ use crate::google::{
 
 mod accounts;
 mod credentials;
+mod keys;
 mod oauth;
 mod projects;
 mod roles;
@@ -96,9 +97,13 @@ impl Server {
                 self.need_api("cloudbilling.googleapis.com")?;
                 self.billing(&call, &caller)
             }
-            ["compute", "v1", "projects", project, rest @ ..] if self.identity.is_project(project) => {
+            ["compute", "v1", "projects", project, rest @ ..] => {
                 self.need_api("compute.googleapis.com")?;
-                self.compute(&call, &caller, rest)
+                self.compute(&call, &caller, project, rest)
+            }
+            ["v1", "projects", _, "locations", _, "keyRings", ..] => {
+                self.need_api("cloudkms.googleapis.com")?;
+                self.kms(&call, &caller, &path)
             }
             ["v1", "projects", ..] => {
                 self.need_api("cloudresourcemanager.googleapis.com")?;

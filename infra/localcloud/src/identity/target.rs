@@ -7,6 +7,8 @@ use std::collections::BTreeMap;
 pub struct Target {
     /// Resource that has the policy, besides the project; none for the project itself.
     pub policy: Option<String>,
+    /// Project whose policy holds for it too; the cloud's own one without.
+    pub home: Option<String>,
     /// `resource.name` of conditions.
     pub name: String,
     /// `resource.type` of conditions.
@@ -22,6 +24,7 @@ impl Target {
     pub fn project(project: &str) -> Self {
         Self {
             policy: None,
+            home: None,
             name: format!("projects/{project}"),
             kind: "cloudresourcemanager.googleapis.com/Project",
             service: "cloudresourcemanager.googleapis.com",
@@ -32,7 +35,13 @@ impl Target {
     /// A resource with a policy of its own.
     pub fn resource(name: impl Into<String>, kind: &'static str, service: &'static str) -> Self {
         let name = name.into();
-        Self { policy: Some(name.clone()), name, kind, service, attributes: BTreeMap::new() }
+        Self { policy: Some(name.clone()), home: None, name, kind, service, attributes: BTreeMap::new() }
+    }
+
+    /// The same in a project, which may be another one.
+    #[must_use]
+    pub fn within(self, project: &str) -> Self {
+        Self { home: Some(project.to_owned()), ..self }
     }
 }
 

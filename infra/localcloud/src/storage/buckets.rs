@@ -69,6 +69,7 @@ impl Storage {
         self.need(caller, "storage.buckets.create", On::Project)?;
         check_name(name)?;
         let bucket = Bucket::new(name, desired, &self.location, self.identity.clock.now())?;
+        self.need_key(&bucket)?;
         let mut buckets = self.buckets.write().unwrap_or_else(PoisonError::into_inner);
         if buckets.contains_key(name) {
             return Err(Error::exists(
@@ -133,9 +134,24 @@ impl Storage {
         self.need(caller, "storage.buckets.update", On::Bucket(name))?;
         let mut bucket = write(&bucket);
         condition.check(&bucket, false)?;
+        let mut changed = settings(&bucket);
+        changed.patch(patch, self.identity.clock.now())?;
+        self.need_key(&changed)?;
         bucket.patch(patch, self.identity.clock.now())?;
         self.changed();
         Ok(settings(&bucket))
+    }
+
+    /// Refuses a bucket with a key that Cloud Storage may not use (googleapis/nodejs-storage #1254).
+    fn need_key(&self, bucket: &Bucket) -> Result<()> {
+        let place = bucket.settings.get("location").and_then(Value::as_str).unwrap_or_default();
+        let key = bucket.settings.get("encryption").map_or(&Value::Null, |encryption| &encryption["defaultKmsKeyName"]);
+        self.identity.need_key("gs-project-accounts", key, place, |_| {
+            Error::forbidden(
+                "Permission denied on Cloud KMS key. Please ensure that your Cloud Storage service account has been \
+                 authorized to use this key.",
+            )
+        })
     }
 
     pub(super) fn delete_bucket(&self, caller: &Principal, name: &str, condition: Metageneration) -> Result<()> {

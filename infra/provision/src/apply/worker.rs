@@ -328,11 +328,20 @@ impl<'a> Worker<'a> {
         live.is_ok_and(|live| id.is_deleted(&live))
     }
 
-    /// An error of a service that this run, or one before it, enabled and that does not know it everywhere yet; or of
-    /// others being switched while we want to.
+    /// An error of a service that this run, or one before it, enabled and that does not know it everywhere yet; of
+    /// others being switched while we want to; or of a key that this run granted.
     fn is_new_service(&self, id: &Id, error: &Error) -> bool {
         let enables = self.plan.changes.iter().any(|change| change.id.rules().is_first);
-        (error.is_service_disabled() && enables) || (id.rules().is_passing)(error)
+        (error.is_service_disabled() && enables)
+            || (id.rules().is_passing)(error)
+            || (error.is_key_denied() && self.granted_before(id))
+    }
+
+    /// Whether this run granted something that this resource waits for.
+    fn granted_before(&self, id: &Id) -> bool {
+        let change = self.plan.changes.iter().find(|change| change.id == *id);
+        let mut after = change.and_then(|change| change.resource.as_ref()).into_iter().flat_map(|one| &one.after);
+        after.any(|before| before.is_policy() && self.was_made(before))
     }
 
     /// Reads, edits and writes a policy until the write holds.
@@ -363,7 +372,12 @@ impl<'a> Worker<'a> {
                 written = self.write(id, &request).await;
             }
             match written {
-                Ok(_) => return Ok(()),
+                Ok(_) => {
+                    self.remember(id);
+                    return Ok(());
+                }
+                // Others look after it and may have granted it elsewhere; what needs it reports that it is missing.
+                Err(error) if error.is_forbidden() && (id.rules().denied)("").is_none() => return Ok(()),
                 Err(error)
                     if (error.is_policy_conflict()
                         || error.is_unknown_principal()
@@ -375,7 +389,7 @@ impl<'a> Worker<'a> {
                     tracing::debug!(attempt, "{error}; reading again");
                     tokio::time::sleep(self.client.retry().pause(attempt)).await;
                 }
-                Err(error) => return Err(error),
+                Err(error) => return Err((id.rules().explain)(error)),
             }
         }
         Ok(())

@@ -35,7 +35,7 @@ pub(super) async fn ensure(client: &Client) -> anyhow::Result<bool> {
     }))
     .with_context(context)?;
     let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
-    match reach::with_timeout(secrets.create(&parameters, &secret)).await {
+    match reach::write(|| secrets.create(&parameters, &secret)).await {
         Ok(_) => Ok(true),
         // Somebody else's deploy was quicker; theirs counts.
         Err(error) if reach::refusal(&error).is_some_and(|status| status.code == 409) => Ok(false),

@@ -278,21 +278,14 @@ async fn delete(surplus: &[Surplus]) -> anyhow::Result<Vec<Applied>> {
             preconditions: Some(Preconditions { uid: uid.clone(), resource_version: None }),
             ..DeleteParams::background()
         };
-        let deleted = api.delete(&gone.name, &only_this).await.map(drop);
-        match deleted.or_else(already_gone) {
-            Err(kube::Error::Api(status)) if status.code == 409 => continue,
-            deleted => deleted.with_context(|| format!("delete the {} {}", gone.kind, gone.name))?,
+        match reach::write(|| api.delete(&gone.name, &only_this)).await {
+            Err(error) if reach::is_missing(&error) => {}
+            Err(error) if reach::refusal(&error).is_some_and(|status| status.code == 409) => continue,
+            deleted => drop(deleted.with_context(|| format!("delete the {} {}", gone.kind, gone.name))?),
         }
         pruned.push(gone.clone());
     }
     Ok(pruned)
-}
-
-fn already_gone(error: kube::Error) -> Result<(), kube::Error> {
-    match error {
-        kube::Error::Api(status) if status.code == 404 => Ok(()),
-        error => Err(error),
-    }
 }
 
 async fn write(
@@ -313,8 +306,8 @@ async fn write(
     });
     let parents: Api<ConfigMap> = Api::namespaced(client.clone(), &set.namespace);
     let parameters = PatchParams::apply(FIELD_MANAGER).force().validation_strict();
-    parents
-        .patch(PARENT, &parameters, &Patch::Apply(&parent))
+    let patch = Patch::Apply(&parent);
+    reach::write(|| parents.patch(PARENT, &parameters, &patch))
         .await
         .with_context(|| format!("write the ConfigMap {}/{PARENT}", set.namespace))?;
     Ok(())

@@ -8,11 +8,18 @@ use kube::{
     api::{ApiResource, DynamicObject, GroupVersionKind, Patch, PatchParams},
 };
 use serde_json::Value;
+use tokio::time::Instant;
 
 /// Field manager of our writes to the cluster.
 pub const FIELD_MANAGER: &str = "deskgrid";
 /// Kubernetes calls that take longer are given up.
 pub(super) const CALL_LIMIT: Duration = Duration::from_secs(30);
+
+/// Longest wait for a webhook that does not answer. Those of a fresh cluster, such as the one for PodMonitoring, answer
+/// once their own pods run (prometheus-engine #782).
+const WEBHOOK_LIMIT: Duration = Duration::from_secs(300);
+/// Pauses between two attempts of a write.
+const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(5)];
 
 /// What an object is called by people: `Deployment bu1/orchestrator`.
 pub(super) fn title(object: &Value) -> String {
@@ -66,13 +73,34 @@ pub(super) async fn apply(client: &Client, object: &Value, force: bool, dry_run:
     let api = api(client, object)?;
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let parameters = PatchParams { force, dry_run, ..PatchParams::apply(FIELD_MANAGER) }.validation_strict();
-    let after = with_timeout(api.patch(name, &parameters, &Patch::Apply(object))).await?;
+    let patch = Patch::Apply(object);
+    let after = write(|| api.patch(name, &parameters, &patch)).await?;
     Ok(serde_json::to_value(after)?)
 }
 
 /// A call of the API server that is not waited for without end.
 pub(super) async fn with_timeout<T>(call: impl Future<Output = Result<T, kube::Error>>) -> anyhow::Result<T> {
     Ok(tokio::time::timeout(CALL_LIMIT, call).await.context("wait for the cluster's answer")??)
+}
+
+/// A write, sent again while a webhook does not answer or the API server does not know yet what the object refers to.
+/// Both refuse before anything is written.
+pub(crate) async fn write<T, C>(call: impl Fn() -> C) -> anyhow::Result<T>
+where
+    C: Future<Output = Result<T, kube::Error>>,
+{
+    let deadline = Instant::now() + WEBHOOK_LIMIT;
+    let [mut pause, longest] = PAUSES;
+    loop {
+        let done = with_timeout(call()).await;
+        let Some(status) = done.as_ref().err().and_then(refusal) else { return done };
+        if !super::refusal::may_pass(&status.message) || Instant::now() >= deadline {
+            return done;
+        }
+        tracing::info!("{}; trying again", status.message);
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(longest);
+    }
 }
 
 /// The API server's refusal behind an error, if it is one.
@@ -84,6 +112,6 @@ pub(super) fn refusal(error: &anyhow::Error) -> Option<&kube::core::Status> {
 }
 
 /// Whether an error is the answer that something does not exist.
-pub(super) fn is_missing(error: &anyhow::Error) -> bool {
+pub(crate) fn is_missing(error: &anyhow::Error) -> bool {
     refusal(error).is_some_and(|status| status.code == 404)
 }

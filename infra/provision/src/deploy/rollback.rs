@@ -102,7 +102,8 @@ async fn delete(client: &Client, object: &Value) -> anyhow::Result<bool> {
         ..DeleteParams::background()
     };
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
-    match reach::with_timeout(reach::api(client, object)?.delete(name, &only_this)).await {
+    let api = reach::api(client, object)?;
+    match reach::write(|| api.delete(name, &only_this)).await {
         Err(error) if reach::refusal(&error).is_some_and(|status| status.code == 404 || status.code == 409) => {
             Ok(false)
         }

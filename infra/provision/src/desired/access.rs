@@ -2,11 +2,13 @@
 
 use contract::{names, object};
 
-use super::{BTreeSet, Business, Condition, Environment, Grant, Id, Kind, Managed, Resources};
+use super::{
+    BTreeSet, Business, Condition, Environment, Grant, Id, Kind, Managed, NODES, PROJECT_NUMBER, Resources, agent,
+};
 pub use crate::kinds::role::{LISTER_ROLE, MARKER_ROLE};
 use crate::{
     environment::{Auth, Builder},
-    kinds::{bucket, registry, role, service_account, subscription, topic},
+    kinds::{bucket, crypto_key, registry, role, service_account, subscription, topic},
 };
 
 /// Whom a row of the table is about.
@@ -24,6 +26,8 @@ pub enum Who {
     WebMonitor,
     /// Google's agent that sends notifications of uploads, for businesses with `submit_on_upload`.
     StorageAgent,
+    /// The agents of services that encrypt with a key.
+    Encrypters,
     /// The nodes of the cluster.
     Nodes,
     /// The image builder.
@@ -47,6 +51,8 @@ pub enum On {
     Prefix(&'static str),
     /// The image registry.
     Registry,
+    /// The keys of the environment, each for the agents of the services that encrypt with it.
+    Keys,
     /// The whole project.
     Project,
 }
@@ -112,6 +118,7 @@ pub const ENVIRONMENT: &[Row] = &[
     // A log grows by being written over.
     row(Who::Builder, "roles/storage.objectUser", On::Prefix(object::BUILD_LOG_PREFIX)),
     row(Who::Builder, "roles/artifactregistry.writer", On::Registry),
+    row(Who::Encrypters, crypto_key::ENCRYPTER, On::Keys),
 ];
 
 impl Resources<'_> {
@@ -129,7 +136,7 @@ impl Resources<'_> {
                     let names = [Some(&business.subscription), business.priority_subscription.as_ref()];
                     (names.into_iter().flatten().map(|name| subscription::id(self.environment, name)).collect(), None)
                 }
-                On::Prefix(_) | On::Registry | On::Project => continue,
+                On::Prefix(_) | On::Registry | On::Keys | On::Project => continue,
             };
             for on in on {
                 self.grant(
@@ -151,10 +158,29 @@ impl Resources<'_> {
     pub(super) fn environment_grants(&mut self) {
         let environment = self.environment;
         for row in ENVIRONMENT {
-            let Some(member) = member(row.who, environment, None) else { continue };
+            if row.on == On::Keys {
+                for (class, key) in crypto_key::used(environment) {
+                    let member = agent(class.agent, PROJECT_NUMBER);
+                    self.grant(crypto_key::id(key), None, row.role.to_owned(), member, None);
+                }
+                continue;
+            }
+            let Some(mut member) = member(row.who, environment, None) else { continue };
             let (on, condition) = match row.on {
                 On::Registry if environment.manage.registry == Managed::Off => continue,
-                On::Registry => (registry::id(environment), None),
+                On::Registry => {
+                    // Only its owner knows what the nodes of a cluster run as.
+                    if row.who == Who::Nodes && environment.manage.cluster == Managed::Verify {
+                        member = NODES.to_owned();
+                    }
+                    (registry::id(environment), None)
+                }
+                // Whoever creates the cluster lets its nodes write logs and metrics.
+                On::Project
+                    if environment.manage.cluster != Managed::Create && environment.security.node_account.is_none() =>
+                {
+                    continue;
+                }
                 On::Project => (Id::new(Kind::Project, format!("projects/{}", environment.project)), None),
                 On::Names => (bucket::id(&environment.bucket), None),
                 On::Prefix(prefix) => (bucket::id(&environment.bucket), Some(below(environment, prefix))),
@@ -205,8 +231,10 @@ fn member(who: Who, environment: &Environment, business: Option<&Business>) -> O
         Who::Engine => &business?.accounts.engine,
         Who::WebClient if served => &environment.accounts.web_client,
         Who::WebMonitor if served => &environment.accounts.web_monitor,
-        Who::StorageAgent if business?.submit_on_upload => return Some(super::STORAGE_AGENT.to_owned()),
-        Who::Nodes if environment.manage.cluster == Managed::Create || environment.security.node_account.is_some() => {
+        Who::StorageAgent if business?.submit_on_upload => {
+            return Some(agent("gs-project-accounts", PROJECT_NUMBER));
+        }
+        Who::Nodes if environment.manage.cluster != Managed::Off || environment.security.node_account.is_some() => {
             &environment.accounts.nodes
         }
         Who::Builder if environment.build.builder == Builder::CloudBuild => &environment.accounts.builder,

@@ -245,7 +245,9 @@ fn an_upload_is_told_of_only_where_it_is_asked_for() {
     let of_agent: Vec<String> = resources
         .iter()
         .filter(|resource| match &resource.desired {
-            Desired::Grants(grants) => grants.iter().any(|grant| grant.member == STORAGE_AGENT),
+            Desired::Grants(grants) => {
+                grants.iter().any(|grant| grant.member == agent("gs-project-accounts", PROJECT_NUMBER))
+            }
             Desired::Fields(_) => false,
         })
         .map(|resource| resource.id.to_string())

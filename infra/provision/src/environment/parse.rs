@@ -8,9 +8,8 @@ use contract::{
 };
 
 use super::{
-    Accounts, Auth, Build, Builder, Business, BusinessAccounts, CloudKind, Cluster, ClusterMode, Endpoint, Engine,
-    EnginePool, Environment, Manage, Managed, Network, Overrides, Place, Problem, Problems, ROLE_PREFIX, Retention,
-    Security,
+    Accounts, Auth, Build, Builder, Business, BusinessAccounts, CloudKind, Cluster, ClusterMode, Engine, EnginePool,
+    Environment, Manage, Managed, Overrides, Place, Problem, Problems, ROLE_PREFIX, Retention, Security, network,
     read::{Reader, Section, Spanned},
     value, web,
 };
@@ -69,7 +68,7 @@ fn environment(name: &str, reader: &Reader<'_>, root: Section<'_>) -> Option<Env
         let help = Some("leave `zone` out, or make the cluster a `standard` one".to_owned());
         reader.problem_with_help(&zone.place, "an Autopilot cluster is a regional one and has no zone", help);
     }
-    let network = network(root.section("network"));
+    let network = network::read(reader, root.section("network"), &project, &location.value);
     let security = security(reader, root.section("security"), &location);
     let manage = manage(root.section("manage"));
     let build = build(root.section("build"), &project, &location.value);
@@ -161,28 +160,13 @@ fn cluster(section: Section<'_>, project: &str) -> Cluster {
     cluster
 }
 
-fn network(section: Section<'_>) -> Network {
-    let network = Network {
-        network: text(&section, "network", value::filled).unwrap_or_else(|| "default".to_owned()),
-        subnetwork: text(&section, "subnetwork", value::filled),
-        private_nodes: section.boolean("private_nodes", false),
-        endpoint: section.choice(
-            "endpoint",
-            &[("dns", Endpoint::Dns), ("public", Endpoint::Public), ("private", Endpoint::Private)],
-        ),
-        proxy: text(&section, "proxy", value::filled),
-        ca_bundle: text(&section, "ca_bundle", value::filled).map(Into::into),
-    };
-    section.finish();
-    network
-}
-
 fn security(reader: &Reader<'_>, section: Section<'_>, location: &Spanned<String>) -> Security {
     let keys = section.section("kms_keys");
     let mut kms_keys = BTreeMap::new();
     for class in ["bucket", "pubsub", "cluster", "disks", "registry"] {
-        if let Some(key) = text(&keys, class, value::kms_key) {
-            kms_keys.insert(class.to_owned(), key);
+        if let Some(key) = keys.parsed(class, value::kms_key) {
+            check_place_of_key(reader, class, &key, &location.value);
+            kms_keys.insert(class.to_owned(), key.value);
         }
     }
     keys.finish();
@@ -217,6 +201,16 @@ fn security(reader: &Reader<'_>, section: Section<'_>, location: &Spanned<String
     };
     section.finish();
     security
+}
+
+/// Reports a key that Google refuses for its location. Those of buckets, registries and the Secrets of a cluster are of
+/// the same one, disks also take a global key, and Pub/Sub takes any.
+fn check_place_of_key(reader: &Reader<'_>, class: &str, key: &Spanned<String>, location: &str) {
+    let place = key.value.split('/').nth(3).unwrap_or_default();
+    if place != location && class != "pubsub" && (class, place) != ("disks", "global") {
+        let message = format!("the key of `security.kms_keys.{class}` is in {place:?}, and must be in {location:?}");
+        reader.problem(&key.place, message);
+    }
 }
 
 fn manage(section: Section<'_>) -> Manage {

@@ -176,6 +176,29 @@ fn types_tables_and_numbers_are_checked() {
             "security.role_prefix = \"desk-2\"",
             "3:24 `security.role_prefix` is \"desk-2\", but it has 1 to 40 letters, digits, '_' and '.'",
         ),
+        (
+            "network = { network = \"projects/host/global/networks/hpc\", pods_range = \"p\", services_range = \"s\" }",
+            "3:23 the network is of the project \"host\", and no subnetwork of it in \"europe-west1\" is named | name one: \
+             subnetwork = \"projects/host/regions/europe-west1/subnetworks/NAME\"",
+        ),
+        (
+            "network = { subnetwork = \"projects/host/regions/europe-west1/subnetworks/n\" }",
+            "3:26 the network is of the project \"desk-one\", and no subnetwork of it in \"europe-west1\" is named | name \
+             one: subnetwork = \"projects/desk-one/regions/europe-west1/subnetworks/NAME\"",
+        ),
+        (
+            "network.network = \"host/hpc\"",
+            "3:19 `network.network` is \"host/hpc\", but a network looks like \"hpc\", or \
+             \"projects/HOST/global/networks/hpc\" in another project",
+        ),
+        (
+            "network.pods_range = \"pods\"",
+            "3:22 `pods_range` and `services_range` go together, and one of them is missing",
+        ),
+        (
+            "security.kms_keys.bucket = \"projects/p/locations/us/keyRings/r/cryptoKeys/k\"",
+            "3:28 the key of `security.kms_keys.bucket` is in \"us\", and must be in \"europe-west1\"",
+        ),
         ("labels.team = 1", "3:15 `labels.team` must be text in quotes, not a number"),
         ("[[businesses.bu2]]", "3:14 `businesses.bu2` must be a table, not a list of tables"),
     ] {

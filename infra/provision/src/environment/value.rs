@@ -168,6 +168,22 @@ pub(super) fn image(text: &str) -> Result<String, String> {
     }
 }
 
+/// A network: a name, or the full name of one of any project.
+pub(super) fn network(text: &str) -> Result<String, String> {
+    match text.split('/').collect::<Vec<_>>().as_slice() {
+        [name] | ["projects", _, "global", "networks", name] if names::is_dns_label(name) => Ok(text.to_owned()),
+        _ => Err("a network looks like \"hpc\", or \"projects/HOST/global/networks/hpc\" in another project".into()),
+    }
+}
+
+/// A subnetwork: a name, or the full name of one of any project.
+pub(super) fn subnetwork(text: &str) -> Result<String, String> {
+    match text.split('/').collect::<Vec<_>>().as_slice() {
+        [name] | ["projects", _, "regions", _, "subnetworks", name] if names::is_dns_label(name) => Ok(text.to_owned()),
+        _ => Err("a subnetwork looks like \"hpc\", or \"projects/HOST/regions/REGION/subnetworks/hpc\"".into()),
+    }
+}
+
 /// Any text but an empty one.
 pub(super) fn filled(text: &str) -> Result<String, String> {
     if text.trim().is_empty() { Err("it must not be empty".into()) } else { Ok(text.to_owned()) }

@@ -131,6 +131,27 @@ impl Error {
         self.code == 400 && self.message.contains("has no network named")
     }
 
+    /// A service agent may not use a key (yet), in the words of Cloud Storage (googleapis/nodejs-storage #1254), of
+    /// Pub/Sub, and of Key Management, which others repeat (terraform-provider-google #5103).
+    pub fn is_key_denied(&self) -> bool {
+        let said = ["Cloud KMS", "cloudkms.cryptoKeyVersions.useTo"];
+        matches!(self.code, 400 | 403 | 500) && said.iter().any(|text| self.message.contains(text))
+    }
+
+    /// A Shared VPC lacks something: its host project is not attached, a service agent has no role there, or the
+    /// subnetwork has no such range (terraform-google-kubernetes-engine #302 and #616, gke-enterprise-mt #20,
+    /// fabianlee/gcp-gke-clusters-ingress #2).
+    pub fn is_shared_network_refused(&self) -> bool {
+        let said = [
+            "container.hostServiceAgent.use",
+            "Shared-VPC host project",
+            "'compute.subnetworks.",
+            "'compute.networks.",
+            "secondary range",
+        ];
+        matches!(self.code, 400 | 403 | 500) && said.iter().any(|text| self.message.contains(text))
+    }
+
     /// The account of a build may not read the bucket of its logs (yet).
     pub fn is_logs_bucket_denied(&self) -> bool {
         self.code == 400 && self.message.contains("does not have access to logs bucket")

@@ -66,6 +66,7 @@ impl Request {
         self.method != Method::Get
             && !self.path.ends_with(":getIamPolicy")
             && !self.path.ends_with(":testIamPermissions")
+            && !self.path.ends_with(":getAncestry")
     }
 }
 

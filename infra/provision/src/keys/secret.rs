@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::iam::Key;
-use crate::deploy::reach::FIELD_MANAGER;
+use crate::deploy::reach::{self, FIELD_MANAGER};
 
 /// Key of the Secret, and name of the file that it is mounted as.
 const FILE: &str = "key.json";
@@ -107,8 +107,8 @@ impl KeySecret<'_> {
         let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
         let annotations = json!({RECORD: encode(record)?});
         if content.exists {
-            let patch = Patch::Merge(json!({"metadata": {"annotations": annotations}}));
-            self.secrets.patch(&self.name(), &parameters, &patch).await.with_context(|| self.context())?;
+            let (name, patch) = (self.name(), Patch::Merge(json!({"metadata": {"annotations": annotations}})));
+            reach::write(|| self.secrets.patch(&name, &parameters, &patch)).await.with_context(|| self.context())?;
             return Ok(());
         }
         self.apply(record, None).await
@@ -121,8 +121,9 @@ impl KeySecret<'_> {
 
     /// Deletes it; one that is gone already is no error.
     pub(super) async fn delete(&self) -> anyhow::Result<()> {
-        match self.secrets.delete(&self.name(), &DeleteParams::default()).await {
-            Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        let (name, plainly) = (self.name(), DeleteParams::default());
+        match reach::write(|| self.secrets.delete(&name, &plainly)).await {
+            Err(error) if reach::is_missing(&error) => Ok(()),
             deleted => {
                 deleted.map(drop).with_context(|| format!("delete the Secret {}/{}", self.namespace, self.name()))
             }
@@ -151,7 +152,8 @@ impl KeySecret<'_> {
             secret["data"] = json!({FILE: data});
         }
         let parameters = PatchParams::apply(FIELD_MANAGER).force();
-        self.secrets.patch(&self.name(), &parameters, &Patch::Apply(secret)).await.with_context(|| self.context())?;
+        let (name, patch) = (self.name(), Patch::Apply(secret));
+        reach::write(|| self.secrets.patch(&name, &parameters, &patch)).await.with_context(|| self.context())?;
         Ok(())
     }
 }

@@ -29,9 +29,9 @@ pub(crate) const RULES: Rules = Rules {
     differences: by_field,
     phase: ready,
     denied: |_| {
-        "you may not read it; bucket names are shared by all of Google Cloud, so it may be somebody else's: set another \
-         `bucket` in the environment file"
-            .to_owned()
+        let text = "you may not read it; bucket names are shared by all of Google Cloud, so it may be somebody else's: \
+                    set another `bucket` in the environment file";
+        Some(text.to_owned())
     },
     absent_may_be_denied: false,
     create: Some(|new| {
@@ -44,9 +44,9 @@ pub(crate) const RULES: Rules = Rules {
     undelete: None,
     started_operation: no_operation,
     exclusive_operations: None,
-    is_too_early: no_error,
+    is_too_early: Error::is_key_denied,
     is_passing: no_error,
-    explain: unchanged_error,
+    explain: crypto_key::explain,
     removal: Removal::WithData("data stays unless asked for"),
     permissions: &["storage.buckets.create"],
     role: "roles/storage.admin",
@@ -87,7 +87,7 @@ fn desired(environment: &Environment) -> Vec<Resource> {
         if let Some(key) = security.kms_keys.get("bucket") {
             fields["encryption"] = json!({"defaultKmsKeyName": key});
         }
-        resource(environment, id(name), None, fields, vec![])
+        resource(environment, id(name), None, fields, crypto_key::permissions(environment, &["bucket"]))
     });
     buckets.collect()
 }

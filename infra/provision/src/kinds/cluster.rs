@@ -1,13 +1,16 @@
 //! The cluster.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    environment::{Auth, ClusterMode, Endpoint, Managed},
-    finding::{Finding, Pending},
-    google::{Client, Method},
+    environment::{Auth, ClusterMode, Endpoint, Managed, Network},
+    google::Method,
 };
+
+mod quotas;
 
 pub(crate) const RULES: Rules = Rules {
     noun: "cluster",
@@ -53,13 +56,13 @@ pub(crate) const RULES: Rules = Rules {
     undelete: None,
     started_operation: operation,
     exclusive_operations: Some(OPERATIONS),
-    is_too_early: |error| error.is_unknown_principal() || error.is_network_missing(),
+    is_too_early: |error| error.is_unknown_principal() || error.is_network_missing() || error.is_key_denied(),
     is_passing: no_error,
     explain,
     removal: Removal::Deleted,
     permissions: PERMISSIONS,
     role: "roles/container.admin",
-    quotas: Some(|environment, client, pending| Box::pin(quotas(environment, client, pending))),
+    quotas: Some(|environment, client, pending| Box::pin(quotas::quotas(environment, client, pending))),
 };
 
 /// Permissions for clusters and their node pools.
@@ -81,8 +84,6 @@ pub(super) const OPERATIONS: Operations = Operations {
 
 /// What nodes may request tokens for; what they may do with those is up to IAM.
 pub(super) const SCOPES: [&str; 1] = ["https://www.googleapis.com/auth/cloud-platform"];
-/// Zones that a regional cluster has nodes in.
-const ZONES: u32 = 3;
 
 /// The id of an environment's cluster.
 pub(crate) fn id(environment: &Environment) -> Id {
@@ -108,7 +109,7 @@ fn desired(environment: &Environment) -> Vec<Resource> {
         "resourceLabels": labels(environment, None),
         "releaseChannel": {"channel": "REGULAR"},
         "network": network.network,
-        "ipAllocationPolicy": {"useIpAliases": true},
+        "ipAllocationPolicy": ranges(network),
         // Dataplane V2.
         "networkConfig": {
             "datapathProvider": "ADVANCED_DATAPATH",
@@ -135,7 +136,35 @@ fn desired(environment: &Environment) -> Vec<Resource> {
         }
         ClusterMode::Standard => {}
     }
-    vec![resource(environment, id, None, fields, vec![service_account::id(nodes)])]
+    // The node pools are created with it.
+    let mut after = crypto_key::permissions(environment, &["cluster", "disks"]);
+    after.push(service_account::id(nodes));
+    vec![resource(environment, id, None, fields, after)]
+}
+
+/// Addresses of pods and services: from secondary ranges that somebody made, as a Shared VPC needs
+/// (cloud.google.com/kubernetes-engine/docs/how-to/cluster-shared-vpc), or from ranges that Google makes.
+fn ranges(network: &Network) -> Value {
+    let mut policy = json!({"useIpAliases": true});
+    if let Some(ranges) = &network.ranges {
+        policy["clusterSecondaryRangeName"] = json!(ranges.pods);
+        policy["servicesSecondaryRangeName"] = json!(ranges.services);
+    }
+    policy
+}
+
+/// The accounts that the nodes of a live cluster run as, as members of policies: those of its pools, and of pools that
+/// Google adds. `default` is the project's Compute Engine account
+/// (cloud.google.com/compute/docs/access/service-accounts#default_service_account).
+pub(crate) fn node_members(live: &Value, number: &str) -> BTreeSet<String> {
+    let pools = live["nodePools"].as_array().into_iter().flatten();
+    let added = &live["autoscaling"]["autoprovisioningNodePoolDefaults"]["serviceAccount"];
+    let accounts = pools.map(|pool| &pool["config"]["serviceAccount"]).chain((!added.is_null()).then_some(added));
+    let member = |account: &Value| match account.as_str() {
+        None | Some("" | "default") => format!("serviceAccount:{number}-compute@developer.gserviceaccount.com"),
+        Some(email) => format!("serviceAccount:{email}"),
+    };
+    accounts.map(member).collect()
 }
 
 /// How the control plane is reached: by its DNS name, where IAM decides who comes through, or by an address.
@@ -242,124 +271,20 @@ pub(super) fn operation(id: &Id, answer: &Value) -> Option<String> {
 }
 
 fn explain(error: Error) -> Error {
+    let cause = error.message.trim_end_matches('.');
+    if error.is_shared_network_refused() {
+        let message =
+            format!("{cause}; `cargo xtask doctor` shows what the network lacks and the commands that add it");
+        return Error { message, ..error };
+    }
     if !error.is_network_missing() {
-        return error;
+        return crypto_key::explain(error);
     }
     let message = format!(
-        "{}; name an existing one as `network` under [network] in the environment file, or create it: gcloud compute \
-         networks create default --subnet-mode auto",
-        error.message.trim_end_matches('.')
+        "{cause}; name an existing one as `network` under [network] in the environment file, or create it: gcloud compute \
+         networks create default --subnet-mode auto"
     );
     Error { message, ..error }
-}
-
-/// What a quota is needed for: the nodes that are always there, which stop a plan, or as many engines as the pool may
-/// have.
-struct Need {
-    what: &'static str,
-    metrics: Vec<String>,
-    amount: u32,
-    is_optional: bool,
-}
-
-/// Room for the nodes: processors, disks and addresses.
-async fn quotas(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Vec<Finding> {
-    let cluster = &environment.cluster;
-    let standard = cluster.mode == ClusterMode::Standard && environment.manage.cluster == Managed::Create;
-    if !standard || !pending.creates(Kind::Cluster) {
-        return Vec::new();
-    }
-    let project = format!("compute/v1/projects/{}", escape(&environment.project));
-    let region = format!("{project}/regions/{}", escape(&environment.location));
-    let read = |path: String| async move { client.send(&Request::get(Api::Compute, path)).await };
-    let (mut quotas, all) = match futures::join!(read(region), read(project)) {
-        (Ok(region), Ok(project)) => (region["quotas"].clone(), project["quotas"].clone()),
-        // Before the service is enabled nothing of it can be read.
-        (Err(error), _) | (_, Err(error)) => {
-            let seen = if error.is_service_disabled() {
-                "cannot be checked: compute.googleapis.com is not enabled".to_owned()
-            } else {
-                format!("cannot be checked: {error}")
-            };
-            return vec![Finding::bad("quota: processors", seen, "").optional()];
-        }
-    };
-    if let (Some(quotas), Some(all)) = (quotas.as_array_mut(), all.as_array()) {
-        quotas.extend(all.iter().cloned());
-    }
-    let fix = format!(
-        "request more quota, or choose smaller machines, fewer nodes or smaller disks under [cluster] in the environment file: \
-         https://console.cloud.google.com/iam-admin/quotas?service=compute.googleapis.com&project={}",
-        environment.project
-    );
-    let check = |need: Need| {
-        let Need { what, metrics, amount, is_optional } = need;
-        // The first that the region has a quota of.
-        let (metric, free) = metrics.iter().find_map(|metric| Some((metric, free(&quotas, metric)?)))?;
-        let seen = format!("needs {amount} {metric} in {}; {free} are free", environment.location);
-        let finding = match f64::from(amount) <= free {
-            true => Finding::good(what, seen),
-            false => Finding::bad(what, seen, fix.clone()),
-        };
-        Some(if is_optional { finding.optional() } else { finding })
-    };
-    needs(environment).into_iter().filter_map(check).collect()
-}
-
-/// What the nodes of an environment need.
-fn needs(environment: &Environment) -> Vec<Need> {
-    let cluster = &environment.cluster;
-    let (pool, zones) = (&cluster.engine_pool, if environment.zone.is_some() { 1 } else { ZONES });
-    let nodes = cluster.nodes * zones;
-    let mut needs = Vec::new();
-    let mut add = |what, metrics: Vec<String>, amount, is_optional| {
-        needs.push(Need { what, metrics, amount, is_optional });
-    };
-    let one = |metric: &str| vec![metric.to_owned()];
-    if let Some(each) = processors(&cluster.machine_type) {
-        add("quota: system nodes", metrics(&cluster.machine_type, false), each * nodes, false);
-        add("quota: system nodes in all regions", one("CPUS_ALL_REGIONS"), each * nodes, false);
-    }
-    if let Some(each) = processors(&pool.machine_type) {
-        add("quota: engines at most", metrics(&pool.machine_type, pool.spot), each * pool.max, true);
-    }
-    add("quota: disks of system nodes", one("SSD_TOTAL_GB"), cluster.disk_size_gb * nodes, false);
-    let all = nodes + pool.max;
-    add("quota: disks with all engines", one("SSD_TOTAL_GB"), cluster.disk_size_gb * all, true);
-    if !environment.network.private_nodes {
-        add("quota: addresses of system nodes", one("IN_USE_ADDRESSES"), nodes, false);
-        add("quota: addresses with all engines", one("IN_USE_ADDRESSES"), all, true);
-    }
-    needs
-}
-
-/// The metrics that the processors of a machine type count against, of which the first with a quota does. Spot machines
-/// have one of their own, without which they count as others; most families have one, and E2, N1 and the shared-core
-/// machines count as `CPUS` (cloud.google.com/compute/resource-usage).
-fn metrics(machine_type: &str, is_spot: bool) -> Vec<String> {
-    let family = machine_type.split('-').next().unwrap_or_default();
-    let own = match family {
-        "e2" | "n1" | "f1" | "g1" | "custom" => "CPUS".to_owned(),
-        family => format!("{}_CPUS", family.to_uppercase()),
-    };
-    is_spot.then(|| "PREEMPTIBLE_CPUS".to_owned()).into_iter().chain([own]).collect()
-}
-
-/// The free part of a quota; `None` when the region has no quota of this name, or no separate one for Spot machines.
-fn free(quotas: &Value, metric: &str) -> Option<f64> {
-    let quota = quotas.as_array()?.iter().find(|quota| quota["metric"] == metric)?;
-    let limit = quota["limit"].as_f64().filter(|limit| *limit > 0.0 || metric != "PREEMPTIBLE_CPUS")?;
-    Some(limit - quota["usage"].as_f64().unwrap_or_default())
-}
-
-/// Processors of a machine type, by its name; nothing for types that do not say.
-fn processors(machine_type: &str) -> Option<u32> {
-    let mut parts = machine_type.split('-');
-    match (parts.next()?, parts.next()?, parts.next()) {
-        ("e2", "micro" | "small" | "medium", None) => Some(2),
-        (_, "custom", Some(number)) | (_, _, Some(number)) => number.parse().ok(),
-        _ => None,
-    }
 }
 
 #[cfg(test)]
@@ -373,30 +298,5 @@ mod tests {
         assert_eq!(seen("n"), "n");
         assert_eq!(seen("projects/host/global/networks/n"), "projects/host/global/networks/n");
         assert_eq!(seen("projects/other/global/networks/n"), "n");
-    }
-
-    #[test]
-    fn processors_are_in_the_name() {
-        assert_eq!(processors("e2-standard-2"), Some(2));
-        assert_eq!(processors("c3-standard-88"), Some(88));
-        assert_eq!(processors("n2-custom-6-3072"), Some(6));
-        assert_eq!(processors("e2-medium"), Some(2));
-        assert_eq!(processors("f1-micro"), None);
-    }
-
-    #[test]
-    fn what_is_free_is_what_is_not_used() {
-        let quotas = json!([
-            {"metric": "CPUS", "limit": 24.0, "usage": 8.0}, {"metric": "PREEMPTIBLE_CPUS", "limit": 0.0, "usage": 0.0},
-        ]);
-        assert_eq!(free(&quotas, "CPUS"), Some(16.0));
-        assert_eq!(free(&quotas, "PREEMPTIBLE_CPUS"), None, "spot machines count as others then");
-    }
-
-    #[test]
-    fn processors_count_against_the_metric_of_their_family() {
-        assert_eq!(metrics("e2-standard-2", false), ["CPUS"]);
-        assert_eq!(metrics("n2-standard-2", false), ["N2_CPUS"]);
-        assert_eq!(metrics("c3-standard-8", true), ["PREEMPTIBLE_CPUS", "C3_CPUS"]);
     }
 }

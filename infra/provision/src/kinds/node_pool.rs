@@ -44,9 +44,9 @@ pub(crate) const RULES: Rules = Rules {
     undelete: None,
     started_operation: cluster::operation,
     exclusive_operations: Some(cluster::OPERATIONS),
-    is_too_early: Error::is_unknown_principal,
+    is_too_early: |error| error.is_unknown_principal() || error.is_key_denied(),
     is_passing: no_error,
-    explain: unchanged_error,
+    explain: crypto_key::explain,
     removal: Removal::Deleted,
     permissions: cluster::PERMISSIONS,
     role: "roles/container.admin",
@@ -83,7 +83,9 @@ fn desired(environment: &Environment) -> Vec<Resource> {
     let cluster = cluster::id(environment);
     let pools = [(SYSTEM, system), (ENGINES, engines)].map(|(name, fields)| {
         let id = Id::new(Kind::NodePool, format!("{}/nodePools/{name}", cluster.name));
-        resource(environment, id, None, fields, vec![cluster.clone()])
+        let mut after = crypto_key::permissions(environment, &["disks"]);
+        after.push(cluster.clone());
+        resource(environment, id, None, fields, after)
     });
     pools.into()
 }

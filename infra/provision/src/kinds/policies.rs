@@ -3,7 +3,10 @@
 use serde_json::json;
 
 use super::*;
-use crate::{google::Method, policy::VERSION};
+use crate::{
+    google::Method,
+    policy::{self, VERSION},
+};
 
 pub(super) const BUCKET: Rules = Rules {
     read: |id, _| {
@@ -62,6 +65,31 @@ pub(super) const PROJECT: Rules = Rules {
     )
 };
 
+pub(super) const CRYPTO_KEY: Rules = Rules {
+    // Somebody else may have granted it; a check says what is missing.
+    denied: |_| None,
+    update: |id, policy, live, _| {
+        let before = policy::grants(live);
+        let added = policy::grants(policy);
+        let added = added.difference(&before).map(|grant| grant.member.as_str());
+        let mut requests = crypto_key::ask_for_agents(added);
+        let path = format!("{}:setIamPolicy", path(id));
+        requests.push(Request::new(Api::CloudKms, Method::Post, path).body(json!({"policy": policy})));
+        requests
+    },
+    explain: |error| match error.is_unknown_principal() {
+        true => {
+            let create = "create the agent: gcloud beta services identity create --service SERVICE.googleapis.com";
+            Error { message: format!("{}; {create}", error.message.trim_end_matches('.')), ..error }
+        }
+        false => error,
+    },
+    // Data stays encrypted after its environment is gone.
+    removal: Removal::Stays,
+    // Their permissions are on the key, which may be of another project.
+    ..policy(Api::CloudKms, "key", Kind::CryptoKey, &[], "roles/cloudkms.admin")
+};
+
 /// What holds for all policies.
 const fn policy(
     api: Api,
@@ -107,7 +135,7 @@ const fn policy(
         is_too_early: no_error,
         is_passing: no_error,
         explain: unchanged_error,
-        removal: Removal::Stays,
+        removal: Removal::Deleted,
         permissions,
         role,
         quotas: None,

@@ -46,9 +46,9 @@ pub(crate) const RULES: Rules = Rules {
         (answer["done"] != true).then(|| format!("v1/{name}"))
     },
     exclusive_operations: None,
-    is_too_early: no_error,
+    is_too_early: Error::is_key_denied,
     is_passing: no_error,
-    explain: unchanged_error,
+    explain: crypto_key::explain,
     removal: Removal::WithData("images stay with the data unless asked for"),
     permissions: &["artifactregistry.repositories.create"],
     role: "roles/artifactregistry.admin",
@@ -83,5 +83,5 @@ fn desired(environment: &Environment) -> Vec<Resource> {
             fields["kmsKeyName"] = json!(key);
         }
     }
-    vec![resource(environment, id(environment), None, fields, vec![])]
+    vec![resource(environment, id(environment), None, fields, crypto_key::permissions(environment, &["registry"]))]
 }

@@ -26,10 +26,10 @@ pub(crate) const RULES: Rules = Rules {
     differences,
     phase: ready,
     denied: |reason| {
-        format!(
+        Some(format!(
             "you may not read it: {reason}; where somebody else manages the services, say `apis = \"off\"` under \
              `[manage]` in the environment file"
-        )
+        ))
     },
     absent_may_be_denied: false,
     create: None,
@@ -74,6 +74,9 @@ pub(crate) fn needed(environment: &Environment) -> Vec<&'static str> {
     }
     if environment.web.enabled && environment.web.access == WebAccess::Iap {
         services.push("iap");
+    }
+    if crypto_key::used(environment).next().is_some() {
+        services.push("cloudkms");
     }
     services.sort_unstable();
     services

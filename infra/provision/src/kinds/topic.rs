@@ -32,9 +32,9 @@ pub(crate) const RULES: Rules = Rules {
     undelete: None,
     started_operation: no_operation,
     exclusive_operations: None,
-    is_too_early: no_error,
+    is_too_early: Error::is_key_denied,
     is_passing: no_error,
-    explain: unchanged_error,
+    explain: crypto_key::explain,
     removal: Removal::Deleted,
     permissions: &["pubsub.topics.create"],
     role: "roles/pubsub.admin",
@@ -56,8 +56,9 @@ fn desired(environment: &Environment) -> Vec<Resource> {
         if let Some(key) = security.kms_keys.get("pubsub") {
             fields["kmsKeyName"] = json!(key);
         }
+        let after = crypto_key::permissions(environment, &["pubsub"]);
         [&business.topic, &business.events_topic]
-            .map(|topic| resource(environment, id(environment, topic), Some(business), fields.clone(), vec![]))
+            .map(|topic| resource(environment, id(environment, topic), Some(business), fields.clone(), after.clone()))
     });
     topics.collect()
 }

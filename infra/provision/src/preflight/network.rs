@@ -11,12 +11,11 @@ use crate::{
 /// Checks whether the network of a new cluster exists. A project may have no `default` one
 /// (compute.skipDefaultNetworkCreation), and has it a moment after Compute Engine is enabled.
 pub(super) async fn exists(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Option<Finding> {
-    let makes = environment.manage.cluster == Managed::Create && pending.creates(Kind::Cluster);
-    let given = &environment.network.network;
-    if !makes || given.contains('/') {
+    if !makes_cluster(environment, pending) {
         return None;
     }
-    let (what, project) = ("network", &environment.project);
+    let (what, project) = ("network", environment.network_project());
+    let given = environment.network.network.rsplit('/').next().unwrap_or_default();
     let path = format!("compute/v1/projects/{}/global/networks/{}", escape(project), escape(given));
     Some(match client.send(&Request::get(Api::Compute, path)).await {
         Ok(_) => Finding::good(what, format!("{given} exists")),
@@ -39,15 +38,13 @@ pub(super) async fn exists(environment: &Environment, client: &Client, pending: 
 /// own route) may do as well, so nothing is stopped by it.
 pub(super) async fn check(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Option<Finding> {
     let network = &environment.network;
-    let makes = environment.manage.cluster == Managed::Create && pending.creates(Kind::Cluster);
-    if !network.private_nodes || !makes {
+    if !network.private_nodes || !makes_cluster(environment, pending) {
         return proxied(environment);
     }
     let what = "network: way to Google's APIs";
-    let Subnetwork { project, region, name } = subnetwork(environment);
-    let path =
-        format!("compute/v1/projects/{}/regions/{}/subnetworks/{}", escape(&project), escape(&region), escape(&name));
-    Some(match client.send(&Request::get(Api::Compute, path)).await {
+    let found = subnetwork(environment);
+    let Subnetwork { project, region, name } = &found;
+    Some(match client.send(&Request::get(Api::Compute, found.path())).await {
         Ok(live) if live["privateIpGoogleAccess"] == true => {
             Finding::good(what, format!("the subnetwork {name} has Private Google Access"))
         }
@@ -82,14 +79,27 @@ fn proxied(environment: &Environment) -> Option<Finding> {
     )
 }
 
-struct Subnetwork {
-    project: String,
-    region: String,
-    name: String,
+/// Whether a new cluster is created.
+pub(super) fn makes_cluster(environment: &Environment, pending: &Pending<'_>) -> bool {
+    environment.manage.cluster == Managed::Create && pending.creates(Kind::Cluster)
+}
+
+pub(super) struct Subnetwork {
+    pub(super) project: String,
+    pub(super) region: String,
+    pub(super) name: String,
+}
+
+impl Subnetwork {
+    /// Path of it.
+    pub(super) fn path(&self) -> String {
+        let Self { project, region, name } = self;
+        format!("compute/v1/projects/{}/regions/{}/subnetworks/{}", escape(project), escape(region), escape(name))
+    }
 }
 
 /// The subnetwork of the nodes: given by its full name, by its last part, or the network's own one of the region.
-fn subnetwork(environment: &Environment) -> Subnetwork {
+pub(super) fn subnetwork(environment: &Environment) -> Subnetwork {
     let own = |name: &str| Subnetwork {
         project: environment.project.clone(),
         region: environment.location.clone(),

@@ -6,7 +6,7 @@ use provision::google::{Api, Request};
 use serde_json::Value;
 
 /// Google's discovery documents, pruned by method and without their prose.
-const DOCUMENTS: [(&str, &str); 12] = [
+const DOCUMENTS: [(&str, &str); 13] = [
     ("artifactregistry", include_str!("discovery/artifactregistry.v1.json")),
     ("cloudbilling", include_str!("discovery/cloudbilling.v1.json")),
     ("cloudbuild", include_str!("discovery/cloudbuild.v1.json")),
@@ -18,6 +18,7 @@ const DOCUMENTS: [(&str, &str); 12] = [
     ("orgpolicy", include_str!("discovery/orgpolicy.v2.json")),
     ("pubsub", include_str!("discovery/pubsub.v1.json")),
     ("serviceusage", include_str!("discovery/serviceusage.v1.json")),
+    ("serviceusage", include_str!("discovery/serviceusage.v1beta1.json")),
     ("storage", include_str!("discovery/storage.v1.json")),
 ];
 

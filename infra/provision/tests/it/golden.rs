@@ -279,6 +279,8 @@ async fn recorded_exchanges_get_answers_of_the_same_status_and_shape() {
         let exchanges: Vec<Value> = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
         let google = fixture::google(|options| options.enforce_apis = false).await;
         google.identity().open_pool();
+        // The project of the recordings had it already.
+        google.identity().storage_agent();
         let access = Access { endpoint: "127.0.0.1:1".to_owned(), ca_pem: "a certificate".to_owned() };
         google.container().attach(access);
         let mut replay = Replay {

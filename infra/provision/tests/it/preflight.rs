@@ -267,7 +267,8 @@ async fn the_clusters_way_to_google_is_looked_at() {
     // A subnetwork of another project is looked at there.
     faults.add("GET", "projects/host/regions/europe-west1/subnetworks/nodes", When::Always, Fault::Say(200, "{}"));
     let shared = environment(&format!(
-        "[network]\nprivate_nodes = true\nsubnetwork = \"projects/host/regions/europe-west1/subnetworks/nodes\"\n{ONE}"
+        "[network]\nprivate_nodes = true\nnetwork = \"projects/host/global/networks/n\"\nsubnetwork = \
+         \"projects/host/regions/europe-west1/subnetworks/nodes\"\npods_range = \"p\"\nservices_range = \"s\"\n{ONE}"
     ));
     assert_bad(&found(&shared, &cloud, way).await, false, "nodes has no", "--project host --region europe-west1");
 

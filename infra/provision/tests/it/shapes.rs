@@ -11,6 +11,7 @@ use kube::api::PostParams;
 use localcloud::{
     clock::Clock,
     cloud::{LocalCloud, Options},
+    identity::neighbour::Neighbour,
 };
 use provision::{
     Cloud, Environment, LocalState, build,
@@ -26,14 +27,18 @@ use crate::{
 };
 
 /// APIs that have no document here, with the reason; a request to one cannot be checked.
-const UNDESCRIBED: [(Api, &str); 1] =
-    [(Api::Compute, "only a region's quotas and a subnetwork are read, and a plan goes on without them")];
+const UNDESCRIBED: [(Api, &str); 2] = [
+    (Api::Compute, "only quotas, networks and their policies are read, and a plan goes on without them"),
+    (Api::CloudKms, "only the policy of a key is read and written, like those of other APIs"),
+];
 
 /// What a locked-down project asks for, all of it.
 const LOCKED: &str = r#"zone = "europe-west1-b"
 [network]
 network = "projects/host-project/global/networks/hpc"
 subnetwork = "projects/host-project/regions/europe-west1/subnetworks/nodes"
+pods_range = "pods"
+services_range = "services"
 private_nodes = true
 endpoint = "private"
 [security]
@@ -41,12 +46,32 @@ allowed_locations = ["europe-west1"]
 soft_delete = "7d"
 role_prefix = "desk.two_"
 [security.kms_keys]
-bucket = "projects/k/locations/europe-west1/keyRings/r/cryptoKeys/k"
-pubsub = "projects/k/locations/europe-west1/keyRings/r/cryptoKeys/k"
-cluster = "projects/k/locations/europe-west1/keyRings/r/cryptoKeys/k"
-disks = "projects/k/locations/europe-west1/keyRings/r/cryptoKeys/k"
-registry = "projects/k/locations/europe-west1/keyRings/r/cryptoKeys/k"
+bucket = "projects/desk-one/locations/europe-west1/keyRings/r/cryptoKeys/k"
+pubsub = "projects/desk-one/locations/europe-west1/keyRings/r/cryptoKeys/k"
+cluster = "projects/desk-one/locations/europe-west1/keyRings/r/cryptoKeys/k"
+disks = "projects/desk-one/locations/europe-west1/keyRings/r/cryptoKeys/k"
+registry = "projects/desk-one/locations/europe-west1/keyRings/r/cryptoKeys/k"
 "#;
+
+/// The host project of that network.
+fn host() -> Neighbour {
+    let member = |account: &str| format!("serviceAccount:{account}.gserviceaccount.com");
+    let robot = member("service-123456789012@container-engine-robot.iam");
+    let subnetwork = "regions/europe-west1/subnetworks/nodes";
+    let grant = |on: &str, role: &str, member: &str| (on.to_owned(), role.to_owned(), member.to_owned());
+    Neighbour {
+        project: "host-project".to_owned(),
+        is_host: true,
+        network: "hpc".to_owned(),
+        subnetwork: subnetwork.to_owned(),
+        ranges: vec!["pods".to_owned(), "services".to_owned()],
+        grants: vec![
+            grant("projects/host-project", "roles/container.hostServiceAgentUser", &robot),
+            grant("projects/host-project", "roles/compute.networkUser", &robot),
+            grant("projects/host-project", "roles/compute.networkUser", &member("123456789012@cloudservices")),
+        ],
+    }
+}
 
 /// Everything that went through a client.
 #[derive(Clone, Default)]
@@ -122,7 +147,7 @@ async fn every_request_of_every_verb_is_as_google_describes_it() {
         ("key", format!("auth = \"key\"\n{ONE}")),
         ("locked", format!("{LOCKED}{ONE}")),
     ] {
-        let google = fixture::google(|_| {}).await;
+        let google = fixture::google(|options| options.neighbour = Some(host())).await;
         let cloud = fixture::cloud(all.of(fixture::client(&google)));
         let environment = environment(&text);
         let made = provision::run(&environment, &cloud, plan::Options::default(), &silent()).await;
@@ -134,6 +159,7 @@ async fn every_request_of_every_verb_is_as_google_describes_it() {
     println!("{} requests of {} methods", tally.values().sum::<usize>(), tally.len());
     for method in [
         "serviceusage.services.batchEnable",
+        "serviceusage.services.generateServiceIdentity",
         "container.projects.locations.clusters.create",
         "container.projects.locations.clusters.delete",
         "storage.buckets.insert",

@@ -10,7 +10,7 @@ use crate::{
         call::{Call, ok, time_text},
         error::{Error, Result},
     },
-    identity::{policy::Stale, principal::Principal, project_policy},
+    identity::{Target, policy::Stale, principal::Principal, project_policy},
 };
 
 impl Server {
@@ -21,22 +21,27 @@ impl Server {
         let permission = match (&call.method, call.verb.as_deref()) {
             (&Method::GET, None) => Some("get"),
             (&Method::POST, Some("testIamPermissions")) => None,
+            (&Method::POST, Some("getAncestry")) => Some("get"),
             (&Method::POST, Some(verb @ ("getIamPolicy" | "setIamPolicy"))) => Some(verb),
             _ => return Err(no_route(call)),
         };
-        let target = self.project_target();
         let denied = || Error::forbidden("The caller does not have permission");
-        if !self.identity.is_project(name) {
-            return Err(denied());
-        }
+        let (target, policy) = match self.identity.is_project(name) {
+            true => (self.project_target(), project_policy(self.identity.project())),
+            false if self.identity.neighbour(name).is_none() => return Err(denied()),
+            false => (Target::project(name).within(name), project_policy(name)),
+        };
         if let Some(permission) = permission
             && !self.identity.allowed(caller, &format!("resourcemanager.projects.{permission}"), &target)
         {
             return Err(denied());
         }
-        let policy = project_policy(self.identity.project());
         match call.verb.as_deref() {
             None => Ok(ok(&self.project_json())),
+            // No project is in a folder or an organisation.
+            Some("getAncestry") => {
+                Ok(ok(&json!({ "ancestor": [{ "resourceId": { "type": "project", "id": name } }] })))
+            }
             Some("getIamPolicy") => Ok(ok(&policy_json(&self.identity.policy(&policy, requested_version(call)?))?)),
             Some("setIamPolicy") => {
                 let desired: SetPolicy = call.json()?;
@@ -89,11 +94,22 @@ impl Server {
         })))
     }
 
-    /// Compute Engine v1: the project or a region with its quotas, none of which is used; a network; a subnetwork, each
-    /// with a way to Google's APIs. `path` is what follows the project.
-    pub(super) fn compute(&self, call: &Call, caller: &Principal, path: &[&str]) -> Result<Response> {
+    /// Compute Engine v1: the project or a region with its quotas, none of which is used; the host of its Shared VPC; a
+    /// network; a subnetwork, each with a way to Google's APIs, and its policy. `path` is what follows the project.
+    pub(super) fn compute(&self, call: &Call, caller: &Principal, project: &str, path: &[&str]) -> Result<Response> {
+        let neighbour = self.identity.neighbour(project);
         let (collection, answer) = match path {
             [] => ("projects", json!({ "kind": "compute#project", "name": self.identity.project() })),
+            ["getXpnHost"] => {
+                let host = self.identity.host().map(|host| json!({ "kind": "compute#project", "name": host.project }));
+                ("projects", host.unwrap_or_else(|| json!({})))
+            }
+            ["regions", _, "subnetworks", _, "getIamPolicy"] => ("subnetworks", json!({})),
+            ["regions", _, "subnetworks", name] if neighbour.is_some() => {
+                let ranges = neighbour.iter().flat_map(|neighbour| &neighbour.ranges);
+                let ranges: Vec<Value> = ranges.map(|name| json!({ "rangeName": name })).collect();
+                ("subnetworks", json!({ "kind": "compute#subnetwork", "name": name, "secondaryIpRanges": ranges }))
+            }
             ["regions", name] => ("regions", json!({ "kind": "compute#region", "name": name, "status": "UP" })),
             ["regions", _, "subnetworks", name] => {
                 ("subnetworks", json!({ "kind": "compute#subnetwork", "name": name, "privateIpGoogleAccess": true }))
@@ -104,15 +120,24 @@ impl Server {
         if (&call.method, call.verb.as_deref()) != (&Method::GET, None) {
             return Err(no_route(call));
         }
-        let permission = format!("compute.{collection}.get");
-        if !self.identity.allowed(caller, &permission, &self.project_target()) {
+        let verb = if path.last() == Some(&"getIamPolicy") { "getIamPolicy" } else { "get" };
+        let permission = format!("compute.{collection}.{verb}");
+        let home = if self.identity.is_project(project) { self.identity.project() } else { project };
+        if !self.identity.allowed(caller, &permission, &Target::project(home).within(home)) {
             return Err(Error::forbidden(format!("Required '{permission}' permission")));
         }
-        let project = self.identity.project();
-        if let ["global", "networks", name] = path
-            && !self.identity.has_network(name)
-        {
-            let resource = format!("projects/{project}/global/networks/{name}");
+        let resource = format!("projects/{home}/{}", path.join("/"));
+        if verb == "getIamPolicy" {
+            let name = resource.trim_end_matches("/getIamPolicy");
+            return Ok(ok(&policy_json(&self.identity.policy(name, 3))?));
+        }
+        let exists = match (path, neighbour) {
+            (["global", "networks", name], None) => self.identity.has_network(name),
+            (["global", "networks", name], Some(neighbour)) => neighbour.network == *name,
+            (["regions", _, "subnetworks", _], Some(neighbour)) => neighbour.subnetwork == path.join("/"),
+            _ => true,
+        };
+        if !exists {
             return Err(Error::not_found(format!("The resource '{resource}' was not found")));
         }
         let mut answer = answer;

@@ -92,9 +92,11 @@ impl Server {
                 let service = name.split('.').next().unwrap_or_default();
                 let agent = match service {
                     "storage" => "gs-project-accounts".to_owned(),
+                    "container" => "container-engine-robot".to_owned(),
+                    "compute" => "compute-system".to_owned(),
                     other => format!("gcp-sa-{other}"),
                 };
-                let email = format!("service-{}@{agent}.iam.gserviceaccount.com", self.identity.number());
+                let email = self.identity.make_agent(&agent).to_string();
                 Ok(ok(&self.done(&json!({
                     "@type": "type.googleapis.com/google.api.serviceusage.v1beta1.ServiceIdentity",
                     "email": email,

@@ -15,7 +15,7 @@ use kube::{
 };
 use tokio::time::Instant;
 
-use super::{ID, PARENT, Set, Surplus, TOOLING, already_gone, delete, id, noted, surplus};
+use super::{ID, PARENT, Set, Surplus, TOOLING, delete, id, noted, surplus};
 use crate::deploy::{Applied, ENVIRONMENT, live::ORCHESTRATOR, reach};
 
 /// Longest that an orchestrator takes to end; its grace period is 30 seconds.
@@ -104,7 +104,11 @@ pub(in crate::deploy) async fn remove_departed(client: &Client, departed: &[Depa
             continue;
         }
         // The parent goes last: as long as it is there, the rest is found again.
-        parents.delete(PARENT, &DeleteParams::default()).await.map(drop).or_else(already_gone)?;
+        let plainly = DeleteParams::default();
+        match reach::write(|| parents.delete(PARENT, &plainly)).await {
+            Err(error) if !reach::is_missing(&error) => return Err(error),
+            _ => {}
+        }
     }
     Ok(pruned)
 }

@@ -1,0 +1,62 @@
+//! Whether services may use the keys of the environment, before something is created with them.
+
+use std::collections::BTreeMap;
+
+use futures::future::join_all;
+use serde_json::{Value, json};
+
+use super::{grants, permissions::missing};
+use crate::{
+    desired::agent,
+    environment::{Environment, Managed},
+    finding::Finding,
+    google::{Api, Client, Method, Request},
+    kinds::crypto_key::{self, Class, ENCRYPTER},
+    observe::project_number,
+    resource::Grant,
+};
+
+/// Permissions with which a plan grants what is missing.
+const GRANT: [&str; 2] = ["cloudkms.cryptoKeys.getIamPolicy", "cloudkms.cryptoKeys.setIamPolicy"];
+
+/// Checks each key once.
+pub(super) async fn check(environment: &Environment, client: &Client) -> Vec<Finding> {
+    let mut keys: BTreeMap<&str, Vec<&Class>> = BTreeMap::new();
+    for (class, key) in crypto_key::used(environment) {
+        keys.entry(key).or_default().push(class);
+    }
+    if keys.is_empty() {
+        return Vec::new();
+    }
+    let number = match project_number(client, &environment.project).await {
+        Ok(Some(number)) => number,
+        Ok(None) => return Vec::new(),
+        Err(error) => return vec![Finding::bad("keys", format!("cannot be checked: {error}"), "").optional()],
+    };
+    join_all(keys.iter().map(|(key, classes)| one(environment, client, key, classes, &number))).await
+}
+
+async fn one(environment: &Environment, client: &Client, key: &str, classes: &[&Class], number: &str) -> Finding {
+    let id = crypto_key::id(key);
+    let what = id.to_string();
+    let grant =
+        |class: &&Class| Grant { role: ENCRYPTER.to_owned(), member: agent(class.agent, number), condition: None };
+    let needed: Vec<Grant> = classes.iter().map(grant).collect();
+    let ring = key.split("/cryptoKeys/").next().unwrap_or_default();
+    let project = key.split('/').nth(1).unwrap_or_default();
+    let reads = vec![id.policy().read(&Value::Null), Request::get(Api::CloudKms, format!("v1/{ring}:getIamPolicy"))];
+    let (lacking, unseen) = grants::missing(client, reads, project, &needed).await;
+    if !lacking.is_empty() && environment.manage.iam == Managed::Create && may_grant(client, key).await {
+        return Finding::good(&what, "the plan grants what services need on it");
+    }
+    let lacks = |class: &&&Class| lacking.iter().any(|grant| grant.member == agent(class.agent, number));
+    let commands = classes.iter().filter(lacks).flat_map(|class| crypto_key::commands(environment, class, key, number));
+    let commands = commands.collect::<Vec<_>>().join("\n  ");
+    grants::finding(&what, &what, &lacking, unseen.as_deref(), &commands)
+}
+
+async fn may_grant(client: &Client, key: &str) -> bool {
+    let test = Request::new(Api::CloudKms, Method::Post, format!("v1/{key}:testIamPermissions"));
+    let answer = client.send(&test.body(json!({"permissions": GRANT}))).await;
+    answer.is_ok_and(|answer| missing(&GRANT, &answer).is_empty())
+}
