@@ -19,9 +19,10 @@ use provision::{
 use crate::{binaries::Binaries, building, context, globals::Globals, image_notes, laptop::Laptop};
 
 mod deploying;
+pub(crate) mod showing;
 
 pub use deploying::deploy;
-pub(crate) use deploying::{Chosen, deploy_options, deploy_part, deploy_with};
+pub(crate) use deploying::{Chosen, carry_out_deploy, deploy_agreed, deploy_options, deploy_part};
 
 /// Connects to the cloud of an environment.
 ///
