@@ -21,7 +21,7 @@ pub(super) struct Keys {
     /// The deployed workloads of each user, with what is done for each of them.
     provided: Vec<(KeyUser, Vec<KeyChange>)>,
     /// Web apps that are not deployed any more and have keys.
-    withdrawn: Option<KeyUser>,
+    withdrawn: Vec<KeyUser>,
 }
 
 impl Keys {
@@ -86,7 +86,7 @@ pub(super) async fn plan(
         let mut user = KeyUser::web(environment);
         let deployed = deployments(desired, &user.namespace);
         user.workloads.retain(|workload| workload.deployment.is_some_and(|name| !deployed.contains(name)));
-        all.withdrawn = Some(keys::held(&user, client).await?);
+        all.withdrawn.push(keys::held(&user, client).await?);
     }
     Ok(all)
 }
