@@ -217,6 +217,11 @@ pub(super) const ERRORS: &[Entry] = &[
         "a rollout makes no progress, for an unknown reason",
         "`kubectl describe deployment,pod` shows what the cluster knows",
     ),
+    (
+        "smoke-failed",
+        "commands of a smoke test did not end as they should",
+        "read the messages above; the report that the message names can be sent to the maintainers",
+    ),
     ("stopped", "the verb was stopped before its end", "run it again; it continues"),
     ("timeout", "no answer came in time", "check that the service is up, and check the network"),
     ("unhealthy", "a check of the environment failed", "follow the advice of `cargo xtask doctor` for each finding"),
