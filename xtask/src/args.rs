@@ -52,6 +52,8 @@ pub(crate) enum Verb {
     Open(verbs::open::Args),
     /// Remove ended Jobs of a business, or generated files that nothing uses
     Clean(verbs::clean::Args),
+    /// Run every command once in a temporary environment of your project, and write a report that can be sent
+    Smoke(verbs::smoke::Args),
     /// Measure the queue and the kernel on this machine, each figure beside its yardstick
     Bench(verbs::bench::Args),
 }
@@ -61,7 +63,7 @@ impl Verb {
     pub(crate) fn handles_interrupt(&self) -> bool {
         match self {
             Self::Daily(verb) => verb.handles_interrupt(),
-            verb => matches!(verb, Self::Build(_) | Self::Demo(_) | Self::Local(_) | Self::Open(_)),
+            verb => matches!(verb, Self::Build(_) | Self::Demo(_) | Self::Local(_) | Self::Open(_) | Self::Smoke(_)),
         }
     }
 }

@@ -64,6 +64,7 @@ async fn run(cli: &Cli, output: &Output) -> anyhow::Result<u8> {
         Some(Verb::Doctor(args)) => verbs::doctor::run(globals, args, output).await,
         Some(Verb::Open(args)) => verbs::open::run(globals, args, output).await,
         Some(Verb::Clean(args)) => verbs::clean::run(globals, args, output).await,
+        Some(Verb::Smoke(args)) => verbs::smoke::run(args, output).await,
         None => {
             let _ = Cli::command().print_help();
             Ok(contract::exit::DONE)

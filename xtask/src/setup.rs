@@ -19,9 +19,10 @@ use provision::{
 use crate::{binaries::Binaries, building, context, globals::Globals, image_notes, laptop::Laptop};
 
 mod deploying;
+pub(crate) mod showing;
 
 pub use deploying::deploy;
-pub(crate) use deploying::{Chosen, deploy_options, deploy_part, deploy_with};
+pub(crate) use deploying::{Chosen, carry_out_deploy, deploy_agreed, deploy_options, deploy_part};
 
 /// Connects to the cloud of an environment.
 ///
@@ -193,14 +194,7 @@ pub async fn carry_out(plan: Plan, cloud: &Cloud, output: &Output) -> anyhow::Re
 pub fn write_config(environment: &Environment, cloud: &Cloud) -> anyhow::Result<()> {
     let folder = context::generated(environment);
     let path = folder.join(context::CONFIG_FILE);
-    // Only a deploy knows the image of the engine: keep the one that it wrote.
-    let known = contract::config::Config::read(&path).ok();
-    let image =
-        |business: &str| known.as_ref().and_then(|config| Some(config.businesses.get(business)?.engine.image.clone()));
-    let mut config = environment.config(&cloud.endpoints, "");
-    for business in config.businesses.values_mut().filter(|business| business.engine.image.is_empty()) {
-        business.engine.image = image(&business.name).unwrap_or_default();
-    }
+    let config = environment.config(&cloud.endpoints);
     let text = serde_json::to_string_pretty(&config).context("encode the configuration")?;
     std::fs::create_dir_all(&folder).with_context(|| format!("make the folder {}", folder.display()))?;
     std::fs::write(&path, text + "\n").with_context(|| format!("write {}", path.display()))

@@ -1,6 +1,9 @@
 //! A temporary environment with its own laptop cloud, for the demo and the bench.
 
-use std::{path::PathBuf, process::Child};
+use std::{
+    path::{Path, PathBuf},
+    process::Child,
+};
 
 use anyhow::Context as _;
 use cli::Context;
@@ -42,6 +45,16 @@ impl Stage {
     /// The environment.
     pub fn environment(&self) -> &Environment {
         &self.environment
+    }
+
+    /// Its file.
+    pub(crate) fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// The folder that is removed with it.
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Replaces the environment, after its file changed.

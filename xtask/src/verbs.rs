@@ -13,5 +13,6 @@ pub(crate) mod provision;
 pub(crate) mod remove_business;
 pub(crate) mod render;
 pub(crate) mod rotate_keys;
+pub(crate) mod smoke;
 pub(crate) mod teardown;
 pub(crate) mod test;

@@ -28,7 +28,7 @@ async fn start_once(engine: &Path) -> anyhow::Result<f64> {
     let environment = environment::parse("bench", "bench.toml", super::ENVIRONMENT, &environment::Overrides::new())?;
     let endpoints = config::Endpoints { pubsub: None, storage: Some(format!("http://{address}")) };
     let file = folder.path().join("config.json");
-    let configuration = serde_json::to_vec(&environment.config(&endpoints, "engine"))?;
+    let configuration = serde_json::to_vec(&environment.config(&endpoints))?;
     std::fs::write(&file, configuration).context("write a configuration")?;
     let work = json!({"bucket": environment.bucket, "object": "flow/input/s/j", "generation": 1, "attempt": 0,
         "business": "flow", "session": "s", "job": "j"});

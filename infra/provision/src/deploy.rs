@@ -1,10 +1,11 @@
 //! Applies the rendered objects to the cluster and waits until they run, or reports why they do not.
 //!
-//! A deploy is a chain of small steps: preview everything without a write, open each set, apply what is new or
-//! different, wait for the rollouts, take away what is no longer wanted, close each set. Killed at any of them, the
-//! next deploy sees what is there and goes on; with nothing to do it writes nothing.
+//! One step plans everything without a write: namespaces, Secrets, keys, objects, and what is no longer wanted. The
+//! rest carries out that plan and nothing else, in small steps: apply the namespaces, make the Secrets, open each set,
+//! apply what is new or different, wait for the rollouts, take away what is no longer wanted, close each set. Killed at
+//! any of them, the next deploy sees what is there and goes on; with nothing to do it writes nothing.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, fmt};
 
 use kube::Client;
 use serde::Serialize;
@@ -18,8 +19,10 @@ mod event;
 mod failure;
 mod keys;
 pub(crate) mod live;
+mod moved;
 mod options;
 mod owned;
+mod plan;
 mod preview;
 pub(crate) mod reach;
 mod refusal;
@@ -33,12 +36,14 @@ mod write;
 pub use event::{Event, Progress};
 pub(crate) use live::ORCHESTRATOR;
 pub use live::{live_images, live_web_images};
+pub use moved::check_unmoved;
 pub use options::{Only, Options};
+pub use plan::{Plan, plan};
 pub use preview::{ChangeView, Planned, Preview, PreviewOptions, preview_rendered};
 pub use reach::FIELD_MANAGER;
 pub use refusal::Conflict;
 pub use rollout::{CONFIG_HASH, Cause, Happening, On, Patience, Refusal, Seen, Verdict, Why, verdict};
-pub use run::{Report, preview, run};
+pub use run::{Report, carry_out, run};
 pub use wait::{Failed, LIMIT, Rollout, wait, wait_for};
 
 /// Label on a namespace: the environment it belongs to.
@@ -57,6 +62,13 @@ pub struct Applied {
     pub change: Change,
 }
 
+impl fmt::Display for Applied {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let namespace = self.namespace.as_ref().map(|namespace| format!("{namespace}/")).unwrap_or_default();
+        write!(f, "{} {namespace}{}", self.kind, self.name)
+    }
+}
+
 /// What happened to an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -69,6 +81,18 @@ pub enum Change {
     Unchanged,
     /// It was there and is gone, since neither the environment nor the templates have it any longer.
     Pruned,
+}
+
+impl Change {
+    /// What is to be done.
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Created => "create",
+            Self::Changed => "change",
+            Self::Unchanged => "keep",
+            Self::Pruned => "delete",
+        }
+    }
 }
 
 /// What to do with a namespace of our name that somebody else made.
@@ -103,7 +127,8 @@ pub async fn apply(
     let how = PreviewOptions { foreign, force_conflicts: false };
     let preview = preview_rendered(client, environment, rendered, None, how).await?;
     preview.check()?;
-    let mut applied = write::apply_preview(client, &preview).await?;
+    let mut applied = write::apply_namespaces(client, &preview).await?;
+    applied.extend(write::apply_members(client, &preview).await?);
     applied.extend(write::prune(client, &preview).await?);
     Ok(applied)
 }

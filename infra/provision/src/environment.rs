@@ -254,10 +254,9 @@ pub struct Accounts {
 }
 
 impl Environment {
-    /// The generated configuration that the services are driven by.
-    ///
-    /// `engine_image` is the image that `build` made, for businesses that name none of their own.
-    pub fn config(&self, endpoints: &config::Endpoints, engine_image: &str) -> config::Config {
+    /// The generated configuration that the services are driven by. It has no image: those that run are in the
+    /// manifests only, so that a build changes no configuration.
+    pub fn config(&self, endpoints: &config::Endpoints) -> config::Config {
         config::Config {
             schema: config::SCHEMA,
             environment: self.name.clone(),
@@ -268,7 +267,7 @@ impl Environment {
             businesses: self
                 .businesses
                 .iter()
-                .map(|business| (business.name.clone(), business.config(&self.project, engine_image)))
+                .map(|business| (business.name.clone(), business.config(&self.project)))
                 .collect(),
         }
     }

@@ -34,10 +34,10 @@ mod ledger;
 mod secret;
 mod user;
 
-use iam::{Account, Made};
+use iam::{Account, Key, Made};
 use ledger::Ledger;
 pub(crate) use secret::account_of;
-use secret::{KeySecret, PendingKey, Record};
+use secret::{Content, KeySecret, PendingKey, Record};
 pub use user::{KeyUser, Workload};
 
 /// Annotation of the pods of a Deployment: the key that they begin with.
@@ -55,36 +55,103 @@ pub struct Rotated {
     pub deleted: Vec<String>,
 }
 
-/// Creates a key for every workload without one, and deletes old keys that nothing uses. Returns the accounts with a
-/// new key.
+/// What a deploy does with the keys of one workload.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct KeyChange {
+    /// Email of the account.
+    pub account: String,
+    /// Name of the Secret.
+    pub secret: String,
+    /// The Secret is there.
+    pub exists: bool,
+    /// A new key is made.
+    pub renew: bool,
+    /// Ids of the old keys that are deleted.
+    pub delete: Vec<String>,
+    /// The record of our keys is corrected.
+    pub note: bool,
+    /// Ids of all other keys that were there.
+    keep: Vec<String>,
+}
+
+impl KeyChange {
+    /// Whether nothing is written.
+    pub fn is_empty(&self) -> bool {
+        !self.renew && !self.note && self.delete.is_empty()
+    }
+}
+
+/// Finds out which workloads get a key and which old keys nothing uses. Writes nothing.
 ///
 /// # Errors
 /// When IAM or the cluster refuses.
-pub async fn ensure(
+pub async fn plan(
     environment: &Environment,
     user: &KeyUser,
     cloud: &Cloud,
     client: &Client,
-) -> anyhow::Result<Vec<String>> {
-    let mut made = Vec::new();
+) -> anyhow::Result<Vec<KeyChange>> {
+    let mut changes = Vec::new();
     for one in workload_keys(environment, user, cloud, client) {
-        let content = one.secret.read().await?;
-        let known = one.account.list().await?;
-        match content.held.filter(|id| known.iter().any(|key| key.id == *id)) {
-            Some(_) => {}
-            None => {
-                one.renew().await?;
-                made.push(one.account.email.to_owned());
-            }
+        let (content, known) = (one.secret.read().await?, one.account.list().await?);
+        let pods = running(client, user, one.workload).await?;
+        let change = decide(&content, &known, &pods);
+        changes.push(KeyChange { account: one.account.email.to_owned(), secret: secret_name(one.workload), ..change });
+    }
+    Ok(changes)
+}
+
+/// What to do, with this in the Secret, these keys in IAM, and these pods.
+fn decide(content: &Content, known: &[Key], pods: &[Pod]) -> KeyChange {
+    let renew = !known.iter().any(|key| content.held.as_ref() == Some(&key.id));
+    let may_have_old = |pod: &Pod| renew || content.record.is_before(made(pod));
+    let (kept, old): (Vec<String>, Vec<String>) =
+        content.record.ours_of(known).into_iter().partition(|id| content.held.as_ref() == Some(id));
+    let is_used = pods.iter().any(may_have_old);
+    let record = Record { ours: kept, making: None, since: content.record.since };
+    let delete = if is_used { Vec::new() } else { old };
+    KeyChange {
+        exists: content.exists,
+        renew,
+        note: !renew && !is_used && record != content.record,
+        keep: known.iter().map(|key| key.id.clone()).filter(|id| !delete.contains(id)).collect(),
+        delete,
+        ..KeyChange::default()
+    }
+}
+
+fn made(pod: &Pod) -> Option<Timestamp> {
+    pod.metadata.creation_timestamp.as_ref().map(|time| time.0)
+}
+
+/// Carries out what [`plan`] found for the same user. Returns the accounts with a new key.
+///
+/// # Errors
+/// When IAM or the cluster refuses.
+pub async fn carry_out(
+    environment: &Environment,
+    user: &KeyUser,
+    cloud: &Cloud,
+    client: &Client,
+    changes: &[KeyChange],
+) -> anyhow::Result<Vec<String>> {
+    let mut renewed = Vec::new();
+    for (one, change) in workload_keys(environment, user, cloud, client).zip(changes) {
+        if change.is_empty() {
+            continue;
         }
+        if change.renew {
+            one.renew().await?;
+            renewed.push(change.account.clone());
+        }
+        // A pod may have begun since.
         let record = one.secret.read().await?.record;
         let pods = running(client, user, one.workload).await?;
-        let may_have_old = |pod: &Pod| record.is_before(pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
-        if !pods.iter().any(may_have_old) {
-            one.clean().await?;
+        if !pods.iter().any(|pod| record.is_before(made(pod))) {
+            one.clean(&change.keep).await?;
         }
     }
-    Ok(made)
+    Ok(renewed)
 }
 
 /// Gives every workload that has a key a new one: the Secrets first, then the Deployments begin anew, then what still
@@ -125,7 +192,7 @@ pub async fn rotate(
     wait_for_pods(client, user, &old, limit, report).await?;
     let mut all = Vec::new();
     for (one, mut rotated) in work {
-        rotated.deleted = one.clean().await?;
+        rotated.deleted = one.clean(&[]).await?;
         report(&format!("{} old keys of {} are deleted", rotated.deleted.len(), rotated.account));
         all.push(rotated);
     }
@@ -179,8 +246,21 @@ pub async fn revoke(environment: &Environment, user: &KeyUser, cloud: &Cloud, ha
     Ok(())
 }
 
+/// The workloads of this user that have a Secret with a key.
+///
+/// # Errors
+/// When the cluster refuses.
+pub async fn held(user: &KeyUser, client: &Client) -> anyhow::Result<KeyUser> {
+    let mut held = KeyUser { workloads: Vec::new(), ..user.clone() };
+    for workload in &user.workloads {
+        if secret(user, workload, client).read().await?.exists {
+            held.workloads.push(workload.clone());
+        }
+    }
+    Ok(held)
+}
+
 /// Deletes the keys of workloads that are not deployed any more, once their pods have ended: in IAM, then the Secrets.
-/// Returns the accounts that had one.
 ///
 /// # Errors
 /// When IAM or the cluster refuses, or a pod still runs after `limit`.
@@ -190,21 +270,15 @@ pub async fn withdraw(
     cloud: &Cloud,
     client: &Client,
     limit: Duration,
-) -> anyhow::Result<Vec<String>> {
-    let mut taken = Vec::new();
+) -> anyhow::Result<()> {
     for workload in &user.workloads {
         let only = KeyUser { workloads: vec![workload.clone()], ..user.clone() };
-        let secret = secret(user, workload, client);
-        if !secret.read().await?.exists {
-            continue;
-        }
         let pods = running(client, user, workload).await?.into_iter().filter_map(|pod| pod.metadata.uid);
         wait_for_pods(client, &only, &pods.collect::<Vec<_>>(), limit, &|_| {}).await?;
         revoke(environment, &only, cloud, true).await?;
-        secret.delete().await?;
-        taken.push(workload.email.clone());
+        secret(user, workload, client).delete().await?;
     }
-    Ok(taken)
+    Ok(())
 }
 
 /// One workload with its account, its Secret, and what outlives that.
@@ -228,6 +302,11 @@ fn workload_keys<'a>(
         secret: secret(user, workload, &client),
         ledger: Ledger { client: &cloud.google, bucket: &environment.bucket, email: &workload.email },
     })
+}
+
+/// Name of the Secret of a workload.
+pub fn secret_name(workload: &Workload) -> String {
+    secret::name(workload.account)
 }
 
 fn secret<'a>(user: &'a KeyUser, workload: &'a Workload, client: &Client) -> KeySecret<'a> {
@@ -266,12 +345,12 @@ impl WorkloadKey<'_> {
         Ok(id)
     }
 
-    /// Deletes our keys but the one in the Secret, and returns their ids.
-    async fn clean(&self) -> anyhow::Result<Vec<String>> {
+    /// Deletes our keys but these and the one in the Secret, and returns their ids.
+    async fn clean(&self, keep: &[String]) -> anyhow::Result<Vec<String>> {
         let content = self.secret.read().await?;
         let ours = content.record.ours_of(&self.account.list().await?);
         let (kept, old): (Vec<String>, Vec<String>) =
-            ours.into_iter().partition(|id| content.held.as_ref() == Some(id));
+            ours.into_iter().partition(|id| content.held.as_ref() == Some(id) || keep.contains(id));
         for id in &old {
             self.account.delete(id).await?;
         }

@@ -125,7 +125,7 @@ pub fn render_with(
     extras: &Extras,
 ) -> anyhow::Result<Rendered> {
     let tera = templates()?;
-    let config = environment.config(endpoints, &images.engine);
+    let config = environment.config(endpoints);
     let (text, objects) = objects(&tera, "cluster.yaml", &serde_json::json!({}))?;
     let mut files = vec![File { path: Path::new("manifests").join("cluster.yaml"), text, objects }];
     for business in &environment.businesses {
@@ -175,6 +175,8 @@ struct Values<'a> {
     environment: &'a str,
     business: &'a config::Business,
     images: &'a Images,
+    /// The desk's own image, or the engine.
+    engine_image: &'a str,
     accounts: [Account<'a>; 2],
     workload_identity: bool,
     /// Google places the pods, and keeps what may be interrupted apart.
@@ -217,6 +219,7 @@ fn business_files(
         environment: &environment.name,
         business: only.business(&business.name)?,
         images,
+        engine_image: business.engine.image.as_deref().unwrap_or(&images.engine),
         accounts: [
             Account { name: "orchestrator", email: &business.accounts.orchestrator },
             Account { name: "engine", email: &business.accounts.engine },

@@ -7,12 +7,17 @@
 use std::{
     fmt,
     io::{self, IsTerminal as _, Write as _},
+    path::Path,
     time::{Duration, Instant},
 };
 
+use cloud::requests;
+use contract::labels;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::{
+    EnvFilter, Layer as _, fmt as fmt_layer, layer::SubscriberExt as _, util::SubscriberInitExt as _,
+};
 
 use crate::{
     error::Failure,
@@ -202,13 +207,18 @@ pub fn start_logging(globals: &Globals) {
     } else {
         "error,kube_client=off"
     };
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
+    let log = fmt_layer::layer()
         .with_writer(io::stderr)
         .with_ansi(io::stderr().is_terminal())
         .with_target(false)
         .without_time()
-        .try_init();
+        .with_filter(EnvFilter::new(filter));
+    let record = contract::config::variables().remove(labels::ENV_REQUESTS).filter(|path| !path.is_empty());
+    let record = record.and_then(|path| {
+        let failed = |error: &io::Error| to_stderr(&format!("warning: cannot write requests to {path}: {error}"));
+        requests::layer(Path::new(&path)).inspect_err(failed).ok()
+    });
+    let _ = tracing_subscriber::registry().with(log).with(record).try_init();
 }
 
 /// Text for people: with the commands of this program, and clean.

@@ -9,6 +9,7 @@ pub mod outcomes;
 pub mod probes;
 pub mod proxy;
 pub mod queue;
+pub mod requests;
 pub mod shutdown;
 pub mod storage;
 pub mod telemetry;

@@ -131,8 +131,6 @@ pub fn expired_before(outcome_days: u32, now: Timestamp) -> Timestamp {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Engine {
-    /// Image reference, by digest on a real cluster.
-    pub image: String,
     /// Command of a desk's own program; empty for the built-in kernel.
     #[serde(default)]
     pub command: Vec<String>,

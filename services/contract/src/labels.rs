@@ -91,6 +91,8 @@ pub const METADATA_REPLAYED: &str = "deskgrid-replayed";
 
 /// Environment variable: path of the generated `config.json`.
 pub const ENV_CONFIG: &str = "DESKGRID_CONFIG";
+/// Environment variable of both command lines: path of a file to which each request is added as a line of JSON.
+pub const ENV_REQUESTS: &str = "DESKGRID_REQUESTS";
 /// Environment variable of the orchestrator: path of the Job template, a Kubernetes Job as JSON.
 pub const ENV_JOB_TEMPLATE: &str = "DESKGRID_JOB_TEMPLATE";
 /// Environment variable of a service: the business it serves.

@@ -24,7 +24,6 @@ pub fn business(name: &str) -> Business {
         queue: None,
         retention: Retention { finished_jobs_secs: 3600, output_days: 30, outcome_days: 90 },
         engine: Engine {
-            image: "engine@sha256:0".into(),
             command: vec![],
             cpu: "1".into(),
             memory: "512Mi".into(),

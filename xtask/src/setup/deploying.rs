@@ -11,7 +11,7 @@ use provision::{
     presence,
 };
 
-use super::preview_images;
+use super::{preview_images, showing};
 use crate::{
     binaries::Binaries,
     building::{self, Step},
@@ -109,10 +109,11 @@ pub async fn deploy(
 ) -> anyhow::Result<deploy::Report> {
     let images = Chosen::built(environment, cloud, images).await?;
     let options = deploy::Options { foreign, ..deploy_options(environment, &Globals::default(), images) };
-    deploy_with(environment, cloud, &options, output).await
+    deploy_agreed(environment, cloud, &options, None, output).await
 }
 
 /// As [`deploy`], a part of an environment, with the images that the rest of it runs; nothing where nothing runs yet.
+/// Prints the plan.
 ///
 /// # Errors
 /// As [`deploy`].
@@ -131,9 +132,29 @@ pub(crate) async fn deploy_part(
     let Some(services) = deploy::live_images(environment, client).await? else { return Ok(None) };
     let images = Chosen { services, web: deploy::live_web_images(client).await? };
     let options = deploy::Options { only, foreign, ..deploy_options(environment, globals, images) };
-    // What would be refused is refused before a namespace or a Secret is written.
-    deploy::preview(environment, cloud, &options).await?.check()?;
-    Ok(Some(deploy_with(environment, cloud, &options, output).await?))
+    let plan = deploy::plan(environment, cloud, &options).await?;
+    plan.check()?;
+    showing::note(&plan, output);
+    Ok(Some(carry_out_deploy(environment, cloud, &options, &plan, output).await?))
+}
+
+/// Plans a deploy, checks that it does nothing beyond the plan that was agreed to, and carries it out.
+///
+/// # Errors
+/// When the cluster changed since; as [`deploy::plan`], [`deploy::Plan::check`] and [`carry_out_deploy`].
+pub(crate) async fn deploy_agreed(
+    environment: &Environment,
+    cloud: &Cloud,
+    options: &deploy::Options,
+    agreed: Option<&deploy::Plan>,
+    output: &Output,
+) -> anyhow::Result<deploy::Report> {
+    let plan = deploy::plan(environment, cloud, options).await?;
+    if let Some(agreed) = agreed {
+        deploy::check_unmoved(agreed, &plan)?;
+    }
+    plan.check()?;
+    carry_out_deploy(environment, cloud, options, &plan, output).await
 }
 
 /// The default options of a deploy.
@@ -157,14 +178,15 @@ fn patience(environment: &Environment, globals: &Globals) -> deploy::Patience {
     }
 }
 
-/// As [`deploy`], with all options.
+/// Carries out the plan of a deploy, and waits until everything is ready.
 ///
 /// # Errors
-/// As [`deploy`].
-pub(crate) async fn deploy_with(
+/// When the cluster or a rollout fails; says why.
+pub(crate) async fn carry_out_deploy(
     environment: &Environment,
     cloud: &Cloud,
     options: &deploy::Options,
+    plan: &deploy::Plan,
     output: &Output,
 ) -> anyhow::Result<deploy::Report> {
     let shown = *output;
@@ -192,7 +214,7 @@ pub(crate) async fn deploy_with(
         deploy::Event::RollingBack => shown.note("  it failed; rolling back"),
         deploy::Event::RolledBack { what } => shown.note(format_args!("  {what}")),
     });
-    deploy::run(environment, cloud, options, &progress).await
+    deploy::carry_out(environment, cloud, options, plan, &progress).await
 }
 
 #[cfg(test)]

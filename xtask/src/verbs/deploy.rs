@@ -4,7 +4,7 @@ use cli::{confirm, error::Failure, output::Output, text};
 use contract::exit;
 use provision::{
     Environment,
-    deploy::{self, Applied, Change, ChangeView, Foreign, Options},
+    deploy::{self, Foreign, Options},
     environment::CloudKind,
     locked,
     manifests::Images,
@@ -14,7 +14,7 @@ use crate::{
     context,
     globals::Globals,
     image_notes, locking,
-    setup::{self, Chosen},
+    setup::{self, Chosen, showing},
 };
 
 /// Arguments of `deploy`.
@@ -73,29 +73,28 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         rollback: args.rollback_on_failure,
         ..setup::deploy_options(&environment, globals, images)
     };
-    let preview = deploy::preview(&environment, &cloud, &options).await?;
+    let plan = deploy::plan(&environment, &cloud, &options).await?;
     if args.dry_run {
-        show(&preview.changes(), output)?;
-        preview.check()?;
+        showing::show(&plan, output)?;
+        plan.check()?;
         return Ok(exit::DONE);
     }
-    preview.check()?;
-    let gone: Vec<Applied> = preview.pruned().cloned().collect();
+    plan.check()?;
+    showing::note(&plan, output);
+    let gone: Vec<String> = plan.pruned().map(ToString::to_string).collect();
     let asks = environment.cloud == CloudKind::Google || globals.context().is_some();
     if !gone.is_empty() && asks && !args.yes {
-        let names: Vec<String> = gone.iter().map(name).collect();
-        output.note(format_args!("what is no longer wanted, and would be deleted:\n  {}", names.join("\n  ")));
+        output.note(format_args!("what is no longer wanted, and would be deleted:\n  {}", gone.join("\n  ")));
         confirm::yes(&format!("delete {} from the cluster?", text::count(gone.len(), "object")))?;
     }
-    let options = Options { may_delete: Some(gone), ..options };
     // A deploy without changes takes no lock, which is a write itself; it still checks the rollouts.
-    let report = if preview.is_empty() {
-        setup::deploy_with(&environment, &cloud, &options, output).await?
+    let report = if plan.is_empty() {
+        setup::carry_out_deploy(&environment, &cloud, &options, &plan, output).await?
     } else {
         let settings = args.lock.settings(globals, "deploy", output);
         locked::with_lock(&environment, &cloud, &settings, None, async |step| {
             step("deploys the services");
-            setup::deploy_with(&environment, &cloud, &options, output).await
+            setup::deploy_agreed(&environment, &cloud, &options, Some(&plan), output).await
         })
         .await?
     };
@@ -139,40 +138,4 @@ fn without_audience(environment: &Environment) -> Vec<&'static str> {
     let Some(iap) = environment.web.iap.as_ref().filter(|_| environment.web.enabled) else { return Vec::new() };
     let apps = [("monitor", &iap.monitor), ("client", &iap.client)];
     apps.into_iter().filter(|(_, app)| app.audience.is_none()).map(|(name, _)| name).collect()
-}
-
-/// `Kind namespace/name`.
-fn name(object: &Applied) -> String {
-    let namespace = object.namespace.as_ref().map(|name| format!("{name}/")).unwrap_or_default();
-    format!("{} {namespace}{}", object.kind, object.name)
-}
-
-/// Shows what would change.
-fn show(changes: &[ChangeView], output: &Output) -> anyhow::Result<()> {
-    if output.json {
-        return output.document(&changes);
-    }
-    for change in changes {
-        let (mark, verb) = match change.applied.change {
-            Change::Created => ('+', "create"),
-            Change::Changed => ('~', "change"),
-            Change::Pruned => ('-', "delete"),
-            Change::Unchanged => (' ', "keep"),
-        };
-        let title = format!("{mark} {verb} {}", name(&change.applied));
-        output.changes(&title)?;
-        for line in change.difference.lines() {
-            output.changes(&format!("    {line}"))?;
-        }
-        for conflict in &change.conflicts {
-            output.changes(&format!("    ! {} is owned by {:?}", conflict.field, conflict.manager))?;
-        }
-    }
-    let count = |wanted: Change| changes.iter().filter(|change| change.applied.change == wanted).count();
-    output.line(format_args!(
-        "{} to create, {} to change, {} to delete; nothing was changed",
-        count(Change::Created),
-        count(Change::Changed),
-        count(Change::Pruned)
-    ))
 }

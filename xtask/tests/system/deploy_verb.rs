@@ -1,14 +1,26 @@
 //! `deploy` as a person runs it, against a laptop cloud that runs the web apps too: what it may never take away or
 //! write unasked.
 
-use std::path::PathBuf;
+use std::{
+    io::{BufRead as _, BufReader},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
-use k8s_openapi::api::{apps::v1::Deployment, core::v1::Secret};
+use k8s_openapi::api::{
+    apps::v1::Deployment,
+    core::v1::{ConfigMap, Secret},
+    networking::v1::NetworkPolicy,
+};
 use kube::{
     Api,
     api::{DeleteParams, Patch, PatchParams},
 };
-use provision::Cloud;
+use provision::{
+    Cloud,
+    lock::{Acquired, Holder, Lock, Settings},
+};
 use serde_json::{Value, json};
 
 use crate::setup_verbs::Desk;
@@ -107,4 +119,47 @@ async fn what_a_deploy_would_delete_is_asked_about() {
     let deployments: Api<Deployment> = Api::namespaced(cloud.cluster().unwrap().clone(), "deskgrid");
     assert!(deployments.list(&Default::default()).await.unwrap().items.is_empty());
     deploy(&[], 0);
+}
+
+/// Takes the lock of the environment, as another operator.
+async fn lock(cloud: &Cloud) -> Lock {
+    let holder = Holder { who: "ann".to_owned(), host: "h".to_owned(), process: 1, space: None };
+    let settings = Settings::new(holder, "deploy", Duration::ZERO, Arc::new(|_| {}));
+    match Lock::acquire(&cloud.google, "deploy-desk-bucket", "verbs", &settings).await.unwrap() {
+        Acquired::Held(lock) => *lock,
+        Acquired::NoBucket => panic!("there is a bucket"),
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_deploy_stops_when_the_cluster_changed_after_it_showed_its_plan() {
+    let _ = cloud::clients::install_tls_provider();
+    let desk = Desk::deployed(FILE);
+    let cloud = desk.cloud().await;
+    let client = cloud.cluster().unwrap().clone();
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "bu1");
+    let data = async || maps.get("deskgrid-config").await.unwrap().data.unwrap();
+    let before = data().await;
+    std::fs::write(desk.file(), FILE.replace("[businesses.bu1]\n", "[businesses.bu1]\nmax_active_jobs = 7\n")).unwrap();
+
+    let theirs = lock(&cloud).await;
+    let mut waits = desk.begin(&["deploy", "--yes"]);
+    let mut lines = BufReader::new(waits.stderr.take().unwrap()).lines().map(Result::unwrap);
+    let shown: Vec<String> = lines.by_ref().take_while(|line| !line.contains("waiting: somebody")).collect();
+    assert!(shown.iter().any(|line| line.contains("~ change ConfigMap bu1/deskgrid-config")), "{shown:?}");
+    let policies: Api<NetworkPolicy> = Api::namespaced(client, "bu1");
+    policies.delete("engine", &DeleteParams::default()).await.unwrap();
+    theirs.release().await;
+    let said = lines.collect::<Vec<_>>().join("\n");
+    assert_eq!(waits.wait().unwrap().code(), Some(1), "{said}");
+    assert!(said.contains("error[cluster-moved]"), "{said}");
+    assert!(said.contains("NetworkPolicy bu1/engine: not in the plan, and now `create`"), "{said}");
+    assert_eq!(data().await, before, "nothing was written");
+    assert!(policies.get_opt("engine").await.unwrap().is_none());
+
+    // The next run shows the new plan and carries it out.
+    let said = desk.run(&["deploy"], 0);
+    assert!(said.contains("+ create NetworkPolicy bu1/engine") && said.contains("~ change ConfigMap"), "{said}");
+    assert!(data().await["config.json"].contains("\"max_active_jobs\": 7"));
+    assert!(policies.get_opt("engine").await.unwrap().is_some());
 }

@@ -50,7 +50,7 @@ impl Desk {
         std::fs::write(&file, ENVIRONMENT).unwrap();
         let environment = provision::environment::load(&file, &BTreeMap::new()).unwrap();
         let ours = Endpoints { pubsub: Some(endpoints.pubsub.clone()), storage: Some(endpoints.storage.clone()) };
-        let config = environment.config(&ours, "engine@sha256:0");
+        let config = environment.config(&ours);
         let business = config.business("bu1").unwrap().clone();
 
         let generated = folder.path().join("generated/try");

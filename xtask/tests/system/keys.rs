@@ -142,3 +142,41 @@ async fn a_key_is_only_in_its_secret() {
     desk.run(&["teardown"], 0);
     assert_eq!(ids().await, [theirs]);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_dry_run_shows_the_keys_that_a_deploy_would_make() {
+    let _ = cloud::clients::install_tls_provider();
+    let (first, _) = FILE.split_once("[businesses.bu2").unwrap();
+    let desk = Desk::start(first);
+    desk.run(&["provision"], 0);
+    let plan = desk.json(&["deploy", "--dry-run"], 0);
+    let secrets: Vec<(&str, &str, &str)> = plan
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|change| change["kind"] == "Secret")
+        .map(|change| (&change["change"], &change["name"], &change["difference"]))
+        .map(|(change, name, lines)| (change.as_str().unwrap(), name.as_str().unwrap(), lines.as_str().unwrap()))
+        .collect();
+    let key = |account: &str| format!("+a new key of verbs-{account}@key-desk.iam.gserviceaccount.com");
+    let (orchestrator, engine) = (key("bu1-orchestrator"), key("bu1-engine"));
+    let (monitor, client) = (key("web-monitor"), key("web-client"));
+    assert_eq!(
+        secrets,
+        [
+            ("created", "google-key-orchestrator", orchestrator.as_str()),
+            ("created", "google-key-engine", engine.as_str()),
+            ("created", "google-key-web-monitor", monitor.as_str()),
+            ("created", "google-key-web-client", client.as_str()),
+            ("created", "web-access", "+a token for the web apps"),
+        ]
+    );
+    let cloud = desk.cloud().await;
+    let request = Request::get(google::Api::Iam, KEYS).query("keyTypes", "USER_MANAGED");
+    assert_eq!(cloud.google.send(&request).await.unwrap()["keys"], Value::Null, "it made a key");
+    let namespaces: Api<k8s_openapi::api::core::v1::Namespace> = Api::all(cloud.cluster().unwrap().clone());
+    assert!(namespaces.get_opt("bu1").await.unwrap().is_none(), "it made a namespace");
+
+    desk.run(&["deploy"], 0);
+    assert_eq!(desk.json(&["deploy", "--dry-run"], 0), serde_json::json!([]));
+}

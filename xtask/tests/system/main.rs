@@ -39,6 +39,7 @@ mod sample;
 mod sessions;
 mod setup;
 mod setup_verbs;
+mod smoke;
 mod soak;
 mod tables;
 mod tending;

@@ -257,7 +257,7 @@ async fn a_preview_shows_what_differs_and_a_failed_rollout_is_taken_back() {
         limit: LIMIT,
         ..deploy::Options::new(images, world.folder().join("generated"))
     };
-    let preview = deploy::preview(&environment, &world.clients, &options).await.unwrap();
+    let preview = deploy::plan(&environment, &world.clients, &options).await.unwrap();
     let changes = preview.changes();
     let of = |kind: &str| changes.iter().find(|change| change.applied.kind == kind).unwrap();
     assert_eq!(of("ConfigMap").applied.change, Change::Changed);

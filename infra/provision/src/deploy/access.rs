@@ -18,16 +18,23 @@ const TOKENS: &str = "tokens";
 /// Bytes of a token, before they are written in hexadecimal.
 const TOKEN_BYTES: usize = 24;
 
-/// Makes the Secret with one token that may see every business, if there is none; `true` when it did.
+/// Whether there is no such Secret yet.
 ///
 /// # Errors
 /// When the API server refuses.
-pub(super) async fn ensure(client: &Client) -> anyhow::Result<bool> {
+pub(super) async fn is_missing(client: &Client) -> anyhow::Result<bool> {
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), WEB_NAMESPACE);
+    let live = reach::with_timeout(secrets.get_opt(SECRET)).await;
+    Ok(live.with_context(|| format!("read the Secret {WEB_NAMESPACE}/{SECRET}"))?.is_none())
+}
+
+/// Makes the Secret with one token that may see every business.
+///
+/// # Errors
+/// When the API server refuses.
+pub(super) async fn make(client: &Client) -> anyhow::Result<()> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), WEB_NAMESPACE);
     let context = || format!("make the Secret {WEB_NAMESPACE}/{SECRET}");
-    if reach::with_timeout(secrets.get_opt(SECRET)).await.with_context(context)?.is_some() {
-        return Ok(false);
-    }
     let token: String = rand::random::<[u8; TOKEN_BYTES]>().iter().map(|byte| format!("{byte:02x}")).collect();
     let secret: Secret = serde_json::from_value(json!({
         "metadata": {"name": SECRET, "labels": {labels::MANAGED_BY: labels::MANAGED_BY_DESKGRID}},
@@ -36,9 +43,9 @@ pub(super) async fn ensure(client: &Client) -> anyhow::Result<bool> {
     .with_context(context)?;
     let parameters = PostParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PostParams::default() };
     match reach::write(|| secrets.create(&parameters, &secret)).await {
-        Ok(_) => Ok(true),
-        // Somebody else's deploy was quicker; theirs counts.
-        Err(error) if reach::refusal(&error).is_some_and(|status| status.code == 409) => Ok(false),
+        Ok(_) => Ok(()),
+        // Somebody made it by hand meanwhile; theirs counts.
+        Err(error) if reach::refusal(&error).is_some_and(|status| status.code == 409) => Ok(()),
         Err(error) => Err(error).with_context(context),
     }
 }

@@ -137,13 +137,28 @@ pub(super) struct SetState {
     listed: Option<String>,
     /// Members that are no longer wanted.
     pub(super) surplus: Vec<Surplus>,
+    /// The parent is there.
+    exists: bool,
 }
 
 impl SetState {
     /// Whether nothing is to be written or deleted.
     pub(super) fn is_settled(&self) -> bool {
-        self.surplus.is_empty() && self.listed.as_deref() == Some(&list(self.set.kinds.keys()))
+        self.surplus.is_empty() && self.parent_change().is_none()
     }
+
+    /// What happens to the parent, if anything does.
+    pub(super) fn parent_change(&self) -> Option<Applied> {
+        let is_same = self.listed.as_deref() == Some(&list(self.set.kinds.keys()));
+        let change = if self.exists { Change::Changed } else { Change::Created };
+        (!is_same).then(|| parent(&self.set.namespace, change))
+    }
+}
+
+/// The parent of the set of a namespace, and what happens to it.
+fn parent(namespace: &str, change: Change) -> Applied {
+    let (namespace, name) = (Some(namespace.to_owned()), PARENT.to_owned());
+    Applied { kind: "ConfigMap".to_owned(), namespace, name, change }
 }
 
 /// Reads the state of a set. In a namespace that does not exist the state is empty.
@@ -152,7 +167,7 @@ impl SetState {
 /// When the parent is another tool's, or the API server refuses.
 pub(super) async fn read_set(client: &Client, environment: &str, set: Set, exists: bool) -> anyhow::Result<SetState> {
     let kinds = set.kinds.clone();
-    let mut state = SetState { kinds, set, listed: None, surplus: Vec::new() };
+    let mut state = SetState { kinds, set, listed: None, surplus: Vec::new(), exists: false };
     if !exists {
         return Ok(state);
     }
@@ -161,6 +176,7 @@ pub(super) async fn read_set(client: &Client, environment: &str, set: Set, exist
     let context = || format!("read the ConfigMap {}/{PARENT}", set.namespace);
     let live = reach::with_timeout(parents.get_opt(PARENT)).await.with_context(context)?;
     let Some(live) = live else { return Ok(state) };
+    state.exists = true;
     let annotations = live.metadata.annotations.unwrap_or_default();
     if let Some(other) = annotations.get(TOOLING).filter(|tooling| !tooling.starts_with("deskgrid/")) {
         bail!(

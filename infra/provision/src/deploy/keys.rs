@@ -4,13 +4,92 @@ use std::{collections::BTreeSet, time::Duration};
 
 use kube::Client;
 
-use super::event::{Event, Progress};
+use super::{
+    Applied, Change, ChangeView,
+    event::{Event, Progress},
+};
 use crate::{
     Cloud,
     environment::Environment,
-    keys::{self, KeyUser},
+    keys::{self, KeyChange, KeyUser},
     manifests::Rendered,
 };
+
+/// What a deploy does with keys.
+#[derive(Debug, Default)]
+pub(super) struct Keys {
+    /// The deployed workloads of each user, with what is done for each of them.
+    provided: Vec<(KeyUser, Vec<KeyChange>)>,
+    /// Web apps that are not deployed any more and have keys.
+    withdrawn: Vec<KeyUser>,
+}
+
+impl Keys {
+    /// Every Secret that is written, with what is done about its key.
+    pub(super) fn changes(&self) -> Vec<ChangeView> {
+        let mut changes = Vec::new();
+        for (user, planned) in &self.provided {
+            for key in planned.iter().filter(|key| !key.is_empty()) {
+                let account = &key.account;
+                let mut lines = Vec::new();
+                if key.renew {
+                    lines.push(format!("+a new key of {account}"));
+                }
+                lines.extend(key.delete.iter().map(|id| format!("-the old key {id} of {account}")));
+                if key.note {
+                    lines.push(format!("+a corrected record of the keys of {account}"));
+                }
+                let change = if key.exists { Change::Changed } else { Change::Created };
+                changes.push(secret(&user.namespace, &key.secret, change, lines.join("\n")));
+            }
+        }
+        for user in &self.withdrawn {
+            changes.extend(user.workloads.iter().map(|workload| {
+                let lines = format!("-the keys of {}", workload.email);
+                secret(&user.namespace, &keys::secret_name(workload), Change::Pruned, lines)
+            }));
+        }
+        changes
+    }
+}
+
+/// A change of a Secret.
+pub(super) fn secret(namespace: &str, name: &str, change: Change, difference: String) -> ChangeView {
+    let (namespace, name) = (Some(namespace.to_owned()), name.to_owned());
+    let applied = Applied { kind: "Secret".to_owned(), namespace, name, change };
+    ChangeView { applied, difference, conflicts: Vec::new() }
+}
+
+/// Finds out which deployed workload needs a key, and with `withdraws` which web app has one although it is not
+/// deployed. Writes nothing.
+///
+/// # Errors
+/// When IAM or the cluster refuses.
+pub(super) async fn plan(
+    environment: &Environment,
+    cloud: &Cloud,
+    client: &Client,
+    desired: &Rendered,
+    withdraws: bool,
+) -> anyhow::Result<Keys> {
+    let mut all = Keys::default();
+    for mut user in KeyUser::all(environment) {
+        let deployed = deployments(desired, &user.namespace);
+        if deployed.is_empty() {
+            continue;
+        }
+        user.workloads.retain(|workload| workload.deployment.is_none_or(|name| deployed.contains(name)));
+        let changes = keys::plan(environment, &user, cloud, client).await?;
+        all.provided.push((user, changes));
+    }
+    if withdraws {
+        let mut user = KeyUser::web(environment);
+        let deployed = deployments(desired, &user.namespace);
+        user.workloads.retain(|workload| workload.deployment.is_some_and(|name| !deployed.contains(name)));
+        all.withdrawn.push(keys::held(&user, client).await?);
+    }
+    Ok(all)
+}
 
 /// Writes a key into the Secret of every deployed workload without one.
 ///
@@ -20,16 +99,11 @@ pub(super) async fn provide(
     environment: &Environment,
     cloud: &Cloud,
     client: &Client,
-    desired: &Rendered,
+    planned: &Keys,
     progress: &Progress,
 ) -> anyhow::Result<()> {
-    for mut user in KeyUser::all(environment) {
-        let deployed = deployments(desired, &user.namespace);
-        if deployed.is_empty() {
-            continue;
-        }
-        user.workloads.retain(|workload| workload.deployment.is_none_or(|name| deployed.contains(name)));
-        for account in keys::ensure(environment, &user, cloud, client).await? {
+    for (user, changes) in &planned.provided {
+        for account in keys::carry_out(environment, user, cloud, client, changes).await? {
             progress(Event::Key { account });
         }
     }
@@ -44,15 +118,15 @@ pub(super) async fn withdraw(
     environment: &Environment,
     cloud: &Cloud,
     client: &Client,
-    desired: &Rendered,
+    planned: &Keys,
     limit: Duration,
     progress: &Progress,
 ) -> anyhow::Result<()> {
-    let mut user = KeyUser::web(environment);
-    let deployed = deployments(desired, &user.namespace);
-    user.workloads.retain(|workload| workload.deployment.is_some_and(|name| !deployed.contains(name)));
-    for account in keys::withdraw(environment, &user, cloud, client, limit).await? {
-        progress(Event::KeyGone { account });
+    for user in &planned.withdrawn {
+        keys::withdraw(environment, user, cloud, client, limit).await?;
+        for workload in &user.workloads {
+            progress(Event::KeyGone { account: workload.email.clone() });
+        }
     }
     Ok(())
 }

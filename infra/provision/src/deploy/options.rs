@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use super::{Applied, Foreign, LIMIT, Patience};
+use super::{Foreign, LIMIT, Patience};
 use crate::manifests::{Extras, Images};
 
 /// How to deploy.
@@ -20,8 +20,6 @@ pub struct Options {
     pub foreign: Foreign,
     /// Take over fields that others own.
     pub force_conflicts: bool,
-    /// What somebody agreed may be deleted; without it everything that is no longer wanted.
-    pub may_delete: Option<Vec<Applied>>,
     /// Roll back when an object is refused or a rollout fails.
     pub rollback: bool,
     /// How long a rollout may take; a safety net.
@@ -40,7 +38,6 @@ impl Options {
             only: Only::Everything,
             foreign: Foreign::Refuse,
             force_conflicts: false,
-            may_delete: None,
             rollback: false,
             limit: LIMIT,
             patience: Patience::GOOGLE,

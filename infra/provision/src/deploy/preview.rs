@@ -119,19 +119,20 @@ impl Preview {
     /// Every change, with what differs.
     pub fn changes(&self) -> Vec<ChangeView> {
         let applied = self.objects().filter(|planned| planned.change != Change::Unchanged).map(|planned| {
-            let after = planned.after.as_ref().unwrap_or(&planned.object);
+            // What is new is shown as it is applied: the API server chooses some values anew each time.
+            let tried_out = planned.after.as_ref().filter(|_| planned.live.is_some());
+            let after = tried_out.unwrap_or(&planned.object);
             ChangeView {
                 applied: planned.applied(),
                 difference: compare::difference(planned.live.as_ref(), Some(after)),
                 conflicts: planned.conflicts.clone(),
             }
         });
-        let pruned = self.pruned().map(|gone| ChangeView {
-            applied: gone.clone(),
-            difference: String::new(),
-            conflicts: Vec::new(),
-        });
-        applied.chain(pruned).collect()
+        let sets = self.groups.iter().filter_map(|group| group.set.as_ref());
+        let parents = sets.filter_map(SetState::parent_change);
+        let departed = self.departed.iter().map(Departed::parent_change);
+        let plain = |applied| ChangeView { applied, difference: String::new(), conflicts: Vec::new() };
+        applied.chain(self.pruned().cloned().chain(parents).chain(departed).map(plain)).collect()
     }
 
     /// Whether it may be carried out.

@@ -14,12 +14,24 @@ use super::{
 /// Namespaces worked on at a time.
 const AT_ONCE: usize = 8;
 
-/// Applies what is new or different, in order; namespaces do not wait for each other. Answers every object with what
-/// happened to it.
+/// Applies the namespaces that are new or different, which everything else needs.
+///
+/// # Errors
+/// When the API server refuses one.
+pub(super) async fn apply_namespaces(client: &Client, preview: &Preview) -> anyhow::Result<Vec<Applied>> {
+    let mut applied = Vec::new();
+    for planned in preview.objects().filter(|planned| is_namespace(planned)) {
+        applied.push(apply_one(client, planned).await?);
+    }
+    Ok(applied)
+}
+
+/// Applies what else is new or different, in order; namespaces do not wait for each other. Answers every object with
+/// what happened to it.
 ///
 /// # Errors
 /// When the API server refuses an object.
-pub(super) async fn apply_preview(client: &Client, preview: &Preview) -> anyhow::Result<Vec<Applied>> {
+pub(super) async fn apply_members(client: &Client, preview: &Preview) -> anyhow::Result<Vec<Applied>> {
     let mut applied = Vec::new();
     let (outside, namespaces) = preview.groups.split_at(preview.groups.len().min(1));
     for group in outside {
@@ -35,17 +47,16 @@ pub(super) async fn apply_preview(client: &Client, preview: &Preview) -> anyhow:
     Ok(applied)
 }
 
+fn is_namespace(planned: &Planned) -> bool {
+    planned.object["kind"] == "Namespace"
+}
+
 async fn carry_out_group(client: &Client, environment: &str, group: &Group) -> anyhow::Result<Vec<Applied>> {
-    let mut applied = Vec::new();
-    let (namespaces, members): (Vec<&Planned>, Vec<&Planned>) =
-        group.objects.iter().partition(|planned| planned.object["kind"] == "Namespace");
-    for planned in namespaces {
-        applied.push(apply_one(client, planned).await?);
-    }
     if let Some(set) = &group.set {
         applyset::open(client, environment, set).await?;
     }
-    for planned in members {
+    let mut applied = Vec::new();
+    for planned in group.objects.iter().filter(|planned| !is_namespace(planned)) {
         applied.push(apply_one(client, planned).await?);
     }
     Ok(applied)

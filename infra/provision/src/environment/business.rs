@@ -85,7 +85,7 @@ pub struct Engine {
 
 impl Business {
     /// What the services must know of it.
-    pub(super) fn config(&self, project: &str, engine_image: &str) -> config::Business {
+    pub(super) fn config(&self, project: &str) -> config::Business {
         let subscription = |id: &str| format!("projects/{project}/subscriptions/{id}");
         config::Business {
             name: self.name.clone(),
@@ -106,7 +106,6 @@ impl Business {
                 outcome_days: self.retention.outcome_days,
             },
             engine: config::Engine {
-                image: self.engine.image.clone().unwrap_or_else(|| engine_image.to_owned()),
                 command: self.engine.command.clone(),
                 cpu: self.engine.cpu.clone(),
                 memory: self.engine.memory.clone(),

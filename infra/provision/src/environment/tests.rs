@@ -82,14 +82,14 @@ fn every_name_can_be_overridden() {
     );
     assert_eq!(environment.cluster_location(), "europe-west1-b");
     assert_eq!(environment.auth, Auth::Key);
-    let config = environment.config(&config::Endpoints::default(), "built@sha256:2");
+    let config = environment.config(&config::Endpoints::default());
     let business = &config.businesses["bu1"];
     assert_eq!(business.bucket, "their-own");
     assert_eq!(business.namespace, "team-a");
     assert_eq!(business.topic, "projects/desk-one/topics/t-one");
     assert_eq!(business.priority_subscription.as_deref(), Some("projects/desk-one/subscriptions/s-first"));
     assert_eq!(business.retention.finished_jobs_secs, 5_400);
-    assert_eq!(business.engine.image, "registry.example.com/desk@sha256:1");
+    assert_eq!(environment.businesses[0].engine.image.as_deref(), Some("registry.example.com/desk@sha256:1"));
     let program = &business.engine.program;
     assert_eq!((&program.permanent_exit_codes[..], program.timeout_secs), (&[2, 65][..], Some(600)));
     assert_eq!(program.max_output_bytes, Some(64 << 20));

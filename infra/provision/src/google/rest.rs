@@ -7,10 +7,12 @@ use std::{
 };
 
 use anyhow::Context as _;
+use cloud::requests;
 use google_cloud_auth::credentials::{self, CacheableResource, Credentials};
 use http::{HeaderName, HeaderValue};
 use rand::RngExt as _;
 use serde_json::Value;
+use tracing::{Instrument as _, field};
 
 use super::{Endpoints, Error, Method, Request};
 use crate::environment::Network;
@@ -236,7 +238,18 @@ impl Client {
 
     async fn attempt(&self, request: &Request, attempt: u32) -> Result<Value, Error> {
         let started = Instant::now();
-        let result = self.exchange(request).await;
+        let span = tracing::debug_span!(
+            requests::SPAN,
+            http.method = request.method.as_str(),
+            http.url = self.url(request),
+            http.status_code = field::Empty,
+            reason = field::Empty,
+        );
+        let result = self.exchange(request).instrument(span.clone()).await;
+        span.record("http.status_code", result.as_ref().map_or_else(|error| error.code, |_| 200));
+        if let Err(error) = &result {
+            span.record("reason", error.reason.as_ref().or(error.status.as_ref()));
+        }
         if let Some(observer) = &self.observer {
             let code = result.as_ref().map_or_else(|error| error.code, |_| 200);
             observer(&Call { request, attempt, code, elapsed: started.elapsed() });
@@ -244,8 +257,11 @@ impl Client {
         result
     }
 
+    fn url(&self, request: &Request) -> String {
+        format!("{}/{}", self.endpoints.of(request.api), request.path)
+    }
+
     async fn exchange(&self, request: &Request) -> Result<Value, Error> {
-        let url = format!("{}/{}", self.endpoints.of(request.api), request.path);
         let method = match request.method {
             Method::Get => http::Method::GET,
             Method::Post => http::Method::POST,
@@ -257,7 +273,7 @@ impl Client {
         if let Some(project) = &self.project {
             headers.insert(QUOTA_PROJECT, project.clone());
         }
-        let mut builder = self.http.request(method, url).headers(headers);
+        let mut builder = self.http.request(method, self.url(request)).headers(headers);
         if !request.query.is_empty() {
             builder = builder.query(&request.query);
         }

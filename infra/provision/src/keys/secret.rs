@@ -79,6 +79,11 @@ pub(super) struct KeySecret<'a> {
     pub(super) email: &'a str,
 }
 
+/// Name of the Secret of a Kubernetes service account.
+pub(super) fn name(account: &str) -> String {
+    format!("google-key-{account}")
+}
+
 /// What a Secret holds.
 #[derive(Debug, Default)]
 pub(super) struct Content {
@@ -90,7 +95,7 @@ pub(super) struct Content {
 
 impl KeySecret<'_> {
     fn name(&self) -> String {
-        format!("google-key-{}", self.account)
+        name(self.account)
     }
 
     fn context(&self) -> String {

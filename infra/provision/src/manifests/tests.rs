@@ -74,6 +74,19 @@ fn the_smallest_environment() {
 }
 
 #[test]
+fn the_configuration_does_not_depend_on_images() {
+    let environment = environment("project = \"desk-one\"\nlocation = \"europe-west1\"\n[businesses.bu1]\n");
+    let other = Images { orchestrator: "r/orchestrator@sha256:8".into(), engine: "r/engine@sha256:9".into() };
+    let [one, other] =
+        [images(), other].map(|images| render(&environment, &config::Endpoints::default(), &images).unwrap());
+    assert_eq!(one.config, other.config);
+    let map = |rendered: &Rendered| rendered.objects().find(|object| object["kind"] == "ConfigMap").unwrap().clone();
+    let (one, other) = (map(&one), map(&other));
+    assert_eq!(one["data"]["config.json"], other["data"]["config.json"]);
+    assert_ne!(one["data"]["job.json"], other["data"]["job.json"], "the Job has the image");
+}
+
+#[test]
 fn everything_switched_on() {
     let web = WebImages {
         monitor: Some("r.example.com/monitor@sha256:4".into()),

@@ -241,13 +241,17 @@ async fn keys_of(record: &Record) {
     let namespace: Namespace = serde_json::from_value(json!({"metadata": {"name": business.namespace}})).unwrap();
     kube::Api::<Namespace>::all(cluster.clone()).create(&PostParams::default(), &namespace).await.unwrap();
     let user = keys::KeyUser::business(business);
-    assert_eq!(keys::ensure(&environment, &user, &cloud, cluster).await.unwrap().len(), 2);
-    assert_eq!(keys::ensure(&environment, &user, &cloud, cluster).await.unwrap().len(), 0);
+    let provide = async || {
+        let changes = keys::plan(&environment, &user, &cloud, cluster).await.unwrap();
+        keys::carry_out(&environment, &user, &cloud, cluster, &changes).await.unwrap().len()
+    };
+    assert_eq!(provide().await, 2);
+    assert_eq!(provide().await, 0);
     let limits = (Duration::from_secs(60), Duration::from_secs(60));
     assert_eq!(keys::rotate(&environment, &user, &cloud, limits, &|_| {}).await.unwrap().len(), 2);
     keys::revoke(&environment, &user, &cloud, true).await.unwrap();
     // The cluster and its Secrets may be gone before the keys are.
-    assert_eq!(keys::ensure(&environment, &user, &cloud, cluster).await.unwrap().len(), 2);
+    assert_eq!(provide().await, 2);
     keys::revoke(&environment, &user, &cloud, false).await.unwrap();
     for account in [&business.accounts.orchestrator, &business.accounts.engine] {
         let path = format!("v1/projects/{PROJECT}/serviceAccounts/{account}/keys");

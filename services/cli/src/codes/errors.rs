@@ -38,6 +38,11 @@ pub(super) const ERRORS: &[Entry] = &[
         "your account lacks a permission on the cluster",
         "`kubectl auth can-i --list` shows its permissions; ask for the missing role",
     ),
+    (
+        "cluster-moved",
+        "the cluster, or the keys of its accounts, changed after `deploy` showed its plan; nothing was written",
+        "run `cargo xtask deploy` again, and read the new plan",
+    ),
     ("cluster-refused", "the API server refused a request", "read its message; deploy again when a template changed"),
     (
         "cluster-unreachable",
@@ -176,9 +181,8 @@ pub(super) const ERRORS: &[Entry] = &[
     ("plan-file", "a file is not a plan of this version", "make a new plan with `cargo xtask plan --out FILE`"),
     (
         "plan-moved",
-        "the project, the cluster or the environment file changed after the plan was confirmed; nothing was \
-         changed",
-        "read a new plan with `cargo xtask plan` (for a deploy: `cargo xtask deploy --dry-run`), and confirm that",
+        "the project or the environment file changed after the plan was confirmed; nothing was changed",
+        "read a new plan with `cargo xtask plan`, and confirm that",
     ),
     (
         "pod-config",
@@ -212,6 +216,11 @@ pub(super) const ERRORS: &[Entry] = &[
         "rollout-stuck",
         "a rollout makes no progress, for an unknown reason",
         "`kubectl describe deployment,pod` shows what the cluster knows",
+    ),
+    (
+        "smoke-failed",
+        "commands of a smoke test did not end as they should",
+        "read the messages above; the report that the message names can be sent to the maintainers",
     ),
     ("stopped", "the verb was stopped before its end", "run it again; it continues"),
     ("timeout", "no answer came in time", "check that the service is up, and check the network"),

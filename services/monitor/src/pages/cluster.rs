@@ -88,7 +88,6 @@ pub(super) fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
                     .collect(),
                 quotas: view.quotas.clone(),
                 engine: vec![
-                    ("Image", engine.image.clone()),
                     ("CPU", engine.cpu.clone()),
                     ("Memory", engine.memory.clone()),
                     ("Retries", engine.retries.to_string()),

@@ -15,8 +15,8 @@ use kube::{
 };
 use tokio::time::Instant;
 
-use super::{ID, PARENT, Set, Surplus, TOOLING, delete, id, noted, surplus};
-use crate::deploy::{Applied, ENVIRONMENT, live::ORCHESTRATOR, reach};
+use super::{ID, PARENT, Set, Surplus, TOOLING, delete, id, noted, parent, surplus};
+use crate::deploy::{Applied, Change, ENVIRONMENT, live::ORCHESTRATOR, reach};
 
 /// Longest that an orchestrator takes to end; its grace period is 30 seconds.
 const ENDS_WITHIN: Duration = Duration::from_secs(120);
@@ -30,6 +30,13 @@ pub(in crate::deploy) struct Departed {
     parents: Api<ConfigMap>,
     /// Everything of it.
     pub(in crate::deploy) surplus: Vec<Surplus>,
+}
+
+impl Departed {
+    /// What happens to its parent.
+    pub(in crate::deploy) fn parent_change(&self) -> Applied {
+        parent(&self.namespace, Change::Pruned)
+    }
 }
 
 /// The sets of this environment whose namespaces are not among those `present`.
