@@ -55,13 +55,14 @@ pub async fn connect(environment: &Environment, globals: &Globals) -> anyhow::Re
     if environment.cloud == CloudKind::Google {
         check_credentials(cloud.google.credentials()).await?;
     }
-    if let Some(name) = globals.context() {
-        cloud = cloud.with_context(name).await;
+    if let Some(email) = globals.impersonated() {
+        cloud = cloud.standing_for(email)?;
     }
-    match globals.impersonate_service_account.as_deref().filter(|email| !email.is_empty()) {
-        Some(email) => cloud.standing_for(email),
-        None => Ok(cloud),
-    }
+    Ok(match (globals.context(), environment.cloud) {
+        (Some(name), _) => cloud.with_context(name).await,
+        (None, CloudKind::Google) => cloud.find_cluster(environment).await,
+        (None, CloudKind::Local) => cloud,
+    })
 }
 
 /// Prints the progress of each change on standard error.
@@ -160,17 +161,17 @@ pub(crate) async fn preflight(
 /// cloud has its own kubeconfig.
 ///
 /// # Errors
-/// When the cluster cannot be read, or the file cannot be written.
-pub(crate) async fn write_kubeconfig(environment: &Environment, cloud: &Cloud, output: &Output) -> anyhow::Result<()> {
+/// When a file cannot be read or written.
+pub(crate) fn write_kubeconfig(environment: &Environment, cloud: &Cloud, output: &Output) -> anyhow::Result<()> {
     if environment.cloud == CloudKind::Local || environment.manage.cluster == Managed::Off {
         return Ok(());
     }
+    let Some(server) = &cloud.server else { return Ok(()) };
     let variables = contract::config::variables();
-    let variable = |name: &str| variables.get(name).map(String::as_str).filter(|value| !value.is_empty());
-    let Some(path) = kubeconfig::path(variable("KUBECONFIG"), variable("HOME")) else { return Ok(()) };
-    let meant = variable("BUSINESS_NAME").and_then(|name| environment.business(name));
+    let meant = variables.get("BUSINESS_NAME").and_then(|name| environment.business(name));
     let namespace = meant.or(environment.businesses.first()).map(|business| business.namespace.as_str());
-    if let Some((entry, true)) = kubeconfig::write(environment, &cloud.google, &path, namespace).await? {
+    let entry = kubeconfig::Entry::of(environment, server, namespace);
+    if let Some((path, true)) = kubeconfig::write(&entry, &inspect::kubeconfig::paths(&variables))? {
         output.note(format_args!("  kubectl uses the context {} now ({})", entry.name, path.display()));
     }
     Ok(())
@@ -196,6 +197,7 @@ pub fn write_config(environment: &Environment, cloud: &Cloud) -> anyhow::Result<
     let image =
         |business: &str| known.as_ref().and_then(|config| Some(config.businesses.get(business)?.engine.image.clone()));
     let mut config = environment.config(&cloud.endpoints, "");
+    config.cluster = cloud.server.clone();
     for business in config.businesses.values_mut().filter(|business| business.engine.image.is_empty()) {
         business.engine.image = image(&business.name).unwrap_or_default();
     }

@@ -106,7 +106,8 @@ pub async fn run(
 ) -> anyhow::Result<Report> {
     let started = Instant::now();
     let client = cloud.cluster()?;
-    let everything = rendered(environment, cloud, options).await?;
+    let mut everything = rendered(environment, cloud, options).await?;
+    everything.config.cluster = cloud.server.clone();
     everything.write(&options.folder)?;
     let desired = only(&everything, options);
     let has_web = namespaces(&desired).contains(WEB_NAMESPACE);

@@ -15,6 +15,7 @@ mod fixture;
 mod golden;
 mod interruptions;
 mod lags;
+mod logins;
 mod many;
 mod network;
 mod preflight;
