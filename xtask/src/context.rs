@@ -5,9 +5,15 @@ use std::{
     sync::OnceLock,
 };
 
-use cli::{Context, context::cluster, error::Failure, text};
+use cli::{
+    Context,
+    context::{cluster, google_cluster},
+    error::Failure,
+    text,
+};
 use cloud::clients::{Connection, check_credentials};
 use contract::config::{Config, variables};
+use inspect::kubeconfig;
 use kube::config::Kubeconfig;
 use provision::{
     LocalState,
@@ -16,7 +22,7 @@ use provision::{
     google::file_credentials,
 };
 
-use crate::{globals::Globals, network};
+use crate::{building, globals::Globals, network};
 
 /// Where everything generated for an environment is, below the root of the workspace.
 pub(crate) const GENERATED: &str = "infra/generated";
@@ -53,9 +59,9 @@ pub(crate) async fn open(globals: &Globals) -> anyhow::Result<Context> {
         Some(name) => format!("{flag} --context {}", text::shell(name)),
         None => flag,
     };
-    let mut context = open_generated(&environment, &folder, flag).await?;
+    let mut context = open_generated(&environment, &folder, flag, globals).await?;
     if let Some(name) = globals.context() {
-        context.cluster = cluster(Kubeconfig::read().ok(), Some(name.to_owned())).await;
+        context.cluster = cluster(kubeconfig::read_needed(&variables()), Some(name)).await;
     }
     Ok(context)
 }
@@ -64,10 +70,15 @@ pub(crate) async fn open(globals: &Globals) -> anyhow::Result<Context> {
 ///
 /// # Errors
 /// When the environment is not set up, or its credentials cannot be used.
-pub(crate) async fn open_generated(environment: &Environment, folder: &Path, flag: String) -> anyhow::Result<Context> {
+pub(crate) async fn open_generated(
+    environment: &Environment,
+    folder: &Path,
+    flag: String,
+    globals: &Globals,
+) -> anyhow::Result<Context> {
     let (config_path, state_path) = (folder.join(CONFIG_FILE), folder.join(STATE_FILE));
     let missing = |path: &Path| not_set_up(environment, &flag).why(format!("there is no {}", path.display()));
-    let (endpoints, connection, cluster) = match environment.cloud {
+    let (endpoints, connection, local) = match environment.cloud {
         CloudKind::Local => {
             if !state_path.is_file() {
                 return Err(missing(&state_path).into());
@@ -85,18 +96,17 @@ pub(crate) async fn open_generated(environment: &Environment, folder: &Path, fla
                 storage: Some(state.endpoints.google.storage),
             };
             let connection = Connection::with_credentials(&endpoints, file_credentials(&state.credentials)?);
-            (
-                Some(endpoints),
-                connection,
-                cluster(Kubeconfig::read_from(&state.kubeconfig).ok(), Some(LOCAL_CONTEXT.to_owned())).await,
-            )
+            let kubeconfig = Kubeconfig::read_from(&state.kubeconfig).map_err(anyhow::Error::new);
+            (Some(endpoints), connection, Some(cluster(kubeconfig, Some(LOCAL_CONTEXT)).await))
         }
         CloudKind::Google => {
-            let context =
-                format!("gke_{}_{}_{}", environment.project, environment.cluster_location(), environment.cluster.name);
-            let connection = Connection::new(&contract::config::Endpoints::default(), &variables())?;
+            let endpoints = contract::config::Endpoints::default();
+            let connection = match globals.impersonated() {
+                Some(_) => Connection::with_credentials(&endpoints, building::credentials(environment, globals)?),
+                None => Connection::for_people(&endpoints, &variables())?,
+            };
             check_credentials(&connection.storage_credentials()).await?;
-            (None, connection, cluster(Kubeconfig::read().ok(), Some(context)).await)
+            (None, connection, None)
         }
     };
     if !config_path.is_file() {
@@ -104,6 +114,11 @@ pub(crate) async fn open_generated(environment: &Environment, folder: &Path, fla
     }
     let mut config = Config::read(&config_path)?;
     config.endpoints = endpoints.unwrap_or(config.endpoints);
+    let cluster = match (local, &config.cluster) {
+        (Some(cluster), _) => cluster,
+        (None, Some(server)) => google_cluster(server, connection.storage_credentials()).await,
+        (None, None) => Err(format!("{} names none; `cargo xtask{flag} provision` writes it", config_path.display())),
+    };
     let is_laptop = environment.cloud == CloudKind::Local;
     Context::new(config, connection, cluster, flag, is_laptop).await
 }

@@ -19,6 +19,11 @@ pub struct Globals {
 }
 
 impl Globals {
+    /// The service account to act as.
+    pub(crate) fn impersonated(&self) -> Option<&str> {
+        self.impersonate_service_account.as_deref().filter(|email| !email.is_empty())
+    }
+
     /// The Kubernetes context named on the command line.
     pub(crate) fn context(&self) -> Option<&str> {
         self.shared.context()

@@ -41,6 +41,7 @@ pub fn xtask(package: &'static str) -> ExitCode {
 }
 
 async fn run(cli: &Cli, output: &Output) -> anyhow::Result<u8> {
+    cloud::proxy::exclude_loopback(&contract::config::variables())?;
     let globals = &cli.globals;
     match &cli.verb {
         Some(Verb::Bench(args)) => verbs::bench::run(globals, args, output),

@@ -19,7 +19,7 @@ pub(crate) struct LockArgs {
 impl LockArgs {
     /// How a verb takes the lock.
     pub(crate) fn settings(&self, globals: &Globals, verb: &str, output: &Output) -> Settings {
-        let holder = holder(globals.impersonate_service_account.as_deref());
+        let holder = holder(globals.impersonated());
         Settings::new(holder, verb, Duration::from_secs(self.lock_wait), notify(output))
     }
 }

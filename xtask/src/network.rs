@@ -21,9 +21,6 @@ pub(crate) fn pass_on(environment: &Environment, variables: &Overrides) -> anyho
         && !is_set(&["HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"])
     {
         set.push(("HTTPS_PROXY", proxy.into()));
-        if !is_set(&["NO_PROXY", "no_proxy"]) {
-            set.push(("NO_PROXY", "localhost,127.0.0.1,::1,metadata.google.internal,169.254.169.254".into()));
-        }
     }
     if let Some(bundle) = &environment.network.ca_bundle
         && !is_set(&["SSL_CERT_FILE"])

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use anyhow::Context as _;
 use cli::{error::Failure, flight::Flight, output::Output};
 use cloud::clients::{PUBSUB_EMULATOR_HOST, STORAGE_EMULATOR_HOST, check_credentials};
+use contract::config::Config;
 use localcloud::node::images::Images as Programs;
 use provision::{
     Cloud, Environment, Report, apply,
@@ -56,13 +57,14 @@ pub async fn connect(environment: &Environment, globals: &Globals) -> anyhow::Re
     if environment.cloud == CloudKind::Google {
         check_credentials(cloud.google.credentials()).await?;
     }
-    if let Some(name) = globals.context() {
-        cloud = cloud.with_context(name).await;
+    if let Some(email) = globals.impersonated() {
+        cloud = cloud.standing_for(email)?;
     }
-    match globals.impersonate_service_account.as_deref().filter(|email| !email.is_empty()) {
-        Some(email) => cloud.standing_for(email),
-        None => Ok(cloud),
-    }
+    Ok(match (globals.context(), environment.cloud) {
+        (Some(name), _) => cloud.with_context(name).await,
+        (None, CloudKind::Google) => cloud.find_cluster(environment).await,
+        (None, CloudKind::Local) => cloud,
+    })
 }
 
 /// Prints the progress of each change on standard error.
@@ -163,17 +165,17 @@ pub(crate) async fn preflight(
 /// cloud has its own kubeconfig.
 ///
 /// # Errors
-/// When the cluster cannot be read, or the file cannot be written.
-pub(crate) async fn write_kubeconfig(environment: &Environment, cloud: &Cloud, output: &Output) -> anyhow::Result<()> {
+/// When a file cannot be read or written.
+pub(crate) fn write_kubeconfig(environment: &Environment, cloud: &Cloud, output: &Output) -> anyhow::Result<()> {
     if environment.cloud == CloudKind::Local || environment.manage.cluster == Managed::Off {
         return Ok(());
     }
+    let Some(server) = &cloud.server else { return Ok(()) };
     let variables = contract::config::variables();
-    let variable = |name: &str| variables.get(name).map(String::as_str).filter(|value| !value.is_empty());
-    let Some(path) = kubeconfig::path(variable("KUBECONFIG"), variable("HOME")) else { return Ok(()) };
-    let meant = variable("BUSINESS_NAME").and_then(|name| environment.business(name));
+    let meant = variables.get("BUSINESS_NAME").and_then(|name| environment.business(name));
     let namespace = meant.or(environment.businesses.first()).map(|business| business.namespace.as_str());
-    if let Some((entry, true)) = kubeconfig::write(environment, &cloud.google, &path, namespace).await? {
+    let entry = kubeconfig::Entry::of(environment, server, namespace);
+    if let Some((path, true)) = kubeconfig::write(&entry, &inspect::kubeconfig::paths(&variables))? {
         output.note(format_args!("  kubectl uses the context {} now ({})", entry.name, path.display()));
     }
     Ok(())
@@ -194,7 +196,7 @@ pub async fn carry_out(plan: Plan, cloud: &Cloud, output: &Output) -> anyhow::Re
 pub fn write_config(environment: &Environment, cloud: &Cloud) -> anyhow::Result<()> {
     let folder = context::generated(environment);
     let path = folder.join(context::CONFIG_FILE);
-    let config = environment.config(&cloud.endpoints);
+    let config = Config { cluster: cloud.server.clone(), ..environment.config(&cloud.endpoints) };
     let text = serde_json::to_string_pretty(&config).context("encode the configuration")?;
     std::fs::create_dir_all(&folder).with_context(|| format!("make the folder {}", folder.display()))?;
     std::fs::write(&path, text + "\n").with_context(|| format!("write {}", path.display()))

@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use cli::Context;
 use provision::{Environment, LocalState, environment};
 
-use crate::{context, laptop::Laptop};
+use crate::{context, globals::Globals, laptop::Laptop};
 
 pub mod leftovers;
 
@@ -71,6 +71,7 @@ impl Stage {
             &self.environment,
             &context::generated(&self.environment),
             format!(" --env {}", self.file.display()),
+            &Globals::default(),
         )
         .await
     }

@@ -76,7 +76,7 @@ async fn with_latency(output: &Output) -> anyhow::Result<Vec<Row>> {
         count.fetch_add(1, Ordering::Relaxed);
     }));
     let kubernetes = Err("only Google's half is measured".to_owned());
-    let cloud = Cloud { google: client, kubernetes, endpoints: contract::config::Endpoints::default() };
+    let cloud = Cloud { google: client, kubernetes, server: None, endpoints: contract::config::Endpoints::default() };
     let started = Instant::now();
     let plan = setup::make_plan(&environment, &cloud, plan::Options::default(), output).await?;
     let kinds = script::commands(&plan);

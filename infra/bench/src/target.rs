@@ -9,8 +9,12 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use cli::{Context, error::Failure};
-use contract::{config::Business, labels};
+use contract::{
+    config::{Business, variables},
+    labels,
+};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
+use inspect::{connect, kubeconfig};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     batch::v1::Job,
@@ -19,7 +23,6 @@ use k8s_openapi::api::{
 use kube::{
     Api, Client, ResourceExt as _,
     api::{DeleteParams, ListParams, Patch, PatchParams, PostParams},
-    config::{KubeConfigOptions, Kubeconfig},
 };
 use provision::{Environment, LocalState};
 use serde_json::json;
@@ -79,12 +82,10 @@ impl Target {
         program: &Path,
     ) -> anyhow::Result<Self> {
         Self::laptop(context, business)?.run(false).await?;
-        let mut kubeconfig = Kubeconfig::read().map_err(|error| no_cluster(name, &error))?;
+        let mut kubeconfig = kubeconfig::read_needed(&variables()).map_err(|error| no_cluster(name, &error))?;
         kubeconfig.current_context = Some(name.to_owned());
-        let options = KubeConfigOptions { context: Some(name.to_owned()), ..KubeConfigOptions::default() };
-        let mut config = kube::Config::from_custom_kubeconfig(kubeconfig.clone(), &options)
-            .await
-            .map_err(|error| no_cluster(name, &error))?;
+        let config = connect::of_kubeconfig(kubeconfig.clone(), Some(name), &variables()).await;
+        let mut config = config.map_err(|error| no_cluster(name, &error))?;
         config.default_retry = false;
         let client = Client::try_from(config).map_err(|error| no_cluster(name, &error))?;
         let namespace = format!("{}-{}", business.name, environment.name);
@@ -237,6 +238,6 @@ async fn create_namespace(client: &Client, name: &str) -> Result<(), kube::Error
 fn no_cluster(name: &str, error: &dyn std::fmt::Display) -> Failure {
     Failure::new("no-cluster", "the cluster does not answer")
         .on(format!("context {name} of the kubeconfig"))
-        .why(error.to_string())
+        .why(format!("{error:#}"))
         .next("kubectl config get-contexts")
 }

@@ -39,6 +39,8 @@ pub struct Options {
     /// Program and arguments of the process that kills what a killed laptop cloud leaves behind
     /// (see [`crate::node::reaper`]).
     pub reaper: Option<Vec<OsString>>,
+    /// Environment variables of every container.
+    pub variables: Vec<(String, String)>,
     /// Clock.
     pub clock: Clock,
 }
@@ -93,11 +95,13 @@ impl LocalCloud {
         let taken = |error| ports::explain_taken(error, data.as_deref());
         let google = Google::start(google).await.map_err(taken).context("start Google's part of the laptop cloud")?;
         let google = Arc::new(google);
-        let users = google.clone();
+        let (users, permissions) = (google.clone(), google.clone());
         let metadata = google.clone();
         let kubernetes = Kubernetes::start(kubernetes::Options {
             clock: options.clock.clone(),
-            google_user: Arc::new(move |token| users.user_of_token(token)),
+            google_user: Arc::new(move |token| users.user_of_access_token(token)),
+            google_allows: Arc::new(move |token, permission| permissions.token_allows(token, permission)),
+            extra_env: options.variables,
             metadata: Arc::new(move |request| {
                 let google = metadata.clone();
                 Box::pin(async move {

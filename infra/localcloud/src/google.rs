@@ -275,6 +275,19 @@ impl Google {
         Some(principal.member(self.identity.pool()))
     }
 
+    /// As [`Self::user_of_token`], of an access token: GKE documents no other (cloud.google.com/kubernetes-engine/docs/
+    /// how-to/api-server-authentication), so a JWT that a service account signed itself is refused.
+    pub fn user_of_access_token(&self, token: &str) -> Option<String> {
+        self.user_of_token(token).filter(|_| tokens::is_issued(token))
+    }
+
+    /// Whether the principal of an access token has a permission in the project.
+    pub fn token_allows(&self, token: &str, permission: &str) -> bool {
+        let target = crate::identity::Target::project(self.identity.project());
+        let principal = self.identity.principal_of(token);
+        principal.is_ok_and(|(principal, _)| self.identity.allowed(&principal, permission, &target))
+    }
+
     /// Address of the metadata server of one Kubernetes service account, started when it is first asked for.
     /// `google_account` is the annotation `iam.gke.io/gcp-service-account`.
     ///

@@ -6,16 +6,17 @@ use std::{
 };
 
 use anyhow::Context as _;
-use cloud::{
-    clients,
-    proxy::{HTTPS_PROXY, proxy_for},
-};
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use cloud::{clients, proxy::HTTPS_PROXY};
+use contract::config::variables;
+use inspect::connect;
+use kube::config::Kubeconfig;
 use serde::{Deserialize, Serialize};
 
 use crate::{
     environment::{CloudKind, Environment},
     google::{self, Client},
+    kinds::cluster,
+    kubeconfig,
 };
 
 /// What a running laptop cloud says of itself, in its state file.
@@ -39,6 +40,8 @@ pub struct LocalState {
 /// The context of a laptop cloud's cluster in its kubeconfig; `gcloud container clusters get-credentials` puts others
 /// beside it.
 pub const LOCAL_CONTEXT: &str = "local";
+
+const NO_CLUSTER: &str = "it does not exist";
 
 /// Where the APIs of a laptop cloud are.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,6 +97,8 @@ pub struct Cloud {
     pub google: Client,
     /// The cluster, or why there is no way to it (yet).
     pub kubernetes: Result<kube::Client, String>,
+    /// The API server that `kubernetes` is a client of, on Google Cloud.
+    pub server: Option<contract::config::Cluster>,
     /// Endpoints for the configuration of the services.
     pub endpoints: contract::config::Endpoints,
 }
@@ -101,8 +106,7 @@ pub struct Cloud {
 impl Cloud {
     /// Connects to the cloud of an environment; `state` is that of the running laptop cloud, for `cloud = "local"`.
     ///
-    /// On Google Cloud the cluster is the one that `gcloud container clusters get-credentials` wrote to the usual
-    /// kubeconfig under the environment's names, whatever context is current. Nothing is sent yet.
+    /// On Google Cloud nothing is sent yet: [`Cloud::find_cluster`] makes the client for the cluster.
     ///
     /// # Errors
     /// When the environment is local and there is no laptop cloud, or credentials or kubeconfig cannot be read.
@@ -112,14 +116,8 @@ impl Cloud {
                 let google = Client::new(google::Endpoints::default(), clients::default_credentials()?)?
                     .through(&environment.network)?
                     .counted_in(&environment.project)?;
-                let proxy = environment.network.proxy.as_deref();
-                // Before the cluster exists, or its credentials were fetched, there is no context for it.
-                let kubernetes = match Kubeconfig::read() {
-                    Ok(kubeconfig) => kubernetes(kubeconfig, Some(context_name(environment)), proxy).await,
-                    Err(error) => Err(anyhow::Error::new(error).context("read the kubeconfig")),
-                };
-                let kubernetes = kubernetes.map_err(|error| format!("{error:#}"));
-                Ok(Self { google, kubernetes, endpoints: contract::config::Endpoints::default() })
+                let endpoints = contract::config::Endpoints::default();
+                Ok(Self { google, kubernetes: Err(NO_CLUSTER.to_owned()), server: None, endpoints })
             }
             (CloudKind::Local, None) => {
                 anyhow::bail!(
@@ -136,9 +134,8 @@ impl Cloud {
                 let google = Client::new(state.endpoints.google, credentials)?.counted_in(&environment.project)?;
                 let context = || format!("use the kubeconfig {}", state.kubeconfig.display());
                 let kubeconfig = Kubeconfig::read_from(&state.kubeconfig).with_context(context)?;
-                let kubernetes =
-                    Ok(kubernetes(kubeconfig, Some(LOCAL_CONTEXT.to_owned()), None).await.with_context(context)?);
-                Ok(Self { google, kubernetes, endpoints })
+                let kubernetes = Ok(of_context(kubeconfig, LOCAL_CONTEXT).await.with_context(context)?);
+                Ok(Self { google, kubernetes, server: None, endpoints })
             }
         }
     }
@@ -152,15 +149,34 @@ impl Cloud {
 
     /// The same cloud with the cluster of a context of the usual kubeconfig in the place of its own.
     pub async fn with_context(mut self, name: &str) -> Self {
-        let kubernetes = match Kubeconfig::read() {
-            Ok(kubeconfig) => kubernetes(kubeconfig, Some(name.to_owned()), None).await,
-            Err(error) => Err(anyhow::Error::new(error).context("read the kubeconfig")),
-        };
-        self.kubernetes = kubernetes.map_err(|error| format!("{error:#}"));
+        let client = async { of_context(inspect::kubeconfig::read_needed(&variables())?, name).await };
+        self.kubernetes = client.await.map_err(|error| format!("{error:#}"));
         self
     }
 
-    /// The same cloud, acting in the place of a service account. The cluster is reached as its kubeconfig says.
+    /// The same cloud with the environment's cluster on Google Cloud, if it exists, reached with the same login: the
+    /// container API says where it is.
+    pub async fn find_cluster(mut self, environment: &Environment) -> Self {
+        let client = async {
+            let id = cluster::id(environment);
+            let live = self.google.send_optional(&id.read(&serde_json::Value::Null)).await;
+            let live = live.with_context(|| format!("read the {id}"))?.context(NO_CLUSTER)?;
+            let server = kubeconfig::server(environment, &live).context("it has no address yet")?;
+            let mut variables = variables();
+            if let Some(proxy) = &environment.network.proxy {
+                variables.insert(HTTPS_PROXY.to_owned(), proxy.clone());
+            }
+            let config = connect::of_cluster(&server, &variables).await?;
+            anyhow::Ok((connect::with_google_token(config, self.google.credentials().clone())?, server))
+        };
+        match client.await {
+            Ok((client, server)) => (self.kubernetes, self.server) = (Ok(client), Some(server)),
+            Err(error) => self.kubernetes = Err(format!("{error:#}")),
+        }
+        self
+    }
+
+    /// The same cloud, acting in the place of a service account.
     ///
     /// # Errors
     /// When the email is none of a service account.
@@ -174,9 +190,9 @@ impl Cloud {
     /// # Errors
     /// When there is no way to it; says why and what to do.
     pub fn cluster(&self) -> anyhow::Result<&kube::Client> {
-        self.kubernetes.as_ref().map_err(|why| {
-            anyhow::anyhow!("there is no way to the cluster: {why}; run `cargo xtask provision`, or `gcloud container clusters get-credentials`")
-        })
+        self.kubernetes
+            .as_ref()
+            .map_err(|why| anyhow::anyhow!("there is no way to the cluster: {why}; run `cargo xtask provision`"))
     }
 }
 
@@ -185,19 +201,9 @@ pub(crate) fn context_name(environment: &Environment) -> String {
     format!("gke_{}_{}_{}", environment.project, environment.cluster_location(), environment.cluster.name)
 }
 
-/// A client for a context; `proxy` is that of the environment file.
-async fn kubernetes(
-    kubeconfig: Kubeconfig,
-    context: Option<String>,
-    proxy: Option<&str>,
-) -> anyhow::Result<kube::Client> {
-    let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
-    let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await.context("read the kubeconfig")?;
-    let mut variables = contract::config::variables();
-    if let Some(proxy) = proxy {
-        variables.insert(HTTPS_PROXY.to_owned(), proxy.to_owned());
-    }
-    config.proxy_url = proxy_for(&config.cluster_url, config.proxy_url, &variables)?;
+/// A client for a context, as its kubeconfig says.
+async fn of_context(kubeconfig: Kubeconfig, name: &str) -> anyhow::Result<kube::Client> {
+    let config = connect::of_kubeconfig(kubeconfig, Some(name), &variables()).await?;
     kube::Client::try_from(config).context("set up the Kubernetes client")
 }
 

@@ -264,6 +264,7 @@ impl Environment {
             location: self.location.clone(),
             bucket: self.bucket.clone(),
             endpoints: endpoints.clone(),
+            cluster: None,
             businesses: self
                 .businesses
                 .iter()

@@ -9,13 +9,12 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use contract::config::Cluster;
 use serde_json::{Map, Value, json};
 
 use crate::{
     cloud::context_name,
     environment::{Endpoint, Environment},
-    google::Client,
-    kinds::cluster,
 };
 
 /// Documentation of the plugin through which `kubectl` gets Google's tokens.
@@ -27,39 +26,17 @@ const INSTALL_HINT: &str = "Install gke-gcloud-auth-plugin for use with kubectl 
 pub struct Entry {
     /// Name of context, cluster and user: `gke_PROJECT_LOCATION_CLUSTER`.
     pub name: String,
-    /// Address, `https://…`.
-    pub server: String,
-    /// Certificate authority in base64, of an address that no public one vouches for.
-    pub authority: Option<String>,
+    /// Address and authority.
+    pub server: Cluster,
     /// Namespace that commands mean when they name none.
     pub namespace: Option<String>,
 }
 
 impl Entry {
-    /// The way to the environment's cluster, as the live `cluster` of the container API says; nothing while it has no
-    /// address.
-    pub fn of(environment: &Environment, cluster: &Value, namespace: Option<&str>) -> Option<Self> {
-        let text = |pointer: &str| cluster.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
-        let endpoints = "/controlPlaneEndpointsConfig";
-        let dns = text(&format!("{endpoints}/dnsEndpointConfig/endpoint")).filter(|_| {
-            cluster.pointer(&format!("{endpoints}/dnsEndpointConfig/allowExternalTraffic")) == Some(&json!(true))
-        });
-        let public = text("/endpoint");
-        let private = text(&format!("{endpoints}/ipEndpointsConfig/privateEndpoint"))
-            .or_else(|| text("/privateClusterConfig/privateEndpoint"));
-        // Of somebody else's cluster the one that is there.
-        let (address, by_name) = match environment.network.endpoint {
-            Endpoint::Dns => dns.map(|name| (name, true)).or(public.map(|address| (address, false))),
-            Endpoint::Public => public.map(|address| (address, false)).or(dns.map(|name| (name, true))),
-            Endpoint::Private => private.or(public).map(|address| (address, false)),
-        }?;
-        let authority = text("/masterAuth/clusterCaCertificate").filter(|_| !by_name).map(str::to_owned);
-        Some(Self {
-            name: context_name(environment),
-            server: format!("https://{address}"),
-            authority,
-            namespace: namespace.map(str::to_owned),
-        })
+    /// The way to the environment's cluster, in a namespace.
+    pub fn of(environment: &Environment, server: &Cluster, namespace: Option<&str>) -> Self {
+        let namespace = namespace.map(str::to_owned);
+        Self { name: context_name(environment), server: server.clone(), namespace }
     }
 
     /// A kubeconfig with this entry in it, its context the current one. All else stays, also what somebody put into
@@ -73,8 +50,8 @@ impl Entry {
             Value::Object(_) if existing["kind"] == "Config" || existing["kind"].is_null() => existing.clone(),
             _ => bail!("it is no kubeconfig"),
         };
-        let mut cluster = json!({"server": self.server});
-        if let Some(authority) = &self.authority {
+        let mut cluster = json!({"server": self.server.server});
+        if let Some(authority) = &self.server.authority {
             cluster["certificate-authority-data"] = json!(authority);
         }
         let user = json!({"exec": {
@@ -98,6 +75,27 @@ impl Entry {
     }
 }
 
+/// The API server of the environment's cluster, as the live `cluster` of the container API says; nothing while it has no
+/// address.
+pub fn server(environment: &Environment, cluster: &Value) -> Option<Cluster> {
+    let text = |pointer: &str| cluster.pointer(pointer).and_then(Value::as_str).filter(|text| !text.is_empty());
+    let endpoints = "/controlPlaneEndpointsConfig";
+    let dns = text(&format!("{endpoints}/dnsEndpointConfig/endpoint")).filter(|_| {
+        cluster.pointer(&format!("{endpoints}/dnsEndpointConfig/allowExternalTraffic")) == Some(&json!(true))
+    });
+    let public = text("/endpoint");
+    let private = text(&format!("{endpoints}/ipEndpointsConfig/privateEndpoint"))
+        .or_else(|| text("/privateClusterConfig/privateEndpoint"));
+    // Of somebody else's cluster the one that is there.
+    let (address, by_name) = match environment.network.endpoint {
+        Endpoint::Dns => dns.map(|name| (name, true)).or(public.map(|address| (address, false))),
+        Endpoint::Public => public.map(|address| (address, false)).or(dns.map(|name| (name, true))),
+        Endpoint::Private => private.or(public).map(|address| (address, false)),
+    }?;
+    let authority = text("/masterAuth/clusterCaCertificate").filter(|_| !by_name).map(str::to_owned);
+    Some(Cluster { server: format!("https://{address}"), authority })
+}
+
 fn found<'a>(config: &'a Value, list: &str, name: &str) -> Option<&'a Value> {
     config[list].as_array()?.iter().find(|item| item["name"] == name)
 }
@@ -119,42 +117,50 @@ fn replace(config: &mut Value, list: &str, key: &str, name: &str, value: Value) 
     Ok(())
 }
 
-/// The file that `kubectl` writes to: the first that `KUBECONFIG` names and that is there, or else the last of them, or
-/// the usual one of the person.
-pub fn path(kubeconfig: Option<&str>, home: Option<&str>) -> Option<PathBuf> {
-    let named: Vec<PathBuf> =
-        std::env::split_paths(kubeconfig.unwrap_or_default()).filter(|path| !path.as_os_str().is_empty()).collect();
-    let there = named.iter().find(|path| path.is_file()).or(named.last()).cloned();
-    there.or_else(|| Some(Path::new(home.filter(|home| !home.is_empty())?).join(".kube/config")))
-}
-
-/// Writes the environment's cluster into a kubeconfig; returns its context, and whether the file changed.
-/// Nothing when there is no cluster.
+/// Writes a cluster into the kubeconfig files `paths`; returns the file of the context, and whether anything changed.
+/// Nothing when there is no place for one.
+///
+/// As `kubectl config` does (client-go, `ModifyConfig`): a context that exists is changed where it is, a new one goes
+/// into the first file that exists or else into the last, and the current context is set where it counts.
 ///
 /// # Errors
-/// When the cluster does not answer about, or the file not be read or written.
-pub async fn write(
-    environment: &Environment,
-    client: &Client,
-    path: &Path,
-    namespace: Option<&str>,
-) -> anyhow::Result<Option<(Entry, bool)>> {
-    let id = cluster::id(environment);
-    let cluster = client.send_optional(&id.read(&Value::Null)).await.with_context(|| format!("read the {id}"))?;
-    let Some(entry) = cluster.and_then(|cluster| Entry::of(environment, &cluster, namespace)) else { return Ok(None) };
-    let changed = put(&entry, path).with_context(|| format!("put the cluster into {}", path.display()))?;
-    Ok(Some((entry, changed)))
+/// When a file cannot be read or written.
+pub fn write(entry: &Entry, paths: &[PathBuf]) -> anyhow::Result<Option<(PathBuf, bool)>> {
+    let mut exist = Vec::new();
+    for path in paths.iter().filter(|path| path.exists()) {
+        exist.push((path, read(path).with_context(|| format!("read the kubeconfig {}", path.display()))?));
+    }
+    let Some(usual) = exist.first().map(|(path, _)| *path).or(paths.last()) else { return Ok(None) };
+    let first = |has: &dyn Fn(&Value) -> bool| exist.iter().find(|(_, file)| has(file)).map(|(path, _)| *path);
+    let place = first(&|file| found(file, "contexts", &entry.name).is_some()).unwrap_or(usual);
+    let current = first(&|file| file["current-context"].as_str().is_some_and(|name| !name.is_empty())).unwrap_or(place);
+    let put = |path: &Path, change: &dyn Fn(&Value) -> anyhow::Result<Value>| {
+        put(path, change).with_context(|| format!("put the cluster into {}", path.display()))
+    };
+    let mut changed = put(place, &|file| entry.merged(file))?;
+    if current != place {
+        changed |= put(current, &|file| {
+            let mut file = file.clone();
+            file["current-context"] = json!(entry.name);
+            Ok(file)
+        })?;
+    }
+    Ok(Some((place.clone(), changed)))
+}
+
+fn read(path: &Path) -> anyhow::Result<Value> {
+    match fs::read_to_string(path) {
+        Ok(text) if text.trim().is_empty() => Ok(Value::Null),
+        Ok(text) => serde_saphyr::from_str(&text).map_err(|error| anyhow::anyhow!("{error}")),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Value::Null),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// Writes the file if it would be another one: all of it at once, readable for its owner only.
-fn put(entry: &Entry, path: &Path) -> anyhow::Result<bool> {
-    let existing = match fs::read_to_string(path) {
-        Ok(text) if text.trim().is_empty() => Value::Null,
-        Ok(text) => serde_saphyr::from_str(&text).map_err(|error| anyhow::anyhow!("{error}"))?,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Value::Null,
-        Err(error) => return Err(error.into()),
-    };
-    let merged = entry.merged(&existing)?;
+fn put(path: &Path, change: &dyn Fn(&Value) -> anyhow::Result<Value>) -> anyhow::Result<bool> {
+    let existing = read(path)?;
+    let merged = change(&existing)?;
     if merged == existing {
         return Ok(false);
     }
@@ -195,14 +201,13 @@ mod tests {
 
     #[test]
     fn the_address_is_the_one_that_the_environment_wants() {
-        let entry = |more: &str| Entry::of(&environment(more), &cluster(), Some("bu1")).unwrap();
-        let dns = entry("");
-        assert_eq!(dns.name, "gke_desk-one_europe-west1_desk-one-cluster");
+        let at = |more: &str| server(&environment(more), &cluster()).unwrap();
+        let dns = at("");
         assert_eq!((dns.server.as_str(), dns.authority), ("https://gke-1.europe-west1.gke.goog", None));
-        let public = entry("[network]\nendpoint = \"public\"");
+        let public = at("[network]\nendpoint = \"public\"");
         assert_eq!((public.server.as_str(), public.authority.as_deref()), ("https://34.1.2.3", Some("Q0E=")));
-        assert_eq!(entry("[network]\nendpoint = \"private\"").server, "https://10.0.0.2");
-        assert_eq!(Entry::of(&environment(""), &json!({"status": "PROVISIONING"}), None), None);
+        assert_eq!(at("[network]\nendpoint = \"private\"").server, "https://10.0.0.2");
+        assert_eq!(server(&environment(""), &json!({"status": "PROVISIONING"})), None);
     }
 
     #[test]
@@ -214,9 +219,10 @@ mod tests {
                       users: [{name: mine, user: {token: 'no'}}]\n\
                       contexts: [{name: mine, context: {cluster: mine, user: mine, namespace: 'on'}}]\n";
         fs::write(&path, others).unwrap();
-        let entry = Entry::of(&environment(""), &cluster(), Some("bu1")).unwrap();
-        assert!(put(&entry, &path).unwrap());
-        assert!(!put(&entry, &path).unwrap(), "a second time nothing is written");
+        let entry = entry();
+        let paths = [path.clone()];
+        assert_eq!(write(&entry, &paths).unwrap(), Some((path.clone(), true)));
+        assert_eq!(write(&entry, &paths).unwrap(), Some((path.clone(), false)), "a second time nothing is written");
         let read: Value = serde_saphyr::from_str(&fs::read_to_string(&path).unwrap()).unwrap();
         let before: Value = serde_saphyr::from_str(others).unwrap();
         for list in ["clusters", "users", "contexts"] {
@@ -228,7 +234,40 @@ mod tests {
         assert_eq!(read["contexts"][1]["context"]["namespace"], "bu1");
 
         fs::write(&path, "[1, 2]").unwrap();
-        assert!(put(&entry, &path).is_err(), "what is no kubeconfig is left alone");
+        assert!(write(&entry, &paths).is_err(), "what is no kubeconfig is left alone");
         assert_eq!(fs::read_to_string(&path).unwrap(), "[1, 2]");
+        fs::write(&path, "kind: Config\nclusters: [\n").unwrap();
+        let error = format!("{:#}", write(&entry, &paths).unwrap_err());
+        assert!(error.contains(path.to_str().unwrap()) && error.contains("line "), "{error}");
+    }
+
+    #[test]
+    fn of_several_files_each_part_goes_where_kubectl_puts_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let entry = entry();
+        let ours = format!("contexts: [{{name: {}, context: {{user: mine}}}}]\n", entry.name);
+        let other = "current-context: other\n";
+        // Files, the one of the context, the one of the current context.
+        let check = |files: [Option<&str>; 3], context: usize, current: usize| {
+            let paths = ["a", "b", "c"].map(|name| folder.path().join(name));
+            for (path, text) in paths.iter().zip(files) {
+                let _ = fs::remove_file(path);
+                text.iter().for_each(|text| fs::write(path, text).unwrap());
+            }
+            assert_eq!(write(&entry, &paths).unwrap(), Some((paths[context].clone(), true)));
+            assert!(found(&read(&paths[context]).unwrap(), "contexts", &entry.name).is_some());
+            assert_eq!(read(&paths[current]).unwrap()["current-context"], entry.name.as_str());
+        };
+        check([None, None, None], 2, 2);
+        check([None, Some(""), Some(other)], 1, 2);
+        check([Some(other), None, Some(&ours)], 2, 0);
+        assert_eq!(write(&entry, &[]).unwrap(), None);
+    }
+
+    fn entry() -> Entry {
+        let server = server(&environment(""), &cluster()).unwrap();
+        let entry = Entry::of(&environment(""), &server, Some("bu1"));
+        assert_eq!(entry.name, "gke_desk-one_europe-west1_desk-one-cluster");
+        entry
     }
 }

@@ -4,13 +4,14 @@ use std::path::Path;
 
 use cloud::{
     clients::{Connection, check_credentials},
-    proxy::proxy_for,
     queue,
     storage::Store,
 };
-use contract::config::{Business, Config, variables};
+use contract::config::{Business, Cluster, Config, variables};
 use futures::future::BoxFuture;
-use kube::config::{KubeConfigOptions, Kubeconfig};
+use google_cloud_auth::credentials::Credentials;
+use inspect::{connect, kubeconfig};
+use kube::config::Kubeconfig;
 
 use crate::{error::Failure, text};
 
@@ -70,28 +71,25 @@ impl Context {
     }
 
     /// Opens the environment of a generated configuration with the application default credentials. The cluster is that
-    /// of the kubeconfig, or the one that this process runs in.
+    /// of `context`, or the one on Google Cloud that the configuration names, or else that of the kubeconfig, or the one
+    /// that this process runs in.
     ///
     /// # Errors
     /// When the configuration cannot be read, or the credentials cannot be used.
     pub async fn from_config(path: &Path, context: Option<&str>) -> anyhow::Result<Self> {
         let config = Config::read(path)?;
-        let connection = Connection::new(&config.endpoints, &variables())?;
+        let connection = Connection::for_people(&config.endpoints, &variables())?;
         check_credentials(&connection.storage_credentials()).await?;
-        let cluster = match Kubeconfig::read() {
-            Ok(kubeconfig) => {
-                // The project's, when there is one; else the current one.
-                let ours = format!("gke_{}_", config.project);
-                let mut named = kubeconfig.contexts.iter().filter(|context| context.name.starts_with(&ours));
-                let only = match (named.next(), named.next()) {
-                    (Some(only), None) => Some(only.name.clone()),
-                    _ => None,
-                };
-                cluster(Some(kubeconfig), context.map(str::to_owned).or(only)).await
-            }
-            Err(_) => match kube::Config::incluster() {
-                Ok(inside) => kube::Client::try_from(inside).map_err(|error| error.to_string()),
-                Err(_) => Err("there is no kubeconfig, and this process does not run in a cluster".to_owned()),
+        let cluster = match (&config.cluster, context) {
+            (Some(server), None) => google_cluster(server, connection.storage_credentials()).await,
+            (_, Some(_)) => cluster(kubeconfig::read_needed(&variables()), context).await,
+            (None, None) => match (kubeconfig::read(&variables()), kube::Config::incluster()) {
+                (Ok(Some(kubeconfig)), _) => cluster(Ok(kubeconfig), None).await,
+                (Err(error), _) => Err(format!("{error:#}")),
+                (Ok(None), Ok(inside)) => kube::Client::try_from(inside).map_err(|error| error.to_string()),
+                (Ok(None), Err(_)) => {
+                    Err("there is no kubeconfig, and this process does not run in a cluster".to_owned())
+                }
             },
         };
         let flag = format!(" --config {}", text::shell(&path.display().to_string()));
@@ -165,23 +163,32 @@ impl Context {
 }
 
 /// A client for a context of a kubeconfig, by default its current one, or why there is none.
-pub async fn cluster(kubeconfig: Option<Kubeconfig>, context: Option<String>) -> Result<kube::Client, String> {
-    let Some(kubeconfig) = kubeconfig else { return Err("there is no kubeconfig".to_owned()) };
-    if let Some(name) = &context
+pub async fn cluster(kubeconfig: anyhow::Result<Kubeconfig>, context: Option<&str>) -> Result<kube::Client, String> {
+    let kubeconfig = kubeconfig.map_err(|error| format!("{error:#}"))?;
+    if let Some(name) = context
         && !kubeconfig.contexts.iter().any(|known| known.name == *name)
     {
-        return Err(format!(
-            "the kubeconfig has no context {name}; `kubectl config get-contexts` lists them, and `gcloud container clusters get-credentials` adds those of Google Cloud"
-        ));
+        return Err(format!("the kubeconfig has no context {name}; `kubectl config get-contexts` lists them"));
     }
-    let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
     let client = async {
-        let mut config = kube::Config::from_custom_kubeconfig(kubeconfig, &options).await?;
-        config.proxy_url = proxy_for(&config.cluster_url, config.proxy_url, &variables())?;
-        config.connect_timeout = Some(CLUSTER_CONNECT);
-        // A person waits: an error is reported at once, not after 15 retries.
-        config.default_retry = false;
-        anyhow::Ok(kube::Client::try_from(config)?)
+        let config = connect::of_kubeconfig(kubeconfig, context, &variables()).await?;
+        anyhow::Ok(kube::Client::try_from(for_people(config))?)
     };
     client.await.map_err(|error| format!("{error:#}"))
+}
+
+/// A client for a cluster on Google Cloud with the login of everything else, or why there is none.
+pub async fn google_cluster(server: &Cluster, credentials: Credentials) -> Result<kube::Client, String> {
+    let client = async {
+        let config = connect::of_cluster(server, &variables()).await?;
+        connect::with_google_token(for_people(config), credentials)
+    };
+    client.await.map_err(|error| format!("{error:#}"))
+}
+
+/// A person waits: an error is reported at once, not after 15 retries.
+fn for_people(mut config: kube::Config) -> kube::Config {
+    config.connect_timeout = Some(CLUSTER_CONNECT);
+    config.default_retry = false;
+    config
 }

@@ -41,6 +41,7 @@ pub fn deskgrid() -> ExitCode {
     let output = Output::new(&globals);
     output::start_logging(&globals);
     let run = || async {
+        cloud::proxy::exclude_loopback(&contract::config::variables())?;
         let Some(verb) = &verb else {
             let _ = Deskgrid::command().print_help();
             return Ok(exit::DONE);

@@ -1,12 +1,6 @@
 //! Google's clients, built with the endpoints and credentials of the configuration.
 
-use std::{
-    collections::BTreeMap,
-    net::ToSocketAddrs as _,
-    path::{Path, PathBuf},
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::ToSocketAddrs as _, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use contract::config::{self, Endpoints};
@@ -17,21 +11,18 @@ use google_cloud_auth::{
 use google_cloud_pubsub::client::{BasePublisher, Publisher, Subscriber, SubscriptionAdmin, TopicAdmin};
 use http::Extensions;
 
-use crate::credentials::renewing;
+use crate::{credentials::renewing, gateway, key, login};
 
 /// Environment variable: the address of a Pub/Sub emulator. Google's clients in other languages read it too.
 pub const PUBSUB_EMULATOR_HOST: &str = "PUBSUB_EMULATOR_HOST";
 /// Environment variable: the address of a Cloud Storage emulator.
 pub const STORAGE_EMULATOR_HOST: &str = "STORAGE_EMULATOR_HOST";
 
-/// Variable that names the file of the application default credentials, as Google's libraries read it.
-const CREDENTIALS_FILE: &str = "GOOGLE_APPLICATION_CREDENTIALS";
-/// Where `gcloud auth application-default login` puts them, below the home folder.
-const LOGIN_FILE: &str = ".config/gcloud/application_default_credentials.json";
 /// How long the check of credentials waits for a token.
 const CREDENTIALS_WAIT: Duration = Duration::from_secs(5);
-const CLOUD_PLATFORM: &str = "https://www.googleapis.com/auth/cloud-platform";
-const USERINFO_EMAIL: &str = "https://www.googleapis.com/auth/userinfo.email";
+/// Scopes of every token; the cluster's API wants the email too.
+pub const SCOPES: [&str; 2] =
+    ["https://www.googleapis.com/auth/cloud-platform", "https://www.googleapis.com/auth/userinfo.email"];
 
 /// Makes aws-lc-rs the process's TLS provider. First thing in `main`.
 ///
@@ -60,12 +51,28 @@ impl Connection {
     /// When the default credentials are broken (a key file that does not exist), or when an emulator is not on
     /// loopback, since it would be called without credentials.
     pub fn new(endpoints: &Endpoints, variables: &BTreeMap<String, String>) -> anyhow::Result<Self> {
+        Self::with(endpoints, variables, || credentials(None))
+    }
+
+    /// As [`Connection::new`], with [`default_credentials`], whose tokens a cluster takes too.
+    ///
+    /// # Errors
+    /// As [`Connection::new`].
+    pub fn for_people(endpoints: &Endpoints, variables: &BTreeMap<String, String>) -> anyhow::Result<Self> {
+        Self::with(endpoints, variables, default_credentials)
+    }
+
+    fn with(
+        endpoints: &Endpoints,
+        variables: &BTreeMap<String, String>,
+        default: impl FnOnce() -> anyhow::Result<Credentials>,
+    ) -> anyhow::Result<Self> {
         let mut endpoints = endpoints.clone();
         let pubsub_emulator = emulator(variables, PUBSUB_EMULATOR_HOST)?;
         let storage_emulator = emulator(variables, STORAGE_EMULATOR_HOST)?;
         let default = match (&pubsub_emulator, &storage_emulator) {
             (Some(_), Some(_)) => anonymous::Builder::new().build(),
-            _ => default_credentials()?,
+            _ => default()?,
         };
         let mut connection = Self { endpoints: endpoints.clone(), pubsub: default.clone(), storage: default };
         if let Some(endpoint) = pubsub_emulator {
@@ -92,13 +99,29 @@ impl Connection {
         self.storage.clone()
     }
 
+    /// The endpoint for gRPC to Pub/Sub; `None` means Google's own.
+    async fn pubsub_grpc(&self) -> anyhow::Result<Option<String>> {
+        match &self.endpoints.pubsub {
+            Some(endpoint) => Ok(Some(endpoint.clone())),
+            None => gateway::endpoint().await,
+        }
+    }
+
+    /// As [`Connection::pubsub_grpc`], for Cloud Storage.
+    pub(crate) async fn storage_grpc(&self) -> anyhow::Result<Option<String>> {
+        match &self.endpoints.storage {
+            Some(endpoint) => Ok(Some(endpoint.clone())),
+            None => gateway::endpoint().await,
+        }
+    }
+
     /// A client that publishes to any topic; one per process, since it owns the connections.
     ///
     /// # Errors
     /// When the client cannot be built.
     pub async fn base_publisher(&self) -> anyhow::Result<BasePublisher> {
         let mut builder = BasePublisher::builder().with_credentials(self.pubsub.clone()).with_grpc_subchannel_count(1);
-        if let Some(endpoint) = &self.endpoints.pubsub {
+        if let Some(endpoint) = self.pubsub_grpc().await? {
             builder = builder.with_endpoint(endpoint);
         }
         builder.build().await.context("build the Pub/Sub publisher")
@@ -110,7 +133,7 @@ impl Connection {
     /// When the client cannot be built.
     pub async fn publisher(&self, topic: &str) -> anyhow::Result<Publisher> {
         let mut builder = Publisher::builder(topic).with_credentials(self.pubsub.clone()).with_grpc_subchannel_count(1);
-        if let Some(endpoint) = &self.endpoints.pubsub {
+        if let Some(endpoint) = self.pubsub_grpc().await? {
             builder = builder.with_endpoint(endpoint);
         }
         builder.build().await.context("build the Pub/Sub publisher")
@@ -146,27 +169,38 @@ impl Connection {
     /// When the client cannot be built.
     pub async fn subscriber(&self) -> anyhow::Result<Subscriber> {
         let mut builder = Subscriber::builder().with_credentials(self.pubsub.clone()).with_grpc_subchannel_count(1);
-        if let Some(endpoint) = &self.endpoints.pubsub {
+        if let Some(endpoint) = self.pubsub_grpc().await? {
             builder = builder.with_endpoint(endpoint);
         }
         builder.build().await.context("build the Pub/Sub subscriber")
     }
 }
 
-/// Application default credentials with the scopes of Google Cloud and its clusters. They are renewed after a permanent
-/// failure, and when their file changes.
+/// Application default credentials with the scopes of Google Cloud and its clusters; a key is exchanged for access
+/// tokens. They are renewed after a permanent failure, and when their file changes.
 ///
 /// # Errors
 /// When `GOOGLE_APPLICATION_CREDENTIALS` names a file that cannot be used.
 pub fn default_credentials() -> anyhow::Result<Credentials> {
-    let make = || {
-        let built = Builder::default().with_scopes([CLOUD_PLATFORM, USERINFO_EMAIL]).build();
-        built
-            .map_err(|error| CredentialsError::from_source(false, error))
-            .context("load the application default credentials")
+    credentials(Some(key::credentials))
+}
+
+/// The application default credentials; `of_key` makes those of a key file in the place of Google's library.
+fn credentials(
+    of_key: Option<fn(serde_json::Value) -> Result<Credentials, CredentialsError>>,
+) -> anyhow::Result<Credentials> {
+    let make = move || {
+        let key = of_key.and_then(|make| Some((make, login::service_account_key(&config::variables())?)));
+        let built = match key {
+            Some((make, key)) => make(key),
+            None => {
+                let built = Builder::default().with_scopes(SCOPES).build();
+                built.map_err(|error| CredentialsError::from_source(false, error))
+            }
+        };
+        built.context("load the application default credentials")
     };
-    let file = config::variables().remove(CREDENTIALS_FILE).filter(|file| !file.is_empty());
-    renewing(Arc::new(make), file.map(PathBuf::from))
+    renewing(Arc::new(make), login::named_file(&config::variables()))
 }
 
 /// Checks that there are credentials at all, and that they give a token. Each client by itself would retry for a minute
@@ -175,10 +209,7 @@ pub fn default_credentials() -> anyhow::Result<Credentials> {
 /// # Errors
 /// When there are none, or they are refused for good.
 pub async fn check_credentials(credentials: &Credentials) -> anyhow::Result<()> {
-    let variables = config::variables();
-    let variable = |name: &str| variables.get(name).filter(|value| !value.is_empty());
-    let of_login = || variable("HOME").is_some_and(|home| Path::new(home).join(LOGIN_FILE).is_file());
-    let has_file = variable(CREDENTIALS_FILE).is_some() || of_login();
+    let has_file = login::file(&config::variables()).is_some();
     match tokio::time::timeout(CREDENTIALS_WAIT, credentials.headers(Extensions::new())).await {
         Ok(Err(error)) if !has_file || !error.is_transient() => {
             Err(error).context("get a token with the application default credentials")

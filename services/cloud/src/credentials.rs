@@ -10,11 +10,12 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use futures::future::BoxFuture;
 use google_cloud_auth::{
-    credentials::{CacheableResource, Credentials, CredentialsProvider},
+    credentials::{CacheableResource, Credentials, CredentialsProvider, EntityTag},
     errors::CredentialsError,
 };
-use http::{Extensions, HeaderMap};
+use http::{Extensions, HeaderMap, HeaderValue, header::AUTHORIZATION};
 
 /// Minimum time between two renewals after failures.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -31,6 +32,57 @@ pub fn renewing(make: Make, file: Option<PathBuf>) -> anyhow::Result<Credentials
     let mark = file.as_ref().and_then(mark);
     let current = Current { credentials: make()?, made: Instant::now(), mark };
     Ok(Credentials::from(Renewing { make: Maker(make), file, current: Mutex::new(current) }))
+}
+
+/// How long a token lasts; an hour is the most that every organisation allows.
+pub const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
+/// A token is replaced this long before it ends.
+const EARLY: Duration = Duration::from_secs(300);
+
+/// Fetches an access token that lasts for [`TOKEN_LIFETIME`].
+pub type Fetch = Box<dyn Fn() -> BoxFuture<'static, Result<String, CredentialsError>> + Send + Sync>;
+
+/// Credentials that keep a token until shortly before its end.
+pub fn cached(fetch: Fetch) -> Credentials {
+    Credentials::from(Cached { fetch, held: tokio::sync::Mutex::new(None) })
+}
+
+struct Cached {
+    fetch: Fetch,
+    /// The current token, and when it was requested.
+    held: tokio::sync::Mutex<Option<(HeaderValue, EntityTag, Instant)>>,
+}
+
+impl std::fmt::Debug for Cached {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str("Cached")
+    }
+}
+
+impl CredentialsProvider for Cached {
+    async fn headers(&self, extensions: Extensions) -> Result<CacheableResource<HeaderMap>, CredentialsError> {
+        let mut held = self.held.lock().await;
+        let (token, tag) = match held.as_ref().filter(|(_, _, made)| made.elapsed() < TOKEN_LIFETIME - EARLY) {
+            Some((token, tag, _)) => (token.clone(), tag.clone()),
+            None => {
+                let made = Instant::now();
+                let mut token = HeaderValue::from_str(&format!("Bearer {}", (self.fetch)().await?))
+                    .map_err(|_| CredentialsError::from_msg(false, "the token is not the value of a header"))?;
+                token.set_sensitive(true);
+                let tag = EntityTag::new();
+                *held = Some((token.clone(), tag.clone(), made));
+                (token, tag)
+            }
+        };
+        if extensions.get::<EntityTag>() == Some(&tag) {
+            return Ok(CacheableResource::NotModified);
+        }
+        Ok(CacheableResource::New { entity_tag: tag, data: HeaderMap::from_iter([(AUTHORIZATION, token)]) })
+    }
+
+    async fn universe_domain(&self) -> Option<String> {
+        None
+    }
 }
 
 #[derive(Debug)]

@@ -5,6 +5,9 @@
 pub mod clients;
 pub mod controls;
 pub mod credentials;
+mod gateway;
+pub mod key;
+pub mod login;
 pub mod outcomes;
 pub mod probes;
 pub mod proxy;

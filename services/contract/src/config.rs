@@ -29,6 +29,9 @@ pub struct Config {
     /// Endpoints that replace Google's own.
     #[serde(default)]
     pub endpoints: Endpoints,
+    /// The cluster on Google Cloud, in the copy for people; services run in it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<Cluster>,
     /// Businesses by name.
     pub businesses: BTreeMap<String, Business>,
 }
@@ -43,6 +46,17 @@ pub struct Endpoints {
     /// Cloud Storage, JSON and gRPC.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub storage: Option<String>,
+}
+
+/// The API server of a cluster on Google Cloud, which takes Google's tokens.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cluster {
+    /// Address, `https://…`.
+    pub server: String,
+    /// Certificate authority in base64, of an address that no public one vouches for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<String>,
 }
 
 /// The configuration of a business.
@@ -234,6 +248,7 @@ mod tests {
             location: "l".into(),
             bucket: "p-bucket".into(),
             endpoints: Endpoints::default(),
+            cluster: None,
             businesses: ["bu1", "bu2"].map(|name| (name.to_owned(), business(name))).into(),
         };
         let text = serde_json::to_string(&config.only("bu1")).unwrap();

@@ -44,6 +44,7 @@ pub fn config(businesses: &[&str]) -> Config {
         location: "l".into(),
         bucket: "p-bucket".into(),
         endpoints: Endpoints::default(),
+        cluster: None,
         businesses: businesses.iter().map(|name| ((*name).to_owned(), business(name))).collect(),
     }
 }

@@ -73,6 +73,7 @@ fn config() -> Config {
         location: "l".into(),
         bucket: "p-bucket".into(),
         endpoints: Default::default(),
+        cluster: None,
         businesses: Default::default(),
     }
 }

@@ -83,7 +83,7 @@ pub(crate) fn login_source(
 /// When they cannot be read, or the email is not that of an account.
 pub(crate) fn credentials(environment: &Environment, globals: &Globals) -> anyhow::Result<Credentials> {
     let own = cloud::clients::default_credentials()?;
-    match globals.impersonate_service_account.as_deref().filter(|email| !email.is_empty()) {
+    match globals.impersonated() {
         Some(email) => {
             let client = google::Client::new(google::Endpoints::default(), own)?
                 .through(&environment.network)?

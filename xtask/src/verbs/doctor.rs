@@ -4,14 +4,15 @@ use std::path::Path;
 
 use cli::{error::Failure, output::Output};
 use contract::exit;
-use provision::{Cloud, Environment, finding::Finding, preflight, presence};
+use provision::{Cloud, Environment, environment::CloudKind, finding::Finding, preflight, presence};
 
 use crate::{context, globals::Globals, setup};
 
 mod missing;
 
 /// Programs for people; no verb needs them.
-const TOOLS: [&str; 3] = ["kubectl", "gcloud", "gke-gcloud-auth-plugin"];
+const TOOLS: [&str; 3] = ["kubectl", "gcloud", KUBECTL_PLUGIN];
+const KUBECTL_PLUGIN: &str = "gke-gcloud-auth-plugin";
 
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
@@ -25,6 +26,7 @@ pub(crate) async fn run(globals: &Globals, _: &Args, output: &Output) -> anyhow:
     let environment = context::load(globals)?;
     let paths = contract::config::variables().remove("PATH").unwrap_or_default();
     let mut findings: Vec<Finding> = TOOLS.iter().map(|tool| look_for(tool, &paths)).collect();
+    findings.extend(login(&environment, globals));
     match setup::connect(&environment, globals).await {
         Ok(cloud) => {
             let (google, resources, cluster) = tokio::join!(
@@ -83,11 +85,26 @@ fn look_for(tool: &str, paths: &str) -> Finding {
     }
 }
 
+/// The login of everything on Google Cloud; a laptop cloud has its own.
+fn login(environment: &Environment, globals: &Globals) -> Option<Finding> {
+    if environment.cloud == CloudKind::Local {
+        return None;
+    }
+    Some(match cloud::login::describe(&contract::config::variables()) {
+        Ok(login) => Finding::good(
+            "login",
+            match globals.impersonated() {
+                Some(email) => format!("{email}, impersonated by: {login}"),
+                None => login,
+            },
+        ),
+        Err(error) => Finding::bad("login", format!("{error:#}"), "gcloud auth application-default login"),
+    })
+}
+
 fn get(tool: &str) -> &'static str {
     match tool {
-        "gke-gcloud-auth-plugin" => {
-            "needed for a cluster on Google Cloud: gcloud components install gke-gcloud-auth-plugin"
-        }
+        KUBECTL_PLUGIN => "needed only by kubectl: gcloud components install gke-gcloud-auth-plugin",
         "kubectl" => "needed only by people, not by any verb: gcloud components install kubectl",
         _ => "needed only by people, not by any verb: https://cloud.google.com/sdk/docs/install",
     }
@@ -107,20 +124,15 @@ async fn cluster(environment: &Environment, cloud: &Cloud, globals: &Globals) ->
     let client = match &cloud.kubernetes {
         Ok(client) => client,
         Err(why) => {
-            let fix = format!(
-                "cargo xtask provision; or gcloud container clusters get-credentials {} --location {} --project {}",
-                environment.cluster.name,
-                environment.cluster_location(),
-                environment.project
-            );
-            return Finding::bad("cluster", why.clone(), fix);
+            return Finding::bad("cluster", why.clone(), "cargo xtask provision");
         }
     };
     match client.apiserver_version().await {
         Ok(version) => Finding::good("cluster", format!("Kubernetes {}", version.git_version)),
         Err(error) => {
             let seen = format!("{:#}", anyhow::Error::new(error).context("it does not answer"));
-            Finding::bad("cluster", seen, "see whether `kubectl version` works with the same context")
+            let fix = "see whether `kubectl version` works; the login needs `container.clusters.connect`";
+            Finding::bad("cluster", seen, fix)
         }
     }
 }

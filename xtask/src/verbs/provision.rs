@@ -118,8 +118,13 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     }
     let progress = setup::progress_and_events(output);
     let report = locked::carry_out_locked(&environment, &cloud, plan, &settings, &progress, plan_again).await?;
+    // It may be new.
+    let cloud = match environment.cloud {
+        CloudKind::Google if globals.context().is_none() => cloud.find_cluster(&environment).await,
+        _ => cloud,
+    };
     setup::write_config(&environment, &cloud)?;
-    setup::write_kubeconfig(&environment, &cloud, output).await?;
+    setup::write_kubeconfig(&environment, &cloud, output)?;
     if output.json {
         output.record(&json!({"event": "done", "applied": report.applied, "elapsed_ms": report.elapsed_ms}))?;
     } else if report.applied.done > 0 {

@@ -32,6 +32,7 @@ mod live_batch;
 mod locks;
 mod missing;
 mod plans;
+mod proxied;
 mod resources;
 mod restarts;
 mod rollouts;

@@ -35,6 +35,7 @@ impl Raw {
             location: "europe-west1".to_owned(),
             data: None,
             reaper: None,
+            variables: Vec::new(),
             clock: localcloud::clock::Clock::default(),
         };
         let tell = |told: &mut localcloud::google::Options| {

@@ -38,8 +38,8 @@ const ALLOWED: [(&str, &[&str]); 16] = [
     ("client", &["cloud", "contract", "kernel", "sessions", "web"]),
     ("monitor", &["cloud", "contract", "inspect", "sessions", "web"]),
     ("cli", &["cloud", "contract", "inspect", "kernel", "sessions"]),
-    ("provision", &["cloud", "contract", "sessions"]),
-    ("bench", &["cli", "cloud", "contract", "localcloud", "provision", "xtask"]),
+    ("provision", &["cloud", "contract", "inspect", "sessions"]),
+    ("bench", &["cli", "cloud", "contract", "inspect", "localcloud", "provision", "xtask"]),
     ("xtask", &["cli", "cloud", "contract", "images", "inspect", "localcloud", "provision", "sessions"]),
 ];
 

@@ -145,7 +145,8 @@ fn gcloud_makes_a_cluster_and_kubectl_uses_what_it_wrote() {
     let text = "project = \"test-desk\"\nlocation = \"europe-west1\"\n[cluster]\nname = \"desk\"\n\
                 [network]\nendpoint = \"public\"\n[businesses.bu1]\n";
     let environment = provision::environment::parse("e", "e.toml", text, &Default::default()).unwrap();
-    let entry = provision::kubeconfig::Entry::of(&environment, &live, Some("bu1")).unwrap();
+    let server = provision::kubeconfig::server(&environment, &live).unwrap();
+    let entry = provision::kubeconfig::Entry::of(&environment, &server, Some("bu1"));
     let mut wanted = before.clone();
     let ours = wanted["contexts"].as_array_mut().unwrap().iter_mut().find(|one| one["name"] == entry.name.as_str());
     ours.unwrap()["context"]["namespace"] = "bu1".into();

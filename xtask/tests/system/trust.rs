@@ -251,6 +251,7 @@ async fn a_project_that_cannot_take_it_is_found_out_before_anything_is_written()
     let cloud = provision::Cloud {
         google: client,
         kubernetes: Err("only Google's half is here".to_owned()),
+        server: None,
         endpoints: contract::config::Endpoints::default(),
     };
     let text = "project = \"poor-desk\"\nlocation = \"europe-west1\"\n[cluster]\nnodes = 2\n[businesses.bu1]\n";

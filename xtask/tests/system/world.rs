@@ -132,6 +132,7 @@ impl World {
             location: environment.location.clone(),
             data: None,
             reaper: None,
+            variables: Vec::new(),
             clock: Clock::default(),
         };
         let cloud = LocalCloud::start_with(options, tell).await.unwrap();

@@ -171,11 +171,13 @@ pub(super) fn show(cluster: &Value, base: &str, number: u64, access: Option<&Acc
     }
     shown["selfLink"] = json!(here);
     if let Some(access) = access.filter(|_| cluster["status"] != "PROVISIONING") {
+        let id = cluster["id"].as_str().and_then(|id| id.get(..20)).unwrap_or_default();
+        let location = cluster["location"].as_str().unwrap_or_default();
         let address = json!({
             "endpoint": access.endpoint,
             "masterAuth": { "clusterCaCertificate": BASE64_STANDARD.encode(&access.ca_pem) },
             "controlPlaneEndpointsConfig": {
-                "dnsEndpointConfig": { "endpoint": access.endpoint },
+                "dnsEndpointConfig": { "endpoint": format!("gke-{id}-{number}.{location}.gke.goog") },
                 "ipEndpointsConfig": { "publicEndpoint": access.endpoint, "privateEndpoint": access.endpoint },
             },
         });

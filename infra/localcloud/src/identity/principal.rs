@@ -52,7 +52,7 @@ impl Pool {
         format!("{}.svc.id.goog", self.project)
     }
 
-    fn path(&self) -> String {
+    pub(super) fn path(&self) -> String {
         format!("iam.googleapis.com/projects/{}/locations/global/workloadIdentityPools/{}", self.number, self.name())
     }
 

@@ -54,6 +54,9 @@ impl Server {
         if path == ["token"] {
             return Ok(self.trade(&call));
         }
+        if path == ["v1", "token"] {
+            return Ok(self.exchange(&call));
+        }
         let caller = self.identity.caller(&call.headers)?;
         if caller == Principal::Anonymous {
             return Err(Error::unauthenticated());

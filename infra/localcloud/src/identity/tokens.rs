@@ -18,6 +18,11 @@ const SELF_SIGNED_MAX_SECS: i64 = 3600 + 600;
 /// Refresh token of the operator.
 pub const OPERATOR_REFRESH: &str = "1//local-operator";
 
+/// Whether this cloud issued a token, rather than the account that it is of.
+pub fn is_issued(token: &str) -> bool {
+    token.starts_with(PREFIX)
+}
+
 #[derive(Serialize, Deserialize)]
 struct Claims {
     principal: Principal,
@@ -50,6 +55,28 @@ impl Identity {
         encode(&Header::new(Algorithm::HS256), &claims, &key)
             .map(|signed| format!("{PREFIX}{signed}"))
             .map_err(|error| Error::internal(format!("Token cannot be signed: {error}")))
+    }
+
+    /// A token of the provider of the pool, which says who runs something outside Google Cloud. No API takes it; the
+    /// Security Token Service exchanges it.
+    ///
+    /// # Errors
+    /// When it cannot be signed.
+    pub fn subject_token(&self, namespace: &str, account: &str) -> Result<String> {
+        let (namespace, account) = (namespace.to_owned(), account.to_owned());
+        let token = self.token(&Principal::Kubernetes { namespace, account }, LIFETIME_SECS)?;
+        Ok(token.trim_start_matches(PREFIX).to_owned())
+    }
+
+    /// An access token for [`Self::subject_token`].
+    ///
+    /// # Errors
+    /// When the provider did not make it.
+    pub fn exchange(&self, subject: &str) -> Result<String> {
+        match self.principal_of(&format!("{PREFIX}{subject}"))? {
+            (principal @ Principal::Kubernetes { .. }, _) => self.token(&principal, LIFETIME_SECS),
+            _ => Err(Error::invalid("The given credential is rejected by the attribute condition.")),
+        }
     }
 
     /// Who a bearer token stands for, and how many seconds it is still good for.

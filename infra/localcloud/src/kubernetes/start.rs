@@ -14,7 +14,7 @@ use super::{
     request::Target,
     server,
     store::Store,
-    users::{self, GoogleUser, Tokens},
+    users::{self, GoogleAllows, GoogleUser, Tokens},
     value,
 };
 use crate::{
@@ -44,9 +44,10 @@ pub struct Options {
     pub listen: SocketAddr,
     /// The nodes.
     pub nodes: Vec<NodeSettings>,
-    /// Maps a Google access token to its principal (`user:x`, `serviceAccount:email`). A user is an administrator;
-    /// for a service account RBAC decides.
+    /// Maps a Google access token to its principal (`user:x`, `serviceAccount:email`).
     pub google_user: GoogleUser,
+    /// What IAM lets that principal do; the rest RBAC decides.
+    pub google_allows: GoogleAllows,
     /// Gives pods the address of a metadata server.
     pub metadata: Metadata,
     /// Environment of every container.
@@ -72,6 +73,7 @@ impl Options {
             listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             nodes: vec![NodeSettings::named("laptop")],
             google_user: Arc::new(|_| None),
+            google_allows: Arc::new(|_, _| false),
             metadata: Arc::new(|_| Box::pin(async { Ok(None) })),
             extra_env: Vec::new(),
             search_path: "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin".to_owned(),
@@ -109,7 +111,7 @@ impl Kubernetes {
         let cluster = Arc::new(Cluster {
             store: Store::default(),
             clock: options.clock,
-            tokens: Tokens::new(admin, options.google_user),
+            tokens: Tokens::new(admin, options.google_user, options.google_allows),
             used: rbac::Used::default(),
             recorder: Recorder::default(),
             images: Images::new(folder.join("images")),

@@ -5,8 +5,16 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
+use super::kinds::Kind;
+
 /// Maps a Google access token to its principal (`user:x`, `serviceAccount:email`).
 pub type GoogleUser = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
+
+/// Whether the principal of a Google access token has a permission in the project, such as `container.jobs.list`.
+pub type GoogleAllows = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
+
+/// What only `roles/container.admin` and its likes contain: to grant more than one has.
+const ADMIN: &str = "container.clusterRoles.escalate";
 
 /// An authenticated user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,13 +25,15 @@ pub struct User {
     pub groups: Vec<String>,
     /// May do everything.
     pub admin: bool,
+    /// The Google access token, of a principal of Google's.
+    pub google: Option<String>,
 }
 
 impl User {
     /// An administrator.
     pub fn admin(name: &str) -> Self {
         let groups = vec!["system:masters".to_owned(), "system:authenticated".to_owned()];
-        Self { name: name.to_owned(), groups, admin: true }
+        Self { name: name.to_owned(), groups, admin: true, google: None }
     }
 
     /// Another user, as an administrator speaks for one.
@@ -34,7 +44,7 @@ impl User {
             return Self::service_account(namespace, account);
         }
         groups.push("system:authenticated".to_owned());
-        Self { name: name.to_owned(), groups, admin: false }
+        Self { name: name.to_owned(), groups, admin: false, google: None }
     }
 
     /// A service account.
@@ -44,7 +54,7 @@ impl User {
             format!("system:serviceaccounts:{namespace}"),
             "system:authenticated".to_owned(),
         ];
-        Self { name: format!("system:serviceaccount:{namespace}:{name}"), groups, admin: false }
+        Self { name: format!("system:serviceaccount:{namespace}:{name}"), groups, admin: false, google: None }
     }
 }
 
@@ -53,12 +63,13 @@ pub struct Tokens {
     admin: String,
     minted: Mutex<HashMap<String, User>>,
     google: GoogleUser,
+    allows: GoogleAllows,
 }
 
 impl Tokens {
     /// Tokens with this one for the administrator.
-    pub fn new(admin: String, google: GoogleUser) -> Self {
-        Self { admin, minted: Mutex::default(), google }
+    pub fn new(admin: String, google: GoogleUser, allows: GoogleAllows) -> Self {
+        Self { admin, minted: Mutex::default(), google, allows }
     }
 
     /// The administrator's token.
@@ -88,13 +99,31 @@ impl Tokens {
             return Some(user.clone());
         }
         let principal = (self.google)(token)?;
-        match principal.split_once(':') {
-            Some(("serviceAccount", email)) => {
-                Some(User { name: email.to_owned(), groups: vec!["system:authenticated".to_owned()], admin: false })
-            }
-            Some((_, email)) => Some(User::admin(email)),
-            None => Some(User::admin(&principal)),
-        }
+        let email = principal.strip_prefix("user:").or(principal.strip_prefix("serviceAccount:"));
+        Some(User {
+            name: email.unwrap_or(&principal).to_owned(),
+            groups: vec!["system:authenticated".to_owned()],
+            admin: (self.allows)(token, ADMIN),
+            google: Some(token.to_owned()),
+        })
+    }
+
+    /// Whether IAM lets a user do this to objects of a kind, whatever RBAC says: one of both is enough
+    /// (cloud.google.com/kubernetes-engine/docs/how-to/role-based-access-control, "Interaction with IAM").
+    pub fn iam_allows(&self, user: &User, kind: &Kind, subresource: &str, verb: &str) -> bool {
+        let lower = kind.kind.to_ascii_lowercase();
+        let same = lower.bytes().zip(kind.plural.bytes()).take_while(|(one, other)| one == other).count();
+        let name = format!("{}{}{}", &lower[..1], &kind.kind[1..same], &kind.plural[same..]);
+        let verb = match (subresource, verb) {
+            ("log", _) => "getLogs",
+            ("portforward", _) => "portForward",
+            ("exec" | "attach", _) => subresource,
+            (_, "watch") => "list",
+            (_, "patch") => "update",
+            (_, "deletecollection") => "delete",
+            (_, verb) => verb,
+        };
+        user.google.as_ref().is_some_and(|token| (self.allows)(token, &format!("container.{name}.{verb}")))
     }
 }
 

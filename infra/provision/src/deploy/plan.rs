@@ -94,7 +94,9 @@ async fn rendered(environment: &Environment, cloud: &Cloud, options: &Options) -
         Err(error) => return Err(error.context("ask the cluster what it has")),
     };
     let extras = Extras { pod_monitoring, ..options.extras.clone() };
-    render_with(environment, &cloud.endpoints, &options.images, &extras)
+    let mut rendered = render_with(environment, &cloud.endpoints, &options.images, &extras)?;
+    rendered.config.cluster = cloud.server.clone();
+    Ok(rendered)
 }
 
 /// Namespaces that are still wanted. The web apps are while they are switched on, also when nobody knows their images.

@@ -136,7 +136,7 @@ fn cloud(cluster: Client) -> crate::Cloud {
     let credentials = google_cloud_auth::credentials::anonymous::Builder::new().build();
     let google =
         crate::google::Client::new(crate::google::Endpoints::all_at("http://127.0.0.1:1"), credentials).unwrap();
-    crate::Cloud { google, kubernetes: Ok(cluster), endpoints: contract::config::Endpoints::default() }
+    crate::Cloud { google, kubernetes: Ok(cluster), server: None, endpoints: contract::config::Endpoints::default() }
 }
 
 fn rendered() -> Rendered {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use cloud::requests;
+use cloud::{clients::SCOPES, requests};
 use google_cloud_auth::credentials::{self, CacheableResource, Credentials};
 use http::{HeaderName, HeaderValue};
 use rand::RngExt as _;
@@ -17,9 +17,6 @@ use tracing::{Instrument as _, field};
 use super::{Endpoints, Error, Method, Request};
 use crate::environment::Network;
 
-/// Scopes of every token; the cluster's API wants the email too.
-pub(super) const SCOPES: [&str; 2] =
-    ["https://www.googleapis.com/auth/cloud-platform", "https://www.googleapis.com/auth/userinfo.email"];
 /// Header that names the project in which a call is counted.
 const QUOTA_PROJECT: HeaderName = HeaderName::from_static("x-goog-user-project");
 /// An answer that takes longer is given up.
@@ -331,7 +328,7 @@ fn builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder().timeout(ANSWER_LIMIT).user_agent("deskgrid")
 }
 
-/// Credentials in a file, of a user or of a service account. Must be called inside a Tokio runtime.
+/// Credentials in a file, of any kind that Google's library reads from one. Must be called inside a Tokio runtime.
 ///
 /// # Errors
 /// When the file cannot be read or holds another kind of credential.
@@ -341,10 +338,11 @@ pub fn file_credentials(path: &Path) -> anyhow::Result<Credentials> {
     let json: Value = serde_json::from_str(&text).with_context(context)?;
     let built = match json["type"].as_str() {
         Some("authorized_user") => credentials::user_account::Builder::new(json).with_scopes(SCOPES).build(),
-        Some("service_account") => {
-            let scopes = credentials::service_account::AccessSpecifier::from_scopes(SCOPES);
-            credentials::service_account::Builder::new(json).with_access_specifier(scopes).build()
+        Some("service_account") => return cloud::key::credentials(json).with_context(context),
+        Some("impersonated_service_account") => {
+            credentials::impersonated::Builder::new(json).with_scopes(SCOPES).build()
         }
+        Some("external_account") => credentials::external_account::Builder::new(json).with_scopes(SCOPES).build(),
         other => {
             anyhow::bail!("{} holds credentials of the type {other:?}, which is not supported here", path.display())
         }

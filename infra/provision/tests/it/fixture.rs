@@ -83,7 +83,7 @@ pub(crate) fn cloud(google: Client) -> Cloud {
         pubsub: Some(google.endpoints().pubsub.clone()),
         storage: Some(google.endpoints().storage.clone()),
     };
-    Cloud { google, kubernetes, endpoints }
+    Cloud { google, kubernetes, server: None, endpoints }
 }
 
 /// How each run takes the lock: as a process of this machine that is gone when somebody looks, so that a run that was

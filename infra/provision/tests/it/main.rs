@@ -16,6 +16,7 @@ mod golden;
 mod interruptions;
 mod lags;
 mod landing_zone;
+mod logins;
 mod many;
 mod network;
 mod preflight;

@@ -229,6 +229,7 @@ async fn keys_of(record: &Record) {
         location: "europe-west1".to_owned(),
         data: None,
         reaper: None,
+        variables: Vec::new(),
         clock: Clock::default(),
     };
     let local = LocalCloud::start(options).await.unwrap();

@@ -131,7 +131,7 @@ pub(super) const ERRORS: &[Entry] = &[
     (
         "no-cluster",
         "there is no connection to the cluster",
-        "run `gcloud container clusters get-credentials`, or `cargo xtask local up` for a laptop cloud",
+        "run `cargo xtask provision`, or `cargo xtask local up` for a laptop cloud",
     ),
     (
         "no-image",

@@ -105,6 +105,8 @@ impl Store {
             StorageControl::builder().with_credentials(connection.storage_credentials()).with_retry_policy(policy());
         if let Some(endpoint) = &connection.endpoints.storage {
             storage = storage.with_endpoint(endpoint);
+        }
+        if let Some(endpoint) = connection.storage_grpc().await? {
             control = control.with_endpoint(endpoint);
         }
         Ok(Self {

@@ -36,7 +36,7 @@ async fn cloud(environment: &Environment) -> (Google, Cloud) {
         pubsub: Some(client.endpoints().pubsub.clone()),
         storage: Some(client.endpoints().storage.clone()),
     };
-    (google, Cloud { google: client, kubernetes: Err("there is no cluster".to_owned()), endpoints })
+    (google, Cloud { google: client, kubernetes: Err("there is no cluster".to_owned()), server: None, endpoints })
 }
 
 #[tokio::test]

@@ -51,6 +51,7 @@ pub(super) async fn run(
         location: environment.location.clone(),
         data,
         reaper: Some(vec![program.into(), "local".into(), "reap".into()]),
+        variables: Vec::new(),
         clock: Clock::default(),
     };
     let configure = |options: &mut google::Options| options.listen = listen.unwrap_or(options.listen);

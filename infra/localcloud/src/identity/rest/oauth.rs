@@ -17,6 +17,31 @@ const SCOPES: &str =
     "openid https://www.googleapis.com/auth/userinfo.email https://www.googleapis.com/auth/cloud-platform";
 
 impl Server {
+    /// Exchanges the token of a provider for one of a principal of the pool (Security Token Service, `v1/token`).
+    pub(super) fn exchange(&self, call: &Call) -> Response {
+        let form = call.form();
+        let field =
+            |name: &str| form.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str()).unwrap_or_default();
+        let refuse = |error: &str, text: &str| {
+            respond(StatusCode::BAD_REQUEST, &json!({ "error": error, "error_description": text }))
+        };
+        if field("grant_type") != "urn:ietf:params:oauth:grant-type:token-exchange" {
+            return refuse("unsupported_grant_type", "Invalid grant_type.");
+        }
+        if !field("audience").starts_with(&format!("//{}/providers/", self.identity.pool().path())) {
+            return refuse("invalid_target", "The target service indicated by the \"audience\" parameters is invalid.");
+        }
+        match self.identity.exchange(field("subject_token")) {
+            Ok(token) => ok(&json!({
+                "access_token": token,
+                "issued_token_type": "urn:ietf:params:oauth:token-type:access_token",
+                "expires_in": LIFETIME_SECS,
+                "token_type": "Bearer",
+            })),
+            Err(error) => refuse("invalid_grant", error.message()),
+        }
+    }
+
     /// Trades a refresh token or a signed assertion for an access token.
     pub(super) fn trade(&self, call: &Call) -> Response {
         let form = call.form();

@@ -22,6 +22,7 @@ async fn roles_decide_for_service_accounts() {
             "account" => Some("serviceAccount:a@p.iam.gserviceaccount.com".to_owned()),
             _ => None,
         });
+        options.google_allows = Arc::new(|token, _| token == "operator");
     })
     .await;
     let token = lab.kubernetes.service_account_token("bu1", "orchestrator");
