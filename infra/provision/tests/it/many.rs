@@ -34,7 +34,7 @@ async fn fifty_businesses_are_provisioned_side_by_side_and_shown_in_a_line_each(
     let lines = shown.lines().count();
     assert!(lines < COUNT + 40, "{lines} lines");
     let line = shown.lines().find(|line| line.contains(" desk7:")).unwrap();
-    assert_eq!(line, "+ create desk7: 2 topics, 1 subscription, 3 service accounts, 12 grants");
+    assert_eq!(line, "+ create desk7: 2 topics, 1 subscription, 3 service accounts, 14 grants");
     // Everything is still in the plan itself.
     let of_one = |change: &&plan::Change| change.business.as_deref() == Some("desk7");
     assert!(plan.changes.iter().filter(of_one).count() > 8);
