@@ -14,7 +14,7 @@ pub(crate) mod cloud_build;
 pub(crate) mod here;
 mod login;
 
-pub(crate) use login::{LoginArgs, LoginSource, credentials, login_source};
+pub(crate) use login::{LoginArgs, LoginSource, login_source};
 
 /// A request for images.
 pub(crate) struct Request<'a> {

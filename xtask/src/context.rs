@@ -22,7 +22,7 @@ use provision::{
     google::file_credentials,
 };
 
-use crate::{building, globals::Globals, network};
+use crate::{globals::Globals, login, network};
 
 /// Where everything generated for an environment is, below the root of the workspace.
 pub(crate) const GENERATED: &str = "infra/generated";
@@ -102,7 +102,7 @@ pub(crate) async fn open_generated(
         CloudKind::Google => {
             let endpoints = contract::config::Endpoints::default();
             let connection = match globals.impersonated() {
-                Some(_) => Connection::with_credentials(&endpoints, building::credentials(environment, globals)?),
+                Some(_) => Connection::with_credentials(&endpoints, login::credentials(environment, globals)?),
                 None => Connection::for_people(&endpoints, &variables())?,
             };
             check_credentials(&connection.storage_credentials()).await?;

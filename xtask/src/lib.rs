@@ -9,6 +9,7 @@ mod globals;
 mod image_notes;
 mod laptop;
 mod locking;
+mod login;
 mod network;
 mod removing;
 pub mod setup;

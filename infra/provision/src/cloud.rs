@@ -196,11 +196,6 @@ impl Cloud {
     }
 }
 
-/// The context that Google's tools name after a cluster.
-pub(crate) fn context_name(environment: &Environment) -> String {
-    format!("gke_{}_{}_{}", environment.project, environment.cluster_location(), environment.cluster.name)
-}
-
 /// A client for a context, as its kubeconfig says.
 async fn of_context(kubeconfig: Kubeconfig, name: &str) -> anyhow::Result<kube::Client> {
     let config = connect::of_kubeconfig(kubeconfig, Some(name), &variables()).await?;

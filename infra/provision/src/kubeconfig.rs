@@ -12,10 +12,7 @@ use anyhow::{Context as _, bail};
 use contract::config::Cluster;
 use serde_json::{Map, Value, json};
 
-use crate::{
-    cloud::context_name,
-    environment::{Endpoint, Environment},
-};
+use crate::environment::{Endpoint, Environment};
 
 /// Documentation of the plugin through which `kubectl` gets Google's tokens.
 const INSTALL_HINT: &str = "Install gke-gcloud-auth-plugin for use with kubectl by following \
@@ -73,6 +70,11 @@ impl Entry {
         config["current-context"] = json!(self.name);
         Ok(config)
     }
+}
+
+/// The context that Google's tools name after a cluster.
+fn context_name(environment: &Environment) -> String {
+    format!("gke_{}_{}_{}", environment.project, environment.cluster_location(), environment.cluster.name)
 }
 
 /// The API server of the environment's cluster, as the live `cluster` of the container API says; nothing while it has no

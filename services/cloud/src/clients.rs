@@ -11,7 +11,10 @@ use google_cloud_auth::{
 use google_cloud_pubsub::client::{BasePublisher, Publisher, Subscriber, SubscriptionAdmin, TopicAdmin};
 use http::Extensions;
 
-use crate::{credentials::renewing, gateway, key, login};
+use crate::{
+    credentials::{SCOPES, renewing},
+    gateway, key, login,
+};
 
 /// Environment variable: the address of a Pub/Sub emulator. Google's clients in other languages read it too.
 pub const PUBSUB_EMULATOR_HOST: &str = "PUBSUB_EMULATOR_HOST";
@@ -20,9 +23,6 @@ pub const STORAGE_EMULATOR_HOST: &str = "STORAGE_EMULATOR_HOST";
 
 /// How long the check of credentials waits for a token.
 const CREDENTIALS_WAIT: Duration = Duration::from_secs(5);
-/// Scopes of every token; the cluster's API wants the email too.
-pub const SCOPES: [&str; 2] =
-    ["https://www.googleapis.com/auth/cloud-platform", "https://www.googleapis.com/auth/userinfo.email"];
 
 /// Makes aws-lc-rs the process's TLS provider. First thing in `main`.
 ///

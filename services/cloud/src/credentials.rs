@@ -34,6 +34,9 @@ pub fn renewing(make: Make, file: Option<PathBuf>) -> anyhow::Result<Credentials
     Ok(Credentials::from(Renewing { make: Maker(make), file, current: Mutex::new(current) }))
 }
 
+/// Scopes of every token; the cluster's API wants the email too.
+pub const SCOPES: [&str; 2] =
+    ["https://www.googleapis.com/auth/cloud-platform", "https://www.googleapis.com/auth/userinfo.email"];
 /// How long a token lasts; an hour is the most that every organisation allows.
 pub const TOKEN_LIFETIME: Duration = Duration::from_secs(3600);
 /// A token is replaced this long before it ends.

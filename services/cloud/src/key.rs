@@ -12,10 +12,7 @@ use jsonwebtoken::{Algorithm, EncodingKey, Header};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::{
-    clients::SCOPES,
-    credentials::{TOKEN_LIFETIME, cached},
-};
+use crate::credentials::{SCOPES, TOKEN_LIFETIME, cached};
 
 const ANSWER_LIMIT: Duration = Duration::from_secs(30);
 

@@ -6,9 +6,6 @@ use anyhow::Context as _;
 use cli::error::Failure;
 use google_cloud_auth::credentials::{CacheableResource, Credentials};
 use images::Login;
-use provision::{Environment, google};
-
-use crate::globals::Globals;
 
 /// Name that Google's registries take a token under.
 const TOKEN_USER: &str = "oauth2accesstoken";
@@ -75,23 +72,6 @@ pub(crate) fn login_source(
         .map(PathBuf::from)
         .or_else(|| variables.get("HOME").map(|home| PathBuf::from(home).join(".docker")));
     Ok(folder.map_or(LoginSource::Known(Login::Anonymous), LoginSource::Docker))
-}
-
-/// The credentials of the person who runs this, or of the account that they impersonate.
-///
-/// # Errors
-/// When they cannot be read, or the email is not that of an account.
-pub(crate) fn credentials(environment: &Environment, globals: &Globals) -> anyhow::Result<Credentials> {
-    let own = cloud::clients::default_credentials()?;
-    match globals.impersonated() {
-        Some(email) => {
-            let client = google::Client::new(google::Endpoints::default(), own)?
-                .through(&environment.network)?
-                .counted_in(&environment.project)?;
-            google::impersonated(&client, email)
-        }
-        None => Ok(own),
-    }
 }
 
 /// Whether a place is in a registry of Google's.

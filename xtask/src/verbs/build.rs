@@ -13,7 +13,7 @@ use crate::{
     building::{self, LoginArgs, LoginSource, Plan, Request, Tagged, Target, here},
     context,
     globals::Globals,
-    image_notes, setup,
+    image_notes, login, setup,
 };
 
 /// Arguments of `build`.
@@ -84,7 +84,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
             Target::Registry { place, login: LoginSource::Known(Login::Anonymous) }
         }
         None => {
-            let login = building::login_source(&place, &args.login, || building::credentials(&environment, globals))?;
+            let login = building::login_source(&place, &args.login, || login::credentials(&environment, globals))?;
             Target::Registry { place, login }
         }
     };

@@ -63,6 +63,10 @@ async fn priority_needs_a_subscription_for_it() {
     let mut changed: Value = serde_json::from_str(&written).unwrap();
     changed["businesses"]["bu1"]["priority_subscription"] = "projects/laptop-desk/subscriptions/first".into();
     std::fs::write(&config, changed.to_string()).unwrap();
+    let (_, stderr) = desk.run(&["submit", "--session", "s1", "--priority", text(&inputs)], 1).await;
+    assert!(stderr.contains("the topic has no subscription first"), "{stderr}");
+    assert!(desk.list("").await.is_empty(), "nothing was uploaded");
+    desk.subscribe("first").await;
     desk.run(&["submit", "--session", "s1", "--priority", text(&inputs)], 0).await;
     assert!(desk.pull(1).await[0].priority);
 }

@@ -121,6 +121,13 @@ impl Desk {
         ended(&output, code)
     }
 
+    /// Attaches one more subscription to the topic.
+    pub(crate) async fn subscribe(&self, name: &str) {
+        let admin = self.connection.subscription_admin().await.unwrap();
+        let name = format!("projects/laptop-desk/subscriptions/{name}");
+        admin.create_subscription().set_name(name).set_topic(&self.business.topic).send().await.unwrap();
+    }
+
     /// The live objects under a prefix of the business.
     pub(crate) async fn list(&self, prefix: &str) -> Vec<Object> {
         self.store.list(&self.business.bucket, &format!("{}/{prefix}", self.business.name)).await.unwrap()

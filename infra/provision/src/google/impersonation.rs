@@ -1,9 +1,6 @@
 //! Impersonation of a service account: tokens from IAM Credentials.
 
-use cloud::{
-    clients::SCOPES,
-    credentials::{TOKEN_LIFETIME, cached},
-};
+use cloud::credentials::{SCOPES, TOKEN_LIFETIME, cached};
 use google_cloud_auth::credentials::Credentials;
 use google_cloud_gax::error::CredentialsError;
 use serde_json::json;

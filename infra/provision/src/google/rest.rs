@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::Context as _;
-use cloud::{clients::SCOPES, requests};
+use cloud::{credentials::SCOPES, requests};
 use google_cloud_auth::credentials::{self, CacheableResource, Credentials};
 use http::{HeaderName, HeaderValue};
 use rand::RngExt as _;
