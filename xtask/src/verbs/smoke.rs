@@ -24,12 +24,18 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{context, laptop, stage::Stage};
+use crate::{
+    context, laptop,
+    stage::{Stage, leftovers},
+};
 use report::{Done, Report};
 use steps::Step;
 
 /// The business of the environment.
 const BUSINESS: &str = "smoke";
+/// The input that succeeds, below the examples, and one made of it that takes minutes.
+const EXAMPLE: &str = "pricing/01-index-calls.json";
+const LONG: &str = "long.json";
 /// Attempts to remove the environment.
 const REMOVALS: u32 = 3;
 /// Variables of the caller's environment, which are not meant here.
@@ -92,7 +98,7 @@ pub(crate) async fn run(args: &Args, output: &Output) -> anyhow::Result<u8> {
     let worked = smoke.work(&stop, &mut report).await;
     let removed = if args.keep { Ok(false) } else { smoke.remove(&mut report).await };
     if matches!(removed, Ok(true)) {
-        stage.remove()?;
+        output.note(leftovers::describe(&stage.remove()?));
     } else {
         output.note(format_args!(
             "the environment is still there; remove it with: cargo xtask --env {} teardown --identities --delete-data",
@@ -145,6 +151,10 @@ impl Smoke<'_> {
         let limit = tokio::time::sleep(cost::LIMIT);
         let until = stop.child_token();
         let all = async {
+            let context = || format!("make an input of {EXAMPLE}");
+            let text = std::fs::read_to_string(context::root().join("examples").join(EXAMPLE)).with_context(context)?;
+            let long = text.replace("\"paths\": 500000", "\"paths\": 1000000000");
+            std::fs::write(self.stage.folder().join(LONG), long).with_context(context)?;
             for (index, step) in steps::SET_UP.iter().chain(steps::WORK).enumerate() {
                 let done = self.step(*step, &until, index).await?;
                 let goes_on = done.fine || index >= steps::SET_UP.len();
@@ -201,7 +211,8 @@ impl Smoke<'_> {
     fn command(&self, step: &Step, record: &Path) -> anyhow::Result<Command> {
         let examples = context::root().join("examples");
         let word = |word: &str| match word {
-            "FILE" => examples.join("pricing/01-index-calls.json").display().to_string(),
+            "FILE" => examples.join(EXAMPLE).display().to_string(),
+            "LONG" => self.stage.folder().join(LONG).display().to_string(),
             "BAD" => examples.join("malformed.json").display().to_string(),
             "OUT" => self.stage.folder().join("rendered").display().to_string(),
             "BUCKET" => self.stage.environment().bucket.clone(),

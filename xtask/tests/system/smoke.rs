@@ -18,9 +18,7 @@ fn begin(report: &Path) -> Child {
     Command::new(&programs()["xtask"])
         .args(["smoke", "--local", "--report"])
         .arg(report)
-        // These are for other environments.
         .env("DESKGRID_ENV", "no-such-environment")
-        .env("PROJECT_NAME", "another-desk")
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -72,7 +70,7 @@ fn every_command_ends_as_it_should_and_the_report_has_no_names() {
     assert!(jobs["requests"].as_array().unwrap().iter().any(grpc), "{jobs:#}");
 
     let user = contract::config::variables().remove("USER").unwrap_or_default();
-    let names = ["smoke-desk", "another-desk", "127.0.0.1", "localhost", "@", "Bearer", "ya29", &format!("smoke-{id}")];
+    let names = ["smoke-desk", "127.0.0.1", "localhost", "@", "Bearer", "ya29", &format!("smoke-{id}")];
     for name in names.into_iter().chain((user.len() > 4).then_some(user.as_str())) {
         assert!(!text.contains(name), "{name:?} is in the report\n{text}");
     }

@@ -1,7 +1,7 @@
 //! The commands of a smoke test: every command of the command line once, or the reason why not.
 
-/// A command, and the exit codes with which it ends when all is well. `FILE` stands for an input, `BAD` for one that
-/// cannot be priced, `OUT` for a folder and `BUCKET` for the bucket.
+/// A command, and the exit codes with which it ends when all is well. `FILE` stands for an input, `LONG` for one that
+/// takes minutes, `BAD` for one that cannot be priced, `OUT` for a folder and `BUCKET` for the bucket.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Step {
     pub(super) line: &'static str,
@@ -31,7 +31,7 @@ pub(super) const WORK: &[Step] = &[
     step("submit --session good --job one --wait --timeout 20m FILE"),
     Step { line: "submit --session bad --job two --wait --timeout 20m BAD", codes: &[1] },
     step("session pause --yes cancelled"),
-    step("submit --session cancelled --job three FILE"),
+    step("submit --session cancelled --job three LONG"),
     step("session cancel --yes cancelled"),
     step("session resume --yes cancelled"),
     Step { line: "session wait --timeout 20m cancelled", codes: &[1] },
