@@ -127,16 +127,18 @@ impl Contents {
     /// # Errors
     /// As [`Contents::next`].
     pub async fn all(&mut self, most: usize) -> anyhow::Result<Option<Bytes>> {
-        let size = usize::try_from(self.object.size).unwrap_or(usize::MAX);
-        let mut all = BytesMut::with_capacity(if size <= most { size } else { 0 });
-        while size <= most {
-            match self.next().await.transpose()? {
-                Some(bytes) if all.len() + bytes.len() > most => break,
-                Some(bytes) => all.extend_from_slice(&bytes),
-                None => return Ok(Some(all.freeze())),
-            }
+        let size = usize::try_from(self.object.size).unwrap_or_default();
+        if size > most {
+            return Ok(None);
         }
-        Ok(None)
+        let mut all = BytesMut::with_capacity(size);
+        while let Some(bytes) = self.next().await.transpose()? {
+            if all.len() + bytes.len() > most {
+                return Ok(None);
+            }
+            all.extend_from_slice(&bytes);
+        }
+        Ok(Some(all.freeze()))
     }
 }
 
