@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     google::{
-        call::time_text,
+        call::{camel, time_text},
         error::{Error, Result},
     },
     identity::{Identity, Target, principal::Principal},
@@ -206,17 +206,6 @@ fn target(name: &str) -> Target {
 
 fn missing(name: &str) -> Error {
     Error::not_found(format!("Requested entity was not found: {name}."))
-}
-
-/// `cleanup_policies` as `cleanupPolicies`.
-fn camel(snake: &str) -> String {
-    let mut parts = snake.trim().split('_');
-    let first = parts.next().unwrap_or_default().to_owned();
-    parts.fold(first, |all, part| {
-        let mut letters = part.chars();
-        let capital = letters.next().map(|first| first.to_ascii_uppercase());
-        all.chars().chain(capital).chain(letters).collect()
-    })
 }
 
 #[cfg(test)]

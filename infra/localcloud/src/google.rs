@@ -1,5 +1,5 @@
 //! Google Cloud on loopback: Pub/Sub, Cloud Storage, IAM, Resource Manager, Service Usage, Kubernetes
-//! Engine, Artifact Registry, Cloud Build, tokens, metadata servers.
+//! Engine, Artifact Registry, Cloud Build, Monitoring, tokens, metadata servers.
 
 use std::{
     collections::HashMap,
@@ -22,6 +22,7 @@ use crate::{
         metadata::{self, Pod},
         tokens,
     },
+    monitoring::{self, Monitoring},
     pubsub::{self, Pubsub},
     serve::Server,
     storage::{self, Storage},
@@ -50,7 +51,8 @@ pub struct Google {
     container: Arc<Container>,
     registry: Arc<Registry>,
     builds: Arc<CloudBuild>,
-    servers: [Server; 7],
+    monitoring: Arc<Monitoring>,
+    servers: [Server; 8],
     metadata: Mutex<HashMap<Pod, Server>>,
     store: Option<persist::Store>,
     stop: CancellationToken,
@@ -82,6 +84,7 @@ impl Google {
         let storage = Storage::new(identity.clone(), pubsub.clone(), location, enforce_apis, options.write_rates);
         let container = Arc::new(Container::new(identity.clone(), options.enforce_apis, options.operations_take));
         let registry = Arc::new(Registry::new(identity.clone(), options.enforce_apis));
+        let monitoring = Arc::new(Monitoring::new(identity.clone(), options.enforce_apis));
         let store = match &options.persist {
             None => None,
             Some(folder) => {
@@ -93,6 +96,7 @@ impl Google {
                     storage: storage.clone(),
                     container: container.clone(),
                     registry: registry.clone(),
+                    monitoring: monitoring.clone(),
                 };
                 store.load()?;
                 Some(store)
@@ -126,6 +130,8 @@ impl Google {
         );
         let build_router = faulty(cloudbuild::rest::router(builds.clone()));
         let build_server = Server::start(build_router, address(options.ports.cloudbuild), None).await?;
+        let monitoring_router = faulty(monitoring::router(monitoring.clone()));
+        let monitoring_server = Server::start(monitoring_router, address(options.ports.monitoring), None).await?;
         let base = |server: &Server| format!("http://{}", server.address());
         let (identity_base, storage_base) = (base(&identity_server), base(&storage_server));
         storage.set_base(storage_base.clone());
@@ -149,6 +155,7 @@ impl Google {
             cloudbilling: identity_base.clone(),
             compute: identity_base.clone(),
             cloudkms: identity_base.clone(),
+            monitoring: base(&monitoring_server),
             oauth2: identity_base,
         };
         let google = Self {
@@ -160,6 +167,7 @@ impl Google {
             container,
             registry,
             builds,
+            monitoring,
             servers: [
                 identity_server,
                 pubsub_server,
@@ -168,6 +176,7 @@ impl Google {
                 container_server,
                 registry_server,
                 build_server,
+                monitoring_server,
             ],
             metadata: Mutex::default(),
             store,
@@ -187,9 +196,9 @@ impl Google {
 
     /// The ports that it listens on.
     pub fn ports(&self) -> Ports {
-        let [identity, pubsub, storage, storage_tls, container, artifactregistry, cloudbuild] =
+        let [identity, pubsub, storage, storage_tls, container, artifactregistry, cloudbuild, monitoring] =
             self.servers.each_ref().map(|server| server.address().port());
-        Ports { identity, pubsub, storage, storage_tls, container, artifactregistry, cloudbuild }
+        Ports { identity, pubsub, storage, storage_tls, container, artifactregistry, cloudbuild, monitoring }
     }
 
     /// What it was started with.
@@ -247,6 +256,7 @@ impl Google {
             storage: self.storage.clone(),
             container: self.container.clone(),
             registry: self.registry.clone(),
+            monitoring: self.monitoring.clone(),
         }
     }
 

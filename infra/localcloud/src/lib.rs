@@ -11,6 +11,7 @@ mod files;
 pub mod google;
 pub mod identity;
 pub mod kubernetes;
+pub mod monitoring;
 pub mod node;
 pub mod pubsub;
 pub mod serve;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use contract::labels;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -115,7 +116,7 @@ impl Change {
 
     /// What to do about a resource of ours that the environment does not name.
     pub(crate) fn for_extra(id: &Id, live: &Value, action: Action) -> Self {
-        let business = live["labels"]["business"].as_str().map(str::to_owned);
+        let business = id.rules().mark.label(live, labels::BUSINESS).map(str::to_owned);
         Self {
             id: id.clone(),
             business,
@@ -146,16 +147,23 @@ impl Action {
 /// The fields of `desired` that `live` does not have like that.
 pub(crate) fn field_differences(desired: &Value, live: &Value) -> Vec<Difference> {
     let mut differences = Vec::new();
-    walk("", desired, live, &mut differences);
+    walk("", desired, live, false, &mut differences);
     differences
 }
 
-fn walk(path: &str, desired: &Value, live: &Value, differences: &mut Vec<Difference>) {
+/// As [`field_differences`], where Google adds fields to the items of lists too.
+pub(crate) fn item_differences(desired: &Value, live: &Value) -> Vec<Difference> {
+    let mut differences = Vec::new();
+    walk("", desired, live, true, &mut differences);
+    differences
+}
+
+fn walk(path: &str, desired: &Value, live: &Value, in_items: bool, differences: &mut Vec<Difference>) {
     let same = match desired {
         Value::Object(fields) if !fields.is_empty() => {
             for (key, value) in fields {
                 let path = if path.is_empty() { key.clone() } else { format!("{path}.{key}") };
-                walk(&path, value, live.get(key).unwrap_or(&Value::Null), differences);
+                walk(&path, value, live.get(key).unwrap_or(&Value::Null), in_items, differences);
             }
             true
         }
@@ -165,6 +173,12 @@ fn walk(path: &str, desired: &Value, live: &Value, differences: &mut Vec<Differe
         Value::Number(number) if number.as_f64() == Some(0.0) => live.is_null() || live == desired,
         Value::Bool(false) => live.is_null() || live == desired,
         Value::Array(items) if items.is_empty() => live.is_null() || live == desired,
+        Value::Array(items) if in_items && live.as_array().is_some_and(|live| live.len() == items.len()) => {
+            for (index, item) in items.iter().enumerate() {
+                walk(&format!("{path}.{index}"), item, &live[index], in_items, differences);
+            }
+            true
+        }
         _ => live == desired,
     };
     if !same {

@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use contract::config;
 use serde::Serialize;
 
+mod alerts;
 mod business;
 pub mod edit;
 mod locate;
@@ -15,6 +16,7 @@ mod read;
 mod value;
 mod web;
 
+pub use alerts::Alerts;
 pub use business::{Business, BusinessAccounts, Engine, Retention};
 pub use locate::{LOCAL, load, locate};
 pub use parse::parse;
@@ -59,6 +61,8 @@ pub struct Environment {
     pub security: Security,
     /// Which resources are ours to make.
     pub manage: Manage,
+    /// What Cloud Monitoring reports; nothing without `[alerts]`.
+    pub alerts: Option<Alerts>,
     /// How images are built.
     pub build: Build,
     /// The web apps.
@@ -216,6 +220,8 @@ pub struct Manage {
     pub iam: Managed,
     /// Image registry.
     pub registry: Managed,
+    /// Alert policies and the dashboard: ours with `[alerts]`, or else off.
+    pub alerts: Managed,
 }
 
 /// How images are built.

@@ -14,9 +14,12 @@ use crate::{
     resource::{Desired, Id, Kind, Resource},
 };
 
+mod alert;
+mod assigned;
 pub(crate) mod bucket;
 pub(crate) mod cluster;
 pub(crate) mod crypto_key;
+mod dashboard;
 mod mark;
 mod node_pool;
 mod notification;
@@ -203,6 +206,8 @@ kinds! {
     Role => role::RULES,
     Bucket => bucket::RULES,
     Notification => notification::RULES,
+    Alert => alert::RULES,
+    Dashboard => dashboard::RULES,
     Project => project::RULES,
     CryptoKey => crypto_key::RULES,
     BucketPolicy => policies::BUCKET,
@@ -259,6 +264,11 @@ impl Id {
     /// Reads it, where these fields are desired.
     pub fn read(&self, desired: &Value) -> Request {
         (self.rules().read)(self, desired)
+    }
+
+    /// What an answer to that read shows, in the shape of the desired fields.
+    pub fn view(&self, desired: &Value, answer: Value) -> Option<Value> {
+        (self.rules().view)(desired, answer)
     }
 
     /// Changes the fields `changed`, given as paths, of the live resource to what `desired` says, one request after
@@ -374,7 +384,7 @@ fn top_level_fields(paths: &[String]) -> Vec<&str> {
 fn changed_fields(desired: &Value, live: &Value, changed: &[String]) -> (Map<String, Value>, String) {
     let changed = top_level_fields(changed);
     let value = |field: &str| match field {
-        "labels" => merged(&live["labels"], &desired["labels"]),
+        "labels" | "userLabels" => merged(&live[field], &desired[field]),
         _ => desired[field].clone(),
     };
     let body = changed.iter().map(|field| ((*field).to_owned(), value(field))).collect();

@@ -109,7 +109,7 @@ type Shown = (Vec<(Id, Live)>, Option<(String, usize)>);
 
 /// Reads what one request shows. What belongs to a service that is still to be enabled does not exist yet.
 async fn read(client: &Client, request: Request, resources: Vec<&Resource>, enabling: bool) -> Result<Shown, Error> {
-    let answer = client.send(&request).await;
+    let answer = client.read(&request).await;
     let mut count = None;
     let live = resources.into_iter().map(|resource| {
         let id = &resource.id;

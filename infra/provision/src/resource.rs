@@ -31,6 +31,10 @@ pub enum Kind {
     Subscription,
     /// A notification of a bucket to a topic, `BUCKET/notificationConfigs/TOPIC`; the API names them by numbers.
     Notification,
+    /// An alert policy, `projects/P/alertPolicies/ENVIRONMENT-BUSINESS-ALERT`; the API names them by numbers.
+    Alert,
+    /// A dashboard, `projects/P/dashboards/D`.
+    Dashboard,
     /// A project, `projects/P`; only what a policy is on.
     Project,
     /// A key of Cloud KMS, `projects/P/locations/L/keyRings/R/cryptoKeys/K`; only what a policy is on.

@@ -32,8 +32,8 @@ const SPANS: [&str; 4] = [SPAN, "HTTP", "grpc.request", "http_request"];
 
 /// Parts of a path that are the same for everybody. All others are names.
 const WORDS: &str = "\
-    addresses api apis backendconfigs batch b batches billingAccounts billingInfo buckets builds certificates clusterrolebindings \
-    clusterroles clusters compute configmaps cronjobs customresourcedefinitions default deployments dockerImages events exec \
+    addresses alertPolicies api apis backendconfigs batch b batches billingAccounts billingInfo buckets builds certificates clusterrolebindings \
+    clusterroles clusters compute configmaps cronjobs customresourcedefinitions dashboards default deployments dockerImages events exec \
     firewalls folders frontendconfigs global iam ingresses instances jobs keyRings keys kube-system limitranges \
     localqueues locations log machineTypes managedcertificates namespaces networkpolicies networks nodePools nodes \
     notificationConfigs o operations organizations packages persistentvolumeclaims podmonitorings pods policies \

@@ -19,6 +19,8 @@ pub const MANAGED_BY_DESKGRID: &str = "deskgrid";
 pub const GOOGLE_ENVIRONMENT: &str = "deskgrid-env";
 /// Label on Google resources: the tool that manages them.
 pub const GOOGLE_MANAGED_BY: &str = "managed-by";
+/// Label on alert policies: which of those of a business one is.
+pub const GOOGLE_ALERT: &str = "deskgrid-alert";
 
 /// Value of [`APP`] on Jobs and Pods that compute.
 pub const APP_ENGINE: &str = "engine";

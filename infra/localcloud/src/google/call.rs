@@ -146,3 +146,14 @@ pub fn ok(body: &Value) -> Response {
 pub fn time_text(time: jiff::Timestamp) -> String {
     time.strftime("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }
+
+/// A part of an update mask as a field of JSON: `cleanup_policies` is `cleanupPolicies`.
+pub fn camel(snake: &str) -> String {
+    let mut parts = snake.trim().split('_');
+    let first = parts.next().unwrap_or_default().to_owned();
+    parts.fold(first, |all, part| {
+        let mut letters = part.chars();
+        let capital = letters.next().map(|first| first.to_ascii_uppercase());
+        all.chars().chain(capital).chain(letters).collect()
+    })
+}

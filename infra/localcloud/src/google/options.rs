@@ -84,6 +84,8 @@ pub struct Ports {
     pub artifactregistry: u16,
     /// Cloud Build.
     pub cloudbuild: u16,
+    /// Monitoring.
+    pub monitoring: u16,
 }
 
 impl Options {
@@ -145,6 +147,8 @@ pub struct Endpoints {
     pub compute: String,
     /// Key Management.
     pub cloudkms: String,
+    /// Monitoring.
+    pub monitoring: String,
     /// OAuth: `/token`.
     pub oauth2: String,
 }

@@ -10,6 +10,7 @@ use crate::{
     container::{self, Container},
     files,
     identity::{self, Identity},
+    monitoring::{self, Monitoring},
     pubsub::{self, Pubsub},
     storage::{self, Storage},
 };
@@ -28,6 +29,8 @@ struct Saved {
     container: container::State,
     #[serde(default)]
     registry: artifactregistry::State,
+    #[serde(default)]
+    monitoring: monitoring::State,
 }
 
 /// Saves and loads.
@@ -45,6 +48,8 @@ pub struct Store {
     pub container: Arc<Container>,
     /// Artifact Registry.
     pub registry: Arc<Registry>,
+    /// Monitoring.
+    pub monitoring: Arc<Monitoring>,
 }
 
 impl Store {
@@ -55,6 +60,7 @@ impl Store {
             + self.storage.changes()
             + self.container.changes()
             + self.registry.changes()
+            + self.monitoring.changes()
     }
 
     /// Loads what the folder has; an empty folder is fine.
@@ -74,6 +80,7 @@ impl Store {
         self.storage.restore(saved.storage);
         self.container.restore(saved.container);
         self.registry.restore(saved.registry);
+        self.monitoring.restore(saved.monitoring);
         self.pubsub.restore(saved.pubsub).map_err(|error| anyhow::anyhow!("restore Pub/Sub: {}", error.message()))
     }
 
@@ -88,6 +95,7 @@ impl Store {
             storage: self.storage.snapshot(),
             container: self.container.snapshot(),
             registry: self.registry.snapshot(),
+            monitoring: self.monitoring.snapshot(),
         };
         let data = self.folder.join(DATA);
         saved.storage.write_data(&data)?;

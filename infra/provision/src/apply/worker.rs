@@ -158,7 +158,7 @@ impl<'a> Worker<'a> {
                 }
                 answer => return answer,
             }
-            let live = (rules.view)(fields, self.client.send(&id.read(fields)).await?);
+            let live = (rules.view)(fields, self.client.read(&id.read(fields)).await?);
             if let Some(live) = live.filter(|live| is_created(fields, live)) {
                 return Ok(live);
             }
@@ -170,7 +170,7 @@ impl<'a> Worker<'a> {
         let rules = id.rules();
         let lagging = |error: &Error| patient && (error.is_not_found() || error.may_not_exist());
         let request = id.read(fields);
-        let mut live = self.patiently(SETTLE_LIMIT, lagging, || self.client.send(&request)).await?;
+        let mut live = self.patiently(SETTLE_LIMIT, lagging, || self.client.read(&request)).await?;
         if (rules.phase)(id, &live) == Phase::Creating {
             self.await_operations(id).await?;
             live = self.client.send(&request).await?;

@@ -234,6 +234,43 @@ fn another_business_changes_nothing_of_the_first() {
 }
 
 #[test]
+fn alerts_watch_the_subscriptions_and_the_failures_of_each_business() {
+    assert!(
+        desired(&environment(TWO)).iter().all(|resource| !matches!(resource.id.kind, Kind::Alert | Kind::Dashboard))
+    );
+    let alerts = "[alerts]\noldest_message = \"5m\"\nfailures_per_hour = 3\n";
+    let resources = desired(&environment(&TWO.replace("[businesses.bu1]", &format!("{alerts}[businesses.bu1]"))));
+    let of = |kind: Kind| resources.iter().filter(move |resource| resource.id.kind == kind);
+    let fields = |resource: &Resource| match &resource.desired {
+        Desired::Fields(fields) => fields.clone(),
+        Desired::Grants(_) => Value::Null,
+    };
+    let policies: Vec<(String, Value)> = of(Kind::Alert).map(|one| (one.id.to_string(), fields(one))).collect();
+    assert_eq!(policies.len(), 4);
+    assert_eq!(policies[0].0, "alert e-bu1-oldest-message");
+    assert_eq!(policies[0].1["displayName"], "Deskgrid e, bu1: the oldest message waits longer than 300 s");
+    let threshold = &policies[0].1["conditions"][0]["conditionThreshold"];
+    assert_eq!(threshold["thresholdValue"], 300);
+    assert_eq!(
+        threshold["filter"],
+        "resource.type=\"pubsub_subscription\" AND \
+         metric.type=\"pubsub.googleapis.com/subscription/oldest_unacked_message_age\" AND \
+         resource.labels.subscription_id=one_of(\"desk-one-bu1-subscription\",\"desk-one-bu1-priority-subscription\")"
+    );
+    assert_eq!(policies[3].0, "alert e-bu2-failures");
+    assert_eq!(
+        policies[3].1["conditions"][0]["conditionPrometheusQueryLanguage"]["query"],
+        "sum by (namespace) (increase(orchestrator_jobs_settled_total{cluster=\"desk-one-cluster\",namespace=\"bu2\",\
+         state=\"failed\"}[1h])) > 3"
+    );
+    // One write after another.
+    let after: Vec<bool> = of(Kind::Alert).map(|one| one.after.iter().any(|id| id.kind == Kind::Alert)).collect();
+    assert_eq!(after, [false, true, true, true]);
+    let dashboard = fields(of(Kind::Dashboard).next().unwrap()).to_string();
+    assert!(dashboard.contains(r#"namespace=~\"bu1|bu2\""#), "{dashboard}");
+}
+
+#[test]
 fn an_upload_is_told_of_only_where_it_is_asked_for() {
     let text = TWO.replace("[businesses.bu2]", "[businesses.bu2]\nsubmit_on_upload = true");
     let resources = desired(&environment(&text));

@@ -162,6 +162,11 @@ fn types_tables_and_numbers_are_checked() {
             "3:10 `bucket` is \"goog-x\", but a bucket name may not begin with \"goog\" or contain \"google\"",
         ),
         ("zone = \"us-east1-b\"", "3:8 the zone \"us-east1-b\" is not in the location \"europe-west1\""),
+        (
+            "alerts = { notification_channels = [\"mail\"] }",
+            "3:37 \"mail\" is listed, but a notification channel looks like \"projects/desk-one/notificationChannels/123\"",
+        ),
+        ("alerts.oldest_message = \"5s\"", "3:25 `alerts.oldest_message` is \"5s\", but it must be from 1m to 7d"),
         ("manage.iam = \"no\"", "3:14 `manage.iam` is \"no\", but must be \"create\" or \"verify\" or \"off\""),
         ("web.businesses = [\"bu2\"]", "3:19 there is no business \"bu2\" in this file | did you mean `bu1`?"),
         (

@@ -124,8 +124,8 @@ pub(super) fn account(text: &str) -> Result<String, String> {
 
 /// Key of a Google label.
 pub(super) fn google_label_key(text: &str) -> Result<(), String> {
-    let reserved =
-        [contract::labels::GOOGLE_MANAGED_BY, contract::labels::GOOGLE_ENVIRONMENT, contract::labels::BUSINESS];
+    use contract::labels as names;
+    let reserved = [names::GOOGLE_MANAGED_BY, names::GOOGLE_ENVIRONMENT, names::GOOGLE_ALERT, names::BUSINESS];
     if reserved.contains(&text) {
         return Err("this label is set by Deskgrid itself".into());
     }

@@ -219,18 +219,30 @@ impl Client {
     /// # Errors
     /// As [`Client::send`].
     pub async fn list(&self, request: &Request, key: &str) -> Result<Vec<Value>, Error> {
-        let mut items = Vec::new();
-        let mut page = request.clone();
-        loop {
-            let mut answer = self.send(&page).await?;
-            if let Some(Value::Array(more)) = answer.get_mut(key).map(Value::take) {
-                items.extend(more);
-            }
-            match answer["nextPageToken"].as_str().filter(|token| !token.is_empty()) {
-                Some(token) => page = request.clone().query("pageToken", token),
-                None => return Ok(items),
+        match self.read(request).await?.get_mut(key).map(Value::take) {
+            Some(Value::Array(items)) => Ok(items),
+            _ => Ok(Vec::new()),
+        }
+    }
+
+    /// As [`Client::send`]; of an answer in pages, the lists of all pages together.
+    ///
+    /// # Errors
+    /// As [`Client::send`].
+    pub async fn read(&self, request: &Request) -> Result<Value, Error> {
+        let mut whole = self.send(request).await?;
+        while let Some(token) = whole["nextPageToken"].as_str().filter(|token| !token.is_empty()) {
+            let mut page = self.send(&request.clone().query("pageToken", token)).await?;
+            whole["nextPageToken"] = page["nextPageToken"].take();
+            for (key, value) in page.as_object_mut().into_iter().flatten() {
+                match (whole.get_mut(key), value) {
+                    (Some(Value::Array(items)), Value::Array(more)) => items.append(more),
+                    (None, value) => whole[key.as_str()] = value.take(),
+                    _ => {}
+                }
             }
         }
+        Ok(whole)
     }
 
     async fn attempt(&self, request: &Request, attempt: u32) -> Result<Value, Error> {

@@ -46,11 +46,9 @@ impl Mark {
     /// The environment that a live resource says it is of.
     pub(crate) fn environment(self, live: &Value) -> Option<String> {
         let name = match self {
-            Self::Labels(pointer) => {
-                let label = |key: &str| live.pointer(pointer)?[key].as_str();
-                label(names::GOOGLE_ENVIRONMENT)
-                    .filter(|_| label(names::GOOGLE_MANAGED_BY) == Some(names::MANAGED_BY_DESKGRID))
-            }
+            Self::Labels(_) => self
+                .label(live, names::GOOGLE_ENVIRONMENT)
+                .filter(|_| self.label(live, names::GOOGLE_MANAGED_BY) == Some(names::MANAGED_BY_DESKGRID)),
             Self::Description => {
                 let start = mark("");
                 let rest =
@@ -66,11 +64,19 @@ impl Mark {
     /// one of its own name unless its environment file says otherwise.
     pub(crate) fn namespace(self, live: &Value) -> Option<String> {
         match self {
-            Self::Labels(pointer) => live.pointer(pointer)?[names::BUSINESS].as_str().map(str::to_owned),
+            Self::Labels(_) => self.label(live, names::BUSINESS).map(str::to_owned),
             Self::Description => {
                 live["description"].as_str()?.ends_with(WEB_APP).then(|| contract::names::WEB_NAMESPACE.to_owned())
             }
             Self::SharedDescription | Self::Nothing => None,
+        }
+    }
+
+    /// The value of a label, of a kind that has labels.
+    pub(crate) fn label<'a>(self, live: &'a Value, key: &str) -> Option<&'a str> {
+        match self {
+            Self::Labels(pointer) => live.pointer(pointer)?[key].as_str(),
+            Self::Description | Self::SharedDescription | Self::Nothing => None,
         }
     }
 

@@ -29,7 +29,7 @@ pub(crate) const RULES: Rules = Rules {
     denied: not_readable,
     absent_may_be_denied: false,
     create: Some(|new| create(new.id, new.fields)),
-    is_created: Some(is_right),
+    is_created: Some(assigned::differs_only_in_others),
     update,
     is_eventual: false,
     delete,
@@ -72,19 +72,10 @@ fn desired(environment: &Environment) -> Vec<Resource> {
     notifications.collect()
 }
 
-/// Those of a bucket that go to the desired topic: the one that is as it should be, or else the first, with the numbers
-/// of its duplicates as `others`. A creation whose answer was lost leaves such.
+/// Those of a bucket that go to the desired topic.
 fn view(desired: &Value, answer: Value) -> Option<Value> {
     let items = answer["items"].as_array().into_iter().flatten();
-    let mut ours: Vec<&Value> = items.filter(|item| item["topic"] == desired["topic"]).collect();
-    let is_right = |item: &&Value| field_differences(desired, item).is_empty();
-    let first = ours.iter().position(is_right).unwrap_or(0);
-    if ours.is_empty() {
-        return None;
-    }
-    let mut shown = ours.remove(first).clone();
-    shown["others"] = ours.iter().map(|other| other["id"].clone()).collect();
-    Some(shown)
+    assigned::shown(desired, items.filter(|item| item["topic"] == desired["topic"]).collect(), "id")
 }
 
 /// How many of new objects the bucket has.
@@ -115,37 +106,24 @@ fn refuse(changes: &mut [Change], counts: &BTreeMap<String, usize>) {
 }
 
 fn create(id: &Id, fields: &Value) -> Request {
-    let mut body = fields.clone();
-    // A field of ours.
-    if let Some(body) = body.as_object_mut() {
-        body.remove("others");
-    }
-    Request::new(Api::Storage, Method::Post, collection(id)).body(body)
-}
-
-/// Whether a notification is as desired, though duplicates may be beside it, which are deleted later.
-fn is_right(desired: &Value, live: &Value) -> bool {
-    field_differences(desired, live).iter().all(|difference| difference.field == "others")
+    Request::new(Api::Storage, Method::Post, collection(id)).body(assigned::body(fields))
 }
 
 /// Creates the right notification first, then deletes the others.
 fn update(id: &Id, desired: &Value, live: &Value, _: &[String]) -> Vec<Request> {
-    let others = live["others"].as_array().cloned().unwrap_or_default();
-    match is_right(desired, live) {
-        true => others.iter().map(|other| delete_one(id, other)).collect(),
+    match assigned::differs_only_in_others(desired, live) {
+        true => assigned::others(live).map(|other| delete_one(id, other)).collect(),
         false => std::iter::once(create(id, desired)).chain(delete(id, live)).collect(),
     }
 }
 
 /// Deletes one and its duplicates.
 fn delete(id: &Id, live: &Value) -> Vec<Request> {
-    let others = live["others"].as_array().into_iter().flatten();
-    std::iter::once(&live["id"]).filter(|id| !id.is_null()).chain(others).map(|other| delete_one(id, other)).collect()
+    live["id"].as_str().into_iter().chain(assigned::others(live)).map(|other| delete_one(id, other)).collect()
 }
 
-fn delete_one(id: &Id, number: &Value) -> Request {
-    let path = format!("{}/{}", collection(id), escape(number.as_str().unwrap_or_default()));
-    Request::new(Api::Storage, Method::Delete, path)
+fn delete_one(id: &Id, number: &str) -> Request {
+    Request::new(Api::Storage, Method::Delete, format!("{}/{}", collection(id), escape(number)))
 }
 
 /// Path of all notifications of the bucket.

@@ -141,6 +141,47 @@ fn clusters_pools_services_and_registries_have_theirs() {
 }
 
 #[test]
+fn alerts_are_known_by_their_labels_and_dashboards_by_their_name() {
+    let alert = Id::new(Kind::Alert, "projects/p/alertPolicies/e-bu1-failures");
+    let dashboard = Id::new(Kind::Dashboard, "projects/p/dashboards/deskgrid-e");
+    let lines = |requests: Vec<Request>| requests.iter().map(line).collect::<Vec<_>>();
+    let marks = json!({"managed-by": "deskgrid", "deskgrid-env": "e", "business": "bu1", "deskgrid-alert": "failures"});
+    let fields = json!({"userLabels": marks, "conditions": [{"displayName": "c"}], "others": []});
+    let mut other = marks.clone();
+    other["business"] = json!("bu2");
+    let policy = |number: u32, labels: &Value| {
+        let name = format!("projects/p/alertPolicies/{number}");
+        json!({"name": name, "userLabels": labels, "conditions": [{"displayName": "c", "name": "n"}]})
+    };
+    let seen = |items: &[Value]| alert.view(&fields, json!({"alertPolicies": items}));
+    assert_eq!(seen(&[policy(1, &other), policy(2, &json!(null))]), None);
+    let live = seen(&[policy(1, &other), policy(2, &marks), policy(3, &marks)]).unwrap();
+    assert_eq!(line(&alert.read(&fields)), "GET v3/projects/p/alertPolicies?pageSize=1000");
+    assert_eq!(
+        line(&create(&alert, &json!({"combiner": "OR", "others": []}))),
+        r#"POST v3/projects/p/alertPolicies {"combiner":"OR"}"#
+    );
+    assert_eq!(
+        lines(alert.updates(&fields, &live, &["conditions.0.displayName".to_owned(), "others".to_owned()])),
+        [
+            r#"PATCH v3/projects/p/alertPolicies/2?updateMask=conditions {"conditions":[{"displayName":"c","name":"n"}]}"#,
+            "DELETE v3/projects/p/alertPolicies/3",
+        ]
+    );
+    assert_eq!(
+        line(&create(&dashboard, &json!({"displayName": "d"}))),
+        r#"POST v1/projects/p/dashboards {"displayName":"d","name":"projects/p/dashboards/deskgrid-e"}"#
+    );
+    let live = json!({"etag": "x", "labels": {"theirs": "1"}});
+    assert_eq!(
+        line(&update(&dashboard, &json!({"displayName": "d", "labels": {"k": "v"}}), &live, "displayName")),
+        r#"PATCH v1/projects/p/dashboards/deskgrid-e {"displayName":"d","etag":"x","labels":{"k":"v","theirs":"1"}}"#
+    );
+    let name = dashboard.rules().list.as_ref().unwrap().name;
+    assert_eq!(name(&json!({"name": "projects/123/dashboards/deskgrid-e"}), "p"), dashboard.name);
+}
+
+#[test]
 fn the_mark_of_another_environment_is_not_ours() {
     let described = |environment: &str| json!({"description": description(environment, "x")});
     assert_eq!(Mark::Description.owner(&described("hpc"), "hpc"), Owner::Ours);

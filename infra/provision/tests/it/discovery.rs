@@ -6,7 +6,7 @@ use provision::google::{Api, Request};
 use serde_json::Value;
 
 /// Google's discovery documents, pruned by method and without their prose.
-const DOCUMENTS: [(&str, &str); 13] = [
+const DOCUMENTS: [(&str, &str); 15] = [
     ("artifactregistry", include_str!("discovery/artifactregistry.v1.json")),
     ("cloudbilling", include_str!("discovery/cloudbilling.v1.json")),
     ("cloudbuild", include_str!("discovery/cloudbuild.v1.json")),
@@ -15,6 +15,8 @@ const DOCUMENTS: [(&str, &str); 13] = [
     ("container", include_str!("discovery/container.v1.json")),
     ("iam", include_str!("discovery/iam.v1.json")),
     ("iamcredentials", include_str!("discovery/iamcredentials.v1.json")),
+    ("monitoring", include_str!("discovery/monitoring.v1.json")),
+    ("monitoring", include_str!("discovery/monitoring.v3.json")),
     ("orgpolicy", include_str!("discovery/orgpolicy.v2.json")),
     ("pubsub", include_str!("discovery/pubsub.v1.json")),
     ("serviceusage", include_str!("discovery/serviceusage.v1.json")),

@@ -25,6 +25,16 @@ fn alteration(kind: Kind) -> Option<(&'static str, Value)> {
         Kind::Topic => ("labels", json!({"managed-by": "deskgrid", "deskgrid-env": "e", "business": "somebody-else"})),
         Kind::Subscription => ("ackDeadlineSeconds", json!(30)),
         Kind::Notification => ("object_name_prefix", json!("elsewhere/")),
+        Kind::Alert => (
+            "conditions",
+            json!([{"displayName": "Another threshold", "conditionThreshold": {
+                "filter": "metric.type=\"pubsub.googleapis.com/subscription/num_undelivered_messages\"",
+                "comparison": "COMPARISON_GT",
+                "thresholdValue": 1,
+                "duration": "120s",
+            }}]),
+        ),
+        Kind::Dashboard => ("gridLayout", json!({"columns": "1", "widgets": []})),
         _ => return None,
     })
 }
@@ -64,16 +74,7 @@ pub(crate) async fn drift(google: &Google) {
                 let Some((field, value)) = alteration(id.kind).filter(|_| seen.insert(id.kind)) else {
                     continue;
                 };
-                let live = match id.kind {
-                    Kind::Notification => {
-                        let bucket = &environment.bucket;
-                        let list = format!("storage/v1/b/{bucket}/notificationConfigs");
-                        let mut live = send(Request::get(Api::Storage, list)).await["items"][0].take();
-                        live["others"] = json!([]);
-                        live
-                    }
-                    _ => send(id.read(&Value::Null)).await,
-                };
+                let live = id.view(fields, send(id.read(fields)).await).unwrap();
                 let mut altered = fields.clone();
                 altered[field] = value;
                 let field = if id.kind == Kind::NodePool { "autoscaling.maxNodeCount" } else { field };
@@ -90,6 +91,7 @@ pub(crate) async fn drift(google: &Google) {
     let disable = format!("v1/projects/{PROJECT}/services/cloudbuild.googleapis.com:disable");
     send(Request::new(Api::ServiceUsage, Method::Post, disable).body(json!({}))).await;
     let changed = [Kind::Cluster, Kind::NodePool, Kind::Registry, Kind::Bucket, Kind::Role, Kind::ServiceAccount];
-    let changed = changed.iter().chain(&[Kind::Topic, Kind::Subscription, Kind::Notification]);
+    let changed =
+        changed.iter().chain(&[Kind::Topic, Kind::Subscription, Kind::Notification, Kind::Alert, Kind::Dashboard]);
     assert!(changed.clone().all(|kind| seen.contains(kind)), "{seen:?}");
 }

@@ -25,8 +25,9 @@ use serde_json::{Value, json};
 use crate::drift;
 
 pub(crate) const PROJECT: &str = "desk-one";
-/// One business with everything that a business can have.
-pub(crate) const ONE: &str = "[businesses.bu1]\npriority = true\nsubmit_on_upload = true\n";
+/// One business with everything that a business can have, and alerts.
+pub(crate) const ONE: &str = "[alerts]\nnotification_channels = [\"projects/desk-one/notificationChannels/1\"]\n\
+                              [businesses.bu1]\npriority = true\nsubmit_on_upload = true\n";
 /// A second one beside it.
 pub(crate) const TWO: &str = "[businesses.bu2]\nsubmit_on_upload = true\n";
 
@@ -318,7 +319,7 @@ fn settle(value: &mut Value, emails: &BTreeMap<String, String>) {
             for (key, field) in fields.iter_mut() {
                 if FLEETING.contains(&key.as_str()) || key.ends_with("Time") {
                     *field = json!(!field.is_null());
-                } else if (key == "notifications" || key == "keys")
+                } else if ["notifications", "keys", "alertPolicies"].contains(&key.as_str())
                     && let Some(configurations) = field.as_object()
                 {
                     *field = configurations.values().cloned().collect();

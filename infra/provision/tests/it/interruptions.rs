@@ -70,7 +70,7 @@ pub(crate) struct Case {
 
 /// The path of a point: names that are drawn anew each time are cut off, and the rest is a part of it.
 fn place(path: &str) -> String {
-    let drawn = ["/operations/", "/notificationConfigs/", "/keys/"];
+    let drawn = ["/operations/", "/notificationConfigs/", "/keys/", "/alertPolicies/"];
     match drawn.iter().find_map(|part| path.find(part).map(|at| at + part.len())) {
         Some(end) => path[..end].to_owned(),
         None => format!("{path}$"),
@@ -163,7 +163,7 @@ impl Case {
 
 /// Nothing in the world says that it is ours.
 pub(crate) fn assert_nothing_labelled(world: &Value, when: &str) {
-    for part in ["pubsub", "storage", "container", "registry"] {
+    for part in ["pubsub", "storage", "container", "registry", "monitoring"] {
         let text = world[part].to_string();
         assert!(!text.contains("deskgrid"), "{when}: something of {part} is left: {text}");
     }

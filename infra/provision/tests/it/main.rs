@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(clippy::print_stdout, reason = "what was measured is said")]
 
+mod alerts;
 mod apply;
 mod builds;
 mod cluster_interruptions;

@@ -119,6 +119,9 @@ async fn who_one_is_and_what_one_may_is_looked_at() {
     let as_builder = cloud(builder);
     let permissions = found(&one, &as_builder, "permissions").await;
     assert_bad(&permissions, true, "container.clusters.create", "--member YOU --role roles/container.admin");
+    assert_bad(&permissions, true, "monitoring.alertPolicies.create", "--role roles/monitoring.alertPolicyEditor");
+    let without = ONE.split_once("[businesses").map(|(_, rest)| format!("[businesses{rest}")).unwrap();
+    assert!(!found(&environment(&without), &as_builder, "permissions").await.seen.contains("monitoring."));
     assert_bad(&found(&one, &as_builder, "bucket").await, true, "storage.objects.delete", "--role roles/storage.admin");
     let nodes = &one.accounts.nodes;
     let acting = found(&one, &as_builder, "permissions: nodes").await;

@@ -119,7 +119,8 @@ async fn record(record: &Record, more: &str) {
     Verb::AddBusiness.run(&cloud).await.unwrap();
     Verb::RemoveBusiness.run(&cloud).await.unwrap();
     // The same businesses with other settings: every kind of change.
-    let changed = format!("{more}\n{}", ONE.replace("submit_on_upload = true", ""));
+    let changed = ONE.replace("submit_on_upload = true", "").replace("[alerts]", "[alerts]\nfailures_per_hour = 3");
+    let changed = format!("{more}\n{changed}");
     let environment = environment(&changed);
     provision::run(&environment, &cloud, plan::Options { adopt: true, prune: true }, &silent()).await.unwrap();
     Verb::Provision.run(&cloud).await.unwrap();
@@ -172,6 +173,12 @@ async fn every_request_of_every_verb_is_as_google_describes_it() {
         "iam.projects.serviceAccounts.keys.create",
         "iam.projects.serviceAccounts.keys.delete",
         "artifactregistry.projects.locations.repositories.create",
+        "monitoring.projects.alertPolicies.create",
+        "monitoring.projects.alertPolicies.delete",
+        "monitoring.projects.alertPolicies.patch",
+        "monitoring.projects.dashboards.create",
+        "monitoring.projects.dashboards.delete",
+        "monitoring.projects.dashboards.patch",
         "cloudresourcemanager.projects.setIamPolicy",
         // The lock.
         "storage.objects.insert",
