@@ -26,7 +26,7 @@ mod nodes;
 mod operation;
 mod pools;
 pub mod rest;
-mod shape;
+pub(crate) mod shape;
 
 use operation::{Effect, Operation};
 

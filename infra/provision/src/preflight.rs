@@ -19,6 +19,7 @@ mod billing;
 mod constraints;
 mod grants;
 mod keys;
+mod location;
 mod network;
 mod permissions;
 mod shared_network;
@@ -28,13 +29,14 @@ use permissions::{act_as_nodes, missing, needed, on_bucket, roles};
 /// Checks everything that a plan needs, or all that any plan could need. Writes nothing.
 pub async fn check(environment: &Environment, cloud: &Cloud, plan: Option<&Plan>) -> Vec<Finding> {
     let pending = Pending(plan.map(|plan| plan.changes.as_slice()));
-    let (mut findings, nodes, billing, bucket, constraints, services, quotas, network, shared, way, keys) = tokio::join!(
+    let (mut findings, nodes, billing, bucket, constraints, services, location, quotas, network, shared, way, keys) = tokio::join!(
         project(environment, &cloud.google, &pending),
         act_as_nodes(environment, &cloud.google, &pending),
         billing::check(environment, &cloud.google),
         bucket(environment, &cloud.google),
         constraints::check(environment, &cloud.google, &pending),
         services(environment, &cloud.google),
+        location::check(environment, &cloud.google, &pending),
         quotas(environment, &cloud.google, &pending),
         network::exists(environment, &cloud.google, &pending),
         shared_network::check(environment, &cloud.google, &pending),
@@ -49,6 +51,7 @@ pub async fn check(environment: &Environment, cloud: &Cloud, plan: Option<&Plan>
     findings.extend(bucket);
     findings.extend(services);
     findings.extend(constraints);
+    findings.extend(location);
     findings.extend(quotas);
     findings.extend(network);
     findings.extend(shared);

@@ -75,7 +75,8 @@ pub fn plan(before: &Environment, resources_to_delete: &[Resource], observed: &O
     for resource in resources_to_delete.iter().filter(|resource| resource.id.is_policy()) {
         let live = observed.live.get(&resource.id);
         let (Some(Live::Present(policy)), Desired::Grants(grants)) = (live, &resource.desired) else { continue };
-        if resource.id.rules().removal == Removal::Stays {
+        // Whoever makes accounts and grants keeps them.
+        if resource.id.rules().removal == Removal::Stays || resource.managed != Managed::Create {
             continue;
         }
         // A policy goes with what it is on.
@@ -124,7 +125,10 @@ fn deletion(removal: Removal, options: Options) -> Action {
 }
 
 /// What is of this environment although its file does not name it: businesses that were taken out by hand.
-pub fn extra(observed: &Observation, options: Options) -> Vec<Change> {
-    let extra = observed.extra.iter();
-    extra.map(|(id, live)| Change::for_extra(id, live, deletion(id.rules().removal, options))).collect()
+pub fn extra(before: &Environment, observed: &Observation, options: Options) -> Vec<Change> {
+    let action = |id: &Id| match (id.rules().managed)(&before.manage) {
+        Managed::Create => deletion(id.rules().removal, options),
+        _ => Action::Kept { reason: "somebody else makes it".to_owned() },
+    };
+    observed.extra.iter().map(|(id, live)| Change::for_extra(id, live, action(id))).collect()
 }

@@ -71,7 +71,7 @@ pub async fn plan_removal(
             let there = shared.changes.into_iter().filter(|change| change.live.is_some());
             removal.changes.extend(there);
         }
-        None => removal.changes.extend(removal::extra(&observed, options)),
+        None => removal.changes.extend(removal::extra(before, &observed, options)),
     }
     Ok(removal)
 }

@@ -28,6 +28,10 @@ impl Container {
         path: &[&str],
         base: &str,
     ) -> Result<Value> {
+        if self.find(&self.current(), location, name).is_ok_and(|cluster| cluster["autopilot"]["enabled"] == true) {
+            // gke-labs/kube-agents #920.
+            return Err(Error::invalid("Autopilot node pools cannot be accessed or modified."));
+        }
         match (call.method.as_str(), path, call.verb.as_deref()) {
             ("GET", [], None) => {
                 let cluster = self.get_cluster(caller, location, name, base)?;

@@ -41,8 +41,21 @@ pub(super) fn is_region(location: &str) -> Result<bool> {
     let parts: Vec<&str> = location.split('-').collect();
     match parts.as_slice() {
         [_, area] if area.ends_with(|last: char| last.is_ascii_digit()) => Ok(true),
-        [_, area, zone] if area.ends_with(|last: char| last.is_ascii_digit()) && zone.len() == 1 => Ok(false),
+        [_, area, zone]
+            if area.ends_with(|last: char| last.is_ascii_digit()) && zones(&region_of(location)).contains(zone) =>
+        {
+            Ok(false)
+        }
         _ => Err(Error::invalid(format!("Location \"{location}\" does not exist."))),
+    }
+}
+
+/// Letters of the zones of a region (cloud.google.com/compute/docs/regions-zones). Every region exists here.
+pub(crate) fn zones(region: &str) -> &'static [&'static str] {
+    match region {
+        "europe-west1" | "us-east1" => &["b", "c", "d"],
+        "us-central1" => &["a", "b", "c", "f"],
+        _ => &["a", "b", "c"],
     }
 }
 

@@ -64,7 +64,7 @@ fn environment(name: &str, reader: &Reader<'_>, root: Section<'_>) -> Option<Env
     let cloud = root.choice("cloud", &[("google", CloudKind::Google), ("local", CloudKind::Local)]);
     let auth = root.choice("auth", &[("workload-identity", Auth::WorkloadIdentity), ("key", Auth::Key)]);
     let labels = labels(reader, &root.section("labels"));
-    let cluster = cluster(root.section("cluster"), &project);
+    let cluster = cluster(reader, root.section("cluster"), &project);
     if let (ClusterMode::Autopilot, Some(zone)) = (cluster.mode, &zone) {
         let help = Some("leave `zone` out, or make the cluster a `standard` one".to_owned());
         reader.problem_with_help(&zone.place, "an Autopilot cluster is a regional one and has no zone", help);
@@ -139,7 +139,7 @@ fn labels(reader: &Reader<'_>, section: &Section<'_>) -> BTreeMap<String, String
     labels
 }
 
-fn cluster(section: Section<'_>, project: &str) -> Cluster {
+fn cluster(reader: &Reader<'_>, section: Section<'_>, project: &str) -> Cluster {
     let name = section.overridden("name", "GKE_CLUSTER_NAME", value::resource);
     let machine_type = text(&section, "machine_type", value::label).unwrap_or_else(|| "e2-standard-2".to_owned());
     let pool = section.section("engine_pool");
@@ -158,6 +158,15 @@ fn cluster(section: Section<'_>, project: &str) -> Cluster {
         },
         machine_type,
     };
+    // Google alone makes node pools there: "Autopilot node pools cannot be accessed or modified" (kube-agents #920).
+    let of_nodes = ["nodes", "machine_type", "disk_size_gb", "engine_pool"];
+    for key in of_nodes.iter().filter(|_| cluster.mode == ClusterMode::Autopilot) {
+        if let Some(place) = section.place_of(key) {
+            let help = "leave it out; engines get Spot machines by `spot = true` under [businesses.NAME.engine]";
+            let message = format!("`cluster.{key}` is for node pools of our own, which an Autopilot cluster has not");
+            reader.problem_with_help(&place, message, Some(help.to_owned()));
+        }
+    }
     pool.finish();
     section.finish();
     cluster

@@ -16,14 +16,24 @@ fn images() -> Images {
 
 /// Renders `text` and compares every file with the golden copies below `tests/golden/NAME`.
 fn check_golden(name: &str, text: &str, endpoints: &config::Endpoints, extras: &Extras) -> Rendered {
-    let rendered = render_with(&environment(text), endpoints, &images(), extras).unwrap();
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    check_rendered(name, render_with(&environment(text), endpoints, &images(), extras).unwrap())
+}
+
+/// The folder of the golden copies of an environment.
+fn golden(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name)
+}
+
+fn check_rendered(name: &str, rendered: Rendered) -> Rendered {
+    let golden = golden(name);
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         rendered.write(&golden).unwrap();
     }
     let fresh = tempfile::tempdir().unwrap();
     rendered.write(fresh.path()).unwrap();
-    let (expected, found) = (files(&golden), files(fresh.path()));
+    let (mut expected, found) = (files(&golden), files(fresh.path()));
+    // Those of `tests/it/environments.rs`.
+    expected.retain(|(path, _)| !["environment.toml", "requests.txt"].iter().any(|other| path.ends_with(other)));
     for (path, text) in &found {
         let known = expected.iter().find(|(other, _)| other == path).map(|(_, text)| text);
         assert_eq!(known, Some(text), "{} differs from its golden copy; UPDATE_GOLDEN=1 refreshes it", path.display());
@@ -71,6 +81,18 @@ fn the_smallest_environment() {
         "an engine that wants no spot machine is put on none"
     );
     assert_eq!(job["spec"]["template"]["spec"]["automountServiceAccountToken"], false);
+}
+
+#[test]
+fn the_environments_of_the_golden_copies() {
+    let web = WebImages { monitor: Some("r/monitor@sha256:4".into()), client: Some("r/client@sha256:5".into()) };
+    for name in ["standard", "autopilot", "autopilot-spot", "shared-vpc", "kms", "verify", "second"] {
+        let text = std::fs::read_to_string(golden(name).join("environment.toml")).unwrap();
+        let environment = crate::environment::parse(name, name, &text, &Default::default());
+        let environment = environment.unwrap_or_else(|problems| panic!("{problems}"));
+        let extras = Extras { web: web.clone(), pod_monitoring: false };
+        check_rendered(name, render_with(&environment, &config::Endpoints::default(), &images(), &extras).unwrap());
+    }
 }
 
 #[test]

@@ -39,6 +39,9 @@ pub(super) async fn check(environment: &Environment, client: &Client) -> Vec<Fin
 async fn one(environment: &Environment, client: &Client, key: &str, classes: &[&Class], number: &str) -> Finding {
     let id = crypto_key::id(key);
     let what = id.to_string();
+    if let Some(unusable) = unusable(client, &what, key).await {
+        return unusable;
+    }
     let grant =
         |class: &&Class| Grant { role: ENCRYPTER.to_owned(), member: agent(class.agent, number), condition: None };
     let needed: Vec<Grant> = classes.iter().map(grant).collect();
@@ -53,6 +56,27 @@ async fn one(environment: &Environment, client: &Client, key: &str, classes: &[&
     let commands = classes.iter().filter(lacks).flat_map(|class| crypto_key::commands(environment, class, key, number));
     let commands = commands.collect::<Vec<_>>().join("\n  ");
     grants::finding(&what, &what, &lacking, unseen.as_deref(), &commands)
+}
+
+/// A key with which nothing can be encrypted. Nothing is known of one that may not be read.
+async fn unusable(client: &Client, what: &str, key: &str) -> Option<Finding> {
+    let (seen, fix) = match client.send(&Request::get(Api::CloudKms, format!("v1/{key}"))).await {
+        Err(error) if error.is_not_found() => (
+            format!("{key} does not exist"),
+            "name another one under [security.kms_keys] in the environment file, or create it: gcloud kms keys create"
+                .to_owned(),
+        ),
+        Ok(live) if live["purpose"].as_str().is_some_and(|purpose| purpose != "ENCRYPT_DECRYPT") => (
+            format!("{key} is for {}, and not for ENCRYPT_DECRYPT", live["purpose"]),
+            "name another one under [security.kms_keys] in the environment file".to_owned(),
+        ),
+        Ok(live) if live["primary"]["state"].as_str().is_some_and(|state| state != "ENABLED") => (
+            format!("the primary version of {key} is {}", live["primary"]["state"]),
+            "enable that version, or make an enabled one the primary: gcloud kms keys versions enable".to_owned(),
+        ),
+        _ => return None,
+    };
+    Some(Finding::bad(what, seen, fix))
 }
 
 async fn may_grant(client: &Client, key: &str) -> bool {

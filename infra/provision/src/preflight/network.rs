@@ -4,7 +4,7 @@
 use crate::{
     environment::{Environment, Managed},
     finding::{Finding, Pending},
-    google::{Api, Client, Request, escape},
+    google::{Api, Client, Error, Request, escape},
     resource::Kind,
 };
 
@@ -18,6 +18,15 @@ pub(super) async fn exists(environment: &Environment, client: &Client, pending: 
     let given = environment.network.network.rsplit('/').next().unwrap_or_default();
     let path = format!("compute/v1/projects/{}/global/networks/{}", escape(project), escape(given));
     Some(match client.send(&Request::get(Api::Compute, path)).await {
+        // Kubernetes Engine: "uses manual subnet mode and requires specifying a subnetwork" (cilium.io #764).
+        Ok(live) if live["autoCreateSubnetworks"] == false && environment.network.subnetwork.is_none() => Finding::bad(
+            what,
+            format!("the network {given} is in manual subnet mode, so a subnetwork has to be named"),
+            format!(
+                "name one as `subnetwork` under [network] in the environment file: gcloud compute networks subnets list \
+                 --network {given} --project {project}"
+            ),
+        ),
         Ok(_) => Finding::good(what, format!("{given} exists")),
         Err(error) if error.is_not_found() => Finding::bad(
             what,
@@ -27,11 +36,17 @@ pub(super) async fn exists(environment: &Environment, client: &Client, pending: 
                  networks create {given} --project {project} --subnet-mode auto"
             ),
         ),
-        Err(error) if error.is_service_disabled() => {
-            Finding::bad(what, "cannot be checked: compute.googleapis.com is not enabled", "").optional()
-        }
-        Err(error) => Finding::bad(what, format!("cannot be checked: {error}"), "").optional(),
+        Err(error) => unchecked(what, &error),
     })
+}
+
+/// The finding of a check that Compute Engine did not answer.
+pub(super) fn unchecked(what: &str, error: &Error) -> Finding {
+    let seen = match error.is_service_disabled() {
+        true => "cannot be checked: compute.googleapis.com is not enabled".to_owned(),
+        false => format!("cannot be checked: {error}"),
+    };
+    Finding::bad(what, seen, "").optional()
 }
 
 /// Checks whether nodes without public addresses reach Google's APIs; a way that cannot be seen from here (a NAT, an

@@ -32,8 +32,11 @@ const HOST: [(&str, &str, &str); 3] = [
     (SUBNETWORK, "roles/compute.networkUser", APIS),
 ];
 
+/// What a cluster needs, seen by its operator.
+pub(crate) const GRANTED: [(&str, &str, &str); 4] = [HOST[0], HOST[1], HOST[2], LOOK];
+
 /// The host project with these grants.
-fn host(grants: &[(&str, &str, &str)]) -> Neighbour {
+pub(crate) fn host(grants: &[(&str, &str, &str)]) -> Neighbour {
     let owned = |(resource, role, member): &(&str, &str, &str)| {
         ((*resource).to_owned(), (*role).to_owned(), (*member).to_owned())
     };
@@ -85,7 +88,7 @@ fn assert_bad(findings: &[Finding], what: &str, needed: bool, seen: &str, fix: &
 
 #[tokio::test]
 async fn a_cluster_uses_the_named_ranges_of_a_shared_network() {
-    let google = beside(host(&[&HOST[..], &[LOOK]].concat())).await;
+    let google = beside(host(&GRANTED)).await;
     let bad: Vec<Finding> = findings(&google, SHARED).await.into_iter().filter(|one| !one.fine).collect();
     assert!(bad.iter().all(|one| !one.what.starts_with("network")), "{bad:#?}");
     run(&google, SHARED).await.unwrap();
@@ -109,15 +112,14 @@ async fn a_cluster_uses_the_named_ranges_of_a_shared_network() {
 
 #[tokio::test]
 async fn what_a_shared_network_lacks_is_named_with_the_command_before_anything_is_written() {
-    let grants = [&HOST[..], &[LOOK]].concat();
-    let detached = beside(Neighbour { is_host: false, ..host(&grants) }).await;
+    let detached = beside(Neighbour { is_host: false, ..host(&GRANTED) }).await;
     let fix = "gcloud compute shared-vpc associated-projects add desk-one --host-project host";
     assert_bad(&findings(&detached, SHARED).await, "network: Shared VPC", true, "not attached to host", fix);
     let refused = run(&detached, SHARED).await.unwrap_err();
     assert!(refused.contains("associated Shared-VPC host project") && refused.contains("xtask doctor"), "{refused}");
     detached.stop().await;
 
-    let narrow = beside(Neighbour { ranges: vec!["pods".to_owned()], ..host(&grants) }).await;
+    let narrow = beside(Neighbour { ranges: vec!["pods".to_owned()], ..host(&GRANTED) }).await;
     let fix = "gcloud compute networks subnets update nodes --project host --region europe-west1 \
                --add-secondary-ranges services=";
     assert_bad(&findings(&narrow, SHARED).await, "network: subnetwork", true, "no secondary range services", fix);
@@ -125,7 +127,7 @@ async fn what_a_shared_network_lacks_is_named_with_the_command_before_anything_i
     assert!(refused.contains("secondary range") && refused.contains("xtask doctor"), "{refused}");
     narrow.stop().await;
 
-    let absent = beside(Neighbour { network: "other".to_owned(), subnetwork: String::new(), ..host(&grants) }).await;
+    let absent = beside(Neighbour { network: "other".to_owned(), subnetwork: String::new(), ..host(&GRANTED) }).await;
     let seen = findings(&absent, SHARED).await;
     assert_bad(&seen, "network", true, "project host has no network hpc", "under [network]");
     assert_bad(&seen, "network: subnetwork", true, "has no subnetwork nodes", "under [network]");

@@ -29,7 +29,7 @@ use crate::{
 /// APIs that have no document here, with the reason; a request to one cannot be checked.
 const UNDESCRIBED: [(Api, &str); 2] = [
     (Api::Compute, "only quotas, networks and their policies are read, and a plan goes on without them"),
-    (Api::CloudKms, "only the policy of a key is read and written, like those of other APIs"),
+    (Api::CloudKms, "keys are read, and their policies read and written like those of other APIs"),
 ];
 
 /// What a locked-down project asks for, all of it.

@@ -2,6 +2,7 @@
 
 use axum::response::Response;
 use http::Method;
+use serde_json::json;
 
 use super::{Server, SetPolicy, TestPermissions, no_route, permissions_json, policy_json, requested_version};
 use crate::{
@@ -29,6 +30,11 @@ impl Server {
             .without_permission("cloudkms.googleapis.com", &permission, &name))
         };
         match (&call.method, call.verb.as_deref()) {
+            (&Method::GET, None) if kind == "cryptoKeys" => {
+                need("get")?;
+                let primary = json!({ "name": format!("{name}/cryptoKeyVersions/1"), "state": "ENABLED" });
+                Ok(ok(&json!({ "name": name, "purpose": "ENCRYPT_DECRYPT", "primary": primary })))
+            }
             (&Method::GET, Some(verb @ "getIamPolicy")) => {
                 need(verb)?;
                 Ok(ok(&policy_json(&self.identity.policy(&name, requested_version(call)?))?))

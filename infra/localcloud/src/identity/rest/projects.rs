@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Server, SetPolicy, TestPermissions, no_route, permissions_json, policy_json, requested_version};
 use crate::{
+    container::shape,
     google::{
         call::{Call, ok, time_text},
         error::{Error, Result},
@@ -110,7 +111,12 @@ impl Server {
                 let ranges: Vec<Value> = ranges.map(|name| json!({ "rangeName": name })).collect();
                 ("subnetworks", json!({ "kind": "compute#subnetwork", "name": name, "secondaryIpRanges": ranges }))
             }
-            ["regions", name] => ("regions", json!({ "kind": "compute#region", "name": name, "status": "UP" })),
+            ["regions", name] => {
+                let zone =
+                    |letter| format!("https://www.googleapis.com/compute/v1/projects/{project}/zones/{name}-{letter}");
+                let zones: Vec<String> = shape::zones(name).iter().map(zone).collect();
+                ("regions", json!({ "kind": "compute#region", "name": name, "status": "UP", "zones": zones }))
+            }
             ["regions", _, "subnetworks", name] => {
                 ("subnetworks", json!({ "kind": "compute#subnetwork", "name": name, "privateIpGoogleAccess": true }))
             }
