@@ -57,7 +57,7 @@ pub fn plan(environment: &Environment, desired: &[Resource], observed: &Observat
     add_stale_grants(&mut changes, &stale, options.prune);
     policy::limits::refuse_too_large(&mut changes, &stale);
     for (id, live) in &observed.extra {
-        let is_ours = (id.rules().managed)(&environment.manage) == Managed::Create;
+        let is_ours = (id.rules().managed)(&environment.manage) != Managed::Verify;
         let action = if options.prune && is_ours { Action::Delete } else { Action::Extra };
         changes.push(Change::for_extra(id, live, action));
     }

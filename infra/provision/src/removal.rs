@@ -127,8 +127,8 @@ fn deletion(removal: Removal, options: Options) -> Action {
 /// What is of this environment although its file does not name it: businesses that were taken out by hand.
 pub fn extra(before: &Environment, observed: &Observation, options: Options) -> Vec<Change> {
     let action = |id: &Id| match (id.rules().managed)(&before.manage) {
-        Managed::Create => deletion(id.rules().removal, options),
-        _ => Action::Kept { reason: "somebody else makes it".to_owned() },
+        Managed::Verify => Action::Kept { reason: "somebody else makes it".to_owned() },
+        Managed::Create | Managed::Off => deletion(id.rules().removal, options),
     };
     observed.extra.iter().map(|(id, live)| Change::for_extra(id, live, action(id))).collect()
 }

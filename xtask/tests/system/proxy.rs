@@ -121,6 +121,7 @@ impl Proxy {
             ("cloudbilling", &endpoints.cloudbilling),
             ("compute", &endpoints.compute),
             ("cloudkms", &endpoints.cloudkms),
+            ("monitoring", &endpoints.monitoring),
             ("oauth2", &endpoints.oauth2),
         ]
         .into_iter()

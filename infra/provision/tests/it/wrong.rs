@@ -40,14 +40,14 @@ const WRONG: [Wrong; 13] = [
     },
     Wrong {
         settings: "",
-        fault: Some(("/regions/europe-west1$", 404, r#"{"error": {"code": 404, "message": "not found"}}"#)),
+        fault: Some(("/regions/europe-west1", 404, r#"{"error": {"code": 404, "message": "not found"}}"#)),
         code: "preflight",
         cause: "location: Compute Engine has no region europe-west1",
         fix: "gcloud compute regions list --project desk-one",
     },
     Wrong {
         settings: "",
-        fault: Some(("/networks/default$", 200, r#"{"name": "default", "autoCreateSubnetworks": false}"#)),
+        fault: Some(("/networks/default", 200, r#"{"name": "default", "autoCreateSubnetworks": false}"#)),
         code: "preflight",
         cause: "network: the network default is in manual subnet mode",
         fix: "name one as `subnetwork` under [network]",
