@@ -6,6 +6,7 @@
 pub mod addition;
 pub mod apply;
 pub mod build;
+pub mod calls;
 mod change;
 pub mod cloud;
 pub mod data;

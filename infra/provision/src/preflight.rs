@@ -95,7 +95,14 @@ async fn project(environment: &Environment, client: &Client, pending: &Pending<'
             vec![Finding::bad("permissions", "cannot be checked: Resource Manager is not enabled", fix).optional()]
         }
         Err(error) => {
-            vec![Finding::bad("project", error.to_string(), "check `project` in the environment file")]
+            let fix = match error.reason.as_deref() {
+                Some("USER_PROJECT_DENIED") => format!(
+                    "check `project` in the environment file; calls count in it, for which you need: gcloud projects \
+                     add-iam-policy-binding {project} --member YOU --role roles/serviceusage.serviceUsageConsumer"
+                ),
+                _ => "check `project` in the environment file".to_owned(),
+            };
+            vec![Finding::bad("project", error.to_string(), fix)]
         }
         Ok(answer) => {
             let lacking = missing(&permissions, &answer);

@@ -267,9 +267,7 @@ impl Verb {
     /// Brings about what has to be there before.
     pub(crate) async fn prepare(self, desk: &Desk) {
         let cloud = desk.cloud().await;
-        let one = environment(&["bu1"]);
-        let look = async || provision::make_plan(&one, &cloud, plan::Options::default(), &silent()).await;
-        make(&one, &cloud, look).await.unwrap();
+        provision(&cloud).await;
         let verbs: &[Self] = match self {
             Self::Deploy => &[],
             Self::AddBusiness | Self::RotateKeys | Self::Teardown => &[Self::Deploy],
@@ -279,4 +277,11 @@ impl Verb {
             verb.run(desk, &cloud).await.unwrap();
         }
     }
+}
+
+/// Provisions one business.
+pub(crate) async fn provision(cloud: &Cloud) {
+    let one = environment(&["bu1"]);
+    let look = async || provision::make_plan(&one, cloud, plan::Options::default(), &silent()).await;
+    make(&one, cloud, look).await.unwrap();
 }

@@ -6,6 +6,7 @@
 
 mod apply;
 mod builds;
+mod calls;
 mod cluster_interruptions;
 mod desk;
 mod discovery;
