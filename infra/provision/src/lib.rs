@@ -21,6 +21,7 @@ pub mod in_use;
 pub mod keys;
 pub mod kinds;
 pub mod kubeconfig;
+pub mod least_role;
 pub mod lock;
 pub mod locked;
 pub mod manifests;

@@ -25,6 +25,37 @@ mod shared_network;
 
 use permissions::{act_as_nodes, missing, needed, on_bucket, roles};
 
+/// The methods of every check.
+pub(crate) const METHODS: &[&str] = &[
+    "cloudresourcemanager.projects.testIamPermissions",
+    "storage.buckets.testIamPermissions",
+    "iam.projects.serviceAccounts.testIamPermissions",
+    "serviceusage.services.list",
+    "cloudbilling.projects.getBillingInfo",
+    "orgpolicy.projects.policies.getEffectivePolicy",
+];
+/// The methods of checks before a cluster is created.
+pub(crate) const CLUSTER_METHODS: &[&str] = &[
+    "compute.projects.get",
+    "compute.projects.getXpnHost",
+    "compute.regions.get",
+    "compute.networks.get",
+    "compute.subnetworks.get",
+    "compute.subnetworks.getIamPolicy",
+];
+/// The methods of checks of keys, beside those of the kind.
+pub(crate) const KEY_METHODS: &[&str] = &[
+    "cloudkms.projects.locations.keyRings.getIamPolicy",
+    "cloudkms.projects.locations.keyRings.cryptoKeys.testIamPermissions",
+];
+/// The methods that find out which roles others have on something.
+pub(crate) const GRANTS_METHODS: &[&str] = &[
+    "cloudresourcemanager.projects.getAncestry",
+    "cloudresourcemanager.projects.getIamPolicy",
+    "cloudresourcemanager.folders.getIamPolicy",
+    "cloudresourcemanager.organizations.getIamPolicy",
+];
+
 /// Checks everything that a plan needs, or all that any plan could need. Writes nothing.
 pub async fn check(environment: &Environment, cloud: &Cloud, plan: Option<&Plan>) -> Vec<Finding> {
     let pending = Pending(plan.map(|plan| plan.changes.as_slice()));

@@ -17,6 +17,7 @@ mod golden;
 mod interruptions;
 mod lags;
 mod landing_zone;
+mod least_role;
 mod logins;
 mod many;
 mod network;

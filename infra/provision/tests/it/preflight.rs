@@ -19,7 +19,7 @@ use crate::fixture::{self, ONE, PROJECT, Verb, client, cloud};
 
 /// A token that somebody was given.
 #[derive(Debug)]
-struct Token(String);
+pub(crate) struct Token(pub(crate) String);
 
 impl CredentialsProvider for Token {
     async fn headers(
