@@ -104,7 +104,7 @@ impl Google {
         };
         let address = |port| SocketAddr::new(options.listen, port);
         let shared = Arc::new(OnceLock::new());
-        let faulty = |router| options.faults.before(router);
+        let faulty = |router| options.faults.before(options.asked.before(router));
         let identity_server =
             Server::start(faulty(identity::rest::router(shared.clone())), address(options.ports.identity), None)
                 .await?;

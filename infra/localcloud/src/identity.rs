@@ -18,6 +18,7 @@ use crate::{
 };
 
 pub mod accounts;
+pub mod asked;
 pub mod condition;
 pub mod lags;
 pub mod metadata;
@@ -305,6 +306,11 @@ impl Identity {
 
     /// True when a policy on the target or on the project allows it.
     pub fn allowed(&self, principal: &Principal, permission: &str, target: &Target) -> bool {
+        asked::note(principal, permission);
+        self.holds(principal, permission, target)
+    }
+
+    fn holds(&self, principal: &Principal, permission: &str, target: &Target) -> bool {
         let state = self.read();
         let context = condition::Context {
             name: &target.name,
@@ -353,7 +359,7 @@ impl Identity {
 
     /// Those of `permissions` that the caller has.
     pub fn testable(&self, principal: &Principal, permissions: &[String], target: &Target) -> Vec<String> {
-        permissions.iter().filter(|permission| self.allowed(principal, permission, target)).cloned().collect()
+        permissions.iter().filter(|permission| self.holds(principal, permission, target)).cloned().collect()
     }
 
     /// The policy of a resource.

@@ -208,6 +208,11 @@ impl Pubsub {
         topics.get(name).cloned().ok_or_else(|| names::missing(name))
     }
 
+    /// Whether a topic exists.
+    pub(crate) fn has_topic(&self, name: &str) -> bool {
+        self.find_topic(name).is_ok()
+    }
+
     /// A topic's settings.
     ///
     /// # Errors

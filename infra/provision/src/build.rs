@@ -1,12 +1,11 @@
 //! Cloud Build: its requests and replies as values, and how a build is begun once; `cargo xtask build` sends the rest.
 
-use std::time::Duration;
-
 use contract::object::BUILD_LOG_PREFIX;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
+    calls,
     environment::Environment,
     google::{Api, Client, Error, Method, Request, escape},
 };
@@ -15,8 +14,16 @@ use crate::{
 pub const LIMIT_SECS: u32 = 3600;
 /// How long a build may wait for a machine, in seconds.
 const QUEUE_LIMIT_SECS: u32 = 3600;
-/// How long a new grant of the builder may be without effect.
-const GRANT_LIMIT: Duration = Duration::from_secs(420);
+/// The methods of a build; its source and its log are objects.
+pub(crate) const METHODS: &[&str] = &[
+    "cloudbuild.projects.locations.builds.create",
+    "cloudbuild.projects.locations.builds.get",
+    "cloudbuild.projects.locations.builds.list",
+    "cloudbuild.projects.locations.builds.cancel",
+    "artifactregistry.projects.locations.repositories.dockerImages.list",
+    "storage.objects.insert",
+    "storage.objects.get",
+];
 /// Machine of a build: compiling uses many cores.
 const MACHINE: &str = "E2_HIGHCPU_8";
 /// The image whose cargo compiles; it has the toolchain that the source asks for.
@@ -224,12 +231,11 @@ pub async fn begin(client: &Client, order: &Order<'_>, anew: bool) -> Result<Opt
     if let Some(build) = going_on.filter(|_| !anew) {
         return Ok(Some((build.clone(), true)));
     }
-    let (once, retry, granted) = (client.once(), client.retry(), Instant::now() + GRANT_LIMIT);
+    let (once, retry, started) = (client.once(), client.retry(), Instant::now());
     let mut attempt = 1;
     loop {
         match once.send(&create(order)).await {
-            // A grant may take seven minutes to have its effect (cloud.google.com/iam/docs/access-change-propagation).
-            Err(error) if error.is_logs_bucket_denied() && Instant::now() < granted => {
+            Err(error) if calls::not_yet(METHODS, error.answer()).is_some_and(|limit| started.elapsed() < limit) => {
                 tokio::time::sleep(retry.pause(attempt)).await;
                 attempt += 1;
                 continue;

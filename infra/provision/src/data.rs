@@ -27,6 +27,14 @@ use crate::{
     resource::{Id, Kind},
 };
 
+/// The methods with which a removal counts and deletes what a business has.
+pub(crate) const METHODS: &[&str] = &[
+    "storage.objects.list",
+    "storage.objects.delete",
+    "pubsub.projects.subscriptions.get",
+    "pubsub.projects.subscriptions.pull",
+    "pubsub.projects.subscriptions.modifyAckDeadline",
+];
 /// Objects deleted at once.
 const DELETES: usize = 32;
 /// Limit of the messages that are read.

@@ -50,10 +50,10 @@ impl Pending<'_> {
         self.0.is_some()
     }
 
-    /// Whether something of this kind is created.
+    /// Whether something of this kind is created, or created again.
     pub(crate) fn creates(&self, kind: Kind) -> bool {
         // What is only verified and does not exist stops the plan by itself.
-        !self.is_plan() || self.count(kind) > 0
+        self.has(kind, |action| matches!(action, Action::Create | Action::Replace))
     }
 
     /// How many of this kind the plan creates.
@@ -63,7 +63,16 @@ impl Pending<'_> {
     }
 
     /// Whether something of this kind is changed.
-    pub(crate) fn touches(&self, kind: Kind) -> bool {
-        self.0.is_none_or(|changes| changes.iter().any(|change| change.id.kind == kind && change.action.is_change()))
+    pub(crate) fn changes(&self, kind: Kind) -> bool {
+        self.has(kind, |action| action.is_change() && !matches!(action, Action::Create | Action::Delete))
+    }
+
+    /// Whether something of this kind is deleted.
+    pub(crate) fn deletes(&self, kind: Kind) -> bool {
+        self.has(kind, |action| matches!(action, Action::Delete | Action::Replace))
+    }
+
+    fn has(&self, kind: Kind, is: impl Fn(&Action) -> bool) -> bool {
+        self.0.is_none_or(|changes| changes.iter().any(|change| change.id.kind == kind && is(&change.action)))
     }
 }

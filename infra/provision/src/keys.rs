@@ -34,6 +34,7 @@ mod ledger;
 mod secret;
 mod user;
 
+pub(crate) use iam::METHODS;
 use iam::{Account, Key, Made};
 use ledger::Ledger;
 pub(crate) use secret::account_of;

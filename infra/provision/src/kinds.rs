@@ -7,6 +7,7 @@ use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 
 use crate::{
+    calls::Methods,
     change::{Change, Difference, field_differences},
     environment::{Business, Environment, Manage, Managed},
     finding::{Finding, Pending},
@@ -18,6 +19,7 @@ mod alert;
 mod assigned;
 pub(crate) mod bucket;
 pub(crate) mod cluster;
+pub(crate) mod constraints;
 pub(crate) mod crypto_key;
 mod dashboard;
 mod mark;
@@ -89,18 +91,14 @@ pub(crate) struct Rules {
     pub(crate) started_operation: fn(&Id, &Value) -> Option<String>,
     /// How to find its operations; set when it takes only one operation at a time.
     pub(crate) exclusive_operations: Option<Operations>,
-    /// Whether an error passes by itself, because a new dependency is not known everywhere yet. It applies to a
-    /// creation, and to the write of a policy on a resource that this run created.
-    pub(crate) is_too_early: fn(&Error) -> bool,
-    /// Whether an error of any write passes by itself.
-    pub(crate) is_passing: fn(&Error) -> bool,
+    /// The methods that the requests above call: their permissions, passing errors and constraints are in the table
+    /// of calls.
+    pub(crate) methods: Methods,
     /// Adds to an error what an operator can do about it.
     pub(crate) explain: fn(Error) -> Error,
     /// How the removal of its environment treats it.
     pub(crate) removal: Removal,
-    /// Permissions on the project that creating, changing and deleting it need.
-    pub(crate) permissions: &'static [&'static str],
-    /// The predefined role that has them.
+    /// The predefined role that has the permissions of its methods.
     pub(crate) role: &'static str,
     /// Checks the quotas that it uses.
     pub(crate) quotas: Option<Check>,
@@ -348,10 +346,6 @@ fn delete(id: &Id, _: &Value) -> Vec<Request> {
 
 fn no_operation(_: &Id, _: &Value) -> Option<String> {
     None
-}
-
-fn no_error(_: &Error) -> bool {
-    false
 }
 
 fn unchanged_error(error: Error) -> Error {

@@ -6,6 +6,7 @@
 pub mod addition;
 pub mod apply;
 pub mod build;
+pub mod calls;
 mod change;
 pub mod cloud;
 pub mod data;
@@ -20,6 +21,7 @@ pub mod in_use;
 pub mod keys;
 pub mod kinds;
 pub mod kubeconfig;
+pub mod least_role;
 pub mod lock;
 pub mod locked;
 pub mod manifests;

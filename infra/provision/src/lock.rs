@@ -29,6 +29,8 @@ const RENEW_EVERY: Duration = Duration::from_secs(15);
 const POLL_EVERY: Duration = Duration::from_secs(2);
 /// A holder that could not renew stops this long before others may take over.
 const MARGIN: Duration = Duration::from_secs(15);
+/// The methods with which a lock is taken, read and released; the record of keys is kept with them too.
+pub(crate) const METHODS: &[&str] = &["storage.objects.insert", "storage.objects.get", "storage.objects.delete"];
 /// Writes that may be refused although there is no lock: each time somebody may have released it in between.
 const MAX_REFUSALS: u32 = 5;
 

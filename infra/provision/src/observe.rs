@@ -85,6 +85,9 @@ fn fields(resource: &Resource) -> &Value {
     }
 }
 
+/// Reads the number of a project.
+pub(crate) const NUMBER_METHOD: &str = "storage.projects.serviceAccount.get";
+
 /// The resources with the number of the project and the accounts of its nodes in the place of their stand-ins.
 pub fn resolved(resources: &[Resource], observed: &Observation) -> Vec<Resource> {
     let mut resources = resources.to_vec();

@@ -26,6 +26,37 @@ mod shared_network;
 
 use permissions::{act_as_nodes, missing, needed, on_bucket, roles};
 
+/// The methods of every check.
+pub(crate) const METHODS: &[&str] = &[
+    "cloudresourcemanager.projects.testIamPermissions",
+    "storage.buckets.testIamPermissions",
+    "iam.projects.serviceAccounts.testIamPermissions",
+    "serviceusage.services.list",
+    "cloudbilling.projects.getBillingInfo",
+    "orgpolicy.projects.policies.getEffectivePolicy",
+];
+/// The methods of checks before a cluster is created.
+pub(crate) const CLUSTER_METHODS: &[&str] = &[
+    "compute.projects.get",
+    "compute.projects.getXpnHost",
+    "compute.regions.get",
+    "compute.networks.get",
+    "compute.subnetworks.get",
+    "compute.subnetworks.getIamPolicy",
+];
+/// The methods of checks of keys, beside those of the kind.
+pub(crate) const KEY_METHODS: &[&str] = &[
+    "cloudkms.projects.locations.keyRings.getIamPolicy",
+    "cloudkms.projects.locations.keyRings.cryptoKeys.testIamPermissions",
+];
+/// The methods that find out which roles others have on something.
+pub(crate) const GRANTS_METHODS: &[&str] = &[
+    "cloudresourcemanager.projects.getAncestry",
+    "cloudresourcemanager.projects.getIamPolicy",
+    "cloudresourcemanager.folders.getIamPolicy",
+    "cloudresourcemanager.organizations.getIamPolicy",
+];
+
 /// Checks everything that a plan needs, or all that any plan could need. Writes nothing.
 pub async fn check(environment: &Environment, cloud: &Cloud, plan: Option<&Plan>) -> Vec<Finding> {
     let pending = Pending(plan.map(|plan| plan.changes.as_slice()));
@@ -98,7 +129,14 @@ async fn project(environment: &Environment, client: &Client, pending: &Pending<'
             vec![Finding::bad("permissions", "cannot be checked: Resource Manager is not enabled", fix).optional()]
         }
         Err(error) => {
-            vec![Finding::bad("project", error.to_string(), "check `project` in the environment file")]
+            let fix = match error.reason.as_deref() {
+                Some("USER_PROJECT_DENIED") => format!(
+                    "check `project` in the environment file; calls count in it, for which you need: gcloud projects \
+                     add-iam-policy-binding {project} --member YOU --role roles/serviceusage.serviceUsageConsumer"
+                ),
+                _ => "check `project` in the environment file".to_owned(),
+            };
+            vec![Finding::bad("project", error.to_string(), fix)]
         }
         Ok(answer) => {
             let lacking = missing(&permissions, &answer);

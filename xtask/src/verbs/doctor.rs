@@ -4,7 +4,13 @@ use std::path::Path;
 
 use cli::{error::Failure, output::Output};
 use contract::exit;
-use provision::{Cloud, Environment, environment::CloudKind, finding::Finding, preflight, presence};
+use provision::{
+    Cloud, Environment,
+    environment::CloudKind,
+    finding::Finding,
+    least_role::{self, Least},
+    preflight, presence,
+};
 
 use crate::{context, globals::Globals, setup};
 
@@ -16,14 +22,27 @@ const KUBECTL_PLUGIN: &str = "gke-gcloud-auth-plugin";
 
 /// Arguments of `doctor`.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {}
+pub(crate) struct Args {
+    /// Only print the least custom role that the verbs need for this environment, and the commands that grant it
+    #[arg(long)]
+    roles: bool,
+}
 
 /// Checks the environment, prints every finding, and fails when something that is needed is missing or wrong.
 ///
 /// # Errors
 /// When the environment file cannot be read, or something needed is not fine.
-pub(crate) async fn run(globals: &Globals, _: &Args, output: &Output) -> anyhow::Result<u8> {
+pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
     let environment = context::load(globals)?;
+    if args.roles {
+        let least = least_role::least(&environment, globals.impersonated());
+        if output.json {
+            output.document(&least)?;
+        } else {
+            output.line(roles(&least))?;
+        }
+        return Ok(exit::DONE);
+    }
     let paths = contract::config::variables().remove("PATH").unwrap_or_default();
     let mut findings: Vec<Finding> = TOOLS.iter().map(|tool| look_for(tool, &paths)).collect();
     findings.extend(login(&environment, globals));
@@ -72,6 +91,17 @@ pub(crate) async fn run(globals: &Globals, _: &Args, output: &Output) -> anyhow:
         .why(bad.join(", "))
         .next("do what is said above of each")
         .into())
+}
+
+/// Each role as the file that `gcloud iam roles create --file` reads, below the commands that create and grant it.
+fn roles(Least { roles, others }: &Least) -> String {
+    let parts = roles.iter().map(|role| {
+        let commands: String = role.commands.iter().map(|command| format!("#   {command}\n")).collect();
+        format!("# {}: save this as {}.yaml, then\n{commands}{}", role.description, role.id, role.yaml())
+    });
+    let others: String = others.iter().map(|other| format!("# {other}\n")).collect();
+    let parts = parts.chain((!others.is_empty()).then_some(others));
+    parts.collect::<Vec<String>>().join("---\n").trim_end().to_owned()
 }
 
 /// Finds a program in these folders, written as in `PATH`.

@@ -12,6 +12,19 @@ use crate::{
 const ZONES: i64 = 3;
 
 impl Container {
+    /// Refuses nodes that run as an account which the caller may not use.
+    pub(super) fn need_act_as(&self, caller: &Principal, email: &str) -> Result<()> {
+        let name = format!("projects/{}/serviceAccounts/{email}", self.identity.project());
+        let account = Target::resource(name, "iam.googleapis.com/ServiceAccount", "iam.googleapis.com");
+        if self.identity.allowed(caller, "iam.serviceAccounts.actAs", &account) {
+            return Ok(());
+        }
+        Err(Error::invalid(format!(
+            "The user does not have access to service account \"{email}\". Ask a project owner to grant you the \
+             iam.serviceAccountUser role on the service account."
+        )))
+    }
+
     /// Refuses node pools whose nodes cannot be created, in Kubernetes Engine's words.
     ///
     /// # Errors
@@ -40,14 +53,7 @@ impl Container {
                     "failed to check status for {email}; Verify if principal exists and is valid"
                 )));
             }
-            let name = format!("projects/{project}/serviceAccounts/{email}");
-            let account = Target::resource(name, "iam.googleapis.com/ServiceAccount", "iam.googleapis.com");
-            if !self.identity.allowed(caller, "iam.serviceAccounts.actAs", &account) {
-                return Err(Error::invalid(format!(
-                    "The user does not have access to service account \"{email}\". Ask a project owner to grant you the \
-                     iam.serviceAccountUser role on the service account."
-                )));
-            }
+            self.need_act_as(caller, email)?;
         }
         for (metric, limit) in self.identity.quotas() {
             let used: i64 = state.clusters.values().map(|other| needed(other, &pools_of(other), metric)).sum();

@@ -45,6 +45,9 @@ impl Container {
             }
             ("POST", [], None) => {
                 let desired: Create = call.json()?;
+                if let Some(email) = desired.node_pool["config"]["serviceAccount"].as_str() {
+                    self.need_act_as(caller, email)?;
+                }
                 self.change(caller, ("CREATE_NODE_POOL", location, name), base, |cluster| {
                     let made = shape::pool(&desired.node_pool, location)?;
                     let pools = pools_of(cluster)?;

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     clock::Clock,
     faults::Faults,
-    identity::{lags::Lags, neighbour::Neighbour},
+    identity::{asked::Asked, lags::Lags, neighbour::Neighbour},
     storage::WriteRates,
 };
 
@@ -64,6 +64,8 @@ pub struct Options {
     pub write_rates: Option<WriteRates>,
     /// What goes wrong.
     pub faults: Faults,
+    /// Which permissions are asked for.
+    pub asked: Asked,
 }
 
 /// Fixed ports; 0 picks a free one.
@@ -112,6 +114,7 @@ impl Options {
             lags: Lags::default(),
             write_rates: None,
             faults: Faults::default(),
+            asked: Asked::default(),
         }
     }
 }

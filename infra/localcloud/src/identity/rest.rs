@@ -63,16 +63,12 @@ impl Server {
         }
         let counted_in = call.headers.get("x-goog-user-project").and_then(|project| project.to_str().ok());
         if let Some(other) = counted_in.filter(|project| !self.identity.is_project(project)) {
-            return Err(Error::forbidden(format!(
-                "Caller does not have required permission to use project {other}. Grant the caller the \
-                 roles/serviceusage.serviceUsageConsumer role, or a custom role with the serviceusage.services.use \
-                 permission."
-            ))
-            .with_info(
-                "USER_PROJECT_DENIED",
-                "googleapis.com",
-                vec![("consumer".to_owned(), format!("projects/{other}"))],
-            ));
+            return Err(denied_quota_project(other));
+        }
+        // cloud.google.com/apis/docs/system-parameters: who names a project to count in may use services there.
+        if counted_in.is_some() && !self.identity.allowed(&caller, "serviceusage.services.use", &self.project_target())
+        {
+            return Err(denied_quota_project(self.identity.project()));
         }
         match path.as_slice() {
             ["v1", "projects", _, "serviceAccounts", ..] if is_credentials(&call) => {
@@ -186,6 +182,15 @@ pub fn no_route(call: &Call) -> Error {
         call.segments.join("/"),
         call.verb.as_ref().map(|verb| format!(":{verb}")).unwrap_or_default()
     ))
+}
+
+fn denied_quota_project(project: &str) -> Error {
+    let consumer = vec![("consumer".to_owned(), format!("projects/{project}"))];
+    Error::forbidden(format!(
+        "Caller does not have required permission to use project {project}. Grant the caller the \
+         roles/serviceusage.serviceUsageConsumer role, or a custom role with the serviceusage.services.use permission."
+    ))
+    .with_info("USER_PROJECT_DENIED", "googleapis.com", consumer)
 }
 
 /// Refuses a user's call without a quota project: these APIs do not count a call in the project that it is about

@@ -13,8 +13,8 @@ pub type GoogleUser = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 /// Whether the principal of a Google access token has a permission in the project, such as `container.jobs.list`.
 pub type GoogleAllows = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
 
-/// What only `roles/container.admin` and its likes contain: to grant more than one has.
-const ADMIN: &str = "container.clusterRoles.escalate";
+/// What only `roles/container.admin` and its likes contain together: to grant more than one has, and to change nodes.
+const ADMIN: [&str; 2] = ["container.clusterRoles.escalate", "container.nodes.update"];
 
 /// An authenticated user.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,7 +103,7 @@ impl Tokens {
         Some(User {
             name: email.unwrap_or(&principal).to_owned(),
             groups: vec!["system:authenticated".to_owned()],
-            admin: (self.allows)(token, ADMIN),
+            admin: ADMIN.iter().all(|permission| (self.allows)(token, permission)),
             google: Some(token.to_owned()),
         })
     }
@@ -123,7 +123,17 @@ impl Tokens {
             (_, "deletecollection") => "delete",
             (_, verb) => verb,
         };
-        user.google.as_ref().is_some_and(|token| (self.allows)(token, &format!("container.{name}.{verb}")))
+        let needed = format!("container.{name}.{verb}");
+        // Of the rules and bindings that one writes one has everything oneself, or the right to hand out more
+        // (kubernetes.io/docs/reference/access-authn-authz/rbac/#privilege-escalation-prevention-and-bootstrapping).
+        let hands_out =
+            (kind.group == "rbac.authorization.k8s.io" && ["create", "update"].contains(&verb)).then(|| {
+                name.strip_suffix("Bindings").map_or_else(|| format!("{name}.escalate"), |role| format!("{role}s.bind"))
+            });
+        let needed = [Some(needed), hands_out.map(|more| format!("container.{more}"))];
+        user.google
+            .as_ref()
+            .is_some_and(|token| needed.iter().flatten().all(|permission| (self.allows)(token, permission)))
     }
 }
 

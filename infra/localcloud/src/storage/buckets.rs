@@ -219,7 +219,7 @@ impl Storage {
         let topic = desired.topic_name().to_owned();
         let agent = self.identity.storage_agent();
         let target = crate::identity::Target::resource(&topic, "pubsub.googleapis.com/Topic", "pubsub.googleapis.com");
-        let known = self.pubsub.get_topic(&self.identity.operator(), &topic).is_ok();
+        let known = self.pubsub.has_topic(&topic);
         if !known || !self.identity.allowed(&agent, "pubsub.topics.publish", &target) {
             return Err(Error::forbidden(format!(
                 "The service account '{agent}' does not have permission to publish messages to to the Cloud Pub/Sub \

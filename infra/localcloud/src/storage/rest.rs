@@ -22,6 +22,7 @@ use crate::{
         grpc, page,
     },
     identity::{
+        Target,
         policy::Policy,
         principal::Principal,
         rest::{no_route, policy_json, requested_version},
@@ -63,6 +64,12 @@ impl Storage {
     fn json_api(&self, call: &Call, caller: &Principal, path: &[&str]) -> Result<Response> {
         match (&call.method, path) {
             (&Method::GET, ["projects", project, "serviceAccount"]) if *project == self.identity.project() => {
+                // cloud.google.com/storage/docs/getting-service-agent.
+                if !self.identity.allowed(caller, "resourcemanager.projects.get", &Target::project(project)) {
+                    return Err(Error::forbidden(format!(
+                        "{caller} does not have resourcemanager.projects.get access to the Google Cloud project."
+                    )));
+                }
                 Ok(ok(&json!({
                     "kind": "storage#serviceAccount",
                     "email_address": self.identity.storage_agent().to_string(),

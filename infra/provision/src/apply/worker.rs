@@ -7,6 +7,7 @@ use tokio::{sync::Semaphore, time::Instant};
 
 use super::{Event, Progress};
 use crate::{
+    calls,
     google::{Client, Error, Method, Request},
     kinds::{Creation, Owner, Phase},
     operation::Operation,
@@ -17,10 +18,6 @@ use crate::{
 
 /// Changes in flight at once: fifty businesses are some hundred, and IAM takes ten writes a second on average.
 const AT_ONCE: usize = 64;
-/// Time within which a new resource becomes visible everywhere.
-const SETTLE_LIMIT: Duration = Duration::from_secs(180);
-/// How long a service that was just enabled may be refused.
-const SERVICE_LIMIT: Duration = Duration::from_secs(600);
 /// How long others may be at work on a cluster before it is our turn.
 const CLUSTER_LIMIT: Duration = Duration::from_secs(3600);
 
@@ -127,7 +124,8 @@ impl<'a> Worker<'a> {
             .collect();
         let Some(create) = rules.create else { return Ok(()) };
         let request = create(&Creation { id, fields, project: &self.plan.project, parts: &parts });
-        match self.patiently(SETTLE_LIMIT, rules.is_too_early, || self.post(id, fields, &request)).await {
+        let not_yet = |error: &Error| calls::not_yet(rules.methods.create, error.answer());
+        match self.patiently(not_yet, || self.post(id, fields, &request)).await {
             Ok(_) => {
                 self.remember(id);
                 Ok(())
@@ -168,9 +166,9 @@ impl<'a> Worker<'a> {
     /// Changes a resource to the desired fields, if it is ours. With `patient`, reads may not show it yet.
     async fn read_and_update(&self, id: &Id, fields: &Value, patient: bool) -> Result<(), Error> {
         let rules = id.rules();
-        let lagging = |error: &Error| patient && (error.is_not_found() || error.may_not_exist());
+        let lagging = |error: &Error| unseen(error).filter(|_| patient);
         let request = id.read(fields);
-        let mut live = self.patiently(SETTLE_LIMIT, lagging, || self.client.read(&request)).await?;
+        let mut live = self.patiently(lagging, || self.client.read(&request)).await?;
         if (rules.phase)(id, &live) == Phase::Creating {
             self.await_operations(id).await?;
             live = self.client.send(&request).await?;
@@ -235,7 +233,7 @@ impl<'a> Worker<'a> {
 
     /// Waits until a change can be read.
     async fn await_change(&self, id: &Id, fields: &Value) -> Result<(), Error> {
-        let deadline = Instant::now() + SERVICE_LIMIT;
+        let deadline = Instant::now() + calls::lasts("service-disabled");
         for attempt in 1.. {
             let rules = id.rules();
             let live = (rules.view)(fields, self.client.send(&id.read(fields)).await?).unwrap_or_default();
@@ -279,9 +277,7 @@ impl<'a> Worker<'a> {
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let error = match self
-                .patiently(SERVICE_LIMIT, |error| self.is_new_service(id, error), || self.client.send(request))
-                .await
+            let error = match self.patiently(|error| self.is_new_service(id, error), || self.client.send(request)).await
             {
                 Ok(answer) => {
                     let ended = match Operation::of(id, &answer) {
@@ -290,7 +286,7 @@ impl<'a> Worker<'a> {
                     };
                     match ended {
                         // An operation can end with such an error too: its request is sent again.
-                        Err(error) if self.is_new_service(id, &error) && Instant::now() < deadline => {
+                        Err(error) if self.is_new_service(id, &error).is_some() && Instant::now() < deadline => {
                             tokio::time::sleep(self.client.retry().pause(attempt)).await;
                             continue;
                         }
@@ -328,13 +324,15 @@ impl<'a> Worker<'a> {
         live.is_ok_and(|live| id.is_deleted(&live))
     }
 
-    /// An error of a service that this run, or one before it, enabled and that does not know it everywhere yet; of
-    /// others being switched while we want to; or of a key that this run granted.
-    fn is_new_service(&self, id: &Id, error: &Error) -> bool {
+    /// How long to wait out an error of a service that this run, or one before it, enabled and that does not know it
+    /// everywhere yet; of others being switched while we want to; or of a key that this run granted.
+    fn is_new_service(&self, id: &Id, error: &Error) -> Option<Duration> {
         let enables = self.plan.changes.iter().any(|change| change.id.rules().is_first);
-        (error.is_service_disabled() && enables)
-            || (id.rules().is_passing)(error)
-            || (error.is_key_denied() && self.granted_before(id))
+        match error {
+            error if error.is_service_disabled() && enables => Some(calls::lasts("service-disabled")),
+            error if error.is_key_denied() && self.granted_before(id) => Some(calls::lasts("key-denied")),
+            error => calls::passing(id.rules().methods.update, error.answer()),
+        }
     }
 
     /// Whether this run granted something that this resource waits for.
@@ -348,19 +346,24 @@ impl<'a> Worker<'a> {
     async fn edit_policy(&self, change: &Change, edit: impl Fn(&Value) -> policy::Edit) -> Result<(), Error> {
         let id = &change.id;
         let fresh = self.was_made(&id.target());
-        let lagging = |error: &Error| fresh && (error.is_not_found() || error.may_not_exist());
+        let lagging = |error: &Error| unseen(error).filter(|_| fresh);
         let after = change.resource.iter().flat_map(|resource| &resource.after);
         let mut after = after.filter(|before| **before != id.target() && !before.rules().is_first);
         let is_new = after.any(|before| self.was_made(before));
-        let deadline = Instant::now() + SETTLE_LIMIT;
+        // The pool of Kubernetes accounts comes with a cluster of this run, or never.
+        let not_yet = |error: &Error| {
+            let limit = calls::not_yet(id.rules().methods.update, error.answer());
+            limit.filter(|_| is_new || !error.is_pool_missing())
+        };
+        let started = Instant::now();
         let mut policy = change.live.clone();
         for attempt in 1.. {
             let current = match policy.take() {
                 Some(policy) => policy,
                 None => {
                     let read = id.read(&Value::Null);
-                    let expected = |error: &Error| lagging(error) || self.is_new_service(id, error);
-                    self.patiently(SETTLE_LIMIT, expected, || self.client.send(&read)).await?
+                    let expected = |error: &Error| lagging(error).or_else(|| self.is_new_service(id, error));
+                    self.patiently(expected, || self.client.send(&read)).await?
                 }
             };
             let edit = edit(&current);
@@ -379,12 +382,12 @@ impl<'a> Worker<'a> {
                 // Others look after it and may have granted it elsewhere; what needs it reports that it is missing.
                 Err(error) if error.is_forbidden() && (id.rules().denied)("").is_none() => return Ok(()),
                 Err(error)
-                    if (error.is_policy_conflict()
-                        || error.is_unknown_principal()
-                        || error.is_unknown_role()
-                        || (is_new && (id.rules().is_too_early)(&error))
-                        || lagging(&error))
-                        && Instant::now() < deadline =>
+                    if Some(&error)
+                        .filter(|error| error.is_policy_conflict())
+                        .map(|_| calls::lasts("unseen"))
+                        .or_else(|| not_yet(&error))
+                        .or_else(|| lagging(&error))
+                        .is_some_and(|limit| started.elapsed() < limit) =>
                 {
                     tracing::debug!(attempt, "{error}; reading again");
                     tokio::time::sleep(self.client.retry().pause(attempt)).await;
@@ -395,18 +398,17 @@ impl<'a> Worker<'a> {
         Ok(())
     }
 
-    /// Sends again while `expected` says that the error is one of something brand-new, within `limit`.
+    /// Sends again as long as `expected` gives the error, which is one of something brand-new.
     async fn patiently<F: Future<Output = Result<Value, Error>>>(
         &self,
-        limit: Duration,
-        expected: impl Fn(&Error) -> bool,
+        expected: impl Fn(&Error) -> Option<Duration>,
         send: impl Fn() -> F,
     ) -> Result<Value, Error> {
-        let deadline = Instant::now() + limit;
+        let started = Instant::now();
         let mut attempt = 1;
         loop {
             match send().await {
-                Err(error) if expected(&error) && Instant::now() < deadline => {
+                Err(error) if expected(&error).is_some_and(|limit| started.elapsed() < limit) => {
                     tokio::time::sleep(self.client.retry().pause(attempt)).await;
                     attempt += 1;
                 }
@@ -424,4 +426,10 @@ impl<'a> Worker<'a> {
     fn was_made(&self, id: &Id) -> bool {
         self.made.lock().is_ok_and(|made| made.contains(id))
     }
+}
+
+/// How long a resource that was just made may be unseen.
+fn unseen(error: &Error) -> Option<Duration> {
+    let name = if error.is_not_found() { "unseen" } else { "hidden" };
+    calls::is(name, error.answer()).then(|| calls::lasts(name))
 }

@@ -4,6 +4,8 @@ use std::fmt;
 
 use serde_json::Value;
 
+use crate::calls::{self, Answer};
+
 /// How the message of an operation that failed begins.
 pub(crate) const OPERATION_FAILED: &str = "the operation failed: ";
 
@@ -81,7 +83,7 @@ impl Error {
 
     /// A 403 with which IAM also answers for what does not exist.
     pub fn may_not_exist(&self) -> bool {
-        self.code == 403 && self.message.contains("it may not exist")
+        calls::is("hidden", self.answer())
     }
 
     /// Something of that name exists.
@@ -119,23 +121,26 @@ impl Error {
         self.is_policy_conflict() || (self.code == 400 && self.message.contains("fingerprint"))
     }
 
+    /// The error as the table of calls knows it.
+    pub(crate) fn answer(&self) -> Answer<'_> {
+        Answer { code: self.code, reason: self.reason.as_deref(), message: &self.message }
+    }
+
     /// A principal that a policy or a cluster names is not known (yet).
     pub fn is_unknown_principal(&self) -> bool {
-        let said = ["does not exist", "Invalid service account", "Verify if principal exists"];
-        self.code == 400 && said.iter().any(|text| self.message.contains(text))
+        calls::is("unknown-principal", self.answer())
     }
 
     /// The network does not exist (yet): a project gets its `default` one a moment after Compute Engine is enabled,
     /// unless the organisation forbids it.
     pub fn is_network_missing(&self) -> bool {
-        self.code == 400 && self.message.contains("has no network named")
+        calls::is("network-missing", self.answer())
     }
 
-    /// A service agent may not use a key (yet), in the words of Cloud Storage (googleapis/nodejs-storage #1254), of
-    /// Pub/Sub, and of Key Management, which others repeat (terraform-provider-google #5103).
+    /// A service agent may not use a key (yet), in the words of Cloud Storage, of Pub/Sub, and of Key Management, which
+    /// others repeat.
     pub fn is_key_denied(&self) -> bool {
-        let said = ["Cloud KMS", "cloudkms.cryptoKeyVersions.useTo"];
-        matches!(self.code, 400 | 403 | 500) && said.iter().any(|text| self.message.contains(text))
+        calls::is("key-denied", self.answer())
     }
 
     /// A Shared VPC lacks something: its host project is not attached, a service agent has no role there, or the
@@ -154,31 +159,12 @@ impl Error {
 
     /// The account of a build may not read the bucket of its logs (yet).
     pub fn is_logs_bucket_denied(&self) -> bool {
-        self.code == 400 && self.message.contains("does not have access to logs bucket")
-    }
-
-    /// A role that a policy names is not known (yet).
-    pub fn is_unknown_role(&self) -> bool {
-        self.code == 400 && self.message.contains("Role") && self.message.contains("not supported")
+        calls::is("logs-bucket-denied", self.answer())
     }
 
     /// The service is not enabled in the project, or not yet everywhere.
     pub fn is_service_disabled(&self) -> bool {
-        self.code == 403 && matches!(self.reason.as_deref(), Some("SERVICE_DISABLED" | "accessNotConfigured"))
-    }
-
-    /// Other services of the project are being switched at this moment: said of the request, or of its operation by a
-    /// number.
-    pub fn is_service_switching(&self) -> bool {
-        (matches!(self.code, 400 | 412)
-            && (self.message.contains("Another activation or deactivation is in progress")
-                || self.message.contains("Precondition check failed")))
-            || (self.is_of_operation() && self.message.contains("160009"))
-    }
-
-    /// An operation ended with it, after its request had been taken.
-    fn is_of_operation(&self) -> bool {
-        self.code == 500 && self.message.starts_with(OPERATION_FAILED)
+        calls::is("service-disabled", self.answer())
     }
 
     /// A custom role has the id and was deleted so long ago that it cannot come back, but not long enough for another
@@ -190,7 +176,7 @@ impl Error {
 
     /// The project's Workload Identity pool is not there (yet): it comes with the first cluster that uses it.
     pub fn is_pool_missing(&self) -> bool {
-        self.code == 400 && self.message.contains("Identity Pool does not exist")
+        calls::is("pool-missing", self.answer())
     }
 
     /// The operation on a cluster that has to end first: Kubernetes Engine refuses a second one and names the first.

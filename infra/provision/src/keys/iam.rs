@@ -1,19 +1,25 @@
 //! Keys as IAM has them.
 
-use std::time::Duration;
-
 use anyhow::{Context as _, bail};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::{
+    calls,
     failure::Failure,
     google::{self, Client, Method, Request, escape},
 };
 
-/// How long a key that was just made may be unknown.
-const KNOWN_LIMIT: Duration = Duration::from_secs(240);
+/// Reads one key.
+const GET: &str = "iam.projects.serviceAccounts.keys.get";
+/// The methods of keys.
+pub(crate) const METHODS: &[&str] = &[
+    GET,
+    "iam.projects.serviceAccounts.keys.list",
+    "iam.projects.serviceAccounts.keys.create",
+    "iam.projects.serviceAccounts.keys.delete",
+];
 
 /// A key that IAM knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,10 +92,10 @@ impl Account<'_> {
     /// Waits until IAM shows a key that it just made: before that, who signs in with it may be refused.
     async fn known(&self, id: &str) -> anyhow::Result<()> {
         let request = Request::get(google::Api::Iam, format!("{}/{}", self.path(), escape(id)));
-        let deadline = Instant::now() + KNOWN_LIMIT;
+        let started = Instant::now();
         for attempt in 1.. {
             match self.client.send(&request).await {
-                Err(error) if (error.is_not_found() || error.is_forbidden()) && Instant::now() < deadline => {
+                Err(error) if calls::not_yet(&[GET], error.answer()).is_some_and(|limit| started.elapsed() < limit) => {
                     tokio::time::sleep(self.client.retry().pause(attempt)).await;
                 }
                 // A caller that may create keys but not list them continues.

@@ -42,11 +42,14 @@ pub(crate) const RULES: Rules = Rules {
     undelete: None,
     started_operation: no_operation,
     exclusive_operations: None,
-    is_too_early: no_error,
-    is_passing: no_error,
+    methods: Methods {
+        read: &["monitoring.projects.alertPolicies.list"],
+        create: &["monitoring.projects.alertPolicies.create"],
+        update: &["monitoring.projects.alertPolicies.patch"],
+        delete: &["monitoring.projects.alertPolicies.delete"],
+    },
     explain: unchanged_error,
     removal: Removal::Deleted,
-    permissions: &["monitoring.alertPolicies.create"],
     role: "roles/monitoring.alertPolicyEditor",
     quotas: None,
 };

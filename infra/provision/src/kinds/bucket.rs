@@ -44,11 +44,14 @@ pub(crate) const RULES: Rules = Rules {
     undelete: None,
     started_operation: no_operation,
     exclusive_operations: None,
-    is_too_early: Error::is_key_denied,
-    is_passing: no_error,
+    methods: Methods {
+        read: &["storage.buckets.get"],
+        create: &["storage.buckets.insert"],
+        update: &["storage.buckets.patch"],
+        delete: &["storage.buckets.delete"],
+    },
     explain: crypto_key::explain,
     removal: Removal::WithData("data stays unless asked for"),
-    permissions: &["storage.buckets.create"],
     role: "roles/storage.admin",
     quotas: None,
 };

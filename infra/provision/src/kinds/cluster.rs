@@ -56,18 +56,27 @@ pub(crate) const RULES: Rules = Rules {
     undelete: None,
     started_operation: operation,
     exclusive_operations: Some(OPERATIONS),
-    is_too_early: |error| error.is_unknown_principal() || error.is_network_missing() || error.is_key_denied(),
-    is_passing: no_error,
+    methods: Methods {
+        read: &["container.projects.locations.clusters.get", "container.projects.locations.clusters.list"],
+        create: &["container.projects.locations.clusters.create", GET_OPERATION, LIST_OPERATIONS],
+        update: &[
+            "container.projects.locations.clusters.update",
+            "container.projects.locations.clusters.setResourceLabels",
+            GET_OPERATION,
+            LIST_OPERATIONS,
+        ],
+        delete: &["container.projects.locations.clusters.delete", GET_OPERATION, LIST_OPERATIONS],
+    },
     explain,
     removal: Removal::Deleted,
-    permissions: PERMISSIONS,
     role: "roles/container.admin",
     quotas: Some(|environment, client, pending| Box::pin(quotas::quotas(environment, client, pending))),
 };
 
-/// Permissions for clusters and their node pools.
-pub(super) const PERMISSIONS: &[&str] =
-    &["container.clusters.create", "container.clusters.delete", "container.clusters.update"];
+/// Reads an operation.
+pub(super) const GET_OPERATION: &str = "container.projects.locations.operations.get";
+/// Lists operations.
+pub(super) const LIST_OPERATIONS: &str = "container.projects.locations.operations.list";
 
 /// Operations on a cluster or its node pools, of which it takes one at a time.
 pub(super) const OPERATIONS: Operations = Operations {

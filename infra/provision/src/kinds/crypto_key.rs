@@ -20,25 +20,39 @@ pub(crate) const ENCRYPTER: &str = "roles/cloudkms.cryptoKeyEncrypterDecrypter";
 pub(crate) struct Class {
     /// Its name under `[security.kms_keys]`.
     pub(crate) name: &'static str,
+    /// The service that they are of.
+    pub(crate) service: &'static str,
     /// The service agent that encrypts, by the domain of its email.
     pub(crate) agent: &'static str,
     /// Who creates the resources.
     managed: fn(&Manage) -> Managed,
 }
 
+impl Class {
+    /// Whether we create its resources.
+    pub(crate) fn is_ours(&self, environment: &Environment) -> bool {
+        (self.managed)(&environment.manage) == Managed::Create
+    }
+}
+
 pub(crate) const CLASSES: [Class; 5] = [
-    Class { name: "bucket", agent: "gs-project-accounts", managed: |manage| manage.bucket },
-    Class { name: "pubsub", agent: "gcp-sa-pubsub", managed: |manage| manage.pubsub },
-    Class { name: "cluster", agent: "container-engine-robot", managed: |manage| manage.cluster },
-    Class { name: "disks", agent: "compute-system", managed: |manage| manage.cluster },
-    Class { name: "registry", agent: "gcp-sa-artifactregistry", managed: |manage| manage.registry },
+    Class { name: "bucket", service: "storage", agent: "gs-project-accounts", managed: |manage| manage.bucket },
+    Class { name: "pubsub", service: "pubsub", agent: "gcp-sa-pubsub", managed: |manage| manage.pubsub },
+    Class { name: "cluster", service: "container", agent: "container-engine-robot", managed: |manage| manage.cluster },
+    Class { name: "disks", service: "compute", agent: "compute-system", managed: |manage| manage.cluster },
+    Class {
+        name: "registry",
+        service: "artifactregistry",
+        agent: "gcp-sa-artifactregistry",
+        managed: |manage| manage.registry,
+    },
 ];
 
 /// The keys that we encrypt with: each class with its key.
 pub(crate) fn used(environment: &Environment) -> impl Iterator<Item = (&'static Class, &str)> {
     CLASSES.iter().filter_map(|class| {
         let key = environment.security.kms_keys.get(class.name)?;
-        ((class.managed)(&environment.manage) == Managed::Create).then_some((class, key.as_str()))
+        class.is_ours(environment).then_some((class, key.as_str()))
     })
 }
 

@@ -54,11 +54,14 @@ pub(crate) const RULES: Rules = Rules {
     undelete: None,
     started_operation: no_operation,
     exclusive_operations: None,
-    is_too_early: no_error,
-    is_passing: no_error,
+    methods: Methods {
+        read: &["monitoring.projects.dashboards.get", "monitoring.projects.dashboards.list"],
+        create: &["monitoring.projects.dashboards.create"],
+        update: &["monitoring.projects.dashboards.patch"],
+        delete: &["monitoring.projects.dashboards.delete"],
+    },
     explain: unchanged_error,
     removal: Removal::Deleted,
-    permissions: &["monitoring.dashboards.create"],
     role: "roles/monitoring.dashboardEditor",
     quotas: None,
 };

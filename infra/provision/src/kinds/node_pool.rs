@@ -44,11 +44,27 @@ pub(crate) const RULES: Rules = Rules {
     undelete: None,
     started_operation: cluster::operation,
     exclusive_operations: Some(cluster::OPERATIONS),
-    is_too_early: |error| error.is_unknown_principal() || error.is_key_denied(),
-    is_passing: no_error,
+    methods: Methods {
+        read: &["container.projects.locations.clusters.nodePools.get"],
+        create: &[
+            "container.projects.locations.clusters.nodePools.create",
+            cluster::GET_OPERATION,
+            cluster::LIST_OPERATIONS,
+        ],
+        update: &[
+            "container.projects.locations.clusters.nodePools.update",
+            "container.projects.locations.clusters.nodePools.setAutoscaling",
+            cluster::GET_OPERATION,
+            cluster::LIST_OPERATIONS,
+        ],
+        delete: &[
+            "container.projects.locations.clusters.nodePools.delete",
+            cluster::GET_OPERATION,
+            cluster::LIST_OPERATIONS,
+        ],
+    },
     explain: crypto_key::explain,
     removal: Removal::Deleted,
-    permissions: cluster::PERMISSIONS,
     role: "roles/container.admin",
     quotas: None,
 };

@@ -36,12 +36,14 @@ pub(crate) const RULES: Rules = Rules {
     undelete: None,
     started_operation: no_operation,
     exclusive_operations: None,
-    // A topic that was created a moment ago, or the grant of the notifier, may not be known everywhere yet.
-    is_too_early: |error| error.is_not_found() || error.is_forbidden(),
-    is_passing: no_error,
+    methods: Methods {
+        read: &["storage.notifications.list"],
+        create: &["storage.notifications.insert"],
+        update: &["storage.notifications.insert", "storage.notifications.delete"],
+        delete: &["storage.notifications.delete"],
+    },
     explain: unchanged_error,
     removal: Removal::Deleted,
-    permissions: &[],
     role: "roles/storage.admin",
     quotas: None,
 };

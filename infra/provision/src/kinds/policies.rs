@@ -16,17 +16,31 @@ pub(super) const BUCKET: Rules = Rules {
     update: |id, policy, _, _| {
         vec![Request::new(Api::Storage, Method::Put, format!("{}/iam", bucket::path(id))).body(policy.clone())]
     },
-    ..policy(Api::Storage, "bucket", Kind::Bucket, &["storage.buckets.setIamPolicy"], "roles/storage.admin")
+    ..policy(
+        Api::Storage,
+        "bucket",
+        Kind::Bucket,
+        &["storage.buckets.getIamPolicy"],
+        &["storage.buckets.setIamPolicy"],
+        "roles/storage.admin",
+    )
 };
 
-pub(super) const TOPIC: Rules =
-    policy(Api::Pubsub, "topic", Kind::Topic, &["pubsub.topics.setIamPolicy"], "roles/pubsub.admin");
+pub(super) const TOPIC: Rules = policy(
+    Api::Pubsub,
+    "topic",
+    Kind::Topic,
+    &["pubsub.projects.topics.getIamPolicy"],
+    &["pubsub.projects.topics.setIamPolicy"],
+    "roles/pubsub.admin",
+);
 
 pub(super) const SUBSCRIPTION: Rules = policy(
     Api::Pubsub,
     "subscription",
     Kind::Subscription,
-    &["pubsub.subscriptions.setIamPolicy"],
+    &["pubsub.projects.subscriptions.getIamPolicy"],
+    &["pubsub.projects.subscriptions.setIamPolicy"],
     "roles/pubsub.admin",
 );
 
@@ -35,21 +49,25 @@ pub(super) const SERVICE_ACCOUNT: Rules = Rules {
         Request::new(Api::Iam, Method::Post, format!("{}:getIamPolicy", path(id)))
             .query("options.requestedPolicyVersion", VERSION.to_string())
     },
-    // The pool of Kubernetes accounts comes with the first cluster that uses it.
-    is_too_early: Error::is_pool_missing,
     absent_may_be_denied: true,
     ..policy(
         Api::Iam,
         "service account",
         Kind::ServiceAccount,
-        &["iam.serviceAccounts.setIamPolicy"],
+        &["iam.projects.serviceAccounts.getIamPolicy"],
+        &["iam.projects.serviceAccounts.setIamPolicy"],
         "roles/iam.serviceAccountAdmin",
     )
 };
 
-// Whoever may create the registry may also set its policy.
-pub(super) const REGISTRY: Rules =
-    policy(Api::ArtifactRegistry, "registry", Kind::Registry, &[], "roles/artifactregistry.admin");
+pub(super) const REGISTRY: Rules = policy(
+    Api::ArtifactRegistry,
+    "registry",
+    Kind::Registry,
+    &["artifactregistry.projects.locations.repositories.getIamPolicy"],
+    &["artifactregistry.projects.locations.repositories.setIamPolicy"],
+    "roles/artifactregistry.admin",
+);
 
 pub(super) const PROJECT: Rules = Rules {
     read: |id, _| {
@@ -60,7 +78,8 @@ pub(super) const PROJECT: Rules = Rules {
         Api::CloudResourceManager,
         "project",
         Kind::Project,
-        &["resourcemanager.projects.setIamPolicy"],
+        &["cloudresourcemanager.projects.getIamPolicy"],
+        &["cloudresourcemanager.projects.setIamPolicy"],
         "roles/resourcemanager.projectIamAdmin",
     )
 };
@@ -86,8 +105,17 @@ pub(super) const CRYPTO_KEY: Rules = Rules {
     },
     // Data stays encrypted after its environment is gone.
     removal: Removal::Stays,
-    // Their permissions are on the key, which may be of another project.
-    ..policy(Api::CloudKms, "key", Kind::CryptoKey, &[], "roles/cloudkms.admin")
+    ..policy(
+        Api::CloudKms,
+        "key",
+        Kind::CryptoKey,
+        &["cloudkms.projects.locations.keyRings.cryptoKeys.getIamPolicy"],
+        &[
+            "cloudkms.projects.locations.keyRings.cryptoKeys.setIamPolicy",
+            "serviceusage.services.generateServiceIdentity",
+        ],
+        "roles/cloudkms.admin",
+    )
 };
 
 /// What holds for all policies.
@@ -95,7 +123,8 @@ const fn policy(
     api: Api,
     noun: &'static str,
     target: Kind,
-    permissions: &'static [&'static str],
+    read: &'static [&'static str],
+    update: &'static [&'static str],
     role: &'static str,
 ) -> Rules {
     Rules {
@@ -132,11 +161,9 @@ const fn policy(
         undelete: None,
         started_operation: no_operation,
         exclusive_operations: None,
-        is_too_early: no_error,
-        is_passing: no_error,
+        methods: Methods { read, update, ..Methods::NONE },
         explain: unchanged_error,
         removal: Removal::Deleted,
-        permissions,
         role,
         quotas: None,
     }

@@ -30,11 +30,9 @@ pub(crate) const RULES: Rules = Rules {
     undelete: None,
     started_operation: no_operation,
     exclusive_operations: None,
-    is_too_early: no_error,
-    is_passing: no_error,
+    methods: Methods::NONE,
     explain: unchanged_error,
     removal: Removal::Stays,
-    permissions: &[],
     role: "roles/owner",
     quotas: None,
 };

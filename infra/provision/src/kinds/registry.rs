@@ -46,15 +46,23 @@ pub(crate) const RULES: Rules = Rules {
         (answer["done"] != true).then(|| format!("v1/{name}"))
     },
     exclusive_operations: None,
-    is_too_early: Error::is_key_denied,
-    is_passing: no_error,
+    methods: Methods {
+        read: &[
+            "artifactregistry.projects.locations.repositories.get",
+            "artifactregistry.projects.locations.repositories.list",
+        ],
+        create: &["artifactregistry.projects.locations.repositories.create", OPERATION],
+        update: &["artifactregistry.projects.locations.repositories.patch"],
+        delete: &["artifactregistry.projects.locations.repositories.delete", OPERATION],
+    },
     explain: crypto_key::explain,
     removal: Removal::WithData("images stay with the data unless asked for"),
-    permissions: &["artifactregistry.repositories.create"],
     role: "roles/artifactregistry.admin",
     quotas: None,
 };
 
+/// Reads an operation.
+const OPERATION: &str = "artifactregistry.projects.locations.operations.get";
 /// Images without a tag are deleted when they are this old.
 const UNTAGGED: &str = "2592000s";
 /// So many of the newest versions of each image stay, whatever their age.

@@ -45,11 +45,14 @@ pub(crate) const RULES: Rules = Rules {
     undelete: Some(|id| Request::new(Api::Iam, Method::Post, format!("{}:undelete", path(id))).body(json!({}))),
     started_operation: no_operation,
     exclusive_operations: None,
-    is_too_early: no_error,
-    is_passing: no_error,
+    methods: Methods {
+        read: &["iam.projects.roles.get", "iam.projects.roles.list"],
+        create: &["iam.projects.roles.create"],
+        update: &["iam.projects.roles.patch", "iam.projects.roles.undelete"],
+        delete: &["iam.projects.roles.delete"],
+    },
     explain,
     removal: Removal::WithIdentities(IDENTITY),
-    permissions: &["iam.roles.create"],
     role: "roles/iam.roleAdmin",
     quotas: Some(|environment, client, pending| Box::pin(quotas(environment, client, pending))),
 };

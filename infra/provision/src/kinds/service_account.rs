@@ -44,11 +44,14 @@ pub(crate) const RULES: Rules = Rules {
     undelete: None,
     started_operation: no_operation,
     exclusive_operations: None,
-    is_too_early: no_error,
-    is_passing: no_error,
+    methods: Methods {
+        read: &["iam.projects.serviceAccounts.get", "iam.projects.serviceAccounts.list"],
+        create: &["iam.projects.serviceAccounts.create"],
+        update: &["iam.projects.serviceAccounts.patch"],
+        delete: &["iam.projects.serviceAccounts.delete"],
+    },
     explain: unchanged_error,
     removal: Removal::WithIdentities(IDENTITY),
-    permissions: &["iam.serviceAccounts.create"],
     role: "roles/iam.serviceAccountAdmin",
     quotas: Some(|environment, client, pending| Box::pin(quotas(environment, client, pending))),
 };

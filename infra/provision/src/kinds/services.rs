@@ -43,12 +43,14 @@ pub(crate) const RULES: Rules = Rules {
         (answer["done"] != true).then(|| format!("v1/{name}"))
     },
     exclusive_operations: None,
-    is_too_early: no_error,
-    is_passing: Error::is_service_switching,
+    methods: Methods {
+        read: &["serviceusage.services.batchGet"],
+        update: &["serviceusage.services.enable", "serviceusage.services.batchEnable", "serviceusage.operations.get"],
+        ..Methods::NONE
+    },
     explain: unchanged_error,
     // Other things of the project may need them.
     removal: Removal::Stays,
-    permissions: &["serviceusage.services.enable"],
     role: "roles/serviceusage.serviceUsageAdmin",
     quotas: None,
 };

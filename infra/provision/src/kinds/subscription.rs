@@ -35,12 +35,14 @@ pub(crate) const RULES: Rules = Rules {
     undelete: None,
     started_operation: no_operation,
     exclusive_operations: None,
-    // A topic that was created a moment ago may not be known everywhere yet.
-    is_too_early: Error::is_not_found,
-    is_passing: no_error,
+    methods: Methods {
+        read: &["pubsub.projects.subscriptions.get", "pubsub.projects.subscriptions.list"],
+        create: &["pubsub.projects.subscriptions.create"],
+        update: &["pubsub.projects.subscriptions.patch"],
+        delete: &["pubsub.projects.subscriptions.delete"],
+    },
     explain: unchanged_error,
     removal: Removal::Deleted,
-    permissions: &["pubsub.subscriptions.create"],
     role: "roles/pubsub.admin",
     quotas: None,
 };

@@ -32,11 +32,14 @@ pub(crate) const RULES: Rules = Rules {
     undelete: None,
     started_operation: no_operation,
     exclusive_operations: None,
-    is_too_early: Error::is_key_denied,
-    is_passing: no_error,
+    methods: Methods {
+        read: &["pubsub.projects.topics.get", "pubsub.projects.topics.list"],
+        create: &["pubsub.projects.topics.create"],
+        update: &["pubsub.projects.topics.patch"],
+        delete: &["pubsub.projects.topics.delete"],
+    },
     explain: crypto_key::explain,
     removal: Removal::Deleted,
-    permissions: &["pubsub.topics.create"],
     role: "roles/pubsub.admin",
     quotas: None,
 };

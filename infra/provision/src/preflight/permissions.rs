@@ -5,9 +5,11 @@ use std::collections::BTreeSet;
 use serde_json::{Value, json};
 
 use crate::{
+    calls,
     environment::{Environment, Managed},
     finding::{Finding, Pending},
     google::{Api, Client, Method, Request, escape},
+    lock,
     resource::Kind,
 };
 
@@ -16,22 +18,41 @@ const ACT_AS: &str = "iam.serviceAccounts.actAs";
 
 /// Permissions on the project that the changes need.
 pub(super) fn needed(environment: &Environment, pending: &Pending<'_>) -> Vec<&'static str> {
-    let is_ours = |kind: &&Kind| (kind.rules().managed)(&environment.manage) == Managed::Create;
-    let kinds = Kind::ALL.iter().filter(is_ours).filter(|kind| pending.touches(**kind));
-    let permissions: BTreeSet<&str> = kinds.flat_map(|kind| kind.rules().permissions).copied().collect();
+    let mut permissions = needed_by(methods(environment, pending));
+    if !pending.creates(Kind::Bucket) {
+        // They may be granted on the bucket alone.
+        let on_bucket = on_bucket(environment);
+        permissions.retain(|permission| !on_bucket.contains(permission));
+    }
     permissions.into_iter().collect()
+}
+
+/// The methods of the changes.
+pub(super) fn methods(environment: &Environment, pending: &Pending<'_>) -> BTreeSet<&'static str> {
+    let is_ours = |kind: &&Kind| (kind.rules().managed)(&environment.manage) == Managed::Create;
+    let methods = Kind::ALL.iter().filter(is_ours).flat_map(|kind| {
+        let methods = &kind.rules().methods;
+        let parts = [
+            (pending.creates(*kind), methods.create),
+            (pending.changes(*kind), methods.update),
+            (pending.deletes(*kind), methods.delete),
+        ];
+        parts.into_iter().filter(|(is_pending, _)| *is_pending).flat_map(|(_, methods)| methods)
+    });
+    methods.copied().collect()
+}
+
+/// What these methods need on the project, where a refusal stops the plan.
+fn needed_by(methods: impl IntoIterator<Item = &'static str>) -> BTreeSet<&'static str> {
+    let needed = calls::of(methods).filter(|call| !call.optional);
+    needed.flat_map(|call| &call.permissions).map(String::as_str).collect()
 }
 
 /// Permissions on the bucket: for the lock, and for what is ours to set.
 pub(super) fn on_bucket(environment: &Environment) -> Vec<&'static str> {
-    let mut permissions = vec!["storage.objects.create", "storage.objects.delete", "storage.objects.get"];
-    if environment.manage.bucket == Managed::Create {
-        permissions.push("storage.buckets.update");
-    }
-    if environment.manage.iam == Managed::Create {
-        permissions.push("storage.buckets.setIamPolicy");
-    }
-    permissions
+    let kinds = [Kind::Bucket, Kind::BucketPolicy].map(Kind::rules);
+    let ours = kinds.iter().filter(|rules| (rules.managed)(&environment.manage) == Managed::Create);
+    needed_by(lock::METHODS.iter().chain(ours.flat_map(|rules| rules.methods.update)).copied()).into_iter().collect()
 }
 
 /// Those of `permissions` that an answer to `testIamPermissions` does not have.
@@ -45,7 +66,9 @@ pub(super) fn missing<'a>(permissions: &[&'a str], answer: &Value) -> Vec<&'a st
 pub(super) fn roles(permissions: &[&str]) -> BTreeSet<&'static str> {
     let role = |permission: &&str| {
         let mut rules = Kind::ALL.iter().map(|kind| kind.rules());
-        rules.find(|rules| rules.permissions.contains(permission)).map_or("roles/owner", |rules| rules.role)
+        rules
+            .find(|rules| needed_by(rules.methods.all()).contains(permission))
+            .map_or("roles/owner", |rules| rules.role)
     };
     permissions.iter().map(role).collect()
 }

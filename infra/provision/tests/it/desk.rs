@@ -14,6 +14,7 @@ use kube::{
 use localcloud::{
     faults::Faults,
     google::Google,
+    identity::Target,
     kubernetes::{self, Kubernetes},
 };
 use provision::{
@@ -80,7 +81,15 @@ impl Desk {
             let text = json!({"version": version, "objects": objects}).to_string();
             std::fs::write(saved.join("objects.json"), text).unwrap();
         }
+        let (users, rights) = (google.identity().clone(), google.identity().clone());
         let options = kubernetes::Options {
+            google_user: Arc::new(move |token| {
+                users.principal_of(token).ok().map(|(principal, _)| principal.member(users.pool()))
+            }),
+            google_allows: Arc::new(move |token, permission| {
+                let project = Target::project(rights.project());
+                rights.principal_of(token).is_ok_and(|(principal, _)| rights.allowed(&principal, permission, &project))
+            }),
             nodes: vec![],
             faults: faults.clone(),
             persist: Some(saved),
@@ -267,9 +276,7 @@ impl Verb {
     /// Brings about what has to be there before.
     pub(crate) async fn prepare(self, desk: &Desk) {
         let cloud = desk.cloud().await;
-        let one = environment(&["bu1"]);
-        let look = async || provision::make_plan(&one, &cloud, plan::Options::default(), &silent()).await;
-        make(&one, &cloud, look).await.unwrap();
+        provision(&cloud).await;
         let verbs: &[Self] = match self {
             Self::Deploy => &[],
             Self::AddBusiness | Self::RotateKeys | Self::Teardown => &[Self::Deploy],
@@ -279,4 +286,11 @@ impl Verb {
             verb.run(desk, &cloud).await.unwrap();
         }
     }
+}
+
+/// Provisions one business.
+pub(crate) async fn provision(cloud: &Cloud) {
+    let one = environment(&["bu1"]);
+    let look = async || provision::make_plan(&one, cloud, plan::Options::default(), &silent()).await;
+    make(&one, cloud, look).await.unwrap();
 }

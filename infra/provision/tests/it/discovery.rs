@@ -6,12 +6,14 @@ use provision::google::{Api, Request};
 use serde_json::Value;
 
 /// Google's discovery documents, pruned by method and without their prose.
-const DOCUMENTS: [(&str, &str); 15] = [
+const DOCUMENTS: [(&str, &str); 17] = [
     ("artifactregistry", include_str!("discovery/artifactregistry.v1.json")),
     ("cloudbilling", include_str!("discovery/cloudbilling.v1.json")),
     ("cloudbuild", include_str!("discovery/cloudbuild.v1.json")),
+    ("cloudkms", include_str!("discovery/cloudkms.v1.json")),
     ("cloudresourcemanager", include_str!("discovery/cloudresourcemanager.v1.json")),
     ("cloudresourcemanager", include_str!("discovery/cloudresourcemanager.v3.json")),
+    ("compute", include_str!("discovery/compute.v1.json")),
     ("container", include_str!("discovery/container.v1.json")),
     ("iam", include_str!("discovery/iam.v1.json")),
     ("iamcredentials", include_str!("discovery/iamcredentials.v1.json")),

@@ -7,6 +7,7 @@
 mod alerts;
 mod apply;
 mod builds;
+mod calls;
 mod cluster_interruptions;
 mod desk;
 mod discovery;
@@ -18,6 +19,7 @@ mod golden;
 mod interruptions;
 mod lags;
 mod landing_zone;
+mod least_role;
 mod logins;
 mod many;
 mod network;

@@ -19,7 +19,7 @@ use crate::fixture::{self, ONE, PROJECT, Verb, client, cloud};
 
 /// A token that somebody was given.
 #[derive(Debug)]
-struct Token(String);
+pub(crate) struct Token(pub(crate) String);
 
 impl CredentialsProvider for Token {
     async fn headers(
@@ -117,6 +117,18 @@ async fn who_one_is_and_what_one_may_is_looked_at() {
     let builder =
         client(&google).acting_as(Credentials::from(Token(answer["accessToken"].as_str().unwrap().to_owned())));
     let as_builder = cloud(builder);
+    // Calls count in the project, which is a right of its own.
+    let denied = found(&one, &as_builder, "project").await;
+    assert_bad(&denied, true, "USER_PROJECT_DENIED", "--member YOU --role roles/serviceusage.serviceUsageConsumer");
+    let project = format!("v1/projects/{PROJECT}");
+    let read = Request::new(Api::CloudResourceManager, Method::Post, format!("{project}:getIamPolicy"));
+    let mut policy = operator.send(&read).await.unwrap();
+    let consumer = json!({
+        "role": "roles/serviceusage.serviceUsageConsumer", "members": [format!("serviceAccount:{email}")],
+    });
+    policy["bindings"].as_array_mut().unwrap().push(consumer);
+    let write = Request::new(Api::CloudResourceManager, Method::Post, format!("{project}:setIamPolicy"));
+    operator.send(&write.body(json!({"policy": policy}))).await.unwrap();
     let permissions = found(&one, &as_builder, "permissions").await;
     assert_bad(&permissions, true, "container.clusters.create", "--member YOU --role roles/container.admin");
     assert_bad(&permissions, true, "monitoring.alertPolicies.create", "--role roles/monitoring.alertPolicyEditor");

@@ -1,7 +1,7 @@
 //! Every request that a verb sends is one that Google describes.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -11,26 +11,24 @@ use kube::api::PostParams;
 use localcloud::{
     clock::Clock,
     cloud::{LocalCloud, Options},
-    identity::neighbour::Neighbour,
+    faults::{Fault, When},
+    identity::{asked::Asked, neighbour::Neighbour},
 };
 use provision::{
     Cloud, Environment, LocalState, build,
     environment::{Overrides, parse},
     google::{Api, Call, Client, Request},
     keys, plan,
+    resource::Kind,
 };
 use serde_json::json;
 
 use crate::{
+    calls,
     discovery::{Discovery, Tally},
+    drift,
     fixture::{self, ONE, PROJECT, TWO, Verb, silent},
 };
-
-/// APIs that have no document here, with the reason; a request to one cannot be checked.
-const UNDESCRIBED: [(Api, &str); 2] = [
-    (Api::Compute, "only quotas, networks and their policies are read, and a plan goes on without them"),
-    (Api::CloudKms, "keys are read, and their policies read and written like those of other APIs"),
-];
 
 /// What a locked-down project asks for, all of it.
 const LOCKED: &str = r#"zone = "europe-west1-b"
@@ -75,12 +73,24 @@ fn host() -> Neighbour {
 
 /// Everything that went through a client.
 #[derive(Clone, Default)]
-struct Record(Arc<Mutex<Vec<Request>>>);
+pub(crate) struct Record {
+    requests: Arc<Mutex<Vec<Request>>>,
+    pub(crate) asked: Asked,
+}
 
 impl Record {
-    fn of(&self, client: Client) -> Client {
-        let seen = self.0.clone();
+    pub(crate) fn of(&self, client: Client) -> Client {
+        let seen = self.requests.clone();
         client.observed(Arc::new(move |call: &Call<'_>| seen.lock().unwrap().push(call.request.clone())))
+    }
+
+    /// The method of each `METHOD /path`.
+    pub(crate) fn methods(&self, discovery: &Discovery) -> BTreeMap<String, String> {
+        let requests = self.requests.lock().unwrap();
+        let method = |request: &Request| {
+            Some((format!("{} /{}", request.method.as_str(), request.path), discovery.check(request)?.method))
+        };
+        requests.iter().filter_map(method).collect()
     }
 
     /// Checks all of it; gives what was used how often.
@@ -88,10 +98,7 @@ impl Record {
         let discovery = Discovery::read();
         let mut tally = Tally::new();
         let mut problems = BTreeSet::new();
-        for request in self.0.lock().unwrap().iter() {
-            if UNDESCRIBED.iter().any(|(api, _)| *api == request.api) {
-                continue;
-            }
+        for request in self.requests.lock().unwrap().iter() {
             assert!(discovery.has(request.api), "there is no document of {:?}: list it, or add it", request.api);
             match discovery.check(request) {
                 None => {
@@ -111,12 +118,19 @@ impl Record {
 
 /// Runs every verb on environments of this kind, with drift in between.
 async fn record(record: &Record, more: &str) {
-    let google = fixture::google(|_| {}).await;
+    let google = fixture::google(|options| options.asked = record.asked.clone()).await;
     let cloud = fixture::cloud(record.of(fixture::client(&google)));
+    Verb::Provision.run(&cloud).await.unwrap();
+    calls::a_build(&cloud.google).await;
+    calls::delete(&cloud.google, &environment(ONE), Kind::NodePool).await;
+    Verb::Provision.run(&cloud).await.unwrap();
+    drift::drift(&google).await;
     Verb::Provision.run(&cloud).await.unwrap();
     // A lock that somebody left is read and taken over.
     fixture::leave_a_lock(&google).await;
     Verb::AddBusiness.run(&cloud).await.unwrap();
+    // A message that waits is read and released.
+    calls::publish(&fixture::client(&google)).await;
     Verb::RemoveBusiness.run(&cloud).await.unwrap();
     // The same businesses with other settings: every kind of change.
     let changed = ONE.replace("submit_on_upload = true", "").replace("[alerts]", "[alerts]\nfailures_per_hour = 3");
@@ -130,7 +144,7 @@ async fn record(record: &Record, more: &str) {
     google.stop().await;
 }
 
-fn environment(text: &str) -> Environment {
+pub(crate) fn environment(text: &str) -> Environment {
     let text = format!("project = \"{PROJECT}\"\nlocation = \"europe-west1\"\n{text}");
     parse("e", "e.toml", &text, &Overrides::new()).unwrap_or_else(|problems| panic!("{problems}"))
 }
@@ -138,6 +152,7 @@ fn environment(text: &str) -> Environment {
 #[tokio::test]
 async fn every_request_of_every_verb_is_as_google_describes_it() {
     let all = Record::default();
+    all.asked.record();
     for more in ["[cluster.engine_pool]\nmax = 7\nmachine_type = \"e2-standard-4\"\n", "[labels]\nteam = \"pricing\"\n"]
     {
         record(&all, more).await;
@@ -148,13 +163,32 @@ async fn every_request_of_every_verb_is_as_google_describes_it() {
         ("key", format!("auth = \"key\"\n{ONE}")),
         ("locked", format!("{LOCKED}{ONE}")),
     ] {
-        let google = fixture::google(|options| options.neighbour = Some(host())).await;
+        let google = fixture::google(|options| {
+            options.neighbour = Some(host());
+            options.asked = all.asked.clone();
+            options.operations_take = Duration::from_millis(50);
+        })
+        .await;
         let cloud = fixture::cloud(all.of(fixture::client(&google)));
         let environment = environment(&text);
+        // Before anything exists, and below with everything. Only services that are enabled check permissions.
+        calls::enable(&cloud.google).await;
+        let plan = provision::make_plan(&environment, &cloud, plan::Options::default(), &silent()).await.unwrap();
+        provision::preflight::check(&environment, &cloud, Some(&plan)).await;
         let made = provision::run(&environment, &cloud, plan::Options::default(), &silent()).await;
         assert!(made.is_ok(), "{name}: {:#}", made.unwrap_err());
+        google.options().faults.add("POST", ":getAncestry", When::Always, Fault::Say(200, calls::ANCESTRY));
+        provision::preflight::check(&environment, &cloud, None).await;
+        if name == "autopilot" {
+            // A cluster that is being deleted is waited for, then created again.
+            calls::delete(&cloud.google, &environment, Kind::Cluster).await;
+            provision::run(&environment, &cloud, plan::Options::default(), &silent()).await.unwrap();
+        }
         google.stop().await;
     }
+    calls::in_the_cluster(&all).await;
+    calls::assert_whole(&all);
+    // The keys of a cloud of its own, which records no permissions.
     keys_of(&all).await;
     let tally = all.check();
     println!("{} requests of {} methods", tally.values().sum::<usize>(), tally.len());
@@ -206,7 +240,7 @@ fn every_request_of_a_build_is_as_google_describes_it() {
         images: &[("engine", "src-1"), ("orchestrator", "src-2")].map(|(name, tag)| build::Image { name, tag }),
     };
     let record = Record::default();
-    record.0.lock().unwrap().extend([
+    record.requests.lock().unwrap().extend([
         build::create(&order),
         build::get(&environment, "b-1"),
         build::list(&environment, &order.images[0]),

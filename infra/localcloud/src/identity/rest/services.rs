@@ -28,6 +28,9 @@ struct Batch {
 impl Server {
     pub(super) fn services(&self, call: &Call, caller: &Principal, path: &[&str]) -> Result<Response> {
         if let ["v1", "operations", id] = path {
+            if !self.identity.allowed(caller, "serviceusage.operations.get", &self.project_target()) {
+                return Err(Error::forbidden("The caller does not have permission"));
+            }
             let name = format!("operations/{id}");
             let operation = self.identity.operation(&name);
             return Ok(ok(&operation.ok_or_else(|| Error::not_found(format!("Operation {name} was not found.")))?));
