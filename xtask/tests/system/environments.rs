@@ -96,7 +96,8 @@ impl Strict {
         let arguments: Vec<&str> = ["--env", &file].into_iter().chain(line.split(' ')).collect();
         let mut variables = variables(&self.proxy, self.folder.path());
         // A build asks git and cargo for the source.
-        variables.extend(["PATH", "HOME"].map(|name| (name, std::env::var(name).unwrap())));
+        let own = contract::config::variables();
+        variables.extend(["PATH", "HOME"].map(|name| (name, own[name].clone())));
         variables.push(("KUBECONFIG", self.folder.path().join("kubeconfig").display().to_string()));
         let variables: Vec<(&str, &str)> = variables.iter().map(|(name, value)| (*name, value.as_str())).collect();
         let ended = run(self.folder.path(), "xtask", &arguments, &variables, code).await;

@@ -74,7 +74,7 @@ async fn everything_goes_through_a_proxy_with_one_login() {
     let google = ["artifactregistry", "cloudbilling", "cloudresourcemanager", "compute", "container"];
     let expected: BTreeSet<String> = google
         .into_iter()
-        .chain(["iam", "oauth2", "orgpolicy", "pubsub", "serviceusage", "storage"])
+        .chain(["iam", "monitoring", "oauth2", "orgpolicy", "pubsub", "serviceusage", "storage"])
         .map(|api| format!("{api}.googleapis.com"))
         .chain([CLUSTER.to_owned()])
         .collect();
