@@ -47,6 +47,7 @@ pub(crate) const CLUSTER_METHODS: &[&str] = &[
 /// The methods of checks of keys, beside those of the kind.
 pub(crate) const KEY_METHODS: &[&str] = &[
     "cloudkms.projects.locations.keyRings.getIamPolicy",
+    "cloudkms.projects.locations.keyRings.cryptoKeys.get",
     "cloudkms.projects.locations.keyRings.cryptoKeys.testIamPermissions",
 ];
 /// The methods that find out which roles others have on something.

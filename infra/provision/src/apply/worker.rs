@@ -351,9 +351,10 @@ impl<'a> Worker<'a> {
         let mut after = after.filter(|before| **before != id.target() && !before.rules().is_first);
         let is_new = after.any(|before| self.was_made(before));
         // The pool of Kubernetes accounts comes with a cluster of this run, or never.
-        let not_yet = |error: &Error| {
-            let limit = calls::not_yet(id.rules().methods.update, error.answer());
-            limit.filter(|_| is_new || !error.is_pool_missing())
+        let not_yet = |error: &Error| match error {
+            error if error.is_policy_conflict() => Some(calls::lasts("unseen")),
+            error if error.is_pool_missing() && !is_new => None,
+            error => calls::not_yet(id.rules().methods.update, error.answer()),
         };
         let started = Instant::now();
         let mut policy = change.live.clone();
@@ -382,12 +383,7 @@ impl<'a> Worker<'a> {
                 // Others look after it and may have granted it elsewhere; what needs it reports that it is missing.
                 Err(error) if error.is_forbidden() && (id.rules().denied)("").is_none() => return Ok(()),
                 Err(error)
-                    if Some(&error)
-                        .filter(|error| error.is_policy_conflict())
-                        .map(|_| calls::lasts("unseen"))
-                        .or_else(|| not_yet(&error))
-                        .or_else(|| lagging(&error))
-                        .is_some_and(|limit| started.elapsed() < limit) =>
+                    if not_yet(&error).or_else(|| lagging(&error)).is_some_and(|limit| started.elapsed() < limit) =>
                 {
                     tracing::debug!(attempt, "{error}; reading again");
                     tokio::time::sleep(self.client.retry().pause(attempt)).await;

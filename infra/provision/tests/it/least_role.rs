@@ -130,7 +130,7 @@ fn what_is_of_other_projects_has_roles_there() {
     let shown: Vec<(&str, usize)> =
         found.roles.iter().map(|role| (role.project.as_str(), role.permissions.len())).skip(1).collect();
     assert_eq!(found.roles[0].project, PROJECT);
-    assert_eq!(shown, [("keys-one", 2), ("host-one", 3), ("keys-one", 1)]);
+    assert_eq!(shown, [("keys-one", 3), ("host-one", 3), ("keys-one", 1)]);
     let commands = found.roles.iter().flat_map(|role| &role.commands).cloned().collect::<Vec<_>>().join("\n");
     for part in [
         "gcloud projects add-iam-policy-binding host-one --member serviceAccount:deployer@",
