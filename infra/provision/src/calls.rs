@@ -1,4 +1,4 @@
-//! What every call of Google's APIs needs, and which of its errors pass by themselves: the table `infra/calls.toml`.
+//! What every call of Google's APIs needs, and which of its errors pass by themselves: the table `infra/provision/calls.toml`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -82,7 +82,7 @@ struct Table {
 }
 
 static TABLE: LazyLock<Table> =
-    LazyLock::new(|| toml_edit::de::from_str(include_str!("../../calls.toml")).unwrap_or_default());
+    LazyLock::new(|| toml_edit::de::from_str(include_str!("../calls.toml")).unwrap_or_default());
 
 /// The rows by method.
 pub fn all() -> impl Iterator<Item = (&'static str, &'static Call)> {
@@ -150,11 +150,8 @@ mod tests {
 
     #[test]
     fn the_table_is_whole() {
-        let table: toml_edit::DocumentMut = include_str!("../../calls.toml").parse().unwrap();
-        assert!(
-            toml_edit::de::from_str::<Table>(include_str!("../../calls.toml")).is_ok(),
-            "it has the shape of `Table`"
-        );
+        let table: toml_edit::DocumentMut = include_str!("../calls.toml").parse().unwrap();
+        assert!(toml_edit::de::from_str::<Table>(include_str!("../calls.toml")).is_ok(), "it has the shape of `Table`");
         for (method, call) in table["calls"].as_table().unwrap() {
             let texts = |key: &str| -> Vec<String> {
                 match call.get(key) {

@@ -3,7 +3,7 @@
 
 use std::{collections::BTreeSet, fmt::Write as _};
 
-use google_cloud_auth::credentials::{CacheableResource, Credentials, CredentialsProvider, EntityTag};
+use google_cloud_auth::credentials::{CacheableResource, CredentialsProvider, EntityTag};
 use http::{Extensions, HeaderMap, HeaderValue, header::AUTHORIZATION};
 use provision::{
     Environment,
@@ -119,7 +119,10 @@ async fn identity(world: &World, who: Who, business: Option<&str>, email: &str) 
     google.send(&write.body(json!({"policy": policy}))).await.unwrap();
     let answer = google.send(&impersonate(email)).await.unwrap();
     let header = HeaderValue::from_str(&format!("Bearer {}", answer["accessToken"].as_str().unwrap())).unwrap();
-    let client = google.clone().acting_as(Credentials::from(Token(header, EntityTag::new())));
+    let endpoints = serde_json::to_value(world.cloud.google.endpoints()).unwrap();
+    // A workload names no project in which its calls count.
+    let client =
+        Client::new(serde_json::from_value(endpoints).unwrap(), Token(header, EntityTag::new()).into()).unwrap();
     Identity { who, business: business.map(str::to_owned), email: email.to_owned(), client }
 }
 

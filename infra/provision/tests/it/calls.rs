@@ -60,13 +60,13 @@ pub(crate) fn assert_whole(record: &Record) {
     let called = record.methods(&Discovery::read());
     let without_row: BTreeSet<&str> =
         called.values().map(String::as_str).filter(|method| calls::all().all(|(row, _)| row != *method)).collect();
-    assert!(without_row.is_empty(), "calls without a row in infra/calls.toml: {without_row:#?}");
+    assert!(without_row.is_empty(), "calls without a row in infra/provision/calls.toml: {without_row:#?}");
     let is_grpc = |row: &str| GRPC.iter().any(|(_, method)| *method == row);
     let without_call: Vec<&str> = calls::all()
         .map(|(row, _)| row)
         .filter(|row| !is_grpc(row) && !called.values().any(|method| method == row))
         .collect();
-    assert!(without_call.is_empty(), "rows of infra/calls.toml without a call: {without_call:#?}");
+    assert!(without_call.is_empty(), "rows of infra/provision/calls.toml without a call: {without_call:#?}");
 
     let mut asked: BTreeMap<&str, BTreeSet<String>> = BTreeMap::new();
     for question in record.asked.take() {
