@@ -227,6 +227,11 @@ impl Fixture {
     /// Checks the end of all work: one outcome for each identity, with matching results and inputs.
     #[track_caller]
     pub(crate) fn check(&self, expected: &[(&Work, Ended, &str)]) {
+        // Events are published after the outcome, and nothing waits for them.
+        self.wait("an event for every Job", |state| {
+            let has_event = |job: &String| state.events.iter().any(|event| event.get("job") == Some(job));
+            expected.iter().all(|(work, ..)| has_event(&work.job))
+        });
         let state = self.state();
         let outcomes = outcomes(&state);
         for (work, ended, code) in expected {
@@ -238,8 +243,6 @@ impl Fixture {
             if *ended == Ended::Succeeded {
                 assert!(work.outputs().iter().all(|output| state.objects.contains_key(output)), "{}", work.job);
             }
-            let event = |event: &&BTreeMap<String, String>| event.get("job") == Some(&work.job);
-            assert!(state.events.iter().any(|e| event(&e)), "no event for {}", work.job);
         }
         let mut once = BTreeSet::new();
         for name in state.written.iter().filter(|name| !name.contains("/input/") && !name.contains("/parked/")) {
