@@ -1,4 +1,5 @@
-//! What every call of Google's APIs needs, and which of its errors pass by themselves: the table `infra/provision/calls.toml`.
+//! What every call of Google's APIs needs, and which of its errors pass by themselves: the table
+//! `infra/provision/calls.toml`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},

@@ -142,7 +142,7 @@ async fn what_a_shared_network_lacks_is_named_with_the_command_before_anything_i
              {APIS} --role roles/compute.networkUser"
         ),
     ];
-    // Whoever may look is certain, others are told what to ask for.
+    // Who may read the policies gets an answer that is certain; others get the commands to request.
     for (grants, needed, seen) in [(&[LOOK][..], true, "are missing"), (&[], false, "cannot be seen")] {
         let google = beside(host(grants)).await;
         let found = findings(&google, SHARED).await;
