@@ -17,7 +17,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
-use provision::{Environment, LocalState};
+use provision::{Environment, LocalState, environment::OVERRIDES};
 
 use crate::context;
 
@@ -44,6 +44,8 @@ pub(crate) struct Laptop {
     environment: String,
     file: Option<PathBuf>,
     folder: PathBuf,
+    /// Variables that override the file, with the values that this environment has.
+    overrides: Vec<(&'static str, String)>,
 }
 
 impl Laptop {
@@ -53,6 +55,7 @@ impl Laptop {
             environment: environment.name.clone(),
             file: environment.path.clone(),
             folder: context::generated(environment),
+            overrides: OVERRIDES.into_iter().zip(environment.overrides().map(str::to_owned)).collect(),
         }
     }
 
@@ -145,6 +148,7 @@ impl Laptop {
         let mut child = Command::new(program)
             .args(arguments)
             .env("DESKGRID_ENV", self.environment_argument()?)
+            .envs(self.overrides.iter().map(|(name, value)| (name, value)))
             .stdin(if leash { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::null())
             .stderr(log)

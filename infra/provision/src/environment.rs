@@ -220,8 +220,6 @@ pub struct Manage {
     pub iam: Managed,
     /// Image registry.
     pub registry: Managed,
-    /// Alert policies and the dashboard: ours with `[alerts]`, or else off.
-    pub alerts: Managed,
 }
 
 /// How images are built.
@@ -300,6 +298,12 @@ impl Environment {
     /// The project's Workload Identity pool.
     pub fn workload_pool(&self) -> String {
         format!("{}.svc.id.goog", self.project)
+    }
+
+    /// The values of [`OVERRIDES`] with which its file gives this environment again, in any shell.
+    pub fn overrides(&self) -> [&str; OVERRIDES.len()] {
+        let zone = self.zone.as_deref().unwrap_or_default();
+        [&self.project, &self.location, zone, &self.bucket, &self.cluster.name]
     }
 
     /// Every bucket of the environment with the businesses whose objects it holds, the environment's own first.

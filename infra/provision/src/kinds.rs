@@ -287,16 +287,6 @@ impl fmt::Display for Id {
     }
 }
 
-/// Whether what is left of a kind is ours to delete: with `verify` or `off` under `[manage]` somebody else looks after it.
-/// Alerts are off where nobody wants them any more.
-pub(crate) fn is_ours(id: &Id, manage: &Manage) -> bool {
-    match (id.rules().managed)(manage) {
-        Managed::Create => true,
-        Managed::Verify => false,
-        Managed::Off => id.rules().api == Api::Monitoring,
-    }
-}
-
 /// A resource with these fields, for a business or the whole environment.
 fn resource(environment: &Environment, id: Id, business: Option<&Business>, fields: Value, after: Vec<Id>) -> Resource {
     let managed = (id.rules().managed)(&environment.manage);

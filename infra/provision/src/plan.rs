@@ -19,7 +19,7 @@ pub use crate::change::{Action, Change, Difference};
 use crate::{
     change::field_differences,
     environment::{Environment, Managed},
-    kinds::{Owner, Phase, is_ours},
+    kinds::{Owner, Phase},
     observation::{Live, Observation},
     policy, prune,
     resource::{Desired, Grant, Id, Kind, Resource},
@@ -57,7 +57,8 @@ pub fn plan(environment: &Environment, desired: &[Resource], observed: &Observat
     add_stale_grants(&mut changes, &stale, options.prune);
     policy::limits::refuse_too_large(&mut changes, &stale);
     for (id, live) in &observed.extra {
-        let action = if options.prune && is_ours(id, &environment.manage) { Action::Delete } else { Action::Extra };
+        let is_ours = (id.rules().managed)(&environment.manage) == Managed::Create;
+        let action = if options.prune && is_ours { Action::Delete } else { Action::Extra };
         changes.push(Change::for_extra(id, live, action));
     }
     Plan { environment: environment.name.clone(), project: environment.project.clone(), changes }

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use crate::{
     desired::desired,
     environment::{Environment, Managed},
-    kinds::{Mark, Owner, Removal, is_ours},
+    kinds::{Mark, Owner, Removal},
     observe::{Live, Observation},
     plan::{Action, Change, Plan, grant_differences},
     policy,
@@ -126,9 +126,9 @@ fn deletion(removal: Removal, options: Options) -> Action {
 
 /// What is of this environment although its file does not name it: businesses that were taken out by hand.
 pub fn extra(before: &Environment, observed: &Observation, options: Options) -> Vec<Change> {
-    let action = |id: &Id| match is_ours(id, &before.manage) {
-        true => deletion(id.rules().removal, options),
-        false => Action::Kept { reason: "somebody else makes it".to_owned() },
+    let action = |id: &Id| match (id.rules().managed)(&before.manage) {
+        Managed::Create => deletion(id.rules().removal, options),
+        Managed::Verify | Managed::Off => Action::Kept { reason: "somebody else makes it".to_owned() },
     };
     observed.extra.iter().map(|(id, live)| Change::for_extra(id, live, action(id))).collect()
 }

@@ -81,11 +81,10 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     }
     plan.check()?;
     showing::note(&plan, output);
-    let gone: Vec<String> = plan.pruned().map(ToString::to_string).collect();
+    let gone = plan.pruned().count();
     let asks = environment.cloud == CloudKind::Google || globals.context().is_some();
-    if !gone.is_empty() && asks && !args.yes {
-        output.note(format_args!("what is no longer wanted, and would be deleted:\n  {}", gone.join("\n  ")));
-        confirm::yes(&format!("delete {} from the cluster?", text::count(gone.len(), "object")))?;
+    if gone > 0 && asks && !args.yes {
+        confirm::yes(&format!("delete {} from the cluster?", text::count(gone, "object")))?;
     }
     // A deploy without changes takes no lock, which is a write itself; it still checks the rollouts.
     let report = if plan.is_empty() {

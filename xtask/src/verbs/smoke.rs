@@ -18,6 +18,7 @@ use nix::{
     sys::signal::{Signal, kill},
     unistd::Pid,
 };
+use provision::environment::OVERRIDES;
 use tokio::{
     io::{AsyncBufReadExt as _, BufReader},
     process::{Child, Command},
@@ -39,18 +40,7 @@ const LONG: &str = "long.json";
 /// Attempts to remove the environment.
 const REMOVALS: u32 = 3;
 /// Variables of the caller's environment, which are not meant here.
-const OTHERS: [&str; 10] = [
-    "BUSINESS_NAME",
-    "CLIENT_NAME",
-    "CLOUD_STORAGE_BUCKET_NAME",
-    "DESKGRID_CONFIG",
-    "DESKGRID_CONTEXT",
-    "DESKGRID_ENV",
-    "GKE_CLUSTER_NAME",
-    "LOCATION",
-    "PROJECT_NAME",
-    "ZONE",
-];
+const OTHERS: [&str; 5] = ["BUSINESS_NAME", "CLIENT_NAME", "DESKGRID_CONFIG", "DESKGRID_CONTEXT", "DESKGRID_ENV"];
 
 /// Arguments of `smoke`.
 #[derive(Debug, clap::Args)]
@@ -224,7 +214,7 @@ impl Smoke<'_> {
             // The nodes of a laptop cloud run programs of this machine.
             command.args(["--dry-run", "--output"]).arg(self.stage.folder().join("images.tar"));
         }
-        for name in OTHERS {
+        for name in OTHERS.into_iter().chain(OVERRIDES) {
             command.env_remove(name);
         }
         command

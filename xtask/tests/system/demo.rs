@@ -17,6 +17,8 @@ fn demo() -> Child {
         .args(["demo", "--json"])
         // Nothing of the laptop cloud is reached through a proxy.
         .env("HTTPS_PROXY", "http://127.0.0.1:9")
+        // A person may have set up another environment in this shell.
+        .env("PROJECT_NAME", "other-desk")
         .env_remove("DESKGRID_ENV")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -72,7 +72,7 @@ fn environment(name: &str, reader: &Reader<'_>, root: Section<'_>) -> Option<Env
     let network = network::read(reader, root.section("network"), &project, &location.value);
     let security = security(reader, root.section("security"), &location);
     let alerts = root.place_of("alerts").map(|_| alerts::read(reader, root.section("alerts"), &project));
-    let manage = manage(root.section("manage"), alerts.is_some());
+    let manage = manage(root.section("manage"));
     let build = build(root.section("build"), &project, &location.value);
     // Of this environment alone: a project may have several.
     let own = |id: &str| names::account_email(&names::account_id(&format!("{name}-{id}")), &project);
@@ -225,7 +225,7 @@ fn check_place_of_key(reader: &Reader<'_>, class: &str, key: &Spanned<String>, l
     }
 }
 
-fn manage(section: Section<'_>, has_alerts: bool) -> Manage {
+fn manage(section: Section<'_>) -> Manage {
     let choices = [("create", Managed::Create), ("verify", Managed::Verify), ("off", Managed::Off)];
     let manage = Manage {
         apis: section.choice("apis", &choices),
@@ -234,7 +234,6 @@ fn manage(section: Section<'_>, has_alerts: bool) -> Manage {
         pubsub: section.choice("pubsub", &choices),
         iam: section.choice("iam", &choices),
         registry: section.choice("registry", &choices),
-        alerts: if has_alerts { Managed::Create } else { Managed::Off },
     };
     section.finish();
     manage

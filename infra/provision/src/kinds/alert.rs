@@ -18,7 +18,7 @@ pub(crate) const RULES: Rules = Rules {
     api: Api::Monitoring,
     target: None,
     parent: no_parent,
-    managed: |manage| manage.alerts,
+    managed: |_| Managed::Create,
     desired,
     is_first: false,
     mark: Mark::Labels("/userLabels"),
