@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     calls,
+    desired::desired,
     environment::{Environment, Managed},
     finding::{Finding, Pending},
     google::{Api, Client, Method, Request, escape},
@@ -29,7 +30,11 @@ pub(super) fn needed(environment: &Environment, pending: &Pending<'_>) -> Vec<&'
 
 /// The methods of the changes.
 pub(super) fn methods(environment: &Environment, pending: &Pending<'_>) -> BTreeSet<&'static str> {
-    let is_ours = |kind: &&Kind| (kind.rules().managed)(&environment.manage) == Managed::Create;
+    // Without a plan, what the environment does not have is not created.
+    let desired: BTreeSet<Kind> = desired(environment).iter().map(|resource| resource.id.kind).collect();
+    let is_ours = |kind: &&Kind| {
+        (kind.rules().managed)(&environment.manage) == Managed::Create && (pending.is_plan() || desired.contains(kind))
+    };
     let methods = Kind::ALL.iter().filter(is_ours).flat_map(|kind| {
         let methods = &kind.rules().methods;
         let parts = [
