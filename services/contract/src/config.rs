@@ -110,9 +110,8 @@ fn is_yes(value: &bool) -> bool {
 pub enum Dispatch {
     /// One Job per message.
     #[default]
+    #[serde(alias = "batch")]
     Job,
-    /// Messages that wait together become one Indexed Job.
-    Batch,
 }
 
 /// How long finished Jobs, results and outcomes are kept.

@@ -32,14 +32,10 @@ pub const FINALIZER: &str = "deskgrid.dev/outcome";
 
 /// Annotation on a Job: the full work item as JSON (see [`crate::message::Work`]).
 pub const ANNOTATION_WORK: &str = "deskgrid.dev/work";
-/// Annotation on a Job of a batch: the batch as JSON (see [`crate::batch::Batch`]).
+/// Annotation that version 1 put on a Job of a batch.
 pub const ANNOTATION_BATCH: &str = "deskgrid.dev/batch";
 /// Annotation on a Job: RFC 3339 time at which Pub/Sub accepted the message.
 pub const ANNOTATION_PUBLISHED: &str = "deskgrid.dev/published";
-/// Annotation: inputs of this batch whose messages were published before this time are cancelled.
-pub const ANNOTATION_CANCELLED_BEFORE: &str = "deskgrid.dev/cancelled-before";
-/// Annotation: inputs of this batch at these positions (comma-separated numbers) are also cancelled.
-pub const ANNOTATION_CANCELLED_INPUTS: &str = "deskgrid.dev/cancelled-inputs";
 /// Annotation on a Job: RFC 3339 time at which the orchestrator received the message.
 pub const ANNOTATION_RECEIVED: &str = "deskgrid.dev/received";
 /// Annotation on a Job: the Pub/Sub message id that made it.
@@ -57,15 +53,23 @@ pub const ATTRIBUTE_SESSION: &str = "session";
 pub const ATTRIBUTE_JOB: &str = "job";
 /// Pub/Sub attribute: who submitted.
 pub const ATTRIBUTE_CLIENT: &str = "client";
-/// Pub/Sub attribute: number of tasks.
+/// Pub/Sub attribute: the input is a pack in this format (see [`crate::pack::Format`]).
+pub const ATTRIBUTE_PACK: &str = "pack";
+/// Pub/Sub attribute: number of items of a pack.
+pub const ATTRIBUTE_ITEMS: &str = "items";
+/// Pub/Sub attribute: number of items of a range.
+pub const ATTRIBUTE_ITEMS_PER_RANGE: &str = "items-per-range";
+/// Pub/Sub attribute: number of rows or lines of an item.
+pub const ATTRIBUTE_ROWS_PER_ITEM: &str = "rows-per-item";
+/// Pub/Sub attribute: first item of the range that a message names.
+pub const ATTRIBUTE_FIRST: &str = "first";
+/// Pub/Sub attribute of version 1: number of tasks of a split Job.
 pub const ATTRIBUTE_TASKS: &str = "tasks";
 /// Pub/Sub attribute: attempt, 0 at first.
 pub const ATTRIBUTE_ATTEMPT: &str = "attempt";
 /// Pub/Sub attribute: priority.
 pub const ATTRIBUTE_PRIORITY: &str = "priority";
-/// Pub/Sub attribute: `true` when the work must have a Kubernetes Job of its own.
-pub const ATTRIBUTE_ALONE: &str = "alone";
-/// Pub/Sub attribute: the input is a table, and each task computes so many of its rows.
+/// Pub/Sub attribute of version 1: the input is a table, and each task computes so many of its rows.
 pub const ATTRIBUTE_ROWS_PER_TASK: &str = "rows-per-task";
 /// Pub/Sub attribute: comma-separated names of common data of the session.
 pub const ATTRIBUTE_COMMON: &str = "common";
@@ -79,6 +83,8 @@ pub const ATTRIBUTE_TIMEOUT: &str = "timeout";
 pub const METADATA_PREFIX: &str = "deskgrid-";
 /// Metadata of an outcome object: its state, so that a listing contains it.
 pub const METADATA_STATE: &str = "deskgrid-state";
+/// Metadata of the outcome of a range: how many of its items ended in each state (see [`crate::pack::Counts`]).
+pub const METADATA_ITEMS: &str = "deskgrid-items-ended";
 /// Metadata of an outcome object: its reason code.
 pub const METADATA_REASON: &str = "deskgrid-reason";
 /// Metadata of a result object and of an outcome object: number of rows that have an error in the result.
@@ -121,14 +127,8 @@ pub const ENV_IAP_ISSUER: &str = "DESKGRID_IAP_ISSUER";
 pub const ENV_IAP_KEYS: &str = "DESKGRID_IAP_KEYS";
 /// Environment variable of the engine: the work item as JSON (see [`crate::message::Work`]).
 pub const ENV_WORK: &str = "DESKGRID_WORK";
-/// Environment variable of the engine, in the place of [`ENV_WORK`]: the batch as JSON (see [`crate::batch::Batch`]).
-pub const ENV_BATCH: &str = "DESKGRID_BATCH";
 /// Environment variable of the engine: the name of its pod.
 pub const ENV_POD: &str = "DESKGRID_POD";
-/// Environment variable of the engine: how often pods of its index have failed before.
-pub const ENV_FAILURES: &str = "DESKGRID_FAILURES";
-/// Annotation that the Job controller puts on pods: see [`ENV_FAILURES`].
-pub const ANNOTATION_INDEX_FAILURES: &str = "batch.kubernetes.io/job-index-failure-count";
 /// Environment variable of the engine: its writable work folder.
 pub const ENV_WORK_DIR: &str = "DESKGRID_WORK_DIR";
 /// Environment variable of the engine: path of the termination message file.
@@ -139,9 +139,9 @@ pub const ENV_INPUT: &str = "DESKGRID_INPUT";
 pub const ENV_COMMON: &str = "DESKGRID_COMMON";
 /// Environment variable for a wrapped program: path to write the result to.
 pub const ENV_RESULT: &str = "DESKGRID_RESULT";
-/// Environment variable for a wrapped program: index of this task.
+/// Environment variable for a wrapped program: index of this item in its pack, from 0.
 pub const ENV_INDEX: &str = "DESKGRID_INDEX";
-/// Environment variable for a wrapped program: number of tasks.
+/// Environment variable for a wrapped program: number of items of the pack.
 pub const ENV_COUNT: &str = "DESKGRID_COUNT";
 /// Environment variable of the engine: number of threads to compute with; by default all there are.
 pub const ENV_THREADS: &str = "DESKGRID_THREADS";
@@ -151,5 +151,3 @@ pub const ENV_ENGINE_STOP_AT: &str = "DESKGRID_ENGINE_STOP_AT";
 /// Environment variable of the engine, an aid of tests: path of a file that must not exist yet, see
 /// [`ENV_ENGINE_STOP_AT`].
 pub const ENV_ENGINE_STOP_ONCE: &str = "DESKGRID_ENGINE_STOP_ONCE";
-/// Environment variable that Kubernetes sets in pods of an Indexed Job.
-pub const ENV_JOB_COMPLETION_INDEX: &str = "JOB_COMPLETION_INDEX";

@@ -3,7 +3,6 @@
 //!
 //! Pure: nothing here does I/O or knows Kubernetes types.
 
-pub mod batch;
 pub mod config;
 pub mod control;
 pub mod exit;
@@ -14,8 +13,8 @@ pub mod message;
 pub mod names;
 pub mod object;
 pub mod outcome;
+pub mod pack;
 pub mod quantity;
-pub mod table;
 pub mod testing;
 
 #[cfg(test)]

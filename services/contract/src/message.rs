@@ -1,15 +1,21 @@
 //! The three forms of message on a business's topic, and the work that each requests.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, ops::Range};
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Identity, config::Business, labels, names, object, quantity};
+use crate::{
+    Identity,
+    config::Business,
+    labels, names, object,
+    pack::{Format, Pack},
+    quantity,
+};
 
-/// Schema version of the messages this program writes; older ones are read too.
+/// Schema version of the messages this program writes about single inputs.
 pub const SCHEMA: &str = "1";
-/// Maximum number of tasks of a Job (the limit of an Indexed Job, KEP-3850).
-pub const TASKS_MAX: u32 = 100_000;
+/// Schema version of the messages this program writes about packs and ranges.
+pub const SCHEMA_PACK: &str = "2";
 
 /// An attempt may have this many times the memory and the time of the business's engines.
 pub const RESOURCES_MAX_FACTOR: u64 = 8;
@@ -84,12 +90,13 @@ pub struct Work {
     /// Who submitted it, if they said so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub client: Option<String>,
-    /// Number of tasks when the Job is split.
+    /// The input is a pack. The identity names a range of it, or the work is the request to split it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tasks: Option<u32>,
-    /// The input is a table, and each task computes so many of its rows.
+    pub pack: Option<Pack>,
+    /// Of the items of the range, only these are computed: those that the attempt before left without a result. The
+    /// orchestrator sets it when it creates the Job; no message carries it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rows_per_task: Option<u32>,
+    pub only: Option<Vec<u32>>,
     /// Drained first.
     #[serde(default)]
     pub priority: bool,
@@ -107,17 +114,41 @@ impl Work {
         object::outcome(&self.business, &self.session, &self.job, &self.identity)
     }
 
-    /// Name of the result object, of one task when `index` is given.
-    pub fn output(&self, index: Option<u32>) -> String {
-        object::output(&self.business, &self.session, &self.job, &self.identity, index)
+    /// Name of the result object of a single input.
+    pub fn output(&self) -> String {
+        object::output(&self.business, &self.session, &self.job, &self.identity)
     }
 
-    /// Names of all result objects. A Job has succeeded when all of them exist.
-    pub fn outputs(&self) -> Vec<String> {
-        match self.tasks {
-            Some(tasks) => (0..tasks).map(|index| self.output(Some(index))).collect(),
-            None => vec![self.output(None)],
-        }
+    /// Name of a part of what the engine records of a range.
+    pub fn part(&self, number: u32) -> String {
+        object::part(&self.business, &self.session, &self.job, &self.identity, number)
+    }
+
+    /// Name of the object with the large results of that part.
+    pub fn part_data(&self, number: u32) -> String {
+        object::part_data(&self.business, &self.session, &self.job, &self.identity, number)
+    }
+
+    /// The items of the range; `None` for a single input and for a whole pack.
+    pub fn range(&self) -> Option<Range<u32>> {
+        self.pack.as_ref()?.range(self.identity.first?)
+    }
+
+    /// The items to compute: of a range, those that have no result from an earlier attempt.
+    pub fn items(&self) -> Vec<u32> {
+        let range = self.range().unwrap_or_default();
+        let is_wanted = |item: &u32| self.only.as_ref().is_none_or(|only| only.contains(item));
+        range.filter(is_wanted).collect()
+    }
+
+    /// Whether this is the request to split a pack into its ranges.
+    pub fn is_split_request(&self) -> bool {
+        self.pack.is_some() && self.identity.first.is_none()
+    }
+
+    /// The work of the range that begins with this item.
+    pub fn of_range(&self, first: u32) -> Self {
+        Self { identity: Identity { first: Some(first), ..self.identity.clone() }, ..self.clone() }
     }
 
     /// The custom metadata of the input object that carries the options of this work (see [`stored`]), the attempt
@@ -125,24 +156,32 @@ impl Work {
     pub fn metadata(&self) -> BTreeMap<String, String> {
         let mut attributes = self.encode().1;
         attributes.remove(labels::ATTRIBUTE_DESKGRID);
+        attributes.remove(labels::ATTRIBUTE_FIRST);
         attributes.into_iter().map(|(key, value)| (format!("{}{key}", labels::METADATA_PREFIX), value)).collect()
     }
 
     /// The message that asks for this work: data and attributes.
     pub fn encode(&self) -> (Vec<u8>, BTreeMap<String, String>) {
         let mut attributes = BTreeMap::from([
-            (labels::ATTRIBUTE_DESKGRID.to_owned(), SCHEMA.to_owned()),
+            (labels::ATTRIBUTE_DESKGRID.to_owned(), if self.pack.is_some() { SCHEMA_PACK } else { SCHEMA }.to_owned()),
             (labels::ATTRIBUTE_SESSION.to_owned(), self.session.clone()),
             (labels::ATTRIBUTE_JOB.to_owned(), self.job.clone()),
         ]);
         if let Some(client) = &self.client {
             attributes.insert(labels::ATTRIBUTE_CLIENT.to_owned(), client.clone());
         }
-        if let Some(tasks) = self.tasks {
-            attributes.insert(labels::ATTRIBUTE_TASKS.to_owned(), tasks.to_string());
+        if let Some(pack) = &self.pack {
+            attributes.insert(labels::ATTRIBUTE_PACK.to_owned(), pack.format.as_str().to_owned());
+            for (attribute, number) in [
+                (labels::ATTRIBUTE_ITEMS, pack.items),
+                (labels::ATTRIBUTE_ITEMS_PER_RANGE, pack.items_per_range),
+                (labels::ATTRIBUTE_ROWS_PER_ITEM, pack.rows_per_item),
+            ] {
+                attributes.insert(attribute.to_owned(), number.to_string());
+            }
         }
-        if let Some(rows) = self.rows_per_task {
-            attributes.insert(labels::ATTRIBUTE_ROWS_PER_TASK.to_owned(), rows.to_string());
+        if let Some(first) = self.identity.first {
+            attributes.insert(labels::ATTRIBUTE_FIRST.to_owned(), first.to_string());
         }
         if self.identity.attempt > 0 {
             attributes.insert(labels::ATTRIBUTE_ATTEMPT.to_owned(), self.identity.attempt.to_string());
@@ -235,10 +274,12 @@ struct Pointer {
 
 fn decode_ours(message: Received<'_>, business: &Business) -> Result<Request, Refusal> {
     let schema = &message.attributes[labels::ATTRIBUTE_DESKGRID];
-    if schema != SCHEMA {
+    if schema != SCHEMA && schema != SCHEMA_PACK {
         return Err(Refusal::new(
             "unknown-schema",
-            format!("the attribute deskgrid={schema} is not a schema version this orchestrator knows ({SCHEMA})"),
+            format!(
+                "the attribute deskgrid={schema} is not a schema version this orchestrator knows ({SCHEMA}, {SCHEMA_PACK})"
+            ),
         ));
     }
     let pointer: Pointer = serde_json::from_slice(message.data).map_err(|error| {
@@ -250,6 +291,13 @@ fn decode_ours(message: Received<'_>, business: &Business) -> Result<Request, Re
     };
     let mut work = locate(&pointer.bucket, &pointer.object, business)?;
     options(&mut work, message.attributes, business)?;
+    if let Some(value) = message.attributes.get(labels::ATTRIBUTE_FIRST) {
+        let first =
+            value.parse().ok().filter(|first| work.pack.as_ref().is_some_and(|pack| pack.range(*first).is_some()));
+        work.identity.first = Some(
+            first.ok_or_else(|| malformed(labels::ATTRIBUTE_FIRST, value, "the first item of a range of its pack"))?,
+        );
+    }
     // Session and job come from the object's name; the attributes must agree.
     for (attribute, actual) in [(labels::ATTRIBUTE_SESSION, &work.session), (labels::ATTRIBUTE_JOB, &work.job)] {
         if let Some(value) = message.attributes.get(attribute).filter(|value| *value != actual) {
@@ -371,13 +419,19 @@ fn locate(bucket: &str, object: &str, business: &Business) -> Result<Work, Refus
     let (session, job) = object::parse_input(&business.name, object)
         .map_err(|error| Refusal::new("wrong-object", format!("{error:#}")))?;
     Ok(Work {
-        identity: Identity { bucket: bucket.to_owned(), object: object.to_owned(), generation: 0, attempt: 0 },
+        identity: Identity {
+            bucket: bucket.to_owned(),
+            object: object.to_owned(),
+            generation: 0,
+            first: None,
+            attempt: 0,
+        },
         business: business.name.clone(),
         session,
         job,
         client: None,
-        tasks: None,
-        rows_per_task: None,
+        pack: None,
+        only: None,
         priority: false,
         common: Vec::new(),
         resources: Resources::default(),
@@ -386,16 +440,7 @@ fn locate(bucket: &str, object: &str, business: &Business) -> Result<Work, Refus
 
 fn options(work: &mut Work, attributes: &BTreeMap<String, String>, business: &Business) -> Result<(), Refusal> {
     work.client = attributes.get(labels::ATTRIBUTE_CLIENT).cloned();
-    if let Some(value) = attributes.get(labels::ATTRIBUTE_TASKS) {
-        let tasks = value.parse().ok().filter(|tasks| (1..=TASKS_MAX).contains(tasks));
-        work.tasks = Some(tasks.ok_or_else(|| malformed(labels::ATTRIBUTE_TASKS, value, "a number from 1 to 100000"))?);
-    }
-    if let Some(value) = attributes.get(labels::ATTRIBUTE_ROWS_PER_TASK) {
-        let rows = value.parse().ok().filter(|rows| *rows > 0 && work.tasks.is_some());
-        work.rows_per_task = Some(rows.ok_or_else(|| {
-            malformed(labels::ATTRIBUTE_ROWS_PER_TASK, value, "a number from 1, in a Job that is split into tasks")
-        })?);
-    }
+    work.pack = pack(attributes, business)?;
     if let Some(value) = attributes.get(labels::ATTRIBUTE_ATTEMPT) {
         work.identity.attempt =
             value.parse().map_err(|_| malformed(labels::ATTRIBUTE_ATTEMPT, value, "a number from 0"))?;
@@ -415,6 +460,32 @@ fn options(work: &mut Work, attributes: &BTreeMap<String, String>, business: &Bu
         work.resources.timeout_secs = Some(seconds);
     }
     work.resources.check(business)
+}
+
+/// The pack that attributes describe, also as version 1 did: a Job that is split into tasks.
+fn pack(attributes: &BTreeMap<String, String>, business: &Business) -> Result<Option<Pack>, Refusal> {
+    let number = |attribute: &str| -> Result<Option<u32>, Refusal> {
+        let Some(value) = attributes.get(attribute) else { return Ok(None) };
+        value.parse().map(Some).map_err(|_| malformed(attribute, value, "a number"))
+    };
+    let (format, items, rows) = match attributes.get(labels::ATTRIBUTE_PACK) {
+        Some(word) => {
+            let format = Format::parse(word);
+            let format = format.ok_or_else(|| malformed(labels::ATTRIBUTE_PACK, word, "table, lines or whole"))?;
+            let missing = || malformed(labels::ATTRIBUTE_ITEMS, "", "the number of items of the pack");
+            let items = number(labels::ATTRIBUTE_ITEMS)?.ok_or_else(missing)?;
+            (format, items, number(labels::ATTRIBUTE_ROWS_PER_ITEM)?)
+        }
+        None => {
+            let Some(tasks) = number(labels::ATTRIBUTE_TASKS)? else { return Ok(None) };
+            let rows = number(labels::ATTRIBUTE_ROWS_PER_TASK)?;
+            (if rows.is_some() { Format::Table } else { Format::Whole }, tasks, rows)
+        }
+    };
+    let mut pack = Pack::new(format, items, rows.unwrap_or(1), business.max_active_jobs);
+    pack.items_per_range = number(labels::ATTRIBUTE_ITEMS_PER_RANGE)?.unwrap_or(pack.items_per_range);
+    pack.check().map_err(|why| Refusal::new("malformed-option", why))?;
+    Ok(Some(pack))
 }
 
 #[cfg(test)]

@@ -33,28 +33,19 @@ pub fn common(business: &str, session: &str, name: &str) -> String {
     format!("{business}/common/{session}/{name}")
 }
 
-/// `B/common/.batch/HASH.json`, the manifest of a batch. No session can be called `.batch`.
-pub fn manifest(business: &str, hash: &str) -> String {
-    format!("{}{hash}.json", manifest_prefix(business))
+/// `B/output/SESSION/JOB/GENERATION-ATTEMPT`, the result of a single input.
+pub fn output(business: &str, session: &str, job: &str, identity: &Identity) -> String {
+    format!("{business}/output/{session}/{job}/{}", identity.run())
 }
 
-/// `B/common/.batch/`, where the manifests are: the engine may read there.
-pub fn manifest_prefix(business: &str) -> String {
-    format!("{business}/common/.batch/")
+/// `B/output/SESSION/JOB/GENERATION-FIRST-ATTEMPT/NUMBER.json`, a part of what the engine records of a range.
+pub fn part(business: &str, session: &str, job: &str, identity: &Identity, number: u32) -> String {
+    format!("{}/{number}.json", output(business, session, job, identity))
 }
 
-/// `B/output/.batch/`, where the reports of batches are: the engine may create there.
-pub fn report_prefix(business: &str) -> String {
-    format!("{business}/output/.batch/")
-}
-
-/// `B/output/SESSION/JOB/GENERATION-ATTEMPT`, with `/INDEX` for a task of a split Job.
-pub fn output(business: &str, session: &str, job: &str, identity: &Identity, index: Option<u32>) -> String {
-    let base = format!("{business}/output/{session}/{job}/{}", identity.run());
-    match index {
-        Some(index) => format!("{base}/{index}"),
-        None => base,
-    }
+/// `B/output/SESSION/JOB/GENERATION-FIRST-ATTEMPT/NUMBER.data`, the large results of that part.
+pub fn part_data(business: &str, session: &str, job: &str, identity: &Identity, number: u32) -> String {
+    format!("{}/{number}.data", output(business, session, job, identity))
 }
 
 /// `B/output/SESSION/`, the results of a session.
@@ -62,9 +53,19 @@ pub fn output_prefix(business: &str, session: &str) -> String {
     format!("{business}/output/{session}/")
 }
 
-/// `B/outcome/SESSION/JOB/GENERATION-ATTEMPT.json`.
+/// `B/outcome/SESSION/JOB/GENERATION-ATTEMPT.json`, with `-FIRST` in between for a range of a pack.
 pub fn outcome(business: &str, session: &str, job: &str, identity: &Identity) -> String {
     format!("{business}/outcome/{session}/{job}/{}.json", identity.run())
+}
+
+/// `B/outcome/SESSION/JOB/GENERATION-`, the outcomes and the layout of one generation of an input.
+pub fn outcome_prefix_of(business: &str, session: &str, job: &str, generation: i64) -> String {
+    format!("{business}/outcome/{session}/{job}/{generation}-")
+}
+
+/// `B/outcome/SESSION/JOB/GENERATION-layout.json`, the layout of a pack.
+pub fn layout(business: &str, session: &str, job: &str, generation: i64) -> String {
+    format!("{}layout.json", outcome_prefix_of(business, session, job, generation))
 }
 
 /// `B/outcome/SESSION/`, the outcomes of a session; `B/outcome/` for all.
@@ -148,18 +149,54 @@ pub fn parse_input(business: &str, object: &str) -> anyhow::Result<(String, Stri
     Ok((session.to_owned(), job.to_owned()))
 }
 
-/// Session, job, generation and attempt of an outcome object; `None` if the name is not that of a Job's outcome.
-pub fn parse_outcome(business: &str, object: &str) -> Option<(String, String, i64, u32)> {
-    let rest = object.strip_prefix(&outcome_prefix(business, None))?;
-    let (session, rest) = rest.split_once('/')?;
+/// The parts of the name of an outcome.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OutcomeName {
+    /// Session.
+    pub session: String,
+    /// Job id.
+    pub job: String,
+    /// Generation of the input.
+    pub generation: i64,
+    /// First item of the range, when it is the outcome of a range.
+    pub first: Option<u32>,
+    /// Attempt.
+    pub attempt: u32,
+}
+
+/// Reads the name of an outcome; `None` if it is not that of a Job's or a range's outcome.
+pub fn parse_outcome(business: &str, object: &str) -> Option<OutcomeName> {
+    let (session, job, run) = parse_run(business, object)?;
+    let mut numbers = run.split('-');
+    let (generation, second, third) = (numbers.next()?.parse().ok()?, numbers.next()?, numbers.next());
+    let (first, attempt) = match third {
+        None => (None, second.parse().ok()?),
+        Some(attempt) => (Some(second.parse().ok()?), attempt.parse().ok()?),
+    };
+    let is_whole = numbers.next().is_none();
+    is_whole.then(|| OutcomeName { session: session.to_owned(), job: job.to_owned(), generation, first, attempt })
+}
+
+/// Session, job and generation of a layout; `None` if the name is not that of one.
+pub fn parse_layout<'a>(business: &str, object: &'a str) -> Option<(&'a str, &'a str, i64)> {
+    let (session, job, run) = parse_run(business, object)?;
+    Some((session, job, run.strip_suffix("-layout")?.parse().ok()?))
+}
+
+/// Session, job and the last part, without its ending, of an object among the outcomes.
+fn parse_run<'a>(business: &str, object: &'a str) -> Option<(&'a str, &'a str, &'a str)> {
+    let (session, rest) = object.strip_prefix(&outcome_prefix(business, None))?.split_once('/')?;
     let (job, run) = rest.rsplit_once('/')?;
-    let (generation, attempt) = run.strip_suffix(".json")?.split_once('-')?;
-    Some((session.to_owned(), job.to_owned(), generation.parse().ok()?, attempt.parse().ok()?))
+    Some((session, job, run.strip_suffix(".json")?))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn identity(first: Option<u32>) -> Identity {
+        Identity { bucket: "b".into(), object: "bu1/input/s/a/b".into(), generation: 7, first, attempt: 2 }
+    }
 
     #[test]
     fn input_names_are_parsed_and_checked() {
@@ -178,7 +215,7 @@ mod tests {
         for other in ["bu2/control/s.json", "bu1/control/s", "bu1/control/a/b.json", "bu1/control/refused.json"] {
             assert_eq!(parse_control("bu1", other), None, "{other}");
         }
-        let identity = Identity { bucket: "b".into(), object: "bu1/input/s/a/b".into(), generation: 7, attempt: 2 };
+        let identity = identity(None);
         let name = parked("bu1", "s", "a/b", &identity);
         assert_eq!(name, "bu1/parked/s/a/b/7-2.json");
         assert_eq!(parse_parked("bu1", &name), Some("s"));
@@ -187,11 +224,19 @@ mod tests {
 
     #[test]
     fn outcomes_round_trip() {
-        let identity = Identity { bucket: "b".into(), object: "bu1/input/s/a/b".into(), generation: 7, attempt: 2 };
-        let name = outcome("bu1", "s", "a/b", &identity);
-        assert_eq!(parse_outcome("bu1", &name), Some(("s".into(), "a/b".into(), 7, 2)));
+        for (first, run) in [(None, "7-2"), (Some(40), "7-40-2")] {
+            let name = outcome("bu1", "s", "a/b", &identity(first));
+            assert_eq!(name, format!("bu1/outcome/s/a/b/{run}.json"));
+            let expected = OutcomeName { session: "s".into(), job: "a/b".into(), generation: 7, first, attempt: 2 };
+            assert_eq!(parse_outcome("bu1", &name), Some(expected));
+            assert_eq!((parse_layout("bu1", &name), parse_refused("bu1", &name)), (None, None));
+        }
+        for other in ["bu1/outcome/s/j/7-1-2-3.json", "bu1/outcome/s/j/7.json", "bu1/outcome/s/j/7-x-2.json"] {
+            assert_eq!(parse_outcome("bu1", other), None, "{other}");
+        }
+        let layout = layout("bu1", "s", "a/b", 7);
+        assert_eq!((parse_layout("bu1", &layout), parse_outcome("bu1", &layout)), (Some(("s", "a/b", 7)), None));
         assert_eq!(parse_outcome("bu1", &refused("bu1", "123")), None);
         assert_eq!(parse_refused("bu1", &refused("bu1", "123")), Some("123"));
-        assert_eq!(parse_refused("bu1", &name), None);
     }
 }

@@ -3,11 +3,11 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Identity, labels, message::Work};
+use crate::{Identity, labels, message::Work, pack::Item};
 
 pub mod stored;
 
-/// Schema version of the outcomes this program writes.
+/// Schema version of the outcomes of single inputs; those of ranges have [`crate::pack::SCHEMA`].
 pub const SCHEMA: u32 = 1;
 /// Maximum size of the log in an outcome, in bytes.
 pub const LOG_TAIL_BYTES: usize = 64 * 1024;
@@ -122,6 +122,9 @@ pub struct Outcome {
     /// Rows that have an error in the result, of a Job that succeeded.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub row_errors: u32,
+    /// How each item of a range ended; empty for a single input.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub items: Vec<Item>,
     /// Pods that were started.
     #[serde(default)]
     pub pods: u32,
@@ -153,6 +156,7 @@ impl Outcome {
             image: None,
             cpu_seconds: None,
             row_errors: 0,
+            items: Vec::new(),
             pods: 0,
             message_id: None,
             message_data: None,
@@ -172,7 +176,9 @@ impl Outcome {
             (labels::METADATA_STATE.to_owned(), self.state.as_str().to_owned()),
             (labels::METADATA_REASON.to_owned(), self.reason.code.clone()),
         ];
-        always.into_iter().chain((self.row_errors > 0).then_some(row_errors)).collect()
+        let items = (labels::METADATA_ITEMS.to_owned(), self.counts().encode());
+        let items = (!self.items.is_empty()).then_some(items);
+        always.into_iter().chain((self.row_errors > 0).then_some(row_errors)).chain(items).collect()
     }
 
     /// The small message for the events topic: attributes only, so that subscribers can filter on them.
@@ -187,6 +193,10 @@ impl Outcome {
             attributes.insert("job".to_owned(), work.job.clone());
             attributes.insert("generation".to_owned(), work.identity.generation.to_string());
             attributes.insert("attempt".to_owned(), work.identity.attempt.to_string());
+            if let Some(range) = work.range() {
+                attributes.insert("first".to_owned(), range.start.to_string());
+                attributes.insert("count".to_owned(), range.len().to_string());
+            }
         }
         if let Some(id) = &self.message_id {
             attributes.insert("message-id".to_owned(), id.clone());

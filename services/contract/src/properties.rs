@@ -9,6 +9,7 @@ use crate::{
     message::{Received, Request, Resources, Work, decode, stored},
     names, object,
     outcome::{State, stored::UNREADABLE},
+    pack::{Format, Pack},
 };
 
 fn business() -> crate::config::Business {
@@ -35,6 +36,9 @@ fn attributes() -> impl Strategy<Value = BTreeMap<String, String>> {
         labels::ATTRIBUTE_JOB,
         labels::ATTRIBUTE_CLIENT,
         labels::ATTRIBUTE_TASKS,
+        labels::ATTRIBUTE_PACK,
+        labels::ATTRIBUTE_ITEMS,
+        labels::ATTRIBUTE_FIRST,
         labels::ATTRIBUTE_ATTEMPT,
         labels::ATTRIBUTE_PRIORITY,
         labels::ATTRIBUTE_COMMON,
@@ -47,6 +51,7 @@ fn attributes() -> impl Strategy<Value = BTreeMap<String, String>> {
     let value = prop_oneof![
         text(),
         Just("1".to_owned()),
+        Just("lines".to_owned()),
         Just("OBJECT_FINALIZE".to_owned()),
         Just(business().bucket),
         "-?[0-9]{1,20}",
@@ -82,7 +87,17 @@ fn job() -> impl Strategy<Value = String> {
 fn work() -> impl Strategy<Value = Work> {
     let session = "[A-Za-z0-9]([A-Za-z0-9._-]{0,20}[A-Za-z0-9])?"
         .prop_filter("it may be a session", |name| names::check_session(name).is_ok());
-    let tasks = option::of(1u32..=100_000);
+    let pack = (
+        prop::sample::select(vec![Format::Table, Format::Lines, Format::Whole]),
+        1u32..=100_000,
+        1u32..=1000,
+        1u32..=1000,
+        option::of(any::<u32>()),
+    );
+    let pack = option::of(pack.prop_map(|(format, items, items_per_range, rows_per_item, first)| {
+        let first = first.map(|first| first % items / items_per_range * items_per_range);
+        (Pack { format, items, items_per_range, rows_per_item }, first)
+    }));
     let common = prop::collection::vec("[a-z]{1,8}(/[a-z.]{1,5}[a-z])?", 0..3);
     // Engines of the business have 512Mi and an hour, an attempt at most 8 times that.
     let resources = (option::of(1u32..=4096), option::of(1u32..=28_800)).prop_map(|(memory, timeout_secs)| Resources {
@@ -90,20 +105,21 @@ fn work() -> impl Strategy<Value = Work> {
         timeout_secs,
     });
     let client = option::of("\\PC{1,20}");
-    (session, job(), 1i64.., any::<u32>(), tasks, any::<bool>(), common, client, resources).prop_map(
-        |(session, job, generation, attempt, tasks, priority, common, client, resources)| Work {
+    (session, job(), 1i64.., any::<u32>(), pack, any::<bool>(), common, client, resources).prop_map(
+        |(session, job, generation, attempt, pack, priority, common, client, resources)| Work {
             identity: Identity {
                 bucket: business().bucket,
                 object: object::input("bu1", &session, &job),
                 generation,
+                first: pack.as_ref().and_then(|(_, first)| *first),
                 attempt,
             },
             business: "bu1".to_owned(),
             session,
             job,
             client,
-            tasks,
-            rows_per_task: None,
+            pack: pack.map(|(pack, _)| pack),
+            only: None,
             priority,
             common,
             resources,
@@ -113,7 +129,8 @@ fn work() -> impl Strategy<Value = Work> {
 
 /// Checks that all objects of some work belong to the business.
 fn stays_inside(work: &Work) -> Result<(), TestCaseError> {
-    let mut names = work.outputs().into_iter().take(3).collect::<Vec<_>>();
+    let mut names = vec![work.output(), work.part(0), work.part_data(7)];
+    names.push(object::layout(&work.business, &work.session, &work.job, work.identity.generation));
     let parked = object::parked(&work.business, &work.session, &work.job, &work.identity);
     names.extend([work.identity.object.clone(), work.outcome(), parked]);
     names.extend(work.common.iter().map(|name| object::common(&work.business, &work.session, name)));
@@ -153,7 +170,7 @@ proptest! {
     #[test]
     fn an_upload_with_its_metadata_is_the_same_as_its_message(work in work()) {
         let mut first = work;
-        first.identity.attempt = 0;
+        (first.identity.attempt, first.identity.first) = (0, None);
         let found = stored(&first.identity.object, first.identity.generation, &first.metadata(), &business());
         prop_assert_eq!(found.map_err(|refusal| refusal.message), Ok(first));
     }
@@ -171,9 +188,16 @@ proptest! {
     #[test]
     fn names_of_outcomes_round_trip(work in work()) {
         let identity = &work.identity;
-        let expected = (work.session.clone(), work.job.clone(), identity.generation, identity.attempt);
+        let expected = object::OutcomeName {
+            session: work.session.clone(),
+            job: work.job.clone(),
+            generation: identity.generation,
+            first: identity.first,
+            attempt: identity.attempt,
+        };
         let name = work.outcome();
         prop_assert_eq!(object::parse_outcome("bu1", &name), Some(expected));
+        prop_assert_eq!(object::parse_layout("bu1", &name), None);
         prop_assert_eq!(object::parse_refused("bu1", &name), None);
     }
 

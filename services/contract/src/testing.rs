@@ -53,13 +53,13 @@ pub fn config(businesses: &[&str]) -> Config {
 pub fn work(business: &str, session: &str, job: &str) -> Work {
     let object = object::input(business, session, job);
     Work {
-        identity: Identity { bucket: "p-bucket".into(), object, generation: 7, attempt: 0 },
+        identity: Identity { bucket: "p-bucket".into(), object, generation: 7, first: None, attempt: 0 },
         business: business.into(),
         session: session.into(),
         job: job.into(),
         client: None,
-        tasks: None,
-        rows_per_task: None,
+        pack: None,
+        only: None,
         priority: false,
         common: vec![],
         resources: Resources::default(),

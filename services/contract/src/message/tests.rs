@@ -13,14 +13,15 @@ fn work() -> Work {
             bucket: "p-bucket".into(),
             object: "bu1/input/s/j.json".into(),
             generation: 5,
+            first: Some(7),
             attempt: 0,
         },
         business: "bu1".into(),
         session: "s".into(),
         job: "j.json".into(),
         client: Some("alice".into()),
-        tasks: Some(3),
-        rows_per_task: None,
+        pack: Some(Pack { format: Format::Table, items: 30, items_per_range: 7, rows_per_item: 2 }),
+        only: None,
         priority: true,
         common: vec!["market.json".into()],
         resources: Resources::default(),
@@ -57,7 +58,9 @@ fn a_storage_notification_is_a_submission() {
         ("objectGeneration", "9"),
     ];
     let request = check(r#"{"metadata":{"deskgrid-tasks":"4","tasksy":"x"}}"#, &attributes);
-    assert!(matches!(request, Ok(Request::Run(work)) if work.identity.generation == 9 && work.tasks == Some(4)));
+    assert!(
+        matches!(request, Ok(Request::Run(work)) if work.identity.generation == 9 && work.pack.as_ref().is_some_and(|pack| pack.items == 4))
+    );
 }
 
 #[test]
@@ -86,7 +89,7 @@ fn an_uploads_path_and_metadata_say_what_a_message_of_ours_would() {
     else {
         panic!("refused")
     };
-    assert_eq!((work.priority, work.tasks, work.client), (false, None, None));
+    assert_eq!((work.priority, work.pack, work.client), (false, None, None));
     // Without metadata there are no options, which is fine.
     assert!(matches!(check_upload("bu1/input/s/j", "{}"), Ok(Request::Run(_))));
     // What the console writes for a folder.
@@ -127,7 +130,7 @@ fn an_attempt_is_given_more_within_limits() {
 #[test]
 fn what_a_retry_leaves_in_the_metadata_is_read_back() {
     let mut work = work();
-    work.identity.attempt = 3;
+    (work.identity.attempt, work.identity.first) = (3, None);
     work.resources.memory = Some("2Gi".into());
     let stored = stored(&work.identity.object, 5, &work.metadata(), &business("bu1"));
     assert_eq!(stored, Ok(work));

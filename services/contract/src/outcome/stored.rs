@@ -1,8 +1,8 @@
 //! Outcomes in the bucket. Other programs with write access may damage one, so an unreadable outcome is no error: it
 //! counts as a failed Job whose reason names the object.
 
-use super::{Outcome, SCHEMA, State};
-use crate::{Identity, message::Work, object};
+use super::{Outcome, State};
+use crate::{Identity, message::Work, object, pack::SCHEMA};
 
 /// Maximum size of an outcome object in bytes: a refused message of 10 MB in base64, and the other fields.
 pub const BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -32,16 +32,17 @@ impl Unreadable {
     pub fn outcome(&self, bucket: &str) -> Outcome {
         let business = self.object.split('/').next().unwrap_or_default();
         let mut outcome = Outcome::new(business, State::Failed, UNREADABLE, self.to_string());
-        if let Some((session, job, generation, attempt)) = object::parse_outcome(business, &self.object) {
-            let object = object::input(business, &session, &job);
+        if let Some(name) = object::parse_outcome(business, &self.object) {
+            let object = object::input(business, &name.session, &name.job);
+            let (generation, first, attempt) = (name.generation, name.first, name.attempt);
             outcome.work = Some(Work {
-                identity: Identity { bucket: bucket.to_owned(), object, generation, attempt },
+                identity: Identity { bucket: bucket.to_owned(), object, generation, first, attempt },
                 business: business.to_owned(),
-                session,
-                job,
+                session: name.session,
+                job: name.job,
                 client: None,
-                tasks: None,
-                rows_per_task: None,
+                pack: None,
+                only: None,
                 priority: false,
                 common: Vec::new(),
                 resources: Default::default(),
