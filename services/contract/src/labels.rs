@@ -63,6 +63,8 @@ pub const ATTRIBUTE_ITEMS_PER_RANGE: &str = "items-per-range";
 pub const ATTRIBUTE_ROWS_PER_ITEM: &str = "rows-per-item";
 /// Pub/Sub attribute: first item of the range that a message names.
 pub const ATTRIBUTE_FIRST: &str = "first";
+/// Pub/Sub attribute of a message that an orchestrator published: RFC 3339 time at which its work was requested.
+pub const ATTRIBUTE_REQUESTED: &str = "requested";
 /// Pub/Sub attribute of version 1: number of tasks of a split Job.
 pub const ATTRIBUTE_TASKS: &str = "tasks";
 /// Pub/Sub attribute: attempt, 0 at first.

@@ -8,10 +8,7 @@ use std::{
     time::Duration,
 };
 
-use contract::{
-    labels,
-    message::{self, Request},
-};
+use contract::message::{self, Request};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
@@ -19,12 +16,11 @@ use crate::{
     admit::Admission,
     admit_error::AdmitError,
     base::Base,
-    batcher::Batcher,
     breaker::Breaker,
     conclude::{LargeRefusals, refuse},
     gate::Gate,
     hooks::Step,
-    jobs::{Slot, Waiting},
+    jobs::Slot,
     locate,
     metrics::retry,
     received::{Payload, Received},
@@ -42,19 +38,10 @@ pub(crate) enum Verdict {
     Nack,
 }
 
-/// The capacity that a message holds.
-pub(crate) enum Reservation {
-    /// A slot, which its Job will take.
-    Slot(Slot),
-    /// A place among the messages that wait for the slots of a batch.
-    Waiting(#[expect(dead_code, reason = "it counts as long as it is held")] Waiting),
-}
-
 /// Accepts messages.
 pub(crate) struct Acceptor {
     pub(crate) base: Arc<Base>,
     pub(crate) admission: Arc<Admission>,
-    pub(crate) batcher: Arc<Batcher>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) large_refusals: LargeRefusals,
     pub(crate) breaker: Mutex<Breaker>,
@@ -66,18 +53,11 @@ impl Acceptor {
     }
 
     /// Carries a message to its end. Nacks it early when `stop` is cancelled.
-    pub(crate) async fn accept(
-        &self,
-        message: &mut Received,
-        mut reservation: Reservation,
-        stop: &CancellationToken,
-    ) -> Verdict {
+    pub(crate) async fn accept(&self, message: &mut Received, mut slot: Slot, stop: &CancellationToken) -> Verdict {
         self.base.metrics.received.inc();
         let Payload { data, attributes, .. } = &message.payload;
         let mut decoded =
             message::decode(message::Received { message_id: &message.id, data, attributes }, &self.base.business);
-        let mut alone = attributes.contains_key(labels::ATTRIBUTE_DESKGRID)
-            && attributes.get(labels::ATTRIBUTE_ALONE).is_some_and(|value| value == "true");
         if matches!(decoded, Ok(Request::Run(_) | Request::RunLive(_))) {
             message.payload.release();
         }
@@ -89,14 +69,11 @@ impl Acceptor {
         let give_up = Instant::now() + self.base.timing.retry_timeout;
         let mut backoff = RETRY_MIN;
         loop {
-            // Boxed, since many messages wait for a batch, and a future is as large as its largest part.
             let attempt = match &mut decoded {
-                Ok(request) => Box::pin(self.attempt(message, request, &mut reservation, alone)).await,
+                Ok(request) => Box::pin(self.attempt(message, request, &mut slot)).await,
                 Err(refusal) => Box::pin(refuse(&self.base, &self.large_refusals, message, refusal)).await,
             };
-            if let Reservation::Slot(slot) = &mut reservation {
-                slot.not_created();
-            }
+            slot.not_created();
             let (reason, after, why) = match attempt {
                 Ok(()) => {
                     self.breaker().succeeded();
@@ -108,8 +85,8 @@ impl Acceptor {
                     self.gate.close(why);
                     return Verdict::Nack;
                 }
-                Err(AdmitError::NotInABatch) => {
-                    alone = true;
+                Err(AdmitError::Refused(refusal)) => {
+                    decoded = Err(refusal);
                     continue;
                 }
                 Err(AdmitError::Stopping) => return Verdict::Nack,
@@ -138,13 +115,7 @@ impl Acceptor {
     }
 
     /// One attempt. The rare paths are boxed, so that the future of a message stays small.
-    async fn attempt(
-        &self,
-        message: &mut Received,
-        request: &mut Request,
-        reservation: &mut Reservation,
-        alone: bool,
-    ) -> Result<(), AdmitError> {
+    async fn attempt(&self, message: &mut Received, request: &mut Request, slot: &mut Slot) -> Result<(), AdmitError> {
         let work = match request {
             Request::Run(work) => Some(work.clone()),
             Request::RunLive(work) => Box::pin(locate::live(&self.base, message, work)).await?,
@@ -166,20 +137,10 @@ impl Acceptor {
             self.base.metrics.duplicates.inc();
             return Ok(());
         };
-        match reservation {
-            Reservation::Slot(slot) => self.admission.admit(&message.origin(), &work, slot).await,
-            Reservation::Waiting(_) => {
-                let origin = message.origin();
-                // Session control applies before the message has a slot.
-                let is_controlled = self.admission.controls.decision(&work.session).is_some();
-                if is_controlled
-                    && (self.admission.is_settled(&work).await?
-                        || !self.admission.apply_session_control(&origin, &work).await?)
-                {
-                    return Ok(());
-                }
-                Box::pin(self.batcher.join(work, origin, alone)).await
-            }
+        let origin = message.origin();
+        match work.pack.is_some() {
+            false => self.admission.admit(&origin, &work, slot).await,
+            true => Box::pin(self.admission.admit_pack(&origin, &work, slot)).await,
         }
     }
 }

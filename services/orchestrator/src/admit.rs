@@ -21,6 +21,7 @@ use crate::{
     jobs::Slot,
     outcome::input_missing,
     outcome_lookup::OutcomeLookup,
+    packs::Packs,
     settled_cache::SettledCache,
 };
 
@@ -31,6 +32,7 @@ pub(crate) struct Admission {
     pub(crate) settled: Arc<SettledCache>,
     pub(crate) lookup: OutcomeLookup,
     pub(crate) creates: Creates,
+    pub(crate) packs: Arc<Packs>,
 }
 
 impl Admission {

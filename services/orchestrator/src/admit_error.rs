@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cloud::storage;
+use contract::message::Refusal;
 
 use crate::{
     answers::{Answer, classify},
@@ -18,8 +19,8 @@ pub(crate) enum AdmitError {
     OurFault(String),
     /// Only this message fails, and a person has to act; the message is nacked.
     Stuck(String),
-    /// The work cannot be part of a batch; it may become a Job of its own.
-    NotInABatch,
+    /// Only this message fails, and always will: it is refused.
+    Refused(Refusal),
     /// The process stops.
     Stopping,
 }

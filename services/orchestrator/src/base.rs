@@ -4,6 +4,7 @@ use anyhow::Context as _;
 use cloud::{probes::Health, storage::Store};
 use contract::{config::Business, labels, message::Work};
 use google_cloud_pubsub::{client::Publisher, model::Message};
+use jiff::Timestamp;
 
 use crate::{
     clock::Clock, cluster::Cluster, config::Timing, events::Events, hooks::Hooks, job::Template, jobs::Jobs,
@@ -33,11 +34,11 @@ impl Base {
         usize::try_from(self.business.max_active_jobs).unwrap_or(usize::MAX)
     }
 
-    /// Publishes the message of this work once more; with `alone` it becomes a Job of its own and not part of a batch.
-    pub(crate) async fn requeue(&self, work: &Work, alone: bool) -> anyhow::Result<()> {
+    /// Publishes the message of this work, which was requested at this time, as far as it is known.
+    pub(crate) async fn requeue(&self, work: &Work, requested: Option<Timestamp>) -> anyhow::Result<()> {
         let (data, mut attributes) = work.encode();
-        if alone {
-            attributes.insert(labels::ATTRIBUTE_ALONE.to_owned(), "true".to_owned());
+        if let Some(requested) = requested {
+            attributes.insert(labels::ATTRIBUTE_REQUESTED.to_owned(), requested.to_string());
         }
         let message = Message::new().set_data(data).set_attributes(attributes);
         let published = self.publisher.publish(message).await;

@@ -114,16 +114,6 @@ impl Cluster {
         }
     }
 
-    /// Sets an annotation of exactly this Job; a Job that does not exist is fine.
-    pub(crate) async fn annotate(&self, name: &str, uid: &str, key: &str, value: &str) -> anyhow::Result<()> {
-        let patch = json!({"metadata": {"uid": uid, "annotations": {key: value}}});
-        match with_timeout(self.jobs.patch(name, &PatchParams::default(), &Patch::Merge(patch))).await {
-            // 409: another Job has that name now.
-            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
-            answer => answer.map(|_| ()).with_context(|| format!("annotate the Job {name}")),
-        }
-    }
-
     /// Removes our finalizer from a Job. `false` when the Job has changed since it was read and must be read once more.
     pub(crate) async fn remove_finalizer(&self, job: &Job) -> anyhow::Result<bool> {
         let name = job.metadata.name.as_deref().unwrap_or_default();

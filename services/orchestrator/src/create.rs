@@ -1,4 +1,4 @@
-//! Creates a Job and reads the API server's answer, for the Job of one message and for that of a batch.
+//! Creates a Job and reads the API server's answer.
 
 use std::time::Duration;
 

@@ -27,11 +27,6 @@ impl Flow {
         Self { limit: limit(room), received: 0, acked: 0 }
     }
 
-    /// For a stream whose messages are acknowledged many at a time: it may send as many as there is room for.
-    pub(crate) fn for_batches(room: usize) -> Self {
-        Self { limit: room.max(1), received: 0, acked: 0 }
-    }
-
     /// The stream's limit of messages not acknowledged yet.
     pub(crate) fn limit(self) -> usize {
         self.limit

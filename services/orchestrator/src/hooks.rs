@@ -16,8 +16,10 @@ pub enum Step {
     RefusedWritten,
     /// The outcome was handed to the events topic.
     EventPublished,
-    /// The manifest of a batch is in the bucket; its Job is about to be created.
-    ManifestWritten,
+    /// The layout of a pack is in the bucket; the messages of its ranges are about to be published.
+    LayoutWritten,
+    /// The messages of the ranges of a pack are published.
+    RangesPublished,
     /// A message of a paused session was parked.
     Parked,
     /// A parked message is requeued; its record still exists.
@@ -36,10 +38,6 @@ pub enum Step {
     OutcomeWritten,
     /// Its input is deleted (only when it succeeded).
     InputDeleted,
-    /// An input of a batch is requeued.
-    PublishedAlone,
-    /// The manifest and the reports of a batch are deleted.
-    BatchDeleted,
     /// Our finalizer is removed.
     FinalizerRemoved,
 }

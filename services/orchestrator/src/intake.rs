@@ -1,7 +1,6 @@
 //! Receives messages while slots are free, and acknowledges or nacks each. Only this file holds handlers.
 //!
-//! A message is received only for a free slot, so the backlog stays in Pub/Sub. With dispatch in batches, messages wait
-//! for their slots in the batcher, which has room for one batch and the next.
+//! A message is received only for a free slot, so the backlog stays in Pub/Sub.
 //!
 //! At capacity the stream is closed, and opened once more when slots are free. `flow.rs` limits what a stream may send,
 //! so that next to nothing has to be nacked then. Closing waits for the accepted messages, whose Jobs are created, and
@@ -9,7 +8,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use contract::config::Dispatch;
+use contract::labels;
 use futures::{FutureExt as _, StreamExt as _};
 use google_cloud_pubsub::{
     client::Subscriber,
@@ -22,9 +21,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
 use crate::{
-    accept::{Acceptor, Reservation, Verdict},
+    accept::{Acceptor, Verdict},
     base::Base,
-    batcher::WAITING_MAX,
     breaker::Allowance,
     flow::Flow,
     hooks::Step,
@@ -79,12 +77,8 @@ impl Intake {
     /// How many messages a stream of this rank may receive.
     fn room_for(&self, rank: Rank) -> usize {
         let base = &self.base;
-        let (room, max) = match base.business.dispatch {
-            Dispatch::Job => (base.jobs.view().room(base.slots()), base.slots()),
-            Dispatch::Batch => (base.jobs.view().waiting_room(WAITING_MAX), WAITING_MAX),
-        };
-        let room = if self.payloads.are_too_large() { 0 } else { room };
-        self.priority.share(rank, room, max, Instant::now())
+        let room = if self.payloads.are_too_large() { 0 } else { base.jobs.view().room(base.slots()) };
+        self.priority.share(rank, room, base.slots(), Instant::now())
     }
 }
 
@@ -173,10 +167,7 @@ async fn stream(
     stop: &CancellationToken,
     closing: &mut JoinSet<()>,
 ) -> Closed {
-    let mut flow = match intake.base.business.dispatch {
-        Dispatch::Job => Flow::new(room),
-        Dispatch::Batch => Flow::for_batches(room),
-    };
+    let mut flow = Flow::new(room);
     let stream = subscriber
         .subscribe(subscription)
         .set_max_outstanding_messages(i64::try_from(flow.limit()).unwrap_or(i64::MAX))
@@ -286,7 +277,7 @@ async fn stream(
     closed
 }
 
-/// Reserves capacity for a message and starts its task.
+/// Reserves a slot for a message and starts its task.
 fn start(
     intake: &Arc<Intake>,
     message: Message,
@@ -294,21 +285,21 @@ fn start(
     stop: &CancellationToken,
     tasks: &mut JoinSet<Done>,
 ) {
-    let reservation = match intake.base.business.dispatch {
-        Dispatch::Job => Reservation::Slot(intake.base.jobs.reserve(1)),
-        Dispatch::Batch => Reservation::Waiting(intake.base.jobs.wait_for_slot()),
-    };
+    let slot = intake.base.jobs.reserve();
     intake.acceptor.breaker().record_receipt(Instant::now());
+    let requested = message.attributes.get(labels::ATTRIBUTE_REQUESTED).and_then(|time| time.parse().ok());
+    let requested = requested.filter(|_| message.attributes.contains_key(labels::ATTRIBUTE_DESKGRID));
+    let published = message.publish_time.and_then(|time| Timestamp::new(time.seconds(), time.nanos()).ok());
     let mut message = Received {
         id: message.message_id,
         payload: intake.payloads.hold(message.data, message.attributes.into_iter().collect()),
-        published: message.publish_time.and_then(|time| Timestamp::new(time.seconds(), time.nanos()).ok()),
+        published: requested.or(published),
         received: (intake.base.clock)(),
     };
     let span = tracing::info_span!("message", message_id = message.id);
     let (intake, stop) = (intake.clone(), stop.clone());
     let task = async move {
-        let verdict = intake.acceptor.accept(&mut message, reservation, &stop).await;
+        let verdict = intake.acceptor.accept(&mut message, slot, &stop).await;
         if verdict == Verdict::Ack {
             intake.base.hooks.reached(Step::BeforeAck, Some(&message.id), None).await;
         }

@@ -15,11 +15,13 @@ use serde_json::{Map, Value, json};
 /// Name of the Job of a dry run; a Job of that name is never created.
 pub(crate) const DRY_RUN: &str = "job-dry-run";
 
+/// Least number of pods that the Job of a range may start after the first one.
+const PODS_OF_RANGE: u64 = 12;
+
 /// The part that every Job of the business has in common.
 #[derive(Clone, Debug)]
 pub(crate) struct Template {
     job: Map<String, Value>,
-    parallelism_max: u32,
 }
 
 /// The message a Job comes from.
@@ -51,7 +53,7 @@ impl Template {
         if containers.and_then(Value::as_array).is_none_or(Vec::is_empty) {
             bail!("the Job template has no containers (spec.template.spec.containers)");
         }
-        let mut template = Self { job, parallelism_max: business.max_active_jobs.max(1) };
+        let mut template = Self { job };
         let common = [
             (labels::APP, labels::APP_ENGINE),
             (labels::BUSINESS, business.name.as_str()),
@@ -79,11 +81,12 @@ impl Template {
     pub(crate) fn job(&self, work: &Work, origin: &Origin) -> anyhow::Result<Value> {
         let mut job = self.job.clone();
         let text = serde_json::to_string(work).context("encode the work")?;
+        let schema = if work.pack.is_some() { message::SCHEMA_PACK } else { message::SCHEMA };
         let mut annotations = vec![
             (labels::ANNOTATION_WORK, text.clone()),
             (labels::ANNOTATION_RECEIVED, origin.received.to_string()),
             (labels::ANNOTATION_MESSAGE_ID, origin.message_id.clone()),
-            (labels::ANNOTATION_SCHEMA, message::SCHEMA.to_owned()),
+            (labels::ANNOTATION_SCHEMA, schema.to_owned()),
         ];
         if let Some(published) = &origin.published {
             annotations.push((labels::ANNOTATION_PUBLISHED, published.to_string()));
@@ -97,28 +100,19 @@ impl Template {
             object(&mut job, path)?
                 .extend(own_labels.iter().map(|(key, value)| ((*key).to_owned(), value.as_str().into())));
         }
-        self.add_variables(&mut job, &[variable(labels::ENV_WORK, &text)])?;
-        let spec = object(&mut job, &["spec"])?;
-        if let Some(tasks) = work.tasks {
-            spec.insert("completionMode".into(), "Indexed".into());
-            spec.insert("completions".into(), tasks.into());
-            spec.insert("parallelism".into(), tasks.min(self.parallelism_max).into());
-            // Each task has its own retries, and the Job fails when one task has used them up.
-            let retries = spec.remove("backoffLimit").unwrap_or_else(|| 6.into());
-            spec.insert("backoffLimitPerIndex".into(), retries);
-            spec.insert("maxFailedIndexes".into(), 0.into());
-        }
+        let mut variables = vec![variable(labels::ENV_WORK, &text)];
         set_resources(&mut job, &work.resources)?;
+        if work.pack.is_some() {
+            let pod_name = json!({"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}});
+            variables.push(json!({"name": labels::ENV_POD, "valueFrom": pod_name}));
+            set_limits_of_range(&mut job, u32::try_from(work.items().len()).unwrap_or(u32::MAX))?;
+        }
+        self.add_variables(&mut job, &variables)?;
         Ok(Value::Object(job))
     }
 
-    /// The template itself.
-    pub(crate) fn common(&self) -> &Map<String, Value> {
-        &self.job
-    }
-
     /// Sets environment variables in every container of a Job.
-    pub(crate) fn add_variables(&self, job: &mut Map<String, Value>, variables: &[Value]) -> anyhow::Result<()> {
+    fn add_variables(&self, job: &mut Map<String, Value>, variables: &[Value]) -> anyhow::Result<()> {
         let pod = object(job, &["spec", "template", "spec"])?;
         for kind in ["initContainers", "containers"] {
             let containers = pod.get_mut(kind).and_then(Value::as_array_mut).into_iter().flatten();
@@ -143,14 +137,15 @@ impl Template {
                 bucket: business.bucket.clone(),
                 object: contract::object::input(&business.name, "dry-run", "dry-run"),
                 generation: 1,
+                first: None,
                 attempt: 0,
             },
             business: business.name.clone(),
             session: "dry-run".into(),
             job: "dry-run".into(),
             client: None,
-            tasks: None,
-            rows_per_task: None,
+            pack: None,
+            only: None,
             priority: false,
             common: Vec::new(),
             resources: Default::default(),
@@ -203,6 +198,11 @@ pub(crate) fn read_work(job: &Job) -> anyhow::Result<Work> {
         .with_context(|| format!("the Job {name} has no work that fits its name"))
 }
 
+/// Whether a Job computes many inputs, as version 1 had it.
+pub(crate) fn is_batch_of_version_1(job: &Job) -> bool {
+    job.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(labels::ANNOTATION_BATCH))
+}
+
 /// The message a Job comes from, according to its annotations.
 pub(crate) fn read_origin(job: &Job) -> (Option<String>, Option<Timestamp>, Option<Timestamp>) {
     let annotation = |name: &str| job.metadata.annotations.as_ref().and_then(|all| all.get(name));
@@ -228,6 +228,19 @@ fn set_resources(job: &mut Map<String, Value>, resources: &Resources) -> anyhow:
             object(container, &["resources", kind])?.insert("memory".into(), memory.as_str().into());
         }
     }
+    Ok(())
+}
+
+/// Sets the limits of the Job of a range. The engine holds the time limit of each item, so the pod's is a last resort.
+/// And it finds the item that ends pods by halving, for which it needs some pods.
+fn set_limits_of_range(job: &mut Map<String, Value>, items: u32) -> anyhow::Result<()> {
+    let pod = object(job, &["spec", "template", "spec"])?;
+    if let Some(seconds) = pod.get("activeDeadlineSeconds").and_then(Value::as_u64) {
+        pod.insert("activeDeadlineSeconds".into(), seconds.saturating_mul(u64::from(items) + 1).into());
+    }
+    let spec = object(job, &["spec"])?;
+    let retries = spec.get("backoffLimit").and_then(Value::as_u64).unwrap_or(6);
+    spec.insert("backoffLimit".into(), retries.max(PODS_OF_RANGE).into());
     Ok(())
 }
 

@@ -34,49 +34,25 @@ impl Jobs {
         self.changed.subscribe()
     }
 
-    /// Reserves slots for a Job.
-    pub(crate) fn reserve(&self, weight: u32) -> Slot {
-        self.view().reserve(weight);
-        Slot { jobs: self.clone(), weight, creating: None, held: true }
-    }
-
-    /// Reserves up to `count` of the free slots out of `max`; `None` when none is free.
-    pub(crate) fn reserve_free(&self, count: u32, max: usize) -> Option<Slot> {
-        let mut view = self.view();
-        let weight = count.min(u32::try_from(view.room(max)).unwrap_or(u32::MAX));
-        if weight == 0 {
-            return None;
-        }
-        view.reserve(weight);
-        drop(view);
-        Some(Slot { jobs: self.clone(), weight, creating: None, held: true })
-    }
-
-    /// Counts a message that waits for slots with others.
-    pub(crate) fn wait_for_slot(&self) -> Waiting {
-        self.view().start_waiting();
-        Waiting(self.clone())
+    /// Reserves a slot for a Job.
+    pub(crate) fn reserve(&self) -> Slot {
+        self.view().reserve();
+        Slot { jobs: self.clone(), creating: None, held: true }
     }
 }
 
-/// The slots reserved for a Job; released when this is dropped, unless the Job was created.
+/// The slot reserved for a Job; released when this is dropped, unless the Job was created.
 #[derive(Debug)]
 pub(crate) struct Slot {
     jobs: Jobs,
-    weight: u32,
     creating: Option<String>,
     held: bool,
 }
 
 impl Slot {
-    /// How many they are.
-    pub(crate) fn weight(&self) -> u32 {
-        self.weight
-    }
-
     /// Records that a Job of this name is about to be created.
     pub(crate) fn creating(&mut self, name: String) {
-        self.jobs.view().record_creating(&name, self.weight);
+        self.jobs.view().record_creating(&name);
         self.creating = Some(name);
     }
 
@@ -84,8 +60,8 @@ impl Slot {
     pub(crate) fn created(&mut self) {
         if let Some(name) = self.creating.take() {
             // A second Job may be created, when the first one was deleted and settled meanwhile.
-            let slots = if std::mem::take(&mut self.held) { self.weight } else { 0 };
-            self.jobs.change(|view| view.record_created(&name, slots, Instant::now()));
+            let takes_slot = std::mem::take(&mut self.held);
+            self.jobs.change(|view| view.record_created(&name, takes_slot, Instant::now()));
         }
     }
 
@@ -101,19 +77,8 @@ impl Drop for Slot {
     fn drop(&mut self) {
         self.not_created();
         if self.held {
-            let weight = self.weight;
-            self.jobs.change(|view| view.release(weight));
+            self.jobs.change(View::release);
         }
-    }
-}
-
-/// A message that waits for slots, until this is dropped.
-#[derive(Debug)]
-pub(crate) struct Waiting(Jobs);
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        self.0.change(View::stop_waiting);
     }
 }
 
@@ -129,8 +94,8 @@ mod tests {
             view.finish_listing();
         });
         let room = || jobs.view().room(3);
-        let mut slot = jobs.reserve(1);
-        let other = jobs.reserve(1);
+        let mut slot = jobs.reserve();
+        let other = jobs.reserve();
         for _ in 0..2 {
             slot.creating("a".to_owned());
             slot.created();

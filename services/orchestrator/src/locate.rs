@@ -73,10 +73,10 @@ async fn settled_generation(base: &Base, work: &Work) -> anyhow::Result<Option<i
     let prefix = format!("{}{}/", object::outcome_prefix(&work.business, Some(&work.session)), work.job);
     let mut outcomes = base.store.list_stream(&work.identity.bucket, &prefix);
     while let Some(found) = outcomes.try_next().await? {
-        if let Some((session, job, generation, attempt)) = object::parse_outcome(&work.business, &found.name)
-            && (session, job, attempt) == (work.session.clone(), work.job.clone(), work.identity.attempt)
+        if let Some(name) = object::parse_outcome(&work.business, &found.name)
+            && (&name.session, &name.job, name.attempt) == (&work.session, &work.job, work.identity.attempt)
         {
-            return Ok(Some(generation));
+            return Ok(Some(name.generation));
         }
     }
     Ok(None)

@@ -1,12 +1,10 @@
 //! Decides the outcome of a Job from the Job, its pods and the results in the bucket. Pure.
 
-use std::collections::BTreeMap;
-
 use contract::{
     Identity, Outcome, exit,
     message::Work,
     names,
-    outcome::{Reason, State, Termination, Timestamps, row_errors},
+    outcome::{Reason, State, Termination, Timestamps},
 };
 use jiff::Timestamp;
 use k8s_openapi::api::{
@@ -34,21 +32,13 @@ pub(crate) struct Facts<'a> {
     pub(crate) now: Timestamp,
 }
 
-/// The results in the bucket.
+/// The result in the bucket.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Results {
-    /// How many of the expected ones exist.
-    pub(crate) count: u32,
-    /// Rows that have an error in them.
+    /// Whether it exists, or every item of the range has one.
+    pub(crate) is_complete: bool,
+    /// Rows that have an error in it.
     pub(crate) row_errors: u32,
-}
-
-impl Results {
-    /// Adds one result with this metadata.
-    pub(crate) fn add(&mut self, metadata: &BTreeMap<String, String>) {
-        self.count += 1;
-        self.row_errors = self.row_errors.saturating_add(row_errors(metadata));
-    }
 }
 
 /// The state of a Job.
@@ -69,11 +59,6 @@ pub(crate) fn job_state(job: &Job) -> JobState {
         Phase::Active => JobState::Running,
         ended => JobState::Ended(ended),
     }
-}
-
-/// How many results the work must have.
-pub(crate) fn expected_results(work: &Work) -> u32 {
-    work.tasks.unwrap_or(1)
 }
 
 /// Decides the outcome of a Job that ended or was deleted.
@@ -109,10 +94,7 @@ pub(crate) fn decide(facts: Facts<'_>) -> Outcome {
     outcome.pods = pods_started(job).max(u32::try_from(pods.len()).unwrap_or(u32::MAX));
     outcome.message_id = message_id;
     outcome.work = Some(work.clone());
-    debug_assert!(
-        state != State::Succeeded || results.count >= expected_results(work),
-        "succeeded without its results"
-    );
+    debug_assert!(state != State::Succeeded || results.is_complete, "succeeded without its result");
     outcome
 }
 
@@ -163,32 +145,21 @@ pub(crate) fn latest_pods(before: Vec<Pod>, after: Vec<Pod>) -> Vec<Pod> {
 }
 
 fn reason(facts: Facts<'_>, last: Option<&Pod>, stopped: Option<&ContainerStateTerminated>) -> (State, String, String) {
-    let Facts { job, work, results: Results { count: results, .. }, .. } = facts;
-    let expected = expected_results(work);
+    let Facts { job, results: Results { is_complete, .. }, .. } = facts;
     let (state, code, message) = match job_state(job) {
-        JobState::Ended(Phase::Complete) if results >= expected => completed(expected),
-        // The engine finished its work before the deletion stopped it.
-        JobState::Deleted if results >= expected => completed(expected),
-        JobState::Ended(Phase::Complete) => (
-            State::Failed,
-            "result-missing",
-            format!(
-                "the engine ended well, but of {expected} results {} are missing",
-                expected.saturating_sub(results)
-            ),
-        ),
+        // Also when a deletion stopped the engine after its work.
+        JobState::Ended(Phase::Complete) | JobState::Deleted if is_complete => {
+            (State::Succeeded, "completed", "the result is written")
+        }
+        JobState::Ended(Phase::Complete) => {
+            (State::Failed, "result-missing", "the engine ended well, but its result is missing")
+        }
         JobState::Deleted | JobState::Running => {
-            (State::Cancelled, "cancelled", "the Job was deleted before it had ended".to_owned())
+            (State::Cancelled, "cancelled", "the Job was deleted before it had ended")
         }
         JobState::Ended(_) => return failed(job, last, stopped),
     };
-    (state, code.to_owned(), message)
-}
-
-fn completed(expected: u32) -> (State, &'static str, String) {
-    let message =
-        if expected == 1 { "the result is written".to_owned() } else { format!("all {expected} results are written") };
-    (State::Succeeded, "completed", message)
+    (state, code.to_owned(), message.to_owned())
 }
 
 fn failed(job: &Job, last: Option<&Pod>, stopped: Option<&ContainerStateTerminated>) -> (State, String, String) {
@@ -298,13 +269,6 @@ fn pods_started(job: &Job) -> u32 {
     let Some(status) = &job.status else { return 0 };
     let counts = [status.succeeded, status.failed, status.active];
     counts.into_iter().flatten().filter_map(|count| u32::try_from(count).ok()).sum()
-}
-
-/// The index of the result object `name`, if it is a result of this work.
-pub(crate) fn result_index(work: &Work, name: &str) -> Option<u32> {
-    let index = name.strip_prefix(&work.output(None))?.strip_prefix('/')?;
-    let parsed: u32 = index.parse().ok()?;
-    (parsed < expected_results(work) && parsed.to_string() == index).then_some(parsed)
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! Received messages, and how many bytes their payloads hold in memory.
 //!
-//! A message has up to 10 MB, and many wait in memory: for a batch, or through failures. So a payload is released as
+//! A message has up to 10 MB, and many wait in memory through failures. So a payload is released as
 //! soon as it is in the bucket, and while the payloads are too large no further message is received.
 
 use std::{

@@ -1,15 +1,14 @@
-//! Steps that settling the Job of one input and that of a batch share: record the outcome, stop pods, remove the
-//! finalizer.
+//! Steps of settling: record the outcome, stop pods, remove the finalizer.
 
 use std::time::Duration;
 
 use anyhow::Context as _;
 use cloud::storage::Written;
-use contract::{Identity, Outcome, message::Work, outcome::State};
+use contract::{Outcome, message::Work, outcome::State};
 use jiff::SignedDuration;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 
-use crate::{base::Base, hooks::Step, outcome, settled_cache::SettledCache};
+use crate::{base::Base, hooks::Step, outcome, packs::Packs, settled_cache::SettledCache};
 
 /// How often the pods of a deleted Job are read, at first and later.
 const POLL_MIN: Duration = Duration::from_millis(100);
@@ -44,24 +43,29 @@ pub(crate) async fn write_outcome(base: &Base, work: &Work, outcome: Outcome) ->
                 .context("settle by the existing outcome; delete that object to have a new one written")?;
             if outcome.state == State::Succeeded && first.state != State::Succeeded {
                 // Another Job with the same input ended otherwise before, so this result does not count.
-                delete_results(base, work).await?;
+                delete_result(base, work).await?;
             }
             Ok((first, false))
         }
     }
 }
 
-/// The steps after an outcome is written: deletes the input of a success, and publishes the event.
+/// The steps after an outcome is written: deletes the input of a success, or of a pack whose last range this was, and
+/// publishes the event.
 pub(crate) async fn finish_work(
     base: &Base,
     settled: &SettledCache,
-    identity: &Identity,
+    packs: &Packs,
+    work: &Work,
     outcome: &Outcome,
 ) -> anyhow::Result<()> {
+    let identity = &work.identity;
     settled.insert(identity);
     base.hooks.reached(Step::OutcomeWritten, None, Some(identity)).await;
     let delete_input = async {
-        if outcome.state == State::Succeeded {
+        if work.pack.is_some() {
+            packs.settle_range(base, work).await?;
+        } else if outcome.state == State::Succeeded {
             base.store.delete(&identity.bucket, &identity.object, identity.generation).await?;
             base.hooks.reached(Step::InputDeleted, None, Some(identity)).await;
         }
@@ -71,14 +75,14 @@ pub(crate) async fn finish_work(
     deleted
 }
 
-/// Deletes the results of work whose outcome says that it has none.
-async fn delete_results(base: &Base, work: &Work) -> anyhow::Result<()> {
-    let bucket = &work.identity.bucket;
-    for name in work.outputs() {
-        if let Some(found) = base.store.describe(bucket, &name, None).await? {
-            tracing::warn!(object = name, "deleting a result that was written after another outcome");
-            base.store.delete(bucket, &name, found.generation).await?;
-        }
+/// Deletes the result of work whose outcome says that it has none. Results of a range count only by its outcome.
+async fn delete_result(base: &Base, work: &Work) -> anyhow::Result<()> {
+    let (bucket, name) = (&work.identity.bucket, work.output());
+    if work.pack.is_none()
+        && let Some(found) = base.store.describe(bucket, &name, None).await?
+    {
+        tracing::warn!(object = name, "deleting a result that was written after another outcome");
+        base.store.delete(bucket, &name, found.generation).await?;
     }
     Ok(())
 }

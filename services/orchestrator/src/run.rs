@@ -19,7 +19,6 @@ use crate::{
     accept::Acceptor,
     admit::Admission,
     base::Base,
-    batcher::{self, Batcher},
     breaker::Breaker,
     clock::Clock,
     cluster::Cluster,
@@ -36,10 +35,10 @@ use crate::{
     jobs::Jobs,
     metrics::Metrics,
     outcome_lookup::OutcomeLookup,
+    packs::Packs,
     priority::{Priority, Rank},
     received::Payloads,
     settle::{self, Settler},
-    settle_batch::{BatchSettler, Progress},
     settled_cache::SettledCache,
     sweep,
 };
@@ -100,18 +99,18 @@ pub async fn run(
     });
     let (gate, controls, settled) =
         (Arc::new(Gate::new()), Arc::new(Controls::new()), Arc::new(SettledCache::default()));
+    let packs = Arc::new(Packs::default());
     let admission = Arc::new(Admission {
         base: base.clone(),
         controls: controls.clone(),
         settled: settled.clone(),
         lookup: OutcomeLookup::default(),
         creates: Creates::default(),
+        packs: packs.clone(),
     });
-    let batcher = Arc::new(Batcher::default());
     let acceptor = Arc::new(Acceptor {
         base: base.clone(),
         admission: admission.clone(),
-        batcher: batcher.clone(),
         gate: gate.clone(),
         large_refusals: LargeRefusals::default(),
         breaker: Mutex::<Breaker>::default(),
@@ -122,8 +121,7 @@ pub async fn run(
         payloads: Payloads::default(),
         priority: Priority::new(base.business.priority_subscription.is_some(), timing.priority_quiet),
     });
-    let batches = BatchSettler { base: base.clone(), settled: settled.clone(), progress: Progress::default() };
-    let settler = Arc::new(Settler { base: base.clone(), settled, batches });
+    let settler = Arc::new(Settler { base: base.clone(), settled, packs: packs.clone() });
     tracing::info!(business = base.business.name, namespace, ?subscriptions, "started");
 
     // Intake stops first, then settling; the rest serves both and stops last.
@@ -142,20 +140,16 @@ pub async fn run(
         });
     }
     if has_intake {
-        let (base, controls, token) = (base.clone(), controls.clone(), intake_stop.clone());
+        let (base, controls, packs, token) = (base.clone(), controls.clone(), packs.clone(), intake_stop.clone());
         intake.spawn(async move {
             controls.loaded(&token).await;
-            ("sweep", sweep::run(&base, &controls, &token).await)
+            ("sweep", sweep::run(&base, &controls, &packs, &token).await)
         });
     }
     {
         // Also without intake: a cancel must reach the running Jobs.
         let (base, token) = (base.clone(), intake_stop.clone());
         intake.spawn(async move { ("controls", controls::run(&base, &controls, &token).await) });
-    }
-    {
-        let token = intake_stop.clone();
-        intake.spawn(async move { ("batches", batcher::run(&batcher, admission, token).await) });
     }
     {
         let (base, token) = (base.clone(), intake_stop.clone());

@@ -10,9 +10,8 @@ use anyhow::Context as _;
 use contract::{
     Outcome,
     message::Work,
-    outcome::{LOG_TAIL_BYTES, State},
+    outcome::{LOG_TAIL_BYTES, State, row_errors},
 };
-use futures::TryStreamExt as _;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -21,13 +20,13 @@ use tracing::Instrument as _;
 use self::queue::SettleQueue;
 use crate::{
     base::Base,
-    batch_job::read_batch,
     clock::seconds_between,
     hooks::Step,
     job,
     outcome::{self, Facts, JobState, Results},
+    packs::Packs,
+    ranges::{self, read_parts},
     record::{finish_work, remove_finalizer, stop_pods, write_outcome},
-    settle_batch::BatchSettler,
     settled_cache::SettledCache,
     watched::Phase,
 };
@@ -41,7 +40,7 @@ const PASS_INTERVAL: Duration = Duration::from_secs(10);
 pub(crate) struct Settler {
     pub(crate) base: Arc<Base>,
     pub(crate) settled: Arc<SettledCache>,
-    pub(crate) batches: BatchSettler,
+    pub(crate) packs: Arc<Packs>,
 }
 
 /// Settles Jobs until `stop`, then finishes those in progress.
@@ -53,7 +52,7 @@ pub(crate) async fn run(settler: Arc<Settler>, stop: CancellationToken) -> anyho
     while !stop.is_cancelled() {
         changes.borrow_and_update();
         let now = Instant::now();
-        let names = queue.start_due(&base.jobs.view(), &settler.batches.progress, now);
+        let names = queue.start_due(&base.jobs.view(), now);
         for name in names {
             let settler = settler.clone();
             let span = tracing::info_span!("settle", kubernetes_job = name);
@@ -93,17 +92,21 @@ impl Settler {
             self.base.jobs.change(|view| view.record_settled(name));
             return Ok(());
         }
-        if let Some(batch) = read_batch(&job)? {
-            return self.batches.settle(name, job, &batch, state).await;
-        }
         if state == JobState::Running {
+            self.base.jobs.change(|view| view.record_settled(name));
+            return Ok(());
+        }
+        if job::is_batch_of_version_1(&job) {
+            // The sweep requeues those of its inputs that have no outcome; the engine finds their results.
+            stop_pods(&self.base, name).await?;
+            remove_finalizer(&self.base, name, job).await?;
             self.base.jobs.change(|view| view.record_settled(name));
             return Ok(());
         }
         let work = job::read_work(&job)?;
         self.base.hooks.reached(Step::Finished, None, Some(&work.identity)).await;
         let outcome = self.record(&job, &work, state).await?;
-        finish_work(&self.base, &self.settled, &work.identity, &outcome).await?;
+        finish_work(&self.base, &self.settled, &self.packs, &work, &outcome).await?;
         remove_finalizer(&self.base, name, job).await?;
         self.base.jobs.change(|view| view.record_settled(name));
         self.base.hooks.reached(Step::FinalizerRemoved, None, Some(&work.identity)).await;
@@ -122,9 +125,11 @@ impl Settler {
             let stopped = stop_pods(&self.base, name).await?;
             pods = outcome::latest_pods(pods, stopped);
         }
-        let results = match state {
-            JobState::Ended(Phase::Failed) => Results::default(),
-            _ => self.read_results(work).await?,
+        let parts = if work.pack.is_some() { read_parts(&self.base, work).await? } else { Vec::new() };
+        let results = match (&work.pack, state) {
+            (Some(_), _) => Results { is_complete: ranges::is_complete(work, &parts), row_errors: 0 },
+            (None, JobState::Ended(Phase::Failed)) => Results::default(),
+            (None, _) => self.read_results(work).await?,
         };
         let facts = Facts { job, work, pods: &pods, results, log_tail: log_tail.as_deref(), now: (self.base.clock)() };
         let mut outcome = outcome::decide(facts);
@@ -140,6 +145,7 @@ impl Settler {
                 outcome.reason = outcome::input_missing(work);
             }
         }
+        ranges::set_items(&self.base, work, &parts, &mut outcome).await?;
         let (outcome, is_new) = write_outcome(&self.base, work, outcome).await?;
         if is_new && let (Some(ended), Some(settled)) = (outcome::ended_at(job), outcome.timestamps.settled) {
             self.base.metrics.finished_to_settled.observe(seconds_between(ended, settled));
@@ -147,23 +153,11 @@ impl Settler {
         Ok(outcome)
     }
 
-    /// Which of the results exist.
+    /// Whether the result exists.
     async fn read_results(&self, work: &Work) -> anyhow::Result<Results> {
-        let mut results = Results::default();
-        let bucket = &work.identity.bucket;
-        if work.tasks.is_none() {
-            if let Some(found) = self.base.store.describe(bucket, &work.output(None), None).await? {
-                results.add(&found.metadata);
-            }
-            return Ok(results);
-        }
-        let mut listed = self.base.store.list_stream(bucket, &format!("{}/", work.output(None)));
-        while let Some(found) = listed.try_next().await? {
-            if outcome::result_index(work, &found.name).is_some() {
-                results.add(&found.metadata);
-            }
-        }
-        Ok(results)
+        let found = self.base.store.describe(&work.identity.bucket, &work.output(), None).await?;
+        let row_errors = found.as_ref().map_or(0, |found| row_errors(&found.metadata));
+        Ok(Results { is_complete: found.is_some(), row_errors })
     }
 
     /// The end of the most relevant log. A log that cannot be read does not stop settling: its pod or node may be

@@ -1,7 +1,7 @@
 //! Requeues old inputs that have neither a Job nor an outcome: their message was lost, or never sent.
 //!
-//! A duplicate is harmless, but the inputs of a long backlog are old too, so each is requeued only every few hours, and
-//! the inputs of a batch are not. Inputs older than the retention of outcomes are skipped: those that failed or were
+//! A duplicate is harmless, but the inputs of a long backlog are old too, so each is requeued only every few hours.
+//! Inputs older than the retention of outcomes are skipped: those that failed or were
 //! cancelled still exist, their outcomes do not, and they would run once more.
 
 use std::{
@@ -16,10 +16,13 @@ use futures::TryStreamExt as _;
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
-use self::batches::BatchInputs;
-use crate::{base::Base, conclude::refuse_upload, controls::Controls, job::Origin};
-
-mod batches;
+use crate::{
+    base::Base,
+    conclude::refuse_upload,
+    controls::Controls,
+    job::Origin,
+    packs::{Ended, Packs},
+};
 
 /// The result of the last check of an old input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +66,12 @@ impl Age {
 }
 
 /// Sweeps at start and then regularly, until `stop`.
-pub(crate) async fn run(base: &Base, controls: &Controls, stop: &CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    base: &Base,
+    controls: &Controls,
+    packs: &Packs,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
     let mut cache = InputCache::default();
     let mut jobs = base.jobs.changes();
     while !base.jobs.view().is_synced() {
@@ -75,7 +83,7 @@ pub(crate) async fn run(base: &Base, controls: &Controls, stop: &CancellationTok
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            swept = sweep(base, controls, &mut cache) => match swept {
+            swept = sweep(base, controls, packs, &mut cache) => match swept {
                 Ok(0) => {}
                 Ok(count) => tracing::info!(count, "requeued old inputs"),
                 Err(error) => tracing::warn!("failed to sweep: {error:#}"),
@@ -88,7 +96,7 @@ pub(crate) async fn run(base: &Base, controls: &Controls, stop: &CancellationTok
     }
 }
 
-async fn sweep(base: &Base, controls: &Controls, cache: &mut InputCache) -> anyhow::Result<u64> {
+async fn sweep(base: &Base, controls: &Controls, packs: &Packs, cache: &mut InputCache) -> anyhow::Result<u64> {
     let business = &base.business;
     let now = (base.clock)();
     let age = SignedDuration::try_from(base.timing.sweep_age).context("read the age of old inputs")?;
@@ -96,7 +104,6 @@ async fn sweep(base: &Base, controls: &Controls, cache: &mut InputCache) -> anyh
     let interval = SignedDuration::try_from(base.timing.requeue_interval).context("read the requeue interval")?;
     let mut inputs = base.store.list_stream(&business.bucket, &object::input_prefix(&business.name));
     let mut still = HashMap::new();
-    let mut batch_inputs = BatchInputs::default();
     let (mut requeued, mut expired) = (0, 0);
     while let Some(input) = inputs.try_next().await? {
         // A person's retry counts as a new request.
@@ -116,7 +123,7 @@ async fn sweep(base: &Base, controls: &Controls, cache: &mut InputCache) -> anyh
         };
         let checked = match cached {
             Some(cached) => Some(cached),
-            None => check(base, controls, &mut batch_inputs, &input, now).await?,
+            None => check(base, controls, packs, &input, now).await?,
         };
         if let Some(checked) = checked {
             requeued += u64::from(checked == Checked::Requeued(now));
@@ -132,7 +139,6 @@ async fn sweep(base: &Base, controls: &Controls, cache: &mut InputCache) -> anyh
         );
         cache.expired = expired;
     }
-    batches::maintain(base, now, age).await?;
     Ok(requeued)
 }
 
@@ -140,7 +146,7 @@ async fn sweep(base: &Base, controls: &Controls, cache: &mut InputCache) -> anyh
 async fn check(
     base: &Base,
     controls: &Controls,
-    batch_inputs: &mut BatchInputs,
+    packs: &Packs,
     input: &Object,
     now: Timestamp,
 ) -> anyhow::Result<Option<Checked>> {
@@ -166,23 +172,33 @@ async fn check(
     };
     // A parked message is requeued when the pause ends.
     let is_paused = controls.decision(&work.session).is_some_and(|control| control.paused);
-    if is_paused
-        || base.jobs.view().contains(&work.identity.job_name())
-        || batch_inputs.contains(base, &work.identity).await?
-    {
+    if is_paused || base.jobs.view().contains(&work.identity.job_name()) {
         return Ok(None);
     }
     // An outcome of this attempt at this generation, or of a later attempt.
-    let folder = object::outcome_prefix(&work.business, Some(&work.session));
-    let prefix = format!("{folder}{}/{}-", work.job, work.identity.generation);
-    let mut outcomes = base.store.list_stream(&work.identity.bucket, &prefix);
-    while let Some(outcome) = outcomes.try_next().await? {
-        let attempt = object::parse_outcome(&work.business, &outcome.name).map(|(.., attempt)| attempt);
-        if attempt.is_some_and(|attempt| attempt >= work.identity.attempt) {
+    let ended = Ended::list(base, &work).await?;
+    if ended.whole.is_some_and(|attempt| attempt >= work.identity.attempt) {
+        return Ok(Some(Checked::Settled));
+    }
+    if let Some(pack) = &work.pack {
+        let pack = packs.layout(base, &work).await?.unwrap_or_else(|| pack.clone());
+        if ended.has_succeeded(&pack) {
+            // The process that settled the last range ended before it deleted the input.
+            base.store.delete(&work.identity.bucket, &work.identity.object, work.identity.generation).await?;
             return Ok(Some(Checked::Settled));
         }
+        let remaining = ended.remaining(&pack, work.identity.attempt);
+        let view = base.jobs.view();
+        let has_job = |(first, attempt): &(u32, u32)| {
+            let mut range = work.of_range(*first);
+            range.identity.attempt = *attempt;
+            view.contains(&range.identity.job_name())
+        };
+        if remaining.iter().all(has_job) {
+            return Ok(if remaining.is_empty() { Some(Checked::Settled) } else { None });
+        }
     }
-    base.requeue(&work, false).await?;
+    base.requeue(&work, None).await?;
     base.metrics.swept.inc();
     tracing::info!(object = input.name, generation = input.generation, "requeued an old input");
     Ok(Some(Checked::Requeued(now)))

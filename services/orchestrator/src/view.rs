@@ -20,11 +20,6 @@ struct Entry {
     deleting: bool,
     held: bool,
     suspended: bool,
-    /// Slots it takes while it is active.
-    weight: u32,
-    /// Pods of a batch that have ended, and how many of those had when its reports were last read.
-    pods_ended: u32,
-    pods_reported: u32,
 }
 
 impl Entry {
@@ -33,9 +28,9 @@ impl Entry {
         self.held && self.deleting && self.phase == Phase::Active
     }
 
-    /// Whether it has ended, or a pod of its batch has ended whose report was not read.
+    /// Whether it has ended.
     fn has_ended(&self) -> bool {
-        self.held && (self.phase != Phase::Active || (self.pods_ended > self.pods_reported && !self.deleting))
+        self.held && self.phase != Phase::Active
     }
 }
 
@@ -50,8 +45,6 @@ pub(crate) struct View {
     creations: Creations,
     /// Slots reserved for Jobs that are not created yet.
     reserved: usize,
-    /// Messages that wait for a batch.
-    waiting: usize,
     synced: bool,
     /// The watch is lost.
     lost: bool,
@@ -85,19 +78,16 @@ impl View {
     /// Applies a Job that the watch shows.
     pub(crate) fn apply(&mut self, job: &Watched) {
         let name = job.name();
-        let pods_reported = self.remove_entry(name).map_or(0, |entry| entry.pods_reported);
+        self.remove_entry(name);
         let entry = Entry {
             phase: job.phase(),
             deleting: job.is_deleting(),
             held: job.is_held(),
             suspended: job.is_suspended(),
-            weight: job.weight(),
-            pods_ended: job.pods_ended(),
-            pods_reported,
         };
         if entry.phase == Phase::Active {
-            self.active += entry.weight as usize;
-            self.suspended += if entry.suspended { entry.weight as usize } else { 0 };
+            self.active += 1;
+            self.suspended += usize::from(entry.suspended);
         }
         if entry.has_ended() {
             self.ended.insert(name.into());
@@ -121,8 +111,8 @@ impl View {
     fn remove_entry(&mut self, name: &str) -> Option<Entry> {
         let entry = self.jobs.remove(name)?;
         if entry.phase == Phase::Active {
-            self.active -= entry.weight as usize;
-            self.suspended -= if entry.suspended { entry.weight as usize } else { 0 };
+            self.active -= 1;
+            self.suspended -= usize::from(entry.suspended);
         }
         self.ended.remove(name);
         self.stopping.remove(name);
@@ -138,29 +128,19 @@ impl View {
         }
     }
 
-    /// Records that the reports of a running batch were read when this many of its pods had ended.
-    pub(crate) fn record_reports(&mut self, name: &str, pods_ended: u32) {
-        if let Some(entry) = self.jobs.get_mut(name) {
-            entry.pods_reported = entry.pods_reported.max(pods_ended);
-            if !entry.has_ended() {
-                self.ended.remove(name);
-            }
-        }
+    /// Reserves a slot for a Job.
+    pub(crate) fn reserve(&mut self) {
+        self.reserved += 1;
     }
 
-    /// Reserves slots for a Job.
-    pub(crate) fn reserve(&mut self, slots: u32) {
-        self.reserved += slots as usize;
+    /// Releases a reserved slot.
+    pub(crate) fn release(&mut self) {
+        self.reserved = self.reserved.saturating_sub(1);
     }
 
-    /// Releases reserved slots.
-    pub(crate) fn release(&mut self, slots: u32) {
-        self.reserved = self.reserved.saturating_sub(slots as usize);
-    }
-
-    /// Records that a Job of this name is about to be created in reserved slots.
-    pub(crate) fn record_creating(&mut self, name: &str, weight: u32) {
-        self.creations.begin(name, weight);
+    /// Records that a Job of this name is about to be created in a reserved slot.
+    pub(crate) fn record_creating(&mut self, name: &str) {
+        self.creations.begin(name);
     }
 
     /// Records that the create failed, or the Job existed.
@@ -168,25 +148,12 @@ impl View {
         self.creations.end(name);
     }
 
-    /// Records that the Job is created: its reserved slots now belong to the Job.
-    pub(crate) fn record_created(&mut self, name: &str, slots: u32, now: Instant) {
-        self.release(slots);
+    /// Records that the Job is created; a reserved slot, if it takes one, now belongs to the Job.
+    pub(crate) fn record_created(&mut self, name: &str, takes_slot: bool, now: Instant) {
+        if takes_slot {
+            self.release();
+        }
         self.creations.created(name, now);
-    }
-
-    /// Counts a message that waits for a batch.
-    pub(crate) fn start_waiting(&mut self) {
-        self.waiting += 1;
-    }
-
-    /// Ends the wait of a message.
-    pub(crate) fn stop_waiting(&mut self) {
-        self.waiting = self.waiting.saturating_sub(1);
-    }
-
-    /// How many more messages may wait for a batch, when `max` is the limit.
-    pub(crate) fn waiting_room(&self, max: usize) -> usize {
-        if self.synced && !self.lost { max.saturating_sub(self.waiting) } else { 0 }
     }
 
     /// Since when the watch should have shown a created Job.
@@ -214,7 +181,7 @@ impl View {
         self.suspended
     }
 
-    /// Names of unsettled Jobs that ended, and of batches with reports that were not read.
+    /// Names of unsettled Jobs that ended.
     pub(crate) fn ended(&self) -> impl Iterator<Item = &str> {
         self.ended.iter().map(AsRef::as_ref)
     }
@@ -232,11 +199,6 @@ impl View {
     /// Whether this Job is in `ended` or `stopping`.
     pub(crate) fn is_unsettled(&self, name: &str) -> bool {
         self.ended.contains(name) || self.stopping.contains(name)
-    }
-
-    /// Whether this Job has our finalizer.
-    pub(crate) fn is_held(&self, name: &str) -> bool {
-        self.jobs.get(name).is_some_and(|entry| entry.held)
     }
 
     /// Whether a Job of this name exists or is about to be created.

@@ -34,8 +34,6 @@ pub(crate) struct Watched {
 
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
 struct Spec {
-    #[serde(default)]
-    parallelism: Option<u32>,
     suspend: Option<bool>,
 }
 
@@ -43,10 +41,6 @@ struct Spec {
 struct Status {
     #[serde(default)]
     conditions: Option<Vec<Condition>>,
-    #[serde(default)]
-    succeeded: Option<u32>,
-    #[serde(default)]
-    failed: Option<u32>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -86,22 +80,9 @@ impl Watched {
         self.metadata.deletion_timestamp.is_some()
     }
 
-    /// How many slots it uses: a batch as many as it has pods, any other Job one.
-    pub(crate) fn weight(&self) -> u32 {
-        if contract::batch::is_job_name(self.name()) { self.spec.parallelism.unwrap_or(1).max(1) } else { 1 }
-    }
-
     /// Whether it waits for its queue.
     pub(crate) fn is_suspended(&self) -> bool {
         self.spec.suspend == Some(true)
-    }
-
-    /// How many pods of a batch have ended, each of which may have left a report; 0 for any other Job.
-    pub(crate) fn pods_ended(&self) -> u32 {
-        if !contract::batch::is_job_name(self.name()) {
-            return 0;
-        }
-        self.status.succeeded.unwrap_or_default().saturating_add(self.status.failed.unwrap_or_default())
     }
 
     /// Whether it has our finalizer.

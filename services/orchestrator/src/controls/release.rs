@@ -83,7 +83,7 @@ async fn release(base: &Base, controls: &Controls, found: &Object) -> anyhow::Re
         SessionState::Paused => return Ok(false),
         SessionState::Cancelled => cancel(base, &parked).await.with_context(context_of)?,
         SessionState::Open => {
-            base.requeue(&parked.work, false).await?;
+            base.requeue(&parked.work, parked.published).await?;
             base.hooks.reached(Step::Released, None, Some(&parked.work.identity)).await;
         }
     }

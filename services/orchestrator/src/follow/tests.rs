@@ -100,7 +100,7 @@ async fn a_listing_of_the_created_jobs_follows_a_silent_watch() {
                 // One exists and the watch does not show it, the other one is deleted.
                 server.jobs.store(1, Ordering::SeqCst);
                 for name in ["job-0", "gone"] {
-                    let mut slot = jobs.reserve(1);
+                    let mut slot = jobs.reserve();
                     slot.creating(name.to_owned());
                     slot.created();
                 }

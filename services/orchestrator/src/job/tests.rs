@@ -1,17 +1,22 @@
 //! Jobs made from a template, and work read back from them.
 
+use contract::pack::{Format, Pack};
+
 use super::*;
 
 pub(crate) fn business() -> Business {
     contract::testing::business("bu1")
 }
 
-pub(crate) fn work(tasks: Option<u32>) -> Work {
+pub(crate) fn work(first: Option<u32>) -> Work {
+    let work = contract::testing::work("bu1", "s1", "a b/c.json");
+    let pack = Pack { format: Format::Lines, items: 25, items_per_range: 10, rows_per_item: 1 };
     Work {
+        identity: Identity { first, ..work.identity.clone() },
         client: Some("desk".into()),
-        tasks,
+        pack: first.map(|_| pack),
         common: vec!["market.json".into()],
-        ..contract::testing::work("bu1", "s1", "a b/c.json")
+        ..work
     }
 }
 
@@ -23,6 +28,7 @@ pub(crate) fn template(business: &Business) -> Template {
             "ttlSecondsAfterFinished": 3600,
             "template": {"spec": {
                 "restartPolicy": "Never",
+                "activeDeadlineSeconds": 600,
                 "initContainers": [{"name": "copy", "image": "i"}],
                 "containers": [
                     {"name": "engine", "image": "i", "env": [{"name": "A", "value": "1"}, {"name": "DESKGRID_WORK", "value": "old"}]},
@@ -74,11 +80,17 @@ fn a_job_says_what_it_is_for() {
 }
 
 #[test]
-fn a_split_job_is_indexed() {
-    let spec = made(&business(), &work(Some(100))).spec.unwrap();
-    assert_eq!(spec.completion_mode.as_deref(), Some("Indexed"));
-    assert_eq!((spec.completions, spec.parallelism), (Some(100), Some(4)));
-    assert_eq!(made(&business(), &work(Some(2))).spec.unwrap().parallelism, Some(2));
+fn a_range_is_a_plain_job_whose_pods_may_end_some_times() {
+    let range = made(&business(), &work(Some(10)));
+    assert_ne!(range.metadata.name, made(&business(), &work(None)).metadata.name);
+    let spec = range.spec.unwrap();
+    assert_eq!((spec.completions, spec.backoff_limit), (None, Some(12)));
+    let pod = spec.template.spec.unwrap();
+    assert_eq!(pod.active_deadline_seconds, Some(600 * 11));
+    let names: Vec<&str> = pod.containers[0].env.iter().flatten().map(|variable| &*variable.name).collect();
+    assert!(names.contains(&labels::ENV_POD), "{names:?}");
+    let rest = made(&business(), &Work { only: Some(vec![11, 13]), ..work(Some(10)) }).spec.unwrap();
+    assert_eq!(rest.template.spec.unwrap().active_deadline_seconds, Some(600 * 3));
 }
 
 #[test]
@@ -90,14 +102,14 @@ fn a_queue_suspends_jobs_until_kueue_admits_them() {
 
 #[test]
 fn work_is_read_back_even_from_a_job_that_was_edited() {
-    let mut job = made(&business(), &work(Some(3)));
-    assert_eq!(read_work(&job).unwrap(), work(Some(3)));
+    let mut job = made(&business(), &work(Some(10)));
+    assert_eq!(read_work(&job).unwrap(), work(Some(10)));
     let other = Work { job: "other".into(), identity: Identity { generation: 8, ..work(None).identity }, ..work(None) };
     let annotations = job.metadata.annotations.as_mut().unwrap();
     annotations.insert(labels::ANNOTATION_WORK.into(), serde_json::to_string(&other).unwrap());
-    assert_eq!(read_work(&job).unwrap(), work(Some(3)));
+    assert_eq!(read_work(&job).unwrap(), work(Some(10)));
     job.metadata.annotations = None;
-    assert_eq!(read_work(&job).unwrap(), work(Some(3)));
+    assert_eq!(read_work(&job).unwrap(), work(Some(10)));
     job.metadata.name = Some("job-other".into());
     assert!(read_work(&job).is_err());
 }

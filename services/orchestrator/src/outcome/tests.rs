@@ -6,8 +6,8 @@ use super::*;
 use crate::job::tests::{business, made, work};
 
 /// A Job of ours with this terminal condition, if any.
-fn job(tasks: Option<u32>, ended: Option<(&str, &str)>, deleted: bool) -> Job {
-    let mut job = serde_json::to_value(made(&business(), &work(tasks))).unwrap();
+fn job(ended: Option<(&str, &str)>, deleted: bool) -> Job {
+    let mut job = serde_json::to_value(made(&business(), &work(None))).unwrap();
     if let Some((kind, reason)) = ended {
         job["status"]["conditions"] = json!([
             {"type": "FailureTarget", "status": "True", "reason": "early"},
@@ -46,16 +46,16 @@ fn stopped(exit_code: i32, message: &str, second: u32) -> Value {
            "finishedAt": format!("2026-01-01T00:00:{second:02}Z")})
 }
 
-fn outcome(job: &Job, pods: &[Pod], results: u32) -> Outcome {
+fn outcome(job: &Job, pods: &[Pod], is_complete: bool) -> Outcome {
     let work = job::read_work(job).unwrap();
     let now = "2026-01-01T00:03:00Z".parse().unwrap();
-    let results = Results { count: results, row_errors: 2 };
+    let results = Results { is_complete, row_errors: 2 };
     decide(Facts { job, work: &work, pods, results, log_tail: Some("last line"), now })
 }
 
 #[track_caller]
-fn check(job: &Job, pods: &[Pod], results: u32, state: State, code: &str, says: &str) -> Outcome {
-    let outcome = outcome(job, pods, results);
+fn check(job: &Job, pods: &[Pod], is_complete: bool, state: State, code: &str, says: &str) -> Outcome {
+    let outcome = outcome(job, pods, is_complete);
     let actual = (outcome.state, outcome.reason.code.as_str());
     assert_eq!(actual, (state, code), "{outcome:#?}");
     assert!(outcome.reason.message.contains(says), "{:?} does not say {says:?}", outcome.reason.message);
@@ -63,10 +63,10 @@ fn check(job: &Job, pods: &[Pod], results: u32, state: State, code: &str, says: 
 }
 
 #[test]
-fn success_needs_every_result() {
+fn success_needs_the_result() {
     let done = pod("p", "Succeeded", json!({}), stopped(0, r#"{"code":"done","message":"","cpu_seconds":1.5}"#, 9));
-    let job1 = job(None, Some(("Complete", "CompletionsReached")), false);
-    let outcome = check(&job1, std::slice::from_ref(&done), 1, State::Succeeded, "completed", "result");
+    let job1 = job(Some(("Complete", "CompletionsReached")), false);
+    let outcome = check(&job1, std::slice::from_ref(&done), true, State::Succeeded, "completed", "result");
     assert_eq!((outcome.exit_code, outcome.row_errors), (Some(0), 2));
     assert!(outcome.reason.message.ends_with("; 2 rows in it have an error"), "{}", outcome.reason.message);
     assert_eq!(outcome.cpu_seconds, Some(1.5));
@@ -79,86 +79,86 @@ fn success_needs_every_result() {
         [times.published, times.received, times.created, times.scheduled, times.started, times.finished, times.settled];
     assert!(order.iter().all(Option::is_some) && order.is_sorted(), "{order:?}");
 
-    let failed = check(&job1, &[done], 0, State::Failed, "result-missing", "1 are missing");
+    let failed = check(&job1, &[done], false, State::Failed, "result-missing", "missing");
     assert_eq!(failed.row_errors, 0);
-    let three = job(Some(3), Some(("Complete", "")), false);
-    check(&three, &[], 2, State::Failed, "result-missing", "of 3 results 1");
-    check(&three, &[], 3, State::Succeeded, "completed", "all 3");
 }
 
 #[test]
 fn a_complete_job_without_pods_has_succeeded() {
-    let outcome = check(&job(None, Some(("Complete", "")), true), &[], 1, State::Succeeded, "completed", "");
+    let outcome = check(&job(Some(("Complete", "")), true), &[], true, State::Succeeded, "completed", "");
     assert_eq!(outcome.timestamps.finished, Some("2026-01-01T00:01:00Z".parse().unwrap()));
 }
 
 #[test]
 fn a_permanent_failure_has_the_reason_of_the_engine() {
-    let job = job(None, Some(("Failed", "PodFailurePolicy")), false);
+    let job = job(Some(("Failed", "PodFailurePolicy")), false);
     let reported = r#"{"code":"malformed-input","message":"line 3: strike is missing","cpu_seconds":0.1}"#;
     let pods = [pod("p", "Failed", json!({}), stopped(10, reported, 9))];
-    let outcome = check(&job, &pods, 0, State::Failed, "malformed-input", "line 3");
+    let outcome = check(&job, &pods, false, State::Failed, "malformed-input", "line 3");
     assert_eq!((outcome.exit_code, outcome.log_tail.as_deref()), (Some(10), Some("last line")));
     for silent in ["", "Segmentation fault", r#"{"code":"Not A Code","message":""}"#] {
         let pods = [pod("p", "Failed", json!({}), stopped(10, silent, 9))];
-        check(&job, &pods, 0, State::Failed, "permanent-failure", "exit code 10");
+        check(&job, &pods, false, State::Failed, "permanent-failure", "exit code 10");
     }
     let missing = r#"{"code":"input-missing","message":"there is no object"}"#;
     let pods = [pod("p", "Failed", json!({}), stopped(10, missing, 9))];
-    check(&job, &pods, 0, State::Failed, "input-missing", "no object");
+    check(&job, &pods, false, State::Failed, "input-missing", "no object");
 }
 
 #[test]
 fn the_end_of_the_last_pod_is_the_reason() {
-    let exhausted = job(None, Some(("Failed", "BackoffLimitExceeded")), false);
+    let exhausted = job(Some(("Failed", "BackoffLimitExceeded")), false);
     let early = pod("early", "Failed", json!({}), stopped(7, "", 5));
     let with = |last: Pod| [early.clone(), last];
     let last = pod("last", "Failed", json!({}), stopped(3, "", 9));
-    let outcome = check(&exhausted, &with(last), 0, State::Failed, "retries-exhausted", "exit code 3");
+    let outcome = check(&exhausted, &with(last), false, State::Failed, "retries-exhausted", "exit code 3");
     assert_eq!(outcome.exit_code, Some(3));
     let mut killed = stopped(137, "", 9);
     killed["reason"] = "OOMKilled".into();
-    check(&exhausted, &with(pod("last", "Failed", json!({}), killed)), 0, State::Failed, "out-of-memory", "used up");
+    check(
+        &exhausted,
+        &with(pod("last", "Failed", json!({}), killed)),
+        false,
+        State::Failed,
+        "out-of-memory",
+        "used up",
+    );
     let late = json!({"reason": "DeadlineExceeded"});
     let late = pod("last", "Failed", late, stopped(143, "", 9));
-    check(&exhausted, &with(late), 0, State::Failed, "timeout", "timeout");
+    check(&exhausted, &with(late), false, State::Failed, "timeout", "timeout");
     let evicted = json!({"reason": "Evicted", "message": "low on ephemeral-storage"});
     let evicted = pod("last", "Failed", evicted, stopped(137, "", 9));
-    check(&exhausted, &with(evicted), 0, State::Failed, "evicted", "ephemeral-storage");
-    check(&exhausted, &[], 0, State::Failed, "retries-exhausted", "");
-    check(&job(None, Some(("Failed", "DeadlineExceeded")), false), &[], 0, State::Failed, "timeout", "");
-    let task = job(Some(3), Some(("Failed", "MaxFailedIndexesExceeded")), false);
-    check(&task, &[], 0, State::Failed, "retries-exhausted", "");
-    let other = job(None, Some(("Failed", "SomethingElse")), false);
-    check(&other, &[], 0, State::Failed, "something-else", "controller's words");
-    check(&job(None, Some(("Failed", "")), false), &[], 0, State::Failed, "failed", "");
+    check(&exhausted, &with(evicted), false, State::Failed, "evicted", "ephemeral-storage");
+    check(&exhausted, &[], false, State::Failed, "retries-exhausted", "");
+    check(&job(Some(("Failed", "DeadlineExceeded")), false), &[], false, State::Failed, "timeout", "");
+    let other = job(Some(("Failed", "SomethingElse")), false);
+    check(&other, &[], false, State::Failed, "something-else", "controller's words");
+    check(&job(Some(("Failed", "")), false), &[], false, State::Failed, "failed", "");
 }
 
 #[test]
 fn a_job_deleted_by_hand_is_cancelled_unless_it_had_ended() {
     let running = pod("p", "Running", json!({}), Value::Null);
-    let deleted = job(None, None, true);
+    let deleted = job(None, true);
     assert_eq!(job_state(&deleted), JobState::Deleted);
-    check(&deleted, std::slice::from_ref(&running), 0, State::Cancelled, "cancelled", "deleted");
+    check(&deleted, std::slice::from_ref(&running), false, State::Cancelled, "cancelled", "deleted");
     assert_eq!(running_pods(std::slice::from_ref(&running)).collect::<Vec<_>>(), ["p"]);
     let done = pod("p", "Succeeded", json!({}), stopped(0, "", 9));
     assert_eq!(running_pods(std::slice::from_ref(&done)).count(), 0);
-    check(&deleted, std::slice::from_ref(&done), 1, State::Succeeded, "completed", "");
+    check(&deleted, std::slice::from_ref(&done), true, State::Succeeded, "completed", "");
     // The same without its pod: it has stopped, and the result exists.
-    check(&deleted, &[], 1, State::Succeeded, "completed", "");
-    check(&job(Some(2), None, true), std::slice::from_ref(&done), 2, State::Succeeded, "completed", "");
-    check(&job(Some(2), None, true), std::slice::from_ref(&done), 1, State::Cancelled, "cancelled", "");
+    check(&deleted, &[], true, State::Succeeded, "completed", "");
     let seen = latest_pods(vec![running, pod("gone", "Running", json!({}), Value::Null)], vec![done]);
     let seen: Vec<_> = seen.iter().map(|pod| (pod.metadata.name.as_deref().unwrap(), pod_phase(pod))).collect();
     assert_eq!(seen, [("gone", "Running"), ("p", "Succeeded")]);
-    let failed = job(None, Some(("Failed", "BackoffLimitExceeded")), true);
-    check(&failed, &[], 0, State::Failed, "retries-exhausted", "");
-    assert_eq!(job_state(&job(None, None, false)), JobState::Running);
+    let failed = job(Some(("Failed", "BackoffLimitExceeded")), true);
+    check(&failed, &[], false, State::Failed, "retries-exhausted", "");
+    assert_eq!(job_state(&job(None, false)), JobState::Running);
 }
 
 #[test]
 fn an_init_container_counts_only_when_its_failure_ended_the_pod() {
-    let deleted = job(None, None, true);
+    let deleted = job(None, true);
     let with_init = |main: Value, init: Value| {
         let mut pod = serde_json::to_value(pod("p", "Failed", json!({}), Value::Null)).unwrap();
         pod["status"]["containerStatuses"][0]["state"] = main;
@@ -171,22 +171,12 @@ fn an_init_container_counts_only_when_its_failure_ended_the_pod() {
     let running = json!({"running": {"startedAt": "2026-01-01T00:00:06Z"}});
     let waiting = json!({"waiting": {"reason": "PodInitializing"}});
     for (main, init) in [(running, stopped(0, "", 5)), (waiting.clone(), stopped(137, "", 5))] {
-        let outcome = check(&deleted, &[with_init(main, init)], 0, State::Cancelled, "cancelled", "deleted");
+        let outcome = check(&deleted, &[with_init(main, init)], false, State::Cancelled, "cancelled", "deleted");
         let times = outcome.timestamps;
         assert_eq!((outcome.exit_code, times.started, times.finished), (None, None, None));
     }
-    let exhausted = job(None, Some(("Failed", "BackoffLimitExceeded")), false);
+    let exhausted = job(Some(("Failed", "BackoffLimitExceeded")), false);
     let failed = with_init(waiting, stopped(3, "", 5));
-    let outcome = check(&exhausted, &[failed], 0, State::Failed, "retries-exhausted", "exit code 3");
+    let outcome = check(&exhausted, &[failed], false, State::Failed, "retries-exhausted", "exit code 3");
     assert_eq!(outcome.exit_code, Some(3));
-}
-
-#[test]
-fn results_of_tasks_are_counted_by_index() {
-    let work = work(Some(12));
-    assert_eq!(result_index(&work, &work.output(Some(0))), Some(0));
-    assert_eq!(result_index(&work, &work.output(Some(11))), Some(11));
-    for other in ["12", "-1", "01", "1/2", "x", ""] {
-        assert_eq!(result_index(&work, &format!("{}/{other}", work.output(None))), None, "{other}");
-    }
 }

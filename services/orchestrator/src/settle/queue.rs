@@ -7,9 +7,9 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{settle_batch::Progress, view::View};
+use crate::view::View;
 
-/// Limit of the Jobs settled at the same time that ended, or whose pods reported.
+/// Limit of the Jobs settled at the same time that ended.
 const ENDED_MAX: usize = 32;
 /// Limit of the deleted Jobs settled at the same time. Each takes as long as its pods need to stop, so they have a
 /// limit of their own and do not delay the Jobs that ended.
@@ -33,9 +33,8 @@ pub(super) struct SettleQueue {
 
 impl SettleQueue {
     /// Starts the Jobs that are due; returns their names. Also removes the entries of Jobs that are settled.
-    pub(super) fn start_due(&mut self, view: &View, progress: &Progress, now: Instant) -> Vec<String> {
+    pub(super) fn start_due(&mut self, view: &View, now: Instant) -> Vec<String> {
         self.delayed.retain(|name, _| view.is_unsettled(name));
-        progress.retain(|name| view.is_held(name));
         let is_next = |name: &&str| !self.busy.contains_key(*name) && self.is_due(name, now);
         let ended = view.ended().filter(is_next).take(ENDED_MAX.saturating_sub(self.count(Lane::Ended)));
         let stopping = view.stopping().filter(is_next).take(STOPPING_MAX.saturating_sub(self.count(Lane::Stopping)));
@@ -81,53 +80,37 @@ mod tests {
 
     #[test]
     fn deleted_jobs_do_not_delay_jobs_that_ended() {
-        let (mut view, mut queue, progress) = (synced(), SettleQueue::default(), Progress::default());
+        let (mut view, mut queue) = (synced(), SettleQueue::default());
         for index in 0..200 {
             view.apply(&job(&format!("deleted-{index:03}"), None, true, true));
         }
         let now = Instant::now();
-        assert_eq!(queue.start_due(&view, &progress, now).len(), STOPPING_MAX);
-        assert!(queue.start_due(&view, &progress, now).is_empty() && queue.has_room());
+        assert_eq!(queue.start_due(&view, now).len(), STOPPING_MAX);
+        assert!(queue.start_due(&view, now).is_empty() && queue.has_room());
         for index in 0..100 {
             view.apply(&job(&format!("ended-{index:03}"), Some("Complete"), false, true));
         }
-        let started = queue.start_due(&view, &progress, now);
+        let started = queue.start_due(&view, now);
         assert!(started.len() == ENDED_MAX && started.iter().all(|name| name.starts_with("ended-")), "{started:?}");
         assert!(!queue.has_room());
         queue.finished("ended-000", true, now);
         view.record_settled("ended-000");
-        assert_eq!(queue.start_due(&view, &progress, now), ["ended-032"]);
+        assert_eq!(queue.start_due(&view, now), ["ended-032"]);
     }
 
     #[test]
     fn a_failed_job_is_retried_after_a_wait() {
-        let (mut view, mut queue, progress) = (synced(), SettleQueue::default(), Progress::default());
+        let (mut view, mut queue) = (synced(), SettleQueue::default());
         view.apply(&job("a", Some("Failed"), false, true));
         let now = Instant::now();
-        assert_eq!(queue.start_due(&view, &progress, now), ["a"]);
+        assert_eq!(queue.start_due(&view, now), ["a"]);
         queue.finished("a", false, now);
-        assert!(queue.start_due(&view, &progress, now).is_empty());
+        assert!(queue.start_due(&view, now).is_empty());
         let due = queue.next_due().unwrap();
         assert!(due > now);
-        assert_eq!(queue.start_due(&view, &progress, due), ["a"]);
+        assert_eq!(queue.start_due(&view, due), ["a"]);
         queue.finished("a", false, due);
         view.remove("a");
-        assert!(queue.start_due(&view, &progress, due).is_empty() && queue.next_due().is_none());
-    }
-
-    /// Another replica may settle the rest of a batch; then this one never starts it once more.
-    #[test]
-    fn the_progress_of_a_batch_is_removed_however_it_ends() {
-        let (mut view, mut queue, progress) = (synced(), SettleQueue::default(), Progress::default());
-        for name in ["batch-1", "batch-2", "batch-3"] {
-            view.apply(&job(name, None, false, true));
-            progress.add(name, 0);
-        }
-        queue.start_due(&view, &progress, Instant::now());
-        assert_eq!(progress.len(), 3);
-        view.apply(&job("batch-1", Some("Complete"), false, false));
-        view.remove("batch-2");
-        queue.start_due(&view, &progress, Instant::now());
-        assert_eq!(progress.len(), 1);
+        assert!(queue.start_due(&view, due).is_empty() && queue.next_due().is_none());
     }
 }

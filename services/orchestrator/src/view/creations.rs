@@ -5,15 +5,9 @@ use std::collections::HashMap;
 
 use tokio::time::Instant;
 
-/// A Job that is being created.
+/// The state of a Job that is being created.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Creation {
-    weight: u32,
-    state: CreationState,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum CreationState {
+enum Creation {
     /// The create runs and its message still holds the slot; `seen` when the watch has shown the Job.
     Creating { seen: bool },
     /// It was created at this time; the watch has not shown it yet.
@@ -29,14 +23,13 @@ pub(super) struct Creations {
 
 impl Creations {
     /// Records that a Job of this name is about to be created.
-    pub(super) fn begin(&mut self, name: &str, weight: u32) {
-        let state = CreationState::Creating { seen: false };
-        self.jobs.entry(name.into()).or_insert(Creation { weight, state });
+    pub(super) fn begin(&mut self, name: &str) {
+        self.jobs.entry(name.into()).or_insert(Creation::Creating { seen: false });
     }
 
     /// Records that the create failed, or the Job existed.
     pub(super) fn end(&mut self, name: &str) {
-        if let Some(Creation { state: CreationState::Creating { .. }, .. }) = self.jobs.get(name) {
+        if let Some(Creation::Creating { .. }) = self.jobs.get(name) {
             self.jobs.remove(name);
         }
     }
@@ -44,23 +37,23 @@ impl Creations {
     /// Records that the Job is created.
     pub(super) fn created(&mut self, name: &str, now: Instant) {
         let Some(creation) = self.jobs.get_mut(name) else { return };
-        match creation.state {
-            CreationState::Creating { seen: true } => drop(self.jobs.remove(name)),
-            CreationState::Creating { seen: false } => {
-                creation.state = CreationState::Awaited(now);
-                self.awaited += creation.weight as usize;
+        match creation {
+            Creation::Creating { seen: true } => drop(self.jobs.remove(name)),
+            Creation::Creating { seen: false } => {
+                *creation = Creation::Awaited(now);
+                self.awaited += 1;
             }
-            CreationState::Awaited(_) => {}
+            Creation::Awaited(_) => {}
         }
     }
 
     /// Records that the watch has shown the Job, or its deletion.
     pub(super) fn record_seen(&mut self, name: &str) {
         let Some(creation) = self.jobs.get_mut(name) else { return };
-        match &mut creation.state {
-            CreationState::Creating { seen } => *seen = true,
-            CreationState::Awaited(_) => {
-                self.awaited -= creation.weight as usize;
+        match creation {
+            Creation::Creating { seen } => *seen = true,
+            Creation::Awaited(_) => {
+                self.awaited -= 1;
                 self.jobs.remove(name);
             }
         }
@@ -69,21 +62,20 @@ impl Creations {
     /// Records that a listing is complete: it shows every Job created before it began. So only a listing removes an
     /// awaited Job, never a timeout.
     pub(super) fn finish_listing(&mut self, begun: Instant) {
-        self.jobs.retain(|_, creation| !matches!(creation.state, CreationState::Awaited(since) if since < begun));
-        let awaited = self.jobs.values().filter(|creation| matches!(creation.state, CreationState::Awaited(_)));
-        self.awaited = awaited.map(|creation| creation.weight as usize).sum();
+        self.jobs.retain(|_, creation| !matches!(creation, Creation::Awaited(since) if *since < begun));
+        self.awaited = self.jobs.values().filter(|creation| matches!(creation, Creation::Awaited(_))).count();
     }
 
-    /// Slots of the Jobs that the API server has and the watch has not shown.
+    /// How many Jobs the API server has and the watch has not shown.
     pub(super) fn awaited(&self) -> usize {
         self.awaited
     }
 
     /// Since when the watch should have shown one of them.
     pub(super) fn awaited_since(&self) -> Option<Instant> {
-        let since = |creation: &Creation| match creation.state {
-            CreationState::Awaited(since) => Some(since),
-            CreationState::Creating { .. } => None,
+        let since = |creation: &Creation| match creation {
+            Creation::Awaited(since) => Some(*since),
+            Creation::Creating { .. } => None,
         };
         self.jobs.values().filter_map(since).min()
     }

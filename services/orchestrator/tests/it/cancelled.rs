@@ -35,7 +35,7 @@ fn stopping() -> (Arc<Fixture>, Process, Work) {
 fn a_result_that_is_written_while_the_pod_stops_has_succeeded() {
     let (fixture, process, work) = stopping();
     fixture.change(|state| {
-        state.write_once(&work.output(None), Bytes::from_static(b"result"), Default::default());
+        state.write_once(&work.output(), Bytes::from_static(b"result"), Default::default());
         // With it goes what is known of the pod.
         state.pods.clear();
     });
@@ -52,7 +52,7 @@ fn a_pod_that_stops_without_a_result_was_cancelled_and_its_log_is_kept() {
     fixture.change(|state| state.pods.values_mut().for_each(|pod| pod["status"]["phase"] = "Failed".into()));
     fixture.wait_until_done();
     fixture.check(&[(&work, Ended::Cancelled, "cancelled")]);
-    assert!(!fixture.state().objects.contains_key(&work.output(None)));
+    assert!(!fixture.state().objects.contains_key(&work.output()));
     let outcome = &fixture.outcomes()[&work.outcome()];
     assert_eq!(outcome.log_tail.as_deref(), Some("a line of the log\n"));
     process.terminate().unwrap();

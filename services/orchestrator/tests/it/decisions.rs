@@ -25,20 +25,11 @@ fn a_job_that_cannot_be_read_blocks_no_other_decision() {
     let [cancelled, released] = &works;
     let process = Process::start(&fixture, Setting::default());
     fixture.wait("one runs, one is parked", |state| state.jobs.len() == 1 && parked(state) == 1);
-    // A Job with the name of a batch and without its annotation, in the first session.
-    let strange = format!("batch-{}", "0".repeat(32));
-    fixture.change(|state| {
-        let metadata = json!({"name": strange, "uid": "u", "labels": {"session": "a"}});
-        state.show(&strange, json!({"metadata": metadata}), "ADDED");
-    });
     fixture.cancel("a");
     fixture.cancel("b");
     fixture.decide("c", None);
     fixture.wait("the other is cancelled", |state| state.objects.contains_key(&cancelled.outcome()));
     fixture.wait("the third runs", |state| state.jobs.contains_key(&released.identity.job_name()));
-    process.wait_for("/readyz", |answer| answer.starts_with("HTTP/1.1 503") && answer.contains(&strange));
-    fixture.change(|state| state.remove(&strange));
-    process.wait_for("/readyz", |answer| answer.starts_with("HTTP/1.1 200"));
     fixture.change(|state| state.engines_wait = false);
     fixture.wait_until_done();
     fixture.check(&[(cancelled, Ended::Cancelled, "cancelled"), (released, Ended::Succeeded, "completed")]);

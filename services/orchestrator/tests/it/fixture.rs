@@ -7,7 +7,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use contract::{Outcome, message::Work, outcome::State as Ended};
+use contract::{
+    Outcome,
+    message::Work,
+    outcome::State as Ended,
+    pack::{Format, Item, Pack},
+};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::{runtime::Runtime, sync::watch};
@@ -92,8 +97,8 @@ impl Fixture {
     }
 
     /// Uploads an input and publishes its message `times` times; returns the work.
-    pub(crate) fn submit(&self, job: &str, contents: &'static str, tasks: Option<u32>, times: usize) -> Work {
-        self.submit_to("s1", job, contents, times, |work| work.tasks = tasks)
+    pub(crate) fn submit(&self, job: &str, contents: &'static str, items: Option<u32>, times: usize) -> Work {
+        self.submit_to("s1", job, contents, times, |work| work.pack = items.map(pack))
     }
 
     /// Submits this many good inputs, whose names begin with `prefix`; each message `times` times.
@@ -113,20 +118,24 @@ impl Fixture {
         self.change(|state| {
             let object = contract::object::input("bu1", session, job);
             let generation = state.write_once(&object, contents.into(), BTreeMap::new()).unwrap();
-            let identity = contract::Identity { bucket: "p-bucket".into(), object, generation, attempt: 0 };
+            let identity =
+                contract::Identity { bucket: "p-bucket".into(), object, generation, first: None, attempt: 0 };
             let mut work = Work {
                 identity,
                 business: "bu1".into(),
                 session: session.into(),
                 job: job.into(),
                 client: None,
-                tasks: None,
-                rows_per_task: None,
+                pack: None,
+                only: None,
                 priority: false,
                 common: vec![],
                 resources: Default::default(),
             };
             options(&mut work);
+            if let Some(input) = state.objects.get_mut(&work.identity.object).filter(|_| work.pack.is_some()) {
+                input.metadata = work.metadata();
+            }
             let (data, attributes) = work.encode();
             for _ in 0..times {
                 state.publish(&data, attributes.clone());
@@ -235,22 +244,37 @@ impl Fixture {
         let state = self.state();
         let outcomes = outcomes(&state);
         for (work, ended, code) in expected {
-            let outcome = outcomes.get(&work.outcome()).unwrap_or_else(|| panic!("no outcome for {}", work.job));
-            assert_eq!((outcome.state, outcome.reason.code.as_str()), (*ended, *code), "{}", work.job);
-            assert_eq!(outcome.identity(), Some(&work.identity));
+            for range in ranges(work) {
+                let outcome = outcomes.get(&range.outcome()).unwrap_or_else(|| panic!("no outcome for {range:?}"));
+                assert_eq!((outcome.state, outcome.reason.code.as_str()), (*ended, *code), "{}", work.job);
+                assert_eq!(outcome.identity(), Some(&range.identity));
+                if let Some(items) = range.range() {
+                    let has_result = |item: &Item| item.state == Ended::Succeeded && item.result.is_some();
+                    assert!(outcome.items.iter().map(|item| item.index).eq(items), "{}", work.job);
+                    assert!(*ended != Ended::Succeeded || outcome.items.iter().all(has_result), "{}", work.job);
+                } else if *ended == Ended::Succeeded {
+                    assert!(state.objects.contains_key(&work.output()), "{}", work.job);
+                }
+            }
             let input = state.objects.contains_key(&work.identity.object);
             assert_eq!(input, *ended != Ended::Succeeded, "the input of {}", work.job);
-            if *ended == Ended::Succeeded {
-                assert!(work.outputs().iter().all(|output| state.objects.contains_key(output)), "{}", work.job);
-            }
         }
         let mut once = BTreeSet::new();
         for name in state.written.iter().filter(|name| !name.contains("/input/") && !name.contains("/parked/")) {
             assert!(once.insert(name), "{name} was written twice");
         }
-        let left: Vec<&String> = state.objects.keys().filter(|name| name.contains("/.batch/")).collect();
-        assert_eq!(left, Vec::<&String>::new(), "manifests or reports are left");
     }
+}
+
+/// A pack of so many items, two in a range.
+pub(crate) fn pack(items: u32) -> Pack {
+    Pack { format: Format::Whole, items, items_per_range: 2, rows_per_item: 1 }
+}
+
+/// The ranges of a pack; a single input itself.
+pub(crate) fn ranges(work: &Work) -> Vec<Work> {
+    let ranges = work.pack.as_ref().filter(|_| work.identity.first.is_none());
+    ranges.map_or_else(|| vec![work.clone()], |pack| pack.ranges().map(|first| work.of_range(first)).collect())
 }
 
 /// Whether the condition was fulfilled before the deadline.
@@ -274,6 +298,7 @@ impl Drop for Fixture {
 }
 
 fn outcomes(state: &State) -> BTreeMap<String, Outcome> {
-    let all = state.objects.iter().filter(|(name, _)| name.starts_with("bu1/outcome/"));
+    let is_outcome = |name: &str| name.starts_with("bu1/outcome/") && !name.ends_with("-layout.json");
+    let all = state.objects.iter().filter(|(name, _)| is_outcome(name));
     all.map(|(name, object)| (name.clone(), serde_json::from_slice(&object.contents).unwrap())).collect()
 }

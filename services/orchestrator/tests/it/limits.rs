@@ -8,32 +8,12 @@ use std::{
     time::Duration,
 };
 
-use contract::{config::Dispatch, outcome::State as Ended};
+use contract::outcome::State as Ended;
 use orchestrator::{Hooks, Step};
 
 use crate::fixture::{Fixture, Process, Setting};
 
 const MEGABYTE: usize = 1 << 20;
-
-#[test]
-fn the_payload_of_a_message_is_released_while_it_waits_for_a_batch() {
-    let fixture = Fixture::new();
-    fixture.change(|state| state.engines_wait = true);
-    fixture.submit("first", "good", None, 1);
-    let setting = Setting { max_active_jobs: 1, dispatch: Dispatch::Batch, ..Setting::default() };
-    let process = Process::start(&fixture, setting);
-    fixture.wait("the only slot is taken", |state| state.jobs.len() == 1 && state.messages_left() == 0);
-    // More than may be in progress at once.
-    for _ in 0..40 {
-        fixture.publish(&vec![b'x'; MEGABYTE - 1], &[]);
-    }
-    fixture.wait("all are inputs", |state| {
-        state.objects.keys().filter(|name| name.starts_with("bu1/input/inline/")).count() == 40
-    });
-    let bytes = fixture.state().stream_bytes;
-    assert!(bytes <= 16 * (1 << 20), "a stream may hand over {bytes} bytes");
-    process.kill();
-}
 
 #[test]
 fn large_messages_are_refused_a_few_at_a_time_and_all_have_their_outcome() {

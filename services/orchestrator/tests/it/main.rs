@@ -2,8 +2,6 @@
 //! outcome.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
-mod batch_controls;
-mod batches;
 mod cancelled;
 mod controls;
 mod decisions;
@@ -12,6 +10,7 @@ mod google;
 mod kubernetes;
 mod limits;
 mod options;
+mod packs;
 mod redelivered;
 mod sweeps;
 
@@ -21,11 +20,13 @@ use contract::outcome::State as Ended;
 use fixture::{Fixture, Process, Setting, hold_at};
 use orchestrator::Step;
 
-const STEPS: [Step; 12] = [
+const STEPS: [Step; 14] = [
     Step::Received,
     Step::InlineWritten,
     Step::RefusedWritten,
     Step::EventPublished,
+    Step::LayoutWritten,
+    Step::RangesPublished,
     Step::BeforeCreate,
     Step::Created,
     Step::BeforeAck,
@@ -62,7 +63,7 @@ fn crash_at(step: Step, beside: bool) {
         (&bad, Ended::Failed, "malformed-input"),
     ]);
     let outcomes = fixture.outcomes();
-    assert_eq!(outcomes.len(), 5, "{step:?}: {:?}", outcomes.keys());
+    assert_eq!(outcomes.len(), 6, "{step:?}: {:?}", outcomes.keys());
     assert_eq!(outcomes[&format!("bu1/outcome/refused/{refused}.json")].reason.code, "wrong-bucket");
     let inline = outcomes.values().find(|o| o.work.as_ref().is_some_and(|work| work.job == inline)).unwrap();
     assert_eq!(inline.state, Ended::Succeeded);
@@ -247,7 +248,7 @@ fn old_inputs_without_job_and_outcome_are_requeued() {
         input.metadata = metadata;
     });
     let process = Process::start(&fixture, Setting { ahead: Duration::from_secs(4000), ..Setting::default() });
-    fixture.wait("an outcome", |state| state.objects.contains_key(&work.outcome()));
+    fixture.wait("an outcome", |state| state.objects.contains_key(&work.of_range(0).outcome()));
     fixture.wait_until_done();
     fixture.check(&[(&work, Ended::Succeeded, "completed")]);
     process.terminate().unwrap();

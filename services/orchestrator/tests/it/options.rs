@@ -135,11 +135,12 @@ fn an_upload_is_a_submission_with_the_session_of_its_path() {
     let process = Process::start(&fixture, Setting::default());
     fixture.wait_until_done();
     let outcomes = fixture.outcomes();
-    assert_eq!(outcomes.len(), 3, "{:?}", outcomes.keys());
+    assert_eq!(outcomes.len(), 5, "{:?}", outcomes.keys());
     let of = |prefix: &str| outcomes.iter().find(|(name, _)| name.starts_with(prefix)).unwrap().1;
     assert_eq!(of("bu1/outcome/uploads/book.json/").state, Ended::Succeeded);
+    // As version 1 had it: a Job that is split into tasks.
     let split = of("bu1/outcome/risk/deep/book.json/");
-    assert_eq!((split.state, split.work.as_ref().unwrap().tasks), (Ended::Succeeded, Some(3)));
+    assert_eq!((split.state, split.work.as_ref().unwrap().pack.as_ref().unwrap().items), (Ended::Succeeded, 3));
     // Its input is known, so its session counts it.
     let refused = &outcomes[&format!("bu1/outcome/risk/wrong.json/{wrong}-0.json")];
     assert_eq!((refused.state, refused.reason.code.as_str()), (Ended::Refused, "malformed-option"));

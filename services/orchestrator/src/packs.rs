@@ -1,0 +1,394 @@
+//! Splits packs into ranges: first the layout, which alone defines the ranges, then a message for each range that has
+//! work left. Everything may be repeated: the layout is written once, and a range that is named twice is one Job.
+
+use std::{
+    collections::{BTreeMap, HashMap, VecDeque},
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use anyhow::Context as _;
+use cloud::storage::{Object, Properties, Written};
+use contract::{
+    Identity, Outcome, labels,
+    message::{self, Refusal, Work},
+    object::{self, OutcomeName},
+    outcome::State,
+    pack::Pack,
+};
+use futures::TryStreamExt as _;
+use tokio::time::Instant;
+
+use crate::{
+    admit::Admission, admit_error::AdmitError, base::Base, conclude::conclude, hooks::Step, job::Origin, jobs::Slot,
+    outcome::input_missing,
+};
+
+/// Layouts that are kept in memory.
+const LAYOUTS_MAX: usize = 1000;
+/// Messages of ranges that are published at the same time.
+const PUBLISH_CONCURRENCY: usize = 1000;
+/// Between two listings of the outcomes of a pack, of which other processes settle ranges too.
+const LIST_INTERVAL: Duration = Duration::from_secs(60);
+
+/// A pack: the name of its object, and its generation.
+type Key = (String, i64);
+
+/// The layouts that were read last, and the packs in progress.
+#[derive(Debug, Default)]
+pub(crate) struct Packs {
+    layouts: Mutex<Layouts>,
+    progress: Mutex<HashMap<Key, Progress>>,
+}
+
+#[derive(Debug, Default)]
+struct Layouts {
+    packs: HashMap<Key, Pack>,
+    oldest_first: VecDeque<Key>,
+}
+
+/// The ranges of a pack that this process has in progress.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Progress {
+    /// Ranges with a Job that this process created.
+    in_progress: usize,
+    /// Ranges that have no outcome, as far as this process knows.
+    missing: usize,
+    /// From when the outcomes may be listed before none is missing.
+    next_list: Instant,
+}
+
+impl Progress {
+    fn new(missing: usize, now: Instant) -> Self {
+        Self { in_progress: 0, missing, next_list: now }
+    }
+
+    /// Records that a range has its outcome; whether it is time to see if the whole pack has.
+    fn record_settled(&mut self, now: Instant) -> bool {
+        self.in_progress = self.in_progress.saturating_sub(1);
+        self.missing = self.missing.saturating_sub(1);
+        self.missing == 0 || (self.in_progress == 0 && now >= self.next_list)
+    }
+}
+
+impl Packs {
+    fn progress(&self) -> MutexGuard<'_, HashMap<Key, Progress>> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Records that this many ranges of a pack are about to run.
+    fn record_split(&self, identity: &Identity, ranges: usize) {
+        self.progress().entry(key(identity)).or_insert_with(|| Progress::new(0, Instant::now())).missing = ranges;
+    }
+
+    /// Records that this range has a Job.
+    fn record_created(&self, identity: &Identity, pack: &Pack) {
+        let new = || Progress::new(pack.ranges().len(), Instant::now());
+        self.progress().entry(key(identity)).or_insert_with(new).in_progress += 1;
+    }
+
+    /// The layout of a pack; `None` when it has none yet.
+    pub(crate) async fn layout(&self, base: &Base, work: &Work) -> anyhow::Result<Option<Pack>> {
+        let layouts = || self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = key(&work.identity);
+        if let Some(pack) = layouts().packs.get(&key) {
+            return Ok(Some(pack.clone()));
+        }
+        let name = object::layout(&work.business, &work.session, &work.job, work.identity.generation);
+        let Some((_, body)) = base.store.read(&work.identity.bucket, &name, None).await? else { return Ok(None) };
+        let pack: Pack = serde_json::from_slice(&body).with_context(|| format!("parse the layout {name}"))?;
+        pack.check().map_err(anyhow::Error::msg).with_context(|| format!("use the layout {name}"))?;
+        let mut layouts = layouts();
+        if layouts.packs.insert(key.clone(), pack.clone()).is_none() {
+            layouts.oldest_first.push_back(key);
+        }
+        if layouts.oldest_first.len() > LAYOUTS_MAX
+            && let Some(oldest) = layouts.oldest_first.pop_front()
+        {
+            layouts.packs.remove(&oldest);
+        }
+        Ok(Some(pack))
+    }
+
+    /// Writes the layout of a pack unless it has one; returns the one it has.
+    async fn write_layout(&self, base: &Base, work: &Work, pack: &Pack) -> anyhow::Result<Pack> {
+        let name = object::layout(&work.business, &work.session, &work.job, work.identity.generation);
+        let text = serde_json::to_vec(pack).context("encode the layout")?;
+        let items = (format!("{}{}", labels::METADATA_PREFIX, labels::ATTRIBUTE_ITEMS), pack.items.to_string());
+        let properties = Properties { metadata: [items].into(), ..Properties::json() };
+        match base.store.write_once(&work.identity.bucket, &name, text, properties).await? {
+            Written::New(_) => Ok(pack.clone()),
+            Written::Exists => {
+                self.layout(base, work).await?.with_context(|| format!("read {name}, which existed a moment ago"))
+            }
+        }
+    }
+
+    /// Deletes the input of a pack when a range was its last one without a success.
+    pub(crate) async fn settle_range(&self, base: &Base, work: &Work) -> anyhow::Result<()> {
+        let (key, now) = (key(&work.identity), Instant::now());
+        let is_due = match self.progress().get_mut(&key) {
+            Some(progress) => progress.record_settled(now),
+            // Another process created the Job.
+            None => true,
+        };
+        if !is_due {
+            return Ok(());
+        }
+        let Some(pack) = self.layout(base, work).await? else { return Ok(()) };
+        let ended = Ended::list(base, work).await?;
+        let missing = pack.ranges().filter(|first| !ended.ranges.contains_key(first)).count();
+        if missing > 0 {
+            let mut progress = self.progress();
+            let progress = progress.entry(key).or_insert_with(|| Progress::new(missing, now));
+            (progress.missing, progress.next_list) = (missing, now + LIST_INTERVAL);
+            return Ok(());
+        }
+        self.progress().remove(&key);
+        if ended.has_succeeded(&pack) {
+            let Identity { bucket, object, generation, .. } = &work.identity;
+            base.store.delete(bucket, object, *generation).await?;
+            base.hooks.reached(Step::InputDeleted, None, Some(&work.identity)).await;
+        }
+        Ok(())
+    }
+}
+
+fn key(identity: &Identity) -> Key {
+    (identity.object.clone(), identity.generation)
+}
+
+/// The outcomes of one generation of an input.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Ended {
+    /// The latest attempt that has an outcome for the whole input.
+    pub(crate) whole: Option<u32>,
+    /// The latest attempt of each range, by its first item, and whether all its items succeeded.
+    pub(crate) ranges: BTreeMap<u32, (u32, bool)>,
+    /// Whether there is a layout.
+    has_layout: bool,
+}
+
+impl Ended {
+    /// Lists them.
+    pub(crate) async fn list(base: &Base, work: &Work) -> anyhow::Result<Self> {
+        let generation = work.identity.generation;
+        let prefix = object::outcome_prefix_of(&work.business, &work.session, &work.job, generation);
+        let mut ended = Self::default();
+        let mut listed = base.store.list_stream(&work.identity.bucket, &prefix);
+        while let Some(found) = listed.try_next().await? {
+            ended.add(&work.business, &found);
+        }
+        Ok(ended)
+    }
+
+    fn add(&mut self, business: &str, found: &Object) {
+        let succeeded = found.metadata.get(labels::METADATA_STATE).is_some_and(|s| s == State::Succeeded.as_str());
+        match object::parse_outcome(business, &found.name) {
+            Some(OutcomeName { first: None, attempt, .. }) => self.whole = self.whole.max(Some(attempt)),
+            Some(OutcomeName { first: Some(first), attempt, .. }) => {
+                let latest = self.ranges.entry(first).or_insert((attempt, succeeded));
+                if latest.0 <= attempt {
+                    *latest = (attempt, succeeded);
+                }
+            }
+            None => self.has_layout |= object::parse_layout(business, &found.name).is_some(),
+        }
+    }
+
+    /// Whether every range succeeded.
+    pub(crate) fn has_succeeded(&self, pack: &Pack) -> bool {
+        pack.ranges().all(|first| self.ranges.get(&first).is_some_and(|(_, succeeded)| *succeeded))
+    }
+
+    /// The ranges that have work left when this attempt at the pack is requested: first item and attempt. A range
+    /// without an outcome may be in progress, so its first attempt counts.
+    pub(crate) fn remaining(&self, pack: &Pack, attempt: u32) -> Vec<(u32, u32)> {
+        let next = |first: u32| match self.ranges.get(&first) {
+            None => Some((first, 0)),
+            Some((_, true)) => None,
+            Some((latest, false)) => (*latest < attempt).then_some((first, attempt)),
+        };
+        pack.ranges().filter_map(next).collect()
+    }
+}
+
+impl Admission {
+    /// Admits a pack or a range of one.
+    pub(crate) async fn admit_pack(&self, origin: &Origin, work: &Work, slot: &mut Slot) -> Result<(), AdmitError> {
+        let layout = self.packs.layout(&self.base, work).await?;
+        match (layout, work.identity.first) {
+            (Some(pack), Some(first)) if pack.range(first).is_some() => {
+                self.admit_range(origin, &Work { pack: Some(pack), ..work.clone() }, slot).await
+            }
+            (Some(pack), Some(first)) => {
+                let message = format!(
+                    "item {first} begins no range of {}, which has {} items in ranges of {}",
+                    work.identity.object, pack.items, pack.items_per_range
+                );
+                Err(AdmitError::Refused(Refusal { code: "misaligned-range", message, work: None }))
+            }
+            // Without a layout there are no ranges yet, whatever the message names.
+            (layout, _) => {
+                let whole = Work { identity: Identity { first: None, ..work.identity.clone() }, ..work.clone() };
+                self.split(origin, &whole, layout, slot).await
+            }
+        }
+    }
+
+    async fn split(
+        &self,
+        origin: &Origin,
+        work: &Work,
+        layout: Option<Pack>,
+        slot: &mut Slot,
+    ) -> Result<(), AdmitError> {
+        let base = &self.base;
+        let Identity { bucket, object, generation, attempt, .. } = &work.identity;
+        if self.is_settled(work).await? {
+            return Ok(());
+        }
+        let pack = match layout {
+            // Session control applies to its ranges.
+            Some(pack) => pack,
+            None => {
+                if !self.apply_session_control(origin, work).await? {
+                    return Ok(());
+                }
+                let Some(input) = base.store.describe(bucket, object, Some(*generation)).await? else {
+                    let reason = input_missing(work);
+                    let outcome = Outcome::new(&work.business, State::Failed, &reason.code, reason.message);
+                    return conclude(base, origin, work, outcome).await;
+                };
+                // The upload counts, not the message: two messages may differ.
+                let stored = message::stored(object, *generation, &input.metadata, &base.business);
+                let stored = stored.ok().and_then(|stored| stored.pack).or_else(|| work.pack.clone());
+                let pack = stored.context("split an input that is no pack")?;
+                let pack = self.packs.write_layout(base, work, &pack).await?;
+                base.hooks.reached(Step::LayoutWritten, Some(&origin.message_id), Some(&work.identity)).await;
+                pack
+            }
+        };
+        let remaining = Ended::list(base, work).await?.remaining(&pack, *attempt);
+        let work = Work { pack: Some(pack), ..work.clone() };
+        let of_range = |first: u32, attempt: u32| {
+            let mut range = work.of_range(first);
+            range.identity.attempt = attempt;
+            range
+        };
+        self.packs.record_split(&work.identity, remaining.len());
+        // A single range needs no message of its own.
+        if let [(first, attempt)] = remaining[..] {
+            return self.admit_range(origin, &of_range(first, attempt), slot).await;
+        }
+        for some in remaining.chunks(PUBLISH_CONCURRENCY) {
+            let ranges: Vec<Work> = some.iter().map(|(first, attempt)| of_range(*first, *attempt)).collect();
+            let published = ranges.iter().map(|range| base.requeue(range, origin.published));
+            futures::future::try_join_all(published.collect::<Vec<_>>()).await?;
+        }
+        base.hooks.reached(Step::RangesPublished, Some(&origin.message_id), Some(&work.identity)).await;
+        tracing::info!(job = work.job, session = work.session, ranges = remaining.len(), "split the pack");
+        Ok(())
+    }
+
+    /// Creates the Job of a range. An attempt after the first computes the items that have no result yet.
+    async fn admit_range(&self, origin: &Origin, work: &Work, slot: &mut Slot) -> Result<(), AdmitError> {
+        let mut work = work.clone();
+        if work.identity.attempt > 0
+            && let Some(before) = previous(&self.base, &work).await?
+        {
+            let left = before.items.iter().filter(|item| item.state != State::Succeeded);
+            let left: Vec<u32> = left.map(|item| item.index).collect();
+            if left.is_empty() && !before.items.is_empty() {
+                tracing::info!(job = work.job, session = work.session, "every item of the range has a result already");
+                return Ok(());
+            }
+            work.only = Some(left).filter(|left| !left.is_empty());
+        }
+        self.admit(origin, &work, slot).await?;
+        if let Some(pack) = work.pack.as_ref().filter(|_| self.base.jobs.view().contains(&work.identity.job_name())) {
+            self.packs.record_created(&work.identity, pack);
+        }
+        Ok(())
+    }
+}
+
+/// The outcome of the latest attempt before this one that has a readable one.
+pub(crate) async fn previous(base: &Base, work: &Work) -> anyhow::Result<Option<Outcome>> {
+    let mut identity = work.identity.clone();
+    while identity.attempt > 0 {
+        identity.attempt -= 1;
+        let name = object::outcome(&work.business, &work.session, &work.job, &identity);
+        if let Some(Ok(outcome)) = cloud::outcomes::read(&base.store, &identity.bucket, &name).await? {
+            return Ok(Some(outcome));
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use contract::pack::Format;
+
+    use super::*;
+
+    const PACK: Pack = Pack { format: Format::Lines, items: 25, items_per_range: 10, rows_per_item: 1 };
+
+    fn ended(names: &[(&str, &str)]) -> Ended {
+        let mut ended = Ended::default();
+        for (run, state) in names {
+            let metadata = BTreeMap::from([(labels::METADATA_STATE.to_owned(), (*state).to_owned())]);
+            let name = format!("bu1/outcome/s/j/7-{run}.json");
+            let (generation, size, content_type) = (1, 1, String::new());
+            ended.add("bu1", &Object { name, generation, size, created: None, content_type, metadata });
+        }
+        ended
+    }
+
+    #[test]
+    fn a_split_names_the_ranges_that_have_work_left() {
+        let check = |names: &[(&str, &str)], attempt, expected: &[(u32, u32)]| {
+            assert_eq!(ended(names).remaining(&PACK, attempt), expected, "{names:?}");
+        };
+        let all = [(0, 0), (10, 0), (20, 0)];
+        check(&[], 0, &all);
+        check(&[("layout", ""), ("10-0", "succeeded")], 0, &[(0, 0), (20, 0)]);
+        let two = [("0-0", "failed"), ("10-0", "succeeded"), ("20-0", "cancelled")];
+        check(&two, 0, &[]);
+        check(&two, 1, &[(0, 1), (20, 1)]);
+        check(&[("0-0", "failed"), ("0-1", "succeeded"), ("10-0", "succeeded")], 2, &[(20, 0)]);
+        // The order of a listing is that of names, not of numbers.
+        let tens: Vec<String> = (0..11).map(|attempt| format!("0-{attempt}")).collect();
+        let mut tens: Vec<(&str, &str)> = tens.iter().map(|run| (run.as_str(), "failed")).collect();
+        tens.sort_unstable();
+        check(&tens, 10, &[(10, 0), (20, 0)]);
+        check(&tens, 11, &[(0, 11), (10, 0), (20, 0)]);
+    }
+
+    #[test]
+    fn a_pack_has_succeeded_when_the_latest_attempt_of_every_range_has() {
+        let mut names = vec![("0-0", "failed"), ("0-1", "succeeded"), ("10-0", "succeeded")];
+        assert!(!ended(&names).has_succeeded(&PACK));
+        names.push(("20-0", "succeeded"));
+        assert!(ended(&names).has_succeeded(&PACK));
+        names.push(("20-1", "failed"));
+        assert!(!ended(&names).has_succeeded(&PACK));
+        let whole = ended(&[("0", "refused"), ("2", "cancelled"), ("layout", "")]);
+        assert_eq!((whole.whole, whole.has_layout), (Some(2), true));
+    }
+
+    #[test]
+    fn outcomes_are_listed_once_at_the_end_and_else_rarely() {
+        let start = Instant::now();
+        let mut progress = Progress { in_progress: 1, ..Progress::new(3, start + LIST_INTERVAL) };
+        assert!(!progress.record_settled(start), "two are missing");
+        progress.in_progress = 2;
+        assert!(!progress.record_settled(start + LIST_INTERVAL), "one is in progress");
+        assert!(progress.record_settled(start));
+        // Other processes have the rest.
+        let mut progress = Progress { in_progress: 1, ..Progress::new(3, start + LIST_INTERVAL) };
+        assert!(progress.record_settled(start + LIST_INTERVAL));
+    }
+}
