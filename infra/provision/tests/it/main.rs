@@ -6,6 +6,7 @@
 
 mod alerts;
 mod apply;
+mod autopilot;
 mod builds;
 mod calls;
 mod cluster_interruptions;
