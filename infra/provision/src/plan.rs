@@ -89,10 +89,7 @@ fn change(environment: &Environment, resource: &Resource, observed: &Observation
     };
     let rules = resource.id.rules();
     let (action, differences) = match (live, &resource.desired) {
-        (Live::Denied(reason), _) => match (rules.denied)(reason) {
-            Some(reason) => (Action::Blocked { reason }, vec![]),
-            None => (Action::Nothing, vec![]),
-        },
+        (Live::Denied(reason), _) => ((rules.denied)(reason).unwrap_or(Action::Nothing), vec![]),
         (Live::Unsupported, _) => (Action::Nothing, vec![]),
         (Live::Absent, Desired::Fields(fields)) => {
             // What always exists is only changed.
@@ -166,7 +163,7 @@ fn compare(
     if resource.managed == Managed::Create {
         match (rules.phase)(id, live) {
             Phase::Deleting => return (Action::Create, created(fields)),
-            Phase::Broken(reason) => return (Action::Blocked { reason }, vec![]),
+            Phase::Broken(reason) => return (Action::Blocked { code: "creation-failed", reason }, vec![]),
             Phase::Creating if differences.is_empty() => return (Action::Await, vec![]),
             Phase::Creating | Phase::Detached | Phase::Ready => {}
         }
@@ -187,7 +184,7 @@ fn compare(
         let reason = format!(
             "`{field}` can never be changed; give it another name in the environment file, or delete it by hand"
         );
-        return (Action::Blocked { reason }, differences);
+        return (Action::Blocked { code: "immutable", reason }, differences);
     }
     let action = if foreign.is_some() { Action::Adopt } else { Action::Update };
     (verified(resource, action), differences)
@@ -219,7 +216,7 @@ fn refuse_shared_identities(
                  for the business, `enabled = false` under [web] in one environment, or `auth = \"key\"`, or use another \
                  project"
             );
-            change.action = Action::Blocked { reason };
+            change.action = Action::Blocked { code: "shared-identity", reason };
         }
     }
 }
