@@ -15,6 +15,7 @@ use provision::{
     plan::{self, Plan},
     preflight,
     resource::Id,
+    show,
 };
 
 use crate::{binaries::Binaries, building, context, globals::Globals, image_notes, laptop::Laptop};
@@ -23,7 +24,7 @@ mod deploying;
 pub(crate) mod showing;
 
 pub use deploying::deploy;
-pub(crate) use deploying::{Chosen, carry_out_deploy, deploy_agreed, deploy_options, deploy_part};
+pub(crate) use deploying::{Chosen, carry_out_deploy, deploy_agreed, deploy_options, deploy_part, plan_part};
 
 /// Connects to the cloud of an environment.
 ///
@@ -121,17 +122,19 @@ pub async fn make_plan(
 /// # Errors
 /// When something blocks it.
 pub(crate) fn check_unblocked(plan: &Plan) -> anyhow::Result<()> {
-    if plan.blockers().next().is_none() {
-        return Ok(());
-    }
+    let Some(code) = plan.blockers().find_map(|change| change.action.code()) else { return Ok(()) };
+    let lines = plan.blockers().map(|change| {
+        let own = change.action.code().filter(|own| *own != code).map(|own| format!(" [{own}]")).unwrap_or_default();
+        format!("{}{own}: {}", change.id, show::note(&change.action).unwrap_or_default())
+    });
     let is_foreign = |change: &plan::Change| matches!(change.action, plan::Action::Foreign { .. });
     let next = match plan.blockers().any(is_foreign) {
         true => "correct each change marked `!`, or take over resources of others with --adopt",
         false => "correct each change marked `!`, then run the command again",
     };
-    Err(Failure::new("blocked", "the plan cannot be carried out")
+    Err(Failure::new(code, "the plan cannot be carried out, since the changes above marked `!` block it")
         .on(format!("environment {}", plan.environment))
-        .why("the changes above marked `!` block it")
+        .why(lines.collect::<Vec<_>>().join("\n"))
         .next(next)
         .into())
 }

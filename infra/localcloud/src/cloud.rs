@@ -96,7 +96,7 @@ impl LocalCloud {
         let google = Google::start(google).await.map_err(taken).context("start Google's part of the laptop cloud")?;
         let google = Arc::new(google);
         let (users, permissions) = (google.clone(), google.clone());
-        let metadata = google.clone();
+        let (metadata, clusters) = (google.clone(), google.clone());
         let kubernetes = Kubernetes::start(kubernetes::Options {
             clock: options.clock.clone(),
             google_user: Arc::new(move |token| users.user_of_access_token(token)),
@@ -115,6 +115,7 @@ impl LocalCloud {
             reaper: options.reaper,
             faults: faults.clone(),
             listen: (Ipv4Addr::LOCALHOST, kept.kubernetes).into(),
+            is_autopilot: Arc::new(move || clusters.container().is_autopilot()),
             ..kubernetes::Options::new(options.folder.join("cluster"))
         })
         .await

@@ -92,6 +92,11 @@ impl Container {
         *self.lock() = state;
     }
 
+    /// Whether one of the clusters is an Autopilot one.
+    pub fn is_autopilot(&self) -> bool {
+        self.current().clusters.values().any(|cluster| cluster["autopilot"]["enabled"] == true)
+    }
+
     /// The state as of now: what the operations that have ended meanwhile do is done.
     fn current(&self) -> MutexGuard<'_, State> {
         let mut state = self.lock();

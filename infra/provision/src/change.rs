@@ -43,6 +43,8 @@ pub enum Action {
     Missing,
     /// It cannot become what it should be: stop.
     Blocked {
+        /// The code of the cause.
+        code: &'static str,
         /// Why, and what to do.
         reason: String,
     },
@@ -140,7 +142,26 @@ impl Action {
 
     /// Whether it stops the plan.
     pub fn is_blocker(&self) -> bool {
-        matches!(self, Self::Foreign { .. } | Self::Missing | Self::Blocked { .. })
+        self.code().is_some()
+    }
+
+    /// The code of what stops the plan; nothing when it does not.
+    pub fn code(&self) -> Option<&'static str> {
+        match self {
+            Self::Foreign { .. } => Some("foreign"),
+            Self::Missing => Some("missing"),
+            Self::Blocked { code, .. } => Some(code),
+            Self::Create
+            | Self::Update
+            | Self::Replace
+            | Self::Adopt
+            | Self::Await
+            | Self::Delete
+            | Self::Revoke
+            | Self::Kept { .. }
+            | Self::Extra
+            | Self::Nothing => None,
+        }
     }
 }
 

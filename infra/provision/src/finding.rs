@@ -1,5 +1,7 @@
 //! Findings of the checks that run before a plan is carried out, and the parts of the plan that these checks read.
 
+use std::fmt::Display;
+
 use serde::Serialize;
 
 use crate::{
@@ -12,6 +14,9 @@ use crate::{
 pub struct Finding {
     /// The subject of the check.
     pub what: String,
+    /// The code of the problem, which `cargo xtask explain` explains; nothing for one that stops no plan.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub code: Option<&'static str>,
     /// True when the check found no problem.
     pub fine: bool,
     /// False when the plan can succeed with this problem, or when the check could not run.
@@ -26,18 +31,29 @@ pub struct Finding {
 impl Finding {
     /// A check that found no problem.
     pub fn good(what: &str, seen: impl Into<String>) -> Self {
-        Self { what: what.to_owned(), fine: true, needed: true, seen: seen.into(), fix: None }
+        Self { what: what.to_owned(), code: None, fine: true, needed: true, seen: seen.into(), fix: None }
     }
 
-    /// A check that found a problem; `fix` may be empty.
-    pub fn bad(what: &str, seen: impl Into<String>, fix: impl Into<String>) -> Self {
-        Self { fine: false, fix: Some(fix.into()).filter(|fix: &String| !fix.is_empty()), ..Self::good(what, seen) }
+    /// A check that found a problem which stops a plan; `fix` may be empty.
+    pub fn bad(code: &'static str, what: &str, seen: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { needed: true, code: Some(code), ..Self::warning(what, seen, fix) }
+    }
+
+    /// A check that found a problem with which a plan can succeed; `fix` may be empty.
+    pub fn warning(what: &str, seen: impl Into<String>, fix: impl Into<String>) -> Self {
+        let fix = Some(fix.into()).filter(|fix: &String| !fix.is_empty());
+        Self { fine: false, needed: false, fix, ..Self::good(what, seen) }
+    }
+
+    /// A check that could not run.
+    pub fn unchecked(what: &str, why: impl Display) -> Self {
+        Self::warning(what, format!("cannot be checked: {why}"), "")
     }
 
     /// The same finding, which does not stop a plan.
     #[must_use]
     pub fn optional(self) -> Self {
-        Self { needed: false, ..self }
+        Self { needed: false, code: None, ..self }
     }
 }
 

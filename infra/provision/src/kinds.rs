@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::{
     calls::Methods,
-    change::{Change, Difference, field_differences},
+    change::{Action, Change, Difference, field_differences},
     environment::{Business, Environment, Manage, Managed},
     finding::{Finding, Pending},
     google::{Api, Client, Error, Request, escape},
@@ -70,8 +70,8 @@ pub(crate) struct Rules {
     pub(crate) differences: fn(&Value, &Value) -> Vec<Difference>,
     /// Whether a live one can be used and changed.
     pub(crate) phase: fn(&Id, &Value) -> Phase,
-    /// The message when reading it is denied; takes the reason. Nothing for what others look after: it blocks no plan.
-    pub(crate) denied: fn(&str) -> Option<String>,
+    /// What stops the plan when reading it is denied; takes the reason. Nothing for what others look after.
+    pub(crate) denied: fn(&str) -> Option<Action>,
     /// True when a read of a resource that does not exist may answer that access is denied.
     pub(crate) absent_may_be_denied: bool,
     /// Creates it; nothing for what always exists.
@@ -328,8 +328,8 @@ fn ready(_: &Id, _: &Value) -> Phase {
     Phase::Ready
 }
 
-fn not_readable(reason: &str) -> Option<String> {
-    Some(format!("you may not read it: {reason}"))
+fn not_readable(reason: &str) -> Option<Action> {
+    Some(Action::Blocked { code: "denied", reason: format!("you may not read it: {reason}") })
 }
 
 fn update_none(_: &Id, _: &Value, _: &Value, _: &[String]) -> Vec<Request> {

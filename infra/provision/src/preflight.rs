@@ -98,16 +98,17 @@ pub async fn check(environment: &Environment, cloud: &Cloud, plan: Option<&Plan>
 /// # Errors
 /// When something does; says what, and how each is put right.
 pub fn pass(environment: &Environment, findings: &[Finding]) -> Result<(), Failure> {
-    let lines = findings.iter().filter(|finding| finding.needed && !finding.fine).map(|finding| {
+    let stops: Vec<&Finding> = findings.iter().filter(|finding| finding.needed && !finding.fine).collect();
+    let Some(code) = stops.iter().find_map(|finding| finding.code) else { return Ok(()) };
+    let lines = stops.iter().map(|finding| {
+        // The first code is that of the failure.
+        let own = finding.code.filter(|own| *own != code).map(|own| format!(" [{own}]")).unwrap_or_default();
         let fix = finding.fix.as_ref().map(|fix| format!("\n  {fix}")).unwrap_or_default();
-        format!("{}: {}{fix}", finding.what, finding.seen)
+        format!("{}: {}{own}{fix}", finding.what, finding.seen)
     });
     let lines: Vec<String> = lines.collect();
-    if lines.is_empty() {
-        return Ok(());
-    }
     Err(Failure {
-        code: "preflight",
+        code,
         what: "the plan would stop halfway, so nothing was changed".to_owned(),
         on: format!("environment {} in project {}", environment.name, environment.project),
         why: lines.join("\n"),
@@ -123,27 +124,30 @@ async fn project(environment: &Environment, client: &Client, pending: &Pending<'
     let test = Request::new(Api::CloudResourceManager, Method::Post, path).body(json!({"permissions": permissions}));
     match client.send(&test).await {
         Err(error) if error.code == 401 => {
-            vec![Finding::bad("credentials", error.message, "gcloud auth application-default login")]
+            vec![Finding::bad("credentials", "credentials", error.message, "gcloud auth application-default login")]
         }
         Err(error) if error.is_service_disabled() => {
             let fix = format!("gcloud services enable --project {project} cloudresourcemanager.googleapis.com");
-            vec![Finding::bad("permissions", "cannot be checked: Resource Manager is not enabled", fix).optional()]
+            vec![Finding::warning("permissions", "cannot be checked: Resource Manager is not enabled", fix)]
         }
         Err(error) => {
-            let fix = match error.reason.as_deref() {
-                Some("USER_PROJECT_DENIED") => format!(
-                    "check `project` in the environment file; calls count in it, for which you need: gcloud projects \
-                     add-iam-policy-binding {project} --member YOU --role roles/serviceusage.serviceUsageConsumer"
-                ),
-                _ => "check `project` in the environment file".to_owned(),
-            };
-            vec![Finding::bad("project", error.to_string(), fix)]
+            let fix = format!(
+                "check `project` in the environment file; calls count in it, for which you need: gcloud projects \
+                 add-iam-policy-binding {project} --member YOU --role roles/serviceusage.serviceUsageConsumer"
+            );
+            vec![match error.reason.as_deref() {
+                Some("USER_PROJECT_DENIED") => Finding::bad("quota-project", "project", error.to_string(), fix),
+                _ => {
+                    Finding::bad("no-project", "project", error.to_string(), "check `project` in the environment file")
+                }
+            }]
         }
         Ok(answer) => {
             let lacking = missing(&permissions, &answer);
             let found = match lacking.is_empty() {
                 true => Finding::good("permissions", "everything that is to be done"),
                 false => Finding::bad(
+                    "denied",
                     "permissions",
                     format!("missing on project {project}: {}", lacking.join(", ")),
                     roles(&lacking)
@@ -171,12 +175,13 @@ async fn bucket(environment: &Environment, client: &Client) -> Option<Finding> {
     match client.send(&test).await {
         Err(error) if error.is_not_found() => None,
         // The plan itself reports a bucket of somebody else.
-        Err(error) => Some(Finding::bad("bucket", error.to_string(), "").optional()),
+        Err(error) => Some(Finding::warning("bucket", error.to_string(), "")),
         Ok(answer) => {
             let lacking = missing(&permissions, &answer);
             Some(match lacking.is_empty() {
                 true => Finding::good("bucket", "everything that is done to it"),
                 false => Finding::bad(
+                    "denied",
                     "bucket",
                     format!("missing on bucket {name}: {}", lacking.join(", ")),
                     format!(
@@ -197,7 +202,7 @@ async fn services(environment: &Environment, client: &Client) -> Option<Finding>
         .query("pageSize", "200");
     let listed = match client.list(&list, "services").await {
         Ok(listed) => listed,
-        Err(error) => return Some(Finding::bad("services", error.to_string(), "").optional()),
+        Err(error) => return Some(Finding::warning("services", error.to_string(), "")),
     };
     let on: BTreeSet<&str> = listed.iter().filter_map(|service| service["config"]["name"].as_str()).collect();
     let desired = services::needed(environment).into_iter().map(|name| format!("{name}.googleapis.com"));
@@ -207,12 +212,13 @@ async fn services(environment: &Environment, client: &Client) -> Option<Finding>
     }
     let seen = format!("not enabled: {}", off.join(", "));
     Some(match environment.manage.apis {
-        Managed::Create => Finding::bad("services", seen, "cargo xtask provision enables them").optional(),
-        _ => Finding {
+        Managed::Create => Finding::warning("services", seen, "cargo xtask provision enables them"),
+        Managed::Verify | Managed::Off => {
+            let fix = format!("gcloud services enable --project {project} {}", off.join(" "));
+            let finding = Finding::bad("api-disabled", "services", seen, fix);
             // A laptop cloud serves what is not enabled too.
-            needed: environment.cloud == CloudKind::Google,
-            ..Finding::bad("services", seen, format!("gcloud services enable --project {project} {}", off.join(" ")))
-        },
+            if environment.cloud == CloudKind::Google { finding } else { finding.optional() }
+        }
     })
 }
 
@@ -252,7 +258,9 @@ fn names(environment: &Environment) -> Finding {
         .collect();
     match wrong.is_empty() {
         true => Finding::good("names", "of lengths that Google takes"),
-        false => Finding::bad("names", wrong.join("; "), "give them other names in the environment file"),
+        false => {
+            Finding::bad("name-length", "names", wrong.join("; "), "give them other names in the environment file")
+        }
     }
 }
 

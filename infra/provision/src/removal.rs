@@ -58,7 +58,9 @@ pub fn plan(before: &Environment, resources_to_delete: &[Resource], observed: &O
         let live = observed.live.get(&resource.id);
         let action = match live {
             None | Some(Live::Absent | Live::Unsupported) => Action::Nothing,
-            Some(Live::Denied(reason)) => Action::Blocked { reason: format!("you may not read it: {reason}") },
+            Some(Live::Denied(reason)) => {
+                Action::Blocked { code: "denied", reason: format!("you may not read it: {reason}") }
+            }
             Some(Live::Present(live)) => match others(resource, observed) {
                 Some(names) if options.identities => {
                     Action::Kept { reason: format!("{names} of this project would lose it") }

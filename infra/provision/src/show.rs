@@ -123,12 +123,13 @@ fn mark(action: &Action) -> (char, &'static str) {
     }
 }
 
-fn note(action: &Action) -> Option<String> {
+/// Why a change stops a plan or is made, and what to do, where there is something to say.
+pub fn note(action: &Action) -> Option<String> {
     match action {
         Action::Foreign { owner } => {
             Some(format!("{owner}; --adopt takes it over, or give ours another name in the environment file"))
         }
-        Action::Blocked { reason } | Action::Kept { reason } => Some(reason.clone()),
+        Action::Blocked { reason, .. } | Action::Kept { reason } => Some(reason.clone()),
         Action::Missing => Some("the environment file says that somebody else makes it; ask them for this:".to_owned()),
         Action::Extra => Some("it stays until `provision --prune` or `teardown`".to_owned()),
         Action::Replace => {

@@ -62,13 +62,13 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         }
         Err(error) => {
             let failure = cli::error::explain(&error);
-            findings.push(Finding::bad("credentials", failure.what, failure.next.unwrap_or_default()));
+            findings.push(Finding::bad(failure.code, "credentials", failure.what, failure.next.unwrap_or_default()));
         }
     }
     if output.json {
         output.document(&findings)?;
     } else {
-        for Finding { what, fine, needed, seen, fix } in &findings {
+        for Finding { what, code, fine, needed, seen, fix } in &findings {
             let word = if *fine {
                 "ok"
             } else if *needed {
@@ -76,7 +76,8 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
             } else {
                 "-"
             };
-            output.line(format_args!("{word:<4} {what}: {seen}"))?;
+            let code = code.map(|code| format!(" [{code}]")).unwrap_or_default();
+            output.line(format_args!("{word:<4} {what}: {seen}{code}"))?;
             if let Some(fix) = fix {
                 output.line(format_args!("       {fix}"))?;
             }
@@ -111,7 +112,7 @@ fn look_for(tool: &str, paths: &str) -> Finding {
         .find(|path: &std::path::PathBuf| Path::is_file(path));
     match found {
         Some(path) => Finding::good(tool, path.display().to_string()).optional(),
-        None => Finding::bad(tool, "not found", get(tool)).optional(),
+        None => Finding::warning(tool, "not found", get(tool)),
     }
 }
 
@@ -128,7 +129,9 @@ fn login(environment: &Environment, globals: &Globals) -> Option<Finding> {
                 None => login,
             },
         ),
-        Err(error) => Finding::bad("login", format!("{error:#}"), "gcloud auth application-default login"),
+        Err(error) => {
+            Finding::bad("credentials", "login", format!("{error:#}"), "gcloud auth application-default login")
+        }
     })
 }
 
@@ -143,18 +146,18 @@ fn get(tool: &str) -> &'static str {
 async fn cluster(environment: &Environment, cloud: &Cloud, globals: &Globals) -> Finding {
     if let (Some(name), Err(why)) = (globals.context(), &cloud.kubernetes) {
         let fix = "see which contexts there are: kubectl config get-contexts";
-        return Finding::bad("cluster", format!("no way to that of the context {name}: {why}"), fix);
+        return Finding::bad("no-cluster", "cluster", format!("no way to that of the context {name}: {why}"), fix);
     }
     match presence::has_cluster(environment, cloud).await {
         // Before the first `provision` that is as it should be.
-        Ok(false) => return Finding::bad("cluster", "there is none", "cargo xtask provision").optional(),
-        Err(error) => return Finding::bad("cluster", format!("{error:#}"), ""),
+        Ok(false) => return Finding::warning("cluster", "there is none", "cargo xtask provision"),
+        Err(error) => return Finding::bad("failed", "cluster", format!("{error:#}"), ""),
         Ok(true) => {}
     }
     let client = match &cloud.kubernetes {
         Ok(client) => client,
         Err(why) => {
-            return Finding::bad("cluster", why.clone(), "cargo xtask provision");
+            return Finding::bad("no-cluster", "cluster", why.clone(), "cargo xtask provision");
         }
     };
     match client.apiserver_version().await {
@@ -162,7 +165,7 @@ async fn cluster(environment: &Environment, cloud: &Cloud, globals: &Globals) ->
         Err(error) => {
             let seen = format!("{:#}", anyhow::Error::new(error).context("it does not answer"));
             let fix = "see whether `kubectl version` works; the login needs `container.clusters.connect`";
-            Finding::bad("cluster", seen, fix)
+            Finding::bad("cluster-unreachable", "cluster", seen, fix)
         }
     }
 }

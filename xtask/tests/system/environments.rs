@@ -337,7 +337,7 @@ async fn everything_made_by_somebody_else() {
     let strict = Strict::start(&["verify"], |_| {}).await;
     let life = strict.life("verify").await;
     let refused = strict.xtask("verify", "provision --yes", 1).await;
-    assert!(refused.contains("error[blocked]"), "{refused}");
+    assert!(refused.contains("error[missing]"), "{refused}");
     let make = async |text: &str| {
         let environment = read("verify", &text.replace("\"verify\"", "\"create\""));
         let silent: apply::Progress = Arc::new(|_| {});
@@ -347,7 +347,7 @@ async fn everything_made_by_somebody_else() {
     life.provision().await;
     life.work().await;
     let refused = strict.xtask("verify", "add-business bu2 --yes", 1).await;
-    assert!(refused.contains("error[blocked]"), "{refused}");
+    assert!(refused.contains("error[missing]"), "{refused}");
     let both = format!("{}[businesses.bu2]\n", text("verify"));
     make(&both).await;
     life.add_business().await;

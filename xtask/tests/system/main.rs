@@ -37,6 +37,7 @@ mod proxied;
 mod proxy;
 mod resources;
 mod restarts;
+mod roles;
 mod rollouts;
 mod sample;
 mod sessions;

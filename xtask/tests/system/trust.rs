@@ -155,7 +155,7 @@ async fn a_verb_acts_as_a_service_account_and_says_what_that_may_not() {
     };
     add("roles/editor").await;
     let said = acting(&["provision"], 1);
-    assert!(said.contains("error[preflight]"), "{said}");
+    assert!(said.contains("error[denied]"), "{said}");
     assert!(said.contains("add-iam-policy-binding verb-desk --member YOU --role roles/resourcemanager"), "{said}");
     let bucket = Request::get(Api::Storage, "storage/v1/b/verb-desk-bucket");
     assert!(cloud.google.send_optional(&bucket).await.unwrap().is_none(), "nothing was changed");
@@ -197,7 +197,7 @@ async fn what_the_organisation_forbids_is_named_with_the_setting_that_avoids_it(
     let plan = provision::make_plan(&open, &world.clients, options, &silent).await.unwrap();
     let findings = provision::preflight::check(&open, &world.clients, Some(&plan)).await;
     let failure = provision::preflight::pass(&open, &findings).unwrap_err();
-    assert_eq!(failure.code, "preflight");
+    assert_eq!(failure.code, "org-policy");
     let fixes =
         ["auth = \"workload-identity\"", "iam = \"verify\" under [manage]", "endpoint = \"dns\" under [network]"];
     for (name, fix) in forbidden.iter().zip(fixes) {

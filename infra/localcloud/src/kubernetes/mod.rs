@@ -2,6 +2,7 @@
 
 mod age;
 pub mod apply;
+pub mod autopilot;
 mod call;
 pub mod certs;
 pub mod cluster;

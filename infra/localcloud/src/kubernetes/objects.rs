@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::{
+    autopilot,
     cluster::Cluster,
     defaults,
     failure::{Answer, Failure},
@@ -210,6 +211,9 @@ fn admit_pod(transaction: &Transaction<'_>, mut pod: Value) -> Answer<Value> {
         value::set(&mut pod, &["spec", "priority"], value::number(&found, "/value").unwrap_or_default());
     }
     pod_security::admit(transaction, &pod)?;
+    if transaction.is_autopilot() {
+        autopilot::limit_storage(&mut pod);
+    }
     Ok(pod)
 }
 

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    autopilot::IsAutopilot,
     certs,
     cluster::Cluster,
     events::Recorder,
@@ -62,6 +63,8 @@ pub struct Options {
     pub persist: Option<PathBuf>,
     /// What goes wrong.
     pub faults: Faults,
+    /// Whether pods are those of an Autopilot cluster.
+    pub is_autopilot: IsAutopilot,
 }
 
 impl Options {
@@ -81,6 +84,7 @@ impl Options {
             reaper: None,
             persist: None,
             faults: Faults::default(),
+            is_autopilot: Arc::new(|| false),
         }
     }
 }
@@ -109,7 +113,7 @@ impl Kubernetes {
         let certificates = certs::load(&folder.join("certificates"))?;
         let admin = admin_token(&folder.join("admin.token"))?;
         let cluster = Arc::new(Cluster {
-            store: Store::default(),
+            store: Store::new(options.is_autopilot),
             clock: options.clock,
             tokens: Tokens::new(admin, options.google_user, options.google_allows),
             used: rbac::Used::default(),

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, watch};
 
 pub use super::key::{Change, Key, Page};
 use super::{
+    autopilot::IsAutopilot,
     kinds::{KINDS, Kind},
     value,
 };
@@ -41,21 +42,27 @@ struct Inner {
 pub struct Store {
     inner: Mutex<Inner>,
     versions: Vec<watch::Sender<u64>>,
+    is_autopilot: IsAutopilot,
 }
 
-impl Default for Store {
-    fn default() -> Self {
+impl Store {
+    /// An empty one.
+    pub fn new(is_autopilot: IsAutopilot) -> Self {
         let inner = Inner {
             version: 1,
             tables: KINDS.iter().map(|_| Table::default()).collect(),
             dependents: HashMap::new(),
             subscribers: Vec::new(),
         };
-        Self { inner: Mutex::new(inner), versions: KINDS.iter().map(|_| watch::Sender::new(1)).collect() }
+        let versions = KINDS.iter().map(|_| watch::Sender::new(1)).collect();
+        Self { inner: Mutex::new(inner), versions, is_autopilot }
     }
-}
 
-impl Store {
+    /// Whether pods are those of an Autopilot cluster.
+    pub fn is_autopilot(&self) -> bool {
+        (self.is_autopilot)()
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -108,7 +115,7 @@ impl Store {
     /// Does one transaction and wakes those who watch the kinds it touched.
     pub fn write<R>(&self, work: impl FnOnce(&mut Transaction<'_>) -> R) -> R {
         let mut inner = self.lock();
-        let mut transaction = Transaction { inner: &mut inner, touched: Vec::new() };
+        let mut transaction = Transaction { inner: &mut inner, touched: Vec::new(), is_autopilot: &self.is_autopilot };
         let result = work(&mut transaction);
         let touched = std::mem::take(&mut transaction.touched);
         let version = inner.version;
@@ -264,9 +271,15 @@ impl Inner {
 pub struct Transaction<'a> {
     inner: &'a mut Inner,
     touched: Vec<usize>,
+    is_autopilot: &'a IsAutopilot,
 }
 
 impl Transaction<'_> {
+    /// Whether pods are those of an Autopilot cluster.
+    pub fn is_autopilot(&self) -> bool {
+        (self.is_autopilot)()
+    }
+
     /// One object.
     pub fn get(&self, kind: &Kind, namespace: &str, name: &str) -> Option<Arc<Value>> {
         self.inner.get(kind, namespace, name).cloned()

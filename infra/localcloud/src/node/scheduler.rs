@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 
 use super::status;
 use crate::kubernetes::{
+    autopilot,
     cluster::Cluster,
     events::Weight,
     kinds, quantity, quota,
@@ -148,6 +149,7 @@ impl Scheduler {
 
     /// Binds what fits.
     fn pass(&mut self, cluster: &Cluster) {
+        let is_autopilot = cluster.store.is_autopilot();
         let mut misfits = HashSet::new();
         let mut done = Vec::new();
         for (place, (key, uid)) in &self.queue {
@@ -159,17 +161,19 @@ impl Scheduler {
                 continue;
             };
             let needs = needs(&pod);
+            let excluded = is_autopilot && autopilot::is_excluded(&pod);
             let selector = pod.pointer("/spec/nodeSelector").map(Value::to_string).unwrap_or_default();
-            if misfits.contains(&(needs, selector.clone())) {
-                refuse(cluster, &pod, key, &self.nodes, needs);
+            let shape = (needs, selector, excluded);
+            if misfits.contains(&shape) {
+                refuse(cluster, &pod, key, &self.nodes, needs, excluded);
                 continue;
             }
-            let found = self.nodes.iter().filter(|(_, node)| node.open && selects(&pod, node));
+            let found = self.nodes.iter().filter(|(_, node)| node.open && !excluded && selects(&pod, node));
             let found =
                 found.filter(|(_, node)| node.free.lacks(needs).is_none()).max_by_key(|(_, node)| node.free.cpu);
             let Some(name) = found.map(|(name, _)| name.clone()) else {
-                refuse(cluster, &pod, key, &self.nodes, needs);
-                misfits.insert((needs, selector));
+                refuse(cluster, &pod, key, &self.nodes, needs, excluded);
+                misfits.insert(shape);
                 continue;
             };
             if assign(cluster, key, uid, &name) {
@@ -228,7 +232,7 @@ fn assign(cluster: &Cluster, key: &Key, uid: &str, node: &str) -> bool {
 }
 
 /// Says once why a pod waits.
-fn refuse(cluster: &Cluster, pod: &Value, key: &Key, nodes: &BTreeMap<String, Node>, needs: Room) {
+fn refuse(cluster: &Cluster, pod: &Value, key: &Key, nodes: &BTreeMap<String, Node>, needs: Room, excluded: bool) {
     if value::condition(pod, "PodScheduled").is_some() {
         return;
     }
@@ -236,7 +240,7 @@ fn refuse(cluster: &Cluster, pod: &Value, key: &Key, nodes: &BTreeMap<String, No
     for node in nodes.values() {
         let why = if !node.open {
             "node(s) were unschedulable"
-        } else if !selects(pod, node) {
+        } else if excluded || !selects(pod, node) {
             "node(s) didn't match Pod's node affinity/selector"
         } else {
             node.free.lacks(needs).unwrap_or("node(s) were taken")

@@ -64,6 +64,12 @@ pub(super) struct Group {
     pub(super) set: Option<SetState>,
 }
 
+impl From<Applied> for ChangeView {
+    fn from(applied: Applied) -> Self {
+        Self { applied, difference: String::new(), conflicts: Vec::new() }
+    }
+}
+
 /// What a deploy would do.
 #[derive(Debug)]
 pub struct Preview {
@@ -131,8 +137,7 @@ impl Preview {
         let sets = self.groups.iter().filter_map(|group| group.set.as_ref());
         let parents = sets.filter_map(SetState::parent_change);
         let departed = self.departed.iter().map(Departed::parent_change);
-        let plain = |applied| ChangeView { applied, difference: String::new(), conflicts: Vec::new() };
-        applied.chain(self.pruned().cloned().chain(parents).chain(departed).map(plain)).collect()
+        applied.chain(self.pruned().cloned().chain(parents).chain(departed).map(ChangeView::from)).collect()
     }
 
     /// Whether it may be carried out.
@@ -194,6 +199,9 @@ async fn namespace(
     let desired = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
     let live = reach::read(client, &desired).await?;
     let exists = live.is_some();
+    if live.as_ref().is_some_and(|live| !live["metadata"]["deletionTimestamp"].is_null()) {
+        return Err(refusal::ending(&name).into());
+    }
     if let Some(live) = &live
         && objects.iter().any(|object| object["kind"] == "Namespace")
     {

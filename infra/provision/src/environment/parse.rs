@@ -192,7 +192,8 @@ fn security(reader: &Reader<'_>, section: Section<'_>, location: &Spanned<String
     if !allowed_locations.is_empty() && !allowed_locations.contains(&location.value) {
         let list = allowed_locations.join(", ");
         let message = format!("the location {:?} is not one of `security.allowed_locations` ({list})", location.value);
-        reader.problem(&location.place, message);
+        let help = "set `location` to one of these, or list it in `allowed_locations`".to_owned();
+        reader.problem_with_help(&location.place, message, Some(help));
     }
     let soft_delete = section.parsed("soft_delete", |text| match value::duration(text, 0, 90 * value::DAY)? {
         seconds if seconds != 0 && seconds < 7 * value::DAY => Err("it must be 0s, or from 7d to 90d".into()),

@@ -171,7 +171,7 @@ fn types_tables_and_numbers_are_checked() {
         ("web.businesses = [\"bu2\"]", "3:19 there is no business \"bu2\" in this file | did you mean `bu1`?"),
         (
             "security.allowed_locations = [\"us-east1\"]",
-            "2:12 the location \"europe-west1\" is not one of `security.allowed_locations` (us-east1)",
+            "2:12 the location \"europe-west1\" is not one of `security.allowed_locations` (us-east1) | set `location` to one of these, or list it in `allowed_locations`",
         ),
         (
             "security.soft_delete = \"1d\"",

@@ -29,9 +29,9 @@ pub(crate) const RULES: Rules = Rules {
     differences: by_field,
     phase: ready,
     denied: |_| {
-        let text = "you may not read it; bucket names are shared by all of Google Cloud, so it may be somebody else's: \
-                    set another `bucket` in the environment file";
-        Some(text.to_owned())
+        let reason = "you may not read it; bucket names are shared by all of Google Cloud, so it may be somebody else's: \
+                      set another `bucket` in the environment file";
+        Some(Action::Blocked { code: "bucket-taken", reason: reason.to_owned() })
     },
     absent_may_be_denied: false,
     create: Some(|new| {

@@ -102,7 +102,7 @@ fn refuse(changes: &mut [Change], counts: &BTreeMap<String, usize>) {
                 "the bucket {bucket} would notify more than {MAX_PER_BUCKET} topics of new objects, which is the limit \
                  of Cloud Storage; give the business a `bucket` of its own, or leave `submit_on_upload` out"
             );
-            change.action = Action::Blocked { reason };
+            change.action = Action::Blocked { code: "too-many-notifications", reason };
         }
     }
 }

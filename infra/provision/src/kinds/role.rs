@@ -126,6 +126,7 @@ async fn quotas(environment: &Environment, client: &Client, pending: &Pending<'_
     vec![match roles.len() < LIMIT {
         true => Finding::good("limit: custom roles", seen),
         false => Finding::bad(
+            "too-many-roles",
             "limit: custom roles",
             seen,
             format!("delete one that nothing uses: gcloud iam roles list --project {}", environment.project),

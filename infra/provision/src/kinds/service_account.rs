@@ -127,7 +127,7 @@ async fn quotas(environment: &Environment, client: &Client, pending: &Pending<'_
     let seen = format!("{existing} exist and {planned} are to be created; the default quota is {QUOTA}");
     vec![match existing + planned <= QUOTA {
         true => Finding::good("quota: service accounts", seen),
-        false => Finding::bad(
+        false => Finding::warning(
             "quota: service accounts",
             seen,
             format!(
@@ -135,7 +135,6 @@ async fn quotas(environment: &Environment, client: &Client, pending: &Pending<'_
                  https://console.cloud.google.com/iam-admin/quotas?service=iam.googleapis.com&project={}",
                 environment.project
             ),
-        )
-        .optional(),
+        ),
     }]
 }

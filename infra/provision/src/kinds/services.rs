@@ -26,10 +26,11 @@ pub(crate) const RULES: Rules = Rules {
     differences,
     phase: ready,
     denied: |reason| {
-        Some(format!(
+        let reason = format!(
             "you may not read it: {reason}; where somebody else manages the services, say `apis = \"off\"` under \
              `[manage]` in the environment file"
-        ))
+        );
+        Some(Action::Blocked { code: "denied", reason })
     },
     absent_may_be_denied: false,
     create: None,

@@ -42,7 +42,7 @@ pub(crate) fn refuse_too_large(changes: &mut [Change], stale: &BTreeMap<Id, BTre
                  or list fewer under `businesses` of [web] in the environment file",
                 change.id.target()
             );
-            change.action = Action::Blocked { reason };
+            change.action = Action::Blocked { code: "policy-limit", reason };
         }
     }
 }

@@ -21,13 +21,14 @@ pub(super) async fn check(environment: &Environment, client: &Client) -> Finding
                 Some(account) => format!("{account} is closed, so Google refuses paid resources"),
                 None => "no billing account pays for the project, so Google refuses paid resources".to_owned(),
             };
+            let finding = Finding::bad("no-billing", "billing", seen, link);
             // A laptop costs nothing.
-            Finding { needed: environment.cloud == CloudKind::Google, ..Finding::bad("billing", seen, link) }
+            if environment.cloud == CloudKind::Google { finding } else { finding.optional() }
         }
         Err(error) if error.is_service_disabled() => {
             let fix = format!("gcloud services enable --project {project} cloudbilling.googleapis.com");
-            Finding::bad("billing", "cannot be checked: cloudbilling.googleapis.com is not enabled", fix).optional()
+            Finding::warning("billing", "cannot be checked: cloudbilling.googleapis.com is not enabled", fix)
         }
-        Err(error) => Finding::bad("billing", format!("cannot be checked: {error}"), "").optional(),
+        Err(error) => Finding::unchecked("billing", error),
     }
 }

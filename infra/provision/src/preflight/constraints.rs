@@ -23,10 +23,10 @@ pub(super) async fn check(environment: &Environment, client: &Client, pending: &
         let what = format!("constraints/{name}");
         match client.send(&Request::get(Api::OrgPolicy, path)).await {
             Ok(policy) => match forbids(environment, &policy) {
-                Some(seen) => Finding::bad(&what, seen, fix.replace("PROJECT", &environment.project)),
+                Some(seen) => Finding::bad("org-policy", &what, seen, fix.replace("PROJECT", &environment.project)),
                 None => Finding::good(&what, "nothing of this environment breaks it"),
             },
-            Err(error) => Finding::bad(&what, format!("cannot be checked: {}", brief(&error)), "").optional(),
+            Err(error) => Finding::unchecked(&what, brief(&error)),
         }
     });
     futures::future::join_all(checks).await

@@ -33,18 +33,24 @@ pub(super) async fn missing<'a>(
 
 /// The finding for what is missing on a resource, with the commands that grant it. It stops a plan only when it is
 /// certain.
-pub(super) fn finding(what: &str, on: &str, missing: &[&Grant], unseen: Option<&str>, fix: &str) -> Finding {
+pub(super) fn finding(
+    code: &'static str,
+    what: &str,
+    on: &str,
+    missing: &[&Grant],
+    unseen: Option<&str>,
+    fix: &str,
+) -> Finding {
     if missing.is_empty() {
         return Finding::good(what, format!("every role on {on} is granted"));
     }
     let roles: Vec<String> = missing.iter().map(|grant| grant.to_string()).collect();
     let roles = roles.join(", ");
     match unseen {
-        None => Finding::bad(what, format!("these roles on {on} are missing: {roles}"), fix),
+        None => Finding::bad(code, what, format!("these roles on {on} are missing: {roles}"), fix),
         Some(why) => {
             let seen = format!("whether these roles on {on} are granted cannot be seen: {roles} ({why})");
-            Finding::bad(what, seen, format!("ask whoever looks after {on} for what is missing of this:\n  {fix}"))
-                .optional()
+            Finding::warning(what, seen, format!("ask whoever looks after {on} for what is missing of this:\n  {fix}"))
         }
     }
 }

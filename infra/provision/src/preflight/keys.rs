@@ -31,7 +31,7 @@ pub(super) async fn check(environment: &Environment, client: &Client) -> Vec<Fin
     let number = match project_number(client, &environment.project).await {
         Ok(Some(number)) => number,
         Ok(None) => return Vec::new(),
-        Err(error) => return vec![Finding::bad("keys", format!("cannot be checked: {error}"), "").optional()],
+        Err(error) => return vec![Finding::unchecked("keys", error)],
     };
     join_all(keys.iter().map(|(key, classes)| one(environment, client, key, classes, &number))).await
 }
@@ -55,28 +55,28 @@ async fn one(environment: &Environment, client: &Client, key: &str, classes: &[&
     let lacks = |class: &&&Class| lacking.iter().any(|grant| grant.member == agent(class.agent, number));
     let commands = classes.iter().filter(lacks).flat_map(|class| crypto_key::commands(environment, class, key, number));
     let commands = commands.collect::<Vec<_>>().join("\n  ");
-    grants::finding(&what, &what, &lacking, unseen.as_deref(), &commands)
+    grants::finding("key-denied", &what, &what, &lacking, unseen.as_deref(), &commands)
 }
 
 /// A key with which nothing can be encrypted. Nothing is known of one that may not be read.
 async fn unusable(client: &Client, what: &str, key: &str) -> Option<Finding> {
-    let (seen, fix) = match client.send(&Request::get(Api::CloudKms, format!("v1/{key}"))).await {
-        Err(error) if error.is_not_found() => (
-            format!("{key} does not exist"),
-            "name another one under [security.kms_keys] in the environment file, or create it: gcloud kms keys create"
-                .to_owned(),
-        ),
-        Ok(live) if live["purpose"].as_str().is_some_and(|purpose| purpose != "ENCRYPT_DECRYPT") => (
-            format!("{key} is for {}, and not for ENCRYPT_DECRYPT", live["purpose"]),
-            "name another one under [security.kms_keys] in the environment file".to_owned(),
-        ),
-        Ok(live) if live["primary"]["state"].as_str().is_some_and(|state| state != "ENABLED") => (
-            format!("the primary version of {key} is {}", live["primary"]["state"]),
-            "enable that version, or make an enabled one the primary: gcloud kms keys versions enable".to_owned(),
-        ),
-        _ => return None,
-    };
-    Some(Finding::bad(what, seen, fix))
+    const ANOTHER: &str = "name another one under [security.kms_keys] in the environment file";
+    match client.send(&Request::get(Api::CloudKms, format!("v1/{key}"))).await {
+        Err(error) if error.is_not_found() => {
+            let fix = format!("{ANOTHER}, or create it: gcloud kms keys create");
+            Some(Finding::bad("no-key", what, format!("{key} does not exist"), fix))
+        }
+        Ok(live) if live["purpose"].as_str().is_some_and(|purpose| purpose != "ENCRYPT_DECRYPT") => {
+            let seen = format!("{key} is for {}, and not for ENCRYPT_DECRYPT", live["purpose"]);
+            Some(Finding::bad("key-purpose", what, seen, ANOTHER))
+        }
+        Ok(live) if live["primary"]["state"].as_str().is_some_and(|state| state != "ENABLED") => {
+            let seen = format!("the primary version of {key} is {}", live["primary"]["state"]);
+            let fix = "enable that version, or make an enabled one the primary: gcloud kms keys versions enable";
+            Some(Finding::bad("key-disabled", what, seen, fix))
+        }
+        _ => None,
+    }
 }
 
 async fn may_grant(client: &Client, key: &str) -> bool {

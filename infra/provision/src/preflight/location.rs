@@ -25,7 +25,7 @@ pub(super) async fn check(environment: &Environment, client: &Client, pending: &
             let fix = format!(
                 "set `location` in the environment file to one of: gcloud compute regions list --project {project}"
             );
-            Finding::bad(WHAT, format!("Compute Engine has no region {region}"), fix)
+            Finding::bad("no-region", WHAT, format!("Compute Engine has no region {region}"), fix)
         }
         Err(error) => unchecked(WHAT, &error),
     })
@@ -38,6 +38,7 @@ fn zone(environment: &Environment, region: &Value) -> Finding {
     match environment.zone.as_deref().filter(|zone| !zones.contains(zone)) {
         None => Finding::good(WHAT, format!("{} exists", environment.cluster_location())),
         Some(zone) => Finding::bad(
+            "no-zone",
             WHAT,
             format!("{} has no zone {zone}", environment.location),
             format!("set `zone` in the environment file to one of: {}", zones.join(", ")),

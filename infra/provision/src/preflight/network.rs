@@ -20,6 +20,7 @@ pub(super) async fn exists(environment: &Environment, client: &Client, pending: 
     Some(match client.send(&Request::get(Api::Compute, path)).await {
         // Kubernetes Engine: "uses manual subnet mode and requires specifying a subnetwork" (cilium.io #764).
         Ok(live) if live["autoCreateSubnetworks"] == false && environment.network.subnetwork.is_none() => Finding::bad(
+            "subnetwork-unnamed",
             what,
             format!("the network {given} is in manual subnet mode, so a subnetwork has to be named"),
             format!(
@@ -29,6 +30,7 @@ pub(super) async fn exists(environment: &Environment, client: &Client, pending: 
         ),
         Ok(_) => Finding::good(what, format!("{given} exists")),
         Err(error) if error.is_not_found() => Finding::bad(
+            "no-network",
             what,
             format!("project {project} has no network {given}"),
             format!(
@@ -42,11 +44,10 @@ pub(super) async fn exists(environment: &Environment, client: &Client, pending: 
 
 /// The finding of a check that Compute Engine did not answer.
 pub(super) fn unchecked(what: &str, error: &Error) -> Finding {
-    let seen = match error.is_service_disabled() {
-        true => "cannot be checked: compute.googleapis.com is not enabled".to_owned(),
-        false => format!("cannot be checked: {error}"),
-    };
-    Finding::bad(what, seen, "").optional()
+    match error.is_service_disabled() {
+        true => Finding::unchecked(what, "compute.googleapis.com is not enabled"),
+        false => Finding::unchecked(what, error),
+    }
 }
 
 /// Checks whether nodes without public addresses reach Google's APIs; a way that cannot be seen from here (a NAT, an
@@ -63,7 +64,7 @@ pub(super) async fn check(environment: &Environment, client: &Client, pending: &
         Ok(live) if live["privateIpGoogleAccess"] == true => {
             Finding::good(what, format!("the subnetwork {name} has Private Google Access"))
         }
-        Ok(_) => Finding::bad(
+        Ok(_) => Finding::warning(
             what,
             format!(
                 "the subnetwork {name} has no Private Google Access, so nodes without public addresses may not reach \
@@ -74,24 +75,20 @@ pub(super) async fn check(environment: &Environment, client: &Client, pending: &
                  --enable-private-ip-google-access, and let *.googleapis.com and *.pkg.dev be \
                  restricted.googleapis.com (or a Private Service Connect endpoint) in the network's DNS"
             ),
-        )
-        .optional(),
-        Err(error) => Finding::bad(what, format!("cannot be checked: {error}"), "").optional(),
+        ),
+        Err(error) => Finding::unchecked(what, error),
     })
 }
 
 /// What a proxy in the environment file does not do.
 fn proxied(environment: &Environment) -> Option<Finding> {
     let proxy = environment.network.proxy.as_ref()?;
-    Some(
-        Finding::bad(
-            "network: proxy",
-            format!("{proxy} is for this program; what runs in the cluster reaches Google's APIs without it"),
-            "give the cluster's subnetwork Private Google Access (restricted.googleapis.com) or a Private Service \
-             Connect endpoint, if it has no other way out",
-        )
-        .optional(),
-    )
+    Some(Finding::warning(
+        "network: proxy",
+        format!("{proxy} is for this program; what runs in the cluster reaches Google's APIs without it"),
+        "give the cluster's subnetwork Private Google Access (restricted.googleapis.com) or a Private Service Connect \
+         endpoint, if it has no other way out",
+    ))
 }
 
 /// Whether a new cluster is created.

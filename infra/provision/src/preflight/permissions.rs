@@ -103,6 +103,7 @@ pub(super) async fn act_as_nodes(environment: &Environment, client: &Client, pen
     Some(match answer {
         Ok(answer) if missing(&[ACT_AS], &answer).is_empty() => Finding::good(what, format!("may run as {email}")),
         Ok(_) => Finding::bad(
+            "act-as-denied",
             what,
             format!("missing {ACT_AS}, without which no cluster is made whose nodes run as {email}"),
             format!(
@@ -112,6 +113,6 @@ pub(super) async fn act_as_nodes(environment: &Environment, client: &Client, pen
                 environment.project
             ),
         ),
-        Err(error) => Finding::bad(what, format!("cannot be checked: {error}"), "").optional(),
+        Err(error) => Finding::unchecked(what, error),
     })
 }

@@ -41,9 +41,14 @@ async fn ranges(environment: &Environment, client: &Client) -> Finding {
         Ok(live) => live,
         Err(error) if error.is_not_found() => {
             let fix = "name an existing one as `subnetwork` under [network] in the environment file";
-            return Finding::bad(what, format!("project {project} has no subnetwork {name} in {region}"), fix);
+            return Finding::bad(
+                "no-subnetwork",
+                what,
+                format!("project {project} has no subnetwork {name} in {region}"),
+                fix,
+            );
         }
-        Err(error) => return Finding::bad(what, format!("cannot be checked: {error}"), "").optional(),
+        Err(error) => return Finding::unchecked(what, error),
     };
     let existing = live["secondaryIpRanges"].as_array().into_iter().flatten();
     let existing: Vec<&str> = existing.filter_map(|range| range["rangeName"].as_str()).collect();
@@ -54,6 +59,7 @@ async fn ranges(environment: &Environment, client: &Client) -> Finding {
     }
     let added: Vec<String> = missing.iter().map(|range| format!("{range}=ADDRESSES")).collect();
     Finding::bad(
+        "no-range",
         what,
         format!("subnetwork {name} has no secondary range {}", missing.join(" and ")),
         format!(
@@ -72,6 +78,7 @@ async fn attached(environment: &Environment, client: &Client, host: &str) -> Fin
     {
         Ok(live) if live["name"] == host => Finding::good(what, format!("{project} is attached to {host}")),
         Ok(_) => Finding::bad(
+            "not-attached",
             what,
             format!("project {project} is not attached to host project {host}"),
             format!(
@@ -79,7 +86,7 @@ async fn attached(environment: &Environment, client: &Client, host: &str) -> Fin
                  --host-project {host}"
             ),
         ),
-        Err(error) => Finding::bad(what, format!("cannot be checked: {error}"), "").optional(),
+        Err(error) => Finding::unchecked(what, error),
     }
 }
 
@@ -88,7 +95,7 @@ async fn roles(environment: &Environment, client: &Client, host: &str) -> Findin
     let what = "network: roles";
     let number = match project_number(client, &environment.project).await {
         Ok(number) => number.unwrap_or_default(),
-        Err(error) => return Finding::bad(what, format!("cannot be checked: {error}"), "").optional(),
+        Err(error) => return Finding::unchecked(what, error),
     };
     let found = subnetwork(environment);
     let Subnetwork { region, name, .. } = &found;
@@ -115,5 +122,5 @@ async fn roles(environment: &Environment, client: &Client, host: &str) -> Findin
         ),
     });
     let fix = enable.into_iter().chain(commands).collect::<Vec<_>>().join("\n  ");
-    grants::finding(what, &format!("host project {host}"), &missing, unseen.or(also).as_deref(), &fix)
+    grants::finding("agents-denied", what, &format!("host project {host}"), &missing, unseen.or(also).as_deref(), &fix)
 }

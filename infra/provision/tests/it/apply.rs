@@ -201,6 +201,24 @@ async fn what_left_the_file_is_named_and_kept_unless_pruned() {
     fixture.google.stop().await;
 }
 
+#[tokio::test]
+async fn what_others_look_after_is_not_pruned() {
+    let fixture = Fixture::provisioned(&environment(TWO)).await;
+    let one = format!("[manage]\npubsub = \"verify\"\n{}", TWO.replace("[businesses.bu2]\n", ""));
+    let one = environment(&one);
+    let options = Options { prune: true, ..Options::default() };
+    let report = provision::run(&one, &fixture.cloud, options, &silent()).await.unwrap();
+    let of = |action: Action| -> Vec<Kind> {
+        report.plan.changes.iter().filter(|change| change.action == action).map(|change| change.id.kind).collect()
+    };
+    assert_eq!(of(Action::Extra), [Kind::Topic, Kind::Topic, Kind::Subscription]);
+    assert_eq!(of(Action::Delete), [Kind::ServiceAccount; 3]);
+    let left = world(&fixture.google);
+    assert!(left["pubsub"].to_string().contains("desk-one-bu2-topic"), "{}", left["pubsub"]);
+    assert!(!left["identity"]["accounts"]["live"].to_string().contains("bu2"));
+    fixture.google.stop().await;
+}
+
 /// Twenty businesses that the monitor serves: as many conditions as IAM takes for one account and role.
 fn twenty(prefix: &str) -> String {
     let names: Vec<String> = (0..20).map(|number| format!("{prefix}{number:02}")).collect();

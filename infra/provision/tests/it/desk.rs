@@ -178,7 +178,8 @@ fn settled(object: &Value) -> Value {
     object
 }
 
-async fn client_of(kubernetes: &Kubernetes) -> Client {
+/// A client of its administrator.
+pub(crate) async fn client_of(kubernetes: &Kubernetes) -> Client {
     let kubeconfig: Kubeconfig = serde_json::from_value(kubernetes.kubeconfig("default")).unwrap();
     let config = kube::Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await.unwrap();
     Client::try_from(config).unwrap()

@@ -6,9 +6,11 @@
 
 mod alerts;
 mod apply;
+mod autopilot;
 mod builds;
 mod calls;
 mod cluster_interruptions;
+mod deleting;
 mod desk;
 mod discovery;
 mod drift;

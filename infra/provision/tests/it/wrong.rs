@@ -34,63 +34,63 @@ const WRONG: [Wrong; 13] = [
     Wrong {
         settings: "zone = \"europe-west1-a\"\n",
         fault: None,
-        code: "preflight",
+        code: "no-zone",
         cause: "location: europe-west1 has no zone europe-west1-a",
         fix: "set `zone` in the environment file to one of: europe-west1-b, europe-west1-c, europe-west1-d",
     },
     Wrong {
         settings: "",
         fault: Some(("/regions/europe-west1", 404, r#"{"error": {"code": 404, "message": "not found"}}"#)),
-        code: "preflight",
+        code: "no-region",
         cause: "location: Compute Engine has no region europe-west1",
         fix: "gcloud compute regions list --project desk-one",
     },
     Wrong {
         settings: "",
         fault: Some(("/networks/default", 200, r#"{"name": "default", "autoCreateSubnetworks": false}"#)),
-        code: "preflight",
+        code: "subnetwork-unnamed",
         cause: "network: the network default is in manual subnet mode",
         fix: "name one as `subnetwork` under [network]",
     },
     Wrong {
         settings: KEY,
         fault: Some((GET_KEY, 404, r#"{"error": {"code": 404, "status": "NOT_FOUND", "message": "not found"}}"#)),
-        code: "preflight",
+        code: "no-key",
         cause: "cryptoKeys/k does not exist",
         fix: "name another one under [security.kms_keys]",
     },
     Wrong {
         settings: KEY,
         fault: Some((GET_KEY, 200, r#"{"purpose": "ENCRYPT_DECRYPT", "primary": {"state": "DESTROYED"}}"#)),
-        code: "preflight",
+        code: "key-disabled",
         cause: "cryptoKeys/k is \"DESTROYED\"",
         fix: "gcloud kms keys versions enable",
     },
     Wrong {
         settings: KEY,
         fault: Some((GET_KEY, 200, r#"{"purpose": "ASYMMETRIC_SIGN"}"#)),
-        code: "preflight",
+        code: "key-purpose",
         cause: "is for \"ASYMMETRIC_SIGN\", and not for ENCRYPT_DECRYPT",
         fix: "name another one under [security.kms_keys]",
     },
     Wrong {
         settings: "",
         fault: Some(("/storage/v1/b/desk-one-bucket", 403, BY_SOMEBODY)),
-        code: "blocked",
+        code: "bucket-taken",
         cause: "bucket names are shared by all of Google Cloud, so it may be somebody else's",
         fix: "set another `bucket` in the environment file",
     },
     Wrong {
         settings: "bucket = \"taken-bucket\"\n",
         fault: None,
-        code: "blocked",
+        code: "foreign",
         cause: "bucket taken-bucket",
         fix: "--adopt",
     },
     Wrong {
         settings: "[businesses.bu1.accounts]\nengine = \"taken-account\"\n",
         fault: None,
-        code: "blocked",
+        code: "foreign",
         cause: "taken-account@desk-one.iam.gserviceaccount.com",
         fix: "--adopt",
     },
@@ -113,14 +113,14 @@ const WRONG: [Wrong; 13] = [
         fault: None,
         code: "environment-file",
         cause: "the location \"europe-west1\" is not one of `security.allowed_locations` (europe-west4)",
-        fix: "",
+        fix: "set `location` to one of these",
     },
     Wrong {
         settings: "[manage]\ncluster = \"verify\"\n",
         fault: None,
-        code: "blocked",
+        code: "missing",
         cause: "cluster desk-one-cluster",
-        fix: "",
+        fix: "ask them for this",
     },
 ];
 
@@ -134,8 +134,8 @@ async fn end(wrong: &Wrong, client: &Client) -> (&'static str, String) {
     };
     let cloud = cloud(client.clone());
     let plan = provision::make_plan(&environment, &cloud, plan::Options::default(), &silent()).await.unwrap();
-    if plan.blockers().next().is_some() {
-        return ("blocked", show::render(&plan));
+    if let Some(code) = plan.blockers().find_map(|change| change.action.code()) {
+        return (code, show::render(&plan));
     }
     let findings = preflight::check(&environment, &cloud, Some(&plan)).await;
     match preflight::pass(&environment, &findings) {

@@ -4,20 +4,23 @@ use super::Entry;
 
 /// Error codes, by name.
 pub(super) const ERRORS: &[Entry] = &[
+    ("act-as-denied", "your account may not use the node account", "ask for roles/iam.serviceAccountUser on it"),
     (
         "admission",
         "a policy, a webhook or a limit of the cluster refuses an object or its pods",
         "ask the owner of the policy in the message, or change the manifest to comply with it",
     ),
+    ("agents-denied", "service agents lack a role in the host project", "run the commands in the message there"),
     (
         "already-running",
         "a laptop cloud of this environment is running",
         "use it, or stop it with `cargo xtask local down`",
     ),
+    ("api-disabled", "services that the project needs are not enabled", "enable them with the command in the message"),
     (
-        "blocked",
-        "a resource belongs to somebody else, is missing, or cannot be changed to what the environment file says",
-        "read the plan of `cargo xtask plan`; --adopt takes over existing resources",
+        "bucket-taken",
+        "the bucket cannot be read: bucket names are shared by all of Google Cloud, so it may be somebody else's",
+        "set another `bucket` in the environment file",
     ),
     ("build", "the services do not compile", "read the messages of the compiler"),
     ("check", "a check of the repository failed", "read its messages; `cargo xtask check` runs the checks again"),
@@ -55,6 +58,11 @@ pub(super) const ERRORS: &[Entry] = &[
         "read the last log lines in the message; deploy a corrected version",
     ),
     (
+        "creation-failed",
+        "Google could not create a resource",
+        "correct the cause, delete the resource, and provision again",
+    ),
+    (
         "credentials",
         "there are no credentials, or they are not valid any more",
         "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a credentials file",
@@ -76,6 +84,7 @@ pub(super) const ERRORS: &[Entry] = &[
         "a symbolic link in a folder leads to a folder above it",
         "submit another folder, or remove the link",
     ),
+    ("foreign", "somebody else has a resource of our name", "give ours another name, or take it over with --adopt"),
     (
         "identity",
         "Google refuses the identity of a pod",
@@ -87,7 +96,15 @@ pub(super) const ERRORS: &[Entry] = &[
         "an image cannot be pulled",
         "check that the registry has the image, and that the nodes may read the registry",
     ),
+    ("immutable", "a field differs that cannot be changed", "give the resource another name, or delete it by hand"),
     ("interrupted", "a signal stopped the verb", "run it again; it starts from the beginning"),
+    ("key-denied", "service agents may not use an encryption key", "run the commands in the message as its owner"),
+    ("key-disabled", "the primary version of an encryption key is off", "enable it, or make another one primary"),
+    (
+        "key-purpose",
+        "a key of [security.kms_keys] is not for encryption",
+        "name a key with the purpose ENCRYPT_DECRYPT",
+    ),
     (
         "keys-forbidden",
         "the organisation forbids keys of service accounts",
@@ -126,7 +143,15 @@ pub(super) const ERRORS: &[Entry] = &[
         "a table cannot be priced, so nothing was uploaded",
         "correct the lines in the message, and submit it again",
     ),
+    ("missing", "a resource that others look after is missing or differs", "ask them for what the plan shows"),
     ("name-collision", "two inputs would be Jobs of the same name", "rename one of them, or submit them separately"),
+    ("name-length", "a name is too long or too short", "give it another name in the environment file"),
+    (
+        "namespace-ending",
+        "a namespace is being deleted",
+        "`kubectl describe namespace` shows what it waits for; then deploy",
+    ),
+    ("no-billing", "no billing account pays for the project", "link one with the command in the message"),
     ("no-business", "the environment has no business", "`cargo xtask add-business NAME`"),
     (
         "no-cluster",
@@ -138,12 +163,31 @@ pub(super) const ERRORS: &[Entry] = &[
         "no image was built for this environment, or this machine cannot build one",
         "run `cargo xtask build`, or name images with --orchestrator-image and --engine-image",
     ),
+    ("no-key", "an encryption key does not exist", "create it, or name another one under [security.kms_keys]"),
     (
         "no-log",
         "there is no log yet, or it was deleted with its pod",
         "`cargo xtask job JOB` shows the last log lines of a failed Job",
     ),
+    ("no-namespace", "a business that was deployed has no namespace", "`cargo xtask deploy` creates it again"),
+    ("no-network", "the network does not exist", "create it, or name another one as `network` under [network]"),
+    (
+        "no-project",
+        "the project cannot be read",
+        "check `project` in the environment file, and your roles in the project",
+    ),
+    (
+        "no-range",
+        "the subnetwork lacks a secondary range",
+        "name existing ranges, or add it with the command in the message",
+    ),
+    ("no-region", "the region does not exist", "set `location` in the environment file to another one"),
     ("no-results", "no Job has a result yet", "`cargo xtask jobs` shows the states of the Jobs"),
+    (
+        "no-subnetwork",
+        "the subnetwork does not exist",
+        "create it, or name another one as `subnetwork` under [network]",
+    ),
     ("no-such-file", "a file or folder does not exist", "check its name"),
     ("no-such-job", "there is no Job of that name", "`cargo xtask jobs` lists them"),
     (
@@ -156,8 +200,10 @@ pub(super) const ERRORS: &[Entry] = &[
         "a web app is not deployed, or not ready",
         "set `web.enabled` in the environment file, and run `cargo xtask deploy`",
     ),
+    ("no-zone", "the region has no such zone", "set `zone` in the environment file to one of its zones"),
     ("not-a-file", "a path is neither a file nor a folder", "submit files or folders"),
     ("not-agreed", "the answer to a question was not yes", "answer yes, or confirm with --yes"),
+    ("not-attached", "the project is not attached to its host project", "run the commands in the message"),
     ("not-found", "a resource does not exist in the cloud", "`cargo xtask provision` creates missing resources"),
     (
         "not-retried",
@@ -173,6 +219,11 @@ pub(super) const ERRORS: &[Entry] = &[
     ),
     ("not-submitted", "Jobs were not submitted", "read the first error; run it again to send only the missing Jobs"),
     ("nothing-to-submit", "the paths contain no input", "give files, or folders with files"),
+    (
+        "org-policy",
+        "a constraint of the organisation forbids a setting",
+        "change the setting, or have the constraint changed",
+    ),
     (
         "pending",
         "the business or the session has waiting or running Jobs",
@@ -190,9 +241,9 @@ pub(super) const ERRORS: &[Entry] = &[
         "read the message; `cargo xtask deploy` creates missing objects",
     ),
     (
-        "preflight",
-        "`provision` would fail halfway, so it did not begin",
-        "follow the advice of each finding; `cargo xtask doctor` checks them again",
+        "policy-limit",
+        "an IAM policy would exceed a limit",
+        "give businesses buckets of their own, or `provision --prune`",
     ),
     ("probe", "a container runs, but its probes fail", "read its log: `cargo xtask logs --orchestrator`"),
     (
@@ -200,6 +251,7 @@ pub(super) const ERRORS: &[Entry] = &[
         "a quota of the cluster or of the project is used up",
         "`kubectl describe quota` and `cargo xtask doctor` show its use; raise it, or delete what uses it",
     ),
+    ("quota-project", "calls may not count in the project", "ask for roles/serviceusage.serviceUsageConsumer on it"),
     (
         "registry-denied",
         "the image registry denied access",
@@ -218,12 +270,20 @@ pub(super) const ERRORS: &[Entry] = &[
         "`kubectl describe deployment,pod` shows what the cluster knows",
     ),
     (
+        "shared-identity",
+        "two environments have a namespace in common",
+        "set another `namespace` in the environment file",
+    ),
+    (
         "smoke-failed",
         "commands of a smoke test did not end as they should",
         "read the messages above; the report that the message names can be sent to the maintainers",
     ),
     ("stopped", "the verb was stopped before its end", "run it again; it continues"),
+    ("subnetwork-unnamed", "the network has subnetworks of its own", "name one as `subnetwork` under [network]"),
     ("timeout", "no answer came in time", "check that the service is up, and check the network"),
+    ("too-many-notifications", "a bucket has too many notifications", "give the business a `bucket` of its own"),
+    ("too-many-roles", "the project has too many custom roles", "delete one that nothing uses"),
     ("unhealthy", "a check of the environment failed", "follow the advice of `cargo xtask doctor` for each finding"),
     ("unknown-code", "there is no such code", "`cargo xtask explain` lists all codes"),
     (

@@ -17,7 +17,7 @@ pub(super) async fn resources(environment: &Environment, cloud: &Cloud) -> Findi
     let silent: apply::Progress = Arc::new(|_| {});
     match provision::make_plan(environment, cloud, plan::Options::default(), &silent).await {
         Ok(plan) => of_plan(&plan),
-        Err(error) => Finding::bad("resources", format!("{error:#}"), ""),
+        Err(error) => Finding::bad("failed", "resources", format!("{error:#}"), ""),
     }
 }
 
@@ -32,14 +32,14 @@ fn of_plan(plan: &Plan) -> Finding {
     if gone.is_empty() {
         return match differ {
             0 => Finding::good(WHAT, "as the environment file says"),
-            _ => Finding::bad(WHAT, format!("{differ} are not as the environment file says"), FIX).optional(),
+            _ => Finding::warning(WHAT, format!("{differ} are not as the environment file says"), FIX),
         };
     }
     if !plan.changes.iter().any(is_set_up) {
         // That is normal before the first `provision`.
-        return Finding::bad(WHAT, "nothing is provisioned", "cargo xtask provision").optional();
+        return Finding::warning(WHAT, "nothing is provisioned", "cargo xtask provision");
     }
-    Finding::bad(WHAT, gone.join(", "), FIX)
+    Finding::bad("not-found", WHAT, gone.join(", "), FIX)
 }
 
 /// The reason for a change, when its resource does not exist or cannot work.
@@ -49,7 +49,7 @@ fn gone(change: &Change) -> Option<String> {
         Action::Create => Some(format!("there is no {id}")),
         Action::Missing if change.live.is_none() => Some(format!("there is no {id}; somebody else must create it")),
         Action::Replace => Some(format!("the topic of the {id} was deleted")),
-        Action::Blocked { reason } => Some(format!("{id}: {reason}")),
+        Action::Blocked { reason, .. } => Some(format!("{id}: {reason}")),
         Action::Foreign { owner } => Some(format!("{id} is somebody else's: {owner}")),
         Action::Missing
         | Action::Update
@@ -73,12 +73,13 @@ pub(super) async fn namespaces(environment: &Environment, client: &kube::Client)
                 gone.push(business.namespace.as_str());
                 was_deployed |= context::generated(environment).join("manifests").join(&business.name).is_dir();
             }
-            Err(error) => return Finding::bad("namespaces", format!("{error:#}"), ""),
+            Err(error) => return Finding::bad("failed", "namespaces", format!("{error:#}"), ""),
         }
     }
     if gone.is_empty() {
         return Finding::good("namespaces", "every business has its namespace");
     }
-    let finding = Finding::bad("namespaces", format!("missing: {}", gone.join(", ")), "cargo xtask deploy");
+    let finding =
+        Finding::bad("no-namespace", "namespaces", format!("missing: {}", gone.join(", ")), "cargo xtask deploy");
     if was_deployed { finding } else { finding.optional() }
 }

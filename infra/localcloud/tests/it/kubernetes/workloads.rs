@@ -350,3 +350,37 @@ async fn stopping_ends_while_pods_are_still_coming() {
         tokio::time::timeout(std::time::Duration::from_secs(20), lab.kubernetes.stop()).await.unwrap();
     }
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn autopilot_limits_disks_to_requests_and_keeps_pods_that_may_not_be_evicted_off_spot_machines() {
+    let lab = Lab::with(|options| options.is_autopilot = std::sync::Arc::new(|| true)).await;
+    let pod = |name: &str, evict: &str, selector: Value, resources: Value| -> Pod {
+        serde_json::from_value(json!({
+            "metadata": {"name": name, "annotations": {"cluster-autoscaler.kubernetes.io/safe-to-evict": evict}},
+            "spec": {"nodeSelector": selector, "containers": [
+                {"name": "main", "image": "sh", "command": ["/bin/sh", "-c", "exit 0"], "resources": resources},
+            ]},
+        }))
+        .unwrap()
+    };
+    let spot = json!({"cloud.google.com/gke-spot": "true"});
+    let disk = |requests: &str, limits: &str| json!({"requests": {"ephemeral-storage": requests}, "limits": {"ephemeral-storage": limits}});
+    for (name, evict, selector, resources, granted, starts) in [
+        ("silent", "true", spot.clone(), json!({}), "1Gi", true),
+        ("lowered", "false", json!({}), disk("2Gi", "5Gi"), "2Gi", true),
+        ("large", "true", json!({}), disk("20Gi", "20Gi"), "10Gi", true),
+        ("extended", "false", spot, disk("2Gi", "2Gi"), "2Gi", false),
+    ] {
+        let created = lab.pods().create(&PostParams::default(), &pod(name, evict, selector, resources)).await.unwrap();
+        let created = serde_json::to_value(&created.spec.unwrap().containers[0].resources).unwrap();
+        assert_eq!(created, disk(granted, granted), "{name}");
+        let bound = until(name, || async {
+            let pod = lab.pods().get(name).await.unwrap();
+            let conditions = pod.status.and_then(|status| status.conditions).unwrap_or_default();
+            let scheduled = conditions.into_iter().find(|condition| condition.type_ == "PodScheduled");
+            scheduled.map(|condition| condition.status == "True").ok_or_else(|| "not decided".to_owned())
+        })
+        .await;
+        assert_eq!(bound, starts, "{name}");
+    }
+}

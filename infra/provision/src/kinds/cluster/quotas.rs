@@ -35,12 +35,10 @@ pub(super) async fn quotas(environment: &Environment, client: &Client, pending: 
         (Ok(region), Ok(project)) => (region["quotas"].clone(), project["quotas"].clone()),
         // Before the service is enabled nothing of it can be read.
         (Err(error), _) | (_, Err(error)) => {
-            let seen = if error.is_service_disabled() {
-                "cannot be checked: compute.googleapis.com is not enabled".to_owned()
-            } else {
-                format!("cannot be checked: {error}")
-            };
-            return vec![Finding::bad("quota: processors", seen, "").optional()];
+            return vec![match error.is_service_disabled() {
+                true => Finding::unchecked("quota: processors", "compute.googleapis.com is not enabled"),
+                false => Finding::unchecked("quota: processors", error),
+            }];
         }
     };
     if let (Some(quotas), Some(all)) = (quotas.as_array_mut(), all.as_array()) {
@@ -58,7 +56,7 @@ pub(super) async fn quotas(environment: &Environment, client: &Client, pending: 
         let seen = format!("needs {amount} {metric} in {}; {free} are free", environment.location);
         let finding = match f64::from(amount) <= free {
             true => Finding::good(what, seen),
-            false => Finding::bad(what, seen, fix.clone()),
+            false => Finding::bad("quota", what, seen, fix.clone()),
         };
         Some(if is_optional { finding.optional() } else { finding })
     };
