@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::{
     environment::{CloudKind, Environment},
     google::{self, Client},
-    kinds::cluster,
+    kinds::{Phase, cluster},
     kubeconfig,
 };
 
@@ -160,7 +160,9 @@ impl Cloud {
         let client = async {
             let id = cluster::id(environment);
             let live = self.google.send_optional(&id.read(&serde_json::Value::Null)).await;
-            let live = live.with_context(|| format!("read the {id}"))?.context(NO_CLUSTER)?;
+            let live = live.with_context(|| format!("read the {id}"))?;
+            let stays = |live: &serde_json::Value| (id.rules().phase)(&id, live) != Phase::Deleting;
+            let live = live.filter(stays).context(NO_CLUSTER)?;
             let server = kubeconfig::server(environment, &live).context("it has no address yet")?;
             let mut variables = variables();
             if let Some(proxy) = &environment.network.proxy {

@@ -83,8 +83,7 @@ impl Plan {
 
 fn change(environment: &Environment, resource: &Resource, observed: &Observation, options: Options) -> Change {
     let live = match observed.live.get(&resource.id) {
-        // A policy goes with the subscription that is created again.
-        Some(_) if resource.id.is_policy() && is_detached(observed, &resource.id.target()) => &Live::Absent,
+        Some(Live::Present(_)) if goes(observed, &resource.id) => &Live::Absent,
         live => live.unwrap_or(&Live::Absent),
     };
     let rules = resource.id.rules();
@@ -134,9 +133,17 @@ fn add_stale_grants(changes: &mut [Change], stale: &BTreeMap<Id, BTreeSet<Grant>
     }
 }
 
-/// Whether a resource can only be created again.
-fn is_detached(observed: &Observation, id: &Id) -> bool {
-    matches!(observed.live.get(id), Some(Live::Present(live)) if (id.rules().phase)(id, live) == Phase::Detached)
+/// Whether a resource goes with what it is on, or is a part of: that is absent by now, being deleted, or can only be
+/// created again.
+fn goes(observed: &Observation, id: &Id) -> bool {
+    let target = Some(id.target()).filter(|target| target != id);
+    target.into_iter().chain(id.parent()).any(|whole| match observed.live.get(&whole) {
+        Some(Live::Absent) => true,
+        Some(Live::Present(live)) => {
+            matches!((whole.rules().phase)(&whole, live), Phase::Deleting | Phase::Detached)
+        }
+        Some(Live::Denied(_) | Live::Unsupported) | None => false,
+    })
 }
 
 fn compare(
@@ -160,18 +167,24 @@ fn compare(
     if let Some(owner) = foreign.clone().filter(|_| !options.adopt) {
         return (Action::Foreign { owner }, vec![]);
     }
+    let phase = (rules.phase)(id, live);
+    if phase == Phase::Deleting {
+        return (verified(resource, Action::Create), created(fields));
+    }
     if resource.managed == Managed::Create {
-        match (rules.phase)(id, live) {
-            Phase::Deleting => return (Action::Create, created(fields)),
-            Phase::Broken(reason) => return (Action::Blocked { code: "creation-failed", reason }, vec![]),
+        match &phase {
+            Phase::Broken(reason) => {
+                let reason = reason.clone();
+                return (Action::Blocked { code: "creation-failed", reason }, vec![]);
+            }
             Phase::Creating if differences.is_empty() => return (Action::Await, vec![]),
-            Phase::Creating | Phase::Detached | Phase::Ready => {}
+            Phase::Creating | Phase::Deleting | Phase::Detached | Phase::Ready => {}
         }
     }
     if differences.is_empty() {
         return (Action::Nothing, vec![]);
     }
-    if (rules.phase)(id, live) == Phase::Detached {
+    if phase == Phase::Detached {
         return (verified(resource, Action::Replace), differences);
     }
     let fixed = differences.iter().find(|difference| {

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use super::{Container, Effect, Operation, State, shape};
+use super::{Container, Effect, Operation, State, nodes::pools_of, shape};
 use crate::{
     google::{
         call::Call,
@@ -71,8 +71,7 @@ impl Container {
         if state.clusters.contains_key(&key) {
             return Err(Error::exists(format!("Already exists: {}.", self.path(location, &name))));
         }
-        let pools = cluster["nodePools"].as_array().cloned().unwrap_or_default();
-        self.check_nodes(caller, &state, &cluster, &pools)?;
+        self.check_nodes(caller, &state, &cluster, &pools_of(&cluster))?;
         let mut made = cluster.clone();
         made["status"] = json!("RUNNING");
         state.clusters.insert(key.clone(), cluster);
@@ -160,6 +159,10 @@ impl Container {
         let target = change(&mut cluster)?;
         if let Some(present) = state.clusters.get_mut(&key) {
             present["status"] = json!("RECONCILING");
+            let stays = |pool: &Value| pools_of(&cluster).iter().any(|other| other["name"] == pool["name"]);
+            for pool in present["nodePools"].as_array_mut().into_iter().flatten().filter(|pool| !stays(pool)) {
+                pool["status"] = json!("STOPPING");
+            }
         }
         cluster["status"] = json!("RUNNING");
         Ok(self.begin(&mut state, kind, &key, target, Effect::Become(key.clone(), cluster), base))

@@ -71,7 +71,7 @@ impl Container {
     }
 }
 
-fn pools_of(cluster: &Value) -> Vec<Value> {
+pub(super) fn pools_of(cluster: &Value) -> Vec<Value> {
     cluster["nodePools"].as_array().cloned().unwrap_or_default()
 }
 

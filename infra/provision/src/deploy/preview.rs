@@ -194,6 +194,9 @@ async fn namespace(
     let desired = serde_json::json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
     let live = reach::read(client, &desired).await?;
     let exists = live.is_some();
+    if live.as_ref().is_some_and(|live| !live["metadata"]["deletionTimestamp"].is_null()) {
+        return Err(refusal::ending(&name).into());
+    }
     if let Some(live) = &live
         && objects.iter().any(|object| object["kind"] == "Namespace")
     {

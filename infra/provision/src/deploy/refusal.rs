@@ -51,6 +51,19 @@ pub(super) fn disputed(objects: &[(String, Vec<Conflict>)]) -> Failure {
     }
 }
 
+/// The failure for a namespace that is being deleted, in which nothing can be created.
+pub(super) fn ending(namespace: &str) -> Failure {
+    Failure {
+        code: "namespace-ending",
+        what: "a namespace of this deploy is being deleted; nothing was changed".to_owned(),
+        on: format!("namespace {namespace}"),
+        why: "Kubernetes creates nothing in it, and deletes what it has".to_owned(),
+        next: format!(
+            "`kubectl describe namespace {namespace}` shows what it waits for; run it again when it is deleted"
+        ),
+    }
+}
+
 /// The failure for an object that the API server refuses.
 pub(super) fn refused(title: &str, status: &Status) -> Failure {
     let message = status.message.clone();

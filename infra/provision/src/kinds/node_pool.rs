@@ -30,7 +30,11 @@ pub(crate) const RULES: Rules = Rules {
     view: as_read,
     limit: None,
     differences,
-    phase: ready,
+    phase: |_, live| match live["status"].as_str() {
+        Some("PROVISIONING") => Phase::Creating,
+        Some("STOPPING") => Phase::Deleting,
+        _ => Phase::Ready,
+    },
     denied: not_readable,
     absent_may_be_denied: false,
     create: Some(|new| {

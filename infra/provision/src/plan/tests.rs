@@ -149,7 +149,18 @@ fn a_cluster_is_waited_for_made_again_or_in_the_way() {
         }
     };
     check(ONE, id, status("PROVISIONING"), "~ wait for cluster desk-one-cluster");
-    check(ONE, id, status("STOPPING"), "+ create cluster desk-one-cluster");
+    let pools = ["system", "engines"].map(|name| format!("+ create node pool {name}")).join("\n");
+    check(ONE, id, status("STOPPING"), &format!("+ create cluster desk-one-cluster\n{pools}"));
+    check(ONE, id, |live| *live = Live::Absent, &format!("+ create cluster desk-one-cluster\n{pools}"));
+    check(ONE, "node pool engines", status("STOPPING"), "+ create node pool engines");
+    check(ONE, "node pool engines", status("PROVISIONING"), "~ wait for node pool engines");
+    let verified = ONE.replace("[businesses.bu1]", "manage.cluster = \"verify\"\n[businesses.bu1]");
+    check(
+        &verified,
+        id,
+        status("STOPPING"),
+        "! missing: cluster desk-one-cluster\n      the environment file says that somebody else makes it; ask them for this:\n    + workloadIdentityConfig.workloadPool: desk-one.svc.id.goog",
+    );
     check(
         ONE,
         id,
@@ -208,7 +219,14 @@ fn what_others_should_have_made_is_named_exactly() {
                 let desired = difference.desired.unwrap();
                 format!("\n    + {}: {}", difference.field, desired.as_str().unwrap())
             });
-            format!("! missing: {id}\n      {note}{}", lines.collect::<String>())
+            // What is granted on it goes with it.
+            let grants = match class {
+                "registry" => {
+                    "\n~ change permissions on registry desk-one-images\n    + roles/artifactregistry.reader: serviceAccount:e-nodes@desk-one.iam.gserviceaccount.com\n    + roles/artifactregistry.writer: serviceAccount:e-builder@desk-one.iam.gserviceaccount.com"
+                }
+                _ => "",
+            };
+            format!("! missing: {id}\n      {note}{}{grants}", lines.collect::<String>())
         });
     }
 }

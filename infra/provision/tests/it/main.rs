@@ -10,6 +10,7 @@ mod autopilot;
 mod builds;
 mod calls;
 mod cluster_interruptions;
+mod deleting;
 mod desk;
 mod discovery;
 mod drift;
