@@ -8,9 +8,10 @@ use cloud::storage::Store;
 use provision::{
     Cloud, Environment, data,
     data::Stock,
-    deploy,
+    deploy::{self, ChangeView},
     environment::{Business, CloudKind},
     lock,
+    manifests::WEB_NAMESPACE,
     plan::Plan,
     presence, removal, show,
     teardown::{self, Teardown},
@@ -19,7 +20,10 @@ use provision::{
 use serde::Serialize;
 use serde_json::json;
 
-use crate::{context, locking, setup};
+use crate::{
+    context, locking,
+    setup::{self, showing},
+};
 
 /// How long a call to Cloud Storage is retried.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -57,6 +61,8 @@ pub(crate) struct Removal<'a> {
     pub(crate) before: &'a Environment,
     pub(crate) after: Option<&'a Environment>,
     pub(crate) cloud: &'a Cloud,
+    /// What changes in the cluster beside the removal.
+    pub(crate) changed: Vec<ChangeView>,
     pub(crate) options: &'a Options,
     pub(crate) lock: lock::Settings,
 }
@@ -102,11 +108,14 @@ impl Removal<'_> {
         let reads = teardown.businesses().into_iter().map(|business| self.read_business(&store, business, there));
         let progress = setup::progress(output);
         let (plan, removals) = tokio::try_join!(teardown.plan(&progress), futures::future::try_join_all(reads))?;
+        let mut cluster = if there { self.going(&teardown.businesses()).await? } else { Vec::new() };
+        cluster.extend(self.changed.iter().cloned());
         if self.options.dry_run {
-            self.show(&plan, &removals, output)?;
+            self.show(&plan, &cluster, &removals, output)?;
             return Ok(None);
         }
         output.note_changes(&show::render(&plan));
+        showing::note(&cluster, output);
         for line in self.describe(&removals) {
             output.note(line);
         }
@@ -117,7 +126,7 @@ impl Removal<'_> {
         let report = |what: &str| output.note(format_args!("  {what}"));
         let teardown = Teardown { report: &report, ..self.teardown(&store, there) };
         if output.json {
-            output.record(&json!({"event": "plan", "plan": plan, "businesses": removals}))?;
+            output.record(&json!({"event": "plan", "plan": plan, "cluster": cluster, "businesses": removals}))?;
         }
         let gone = teardown.carry_out(&plan, &self.lock, &setup::progress_and_events(output)).await?;
         Ok(Some(Report { plan: gone.plan, businesses: removals, objects_deleted: gone.objects, left: gone.left }))
@@ -150,11 +159,25 @@ impl Removal<'_> {
         Ok(PendingRemoval { business: business.name.clone(), data, jobs })
     }
 
-    fn show(&self, plan: &Plan, removals: &[PendingRemoval], output: &Output) -> anyhow::Result<()> {
+    /// What goes in the cluster.
+    async fn going(&self, businesses: &[&Business]) -> anyhow::Result<Vec<ChangeView>> {
+        let mut namespaces: Vec<String> = businesses.iter().map(|business| business.namespace.clone()).collect();
+        namespaces.extend(self.after.is_none().then(|| WEB_NAMESPACE.to_owned()));
+        deploy::going(self.cloud.cluster()?, &self.before.name, &namespaces).await
+    }
+
+    fn show(
+        &self,
+        plan: &Plan,
+        cluster: &[ChangeView],
+        removals: &[PendingRemoval],
+        output: &Output,
+    ) -> anyhow::Result<()> {
         if output.json {
-            return output.document(&json!({"plan": plan, "businesses": removals}));
+            return output.document(&json!({"plan": plan, "cluster": cluster, "businesses": removals}));
         }
         output.changes(&show::render(plan))?;
+        showing::show(cluster, output)?;
         for line in self.describe(removals) {
             output.line(line)?;
         }

@@ -24,7 +24,7 @@ mod deploying;
 pub(crate) mod showing;
 
 pub use deploying::deploy;
-pub(crate) use deploying::{Chosen, carry_out_deploy, deploy_agreed, deploy_options, deploy_part};
+pub(crate) use deploying::{Chosen, carry_out_deploy, deploy_agreed, deploy_options, deploy_part, plan_part};
 
 /// Connects to the cloud of an environment.
 ///

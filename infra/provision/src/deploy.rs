@@ -34,6 +34,7 @@ pub(crate) mod wait;
 mod write;
 
 pub use event::{Event, Progress};
+pub use keys::rotation;
 pub(crate) use live::ORCHESTRATOR;
 pub use live::{live_images, live_web_images};
 pub use moved::check_unmoved;
@@ -131,6 +132,15 @@ pub async fn apply(
     applied.extend(write::apply_members(client, &preview).await?);
     applied.extend(write::prune(client, &preview).await?);
     Ok(applied)
+}
+
+/// Everything that goes when these namespaces of an environment are deleted.
+///
+/// # Errors
+/// When the API server refuses.
+pub async fn going(client: &Client, environment: &str, namespaces: &[String]) -> anyhow::Result<Vec<ChangeView>> {
+    let going = applyset::going(client, environment, namespaces).await?;
+    Ok(going.into_iter().map(ChangeView::from).collect())
 }
 
 /// Every namespace that objects are in.

@@ -155,6 +155,29 @@ pub async fn carry_out(
     Ok(renewed)
 }
 
+/// What [`rotate`] does for each workload that has a key. Writes nothing.
+///
+/// # Errors
+/// When IAM or the cluster refuses.
+pub(crate) async fn plan_rotation(
+    environment: &Environment,
+    user: &KeyUser,
+    cloud: &Cloud,
+    client: &Client,
+) -> anyhow::Result<Vec<(Workload, KeyChange)>> {
+    let mut changes = Vec::new();
+    for one in workload_keys(environment, user, cloud, client) {
+        let content = one.secret.read().await?;
+        if content.exists {
+            let delete = content.record.ours_of(&one.account.list().await?);
+            let (account, secret) = (one.account.email.to_owned(), secret_name(one.workload));
+            let change = KeyChange { account, secret, exists: true, renew: true, delete, ..KeyChange::default() };
+            changes.push((one.workload.clone(), change));
+        }
+    }
+    Ok(changes)
+}
+
 /// Gives every workload that has a key a new one: the Secrets first, then the Deployments begin anew, then what still
 /// runs with an old key ends by itself, and then the old keys are deleted.
 ///

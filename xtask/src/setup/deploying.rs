@@ -11,7 +11,7 @@ use provision::{
     presence,
 };
 
-use super::{preview_images, showing};
+use super::preview_images;
 use crate::{
     binaries::Binaries,
     building::{self, Step},
@@ -112,19 +112,24 @@ pub async fn deploy(
     deploy_agreed(environment, cloud, &options, None, output).await
 }
 
-/// As [`deploy`], a part of an environment, with the images that the rest of it runs; nothing where nothing runs yet.
-/// Prints the plan.
+/// A part of an environment, planned.
+pub(crate) struct Part {
+    options: deploy::Options,
+    pub(crate) plan: deploy::Plan,
+}
+
+/// Plans the deploy of a part of an environment, with the images that the rest of it runs; nothing where nothing runs
+/// yet.
 ///
 /// # Errors
-/// As [`deploy`].
-pub(crate) async fn deploy_part(
+/// When the cluster does not answer, or somebody else owns what would change.
+pub(crate) async fn plan_part(
     environment: &Environment,
     globals: &Globals,
     cloud: &Cloud,
     only: deploy::Only,
     foreign: deploy::Foreign,
-    output: &Output,
-) -> anyhow::Result<Option<deploy::Report>> {
+) -> anyhow::Result<Option<Part>> {
     let client = match &cloud.kubernetes {
         Ok(client) if presence::has_cluster(environment, cloud).await? => client,
         _ => return Ok(None),
@@ -134,7 +139,33 @@ pub(crate) async fn deploy_part(
     let options = deploy::Options { only, foreign, ..deploy_options(environment, globals, images) };
     let plan = deploy::plan(environment, cloud, &options).await?;
     plan.check()?;
-    showing::note(&plan, output);
+    Ok(Some(Part { options, plan }))
+}
+
+/// Carries out the deploy of a part that was planned, if one was; to a business it does only what was agreed to. What
+/// all businesses share follows from the file, in which somebody else may have changed another one since.
+///
+/// # Errors
+/// As [`deploy`].
+pub(crate) async fn deploy_part(
+    environment: &Environment,
+    globals: &Globals,
+    cloud: &Cloud,
+    agreed: Option<&Part>,
+    output: &Output,
+) -> anyhow::Result<Option<deploy::Report>> {
+    let Some(Part { options, plan: agreed }) = agreed else { return Ok(None) };
+    let (only, foreign) = (options.only.clone(), options.foreign);
+    let namespace = match &only {
+        deploy::Only::Business(name) => environment.business(name).map(|business| business.namespace.as_str()),
+        deploy::Only::Everything | deploy::Only::Web => None,
+    };
+    let Some(Part { options, plan }) = plan_part(environment, globals, cloud, only, foreign).await? else {
+        return Ok(None);
+    };
+    // A namespace is in none, and has its own name.
+    let home = |applied: &deploy::Applied| applied.namespace.as_ref().unwrap_or(&applied.name).clone();
+    deploy::check_unmoved(agreed, &plan, |applied| namespace.is_some_and(|namespace| home(applied) == namespace))?;
     Ok(Some(carry_out_deploy(environment, cloud, &options, &plan, output).await?))
 }
 
@@ -151,7 +182,7 @@ pub(crate) async fn deploy_agreed(
 ) -> anyhow::Result<deploy::Report> {
     let plan = deploy::plan(environment, cloud, options).await?;
     if let Some(agreed) = agreed {
-        deploy::check_unmoved(agreed, &plan)?;
+        deploy::check_unmoved(agreed, &plan, |_| true)?;
     }
     plan.check()?;
     carry_out_deploy(environment, cloud, options, &plan, output).await

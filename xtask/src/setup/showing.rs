@@ -1,18 +1,17 @@
 //! Shows the plan of a deploy.
 
 use cli::output::Output;
-use provision::deploy::{Change, ChangeView, Plan};
+use provision::deploy::{Change, ChangeView};
 
 /// Prints every change with what differs, as the result of a command.
 ///
 /// # Errors
 /// When standard output is closed.
-pub(crate) fn show(plan: &Plan, output: &Output) -> anyhow::Result<()> {
-    let changes = plan.changes();
+pub(crate) fn show(changes: &[ChangeView], output: &Output) -> anyhow::Result<()> {
     if output.json {
         return output.document(&changes);
     }
-    for change in &changes {
+    for change in changes {
         output.changes(&title(change))?;
         for line in change.difference.lines() {
             output.changes(&format!("    {line}"))?;
@@ -21,16 +20,17 @@ pub(crate) fn show(plan: &Plan, output: &Output) -> anyhow::Result<()> {
             output.changes(&format!("    ! {} is owned by {:?}", conflict.field, conflict.manager))?;
         }
     }
-    output.line(format_args!("{}; nothing was changed", totals(&changes)))
+    output.line(format_args!("{}; nothing was changed", totals(changes)))
 }
 
-/// Prints a line for each change, as a message.
-pub(crate) fn note(plan: &Plan, output: &Output) {
-    let changes = plan.changes();
-    for change in &changes {
-        output.note_changes(&(title(change) + "\n"));
+/// Prints a line for each change, as a message; of a Secret, whose content is never shown, also what it is about.
+pub(crate) fn note(changes: &[ChangeView], output: &Output) {
+    for change in changes {
+        let lines = change.difference.lines().filter(|_| change.applied.kind == "Secret");
+        let lines: String = lines.map(|line| format!("    {line}\n")).collect();
+        output.note_changes(&format!("{}\n{lines}", title(change)));
     }
-    output.note(totals(&changes));
+    output.note(format_args!("cluster: {}", totals(changes)));
 }
 
 fn title(change: &ChangeView) -> String {

@@ -11,7 +11,12 @@ use provision::{
 };
 use serde_json::json;
 
-use crate::{context, globals::Globals, locking, setup};
+use crate::{
+    context,
+    globals::Globals,
+    locking,
+    setup::{self, showing},
+};
 
 /// Arguments of `add-business`.
 #[derive(Debug, clap::Args)]
@@ -44,25 +49,32 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let cloud = setup::connect(&after, globals).await?;
     let options = plan::Options { adopt: args.adopt, prune: false };
     let plan = provision::plan_addition(&before, &after, &cloud, options, &setup::progress(output)).await?;
+    let (only, foreign) = (Only::Business(args.name.clone()), Foreign::adopt(args.adopt));
+    let part = setup::plan_part(&after, globals, &cloud, only, foreign).await?;
+    let cluster = part.as_ref().map(|part| part.plan.changes()).unwrap_or_default();
     let shown = show::render(&plan);
     if args.dry_run {
         if output.json {
-            output.document(&plan)?;
+            let mut document = serde_json::to_value(&plan)?;
+            document["cluster"] = json!(cluster);
+            output.document(&document)?;
         } else {
             output.changes(&shown)?;
+            showing::show(&cluster, output)?;
         }
         setup::check_unblocked(&plan)?;
         return Ok(exit::DONE);
     }
     output.note_changes(&shown);
+    showing::note(&cluster, output);
     setup::check_unblocked(&plan)?;
     setup::preflight(&after, &cloud, &plan, output).await?;
-    if !plan.is_empty() && after.cloud == CloudKind::Google && !args.yes {
+    if !(plan.is_empty() && cluster.is_empty()) && after.cloud == CloudKind::Google && !args.yes {
         confirm::yes(&format!("make these changes to project {}?", after.project))?;
     }
     let settings = args.lock.settings(globals, "add-business", output);
     if output.json {
-        output.record(&json!({"event": "plan", "plan": plan}))?;
+        output.record(&json!({"event": "plan", "plan": plan, "cluster": cluster}))?;
     }
     let progress = setup::progress_and_events(output);
     let first = (!plan.is_empty()).then_some((&plan, &progress));
@@ -74,8 +86,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         saved::beyond(&plan, &own_part(&now, &args.name))?;
         step(&format!("adds {}", args.name));
         let report = make(&after, &args.name, text, now, &cloud, output).await?;
-        let (only, foreign) = (Only::Business(args.name.clone()), Foreign::adopt(args.adopt));
-        Ok((report, setup::deploy_part(&after, globals, &cloud, only, foreign, output).await?))
+        Ok((report, setup::deploy_part(&after, globals, &cloud, part.as_ref(), output).await?))
     })
     .await?;
     if output.json {

@@ -105,7 +105,8 @@ async fn perform(
     let plan = provision::plan_addition(&before, &after, &cloud, options, &setup::progress(&quiet)).await?;
     let report = add_business::make(&after, second, text, plan, &cloud, &quiet).await?;
     let only = Only::Business(second.to_owned());
-    setup::deploy_part(&after, &Globals::default(), &cloud, only, Foreign::Refuse, &quiet).await?;
+    let part = setup::plan_part(&after, &Globals::default(), &cloud, only, Foreign::Refuse).await?;
+    setup::deploy_part(&after, &Globals::default(), &cloud, part.as_ref(), &quiet).await?;
     output.note(format_args!("  {} changes in {} ms, none of {first}", report.applied.done, report.elapsed_ms));
     stage.set_environment(after);
 
@@ -135,7 +136,8 @@ async fn perform(
             ..removing::Options::default()
         };
         let lock = options.lock.settings(&Globals::default(), "demo", &quiet);
-        let removal = Removal { before: stage.environment(), after: None, cloud: &cloud, options: &options, lock };
+        let (before, changed) = (stage.environment(), Vec::new());
+        let removal = Removal { before, after: None, cloud: &cloud, changed, options: &options, lock };
         if let Some(report) = removal.run(&quiet).await? {
             if !report.left.is_empty() {
                 return Err(Failure::new("left-behind", "the teardown left something")

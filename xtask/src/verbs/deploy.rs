@@ -75,12 +75,12 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     };
     let plan = deploy::plan(&environment, &cloud, &options).await?;
     if args.dry_run {
-        showing::show(&plan, output)?;
+        showing::show(&plan.changes(), output)?;
         plan.check()?;
         return Ok(exit::DONE);
     }
     plan.check()?;
-    showing::note(&plan, output);
+    showing::note(&plan.changes(), output);
     let gone = plan.pruned().count();
     let asks = environment.cloud == CloudKind::Google || globals.context().is_some();
     if gone > 0 && asks && !args.yes {

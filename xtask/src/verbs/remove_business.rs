@@ -39,15 +39,18 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let (_, after) = without(&before, &path, &args.name)?;
     let cloud = setup::connect(&before, globals).await?;
     let lock = args.options.lock.settings(globals, "remove-business", output);
-    let removal = Removal { before: &before, after: Some(&after), cloud: &cloud, options: &args.options, lock };
-    let Some(report) = removal.run(output).await? else { return Ok(exit::DONE) };
     // They would read resources that are gone.
+    let web = setup::plan_part(&after, globals, &cloud, Only::Web, Foreign::Refuse).await?;
+    let changed = web.as_ref().map(|part| part.plan.changes()).unwrap_or_default();
+    let removal =
+        Removal { before: &before, after: Some(&after), cloud: &cloud, changed, options: &args.options, lock };
+    let Some(report) = removal.run(output).await? else { return Ok(exit::DONE) };
     let settings = args.options.lock.settings(globals, "remove-business", output);
     let after = locked::with_lock(&after, &cloud, &settings, None, async |step| {
         // Read again: somebody else may have changed it while this took its time.
         let (text, after) = without(&before, &path, &args.name)?;
         step("configures the web apps");
-        setup::deploy_part(&after, globals, &cloud, Only::Web, Foreign::Refuse, output).await?;
+        setup::deploy_part(&after, globals, &cloud, web.as_ref(), output).await?;
         std::fs::write(&path, text).with_context(|| format!("write {}", path.display()))?;
         anyhow::Ok(after)
     })

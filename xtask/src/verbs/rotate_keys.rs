@@ -11,7 +11,12 @@ use provision::{
     locked,
 };
 
-use crate::{context, globals::Globals, locking, setup};
+use crate::{
+    context,
+    globals::Globals,
+    locking,
+    setup::{self, showing},
+};
 
 /// Arguments of `rotate-keys`.
 #[derive(Debug, clap::Args)]
@@ -25,7 +30,7 @@ pub(crate) struct Args {
     /// Do not ask before changing anything
     #[arg(long, short)]
     yes: bool,
-    /// Only say whose keys would change
+    /// Only show what would change
     #[arg(long)]
     dry_run: bool,
     #[command(flatten)]
@@ -51,13 +56,14 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     if users.is_empty() {
         return Err(Failure::usage("there is no such business").next("see the environment file").into());
     }
+    let cloud = setup::connect(&environment, globals).await?;
+    let changes = users.iter().map(|user| deploy::rotation(&environment, user, &cloud));
+    let changes = futures::future::try_join_all(changes).await?.concat();
     if args.dry_run {
-        for workload in users.iter().flat_map(|user| &user.workloads) {
-            output.line(&workload.email)?;
-        }
+        showing::show(&changes, output)?;
         return Ok(exit::DONE);
     }
-    let cloud = setup::connect(&environment, globals).await?;
+    showing::note(&changes, output);
     if environment.cloud == CloudKind::Google && !args.yes {
         let names: Vec<&str> = users.iter().map(|user| user.name.as_str()).collect();
         confirm::yes(&format!("replace the keys of {}?", names.join(", ")))?;

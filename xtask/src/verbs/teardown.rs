@@ -20,7 +20,8 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let environment = context::load(globals)?;
     let cloud = setup::connect(&environment, globals).await?;
     let lock = args.options.lock.settings(globals, "teardown", output);
-    let removal = Removal { before: &environment, after: None, cloud: &cloud, options: &args.options, lock };
+    let (cloud, changed) = (&cloud, Vec::new());
+    let removal = Removal { before: &environment, after: None, cloud, changed, options: &args.options, lock };
     let Some(report) = removal.run(output).await? else { return Ok(exit::DONE) };
     removing::forget_manifests(&environment, None)?;
     if output.json {

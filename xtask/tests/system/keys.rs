@@ -179,4 +179,26 @@ async fn a_dry_run_shows_the_keys_that_a_deploy_would_make() {
 
     desk.run(&["deploy"], 0);
     assert_eq!(desk.json(&["deploy", "--dry-run"], 0), serde_json::json!([]));
+
+    // Of a business that does not exist yet, and of a rotation.
+    let plan = desk.json(&["add-business", "bu3", "--dry-run"], 0);
+    let engine = "+a new key of verbs-bu3-engine@key-desk.iam.gserviceaccount.com";
+    assert!(plan["cluster"].as_array().unwrap().iter().any(|change| change["difference"] == engine), "{plan:#}");
+    let ids = async || cloud.google.send(&request).await.unwrap()["keys"].clone();
+    let before = ids().await;
+    let id = before[0]["name"].as_str().unwrap().rsplit('/').next().unwrap();
+    let plan = desk.json(&["rotate-keys", "--dry-run"], 0);
+    let of = |kind: &str, name: &str| {
+        let found = plan.as_array().unwrap().iter().find(|change| change["kind"] == kind && change["name"] == name);
+        found.unwrap_or_else(|| panic!("no {kind} {name} in {plan:#}")).clone()
+    };
+    let account = "verbs-bu1-engine@key-desk.iam.gserviceaccount.com";
+    let lines = format!("+a new key of {account}\n-the old key {id} of {account}");
+    assert_eq!(of("Secret", "google-key-engine")["difference"], lines);
+    assert_eq!(of("Deployment", "orchestrator")["change"], "changed");
+    assert_eq!(ids().await, before, "a dry run changes nothing");
+    let said = desk.run(&["rotate-keys"], 0);
+    let at = |words: &str| said.find(words).unwrap_or_else(|| panic!("{words:?} is not in\n{said}"));
+    assert!(at("~ change Secret bu1/google-key-engine") < at("is in its Secret"), "it shows everything first: {said}");
+    assert_ne!(ids().await, before);
 }

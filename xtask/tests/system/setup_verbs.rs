@@ -162,7 +162,17 @@ async fn a_business_comes_and_goes_and_the_others_do_not_notice() {
             assert!(!grants || !difference.to_string().contains("bu1"), "{difference}");
         }
     }
-    desk.run(&["add-business", "bu2"], 0);
+    let cluster = |document: &Value| -> Vec<String> {
+        let changes = document["cluster"].as_array().unwrap().iter();
+        changes.map(|change| format!("{} {} {}", change["change"], change["kind"], change["name"])).collect()
+    };
+    let shown = cluster(&plan);
+    for part in [r#""created" "Namespace" "bu2""#, r#""created" "Deployment" "orchestrator""#] {
+        assert!(shown.iter().any(|line| line == part), "{part} is not in {shown:#?}");
+    }
+    let said = desk.run(&["add-business", "bu2"], 0);
+    let at = |words: &str| said.find(words).unwrap_or_else(|| panic!("{words:?} is not in\n{said}"));
+    assert!(at("+ create Deployment bu2/orchestrator") < at("  done "), "it shows everything first: {said}");
     assert!(desk.text().starts_with("# a comment that stays\n") && desk.text().contains("[businesses.bu2]"));
     assert_eq!(desk.pending(), Vec::<Value>::new());
     desk.run(&["add-business", "bu2"], 0);
@@ -186,6 +196,14 @@ async fn a_business_comes_and_goes_and_the_others_do_not_notice() {
     })
     .await;
     desk.run(&["submit", "--business", "bu2", example], 0);
+    let shown = cluster(&desk.json(&["remove-business", "bu2", "--dry-run"], 0));
+    for part in [
+        r#""pruned" "Namespace" "bu2""#,
+        r#""pruned" "Deployment" "orchestrator""#,
+        r#""changed" "ConfigMap" "deskgrid-config""#,
+    ] {
+        assert!(shown.iter().any(|line| line == part), "{part} is not in {shown:#?}");
+    }
     let said = desk.run(&["remove-business", "bu2"], 1);
     assert!(said.contains("error[pending]") && said.contains("1 input without an outcome"), "{said}");
     assert!(desk.text().contains("[businesses.bu2]"));

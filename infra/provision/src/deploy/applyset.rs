@@ -19,7 +19,7 @@ use kube::{
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-pub(super) use self::departed::{Departed, departed, remove_departed};
+pub(super) use self::departed::{Departed, departed, going, remove_departed};
 use super::{Applied, Change, ENVIRONMENT, FIELD_MANAGER, reach};
 use crate::manifests::WEB_NAMESPACE;
 

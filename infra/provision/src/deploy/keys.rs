@@ -3,10 +3,12 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use kube::Client;
+use serde_json::json;
 
 use super::{
     Applied, Change, ChangeView,
     event::{Event, Progress},
+    reach,
 };
 use crate::{
     Cloud,
@@ -29,19 +31,7 @@ impl Keys {
     pub(super) fn changes(&self) -> Vec<ChangeView> {
         let mut changes = Vec::new();
         for (user, planned) in &self.provided {
-            for key in planned.iter().filter(|key| !key.is_empty()) {
-                let account = &key.account;
-                let mut lines = Vec::new();
-                if key.renew {
-                    lines.push(format!("+a new key of {account}"));
-                }
-                lines.extend(key.delete.iter().map(|id| format!("-the old key {id} of {account}")));
-                if key.note {
-                    lines.push(format!("+a corrected record of the keys of {account}"));
-                }
-                let change = if key.exists { Change::Changed } else { Change::Created };
-                changes.push(secret(&user.namespace, &key.secret, change, lines.join("\n")));
-            }
+            changes.extend(planned.iter().filter(|key| !key.is_empty()).map(|key| view(user, key)));
         }
         for user in &self.withdrawn {
             changes.extend(user.workloads.iter().map(|workload| {
@@ -51,6 +41,42 @@ impl Keys {
         }
         changes
     }
+}
+
+/// The Secret that a change of a key writes, with what is done about the key.
+fn view(user: &KeyUser, key: &KeyChange) -> ChangeView {
+    let account = &key.account;
+    let mut lines = Vec::new();
+    if key.renew {
+        lines.push(format!("+a new key of {account}"));
+    }
+    lines.extend(key.delete.iter().map(|id| format!("-the old key {id} of {account}")));
+    if key.note {
+        lines.push(format!("+a corrected record of the keys of {account}"));
+    }
+    let change = if key.exists { Change::Changed } else { Change::Created };
+    secret(&user.namespace, &key.secret, change, lines.join("\n"))
+}
+
+/// What a rotation of the keys of a user changes in the cluster: Secrets, and the Deployments whose pods begin anew.
+/// Writes nothing.
+///
+/// # Errors
+/// When IAM or the cluster refuses.
+pub async fn rotation(environment: &Environment, user: &KeyUser, cloud: &Cloud) -> anyhow::Result<Vec<ChangeView>> {
+    let client = cloud.cluster()?;
+    let mut changes = Vec::new();
+    for (workload, key) in keys::plan_rotation(environment, user, cloud, client).await? {
+        changes.push(view(user, &key));
+        let Some(name) = workload.deployment else { continue };
+        let metadata = json!({"namespace": user.namespace, "name": name});
+        let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata});
+        if reach::read(client, &deployment).await?.is_some() {
+            let (kind, namespace) = ("Deployment".to_owned(), Some(user.namespace.clone()));
+            changes.push(Applied { kind, namespace, name: name.to_owned(), change: Change::Changed }.into());
+        }
+    }
+    Ok(changes)
 }
 
 /// A change of a Secret.

@@ -3,13 +3,15 @@
 use super::{Applied, ChangeView, Plan};
 use crate::failure::Failure;
 
-/// Checks that a plan that was made again does nothing that the one that was agreed to does not. Others may have done a
-/// part of it meanwhile.
+/// Checks that a plan that was made again does nothing that the one that was agreed to does not, to the objects that
+/// `matters` takes. Others may have done a part of it meanwhile.
 ///
 /// # Errors
 /// When it does more; says exactly what.
-pub fn check_unmoved(agreed: &Plan, now: &Plan) -> anyhow::Result<()> {
-    let lines = beyond(&agreed.changes(), &now.changes());
+pub fn check_unmoved(agreed: &Plan, now: &Plan, matters: impl Fn(&Applied) -> bool) -> anyhow::Result<()> {
+    let mut changes = now.changes();
+    changes.retain(|change| matters(&change.applied));
+    let lines = beyond(&agreed.changes(), &changes);
     if lines.is_empty() {
         return Ok(());
     }

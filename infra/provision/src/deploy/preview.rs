@@ -64,6 +64,12 @@ pub(super) struct Group {
     pub(super) set: Option<SetState>,
 }
 
+impl From<Applied> for ChangeView {
+    fn from(applied: Applied) -> Self {
+        Self { applied, difference: String::new(), conflicts: Vec::new() }
+    }
+}
+
 /// What a deploy would do.
 #[derive(Debug)]
 pub struct Preview {
@@ -131,8 +137,7 @@ impl Preview {
         let sets = self.groups.iter().filter_map(|group| group.set.as_ref());
         let parents = sets.filter_map(SetState::parent_change);
         let departed = self.departed.iter().map(Departed::parent_change);
-        let plain = |applied| ChangeView { applied, difference: String::new(), conflicts: Vec::new() };
-        applied.chain(self.pruned().cloned().chain(parents).chain(departed).map(plain)).collect()
+        applied.chain(self.pruned().cloned().chain(parents).chain(departed).map(ChangeView::from)).collect()
     }
 
     /// Whether it may be carried out.

@@ -13,6 +13,7 @@ use kube::{
     Api, Client,
     api::{DeleteParams, ListParams},
 };
+use serde_json::json;
 use tokio::time::Instant;
 
 use super::{ID, PARENT, Set, Surplus, TOOLING, delete, id, noted, parent, surplus};
@@ -48,6 +49,40 @@ pub(in crate::deploy) async fn departed(
     environment: &str,
     present: &BTreeSet<String>,
 ) -> anyhow::Result<Vec<Departed>> {
+    let departed = sets(client, environment, |namespace| !present.contains(namespace)).await?;
+    for Departed { namespace, business, .. } in &departed {
+        if let Some(held) = unsettled(client, namespace, business).await? {
+            bail!("{held}; put it back and run `cargo xtask remove-business {business}`, which waits for them");
+        }
+    }
+    Ok(departed)
+}
+
+/// Everything that goes when these namespaces are deleted: the members of their sets, and the namespaces themselves.
+///
+/// # Errors
+/// When the API server refuses.
+pub(in crate::deploy) async fn going(
+    client: &Client,
+    environment: &str,
+    namespaces: &[String],
+) -> anyhow::Result<Vec<Applied>> {
+    let sets = sets(client, environment, |namespace| namespaces.iter().any(|going| going == namespace)).await?;
+    let members =
+        sets.iter().flat_map(|set| set.surplus.iter().map(|one| one.gone.clone()).chain([set.parent_change()]));
+    let mut going: Vec<Applied> = members.collect();
+    for name in namespaces {
+        let namespace = json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
+        if reach::read(client, &namespace).await?.is_some() {
+            let (kind, name) = ("Namespace".to_owned(), name.clone());
+            going.push(Applied { kind, namespace: None, name, change: Change::Pruned });
+        }
+    }
+    Ok(going)
+}
+
+/// The sets of this environment in the namespaces that are meant.
+async fn sets(client: &Client, environment: &str, is_meant: impl Fn(&str) -> bool) -> anyhow::Result<Vec<Departed>> {
     let parents: Api<ConfigMap> = Api::all(client.clone());
     let ours = ListParams::default().labels(&format!("{ID},{ENVIRONMENT}={environment}"));
     let parents =
@@ -59,13 +94,10 @@ pub(in crate::deploy) async fn departed(
         let labelled = metadata.labels.unwrap_or_default();
         let annotations = metadata.annotations.unwrap_or_default();
         let ours = annotations.get(TOOLING).is_some_and(|tooling| tooling.starts_with("deskgrid/"));
-        if present.contains(&namespace) || !ours || labelled.get(ID) != Some(&id(&namespace, PARENT)) {
+        if !is_meant(&namespace) || !ours || labelled.get(ID) != Some(&id(&namespace, PARENT)) {
             continue;
         }
         let business = labelled.get(labels::BUSINESS).cloned().unwrap_or_default();
-        if let Some(held) = unsettled(client, &namespace, &business).await? {
-            bail!("{held}; put it back and run `cargo xtask remove-business {business}`, which waits for them");
-        }
         let kinds = noted(&annotations);
         let set = Set {
             id: id(&namespace, PARENT),
