@@ -364,6 +364,25 @@ impl Outcome {
         };
     }
 
+    /// As an outcome for each item of a range, whose job has the name `JOB[INDEX]`; of a single input, itself.
+    pub fn by_item(&self) -> Vec<Self> {
+        let mut this = self.clone();
+        let items = std::mem::take(&mut this.items);
+        if items.is_empty() {
+            return vec![this];
+        }
+        let of_item = |item: Item| {
+            let mut outcome = Self { state: item.state, ..this.clone() };
+            outcome.reason = item.reason.unwrap_or_default();
+            (outcome.log_tail, outcome.row_errors) = (item.log_tail, item.row_errors);
+            if let Some(work) = &mut outcome.work {
+                work.job = format!("{}[{}]", work.job, item.index);
+            }
+            outcome
+        };
+        items.into_iter().map(of_item).collect()
+    }
+
     /// How many items ended in each state: one for the outcome of a single input.
     pub fn counts(&self) -> Counts {
         match (self.items.is_empty(), self.state) {

@@ -55,6 +55,9 @@ pub struct DeadLetter {
     pub input: Option<String>,
     /// When a person discarded it.
     pub discarded: Option<String>,
+    /// Names of all its outcomes, one for each range of a pack.
+    #[serde(skip)]
+    pub outcomes: Vec<String>,
 }
 
 impl DeadLetter {
@@ -84,7 +87,20 @@ pub fn among(business: &str, session: Option<&str>, objects: &Objects, discarded
     let mut letters: Vec<DeadLetter> = jobs
         .into_iter()
         .filter_map(
-            |Job { business, session, job, generation, attempt, state, reason, changed, input, outcome, .. }| {
+            |Job {
+                 business,
+                 session,
+                 job,
+                 generation,
+                 attempt,
+                 state,
+                 reason,
+                 changed,
+                 input,
+                 outcome,
+                 outcomes,
+                 ..
+             }| {
                 let outcome = outcome?;
                 let state = state.unwrap_or(State::Failed);
                 let marks = metadata.get(outcome.as_str())?;
@@ -106,6 +122,7 @@ pub fn among(business: &str, session: Option<&str>, objects: &Objects, discarded
                     outcome,
                     input,
                     discarded: mark,
+                    outcomes,
                 })
             },
         )
@@ -121,7 +138,10 @@ pub fn among(business: &str, session: Option<&str>, objects: &Objects, discarded
 /// When the outcome cannot be changed, or the input cannot be deleted.
 pub async fn discard(store: &Store, business: &Business, letter: &DeadLetter, input: bool) -> anyhow::Result<bool> {
     let now = Timestamp::now().to_string();
-    let marked = mark(store, business, &letter.outcome, labels::METADATA_DISCARDED, &now).await?;
+    let mut marked = false;
+    for outcome in &letter.outcomes {
+        marked |= mark(store, business, outcome, labels::METADATA_DISCARDED, &now).await?;
+    }
     if let Some(name) = letter.input.as_ref().filter(|_| input) {
         store.delete(&business.bucket, name, letter.generation).await?;
     }
@@ -221,7 +241,7 @@ impl Replayer {
         if before > work.identity.generation {
             bail!("gs://{bucket}/{name} was replaced after the failure; its new contents are another input");
         }
-        work.identity.attempt = 0;
+        (work.identity.attempt, work.identity.first, work.only) = (0, None, None);
         let properties = Properties { content_type, metadata: work.metadata() };
         match self.store.replace(bucket, &name, contents, properties, before).await? {
             Replaced::Done { generation, .. } => work.identity.generation = generation,

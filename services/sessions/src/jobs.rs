@@ -11,11 +11,14 @@ use cloud::{
 use contract::{
     Outcome,
     config::Business,
-    labels, object,
+    labels,
+    object::{self, OutcomeName},
     outcome::{self, Reason, Timestamps},
 };
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
+
+use crate::ranges::{Items, RangeOutcomes};
 
 /// Outcomes read at a time.
 const READS: usize = 32;
@@ -96,6 +99,10 @@ pub struct Active {
     pub job: String,
     /// Generation of the input.
     pub generation: i64,
+    /// First item, of a range of a pack.
+    pub first: Option<u32>,
+    /// How many items it computes.
+    pub items: u32,
     /// Attempt.
     pub attempt: u32,
     /// Its progress.
@@ -133,15 +140,21 @@ pub struct Job {
     pub seconds: Option<f64>,
     /// Rows that have an error in the result.
     pub row_errors: u32,
-    /// Name of the Kubernetes Job, when it is known.
+    /// Its items by state, of a pack.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub items: Option<Items>,
+    /// Name of the Kubernetes Job, when it is known; of a pack, that of a range that runs or of `outcome`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kubernetes_job: Option<String>,
     /// Name of the input object, if it exists.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub input: Option<String>,
-    /// Name of the outcome object, when there is one.
+    /// Name of the outcome object, when there is one; of a pack, that of the first range without success.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
+    /// The names of the latest outcomes: one for each range of a pack.
+    #[serde(skip)]
+    pub outcomes: Vec<String>,
 }
 
 /// The objects of a business that describe its Jobs.
@@ -179,6 +192,7 @@ pub async fn list(store: &Store, business: &Business, session: Option<&str>) -> 
 pub fn merge(business: &str, session: Option<&str>, objects: &Objects, active: &[Active]) -> Vec<Job> {
     let wanted = |of: &str| session.is_none_or(|session| session == of);
     let mut jobs: BTreeMap<(String, String, i64), Job> = BTreeMap::new();
+    let mut ended: BTreeMap<(String, String, i64), RangeOutcomes> = BTreeMap::new();
     for input in &objects.inputs {
         let Ok((of, job)) = object::parse_input(business, &input.name) else { continue };
         if !wanted(&of) {
@@ -192,39 +206,71 @@ pub fn merge(business: &str, session: Option<&str>, objects: &Objects, active: &
         entry.state = Some(if is_expired { State::Expired } else { State::Waiting });
         entry.changed = input.created;
         entry.input = Some(input.name.clone());
-        jobs.insert((of, job, input.generation), entry);
+        let key = (of, job, input.generation);
+        ended.entry(key.clone()).or_default().set_items(&input.metadata);
+        jobs.insert(key, entry);
     }
     for outcome in &objects.outcomes {
-        let (of, job, generation, attempt) = match object::parse_outcome(business, &outcome.name) {
+        if let Some((of, job, generation)) = object::parse_layout(business, &outcome.name).filter(|name| wanted(name.0))
+        {
+            let key = (of.to_owned(), job.to_owned(), generation);
+            ended.entry(key.clone()).or_default().set_items(&outcome.metadata);
+            jobs.entry(key).or_insert_with(|| new(business, of, job, generation));
+        }
+        let parsed = match object::parse_outcome(business, &outcome.name) {
             Some(parts) => parts,
             None => match object::parse_refused(business, &outcome.name) {
-                Some(id) => (REFUSED_SESSION.to_owned(), id.to_owned(), 0, 0),
+                Some(id) => OutcomeName {
+                    session: REFUSED_SESSION.to_owned(),
+                    job: id.to_owned(),
+                    generation: 0,
+                    first: None,
+                    attempt: 0,
+                },
                 None => continue,
             },
         };
-        if !wanted(&of) {
+        if !wanted(&parsed.session) {
             continue;
         }
-        let entry =
-            jobs.entry((of.clone(), job.clone(), generation)).or_insert_with(|| new(business, &of, &job, generation));
-        if entry.attempt > attempt {
-            continue;
-        }
-        entry.attempt = attempt;
-        entry.outcome = Some(outcome.name.clone());
-        entry.changed = outcome.created;
-        // The state is in the object's metadata, or else in its body.
-        entry.state = outcome.metadata.get(labels::METADATA_STATE).and_then(|word| State::parse(word));
-        entry.row_errors = outcome::row_errors(&outcome.metadata);
-        entry.reason = outcome
-            .metadata
-            .get(labels::METADATA_REASON)
-            .map(|code| Reason { code: code.clone(), message: String::new() });
+        let OutcomeName { session: of, job, generation, .. } = &parsed;
+        let key = (of.clone(), job.clone(), *generation);
+        let outcomes = ended.entry(key.clone()).or_default();
+        outcomes.add_created(&parsed, &outcome.name, &outcome.metadata, outcome.created);
+        jobs.entry(key).or_insert_with(|| new(business, of, job, *generation));
     }
+    let mut packs = BTreeMap::new();
+    for (key, ended) in ended {
+        let Some(entry) = jobs.get_mut(&key) else { continue };
+        if ended.is_pack() {
+            packs.insert(key, ended);
+        } else if let Some(whole) = ended.whole().filter(|whole| whole.attempt >= entry.attempt) {
+            entry.attempt = whole.attempt;
+            entry.outcome = Some(whole.name.clone());
+            entry.outcomes = vec![whole.name.clone()];
+            entry.changed = whole.created;
+            // The state is in the object's metadata, or else in its body.
+            entry.state = whole.state;
+            entry.row_errors = whole.row_errors;
+            entry.reason = whole.reason.clone();
+        }
+    }
+    let mut running: BTreeMap<(String, String, i64), u32> = BTreeMap::new();
     for job in active.iter().filter(|job| wanted(&job.session)) {
         let entry = jobs
             .entry((job.session.clone(), job.job.clone(), job.generation))
             .or_insert_with(|| new(business, &job.session, &job.job, job.generation));
+        if job.first.is_some() {
+            let key = (job.session.clone(), job.job.clone(), job.generation);
+            if packs.get(&key).is_none_or(|ended| !ended.has_outcome_of(job)) {
+                entry.reason = Some(job.reason.clone());
+                entry.timestamps = job.timestamps;
+                entry.kubernetes_job = Some(job.kubernetes_job.clone());
+                packs.entry(key.clone()).or_default();
+                *running.entry(key).or_default() += if job.reason.code == SUSPENDED { 0 } else { job.items };
+            }
+            continue;
+        }
         // A running Job of an attempt before the requested one does not count either.
         if entry.attempt > job.attempt || (entry.outcome.is_some() && entry.attempt == job.attempt) {
             continue;
@@ -238,6 +284,11 @@ pub fn merge(business: &str, session: Option<&str>, objects: &Objects, active: &
         entry.timestamps = job.timestamps;
         entry.changed = job.timestamps.started.or(job.timestamps.created).or(entry.changed);
         entry.kubernetes_job = Some(job.kubernetes_job.clone());
+    }
+    for (key, ended) in packs {
+        if let Some(entry) = jobs.get_mut(&key) {
+            entry.set_pack(&ended, running.get(&key).copied().unwrap_or_default());
+        }
     }
     let mut jobs: Vec<Job> = jobs.into_values().collect();
     // Stable: Jobs that changed at the same time stay in the order of their names.
@@ -258,18 +309,51 @@ fn new(business: &str, session: &str, job: &str, generation: i64) -> Job {
         timestamps: Timestamps::default(),
         seconds: None,
         row_errors: 0,
+        items: None,
         kubernetes_job: None,
         input: None,
         outcome: None,
+        outcomes: Vec::new(),
     }
 }
 
 impl Job {
-    /// Its state and the number of its row errors: `succeeded, 2 row errors`.
+    /// Sets what the outcomes of the ranges say of a pack, of which so many items run.
+    fn set_pack(&mut self, ended: &RangeOutcomes, running: u32) {
+        let items = ended.items(self.attempt, running);
+        self.outcomes = ended.outcomes().map(|listed| listed.name.clone()).collect();
+        self.row_errors = ended.outcomes().map(|listed| listed.row_errors).sum();
+        self.changed = ended.outcomes().filter_map(|listed| listed.created).max().max(self.changed);
+        self.items = Some(items);
+        let is_expired = self.state == Some(State::Expired) && items.done() == 0 && running == 0;
+        self.state = Some(match () {
+            () if is_expired => State::Expired,
+            () if items.running > 0 => State::Running,
+            () if items.waiting > 0 || items.done() == 0 => State::Waiting,
+            () if items.failed > 0 => State::Failed,
+            () if items.cancelled > 0 => State::Cancelled,
+            () => State::Succeeded,
+        });
+        let has_ended = items.running + items.waiting == 0;
+        if let Some(telling) = ended.telling().filter(|_| has_ended) {
+            self.attempt = ended.outcomes().map(|listed| listed.attempt).max().unwrap_or_default();
+            self.outcome = Some(telling.name.clone());
+            self.reason = telling.reason.clone();
+        }
+    }
+
+    /// Its state, its items if it is a pack, and the number of its row errors: `succeeded, 2 row errors`.
     pub fn state_line(&self) -> String {
         let state = self.state.map_or("ended", State::as_str);
+        let state = match &self.items {
+            None => state.to_owned(),
+            Some(items) if items.failed > 0 => {
+                format!("{state}, {} of {} items, {} failed", items.done(), items.total(), items.failed)
+            }
+            Some(items) => format!("{state}, {} of {} items", items.done(), items.total()),
+        };
         match self.row_errors {
-            0 => state.to_owned(),
+            0 => state,
             1 => format!("{state}, 1 row error"),
             errors => format!("{state}, {errors} row errors"),
         }
@@ -277,9 +361,12 @@ impl Job {
 
     /// Sets its state, reason and times from its outcome.
     pub fn fill(&mut self, outcome: &Outcome) {
-        self.state = Some(outcome.state.into());
         self.reason = Some(outcome.reason.clone());
-        self.row_errors = outcome.row_errors;
+        // Of a pack, it is the outcome of one range.
+        if self.items.is_none() {
+            self.state = Some(outcome.state.into());
+            self.row_errors = outcome.row_errors;
+        }
         self.timestamps = outcome.timestamps;
         self.seconds = published_to_settled(&outcome.timestamps).map(|duration| duration.as_secs_f64());
         self.kubernetes_job = outcome.kubernetes_job.clone();

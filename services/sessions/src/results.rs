@@ -7,7 +7,14 @@ use cloud::{
     outcomes,
     storage::{Object, Store},
 };
-use contract::{Outcome, config::Business, object, outcome::State};
+use contract::{
+    Outcome,
+    config::Business,
+    message::Work,
+    object,
+    outcome::{Reason, State},
+    pack::{Item, ItemResult},
+};
 use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use serde_json::{Number, Value};
@@ -20,7 +27,7 @@ pub use csv::csv_line;
 pub use latest::{Latest, latest};
 pub use read::rows;
 
-/// Result objects of one Job read at a time.
+/// Results of one Job read at a time.
 const READS: usize = 16;
 /// The row with the sums over all trades of a Job.
 pub const PORTFOLIO: &str = "portfolio";
@@ -33,7 +40,7 @@ pub struct Row {
     pub session: String,
     /// Job id.
     pub job: String,
-    /// The part of the Job: a trade's id, or the index of a task; empty when there is only one.
+    /// The part of the Job: a trade's id, or the index of an item; empty when there is only one.
     pub row: String,
     /// The name of the value.
     pub measure: String,
@@ -62,19 +69,26 @@ impl Row {
     }
 }
 
-/// The rows of one Job, from its outcome and, if it succeeded, its result objects. One whose outcome is not one has a
-/// row that says so.
+/// The rows of one Job, from its outcomes (one for each range of a pack) and the results of what succeeded. One whose
+/// outcome is not one has a row that says so.
 ///
 /// # Errors
 /// When an object cannot be read.
-pub async fn read(store: &Store, business: &Business, outcome_object: &str) -> anyhow::Result<Vec<Row>> {
-    let Some(outcome) = outcomes::read_or_replace(store, &business.bucket, outcome_object).await? else {
-        return Ok(Vec::new());
-    };
-    of(store, business, &outcome, outcome_object, usize::MAX).await
+pub async fn read(store: &Store, business: &Business, outcomes: &[String], most: usize) -> anyhow::Result<Vec<Row>> {
+    let reads: Vec<_> = outcomes
+        .iter()
+        .map(|name| async move {
+            match outcomes::read_or_replace(store, &business.bucket, name).await? {
+                Some(outcome) => parts(store, business, &outcome, name, most).await,
+                None => Ok(Vec::new()),
+            }
+        })
+        .collect();
+    let parts: Vec<_> = futures::stream::iter(reads).buffered(READS).try_collect::<Vec<_>>().await?;
+    Ok(join(parts.into_iter().flatten().collect()))
 }
 
-/// The rows of the Job with this outcome. Of a result object of more than `most` bytes, the row has only the size.
+/// The rows of the Job or range with this outcome. Of a result of more than `most` bytes, the row has only the size.
 ///
 /// # Errors
 /// When an object cannot be read.
@@ -85,26 +99,81 @@ pub async fn of(
     outcome_object: &str,
     most: usize,
 ) -> anyhow::Result<Vec<Row>> {
-    let Some(work) = outcome.work.as_ref().filter(|_| outcome.state == State::Succeeded) else {
-        return Ok(vec![failed(business, outcome, outcome_object)]);
-    };
-    let names = work.outputs();
-    let reads: Vec<_> = names.iter().map(|name| read_small(store, &business.bucket, name, most)).collect();
-    let bodies: Vec<_> = futures::stream::iter(reads).buffered(READS).try_collect().await?;
-    let parts = names.iter().zip(bodies).enumerate().map(|(index, (name, body))| {
-        let task = work.tasks.map(|_| index.to_string()).unwrap_or_default();
-        match body {
-            Some((object, Some(body))) => rows(&work.session, &work.job, &task, &object, &body),
-            Some((object, None)) => {
-                vec![Row { value: Some(Value::from(object.size)), ..row(&work.session, &work.job, &task, "bytes") }]
-            }
-            None => vec![Row {
-                error: Some(format!("result-gone: there is no {name}; results are kept for a limited time")),
-                ..row(&work.session, &work.job, &task, "")
-            }],
+    Ok(join(parts(store, business, outcome, outcome_object, most).await?))
+}
+
+/// The rows of each item.
+async fn parts(
+    store: &Store,
+    business: &Business,
+    outcome: &Outcome,
+    outcome_object: &str,
+    most: usize,
+) -> anyhow::Result<Vec<Vec<Row>>> {
+    let work = match &outcome.work {
+        Some(work) if !outcome.items.is_empty() => work,
+        Some(work) if outcome.state == State::Succeeded => {
+            let name = work.output();
+            return Ok(vec![match read_small(store, &business.bucket, &name, most).await? {
+                Some((object, Some(body))) => rows(&work.session, &work.job, "", object.size, &body),
+                Some((object, None)) => vec![bytes(&work.session, &work.job, "", object.size)],
+                None => vec![gone(&work.session, &work.job, "", &name)],
+            }]);
         }
-    });
-    Ok(join(parts.collect()))
+        _ => return Ok(vec![vec![failed(business, outcome, outcome_object)]]),
+    };
+    let reads: Vec<_> = outcome.items.iter().map(|item| item_rows(store, business, work, item, most)).collect();
+    futures::stream::iter(reads).buffered(READS).try_collect().await
+}
+
+/// The rows of an item of a pack.
+async fn item_rows(
+    store: &Store,
+    business: &Business,
+    work: &Work,
+    item: &Item,
+    most: usize,
+) -> anyhow::Result<Vec<Row>> {
+    let (session, job, index) = (&work.session, &work.job, item.index.to_string());
+    let body = match &item.result {
+        None => {
+            let error = item.reason.as_ref().map(|reason| described(item.state, reason)).unwrap_or_default();
+            return Ok(vec![Row { error: Some(error), ..row(session, job, &index, "") }]);
+        }
+        Some(ItemResult::Object { length, .. }) if usize::try_from(*length).is_ok_and(|length| length > most) => {
+            return Ok(vec![bytes(session, job, &index, i64::try_from(*length).unwrap_or(i64::MAX))]);
+        }
+        Some(ItemResult::Object { object, generation, offset, length, .. }) => {
+            match store.read_part(&business.bucket, object, *generation, *offset, *length).await? {
+                Some(body) => body,
+                None => return Ok(vec![gone(session, job, &index, object)]),
+            }
+        }
+        Some(inline) => match inline.bytes() {
+            Some(body) => body.into(),
+            None => {
+                let error = Some("the result in the outcome is damaged: it is not base64".to_owned());
+                return Ok(vec![Row { error, ..row(session, job, &index, "") }]);
+            }
+        },
+    };
+    Ok(rows(session, job, &index, i64::try_from(body.len()).unwrap_or(i64::MAX), &body))
+}
+
+fn bytes(session: &str, job: &str, item: &str, size: i64) -> Row {
+    Row { value: Some(Value::from(size)), ..row(session, job, item, "bytes") }
+}
+
+fn gone(session: &str, job: &str, item: &str, name: &str) -> Row {
+    let error = format!("result-gone: there is no {name}; results are kept for a limited time");
+    Row { error: Some(error), ..row(session, job, item, "") }
+}
+
+fn described(state: State, reason: &Reason) -> String {
+    match reason.message.as_str() {
+        "" => format!("{state}: {}", reason.code),
+        message => format!("{state}: {}: {message}", reason.code),
+    }
 }
 
 /// An object, and its contents unless it has more than `most` bytes.
@@ -123,14 +192,10 @@ async fn read_small(
 fn failed(business: &Business, outcome: &Outcome, outcome_object: &str) -> Row {
     let (session, job) = match (&outcome.work, object::parse_outcome(&business.name, outcome_object)) {
         (Some(work), _) => (work.session.clone(), work.job.clone()),
-        (None, Some((session, job, ..))) => (session, job),
+        (None, Some(name)) => (name.session, name.job),
         (None, None) => (crate::jobs::REFUSED_SESSION.to_owned(), outcome.message_id.clone().unwrap_or_default()),
     };
-    let error = match outcome.reason.message.as_str() {
-        "" => format!("{}: {}", outcome.state, outcome.reason.code),
-        message => format!("{}: {}: {message}", outcome.state, outcome.reason.code),
-    };
-    Row { error: Some(error), ..row(&session, &job, "", "") }
+    Row { error: Some(described(outcome.state, &outcome.reason)), ..row(&session, &job, "", "") }
 }
 
 /// Joins the parts of a Job: their rows in turn, and one sum over their portfolios, which names what is not in it.

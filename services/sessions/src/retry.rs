@@ -167,7 +167,7 @@ impl Retrier {
             bail!("the outcome {name} does not exist any more");
         };
         let Some(mut work) = last?.work else { bail!("the outcome {name} names no Job") };
-        work.identity.attempt = attempt;
+        (work.identity.attempt, work.identity.first, work.only) = (attempt, None, None);
         work.resources = Resources {
             memory: resources.memory.clone().or(work.resources.memory),
             timeout_secs: resources.timeout_secs.or(work.resources.timeout_secs),

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use crate::jobs::{Job, State};
 
-/// Number of Jobs in each state.
+/// Number of Jobs in each state; of a pack, each item counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, schemars::JsonSchema, Serialize)]
 pub struct Counts {
     /// See [`State::Waiting`].
@@ -30,12 +30,24 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Counts Jobs. A Job without a known state counts as failed: our programs write the state to the metadata.
+    /// Counts Jobs, and the items of packs. A Job without a known state counts as failed: our programs write the state to the metadata.
     pub fn of<'a>(jobs: impl IntoIterator<Item = &'a Job>) -> Self {
         let mut counts = Self::default();
         for job in jobs {
-            *counts.slot(job.state.unwrap_or(State::Failed)) += 1;
             counts.row_errors += job.row_errors as usize;
+            let Some(items) = job.items.filter(|items| items.total() > 0) else {
+                *counts.slot(job.state.unwrap_or(State::Failed)) += 1;
+                continue;
+            };
+            for (state, number) in [
+                (State::Waiting, items.waiting),
+                (State::Running, items.running),
+                (State::Succeeded, items.succeeded),
+                (State::Failed, items.failed),
+                (State::Cancelled, items.cancelled),
+            ] {
+                *counts.slot(state) += number as usize;
+            }
         }
         counts
     }

@@ -15,6 +15,8 @@ pub struct Watch {
     counts: Counts,
     /// State of the Jobs without an outcome, by the name of that outcome.
     pending: BTreeMap<String, State>,
+    /// A pack has not ended: which outcomes it will have is not known here.
+    has_packs: bool,
 }
 
 impl Watch {
@@ -24,8 +26,15 @@ impl Watch {
         let pending = jobs
             .iter()
             .filter(is_pending)
+            .filter(|job| job.items.is_none())
             .map(|job| (outcome(job, job.generation, job.attempt), job.state.unwrap_or(State::Waiting)));
-        Self { counts: Counts::of(jobs), pending: pending.collect() }
+        let has_packs = jobs.iter().any(|job| job.items.is_some() && is_pending(&job));
+        Self { counts: Counts::of(jobs), pending: pending.collect(), has_packs }
+    }
+
+    /// Whether only a full read shows the progress.
+    pub fn needs_full_read(&self) -> bool {
+        self.has_packs
     }
 
     /// Its Jobs by state.
@@ -45,6 +54,7 @@ impl Watch {
                 bucket: String::new(),
                 object: String::new(),
                 generation: job.generation,
+                first: job.first,
                 attempt: job.attempt,
             };
             let name = object::outcome(business, &job.session, &job.job, &run);
@@ -67,7 +77,7 @@ impl Watch {
 }
 
 fn outcome(job: &Job, generation: i64, attempt: u32) -> String {
-    let run = Identity { bucket: String::new(), object: String::new(), generation, attempt };
+    let run = Identity { bucket: String::new(), object: String::new(), generation, first: None, attempt };
     object::outcome(&job.business, &job.session, &job.job, &run)
 }
 
@@ -97,6 +107,8 @@ mod tests {
             session: "s".into(),
             job: job.into(),
             generation,
+            first: None,
+            items: 1,
             attempt: 0,
             reason: Reason { code: code.into(), message: String::new() },
             timestamps: Timestamps::default(),

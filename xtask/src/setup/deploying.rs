@@ -163,10 +163,9 @@ pub(crate) async fn deploy_part(
     let Some(Part { options, plan }) = plan_part(environment, globals, cloud, only, foreign).await? else {
         return Ok(None);
     };
-    deploy::check_unmoved(agreed, &plan, |applied| {
-        let home = if applied.kind == "Namespace" { Some(&applied.name) } else { applied.namespace.as_ref() };
-        namespace.is_some() && home.map(String::as_str) == namespace
-    })?;
+    // A namespace is in none, and has its own name.
+    let home = |applied: &deploy::Applied| applied.namespace.as_ref().unwrap_or(&applied.name).clone();
+    deploy::check_unmoved(agreed, &plan, |applied| namespace.is_some_and(|namespace| home(applied) == namespace))?;
     Ok(Some(carry_out_deploy(environment, cloud, &options, &plan, output).await?))
 }
 

@@ -5,7 +5,7 @@ use cli::{confirm, error::Failure, output::Output};
 use contract::exit;
 use provision::{
     Cloud, Environment, Report,
-    deploy::{ChangeView, Foreign, Only},
+    deploy::{Foreign, Only},
     environment::{self, CloudKind, Overrides},
     locked, plan, saved, show,
 };
@@ -55,7 +55,9 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     let shown = show::render(&plan);
     if args.dry_run {
         if output.json {
-            output.document(&Shown { plan: &plan, cluster: &cluster })?;
+            let mut document = serde_json::to_value(&plan)?;
+            document["cluster"] = json!(cluster);
+            output.document(&document)?;
         } else {
             output.changes(&shown)?;
             showing::show(&cluster, output)?;
@@ -97,14 +99,6 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         output.note(format_args!("{} changes made; next: cargo xtask {next}", report.applied.done));
     }
     Ok(exit::DONE)
-}
-
-/// What is shown: the plan, and what changes in the cluster.
-#[derive(serde::Serialize)]
-struct Shown<'a> {
-    #[serde(flatten)]
-    plan: &'a plan::Plan,
-    cluster: &'a [ChangeView],
 }
 
 /// The part of a plan that is for the business alone. What all share follows from the file, in which somebody else may

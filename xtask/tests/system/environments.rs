@@ -213,6 +213,10 @@ impl Life<'_> {
     }
 
     async fn add_business(&self) {
+        // It shows everything, asks, and nobody answers.
+        let asked = self.strict.xtask(self.name, "add-business bu2", 64).await;
+        let shown = ["+ create Deployment bu2/orchestrator", "nobody can confirm"];
+        assert!(shown.iter().all(|part| asked.contains(part)), "{asked}");
         self.xtask("add-business bu2 --yes").await;
         let written = std::fs::read_to_string(self.strict.folder.path().join(format!("{}.toml", self.name))).unwrap();
         assert!(written.contains("[businesses.bu2]"));

@@ -106,6 +106,7 @@ async fn while_an_operation_runs_another_is_refused_and_told_which() {
     fixture.clock.advance(TAKES);
     fixture.ok("DELETE", "/clusters/c", json!({})).await;
     assert_eq!(fixture.get("/clusters/c").await["status"], "STOPPING");
+    assert_eq!(fixture.get("/clusters/c/nodePools").await["nodePools"][0]["name"], "default-pool");
     fixture.clock.advance(TAKES);
     assert_eq!(fixture.call("GET", "/clusters/c", json!({})).await.0, 404);
     assert_eq!(fixture.get("/operations").await["operations"].as_array().unwrap().len(), 2);
@@ -142,6 +143,8 @@ async fn node_pools_come_and_go() {
     let made = fixture.get("/clusters/c/nodePools/engines").await;
     assert_eq!((&made["config"]["spot"], &made["config"]["machineType"]), (&json!(true), &json!("e2-medium")));
     fixture.ok("DELETE", "/clusters/c/nodePools/default-pool", json!({})).await;
+    assert_eq!(fixture.get("/clusters/c/nodePools/default-pool").await["status"], "STOPPING");
+    assert_eq!(fixture.get("/clusters/c/nodePools/engines").await["status"], "RUNNING");
     fixture.clock.advance(TAKES);
     assert_eq!(fixture.get("/clusters/c/nodePools").await["nodePools"].as_array().unwrap().len(), 1);
     assert_eq!(fixture.call("DELETE", "/clusters/c/nodePools/none", json!({})).await.0, 404);

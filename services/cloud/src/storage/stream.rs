@@ -6,7 +6,11 @@ use anyhow::Context as _;
 use bytes::{Bytes, BytesMut};
 use futures::{Stream, StreamExt as _};
 use google_cloud_gax::paginator::ItemPaginator as _;
-use google_cloud_storage::streaming_source::{SizeHint, StreamingSource};
+use google_cloud_storage::{
+    builder::storage::ReadObject,
+    model_ext::ReadRange,
+    streaming_source::{SizeHint, StreamingSource},
+};
 use tokio::sync::Mutex;
 
 use super::{
@@ -200,11 +204,35 @@ impl Store {
         object: &str,
         generation: Option<i64>,
     ) -> anyhow::Result<Option<Contents>> {
+        let request = self.storage.read_object(full(bucket), object);
+        let request = match generation {
+            Some(generation) => request.set_generation(generation),
+            None => request,
+        };
+        Self::send_read(request, bucket, object).await
+    }
+
+    /// Reads a part of one generation of an object: `length` bytes from `offset`; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// When access is denied or the service cannot be reached.
+    pub async fn read_part(
+        &self,
+        bucket: &str,
+        object: &str,
+        generation: i64,
+        offset: u64,
+        length: u64,
+    ) -> anyhow::Result<Option<Bytes>> {
+        let request = self.storage.read_object(full(bucket), object).set_generation(generation);
+        let request = request.set_read_range(ReadRange::segment(offset, length));
+        let Some(mut contents) = Self::send_read(request, bucket, object).await? else { return Ok(None) };
+        contents.object.size = i64::try_from(length).unwrap_or(i64::MAX);
+        contents.all(usize::MAX).await
+    }
+
+    async fn send_read(request: ReadObject, bucket: &str, object: &str) -> anyhow::Result<Option<Contents>> {
         let context = format!("read gs://{bucket}/{object}");
-        let mut request = self.storage.read_object(full(bucket), object);
-        if let Some(generation) = generation {
-            request = request.set_generation(generation);
-        }
         let response = match request.send().await {
             Err(error) if is_not_found(&error) => return Ok(None),
             response => response.with_context(|| context.clone())?,

@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use cloud::storage::Object;
 use kernel::{pricing::read::readable, table};
 use serde_json::{Deserializer, Map, Number, Value};
 
@@ -19,9 +18,9 @@ const NO_NUMBERS: [&str; 7] = ["nan", "inf", "infinity", "na", "n/a", "null", "n
 
 /// The rows of one result. The format of the built-in kernel is known. Of other programs, the numbers of a flat JSON
 /// object or of a table and short texts are shown; of anything else only the size.
-pub fn rows(session: &str, job: &str, task: &str, object: &Object, body: &[u8]) -> Vec<Row> {
+pub fn rows(session: &str, job: &str, item: &str, size: i64, body: &[u8]) -> Vec<Row> {
     let reader = Reader { session, job };
-    let single = |measure: &str, value: Value| vec![Row { value: Some(value), ..row(session, job, task, measure) }];
+    let single = |measure: &str, value: Value| vec![Row { value: Some(value), ..row(session, job, item, measure) }];
     let (text, is_binary) = readable(body);
     let text = text.trim();
     match json(text) {
@@ -45,7 +44,7 @@ pub fn rows(session: &str, job: &str, task: &str, object: &Object, body: &[u8]) 
             if let Some(payload) = fields.get("payload").filter(|_| kernel == Some("echo")) {
                 return single("payload", Value::String(shortened(&shown(payload))));
             }
-            let rows = reader.measures(task, None, &fields, &BTreeSet::new(), &[]);
+            let rows = reader.measures(item, None, &fields, &BTreeSet::new(), &[]);
             if !rows.is_empty() {
                 return rows;
             }
@@ -62,7 +61,7 @@ pub fn rows(session: &str, job: &str, task: &str, object: &Object, body: &[u8]) 
         }
         Some(Err(error)) if is_meant_as_json(text) => {
             let error = Some(format!("the result is not JSON: {error}"));
-            return vec![Row { error, ..row(session, job, task, "") }];
+            return vec![Row { error, ..row(session, job, item, "") }];
         }
         _ => {}
     }
@@ -72,7 +71,7 @@ pub fn rows(session: &str, job: &str, task: &str, object: &Object, body: &[u8]) 
     if !is_binary && !text.is_empty() && !text.contains(['\n', '\r']) && text.chars().count() <= TEXT_MAX {
         return single("text", Value::String(text.to_owned()));
     }
-    single("bytes", Value::from(object.size))
+    single("bytes", Value::from(size))
 }
 
 /// A row of a table, or an element of a list.

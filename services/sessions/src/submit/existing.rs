@@ -41,8 +41,8 @@ impl Existing {
             }
         }
         for name in outcomes {
-            if let Some((_, job, generation, _)) = object::parse_outcome(business, name) {
-                existing.outcomes.entry(job).or_default().insert(generation);
+            if let Some(name) = object::parse_outcome(business, name) {
+                existing.outcomes.entry(name.job).or_default().insert(name.generation);
             }
         }
         existing

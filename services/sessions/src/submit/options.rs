@@ -5,6 +5,7 @@ use contract::{
     config::Business,
     message::{self, Work},
     object,
+    pack::Pack,
 };
 
 /// Options of all Jobs of a submission.
@@ -14,10 +15,8 @@ pub struct Options {
     pub session: String,
     /// Name of the client.
     pub client: Option<String>,
-    /// Number of tasks when each Job is split.
-    pub tasks: Option<u32>,
-    /// Each input is a table, and each task computes so many of its rows.
-    pub rows_per_task: Option<u32>,
+    /// Each input is a pack.
+    pub pack: Option<Pack>,
     /// Started before Jobs without priority.
     pub priority: bool,
     /// Names of the session's common data that each Job reads.
@@ -32,14 +31,15 @@ impl Options {
                 bucket: business.bucket.clone(),
                 object: object::input(&business.name, &self.session, job),
                 generation: 0,
+                first: None,
                 attempt: 0,
             },
             business: business.name.clone(),
             session: self.session.clone(),
             job: job.to_owned(),
             client: self.client.clone(),
-            tasks: self.tasks,
-            rows_per_task: self.rows_per_task,
+            pack: self.pack.clone(),
+            only: None,
             priority: self.priority,
             common: self.common.clone(),
             resources: message::Resources::default(),

@@ -5,6 +5,7 @@ use cloud::storage::{Fingerprint, crc32c_of_file};
 use contract::{
     message::{Received, Request, decode},
     names,
+    pack::{Format, Pack},
     testing::business,
 };
 
@@ -50,8 +51,7 @@ fn metadata_of_an_input_says_what_its_message_says() {
     let options = Options {
         session: "s".into(),
         client: Some("alice".into()),
-        tasks: Some(4),
-        rows_per_task: None,
+        pack: Some(Pack { format: Format::Whole, items: 4, items_per_range: 1, rows_per_item: 1 }),
         priority: true,
         common: vec!["market.json".into()],
     };
@@ -107,6 +107,31 @@ fn waiting_takes_the_latest_attempt_of_the_right_generation() {
         "bu1/outcome/s/a/5-0.json",
         "bu1/outcome/s/c/6-0.json",
     ];
-    let found = wait::settled("bu1", names, &missing);
-    assert_eq!(found, BTreeMap::from([("a".to_owned(), "bu1/outcome/s/a/5-1.json".to_owned())]));
+    let objects = names.map(|name| (name, BTreeMap::new()));
+    let found = wait::settled("bu1", objects.iter().map(|(name, metadata)| (*name, metadata)), &missing);
+    let expected = wait::Settled { outcomes: vec!["bu1/outcome/s/a/5-1.json".to_owned()], is_complete: true };
+    assert_eq!(found, BTreeMap::from([("a".to_owned(), expected)]));
+}
+
+#[test]
+fn waiting_for_a_pack_takes_the_latest_attempt_of_every_range() {
+    let metadata = |key: &str, value: &str| BTreeMap::from([(key.to_owned(), value.to_owned())]);
+    let ended = |text: &str| metadata("deskgrid-items-ended", text);
+    let mut objects = vec![
+        ("bu1/outcome/s/p/5-layout.json", metadata("deskgrid-items", "5")),
+        ("bu1/outcome/s/p/5-0-0.json", ended("succeeded=1,failed=1,cancelled=0")),
+        ("bu1/outcome/s/p/5-0-1.json", ended("succeeded=2,failed=0,cancelled=0")),
+        ("bu1/outcome/s/p/5-2-0.json", ended("succeeded=2,failed=0,cancelled=0")),
+    ];
+    let missing = BTreeMap::from([("p".to_owned(), 5)]);
+    let settled = |objects: &[(&str, BTreeMap<String, String>)]| {
+        let found = wait::settled("bu1", objects.iter().map(|(name, metadata)| (*name, metadata)), &missing);
+        found["p"].clone()
+    };
+    let found = settled(&objects);
+    assert_eq!(found.outcomes, ["bu1/outcome/s/p/5-0-1.json", "bu1/outcome/s/p/5-2-0.json"]);
+    assert!(!found.is_complete, "one item is missing");
+    objects.push(("bu1/outcome/s/p/5-4-0.json", ended("succeeded=0,failed=1,cancelled=0")));
+    assert!(settled(&objects).is_complete);
+    assert!(settled(&[("bu1/outcome/s/p/5-0.json", BTreeMap::new())]).is_complete, "it could not be split");
 }

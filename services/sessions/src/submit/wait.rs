@@ -6,6 +6,8 @@ use cloud::{outcomes, storage::Store};
 use contract::{Outcome, config::Business, object};
 use tokio_util::sync::CancellationToken;
 
+use crate::ranges::RangeOutcomes;
+
 /// Time between two reads at first, and after a read that found an outcome.
 const SHORTEST: Duration = Duration::from_millis(100);
 /// Time between two reads when nothing changes.
@@ -29,7 +31,7 @@ pub enum Ended {
 pub struct Waited {
     /// Why it ended.
     pub ended: Ended,
-    /// Outcomes, in the order of the Jobs' names.
+    /// Outcomes, in the order of their objects' names; of a pack, one for each range.
     pub outcomes: Vec<Outcome>,
     /// Jobs without one.
     pub missing: Vec<String>,
@@ -66,7 +68,7 @@ pub async fn wait(
     Ok(Waited { ended, outcomes: found.outcomes.into_values().collect(), missing: found.missing.into_keys().collect() })
 }
 
-/// The outcomes found, and the Jobs without one.
+/// The outcomes found, by the name of their object, and the Jobs that have not ended.
 struct Found {
     missing: BTreeMap<String, i64>,
     outcomes: BTreeMap<String, Outcome>,
@@ -83,15 +85,21 @@ impl Found {
         let prefix = object::outcome_prefix(&business.name, Some(session));
         let mut pause = SHORTEST;
         while !self.missing.is_empty() {
-            let names = store.list(&business.bucket, &prefix).await?;
-            let new = settled(&business.name, names.iter().map(|object| object.name.as_str()), &self.missing);
+            let listed = store.list(&business.bucket, &prefix).await?;
+            let objects = listed.iter().map(|object| (object.name.as_str(), &object.metadata));
+            let settled = settled(&business.name, objects, &self.missing);
+            let names = settled.values().flat_map(|job| &job.outcomes);
+            let new: Vec<String> = names.filter(|name| !self.outcomes.contains_key(*name)).cloned().collect();
             pause = if new.is_empty() { LONGEST.min(pause * 3 / 2) } else { SHORTEST };
-            let outcomes = outcomes::read_all(store, &business.bucket, new.values().cloned(), READS).await?;
-            for (job, outcome) in new.into_keys().zip(outcomes) {
+            let outcomes = outcomes::read_all(store, &business.bucket, new.iter().cloned(), READS).await?;
+            for (name, outcome) in new.into_iter().zip(outcomes) {
                 let Some(outcome) = outcome else { continue };
-                self.missing.remove(&job);
                 progress(&outcome);
-                self.outcomes.insert(job, outcome);
+                self.outcomes.insert(name, outcome);
+            }
+            let is_read = |job: &Settled| job.outcomes.iter().all(|name| self.outcomes.contains_key(name));
+            for (job, _) in settled.iter().filter(|(_, job)| job.is_complete && is_read(job)) {
+                self.missing.remove(job);
             }
             if !self.missing.is_empty() {
                 tokio::time::sleep(pause).await;
@@ -101,21 +109,37 @@ impl Found {
     }
 }
 
-/// The outcome object of each missing Job that has one: the latest attempt's.
+/// The outcomes of a Job so far.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) struct Settled {
+    /// The latest attempt's; of a pack, that of every range that has one.
+    pub(super) outcomes: Vec<String>,
+    /// Whether every item has ended.
+    pub(super) is_complete: bool,
+}
+
+/// The outcomes of the missing Jobs that have some.
 pub(super) fn settled<'a>(
     business: &str,
-    names: impl IntoIterator<Item = &'a str>,
+    objects: impl IntoIterator<Item = (&'a str, &'a BTreeMap<String, String>)>,
     missing: &BTreeMap<String, i64>,
-) -> BTreeMap<String, String> {
-    let mut found: BTreeMap<String, (u32, String)> = BTreeMap::new();
-    for name in names {
-        let Some((_, job, generation, attempt)) = object::parse_outcome(business, name) else { continue };
-        if missing.get(&job) != Some(&generation) {
-            continue;
+) -> BTreeMap<String, Settled> {
+    let mut found: BTreeMap<String, RangeOutcomes> = BTreeMap::new();
+    for (name, metadata) in objects {
+        if let Some((_, job, generation)) = object::parse_layout(business, name)
+            && missing.get(job) == Some(&generation)
+        {
+            found.entry(job.to_owned()).or_default().set_items(metadata);
         }
-        if found.get(&job).is_none_or(|(latest, _)| *latest < attempt) {
-            found.insert(job, (attempt, name.to_owned()));
+        if let Some(parsed) = object::parse_outcome(business, name)
+            && missing.get(&parsed.job) == Some(&parsed.generation)
+        {
+            found.entry(parsed.job.clone()).or_default().add(&parsed, name, metadata);
         }
     }
-    found.into_iter().map(|(job, (_, name))| (job, name)).collect()
+    let settled = found.into_iter().map(|(job, ended)| {
+        let outcomes: Vec<String> = ended.outcomes().map(|outcome| outcome.name.clone()).collect();
+        (job, Settled { outcomes, is_complete: ended.is_complete() })
+    });
+    settled.filter(|(_, settled)| !settled.outcomes.is_empty()).collect()
 }

@@ -1,0 +1,170 @@
+//! The outcomes of a Job as a listing shows them: one of a single input, or one for each range of a pack. Pure.
+
+use std::collections::BTreeMap;
+
+use contract::{
+    labels,
+    object::OutcomeName,
+    outcome::{self, Reason},
+    pack::Counts,
+};
+use jiff::Timestamp;
+use serde::Serialize;
+
+use crate::jobs::{Active, State};
+
+/// The number of items of a pack in each state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, schemars::JsonSchema, Serialize)]
+#[schemars(rename = "PackItems")]
+pub struct Items {
+    /// Items of ranges without a Kubernetes Job.
+    pub waiting: u32,
+    /// Items of ranges with a Kubernetes Job.
+    pub running: u32,
+    /// Items with a result.
+    pub succeeded: u32,
+    /// Items without one.
+    pub failed: u32,
+    /// Cancelled items.
+    pub cancelled: u32,
+}
+
+impl Items {
+    /// All items, as far as they are known.
+    pub fn total(&self) -> u32 {
+        self.waiting + self.running + self.done()
+    }
+
+    /// Items that have ended.
+    pub fn done(&self) -> u32 {
+        self.succeeded + self.failed + self.cancelled
+    }
+}
+
+/// The latest outcome of a range, or of a whole input, as its object's name and metadata show it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Listed {
+    pub(crate) name: String,
+    pub(crate) attempt: u32,
+    /// Absent when only the contents of the object show it.
+    pub(crate) state: Option<State>,
+    pub(crate) reason: Option<Reason>,
+    pub(crate) counts: Counts,
+    pub(crate) row_errors: u32,
+    pub(crate) created: Option<Timestamp>,
+}
+
+/// The latest outcomes of one generation of an input.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct RangeOutcomes {
+    /// Number of items, of a pack.
+    items: Option<u32>,
+    whole: Option<Listed>,
+    ranges: BTreeMap<u32, Listed>,
+}
+
+impl RangeOutcomes {
+    /// Reads the number of items from the metadata of a layout or an input.
+    pub(crate) fn set_items(&mut self, metadata: &BTreeMap<String, String>) {
+        let key = format!("{}{}", labels::METADATA_PREFIX, labels::ATTRIBUTE_ITEMS);
+        self.items = metadata.get(&key).and_then(|items| items.parse().ok()).or(self.items);
+    }
+
+    /// Adds an outcome.
+    pub(crate) fn add(&mut self, parsed: &OutcomeName, name: &str, metadata: &BTreeMap<String, String>) {
+        self.add_created(parsed, name, metadata, None);
+    }
+
+    pub(crate) fn add_created(
+        &mut self,
+        parsed: &OutcomeName,
+        name: &str,
+        metadata: &BTreeMap<String, String>,
+        created: Option<Timestamp>,
+    ) {
+        let code = metadata.get(labels::METADATA_REASON);
+        let listed = Listed {
+            name: name.to_owned(),
+            attempt: parsed.attempt,
+            state: metadata.get(labels::METADATA_STATE).and_then(|word| State::parse(word)),
+            reason: code.map(|code| Reason { code: code.clone(), message: String::new() }),
+            counts: metadata.get(labels::METADATA_ITEMS).and_then(|text| Counts::decode(text)).unwrap_or_default(),
+            row_errors: outcome::row_errors(metadata),
+            created,
+        };
+        match parsed.first {
+            None if self.whole.as_ref().is_none_or(|latest| latest.attempt <= listed.attempt) => {
+                self.whole = Some(listed);
+            }
+            Some(first) if self.ranges.get(&first).is_none_or(|latest| latest.attempt <= listed.attempt) => {
+                self.ranges.insert(first, listed);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether it is a pack that was split.
+    pub(crate) fn is_pack(&self) -> bool {
+        self.items.is_some() && (self.whole.is_none() || !self.ranges.is_empty())
+    }
+
+    /// The latest outcome of the whole input.
+    pub(crate) fn whole(&self) -> Option<&Listed> {
+        self.whole.as_ref()
+    }
+
+    /// Whether a range has the outcome of a running Job's attempt, or of a later one.
+    pub(crate) fn has_outcome_of(&self, job: &Active) -> bool {
+        let latest = job.first.and_then(|first| self.ranges.get(&first));
+        latest.is_some_and(|latest| latest.attempt >= job.attempt)
+    }
+
+    /// The latest outcomes.
+    pub(crate) fn outcomes(&self) -> impl Iterator<Item = &Listed> {
+        self.whole.iter().chain(self.ranges.values())
+    }
+
+    /// Whether every item has ended.
+    pub(crate) fn is_complete(&self) -> bool {
+        if self.ranges.is_empty() {
+            return self.whole.is_some();
+        }
+        self.items.is_some_and(|items| self.counts().total() >= items)
+    }
+
+    /// How many items ended in each state.
+    pub(crate) fn counts(&self) -> Counts {
+        let add = |sum: Counts, listed: &Listed| Counts {
+            succeeded: sum.succeeded + listed.counts.succeeded,
+            failed: sum.failed + listed.counts.failed,
+            cancelled: sum.cancelled + listed.counts.cancelled,
+        };
+        self.ranges.values().fold(Counts::default(), add)
+    }
+
+    /// The items by state, of which so many run: of a range that a retry at this attempt repeats, those without a
+    /// result wait.
+    pub(crate) fn items(&self, attempt: u32, running: u32) -> Items {
+        let mut items = Items::default();
+        for listed in self.ranges.values() {
+            let is_repeated = listed.attempt < attempt && listed.state != Some(State::Succeeded);
+            items.succeeded += listed.counts.succeeded;
+            if !is_repeated {
+                items.failed += listed.counts.failed;
+                items.cancelled += listed.counts.cancelled;
+            }
+        }
+        let pending = self.items.unwrap_or_default().saturating_sub(items.done());
+        items.running = running.min(pending);
+        items.waiting = pending - items.running;
+        items
+    }
+
+    /// The outcome that says most of a pack: the first one that is no success, or the first one.
+    pub(crate) fn telling(&self) -> Option<&Listed> {
+        let is_failed = |listed: &&Listed| listed.state == Some(State::Failed);
+        let is_unsuccessful = |listed: &&Listed| listed.state != Some(State::Succeeded);
+        let all = || self.ranges.values();
+        all().find(is_failed).or_else(|| all().find(is_unsuccessful)).or_else(|| all().next())
+    }
+}
