@@ -121,7 +121,8 @@ impl RangeOutcomes {
 
     /// The latest outcomes.
     pub(crate) fn outcomes(&self) -> impl Iterator<Item = &Listed> {
-        self.whole.iter().chain(self.ranges.values())
+        // A whole input whose ranges ended was split after all.
+        self.whole.iter().filter(|_| self.ranges.is_empty()).chain(self.ranges.values())
     }
 
     /// Whether every item has ended.
@@ -154,7 +155,7 @@ impl RangeOutcomes {
                 items.cancelled += listed.counts.cancelled;
             }
         }
-        let pending = self.items.unwrap_or_default().saturating_sub(items.done());
+        let pending = self.items.map_or(running, |all| all.saturating_sub(items.done()));
         items.running = running.min(pending);
         items.waiting = pending - items.running;
         items

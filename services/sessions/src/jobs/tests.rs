@@ -16,6 +16,8 @@ fn active(session: &str, job: &str, generation: i64, attempt: u32, second: i64) 
         session: session.into(),
         job: job.into(),
         generation,
+        first: None,
+        items: 1,
         attempt,
         reason: Reason { code: "running".into(), message: String::new() },
         timestamps: Timestamps { created: Timestamp::from_second(second).ok(), ..Timestamps::default() },
@@ -109,6 +111,60 @@ fn what_is_older_than_outcomes_are_kept_waits_for_nothing() {
     let chosen = crate::Selection::default().choose(&jobs);
     let again: Vec<&str> = chosen.iter().map(|chosen| chosen.job.as_str()).collect();
     assert_eq!(again, ["runs", "settled"], "a retry asks for them anew");
+}
+
+#[test]
+fn a_pack_is_one_job_with_the_states_of_its_items() {
+    let metadata = |pairs: &[(&str, &str)]| -> BTreeMap<String, String> {
+        pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+    };
+    let with = |name: &str, pairs: &[(&str, &str)]| Object { metadata: metadata(pairs), ..object(name, 5, 1) };
+    let ended = |run: &str, state: &str, counts: &str| {
+        with(&format!("bu1/outcome/s/p/5-{run}.json"), &[("deskgrid-state", state), ("deskgrid-items-ended", counts)])
+    };
+    let input = |attempt: &str| with("bu1/input/s/p", &[("deskgrid-items", "5"), ("deskgrid-attempt", attempt)]);
+    let range = |first: u32, items: u32, attempt: u32| Active {
+        first: Some(first),
+        items,
+        kubernetes_job: format!("job-{first}"),
+        ..active("s", "p", 5, attempt, 4)
+    };
+    let check = |inputs: &[Object], outcomes: &[Object], active: &[Active], expected: &str| {
+        let objects = Objects { inputs: inputs.to_vec(), outcomes: outcomes.to_vec(), expired_before: None };
+        let merged = merge("bu1", None, &objects, active);
+        assert_eq!(merged.len(), 1, "{merged:#?}");
+        let Items { waiting, running, succeeded, failed, cancelled } = merged[0].items.unwrap();
+        let counts = crate::Counts::of(&merged);
+        assert_eq!((counts.total(), counts.failed), (5, failed as usize));
+        let numbers = format!("{waiting}+{running}+{succeeded}+{failed}+{cancelled}");
+        assert_eq!(format!("{}#{} {numbers}", merged[0].state_line(), merged[0].attempt), expected);
+        merged.into_iter().next().unwrap()
+    };
+    let layout = with("bu1/outcome/s/p/5-layout.json", &[("deskgrid-items", "5")]);
+    check(&[input("0")], &[], &[], "waiting, 0 of 5 items#0 5+0+0+0+0");
+    let mut outcomes = vec![layout.clone(), ended("0-0", "failed", "succeeded=1,failed=1,cancelled=0")];
+    let runs = check(&[input("0")], &outcomes, &[range(2, 2, 0)], "running, 2 of 5 items, 1 failed#0 1+2+1+1+0");
+    assert_eq!(runs.kubernetes_job.as_deref(), Some("job-2"));
+    outcomes.push(ended("2-0", "cancelled", "succeeded=1,failed=0,cancelled=1"));
+    outcomes.push(ended("4-0", "succeeded", "succeeded=1,failed=0,cancelled=0"));
+    let failed = check(&[input("0")], &outcomes, &[range(4, 1, 0)], "failed, 5 of 5 items, 1 failed#0 0+0+3+1+1");
+    assert_eq!((failed.outcome.as_deref(), failed.outcomes.len()), (Some("bu1/outcome/s/p/5-0-0.json"), 3));
+    // A retry repeats what has no result.
+    check(&[input("1")], &outcomes, &[], "waiting, 3 of 5 items#1 2+0+3+0+0");
+    check(&[input("1")], &outcomes, &[range(0, 1, 1)], "running, 3 of 5 items#1 1+1+3+0+0");
+    outcomes.push(ended("0-1", "succeeded", "succeeded=2,failed=0,cancelled=0"));
+    outcomes.push(ended("2-1", "succeeded", "succeeded=2,failed=0,cancelled=0"));
+    check(&[], &outcomes, &[], "succeeded, 5 of 5 items#1 0+0+5+0+0");
+}
+
+#[test]
+fn a_pack_that_cannot_be_split_is_shown_as_a_single_input() {
+    let mut input = object("bu1/input/s/p", 5, 1);
+    input.metadata.insert("deskgrid-items".into(), "5".into());
+    let mut refused = object("bu1/outcome/s/p/5-0.json", 6, 2);
+    refused.metadata.insert(labels::METADATA_STATE.into(), "cancelled".into());
+    let objects = Objects { inputs: vec![input], outcomes: vec![refused], expired_before: None };
+    check(None, &objects, &[], &["s/p#5-0 cancelled"]);
 }
 
 #[test]

@@ -37,6 +37,10 @@ pub fn latest<'a>(business: &str, names: impl IntoIterator<Item = &'a str>) -> L
                 *entry = (parsed.attempt, name);
             }
         }
+        if latest.keys().any(Option::is_some) {
+            // The pack was split after all.
+            latest.remove(&None);
+        }
         superseded += count - latest.len();
         jobs.push(latest.into_values().map(|(_, name)| name.to_owned()).collect());
     }

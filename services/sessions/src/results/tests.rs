@@ -1,25 +1,16 @@
-use std::collections::BTreeMap;
-
 use super::*;
 
 /// What `rows` makes of a result: `row measure value standard_error error` each, as CSV without session and job.
 fn check(body: &str, expected: &[&str]) {
-    assert_eq!(lines(&rows("s", "j", "", &object(body), body.as_bytes())), expected, "{body}");
+    assert_eq!(lines(&rows("s", "j", "", size(body), body.as_bytes())), expected, "{body}");
 }
 
 fn lines(rows: &[Row]) -> Vec<String> {
     rows.iter().map(|row| csv_line(row.cells()[2..].iter().map(String::as_str))).collect()
 }
 
-fn object(body: &str) -> Object {
-    Object {
-        name: "o".into(),
-        generation: 1,
-        size: i64::try_from(body.len()).unwrap(),
-        created: None,
-        content_type: String::new(),
-        metadata: BTreeMap::new(),
-    }
+fn size(body: &str) -> i64 {
+    i64::try_from(body.len()).unwrap()
 }
 
 const PRICES: &str = r#"{"kernel":"monte-carlo","schema":1,"seed":1,"paths":10,"trades":[
@@ -86,12 +77,12 @@ fn numbers_keep_every_digit() {
 }
 
 #[test]
-fn tasks_are_joined_and_their_portfolios_summed() {
+fn items_are_joined_and_their_portfolios_summed() {
     let part = |id: &str, value: f64, error: f64| {
         let body = serde_json::json!({"kernel": "monte-carlo", "trades": [{"id": id, "price": value}],
             "portfolio": {"value": value, "standard_error": error, "trades": 1}})
         .to_string();
-        rows("s", "j", "", &object(&body), body.as_bytes())
+        rows("s", "j", "", size(&body), body.as_bytes())
     };
     let joined = join(vec![part("a", 1.0, 3.0), part("b", 2.5, 4.0)]);
     assert_eq!(lines(&joined), ["a,price,1.0,,", "b,price,2.5,,", "portfolio,value,3.5,5.0,"]);
@@ -99,7 +90,7 @@ fn tasks_are_joined_and_their_portfolios_summed() {
 
 #[test]
 fn a_sum_names_what_is_missing_in_it() {
-    let part = rows("s", "j", "", &object(PRICES), PRICES.as_bytes());
+    let part = rows("s", "j", "", size(PRICES), PRICES.as_bytes());
     let sum = |parts: Vec<Vec<Row>>| lines(&join(parts)).pop().unwrap();
     let one = "missing in this sum: 1 of 2 trades, which have an error";
     assert_eq!(sum(vec![part.clone()]), format!("portfolio,value,104.5,0.1,\"{one}\""));
@@ -154,7 +145,7 @@ fn what_is_no_number_is_a_row_with_its_line() {
     check("id,name,pv\na,x,1\nb,7,2\nc,y,3\n", &["a,pv,1,,", "b,name,7,,", "b,pv,2,,", "c,pv,3,,"]);
     check("id,name\na,x\nb,y\n", &["a,name,x,,", "b,name,y,,"]);
     let utf_16: Vec<u8> = "\u{feff}id\tpv\r\na\t1\r\n".encode_utf16().flat_map(u16::to_le_bytes).collect();
-    assert_eq!(lines(&rows("s", "j", "", &object(""), &utf_16)), ["a,pv,1,,"]);
+    assert_eq!(lines(&rows("s", "j", "", 0, &utf_16)), ["a,pv,1,,"]);
 }
 
 #[test]
@@ -179,16 +170,28 @@ fn the_latest_attempt_of_the_latest_input_wins() {
         "bu1/outcome/s/a/4-11.json",
         "bu1/outcome/s/b/1-0.json",
         "bu1/outcome/refused/77.json",
+        "bu1/outcome/s/p/6-0-5.json",
+        "bu1/outcome/s/p/7-0.json",
+        "bu1/outcome/s/p/7-0-0.json",
+        "bu1/outcome/s/p/7-0-1.json",
+        "bu1/outcome/s/p/7-1000-0.json",
+        "bu1/outcome/s/p/7-900-0.json",
+        "bu1/outcome/s/p/7-layout.json",
         "bu1/outcome/s/readme",
     ];
     let picked = latest("bu1", names);
     assert_eq!(
         picked,
         Latest {
-            outcomes: ["bu1/outcome/s/a/5-10.json", "bu1/outcome/s/b/1-0.json", "bu1/outcome/refused/77.json"]
-                .map(str::to_owned)
-                .into(),
-            superseded: 3,
+            jobs: [
+                &["bu1/outcome/s/a/5-10.json"][..],
+                &["bu1/outcome/s/b/1-0.json"],
+                &["bu1/outcome/s/p/7-0-1.json", "bu1/outcome/s/p/7-900-0.json", "bu1/outcome/s/p/7-1000-0.json"],
+                &["bu1/outcome/refused/77.json"],
+            ]
+            .map(|names| names.iter().map(|name| (*name).to_owned()).collect())
+            .into(),
+            superseded: 6,
         }
     );
 }

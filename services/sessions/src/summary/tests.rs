@@ -43,6 +43,8 @@ pub(crate) fn merged() -> Vec<Job> {
         session: "a".into(),
         job: "runs".into(),
         generation: 8,
+        first: None,
+        items: 1,
         attempt: 0,
         reason: outcome::Reason { code: "running".into(), message: String::new() },
         timestamps: outcome::Timestamps::default(),
