@@ -41,8 +41,8 @@ fn book(seed: u64, paths: u64, volatility: f64, trades: Vec<Trade>) -> Book {
         sampling: Sampling::PseudoRandom,
         measures: vec![Measure::Delta],
         on_error: OnError::Fail,
-        underlyings,
-        correlation: vec![],
+        underlyings: underlyings.into(),
+        correlation: [].into(),
         trades: trades
             .into_iter()
             .enumerate()
@@ -190,7 +190,7 @@ fn mixed(sampling: Sampling, paths: u64) -> Book {
     ];
     let trades = kinds.into_iter().map(|kind| trade(kind, OptionType::Call, 95.0, 0.5)).collect();
     let mut book = book(u64::MAX - 1, paths, 0.2, trades);
-    book.underlyings.push(("OTHER".to_owned(), market(0.3)));
+    book.underlyings = [&book.underlyings[..], &[("OTHER".to_owned(), market(0.3))]].concat().into();
     book.trades[6].underlyings = vec![0, 1];
     book.measures = Measure::ALL.to_vec();
     book.sampling = sampling;

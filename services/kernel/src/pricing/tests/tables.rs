@@ -1,7 +1,7 @@
 //! Tables of trades with market data beside them, and books in which a trade may fail alone.
 
 use super::*;
-use crate::{Input, Share, price};
+use crate::{Input, Share, price, price_book};
 
 const MARKET: &str = r#"{
   "schema": 1, "seed": 5, "paths": 2000, "sampling": "sobol", "measures": ["delta"], "on_error": "fail",
@@ -203,6 +203,45 @@ fn monitoring_is_told_apart() {
             (false, false, Monitoring::Shifted { observations: 250 }),
         ]
     );
+}
+
+/// Items that are read together have the results that each would have alone.
+#[test]
+fn items_have_the_bytes_of_their_rows() {
+    let header = "id,kind,option,underlying,strike,maturity\n";
+    let mut table = header.to_owned();
+    for number in 0..60 {
+        let (id, strike) = match number {
+            7 => (3, "95"),
+            20..=45 => (number, "NaN"),
+            _ => (number, "90"),
+        };
+        table.push_str(&format!("t{id},european,call,ACME,{strike},1\n"));
+    }
+    let row = MARKET.replace("\"fail\"", "\"row\"");
+    let broken = MARKET.replace("\"paths\": 2000,", "");
+    let renamed = table.replace("id,kind", "id,knd");
+    let latin_1 = [table.as_bytes(), b"\xe9"].concat();
+    for (table, market) in [
+        (table.as_bytes(), &*row),
+        (table.as_bytes(), MARKET),
+        (table.as_bytes(), &broken),
+        (renamed.as_bytes(), MARKET),
+        (&latin_1, MARKET),
+        (header.as_bytes(), MARKET),
+    ] {
+        for (rows, size) in [(0..60, 1), (6..60, 6), (12..62, 25), (58..70, 4), (0..60, 100), (3..3, 1)] {
+            let items = crate::read_items(table, &rows, size, Some(market.as_bytes()));
+            assert_eq!(items.len(), rows.len().div_ceil(size).max(1));
+            for (number, item) in items.iter().enumerate() {
+                let start = rows.start + number * size;
+                let alone = start..rows.end.min(start + size).max(start);
+                let expected = crate::price_rows(table, &alone, Some(market.as_bytes()), 1);
+                let found = item.as_ref().map_err(Clone::clone).and_then(|book| price_book(book, Share::ALL, 1));
+                assert_eq!(found, expected, "{alone:?}");
+            }
+        }
+    }
 }
 
 proptest! {
