@@ -103,7 +103,7 @@ pub fn termination_log(variables: &BTreeMap<String, String>) -> Option<PathBuf> 
     }
 }
 
-/// Index and number of tasks for `try`.
+/// Index of the item and number of items for `try`.
 ///
 /// # Errors
 /// When a variable is not a number, or the index is not below the number.

@@ -235,6 +235,21 @@ fn a_pod_goes_on_where_another_one_ended() {
 }
 
 #[test]
+fn a_part_that_cannot_be_read_counts_as_empty() {
+    let bucket = Bucket::default();
+    let settings = lines(&bucket, "a\nb\n");
+    bucket.put(&settings.work.part(0), 1, b"{");
+    bucket.put(&settings.work.part(1), 1, br#"{"schema": 99, "pod": "p", "cpu_seconds": 0, "items": []}"#);
+    put_part(&bucket, &settings, 2, "pod-a", &[(1, "theirs")], &[]);
+    let cat = program("cat");
+    assert_eq!(compute(&settings, Some(&cat), &bucket), Ok(Done::Recorded));
+    let texts = (3..).map_while(|number| bucket.text(&settings.work.part(number)));
+    let found: Vec<Part> = texts.map(|text| serde_json::from_str(&text).unwrap()).collect();
+    let items: Vec<u32> = found.iter().flat_map(|part| &part.items).map(|item| item.index).collect();
+    assert_eq!(items, [0]);
+}
+
+#[test]
 fn an_item_that_ended_two_pods_is_not_computed() {
     let bucket = Bucket::default();
     let settings = lines(&bucket, "a\nb\nc\n");

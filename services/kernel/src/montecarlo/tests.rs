@@ -1,4 +1,4 @@
-//! The kernel against known answers, closed forms, and itself on other numbers of threads and tasks.
+//! The kernel against known answers, closed forms, and itself on other numbers of threads and items.
 
 use super::{
     Estimate, Share,
@@ -198,7 +198,7 @@ fn mixed(sampling: Sampling, paths: u64) -> Book {
 }
 
 #[test]
-fn threads_and_tasks_change_no_bit() {
+fn threads_and_items_change_no_bit() {
     for sampling in [Sampling::PseudoRandom, Sampling::Antithetic, Sampling::Sobol] {
         // Not a multiple of a block, nor of a unit of work; and points of more than one unit.
         for paths in [50_003, 600_000] {

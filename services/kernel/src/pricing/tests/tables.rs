@@ -173,7 +173,7 @@ fn a_trade_may_fail_alone() {
     assert_eq!(lines[2]["id"], "trades[2]");
     assert_eq!(whole["portfolio"]["errors"], 2);
     assert_eq!(whole["portfolio"]["trades"], 1);
-    // The tasks of a split Job have the same lines between them, those in error too.
+    // The items of a pack have the same lines between them, those in error too.
     let parts: Vec<serde_json::Value> = (0..2).map(|index| result(Share { index, count: 2 })).collect();
     assert_eq!(parts[0]["trades"], serde_json::json!([lines[0], lines[2]]));
     assert_eq!(parts[1]["trades"], serde_json::json!([lines[1]]));
@@ -441,7 +441,7 @@ fn shifted_barriers_that_do_not_hold_are_refused() {
     }
 }
 
-/// However a table is split, its tasks accept and refuse what the whole table would, with the lines of the whole.
+/// However a table is cut, its items accept and refuse what the whole table would, with the lines of the whole.
 #[test]
 fn a_split_table_is_read_as_a_whole_one() {
     let row = |id: &str, strike: &str| format!("{id},european,call,ACME,{strike},1\n");
@@ -458,7 +458,7 @@ fn a_split_table_is_read_as_a_whole_one() {
         .collect::<String>();
     let market = MARKET.replace("\"fail\"", "\"row\"");
     let split = |size: usize, market: &str| -> Vec<_> {
-        let parts = (0..6_usize.div_ceil(size)).map(|task| size * task..size * (task + 1));
+        let parts = (0..6_usize.div_ceil(size)).map(|item| size * item..size * (item + 1));
         parts.map(|rows| read::parse_rows(table.as_bytes(), &rows, Some(market.as_bytes()))).collect()
     };
     let whole = self::table(&table, &market).unwrap();
