@@ -147,8 +147,8 @@ pub const ENV_INDEX: &str = "DESKGRID_INDEX";
 pub const ENV_COUNT: &str = "DESKGRID_COUNT";
 /// Environment variable of the engine: number of threads to compute with; by default all there are.
 pub const ENV_THREADS: &str = "DESKGRID_THREADS";
-/// Environment variable of the engine, an aid of tests: the step (`read`, `computed` or `written`) after which it
-/// kills itself, provided that it could create the file that [`ENV_ENGINE_STOP_ONCE`] names.
+/// Environment variable of the engine, an aid of tests: the step (`read`, `computed`, `written`, or `part` in a
+/// range) after which it kills itself, provided that it could create the file that [`ENV_ENGINE_STOP_ONCE`] names.
 pub const ENV_ENGINE_STOP_AT: &str = "DESKGRID_ENGINE_STOP_AT";
 /// Environment variable of the engine, an aid of tests: path of a file that must not exist yet, see
 /// [`ENV_ENGINE_STOP_AT`].

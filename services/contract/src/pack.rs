@@ -134,6 +134,11 @@ impl Pack {
     }
 }
 
+/// The lines of a pack of lines, each with its line break; nothing follows the last one.
+pub fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
+    bytes.split_inclusive(|byte| *byte == b'\n')
+}
+
 /// The number of items that ended in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[schemars(rename = "ItemCounts")]
@@ -293,8 +298,8 @@ pub struct Part {
     pub cpu_seconds: f64,
     /// Items that ended.
     pub items: Vec<Item>,
-    /// Items that the pod begins now, and that are in progress until a later part of this pod records them. A pod that
-    /// ends in between was ended by one of them.
+    /// Items that the pod begins now, and that are in progress until a later part of this pod records them or begins
+    /// others. A pod that ends in between was ended by one of them.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub begun: Vec<u32>,
     /// The pod stops because it was asked to: no item ended it.

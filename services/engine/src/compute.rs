@@ -1,8 +1,6 @@
 //! The built-in kernels: which one computes an input, and its result.
 
-use std::ops::Range;
-
-use kernel::{Format, Share};
+use kernel::{Book, Format, Refusal, Share};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
@@ -58,7 +56,7 @@ pub fn select_kernel(input: Input<'_>) -> Kernel {
     kernel::asked(input.bytes, input.name, input.content_type).map_or(Kernel::Echo, Kernel::Pricing)
 }
 
-/// Computes the result of an input, or of one task's share of it.
+/// Computes the result of an input, or of an item's share of it.
 ///
 /// # Errors
 /// Permanent failures only: the result depends on nothing but the input.
@@ -72,15 +70,15 @@ pub fn compute(input: Input<'_>, share: Share, threads: usize) -> Result<Output,
     }
 }
 
-/// Computes the result of these rows of a table, counted from 0. Whatever its bytes are, it is priced.
+/// Computes the result of some rows of a table that was read, see [`kernel::read_items`].
 ///
 /// # Errors
 /// As [`compute`].
-pub fn compute_rows(table: Input<'_>, rows: &Range<usize>, threads: usize) -> Result<Output, Failure> {
-    priced(kernel::price_rows(table.bytes, rows, table.market, threads))
+pub fn compute_book(book: &Result<Book, Refusal>, threads: usize) -> Result<Output, Failure> {
+    priced(book.as_ref().map_err(Clone::clone).and_then(|book| kernel::price_book(book, Share::ALL, threads)))
 }
 
-fn priced(priced: Result<kernel::Priced, kernel::Refusal>) -> Result<Output, Failure> {
+fn priced(priced: Result<kernel::Priced, Refusal>) -> Result<Output, Failure> {
     let priced = priced.map_err(|refusal| Failure::permanent(refusal.code, refusal.message))?;
     Ok(Output {
         bytes: priced.bytes,

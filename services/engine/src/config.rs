@@ -2,19 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    ops::Range,
     path::{Path, PathBuf},
     str::FromStr,
-    sync::Arc,
-    time::Duration,
 };
 
 use anyhow::{Context as _, bail};
-use contract::{batch::Batch, config::Config, labels, message::Work, table};
+use contract::{config::Config, labels, message::Work};
 use kernel::Share;
-use tokio::sync::Semaphore;
-
-use crate::log::LogTail;
 
 /// Kubernetes's default path of a container's termination message.
 const TERMINATION_LOG: &str = "/dev/termination-log";
@@ -33,16 +27,14 @@ pub struct Settings {
     pub config: Config,
     /// What to compute.
     pub work: Work,
-    /// Index of this task when the Job is split.
-    pub index: Option<u32>,
+    /// Name of this pod; empty where it has none and computes a single input.
+    pub pod: String,
     /// Folder for temporary files.
     pub work_dir: PathBuf,
     /// Threads to compute with.
     pub threads: usize,
     /// Where to kill the process, for tests.
     pub stop: Option<Stop>,
-    /// Set when the input is in a batch.
-    pub shared: Option<Shared>,
 }
 
 impl Settings {
@@ -60,14 +52,14 @@ impl Settings {
             .and_then(|text| serde_json::from_str::<Work>(text).with_context(|| format!("parse {}", labels::ENV_WORK)))
             .map_err(|error| wrong.push(format!("{error:#}")))
             .ok();
-        let index = work
-            .as_ref()
-            .map_or(Ok(None), |work| task_index(variables, work.tasks))
-            .map_err(|error| wrong.push(format!("{error:#}")))
-            .ok();
+        let pod = match &work {
+            Some(Work { pack: Some(_), .. }) => required(variables, labels::ENV_POD),
+            Some(_) | None => Ok(variables.get(labels::ENV_POD).map_or("", String::as_str)),
+        };
+        let pod = pod.map_err(|error| wrong.push(format!("{error:#}"))).ok();
         let threads = threads(variables).map_err(|error| wrong.push(format!("{error:#}"))).ok();
         let stop = Stop::read(variables).map_err(|error| wrong.push(format!("{error:#}"))).ok();
-        let (Some(config), Some(work), Some(index), Some(threads), Some(stop)) = (config, work, index, threads, stop)
+        let (Some(config), Some(work), Some(pod), Some(threads), Some(stop)) = (config, work, pod, threads, stop)
         else {
             bail!("read the environment variables: {}", wrong.join("; "));
         };
@@ -75,98 +67,14 @@ impl Settings {
         if *bucket != work.identity.bucket {
             bail!("compute an input in {}: the bucket of {} is {bucket}", work.identity.bucket, work.business);
         }
-        Ok(Self { config, work, index, work_dir: work_dir(variables), threads, stop, shared: None })
-    }
-
-    /// The rows that this process computes when its input is a table that is split.
-    pub fn rows(&self) -> Option<Range<usize>> {
-        Some(table::rows_of(self.index?, self.work.rows_per_task?))
-    }
-
-    /// Index of this task and number of tasks.
-    pub fn task(&self) -> Share {
-        match (self.index, self.work.tasks) {
-            (Some(index), Some(count)) => Share { index, count },
-            _ => Share::ALL,
+        if let Some(Err(why)) = work.pack.as_ref().map(contract::pack::Pack::check) {
+            bail!("compute {}: {why}", work.job);
         }
-    }
-}
-
-/// Which inputs of a batch to compute, and where.
-#[derive(Clone, Debug)]
-pub struct BatchSettings {
-    /// The environment's configuration.
-    pub config: Config,
-    /// The batch.
-    pub batch: Batch,
-    /// Index of this pod.
-    pub index: u32,
-    /// Name of this pod.
-    pub pod: String,
-    /// How many pods of this index have failed before.
-    pub failures: u32,
-    /// Folder for temporary files.
-    pub work_dir: PathBuf,
-    /// Threads to compute with.
-    pub threads: usize,
-    /// Where to kill the process, for tests.
-    pub stop: Option<Stop>,
-}
-
-/// What an input of a batch shares with the others, or has for itself only in a batch.
-#[derive(Clone, Debug)]
-pub struct Shared {
-    /// As many permits as there are threads to compute with.
-    pub threads: Arc<Semaphore>,
-    /// How long an input may be computed.
-    pub timeout: Duration,
-    /// The log of this input.
-    pub log: LogTail,
-}
-
-impl BatchSettings {
-    /// Reads the settings of one index of a batch; `None` when the Job is no batch.
-    ///
-    /// # Errors
-    /// Names every variable that is missing or wrong.
-    pub fn read(variables: &BTreeMap<String, String>) -> anyhow::Result<Option<Self>> {
-        let Some(text) = variables.get(labels::ENV_BATCH) else { return Ok(None) };
-        let mut wrong = Vec::new();
-        let mut note = |error: anyhow::Error| wrong.push(format!("{error:#}"));
-        let config = required(variables, labels::ENV_CONFIG).and_then(|path| Config::read(Path::new(path)));
-        let config = config.map_err(&mut note).ok();
-        let batch = serde_json::from_str::<Batch>(text).with_context(|| format!("parse {}", labels::ENV_BATCH));
-        let batch = batch.map_err(&mut note).ok();
-        let index = batch.as_ref().map_or(Ok(None), |batch| task_index(variables, Some(batch.indexes)));
-        let index = index.map_err(&mut note).ok().flatten();
-        let pod = required(variables, labels::ENV_POD).map_err(&mut note).ok();
-        // The variable is empty where the Job controller does not count failures by index.
-        let failures = match variables.get(labels::ENV_FAILURES).map(String::as_str) {
-            None | Some("") => Ok(None),
-            Some(_) => parsed(variables, labels::ENV_FAILURES),
-        };
-        let failures = failures.map_err(&mut note).ok();
-        let threads = threads(variables).map_err(&mut note).ok();
-        let stop = Stop::read(variables).map_err(&mut note).ok();
-        let (Some(config), Some(batch), Some(index), Some(pod), Some(failures), Some(threads), Some(stop)) =
-            (config, batch, index, pod, failures, threads, stop)
-        else {
-            bail!("read the environment variables: {}", wrong.join("; "));
-        };
-        let bucket = &config.business(&batch.business)?.bucket;
-        if *bucket != batch.bucket {
-            bail!("compute inputs in {}: the bucket of {} is {bucket}", batch.bucket, batch.business);
+        if work.pack.is_some() && work.range().is_none() {
+            let first = work.identity.first.map_or("none".to_owned(), |first| first.to_string());
+            bail!("compute {}: it is a pack, and the work names no range of it (first item: {first})", work.job);
         }
-        Ok(Some(Self {
-            config,
-            batch,
-            index,
-            pod: pod.to_owned(),
-            failures: failures.unwrap_or(0),
-            work_dir: work_dir(variables),
-            threads,
-            stop,
-        }))
+        Ok(Self { config, work, pod: pod.to_owned(), work_dir: work_dir(variables), threads, stop })
     }
 }
 
@@ -195,7 +103,7 @@ pub fn termination_log(variables: &BTreeMap<String, String>) -> Option<PathBuf> 
     }
 }
 
-/// Index and number of tasks for `try`.
+/// Index of the item and number of items for `try`.
 ///
 /// # Errors
 /// When a variable is not a number, or the index is not below the number.
@@ -228,8 +136,8 @@ pub enum Step {
     Computed,
     /// The result was written.
     Written,
-    /// The report of an index of a batch was written.
-    Reported,
+    /// A part of a range was written.
+    Part,
 }
 
 impl Stop {
@@ -239,25 +147,14 @@ impl Stop {
             Some("read") => Step::Read,
             Some("computed") => Step::Computed,
             Some("written") => Step::Written,
-            Some("reported") => Step::Reported,
+            Some("part") => Step::Part,
             Some(other) => {
-                bail!("{}={other:?} is none of read, computed, written, reported", labels::ENV_ENGINE_STOP_AT)
+                bail!("{}={other:?} is none of read, computed, written, part", labels::ENV_ENGINE_STOP_AT)
             }
         };
         let once = required(variables, labels::ENV_ENGINE_STOP_ONCE)?;
         Ok(Some(Self { at, once: once.into() }))
     }
-}
-
-fn task_index(variables: &BTreeMap<String, String>, tasks: Option<u32>) -> anyhow::Result<Option<u32>> {
-    let Some(tasks) = tasks else { return Ok(None) };
-    let name = labels::ENV_JOB_COMPLETION_INDEX;
-    required(variables, name)?;
-    let index: Option<u32> = parsed(variables, name)?;
-    if index.is_none_or(|index| index >= tasks) {
-        bail!("{name}={} is not below the number of tasks, {tasks}", index.unwrap_or_default());
-    }
-    Ok(index)
 }
 
 fn required<'v>(variables: &'v BTreeMap<String, String>, name: &str) -> anyhow::Result<&'v str> {

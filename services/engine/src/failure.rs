@@ -30,6 +30,11 @@ impl Failure {
         Self { permanent: false, code, message: message.into() }
     }
 
+    /// The engine was asked to stop.
+    pub fn stopped() -> Self {
+        Self::transient(STOPPED, "the engine received SIGTERM")
+    }
+
     /// The exit code of the engine for this failure.
     pub fn exit_code(&self) -> u8 {
         if self.permanent { exit::PERMANENT } else { exit::TRANSIENT }

@@ -1,10 +1,10 @@
-//! The engine: reads one input, computes with a built-in kernel or a desk's own program, writes one result.
+//! The engine: reads one input, or the range of a pack, computes with a built-in kernel or a desk's own program, and
+//! writes the results.
 //!
 //! `run` and `exec` read and write Cloud Storage and take their settings from environment variables only. `try` reads
 //! standard input and writes standard output, without a cloud.
 
 pub mod arguments;
-pub mod batch;
 pub mod compute;
 pub mod config;
 pub mod failure;
@@ -14,6 +14,7 @@ pub mod local;
 pub mod log;
 pub mod process;
 pub mod program;
+pub mod range;
 pub mod run;
 pub mod store;
 

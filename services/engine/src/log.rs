@@ -1,4 +1,4 @@
-//! The log of one input of a batch: each line goes to the process's log with the input's name, and the last lines are
+//! The log of one item of a range: each line goes to the process's log with the item's index, and the last lines are
 //! kept.
 
 use std::{
@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// The last lines that were logged for one input. Clones share the lines.
+/// The last lines that were logged for one item. Clones share the lines.
 #[derive(Clone, Debug)]
 pub struct LogTail(Arc<Inner>);
 
@@ -15,6 +15,7 @@ struct Inner {
     keep_bytes: usize,
     session: String,
     job: String,
+    item: u32,
     lines: Mutex<Lines>,
 }
 
@@ -25,16 +26,16 @@ struct Lines {
 }
 
 impl LogTail {
-    /// The log of a job; the last `keep_bytes` bytes are kept.
-    pub fn new(keep_bytes: usize, session: &str, job: &str) -> Self {
+    /// The log of an item of a job; the last `keep_bytes` bytes are kept.
+    pub fn new(keep_bytes: usize, session: &str, job: &str, item: u32) -> Self {
         let lines = Mutex::default();
-        Self(Arc::new(Inner { keep_bytes, session: session.to_owned(), job: job.to_owned(), lines }))
+        Self(Arc::new(Inner { keep_bytes, session: session.to_owned(), job: job.to_owned(), item, lines }))
     }
 
     /// Logs a line and keeps it.
     pub fn line(&self, line: &str) {
-        let Inner { keep_bytes, session, job, lines } = &*self.0;
-        tracing::info!(session, job, "{line}");
+        let Inner { keep_bytes, session, job, item, lines } = &*self.0;
+        tracing::info!(session, job, item, "{line}");
         let mut kept = lines.lock().unwrap_or_else(PoisonError::into_inner);
         let mut from = line.len().saturating_sub(keep_bytes.saturating_sub(1));
         while !line.is_char_boundary(from) {
@@ -61,7 +62,7 @@ mod tests {
 
     #[test]
     fn the_last_lines_are_kept() {
-        let log = LogTail::new(8, "s", "j");
+        let log = LogTail::new(8, "s", "j", 7);
         for line in ["one", "two", "three"] {
             log.line(line);
         }

@@ -1,6 +1,6 @@
 //! `engine run` and `engine exec`: settings, clients, the run itself, and its termination message and exit code.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, pin::pin};
 
 use anyhow::Context as _;
 use cloud::{
@@ -12,12 +12,12 @@ use contract::{config::Config, exit};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::{
-    batch,
-    config::{self, BatchSettings, Settings},
-    failure::{self, Failure},
+    config::{self, Settings},
+    failure::Failure,
     input::{self, Done},
     process,
     program::Program,
+    range,
 };
 
 /// Runs `run`, or `exec` when there is a program, and returns the exit code.
@@ -52,24 +52,28 @@ pub fn main(program: Option<&Program>) -> u8 {
 
 /// Runs until the end or SIGTERM. SIGTERM does not end a container's first process unless that process handles it.
 async fn until_stopped(variables: &BTreeMap<String, String>, program: Option<&Program>) -> Result<Done, Failure> {
-    if program.is_some() {
+    let settings =
+        Settings::read(variables).map_err(|error| Failure::transient("configuration", format!("{error:#}")))?;
+    let connect = connect(&settings.config, variables);
+    if program.is_some() && settings.work.pack.is_none() {
         // `program::run` handles the signal: it forwards it to the program, which may still finish.
-        return connect_and_run(variables, program).await;
+        return input::run(&settings, program, &connect.await?).await;
     }
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
+    let mut stop = pin!(async {
+        terminate.recv().await;
+    });
+    let objects = tokio::select! {
+        connected = connect => connected?,
+        () = &mut stop => return Err(Failure::stopped()),
+    };
+    if settings.work.pack.is_some() {
+        return range::run(&settings, program, &objects, stop).await;
+    }
     tokio::select! {
-        ended = connect_and_run(variables, program) => ended,
-        _ = terminate.recv() => Err(Failure::transient(failure::STOPPED, "the engine received SIGTERM")),
+        ended = input::run(&settings, None, &objects) => ended,
+        () = stop => Err(Failure::stopped()),
     }
-}
-
-async fn connect_and_run(variables: &BTreeMap<String, String>, program: Option<&Program>) -> Result<Done, Failure> {
-    let invalid = |error: anyhow::Error| Failure::transient("configuration", format!("{error:#}"));
-    if let Some(settings) = BatchSettings::read(variables).map_err(invalid)? {
-        return batch::run(&settings, program, &connect(&settings.config, variables).await?).await;
-    }
-    let settings = Settings::read(variables).map_err(invalid)?;
-    input::run(&settings, program, &connect(&settings.config, variables).await?).await
 }
 
 async fn connect(config: &Config, variables: &BTreeMap<String, String>) -> anyhow::Result<Store> {

@@ -22,14 +22,6 @@ pub trait Objects {
     /// When the service cannot be reached.
     fn exists(&self, bucket: &str, object: &str) -> impl Future<Output = anyhow::Result<bool>>;
 
-    /// Whether the object exists, for a caller that would only repeat work if it did: `false` may be a guess.
-    ///
-    /// # Errors
-    /// As [`Objects::exists`].
-    fn probably_exists(&self, bucket: &str, object: &str) -> impl Future<Output = anyhow::Result<bool>> {
-        self.exists(bucket, object)
-    }
-
     /// Reads an object, its live generation when none is given; `None` when it does not exist.
     ///
     /// # Errors

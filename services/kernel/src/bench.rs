@@ -33,11 +33,9 @@ pub fn estimate(case: Case, paths: u64, seed: u64, threads: usize) -> (f64, f64)
         sampling: Sampling::PseudoRandom,
         measures: Vec::new(),
         on_error: OnError::Fail,
-        underlyings: vec![(
-            "A".to_owned(),
-            Underlying { spot: 100.0, volatility: 0.2, rate: 0.03, dividend_yield: 0.0 },
-        )],
-        correlation: Vec::new(),
+        underlyings: [("A".to_owned(), Underlying { spot: 100.0, volatility: 0.2, rate: 0.03, dividend_yield: 0.0 })]
+            .into(),
+        correlation: [].into(),
         trades: vec![Trade {
             position: 0,
             id: "bench".to_owned(),

@@ -11,8 +11,10 @@ pub mod pricing;
 pub mod table;
 
 pub use montecarlo::Share;
-pub use price::{Input, Priced, asked, is_table, market, price, price_rows};
+pub use price::{Input, Priced, asked, is_table, market, price, price_book, price_rows, read_items};
 pub use pricing::{
+    book::Book,
+    parameters::TRADES_MAX,
     problem::Refusal,
     read::{Format, MARKET},
 };

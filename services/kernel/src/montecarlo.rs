@@ -1,5 +1,5 @@
 //! The Monte Carlo kernel: counter-based streams, exact stepping of geometric Brownian motion, and a fixed order of
-//! summation, so that a result depends on the input only and not on threads, tasks or pods.
+//! summation, so that a result depends on the input only and not on threads, items or pods.
 //!
 //! Greeks are pathwise where the payoff is continuous, and by the likelihood ratio of the path where it is not: each
 //! payoff says which (Glasserman, Monte Carlo Methods in Financial Engineering, chapter 7).

@@ -83,14 +83,15 @@ pub fn is_table(bytes: &[u8]) -> bool {
     csv::is_table(&read::readable(&bytes[..bytes.len().min(BEGINNING)]).0)
 }
 
-/// Prices a book, or a task's share of it.
+/// Prices a book, or an item's share of it.
 ///
 /// # Errors
 /// When the input is malformed, too large, or its value is no number. The same input gives the same answer always.
 pub fn price(input: Input<'_>, share: Share, threads: usize) -> Result<Priced, Refusal> {
     check_size(input.bytes)?;
     check_size(input.market.unwrap_or_default())?;
-    price_book(read::parse(input.bytes, input.format, input.market), share, threads)
+    let book = read::parse(input.bytes, input.format, input.market).map_err(malformed)?;
+    price_book(&book, share, threads)
 }
 
 /// Prices these rows of a table, counted from 0; they are refused as they would be in the whole table, whose size has
@@ -100,7 +101,25 @@ pub fn price(input: Input<'_>, share: Share, threads: usize) -> Result<Priced, R
 /// As [`price`].
 pub fn price_rows(table: &[u8], rows: &Range<usize>, market: Option<&[u8]>, threads: usize) -> Result<Priced, Refusal> {
     check_size(market.unwrap_or_default())?;
-    price_book(read::parse_rows(table, rows, market), Share::ALL, threads)
+    price_book(&read::parse_rows(table, rows, market).map_err(malformed)?, Share::ALL, threads)
+}
+
+/// Reads these rows of a table, counted from 0, and its market once: a book for each `rows_per_item` of them, at least
+/// one. [`price_book`] returns for it what [`price_rows`] returns for its rows.
+pub fn read_items(
+    table: &[u8],
+    rows: &Range<usize>,
+    rows_per_item: usize,
+    market: Option<&[u8]>,
+) -> Vec<Result<Book, Refusal>> {
+    let read = || {
+        check_size(market.unwrap_or_default())?;
+        read::parse_items(table, rows, rows_per_item, market).map_err(malformed)
+    };
+    match read() {
+        Ok(books) => books.into_iter().map(|book| book.map_err(malformed)).collect(),
+        Err(refusal) => vec![Err(refusal); rows.len().div_ceil(rows_per_item).max(1)],
+    }
 }
 
 fn check_size(bytes: &[u8]) -> Result<(), Refusal> {
@@ -111,16 +130,21 @@ fn check_size(bytes: &[u8]) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn price_book(book: Result<Book, Vec<Problem>>, share: Share, threads: usize) -> Result<Priced, Refusal> {
-    let book = book.map_err(|problems| {
-        let mut lines: Vec<String> = problems.iter().take(PROBLEMS_SHOWN).map(ToString::to_string).collect();
-        if problems.len() > PROBLEMS_SHOWN {
-            lines.push(format!("and {} more", problems.len() - PROBLEMS_SHOWN));
-        }
-        Refusal { code: "malformed-input", message: lines.join("; ") }
-    })?;
-    let estimates = simulate(&book, share, threads);
-    let result = PricingResult::new(&book, share, &estimates)?;
+fn malformed(problems: Vec<Problem>) -> Refusal {
+    let mut lines: Vec<String> = problems.iter().take(PROBLEMS_SHOWN).map(ToString::to_string).collect();
+    if problems.len() > PROBLEMS_SHOWN {
+        lines.push(format!("and {} more", problems.len() - PROBLEMS_SHOWN));
+    }
+    Refusal { code: "malformed-input", message: lines.join("; ") }
+}
+
+/// Prices a book that was read, or an item's share of it.
+///
+/// # Errors
+/// When one of its values is no number.
+pub fn price_book(book: &Book, share: Share, threads: usize) -> Result<Priced, Refusal> {
+    let estimates = simulate(book, share, threads);
+    let result = PricingResult::new(book, share, &estimates)?;
     let mut bytes = serde_json::to_vec(&result)
         .map_err(|error| Refusal { code: "numeric-overflow", message: error.to_string() })?;
     bytes.push(b'\n');

@@ -1,5 +1,5 @@
-//! Tables by their records, as the parser of trades reads them: to count rows, to cut a table into the rows of the
-//! tasks of a split Job, and to read the tables that programs write.
+//! Tables by their records, as the parser of trades reads them: to count rows, to cut a table into the rows of items,
+//! and to read the tables that programs write.
 
 use std::{borrow::Cow, ops::Range};
 
@@ -26,23 +26,31 @@ pub fn rows(bytes: &[u8]) -> usize {
     Records::new(&decode(bytes).0).count().saturating_sub(1)
 }
 
-/// A table with the header and these rows only, counted from 0, in the encoding it has.
-pub fn part(bytes: &[u8], rows: Range<usize>) -> Vec<u8> {
+/// Tables with the header and `step` of these rows each, counted from 0, in the encoding of the table; none beyond its
+/// end.
+pub fn parts(bytes: &[u8], rows: &Range<usize>, step: usize) -> Vec<Vec<u8>> {
     let (text, encoding) = decode(bytes);
     let mut records = Records::new(&text);
     records.next();
-    let mut part = text[..records.at].to_owned();
-    let mut left = rows.len();
+    let header = &text[..records.at];
+    let (mut parts, mut part, mut left) = (Vec::new(), header.to_owned(), step);
     for _ in 0..rows.start {
         records.next();
     }
-    while left > 0
-        && let Some((start, _)) = records.next()
-    {
+    for _ in rows.clone() {
+        let Some((start, _)) = records.next() else { break };
         part.push_str(&text[start..records.at]);
         left -= 1;
+        if left == 0 {
+            parts.push(encoding.encode(&part));
+            part.truncate(header.len());
+            left = step;
+        }
     }
-    encoding.encode(&part)
+    if left < step {
+        parts.push(encoding.encode(&part));
+    }
+    parts
 }
 
 /// The records of a table.
@@ -95,15 +103,17 @@ mod tests {
     const TABLE: &[u8] = b"id,x\r\na,1\r\n\r\n\"b\nb\",\"say \"\"2\"\"\"\n,,\nc,3";
 
     /// The parts of two rows each.
-    fn parts(table: &[u8]) -> Vec<Vec<u8>> {
-        (0..rows(table).div_ceil(2)).map(|task| part(table, 2 * task..2 * task + 2)).collect()
+    fn pairs(table: &[u8]) -> Vec<Vec<u8>> {
+        parts(table, &(0..usize::MAX), 2)
     }
 
     #[test]
     fn parts_have_the_header_and_their_rows() {
         assert_eq!(rows(TABLE), 3);
-        assert_eq!(parts(TABLE), [&b"id,x\r\na,1\r\n\"b\nb\",\"say \"\"2\"\"\"\n"[..], b"id,x\r\nc,3"]);
-        assert_eq!(part(TABLE, 4..6), b"id,x\r\n");
+        assert_eq!(pairs(TABLE), [&b"id,x\r\na,1\r\n\"b\nb\",\"say \"\"2\"\"\"\n"[..], b"id,x\r\nc,3"]);
+        assert_eq!(parts(TABLE, &(1..2), 1), [b"id,x\r\n\"b\nb\",\"say \"\"2\"\"\"\n"]);
+        assert_eq!(parts(TABLE, &(2..7), 9), [b"id,x\r\nc,3"]);
+        assert_eq!(parts(TABLE, &(4..6), 2), [b""; 0]);
         assert_eq!((rows(b""), rows(b"id\n"), rows(b"\n\nid"), rows(b"id\n,\n")), (0, 0, 0, 0));
     }
 
@@ -123,7 +133,7 @@ mod tests {
     #[test]
     fn tables_are_cut_whoever_wrote_them() {
         let rows_of = |table: &[u8]| {
-            let rows = parts(table).into_iter().flat_map(|part| records(&part).into_iter().skip(1).collect::<Vec<_>>());
+            let rows = pairs(table).into_iter().flat_map(|part| records(&part).into_iter().skip(1).collect::<Vec<_>>());
             rows.map(|record| record.cells.map(|cells| cells.concat())).collect::<Vec<_>>()
         };
         let expected = ["1".to_owned(), "a2".to_owned(), "\u{e9};3".to_owned()];
@@ -145,6 +155,6 @@ mod tests {
         }
         let pipes = b"id,x\na,\"5\"\" pipe\nb,\"5\" pipe\"\nc,5\" pipe\n";
         assert_eq!(rows(pipes), 3);
-        assert_eq!(parts(pipes), [&b"id,x\na,\"5\"\" pipe\nb,\"5\" pipe\"\n"[..], b"id,x\nc,5\" pipe\n"]);
+        assert_eq!(pairs(pipes), [&b"id,x\na,\"5\"\" pipe\nb,\"5\" pipe\"\n"[..], b"id,x\nc,5\" pipe\n"]);
     }
 }

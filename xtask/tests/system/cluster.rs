@@ -254,8 +254,8 @@ async fn run(client: &Client, ground: &Ground, pods: &Api<Pod>, pod: &Pod) {
     for variable in container.env.iter().flatten() {
         let value = match &variable.value {
             Some(value) => contract::expansion::unescape(value),
-            // The only one that is not a plain value: which task of an Indexed Job this is.
-            None => pod.annotations().get("batch.kubernetes.io/job-completion-index").cloned().unwrap_or_default(),
+            // The only one that is not a plain value: the name of the pod.
+            None => name.clone(),
         };
         variables.insert(variable.name.clone(), value);
     }

@@ -46,15 +46,11 @@ pub(super) const REASONS: &[Entry] = &[
     ("input-missing", "the input was deleted or replaced before the Job could read it", "submit the input again"),
     ("input-too-large", "the input is larger than the kernel accepts", "split it into several inputs"),
     (
-        "inputs-failed",
-        "inputs of a batch failed; each has an outcome of its own",
-        "read the outcomes: `cargo xtask session failures SESSION`",
-    ),
-    (
         "invalid-job",
         "the API server refused the Kubernetes Job",
         "read the message; correct the options of the Job, or the Job template",
     ),
+    ("item-missing", "the input of a pack has no rows or lines for the item", "submit the pack again"),
     (
         "malformed-generation",
         "the generation in the message is not a positive integer",
@@ -65,7 +61,6 @@ pub(super) const REASONS: &[Entry] = &[
         "the input has errors, which the message lists",
         "correct the input, and replay it with `cargo xtask dead-letters replay JOB --file FILE`",
     ),
-    ("malformed-manifest", "the manifest of a batch was changed or has an unknown version", "submit its Jobs again"),
     (
         "malformed-message",
         "the data or the attributes of the message have an error",
@@ -76,7 +71,6 @@ pub(super) const REASONS: &[Entry] = &[
         "an attribute of the message, or an option in the metadata of an upload, has an invalid value",
         "correct it: `cargo xtask dead-letters replay ID --attribute NAME=VALUE`; upload an input again",
     ),
-    ("manifest-missing", "the manifest of a batch was deleted", "submit its Jobs again"),
     (
         "market-unclear",
         "there are several files of common data, and none has the name of the market data",
@@ -104,6 +98,7 @@ pub(super) const REASONS: &[Entry] = &[
         "the message or the upload requests more memory or time than an attempt may have",
         "request at most 8 times `engine.memory` and `engine.timeout` of the business",
     ),
+    ("pack-mismatch", "the input of a pack has more rows or lines than its items", "submit the pack again"),
     ("pending", "the pod of the Job does not run yet", "wait; `cargo xtask job JOB` shows why"),
     (
         "permanent-failure",
@@ -114,6 +109,11 @@ pub(super) const REASONS: &[Entry] = &[
         "pod-failure-policy",
         "the engine reported that the input can never work, and its pod was deleted",
         "read the log: `cargo xtask logs JOB`",
+    ),
+    (
+        "pod-killed",
+        "two pods ended while they computed nothing but this item, mostly for lack of memory",
+        "`cargo xtask session retry SESSION JOB` --memory MORE, or raise `engine.memory`",
     ),
     (
         "program-failed",
@@ -133,7 +133,7 @@ pub(super) const REASONS: &[Entry] = &[
     ),
     (
         "retries-exhausted",
-        "every attempt of Kubernetes to run the engine failed",
+        "every attempt to compute the input or the item failed",
         "read the last error and the log: `cargo xtask job JOB`; then `cargo xtask session retry SESSION JOB`",
     ),
     (

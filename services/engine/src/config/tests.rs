@@ -24,20 +24,31 @@ fn everything_that_is_missing_is_named_at_once() {
 }
 
 #[test]
-fn a_task_needs_an_index_below_the_number_of_tasks() {
+fn a_pack_needs_a_range_and_a_pod() {
     let folder = tempfile::tempdir().unwrap();
     let mut variables = variables(folder.path());
-    assert_eq!(Settings::read(&variables).unwrap().task(), Share::ALL);
     let mut work = crate::input::tests::work();
-    work.tasks = Some(3);
-    variables.insert(labels::ENV_WORK.to_owned(), serde_json::to_string(&work).unwrap());
-    assert!(Settings::read(&variables).unwrap_err().to_string().contains("JOB_COMPLETION_INDEX"));
-    for (index, valid) in [("2", true), ("3", false), ("x", false)] {
-        variables.insert(labels::ENV_JOB_COMPLETION_INDEX.to_owned(), index.to_owned());
-        assert_eq!(Settings::read(&variables).is_ok(), valid, "{index}");
-    }
-    variables.insert(labels::ENV_JOB_COMPLETION_INDEX.to_owned(), "2".to_owned());
-    assert_eq!(Settings::read(&variables).unwrap().task(), Share { index: 2, count: 3 });
+    let pack = contract::pack::Pack::new(contract::pack::Format::Lines, 3, 1, 1);
+    let mut check = |work: &Work, pod: &str, expected: Option<&str>| {
+        variables.insert(labels::ENV_WORK.to_owned(), serde_json::to_string(work).unwrap());
+        variables.remove(labels::ENV_POD);
+        variables.extend((!pod.is_empty()).then(|| (labels::ENV_POD.to_owned(), pod.to_owned())));
+        match (Settings::read(&variables), expected) {
+            (Ok(settings), None) => assert_eq!(settings.pod, pod),
+            (Err(error), Some(expected)) => assert!(error.to_string().contains(expected), "{error}"),
+            (read, expected) => panic!("{read:?}, not {expected:?}"),
+        }
+    };
+    check(&work, "", None);
+    work.pack = Some(pack.clone());
+    check(&work, "pod-a", Some("names no range"));
+    work.identity.first = Some(1);
+    check(&work, "pod-a", Some("first item: 1"));
+    work.identity.first = Some(0);
+    check(&work, "pod-a", None);
+    check(&work, "", Some(labels::ENV_POD));
+    work.pack = Some(contract::pack::Pack { rows_per_item: 0, ..pack });
+    check(&work, "pod-a", Some("at least 1 row"));
 }
 
 #[test]

@@ -27,6 +27,8 @@ pub(crate) struct Bucket {
     denied: bool,
     /// Another run writes the result, and the input is deleted, before the input is read.
     overtaken: bool,
+    /// Objects that another pod writes right before this one does.
+    pub(crate) rival: RefCell<BTreeMap<String, Vec<u8>>>,
 }
 
 impl Bucket {
@@ -64,6 +66,9 @@ impl Objects for Bucket {
     }
 
     async fn write_once(&self, _: &str, object: &str, bytes: Bytes, properties: Properties) -> anyhow::Result<Written> {
+        if let Some(bytes) = self.rival.borrow_mut().remove(object) {
+            self.put(object, 2, &bytes);
+        }
         if self.objects.borrow().contains_key(object) {
             return Ok(Written::Exists);
         }
@@ -72,9 +77,9 @@ impl Objects for Bucket {
     }
 }
 
-fn settings(work: Work, index: Option<u32>) -> Settings {
+pub(crate) fn settings(work: Work) -> Settings {
     let config = contract::testing::config(&["bu1"]);
-    Settings { config, work, index, work_dir: std::env::temp_dir(), threads: 2, stop: None, shared: None }
+    Settings { config, work, pod: "pod-a".into(), work_dir: std::env::temp_dir(), threads: 2, stop: None }
 }
 
 pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
@@ -82,7 +87,7 @@ pub(crate) fn block_on<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn run_once(bucket: &Bucket) -> Result<Done, Failure> {
-    block_on(run(&settings(work(), None), None, bucket))
+    block_on(run(&settings(work()), None, bucket))
 }
 
 #[test]
@@ -139,37 +144,6 @@ fn a_malformed_input_leaves_no_result() {
 }
 
 #[test]
-fn every_task_writes_its_own_result() {
-    let bucket = Bucket::with_input(b"x");
-    let mut work = work();
-    work.tasks = Some(2);
-    for index in 0..2 {
-        assert_eq!(block_on(run(&settings(work.clone(), Some(index)), None, &bucket)), Ok(Done::Completed));
-    }
-    for output in work.outputs() {
-        assert!(bucket.text(&output).is_some(), "{output}");
-    }
-}
-
-#[test]
-fn every_task_of_a_table_computes_its_rows() {
-    let bucket = Bucket::with_input(b"id,x\na,1\nb,2\nc,3\n");
-    let program = Program {
-        command: ["sh", "-c", "cat; echo $DESKGRID_INDEX/$DESKGRID_COUNT"].map(str::to_owned).into(),
-        permanent_exit_codes: vec![],
-        timeout: None,
-        max_output_bytes: Some(100),
-        content_type: None,
-    };
-    let work = Work { tasks: Some(2), rows_per_task: Some(2), ..work() };
-    for index in 0..2 {
-        assert_eq!(block_on(run(&settings(work.clone(), Some(index)), Some(&program), &bucket)), Ok(Done::Completed));
-    }
-    let results = work.outputs().into_iter().map(|name| bucket.text(&name).unwrap()).collect::<Vec<_>>();
-    assert_eq!(results, ["id,x\na,1\nb,2\n0/2\n", "id,x\nc,3\n1/2\n"]);
-}
-
-#[test]
 fn a_program_finds_its_common_data() {
     let bucket = Bucket::with_input(b"3");
     bucket.put("bu1/common/s/rates/eur.txt", 1, b"4");
@@ -182,12 +156,12 @@ fn a_program_finds_its_common_data() {
     };
     let mut work = work();
     work.common = vec!["rates/eur.txt".to_owned()];
-    let done = block_on(run(&settings(work.clone(), None), Some(&program), &bucket));
+    let done = block_on(run(&settings(work.clone()), Some(&program), &bucket));
     assert_eq!((done, bucket.text(RESULT).unwrap().as_str()), (Ok(Done::Completed), "334"));
     assert_eq!(bucket.objects.borrow()[RESULT].2.content_type, "text/plain; charset=utf-8");
     work.identity.attempt = 1;
     work.common = vec!["none".to_owned()];
-    let failure = block_on(run(&settings(work, None), Some(&program), &bucket)).unwrap_err();
+    let failure = block_on(run(&settings(work), Some(&program), &bucket)).unwrap_err();
     assert_eq!(failure.code, "common-data-missing");
 }
 
@@ -197,42 +171,13 @@ fn a_table_is_priced_with_the_market_data_of_its_session() {
     let market = br#"{"schema": 1, "seed": 9, "paths": 1000, "underlyings": {"A": {"spot": 100, "volatility": 0.2, "rate": 0}}}"#;
     bucket.put("bu1/common/s/market.json", 1, market);
     let mut work = work();
-    let failure = block_on(run(&settings(work.clone(), None), None, &bucket)).unwrap_err();
+    let failure = block_on(run(&settings(work.clone()), None, &bucket)).unwrap_err();
     assert!(failure.message.contains("needs market data"), "{}", failure.message);
     work.common = vec!["other.bin".to_owned(), "market.json".to_owned()];
-    assert_eq!(block_on(run(&settings(work, None), None, &bucket)), Ok(Done::Completed));
+    assert_eq!(block_on(run(&settings(work), None, &bucket)), Ok(Done::Completed));
     let result: serde_json::Value = serde_json::from_str(&bucket.text(RESULT).unwrap()).unwrap();
     assert!((result["trades"][0]["price"].as_f64().unwrap() - 7.97).abs() < 1.0);
     assert_eq!(bucket.objects.borrow()[RESULT].2.metadata["seed"], "9");
-}
-
-/// Errors of rows have the lines of the table, an id of another task's row counts, and the errors are counted.
-#[test]
-fn a_task_of_a_table_reads_it_as_a_whole() {
-    let table = "id,kind,option,underlying,strike,maturity\n\
-                 a,european,call,A,100,1\nb,european,call,A,NaN,1\na,european,call,A,100,1\n";
-    let bucket = Bucket::with_input(table.as_bytes());
-    let market = r#"{"schema": 1, "seed": 9, "paths": 1000, "on_error": "row",
-        "underlyings": {"A": {"spot": 100, "volatility": 0.2, "rate": 0}}}"#;
-    bucket.put("bu1/common/s/market.json", 1, market.as_bytes());
-    let work = Work { tasks: Some(2), rows_per_task: Some(2), common: vec!["market.json".to_owned()], ..work() };
-    let counts: Vec<_> = (0..2)
-        .map(|index| block_on(run_counted(&settings(work.clone(), Some(index)), None, &bucket)).unwrap())
-        .collect();
-    assert_eq!(counts, [(Done::Completed, Some(1)), (Done::Completed, Some(1))]);
-    let result = |index: usize| -> serde_json::Value {
-        serde_json::from_str(&bucket.text(&work.outputs()[index]).unwrap()).unwrap()
-    };
-    assert!(result(0)["trades"][1]["error"].as_str().unwrap().starts_with("line 3, column 19: trades[1].strike"));
-    assert!(result(1)["trades"][0]["error"].as_str().unwrap().contains("\"a\" is the id of trades[0] already"));
-    let metadata = bucket.objects.borrow()[&work.outputs()[1]].2.metadata.clone();
-    assert_eq!(contract::outcome::row_errors(&metadata), 1);
-    // What is no table is refused, and never echoed.
-    bucket.put("bu1/input/s/j", 7, b"engine payload 1");
-    let work = Work { identity: contract::Identity { attempt: 1, ..work.identity.clone() }, ..work };
-    let failure = block_on(run(&settings(work, Some(0)), None, &bucket)).unwrap_err();
-    assert_eq!(failure.code, "malformed-input");
-    assert!(failure.message.starts_with("line 1, column 1: "), "{}", failure.message);
 }
 
 /// The settings of the business apply unless the program's own flags replace them.
@@ -246,7 +191,7 @@ fn a_program_has_the_settings_of_its_business() {
         content_type: None,
     };
     let outcome = |program: &Program| {
-        let mut settings = settings(work(), None);
+        let mut settings = settings(work());
         let business = settings.config.businesses.get_mut("bu1").unwrap();
         business.engine.program = contract::config::Program {
             permanent_exit_codes: vec![65],

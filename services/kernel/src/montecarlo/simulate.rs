@@ -26,9 +26,9 @@ const WAVE: usize = 4096;
 /// Which trades of a book to price: those whose position is `index`, `index + count`, ...
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Share {
-    /// Index of this task.
+    /// Index of this item.
     pub index: u32,
-    /// Number of tasks, at least 1.
+    /// Number of items, at least 1.
     pub count: u32,
 }
 

@@ -1,4 +1,4 @@
-//! The kernel against known answers, closed forms, and itself on other numbers of threads and tasks.
+//! The kernel against known answers, closed forms, and itself on other numbers of threads and items.
 
 use super::{
     Estimate, Share,
@@ -41,8 +41,8 @@ fn book(seed: u64, paths: u64, volatility: f64, trades: Vec<Trade>) -> Book {
         sampling: Sampling::PseudoRandom,
         measures: vec![Measure::Delta],
         on_error: OnError::Fail,
-        underlyings,
-        correlation: vec![],
+        underlyings: underlyings.into(),
+        correlation: [].into(),
         trades: trades
             .into_iter()
             .enumerate()
@@ -190,7 +190,7 @@ fn mixed(sampling: Sampling, paths: u64) -> Book {
     ];
     let trades = kinds.into_iter().map(|kind| trade(kind, OptionType::Call, 95.0, 0.5)).collect();
     let mut book = book(u64::MAX - 1, paths, 0.2, trades);
-    book.underlyings.push(("OTHER".to_owned(), market(0.3)));
+    book.underlyings = [&book.underlyings[..], &[("OTHER".to_owned(), market(0.3))]].concat().into();
     book.trades[6].underlyings = vec![0, 1];
     book.measures = Measure::ALL.to_vec();
     book.sampling = sampling;
@@ -198,7 +198,7 @@ fn mixed(sampling: Sampling, paths: u64) -> Book {
 }
 
 #[test]
-fn threads_and_tasks_change_no_bit() {
+fn threads_and_items_change_no_bit() {
     for sampling in [Sampling::PseudoRandom, Sampling::Antithetic, Sampling::Sobol] {
         // Not a multiple of a block, nor of a unit of work; and points of more than one unit.
         for paths in [50_003, 600_000] {

@@ -1,5 +1,7 @@
 //! A book of options, as the pricing input describes it after it was checked.
 
+use std::sync::Arc;
+
 use super::parameters::{Correlation, Measure, OptionType, Sampling, Underlying};
 use crate::payoff::Payoff;
 
@@ -17,9 +19,9 @@ pub struct Book {
     /// What becomes of a trade that is wrong.
     pub on_error: OnError,
     /// Underlyings by name, in the order of the input.
-    pub underlyings: Vec<(String, Underlying)>,
+    pub underlyings: Arc<[(String, Underlying)]>,
     /// Correlations of pairs of underlyings, by their numbers.
-    pub correlation: Vec<Correlation>,
+    pub correlation: Arc<[Correlation]>,
     /// Trades in the order of the input, without those that are wrong.
     pub trades: Vec<Trade>,
     /// Trades that are wrong in a book that is priced all the same.

@@ -98,7 +98,7 @@ impl<'t> Lines<'t> {
 }
 
 /// Gathers problems while values are read.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Problems {
     found: Vec<(usize, String, String)>,
 }

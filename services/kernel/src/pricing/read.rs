@@ -1,6 +1,6 @@
 //! From the texts of an input to a checked book.
 
-use std::{borrow::Cow, collections::HashMap, ops::Range};
+use std::{borrow::Cow, collections::HashMap, ops::Range, sync::Arc};
 
 use super::{
     book::{Book, Broken, OnError},
@@ -47,7 +47,7 @@ struct Settings {
 /// # Errors
 /// What is wrong with the texts, in their order, each with line, column and field.
 pub fn parse(input: &[u8], format: Format, market: Option<&[u8]>) -> Result<Book, Vec<Problem>> {
-    parse_part(input, format, market, &(0..usize::MAX))
+    parse_parts(input, format, market, &(0..usize::MAX), usize::MAX)?.swap_remove(0)
 }
 
 /// Reads these rows of a table, counted from 0, and the market data beside it. What is wrong with them is what would be
@@ -56,7 +56,20 @@ pub fn parse(input: &[u8], format: Format, market: Option<&[u8]>) -> Result<Book
 /// # Errors
 /// As [`parse`].
 pub fn parse_rows(table: &[u8], rows: &Range<usize>, market: Option<&[u8]>) -> Result<Book, Vec<Problem>> {
-    parse_part(table, Format::Csv, market, rows)
+    parse_parts(table, Format::Csv, market, rows, usize::MAX)?.swap_remove(0)
+}
+
+/// As [`parse_rows`], but with a book for each `step` of the rows, at least one.
+///
+/// # Errors
+/// What is wrong with the table itself or its market; what is wrong with rows is an error of their book only.
+pub fn parse_items(
+    table: &[u8],
+    rows: &Range<usize>,
+    step: usize,
+    market: Option<&[u8]>,
+) -> Result<Vec<Result<Book, Vec<Problem>>>, Vec<Problem>> {
+    parse_parts(table, Format::Csv, market, rows, step)
 }
 
 /// Checks as much of a table as is known without its market data: its columns, and that no id is there twice.
@@ -74,12 +87,14 @@ pub fn check_ids(table: &[u8]) -> Result<(), Vec<Problem>> {
     if problems.is_empty() { Ok(()) } else { Err(problems.in_order(&Lines::new(&text))) }
 }
 
-fn parse_part(
+/// A book for each `step` of the wanted rows, at least one.
+fn parse_parts(
     input: &[u8],
     format: Format,
     market: Option<&[u8]>,
     wanted: &Range<usize>,
-) -> Result<Book, Vec<Problem>> {
+    step: usize,
+) -> Result<Vec<Result<Book, Vec<Problem>>>, Vec<Problem>> {
     let alone = market.is_none();
     let from_market = match market {
         Some(bytes) => parse_market(bytes, format == Format::Csv).map_err(|mut problems| {
@@ -100,7 +115,7 @@ fn parse_part(
         }
         Format::Csv => {
             let rows = csv::parse(text, wanted, TRADES_MAX, &mut problems);
-            assemble(from_market, rows, wanted.start, &lines, problems)
+            Ok(assemble(from_market, rows, wanted, step, &lines, &problems))
         }
         Format::Json => {
             let root = json::parse(text).map_err(|error| vec![Problem::syntax(text, error)])?;
@@ -115,7 +130,7 @@ fn parse_part(
                 on_error: own.on_error.or(from_market.on_error),
                 market: own.market.or(from_market.market),
             };
-            assemble(merged, rows, 0, &lines, problems)
+            Ok(assemble(merged, rows, wanted, step, &lines, &problems))
         }
     }
 }
@@ -328,58 +343,67 @@ fn claim(row: &csv::Row<'_>, position: usize, ids: &mut HashMap<String, usize>, 
     }
 }
 
-/// Reads the trades, and puts the book together. Of the rows before the one at `from`, only the ids count.
+/// Reads the trades, and puts a book together for each `step` of the wanted rows. Of the rows before them, only the ids
+/// count. `beforehand` is what was wrong before any trade was read.
 fn assemble(
     settings: Settings,
     rows: Vec<csv::Row<'_>>,
-    from: usize,
+    wanted: &Range<usize>,
+    step: usize,
     lines: &Lines<'_>,
-    mut problems: Problems,
-) -> Result<Book, Vec<Problem>> {
+    beforehand: &Problems,
+) -> Vec<Result<Book, Vec<Problem>>> {
     let Settings { seed, paths, sampling, measures, on_error, market } = settings;
     let (underlyings, correlation) = market.unwrap_or_default();
     let (sampling, measures) = (sampling.unwrap_or_default(), measures.unwrap_or_default());
     let on_error = on_error.unwrap_or_default();
     let names = names(&underlyings);
     let mut market = Market::new(&names, &underlyings, &correlation, sampling, &measures);
-    if rows.len() <= from && problems.is_empty() {
-        problems.add(0, "trades".to_owned(), "expected at least one trade".to_owned());
-    }
-    let mut ids: HashMap<String, usize> = HashMap::with_capacity(rows.len());
-    let (mut trades, mut broken) = (Vec::with_capacity(rows.len()), Vec::new());
-    for (position, row) in rows.iter().enumerate() {
-        if position < from {
-            claim(row, position, &mut ids, &mut Problems::default());
-            continue;
-        }
-        if problems.is_full() {
-            break;
-        }
-        let mut own = Problems::default();
-        let path = format!("trades[{position}]");
-        match row {
-            Ok(node) => trades.extend(trade::read(node, path, position, &mut ids, &mut market, &mut own)),
-            Err((at, message)) => own.add(*at, path, message.clone()),
-        }
-        if own.is_empty() {
-            continue;
-        }
-        if on_error == OnError::Fail {
-            problems.extend(own);
-            continue;
-        }
-        let wrong: Vec<String> = own.in_order(lines).iter().map(ToString::to_string).collect();
-        trades.pop_if(|trade| trade.position == position);
-        broken.push(Broken { position, id: id(row, position, &ids), error: wrong.join("; ") });
-    }
-    let known: Option<Vec<(String, Underlying)>> =
+    let known: Option<Arc<[(String, Underlying)]>> =
         underlyings.iter().map(|(name, read)| Some((name.clone(), (*read)?))).collect();
-    match (seed, paths, known) {
-        (Some(seed), Some(paths), Some(underlyings)) if problems.is_empty() => {
-            Ok(Book { seed, paths, sampling, measures, on_error, underlyings, correlation, trades, broken })
-        }
-        _ => Err(problems.in_order(lines)),
+    let correlation: Arc<[Correlation]> = correlation.clone().into();
+    let mut ids: HashMap<String, usize> = HashMap::with_capacity(rows.len());
+    for (position, row) in rows.iter().enumerate().take(wanted.start) {
+        claim(row, position, &mut ids, &mut Problems::default());
     }
+    let mut read_book = |from: usize| {
+        let mut problems = beforehand.clone();
+        if rows.len() <= from && problems.is_empty() {
+            problems.add(0, "trades".to_owned(), "expected at least one trade".to_owned());
+        }
+        let (mut trades, mut broken) = (Vec::new(), Vec::new());
+        for (position, row) in rows.iter().enumerate().take(from.saturating_add(step)).skip(from) {
+            if problems.is_full() {
+                claim(row, position, &mut ids, &mut Problems::default());
+                continue;
+            }
+            let mut own = Problems::default();
+            let path = format!("trades[{position}]");
+            match row {
+                Ok(node) => trades.extend(trade::read(node, path, position, &mut ids, &mut market, &mut own)),
+                Err((at, message)) => own.add(*at, path, message.clone()),
+            }
+            if own.is_empty() {
+                continue;
+            }
+            if on_error == OnError::Fail {
+                problems.extend(own);
+                continue;
+            }
+            let wrong: Vec<String> = own.in_order(lines).iter().map(ToString::to_string).collect();
+            trades.pop_if(|trade| trade.position == position);
+            broken.push(Broken { position, id: id(row, position, &ids), error: wrong.join("; ") });
+        }
+        let (measures, correlation) = (measures.clone(), correlation.clone());
+        match (seed, paths, known.clone()) {
+            (Some(seed), Some(paths), Some(underlyings)) if problems.is_empty() => {
+                Ok(Book { seed, paths, sampling, measures, on_error, underlyings, correlation, trades, broken })
+            }
+            _ => Err(problems.in_order(lines)),
+        }
+    };
+    let books = wanted.len().div_ceil(step).max(1);
+    (0..books).map(|book| read_book(wanted.start.saturating_add(book.saturating_mul(step)))).collect()
 }
 
 /// The id of a trade that is wrong, or what stands for it.

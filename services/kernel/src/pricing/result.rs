@@ -11,7 +11,7 @@ use crate::montecarlo::{Estimate, Share, plan::columns};
 /// Schema version of the result that this engine writes.
 pub const SCHEMA: u32 = 1;
 
-/// Prices of a book, or of a task's share of it. It has no times in it: the same input gives the same bytes.
+/// Prices of a book, or of an item's share of it. It has no times in it: the same input gives the same bytes.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PricingResult {
     /// Always `monte-carlo`.
@@ -26,7 +26,7 @@ pub struct PricingResult {
     pub paths: u64,
     /// How paths were drawn.
     pub sampling: &'static str,
-    /// Which task of a split Job this is.
+    /// Which item of a pack this is, when each reads all of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub task: Option<Task>,
     /// Prices in the order of the input.
@@ -35,12 +35,12 @@ pub struct PricingResult {
     pub portfolio: Portfolio,
 }
 
-/// Which task of a split Job.
+/// Which item of a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Task {
-    /// Index of the task, from 0.
+    /// Index of the item, from 0.
     pub index: u32,
-    /// Number of tasks.
+    /// Number of items.
     pub count: u32,
 }
 

@@ -213,7 +213,7 @@ pub(super) fn one_trade(case: &Case, seed: u64, paths: u64, sampling: Sampling, 
         measures: measures.to_vec(),
         on_error: OnError::Fail,
         underlyings: (0..2).map(underlying).collect(),
-        correlation: vec![crate::pricing::parameters::Correlation { between: [0, 1], value: correlation }],
+        correlation: [crate::pricing::parameters::Correlation { between: [0, 1], value: correlation }].into(),
         trades: vec![Trade {
             position: 0,
             id: case.name.to_owned(),

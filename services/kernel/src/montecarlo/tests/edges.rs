@@ -109,7 +109,7 @@ fn prices_that_are_certain_have_no_error() {
         for (volatility, maturity) in [(0.0, 0.0), (0.2, 0.0), (0.0, 5.0), (0.0, 12.0)] {
             for (option, strike) in [(OptionType::Call, 40.0), (OptionType::Put, 130.0)] {
                 let mut book = book(1, 1, volatility, vec![trade(payoff.clone(), option, strike, maturity)]);
-                book.underlyings.push(("OTHER".to_owned(), market(volatility)));
+                book.underlyings = [&book.underlyings[..], &[("OTHER".to_owned(), market(volatility))]].concat().into();
                 book.measures = Measure::ALL.to_vec();
                 if payoff.several() {
                     book.trades[0].underlyings = vec![0, 1];

@@ -1,7 +1,7 @@
 //! Tables of trades with market data beside them, and books in which a trade may fail alone.
 
 use super::*;
-use crate::{Input, Share, price};
+use crate::{Input, Share, price, price_book};
 
 const MARKET: &str = r#"{
   "schema": 1, "seed": 5, "paths": 2000, "sampling": "sobol", "measures": ["delta"], "on_error": "fail",
@@ -173,7 +173,7 @@ fn a_trade_may_fail_alone() {
     assert_eq!(lines[2]["id"], "trades[2]");
     assert_eq!(whole["portfolio"]["errors"], 2);
     assert_eq!(whole["portfolio"]["trades"], 1);
-    // The tasks of a split Job have the same lines between them, those in error too.
+    // The items of a pack have the same lines between them, those in error too.
     let parts: Vec<serde_json::Value> = (0..2).map(|index| result(Share { index, count: 2 })).collect();
     assert_eq!(parts[0]["trades"], serde_json::json!([lines[0], lines[2]]));
     assert_eq!(parts[1]["trades"], serde_json::json!([lines[1]]));
@@ -203,6 +203,45 @@ fn monitoring_is_told_apart() {
             (false, false, Monitoring::Shifted { observations: 250 }),
         ]
     );
+}
+
+/// Items that are read together have the results that each would have alone.
+#[test]
+fn items_have_the_bytes_of_their_rows() {
+    let header = "id,kind,option,underlying,strike,maturity\n";
+    let mut table = header.to_owned();
+    for number in 0..60 {
+        let (id, strike) = match number {
+            7 => (3, "95"),
+            20..=45 => (number, "NaN"),
+            _ => (number, "90"),
+        };
+        table.push_str(&format!("t{id},european,call,ACME,{strike},1\n"));
+    }
+    let row = MARKET.replace("\"fail\"", "\"row\"");
+    let broken = MARKET.replace("\"paths\": 2000,", "");
+    let renamed = table.replace("id,kind", "id,knd");
+    let latin_1 = [table.as_bytes(), b"\xe9"].concat();
+    for (table, market) in [
+        (table.as_bytes(), &*row),
+        (table.as_bytes(), MARKET),
+        (table.as_bytes(), &broken),
+        (renamed.as_bytes(), MARKET),
+        (&latin_1, MARKET),
+        (header.as_bytes(), MARKET),
+    ] {
+        for (rows, size) in [(0..60, 1), (6..60, 6), (12..62, 25), (58..70, 4), (0..60, 100), (3..3, 1)] {
+            let items = crate::read_items(table, &rows, size, Some(market.as_bytes()));
+            assert_eq!(items.len(), rows.len().div_ceil(size).max(1));
+            for (number, item) in items.iter().enumerate() {
+                let start = rows.start + number * size;
+                let alone = start..rows.end.min(start + size).max(start);
+                let expected = crate::price_rows(table, &alone, Some(market.as_bytes()), 1);
+                let found = item.as_ref().map_err(Clone::clone).and_then(|book| price_book(book, Share::ALL, 1));
+                assert_eq!(found, expected, "{alone:?}");
+            }
+        }
+    }
 }
 
 proptest! {
@@ -402,7 +441,7 @@ fn shifted_barriers_that_do_not_hold_are_refused() {
     }
 }
 
-/// However a table is split, its tasks accept and refuse what the whole table would, with the lines of the whole.
+/// However a table is cut, its items accept and refuse what the whole table would, with the lines of the whole.
 #[test]
 fn a_split_table_is_read_as_a_whole_one() {
     let row = |id: &str, strike: &str| format!("{id},european,call,ACME,{strike},1\n");
@@ -419,7 +458,7 @@ fn a_split_table_is_read_as_a_whole_one() {
         .collect::<String>();
     let market = MARKET.replace("\"fail\"", "\"row\"");
     let split = |size: usize, market: &str| -> Vec<_> {
-        let parts = (0..6_usize.div_ceil(size)).map(|task| size * task..size * (task + 1));
+        let parts = (0..6_usize.div_ceil(size)).map(|item| size * item..size * (item + 1));
         parts.map(|rows| read::parse_rows(table.as_bytes(), &rows, Some(market.as_bytes()))).collect()
     };
     let whole = self::table(&table, &market).unwrap();

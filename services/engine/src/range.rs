@@ -1,0 +1,375 @@
+//! The range of a pack: many items in one pod.
+//!
+//! Items are computed several at a time, and a failure of one does not stop the others. What is known of them is
+//! recorded in parts while the others are computed, so the pod can be killed at any point: the next one goes on where
+//! the parts end, and searches for the item that killed it, if one did (see [`plan`]).
+
+pub mod items;
+pub mod plan;
+pub mod record;
+
+use std::{
+    cell::{Cell, RefCell},
+    collections::BTreeSet,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use contract::{
+    config::Engine,
+    outcome::{Reason, State},
+    pack::{INLINE_RESULT_MAX, ITEM_LOG_MAX, Item, inline_max},
+};
+use futures::{StreamExt as _, stream::FuturesUnordered};
+use tokio::sync::{Semaphore, mpsc, oneshot};
+
+use crate::{
+    compute::{self, Output},
+    config::{Settings, Step},
+    failure::{Failure, STOPPED},
+    input::{self, Done},
+    log::LogTail,
+    process,
+    program::{self, Program, Scratch},
+    store::Objects,
+};
+use items::Items;
+use plan::Plan;
+use record::{BUFFER_MAX, Ended, Note, Recorder};
+
+/// Pause before items that failed are tried again for the first time; later ones are four times as long each.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
+
+/// Computes every item of the range that is not recorded, until `stop` is ready.
+///
+/// # Errors
+/// When items are left: the failure says whether the next pod may compute them.
+pub async fn run(
+    settings: &Settings,
+    program: Option<&Program>,
+    objects: &impl Objects,
+    stop: impl Future<Output = ()>,
+) -> Result<Done, Failure> {
+    let mut stop = pin!(stop);
+    let work = &settings.work;
+    let (Some(range), Some(pack)) = (work.range(), &work.pack) else {
+        return Err(Failure::transient("configuration", format!("{} has no range of a pack", work.job)));
+    };
+    let engine = &settings.config.business(&work.business)?.engine;
+    let wanted = work.items();
+    let loaded = tokio::select! {
+        loaded = load(settings, program, objects, &wanted) => loaded?,
+        () = &mut stop => return Err(Failure::stopped()),
+    };
+    let Some(Loaded { parts, input, common }) = loaded else { return Ok(Done::AlreadyDone) };
+    tracing::info!(session = %work.session, job = %work.job, bytes = input.bytes.len(), "read the input");
+    process::kill_if_requested(settings.stop.as_ref(), Step::Read);
+
+    let recorded = RefCell::new(contract::pack::recorded(&parts).into_keys().collect::<BTreeSet<u32>>());
+    let plan = plan::plan(&parts, &wanted, &settings.pod);
+    let left = plan.killed.len() + plan.groups.iter().map(Vec::len).sum::<usize>();
+    tracing::info!(items = left, of = range.len(), parts = parts.len(), careful = plan.careful, "computing a range");
+    let (pack, name) = (pack.clone(), work.identity.object.clone());
+    let (market, folder) = match program {
+        None => (common.into_iter().next().map(|(_, bytes)| bytes), None),
+        Some(_) => (None, Some(common_folder(settings, &common)?)),
+    };
+    let (is_program, cut_range) = (program.is_some(), range.clone());
+    let items = tokio::task::spawn_blocking(move || Items::cut(pack, cut_range, &input, name, market, is_program));
+    let items = Arc::new(items.await.context("cut the input into items")?);
+
+    let (notes, received) = mpsc::unbounded_channel();
+    let timeout = Duration::from_secs(work.resources.timeout_secs.unwrap_or(engine.timeout_secs).into());
+    let computation = Computation {
+        settings,
+        program: program.map(|program| with_limits(program, engine, timeout)),
+        items,
+        folder,
+        timeout,
+        retries: engine.retries,
+        log_max: inline_max(ITEM_LOG_MAX, range.len()),
+        announce: plan.careful || range.len() > 1 || !parts.is_empty(),
+        recorded: &recorded,
+        stopping: Cell::new(false),
+        notes,
+        budget: Arc::new(Semaphore::new(BUFFER_MAX)),
+    };
+    let recorder = Recorder {
+        objects,
+        settings,
+        inline_max: inline_max(INLINE_RESULT_MAX, range.len()),
+        next: u32::try_from(parts.len()).unwrap_or(u32::MAX),
+        recorded: &recorded,
+    };
+    // The recorder ends when the computation, which has the sender, is dropped.
+    let computing = async move {
+        let is_stopped = computation.until_stopped(plan, stop).await;
+        Ok(is_stopped && computation.send_stopped())
+    };
+    let (is_stopped, ()) = tokio::try_join!(computing, recorder.run(received))?;
+    let left = wanted.iter().filter(|item| !recorded.borrow().contains(item)).count();
+    match (left, is_stopped) {
+        (0, _) => Ok(Done::Recorded),
+        (_, true) => Err(Failure::stopped()),
+        (_, false) => Err(Failure::transient("engine-error", format!("{left} items were not recorded"))),
+    }
+}
+
+/// What the bucket has for a range.
+struct Loaded {
+    parts: Vec<contract::pack::Part>,
+    input: crate::store::Contents,
+    /// Names and bytes of the common data that are needed.
+    common: Vec<(String, bytes::Bytes)>,
+}
+
+/// Reads what the bucket has for a range; `None` when every wanted item is recorded.
+async fn load(
+    settings: &Settings,
+    program: Option<&Program>,
+    objects: &impl Objects,
+    wanted: &[u32],
+) -> Result<Option<Loaded>, Failure> {
+    let work = &settings.work;
+    let identity = &work.identity;
+    let names = match program {
+        Some(_) => Ok(work.common.clone()),
+        None => compute::market(work.common.iter().map(String::as_str))
+            .map(|market| market.map(str::to_owned).into_iter().collect()),
+    };
+    let common = async {
+        let read = names?.into_iter().map(async |name| {
+            let contents = input::read_common(settings, objects, &name).await?;
+            Ok::<_, Failure>((name, contents.bytes))
+        });
+        futures::future::try_join_all(read).await
+    };
+    let (parts, input, common) = tokio::join!(
+        record::read_parts(objects, work, 0),
+        objects.read(&identity.bucket, &identity.object, Some(identity.generation)),
+        common,
+    );
+    let mut parts = parts?;
+    let is_done = |parts: &[contract::pack::Part]| {
+        let recorded = contract::pack::recorded(parts);
+        wanted.iter().all(|item| recorded.contains_key(item))
+    };
+    if is_done(&parts) {
+        return Ok(None);
+    }
+    let Some(input) = input? else {
+        // Another pod may have recorded the rest, and the orchestrator deleted the input, since the parts were read.
+        let next = u32::try_from(parts.len()).unwrap_or(u32::MAX);
+        parts.extend(record::read_parts(objects, work, next).await?);
+        return if is_done(&parts) { Ok(None) } else { Err(input::missing(settings)) };
+    };
+    Ok(Some(Loaded { parts, input, common: common? }))
+}
+
+/// A folder with the common data, for all items.
+fn common_folder(settings: &Settings, common: &[(String, bytes::Bytes)]) -> anyhow::Result<tempfile::TempDir> {
+    let parent = &settings.work_dir;
+    let folder = tempfile::Builder::new()
+        .prefix("common-")
+        .tempdir_in(parent)
+        .with_context(|| format!("create a folder in {}", parent.display()))?;
+    common.iter().try_for_each(|(name, bytes)| input::write_common(folder.path(), name, bytes))?;
+    Ok(folder)
+}
+
+/// The program with the settings of its business; its timeout is never longer than that of an item.
+fn with_limits(program: &Program, engine: &Engine, timeout_max: Duration) -> Program {
+    let program = program.with_defaults(&engine.program);
+    Program { timeout: Some(program.timeout.map_or(timeout_max, |own| own.min(timeout_max))), ..program }
+}
+
+/// Computes the items of a range.
+struct Computation<'c> {
+    settings: &'c Settings,
+    program: Option<Program>,
+    items: Arc<Items>,
+    /// The common data of programs.
+    folder: Option<tempfile::TempDir>,
+    /// How long an item may be computed.
+    timeout: Duration,
+    /// How often an item is tried again.
+    retries: u32,
+    /// Limit of the log of an item, in bytes.
+    log_max: usize,
+    /// Whether the first part says which items were begun. Nothing is learnt from that of a single item.
+    announce: bool,
+    recorded: &'c RefCell<BTreeSet<u32>>,
+    /// No other item is begun.
+    stopping: Cell<bool>,
+    notes: mpsc::UnboundedSender<Note>,
+    /// Bytes that the recorder may still be given.
+    budget: Arc<Semaphore>,
+}
+
+impl Computation<'_> {
+    /// Computes the items of the plan, and returns whether it was stopped. Programs in progress may still finish, for
+    /// `program::run` forwards the signal to them; computations of the kernel are left behind.
+    async fn until_stopped(&self, plan: Plan, stop: impl Future<Output = ()>) -> bool {
+        let mut all = pin!(self.compute_all(plan));
+        tokio::select! {
+            () = &mut all => return false,
+            () = stop => self.stopping.set(true),
+        }
+        if self.program.is_some() {
+            all.await;
+        }
+        true
+    }
+
+    /// Requests the part that says that no item ended this pod.
+    fn send_stopped(&self) -> bool {
+        self.notes.send(Note::Stopped).is_ok()
+    }
+
+    async fn compute_all(&self, plan: Plan) {
+        let Plan { killed, mut groups, careful } = plan;
+        for index in killed {
+            let message = "the pod ended twice while it computed only this item; did it run out of memory?".to_owned();
+            let item = Item::without_result(index, State::Failed, Reason { code: "pod-killed".to_owned(), message });
+            self.record(Ended { item, output: None }).await;
+        }
+        for attempt in 0..=self.retries {
+            let mut failed = Vec::new();
+            for group in groups {
+                self.begin(&group, careful, attempt).await;
+                failed.extend(self.compute_group(&group, attempt == self.retries).await);
+            }
+            if failed.is_empty() || self.stopping.get() {
+                return;
+            }
+            tracing::info!(items = failed.len(), attempt, "trying items again that failed");
+            let pause = RETRY_PAUSE.saturating_mul(4_u32.saturating_pow(attempt));
+            tokio::time::sleep(pause.min(RETRY_PAUSE_MAX)).await;
+            groups = if careful { plan::split(&failed) } else { vec![failed] };
+        }
+    }
+
+    /// Announces that these items are begun: before that, if there may be one that ends this pod.
+    async fn begin(&self, group: &[u32], careful: bool, attempt: u32) {
+        if self.stopping.get() {
+            return;
+        }
+        let (sender, written) = oneshot::channel();
+        if careful {
+            // The recorder ends early only when it fails, and then this is dropped.
+            let _ = self.notes.send(Note::Begin(group.to_vec(), Some(sender)));
+            let _ = written.await;
+        } else if attempt == 0 && self.announce {
+            let _ = self.notes.send(Note::Begin(group.to_vec(), None));
+        }
+    }
+
+    /// Computes some items, and returns those to try again.
+    async fn compute_group(&self, group: &[u32], is_last: bool) -> Vec<u32> {
+        let threads = self.settings.threads;
+        let threads_each = (threads / group.len().clamp(1, threads)).max(1);
+        let mut failed = Vec::new();
+        let mut waiting = group.iter();
+        let mut running = FuturesUnordered::new();
+        loop {
+            while running.len() < threads
+                && let Some(index) = waiting.next()
+            {
+                running.push(self.compute_and_record(*index, threads_each, is_last));
+            }
+            match running.next().await {
+                Some(retried) => failed.extend(retried),
+                None => return failed,
+            }
+        }
+    }
+
+    /// Computes an item and records how it ended; returns it when it is to be tried again.
+    async fn compute_and_record(&self, index: u32, threads: usize, is_last: bool) -> Option<u32> {
+        if self.stopping.get() || self.recorded.borrow().contains(&index) {
+            return None;
+        }
+        let work = &self.settings.work;
+        let log = LogTail::new(self.log_max, &work.session, &work.job, index);
+        let began = Instant::now();
+        let computed = match &self.program {
+            None => self.run_kernel(index, threads).await,
+            Some(program) => self.run_program(program, index, &log).await,
+        };
+        let seconds = Some((began.elapsed().as_secs_f64() * 1e6).round() / 1e6);
+        process::kill_if_requested(self.settings.stop.as_ref(), Step::Computed);
+        let ended = match computed {
+            Ok(output) => {
+                let row_errors = u32::try_from(output.row_errors).unwrap_or(u32::MAX);
+                let (state, reason, log_tail, result) = (State::Succeeded, None, None, None);
+                let item = Item { index, state, reason, log_tail, row_errors, seconds, result };
+                Ended { item, output: Some(output) }
+            }
+            Err(failure) if failure.code == STOPPED => return None,
+            Err(failure) => {
+                let log_tail = Some(log.text()).filter(|text| !text.is_empty());
+                log.line(&failure.to_string());
+                if !failure.permanent && !is_last {
+                    return Some(index);
+                }
+                let reason = if failure.permanent || self.retries == 0 {
+                    Reason { code: failure.code.to_owned(), message: failure.message }
+                } else {
+                    let message = format!("it failed {} times, at last with {failure}", self.retries + 1);
+                    Reason { code: "retries-exhausted".to_owned(), message }
+                };
+                let item = Item::without_result(index, State::Failed, reason);
+                Ended { item: Item { log_tail, seconds, ..item }, output: None }
+            }
+        };
+        self.record(ended).await;
+        None
+    }
+
+    /// Gives the recorder how an item ended, when it has room for it.
+    async fn record(&self, ended: Ended) {
+        let bytes = u32::try_from(ended.size().min(BUFFER_MAX)).unwrap_or(u32::MAX);
+        if let Ok(permit) = self.budget.clone().acquire_many_owned(bytes).await {
+            // The recorder ends early only when it fails, and then this is dropped.
+            let _ = self.notes.send(Note::Ended(Box::new(ended), permit));
+        }
+    }
+
+    /// Computes on a thread of its own, so that the runtime's thread keeps connections and credentials alive.
+    async fn run_kernel(&self, index: u32, threads: usize) -> Result<Output, Failure> {
+        let items = self.items.clone();
+        let computing = tokio::task::spawn_blocking(move || items.compute(index, threads));
+        match tokio::time::timeout(self.timeout, computing).await {
+            Ok(computed) => computed.context("compute the result")?,
+            // Its thread cannot be stopped; it ends with this process.
+            Err(_) => {
+                let message = format!("the item was computed for longer than {} s", self.timeout.as_secs());
+                Err(Failure::transient("timeout", message))
+            }
+        }
+    }
+
+    async fn run_program(&self, program: &Program, index: u32, log: &LogTail) -> Result<Output, Failure> {
+        let input = self.items.input(index)?;
+        let mut scratch = Scratch::new(&self.settings.work_dir)?;
+        if let Some(folder) = &self.folder {
+            scratch.set_common(folder.path().to_owned());
+        }
+        scratch.write_input(&input)?;
+        let ended = program::run(program, &scratch, self.items.share(index), Some(log)).await;
+        ended.map_err(|failure| match self.items.rows(index) {
+            // Lines that a program reports are those of its part.
+            Some(rows) => {
+                let rows = format!("counted from the header of rows {} to {}", rows.start + 1, rows.end);
+                Failure { message: format!("{} ({rows} of the table)", failure.message), ..failure }
+            }
+            None => failure,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

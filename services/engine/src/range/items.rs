@@ -1,0 +1,224 @@
+//! The items of a range: what each of them reads, and its result by the built-in kernel.
+
+use std::{
+    collections::VecDeque,
+    ops::Range,
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+};
+
+use bytes::Bytes;
+use contract::pack::{Format, Pack, lines};
+use kernel::{Book, Refusal, Share, TRADES_MAX, table};
+
+use crate::{
+    compute::{self, Input, Output},
+    failure::Failure,
+    store::Contents,
+};
+
+/// Chunks of a table whose books are kept.
+const CHUNKS_KEPT: usize = 2;
+
+/// The items of a range.
+#[derive(Debug)]
+pub struct Items {
+    pack: Pack,
+    range: Range<u32>,
+    /// Rows or lines of the input; `None` when every item reads all of it.
+    total: Option<usize>,
+    /// Name and content type of the input.
+    name: String,
+    content_type: String,
+    market: Option<Bytes>,
+    source: Source,
+}
+
+/// Where the input of an item is.
+#[derive(Debug)]
+enum Source {
+    /// Each item reads all.
+    Whole(Bytes),
+    /// Each item has an input of its own.
+    Parts(Vec<Bytes>),
+    /// The kernel reads the rows of many items at once.
+    Table(Table),
+}
+
+#[derive(Debug)]
+struct Table {
+    bytes: Bytes,
+    /// Books of consecutive items, by the first of them.
+    books: Mutex<VecDeque<(u32, Books)>>,
+}
+
+type Books = Arc<OnceLock<Vec<Result<Book, Refusal>>>>;
+
+impl Items {
+    /// Cuts the input of a pack into the items of a range, for a program or for the built-in kernel.
+    pub fn cut(
+        pack: Pack,
+        range: Range<u32>,
+        input: &Contents,
+        name: String,
+        market: Option<Bytes>,
+        is_program: bool,
+    ) -> Self {
+        let (rows, step) = (pack.rows(&range), pack.rows(&(0..1)).end);
+        let (total, source) = match pack.format {
+            Format::Whole => (None, Source::Whole(input.bytes.clone())),
+            Format::Lines => {
+                let (total, parts) = cut_lines(&input.bytes, &rows, step);
+                (Some(total), Source::Parts(parts))
+            }
+            Format::Table => {
+                let source = if is_program {
+                    Source::Parts(table::parts(&input.bytes, &rows, step).into_iter().map(Bytes::from).collect())
+                } else {
+                    Source::Table(Table { bytes: input.bytes.clone(), books: Mutex::default() })
+                };
+                (Some(table::rows(&input.bytes)), source)
+            }
+        };
+        Self { pack, range, total, name, content_type: input.content_type.clone(), market, source }
+    }
+
+    /// Index of an item, and number of items of the pack.
+    pub fn share(&self, index: u32) -> Share {
+        Share { index, count: self.pack.items }
+    }
+
+    /// The rows of an item of a table, counted from 0.
+    pub fn rows(&self, index: u32) -> Option<Range<usize>> {
+        let rows = self.pack.rows(&(index..index + 1));
+        (self.pack.format == Format::Table).then(|| rows.start..rows.end.min(self.total.unwrap_or(usize::MAX)))
+    }
+
+    /// What an item reads.
+    ///
+    /// # Errors
+    /// When the input does not have the items that the pack says.
+    pub fn input(&self, index: u32) -> Result<Bytes, Failure> {
+        self.check(index)?;
+        match &self.source {
+            Source::Whole(bytes) | Source::Table(Table { bytes, .. }) => Ok(bytes.clone()),
+            Source::Parts(parts) => {
+                let part = index.checked_sub(self.range.start).and_then(|number| parts.get(number as usize));
+                part.cloned().ok_or_else(|| self.missing(index))
+            }
+        }
+    }
+
+    /// The result of an item by the built-in kernel. Whatever the bytes of a table are, it is priced.
+    ///
+    /// # Errors
+    /// As [`Items::input`] and [`compute::compute`].
+    pub fn compute(&self, index: u32, threads: usize) -> Result<Output, Failure> {
+        let bytes = self.input(index)?;
+        let share = match &self.source {
+            Source::Table(table) => return self.compute_rows(table, index, threads),
+            Source::Whole(_) => self.share(index),
+            Source::Parts(_) => Share::ALL,
+        };
+        let (name, content_type, market) = (&*self.name, &*self.content_type, self.market.as_deref());
+        compute::compute(Input { bytes: &bytes, name, content_type, market }, share, threads)
+    }
+
+    fn compute_rows(&self, table: &Table, index: u32, threads: usize) -> Result<Output, Failure> {
+        let step = self.pack.rows_per_item as usize;
+        let each = u32::try_from(TRADES_MAX / step).unwrap_or(u32::MAX).max(1);
+        let number = index - self.range.start;
+        let first = index - number % each;
+        let items = first..self.range.end.min(first.saturating_add(each));
+        let books = table.books_of(first);
+        let read = || kernel::read_items(&table.bytes, &self.pack.rows(&items), step, self.market.as_deref());
+        let book = books.get_or_init(read).get((index - first) as usize);
+        compute::compute_book(book.ok_or_else(|| self.missing(index))?, threads)
+    }
+
+    fn check(&self, index: u32) -> Result<(), Failure> {
+        let Some(total) = self.total else { return Ok(()) };
+        if self.pack.rows(&(index..index + 1)).start >= total {
+            return Err(self.missing(index));
+        }
+        let described = self.pack.rows(&(0..self.pack.items)).end;
+        if self.range.end == self.pack.items && total > described {
+            let message = format!(
+                "the input has {total} {0}, but the pack describes {described} {0} at most: {1}; submit it again",
+                self.unit(),
+                self.description()
+            );
+            return Err(Failure::permanent("pack-mismatch", message));
+        }
+        Ok(())
+    }
+
+    fn missing(&self, index: u32) -> Failure {
+        let (total, unit) = (self.total.unwrap_or_default(), self.unit());
+        let message = format!(
+            "the pack has {}, but its input has {total} {unit}, and none for item {index}; submit it again",
+            self.description()
+        );
+        Failure::permanent("item-missing", message)
+    }
+
+    fn description(&self) -> String {
+        format!("{} items of {} {}", self.pack.items, self.pack.rows_per_item, self.unit())
+    }
+
+    fn unit(&self) -> &'static str {
+        if self.pack.format == Format::Lines { "lines" } else { "rows" }
+    }
+}
+
+impl Table {
+    /// The books of the items from `first` on. Items are computed in order, so few chunks are needed at a time.
+    fn books_of(&self, first: u32) -> Books {
+        let mut kept = self.books.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, books)) = kept.iter().find(|(kept, _)| *kept == first) {
+            return books.clone();
+        }
+        kept.truncate(CHUNKS_KEPT - 1);
+        let books = Books::default();
+        kept.push_front((first, books.clone()));
+        books
+    }
+}
+
+/// The number of lines, and those of the items that these lines are: so many each.
+fn cut_lines(bytes: &Bytes, rows: &Range<usize>, step: usize) -> (usize, Vec<Bytes>) {
+    let (mut total, mut at, mut end, mut starts) = (0, 0, 0, Vec::new());
+    for line in lines(bytes) {
+        let start = at;
+        at += line.len();
+        if rows.contains(&total) {
+            end = at;
+            if (total - rows.start).is_multiple_of(step) {
+                starts.push(start);
+            }
+        }
+        total += 1;
+    }
+    let ends = starts.iter().skip(1).copied().chain([end]);
+    (total, starts.iter().zip(ends).map(|(start, end)| bytes.slice(*start..end)).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_cut_into_items() {
+        let check = |text: &'static str, rows: Range<usize>, step: usize, total: usize, expected: &[&str]| {
+            let (lines, parts) = cut_lines(&Bytes::from(text), &rows, step);
+            assert_eq!(
+                (lines, &parts[..]),
+                (total, &expected.iter().map(|one| Bytes::from(one.to_string())).collect::<Vec<_>>()[..])
+            );
+        };
+        check("a\nb\r\n\nd", 0..4, 1, 4, &["a\n", "b\r\n", "\n", "d"]);
+        check("a\nb\nc\nd\ne\n", 2..6, 2, 5, &["c\nd\n", "e\n"]);
+        check("a\nb\nc\n", 0..2, 2, 3, &["a\nb\n"]);
+        check("a\n", 1..2, 1, 1, &[]);
+        check("", 0..2, 1, 0, &[]);
+    }
+}
