@@ -28,8 +28,9 @@ use crate::{
 const LAYOUTS_MAX: usize = 1000;
 /// Messages of ranges that are published at the same time.
 const PUBLISH_CONCURRENCY: usize = 1000;
-/// Between two listings of the outcomes of a pack, of which other processes settle ranges too.
-const LIST_INTERVAL: Duration = Duration::from_secs(60);
+/// Least time between two listings of the outcomes of a pack of which some are missing, and more for each of those.
+const LIST_INTERVAL: Duration = Duration::from_secs(5);
+const LIST_INTERVAL_PER_RANGE: Duration = Duration::from_millis(10);
 
 /// A pack: the name of its object, and its generation.
 type Key = (String, i64);
@@ -47,27 +48,38 @@ struct Layouts {
     oldest_first: VecDeque<Key>,
 }
 
-/// The ranges of a pack that this process has in progress.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A pack of which this process settled or published ranges.
+#[derive(Clone, Debug)]
 struct Progress {
-    /// Ranges with a Job that this process created.
-    in_progress: usize,
-    /// Ranges that have no outcome, as far as this process knows.
+    /// The whole pack.
+    work: Work,
+    /// Ranges that have no outcome, as far as this process knows; other processes settle ranges too.
     missing: usize,
     /// From when the outcomes may be listed before none is missing.
     next_list: Instant,
+    /// A range was settled since the last listing.
+    is_changed: bool,
 }
 
 impl Progress {
-    fn new(missing: usize, now: Instant) -> Self {
-        Self { in_progress: 0, missing, next_list: now }
+    fn new(work: &Work, missing: usize, now: Instant) -> Self {
+        let work = Work { identity: Identity { first: None, ..work.identity.clone() }, ..work.clone() };
+        let mut progress = Self { work, missing, next_list: now, is_changed: false };
+        progress.set_missing(missing, now);
+        progress
+    }
+
+    /// Sets how many ranges have no outcome. The more they are, the more a listing costs.
+    fn set_missing(&mut self, missing: usize, now: Instant) {
+        let more = LIST_INTERVAL_PER_RANGE.saturating_mul(u32::try_from(missing).unwrap_or(u32::MAX));
+        (self.missing, self.next_list, self.is_changed) = (missing, now + LIST_INTERVAL + more, false);
     }
 
     /// Records that a range has its outcome; whether it is time to see if the whole pack has.
     fn record_settled(&mut self, now: Instant) -> bool {
-        self.in_progress = self.in_progress.saturating_sub(1);
         self.missing = self.missing.saturating_sub(1);
-        self.missing == 0 || (self.in_progress == 0 && now >= self.next_list)
+        self.is_changed = true;
+        self.missing == 0 || now >= self.next_list
     }
 }
 
@@ -77,14 +89,22 @@ impl Packs {
     }
 
     /// Records that this many ranges of a pack are about to run.
-    fn record_split(&self, identity: &Identity, ranges: usize) {
-        self.progress().entry(key(identity)).or_insert_with(|| Progress::new(0, Instant::now())).missing = ranges;
+    fn record_split(&self, work: &Work, ranges: usize) {
+        let now = Instant::now();
+        let new = || Progress::new(work, ranges, now);
+        self.progress().entry(key(&work.identity)).or_insert_with(new).set_missing(ranges, now);
     }
 
-    /// Records that this range has a Job.
-    fn record_created(&self, identity: &Identity, pack: &Pack) {
-        let new = || Progress::new(pack.ranges().len(), Instant::now());
-        self.progress().entry(key(identity)).or_insert_with(new).in_progress += 1;
+    /// Packs of which ranges were settled, and that may be complete by what other processes did. Each is returned again
+    /// after a while, until its outcomes were listed.
+    pub(crate) fn due(&self, now: Instant) -> Vec<Work> {
+        let mut progress = self.progress();
+        let due = progress.values_mut().filter(|pack| pack.is_changed && now >= pack.next_list);
+        let works = due.map(|pack| {
+            pack.next_list = now + LIST_INTERVAL;
+            pack.work.clone()
+        });
+        works.collect()
     }
 
     /// The layout of a pack; `None` when it has none yet.
@@ -124,34 +144,41 @@ impl Packs {
         }
     }
 
-    /// Deletes the input of a pack when a range was its last one without a success.
+    /// Deletes the input of a pack when this range was its last one without a success.
     pub(crate) async fn settle_range(&self, base: &Base, work: &Work) -> anyhow::Result<()> {
-        let (key, now) = (key(&work.identity), Instant::now());
-        let is_due = match self.progress().get_mut(&key) {
-            Some(progress) => progress.record_settled(now),
-            // Another process created the Job.
+        let is_due = match self.progress().get_mut(&key(&work.identity)) {
+            Some(progress) => progress.record_settled(Instant::now()),
+            // Another process published the range.
             None => true,
         };
-        if !is_due {
-            return Ok(());
-        }
+        if is_due { self.finish(base, work).await } else { Ok(()) }
+    }
+
+    /// Lists the outcomes of a pack, and deletes its input when every range has succeeded.
+    pub(crate) async fn finish(&self, base: &Base, work: &Work) -> anyhow::Result<()> {
+        let (key, now) = (key(&work.identity), Instant::now());
         let Some(pack) = self.layout(base, work).await? else { return Ok(()) };
         let ended = Ended::list(base, work).await?;
         let missing = pack.ranges().filter(|first| !ended.ranges.contains_key(first)).count();
         if missing > 0 {
             let mut progress = self.progress();
-            let progress = progress.entry(key).or_insert_with(|| Progress::new(missing, now));
-            (progress.missing, progress.next_list) = (missing, now + LIST_INTERVAL);
+            progress.entry(key).or_insert_with(|| Progress::new(work, missing, now)).set_missing(missing, now);
             return Ok(());
         }
         self.progress().remove(&key);
         if ended.has_succeeded(&pack) {
-            let Identity { bucket, object, generation, .. } = &work.identity;
-            base.store.delete(bucket, object, *generation).await?;
-            base.hooks.reached(Step::InputDeleted, None, Some(&work.identity)).await;
+            delete_input(base, work).await?;
         }
         Ok(())
     }
+}
+
+/// Deletes the input of a pack whose ranges have all succeeded.
+pub(crate) async fn delete_input(base: &Base, work: &Work) -> anyhow::Result<()> {
+    let Identity { bucket, object, generation, .. } = &work.identity;
+    base.store.delete(bucket, object, *generation).await?;
+    base.hooks.reached(Step::InputDeleted, None, Some(&work.identity)).await;
+    Ok(())
 }
 
 fn key(identity: &Identity) -> Key {
@@ -269,14 +296,22 @@ impl Admission {
                 pack
             }
         };
-        let remaining = Ended::list(base, work).await?.remaining(&pack, *attempt);
+        let ended = Ended::list(base, work).await?;
+        let remaining = ended.remaining(&pack, *attempt);
+        if ended.has_succeeded(&pack) {
+            // The process that settled the last range may have ended before it deleted the input.
+            return Ok(delete_input(base, work).await?);
+        }
         let work = Work { pack: Some(pack), ..work.clone() };
         let of_range = |first: u32, attempt: u32| {
             let mut range = work.of_range(first);
             range.identity.attempt = attempt;
             range
         };
-        self.packs.record_split(&work.identity, remaining.len());
+        if remaining.is_empty() {
+            return Ok(());
+        }
+        self.packs.record_split(&work, remaining.len());
         // A single range needs no message of its own.
         if let [(first, attempt)] = remaining[..] {
             return self.admit_range(origin, &of_range(first, attempt), slot).await;
@@ -305,11 +340,7 @@ impl Admission {
             }
             work.only = Some(left).filter(|left| !left.is_empty());
         }
-        self.admit(origin, &work, slot).await?;
-        if let Some(pack) = work.pack.as_ref().filter(|_| self.base.jobs.view().contains(&work.identity.job_name())) {
-            self.packs.record_created(&work.identity, pack);
-        }
-        Ok(())
+        self.admit(origin, &work, slot).await
     }
 }
 
@@ -382,13 +413,17 @@ mod tests {
     #[test]
     fn outcomes_are_listed_once_at_the_end_and_else_rarely() {
         let start = Instant::now();
-        let mut progress = Progress { in_progress: 1, ..Progress::new(3, start + LIST_INTERVAL) };
-        assert!(!progress.record_settled(start), "two are missing");
-        progress.in_progress = 2;
-        assert!(!progress.record_settled(start + LIST_INTERVAL), "one is in progress");
-        assert!(progress.record_settled(start));
-        // Other processes have the rest.
-        let mut progress = Progress { in_progress: 1, ..Progress::new(3, start + LIST_INTERVAL) };
-        assert!(progress.record_settled(start + LIST_INTERVAL));
+        let range = Work { pack: Some(PACK), ..contract::testing::work("bu1", "s", "j") }.of_range(10);
+        let mut progress = Progress::new(&range, 3, start);
+        assert_eq!(progress.work.identity.first, None);
+        assert_eq!([(); 3].map(|()| progress.record_settled(start)), [false, false, true]);
+        // Other processes settle some of them.
+        let packs = Packs::default();
+        packs.record_split(&range, 3);
+        let later = Instant::now() + 2 * LIST_INTERVAL;
+        assert!(packs.due(later).is_empty(), "nothing has changed");
+        let is_due = packs.progress().get_mut(&key(&range.identity)).unwrap().record_settled(start);
+        assert!(!is_due && packs.due(later) == [progress.work] && packs.due(later).is_empty(), "it is being listed");
+        assert_eq!(packs.due(later + LIST_INTERVAL).len(), 1, "the listing failed");
     }
 }

@@ -58,6 +58,11 @@ pub(crate) async fn run(settler: Arc<Settler>, stop: CancellationToken) -> anyho
             let span = tracing::info_span!("settle", kubernetes_job = name);
             under_way.spawn(async move { (name.clone(), settler.settle(&name).await) }.instrument(span));
         }
+        for work in settler.packs.due(now) {
+            let settler = settler.clone();
+            under_way
+                .spawn(async move { (work.identity.object.clone(), settler.packs.finish(&settler.base, &work).await) });
+        }
         let wake =
             queue.next_due().unwrap_or(now + PASS_INTERVAL).clamp(now + Duration::from_millis(10), now + PASS_INTERVAL);
         tokio::select! {

@@ -21,7 +21,7 @@ use crate::{
     conclude::refuse_upload,
     controls::Controls,
     job::Origin,
-    packs::{Ended, Packs},
+    packs::{self, Ended, Packs},
 };
 
 /// The result of the last check of an old input.
@@ -69,7 +69,7 @@ impl Age {
 pub(crate) async fn run(
     base: &Base,
     controls: &Controls,
-    packs: &Packs,
+    layouts: &Packs,
     stop: &CancellationToken,
 ) -> anyhow::Result<()> {
     let mut cache = InputCache::default();
@@ -83,7 +83,7 @@ pub(crate) async fn run(
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            swept = sweep(base, controls, packs, &mut cache) => match swept {
+            swept = sweep(base, controls, layouts, &mut cache) => match swept {
                 Ok(0) => {}
                 Ok(count) => tracing::info!(count, "requeued old inputs"),
                 Err(error) => tracing::warn!("failed to sweep: {error:#}"),
@@ -96,7 +96,7 @@ pub(crate) async fn run(
     }
 }
 
-async fn sweep(base: &Base, controls: &Controls, packs: &Packs, cache: &mut InputCache) -> anyhow::Result<u64> {
+async fn sweep(base: &Base, controls: &Controls, layouts: &Packs, cache: &mut InputCache) -> anyhow::Result<u64> {
     let business = &base.business;
     let now = (base.clock)();
     let age = SignedDuration::try_from(base.timing.sweep_age).context("read the age of old inputs")?;
@@ -123,7 +123,7 @@ async fn sweep(base: &Base, controls: &Controls, packs: &Packs, cache: &mut Inpu
         };
         let checked = match cached {
             Some(cached) => Some(cached),
-            None => check(base, controls, packs, &input, now).await?,
+            None => check(base, controls, layouts, &input, now).await?,
         };
         if let Some(checked) = checked {
             requeued += u64::from(checked == Checked::Requeued(now));
@@ -146,7 +146,7 @@ async fn sweep(base: &Base, controls: &Controls, packs: &Packs, cache: &mut Inpu
 async fn check(
     base: &Base,
     controls: &Controls,
-    packs: &Packs,
+    layouts: &Packs,
     input: &Object,
     now: Timestamp,
 ) -> anyhow::Result<Option<Checked>> {
@@ -181,10 +181,10 @@ async fn check(
         return Ok(Some(Checked::Settled));
     }
     if let Some(pack) = &work.pack {
-        let pack = packs.layout(base, &work).await?.unwrap_or_else(|| pack.clone());
+        let pack = layouts.layout(base, &work).await?.unwrap_or_else(|| pack.clone());
         if ended.has_succeeded(&pack) {
             // The process that settled the last range ended before it deleted the input.
-            base.store.delete(&work.identity.bucket, &work.identity.object, work.identity.generation).await?;
+            packs::delete_input(base, &work).await?;
             return Ok(Some(Checked::Settled));
         }
         let remaining = ended.remaining(&pack, work.identity.attempt);
