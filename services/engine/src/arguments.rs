@@ -65,17 +65,23 @@ struct Flags {
     /// Content type of the result; recognised from its bytes when absent.
     #[arg(long, value_name = "TYPE")]
     content_type: Option<String>,
+    /// The program stays and reads one item after another from standard input: a line of JSON,
+    /// {"index":7,"count":1000,"length":123}, and so many bytes. It answers on standard output with
+    /// {"length":456} and so many bytes, or with {"error":"why","permanent":true}.
+    #[arg(long, requires = "command", verbatim_doc_comment)]
+    resident: bool,
 }
 
 impl Flags {
     fn program(self, command: Vec<String>) -> Program {
-        let Self { permanent_exit_codes, timeout_secs, max_output_bytes, content_type } = self;
+        let Self { permanent_exit_codes, timeout_secs, max_output_bytes, content_type, resident } = self;
         Program {
             command,
             permanent_exit_codes,
             timeout: timeout_secs.map(Duration::from_secs),
             max_output_bytes,
             content_type,
+            resident,
         }
     }
 }

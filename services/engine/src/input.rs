@@ -146,12 +146,11 @@ async fn run_program(
 ) -> Result<Output, Failure> {
     let work = &settings.work;
     let scratch = program::Scratch::new(&settings.work_dir)?;
-    scratch.write_input(&input.bytes)?;
     for name in &work.common {
         let contents = read_common(settings, objects, name).await?;
         write_common(scratch.common(), name, &contents.bytes)?;
     }
-    program::run(program, &scratch, Share::ALL, None).await
+    program::run_once(program, &scratch, &input.bytes, Share::ALL).await
 }
 
 /// Reads an object of the session's common data.

@@ -15,6 +15,7 @@ pub mod log;
 pub mod process;
 pub mod program;
 pub mod range;
+pub mod resident;
 pub mod run;
 pub mod store;
 

@@ -52,9 +52,8 @@ fn compute(program: Option<&Program>) -> Result<Output, Failure> {
     if let Some(folder) = variables.get(labels::ENV_COMMON) {
         scratch.set_common(folder.into());
     }
-    scratch.write_input(&bytes)?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
-    runtime.block_on(program::run(program, &scratch, share, None))
+    runtime.block_on(program::run_once(program, &scratch, &bytes, share))
 }
 
 /// The market data in a folder of common data.

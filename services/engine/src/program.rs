@@ -28,14 +28,15 @@ use crate::{
     compute::Output,
     failure::{self, Failure},
     log::LogTail,
+    resident::Residents,
 };
 
 /// How long a program may run on after a signal before the engine kills it: shorter than Kubernetes's default grace
 /// period of 30 seconds. A process that left the program's group and keeps its output open may delay the engine by
 /// twice [`OUTPUT_GRACE`] more; then Kubernetes kills the engine before it can write the termination message.
-const STOP_GRACE: Duration = Duration::from_secs(20);
+pub(crate) const STOP_GRACE: Duration = Duration::from_secs(20);
 /// How long reading the rest of the output may take after the program has ended.
-const OUTPUT_GRACE: Duration = Duration::from_secs(10);
+pub(crate) const OUTPUT_GRACE: Duration = Duration::from_secs(10);
 /// Default limit of a result, in bytes.
 pub const MAX_OUTPUT_BYTES: u64 = 256 * 1024 * 1024;
 /// Limit of a line of standard error, in bytes; a longer line is split.
@@ -56,6 +57,8 @@ pub struct Program {
     pub max_output_bytes: Option<u64>,
     /// Content type of the result; recognised from its bytes when absent.
     pub content_type: Option<String>,
+    /// It stays and reads one item after another, see [`crate::resident`].
+    pub resident: bool,
 }
 
 impl Program {
@@ -74,7 +77,12 @@ impl Program {
         }
     }
 
-    fn output_limit(&self) -> u64 {
+    /// The program itself, for messages.
+    pub(crate) fn name(&self) -> &str {
+        self.command.first().map(String::as_str).unwrap_or_default()
+    }
+
+    pub(crate) fn output_limit(&self) -> u64 {
         self.max_output_bytes.unwrap_or(MAX_OUTPUT_BYTES)
     }
 }
@@ -140,6 +148,21 @@ pub async fn run(program: &Program, scratch: &Scratch, share: Share, log: Option
     read_result(program, scratch).await
 }
 
+/// Runs the program on the only input of this process, whether it stays or not.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_once(program: &Program, scratch: &Scratch, input: &[u8], share: Share) -> Result<Output, Failure> {
+    if program.resident {
+        let residents = Residents::new(program, scratch.common());
+        let computed = residents.compute(input, share, None).await;
+        residents.close().await;
+        return computed;
+    }
+    scratch.write_input(input)?;
+    run(program, scratch, share, None).await
+}
+
 /// How a program ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Ended {
@@ -161,43 +184,51 @@ enum Stopped {
 }
 
 fn check_exit(program: &Program, ended: &Ended) -> Result<(), Failure> {
-    let name = program.command.first().map(String::as_str).unwrap_or_default();
+    let name = program.name();
     match ended.stopped {
         // A program that exits with 0 after the signal has finished its work.
         Some(Stopped::BySignal(_)) if ended.status.success() => Ok(()),
         Some(Stopped::BySignal(signal)) => {
             Err(Failure::transient(failure::STOPPED, format!("the engine received {signal} while {name} ran")))
         }
-        Some(Stopped::TimedOut) => {
-            let seconds = program.timeout.unwrap_or_default().as_secs();
-            Err(Failure::transient("timeout", format!("{name} ran longer than {seconds} s")))
-        }
+        Some(Stopped::TimedOut) => Err(too_slow(program)),
         Some(Stopped::TooMuchOutput) => Err(too_large(program)),
         Some(Stopped::OutputHeldOpen) => {
             let message = format!("{name} ended, but a process that it started keeps its standard output open");
             Err(Failure::transient("output-held-open", message))
         }
-        None => match (ended.status.code(), ended.status.signal()) {
-            (Some(0), _) => Ok(()),
-            (Some(code), _) => {
-                let permanent = program.permanent_exit_codes.iter().any(|permanent| i32::from(*permanent) == code);
-                let message = format!("{name} exited with code {code}");
-                Err(Failure { permanent, code: "program-failed", message })
-            }
-            (None, signal) => {
-                let signal = signal.unwrap_or_default();
-                let name_of_signal = Signal::try_from(signal).map_or("unknown", Signal::as_str);
-                let message = format!("{name} was ended by signal {signal} ({name_of_signal})");
-                Err(Failure::transient("program-killed", message))
-            }
-        },
+        None => check_status(program, ended.status),
     }
 }
 
-fn too_large(program: &Program) -> Failure {
-    let name = program.command.first().map(String::as_str).unwrap_or_default();
+/// Reads the status of a program that the engine did not stop.
+pub(crate) fn check_status(program: &Program, status: ExitStatus) -> Result<(), Failure> {
+    let name = program.name();
+    match (status.code(), status.signal()) {
+        (Some(0), _) => Ok(()),
+        (Some(code), _) => {
+            let permanent = program.permanent_exit_codes.iter().any(|permanent| i32::from(*permanent) == code);
+            let message = format!("{name} exited with code {code}");
+            Err(Failure { permanent, code: "program-failed", message })
+        }
+        (None, signal) => {
+            let signal = signal.unwrap_or_default();
+            let name_of_signal = Signal::try_from(signal).map_or("unknown", Signal::as_str);
+            let message = format!("{name} was ended by signal {signal} ({name_of_signal})");
+            Err(Failure::transient("program-killed", message))
+        }
+    }
+}
+
+pub(crate) fn too_slow(program: &Program) -> Failure {
+    let seconds = program.timeout.unwrap_or_default().as_secs();
+    Failure::transient("timeout", format!("{} ran longer than {seconds} s", program.name()))
+}
+
+pub(crate) fn too_large(program: &Program) -> Failure {
     let message = format!(
-        "the result of {name} has more than {} bytes (--max-output-bytes, or max_output of the business)",
+        "the result of {} has more than {} bytes (--max-output-bytes, or max_output of the business)",
+        program.name(),
         program.output_limit()
     );
     Failure::permanent("output-too-large", message)
@@ -234,7 +265,10 @@ async fn supervise(
         .map_err(|error| Failure::transient("cannot-start", format!("{name} cannot be started: {error}")))?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw).context("find the program's id")?;
     let stdout = child.stdout.take().context("take the program's standard output")?;
-    let logged = log.cloned().zip(child.stderr.take()).map(|(log, stderr)| tokio::spawn(log_lines(stderr, log)));
+    let logged = log
+        .cloned()
+        .zip(child.stderr.take())
+        .map(|(log, stderr)| tokio::spawn(log_lines(stderr, move |line: &str| log.line(line))));
     let mut copied = tokio::spawn(copy(stdout, scratch.stdout(), program.output_limit()));
 
     let mut stopped = None;
@@ -300,12 +334,12 @@ fn send(group: Pid, signal: Signal) {
 }
 
 /// Copies the program's standard error to the log, line by line; bytes that are not UTF-8 are replaced.
-async fn log_lines(stderr: ChildStderr, log: LogTail) {
+pub(crate) async fn log_lines(stderr: ChildStderr, log: impl Fn(&str)) {
     let mut lines = BufReader::new(stderr);
     let mut line = Vec::new();
     // A line without an end is split, so that it does not fill the memory.
     while let Ok(1..) = (&mut lines).take(LINE_MAX).read_until(b'\n', &mut line).await {
-        log.line(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']));
+        log(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']));
         line.clear();
     }
 }
@@ -352,7 +386,7 @@ async fn log_stdout(stdout: &Path) -> anyhow::Result<()> {
 }
 
 /// Content type of a result, from its bytes.
-fn recognise(bytes: &[u8]) -> &'static str {
+pub(crate) fn recognise(bytes: &[u8]) -> &'static str {
     let starts_as_json = matches!(bytes.iter().find(|byte| !byte.is_ascii_whitespace()), Some(b'{' | b'['));
     if starts_as_json && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_ok() {
         "application/json"

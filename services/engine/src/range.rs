@@ -11,6 +11,7 @@ pub mod record;
 use std::{
     cell::{Cell, RefCell},
     collections::BTreeSet,
+    path::Path,
     pin::pin,
     sync::Arc,
     time::{Duration, Instant},
@@ -32,7 +33,8 @@ use crate::{
     input::{self, Done},
     log::LogTail,
     process,
-    program::{self, Program, Scratch},
+    program::{self, Program, STOP_GRACE, Scratch},
+    resident::{self, Residents},
     store::Objects,
 };
 use items::Items;
@@ -83,11 +85,17 @@ pub async fn run(
 
     let (notes, received) = mpsc::unbounded_channel();
     let timeout = Duration::from_secs(work.resources.timeout_secs.unwrap_or(engine.timeout_secs).into());
+    let program = program.map(|program| with_limits(program, engine, timeout));
+    let residents = match (&program, &folder) {
+        (Some(program), Some(folder)) if program.resident => Some(Residents::new(program, folder.path())),
+        _ => None,
+    };
     let computation = Computation {
         settings,
-        program: program.map(|program| with_limits(program, engine, timeout)),
+        program: program.as_ref(),
+        residents,
         items,
-        folder,
+        folder: folder.as_ref().map(tempfile::TempDir::path),
         timeout,
         retries: engine.retries,
         log_max: inline_max(ITEM_LOG_MAX, range.len()),
@@ -189,10 +197,12 @@ fn with_limits(program: &Program, engine: &Engine, timeout_max: Duration) -> Pro
 /// Computes the items of a range.
 struct Computation<'c> {
     settings: &'c Settings,
-    program: Option<Program>,
+    program: Option<&'c Program>,
+    /// The processes of a program that stays.
+    residents: Option<Residents<'c>>,
     items: Arc<Items>,
     /// The common data of programs.
-    folder: Option<tempfile::TempDir>,
+    folder: Option<&'c Path>,
     /// How long an item may be computed.
     timeout: Duration,
     /// How often an item is tried again.
@@ -210,15 +220,23 @@ struct Computation<'c> {
 }
 
 impl Computation<'_> {
-    /// Computes the items of the plan, and returns whether it was stopped. Programs in progress may still finish, for
-    /// `program::run` forwards the signal to them; computations of the kernel are left behind.
+    /// Computes the items of the plan, and returns whether it was stopped. Programs in progress may still finish:
+    /// `program::run` forwards the signal to them, and those that stay have as much time. Computations of the kernel
+    /// are left behind.
     async fn until_stopped(&self, plan: Plan, stop: impl Future<Output = ()>) -> bool {
         let mut all = pin!(self.compute_all(plan));
         tokio::select! {
-            () = &mut all => return false,
+            () = &mut all => {
+                if let Some(residents) = &self.residents {
+                    residents.close().await;
+                }
+                return false;
+            }
             () = stop => self.stopping.set(true),
         }
-        if self.program.is_some() {
+        if self.residents.is_some() {
+            let _ = tokio::time::timeout(STOP_GRACE, all).await;
+        } else if self.program.is_some() {
             all.await;
         }
         true
@@ -240,7 +258,7 @@ impl Computation<'_> {
             let mut failed = Vec::new();
             for group in groups {
                 self.begin(&group, careful, attempt).await;
-                failed.extend(self.compute_group(&group, attempt == self.retries).await);
+                failed.extend(self.compute_group(&group, attempt).await);
             }
             if failed.is_empty() || self.stopping.get() {
                 return;
@@ -268,7 +286,7 @@ impl Computation<'_> {
     }
 
     /// Computes some items, and returns those to try again.
-    async fn compute_group(&self, group: &[u32], is_last: bool) -> Vec<u32> {
+    async fn compute_group(&self, group: &[u32], attempt: u32) -> Vec<u32> {
         let threads = self.settings.threads;
         let threads_each = (threads / group.len().clamp(1, threads)).max(1);
         let mut failed = Vec::new();
@@ -278,7 +296,7 @@ impl Computation<'_> {
             while running.len() < threads
                 && let Some(index) = waiting.next()
             {
-                running.push(self.compute_and_record(*index, threads_each, is_last));
+                running.push(self.compute_and_record(*index, threads_each, attempt));
             }
             match running.next().await {
                 Some(retried) => failed.extend(retried),
@@ -288,14 +306,14 @@ impl Computation<'_> {
     }
 
     /// Computes an item and records how it ended; returns it when it is to be tried again.
-    async fn compute_and_record(&self, index: u32, threads: usize, is_last: bool) -> Option<u32> {
+    async fn compute_and_record(&self, index: u32, threads: usize, attempt: u32) -> Option<u32> {
         if self.stopping.get() || self.recorded.borrow().contains(&index) {
             return None;
         }
         let work = &self.settings.work;
         let log = LogTail::new(self.log_max, &work.session, &work.job, index);
         let began = Instant::now();
-        let computed = match &self.program {
+        let computed = match self.program {
             None => self.run_kernel(index, threads).await,
             Some(program) => self.run_program(program, index, &log).await,
         };
@@ -312,13 +330,15 @@ impl Computation<'_> {
             Err(failure) => {
                 let log_tail = Some(log.text()).filter(|text| !text.is_empty());
                 log.line(&failure.to_string());
+                // An item that ended two processes will end more.
+                let is_last = attempt >= self.retries || failure.code == resident::ENDED && attempt > 0;
                 if !failure.permanent && !is_last {
                     return Some(index);
                 }
-                let reason = if failure.permanent || self.retries == 0 {
+                let reason = if failure.permanent || attempt == 0 {
                     Reason { code: failure.code.to_owned(), message: failure.message }
                 } else {
-                    let message = format!("it failed {} times, at last with {failure}", self.retries + 1);
+                    let message = format!("it failed {} times, at last with {failure}", attempt + 1);
                     Reason { code: "retries-exhausted".to_owned(), message }
                 };
                 let item = Item::without_result(index, State::Failed, reason);
@@ -353,13 +373,17 @@ impl Computation<'_> {
     }
 
     async fn run_program(&self, program: &Program, index: u32, log: &LogTail) -> Result<Output, Failure> {
-        let input = self.items.input(index)?;
-        let mut scratch = Scratch::new(&self.settings.work_dir)?;
-        if let Some(folder) = &self.folder {
-            scratch.set_common(folder.path().to_owned());
-        }
-        scratch.write_input(&input)?;
-        let ended = program::run(program, &scratch, self.items.share(index), Some(log)).await;
+        let (input, share) = (self.items.input(index)?, self.items.share(index));
+        let ended = if let Some(residents) = &self.residents {
+            residents.compute(&input, share, Some(log)).await
+        } else {
+            let mut scratch = Scratch::new(&self.settings.work_dir)?;
+            if let Some(folder) = self.folder {
+                scratch.set_common(folder.to_owned());
+            }
+            scratch.write_input(&input)?;
+            program::run(program, &scratch, share, Some(log)).await
+        };
         ended.map_err(|failure| match self.items.rows(index) {
             // Lines that a program reports are those of its part.
             Some(rows) => {

@@ -55,7 +55,7 @@ async fn until_stopped(variables: &BTreeMap<String, String>, program: Option<&Pr
     let settings =
         Settings::read(variables).map_err(|error| Failure::transient("configuration", format!("{error:#}")))?;
     let connect = connect(&settings.config, variables);
-    if program.is_some() && settings.work.pack.is_none() {
+    if program.is_some_and(|program| !program.resident) && settings.work.pack.is_none() {
         // `program::run` handles the signal: it forwards it to the program, which may still finish.
         return input::run(&settings, program, &connect.await?).await;
     }
@@ -71,7 +71,7 @@ async fn until_stopped(variables: &BTreeMap<String, String>, program: Option<&Pr
         return range::run(&settings, program, &objects, stop).await;
     }
     tokio::select! {
-        ended = input::run(&settings, None, &objects) => ended,
+        ended = input::run(&settings, program, &objects) => ended,
         () = stop => Err(Failure::stopped()),
     }
 }

@@ -52,6 +52,11 @@ pub(super) const REASONS: &[Entry] = &[
     ),
     ("item-missing", "the input of a pack has no rows or lines for the item", "submit the pack again"),
     (
+        "malformed-answer",
+        "the desk's own program wrote something other than answers to standard output, which `--resident` does not allow",
+        "write it to standard error",
+    ),
+    (
         "malformed-generation",
         "the generation in the message is not a positive integer",
         "correct the message and replay it: `cargo xtask dead-letters replay ID --file FILE`",
@@ -114,6 +119,11 @@ pub(super) const REASONS: &[Entry] = &[
         "pod-killed",
         "two pods ended while they computed nothing but this item, mostly for lack of memory",
         "`cargo xtask session retry SESSION JOB` --memory MORE, or raise `engine.memory`",
+    ),
+    (
+        "program-ended",
+        "the desk's own program ended while it had an item to answer",
+        "read the log: `cargo xtask logs JOB`",
     ),
     (
         "program-failed",

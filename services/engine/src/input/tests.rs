@@ -153,6 +153,7 @@ fn a_program_finds_its_common_data() {
         timeout: None,
         max_output_bytes: Some(100),
         content_type: None,
+        resident: false,
     };
     let mut work = work();
     work.common = vec!["rates/eur.txt".to_owned()];
@@ -189,6 +190,7 @@ fn a_program_has_the_settings_of_its_business() {
         timeout: None,
         max_output_bytes: None,
         content_type: None,
+        resident: false,
     };
     let outcome = |program: &Program| {
         let mut settings = settings(work());

@@ -1,6 +1,6 @@
 //! Ranges against a bucket in memory.
 
-use std::{collections::BTreeMap, path::Path};
+use std::collections::BTreeMap;
 
 use contract::{
     Identity,
@@ -84,6 +84,7 @@ fn program(script: &str) -> Program {
         timeout: None,
         max_output_bytes: Some(4_000_000),
         content_type: None,
+        resident: false,
     }
 }
 
@@ -196,6 +197,31 @@ fn what_may_work_the_next_time_is_tried_again_after_the_others() {
     assert_eq!(ends(&bucket, &settings), expected);
     let order = std::fs::read_to_string(folder.path().join("order")).unwrap();
     assert_eq!(order, "once\nalways\nslow\nnever\nonce\nalways\nslow\n");
+}
+
+#[test]
+fn a_program_that_stays_computes_all_items_of_a_thread() {
+    let bucket = Bucket::default();
+    bucket.put("bu1/common/s/rates", 1, b"7");
+    let folder = tempfile::tempdir().unwrap();
+    let mut settings = Settings { threads: 1, ..lines(&bucket, "a\nbad\ndies\nb\n") };
+    settings.config.businesses.get_mut("bu1").unwrap().engine.retries = 5;
+    settings.work.common = vec!["rates".into()];
+    let script = format!(
+        "rates=$(cat $DESKGRID_COMMON/rates); echo >> {}/starts; while read -r h; do l=${{h##*:}}; x=$(head -c ${{l%?}}); \
+         echo said $x >&2; case $x in dies) exit 1;; bad) echo '{{\"error\":\"no\",\"permanent\":true}}';; \
+         *) printf '{{\"length\":2}}\\n%s' $rates$x;; esac; done",
+        folder.path().display()
+    );
+    let program = Program { resident: true, ..program(&script) };
+    assert_eq!(compute(&settings, Some(&program), &bucket), Ok(Done::Recorded));
+    let ended =
+        "retries-exhausted: it failed 2 times, at last with program-ended: sh exited with code 1 before it answered";
+    assert_eq!(ends(&bucket, &settings), ["7a", "program-failed: no", ended, "7b"]);
+    let tails: Vec<_> = items(&bucket, &settings).into_values().map(|item| item.log_tail).collect();
+    assert_eq!(tails, [None, Some("said bad\n".to_owned()), Some("said dies\n".to_owned()), None]);
+    // Once at first, and once after the item that ended it: the second time it was the last one.
+    assert_eq!(std::fs::read_to_string(folder.path().join("starts")).unwrap(), "\n\n");
 }
 
 #[test]

@@ -49,6 +49,13 @@ fn the_python_example_is_wrapped() {
     assert_eq!(code, 0, "{log}");
     let result: serde_json::Value = serde_json::from_str(&out).unwrap();
     assert_eq!(result["trades"].as_array().unwrap().len(), 4);
+    // By the program that stays, the same.
+    let stays = folder.join("resident.py");
+    let stays = ["--resident", "--", "python3", stays.to_str().unwrap()];
+    let (code, again, log) = try_engine(&stays, &fs::read(folder.join("trades.csv")).unwrap());
+    assert_eq!((code, again), (0, out.clone()), "{log}");
+    let (code, _, log) = try_engine(&stays, b"id,option\nt1,call\n");
+    assert!(code == 10 && log.contains("KeyError('spot')"), "{code} {log}");
     // Black and Scholes's price of the first one.
     assert!((result["trades"][0]["price"].as_f64().unwrap() - 9.413_403_383_853_016).abs() < 1e-9, "{out}");
     let (code, _, log) =

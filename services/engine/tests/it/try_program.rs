@@ -53,6 +53,7 @@ fn exit_codes_are_mapped() {
     let (code, _, log) = try_engine(&["--", "/no/such/program"], b"");
     assert!(code == 1 && log.contains("/no/such/program"), "{code} {log}");
     assert_eq!(try_engine(&["--no-such-flag"], b"").0, 64);
+    assert_eq!(try_engine(&["--resident"], b"").0, 64);
     assert_eq!(try_engine(&["--help"], b"").0, 0);
 }
 
