@@ -32,8 +32,13 @@ const TEST_LONG: &str = "DESKGRID_TEST_LONG";
 /// Variable with the number of tests of a program that run at once.
 const TEST_THREADS: &str = "RUST_TEST_THREADS";
 /// The tests that pass on any Kubernetes cluster.
-const ANY_CLUSTER: [&str; 5] =
-    ["crashes::", "duplicates::", "deploys::", "batches::a_session_in_batches", "batches::jobs_that_are_all_deleted"];
+const ANY_CLUSTER: [&str; 5] = [
+    "crashes::",
+    "duplicates::",
+    "deploys::",
+    "packs::a_pack_survives_the_death_of_an_engine",
+    "packs::a_range_whose_job",
+];
 /// Deadline of the deletion of the namespaces of the tests.
 const DELETION_LIMIT: Duration = Duration::from_secs(120);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);

@@ -9,7 +9,10 @@ use std::{
     time::Duration,
 };
 
-use contract::outcome::State;
+use contract::{
+    outcome::State,
+    pack::{Format, Pack},
+};
 use futures::FutureExt as _;
 use orchestrator::{Hooks, Step};
 
@@ -36,7 +39,7 @@ pub(crate) fn crash_at(step: Step) -> (Hooks, tokio::sync::oneshot::Receiver<()>
     (hooks, told)
 }
 
-/// One job of each fate: succeeds, fails, comes inside its message, is refused.
+/// One job of each fate: succeeds, fails, comes inside its message, is refused, is a pack.
 pub(crate) async fn submit(world: &World, business: &str) -> BTreeMap<String, State> {
     let mut expected = BTreeMap::new();
     for job in ["a", "b"] {
@@ -47,6 +50,10 @@ pub(crate) async fn submit(world: &World, business: &str) -> BTreeMap<String, St
     let work = world.upload(business, "session", "malformed.json", MALFORMED).await;
     world.publish(&work).await;
     expected.insert(work.identity.object, State::Failed);
+    let pack = Pack { format: Format::Lines, items: 5, items_per_range: 2, rows_per_item: 1 };
+    let work = world.upload_pack(business, "session", "pack", "1\n2\n3\n4\n5\n", pack).await;
+    world.publish(&work).await;
+    expected.insert(work.identity.object, State::Succeeded);
     let id = world.publish_raw(business, b"engine payload 1".to_vec(), BTreeMap::new()).await;
     expected.insert(contract::object::input(business, contract::object::INLINE_SESSION, &id), State::Succeeded);
     let ours = BTreeMap::from([("deskgrid".to_owned(), "1".to_owned())]);
@@ -55,19 +62,17 @@ pub(crate) async fn submit(world: &World, business: &str) -> BTreeMap<String, St
     expected
 }
 
-/// Whether a crash at a step runs: in a sample, one orchestrator alone and one of two take turns from step to step. A
-/// step that both kinds of dispatch reach has the one with Jobs and the other with batches.
-pub(crate) fn is_sampled(step: Step, replicas: usize, dispatch: &str) -> bool {
-    is_long() || (step as usize + replicas + usize::from(dispatch == "batch")).is_multiple_of(2)
+/// Whether a crash at a step runs: in a sample, one orchestrator alone and one of two take turns from step to step.
+pub(crate) fn is_sampled(step: Step, replicas: usize) -> bool {
+    is_long() || (step as usize + replicas).is_multiple_of(2)
 }
 
-async fn check(step: Step, replicas: usize, dispatch: &str) {
-    if !is_sampled(step, replicas, dispatch) {
+async fn check(step: Step, replicas: usize) {
+    if !is_sampled(step, replicas) {
         println!("skipped: not in the sample (`cargo xtask test --long` runs it)");
         return;
     }
-    let settings = format!("max_active_jobs = 8\ndispatch = \"{dispatch}\"");
-    let world = World::start_with(&[BUSINESS], &settings, "").await;
+    let world = World::start(&[BUSINESS], "").await;
     world.apply_without_orchestrators().await;
     let expected = submit(&world, BUSINESS).await;
     let (hooks, reached) = crash_at(step);
@@ -92,43 +97,32 @@ async fn check(step: Step, replicas: usize, dispatch: &str) {
 
 /// The steps, each with a name for its tests.
 macro_rules! crash_tests {
-    ($dispatch:literal as $steps:ident: $($name:ident: $step:ident,)*) => {
+    ($steps:ident: $($name:ident: $step:ident,)*) => {
         /// Every step, with the name of its tests.
         pub(crate) const $steps: &[(&str, Step)] = &[$((stringify!($name), Step::$step),)*];
 
-        crash_tests! { $dispatch: $($name: $step,)* }
-    };
-    ($dispatch:literal: $($name:ident: $step:ident,)*) => {
         $(
             mod $name {
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn alone() {
-                    super::check(super::Step::$step, 1, $dispatch).await;
+                    super::check(super::Step::$step, 1).await;
                 }
 
                 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
                 async fn one_of_two() {
-                    super::check(super::Step::$step, 2, $dispatch).await;
+                    super::check(super::Step::$step, 2).await;
                 }
             }
         )*
     };
 }
 
-// Of a batch, the steps that no Job of one input comes to; that the others hold for it too, the orchestrator's own
-// tests show.
-crash_tests! { "batch":
-    batch_manifest_written: ManifestWritten,
-    batch_created: Created,
-    batch_outcome_written: OutcomeWritten,
-    batch_input_deleted: InputDeleted,
-    batch_deleted: BatchDeleted,
-}
-
-crash_tests! { "job" as STEPS:
+crash_tests! { STEPS:
     received: Received,
     inline_written: InlineWritten,
     refused_written: RefusedWritten,
+    layout_written: LayoutWritten,
+    ranges_published: RangesPublished,
     before_create: BeforeCreate,
     created: Created,
     before_ack: BeforeAck,

@@ -244,7 +244,7 @@ async fn a_table_that_cannot_be_priced_is_not_uploaded() {
         r#"{"schema": 1, "seed": 1, "paths": 10, "underlyings": {"A": {"spot": 1, "volatility": 1, "rate": 0}}}"#;
     desk.input("market.json", market);
     let (table, market) = (desk.inputs().join("t.csv"), desk.inputs().join("market.json"));
-    let submit = ["submit", "--table", text(&table), "--rows-per-task", "1", "--common", text(&market)];
+    let submit = ["submit", "--table", text(&table), "--rows-per-item", "1", "--common", text(&market)];
     let (_, stderr) = desk.run(&submit, 1).await;
     assert!(stderr.contains("error[malformed-table]") && stderr.contains("line 4, column 1: trades[2].id"), "{stderr}");
     assert_eq!((desk.list("input/").await, desk.list("common/").await), (vec![], vec![]));
@@ -255,7 +255,7 @@ async fn a_table_that_cannot_be_priced_is_not_uploaded() {
             .replace("\na,european,call,A,100,1\nb", "\nc,european,call,A,100,1\nb"),
     );
     desk.run(&submit, 0).await;
-    assert_eq!(desk.pull(1).await[0].tasks, Some(3));
+    assert_eq!(desk.pull(1).await[0].pack.as_ref().unwrap().items, 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -189,7 +189,7 @@ impl Desk {
                     result["portfolio"] = json!({"value": 15.123456789, "standard_error": 0.25, "errors": 2});
                 }
                 let result = result.to_string().into_bytes();
-                self.store.write_once(bucket, &work.output(None), result, Properties::json()).await.unwrap();
+                self.store.write_once(bucket, &work.output(), result, Properties::json()).await.unwrap();
             }
             let body = serde_json::to_vec(&outcome).unwrap();
             let properties = Properties { metadata: outcome.metadata(), ..Properties::json() };

@@ -114,7 +114,7 @@ fn jar() -> Option<PathBuf> {
 /// One business for each step at which its orchestrators are killed; what they held comes back to all at once.
 async fn crash_everywhere(project: &'static str, replicas: usize) {
     let Some(emulator) = Emulator::with(project) else { return };
-    let steps: Vec<_> = STEPS.iter().filter(|(_, step)| crashes::is_sampled(*step, replicas, "job")).collect();
+    let steps: Vec<_> = STEPS.iter().filter(|(_, step)| crashes::is_sampled(*step, replicas)).collect();
     let names: Vec<String> = steps.iter().map(|(name, _)| name.replace('_', "-")).collect();
     let businesses: Vec<&str> = names.iter().map(String::as_str).collect();
     let world = emulator.world(&businesses).await;

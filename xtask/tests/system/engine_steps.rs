@@ -1,31 +1,41 @@
-//! The engine is killed once at each of its steps, as a Job of its own and in a batch with others: one outcome and one
-//! result each, as if nothing had been.
+//! The engine is killed once at each of its steps, with a single input and with the items of a pack: one outcome and
+//! one result each, as if nothing had been.
 
 use std::collections::BTreeMap;
 
-use contract::{labels, outcome::State};
+use contract::{
+    labels,
+    outcome::State,
+    pack::{Format, Pack},
+};
 use orchestrator::Hooks;
 use serde_json::json;
 
-use crate::world::{Setup, World};
+use crate::world::World;
+
+const PACK: Pack = Pack { format: Format::Lines, items: 3, items_per_range: 3, rows_per_item: 1 };
 
 /// A book whose strike is no number.
 const MALFORMED: &str = include_str!("../../../examples/malformed.json");
-/// Businesses with dispatch in batches.
-const BATCHES: [&str; 4] = ["batch-read", "batch-computed", "batch-written", "batch-reported"];
-/// Businesses with a Job for each input.
+/// Businesses whose inputs are packs.
+const PACKS: [&str; 3] = ["pack-read", "pack-computed", "pack-part"];
+/// Businesses with single inputs.
 const JOBS: [&str; 3] = ["job-read", "job-computed", "job-written"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_engine_that_is_killed_at_any_step_repeats_nothing() {
-    let businesses = [&JOBS[..], &BATCHES[..]].concat();
-    let world = World::start_as(&businesses, Setup { batches: &BATCHES, ..Setup::default() }, |_| {}).await;
+    let businesses = [&JOBS[..], &PACKS[..]].concat();
+    let world = World::start(&businesses, "").await;
     world.apply_without_orchestrators().await;
     let mut running = Vec::new();
     for business in &businesses {
         let mut expected = BTreeMap::new();
-        for index in 0..6 {
-            let work = world.upload(business, "session", &format!("{index}"), &format!("payload {index}")).await;
+        for index in 0..4 {
+            let (job, body) = (format!("{index}"), format!("payload {index}\nanother\n\n"));
+            let work = match PACKS.contains(business) {
+                true => world.upload_pack(business, "session", &job, &body, PACK).await,
+                false => world.upload(business, "session", &job, &body).await,
+            };
             world.publish(&work).await;
             expected.insert(work.identity.object, State::Succeeded);
         }

@@ -4,7 +4,6 @@
 #![allow(clippy::print_stdout, reason = "a test that skips says so")]
 
 mod applyset;
-mod batches;
 mod bench;
 mod browser;
 mod builds;
@@ -29,9 +28,9 @@ mod keys;
 mod keys_web;
 mod kills;
 mod laptop;
-mod live_batch;
 mod locks;
 mod missing;
+mod packs;
 mod plans;
 mod proxied;
 mod proxy;

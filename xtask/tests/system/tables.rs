@@ -1,4 +1,4 @@
-//! A table of trades as one Job, as a person submits it.
+//! A table of trades as one pack, as a person submits it.
 
 use crate::laptop::Laptop;
 
@@ -11,11 +11,12 @@ fn a_table_is_priced_in_parts_and_joined_again() {
     std::fs::write(laptop.folder().join("trades.csv"), table).unwrap();
     std::fs::write(laptop.folder().join("market.json"), include_str!("../../../examples/market.json")).unwrap();
     let submit = "xtask submit --wait --business bu1 --session risk --table trades.csv --common market.json";
-    laptop.ok(&format!("{submit} --rows-per-task 3"));
+    laptop.ok(&format!("{submit} --rows-per-item 3"));
 
-    let tasks = laptop.ok("kubectl get jobs -n bu1 -l session=risk -o jsonpath={.items[0].spec.completions}");
     let trades: Vec<&str> = table.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).skip(1).collect();
-    assert_eq!(tasks.trim().parse::<usize>().unwrap(), trades.len().div_ceil(3));
+    let jobs = laptop.ok("xtask jobs --session risk --json");
+    let jobs: serde_json::Value = serde_json::from_str(&jobs).unwrap();
+    assert_eq!(jobs[0]["items"]["succeeded"], trades.len().div_ceil(3));
 
     let results = laptop.ok("xtask results --session risk --business bu1 --format csv");
     let mut rows: Vec<&str> = Vec::new();
@@ -43,7 +44,7 @@ fn a_table_is_priced_in_parts_and_joined_again() {
     let broken =
         [header, &row("good", "6000", "SPX"), &row("nan", "NaN", "SPX"), &row("unknown", "1", "NONE")].join("\r");
     std::fs::write(laptop.folder().join("trades.csv"), broken).unwrap();
-    let broken = submit.replace("--session risk", "--session broken --rows-per-task 1");
+    let broken = submit.replace("--session risk", "--session broken --rows-per-item 1");
     let submitted = String::from_utf8(laptop.run(&broken).stderr).unwrap();
     assert!(
         submitted.contains("2 rows will not be priced: nan: line 3") && submitted.contains(", 2 row errors"),

@@ -32,7 +32,7 @@ async fn control_characters_of_others_do_not_reach_a_terminal() {
         } else {
             let result = serde_json::json!({"kernel": "monte-carlo", "trades": [
                 {"id": format!("t{ATTACK}"), "price": 1.5, "standard_error": 0.25}]});
-            let output = read.work.as_ref().unwrap().output(None);
+            let output = read.work.as_ref().unwrap().output();
             desk.store.write(bucket, &output, result.to_string(), Properties::json()).await.unwrap();
         }
         let properties = Properties { metadata: read.metadata(), ..Properties::json() };

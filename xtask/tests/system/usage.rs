@@ -28,7 +28,7 @@ fn wrong_usage_exits_64() {
     check(&["sumbit"], 64, "submit");
     check(&["submit"], 64, "PATHS");
     check(&["jobs", "--state", "done"], 64, "succeeded");
-    check(&["submit", "--tasks", "0", "x"], 64, "--tasks");
+    check(&["submit", "--items", "0", "x"], 64, "--items");
     check(&["submit", "--timeout", "5s", "x"], 64, "--wait");
     check(&["submit", "--session", "no/slash", "x"], 64, "is not a valid session name");
     check(&["jobs", "--env", "no-such-environment"], 64, "no-such-environment");

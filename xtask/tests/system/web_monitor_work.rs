@@ -1,9 +1,12 @@
 //! The monitor in a real browser while work goes on: a log as it is written, a Job that is cancelled, a dead letter
-//! that is sent again, and sessions whose Jobs run in batches.
+//! that is sent again, and a session with a pack.
 
 use std::path::Path;
 
-use contract::outcome::State;
+use contract::{
+    outcome::State,
+    pack::{Format, Pack},
+};
 use orchestrator::Hooks;
 use serde_json::json;
 
@@ -22,7 +25,7 @@ command = ["/bin/sh", "-c", '''read -r gate; i=0; while [ ! -e $gate ]; do i=$((
 #[tokio::test(flavor = "multi_thread")]
 async fn a_person_follows_a_log_cancels_a_job_and_sends_a_dead_letter_again() {
     let Some(browser) = Browser::start(Screen::Wide).await else { return };
-    let setup = Setup { engine: ENGINE, batches: &["bu2"], ..Setup::default() };
+    let setup = Setup { engine: ENGINE, ..Setup::default() };
     let world = world_with(&["bu1", "bu2"], setup).await;
     world.cloud.kubernetes.images().register("registry/shell", Path::new("/bin/sh")).unwrap();
     let mut orchestrators = vec![world.orchestrator("bu1", Hooks::none()).await];
@@ -85,36 +88,30 @@ async fn a_person_follows_a_log_cancels_a_job_and_sends_a_dead_letter_again() {
     })
     .await;
 
-    // A session that runs in batches.
-    for index in 0..12 {
-        let gate = gate.display().to_string();
-        world.publish(&world.upload("bu2", "sweep", &format!("scenario-{index:02}"), &gate).await).await;
-    }
-    // They wait together when the orchestrator comes.
+    // A session with a pack.
+    let lines = format!("{}\n", gate.display()).repeat(12);
+    let pack = Pack { format: Format::Lines, items: 12, items_per_range: 4, rows_per_item: 1 };
+    world.publish(&world.upload_pack("bu2", "sweep", "scenarios", &lines, pack).await).await;
     orchestrators.push(world.orchestrator("bu2", Hooks::none()).await);
     let session = monitor.url("/session?business=bu2&session=sweep");
     eventually("the session is known", async || monitor.get("/session?business=bu2&session=sweep", ALL).await.0 == 200)
         .await;
     browser.open(&session).await;
-    browser.wait_for("main", "scenario-11").await;
+    browser.wait_for("main", "scenarios").await;
     browser.wait_for("main", "running").await;
-    browser.pictures("monitor-batch-session", Screen::Wide).await;
-    let running = monitor.json("/jobs?business=bu2&session=sweep&state=running").await;
-    let mut jobs = running["jobs"].as_array().unwrap().iter();
-    let in_batch = jobs.find(|job| job["kubernetes_job"].as_str().is_some_and(|name| name.starts_with("batch-")));
-    let name = in_batch.expect("what waits together runs together")["job"].as_str().unwrap().to_owned();
-    browser.open(&monitor.url(&format!("/job?business=bu2&session=sweep&job={name}"))).await;
-    browser.wait_for("#facts", "batch-").await;
-    browser.pictures("monitor-batch-job", Screen::Wide).await;
+    browser.pictures("monitor-pack-session", Screen::Wide).await;
+    browser.open(&monitor.url("/job?business=bu2&session=sweep&job=scenarios")).await;
+    browser.wait_for("main", "12").await;
+    browser.pictures("monitor-pack-job", Screen::Wide).await;
     browser.open(&session).await;
     std::fs::write(&gate, "").unwrap();
     browser.wait_for("main", "12 of 12 done").await;
-    browser.assert_accessible("monitor, a session in batches").await;
+    browser.assert_accessible("monitor, a session with a pack").await;
     browser.close().await;
     let phone = Browser::start(Screen::Phone).await.expect("it was there a moment ago");
     phone.log_in(&session, ALL).await;
     for (path, name, text) in [
-        ("/session?business=bu2&session=sweep", "batch-session", "12 of 12 done"),
+        ("/session?business=bu2&session=sweep", "pack-session", "12 of 12 done"),
         ("/job?business=bu1&session=evening-run&job=long-book", "job-cancelled", "cancelled"),
     ] {
         phone.open(&monitor.url(path)).await;

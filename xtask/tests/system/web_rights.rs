@@ -97,12 +97,7 @@ async fn act(monitor: &Monitor, action: Value) -> Value {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_page_and_action_works_with_the_rights_that_are_granted_and_uses_them_all() {
-    let setup = Setup {
-        settings: "max_active_jobs = 8\npriority = true",
-        engine: ENGINE,
-        batches: &["bu2"],
-        ..Setup::default()
-    };
+    let setup = Setup { settings: "max_active_jobs = 8\npriority = true", engine: ENGINE, ..Setup::default() };
     let world = world_with(&["bu1", "bu2"], setup).await;
     if world.is_real() {
         println!("skipped: what is used of a right is only noted by the laptop cloud");

@@ -11,7 +11,7 @@ use cloud::{
     clients::Connection,
     storage::{Properties, Store, Written},
 };
-use contract::{Identity, config::Business, message::Work, object};
+use contract::{Identity, config::Business, message::Work, object, pack::Pack};
 use google_cloud_auth::credentials::mds;
 use google_cloud_pubsub::{client::Publisher, model::Message};
 use localcloud::{
@@ -69,22 +69,13 @@ pub(crate) struct Setup<'a> {
     pub(crate) engine: &'a str,
     /// Lines at the end of the environment file.
     pub(crate) more: &'a str,
-    /// Businesses with dispatch in batches.
-    pub(crate) batches: &'a [&'a str],
     /// Environment variables that name emulators.
     pub(crate) emulators: BTreeMap<String, String>,
 }
 
 impl Default for Setup<'_> {
     fn default() -> Self {
-        Self {
-            project: "test-desk",
-            settings: "max_active_jobs = 8",
-            engine: "",
-            more: "",
-            batches: &[],
-            emulators: BTreeMap::new(),
-        }
+        Self { project: "test-desk", settings: "max_active_jobs = 8", engine: "", more: "", emulators: BTreeMap::new() }
     }
 }
 
@@ -105,16 +96,13 @@ impl World {
         setup: Setup<'_>,
         tell: impl FnOnce(&mut localcloud::google::Options),
     ) -> Self {
-        let Setup { project, settings, engine, more, batches, emulators } = setup;
+        let Setup { project, settings, engine, more, emulators } = setup;
         let _ = cloud::clients::install_tls_provider();
         let folder = tempfile::tempdir().unwrap();
         let mut text = format!("project = \"{project}\"\nlocation = \"europe-west1\"\ncloud = \"local\"\n");
         let real = Real::named().await;
         for business in businesses {
             text.push_str(&format!("[businesses.{business}]\n{settings}\n"));
-            if batches.contains(business) {
-                text.push_str("dispatch = \"batch\"\n");
-            }
             if let Some(real) = &real {
                 text.push_str(&format!("namespace = \"{}\"\n", real.namespace(business)));
             }
@@ -337,23 +325,37 @@ impl World {
 
     /// Uploads an input and gives the work it asks for.
     pub(crate) async fn upload(&self, business: &str, session: &str, job: &str, body: &str) -> Work {
+        self.upload_as(business, session, job, body, None).await
+    }
+
+    /// Uploads a pack and gives the work it asks for.
+    pub(crate) async fn upload_pack(&self, business: &str, session: &str, job: &str, body: &str, pack: Pack) -> Work {
+        self.upload_as(business, session, job, body, Some(pack)).await
+    }
+
+    async fn upload_as(&self, business: &str, session: &str, job: &str, body: &str, pack: Option<Pack>) -> Work {
         let business = self.business(business);
         let object = object::input(&business.name, session, job);
-        let properties = Properties { content_type: "text/plain".to_owned(), ..Properties::default() };
-        let written = self.store.write_once(&business.bucket, &object, body.to_owned(), properties).await.unwrap();
-        let Written::New(generation) = written else { panic!("{object} exists already") };
-        Work {
-            identity: Identity { bucket: business.bucket.clone(), object, generation, attempt: 0 },
+        let identity = Identity { bucket: business.bucket.clone(), object, generation: 0, first: None, attempt: 0 };
+        let mut work = Work {
+            identity,
             business: business.name.clone(),
             session: session.to_owned(),
             job: job.to_owned(),
             client: None,
-            tasks: None,
-            rows_per_task: None,
+            pack,
+            only: None,
             priority: false,
             common: Vec::new(),
             resources: Default::default(),
-        }
+        };
+        let metadata = if work.pack.is_some() { work.metadata() } else { BTreeMap::new() };
+        let properties = Properties { content_type: "text/plain".to_owned(), metadata };
+        let Identity { bucket, object, .. } = &work.identity;
+        let written = self.store.write_once(bucket, object, body.to_owned(), properties).await.unwrap();
+        let Written::New(generation) = written else { panic!("{object} exists already") };
+        work.identity.generation = generation;
+        work
     }
 
     /// Publishes the message that asks for some work.

@@ -39,7 +39,7 @@ async fn a_program_of_the_desks_own_computes_a_job() {
     ]);
     world.assert_equation("bu1", &expected).await;
     let bucket = &world.business("bu1").bucket;
-    let (_, result) = world.store.read(bucket, &good.output(None), None).await.unwrap().unwrap();
+    let (_, result) = world.store.read(bucket, &good.output(), None).await.unwrap().unwrap();
     assert_eq!(std::str::from_utf8(&result).unwrap(), "{\"sum\": 42}$$ $$$ $(DESKGRID_CONFIG) $$(X)\n");
     let (_, outcome) = world.store.read(bucket, &bad.outcome(), None).await.unwrap().unwrap();
     let outcome: contract::Outcome = serde_json::from_slice(&outcome).unwrap();

@@ -17,16 +17,15 @@ use crate::{
 };
 
 /// Each is written, and so are its result and its outcome; then it is deleted.
-const SHORT: usize = 800;
+const SHORT: usize = 200;
 const LONG: usize = 5000;
 /// Below what a busy machine does otherwise, as 1,000 are below what a cluster does.
-const WRITES_A_SECOND: u32 = 100;
+const WRITES_A_SECOND: u32 = 30;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn many_inputs_are_submitted_and_settled_at_the_rate_that_the_bucket_takes() {
-    let setup = Setup { settings: "max_active_jobs = 8\ndispatch = \"batch\"", ..Setup::default() };
     let rates = Some(WriteRates { per_bucket: WRITES_A_SECOND });
-    let world = World::start_as(&["bu1"], setup, |options| options.write_rates = rates).await;
+    let world = World::start_as(&["bu1"], Setup::default(), |options| options.write_rates = rates).await;
     world.apply_without_orchestrators().await;
     let orchestrator = world.orchestrator("bu1", Hooks::none()).await;
     let started = Instant::now();
