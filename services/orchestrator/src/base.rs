@@ -7,7 +7,7 @@ use google_cloud_pubsub::{client::Publisher, model::Message};
 
 use crate::{
     clock::Clock, cluster::Cluster, config::Timing, events::Events, hooks::Hooks, job::Template, jobs::Jobs,
-    metrics::Metrics,
+    metrics::Metrics, pods::Pods,
 };
 
 /// The clients, settings and shared view that every task needs.
@@ -20,6 +20,7 @@ pub(crate) struct Base {
     /// Publishes to the business's own topic.
     pub(crate) publisher: Publisher,
     pub(crate) jobs: Jobs,
+    pub(crate) pods: Pods,
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
     pub(crate) hooks: Hooks,

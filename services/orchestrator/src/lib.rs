@@ -30,6 +30,7 @@ mod locate;
 mod metrics;
 mod outcome;
 mod outcome_lookup;
+mod pods;
 mod priority;
 mod received;
 mod record;

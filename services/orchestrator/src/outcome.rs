@@ -166,9 +166,8 @@ fn reason(facts: Facts<'_>, last: Option<&Pod>, stopped: Option<&ContainerStateT
     let Facts { job, work, results: Results { count: results, .. }, .. } = facts;
     let expected = expected_results(work);
     let (state, code, message) = match job_state(job) {
-        JobState::Ended(Phase::Complete) if results >= expected => completed(expected),
-        // The engine finished its work before the deletion stopped it.
-        JobState::Deleted if results >= expected => completed(expected),
+        // Also when the engine finished its work before a deletion stopped it, or was killed before its exit.
+        JobState::Ended(_) | JobState::Deleted if results >= expected => completed(expected),
         JobState::Ended(Phase::Complete) => (
             State::Failed,
             "result-missing",
@@ -185,7 +184,8 @@ fn reason(facts: Facts<'_>, last: Option<&Pod>, stopped: Option<&ContainerStateT
     (state, code.to_owned(), message)
 }
 
-fn completed(expected: u32) -> (State, &'static str, String) {
+/// State and reason of work whose results exist.
+pub(crate) fn completed(expected: u32) -> (State, &'static str, String) {
     let message =
         if expected == 1 { "the result is written".to_owned() } else { format!("all {expected} results are written") };
     (State::Succeeded, "completed", message)
@@ -257,7 +257,7 @@ fn last_pod(pods: &[Pod]) -> Option<&Pod> {
     pods.iter().max_by_key(key)
 }
 
-fn pod_phase(pod: &Pod) -> &str {
+pub(crate) fn pod_phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }
 
@@ -268,7 +268,7 @@ fn engine_end(pod: &Pod) -> Option<&ContainerStateTerminated> {
 }
 
 /// How the first container of a pod stopped, or the init container whose failure kept it from starting.
-fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
+pub(crate) fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
     let mut init = pod.status.as_ref()?.init_container_statuses.iter().flatten();
     engine_end(pod).or_else(|| init.find_map(|status| end(status).filter(|end| end.exit_code != 0)))
 }
@@ -278,7 +278,7 @@ fn end(status: &ContainerStatus) -> Option<&ContainerStateTerminated> {
 }
 
 /// What the engine wrote as its termination message.
-fn termination(pod: &Pod) -> Option<Termination> {
+pub(crate) fn termination(pod: &Pod) -> Option<Termination> {
     serde_json::from_str(terminated(pod)?.message.as_deref()?).ok()
 }
 

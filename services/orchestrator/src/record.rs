@@ -6,16 +6,43 @@ use std::time::Duration;
 use anyhow::Context as _;
 use cloud::storage::Written;
 use contract::{Identity, Outcome, message::Work, outcome::State};
+use futures::TryStreamExt as _;
 use jiff::SignedDuration;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 
-use crate::{base::Base, hooks::Step, outcome, settled_cache::SettledCache};
+use crate::{
+    base::Base,
+    hooks::Step,
+    outcome::{self, Results},
+    settled_cache::SettledCache,
+};
 
 /// How often the pods of a deleted Job are read, at first and later.
 const POLL_MIN: Duration = Duration::from_millis(100);
 const POLL_MAX: Duration = Duration::from_secs(1);
 /// How long after the end of its grace period a pod counts as stopped, since its node is lost.
 const OVERDUE: SignedDuration = SignedDuration::from_secs(5);
+/// Seconds that a finished Job stays when there are more than the limit.
+const SHORT_TTL_SECS: u32 = 60;
+
+/// Which of the results of some work exist.
+pub(crate) async fn read_results(base: &Base, work: &Work) -> anyhow::Result<Results> {
+    let mut results = Results::default();
+    let bucket = &work.identity.bucket;
+    if work.tasks.is_none() {
+        if let Some(found) = base.store.describe(bucket, &work.output(None), None).await? {
+            results.add(&found.metadata);
+        }
+        return Ok(results);
+    }
+    let mut listed = base.store.list_stream(bucket, &format!("{}/", work.output(None)));
+    while let Some(found) = listed.try_next().await? {
+        if outcome::result_index(work, &found.name).is_some() {
+            results.add(&found.metadata);
+        }
+    }
+    Ok(results)
+}
 
 /// Writes an outcome unless the work has one; returns the outcome in the bucket, and whether it is new.
 pub(crate) async fn write_outcome(base: &Base, work: &Work, outcome: Outcome) -> anyhow::Result<(Outcome, bool)> {
@@ -110,11 +137,14 @@ pub(crate) async fn stop_pods(base: &Base, name: &str) -> anyhow::Result<Vec<Pod
     }
 }
 
-/// Removes our finalizer from the Job, also when the Job changes meanwhile.
+/// Removes our finalizer from the Job, also when the Job changes meanwhile. Above the limit of finished Jobs it stays
+/// only for a moment: listings of Jobs and pods cost the API server more with each of them.
 pub(crate) async fn remove_finalizer(base: &Base, name: &str, job: Job) -> anyhow::Result<()> {
+    let is_over = base.jobs.view().finished() > usize::try_from(base.business.max_finished_jobs).unwrap_or(usize::MAX);
+    let ttl_secs = is_over.then_some(SHORT_TTL_SECS.min(base.business.retention.finished_jobs_secs));
     let mut job = Some(job);
     while let Some(current) = job {
-        if base.cluster.remove_finalizer(&current).await? {
+        if base.cluster.remove_finalizer(&current, ttl_secs).await? {
             break;
         }
         job = base.cluster.job(name).await?.filter(|other| other.metadata.uid == current.metadata.uid);

@@ -12,7 +12,6 @@ use contract::{
     message::Work,
     outcome::{LOG_TAIL_BYTES, State},
 };
-use futures::TryStreamExt as _;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
@@ -25,11 +24,10 @@ use crate::{
     clock::seconds_between,
     hooks::Step,
     job,
-    outcome::{self, Facts, JobState, Results},
-    record::{finish_work, remove_finalizer, stop_pods, write_outcome},
+    outcome::{self, Facts, JobState},
+    record::{finish_work, read_results, remove_finalizer, stop_pods, write_outcome},
     settle_batch::BatchSettler,
     settled_cache::SettledCache,
-    watched::Phase,
 };
 
 mod queue;
@@ -105,6 +103,7 @@ impl Settler {
         let outcome = self.record(&job, &work, state).await?;
         finish_work(&self.base, &self.settled, &work.identity, &outcome).await?;
         remove_finalizer(&self.base, name, job).await?;
+        self.base.pods.remove(name);
         self.base.jobs.change(|view| view.record_settled(name));
         self.base.hooks.reached(Step::FinalizerRemoved, None, Some(&work.identity)).await;
         Ok(())
@@ -113,24 +112,29 @@ impl Settler {
     /// Writes the outcome unless the work has one; returns the outcome in the bucket.
     async fn record(&self, job: &Job, work: &Work, state: JobState) -> anyhow::Result<Outcome> {
         let name = job.metadata.name.as_deref().unwrap_or_default();
-        let mut pods = self.base.cluster.pods(name).await?;
-        let mut log_tail = None;
+        let (mut pods, mut log_tail) = (Vec::new(), None);
         if state == JobState::Deleted {
             // The logs are deleted with the pods. And the pods must stop before the results are read: cancelled work
             // has no result.
+            pods = self.base.cluster.pods(name).await?;
             log_tail = self.read_log_tail(&pods).await;
             let stopped = stop_pods(&self.base, name).await?;
             pods = outcome::latest_pods(pods, stopped);
         }
-        let results = match state {
-            JobState::Ended(Phase::Failed) => Results::default(),
-            _ => self.read_results(work).await?,
-        };
-        let facts = Facts { job, work, pods: &pods, results, log_tail: log_tail.as_deref(), now: (self.base.clock)() };
-        let mut outcome = outcome::decide(facts);
-        if outcome.state != State::Succeeded && state != JobState::Deleted {
-            let log_tail = self.read_log_tail(&pods).await;
-            outcome = outcome::decide(Facts { log_tail: log_tail.as_deref(), now: (self.base.clock)(), ..facts });
+        // Whatever the state: an engine may have been killed after it wrote its result.
+        let results = read_results(&self.base, work).await?;
+        if results.count < outcome::expected_results(work) && state != JobState::Deleted {
+            pods = self.base.cluster.pods(name).await?;
+            log_tail = self.read_log_tail(&pods).await;
+        }
+        let now = (self.base.clock)();
+        let mut outcome =
+            outcome::decide(Facts { job, work, pods: &pods, results, log_tail: log_tail.as_deref(), now });
+        if outcome.state == State::Succeeded
+            && state != JobState::Deleted
+            && let Some(ended) = self.base.pods.of_job(name, outcome::ended_at(job), now).await
+        {
+            ended.add_to(&mut outcome);
         }
         if outcome.reason.code == outcome::RETRIES_EXHAUSTED {
             // The engine may not list, so for a missing input Cloud Storage answers "denied" to it.
@@ -145,25 +149,6 @@ impl Settler {
             self.base.metrics.finished_to_settled.observe(seconds_between(ended, settled));
         }
         Ok(outcome)
-    }
-
-    /// Which of the results exist.
-    async fn read_results(&self, work: &Work) -> anyhow::Result<Results> {
-        let mut results = Results::default();
-        let bucket = &work.identity.bucket;
-        if work.tasks.is_none() {
-            if let Some(found) = self.base.store.describe(bucket, &work.output(None), None).await? {
-                results.add(&found.metadata);
-            }
-            return Ok(results);
-        }
-        let mut listed = self.base.store.list_stream(bucket, &format!("{}/", work.output(None)));
-        while let Some(found) = listed.try_next().await? {
-            if outcome::result_index(work, &found.name).is_some() {
-                results.add(&found.metadata);
-            }
-        }
-        Ok(results)
     }
 
     /// The end of the most relevant log. A log that cannot be read does not stop settling: its pod or node may be

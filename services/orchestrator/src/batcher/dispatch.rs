@@ -18,7 +18,8 @@ use crate::{
     admit::Admission,
     admit_error::AdmitError,
     batch_job::{pod_count, read_batch},
-    controls::{self, SessionState},
+    conclude,
+    controls::SessionState,
     create::{self, Created},
     hooks::Step,
     job::Origin,
@@ -76,7 +77,7 @@ pub(super) async fn dispatch(admission: &Admission, pending: Vec<Pending>, mut s
 /// Publishes the event of an input that has an outcome, and replies to its messages.
 async fn republish_event(admission: &Admission, input: Input) {
     admission.base.metrics.duplicates.inc();
-    let published = controls::republish_event(&admission.base, &input.entry.work).await.map_err(AdmitError::from);
+    let published = conclude::republish_event(&admission.base, &input.entry.work).await.map_err(AdmitError::from);
     input.reply(&published);
 }
 

@@ -25,17 +25,14 @@ const FRESH_FOR: SignedDuration = SignedDuration::from_hours(12);
 #[derive(Debug, Default)]
 pub(super) struct BatchInputs {
     hasher: RandomState,
-    hashes: Option<HashSet<u64>>,
+    hashes: tokio::sync::OnceCell<HashSet<u64>>,
 }
 
 impl BatchInputs {
     /// Whether a batch that has a Job has this input.
-    pub(super) async fn contains(&mut self, base: &Base, identity: &Identity) -> anyhow::Result<bool> {
-        let key = self.hasher.hash_one(identity);
-        if self.hashes.is_none() {
-            self.hashes = Some(self.read(base).await?);
-        }
-        Ok(self.hashes.as_ref().is_some_and(|hashes| hashes.contains(&key)))
+    pub(super) async fn contains(&self, base: &Base, identity: &Identity) -> anyhow::Result<bool> {
+        let hashes = self.hashes.get_or_try_init(|| self.read(base)).await?;
+        Ok(hashes.contains(&self.hasher.hash_one(identity)))
     }
 
     async fn read(&self, base: &Base) -> anyhow::Result<HashSet<u64>> {
