@@ -278,6 +278,7 @@ mod tests {
                 object("bu1/outcome/refused/22.json", 18, "refused", labels::METADATA_REPLAYED),
             ],
             expired_before: None,
+            lost_before: None,
         };
         let names = |discarded| -> Vec<String> {
             among("bu1", None, &objects, discarded).into_iter().map(|letter| letter.job).collect()

@@ -53,6 +53,7 @@ fn every_job_is_shown_once_newest_first() {
             succeeded,
         ],
         expired_before: None,
+        lost_before: None,
     };
     let active = [active("s", "runs", 2, 0, 4)];
     check(
@@ -78,6 +79,7 @@ fn the_latest_attempt_is_shown() {
         inputs: vec![object("bu1/input/s/j", 5, 1)],
         outcomes: vec![object("bu1/outcome/s/j/5-0.json", 10, 2), object("bu1/outcome/s/j/5-1.json", 11, 3)],
         expired_before: None,
+        lost_before: None,
     };
     check(None, &objects, &[], &["s/j#5-1 ended"]);
     // Written, but its Kubernetes Job is not gone yet.
@@ -100,6 +102,7 @@ fn what_is_older_than_outcomes_are_kept_waits_for_nothing() {
         ],
         outcomes: vec![],
         expired_before: Timestamp::from_second(10).ok(),
+        lost_before: None,
     };
     let shown = ["s/runs#2-0 running", "s/new#4-0 waiting", "s/retried#3-0 waiting", "s/settled#1-0 expired"];
     check(None, &objects, &[active("s", "runs", 2, 0, 30)], &shown);
@@ -128,4 +131,26 @@ fn states_have_one_spelling() {
         assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
     }
     assert_eq!(outcome::State::parse("failed"), Some(outcome::State::Failed));
+}
+
+#[test]
+fn an_old_input_without_known_options_is_shown_as_lost() {
+    let mut known = object("bu1/input/s/known", 2, 1);
+    known.metadata.insert("deskgrid-session".into(), "s".into());
+    let objects = Objects {
+        inputs: vec![object("bu1/input/s/lost", 1, 1), known, object("bu1/input/s/new", 3, 20)],
+        outcomes: vec![],
+        expired_before: None,
+        lost_before: Timestamp::from_second(10).ok(),
+    };
+    let jobs = merge("bu1", None, &objects, &[]);
+    let lost: Vec<&str> =
+        jobs.iter().filter(|job| job.reason.as_ref().is_some_and(|r| r.code == LOST)).map(|job| &*job.job).collect();
+    assert_eq!(lost, ["lost"]);
+    assert!(jobs.iter().all(|job| job.state == Some(State::Waiting)));
+    let chosen = crate::Selection { jobs: vec!["lost".into(), "new".into()], ..Default::default() }.choose(&jobs);
+    assert_eq!(chosen.iter().map(|chosen| &*chosen.job).collect::<Vec<_>>(), ["lost"], "it can be published");
+    let runs = merge("bu1", None, &objects, &[active("s", "lost", 1, 0, 30)]);
+    let lost = runs.iter().find(|job| job.job == "lost").unwrap();
+    assert_eq!((lost.state, lost.reason.as_ref().is_some_and(|r| r.code == LOST)), (Some(State::Running), false));
 }
