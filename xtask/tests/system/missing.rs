@@ -66,7 +66,7 @@ async fn a_namespace_that_is_deleted_with_jobs_running_is_no_deadlock() {
     assert!(found["fix"].as_str().unwrap().starts_with("cargo xtask clean --business bu1"), "{found}");
     assert!(problems(&desk).contains("clean --business bu1"), "{}", problems(&desk));
     let said = desk.run(&["deploy"], 1);
-    assert!(said.contains("error[namespace-terminating]") && said.contains("clean --all"), "{said}");
+    assert!(said.contains("error[namespace-ending]") && said.contains("clean --all"), "{said}");
     let cleaned = desk.json(&["clean", "--business", "bu1", "--yes"], 0);
     assert_eq!(cleaned[0]["held"], 1, "{cleaned}");
     eventually("the namespace is gone", async || namespaces.get_opt("bu1").await.unwrap().is_none()).await;

@@ -16,7 +16,7 @@ use super::{
     compare, reach,
     refusal::{self, Conflict},
 };
-use crate::{failure::Failure, manifests::Rendered};
+use crate::{manifests::Rendered, unsettled::unsettled};
 
 /// Objects asked for at a time.
 const AT_ONCE: usize = 12;
@@ -188,29 +188,6 @@ pub async fn preview_rendered(
     Ok(Preview { environment: environment.to_owned(), groups, departed })
 }
 
-/// Checks that a namespace is not being deleted: the API server creates nothing in it.
-async fn check_stays(client: &Client, name: &str, live: &Value) -> anyhow::Result<()> {
-    if live["metadata"]["deletionTimestamp"].is_null() {
-        return Ok(());
-    }
-    let left = crate::unsettled::unsettled(client, name).await?.total();
-    let (why, next) = match left {
-        0 => ("the API server deletes what is in it", "deploy again when it is gone"),
-        _ => (
-            "the API server waits for its Jobs whose outcome is not written, and no orchestrator runs in it",
-            "`cargo xtask clean --all` releases them; deploy again when it is gone",
-        ),
-    };
-    Err(Failure {
-        code: "namespace-terminating",
-        what: format!("the namespace {name} is being deleted"),
-        on: format!("{left} unsettled Jobs"),
-        why: why.to_owned(),
-        next: next.to_owned(),
-    }
-    .into())
-}
-
 async fn namespace(
     client: &Client,
     environment: &str,
@@ -223,13 +200,12 @@ async fn namespace(
     let live = reach::read(client, &desired).await?;
     let exists = live.is_some();
     if live.as_ref().is_some_and(|live| !live["metadata"]["deletionTimestamp"].is_null()) {
-        return Err(refusal::ending(&name).into());
+        return Err(refusal::ending(&name, unsettled(client, &name).await?.total()).into());
     }
     if let Some(live) = &live
         && objects.iter().any(|object| object["kind"] == "Namespace")
     {
         check_namespace(live, environment, options.foreign)?;
-        check_stays(client, &name, live).await?;
     }
     let objects =
         if exists { try_out(client, objects, options).await? } else { objects.into_iter().map(fresh).collect() };

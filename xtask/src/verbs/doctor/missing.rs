@@ -75,7 +75,7 @@ pub(super) async fn namespaces(environment: &Environment, client: &kube::Client)
                     "cargo xtask clean --business {} releases them; then, if it should exist, cargo xtask deploy",
                     business.name
                 );
-                return Finding::bad("namespaces", seen, fix);
+                return Finding::bad("namespace-ending", "namespaces", seen, fix);
             }
             Ok(NamespaceState::Missing) => {
                 gone.push(business.namespace.as_str());
