@@ -1,4 +1,4 @@
-//! The laptop cloud's clock: wall time plus an offset that tests move forward.
+//! The laptop cloud's clock: wall time plus an offset that tests move.
 //!
 //! Every deadline in the laptop cloud (ack deadlines, retention, `ttlSecondsAfterFinished`, token expiry) is kept
 //! against this clock, so that days pass at once without a paused runtime getting in the way of real sockets.
@@ -8,28 +8,34 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use tokio::sync::watch;
 
-/// A clock that can be moved forward. Clones share the offset.
+/// A clock that can be moved. Clones share the offset.
 #[derive(Clone, Debug)]
 pub struct Clock {
-    offset: watch::Sender<Duration>,
+    offset: watch::Sender<SignedDuration>,
 }
 
 impl Default for Clock {
     fn default() -> Self {
-        Self { offset: watch::Sender::new(Duration::ZERO) }
+        Self { offset: watch::Sender::new(SignedDuration::ZERO) }
     }
 }
 
 impl Clock {
     /// The time now.
     pub fn now(&self) -> Timestamp {
-        let offset = SignedDuration::try_from(*self.offset.borrow()).unwrap_or(SignedDuration::ZERO);
-        Timestamp::now().checked_add(offset).unwrap_or(Timestamp::MAX)
+        Timestamp::now().checked_add(*self.offset.borrow()).unwrap_or(Timestamp::MAX)
     }
 
     /// Moves the clock forward and wakes the sleepers whose time has come.
     pub fn advance(&self, by: Duration) {
+        let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::ZERO);
         self.offset.send_modify(|offset| *offset += by);
+    }
+
+    /// Moves the clock back, as if the machines of all clients were fast.
+    pub fn set_back(&self, by: Duration) {
+        let by = SignedDuration::try_from(by).unwrap_or(SignedDuration::ZERO);
+        self.offset.send_modify(|offset| *offset -= by);
     }
 
     /// Waits until the clock shows `deadline`.

@@ -96,17 +96,18 @@ pub async fn delete_namespace(client: &Client, namespace: &str, limit: Duration)
     let context = || format!("delete the namespace {namespace}");
     let namespaces: Api<Namespace> = Api::all(client.clone());
     let Some(live) = namespaces.get_opt(namespace).await.with_context(context)? else { return Ok(false) };
-    if live.metadata.labels.unwrap_or_default().get(labels::MANAGED_BY).map(String::as_str)
+    if live.metadata.labels.as_ref().and_then(|all| all.get(labels::MANAGED_BY)).map(String::as_str)
         != Some(labels::MANAGED_BY_DESKGRID)
     {
         bail!("the namespace {namespace} is not ours; it stays, with everything in it");
     }
     let left = unsettled(client, namespace).await?;
     if left.total() > 0 {
-        bail!(
-            "{} Jobs in {namespace} wait for their outcome and no orchestrator settles them; deploy again",
-            left.total()
-        );
+        let next = match live.metadata.deletion_timestamp {
+            None => "deploy again",
+            Some(_) => "it is being deleted already; `cargo xtask clean --all` releases them",
+        };
+        bail!("{} Jobs in {namespace} wait for their outcome and no orchestrator settles them; {next}", left.total());
     }
     namespaces.delete(namespace, &DeleteParams::background()).await.with_context(context)?;
     let deadline = Instant::now() + limit;

@@ -122,6 +122,8 @@ impl Client {
             priority: upload.priority && business.priority_subscription.is_some(),
             common: shared,
         };
+        let work = options.work(business, upload.job);
+        work.check_message().map_err(|refusal| Problem::bad_request(refusal.message))?;
         let (incoming, failure) = body.incoming();
         let submitted = self.submitter(business)?.submit_incoming(upload.job, kind, &incoming, &options).await;
         let fate = submitted.map_err(|error| refused(error, &failure))?;

@@ -80,6 +80,9 @@ pub struct Business {
     pub events_topic: String,
     /// Maximum number of active Kubernetes Jobs.
     pub max_active_jobs: u32,
+    /// Number of finished Kubernetes Jobs above which a further one stays only for a minute.
+    #[serde(default = "finished_jobs", skip_serializing_if = "is_finished_jobs")]
+    pub max_finished_jobs: u32,
     /// How messages become Kubernetes Jobs.
     pub dispatch: Dispatch,
     /// Whether an upload under `B/input/` is a submission by itself.
@@ -94,6 +97,17 @@ pub struct Business {
     pub retention: Retention,
     /// How the engine runs.
     pub engine: Engine,
+}
+
+/// Default of [`Business::max_finished_jobs`].
+pub const MAX_FINISHED_JOBS: u32 = 2000;
+
+fn finished_jobs() -> u32 {
+    MAX_FINISHED_JOBS
+}
+
+fn is_finished_jobs(value: &u32) -> bool {
+    *value == MAX_FINISHED_JOBS
 }
 
 fn yes() -> bool {

@@ -94,6 +94,8 @@ pub const METADATA_ROW_ERRORS: &str = "deskgrid-row-errors";
 
 /// Metadata of an input object: RFC 3339 time at which a person requested its latest attempt.
 pub const METADATA_RETRIED: &str = "deskgrid-retried";
+/// Metadata of a control object: an orchestrator has applied its decisions.
+pub const METADATA_APPLIED: &str = "deskgrid-applied";
 /// Metadata of an outcome object: RFC 3339 time at which a person discarded it.
 pub const METADATA_DISCARDED: &str = "deskgrid-discarded";
 /// Metadata of the outcome of a refused message: id of the message that replaced it.

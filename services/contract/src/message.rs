@@ -17,6 +17,11 @@ pub const SCHEMA: &str = "1";
 /// Schema version of the messages this program writes about packs and ranges.
 pub const SCHEMA_PACK: &str = "2";
 
+/// Days for which a message waits for an orchestrator: Pub/Sub's longest by default.
+pub const RETENTION_DAYS: i64 = 7;
+/// Bytes that Pub/Sub accepts in the value of an attribute (cloud.google.com/pubsub/quotas).
+pub const ATTRIBUTE_BYTES_MAX: usize = 1024;
+
 /// An attempt may have this many times the memory and the time of the business's engines.
 pub const RESOURCES_MAX_FACTOR: u64 = 8;
 
@@ -158,6 +163,22 @@ impl Work {
         attributes.remove(labels::ATTRIBUTE_DESKGRID);
         attributes.remove(labels::ATTRIBUTE_FIRST);
         attributes.into_iter().map(|(key, value)| (format!("{}{key}", labels::METADATA_PREFIX), value)).collect()
+    }
+
+    /// Checks that Pub/Sub accepts the message of this work.
+    ///
+    /// # Errors
+    /// When an option is too long for an attribute; the refusal names this work.
+    pub fn check_message(&self) -> Result<(), Refusal> {
+        let attributes = self.encode().1;
+        let Some((name, value)) = attributes.into_iter().find(|(_, value)| value.len() > ATTRIBUTE_BYTES_MAX) else {
+            return Ok(());
+        };
+        let why = format!(
+            "the attribute {name} of its message has {} bytes, and Pub/Sub accepts {ATTRIBUTE_BYTES_MAX}",
+            value.len()
+        );
+        Err(Refusal { work: Some(Box::new(self.clone())), ..Refusal::new("message-too-large", why) })
     }
 
     /// The message that asks for this work: data and attributes.
@@ -355,6 +376,11 @@ pub fn stored(
     let mut work = locate(&business.bucket, object, business)?;
     work.identity.generation = generation;
     with_options(work, metadata.clone(), business)
+}
+
+/// Whether the metadata of an input has the options of its message.
+pub fn has_options(metadata: &BTreeMap<String, String>) -> bool {
+    metadata.keys().any(|key| key.starts_with(labels::METADATA_PREFIX))
 }
 
 /// The work of an input with the options in its metadata. A refusal names the work, so that it gets an outcome.

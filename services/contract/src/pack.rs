@@ -379,7 +379,7 @@ impl Outcome {
         let of_item = |item: Item| {
             let mut outcome = Self { state: item.state, ..this.clone() };
             outcome.reason = item.reason.unwrap_or_default();
-            (outcome.log_tail, outcome.row_errors) = (item.log_tail, item.row_errors);
+            (outcome.log_tail, outcome.row_errors) = (item.log_tail.or(outcome.log_tail), item.row_errors);
             if let Some(work) = &mut outcome.work {
                 work.job = format!("{}[{}]", work.job, item.index);
             }

@@ -2,7 +2,7 @@
 
 use crate::{
     Identity,
-    config::{Business, Config, Dispatch, Endpoints, Engine, Program, Retention, SCHEMA},
+    config::{Business, Config, Dispatch, Endpoints, Engine, MAX_FINISHED_JOBS, Program, Retention, SCHEMA},
     message::{Resources, Work},
     object,
 };
@@ -18,6 +18,7 @@ pub fn business(name: &str) -> Business {
         priority_subscription: None,
         events_topic: format!("projects/p/topics/p-{name}-events-topic"),
         max_active_jobs: 4,
+        max_finished_jobs: MAX_FINISHED_JOBS,
         dispatch: Dispatch::Job,
         submit_on_upload: false,
         intake: true,

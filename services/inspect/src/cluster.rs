@@ -118,16 +118,32 @@ pub async fn orchestrator_pods(client: &Client, namespace: &str) -> anyhow::Resu
     pods(client, namespace, &format!("{}={APP_ORCHESTRATOR}", labels::APP)).await
 }
 
-/// Whether a namespace exists; one that the caller may not read counts as existing.
+/// The state of a namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NamespaceState {
+    /// It does not exist.
+    Missing,
+    /// It exists.
+    Active,
+    /// It is being deleted, which waits for the finalizers in it.
+    Terminating,
+}
+
+/// The state of a namespace; one that the caller may not read counts as active.
 ///
 /// # Errors
 /// When the cluster cannot be reached.
-pub async fn has_namespace(client: &Client, name: &str) -> anyhow::Result<bool> {
+pub async fn namespace_state(client: &Client, name: &str) -> anyhow::Result<NamespaceState> {
     let api: Api<Namespace> = Api::all(client.clone());
-    match tokio::time::timeout(REQUEST_TIMEOUT, api.get_opt(name)).await.context("no answer in time")? {
-        Err(kube::Error::Api(status)) if status.is_forbidden() => Ok(true),
-        found => Ok(found?.is_some()),
-    }
+    let found = match tokio::time::timeout(REQUEST_TIMEOUT, api.get_opt(name)).await.context("no answer in time")? {
+        Err(kube::Error::Api(status)) if status.is_forbidden() => return Ok(NamespaceState::Active),
+        found => found?,
+    };
+    Ok(match found.map(|namespace| namespace.metadata.deletion_timestamp) {
+        None => NamespaceState::Missing,
+        Some(None) => NamespaceState::Active,
+        Some(Some(_)) => NamespaceState::Terminating,
+    })
 }
 
 /// The Deployments of a business's orchestrator; normally one.

@@ -1,7 +1,7 @@
 //! Explains the state of a Job in plain words.
 
 use contract::outcome::stored::UNREADABLE;
-use sessions::jobs::{SUSPENDED, State};
+use sessions::jobs::{LOST, SUSPENDED, State};
 
 use crate::detail::Detail;
 
@@ -103,6 +103,9 @@ fn waiting_for_a_job(detail: &Detail) -> String {
             "It waits because the namespace of {} is full: {quota}. It starts when another Job ends.",
             detail.job.business
         );
+    }
+    if let Some(reason) = detail.job.reason.as_ref().filter(|reason| reason.code == LOST) {
+        return format!("It may be lost: {}.", reason.message);
     }
     "Its input exists, and its Kubernetes Job was not created yet: its message is on its way, or was never published (then \
      the orchestrator publishes it after an hour; submitting it again publishes it at once)."

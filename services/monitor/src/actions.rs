@@ -142,13 +142,15 @@ async fn carry_out(state: &State, of: &Followed, visitor: &Visitor, action: &Act
             sessions::control::change(store, business, session, &visitor.name, |control| control.paused = true)
                 .await
                 .map_err(failed)?;
-            Ok(whole(format!("Session {session} is paused: waiting Jobs do not start, running Jobs continue.")))
+            Ok(whole(format!(
+                "Session {session} is to be paused: within seconds, waiting Jobs do not start; running Jobs continue."
+            )))
         }
         Verb::Resume => {
             sessions::control::change(store, business, session, &visitor.name, |control| control.paused = false)
                 .await
                 .map_err(failed)?;
-            Ok(whole(format!("Session {session} is resumed.")))
+            Ok(whole(format!("Session {session} is to be resumed: its parked messages are published within seconds.")))
         }
         Verb::Cancel => {
             let job = action.job.as_deref();
@@ -157,9 +159,14 @@ async fn carry_out(state: &State, of: &Followed, visitor: &Visitor, action: &Act
             }
             sessions::control::cancel(store, business, session, job, &visitor.name).await.map_err(failed)?;
             if let Some(job) = job {
-                return Ok(Done { message: format!("Job {job} is cancelled; its input is kept."), count: Some(1) });
+                return Ok(Done {
+                    message: format!("Job {job} is to be cancelled, unless it ends first; its input is kept."),
+                    count: Some(1),
+                });
             }
-            Ok(whole(format!("Session {session} is cancelled: running Jobs are stopped, and inputs are kept.")))
+            Ok(whole(format!(
+                "Session {session} is to be cancelled: running Jobs stop within seconds, and inputs are kept."
+            )))
         }
         Verb::Retry => retry(state, of, action).await,
         Verb::Replay | Verb::Discard => letters(state, of, action).await,

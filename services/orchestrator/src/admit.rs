@@ -13,7 +13,7 @@ use k8s_openapi::api::batch::v1::Job;
 use crate::{
     admit_error::AdmitError,
     base::Base,
-    conclude::conclude,
+    conclude::{conclude, republish_event},
     controls::{self, Controls, SessionState},
     create::{self, Created, Creates},
     hooks::Step,
@@ -75,7 +75,7 @@ impl Admission {
             return Ok(false);
         }
         tracing::info!(job = work.job, session = work.session, "the work has an outcome already");
-        Box::pin(controls::republish_event(&self.base, work)).await?;
+        Box::pin(republish_event(&self.base, work)).await?;
         self.base.metrics.duplicates.inc();
         Ok(true)
     }
@@ -126,7 +126,7 @@ impl Admission {
             Created::Rejected(why) => {
                 let message = format!("the API server does not accept the Job: {why}");
                 let outcome = Outcome::new(&work.business, State::Refused, "invalid-job", message);
-                Box::pin(conclude(&self.base, origin, work, outcome)).await
+                Ok(Box::pin(conclude(&self.base, origin, work, outcome)).await?)
             }
         }
     }

@@ -8,7 +8,7 @@ use jiff::Timestamp;
 
 use crate::{
     clock::Clock, cluster::Cluster, config::Timing, events::Events, hooks::Hooks, job::Template, jobs::Jobs,
-    metrics::Metrics,
+    metrics::Metrics, pods::Pods,
 };
 
 /// The clients, settings and shared view that every task needs.
@@ -21,6 +21,7 @@ pub(crate) struct Base {
     /// Publishes to the business's own topic.
     pub(crate) publisher: Publisher,
     pub(crate) jobs: Jobs,
+    pub(crate) pods: Pods,
     pub(crate) metrics: Metrics,
     pub(crate) health: Health,
     pub(crate) hooks: Hooks,

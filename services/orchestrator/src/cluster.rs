@@ -23,7 +23,7 @@ const LOG_TIMEOUT: Duration = Duration::from_secs(10);
 /// Number of log lines that are read for a tail.
 const LOG_LINES: i64 = 5000;
 /// Label that the Job controller puts on a Job's pods.
-const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+pub(crate) const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 
 /// The namespace's Jobs and Pods.
 #[derive(Clone)]
@@ -61,6 +61,11 @@ impl Cluster {
         Api::namespaced(self.client.clone(), namespace)
     }
 
+    /// The pods for the watch.
+    pub(crate) fn watched_pods(&self) -> Api<Pod> {
+        self.pods.clone()
+    }
+
     /// Creates a Job from its text; returns its uid.
     pub(crate) async fn create(&self, job: Vec<u8>) -> Result<String, kube::Error> {
         self.post(&self.path, job).await
@@ -88,21 +93,6 @@ impl Cluster {
         with_timeout(self.jobs.get_opt(name)).await.with_context(|| format!("read the Job {name}"))
     }
 
-    /// The Jobs that match a selector.
-    pub(crate) async fn jobs(&self, selector: &str) -> anyhow::Result<Vec<Job>> {
-        let mut parameters = ListParams::default().labels(selector).limit(500);
-        let mut jobs = Vec::new();
-        loop {
-            let page = with_timeout(self.jobs.list(&parameters)).await;
-            let page = page.with_context(|| format!("list the Jobs with {selector}"))?;
-            jobs.extend(page.items);
-            match page.metadata.continue_.filter(|token| !token.is_empty()) {
-                Some(token) => parameters = parameters.continue_token(&token),
-                None => return Ok(jobs),
-            }
-        }
-    }
-
     /// Deletes exactly this Job; a Job that does not exist is fine.
     pub(crate) async fn delete(&self, name: &str, uid: &str) -> anyhow::Result<()> {
         let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
@@ -114,16 +104,20 @@ impl Cluster {
         }
     }
 
-    /// Removes our finalizer from a Job. `false` when the Job has changed since it was read and must be read once more.
-    pub(crate) async fn remove_finalizer(&self, job: &Job) -> anyhow::Result<bool> {
+    /// Removes our finalizer from a Job, and sets how long the Job stays, if given. `false` when the Job has changed since
+    /// it was read and must be read once more.
+    pub(crate) async fn remove_finalizer(&self, job: &Job, ttl_secs: Option<u32>) -> anyhow::Result<bool> {
         let name = job.metadata.name.as_deref().unwrap_or_default();
         let mut finalizers = job.metadata.finalizers.clone().unwrap_or_default();
         finalizers.retain(|finalizer| finalizer != contract::labels::FINALIZER);
-        let patch = json!({"metadata": {
+        let mut patch = json!({"metadata": {
             "uid": job.metadata.uid,
             "resourceVersion": job.metadata.resource_version,
             "finalizers": finalizers,
         }});
+        if let Some(seconds) = ttl_secs {
+            patch["spec"] = json!({"ttlSecondsAfterFinished": seconds});
+        }
         match with_timeout(self.jobs.patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch))).await {
             Ok(_) => Ok(true),
             Err(kube::Error::Api(status)) if status.code == 404 => Ok(true),

@@ -1,7 +1,7 @@
 //! Outcomes of messages that never become a Job.
 
 use base64::Engine as _;
-use cloud::storage::Written;
+use cloud::{outcomes, storage::Written};
 use contract::{
     Outcome,
     message::{Refusal, Work},
@@ -11,7 +11,16 @@ use contract::{
 
 use tokio::sync::Semaphore;
 
-use crate::{admit_error::AdmitError, base::Base, hooks::Step, job::Origin, received::Received};
+use crate::{
+    admit_error::AdmitError,
+    base::Base,
+    hooks::Step,
+    job::Origin,
+    outcome::{completed, note_row_errors},
+    ranges,
+    received::Received,
+    record::read_result,
+};
 
 /// Bytes from which a refused message is large. Its outcome holds all of it as text, several times while it is encoded.
 const LARGE: usize = 1024 * 1024;
@@ -30,13 +39,22 @@ impl Default for LargeRefusals {
     }
 }
 
-/// Writes the outcome of work that never became a Job.
-pub(crate) async fn conclude(
-    base: &Base,
-    origin: &Origin,
-    work: &Work,
-    mut outcome: Outcome,
-) -> Result<(), AdmitError> {
+/// Writes the outcome of work that never became a Job, or whose Job is gone: if it left its result, the work has
+/// succeeded.
+pub(crate) async fn conclude(base: &Base, origin: &Origin, work: &Work, mut outcome: Outcome) -> anyhow::Result<()> {
+    let identity = &work.identity;
+    // Without a generation, the object never existed.
+    if work.range().is_some() {
+        let parts = ranges::read_parts(base, work).await?;
+        ranges::set_items(base, work, &parts, &mut outcome).await?;
+    } else if identity.generation > 0 && work.pack.is_none() {
+        let results = read_result(base, work).await?;
+        if results.is_complete {
+            let (state, code, message) = completed();
+            outcome = Outcome::new(&work.business, state, &code, message);
+            note_row_errors(&mut outcome, results.row_errors);
+        }
+    }
     outcome.work = Some(work.clone());
     let (code, state) = (outcome.reason.code.clone(), outcome.state);
     let object = work.outcome();
@@ -44,12 +62,34 @@ pub(crate) async fn conclude(
         let (job, session) = (&work.job, &work.session);
         match state {
             State::Cancelled => tracing::info!(code, job, session, "cancelled the work before it had a Job"),
-            _ => tracing::warn!(code, job, session, "the work cannot become a Job"),
+            State::Succeeded => tracing::info!(code, job, session, "found the result of a Job that is gone"),
+            State::Failed | State::Refused => tracing::warn!(code, job, session, "the work cannot become a Job"),
         }
         match state {
             State::Refused => base.metrics.refused("invalid-job"),
             state => base.metrics.settled(state),
         }
+    }
+    if state == State::Succeeded && work.pack.is_none() {
+        base.store.delete(&identity.bucket, &identity.object, identity.generation).await?;
+    }
+    Ok(())
+}
+
+/// Publishes the event of work that never became a Job once more, when its message is redelivered: the process that
+/// wrote the outcome may have died before it published the event. The event of a Job needs no such step: settling
+/// repeats until the finalizer is removed.
+pub(crate) async fn republish_event(base: &Base, work: &Work) -> anyhow::Result<()> {
+    publish_first(base, &work.outcome(), |outcome| outcome.kubernetes_job.is_none()).await
+}
+
+/// Publishes the event of the outcome in the bucket, if that fulfils a condition.
+async fn publish_first(base: &Base, object: &str, is_wanted: impl Fn(&Outcome) -> bool) -> anyhow::Result<()> {
+    match outcomes::read(&base.store, &base.business.bucket, object).await? {
+        Some(Ok(outcome)) if is_wanted(&outcome) => base.events.publish(&outcome).await,
+        // The outcome exists, which is enough not to run the work again.
+        Some(Err(unreadable)) => tracing::error!("failed to publish the event of an outcome once more: {unreadable}"),
+        _ => {}
     }
     Ok(())
 }
@@ -95,7 +135,7 @@ pub(crate) async fn refuse(
     Ok(())
 }
 
-/// Writes an outcome and publishes its event; returns whether the outcome is new.
+/// Writes an outcome unless there is one, and publishes the event of the first one; returns whether this one is it.
 async fn write(base: &Base, origin: &Origin, object: &str, mut outcome: Outcome) -> anyhow::Result<bool> {
     outcome.message_id = Some(origin.message_id.clone()).filter(|id| !id.is_empty());
     outcome.timestamps.published = origin.published;
@@ -107,7 +147,11 @@ async fn write(base: &Base, origin: &Origin, object: &str, mut outcome: Outcome)
     outcome.message_data = None;
     let written = base.store.write_once(&base.business.bucket, object, text, (&outcome).into()).await?;
     base.hooks.reached(Step::RefusedWritten, Some(&origin.message_id), outcome.identity()).await;
-    base.events.publish(&outcome).await;
+    let is_new = matches!(written, Written::New(_));
+    match is_new {
+        true => base.events.publish(&outcome).await,
+        false => publish_first(base, object, |_| true).await?,
+    }
     base.hooks.reached(Step::EventPublished, Some(&origin.message_id), outcome.identity()).await;
-    Ok(matches!(written, Written::New(_)))
+    Ok(is_new)
 }

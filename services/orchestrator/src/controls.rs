@@ -8,10 +8,11 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
-use cloud::{outcomes, storage::Properties};
+use cloud::storage::{Object, Properties};
 use contract::{
     Outcome,
     control::{Control, Parked, SCHEMA},
+    labels,
     message::Work,
     object,
     outcome::State,
@@ -58,13 +59,13 @@ type Decisions = Arc<BTreeMap<String, Decision>>;
 
 /// The errors of a pass whose other parts went on.
 #[derive(Debug, Default)]
-struct Errors {
+pub(crate) struct Errors {
     first: Option<anyhow::Error>,
     more: usize,
 }
 
 impl Errors {
-    fn add(&mut self, error: anyhow::Error) {
+    pub(crate) fn add(&mut self, error: anyhow::Error) {
         match &self.first {
             Some(first) => {
                 tracing::debug!("as well as {first:#}: {error:#}");
@@ -75,7 +76,7 @@ impl Errors {
     }
 
     /// One error for all of them.
-    fn into_result(self) -> anyhow::Result<()> {
+    pub(crate) fn into_result(self) -> anyhow::Result<()> {
         let Self { first, more } = self;
         match (first, more) {
             (None, _) => Ok(()),
@@ -164,19 +165,6 @@ pub(crate) fn cancelled_outcome(work: &Work) -> Outcome {
     Outcome::new(&work.business, State::Cancelled, "cancelled", why)
 }
 
-/// Publishes the event of work that never became a Job once more, when its message is redelivered: the process that
-/// wrote the outcome may have died before it published the event. The event of a Job needs no such step: settling
-/// repeats until the finalizer is removed.
-pub(crate) async fn republish_event(base: &Base, work: &Work) -> anyhow::Result<()> {
-    match outcomes::read(&base.store, &work.identity.bucket, &work.outcome()).await? {
-        Some(Ok(outcome)) if outcome.kubernetes_job.is_none() => base.events.publish(&outcome).await,
-        // The outcome exists, which is enough not to run the work again.
-        Some(Err(unreadable)) => tracing::error!("failed to publish the event of an outcome once more: {unreadable}"),
-        _ => {}
-    }
-    Ok(())
-}
-
 /// Reads the decisions regularly and carries them out, until `stop`.
 pub(crate) async fn run(base: &Base, controls: &Controls, stop: &CancellationToken) -> anyhow::Result<()> {
     let started = Instant::now();
@@ -186,6 +174,9 @@ pub(crate) async fn run(base: &Base, controls: &Controls, stop: &CancellationTok
     base.health.not_ready(READINESS, "the decisions about sessions were not read yet");
     loop {
         let now = Instant::now();
+        if !base.jobs.view().is_synced() {
+            full_until = now + FULL_PASSES_FOR;
+        }
         let passed = tokio::select! {
             () = stop.cancelled() => return Ok(()),
             passed = pass(base, controls, now < full_until || now >= next_full) => passed,
@@ -221,32 +212,57 @@ pub(crate) async fn run(base: &Base, controls: &Controls, stop: &CancellationTok
 /// Reads the decisions and, when they changed or `full`, carries them out. Returns whether they changed. A decision
 /// that fails does not block the others; the errors are returned at the end.
 async fn pass(base: &Base, controls: &Controls, full: bool) -> anyhow::Result<bool> {
-    let changed = read(base, controls).await?;
-    if !changed && !full {
+    let Read { changed, unapplied } = read(base, controls).await?;
+    if !changed && !full && unapplied.is_empty() {
         return Ok(false);
     }
     let decisions = controls.decisions();
     let mut errors = Errors::default();
-    for (session, Decision { control, .. }) in decisions.iter() {
-        if control.has_cancelled() {
-            cancel::jobs(base, session, control, &mut errors).await;
-        }
-    }
+    cancel::jobs(base, &decisions, &mut errors).await;
     let released = release::all(base, controls, &decisions, &mut errors).await;
     let changed_meanwhile = released.unwrap_or_else(|error| {
         errors.add(error);
         false
     });
+    // In the pass after the one that read them first: other replicas read them as often.
+    if errors.first.is_none() && !changed && !changed_meanwhile {
+        for (object, generation) in unapplied {
+            if let Err(error) = mark_applied(base, &object, generation).await {
+                errors.add(error);
+            }
+        }
+    }
     errors.into_result()?;
     Ok(changed || changed_meanwhile)
 }
 
-/// Reads the decisions; those with a known generation come from the cache. Returns whether they changed.
-async fn read(base: &Base, controls: &Controls) -> anyhow::Result<bool> {
+/// Marks the decisions in a generation of a control object as applied.
+async fn mark_applied(base: &Base, object: &str, generation: i64) -> anyhow::Result<()> {
+    let mark = |found: &Object| {
+        let is_marked = found.metadata.contains_key(labels::METADATA_APPLIED);
+        (found.generation == generation && !is_marked).then(|| {
+            let mut metadata = found.metadata.clone();
+            metadata.insert(labels::METADATA_APPLIED.to_owned(), "true".to_owned());
+            metadata
+        })
+    };
+    base.store.amend(&base.business.bucket, object, mark).await.map(drop)
+}
+
+/// The result of reading the decisions.
+struct Read {
+    /// They changed since the last read.
+    changed: bool,
+    /// The control objects that are not marked as applied, with their generations.
+    unapplied: Vec<(String, i64)>,
+}
+
+/// Reads the decisions; those with a known generation come from the cache.
+async fn read(base: &Base, controls: &Controls) -> anyhow::Result<Read> {
     let business = &base.business;
     let before = controls.decisions.borrow().clone();
     let mut listed = base.store.list_stream(&business.bucket, &object::control_prefix(&business.name));
-    let mut decisions = BTreeMap::new();
+    let (mut decisions, mut unapplied) = (BTreeMap::new(), Vec::new());
     while let Some(found) = listed.try_next().await? {
         let Some(session) = object::parse_control(&business.name, &found.name) else { continue };
         let cached = before.as_ref().and_then(|decisions| decisions.get(session));
@@ -277,10 +293,13 @@ async fn read(base: &Base, controls: &Controls) -> anyhow::Result<bool> {
             }
         };
         decisions.insert(session.to_owned(), decision);
+        if !found.metadata.contains_key(labels::METADATA_APPLIED) {
+            unapplied.push((found.name, found.generation));
+        }
     }
     let changed = before.as_deref() != Some(&decisions);
     if changed {
         controls.decisions.send_replace(Some(Arc::new(decisions)));
     }
-    Ok(changed)
+    Ok(Read { changed, unapplied })
 }

@@ -28,6 +28,7 @@ mod metrics;
 mod outcome;
 mod outcome_lookup;
 mod packs;
+mod pods;
 mod priority;
 mod ranges;
 mod received;

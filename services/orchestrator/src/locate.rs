@@ -8,7 +8,12 @@ use contract::{Outcome, message::Work, object, outcome::State};
 use futures::TryStreamExt as _;
 
 use crate::{
-    admit_error::AdmitError, base::Base, conclude::conclude, controls, hooks::Step, metrics::retry, received::Received,
+    admit_error::AdmitError,
+    base::Base,
+    conclude::{conclude, republish_event},
+    hooks::Step,
+    metrics::retry,
+    received::Received,
 };
 
 /// The work at the live generation of its input; `None` when it has an outcome.
@@ -20,7 +25,7 @@ pub(crate) async fn live(base: &Base, message: &Received, work: &Work) -> Result
     }
     if let Some(settled) = settled_generation(base, &work).await? {
         work.identity.generation = settled;
-        controls::republish_event(base, &work).await?;
+        republish_event(base, &work).await?;
         return Ok(None);
     }
     // The generation is unknown, so the outcome has generation 0.

@@ -147,10 +147,8 @@ pub(crate) fn latest_pods(before: Vec<Pod>, after: Vec<Pod>) -> Vec<Pod> {
 fn reason(facts: Facts<'_>, last: Option<&Pod>, stopped: Option<&ContainerStateTerminated>) -> (State, String, String) {
     let Facts { job, results: Results { is_complete, .. }, .. } = facts;
     let (state, code, message) = match job_state(job) {
-        // Also when a deletion stopped the engine after its work.
-        JobState::Ended(Phase::Complete) | JobState::Deleted if is_complete => {
-            (State::Succeeded, "completed", "the result is written")
-        }
+        // Also when the engine finished its work before a deletion stopped it, or was killed before its exit.
+        JobState::Ended(_) | JobState::Deleted if is_complete => return completed(),
         JobState::Ended(Phase::Complete) => {
             (State::Failed, "result-missing", "the engine ended well, but its result is missing")
         }
@@ -160,6 +158,11 @@ fn reason(facts: Facts<'_>, last: Option<&Pod>, stopped: Option<&ContainerStateT
         JobState::Ended(_) => return failed(job, last, stopped),
     };
     (state, code.to_owned(), message.to_owned())
+}
+
+/// State and reason of work whose result exists.
+pub(crate) fn completed() -> (State, String, String) {
+    (State::Succeeded, "completed".to_owned(), "the result is written".to_owned())
 }
 
 fn failed(job: &Job, last: Option<&Pod>, stopped: Option<&ContainerStateTerminated>) -> (State, String, String) {
@@ -228,7 +231,7 @@ fn last_pod(pods: &[Pod]) -> Option<&Pod> {
     pods.iter().max_by_key(key)
 }
 
-fn pod_phase(pod: &Pod) -> &str {
+pub(crate) fn pod_phase(pod: &Pod) -> &str {
     pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default()
 }
 
@@ -239,7 +242,7 @@ fn engine_end(pod: &Pod) -> Option<&ContainerStateTerminated> {
 }
 
 /// How the first container of a pod stopped, or the init container whose failure kept it from starting.
-fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
+pub(crate) fn terminated(pod: &Pod) -> Option<&ContainerStateTerminated> {
     let mut init = pod.status.as_ref()?.init_container_statuses.iter().flatten();
     engine_end(pod).or_else(|| init.find_map(|status| end(status).filter(|end| end.exit_code != 0)))
 }
@@ -249,7 +252,7 @@ fn end(status: &ContainerStatus) -> Option<&ContainerStateTerminated> {
 }
 
 /// What the engine wrote as its termination message.
-fn termination(pod: &Pod) -> Option<Termination> {
+pub(crate) fn termination(pod: &Pod) -> Option<Termination> {
     serde_json::from_str(terminated(pod)?.message.as_deref()?).ok()
 }
 

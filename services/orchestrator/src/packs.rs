@@ -185,41 +185,56 @@ fn key(identity: &Identity) -> Key {
     (identity.object.clone(), identity.generation)
 }
 
+/// An outcome of a whole input.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Whole {
+    pub(crate) attempt: u32,
+    pub(crate) generation: i64,
+    pub(crate) succeeded: bool,
+}
+
 /// The outcomes of one generation of an input.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ended {
-    /// The latest attempt that has an outcome for the whole input.
-    pub(crate) whole: Option<u32>,
+    /// The latest outcome of the whole input.
+    pub(crate) whole: Option<Whole>,
     /// The latest attempt of each range, by its first item, and whether all its items succeeded.
     pub(crate) ranges: BTreeMap<u32, (u32, bool)>,
-    /// Whether there is a layout.
-    has_layout: bool,
 }
 
 impl Ended {
-    /// Lists them.
+    /// Lists them. A message's own payload has one input: of such, the outcomes of every generation, since a replica
+    /// that writes it once more may die before it sees the outcome.
     pub(crate) async fn list(base: &Base, work: &Work) -> anyhow::Result<Self> {
-        let generation = work.identity.generation;
-        let prefix = object::outcome_prefix_of(&work.business, &work.session, &work.job, generation);
+        let prefix = match work.session == object::INLINE_SESSION {
+            true => format!("{}{}/", object::outcome_prefix(&work.business, Some(&work.session)), work.job),
+            false => object::outcome_prefix_of(&work.business, &work.session, &work.job, work.identity.generation),
+        };
         let mut ended = Self::default();
         let mut listed = base.store.list_stream(&work.identity.bucket, &prefix);
         while let Some(found) = listed.try_next().await? {
-            ended.add(&work.business, &found);
+            ended.add(work, &found);
         }
         Ok(ended)
     }
 
-    fn add(&mut self, business: &str, found: &Object) {
+    fn add(&mut self, work: &Work, found: &Object) {
         let succeeded = found.metadata.get(labels::METADATA_STATE).is_some_and(|s| s == State::Succeeded.as_str());
-        match object::parse_outcome(business, &found.name) {
-            Some(OutcomeName { first: None, attempt, .. }) => self.whole = self.whole.max(Some(attempt)),
-            Some(OutcomeName { first: Some(first), attempt, .. }) => {
+        let Some(name) = object::parse_outcome(&work.business, &found.name).filter(|name| name.job == work.job) else {
+            return;
+        };
+        let OutcomeName { generation, first, attempt, .. } = name;
+        match first {
+            None if self.whole.is_none_or(|latest| latest.attempt <= attempt) => {
+                self.whole = Some(Whole { attempt, generation, succeeded });
+            }
+            None => {}
+            Some(first) => {
                 let latest = self.ranges.entry(first).or_insert((attempt, succeeded));
                 if latest.0 <= attempt {
                     *latest = (attempt, succeeded);
                 }
             }
-            None => self.has_layout |= object::parse_layout(business, &found.name).is_some(),
         }
     }
 
@@ -285,7 +300,7 @@ impl Admission {
                 let Some(input) = base.store.describe(bucket, object, Some(*generation)).await? else {
                     let reason = input_missing(work);
                     let outcome = Outcome::new(&work.business, State::Failed, &reason.code, reason.message);
-                    return conclude(base, origin, work, outcome).await;
+                    return Ok(conclude(base, origin, work, outcome).await?);
                 };
                 // The upload counts, not the message: two messages may differ.
                 let stored = message::stored(object, *generation, &input.metadata, &base.business);
@@ -373,7 +388,10 @@ mod tests {
             let metadata = BTreeMap::from([(labels::METADATA_STATE.to_owned(), (*state).to_owned())]);
             let name = format!("bu1/outcome/s/j/7-{run}.json");
             let (generation, size, content_type) = (1, 1, String::new());
-            ended.add("bu1", &Object { name, generation, size, created: None, content_type, metadata });
+            ended.add(
+                &contract::testing::work("bu1", "s", "j"),
+                &Object { name, generation, size, created: None, content_type, metadata },
+            );
         }
         ended
     }
@@ -407,7 +425,7 @@ mod tests {
         names.push(("20-1", "failed"));
         assert!(!ended(&names).has_succeeded(&PACK));
         let whole = ended(&[("0", "refused"), ("2", "cancelled"), ("layout", "")]);
-        assert_eq!((whole.whole, whole.has_layout), (Some(2), true));
+        assert_eq!(whole.whole, Some(Whole { attempt: 2, generation: 7, succeeded: false }));
     }
 
     #[test]

@@ -4,17 +4,36 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use cloud::storage::Written;
-use contract::{Outcome, message::Work, outcome::State};
+use contract::{
+    Outcome,
+    message::Work,
+    outcome::{State, row_errors},
+};
 use jiff::SignedDuration;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 
-use crate::{base::Base, hooks::Step, outcome, packs::Packs, settled_cache::SettledCache};
+use crate::{
+    base::Base,
+    hooks::Step,
+    outcome::{self, Results},
+    packs::Packs,
+    settled_cache::SettledCache,
+};
 
 /// How often the pods of a deleted Job are read, at first and later.
 const POLL_MIN: Duration = Duration::from_millis(100);
 const POLL_MAX: Duration = Duration::from_secs(1);
 /// How long after the end of its grace period a pod counts as stopped, since its node is lost.
 const OVERDUE: SignedDuration = SignedDuration::from_secs(5);
+/// Seconds that a finished Job stays when there are more than the limit.
+const SHORT_TTL_SECS: u32 = 60;
+
+/// Whether the result of a single input exists.
+pub(crate) async fn read_result(base: &Base, work: &Work) -> anyhow::Result<Results> {
+    let found = base.store.describe(&work.identity.bucket, &work.output(), None).await?;
+    let row_errors = found.as_ref().map_or(0, |found| row_errors(&found.metadata));
+    Ok(Results { is_complete: found.is_some(), row_errors })
+}
 
 /// Writes an outcome unless the work has one; returns the outcome in the bucket, and whether it is new.
 pub(crate) async fn write_outcome(base: &Base, work: &Work, outcome: Outcome) -> anyhow::Result<(Outcome, bool)> {
@@ -114,11 +133,14 @@ pub(crate) async fn stop_pods(base: &Base, name: &str) -> anyhow::Result<Vec<Pod
     }
 }
 
-/// Removes our finalizer from the Job, also when the Job changes meanwhile.
+/// Removes our finalizer from the Job, also when the Job changes meanwhile. Above the limit of finished Jobs it stays
+/// only for a moment: listings of Jobs and pods cost the API server more with each of them.
 pub(crate) async fn remove_finalizer(base: &Base, name: &str, job: Job) -> anyhow::Result<()> {
+    let is_over = base.jobs.view().finished() > usize::try_from(base.business.max_finished_jobs).unwrap_or(usize::MAX);
+    let ttl_secs = is_over.then_some(SHORT_TTL_SECS.min(base.business.retention.finished_jobs_secs));
     let mut job = Some(job);
     while let Some(current) = job {
-        if base.cluster.remove_finalizer(&current).await? {
+        if base.cluster.remove_finalizer(&current, ttl_secs).await? {
             break;
         }
         job = base.cluster.job(name).await?.filter(|other| other.metadata.uid == current.metadata.uid);

@@ -36,6 +36,7 @@ use crate::{
     metrics::Metrics,
     outcome_lookup::OutcomeLookup,
     packs::Packs,
+    pods::{self, Pods},
     priority::{Priority, Rank},
     received::Payloads,
     settle::{self, Settler},
@@ -82,7 +83,7 @@ pub async fn run(
     let ordinary = (business.subscription.clone(), Rank::Ordinary);
     let subscriptions: Vec<(String, Rank)> = first.into_iter().chain([ordinary]).filter(|_| has_intake).collect();
     let cluster = Cluster::new(kube, &namespace);
-    let watched = cluster.watched(&namespace);
+    let (watched, watched_pods) = (cluster.watched(&namespace), cluster.watched_pods());
     let base = Arc::new(Base {
         template: Template::parse(&template, &business, &namespace)?,
         cluster,
@@ -90,6 +91,7 @@ pub async fn run(
         events: Events::new(connection.publisher(&business.events_topic).await?, metrics.events_lost.clone()),
         publisher: connection.publisher(&business.topic).await?,
         jobs: Jobs::new(),
+        pods: Pods::new(),
         metrics,
         health: health.clone(),
         hooks,
@@ -165,6 +167,10 @@ pub async fn run(
             let followed = follow(watched, &base.business.name, &base.jobs, &base.health).await;
             ("watch", followed)
         });
+    }
+    {
+        let base = base.clone();
+        rest.spawn(async move { ("pods", pods::follow(watched_pods, &base).await) });
     }
     {
         let (health, token) = (health.clone(), rest_stop.clone());

@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use contract::{
     Outcome,
     message::Work,
-    outcome::{LOG_TAIL_BYTES, State, row_errors},
+    outcome::{LOG_TAIL_BYTES, State},
 };
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use tokio::{task::JoinSet, time::Instant};
@@ -25,10 +25,9 @@ use crate::{
     job,
     outcome::{self, Facts, JobState, Results},
     packs::Packs,
-    ranges::{self, read_parts},
-    record::{finish_work, remove_finalizer, stop_pods, write_outcome},
+    ranges,
+    record::{finish_work, read_result, remove_finalizer, stop_pods, write_outcome},
     settled_cache::SettledCache,
-    watched::Phase,
 };
 
 mod queue;
@@ -113,6 +112,7 @@ impl Settler {
         let outcome = self.record(&job, &work, state).await?;
         finish_work(&self.base, &self.settled, &self.packs, &work, &outcome).await?;
         remove_finalizer(&self.base, name, job).await?;
+        self.base.pods.remove(name);
         self.base.jobs.change(|view| view.record_settled(name));
         self.base.hooks.reached(Step::FinalizerRemoved, None, Some(&work.identity)).await;
         Ok(())
@@ -121,26 +121,33 @@ impl Settler {
     /// Writes the outcome unless the work has one; returns the outcome in the bucket.
     async fn record(&self, job: &Job, work: &Work, state: JobState) -> anyhow::Result<Outcome> {
         let name = job.metadata.name.as_deref().unwrap_or_default();
-        let mut pods = self.base.cluster.pods(name).await?;
-        let mut log_tail = None;
+        let (mut pods, mut log_tail) = (Vec::new(), None);
         if state == JobState::Deleted {
             // The logs are deleted with the pods. And the pods must stop before the results are read: cancelled work
             // has no result.
+            pods = self.base.cluster.pods(name).await?;
             log_tail = self.read_log_tail(&pods).await;
             let stopped = stop_pods(&self.base, name).await?;
             pods = outcome::latest_pods(pods, stopped);
         }
-        let parts = if work.pack.is_some() { read_parts(&self.base, work).await? } else { Vec::new() };
-        let results = match (&work.pack, state) {
-            (Some(_), _) => Results { is_complete: ranges::is_complete(work, &parts), row_errors: 0 },
-            (None, JobState::Ended(Phase::Failed)) => Results::default(),
-            (None, _) => self.read_results(work).await?,
+        // Whatever the state: an engine may have been killed after it wrote its result.
+        let parts = if work.pack.is_some() { ranges::read_parts(&self.base, work).await? } else { Vec::new() };
+        let results = match work.pack {
+            Some(_) => Results { is_complete: ranges::is_complete(work, &parts), row_errors: 0 },
+            None => read_result(&self.base, work).await?,
         };
-        let facts = Facts { job, work, pods: &pods, results, log_tail: log_tail.as_deref(), now: (self.base.clock)() };
-        let mut outcome = outcome::decide(facts);
-        if outcome.state != State::Succeeded && state != JobState::Deleted {
-            let log_tail = self.read_log_tail(&pods).await;
-            outcome = outcome::decide(Facts { log_tail: log_tail.as_deref(), now: (self.base.clock)(), ..facts });
+        if !results.is_complete && state != JobState::Deleted {
+            pods = self.base.cluster.pods(name).await?;
+            log_tail = self.read_log_tail(&pods).await;
+        }
+        let now = (self.base.clock)();
+        let mut outcome =
+            outcome::decide(Facts { job, work, pods: &pods, results, log_tail: log_tail.as_deref(), now });
+        if outcome.state == State::Succeeded
+            && state != JobState::Deleted
+            && let Some(ended) = self.base.pods.of_job(name, outcome::ended_at(job), now).await
+        {
+            ended.add_to(&mut outcome);
         }
         if outcome.reason.code == outcome::RETRIES_EXHAUSTED {
             // The engine may not list, so for a missing input Cloud Storage answers "denied" to it.
@@ -156,13 +163,6 @@ impl Settler {
             self.base.metrics.finished_to_settled.observe(seconds_between(ended, settled));
         }
         Ok(outcome)
-    }
-
-    /// Whether the result exists.
-    async fn read_results(&self, work: &Work) -> anyhow::Result<Results> {
-        let found = self.base.store.describe(&work.identity.bucket, &work.output(), None).await?;
-        let row_errors = found.as_ref().map_or(0, |found| row_errors(&found.metadata));
-        Ok(Results { is_complete: found.is_some(), row_errors })
     }
 
     /// The end of the most relevant log. A log that cannot be read does not stop settling: its pod or node may be

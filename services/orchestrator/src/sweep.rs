@@ -1,8 +1,11 @@
 //! Requeues old inputs that have neither a Job nor an outcome: their message was lost, or never sent.
 //!
 //! A duplicate is harmless, but the inputs of a long backlog are old too, so each is requeued only every few hours.
-//! Inputs older than the retention of outcomes are skipped: those that failed or were
-//! cancelled still exist, their outcomes do not, and they would run once more.
+//! Inputs older than the retention of outcomes are skipped: those that failed or were cancelled still exist, their
+//! outcomes do not, and they would run once more.
+//!
+//! The options of the message are in the metadata of the input. Without them it is requeued only when Pub/Sub has no
+//! message of it any more: until then it would run with other options than those of a message that waits.
 
 use std::{
     collections::HashMap,
@@ -11,18 +14,26 @@ use std::{
 
 use anyhow::Context as _;
 use cloud::storage::Object;
-use contract::{message, object};
-use futures::TryStreamExt as _;
+use contract::{
+    message::{self, Work},
+    object,
+};
+use futures::{StreamExt as _, TryStreamExt as _};
 use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     base::Base,
-    conclude::refuse_upload,
-    controls::Controls,
+    conclude::{conclude, refuse_upload},
+    controls::{Controls, Errors, cancelled_outcome},
     job::Origin,
     packs::{self, Ended, Packs},
 };
+
+/// Inputs in memory at a time.
+const CHUNK: usize = 256;
+/// Inputs that are checked at the same time.
+const CONCURRENCY: usize = 16;
 
 /// The result of the last check of an old input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,10 +94,8 @@ pub(crate) async fn run(
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            swept = sweep(base, controls, layouts, &mut cache) => match swept {
-                Ok(0) => {}
-                Ok(count) => tracing::info!(count, "requeued old inputs"),
-                Err(error) => tracing::warn!("failed to sweep: {error:#}"),
+            swept = sweep(base, controls, layouts, &mut cache) => if let Err(error) = swept {
+                tracing::warn!("failed to sweep: {error:#}");
             }
         }
         tokio::select! {
@@ -96,42 +105,71 @@ pub(crate) async fn run(
     }
 }
 
-async fn sweep(base: &Base, controls: &Controls, layouts: &Packs, cache: &mut InputCache) -> anyhow::Result<u64> {
+/// Sweeps once. An input that fails does not block the others; the errors are returned at the end.
+async fn sweep(base: &Base, controls: &Controls, layouts: &Packs, cache: &mut InputCache) -> anyhow::Result<()> {
     let business = &base.business;
     let now = (base.clock)();
     let age = SignedDuration::try_from(base.timing.sweep_age).context("read the age of old inputs")?;
     let expired_before = business.retention.expired_before(now);
     let interval = SignedDuration::try_from(base.timing.requeue_interval).context("read the requeue interval")?;
-    let mut inputs = base.store.list_stream(&business.bucket, &object::input_prefix(&business.name));
+    let mut chunks =
+        base.store.list_stream(&business.bucket, &object::input_prefix(&business.name)).try_ready_chunks(CHUNK);
     let mut still = HashMap::new();
     let (mut requeued, mut expired) = (0, 0);
-    while let Some(input) = inputs.try_next().await? {
-        // A person's retry counts as a new request.
-        let requested = input.requested();
-        match Age::new(requested, now - age, expired_before) {
-            Age::Young => continue,
-            Age::Expired => {
-                expired += 1;
-                continue;
+    let mut errors = Errors::default();
+    let mut is_complete = true;
+    while let Some(chunk) = chunks.next().await {
+        let inputs = chunk.unwrap_or_else(|futures::stream::TryReadyChunksError(inputs, error)| {
+            errors.add(error);
+            is_complete = false;
+            inputs
+        });
+        let mut due = Vec::new();
+        for input in inputs {
+            // A person's retry counts as a new request.
+            let requested = input.requested();
+            match Age::new(requested, now - age, expired_before) {
+                Age::Young => continue,
+                Age::Expired => {
+                    expired += 1;
+                    continue;
+                }
+                Age::Old => {}
             }
-            Age::Old => {}
+            let key = cache.hasher.hash_one((&input.name, input.generation, requested));
+            match cache.checked.get(&key) {
+                Some(Checked::Requeued(at)) if now.duration_since(*at) >= interval => due.push((key, input)),
+                Some(cached) => drop(still.insert(key, *cached)),
+                None => due.push((key, input)),
+            }
         }
-        let key = cache.hasher.hash_one((&input.name, input.generation, requested));
-        let cached = match cache.checked.get(&key) {
-            Some(Checked::Requeued(at)) if now.duration_since(*at) >= interval => None,
-            cached => cached.copied(),
-        };
-        let checked = match cached {
-            Some(cached) => Some(cached),
-            None => check(base, controls, layouts, &input, now).await?,
-        };
-        if let Some(checked) = checked {
-            requeued += u64::from(checked == Checked::Requeued(now));
-            still.insert(key, checked);
+        let checks = due.iter().map(|(key, input)| async move {
+            let checked = check(base, controls, layouts, input, now).await;
+            (*key, checked.with_context(|| format!("check {}", input.name)))
+        });
+        let mut checks = futures::stream::iter(checks.collect::<Vec<_>>()).buffer_unordered(CONCURRENCY);
+        while let Some((key, checked)) = checks.next().await {
+            match checked {
+                Ok(Some(checked)) => {
+                    requeued += u64::from(checked == Checked::Requeued(now));
+                    still.insert(key, checked);
+                }
+                Ok(None) => {}
+                Err(error) => errors.add(error),
+            }
+        }
+        if !is_complete {
+            break;
         }
     }
-    cache.checked = still;
-    if expired != cache.expired {
+    match is_complete {
+        true => cache.checked = still,
+        false => cache.checked.extend(still),
+    }
+    if requeued > 0 {
+        tracing::info!(count = requeued, "requeued old inputs");
+    }
+    if is_complete && expired != cache.expired {
         tracing::info!(
             count = expired,
             days = business.retention.outcome_days,
@@ -139,7 +177,7 @@ async fn sweep(base: &Base, controls: &Controls, layouts: &Packs, cache: &mut In
         );
         cache.expired = expired;
     }
-    Ok(requeued)
+    errors.into_result()
 }
 
 /// Checks one old input, and requeues it if it has neither a Job nor an outcome.
@@ -150,6 +188,7 @@ async fn check(
     input: &Object,
     now: Timestamp,
 ) -> anyhow::Result<Option<Checked>> {
+    let origin = Origin { message_id: String::new(), published: input.created, received: now };
     let work = match message::stored(&input.name, input.generation, &input.metadata, &base.business) {
         Ok(work) => work,
         Err(message::Refusal { work: None, .. }) if object::is_folder_marker(&base.business.name, &input.name) => {
@@ -157,7 +196,6 @@ async fn check(
         }
         Err(refusal) => {
             if let Some(work) = &refusal.work {
-                let origin = Origin { message_id: String::new(), published: input.created, received: now };
                 refuse_upload(base, &origin, work, &refusal).await?;
                 return Ok(Some(Checked::Settled));
             }
@@ -170,38 +208,64 @@ async fn check(
             return Ok(Some(Checked::Settled));
         }
     };
+    let identity = &work.identity;
+    let control = controls.decision(&work.session);
+    let is_cancelled =
+        control.as_ref().is_some_and(|control| control.cancels(&work.job, identity.attempt, None, input.created));
+    let is_paused = !is_cancelled && control.is_some_and(|control| control.paused);
+    let retention = SignedDuration::from_hours(24 * message::RETENTION_DAYS);
+    let may_wait = input.requested().is_none_or(|requested| now.duration_since(requested) <= retention);
+    let is_unknown = !base.business.submit_on_upload && !message::has_options(&input.metadata);
     // A parked message is requeued when the pause ends.
-    let is_paused = controls.decision(&work.session).is_some_and(|control| control.paused);
-    if is_paused || base.jobs.view().contains(&work.identity.job_name()) {
+    if is_paused || (is_unknown && may_wait && !is_cancelled) || base.jobs.view().contains(&identity.job_name()) {
         return Ok(None);
     }
     // An outcome of this attempt at this generation, or of a later attempt.
     let ended = Ended::list(base, &work).await?;
-    if ended.whole.is_some_and(|attempt| attempt >= work.identity.attempt) {
+    if let Some(whole) = ended.whole.filter(|whole| whole.attempt >= identity.attempt) {
+        // A crash between outcome and deletion may leave the input of a success.
+        if whole.generation != identity.generation || whole.succeeded {
+            base.store.delete(&identity.bucket, &identity.object, identity.generation).await?;
+        }
         return Ok(Some(Checked::Settled));
     }
     if let Some(pack) = &work.pack {
-        let pack = layouts.layout(base, &work).await?.unwrap_or_else(|| pack.clone());
+        let layout = layouts.layout(base, &work).await?;
+        let is_split = layout.is_some();
+        let pack = layout.unwrap_or_else(|| pack.clone());
         if ended.has_succeeded(&pack) {
-            // The process that settled the last range ended before it deleted the input.
             packs::delete_input(base, &work).await?;
             return Ok(Some(Checked::Settled));
         }
-        let remaining = ended.remaining(&pack, work.identity.attempt);
-        let view = base.jobs.view();
-        let has_job = |(first, attempt): &(u32, u32)| {
-            let mut range = work.of_range(*first);
-            range.identity.attempt = *attempt;
-            view.contains(&range.identity.job_name())
-        };
-        if remaining.iter().all(has_job) {
+        let remaining = ended.remaining(&pack, identity.attempt);
+        if remaining.iter().all(|range| has_job(base, &work, *range)) {
             return Ok(if remaining.is_empty() { Some(Checked::Settled) } else { None });
         }
+        if is_split && is_cancelled {
+            // Each range is cancelled by itself.
+            base.requeue(&work, input.created).await?;
+            return Ok(Some(Checked::Requeued(now)));
+        }
+    }
+    if is_cancelled {
+        conclude(base, &origin, &work, cancelled_outcome(&work)).await?;
+        return Ok(Some(Checked::Settled));
+    }
+    if let Err(refusal) = work.check_message() {
+        refuse_upload(base, &origin, &work, &refusal).await?;
+        return Ok(Some(Checked::Settled));
     }
     base.requeue(&work, None).await?;
     base.metrics.swept.inc();
     tracing::info!(object = input.name, generation = input.generation, "requeued an old input");
     Ok(Some(Checked::Requeued(now)))
+}
+
+/// Whether a range of a pack (its first item, and the attempt) has a Job.
+fn has_job(base: &Base, work: &Work, (first, attempt): (u32, u32)) -> bool {
+    let mut range = work.of_range(first);
+    range.identity.attempt = attempt;
+    base.jobs.view().contains(&range.identity.job_name())
 }
 
 #[cfg(test)]

@@ -6,20 +6,21 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use tokio::time::Instant;
 
 use self::creations::Creations;
-use crate::watched::{Phase, Watched};
+use crate::watched::{Phase, Submission, Watched};
 
 mod creations;
 
 /// Number of unsettled Jobs that never stops intake.
 const UNSETTLED_MAX: usize = 1000;
 
-/// A Job in the view: some 150 bytes with its name.
+/// A Job in the view: some 200 bytes with its name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Entry {
     phase: Phase,
     deleting: bool,
     held: bool,
     suspended: bool,
+    submission: Submission,
 }
 
 impl Entry {
@@ -40,6 +41,7 @@ pub(crate) struct View {
     jobs: HashMap<Box<str>, Entry>,
     active: usize,
     suspended: usize,
+    finished: usize,
     ended: BTreeSet<Box<str>>,
     stopping: BTreeSet<Box<str>>,
     creations: Creations,
@@ -84,10 +86,13 @@ impl View {
             deleting: job.is_deleting(),
             held: job.is_held(),
             suspended: job.is_suspended(),
+            submission: job.submission(),
         };
         if entry.phase == Phase::Active {
             self.active += 1;
             self.suspended += usize::from(entry.suspended);
+        } else {
+            self.finished += 1;
         }
         if entry.has_ended() {
             self.ended.insert(name.into());
@@ -113,6 +118,8 @@ impl View {
         if entry.phase == Phase::Active {
             self.active -= 1;
             self.suspended -= usize::from(entry.suspended);
+        } else {
+            self.finished -= 1;
         }
         self.ended.remove(name);
         self.stopping.remove(name);
@@ -181,6 +188,18 @@ impl View {
         self.suspended
     }
 
+    /// Jobs that have ended and still exist.
+    pub(crate) fn finished(&self) -> usize {
+        self.finished
+    }
+
+    /// The Jobs that run and whose submission fulfils a condition.
+    pub(crate) fn running(&self, is_wanted: impl Fn(&Submission) -> bool) -> Vec<(Box<str>, Submission)> {
+        let running = self.jobs.iter().filter(|(_, entry)| entry.phase == Phase::Active && !entry.deleting);
+        let wanted = running.filter(|(_, entry)| is_wanted(&entry.submission));
+        wanted.map(|(name, entry)| (name.clone(), entry.submission)).collect()
+    }
+
     /// Names of unsettled Jobs that ended.
     pub(crate) fn ended(&self) -> impl Iterator<Item = &str> {
         self.ended.iter().map(AsRef::as_ref)
@@ -199,6 +218,16 @@ impl View {
     /// Whether this Job is in `ended` or `stopping`.
     pub(crate) fn is_unsettled(&self, name: &str) -> bool {
         self.ended.contains(name) || self.stopping.contains(name)
+    }
+
+    /// Whether this Job has our finalizer.
+    pub(crate) fn is_held(&self, name: &str) -> bool {
+        self.jobs.get(name).is_some_and(|entry| entry.held)
+    }
+
+    /// Whether this Job may need an outcome: it has our finalizer, or the watch has not shown it.
+    pub(crate) fn may_settle(&self, name: &str) -> bool {
+        self.jobs.get(name).is_none_or(|entry| entry.held)
     }
 
     /// Whether a Job of this name exists or is about to be created.

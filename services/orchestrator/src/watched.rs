@@ -1,7 +1,13 @@
 //! The few fields of a Job that the watch decodes, so that listing thousands of Jobs needs little memory.
 
-use std::borrow::Cow;
+use std::{
+    borrow::Cow,
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash as _, Hasher as _},
+};
 
+use contract::labels;
+use jiff::Timestamp;
 use k8s_openapi::{
     NamespaceResourceScope,
     api::batch::v1::Job,
@@ -19,6 +25,24 @@ pub(crate) enum Phase {
     Complete,
     /// Its condition `Failed` is true.
     Failed,
+}
+
+/// What is known of the submission of a Job without reading it, so that a cancel reads only Jobs that it may be about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Submission {
+    /// Hash of the label of its session (see [`label_hash`]).
+    pub(crate) session: u64,
+    /// Hash of the label of its job; `None` for a batch.
+    pub(crate) job: Option<u64>,
+    /// When its message was published, if known.
+    pub(crate) published: Option<Timestamp>,
+}
+
+/// Hash of the value of a label.
+pub(crate) fn label_hash(value: &str) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// The watched fields of a Job.
@@ -59,12 +83,33 @@ struct Trimmed {
     resource_version: Option<String>,
     deletion_timestamp: Option<Time>,
     finalizers: Option<Vec<String>>,
+    labels: Option<BTreeMap<String, String>>,
+    annotations: Option<BTreeMap<String, String>>,
 }
 
 fn trimmed<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ObjectMeta, D::Error> {
-    let Trimmed { name, namespace, uid, resource_version, deletion_timestamp, finalizers } =
-        Trimmed::deserialize(deserializer)?;
-    Ok(ObjectMeta { name, namespace, uid, resource_version, deletion_timestamp, finalizers, ..ObjectMeta::default() })
+    let Trimmed {
+        name,
+        namespace,
+        uid,
+        resource_version,
+        deletion_timestamp,
+        finalizers,
+        labels: own_labels,
+        mut annotations,
+    } = Trimmed::deserialize(deserializer)?;
+    annotations.iter_mut().for_each(|all| all.retain(|name, _| name == labels::ANNOTATION_PUBLISHED));
+    Ok(ObjectMeta {
+        name,
+        namespace,
+        uid,
+        resource_version,
+        deletion_timestamp,
+        finalizers,
+        labels: own_labels,
+        annotations,
+        ..ObjectMeta::default()
+    })
 }
 
 impl Watched {
@@ -78,6 +123,17 @@ impl Watched {
 
     pub(crate) fn is_deleting(&self) -> bool {
         self.metadata.deletion_timestamp.is_some()
+    }
+
+    /// What is known of its submission.
+    pub(crate) fn submission(&self) -> Submission {
+        let label = |name: &str| self.metadata.labels.as_ref().and_then(|all| all.get(name)).map(String::as_str);
+        let published = self.metadata.annotations.as_ref().and_then(|all| all.get(labels::ANNOTATION_PUBLISHED));
+        Submission {
+            session: label_hash(label(labels::SESSION).unwrap_or_default()),
+            job: label(labels::JOB).map(label_hash),
+            published: published.and_then(|time| time.parse().ok()),
+        }
     }
 
     /// Whether it waits for its queue.

@@ -32,7 +32,8 @@ pub struct Cause {
 /// is the same, and so is the first line that differs between the logs of Jobs with that code, apart from what differs
 /// from run to run (numbers, addresses, ids, quoted names).
 pub fn causes(outcomes: &[Outcome]) -> Vec<Cause> {
-    let outcomes: Vec<Outcome> = outcomes.iter().flat_map(Outcome::by_item).collect();
+    let unsuccessful = outcomes.iter().filter(|outcome| outcome.state != State::Succeeded);
+    let outcomes: Vec<Outcome> = unsuccessful.flat_map(Outcome::by_item).collect();
     let mut by_code: BTreeMap<(State, &str), Vec<&Outcome>> = BTreeMap::new();
     for outcome in outcomes.iter().filter(|outcome| outcome.state != State::Succeeded) {
         by_code.entry((outcome.state, &outcome.reason.code)).or_default().push(outcome);

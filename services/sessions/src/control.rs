@@ -8,7 +8,7 @@ use cloud::{
 use contract::{
     config::Business,
     control::{Control, SCHEMA},
-    object,
+    labels, object,
 };
 use jiff::Timestamp;
 
@@ -52,7 +52,8 @@ pub async fn change(
 }
 
 /// Cancels the Jobs that were submitted to a session before now, or only one `job`. Cancelling a whole session ends its
-/// pause. The time is that of Cloud Storage's clock, as the times of inputs are.
+/// pause. The time is that of Cloud Storage's clock, as the times of inputs are: the object is written twice, and the
+/// first write, which decides nothing, shows the time.
 ///
 /// # Errors
 /// When the object cannot be read or written.
@@ -65,23 +66,28 @@ pub async fn cancel(
 ) -> anyhow::Result<Control> {
     let name = object::control(&business.name, session);
     for _ in 0..TRIES {
-        let now = Timestamp::now();
         let (before, generation) = read(store, business, session).await?;
-        let mut control = before.unwrap_or_else(|| Control::new(session, now));
-        (control.schema, control.by, control.changed) = (SCHEMA, by.to_owned(), now);
-        control.cancel(job, now);
-        let decided = job.map_or(control.cancelled_before, |job| control.before(job));
         let write = async |control: &Control, generation| {
             let text = serde_json::to_vec_pretty(control).context("encode the control object")?;
             store.replace(&business.bucket, &name, text, Properties::json(), generation).await
         };
+        let mut control = before.unwrap_or_else(|| Control::new(session, Timestamp::now()));
         let Replaced::Done { generation, created } = write(&control, generation).await? else { continue };
-        let Some(created) = created.filter(|created| Some(*created) > decided) else { return Ok(control) };
-        // This machine's clock is behind: Jobs that were submitted in between are cancelled too.
-        control.cancel(job, created);
+        let now = created.with_context(|| format!("read the time at which {name} was written"))?;
+        (control.schema, control.by, control.changed) = (SCHEMA, by.to_owned(), now);
+        control.cancel(job, now);
         if let Replaced::Done { .. } = write(&control, generation).await? {
             return Ok(control);
         }
     }
     anyhow::bail!("gs://{}/{name} keeps changing; try again", business.bucket)
+}
+
+/// Whether an orchestrator has applied the decisions about a session.
+///
+/// # Errors
+/// When the object cannot be read.
+pub async fn is_applied(store: &Store, business: &Business, session: &str) -> anyhow::Result<bool> {
+    let found = store.describe(&business.bucket, &object::control(&business.name, session), None).await?;
+    Ok(found.is_none_or(|control| control.metadata.contains_key(labels::METADATA_APPLIED)))
 }

@@ -17,6 +17,7 @@ use contract::{
     config::Business,
     labels,
     message::{self, Resources},
+    pack::{self, Format, Pack},
 };
 use google_cloud_pubsub::{
     client::{BasePublisher, Publisher},
@@ -242,6 +243,15 @@ impl Replayer {
             bail!("gs://{bucket}/{name} was replaced after the failure; its new contents are another input");
         }
         (work.identity.attempt, work.identity.first, work.only) = (0, None, None);
+        if let Some(pack) = &mut work.pack {
+            let rows = match pack.format {
+                Format::Table => kernel::table::rows(&contents),
+                Format::Lines => pack::lines(&contents).count(),
+                Format::Whole => pack.items as usize,
+            };
+            pack.items = Pack::items_for(rows, pack.rows_per_item).context("count the items of the corrected pack")?;
+            pack.check().map_err(anyhow::Error::msg).context("use the corrected pack")?;
+        }
         let properties = Properties { content_type, metadata: work.metadata() };
         match self.store.replace(bucket, &name, contents, properties, before).await? {
             Replaced::Done { generation, .. } => work.identity.generation = generation,
@@ -298,6 +308,7 @@ mod tests {
                 object("bu1/outcome/refused/22.json", 18, "refused", labels::METADATA_REPLAYED),
             ],
             expired_before: None,
+            lost_before: None,
         };
         let names = |discarded| -> Vec<String> {
             among("bu1", None, &objects, discarded).into_iter().map(|letter| letter.job).collect()

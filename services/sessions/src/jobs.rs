@@ -11,7 +11,7 @@ use cloud::{
 use contract::{
     Outcome,
     config::Business,
-    labels,
+    labels, message,
     object::{self, OutcomeName},
     outcome::{self, Reason, Timestamps},
 };
@@ -24,6 +24,10 @@ use crate::ranges::{Items, RangeOutcomes};
 const READS: usize = 32;
 /// Reason code of a Kubernetes Job that is suspended until its queue admits it.
 pub const SUSPENDED: &str = "suspended";
+/// Reason code of an input that no message may name any more, and whose options are not known.
+pub const LOST: &str = "lost";
+/// Age from which an input without known options counts as lost.
+const LOST_AFTER: SignedDuration = SignedDuration::from_hours(1);
 /// Session under which refused messages are shown; no Job's session may be called so.
 pub const REFUSED_SESSION: &str = "refused";
 
@@ -167,6 +171,9 @@ pub struct Objects {
     /// Jobs that were requested before this time may have lost their outcome (see
     /// [`contract::config::Retention::expired_before`]).
     pub expired_before: Option<Timestamp>,
+    /// Inputs without known options that were written before this time may be lost; `None` when an upload is a submission
+    /// by itself.
+    pub lost_before: Option<Timestamp>,
 }
 
 /// Lists a business's inputs and outcomes, of one session when it is given.
@@ -174,7 +181,9 @@ pub struct Objects {
 /// # Errors
 /// When the bucket cannot be listed.
 pub async fn list(store: &Store, business: &Business, session: Option<&str>) -> anyhow::Result<Objects> {
-    let expired_before = Some(business.retention.expired_before(Timestamp::now()));
+    let now = Timestamp::now();
+    let expired_before = Some(business.retention.expired_before(now));
+    let lost_before = (!business.submit_on_upload).then(|| now - LOST_AFTER);
     let (bucket, business) = (&business.bucket, &business.name);
     let inputs = match session {
         // Objects directly under `B/input/` belong to the session for uploads.
@@ -183,7 +192,7 @@ pub async fn list(store: &Store, business: &Business, session: Option<&str>) -> 
     };
     let outcomes = object::outcome_prefix(business, session);
     let (inputs, outcomes) = tokio::try_join!(store.list(bucket, &inputs), store.list(bucket, &outcomes))?;
-    Ok(Objects { inputs, outcomes, expired_before })
+    Ok(Objects { inputs, outcomes, expired_before, lost_before })
 }
 
 /// Merges objects and running Jobs into one list, the latest change first; with `session`, only of that session. A
@@ -201,9 +210,12 @@ pub fn merge(business: &str, session: Option<&str>, objects: &Objects, active: &
         let mut entry = new(business, &of, &job, input.generation);
         // A requested retry waits until it has its own outcome.
         entry.attempt = attempt_of(&input.metadata);
-        let is_expired =
-            input.requested().zip(objects.expired_before).is_some_and(|(requested, before)| requested < before);
+        let is_before =
+            |limit: Option<Timestamp>| input.requested().zip(limit).is_some_and(|(time, limit)| time < limit);
+        let is_expired = is_before(objects.expired_before);
         entry.state = Some(if is_expired { State::Expired } else { State::Waiting });
+        entry.reason = (!is_expired && is_before(objects.lost_before) && !message::has_options(&input.metadata))
+            .then(|| Reason { code: LOST.to_owned(), message: lost(&of, &job) });
         entry.changed = input.created;
         entry.input = Some(input.name.clone());
         let key = (of, job, input.generation);
@@ -325,7 +337,7 @@ impl Job {
         self.row_errors = ended.outcomes().map(|listed| listed.row_errors).sum();
         self.changed = ended.outcomes().filter_map(|listed| listed.created).max().max(self.changed);
         self.items = Some(items);
-        let is_expired = self.state == Some(State::Expired) && items.done() == 0 && running == 0;
+        let is_expired = self.state == Some(State::Expired) && items.running == 0 && items.waiting > 0;
         self.state = Some(match () {
             () if is_expired => State::Expired,
             () if items.running > 0 => State::Running,
@@ -371,6 +383,16 @@ impl Job {
         self.seconds = published_to_settled(&outcome.timestamps).map(|duration| duration.as_secs_f64());
         self.kubernetes_job = outcome.kubernetes_job.clone();
     }
+}
+
+/// Why an input is lost, and what to do.
+fn lost(session: &str, job: &str) -> String {
+    format!(
+        "no Kubernetes Job was created from it within an hour, and its options are not known, so it is not published again \
+         for {} days; if its message does not wait, `session retry {session} {job}` runs it without options, and \
+         publishing a message for it runs it with those of the message",
+        message::RETENTION_DAYS
+    )
 }
 
 /// The attempt that an input's metadata requests.

@@ -218,7 +218,7 @@ pub fn join(parts: Vec<Vec<Row>>) -> Vec<Row> {
         missing.push(format!("{} of {} trades, which have an error", failed.len(), failed.len() + priced.len()));
     }
     if lost > 0 {
-        missing.push(format!("{lost} of {count} results, which cannot be read"));
+        missing.push(format!("{lost} of {count} items, which have no result that can be read"));
     }
     let missing = (!missing.is_empty()).then(|| format!("missing in this sum: {}", missing.join("; ")));
     let (sums, mut rows): (Vec<Row>, Vec<Row>) = parts.into_iter().flatten().partition(is_sum);

@@ -17,7 +17,7 @@ use google_cloud_pubsub::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::jobs::{Job, State, attempt_of};
+use crate::jobs::{Job, LOST, State, attempt_of};
 
 /// Which Jobs to retry; an empty list selects all.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -90,7 +90,7 @@ impl Selection {
         let chosen = jobs.iter().filter_map(|job| {
             let code = job.reason.as_ref().map(|reason| reason.code.clone()).unwrap_or_default();
             let (state, doing) = match (job.state, &job.outcome, &job.input) {
-                (Some(State::Waiting), _, Some(input)) if job.attempt > 0 => {
+                (Some(State::Waiting), _, Some(input)) if job.attempt > 0 || code == LOST => {
                     // The state and the code of the last attempt are not known here.
                     let is_named = self.jobs.is_empty() || self.jobs.contains(&job.job);
                     return is_named.then(|| Chosen {
@@ -172,7 +172,10 @@ impl Retrier {
             memory: resources.memory.clone().or(work.resources.memory),
             timeout_secs: resources.timeout_secs.or(work.resources.timeout_secs),
         };
-        work.resources.check(&self.business).map_err(|refusal| anyhow::anyhow!(refusal.message))?;
+        work.resources
+            .check(&self.business)
+            .and_then(|()| work.check_message())
+            .map_err(|refusal| anyhow::anyhow!(refusal.message))?;
         let retried = Timestamp::now().to_string();
         let generation = work.identity.generation;
         let mut refused = None;

@@ -39,8 +39,9 @@ impl Counts {
                 *counts.slot(job.state.unwrap_or(State::Failed)) += 1;
                 continue;
             };
+            let pending = if job.state == Some(State::Expired) { State::Expired } else { State::Waiting };
             for (state, number) in [
-                (State::Waiting, items.waiting),
+                (pending, items.waiting),
                 (State::Running, items.running),
                 (State::Succeeded, items.succeeded),
                 (State::Failed, items.failed),

@@ -115,7 +115,7 @@ mod tests {
             kubernetes_job: String::new(),
         };
         let look = |inputs: &[Object], outcomes: &[Object], active: &[Active]| {
-            let objects = Objects { inputs: inputs.to_vec(), outcomes: outcomes.to_vec(), expired_before: None };
+            let objects = Objects { inputs: inputs.to_vec(), outcomes: outcomes.to_vec(), ..Objects::default() };
             Watch::new(&merge("bu1", Some("s"), &objects, active))
         };
         let mut watch = look(&inputs, &outcomes, &[]);

@@ -1,6 +1,6 @@
 //! Resources that were deleted by hand: commands name them with the repair, and refuse new Jobs until then.
 
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::{apps::v1::Deployment, batch::v1::Job, core::v1::Namespace};
 use kube::{Api as Kube, api::DeleteParams};
 use provision::{
     Cloud,
@@ -33,6 +33,46 @@ fn problems(desk: &Desk) -> String {
 async fn inputs(cloud: &Cloud) -> usize {
     let store = cloud::storage::Store::connect(&cloud.connection()).await.unwrap();
     store.list(BUCKET, "bu1/input/").await.unwrap().len()
+}
+
+/// The orchestrator is deleted with its namespace, and nobody else removes the finalizers of its Jobs.
+#[tokio::test]
+async fn a_namespace_that_is_deleted_with_jobs_running_is_no_deadlock() {
+    let _ = cloud::clients::install_tls_provider();
+    let desk = Desk::deployed(FILE);
+    let cloud = desk.cloud().await;
+    let client = cloud.cluster().unwrap().clone();
+    let folder = tempfile::tempdir().unwrap();
+    let input = folder.path().join("slow.json");
+    let mut book: Value =
+        serde_json::from_str(include_str!("../../../examples/pricing/10-power-daily-average.json")).unwrap();
+    book["paths"] = 1_000_000_000.into();
+    std::fs::write(&input, book.to_string()).unwrap();
+    desk.run(&["submit", input.to_str().unwrap()], 0);
+    let jobs: Kube<Job> = Kube::namespaced(client.clone(), "bu1");
+    eventually("its Job runs", async || {
+        let all = jobs.list(&Default::default()).await.unwrap().items;
+        all.iter().any(|job| job.status.as_ref().is_some_and(|status| status.active == Some(1)))
+    })
+    .await;
+    let namespaces: Kube<Namespace> = Kube::all(client.clone());
+    // Deleted with the namespace, in an order that nobody chooses; here the orchestrator is first.
+    let deployments: Kube<Deployment> = Kube::namespaced(client.clone(), "bu1");
+    deployments.delete("orchestrator", &DeleteParams::foreground()).await.unwrap();
+    eventually("it is gone", async || deployments.get_opt("orchestrator").await.unwrap().is_none()).await;
+    namespaces.delete("bu1", &DeleteParams::default()).await.unwrap();
+    let found = finding(&desk, "namespaces", 1);
+    assert!(found["seen"].as_str().unwrap().contains("bu1 is being deleted"), "{found}");
+    assert!(found["fix"].as_str().unwrap().starts_with("cargo xtask clean --business bu1"), "{found}");
+    assert!(problems(&desk).contains("clean --business bu1"), "{}", problems(&desk));
+    let said = desk.run(&["deploy"], 1);
+    assert!(said.contains("error[namespace-ending]") && said.contains("clean --all"), "{said}");
+    let cleaned = desk.json(&["clean", "--business", "bu1", "--yes"], 0);
+    assert_eq!(cleaned[0]["held"], 1, "{cleaned}");
+    eventually("the namespace is gone", async || namespaces.get_opt("bu1").await.unwrap().is_none()).await;
+    desk.run(&["deploy"], 0);
+    assert_eq!(finding(&desk, "namespaces", 0)["fine"], true);
+    assert_eq!(inputs(&cloud).await, 1, "the input is kept");
 }
 
 #[tokio::test]

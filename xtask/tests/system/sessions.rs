@@ -45,7 +45,7 @@ fn jobs(world: &World, business: &str) -> Api<Job> {
 async fn a_session_is_paused_resumed_cancelled_and_retried() {
     let world = World::start(&["bu1"], "").await;
     world.apply_without_orchestrators().await;
-    run(&world, &["session", "pause", "s1"], 0).await;
+    run(&world, &["session", "pause", "s1", "--timeout", "1s"], 0).await;
     let orchestrator = world.orchestrator("bu1", Hooks::none()).await;
     let mut expected = BTreeMap::new();
     let mut works: Vec<Work> = Vec::new();
@@ -70,7 +70,10 @@ async fn a_session_is_paused_resumed_cancelled_and_retried() {
     let (_, said) = run(&world, &["session", "wait", "s1", "--timeout", "1"], 1).await;
     assert!(said.contains("error[not-settled]") && said.contains("paused"), "{said}");
 
-    run(&world, &["session", "resume", "s1"], 0).await;
+    let (_, said) = run(&world, &["session", "resume", "s1"], 0).await;
+    assert!(said.contains("session s1 is resumed"), "{said}");
+    // Its decision takes effect before it is reported.
+    assert!(world.objects("bu1", "parked").await.is_empty());
     eventually("two are done and one runs", async || {
         world.objects("bu1", "outcome").await.len() == 2 && world.objects("bu1", "parked").await.is_empty()
     })
@@ -82,7 +85,8 @@ async fn a_session_is_paused_resumed_cancelled_and_retried() {
     world.publish(&late).await;
     let cancelled = json(&world, &["session", "cancel", "s1", "--dry-run"], 0).await;
     assert_eq!((&cancelled["changed"], &cancelled["control"]), (&false.into(), &Value::Null));
-    run(&world, &["session", "cancel", "s1"], 0).await;
+    let (_, said) = run(&world, &["session", "cancel", "s1", "--timeout", "1s"], 0).await;
+    assert!(said.contains("2 not cancelled yet") && said.contains("0 cancelled"), "{said}");
     let orchestrator = world.orchestrator("bu1", Hooks::none()).await;
     let (stdout, _) = run(&world, &["session", "wait", "s1"], 1).await;
     assert!(stdout.contains("2 of 4 Jobs succeeded, 2 cancelled"), "{stdout}");
@@ -281,6 +285,42 @@ async fn two_operators_never_undo_each_others_decision() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cancel_from_a_machine_with_a_fast_clock_means_what_was_submitted_before_it() {
+    let world = World::start(&["bu1"], "").await;
+    world.cloud.clock.set_back(std::time::Duration::from_secs(120));
+    let business = world.business("bu1");
+    let before = world.upload("bu1", "s1", "before", "payload").await;
+    let control = sessions::control::cancel(&world.store, business, "s1", None, "alice").await.unwrap();
+    let after = world.upload("bu1", "s1", "after", "payload").await;
+    for (work, expected) in [(before, true), (after, false)] {
+        let input = world.store.describe(&business.bucket, &work.identity.object, None).await.unwrap().unwrap();
+        assert_eq!(control.cancels(&work.job, 0, None, input.created), expected, "{}", work.job);
+    }
+    world.cloud.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn options_that_pubsub_does_not_accept_are_refused_before_anything_is_uploaded() {
+    let world = World::start(&["bu1"], "").await;
+    let folder = tempfile::tempdir().unwrap();
+    let file = |name: String| {
+        let path = folder.path().join(name);
+        std::fs::write(&path, "payload").unwrap();
+        path.to_str().unwrap().to_owned()
+    };
+    let input = file("book.json".into());
+    let mut arguments = vec!["submit".to_owned(), input, "--session".into(), "s1".into()];
+    for index in 0..40 {
+        arguments.extend(["--common".to_owned(), file(format!("market-data-of-the-equity-desk-{index:02}.json"))]);
+    }
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let (_, said) = run(&world, &arguments, 64).await;
+    assert!(said.contains("common") && said.contains("1024"), "{said}");
+    assert!(world.objects("bu1", "input").await.is_empty() && world.objects("bu1", "common").await.is_empty());
+    world.cloud.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn one_businesss_flood_does_not_delay_another() {
     let world = World::start(&["bu1", "bu2"], "").await;
     world.apply_without_orchestrators().await;
@@ -309,7 +349,8 @@ async fn one_businesss_flood_does_not_delay_another() {
         let seconds = sessions::jobs::published_to_settled(&outcome.timestamps).unwrap().as_secs_f64();
         assert!(seconds < 30.0, "{seconds}");
     }
-    run(&world, &["session", "cancel", "flood", "--business", "bu1"], 0).await;
+    let cancelled = json(&world, &["session", "cancel", "flood", "--business", "bu1"], 0).await;
+    assert_eq!((&cancelled["applied"], &cancelled["counts"]["cancelled"]), (&true.into(), &40.into()), "{cancelled}");
     let outcomes = world.settled("bu1", 40).await;
     assert!(outcomes.len() == 40 && outcomes.iter().all(|outcome| outcome.state == State::Cancelled));
     first.stop().await;

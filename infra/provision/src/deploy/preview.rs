@@ -16,7 +16,7 @@ use super::{
     compare, reach,
     refusal::{self, Conflict},
 };
-use crate::manifests::Rendered;
+use crate::{manifests::Rendered, unsettled::unsettled};
 
 /// Objects asked for at a time.
 const AT_ONCE: usize = 12;
@@ -200,7 +200,7 @@ async fn namespace(
     let live = reach::read(client, &desired).await?;
     let exists = live.is_some();
     if live.as_ref().is_some_and(|live| !live["metadata"]["deletionTimestamp"].is_null()) {
-        return Err(refusal::ending(&name).into());
+        return Err(refusal::ending(&name, unsettled(client, &name).await?.total()).into());
     }
     if let Some(live) = &live
         && objects.iter().any(|object| object["kind"] == "Namespace")

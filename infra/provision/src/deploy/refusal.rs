@@ -51,16 +51,19 @@ pub(super) fn disputed(objects: &[(String, Vec<Conflict>)]) -> Failure {
     }
 }
 
-/// The failure for a namespace that is being deleted, in which nothing can be created.
-pub(super) fn ending(namespace: &str) -> Failure {
+/// The failure for a namespace that is being deleted, in which nothing can be created. Its unsettled Jobs hold the
+/// deletion up, and their orchestrator is deleted.
+pub(super) fn ending(namespace: &str, unsettled: usize) -> Failure {
+    let wait = match unsettled {
+        0 => format!("`kubectl describe namespace {namespace}` shows what it waits for"),
+        _ => format!("it waits for {unsettled} Jobs without an outcome, which `cargo xtask clean --all` releases"),
+    };
     Failure {
         code: "namespace-ending",
         what: "a namespace of this deploy is being deleted; nothing was changed".to_owned(),
         on: format!("namespace {namespace}"),
         why: "Kubernetes creates nothing in it, and deletes what it has".to_owned(),
-        next: format!(
-            "`kubectl describe namespace {namespace}` shows what it waits for; run it again when it is deleted"
-        ),
+        next: format!("{wait}; run it again when it is deleted"),
     }
 }
 

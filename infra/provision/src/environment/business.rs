@@ -24,6 +24,8 @@ pub struct Business {
     pub accounts: BusinessAccounts,
     /// Most Kubernetes Jobs that may be active at once.
     pub max_active_jobs: u32,
+    /// Number of finished Kubernetes Jobs above which a further one stays only for a minute.
+    pub max_finished_jobs: u32,
     /// How messages become Kubernetes Jobs.
     pub dispatch: config::Dispatch,
     /// Whether an upload under `B/input/` is a submission by itself.
@@ -96,6 +98,7 @@ impl Business {
             priority_subscription: self.priority_subscription.as_deref().map(subscription),
             events_topic: format!("projects/{project}/topics/{}", self.events_topic),
             max_active_jobs: self.max_active_jobs,
+            max_finished_jobs: self.max_finished_jobs,
             dispatch: self.dispatch,
             submit_on_upload: self.submit_on_upload,
             intake: true,

@@ -277,6 +277,7 @@ fn business(reader: &Reader<'_>, section: Section<'_>, name: &Spanned<String>, s
         events_topic,
         accounts: business_accounts(section.section("accounts"), name, shared),
         max_active_jobs: section.number("max_active_jobs", 1..=10_000, 32),
+        max_finished_jobs: section.number("max_finished_jobs", 0..=100_000, contract::config::MAX_FINISHED_JOBS),
         dispatch: section.choice("dispatch", &[("job", Dispatch::Job), ("batch", Dispatch::Batch)]),
         submit_on_upload: section.boolean("submit_on_upload", false),
         queue: text(&section, "queue", value::label),

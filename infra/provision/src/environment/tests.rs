@@ -320,7 +320,7 @@ fn columns_count_characters() {
         &format!("{SMALLEST}# é\n\"é\" = 1\n"),
         &[],
         &[
-            "5:1 unknown key `businesses.bu1.é` | the keys here are accounts, bucket, dispatch, engine, events_topic, max_active_jobs, namespace, priority, priority_subscription, queue, retention, submit_on_upload, subscription, topic",
+            "5:1 unknown key `businesses.bu1.é` | the keys here are accounts, bucket, dispatch, engine, events_topic, max_active_jobs, max_finished_jobs, namespace, priority, priority_subscription, queue, retention, submit_on_upload, subscription, topic",
         ],
     );
     check(

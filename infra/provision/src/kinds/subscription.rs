@@ -1,7 +1,7 @@
 //! Subscriptions: each business has one, and perhaps one for messages with priority.
 
 use cloud::queue::DELETED_TOPIC;
-use contract::labels as names;
+use contract::{labels as names, message};
 use serde_json::json;
 
 use super::*;
@@ -55,8 +55,6 @@ const ACK_DEADLINE_SECS: u32 = 60;
 /// Shortest and longest pause before a nacked message is delivered again. Messages are nacked when an
 /// orchestrator stops or the API server is busy, so the first pause is short.
 const RETRY: (&str, &str) = ("1s", "60s");
-/// How long messages wait for an orchestrator: Pub/Sub's longest by default, 7 days.
-const MESSAGE_RETENTION: &str = "604800s";
 
 /// The id of a subscription of the environment's project.
 pub(crate) fn id(environment: &Environment, subscription: &str) -> Id {
@@ -70,7 +68,7 @@ fn desired(environment: &Environment) -> Vec<Resource> {
         let mut fields = topic::base(environment, business);
         fields["topic"] = json!(topic.name);
         fields["ackDeadlineSeconds"] = json!(ACK_DEADLINE_SECS);
-        fields["messageRetentionDuration"] = json!(MESSAGE_RETENTION);
+        fields["messageRetentionDuration"] = json!(format!("{}s", message::RETENTION_DAYS * 86_400));
         // Present but empty: never expires. Absent would mean: deleted after 31 idle days.
         fields["expirationPolicy"] = json!({});
         fields["retryPolicy"] = json!({"minimumBackoff": RETRY.0, "maximumBackoff": RETRY.1});

@@ -149,7 +149,7 @@ pub(super) const ERRORS: &[Entry] = &[
     (
         "namespace-ending",
         "a namespace is being deleted",
-        "`kubectl describe namespace` shows what it waits for; then deploy",
+        "`cargo xtask clean --all` releases its unsettled Jobs; `kubectl describe namespace` shows what else it waits for; then deploy",
     ),
     ("no-billing", "no billing account pays for the project", "link one with the command in the message"),
     ("no-business", "the environment has no business", "`cargo xtask add-business NAME`"),

@@ -57,6 +57,11 @@ pub(super) const REASONS: &[Entry] = &[
         "write it to standard error",
     ),
     (
+        "lost",
+        "the input has no Kubernetes Job after an hour, and the options of its message are not known",
+        "publish its message again, or run it without options: `cargo xtask session retry SESSION JOB`",
+    ),
+    (
         "malformed-generation",
         "the generation in the message is not a positive integer",
         "correct the message and replay it: `cargo xtask dead-letters replay ID --file FILE`",
@@ -80,6 +85,11 @@ pub(super) const REASONS: &[Entry] = &[
         "market-unclear",
         "there are several files of common data, and none has the name of the market data",
         "name the market data market.json",
+    ),
+    (
+        "message-too-large",
+        "an option of the Job is longer than Pub/Sub accepts in a message, 1,024 bytes",
+        "submit it again with shorter or fewer names of common data",
     ),
     (
         "no-standard-error",

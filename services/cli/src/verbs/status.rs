@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use cloud::{controls, queue, storage};
 use contract::{config::Business, exit};
-use inspect::cluster::{self, OrchestratorView};
+use inspect::cluster::{self, NamespaceState, OrchestratorView};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use sessions::jobs::{self, Job, Objects, State};
@@ -94,13 +94,13 @@ async fn business_status(context: &Context, business: &Business, now: Timestamp)
     let in_cluster = async {
         let client = context.cluster()?;
         let namespace = &business.namespace;
-        let (jobs, deployments, pods, has_namespace) = tokio::try_join!(
+        let (jobs, deployments, pods, state) = tokio::try_join!(
             cluster::jobs(client, namespace, &business.name, None),
             cluster::orchestrators(client, namespace),
             cluster::orchestrator_pods(client, namespace),
-            cluster::has_namespace(client, namespace)
+            cluster::namespace_state(client, namespace)
         )?;
-        anyhow::Ok((jobs, cluster::orchestrator(&deployments, &pods), has_namespace))
+        anyhow::Ok((jobs, cluster::orchestrator(&deployments, &pods), state))
     };
     let (in_cluster, missing, objects) = tokio::join!(
         in_cluster,
@@ -114,9 +114,17 @@ async fn business_status(context: &Context, business: &Business, now: Timestamp)
     if !has_bucket {
         missing.push(repair(&format_args!("the bucket {} does not exist", business.bucket)));
     }
-    if let Ok((.., false)) = &in_cluster {
-        let (namespace, flag) = (&business.namespace, &context.flag);
-        missing.push(format!("the namespace {namespace} does not exist; `cargo xtask{flag} deploy` creates it"));
+    let (namespace, flag) = (&business.namespace, &context.flag);
+    match &in_cluster {
+        Ok((.., NamespaceState::Missing)) => {
+            missing.push(format!("the namespace {namespace} does not exist; `cargo xtask{flag} deploy` creates it"));
+        }
+        Ok((.., NamespaceState::Terminating)) => missing.push(format!(
+            "the namespace {namespace} is being deleted, which waits for its unsettled Jobs; `cargo xtask{flag} clean \
+             --business {}` releases them",
+            business.name
+        )),
+        Ok((.., NamespaceState::Active)) | Err(_) => {}
     }
     let active: Vec<_> = in_cluster.iter().flat_map(|(jobs, ..)| jobs).filter_map(cluster::active).collect();
     let mut merged = jobs::merge(&business.name, None, &objects, &active);

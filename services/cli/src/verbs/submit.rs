@@ -113,6 +113,12 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
         priority: args.priority,
         common: common.iter().map(|input| input.job.clone()).collect(),
     };
+    if let Err(refusal) = options.work(business, "").check_message() {
+        return Err(Failure::usage("Pub/Sub does not accept the options of these Jobs")
+            .why(refusal.message)
+            .next("pass fewer or shorter names of common data and of the client; one --common FILE may be an archive")
+            .into());
+    }
     context.check_queue(business).await?;
     let publisher = context.connection.base_publisher().await?;
     let submitter = Submitter::new(context.store.clone(), &publisher, business.clone());

@@ -75,7 +75,7 @@ async fn a_create_says_what_became_of_it() {
 #[tokio::test]
 async fn only_our_finalizer_goes_and_only_from_the_job_that_was_read() {
     let (client, seen) = server(|_, _, _| (200, json!({"metadata": {"name": "j"}})));
-    assert!(Cluster::new(client, "bu1").remove_finalizer(&a_job()).await.unwrap());
+    assert!(Cluster::new(client, "bu1").remove_finalizer(&a_job(), None).await.unwrap());
     let (method, target, body) = seen.lock().unwrap()[0].clone();
     assert_eq!(
         (method.as_str(), target.trim_end_matches(['?', '&'])),
@@ -86,7 +86,7 @@ async fn only_our_finalizer_goes_and_only_from_the_job_that_was_read() {
 
     for (code, reason, released) in [(404, "NotFound", Some(true)), (409, "Conflict", Some(false)), (500, "", None)] {
         let (client, _) = server(move |_, _, _| failure(code, reason));
-        assert_eq!(Cluster::new(client, "bu1").remove_finalizer(&a_job()).await.ok(), released, "{code}");
+        assert_eq!(Cluster::new(client, "bu1").remove_finalizer(&a_job(), None).await.ok(), released, "{code}");
     }
 }
 

@@ -1,34 +1,89 @@
 //! Deletes the Kubernetes Jobs of cancelled work.
+//!
+//! The view names the Jobs that a decision may be about, so nothing is listed, and each of them is read and deleted by
+//! its name.
 
-use contract::{control::Control, labels, names};
+use std::collections::HashMap;
+
+use contract::{control::Control, names};
+use futures::StreamExt as _;
+use jiff::Timestamp;
 use k8s_openapi::api::batch::v1::Job;
 
-use super::Errors;
+use super::{Decision, Decisions, Errors};
 use crate::{
     base::Base,
     job,
     outcome::{JobState, job_state},
+    watched::{Submission, label_hash},
 };
 
-/// Deletes the cancelled Jobs of a session that have not ended; settling writes their outcomes. A Job that cannot be
-/// read does not block the others.
-pub(super) async fn jobs(base: &Base, session: &str, control: &Control, errors: &mut Errors) {
-    let selector = format!("{}={}", labels::SESSION, names::label_value(session));
-    let jobs = match base.cluster.jobs(&selector).await {
-        Ok(jobs) => jobs,
-        Err(error) => return errors.add(error.context(format!("list the Jobs of session {session}"))),
-    };
-    for job in jobs {
-        if let Err(error) = delete(base, session, control, &job).await {
-            let name = job.metadata.name.as_deref().unwrap_or_default();
-            errors.add(error.context(format!("cancel the Job {name}")));
+/// Jobs that are read and deleted at the same time.
+const CONCURRENCY: usize = 32;
+/// Jobs whose requests are in memory at a time.
+const CHUNK: usize = 256;
+
+/// What is cancelled of a session.
+struct Cancelled<'a> {
+    session: &'a str,
+    control: &'a Control,
+    /// The time before which single Jobs are cancelled, by hash of the label.
+    jobs: HashMap<u64, Timestamp>,
+}
+
+impl<'a> Cancelled<'a> {
+    fn new(session: &'a str, control: &'a Control) -> Self {
+        let jobs = control.cancelled_jobs.iter();
+        let jobs = jobs.map(|(job, before)| (label_hash(&names::label_value(job)), *before)).collect();
+        Self { session, control, jobs }
+    }
+
+    /// Whether it may be about a Job with this submission.
+    fn may_be_about(&self, submission: &Submission) -> bool {
+        let single = match submission.job {
+            Some(job) => self.jobs.get(&job).copied(),
+            None => self.jobs.values().max().copied(),
+        };
+        let before = self.control.cancelled_before.max(single);
+        before.is_some_and(|before| submission.published.is_none_or(|published| published < before))
+    }
+}
+
+/// Deletes the cancelled Jobs that have not ended; settling writes their outcomes. A Job that cannot be read does not
+/// block the others.
+pub(super) async fn jobs(base: &Base, decisions: &Decisions, errors: &mut Errors) {
+    let cancelled: HashMap<u64, Cancelled<'_>> = decisions
+        .iter()
+        .filter(|(_, Decision { control, .. })| control.has_cancelled())
+        .map(|(session, Decision { control, .. })| {
+            (label_hash(&names::label_value(session)), Cancelled::new(session, control))
+        })
+        .collect();
+    if cancelled.is_empty() {
+        return;
+    }
+    let of = |submission: &Submission| cancelled.get(&submission.session);
+    let running = base.jobs.view().running(|submission| of(submission).is_some_and(|all| all.may_be_about(submission)));
+    for chunk in running.chunks(CHUNK) {
+        let deletes = chunk.iter().map(|(name, submission)| async move {
+            match of(submission) {
+                Some(cancelled) => (name, delete(base, name, cancelled).await),
+                None => (name, Ok(())),
+            }
+        });
+        let mut deletes = futures::stream::iter(deletes.collect::<Vec<_>>()).buffer_unordered(CONCURRENCY);
+        while let Some((name, deleted)) = deletes.next().await {
+            if let Err(error) = deleted {
+                errors.add(error.context(format!("cancel the Job {name}")));
+            }
         }
     }
 }
 
 /// Deletes one Job of a session if it has not ended and is cancelled.
-async fn delete(base: &Base, session: &str, control: &Control, job: &Job) -> anyhow::Result<()> {
-    let (Some(name), Some(uid)) = (&job.metadata.name, &job.metadata.uid) else { return Ok(()) };
+async fn delete(base: &Base, name: &str, Cancelled { session, control, .. }: &Cancelled<'_>) -> anyhow::Result<()> {
+    let Some(job) = &base.cluster.job(name).await? else { return Ok(()) };
+    let Some(uid) = &job.metadata.uid else { return Ok(()) };
     if job_state(job) != JobState::Running || !is_cancelled(job, control) {
         return Ok(());
     }

@@ -5,12 +5,17 @@
 //! decisions are read once more, so that a new decision does not wait for the rest.
 
 use anyhow::Context as _;
-use cloud::storage::{Object, Written};
-use contract::{control::Parked, object, outcome::State};
+use cloud::storage::Object;
+use contract::{control::Parked, object};
 use futures::StreamExt as _;
 
 use super::{Controls, Decisions, Errors, SessionState, cancelled_outcome, read};
-use crate::{base::Base, hooks::Step};
+use crate::{
+    base::Base,
+    conclude::{conclude, refuse_upload},
+    hooks::Step,
+    job::Origin,
+};
 
 /// Records that are released at the same time.
 const CONCURRENCY: usize = 64;
@@ -46,7 +51,7 @@ pub(super) async fn all(
                 Err(error) => errors.add(error),
             }
         }
-        if is_more && read(base, controls).await? {
+        if is_more && read(base, controls).await?.changed {
             changed = true;
             break;
         }
@@ -79,31 +84,21 @@ async fn release(base: &Base, controls: &Controls, found: &Object) -> anyhow::Re
         }
     };
     let context_of = || format!("release {name}");
-    match controls.state_of_session(base, &parked.work, parked.published).await.with_context(context_of)? {
+    let Parked { work, message_id, published, parked, .. } = parked;
+    let origin = Origin { message_id, published, received: parked };
+    match controls.state_of_session(base, &work, published).await.with_context(context_of)? {
         SessionState::Paused => return Ok(false),
-        SessionState::Cancelled => cancel(base, &parked).await.with_context(context_of)?,
-        SessionState::Open => {
-            base.requeue(&parked.work, parked.published).await?;
-            base.hooks.reached(Step::Released, None, Some(&parked.work.identity)).await;
+        SessionState::Cancelled => {
+            conclude(base, &origin, &work, cancelled_outcome(&work)).await.with_context(context_of)?;
         }
+        SessionState::Open => match work.check_message() {
+            Ok(()) => {
+                base.requeue(&work, published).await?;
+                base.hooks.reached(Step::Released, None, Some(&work.identity)).await;
+            }
+            Err(refusal) => refuse_upload(base, &origin, &work, &refusal).await.with_context(context_of)?,
+        },
     }
     base.store.delete(bucket, name, found.generation).await?;
     Ok(true)
-}
-
-/// Writes the outcome of parked work that was cancelled.
-async fn cancel(base: &Base, parked: &Parked) -> anyhow::Result<()> {
-    let work = &parked.work;
-    let mut outcome = cancelled_outcome(work);
-    outcome.work = Some(work.clone());
-    outcome.message_id = Some(parked.message_id.clone());
-    outcome.timestamps.published = parked.published;
-    outcome.timestamps.settled = Some((base.clock)());
-    let text = serde_json::to_vec_pretty(&outcome).context("encode the outcome")?;
-    let written = base.store.write_once(&work.identity.bucket, &work.outcome(), text, (&outcome).into()).await?;
-    if let Written::New(_) = written {
-        base.metrics.settled(State::Cancelled);
-    }
-    base.events.publish(&outcome).await;
-    Ok(())
 }

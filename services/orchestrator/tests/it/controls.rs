@@ -32,8 +32,6 @@ fn marker(fixture: &Fixture, session: &str) -> Work {
 #[test]
 fn a_paused_session_waits_with_all_its_options_and_then_runs() {
     let fixture = Fixture::new();
-    // The sweep may requeue the second input as attempt 0, since that input has no metadata.
-    fixture.expect_warnings(&["cannot become a Job"]);
     fixture.decide("s1", paused());
     let split = fixture.submit("split", "good", Some(3), 3);
     let second = fixture.submit_to("s1", "deep/second", "good", 1, |work| {
@@ -340,5 +338,29 @@ fn an_invalid_control_object_pauses_only_its_session() {
     fixture.wait("its outcome", |state| state.objects.contains_key(&held.outcome()));
     fixture.wait_until_done();
     fixture.check(&[(&held, Ended::Succeeded, "completed")]);
+    process.terminate().unwrap();
+}
+
+/// What a person is told has taken effect in every orchestrator that reads decisions.
+#[test]
+fn a_decision_is_marked_as_applied_when_nothing_starts_any_more() {
+    let fixture = Fixture::new();
+    let process = Process::start(&fixture, Setting::default());
+    let is_marked = |state: &crate::fixture::State| {
+        state
+            .objects
+            .get("bu1/control/s1.json")
+            .is_some_and(|control| control.metadata.contains_key("deskgrid-applied"))
+    };
+    for paused in [true, false, true] {
+        fixture.decide("s1", Some(json!({"paused": paused, "cancelled_before": "2026-01-01T00:00:00Z"})));
+        fixture.wait("it is applied", is_marked);
+        let work = fixture.submit(&format!("after-{}", fixture.state().written.len()), "good", None, 1);
+        fixture.wait_until_done();
+        let created = fixture.state().creations.contains_key(&work.identity.job_name());
+        assert_eq!(created, !paused, "paused: {paused}");
+        fixture.decide("s1", None);
+        fixture.wait("it ran", |state| state.objects.contains_key(&work.outcome()));
+    }
     process.terminate().unwrap();
 }

@@ -105,3 +105,29 @@ fn the_next_process_publishes_the_event_of_work_without_a_job() {
         process.terminate().unwrap();
     }
 }
+
+/// Another replica, whose outcome was the first, may have decided otherwise.
+#[test]
+fn an_event_says_what_the_first_outcome_says() {
+    let fixture = Fixture::new();
+    fixture.expect_warnings(&["refused the message"]);
+    fixture.decide("s1", Some(json!({"paused": true})));
+    let work = fixture.submit("j", "good", None, 1);
+    let refused = fixture.publish(b"{}", &[("deskgrid", "1")]);
+    let name = format!("bu1/outcome/refused/{refused}.json");
+    let first = |code: &str| contract::Outcome::new("bu1", Ended::Failed, code, "said another replica");
+    let write = |state: &mut State, name: &str, outcome: &contract::Outcome| {
+        state.write_once(name, serde_json::to_vec(outcome).unwrap().into(), outcome.metadata());
+    };
+    fixture.change(|state| write(state, &name, &contract::Outcome { message_id: Some(refused.clone()), ..first("a") }));
+    let process = Process::start(&fixture, Setting::default());
+    fixture.wait("one is parked", |state| parked(state) == 1 && state.messages_left() == 0);
+    fixture.change(|state| {
+        write(state, &work.outcome(), &contract::Outcome { work: Some(work.clone()), ..first("b") });
+    });
+    fixture.cancel("s1");
+    fixture.wait("both events", |state| parked(state) == 0 && state.events.len() >= 2);
+    let said: Vec<_> = fixture.state().events.iter().map(|event| event["reason"].clone()).collect();
+    assert_eq!(said, ["a", "b"]);
+    process.terminate().unwrap();
+}

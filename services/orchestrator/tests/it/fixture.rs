@@ -96,7 +96,7 @@ impl Fixture {
         self.changed.subscribe()
     }
 
-    /// Uploads an input and publishes its message `times` times; returns the work.
+    /// Uploads an input, with its options, and publishes its message `times` times; returns the work.
     pub(crate) fn submit(&self, job: &str, contents: &'static str, items: Option<u32>, times: usize) -> Work {
         self.submit_to("s1", job, contents, times, |work| work.pack = items.map(pack))
     }
@@ -133,9 +133,7 @@ impl Fixture {
                 resources: Default::default(),
             };
             options(&mut work);
-            if let Some(input) = state.objects.get_mut(&work.identity.object).filter(|_| work.pack.is_some()) {
-                input.metadata = work.metadata();
-            }
+            state.objects.get_mut(&work.identity.object).unwrap().metadata = work.metadata();
             let (data, attributes) = work.encode();
             for _ in 0..times {
                 state.publish(&data, attributes.clone());

@@ -50,13 +50,22 @@ async fn answer(fixture: Arc<Fixture>, request: Request<Body>) -> Response {
         "/google.pubsub.v1.Publisher/Publish" => {
             unary(request, move |body: pubsub::PublishRequest| {
                 let events = body.topic.ends_with("-events-topic");
+                // One message refuses its whole request (cloud.google.com/pubsub/quotas: 1,024 bytes a value).
+                let is_long = |value: &String| value.len() > 1024;
+                if body.messages.iter().any(|message| message.attributes.values().any(is_long)) {
+                    return Err(Status::invalid_argument("an attribute value is too long"));
+                }
                 let ids = body.messages.into_iter().map(|message| {
                     w.change(|state| match events {
                         true => {
                             state.events.push(message.attributes.clone().into_iter().collect());
                             "event".to_owned()
                         }
-                        false => state.publish(&message.data, message.attributes.clone().into_iter().collect()),
+                        false => {
+                            let attributes: BTreeMap<_, _> = message.attributes.clone().into_iter().collect();
+                            state.published.push(attributes.clone());
+                            state.publish(&message.data, attributes)
+                        }
                     })
                 });
                 Ok(pubsub::PublishResponse { message_ids: ids.collect() })
@@ -88,10 +97,24 @@ async fn answer(fixture: Arc<Fixture>, request: Request<Body>) -> Response {
             })
             .await
         }
+        "/google.storage.v2.Storage/UpdateObject" => {
+            unary(request, move |body: storage::UpdateObjectRequest| {
+                let changed = body.object.unwrap_or_default();
+                w.change(|state| match state.objects.get_mut(&changed.name) {
+                    Some(object) if Some(object.generation) == body.if_generation_match => {
+                        object.metadata = changed.metadata.into_iter().collect();
+                        Ok(described(&changed.name, object))
+                    }
+                    _ => Err(Status::failed_precondition(changed.name)),
+                })
+            })
+            .await
+        }
         "/google.storage.v2.Storage/ListObjects" => {
             unary(request, move |body: storage::ListObjectsRequest| {
                 let mut state = w.state();
                 state.lookups += usize::from(body.prefix.starts_with("bu1/outcome/s"));
+                state.control_lists += usize::from(body.prefix == "bu1/control/");
                 let under = state.objects.iter().filter(|(name, _)| name.starts_with(&body.prefix));
                 let end = |name: &str| body.lexicographic_end.is_empty() || name < body.lexicographic_end.as_str();
                 let under = under.filter(|(name, _)| **name >= body.lexicographic_start && end(name));

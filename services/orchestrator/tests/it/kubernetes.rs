@@ -54,6 +54,13 @@ fn answer(state: &mut State, method: &str, path: &str, target: &str, body: &Valu
             state.deleted_pods.push(name);
             return (200, json!({"kind": "Status", "apiVersion": "v1", "status": "Success"}));
         }
+        state.lists += 1;
+        if target.contains("fieldSelector") {
+            let metadata = json!({"resourceVersion": state.pod_history.len().to_string()});
+            let items: Vec<Value> =
+                state.pods.values().filter(|pod| pod["status"]["phase"] != "Running").cloned().collect();
+            return (200, json!({"kind": "PodList", "apiVersion": "v1", "metadata": metadata, "items": items}));
+        }
         state.pod_reads += 1;
         let job = target.split("job-name%3D").nth(1).unwrap_or_default().split('&').next().unwrap_or_default();
         let pods: Vec<Value> = state.pods.get(job).cloned().into_iter().collect();
@@ -81,6 +88,7 @@ fn answer(state: &mut State, method: &str, path: &str, target: &str, body: &Valu
         return (201, job);
     }
     if name == "jobs" {
+        state.lists += 1;
         let session = target.split("session%3D").nth(1).and_then(|rest| rest.split(['&', '%']).next());
         let is_wanted = |job: &&Value| session.is_none_or(|session| job["metadata"]["labels"]["session"] == session);
         let items: Vec<Value> = state.jobs.values().filter(is_wanted).cloned().collect();
@@ -112,6 +120,9 @@ fn answer(state: &mut State, method: &str, path: &str, target: &str, body: &Valu
                 return failure(409, "Conflict", "another version");
             }
             job["metadata"]["finalizers"] = patch["finalizers"].clone();
+            if let Some(seconds) = body["spec"]["ttlSecondsAfterFinished"].as_u64() {
+                job["spec"]["ttlSecondsAfterFinished"] = seconds.into();
+            }
             let free = patch["finalizers"].as_array().is_none_or(Vec::is_empty);
             if free && !job["metadata"]["deletionTimestamp"].is_null() {
                 state.remove(&name);
@@ -127,11 +138,16 @@ fn answer(state: &mut State, method: &str, path: &str, target: &str, body: &Valu
 /// The events since the requested version, and then the new ones.
 fn watch(fixture: &Arc<Fixture>, target: &str) -> Response<Body> {
     let from = target.split("resourceVersion=").nth(1).and_then(|rest| rest.split('&').next()?.parse().ok());
-    let stream = futures::stream::unfold((fixture.clone(), from.unwrap_or(0)), |(fixture, next)| async move {
+    let is_of_pods = target.contains("/pods");
+    let stream = futures::stream::unfold((fixture.clone(), from.unwrap_or(0)), move |(fixture, next)| async move {
         let mut changes = fixture.changes();
         loop {
             changes.borrow_and_update();
-            let event = fixture.state().history.get(next).cloned();
+            let event = {
+                let state = fixture.state();
+                let history = if is_of_pods { &state.pod_history } else { &state.history };
+                history.get(next).cloned()
+            };
             if let Some(event) = event {
                 let line = Bytes::from(format!("{event}\n"));
                 return Some((Ok::<_, std::convert::Infallible>(line), (fixture, next + 1)));

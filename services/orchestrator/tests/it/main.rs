@@ -2,6 +2,7 @@
 //! outcome.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
+mod bounded;
 mod cancelled;
 mod controls;
 mod decisions;
@@ -239,14 +240,19 @@ fn a_missing_input_is_an_outcome() {
 }
 
 #[test]
+fn a_result_that_was_written_before_the_last_kill_has_succeeded() {
+    let fixture = Fixture::new();
+    let works = [fixture.submit("j", "late", None, 1), fixture.submit("split", "late", Some(3), 1)];
+    let process = Process::start(&fixture, Setting::default());
+    fixture.wait_until_done();
+    fixture.check_succeeded(&works);
+    process.terminate().unwrap();
+}
+
+#[test]
 fn old_inputs_without_job_and_outcome_are_requeued() {
     let fixture = Fixture::new();
     let work = fixture.submit("lost", "good", Some(2), 0);
-    let metadata = work.metadata();
-    fixture.change(|state| {
-        let input = state.objects.get_mut(&work.identity.object).unwrap();
-        input.metadata = metadata;
-    });
     let process = Process::start(&fixture, Setting { ahead: Duration::from_secs(4000), ..Setting::default() });
     fixture.wait("an outcome", |state| state.objects.contains_key(&work.of_range(0).outcome()));
     fixture.wait_until_done();

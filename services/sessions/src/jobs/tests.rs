@@ -55,6 +55,7 @@ fn every_job_is_shown_once_newest_first() {
             succeeded,
         ],
         expired_before: None,
+        lost_before: None,
     };
     let active = [active("s", "runs", 2, 0, 4)];
     check(
@@ -80,6 +81,7 @@ fn the_latest_attempt_is_shown() {
         inputs: vec![object("bu1/input/s/j", 5, 1)],
         outcomes: vec![object("bu1/outcome/s/j/5-0.json", 10, 2), object("bu1/outcome/s/j/5-1.json", 11, 3)],
         expired_before: None,
+        lost_before: None,
     };
     check(None, &objects, &[], &["s/j#5-1 ended"]);
     // Written, but its Kubernetes Job is not gone yet.
@@ -93,24 +95,28 @@ fn the_latest_attempt_is_shown() {
 fn what_is_older_than_outcomes_are_kept_waits_for_nothing() {
     let mut retried = object("bu1/input/s/retried", 3, 1);
     retried.metadata.insert(labels::METADATA_RETRIED.into(), Timestamp::from_second(20).unwrap().to_string());
+    let mut pack = object("bu1/input/s/pack", 5, 0);
+    pack.metadata.insert("deskgrid-items".into(), "7".into());
     let objects = Objects {
         inputs: vec![
             object("bu1/input/s/settled", 1, 1),
             object("bu1/input/s/runs", 2, 2),
             retried,
             object("bu1/input/s/new", 4, 10),
+            pack,
         ],
         outcomes: vec![],
         expired_before: Timestamp::from_second(10).ok(),
+        lost_before: None,
     };
-    let shown = ["s/runs#2-0 running", "s/new#4-0 waiting", "s/retried#3-0 waiting", "s/settled#1-0 expired"];
+    let shown = ["s/runs#2-0 running", "s/new#4-0 waiting", "s/retried#3-0 waiting", "s/settled#1-0 expired", "s/pack#5-0 expired"];
     check(None, &objects, &[active("s", "runs", 2, 0, 30)], &shown);
     let jobs = merge("bu1", None, &objects, &[]);
     let counts = crate::Counts::of(&jobs);
-    assert_eq!((counts.pending(), counts.unsuccessful(), counts.total()), (2, 2, 4), "nobody waits for them");
+    assert_eq!((counts.pending(), counts.unsuccessful(), counts.total()), (2, 9, 11), "nobody waits for them");
     let chosen = crate::Selection::default().choose(&jobs);
     let again: Vec<&str> = chosen.iter().map(|chosen| chosen.job.as_str()).collect();
-    assert_eq!(again, ["runs", "settled"], "a retry asks for them anew");
+    assert_eq!(again, ["runs", "settled", "pack"], "a retry asks for them anew");
 }
 
 #[test]
@@ -184,4 +190,26 @@ fn states_have_one_spelling() {
         assert_eq!(serde_json::to_value(state).unwrap(), state.as_str());
     }
     assert_eq!(outcome::State::parse("failed"), Some(outcome::State::Failed));
+}
+
+#[test]
+fn an_old_input_without_known_options_is_shown_as_lost() {
+    let mut known = object("bu1/input/s/known", 2, 1);
+    known.metadata.insert("deskgrid-session".into(), "s".into());
+    let objects = Objects {
+        inputs: vec![object("bu1/input/s/lost", 1, 1), known, object("bu1/input/s/new", 3, 20)],
+        outcomes: vec![],
+        expired_before: None,
+        lost_before: Timestamp::from_second(10).ok(),
+    };
+    let jobs = merge("bu1", None, &objects, &[]);
+    let lost: Vec<&str> =
+        jobs.iter().filter(|job| job.reason.as_ref().is_some_and(|r| r.code == LOST)).map(|job| &*job.job).collect();
+    assert_eq!(lost, ["lost"]);
+    assert!(jobs.iter().all(|job| job.state == Some(State::Waiting)));
+    let chosen = crate::Selection { jobs: vec!["lost".into(), "new".into()], ..Default::default() }.choose(&jobs);
+    assert_eq!(chosen.iter().map(|chosen| &*chosen.job).collect::<Vec<_>>(), ["lost"], "it can be published");
+    let runs = merge("bu1", None, &objects, &[active("s", "lost", 1, 0, 30)]);
+    let lost = runs.iter().find(|job| job.job == "lost").unwrap();
+    assert_eq!((lost.state, lost.reason.as_ref().is_some_and(|r| r.code == LOST)), (Some(State::Running), false));
 }

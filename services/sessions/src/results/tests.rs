@@ -97,7 +97,7 @@ fn a_sum_names_what_is_missing_in_it() {
     let lost = vec![Row { error: Some("result-gone".into()), ..row("s", "j", "1", "") }];
     assert_eq!(
         sum(vec![part, lost]),
-        format!("portfolio,value,104.5,0.1,\"{one}; 1 of 2 results, which cannot be read\"")
+        format!("portfolio,value,104.5,0.1,\"{one}; 1 of 2 items, which have no result that can be read\"")
     );
 }
 

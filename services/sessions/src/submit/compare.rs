@@ -48,7 +48,6 @@ pub(super) fn check_same(
     for option in [
         labels::ATTRIBUTE_PACK,
         labels::ATTRIBUTE_ITEMS,
-        labels::ATTRIBUTE_ITEMS_PER_RANGE,
         labels::ATTRIBUTE_ROWS_PER_ITEM,
         labels::ATTRIBUTE_COMMON,
     ] {

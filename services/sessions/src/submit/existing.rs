@@ -9,8 +9,8 @@ use contract::object;
 pub struct Existing {
     /// Jobs whose input exists.
     inputs: BTreeSet<String>,
-    /// Generations that have an outcome, by job.
-    outcomes: BTreeMap<String, BTreeSet<i64>>,
+    /// Generations that have an outcome, by job, and whether it is that of the whole input.
+    outcomes: BTreeMap<String, BTreeMap<i64, bool>>,
 }
 
 /// The next step for an input.
@@ -42,7 +42,8 @@ impl Existing {
         }
         for name in outcomes {
             if let Some(name) = object::parse_outcome(business, name) {
-                existing.outcomes.entry(name.job).or_default().insert(name.generation);
+                let generations = existing.outcomes.entry(name.job).or_default();
+                *generations.entry(name.generation).or_default() |= name.first.is_none();
             }
         }
         existing
@@ -61,11 +62,11 @@ impl Existing {
 
     /// The latest generation of a job that has an outcome.
     pub fn latest(&self, job: &str) -> Option<i64> {
-        self.outcomes.get(job)?.last().copied()
+        self.outcomes.get(job)?.keys().last().copied()
     }
 
-    /// True when this generation of a job has an outcome.
+    /// True when this generation of a job has an outcome. Of a pack, whose ranges may still run, it is not known.
     pub fn is_settled(&self, job: &str, generation: i64) -> bool {
-        self.outcomes.get(job).is_some_and(|generations| generations.contains(&generation))
+        self.outcomes.get(job).is_some_and(|generations| generations.get(&generation) == Some(&true))
     }
 }

@@ -194,6 +194,7 @@ impl Submitter {
     /// Writes one input, unless it exists.
     async fn place(&self, input: &Input, options: &Options, existing: &Existing) -> anyhow::Result<Placed> {
         let mut work = options.work(&self.business, &input.job);
+        work.check_message().map_err(|refusal| anyhow::anyhow!(refusal.message))?;
         let mut step = existing.step(&input.job);
         // An existing input may be deleted in between, when its Job succeeds. Then its outcome exists.
         for _ in 0..3 {

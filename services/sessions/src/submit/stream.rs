@@ -26,6 +26,7 @@ impl Submitter {
         options: &Options,
     ) -> anyhow::Result<Fate> {
         let mut work = options.work(&self.business, job);
+        work.check_message().map_err(|refusal| anyhow::anyhow!(refusal.message))?;
         let (bucket, name) = (work.identity.bucket.clone(), work.identity.object.clone());
         let [inputs, outcomes] = [name.clone(), object::outcome_prefix(&self.business.name, Some(&options.session))];
         let settled = async || self.step_after_deletion(job, &options.session).await;

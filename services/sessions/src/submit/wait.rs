@@ -93,7 +93,9 @@ impl Found {
             pause = if new.is_empty() { LONGEST.min(pause * 3 / 2) } else { SHORTEST };
             let outcomes = outcomes::read_all(store, &business.bucket, new.iter().cloned(), READS).await?;
             for (name, outcome) in new.into_iter().zip(outcomes) {
-                let Some(outcome) = outcome else { continue };
+                let Some(mut outcome) = outcome else { continue };
+                // Results may be many, and are read from the bucket where they are wanted.
+                outcome.items.iter_mut().for_each(|item| item.result = None);
                 progress(&outcome);
                 self.outcomes.insert(name, outcome);
             }

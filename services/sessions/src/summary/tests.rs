@@ -38,6 +38,7 @@ pub(crate) fn merged() -> Vec<Job> {
             object("bu1/outcome/refused/17.json", 27, 27, &state("refused", "wrong-bucket")),
         ],
         expired_before: None,
+        lost_before: None,
     };
     let running = jobs::Active {
         session: "a".into(),

@@ -1,5 +1,6 @@
 //! What has ended of a business: Kubernetes Jobs and pods, and objects when they are asked for. What still works, or
-//! has no outcome yet, is never touched.
+//! has no outcome yet, is not touched, unless its namespace is being deleted: then no orchestrator settles it any more,
+//! and the deletion waits for it.
 
 use std::collections::BTreeSet;
 
@@ -8,13 +9,14 @@ use cli::{Context, confirm, output::Output, text};
 use cloud::storage::{Object, Store};
 use contract::{config::Business, exit, labels, object};
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use inspect::cluster;
+use inspect::cluster::{self, NamespaceState};
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 use kube::{
     Api,
-    api::{DeleteParams, Preconditions},
+    api::{DeleteParams, Patch, PatchParams, Preconditions},
 };
 use serde::Serialize;
+use serde_json::json;
 use sessions::jobs;
 
 use super::{Args, Part};
@@ -28,6 +30,8 @@ struct Found {
     business: String,
     /// Kubernetes Jobs that ended and have their outcome.
     jobs: usize,
+    /// Kubernetes Jobs without an outcome that hold up the deletion of their namespace.
+    held: usize,
     /// Pods that ended and belong to no Job any more.
     pods: usize,
     /// Objects of each part.
@@ -46,6 +50,7 @@ struct Count {
 #[derive(Debug, Default)]
 struct Work {
     jobs: Vec<Job>,
+    held: Vec<Job>,
     pods: Vec<Pod>,
     objects: Vec<Object>,
 }
@@ -62,7 +67,7 @@ pub(super) async fn run(context: &Context, args: &Args, output: &Output) -> anyh
     for (business, found) in &all {
         output.note(format_args!("{}: {}", business.name, words(found)));
     }
-    let nothing = all.iter().all(|(_, found)| found.jobs + found.pods + found.work.objects.len() == 0);
+    let nothing = all.iter().all(|(_, found)| found.jobs + found.held + found.pods + found.work.objects.len() == 0);
     if !nothing && !args.dry_run {
         if !args.yes {
             confirm::yes("remove all of that?")?;
@@ -87,6 +92,13 @@ pub(super) async fn run(context: &Context, args: &Args, output: &Output) -> anyh
 
 fn words(found: &Found) -> String {
     let mut words = vec![text::count(found.jobs, "ended Kubernetes Job"), text::count(found.pods, "orphaned pod")];
+    if found.held > 0 {
+        words.push(format!(
+            "{} without an outcome in a namespace that is being deleted (released; their inputs are kept, and run within \
+             about an hour of the next deploy)",
+            text::count(found.held, "Kubernetes Job")
+        ));
+    }
     for count in &found.objects {
         let size = text::bytes(u64::try_from(count.bytes).unwrap_or_default());
         words.push(format!("{} of {} ({size})", text::count(count.objects, "object"), count.part.name()));
@@ -98,9 +110,13 @@ async fn find(context: &Context, business: &Business, args: &Args) -> anyhow::Re
     let client = context.cluster()?;
     let session = args.session.as_deref();
     let mut jobs = cluster::jobs(client, &business.namespace, &business.name, session).await?;
-    // One that holds our finalizer has no outcome yet: the orchestrator still settles it.
-    let held = |job: &Job| job.metadata.finalizers.iter().flatten().any(|held| held == labels::FINALIZER);
-    jobs.retain(|job| cluster::is_finished(job) && !held(job) && job.metadata.deletion_timestamp.is_none());
+    // One that has our finalizer has no outcome yet: the orchestrator still settles it.
+    let has_finalizer = |job: &Job| job.metadata.finalizers.iter().flatten().any(|held| held == labels::FINALIZER);
+    let held = match cluster::namespace_state(client, &business.namespace).await? {
+        NamespaceState::Terminating => jobs.extract_if(.., |job| has_finalizer(job)).collect(),
+        NamespaceState::Active | NamespaceState::Missing => Vec::new(),
+    };
+    jobs.retain(|job| cluster::is_finished(job) && !has_finalizer(job) && job.metadata.deletion_timestamp.is_none());
     let mut pods = cluster::engine_pods(client, &business.namespace, &business.name, session, None).await?;
     pods.retain(|pod| {
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
@@ -110,8 +126,9 @@ async fn find(context: &Context, business: &Business, args: &Args) -> anyhow::Re
     let mut found = Found {
         business: business.name.clone(),
         jobs: jobs.len(),
+        held: held.len(),
         pods: pods.len(),
-        work: Work { jobs, pods, objects: Vec::new() },
+        work: Work { jobs, held, pods, objects: Vec::new() },
         ..Found::default()
     };
     if args.objects.is_empty() {
@@ -179,6 +196,8 @@ async fn of_part(
 async fn remove(context: &Context, business: &Business, work: &Work) -> anyhow::Result<()> {
     let client = context.cluster()?;
     let api: Api<Job> = Api::namespaced(client.clone(), &business.namespace);
+    let releases = work.held.iter().map(|job| release(&api, job));
+    stream::iter(releases.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).try_collect::<Vec<_>>().await?;
     let deletes = work.jobs.iter().map(|job| delete(&api, job.metadata.name.as_deref(), job.metadata.uid.clone()));
     stream::iter(deletes.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).try_collect::<Vec<_>>().await?;
     let api: Api<Pod> = Api::namespaced(client.clone(), &business.namespace);
@@ -192,6 +211,18 @@ async fn remove(context: &Context, business: &Business, work: &Work) -> anyhow::
         stream::iter(deletes.collect::<Vec<_>>()).buffer_unordered(AT_ONCE).try_collect::<Vec<bool>>().await?;
     }
     Ok(())
+}
+
+/// Removes our finalizer from exactly this Job; one that is gone is fine.
+async fn release(api: &Api<Job>, job: &Job) -> anyhow::Result<()> {
+    let mut finalizers = job.metadata.finalizers.clone().unwrap_or_default();
+    finalizers.retain(|finalizer| finalizer != labels::FINALIZER);
+    let patch = json!({"metadata": {"uid": job.metadata.uid, "finalizers": finalizers}});
+    let name = job.metadata.name.as_deref().unwrap_or_default();
+    match api.patch_metadata(name, &PatchParams::default(), &Patch::Merge(patch)).await {
+        Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+        patched => patched.map(drop).with_context(|| format!("release the Job {name}")),
+    }
 }
 
 /// Deletes exactly this object; one that is gone, or was made anew, is left alone.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use inspect::cluster::has_namespace;
+use inspect::cluster::{NamespaceState, namespace_state};
 use provision::{
     Cloud, Environment, apply,
     finding::Finding,
@@ -67,9 +67,17 @@ fn gone(change: &Change) -> Option<String> {
 pub(super) async fn namespaces(environment: &Environment, client: &kube::Client) -> Finding {
     let (mut gone, mut was_deployed) = (Vec::new(), false);
     for business in &environment.businesses {
-        match has_namespace(client, &business.namespace).await {
-            Ok(true) => {}
-            Ok(false) => {
+        match namespace_state(client, &business.namespace).await {
+            Ok(NamespaceState::Active) => {}
+            Ok(NamespaceState::Terminating) => {
+                let seen = format!("{} is being deleted, which waits for its unsettled Jobs", business.namespace);
+                let fix = format!(
+                    "cargo xtask clean --business {} releases them; then, if it should exist, cargo xtask deploy",
+                    business.name
+                );
+                return Finding::bad("namespace-ending", "namespaces", seen, fix);
+            }
+            Ok(NamespaceState::Missing) => {
                 gone.push(business.namespace.as_str());
                 was_deployed |= context::generated(environment).join("manifests").join(&business.name).is_dir();
             }

@@ -25,6 +25,7 @@ fn objects() -> Objects {
             object("bu1/outcome/s/c/1-0.json", &[]),
         ],
         expired_before: None,
+        lost_before: None,
     }
 }
 
