@@ -18,6 +18,7 @@ use crate::{
     failure::Failure,
     process,
     program::{self, Program},
+    resident,
     store::{Contents, Objects},
 };
 
@@ -150,7 +151,7 @@ async fn run_program(
         let contents = read_common(settings, objects, name).await?;
         write_common(scratch.common(), name, &contents.bytes)?;
     }
-    program::run_once(program, &scratch, &input.bytes, Share::ALL).await
+    resident::run_once(program, &scratch, &input.bytes, Share::ALL).await
 }
 
 /// Reads an object of the session's common data.

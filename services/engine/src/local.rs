@@ -14,6 +14,7 @@ use crate::{
     config,
     failure::Failure,
     program::{self, Program},
+    resident,
 };
 
 /// Runs `try` and returns the exit code.
@@ -53,7 +54,7 @@ fn compute(program: Option<&Program>) -> Result<Output, Failure> {
         scratch.set_common(folder.into());
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().context("start the runtime")?;
-    runtime.block_on(program::run_once(program, &scratch, &bytes, share))
+    runtime.block_on(resident::run_once(program, &scratch, &bytes, share))
 }
 
 /// The market data in a folder of common data.

@@ -28,7 +28,6 @@ use crate::{
     compute::Output,
     failure::{self, Failure},
     log::LogTail,
-    resident::Residents,
 };
 
 /// How long a program may run on after a signal before the engine kills it: shorter than Kubernetes's default grace
@@ -57,7 +56,7 @@ pub struct Program {
     pub max_output_bytes: Option<u64>,
     /// Content type of the result; recognised from its bytes when absent.
     pub content_type: Option<String>,
-    /// It stays and reads one item after another, see [`crate::resident`].
+    /// It stays and reads one item after another, see `resident`.
     pub resident: bool,
 }
 
@@ -146,21 +145,6 @@ pub async fn run(program: &Program, scratch: &Scratch, share: Share, log: Option
     let ended = supervise(program, scratch, share, log).await?;
     check_exit(program, &ended)?;
     read_result(program, scratch).await
-}
-
-/// Runs the program on the only input of this process, whether it stays or not.
-///
-/// # Errors
-/// As [`run`].
-pub async fn run_once(program: &Program, scratch: &Scratch, input: &[u8], share: Share) -> Result<Output, Failure> {
-    if program.resident {
-        let residents = Residents::new(program, scratch.common());
-        let computed = residents.compute(input, share, None).await;
-        residents.close().await;
-        return computed;
-    }
-    scratch.write_input(input)?;
-    run(program, scratch, share, None).await
 }
 
 /// How a program ended.
@@ -265,10 +249,7 @@ async fn supervise(
         .map_err(|error| Failure::transient("cannot-start", format!("{name} cannot be started: {error}")))?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw).context("find the program's id")?;
     let stdout = child.stdout.take().context("take the program's standard output")?;
-    let logged = log
-        .cloned()
-        .zip(child.stderr.take())
-        .map(|(log, stderr)| tokio::spawn(log_lines(stderr, move |line: &str| log.line(line))));
+    let logged = log.cloned().zip(child.stderr.take()).map(|(log, stderr)| tokio::spawn(log_lines(stderr, log)));
     let mut copied = tokio::spawn(copy(stdout, scratch.stdout(), program.output_limit()));
 
     let mut stopped = None;
@@ -334,12 +315,12 @@ fn send(group: Pid, signal: Signal) {
 }
 
 /// Copies the program's standard error to the log, line by line; bytes that are not UTF-8 are replaced.
-pub(crate) async fn log_lines(stderr: ChildStderr, log: impl Fn(&str)) {
+async fn log_lines(stderr: ChildStderr, log: LogTail) {
     let mut lines = BufReader::new(stderr);
     let mut line = Vec::new();
     // A line without an end is split, so that it does not fill the memory.
     while let Ok(1..) = (&mut lines).take(LINE_MAX).read_until(b'\n', &mut line).await {
-        log(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']));
+        log.line(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']));
         line.clear();
     }
 }

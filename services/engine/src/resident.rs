@@ -9,13 +9,7 @@
 //!
 //! A program that ends before its answer fails the item that it had, and is started again for the next one.
 
-use std::{
-    cell::RefCell,
-    path::Path,
-    process::Stdio,
-    sync::{Arc, Mutex, PoisonError},
-    time::Duration,
-};
+use std::{cell::RefCell, os::fd::AsFd as _, path::Path, process::Stdio, time::Duration};
 
 use anyhow::Context as _;
 use contract::labels;
@@ -27,16 +21,15 @@ use nix::{
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    process::{Child, ChildStdin, ChildStdout, Command},
-    task::JoinHandle,
-    time::{sleep, timeout},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
+    time::timeout,
 };
 
 use crate::{
     compute::Output,
     failure::Failure,
     log::LogTail,
-    program::{self, OUTPUT_GRACE, Program},
+    program::{self, OUTPUT_GRACE, Program, Scratch},
 };
 
 /// Reason code of an item whose program ended before its answer.
@@ -44,8 +37,8 @@ pub const ENDED: &str = "program-ended";
 
 /// Limit of the first line of an answer, in bytes.
 const HEADER_MAX: u64 = 64 * 1024;
-/// How long the log of an item is still read after an error.
-const LOG_GRACE: Duration = Duration::from_millis(10);
+/// Limit of a line of standard error, in bytes; a longer line is split.
+const LINE_MAX: usize = 64 * 1024;
 
 #[derive(Serialize)]
 struct Request {
@@ -69,6 +62,21 @@ enum Answer {
     },
 }
 
+/// Runs a program on the only input of this process, whether it stays or not.
+///
+/// # Errors
+/// As [`program::run`] and [`Residents::compute`].
+pub async fn run_once(program: &Program, scratch: &Scratch, input: &[u8], share: Share) -> Result<Output, Failure> {
+    if program.resident {
+        let residents = Residents::new(program, scratch.common());
+        let computed = residents.compute(input, share, None).await;
+        residents.close().await;
+        return computed;
+    }
+    scratch.write_input(input)?;
+    program::run(program, scratch, share, None).await
+}
+
 /// The processes of a program that stays.
 #[derive(Debug)]
 pub struct Residents<'p> {
@@ -86,9 +94,17 @@ struct Resident {
     group: Group,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
-    /// Log of the item that it computes.
-    log: Arc<Mutex<Option<LogTail>>>,
-    logged: Option<JoinHandle<()>>,
+    errors: Errors,
+}
+
+/// The standard error of a process. It is read while an item is computed only, so that each line is in the log of its
+/// item.
+#[derive(Debug)]
+struct Errors {
+    /// `None` when it is this process's.
+    stderr: Option<ChildStderr>,
+    /// The beginning of a line.
+    line: Vec<u8>,
 }
 
 /// A process group that is killed when it is dropped.
@@ -118,21 +134,16 @@ impl<'p> Residents<'p> {
             Some(resident) => resident,
             None => Resident::start(self.program, self.common, log.is_some())?,
         };
-        resident.log_to(log);
         let limit = self.program.timeout.unwrap_or(Duration::MAX);
-        let Ok(answered) = timeout(limit, resident.exchange(self.program, input, share)).await else {
-            // What it is in the middle of is dropped with it.
-            return Err(program::too_slow(self.program));
-        };
-        match answered? {
+        let answered = timeout(limit, resident.exchange(self.program, input, share, log)).await;
+        resident.errors.drain(log);
+        // A process that is in the middle of an item is dropped, and so killed.
+        match answered.map_err(|_| program::too_slow(self.program))?? {
             Exchanged::Answer(answer) => {
-                if answer.is_err() {
-                    sleep(LOG_GRACE).await;
-                }
                 self.idle.borrow_mut().push(resident);
                 answer
             }
-            Exchanged::Ended => Err(resident.ended(self.program).await?),
+            Exchanged::Ended => Err(resident.ended(self.program, log).await?),
         }
     }
 
@@ -178,23 +189,19 @@ impl Resident {
         let group = Group(Pid::from_raw(id));
         let stdin = child.stdin.take().context("take the program's standard input")?;
         let stdout = BufReader::new(child.stdout.take().context("take the program's standard output")?);
-        let log = Arc::<Mutex<Option<LogTail>>>::default();
-        let current = log.clone();
-        let line = move |line: &str| match &*current.lock().unwrap_or_else(PoisonError::into_inner) {
-            Some(log) => log.line(line),
-            None => tracing::info!("{line}"),
-        };
-        let logged = child.stderr.take().map(|stderr| tokio::spawn(program::log_lines(stderr, line)));
-        Ok(Self { child, group, stdin, stdout, log, logged })
-    }
-
-    fn log_to(&self, log: Option<&LogTail>) {
-        *self.log.lock().unwrap_or_else(PoisonError::into_inner) = log.cloned();
+        let errors = Errors { stderr: child.stderr.take(), line: Vec::new() };
+        Ok(Self { child, group, stdin, stdout, errors })
     }
 
     /// Gives the program an item and reads its answer. After an error the program cannot be used any more.
-    async fn exchange(&mut self, program: &Program, input: &[u8], share: Share) -> Result<Exchanged, Failure> {
-        let Self { stdin, stdout, .. } = self;
+    async fn exchange(
+        &mut self,
+        program: &Program,
+        input: &[u8],
+        share: Share,
+        log: Option<&LogTail>,
+    ) -> Result<Exchanged, Failure> {
+        let Self { stdin, stdout, errors, .. } = self;
         let request = Request { index: share.index, count: share.count, length: input.len() };
         let mut header = serde_json::to_vec(&request).context("encode an item")?;
         header.push(b'\n');
@@ -204,20 +211,26 @@ impl Resident {
             stdin.write_all(input).await?;
             stdin.flush().await
         };
-        let (_, answer) = tokio::join!(write, read_answer(program, stdout));
-        answer
+        let answer = async { tokio::join!(write, read_answer(program, stdout)).1 };
+        let follow = async {
+            errors.follow(log).await;
+            std::future::pending().await
+        };
+        // Both are dropped in the middle of an item with the process only.
+        tokio::select! {
+            answer = answer => answer,
+            never = follow => never,
+        }
     }
 
     /// Why the program ended before its answer.
-    async fn ended(self, program: &Program) -> anyhow::Result<Failure> {
-        let Self { mut child, group, logged, .. } = self;
+    async fn ended(self, program: &Program, log: Option<&LogTail>) -> anyhow::Result<Failure> {
+        let Self { mut child, group, mut errors, .. } = self;
         let status = timeout(OUTPUT_GRACE, child.wait()).await;
         drop(group);
-        if let Some(mut logged) = logged
-            && timeout(OUTPUT_GRACE, &mut logged).await.is_err()
-        {
-            logged.abort();
-        }
+        // A process that left the group may keep it open.
+        let _ = timeout(OUTPUT_GRACE, errors.follow(log)).await;
+        errors.drain(log);
         let name = program.name();
         Ok(match status {
             Err(_) => Failure::transient(ENDED, format!("{name} closed its standard output before it answered")),
@@ -230,6 +243,46 @@ impl Resident {
                 }
             }
         })
+    }
+}
+
+impl Errors {
+    /// Logs lines until the end. Cancellation loses none.
+    async fn follow(&mut self, log: Option<&LogTail>) {
+        let mut bytes = [0; 4096];
+        while let Some(stderr) = &mut self.stderr
+            && let Ok(length @ 1..) = stderr.read(&mut bytes).await
+        {
+            self.add(&bytes[..length], log);
+        }
+    }
+
+    /// Logs what was written until now, without waiting.
+    fn drain(&mut self, log: Option<&LogTail>) {
+        let mut bytes = [0; 4096];
+        while let Some(stderr) = &self.stderr
+            && let Ok(length @ 1..) = nix::unistd::read(stderr.as_fd(), &mut bytes)
+        {
+            self.add(&bytes[..length], log);
+        }
+        if !self.line.is_empty() {
+            self.add(b"\n", log);
+        }
+    }
+
+    fn add(&mut self, bytes: &[u8], log: Option<&LogTail>) {
+        for byte in bytes {
+            // A line without an end is split, so that it does not fill the memory.
+            if *byte != b'\n' && self.line.len() < LINE_MAX {
+                self.line.push(*byte);
+                continue;
+            }
+            if let Some(log) = log {
+                log.line(String::from_utf8_lossy(&self.line).trim_end_matches('\r'));
+            }
+            self.line.clear();
+            self.line.extend(Some(*byte).filter(|byte| *byte != b'\n'));
+        }
     }
 }
 

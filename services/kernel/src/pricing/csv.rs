@@ -50,37 +50,46 @@ pub fn is_table(text: &str) -> bool {
         .is_some_and(|(_, header)| header.is_ok_and(|header| header.iter().filter(|cell| is_known(cell)).count() >= 2))
 }
 
-/// Reads these rows of a table, counted from 0; of the rows before them only the ids. Problems of its header are added
-/// to `problems`, and then there are no rows.
+/// Reads these rows of a table, counted from 0. Problems of its header are added to `problems`, and then there are no
+/// rows.
 pub fn parse<'t>(text: &'t str, wanted: &Range<usize>, most: usize, problems: &mut Problems) -> Vec<Row<'t>> {
+    let mut rows = Vec::new();
+    let Some((records, columns)) = open(text, problems) else { return rows };
+    for (start, cells) in records.take(wanted.end).skip(wanted.start) {
+        if rows.len() == most {
+            problems.add(start, String::new(), format!("expected at most {most} trades"));
+            return Vec::new();
+        }
+        rows.push(cells.and_then(|cells| row(start, &columns, cells)));
+    }
+    rows
+}
+
+/// Reads the rows of a table up to this number, one at a time.
+pub fn each_row<'t>(
+    text: &'t str,
+    end: usize,
+    problems: &mut Problems,
+    mut read: impl FnMut(usize, Row<'t>, &mut Problems),
+) {
+    let Some((records, columns)) = open(text, problems) else { return };
+    for (position, (start, cells)) in records.take(end).enumerate() {
+        read(position, cells.and_then(|cells| row(start, &columns, cells)), problems);
+    }
+}
+
+/// The records after the header of a table, and what its columns hold; `None` when there are problems.
+fn open<'t>(text: &'t str, problems: &mut Problems) -> Option<(Records<'t>, Vec<Option<Field>>)> {
     let mut records = Records::new(text);
     let columns = match records.next() {
         Some((_, Ok(header))) => columns(&header, problems),
         Some((_, Err((at, message)))) => {
             problems.add(at, String::new(), message);
-            return Vec::new();
+            return None;
         }
         None => columns(&[], problems),
     };
-    let mut rows = Vec::new();
-    if !problems.is_empty() {
-        return rows;
-    }
-    for (start, cells) in records.take(wanted.end) {
-        if rows.len() == wanted.start.saturating_add(most) {
-            problems.add(start, String::new(), format!("expected at most {most} trades"));
-            return Vec::new();
-        }
-        let mut row = cells.and_then(|cells| row(start, &columns, cells));
-        if rows.len() < wanted.start
-            && let Ok(Node { value: Value::Map(members), .. }) = &mut row
-        {
-            members.retain(|member| member.key == "id");
-            members.shrink_to_fit();
-        }
-        rows.push(row);
-    }
-    rows
+    problems.is_empty().then_some((records, columns))
 }
 
 /// What the columns hold; none for those without a name.

@@ -1,6 +1,11 @@
 //! From the texts of an input to a checked book.
 
-use std::{borrow::Cow, collections::HashMap, ops::Range, sync::Arc};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+    ops::Range,
+    sync::Arc,
+};
 
 use super::{
     book::{Book, Broken, OnError},
@@ -78,12 +83,10 @@ pub fn parse_items(
 /// What is wrong with it, as [`parse`].
 pub fn check_ids(table: &[u8]) -> Result<(), Vec<Problem>> {
     let text = decode(table)?;
-    let mut problems = Problems::default();
-    let rows = csv::parse(&text, &(usize::MAX..usize::MAX), 0, &mut problems);
-    let mut ids = HashMap::new();
-    for (position, row) in rows.iter().enumerate() {
-        claim(row, position, &mut ids, &mut problems);
-    }
+    let (mut problems, mut ids) = (Problems::default(), HashMap::new());
+    csv::each_row(&text, usize::MAX, &mut problems, |position, row, problems| {
+        claim(&row, position, &mut ids, problems)
+    });
     if problems.is_empty() { Ok(()) } else { Err(problems.in_order(&Lines::new(&text))) }
 }
 
@@ -115,7 +118,8 @@ fn parse_parts(
         }
         Format::Csv => {
             let rows = csv::parse(text, wanted, TRADES_MAX, &mut problems);
-            Ok(assemble(from_market, rows, wanted, step, &lines, &problems))
+            let ids = ids_before(text, &rows, wanted.start);
+            Ok(assemble(from_market, rows, ids, wanted, step, &lines, &problems))
         }
         Format::Json => {
             let root = json::parse(text).map_err(|error| vec![Problem::syntax(text, error)])?;
@@ -130,7 +134,7 @@ fn parse_parts(
                 on_error: own.on_error.or(from_market.on_error),
                 market: own.market.or(from_market.market),
             };
-            Ok(assemble(merged, rows, wanted, step, &lines, &problems))
+            Ok(assemble(merged, rows, HashMap::new(), wanted, step, &lines, &problems))
         }
     }
 }
@@ -343,11 +347,27 @@ fn claim(row: &csv::Row<'_>, position: usize, ids: &mut HashMap<String, usize>, 
     }
 }
 
-/// Reads the trades, and puts a book together for each `step` of the wanted rows. Of the rows before them, only the ids
-/// count. `beforehand` is what was wrong before any trade was read.
+/// Those ids of these rows that rows before the one at `end` have, with the first that has it. No other ids are kept,
+/// because a table may be much larger than the rows that are read.
+fn ids_before(text: &str, rows: &[csv::Row<'_>], end: usize) -> HashMap<String, usize> {
+    let wanted: HashSet<&str> = rows.iter().filter_map(said_id).collect();
+    let mut ids = HashMap::new();
+    if !wanted.is_empty() {
+        csv::each_row(text, end, &mut Problems::default(), |position, row, _| {
+            if said_id(&row).is_some_and(|id| wanted.contains(id)) {
+                claim(&row, position, &mut ids, &mut Problems::default());
+            }
+        });
+    }
+    ids
+}
+
+/// Reads the trades, and puts a book together for each `step` of the wanted rows. `ids` are those of other rows, and
+/// `beforehand` is what was wrong before any trade was read.
 fn assemble(
     settings: Settings,
     rows: Vec<csv::Row<'_>>,
+    mut ids: HashMap<String, usize>,
     wanted: &Range<usize>,
     step: usize,
     lines: &Lines<'_>,
@@ -362,17 +382,14 @@ fn assemble(
     let known: Option<Arc<[(String, Underlying)]>> =
         underlyings.iter().map(|(name, read)| Some((name.clone(), (*read)?))).collect();
     let correlation: Arc<[Correlation]> = correlation.clone().into();
-    let mut ids: HashMap<String, usize> = HashMap::with_capacity(rows.len());
-    for (position, row) in rows.iter().enumerate().take(wanted.start) {
-        claim(row, position, &mut ids, &mut Problems::default());
-    }
     let mut read_book = |from: usize| {
         let mut problems = beforehand.clone();
         if rows.len() <= from && problems.is_empty() {
             problems.add(0, "trades".to_owned(), "expected at least one trade".to_owned());
         }
         let (mut trades, mut broken) = (Vec::new(), Vec::new());
-        for (position, row) in rows.iter().enumerate().take(from.saturating_add(step)).skip(from) {
+        for (number, row) in rows.iter().enumerate().take(from.saturating_add(step)).skip(from) {
+            let position = wanted.start + number;
             if problems.is_full() {
                 claim(row, position, &mut ids, &mut Problems::default());
                 continue;
@@ -403,18 +420,23 @@ fn assemble(
         }
     };
     let books = wanted.len().div_ceil(step).max(1);
-    (0..books).map(|book| read_book(wanted.start.saturating_add(book.saturating_mul(step)))).collect()
+    (0..books).map(|book| read_book(book.saturating_mul(step))).collect()
 }
 
 /// The id of a trade that is wrong, or what stands for it.
 fn id(row: &csv::Row<'_>, position: usize, ids: &HashMap<String, usize>) -> String {
-    let said = match row {
-        Ok(Node { value: Value::Map(members), .. }) => members.iter().find(|member| member.key == "id"),
-        _ => None,
-    };
-    match said.map(|member| &member.node.value) {
+    match said_id(row) {
         // Not the id of another trade.
-        Some(Value::Text(id)) if ids.get(id.as_ref()) == Some(&position) => id.clone().into_owned(),
+        Some(id) if ids.get(id) == Some(&position) => id.to_owned(),
         _ => format!("trades[{position}]"),
+    }
+}
+
+/// The id that a row has, right or wrong.
+fn said_id<'r>(row: &'r csv::Row<'_>) -> Option<&'r str> {
+    let Ok(Node { value: Value::Map(members), .. }) = row else { return None };
+    match &members.iter().find(|member| member.key == "id")?.node.value {
+        Value::Text(id) => Some(id),
+        _ => None,
     }
 }
