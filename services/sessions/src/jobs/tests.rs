@@ -136,7 +136,7 @@ fn a_pack_is_one_job_with_the_states_of_its_items() {
         ..active("s", "p", 5, attempt, 4)
     };
     let check = |inputs: &[Object], outcomes: &[Object], active: &[Active], expected: &str| {
-        let objects = Objects { inputs: inputs.to_vec(), outcomes: outcomes.to_vec(), expired_before: None };
+        let objects = Objects { inputs: inputs.to_vec(), outcomes: outcomes.to_vec(), expired_before: None, lost_before: None };
         let merged = merge("bu1", None, &objects, active);
         assert_eq!(merged.len(), 1, "{merged:#?}");
         let Items { waiting, running, succeeded, failed, cancelled } = merged[0].items.unwrap();
@@ -169,7 +169,7 @@ fn a_pack_that_cannot_be_split_is_shown_as_a_single_input() {
     input.metadata.insert("deskgrid-items".into(), "5".into());
     let mut refused = object("bu1/outcome/s/p/5-0.json", 6, 2);
     refused.metadata.insert(labels::METADATA_STATE.into(), "cancelled".into());
-    let objects = Objects { inputs: vec![input], outcomes: vec![refused], expired_before: None };
+    let objects = Objects { inputs: vec![input], outcomes: vec![refused], expired_before: None, lost_before: None };
     check(None, &objects, &[], &["s/p#5-0 cancelled"]);
 }
 
