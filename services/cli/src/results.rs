@@ -21,6 +21,8 @@ use crate::{
 
 /// Jobs read at a time.
 const READS: usize = 16;
+/// Results of every size are read.
+const NO_LIMIT: usize = usize::MAX;
 
 /// Where the table goes, and in which format.
 #[derive(Clone, Debug, clap::Args)]
@@ -64,7 +66,7 @@ pub(crate) async fn print(
     let prefix = object::outcome_prefix(&business.name, session);
     let objects = context.store.list(&business.bucket, &prefix).await?;
     let latest = results::latest(&business.name, objects.iter().map(|object| object.name.as_str()));
-    if latest.outcomes.is_empty() {
+    if latest.jobs.is_empty() {
         let of = session.map(|session| format!(" in session {session}")).unwrap_or_default();
         return Err(Failure::new("no-results", format!("no Job of {} has ended{of}", business.name))
             .next(format!("cargo xtask{} jobs --business {}", context.flag, business.name))
@@ -85,7 +87,7 @@ pub(crate) async fn print(
     output.note(format_args!(
         "{} of {}{}",
         text::count(rows, "row"),
-        text::count(latest.outcomes.len(), "Job"),
+        text::count(latest.jobs.len(), "Job"),
         text::row_errors(errors.saturating_sub(incomplete.len()))
     ));
     for sum in incomplete {
@@ -166,7 +168,8 @@ async fn write(
     format: Format,
     mut sink: impl FnMut(&[u8]) -> anyhow::Result<()>,
 ) -> anyhow::Result<Written> {
-    let reads: Vec<_> = latest.outcomes.iter().map(|name| results::read(&context.store, business, name)).collect();
+    let reads: Vec<_> =
+        latest.jobs.iter().map(|outcomes| results::read(&context.store, business, outcomes, NO_LIMIT)).collect();
     let mut stream = futures::stream::iter(reads).buffered(READS);
     let mut written = Written::default();
     let mut table: Vec<[String; 7]> = Vec::new();

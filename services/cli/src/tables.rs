@@ -1,9 +1,12 @@
-//! Checks a table before it is submitted, as the engine will, and counts the tasks for its rows.
+//! Checks a table before it is submitted, as the engine will, and counts the items that its rows are.
 
 use std::fs;
 
 use anyhow::Context as _;
-use contract::{config::Business, message, table};
+use contract::{
+    config::Business,
+    pack::{ITEMS_MAX, Pack},
+};
 use kernel::pricing::{parameters::TRADES_MAX, problem::Problem, read};
 use sessions::submit::{Input, Source};
 
@@ -15,8 +18,8 @@ const LISTED: usize = 10;
 /// A table that can be submitted.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Checked {
-    /// Into how many tasks it is split.
-    pub(crate) tasks: u32,
+    /// How many items it has.
+    pub(crate) items: u32,
     /// The rows that will have an error in the result; empty when the business has a program of its own.
     pub(crate) row_errors: Vec<String>,
 }
@@ -27,33 +30,29 @@ pub(crate) struct Checked {
 /// When the engine would refuse it, whole or split, or it has no rows or too many.
 pub(crate) fn check(
     input: &Input,
-    rows_per_task: u32,
+    rows_per_item: u32,
     business: &Business,
     common: &[Input],
 ) -> anyhow::Result<Checked> {
     let (bytes, name) = bytes(&input.source)?;
     let rows = kernel::table::rows(&bytes);
-    let tasks = match table::tasks(rows, rows_per_task) {
-        Some(tasks) if tasks <= message::TASKS_MAX => tasks,
-        _ => {
-            return Err(Failure::usage(format!("{rows} rows make more than {} tasks", message::TASKS_MAX))
-                .next(format!("--rows-per-task {} or more", rows.div_ceil(message::TASKS_MAX as usize)))
-                .into());
-        }
-    };
+    let items = Pack::items_for(rows, rows_per_item).ok_or_else(|| {
+        Failure::usage(format!("{rows} rows make more than {ITEMS_MAX} items"))
+            .next(format!("--rows-per-item {} or more", rows.div_ceil(ITEMS_MAX as usize)))
+    })?;
     let row_errors =
         if business.engine.command.is_empty() { price_check(&bytes, &name, rows, common)? } else { Vec::new() };
-    if tasks == 0 {
+    if items == 0 {
         return Err(Failure::new("nothing-to-submit", format!("the table {name} has no rows"))
             .why("it has only a header")
             .into());
     }
-    if rows.min(rows_per_task as usize) > TRADES_MAX && business.engine.command.is_empty() {
-        return Err(Failure::usage(format!("a task prices at most {TRADES_MAX} rows"))
-            .next(format!("--rows-per-task {TRADES_MAX} or less"))
+    if rows.min(rows_per_item as usize) > TRADES_MAX && business.engine.command.is_empty() {
+        return Err(Failure::usage(format!("an item prices at most {TRADES_MAX} rows"))
+            .next(format!("--rows-per-item {TRADES_MAX} or less"))
             .into());
     }
-    Ok(Checked { tasks, row_errors })
+    Ok(Checked { items, row_errors })
 }
 
 /// The rows that will have an error, of a table that the kernel can price.
@@ -116,7 +115,7 @@ mod tests {
         Input { job: job.to_owned(), source: Source::Bytes(bytes.to_vec().into()), content_type: String::new() }
     }
 
-    /// Checks a table of which each task has one row.
+    /// Checks a table of which each item has one row.
     fn check_table(table: &[u8], market: &str) -> Result<Checked, Failure> {
         let (table, common) = (input("t.txt", table), [input("market.json", market.as_bytes())]);
         check(&table, 1, &contract::testing::business("bu1"), &common).map_err(|error| error.downcast().unwrap())
@@ -154,8 +153,8 @@ mod tests {
     #[test]
     fn a_row_with_an_error_has_the_line_of_the_table() {
         let table = TABLE.replace("put,A,100", "put,A,NaN") + "c,european,call,NONE,100,1\n";
-        let Checked { tasks, row_errors } = check_table(table.as_bytes(), &MARKET.replace("fail", "row")).unwrap();
-        assert_eq!((tasks, row_errors.len()), (3, 2));
+        let Checked { items, row_errors } = check_table(table.as_bytes(), &MARKET.replace("fail", "row")).unwrap();
+        assert_eq!((items, row_errors.len()), (3, 2));
         assert!(row_errors[0].starts_with("b: line 3, column 18: "), "{row_errors:?}");
         assert!(row_errors[1].starts_with("c: line 4, column 17: "), "{row_errors:?}");
         assert!(warning(&row_errors).unwrap().starts_with("2 rows will not be priced: b: line 3"));
@@ -174,7 +173,7 @@ mod tests {
             format!("\u{feff}{spaced}").into_bytes(),
             utf_16,
         ] {
-            assert_eq!(check_table(&table, MARKET), Ok(Checked { tasks: 2, row_errors: vec![] }), "{table:?}");
+            assert_eq!(check_table(&table, MARKET), Ok(Checked { items: 2, row_errors: vec![] }), "{table:?}");
         }
     }
 
@@ -183,6 +182,6 @@ mod tests {
         let mut business = contract::testing::business("bu1");
         business.engine.command = vec!["./price".to_owned()];
         let checked = check(&input("t.csv", b"id,x\na,1\ra,2\n"), 1, &business, &[]).unwrap();
-        assert_eq!(checked, Checked { tasks: 2, row_errors: vec![] });
+        assert_eq!(checked, Checked { items: 2, row_errors: vec![] });
     }
 }

@@ -112,7 +112,7 @@ pub(crate) async fn check(
     }
     let input: Bytes = input.ok_or_else(|| Problem::bad_request("There is no field `input`"))?;
     let kind = sessions::submit::content_type(job);
-    let input = Checkable { name: job, kind, bytes: &input, is_split: query.get("rows-per-task").is_some() };
+    let input = Checkable { name: job, kind, bytes: &input, is_split: rows_per_item(&query).is_some() };
     let found = client.check(business, input, market.as_deref(), has_shared).await?;
     Ok(Json(found))
 }
@@ -131,17 +131,14 @@ pub(crate) async fn input(
         .get("job")
         .ok_or_else(|| Problem::bad_request("The input has no name").next("Add `job=NAME` to the query."))?;
     check_job(job)?;
-    let rows_per_task = match query.get("rows-per-task") {
-        None => None,
-        Some(rows) => Some(form::rows_per_task(rows)?),
-    };
+    let rows_per_item = rows_per_item(&query).map(form::rows_per_item).transpose()?;
     let upload = Upload {
         business,
         session,
         job,
         content_type: headers.get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()),
         priority: query.get("priority") == Some("true"),
-        rows_per_task,
+        rows_per_item,
         market: None,
     };
     let body = limited(&headers, body, client.max_bytes(business, job));
@@ -177,6 +174,11 @@ pub(crate) async fn shared(
     let body = limited(&headers, body, client.max_bytes(business, name));
     let uploaded = client.share(&viewer.visitor, business, session, name, body).await?;
     Ok((StatusCode::CREATED, Json(uploaded)).into_response())
+}
+
+/// The rows of an item, by its name or by that of earlier versions.
+fn rows_per_item(query: &Query) -> Option<&str> {
+    query.get("rows-per-item").or_else(|| query.get("rows-per-task"))
 }
 
 fn limited(headers: &HeaderMap, body: Body, max: u64) -> Limited {

@@ -29,7 +29,7 @@ pub(crate) struct Candidate<'a> {
     pub(crate) bytes: &'a [u8],
     /// The market data that would be read with it.
     pub(crate) market: Market<'a>,
-    /// It is a table whose rows are divided between tasks.
+    /// It is a table whose rows are divided between items.
     pub(crate) is_split: bool,
 }
 

@@ -68,14 +68,9 @@ async fn rows(
         );
     }
     let latest = results::latest(&business.name, listed.iter().map(|object| object.name.as_str()));
-    let reads = futures::stream::iter(latest.outcomes).map(move |name| {
+    let reads = futures::stream::iter(latest.jobs).map(move |outcomes| {
         let (store, business) = (store.clone(), business.clone());
-        async move {
-            let Some(outcome) = outcomes::read_or_replace(&store, &business.bucket, &name).await? else {
-                return Ok(Vec::new());
-            };
-            results::of(&store, &business, &outcome, &name, MAX_RESULT).await
-        }
+        async move { results::read(&store, &business, &outcomes, MAX_RESULT).await }
     });
     let logged = reads.buffered(READS).inspect(|rows| {
         if let Err(error) = rows {
@@ -102,15 +97,15 @@ pub(crate) async fn result(
         || Problem::not_found(format!("There is no result of {job}")).next("Results are kept for a limited time.");
     let prefix = format!("{}{job}/", object::outcome_prefix(&business.name, Some(session)));
     let listed = store.list(&business.bucket, &prefix).await.map_err(unavailable)?;
-    let of_job = |name: &&str| object::parse_outcome(&business.name, name).is_some_and(|(_, of, ..)| of == job);
+    let of_job = |name: &&str| object::parse_outcome(&business.name, name).is_some_and(|name| name.job == job);
     let names = listed.iter().map(|object| object.name.as_str()).filter(of_job);
-    let outcome = results::latest(&business.name, names).outcomes.pop().ok_or_else(gone)?;
-    let outcome = outcomes::read(store, &business.bucket, &outcome).await.map_err(unavailable)?.ok_or_else(gone)?;
+    let outcome = results::latest(&business.name, names).jobs.pop().unwrap_or_default();
+    let [outcome] = &outcome[..] else { return Err(gone()) };
+    let outcome = outcomes::read(store, &business.bucket, outcome).await.map_err(unavailable)?.ok_or_else(gone)?;
     let outcome = outcome.map_err(|unreadable| Problem::internal(unreadable.into()))?;
-    let outputs = outcome.work.map(|work| work.outputs()).unwrap_or_default();
-    let index = query.get("index").and_then(|index| index.parse::<usize>().ok()).unwrap_or_default();
-    let output = outputs.get(index).ok_or_else(gone)?;
-    let mut contents = store.open(&business.bucket, output).await.map_err(unavailable)?.ok_or_else(gone)?;
+    // The results of a pack are in its table.
+    let work = outcome.work.filter(|work| work.pack.is_none()).ok_or_else(gone)?;
+    let mut contents = store.open(&business.bucket, &work.output()).await.map_err(unavailable)?.ok_or_else(gone)?;
     let pieces = async_stream::stream! {
         while let Some(piece) = contents.next().await {
             yield piece;

@@ -55,11 +55,11 @@ pub(crate) fn bytes(field: Field<'static>) -> impl Stream<Item = io::Result<Byte
     field.map_err(io::Error::other)
 }
 
-/// Rows that each task has.
+/// Rows that each item has.
 ///
 /// # Errors
 /// When it is not such a number.
-pub(crate) fn rows_per_task(text: &str) -> Result<u32, Problem> {
+pub(crate) fn rows_per_item(text: &str) -> Result<u32, Problem> {
     text.parse().ok().filter(|rows| *rows > 0).ok_or_else(|| {
         Problem::bad_request(format!("{text:?} is not a number of rows")).next("Give a whole number from 1.")
     })
@@ -114,7 +114,7 @@ struct Options {
     session: String,
     payload_name: String,
     priority: bool,
-    rows_per_task: Option<u32>,
+    rows_per_item: Option<u32>,
     market: Option<Bytes>,
 }
 
@@ -142,9 +142,9 @@ pub(crate) async fn submit(
                 }
             }
             ("priority", _) => options.priority = text(field).await? == "true",
-            ("rows-per-task", _) => {
+            ("rows-per-item" | "rows-per-task", _) => {
                 let rows = text(field).await?;
-                options.rows_per_task = if rows.is_empty() { None } else { Some(rows_per_task(&rows)?) };
+                options.rows_per_item = if rows.is_empty() { None } else { Some(rows_per_item(&rows)?) };
             }
             ("payload-name", _) => options.payload_name = text(field).await?,
             ("shared", Some(file)) => {
@@ -219,7 +219,7 @@ async fn one(
         job,
         content_type: None,
         priority: options.priority,
-        rows_per_task: options.rows_per_task.filter(|_| job.to_ascii_lowercase().ends_with(".csv")),
+        rows_per_item: options.rows_per_item.filter(|_| job.to_ascii_lowercase().ends_with(".csv")),
         market: options.market.as_deref(),
     };
     FileResult::of(job, client.submit(&viewer.visitor, upload, body).await)

@@ -14,7 +14,7 @@ use contract::{config::Business, object};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use sessions::{
-    Counts, Progress, Rate,
+    Counts, Items, Progress, Rate,
     jobs::{self, Job, State},
     results,
 };
@@ -89,6 +89,8 @@ pub(crate) struct Entry {
     pub(crate) attempt: u32,
     /// When it last changed.
     pub(crate) changed: Option<Timestamp>,
+    /// Its items by state, of a pack.
+    pub(crate) items: Option<Items>,
     /// Reason code, when it has an outcome.
     pub(crate) code: String,
     /// Its outcome, once that is read.
@@ -108,11 +110,14 @@ pub(crate) struct Settled {
     pub(crate) tail: String,
     /// Its results.
     pub(crate) rows: Vec<results::Row>,
-    /// Result objects, for a download as they are.
-    pub(crate) outputs: Vec<String>,
+    /// It has a result object, for a download as it is.
+    pub(crate) has_output: bool,
     /// Rows that were read and are not kept.
     pub(crate) left_out: usize,
 }
+
+/// The names of outcomes, whether they are all there will be, and their contents as one.
+type Merged = (Vec<String>, bool, Arc<Settled>);
 
 /// Reads one session.
 #[derive(Debug)]
@@ -122,6 +127,8 @@ pub(crate) struct Refresher {
     business: Business,
     session: String,
     read: BTreeMap<String, Arc<Settled>>,
+    /// Of each pack, the ranges that were read, as one, and whether it has ended.
+    packs: BTreeMap<String, Merged>,
     rows: usize,
     rate: Rate,
 }
@@ -129,7 +136,16 @@ pub(crate) struct Refresher {
 impl Refresher {
     /// For a session of a business.
     pub(crate) fn new(seen: Arc<Seen<Session>>, store: Store, business: Business, session: String) -> Self {
-        Self { seen, store, business, session, read: BTreeMap::new(), rows: 0, rate: Rate::default() }
+        Self {
+            seen,
+            store,
+            business,
+            session,
+            read: BTreeMap::new(),
+            packs: BTreeMap::new(),
+            rows: 0,
+            rate: Rate::default(),
+        }
     }
 
     async fn try_refresh(&mut self) -> anyhow::Result<Duration> {
@@ -145,7 +161,8 @@ impl Refresher {
         let mut jobs = sessions::latest(jobs::merge(name, Some(&self.session), &objects, &[]));
         jobs.sort_by(|one, another| one.job.cmp(&another.job));
         let shared: Vec<String> = shared.into_iter().filter_map(|object| name_of(&object.name)).collect();
-        let named: BTreeSet<String> = jobs.iter().filter_map(|job| job.outcome.clone()).collect();
+        let named: BTreeSet<String> = jobs.iter().flat_map(|job| job.outcomes.iter().cloned()).collect();
+        self.packs.retain(|name, _| jobs.iter().any(|job| job.job == *name));
         self.read.retain(|outcome, _| named.contains(outcome));
         self.rows = self.read.values().map(|settled| settled.rows.len()).sum();
         let counts = Counts::of(&jobs);
@@ -193,22 +210,55 @@ impl Refresher {
         Ok(())
     }
 
-    fn publish(&self, jobs: &[Job], view: &mut Session) {
+    fn publish(&mut self, jobs: &[Job], view: &mut Session) {
         view.jobs = jobs.iter().map(|job| self.entry(job)).collect();
         let settled: Vec<Arc<Settled>> = view.jobs.iter().filter_map(|entry| entry.settled.clone()).collect();
         view.results = Results { left_out: settled.iter().map(|settled| settled.left_out).sum(), settled };
         self.seen.set(view.clone());
     }
 
-    fn entry(&self, job: &Job) -> Entry {
+    fn entry(&mut self, job: &Job) -> Entry {
         Entry {
             job: job.job.clone(),
             state: job.state.unwrap_or(State::Failed),
             attempt: job.attempt,
             changed: job.changed,
+            items: job.items,
             code: job.reason.as_ref().map(|reason| reason.code.clone()).unwrap_or_default(),
-            settled: job.outcome.as_ref().and_then(|outcome| self.read.get(outcome)).cloned(),
+            settled: self.settled(job),
         }
+    }
+
+    /// What was read of a Job. It stays the same object until more is read.
+    fn settled(&mut self, job: &Job) -> Option<Arc<Settled>> {
+        if job.items.is_none() {
+            return job.outcome.as_ref().and_then(|outcome| self.read.get(outcome)).cloned();
+        }
+        let ended = job.outcome.is_some();
+        let ranges = || job.outcomes.iter().filter_map(|name| self.read.get_key_value(name));
+        let before = self.packs.get(&job.job);
+        if let Some((names, was_ended, settled)) = before
+            && *was_ended == ended
+            && names.iter().eq(ranges().map(|(name, _)| name))
+        {
+            return Some(settled.clone());
+        }
+        let names: Vec<String> = ranges().map(|(name, _)| name.clone()).collect();
+        let telling = job.outcome.as_ref().and_then(|outcome| self.read.get(outcome));
+        let mut rows = results::join(ranges().map(|(_, range)| range.rows.clone()).collect());
+        // A sum of some of the items only says nothing.
+        rows.retain(|row| ended || row.row != results::PORTFOLIO);
+        let settled = Arc::new(Settled {
+            outcome: job.outcome.clone().unwrap_or_default(),
+            message: telling.map(|telling| telling.message.clone()).unwrap_or_default(),
+            seconds: ranges().filter_map(|(_, range)| range.seconds).reduce(f64::max).filter(|_| ended),
+            tail: telling.map(|telling| telling.tail.clone()).unwrap_or_default(),
+            rows,
+            has_output: false,
+            left_out: ranges().map(|(_, range)| range.left_out).sum(),
+        });
+        self.packs.insert(job.job.clone(), (names, ended, settled.clone()));
+        Some(settled)
     }
 }
 
@@ -241,14 +291,15 @@ async fn read(store: &Store, business: &Business, name: String) -> anyhow::Resul
         return Ok(None);
     };
     let succeeded = outcome.state == contract::outcome::State::Succeeded;
-    let tail = outcome.log_tail.as_deref().filter(|_| !succeeded).unwrap_or_default();
+    let of_items = outcome.items.iter().find_map(|item| item.log_tail.as_deref());
+    let tail = of_items.or(outcome.log_tail.as_deref()).filter(|_| !succeeded).unwrap_or_default();
     let skip = tail.chars().count().saturating_sub(MAX_TAIL);
     Ok(Some(Settled {
         message: outcome.reason.message.clone(),
         seconds: jobs::published_to_settled(&outcome.timestamps).map(|time| time.as_secs_f64()),
         tail: tail.chars().skip(skip).collect(),
         rows: results::of(store, business, &outcome, &name, MAX_RESULT).await?,
-        outputs: outcome.work.as_ref().filter(|_| succeeded).map(|work| work.outputs()).unwrap_or_default(),
+        has_output: succeeded && outcome.work.as_ref().is_some_and(|work| work.pack.is_none()),
         left_out: 0,
         outcome: name,
     }))

@@ -8,7 +8,11 @@ use std::{
 use axum::http::StatusCode;
 use bytes::Bytes;
 use cloud::storage;
-use contract::{config::Business, message, names, object};
+use contract::{
+    config::Business,
+    names, object,
+    pack::{Format, ITEMS_MAX, Pack},
+};
 use serde::Serialize;
 use sessions::submit::{Differs, Fate, Options, content_type};
 use web::{Problem, Visitor};
@@ -34,8 +38,8 @@ pub(crate) struct Upload<'a> {
     pub(crate) content_type: Option<&'a str>,
     /// Runs before inputs without priority.
     pub(crate) priority: bool,
-    /// Rows for each task, when a table is to be split.
-    pub(crate) rows_per_task: Option<u32>,
+    /// Rows of each item, when a table is a pack.
+    pub(crate) rows_per_item: Option<u32>,
     /// The session's market data, if it came with the same request.
     pub(crate) market: Option<&'a [u8]>,
 }
@@ -49,7 +53,7 @@ pub(crate) struct Checkable<'a> {
     pub(crate) kind: &'a str,
     /// All of its bytes.
     pub(crate) bytes: &'a Bytes,
-    /// It is a table whose rows are divided between tasks.
+    /// It is a table whose rows are divided between items.
     pub(crate) is_split: bool,
 }
 
@@ -105,20 +109,19 @@ impl Client {
         let begins = body.begins().await?;
         let is_read = business.engine.command.is_empty() && kernel::asked(&begins, upload.job, kind).is_some();
         // An input that is not checked is streamed at once.
-        let whole = if is_read || upload.rows_per_task.is_some() { body.whole(MAX_CHECKED).await? } else { None };
+        let whole = if is_read || upload.rows_per_item.is_some() { body.whole(MAX_CHECKED).await? } else { None };
         if let Some(bytes) = &whole {
-            let input = Checkable { name: upload.job, kind, bytes, is_split: upload.rows_per_task.is_some() };
+            let input = Checkable { name: upload.job, kind, bytes, is_split: upload.rows_per_item.is_some() };
             let verdict = self.check(business, input, upload.market, !shared.is_empty()).await?;
             if let Verdict::Wrong { .. } = verdict {
                 return Err(Refused::Wrong(verdict));
             }
         }
-        let tasks = tasks(upload.rows_per_task, whole.as_deref())?;
+        let pack = pack(upload.rows_per_item, whole.as_deref(), business)?;
         let options = Options {
             session: upload.session.to_owned(),
             client: Some(names::label_value(&visitor.name)),
-            tasks,
-            rows_per_task: tasks.and(upload.rows_per_task),
+            pack,
             priority: upload.priority && business.priority_subscription.is_some(),
             common: shared,
         };
@@ -231,9 +234,9 @@ impl From<Problem> for Refused {
     }
 }
 
-/// Into how many tasks a table is split.
-fn tasks(rows_per_task: Option<u32>, whole: Option<&[u8]>) -> Result<Option<u32>, Problem> {
-    let Some(rows) = rows_per_task else { return Ok(None) };
+/// The pack that a table is.
+fn pack(rows_per_item: Option<u32>, whole: Option<&[u8]>, business: &Business) -> Result<Option<Pack>, Problem> {
+    let Some(rows) = rows_per_item else { return Ok(None) };
     let Some(bytes) = whole else {
         return Err(Problem::new(
             StatusCode::PAYLOAD_TOO_LARGE,
@@ -243,11 +246,11 @@ fn tasks(rows_per_task: Option<u32>, whole: Option<&[u8]>) -> Result<Option<u32>
         .why(format!("its rows are counted first, up to {}", size(MAX_CHECKED as u64)))
         .next("Submit it with `cargo xtask submit --table`, or without splitting it."));
     };
-    match contract::table::tasks(kernel::table::rows(bytes), rows) {
+    match Pack::items_for(kernel::table::rows(bytes), rows) {
         Some(0) => Err(Problem::bad_request("The table has no rows")),
-        Some(tasks) if tasks <= message::TASKS_MAX => Ok(Some(tasks)),
-        _ => Err(Problem::bad_request(format!("That would be more than {} tasks", message::TASKS_MAX))
-            .next("Give each task more rows.")),
+        Some(items) => Ok(Some(Pack::new(Format::Table, items, rows, business.max_active_jobs))),
+        None => Err(Problem::bad_request(format!("That would be more than {ITEMS_MAX} items"))
+            .next("Give each item more rows.")),
     }
 }
 

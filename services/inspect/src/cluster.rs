@@ -3,12 +3,7 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use cloud::storage::Store;
-use contract::{
-    batch::{Batch, Manifest},
-    config::Business,
-    labels, names,
-};
+use contract::{config::Business, labels, names};
 use k8s_openapi::api::{
     apps::v1::Deployment,
     batch::v1::Job,
@@ -21,18 +16,14 @@ mod logs;
 mod view;
 
 pub use logs::{Position, log, log_stream, previous_log};
-pub use view::{
-    EventView, OrchestratorView, PodView, active, active_input, batch, full_quotas, is_finished, orchestrator,
-};
+pub use view::{EventView, OrchestratorView, PodView, active, full_quotas, is_finished, orchestrator};
 
 /// Time limit of a request to the cluster.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
-/// Manifests of batches read at a time.
-const MANIFESTS: usize = 8;
 /// Objects in a page of a listing.
 const PAGE: u32 = 500;
 /// Label that the Job controller puts on a Job's Pods.
-const JOB_NAME: &str = "batch.kubernetes.io/job-name";
+pub const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 /// Value of [`labels::APP`] on orchestrators.
 const APP_ORCHESTRATOR: &str = "orchestrator";
 
@@ -58,28 +49,13 @@ pub async fn jobs(client: &Client, namespace: &str, business: &str, session: Opt
     }
 }
 
-/// The running Jobs of a business; each input of a batch is a Job of its own.
+/// The running Jobs of a business; each range of a pack is one of them.
 ///
 /// # Errors
-/// When the cluster or the bucket cannot be reached.
-pub async fn active_jobs(
-    client: &Client,
-    store: &Store,
-    business: &Business,
-    session: Option<&str>,
-) -> anyhow::Result<Vec<Active>> {
+/// When the cluster cannot be reached.
+pub async fn active_jobs(client: &Client, business: &Business, session: Option<&str>) -> anyhow::Result<Vec<Active>> {
     let jobs = jobs(client, &business.namespace, &business.name, session).await?;
-    let mut all: Vec<Active> = jobs.iter().filter_map(active).collect();
-    let batches: Vec<(&Job, Batch)> = jobs.iter().filter_map(|job| Some((job, batch(job)?))).collect();
-    let manifests = batches.iter().map(|(_, batch)| batch.manifest());
-    let manifests = store.read_all(&business.bucket, manifests, MANIFESTS).await?;
-    for ((job, batch), manifest) in batches.into_iter().zip(manifests) {
-        // The manifest is deleted when every input has an outcome.
-        let Some((_, manifest)) = manifest else { continue };
-        let manifest = Manifest::decode(&manifest, &batch)?;
-        all.extend(manifest.entries.into_iter().map(|entry| active_input(job, entry)));
-    }
-    Ok(all)
+    Ok(jobs.iter().filter_map(active).collect())
 }
 
 /// The Pods of a Kubernetes Job.
@@ -201,11 +177,4 @@ pub async fn is_over(client: &Client, namespace: &str, pod: &Pod) -> anyhow::Res
 async fn answer<T>(request: impl Future<Output = kube::Result<T>>) -> anyhow::Result<T> {
     let answer = tokio::time::timeout(REQUEST_TIMEOUT, request).await;
     Ok(answer.with_context(|| format!("the cluster did not answer within {} s", REQUEST_TIMEOUT.as_secs()))??)
-}
-
-/// Whether a line of a Pod's log is about a Job. Log lines of batch Pods have a field with the Job.
-pub fn is_about(job: Option<&str>, pod: &Pod, line: &str) -> bool {
-    let of = pod.metadata.labels.as_ref().and_then(|labels| labels.get(labels::JOB));
-    let Some(job) = job.filter(|_| of.is_none_or(String::is_empty)) else { return true };
-    serde_json::from_str::<serde_json::Value>(line).is_ok_and(|fields| fields["job"] == job)
 }

@@ -6,6 +6,7 @@ use cloud::storage::Object;
 use contract::{
     Outcome,
     control::{Control, Parked},
+    pack::Item,
 };
 use serde::Serialize;
 use sessions::{jobs::Job, results::Row};
@@ -26,11 +27,16 @@ pub struct Detail {
     pub explanation: String,
     /// The times of its steps, in order.
     pub timeline: Vec<Moment>,
-    /// Its outcome, once it has one.
+    /// Its outcome, once it has one; of a pack, that of the first range without success.
     pub outcome_body: Option<Outcome>,
+    /// Of a pack, the first items that ended without a result.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub failed_items: Vec<Item>,
+    /// Number of further such items.
+    pub failed_items_left_out: usize,
     /// Its input, while it exists.
     pub input_object: Option<Stored>,
-    /// Its result objects.
+    /// Its result objects; of a pack, those of the same range.
     pub results: Vec<Stored>,
     /// Its Pods, as long as the cluster keeps them.
     pub pods: Vec<PodView>,
@@ -40,7 +46,7 @@ pub struct Detail {
     pub log: Option<String>,
     /// The first rows of its result.
     pub preview: Vec<Row>,
-    /// Number of further rows.
+    /// Number of further rows; of a pack of many ranges, at least so many.
     pub preview_left_out: usize,
     /// The orchestrator of its business.
     pub orchestrator: Option<OrchestratorView>,

@@ -10,6 +10,23 @@ pub fn explain(detail: &Detail) -> String {
     let reason = detail.job.reason.as_ref();
     let message = reason.map(|reason| reason.message.trim()).filter(|message| !message.is_empty());
     let code = reason.map_or("unknown", |reason| reason.code.as_str());
+    let text = of_job(detail, code, message);
+    match &detail.job.items {
+        Some(items) if items.total() > 0 => {
+            let failed = if items.failed > 0 { format!(", {} failed", items.failed) } else { String::new() };
+            let cancelled =
+                if items.cancelled > 0 { format!(", {} cancelled", items.cancelled) } else { String::new() };
+            let parts = format!(
+                "{} succeeded{failed}{cancelled}, {} running, {} waiting",
+                items.succeeded, items.running, items.waiting
+            );
+            format!("Of its {} items, {parts}. {text}", items.total())
+        }
+        Some(_) | None => text,
+    }
+}
+
+fn of_job(detail: &Detail, code: &str, message: Option<&str>) -> String {
     match detail.job.state {
         None => "It ended; its outcome was deleted.".to_owned(),
         Some(State::Succeeded) => {
@@ -42,7 +59,8 @@ pub fn explain(detail: &Detail) -> String {
             } else if pods > 1 {
                 text.push_str(&format!(" It ran {pods} times."));
             }
-            if let Some(exit) = exit.filter(|exit| *exit != i32::from(contract::exit::PERMANENT)) {
+            let silent = [contract::exit::DONE, contract::exit::PERMANENT].map(i32::from);
+            if let Some(exit) = exit.filter(|exit| !silent.contains(exit)) {
                 text.push_str(&format!(" Exit code {exit}{}.", signal(exit)));
             }
             text.push_str(" The input is kept.");
@@ -186,13 +204,18 @@ mod tests {
                 timestamps: Default::default(),
                 seconds: None,
                 row_errors: 0,
+                items: None,
                 kubernetes_job: None,
                 input: None,
                 outcome: None,
+                outcomes: vec![],
+                unsuccessful: vec![],
             },
             explanation: String::new(),
             timeline: vec![],
             outcome_body: None,
+            failed_items: vec![],
+            failed_items_left_out: 0,
             input_object: None,
             results: vec![],
             pods: vec![],

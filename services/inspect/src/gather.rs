@@ -4,7 +4,9 @@ use cloud::{
     controls, outcomes,
     storage::{self, Store},
 };
-use contract::{Identity, Outcome, batch, config::Business, control::Parked, object, outcome::Timestamps};
+use contract::{
+    Identity, Outcome, config::Business, control::Parked, object, outcome, outcome::Timestamps, pack::Item,
+};
 use kube::Client;
 use sessions::{
     jobs::{Job, State},
@@ -19,6 +21,14 @@ use crate::{
 
 /// Rows of result shown.
 const ROWS: usize = 10;
+/// Ranges of a pack whose results are read for these rows. Each has at least one row.
+const RANGES: usize = 16;
+/// Bytes of the largest result that is read for these rows.
+const RESULT_MAX: usize = 4 * 1024 * 1024;
+/// Items without a result that are shown, and outcomes that are read for them.
+const ITEMS: usize = 100;
+/// Outcomes read at a time.
+const READS: usize = 16;
 
 /// The sources of details.
 #[derive(Clone, Copy)]
@@ -54,22 +64,31 @@ pub async fn gather(sources: Sources<'_>, mut job: Job, running: usize, lines: i
         bucket: bucket.clone(),
         object: object::input(&business.name, &job.session, &job.job),
         generation: job.generation,
+        first: None,
         attempt: job.attempt,
     };
-    let output_name = object::output(&business.name, &job.session, &job.job, &identity, None);
+    let outcome_name = job.outcome.as_ref().and_then(|name| object::parse_outcome(&business.name, name));
+    let shown = match outcome_name {
+        Some(name) => Identity { first: name.first, attempt: name.attempt, ..identity.clone() },
+        None => identity.clone(),
+    };
+    let output_name = object::output(&business.name, &job.session, &job.job, &shown);
     let results = store.list(bucket, &output_name).await?.into_iter().filter(|object| {
         object.name.strip_prefix(&output_name).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     });
     let results = results.map(Stored::from).collect();
-    let mut preview = match &job.outcome {
-        Some(name) if job.state == Some(State::Succeeded) => results::read(store, business, name).await?,
+    let (read, unread) = job.outcomes.split_at(job.outcomes.len().min(RANGES));
+    let mut preview = match job.state {
+        Some(State::Succeeded) => results::read(store, business, read, RESULT_MAX).await?,
         _ => Vec::new(),
     };
-    let preview_left_out = preview.len().saturating_sub(ROWS);
+    let preview_left_out = preview.len().saturating_sub(ROWS) + if preview.is_empty() { 0 } else { unread.len() };
     preview.truncate(ROWS);
-    let kubernetes_job = job.kubernetes_job.clone().unwrap_or_else(|| identity.job_name());
+    let failed_items = failed_items(store, bucket, &job).await?;
+    let failed = job.items.map_or(0, |items| items.failed + items.cancelled) as usize;
+    let kubernetes_job = job.kubernetes_job.clone().unwrap_or_else(|| shown.job_name());
     let in_cluster = match cluster {
-        Some(client) => read_cluster(client, business, &kubernetes_job, &job.job, lines).await,
+        Some(client) => read_cluster(client, business, &kubernetes_job, lines).await,
         None => Err(anyhow::anyhow!("the cluster is not known")),
     };
     let (in_cluster, cluster_trouble) = match in_cluster {
@@ -96,6 +115,8 @@ pub async fn gather(sources: Sources<'_>, mut job: Job, running: usize, lines: i
         timeline: timeline::moments(&merged(times, outcome_body.as_ref())),
         explanation: String::new(),
         outcome_body,
+        failed_items_left_out: failed.saturating_sub(failed_items.len()),
+        failed_items,
         input_object,
         results,
         pods: in_cluster.pods,
@@ -118,6 +139,17 @@ pub async fn gather(sources: Sources<'_>, mut job: Job, running: usize, lines: i
     Ok(detail)
 }
 
+/// The first items of a pack that ended without a result.
+async fn failed_items(store: &Store, bucket: &str, job: &Job) -> anyhow::Result<Vec<Item>> {
+    if job.items.is_none() {
+        return Ok(Vec::new());
+    }
+    let names = job.unsuccessful.iter().take(ITEMS).cloned();
+    let outcomes = outcomes::read_all(store, bucket, names, READS).await?;
+    let items = outcomes.into_iter().flatten().flat_map(|outcome| outcome.items);
+    Ok(items.filter(|item| item.state != outcome::State::Succeeded).take(ITEMS).collect())
+}
+
 /// The details of a Job from the cluster.
 #[derive(Default)]
 struct InCluster {
@@ -128,13 +160,7 @@ struct InCluster {
     full_quotas: Vec<String>,
 }
 
-async fn read_cluster(
-    client: &Client,
-    business: &Business,
-    name: &str,
-    job: &str,
-    lines: i64,
-) -> anyhow::Result<InCluster> {
+async fn read_cluster(client: &Client, business: &Business, name: &str, lines: i64) -> anyhow::Result<InCluster> {
     let namespace = &business.namespace;
     let pods = cluster::pods_of_job(client, namespace, name).await?;
     // Not every cluster keeps events, and none keeps them or logs for long.
@@ -146,15 +172,6 @@ async fn read_cluster(
     }
     events.sort_by_key(|event| event.time);
     let log = match pods.last() {
-        Some(_) if batch::is_job_name(name) => {
-            let mut text = String::new();
-            for pod in &pods {
-                let log = cluster::log(client, namespace, pod, None).await.unwrap_or_default();
-                let own = log.lines().filter(|line| cluster::is_about(Some(job), pod, line));
-                text.extend(own.flat_map(|line| [line, "\n"]));
-            }
-            Some(text).filter(|text| !text.is_empty())
-        }
         Some(pod) => cluster::log(client, namespace, pod, Some(lines)).await.ok(),
         None => None,
     };

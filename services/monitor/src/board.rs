@@ -64,7 +64,9 @@ pub(crate) struct View {
     pub(crate) business: Business,
     /// Every Job, latest change first.
     pub(crate) jobs: Arc<Vec<Job>>,
-    /// Jobs by state, each id counted once.
+    /// Kubernetes Jobs without an outcome that may have pods.
+    pub(crate) running: usize,
+    /// Jobs by state, each id counted once; of a pack, each item.
     pub(crate) counts: Counts,
     pub(crate) sessions: Arc<Vec<SessionView>>,
     pub(crate) letters: Arc<Vec<DeadLetter>>,
@@ -118,6 +120,7 @@ pub(crate) fn view(business: &Business, raw: &Raw, previous: Option<&View>, now:
     }
     View {
         business: business.clone(),
+        running: raw.running(),
         counts,
         sessions: Arc::new(sessions),
         letters: Arc::new(dead_letters::among(&business.name, None, &raw.objects, false)),

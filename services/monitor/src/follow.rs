@@ -10,7 +10,7 @@ use std::{
 
 use anyhow::Context as _;
 use cloud::controls;
-use contract::{batch::Manifest, config::Business, labels, quantity};
+use contract::{config::Business, labels, quantity};
 use futures::{StreamExt as _, TryStreamExt as _};
 use inspect::cluster::{self, PodView};
 use k8s_openapi::api::{
@@ -79,7 +79,7 @@ async fn watch_jobs(state: &State, of: &Followed) {
                 false
             }),
             Ok(watcher::Event::InitApply(job)) => {
-                let held = held(state, of, &job).await;
+                let held = held(&job);
                 let id = job.metadata.name.unwrap_or_default();
                 of.change(state, |raw| {
                     raw.listing.get_or_insert_default().push(id.clone());
@@ -100,7 +100,7 @@ async fn watch_jobs(state: &State, of: &Followed) {
                 of.watching.store(true, std::sync::atomic::Ordering::Relaxed);
             }
             Ok(watcher::Event::Apply(job)) => {
-                let held = held(state, of, &job).await;
+                let held = held(&job);
                 let id = job.metadata.name.unwrap_or_default();
                 of.change(state, |raw| raw.shown(name, bucket, &id, held));
             }
@@ -113,24 +113,9 @@ async fn watch_jobs(state: &State, of: &Followed) {
 }
 
 /// The part of a Kubernetes Job that the monitor needs.
-async fn held(state: &State, of: &Followed, job: &Job) -> Held {
+fn held(job: &Job) -> Held {
     let is_held = job.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == labels::FINALIZER);
-    let Some(batch) = cluster::batch(job) else {
-        return Held { active: cluster::active(job).into_iter().collect(), is_held };
-    };
-    // Its manifest never changes, and is deleted when every input has its outcome.
-    let name = job.metadata.name.clone().unwrap_or_default();
-    let inputs = of.raw().jobs.get(&name).filter(|held| !held.active.is_empty()).map(|held| held.active.len());
-    let manifest = state.store.read(&of.business.bucket, &batch.manifest(), None).await;
-    let entries = match manifest {
-        Ok(Some((_, body))) => Manifest::decode(&body, &batch).map(|manifest| manifest.entries).unwrap_or_default(),
-        Ok(None) => Vec::new(),
-        Err(error) => {
-            tracing::warn!(job = name, inputs, "failed to read the manifest of a batch: {error:#}");
-            Vec::new()
-        }
-    };
-    Held { active: entries.into_iter().map(|entry| cluster::active_input(job, entry)).collect(), is_held }
+    Held { active: cluster::active(job), is_held }
 }
 
 async fn watch_pods(state: &State, of: &Followed) {

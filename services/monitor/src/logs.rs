@@ -62,7 +62,6 @@ pub(crate) async fn follow(
 ) -> Result<Response, Problem> {
     let of = state.business(&visitor, query.get("business").unwrap_or_default())?;
     let name = query.get("pod").unwrap_or_default().to_owned();
-    let job = query.get("job").map(str::to_owned);
     let missing = || Problem::not_found(format!("There is no Pod {name:?}"));
     // Only engines of this business: an orchestrator's log has lines about other Jobs.
     if of.raw().pods.get(&name).is_none_or(|pod| pod.app != contract::labels::APP_ENGINE) {
@@ -95,7 +94,6 @@ pub(crate) async fn follow(
                     _ => break,
                 }
             }
-            together.retain(|line| cluster::is_about(job.as_deref(), &pod, line));
             let together: Vec<String> = together.iter().map(|line| plain(line)).collect();
             if let Ok(event) = Event::default().event("lines").json_data(&together) {
                 yield Ok::<_, Infallible>(event);

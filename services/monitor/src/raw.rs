@@ -8,13 +8,13 @@ use std::{
 use cloud::storage::Object;
 use contract::{control::Control, identity::Identity, object};
 use inspect::cluster::{OrchestratorView, PodView};
-use sessions::jobs::{Active, Objects};
+use sessions::jobs::{Active, Objects, SUSPENDED};
 
 /// The part of one of our Kubernetes Jobs that the monitor needs.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Held {
-    /// The Jobs that it computes: one, or the inputs of a batch.
-    pub(crate) active: Vec<Active>,
+    /// The Job or the range of a pack that it computes.
+    pub(crate) active: Option<Active>,
     /// Our finalizer is still on it: its outcome is not written.
     pub(crate) is_held: bool,
 }
@@ -96,15 +96,17 @@ impl Raw {
     }
 
     fn note_settled(&mut self, business: &str, bucket: &str, held: &Held) {
-        for active in &held.active {
+        if let Some(active) = &held.active {
             let identity = Identity {
                 bucket: bucket.to_owned(),
                 object: object::input(business, &active.session, &active.job),
                 generation: active.generation,
+                first: active.first,
                 attempt: active.attempt,
             };
             let outcome = object::outcome(business, &active.session, &active.job, &identity);
-            self.settled.push((outcome, Some(identity.object)));
+            // The input of a pack goes with its last range only.
+            self.settled.push((outcome, Some(identity.object).filter(|_| active.first.is_none())));
         }
     }
 
@@ -123,7 +125,14 @@ impl Raw {
 
     /// Jobs with a Kubernetes Job.
     pub(crate) fn active(&self) -> Vec<Active> {
-        self.jobs.values().flat_map(|held| held.active.iter().cloned()).collect()
+        self.jobs.values().filter_map(|held| held.active.clone()).collect()
+    }
+
+    /// Kubernetes Jobs without an outcome that may have pods.
+    pub(crate) fn running(&self) -> usize {
+        let may_run =
+            |held: &&Held| held.is_held && held.active.as_ref().is_some_and(|job| job.reason.code != SUSPENDED);
+        self.jobs.values().filter(may_run).count()
     }
 
     /// Records that a service answers; returns whether it did not before.

@@ -19,7 +19,7 @@ use crate::{
     state::State,
 };
 
-const TEMPLATES: [(&str, &str); 18] = [
+const TEMPLATES: [(&str, &str); 19] = [
     ("page.html", include_str!("templates/page.html")),
     ("parts.html", include_str!("templates/parts.html")),
     ("errors.html", include_str!("templates/errors.html")),
@@ -32,6 +32,7 @@ const TEMPLATES: [(&str, &str); 18] = [
     ("job_head.html", include_str!("templates/job_head.html")),
     ("job_timeline.html", include_str!("templates/job_timeline.html")),
     ("job_facts.html", include_str!("templates/job_facts.html")),
+    ("job_items.html", include_str!("templates/job_items.html")),
     ("job_result.html", include_str!("templates/job_result.html")),
     ("job_log.html", include_str!("templates/job_log.html")),
     ("pubsub.html", include_str!("templates/pubsub.html")),

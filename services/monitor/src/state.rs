@@ -242,7 +242,7 @@ impl State {
         }
         for (name, mut outcome) in read.into_iter().flatten() {
             // The pages that show its large fields read it again.
-            (outcome.log_tail, outcome.message_data) = (None, None);
+            (outcome.log_tail, outcome.message_data, outcome.items) = (None, None, Vec::new());
             cached.insert(name, Arc::new(outcome));
         }
         for job in jobs {
@@ -271,7 +271,7 @@ impl State {
             }
         }
         let sources = Sources { store: &self.store, cluster: Some(&self.kube), business: &view.business };
-        let detail = gather(sources, job.clone(), view.counts.running, LOG_LINES).await;
+        let detail = gather(sources, job.clone(), view.running, LOG_LINES).await;
         let detail = Arc::new(detail.map_err(|error| Problem::unavailable("Cloud Storage does not answer", &error))?);
         let mut details = self.details.lock().unwrap_or_else(PoisonError::into_inner);
         if details.len() >= MAX_DETAILS {

@@ -159,6 +159,9 @@ pub struct Job {
     /// The names of the latest outcomes: one for each range of a pack.
     #[serde(skip)]
     pub outcomes: Vec<String>,
+    /// Those of them that are no success, as far as their metadata shows it.
+    #[serde(skip)]
+    pub unsuccessful: Vec<String>,
 }
 
 /// The objects of a business that describe its Jobs.
@@ -260,6 +263,8 @@ pub fn merge(business: &str, session: Option<&str>, objects: &Objects, active: &
             entry.attempt = whole.attempt;
             entry.outcome = Some(whole.name.clone());
             entry.outcomes = vec![whole.name.clone()];
+            entry.unsuccessful = entry.outcomes.clone();
+            entry.unsuccessful.retain(|_| whole.state != Some(State::Succeeded));
             entry.changed = whole.created;
             // The state is in the object's metadata, or else in its body.
             entry.state = whole.state;
@@ -326,14 +331,24 @@ fn new(business: &str, session: &str, job: &str, generation: i64) -> Job {
         input: None,
         outcome: None,
         outcomes: Vec::new(),
+        unsuccessful: Vec::new(),
     }
 }
 
 impl Job {
+    /// The latest outcome of the range of a pack that begins with this item.
+    pub fn outcome_of_range(&self, first: u32) -> Option<&str> {
+        let is_it =
+            |name: &&String| object::parse_outcome(&self.business, name).is_some_and(|name| name.first == Some(first));
+        self.outcomes.iter().find(is_it).map(String::as_str)
+    }
+
     /// Sets what the outcomes of the ranges say of a pack, of which so many items run.
     fn set_pack(&mut self, ended: &RangeOutcomes, running: u32) {
         let items = ended.items(self.attempt, running);
         self.outcomes = ended.outcomes().map(|listed| listed.name.clone()).collect();
+        let unsuccessful = ended.outcomes().filter(|listed| listed.state != Some(State::Succeeded));
+        self.unsuccessful = unsuccessful.map(|listed| listed.name.clone()).collect();
         self.row_errors = ended.outcomes().map(|listed| listed.row_errors).sum();
         self.changed = ended.outcomes().filter_map(|listed| listed.created).max().max(self.changed);
         self.items = Some(items);

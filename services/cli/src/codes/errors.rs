@@ -189,6 +189,11 @@ pub(super) const ERRORS: &[Entry] = &[
         "create it, or name another one as `subnetwork` under [network]",
     ),
     ("no-such-file", "a file or folder does not exist", "check its name"),
+    (
+        "no-such-item",
+        "the Job is no pack, is not split yet, or has fewer items",
+        "`cargo xtask job JOB` shows its items",
+    ),
     ("no-such-job", "there is no Job of that name", "`cargo xtask jobs` lists them"),
     (
         "no-such-session",

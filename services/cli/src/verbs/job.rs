@@ -13,6 +13,7 @@ use crate::{
     text, view,
 };
 
+mod item;
 mod print;
 
 /// Last log lines shown.
@@ -25,6 +26,9 @@ pub struct Args {
     /// Session [default: the one whose Job of this id changed last]
     #[arg(long, short)]
     session: Option<String>,
+    /// Show this item of a pack, counted from 0
+    #[arg(long, value_name = "N")]
+    item: Option<u32>,
     /// Business [default: all]
     #[arg(long, short, env = "BUSINESS_NAME")]
     business: Option<String>,
@@ -49,6 +53,10 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
     }
     let first = found.remove(0);
     let business = context.config.business(&first.business)?.clone();
+    if let Some(item) = args.item {
+        item::show(&context, &business, &first, item, output).await?;
+        return Ok(exit::DONE);
+    }
     let running = running.get(&first.business).copied().unwrap_or_default();
     let (others, elsewhere): (Vec<Job>, Vec<Job>) =
         found.into_iter().partition(|job| job.business == first.business && job.session == first.session);

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 
 use cloud::outcomes;
-use contract::{batch, config::Business, exit, labels, names, outcome};
+use contract::{Identity, config::Business, exit, labels, names, object, outcome, pack::Item};
 use futures::StreamExt as _;
 use inspect::cluster;
 use k8s_openapi::api::core::v1::Pod;
 use serde::Serialize;
-use sessions::jobs::{self, State};
+use sessions::jobs;
 
 use crate::{
     context::{Context, Opener},
@@ -36,6 +36,11 @@ pub struct Args {
     /// Business [default: all]
     #[arg(long, short, env = "BUSINESS_NAME")]
     business: Option<String>,
+    /// Of a pack, only the range with this item, counted from 0
+    #[arg(long, value_name = "N", requires = "job")]
+    item: Option<u32>,
+    #[arg(skip)]
+    range: Option<RangeOf>,
     /// Print new lines as they are written
     #[arg(long, short)]
     follow: bool,
@@ -48,6 +53,17 @@ pub struct Args {
     /// Print the log of the orchestrator
     #[arg(long)]
     orchestrator: bool,
+}
+
+/// The range of a pack whose logs are requested.
+#[derive(Clone, Debug)]
+struct RangeOf {
+    business: String,
+    session: String,
+    /// Its first item.
+    first: u32,
+    /// The Kubernetes Jobs of its attempts.
+    kubernetes_jobs: BTreeSet<String>,
 }
 
 /// One line of a log.
@@ -63,7 +79,15 @@ struct Line {
 /// Prints the logs.
 pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> anyhow::Result<u8> {
     let context = opener.open().await?;
-    let businesses = context.businesses(args.business.as_deref())?;
+    let mut businesses = context.businesses(args.business.as_deref())?;
+    let mut args = args.clone();
+    if let (Some(job), Some(item)) = (&args.job, args.item) {
+        let range = range_of(&context, &businesses, &args, job, item, output).await?;
+        businesses.retain(|business| business.name == range.business);
+        args.session = Some(range.session.clone());
+        args.range = Some(range);
+    }
+    let args = &args;
     if args.follow {
         return follow::run(&context, &businesses, args, output).await;
     }
@@ -72,6 +96,37 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
         found |= print(&context, business, args, output).await?;
     }
     if found { Ok(exit::DONE) } else { Err(no_log(&context, args).into()) }
+}
+
+/// The range of the item that is requested, of the Job of this name that changed last.
+async fn range_of(
+    context: &Context,
+    businesses: &[&Business],
+    args: &Args,
+    job: &str,
+    item: u32,
+    output: &Output,
+) -> anyhow::Result<RangeOf> {
+    let mut found = Vec::new();
+    for business in businesses {
+        let jobs = view::jobs(context, business, args.session.as_deref(), output).await?;
+        found.extend(jobs.into_iter().filter(|other| other.job == job).map(|job| (*business, job)));
+    }
+    let Some((business, job)) = found.into_iter().max_by_key(|(_, job)| job.changed) else {
+        return Err(no_log(context, args).into());
+    };
+    let range = view::range_of(context, business, &job, item).await?;
+    let name = |attempt| {
+        let object = object::input(&business.name, &job.session, &job.job);
+        let (bucket, generation) = (business.bucket.clone(), job.generation);
+        Identity { bucket, object, generation, first: Some(range.start), attempt }.job_name()
+    };
+    Ok(RangeOf {
+        business: business.name.clone(),
+        session: job.session.clone(),
+        first: range.start,
+        kubernetes_jobs: (0..=job.attempt).map(name).collect(),
+    })
 }
 
 /// Prints the logs of one business; returns false when there are none.
@@ -105,7 +160,7 @@ async fn print(context: &Context, business: &Business, args: &Args, output: &Out
         let (pod, log) = read?;
         match log {
             Ok(log) => {
-                for line in log.lines().filter(|line| cluster::is_about(args.job.as_deref(), pod, line)) {
+                for line in log.lines() {
                     emit(output, several, &line_of(business, pod, line))?;
                 }
             }
@@ -130,29 +185,9 @@ async fn pods(context: &Context, business: &Business, args: &Args) -> anyhow::Re
         return cluster::orchestrator_pods(client, &business.namespace).await;
     }
     let (session, job) = (args.session.as_deref(), args.job.as_deref());
-    let pods = cluster::engine_pods(client, &business.namespace, &business.name, session, job).await?;
-    match job {
-        Some(job) if pods.is_empty() => batch_pods(context, business, session, job).await,
-        _ => Ok(pods),
-    }
-}
-
-/// The pods of the batches that a Job is or was part of. The outcome of a failed Job has its log lines.
-async fn batch_pods(
-    context: &Context,
-    business: &Business,
-    session: Option<&str>,
-    job: &str,
-) -> anyhow::Result<Vec<Pod>> {
-    let quiet = Output::default().errors_only();
-    let mut found = view::jobs(context, business, session, &quiet).await?;
-    found.retain(|other| other.job == job && other.state != Some(State::Failed));
-    jobs::fill(&context.store, &business.bucket, &mut found).await?;
-    let batches: BTreeSet<String> =
-        found.into_iter().filter_map(|job| job.kubernetes_job).filter(|name| batch::is_job_name(name)).collect();
-    let mut pods = Vec::new();
-    for name in &batches {
-        pods.extend(cluster::pods_of_job(context.cluster()?, &business.namespace, name).await?);
+    let mut pods = cluster::engine_pods(client, &business.namespace, &business.name, session, job).await?;
+    if let Some(range) = &args.range {
+        pods.retain(|pod| range.kubernetes_jobs.contains(&label(pod, cluster::JOB_NAME)));
     }
     Ok(pods)
 }
@@ -173,6 +208,11 @@ async fn log_tails(
     let has_pod = |session: &str, job: &str| with_pod.contains(&(names::label_value(session), names::label_value(job)));
     let objects = jobs::list(&context.store, business, args.session.as_deref()).await?;
     let mut ended = jobs::merge(&business.name, args.session.as_deref(), &objects, &[]);
+    if let Some(range) = &args.range {
+        for job in &mut ended {
+            job.outcome = job.outcome_of_range(range.first).map(str::to_owned);
+        }
+    }
     ended.retain(|job| {
         job.outcome.is_some()
             && args.job.as_ref().is_none_or(|wanted| *wanted == job.job)
@@ -187,6 +227,14 @@ async fn log_tails(
     let mut tails = Vec::new();
     for (job, outcome) in ended.iter().zip(outcomes) {
         let Some(outcome) = outcome else { continue };
+        let of_item = |item: &&Item| args.item.is_none_or(|wanted| wanted == item.index);
+        let items = outcome.items.iter().filter(of_item);
+        let items = items.filter_map(|item| Some((format!("{}[{}]", job.job, item.index), item.log_tail.clone()?)));
+        let before = tails.len();
+        tails.extend(items);
+        if tails.len() > before {
+            continue;
+        }
         if let Some(tail) = outcome.log_tail {
             tails.push((job.job.clone(), tail));
         } else if outcome.reason.code == outcome::stored::UNREADABLE {
@@ -248,9 +296,5 @@ mod tests {
         };
         assert_eq!(prefix(&pod(serde_json::json!({"job": "a.json"}))), "a.json/x7f2q");
         assert_eq!(prefix(&pod(serde_json::json!({}))), "job-abc-x7f2q");
-        let (own, batch) = (pod(serde_json::json!({"job": "a.json"})), pod(serde_json::json!({})));
-        let line = r#"{"message":"computed","job":"a.json"}"#;
-        assert!(cluster::is_about(Some("a.json"), &own, "any") && cluster::is_about(None, &batch, "any"));
-        assert!(cluster::is_about(Some("a.json"), &batch, line) && !cluster::is_about(Some("b.json"), &batch, line));
     }
 }

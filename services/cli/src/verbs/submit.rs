@@ -9,14 +9,18 @@ use std::{
 use anyhow::Context as _;
 use clap::builder::RangedU64ValueParser;
 use cloud::shutdown;
-use contract::{exit, message, names};
+use contract::{
+    config::Business,
+    exit, names,
+    pack::{self, Format, Pack},
+};
 use jiff::Timestamp;
-use sessions::submit::{Existing, Fate, Options, Source, Submitter, session_name, wait};
+use sessions::submit::{Existing, Fate, Input, Options, Source, Submitter, session_name, wait};
 
 use crate::{
     context::{Context, Opener},
     error::Failure,
-    inputs,
+    inputs, lines,
     output::Output,
     tables, text,
 };
@@ -31,14 +35,17 @@ const PATHS_MAX: usize = 8;
 #[derive(Clone, Debug, clap::Args)]
 pub struct Args {
     /// Files and folders (hidden files are left out); `-` is standard input
-    #[arg(required_unless_present = "table")]
+    #[arg(required_unless_present_any = ["table", "pack"])]
     paths: Vec<PathBuf>,
-    /// Table of trades as CSV: one Job, split by rows into tasks; its results are one table
-    #[arg(long, value_name = "FILE", conflicts_with_all = ["paths", "tasks"])]
+    /// Table of trades as CSV: one Job, whose items are its rows; its results are one table
+    #[arg(long, value_name = "FILE", group = "split", conflicts_with_all = ["paths", "items", "pack"])]
     table: Option<PathBuf>,
-    /// Rows of the table that each task computes
-    #[arg(long, value_name = "N", requires = "table", default_value_t = 100, value_parser = RangedU64ValueParser::<u32>::new().range(1..))]
-    rows_per_task: u32,
+    /// Rows of the table that each item has
+    #[arg(long, value_name = "N", alias = "rows-per-task", requires = "table", default_value_t = 1, value_parser = RangedU64ValueParser::<u32>::new().range(1..))]
+    rows_per_item: u32,
+    /// File of lines, such as NDJSON: one Job, whose items are its lines
+    #[arg(long, value_name = "FILE", group = "split", conflicts_with_all = ["paths", "items"])]
+    pack: Option<PathBuf>,
     /// File that every Job of the session reads, such as market data
     #[arg(long, value_name = "FILE")]
     common: Vec<PathBuf>,
@@ -54,9 +61,12 @@ pub struct Args {
     /// Job id, for a single input
     #[arg(long)]
     job: Option<String>,
-    /// Split each Job into this many tasks
-    #[arg(long, value_parser = RangedU64ValueParser::<u32>::new().range(1..=message::TASKS_MAX as u64))]
-    tasks: Option<u32>,
+    /// Make so many items of each Job, which all read its whole input
+    #[arg(long, value_name = "N", alias = "tasks", group = "split")]
+    items: Option<u32>,
+    /// Items that one pod computes [default: so many that all pods have work]
+    #[arg(long, value_name = "N", requires = "split")]
+    items_per_range: Option<u32>,
     /// Start these Jobs before those without priority
     #[arg(long)]
     priority: bool,
@@ -75,7 +85,7 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
             Failure::usage(format!("{session:?} is not a valid session name")).why(error.to_string())
         })?;
     }
-    let paths: Vec<PathBuf> = args.paths.iter().chain(&args.table).cloned().collect();
+    let paths: Vec<PathBuf> = args.paths.iter().chain(&args.table).chain(&args.pack).cloned().collect();
     let spool = spool(&paths)?;
     let inputs = inputs::collect(&paths, args.job.as_deref(), spool.as_ref().map(|file| file.path()))?;
     let common = inputs::common(&args.common)?;
@@ -92,14 +102,7 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
             ))
             .into());
     }
-    let table = match inputs.as_slice() {
-        [input] if args.table.is_some() => Some(tables::check(input, args.rows_per_task, business, &common)?),
-        _ => None,
-    };
-    if let Some(warning) = table.as_ref().and_then(|table| tables::warning(&table.row_errors)) {
-        output.warn(warning);
-    }
-    let table_tasks = table.map(|table| table.tasks);
+    let pack = pack(args, &inputs, &common, business, output)?;
     let stop = shutdown::on_signal()?;
     let session = args
         .session
@@ -108,8 +111,7 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
     let options = Options {
         session: session.clone(),
         client: args.client.clone().filter(|client| !client.is_empty()).or_else(user),
-        tasks: table_tasks.or(args.tasks),
-        rows_per_task: table_tasks.map(|_| args.rows_per_task),
+        pack,
         priority: args.priority,
         common: common.iter().map(|input| input.job.clone()).collect(),
     };
@@ -165,6 +167,7 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
         business: &business.name,
         session: &session,
         flag: &context.flag,
+        pack: options.pack.as_ref(),
         sent: &sent,
         seconds: started.elapsed().as_secs_f64(),
         size,
@@ -179,11 +182,15 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
 
     let expected = sent.expected();
     let limit = Some(args.timeout.unwrap_or(super::WAIT_LIMIT));
-    let mut progress = output.progress("settled", expected.len());
+    let each = options.pack.as_ref().map_or(1, |pack| pack.items as usize);
+    let mut progress = output.progress("settled", expected.len().saturating_mul(each));
     let (mut done, mut unsuccessful) = (0, 0);
     let waited = wait(&context.store, business, &session, expected, limit, &stop, |outcome| {
-        done += 1;
-        unsuccessful += usize::from(outcome.state != contract::outcome::State::Succeeded);
+        // A pack that was not split has one outcome for all of its items.
+        let counts = outcome.counts();
+        let weight = if outcome.items.is_empty() { each } else { 1 };
+        done += counts.total() as usize * weight;
+        unsuccessful += (counts.total() - counts.succeeded) as usize * weight;
         progress.set(done, &if unsuccessful > 0 { format!("{unsuccessful} did not succeed") } else { String::new() });
     })
     .await?;
@@ -196,12 +203,46 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
     Ok(if all_succeeded { exit::DONE } else { exit::FAILED })
 }
 
+/// The pack that each input is, if it is one.
+fn pack(
+    args: &Args,
+    inputs: &[Input],
+    common: &[Input],
+    business: &Business,
+    output: &Output,
+) -> anyhow::Result<Option<Pack>> {
+    let (format, items, rows_per_item) = match (inputs, args.items) {
+        ([input], _) if args.table.is_some() => {
+            let table = tables::check(input, args.rows_per_item, business, common)?;
+            if let Some(warning) = tables::warning(&table.row_errors) {
+                output.warn(warning);
+            }
+            (Format::Table, table.items, args.rows_per_item)
+        }
+        ([input], _) if args.pack.is_some() => (Format::Lines, lines::count(input)?, 1),
+        (_, Some(items)) => (Format::Whole, items, 1),
+        (_, None) => return Ok(None),
+    };
+    let mut pack = Pack::new(format, items, rows_per_item, business.max_active_jobs);
+    pack.items_per_range = args.items_per_range.unwrap_or(pack.items_per_range);
+    pack.check().map_err(|why| {
+        Failure::usage("this is outside the limits of a pack")
+            .why(why)
+            .next(format!("divide it into several Jobs; --items-per-range takes 1 to {}", pack::ITEMS_PER_RANGE_MAX))
+    })?;
+    Ok(Some(pack))
+}
+
 /// The command that submits the missing Jobs, or waits again.
 fn next_command(context: &Context, args: &Args, session: &str, business: &str) -> String {
     let mut words = vec!["submit".to_owned(), "--business".into(), business.into(), "--session".into(), session.into()];
-    for (flag, value) in
-        [("--client", args.client.clone()), ("--job", args.job.clone()), ("--tasks", args.tasks.map(|n| n.to_string()))]
-    {
+    for (flag, value) in [
+        ("--client", args.client.clone()),
+        ("--job", args.job.clone()),
+        ("--items", args.items.map(|number| number.to_string())),
+        ("--items-per-range", args.items_per_range.map(|number| number.to_string())),
+        ("--pack", args.pack.as_ref().map(|path| path.to_string_lossy().into_owned())),
+    ] {
         if let Some(value) = value {
             words.extend([flag.to_owned(), text::shell(&value)]);
         }
@@ -210,7 +251,7 @@ fn next_command(context: &Context, args: &Args, session: &str, business: &str) -
     words.extend(args.wait.then(|| "--wait".to_owned()));
     if let Some(table) = &args.table {
         words.extend(["--table".to_owned(), text::shell(&table.to_string_lossy())]);
-        words.extend(["--rows-per-task".to_owned(), args.rows_per_task.to_string()]);
+        words.extend(["--rows-per-item".to_owned(), args.rows_per_item.to_string()]);
     }
     words.extend(args.common.iter().flat_map(|path| ["--common".to_owned(), text::shell(&path.to_string_lossy())]));
     if args.paths.len() <= PATHS_MAX {

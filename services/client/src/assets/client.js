@@ -140,7 +140,7 @@
     if (item.shared) parameters.name = item.name; else parameters.job = item.name;
     if (!item.shared && $("input[name=priority]")?.checked) parameters.priority = "true";
     const rows = $("#rows")?.value;
-    if (!item.shared && rows && item.name.toLowerCase().endsWith(".csv")) parameters["rows-per-task"] = rows;
+    if (!item.shared && rows && item.name.toLowerCase().endsWith(".csv")) parameters["rows-per-item"] = rows;
     request.open("PUT", address(item.shared ? "/api/v1/shared" : "/api/v1/inputs", parameters));
     request.setRequestHeader("x-csrf-token", csrf);
     request.responseType = "json";

@@ -1,11 +1,14 @@
 //! The Jobs of a session as a table.
 
 use serde::Serialize;
-use sessions::jobs::State;
+use sessions::{Items, jobs::State};
 use web::Query;
 
 use super::parts::{COUNTED, Choice, Pages, duration, paged, shown};
-use crate::session::{Entry, Session};
+use crate::{
+    check::grouped,
+    session::{Entry, Session},
+};
 
 /// Jobs on a page.
 const JOBS_PAGE: usize = 50;
@@ -25,6 +28,7 @@ pub(crate) struct JobRow {
     pub(crate) job: String,
     pub(crate) state: &'static str,
     pub(crate) class: &'static str,
+    pub(crate) items: String,
     pub(crate) attempt: u32,
     pub(crate) changed: String,
     pub(crate) took: String,
@@ -38,8 +42,9 @@ pub(crate) struct JobRow {
 pub(crate) fn jobs(session: &Session, business: &str, name: &str, query: &Query) -> Jobs {
     let q = query.get("jobs-q").unwrap_or_default().to_lowercase();
     let state = query.get("state");
+    let count = |label: &str| session.jobs.iter().filter(|entry| shown(entry.state).0 == label).count();
     let states = std::iter::once(("", "all", session.jobs.len()))
-        .chain(COUNTED.map(|(_, label, count)| (label, label, count(&session.counts))))
+        .chain(COUNTED.map(|(_, label, _)| (label, label, count(label))))
         .filter(|(_, _, count)| *count > 0)
         .map(|(value, label, count)| Choice {
             label: label.to_owned(),
@@ -59,16 +64,24 @@ pub(crate) fn jobs(session: &Session, business: &str, name: &str, query: &Query)
     Jobs { rows, pages, states, q: query.get("jobs-q").unwrap_or_default().to_owned() }
 }
 
+/// How far a pack is.
+fn items_of(items: &Items) -> String {
+    let failed = items.failed + items.cancelled;
+    let failed = if failed > 0 { format!(", {} failed", grouped(failed.into())) } else { String::new() };
+    format!("{} of {} items{failed}", grouped(items.done().into()), grouped(items.total().into()))
+}
+
 fn job_row(entry: &Entry, business: &str, session: &str) -> JobRow {
     let (state, class) = shown(entry.state);
     let settled = entry.settled.as_deref();
-    let outputs = settled.map(|settled| settled.outputs.len()).unwrap_or_default();
-    let raw = (outputs == 1)
-        .then(|| web::encode([("business", business), ("session", session), ("job", entry.job.as_str())]));
+    let has_output = settled.is_some_and(|settled| settled.has_output);
+    let raw =
+        has_output.then(|| web::encode([("business", business), ("session", session), ("job", entry.job.as_str())]));
     JobRow {
         job: entry.job.clone(),
         state,
         class,
+        items: entry.items.map(|items| items_of(&items)).unwrap_or_default(),
         attempt: entry.attempt,
         changed: entry.changed.map(|time| time.to_string()).unwrap_or_default(),
         took: settled.and_then(|settled| settled.seconds).map(duration).unwrap_or_default(),

@@ -32,7 +32,9 @@ pub(crate) fn status(session: &Session) -> Status {
     let counts = &session.counts;
     let (total, done) = (counts.total(), counts.done());
     let is_done = total > 0 && done == total && session.unread == 0;
-    let inputs = counted(total, "input", "inputs");
+    let has_packs = session.jobs.iter().any(|entry| entry.items.is_some());
+    let (one, many) = if has_packs { ("item", "items") } else { ("input", "inputs") };
+    let inputs = counted(total, one, many);
     let sentence = match (total, counts.unsuccessful()) {
         (0, _) => "No inputs yet.".to_owned(),
         (_, 0) if done == total => format!("All done: {inputs} succeeded."),

@@ -33,7 +33,7 @@ fn session() -> Session {
                 row(job, "t1", "value", json!(value), Some(5.0)),
                 row(job, PORTFOLIO, "value", json!(value), Some(5.0)),
             ],
-            outputs: vec!["o".into()],
+            has_output: true,
             ..Settled::default()
         })
     };
@@ -52,6 +52,7 @@ fn session() -> Session {
         job: job.into(),
         state,
         attempt: 0,
+        items: None,
         changed: None,
         code: "x".into(),
         settled: settled.get(number).cloned(),

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 
 use contract::{
-    batch::{self, Batch, Entry},
     labels,
     message::Work,
     outcome::{Reason, Termination, Timestamps},
@@ -25,6 +24,8 @@ pub fn active(job: &Job) -> Option<Active> {
     let time = |name: &str| annotations.get(name).and_then(|text| text.parse::<Timestamp>().ok());
     let status = job.status.as_ref();
     Some(Active {
+        first: work.identity.first,
+        items: if work.pack.is_some() { u32::try_from(work.items().len()).unwrap_or(u32::MAX) } else { 1 },
         session: work.session,
         job: work.job,
         generation: work.identity.generation,
@@ -41,32 +42,6 @@ pub fn active(job: &Job) -> Option<Active> {
     })
 }
 
-/// The batch of a Kubernetes Job of ours, until every input has an outcome.
-pub fn batch(job: &Job) -> Option<Batch> {
-    let held = job.metadata.finalizers.iter().flatten().any(|finalizer| finalizer == labels::FINALIZER);
-    let text = job.metadata.annotations.as_ref()?.get(labels::ANNOTATION_BATCH).filter(|_| held)?;
-    serde_json::from_str(text).ok()
-}
-
-/// An input of a batch as a running Job.
-pub fn active_input(job: &Job, entry: Entry) -> Active {
-    let Entry { work, published, received, .. } = entry;
-    Active {
-        session: work.session,
-        job: work.job,
-        generation: work.identity.generation,
-        attempt: work.identity.attempt,
-        reason: progress(job),
-        timestamps: Timestamps {
-            published,
-            received: Some(received),
-            created: job.metadata.creation_timestamp.as_ref().map(|time| time.0),
-            ..Timestamps::default()
-        },
-        kubernetes_job: job.metadata.name.clone().unwrap_or_default(),
-    }
-}
-
 /// Whether the Job has ended, completed or failed.
 pub fn is_finished(job: &Job) -> bool {
     let conditions = job.status.as_ref().and_then(|status| status.conditions.as_ref());
@@ -80,16 +55,6 @@ pub fn is_finished(job: &Job) -> bool {
 fn progress(job: &Job) -> Reason {
     let reason = |code: &str, message: String| Reason { code: code.to_owned(), message };
     let status = job.status.clone().unwrap_or_default();
-    let (wanted, done) =
-        (job.spec.as_ref().and_then(|spec| spec.completions).unwrap_or(1), status.succeeded.unwrap_or_default());
-    let is_batch = job.metadata.name.as_deref().is_some_and(batch::is_job_name);
-    let tasks = if is_batch {
-        "it is in a batch with others".to_owned()
-    } else if wanted > 1 {
-        format!("{done} of {wanted} tasks are done")
-    } else {
-        String::new()
-    };
     if is_finished(job) {
         return reason("settling", "the Kubernetes Job ended; its outcome will be written next".to_owned());
     }
@@ -100,7 +65,7 @@ fn progress(job: &Job) -> Reason {
         return reason("suspended", "the Kubernetes Job is suspended until its queue admits it".to_owned());
     }
     if status.ready.unwrap_or_default() > 0 {
-        return reason("running", tasks);
+        return reason("running", String::new());
     }
     match (status.active.unwrap_or_default(), status.failed.unwrap_or_default()) {
         (0, 0) => reason("created", "no pod yet".to_owned()),

@@ -86,6 +86,23 @@ struct EventRow {
 }
 
 #[derive(Serialize)]
+struct Items {
+    states: Vec<(&'static str, u32)>,
+    failed: Vec<ItemRow>,
+    left_out: usize,
+}
+
+#[derive(Serialize)]
+struct ItemRow {
+    index: u32,
+    state: &'static str,
+    code: String,
+    message: String,
+    /// The last line of its log.
+    log: String,
+}
+
+#[derive(Serialize)]
 struct Preview {
     columns: Vec<&'static str>,
     rows: Vec<Vec<String>>,
@@ -121,6 +138,7 @@ pub(super) async fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
     facts.others = others;
     let parts = vec![
         request.part("head", "job_head.html", &head)?,
+        request.part("items", "job_items.html", &items(&detail))?,
         request.part("timeline", "job_timeline.html", &timeline(&detail))?,
         request.part("result", "job_result.html", &result(&detail))?,
         request.part("log-card", "job_log.html", &log(&detail, business))?,
@@ -209,7 +227,7 @@ fn facts(detail: &Detail, bucket: &str) -> Facts {
     objects.extend(detail.input_object.iter().map(|object| stored("input", bucket, object, job, 0)));
     let results = detail.results.iter().take(RESULTS).enumerate();
     objects.extend(results.map(|(index, object)| stored("result", bucket, object, job, index)));
-    objects.extend(job.outcome.iter().map(|name| ObjectRow {
+    objects.extend(job.outcomes.iter().take(RESULTS).map(|name| ObjectRow {
         kind: "outcome",
         url: format!("gs://{bucket}/{name}"),
         size: String::new(),
@@ -266,6 +284,29 @@ fn facts(detail: &Detail, bucket: &str) -> Facts {
     }
 }
 
+/// The items of a pack, and the first ones without a result.
+fn items(detail: &Detail) -> Items {
+    let states = detail.job.items.map(|items| {
+        [
+            ("waiting", items.waiting),
+            ("running", items.running),
+            ("succeeded", items.succeeded),
+            ("failed", items.failed),
+            ("cancelled", items.cancelled),
+        ]
+    });
+    let failed = detail.failed_items.iter().map(|item| {
+        let reason = item.reason.clone().unwrap_or_default();
+        let log = item.log_tail.iter().flat_map(|log| log.lines()).last().map(plain).unwrap_or_default();
+        ItemRow { index: item.index, state: item.state.as_str(), code: reason.code, message: reason.message, log }
+    });
+    Items {
+        states: states.into_iter().flatten().collect(),
+        failed: failed.collect(),
+        left_out: detail.failed_items_left_out,
+    }
+}
+
 fn result(detail: &Detail) -> Preview {
     Preview {
         columns: COLUMNS[2..].to_vec(),
@@ -277,7 +318,7 @@ fn result(detail: &Detail) -> Preview {
 fn log(detail: &Detail, business: &str) -> Log {
     let running = detail.pods.iter().rev().find(|pod| pod.state == "Running");
     let follow = running.filter(|_| detail.job.state == Some(State::Running)).map(|pod| {
-        let pairs = [("business", business), ("pod", pod.name.as_str()), ("job", detail.job.job.as_str())];
+        let pairs = [("business", business), ("pod", pod.name.as_str())];
         format!("/log?{}", web::encode(pairs))
     });
     let lines: Vec<String> = detail.log.iter().flat_map(|log| log.lines()).map(plain).collect();

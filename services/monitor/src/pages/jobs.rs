@@ -36,6 +36,7 @@ enum Cell {
     },
     State {
         state: &'static str,
+        items: String,
     },
     Time {
         time: String,
@@ -90,7 +91,7 @@ const COLUMNS: &[Column] = &[
         class: "",
         order: Some(Order { name: "state", compare: |a, b| (a.state, b.changed).cmp(&(b.state, a.changed)) }),
         across_sessions: false,
-        cell: |row| Cell::State { state: row.state },
+        cell: |row| Cell::State { state: row.state, items: row.items.clone() },
     },
     Column {
         label: "Changed",

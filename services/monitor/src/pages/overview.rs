@@ -24,7 +24,6 @@ struct Card {
     slots_share: Vec<Rect>,
     orchestrator: &'static str,
     problem: String,
-    dispatch: &'static str,
     is_listed: bool,
     full_quotas: Vec<String>,
     bars: Bars,
@@ -45,7 +44,7 @@ pub(super) fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
 fn card(view: &View) -> Card {
     let problem = view.orchestrator.as_ref().and_then(|orchestrator| orchestrator.problem.clone());
     let slots = view.business.max_active_jobs;
-    let free = (slots as usize).saturating_sub(view.counts.running);
+    let free = (slots as usize).saturating_sub(view.running);
     Card {
         name: view.business.name.clone(),
         counts: view.counts,
@@ -53,18 +52,14 @@ fn card(view: &View) -> Card {
         per_minute: view.per_minute,
         oldest: rows::time(view.oldest_waiting),
         slots,
-        slots_used: view.counts.running,
-        slots_share: charts::shares(&[(view.counts.running, "running"), (free, "empty")]),
+        slots_used: view.running,
+        slots_share: charts::shares(&[(view.running, "running"), (free, "empty")]),
         orchestrator: match (&view.orchestrator, &problem) {
             (None, _) => "unknown",
             (Some(_), Some(_)) => "bad",
             (Some(_), None) => "ready",
         },
         problem: problem.unwrap_or_default(),
-        dispatch: match view.business.dispatch {
-            contract::config::Dispatch::Job => "one Job per message",
-            contract::config::Dispatch::Batch => "batches",
-        },
         is_listed: view.is_listed,
         full_quotas: view.full_quotas.clone(),
         bars: charts::bars(&view.minutes),

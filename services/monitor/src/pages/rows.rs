@@ -26,6 +26,8 @@ pub(crate) struct JobRow {
     pub(crate) job: String,
     pub(crate) href: String,
     pub(crate) state: &'static str,
+    /// How many items have ended, of a pack.
+    pub(crate) items: String,
     pub(crate) code: String,
     pub(crate) message: String,
     pub(crate) row_errors: u32,
@@ -72,6 +74,7 @@ impl From<&Job> for JobRow {
             job: job.job.clone(),
             href: job_href(&job.business, &job.session, &job.job, job.generation),
             state: state(job),
+            items: job.items.map(|items| format!("{} of {} items", items.done(), items.total())).unwrap_or_default(),
             code: job.reason.as_ref().map(|reason| reason.code.clone()).unwrap_or_default(),
             message: job.reason.as_ref().map(|reason| reason.message.clone()).unwrap_or_default(),
             row_errors: job.row_errors,

@@ -2,10 +2,7 @@
 
 use contract::Outcome;
 use serde::Serialize;
-use sessions::{
-    Cause,
-    jobs::{Job, State},
-};
+use sessions::{Cause, jobs::State};
 use web::Problem;
 
 use crate::{
@@ -31,7 +28,7 @@ struct Head {
 #[derive(Serialize)]
 struct Causes {
     causes: Vec<Cause>,
-    /// Failed Jobs whose outcomes were not read.
+    /// Outcomes that were not read.
     left_out: usize,
 }
 
@@ -68,16 +65,21 @@ pub(super) async fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
         is_paused: session.summary.paused,
         cancelled_before: session.summary.cancelled_before.map(|time| time.to_string()).unwrap_or_default(),
     };
-    let failed: Vec<Job> = sessions::latest(view.jobs.as_ref().clone())
+    // Of a pack, also the ranges that have failed so far.
+    let failed: Vec<String> = sessions::latest(view.jobs.as_ref().clone())
         .into_iter()
-        .filter(|job| job.session == name && matches!(job.state, Some(State::Failed | State::Refused)))
+        .filter(|job| {
+            let has_failed = matches!(job.state, Some(State::Failed | State::Refused));
+            job.session == name && (has_failed || job.items.is_some_and(|items| items.failed > 0))
+        })
+        .flat_map(|job| job.unsuccessful)
         .collect();
     let mut parts = vec![request.part("session", "session_head.html", &head)?];
     if failed.is_empty() {
         parts.push(("causes", String::new()));
     } else {
         let left_out = failed.len().saturating_sub(MAX_READ);
-        let names: Vec<String> = failed.iter().take(MAX_READ).filter_map(|job| job.outcome.clone()).collect();
+        let names: Vec<String> = failed.into_iter().take(MAX_READ).collect();
         let read = cloud::outcomes::read_all(&request.state.store, &view.business.bucket, names, 32).await;
         let read = read.map_err(|error| Problem::unavailable("Cloud Storage does not answer", &error))?;
         let outcomes: Vec<Outcome> = read.into_iter().flatten().collect();

@@ -172,8 +172,8 @@ async fn of_part(
                 true => BTreeSet::new(),
                 false => listed.inputs.iter().filter_map(input).collect(),
             };
-            let free = |object: &&Object| match object::parse_outcome(name, &object.name) {
-                Some((session, job, ..)) => !is_open(&session, &job) && !kept.contains(&(session, job)),
+            let free = |object: &&Object| match of_job(name, &object.name) {
+                Some((session, job)) => !is_open(&session, &job) && !kept.contains(&(session, job)),
                 None => session.is_none() && object::parse_refused(name, &object.name).is_some(),
             };
             listed.outcomes.iter().filter(free).cloned().collect()
@@ -182,14 +182,18 @@ async fn of_part(
             let prefix = format!("{name}/output/");
             let below = session.map_or_else(|| prefix.clone(), |session| object::output_prefix(name, session));
             let mut objects = store.list(&business.bucket, &below).await?;
-            let reports = object::report_prefix(name);
             let open: Vec<String> = open.iter().map(|job| format!("{prefix}{job}/")).collect();
-            objects.retain(|object| {
-                !object.name.starts_with(&reports) && !open.iter().any(|open| object.name.starts_with(open))
-            });
+            objects.retain(|object| !open.iter().any(|open| object.name.starts_with(open)));
             objects
         }
     })
+}
+
+/// Session and job of an outcome or of the layout of a pack.
+fn of_job(business: &str, object: &str) -> Option<(String, String)> {
+    let outcome = object::parse_outcome(business, object).map(|name| (name.session, name.job));
+    let layout = || object::parse_layout(business, object);
+    outcome.or_else(|| layout().map(|(session, job, _)| (session.to_owned(), job.to_owned())))
 }
 
 /// Removes it: inputs before outcomes, so that a stop in between leaves nothing that would be computed again.

@@ -96,7 +96,7 @@ async fn values(context: &Context, config: &Config, found: &Found) -> anyhow::Re
         return Ok((found.outcome.reason.code.clone(), String::new()));
     }
     let business = config.business(&found.outcome.business)?;
-    let rows = results::read(&context.store, business, &found.object).await?;
+    let rows = results::of(&context.store, business, &found.outcome, &found.object, usize::MAX).await?;
     let row = rows.iter().rfind(|row| row.row == results::PORTFOLIO).or(rows.first());
     let number = |value: &serde_json::Number| value.as_f64().map(|value| format!("{value:.2}")).unwrap_or_default();
     Ok(row.map_or_else(Default::default, |row| {

@@ -11,6 +11,9 @@ use inspect::{Detail, Stored, timeline};
 
 use crate::{results, text};
 
+/// Items without a result that are listed.
+const FAILED_ITEMS: usize = 10;
+
 /// The page.
 pub(super) fn page(detail: &Detail, flag: &str) -> String {
     let job = &detail.job;
@@ -23,6 +26,7 @@ pub(super) fn page(detail: &Detail, flag: &str) -> String {
     field(&mut page, "state", &format!("{state}{reason}"));
     field(&mut page, "attempt", &(job.attempt + 1).to_string());
     field(&mut page, "", &detail.explanation);
+    section(&mut page, "items", items(detail));
     if !detail.timeline.is_empty() {
         section(&mut page, "timeline", timeline::lines(&detail.timeline));
     }
@@ -98,6 +102,27 @@ pub(super) fn page(detail: &Detail, flag: &str) -> String {
     page
 }
 
+/// The items of a pack by state, and the first ones without a result.
+fn items(detail: &Detail) -> Vec<String> {
+    let Some(items) = &detail.job.items else { return Vec::new() };
+    let states = [
+        (State::Waiting, items.waiting),
+        (State::Running, items.running),
+        (State::Succeeded, items.succeeded),
+        (State::Failed, items.failed),
+        (State::Cancelled, items.cancelled),
+    ];
+    let mut lines: Vec<String> =
+        states.iter().filter(|(_, count)| *count > 0).map(|(state, count)| format!("{state:<9} {count}")).collect();
+    for item in detail.failed_items.iter().take(FAILED_ITEMS) {
+        let reason = item.reason.clone().unwrap_or_default();
+        lines.push(format!("item {} {}: {}: {}", item.index, item.state, reason.code, reason.message));
+    }
+    let left_out = detail.failed_items.len().saturating_sub(FAILED_ITEMS) + detail.failed_items_left_out;
+    lines.extend((left_out > 0).then(|| format!("and {left_out} more without a result")));
+    lines
+}
+
 /// Commands for the next step.
 fn next_commands(detail: &Detail, flag: &str) -> Vec<String> {
     let job = &detail.job;
@@ -116,6 +141,8 @@ fn next_commands(detail: &Detail, flag: &str) -> Vec<String> {
             let id = text::shell(&job.job);
             let session = text::shell(&job.session);
             let business = &job.business;
+            let item = detail.failed_items.first();
+            let item = item.map(|item| format!("one item: cargo xtask{flag} job {id} {scope} --item {}", item.index));
             let mut next = vec![
                 format!("cargo xtask{flag} logs {id} {scope}"),
                 format!("retry: cargo xtask{flag} session retry {session} {id} --business {business}"),
@@ -126,18 +153,19 @@ fn next_commands(detail: &Detail, flag: &str) -> Vec<String> {
                 "timeout" => next[1].push_str(" --timeout LONGER"),
                 _ => {}
             }
+            next.extend(item);
             next
         }
         _ => Vec::new(),
     }
 }
 
-fn field(page: &mut String, name: &str, value: &str) {
+pub(super) fn field(page: &mut String, name: &str, value: &str) {
     // Writing to a String cannot fail.
     let _ = writeln!(page, "{name:<9} {value}");
 }
 
-fn section(page: &mut String, name: &str, lines: Vec<String>) {
+pub(super) fn section(page: &mut String, name: &str, lines: Vec<String>) {
     if lines.is_empty() {
         return;
     }

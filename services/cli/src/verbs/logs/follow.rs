@@ -7,6 +7,7 @@ use contract::{config::Business, exit};
 use futures::AsyncBufReadExt as _;
 use inspect::cluster::{self, Position};
 use k8s_openapi::api::core::v1::Pod;
+use sessions::jobs::Job;
 use tokio::{sync::mpsc, task::JoinSet};
 
 use super::{Args, Line, emit, line_of, pods};
@@ -60,7 +61,7 @@ pub(super) async fn run(
                         continue;
                     }
                     let (client, business, sender) = (client.clone(), business.clone(), sender.clone());
-                    let reader = Reader { client, business, pod, tail: args.tail.map(i64::from), job: args.job.clone() };
+                    let reader = Reader { client, business, pod, tail: args.tail.map(i64::from) };
                     readers.spawn(async move { reader.read_to_end(&sender).await });
                 }
                 let has_more = found.has_more;
@@ -108,15 +109,13 @@ struct Reader {
     business: Business,
     pod: Pod,
     tail: Option<i64>,
-    /// Only lines about this Job.
-    job: Option<String>,
 }
 
 impl Reader {
     /// Reads to the end of the log. When the connection breaks while the container runs, it is opened again after the
     /// last line.
     async fn read_to_end(&self, lines: &mpsc::Sender<Line>) -> anyhow::Result<()> {
-        let Self { client, business, pod, tail, job } = self;
+        let Self { client, business, pod, tail } = self;
         let mut position = Position::before_last(*tail);
         loop {
             let opened = cluster::log_stream(client, &business.namespace, pod, &mut position).await;
@@ -130,8 +129,7 @@ impl Reader {
                     let whole = String::from_utf8_lossy(line.trim_ascii_end()).into_owned();
                     line.clear();
                     let Some(text) = position.next_text(&whole) else { continue };
-                    let wanted = cluster::is_about(job.as_deref(), pod, text);
-                    if wanted && lines.send(line_of(business, pod, text)).await.is_err() {
+                    if lines.send(line_of(business, pod, text)).await.is_err() {
                         return Ok(());
                     }
                 }
@@ -152,5 +150,9 @@ async fn is_active(context: &Context, business: &Business, args: &Args) -> anyho
     let quiet = Output::default().errors_only();
     let jobs = view::jobs(context, business, args.session.as_deref(), &quiet).await?;
     let is_requested = |job: &str| args.job.as_deref().is_none_or(|wanted| wanted == job);
-    Ok(jobs.iter().any(|job| is_requested(&job.job) && job.outcome.is_none()))
+    let has_ended = |job: &Job| match &args.range {
+        Some(range) => job.outcome_of_range(range.first).is_some(),
+        None => job.outcome.is_some(),
+    };
+    Ok(jobs.iter().any(|job| is_requested(&job.job) && !has_ended(job)))
 }

@@ -3,7 +3,7 @@
 use cloud::outcomes;
 use contract::{Outcome, exit};
 use serde_json::json;
-use sessions::causes;
+use sessions::{Counts, causes};
 
 use super::target::SessionArgs;
 use crate::{context::Opener, output::Output, text};
@@ -22,14 +22,14 @@ pub(crate) struct Args {
 pub(super) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> anyhow::Result<u8> {
     let context = opener.open().await?;
     let session = args.session.read(&context, output, false).await?;
-    let unsuccessful = session.jobs.iter().filter(|job| job.state != Some(sessions::jobs::State::Succeeded));
-    let names: Vec<String> = unsuccessful.filter_map(|job| job.outcome.clone()).collect();
+    let names: Vec<String> = session.jobs.iter().flat_map(|job| &job.unsuccessful).cloned().collect();
     let outcomes = outcomes::read_all(&context.store, &session.business.bucket, names, READS).await?;
     let outcomes: Vec<Outcome> = outcomes.into_iter().flatten().collect();
     let found = causes(&outcomes);
     if output.json {
         output.document(&json!({
-            "business": session.business.name, "session": session.name, "total": session.jobs.len(), "causes": found,
+            "business": session.business.name, "session": session.name, "total": Counts::of(&session.jobs).total(),
+            "causes": found,
         }))?;
         return Ok(exit::DONE);
     }
@@ -40,11 +40,13 @@ pub(super) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
     for cause in &found {
         output.line(text::cause(cause))?;
     }
+    let failed: usize = found.iter().map(|cause| cause.count).sum();
+    let has_packs = session.jobs.iter().any(|job| job.items.is_some());
     output.note(format_args!(
-        "{} in {} of {} Jobs\nnext: cargo xtask{} job JOB --session {}, or cargo xtask{} session retry {}",
+        "{} in {} of {}\nnext: cargo xtask{} job JOB --session {}, or cargo xtask{} session retry {}",
         text::count(found.len(), "cause"),
-        outcomes.len(),
-        session.jobs.len(),
+        failed,
+        text::count(Counts::of(&session.jobs).total(), if has_packs { "item" } else { "Job" }),
         context.flag,
         text::shell(session.name),
         context.flag,

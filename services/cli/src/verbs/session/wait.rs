@@ -142,7 +142,7 @@ pub(super) async fn follow(
         let quiet = output.errors_only();
         let began = Instant::now();
         paused = controls::read(&context.store, business, name).await?.0.is_some_and(|control| control.paused);
-        let is_full = read.elapsed() >= took * FULL_READS_PART;
+        let is_full = watch.needs_full_read() || read.elapsed() >= took * FULL_READS_PART;
         if !is_full {
             // The cluster first, as in a full read.
             let active = view::active(context, business, Some(name), &quiet).await;

@@ -34,6 +34,8 @@ fn active() -> Active {
         session: "s".into(),
         job: "r".into(),
         generation: 1,
+        first: None,
+        items: 1,
         attempt: 0,
         reason: Reason::default(),
         timestamps: Timestamps::default(),

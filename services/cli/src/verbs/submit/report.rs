@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use contract::{exit, outcome::State};
+use contract::{exit, outcome::State, pack::Pack};
 use serde_json::json;
 use sessions::{
     causes,
@@ -24,6 +24,8 @@ pub(super) struct Report<'a> {
     pub(super) business: &'a str,
     pub(super) session: &'a str,
     pub(super) flag: &'a str,
+    /// The pack that each input is.
+    pub(super) pack: Option<&'a Pack>,
     pub(super) sent: &'a submit::Report,
     pub(super) seconds: f64,
     pub(super) size: u64,
@@ -45,7 +47,15 @@ impl Report<'_> {
         let settled = self.sent.count(|fate| matches!(fate, Fate::Settled { .. }));
         output.note(format_args!(
             "submitted {} to {} in session {} ({}, {:.1} s)",
-            text::count(submitted, "Job"),
+            match self.pack {
+                Some(pack) => format!(
+                    "{} of {} in {}",
+                    text::count(submitted, "Job"),
+                    text::count(pack.items as usize, "item"),
+                    text::count(pack.ranges().len(), "range")
+                ),
+                None => text::count(submitted, "Job"),
+            },
             self.business,
             self.session,
             text::bytes(self.size),
@@ -72,11 +82,15 @@ impl Report<'_> {
     /// Prints how the Jobs ended.
     pub(super) fn print_waited(&self, output: &Output) {
         let Some(waited) = &self.waited else { return };
-        let succeeded = waited.outcomes.iter().filter(|outcome| outcome.state == State::Succeeded).count();
+        let succeeded: usize = waited.outcomes.iter().map(|outcome| outcome.counts().succeeded as usize).sum();
         let row_errors = waited.outcomes.iter().map(|outcome| outcome.row_errors as usize).sum();
+        let total = self.sent.expected().len();
+        let total = match self.pack {
+            Some(pack) => text::count(total.saturating_mul(pack.items as usize), "item"),
+            None => text::count(total, "Job"),
+        };
         output.note(format_args!(
-            "{succeeded} of {} succeeded{} ({:.1} s)",
-            text::count(waited.outcomes.len() + waited.missing.len(), "Job"),
+            "{succeeded} of {total} succeeded{} ({:.1} s)",
             text::row_errors(row_errors),
             self.seconds
         ));

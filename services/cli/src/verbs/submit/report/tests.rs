@@ -13,6 +13,7 @@ fn report(sent: &submit::Report) -> Report<'_> {
         business: "bu1",
         session: "s",
         flag: " --env local",
+        pack: None,
         sent,
         seconds: 1.0,
         size: 10,

@@ -1,0 +1,99 @@
+//! `job JOB --item N`: one item of a pack.
+
+use cloud::outcomes;
+use contract::{
+    config::Business,
+    pack::{Item, ItemResult},
+};
+use serde_json::json;
+use sessions::jobs::Job;
+
+use super::print::{field, section};
+use crate::{context::Context, output::Output, text, view};
+
+/// Bytes of the largest result that is shown.
+const RESULT_MAX: u64 = 4096;
+
+/// Shows the item.
+///
+/// # Errors
+/// When there is no such item, or the bucket cannot be read.
+pub(super) async fn show(
+    context: &Context,
+    business: &Business,
+    job: &Job,
+    index: u32,
+    output: &Output,
+) -> anyhow::Result<()> {
+    let range = view::range_of(context, business, job, index).await?;
+    let outcome = match job.outcome_of_range(range.start) {
+        Some(name) => outcomes::read_or_replace(&context.store, &business.bucket, name).await?,
+        None => None,
+    };
+    let item = outcome.into_iter().flat_map(|outcome| outcome.items).find(|item| item.index == index);
+    if output.json {
+        return output.document(&json!({
+            "business": job.business, "session": job.session, "job": job.job, "generation": job.generation,
+            "index": index, "range": {"first": range.start, "items": range.len()}, "item": item,
+        }));
+    }
+    let result = match item.as_ref().and_then(|item| item.result.as_ref()) {
+        Some(result) => Some(shown(context, business, result).await?),
+        None => None,
+    };
+    output.line(page(job, index, item.as_ref(), result).trim_end_matches('\n'))
+}
+
+fn page(job: &Job, index: u32, item: Option<&Item>, result: Option<String>) -> String {
+    let mut page = String::new();
+    field(&mut page, "item", &format!("{index} of {}", job.job));
+    field(&mut page, "session", &job.session);
+    field(&mut page, "business", &job.business);
+    let Some(item) = item else {
+        field(&mut page, "state", "pending");
+        field(&mut page, "", "Its range waits or runs: it has no outcome yet.");
+        return page;
+    };
+    let code = item.reason.as_ref().map(|reason| format!(" ({})", reason.code)).unwrap_or_default();
+    field(&mut page, "state", &format!("{}{code}", item.state));
+    if let Some(reason) = item.reason.as_ref().filter(|reason| !reason.message.is_empty()) {
+        field(&mut page, "", &reason.message);
+    }
+    if let Some(seconds) = item.seconds {
+        field(&mut page, "took", &format!("{seconds:.3} s"));
+    }
+    if item.row_errors > 0 {
+        field(&mut page, "rows", &text::count(item.row_errors as usize, "row error"));
+    }
+    section(&mut page, "log", item.log_tail.iter().flat_map(|log| log.lines()).map(str::to_owned).collect());
+    section(&mut page, "result", result.iter().flat_map(|result| result.lines()).map(str::to_owned).collect());
+    page
+}
+
+/// A short result as text; of another one, where it is.
+async fn shown(context: &Context, business: &Business, result: &ItemResult) -> anyhow::Result<String> {
+    let bytes = match result {
+        ItemResult::Object { object, generation, offset, length, .. } if *length <= RESULT_MAX => {
+            let read = context.store.read_part(&business.bucket, object, *generation, *offset, *length).await?;
+            read.map(|bytes| bytes.to_vec())
+        }
+        ItemResult::Object { .. } => None,
+        ItemResult::Text { .. } | ItemResult::Bytes { .. } => result.bytes(),
+    };
+    if let Some(text) = bytes.as_ref().and_then(|bytes| std::str::from_utf8(bytes).ok()) {
+        return Ok(text.to_owned());
+    }
+    Ok(match (result, bytes) {
+        (ItemResult::Object { object, generation, offset, length, content_type }, _) => format!(
+            "{} ({content_type}) in gs://{}/{object}#{generation}, from byte {offset}",
+            text::bytes(*length),
+            business.bucket
+        ),
+        (ItemResult::Text { content_type, .. } | ItemResult::Bytes { content_type, .. }, Some(bytes)) => {
+            format!("{} ({content_type}) that are no text", text::bytes(bytes.len() as u64))
+        }
+        (ItemResult::Text { .. } | ItemResult::Bytes { .. }, None) => {
+            "the result in the outcome is damaged: it is not base64".to_owned()
+        }
+    })
+}
