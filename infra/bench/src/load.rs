@@ -44,13 +44,13 @@ pub(super) async fn upload(
             let written = context.store.write_once(&business.bucket, &object, PAYLOAD.to_owned(), properties).await?;
             let Written::New(generation) = written else { bail!("{object} exists already") };
             Ok(Work {
-                identity: Identity { bucket: business.bucket.clone(), object, generation, attempt: 0 },
+                identity: Identity { bucket: business.bucket.clone(), object, generation, first: None, attempt: 0 },
                 business: business.name.clone(),
                 session: session.to_owned(),
                 job,
                 client: None,
-                tasks: None,
-                rows_per_task: None,
+                pack: None,
+                only: None,
                 priority: false,
                 common: Vec::new(),
                 resources: Default::default(),

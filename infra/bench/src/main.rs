@@ -3,7 +3,6 @@
 //!
 //! It builds the services with the profile that it was built with itself, and measures those.
 
-mod batch;
 mod creation;
 mod engine_start;
 mod flow;
@@ -13,6 +12,7 @@ mod load;
 mod machine;
 mod memory;
 mod orchestrator_start;
+mod packs;
 mod report;
 mod script;
 mod setup;
@@ -36,8 +36,8 @@ use xtask::{
 /// The environment that is measured.
 ///
 /// The Jobs of `wide` wait in a Kueue queue that nobody serves, so they are created and never run: what creating costs,
-/// without what running costs. Those of `flow` run, as many at once as the node takes. Those of `small` are dispatched
-/// in batches. There are no web apps: a monitor follows what the queue makes, and would be measured with it.
+/// without what running costs. Those of `flow` run, as many at once as the node takes. Those of `small` compute
+/// packs. There are no web apps: a monitor follows what the queue makes, and would be measured with it.
 const ENVIRONMENT: &str = "\
 project = \"bench-desk\"
 location = \"europe-west1\"
@@ -59,7 +59,6 @@ disk = \"64Mi\"
 
 [businesses.small]
 max_active_jobs = 4
-dispatch = \"batch\"
 [businesses.small.engine]
 cpu = \"500m\"
 memory = \"256Mi\"
@@ -181,9 +180,9 @@ async fn on_stage(
         output.note("running one Job per message, and bare Jobs");
         rows.extend(flow::measure(&context, options.quick).await?);
     }
-    if is_selected(Part::Batch) {
-        output.note("running small tasks in batches");
-        rows.push(batch::measure(&context, options.quick).await?);
+    if is_selected(Part::Packs) {
+        output.note("running the small items of a pack");
+        rows.extend(packs::measure(&context, options.quick).await?);
     }
     rows.extend(creation_and_memory(&context, &mut laptop, options, output, is_selected).await?);
     if let Some(name) = &options.context {

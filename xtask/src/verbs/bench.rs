@@ -52,8 +52,8 @@ pub enum Part {
     Memory,
     /// Jobs from message to outcome, beside bare Jobs.
     Flow,
-    /// Many small inputs in batches.
-    Batch,
+    /// Many small items in a pack.
+    Packs,
 }
 
 /// Replaces this process by the bench, which handles signals and returns its own exit code.

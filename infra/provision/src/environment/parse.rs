@@ -278,7 +278,7 @@ fn business(reader: &Reader<'_>, section: Section<'_>, name: &Spanned<String>, s
         accounts: business_accounts(section.section("accounts"), name, shared),
         max_active_jobs: section.number("max_active_jobs", 1..=10_000, 32),
         max_finished_jobs: section.number("max_finished_jobs", 0..=100_000, contract::config::MAX_FINISHED_JOBS),
-        dispatch: section.choice("dispatch", &[("job", Dispatch::Job), ("batch", Dispatch::Batch)]),
+        dispatch: dispatch(&section),
         submit_on_upload: section.boolean("submit_on_upload", false),
         queue: text(&section, "queue", value::label),
         retention: retention(section.section("retention")),
@@ -286,6 +286,17 @@ fn business(reader: &Reader<'_>, section: Section<'_>, name: &Spanned<String>, s
     };
     section.finish();
     business
+}
+
+/// How messages become Jobs: `batch`, as version 1 had it, is refused with what replaces it.
+fn dispatch(section: &Section<'_>) -> Dispatch {
+    if let Some(text) = section.text("dispatch").filter(|text| text.value == "batch") {
+        let message = format!("`{}` is \"batch\", which is replaced by packs", section.full("dispatch"));
+        let help = "remove the key, and submit many small inputs as one: `submit --table` or `submit --pack`";
+        section.reader.problem_with_help(&text.place, message, Some(help.to_owned()));
+        return Dispatch::Job;
+    }
+    section.choice("dispatch", &[("job", Dispatch::Job)])
 }
 
 fn business_accounts(section: Section<'_>, business: &str, shared: &Shared<'_>) -> BusinessAccounts {

@@ -109,7 +109,7 @@ labels = { managed-by = "me", team = "Risk" }
 
 [businesses.BU_1]
 max_active_jobs = 0
-dispatch = "batches"
+dispatch = "batch"
 priority = "yes"
 
 [businesses.bu2.engine]
@@ -129,7 +129,7 @@ colour = 1
             "3:38 `labels.team` is \"Risk\", but the value of a label has at most 63 lower-case letters, digits, '-' and '_'",
             "5:13 the business is called \"BU_1\", but a business name starts with a letter and has only lower-case letters, digits and inner hyphens",
             "6:19 `businesses.BU_1.max_active_jobs` is 0, but must be from 1 to 10000",
-            "7:12 `businesses.BU_1.dispatch` is \"batches\", but must be \"job\" or \"batch\" | did you mean `batch`?",
+            "7:12 `businesses.BU_1.dispatch` is \"batch\", which is replaced by packs | remove the key, and submit many small inputs as one: `submit --table` or `submit --pack`",
             "8:12 `businesses.BU_1.priority` must be true or false, not text",
             "11:7 `businesses.bu2.engine.cpu` is \"two\", but a quantity looks like \"500m\", \"2\" or \"512Mi\"",
             "12:11 `businesses.bu2.engine.timeout` is \"90\", but a duration looks like \"90s\", \"30m\", \"1h30m\" or \"7d\"",

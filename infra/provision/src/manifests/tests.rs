@@ -222,7 +222,6 @@ namespace = "risk-desk"
 priority = true
 submit_on_upload = true
 queue = "hpc"
-dispatch = "batch"
 [businesses.risk.engine]
 image = "r.example.com/desk@sha256:3"
 command = ["/app/price", "--name", "a \"quoted\" 'word': {{ x }} $(y) # z", "$$"]

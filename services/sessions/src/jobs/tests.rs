@@ -109,7 +109,13 @@ fn what_is_older_than_outcomes_are_kept_waits_for_nothing() {
         expired_before: Timestamp::from_second(10).ok(),
         lost_before: None,
     };
-    let shown = ["s/runs#2-0 running", "s/new#4-0 waiting", "s/retried#3-0 waiting", "s/settled#1-0 expired", "s/pack#5-0 expired"];
+    let shown = [
+        "s/runs#2-0 running",
+        "s/new#4-0 waiting",
+        "s/retried#3-0 waiting",
+        "s/settled#1-0 expired",
+        "s/pack#5-0 expired",
+    ];
     check(None, &objects, &[active("s", "runs", 2, 0, 30)], &shown);
     let jobs = merge("bu1", None, &objects, &[]);
     let counts = crate::Counts::of(&jobs);
@@ -136,7 +142,8 @@ fn a_pack_is_one_job_with_the_states_of_its_items() {
         ..active("s", "p", 5, attempt, 4)
     };
     let check = |inputs: &[Object], outcomes: &[Object], active: &[Active], expected: &str| {
-        let objects = Objects { inputs: inputs.to_vec(), outcomes: outcomes.to_vec(), expired_before: None, lost_before: None };
+        let objects =
+            Objects { inputs: inputs.to_vec(), outcomes: outcomes.to_vec(), expired_before: None, lost_before: None };
         let merged = merge("bu1", None, &objects, active);
         assert_eq!(merged.len(), 1, "{merged:#?}");
         let Items { waiting, running, succeeded, failed, cancelled } = merged[0].items.unwrap();

@@ -45,12 +45,9 @@ pub(super) fn check_same(
         )));
     }
     let wanted = work.metadata();
-    for option in [
-        labels::ATTRIBUTE_PACK,
-        labels::ATTRIBUTE_ITEMS,
-        labels::ATTRIBUTE_ROWS_PER_ITEM,
-        labels::ATTRIBUTE_COMMON,
-    ] {
+    for option in
+        [labels::ATTRIBUTE_PACK, labels::ATTRIBUTE_ITEMS, labels::ATTRIBUTE_ROWS_PER_ITEM, labels::ATTRIBUTE_COMMON]
+    {
         let key = format!("{}{option}", labels::METADATA_PREFIX);
         if written.get(&key) != wanted.get(&key) {
             return Err(Differs(format!(
