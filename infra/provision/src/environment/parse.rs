@@ -278,7 +278,10 @@ fn business(reader: &Reader<'_>, section: Section<'_>, name: &Spanned<String>, s
         accounts: business_accounts(section.section("accounts"), name, shared),
         max_active_jobs: section.number("max_active_jobs", 1..=10_000, 32),
         max_finished_jobs: section.number("max_finished_jobs", 0..=100_000, contract::config::MAX_FINISHED_JOBS),
-        dispatch: dispatch(&section),
+        dispatch: match section.refuses_word("dispatch", "batch", "which is replaced by packs", PACKS) {
+            true => Dispatch::Job,
+            false => section.choice("dispatch", &[("job", Dispatch::Job)]),
+        },
         submit_on_upload: section.boolean("submit_on_upload", false),
         queue: text(&section, "queue", value::label),
         retention: retention(section.section("retention")),
@@ -286,17 +289,6 @@ fn business(reader: &Reader<'_>, section: Section<'_>, name: &Spanned<String>, s
     };
     section.finish();
     business
-}
-
-/// How messages become Jobs: `batch`, as version 1 had it, is refused with what replaces it.
-fn dispatch(section: &Section<'_>) -> Dispatch {
-    if let Some(text) = section.text("dispatch").filter(|text| text.value == "batch") {
-        let message = format!("`{}` is \"batch\", which is replaced by packs", section.full("dispatch"));
-        let help = "remove the key, and submit many small inputs as one: `submit --table` or `submit --pack`";
-        section.reader.problem_with_help(&text.place, message, Some(help.to_owned()));
-        return Dispatch::Job;
-    }
-    section.choice("dispatch", &[("job", Dispatch::Job)])
 }
 
 fn business_accounts(section: Section<'_>, business: &str, shared: &Shared<'_>) -> BusinessAccounts {
@@ -331,6 +323,9 @@ fn retention(section: Section<'_>) -> Retention {
 
 /// The largest work folder on Autopilot, in bytes: a Pod has at most 10 GiB of ephemeral storage there, its logs
 /// included (cloud.google.com/kubernetes-engine/docs/concepts/autopilot-resource-requests).
+/// What to do instead of dispatch in batches.
+const PACKS: &str = "remove the key, and submit many small inputs as one: `submit --table` or `submit --pack`";
+
 const AUTOPILOT_DISK_BYTES: u64 = 9 << 30;
 
 fn engine(reader: &Reader<'_>, section: Section<'_>, mode: ClusterMode) -> Engine {

@@ -229,6 +229,14 @@ impl<'a> Section<'a> {
         })
     }
 
+    /// Reports a word that an earlier version knew; whether the key has it.
+    pub(super) fn refuses_word(&self, key: &'static str, word: &str, why: &str, help: &str) -> bool {
+        let Some(text) = self.text(key).filter(|text| text.value == word) else { return false };
+        let message = format!("`{}` is {word:?}, {why}", self.full(key));
+        self.reader.problem_with_help(&text.place, message, Some(help.to_owned()));
+        true
+    }
+
     /// One of a few words, or the type's default.
     pub(super) fn choice<T: Copy + Default>(&self, key: &'static str, choices: &[(&'static str, T)]) -> T {
         let Some(text) = self.text(key) else { return T::default() };
