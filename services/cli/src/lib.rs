@@ -12,7 +12,6 @@ pub mod globals;
 mod inputs;
 pub mod interrupt;
 mod limit;
-mod lines;
 pub mod output;
 pub mod program;
 mod results;

@@ -1,11 +1,12 @@
-//! Checks a table before it is submitted, as the engine will, and counts the items that its rows are.
+//! Checks a table before it is submitted, as the engine will, and counts the items that its rows are, or the lines of
+//! another file.
 
 use std::fs;
 
 use anyhow::Context as _;
 use contract::{
     config::Business,
-    pack::{ITEMS_MAX, Pack},
+    pack::{self, ITEMS_MAX, Pack},
 };
 use kernel::pricing::{parameters::TRADES_MAX, problem::Problem, read};
 use sessions::submit::{Input, Source};
@@ -53,6 +54,22 @@ pub(crate) fn check(
             .into());
     }
     Ok(Checked { items, row_errors })
+}
+
+/// The number of lines of an input, each of which is an item.
+///
+/// # Errors
+/// When it cannot be read, or has no line, or too many.
+pub(crate) fn lines(input: &Input) -> anyhow::Result<u32> {
+    let (bytes, name) = bytes(&input.source)?;
+    let lines = pack::lines(&bytes).count();
+    match Pack::items_for(lines, 1) {
+        Some(0) => Err(Failure::new("nothing-to-submit", format!("{name} has no lines")).why("it is empty").into()),
+        Some(items) => Ok(items),
+        None => Err(Failure::usage(format!("{lines} lines make more than {ITEMS_MAX} items"))
+            .next("divide the file into several")
+            .into()),
+    }
 }
 
 /// The rows that will have an error, of a table that the kernel can price.
@@ -175,6 +192,18 @@ mod tests {
         ] {
             assert_eq!(check_table(&table, MARKET), Ok(Checked { items: 2, row_errors: vec![] }), "{table:?}");
         }
+    }
+
+    #[test]
+    fn every_line_is_an_item_whatever_its_bytes_are() {
+        let check =
+            |bytes: &[u8]| lines(&input("a.ndjson", bytes)).map_err(|error| error.downcast::<Failure>().unwrap());
+        for (bytes, expected) in
+            [(&b"{}\n{}\n"[..], 2), (b"a", 1), (b"\n", 1), (b"a\n\nb", 3), (b"a\r\nb\r\n", 2), (b"\xff\x00\n\xfe", 2)]
+        {
+            assert_eq!(check(bytes), Ok(expected), "{bytes:?}");
+        }
+        assert_eq!(check(b"").unwrap_err().code, "nothing-to-submit");
     }
 
     #[test]

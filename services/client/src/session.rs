@@ -116,6 +116,15 @@ pub(crate) struct Settled {
     pub(crate) left_out: usize,
 }
 
+/// What was read.
+#[derive(Debug, Default)]
+struct Read {
+    /// By the name of the outcome.
+    outcomes: BTreeMap<String, Arc<Settled>>,
+    /// Of each pack, the ranges as one.
+    packs: BTreeMap<String, Merged>,
+}
+
 /// The names of outcomes, whether they are all there will be, and their contents as one.
 type Merged = (Vec<String>, bool, Arc<Settled>);
 
@@ -126,9 +135,7 @@ pub(crate) struct Refresher {
     store: Store,
     business: Business,
     session: String,
-    read: BTreeMap<String, Arc<Settled>>,
-    /// Of each pack, the ranges that were read, as one, and whether it has ended.
-    packs: BTreeMap<String, Merged>,
+    read: Read,
     rows: usize,
     rate: Rate,
 }
@@ -141,8 +148,7 @@ impl Refresher {
             store,
             business,
             session,
-            read: BTreeMap::new(),
-            packs: BTreeMap::new(),
+            read: Read::default(),
             rows: 0,
             rate: Rate::default(),
         }
@@ -162,9 +168,9 @@ impl Refresher {
         jobs.sort_by(|one, another| one.job.cmp(&another.job));
         let shared: Vec<String> = shared.into_iter().filter_map(|object| name_of(&object.name)).collect();
         let named: BTreeSet<String> = jobs.iter().flat_map(|job| job.outcomes.iter().cloned()).collect();
-        self.packs.retain(|name, _| jobs.iter().any(|job| job.job == *name));
-        self.read.retain(|outcome, _| named.contains(outcome));
-        self.rows = self.read.values().map(|settled| settled.rows.len()).sum();
+        self.read.packs.retain(|name, _| jobs.iter().any(|job| job.job == *name));
+        self.read.outcomes.retain(|outcome, _| named.contains(outcome));
+        self.rows = self.read.outcomes.values().map(|settled| settled.rows.len()).sum();
         let counts = Counts::of(&jobs);
         let progress = self.rate.add(std::time::Instant::now(), counts, false);
         let mut view = Session {
@@ -174,7 +180,8 @@ impl Refresher {
             is_controlled: control.is_some(),
             ..Session::default()
         };
-        let unread: Vec<String> = named.into_iter().filter(|outcome| !self.read.contains_key(outcome)).collect();
+        let unread: Vec<String> =
+            named.into_iter().filter(|outcome| !self.read.outcomes.contains_key(outcome)).collect();
         self.read_all(unread, &jobs, &mut view).await?;
         let least = if counts.pending() > 0 { EVERY } else { AT_REST };
         Ok((elapsed * 4).clamp(least, AT_LEAST_EVERY))
@@ -201,7 +208,7 @@ impl Refresher {
                 settled.rows = Vec::new();
             }
             self.rows += settled.rows.len();
-            self.read.insert(settled.outcome.clone(), Arc::new(settled));
+            self.read.outcomes.insert(settled.outcome.clone(), Arc::new(settled));
             if published.elapsed() >= PUBLISH_EVERY || view.unread == 0 {
                 self.publish(jobs, view);
                 published = Instant::now();
@@ -225,17 +232,19 @@ impl Refresher {
             changed: job.changed,
             items: job.items,
             code: job.reason.as_ref().map(|reason| reason.code.clone()).unwrap_or_default(),
-            settled: self.settled(job),
+            settled: self.read.settled(job),
         }
     }
+}
 
+impl Read {
     /// What was read of a Job. It stays the same object until more is read.
     fn settled(&mut self, job: &Job) -> Option<Arc<Settled>> {
         if job.items.is_none() {
-            return job.outcome.as_ref().and_then(|outcome| self.read.get(outcome)).cloned();
+            return job.outcome.as_ref().and_then(|outcome| self.outcomes.get(outcome)).cloned();
         }
         let ended = job.outcome.is_some();
-        let ranges = || job.outcomes.iter().filter_map(|name| self.read.get_key_value(name));
+        let ranges = || job.outcomes.iter().filter_map(|name| self.outcomes.get_key_value(name));
         let before = self.packs.get(&job.job);
         if let Some((names, was_ended, settled)) = before
             && *was_ended == ended
@@ -244,7 +253,7 @@ impl Refresher {
             return Some(settled.clone());
         }
         let names: Vec<String> = ranges().map(|(name, _)| name.clone()).collect();
-        let telling = job.outcome.as_ref().and_then(|outcome| self.read.get(outcome));
+        let telling = job.outcome.as_ref().and_then(|outcome| self.outcomes.get(outcome));
         let mut rows = results::join(ranges().map(|(_, range)| range.rows.clone()).collect());
         // A sum of some of the items only says nothing.
         rows.retain(|row| ended || row.row != results::PORTFOLIO);
@@ -303,4 +312,70 @@ async fn read(store: &Store, business: &Business, name: String) -> anyhow::Resul
         left_out: 0,
         outcome: name,
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use cloud::storage::Object;
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(name: &str, pairs: &[(&str, &str)]) -> Object {
+        Object {
+            name: name.to_owned(),
+            generation: 5,
+            size: 1,
+            created: None,
+            content_type: String::new(),
+            metadata: pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect(),
+        }
+    }
+
+    /// A pack of four items in two ranges, of which so many have ended.
+    fn pack(ended: usize) -> Job {
+        let mut outcomes = vec![object("bu1/outcome/s/p/5-layout.json", &[("deskgrid-items", "4")])];
+        let ranges = [
+            ("0", "succeeded=2,failed=0,cancelled=0", "succeeded"),
+            ("2", "succeeded=1,failed=1,cancelled=0", "failed"),
+        ];
+        outcomes.extend(ranges.iter().take(ended).map(|(first, items, state)| {
+            let pairs = [("deskgrid-state", *state), ("deskgrid-items-ended", *items)];
+            object(&format!("bu1/outcome/s/p/5-{first}-0.json"), &pairs)
+        }));
+        let objects = jobs::Objects { outcomes, ..jobs::Objects::default() };
+        jobs::merge("bu1", None, &objects, &[]).remove(0)
+    }
+
+    fn sum(value: f64) -> results::Row {
+        results::Row {
+            session: "s".into(),
+            job: "p".into(),
+            row: results::PORTFOLIO.into(),
+            measure: "value".into(),
+            value: Some(json!(value)),
+            standard_error: None,
+            error: None,
+        }
+    }
+
+    #[test]
+    fn the_ranges_of_a_pack_are_shown_as_one_job() {
+        let mut read = Read::default();
+        for (first, value, message) in [("0", 1.0, ""), ("2", 2.0, "1 of 2 items failed")] {
+            let outcome = format!("bu1/outcome/s/p/5-{first}-0.json");
+            let settled = Settled {
+                outcome: outcome.clone(),
+                message: message.into(),
+                rows: vec![sum(value)],
+                ..Settled::default()
+            };
+            read.outcomes.insert(outcome, Arc::new(settled));
+        }
+        assert!(read.settled(&pack(1)).unwrap().rows.is_empty(), "the sum of a part is none");
+        let settled = read.settled(&pack(2)).unwrap();
+        assert_eq!((settled.message.as_str(), settled.has_output), ("1 of 2 items failed", false));
+        assert_eq!(settled.rows.iter().map(|row| row.value.clone().unwrap()).collect::<Vec<_>>(), [json!(3.0)]);
+        assert!(Arc::ptr_eq(&settled, &read.settled(&pack(2)).unwrap()), "nothing new is no change");
+    }
 }

@@ -284,6 +284,16 @@ mod tests {
     use super::*;
 
     #[test]
+    fn the_rows_of_a_table_are_items() {
+        let business = contract::testing::business("bu1");
+        let pack = |rows, table: &[u8]| super::pack(rows, Some(table), &business).map_err(|problem| problem.code);
+        let made = pack(Some(2), b"id\na\nb\nc\n").unwrap().unwrap();
+        assert_eq!((made.format, made.items, made.rows_per_item), (Format::Table, 2, 2));
+        assert_eq!(pack(None, b"id\na\n"), Ok(None));
+        assert!(pack(Some(1), b"id\n").is_err() && super::pack(Some(1), None, &business).is_err());
+    }
+
+    #[test]
     fn a_content_type_is_passed_on_only_when_it_is_one() {
         assert!(is_kind("text/csv; charset=utf-8"));
         for bad in ["", "text", "text/x\r\ny: z", "application/octet-stream", "text/<b>"] {

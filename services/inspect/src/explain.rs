@@ -13,14 +13,16 @@ pub fn explain(detail: &Detail) -> String {
     let text = of_job(detail, code, message);
     match &detail.job.items {
         Some(items) if items.total() > 0 => {
-            let failed = if items.failed > 0 { format!(", {} failed", items.failed) } else { String::new() };
-            let cancelled =
-                if items.cancelled > 0 { format!(", {} cancelled", items.cancelled) } else { String::new() };
-            let parts = format!(
-                "{} succeeded{failed}{cancelled}, {} running, {} waiting",
-                items.succeeded, items.running, items.waiting
-            );
-            format!("Of its {} items, {parts}. {text}", items.total())
+            let states = [
+                (items.succeeded, State::Succeeded),
+                (items.failed, State::Failed),
+                (items.cancelled, State::Cancelled),
+                (items.running, State::Running),
+                (items.waiting, State::Waiting),
+            ];
+            let states = states.iter().filter(|(count, _)| *count > 0);
+            let states: Vec<String> = states.map(|(count, state)| format!("{count} {state}")).collect();
+            format!("Of its {} items, {}. {text}", items.total(), states.join(", "))
         }
         Some(_) | None => text,
     }
@@ -261,6 +263,16 @@ mod tests {
         full.full_quotas = vec!["quota q: count/jobs.batch is used up (5 of 5)".into()];
         check(&full, &["quota q: count/jobs.batch is used up"]);
         check(&detail(State::Waiting, SUSPENDED, ""), &["until its queue (Kueue) admits it"]);
+    }
+
+    #[test]
+    fn a_pack_says_how_many_items_are_in_each_state() {
+        let mut pack = detail(State::Failed, "malformed-input", "1 of 5 items failed, first item 3: no strike");
+        pack.job.items = Some(sessions::Items { succeeded: 8, failed: 2, ..Default::default() });
+        check(&pack, &["Of its 10 items, 8 succeeded, 2 failed. It failed (malformed-input)", "first item 3"]);
+        pack.job.state = Some(State::Running);
+        pack.job.items = Some(sessions::Items { waiting: 4, running: 3, succeeded: 3, ..Default::default() });
+        check(&pack, &["Of its 10 items, 3 succeeded, 3 running, 4 waiting. "]);
     }
 
     #[test]

@@ -92,6 +92,11 @@ pub(super) const REASONS: &[Entry] = &[
         "submit it again with shorter or fewer names of common data",
     ),
     (
+        "misaligned-range",
+        "a message names an item of a pack with which no range of it begins",
+        "submit the input again; only the layout of a pack defines its ranges",
+    ),
+    (
         "no-standard-error",
         "too few independent paths decide a value, so its standard error cannot be trusted",
         "request more paths for the trade in the message",

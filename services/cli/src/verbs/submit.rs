@@ -20,7 +20,7 @@ use sessions::submit::{Existing, Fate, Input, Options, Source, Submitter, sessio
 use crate::{
     context::{Context, Opener},
     error::Failure,
-    inputs, lines,
+    inputs,
     output::Output,
     tables, text,
 };
@@ -219,7 +219,7 @@ fn pack(
             }
             (Format::Table, table.items, args.rows_per_item)
         }
-        ([input], _) if args.pack.is_some() => (Format::Lines, lines::count(input)?, 1),
+        ([input], _) if args.pack.is_some() => (Format::Lines, tables::lines(input)?, 1),
         (_, Some(items)) => (Format::Whole, items, 1),
         (_, None) => return Ok(None),
     };
@@ -290,4 +290,74 @@ fn size(source: &Source) -> u64 {
 
 fn user() -> Option<String> {
     contract::config::variables().remove("USER").filter(|user| !user.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+
+    use super::*;
+
+    #[derive(clap::Parser)]
+    struct Command {
+        #[command(flatten)]
+        args: Args,
+    }
+
+    fn parse(words: &[&str]) -> Result<Args, clap::Error> {
+        Command::try_parse_from([&["submit"], words].concat()).map(|command| command.args)
+    }
+
+    fn packed(words: &[&str], contents: &str) -> Result<Option<Pack>, Failure> {
+        let input = Input {
+            job: "a".to_owned(),
+            source: Source::Bytes(contents.as_bytes().to_vec().into()),
+            content_type: String::new(),
+        };
+        let mut business = contract::testing::business("bu1");
+        business.engine.command = vec!["./price".to_owned()];
+        let args = parse(words).unwrap();
+        pack(&args, &[input], &[], &business, &Output::default()).map_err(|error| error.downcast().unwrap())
+    }
+
+    #[test]
+    fn an_input_is_a_pack_as_the_options_say() {
+        let check = |words: &[&str], contents: &str, format, items, rows_per_item| {
+            let pack = packed(words, contents).unwrap().unwrap();
+            assert_eq!((pack.format, pack.items, pack.rows_per_item), (format, items, rows_per_item), "{words:?}");
+        };
+        check(&["--table", "t.csv"], "id\na\nb\nc\n", Format::Table, 3, 1);
+        check(&["--table", "t.csv", "--rows-per-item", "2"], "id\na\nb\nc\n", Format::Table, 2, 2);
+        check(&["--table", "t.csv", "--rows-per-task", "2"], "id\na\nb\nc\n", Format::Table, 2, 2);
+        check(&["--pack", "a.ndjson"], "{}\n{}\n", Format::Lines, 2, 1);
+        check(&["--items", "7", "a"], "x", Format::Whole, 7, 1);
+        check(&["--tasks", "7", "a"], "x", Format::Whole, 7, 1);
+        assert_eq!(packed(&["a"], "x").unwrap(), None);
+        let ranges = packed(&["--items", "7", "--items-per-range", "3", "a"], "x").unwrap().unwrap();
+        assert_eq!(ranges.ranges().collect::<Vec<_>>(), [0, 3, 6]);
+    }
+
+    #[test]
+    fn a_pack_outside_the_limits_is_wrong_usage() {
+        for words in [
+            &["--items", "0", "a"][..],
+            &["--items", "10000001", "a"],
+            &["--items", "5", "--items-per-range", "0", "a"],
+            &["--items", "5", "--items-per-range", "1001", "a"],
+            &["--items", "100001", "--items-per-range", "1", "a"],
+        ] {
+            assert_eq!(packed(words, "x").unwrap_err().code, "usage", "{words:?}");
+        }
+        assert_eq!(packed(&["--pack", "a"], "").unwrap_err().code, "nothing-to-submit");
+        for words in [
+            &["--table", "t", "--pack", "p"][..],
+            &["--pack", "p", "a"],
+            &["--table", "t", "--items", "2"],
+            &["--items-per-range", "2", "a"],
+            &["--rows-per-item", "2", "a"],
+            &[],
+        ] {
+            assert!(parse(words).is_err(), "{words:?}");
+        }
+    }
 }

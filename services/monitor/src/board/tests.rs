@@ -1,7 +1,10 @@
 use cloud::storage::Object;
 use contract::{labels, testing::business};
 
+use sessions::jobs::Active;
+
 use super::*;
+use crate::raw::Held;
 
 fn object(name: &str, second: i64, state: &str) -> Object {
     let metadata = match state {
@@ -10,6 +13,42 @@ fn object(name: &str, second: i64, state: &str) -> Object {
     };
     let created = Timestamp::from_second(second).ok();
     Object { name: name.into(), generation: 1, size: 1, created, content_type: String::new(), metadata }
+}
+
+fn held(job: &str, first: Option<u32>, items: u32, is_held: bool) -> Held {
+    let active = Active {
+        session: "s".into(),
+        job: job.into(),
+        generation: 1,
+        first,
+        items,
+        attempt: 0,
+        reason: Default::default(),
+        timestamps: Default::default(),
+        kubernetes_job: String::new(),
+    };
+    Held { active: Some(active), is_held }
+}
+
+#[test]
+fn the_ranges_of_a_pack_are_jobs_of_the_cluster_and_its_items_are_counted() {
+    let mut raw = Raw { listed: Some(Instant::now()), ..Raw::default() };
+    let mut input = object("bu1/input/s/p", 600, "");
+    input.metadata.insert("deskgrid-items".into(), "25".into());
+    raw.objects.inputs = vec![input];
+    raw.shown("bu1", "b", "job-0", held("p", Some(0), 10, true));
+    raw.shown("bu1", "b", "job-10", held("p", Some(10), 10, true));
+    let now = Timestamp::from_second(1200).unwrap();
+    let first = view(&business("bu1"), &raw, None, now, Instant::now());
+    assert_eq!((first.running, first.counts.running, first.counts.waiting), (2, 20, 5));
+    // Its outcome is looked up by the name of the range, and its input stays.
+    raw.shown("bu1", "b", "job-10", held("p", Some(10), 10, false));
+    raw.shown("bu1", "b", "job-x", held("x", None, 1, true));
+    raw.gone("bu1", "b", "job-x");
+    let range = ("bu1/outcome/s/p/1-10-0.json".to_owned(), None);
+    let single = ("bu1/outcome/s/x/1-0.json".to_owned(), Some("bu1/input/s/x".to_owned()));
+    assert_eq!(raw.settled, [range, single]);
+    assert_eq!(raw.running(), 1);
 }
 
 #[test]

@@ -162,12 +162,19 @@ fn a_pack_is_one_job_with_the_states_of_its_items() {
     outcomes.push(ended("4-0", "succeeded", "succeeded=1,failed=0,cancelled=0"));
     let failed = check(&[input("0")], &outcomes, &[range(4, 1, 0)], "failed, 5 of 5 items, 1 failed#0 0+0+3+1+1");
     assert_eq!((failed.outcome.as_deref(), failed.outcomes.len()), (Some("bu1/outcome/s/p/5-0-0.json"), 3));
+    let unsuccessful = ["bu1/outcome/s/p/5-0-0.json", "bu1/outcome/s/p/5-2-0.json"];
+    assert_eq!(
+        (&failed.unsuccessful[..], failed.outcome_of_range(2)),
+        (&unsuccessful.map(String::from)[..], Some(unsuccessful[1]))
+    );
+    assert_eq!(failed.outcome_of_range(1), None, "no range begins there");
     // A retry repeats what has no result.
     check(&[input("1")], &outcomes, &[], "waiting, 3 of 5 items#1 2+0+3+0+0");
     check(&[input("1")], &outcomes, &[range(0, 1, 1)], "running, 3 of 5 items#1 1+1+3+0+0");
     outcomes.push(ended("0-1", "succeeded", "succeeded=2,failed=0,cancelled=0"));
     outcomes.push(ended("2-1", "succeeded", "succeeded=2,failed=0,cancelled=0"));
-    check(&[], &outcomes, &[], "succeeded, 5 of 5 items#1 0+0+5+0+0");
+    let succeeded = check(&[], &outcomes, &[], "succeeded, 5 of 5 items#1 0+0+5+0+0");
+    assert!(succeeded.unsuccessful.is_empty());
 }
 
 #[test]

@@ -36,6 +36,23 @@ fn a_job_tells_what_it_works_on_and_how_far_it_is() {
     assert_eq!(super::active(&Job::default()), None);
 }
 
+#[test]
+fn a_range_tells_which_items_it_computes() {
+    let active = |only: serde_json::Value| {
+        let mut job = job(json!({}));
+        let work = json!({"bucket": "b", "object": "bu1/input/s/p", "generation": 5, "first": 10, "attempt": 0,
+            "business": "bu1", "session": "s", "job": "p", "only": only,
+            "pack": {"format": "lines", "items": 25, "items_per_range": 10}});
+        job.metadata.annotations.as_mut().unwrap().insert(labels::ANNOTATION_WORK.to_owned(), work.to_string());
+        let active = active(&job).unwrap();
+        (active.first, active.items)
+    };
+    assert_eq!(active(json!(null)), (Some(10), 10));
+    assert_eq!(active(json!([11, 17])), (Some(10), 2));
+    let single = super::active(&job(json!({}))).unwrap();
+    assert_eq!((single.first, single.items), (None, 1));
+}
+
 /// State, message and exit code of a Pod with this status.
 fn check(status: serde_json::Value, expected: (&str, &str, Option<i32>)) {
     let pod: Pod = serde_json::from_value(json!({"metadata": {"name": "p"}, "status": status})).unwrap();
