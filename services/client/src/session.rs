@@ -143,15 +143,7 @@ pub(crate) struct Refresher {
 impl Refresher {
     /// For a session of a business.
     pub(crate) fn new(seen: Arc<Seen<Session>>, store: Store, business: Business, session: String) -> Self {
-        Self {
-            seen,
-            store,
-            business,
-            session,
-            read: Read::default(),
-            rows: 0,
-            rate: Rate::default(),
-        }
+        Self { seen, store, business, session, read: Read::default(), rows: 0, rate: Rate::default() }
     }
 
     async fn try_refresh(&mut self) -> anyhow::Result<Duration> {

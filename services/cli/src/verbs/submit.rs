@@ -41,7 +41,7 @@ pub struct Args {
     #[arg(long, value_name = "FILE", group = "split", conflicts_with_all = ["paths", "items", "pack"])]
     table: Option<PathBuf>,
     /// Rows of the table that each item has
-    #[arg(long, value_name = "N", alias = "rows-per-task", requires = "table", default_value_t = 1, value_parser = RangedU64ValueParser::<u32>::new().range(1..))]
+    #[arg(long, value_name = "N", alias = "rows-per-task", requires = "table", conflicts_with_all = ["paths", "items", "pack"], default_value_t = 1, value_parser = RangedU64ValueParser::<u32>::new().range(1..))]
     rows_per_item: u32,
     /// File of lines, such as NDJSON: one Job, whose items are its lines
     #[arg(long, value_name = "FILE", group = "split", conflicts_with_all = ["paths", "items"])]

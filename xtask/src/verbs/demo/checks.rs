@@ -105,7 +105,7 @@ async fn results_exist(context: &Context, outcomes: &[Found]) -> anyhow::Result<
             .extend(context.store.list(&context.config.bucket, &prefix).await?.into_iter().map(|result| result.name));
     }
     for found in outcomes.iter().filter(|found| found.succeeded()) {
-        for result in found.outcome.work.iter().flat_map(contract::message::Work::outputs) {
+        for result in found.outcome.work.iter().map(contract::message::Work::output) {
             listed += 1;
             missing += usize::from(!results.contains(&result));
         }
