@@ -3,7 +3,7 @@
 use std::{borrow::Cow, time::Duration};
 
 use comfy_table::{ContentArrangement, Table, presets};
-use sessions::Cause;
+use sessions::{Cause, jobs::Job};
 
 pub use inspect::text::{age, bytes, duration};
 
@@ -41,6 +41,11 @@ pub fn some<'a>(items: impl IntoIterator<Item = &'a str>, max: usize) -> String 
         return items.join(", ");
     }
     format!("{} and {} more", items[..max].join(", "), items.len() - max)
+}
+
+/// What the counts of these Jobs count: items, when one of them is a pack.
+pub(crate) fn unit(jobs: &[Job]) -> &'static str {
+    if jobs.iter().any(|job| job.items.is_some()) { "item" } else { "Job" }
 }
 
 /// A cause of failures: how many Jobs, state, reason, log line and examples.

@@ -52,14 +52,14 @@ pub(super) const REASONS: &[Entry] = &[
     ),
     ("item-missing", "the input of a pack has no rows or lines for the item", "submit the pack again"),
     (
-        "malformed-answer",
-        "the desk's own program wrote something other than answers to standard output, which `--resident` does not allow",
-        "write it to standard error",
-    ),
-    (
         "lost",
         "the input has no Kubernetes Job after an hour, and the options of its message are not known",
         "publish its message again, or run it without options: `cargo xtask session retry SESSION JOB`",
+    ),
+    (
+        "malformed-answer",
+        "the desk's own program wrote something other than answers to standard output, which `--resident` does not allow",
+        "write it to standard error",
     ),
     (
         "malformed-generation",

@@ -2,7 +2,10 @@
 
 use contract::Outcome;
 use serde::Serialize;
-use sessions::{Cause, jobs::State};
+use sessions::{
+    Cause,
+    jobs::{Job, State},
+};
 use web::Problem;
 
 use crate::{
@@ -28,6 +31,8 @@ struct Head {
 #[derive(Serialize)]
 struct Causes {
     causes: Vec<Cause>,
+    /// What they count.
+    unit: &'static str,
     /// Outcomes that were not read.
     left_out: usize,
 }
@@ -66,14 +71,13 @@ pub(super) async fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
         cancelled_before: session.summary.cancelled_before.map(|time| time.to_string()).unwrap_or_default(),
     };
     // Of a pack, also the ranges that have failed so far.
-    let failed: Vec<String> = sessions::latest(view.jobs.as_ref().clone())
-        .into_iter()
-        .filter(|job| {
-            let has_failed = matches!(job.state, Some(State::Failed | State::Refused));
-            job.session == name && (has_failed || job.items.is_some_and(|items| items.failed > 0))
-        })
-        .flat_map(|job| job.unsuccessful)
-        .collect();
+    let latest = sessions::latest(view.jobs.as_ref().clone()).into_iter().filter(|job| job.session == name);
+    let has_failed = |job: &Job| {
+        matches!(job.state, Some(State::Failed | State::Refused)) || job.items.is_some_and(|items| items.failed > 0)
+    };
+    let jobs: Vec<Job> = latest.filter(|job| has_failed(job)).collect();
+    let unit = if jobs.iter().any(|job| job.items.is_some()) { "item" } else { "Job" };
+    let failed: Vec<String> = jobs.into_iter().flat_map(|job| job.unsuccessful).collect();
     let mut parts = vec![request.part("session", "session_head.html", &head)?];
     if failed.is_empty() {
         parts.push(("causes", String::new()));
@@ -83,7 +87,7 @@ pub(super) async fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
         let read = cloud::outcomes::read_all(&request.state.store, &view.business.bucket, names, 32).await;
         let read = read.map_err(|error| Problem::unavailable("Cloud Storage does not answer", &error))?;
         let outcomes: Vec<Outcome> = read.into_iter().flatten().collect();
-        let causes = Causes { causes: sessions::causes(&outcomes).into_iter().map(in_words).collect(), left_out };
+        let causes = Causes { causes: sessions::causes(&outcomes).into_iter().map(in_words).collect(), unit, left_out };
         parts.push(request.part("causes", "session_causes.html", &causes)?);
     }
     let filter = table::Filter::from_query(request.query);

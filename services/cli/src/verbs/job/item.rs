@@ -97,3 +97,39 @@ async fn shown(context: &Context, business: &Business, result: &ItemResult) -> a
         }
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use contract::{
+        outcome::{Reason, State},
+        pack::Item,
+    };
+    use sessions::jobs::{Objects, merge};
+
+    use super::*;
+
+    #[test]
+    fn an_item_says_how_it_ended() {
+        let outcome = cloud::storage::Object {
+            name: "bu1/outcome/s/p/5-0-0.json".into(),
+            generation: 1,
+            size: 1,
+            created: None,
+            content_type: String::new(),
+            metadata: Default::default(),
+        };
+        let job = merge("bu1", None, &Objects { outcomes: vec![outcome], ..Objects::default() }, &[]).remove(0);
+        let pending = page(&job, 3, None, None);
+        assert!(pending.contains("3 of p") && pending.contains("pending"), "{pending}");
+        let reason = Reason { code: "malformed-input".into(), message: "no strike".into() };
+        let mut item = Item::without_result(3, State::Failed, reason);
+        (item.log_tail, item.seconds) = (Some("one\ntwo\n".into()), Some(0.25));
+        let failed = page(&job, 3, Some(&item), None);
+        for part in ["failed (malformed-input)", "no strike", "0.250 s", "log\n  one\n  two"] {
+            assert!(failed.contains(part), "{part:?} is not in {failed}");
+        }
+        let succeeded =
+            Item { state: State::Succeeded, reason: None, ..Item::without_result(3, State::Failed, Reason::default()) };
+        assert!(page(&job, 3, Some(&succeeded), Some("42".into())).contains("result\n  42"));
+    }
+}

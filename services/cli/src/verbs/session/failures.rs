@@ -41,12 +41,11 @@ pub(super) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
         output.line(text::cause(cause))?;
     }
     let failed: usize = found.iter().map(|cause| cause.count).sum();
-    let has_packs = session.jobs.iter().any(|job| job.items.is_some());
     output.note(format_args!(
         "{} in {} of {}\nnext: cargo xtask{} job JOB --session {}, or cargo xtask{} session retry {}",
         text::count(found.len(), "cause"),
         failed,
-        text::count(Counts::of(&session.jobs).total(), if has_packs { "item" } else { "Job" }),
+        text::count(Counts::of(&session.jobs).total(), text::unit(&session.jobs)),
         context.flag,
         text::shell(session.name),
         context.flag,

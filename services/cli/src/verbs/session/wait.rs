@@ -65,7 +65,7 @@ pub(super) async fn until_settled(
     output: &Output,
 ) -> anyhow::Result<u8> {
     let started = Instant::now();
-    let scope = session.scope.clone();
+    let (scope, unit) = (session.scope.clone(), text::unit(&session.jobs));
     let next = format!("the Jobs continue; wait again with `cargo xtask{} session wait {scope}`", context.flag);
     let counts = follow(context, session, limit, output, output.json, &next).await?;
     let took = SignedDuration::try_from(started.elapsed()).map(text::duration).unwrap_or_default();
@@ -74,7 +74,7 @@ pub(super) async fn until_settled(
         output.line(format_args!(
             "{} of {} succeeded{} ({took})",
             counts.succeeded,
-            text::count(counts.total(), "Job"),
+            text::count(counts.total(), unit),
             ended_otherwise(&counts)
         ))?;
     }
@@ -98,6 +98,7 @@ pub(super) async fn follow(
 ) -> anyhow::Result<Counts> {
     let started = Instant::now();
     let Session { business, name, jobs, control, .. } = session;
+    let unit = text::unit(&jobs);
     let mut watch = Watch::new(&jobs);
     drop(jobs);
     let mut counts = watch.counts();
@@ -132,7 +133,12 @@ pub(super) async fn follow(
         if started.elapsed() >= limit {
             drop(bar);
             return Err(Failure::new("not-settled", format!("session {name} is not done after {} s", limit.as_secs()))
-                .why(format!("{} of {} Jobs have an outcome; {}", counts.done(), counts.total(), describe(&progress)))
+                .why(format!(
+                    "{} of {} have an outcome; {}",
+                    counts.done(),
+                    text::count(counts.total(), unit),
+                    describe(&progress)
+                ))
                 .next(next)
                 .into());
         }
