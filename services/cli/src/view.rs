@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use contract::{config::Business, object, pack::Pack};
 use inspect::cluster;
-use sessions::jobs::{self, Active, Job};
+use sessions::jobs::{self, Active, Job, SUSPENDED};
 
 use crate::{context::Context, error::Failure, output::Output};
 
@@ -15,10 +15,21 @@ pub(crate) async fn jobs(
     session: Option<&str>,
     output: &Output,
 ) -> anyhow::Result<Vec<Job>> {
+    Ok(jobs_and_running(context, business, session, output).await?.0)
+}
+
+/// As [`jobs`], with the number of Kubernetes Jobs that may have pods.
+pub(crate) async fn jobs_and_running(
+    context: &Context,
+    business: &Business,
+    session: Option<&str>,
+    output: &Output,
+) -> anyhow::Result<(Vec<Job>, usize)> {
     // The cluster first: a Job that ends in between is then found by its outcome.
     let active = active(context, business, session, output).await;
     let objects = jobs::list(&context.store, business, session).await?;
-    Ok(jobs::merge(&business.name, session, &objects, &active))
+    let running = active.iter().filter(|job| job.reason.code != SUSPENDED).count();
+    Ok((jobs::merge(&business.name, session, &objects, &active), running))
 }
 
 /// The running Jobs of a business. When the cluster cannot be reached, prints a warning and returns none.

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use contract::exit;
 use inspect::{Sources, gather};
-use sessions::jobs::{self, Job, State};
+use sessions::jobs::{self, Job};
 
 use crate::{
     context::{Context, Opener},
@@ -41,8 +41,7 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
     let mut running: BTreeMap<String, usize> = BTreeMap::new();
     let mut similar: Vec<String> = Vec::new();
     for business in context.businesses(args.business.as_deref())? {
-        let jobs = view::jobs(&context, business, args.session.as_deref(), output).await?;
-        let active = jobs.iter().filter(|job| job.state == Some(State::Running)).count();
+        let (jobs, active) = view::jobs_and_running(&context, business, args.session.as_deref(), output).await?;
         running.insert(business.name.clone(), active);
         similar.extend(jobs.iter().filter(|job| job.job.contains(&args.job)).map(|job| job.job.clone()));
         found.extend(jobs.into_iter().filter(|job| job.job == args.job));
