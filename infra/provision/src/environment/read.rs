@@ -150,7 +150,9 @@ impl<'a> Section<'a> {
     ) -> Option<Spanned<T>> {
         match self.reader.overrides.get(variable).filter(|value| !value.is_empty()) {
             Some(value) => {
-                self.known.borrow_mut().push(key);
+                if !self.known.borrow().contains(&key) {
+                    self.known.borrow_mut().push(key);
+                }
                 let text = Spanned { value: value.clone(), place: Place::Variable(variable.to_owned()) };
                 self.check(key, text, check)
             }
@@ -305,7 +307,9 @@ impl<'a> Section<'a> {
     }
 
     fn item(&self, key: &'static str) -> Option<(Place, &'a Item)> {
-        self.known.borrow_mut().push(key);
+        if !self.known.borrow().contains(&key) {
+            self.known.borrow_mut().push(key);
+        }
         let item = self.table?.get(key).filter(|item| !item.is_none())?;
         Some((self.key_place(key), item))
     }
