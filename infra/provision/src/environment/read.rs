@@ -150,9 +150,7 @@ impl<'a> Section<'a> {
     ) -> Option<Spanned<T>> {
         match self.reader.overrides.get(variable).filter(|value| !value.is_empty()) {
             Some(value) => {
-                if !self.known.borrow().contains(&key) {
-                    self.known.borrow_mut().push(key);
-                }
+                self.known.borrow_mut().push(key);
                 let text = Spanned { value: value.clone(), place: Place::Variable(variable.to_owned()) };
                 self.check(key, text, check)
             }
