@@ -18,7 +18,7 @@ use kube::{
 };
 use tokio::sync::watch;
 
-use crate::{base::Base, cluster::JOB_NAME, outcome, view::View};
+use crate::{cluster::JOB_NAME, jobs::Jobs, outcome, view::View};
 
 /// Seconds after which the API server ends a watch and a new one begins.
 const WATCH_SECS: u32 = 60;
@@ -161,13 +161,13 @@ impl Ended {
 
 /// Follows the pods that ended; never returns while the watch can go on. While it fails, outcomes of successes lack
 /// what they say of pods, and nothing else.
-pub(crate) async fn follow(api: Api<Pod>, base: &Base) -> anyhow::Result<()> {
+pub(crate) async fn follow(api: Api<Pod>, business: &str, jobs: &Jobs, pods: &Pods) -> anyhow::Result<()> {
     // Then it is known which pods of the first listing belong to settled Jobs.
-    let mut jobs = base.jobs.changes();
-    while !base.jobs.view().is_synced() {
-        jobs.changed().await?;
+    let mut changes = jobs.changes();
+    while !jobs.view().is_synced() {
+        changes.changed().await?;
     }
-    let selector = format!("{}={},{}={}", labels::BUSINESS, base.business.name, labels::APP, labels::APP_ENGINE);
+    let selector = format!("{}={business},{}={}", labels::BUSINESS, labels::APP, labels::APP_ENGINE);
     let config = watcher::Config::default()
         .labels(&selector)
         .fields("status.phase!=Pending,status.phase!=Running")
@@ -177,14 +177,14 @@ pub(crate) async fn follow(api: Api<Pod>, base: &Base) -> anyhow::Result<()> {
     while let Some(event) = events.next().await {
         match event {
             Ok(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod)) => {
-                base.pods.record(&pod, &base.jobs.view());
+                pods.record(&pod, &jobs.view());
             }
-            Ok(watcher::Event::InitDone) => base.pods.record_listing(),
+            Ok(watcher::Event::InitDone) => pods.record_listing(),
             // What is known of a deleted pod is kept until its Job is settled.
             Ok(watcher::Event::Init | watcher::Event::Delete(_)) => {}
             Err(error) => {
                 tracing::warn!("failed to watch the pods: {:#}", anyhow::Error::from(error));
-                base.pods.record_listing();
+                pods.record_listing();
             }
         }
     }

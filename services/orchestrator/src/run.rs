@@ -170,7 +170,10 @@ pub async fn run(
     }
     {
         let base = base.clone();
-        rest.spawn(async move { ("pods", pods::follow(watched_pods, &base).await) });
+        rest.spawn(async move {
+            let followed = pods::follow(watched_pods, &base.business.name, &base.jobs, &base.pods).await;
+            ("pods", followed)
+        });
     }
     {
         let (health, token) = (health.clone(), rest_stop.clone());

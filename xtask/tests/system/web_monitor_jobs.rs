@@ -74,7 +74,8 @@ async fn one_job_is_cancelled_and_no_other() {
     };
     let (code, said) = run(&["session", "cancel", "s1", "--business", "bu1", "--job", "stays", "--yes"]).await;
     assert!(code == Some(64) && said.contains("it has ended: succeeded"), "{said}");
-    let (code, said) = run(&["session", "cancel", "s1", "--business", "bu2", "--job", "waits", "--yes"]).await;
+    let cancel = ["session", "cancel", "s1", "--business", "bu2", "--job", "waits", "--yes", "--timeout", "1s"];
+    let (code, said) = run(&cancel).await;
     assert_eq!(code, Some(0), "{said}");
     let (control, _) = cloud::controls::read(&world.store, world.business("bu2"), "s1").await.unwrap();
     let control = control.unwrap();

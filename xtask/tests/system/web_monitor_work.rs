@@ -58,7 +58,7 @@ async fn a_person_follows_a_log_cancels_a_job_and_sends_a_dead_letter_again() {
     browser.wait_for("#confirm-cancel", "Its input is kept").await;
     browser.pictures("monitor-cancel-question", Screen::Wide).await;
     browser.click("#confirm-cancel button.primary").await;
-    browser.wait_for("main", "Job long-book is cancelled").await;
+    browser.wait_for("main", "Job long-book is to be cancelled").await;
     browser.wait_for("#head", "cancelled").await;
     let outcomes = world.settled("bu1", 1).await;
     assert_eq!(outcomes[0].state, State::Cancelled);
