@@ -15,6 +15,7 @@ pub mod object;
 pub mod outcome;
 pub mod pack;
 pub mod quantity;
+pub mod state;
 pub mod testing;
 
 #[cfg(test)]

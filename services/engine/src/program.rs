@@ -91,6 +91,8 @@ impl Program {
 pub struct Scratch {
     folder: tempfile::TempDir,
     common: PathBuf,
+    /// The folder that the program starts in, when it is not that of the engine.
+    work: Option<PathBuf>,
 }
 
 impl Scratch {
@@ -103,7 +105,7 @@ impl Scratch {
         let folder = tempfile::Builder::new().prefix("engine-").tempdir_in(parent).with_context(context)?;
         let common = folder.path().join("common");
         std::fs::create_dir(&common).with_context(context)?;
-        Ok(Self { folder, common })
+        Ok(Self { folder, common, work: None })
     }
 
     /// Folder of the common data.
@@ -114,6 +116,17 @@ impl Scratch {
     /// Replaces the folder of the common data.
     pub fn set_common(&mut self, folder: PathBuf) {
         self.common = folder;
+    }
+
+    /// Starts the program in a folder of its own: several run at the same time, and must not find each other's files.
+    ///
+    /// # Errors
+    /// When the folder cannot be created.
+    pub fn start_apart(&mut self) -> anyhow::Result<()> {
+        let work = self.folder.path().join("work");
+        std::fs::create_dir(&work).with_context(|| format!("create {}", work.display()))?;
+        self.work = Some(work);
+        Ok(())
     }
 
     /// Writes the input for the program.
@@ -233,7 +246,14 @@ async fn supervise(
     let mut terminate = signal(SignalKind::terminate()).context("listen for SIGTERM")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("listen for SIGINT")?;
     let input = File::open(scratch.input()).context("open the input in the work folder")?;
-    let mut child = Command::new(name)
+    let mut command = Command::new(name);
+    if let Some(work) = &scratch.work {
+        if name.contains('/') {
+            command = Command::new(std::path::absolute(name).context("find the program")?);
+        }
+        command.current_dir(work);
+    }
+    let mut child = command
         .args(arguments)
         .env(labels::ENV_INPUT, scratch.input())
         .env(labels::ENV_COMMON, scratch.common())

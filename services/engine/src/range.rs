@@ -381,6 +381,7 @@ impl Computation<'_> {
             if let Some(folder) = self.folder {
                 scratch.set_common(folder.to_owned());
             }
+            scratch.start_apart()?;
             scratch.write_input(&input)?;
             program::run(program, &scratch, share, Some(log)).await
         };

@@ -6,6 +6,7 @@
 mod accept;
 mod admit;
 mod admit_error;
+mod admit_pack;
 mod answers;
 mod base;
 mod breaker;

@@ -11,6 +11,7 @@ mod progress;
 mod ranges;
 pub mod results;
 mod retry;
+mod state;
 pub mod submit;
 mod summary;
 mod watch;

@@ -11,7 +11,7 @@ use contract::{
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::jobs::{Active, State};
+use crate::state::State;
 
 /// The number of items of a pack in each state.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, schemars::JsonSchema, Serialize)]
@@ -113,10 +113,10 @@ impl RangeOutcomes {
         self.whole.as_ref()
     }
 
-    /// Whether a range has the outcome of a running Job's attempt, or of a later one.
-    pub(crate) fn has_outcome_of(&self, job: &Active) -> bool {
-        let latest = job.first.and_then(|first| self.ranges.get(&first));
-        latest.is_some_and(|latest| latest.attempt >= job.attempt)
+    /// Whether the range that begins with this item has the outcome of this attempt, or of a later one.
+    pub(crate) fn has_outcome_of(&self, first: Option<u32>, attempt: u32) -> bool {
+        let latest = first.and_then(|first| self.ranges.get(&first));
+        latest.is_some_and(|latest| latest.attempt >= attempt)
     }
 
     /// The latest outcomes.

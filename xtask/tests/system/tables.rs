@@ -50,7 +50,7 @@ fn a_table_is_priced_in_parts_and_joined_again() {
         submitted.contains("2 rows will not be priced: nan: line 3") && submitted.contains(", 2 row errors"),
         "{submitted}"
     );
-    laptop.shows("xtask jobs --session broken", "succeeded, 2 row errors");
+    laptop.shows("xtask jobs --session broken", "succeeded, 3 of 3 items, 2 row errors");
     let errors = laptop.shows("xtask results --session broken --business bu1 --format csv", "nan,,,,\"line 3, column ");
     assert!(errors.contains("unknown,,,,\"line 4, column "), "{errors}");
     assert!(errors.contains("missing in this sum: 2 of 3 trades"), "{errors}");

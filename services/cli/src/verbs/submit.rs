@@ -62,10 +62,10 @@ pub struct Args {
     #[arg(long)]
     job: Option<String>,
     /// Make so many items of each Job, which all read its whole input
-    #[arg(long, value_name = "N", alias = "tasks", group = "split")]
+    #[arg(long, value_name = "N", alias = "tasks", group = "split", value_parser = RangedU64ValueParser::<u32>::new().range(1..))]
     items: Option<u32>,
     /// Items that one pod computes [default: so many that all pods have work]
-    #[arg(long, value_name = "N", requires = "split")]
+    #[arg(long, value_name = "N", requires = "split", value_parser = RangedU64ValueParser::<u32>::new().range(1..))]
     items_per_range: Option<u32>,
     /// Start these Jobs before those without priority
     #[arg(long)]
@@ -340,9 +340,7 @@ mod tests {
     #[test]
     fn a_pack_outside_the_limits_is_wrong_usage() {
         for words in [
-            &["--items", "0", "a"][..],
-            &["--items", "10000001", "a"],
-            &["--items", "5", "--items-per-range", "0", "a"],
+            &["--items", "10000001", "a"][..],
             &["--items", "5", "--items-per-range", "1001", "a"],
             &["--items", "100001", "--items-per-range", "1", "a"],
         ] {
@@ -350,7 +348,9 @@ mod tests {
         }
         assert_eq!(packed(&["--pack", "a"], "").unwrap_err().code, "nothing-to-submit");
         for words in [
-            &["--table", "t", "--pack", "p"][..],
+            &["--items", "0", "a"][..],
+            &["--items", "5", "--items-per-range", "0", "a"],
+            &["--table", "t", "--pack", "p"],
             &["--pack", "p", "a"],
             &["--table", "t", "--items", "2"],
             &["--items-per-range", "2", "a"],

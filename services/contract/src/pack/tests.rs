@@ -1,5 +1,5 @@
 use super::*;
-use crate::testing;
+use crate::{Outcome, testing};
 
 fn item(index: u32, state: State) -> Item {
     let reason = Reason { code: "timeout".into(), message: format!("item {index} took too long") };

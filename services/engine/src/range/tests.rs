@@ -177,6 +177,17 @@ fn programs_share_the_common_data_and_each_has_its_log() {
     assert_eq!(bucket.reads.borrow().iter().filter(|name| name.ends_with("rates")).count(), 1);
 }
 
+/// Programs that run at the same time write a file of the same name.
+#[test]
+fn programs_do_not_find_the_files_of_each_other() {
+    let bucket = Bucket::default();
+    let mut settings = lines(&bucket, "1\n2\n3\n4\n");
+    settings.threads = 4;
+    let script = "cat > t; for i in 1 2 3 4 5 6 7 8 9; do cat t > u; cat u > t; done; cat t";
+    assert_eq!(compute(&settings, Some(&program(script)), &bucket), Ok(Done::Recorded));
+    assert_eq!(ends(&bucket, &settings), ["1\n", "2\n", "3\n", "4\n"]);
+}
+
 #[test]
 fn what_may_work_the_next_time_is_tried_again_after_the_others() {
     let bucket = Bucket::default();

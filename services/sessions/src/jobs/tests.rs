@@ -1,3 +1,5 @@
+use contract::outcome;
+
 use super::*;
 
 fn object(name: &str, generation: i64, second: i64) -> Object {

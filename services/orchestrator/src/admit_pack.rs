@@ -1,0 +1,129 @@
+//! Admits packs: first the layout is written, then a message is published for each range that has work left, and each
+//! range becomes a Job. Everything may be repeated: the layout is written once, and a range that is named twice is one
+//! Job.
+
+use anyhow::Context as _;
+use contract::{
+    Identity, Outcome,
+    message::{self, Refusal, Work},
+    outcome::State,
+    pack::Pack,
+};
+
+use crate::{
+    admit::Admission,
+    admit_error::AdmitError,
+    conclude::conclude,
+    hooks::Step,
+    job::Origin,
+    jobs::Slot,
+    outcome::input_missing,
+    packs::{Ended, delete_input, previous},
+};
+
+/// Messages of ranges that are published at the same time.
+const PUBLISH_CONCURRENCY: usize = 1000;
+
+impl Admission {
+    /// Admits a pack or a range of one.
+    pub(crate) async fn admit_pack(&self, origin: &Origin, work: &Work, slot: &mut Slot) -> Result<(), AdmitError> {
+        let layout = self.packs.layout(&self.base, work).await?;
+        match (layout, work.identity.first) {
+            (Some(pack), Some(first)) if pack.range(first).is_some() => {
+                self.admit_range(origin, &Work { pack: Some(pack), ..work.clone() }, slot).await
+            }
+            (Some(pack), Some(first)) => {
+                let message = format!(
+                    "item {first} begins no range of {}, which has {} items in ranges of {}",
+                    work.identity.object, pack.items, pack.items_per_range
+                );
+                Err(AdmitError::Refused(Refusal { code: "misaligned-range", message, work: None }))
+            }
+            // Without a layout there are no ranges yet, whatever the message names.
+            (layout, _) => {
+                let whole = Work { identity: Identity { first: None, ..work.identity.clone() }, ..work.clone() };
+                self.split(origin, &whole, layout, slot).await
+            }
+        }
+    }
+
+    async fn split(
+        &self,
+        origin: &Origin,
+        work: &Work,
+        layout: Option<Pack>,
+        slot: &mut Slot,
+    ) -> Result<(), AdmitError> {
+        let base = &self.base;
+        let Identity { bucket, object, generation, attempt, .. } = &work.identity;
+        if self.is_settled(work).await? {
+            return Ok(());
+        }
+        let pack = match layout {
+            // Session control applies to its ranges.
+            Some(pack) => pack,
+            None => {
+                if !self.apply_session_control(origin, work).await? {
+                    return Ok(());
+                }
+                let Some(input) = base.store.describe(bucket, object, Some(*generation)).await? else {
+                    let reason = input_missing(work);
+                    let outcome = Outcome::new(&work.business, State::Failed, &reason.code, reason.message);
+                    return Ok(conclude(base, origin, work, outcome).await?);
+                };
+                // The upload counts, not the message: two messages may differ.
+                let stored = message::stored(object, *generation, &input.metadata, &base.business);
+                let stored = stored.ok().and_then(|stored| stored.pack).or_else(|| work.pack.clone());
+                let pack = stored.context("split an input that is no pack")?;
+                let pack = self.packs.write_layout(base, work, &pack).await?;
+                base.hooks.reached(Step::LayoutWritten, Some(&origin.message_id), Some(&work.identity)).await;
+                pack
+            }
+        };
+        let ended = Ended::list(base, work).await?;
+        let remaining = ended.remaining(&pack, *attempt);
+        if ended.has_succeeded(&pack) {
+            // The process that settled the last range may have ended before it deleted the input.
+            return Ok(delete_input(base, work).await?);
+        }
+        let work = Work { pack: Some(pack), ..work.clone() };
+        let of_range = |first: u32, attempt: u32| {
+            let mut range = work.of_range(first);
+            range.identity.attempt = attempt;
+            range
+        };
+        if remaining.is_empty() {
+            return Ok(());
+        }
+        self.packs.record_split(&work, remaining.len());
+        // A single range needs no message of its own.
+        if let [(first, attempt)] = remaining[..] {
+            return self.admit_range(origin, &of_range(first, attempt), slot).await;
+        }
+        for some in remaining.chunks(PUBLISH_CONCURRENCY) {
+            let ranges: Vec<Work> = some.iter().map(|(first, attempt)| of_range(*first, *attempt)).collect();
+            let published = ranges.iter().map(|range| base.requeue(range, origin.published));
+            futures::future::try_join_all(published.collect::<Vec<_>>()).await?;
+        }
+        base.hooks.reached(Step::RangesPublished, Some(&origin.message_id), Some(&work.identity)).await;
+        tracing::info!(job = work.job, session = work.session, ranges = remaining.len(), "split the pack");
+        Ok(())
+    }
+
+    /// Creates the Job of a range. An attempt after the first computes the items that have no result yet.
+    async fn admit_range(&self, origin: &Origin, work: &Work, slot: &mut Slot) -> Result<(), AdmitError> {
+        let mut work = work.clone();
+        if work.identity.attempt > 0
+            && let Some(before) = previous(&self.base, &work).await?
+        {
+            let left = before.items.iter().filter(|item| item.state != State::Succeeded);
+            let left: Vec<u32> = left.map(|item| item.index).collect();
+            if left.is_empty() && !before.items.is_empty() {
+                tracing::info!(job = work.job, session = work.session, "every item of the range has a result already");
+                return Ok(());
+            }
+            work.only = Some(left).filter(|left| !left.is_empty());
+        }
+        self.admit(origin, &work, slot).await
+    }
+}
