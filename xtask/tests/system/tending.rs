@@ -65,6 +65,7 @@ async fn a_log_is_followed_through_a_restart_of_the_api_server_to_its_end() {
 /// The desk's program writes a line of 40,000 bytes between short ones, and waits.
 const LONG_LINE: &str = r#"
 image = "registry/shell"
+timeout = "10m"
 command = ["/bin/sh", "-c", '''read -r gate; echo early >&2; head -c 40000 /dev/zero | tr "\\0" x >&2; echo >&2; echo late >&2; while [ ! -e $gate ]; do sleep 0.1; done; echo "{}"''']
 "#;
 

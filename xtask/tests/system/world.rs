@@ -106,9 +106,8 @@ impl World {
             if let Some(real) = &real {
                 text.push_str(&format!("namespace = \"{}\"\n", real.namespace(business)));
             }
-            text.push_str(&format!(
-                "[businesses.{business}.engine]\ncpu = \"100m\"\nretries = 2\ntimeout = \"60s\"\n{engine}\n"
-            ));
+            let timeout = if engine.contains("\ntimeout = ") { "" } else { "timeout = \"60s\"\n" };
+            text.push_str(&format!("[businesses.{business}.engine]\ncpu = \"100m\"\nretries = 2\n{timeout}{engine}\n"));
         }
         text.push_str(more);
         let file = folder.path().join("test.toml");
