@@ -278,10 +278,7 @@ fn business(reader: &Reader<'_>, section: Section<'_>, name: &Spanned<String>, s
         accounts: business_accounts(section.section("accounts"), name, shared),
         max_active_jobs: section.number("max_active_jobs", 1..=10_000, 32),
         max_finished_jobs: section.number("max_finished_jobs", 0..=100_000, contract::config::MAX_FINISHED_JOBS),
-        dispatch: match section.refuses_word("dispatch", "batch", "which is replaced by packs", PACKS) {
-            true => Dispatch::Job,
-            false => section.choice("dispatch", &[("job", Dispatch::Job)]),
-        },
+        dispatch: section.parsed("dispatch", dispatch).map(|word| word.value).unwrap_or_default(),
         submit_on_upload: section.boolean("submit_on_upload", false),
         queue: text(&section, "queue", value::label),
         retention: retention(section.section("retention")),
@@ -289,6 +286,17 @@ fn business(reader: &Reader<'_>, section: Section<'_>, name: &Spanned<String>, s
     };
     section.finish();
     business
+}
+
+/// How messages become Jobs: `batch`, as version 1 had it, is refused with what replaces it.
+fn dispatch(word: &str) -> Result<Dispatch, String> {
+    match word {
+        "job" => Ok(Dispatch::Job),
+        "batch" => Err("packs replace batches: remove the key, and submit many small inputs as one, with \
+                        `submit --table` or `submit --pack`"
+            .into()),
+        _ => Err("it must be \"job\"".into()),
+    }
 }
 
 fn business_accounts(section: Section<'_>, business: &str, shared: &Shared<'_>) -> BusinessAccounts {
@@ -323,9 +331,6 @@ fn retention(section: Section<'_>) -> Retention {
 
 /// The largest work folder on Autopilot, in bytes: a Pod has at most 10 GiB of ephemeral storage there, its logs
 /// included (cloud.google.com/kubernetes-engine/docs/concepts/autopilot-resource-requests).
-/// What to do instead of dispatch in batches.
-const PACKS: &str = "remove the key, and submit many small inputs as one: `submit --table` or `submit --pack`";
-
 const AUTOPILOT_DISK_BYTES: u64 = 9 << 30;
 
 fn engine(reader: &Reader<'_>, section: Section<'_>, mode: ClusterMode) -> Engine {

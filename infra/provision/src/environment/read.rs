@@ -229,14 +229,6 @@ impl<'a> Section<'a> {
         })
     }
 
-    /// Reports a word that an earlier version knew; whether the key has it.
-    pub(super) fn refuses_word(&self, key: &'static str, word: &str, why: &str, help: &str) -> bool {
-        let Some(text) = self.text(key).filter(|text| text.value == word) else { return false };
-        let message = format!("`{}` is {word:?}, {why}", self.full(key));
-        self.reader.problem_with_help(&text.place, message, Some(help.to_owned()));
-        true
-    }
-
     /// One of a few words, or the type's default.
     pub(super) fn choice<T: Copy + Default>(&self, key: &'static str, choices: &[(&'static str, T)]) -> T {
         let Some(text) = self.text(key) else { return T::default() };
@@ -305,9 +297,7 @@ impl<'a> Section<'a> {
     }
 
     fn item(&self, key: &'static str) -> Option<(Place, &'a Item)> {
-        if !self.known.borrow().contains(&key) {
-            self.known.borrow_mut().push(key);
-        }
+        self.known.borrow_mut().push(key);
         let item = self.table?.get(key).filter(|item| !item.is_none())?;
         Some((self.key_place(key), item))
     }

@@ -129,7 +129,7 @@ colour = 1
             "3:38 `labels.team` is \"Risk\", but the value of a label has at most 63 lower-case letters, digits, '-' and '_'",
             "5:13 the business is called \"BU_1\", but a business name starts with a letter and has only lower-case letters, digits and inner hyphens",
             "6:19 `businesses.BU_1.max_active_jobs` is 0, but must be from 1 to 10000",
-            "7:12 `businesses.BU_1.dispatch` is \"batch\", which is replaced by packs | remove the key, and submit many small inputs as one: `submit --table` or `submit --pack`",
+            "7:12 `businesses.BU_1.dispatch` is \"batch\", but packs replace batches: remove the key, and submit many small inputs as one, with `submit --table` or `submit --pack`",
             "8:12 `businesses.BU_1.priority` must be true or false, not text",
             "11:7 `businesses.bu2.engine.cpu` is \"two\", but a quantity looks like \"500m\", \"2\" or \"512Mi\"",
             "12:11 `businesses.bu2.engine.timeout` is \"90\", but a duration looks like \"90s\", \"30m\", \"1h30m\" or \"7d\"",
@@ -330,6 +330,13 @@ fn columns_count_characters() {
             "4:20 `businesses.bu1.engine.image` is \"é é\", but an image looks like \"REGION-docker.pkg.dev/PROJECT/REGISTRY/NAME@sha256:…\"",
         ],
     );
+}
+
+#[test]
+fn a_wrong_dispatch_is_reported_once() {
+    let wrong = |value: &str, problem: &str| check(&format!("{SMALLEST}dispatch = {value}\n"), &[], &[problem]);
+    wrong("1", "4:12 `businesses.bu1.dispatch` must be text in quotes, not a number");
+    wrong("\"jobs\"", "4:12 `businesses.bu1.dispatch` is \"jobs\", but it must be \"job\"");
 }
 
 #[test]
