@@ -54,7 +54,8 @@ async fn run(context: &Context, business: &Business, session: &str, items: u32) 
     let pack = Pack { format: Format::Lines, items, items_per_range: ITEMS_PER_RANGE_MAX, rows_per_item: 1 };
     (work.job, work.pack) = ("pack".to_owned(), Some(pack));
     work.identity.object = object::input(&business.name, session, &work.job);
-    let line = format!("{}\n", "x".repeat(ITEM_BYTES - 1));
+    // A JSON text: an object would be priced, and this is echoed.
+    let line = format!("\"{}\"\n", "x".repeat(ITEM_BYTES - 3));
     let properties = Properties { content_type: "text/plain".to_owned(), metadata: work.metadata() };
     let text = line.repeat(items as usize);
     let written = context.store.write_once(&business.bucket, &work.identity.object, text, properties).await?;

@@ -155,6 +155,7 @@ fn number(value: f64) -> String {
         size if size >= 1e6 => format!("{:.1} M", value / 1e6),
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
+        size if size > 0.0 && size < 0.01 => format!("{value:.4}"),
         _ => format!("{value:.2}"),
     }
 }
@@ -164,4 +165,17 @@ pub(super) fn percentile(values: &mut [f64], share: f64) -> f64 {
     values.sort_by(f64::total_cmp);
     let rank = (share * values.len() as f64).ceil() as usize;
     values.get(rank.saturating_sub(1).min(values.len().saturating_sub(1))).copied().unwrap_or(0.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn small_figures_keep_their_digits() {
+        for (value, expected) in [(0.0043, "0.0043"), (0.005, "0.0050"), (0.0, "0.00"), (0.94, "0.94"), (25.0, "25.0")]
+        {
+            assert_eq!(number(value), expected, "{value}");
+        }
+    }
 }
