@@ -166,16 +166,3 @@ pub(super) fn percentile(values: &mut [f64], share: f64) -> f64 {
     let rank = (share * values.len() as f64).ceil() as usize;
     values.get(rank.saturating_sub(1).min(values.len().saturating_sub(1))).copied().unwrap_or(0.0)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn small_figures_keep_their_digits() {
-        for (value, expected) in [(0.0043, "0.0043"), (0.005, "0.0050"), (0.0, "0.00"), (0.94, "0.94"), (25.0, "25.0")]
-        {
-            assert_eq!(number(value), expected, "{value}");
-        }
-    }
-}
