@@ -341,7 +341,7 @@ fn an_invalid_control_object_pauses_only_its_session() {
     process.terminate().unwrap();
 }
 
-/// What a person is told has taken effect in every orchestrator that reads decisions.
+/// A decision that is reported as applied has taken effect in every orchestrator that reads decisions.
 #[test]
 fn a_decision_is_marked_as_applied_when_nothing_starts_any_more() {
     let fixture = Fixture::new();
