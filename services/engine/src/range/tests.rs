@@ -351,7 +351,9 @@ fn more_results_than_fit_into_memory_are_written_meanwhile() {
 
 /// Waits until a file exists, and creates another one.
 async fn answer(begun: &Path, go: &Path) {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(30);
     while !begun.exists() {
+        assert!(tokio::time::Instant::now() < deadline, "the item was never begun");
         tokio::time::sleep(Duration::from_millis(2)).await;
     }
     std::fs::write(go, "").unwrap();
