@@ -83,8 +83,14 @@ pub struct Business {
     /// Number of finished Kubernetes Jobs above which a further one stays only for a minute.
     #[serde(default = "finished_jobs", skip_serializing_if = "is_finished_jobs")]
     pub max_finished_jobs: u32,
-    /// How messages become Kubernetes Jobs.
+    /// What computes the items of a message.
     pub dispatch: Dispatch,
+    /// The pool of engines; present exactly when `dispatch` is [`Dispatch::Pool`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pool: Option<Pool>,
+    /// Where results are stored.
+    #[serde(default, skip_serializing_if = "Results::is_auto")]
+    pub results: Results,
     /// Whether an upload under `B/input/` is a submission by itself.
     pub submit_on_upload: bool,
     /// Whether the orchestrator takes messages. If not, it only settles existing Jobs.
@@ -118,14 +124,49 @@ fn is_yes(value: &bool) -> bool {
     *value
 }
 
-/// How messages become Kubernetes Jobs.
+/// What computes the items of a message.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Dispatch {
-    /// One Job per message.
+    /// One Kubernetes Job per message.
     #[default]
     #[serde(alias = "batch")]
     Job,
+    /// Engines that stay and compute one item after another.
+    Pool,
+}
+
+/// The engines of a business that stay.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Pool {
+    /// Minimum number of engines.
+    pub min: u32,
+    /// Maximum number of engines.
+    pub max: u32,
+    /// Number of items that one engine computes at once.
+    pub slots: u32,
+    /// Seconds without work after which an engine above the minimum is released.
+    pub idle_secs: u32,
+    /// Run on spot nodes.
+    pub spot: bool,
+}
+
+/// Where results are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Results {
+    /// Small results in the outcome, large ones in objects.
+    #[default]
+    Auto,
+    /// All results in objects.
+    Objects,
+}
+
+impl Results {
+    fn is_auto(&self) -> bool {
+        *self == Self::Auto
+    }
 }
 
 /// How long finished Jobs, results and outcomes are kept.

@@ -42,6 +42,20 @@ pub const ANNOTATION_RECEIVED: &str = "deskgrid.dev/received";
 pub const ANNOTATION_MESSAGE_ID: &str = "deskgrid.dev/message-id";
 /// Annotation on a Job: schema version of its annotations.
 pub const ANNOTATION_SCHEMA: &str = "deskgrid.dev/schema";
+/// Label of the Job and the pod of an engine in a pool; its value is `true`.
+pub const POOL: &str = "deskgrid.dev/pool";
+/// Label of the Job of an engine in a pool: its slot, from 0.
+pub const POOL_SLOT: &str = "deskgrid.dev/pool-slot";
+/// Annotation on the Job of an engine in a pool: a hash of the template it was made from.
+pub const ANNOTATION_POOL_TEMPLATE: &str = "deskgrid.dev/pool-template";
+/// Port of the orchestrator for the engines of its pool.
+pub const POOL_PORT: u16 = 7443;
+/// Name of the port, and of the Service, of the orchestrator for the engines of its pool.
+pub const POOL_SERVICE: &str = "pool";
+/// Name of the Secret with the certificates of that port.
+pub const POOL_TLS_SECRET: &str = "pool-tls";
+/// Audience of the service account token by which an engine authenticates to its orchestrators.
+pub const POOL_AUDIENCE: &str = "deskgrid-pool";
 /// On an orchestrator's Deployment: the engine image that was deployed with it.
 pub const ANNOTATION_ENGINE_IMAGE: &str = "deskgrid.dev/engine-image";
 
@@ -107,6 +121,28 @@ pub const ENV_CONFIG: &str = "DESKGRID_CONFIG";
 pub const ENV_REQUESTS: &str = "DESKGRID_REQUESTS";
 /// Environment variable of the orchestrator: path of the Job template, a Kubernetes Job as JSON.
 pub const ENV_JOB_TEMPLATE: &str = "DESKGRID_JOB_TEMPLATE";
+/// Environment variable of the orchestrator: path of the template of an engine in a pool, a Kubernetes Job as JSON.
+pub const ENV_POOL_TEMPLATE: &str = "DESKGRID_POOL_TEMPLATE";
+/// Environment variable of the orchestrator: folder with `tls.crt`, `tls.key` and `ca.crt` of its port for the pool.
+pub const ENV_POOL_TLS: &str = "DESKGRID_POOL_TLS";
+/// Environment variable of the orchestrator: its port for the pool, when it is not [`POOL_PORT`].
+pub const ENV_PORT_POOL: &str = "DESKGRID_PORT_POOL";
+/// Environment variable of an engine in a pool: the SRV name of the ready orchestrators.
+pub const ENV_POOL_SERVICE: &str = "DESKGRID_POOL_SERVICE";
+/// Environment variable of an engine in a pool: the name in the certificate of the orchestrators.
+pub const ENV_POOL_NAME: &str = "DESKGRID_POOL_NAME";
+/// Environment variable of an engine in a pool: path of the certificate authorities of the orchestrators, PEM.
+pub const ENV_POOL_CA: &str = "DESKGRID_POOL_CA";
+/// Environment variable of an engine in a pool: path of its service account token for [`POOL_AUDIENCE`].
+pub const ENV_POOL_TOKEN: &str = "DESKGRID_POOL_TOKEN";
+/// Environment variable of an engine in a pool: the name of its pod.
+pub const ENV_POD_NAME: &str = "POD_NAME";
+/// Environment variable of an engine in a pool: the UID of its pod.
+pub const ENV_POD_UID: &str = "POD_UID";
+/// Environment variable of an engine in a pool: the node of its pod.
+pub const ENV_NODE_NAME: &str = "NODE_NAME";
+/// Environment variable of an engine in a pool: address and port of the name server, when it is not the system's.
+pub const ENV_NAME_SERVER: &str = "DESKGRID_NAME_SERVER";
 /// Environment variable of a service: the business it serves.
 pub const ENV_BUSINESS: &str = "BUSINESS_NAME";
 /// Environment variable of a service: the Kubernetes namespace it works in.

@@ -2,7 +2,7 @@
 
 use crate::{
     Identity,
-    config::{Business, Config, Dispatch, Endpoints, Engine, MAX_FINISHED_JOBS, Program, Retention, SCHEMA},
+    config::{Business, Config, Dispatch, Endpoints, Engine, MAX_FINISHED_JOBS, Program, Results, Retention, SCHEMA},
     message::{Resources, Work},
     object,
 };
@@ -20,6 +20,8 @@ pub fn business(name: &str) -> Business {
         max_active_jobs: 4,
         max_finished_jobs: MAX_FINISHED_JOBS,
         dispatch: Dispatch::Job,
+        pool: None,
+        results: Results::Auto,
         submit_on_upload: false,
         intake: true,
         queue: None,

@@ -26,8 +26,12 @@ pub struct Business {
     pub max_active_jobs: u32,
     /// Number of finished Kubernetes Jobs above which a further one stays only for a minute.
     pub max_finished_jobs: u32,
-    /// How messages become Kubernetes Jobs.
+    /// What computes the items of a message.
     pub dispatch: config::Dispatch,
+    /// The pool of engines, with `dispatch = "pool"`.
+    pub pool: Option<config::Pool>,
+    /// Where results are stored.
+    pub results: config::Results,
     /// Whether an upload under `B/input/` is a submission by itself.
     pub submit_on_upload: bool,
     /// Kueue LocalQueue.
@@ -100,6 +104,8 @@ impl Business {
             max_active_jobs: self.max_active_jobs,
             max_finished_jobs: self.max_finished_jobs,
             dispatch: self.dispatch,
+            pool: self.pool,
+            results: self.results,
             submit_on_upload: self.submit_on_upload,
             intake: true,
             queue: self.queue.clone(),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use contract::{
-    config::{Dispatch, Program},
+    config::{Dispatch, Pool, Program, Results},
     names, quantity,
 };
 
@@ -267,6 +267,9 @@ fn business(reader: &Reader<'_>, section: Section<'_>, name: &Spanned<String>, s
     let priority_subscription = id("priority_subscription", names::priority_subscription(project, name));
     let events_topic = id("events_topic", names::events_topic(project, name));
     let priority = section.boolean("priority", false);
+    let dispatch = section.parsed("dispatch", dispatch).map(|word| word.value).unwrap_or_default();
+    let engine = engine(reader, section.section("engine"), mode);
+    let pool = pool(reader, &section, dispatch, &engine);
     let business = Business {
         name: name.to_owned(),
         bucket: text(&section, "bucket", value::bucket).unwrap_or_else(|| bucket.to_owned()),
@@ -278,24 +281,59 @@ fn business(reader: &Reader<'_>, section: Section<'_>, name: &Spanned<String>, s
         accounts: business_accounts(section.section("accounts"), name, shared),
         max_active_jobs: section.number("max_active_jobs", 1..=10_000, 32),
         max_finished_jobs: section.number("max_finished_jobs", 0..=100_000, contract::config::MAX_FINISHED_JOBS),
-        dispatch: section.parsed("dispatch", dispatch).map(|word| word.value).unwrap_or_default(),
+        dispatch,
+        pool,
+        results: section.choice("results", &[("auto", Results::Auto), ("objects", Results::Objects)]),
         submit_on_upload: section.boolean("submit_on_upload", false),
         queue: text(&section, "queue", value::label),
         retention: retention(section.section("retention")),
-        engine: engine(reader, section.section("engine"), mode),
+        engine,
     };
     section.finish();
     business
 }
 
-/// How messages become Jobs: `batch`, as version 1 had it, is refused with what replaces it.
+/// What computes items: `batch`, as version 1 had it, is refused with what replaces it.
 fn dispatch(word: &str) -> Result<Dispatch, String> {
     match word {
         "job" => Ok(Dispatch::Job),
-        "batch" => Err("packs replace batches: remove the key, and submit many small inputs as one, with \
-                        `submit --table` or `submit --pack`"
+        "pool" => Ok(Dispatch::Pool),
+        "batch" => Err("packs and pools replace batches: submit many small inputs as one, with `submit --table` or \
+                        `submit --pack`, and set \"pool\" for engines that stay"
             .into()),
-        _ => Err("it must be \"job\"".into()),
+        _ => Err("it must be \"job\" or \"pool\"".into()),
+    }
+}
+
+/// The largest number of items at once in one engine.
+const MAX_SLOTS: u32 = 256;
+
+/// The pool of a business: always with `dispatch = "pool"`, and never without it.
+fn pool(reader: &Reader<'_>, business: &Section<'_>, dispatch: Dispatch, engine: &Engine) -> Option<Pool> {
+    let place = business.place_of("pool");
+    let section = business.section("pool");
+    let max = section.number("max", 1..=1_000, 4);
+    let whole_cpus = u32::try_from(quantity::millis(&engine.cpu).unwrap_or_default() / 1_000).unwrap_or(MAX_SLOTS);
+    let pool = Pool {
+        min: section.number("min", 0..=max, 0),
+        max,
+        slots: section.number("slots", 1..=MAX_SLOTS, whole_cpus.clamp(1, MAX_SLOTS)),
+        idle_secs: section
+            .parsed("idle", |text| value::duration(text, 10, value::DAY))
+            .map_or(300, |seconds| seconds.value),
+        spot: section.boolean("spot", engine.spot),
+    };
+    section.finish();
+    match dispatch {
+        Dispatch::Pool => Some(pool),
+        Dispatch::Job => {
+            if let Some(place) = place {
+                let message = "the business has settings of a pool, but its `dispatch` is not \"pool\"";
+                let help = "set `dispatch = \"pool\"` for engines that stay, or remove the settings".to_owned();
+                reader.problem_with_help(&place, message, Some(help));
+            }
+            None
+        }
     }
 }
 

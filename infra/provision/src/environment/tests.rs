@@ -129,7 +129,7 @@ colour = 1
             "3:38 `labels.team` is \"Risk\", but the value of a label has at most 63 lower-case letters, digits, '-' and '_'",
             "5:13 the business is called \"BU_1\", but a business name starts with a letter and has only lower-case letters, digits and inner hyphens",
             "6:19 `businesses.BU_1.max_active_jobs` is 0, but must be from 1 to 10000",
-            "7:12 `businesses.BU_1.dispatch` is \"batch\", but packs replace batches: remove the key, and submit many small inputs as one, with `submit --table` or `submit --pack`",
+            "7:12 `businesses.BU_1.dispatch` is \"batch\", but packs and pools replace batches: submit many small inputs as one, with `submit --table` or `submit --pack`, and set \"pool\" for engines that stay",
             "8:12 `businesses.BU_1.priority` must be true or false, not text",
             "11:7 `businesses.bu2.engine.cpu` is \"two\", but a quantity looks like \"500m\", \"2\" or \"512Mi\"",
             "12:11 `businesses.bu2.engine.timeout` is \"90\", but a duration looks like \"90s\", \"30m\", \"1h30m\" or \"7d\"",
@@ -320,7 +320,7 @@ fn columns_count_characters() {
         &format!("{SMALLEST}# é\n\"é\" = 1\n"),
         &[],
         &[
-            "5:1 unknown key `businesses.bu1.é` | the keys here are accounts, bucket, dispatch, engine, events_topic, max_active_jobs, max_finished_jobs, namespace, priority, priority_subscription, queue, retention, submit_on_upload, subscription, topic",
+            "5:1 unknown key `businesses.bu1.é` | the keys here are accounts, bucket, dispatch, engine, events_topic, max_active_jobs, max_finished_jobs, namespace, pool, priority, priority_subscription, queue, results, retention, submit_on_upload, subscription, topic",
         ],
     );
     check(
@@ -336,7 +336,54 @@ fn columns_count_characters() {
 fn a_wrong_dispatch_is_reported_once() {
     let wrong = |value: &str, problem: &str| check(&format!("{SMALLEST}dispatch = {value}\n"), &[], &[problem]);
     wrong("1", "4:12 `businesses.bu1.dispatch` must be text in quotes, not a number");
-    wrong("\"jobs\"", "4:12 `businesses.bu1.dispatch` is \"jobs\", but it must be \"job\"");
+    wrong("\"jobs\"", "4:12 `businesses.bu1.dispatch` is \"jobs\", but it must be \"job\" or \"pool\"");
+}
+
+#[test]
+fn a_pool_has_defaults_from_the_engine() {
+    let pool = |keys: &str| {
+        let environment = environment(&format!("{SMALLEST}dispatch = \"pool\"\n{keys}"));
+        environment.config(&config::Endpoints::default()).businesses["bu1"].pool
+    };
+    let default = config::Pool { min: 0, max: 4, slots: 1, idle_secs: 300, spot: false };
+    assert_eq!(pool(""), Some(default));
+    assert_eq!(pool("engine = { cpu = \"500m\" }\n"), Some(default));
+    let of_engine = config::Pool { slots: 3, spot: true, ..default };
+    assert_eq!(pool("engine = { cpu = \"3500m\", spot = true }\n"), Some(of_engine));
+    let own = config::Pool { min: 2, max: 9, slots: 256, idle_secs: 10, spot: false };
+    let keys = "pool = { min = 2, max = 9, slots = 256, idle = \"10s\", spot = false }\nengine = { spot = true }\n";
+    assert_eq!(pool(keys), Some(own));
+    assert_eq!(environment(SMALLEST).businesses[0].pool, None);
+}
+
+#[test]
+fn a_wrong_pool_says_where() {
+    check(
+        &format!("{SMALLEST}pool = {{ max = 2 }}\n"),
+        &[],
+        &[
+            "4:1 the business has settings of a pool, but its `dispatch` is not \"pool\" | set `dispatch = \"pool\"` for engines that stay, or remove the settings",
+        ],
+    );
+    let wrong = |keys: &str, problems: &[&str]| {
+        check(&format!("{SMALLEST}dispatch = \"pool\"\n[businesses.bu1.pool]\n{keys}"), &[], problems);
+    };
+    wrong("max = 0\n", &["6:7 `businesses.bu1.pool.max` is 0, but must be from 1 to 1000"]);
+    wrong("min = 3\nmax = 2\n", &["6:7 `businesses.bu1.pool.min` is 3, but must be from 0 to 2"]);
+    wrong(
+        "slots = 257\nidle = \"9s\"\nsize = 1\n",
+        &[
+            "6:9 `businesses.bu1.pool.slots` is 257, but must be from 1 to 256",
+            "7:8 `businesses.bu1.pool.idle` is \"9s\", but it must be from 10s to 1d",
+            "8:1 unknown key `businesses.bu1.pool.size` | the keys here are idle, max, min, slots, spot",
+        ],
+    );
+}
+
+#[test]
+fn results_are_kept_in_objects_on_request() {
+    let results = |keys: &str| environment(&format!("{SMALLEST}{keys}")).businesses[0].results;
+    assert_eq!((results(""), results("results = \"objects\"\n")), (config::Results::Auto, config::Results::Objects));
 }
 
 #[test]
@@ -407,7 +454,8 @@ fn the_files_of_the_repository_are_valid() {
         .map(|line| if key(line) { &line[2..] } else { line })
         .filter(|line| !line.contains("cloud-build\" or"))
         .collect();
-    let all = all.join("\n");
+    // The settings of a pool need one.
+    let all = all.join("\n").replace("dispatch = \"job\"", "dispatch = \"pool\"");
     let problems = match parse("e", "e.toml", &all, &Overrides::new()) {
         Ok(_) => vec![],
         Err(problems) => problems.list,
