@@ -19,7 +19,7 @@ mod web;
 pub use validate::validate;
 
 /// Every template, by its name.
-const TEMPLATES: [(&str, &str); 15] = [
+const TEMPLATES: [(&str, &str); 16] = [
     ("cluster.yaml", include_str!("../../../manifests/cluster.yaml")),
     ("namespace.yaml", include_str!("../../../manifests/namespace.yaml")),
     ("quota.yaml", include_str!("../../../manifests/quota.yaml")),
@@ -28,6 +28,7 @@ const TEMPLATES: [(&str, &str); 15] = [
     ("web-access.yaml", include_str!("../../../manifests/web-access.yaml")),
     ("network.yaml", include_str!("../../../manifests/network.yaml")),
     ("engine-job.yaml", include_str!("../../../manifests/engine-job.yaml")),
+    ("engine-pool.yaml", include_str!("../../../manifests/engine-pool.yaml")),
     ("config.yaml", include_str!("../../../manifests/config.yaml")),
     ("orchestrator.yaml", include_str!("../../../manifests/orchestrator.yaml")),
     ("monitoring.yaml", include_str!("../../../manifests/monitoring.yaml")),
@@ -36,8 +37,9 @@ const TEMPLATES: [(&str, &str); 15] = [
     ("web-iap.yaml", include_str!("../../../manifests/web-iap.yaml")),
     ("web.yaml", include_str!("../../../manifests/web.yaml")),
 ];
-/// The template that becomes part of the configuration instead of an object.
+/// Templates that become part of the configuration instead of objects: the Job of an input, and an engine of the pool.
 const JOB: &str = "engine-job.yaml";
+const POOL: &str = "engine-pool.yaml";
 /// What every business has, in the order in which to apply it.
 const OF_BUSINESS: [&str; 7] = [
     "namespace.yaml",
@@ -186,9 +188,17 @@ struct Values<'a> {
     disk: &'a str,
     /// The work folder and the logs: Autopilot grants a Pod what it requests, and 1 GiB without a request.
     ephemeral_storage: String,
+    /// The same, divided between a desk's program in a pool and the engine beside it: one has the work folder, and both
+    /// have logs.
+    ephemeral_storage_program: String,
+    ephemeral_storage_engine: String,
+    pool_service: String,
+    pool_host: String,
     exit_permanent: u8,
     config_json: String,
     job_json: String,
+    /// With a pool.
+    pool_json: Option<String>,
     config_hash: String,
     pod_monitoring: bool,
     /// Ports of the endpoints that are not Google's own.
@@ -215,6 +225,7 @@ fn business_files(
     extras: &Extras,
 ) -> anyhow::Result<Vec<File>> {
     let only = config.only(&business.name);
+    let disk_bytes = quantity::bytes(&business.engine.disk).unwrap_or_default();
     let mut values = Values {
         environment: &environment.name,
         business: only.business(&business.name)?,
@@ -229,18 +240,26 @@ fn business_files(
         wrapped: !business.engine.command.is_empty(),
         command: &business.engine.command,
         disk: &business.engine.disk,
-        ephemeral_storage: (quantity::bytes(&business.engine.disk).unwrap_or_default() + LOGS_BYTES).to_string(),
+        ephemeral_storage: (disk_bytes + LOGS_BYTES).to_string(),
+        ephemeral_storage_program: (disk_bytes + LOGS_BYTES / 2).to_string(),
+        ephemeral_storage_engine: (LOGS_BYTES / 2).to_string(),
+        pool_service: names::pool_service(&business.namespace),
+        pool_host: names::pool_host(&business.namespace),
         exit_permanent: exit::PERMANENT,
         config_json: serde_json::to_string_pretty(&only).context("encode the configuration")?,
         job_json: String::new(),
+        pool_json: None,
         config_hash: String::new(),
         pod_monitoring: extras.pod_monitoring,
         endpoint_ports: endpoint_ports(&config.endpoints),
     };
-    let (_, job) = objects(tera, JOB, &values)?;
-    let [job] = job.as_slice() else { bail!("the template {JOB} must hold exactly one object") };
-    values.job_json = serde_json::to_string_pretty(job).context("encode the Job template")?;
-    values.config_hash = names::hash(&[&values.config_json, &values.job_json], 16);
+    values.job_json = job(tera, JOB, &values)?;
+    if business.pool.is_some() {
+        values.pool_json = Some(job(tera, POOL, &values)?);
+    }
+    let parts: Vec<&str> =
+        [&values.config_json, &values.job_json].into_iter().chain(&values.pool_json).map(String::as_str).collect();
+    values.config_hash = names::hash(&parts, 16);
     let mut files = Vec::new();
     let served = environment.web.enabled && environment.web.businesses.contains(&business.name);
     let access = (served && extras.web.monitor.is_some()).then_some("web-access.yaml");
@@ -251,6 +270,13 @@ fn business_files(
         files.push(File { path, text, objects });
     }
     Ok(files)
+}
+
+/// The Job of a template, as JSON.
+fn job(tera: &Tera, name: &str, values: &Values<'_>) -> anyhow::Result<String> {
+    let (_, job) = objects(tera, name, values)?;
+    let [job] = job.as_slice() else { bail!("the template {name} must hold exactly one object") };
+    serde_json::to_string_pretty(job).with_context(|| format!("encode the template {name}"))
 }
 
 /// One template with its values: the text and the validated objects in it.

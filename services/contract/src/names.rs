@@ -5,6 +5,8 @@ use std::fmt::Write as _;
 use anyhow::bail;
 use sha2::{Digest, Sha256};
 
+use crate::labels;
+
 /// Longest business name, in characters.
 pub const BUSINESS_MAX: usize = 20;
 /// Longest Kubernetes label value, in characters.
@@ -76,6 +78,16 @@ pub fn events_topic(project: &str, business: &str) -> String {
 /// Namespace of a business.
 pub fn namespace(business: &str) -> String {
     business.to_owned()
+}
+
+/// Name of the ready orchestrators of a namespace for the engines of its pool, also in their certificate.
+pub fn pool_host(namespace: &str) -> String {
+    format!("{}.{namespace}.svc", labels::POOL_SERVICE)
+}
+
+/// SRV name of the ready orchestrators of a namespace.
+pub fn pool_service(namespace: &str) -> String {
+    format!("_{}._tcp.{}", labels::POOL_SERVICE, pool_host(namespace))
 }
 
 /// Namespace of the web apps.

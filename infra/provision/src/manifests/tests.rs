@@ -145,6 +145,62 @@ fn everything_switched_on() {
     }
 }
 
+/// The template of an engine in a pool, as the orchestrator reads it.
+fn pool_template(text: &str) -> Value {
+    let rendered = render(&environment(text), &config::Endpoints::default(), &images()).unwrap();
+    let configuration = rendered.objects().find(|object| object["kind"] == "ConfigMap").unwrap();
+    serde_json::from_str(configuration["data"]["pool.json"].as_str().unwrap()).unwrap()
+}
+
+#[test]
+fn an_engine_of_a_pool_shares_nothing_but_its_work_folder_with_the_program_of_a_desk() {
+    let template = pool_template(FULL);
+    let pod = &template["spec"]["template"]["spec"];
+    let mounts = |container: &Value| -> Vec<String> {
+        let mounts = container["volumeMounts"].as_array().unwrap().iter();
+        mounts.map(|mount| mount["name"].as_str().unwrap().to_owned()).collect()
+    };
+    let [install, program] = pod["initContainers"].as_array().unwrap().as_slice() else { panic!("{pod}") };
+    assert_eq!((mounts(install), mounts(program)), (vec!["work".to_owned()], vec!["work".to_owned()]));
+    assert_eq!(mounts(&pod["containers"][0]), ["work", "config", "pool-ca", "pool-token", "google-key"]);
+    assert_eq!(
+        (&program["restartPolicy"], &program["image"], &program["command"]),
+        (&json!("Always"), &json!("r.example.com/desk@sha256:3"), &json!(["/scratch/bin/engine", "program", "--"]))
+    );
+    assert_eq!(pod["containers"][0]["image"], "r.example.com/engine@sha256:2");
+    let keys_of_the_secret = &pod["volumes"][2]["secret"]["items"];
+    assert_eq!(*keys_of_the_secret, json!([{"key": "ca.crt", "path": "ca.crt"}]), "no engine has the private key");
+    assert_eq!(template["metadata"]["labels"]["kueue.x-k8s.io/queue-name"], "hpc");
+    assert!(template["metadata"].get("finalizers").is_none() && pod.get("activeDeadlineSeconds").is_none());
+}
+
+#[test]
+fn on_autopilot_the_containers_of_an_engine_share_the_storage_of_a_pod() {
+    let text = FULL
+        .replace("disk = \"10Gi\"", "disk = \"9Gi\"")
+        .replace("[businesses.risk]", "cluster.mode = \"autopilot\"\n[businesses.risk]");
+    let template = pool_template(&text);
+    assert!(!template.to_string().contains("safe-to-evict"), "an extended-duration Pod starts on no spot machine");
+    let pod = &template["spec"]["template"]["spec"];
+    for part in ["requests", "limits"] {
+        let of =
+            |container: &Value| quantity::bytes(container["resources"][part]["ephemeral-storage"].as_str().unwrap());
+        let both = of(&pod["initContainers"][1]).unwrap() + of(&pod["containers"][0]).unwrap();
+        assert_eq!(both, 10 << 30, "a Pod has at most 10 GiB there");
+    }
+    let resources = &pod["containers"][0]["resources"];
+    assert_eq!(resources["requests"]["memory"], resources["limits"]["memory"], "a Pod gets what it requests there");
+}
+
+#[test]
+fn a_business_without_a_pool_has_nothing_of_one() {
+    let text = "project = \"desk-one\"\nlocation = \"europe-west1\"\n[businesses.bu1]\n";
+    let rendered = render(&environment(text), &config::Endpoints::default(), &images()).unwrap();
+    for file in rendered.files.iter().filter(|file| !file.path.ends_with("quota.yaml")) {
+        assert!(!file.text.contains("pool"), "{}", file.text);
+    }
+}
+
 const IAP: &str = r#"
 project = "desk-one"
 location = "europe-west1"
@@ -221,6 +277,8 @@ auth = "key"
 namespace = "risk-desk"
 priority = true
 submit_on_upload = true
+dispatch = "pool"
+results = "objects"
 queue = "hpc"
 [businesses.risk.engine]
 image = "r.example.com/desk@sha256:3"
@@ -231,6 +289,9 @@ disk = "10Gi"
 timeout = "20m"
 retries = 0
 spot = true
+[businesses.risk.pool]
+min = 2
+slots = 8
 "#;
 
 #[test]
@@ -243,6 +304,7 @@ fn a_changed_configuration_changes_the_pod_template() {
     assert_eq!(hash(FULL), hash(FULL));
     assert_ne!(hash(FULL), hash(&FULL.replace("disk = \"10Gi\"", "disk = \"11Gi\"")));
     assert_ne!(hash(FULL), hash(&FULL.replace("queue = \"hpc\"", "queue = \"other\"")));
+    assert_ne!(hash(FULL), hash(&FULL.replace("min = 2", "spot = false")));
 }
 
 #[test]
