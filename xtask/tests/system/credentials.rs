@@ -108,7 +108,7 @@ async fn gate(behind: std::net::SocketAddr, is_open: Arc<AtomicBool>) -> String 
 
 /// A kubeconfig file of a service account.
 fn kubeconfig(world: &World, namespace: &str, account: &str) -> String {
-    let token = world.cloud.kubernetes.service_account_token(namespace, account);
+    let token = world.cloud.kubernetes.service_account_token(namespace, account).unwrap();
     let path = world.folder().join(format!("kubeconfig-{account}"));
     std::fs::write(&path, world.cloud.kubernetes.kubeconfig_for(&token, namespace).to_string()).unwrap();
     path.display().to_string()

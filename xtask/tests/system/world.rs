@@ -294,7 +294,7 @@ impl World {
         if self.is_real() {
             return self.kube.clone();
         }
-        let token = self.cloud.kubernetes.service_account_token(namespace, account);
+        let token = self.cloud.kubernetes.service_account_token(namespace, account).unwrap();
         let kubeconfig = serde_json::from_value(self.cloud.kubernetes.kubeconfig_for(&token, namespace)).unwrap();
         let mut cluster = kube::Config::from_custom_kubeconfig(kubeconfig, &Default::default()).await.unwrap();
         cluster.default_retry = false;

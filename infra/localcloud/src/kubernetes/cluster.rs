@@ -6,6 +6,7 @@ use serde_json::Value;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    account_tokens::Signer,
     events::{Occurrence, Recorder, Weight},
     kinds::Kind,
     rbac::Used,
@@ -23,7 +24,9 @@ pub struct Cluster {
     pub store: Store,
     /// The clock of every deadline.
     pub clock: Clock,
-    /// Who may come in.
+    /// Signs the tokens of service accounts.
+    pub signer: Signer,
+    /// Who else may come in.
     pub tokens: Tokens,
     /// What users made use of.
     pub used: Used,

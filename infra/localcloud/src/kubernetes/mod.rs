@@ -1,5 +1,6 @@
 //! A Kubernetes API server for the laptop, with its controllers and nodes: real clients talk to it over TLS.
 
+pub mod account_tokens;
 mod age;
 pub mod apply;
 pub mod autopilot;

@@ -63,7 +63,8 @@ NonResourceAttributes: 1 path s, 2 verb s
 SelfSubjectRulesReview: 1 metadata ObjectMeta, 2 spec RulesSpec, 3 status _
 RulesSpec: 1 namespace s
 TokenRequest: 1 metadata ObjectMeta, 2 spec TokenSpec, 3 status _
-TokenSpec: 1 audiences *s, 4 expirationSeconds i
+TokenSpec: 1 audiences *s, 3 boundObjectRef BoundObject, 4 expirationSeconds i
+BoundObject: 1 kind s, 2 apiVersion s, 3 name s, 4 uid s
 Scale: 1 metadata ObjectMeta, 2 spec ScaleSpec, 3 status _
 ScaleSpec: 1 replicas i
 DeleteOptions: 1 gracePeriodSeconds i, 2 preconditions Preconditions, 3 orphanDependents b, 4 propagationPolicy s, 5 dryRun *s

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeSet, HashMap},
     hash::{BuildHasher as _, RandomState},
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Mutex, PoisonError},
 };
 
 use serde_json::{Value, json};
@@ -30,6 +30,8 @@ pub struct Access<'a> {
     pub name: &'a str,
 }
 
+/// The role, and its binding, that let every service account read the keys of the cluster's tokens.
+pub const ISSUER_DISCOVERY: &str = "system:service-account-issuer-discovery";
 /// Refusals that are kept, of all users together.
 const REFUSED: usize = 1000;
 
@@ -94,19 +96,32 @@ pub fn allows(store: &Store, user: &User, access: &Access<'_>) -> bool {
     if user.admin || user.groups.iter().any(|group| group == "system:masters") {
         return true;
     }
-    let granted = |bindings: Vec<Arc<Value>>, namespace: &str| {
-        bindings.iter().filter(|binding| binds(binding, user)).any(|binding| {
-            let name = text(binding, "/roleRef/name");
-            let role = match text(binding, "/roleRef/kind") {
-                "Role" => store.get(&kinds::ROLE, namespace, name),
-                _ => store.get(&kinds::CLUSTER_ROLE, "", name),
-            };
-            role.is_some_and(|role| items(&role, "/rules").iter().any(|rule| covers(rule, access)))
+    has_rule(store, user, "", |rule| covers(rule, access))
+        || !access.namespace.is_empty() && has_rule(store, user, access.namespace, |rule| covers(rule, access))
+}
+
+/// Whether the user may read a path that is no resource, such as `/openid/v1/jwks`.
+pub fn allows_path(store: &Store, user: &User, path: &str) -> bool {
+    user.admin
+        || has_rule(store, user, "", |rule| {
+            let matches =
+                |pattern: &str| pattern.strip_suffix('*').map_or(pattern == path, |base| path.starts_with(base));
+            items(rule, "/nonResourceURLs").iter().filter_map(Value::as_str).any(matches)
+                && items(rule, "/verbs").iter().any(|verb| verb == "*" || verb == "get")
         })
-    };
-    granted(store.all(&kinds::CLUSTER_ROLE_BINDING, Some("")), "")
-        || !access.namespace.is_empty()
-            && granted(store.all(&kinds::ROLE_BINDING, Some(access.namespace)), access.namespace)
+}
+
+/// Whether a role that is bound to the user in a namespace, or in the whole cluster (""), has such a rule.
+fn has_rule(store: &Store, user: &User, namespace: &str, is_wanted: impl Fn(&Value) -> bool) -> bool {
+    let kind = if namespace.is_empty() { &kinds::CLUSTER_ROLE_BINDING } else { &kinds::ROLE_BINDING };
+    store.all(kind, Some(namespace)).iter().filter(|binding| binds(binding, user)).any(|binding| {
+        let name = text(binding, "/roleRef/name");
+        let role = match text(binding, "/roleRef/kind") {
+            "Role" => store.get(&kinds::ROLE, namespace, name),
+            _ => store.get(&kinds::CLUSTER_ROLE, "", name),
+        };
+        role.is_some_and(|role| items(&role, "/rules").iter().any(&is_wanted))
+    })
 }
 
 /// What the refusal says after `is forbidden: `.
@@ -175,6 +190,16 @@ pub fn built_in() -> Vec<Value> {
                 {"apiGroups": [""], "resources": core, "verbs": read},
                 {"apiGroups": groups, "resources": all, "verbs": read},
             ]),
+        ),
+        role(
+            ISSUER_DISCOVERY,
+            json!([{
+                "nonResourceURLs": [
+                    "/.well-known/openid-configuration", "/.well-known/openid-configuration/", "/openid/v1/jwks",
+                    "/openid/v1/jwks/",
+                ],
+                "verbs": ["get"],
+            }]),
         ),
     ]
 }

@@ -21,6 +21,10 @@ pub enum Route {
     Discovery(Vec<String>),
     /// `/openapi/v2`, `/openapi/v3/...`; the segments after `openapi`.
     OpenApi(Vec<String>),
+    /// `/openid/v1/jwks`: the keys of the cluster's tokens.
+    Keys,
+    /// `/.well-known/openid-configuration`: who signs them.
+    Issuer,
     /// A create-only review: its plural name.
     Review(String),
     /// A resource of the store.
@@ -67,6 +71,8 @@ pub fn route(path: &str) -> Answer<Route> {
     match parts.as_slice() {
         ["healthz" | "livez" | "readyz", ..] => Ok(Route::Health),
         ["version"] => Ok(Route::Version),
+        ["openid", "v1", "jwks"] => Ok(Route::Keys),
+        [".well-known", "openid-configuration"] => Ok(Route::Issuer),
         ["openapi", rest @ ..] => Ok(Route::OpenApi(rest.iter().map(|part| (*part).to_owned()).collect())),
         ["api" | "apis"] | ["api", _] | ["apis", _] | ["apis", _, _] => Ok(Route::Discovery(segments)),
         ["api", version, rest @ ..] => resource("", version, rest),

@@ -43,7 +43,7 @@ pub(super) async fn answer(cluster: Arc<Cluster>, target: Target, call: Call) ->
         }
         (&Method::POST, "token", false) => {
             let account = find(&cluster, &target)?;
-            Ok(json(StatusCode::CREATED, &reviews::token(&cluster, &account, read_body(&call)?)))
+            Ok(json(StatusCode::CREATED, &reviews::token(&cluster, &account, &read_body(&call)?)?))
         }
         (&Method::PUT, "" | "status" | "scale", false) => {
             let body = read_body(&call)?;

@@ -12,6 +12,7 @@ use http_body_util::{BodyExt as _, Limited};
 use serde_json::{Value, json};
 
 use super::{
+    account_tokens,
     call::{Call, json, read_body},
     cluster::Cluster,
     discovery::{self, VERSION},
@@ -63,6 +64,16 @@ async fn answer(cluster: Arc<Cluster>, mut request: Request) -> Answer<Response>
             Ok(response)
         }
         Route::OpenApi(segments) => Ok(json(StatusCode::OK, &discovery::openapi(&segments)?)),
+        Route::Keys => {
+            check_path(&cluster, &call, parts.uri.path())?;
+            Ok(json(StatusCode::OK, &cluster.signer.key_set()))
+        }
+        Route::Issuer => {
+            check_path(&cluster, &call, parts.uri.path())?;
+            let host = parts.uri.authority().map(http::uri::Authority::as_str);
+            let host = host.or_else(|| call.headers.get(header::HOST)?.to_str().ok()).unwrap_or_default();
+            Ok(json(StatusCode::OK, &account_tokens::configuration(host)))
+        }
         Route::Review(plural) => {
             if call.method != Method::POST {
                 return Err(Failure::method_not_allowed());
@@ -98,10 +109,26 @@ async fn answer(cluster: Arc<Cluster>, mut request: Request) -> Answer<Response>
     }
 }
 
+/// Refuses a request for a path that is no resource, unless the user may read it.
+fn check_path(cluster: &Cluster, call: &Call, path: &str) -> Answer<()> {
+    if call.method != Method::GET {
+        return Err(Failure::method_not_allowed());
+    }
+    if !rbac::allows_path(&cluster.store, &call.user, path) {
+        let message = format!("forbidden: User {:?} cannot get path {path:?}", call.user.name);
+        return Err(Failure::new(403, "Forbidden", message));
+    }
+    Ok(())
+}
+
 fn authenticate(cluster: &Cluster, headers: &HeaderMap) -> Option<User> {
     let given = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, token) = given.split_once(' ')?;
-    let user = if scheme.eq_ignore_ascii_case("bearer") { cluster.tokens.user(token.trim())? } else { return None };
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return None;
+    }
+    let token = token.trim();
+    let user = cluster.account_user(token).or_else(|| cluster.tokens.user(token))?;
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     match text("impersonate-user") {
         // Only administrators may speak for others.

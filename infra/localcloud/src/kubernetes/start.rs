@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    account_tokens::{ISSUER, MOUNTED_SECS, Signer},
     autopilot::IsAutopilot,
     certs,
     cluster::Cluster,
@@ -111,10 +112,12 @@ impl Kubernetes {
         std::fs::create_dir_all(&folder).with_context(|| format!("make folder {}", folder.display()))?;
         let folder = folder.canonicalize().with_context(|| format!("find folder {}", folder.display()))?;
         let certificates = certs::load(&folder.join("certificates"))?;
+        let signer = Signer::load(&folder.join("certificates/service-accounts.key"))?;
         let admin = admin_token(&folder.join("admin.token"))?;
         let cluster = Arc::new(Cluster {
             store: Store::new(options.is_autopilot),
             clock: options.clock,
+            signer,
             tokens: Tokens::new(admin, options.google_user, options.google_allows),
             used: rbac::Used::default(),
             recorder: Recorder::default(),
@@ -196,9 +199,14 @@ impl Kubernetes {
         kubeconfig(&self.url(), &self.ca_pem, token, namespace, "local")
     }
 
-    /// A token of a service account.
-    pub fn service_account_token(&self, namespace: &str, name: &str) -> String {
-        self.cluster.tokens.mint(namespace, name)
+    /// A token of a service account for the API server.
+    ///
+    /// # Errors
+    /// When the account does not exist.
+    pub fn service_account_token(&self, namespace: &str, name: &str) -> anyhow::Result<String> {
+        let account = self.cluster.store.get(&kinds::SERVICE_ACCOUNT, namespace, name);
+        let account = account.with_context(|| format!("find service account {namespace}/{name}"))?;
+        self.cluster.account_token(&account, None, &json!([ISSUER]), MOUNTED_SECS)
     }
 
     /// The programs that pods may run.
@@ -283,14 +291,16 @@ fn bootstrap(cluster: &Cluster) -> anyhow::Result<()> {
         .map(|name| (&kinds::NAMESPACE, json!({"metadata": {"name": name}})))
         .collect();
     objects.extend(rbac::built_in().into_iter().map(|role| (&kinds::CLUSTER_ROLE, role)));
-    objects.push((
-        &kinds::CLUSTER_ROLE_BINDING,
-        json!({
-            "metadata": {"name": "cluster-admin"},
-            "roleRef": {"apiGroup": kinds::ROLE.group, "kind": "ClusterRole", "name": "cluster-admin"},
-            "subjects": [{"apiGroup": kinds::ROLE.group, "kind": "Group", "name": "system:masters"}],
-        }),
-    ));
+    for (role, group) in [("cluster-admin", "system:masters"), (rbac::ISSUER_DISCOVERY, "system:serviceaccounts")] {
+        objects.push((
+            &kinds::CLUSTER_ROLE_BINDING,
+            json!({
+                "metadata": {"name": role},
+                "roleRef": {"apiGroup": kinds::ROLE.group, "kind": "ClusterRole", "name": role},
+                "subjects": [{"apiGroup": kinds::ROLE.group, "kind": "Group", "name": group}],
+            }),
+        ));
+    }
     for (name, priority) in [("system-cluster-critical", 2_000_000_000), ("system-node-critical", 2_000_001_000)] {
         objects.push((&kinds::PRIORITY_CLASS, json!({"metadata": {"name": name}, "value": priority})));
     }

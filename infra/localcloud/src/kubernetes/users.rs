@@ -1,9 +1,6 @@
 //! Who sends a request: bearer tokens and the users behind them.
 
-use std::{
-    collections::HashMap,
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::sync::Arc;
 
 use super::kinds::Kind;
 
@@ -58,10 +55,9 @@ impl User {
     }
 }
 
-/// The tokens that are good.
+/// The tokens that are good, besides those of service accounts.
 pub struct Tokens {
     admin: String,
-    minted: Mutex<HashMap<String, User>>,
     google: GoogleUser,
     allows: GoogleAllows,
 }
@@ -69,7 +65,7 @@ pub struct Tokens {
 impl Tokens {
     /// Tokens with this one for the administrator.
     pub fn new(admin: String, google: GoogleUser, allows: GoogleAllows) -> Self {
-        Self { admin, minted: Mutex::default(), google, allows }
+        Self { admin, google, allows }
     }
 
     /// The administrator's token.
@@ -77,26 +73,10 @@ impl Tokens {
         &self.admin
     }
 
-    /// A new token for a service account.
-    pub fn mint(&self, namespace: &str, name: &str) -> String {
-        let token = random();
-        let mut minted = self.minted.lock().unwrap_or_else(PoisonError::into_inner);
-        minted.insert(token.clone(), User::service_account(namespace, name));
-        token
-    }
-
-    /// Ends a token that was minted.
-    pub fn revoke(&self, token: &str) {
-        self.minted.lock().unwrap_or_else(PoisonError::into_inner).remove(token);
-    }
-
-    /// The user of a token.
+    /// The administrator, or the principal of Google's, that a token stands for.
     pub fn user(&self, token: &str) -> Option<User> {
         if token == self.admin {
             return Some(User::admin("admin"));
-        }
-        if let Some(user) = self.minted.lock().unwrap_or_else(PoisonError::into_inner).get(token) {
-            return Some(user.clone());
         }
         let principal = (self.google)(token)?;
         let email = principal.strip_prefix("user:").or(principal.strip_prefix("serviceAccount:"));

@@ -32,6 +32,15 @@ pub fn spec(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
         } else if !volumes.insert(name) {
             causes.push(Cause::duplicate(field, &json!(name)));
         }
+        for (source, one) in items(volume, "/projected/sources").iter().enumerate() {
+            let Some(token) = one.get("serviceAccountToken").filter(|token| !token.is_null()) else { continue };
+            let path = format!("{path}.volumes[{index}].projected.sources[{source}].serviceAccountToken");
+            if text(token, "/path").is_empty() {
+                causes.push(Cause::required(format!("{path}.path"), ""));
+            }
+            let seconds = number(token, "/expirationSeconds").unwrap_or_default();
+            check_lifetime(seconds, &format!("{path}.expirationSeconds"), causes);
+        }
     }
     if items(spec, "/containers").is_empty() {
         causes.push(Cause::required(format!("{path}.containers"), ""));
@@ -51,6 +60,16 @@ pub fn spec(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
             container(one, &path, &volumes, causes);
         }
     }
+}
+
+/// A token's lifetime is one that the API server gives (`ValidateTokenRequest`).
+pub fn check_lifetime(seconds: i64, field: &str, causes: &mut Vec<Cause>) {
+    let why = match seconds {
+        ..600 => "may not specify a duration less than 10 minutes",
+        600..=0x1_0000_0000 => return,
+        _ => "may not specify a duration larger than 2^32 seconds",
+    };
+    causes.push(Cause::invalid(field, &json!(seconds), why));
 }
 
 /// A pod's spec may change in its images, deadline and tolerations only.

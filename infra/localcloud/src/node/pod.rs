@@ -3,13 +3,14 @@
 use std::{
     collections::BTreeMap,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
+use anyhow::Context as _;
 use futures::future::join_all;
-use jiff::SignedDuration;
-use serde_json::Value;
+use jiff::{SignedDuration, Timestamp};
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::{
@@ -21,6 +22,7 @@ use super::{
 };
 use crate::{
     kubernetes::{
+        account_tokens,
         cluster::Cluster,
         events::Weight,
         kinds::{self, Kind},
@@ -52,7 +54,8 @@ pub(super) struct Pod {
     pub(super) folder: PathBuf,
     pub(super) halt: watch::Sender<Option<Halt>>,
     containers: Mutex<Containers>,
-    token: OnceLock<String>,
+    /// Projected tokens by audience and lifetime, each with the time of its renewal.
+    tokens: Mutex<BTreeMap<(String, i64), (String, Timestamp)>>,
 }
 
 /// What all containers of a pod share once it is set up.
@@ -74,7 +77,7 @@ impl Pod {
         let folder = cluster.folder.join("pods").join(&uid);
         let containers = Mutex::new(status::initial(&object));
         let key = Key::of(&kinds::POD, &object);
-        Self { cluster, settings, key, uid, object, folder, halt, containers, token: OnceLock::new() }
+        Self { cluster, settings, key, uid, object, folder, halt, containers, tokens: Mutex::default() }
     }
 
     /// Lives the pod's life. When it returns nothing of the pod runs.
@@ -83,7 +86,7 @@ impl Pod {
             let start = value::time(&self.object, "/status/startTime").unwrap_or_else(|| self.cluster.clock.now());
             match number(&self.object, "/spec/activeDeadlineSeconds") {
                 Some(seconds) => {
-                    let end = start.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(jiff::Timestamp::MAX);
+                    let end = start.checked_add(SignedDuration::from_secs(seconds)).unwrap_or(Timestamp::MAX);
                     self.cluster.clock.sleep_until(end).await;
                 }
                 None => std::future::pending().await,
@@ -108,82 +111,124 @@ impl Pod {
     }
 
     async fn work(self: &Arc<Self>) {
-        let Some((shared, token)) = self.set_up().await else { return };
-        let mut good = true;
-        for index in 0..items(&self.object, "/spec/initContainers").len() {
-            good = good && self.clone().run_container(&shared, true, index).await;
-        }
-        if good {
-            let mains = (0..items(&self.object, "/spec/containers").len())
-                .map(|index| self.clone().run_container(&shared, false, index));
-            join_all(mains).await;
-        }
-        if let Some(token) = token {
-            self.cluster.tokens.revoke(&token);
+        let Some(shared) = self.set_up().await else { return };
+        tokio::select! {
+            () = self.run_containers(&shared) => {}
+            () = self.renew_tokens() => {}
         }
     }
 
-    /// Makes folders, volumes, token and environment; tries again while something is missing.
-    async fn set_up(self: &Arc<Self>) -> Option<(Shared, Option<String>)> {
-        let namespace = value::namespace(&self.object);
-        let account = text(&self.object, "/spec/serviceAccountName");
-        let automount = self.object.pointer("/spec/automountServiceAccountToken").and_then(Value::as_bool);
-        let service_account = self.cluster.store.get(&kinds::SERVICE_ACCOUNT, namespace, account);
-        let default = service_account.as_deref().and_then(|one| one.get("automountServiceAccountToken")?.as_bool());
-        let mounts_token = automount.or(default).unwrap_or(true);
-        let projects_token = items(&self.object, "/spec/volumes").iter().any(|volume| {
-            items(volume, "/projected/sources").iter().any(|source| source.get("serviceAccountToken").is_some())
-        });
-        let token = (mounts_token || projects_token)
-            .then(|| self.token.get_or_init(|| self.cluster.tokens.mint(namespace, account)).clone());
-        let google = service_account.as_deref().map(|one| value::annotation(one, "iam.gke.io/gcp-service-account"));
+    async fn run_containers(self: &Arc<Self>, shared: &Shared) {
+        for index in 0..items(&self.object, "/spec/initContainers").len() {
+            if !self.clone().run_container(shared, true, index).await {
+                return;
+            }
+        }
+        let mains = (0..items(&self.object, "/spec/containers").len())
+            .map(|index| self.clone().run_container(shared, false, index));
+        join_all(mains).await;
+    }
+
+    /// Makes folders, volumes, tokens and environment; tries again while something is missing.
+    async fn set_up(self: &Arc<Self>) -> Option<Shared> {
         loop {
-            let google = google.filter(|google| !google.is_empty()).map(str::to_owned);
-            let request = MetadataRequest {
-                namespace: namespace.to_owned(),
-                service_account: account.to_owned(),
-                google_account: google,
-            };
-            let prepared = async {
-                let metadata = (self.settings.metadata)(request).await?;
-                let token_text = token.as_deref().unwrap_or_default();
-                let volumes = volumes::prepare(&self.cluster, &self.object, &self.folder.join("volumes"), token_text)?;
-                let kubeconfig = token.as_deref().filter(|_| mounts_token);
-                let ports = self.ports()?;
-                let (settings, pod, folder) = (&self.settings, &self.object, &self.folder);
-                pod_environment::environment(settings, pod, folder, kubeconfig, metadata, &ports)
-                    .map(|environment| Shared { volumes, environment, ports })
-            };
-            let error = match prepared.await {
-                Ok(shared) => return Some((shared, token)),
+            let error = match self.prepare().await {
+                Ok(shared) => return Some(shared),
                 Err(error) => error,
             };
             self.event(Weight::Warning, "FailedMount", format!("{error:#}"));
             if self.pause(RETRY).await {
-                if let Some(token) = &token {
-                    self.cluster.tokens.revoke(token);
-                }
                 return None;
             }
         }
     }
 
+    async fn prepare(&self) -> anyhow::Result<Shared> {
+        let account = self.account()?;
+        let mounts_token =
+            [self.object.pointer("/spec/automountServiceAccountToken"), account.get("automountServiceAccountToken")]
+                .into_iter()
+                .find_map(|given| given?.as_bool())
+                .unwrap_or(true);
+        let google = value::annotation(&account, "iam.gke.io/gcp-service-account");
+        let request = MetadataRequest {
+            namespace: value::namespace(&account).to_owned(),
+            service_account: value::name(&account).to_owned(),
+            google_account: Some(google.to_owned()).filter(|google| !google.is_empty()),
+        };
+        let metadata = (self.settings.metadata)(request).await?;
+        let tokens = |source: &Value| self.projected_token(source);
+        let volumes = volumes::prepare(&self.cluster, &self.object, &self.folder.join("volumes"), &tokens)?;
+        let audiences = json!([account_tokens::ISSUER]);
+        let mint =
+            || self.cluster.account_token(&account, Some(&self.object), &audiences, account_tokens::MOUNTED_SECS);
+        let token = mounts_token.then(mint).transpose()?;
+        let ports = self.ports()?;
+        let (settings, pod, folder) = (&self.settings, &self.object, &self.folder);
+        pod_environment::environment(settings, pod, folder, token.as_deref(), metadata, &ports)
+            .map(|environment| Shared { volumes, environment, ports })
+    }
+
+    /// The pod's service account.
+    fn account(&self) -> anyhow::Result<Arc<Value>> {
+        let (namespace, name) = (value::namespace(&self.object), text(&self.object, "/spec/serviceAccountName"));
+        let account = self.cluster.store.get(&kinds::SERVICE_ACCOUNT, namespace, name);
+        account.with_context(|| format!("failed to fetch token: serviceaccounts {name:?} not found"))
+    }
+
+    /// The token for a `serviceAccountToken` source: the same one until the kubelet asks for the next.
+    fn projected_token(&self, source: &Value) -> anyhow::Result<String> {
+        let audience = Some(text(source, "/audience")).filter(|audience| !audience.is_empty());
+        let audience = audience.unwrap_or(account_tokens::ISSUER).to_owned();
+        let seconds = number(source, "/expirationSeconds").unwrap_or(3_600);
+        let now = self.cluster.clock.now();
+        let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+        let key = (audience, seconds);
+        if let Some((token, _)) = tokens.get(&key).filter(|(_, renewal)| now < *renewal) {
+            return Ok(token.clone());
+        }
+        let token = self.cluster.account_token(&*self.account()?, Some(&self.object), &json!([key.0]), seconds)?;
+        // The kubelet renews a token after 80 % of its life.
+        let renewal = now.checked_add(SignedDuration::from_secs(seconds * 4 / 5)).unwrap_or(Timestamp::MAX);
+        tokens.insert(key, (token.clone(), renewal));
+        Ok(token)
+    }
+
+    /// Writes projected tokens anew when it is time; never ends.
+    async fn renew_tokens(&self) {
+        let next = || {
+            let tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
+            tokens.values().map(|(_, renewal)| *renewal).min()
+        };
+        while let Some(renewal) = next() {
+            self.cluster.clock.sleep_until(renewal).await;
+            self.refill(|source| source.get("serviceAccountToken").is_some());
+            // For an account that is gone.
+            self.cluster.clock.sleep(RETRY).await;
+        }
+        std::future::pending().await
+    }
+
     /// Writes the volumes that show this ConfigMap or Secret anew.
     pub(super) fn refresh(&self, kind: &Kind, name: &str) {
-        let shows = |source: &Value| {
+        self.refill(|source| {
             if kind == &kinds::SECRET {
                 text(source, "/secret/secretName") == name || text(source, "/secret/name") == name
             } else {
                 text(source, "/configMap/name") == name
             }
-        };
+        });
+    }
+
+    /// Writes the volumes anew that have such a source.
+    fn refill(&self, shows: impl Fn(&Value) -> bool) {
         let volumes = items(&self.object, "/spec/volumes").iter();
-        for volume in volumes.filter(|one| shows(one) || items(one, "/projected/sources").iter().any(shows)) {
+        for volume in volumes.filter(|one| shows(one) || items(one, "/projected/sources").iter().any(&shows)) {
             let real = self.folder.join("volumes").join(text(volume, "/name"));
-            let token = self.token.get().map_or("", String::as_str);
             // A pod that is not set up yet reads the new content itself.
             if real.exists()
-                && let Err(error) = volumes::fill(&self.cluster, &self.object, volume, &real, token)
+                && let Err(error) =
+                    volumes::fill(&self.cluster, &self.object, volume, &real, &|source| self.projected_token(source))
             {
                 self.event(Weight::Warning, "FailedMount", format!("{error:#}"));
             }

@@ -17,6 +17,9 @@ use crate::kubernetes::{
     value::{self, items, number, text, truth},
 };
 
+/// Gives the token for a `serviceAccountToken` source.
+pub(super) type Tokens<'a> = dyn Fn(&Value) -> anyhow::Result<String> + Sync + 'a;
+
 /// The volumes of a pod by name, each a real folder below `folder`.
 ///
 /// # Errors
@@ -25,14 +28,14 @@ pub(super) fn prepare(
     cluster: &Cluster,
     pod: &Value,
     folder: &Path,
-    token: &str,
+    tokens: &Tokens<'_>,
 ) -> anyhow::Result<BTreeMap<String, PathBuf>> {
     let mut volumes = BTreeMap::new();
     for volume in items(pod, "/spec/volumes") {
         let name = text(volume, "/name");
         let real = folder.join(name);
         fs::create_dir_all(&real).with_context(|| format!("make volume {name:?}"))?;
-        fill(cluster, pod, volume, &real, token)
+        fill(cluster, pod, volume, &real, tokens)
             .with_context(|| format!("MountVolume.SetUp failed for volume {name:?}"))?;
         volumes.insert(name.to_owned(), real);
     }
@@ -43,7 +46,13 @@ pub(super) fn prepare(
 ///
 /// # Errors
 /// When a source is missing, or cannot be written out.
-pub(super) fn fill(cluster: &Cluster, pod: &Value, volume: &Value, real: &Path, token: &str) -> anyhow::Result<()> {
+pub(super) fn fill(
+    cluster: &Cluster,
+    pod: &Value,
+    volume: &Value,
+    real: &Path,
+    tokens: &Tokens<'_>,
+) -> anyhow::Result<()> {
     let mut files = Files::default();
     let mode = |source: &str| number(volume, &format!("/{source}/defaultMode")).unwrap_or(0o644);
     if let Some(source) = volume.get("configMap") {
@@ -58,7 +67,7 @@ pub(super) fn fill(cluster: &Cluster, pod: &Value, volume: &Value, real: &Path, 
             } else if let Some(source) = source.get("secret") {
                 secret(cluster, pod, source, text(source, "/name"), mode, &mut files)?;
             } else if let Some(source) = source.get("serviceAccountToken") {
-                files.add(text(source, "/path"), token.as_bytes().to_vec(), mode);
+                files.add(text(source, "/path"), tokens(source)?.into_bytes(), mode);
             } else {
                 bail!("the laptop cloud has no projected volume of this kind: {source}");
             }

@@ -8,5 +8,6 @@ mod kubectl;
 mod life;
 mod objects;
 mod support;
+mod tokens;
 mod watch;
 mod workloads;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use k8s_openapi::api::{
     batch::v1::Job,
+    core::v1::ServiceAccount,
     rbac::v1::{Role, RoleBinding},
 };
 use kube::{
@@ -25,7 +26,9 @@ async fn roles_decide_for_service_accounts() {
         options.google_allows = Arc::new(|token, _| token == "operator");
     })
     .await;
-    let token = lab.kubernetes.service_account_token("bu1", "orchestrator");
+    let account: ServiceAccount = serde_json::from_value(json!({"metadata": {"name": "orchestrator"}})).unwrap();
+    Api::default_namespaced(lab.client.clone()).create(&PostParams::default(), &account).await.unwrap();
+    let token = lab.kubernetes.service_account_token("bu1", "orchestrator").unwrap();
     let jobs: Api<Job> = Api::default_namespaced(client(&lab.kubernetes, &token, "bu1").await);
     let refused = |error: Error| match error {
         Error::Api(status) => (status.code, status.message.clone()),
