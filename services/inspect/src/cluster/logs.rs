@@ -131,10 +131,12 @@ impl Position {
         Self { tail, ..Self::default() }
     }
 
-    /// The time to read from. The API server takes whole seconds, so some lines come twice.
+    /// The time to read from. The API server takes whole seconds, so some lines come twice. They are cut here, because
+    /// `kube` rounds to the nearest one, and the lines before it would be lost.
     fn since(&mut self) -> Option<Timestamp> {
         self.seen = 0;
-        let since = self.time.parse().ok();
+        let time: Option<Timestamp> = self.time.parse().ok();
+        let since = time.and_then(|time| Timestamp::from_second(time.as_second()).ok());
         self.is_opened = since.is_some();
         since
     }
@@ -188,7 +190,9 @@ mod tests {
         position.since();
         assert_eq!(position.next_text("rest of a line"), None, "its start was returned before");
         let mut from = Position { time: "2026-01-01T00:00:02.25Z".to_owned(), ..Position::default() };
-        assert!(from.since().is_some());
+        assert_eq!(from.since(), "2026-01-01T00:00:02Z".parse().ok());
+        let mut late = Position { time: "2026-01-01T00:00:02.75Z".to_owned(), ..Position::default() };
+        assert_eq!(late.since(), "2026-01-01T00:00:02Z".parse().ok());
         let text: String = lines(6).iter().filter_map(|line| from.next_text(line)).collect();
         assert_eq!(text, "cdef");
     }

@@ -239,6 +239,11 @@ impl Fixture {
             let has_event = |job: &String| state.events.iter().any(|event| event.get("job") == Some(job));
             expected.iter().all(|(work, ..)| has_event(&work.job))
         });
+        // Replicas that share the ranges of a pack see its end some seconds later.
+        self.wait("the deletion of the inputs", |state| {
+            let succeeded = expected.iter().filter(|(_, ended, _)| *ended == Ended::Succeeded);
+            succeeded.into_iter().all(|(work, ..)| !state.objects.contains_key(&work.identity.object))
+        });
         let state = self.state();
         let outcomes = outcomes(&state);
         for (work, ended, code) in expected {
