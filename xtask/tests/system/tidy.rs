@@ -22,7 +22,7 @@ fn files() -> Vec<PathBuf> {
 }
 
 /// Which of our packages each package may depend on, tests aside: dependencies point one way.
-const ALLOWED: [(&str, &[&str]); 16] = [
+const ALLOWED: [(&str, &[&str]); 17] = [
     ("contract", &[]),
     ("kernel", &[]),
     ("localcloud", &[]),
@@ -32,8 +32,9 @@ const ALLOWED: [(&str, &[&str]); 16] = [
     ("sessions", &["cloud", "contract", "kernel"]),
     ("inspect", &["cloud", "contract", "sessions"]),
     ("web", &["cloud", "contract"]),
-    ("orchestrator", &["cloud", "contract"]),
-    ("engine", &["cloud", "contract", "kernel"]),
+    ("pool", &["contract"]),
+    ("orchestrator", &["cloud", "contract", "pool"]),
+    ("engine", &["cloud", "contract", "kernel", "pool"]),
     // It checks inputs by the engine's rules.
     ("client", &["cloud", "contract", "kernel", "sessions", "web"]),
     ("monitor", &["cloud", "contract", "inspect", "sessions", "web"]),
