@@ -19,6 +19,7 @@ use futures::{StreamExt as _, TryStreamExt as _};
 use serde::Serialize;
 use serde_json::{Number, Value};
 
+pub(crate) mod bodies;
 mod csv;
 mod latest;
 mod read;
@@ -122,42 +123,36 @@ async fn parts(
         }
         _ => return Ok(vec![vec![failed(business, outcome, outcome_object)]]),
     };
-    let reads: Vec<_> = outcome.items.iter().map(|item| item_rows(store, business, work, item, most)).collect();
-    futures::stream::iter(reads).buffered(READS).try_collect().await
+    let bodies = bodies::read(store, &business.bucket, &outcome.items, most).await?;
+    Ok(outcome.items.iter().map(|item| item_rows(work, item, bodies.get(&item.index))).collect())
 }
 
-/// The rows of an item of a pack.
-async fn item_rows(
-    store: &Store,
-    business: &Business,
-    work: &Work,
-    item: &Item,
-    most: usize,
-) -> anyhow::Result<Vec<Row>> {
+/// The rows of an item of a pack. `body` is its result in an object: absent when it is too large, `None` when it is gone.
+fn item_rows(work: &Work, item: &Item, body: Option<&Option<Bytes>>) -> Vec<Row> {
     let (session, job, index) = (&work.session, &work.job, item.index.to_string());
-    let body = match &item.result {
-        None => {
+    let inline;
+    let body: &[u8] = match (&item.result, body) {
+        (None, _) => {
             let error = item.reason.as_ref().map(|reason| described(item.state, reason)).unwrap_or_default();
-            return Ok(vec![Row { error: Some(error), ..row(session, job, &index, "") }]);
+            return vec![Row { error: Some(error), ..row(session, job, &index, "") }];
         }
-        Some(ItemResult::Object { length, .. }) if usize::try_from(*length).is_ok_and(|length| length > most) => {
-            return Ok(vec![bytes(session, job, &index, i64::try_from(*length).unwrap_or(i64::MAX))]);
+        (Some(ItemResult::Object { length, .. }), None) => {
+            return vec![bytes(session, job, &index, i64::try_from(*length).unwrap_or(i64::MAX))];
         }
-        Some(ItemResult::Object { object, generation, offset, length, .. }) => {
-            match store.read_part(&business.bucket, object, *generation, *offset, *length).await? {
-                Some(body) => body,
-                None => return Ok(vec![gone(session, job, &index, object)]),
+        (Some(ItemResult::Object { object, .. }), Some(None)) => return vec![gone(session, job, &index, object)],
+        (Some(ItemResult::Object { .. }), Some(Some(body))) => body,
+        (Some(result), _) => match result.bytes() {
+            Some(body) => {
+                inline = body;
+                &inline
             }
-        }
-        Some(inline) => match inline.bytes() {
-            Some(body) => body.into(),
             None => {
                 let error = Some("the result in the outcome is damaged: it is not base64".to_owned());
-                return Ok(vec![Row { error, ..row(session, job, &index, "") }]);
+                return vec![Row { error, ..row(session, job, &index, "") }];
             }
         },
     };
-    Ok(rows(session, job, &index, i64::try_from(body.len()).unwrap_or(i64::MAX), &body))
+    rows(session, job, &index, i64::try_from(body.len()).unwrap_or(i64::MAX), body)
 }
 
 fn bytes(session: &str, job: &str, item: &str, size: i64) -> Row {
