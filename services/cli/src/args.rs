@@ -34,6 +34,8 @@ pub enum Verb {
     Logs(verbs::logs::Args),
     /// Print results as one table
     Results(verbs::results::Args),
+    /// Verify the results of a session by size and hash, and by a new computation
+    Verify(verbs::verify::Args),
     /// List, wait for, pause, cancel, retry and close sessions
     Session(verbs::session::Args),
     /// List, replay and discard failed Jobs and refused messages
@@ -63,6 +65,7 @@ impl Verb {
             Self::Job(args) => verbs::job::run(opener, args, output).await,
             Self::Logs(args) => verbs::logs::run(opener, args, output).await,
             Self::Results(args) => verbs::results::run(opener, args, output).await,
+            Self::Verify(args) => verbs::verify::run(opener, args, output).await,
             Self::Session(args) => verbs::session::run(opener, args, output).await,
             Self::DeadLetters(args) => verbs::dead_letters::run(opener, args, output).await,
             Self::Status(args) => verbs::status::run(opener, args, output).await,

@@ -7,8 +7,19 @@ const XTASK: &str = "cargo xtask";
 /// The program with only the daily verbs.
 const DESKGRID: &str = "deskgrid";
 /// Its verbs, in the order of its help.
-pub const DAILY_VERBS: [&str; 10] =
-    ["submit", "jobs", "job", "logs", "results", "session", "dead-letters", "status", "explain", "completions"];
+pub const DAILY_VERBS: [&str; 11] = [
+    "submit",
+    "jobs",
+    "job",
+    "logs",
+    "results",
+    "verify",
+    "session",
+    "dead-letters",
+    "status",
+    "explain",
+    "completions",
+];
 
 static IS_DESKGRID: OnceLock<()> = OnceLock::new();
 

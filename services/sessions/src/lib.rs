@@ -14,6 +14,7 @@ mod retry;
 mod state;
 pub mod submit;
 mod summary;
+pub mod verify;
 mod watch;
 
 pub use causes::{Cause, causes};

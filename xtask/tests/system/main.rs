@@ -52,6 +52,7 @@ mod tools;
 mod trust;
 mod unreadable;
 mod usage;
+mod verify;
 mod web_apps;
 mod web_businesses;
 mod web_client;

@@ -223,6 +223,11 @@ pub(super) const ERRORS: &[Entry] = &[
         "`cargo xtask session wait` continues; `cargo xtask job JOB` shows why a Job waits",
     ),
     ("not-submitted", "Jobs were not submitted", "read the first error; run it again to send only the missing Jobs"),
+    (
+        "not-verified",
+        "results are missing, or differ from what their outcomes say or from a new computation",
+        "read the table above the error; submit the Jobs in it once more in another session, and compare the results",
+    ),
     ("nothing-to-submit", "the paths contain no input", "give files, or folders with files"),
     (
         "org-policy",

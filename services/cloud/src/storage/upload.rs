@@ -1,8 +1,11 @@
 //! Uploads of files without holding them in memory, and fingerprints to compare a file with an object.
 
-use std::{io::Read as _, path::Path};
+use std::{collections::BTreeMap, io::Read as _, path::Path};
 
 use anyhow::Context as _;
+use futures::TryStreamExt as _;
+use google_cloud_gax::paginator::ItemPaginator as _;
+use google_cloud_storage::error::ReadError;
 
 use super::{
     gzip::GZIP,
@@ -73,7 +76,7 @@ impl Store {
         &self,
         bucket: &str,
         object: &str,
-    ) -> anyhow::Result<Option<(Fingerprint, std::collections::BTreeMap<String, String>)>> {
+    ) -> anyhow::Result<Option<(Fingerprint, BTreeMap<String, String>)>> {
         let mut found = match self.control.get_object().set_bucket(full(bucket)).set_object(object).send().await {
             Err(error) if is_not_found(&error) => return Ok(None),
             found => found.with_context(|| format!("describe gs://{bucket}/{object}"))?,
@@ -93,6 +96,54 @@ impl Store {
         }
         Ok(Some((Fingerprint { size, crc32c: Some(crc32c), compressed: false, ..stored }, metadata)))
     }
+
+    /// The fingerprints of the stored bytes of the live objects under a prefix, by name, as a listing shows them.
+    ///
+    /// # Errors
+    /// When access is denied or the service cannot be reached.
+    pub async fn fingerprints(&self, bucket: &str, prefix: &str) -> anyhow::Result<BTreeMap<String, Fingerprint>> {
+        let items = self.control.list_objects().set_parent(full(bucket)).set_prefix(prefix).by_item();
+        let items = futures::stream::unfold(items, |mut items| async move { Some((items.next().await?, items)) });
+        let named = items.map_ok(|mut object| (std::mem::take(&mut object.name), Fingerprint::stored(object)));
+        named.try_collect().await.with_context(|| format!("list gs://{bucket}/{prefix}"))
+    }
+
+    /// Reads the stored bytes of a generation of an object, and returns their size and CRC32C; `None` when it does not
+    /// exist.
+    ///
+    /// # Errors
+    /// When access is denied or the service cannot be reached.
+    pub async fn stored_crc32c(
+        &self,
+        bucket: &str,
+        object: &str,
+        generation: i64,
+    ) -> anyhow::Result<Option<(i64, u32)>> {
+        let context = || format!("read gs://{bucket}/{object}");
+        let mut response = match self.storage.read_object(full(bucket), object).set_generation(generation).send().await
+        {
+            Err(error) if is_not_found(&error) => return Ok(None),
+            response => response.with_context(context)?,
+        };
+        let (mut size, mut crc32c) = (0_i64, 0);
+        while let Some(bytes) = response.next().await {
+            match bytes {
+                Ok(bytes) => {
+                    size += i64::try_from(bytes.len()).unwrap_or_default();
+                    crc32c = crc32c::crc32c_append(crc32c, &bytes);
+                }
+                // Google's client compares too, at the end.
+                Err(error) if is_checksum_mismatch(&error) => break,
+                Err(error) => return Err(error).with_context(context),
+            }
+        }
+        Ok(Some((size, crc32c)))
+    }
+}
+
+fn is_checksum_mismatch(error: &google_cloud_storage::Error) -> bool {
+    let source = std::error::Error::source(error).and_then(|source| source.downcast_ref());
+    matches!(source, Some(ReadError::ChecksumMismatch(_)))
 }
 
 /// Size and CRC32C of a file, which is read a piece at a time. Blocks.

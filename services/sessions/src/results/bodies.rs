@@ -109,11 +109,11 @@ mod tests {
         check(&items, 10, &[("a", 0..10, &[1]), ("a", 30..40, &[0]), ("b", 0..5, &[2])]);
         let mib = 1024 * 1024;
         let large: Vec<Item> = (0..5).map(|index| item(index, "a", u64::from(index) * 2 * mib, 2 * mib)).collect();
-        check(&large, usize::MAX, &[
-            ("a", 0..4 * mib, &[0, 1]),
-            ("a", 4 * mib..8 * mib, &[2, 3]),
-            ("a", 8 * mib..10 * mib, &[4]),
-        ]);
+        check(
+            &large,
+            usize::MAX,
+            &[("a", 0..4 * mib, &[0, 1]), ("a", 4 * mib..8 * mib, &[2, 3]), ("a", 8 * mib..10 * mib, &[4])],
+        );
         check(&[item(0, "a", 0, 9 * mib)], usize::MAX, &[("a", 0..9 * mib, &[0])]);
     }
 }
