@@ -193,6 +193,9 @@ async fn everything_can_be_looked_at_without_a_cluster() {
     let rows: Vec<Value> = serde_json::from_slice(&std::fs::read(&file).unwrap()).unwrap();
     assert_eq!(rows.len(), 2);
     desk.run(&["results", "--session", "nope"], 1).await;
+    let (stdout, _) = desk.run(&["session", "cost", "s1"], 0).await;
+    assert!(stdout.contains("2 outcomes without the times of a pod") && stdout.contains("An estimate"), "{stdout}");
+    desk.run(&["session", "cost", "nope"], 1).await;
 
     let (stdout, _) = desk.run(&["status", "--json"], 0).await;
     let status: Value = serde_json::from_str(&stdout).unwrap();

@@ -3,6 +3,7 @@
 use crate::{context::Opener, output::Output};
 
 mod close;
+mod cost;
 mod decide;
 mod failures;
 mod list;
@@ -35,6 +36,8 @@ enum Verb {
     Failures(failures::Args),
     /// Print the results of a session as one table
     Results(results::Args),
+    /// Estimate what a session cost: CPU and memory of its pods, times list prices
+    Cost(cost::Args),
     /// Delete the common data of a session without waiting or running Jobs
     Close(close::Args),
 }
@@ -50,6 +53,7 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
         Verb::Retry(args) => retry::run(opener, args, output).await,
         Verb::Failures(args) => failures::run(opener, args, output).await,
         Verb::Results(args) => results::run(opener, args, output).await,
+        Verb::Cost(args) => cost::run(opener, args, output).await,
         Verb::Close(args) => close::run(opener, args, output).await,
     }
 }
