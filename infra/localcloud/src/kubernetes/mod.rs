@@ -11,6 +11,7 @@ pub mod columns;
 pub mod defaults;
 pub mod delete;
 pub mod discovery;
+mod dns;
 pub mod events;
 pub mod failure;
 pub mod fields;

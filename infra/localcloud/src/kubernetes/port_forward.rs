@@ -25,7 +25,7 @@ use super::{
     failure::{Answer, Failure},
     kinds,
     request::{Query, Target},
-    value::{self, items, number, text},
+    value::{self, items, text},
 };
 
 /// The protocol spoken; kubectl's own (SPDY) is not.
@@ -57,7 +57,7 @@ pub(super) fn answer(
     if asked.is_empty() {
         return Err(Failure::bad_request("query parameter \"ports\" is required"));
     }
-    let ports: Vec<(u16, Option<u16>)> = asked.iter().map(|port| (*port, real_port(&pod, *port))).collect();
+    let ports: Vec<(u16, Option<u16>)> = asked.iter().map(|port| (*port, real_port(&pod, &(*port).into()))).collect();
     let offered = headers.get(header::SEC_WEBSOCKET_PROTOCOL).and_then(|value| value.to_str().ok()).unwrap_or_default();
     let key = headers.get(header::SEC_WEBSOCKET_KEY);
     let (Some(upgrade), Some(key)) = (upgrade.filter(|_| is_upgrade(headers)), key) else {
@@ -90,11 +90,11 @@ pub(super) fn answer(
     Ok(response)
 }
 
-/// The laptop's port behind a port of the pod: the node notes those that have a name.
-fn real_port(pod: &Value, port: u16) -> Option<u16> {
+/// The laptop's port behind a port of the pod, given by its number or name: the node notes those that have a name.
+pub(super) fn real_port(pod: &Value, port: &Value) -> Option<u16> {
     let containers = items(pod, "/spec/containers").iter();
     let mut ports = containers.flat_map(|container| items(container, "/ports"));
-    let named = ports.find(|one| number(one, "/containerPort") == Some(i64::from(port)))?;
+    let named = ports.find(|one| [one.get("containerPort"), one.get("name")].contains(&Some(port)))?;
     value::annotation(pod, &format!("deskgrid.dev/port-{}", text(named, "/name"))).parse().ok()
 }
 

@@ -11,6 +11,7 @@ use super::{
     autopilot::IsAutopilot,
     certs,
     cluster::Cluster,
+    dns::NameServer,
     events::Recorder,
     kinds, persist, rbac,
     request::Target,
@@ -97,6 +98,7 @@ pub struct Kubernetes {
     server: tokio::sync::Mutex<Option<Server>>,
     tls: Arc<rustls::ServerConfig>,
     address: SocketAddr,
+    name_server: SocketAddr,
     ca_pem: String,
     persist: Option<PathBuf>,
     faults: Faults,
@@ -136,10 +138,12 @@ impl Kubernetes {
         let router = options.faults.before(server::router(cluster.clone()));
         let server = Server::start(router, options.listen, Some(certificates.tls.clone())).await?;
         let address = server.address();
+        let name_server = NameServer::bind().await?;
         let workers = Workers::new(
             cluster.clone(),
             Settings {
                 api: address,
+                name_server: name_server.address,
                 ca_pem: certificates.ca_pem.clone(),
                 metadata: options.metadata,
                 extra_env: options.extra_env,
@@ -150,9 +154,11 @@ impl Kubernetes {
         for node in &options.nodes {
             workers::announce(&cluster, node);
         }
+        let name_server_address = name_server.address;
         let tasks = &cluster.tasks;
         tasks.spawn(workers.clone().run(cluster.store.subscribe(&[&kinds::POD, &kinds::CONFIG_MAP, &kinds::SECRET])));
         tasks.spawn(scheduler::run(cluster.clone(), cluster.store.subscribe(&[&kinds::NODE, &kinds::POD])));
+        tasks.spawn(name_server.run(cluster.clone()));
         controllers::start(&cluster, &certificates.ca_pem);
         if let Some(folder) = &options.persist {
             tasks.spawn(persist::keep(cluster.clone(), folder.clone()));
@@ -163,6 +169,7 @@ impl Kubernetes {
             server: tokio::sync::Mutex::new(Some(server)),
             tls: certificates.tls,
             address,
+            name_server: name_server_address,
             ca_pem: certificates.ca_pem,
             persist: options.persist,
             faults: options.faults,
@@ -172,6 +179,11 @@ impl Kubernetes {
     /// Address of the API server.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Address of the name server.
+    pub fn name_server(&self) -> SocketAddr {
+        self.name_server
     }
 
     /// URL of the API server.

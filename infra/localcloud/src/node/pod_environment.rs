@@ -8,6 +8,9 @@ use serde_json::{Value, json};
 use super::settings::Settings;
 use crate::kubernetes::value;
 
+/// Variable with the address of the cluster's name server: a laptop has one `/etc/resolv.conf` for all.
+const NAME_SERVER: &str = "DESKGRID_NAME_SERVER";
+
 /// A kubeconfig with one cluster, one user and one context.
 pub fn kubeconfig(url: &str, ca_pem: &str, token: &str, namespace: &str, name: &str) -> Value {
     use base64::Engine as _;
@@ -38,6 +41,7 @@ pub(super) fn environment(
     add("HOSTNAME", value::name(pod).to_owned());
     add("KUBERNETES_SERVICE_HOST", settings.api.ip().to_string());
     add("KUBERNETES_SERVICE_PORT", settings.api.port().to_string());
+    add(NAME_SERVER, settings.name_server.to_string());
     if let Some(address) = metadata {
         add("GCE_METADATA_HOST", address.to_string());
     }

@@ -53,6 +53,8 @@ impl NodeSettings {
 pub struct Settings {
     /// Address of the API server.
     pub api: SocketAddr,
+    /// Address of the cluster's name server.
+    pub name_server: SocketAddr,
     /// What pods trust.
     pub ca_pem: String,
     /// Where pods find a metadata server.

@@ -6,6 +6,7 @@ mod faults;
 mod jobs;
 mod kubectl;
 mod life;
+mod names;
 mod objects;
 mod support;
 mod tokens;
