@@ -6,10 +6,10 @@ use serde_json::Value;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    account_tokens::Signer,
     events::{Occurrence, Recorder, Weight},
     kinds::Kind,
     rbac::Used,
+    signer::Signer,
     store::Store,
     users::Tokens,
 };

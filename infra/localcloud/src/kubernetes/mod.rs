@@ -37,6 +37,7 @@ pub mod reviews;
 pub mod scale;
 pub mod select;
 pub mod server;
+pub mod signer;
 mod start;
 pub mod store;
 pub mod table;

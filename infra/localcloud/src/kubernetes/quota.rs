@@ -134,12 +134,26 @@ fn is_service_of(service: &Value, desired: &str) -> bool {
     }
 }
 
-/// What a pod requests (or is limited to), in thousandths: the containers together, or the largest init container.
+/// Whether an init container runs beside the containers instead of before them.
+pub fn is_sidecar(container: &Value) -> bool {
+    text(container, "/restartPolicy") == "Always"
+}
+
+/// What a pod requests (or is limited to), in thousandths: its containers and sidecars together, or an init container
+/// with the sidecars before it (kubernetes.io/docs/concepts/workloads/pods/sidecar-containers, "Resource sharing").
 pub fn pod_amount(pod: &Value, part: &str, resource: &str) -> i128 {
     let pointer = format!("/resources/{part}/{}", resource.replace('/', "~1"));
     let amount = |container: &Value| quantity::parse(text(container, &pointer)).unwrap_or_default();
     let together: i128 = items(pod, "/spec/containers").iter().map(amount).sum();
-    items(pod, "/spec/initContainers").iter().map(amount).max().unwrap_or_default().max(together)
+    let (mut sidecars, mut peak) = (0, 0);
+    for container in items(pod, "/spec/initContainers") {
+        let needs = sidecars + amount(container);
+        peak = peak.max(needs);
+        if is_sidecar(container) {
+            sidecars = needs;
+        }
+    }
+    peak.max(sidecars + together)
 }
 
 /// The kind that a resource name counts.
@@ -147,4 +161,28 @@ fn counted(resource: &str) -> Option<&'static Kind> {
     let name = resource.strip_prefix("count/").unwrap_or(resource);
     let short = !resource.starts_with("count/");
     KINDS.iter().copied().find(|kind| kind.namespaced && kind.resource() == name && (!short || kind.group.is_empty()))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_pod_needs_its_containers_and_sidecars_or_an_init_container() {
+        let check = |init: Value, cpu: i128| {
+            let container = |one: &Value| json!({"restartPolicy": one[0], "resources": {"requests": {"cpu": one[1]}}});
+            let init: Vec<_> = items(&init, "").iter().map(container).collect();
+            let main = json!([{"resources": {"requests": {"cpu": "1"}}}, {"resources": {"requests": {"cpu": "2"}}}]);
+            let pod = json!({"spec": {"initContainers": init, "containers": main}});
+            assert_eq!(pod_amount(&pod, "requests", "cpu"), cpu * 1_000, "{pod}");
+        };
+        check(json!([]), 3);
+        check(json!([[null, "2"]]), 3);
+        check(json!([[null, "5"], [null, "4"]]), 5);
+        check(json!([["Always", "2"]]), 5);
+        check(json!([[null, "6"], ["Always", "2"]]), 6);
+        check(json!([["Always", "2"], [null, "6"], ["Always", "1"]]), 8);
+    }
 }

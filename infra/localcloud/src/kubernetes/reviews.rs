@@ -6,11 +6,11 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::{
-    account_tokens,
     cluster::Cluster,
     failure::{Answer, Failure},
     kinds,
     rbac::{self, Access},
+    signer::ISSUER,
     users::User,
     validate_pod,
     value::{self, items, number, text},
@@ -59,7 +59,7 @@ pub fn token(cluster: &Cluster, account: &Value, body: &Value) -> Answer<Value> 
         return Err(Failure::new(422, "Invalid", message));
     }
     let audiences = match items(body, "/spec/audiences") {
-        [] => json!([account_tokens::ISSUER]),
+        [] => json!([ISSUER]),
         given => json!(given),
     };
     let reference = body.pointer("/spec/boundObjectRef").filter(|reference| !reference.is_null());

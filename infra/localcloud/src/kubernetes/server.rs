@@ -12,7 +12,6 @@ use http_body_util::{BodyExt as _, Limited};
 use serde_json::{Value, json};
 
 use super::{
-    account_tokens,
     call::{Call, json, read_body},
     cluster::Cluster,
     discovery::{self, VERSION},
@@ -20,7 +19,7 @@ use super::{
     port_forward,
     rbac::{self, Access},
     request::{self, Query, Route},
-    resource, reviews,
+    resource, reviews, signer,
     users::User,
 };
 
@@ -72,7 +71,7 @@ async fn answer(cluster: Arc<Cluster>, mut request: Request) -> Answer<Response>
             check_path(&cluster, &call, parts.uri.path())?;
             let host = parts.uri.authority().map(http::uri::Authority::as_str);
             let host = host.or_else(|| call.headers.get(header::HOST)?.to_str().ok()).unwrap_or_default();
-            Ok(json(StatusCode::OK, &account_tokens::configuration(host)))
+            Ok(json(StatusCode::OK, &signer::configuration(host)))
         }
         Route::Review(plural) => {
             if call.method != Method::POST {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    account_tokens::{ISSUER, MOUNTED_SECS, Signer},
+    account_tokens::MOUNTED_SECS,
     autopilot::IsAutopilot,
     certs,
     cluster::Cluster,
@@ -16,6 +16,7 @@ use super::{
     kinds, persist, rbac,
     request::Target,
     server,
+    signer::{ISSUER, Signer},
     store::Store,
     users::{self, GoogleAllows, GoogleUser, Tokens},
     value,

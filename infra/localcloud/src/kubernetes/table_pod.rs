@@ -5,20 +5,23 @@ use serde_json::{Value, json};
 
 use super::{
     age::{age, duration},
+    quota::is_sidecar,
     value::{self, items, number, text, truth},
 };
 
 /// The cells of a pod.
 pub fn cells(pod: &Value, now: Timestamp) -> Vec<Value> {
     let containers = items(pod, "/status/containerStatuses");
-    let ready = containers.iter().filter(|one| truth(one, "/ready") && one.pointer("/state/running").is_some()).count();
-    let total = items(pod, "/spec/containers").len();
+    let sidecars = sidecars(pod);
+    let serving = sidecars.iter().copied().chain(containers);
+    let ready = serving.filter(|one| truth(one, "/ready") && one.pointer("/state/running").is_some()).count();
+    let total = items(pod, "/spec/containers").len() + sidecars.len();
     let or_none = |given: &str| if given.is_empty() { json!("<none>") } else { json!(given) };
     vec![
         json!(value::name(pod)),
         json!(format!("{ready}/{total}")),
         json!(status(pod)),
-        json!(restarts(containers, now)),
+        json!(restarts(sidecars.into_iter().chain(containers), now)),
         json!(age(pod, "/metadata/creationTimestamp", now)),
         or_none(text(pod, "/status/podIP")),
         or_none(text(pod, "/spec/nodeName")),
@@ -27,9 +30,16 @@ pub fn cells(pod: &Value, now: Timestamp) -> Vec<Value> {
     ]
 }
 
-fn restarts(containers: &[Value], now: Timestamp) -> String {
-    let count: i64 = containers.iter().filter_map(|one| number(one, "/restartCount")).sum();
-    let last = containers.iter().filter_map(|one| value::time(one, "/lastState/terminated/finishedAt")).max();
+/// The statuses of a pod's sidecars.
+fn sidecars(pod: &Value) -> Vec<&Value> {
+    let specs = items(pod, "/spec/initContainers").iter();
+    let both = specs.zip(items(pod, "/status/initContainerStatuses"));
+    both.filter(|(spec, _)| is_sidecar(spec)).map(|(_, status)| status).collect()
+}
+
+fn restarts<'a>(containers: impl Iterator<Item = &'a Value> + Clone, now: Timestamp) -> String {
+    let count: i64 = containers.clone().filter_map(|one| number(one, "/restartCount")).sum();
+    let last = containers.filter_map(|one| value::time(one, "/lastState/terminated/finishedAt")).max();
     match last.filter(|_| count > 0) {
         Some(last) => format!("{count} ({} ago)", duration(now.duration_since(last).as_secs())),
         None => count.to_string(),
@@ -43,7 +53,7 @@ pub fn status(pod: &Value) -> String {
         reason => reason.to_owned(),
     };
     let starting = initializing(pod, &mut status);
-    if !starting {
+    if !starting || value::has_condition(pod, "Initialized") {
         let mut running = false;
         for container in items(pod, "/status/containerStatuses").iter().rev() {
             if let Some(waiting) = container.pointer("/state/waiting").filter(|one| !text(one, "/reason").is_empty()) {
@@ -66,8 +76,10 @@ pub fn status(pod: &Value) -> String {
 
 fn initializing(pod: &Value, status: &mut String) -> bool {
     let total = items(pod, "/spec/initContainers").len();
+    let sidecars = sidecars(pod);
     for (index, container) in items(pod, "/status/initContainerStatuses").iter().enumerate() {
-        if number(container, "/state/terminated/exitCode") == Some(0) {
+        let is_up = sidecars.contains(&container) && truth(container, "/started");
+        if is_up || number(container, "/state/terminated/exitCode") == Some(0) {
             continue;
         }
         *status = match (container.pointer("/state/terminated"), text(container, "/state/waiting/reason")) {
@@ -85,5 +97,36 @@ fn terminated(ended: &Value) -> String {
         ("", 0) => format!("ExitCode:{}", number(ended, "/exitCode").unwrap_or_default()),
         ("", signal) => format!("Signal:{signal}"),
         (reason, _) => reason.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sidecars_count_as_containers() {
+        let check = |phase: &str, sidecar: Value, main: Value, ready: &str, status: &str| {
+            let initialized = json!({"type": "Initialized", "status": "True"});
+            let pod = json!({
+                "metadata": {"name": "p"},
+                "spec": {
+                    "initContainers": [{"name": "install"}, {"name": "program", "restartPolicy": "Always"}],
+                    "containers": [{"name": "engine"}],
+                },
+                "status": {
+                    "phase": phase, "conditions": if main.is_null() { json!([]) } else { json!([initialized]) },
+                    "initContainerStatuses": [{"state": {"terminated": {"exitCode": 0}}}, sidecar],
+                    "containerStatuses": if main.is_null() { json!([]) } else { json!([main]) },
+                },
+            });
+            let cells = cells(&pod, Timestamp::UNIX_EPOCH);
+            assert_eq!((cells[1].as_str(), cells[2].as_str()), (Some(ready), Some(status)));
+        };
+        let running = |ready: bool| json!({"state": {"running": {}}, "started": ready, "ready": ready});
+        let ended = |code: i64, reason: &str| json!({"state": {"terminated": {"exitCode": code, "reason": reason}}});
+        check("Pending", running(false), Value::Null, "0/2", "Init:1/2");
+        check("Running", running(true), running(true), "2/2", "Running");
+        check("Succeeded", ended(143, "Error"), ended(0, "Completed"), "0/2", "Completed");
     }
 }

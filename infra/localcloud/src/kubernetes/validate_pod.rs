@@ -58,6 +58,7 @@ pub fn spec(spec: &Value, path: &str, causes: &mut Vec<Cause>) {
                 causes.push(Cause::duplicate(format!("{path}.name"), &json!(name)));
             }
             container(one, &path, &volumes, causes);
+            restart_policy(one, &path, list == "initContainers", causes);
         }
     }
 }
@@ -93,6 +94,28 @@ pub fn unchanged(old: &Value, new: &Value, causes: &mut Vec<Cause>) {
                    existing tolerations),`spec.terminationGracePeriodSeconds` (allow it to be set to 1 if it was \
                    previously negative)";
         causes.push(Cause::forbidden("spec", why));
+    }
+}
+
+/// Only init containers have a restart policy, which makes them sidecars; only those have probes and hooks
+/// (`validateInitContainers`).
+fn restart_policy(one: &Value, path: &str, init: bool, causes: &mut Vec<Cause>) {
+    match (text(one, "/restartPolicy"), init) {
+        ("", true) => {
+            for field in ["lifecycle", "livenessProbe", "readinessProbe", "startupProbe"] {
+                if one.get(field).is_some_and(|given| !given.is_null()) {
+                    let why = "may not be set for init containers without restartPolicy=Always";
+                    causes.push(Cause::forbidden(format!("{path}.{field}"), why));
+                }
+            }
+        }
+        ("", false) | ("Always", true) => {}
+        (other, true) => {
+            causes.push(Cause::unsupported(format!("{path}.restartPolicy"), &json!(other), &["Always"]));
+        }
+        (_, false) => {
+            causes.push(Cause::forbidden(format!("{path}.restartPolicy"), "may not be set for non-init containers"));
+        }
     }
 }
 

@@ -12,13 +12,14 @@ use super::{
     environment::{self, Mounts, Variables},
     images::Image,
     logs,
-    pod::{Pod, Shared},
+    pod::{Halt, Pod, Shared, Slot, Switch},
     probes::{Place, Probe},
     process::{Exit, Launch, Process},
     status::{State, Terminated},
 };
 use crate::kubernetes::{
     events::{Weight, brief},
+    quota::is_sidecar,
     value::{self, text},
 };
 
@@ -33,23 +34,25 @@ const FALLBACK: (usize, usize) = (80, 2_048);
 
 impl Pod {
     /// Runs a container until it is not to be started again. Says whether it ended well.
-    pub(super) async fn run_container(self: Arc<Self>, shared: &Shared, init: bool, index: usize) -> bool {
+    pub(super) async fn run_container(self: Arc<Self>, shared: Arc<Shared>, slot: Slot) -> bool {
+        let Slot { init, index, .. } = slot;
         let list = if init { "/spec/initContainers" } else { "/spec/containers" };
         let Some(spec) = value::items(&self.object, list).get(index) else { return false };
         let name = text(spec, "/name");
         let policy = match text(&self.object, "/spec/restartPolicy") {
+            _ if init && is_sidecar(spec) => "Always",
             // An init container that ended well is done.
             "Always" if init => "OnFailure",
             policy => policy,
         };
-        let Some(image) = self.pull(init, index, text(spec, "/image")).await else { return false };
+        let Some(image) = self.pull(&slot, text(spec, "/image")).await else { return false };
         self.lock_image(init, index, &image);
         let mut run = 0_i64;
         loop {
-            if self.halted().is_some() {
+            if self.is_ending(&slot.halt) {
                 return false;
             }
-            let ended = match self.once(shared, spec, &image, init, index, run).await {
+            let ended = match self.once(&shared, &slot, spec, &image, run).await {
                 Ok(ended) => ended,
                 Err(Fault::Config(error)) => {
                     let message = format!("{error:#}");
@@ -57,7 +60,7 @@ impl Pod {
                     self.change(init, index, |container| {
                         container.state = State::Waiting { reason: "CreateContainerConfigError", message };
                     });
-                    if self.pause(Duration::from_millis(500)).await {
+                    if self.pause(&slot.halt, Duration::from_millis(500)).await {
                         return false;
                     }
                     continue;
@@ -70,11 +73,11 @@ impl Pod {
                 }
             };
             let good = ended.code == 0;
-            let again = self.halted().is_none() && (policy == "Always" || policy == "OnFailure" && !good);
+            let again = !self.is_ending(&slot.halt) && (policy == "Always" || policy == "OnFailure" && !good);
             if !again {
                 self.change(init, index, |container| {
                     container.state = State::Terminated(ended);
-                    container.ready = init && good;
+                    container.ready = init && !container.sidecar && good;
                     container.started = false;
                 });
                 return good;
@@ -99,7 +102,7 @@ impl Pod {
                 container.started = false;
             });
             self.event(Weight::Warning, "BackOff", format!("Back-off restarting failed container {name} in pod {pod}"));
-            if self.pause(delay).await {
+            if self.pause(&slot.halt, delay).await {
                 return false;
             }
             run += 1;
@@ -118,12 +121,12 @@ impl Pod {
     async fn once(
         self: &Arc<Self>,
         shared: &Shared,
+        slot: &Slot,
         spec: &Value,
         image: &Image,
-        init: bool,
-        index: usize,
         run: i64,
     ) -> Result<Terminated, Fault> {
+        let &Slot { init, index, ref halt } = slot;
         let name = text(spec, "/name");
         let (launch, variables, message) = self.launch(shared, spec, image).map_err(Fault::Config)?;
         let path = logs::path(&self.cluster.folder, &self.uid, name, run);
@@ -145,17 +148,16 @@ impl Pod {
             container.restarts = run;
             container.state = State::Running(started);
             container.started = probes.startup.is_none();
-            container.ready = !init && probes.startup.is_none() && probes.readiness.is_none();
+            container.ready = (!init || container.sidecar) && probes.startup.is_none() && probes.readiness.is_none();
         });
         self.event(Weight::Normal, "Created", format!("Created container: {name}"));
         self.event(Weight::Normal, "Started", format!("Started container {name}"));
         let exit = tokio::select! {
-            exit = self.until_end(&mut process, spec) => exit,
+            exit = self.until_end(&mut process, halt, spec) => exit,
             why = self.probe(probes, init, index) => {
                 let text = format!("Container {name} failed {why}, will be restarted");
                 self.event(Weight::Normal, "Killing", text);
-                let grace = value::number(&self.object, "/spec/terminationGracePeriodSeconds").unwrap_or(30);
-                self.end(&mut process, Duration::from_secs(u64::try_from(grace).unwrap_or_default())).await
+                end(&mut process, halt, self.grace()).await
             }
         };
         process.finish(reaper).await;
@@ -200,34 +202,18 @@ impl Pod {
         Ok((launch, variables, message))
     }
 
-    /// Waits for the end of the process, its own or the pod's.
-    async fn until_end(&self, process: &mut Process, spec: &Value) -> Exit {
-        let mut halt = self.halt.subscribe();
-        let asked = tokio::select! {
+    /// Waits for the end of the process, its own or by the switch.
+    async fn until_end(&self, process: &mut Process, halt: &Switch, spec: &Value) -> Exit {
+        let mut halted = halt.subscribe();
+        tokio::select! {
             exit = process.wait() => return exit.unwrap_or(LOST),
-            _ = halt.wait_for(Option::is_some) => self.halted(),
-        };
-        let halt = asked.unwrap_or(super::pod::Halt { grace: Duration::ZERO, silent: false });
-        if !halt.silent {
+            _ = halted.wait_for(Option::is_some) => {}
+        }
+        let now = (*halt.borrow()).unwrap_or(Halt::new(Duration::ZERO, false));
+        if !now.silent {
             self.event(Weight::Normal, "Killing", format!("Stopping container {}", text(spec, "/name")));
         }
-        self.end(process, halt.grace).await
-    }
-
-    /// SIGTERM, and SIGKILL when the time is up; the time can be cut while it runs.
-    async fn end(&self, process: &mut Process, grace: Duration) -> Exit {
-        if !grace.is_zero() {
-            process.signal(Signal::SIGTERM);
-            let mut halt = self.halt.subscribe();
-            let killed = halt.wait_for(|halt| halt.is_some_and(|halt| halt.grace.is_zero()));
-            tokio::select! {
-                exit = process.wait() => return exit.unwrap_or(LOST),
-                () = tokio::time::sleep(grace) => {}
-                _ = killed => {}
-            }
-        }
-        process.signal(Signal::SIGKILL);
-        process.wait().await.unwrap_or(LOST)
+        end(process, halt, now.grace).await
     }
 
     /// Carries out the probes; returns, with the probe's name, when the container is to be ended.
@@ -281,6 +267,22 @@ impl Pod {
         }
         "liveness probe"
     }
+}
+
+/// SIGTERM, and SIGKILL when the time is up; the time can be cut while it runs.
+async fn end(process: &mut Process, halt: &Switch, grace: Duration) -> Exit {
+    if !grace.is_zero() {
+        process.signal(Signal::SIGTERM);
+        let mut halt = halt.subscribe();
+        let killed = halt.wait_for(|halt| halt.is_some_and(|halt| halt.grace.is_zero()));
+        tokio::select! {
+            exit = process.wait() => return exit.unwrap_or(LOST),
+            () = tokio::time::sleep(grace) => {}
+            _ = killed => {}
+        }
+    }
+    process.signal(Signal::SIGKILL);
+    process.wait().await.unwrap_or(LOST)
 }
 
 /// The end of a process whose exit status is unknown.

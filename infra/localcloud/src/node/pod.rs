@@ -4,14 +4,17 @@ use std::{
     collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::Context as _;
 use futures::future::join_all;
 use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
-use tokio::sync::watch;
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinSet,
+};
 
 use super::{
     images::Image,
@@ -26,6 +29,8 @@ use crate::{
         cluster::Cluster,
         events::Weight,
         kinds::{self, Kind},
+        quota::is_sidecar,
+        signer,
         store::Key,
         value::{self, items, number, text},
     },
@@ -35,6 +40,9 @@ use crate::{
 /// How often something that a pod lacks is checked again, besides when it changes.
 const RETRY: Duration = Duration::from_millis(500);
 
+/// Least time that sidecars get after the containers used up theirs (`minimumGracePeriodInSeconds` of the kubelet).
+const LEAST_GRACE: Duration = Duration::from_secs(2);
+
 /// Why and how fast the containers of a pod are to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Halt {
@@ -42,6 +50,27 @@ pub(super) struct Halt {
     pub(super) grace: Duration,
     /// Whether the node is dead: no status is written any more.
     pub(super) silent: bool,
+    since: Instant,
+}
+
+impl Halt {
+    /// An end from now on.
+    pub(super) fn new(grace: Duration, silent: bool) -> Self {
+        Self { grace, silent, since: Instant::now() }
+    }
+}
+
+/// Ends containers once it has a value.
+pub(super) type Switch = watch::Sender<Option<Halt>>;
+
+/// A container of a pod: its place, and the switch that ends it.
+pub(super) struct Slot {
+    /// Whether it is an init container.
+    pub(super) init: bool,
+    /// Its place among those.
+    pub(super) index: usize,
+    /// The switch of the pod, or a sidecar's own.
+    pub(super) halt: Switch,
 }
 
 /// A pod on this node.
@@ -52,8 +81,10 @@ pub(super) struct Pod {
     pub(super) uid: String,
     pub(super) object: Arc<Value>,
     pub(super) folder: PathBuf,
-    pub(super) halt: watch::Sender<Option<Halt>>,
+    pub(super) halt: Switch,
     containers: Mutex<Containers>,
+    /// Notified when a container's record changes.
+    changed: Notify,
     /// Projected tokens by audience and lifetime, each with the time of its renewal.
     tokens: Mutex<BTreeMap<(String, i64), (String, Timestamp)>>,
 }
@@ -67,17 +98,23 @@ pub(super) struct Shared {
 
 impl Pod {
     /// A pod that was bound to the node, with the switch that ends it.
-    pub(super) fn new(
-        cluster: Arc<Cluster>,
-        settings: Arc<Settings>,
-        object: Arc<Value>,
-        halt: watch::Sender<Option<Halt>>,
-    ) -> Self {
+    pub(super) fn new(cluster: Arc<Cluster>, settings: Arc<Settings>, object: Arc<Value>, halt: Switch) -> Self {
         let uid = value::uid(&object).to_owned();
         let folder = cluster.folder.join("pods").join(&uid);
         let containers = Mutex::new(status::initial(&object));
         let key = Key::of(&kinds::POD, &object);
-        Self { cluster, settings, key, uid, object, folder, halt, containers, tokens: Mutex::default() }
+        Self {
+            cluster,
+            settings,
+            key,
+            uid,
+            object,
+            folder,
+            halt,
+            containers,
+            changed: Notify::new(),
+            tokens: Mutex::default(),
+        }
     }
 
     /// Lives the pod's life. When it returns nothing of the pod runs.
@@ -100,9 +137,7 @@ impl Pod {
                 let message = "Pod was active on the node longer than the specified deadline";
                 self.event(Weight::Normal, "DeadlineExceeded", message);
                 self.lock().verdict = Some(Verdict { reason: "DeadlineExceeded", message: message.to_owned() });
-                let grace = number(&self.object, "/spec/terminationGracePeriodSeconds").unwrap_or(30);
-                let grace = Duration::from_secs(u64::try_from(grace).unwrap_or_default());
-                self.halt.send_if_modified(|halt| halt.replace(Halt { grace, silent: false }).is_none());
+                self.halt.send_if_modified(|halt| halt.replace(Halt::new(self.grace(), false)).is_none());
                 work.await;
             }
         }
@@ -113,20 +148,70 @@ impl Pod {
     async fn work(self: &Arc<Self>) {
         let Some(shared) = self.set_up().await else { return };
         tokio::select! {
-            () = self.run_containers(&shared) => {}
+            () = self.run_containers(Arc::new(shared)) => {}
             () = self.renew_tokens() => {}
         }
     }
 
-    async fn run_containers(self: &Arc<Self>, shared: &Shared) {
-        for index in 0..items(&self.object, "/spec/initContainers").len() {
-            if !self.clone().run_container(shared, true, index).await {
-                return;
+    /// Init containers one after another, then the containers; sidecars run beside them and end after them, the last
+    /// one first (kubernetes.io/docs/concepts/workloads/pods/sidecar-containers).
+    async fn run_containers(self: &Arc<Self>, shared: Arc<Shared>) {
+        let mut sidecars = Vec::new();
+        let mut good = true;
+        for (index, spec) in items(&self.object, "/spec/initContainers").iter().enumerate() {
+            let run = |halt| self.clone().run_container(shared.clone(), Slot { init: true, index, halt });
+            good = if is_sidecar(spec) {
+                let halt = Switch::new(None);
+                let mut task = JoinSet::new();
+                task.spawn(run(halt.clone()));
+                sidecars.push((halt, task));
+                self.until_started(index).await
+            } else {
+                run(self.halt.clone()).await
+            };
+            if !good {
+                break;
             }
         }
-        let mains = (0..items(&self.object, "/spec/containers").len())
-            .map(|index| self.clone().run_container(shared, false, index));
-        join_all(mains).await;
+        if good {
+            let slots = (0..items(&self.object, "/spec/containers").len()).map(|index| Slot {
+                init: false,
+                index,
+                halt: self.halt.clone(),
+            });
+            join_all(slots.map(|slot| self.clone().run_container(shared.clone(), slot))).await;
+        }
+        for (halt, mut task) in sidecars.into_iter().rev() {
+            let left = match self.halted() {
+                Some(now) => Halt::new(now.grace.saturating_sub(now.since.elapsed()).max(LEAST_GRACE), now.silent),
+                None => Halt::new(self.grace(), false),
+            };
+            halt.send_replace(Some(left));
+            let mut pod = self.halt.subscribe();
+            let is_killed = tokio::select! {
+                _ = task.join_next() => false,
+                _ = pod.wait_for(|halt| halt.is_some_and(|halt| halt.grace.is_zero())) => true,
+            };
+            if is_killed {
+                halt.send_replace(self.halted());
+                task.join_next().await;
+            }
+        }
+    }
+
+    /// Waits until a sidecar runs and its startup probe is content; false when the pod is to end.
+    async fn until_started(&self, index: usize) -> bool {
+        let mut halt = self.halt.subscribe();
+        loop {
+            let changed = self.changed.notified();
+            if self.lock().init.get(index).is_some_and(|container| container.started) {
+                return true;
+            }
+            tokio::select! {
+                () = changed => {}
+                _ = halt.wait_for(Option::is_some) => return false,
+            }
+        }
     }
 
     /// Makes folders, volumes, tokens and environment; tries again while something is missing.
@@ -137,7 +222,7 @@ impl Pod {
                 Err(error) => error,
             };
             self.event(Weight::Warning, "FailedMount", format!("{error:#}"));
-            if self.pause(RETRY).await {
+            if self.pause(&self.halt, RETRY).await {
                 return None;
             }
         }
@@ -159,7 +244,7 @@ impl Pod {
         let metadata = (self.settings.metadata)(request).await?;
         let tokens = |source: &Value| self.projected_token(source);
         let volumes = volumes::prepare(&self.cluster, &self.object, &self.folder.join("volumes"), &tokens)?;
-        let audiences = json!([account_tokens::ISSUER]);
+        let audiences = json!([signer::ISSUER]);
         let mint =
             || self.cluster.account_token(&account, Some(&self.object), &audiences, account_tokens::MOUNTED_SECS);
         let token = mounts_token.then(mint).transpose()?;
@@ -179,7 +264,7 @@ impl Pod {
     /// The token for a `serviceAccountToken` source: the same one until the kubelet asks for the next.
     fn projected_token(&self, source: &Value) -> anyhow::Result<String> {
         let audience = Some(text(source, "/audience")).filter(|audience| !audience.is_empty());
-        let audience = audience.unwrap_or(account_tokens::ISSUER).to_owned();
+        let audience = audience.unwrap_or(signer::ISSUER).to_owned();
         let seconds = number(source, "/expirationSeconds").unwrap_or(3_600);
         let now = self.cluster.clock.now();
         let mut tokens = self.tokens.lock().unwrap_or_else(PoisonError::into_inner);
@@ -267,7 +352,7 @@ impl Pod {
     }
 
     /// The image of a container; waits for one that is not there, as a node does that pulls again and again.
-    pub(super) async fn pull(&self, init: bool, index: usize, image: &str) -> Option<Image> {
+    pub(super) async fn pull(&self, slot: &Slot, image: &str) -> Option<Image> {
         let mut changes = self.cluster.images.changes();
         let mut tries = 0_u32;
         loop {
@@ -278,26 +363,38 @@ impl Pod {
             }
             let what = format!("failed to pull and unpack image {image:?}: not found");
             self.event(Weight::Warning, "Failed", format!("Failed to pull image {image:?}: {what}"));
-            self.set(init, index, State::Waiting { reason: "ErrImagePull", message: what });
+            self.set(slot.init, slot.index, State::Waiting { reason: "ErrImagePull", message: what });
             let delay = (self.cluster.retry_base * 2_u32.saturating_pow(tries)).min(Duration::from_secs(10));
             tries = (tries + 1).min(16);
             let message = format!("Back-off pulling image {image:?}");
             self.event(Weight::Normal, "BackOff", message.clone());
-            self.set(init, index, State::Waiting { reason: "ImagePullBackOff", message });
+            self.set(slot.init, slot.index, State::Waiting { reason: "ImagePullBackOff", message });
             tokio::select! {
-                halted = self.pause(delay) => if halted { return None },
+                halted = self.pause(&slot.halt, delay) => if halted { return None },
                 _ = changes.changed() => {}
             }
         }
     }
 
-    /// Waits; true when the pod is to end.
-    pub(super) async fn pause(&self, duration: Duration) -> bool {
-        let mut halt = self.halt.subscribe();
+    /// Waits; true when the pod, or the container with this switch, is to end.
+    pub(super) async fn pause(&self, halt: &Switch, duration: Duration) -> bool {
+        let (mut pod, mut own) = (self.halt.subscribe(), halt.subscribe());
         tokio::select! {
-            () = self.cluster.clock.sleep(duration) => self.halted().is_some(),
-            _ = halt.wait_for(Option::is_some) => true,
+            () = self.cluster.clock.sleep(duration) => self.is_ending(halt),
+            _ = pod.wait_for(Option::is_some) => true,
+            _ = own.wait_for(Option::is_some) => true,
         }
+    }
+
+    /// Whether the pod, or the container with this switch, is to end.
+    pub(super) fn is_ending(&self, halt: &Switch) -> bool {
+        self.halted().is_some() || halt.borrow().is_some()
+    }
+
+    /// Time between SIGTERM and SIGKILL that the pod asks for.
+    pub(super) fn grace(&self) -> Duration {
+        let grace = number(&self.object, "/spec/terminationGracePeriodSeconds").unwrap_or(30);
+        Duration::from_secs(u64::try_from(grace).unwrap_or_default())
     }
 
     /// How the pod is to end, if it is.
@@ -318,6 +415,7 @@ impl Pod {
                 change(container);
             }
         }
+        self.changed.notify_waiters();
         self.publish();
     }
 

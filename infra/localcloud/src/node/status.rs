@@ -3,7 +3,10 @@
 use jiff::Timestamp;
 use serde_json::{Value, json};
 
-use crate::kubernetes::value::{self, items, seconds, text};
+use crate::kubernetes::{
+    quota::is_sidecar,
+    value::{self, items, seconds, text},
+};
 
 /// State of one container.
 #[derive(Clone, Debug, PartialEq)]
@@ -43,6 +46,8 @@ pub struct Terminated {
 pub struct Container {
     /// Its name.
     pub name: String,
+    /// Whether it is an init container that runs beside the others.
+    pub sidecar: bool,
     /// Its image as the pod names it.
     pub image: String,
     /// The image that runs, with digest.
@@ -64,6 +69,7 @@ impl Container {
     pub fn waiting(spec: &Value, reason: &'static str) -> Self {
         Self {
             name: text(spec, "/name").to_owned(),
+            sidecar: is_sidecar(spec),
             image: text(spec, "/image").to_owned(),
             image_id: String::new(),
             state: State::Waiting { reason, message: String::new() },
@@ -72,6 +78,15 @@ impl Container {
             ready: false,
             started: false,
         }
+    }
+
+    fn has_begun(&self) -> bool {
+        !matches!(self.state, State::Waiting { .. }) || self.last.is_some()
+    }
+
+    /// Whether the containers after this init container may start.
+    fn is_initialized(&self) -> bool {
+        if self.sidecar { self.started } else { self.ended().is_some_and(|ended| ended.code == 0) }
     }
 
     fn ended(&self) -> Option<&Terminated> {
@@ -111,12 +126,11 @@ pub fn phase(all: &Containers) -> &'static str {
     }
     let failed = |one: &Container| one.ended().is_some_and(|ended| ended.code != 0);
     if all.done {
-        let success =
-            !all.init.iter().any(failed) && all.main.iter().all(|one| one.ended().is_some_and(|end| end.code == 0));
+        let success = !all.init.iter().any(|one| !one.sidecar && failed(one))
+            && all.main.iter().all(|one| one.ended().is_some_and(|end| end.code == 0));
         return if success { "Succeeded" } else { "Failed" };
     }
-    let begun = |one: &Container| !matches!(one.state, State::Waiting { .. }) || one.last.is_some();
-    if all.main.iter().any(begun) { "Running" } else { "Pending" }
+    if all.main.iter().any(Container::has_begun) { "Running" } else { "Pending" }
 }
 
 /// Writes the status of a pod, keeping what others wrote into it. Says whether anything changed.
@@ -124,8 +138,9 @@ pub fn write(pod: &mut Value, all: &Containers, now: Timestamp) -> bool {
     let before = pod.get("status").cloned().unwrap_or_default();
     let phase = phase(all);
     let ended = matches!(phase, "Succeeded" | "Failed");
-    let initialized = all.init.iter().all(|one| one.ended().is_some_and(|ended| ended.code == 0));
-    let unready: Vec<_> = all.main.iter().filter(|one| !one.ready).map(|one| one.name.as_str()).collect();
+    let initialized = all.main.iter().any(Container::has_begun) || all.init.iter().all(Container::is_initialized);
+    let serving = all.init.iter().filter(|one| one.sidecar).chain(&all.main);
+    let unready: Vec<_> = serving.filter(|one| !one.ready).map(|one| one.name.as_str()).collect();
     let ready = !ended && initialized && unready.is_empty();
     let (reason, message) = match (ready, phase) {
         (true, _) => ("", String::new()),
@@ -161,12 +176,8 @@ pub fn write(pod: &mut Value, all: &Containers, now: Timestamp) -> bool {
     };
     condition("PodReadyToStartContainers", !ended, "", "");
     let why = if initialized { "" } else { "ContainersNotInitialized" };
-    let incomplete: Vec<_> = all
-        .init
-        .iter()
-        .filter(|one| one.ended().is_none_or(|end| end.code != 0))
-        .map(|one| one.name.as_str())
-        .collect();
+    let incomplete = all.init.iter().filter(|one| !one.is_initialized());
+    let incomplete: Vec<_> = incomplete.map(|one| one.name.as_str()).collect();
     let uninitialized = if initialized {
         String::new()
     } else {

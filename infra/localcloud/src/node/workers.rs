@@ -7,11 +7,11 @@ use std::{
 };
 
 use serde_json::{Value, json};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tracing::warn;
 
 use super::{
-    pod::{Halt, Pod},
+    pod::{Halt, Pod, Switch},
     settings::{NodeSettings, Settings},
 };
 use crate::kubernetes::{
@@ -38,7 +38,7 @@ struct Live {
 struct Worker {
     node: String,
     pod: Arc<Pod>,
-    halt: watch::Sender<Option<Halt>>,
+    halt: Switch,
 }
 
 impl Workers {
@@ -105,7 +105,7 @@ impl Workers {
 
     fn halt_all(&self, node: Option<&str>) {
         for worker in self.lock().workers.values().filter(|worker| node.is_none_or(|node| worker.node == node)) {
-            worker.halt.send_replace(Some(Halt { grace: Duration::ZERO, silent: true }));
+            worker.halt.send_replace(Some(Halt::new(Duration::ZERO, true)));
         }
     }
 
@@ -119,7 +119,7 @@ impl Workers {
         if change.removed {
             match live.workers.get(uid) {
                 Some(worker) => {
-                    worker.halt.send_replace(Some(Halt { grace: Duration::ZERO, silent: true }));
+                    worker.halt.send_replace(Some(Halt::new(Duration::ZERO, true)));
                 }
                 None => self.clean(uid.to_owned()),
             }
@@ -132,7 +132,7 @@ impl Workers {
                 worker.halt.send_if_modified(|halt| {
                     let sooner = halt.is_none_or(|halt| grace < halt.grace);
                     if sooner {
-                        *halt = Some(Halt { grace, silent: false });
+                        *halt = Some(Halt::new(grace, false));
                     }
                     sooner
                 });
@@ -151,7 +151,7 @@ impl Workers {
             self.cluster.finish_pod(&key, uid);
             return;
         }
-        let halt = watch::Sender::new(None);
+        let halt = Switch::new(None);
         let new = Pod::new(self.cluster.clone(), self.settings.clone(), pod.clone(), halt.clone());
         let pod = Arc::new(new);
         live.workers.insert(uid.to_owned(), Worker { node: node.to_owned(), pod: pod.clone(), halt });

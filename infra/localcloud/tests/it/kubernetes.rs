@@ -8,6 +8,7 @@ mod kubectl;
 mod life;
 mod names;
 mod objects;
+mod sidecars;
 mod support;
 mod tokens;
 mod watch;
