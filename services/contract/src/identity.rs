@@ -20,7 +20,15 @@ pub struct Identity {
     pub attempt: u32,
 }
 
+/// The generation of work whose input is the message itself: no object has it.
+pub const INLINE_GENERATION: i64 = 1;
+
 impl Identity {
+    /// Whether the input is an object, and not the message itself.
+    pub fn has_object(&self) -> bool {
+        self.generation != INLINE_GENERATION
+    }
+
     /// Name of the Kubernetes Job: `job-` and 32 hexadecimal digits of a hash over all parts.
     /// 36 characters, below the limit of 52 that leaves room for the suffixes of pods.
     pub fn job_name(&self) -> String {

@@ -133,6 +133,8 @@ pub const ENV_POOL_SERVICE: &str = "DESKGRID_POOL_SERVICE";
 pub const ENV_POOL_NAME: &str = "DESKGRID_POOL_NAME";
 /// Environment variable of an engine in a pool: path of the certificate authorities of the orchestrators, PEM.
 pub const ENV_POOL_CA: &str = "DESKGRID_POOL_CA";
+/// Environment variable of an engine in a pool: its slot.
+pub const ENV_POOL_SLOT: &str = "DESKGRID_POOL_SLOT";
 /// Environment variable of an engine in a pool: path of its service account token for [`POOL_AUDIENCE`].
 pub const ENV_POOL_TOKEN: &str = "DESKGRID_POOL_TOKEN";
 /// Environment variable of an engine in a pool: the name of its pod.

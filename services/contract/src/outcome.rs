@@ -3,7 +3,11 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::{Identity, labels, message::Work, pack::Item};
+use crate::{
+    Identity, labels,
+    message::Work,
+    pack::{Item, ItemResult},
+};
 
 mod ranges;
 pub mod stored;
@@ -78,6 +82,9 @@ pub struct Outcome {
     /// Rows that have an error in the result, of a Job that succeeded.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub row_errors: u32,
+    /// The result of a single input, when the outcome holds it itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub result: Option<ItemResult>,
     /// How each item of a range ended; empty for a single input.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub items: Vec<Item>,
@@ -112,6 +119,7 @@ impl Outcome {
             image: None,
             cpu_seconds: None,
             row_errors: 0,
+            result: None,
             items: Vec::new(),
             pods: 0,
             message_id: None,

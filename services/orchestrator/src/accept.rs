@@ -120,6 +120,9 @@ impl Acceptor {
             Request::Run(work) => Some(work.clone()),
             Request::RunLive(work) => Box::pin(locate::live(&self.base, message, work)).await?,
             Request::Inline(work) => {
+                if Box::pin(self.admission.admit_inline(message, work)).await? {
+                    return Ok(());
+                }
                 let located = Box::pin(locate::inline(&self.base, message, work)).await?;
                 if let Some(work) = &located {
                     // Its bytes are an input in the bucket now, so the next attempt treats it as any other message.

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use anyhow::Context as _;
 use contract::{
     Outcome,
+    identity::INLINE_GENERATION,
     message::Work,
     outcome::{self, State},
 };
+use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job;
 
 use crate::{
@@ -19,11 +21,17 @@ use crate::{
     hooks::Step,
     job::{self, Origin},
     jobs::Slot,
+    locate,
     outcome::input_missing,
     outcome_lookup::OutcomeLookup,
     packs::Packs,
+    pool::Pool,
+    received::Received,
     settled_cache::SettledCache,
 };
+
+/// Least time between two deliveries of a message: its lease, or the back-off of its subscription.
+const REDELIVERY_MIN: SignedDuration = SignedDuration::from_secs(10);
 
 /// Admits work.
 pub(crate) struct Admission {
@@ -33,6 +41,8 @@ pub(crate) struct Admission {
     pub(crate) lookup: OutcomeLookup,
     pub(crate) creates: Creates,
     pub(crate) packs: Arc<Packs>,
+    /// The pool, of a business that has one.
+    pub(crate) pool: Option<Arc<Pool>>,
 }
 
 impl Admission {
@@ -46,6 +56,30 @@ impl Admission {
             return Ok(());
         }
         self.create(origin, work, slot).await
+    }
+
+    /// Computes the payload of a message in the pool without writing it as an object. Returns whether it did: a payload
+    /// that may have an outcome, or whose session has a decision, becomes an input as without a pool.
+    pub(crate) async fn admit_inline(&self, message: &Received, work: &Work) -> Result<bool, AdmitError> {
+        let Some(pool) = self.pool.as_ref().filter(|_| work.resources.is_default()) else { return Ok(false) };
+        let age = message.published.map(|published| (self.base.clock)().duration_since(published));
+        // A message that is delivered again is older.
+        let is_new = age.is_some_and(|age| age < REDELIVERY_MIN);
+        if self.controls.decision(&work.session).is_some() {
+            return Ok(false);
+        }
+        if !is_new && locate::settled_generation(&self.base, work).await?.is_some() {
+            return Ok(false);
+        }
+        let mut work = work.clone();
+        work.identity.generation = INLINE_GENERATION;
+        if self.settled.contains(&work.identity.job_name()) {
+            self.base.metrics.duplicates.inc();
+            return Ok(true);
+        }
+        let input = (message.payload.data.clone(), message.content_type().to_owned());
+        Box::pin(pool.compute(&message.origin(), &work, Some(input))).await?;
+        Ok(true)
     }
 
     /// Whether the input of an old message is missing; then its work has an outcome. Without this check the pods would
@@ -93,8 +127,14 @@ impl Admission {
         Ok(false)
     }
 
-    /// Creates the Job of this work; an existing Job for the same work is fine.
+    /// Computes this work in the pool, or creates its Job; an existing Job for the same work is fine. An attempt with
+    /// resources of its own needs a Job of its own.
     pub(crate) async fn create(&self, origin: &Origin, work: &Work, slot: &mut Slot) -> Result<(), AdmitError> {
+        if let Some(pool) = &self.pool
+            && work.resources.is_default()
+        {
+            return Box::pin(pool.compute(origin, work, None)).await;
+        }
         let name = work.identity.job_name();
         self.base.hooks.reached(Step::BeforeCreate, Some(&origin.message_id), Some(&work.identity)).await;
         slot.creating(name.clone());

@@ -61,6 +61,24 @@ impl Cluster {
         Api::namespaced(self.client.clone(), namespace)
     }
 
+    /// The Jobs of the pool's engines for their watch.
+    pub(crate) fn engine_jobs(&self) -> Api<Job> {
+        self.jobs.clone()
+    }
+
+    /// The uid of a pod; `None` when it does not exist.
+    pub(crate) async fn pod_uid(&self, name: &str) -> anyhow::Result<Option<String>> {
+        let pod =
+            with_timeout(self.pods.get_metadata_opt(name)).await.with_context(|| format!("read the pod {name}"))?;
+        Ok(pod.and_then(|pod| pod.metadata.uid))
+    }
+
+    /// The public keys with which the API server signs tokens of service accounts, as a JWK set.
+    pub(crate) async fn token_keys(&self) -> anyhow::Result<String> {
+        let request = Request::get("/openid/v1/jwks").body(Vec::new()).context("build a request")?;
+        with_timeout(self.client.request_text(request)).await.context("read the keys of the API server")
+    }
+
     /// The pods for the watch.
     pub(crate) fn watched_pods(&self) -> Api<Pod> {
         self.pods.clone()
@@ -93,10 +111,19 @@ impl Cluster {
         with_timeout(self.jobs.get_opt(name)).await.with_context(|| format!("read the Job {name}"))
     }
 
+    /// As [`Cluster::delete`]; the Job exists until its pods are gone, so no other one of its name does.
+    pub(crate) async fn delete_in_foreground(&self, name: &str, uid: &str) -> anyhow::Result<()> {
+        self.delete_with(name, uid, DeleteParams::foreground()).await
+    }
+
     /// Deletes exactly this Job; a Job that does not exist is fine.
     pub(crate) async fn delete(&self, name: &str, uid: &str) -> anyhow::Result<()> {
+        self.delete_with(name, uid, DeleteParams::background()).await
+    }
+
+    async fn delete_with(&self, name: &str, uid: &str, parameters: DeleteParams) -> anyhow::Result<()> {
         let preconditions = Preconditions { uid: Some(uid.to_owned()), resource_version: None };
-        let parameters = DeleteParams { preconditions: Some(preconditions), ..DeleteParams::background() };
+        let parameters = DeleteParams { preconditions: Some(preconditions), ..parameters };
         match with_timeout(self.jobs.delete(name, &parameters)).await {
             // 409: another Job has that name now.
             Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),

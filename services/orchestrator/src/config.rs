@@ -1,6 +1,10 @@
 //! The orchestrator's configuration, read once from environment variables and the files they name.
 
-use std::{collections::BTreeMap, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 use anyhow::{Context as _, bail};
 use contract::{
@@ -19,12 +23,43 @@ pub struct Config {
     pub endpoints: Endpoints,
     /// The Job template: a Kubernetes Job as JSON.
     pub template: String,
+    /// The pool, of a business that has one.
+    pub pool: Option<PoolConfig>,
     /// Port of the probes and the metrics.
     pub port: u16,
     /// Which log lines to write, as `tracing-subscriber` reads it.
     pub log_filter: String,
     /// Intervals and timeouts.
     pub timing: Timing,
+}
+
+/// What the orchestrator needs for its pool.
+#[derive(Clone, Debug)]
+pub struct PoolConfig {
+    /// The template of an engine: a Kubernetes Job as JSON.
+    pub template: String,
+    /// Folder of the certificate and its key.
+    pub certificates: PathBuf,
+    /// Port of the streams of engines.
+    pub port: u16,
+}
+
+impl PoolConfig {
+    fn from_variables(variables: &BTreeMap<String, String>) -> anyhow::Result<Self> {
+        let required = |name: &str| variables.get(name).with_context(|| format!("{name} is not set"));
+        let template = required(labels::ENV_POOL_TEMPLATE)?;
+        Ok(Self {
+            template: std::fs::read_to_string(template).with_context(|| format!("read the template {template}"))?,
+            certificates: required(labels::ENV_POOL_TLS)?.into(),
+            port: port(variables, labels::ENV_PORT_POOL, labels::POOL_PORT)?,
+        })
+    }
+}
+
+/// A port in a variable, or the usual one.
+fn port(variables: &BTreeMap<String, String>, name: &str, usual: u16) -> anyhow::Result<u16> {
+    let parse = |port: &String| port.parse().with_context(|| format!("{name}={port:?} is not a port"));
+    variables.get(name).map_or(Ok(usual), parse)
 }
 
 /// Intervals and timeouts.
@@ -72,13 +107,13 @@ impl Config {
                 names.iter().zip(values).filter(|(_, value)| value.is_none()).map(|(name, _)| *name).collect();
             bail!("these environment variables are missing: {}", missing.join(", "));
         };
-        let port = match variables.get(labels::ENV_PORT_HTTP) {
-            Some(port) => port.parse().with_context(|| format!("{}={port:?} is not a port", labels::ENV_PORT_HTTP))?,
-            None => 8080,
-        };
+        let port = port(variables, labels::ENV_PORT_HTTP, 8080)?;
         let config = config::Config::read(Path::new(config))?;
+        let business = config.business(business)?.clone();
+        let has_pool = business.pool.is_some();
         Ok(Self {
-            business: config.business(business)?.clone(),
+            pool: has_pool.then(|| PoolConfig::from_variables(variables)).transpose()?,
+            business,
             namespace: namespace.to_owned(),
             endpoints: config.endpoints,
             template: std::fs::read_to_string(template).with_context(|| format!("read the Job template {template}"))?,

@@ -25,7 +25,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{base::Base, hooks::Step, job::Origin};
+use crate::{base::Base, hooks::Step, job::Origin, pool::Pool};
 
 mod cancel;
 mod release;
@@ -166,7 +166,12 @@ pub(crate) fn cancelled_outcome(work: &Work) -> Outcome {
 }
 
 /// Reads the decisions regularly and carries them out, until `stop`.
-pub(crate) async fn run(base: &Base, controls: &Controls, stop: &CancellationToken) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    base: &Base,
+    controls: &Controls,
+    pool: Option<&Pool>,
+    stop: &CancellationToken,
+) -> anyhow::Result<()> {
     let started = Instant::now();
     let mut full_until = started + FULL_PASSES_FOR;
     let mut next_full = started;
@@ -179,7 +184,7 @@ pub(crate) async fn run(base: &Base, controls: &Controls, stop: &CancellationTok
         }
         let passed = tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            passed = pass(base, controls, now < full_until || now >= next_full) => passed,
+            passed = pass(base, controls, pool, now < full_until || now >= next_full) => passed,
         };
         match passed {
             Ok(changed) => {
@@ -211,7 +216,7 @@ pub(crate) async fn run(base: &Base, controls: &Controls, stop: &CancellationTok
 
 /// Reads the decisions and, when they changed or `full`, carries them out. Returns whether they changed. A decision
 /// that fails does not block the others; the errors are returned at the end.
-async fn pass(base: &Base, controls: &Controls, full: bool) -> anyhow::Result<bool> {
+async fn pass(base: &Base, controls: &Controls, pool: Option<&Pool>, full: bool) -> anyhow::Result<bool> {
     let Read { changed, unapplied } = read(base, controls).await?;
     if !changed && !full && unapplied.is_empty() {
         return Ok(false);
@@ -219,6 +224,12 @@ async fn pass(base: &Base, controls: &Controls, full: bool) -> anyhow::Result<bo
     let decisions = controls.decisions();
     let mut errors = Errors::default();
     cancel::jobs(base, &decisions, &mut errors).await;
+    if let Some(pool) = pool {
+        pool.cancel(|work, published| {
+            let control = controls.decision(&work.session);
+            control.is_some_and(|all| all.cancels(&work.job, work.identity.attempt.max(1), published, None))
+        });
+    }
     let released = release::all(base, controls, &decisions, &mut errors).await;
     let changed_meanwhile = released.unwrap_or_else(|error| {
         errors.add(error);

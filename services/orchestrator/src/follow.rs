@@ -37,7 +37,8 @@ async fn with_timeouts(
     health: &Health,
     timeouts: WatchTimeouts,
 ) -> anyhow::Result<()> {
-    let selector = format!("{}={business},{}={}", labels::BUSINESS, labels::APP, labels::APP_ENGINE);
+    // Engines of a pool are not of one Job's work.
+    let selector = format!("{}={business},{}={},!{}", labels::BUSINESS, labels::APP, labels::APP_ENGINE, labels::POOL);
     let config = watcher::Config::default().labels(&selector).page_size(100).timeout(WATCH_SECS);
     let begin = || -> Events { watcher(api.clone(), config.clone()).default_backoff().boxed() };
     let mut events = begin();

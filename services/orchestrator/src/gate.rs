@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use cloud::storage::Properties;
+use contract::identity::INLINE_GENERATION;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -14,8 +15,6 @@ use crate::{
 
 const PROBE_MAX: Duration = Duration::from_secs(10);
 const PROBE_MIN: Duration = Duration::from_millis(200);
-/// A generation that no object has.
-const NEVER: i64 = 1;
 /// The readiness reason that the gate sets and clears.
 const READINESS: &str = "jobs";
 
@@ -87,8 +86,8 @@ async fn check_objects(base: &Base) -> anyhow::Result<()> {
     let object = contract::object::refused(&base.business.name, "probe");
     store.describe(bucket, &object, None).await?;
     store.list(bucket, &object).await?;
-    store.replace(bucket, &object, "", Properties::json(), NEVER).await?;
-    store.delete(bucket, &object, NEVER).await?;
+    store.replace(bucket, &object, "", Properties::json(), INLINE_GENERATION).await?;
+    store.delete(bucket, &object, INLINE_GENERATION).await?;
     Ok(())
 }
 

@@ -8,14 +8,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use contract::labels;
 use futures::{FutureExt as _, StreamExt as _};
 use google_cloud_pubsub::{
     client::Subscriber,
     model::Message,
     subscriber::{ShutdownBehavior, handler::Handler},
 };
-use jiff::Timestamp;
 use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
@@ -107,7 +105,7 @@ pub(crate) async fn run(
             Closed::Failed(error) => {
                 tracing::error!(subscription, "failed to receive messages: {error:#}");
                 intake.priority.failed(rank);
-                intake.base.health.not_ready(readiness(rank), format!("receive from {subscription}: {error:#}"));
+                intake.base.health.not_ready(rank.readiness(), format!("receive from {subscription}: {error:#}"));
                 if opened.elapsed() > REOPEN_MAX {
                     reopen = Duration::from_millis(100);
                 }
@@ -120,14 +118,6 @@ pub(crate) async fn run(
     }
     while closing.join_next().await.is_some() {}
     Ok(())
-}
-
-/// The readiness reason that a stream of this rank sets and clears.
-fn readiness(rank: Rank) -> &'static str {
-    match rank {
-        Rank::First => "priority subscription",
-        Rank::Ordinary => "subscription",
-    }
 }
 
 /// Waits until messages may be received, and returns how many; `None` after `stop`.
@@ -225,7 +215,7 @@ async fn stream(
             break Closed::Renew;
         }
         if opened.elapsed() >= NARROW_FOR {
-            intake.base.health.clear(readiness(rank));
+            intake.base.health.clear(rank.readiness());
         }
         tokio::select! {
             biased;
@@ -287,15 +277,7 @@ fn start(
 ) {
     let slot = intake.base.jobs.reserve();
     intake.acceptor.breaker().record_receipt(Instant::now());
-    let requested = message.attributes.get(labels::ATTRIBUTE_REQUESTED).and_then(|time| time.parse().ok());
-    let requested = requested.filter(|_| message.attributes.contains_key(labels::ATTRIBUTE_DESKGRID));
-    let published = message.publish_time.and_then(|time| Timestamp::new(time.seconds(), time.nanos()).ok());
-    let mut message = Received {
-        id: message.message_id,
-        payload: intake.payloads.hold(message.data, message.attributes.into_iter().collect()),
-        published: requested.or(published),
-        received: (intake.base.clock)(),
-    };
+    let mut message = Received::new(message, &intake.payloads, &intake.base);
     let span = tracing::info_span!("message", message_id = message.id);
     let (intake, stop) = (intake.clone(), stop.clone());
     let task = async move {
@@ -332,6 +314,6 @@ mod tests {
 
     #[test]
     fn each_subscription_has_its_own_readiness_reason() {
-        assert_ne!(readiness(Rank::First), readiness(Rank::Ordinary));
+        assert_ne!(Rank::First.readiness(), Rank::Ordinary.readiness());
     }
 }

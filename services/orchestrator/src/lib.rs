@@ -30,6 +30,7 @@ mod outcome;
 mod outcome_lookup;
 mod packs;
 mod pods;
+mod pool;
 mod priority;
 mod ranges;
 mod received;
@@ -42,6 +43,6 @@ mod view;
 mod watched;
 
 pub use clock::Clock;
-pub use config::{Config, Timing};
+pub use config::{Config, PoolConfig, Timing};
 pub use hooks::{Hooks, Reached, Step};
 pub use run::{Clients, listen, run};

@@ -46,8 +46,7 @@ pub(crate) async fn inline(base: &Base, message: &Received, work: &Work) -> Resu
         }
         return Ok(None);
     }
-    let content_type = message.payload.attributes.get("content-type").map_or("text/plain", String::as_str).to_owned();
-    let properties = Properties { content_type, metadata: work.metadata() };
+    let properties = Properties { content_type: message.content_type().to_owned(), metadata: work.metadata() };
     match base.store.write_once(&bucket, &object, message.payload.data.clone(), properties).await? {
         Written::New(generation) => {
             work.identity.generation = generation;
@@ -74,7 +73,7 @@ pub(crate) async fn inline(base: &Base, message: &Received, work: &Work) -> Resu
 }
 
 /// The generation for which this attempt has an outcome, if any.
-async fn settled_generation(base: &Base, work: &Work) -> anyhow::Result<Option<i64>> {
+pub(crate) async fn settled_generation(base: &Base, work: &Work) -> anyhow::Result<Option<i64>> {
     let prefix = format!("{}{}/", object::outcome_prefix(&work.business, Some(&work.session)), work.job);
     let mut outcomes = base.store.list_stream(&work.identity.bucket, &prefix);
     while let Some(found) = outcomes.try_next().await? {

@@ -49,6 +49,9 @@ pub(crate) struct Metrics {
     pub(crate) active: Gauge,
     pub(crate) suspended: Gauge,
     pub(crate) unsettled: Gauge,
+    pub(crate) pool_engines: Gauge,
+    pub(crate) pool_waiting: Gauge,
+    pub(crate) pool_assigned: Gauge,
     pub(crate) publish_to_created: Histogram,
     pub(crate) finished_to_settled: Histogram,
     refused: Family<ReasonLabel, Counter>,
@@ -71,6 +74,9 @@ impl Metrics {
             active: Gauge::default(),
             suspended: Gauge::default(),
             unsettled: Gauge::default(),
+            pool_engines: Gauge::default(),
+            pool_waiting: Gauge::default(),
+            pool_assigned: Gauge::default(),
             publish_to_created: Histogram::new(buckets()),
             finished_to_settled: Histogram::new(buckets()),
             refused: Family::default(),
@@ -106,6 +112,9 @@ impl Metrics {
             metrics.suspended.clone(),
         );
         registry.register("jobs_unsettled", "Jobs that wait for their outcome", metrics.unsettled.clone());
+        registry.register("pool_engines", "Engines of the pool with a stream", metrics.pool_engines.clone());
+        registry.register("pool_items_waiting", "Items that wait for an engine", metrics.pool_waiting.clone());
+        registry.register("pool_items_assigned", "Items that are with engines", metrics.pool_assigned.clone());
         registry.register_with_unit(
             "publish_to_created",
             "From the message's publication to the API server having its Job",

@@ -167,7 +167,8 @@ pub(crate) async fn follow(api: Api<Pod>, business: &str, jobs: &Jobs, pods: &Po
     while !jobs.view().is_synced() {
         changes.changed().await?;
     }
-    let selector = format!("{}={business},{}={}", labels::BUSINESS, labels::APP, labels::APP_ENGINE);
+    // Engines of a pool are not of one Job's work.
+    let selector = format!("{}={business},{}={},!{}", labels::BUSINESS, labels::APP, labels::APP_ENGINE, labels::POOL);
     let config = watcher::Config::default()
         .labels(&selector)
         .fields("status.phase!=Pending,status.phase!=Running")

@@ -20,6 +20,16 @@ pub(crate) enum Rank {
     Ordinary,
 }
 
+impl Rank {
+    /// The readiness reason that a stream of this rank sets and clears.
+    pub(crate) fn readiness(self) -> &'static str {
+        match self {
+            Self::First => "priority subscription",
+            Self::Ordinary => "subscription",
+        }
+    }
+}
+
 /// The state of the stream for priority.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stream {

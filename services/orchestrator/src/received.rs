@@ -12,9 +12,11 @@ use std::{
 };
 
 use bytes::Bytes;
+use contract::labels;
+use google_cloud_pubsub::model::Message;
 use jiff::Timestamp;
 
-use crate::job::Origin;
+use crate::{base::Base, job::Origin};
 
 /// Bytes in memory from which no further message is received; the message that crosses the limit may have 10 MB.
 const HELD_BYTES_MAX: usize = 16 * 1024 * 1024;
@@ -29,6 +31,24 @@ pub(crate) struct Received {
 }
 
 impl Received {
+    /// A message as Pub/Sub sent it.
+    pub(crate) fn new(message: Message, payloads: &Payloads, base: &Base) -> Self {
+        let requested = message.attributes.get(labels::ATTRIBUTE_REQUESTED).and_then(|time| time.parse().ok());
+        let requested = requested.filter(|_| message.attributes.contains_key(labels::ATTRIBUTE_DESKGRID));
+        let published = message.publish_time.and_then(|time| Timestamp::new(time.seconds(), time.nanos()).ok());
+        Self {
+            id: message.message_id,
+            payload: payloads.hold(message.data, message.attributes.into_iter().collect()),
+            published: requested.or(published),
+            received: (base.clock)(),
+        }
+    }
+
+    /// Content type of the payload.
+    pub(crate) fn content_type(&self) -> &str {
+        self.payload.attributes.get("content-type").map_or("text/plain", String::as_str)
+    }
+
     pub(crate) fn origin(&self) -> Origin {
         Origin { message_id: self.id.clone(), published: self.published, received: self.received }
     }

@@ -84,7 +84,7 @@ pub(crate) async fn finish_work(
     let delete_input = async {
         if work.pack.is_some() {
             packs.settle_range(base, work).await?;
-        } else if outcome.state == State::Succeeded {
+        } else if outcome.state == State::Succeeded && identity.has_object() {
             base.store.delete(&identity.bucket, &identity.object, identity.generation).await?;
             base.hooks.reached(Step::InputDeleted, None, Some(identity)).await;
         }

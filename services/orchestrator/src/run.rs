@@ -23,7 +23,7 @@ use crate::{
     clock::Clock,
     cluster::Cluster,
     conclude::LargeRefusals,
-    config::Config,
+    config::{Config, PoolConfig},
     controls::{self, Controls},
     create::Creates,
     events::Events,
@@ -37,11 +37,12 @@ use crate::{
     outcome_lookup::OutcomeLookup,
     packs::Packs,
     pods::{self, Pods},
+    pool::{self, Pool, intake::PoolIntake, slots::EngineTemplate, tokens::Tokens},
     priority::{Priority, Rank},
     received::Payloads,
     settle::{self, Settler},
     settled_cache::SettledCache,
-    sweep,
+    sweep::{self, Sweeper},
 };
 
 /// How long after the last tick the liveness probe fails.
@@ -58,6 +59,13 @@ pub struct Clients {
     pub listener: TcpListener,
 }
 
+/// What receives messages.
+#[derive(Clone)]
+enum Receiver {
+    Jobs(Arc<Intake>),
+    Pool(Arc<PoolIntake>),
+}
+
 type Task = (&'static str, anyhow::Result<()>);
 
 /// Runs the orchestrator until `stop`; then stops intake, finishes the accepted messages, and returns.
@@ -71,7 +79,8 @@ pub async fn run(
     hooks: Hooks,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let Config { business, namespace, endpoints: _, template, port: _, log_filter: _, timing } = config;
+    let Config { business, namespace, endpoints: _, template, pool: pool_config, port: _, log_filter: _, timing } =
+        config;
     let Clients { kube, connection, listener } = clients;
     let mut registry = Registry::default();
     let metrics = Metrics::register(&mut registry);
@@ -102,6 +111,10 @@ pub async fn run(
     let (gate, controls, settled) =
         (Arc::new(Gate::new()), Arc::new(Controls::new()), Arc::new(SettledCache::default()));
     let packs = Arc::new(Packs::default());
+    // Intake stops first, then settling; the rest serves both and stops last.
+    let (intake_stop, settle_stop, rest_stop) =
+        (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
+    let pool = Pool::new(&base, &settled, &packs, intake_stop.clone()).map(Arc::new);
     let admission = Arc::new(Admission {
         base: base.clone(),
         controls: controls.clone(),
@@ -109,6 +122,7 @@ pub async fn run(
         lookup: OutcomeLookup::default(),
         creates: Creates::default(),
         packs: packs.clone(),
+        pool: pool.clone(),
     });
     let acceptor = Arc::new(Acceptor {
         base: base.clone(),
@@ -117,41 +131,50 @@ pub async fn run(
         large_refusals: LargeRefusals::default(),
         breaker: Mutex::<Breaker>::default(),
     });
-    let messages = Arc::new(Intake {
-        base: base.clone(),
-        acceptor,
-        payloads: Payloads::default(),
-        priority: Priority::new(base.business.priority_subscription.is_some(), timing.priority_quiet),
-    });
+    let payloads = Payloads::default();
+    let received = match &pool {
+        Some(pool) => {
+            Receiver::Pool(Arc::new(PoolIntake { base: base.clone(), acceptor, payloads, pool: pool.clone() }))
+        }
+        None => Receiver::Jobs(Arc::new(Intake {
+            base: base.clone(),
+            acceptor,
+            payloads,
+            priority: Priority::new(base.business.priority_subscription.is_some(), timing.priority_quiet),
+        })),
+    };
     let settler = Arc::new(Settler { base: base.clone(), settled, packs: packs.clone() });
     tracing::info!(business = base.business.name, namespace, ?subscriptions, "started");
 
-    // Intake stops first, then settling; the rest serves both and stops last.
-    let (intake_stop, settle_stop, rest_stop) =
-        (CancellationToken::new(), CancellationToken::new(), CancellationToken::new());
     let mut intake: JoinSet<Task> = JoinSet::new();
     let mut settling: JoinSet<Task> = JoinSet::new();
     let mut rest: JoinSet<Task> = JoinSet::new();
     for (subscription, rank) in subscriptions {
-        let (messages, token, subscriber) = (messages.clone(), intake_stop.clone(), subscriber.clone());
+        let (received, token, subscriber) = (received.clone(), intake_stop.clone(), subscriber.clone());
         let controls = controls.clone();
         intake.spawn(async move {
             // The decisions about sessions are read before the first message is received.
             controls.loaded(&token).await;
-            ("intake", intake::run(messages, subscriber, subscription, rank, token).await)
+            let ended = match received {
+                Receiver::Jobs(intake) => intake::run(intake, subscriber, subscription, rank, token).await,
+                Receiver::Pool(intake) => pool::intake::run(intake, subscriber, subscription, rank, token).await,
+            };
+            ("intake", ended)
         });
     }
     if has_intake {
-        let (base, controls, packs, token) = (base.clone(), controls.clone(), packs.clone(), intake_stop.clone());
+        let sweeper =
+            Sweeper { base: base.clone(), controls: controls.clone(), packs: packs.clone(), pool: pool.clone() };
+        let token = intake_stop.clone();
         intake.spawn(async move {
-            controls.loaded(&token).await;
-            ("sweep", sweep::run(&base, &controls, &packs, &token).await)
+            sweeper.controls.loaded(&token).await;
+            ("sweep", sweep::run(&sweeper, &token).await)
         });
     }
     {
         // Also without intake: a cancel must reach the running Jobs.
-        let (base, token) = (base.clone(), intake_stop.clone());
-        intake.spawn(async move { ("controls", controls::run(&base, &controls, &token).await) });
+        let (base, pool, token) = (base.clone(), pool.clone(), intake_stop.clone());
+        intake.spawn(async move { ("controls", controls::run(&base, &controls, pool.as_deref(), &token).await) });
     }
     {
         let (base, token) = (base.clone(), intake_stop.clone());
@@ -180,6 +203,17 @@ pub async fn run(
         rest.spawn(async move { ("probes", probes::serve(listener, health, Arc::new(registry), token).await) });
     }
 
+    if let (Some(pool), Some(config)) = (&pool, pool_config) {
+        let PoolConfig { template, certificates, port } = config;
+        let template = EngineTemplate::parse(&template, &namespace, base.business.queue.as_deref())?;
+        let (pool, token) = (pool.clone(), rest_stop.clone());
+        let tokens = Tokens::new(base.cluster.clone(), &namespace);
+        let listener = listen(port).await?;
+        let server = pool::server::serve(pool.clone(), tokens, listener, certificates, token.clone());
+        rest.spawn(async move { ("pool server", server.await) });
+        rest.spawn(async move { ("pool", pool::slots::run(&pool, &template, &token).await) });
+    }
+
     let mut ticks = tokio::time::interval(TICK);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let ended = loop {
@@ -188,7 +222,7 @@ pub async fn run(
             Some(task) = intake.join_next() => break Err(unexpected(task)),
             Some(task) = settling.join_next() => break Err(unexpected(task)),
             Some(task) = rest.join_next() => break Err(unexpected(task)),
-            _ = ticks.tick() => tick(&base),
+            _ = ticks.tick() => tick(&base, pool.as_deref()),
         }
     };
 
@@ -209,7 +243,17 @@ pub async fn run(
 }
 
 /// Updates liveness and gauges every second.
-fn tick(base: &Base) {
+fn tick(base: &Base, pool: Option<&Pool>) {
+    if let Some(pool) = pool {
+        let (engines, waiting, assigned) = pool.counts();
+        for (gauge, count) in [
+            (&base.metrics.pool_engines, engines),
+            (&base.metrics.pool_waiting, waiting),
+            (&base.metrics.pool_assigned, assigned),
+        ] {
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
+    }
     base.health.tick();
     let view = base.jobs.view();
     base.metrics.active.set(i64::try_from(view.active()).unwrap_or(i64::MAX));

@@ -10,11 +10,13 @@
 use std::{
     collections::HashMap,
     hash::{BuildHasher as _, RandomState},
+    sync::Arc,
 };
 
 use anyhow::Context as _;
 use cloud::storage::Object;
 use contract::{
+    Identity,
     message::{self, Work},
     object,
 };
@@ -28,6 +30,7 @@ use crate::{
     controls::{Controls, Errors, cancelled_outcome},
     job::Origin,
     packs::{self, Ended, Packs},
+    pool::Pool,
 };
 
 /// Inputs in memory at a time.
@@ -76,13 +79,32 @@ impl Age {
     }
 }
 
+/// Sweeps the inputs of the business.
+pub(crate) struct Sweeper {
+    pub(crate) base: Arc<Base>,
+    pub(crate) controls: Arc<Controls>,
+    pub(crate) packs: Arc<Packs>,
+    pub(crate) pool: Option<Arc<Pool>>,
+}
+
+impl Sweeper {
+    /// Whether this work has a Job, or is computed in the pool.
+    fn is_in_progress(&self, identity: &Identity) -> bool {
+        self.base.jobs.view().contains(&identity.job_name())
+            || self.pool.as_ref().is_some_and(|pool| pool.contains(identity))
+    }
+
+    /// As [`Sweeper::is_in_progress`], of a range of a pack: its first item, and the attempt.
+    fn is_range_in_progress(&self, work: &Work, (first, attempt): (u32, u32)) -> bool {
+        let mut range = work.of_range(first);
+        range.identity.attempt = attempt;
+        self.is_in_progress(&range.identity)
+    }
+}
+
 /// Sweeps at start and then regularly, until `stop`.
-pub(crate) async fn run(
-    base: &Base,
-    controls: &Controls,
-    layouts: &Packs,
-    stop: &CancellationToken,
-) -> anyhow::Result<()> {
+pub(crate) async fn run(sweeper: &Sweeper, stop: &CancellationToken) -> anyhow::Result<()> {
+    let base = &sweeper.base;
     let mut cache = InputCache::default();
     let mut jobs = base.jobs.changes();
     while !base.jobs.view().is_synced() {
@@ -94,7 +116,7 @@ pub(crate) async fn run(
     loop {
         tokio::select! {
             () = stop.cancelled() => return Ok(()),
-            swept = sweep(base, controls, layouts, &mut cache) => if let Err(error) = swept {
+            swept = sweep(sweeper, &mut cache) => if let Err(error) = swept {
                 tracing::warn!("failed to sweep: {error:#}");
             }
         }
@@ -106,7 +128,8 @@ pub(crate) async fn run(
 }
 
 /// Sweeps once. An input that fails does not block the others; the errors are returned at the end.
-async fn sweep(base: &Base, controls: &Controls, layouts: &Packs, cache: &mut InputCache) -> anyhow::Result<()> {
+async fn sweep(sweeper: &Sweeper, cache: &mut InputCache) -> anyhow::Result<()> {
+    let base = &sweeper.base;
     let business = &base.business;
     let now = (base.clock)();
     let age = SignedDuration::try_from(base.timing.sweep_age).context("read the age of old inputs")?;
@@ -144,7 +167,7 @@ async fn sweep(base: &Base, controls: &Controls, layouts: &Packs, cache: &mut In
             }
         }
         let checks = due.iter().map(|(key, input)| async move {
-            let checked = check(base, controls, layouts, input, now).await;
+            let checked = check(sweeper, input, now).await;
             (*key, checked.with_context(|| format!("check {}", input.name)))
         });
         let mut checks = futures::stream::iter(checks.collect::<Vec<_>>()).buffer_unordered(CONCURRENCY);
@@ -181,13 +204,8 @@ async fn sweep(base: &Base, controls: &Controls, layouts: &Packs, cache: &mut In
 }
 
 /// Checks one old input, and requeues it if it has neither a Job nor an outcome.
-async fn check(
-    base: &Base,
-    controls: &Controls,
-    layouts: &Packs,
-    input: &Object,
-    now: Timestamp,
-) -> anyhow::Result<Option<Checked>> {
+async fn check(sweeper: &Sweeper, input: &Object, now: Timestamp) -> anyhow::Result<Option<Checked>> {
+    let Sweeper { base, controls, packs: layouts, .. } = sweeper;
     let origin = Origin { message_id: String::new(), published: input.created, received: now };
     let work = match message::stored(&input.name, input.generation, &input.metadata, &base.business) {
         Ok(work) => work,
@@ -217,7 +235,7 @@ async fn check(
     let may_wait = input.requested().is_none_or(|requested| now.duration_since(requested) <= retention);
     let is_unknown = !base.business.submit_on_upload && !message::has_options(&input.metadata);
     // A parked message is requeued when the pause ends.
-    if is_paused || (is_unknown && may_wait && !is_cancelled) || base.jobs.view().contains(&identity.job_name()) {
+    if is_paused || (is_unknown && may_wait && !is_cancelled) || sweeper.is_in_progress(identity) {
         return Ok(None);
     }
     // An outcome of this attempt at this generation, or of a later attempt.
@@ -238,7 +256,7 @@ async fn check(
             return Ok(Some(Checked::Settled));
         }
         let remaining = ended.remaining(&pack, identity.attempt);
-        if remaining.iter().all(|range| has_job(base, &work, *range)) {
+        if remaining.iter().all(|range| sweeper.is_range_in_progress(&work, *range)) {
             return Ok(if remaining.is_empty() { Some(Checked::Settled) } else { None });
         }
         if is_split && is_cancelled {
@@ -259,13 +277,6 @@ async fn check(
     base.metrics.swept.inc();
     tracing::info!(object = input.name, generation = input.generation, "requeued an old input");
     Ok(Some(Checked::Requeued(now)))
-}
-
-/// Whether a range of a pack (its first item, and the attempt) has a Job.
-fn has_job(base: &Base, work: &Work, (first, attempt): (u32, u32)) -> bool {
-    let mut range = work.of_range(first);
-    range.identity.attempt = attempt;
-    base.jobs.view().contains(&range.identity.job_name())
 }
 
 #[cfg(test)]

@@ -111,6 +111,8 @@ pub struct Engine {
     pub is_connected: bool,
     /// It accepts no more items.
     pub is_leaving: bool,
+    /// It finishes what it has, and gets no more.
+    pub is_released: bool,
     /// It was notified that this orchestrator does not need it.
     pub is_withdrawn: bool,
     items: HashMap<RangeName, BTreeMap<u32, Duration>>,
@@ -126,7 +128,7 @@ pub struct Engine {
 
 impl Engine {
     fn room(&self) -> usize {
-        let is_usable = self.is_connected && !self.is_leaving && !self.is_alone;
+        let is_usable = self.is_connected && !self.is_leaving && !self.is_released && !self.is_alone;
         if is_usable { self.window.saturating_sub(self.assigned) } else { 0 }
     }
 
@@ -264,6 +266,7 @@ impl Dispatcher {
             assigned: 0,
             is_connected: true,
             is_leaving: false,
+            is_released: false,
             is_withdrawn: false,
             items: HashMap::new(),
             is_alone: false,
@@ -416,6 +419,16 @@ impl Dispatcher {
         actions
     }
 
+    /// The engine of a slot finishes what it has and ends, whatever there is to do.
+    pub fn release(&mut self, slot: u32, now: Duration) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for engine in self.engines.values_mut().filter(|engine| engine.slot == slot) {
+            engine.is_released = true;
+        }
+        self.assign(now, &mut actions);
+        actions
+    }
+
     /// The outcome of a range is written: its engines may forget its results.
     pub fn settled(&self, name: &RangeName) -> Vec<Action> {
         let connected = self.engines.iter().filter(|(_, engine)| engine.is_connected);
@@ -434,13 +447,13 @@ impl Dispatcher {
             actions.extend(self.removed(&id, false, now));
         }
         self.recall(now, &mut actions);
-        if self.waiting() == 0 {
-            for (id, engine) in &mut self.engines {
-                let is_idle = engine.assigned == 0 && now.saturating_sub(engine.idle_since) >= idle;
-                if is_idle && engine.is_connected && engine.slot >= min && !engine.is_withdrawn {
-                    engine.is_withdrawn = true;
-                    actions.push(Action::Send(id.clone(), Frame::Withdraw(true)));
-                }
+        let is_busy = self.waiting() > 0;
+        for (id, engine) in &mut self.engines {
+            let is_idle = !is_busy && engine.slot >= min && now.saturating_sub(engine.idle_since) >= idle;
+            let is_free = engine.assigned == 0 && engine.is_connected && !engine.is_withdrawn;
+            if is_free && (is_idle || engine.is_released) {
+                engine.is_withdrawn = true;
+                actions.push(Action::Send(id.clone(), Frame::Withdraw(true)));
             }
         }
         self.assign(now, &mut actions);
@@ -646,7 +659,8 @@ impl Dispatcher {
             self.quarantine = None;
             return;
         }
-        let is_usable = |engine: &Engine| engine.is_connected && !engine.is_leaving && engine.window > 0;
+        let is_usable =
+            |engine: &Engine| engine.is_connected && !engine.is_leaving && !engine.is_released && engine.window > 0;
         let current = self.quarantine.take().filter(|id| self.engines.get(id).is_some_and(is_usable));
         let least = || self.engines.iter().filter(|(_, engine)| is_usable(engine)).min_by_key(|(_, one)| one.assigned);
         let Some(id) = current.or_else(|| least().map(|(id, _)| id.clone())) else { return };

@@ -21,8 +21,5 @@ pub mod proto {
     tonic::include_proto!("deskgrid.pool.v1");
 }
 
-/// Audience of the tokens with which engines identify themselves.
-pub const AUDIENCE: &str = "deskgrid-pool";
-
 /// Name of a range: the hash of its identity, which also names its Kubernetes Job.
 pub type RangeName = std::sync::Arc<str>;

@@ -248,6 +248,7 @@ impl World {
             business,
             endpoints: self.clients.endpoints.clone(),
             template: template.to_string(),
+            pool: None,
             port: 0,
             log_filter: String::new(),
             timing: Timing {
