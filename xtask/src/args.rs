@@ -37,7 +37,8 @@ pub(crate) enum Verb {
     Teardown(verbs::teardown::Args),
     /// Write the manifests into a folder; needs no credentials and no cloud
     Render(verbs::render::Args),
-    /// Create a new key for every account, and delete the old one once nothing uses it (auth = "key")
+    /// Create a new key for every account (auth = "key"), and delete the old one once nothing uses it; create a new
+    /// certificate for every pool
     RotateKeys(verbs::rotate_keys::Args),
     /// Make the container images: with Cloud Build, or on this machine
     Build(verbs::build::Args),

@@ -14,14 +14,16 @@ use crate::manifests::Rendered;
 
 pub mod access;
 pub mod applyset;
+mod certificates;
 mod compare;
 mod event;
 mod failure;
+mod former_pools;
 mod keys;
 pub(crate) mod live;
 mod moved;
 mod options;
-mod owned;
+pub(crate) mod owned;
 mod plan;
 mod preview;
 pub(crate) mod reach;

@@ -20,6 +20,7 @@ use serde_json::json;
 use tokio::time::Instant;
 
 use crate::{
+    certificates::pool,
     cloud::Cloud,
     deploy::{
         reach::{self, FIELD_MANAGER},
@@ -45,15 +46,26 @@ pub use user::{KeyUser, Workload};
 const KEY_ID: &str = "deskgrid.dev/key-id";
 const POLL_EVERY: Duration = Duration::from_millis(200);
 
-/// A key that took the place of another one.
+/// What took the place of another one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
-pub struct Rotated {
-    /// Email of the account.
-    pub account: String,
-    /// Id of the new key.
-    pub key: String,
-    /// Ids of the keys that are deleted now.
-    pub deleted: Vec<String>,
+#[serde(untagged)]
+pub enum Rotated {
+    /// The key of a service account.
+    Key {
+        /// Email of the account.
+        account: String,
+        /// Id of the new key.
+        key: String,
+        /// Ids of the keys that are deleted now.
+        deleted: Vec<String>,
+    },
+    /// The certificate of a pool.
+    Certificate {
+        /// The name that it is for.
+        certificate: String,
+        /// Its serial number.
+        serial: u64,
+    },
 }
 
 /// What a deploy does with the keys of one workload.
@@ -179,7 +191,8 @@ pub(crate) async fn plan_rotation(
 }
 
 /// Gives every workload that has a key a new one: the Secrets first, then the Deployments begin anew, then what still
-/// runs with an old key ends by itself, and then the old keys are deleted.
+/// runs with an old key ends by itself, and then the old keys are deleted. A pool gets a new certificate too, with which
+/// its orchestrator replaces the engines: they would never end by themselves.
 ///
 /// # Errors
 /// When IAM or the cluster refuses, a rollout fails within `rollout`, or a pod of before still runs after `limit`; the
@@ -201,24 +214,30 @@ pub async fn rotate(
         }
         let key = one.renew().await?;
         report(&format!("a new key of {account} is in its Secret"));
-        work.push((one, Rotated { account, key, deleted: vec![] }));
+        work.push((one, key));
     }
     // What is there now may have read the Secret before.
     let mut old = Vec::new();
     for (one, _) in &work {
         old.extend(running(client, user, one.workload).await?.into_iter().filter_map(|pod| pod.metadata.uid));
     }
-    for (one, rotated) in &work {
+    for (one, key) in &work {
         if let Some(deployment) = one.workload.deployment {
-            restart(client, user, deployment, &rotated.key, rollout, report).await?;
+            restart(client, user, deployment, key, rollout, report).await?;
         }
     }
-    wait_for_pods(client, user, &old, limit, report).await?;
     let mut all = Vec::new();
-    for (one, mut rotated) in work {
-        rotated.deleted = one.clean(&[]).await?;
-        report(&format!("{} old keys of {} are deleted", rotated.deleted.len(), rotated.account));
-        all.push(rotated);
+    if let Some(business) = user.business.as_deref().and_then(|name| environment.business(name))
+        && let Some((certificate, serial)) = pool::rotate(client, business, rollout).await?
+    {
+        report(&format!("the orchestrator of {} works with a new certificate of {certificate}", user.name));
+        all.push(Rotated::Certificate { certificate, serial });
+    }
+    wait_for_pods(client, user, &old, limit, report).await?;
+    for (one, key) in work {
+        let (account, deleted) = (one.account.email.to_owned(), one.clean(&[]).await?);
+        report(&format!("{} old keys of {account} are deleted", deleted.len()));
+        all.push(Rotated::Key { account, key, deleted });
     }
     Ok(all)
 }

@@ -1,7 +1,7 @@
 //! Renders the Kubernetes objects of an environment from the templates in `manifests/`, and proves them before use.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     path::{Path, PathBuf},
 };
 
@@ -106,6 +106,8 @@ pub struct Extras {
     pub web: WebImages,
     /// The cluster has Google's collectors of metrics.
     pub pod_monitoring: bool,
+    /// Serial numbers of the certificates of pools, by business: another one starts an orchestrator anew.
+    pub pool_certificates: BTreeMap<String, u64>,
 }
 
 /// Renders and validates every object of an environment but the extras. Needs no cloud.
@@ -194,6 +196,7 @@ struct Values<'a> {
     ephemeral_storage_engine: String,
     pool_service: String,
     pool_host: String,
+    pool_certificate: Option<String>,
     exit_permanent: u8,
     config_json: String,
     job_json: String,
@@ -245,6 +248,7 @@ fn business_files(
         ephemeral_storage_engine: (LOGS_BYTES / 2).to_string(),
         pool_service: names::pool_service(&business.namespace),
         pool_host: names::pool_host(&business.namespace),
+        pool_certificate: None,
         exit_permanent: exit::PERMANENT,
         config_json: serde_json::to_string_pretty(&only).context("encode the configuration")?,
         job_json: String::new(),
@@ -257,9 +261,14 @@ fn business_files(
     if business.pool.is_some() {
         values.pool_json = Some(job(tera, POOL, &values)?);
     }
+    // A certificate is no configuration, and has an annotation of its own.
     let parts: Vec<&str> =
         [&values.config_json, &values.job_json].into_iter().chain(&values.pool_json).map(String::as_str).collect();
     values.config_hash = names::hash(&parts, 16);
+    values.pool_certificate = extras.pool_certificates.get(&business.name).map(u64::to_string);
+    if business.pool.is_some() {
+        values.pool_json = Some(job(tera, POOL, &values)?);
+    }
     let mut files = Vec::new();
     let served = environment.web.enabled && environment.web.businesses.contains(&business.name);
     let access = (served && extras.web.monitor.is_some()).then_some("web-access.yaml");

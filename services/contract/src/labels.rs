@@ -48,6 +48,9 @@ pub const POOL: &str = "deskgrid.dev/pool";
 pub const POOL_SLOT: &str = "deskgrid.dev/pool-slot";
 /// Annotation on the Job of an engine in a pool: a hash of the template it was made from.
 pub const ANNOTATION_POOL_TEMPLATE: &str = "deskgrid.dev/pool-template";
+/// Annotation on the pods of an orchestrator and of the engines of its pool: serial number of the certificate with which
+/// they start; another one starts them anew.
+pub const ANNOTATION_POOL_CERTIFICATE: &str = "deskgrid.dev/pool-certificate";
 /// Port of the orchestrator for the engines of its pool.
 pub const POOL_PORT: u16 = 7443;
 /// Name of the port, and of the Service, of the orchestrator for the engines of its pool.

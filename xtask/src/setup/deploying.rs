@@ -190,7 +190,7 @@ pub(crate) async fn deploy_agreed(
 
 /// The default options of a deploy.
 pub(crate) fn deploy_options(environment: &Environment, globals: &Globals, images: Chosen) -> deploy::Options {
-    let extras = Extras { web: images.web, pod_monitoring: false };
+    let extras = Extras { web: images.web, ..Extras::default() };
     deploy::Options {
         patience: patience(environment, globals),
         extras,
@@ -233,6 +233,9 @@ pub(crate) async fn carry_out_deploy(
             shown.detail(format_args!("  {:?} {} {}", applied.change, applied.kind, applied.name));
         }
         deploy::Event::Key { account } => shown.note(format_args!("  a new key of {account} is in its Secret")),
+        deploy::Event::Certificate { name } => {
+            shown.note(format_args!("  a new certificate of {name} is in its Secret"))
+        }
         deploy::Event::KeyGone { account } => {
             shown.note(format_args!("  {account} is deployed no longer, and has no key"))
         }

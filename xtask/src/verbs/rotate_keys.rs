@@ -1,4 +1,4 @@
-//! `rotate-keys`: a new key for every account, and not one refused call in between.
+//! `rotate-keys`: a new key for every account and a new certificate for every pool, and not one refused call in between.
 
 use std::time::Duration;
 
@@ -43,18 +43,22 @@ pub(crate) struct Args {
 /// When the environment has no keys, the user does not agree, or a step failed; every key in use is valid then.
 pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
     let environment = context::load(globals)?;
-    if environment.auth != Auth::Key {
-        return Err(Failure::usage("the environment has no keys to rotate")
-            .on(format!("environment {}", environment.name))
-            .why("auth is \"workload-identity\": no key exists")
-            .into());
-    }
-    let users: Vec<KeyUser> = match args.business.as_deref() {
+    let mut users: Vec<KeyUser> = match args.business.as_deref() {
         Some(only) => environment.business(only).map(KeyUser::business).into_iter().collect(),
         None => KeyUser::all(&environment),
     };
     if users.is_empty() {
         return Err(Failure::usage("there is no such business").next("see the environment file").into());
+    }
+    if environment.auth == Auth::WorkloadIdentity {
+        users.retain(|user| environment.businesses.iter().any(|one| one.name == user.name && one.pool.is_some()));
+        users.iter_mut().for_each(|user| user.workloads.clear());
+    }
+    if users.is_empty() {
+        return Err(Failure::usage("the environment has no keys to rotate")
+            .on(format!("environment {}", environment.name))
+            .why("auth is \"workload-identity\": no key exists; and there is no pool, which has a certificate")
+            .into());
     }
     let cloud = setup::connect(&environment, globals).await?;
     let changes = users.iter().map(|user| deploy::rotation(&environment, user, &cloud));
@@ -83,7 +87,7 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     if output.json {
         output.document(&rotated)?;
     } else {
-        output.note(format_args!("{} accounts have new keys", rotated.len()));
+        output.note(format_args!("{} keys and certificates are new", rotated.len()));
     }
     Ok(exit::DONE)
 }

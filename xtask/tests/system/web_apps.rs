@@ -29,7 +29,7 @@ pub(crate) async fn world_with(businesses: &[&str], setup: Setup<'_>) -> World {
     let mut world = World::start_as(businesses, Setup { more: "[web]\nenabled = true\n", ..setup }, |_| {}).await;
     if !world.is_real() {
         let web = WebImages { monitor: Some(world.image("monitor")), client: Some(world.image("client")) };
-        let extras = Extras { web, pod_monitoring: false };
+        let extras = Extras { web, ..Extras::default() };
         world.rendered = render_with(&world.environment, &world.clients.endpoints, &world.images, &extras).unwrap();
     }
     world.apply_without_orchestrators().await;

@@ -123,8 +123,7 @@ async fn whoever_the_proxy_names_sees_what_the_environment_file_says() {
     std::fs::write(&file, FILE).unwrap();
     let proxied = environment::load(&file, &Overrides::new()).unwrap();
     let image = |app: &str| Some(format!("registry/{app}@sha256:0"));
-    let extras =
-        Extras { web: WebImages { monitor: image("monitor"), client: image("client") }, pod_monitoring: false };
+    let extras = Extras { web: WebImages { monitor: image("monitor"), client: image("client") }, ..Extras::default() };
     let rendered = render_with(&proxied, &world.clients.endpoints, &world.images, &extras).unwrap();
     let rendered: Vec<&Value> = rendered.objects().collect();
     let (key, keys) = google().await;

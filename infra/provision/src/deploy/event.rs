@@ -18,6 +18,11 @@ pub enum Event {
         /// Email of the account.
         account: String,
     },
+    /// A new certificate of a pool is in its Secret.
+    Certificate {
+        /// The name that it is for.
+        name: String,
+    },
     /// What is no longer deployed has no key any more.
     KeyGone {
         /// Email of the account.

@@ -6,7 +6,7 @@ use kube::Client;
 use serde_json::json;
 
 use super::{
-    Applied, Change, ChangeView,
+    Applied, Change, ChangeView, certificates,
     event::{Event, Progress},
     reach,
 };
@@ -36,7 +36,7 @@ impl Keys {
         for user in &self.withdrawn {
             changes.extend(user.workloads.iter().map(|workload| {
                 let lines = format!("-the keys of {}", workload.email);
-                secret(&user.namespace, &keys::secret_name(workload), Change::Pruned, lines)
+                ChangeView::secret(&user.namespace, &keys::secret_name(workload), Change::Pruned, lines)
             }));
         }
         changes
@@ -55,17 +55,20 @@ fn view(user: &KeyUser, key: &KeyChange) -> ChangeView {
         lines.push(format!("+a corrected record of the keys of {account}"));
     }
     let change = if key.exists { Change::Changed } else { Change::Created };
-    secret(&user.namespace, &key.secret, change, lines.join("\n"))
+    ChangeView::secret(&user.namespace, &key.secret, change, lines.join("\n"))
 }
 
-/// What a rotation of the keys of a user changes in the cluster: Secrets, and the Deployments whose pods begin anew.
-/// Writes nothing.
+/// What a rotation of the keys of a user, and of the certificate of its pool, changes in the cluster: Secrets, and what
+/// is started anew. Writes nothing.
 ///
 /// # Errors
 /// When IAM or the cluster refuses.
 pub async fn rotation(environment: &Environment, user: &KeyUser, cloud: &Cloud) -> anyhow::Result<Vec<ChangeView>> {
     let client = cloud.cluster()?;
-    let mut changes = Vec::new();
+    let mut changes = match user.business.as_deref().and_then(|name| environment.business(name)) {
+        Some(business) => certificates::rotation(business, client).await?,
+        None => Vec::new(),
+    };
     for (workload, key) in keys::plan_rotation(environment, user, cloud, client).await? {
         changes.push(view(user, &key));
         let Some(name) = workload.deployment else { continue };
@@ -73,17 +76,13 @@ pub async fn rotation(environment: &Environment, user: &KeyUser, cloud: &Cloud) 
         let deployment = json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": metadata});
         if reach::read(client, &deployment).await?.is_some() {
             let (kind, namespace) = ("Deployment".to_owned(), Some(user.namespace.clone()));
-            changes.push(Applied { kind, namespace, name: name.to_owned(), change: Change::Changed }.into());
+            let applied = Applied { kind, namespace, name: name.to_owned(), change: Change::Changed };
+            if changes.iter().all(|change| change.applied != applied) {
+                changes.push(applied.into());
+            }
         }
     }
     Ok(changes)
-}
-
-/// A change of a Secret.
-pub(super) fn secret(namespace: &str, name: &str, change: Change, difference: String) -> ChangeView {
-    let (namespace, name) = (Some(namespace.to_owned()), name.to_owned());
-    let applied = Applied { kind: "Secret".to_owned(), namespace, name, change };
-    ChangeView { applied, difference, conflicts: Vec::new() }
 }
 
 /// Finds out which deployed workload needs a key, and with `withdraws` which web app has one although it is not

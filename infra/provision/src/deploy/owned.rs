@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::compare::owned_by_us;
 
 /// The object as we applied it; nothing when we never did.
-pub(super) fn applied(live: &Value) -> Option<Value> {
+pub(crate) fn applied(live: &Value) -> Option<Value> {
     let fields = owned_by_us(live)?;
     let mut object = extract(fields, live);
     for field in ["apiVersion", "kind"] {

@@ -1,13 +1,14 @@
-//! What a deploy does, found out without a write: objects and prunes, the keys of service accounts, and the token of
-//! the web apps.
+//! What a deploy does, found out without a write: objects and prunes, the certificates of pools, the keys of service
+//! accounts, and the token of the web apps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use contract::labels;
 
 use super::{
     Applied, Change, ChangeView,
     access::{self, SECRET},
+    certificates, former_pools,
     keys::{self, Keys},
     namespaces,
     options::{Only, Options},
@@ -16,6 +17,7 @@ use super::{
 };
 use crate::{
     Cloud,
+    certificates::pool::Certificate,
     environment::{Auth, Environment, WebAccess},
     manifests::{Extras, Rendered, WEB_NAMESPACE, render_with},
 };
@@ -27,6 +29,9 @@ const MONITORING: &str = "monitoring.googleapis.com/v1";
 #[derive(Debug)]
 pub struct Plan {
     pub(super) preview: Preview,
+    pub(super) certificates: Vec<Certificate>,
+    /// Namespaces of businesses that have a pool no longer.
+    pub(super) former_pools: Vec<String>,
     pub(super) keys: Keys,
     /// The web apps get a token.
     pub(super) makes_token: bool,
@@ -38,14 +43,22 @@ pub struct Plan {
 impl Plan {
     /// Every change, with what differs.
     pub fn changes(&self) -> Vec<ChangeView> {
-        let token = || keys::secret(WEB_NAMESPACE, SECRET, Change::Created, "+a token for the web apps".to_owned());
+        let token =
+            || ChangeView::secret(WEB_NAMESPACE, SECRET, Change::Created, "+a token for the web apps".to_owned());
         let token = self.makes_token.then(token);
-        self.preview.changes().into_iter().chain(self.keys.changes()).chain(token).collect()
+        let certificates = self.certificates.iter().filter_map(certificates::change);
+        let former_pools = self.former_pools.iter().flat_map(|namespace| former_pools::changes(namespace));
+        let objects = self.preview.changes().into_iter().chain(former_pools);
+        objects.chain(certificates).chain(self.keys.changes()).chain(token).collect()
     }
 
     /// Whether a deploy would write nothing at all.
     pub fn is_empty(&self) -> bool {
-        self.preview.is_empty() && self.keys.changes().is_empty() && !self.makes_token
+        self.preview.is_empty()
+            && self.certificates.iter().all(|certificate| !certificate.renew)
+            && self.former_pools.is_empty()
+            && self.keys.changes().is_empty()
+            && !self.makes_token
     }
 
     /// Objects that are deleted, but for what only this deploy itself uses.
@@ -68,7 +81,8 @@ impl Plan {
 /// When something cannot be rendered, is somebody else's, or IAM or the cluster does not answer.
 pub async fn plan(environment: &Environment, cloud: &Cloud, options: &Options) -> anyhow::Result<Plan> {
     let client = cloud.cluster()?;
-    let everything = rendered(environment, cloud, options).await?;
+    let certificates = certificates::plan(environment, client, options).await?;
+    let everything = rendered(environment, cloud, options, certificates::serials(&certificates)).await?;
     let desired = only(&everything, options);
     // Only a deploy of everything knows what left.
     let present = (options.only == Only::Everything).then(|| present(environment, &everything));
@@ -81,19 +95,25 @@ pub async fn plan(environment: &Environment, cloud: &Cloud, options: &Options) -
         Auth::WorkloadIdentity => Keys::default(),
     };
     let has_token = has_web && environment.web.access != WebAccess::Iap;
+    let former_pools = former_pools::plan(environment, client, options).await?;
     let makes_token = has_token && access::is_missing(client).await?;
-    Ok(Plan { preview, keys, makes_token, everything, desired })
+    Ok(Plan { preview, certificates, former_pools, keys, makes_token, everything, desired })
 }
 
 /// Renders what this cluster can have.
-async fn rendered(environment: &Environment, cloud: &Cloud, options: &Options) -> anyhow::Result<Rendered> {
+async fn rendered(
+    environment: &Environment,
+    cloud: &Cloud,
+    options: &Options,
+    pool_certificates: BTreeMap<String, u64>,
+) -> anyhow::Result<Rendered> {
     let asked = reach::with_timeout(cloud.cluster()?.list_api_group_resources(MONITORING)).await;
     let pod_monitoring = match asked {
         Ok(resources) => resources.resources.iter().any(|resource| resource.kind == "PodMonitoring"),
         Err(error) if reach::is_missing(&error) => false,
         Err(error) => return Err(error.context("ask the cluster what it has")),
     };
-    let extras = Extras { pod_monitoring, ..options.extras.clone() };
+    let extras = Extras { pod_monitoring, pool_certificates, ..options.extras.clone() };
     let mut rendered = render_with(environment, &cloud.endpoints, &options.images, &extras)?;
     rendered.config.cluster = cloud.server.clone();
     Ok(rendered)

@@ -64,6 +64,15 @@ pub(super) struct Group {
     pub(super) set: Option<SetState>,
 }
 
+impl ChangeView {
+    /// A change of a Secret, whose content is not shown.
+    pub(super) fn secret(namespace: &str, name: &str, change: Change, difference: String) -> Self {
+        let (namespace, name) = (Some(namespace.to_owned()), name.to_owned());
+        let applied = Applied { kind: "Secret".to_owned(), namespace, name, change };
+        Self { applied, difference, conflicts: Vec::new() }
+    }
+}
+
 impl From<Applied> for ChangeView {
     fn from(applied: Applied) -> Self {
         Self { applied, difference: String::new(), conflicts: Vec::new() }

@@ -22,7 +22,7 @@ const WEBHOOK_LIMIT: Duration = Duration::from_secs(300);
 const PAUSES: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(5)];
 
 /// What an object is called by people: `Deployment bu1/orchestrator`.
-pub(super) fn title(object: &Value) -> String {
+pub(crate) fn title(object: &Value) -> String {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let (kind, name) = (text(&object["kind"]), text(&object["metadata"]["name"]));
     match object["metadata"]["namespace"].as_str() {
@@ -57,7 +57,7 @@ pub(super) fn api_of(client: &Client, api_version: &str, kind: &str, namespace: 
 ///
 /// # Errors
 /// When the API server does not answer or refuses.
-pub(super) async fn read(client: &Client, object: &Value) -> anyhow::Result<Option<Value>> {
+pub(crate) async fn read(client: &Client, object: &Value) -> anyhow::Result<Option<Value>> {
     let context = || format!("read the {}", title(object));
     let api = api(client, object)?;
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
@@ -69,7 +69,7 @@ pub(super) async fn read(client: &Client, object: &Value) -> anyhow::Result<Opti
 ///
 /// # Errors
 /// As [`kube::Error`]; the API server's refusal is kept, so that it can be explained.
-pub(super) async fn apply(client: &Client, object: &Value, force: bool, dry_run: bool) -> anyhow::Result<Value> {
+pub(crate) async fn apply(client: &Client, object: &Value, force: bool, dry_run: bool) -> anyhow::Result<Value> {
     let api = api(client, object)?;
     let name = object["metadata"]["name"].as_str().unwrap_or_default();
     let parameters = PatchParams { force, dry_run, ..PatchParams::apply(FIELD_MANAGER) }.validation_strict();
@@ -79,7 +79,7 @@ pub(super) async fn apply(client: &Client, object: &Value, force: bool, dry_run:
 }
 
 /// A call of the API server that is not waited for without end.
-pub(super) async fn with_timeout<T>(call: impl Future<Output = Result<T, kube::Error>>) -> anyhow::Result<T> {
+pub(crate) async fn with_timeout<T>(call: impl Future<Output = Result<T, kube::Error>>) -> anyhow::Result<T> {
     Ok(tokio::time::timeout(CALL_LIMIT, call).await.context("wait for the cluster's answer")??)
 }
 

@@ -4,9 +4,9 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 use super::{
-    Applied, Change, Plan, access,
+    Applied, Change, Plan, access, certificates,
     event::{Event, Progress, elapsed_ms},
-    failure, keys,
+    failure, former_pools, keys,
     options::Options,
     plan::plan,
     rollouts::{self, Waited},
@@ -58,6 +58,7 @@ pub async fn carry_out(
     plan.everything.write(&options.folder)?;
     let mut objects = write::apply_namespaces(client, preview).await?;
     // Secrets are made before what mounts them, and need the namespaces.
+    certificates::provide(client, &plan.certificates, progress).await?;
     keys::provide(environment, cloud, client, &plan.keys, progress).await?;
     if plan.makes_token {
         access::make(client).await?;
@@ -88,6 +89,7 @@ pub async fn carry_out(
     for gone in &pruned {
         progress(Event::Applied(gone.clone()));
     }
+    objects.extend(former_pools::remove(client, &plan.former_pools, progress).await?);
     keys::withdraw(environment, cloud, client, &plan.keys, options.limit, progress).await?;
     objects.extend(pruned);
     let changed = objects.iter().filter(|applied| applied.change != Change::Unchanged).count();

@@ -14,7 +14,7 @@ pub struct KeyUser {
     /// Its namespace.
     pub namespace: String,
     /// The business that it is; none of the web apps.
-    pub(super) business: Option<String>,
+    pub(crate) business: Option<String>,
     /// Its workloads, each with its own key.
     pub workloads: Vec<Workload>,
 }

@@ -90,7 +90,7 @@ fn the_environments_of_the_golden_copies() {
         let text = std::fs::read_to_string(golden(name).join("environment.toml")).unwrap();
         let environment = crate::environment::parse(name, name, &text, &Default::default());
         let environment = environment.unwrap_or_else(|problems| panic!("{problems}"));
-        let extras = Extras { web: web.clone(), pod_monitoring: false };
+        let extras = Extras { web: web.clone(), ..Extras::default() };
         check_rendered(name, render_with(&environment, &config::Endpoints::default(), &images(), &extras).unwrap());
     }
 }
@@ -114,7 +114,7 @@ fn everything_switched_on() {
         monitor: Some("r.example.com/monitor@sha256:4".into()),
         client: Some("r.example.com/client@sha256:5".into()),
     };
-    let extras = Extras { web, pod_monitoring: true };
+    let extras = Extras { web, pod_monitoring: true, pool_certificates: [("risk".to_owned(), 3)].into() };
     let rendered = check_golden("full", FULL, &config::Endpoints::default(), &extras);
     let parts: BTreeSet<_> = rendered.files.iter().filter_map(|file| file.path.components().nth(1)).collect();
     assert_eq!(parts.len(), 3, "the cluster's, the business's and the web apps': {parts:?}");
@@ -221,7 +221,7 @@ oauth_secret = "iap-oauth"
 #[test]
 fn behind_identity_aware_proxy() {
     let web = WebImages { monitor: Some("r/monitor@sha256:4".into()), client: Some("r/client@sha256:5".into()) };
-    let extras = Extras { web, pod_monitoring: false };
+    let extras = Extras { web, ..Extras::default() };
     let rendered = check_golden("iap", IAP, &config::Endpoints::default(), &extras);
     let all: Vec<&Value> = rendered.objects().collect();
     let named = |kind: &str, name: &str| {

@@ -18,8 +18,7 @@ use localcloud::{
     kubernetes::{self, Kubernetes},
 };
 use provision::{
-    Cloud, Environment,
-    deploy::{self, Foreign},
+    Cloud, Environment, deploy,
     environment::{Overrides, parse},
     keys::{self, KeyUser},
     manifests::{Extras, Images, WebImages},
@@ -103,6 +102,20 @@ impl Desk {
     /// A way to it, as each run of the program has one of its own.
     pub(crate) async fn cloud(&self) -> Cloud {
         Cloud { kubernetes: Ok(client_of(&self.kubernetes).await), ..fixture::cloud(client(&self.google)) }
+    }
+
+    /// How it is deployed.
+    pub(crate) fn options(&self) -> deploy::Options {
+        let image = |name: &str| format!("registry/{name}@sha256:{}", "0".repeat(64));
+        deploy::Options {
+            limit: LIMIT,
+            // One of the web apps stands for both.
+            extras: Extras { web: WebImages { monitor: Some(image("monitor")), client: None }, ..Extras::default() },
+            ..deploy::Options::new(
+                Images { orchestrator: image("orchestrator"), engine: image("engine") },
+                self.folder.path().join("generated"),
+            )
+        }
     }
 
     pub(crate) fn snapshot(&self) -> Snapshot {
@@ -224,23 +237,9 @@ impl Verb {
     /// Runs it as the command line does, under the lock.
     pub(crate) async fn run(self, desk: &Desk, cloud: &Cloud) -> anyhow::Result<()> {
         let (one, both) = (environment(&["bu1"]), environment(&["bu1", "bu2"]));
-        let folder = desk.folder.path().join("generated");
         let deploy = async |environment: &Environment, only: Option<&str>| {
-            let image = |name: &str| format!("registry/{name}@sha256:{}", "0".repeat(64));
-            let options = deploy::Options {
-                only: only.map_or(deploy::Only::Everything, |business| deploy::Only::Business(business.to_owned())),
-                foreign: Foreign::Refuse,
-                limit: LIMIT,
-                // One of the web apps stands for both.
-                extras: Extras {
-                    web: WebImages { monitor: Some(image("monitor")), client: None },
-                    ..Extras::default()
-                },
-                ..deploy::Options::new(
-                    Images { orchestrator: image("orchestrator"), engine: image("engine") },
-                    folder.clone(),
-                )
-            };
+            let only = only.map_or(deploy::Only::Everything, |business| deploy::Only::Business(business.to_owned()));
+            let options = deploy::Options { only, ..desk.options() };
             let settings = lock("deploy");
             // The services are told of no ports, which are others each time.
             let cloud = &Cloud { endpoints: contract::config::Endpoints::default(), ..cloud.clone() };

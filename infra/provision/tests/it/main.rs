@@ -25,6 +25,7 @@ mod least_role;
 mod logins;
 mod many;
 mod network;
+mod pools;
 mod preflight;
 mod progress;
 mod removal;

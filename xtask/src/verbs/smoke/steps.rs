@@ -71,7 +71,7 @@ pub(super) const NOT_RUN: &[(&str, &str)] = &[
     ("local down", "uses this machine only"),
     ("local status", "uses this machine only"),
     ("local env", "uses this machine only"),
-    ("rotate-keys", "the environment has no keys (auth = \"workload-identity\")"),
+    ("rotate-keys", "the environment has no keys and no pool (auth = \"workload-identity\")"),
     ("open", "runs until it is stopped"),
     ("smoke", "is this command"),
 ];
