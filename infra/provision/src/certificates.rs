@@ -29,6 +29,8 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) mod pool;
 
+pub use pool::check;
+
 /// Annotation of the Secret with the [`Record`].
 const RECORD: &str = "deskgrid.dev/certificate";
 /// Days for which the certificate of the orchestrators is valid.

@@ -7,7 +7,7 @@ pub mod addition;
 pub mod apply;
 pub mod build;
 pub mod calls;
-mod certificates;
+pub mod certificates;
 mod change;
 pub mod cloud;
 pub mod data;

@@ -27,12 +27,14 @@ pub const JOB_NAME: &str = "batch.kubernetes.io/job-name";
 /// Value of [`labels::APP`] on orchestrators.
 const APP_ORCHESTRATOR: &str = "orchestrator";
 
-/// The Kubernetes Jobs of a business, of one session when it is given.
+/// The Kubernetes Jobs of a business that compute messages, of one session when it is given. The engines of a pool are
+/// none of them: they hold no work of their own.
 ///
 /// # Errors
 /// When the cluster cannot be reached.
 pub async fn jobs(client: &Client, namespace: &str, business: &str, session: Option<&str>) -> anyhow::Result<Vec<Job>> {
-    let mut selector = format!("{}={},{}={business}", labels::APP, labels::APP_ENGINE, labels::BUSINESS);
+    let (app, engine, pool) = (labels::APP, labels::APP_ENGINE, labels::POOL);
+    let mut selector = format!("{app}={engine},{}={business},!{pool}", labels::BUSINESS);
     if let Some(session) = session {
         selector.push_str(&format!(",{}={}", labels::SESSION, names::label_value(session)));
     }

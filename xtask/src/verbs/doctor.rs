@@ -5,7 +5,7 @@ use std::path::Path;
 use cli::{error::Failure, output::Output};
 use contract::exit;
 use provision::{
-    Cloud, Environment,
+    Cloud, Environment, certificates,
     environment::CloudKind,
     finding::Finding,
     least_role::{self, Least},
@@ -57,6 +57,11 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
             findings.push(resources);
             if let (true, Ok(client)) = (cluster.fine, &cloud.kubernetes) {
                 findings.push(missing::namespaces(&environment, client).await);
+                findings.extend(
+                    certificates::check(&environment, client)
+                        .await
+                        .unwrap_or_else(|error| Some(Finding::bad("failed", "certificates", format!("{error:#}"), ""))),
+                );
             }
             findings.push(cluster);
         }

@@ -23,7 +23,8 @@ use crate::{
         reach::{self, FIELD_MANAGER},
         wait::wait,
     },
-    environment::Business,
+    environment::{Business, Environment},
+    finding::Finding,
 };
 
 /// The ConfigMap of a business, and where the template of an engine in the pool is in it.
@@ -74,6 +75,26 @@ pub(crate) async fn next(client: &Client, business: &Business) -> anyhow::Result
         one.renew(of_pods);
     }
     Ok(Some(one))
+}
+
+/// Checks the certificates of all pools that have one; nothing without a pool.
+///
+/// # Errors
+/// When the cluster refuses.
+pub async fn check(environment: &Environment, client: &Client) -> anyhow::Result<Option<Finding>> {
+    const WHAT: &str = "certificates";
+    let (mut seen, mut is_any_due) = (Vec::new(), false);
+    for business in environment.businesses.iter().filter(|business| business.pool.is_some()) {
+        // Without one the business is not deployed, or not yet as a pool.
+        let Some(held) = observe(client, business).await?.held else { continue };
+        is_any_due |= is_due(Some(&held), today());
+        seen.push(format!("that of {} is valid until {}", held.record.name, held.record.expires));
+    }
+    let finding = match is_any_due {
+        true => Finding::warning(WHAT, seen.join(", "), "cargo xtask deploy"),
+        false => Finding::good(WHAT, seen.join(", ")),
+    };
+    Ok((!seen.is_empty()).then_some(finding))
 }
 
 /// Renews the certificate of a business, and starts its orchestrator and its engines anew. Returns its name and serial

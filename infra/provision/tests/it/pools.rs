@@ -119,7 +119,13 @@ async fn a_certificate_is_made_once_and_renewed_before_it_expires() {
 
     pool.expire_in(40).await;
     assert_eq!(pool.deploy(&environment).await, [""; 0]);
+    let check = async || {
+        let finding = provision::certificates::check(&environment, pool.cloud.cluster().unwrap()).await.unwrap();
+        finding.map(|finding| (finding.fine, finding.fix))
+    };
+    assert_eq!(check().await, Some((true, None)));
     pool.expire_in(20).await;
+    assert_eq!(check().await, Some((false, Some("cargo xtask deploy".to_owned()))));
     let renewed = ["change ConfigMap deskgrid-config", "change Deployment orchestrator", "change Secret pool-tls"];
     assert_eq!(pool.deploy(&environment).await, renewed);
     assert_eq!((pool.serials().await, pool.authorities().await), (all(2), 3));
