@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{body::Body, extract::State, response::Response};
 use bytes::Bytes;
 use cloud::{outcomes, storage::Store};
-use contract::{config::Business, object};
+use contract::{config::Business, object, pack::ItemResult};
 use futures::{Stream, StreamExt as _};
 use sessions::results;
 use web::{Problem, Query, Viewer, attachment};
@@ -103,6 +103,10 @@ pub(crate) async fn result(
     let [outcome] = &outcome[..] else { return Err(gone()) };
     let outcome = outcomes::read(store, &business.bucket, outcome).await.map_err(unavailable)?.ok_or_else(gone)?;
     let outcome = outcome.map_err(|unreadable| Problem::internal(unreadable.into()))?;
+    let name = format!("{}.result", job.rsplit('/').next().unwrap_or(job));
+    if let Some(bytes) = outcome.result.as_ref().and_then(ItemResult::bytes) {
+        return Ok(attachment(Body::from(bytes), "application/octet-stream", &name));
+    }
     // The results of a pack are in its table.
     let work = outcome.work.filter(|work| work.pack.is_none()).ok_or_else(gone)?;
     let mut contents = store.open(&business.bucket, &work.output()).await.map_err(unavailable)?.ok_or_else(gone)?;
@@ -111,6 +115,5 @@ pub(crate) async fn result(
             yield piece;
         }
     };
-    let name = job.rsplit('/').next().unwrap_or(job);
-    Ok(attachment(Body::from_stream(pieces), "application/octet-stream", &format!("{name}.result")))
+    Ok(attachment(Body::from_stream(pieces), "application/octet-stream", &name))
 }

@@ -27,6 +27,7 @@ use crate::{
     packs::Packs,
     pool::Pool,
     received::Received,
+    record::delete_settled,
     settled_cache::SettledCache,
 };
 
@@ -109,7 +110,11 @@ impl Admission {
             return Ok(false);
         }
         tracing::info!(job = work.job, session = work.session, "the work has an outcome already");
-        Box::pin(republish_event(&self.base, work)).await?;
+        let outcome = Box::pin(republish_event(&self.base, work)).await?;
+        if self.pool.is_some() && outcome.is_some_and(|outcome| outcome.state == State::Succeeded) {
+            // No finalizer makes sure of it.
+            Box::pin(delete_settled(&self.base, &self.packs, work)).await?;
+        }
         self.base.metrics.duplicates.inc();
         Ok(true)
     }

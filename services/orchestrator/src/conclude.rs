@@ -78,20 +78,29 @@ pub(crate) async fn conclude(base: &Base, origin: &Origin, work: &Work, mut outc
 
 /// Publishes the event of work that never became a Job once more, when its message is redelivered: the process that
 /// wrote the outcome may have died before it published the event. The event of a Job needs no such step: settling
-/// repeats until the finalizer is removed.
-pub(crate) async fn republish_event(base: &Base, work: &Work) -> anyhow::Result<()> {
+/// repeats until the finalizer is removed. Returns the outcome, if it can be read.
+pub(crate) async fn republish_event(base: &Base, work: &Work) -> anyhow::Result<Option<Outcome>> {
     publish_first(base, &work.outcome(), |outcome| outcome.kubernetes_job.is_none()).await
 }
 
-/// Publishes the event of the outcome in the bucket, if that fulfils a condition.
-async fn publish_first(base: &Base, object: &str, is_wanted: impl Fn(&Outcome) -> bool) -> anyhow::Result<()> {
+/// Publishes the event of the outcome in the bucket, if that fulfils a condition; returns the outcome.
+async fn publish_first(
+    base: &Base,
+    object: &str,
+    is_wanted: impl Fn(&Outcome) -> bool,
+) -> anyhow::Result<Option<Outcome>> {
     match outcomes::read(&base.store, &base.business.bucket, object).await? {
-        Some(Ok(outcome)) if is_wanted(&outcome) => base.events.publish(&outcome).await,
+        Some(Ok(outcome)) => {
+            if is_wanted(&outcome) {
+                base.events.publish(&outcome).await;
+            }
+            return Ok(Some(outcome));
+        }
         // The outcome exists, which is enough not to run the work again.
         Some(Err(unreadable)) => tracing::error!("failed to publish the event of an outcome once more: {unreadable}"),
-        _ => {}
+        None => {}
     }
-    Ok(())
+    Ok(None)
 }
 
 /// Writes the outcome of an input whose options are refused: its session counts it, and it does not wait for ever.
@@ -150,7 +159,7 @@ async fn write(base: &Base, origin: &Origin, object: &str, mut outcome: Outcome)
     let is_new = matches!(written, Written::New(_));
     match is_new {
         true => base.events.publish(&outcome).await,
-        false => publish_first(base, object, |_| true).await?,
+        false => drop(publish_first(base, object, |_| true).await?),
     }
     base.hooks.reached(Step::EventPublished, Some(&origin.message_id), outcome.identity()).await;
     Ok(is_new)

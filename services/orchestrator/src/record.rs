@@ -84,14 +84,26 @@ pub(crate) async fn finish_work(
     let delete_input = async {
         if work.pack.is_some() {
             packs.settle_range(base, work).await?;
-        } else if outcome.state == State::Succeeded && identity.has_object() {
-            base.store.delete(&identity.bucket, &identity.object, identity.generation).await?;
-            base.hooks.reached(Step::InputDeleted, None, Some(identity)).await;
+        } else if outcome.state == State::Succeeded {
+            delete_settled(base, packs, work).await?;
         }
         anyhow::Ok(())
     };
     let (deleted, ()) = tokio::join!(delete_input, base.events.publish(outcome));
     deleted
+}
+
+/// Deletes the input of work that succeeded; that of a pack when all its ranges have.
+pub(crate) async fn delete_settled(base: &Base, packs: &Packs, work: &Work) -> anyhow::Result<()> {
+    let identity = &work.identity;
+    if work.pack.is_some() {
+        return packs.finish(base, work).await;
+    }
+    if identity.has_object() {
+        base.store.delete(&identity.bucket, &identity.object, identity.generation).await?;
+        base.hooks.reached(Step::InputDeleted, None, Some(identity)).await;
+    }
+    Ok(())
 }
 
 /// Deletes the result of work whose outcome says that it has none. Results of a range count only by its outcome.

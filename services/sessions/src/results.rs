@@ -114,6 +114,9 @@ async fn parts(
     let work = match &outcome.work {
         Some(work) if !outcome.items.is_empty() => work,
         Some(work) if outcome.state == State::Succeeded => {
+            if let Some(result) = &outcome.result {
+                return Ok(vec![inline_rows(work, "", result)]);
+            }
             let name = work.output();
             return Ok(vec![match read_small(store, &business.bucket, &name, most).await? {
                 Some((object, Some(body))) => rows(&work.session, &work.job, "", object.size, &body),
@@ -130,7 +133,6 @@ async fn parts(
 /// The rows of an item of a pack. `body` is its result in an object: absent when it is too large, `None` when it is gone.
 fn item_rows(work: &Work, item: &Item, body: Option<&Option<Bytes>>) -> Vec<Row> {
     let (session, job, index) = (&work.session, &work.job, item.index.to_string());
-    let inline;
     let body: &[u8] = match (&item.result, body) {
         (None, _) => {
             let error = item.reason.as_ref().map(|reason| described(item.state, reason)).unwrap_or_default();
@@ -141,18 +143,20 @@ fn item_rows(work: &Work, item: &Item, body: Option<&Option<Bytes>>) -> Vec<Row>
         }
         (Some(ItemResult::Object { object, .. }), Some(None)) => return vec![gone(session, job, &index, object)],
         (Some(ItemResult::Object { .. }), Some(Some(body))) => body,
-        (Some(result), _) => match result.bytes() {
-            Some(body) => {
-                inline = body;
-                &inline
-            }
-            None => {
-                let error = Some("the result in the outcome is damaged: it is not base64".to_owned());
-                return vec![Row { error, ..row(session, job, &index, "") }];
-            }
-        },
+        (Some(result), _) => return inline_rows(work, &index, result),
     };
     rows(session, job, &index, i64::try_from(body.len()).unwrap_or(i64::MAX), body)
+}
+
+/// The rows of a result that the outcome holds itself.
+fn inline_rows(work: &Work, item: &str, result: &ItemResult) -> Vec<Row> {
+    match result.bytes() {
+        Some(body) => rows(&work.session, &work.job, item, i64::try_from(body.len()).unwrap_or(i64::MAX), &body),
+        None => {
+            let error = Some("the result in the outcome is damaged: it is not base64".to_owned());
+            vec![Row { error, ..row(&work.session, &work.job, item, "") }]
+        }
+    }
 }
 
 fn bytes(session: &str, job: &str, item: &str, size: i64) -> Row {

@@ -189,7 +189,15 @@ impl Verified {
         }
         if outcome.items.is_empty() && outcome.state == State::Succeeded {
             self.results += 1;
-            named.insert((work.output(), None), Result { job: work.job.clone(), ..Result::default() });
+            match &outcome.result {
+                Some(result) if result.bytes().is_none() => {
+                    problem(Kind::Differs, None, "the result in the outcome is damaged: it is not base64");
+                }
+                Some(_) => {}
+                None => {
+                    drop(named.insert((work.output(), None), Result { job: work.job.clone(), ..Result::default() }))
+                }
+            }
         }
         let items: BTreeSet<u32> = outcome.items.iter().map(|item| item.index).collect();
         let range = work.range().filter(|_| !outcome.items.is_empty()).unwrap_or_default();

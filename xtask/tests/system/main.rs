@@ -32,6 +32,7 @@ mod locks;
 mod missing;
 mod packs;
 mod plans;
+mod pool;
 mod proxied;
 mod proxy;
 mod resources;

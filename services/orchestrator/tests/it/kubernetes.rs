@@ -8,7 +8,7 @@ use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
 
-use crate::fixture::{Fixture, State};
+use crate::fixture::{Fixture, State, pods_of_pool};
 
 pub(crate) fn client(fixture: &Arc<Fixture>) -> kube::Client {
     let fixture = fixture.clone();
@@ -21,6 +21,9 @@ pub(crate) fn client(fixture: &Arc<Fixture>) -> kube::Client {
             let target = parts.uri.to_string();
             if target.contains("watch=true") {
                 return Ok::<_, kube::Error>(watch(&fixture, &target));
+            }
+            if target == "/openid/v1/jwks" {
+                return Ok(Response::new(Body::from(fixture.pool.keys().to_string())));
             }
             let (code, answer) =
                 fixture.change(|state| answer(state, parts.method.as_str(), parts.uri.path(), &target, &body));
@@ -48,6 +51,18 @@ fn answer(state: &mut State, method: &str, path: &str, target: &str, body: &Valu
     let mut name = path.rsplit('/').next().unwrap_or_default().to_owned();
     if path.ends_with("/log") {
         return (200, "a line of the log\n".into());
+    }
+    // Of the pool's engines there are two, whose Jobs nobody looks at.
+    if target.contains("deskgrid.dev%2Fpool%3Dtrue") {
+        let (kind, items) = if path.contains("/pods") { ("PodList", pods_of_pool()) } else { ("JobList", Vec::new()) };
+        return (200, json!({"kind": kind, "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items}));
+    }
+    if name.starts_with("pool-") && path.contains("/pods") {
+        let pod = pods_of_pool().into_iter().find(|pod| pod["metadata"]["name"] == name);
+        return pod.map_or_else(|| failure(404, "NotFound", "not found"), |pod| (200, pod));
+    }
+    if method == "POST" && body["metadata"]["name"].as_str().is_some_and(|name| name.starts_with("pool-")) {
+        return failure(409, "AlreadyExists", "already exists");
     }
     if path.contains("/pods") {
         if method == "DELETE" {
@@ -139,6 +154,9 @@ fn answer(state: &mut State, method: &str, path: &str, target: &str, body: &Valu
 fn watch(fixture: &Arc<Fixture>, target: &str) -> Response<Body> {
     let from = target.split("resourceVersion=").nth(1).and_then(|rest| rest.split('&').next()?.parse().ok());
     let is_of_pods = target.contains("/pods");
+    if target.contains("deskgrid.dev%2Fpool%3Dtrue") {
+        return Response::new(Body::from_stream(futures::stream::pending::<Result<Bytes, std::convert::Infallible>>()));
+    }
     let stream = futures::stream::unfold((fixture.clone(), from.unwrap_or(0)), move |(fixture, next)| async move {
         let mut changes = fixture.changes();
         loop {

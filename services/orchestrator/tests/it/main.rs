@@ -12,6 +12,7 @@ mod kubernetes;
 mod limits;
 mod options;
 mod packs;
+mod pool;
 mod redelivered;
 mod sweeps;
 
@@ -19,7 +20,7 @@ use std::time::Duration;
 
 use contract::outcome::State as Ended;
 use fixture::{Fixture, Process, Setting, hold_at};
-use orchestrator::Step;
+use orchestrator::{Hooks, Step};
 
 const STEPS: [Step; 14] = [
     Step::Received,
@@ -39,8 +40,9 @@ const STEPS: [Step; 14] = [
 ];
 
 /// Kills an orchestrator at `step`, with another one beside it or not, and starts a new one.
-fn crash_at(step: Step, beside: bool) {
-    let fixture = Fixture::new();
+fn crash_at(step: Step, beside: bool, has_pool: bool) {
+    let fixture = if has_pool { Fixture::with_pool() } else { Fixture::new() };
+    let setting = |hooks| Setting { hooks, has_pool, ..Setting::default() };
     fixture.expect_warnings(&["refused the message"]);
     let good = fixture.submit("good.json", "good", None, 3);
     let split = fixture.submit("split", "good", Some(3), 1);
@@ -49,13 +51,13 @@ fn crash_at(step: Step, beside: bool) {
     let refused = fixture.publish(br#"{"bucket":"other","object":"bu1/input/s/j"}"#, &[("deskgrid", "1")]);
 
     let (hooks, held) = hold_at(step);
-    let first = Process::start(&fixture, Setting { hooks, ..Setting::default() });
+    let first = Process::start(&fixture, setting(hooks));
     held.recv_timeout(Duration::from_secs(30)).unwrap_or_else(|_| panic!("{step:?} was never reached"));
     let clients = fixture.clients();
-    let second = beside.then(|| Process::start(&fixture, Setting::default()));
+    let second = beside.then(|| Process::start(&fixture, setting(Hooks::none())));
     first.kill();
     fixture.expire_leases(clients);
-    let third = Process::start(&fixture, Setting::default());
+    let third = Process::start(&fixture, setting(Hooks::none()));
     fixture.wait_until_done();
 
     fixture.check(&[
@@ -78,14 +80,14 @@ fn crash_at(step: Step, beside: bool) {
 #[test]
 fn a_crash_at_any_step_loses_nothing_and_repeats_nothing() {
     for step in STEPS {
-        crash_at(step, false);
+        crash_at(step, false, false);
     }
 }
 
 #[test]
 fn a_crash_at_any_step_beside_another_replica_loses_nothing_and_repeats_nothing() {
     for step in STEPS {
-        crash_at(step, true);
+        crash_at(step, true, false);
     }
 }
 

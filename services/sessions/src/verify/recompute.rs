@@ -11,7 +11,7 @@ use contract::{
     config::Business,
     message::Work,
     object,
-    pack::{self, Format, Pack},
+    pack::{self, Format, ItemResult, Pack},
 };
 use kernel::{Priced, Refusal, Share, TRADES_MAX};
 use serde::Serialize;
@@ -85,6 +85,10 @@ pub async fn recompute(
 /// The results of an outcome by item; that of a single input as item 0.
 async fn results(store: &Store, bucket: &str, outcome: &Outcome) -> anyhow::Result<BTreeMap<u32, Bytes>> {
     match &outcome.work {
+        Some(_) if outcome.result.is_some() => {
+            let inline = outcome.result.as_ref().and_then(ItemResult::bytes);
+            Ok(inline.map(|body| (0, body.into())).into_iter().collect())
+        }
         Some(work) if outcome.items.is_empty() => {
             let result = store.read(bucket, &work.output(), None).await?;
             Ok(result.map(|(_, body)| (0, body)).into_iter().collect())

@@ -1,0 +1,116 @@
+//! A desk with a pool of engines, from `deploy` on: the same results as with Jobs, and nothing lost.
+
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
+
+use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use kube::{
+    Api,
+    api::{DeleteParams, ListParams},
+};
+use serde_json::Value;
+
+use crate::{setup_verbs::Desk, world::eventually};
+
+/// Two desks that differ in nothing but how they compute.
+const FILE: &str = r#"
+project = "pool-desk"
+location = "europe-west1"
+cloud = "local"
+[businesses.bu1]
+dispatch = "pool"
+[businesses.bu1.pool]
+max = 2
+slots = 2
+idle = "10s"
+[businesses.bu1.engine]
+cpu = "200m"
+[businesses.bu2]
+[businesses.bu2.engine]
+cpu = "200m"
+"#;
+
+fn example(name: &str) -> String {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples").join(name).display().to_string()
+}
+
+/// A pack of lines that the kernel echoes.
+fn lines(desk: &Desk, count: usize) -> PathBuf {
+    let path = desk.folder().join("lines.ndjson");
+    let lines: String = (0..count).map(|line| format!("line {line}\n")).collect();
+    std::fs::write(&path, lines).unwrap();
+    path
+}
+
+/// The table of results of a session.
+fn results(desk: &Desk, business: &str, session: &str) -> Value {
+    desk.json(&["results", "--business", business, "--session", session], 0)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pool_computes_the_same_as_jobs_and_ends_when_it_is_idle() {
+    let _ = cloud::clients::install_tls_provider();
+    let desk = Desk::deployed(FILE);
+    let (pricing, pack) = (example("pricing"), lines(&desk, 500));
+    for business in ["bu1", "bu2"] {
+        desk.run(&["submit", "--business", business, "--session", "single", "--wait", &pricing], 0);
+        let pack = ["--pack", pack.to_str().unwrap()];
+        let submit = ["submit", "--business", business, "--session", "pack", "--wait"];
+        desk.run(&[&submit[..], &pack].concat(), 0);
+        // What can never work fails in both.
+        desk.run(&["submit", "--business", business, "--session", "bad", "--wait", &example("malformed.json")], 10);
+    }
+    for session in ["single", "pack", "bad"] {
+        let (pool, jobs) = (results(&desk, "bu1", session), results(&desk, "bu2", session));
+        assert_eq!(pool, jobs, "{session}");
+        assert!(pool.as_array().is_some_and(|rows| !rows.is_empty()), "{session}: {pool}");
+    }
+    let verified = desk.run(&["verify", "pack", "--business", "bu1"], 0);
+    assert!(!verified.contains("error"), "{verified}");
+
+    let cluster = desk.cloud().await.cluster().unwrap().clone();
+    let jobs: Api<Job> = Api::namespaced(cluster, "bu1");
+    let listed = jobs.list(&ListParams::default()).await.unwrap().items;
+    let names: Vec<&str> = listed.iter().filter_map(|job| job.metadata.name.as_deref()).collect();
+    assert!(names.iter().all(|name| name.starts_with("pool-")), "no work has a Job of its own: {names:?}");
+    eventually("the engines end", async || {
+        let listed = jobs.list(&ListParams::default()).await.unwrap().items;
+        let has_ended = |job: &Job| job.status.as_ref().is_some_and(|status| status.completion_time.is_some());
+        listed.iter().all(has_ended)
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nothing_is_lost_when_an_engine_and_the_orchestrator_are_deleted() {
+    let _ = cloud::clients::install_tls_provider();
+    let desk = Desk::deployed(FILE);
+    let pack = lines(&desk, 20_000);
+    let submit = ["submit", "--business", "bu1", "--session", "pack", "--pack", pack.to_str().unwrap()];
+    desk.run(&submit, 0);
+    let cluster = desk.cloud().await.cluster().unwrap().clone();
+    let pods: Api<Pod> = Api::namespaced(cluster, "bu1");
+    let running = async |app: &str| {
+        let listed = pods.list(&ListParams::default().labels(&format!("app={app}"))).await.unwrap().items;
+        let is_running = |pod: &Pod| {
+            let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref());
+            phase == Some("Running") && pod.metadata.deletion_timestamp.is_none()
+        };
+        listed.into_iter().filter(is_running).filter_map(|pod| pod.metadata.name).collect::<Vec<_>>()
+    };
+    for app in ["engine", "orchestrator"] {
+        eventually("a pod runs", async || !running(app).await.is_empty()).await;
+        let name = running(app).await.remove(0);
+        pods.delete(&name, &DeleteParams::default().grace_period(0)).await.unwrap();
+    }
+    desk.run(&["session", "wait", "pack", "--business", "bu1", "--timeout", "4m"], 0);
+    let rows = results(&desk, "bu1", "pack");
+    let mut seen: BTreeMap<u64, usize> = BTreeMap::new();
+    for row in rows.as_array().unwrap() {
+        assert_eq!(row["error"], Value::Null, "{row}");
+        *seen.entry(row["row"].as_str().unwrap().parse().unwrap()).or_default() += 1;
+    }
+    assert!(seen.len() == 20_000 && seen.values().all(|count| *count == 1), "{} items", seen.len());
+}
