@@ -140,6 +140,8 @@ pub const ENV_POOL_CA: &str = "DESKGRID_POOL_CA";
 pub const ENV_POOL_SLOT: &str = "DESKGRID_POOL_SLOT";
 /// Environment variable of an engine in a pool: path of its service account token for [`POOL_AUDIENCE`].
 pub const ENV_POOL_TOKEN: &str = "DESKGRID_POOL_TOKEN";
+/// Environment variable of an engine in a pool: its slot, from 0; the orchestrator sets it when it creates the Job.
+pub const ENV_POOL_SLOT: &str = "DESKGRID_POOL_SLOT";
 /// Environment variable of an engine in a pool: the name of its pod.
 pub const ENV_POD_NAME: &str = "POD_NAME";
 /// Environment variable of an engine in a pool: the UID of its pod.
@@ -191,7 +193,8 @@ pub const ENV_COUNT: &str = "DESKGRID_COUNT";
 /// Environment variable of the engine: number of threads to compute with; by default all there are.
 pub const ENV_THREADS: &str = "DESKGRID_THREADS";
 /// Environment variable of the engine, an aid of tests: the step (`read`, `computed`, `written`, or `part` in a
-/// range) after which it kills itself, provided that it could create the file that [`ENV_ENGINE_STOP_ONCE`] names.
+/// range; `pool-received`, `pool-computed`, `pool-sent` in a pool) after which it kills itself, provided that it could
+/// create the file that [`ENV_ENGINE_STOP_ONCE`] names.
 pub const ENV_ENGINE_STOP_AT: &str = "DESKGRID_ENGINE_STOP_AT";
 /// Environment variable of the engine, an aid of tests: path of a file that must not exist yet, see
 /// [`ENV_ENGINE_STOP_AT`].

@@ -134,6 +134,14 @@ impl Work {
         object::part_data(&self.business, &self.session, &self.job, &self.identity, number)
     }
 
+    /// Name of the object with the result of an item that a pool computed, when it is not in the outcome.
+    pub fn item_output(&self, index: u32) -> String {
+        if self.pack.is_none() {
+            return self.output();
+        }
+        object::item_output(&self.business, &self.session, &self.job, &self.identity, index)
+    }
+
     /// The items of the range; `None` for a single input and for a whole pack.
     pub fn range(&self) -> Option<Range<u32>> {
         self.pack.as_ref()?.range(self.identity.first?)

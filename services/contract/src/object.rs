@@ -48,6 +48,11 @@ pub fn part_data(business: &str, session: &str, job: &str, identity: &Identity, 
     format!("{}/{number}.data", output(business, session, job, identity))
 }
 
+/// `B/output/SESSION/JOB/GENERATION-FIRST-ATTEMPT/iINDEX`, the large result of one item that a pool computed.
+pub fn item_output(business: &str, session: &str, job: &str, identity: &Identity, index: u32) -> String {
+    format!("{}/i{index}", output(business, session, job, identity))
+}
+
 /// `B/output/SESSION/`, the results of a session.
 pub fn output_prefix(business: &str, session: &str) -> String {
     format!("{business}/output/{session}/")

@@ -22,6 +22,8 @@ pub enum Verb {
     Run,
     /// Compute with a program of your own, from and to Cloud Storage.
     Exec(ExecArguments),
+    /// Compute the items that orchestrators send, as an engine of a pool.
+    Serve,
     /// Compute standard input to standard output, with no cloud: with a program of your own, or the built-in kernel.
     Try(TryArguments),
     /// Copy this program to a path, for a desk's own image to run.

@@ -42,6 +42,13 @@ pub struct Output {
     pub row_errors: usize,
 }
 
+impl Output {
+    /// Number of trades that have an error, as records hold it.
+    pub fn row_errors(&self) -> u32 {
+        u32::try_from(self.row_errors).unwrap_or(u32::MAX)
+    }
+}
+
 /// A built-in kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kernel {

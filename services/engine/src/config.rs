@@ -2,12 +2,17 @@
 
 use std::{
     collections::BTreeMap,
+    net::SocketAddr,
     path::{Path, PathBuf},
     str::FromStr,
 };
 
 use anyhow::{Context as _, bail};
-use contract::{config::Config, labels, message::Work};
+use contract::{
+    config::{Business, Config},
+    labels,
+    message::Work,
+};
 use kernel::Share;
 
 /// Kubernetes's default path of a container's termination message.
@@ -63,18 +68,103 @@ impl Settings {
         else {
             bail!("read the environment variables: {}", wrong.join("; "));
         };
-        let bucket = &config.business(&work.business)?.bucket;
-        if *bucket != work.identity.bucket {
-            bail!("compute an input in {}: the bucket of {} is {bucket}", work.identity.bucket, work.business);
-        }
-        if let Some(Err(why)) = work.pack.as_ref().map(contract::pack::Pack::check) {
-            bail!("compute {}: {why}", work.job);
-        }
-        if work.pack.is_some() && work.range().is_none() {
-            let first = work.identity.first.map_or("none".to_owned(), |first| first.to_string());
-            bail!("compute {}: it is a pack, and the work names no range of it (first item: {first})", work.job);
-        }
+        check_work(&config, &work)?;
         Ok(Self { config, work, pod: pod.to_owned(), work_dir: work_dir(variables), threads, stop })
+    }
+}
+
+/// Checks that work is of a business of this environment, and that it is an input or a range.
+///
+/// # Errors
+/// When it is not.
+pub fn check_work(config: &Config, work: &Work) -> anyhow::Result<()> {
+    let bucket = &config.business(&work.business)?.bucket;
+    if *bucket != work.identity.bucket {
+        bail!("compute an input in {}: the bucket of {} is {bucket}", work.identity.bucket, work.business);
+    }
+    if let Some(Err(why)) = work.pack.as_ref().map(contract::pack::Pack::check) {
+        bail!("compute {}: {why}", work.job);
+    }
+    if work.pack.is_some() && work.range().is_none() {
+        let first = work.identity.first.map_or("none".to_owned(), |first| first.to_string());
+        bail!("compute {}: it is a pack, and the work names no range of it (first item: {first})", work.job);
+    }
+    Ok(())
+}
+
+/// The settings of an engine in a pool.
+#[derive(Clone, Debug)]
+pub struct PoolSettings {
+    /// The environment's configuration.
+    pub config: Config,
+    /// The business that it computes for.
+    pub business: Business,
+    /// Items that it computes at the same time.
+    pub slots: u32,
+    /// Where its orchestrators are.
+    pub orchestrators: Orchestrators,
+    /// Its slot in the pool.
+    pub slot: u32,
+    /// Name of its pod.
+    pub pod: String,
+    /// UID of its pod.
+    pub uid: String,
+    /// Node of its pod.
+    pub node: String,
+    /// Folder for temporary files.
+    pub work_dir: PathBuf,
+    /// Threads to compute with.
+    pub threads: usize,
+    /// Where to kill the process, for tests.
+    pub stop: Option<Stop>,
+}
+
+/// Where the orchestrators of a pool are, and how an engine and they authenticate.
+#[derive(Clone, Debug)]
+pub struct Orchestrators {
+    /// SRV name of the ready ones.
+    pub service: String,
+    /// The name in their certificate.
+    pub name: String,
+    /// Path of their certificate authorities, PEM.
+    pub authorities: PathBuf,
+    /// Path of the engine's token.
+    pub token: PathBuf,
+    /// The name server, when it is not the system's.
+    pub name_server: Option<SocketAddr>,
+}
+
+impl PoolSettings {
+    /// Reads the settings.
+    ///
+    /// # Errors
+    /// When a variable is missing or wrong, or the business has no pool.
+    pub fn read(variables: &BTreeMap<String, String>) -> anyhow::Result<Self> {
+        let text = |name| required(variables, name).map(str::to_owned);
+        let config = Config::read(Path::new(required(variables, labels::ENV_CONFIG)?))?;
+        let business = config.business(required(variables, labels::ENV_BUSINESS)?)?.clone();
+        let pool = business.pool.with_context(|| format!("serve {}: it has no pool", business.name))?;
+        let orchestrators = Orchestrators {
+            service: text(labels::ENV_POOL_SERVICE)?,
+            name: text(labels::ENV_POOL_NAME)?,
+            authorities: text(labels::ENV_POOL_CA)?.into(),
+            token: text(labels::ENV_POOL_TOKEN)?.into(),
+            name_server: parsed(variables, labels::ENV_NAME_SERVER, "an address and a port")?,
+        };
+        Ok(Self {
+            slots: pool.slots,
+            orchestrators,
+            slot: parsed(variables, labels::ENV_POOL_SLOT, "a number")?
+                .with_context(|| format!("{} is not set", labels::ENV_POOL_SLOT))?,
+            pod: text(labels::ENV_POD_NAME)?,
+            uid: text(labels::ENV_POD_UID)?,
+            node: text(labels::ENV_NODE_NAME)?,
+            work_dir: work_dir(variables),
+            threads: threads(variables)?,
+            stop: Stop::read(variables)?,
+            config,
+            business,
+        })
     }
 }
 
@@ -88,7 +178,7 @@ pub fn work_dir(variables: &BTreeMap<String, String>) -> PathBuf {
 /// # Errors
 /// When the variable is not a number from 1 to 1024.
 pub fn threads(variables: &BTreeMap<String, String>) -> anyhow::Result<usize> {
-    match parsed::<usize>(variables, labels::ENV_THREADS)? {
+    match parsed::<usize>(variables, labels::ENV_THREADS, "a number")? {
         Some(threads) if (1..=1024).contains(&threads) => Ok(threads),
         Some(threads) => bail!("{}={threads} is not a number from 1 to 1024", labels::ENV_THREADS),
         None => Ok(std::thread::available_parallelism().map_or(1, Into::into)),
@@ -109,8 +199,8 @@ pub fn termination_log(variables: &BTreeMap<String, String>) -> Option<PathBuf> 
 /// When a variable is not a number, or the index is not below the number.
 pub fn local_share(variables: &BTreeMap<String, String>) -> anyhow::Result<Share> {
     let share = Share {
-        index: parsed(variables, labels::ENV_INDEX)?.unwrap_or(0),
-        count: parsed(variables, labels::ENV_COUNT)?.unwrap_or(1),
+        index: parsed(variables, labels::ENV_INDEX, "a number")?.unwrap_or(0),
+        count: parsed(variables, labels::ENV_COUNT, "a number")?.unwrap_or(1),
     };
     if share.index >= share.count {
         bail!("{}={} is not below {}={}", labels::ENV_INDEX, share.index, labels::ENV_COUNT, share.count);
@@ -138,6 +228,12 @@ pub enum Step {
     Written,
     /// A part of a range was written.
     Part,
+    /// An engine of a pool received items.
+    PoolReceived,
+    /// An engine of a pool computed an item.
+    PoolComputed,
+    /// An engine of a pool sent how items ended.
+    PoolSent,
 }
 
 impl Stop {
@@ -148,8 +244,12 @@ impl Stop {
             Some("computed") => Step::Computed,
             Some("written") => Step::Written,
             Some("part") => Step::Part,
+            Some("pool-received") => Step::PoolReceived,
+            Some("pool-computed") => Step::PoolComputed,
+            Some("pool-sent") => Step::PoolSent,
             Some(other) => {
-                bail!("{}={other:?} is none of read, computed, written, part", labels::ENV_ENGINE_STOP_AT)
+                let steps = "read, computed, written, part, pool-received, pool-computed, pool-sent";
+                bail!("{}={other:?} is none of {steps}", labels::ENV_ENGINE_STOP_AT)
             }
         };
         let once = required(variables, labels::ENV_ENGINE_STOP_ONCE)?;
@@ -161,11 +261,11 @@ fn required<'v>(variables: &'v BTreeMap<String, String>, name: &str) -> anyhow::
     variables.get(name).map(String::as_str).with_context(|| format!("{name} is not set"))
 }
 
-fn parsed<T: FromStr>(variables: &BTreeMap<String, String>, name: &str) -> anyhow::Result<Option<T>> {
+fn parsed<T: FromStr>(variables: &BTreeMap<String, String>, name: &str, wanted: &str) -> anyhow::Result<Option<T>> {
     match variables.get(name) {
         Some(value) => match value.parse() {
             Ok(value) => Ok(Some(value)),
-            Err(_) => bail!("{name}={value:?} is not a number"),
+            Err(_) => bail!("{name}={value:?} is not {wanted}"),
         },
         None => Ok(None),
     }

@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::Path, time::Instant};
 use anyhow::Context as _;
 use bytes::Bytes;
 use cloud::storage::{Properties, Written};
-use contract::labels;
+use contract::{labels, message::Work};
 use kernel::Share;
 
 use crate::{
@@ -31,12 +31,14 @@ pub enum Done {
     AlreadyDone,
     /// Every item of the range is recorded.
     Recorded,
+    /// An engine of a pool that is not needed any more.
+    Released,
 }
 
 impl Done {
     pub(crate) fn code(self) -> &'static str {
         match self {
-            Self::Completed | Self::Recorded => "completed",
+            Self::Completed | Self::Recorded | Self::Released => "completed",
             Self::AlreadyDone => "already-done",
         }
     }
@@ -46,6 +48,7 @@ impl Done {
             Self::Completed => "the result was written",
             Self::AlreadyDone => "the result existed already",
             Self::Recorded => "every item has a result or a failure",
+            Self::Released => "no orchestrator needs this engine",
         }
     }
 }
@@ -60,18 +63,18 @@ pub async fn run(settings: &Settings, program: Option<&Program>, objects: &impl 
     let output = work.output();
     // Both requests are sent together, because most runs are the first of their input.
     let (exists, input) = tokio::join!(
-        objects.exists(&identity.bucket, &output),
+        objects.describe(&identity.bucket, &output),
         objects.read(&identity.bucket, &identity.object, Some(identity.generation)),
     );
-    if exists? {
+    if exists?.is_some() {
         return Ok(Done::AlreadyDone);
     }
     let Some(input) = input? else {
         // Another run may have written the result, and the orchestrator deleted the input, since the first check.
-        if objects.exists(&identity.bucket, &output).await? {
+        if objects.describe(&identity.bucket, &output).await?.is_some() {
             return Ok(Done::AlreadyDone);
         }
-        return Err(missing(settings));
+        return Err(missing(identity));
     };
     tracing::info!(session = %work.session, job = %work.job, bytes = input.bytes.len(), "read the input");
     process::kill_if_requested(settings.stop.as_ref(), Step::Read);
@@ -88,7 +91,7 @@ pub async fn run(settings: &Settings, program: Option<&Program>, objects: &impl 
     tracing::info!(bytes = computed.bytes.len(), seconds, "computed the result");
     process::kill_if_requested(settings.stop.as_ref(), Step::Computed);
 
-    let properties = properties(settings, &computed, seconds);
+    let properties = properties(work, &computed, seconds, Some(process::cpu_seconds()));
     let written = objects.write_once(&identity.bucket, &output, Bytes::from(computed.bytes), properties).await?;
     process::kill_if_requested(settings.stop.as_ref(), Step::Written);
     Ok(match written {
@@ -97,23 +100,27 @@ pub async fn run(settings: &Settings, program: Option<&Program>, objects: &impl 
     })
 }
 
+/// Reason code of an input that does not exist.
+pub(crate) const MISSING: &str = "input-missing";
+
 /// The failure of an input that does not exist.
-pub(crate) fn missing(settings: &Settings) -> Failure {
-    let contract::Identity { bucket, object, generation, .. } = &settings.work.identity;
-    Failure::permanent("input-missing", format!("the input gs://{bucket}/{object}#{generation} does not exist"))
+pub(crate) fn missing(identity: &contract::Identity) -> Failure {
+    let contract::Identity { bucket, object, generation, .. } = identity;
+    Failure::permanent(MISSING, format!("the input gs://{bucket}/{object}#{generation} does not exist"))
 }
 
-/// Content type and metadata of the result object.
-fn properties(settings: &Settings, computed: &Output, seconds: f64) -> Properties {
-    let work = &settings.work;
+/// Content type and metadata of the result object; the CPU time where it is known for this result alone.
+pub(crate) fn properties(work: &Work, computed: &Output, seconds: f64, cpu_seconds: Option<f64>) -> Properties {
     let mut metadata = BTreeMap::from([
         ("business".to_owned(), work.business.clone()),
         ("session".to_owned(), work.session.clone()),
         ("job".to_owned(), work.job.clone()),
         ("engine-version".to_owned(), VERSION.to_owned()),
         ("compute-seconds".to_owned(), format!("{seconds:.6}")),
-        ("cpu-seconds".to_owned(), format!("{:.6}", process::cpu_seconds())),
     ]);
+    if let Some(seconds) = cpu_seconds {
+        metadata.insert("cpu-seconds".to_owned(), format!("{seconds:.6}"));
+    }
     if let Some(seed) = computed.seed {
         metadata.insert("seed".to_owned(), seed.to_string());
     }
@@ -126,7 +133,7 @@ fn properties(settings: &Settings, computed: &Output, seconds: f64) -> Propertie
 /// Computes on a thread of its own, so that the runtime's thread keeps connections and credentials alive.
 async fn run_kernel(settings: &Settings, objects: &impl Objects, input: Contents) -> Result<Output, Failure> {
     let market = match compute::market(settings.work.common.iter().map(String::as_str))? {
-        Some(name) => Some(read_common(settings, objects, name).await?.bytes),
+        Some(name) => Some(read_common(&settings.work, objects, name).await?.bytes),
         None => None,
     };
     let name = settings.work.identity.object.clone();
@@ -148,15 +155,14 @@ async fn run_program(
     let work = &settings.work;
     let scratch = program::Scratch::new(&settings.work_dir)?;
     for name in &work.common {
-        let contents = read_common(settings, objects, name).await?;
+        let contents = read_common(&settings.work, objects, name).await?;
         write_common(scratch.common(), name, &contents.bytes)?;
     }
     resident::run_once(program, &scratch, &input.bytes, Share::ALL).await
 }
 
 /// Reads an object of the session's common data.
-pub(crate) async fn read_common(settings: &Settings, objects: &impl Objects, name: &str) -> Result<Contents, Failure> {
-    let work = &settings.work;
+pub(crate) async fn read_common(work: &Work, objects: &impl Objects, name: &str) -> Result<Contents, Failure> {
     let object = contract::object::common(&work.business, &work.session, name);
     objects.read(&work.identity.bucket, &object, None).await?.ok_or_else(|| {
         let message = format!("the common data gs://{}/{object} does not exist", work.identity.bucket);

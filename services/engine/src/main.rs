@@ -6,7 +6,7 @@ use clap::Parser as _;
 use contract::exit;
 use engine::{
     arguments::{Arguments, Verb},
-    install, local, run,
+    install, local, run, serve,
 };
 
 fn main() -> ExitCode {
@@ -21,6 +21,7 @@ fn main() -> ExitCode {
     let code = match arguments.verb.unwrap_or(Verb::Run) {
         Verb::Run => run::main(None),
         Verb::Exec(program) => run::main(Some(&program.into())),
+        Verb::Serve => serve::main(),
         Verb::Try(program) => local::main(program.into()),
         Verb::Install { path } => install::main(&path),
     };

@@ -31,19 +31,16 @@ use crate::{
     config::{Settings, Step},
     failure::{Failure, STOPPED},
     input::{self, Done},
+    item::{compute_with_kernel, record_of, retry_pause},
     log::LogTail,
     process,
     program::{self, Program, STOP_GRACE, Scratch},
-    resident::{self, Residents},
+    resident::Residents,
     store::Objects,
 };
 use items::Items;
 use plan::Plan;
 use record::{BUFFER_MAX, Ended, Note, Recorder};
-
-/// Pause before items that failed are tried again for the first time; later ones are four times as long each.
-const RETRY_PAUSE: Duration = Duration::from_millis(250);
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(10);
 
 /// Computes every item of the range that is not recorded, until `stop` is ready.
 ///
@@ -77,7 +74,7 @@ pub async fn run(
     let (pack, name) = (pack.clone(), work.identity.object.clone());
     let (market, folder) = match program {
         None => (common.into_iter().next().map(|(_, bytes)| bytes), None),
-        Some(_) => (None, Some(common_folder(settings, &common)?)),
+        Some(_) => (None, Some(common_folder(&settings.work_dir, &common)?)),
     };
     let (is_program, cut_range) = (program.is_some(), range.clone());
     let items = tokio::task::spawn_blocking(move || Items::cut(pack, cut_range, &input, name, market, is_program));
@@ -150,7 +147,7 @@ async fn load(
     };
     let common = async {
         let read = names?.into_iter().map(async |name| {
-            let contents = input::read_common(settings, objects, &name).await?;
+            let contents = input::read_common(work, objects, &name).await?;
             Ok::<_, Failure>((name, contents.bytes))
         });
         futures::future::try_join_all(read).await
@@ -172,14 +169,13 @@ async fn load(
         // Another pod may have recorded the rest, and the orchestrator deleted the input, since the parts were read.
         let next = u32::try_from(parts.len()).unwrap_or(u32::MAX);
         parts.extend(record::read_parts(objects, work, next).await?);
-        return if is_done(&parts) { Ok(None) } else { Err(input::missing(settings)) };
+        return if is_done(&parts) { Ok(None) } else { Err(input::missing(identity)) };
     };
     Ok(Some(Loaded { parts, input, common: common? }))
 }
 
 /// A folder with the common data, for all items.
-fn common_folder(settings: &Settings, common: &[(String, bytes::Bytes)]) -> anyhow::Result<tempfile::TempDir> {
-    let parent = &settings.work_dir;
+pub(crate) fn common_folder(parent: &Path, common: &[(String, bytes::Bytes)]) -> anyhow::Result<tempfile::TempDir> {
     let folder = tempfile::Builder::new()
         .prefix("common-")
         .tempdir_in(parent)
@@ -264,8 +260,7 @@ impl Computation<'_> {
                 return;
             }
             tracing::info!(items = failed.len(), attempt, "trying items again that failed");
-            let pause = RETRY_PAUSE.saturating_mul(4_u32.saturating_pow(attempt));
-            tokio::time::sleep(pause.min(RETRY_PAUSE_MAX)).await;
+            tokio::time::sleep(retry_pause(attempt)).await;
             groups = if careful { plan::split(&failed) } else { vec![failed] };
         }
     }
@@ -314,38 +309,21 @@ impl Computation<'_> {
         let log = LogTail::new(self.log_max, &work.session, &work.job, index);
         let began = Instant::now();
         let computed = match self.program {
-            None => self.run_kernel(index, threads).await,
+            None => compute_with_kernel(self.items.clone(), index, threads, self.timeout, ()).await,
             Some(program) => self.run_program(program, index, &log).await,
         };
-        let seconds = Some((began.elapsed().as_secs_f64() * 1e6).round() / 1e6);
+        let seconds = began.elapsed().as_secs_f64();
         process::kill_if_requested(self.settings.stop.as_ref(), Step::Computed);
-        let ended = match computed {
-            Ok(output) => {
-                let row_errors = u32::try_from(output.row_errors).unwrap_or(u32::MAX);
-                let (state, reason, log_tail, result) = (State::Succeeded, None, None, None);
-                let item = Item { index, state, reason, log_tail, row_errors, seconds, result };
-                Ended { item, output: Some(output) }
-            }
+        let (output, ended) = match computed {
+            Ok(output) => (Some(output), Ok(())),
             Err(failure) if failure.code == STOPPED => return None,
-            Err(failure) => {
-                let log_tail = Some(log.text()).filter(|text| !text.is_empty());
-                log.line(&failure.to_string());
-                // An item that ended two processes will end more.
-                let is_last = attempt >= self.retries || failure.code == resident::ENDED && attempt > 0;
-                if !failure.permanent && !is_last {
-                    return Some(index);
-                }
-                let reason = if failure.permanent || attempt == 0 {
-                    Reason { code: failure.code.to_owned(), message: failure.message }
-                } else {
-                    let message = format!("it failed {} times, at last with {failure}", attempt + 1);
-                    Reason { code: "retries-exhausted".to_owned(), message }
-                };
-                let item = Item::without_result(index, State::Failed, reason);
-                Ended { item: Item { log_tail, seconds, ..item }, output: None }
-            }
+            Err(failure) => (None, Err(failure)),
         };
-        self.record(ended).await;
+        let Some(mut item) = record_of(index, attempt, self.retries, ended, seconds, &log) else {
+            return Some(index);
+        };
+        item.row_errors = output.as_ref().map_or(0, Output::row_errors);
+        self.record(Ended { item, output }).await;
         None
     }
 
@@ -355,20 +333,6 @@ impl Computation<'_> {
         if let Ok(permit) = self.budget.clone().acquire_many_owned(bytes).await {
             // The recorder ends early only when it fails, and then this is dropped.
             let _ = self.notes.send(Note::Ended(Box::new(ended), permit));
-        }
-    }
-
-    /// Computes on a thread of its own, so that the runtime's thread keeps connections and credentials alive.
-    async fn run_kernel(&self, index: u32, threads: usize) -> Result<Output, Failure> {
-        let items = self.items.clone();
-        let computing = tokio::task::spawn_blocking(move || items.compute(index, threads));
-        match tokio::time::timeout(self.timeout, computing).await {
-            Ok(computed) => computed.context("compute the result")?,
-            // Its thread cannot be stopped; it ends with this process.
-            Err(_) => {
-                let message = format!("the item was computed for longer than {} s", self.timeout.as_secs());
-                Err(Failure::transient("timeout", message))
-            }
         }
     }
 
@@ -385,14 +349,7 @@ impl Computation<'_> {
             scratch.write_input(&input)?;
             program::run(program, &scratch, share, Some(log)).await
         };
-        ended.map_err(|failure| match self.items.rows(index) {
-            // Lines that a program reports are those of its part.
-            Some(rows) => {
-                let rows = format!("counted from the header of rows {} to {}", rows.start + 1, rows.end);
-                Failure { message: format!("{} ({rows} of the table)", failure.message), ..failure }
-            }
-            None => failure,
-        })
+        ended.map_err(|failure| self.items.located(index, failure))
     }
 }
 

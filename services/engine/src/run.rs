@@ -22,6 +22,11 @@ use crate::{
 
 /// Runs `run`, or `exec` when there is a program, and returns the exit code.
 pub fn main(program: Option<&Program>) -> u8 {
+    block_on(async |variables| until_stopped(variables, program).await)
+}
+
+/// Runs a verb on one thread, given the environment variables, and returns the exit code.
+pub(crate) fn block_on(run: impl AsyncFnOnce(&BTreeMap<String, String>) -> Result<Done, Failure>) -> u8 {
     let variables = config::variables();
     telemetry::init("info");
     let log = config::termination_log(&variables);
@@ -31,7 +36,7 @@ pub fn main(program: Option<&Program>) -> u8 {
         .context("start the runtime")
         .map_err(Failure::from)
         .and_then(|runtime| {
-            let ended = runtime.block_on(until_stopped(&variables, program));
+            let ended = runtime.block_on(run(&variables));
             // Do not wait for a computation that nobody needs any more.
             runtime.shutdown_background();
             ended
@@ -76,7 +81,8 @@ async fn until_stopped(variables: &BTreeMap<String, String>, program: Option<&Pr
     }
 }
 
-async fn connect(config: &Config, variables: &BTreeMap<String, String>) -> anyhow::Result<Store> {
+/// Connects to Cloud Storage.
+pub(crate) async fn connect(config: &Config, variables: &BTreeMap<String, String>) -> anyhow::Result<Store> {
     install_tls_provider()?;
     let connection = Connection::new(&config.endpoints, variables)?;
     Store::connect(&connection).await

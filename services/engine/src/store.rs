@@ -3,7 +3,7 @@
 use std::future::Future;
 
 use bytes::Bytes;
-use cloud::storage::{Properties, Store, Written, is_denied, is_hidden};
+use cloud::storage::{Object, Properties, Store, Written, is_denied, is_hidden};
 
 /// An object that was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,11 +16,12 @@ pub struct Contents {
 
 /// Reads objects and writes each once.
 pub trait Objects {
-    /// Whether the object exists. `false` when this process may not know; the write decides in any case.
+    /// Describes the live generation of an object; `None` when it does not exist, or when this process may not know.
+    /// A write decides in any case.
     ///
     /// # Errors
     /// When the service cannot be reached.
-    fn exists(&self, bucket: &str, object: &str) -> impl Future<Output = anyhow::Result<bool>>;
+    fn describe(&self, bucket: &str, object: &str) -> impl Future<Output = anyhow::Result<Option<Object>>>;
 
     /// Reads an object, its live generation when none is given; `None` when it does not exist.
     ///
@@ -47,15 +48,14 @@ pub trait Objects {
 }
 
 impl Objects for Store {
-    async fn exists(&self, bucket: &str, object: &str) -> anyhow::Result<bool> {
-        match self.describe(bucket, object, None).await {
-            Ok(described) => Ok(described.is_some()),
+    async fn describe(&self, bucket: &str, object: &str) -> anyhow::Result<Option<Object>> {
+        match Store::describe(self, bucket, object, None).await {
             // To a caller that may not list objects, Cloud Storage answers "denied" when the object does not exist.
             Err(error) if is_denied(&error) => {
                 tracing::debug!("cannot check whether the result exists, so it is computed: {error:#}");
-                Ok(false)
+                Ok(None)
             }
-            Err(error) => Err(error),
+            described => described,
         }
     }
 

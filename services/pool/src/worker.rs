@@ -57,6 +57,13 @@ pub struct Held {
     orphaned: Option<Duration>,
 }
 
+impl Held {
+    /// Whether an item of it was not begun yet.
+    pub fn is_waiting(&self) -> bool {
+        self.items.values().any(|progress| matches!(progress, Progress::Waiting { .. }))
+    }
+}
+
 #[derive(Clone, Debug, PartialEq)]
 enum Progress {
     Waiting { alone: bool },

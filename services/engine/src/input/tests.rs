@@ -1,8 +1,10 @@
 //! One input, against a bucket in memory.
 
-use std::{cell::RefCell, collections::BTreeMap};
+use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
+use cloud::storage::Object;
 use contract::{exit, message::Work};
+use tokio::sync::Semaphore;
 
 use super::*;
 
@@ -14,7 +16,7 @@ pub(crate) fn work() -> Work {
 const RESULT: &str = "bu1/output/s/j/7-0";
 
 /// Generation (0 when written by the engine), bytes and properties of an object.
-type Stored = (i64, Vec<u8>, Properties);
+pub(crate) type Stored = (i64, Vec<u8>, Properties);
 
 /// Objects by name, and the failures of reading them.
 #[derive(Default)]
@@ -27,6 +29,8 @@ pub(crate) struct Bucket {
     denied: bool,
     /// Another run writes the result, and the input is deleted, before the input is read.
     overtaken: bool,
+    /// Reads of objects whose names contain this wait for a permit.
+    pub(crate) gate: Option<(&'static str, Rc<Semaphore>)>,
     /// Objects that another pod writes right before this one does.
     pub(crate) rival: RefCell<BTreeMap<String, Vec<u8>>>,
 }
@@ -42,20 +46,35 @@ impl Bucket {
         self.objects.borrow_mut().insert(name.to_owned(), (generation, bytes.to_vec(), Properties::default()));
     }
 
+    pub(crate) fn object(&self, name: &str) -> Option<Stored> {
+        self.objects.borrow().get(name).cloned()
+    }
+
     pub(crate) fn text(&self, name: &str) -> Option<String> {
         self.objects.borrow().get(name).map(|(_, bytes, _)| String::from_utf8(bytes.clone()).unwrap())
     }
 }
 
 impl Objects for Bucket {
-    async fn exists(&self, _: &str, object: &str) -> anyhow::Result<bool> {
-        Ok(self.objects.borrow().contains_key(object))
+    async fn describe(&self, _: &str, object: &str) -> anyhow::Result<Option<Object>> {
+        let described = |(generation, bytes, properties): &Stored| Object {
+            name: object.to_owned(),
+            generation: *generation,
+            size: i64::try_from(bytes.len()).unwrap(),
+            created: None,
+            content_type: properties.content_type.clone(),
+            metadata: properties.metadata.clone(),
+        };
+        Ok(self.objects.borrow().get(object).map(described))
     }
 
     async fn read(&self, _: &str, object: &str, generation: Option<i64>) -> anyhow::Result<Option<Contents>> {
         let denied = self.denied || self.denied_part.is_some_and(|part| object.contains(part));
         anyhow::ensure!(!denied, "read {object}: access denied");
         self.reads.borrow_mut().push(object.to_owned());
+        if let Some((_, gate)) = self.gate.as_ref().filter(|(part, _)| object.contains(part)) {
+            gate.acquire().await.unwrap().forget();
+        }
         if self.overtaken {
             self.objects.borrow_mut().clear();
             self.put(RESULT, 0, b"theirs");

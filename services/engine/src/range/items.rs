@@ -88,9 +88,16 @@ impl Items {
     }
 
     /// The rows of an item of a table, counted from 0.
-    pub fn rows(&self, index: u32) -> Option<Range<usize>> {
+    fn rows(&self, index: u32) -> Option<Range<usize>> {
         let rows = self.pack.rows(&(index..index + 1));
         (self.pack.format == Format::Table).then(|| rows.start..rows.end.min(self.total.unwrap_or(usize::MAX)))
+    }
+
+    /// The failure of an item's program. Lines that a program reports are those of its part of a table.
+    pub fn located(&self, index: u32, failure: Failure) -> Failure {
+        let Some(rows) = self.rows(index) else { return failure };
+        let rows = format!("counted from the header of rows {} to {}", rows.start + 1, rows.end);
+        Failure { message: format!("{} ({rows} of the table)", failure.message), ..failure }
     }
 
     /// What an item reads.

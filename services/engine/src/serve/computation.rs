@@ -1,0 +1,165 @@
+//! Computes an item, stores its result, and makes its record.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use cloud::storage::Written;
+use contract::{
+    config::Results,
+    message::Work,
+    outcome::{Reason, State, row_errors},
+    pack::{INLINE_RESULT_MAX, ITEM_LOG_MAX, Item, ItemResult, inline_max},
+};
+use tokio::time::sleep;
+
+use super::inputs::{Range, Reader};
+use crate::{
+    compute::Output,
+    config::{PoolSettings, Step},
+    failure::Failure,
+    input,
+    item::{compute_with_kernel, record_of, retry_pause},
+    log::LogTail,
+    process,
+    store::Objects,
+};
+
+/// Computes items.
+#[derive(Debug)]
+pub(super) struct Computation<'c, O> {
+    settings: &'c PoolSettings,
+    pub(super) reader: Reader<'c, O>,
+    /// Threads of the built-in kernel have a clone.
+    threads: Arc<()>,
+}
+
+/// How an item ended.
+#[derive(Debug)]
+pub(super) struct Computed {
+    /// Its record as JSON.
+    pub(super) record: Bytes,
+    /// How long the last try was computed.
+    pub(super) seconds: f64,
+}
+
+/// A result, inside the record or beside it.
+struct Stored {
+    result: ItemResult,
+    row_errors: u32,
+}
+
+impl<'c, O: Objects> Computation<'c, O> {
+    pub(super) fn new(settings: &'c PoolSettings, reader: Reader<'c, O>) -> Self {
+        Self { settings, reader, threads: Arc::default() }
+    }
+
+    /// Number of threads that compute, whether somebody needs their results or not.
+    pub(super) fn threads(&self) -> usize {
+        Arc::strong_count(&self.threads) - 1
+    }
+
+    /// Computes an item, and tries again after failures that may pass.
+    pub(super) async fn compute(&self, range: &Range, index: u32, threads: usize) -> Computed {
+        range.begin();
+        let mut seconds = 0.0;
+        let item = match &range.work {
+            Ok(work) => self.try_until_ended(range, work, index, threads, &mut seconds).await,
+            Err(failure) => {
+                tracing::error!("{failure}");
+                let reason = Reason { code: failure.code.to_owned(), message: failure.message.clone() };
+                Item::without_result(index, State::Failed, reason)
+            }
+        };
+        // A record has no keys that JSON cannot have.
+        Computed { record: serde_json::to_vec(&item).unwrap_or_default().into(), seconds }
+    }
+
+    async fn try_until_ended(&self, range: &Range, work: &Work, index: u32, threads: usize, seconds: &mut f64) -> Item {
+        let mut attempt = 0;
+        loop {
+            let log = LogTail::new(inline_max(ITEM_LOG_MAX, range.len), &work.session, &work.job, index);
+            let (stored, ended) = match self.try_once(range, work, index, threads, seconds).await {
+                Ok(stored) => (Some(stored), Ok(())),
+                Err(failure) => (None, Err(failure)),
+            };
+            let retries = self.settings.business.engine.retries;
+            if let Some(item) = record_of(index, attempt, retries, ended, *seconds, &log) {
+                return match stored {
+                    Some(Stored { result, row_errors }) => Item { result: Some(result), row_errors, ..item },
+                    None => item,
+                };
+            }
+            sleep(retry_pause(attempt)).await;
+            attempt += 1;
+        }
+    }
+
+    async fn try_once(
+        &self,
+        range: &Range,
+        work: &Work,
+        index: u32,
+        threads: usize,
+        seconds: &mut f64,
+    ) -> Result<Stored, Failure> {
+        let items = match range.items(&self.reader).await {
+            // Another engine may have stored the result, and the orchestrator deleted the input.
+            Err(failure) if failure.code == input::MISSING => {
+                return self.stored(work, index).await?.ok_or(failure);
+            }
+            items => items?,
+        };
+        let timeout_secs = work.resources.timeout_secs.unwrap_or(self.settings.business.engine.timeout_secs);
+        let limit = Duration::from_secs(timeout_secs.into());
+        let began = Instant::now();
+        let computed = compute_with_kernel(items.clone(), index, threads, limit, self.threads.clone()).await;
+        *seconds = began.elapsed().as_secs_f64();
+        process::kill_if_requested(self.settings.stop.as_ref(), Step::PoolComputed);
+        self.store(work, range.len, index, computed?, *seconds).await
+    }
+
+    /// Puts a small result into the record, and writes a large one once.
+    async fn store(
+        &self,
+        work: &Work,
+        items: usize,
+        index: u32,
+        output: Output,
+        seconds: f64,
+    ) -> Result<Stored, Failure> {
+        let (row_errors, content_type) = (output.row_errors(), output.content_type.clone());
+        let is_small = output.bytes.len() <= inline_max(INLINE_RESULT_MAX, items);
+        if is_small && self.settings.business.results == Results::Auto {
+            return Ok(Stored { result: ItemResult::inline(&output.bytes, &content_type), row_errors });
+        }
+        let (bucket, object) = (&work.identity.bucket, work.item_output(index));
+        let (properties, length) = (input::properties(work, &output, seconds, None), output.bytes.len() as u64);
+        match self.reader.objects.write_once(bucket, &object, output.bytes.into(), properties).await? {
+            Written::New(generation) => {
+                let result = ItemResult::Object { object, generation, offset: 0, length, content_type };
+                Ok(Stored { result, row_errors })
+            }
+            Written::Exists => {
+                let stored = self.stored(work, index).await?;
+                Ok(stored.with_context(|| format!("find gs://{bucket}/{object}, which exists"))?)
+            }
+        }
+    }
+
+    /// The result object of an item, if it exists.
+    async fn stored(&self, work: &Work, index: u32) -> anyhow::Result<Option<Stored>> {
+        let name = work.item_output(index);
+        let described = self.reader.objects.describe(&work.identity.bucket, &name).await?;
+        Ok(described.map(|object| {
+            let length = u64::try_from(object.size).unwrap_or_default();
+            let (generation, content_type) = (object.generation, object.content_type);
+            let row_errors = row_errors(&object.metadata);
+            let result = ItemResult::Object { object: name, generation, offset: 0, length, content_type };
+            Stored { result, row_errors }
+        }))
+    }
+}
