@@ -140,8 +140,6 @@ pub const ENV_POOL_CA: &str = "DESKGRID_POOL_CA";
 pub const ENV_POOL_SLOT: &str = "DESKGRID_POOL_SLOT";
 /// Environment variable of an engine in a pool: path of its service account token for [`POOL_AUDIENCE`].
 pub const ENV_POOL_TOKEN: &str = "DESKGRID_POOL_TOKEN";
-/// Environment variable of an engine in a pool: its slot, from 0; the orchestrator sets it when it creates the Job.
-pub const ENV_POOL_SLOT: &str = "DESKGRID_POOL_SLOT";
 /// Environment variable of an engine in a pool: the name of its pod.
 pub const ENV_POD_NAME: &str = "POD_NAME";
 /// Environment variable of an engine in a pool: the UID of its pod.
