@@ -6,7 +6,7 @@ use cli::{confirm, error::Failure, output::Output};
 use contract::exit;
 use provision::{
     deploy,
-    environment::{Auth, CloudKind},
+    environment::{Auth, Business, CloudKind, Environment},
     keys::{self, KeyUser},
     locked,
 };
@@ -43,17 +43,11 @@ pub(crate) struct Args {
 /// When the environment has no keys, the user does not agree, or a step failed; every key in use is valid then.
 pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyhow::Result<u8> {
     let environment = context::load(globals)?;
-    let mut users: Vec<KeyUser> = match args.business.as_deref() {
-        Some(only) => environment.business(only).map(KeyUser::business).into_iter().collect(),
-        None => KeyUser::all(&environment),
-    };
-    if users.is_empty() {
+    let only = args.business.as_deref();
+    if only.is_some_and(|only| environment.business(only).is_none()) {
         return Err(Failure::usage("there is no such business").next("see the environment file").into());
     }
-    if environment.auth == Auth::WorkloadIdentity {
-        users.retain(|user| environment.businesses.iter().any(|one| one.name == user.name && one.pool.is_some()));
-        users.iter_mut().for_each(|user| user.workloads.clear());
-    }
+    let users = users(&environment, only);
     if users.is_empty() {
         return Err(Failure::usage("the environment has no keys to rotate")
             .on(format!("environment {}", environment.name))
@@ -90,4 +84,40 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
         output.note(format_args!("{} keys and certificates are new", rotated.len()));
     }
     Ok(exit::DONE)
+}
+
+/// Those with keys or a certificate, without workloads when there are no keys.
+fn users(environment: &Environment, only: Option<&str>) -> Vec<KeyUser> {
+    let of_business = |business: &Business| match environment.auth {
+        Auth::Key => Some(KeyUser::business(business)),
+        Auth::WorkloadIdentity => business.pool.is_some().then(|| KeyUser::business(business).without_keys()),
+    };
+    let businesses = environment.businesses.iter().filter(|business| only.is_none_or(|only| only == business.name));
+    let web = (environment.auth == Auth::Key && only.is_none()).then(|| KeyUser::web(environment));
+    businesses.filter_map(of_business).chain(web).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use provision::environment::{Overrides, parse};
+
+    use super::*;
+
+    #[test]
+    fn keys_are_rotated_where_there_are_keys_and_certificates_where_there_are_pools() {
+        let check = |auth: &str, only: Option<&str>, expected: &[(&str, usize)]| {
+            let text = format!(
+                "project = \"desk-one\"\nlocation = \"europe-west1\"\nauth = \"{auth}\"\n[businesses.bu1]\n\
+                 [businesses.bu2]\ndispatch = \"pool\"\n"
+            );
+            let environment = parse("e", "e.toml", &text, &Overrides::new()).unwrap();
+            let users = users(&environment, only);
+            let found: Vec<_> = users.iter().map(|user| (user.name.as_str(), user.workloads.len())).collect();
+            assert_eq!(found, expected);
+        };
+        check("key", None, &[("bu1", 2), ("bu2", 2), ("the web apps", 2)]);
+        check("key", Some("bu1"), &[("bu1", 2)]);
+        check("workload-identity", None, &[("bu2", 0)]);
+        check("workload-identity", Some("bu1"), &[]);
+    }
 }

@@ -49,6 +49,11 @@ impl KeyUser {
         }
     }
 
+    /// The same without its keys: what remains is the certificate of its pool.
+    pub fn without_keys(self) -> Self {
+        Self { workloads: Vec::new(), ..self }
+    }
+
     /// The web apps, whether or not they are switched on.
     pub fn web(environment: &Environment) -> Self {
         let workload =

@@ -142,8 +142,7 @@ async fn a_certificate_is_made_once_and_renewed_before_it_expires() {
 async fn a_rotated_certificate_is_what_the_next_deploy_finds() {
     let pool = Pool::start().await;
     let environment = business("pool");
-    let mut user = KeyUser::business(&environment.businesses[0]);
-    user.workloads.clear();
+    let user = KeyUser::business(&environment.businesses[0]).without_keys();
     let rotate = async || {
         let planned = deploy::rotation(&environment, &user, &pool.cloud).await.unwrap();
         let limits = (deploy::LIMIT, deploy::LIMIT);
