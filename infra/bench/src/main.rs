@@ -13,6 +13,7 @@ mod machine;
 mod memory;
 mod orchestrator_start;
 mod packs;
+mod pool;
 mod report;
 mod script;
 mod setup;
@@ -37,7 +38,7 @@ use xtask::{
 ///
 /// The Jobs of `wide` wait in a Kueue queue that nobody serves, so they are created and never run: what creating costs,
 /// without what running costs. Those of `flow` run, as many at once as the node takes. Those of `small` compute
-/// packs. There are no web apps: a monitor follows what the queue makes, and would be measured with it.
+/// packs, and so do the engines of `pool`. There are no web apps: a monitor follows what the queue makes, and would be measured with it.
 const ENVIRONMENT: &str = "\
 project = \"bench-desk\"
 location = \"europe-west1\"
@@ -55,6 +56,17 @@ max_active_jobs = 500
 [businesses.flow.engine]
 cpu = \"100m\"
 memory = \"64Mi\"
+disk = \"64Mi\"
+
+[businesses.pool]
+dispatch = \"pool\"
+[businesses.pool.pool]
+min = 2
+max = 2
+slots = 1
+[businesses.pool.engine]
+cpu = \"500m\"
+memory = \"256Mi\"
 disk = \"64Mi\"
 
 [businesses.small]
@@ -183,6 +195,10 @@ async fn on_stage(
     if is_selected(Part::Packs) {
         output.note("running the small items of a pack");
         rows.extend(packs::measure(&context, options.quick).await?);
+    }
+    if is_selected(Part::Pool) {
+        output.note("running small items in a pool, and with Ray and Dask where Python has them");
+        rows.extend(pool::measure(&context, options.quick).await?);
     }
     rows.extend(creation_and_memory(&context, &mut laptop, options, output, is_selected).await?);
     if let Some(name) = &options.context {

@@ -22,21 +22,31 @@ const ITEM_BYTES: usize = 1024;
 /// Deadline of a pack.
 const LIMIT: Duration = Duration::from_secs(300);
 
-/// Publishes the message of one pack of many small items, and waits until its input is deleted.
+/// Measures the business `small`, whose packs are computed in Jobs.
 pub(super) async fn measure(context: &Context, quick: bool) -> anyhow::Result<Vec<Row>> {
+    measure_business(context, context.business(Some("small"))?, quick, 1000.0, "in Jobs of 1,000 items").await
+}
+
+/// Publishes the message of one pack of many small items, and waits until its input is deleted.
+pub(super) async fn measure_business(
+    context: &Context,
+    business: &Business,
+    quick: bool,
+    goal: f64,
+    how: &str,
+) -> anyhow::Result<Vec<Row>> {
     let items: u32 = if quick { 5_000 } else { 20_000 };
-    let business = context.business(Some("small"))?;
     run(context, business, "warm", 100).await?;
     let seconds = run(context, business, "items", items).await?;
     let writes = writes(context, business, "items").await?;
-    let name = format!("a pack of {items} items of 1 KiB, published to all settled");
+    let name = format!("{}: a pack of {items} items of 1 KiB, published to all settled", business.name);
     Ok(vec![
         Row::new(
             name.clone(),
             Measure { value: f64::from(items) / seconds, unit: "items/s" },
             None,
-            Goal::Value(1000.0, Better::Higher),
-            "in Jobs of 1,000 items; storage, Pub/Sub, API server and engines share this machine",
+            Goal::Value(goal, Better::Higher),
+            format!("{how}; storage, Pub/Sub, API server and engines share this machine"),
         ),
         Row::new(
             format!("{name}: object writes"),

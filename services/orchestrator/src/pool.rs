@@ -153,10 +153,11 @@ impl Pool {
             () = self.stop.cancelled() => return Err(AdmitError::Stopping),
             ended = ended => ended.map_err(|_| AdmitError::Stopping)?,
         };
+        let finished = (self.base.clock)();
         self.base.hooks.reached(Step::Finished, None, Some(&work.identity)).await;
         let mut backoff = RETRY_MIN;
         // The results are here only, so this is repeated and not the computation.
-        while let Err(error) = self.settle(origin, work, input.as_ref(), ended.clone()).await {
+        while let Err(error) = self.settle(origin, work, input.as_ref(), ended.clone(), finished).await {
             self.base.metrics.settle_failures.inc();
             tracing::warn!(job = work.job, session = work.session, "failed to settle, will retry: {error:#}");
             tokio::select! {
@@ -219,6 +220,7 @@ impl Pool {
         work: &Work,
         input: Option<&(Bytes, String)>,
         ended: Ended,
+        finished: Timestamp,
     ) -> anyhow::Result<()> {
         let base = &self.base;
         let before = match work.only {
@@ -229,6 +231,7 @@ impl Pool {
             published: origin.published,
             received: Some(origin.received),
             started: ended.started.and_then(|at| self.began.1.checked_add(SignedDuration::try_from(at).ok()?).ok()),
+            finished: Some(finished),
             settled: Some((base.clock)()),
             ..Timestamps::default()
         };

@@ -54,6 +54,8 @@ pub enum Part {
     Flow,
     /// Many small items in a pack.
     Packs,
+    /// Small items in a pool of warm engines, beside Ray and Dask.
+    Pool,
 }
 
 /// Replaces this process by the bench, which handles signals and returns its own exit code.
