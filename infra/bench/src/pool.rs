@@ -32,7 +32,7 @@ peer, count, data = sys.argv[1], int(sys.argv[2]), b"x" * 1024
 if peer == "ray":
     import ray
     ray.init(num_cpus=2, log_to_driver=False, logging_level="ERROR")
-    task = ray.remote(num_cpus=1)(len)
+    task = ray.remote(lambda data: len(data))
     run = lambda n: ray.get([task.remote(data) for _ in range(n)])
 else:
     from distributed import Client, LocalCluster
