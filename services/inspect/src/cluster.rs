@@ -88,6 +88,16 @@ pub async fn engine_pods(
     pods(client, namespace, &selector).await
 }
 
+/// The Pods of the engines in a business's pool that run.
+///
+/// # Errors
+/// When the cluster cannot be reached.
+pub async fn running_engines(client: &Client, namespace: &str, business: &str) -> anyhow::Result<usize> {
+    let engines = pods(client, namespace, &format!("{}={business},{}", labels::BUSINESS, labels::POOL)).await?;
+    let is_running = |pod: &&Pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
+    Ok(engines.iter().filter(is_running).count())
+}
+
 /// The Pods of a business's orchestrator.
 ///
 /// # Errors

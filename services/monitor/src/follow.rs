@@ -68,7 +68,8 @@ fn selector(business: &Business) -> String {
 async fn watch_jobs(state: &State, of: &Followed) {
     let business = &of.business;
     let api: Api<Job> = Api::namespaced(state.kube.clone(), &business.namespace);
-    let selector = format!("{},{}={}", selector(business), labels::APP, labels::APP_ENGINE);
+    // The engines of a pool have no work of their own.
+    let selector = format!("{},{}={},!{}", selector(business), labels::APP, labels::APP_ENGINE, labels::POOL);
     let config = watcher::Config::default().labels(&selector).page_size(500);
     let mut events = std::pin::pin!(watcher(api, config).default_backoff());
     let (name, bucket) = (business.name.as_str(), business.bucket.as_str());

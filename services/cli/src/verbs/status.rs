@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cloud::{controls, queue, storage};
-use contract::{config::Business, exit};
+use contract::{config::Business, exit, labels};
 use inspect::cluster::{self, NamespaceState, OrchestratorView};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -46,6 +46,9 @@ struct BusinessStatus {
     /// Kubernetes Jobs by whether they have ended.
     kubernetes_jobs: Option<KubernetesJobs>,
     max_active_jobs: u32,
+    /// Engines of its pool, when it has one and the cluster can be reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engines: Option<Engines>,
     /// Jobs by state.
     jobs: BTreeMap<State, usize>,
     /// Ended Jobs whose outcome was not read.
@@ -56,11 +59,25 @@ struct BusinessStatus {
     problems: Vec<String>,
 }
 
+/// What the cluster has of a business.
+struct InCluster {
+    orchestrator: OrchestratorView,
+    jobs: KubernetesJobs,
+    engines: Option<Engines>,
+}
+
 /// Kubernetes Jobs of a business.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
 struct KubernetesJobs {
     active: usize,
     finished: usize,
+}
+
+/// Engines of a pool.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+struct Engines {
+    running: usize,
+    max: u32,
 }
 
 /// Prints the status.
@@ -94,13 +111,23 @@ async fn business_status(context: &Context, business: &Business, now: Timestamp)
     let in_cluster = async {
         let client = context.cluster()?;
         let namespace = &business.namespace;
-        let (jobs, deployments, pods, state) = tokio::try_join!(
+        let engines = async {
+            match business.pool {
+                Some(pool) => {
+                    let running = cluster::running_engines(client, namespace, &business.name).await?;
+                    anyhow::Ok(Some(Engines { running, max: pool.max }))
+                }
+                None => Ok(None),
+            }
+        };
+        let (engines, jobs, deployments, pods, state) = tokio::try_join!(
+            engines,
             cluster::jobs(client, namespace, &business.name, None),
             cluster::orchestrators(client, namespace),
             cluster::orchestrator_pods(client, namespace),
             cluster::namespace_state(client, namespace)
         )?;
-        anyhow::Ok((jobs, cluster::orchestrator(&deployments, &pods), state))
+        anyhow::Ok((jobs, cluster::orchestrator(&deployments, &pods), engines, state))
     };
     let (in_cluster, missing, objects) = tokio::join!(
         in_cluster,
@@ -134,9 +161,9 @@ async fn business_status(context: &Context, business: &Business, now: Timestamp)
     merged.append(&mut unread);
     merged.append(&mut rest);
     let in_cluster = match in_cluster {
-        Ok((jobs, orchestrator, _)) => {
+        Ok((jobs, orchestrator, engines, _)) => {
             let finished = jobs.iter().filter(|job| cluster::is_finished(job)).count();
-            Some((orchestrator, KubernetesJobs { active: jobs.len() - finished, finished }))
+            Some(InCluster { orchestrator, jobs: KubernetesJobs { active: jobs.len() - finished, finished }, engines })
         }
         Err(error) => {
             missing.push(format!("cannot reach the cluster: {}", cause(&error)));
@@ -165,7 +192,7 @@ fn summarise(
     business: &Business,
     merged: &[Job],
     paused: &[&str],
-    in_cluster: Option<(OrchestratorView, KubernetesJobs)>,
+    in_cluster: Option<InCluster>,
     missing: Vec<String>,
     now: Timestamp,
 ) -> BusinessStatus {
@@ -181,7 +208,10 @@ fn summarise(
     let waits = free.filter_map(|job| job.changed).min().map(|oldest| now.duration_since(oldest));
     let count = |state| by_state.get(&state).copied().unwrap_or_default();
     let mut problems = missing;
-    let (orchestrator, kubernetes_jobs) = in_cluster.unzip();
+    let (orchestrator, kubernetes_jobs, engines) = match in_cluster {
+        Some(InCluster { orchestrator, jobs, engines }) => (Some(orchestrator), Some(jobs), engines),
+        None => (None, None, None),
+    };
     if let Some(problem) = orchestrator.as_ref().and_then(|view: &OrchestratorView| view.problem.as_ref()) {
         problems.push(format!("orchestrator: {problem}"));
     }
@@ -191,11 +221,18 @@ fn summarise(
     if let Some(waits) = waits.filter(|waits| *waits > WAIT_LIMIT)
         && has_room
     {
-        problems.push(format!(
-            "{} waiting, the oldest for {}, although more Jobs may run",
-            text::count(count(State::Waiting), "input"),
-            text::duration(waits)
-        ));
+        let inputs = text::count(count(State::Waiting), "input");
+        let waits = text::duration(waits);
+        problems.push(match engines {
+            Some(Engines { running: 0, .. }) => format!(
+                "{inputs} waiting, the oldest for {waits}, and no engine of the pool runs; see: kubectl -n {} describe \
+                 pods -l {}",
+                business.namespace,
+                labels::POOL
+            ),
+            Some(_) => format!("{inputs} waiting or in the pool, the oldest for {waits}"),
+            None => format!("{inputs} waiting, the oldest for {waits}, although more Jobs may run"),
+        });
     }
     for (state, verb) in [(State::Failed, "failed"), (State::Refused, "refused")] {
         if count(state) > 0 {
@@ -208,6 +245,7 @@ fn summarise(
         orchestrator,
         kubernetes_jobs,
         max_active_jobs: business.max_active_jobs,
+        engines,
         jobs: by_state,
         unread,
         oldest_waiting_seconds: oldest.map(|oldest| now.duration_since(oldest).as_secs()),
@@ -234,9 +272,13 @@ fn table(businesses: &[BusinessStatus]) -> String {
             let mut cells = vec![
                 business.business.clone(),
                 orchestrator.map_or("?".to_owned(), |view| format!("{}/{}", view.ready, view.wanted)),
-                business.kubernetes_jobs.map_or("?".to_owned(), |jobs| {
-                    format!("{}/{} +{} ended", jobs.active, business.max_active_jobs, jobs.finished)
-                }),
+                match (business.engines, business.kubernetes_jobs) {
+                    (Some(engines), _) => format!("{}/{} engines", engines.running, engines.max),
+                    (None, Some(jobs)) => {
+                        format!("{}/{} +{} ended", jobs.active, business.max_active_jobs, jobs.finished)
+                    }
+                    (None, None) => "?".to_owned(),
+                },
             ];
             for state in State::ALL {
                 let count = business.jobs.get(&state).copied().unwrap_or_default();

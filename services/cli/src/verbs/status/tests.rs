@@ -48,14 +48,7 @@ fn jobs_are_counted_and_problems_are_found() {
     let merged = jobs::merge("bu1", None, &objects(), &[active()]);
     let well = OrchestratorView { wanted: 1, ready: 1, problem: None };
     let now = "2026-01-01T00:10:00Z".parse().unwrap();
-    let status = summarise(
-        &business(),
-        &merged,
-        &[],
-        Some((well.clone(), KubernetesJobs { active: 1, finished: 3 })),
-        Vec::new(),
-        now,
-    );
+    let status = summarise(&business(), &merged, &[], in_cluster(&well, 1, None), Vec::new(), now);
     let counts: Vec<_> = status.jobs.iter().map(|(state, count)| (state.as_str(), *count)).collect();
     assert_eq!(counts, [("waiting", 1), ("running", 1), ("succeeded", 1), ("failed", 1)]);
     assert_eq!((status.unread, status.oldest_waiting_seconds), (1, Some(600)));
@@ -63,18 +56,29 @@ fn jobs_are_counted_and_problems_are_found() {
         status.problems,
         ["1 input waiting, the oldest for 10m00s, although more Jobs may run", "1 Job has failed"]
     );
-    let full = summarise(
-        &business(),
-        &merged,
-        &[],
-        Some((well.clone(), KubernetesJobs { active: 2, finished: 0 })),
-        Vec::new(),
-        now,
-    );
+    let full = summarise(&business(), &merged, &[], in_cluster(&well, 2, None), Vec::new(), now);
     assert_eq!(full.problems, ["1 Job has failed"]);
-    let paused =
-        summarise(&business(), &merged, &["s"], Some((well, KubernetesJobs { active: 1, finished: 0 })), vec![], now);
+    let paused = summarise(&business(), &merged, &["s"], in_cluster(&well, 1, None), vec![], now);
     assert_eq!(paused.problems, ["1 Job has failed"], "what is paused waits for a reason");
+}
+
+fn in_cluster(view: &OrchestratorView, active: usize, engines: Option<Engines>) -> Option<InCluster> {
+    Some(InCluster { orchestrator: view.clone(), jobs: KubernetesJobs { active, finished: 0 }, engines })
+}
+
+#[test]
+fn a_pool_shows_its_engines() {
+    let merged = jobs::merge("bu1", None, &objects(), &[]);
+    let well = OrchestratorView { wanted: 1, ready: 1, problem: None };
+    let check = |running, problem: &str| {
+        let engines = Some(Engines { running, max: 4 });
+        let now = "2026-01-01T00:10:00Z".parse().unwrap();
+        let status = summarise(&business(), &merged, &[], in_cluster(&well, 0, engines), vec![], now);
+        assert!(status.problems[0].contains(problem), "{:?}", status.problems);
+        assert!(table(&[status]).contains(&format!("{running}/4 engines")));
+    };
+    check(0, "no engine of the pool runs");
+    check(2, "waiting or in the pool");
 }
 
 #[test]
