@@ -24,6 +24,8 @@ pub enum Verb {
     Exec(ExecArguments),
     /// Compute the items that orchestrators send, as an engine of a pool.
     Serve,
+    /// Run a program of your own for `serve` in the container beside this one.
+    Program(ExecArguments),
     /// Compute standard input to standard output, with no cloud: with a program of your own, or the built-in kernel.
     Try(TryArguments),
     /// Copy this program to a path, for a desk's own image to run.
@@ -33,7 +35,7 @@ pub enum Verb {
     },
 }
 
-/// Arguments of `exec`.
+/// Arguments of `exec` and `program`.
 #[derive(Debug, Args)]
 pub struct ExecArguments {
     #[command(flatten)]

@@ -9,6 +9,7 @@ pub mod arguments;
 pub mod compute;
 pub mod config;
 pub mod failure;
+pub mod host;
 pub mod input;
 pub mod install;
 mod item;
@@ -20,6 +21,7 @@ pub mod range;
 pub mod resident;
 pub mod run;
 pub mod serve;
+mod socket;
 pub mod store;
 
 /// Version of the engine, as written with each result.

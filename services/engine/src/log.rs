@@ -1,22 +1,33 @@
-//! The log of one item of a range: each line goes to the process's log with the item's index, and the last lines are
-//! kept.
+//! The log of one item: each line goes to the process's log with the item's index, and the last lines are kept. Where the
+//! program has a container of its own, its lines go to the engine.
 
 use std::{
     collections::VecDeque,
     sync::{Arc, Mutex, PoisonError},
 };
 
+use tokio::sync::mpsc;
+
 /// The last lines that were logged for one item. Clones share the lines.
 #[derive(Clone, Debug)]
 pub struct LogTail(Arc<Inner>);
 
+/// Lines that wait for the engine, and how many may come at once.
+const WAITING_MAX: usize = 8192;
+const AT_ONCE_MAX: usize = 4096;
+
 #[derive(Debug)]
 struct Inner {
+    to: To,
     keep_bytes: usize,
-    session: String,
-    job: String,
-    item: u32,
     lines: Mutex<Lines>,
+}
+
+/// Where lines go.
+#[derive(Debug)]
+enum To {
+    Log { session: String, job: String, item: u32 },
+    Engine(mpsc::Sender<String>),
 }
 
 #[derive(Debug, Default)]
@@ -28,14 +39,34 @@ struct Lines {
 impl LogTail {
     /// The log of an item of a job; the last `keep_bytes` bytes are kept.
     pub fn new(keep_bytes: usize, session: &str, job: &str, item: u32) -> Self {
-        let lines = Mutex::default();
-        Self(Arc::new(Inner { keep_bytes, session: session.to_owned(), job: job.to_owned(), item, lines }))
+        let to = To::Log { session: session.to_owned(), job: job.to_owned(), item };
+        Self(Arc::new(Inner { to, keep_bytes, lines: Mutex::default() }))
     }
 
-    /// Logs a line and keeps it.
+    /// A log whose lines go to the receiver; none is kept.
+    pub fn of_program() -> (Self, mpsc::Receiver<String>) {
+        let (sender, receiver) = mpsc::channel(WAITING_MAX);
+        (Self(Arc::new(Inner { to: To::Engine(sender), keep_bytes: 0, lines: Mutex::default() })), receiver)
+    }
+
+    /// Waits until there is room for some lines.
+    pub async fn until_room(&self) {
+        if let To::Engine(sender) = &self.0.to {
+            // Nobody reads lines of an item that was stopped.
+            let _ = sender.reserve_many(AT_ONCE_MAX).await;
+        }
+    }
+
+    /// Logs a line and keeps it. Lines for which there is no room are dropped.
     pub fn line(&self, line: &str) {
-        let Inner { keep_bytes, session, job, item, lines } = &*self.0;
-        tracing::info!(session, job, item, "{line}");
+        let Inner { to, keep_bytes, lines } = &*self.0;
+        match to {
+            To::Log { session, job, item } => tracing::info!(session, job, item, "{line}"),
+            To::Engine(sender) => {
+                let _ = sender.try_send(line.to_owned());
+                return;
+            }
+        }
         let mut kept = lines.lock().unwrap_or_else(PoisonError::into_inner);
         let mut from = line.len().saturating_sub(keep_bytes.saturating_sub(1));
         while !line.is_char_boundary(from) {

@@ -6,7 +6,7 @@ use clap::Parser as _;
 use contract::exit;
 use engine::{
     arguments::{Arguments, Verb},
-    install, local, run, serve,
+    host, install, local, run, serve,
 };
 
 fn main() -> ExitCode {
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
         Verb::Run => run::main(None),
         Verb::Exec(program) => run::main(Some(&program.into())),
         Verb::Serve => serve::main(),
+        Verb::Program(program) => host::main(&program.into()),
         Verb::Try(program) => local::main(program.into()),
         Verb::Install { path } => install::main(&path),
     };

@@ -76,6 +76,12 @@ impl Program {
         }
     }
 
+    /// As [`Program::with_defaults`], with a timeout that is never longer than that of an item.
+    pub fn with_limits(&self, config: &contract::config::Program, timeout_max: Duration) -> Self {
+        let program = self.with_defaults(config);
+        Self { timeout: Some(program.timeout.map_or(timeout_max, |own| own.min(timeout_max))), ..program }
+    }
+
     /// The program itself, for messages.
     pub(crate) fn name(&self) -> &str {
         self.command.first().map(String::as_str).unwrap_or_default()
@@ -268,6 +274,8 @@ async fn supervise(
         .spawn()
         .map_err(|error| Failure::transient("cannot-start", format!("{name} cannot be started: {error}")))?;
     let group = child.id().and_then(|id| i32::try_from(id).ok()).map(Pid::from_raw).context("find the program's id")?;
+    // When this is dropped before the program has ended, nobody needs its result.
+    let running = Group(group);
     let stdout = child.stdout.take().context("take the program's standard output")?;
     let logged = log.cloned().zip(child.stderr.take()).map(|(log, stderr)| tokio::spawn(log_lines(stderr, log)));
     let mut copied = tokio::spawn(copy(stdout, scratch.stdout(), program.output_limit()));
@@ -306,7 +314,7 @@ async fn supervise(
     };
     // A process that the program left running could change the result while it is read, and on a laptop it would
     // outlive the engine.
-    send(group, Signal::SIGKILL);
+    drop(running);
     if let Some(mut logged) = logged
         && timeout(OUTPUT_GRACE, &mut logged).await.is_err()
     {
@@ -329,6 +337,17 @@ async fn supervise(
     Ok(Ended { status, stopped })
 }
 
+/// A process group that is killed when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Group(pub(crate) Pid);
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        // The group may have ended already.
+        let _ = killpg(self.0, Signal::SIGKILL);
+    }
+}
+
 fn send(group: Pid, signal: Signal) {
     // The group may have ended already.
     let _ = killpg(group, signal);
@@ -340,6 +359,7 @@ async fn log_lines(stderr: ChildStderr, log: LogTail) {
     let mut line = Vec::new();
     // A line without an end is split, so that it does not fill the memory.
     while let Ok(1..) = (&mut lines).take(LINE_MAX).read_until(b'\n', &mut line).await {
+        log.until_room().await;
         log.line(String::from_utf8_lossy(&line).trim_end_matches(['\n', '\r']));
         line.clear();
     }

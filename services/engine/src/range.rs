@@ -19,7 +19,6 @@ use std::{
 
 use anyhow::Context as _;
 use contract::{
-    config::Engine,
     outcome::{Reason, State},
     pack::{INLINE_RESULT_MAX, ITEM_LOG_MAX, Item, inline_max},
 };
@@ -34,8 +33,8 @@ use crate::{
     item::{compute_with_kernel, record_of, retry_pause},
     log::LogTail,
     process,
-    program::{self, Program, STOP_GRACE, Scratch},
-    resident::Residents,
+    program::{Program, STOP_GRACE},
+    resident::{Folders, Residents, run_apart},
     store::Objects,
 };
 use items::Items;
@@ -82,15 +81,11 @@ pub async fn run(
 
     let (notes, received) = mpsc::unbounded_channel();
     let timeout = Duration::from_secs(work.resources.timeout_secs.unwrap_or(engine.timeout_secs).into());
-    let program = program.map(|program| with_limits(program, engine, timeout));
-    let residents = match (&program, &folder) {
-        (Some(program), Some(folder)) if program.resident => Some(Residents::new(program, folder.path())),
-        _ => None,
-    };
+    let program = program.map(|program| program.with_limits(&engine.program, timeout));
     let computation = Computation {
         settings,
         program: program.as_ref(),
-        residents,
+        residents: Residents::default(),
         items,
         folder: folder.as_ref().map(tempfile::TempDir::path),
         timeout,
@@ -184,18 +179,12 @@ pub(crate) fn common_folder(parent: &Path, common: &[(String, bytes::Bytes)]) ->
     Ok(folder)
 }
 
-/// The program with the settings of its business; its timeout is never longer than that of an item.
-fn with_limits(program: &Program, engine: &Engine, timeout_max: Duration) -> Program {
-    let program = program.with_defaults(&engine.program);
-    Program { timeout: Some(program.timeout.map_or(timeout_max, |own| own.min(timeout_max))), ..program }
-}
-
 /// Computes the items of a range.
 struct Computation<'c> {
     settings: &'c Settings,
     program: Option<&'c Program>,
     /// The processes of a program that stays.
-    residents: Option<Residents<'c>>,
+    residents: Residents,
     items: Arc<Items>,
     /// The common data of programs.
     folder: Option<&'c Path>,
@@ -223,14 +212,12 @@ impl Computation<'_> {
         let mut all = pin!(self.compute_all(plan));
         tokio::select! {
             () = &mut all => {
-                if let Some(residents) = &self.residents {
-                    residents.close().await;
-                }
+                self.residents.close().await;
                 return false;
             }
             () = stop => self.stopping.set(true),
         }
-        if self.residents.is_some() {
+        if self.program.is_some_and(|program| program.resident) {
             let _ = tokio::time::timeout(STOP_GRACE, all).await;
         } else if self.program.is_some() {
             all.await;
@@ -338,17 +325,8 @@ impl Computation<'_> {
 
     async fn run_program(&self, program: &Program, index: u32, log: &LogTail) -> Result<Output, Failure> {
         let (input, share) = (self.items.input(index)?, self.items.share(index));
-        let ended = if let Some(residents) = &self.residents {
-            residents.compute(&input, share, Some(log)).await
-        } else {
-            let mut scratch = Scratch::new(&self.settings.work_dir)?;
-            if let Some(folder) = self.folder {
-                scratch.set_common(folder.to_owned());
-            }
-            scratch.start_apart()?;
-            scratch.write_input(&input)?;
-            program::run(program, &scratch, share, Some(log)).await
-        };
+        let folders = Folders { work: &self.settings.work_dir, common: self.folder.context("find the common data")? };
+        let ended = run_apart(program, &self.residents, folders, &input, share, log).await;
         ended.map_err(|failure| self.items.located(index, failure))
     }
 }

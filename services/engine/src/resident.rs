@@ -9,15 +9,19 @@
 //!
 //! A program that ends before its answer fails the item that it had, and is started again for the next one.
 
-use std::{cell::RefCell, os::fd::AsFd as _, path::Path, process::Stdio, time::Duration};
+use std::{
+    cell::{Cell, RefCell},
+    os::fd::AsFd as _,
+    path::{Path, PathBuf},
+    process::Stdio,
+    rc::Rc,
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use contract::labels;
 use kernel::Share;
-use nix::{
-    sys::signal::{Signal, killpg},
-    unistd::Pid,
-};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
@@ -29,7 +33,7 @@ use crate::{
     compute::Output,
     failure::Failure,
     log::LogTail,
-    program::{self, OUTPUT_GRACE, Program, Scratch},
+    program::{self, Group, OUTPUT_GRACE, Program, Scratch},
 };
 
 /// Reason code of an item whose program ended before its answer.
@@ -68,8 +72,8 @@ enum Answer {
 /// As [`program::run`] and [`Residents::compute`].
 pub async fn run_once(program: &Program, scratch: &Scratch, input: &[u8], share: Share) -> Result<Output, Failure> {
     if program.resident {
-        let residents = Residents::new(program, scratch.common());
-        let computed = residents.compute(input, share, None).await;
+        let residents = Residents::default();
+        let computed = residents.compute(program, scratch.common(), input, share, None).await;
         residents.close().await;
         return computed;
     }
@@ -77,13 +81,46 @@ pub async fn run_once(program: &Program, scratch: &Scratch, input: &[u8], share:
     program::run(program, scratch, share, None).await
 }
 
+/// Runs a program, whether it stays or not, on one of several items that are computed at the same time.
+///
+/// # Errors
+/// As [`program::run`] and [`Residents::compute`].
+pub(crate) async fn run_apart(
+    program: &Program,
+    residents: &Residents,
+    folders: Folders<'_>,
+    input: &[u8],
+    share: Share,
+    log: &LogTail,
+) -> Result<Output, Failure> {
+    if program.resident {
+        return residents.compute(program, folders.common, input, share, Some(log)).await;
+    }
+    let mut scratch = Scratch::new(folders.work)?;
+    scratch.set_common(folders.common.to_owned());
+    scratch.start_apart()?;
+    scratch.write_input(input)?;
+    program::run(program, &scratch, share, Some(log)).await
+}
+
+/// The folders of an item.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Folders<'f> {
+    /// For temporary files.
+    pub(crate) work: &'f Path,
+    /// Common data.
+    pub(crate) common: &'f Path,
+}
+
 /// The processes of a program that stays.
-#[derive(Debug)]
-pub struct Residents<'p> {
-    program: &'p Program,
-    /// Folder of the common data.
-    common: &'p Path,
-    idle: RefCell<Vec<Resident>>,
+#[derive(Debug, Default)]
+pub struct Residents {
+    /// Those that compute nothing, with the folders of their common data.
+    idle: RefCell<Vec<(PathBuf, Resident)>>,
+    /// Those that compute have a clone.
+    busy: Rc<()>,
+    /// Limit of the number of processes.
+    limit: Cell<Option<usize>>,
 }
 
 /// One process.
@@ -107,57 +144,66 @@ struct Errors {
     line: Vec<u8>,
 }
 
-/// A process group that is killed when it is dropped.
-#[derive(Debug)]
-struct Group(Pid);
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // The group may have ended already.
-        let _ = killpg(self.0, Signal::SIGKILL);
-    }
-}
-
-impl<'p> Residents<'p> {
-    /// No process yet: one is started when all others compute.
-    pub fn new(program: &'p Program, common: &'p Path) -> Self {
-        Self { program, common, idle: RefCell::default() }
+impl Residents {
+    /// Limits the number of processes to that of the items that are computed at the same time.
+    pub(crate) fn set_limit(&self, limit: usize) {
+        self.limit.set(Some(limit));
     }
 
-    /// Computes an item. Standard error goes to `log` if given, else to this process's.
+    /// Computes an item; a process is started when all others with the same common data compute. Standard error goes to
+    /// `log` if given, else to this process's.
     ///
     /// # Errors
     /// When the program cannot be started, answers with an error or not as it should, takes too long, or ends.
-    pub async fn compute(&self, input: &[u8], share: Share, log: Option<&LogTail>) -> Result<Output, Failure> {
-        let idle = self.idle.borrow_mut().pop();
-        let mut resident = match idle {
+    pub async fn compute(
+        &self,
+        program: &Program,
+        common: &Path,
+        input: &[u8],
+        share: Share,
+        log: Option<&LogTail>,
+    ) -> Result<Output, Failure> {
+        let mut resident = match self.take(common) {
             Some(resident) => resident,
-            None => Resident::start(self.program, self.common, log.is_some())?,
+            None => {
+                self.make_room().await;
+                Resident::start(program, common, log.is_some())?
+            }
         };
-        let limit = self.program.timeout.unwrap_or(Duration::MAX);
-        let answered = timeout(limit, resident.exchange(self.program, input, share, log)).await;
+        let _busy = self.busy.clone();
+        let limit = program.timeout.unwrap_or(Duration::MAX);
+        let answered = timeout(limit, resident.exchange(program, input, share, log)).await;
         resident.errors.drain(log);
         // A process that is in the middle of an item is dropped, and so killed.
-        match answered.map_err(|_| program::too_slow(self.program))?? {
+        match answered.map_err(|_| program::too_slow(program))?? {
             Exchanged::Answer(answer) => {
-                self.idle.borrow_mut().push(resident);
+                self.idle.borrow_mut().push((common.to_owned(), resident));
                 answer
             }
-            Exchanged::Ended => Err(resident.ended(self.program, log).await?),
+            Exchanged::Ended => Err(resident.ended(program, log).await?),
+        }
+    }
+
+    fn take(&self, common: &Path) -> Option<Resident> {
+        let mut idle = self.idle.borrow_mut();
+        let position = idle.iter().rposition(|(other, _)| other == common)?;
+        Some(idle.remove(position).1)
+    }
+
+    /// Ends processes with other common data until one more may be started.
+    async fn make_room(&self) {
+        let Some(limit) = self.limit.get() else { return };
+        while self.idle.borrow().len() + Rc::strong_count(&self.busy) > limit {
+            let oldest = self.idle.borrow_mut().drain(..1).next();
+            let Some((_, resident)) = oldest else { return };
+            resident.close().await;
         }
     }
 
     /// Ends the processes that compute nothing: their standard input ends.
     pub async fn close(&self) {
         let idle = self.idle.take();
-        let close = |resident: Resident| async {
-            let Resident { stdin, mut child, group, stdout, .. } = resident;
-            drop((stdin, stdout));
-            // What is still there then is killed.
-            let _ = timeout(OUTPUT_GRACE, child.wait()).await;
-            drop(group);
-        };
-        futures::future::join_all(idle.into_iter().map(close)).await;
+        futures::future::join_all(idle.into_iter().map(|(_, resident)| resident.close())).await;
     }
 }
 
@@ -191,6 +237,15 @@ impl Resident {
         let stdout = BufReader::new(child.stdout.take().context("take the program's standard output")?);
         let errors = Errors { stderr: child.stderr.take(), line: Vec::new() };
         Ok(Self { child, group, stdin, stdout, errors })
+    }
+
+    /// Ends the process: its standard input ends.
+    async fn close(self) {
+        let Self { stdin, mut child, group, stdout, .. } = self;
+        drop((stdin, stdout));
+        // What is still there then is killed.
+        let _ = timeout(OUTPUT_GRACE, child.wait()).await;
+        drop(group);
     }
 
     /// Gives the program an item and reads its answer. After an error the program cannot be used any more.
@@ -254,6 +309,9 @@ impl Errors {
             && let Ok(length @ 1..) = stderr.read(&mut bytes).await
         {
             self.add(&bytes[..length], log);
+            if let Some(log) = log {
+                log.until_room().await;
+            }
         }
     }
 

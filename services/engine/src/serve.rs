@@ -4,6 +4,7 @@
 //! carries out its actions.
 
 mod computation;
+mod container;
 mod inputs;
 mod streams;
 
@@ -42,6 +43,7 @@ use crate::{
     store::Objects,
 };
 use computation::{Computation, Computed};
+use container::Container;
 use inputs::{Range, Reader};
 use streams::{Event, Sender};
 
@@ -49,6 +51,8 @@ use streams::{Event, Sender};
 const READS_MAX: usize = 32;
 /// Limit of the bytes of objects that are kept, and of those that are read ahead.
 const KEPT_BYTES_MAX: u64 = 256 * 1024 * 1024;
+/// Memory of the engine's container beside that of a program, as the template of the pod has it.
+const MEMORY_BESIDE_PROGRAM: u64 = 512 * 1024 * 1024;
 /// How often time is checked.
 const TICK: Duration = Duration::from_secs(1);
 /// How long items may run on after SIGTERM: shorter than the grace period of the pod.
@@ -67,11 +71,18 @@ pub fn main() -> u8 {
         let mut stop = pin!(async {
             terminate.recv().await;
         });
-        let objects = tokio::select! {
-            connected = run::connect(&settings.config, variables) => connected?,
-            () = &mut stop => return Err(Failure::stopped()),
+        let prepare = async {
+            let container = match &settings.business.engine.command[..] {
+                [] => None,
+                [..] => Some(Container::start(&settings.work_dir).await?),
+            };
+            Ok::<_, Failure>((run::connect(&settings.config, variables).await?, container))
         };
-        serve(&settings, &objects, stop).await?;
+        let (objects, container) = tokio::select! {
+            prepared = prepare => prepared?,
+            () = &mut stop => return Ok(Done::Released),
+        };
+        serve(&settings, &objects, container, stop).await?;
         Ok(Done::Released)
     })
 }
@@ -80,10 +91,19 @@ pub fn main() -> u8 {
 ///
 /// # Errors
 /// When streams cannot be kept.
-async fn serve(settings: &PoolSettings, objects: &impl Objects, stop: impl Future<Output = ()>) -> anyhow::Result<()> {
-    let memory = quantity::bytes(&settings.business.engine.memory).unwrap_or(u64::MAX);
+async fn serve(
+    settings: &PoolSettings,
+    objects: &impl Objects,
+    container: Option<Container>,
+    stop: impl Future<Output = ()>,
+) -> anyhow::Result<()> {
+    let memory = match container {
+        Some(_) => MEMORY_BESIDE_PROGRAM,
+        None => quantity::bytes(&settings.business.engine.memory).unwrap_or(u64::MAX),
+    };
     let kept_max = usize::try_from(KEPT_BYTES_MAX.min(memory / 4)).unwrap_or(usize::MAX);
-    let computation = Computation::new(settings, Reader::new(objects, kept_max));
+    let work_dir = container.as_ref().map(|_| &*settings.work_dir);
+    let computation = Computation::new(settings, Reader::new(objects, kept_max, work_dir), container);
     let mut engine = Engine::new(settings, &computation, kept_max);
     let (sender, mut events) = unbounded_channel();
     let mut streams = pin!(streams::keep(Arc::new(settings.orchestrators.clone()), sender));
@@ -275,7 +295,7 @@ impl<'e, O: Objects> Engine<'e, O> {
         };
         let cpu_seconds = match &record {
             Some(_) => {
-                let before = std::mem::replace(&mut self.cpu_seconds, process::cpu_seconds());
+                let before = std::mem::replace(&mut self.cpu_seconds, self.computation.cpu_seconds());
                 self.cpu_seconds - before
             }
             None => 0.0,

@@ -398,11 +398,6 @@ fn a_missing_input_fails_the_range() {
 
 #[test]
 fn the_settings_of_the_business_apply_to_the_program_of_an_item() {
-    let engine = |timeout_secs| {
-        let mut engine = contract::testing::business("bu1").engine;
-        engine.program.timeout_secs = timeout_secs;
-        engine
-    };
     let limit = Duration::from_secs(100);
     for (own, configured, expected) in [
         (None, Some(10), 10),
@@ -412,7 +407,8 @@ fn the_settings_of_the_business_apply_to_the_program_of_an_item() {
         (Some(500), None, 100),
     ] {
         let program = Program { timeout: own.map(Duration::from_secs), ..program("true") };
-        let limited = with_limits(&program, &engine(configured), limit);
+        let settings = contract::config::Program { timeout_secs: configured, ..Default::default() };
+        let limited = program.with_limits(&settings, limit);
         assert_eq!(limited.timeout, Some(Duration::from_secs(expected)), "{own:?} {configured:?}");
     }
 }

@@ -20,10 +20,10 @@ fn shell(each: &str) -> Program {
 fn compute(program: &Program, items: &[&str]) -> Vec<Result<String, String>> {
     let common = std::env::temp_dir();
     block_on(async {
-        let residents = Residents::new(program, &common);
+        let residents = Residents::default();
         let mut results = Vec::new();
         for (index, item) in (0..).zip(items) {
-            let computed = residents.compute(item.as_bytes(), Share { index, count: 9 }, None).await;
+            let computed = residents.compute(program, &common, item.as_bytes(), Share { index, count: 9 }, None).await;
             let text = |output: Output| format!("{} {}", output.content_type, String::from_utf8_lossy(&output.bytes));
             results.push(computed.map(text).map_err(|failure| format!("{} {failure}", failure.permanent)));
         }

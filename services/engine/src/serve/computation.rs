@@ -14,9 +14,13 @@ use contract::{
     outcome::{Reason, State, row_errors},
     pack::{INLINE_RESULT_MAX, ITEM_LOG_MAX, Item, ItemResult, inline_max},
 };
+use kernel::Share;
 use tokio::time::sleep;
 
-use super::inputs::{Range, Reader};
+use super::{
+    container::Container,
+    inputs::{Loaded, Range, Reader},
+};
 use crate::{
     compute::Output,
     config::{PoolSettings, Step},
@@ -25,6 +29,7 @@ use crate::{
     item::{compute_with_kernel, record_of, retry_pause},
     log::LogTail,
     process,
+    socket::Request,
     store::Objects,
 };
 
@@ -33,6 +38,8 @@ use crate::{
 pub(super) struct Computation<'c, O> {
     settings: &'c PoolSettings,
     pub(super) reader: Reader<'c, O>,
+    /// The desk's own program, if there is one.
+    container: Option<Container>,
     /// Threads of the built-in kernel have a clone.
     threads: Arc<()>,
 }
@@ -53,8 +60,13 @@ struct Stored {
 }
 
 impl<'c, O: Objects> Computation<'c, O> {
-    pub(super) fn new(settings: &'c PoolSettings, reader: Reader<'c, O>) -> Self {
-        Self { settings, reader, threads: Arc::default() }
+    pub(super) fn new(settings: &'c PoolSettings, reader: Reader<'c, O>, container: Option<Container>) -> Self {
+        Self { settings, reader, container, threads: Arc::default() }
+    }
+
+    /// CPU time of all items until now.
+    pub(super) fn cpu_seconds(&self) -> f64 {
+        process::cpu_seconds() + self.container.as_ref().map_or(0.0, Container::cpu_seconds)
     }
 
     /// Number of threads that compute, whether somebody needs their results or not.
@@ -82,7 +94,7 @@ impl<'c, O: Objects> Computation<'c, O> {
         let mut attempt = 0;
         loop {
             let log = LogTail::new(inline_max(ITEM_LOG_MAX, range.len), &work.session, &work.job, index);
-            let (stored, ended) = match self.try_once(range, work, index, threads, seconds).await {
+            let (stored, ended) = match self.try_once(range, work, index, threads, &log, seconds).await {
                 Ok(stored) => (Some(stored), Ok(())),
                 Err(failure) => (None, Err(failure)),
             };
@@ -104,20 +116,34 @@ impl<'c, O: Objects> Computation<'c, O> {
         work: &Work,
         index: u32,
         threads: usize,
+        log: &LogTail,
         seconds: &mut f64,
     ) -> Result<Stored, Failure> {
-        let items = match range.items(&self.reader).await {
+        let Loaded { items, folder } = match range.load(&self.reader).await {
             // Another engine may have stored the result, and the orchestrator deleted the input.
             Err(failure) if failure.code == input::MISSING => {
                 return self.stored(work, index).await?.ok_or(failure);
             }
-            items => items?,
+            loaded => loaded?,
         };
         let timeout_secs = work.resources.timeout_secs.unwrap_or(self.settings.business.engine.timeout_secs);
-        let limit = Duration::from_secs(timeout_secs.into());
-        let began = Instant::now();
-        let computed = compute_with_kernel(items.clone(), index, threads, limit, self.threads.clone()).await;
-        *seconds = began.elapsed().as_secs_f64();
+        let computed = match (&self.container, folder) {
+            (Some(container), Some(folder)) => {
+                let Share { index, count } = items.share(index);
+                let common = folder.path().file_name().unwrap_or_default().into();
+                let program = self.settings.business.engine.program.clone();
+                let request = Request { index, count, common, program, timeout_secs };
+                let ended = container.compute(&request, &items.input(index)?, log, seconds).await;
+                ended.map_err(|failure| items.located(index, failure))
+            }
+            _ => {
+                let limit = Duration::from_secs(timeout_secs.into());
+                let began = Instant::now();
+                let ended = compute_with_kernel(items.clone(), index, threads, limit, self.threads.clone()).await;
+                *seconds = began.elapsed().as_secs_f64();
+                ended
+            }
+        };
         process::kill_if_requested(self.settings.stop.as_ref(), Step::PoolComputed);
         self.store(work, range.len, index, computed?, *seconds).await
     }

@@ -3,6 +3,7 @@
 use std::{
     cell::{Cell, RefCell},
     collections::VecDeque,
+    path::Path,
     rc::Rc,
     sync::Arc,
 };
@@ -12,7 +13,9 @@ use contract::{
     message::Work,
     pack::{Format, Pack},
 };
+use futures::future::try_join_all;
 use pool::worker::Held;
+use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
 use crate::{
@@ -20,12 +23,14 @@ use crate::{
     config::{PoolSettings, check_work},
     failure::Failure,
     input,
-    range::items::Items,
+    range::{common_folder, items::Items},
     store::{Contents, Objects},
 };
 
 /// A smaller input is cut into items without a thread of its own.
 const SMALL_BYTES: usize = 256 * 1024;
+/// Limit of the number of folders of common data that no range needs.
+const FOLDERS_MAX: usize = 8;
 
 /// A range, or a single input as a range of one item.
 #[derive(Debug)]
@@ -35,7 +40,7 @@ pub(super) struct Range {
     /// Number of its items.
     pub(super) len: usize,
     inline: Option<Contents>,
-    items: OnceCell<Arc<Items>>,
+    loaded: OnceCell<Loaded>,
     /// Its share of the bytes that were read ahead, until an item begins.
     ahead: RefCell<Option<Ahead>>,
     has_begun: Cell<bool>,
@@ -52,18 +57,18 @@ impl Range {
         let len = work.as_ref().ok().and_then(Work::range).map_or(1, |range| range.len());
         let contents = |bytes| Contents { bytes, content_type: held.content_type.clone() };
         let inline = held.input.clone().map(contents);
-        Self { work, len, inline, items: OnceCell::new(), ahead: RefCell::default(), has_begun: Cell::new(false) }
+        Self { work, len, inline, loaded: OnceCell::new(), ahead: RefCell::default(), has_begun: Cell::new(false) }
     }
 
     /// Whether its input is still to be read.
     pub(super) fn is_unread(&self) -> bool {
-        self.work.is_ok() && self.inline.is_none() && !self.items.initialized()
+        self.work.is_ok() && self.inline.is_none() && !self.loaded.initialized()
     }
 
     /// Reads the input before an item needs it. A failure is found again by the item.
     pub(super) async fn read_ahead(&self, reader: &Reader<'_, impl Objects>) {
         // The cache bounds the objects that ranges share.
-        if let Ok(items) = self.items(reader).await
+        if let Ok(Loaded { items, .. }) = self.load(reader).await
             && self.work.as_ref().is_ok_and(|work| work.pack.is_none())
             && !self.has_begun.get()
         {
@@ -78,14 +83,22 @@ impl Range {
         self.ahead.take();
     }
 
-    /// The items; they are read and cut once.
+    /// The items, read and cut once.
     ///
     /// # Errors
     /// When the input or the common data cannot be read. The next caller tries again.
-    pub(super) async fn items(&self, reader: &Reader<'_, impl Objects>) -> Result<&Arc<Items>, Failure> {
+    pub(super) async fn load(&self, reader: &Reader<'_, impl Objects>) -> Result<&Loaded, Failure> {
         let work = self.work.as_ref().map_err(Clone::clone)?;
-        self.items.get_or_try_init(|| reader.read(work, self.inline.as_ref())).await
+        self.loaded.get_or_try_init(|| reader.read(work, self.inline.as_ref())).await
     }
+}
+
+/// What was read for a range.
+#[derive(Debug)]
+pub(super) struct Loaded {
+    pub(super) items: Arc<Items>,
+    /// Folder of the common data, for a program.
+    pub(super) folder: Option<Rc<TempDir>>,
 }
 
 /// Bytes that were read and that no item uses yet.
@@ -113,28 +126,41 @@ impl Drop for Ahead {
 pub(super) struct Reader<'r, O> {
     pub(super) objects: &'r O,
     cache: Cache,
+    /// Where to put common data for a program.
+    work_dir: Option<&'r Path>,
+    /// Folders of common data, by session and names.
+    folders: Kept<(String, Vec<String>), Rc<TempDir>>,
     /// Bytes of inputs that were read ahead and not begun.
     pub(super) ahead_bytes: Rc<Cell<usize>>,
 }
 
 impl<'r, O: Objects> Reader<'r, O> {
-    /// Reads from a bucket, and keeps at most so many bytes.
-    pub(super) fn new(objects: &'r O, kept_max: usize) -> Self {
-        let cache = Cache { kept_max, kept: RefCell::default() };
-        Self { objects, cache, ahead_bytes: Rc::default() }
+    /// Reads from a bucket, and keeps at most so many bytes. With a work folder, items are for a program.
+    pub(super) fn new(objects: &'r O, kept_max: usize, work_dir: Option<&'r Path>) -> Self {
+        let cache = Cache { kept_max, kept: Kept(RefCell::default()) };
+        let folders = Kept(RefCell::default());
+        Self { objects, cache, work_dir, folders, ahead_bytes: Rc::default() }
     }
 
-    async fn read(&self, work: &Work, inline: Option<&Contents>) -> Result<Arc<Items>, Failure> {
-        let (input, market) = tokio::try_join!(self.input(work, inline), self.market(work))?;
+    async fn read(&self, work: &Work, inline: Option<&Contents>) -> Result<Loaded, Failure> {
+        let common = async {
+            Ok(match self.work_dir {
+                None => (self.market(work).await?, None),
+                Some(work_dir) => (None, Some(self.folder(work, work_dir).await?)),
+            })
+        };
+        let (input, (market, folder)) = tokio::try_join!(self.input(work, inline), common)?;
         let single = Pack { format: Format::Whole, items: 1, items_per_range: 1, rows_per_item: 1 };
         let (pack, range) = (work.pack.clone().unwrap_or(single), work.range().unwrap_or(0..1));
         let name = work.identity.object.clone();
-        let is_small = input.bytes.len() <= SMALL_BYTES;
-        let cut = move || Arc::new(Items::cut(pack, range, &input, name, market, false));
-        if is_small {
-            return Ok(cut());
-        }
-        Ok(tokio::task::spawn_blocking(cut).await.context("cut the input into items")?)
+        let (is_small, is_program) = (input.bytes.len() <= SMALL_BYTES, folder.is_some());
+        let cut = move || Items::cut(pack, range, &input, name, market, is_program);
+        let items = if is_small {
+            cut()
+        } else {
+            tokio::task::spawn_blocking(cut).await.context("cut the input into items")?
+        };
+        Ok(Loaded { items: Arc::new(items), folder })
     }
 
     async fn input(&self, work: &Work, inline: Option<&Contents>) -> Result<Contents, Failure> {
@@ -160,6 +186,21 @@ impl<'r, O: Objects> Reader<'r, O> {
         }
     }
 
+    /// The folder with the common data of work; it is written once for all ranges of a session that need the same.
+    async fn folder(&self, work: &Work, work_dir: &Path) -> Result<Rc<TempDir>, Failure> {
+        let session = if work.common.is_empty() { "" } else { &work.session };
+        let cell = self.folders.cell((session.to_owned(), work.common.clone()));
+        let make = async || {
+            let read = work.common.iter().map(async |name| {
+                Ok::<_, Failure>((name.clone(), input::read_common(work, self.objects, name).await?.bytes))
+            });
+            Ok::<_, Failure>(Rc::new(common_folder(work_dir, &try_join_all(read).await?)?))
+        };
+        let folder = cell.get_or_try_init(make).await?.clone();
+        self.folders.shrink(FOLDERS_MAX, |_| 1);
+        Ok(folder)
+    }
+
     async fn common(&self, work: &Work, name: &str) -> Result<Contents, Failure> {
         let object = contract::object::common(&work.business, &work.session, name);
         self.cache.get((object, None), || input::read_common(work, self.objects, name)).await
@@ -169,11 +210,11 @@ impl<'r, O: Objects> Reader<'r, O> {
 /// Name of an object, and its generation unless it is the live one.
 type Key = (String, Option<i64>);
 
-/// Objects that were read, those that were used last at the end.
+/// Objects that were read.
 #[derive(Debug)]
 struct Cache {
     kept_max: usize,
-    kept: RefCell<VecDeque<(Key, Rc<OnceCell<Contents>>)>>,
+    kept: Kept<Key, Contents>,
 }
 
 impl Cache {
@@ -182,14 +223,19 @@ impl Cache {
     where
         F: Future<Output = Result<Contents, Failure>>,
     {
-        let cell = self.cell(key);
-        let contents = cell.get_or_try_init(read).await?.clone();
-        self.evict();
+        let contents = self.kept.cell(key).get_or_try_init(read).await?.clone();
+        self.kept.shrink(self.kept_max, |contents| contents.bytes.len());
         Ok(contents)
     }
+}
 
-    fn cell(&self, key: Key) -> Rc<OnceCell<Contents>> {
-        let mut kept = self.kept.borrow_mut();
+/// Values that are made once and kept, those that were used last at the end.
+#[derive(Debug)]
+struct Kept<K, V>(RefCell<VecDeque<(K, Rc<OnceCell<V>>)>>);
+
+impl<K: PartialEq, V> Kept<K, V> {
+    fn cell(&self, key: K) -> Rc<OnceCell<V>> {
+        let mut kept = self.0.borrow_mut();
         let found = kept.iter().position(|(other, _)| *other == key).and_then(|position| kept.remove(position));
         let entry = found.unwrap_or_else(|| (key, Rc::default()));
         let cell = entry.1.clone();
@@ -197,16 +243,16 @@ impl Cache {
         cell
     }
 
-    /// Drops the objects that were used longest ago, and those whose read failed.
-    fn evict(&self) {
-        let mut kept = self.kept.borrow_mut();
-        let size = |cell: &OnceCell<Contents>| cell.get().map_or(0, |contents| contents.bytes.len());
+    /// Drops the values that were used longest ago, and those that could not be made.
+    fn shrink(&self, max: usize, size: impl Fn(&V) -> usize) {
+        let mut kept = self.0.borrow_mut();
         kept.retain(|(_, cell)| cell.initialized() || Rc::strong_count(cell) > 1);
-        let mut bytes: usize = kept.iter().map(|(_, cell)| size(cell)).sum();
-        while bytes > self.kept_max
+        let size = |cell: &OnceCell<V>| cell.get().map_or(0, &size);
+        let mut all: usize = kept.iter().map(|(_, cell)| size(cell)).sum();
+        while all > max
             && let Some((_, cell)) = kept.pop_front()
         {
-            bytes -= size(&cell);
+            all -= size(&cell);
         }
     }
 }

@@ -38,7 +38,9 @@ use tonic::{
 use super::*;
 use crate::{
     config::Orchestrators,
+    host,
     input::tests::{Bucket, work},
+    program::Program,
 };
 
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -144,6 +146,8 @@ struct Fixture {
     bucket: Bucket,
     settings: PoolSettings,
     certificate: rcgen::CertifiedKey<rcgen::KeyPair>,
+    /// The program in the container beside the engine.
+    program: Option<Program>,
     /// The ports that the name server names.
     ports: Arc<Mutex<Vec<u16>>>,
     servers: RefCell<JoinSet<()>>,
@@ -192,6 +196,7 @@ impl Fixture {
             bucket: Bucket::default(),
             settings,
             certificate,
+            program: None,
             ports,
             servers: RefCell::new(servers),
             sigterm: Notify::new(),
@@ -214,6 +219,17 @@ impl Fixture {
         Orchestrator(connections)
     }
 
+    /// Runs the container beside the engine, which ends when a program writes the file `kill`, and is started again.
+    async fn run_container(&self) {
+        let Some(program) = &self.program else { return std::future::pending().await };
+        loop {
+            tokio::select! {
+                ended = host::serve(program, &self.settings.work_dir) => ended.unwrap(),
+                () = until(|| std::fs::remove_file(self.settings.work_dir.join("kill")).is_ok()) => {}
+            }
+        }
+    }
+
     async fn until_ended(&self) {
         timeout(DEADLINE, self.ended.acquire()).await.expect("the engine did not end").unwrap().forget();
     }
@@ -221,6 +237,26 @@ impl Fixture {
     fn put(&self, input: &str) {
         self.bucket.put("bu1/input/s/j", 7, input.as_bytes());
     }
+}
+
+/// Waits for a state that nothing reports.
+async fn until(is_reached: impl Fn() -> bool) {
+    while !is_reached() {
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Has the engine run this script for each item, in a container of its own.
+fn with_program(fixture: &mut Fixture, script: &str) {
+    fixture.program = Some(Program {
+        command: ["sh", "-c", script].map(str::to_owned).into(),
+        permanent_exit_codes: vec![],
+        timeout: None,
+        max_output_bytes: None,
+        content_type: None,
+        resident: false,
+    });
+    fixture.settings.business.engine.program.permanent_exit_codes = vec![3];
 }
 
 async fn answer_names(socket: UdpSocket, ports: Arc<Mutex<Vec<u16>>>) {
@@ -257,12 +293,17 @@ fn check(prepare: impl FnOnce(&mut Fixture), test: impl AsyncFnOnce(&Fixture)) {
         let mut fixture = Fixture::new().await;
         prepare(&mut fixture);
         let engine = async {
-            serve(&fixture.settings, &fixture.bucket, fixture.sigterm.notified()).await.unwrap();
+            let container = match fixture.program {
+                Some(_) => Some(Container::start(&fixture.settings.work_dir).await.unwrap()),
+                None => None,
+            };
+            serve(&fixture.settings, &fixture.bucket, container, fixture.sigterm.notified()).await.unwrap();
             fixture.ended.add_permits(1);
             std::future::pending::<()>().await;
         };
         tokio::select! {
             () = engine => {}
+            () = fixture.run_container() => {}
             () = test(&fixture) => {}
         }
     });
@@ -503,6 +544,125 @@ fn an_item_of_two_orchestrators_is_computed_once() {
             assert_eq!(two.next().await, from_engine::Frame::Leaving(true));
             drop((one, two));
             fixture.until_ended().await;
+        },
+    );
+}
+
+#[test]
+fn a_program_in_its_own_container_computes_the_items_of_a_range() {
+    let script = "read x; case $x in bad) echo why >&2; exit 3;; esac
+                  echo $x $DESKGRID_INDEX of $DESKGRID_COUNT with $(cat $DESKGRID_COMMON/rates/eur)";
+    check(
+        |fixture| with_program(fixture, script),
+        async |fixture| {
+            let (mut orchestrator, bucket) = (fixture.orchestrator().await, &fixture.bucket);
+            fixture.put("a\nbad\nc\nd\n");
+            bucket.put("bu1/common/s/rates/eur", 1, b"1.1");
+            let mut stream = orchestrator.accept().await.0;
+            let work = |first| Work { common: vec!["rates/eur".into()], ..range_of_lines(first, 4, 3) };
+            stream.tasks("r0", &work(0), &[0, 1, 2], None);
+            let records = stream.records("r0", 3).await;
+            assert_eq!([text(&records[0]), text(&records[2])], ["a 0 of 4 with 1.1\n", "c 2 of 4 with 1.1\n"]);
+            let reason = records[1].reason.clone().unwrap();
+            assert_eq!((&*reason.code, &*reason.message), ("program-failed", "sh exited with code 3"));
+            assert_eq!(records[1].log_tail.as_deref(), Some("why\n"));
+            stream.tasks("r3", &work(3), &[3], None);
+            assert_eq!(text(&stream.records("r3", 1).await[0]), "d 3 of 4 with 1.1\n");
+            let mut reads = bucket.reads.borrow().clone();
+            reads.sort();
+            assert_eq!(reads, ["bu1/common/s/rates/eur", "bu1/input/s/j"]);
+        },
+    );
+}
+
+#[test]
+fn an_item_that_fails_is_tried_again() {
+    let script = "read x; f=$DESKGRID_COMMON/../$x; test $x = once -a -e $f && echo ok && exit
+                  touch $f; exit 1";
+    check(
+        |fixture| with_program(fixture, script),
+        async |fixture| {
+            let mut orchestrator = fixture.orchestrator().await;
+            let mut stream = orchestrator.accept().await.0;
+            stream.tasks("r", &work(), &[0], Some("once"));
+            assert_eq!(text(&stream.records("r", 1).await[0]), "ok\n");
+            stream.tasks("s", &work(), &[0], Some("never"));
+            let reason = stream.records("s", 1).await.remove(0).reason.unwrap();
+            assert_eq!(reason.code, "retries-exhausted");
+            assert_eq!(reason.message, "it failed 2 times, at last with program-failed: sh exited with code 1");
+        },
+    );
+}
+
+#[test]
+fn a_program_that_stays_computes_one_item_after_another() {
+    let script = "while read -r header; do length=${header##*:}; x=$(head -c ${length%?}); n=$((n + 1))
+                  printf '{\"length\":%d}\\n%s' $((${#x} + ${#n} + 1)) \"$n $x\"; done";
+    check(
+        |fixture| {
+            with_program(fixture, script);
+            fixture.program.as_mut().unwrap().resident = true;
+        },
+        async |fixture| {
+            let mut orchestrator = fixture.orchestrator().await;
+            let mut stream = orchestrator.accept().await.0;
+            for (range, expected) in [("r", "1 item"), ("s", "2 item")] {
+                stream.tasks(range, &work(), &[0], Some("item"));
+                assert_eq!(text(&stream.records(range, 1).await[0]), expected);
+            }
+            // Other common data need another process; there is one for each connection.
+            fixture.bucket.put("bu1/common/s/rates", 1, b"1.1");
+            let other = Work { common: vec!["rates".into()], ..work() };
+            stream.tasks("t", &other, &[0], Some("item"));
+            assert_eq!(text(&stream.records("t", 1).await[0]), "1 item");
+            stream.tasks("u", &work(), &[0], Some("item"));
+            assert_eq!(text(&stream.records("u", 1).await[0]), "1 item");
+        },
+    );
+}
+
+#[test]
+fn the_processes_of_a_cancelled_item_are_killed() {
+    let script = "read x; case $x in long) sleep 600 & echo $! > $DESKGRID_COMMON/../new
+                  mv $DESKGRID_COMMON/../new $DESKGRID_COMMON/../process; wait;; esac; echo $x";
+    check(
+        |fixture| {
+            with_program(fixture, script);
+            fixture.settings.slots = 1;
+        },
+        async |fixture| {
+            let mut orchestrator = fixture.orchestrator().await;
+            let mut stream = orchestrator.accept().await.0;
+            stream.tasks("r", &work(), &[0], Some("long"));
+            stream.tasks("s", &work(), &[0], Some("short"));
+            let file = fixture.settings.work_dir.join("process");
+            timeout(DEADLINE, until(|| file.exists())).await.expect("the program did not start");
+            let process: i32 = std::fs::read_to_string(file).unwrap().trim().parse().unwrap();
+            stream.send(to_engine::Frame::Cancel(items("r", &[0])));
+            assert_eq!(text(&stream.records("s", 1).await[0]), "short\n");
+            let is_gone = || nix::sys::signal::kill(nix::unistd::Pid::from_raw(process), None).is_err();
+            timeout(DEADLINE, until(is_gone)).await.expect("the program was not killed");
+        },
+    );
+}
+
+#[test]
+fn an_item_that_ends_the_container_fails_and_the_others_do_not() {
+    // The item beside it waits for the end of the container, at the first time.
+    let script = "read x; d=$DESKGRID_COMMON/..; case $x in
+                  bad) while test ! -e $d/beside; do :; done; touch $d/kill; sleep 600;;
+                  beside) test -e $d/beside || { touch $d/beside; sleep 600; };; esac; echo $x";
+    check(
+        |fixture| with_program(fixture, script),
+        async |fixture| {
+            let mut orchestrator = fixture.orchestrator().await;
+            fixture.put("bad\nbeside\nc\n");
+            let mut stream = orchestrator.accept().await.0;
+            stream.tasks("r", &range_of_lines(0, 3, 3), &[0, 1, 2], None);
+            let records = stream.records("r", 3).await;
+            let reason = records[0].reason.clone().unwrap();
+            assert_eq!(reason.code, "pod-killed", "{}", reason.message);
+            assert_eq!([text(&records[1]), text(&records[2])], ["beside\n", "c\n"]);
         },
     );
 }
