@@ -35,7 +35,7 @@ pub(crate) fn check(
     business: &Business,
     common: &[Input],
 ) -> anyhow::Result<Checked> {
-    let (bytes, name) = bytes(&input.source)?;
+    let (bytes, name) = pack_bytes(&input.source)?;
     let rows = kernel::table::rows(&bytes);
     let items = Pack::items_for(rows, rows_per_item).ok_or_else(|| {
         Failure::usage(format!("{rows} rows make more than {ITEMS_MAX} items"))
@@ -61,7 +61,7 @@ pub(crate) fn check(
 /// # Errors
 /// When it cannot be read, or has no line, or too many.
 pub(crate) fn lines(input: &Input) -> anyhow::Result<u32> {
-    let (bytes, name) = bytes(&input.source)?;
+    let (bytes, name) = pack_bytes(&input.source)?;
     let lines = pack::lines(&bytes).count();
     match Pack::items_for(lines, 1) {
         Some(0) => Err(Failure::new("nothing-to-submit", format!("{name} has no lines")).why("it is empty").into()),
@@ -111,6 +111,15 @@ pub(crate) fn warning(row_errors: &[String]) -> Option<String> {
     (!row_errors.is_empty()).then(|| format!("{count} will not be priced: {first}"))
 }
 
+/// The bytes of a pack, and its name.
+fn pack_bytes(source: &Source) -> anyhow::Result<(Vec<u8>, String)> {
+    let (bytes, name) = bytes(source)?;
+    if pack::is_compressed(&bytes) {
+        return Err(Failure::usage(format!("{name} cannot be divided into items")).why(pack::COMPRESSED).into());
+    }
+    Ok((bytes, name))
+}
+
 fn bytes(source: &Source) -> anyhow::Result<(Vec<u8>, String)> {
     Ok(match source {
         Source::File(path) => {
@@ -158,6 +167,8 @@ mod tests {
         );
         check_refused(&TABLE.replace("put,A,100", "put,A,NaN"), "line 3, column 18: trades[1].strike: ");
         check_refused("engine payload 1", "line 1, column 1: engine payload 1: unknown column");
+        let compressed = check_table(b"\x1f\x8b\x08", MARKET).unwrap_err();
+        assert_eq!((compressed.code, compressed.why.as_deref()), ("usage", Some(pack::COMPRESSED)));
         check_refused("a,b\n1,2\n", "line 1, column 1: a: unknown column");
         let alone = check(&input("t.csv", TABLE.as_bytes()), 1, &contract::testing::business("bu1"), &[]).unwrap_err();
         assert!(alone.downcast::<Failure>().unwrap().why.unwrap().contains("needs market data"));
@@ -204,6 +215,7 @@ mod tests {
             assert_eq!(check(bytes), Ok(expected), "{bytes:?}");
         }
         assert_eq!(check(b"").unwrap_err().code, "nothing-to-submit");
+        assert_eq!(check(b"\x1f\x8b\x08").unwrap_err().why.as_deref(), Some(pack::COMPRESSED));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Checks whether an input can be computed, before it is submitted: each problem with its line and field. Pure.
 
-use contract::config::Business;
+use contract::{config::Business, pack};
 use kernel::{
     Format,
     pricing::{
@@ -95,6 +95,9 @@ impl Verdict {
 /// Checks an input as the engine of a business will.
 pub(crate) fn check(business: &Business, candidate: Candidate<'_>) -> Verdict {
     let Candidate { name, content_type, bytes, market, is_split } = candidate;
+    if is_split && pack::is_compressed(bytes) {
+        return Verdict::Wrong { summary: pack::COMPRESSED.to_owned(), problems: Vec::new() };
+    }
     if !business.engine.command.is_empty() {
         return Verdict::unchecked(format!("{} runs a program of its own, which checks its inputs", business.name));
     }

@@ -4,6 +4,8 @@ use std::{collections::BTreeMap, ops::Range};
 
 use serde::{Deserialize, Serialize};
 
+mod version_1;
+
 use crate::{
     Identity,
     config::Business,
@@ -82,6 +84,7 @@ fn malformed(attribute: &str, value: &str, wanted: &str) -> Refusal {
 
 /// A unit of work with a fixed identity. A Kubernetes Job is made from it.
 #[derive(Clone, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
+#[serde(from = "version_1::Work")]
 pub struct Work {
     /// It has exactly one outcome.
     #[serde(flatten)]
@@ -154,7 +157,16 @@ impl Work {
         range.filter(is_wanted).collect()
     }
 
-    /// Whether this is the request to split a pack into its ranges.
+    /// Names of the result objects of a single input: one, or one for each task of a Job that version 1 split.
+    pub fn outputs(&self) -> Vec<String> {
+        let output = self.output();
+        match &self.pack {
+            None => vec![output],
+            Some(pack) => (0..pack.items).map(|task| format!("{output}/{task}")).collect(),
+        }
+    }
+
+    /// Whether this is the request to split a pack into its ranges, or a Job that version 1 split into tasks.
     pub fn is_split_request(&self) -> bool {
         self.pack.is_some() && self.identity.first.is_none()
     }

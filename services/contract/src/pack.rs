@@ -23,6 +23,15 @@ pub const ITEM_LOG_MAX: usize = 4 * 1024;
 /// Bytes of results, and of log lines, that all items of an outcome share.
 const SHARED_BYTES: usize = 2 * 1024 * 1024;
 
+/// Why a compressed pack is refused.
+pub const COMPRESSED: &str = "a pack must not be compressed with gzip, since a range is a part of its bytes; decompress it, \
+                              and submit it again";
+
+/// Whether the bytes of a pack are compressed with gzip.
+pub fn is_compressed(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0x1f, 0x8b])
+}
+
 /// How the items stand in a pack.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]

@@ -7,6 +7,11 @@ use crate::{
     object,
 };
 
+/// What version 1 left of the business `bu1` in the bucket `p-bucket`, as it wrote it: objects and Kubernetes Jobs by
+/// name, and messages. The session `old` has ended; of `new` two split Jobs, a batch and a single input run or have
+/// ended without an outcome, and three messages wait; the messages of `paused` are parked.
+pub const VERSION_1: &str = include_str!("testing/version_1.json");
+
 /// A business with the built-in kernel and no option set: at most 4 Jobs at a time, 3 retries, an hour for each Job.
 pub fn business(name: &str) -> Business {
     Business {

@@ -7,7 +7,7 @@ use contract::{
     Identity, Outcome,
     message::{self, Refusal, Work},
     outcome::State,
-    pack::Pack,
+    pack::{COMPRESSED, Pack},
 };
 
 use crate::{
@@ -56,7 +56,8 @@ impl Admission {
     ) -> Result<(), AdmitError> {
         let base = &self.base;
         let Identity { bucket, object, generation, attempt, .. } = &work.identity;
-        if self.is_settled(work).await? {
+        // A split Job of version 1 computes the whole pack.
+        if base.jobs.view().contains(&work.identity.job_name()) || self.is_settled(work).await? {
             return Ok(());
         }
         let pack = match layout {
@@ -66,13 +67,19 @@ impl Admission {
                 if !self.apply_session_control(origin, work).await? {
                     return Ok(());
                 }
-                let Some(input) = base.store.describe(bucket, object, Some(*generation)).await? else {
+                // A listing shows whether it is compressed.
+                let listed = base.store.listed(bucket, object).await?;
+                let Some((input, metadata)) = listed.filter(|(input, _)| input.generation == *generation) else {
                     let reason = input_missing(work);
                     let outcome = Outcome::new(&work.business, State::Failed, &reason.code, reason.message);
                     return Ok(conclude(base, origin, work, outcome).await?);
                 };
+                if input.compressed {
+                    let (message, work) = (COMPRESSED.to_owned(), Some(Box::new(work.clone())));
+                    return Err(AdmitError::Refused(Refusal { code: "compressed-pack", message, work }));
+                }
                 // The upload counts, not the message: two messages may differ.
-                let stored = message::stored(object, *generation, &input.metadata, &base.business);
+                let stored = message::stored(object, *generation, &metadata, &base.business);
                 let stored = stored.ok().and_then(|stored| stored.pack).or_else(|| work.pack.clone());
                 let pack = stored.context("split an input that is no pack")?;
                 let pack = self.packs.write_layout(base, work, &pack).await?;

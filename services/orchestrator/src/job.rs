@@ -198,11 +198,6 @@ pub(crate) fn read_work(job: &Job) -> anyhow::Result<Work> {
         .with_context(|| format!("the Job {name} has no work that fits its name"))
 }
 
-/// Whether a Job computes many inputs, as version 1 had it.
-pub(crate) fn is_batch_of_version_1(job: &Job) -> bool {
-    job.metadata.annotations.as_ref().is_some_and(|all| all.contains_key(labels::ANNOTATION_BATCH))
-}
-
 /// The message a Job comes from, according to its annotations.
 pub(crate) fn read_origin(job: &Job) -> (Option<String>, Option<Timestamp>, Option<Timestamp>) {
     let annotation = |name: &str| job.metadata.annotations.as_ref().and_then(|all| all.get(name));

@@ -39,6 +39,7 @@ mod run;
 mod settle;
 mod settled_cache;
 mod sweep;
+mod version_1;
 mod view;
 mod watched;
 

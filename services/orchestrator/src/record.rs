@@ -28,11 +28,13 @@ const OVERDUE: SignedDuration = SignedDuration::from_secs(5);
 /// Seconds that a finished Job stays when there are more than the limit.
 const SHORT_TTL_SECS: u32 = 60;
 
-/// Whether the result of a single input exists.
+/// Whether the result of a single input exists, or all results of a Job that version 1 split.
 pub(crate) async fn read_result(base: &Base, work: &Work) -> anyhow::Result<Results> {
-    let found = base.store.describe(&work.identity.bucket, &work.output(), None).await?;
-    let row_errors = found.as_ref().map_or(0, |found| row_errors(&found.metadata));
-    Ok(Results { is_complete: found.is_some(), row_errors })
+    let names = work.outputs();
+    let count = names.len();
+    let found = base.store.find(&work.identity.bucket, names.into_iter().collect()).await?;
+    let row_errors = found.iter().map(|found| row_errors(&found.metadata)).sum();
+    Ok(Results { is_complete: found.len() == count, row_errors })
 }
 
 /// Writes an outcome unless the work has one; returns the outcome in the bucket, and whether it is new.
@@ -82,7 +84,7 @@ pub(crate) async fn finish_work(
     settled.insert(identity);
     base.hooks.reached(Step::OutcomeWritten, None, Some(identity)).await;
     let delete_input = async {
-        if work.pack.is_some() {
+        if work.range().is_some() {
             packs.settle_range(base, work).await?;
         } else if outcome.state == State::Succeeded {
             delete_settled(base, packs, work).await?;

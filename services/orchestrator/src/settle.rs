@@ -28,6 +28,7 @@ use crate::{
     ranges,
     record::{finish_work, read_result, remove_finalizer, stop_pods, write_outcome},
     settled_cache::SettledCache,
+    version_1,
 };
 
 mod queue;
@@ -100,9 +101,9 @@ impl Settler {
             self.base.jobs.change(|view| view.record_settled(name));
             return Ok(());
         }
-        if job::is_batch_of_version_1(&job) {
-            // The sweep requeues those of its inputs that have no outcome; the engine finds their results.
+        if version_1::is_batch(&job) {
             stop_pods(&self.base, name).await?;
+            version_1::requeue_batch(&self.base, &job).await?;
             remove_finalizer(&self.base, name, job).await?;
             self.base.jobs.change(|view| view.record_settled(name));
             return Ok(());
@@ -131,8 +132,9 @@ impl Settler {
             pods = outcome::latest_pods(pods, stopped);
         }
         // Whatever the state: an engine may have been killed after it wrote its result.
-        let parts = if work.pack.is_some() { ranges::read_parts(&self.base, work).await? } else { Vec::new() };
-        let results = match work.pack {
+        let range = work.range();
+        let parts = if range.is_some() { ranges::read_parts(&self.base, work).await? } else { Vec::new() };
+        let results = match range {
             Some(_) => Results { is_complete: ranges::is_complete(work, &parts), row_errors: 0 },
             None => read_result(&self.base, work).await?,
         };

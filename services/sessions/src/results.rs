@@ -117,12 +117,18 @@ async fn parts(
             if let Some(result) = &outcome.result {
                 return Ok(vec![inline_rows(work, "", result)]);
             }
-            let name = work.output();
-            return Ok(vec![match read_small(store, &business.bucket, &name, most).await? {
-                Some((object, Some(body))) => rows(&work.session, &work.job, "", object.size, &body),
-                Some((object, None)) => vec![bytes(&work.session, &work.job, "", object.size)],
-                None => vec![gone(&work.session, &work.job, "", &name)],
-            }]);
+            let of_task = |(task, name): (usize, String)| {
+                (if work.is_split_request() { task.to_string() } else { String::new() }, name)
+            };
+            let names = work.outputs().into_iter().enumerate().map(of_task);
+            let reads = names.map(|(item, name)| async move {
+                anyhow::Ok(match read_small(store, &business.bucket, &name, most).await? {
+                    Some((object, Some(body))) => rows(&work.session, &work.job, &item, object.size, &body),
+                    Some((object, None)) => vec![bytes(&work.session, &work.job, &item, object.size)],
+                    None => vec![gone(&work.session, &work.job, &item, &name)],
+                })
+            });
+            return futures::stream::iter(reads.collect::<Vec<_>>()).buffered(READS).try_collect().await;
         }
         _ => return Ok(vec![vec![failed(business, outcome, outcome_object)]]),
     };

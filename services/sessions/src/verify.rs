@@ -188,14 +188,18 @@ impl Verified {
             problem(Kind::Unreadable, None, &outcome.reason.message);
         }
         if outcome.items.is_empty() && outcome.state == State::Succeeded {
-            self.results += 1;
             match &outcome.result {
-                Some(result) if result.bytes().is_none() => {
-                    problem(Kind::Differs, None, "the result in the outcome is damaged: it is not base64");
+                Some(result) => {
+                    self.results += 1;
+                    if result.bytes().is_none() {
+                        problem(Kind::Differs, None, "the result in the outcome is damaged: it is not base64");
+                    }
                 }
-                Some(_) => {}
                 None => {
-                    drop(named.insert((work.output(), None), Result { job: work.job.clone(), ..Result::default() }))
+                    let objects = work.outputs();
+                    self.results += objects.len();
+                    let result = || Result { job: work.job.clone(), ..Result::default() };
+                    named.extend(objects.into_iter().map(|object| ((object, None), result())));
                 }
             }
         }
@@ -258,20 +262,12 @@ fn compare(
     None
 }
 
-/// Of the name of an object among the results, what every object of one run has in common: `B/output/SESSION/JOB/RUN`.
-fn run(name: &str) -> &str {
-    let of_part = name.rsplit_once('/').filter(|(_, part)| {
-        let number = part.strip_suffix(".json").or_else(|| part.strip_suffix(".data"));
-        number.is_some_and(|number| number.parse::<u32>().is_ok())
-    });
-    of_part.map_or(name, |(run, _)| run)
-}
-
-/// The outcome that would name an object among the results.
+/// The outcome that would name an object among the results: the last part of its name is the run, or the part before it.
 fn outcome_of(business: &str, session: &str, name: &str) -> Option<String> {
-    let rest = run(name).strip_prefix(&object::output_prefix(business, session))?;
-    let outcome = format!("{}{rest}.json", object::outcome_prefix(business, Some(session)));
-    object::parse_outcome(business, &outcome).map(|_| outcome)
+    let run = name.strip_prefix(&object::output_prefix(business, session))?;
+    let runs = [Some(run), run.rsplit_once('/').map(|(run, _)| run)];
+    let outcome = |run: &str| format!("{}{run}.json", object::outcome_prefix(business, Some(session)));
+    runs.into_iter().flatten().map(outcome).find(|outcome| object::parse_outcome(business, outcome).is_some())
 }
 
 #[cfg(test)]

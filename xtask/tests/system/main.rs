@@ -52,6 +52,7 @@ mod tidy;
 mod tools;
 mod trust;
 mod unreadable;
+mod upgrade;
 mod usage;
 mod verify;
 mod web_apps;

@@ -22,6 +22,11 @@ pub(super) const REASONS: &[Entry] = &[
     ),
     ("completed", "every result is written", "nothing"),
     (
+        "compressed-pack",
+        "the input of a pack is stored compressed with gzip, and a range is a part of its bytes",
+        "decompress the input, and submit it again",
+    ),
+    (
         "configuration",
         "the engine cannot read its configuration",
         "deploy again, so that orchestrator and engine have the same version",

@@ -57,6 +57,8 @@ struct BusinessStatus {
     oldest_waiting_seconds: Option<i64>,
     /// Problems, a sentence each.
     problems: Vec<String>,
+    /// Why it is not known how many messages wait that carry their input themselves; absent when none does for long.
+    unknown_messages: Option<String>,
 }
 
 /// What the cluster has of a business.
@@ -102,6 +104,9 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
     for business in &status.businesses {
         for problem in &business.problems {
             output.line(format_args!("{}: {problem}", business.business))?;
+        }
+        if let Some(why) = &business.unknown_messages {
+            output.line(format_args!("{}: {why}", business.business))?;
         }
     }
     Ok(exit::DONE)
@@ -242,6 +247,7 @@ fn summarise(
     }
     BusinessStatus {
         business: business.name.clone(),
+        unknown_messages: unknown_messages(business, orchestrator.as_ref(), has_room),
         orchestrator,
         kubernetes_jobs,
         max_active_jobs: business.max_active_jobs,
@@ -251,6 +257,23 @@ fn summarise(
         oldest_waiting_seconds: oldest.map(|oldest| now.duration_since(oldest).as_secs()),
         problems,
     }
+}
+
+/// Why the number of messages without an input in the bucket is unknown: only an orchestrator may take them from Pub/Sub,
+/// and one with room takes each at once.
+fn unknown_messages(business: &Business, orchestrator: Option<&OrchestratorView>, has_room: bool) -> Option<String> {
+    let why = match orchestrator {
+        _ if !business.intake => "its orchestrator takes no messages (`intake = false`)",
+        None => "it is not known whether an orchestrator takes them",
+        Some(view) if view.ready == 0 => "no orchestrator is ready to take them",
+        Some(_) if !has_room => "its orchestrator takes no more until a Job ends",
+        Some(_) => return None,
+    };
+    let subscription = business.subscription.rsplit('/').next().unwrap_or_default();
+    Some(format!(
+        "unknown number of waiting messages that carry their input themselves: {why}; \
+         num_undelivered_messages of {subscription} in Cloud Monitoring counts all messages"
+    ))
 }
 
 fn people(count: usize, thing: &str) -> String {
@@ -284,6 +307,7 @@ fn table(businesses: &[BusinessStatus]) -> String {
                 let count = business.jobs.get(&state).copied().unwrap_or_default();
                 let more =
                     if business.unread > 0 && !matches!(state, State::Waiting | State::Running) { "+" } else { "" };
+                let more = if state == State::Waiting && business.unknown_messages.is_some() { "+?" } else { more };
                 cells.push(format!("{count}{more}"));
             }
             let oldest = business.oldest_waiting_seconds.map(SignedDuration::from_secs);

@@ -99,6 +99,16 @@ fn a_split_text_that_is_no_table_is_refused() {
 }
 
 #[test]
+fn a_compressed_table_is_not_split() {
+    let bytes = &[0x1f, 0x8b, 8];
+    let candidate = Candidate { name: "t.csv", content_type: "", bytes, market: Market::Elsewhere, is_split: true };
+    let mut own = business("bu1");
+    own.engine.command = vec!["./price".to_owned()];
+    let expected = Verdict::Wrong { summary: pack::COMPRESSED.to_owned(), problems: vec![] };
+    assert_eq!([check(&own, candidate), check(&business("bu1"), candidate)], [expected.clone(), expected]);
+}
+
+#[test]
 fn a_problem_in_a_long_line_shows_the_place() {
     let text = format!("{{\"description\": \"{}\", \"sead\": 1}}", "x".repeat(500));
     let Verdict::Wrong { problems, .. } = verdict("a.json", &text, Market::None) else { panic!() };

@@ -135,6 +135,8 @@ fn described(name: &str, object: &Object) -> storage::Object {
         name: name.to_owned(),
         generation: object.generation,
         size: object.contents.len() as i64,
+        // What has the bytes of a gzip file is stored compressed.
+        content_encoding: if object.contents.starts_with(&[0x1f, 0x8b]) { "gzip".to_owned() } else { String::new() },
         metadata: object.metadata.clone().into_iter().collect(),
         create_time: Some(prost_types::Timestamp { seconds: created.as_second(), nanos: created.subsec_nanosecond() }),
         ..Default::default()

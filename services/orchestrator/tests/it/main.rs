@@ -15,6 +15,7 @@ mod packs;
 mod pool;
 mod redelivered;
 mod sweeps;
+mod upgrade;
 
 use std::time::Duration;
 

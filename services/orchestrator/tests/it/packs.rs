@@ -207,6 +207,26 @@ fn an_input_that_is_gone_before_its_split_has_an_outcome() {
 }
 
 #[test]
+fn a_compressed_pack_is_refused_before_it_has_a_layout() {
+    let fixture = Fixture::new();
+    fixture.expect_warnings(&["refused the upload"]);
+    let work = fixture.submit("pack", "good", Some(4), 0);
+    fixture.change(|state| {
+        let input = state.objects.get_mut(&work.identity.object).unwrap();
+        input.contents = bytes::Bytes::from_static(&[0x1f, 0x8b, 8]);
+    });
+    fixture.publish_work(&work);
+    let process = Process::start(&fixture, Setting::default());
+    fixture.wait_until_done();
+    let outcome = outcome(&fixture, &work);
+    assert_eq!((outcome.state, outcome.reason.code.as_str()), (Ended::Refused, "compressed-pack"));
+    assert_eq!(outcome.reason.message, contract::pack::COMPRESSED);
+    let layout = object::layout("bu1", "s1", "pack", work.identity.generation);
+    assert!(!fixture.state().objects.contains_key(&layout) && fixture.state().creations.is_empty());
+    process.terminate().unwrap();
+}
+
+#[test]
 fn items_that_end_their_pod_fail_with_the_reason_of_the_job() {
     let fixture = Fixture::new();
     let work = fixture.submit("pack", "kill", Some(2), 1);

@@ -64,5 +64,6 @@ fn the_outcome_of_an_object_follows_from_its_name() {
     check("bu1/output/s/a/b/7-0", Some("bu1/outcome/s/a/b/7-0.json"));
     check("bu1/output/s/p/7-40-1/12.json", Some("bu1/outcome/s/p/7-40-1.json"));
     check("bu1/output/s/p/7-40-1/12.data", Some("bu1/outcome/s/p/7-40-1.json"));
+    check("bu1/output/s/split/7-0/2", Some("bu1/outcome/s/split/7-0.json"));
     check("bu1/output/s/p/notes.data", None);
 }

@@ -58,6 +58,7 @@ fn jobs_are_counted_and_problems_are_found() {
     );
     let full = summarise(&business(), &merged, &[], in_cluster(&well, 2, None), Vec::new(), now);
     assert_eq!(full.problems, ["1 Job has failed"]);
+    assert!(table(&[full]).contains(" 1+? "));
     let paused = summarise(&business(), &merged, &["s"], in_cluster(&well, 1, None), vec![], now);
     assert_eq!(paused.problems, ["1 Job has failed"], "what is paused waits for a reason");
 }
@@ -79,6 +80,22 @@ fn a_pool_shows_its_engines() {
     };
     check(0, "no engine of the pool runs");
     check(2, "waiting or in the pool");
+}
+
+#[test]
+fn messages_that_nobody_takes_are_unknown_and_not_silent() {
+    let view = |ready| OrchestratorView { wanted: 1, ready, problem: None };
+    let check = |business: &Business, view: Option<&OrchestratorView>, has_room, expected: Option<&str>| {
+        let found = unknown_messages(business, view, has_room);
+        assert_eq!(found.is_some(), expected.is_some(), "{found:?}");
+        assert!(found.unwrap_or_default().contains(expected.unwrap_or_default()));
+    };
+    let (taking, paused) = (business(), Business { intake: false, ..business() });
+    check(&taking, Some(&view(1)), true, None);
+    check(&taking, Some(&view(0)), true, Some("no orchestrator is ready"));
+    check(&taking, Some(&view(1)), false, Some("until a Job ends; num_undelivered_messages of p-bu1-subscription"));
+    check(&taking, None, false, Some("it is not known whether an orchestrator takes them"));
+    check(&paused, Some(&view(1)), true, Some("`intake = false`"));
 }
 
 #[test]
