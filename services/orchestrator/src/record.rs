@@ -98,7 +98,7 @@ pub(crate) async fn finish_work(
 /// Deletes the input of work that succeeded; that of a pack when all its ranges have.
 pub(crate) async fn delete_settled(base: &Base, packs: &Packs, work: &Work) -> anyhow::Result<()> {
     let identity = &work.identity;
-    if work.pack.is_some() {
+    if work.range().is_some() {
         return packs.finish(base, work).await;
     }
     if identity.has_object() {

@@ -41,6 +41,8 @@ pub(super) const WORK: &[Step] = &[
     step("logs --orchestrator"),
     step("results --session good"),
     step("session results good"),
+    step("session cost good"),
+    step("verify good"),
     step("session failures bad"),
     step("dead-letters list"),
     step("dead-letters replay --yes --session bad --file FILE two"),
