@@ -60,7 +60,8 @@ async fn a_pool_computes_the_same_as_jobs_and_ends_when_it_is_idle() {
         let submit = ["submit", "--business", business, "--session", "pack", "--wait"];
         desk.run(&[&submit[..], &pack].concat(), 0);
         // What can never work fails in both.
-        desk.run(&["submit", "--business", business, "--session", "bad", "--wait", &example("malformed.json")], 10);
+        let malformed = example("malformed.json");
+        desk.run(&["submit", "--business", business, "--session", "bad", "--wait", &malformed], 1);
     }
     for session in ["single", "pack", "bad"] {
         let (pool, jobs) = (results(&desk, "bu1", session), results(&desk, "bu2", session));
