@@ -10,6 +10,8 @@ use crate::ranges::RangeOutcomes;
 
 /// Time between two reads at first, and after a read that found an outcome.
 const SHORTEST: Duration = Duration::from_millis(100);
+/// The same for a pool, which answers in milliseconds.
+const SHORTEST_OF_POOL: Duration = Duration::from_millis(10);
 /// Time between two reads when nothing changes.
 const LONGEST: Duration = Duration::from_secs(1);
 /// Outcomes read at a time.
@@ -83,14 +85,15 @@ impl Found {
         progress: &mut impl FnMut(&Outcome),
     ) -> anyhow::Result<()> {
         let prefix = object::outcome_prefix(&business.name, Some(session));
-        let mut pause = SHORTEST;
+        let shortest = if business.pool.is_some() { SHORTEST_OF_POOL } else { SHORTEST };
+        let mut pause = shortest;
         while !self.missing.is_empty() {
             let listed = store.list(&business.bucket, &prefix).await?;
             let objects = listed.iter().map(|object| (object.name.as_str(), &object.metadata));
             let settled = settled(&business.name, objects, &self.missing);
             let names = settled.values().flat_map(|job| &job.outcomes);
             let new: Vec<String> = names.filter(|name| !self.outcomes.contains_key(*name)).cloned().collect();
-            pause = if new.is_empty() { LONGEST.min(pause * 3 / 2) } else { SHORTEST };
+            pause = if new.is_empty() { LONGEST.min(pause * 3 / 2) } else { shortest };
             let outcomes = outcomes::read_all(store, &business.bucket, new.iter().cloned(), READS).await?;
             for (name, outcome) in new.into_iter().zip(outcomes) {
                 let Some(mut outcome) = outcome else { continue };
