@@ -276,6 +276,8 @@ impl Dispatcher {
             reported: HashMap::new(),
         });
         engine.is_connected = true;
+        // The engine does not know it of a new stream.
+        engine.is_withdrawn = false;
         engine.window = 0;
         engine.reported.clear();
         let held: HashMap<RangeName, BTreeSet<u32>> =

@@ -160,6 +160,7 @@ impl Worker {
         }
         self.send_windows(&mut actions);
         self.start(&mut actions);
+        self.leave_if_released(&mut actions);
         actions
     }
 
@@ -219,6 +220,7 @@ impl Worker {
         let name: RangeName = cancelled.range.as_str().into();
         let mut actions: Vec<Action> = removed.into_iter().filter_map(|index| self.stop(&name, index)).collect();
         self.end_if_done(&mut actions);
+        self.leave_if_released(&mut actions);
         actions
     }
 
@@ -227,6 +229,7 @@ impl Worker {
         let Some((name, held)) = self.ranges.remove_entry(range) else { return Vec::new() };
         let mut actions: Vec<Action> = held.items.into_keys().filter_map(|index| self.stop(&name, index)).collect();
         self.end_if_done(&mut actions);
+        self.leave_if_released(&mut actions);
         actions
     }
 
@@ -236,11 +239,8 @@ impl Worker {
             stream.is_withdrawn = is_withdrawn;
         }
         let mut actions = Vec::new();
-        let is_released = !self.streams.is_empty() && self.streams.values().all(|stream| stream.is_withdrawn);
-        if is_released && self.ranges.values().all(|held| held.attached.is_empty()) && self.running.is_empty() {
-            return self.leave();
-        }
         self.send_windows(&mut actions);
+        self.leave_if_released(&mut actions);
         actions
     }
 
@@ -274,6 +274,7 @@ impl Worker {
         self.send_windows(&mut actions);
         self.start(&mut actions);
         self.end_if_done(&mut actions);
+        self.leave_if_released(&mut actions);
         actions
     }
 
@@ -394,6 +395,16 @@ impl Worker {
         }
     }
 
+    /// Leaves when every orchestrator has withdrawn and none waits for something. They may withdraw before the outcomes
+    /// of the last items are written.
+    fn leave_if_released(&mut self, actions: &mut Vec<Action>) {
+        let is_released = !self.streams.is_empty() && self.streams.values().all(|stream| stream.is_withdrawn);
+        let is_needed = self.ranges.values().any(|held| !held.attached.is_empty());
+        if is_released && self.running.is_empty() && !is_needed && !self.is_leaving {
+            actions.extend(self.leave());
+        }
+    }
+
     /// Sends each orchestrator its share of the items that the engine accepts, when it has changed much.
     fn send_windows(&mut self, actions: &mut Vec<Action>) {
         let needed = self.streams.values().filter(|stream| !stream.is_withdrawn).count().max(1);
@@ -418,3 +429,6 @@ impl Worker {
 fn items(range: &str, index: impl IntoIterator<Item = u32>) -> Items {
     Items { range: range.to_owned(), index: index.into_iter().collect() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,43 @@
+//! Tests of the end of an engine; the simulation tests the rest.
+
+use super::*;
+
+const START: Duration = Duration::ZERO;
+
+fn one_item() -> proto::Tasks {
+    proto::Tasks { range: "range".to_owned(), index: vec![0], ..proto::Tasks::default() }
+}
+
+#[test]
+fn an_engine_that_is_withdrawn_too_early_ends_when_its_last_range_is_settled() {
+    let mut worker = Worker::new(1, START);
+    worker.connected(1);
+    worker.tasks(1, one_item());
+    let item = (RangeName::from("range"), 0);
+    worker.ended(&item, Some(Bytes::from_static(b"record")), 0.1, 0.1);
+    let early = worker.withdraw(1, true);
+    assert!(!early.contains(&Action::Exit), "its result is not in an outcome yet: {early:?}");
+    assert!(worker.settled("range").contains(&Action::Exit));
+}
+
+#[test]
+fn an_engine_ends_when_the_only_orchestrator_that_needs_it_is_gone() {
+    let mut worker = Worker::new(1, START);
+    worker.connected(1);
+    worker.connected(2);
+    assert!(!worker.withdraw(2, true).contains(&Action::Exit));
+    assert!(worker.disconnected(1, START).contains(&Action::Exit));
+}
+
+#[test]
+fn an_engine_that_gets_further_items_stays() {
+    let mut worker = Worker::new(1, START);
+    worker.connected(1);
+    worker.tasks(1, one_item());
+    worker.ended(&(RangeName::from("range"), 0), Some(Bytes::from_static(b"record")), 0.1, 0.1);
+    worker.withdraw(1, true);
+    worker.tasks(1, proto::Tasks { range: "further".to_owned(), ..one_item() });
+    assert!(!worker.settled("range").contains(&Action::Exit));
+    worker.ended(&(RangeName::from("further"), 0), None, 0.1, 0.1);
+    assert!(!worker.settled("further").contains(&Action::Exit), "it is needed again");
+}
