@@ -212,6 +212,7 @@ mod tests {
                 outcome: None,
                 outcomes: vec![],
                 unsuccessful: vec![],
+                items_per_range: None,
             },
             explanation: String::new(),
             timeline: vec![],

@@ -129,8 +129,10 @@ impl Packs {
     pub(crate) async fn write_layout(&self, base: &Base, work: &Work, pack: &Pack) -> anyhow::Result<Pack> {
         let name = object::layout(&work.business, &work.session, &work.job, work.identity.generation);
         let text = serde_json::to_vec(pack).context("encode the layout")?;
-        let items = (format!("{}{}", labels::METADATA_PREFIX, labels::ATTRIBUTE_ITEMS), pack.items.to_string());
-        let properties = Properties { metadata: [items].into(), ..Properties::json() };
+        let numbers =
+            [(labels::ATTRIBUTE_ITEMS, pack.items), (labels::ATTRIBUTE_ITEMS_PER_RANGE, pack.items_per_range)];
+        let metadata = numbers.map(|(key, number)| (format!("{}{key}", labels::METADATA_PREFIX), number.to_string()));
+        let properties = Properties { metadata: metadata.into(), ..Properties::json() };
         match base.store.write_once(&work.identity.bucket, &name, text, properties).await? {
             Written::New(_) => Ok(pack.clone()),
             Written::Exists => {

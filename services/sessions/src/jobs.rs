@@ -101,6 +101,9 @@ pub struct Job {
     /// Those of them that are no success, as far as their metadata shows it.
     #[serde(skip)]
     pub unsuccessful: Vec<String>,
+    /// Number of items of a range, of a pack that is split.
+    #[serde(skip)]
+    pub items_per_range: Option<u32>,
 }
 
 /// The objects of a business that describe its Jobs.
@@ -126,6 +129,7 @@ pub async fn list(store: &Store, business: &Business, session: Option<&str>) -> 
     let now = Timestamp::now();
     let expired_before = Some(business.retention.expired_before(now));
     let lost_before = (!business.submit_on_upload).then(|| now - LOST_AFTER);
+    let of = business;
     let (bucket, business) = (&business.bucket, &business.name);
     let inputs = match session {
         // Objects directly under `B/input/` belong to the session for uploads.
@@ -133,8 +137,26 @@ pub async fn list(store: &Store, business: &Business, session: Option<&str>) -> 
         _ => object::input_prefix(business),
     };
     let outcomes = object::outcome_prefix(business, session);
-    let (inputs, outcomes) = tokio::try_join!(store.list(bucket, &inputs), store.list(bucket, &outcomes))?;
+    let (inputs, mut outcomes) = tokio::try_join!(store.list(bucket, &inputs), store.list(bucket, &outcomes))?;
+    add_counts(store, of, &mut outcomes).await?;
     Ok(Objects { inputs, outcomes, expired_before, lost_before })
+}
+
+/// Reads those outcomes of ranges whose metadata does not say how their items ended, and adds what it would say: another
+/// program may have copied them without it.
+///
+/// # Errors
+/// When the bucket cannot be read.
+pub async fn add_counts(store: &Store, business: &Business, listed: &mut [Object]) -> anyhow::Result<()> {
+    let is_range = |name: &str| object::parse_outcome(&business.name, name).is_some_and(|name| name.first.is_some());
+    let lacks = |listed: &&mut Object| !listed.metadata.contains_key(labels::METADATA_ITEMS) && is_range(&listed.name);
+    let lacking: Vec<&mut Object> = listed.iter_mut().filter(lacks).collect();
+    let names: Vec<String> = lacking.iter().map(|listed| listed.name.clone()).collect();
+    let read = outcomes::read_all(store, &business.bucket, names, READS).await?;
+    for (listed, outcome) in lacking.into_iter().zip(read) {
+        listed.metadata.extend(outcome.iter().flat_map(Outcome::metadata));
+    }
+    Ok(())
 }
 
 /// Merges objects and running Jobs into one list, the latest change first; with `session`, only of that session. A
@@ -168,7 +190,7 @@ pub fn merge(business: &str, session: Option<&str>, objects: &Objects, active: &
         if let Some((of, job, generation)) = object::parse_layout(business, &outcome.name).filter(|name| wanted(name.0))
         {
             let key = (of.to_owned(), job.to_owned(), generation);
-            ended.entry(key.clone()).or_default().set_items(&outcome.metadata);
+            ended.entry(key.clone()).or_default().set_layout(&outcome.metadata);
             jobs.entry(key).or_insert_with(|| new(business, of, job, generation));
         }
         let parsed = match object::parse_outcome(business, &outcome.name) {
@@ -271,6 +293,7 @@ fn new(business: &str, session: &str, job: &str, generation: i64) -> Job {
         outcome: None,
         outcomes: Vec::new(),
         unsuccessful: Vec::new(),
+        items_per_range: None,
     }
 }
 
@@ -285,6 +308,7 @@ impl Job {
     /// Sets what the outcomes of the ranges say of a pack, of which so many items run.
     fn set_pack(&mut self, ended: &RangeOutcomes, running: u32) {
         let items = ended.items(self.attempt, running);
+        self.items_per_range = ended.items_per_range();
         self.outcomes = ended.outcomes().map(|listed| listed.name.clone()).collect();
         let unsuccessful = ended.outcomes().filter(|listed| listed.state != Some(State::Succeeded));
         self.unsuccessful = unsuccessful.map(|listed| listed.name.clone()).collect();

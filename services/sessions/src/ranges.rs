@@ -59,15 +59,27 @@ pub(crate) struct Listed {
 pub(crate) struct RangeOutcomes {
     /// Number of items, of a pack.
     items: Option<u32>,
+    /// Number of items of a range, of a pack that has a layout.
+    items_per_range: Option<u32>,
     whole: Option<Listed>,
     ranges: BTreeMap<u32, Listed>,
 }
 
 impl RangeOutcomes {
-    /// Reads the number of items from the metadata of a layout or an input.
+    /// Reads the number of items from the metadata of an input.
     pub(crate) fn set_items(&mut self, metadata: &BTreeMap<String, String>) {
-        let key = format!("{}{}", labels::METADATA_PREFIX, labels::ATTRIBUTE_ITEMS);
-        self.items = metadata.get(&key).and_then(|items| items.parse().ok()).or(self.items);
+        self.items = number(metadata, labels::ATTRIBUTE_ITEMS).or(self.items);
+    }
+
+    /// Reads the numbers of items from the metadata of a layout.
+    pub(crate) fn set_layout(&mut self, metadata: &BTreeMap<String, String>) {
+        self.set_items(metadata);
+        self.items_per_range = number(metadata, labels::ATTRIBUTE_ITEMS_PER_RANGE).filter(|number| *number > 0);
+    }
+
+    /// Number of items of a range, when it is known.
+    pub(crate) fn items_per_range(&self) -> Option<u32> {
+        self.items_per_range
     }
 
     /// Adds an outcome.
@@ -135,24 +147,33 @@ impl RangeOutcomes {
 
     /// How many items ended in each state.
     pub(crate) fn counts(&self) -> Counts {
-        let add = |sum: Counts, listed: &Listed| Counts {
-            succeeded: sum.succeeded + listed.counts.succeeded,
-            failed: sum.failed + listed.counts.failed,
-            cancelled: sum.cancelled + listed.counts.cancelled,
+        let add = |sum: Counts, counts: Counts| Counts {
+            succeeded: sum.succeeded + counts.succeeded,
+            failed: sum.failed + counts.failed,
+            cancelled: sum.cancelled + counts.cancelled,
         };
-        self.ranges.values().fold(Counts::default(), add)
+        self.ranges.iter().map(|(first, listed)| self.counts_of(*first, listed)).fold(Counts::default(), add)
+    }
+
+    /// How many items of a range ended in each state: all of them as the range, when its outcome cannot be read.
+    fn counts_of(&self, first: u32, listed: &Listed) -> Counts {
+        let Some((items, each)) = self.items.zip(self.items_per_range).filter(|_| listed.counts.total() == 0) else {
+            return listed.counts;
+        };
+        counts_of_state(listed.state, items.saturating_sub(first).min(each))
     }
 
     /// The items by state, of which so many run: of a range that a retry at this attempt repeats, those without a
     /// result wait.
     pub(crate) fn items(&self, attempt: u32, running: u32) -> Items {
         let mut items = Items::default();
-        for listed in self.ranges.values() {
+        for (first, listed) in &self.ranges {
             let is_repeated = listed.attempt < attempt && listed.state != Some(State::Succeeded);
-            items.succeeded += listed.counts.succeeded;
+            let counts = self.counts_of(*first, listed);
+            items.succeeded += counts.succeeded;
             if !is_repeated {
-                items.failed += listed.counts.failed;
-                items.cancelled += listed.counts.cancelled;
+                items.failed += counts.failed;
+                items.cancelled += counts.cancelled;
             }
         }
         let pending = self.items.map_or(running, |all| all.saturating_sub(items.done()));
@@ -167,5 +188,19 @@ impl RangeOutcomes {
         let is_unsuccessful = |listed: &&Listed| listed.state != Some(State::Succeeded);
         let all = || self.ranges.values();
         all().find(is_failed).or_else(|| all().find(is_unsuccessful)).or_else(|| all().next())
+    }
+}
+
+/// A number in the metadata of an object.
+fn number(metadata: &BTreeMap<String, String>, attribute: &str) -> Option<u32> {
+    metadata.get(&format!("{}{attribute}", labels::METADATA_PREFIX))?.parse().ok()
+}
+
+/// So many items that ended as their range.
+pub(crate) fn counts_of_state(state: Option<State>, items: u32) -> Counts {
+    match state {
+        Some(State::Succeeded) => Counts { succeeded: items, ..Counts::default() },
+        Some(State::Cancelled) => Counts { cancelled: items, ..Counts::default() },
+        _ => Counts { failed: items, ..Counts::default() },
     }
 }

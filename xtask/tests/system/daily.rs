@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use cloud::storage::Properties;
+use contract::{Outcome, object, outcome::State};
 use serde_json::Value;
 
 use crate::desk::{Desk, ended, text, within};
@@ -97,6 +99,37 @@ async fn waiting_tells_how_a_session_ended() {
     desk.input("new.json", "new");
     let (_, stderr) = desk.run(&["submit", "--session", "s1", "--wait", "--timeout", "1", text(&inputs)], 1).await;
     assert!(stderr.contains("1 not settled at the time limit: new.json"), "{stderr}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn waiting_for_a_pack_ends_with_its_last_range() {
+    let desk = Desk::start().await;
+    desk.input("lines", "a\nb\nc\n");
+    let lines = desk.inputs().join("lines");
+    let submit = ["submit", "--session", "s1", "--pack", text(&lines), "--items-per-range", "1"];
+    desk.run(&submit, 0).await;
+    let work = desk.pull(1).await.remove(0);
+    let bucket = &desk.business.bucket;
+    let layout = object::layout("bu1", "s1", "lines", work.identity.generation);
+    let metadata = [("deskgrid-items", "3"), ("deskgrid-items-per-range", "1")];
+    let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
+    let body = serde_json::to_vec(&work.pack).unwrap();
+    desk.store.write_once(bucket, &layout, body, Properties { metadata, ..Properties::json() }).await.unwrap();
+    let waiting = desk.command(&["session", "wait", "s1", "--timeout", "50s"]).spawn().unwrap();
+    for index in 0..3 {
+        let range = work.of_range(index);
+        let mut outcome = Outcome::new("bu1", State::Failed, "malformed-input", "line 1");
+        outcome.work = Some(range.clone());
+        outcome.set_items(&(index..index + 1), []);
+        // A person copied the last one without its metadata.
+        let properties = if index == 2 { Properties::json() } else { (&outcome).into() };
+        let body = serde_json::to_vec(&outcome).unwrap();
+        desk.store.write_once(bucket, &range.outcome(), body, properties).await.unwrap();
+    }
+    let (stdout, _) = ended(&within(waiting.wait_with_output()).await.unwrap(), 1);
+    assert!(stdout.contains("0 of 3 items succeeded, 3 failed"), "{stdout}");
+    let (stdout, _) = desk.run(&["jobs"], 0).await;
+    assert!(stdout.contains("failed, 3 of 3 items, 3 failed"), "{stdout}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,7 +6,7 @@ use cloud::{outcomes, storage::Store};
 use contract::{Outcome, config::Business, object};
 use tokio_util::sync::CancellationToken;
 
-use crate::ranges::RangeOutcomes;
+use crate::{jobs::add_counts, ranges::RangeOutcomes};
 
 /// Time between two reads at first, and after a read that found an outcome.
 const SHORTEST: Duration = Duration::from_millis(100);
@@ -88,7 +88,8 @@ impl Found {
         let shortest = if business.pool.is_some() { SHORTEST_OF_POOL } else { SHORTEST };
         let mut pause = shortest;
         while !self.missing.is_empty() {
-            let listed = store.list(&business.bucket, &prefix).await?;
+            let mut listed = store.list(&business.bucket, &prefix).await?;
+            add_counts(store, business, &mut listed).await?;
             let objects = listed.iter().map(|object| (object.name.as_str(), &object.metadata));
             let settled = settled(&business.name, objects, &self.missing);
             let names = settled.values().flat_map(|job| &job.outcomes);
@@ -134,7 +135,7 @@ pub(super) fn settled<'a>(
         if let Some((_, job, generation)) = object::parse_layout(business, name)
             && missing.get(job) == Some(&generation)
         {
-            found.entry(job.to_owned()).or_default().set_items(metadata);
+            found.entry(job.to_owned()).or_default().set_layout(metadata);
         }
         if let Some(parsed) = object::parse_outcome(business, name)
             && missing.get(&parsed.job) == Some(&parsed.generation)

@@ -6,7 +6,7 @@ use cloud::controls;
 use contract::exit;
 use jiff::SignedDuration;
 use serde::Serialize;
-use sessions::{Counts, Progress, Rate, Watch};
+use sessions::{Counts, Progress, Rate, Watch, jobs};
 
 use super::target::{Session, SessionArgs};
 use crate::{
@@ -152,11 +152,12 @@ pub(super) async fn follow(
         if !is_full {
             // The cluster first, as in a full read.
             let active = view::active(context, business, Some(name), &quiet).await;
-            let found = context.store.find(&business.bucket, watch.awaited()).await?;
+            let mut found = context.store.find(&business.bucket, watch.awaited()).await?;
+            jobs::add_counts(&context.store, business, &mut found).await?;
             watch.update(&business.name, &active, &found);
         }
         // Only a full read ends the wait: Jobs may have been submitted or retried meanwhile.
-        if is_full || watch.counts().pending() == 0 {
+        if is_full || watch.needs_full_read() {
             let started = Instant::now();
             watch = Watch::new(&sessions::latest(view::jobs(context, business, Some(name), &quiet).await?));
             (read, took) = (Instant::now(), started.elapsed());
