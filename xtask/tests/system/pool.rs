@@ -115,3 +115,48 @@ async fn nothing_is_lost_when_an_engine_and_the_orchestrator_are_deleted() {
     }
     assert!(seen.len() == 20_000 && seen.values().all(|count| *count == 1), "{} items", seen.len());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_and_certificate_are_replaced_while_a_pool_computes_and_a_business_leaves_its_pool() {
+    let _ = cloud::clients::install_tls_provider();
+    let (one, _) = FILE.split_once("[businesses.bu2]").unwrap();
+    let one =
+        one.replace("cloud = \"local\"", "cloud = \"local\"\nauth = \"key\"").replace("max = 2", "min = 1\nmax = 2");
+    let desk = Desk::deployed(&one);
+    let cluster = desk.cloud().await.cluster().unwrap().clone();
+    let jobs: Api<Job> = Api::namespaced(cluster, "bu1");
+    let engines = async || {
+        let listed = jobs.list(&ListParams::default().labels("deskgrid.dev/pool")).await.unwrap().items;
+        listed.into_iter().filter_map(|job| job.metadata.uid).collect::<Vec<_>>()
+    };
+    eventually("an engine stays", async || !engines().await.is_empty()).await;
+    let before = engines().await;
+    let pack = lines(&desk, 20_000);
+    desk.run(&["submit", "--business", "bu1", "--session", "pack", "--pack", pack.to_str().unwrap()], 0);
+
+    let rotated = desk.json(&["rotate-keys", "--business", "bu1"], 0);
+    assert_eq!(rotated[0], serde_json::json!({"certificate": "pool.bu1.svc", "serial": 2}));
+    for key in &rotated.as_array().unwrap()[1..] {
+        assert_eq!(
+            key["deleted"].as_array().unwrap().len(),
+            1,
+            "an engine with the old key does not stay: {rotated:#}"
+        );
+    }
+    assert!(engines().await.iter().all(|uid| !before.contains(uid)), "every engine is another one");
+    desk.run(&["session", "wait", "pack", "--business", "bu1", "--timeout", "4m"], 0);
+    let rows = results(&desk, "bu1", "pack");
+    assert!(rows.as_array().is_some_and(|rows| rows.iter().all(|row| row["error"].is_null())), "{rows}");
+    assert_eq!(
+        desk.json(&["deploy", "--dry-run"], 0),
+        serde_json::json!([]),
+        "a deploy renders what the rotation wrote"
+    );
+
+    let (without, _) = one.split_once("dispatch").unwrap();
+    std::fs::write(desk.file(), without).unwrap();
+    desk.run(&["deploy"], 0);
+    eventually("the engines are gone", async || engines().await.is_empty()).await;
+    desk.run(&["submit", "--business", "bu1", "--session", "single", "--wait", &example("pricing")], 0);
+    assert_eq!(desk.json(&["deploy", "--dry-run"], 0), serde_json::json!([]));
+}
