@@ -31,6 +31,7 @@ use pool::{
 use tokio::{
     signal::unix::{SignalKind, signal},
     sync::mpsc::unbounded_channel,
+    task::consume_budget,
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
 };
 
@@ -114,6 +115,8 @@ async fn serve(
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     tracing::info!(slot = settings.slot, slots = settings.slots, "waiting for orchestrators");
     while !engine.is_done {
+        // Frames are sent and received while items end one after another.
+        consume_budget().await;
         let deadline = deadlines.front().copied();
         let actions = tokio::select! {
             Some(event) = events.recv() => engine.handle(event),

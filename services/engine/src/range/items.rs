@@ -16,6 +16,8 @@ use crate::{
     store::Contents,
 };
 
+/// Limit of an input that is returned without a thread of its own, in bytes.
+const ECHO_MAX: usize = 64 * 1024;
 /// Chunks of a table whose books are kept.
 const CHUNKS_KEPT: usize = 2;
 
@@ -38,6 +40,8 @@ pub struct Items {
 enum Source {
     /// Each item reads all.
     Whole(Bytes),
+    /// An item ends where the next one begins; the last number is the end of the last item.
+    Lines(Bytes, Vec<usize>),
     /// Each item has an input of its own.
     Parts(Vec<Bytes>),
     /// The kernel reads the rows of many items at once.
@@ -67,8 +71,8 @@ impl Items {
         let (total, source) = match pack.format {
             Format::Whole => (None, Source::Whole(input.bytes.clone())),
             Format::Lines => {
-                let (total, parts) = cut_lines(&input.bytes, &rows, step);
-                (Some(total), Source::Parts(parts))
+                let (total, bounds) = cut_lines(&input.bytes, &rows, step);
+                (Some(total), Source::Lines(input.bytes.clone(), bounds))
             }
             Format::Table => {
                 let source = if is_program {
@@ -80,6 +84,14 @@ impl Items {
             }
         };
         Self { pack, range, total, name, content_type: input.content_type.clone(), market, source }
+    }
+
+    /// Size of the input in bytes.
+    pub fn size(&self) -> usize {
+        match &self.source {
+            Source::Whole(bytes) | Source::Lines(bytes, _) | Source::Table(Table { bytes, .. }) => bytes.len(),
+            Source::Parts(parts) => parts.iter().map(Bytes::len).sum(),
+        }
     }
 
     /// Index of an item, and number of items of the pack.
@@ -106,12 +118,24 @@ impl Items {
     /// When the input does not have the items that the pack says.
     pub fn input(&self, index: u32) -> Result<Bytes, Failure> {
         self.check(index)?;
+        let number = index.checked_sub(self.range.start).map(|number| number as usize);
         match &self.source {
-            Source::Whole(bytes) | Source::Table(Table { bytes, .. }) => Ok(bytes.clone()),
-            Source::Parts(parts) => {
-                let part = index.checked_sub(self.range.start).and_then(|number| parts.get(number as usize));
-                part.cloned().ok_or_else(|| self.missing(index))
-            }
+            Source::Whole(bytes) | Source::Table(Table { bytes, .. }) => Some(bytes.clone()),
+            Source::Lines(bytes, bounds) => number.and_then(|number| match bounds.get(number..number + 2) {
+                Some([start, end]) => Some(bytes.slice(start..end)),
+                _ => None,
+            }),
+            Source::Parts(parts) => number.and_then(|number| parts.get(number).cloned()),
+        }
+        .ok_or_else(|| self.missing(index))
+    }
+
+    /// The result of an item that takes no time: one that the built-in kernel only returns.
+    pub fn echo(&self, index: u32) -> Option<Result<Output, Failure>> {
+        let bytes = self.input(index).ok().filter(|bytes| bytes.len() <= ECHO_MAX)?;
+        match self.source {
+            Source::Table(_) => None,
+            _ => compute::echo(self.described(&bytes)),
         }
     }
 
@@ -124,10 +148,14 @@ impl Items {
         let share = match &self.source {
             Source::Table(table) => return self.compute_rows(table, index, threads),
             Source::Whole(_) => self.share(index),
-            Source::Parts(_) => Share::ALL,
+            Source::Lines(..) | Source::Parts(_) => Share::ALL,
         };
+        compute::compute(self.described(&bytes), share, threads)
+    }
+
+    fn described<'i>(&'i self, bytes: &'i [u8]) -> Input<'i> {
         let (name, content_type, market) = (&*self.name, &*self.content_type, self.market.as_deref());
-        compute::compute(Input { bytes: &bytes, name, content_type, market }, share, threads)
+        Input { bytes, name, content_type, market }
     }
 
     fn compute_rows(&self, table: &Table, index: u32, threads: usize) -> Result<Output, Failure> {
@@ -148,7 +176,9 @@ impl Items {
             return Err(self.missing(index));
         }
         let described = self.pack.rows(&(0..self.pack.items)).end;
-        if self.range.end == self.pack.items && total > described {
+        let is_in_last_range =
+            self.pack.items.saturating_sub(1) / self.pack.items_per_range == index / self.pack.items_per_range;
+        if is_in_last_range && total > described {
             let message = format!(
                 "the input has {total} {0}, but the pack describes {described} {0} at most: {1}; submit it again",
                 self.unit(),
@@ -191,22 +221,22 @@ impl Table {
     }
 }
 
-/// The number of lines, and those of the items that these lines are: so many each.
-fn cut_lines(bytes: &Bytes, rows: &Range<usize>, step: usize) -> (usize, Vec<Bytes>) {
-    let (mut total, mut at, mut end, mut starts) = (0, 0, 0, Vec::new());
+/// The number of lines, and where the items that these lines are begin and end: so many lines each.
+fn cut_lines(bytes: &[u8], rows: &Range<usize>, step: usize) -> (usize, Vec<usize>) {
+    let (mut total, mut at, mut end, mut bounds) = (0, 0, 0, Vec::new());
     for line in lines(bytes) {
         let start = at;
         at += line.len();
         if rows.contains(&total) {
             end = at;
             if (total - rows.start).is_multiple_of(step) {
-                starts.push(start);
+                bounds.push(start);
             }
         }
         total += 1;
     }
-    let ends = starts.iter().skip(1).copied().chain([end]);
-    (total, starts.iter().zip(ends).map(|(start, end)| bytes.slice(*start..end)).collect())
+    bounds.push(end);
+    (total, bounds)
 }
 
 #[cfg(test)]
@@ -216,11 +246,9 @@ mod tests {
     #[test]
     fn lines_are_cut_into_items() {
         let check = |text: &'static str, rows: Range<usize>, step: usize, total: usize, expected: &[&str]| {
-            let (lines, parts) = cut_lines(&Bytes::from(text), &rows, step);
-            assert_eq!(
-                (lines, &parts[..]),
-                (total, &expected.iter().map(|one| Bytes::from(one.to_string())).collect::<Vec<_>>()[..])
-            );
+            let (lines, bounds) = cut_lines(text.as_bytes(), &rows, step);
+            let found: Vec<&str> = bounds.windows(2).map(|bounds| &text[bounds[0]..bounds[1]]).collect();
+            assert_eq!((lines, &found[..]), (total, expected));
         };
         check("a\nb\r\n\nd", 0..4, 1, 4, &["a\n", "b\r\n", "\n", "d"]);
         check("a\nb\nc\nd\ne\n", 2..6, 2, 5, &["c\nd\n", "e\n"]);

@@ -139,7 +139,10 @@ impl<'c, O: Objects> Computation<'c, O> {
             _ => {
                 let limit = Duration::from_secs(timeout_secs.into());
                 let began = Instant::now();
-                let ended = compute_with_kernel(items.clone(), index, threads, limit, self.threads.clone()).await;
+                let ended = match items.echo(index) {
+                    Some(ended) => ended,
+                    None => compute_with_kernel(items.clone(), index, threads, limit, self.threads.clone()).await,
+                };
                 *seconds = began.elapsed().as_secs_f64();
                 ended
             }

@@ -67,13 +67,12 @@ impl Range {
 
     /// Reads the input before an item needs it. A failure is found again by the item.
     pub(super) async fn read_ahead(&self, reader: &Reader<'_, impl Objects>) {
-        // The cache bounds the objects that ranges share.
+        // What ranges share is bounded where it is kept.
         if let Ok(Loaded { items, .. }) = self.load(reader).await
             && self.work.as_ref().is_ok_and(|work| work.pack.is_none())
             && !self.has_begun.get()
         {
-            let bytes = items.input(0).map_or(0, |input| input.len());
-            self.ahead.replace(Some(Ahead::new(&reader.ahead_bytes, bytes)));
+            self.ahead.replace(Some(Ahead::new(&reader.ahead_bytes, items.size())));
         }
     }
 
@@ -125,7 +124,12 @@ impl Drop for Ahead {
 #[derive(Debug)]
 pub(super) struct Reader<'r, O> {
     pub(super) objects: &'r O,
-    cache: Cache,
+    /// Limit of the bytes of objects that are kept, and of those of packs.
+    kept_max: usize,
+    /// Objects by name, and generation unless it is the live one.
+    kept: Kept<(String, Option<i64>), Contents>,
+    /// Packs by name, generation and common data.
+    packs: Kept<(String, i64, Vec<String>), Arc<Items>>,
     /// Where to put common data for a program.
     work_dir: Option<&'r Path>,
     /// Folders of common data, by session and names.
@@ -137,30 +141,47 @@ pub(super) struct Reader<'r, O> {
 impl<'r, O: Objects> Reader<'r, O> {
     /// Reads from a bucket, and keeps at most so many bytes. With a work folder, items are for a program.
     pub(super) fn new(objects: &'r O, kept_max: usize, work_dir: Option<&'r Path>) -> Self {
-        let cache = Cache { kept_max, kept: Kept(RefCell::default()) };
-        let folders = Kept(RefCell::default());
-        Self { objects, cache, work_dir, folders, ahead_bytes: Rc::default() }
+        let (kept, packs, folders) = (Kept::default(), Kept::default(), Kept::default());
+        Self { objects, kept_max, kept, packs, work_dir, folders, ahead_bytes: Rc::default() }
     }
 
     async fn read(&self, work: &Work, inline: Option<&Contents>) -> Result<Loaded, Failure> {
-        let common = async {
-            Ok(match self.work_dir {
-                None => (self.market(work).await?, None),
-                Some(work_dir) => (None, Some(self.folder(work, work_dir).await?)),
-            })
+        let items = async {
+            match &work.pack {
+                // A table is cut into the items of one range at a time, because its rows are read.
+                Some(pack) if pack.format != Format::Table && inline.is_none() => {
+                    let contract::Identity { object, generation, .. } = &work.identity;
+                    let cell = self.packs.cell((object.clone(), *generation, work.common.clone()));
+                    let items = cell.get_or_try_init(|| self.cut(work, None, pack.clone(), 0..pack.items)).await?;
+                    self.packs.shrink(self.kept_max, |items| items.size());
+                    Ok(items.clone())
+                }
+                Some(pack) => self.cut(work, inline, pack.clone(), work.range().unwrap_or_default()).await,
+                None => {
+                    let pack = Pack { format: Format::Whole, items: 1, items_per_range: 1, rows_per_item: 1 };
+                    self.cut(work, inline, pack, 0..1).await
+                }
+            }
         };
-        let (input, (market, folder)) = tokio::try_join!(self.input(work, inline), common)?;
-        let single = Pack { format: Format::Whole, items: 1, items_per_range: 1, rows_per_item: 1 };
-        let (pack, range) = (work.pack.clone().unwrap_or(single), work.range().unwrap_or(0..1));
-        let name = work.identity.object.clone();
-        let (is_small, is_program) = (input.bytes.len() <= SMALL_BYTES, folder.is_some());
-        let cut = move || Items::cut(pack, range, &input, name, market, is_program);
-        let items = if is_small {
-            cut()
-        } else {
-            tokio::task::spawn_blocking(cut).await.context("cut the input into items")?
-        };
-        Ok(Loaded { items: Arc::new(items), folder })
+        let (items, folder) = tokio::try_join!(items, self.folder(work))?;
+        Ok(Loaded { items, folder })
+    }
+
+    async fn cut(
+        &self,
+        work: &Work,
+        inline: Option<&Contents>,
+        pack: Pack,
+        range: std::ops::Range<u32>,
+    ) -> Result<Arc<Items>, Failure> {
+        let (input, market) = tokio::try_join!(self.input(work, inline), self.market(work))?;
+        let (name, is_program) = (work.identity.object.clone(), self.work_dir.is_some());
+        let is_small = input.bytes.len() <= SMALL_BYTES;
+        let cut = move || Arc::new(Items::cut(pack, range, &input, name, market, is_program));
+        if is_small {
+            return Ok(cut());
+        }
+        Ok(tokio::task::spawn_blocking(cut).await.context("cut the input into items")?)
     }
 
     async fn input(&self, work: &Work, inline: Option<&Contents>) -> Result<Contents, Failure> {
@@ -172,22 +193,35 @@ impl<'r, O: Objects> Reader<'r, O> {
             let read = self.objects.read(bucket, object, Some(*generation)).await?;
             read.ok_or_else(|| input::missing(&work.identity))
         };
-        if work.pack.is_none() {
-            return read().await;
+        if work.pack.as_ref().is_some_and(|pack| pack.format == Format::Table) {
+            return self.object((object.clone(), Some(*generation)), read).await;
         }
-        self.cache.get((object.clone(), Some(*generation)), read).await
+        read().await
     }
 
     /// The market data that the built-in kernel needs.
     async fn market(&self, work: &Work) -> Result<Option<bytes::Bytes>, Failure> {
-        match compute::market(work.common.iter().map(String::as_str))? {
-            Some(name) => Ok(Some(self.common(work, name).await?.bytes)),
-            None => Ok(None),
-        }
+        let None = self.work_dir else { return Ok(None) };
+        let Some(name) = compute::market(work.common.iter().map(String::as_str))? else { return Ok(None) };
+        let object = contract::object::common(&work.business, &work.session, name);
+        let contents = self.object((object, None), || input::read_common(work, self.objects, name)).await?;
+        Ok(Some(contents.bytes))
     }
 
-    /// The folder with the common data of work; it is written once for all ranges of a session that need the same.
-    async fn folder(&self, work: &Work, work_dir: &Path) -> Result<Rc<TempDir>, Failure> {
+    /// An object that is kept; those who need it at the same time share one read.
+    async fn object<F>(&self, key: (String, Option<i64>), read: impl FnOnce() -> F) -> Result<Contents, Failure>
+    where
+        F: Future<Output = Result<Contents, Failure>>,
+    {
+        let contents = self.kept.cell(key).get_or_try_init(read).await?.clone();
+        self.kept.shrink(self.kept_max, |contents| contents.bytes.len());
+        Ok(contents)
+    }
+
+    /// The folder with the common data of work, when a program computes it; it is written once for all ranges of a
+    /// session that need the same.
+    async fn folder(&self, work: &Work) -> Result<Option<Rc<TempDir>>, Failure> {
+        let Some(work_dir) = self.work_dir else { return Ok(None) };
         let session = if work.common.is_empty() { "" } else { &work.session };
         let cell = self.folders.cell((session.to_owned(), work.common.clone()));
         let make = async || {
@@ -198,40 +232,19 @@ impl<'r, O: Objects> Reader<'r, O> {
         };
         let folder = cell.get_or_try_init(make).await?.clone();
         self.folders.shrink(FOLDERS_MAX, |_| 1);
-        Ok(folder)
-    }
-
-    async fn common(&self, work: &Work, name: &str) -> Result<Contents, Failure> {
-        let object = contract::object::common(&work.business, &work.session, name);
-        self.cache.get((object, None), || input::read_common(work, self.objects, name)).await
-    }
-}
-
-/// Name of an object, and its generation unless it is the live one.
-type Key = (String, Option<i64>);
-
-/// Objects that were read.
-#[derive(Debug)]
-struct Cache {
-    kept_max: usize,
-    kept: Kept<Key, Contents>,
-}
-
-impl Cache {
-    /// An object; those who need it at the same time share one read.
-    async fn get<F>(&self, key: Key, read: impl FnOnce() -> F) -> Result<Contents, Failure>
-    where
-        F: Future<Output = Result<Contents, Failure>>,
-    {
-        let contents = self.kept.cell(key).get_or_try_init(read).await?.clone();
-        self.kept.shrink(self.kept_max, |contents| contents.bytes.len());
-        Ok(contents)
+        Ok(Some(folder))
     }
 }
 
 /// Values that are made once and kept, those that were used last at the end.
 #[derive(Debug)]
 struct Kept<K, V>(RefCell<VecDeque<(K, Rc<OnceCell<V>>)>>);
+
+impl<K, V> Default for Kept<K, V> {
+    fn default() -> Self {
+        Self(RefCell::default())
+    }
+}
 
 impl<K: PartialEq, V> Kept<K, V> {
     fn cell(&self, key: K) -> Rc<OnceCell<V>> {
@@ -243,13 +256,14 @@ impl<K: PartialEq, V> Kept<K, V> {
         cell
     }
 
-    /// Drops the values that were used longest ago, and those that could not be made.
+    /// Drops the values that were used longest ago, but the last, and those that could not be made.
     fn shrink(&self, max: usize, size: impl Fn(&V) -> usize) {
         let mut kept = self.0.borrow_mut();
         kept.retain(|(_, cell)| cell.initialized() || Rc::strong_count(cell) > 1);
         let size = |cell: &OnceCell<V>| cell.get().map_or(0, &size);
         let mut all: usize = kept.iter().map(|(_, cell)| size(cell)).sum();
         while all > max
+            && kept.len() > 1
             && let Some((_, cell)) = kept.pop_front()
         {
             all -= size(&cell);

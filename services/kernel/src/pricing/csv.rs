@@ -37,13 +37,22 @@ fn known() -> Vec<Field> {
 
 /// The field that a column's name stands for, however it is capitalised or spaced.
 fn named<'k>(known: &'k [Field], name: &str) -> Option<&'k Field> {
-    let name = name.trim().to_lowercase().replace([' ', '-'], "_");
+    let name = normal(name.trim());
     known.iter().find(|field| field.0 == name)
+}
+
+fn normal(name: &str) -> String {
+    name.to_lowercase().replace([' ', '-'], "_")
 }
 
 /// Whether a text begins as a table of trades does.
 pub fn is_table(text: &str) -> bool {
     let known = known();
+    // Most texts are no table, and a parser takes longer to build than a text to search.
+    let names = normal(text);
+    if known.iter().map(|field| names.matches(field.0).count()).sum::<usize>() < 2 {
+        return false;
+    }
     let is_known = |cell: &Cell<'_>| named(&known, &cell.text).is_some();
     let header = Records::new(text).next();
     header
