@@ -104,7 +104,8 @@ async fn serve(
     };
     let kept_max = usize::try_from(KEPT_BYTES_MAX.min(memory / 4)).unwrap_or(usize::MAX);
     let work_dir = container.as_ref().map(|_| &*settings.work_dir);
-    let computation = Computation::new(settings, Reader::new(objects, kept_max, work_dir), container);
+    let (sender, mut computed) = unbounded_channel();
+    let computation = Computation::new(settings, Reader::new(objects, kept_max, work_dir), container, sender);
     let mut engine = Engine::new(settings, &computation, kept_max);
     let (sender, mut events) = unbounded_channel();
     let mut streams = pin!(streams::keep(Arc::new(settings.orchestrators.clone()), sender));
@@ -121,6 +122,7 @@ async fn serve(
         let actions = tokio::select! {
             Some(event) = events.recv() => engine.handle(event),
             Some((item, computed)) = engine.running.next() => engine.end(&item, computed),
+            Some(item) = computed.recv() => engine.worker.computed(&item),
             Some(()) = engine.reads.next() => Vec::new(),
             _ = ticks.tick() => engine.tick(),
             ended = &mut streams => return ended,
@@ -352,7 +354,8 @@ impl<'e, O: Objects> Engine<'e, O> {
     /// A range that the worker holds.
     fn range(&mut self, name: &RangeName) -> Option<Rc<Range>> {
         let held = self.worker.range(name)?;
-        let range = self.ranges.entry(name.clone()).or_insert_with(|| Rc::new(Range::new(self.settings, held)));
+        let range =
+            self.ranges.entry(name.clone()).or_insert_with(|| Rc::new(Range::new(self.settings, name.clone(), held)));
         Some(range.clone())
     }
 }

@@ -16,6 +16,8 @@ use crate::{
 const AHEAD_SECS: f64 = 0.05;
 /// Limit of the items that an engine holds.
 const WINDOW_MAX: u32 = 2048;
+/// Limit of the items that were computed and whose results are being stored.
+const STORING_MAX: usize = 32;
 /// Weight of the last item in the mean time of an item.
 const NEW_WEIGHT: f64 = 0.05;
 /// How long the results of a range are kept for which no orchestrator is connected.
@@ -88,6 +90,8 @@ pub struct Worker {
     /// Items that wait, in order; entries of items that are gone are skipped.
     queue: VecDeque<Item>,
     running: BTreeSet<Item>,
+    /// Running items that were computed, and whose results are being stored.
+    storing: BTreeSet<Item>,
     /// The item that runs while no other does.
     alone: Option<Item>,
     is_leaving: bool,
@@ -104,6 +108,7 @@ impl Worker {
             ranges: HashMap::new(),
             queue: VecDeque::new(),
             running: BTreeSet::new(),
+            storing: BTreeSet::new(),
             alone: None,
             is_leaving: false,
             item_secs: None,
@@ -244,9 +249,20 @@ impl Worker {
         actions
     }
 
+    /// An item was computed, and needs its slot no more while its result is being stored.
+    pub fn computed(&mut self, item: &Item) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.running.contains(item) && self.storing.len() < STORING_MAX {
+            self.storing.insert(item.clone());
+            self.start(&mut actions);
+        }
+        actions
+    }
+
     /// The computation of an item ended after so many seconds of computing; `None` when it was stopped.
     pub fn ended(&mut self, item: &Item, record: Option<Bytes>, seconds: f64, cpu_seconds: f64) -> Vec<Action> {
         self.running.remove(item);
+        self.storing.remove(item);
         if self.alone.as_ref() == Some(item) {
             self.alone = None;
         }
@@ -361,7 +377,7 @@ impl Worker {
     /// Begins items while there is room. One that runs alone waits until the others have ended.
     fn start(&mut self, actions: &mut Vec<Action>) {
         while self.alone.is_none()
-            && self.running.len() < self.slots
+            && self.running.len() - self.storing.len() < self.slots
             && let Some(item) = self.queue.front()
         {
             let Some(alone) = self.is_waiting(item) else {

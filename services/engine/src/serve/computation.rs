@@ -15,7 +15,7 @@ use contract::{
     pack::{INLINE_RESULT_MAX, ITEM_LOG_MAX, Item, ItemResult, inline_max},
 };
 use kernel::Share;
-use tokio::time::sleep;
+use tokio::{sync::mpsc::UnboundedSender, time::sleep};
 
 use super::{
     container::Container,
@@ -40,6 +40,8 @@ pub(super) struct Computation<'c, O> {
     pub(super) reader: Reader<'c, O>,
     /// The desk's own program, if there is one.
     container: Option<Container>,
+    /// Receives the items whose results are being stored.
+    storing: UnboundedSender<pool::worker::Item>,
     /// Threads of the built-in kernel have a clone.
     threads: Arc<()>,
 }
@@ -60,8 +62,13 @@ struct Stored {
 }
 
 impl<'c, O: Objects> Computation<'c, O> {
-    pub(super) fn new(settings: &'c PoolSettings, reader: Reader<'c, O>, container: Option<Container>) -> Self {
-        Self { settings, reader, container, threads: Arc::default() }
+    pub(super) fn new(
+        settings: &'c PoolSettings,
+        reader: Reader<'c, O>,
+        container: Option<Container>,
+        storing: UnboundedSender<pool::worker::Item>,
+    ) -> Self {
+        Self { settings, reader, container, storing, threads: Arc::default() }
     }
 
     /// CPU time of all items until now.
@@ -148,23 +155,25 @@ impl<'c, O: Objects> Computation<'c, O> {
             }
         };
         process::kill_if_requested(self.settings.stop.as_ref(), Step::PoolComputed);
-        self.store(work, range.len, index, computed?, *seconds).await
+        self.store(range, work, index, computed?, *seconds).await
     }
 
     /// Puts a small result into the record, and writes a large one once.
     async fn store(
         &self,
+        range: &Range,
         work: &Work,
-        items: usize,
         index: u32,
         output: Output,
         seconds: f64,
     ) -> Result<Stored, Failure> {
         let (row_errors, content_type) = (output.row_errors(), output.content_type.clone());
-        let is_small = output.bytes.len() <= inline_max(INLINE_RESULT_MAX, items);
+        let is_small = output.bytes.len() <= inline_max(INLINE_RESULT_MAX, range.len);
         if is_small && self.settings.business.results == Results::Auto {
             return Ok(Stored { result: ItemResult::inline(&output.bytes, &content_type), row_errors });
         }
+        // The engine ends when nobody receives it.
+        let _ = self.storing.send((range.name.clone(), index));
         let (bucket, object) = (&work.identity.bucket, work.item_output(index));
         let (properties, length) = (input::properties(work, &output, seconds, None), output.bytes.len() as u64);
         match self.reader.objects.write_once(bucket, &object, output.bytes.into(), properties).await? {

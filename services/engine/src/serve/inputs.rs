@@ -14,7 +14,7 @@ use contract::{
     pack::{Format, Pack},
 };
 use futures::future::try_join_all;
-use pool::worker::Held;
+use pool::{RangeName, worker::Held};
 use tempfile::TempDir;
 use tokio::sync::OnceCell;
 
@@ -35,6 +35,7 @@ const FOLDERS_MAX: usize = 8;
 /// A range, or a single input as a range of one item.
 #[derive(Debug)]
 pub(super) struct Range {
+    pub(super) name: RangeName,
     /// The work, or why it cannot be computed.
     pub(super) work: Result<Work, Failure>,
     /// Number of its items.
@@ -48,7 +49,7 @@ pub(super) struct Range {
 
 impl Range {
     /// A range as an orchestrator sent it.
-    pub(super) fn new(settings: &PoolSettings, held: &Held) -> Self {
+    pub(super) fn new(settings: &PoolSettings, name: RangeName, held: &Held) -> Self {
         let work = serde_json::from_slice::<Work>(&held.work).context("parse the work").and_then(|work| {
             check_work(&settings.config, &work)?;
             Ok(work)
@@ -57,7 +58,15 @@ impl Range {
         let len = work.as_ref().ok().and_then(Work::range).map_or(1, |range| range.len());
         let contents = |bytes| Contents { bytes, content_type: held.content_type.clone() };
         let inline = held.input.clone().map(contents);
-        Self { work, len, inline, loaded: OnceCell::new(), ahead: RefCell::default(), has_begun: Cell::new(false) }
+        Self {
+            name,
+            work,
+            len,
+            inline,
+            loaded: OnceCell::new(),
+            ahead: RefCell::default(),
+            has_begun: Cell::new(false),
+        }
     }
 
     /// Whether its input is still to be read.

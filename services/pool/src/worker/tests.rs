@@ -41,3 +41,18 @@ fn an_engine_that_gets_further_items_stays() {
     worker.ended(&(RangeName::from("further"), 0), None, 0.1, 0.1);
     assert!(!worker.settled("further").contains(&Action::Exit), "it is needed again");
 }
+
+#[test]
+fn an_item_that_was_computed_needs_no_slot_while_its_result_is_stored() {
+    let mut worker = Worker::new(1, START);
+    worker.connected(1);
+    let item = |index| (RangeName::from("range"), index);
+    let begun = worker.tasks(1, proto::Tasks { index: vec![0, 1, 2], ..one_item() });
+    assert!(begun.contains(&Action::Start(item(0))) && !begun.contains(&Action::Start(item(1))), "{begun:?}");
+    assert_eq!(worker.computed(&item(0)), [Action::Start(item(1))]);
+    assert_eq!(worker.computed(&item(0)), [], "once for each item");
+    let ended = worker.ended(&item(0), Some(Bytes::from_static(b"record")), 0.1, 0.1);
+    assert!(!ended.iter().any(|action| matches!(action, Action::Start(_))), "the slot is taken: {ended:?}");
+    assert_eq!(worker.computed(&item(0)), [], "it has ended");
+    assert!(worker.ended(&item(1), None, 0.1, 0.1).contains(&Action::Start(item(2))));
+}
