@@ -3,8 +3,13 @@
 use std::collections::BTreeSet;
 
 use cloud::storage::Properties;
-use contract::{Outcome, object, outcome::State};
+use contract::{
+    Outcome, object,
+    outcome::{Reason, State},
+    pack::{Item, ItemResult},
+};
 use serde_json::Value;
+use tokio::io::{AsyncBufReadExt as _, BufReader};
 
 use crate::desk::{Desk, ended, text, within};
 
@@ -115,21 +120,30 @@ async fn waiting_for_a_pack_ends_with_its_last_range() {
     let metadata = metadata.map(|(key, value)| (key.to_owned(), value.to_owned())).into();
     let body = serde_json::to_vec(&work.pack).unwrap();
     desk.store.write_once(bucket, &layout, body, Properties { metadata, ..Properties::json() }).await.unwrap();
-    let waiting = desk.command(&["session", "wait", "s1", "--timeout", "50s"]).spawn().unwrap();
+    let mut waiting = desk.command(&["session", "wait", "s1", "--timeout", "50s", "--json"]).spawn().unwrap();
+    let mut records = BufReader::new(waiting.stdout.take().unwrap()).lines();
+    let record: Value = serde_json::from_str(&within(records.next_line()).await.unwrap().unwrap()).unwrap();
+    assert_eq!((&record["waiting"], &record["ended"]), (&3.into(), &false.into()));
     for index in 0..3 {
         let range = work.of_range(index);
         let mut outcome = Outcome::new("bu1", State::Failed, "malformed-input", "line 1");
         outcome.work = Some(range.clone());
-        outcome.set_items(&(index..index + 1), []);
+        let item = Item::without_result(index, State::Succeeded, Reason::default());
+        let succeeded = Item { reason: None, result: Some(ItemResult::inline(b"1", "text/plain")), ..item };
+        outcome.set_items(&(index..index + 1), (index == 2).then_some(succeeded));
         // A person copied the last one without its metadata.
         let properties = if index == 2 { Properties::json() } else { (&outcome).into() };
         let body = serde_json::to_vec(&outcome).unwrap();
         desk.store.write_once(bucket, &range.outcome(), body, properties).await.unwrap();
     }
-    let (stdout, _) = ended(&within(waiting.wait_with_output()).await.unwrap(), 1);
-    assert!(stdout.contains("0 of 3 items succeeded, 3 failed"), "{stdout}");
+    let mut last = record;
+    while let Some(record) = within(records.next_line()).await.unwrap() {
+        last = serde_json::from_str(&record).unwrap();
+    }
+    assert_eq!((&last["succeeded"], &last["failed"], &last["ended"]), (&1.into(), &2.into(), &true.into()));
+    ended(&within(waiting.wait_with_output()).await.unwrap(), 1);
     let (stdout, _) = desk.run(&["jobs"], 0).await;
-    assert!(stdout.contains("failed, 3 of 3 items, 3 failed"), "{stdout}");
+    assert!(stdout.contains("failed, 3 of 3 items, 2 failed"), "{stdout}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
