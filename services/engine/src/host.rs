@@ -43,7 +43,7 @@ pub fn main(program: &Program) -> u8 {
 /// # Errors
 /// When connections cannot be accepted. It does not end otherwise.
 pub(crate) async fn serve(program: &Program, work_dir: &Path) -> anyhow::Result<()> {
-    let (path, _link) = socket::path(work_dir)?;
+    let (path, _folder) = socket::path(work_dir)?;
     match std::fs::remove_file(&path) {
         // The container was restarted.
         Err(error) if error.kind() != ErrorKind::NotFound => return Err(error).context("remove the former socket"),

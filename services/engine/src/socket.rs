@@ -2,7 +2,9 @@
 //! of a header and of bytes, the header in JSON, and the bytes. Both are the same program, so nothing else speaks this.
 
 use std::{
+    fs::File,
     io::ErrorKind,
+    os::fd::AsRawFd as _,
     path::{Path, PathBuf},
 };
 
@@ -14,7 +16,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 
 /// File of the socket in the work folder.
 const FILE: &str = "program.sock";
-/// Limit of the path of a socket in bytes; Linux has 108, other systems less.
+/// Limit of the path of a socket in bytes: Linux has 107, other systems less.
 const PATH_MAX: usize = 100;
 
 /// Asks for an item. Its input follows.
@@ -43,20 +45,18 @@ pub(crate) enum Reply {
     Failure { permanent: bool, code: String, message: String, cpu_seconds: f64 },
 }
 
-/// The path of the socket, and a folder to keep while it is used.
+/// The path of the socket, and the folder to keep open while it is used: on a laptop the path may be too long for a
+/// socket.
 ///
 /// # Errors
-/// When the path is too long and a shorter one cannot be made.
-pub(crate) fn path(work_dir: &Path) -> anyhow::Result<(PathBuf, Option<tempfile::TempDir>)> {
+/// When the work folder cannot be opened.
+pub(crate) fn path(work_dir: &Path) -> anyhow::Result<(PathBuf, Option<File>)> {
     let path = work_dir.join(FILE);
     if path.as_os_str().len() <= PATH_MAX {
         return Ok((path, None));
     }
-    let folder = tempfile::tempdir().context("create a folder for a short path")?;
-    let link = folder.path().join("work");
-    let target = std::path::absolute(work_dir).context("find the work folder")?;
-    std::os::unix::fs::symlink(target, &link).context("make a short path")?;
-    Ok((link.join(FILE), Some(folder)))
+    let folder = File::open(work_dir).with_context(|| format!("open {}", work_dir.display()))?;
+    Ok((format!("/proc/self/fd/{}/{FILE}", folder.as_raw_fd()).into(), Some(folder)))
 }
 
 /// Writes a frame.

@@ -10,6 +10,7 @@ use kube::{
     Api,
     api::{DeleteParams, ListParams},
 };
+use localcloud::node::images::Images;
 use serde_json::Value;
 
 use crate::{setup_verbs::Desk, world::eventually};
@@ -82,6 +83,32 @@ async fn a_pool_computes_the_same_as_jobs_and_ends_when_it_is_idle() {
         listed.iter().all(has_ended)
     })
     .await;
+}
+
+/// The program of the desk ends the container in which it runs when it meets a certain line.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_program_in_a_container_of_its_own_computes_and_an_item_that_ends_it_fails_alone() {
+    let _ = cloud::clients::install_tls_provider();
+    let folder = tempfile::tempdir().unwrap();
+    let shell = Path::new("/bin/sh");
+    let image = Images::new(folder.path().to_owned()).register("registry/shell", shell).unwrap();
+    let (one, _) = FILE.split_once("[businesses.bu2]").unwrap();
+    let script = "read -r x; [ \"$x\" = \"line 7\" ] && kill -9 $PPID; echo \"$x of $DESKGRID_COUNT\"";
+    let desk = Desk::start(&format!("{one}image = \"{image}\"\ncommand = [\"/bin/sh\", \"-c\", '{script}']\n"));
+    Images::new(desk.folder().join("generated/verbs/cloud/cluster/images")).register("registry/shell", shell).unwrap();
+    desk.run(&["provision"], 0);
+    desk.run(&["deploy"], 0);
+    let pack = lines(&desk, 50);
+    let submit = ["submit", "--business", "bu1", "--session", "pack", "--wait", "--pack", pack.to_str().unwrap()];
+    desk.run(&submit, 1);
+    for (index, row) in results(&desk, "bu1", "pack").as_array().unwrap().iter().enumerate() {
+        if index == 7 {
+            assert!(row["error"].as_str().is_some_and(|error| error.contains("container ended twice")), "{row}");
+        } else {
+            assert_eq!(row["error"], Value::Null, "{row}");
+            assert!(row.to_string().contains(&format!("line {index} of 50")), "{row}");
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

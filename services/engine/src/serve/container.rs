@@ -51,7 +51,7 @@ const PROGRAM_FAILED: &str = "program-failed";
 #[derive(Debug)]
 pub(super) struct Container {
     path: PathBuf,
-    _link: Option<tempfile::TempDir>,
+    _folder: Option<std::fs::File>,
     idle: RefCell<Vec<UnixStream>>,
     /// Items share it, but for one that is computed alone.
     gate: RwLock<()>,
@@ -75,9 +75,9 @@ impl From<Failure> for NoResult {
 impl Container {
     /// Waits until the container can be used.
     pub(super) async fn start(work_dir: &Path) -> Result<Self, Failure> {
-        let (path, link) = socket::path(work_dir)?;
+        let (path, folder) = socket::path(work_dir)?;
         let (idle, gate, cpu_seconds) = (RefCell::default(), RwLock::default(), Cell::default());
-        let container = Self { path, _link: link, idle, gate, cpu_seconds };
+        let container = Self { path, _folder: folder, idle, gate, cpu_seconds };
         let stream = container.connect(START_MAX).await?;
         container.idle.borrow_mut().push(stream);
         Ok(container)

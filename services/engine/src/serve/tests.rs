@@ -248,6 +248,9 @@ async fn until(is_reached: impl Fn() -> bool) {
 
 /// Has the engine run this script for each item, in a container of its own.
 fn with_program(fixture: &mut Fixture, script: &str) {
+    // Longer than the path of a socket may be.
+    fixture.settings.work_dir.push("w".repeat(120));
+    std::fs::create_dir(&fixture.settings.work_dir).unwrap();
     fixture.program = Some(Program {
         command: ["sh", "-c", script].map(str::to_owned).into(),
         permanent_exit_codes: vec![],
