@@ -52,14 +52,15 @@ struct Progress {
     missing: usize,
     /// From when the outcomes may be listed before none is missing.
     next_list: Instant,
-    /// A range was settled since the last listing.
-    is_changed: bool,
+    /// Ranges that this process settled, and how many of them when the last listing began.
+    settled: u64,
+    listed: u64,
 }
 
 impl Progress {
     fn new(work: &Work, missing: usize, now: Instant) -> Self {
         let work = Work { identity: Identity { first: None, ..work.identity.clone() }, ..work.clone() };
-        let mut progress = Self { work, missing, next_list: now, is_changed: false };
+        let mut progress = Self { work, missing, next_list: now, settled: 0, listed: 0 };
         progress.set_missing(missing, now);
         progress
     }
@@ -67,13 +68,13 @@ impl Progress {
     /// Sets how many ranges have no outcome. The more they are, the more a listing costs.
     fn set_missing(&mut self, missing: usize, now: Instant) {
         let more = LIST_INTERVAL_PER_RANGE.saturating_mul(u32::try_from(missing).unwrap_or(u32::MAX));
-        (self.missing, self.next_list, self.is_changed) = (missing, now + LIST_INTERVAL + more, false);
+        (self.missing, self.next_list) = (missing, now + LIST_INTERVAL + more);
     }
 
     /// Records that a range has its outcome; whether it is time to see if the whole pack has.
     fn record_settled(&mut self, now: Instant) -> bool {
         self.missing = self.missing.saturating_sub(1);
-        self.is_changed = true;
+        self.settled += 1;
         self.missing == 0 || now >= self.next_list
     }
 }
@@ -94,7 +95,7 @@ impl Packs {
     /// after a while, until its outcomes were listed.
     pub(crate) fn due(&self, now: Instant) -> Vec<Work> {
         let mut progress = self.progress();
-        let due = progress.values_mut().filter(|pack| pack.is_changed && now >= pack.next_list);
+        let due = progress.values_mut().filter(|pack| pack.settled != pack.listed && now >= pack.next_list);
         let works = due.map(|pack| {
             pack.next_list = now + LIST_INTERVAL;
             pack.work.clone()
@@ -151,18 +152,31 @@ impl Packs {
         if is_due { self.finish(base, work).await } else { Ok(()) }
     }
 
+    /// The ranges of a pack that this process settled.
+    fn settled(&self, work: &Work) -> u64 {
+        self.progress().get(&key(&work.identity)).map_or(0, |progress| progress.settled)
+    }
+
+    /// Records what a listing found that began when this process had settled so many ranges. It may have missed those
+    /// that were settled since.
+    fn record_listed(&self, work: &Work, missing: usize, settled: u64, now: Instant) {
+        let mut progress = self.progress();
+        let pack = progress.entry(key(&work.identity)).or_insert_with(|| Progress::new(work, missing, now));
+        pack.set_missing(missing, now);
+        pack.listed = settled;
+    }
+
     /// Lists the outcomes of a pack, and deletes its input when every range has succeeded.
     pub(crate) async fn finish(&self, base: &Base, work: &Work) -> anyhow::Result<()> {
-        let (key, now) = (key(&work.identity), Instant::now());
         let Some(pack) = self.layout(base, work).await? else { return Ok(()) };
+        let settled = self.settled(work);
         let ended = Ended::list(base, work).await?;
         let missing = pack.ranges().filter(|first| !ended.ranges.contains_key(first)).count();
         if missing > 0 {
-            let mut progress = self.progress();
-            progress.entry(key).or_insert_with(|| Progress::new(work, missing, now)).set_missing(missing, now);
+            self.record_listed(work, missing, settled, Instant::now());
             return Ok(());
         }
-        self.progress().remove(&key);
+        self.progress().remove(&key(&work.identity));
         if ended.has_succeeded(&pack) {
             delete_input(base, work).await?;
         }
@@ -336,5 +350,12 @@ mod tests {
         let is_due = packs.progress().get_mut(&key(&range.identity)).unwrap().record_settled(start);
         assert!(!is_due && packs.due(later) == [progress.work] && packs.due(later).is_empty(), "it is being listed");
         assert_eq!(packs.due(later + LIST_INTERVAL).len(), 1, "the listing failed");
+        // The last range is settled while a listing runs, which no longer sees it.
+        let settled = packs.settled(&range);
+        packs.progress().get_mut(&key(&range.identity)).unwrap().record_settled(start);
+        packs.record_listed(&range, 1, settled, start);
+        assert_eq!(packs.due(later).len(), 1, "the listing missed a range");
+        packs.record_listed(&range, 1, packs.settled(&range), start);
+        assert!(packs.due(later).is_empty(), "nothing has changed");
     }
 }
