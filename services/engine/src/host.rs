@@ -79,6 +79,7 @@ impl Host<'_> {
     async fn serve(&self, stream: UnixStream) -> anyhow::Result<()> {
         let (mut from, mut to) = stream.into_split();
         while let Some((request, input)) = socket::read::<Request>(&mut from).await? {
+            socket::write(&mut to, &Reply::Begun, &[]).await?;
             let (log, mut lines) = LogTail::of_program();
             let mut computing = pin!(self.compute(&request, &input, &log));
             let computed = loop {

@@ -34,9 +34,11 @@ pub(crate) struct Request {
     pub(crate) timeout_secs: u32,
 }
 
-/// What is answered: lines, and then a result or a failure.
+/// What is answered: that the item is begun, lines, and then a result or a failure.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Reply {
+    /// The item is being computed: if the container ends now, the item may be the cause.
+    Begun,
     /// A line of the log.
     Line(String),
     /// The item has a result, which follows.

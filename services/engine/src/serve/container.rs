@@ -122,39 +122,52 @@ impl Container {
         log: &LogTail,
         seconds: &mut f64,
     ) -> Result<Output, NoResult> {
-        let mut stream = match self.take() {
-            Some(stream) => stream,
-            None => self.connect(RESTART_MAX).await?,
-        };
-        let began = Instant::now();
         let limit = Duration::from_secs(request.timeout_secs.into()) + LATE_MAX;
-        let replied = timeout(limit, self.read_reply(&mut stream, request, input, log)).await;
-        *seconds = began.elapsed().as_secs_f64();
-        match replied {
-            Err(_) => Err(Failure::transient("timeout", "the program's container did not answer in time").into()),
-            Ok(Err(error)) => {
-                tracing::debug!("lost the connection to the program: {error:#}");
-                Err(NoResult::Lost)
-            }
-            Ok(Ok(ended)) => {
-                self.idle.borrow_mut().push(stream);
-                Ok(ended?)
+        let waiting = Instant::now();
+        loop {
+            let mut stream = match self.take() {
+                Some(stream) => stream,
+                None => self.connect(RESTART_MAX).await?,
+            };
+            let (began, mut is_begun) = (Instant::now(), false);
+            let replied = timeout(limit, self.read_reply(&mut stream, request, input, log, &mut is_begun)).await;
+            *seconds = began.elapsed().as_secs_f64();
+            match replied {
+                Err(_) => {
+                    return Err(Failure::transient("timeout", "the program's container did not answer in time").into());
+                }
+                Ok(Err(error)) if is_begun => {
+                    tracing::debug!("lost the connection to the program: {error:#}");
+                    return Err(NoResult::Lost);
+                }
+                // It was ending already, so this item is not the cause.
+                Ok(Err(_)) if waiting.elapsed() < RESTART_MAX => sleep(PAUSE).await,
+                Ok(Err(error)) => {
+                    let message = format!("the program's container ends before it computes: {error:#}");
+                    return Err(Failure::transient("cannot-start", message).into());
+                }
+                Ok(Ok(ended)) => {
+                    self.idle.borrow_mut().push(stream);
+                    return Ok(ended?);
+                }
             }
         }
     }
 
-    /// Gives the container an item, and reads lines until its end.
+    /// Gives the container an item, and reads lines until its end. `is_begun` is set when it begins to compute.
     async fn read_reply(
         &self,
         stream: &mut UnixStream,
         request: &Request,
         input: &[u8],
         log: &LogTail,
+        is_begun: &mut bool,
     ) -> anyhow::Result<Result<Output, Failure>> {
         socket::write(stream, request, input).await?;
         loop {
             let (reply, bytes) = socket::read(stream).await?.context("read the reply of the program's container")?;
             match reply {
+                Reply::Begun => *is_begun = true,
                 Reply::Line(line) => log.line(&line),
                 Reply::Result { content_type, cpu_seconds } => {
                     self.cpu_seconds.update(|all| all + cpu_seconds);
@@ -191,5 +204,42 @@ impl Container {
                 Err(_) => sleep(PAUSE).await,
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::UnixListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_container_that_ends_before_it_begins_an_item_does_not_blame_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let listener = UnixListener::bind(socket::path(folder.path()).unwrap().0).unwrap();
+        let host = async {
+            let mut lost = 0;
+            loop {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                if socket::read::<Request>(&mut stream).await.unwrap().is_none() {
+                    continue;
+                }
+                lost += 1;
+                if lost < 4 {
+                    continue;
+                }
+                let result = Reply::Result { content_type: "text/plain".to_owned(), cpu_seconds: 0.0 };
+                socket::write(&mut stream, &Reply::Begun, &[]).await.unwrap();
+                socket::write(&mut stream, &result, b"1").await.unwrap();
+            }
+        };
+        let request =
+            Request { index: 0, count: 1, common: PathBuf::new(), program: Default::default(), timeout_secs: 60 };
+        let computed = async {
+            let container = Container::start(folder.path()).await.unwrap();
+            container.compute(&request, b"", &LogTail::new(1, "s", "j", 0), &mut 0.0).await
+        };
+        let computed = tokio::select! { () = host => unreachable!(), computed = computed => computed };
+        assert_eq!(computed.unwrap().bytes, b"1");
     }
 }
