@@ -7,14 +7,19 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::BodyExt as _;
 use serde_json::{Value, json};
+use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{Fixture, State, pods_of_pool};
 
-pub(crate) fn client(fixture: &Arc<Fixture>) -> kube::Client {
+/// A client of a process, which gets no answers once it is `killed`.
+pub(crate) fn client(fixture: &Arc<Fixture>, killed: CancellationToken) -> kube::Client {
     let fixture = fixture.clone();
     let service = tower::service_fn(move |request: Request<kube::client::Body>| {
-        let fixture = fixture.clone();
+        let (fixture, killed) = (fixture.clone(), killed.clone());
         async move {
+            if killed.is_cancelled() {
+                std::future::pending::<()>().await;
+            }
             let (parts, body) = request.into_parts();
             let body = body.collect().await?.to_bytes();
             let body: Value = serde_json::from_slice(&body).unwrap_or_default();
