@@ -60,6 +60,8 @@ pub(crate) async fn inline(base: &Base, message: &Received, work: &Work) -> Resu
         }
         Written::Exists => match base.store.describe(&bucket, &object, None).await? {
             Some(found) => work.identity.generation = found.generation,
+            // Another process deleted it after a success.
+            None if settled_generation(base, &work).await?.is_some() => return Ok(None),
             None => {
                 return Err(AdmitError::Transient {
                     reason: retry::STORAGE,
