@@ -30,6 +30,8 @@ const FIRST_MESSAGES_MAX: i64 = 250;
 const BYTES_MAX: i64 = 32 * 1024 * 1024;
 /// How long Pub/Sub waits before it redelivers the messages of a process that died.
 const LEASE: Duration = Duration::from_secs(20);
+/// How often an open stream is checked.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 const REOPEN_MIN: Duration = Duration::from_millis(100);
 const REOPEN_MAX: Duration = Duration::from_secs(30);
 
@@ -130,7 +132,8 @@ impl PoolIntake {
         let mut messages = Box::pin(messages.fuse());
         let mut tasks = JoinSet::new();
         let mut gate = self.acceptor.gate.changes();
-        let mut checks = tokio::time::interval(Duration::from_secs(1));
+        // Not at once: a stream that cannot be opened fails soon.
+        let mut checks = tokio::time::interval_at(Instant::now() + CHECK_INTERVAL, CHECK_INTERVAL);
         let ended = loop {
             if stop.is_cancelled() || !self.acceptor.gate.is_open() {
                 break Ok(());
