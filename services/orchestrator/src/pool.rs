@@ -10,7 +10,7 @@ use std::{
 use ::pool::{
     Dispatcher, RangeName,
     dispatcher::{Action, Ended, EngineId, Request},
-    proto::{FromEngine, Hello, ToEngine, from_engine, to_engine},
+    proto::{self, FromEngine, Hello, ToEngine, from_engine, to_engine},
 };
 use anyhow::Context as _;
 use bytes::Bytes;
@@ -314,38 +314,30 @@ impl Pool {
     fn received(&self, engine: &EngineId, number: u64, frame: FromEngine) {
         // Parsed before the lock is taken.
         let records = match &frame.frame {
-            Some(from_engine::Frame::Ended(ended)) => {
-                let parsed = ended.record.iter().map(|record| serde_json::from_slice::<Item>(record));
-                parsed.collect::<Result<Vec<_>, _>>()
-            }
-            _ => Ok(Vec::new()),
+            Some(from_engine::Frame::Ended(ended)) => records(ended),
+            _ => Vec::new(),
         };
         let mut state = self.lock();
         if state.streams.get(engine).is_none_or(|stream| stream.number != number) {
             return;
         }
         let (now, dispatcher) = (self.now(), &mut state.dispatcher);
-        let actions = match (frame.frame, records) {
-            (Some(from_engine::Frame::Window(window)), _) => dispatcher.set_window(engine, window, now),
-            (Some(from_engine::Frame::Ended(ended)), Ok(records)) => {
+        let actions = match frame.frame {
+            Some(from_engine::Frame::Window(window)) => dispatcher.set_window(engine, window, now),
+            Some(from_engine::Frame::Ended(ended)) => {
                 dispatcher.ended(engine, &ended.range.into(), records, ended.cpu_seconds, now)
             }
-            (Some(from_engine::Frame::Ended(ended)), Err(error)) => {
-                // It stays with the engine until its time limit here; engine and orchestrator have one version.
-                tracing::error!(range = ended.range, "failed to read a record of an engine: {error}");
-                Vec::new()
-            }
-            (Some(from_engine::Frame::Returned(items)), _) => dispatcher.returned(engine, &items, now),
-            (Some(from_engine::Frame::Orphaned(items)), _) => dispatcher.orphaned(engine, items, now),
-            (Some(from_engine::Frame::BegunAlone(_)), _) => {
+            Some(from_engine::Frame::Returned(items)) => dispatcher.returned(engine, &items, now),
+            Some(from_engine::Frame::Orphaned(items)) => dispatcher.orphaned(engine, items, now),
+            Some(from_engine::Frame::BegunAlone(_)) => {
                 dispatcher.begun_alone(engine);
                 Vec::new()
             }
-            (Some(from_engine::Frame::Leaving(_)), _) => {
+            Some(from_engine::Frame::Leaving(_)) => {
                 dispatcher.leaving(engine);
                 Vec::new()
             }
-            (Some(from_engine::Frame::Hello(_)) | None, _) => Vec::new(),
+            Some(from_engine::Frame::Hello(_)) | None => Vec::new(),
         };
         state.carry_out(actions);
     }
@@ -380,6 +372,20 @@ impl Inner {
             let _ = stream.frames.send(ToEngine { frame: Some(frame) });
         }
     }
+}
+
+/// The items of a frame. One whose record cannot be read has failed: without one its range would never end.
+fn records(ended: &proto::Ended) -> Vec<Item> {
+    let read = |(index, record): (&u32, &Bytes)| match serde_json::from_slice::<Item>(record) {
+        Ok(item) if item.index == *index => item,
+        read => {
+            let why = read.err().map_or("it is of another item".to_owned(), |error| error.to_string());
+            tracing::error!(range = ended.range, index, "failed to read the record of an item: {why}");
+            let message = format!("the engine's record of the item cannot be read: {why}");
+            Item::without_result(*index, State::Failed, Reason { code: "engine-error".to_owned(), message })
+        }
+    };
+    ended.index.iter().zip(&ended.record).map(read).collect()
 }
 
 /// The outcome of what engines recorded, and of what an earlier attempt computed.

@@ -183,10 +183,13 @@ impl Worker {
         });
         held.attached.insert(stream);
         held.orphaned = None;
-        let (mut records, mut refused) = (Vec::new(), Vec::new());
+        let (mut ended, mut refused) = (proto::Ended { range: name.to_string(), ..Default::default() }, Vec::new());
         for index in tasks.index {
             match held.items.get(&index) {
-                Some(Progress::Ended(record)) => records.push(record.clone()),
+                Some(Progress::Ended(record)) => {
+                    ended.index.push(index);
+                    ended.record.push(record.clone());
+                }
                 Some(_) => {}
                 None if self.is_leaving => refused.push(index),
                 None => {
@@ -198,8 +201,7 @@ impl Worker {
         if held.items.is_empty() {
             self.ranges.remove(&name);
         }
-        if !records.is_empty() {
-            let ended = proto::Ended { range: name.to_string(), record: records, cpu_seconds: 0.0 };
+        if !ended.record.is_empty() {
             actions.push(Action::Send(stream, Frame::Ended(ended)));
         }
         if !refused.is_empty() {
@@ -275,7 +277,12 @@ impl Worker {
             match record {
                 Some(record) => {
                     *progress = Progress::Ended(record.clone());
-                    let ended = proto::Ended { range: name.to_string(), record: vec![record], cpu_seconds };
+                    let ended = proto::Ended {
+                        range: name.to_string(),
+                        record: vec![record],
+                        cpu_seconds,
+                        index: vec![*index],
+                    };
                     let send = |to: &StreamId| Action::Send(*to, Frame::Ended(ended.clone()));
                     actions.extend(held.attached.iter().map(send));
                 }

@@ -93,7 +93,7 @@ impl<'c, O: Objects> Computation<'c, O> {
                 Item::without_result(index, State::Failed, reason)
             }
         };
-        // A record has no keys that JSON cannot have.
+        // A record has no keys that JSON cannot have; without a record, its item has failed for the orchestrator.
         Computed { record: serde_json::to_vec(&item).unwrap_or_default().into(), seconds }
     }
 

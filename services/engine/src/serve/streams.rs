@@ -245,6 +245,7 @@ pub(super) fn joined(frames: UnboundedReceiver<from_engine::Frame>) -> impl Stre
                     from_engine::Frame::Ended(more) if more.range == ended.range => {
                         bytes += more.record.iter().map(bytes::Bytes::len).sum::<usize>();
                         ended.record.extend(more.record);
+                        ended.index.extend(more.index);
                         ended.cpu_seconds += more.cpu_seconds;
                     }
                     other => {

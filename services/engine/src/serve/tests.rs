@@ -675,7 +675,7 @@ async fn records_of_a_range_that_wait_are_joined() {
     let (sender, frames) = unbounded_channel();
     let ended = |range: &str, record: &'static str| {
         let record = vec![record.into()];
-        from_engine::Frame::Ended(proto::Ended { range: range.into(), record, cpu_seconds: 1.0 })
+        from_engine::Frame::Ended(proto::Ended { range: range.into(), record, cpu_seconds: 1.0, index: vec![0] })
     };
     for frame in [ended("a", "1"), ended("a", "2"), ended("b", "3"), from_engine::Frame::Window(1), ended("b", "4")] {
         sender.send(frame).unwrap();

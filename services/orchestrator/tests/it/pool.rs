@@ -91,6 +91,33 @@ fn an_inline_payload_that_fails_can_be_retried() {
 }
 
 #[test]
+fn a_record_that_cannot_be_read_is_a_failure_of_its_item() {
+    let fixture = Fixture::with_pool();
+    fixture.expect_warnings(&["failed to read the record of an item"]);
+    let id = fixture.publish(b"unreadable", &[]);
+    let process = Process::start(&fixture, pool(Hooks::none()));
+    fixture.wait_until_done();
+    let outcomes = fixture.outcomes();
+    let outcome = outcomes.values().find(|outcome| outcome.work.as_ref().is_some_and(|work| work.job == id)).unwrap();
+    assert_eq!((outcome.state, outcome.reason.code.as_str()), (Ended::Failed, "engine-error"));
+    process.terminate().unwrap();
+}
+
+#[test]
+fn a_missing_subscription_is_reported_and_retried() {
+    let fixture = Fixture::with_pool();
+    fixture.expect_warnings(&["failed to receive messages", "not ready"]);
+    fixture.change(|state| state.subscription_fails = Some(tonic::Status::not_found("no such subscription")));
+    let work = fixture.submit("j", "good", None, 1);
+    let process = Process::start(&fixture, pool(Hooks::none()));
+    process.wait_for("/readyz", |answer| answer.contains("no such subscription"));
+    fixture.change(|state| state.subscription_fails = None);
+    fixture.wait("an outcome", |state| state.objects.contains_key(&work.outcome()));
+    process.wait_for("/readyz", |answer| answer.starts_with("HTTP/1.1 200"));
+    process.terminate().unwrap();
+}
+
+#[test]
 fn a_retry_computes_what_failed_and_more_memory_needs_a_job() {
     let fixture = Fixture::with_pool();
     let work = fixture.submit("mixed", "mixed", Some(4), 1);
