@@ -56,3 +56,15 @@ fn an_item_that_was_computed_needs_no_slot_while_its_result_is_stored() {
     assert_eq!(worker.computed(&item(0)), [], "it has ended");
     assert!(worker.ended(&item(1), None, 0.1, 0.1).contains(&Action::Start(item(2))));
 }
+
+#[test]
+fn an_engine_that_no_orchestrator_reaches_ends() {
+    let mut worker = Worker::new(1, START);
+    worker.connected(1);
+    worker.disconnected(1, START);
+    let is_over = |worker: &mut Worker, at| worker.tick(at).contains(&Action::Exit);
+    assert!(!is_over(&mut worker, LONELY_MAX - Duration::from_secs(1)));
+    assert!(is_over(&mut worker, LONELY_MAX));
+    worker.connected(2);
+    assert!(!is_over(&mut worker, 2 * LONELY_MAX));
+}
