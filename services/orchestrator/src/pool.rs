@@ -395,7 +395,7 @@ fn outcome(work: &Work, ended: Ended, earlier: impl Iterator<Item = Item>) -> Ou
     outcome.work = Some(work.clone());
     outcome.cpu_seconds = Some(ended.cpu_seconds);
     outcome.pods = ended.engines;
-    outcome.node = ended.last.map(|(_, node)| node);
+    outcome.node = ended.node;
     let mut items: BTreeMap<u32, Item> = earlier.map(|item| (item.index, item)).collect();
     items.extend(ended.items.into_iter().map(|item| (item.index, item)));
     match work.range() {

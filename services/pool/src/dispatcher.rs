@@ -76,8 +76,8 @@ pub struct Ended {
     pub started: Option<Duration>,
     /// Number of engines that had items of it.
     pub engines: u32,
-    /// Pod and node of the engine that returned the last item.
-    pub last: Option<(String, String)>,
+    /// Node of the engine that returned the last item.
+    pub node: Option<String>,
 }
 
 #[derive(Debug)]
@@ -160,6 +160,8 @@ impl Engine {
 #[derive(Debug)]
 pub struct Dispatcher {
     ranges: HashMap<RangeName, Range>,
+    /// The engines of ranges that are complete and have no outcome yet.
+    complete: HashMap<RangeName, BTreeSet<EngineId>>,
     /// Ranges with items that wait, by session: the first session is next. Priority, then the others.
     turns: [VecDeque<(Arc<str>, VecDeque<RangeName>)>; 2],
     engines: BTreeMap<EngineId, Engine>,
@@ -177,6 +179,7 @@ impl Dispatcher {
     pub fn new(now: Duration) -> Self {
         Self {
             ranges: HashMap::new(),
+            complete: HashMap::new(),
             turns: Default::default(),
             engines: BTreeMap::new(),
             quarantine: None,
@@ -213,11 +216,6 @@ impl Dispatcher {
     /// Mean time of an item in seconds, when some have ended.
     pub fn item_secs(&self) -> Option<f64> {
         self.item_secs
-    }
-
-    /// Whether this range is in progress.
-    pub fn contains(&self, range: &str) -> bool {
-        self.ranges.contains_key(range)
     }
 
     /// Computes a range. A range that is in progress is not begun once more.
@@ -339,7 +337,7 @@ impl Dispatcher {
         };
         range.result.cpu_seconds += cpu_seconds;
         if let Some(engine) = self.engines.get(id) {
-            range.result.last = Some((engine.pod.clone(), engine.node.clone()));
+            range.result.node = Some(engine.node.clone());
         }
         for item in items {
             if let Some(secs) = item.seconds {
@@ -432,9 +430,9 @@ impl Dispatcher {
     }
 
     /// The outcome of a range is written: its engines may forget its results.
-    pub fn settled(&self, name: &RangeName) -> Vec<Action> {
-        let connected = self.engines.iter().filter(|(_, engine)| engine.is_connected);
-        connected.map(|(id, _)| Action::Send(id.clone(), Frame::Settled(name.to_string()))).collect()
+    pub fn settled(&mut self, name: &RangeName) -> Vec<Action> {
+        let engines = self.complete.remove(name).into_iter().flatten();
+        engines.map(|id| Action::Send(id, Frame::Settled(name.to_string()))).collect()
     }
 
     /// Decides what time decides: lost engines, items for engines without work, engines that are not needed. To be
@@ -598,10 +596,15 @@ impl Dispatcher {
         actions: &mut Vec<Action>,
     ) {
         let Some(engine) = self.engines.get_mut(id) else { return };
+        if let Some(engines) = self.complete.get_mut(name) {
+            engines.insert(id.clone());
+            return;
+        }
         let Some(range) = self.ranges.get_mut(name) else {
             engine.reported.entry(name.clone()).or_default().extend(items);
             return;
         };
+        range.engines.insert(id.clone());
         let has = |engine: &Engine, index: &u32| engine.items.get(name).is_some_and(|items| items.contains_key(index));
         let mut sent = Vec::new();
         for index in items {
@@ -690,6 +693,7 @@ impl Dispatcher {
             }
             range.result.items = range.ended.into_values().collect();
             range.result.engines = u32::try_from(range.engines.len()).unwrap_or(u32::MAX);
+            self.complete.insert(name.clone(), range.engines);
             actions.push(Action::Complete(name.clone(), range.result));
         }
     }

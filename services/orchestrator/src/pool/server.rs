@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use ::pool::{
     dispatcher::EngineId,
     proto::{
-        FromEngine, ToEngine, from_engine,
+        FromEngine, Hello, ToEngine, from_engine,
         pool_server::{self, PoolServer},
     },
 };
@@ -84,7 +84,8 @@ impl pool_server::Pool for Service {
             return Err(Status::permission_denied("the token is of another pod"));
         }
         let engine: EngineId = hello.uid.as_str().into();
-        tracing::info!(pod = hello.pod, slot = hello.slot, node = hello.node, "an engine is connected");
+        let Hello { pod, slot, node, version, .. } = &hello;
+        tracing::info!(pod, slot, node, version, "an engine is connected");
         let (sender, receiver) = mpsc::unbounded_channel();
         let number = self.pool.connected(&engine, hello, sender);
         let connection = Connection { pool: self.pool.clone(), engine, number };
