@@ -230,6 +230,9 @@ pub struct Program {
     /// Maximum size of its result in bytes; the engine's own limit when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub max_output_bytes: Option<u64>,
+    /// It stays and reads one input after another (`engine exec --resident`).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub resident: bool,
 }
 
 impl Program {

@@ -72,6 +72,7 @@ impl Program {
             permanent_exit_codes: codes.clone(),
             timeout: self.timeout.or(config.timeout_secs.map(|seconds| Duration::from_secs(seconds.into()))),
             max_output_bytes: self.max_output_bytes.or(config.max_output_bytes),
+            resident: self.resident || config.resident,
             ..self.clone()
         }
     }

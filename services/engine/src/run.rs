@@ -59,6 +59,9 @@ pub(crate) fn block_on(run: impl AsyncFnOnce(&BTreeMap<String, String>) -> Resul
 async fn until_stopped(variables: &BTreeMap<String, String>, program: Option<&Program>) -> Result<Done, Failure> {
     let settings =
         Settings::read(variables).map_err(|error| Failure::transient("configuration", format!("{error:#}")))?;
+    let engine = &settings.config.business(&settings.work.business)?.engine;
+    let program = program.map(|program| program.with_defaults(&engine.program));
+    let program = program.as_ref();
     let connect = connect(&settings.config, variables);
     if program.is_some_and(|program| !program.resident) && settings.work.pack.is_none() {
         // `program::run` handles the signal: it forwards it to the program, which may still finish.

@@ -325,7 +325,17 @@ fn pool(reader: &Reader<'_>, business: &Section<'_>, dispatch: Dispatch, engine:
     };
     section.finish();
     match dispatch {
-        Dispatch::Pool => Some(pool),
+        Dispatch::Pool => {
+            if engine.image.is_some()
+                && engine.command.is_empty()
+                && let Some(place) = business.place_of("dispatch")
+            {
+                let message =
+                    "an engine of a pool runs the desk's own program by its `command`, but there is only an `image`";
+                reader.problem_with_help(&place, message, Some("add the `command` beside `image`".to_owned()));
+            }
+            Some(pool)
+        }
         Dispatch::Job => {
             if let Some(place) = place {
                 let message = "the business has settings of a pool, but its `dispatch` is not \"pool\"";
@@ -400,6 +410,7 @@ fn engine(reader: &Reader<'_>, section: Section<'_>, mode: ClusterMode) -> Engin
                 .parsed("program_timeout", |text| value::duration(text, 1, 7 * value::DAY))
                 .map(|seconds| seconds.value),
             max_output_bytes: section.parsed("max_output", value::bytes).map(|bytes| bytes.value),
+            resident: section.boolean("resident", false),
         },
         command: command.iter().flatten().map(|word| word.value.clone()).collect(),
     };
@@ -413,7 +424,7 @@ fn engine(reader: &Reader<'_>, section: Section<'_>, mode: ClusterMode) -> Engin
         );
     }
     if engine.image.is_none() && engine.command.is_empty() {
-        for key in ["permanent_exit_codes", "program_timeout", "max_output"] {
+        for key in ["permanent_exit_codes", "program_timeout", "max_output", "resident"] {
             if let Some(place) = section.place_of(key) {
                 reader.problem_with_help(
                     &place,

@@ -138,7 +138,7 @@ colour = 1
             "14:28 `businesses.bu2.engine.permanent_exit_codes` must hold only whole numbers from 1 to 255, not 0",
             "14:31 `businesses.bu2.engine.permanent_exit_codes` must hold only whole numbers from 1 to 255, not \"x\"",
             "15:14 `businesses.bu2.engine.max_output` is \"2Gi\", but it must be from 1 byte to 1Gi",
-            "16:1 unknown key `businesses.bu2.engine.colour` | the keys here are command, cpu, disk, image, max_output, memory, permanent_exit_codes, program_timeout, retries, spot, timeout",
+            "16:1 unknown key `businesses.bu2.engine.colour` | the keys here are command, cpu, disk, image, max_output, memory, permanent_exit_codes, program_timeout, resident, retries, spot, timeout",
         ],
     );
 }
@@ -252,6 +252,7 @@ fn settings_of_a_program_need_a_program() {
         ("permanent_exit_codes = [2]", "5:1 `permanent_exit_codes`"),
         ("program_timeout = \"5m\"", "5:1 `program_timeout`"),
         ("max_output = \"1Mi\"", "5:1 `max_output`"),
+        ("resident = true", "5:1 `resident`"),
     ] {
         check(&engine(line), &[], &[&format!("{place} is set, but {help}")]);
         environment(&engine(&format!("{line}\nimage = \"r/desk@sha256:1\"\ncommand = [\"/app/price\"]")));
@@ -368,6 +369,13 @@ fn a_wrong_pool_says_where() {
     let wrong = |keys: &str, problems: &[&str]| {
         check(&format!("{SMALLEST}dispatch = \"pool\"\n[businesses.bu1.pool]\n{keys}"), &[], problems);
     };
+    check(
+        &format!("{SMALLEST}dispatch = \"pool\"\nengine = {{ image = \"r/desk@sha256:1\" }}\n"),
+        &[],
+        &[
+            "4:1 an engine of a pool runs the desk's own program by its `command`, but there is only an `image` | add the `command` beside `image`",
+        ],
+    );
     wrong("max = 0\n", &["6:7 `businesses.bu1.pool.max` is 0, but must be from 1 to 1000"]);
     wrong("min = 3\nmax = 2\n", &["6:7 `businesses.bu1.pool.min` is 3, but must be from 0 to 2"]);
     wrong(

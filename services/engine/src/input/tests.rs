@@ -218,6 +218,7 @@ fn a_program_has_the_settings_of_its_business() {
             permanent_exit_codes: vec![65],
             timeout_secs: Some(1),
             max_output_bytes: Some(3),
+            resident: false,
         };
         let failure = block_on(run(&settings, Some(program), &Bucket::with_input(b"x"))).unwrap_err();
         (failure.code, failure.permanent)

@@ -604,7 +604,7 @@ fn a_program_that_stays_computes_one_item_after_another() {
     check(
         |fixture| {
             with_program(fixture, script);
-            fixture.program.as_mut().unwrap().resident = true;
+            fixture.settings.business.engine.program.resident = true;
         },
         async |fixture| {
             let mut orchestrator = fixture.orchestrator().await;
