@@ -4,12 +4,13 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
     extract::{Extension, State as FromState},
+    http::HeaderMap,
     response::{
         IntoResponse as _, Response,
         sse::{Event, KeepAlive, Sse},
     },
 };
-use futures::{AsyncBufReadExt as _, StreamExt as _, TryStreamExt as _};
+use futures::{AsyncBufReadExt as _, StreamExt as _};
 use inspect::cluster::{self, Position};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -54,10 +55,12 @@ pub(crate) fn plain(line: &str) -> String {
     words.join("  ")
 }
 
-/// Follows a Pod's log: events `lines`, each a JSON array of lines, and one `end`.
+/// Follows a Pod's log: events `lines`, each a JSON array of lines, and one `end`. With the id of an event it goes on
+/// behind that event.
 pub(crate) async fn follow(
     FromState(state): FromState<Arc<State>>,
     Extension(visitor): Extension<Visitor>,
+    headers: HeaderMap,
     query: Query,
 ) -> Result<Response, Problem> {
     let of = state.business(&visitor, query.get("business").unwrap_or_default())?;
@@ -72,30 +75,32 @@ pub(crate) async fn follow(
     let pod =
         api.get_opt(&name).await.map_err(|error| Problem::unavailable("Kubernetes does not answer", &error.into()))?;
     let pod = pod.ok_or_else(missing)?;
-    let mut position = Position::before_last(Some(TAIL));
+    let last = headers.get("last-event-id").and_then(|last| Position::behind(last.to_str().ok()?));
+    let mut position = last.unwrap_or_else(|| Position::before_last(Some(TAIL)));
     let reader = cluster::log_stream(&state.kube, &namespace, &pod, &mut position).await;
     let reader = reader.map_err(|error| Problem::unavailable("There is no log yet", &error))?;
     let stop = state.site.stop.clone();
     let events = async_stream::stream! {
-        let text = |line: String| futures::future::ready(Ok(position.next_text(&line).map(str::to_owned)));
-        let mut lines = Box::pin(reader).lines().try_filter_map(text);
+        let mut lines = Box::pin(reader).lines();
         let end = tokio::time::Instant::now() + LASTS;
         loop {
             let next = tokio::select! {
                 next = lines.next() => next,
-                () = stop.cancelled() => None,
-                () = sleep_until(end) => None,
+                () = stop.cancelled() => return,
+                () = sleep_until(end) => return,
             };
             let Some(Ok(line)) = next else { break };
-            let mut together = vec![line];
+            let mut together: Vec<String> = position.next_text(&line).map(plain).into_iter().collect();
             while together.len() < MAX_LINES {
                 match timeout(GATHER, lines.next()).await {
-                    Ok(Some(Ok(line))) => together.push(line),
+                    Ok(Some(Ok(line))) => together.extend(position.next_text(&line).map(plain)),
                     _ => break,
                 }
             }
-            let together: Vec<String> = together.iter().map(|line| plain(line)).collect();
-            if let Ok(event) = Event::default().event("lines").json_data(&together) {
+            if together.is_empty() {
+                continue;
+            }
+            if let Ok(event) = Event::default().event("lines").id(position.to_string()).json_data(&together) {
                 yield Ok::<_, Infallible>(event);
             }
         }

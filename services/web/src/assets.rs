@@ -1,4 +1,4 @@
-//! Files that are part of the program: one style sheet, one script, and what an app adds.
+//! Files that are part of the program: one style sheet, the scripts, and what an app adds.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -22,9 +22,10 @@ pub struct Asset {
     pub body: &'static [u8],
 }
 
-const OURS: [Asset; 3] = [
+const OURS: [Asset; 4] = [
     Asset { name: "app.css", kind: "text/css; charset=utf-8", body: include_bytes!("assets/app.css") },
     Asset { name: "app.js", kind: "text/javascript; charset=utf-8", body: include_bytes!("assets/app.js") },
+    Asset { name: "live.js", kind: "text/javascript; charset=utf-8", body: include_bytes!("assets/live.js") },
     Asset { name: "icon.svg", kind: "image/svg+xml", body: include_bytes!("assets/icon.svg") },
 ];
 

@@ -20,6 +20,7 @@ mod query;
 mod router;
 mod serve;
 mod settings;
+mod shared;
 mod site;
 
 pub use access::{Businesses, Visitor};

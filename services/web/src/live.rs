@@ -3,7 +3,7 @@
 //! A part is an element with an id. The page opens the URL of its [`Page::live`](crate::Page::live); the answer is a
 //! stream of server-sent events `parts`, each with the new HTML of the parts that changed. The script replaces them.
 //! The first event has every part, so no change is missed, and the browser reopens the stream after an error. A hidden
-//! page closes its stream.
+//! page closes its stream. The tabs of a browser share one connection (see [`crate::shared`]).
 
 use std::{
     collections::{BTreeMap, HashMap},

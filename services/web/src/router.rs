@@ -16,7 +16,7 @@ use prometheus_client::registry::Registry;
 use crate::{
     Problem, Site, assets, guard, headers,
     limits::{self, MAX_FORM_BYTES},
-    login, page,
+    login, page, shared,
 };
 
 /// The routes of an app. Every one of them is behind access and the protection of changes.
@@ -39,7 +39,8 @@ impl Site {
             .route("/metrics", get(move || probes::render(registry.clone())))
             .layer(DefaultBodyLimit::max(MAX_FORM_BYTES))
             .layer(middleware::from_fn_with_state(self.app.limits, limits::with_timeout));
-        let streams = routes.streams.layer(DefaultBodyLimit::disable());
+        let shared = shared::route(routes.streams.clone(), self.stop.clone());
+        let streams = routes.streams.layer(DefaultBodyLimit::disable()).merge(shared);
         let router = pages
             .merge(streams)
             .fallback(async || Problem::not_found("There is no such page").next("The navigation lists the pages."))

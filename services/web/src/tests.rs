@@ -89,6 +89,14 @@ async fn change(fields: Form) -> String {
     format!("changed {}", fields.get("what").unwrap_or_default())
 }
 
+async fn named(State(site): State<Arc<Site>>, viewer: Viewer) -> Response {
+    let (_, changes) = tokio::sync::watch::channel(0);
+    site.live(changes, move || {
+        let name = viewer.visitor.name.clone();
+        async move { Ok(live::Parts::from([("name", name)])) }
+    })
+}
+
 async fn receive(request: Request) -> Response {
     match axum::body::to_bytes(request.into_body(), usize::MAX).await {
         Ok(body) => body.len().to_string().into_response(),
@@ -119,7 +127,8 @@ async fn served(access: impl Fn(PathBuf) -> AccessSettings) -> Served {
     let (mut registry, stop) = (Registry::default(), CancellationToken::new());
     let site = Arc::new(Site::new(app, &settings, &mut registry, stop.clone()).unwrap());
     let pages = Router::new().route("/who", get(who)).route("/change", post(change)).with_state(site.clone());
-    let routes = Routes { pages, streams: Router::new().route("/receive", post(receive)) };
+    let streams = Router::new().route("/receive", post(receive)).route("/live/name", get(named));
+    let routes = Routes { pages, streams: streams.with_state(site.clone()) };
     let router = site.router(routes, Health::new(second), Arc::new(registry));
     let listener = listen(settings.listen).await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -186,6 +195,30 @@ async fn a_token_opens_what_it_may_open_and_no_more() {
     let out = served.http.post(served.url("/logout")).header("cookie", &cookie).form(&[("csrf", csrf(&text))]);
     assert_eq!(out.send().await.unwrap().status().as_u16(), 303);
     assert_eq!(ask("/who").send().await.unwrap().status().as_u16(), 303);
+}
+
+#[tokio::test]
+async fn the_tabs_of_a_browser_share_a_stream() {
+    let served = by_token().await;
+    let cookie = served.log_in(SOME).await;
+    let page =
+        served.http.get(served.url("/who")).header("cookie", &cookie).send().await.unwrap().text().await.unwrap();
+    let body = r#"[{"url": "/live/name"}, {"url": "/live/nothing", "last": "7"}, {"url": "/live/name?b"}]"#;
+    let request = served.http.post(served.url("/live")).header("cookie", &cookie).body(body);
+    let request = request.header("content-type", "application/json");
+    assert_eq!(request.try_clone().unwrap().send().await.unwrap().status().as_u16(), 403, "without a proof");
+    let mut answer = request.header("x-csrf-token", csrf(&page)).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 200);
+    let mut seen = String::new();
+    while seen.matches("\n\n").count() < 3 {
+        let piece = tokio::time::timeout(Duration::from_secs(60), answer.chunk()).await.unwrap().unwrap();
+        seen.push_str(std::str::from_utf8(&piece.expect("it goes on")).unwrap());
+    }
+    for event in
+        ["of: 0\nevent: parts\ndata: {\"name\":\"alice", "of: 1\nevent: refused\ndata: 404\n\n", "of: 2\nevent: parts"]
+    {
+        assert!(seen.contains(event), "{event}: {seen}");
+    }
 }
 
 #[tokio::test]

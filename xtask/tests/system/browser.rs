@@ -103,6 +103,19 @@ impl Browser {
         self.command("/url", json!({ "url": url })).await;
     }
 
+    /// Opens a window of its own, which the next commands are for, and goes to an address there.
+    pub(crate) async fn window(&self, url: &str) -> Value {
+        let window = self.command("/window/new", json!({ "type": "window" })).await["handle"].take();
+        self.show(&window).await;
+        self.open(url).await;
+        window
+    }
+
+    /// Goes to a window that is open.
+    pub(crate) async fn show(&self, window: &Value) {
+        self.command("/window", json!({ "handle": window })).await;
+    }
+
     async fn resize(&self, width: u64, height: u64) {
         self.command("/window/rect", json!({ "width": width, "height": height })).await;
     }
@@ -176,6 +189,11 @@ impl Browser {
     /// From now on no script of a page runs.
     pub(crate) async fn without_scripts(&self) {
         self.chromium("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
+    }
+
+    /// Runs a script in this window before those of every page.
+    pub(crate) async fn before_pages(&self, script: &str) {
+        self.chromium("Page.addScriptToEvaluateOnNewDocument", json!({ "source": script })).await;
     }
 
     /// Logs in with a token.

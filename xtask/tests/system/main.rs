@@ -68,6 +68,7 @@ mod web_monitor_load;
 mod web_monitor_pages;
 mod web_monitor_work;
 mod web_rights;
+mod web_windows;
 mod world;
 mod wrapped;
 mod write_rates;

@@ -10,7 +10,7 @@ use crate::{
 };
 
 /// A book that computes for longer than a test lasts.
-fn endless() -> String {
+pub(crate) fn endless() -> String {
     let text = include_str!("../../../examples/pricing/10-power-daily-average.json");
     let mut book: serde_json::Value = serde_json::from_str(text).unwrap();
     book["paths"] = 1_000_000_000_u64.into();

@@ -5,7 +5,7 @@
 //! the rest of a line; so may be the first since a time
 //! (<https://github.com/kubernetes/kubernetes/blob/master/staging/src/k8s.io/cri-client/pkg/logs/logs.go>).
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, fmt};
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
@@ -131,6 +131,13 @@ impl Position {
         Self { tail, ..Self::default() }
     }
 
+    /// Behind the line at which a position was written as text.
+    pub fn behind(text: &str) -> Option<Self> {
+        let (returned, time) = text.split_once(' ')?;
+        time.parse::<Timestamp>().ok()?;
+        Some(Self { time: time.to_owned(), returned: returned.parse().ok()?, ..Self::default() })
+    }
+
     /// The time to read from. The API server takes whole seconds, so some lines come twice. They are cut here, because
     /// `kube` rounds to the nearest one, and the lines before it would be lost.
     fn since(&mut self) -> Option<Timestamp> {
@@ -167,6 +174,12 @@ impl Position {
     }
 }
 
+impl fmt::Display for Position {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{} {}", self.returned, self.time)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -185,6 +198,10 @@ mod tests {
         assert_eq!(read(&mut position, 0, 4), "abcd");
         // From the whole second on, as the API server counts.
         assert_eq!(read(&mut position, 2, 5), "e");
+        let text = position.to_string();
+        assert_eq!(text, "3 2026-01-01T00:00:02.25Z");
+        assert_eq!(read(&mut Position::behind(&text).unwrap(), 2, 6), "f");
+        assert!(Position::behind("").is_none() && Position::behind("3 yesterday").is_none());
         assert_eq!(read(&mut position, 2, 6), "f");
         assert_eq!(position.next_text("a message of the node"), Some("a message of the node"));
         position.since();

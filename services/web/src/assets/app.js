@@ -82,8 +82,8 @@
     element.dispatchEvent(new CustomEvent("deskgrid:part", { bubbles: true }));
   };
 
-  // Live parts. A hidden page closes its connection: a browser allows few to one server.
-  const url = document.body.dataset.live;
+  // Live parts, through the connection that the tabs of this browser share. A hidden page needs none.
+  const { live: url, worker, csrf } = document.body.dataset;
   const badge = $("#live");
   const showState = (state, text) => {
     if (!badge || badge.dataset.state === state) return;
@@ -94,37 +94,39 @@
     const note = $("#error");
     if (note && note.textContent !== text) { note.textContent = text; note.hidden = !text; }
   };
-  let source = null, timer = 0;
-  const close = () => { clearTimeout(timer); source?.close(); source = null; };
-  const open = () => {
-    close();
-    source = new EventSource(url);
-    source.addEventListener("parts", (event) => {
+  /** What is done with the events of a stream, by its URL. */
+  const receivers = new Map();
+  const onMessage = (message) => receivers.get(message.url)?.(message);
+  const join = () => {
+    try {
+      const { port } = new SharedWorker(worker, csrf);
+      port.onmessage = ({ data }) => onMessage(data);
+      return (message) => port.postMessage(message);
+    } catch { return deskgridLive(csrf)(onMessage); }
+  };
+  const send = worker ? join() : () => {};
+  const show = (address, receiver) => { receivers.set(address, receiver); send({ on: address }); };
+  const leave = (address) => { if (receivers.delete(address)) send({ off: address }); };
+  const receive = ({ event, data }) => {
+    if (event === "parts") {
       showState("live", "Live");
       showError("");
-      for (const [id, html] of Object.entries(JSON.parse(event.data))) put(id, html);
-    });
-    source.addEventListener("failed", (event) => { showState("live", "Live"); showError(event.data); });
-    source.addEventListener("error", () => {
-      const refused = source?.readyState === EventSource.CLOSED;
-      showState("broken", refused ? "Not connected" : "Reconnecting");
-      if (refused) timer = setTimeout(check, 3000);
-    });
-  };
-  // The events of a refused stream have no status; the answer to a plain request has.
-  const check = async () => {
-    try {
-      const answer = await fetch(url, { headers: { accept: "text/event-stream" }, method: "HEAD" });
-      if (answer.status === 401) { location.reload(); return; }
-    } catch { /* The server does not answer; try the stream again. */ }
-    if (!document.hidden) open();
+      for (const [id, html] of Object.entries(data)) put(id, html);
+    } else if (event === "failed") { showState("live", "Live"); showError(data); }
+    else if (event === "lost") showState("broken", "Reconnecting");
+    else if (event === "refused") {
+      if (data === "401") return location.reload();
+      showState("broken", "Not connected");
+      if (data === "503") setTimeout(() => { if (!document.hidden) show(url, receive); }, 10000);
+    }
   };
   if (url) {
-    document.addEventListener("visibilitychange", () => document.hidden ? close() : open());
-    addEventListener("pagehide", close);
-    addEventListener("pageshow", (event) => { if (event.persisted) open(); });
-    if (!document.hidden) open();
+    const toggle = () => document.hidden ? leave(url) : show(url, receive);
+    document.addEventListener("visibilitychange", toggle);
+    addEventListener("pageshow", (event) => { if (event.persisted) toggle(); });
+    toggle();
   }
+  addEventListener("pagehide", () => { for (const address of [...receivers.keys()]) leave(address); });
 
   // Search in a log: `<input data-search="ID">` marks the matches and hides the other lines.
   const search = (input) => {
@@ -155,16 +157,20 @@
   });
   for (const log of $$("[data-follow]")) log.scrollTop = log.scrollHeight;
 
-  // A log that is followed: `<pre data-log="URL">`. The stream begins with the lines that the page already shows.
-  let followed = null;
+  // A log that is followed: `<pre data-log="URL">`. The stream begins with the lines that the page already shows. Each
+  // tab has its own, since it goes on behind the line that this tab received last.
+  let followed = null, turn = 0;
+  const tab = Math.random().toString(36).slice(2);
   const tail = () => {
     const log = $("[data-log]");
-    if (followed && (!log || followed.url !== log.dataset.log || document.hidden)) { followed.source.close(); followed = null; }
+    if (followed && (!log || followed.of !== log.dataset.log || document.hidden)) { leave(followed.address); followed = null; }
     if (!log || followed || document.hidden) return;
-    const state = { url: log.dataset.log, source: new EventSource(log.dataset.log), lines: [] };
-    followed = state;
-    state.source.addEventListener("lines", (event) => {
-      state.lines.push(...JSON.parse(event.data));
+    const state = followed = { of: log.dataset.log, address: `${log.dataset.log}&tab=${tab}-${++turn}`, lines: [] };
+    show(state.address, ({ event, data }) => {
+      // A log that cannot be followed stays as it is; the page's parts update it.
+      if (event === "end" || event === "refused") return leave(state.address);
+      if (event !== "lines") return;
+      state.lines.push(...JSON.parse(data));
       state.lines.splice(0, Math.max(0, state.lines.length - 5000));
       const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 24;
       log.dataset.text = state.lines.join("\n");
@@ -172,9 +178,6 @@
       if (input?.value) search(input); else log.textContent = log.dataset.text;
       if (atEnd) log.scrollTop = log.scrollHeight;
     });
-    state.source.addEventListener("end", () => state.source.close());
-    // A log that cannot be followed stays as it is; the page's parts update it.
-    state.source.addEventListener("error", () => state.source.close());
   };
   tail();
   document.addEventListener("deskgrid:part", tail);
