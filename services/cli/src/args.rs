@@ -16,6 +16,9 @@ pub struct Deskgrid {
     /// Options that every verb takes.
     #[command(flatten)]
     pub globals: Globals,
+    /// Answer calls on standard input, as the Python package makes them.
+    #[arg(long, hide = true)]
+    pub serve_pipe: bool,
     /// The verb.
     #[command(subcommand)]
     pub verb: Option<Verb>,

@@ -39,6 +39,7 @@ impl<'a> Opener<'a> {
 }
 
 /// An environment with the clients for it.
+#[derive(Clone)]
 pub struct Context {
     /// The generated configuration.
     pub config: Config,

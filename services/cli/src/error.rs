@@ -35,6 +35,14 @@ impl Failure {
         Self { exit: exit::USAGE, ..Self::new("usage", what) }
     }
 
+    /// The failure that an error of a command line is reported as.
+    pub(crate) fn of_usage(error: &clap::Error) -> Self {
+        let text = error.render().to_string();
+        let (what, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
+        let what: Vec<&str> = what.trim_start_matches("error: ").split_whitespace().collect();
+        Self::usage(what.join(" ")).next(rest.trim())
+    }
+
     /// Sets on what it failed.
     pub fn on(mut self, on: impl Into<String>) -> Self {
         self.on = Some(on.into());

@@ -13,6 +13,7 @@ mod inputs;
 pub mod interrupt;
 mod limit;
 pub mod output;
+mod pipe;
 pub mod program;
 mod results;
 mod tables;
@@ -34,7 +35,7 @@ use output::Output;
 /// Runs `deskgrid`, for people without a Rust toolchain and a copy of the source.
 pub fn deskgrid() -> ExitCode {
     program::set_deskgrid();
-    let Deskgrid { config, globals, verb } = match Deskgrid::try_parse() {
+    let Deskgrid { config, globals, serve_pipe, verb } = match Deskgrid::try_parse() {
         Ok(deskgrid) => deskgrid,
         Err(error) => return usage(&error),
     };
@@ -42,10 +43,10 @@ pub fn deskgrid() -> ExitCode {
     output::start_logging(&globals);
     let run = || async {
         cloud::proxy::exclude_loopback(&contract::config::variables())?;
-        let Some(verb) = &verb else {
+        if verb.is_none() && !serve_pipe {
             let _ = Deskgrid::command().print_help();
             return Ok(exit::DONE);
-        };
+        }
         let config = config.as_deref().filter(|path| !path.as_os_str().is_empty());
         let opener = Opener::new(|| {
             Box::pin(async {
@@ -60,7 +61,10 @@ pub fn deskgrid() -> ExitCode {
                 Context::from_config(config, globals.context()).await
             })
         });
-        verb.run(&opener, Deskgrid::command, &output).await
+        match &verb {
+            Some(verb) => verb.run(&opener, Deskgrid::command, &output).await,
+            None => pipe::serve(&opener).await,
+        }
     };
     let handles_interrupt = verb.as_ref().is_some_and(Verb::handles_interrupt);
     start(&output, error::explain, || interrupt::guard(handles_interrupt, run()))
@@ -74,10 +78,7 @@ pub fn usage(error: &clap::Error) -> ExitCode {
         let _ = error.print();
         return if error.use_stderr() { exit::USAGE } else { exit::DONE }.into();
     }
-    let text = error.render().to_string();
-    let (what, rest) = text.split_once("\n\n").unwrap_or((&text, ""));
-    let what: Vec<&str> = what.trim_start_matches("error: ").split_whitespace().collect();
-    let failure = Failure::usage(what.join(" ")).next(rest.trim());
+    let failure = Failure::of_usage(error);
     Output::new(&Globals { json: true, ..Globals::default() }).failure(&failure);
     failure.exit.into()
 }

@@ -237,7 +237,20 @@ fn has_colour(output: &impl io::IsTerminal) -> bool {
     output.is_terminal() && !unwanted
 }
 
+tokio::task_local! {
+    /// In place of standard output, for a program that calls verbs.
+    static SINK: Box<dyn Fn(&[u8])>;
+}
+
+/// Runs a verb whose results go to `sink` in place of standard output.
+pub(crate) async fn with_sink<T>(sink: impl Fn(&[u8]) + 'static, verb: impl Future<Output = T>) -> T {
+    SINK.scope(Box::new(sink), verb).await
+}
+
 fn to_stdout(bytes: &[u8]) -> anyhow::Result<()> {
+    if SINK.try_with(|sink| sink(bytes)).is_ok() {
+        return Ok(());
+    }
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Closed.into()),

@@ -103,6 +103,32 @@ pub async fn of(
     Ok(join(parts(store, business, outcome, outcome_object, most).await?))
 }
 
+/// The bytes of the results of an outcome: one for each of its items, or that of a single input. `None` where there is no
+/// result, or where it is gone.
+///
+/// # Errors
+/// When an object cannot be read.
+pub async fn contents(store: &Store, business: &Business, outcome: &Outcome) -> anyhow::Result<Vec<Option<Bytes>>> {
+    if !outcome.items.is_empty() {
+        let mut bodies = bodies::read(store, &business.bucket, &outcome.items, usize::MAX).await?;
+        let body = |item: &Item| match item.result.as_ref()? {
+            ItemResult::Object { .. } => bodies.remove(&item.index).flatten(),
+            inline => inline.bytes().map(Bytes::from),
+        };
+        return Ok(outcome.items.iter().map(body).collect());
+    }
+    if let Some(result) = &outcome.result {
+        return Ok(vec![result.bytes().map(Bytes::from)]);
+    }
+    let work = outcome.work.as_ref().filter(|_| outcome.state == State::Succeeded);
+    let names = work.map_or_else(Vec::new, Work::outputs);
+    let reads = names.into_iter().map(|name| async move {
+        anyhow::Ok(read_small(store, &business.bucket, &name, usize::MAX).await?.and_then(|(_, body)| body))
+    });
+    let bodies: Vec<_> = futures::stream::iter(reads).buffered(READS).try_collect().await?;
+    Ok(if bodies.is_empty() { vec![None] } else { bodies })
+}
+
 /// The rows of each item.
 async fn parts(
     store: &Store,

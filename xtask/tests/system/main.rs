@@ -35,6 +35,7 @@ mod plans;
 mod pool;
 mod proxied;
 mod proxy;
+mod python;
 mod resources;
 mod restarts;
 mod roles;

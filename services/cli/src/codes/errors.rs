@@ -53,6 +53,11 @@ pub(super) const ERRORS: &[Entry] = &[
         "check that the cluster is up, and that `kubectl get pods` works with the same context",
     ),
     (
+        "connection-closed",
+        "a Python program used a connection that it had closed",
+        "call `deskgrid.connect` again; submitted work goes on",
+    ),
+    (
         "crash-loop",
         "a container fails again after each restart",
         "read the last log lines in the message; deploy a corrected version",
@@ -68,6 +73,12 @@ pub(super) const ERRORS: &[Entry] = &[
         "run `gcloud auth application-default login`, or set GOOGLE_APPLICATION_CREDENTIALS to a credentials file",
     ),
     ("denied", "your account lacks a permission", "ask for the role in the message, or use another account"),
+    (
+        "environment-differs",
+        "the pool has other Python packages or another version of Python than the program that submits; nothing was \
+         submitted",
+        "install the same on both sides, or name the packages that matter with `packages=`",
+    ),
     (
         "environment-file",
         "the environment file has errors, or cannot be written",
@@ -172,6 +183,11 @@ pub(super) const ERRORS: &[Entry] = &[
     ("no-namespace", "a business that was deployed has no namespace", "`cargo xtask deploy` creates it again"),
     ("no-network", "the network does not exist", "create it, or name another one as `network` under [network]"),
     (
+        "no-program",
+        "the Python package does not find the program deskgrid, or cannot start it",
+        "install the wheel of the package, or set DESKGRID_PROGRAM to the path of the program",
+    ),
+    (
         "no-project",
         "the project cannot be read",
         "check `project` in the environment file, and your roles in the project",
@@ -256,6 +272,11 @@ pub(super) const ERRORS: &[Entry] = &[
         "give businesses buckets of their own, or `provision --prune`",
     ),
     ("probe", "a container runs, but its probes fail", "read its log: `cargo xtask logs --orchestrator`"),
+    (
+        "program-ended",
+        "the program deskgrid, which a Python program had started, ended",
+        "read its messages on standard error, and call `deskgrid.connect` again; submitted work goes on",
+    ),
     (
         "quota",
         "a quota of the cluster or of the project is used up",

@@ -1,0 +1,25 @@
+"""Deskgrid from Python: submit work to the queue, follow its outcomes, read its results.
+
+    import deskgrid
+
+    deskgrid.connect("config.json")
+    session = deskgrid.Session("RISK-EOD", business="bu1")
+    session.submit(["book.json"])
+    session.wait()
+    table = session.results()
+"""
+
+from ._environment import Environment, connect
+from ._errors import DeskgridError
+from ._session import Counts, Outcome, Results, Session, Submitted
+
+__all__ = [
+    "Counts",
+    "DeskgridError",
+    "Environment",
+    "Outcome",
+    "Results",
+    "Session",
+    "Submitted",
+    "connect",
+]
