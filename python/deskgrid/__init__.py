@@ -11,12 +11,14 @@
 
 from ._environment import Environment, connect
 from ._errors import DeskgridError
+from ._executor import Executor
 from ._session import Counts, Outcome, Results, Session, Submitted
 
 __all__ = [
     "Counts",
     "DeskgridError",
     "Environment",
+    "Executor",
     "Outcome",
     "Results",
     "Session",
