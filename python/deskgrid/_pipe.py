@@ -86,8 +86,12 @@ class Pipe:
         self._receivers: dict[int, Callable[[Frame], None]] = {0: opened.put}
         self._reader = threading.Thread(target=self._read, name="deskgrid-pipe", daemon=True)
         self._reader.start()
-        #: What the program says about the environment.
-        self.opened: dict[str, Any] = _checked(opened.get()).header["opened"]
+        try:
+            #: What the program says about the environment.
+            self.opened: dict[str, Any] = _checked(opened.get()).header["opened"]
+        except DeskgridError:
+            self.close()
+            raise
 
     def begin(self, header: dict[str, Any], body: bytes, receive: Callable[[Frame], None]) -> int:
         """Begins a call and returns its id. ``receive`` gets each frame of the answer, in a thread of the pipe."""
