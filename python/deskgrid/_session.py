@@ -21,11 +21,12 @@ from ._pipe import Frame
 
 if TYPE_CHECKING:
     import pandas
+    import pyarrow
 
 PathInput: TypeAlias = Union[str, "os.PathLike[str]"]
 Row: TypeAlias = Mapping[str, Any]
-#: What can be submitted: a path, paths, or rows.
-Data: TypeAlias = Union[PathInput, Iterable[PathInput], Iterable[Row]]
+#: What can be submitted: a path, paths, rows, or a table: a DataFrame of pandas or Polars, or an Arrow table.
+Data: TypeAlias = Union[PathInput, Iterable[PathInput], Iterable[Row], "pandas.DataFrame", "pyarrow.Table"]
 #: Common data: paths of files, or the contents of each by its name.
 Common: TypeAlias = Union[PathInput, Sequence[PathInput], Mapping[str, Any]]
 
@@ -102,10 +103,7 @@ class Counts:
 
 
 class Results(list[dict[str, Any]]):
-    """Results as one table: a list of rows with the columns of ``deskgrid results``.
-
-    ``pandas.DataFrame(results)`` and ``polars.DataFrame(results)`` take it as it is.
-    """
+    """Results as one table: a list of rows with the columns of ``deskgrid results``."""
 
     columns = ("session", "job", "row", "measure", "value", "standard_error", "error")
 
@@ -114,6 +112,22 @@ class Results(list[dict[str, Any]]):
         import pandas
 
         return pandas.DataFrame(list(self), columns=list(self.columns))
+
+    def to_arrow(self) -> pyarrow.Table:
+        """The table as one of pyarrow; a value that is a text is in the column ``text``."""
+        import pyarrow
+
+        numbers = ("value", "standard_error")
+        names = [*self.columns[:5], "text", *self.columns[5:]]
+        schema = pyarrow.schema([(name, pyarrow.float64() if name in numbers else pyarrow.string()) for name in names])
+        rows = [{**row, "value": None, "text": row["value"]} if isinstance(row["value"], str) else row for row in self]
+        return pyarrow.Table.from_pylist(rows, schema=schema)
+
+    def to_parquet(self, path: PathInput) -> None:
+        """Writes the table to a file."""
+        import pyarrow.parquet
+
+        pyarrow.parquet.write_table(self.to_arrow(), path)
 
 
 class Session:
@@ -277,7 +291,7 @@ def _inputs(data: Data, job: str | None, rows_per_item: int, lines: bool, folder
     """The arguments of ``submit`` for the inputs; rows are written to a file in the folder."""
     if isinstance(data, (str, os.PathLike)):
         return [*flags(job=job), "--", os.fspath(data)]
-    entries = list(data)
+    entries: list[Any] = _records(data)
     if not entries:
         raise DeskgridError("nothing-to-submit", "there is nothing to submit", why="the data has no rows and no paths")
     paths = [os.fspath(entry) for entry in entries if isinstance(entry, (str, os.PathLike))]
@@ -296,8 +310,29 @@ def _inputs(data: Data, job: str | None, rows_per_item: int, lines: bool, folder
     return [*named, *flags(table=str(path), rows_per_item=str(rows_per_item))]
 
 
+def _records(data: Any) -> list[Any]:
+    """The rows of a table, or the entries of another collection."""
+    # Polars, pyarrow and pandas.
+    for method, arguments in (("to_dicts", ()), ("to_pylist", ()), ("to_dict", ("records",))):
+        if not isinstance(data, Mapping) and hasattr(data, method):
+            return list(getattr(data, method)(*arguments))
+    if hasattr(data, "__arrow_c_stream__"):
+        import pyarrow
+
+        return list(pyarrow.table(data).to_pylist())
+    return list(data)
+
+
 def _ndjson(rows: Sequence[Row]) -> str:
-    return "".join(json.dumps(dict(row), allow_nan=False) + "\n" for row in rows)
+    return "".join(json.dumps(dict(row), allow_nan=False, default=_plain) + "\n" for row in rows)
+
+
+def _plain(value: Any) -> Any:
+    """A number of numpy, or a date, as JSON has it."""
+    for method in ("item", "isoformat"):
+        if hasattr(value, method):
+            return getattr(value, method)()
+    raise TypeError(f"{value!r} cannot be written as JSON")
 
 
 def _csv(rows: Sequence[Row]) -> str:
@@ -310,7 +345,7 @@ def _csv(rows: Sequence[Row]) -> str:
 
 
 def _cell(value: Any) -> str:
-    if value is None or value != value:
+    if value is None or type(value).__name__ in ("NAType", "NaTType") or value != value:
         return ""
     if isinstance(value, bool):
         return "true" if value else "false"
