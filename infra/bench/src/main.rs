@@ -7,6 +7,7 @@ mod creation;
 mod engine_start;
 mod flow;
 mod kernel;
+mod kills;
 mod latency;
 mod load;
 mod machine;
@@ -199,6 +200,10 @@ async fn on_stage(
     if is_selected(Part::Pool) {
         output.note("running small items in a pool, and with Ray and Dask where Python has them");
         rows.extend(pool::measure(&context, options.quick).await?);
+    }
+    if is_selected(Part::Kills) {
+        output.note("killing engines and orchestrators of a pool, and workers of Ray and Dask where Python has them");
+        rows.extend(kills::measure(&context, options.quick, output).await?);
     }
     rows.extend(creation_and_memory(&context, &mut laptop, options, output, is_selected).await?);
     if let Some(name) = &options.context {

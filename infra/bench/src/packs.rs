@@ -58,8 +58,8 @@ pub(super) async fn measure_business(
     ])
 }
 
-/// Computes one pack, and returns the seconds it took.
-async fn run(context: &Context, business: &Business, session: &str, items: u32) -> anyhow::Result<f64> {
+/// Uploads a pack of small items.
+pub(super) async fn upload(context: &Context, business: &Business, session: &str, items: u32) -> anyhow::Result<Work> {
     let mut work = load::upload(context, business, session, 1).await?.pop().context("upload an input")?;
     let pack = Pack { format: Format::Lines, items, items_per_range: ITEMS_PER_RANGE_MAX, rows_per_item: 1 };
     (work.job, work.pack) = ("pack".to_owned(), Some(pack));
@@ -71,6 +71,12 @@ async fn run(context: &Context, business: &Business, session: &str, items: u32) 
     let written = context.store.write_once(&business.bucket, &work.identity.object, text, properties).await?;
     let Written::New(generation) = written else { bail!("{} exists already", work.identity.object) };
     work.identity.generation = generation;
+    Ok(work)
+}
+
+/// Computes one pack, and returns the seconds it took.
+async fn run(context: &Context, business: &Business, session: &str, items: u32) -> anyhow::Result<f64> {
+    let work = upload(context, business, session, items).await?;
     let started = Instant::now();
     load::publish_all(context, business, std::slice::from_ref(&work)).await?;
     wait_until_deleted(context, business, &work).await?;

@@ -70,7 +70,8 @@ pub(super) async fn measure(context: &Context, quick: bool) -> anyhow::Result<Ve
     Ok(rows)
 }
 
-async fn publish(publisher: &Publisher) -> anyhow::Result<String> {
+/// Publishes a small payload; returns the id of the message.
+pub(super) async fn publish(publisher: &Publisher) -> anyhow::Result<String> {
     let message = Message::new().set_data("x".repeat(ITEM_BYTES));
     publisher.publish(message).await.context("publish a message")
 }

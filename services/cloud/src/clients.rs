@@ -21,6 +21,9 @@ pub const PUBSUB_EMULATOR_HOST: &str = "PUBSUB_EMULATOR_HOST";
 /// Environment variable: the address of a Cloud Storage emulator.
 pub const STORAGE_EMULATOR_HOST: &str = "STORAGE_EMULATOR_HOST";
 
+/// How long a message may wait for others that are published with it. The client's own 10 ms are longer than a warm pool
+/// computes.
+pub const PUBLISH_DELAY: Duration = Duration::from_millis(1);
 /// How long the check of credentials waits for a token.
 const CREDENTIALS_WAIT: Duration = Duration::from_secs(5);
 
@@ -132,7 +135,10 @@ impl Connection {
     /// # Errors
     /// When the client cannot be built.
     pub async fn publisher(&self, topic: &str) -> anyhow::Result<Publisher> {
-        let mut builder = Publisher::builder(topic).with_credentials(self.pubsub.clone()).with_grpc_subchannel_count(1);
+        let mut builder = Publisher::builder(topic)
+            .with_credentials(self.pubsub.clone())
+            .with_grpc_subchannel_count(1)
+            .set_delay_threshold(PUBLISH_DELAY);
         if let Some(endpoint) = self.pubsub_grpc().await? {
             builder = builder.with_endpoint(endpoint);
         }

@@ -56,6 +56,8 @@ pub enum Part {
     Packs,
     /// Small items in a pool of warm engines, beside Ray and Dask.
     Pool,
+    /// Items lost or doubled while engines and orchestrators are killed, beside Ray and Dask.
+    Kills,
 }
 
 /// Replaces this process by the bench, which handles signals and returns its own exit code.

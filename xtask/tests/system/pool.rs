@@ -144,7 +144,7 @@ async fn nothing_is_lost_when_an_engine_and_the_orchestrator_are_deleted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn keys_and_certificate_are_replaced_while_a_pool_computes_and_a_business_leaves_its_pool() {
+async fn keys_and_certificate_are_replaced_while_a_pool_computes_and_a_business_leaves_its_pool_and_returns() {
     let _ = cloud::clients::install_tls_provider();
     let (one, _) = FILE.split_once("[businesses.bu2]").unwrap();
     let one =
@@ -184,6 +184,15 @@ async fn keys_and_certificate_are_replaced_while_a_pool_computes_and_a_business_
     std::fs::write(desk.file(), without).unwrap();
     desk.run(&["deploy"], 0);
     eventually("the engines are gone", async || engines().await.is_empty()).await;
-    desk.run(&["submit", "--business", "bu1", "--session", "single", "--wait", &example("pricing")], 0);
+    let pricing = example("pricing");
+    let submit = |session| ["submit", "--business", "bu1", "--session", session, "--wait", &pricing];
+    desk.run(&submit("jobs"), 0);
+    assert_eq!(desk.json(&["deploy", "--dry-run"], 0), serde_json::json!([]));
+
+    std::fs::write(desk.file(), &one).unwrap();
+    desk.run(&["deploy"], 0);
+    desk.run(&submit("pool"), 0);
+    assert!(!engines().await.is_empty(), "an engine stays");
+    assert_eq!(results(&desk, "bu1", "pool"), results(&desk, "bu1", "jobs"));
     assert_eq!(desk.json(&["deploy", "--dry-run"], 0), serde_json::json!([]));
 }

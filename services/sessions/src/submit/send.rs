@@ -6,7 +6,10 @@ use std::sync::{
 };
 
 use anyhow::{Context as _, bail};
-use cloud::storage::{self, Properties, Store, Written};
+use cloud::{
+    clients::PUBLISH_DELAY,
+    storage::{self, Properties, Store, Written},
+};
 use contract::{config::Business, message::Work, object};
 use futures::StreamExt as _;
 use google_cloud_pubsub::{
@@ -82,7 +85,7 @@ enum Placed {
 impl Submitter {
     /// For submissions to `business`.
     pub fn new(store: Store, publisher: &BasePublisher, business: Business) -> Self {
-        let publisher = publisher.publisher(&business.topic).build();
+        let publisher = publisher.publisher(&business.topic).set_delay_threshold(PUBLISH_DELAY).build();
         Self { store, publisher, business }
     }
 

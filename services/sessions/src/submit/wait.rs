@@ -11,7 +11,7 @@ use crate::{jobs::add_counts, ranges::RangeOutcomes};
 /// Time between two reads at first, and after a read that found an outcome.
 const SHORTEST: Duration = Duration::from_millis(100);
 /// The same for a pool, which answers in milliseconds.
-const SHORTEST_OF_POOL: Duration = Duration::from_millis(10);
+const SHORTEST_OF_POOL: Duration = Duration::from_millis(5);
 /// Time between two reads when nothing changes.
 const LONGEST: Duration = Duration::from_secs(1);
 /// Outcomes read at a time.
