@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    net::{Ipv4Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -25,8 +26,8 @@ pub struct Config {
     pub template: String,
     /// The pool, of a business that has one.
     pub pool: Option<PoolConfig>,
-    /// Port of the probes and the metrics.
-    pub port: u16,
+    /// Address of the probes and the metrics.
+    pub listen: SocketAddr,
     /// Which log lines to write, as `tracing-subscriber` reads it.
     pub log_filter: String,
     /// Intervals and timeouts.
@@ -40,8 +41,8 @@ pub struct PoolConfig {
     pub template: String,
     /// Folder of the certificate and its key.
     pub certificates: PathBuf,
-    /// Port of the streams of engines.
-    pub port: u16,
+    /// Address of the streams of engines.
+    pub listen: SocketAddr,
 }
 
 impl PoolConfig {
@@ -51,15 +52,17 @@ impl PoolConfig {
         Ok(Self {
             template: std::fs::read_to_string(template).with_context(|| format!("read the template {template}"))?,
             certificates: required(labels::ENV_POOL_TLS)?.into(),
-            port: port(variables, labels::ENV_PORT_POOL, labels::POOL_PORT)?,
+            listen: address(variables, labels::ENV_PORT_POOL, labels::POOL_PORT)?,
         })
     }
 }
 
-/// A port in a variable, or the usual one.
-fn port(variables: &BTreeMap<String, String>, name: &str, usual: u16) -> anyhow::Result<u16> {
-    let parse = |port: &String| port.parse().with_context(|| format!("{name}={port:?} is not a port"));
-    variables.get(name).map_or(Ok(usual), parse)
+/// The usual port, of every address. A node of the laptop cloud sets a port in a variable: nothing outside of the laptop
+/// may reach that.
+fn address(variables: &BTreeMap<String, String>, name: &str, usual: u16) -> anyhow::Result<SocketAddr> {
+    let Some(port) = variables.get(name) else { return Ok((Ipv4Addr::UNSPECIFIED, usual).into()) };
+    let port: u16 = port.parse().with_context(|| format!("{name}={port:?} is not a port"))?;
+    Ok((Ipv4Addr::LOCALHOST, port).into())
 }
 
 /// Intervals and timeouts.
@@ -107,7 +110,7 @@ impl Config {
                 names.iter().zip(values).filter(|(_, value)| value.is_none()).map(|(name, _)| *name).collect();
             bail!("these environment variables are missing: {}", missing.join(", "));
         };
-        let port = port(variables, labels::ENV_PORT_HTTP, 8080)?;
+        let listen = address(variables, labels::ENV_PORT_HTTP, 8080)?;
         let config = config::Config::read(Path::new(config))?;
         let business = config.business(business)?.clone();
         let has_pool = business.pool.is_some();
@@ -117,7 +120,7 @@ impl Config {
             namespace: namespace.to_owned(),
             endpoints: config.endpoints,
             template: std::fs::read_to_string(template).with_context(|| format!("read the Job template {template}"))?,
-            port,
+            listen,
             log_filter: variables.get("RUST_LOG").cloned().unwrap_or_else(|| "info".to_owned()),
             timing: Timing::PRODUCTION,
         })
@@ -134,5 +137,16 @@ mod tests {
         let error = Config::from_variables(&some).unwrap_err().to_string();
         assert!(error.contains(labels::ENV_CONFIG) && error.contains(labels::ENV_JOB_TEMPLATE), "{error}");
         assert!(error.contains(labels::ENV_BUSINESS) && !error.contains(labels::ENV_NAMESPACE), "{error}");
+    }
+
+    #[test]
+    fn nothing_outside_of_a_laptop_reaches_it() {
+        let check = |variables: &[(&str, &str)], expected: &str| {
+            let variables = variables.iter().map(|(name, port)| ((*name).to_owned(), (*port).to_owned())).collect();
+            assert_eq!(address(&variables, "PORT", 8080).unwrap().to_string(), expected);
+        };
+        check(&[("PORT", "70")], "127.0.0.1:70");
+        check(&[], "0.0.0.0:8080");
+        assert!(address(&BTreeMap::from([("PORT".to_owned(), "x".to_owned())]), "PORT", 8080).is_err());
     }
 }

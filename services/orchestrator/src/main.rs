@@ -24,7 +24,7 @@ fn start() -> anyhow::Result<()> {
         let mut cluster = kube::Config::infer().await.context("find the Kubernetes API server")?;
         cluster.default_retry = false;
         let kube = kube::Client::try_from(cluster).context("build the Kubernetes client")?;
-        let listener = orchestrator::listen(config.port).await?;
+        let listener = orchestrator::listen(config.listen).await?;
         orchestrator::run(config, Clients { kube, connection, listener }, clock::system(), Hooks::none(), stop)
             .await
             .context("run the orchestrator")

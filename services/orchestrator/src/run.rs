@@ -1,6 +1,7 @@
 //! Starts the tasks of the orchestrator, and stops them in order.
 
 use std::{
+    net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -79,7 +80,7 @@ pub async fn run(
     hooks: Hooks,
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
-    let Config { business, namespace, endpoints: _, template, pool: pool_config, port: _, log_filter: _, timing } =
+    let Config { business, namespace, endpoints: _, template, pool: pool_config, listen: _, log_filter: _, timing } =
         config;
     let Clients { kube, connection, listener } = clients;
     let mut registry = Registry::default();
@@ -204,11 +205,11 @@ pub async fn run(
     }
 
     if let (Some(pool), Some(config)) = (&pool, pool_config) {
-        let PoolConfig { template, certificates, port } = config;
+        let PoolConfig { template, certificates, listen: address } = config;
         let template = EngineTemplate::parse(&template, &namespace, base.business.queue.as_deref())?;
         let (pool, token) = (pool.clone(), rest_stop.clone());
         let tokens = Tokens::new(base.cluster.clone(), &namespace);
-        let listener = listen(port).await?;
+        let listener = listen(address).await?;
         let server = pool::server::serve(pool.clone(), tokens, listener, certificates, token.clone());
         rest.spawn(async move { ("pool server", server.await) });
         rest.spawn(async move { ("pool", pool::slots::run(&pool, &template, &token).await) });
@@ -288,7 +289,7 @@ async fn finish(part: &str, tasks: &mut JoinSet<Task>, timeout: Duration) {
 /// Opens the listener of the probes and the metrics.
 ///
 /// # Errors
-/// When the port is taken.
-pub async fn listen(port: u16) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(("0.0.0.0", port)).await.with_context(|| format!("listen on port {port}"))
+/// When the address is taken.
+pub async fn listen(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("listen on {address}"))
 }

@@ -249,7 +249,7 @@ impl World {
             endpoints: self.clients.endpoints.clone(),
             template: template.to_string(),
             pool: None,
-            port: 0,
+            listen: ([127, 0, 0, 1], 0).into(),
             log_filter: String::new(),
             timing: Timing {
                 stop_timeout: Duration::from_secs(10),
@@ -263,7 +263,7 @@ impl World {
         let stopping = stop.clone();
         let listener = {
             let _inside = runtime.enter();
-            orchestrator::listen(0).await.unwrap()
+            orchestrator::listen(([127, 0, 0, 1], 0).into()).await.unwrap()
         };
         let address = std::net::SocketAddr::from(([127, 0, 0, 1], listener.local_addr().unwrap().port()));
         let task = runtime.spawn(async move {
