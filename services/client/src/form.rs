@@ -25,8 +25,6 @@ use crate::{
 
 /// Bytes of a field that is not a file.
 const MAX_TEXT: usize = 4096;
-/// Files of one form.
-const MAX_FILES: usize = 2000;
 
 /// The fields of a form with files.
 ///
@@ -74,6 +72,26 @@ async fn text(field: Field<'static>) -> Result<String, Problem> {
 /// A file name as browsers write it in a form: quotes and line breaks are escaped.
 fn unescaped(name: &str) -> String {
     name.replace("%22", "\"").replace("%0D", "\r").replace("%0A", "\n")
+}
+
+/// The name of a field's file: a client may send only the extended form, `filename*=UTF-8''NAME`.
+fn file_name(field: &Field<'_>) -> Option<String> {
+    let disposition = || field.headers().get(header::CONTENT_DISPOSITION)?.to_str().ok();
+    let name = field.file_name().map(unescaped).or_else(|| extended(disposition()?));
+    name.filter(|name| !name.is_empty())
+}
+
+/// The extended file name of a `Content-Disposition` (RFC 8187).
+fn extended(disposition: &str) -> Option<String> {
+    let value = disposition.split(';').find_map(|part| {
+        let (name, value) = part.split_once('=')?;
+        name.trim().eq_ignore_ascii_case("filename*").then(|| value.trim())
+    })?;
+    let (charset, rest) = value.split_once('\'')?;
+    let (_, name) = rest.split_once('\'')?;
+    // A query has the same encoding, but for the plus sign.
+    let name = Query::parse(&format!("name={}", name.replace('+', "%2B")));
+    name.get("name").filter(|_| charset.eq_ignore_ascii_case("utf-8")).map(str::to_owned)
 }
 
 /// The result for one file.
@@ -132,7 +150,14 @@ pub(crate) async fn submit(
     let mut files: Vec<FileResult> = Vec::new();
     while let Some(field) = next(&mut fields).await? {
         let name = field.name().unwrap_or_default().to_owned();
-        let file = field.file_name().map(unescaped).filter(|file| !file.is_empty());
+        let file = file_name(&field);
+        if let Some(file) = file.as_ref().filter(|_| files.len() >= client.uploads.max_files) {
+            let what = format!("A form may have {} files", client.uploads.max_files);
+            let problem = Problem::bad_request(what).why("this file and those after it were not submitted");
+            let problem = problem.next("Submit them in another form, or with the command line.");
+            files.push(FileResult::of(file, Err(Refused::Problem(problem))));
+            break;
+        }
         match (name.as_str(), file) {
             ("session", _) => {
                 let session = text(field).await?;
@@ -180,9 +205,6 @@ pub(crate) async fn submit(
                 files.push(one(&client, &viewer, &options, business, job, body).await);
             }
             _ => {}
-        }
-        if files.len() >= MAX_FILES {
-            break;
         }
     }
     if files.is_empty() {
@@ -243,6 +265,11 @@ mod tests {
         assert_eq!(pasted_name(b" {}"), "payload.json");
         assert_eq!(pasted_name(b"id,kind,strike\n"), "payload.csv");
         assert_eq!(pasted_name(b"engine payload 1"), "payload.txt");
+        let check = |disposition: &str, expected: Option<&str>| assert_eq!(extended(disposition).as_deref(), expected);
+        check("form-data; name=\"inputs\"; filename*=UTF-8''caf%C3%A9%3B.json", Some("café;.json"));
+        check("form-data; name=inputs; FileName* = utf-8'fr'a", Some("a"));
+        check("form-data; name=inputs; filename*=latin1''a", None);
+        check("form-data; name=inputs", None);
         assert_eq!(unescaped("a%22b%0D%0Ac%20.json"), "a\"b\r\nc%20.json");
     }
 }

@@ -10,6 +10,8 @@ pub const UPLOAD_MAX: &str = "DESKGRID_UPLOAD_MAX_BYTES";
 const DEFAULT_MAX_BYTES: u64 = 5 * 1024 * 1024 * 1024;
 /// Uploads at the same time; each holds a few MiB.
 const MAX_UPLOADS: usize = 16;
+/// Files of one form.
+const MAX_FILES: usize = 2000;
 
 /// How much may be uploaded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,11 +20,13 @@ pub struct Uploads {
     pub max_bytes: u64,
     /// Uploads at the same time.
     pub at_once: usize,
+    /// Files of one form.
+    pub max_files: usize,
 }
 
 impl Default for Uploads {
     fn default() -> Self {
-        Self { max_bytes: DEFAULT_MAX_BYTES, at_once: MAX_UPLOADS }
+        Self { max_bytes: DEFAULT_MAX_BYTES, at_once: MAX_UPLOADS, max_files: MAX_FILES }
     }
 }
 

@@ -45,10 +45,11 @@ impl Access {
             AccessSettings::Tokens { file } => Kind::Tokens(TokenFile::open(file)?, Sessions::new(app)),
             AccessSettings::Iap(iap) => Kind::Iap(Arc::new(Iap::new(iap)?)),
         };
-        // Cookies know no ports: two apps on one host must not take each other's. The prefix makes browsers hold to
-        // Secure, to the whole host and to no other host.
+        // Cookies know no ports: two apps or environments on one host must not take each other's. The prefix makes
+        // browsers hold to Secure, to the whole host and to no other host.
         let prefix = if settings.tls { "__Host-" } else { "" };
-        Ok(Self { kind, limiter: Limiter::default(), cookie: format!("{prefix}deskgrid-{app}"), tls: settings.tls })
+        let cookie = format!("{prefix}deskgrid-{app}-{}", settings.config.environment);
+        Ok(Self { kind, limiter: Limiter::default(), cookie, tls: settings.tls })
     }
 
     /// Who sends a request with these headers; `None` when nobody with access does.

@@ -51,15 +51,16 @@ async fn log_in(
         return Err(Problem::new(StatusCode::NOT_FOUND, "no-login", "Log in through Identity-Aware Proxy, not here"));
     };
     let address = peer.0.ip();
-    if let Some(wait) = site.access.limiter.wait(address, Instant::now()) {
-        let secs = wait.as_secs() + 1;
-        tracing::warn!(%address, "too many wrong tokens");
-        return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-tries", "Too many wrong tokens")
-            .next(format!("Wait {secs} s, then try again."))
-            .retry_after(secs));
-    }
     let tokens = file.tokens().await.map_err(Problem::internal)?;
+    // The right token is accepted whatever others presented from the same address: a proxy has one for all.
     let Some(token) = tokens.find(fields.get("token").unwrap_or_default().trim()) else {
+        if let Some(wait) = site.access.limiter.wait(address, Instant::now()) {
+            let secs = wait.as_secs() + 1;
+            tracing::warn!(%address, "too many wrong tokens");
+            return Err(Problem::new(StatusCode::TOO_MANY_REQUESTS, "too-many-tries", "Too many wrong tokens")
+                .next(format!("Wait {secs} s, then try again."))
+                .retry_after(secs));
+        }
         site.access.limiter.record_failure(address, Instant::now());
         tracing::warn!(%address, "a wrong token was presented");
         return form(&site, &headers, fields.get("next"), Some("This token is not known."));

@@ -30,9 +30,11 @@ async fn nobody_sees_or_changes_anything_of_a_business_that_is_not_theirs() {
         "/api/v1/businesses",
     ];
     for page in pages {
-        for headers in
-            [vec![], vec![("authorization", "Bearer wrong-wrong-wrong-wrong")], vec![("cookie", "deskgrid-client=a.b")]]
-        {
+        for headers in [
+            vec![],
+            vec![("authorization", "Bearer wrong-wrong-wrong-wrong")],
+            vec![("cookie", "deskgrid-client-test=a.b")],
+        ] {
             let mut request = app.http.get(app.url(page)).header("accept", "text/html");
             for (name, value) in headers {
                 request = request.header(name, value);

@@ -115,3 +115,27 @@ async fn a_person_submits_files_watches_them_finish_and_takes_the_results() {
     orchestrator.stop().await;
     world.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_expired_login_leads_to_the_login_and_no_chosen_file_is_lost() {
+    let Some(browser) = Browser::start(Screen::Wide).await else { return };
+    let world = world(&["bu1"]).await;
+    let app = App::start(&world, Uploads::default(), Limits::PRODUCTION).await;
+    browser.log_in(&app.url("/"), ALL).await;
+    browser.fill("#session", "evening-run").await;
+    browser.forget_logins().await;
+    browser.fill("#inputs", &example("pricing/03-collar.json")).await;
+    browser.wait_for("#message", "Your login has expired").await;
+    browser.assert_accessible("submit, login expired").await;
+    // The person logs in in another window, and the form is as it was.
+    let form = browser.current().await;
+    browser.window("about:blank").await;
+    browser.log_in(&app.url("/login"), ALL).await;
+    browser.show(&form).await;
+    browser.click("#send").await;
+    browser.wait_for("h1", "evening-run").await;
+    assert_eq!(world.objects("bu1", "input").await.len(), 1);
+    browser.close().await;
+    app.stop().await;
+    world.stop().await;
+}

@@ -62,6 +62,29 @@ async fn names_that_lead_elsewhere_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn no_file_of_a_form_is_dropped_silently() {
+    let world = world(&["bu1"]).await;
+    let app = App::start(&world, Uploads { max_files: 2, ..Uploads::default() }, Limits::PRODUCTION).await;
+    let submit = async |names: &[&str]| {
+        let part =
+            |name: &&str| format!("--x\r\nContent-Disposition: form-data; name=\"inputs\"; {name}\r\n\r\npayload\r\n");
+        let form = format!("{}--x--\r\n", names.iter().map(part).collect::<String>());
+        let request = app.request("POST", "/submit?business=bu1", ONE).body(form);
+        let answer = request.header("content-type", "multipart/form-data; boundary=x").send().await.unwrap();
+        (answer.status().as_u16(), answer.text().await.unwrap())
+    };
+    let (status, text) = submit(&["filename*=UTF-8''caf%C3%A9.txt"]).await;
+    assert_eq!(status, 303, "{text}");
+    let (status, text) = submit(&["filename=\"a\"", "filename=\"b\"", "filename=\"c\"", "filename=\"d\""]).await;
+    assert!(status == 422 && text.contains("2 files") && text.contains("were not submitted"), "{status}: {text}");
+    let names: Vec<String> = world.objects("bu1", "input").await.into_iter().map(|object| object.name).collect();
+    let ends = |end: &str| names.iter().any(|name| name.ends_with(end));
+    assert!(names.len() == 3 && ends("/café.txt") && ends("/a") && ends("/b"), "{names:?}");
+    app.stop().await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_is_named_before_anything_is_submitted() {
     let world = world(&["bu1"]).await;
     let app = App::start(&world, Uploads::default(), Limits::PRODUCTION).await;

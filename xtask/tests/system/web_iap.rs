@@ -154,7 +154,7 @@ async fn whoever_the_proxy_names_sees_what_the_environment_file_says() {
         vec![(HEADER, elsewhere.as_str())],
         vec![("x-goog-authenticated-user-email", "accounts.google.com:alice@example.com")],
         vec![("authorization", "Bearer anything-anything-anything")],
-        vec![("cookie", "__Host-deskgrid-client=a.b")],
+        vec![("cookie", "__Host-deskgrid-client-test=a.b")],
     ] {
         for path in ["/", "/api/v1/businesses", "/live/sessions?business=bu1"] {
             let (status, text) = client.ask(path, &headers).await;

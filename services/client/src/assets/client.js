@@ -8,7 +8,7 @@
   const $ = (selector) => form.querySelector(selector);
   const { business, fresh, program } = form.dataset;
   const max = Number(form.dataset.max), checked = Number(form.dataset.checked);
-  const csrf = $("input[name=csrf]").value;
+  let csrf = $("input[name=csrf]").value;
   const queue = $("#queue"), message = $("#message"), send = $("#send"), field = $("#session");
   const SENDING = 3;
   /** The files to submit, by name: {name, file, shared, state, element, problems}. */
@@ -30,6 +30,23 @@
   const address = (path, parameters) => `${path}?${new URLSearchParams(parameters)}`;
   const session = () => field.value.trim();
   const report = (text, isBad) => { message.textContent = text; message.classList.toggle("bad", Boolean(isBad)); };
+
+  // A login that has expired: the person logs in beside this page, so that the chosen files stay.
+  const logIn = () => {
+    const link = make("a", "Log in again");
+    link.href = "/login?next=/sessions";
+    link.target = "_blank";
+    message.replaceChildren("Your login has expired. ", link, ", then submit.");
+    message.classList.add("bad");
+  };
+  document.addEventListener("deskgrid:expired", (event) => { if (items.size) { event.preventDefault(); logIn(); } });
+  // The proof of the new login; true when there is one.
+  const renew = async () => {
+    const answer = await fetch("/sessions", { headers: { accept: "text/html" } });
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    csrf = page.body.dataset.csrf ?? csrf;
+    return Boolean(page.body.dataset.csrf);
+  };
 
   // One line of the list.
   const show = (item, state, text) => {
@@ -121,9 +138,13 @@
     if (beside && beside.size <= checked) body.append("market", beside);
     const parameters = { business, job: item.name };
     if (session() && !beside) parameters.session = session();
-    const answer = await fetch(address("/api/v1/check", parameters), { method: "POST", body, headers: { "x-csrf-token": csrf } });
+    const post = () => fetch(address("/api/v1/check", parameters), { method: "POST", body, headers: { "x-csrf-token": csrf } });
+    let answer = await post();
+    // After another login in another window, this page has an old proof.
+    if ([401, 403].includes(answer.status) && await renew()) answer = await post();
     const found = await answer.json();
     if (number !== item.check) return;
+    if (answer.status === 401) { show(item, "unchecked", "not checked"); return logIn(); }
     if (!answer.ok) return show(item, "wrong", [found.what, found.why].filter(Boolean).join(": "));
     show(item, { good: "good", unchecked: "unchecked", wrong: "wrong" }[found.verdict], found.summary);
     if (found.problems) problems(item, found.problems);
@@ -175,6 +196,7 @@
     await turn;
     const wrong = [...items.values()].find((item) => item.state === "wrong");
     if (wrong) { summary(); wrong.remove.focus(); wrong.element.scrollIntoView({ block: "nearest" }); return; }
+    if (!await renew().catch(() => true)) return logIn();
     busy = true;
     summary();
     const to = session() || sentTo || fresh;
