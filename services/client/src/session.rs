@@ -104,8 +104,10 @@ pub(crate) struct Settled {
     pub(crate) outcome: String,
     /// Message of its reason.
     pub(crate) message: String,
-    /// Seconds from published to settled.
-    pub(crate) seconds: Option<f64>,
+    /// Seconds from published to its start.
+    pub(crate) waited: Option<f64>,
+    /// Seconds that it was computed.
+    pub(crate) ran: Option<f64>,
     /// End of the log, when it did not succeed.
     pub(crate) tail: String,
     /// Its results.
@@ -252,7 +254,8 @@ impl Read {
         let settled = Arc::new(Settled {
             outcome: job.outcome.clone().unwrap_or_default(),
             message: telling.map(|telling| telling.message.clone()).unwrap_or_default(),
-            seconds: ranges().filter_map(|(_, range)| range.seconds).reduce(f64::max).filter(|_| ended),
+            waited: None,
+            ran: None,
             tail: telling.map(|telling| telling.tail.clone()).unwrap_or_default(),
             rows,
             has_output: false,
@@ -285,19 +288,26 @@ fn name_of(object: &str) -> Option<String> {
     object.splitn(4, '/').nth(3).map(str::to_owned)
 }
 
+/// Seconds between two times that are known.
+fn between(begin: Option<Timestamp>, end: Option<Timestamp>) -> Option<f64> {
+    Some(end?.duration_since(begin?).as_secs_f64().max(0.0))
+}
+
 /// Reads an outcome and its results; `None` when it was deleted.
 async fn read(store: &Store, business: &Business, name: String) -> anyhow::Result<Option<Settled>> {
     // An object that is not an outcome is shown as a failure, and the others are still shown.
     let Some(outcome) = cloud::outcomes::read_or_replace(store, &business.bucket, &name).await? else {
         return Ok(None);
     };
+    let times = &outcome.timestamps;
     let succeeded = outcome.state == contract::outcome::State::Succeeded;
     let of_items = outcome.items.iter().find_map(|item| item.log_tail.as_deref());
     let tail = of_items.or(outcome.log_tail.as_deref()).filter(|_| !succeeded).unwrap_or_default();
     let skip = tail.chars().count().saturating_sub(MAX_TAIL);
     Ok(Some(Settled {
         message: outcome.reason.message.clone(),
-        seconds: jobs::published_to_settled(&outcome.timestamps).map(|time| time.as_secs_f64()),
+        waited: between(times.published, times.started.or(times.settled)),
+        ran: between(times.started, times.finished),
         tail: tail.chars().skip(skip).collect(),
         rows: results::of(store, business, &outcome, &name, MAX_RESULT).await?,
         has_output: succeeded && outcome.work.as_ref().is_some_and(|work| work.pack.is_none()),

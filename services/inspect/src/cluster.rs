@@ -15,7 +15,7 @@ use sessions::jobs::Active;
 mod logs;
 mod view;
 
-pub use logs::{Position, log, log_stream, previous_log};
+pub use logs::{Position, log, log_stream, previous_log, whole_log};
 pub use view::{EventView, OrchestratorView, PodView, active, full_quotas, is_finished, orchestrator};
 
 /// Time limit of a request to the cluster.

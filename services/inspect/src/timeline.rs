@@ -43,7 +43,10 @@ pub fn moments(times: &Timestamps) -> Vec<Moment> {
     moments
         .into_iter()
         .map(|(_, (what, time))| {
-            let since = before.replace(time).map(|before| elapsed(before, time));
+            let since = before.replace(time).map(|before| match elapsed(before, time) {
+                short if short.starts_with('<') => short,
+                elapsed => format!("+{elapsed}"),
+            });
             Moment { what, time, since }
         })
         .collect()
@@ -54,13 +57,13 @@ fn is_whole(time: Timestamp) -> bool {
     time.subsec_nanosecond() == 0
 }
 
-/// The time between two steps, as exactly as both are known.
-fn elapsed(before: Timestamp, time: Timestamp) -> String {
+/// The time between two steps for people, as exactly as both are known.
+pub fn elapsed(before: Timestamp, time: Timestamp) -> String {
     let elapsed = time.duration_since(before);
     match is_whole(before) || is_whole(time) {
         true if elapsed.as_secs() < 1 => "<1s".to_owned(),
-        true => format!("+{}", text::age(Some(before), time)),
-        false => format!("+{}", text::duration(elapsed)),
+        true => text::age(Some(before), time),
+        false => text::duration(elapsed),
     }
 }
 

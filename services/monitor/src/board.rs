@@ -1,7 +1,7 @@
 //! The board: the state of each business, computed from its raw state. Pure.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
     sync::Arc,
     time::Instant,
 };
@@ -69,7 +69,12 @@ pub(crate) struct View {
     /// Jobs by state, each id counted once; of a pack, each item.
     pub(crate) counts: Counts,
     pub(crate) sessions: Arc<Vec<SessionView>>,
+    /// Sessions that an operator paused.
+    pub(crate) paused: BTreeSet<String>,
+    /// Those of the waiting Jobs whose session is paused.
+    pub(crate) paused_jobs: usize,
     pub(crate) letters: Arc<Vec<DeadLetter>>,
+    /// When the oldest waiting Job was submitted, without those of paused sessions.
     pub(crate) oldest_waiting: Option<Timestamp>,
     /// Jobs that ended in the last minute.
     pub(crate) per_minute: usize,
@@ -95,7 +100,10 @@ pub(crate) fn view(business: &Business, raw: &Raw, previous: Option<&View>, now:
     let minutes = minutes(&jobs, now);
     let latest = sessions::latest(jobs.clone());
     let counts = Counts::of(&latest);
-    let waiting = latest.iter().filter(|job| job.state == Some(State::Waiting));
+    let is_paused = raw.controls.iter().filter(|(_, control)| control.paused);
+    let paused: BTreeSet<String> = is_paused.map(|(session, _)| session.clone()).collect();
+    let waits = |job: &&Job| job.state == Some(State::Waiting) && !paused.contains(&job.session);
+    let waiting = latest.iter().filter(waits);
     let oldest_waiting = waiting.filter_map(|job| job.timestamps.published.or(job.changed)).min();
     let mut rates = previous.map(|view| view.rates.clone()).unwrap_or_default();
     let summaries = sessions::summaries(&business.name, latest, &raw.controls);
@@ -110,6 +118,8 @@ pub(crate) fn view(business: &Business, raw: &Raw, previous: Option<&View>, now:
         SessionView { rate: progress.rate, seconds_left: progress.seconds_left, summary }
     });
     let sessions: Vec<SessionView> = sessions.collect();
+    let of_paused = sessions.iter().map(|session| &session.summary).filter(|summary| summary.paused);
+    let paused_jobs = of_paused.map(|summary| summary.counts.waiting).sum();
     let mut history = previous.map(|view| view.history.clone()).unwrap_or_default();
     let is_due = history.back().is_none_or(|last| now.duration_since(last.time).as_secs() >= SAMPLE_SECS);
     if is_due && raw.listed.is_some() {
@@ -123,6 +133,8 @@ pub(crate) fn view(business: &Business, raw: &Raw, previous: Option<&View>, now:
         running: raw.running(),
         counts,
         sessions: Arc::new(sessions),
+        paused,
+        paused_jobs,
         letters: Arc::new(dead_letters::among(&business.name, None, &raw.objects, false)),
         oldest_waiting,
         per_minute: ended_since(&jobs, now),

@@ -3,6 +3,7 @@
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use axum::{
+    body::Body,
     extract::{Extension, State as FromState},
     http::HeaderMap,
     response::{
@@ -15,7 +16,8 @@ use inspect::cluster::{self, Position};
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use tokio::time::{sleep_until, timeout};
-use web::{Problem, Query, Visitor};
+use tokio_util::{compat::FuturesAsyncReadCompatExt as _, io::ReaderStream};
+use web::{Problem, Query, Visitor, attachment};
 
 use crate::state::State;
 
@@ -45,7 +47,10 @@ pub(crate) fn plain(line: &str) -> String {
     for field in ["job", "session", "target"] {
         text(field);
     }
-    let clock = time.split_once('T').map(|(_, clock)| clock.chars().take(12).collect::<String>()).unwrap_or_default();
+    let clock = time
+        .split_once('T')
+        .map(|(_, clock)| format!("{}Z", clock.chars().take(12).collect::<String>()))
+        .unwrap_or_default();
     let mut words: Vec<String> =
         [clock, severity.replace("INFO", ""), message].into_iter().filter(|word| !word.is_empty()).collect();
     words.extend(fields.into_iter().map(|(name, value)| match value {
@@ -55,15 +60,9 @@ pub(crate) fn plain(line: &str) -> String {
     words.join("  ")
 }
 
-/// Follows a Pod's log: events `lines`, each a JSON array of lines, and one `end`. With the id of an event it goes on
-/// behind that event.
-pub(crate) async fn follow(
-    FromState(state): FromState<Arc<State>>,
-    Extension(visitor): Extension<Visitor>,
-    headers: HeaderMap,
-    query: Query,
-) -> Result<Response, Problem> {
-    let of = state.business(&visitor, query.get("business").unwrap_or_default())?;
+/// The Pod that a query names, with its namespace.
+async fn pod(state: &State, visitor: &Visitor, query: &Query) -> Result<(String, Pod), Problem> {
+    let of = state.business(visitor, query.get("business").unwrap_or_default())?;
     let name = query.get("pod").unwrap_or_default().to_owned();
     let missing = || Problem::not_found(format!("There is no Pod {name:?}"));
     // Only engines of this business: an orchestrator's log has lines about other Jobs.
@@ -74,9 +73,34 @@ pub(crate) async fn follow(
     let api: Api<Pod> = Api::namespaced(state.kube.clone(), &namespace);
     let pod =
         api.get_opt(&name).await.map_err(|error| Problem::unavailable("Kubernetes does not answer", &error.into()))?;
-    let pod = pod.ok_or_else(missing)?;
+    Ok((namespace, pod.ok_or_else(missing)?))
+}
+
+/// The whole log of a Pod so far, as a file.
+pub(crate) async fn download(
+    FromState(state): FromState<Arc<State>>,
+    Extension(visitor): Extension<Visitor>,
+    query: Query,
+) -> Result<Response, Problem> {
+    let (namespace, pod) = pod(&state, &visitor, &query).await?;
+    let reader = cluster::whole_log(&state.kube, &namespace, &pod).await;
+    let reader = reader.map_err(|error| Problem::unavailable("There is no log yet", &error))?;
+    let file = format!("{}.log", query.get("pod").unwrap_or_default());
+    Ok(attachment(Body::from_stream(ReaderStream::new(reader.compat())), "text/plain; charset=utf-8", &file))
+}
+
+/// Follows a Pod's log: events `lines`, each a JSON array of lines, and one `end`. With the id of an event it goes on
+/// behind that event.
+pub(crate) async fn follow(
+    FromState(state): FromState<Arc<State>>,
+    Extension(visitor): Extension<Visitor>,
+    headers: HeaderMap,
+    query: Query,
+) -> Result<Response, Problem> {
+    let (namespace, pod) = pod(&state, &visitor, &query).await?;
     let last = headers.get("last-event-id").and_then(|last| Position::behind(last.to_str().ok()?));
-    let mut position = last.unwrap_or_else(|| Position::before_last(Some(TAIL)));
+    let start = Position::before_last(Some(TAIL).filter(|_| query.get("from") != Some("start")));
+    let mut position = last.unwrap_or(start);
     let reader = cluster::log_stream(&state.kube, &namespace, &pod, &mut position).await;
     let reader = reader.map_err(|error| Problem::unavailable("There is no log yet", &error))?;
     let stop = state.site.stop.clone();
@@ -118,7 +142,7 @@ mod tests {
         for (line, expected) in [
             (
                 r#"{"time":"2026-11-23T05:02:10.374032101Z","severity":"INFO","message":"read the input","bytes":21,"job":"j","session":"s","target":"engine::run"}"#,
-                "05:02:10.374  read the input  bytes=21",
+                "05:02:10.374Z  read the input  bytes=21",
             ),
             (
                 r#"{"severity":"ERROR","message":"no strike","code":"malformed-input"}"#,

@@ -65,7 +65,10 @@ pub(crate) fn routes(state: &Arc<State>) -> Routes {
         pages = pages.route(kind.path(), get(handler));
     }
     let pages = pages.route("/actions", post(actions::by_form)).merge(api::routes());
-    let streams = Router::new().route("/live/{page}", get(stream)).route("/log", get(logs::follow));
+    let streams = Router::new()
+        .route("/live/{page}", get(stream))
+        .route("/log", get(logs::follow))
+        .route("/log.txt", get(logs::download));
     let streams = streams.route("/object", get(download::object));
     Routes { pages: pages.with_state(state.clone()), streams: streams.with_state(state.clone()) }
 }

@@ -30,7 +30,7 @@ const WATCHED_FOR: Duration = Duration::from_secs(60);
 /// Outcomes that are kept in memory.
 const MAX_OUTCOMES: usize = 20_000;
 /// Lines of log that a Job's page shows.
-const LOG_LINES: i64 = 500;
+pub(crate) const LOG_LINES: i64 = 500;
 /// How long the details of a Job that did not change are used.
 const DETAIL_FRESH: Duration = Duration::from_secs(3);
 /// Jobs whose details are kept.

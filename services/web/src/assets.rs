@@ -22,10 +22,11 @@ pub struct Asset {
     pub body: &'static [u8],
 }
 
-const OURS: [Asset; 4] = [
+const OURS: [Asset; 5] = [
     Asset { name: "app.css", kind: "text/css; charset=utf-8", body: include_bytes!("assets/app.css") },
     Asset { name: "app.js", kind: "text/javascript; charset=utf-8", body: include_bytes!("assets/app.js") },
     Asset { name: "live.js", kind: "text/javascript; charset=utf-8", body: include_bytes!("assets/live.js") },
+    Asset { name: "log.js", kind: "text/javascript; charset=utf-8", body: include_bytes!("assets/log.js") },
     Asset { name: "icon.svg", kind: "image/svg+xml", body: include_bytes!("assets/icon.svg") },
 ];
 

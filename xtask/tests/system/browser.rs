@@ -111,6 +111,17 @@ impl Browser {
         window
     }
 
+    /// The window that commands are for.
+    pub(crate) async fn current(&self) -> Value {
+        let answer = self.http.get(format!("{}/window", self.session)).send().await.unwrap();
+        answer.json::<Value>().await.unwrap()["value"].take()
+    }
+
+    /// Ends every login.
+    pub(crate) async fn forget_logins(&self) {
+        self.chromium("Network.clearBrowserCookies", json!({})).await;
+    }
+
     /// Goes to a window that is open.
     pub(crate) async fn show(&self, window: &Value) {
         self.command("/window", json!({ "handle": window })).await;
@@ -189,6 +200,11 @@ impl Browser {
     /// From now on no script of a page runs.
     pub(crate) async fn without_scripts(&self) {
         self.chromium("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;
+    }
+
+    /// Sets the time zone of this window.
+    pub(crate) async fn zone(&self, zone: &str) {
+        self.chromium("Emulation.setTimezoneOverride", json!({ "timezoneId": zone })).await;
     }
 
     /// Runs a script in this window before those of every page.

@@ -9,6 +9,9 @@ use crate::{
     world::{Setup, eventually},
 };
 
+/// Engines that may compute [`endless`] for as long as a test lasts.
+pub(crate) const PATIENT: &str = "\ntimeout = \"1h\"\n";
+
 /// A book that computes for longer than a test lasts.
 pub(crate) fn endless() -> String {
     let text = include_str!("../../../examples/pricing/10-power-daily-average.json");

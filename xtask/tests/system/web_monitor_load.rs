@@ -22,7 +22,7 @@ const PAGE_WITHIN: Duration = Duration::from_millis(200);
 const UPDATE_WITHIN: Duration = Duration::from_secs(1);
 
 /// What slower machines, other tests beside this one and a program without optimisation may make of a time limit.
-fn allowed(limit: Duration) -> Duration {
+pub(crate) fn allowed(limit: Duration) -> Duration {
     match contract::config::variables().get("DESKGRID_EXACT_TIMES") {
         Some(_) => limit,
         None => limit * 30,

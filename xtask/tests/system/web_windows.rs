@@ -6,8 +6,9 @@ use serde_json::json;
 use crate::{
     browser::{Browser, Screen},
     sample::is_long,
-    web_apps::{ALL, Monitor, world},
-    web_monitor_jobs::endless,
+    web_apps::{ALL, Monitor, world_with},
+    web_monitor_jobs::{PATIENT, endless},
+    world::Setup,
 };
 
 /// Windows: in a sample more than a browser has connections to one server, and when every case runs.
@@ -16,7 +17,7 @@ const WINDOWS: [usize; 2] = [8, 50];
 #[tokio::test(flavor = "multi_thread")]
 async fn every_window_of_a_browser_is_live() {
     let Some(browser) = Browser::start(Screen::Wide).await else { return };
-    let world = world(&["bu1"]).await;
+    let world = world_with(&["bu1"], Setup { engine: PATIENT, ..Setup::default() }).await;
     let orchestrator = world.orchestrator("bu1", Hooks::none()).await;
     let monitor = Monitor::start(&world).await;
     world.publish(&world.upload("bu1", "s1", "endless.json", &endless()).await).await;

@@ -31,7 +31,8 @@ pub(crate) struct JobRow {
     pub(crate) items: String,
     pub(crate) attempt: u32,
     pub(crate) changed: String,
-    pub(crate) took: String,
+    pub(crate) waited: String,
+    pub(crate) ran: String,
     pub(crate) code: String,
     pub(crate) message: String,
     pub(crate) tail: String,
@@ -71,6 +72,11 @@ fn items_of(items: &Items) -> String {
     format!("{} of {} items{failed}", grouped(items.done().into()), grouped(items.total().into()))
 }
 
+/// A span of time; Kubernetes has whole seconds, so nothing is known of what is shorter.
+fn span(seconds: f64) -> String {
+    if seconds > 0.0 { duration(seconds) } else { "<1 s".to_owned() }
+}
+
 fn job_row(entry: &Entry, business: &str, session: &str) -> JobRow {
     let (state, class) = shown(entry.state);
     let settled = entry.settled.as_deref();
@@ -84,7 +90,8 @@ fn job_row(entry: &Entry, business: &str, session: &str) -> JobRow {
         items: entry.items.map(|items| items_of(&items)).unwrap_or_default(),
         attempt: entry.attempt,
         changed: entry.changed.map(|time| time.to_string()).unwrap_or_default(),
-        took: settled.and_then(|settled| settled.seconds).map(duration).unwrap_or_default(),
+        waited: settled.and_then(|settled| settled.waited).map(span).unwrap_or_default(),
+        ran: settled.and_then(|settled| settled.ran).map(span).unwrap_or_default(),
         code: if entry.state == State::Succeeded { String::new() } else { entry.code.clone() },
         message: settled
             .filter(|_| entry.state != State::Succeeded)

@@ -29,6 +29,8 @@ pub(crate) struct Results {
     pub(crate) q: String,
     pub(crate) left_out: usize,
     pub(crate) unread: usize,
+    /// Which rows are not in the order yet, when the order is by value.
+    pub(crate) missing: String,
     pub(crate) has_any: bool,
 }
 
@@ -130,8 +132,21 @@ pub(crate) fn results(session: &Session, query: &Query) -> Results {
         q: query.get("q").unwrap_or_default().to_owned(),
         left_out: session.results.left_out,
         unread: session.unread,
+        missing: if sort.is_empty() { String::new() } else { missing(session) },
         has_any: all().next().is_some(),
     }
+}
+
+/// Which rows are missing so far.
+fn missing(session: &Session) -> String {
+    let parts = [
+        (session.counts.pending(), "pending"),
+        (session.unread, "being read"),
+        (session.results.left_out, "only in the download"),
+    ];
+    let parts: Vec<String> =
+        parts.iter().filter(|(count, _)| *count > 0).map(|(count, what)| format!("{count} {what}")).collect();
+    parts.join(", ")
 }
 
 fn label(row: &Row) -> String {

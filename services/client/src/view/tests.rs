@@ -113,6 +113,7 @@ fn results_are_of_one_measure_with_a_chart_of_the_same_rows() {
     assert_eq!((view.measure.as_str(), view.levels.len()), ("value", 2));
     let view = results(&session(), &Query::parse("rows=all&measure=price&sort=value&q=b"));
     assert_eq!((view.rows.len(), view.rows[0].row.as_str(), view.rows[0].standard_error.as_str()), (1, "t1", "0.50"));
+    assert_eq!(view.missing, "1 pending", "the order by value is not final");
     let none = results(&Session::default(), &Query::default());
     assert!(!none.has_any && none.chart.is_none() && none.rows.is_empty());
 }

@@ -58,6 +58,19 @@ pub async fn log_stream(
     answer(api(client, namespace).log_stream(name(pod), &parameters)).await
 }
 
+/// The whole log of a Pod's main container so far, as it is written.
+///
+/// # Errors
+/// When the cluster cannot be reached, or the container has not started.
+pub async fn whole_log(
+    client: &Client,
+    namespace: &str,
+    pod: &Pod,
+) -> anyhow::Result<impl futures::AsyncBufRead + use<>> {
+    let parameters = LogParams { container: container(pod), ..LogParams::default() };
+    answer(api(client, namespace).log_stream(name(pod), &parameters)).await
+}
+
 async fn last_lines(
     client: &Client,
     namespace: &str,

@@ -62,6 +62,12 @@ fn a_view_counts_and_dates_what_ended() {
     ];
     let now = Timestamp::from_second(1200).unwrap();
     let first = view(&business("bu1"), &raw, None, now, Instant::now());
+    let control = contract::control::Control { paused: true, ..contract::control::Control::new("s", now) };
+    let controls = BTreeMap::from([("s".to_owned(), control)]);
+    let before = std::mem::replace(&mut raw.controls, controls);
+    let paused = view(&business("bu1"), &raw, None, now, Instant::now());
+    assert_eq!((paused.paused_jobs, paused.oldest_waiting), (1, None), "what is paused does not wait");
+    raw.controls = before;
     assert_eq!((first.counts.waiting, first.counts.failed, first.counts.refused, first.per_minute), (1, 1, 1, 2));
     assert_eq!(first.oldest_waiting, Timestamp::from_second(600).ok());
     assert_eq!(first.letters.len(), 2);

@@ -1,6 +1,7 @@
 //! One Job: its state, why, and all its objects.
 
-use inspect::{Detail, Stored, text};
+use inspect::{Detail, Stored, cluster::PodView, text, timeline};
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use sessions::{
     jobs::{Job, REFUSED_SESSION, State},
@@ -8,13 +9,14 @@ use sessions::{
 };
 use web::Problem;
 
-use super::rows::{JobRow, PodRow, job_href, preview, seconds, session_href, time};
+use super::rows::{JobRow, PodRow, Span, job_href, preview, session_href, time};
 
 use crate::{
     board::View,
     logs::plain,
     page::{Crumb, Shown},
     page_request::PageRequest,
+    state::LOG_LINES,
 };
 
 /// Bytes of a refused message that are shown.
@@ -23,13 +25,13 @@ const PAYLOAD: usize = 2000;
 const RESULTS: usize = 20;
 /// Width of the timeline, in its own units.
 const WIDTH: f64 = 1000.0;
-/// Least width of a step of it, so that a quick one is seen.
-const STEP_MIN: f64 = 18.0;
 
 #[derive(Serialize)]
 struct Head {
     row: JobRow,
     explanation: String,
+    /// How long it may run.
+    limit: String,
     can_retry: bool,
     can_cancel: bool,
     can_discard: bool,
@@ -52,7 +54,7 @@ struct Step {
 #[derive(Serialize)]
 struct Timeline {
     steps: Vec<Step>,
-    total: String,
+    total: Span,
     width: f64,
 }
 
@@ -112,8 +114,23 @@ struct Preview {
 #[derive(Serialize)]
 struct Log {
     text: String,
-    /// URL of the live log, while a Pod runs.
+    /// URL of the stream of the log, while a Pod runs or when one is chosen.
     follow: String,
+    is_live: bool,
+    /// Pods to choose from.
+    pods: Vec<PodChoice>,
+    /// What is not shown.
+    note: String,
+    /// URL of the page with the whole log.
+    whole: String,
+    download: String,
+}
+
+#[derive(Serialize)]
+struct PodChoice {
+    name: String,
+    href: String,
+    is_current: bool,
 }
 
 /// The page.
@@ -125,9 +142,14 @@ pub(super) async fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
     let (job, others) = chosen(&view, session, id, generation)?;
     let job = &job;
     let detail = request.state.detail(&view, job).await?;
+    let mut row = JobRow::from(&detail.job);
+    if detail.job.state == Some(State::Waiting) && view.paused.contains(session) {
+        (row.state, row.waited) = ("paused", Span::default());
+    }
     let head = Head {
-        row: JobRow::from(&detail.job),
+        row,
         explanation: detail.explanation.clone(),
+        limit: limit(&view),
         can_retry: matches!(detail.job.state, Some(State::Failed | State::Cancelled)) && session != REFUSED_SESSION,
         can_cancel: matches!(detail.job.state, Some(State::Waiting | State::Running)),
         can_discard: view.letters.iter().any(|letter| letter.session == session && letter.job == id),
@@ -139,9 +161,9 @@ pub(super) async fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
     let parts = vec![
         request.part("head", "job_head.html", &head)?,
         request.part("items", "job_items.html", &items(&detail))?,
-        request.part("timeline", "job_timeline.html", &timeline(&detail))?,
+        request.part("timeline", "job_timeline.html", &timeline(&detail, Timestamp::now()))?,
         request.part("result", "job_result.html", &result(&detail))?,
-        request.part("log-card", "job_log.html", &log(&detail, business))?,
+        request.part("log-card", "job_log.html", &log(request, &detail, business))?,
         request.part("facts", "job_facts.html", &facts)?,
     ];
     let crumbs = vec![
@@ -165,40 +187,54 @@ fn chosen(view: &View, session: &str, id: &str, generation: Option<i64>) -> Resu
     Ok((job.clone(), others))
 }
 
-/// The moments along a line: short steps have a least width, so that they are visible.
-fn timeline(detail: &Detail) -> Timeline {
+/// How long a Job of a business may run.
+fn limit(view: &View) -> String {
+    let engine = &view.business.engine;
+    text::duration(SignedDuration::from_secs(engine.program.timeout_secs.unwrap_or(engine.timeout_secs).into()))
+}
+
+/// The moments along a line, to scale. Until the Job has ended, the line ends now.
+fn timeline(detail: &Detail, now: Timestamp) -> Timeline {
     let moments = &detail.timeline;
-    let gaps: Vec<f64> =
-        moments.windows(2).map(|pair| pair[1].time.duration_since(pair[0].time).as_secs_f64().max(0.0)).collect();
-    let total: f64 = gaps.iter().sum();
-    let least = STEP_MIN.min(WIDTH / moments.len().max(1) as f64);
-    let room = WIDTH - least * gaps.len() as f64;
-    let mut x = 0.0;
-    let mut steps = Vec::new();
-    for (index, moment) in moments.iter().enumerate() {
-        let width = gaps.get(index).map_or(0.0, |gap| least + if total > 0.0 { gap / total * room } else { 0.0 });
+    let is_open = matches!(detail.job.state, Some(State::Waiting | State::Running));
+    let (first, last) = (moments.first().map(|moment| moment.time), moments.last().map(|moment| moment.time));
+    let end = if is_open { last.max(Some(now)) } else { last };
+    let whole = first.zip(end).map_or(0.0, |(first, end)| end.duration_since(first).as_secs_f64());
+    let at = |time: Timestamp| {
+        let since = first.map_or(0.0, |first| time.duration_since(first).as_secs_f64());
+        let share = if whole > 0.0 { (since / whole).clamp(0.0, 1.0) } else { 0.0 };
+        (share * WIDTH * 10.0).round() / 10.0
+    };
+    let ended = detail.job.state.map_or("cancelled", State::as_str);
+    let steps = moments.iter().enumerate().map(|(index, moment)| {
         let (phase, class) = match moment.what {
             "published" => ("in Pub/Sub", "waiting"),
             "received" => ("being accepted", "waiting"),
             "created" => ("waiting for a node", "waiting"),
             "scheduled" => ("starting", "waiting"),
             "started" => ("computing", "running"),
-            "finished" => ("being settled", "succeeded"),
-            _ => ("", "succeeded"),
+            "finished" => ("being settled", ended),
+            _ => ("", ended),
         };
-        let round = |value: f64| (value * 10.0).round() / 10.0;
-        steps.push(Step {
+        let until = moments.get(index + 1).map(|next| next.time).or(end).unwrap_or(moment.time);
+        Step {
             what: moment.what,
             phase,
-            x: round(x),
-            width: round(width),
+            x: at(moment.time),
+            width: (at(until) - at(moment.time)).max(0.0),
             class,
             time: time(Some(moment.time)),
             since: moment.since.clone().unwrap_or_default(),
-        });
-        x += width;
-    }
-    Timeline { steps, total: if gaps.is_empty() { String::new() } else { seconds(Some(total)) }, width: WIDTH }
+        }
+    });
+    let total = match (first, last) {
+        (Some(_), _) if is_open => Span { since: time(first), ..Span::default() },
+        (Some(first), Some(last)) if moments.len() > 1 => {
+            Span { length: timeline::elapsed(first, last), ..Span::default() }
+        }
+        _ => Span::default(),
+    };
+    Timeline { steps: steps.collect(), total, width: WIDTH }
 }
 
 fn stored(kind: &'static str, bucket: &str, object: &Stored, job: &Job, index: usize) -> ObjectRow {
@@ -315,12 +351,39 @@ fn result(detail: &Detail) -> Preview {
     }
 }
 
-fn log(detail: &Detail, business: &str) -> Log {
-    let running = detail.pods.iter().rev().find(|pod| pod.state == "Running");
-    let follow = running.filter(|_| detail.job.state == Some(State::Running)).map(|pod| {
-        let pairs = [("business", business), ("pod", pod.name.as_str())];
-        format!("/log?{}", web::encode(pairs))
-    });
+fn log(request: &PageRequest<'_>, detail: &Detail, business: &str) -> Log {
+    let named = |name: &str| detail.pods.iter().find(|pod| pod.name == name);
+    let chosen = request.query.get("pod").and_then(named);
+    let is_whole = request.query.get("log") == Some("whole");
+    let is_running = |pod: &&PodView| pod.state == "Running" && detail.job.state == Some(State::Running);
+    let running = detail.pods.iter().rev().find(is_running);
+    let shown = chosen.or(running).or(detail.pods.last());
+    let url = |path: &str, from: &str| {
+        let pod = shown.map(|pod| pod.name.as_str());
+        pod.map(|pod| format!("{path}?{}", web::encode([("business", business), ("pod", pod), ("from", from)])))
+    };
+    let page = |name: &str, value: &str| format!("/job?{}", request.query.with(name, value));
+    let follow = url("/log", if is_whole { "start" } else { "" });
+    let follow = follow.filter(|_| chosen.is_some() || running.is_some() || is_whole).unwrap_or_default();
     let lines: Vec<String> = detail.log.iter().flat_map(|log| log.lines()).map(plain).collect();
-    Log { text: lines.join("\n"), follow: follow.unwrap_or_default() }
+    let note = match shown {
+        None if lines.is_empty() => String::new(),
+        None => "Its Pod was deleted: these are the last lines, which the outcome has.".to_owned(),
+        Some(_) if is_whole => String::new(),
+        Some(_) => format!("The page shows at most the last {LOG_LINES} lines."),
+    };
+    let choices = detail.pods.iter().map(|pod| PodChoice {
+        name: pod.name.clone(),
+        href: page("pod", &pod.name),
+        is_current: shown.is_some_and(|shown| shown.name == pod.name),
+    });
+    Log {
+        text: if chosen.is_some() || is_whole { String::new() } else { lines.join("\n") },
+        follow,
+        is_live: shown.as_ref().is_some_and(is_running),
+        pods: choices.collect(),
+        note,
+        whole: if shown.is_some() && !is_whole { page("log", "whole") } else { String::new() },
+        download: url("/log.txt", "").unwrap_or_default(),
+    }
 }

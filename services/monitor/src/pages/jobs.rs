@@ -6,7 +6,7 @@ use serde::Serialize;
 use sessions::jobs::{Job, State};
 use web::{Problem, Query, Visitor};
 
-use super::rows::JobRow;
+use super::rows::{JobRow, Span};
 use crate::{page::Shown, page_request::PageRequest, state::State as Monitor};
 
 /// Rows of a page.
@@ -40,6 +40,9 @@ enum Cell {
     },
     Time {
         time: String,
+    },
+    Span {
+        span: Span,
     },
     /// The reason code, unless the state says the same, and its sentence.
     Reason {
@@ -116,11 +119,18 @@ const COLUMNS: &[Column] = &[
         },
     },
     Column {
-        label: "Took",
+        label: "Waited",
         class: "number optional nowrap",
         order: None,
         across_sessions: false,
-        cell: |row| Cell::Text { text: row.took.clone() },
+        cell: |row| Cell::Span { span: row.waited.clone() },
+    },
+    Column {
+        label: "Ran",
+        class: "number optional nowrap",
+        order: None,
+        across_sessions: false,
+        cell: |row| Cell::Span { span: row.ran.clone() },
     },
     Column {
         label: "Attempt",
@@ -324,13 +334,19 @@ pub(super) async fn table(
         let query = Query::parse(&Query::parse(&request.query.with("page", "")).with("sort", by));
         Head { label: column.label, href: format!("{path}?{}", query.with("order", order)), sort, class: column.class }
     });
+    let board = request.state.board();
+    let is_paused = |job: &Job| {
+        job.state == Some(State::Waiting) && board.get(&job.business).is_some_and(|of| of.paused.contains(&job.session))
+    };
     let cells = |job: &Job| {
-        let row = JobRow::from(job);
+        let mut row = JobRow::from(job);
+        if is_paused(job) {
+            (row.state, row.waited) = ("paused", Span::default());
+        }
         columns.iter().map(|column| (column.class, (column.cell)(&row))).collect()
     };
     let first = (selected.page - 1) * filter.rows;
     let turn = |page: usize| format!("{path}?{}", request.query.with("page", &page.to_string()));
-    let board = request.state.board();
     let table = Table {
         heads: heads.collect(),
         states,

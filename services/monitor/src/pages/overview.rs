@@ -16,6 +16,7 @@ use crate::{
 struct Card {
     name: String,
     counts: Counts,
+    paused: usize,
     letters: usize,
     per_minute: usize,
     oldest: String,
@@ -47,7 +48,8 @@ fn card(view: &View) -> Card {
     let free = (slots as usize).saturating_sub(view.running);
     Card {
         name: view.business.name.clone(),
-        counts: view.counts,
+        counts: Counts { waiting: view.counts.waiting.saturating_sub(view.paused_jobs), ..view.counts },
+        paused: view.paused_jobs,
         letters: view.letters.len(),
         per_minute: view.per_minute,
         oldest: rows::time(view.oldest_waiting),

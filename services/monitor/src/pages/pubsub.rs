@@ -17,6 +17,7 @@ const PAYLOAD: usize = 400;
 struct Backlog {
     business: String,
     waiting: usize,
+    paused: usize,
     running: usize,
     oldest: String,
     per_minute: usize,
@@ -43,7 +44,8 @@ pub(super) fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
         .iter()
         .map(|view| Backlog {
             business: view.business.name.clone(),
-            waiting: view.counts.waiting,
+            waiting: view.counts.waiting.saturating_sub(view.paused_jobs),
+            paused: view.paused_jobs,
             running: view.counts.running,
             oldest: rows::time(view.oldest_waiting),
             per_minute: view.per_minute,

@@ -3,7 +3,7 @@
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
-use inspect::{cluster::PodView, text};
+use inspect::{cluster::PodView, text, timeline};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use sessions::{
@@ -33,7 +33,45 @@ pub(crate) struct JobRow {
     pub(crate) row_errors: u32,
     pub(crate) attempt: u32,
     pub(crate) changed: String,
-    pub(crate) took: String,
+    pub(crate) waited: Span,
+    pub(crate) ran: Span,
+}
+
+/// A span of time: its length once it has ended, or its beginning while it lasts.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+pub(crate) struct Span {
+    pub(crate) length: String,
+    pub(crate) since: String,
+}
+
+impl Span {
+    /// From the beginning to the end; it lasts until there is an end.
+    fn new(begin: Option<Timestamp>, end: Option<Timestamp>) -> Self {
+        match (begin, end) {
+            (Some(begin), Some(end)) => Self { length: timeline::elapsed(begin, end), since: String::new() },
+            (begin, None) => Self { length: String::new(), since: time(begin) },
+            (None, Some(_)) => Self::default(),
+        }
+    }
+}
+
+/// How long a Job waited and ran. Of a pack, whose ranges wait and run at different times, only how long all wait.
+fn spans(job: &Job) -> (Span, Span) {
+    let times = &job.timestamps;
+    let (submitted, started) = (times.published.or(job.changed), times.started.or(times.created));
+    match job.state {
+        Some(State::Waiting) => (Span::new(submitted, None), Span::default()),
+        _ if job.items.is_some() => Default::default(),
+        Some(State::Running) => (Span::new(times.published, started.or(job.changed)), Span::new(started, None)),
+        _ => {
+            let ran = if times.started.is_some() && times.finished.is_some() {
+                Span::new(times.started, times.finished)
+            } else {
+                Span::default()
+            };
+            (Span::new(times.published, started.or(times.settled).or(job.changed)), ran)
+        }
+    }
 }
 
 /// URL of a Job's page.
@@ -67,6 +105,7 @@ pub(crate) fn seconds(seconds: Option<f64>) -> String {
 
 impl From<&Job> for JobRow {
     fn from(job: &Job) -> Self {
+        let (waited, ran) = spans(job);
         Self {
             business: job.business.clone(),
             session: job.session.clone(),
@@ -80,7 +119,8 @@ impl From<&Job> for JobRow {
             row_errors: job.row_errors,
             attempt: job.attempt + 1,
             changed: time(job.changed),
-            took: seconds(job.seconds),
+            waited,
+            ran,
         }
     }
 }
@@ -96,6 +136,8 @@ pub(crate) struct SessionRow {
     pub(crate) done: usize,
     pub(crate) pending: usize,
     pub(crate) unsuccessful: usize,
+    /// Those of them that nobody cancelled.
+    pub(crate) failed: usize,
     pub(crate) shares: Vec<Rect>,
     pub(crate) state: &'static str,
     pub(crate) rate: String,
@@ -142,11 +184,13 @@ impl From<&SessionView> for SessionRow {
             done: counts.done(),
             pending: counts.pending(),
             unsuccessful: counts.unsuccessful(),
+            failed: counts.unsuccessful() - counts.cancelled,
             shares: shares(&counts),
             state,
             rate: view.rate.map(rate_text).unwrap_or_default(),
             left: seconds(view.seconds_left),
-            oldest: time(summary.oldest_pending),
+            // A session that is paused has nothing to wait for.
+            oldest: time(summary.oldest_pending.filter(|_| !summary.paused)),
             changed: time(summary.changed),
         }
     }
@@ -260,5 +304,46 @@ pub(crate) fn preview(data: &str, max: usize) -> String {
             let hex: Vec<String> = cut.iter().take(64).map(|byte| format!("{byte:02x}")).collect();
             format!("{} bytes that are not text: {}", bytes.len(), hex.join(" "))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use contract::outcome::Timestamps;
+
+    use super::*;
+
+    #[test]
+    fn a_span_lasts_until_its_end_is_known() {
+        let at = |second| Timestamp::from_second(second).ok();
+        let text = |second| time(at(second));
+        assert_eq!(Span::new(at(10), at(75)), Span { length: "1m05s".into(), ..Span::default() });
+        assert_eq!(Span::new(at(10), None), Span { since: text(10), ..Span::default() });
+        let check = |state, times: Timestamps, waited: &str, ran: &str| {
+            let objects = sessions::jobs::Objects::default();
+            let active = sessions::jobs::Active {
+                session: "s".into(),
+                job: "j".into(),
+                generation: 1,
+                first: None,
+                items: 1,
+                attempt: 0,
+                reason: Default::default(),
+                timestamps: times,
+                kubernetes_job: String::new(),
+            };
+            let mut job = sessions::jobs::merge("b", None, &objects, &[active]).remove(0);
+            (job.state, job.changed) = (Some(state), at(50));
+            let spans = spans(&job);
+            let spelled = |span: Span| format!("{}{}", span.length, span.since);
+            assert_eq!((spelled(spans.0).as_str(), spelled(spans.1).as_str()), (waited, ran), "{state}");
+        };
+        let all = Timestamps { published: at(0), created: at(5), started: at(20), ..Timestamps::default() };
+        check(State::Waiting, Timestamps::default(), &text(50), "");
+        check(State::Running, all, "20s", &text(20));
+        check(State::Running, Timestamps { started: None, ..all }, "5s", &text(5));
+        check(State::Failed, Timestamps { finished: at(30), settled: at(31), ..all }, "20s", "10s");
+        let never = Timestamps { published: at(0), settled: at(9), ..Timestamps::default() };
+        check(State::Cancelled, never, "9s", "");
     }
 }

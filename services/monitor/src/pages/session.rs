@@ -15,7 +15,7 @@ use crate::{
 
 use super::{
     jobs as table,
-    rows::{SessionRow, session_href},
+    rows::{SessionRow, session_href, time},
 };
 
 /// Outcomes that are read for the causes.
@@ -68,7 +68,7 @@ pub(super) async fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
     let head = Head {
         row: SessionRow::from(session),
         is_paused: session.summary.paused,
-        cancelled_before: session.summary.cancelled_before.map(|time| time.to_string()).unwrap_or_default(),
+        cancelled_before: time(session.summary.cancelled_before),
     };
     // Of a pack, also the ranges that have failed so far.
     let latest = sessions::latest(view.jobs.as_ref().clone()).into_iter().filter(|job| job.session == name);

@@ -1,4 +1,4 @@
-// The script of every page: theme, ages, live parts, search in logs. Pages can be read without it; the server escapes
+// The script of every page: theme, ages, live parts. Pages can be read without it; the server escapes
 // all text.
 "use strict";
 (() => {
@@ -14,7 +14,23 @@
     document.cookie = `deskgrid-theme=${root.dataset.theme}; Path=/; Max-Age=31536000; SameSite=Strict`;
   });
 
-  // Ages: `<time class="ago">` shows its age and counts on.
+  // Clock: `<time class="clock">` is in UTC, as in the command line, or in the zone of this browser.
+  let isLocal = localStorage.getItem("deskgrid-clock") === "local";
+  const zone = (date) => !isLocal ? "UTC" : new Intl.DateTimeFormat("en-GB", { timeZoneName: "short" })
+    .formatToParts(date).find((part) => part.type === "timeZoneName").value;
+  const clock = (at) => {
+    const date = new Date(at), shift = isLocal ? date.getTimezoneOffset() * 60000 : 0;
+    const text = new Date(at - shift).toISOString();
+    return `${text.slice(0, 10)} ${text.slice(11, 23)} ${zone(date)}`;
+  };
+  const zoneButton = $("#clock");
+  zoneButton?.addEventListener("click", () => {
+    isLocal = !isLocal;
+    localStorage.setItem("deskgrid-clock", isLocal ? "local" : "utc");
+    ages();
+  });
+
+  // Ages: `<time class="ago">` shows its age, `<time class="elapsed">` how long something lasts; both count on.
   const span = (seconds) => {
     const s = Math.max(0, Math.round(seconds));
     if (s < 60) return `${s} s`;
@@ -22,13 +38,23 @@
     if (s < 86400) return `${Math.floor(s / 3600)} h ${Math.floor(s % 3600 / 60)} min`;
     return `${Math.floor(s / 86400)} d ${Math.floor(s % 86400 / 3600)} h`;
   };
+  const length = (seconds) => {
+    const s = Math.max(0, Math.floor(seconds)), two = (number) => String(number).padStart(2, "0");
+    if (s < 60) return `${s}s`;
+    if (s < 3600) return `${Math.floor(s / 60)}m${two(s % 60)}s`;
+    if (s < 86400) return `${Math.floor(s / 3600)}h${two(Math.floor(s % 3600 / 60))}m`;
+    return `${Math.floor(s / 86400)}d${Math.floor(s % 86400 / 3600)}h`;
+  };
   const ages = (from = document) => {
-    for (const time of $$("time.ago", from)) {
+    const now = Date.now();
+    if (zoneButton && zoneButton.textContent !== zone(new Date(now))) zoneButton.textContent = zone(new Date(now));
+    for (const time of $$("time:is(.ago, .elapsed, .clock)", from)) {
       const at = Date.parse(time.dateTime);
       if (Number.isNaN(at)) continue;
-      const text = `${span((Date.now() - at) / 1000)} ago`;
+      const kind = time.classList[0], spelled = clock(at);
+      const text = { ago: `${span((now - at) / 1000)} ago`, elapsed: length((now - at) / 1000), clock: spelled }[kind];
       if (time.textContent !== text) time.textContent = text;
-      time.title = new Date(at).toLocaleString();
+      if (kind !== "clock") time.title = kind === "elapsed" ? `since ${spelled}` : spelled;
     }
   };
   ages();
@@ -44,12 +70,13 @@
       if (from.nodeValue !== to.nodeValue) from.nodeValue = to.nodeValue;
       return;
     }
-    if (from.matches("time.ago") && from.dateTime === to.dateTime) return;
-    const kept = from.matches("[data-log]") ? ["data-text"] : from.matches("details") ? ["open"] : from === document.activeElement ? ["value"] : [];
+    if (from.matches("time") && from.dateTime === to.dateTime && from.className === to.className) return;
+    // What a script adds to a log stays until the server has another text for it.
+    const kept = from.matches("pre.log") ? ["data-lines"] : from.matches("details") ? ["open"] : from === document.activeElement ? ["value"] : [];
     for (const { name } of [...from.attributes]) if (!to.hasAttribute(name) && !kept.includes(name)) from.removeAttribute(name);
     for (const { name, value } of to.attributes) if (from.getAttribute(name) !== value && !kept.includes(name)) from.setAttribute(name, value);
     // Fields that a person edits, and a log that is followed, stay.
-    if (from.matches("textarea, select, [data-keep]") || (from.matches("[data-log]") && from.dataset.log === to.dataset.log)) return;
+    if (from.matches("textarea, select, [data-keep]") || (from.matches("[data-log]") && from.dataset.log === to.dataset.log) || (from.matches("pre.log") && from.text === to.textContent)) return;
     children(from, to);
   };
   const children = (from, to) => {
@@ -73,12 +100,10 @@
     if (!element) return;
     const template = document.createElement("template");
     template.innerHTML = html;
-    const follows = $$("[data-follow]", element).filter((log) => log.scrollTop + log.clientHeight >= log.scrollHeight - 24);
     const next = element.cloneNode(false);
     next.append(template.content);
     children(element, next);
     ages(element);
-    for (const log of follows) log.scrollTop = log.scrollHeight;
     element.dispatchEvent(new CustomEvent("deskgrid:part", { bubbles: true }));
   };
 
@@ -115,7 +140,8 @@
     } else if (event === "failed") { showState("live", "Live"); showError(data); }
     else if (event === "lost") showState("broken", "Reconnecting");
     else if (event === "refused") {
-      if (data === "401") return location.reload();
+      // A page whose contents would be lost keeps them.
+      if (data === "401" && document.dispatchEvent(new CustomEvent("deskgrid:expired", { cancelable: true }))) return location.reload();
       showState("broken", "Not connected");
       if (data === "503") setTimeout(() => { if (!document.hidden) show(url, receive); }, 10000);
     }
@@ -126,62 +152,8 @@
     addEventListener("pageshow", (event) => { if (event.persisted) toggle(); });
     toggle();
   }
+  self.deskgridStreams = { show, leave };
   addEventListener("pagehide", () => { for (const address of [...receivers.keys()]) leave(address); });
-
-  // Search in a log: `<input data-search="ID">` marks the matches and hides the other lines.
-  const search = (input) => {
-    const log = document.getElementById(input.dataset.search);
-    if (!log) return;
-    const sought = input.value.toLowerCase();
-    const text = log.dataset.text ?? (log.dataset.text = log.textContent);
-    const found = [];
-    const lines = text.split("\n").filter((line) => !sought || line.toLowerCase().includes(sought));
-    for (const line of lines) {
-      let rest = line;
-      for (let at; sought && (at = rest.toLowerCase().indexOf(sought)) >= 0;) {
-        const mark = document.createElement("mark");
-        mark.textContent = rest.slice(at, at + sought.length);
-        found.push(rest.slice(0, at), mark);
-        rest = rest.slice(at + sought.length);
-      }
-      found.push(`${rest}\n`);
-    }
-    log.replaceChildren(...found);
-  };
-  document.addEventListener("input", (event) => { if (event.target.matches?.("[data-search]")) search(event.target); });
-  document.addEventListener("deskgrid:part", (event) => {
-    for (const input of $$("[data-search]")) {
-      const log = document.getElementById(input.dataset.search);
-      if (log && event.target.contains(log)) { delete log.dataset.text; if (input.value) search(input); }
-    }
-  });
-  for (const log of $$("[data-follow]")) log.scrollTop = log.scrollHeight;
-
-  // A log that is followed: `<pre data-log="URL">`. The stream begins with the lines that the page already shows. Each
-  // tab has its own, since it goes on behind the line that this tab received last.
-  let followed = null, turn = 0;
-  const tab = Math.random().toString(36).slice(2);
-  const tail = () => {
-    const log = $("[data-log]");
-    if (followed && (!log || followed.of !== log.dataset.log || document.hidden)) { leave(followed.address); followed = null; }
-    if (!log || followed || document.hidden) return;
-    const state = followed = { of: log.dataset.log, address: `${log.dataset.log}&tab=${tab}-${++turn}`, lines: [] };
-    show(state.address, ({ event, data }) => {
-      // A log that cannot be followed stays as it is; the page's parts update it.
-      if (event === "end" || event === "refused") return leave(state.address);
-      if (event !== "lines") return;
-      state.lines.push(...JSON.parse(data));
-      state.lines.splice(0, Math.max(0, state.lines.length - 5000));
-      const atEnd = log.scrollTop + log.clientHeight >= log.scrollHeight - 24;
-      log.dataset.text = state.lines.join("\n");
-      const input = $(`[data-search="${log.id}"]`);
-      if (input?.value) search(input); else log.textContent = log.dataset.text;
-      if (atEnd) log.scrollTop = log.scrollHeight;
-    });
-  };
-  tail();
-  document.addEventListener("deskgrid:part", tail);
-  document.addEventListener("visibilitychange", tail);
 
   // A filter form submits itself; "/" moves to the search.
   document.addEventListener("change", (event) => { if (event.target.matches?.("form[data-auto] select")) event.target.form.requestSubmit(); });
