@@ -14,7 +14,6 @@ use std::{
 };
 
 use clap::{CommandFactory as _, Parser as _};
-use cloud::outcomes;
 use contract::{
     Outcome,
     config::Business,
@@ -266,12 +265,6 @@ impl Server {
         };
         let sending = async {
             while let Some(mut outcome) = found.recv().await {
-                // A wait drops the results of items.
-                if let Some(work) = outcome.work.as_ref().filter(|_| !outcome.items.is_empty())
-                    && let Some(read) = outcomes::read_or_replace(store, &business.bucket, &work.outcome()).await?
-                {
-                    outcome = read;
-                }
                 let contents = results::contents(store, business, &outcome).await?;
                 let lengths: Vec<Option<usize>> =
                     contents.iter().map(|body| body.as_ref().map(|bytes| bytes.len())).collect();

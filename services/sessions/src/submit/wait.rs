@@ -84,7 +84,12 @@ impl Found {
         session: &str,
         progress: &mut impl FnMut(&Outcome),
     ) -> anyhow::Result<()> {
-        let prefix = object::outcome_prefix(&business.name, Some(session));
+        let of_session = object::outcome_prefix(&business.name, Some(session));
+        // A session may have many outcomes of other Jobs.
+        let prefix = match self.missing.keys().collect::<Vec<_>>()[..] {
+            [job] => format!("{of_session}{job}/"),
+            _ => of_session,
+        };
         let shortest = if business.pool.is_some() { SHORTEST_OF_POOL } else { SHORTEST };
         let mut pause = shortest;
         while !self.missing.is_empty() {
@@ -98,9 +103,9 @@ impl Found {
             let outcomes = outcomes::read_all(store, &business.bucket, new.iter().cloned(), READS).await?;
             for (name, outcome) in new.into_iter().zip(outcomes) {
                 let Some(mut outcome) = outcome else { continue };
+                progress(&outcome);
                 // Results may be many, and are read from the bucket where they are wanted.
                 outcome.items.iter_mut().for_each(|item| item.result = None);
-                progress(&outcome);
                 self.outcomes.insert(name, outcome);
             }
             let is_read = |job: &Settled| job.outcomes.iter().all(|name| self.outcomes.contains_key(name));
