@@ -44,7 +44,7 @@
   /** The view of one log element. */
   const views = new WeakMap();
   const viewOf = (log) => {
-    if (!views.has(log)) views.set(log, { log, waiting: [], at: 0, count: 0, isBusy: false, matches: [], search: 0 });
+    if (!views.has(log)) views.set(log, { log, waiting: [], at: 0, count: 0, isBusy: false, matches: [], found: [], blocks: 0, ended: 0, search: 0 });
     return views.get(log);
   };
   const isAtEnd = (log) => log.scrollTop + log.clientHeight >= log.scrollHeight - 24;
@@ -80,7 +80,7 @@
   };
   const clear = (view) => {
     view.log.replaceChildren();
-    Object.assign(view, { waiting: [], at: 0, count: 0, matches: [] });
+    Object.assign(view, { waiting: [], at: 0, count: 0, matches: [], found: [], blocks: 0, ended: 0 });
   };
 
   // Search: all matches are counted, and those near the chosen one are marked.
@@ -117,21 +117,26 @@
     view.log.scrollTop += place.top - log.top - log.height / 2;
   };
   const find = async (view, pause) => {
-    const turn = ++view.search, text = field(view.log)?.value ?? "";
+    const turn = ++view.search;
     if (pause) await new Promise((resolve) => setTimeout(resolve, pause));
+    const text = field(view.log)?.value ?? "";
+    if (text !== view.sought) Object.assign(view, { sought: text, found: [], blocks: 0, ended: 0 });
     // The pattern has the text as it is; letters of any script match in either case.
     const pattern = text && new RegExp(text.replace(/[.*+?^${}()|[\]\\\/]/g, "\\$&"), "giu");
-    const matches = [];
+    // Blocks that are full were searched once.
+    const { found, log: { children } } = view;
+    found.length = view.ended;
     let until = performance.now() + BUDGET;
-    for (const block of pattern ? [...view.log.children] : []) {
-      for (const match of block.textContent.matchAll(pattern)) matches.push([block, match.index, match.index + match[0].length]);
+    for (let at = view.blocks; pattern && at < children.length; at++) {
+      for (const match of children[at].textContent.matchAll(pattern)) found.push([children[at], match.index, match.index + match[0].length]);
+      if ((at + 1) * BLOCK <= view.count) [view.blocks, view.ended] = [at + 1, found.length];
       if (performance.now() > until) { await rest(); until = performance.now() + BUDGET; }
       if (turn !== view.search) return;
     }
     if (turn !== view.search) return;
-    view.matches = matches;
-    mark(view, Math.min(view.chosen ?? 0, Math.max(0, matches.length - 1)));
-    if (pause && matches.length) go(view, 0);
+    view.matches = found.slice();
+    mark(view, Math.min(view.chosen ?? 0, Math.max(0, found.length - 1)));
+    if (pause && found.length) go(view, 0);
   };
   const searched = (target) => {
     const log = target.dataset?.search && document.getElementById(target.dataset.search);
