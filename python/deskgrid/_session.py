@@ -378,9 +378,9 @@ def _common_paths(common: Common, folder: Path) -> list[str]:
 class _ProgressLine:
     """Shows counts on one line of standard error, in terminals and in notebooks."""
 
-    def __init__(self, name: str, wanted: bool | None) -> None:
+    def __init__(self, name: str, is_shown: bool | None) -> None:
         self._name, self._stream = name, sys.stderr
-        self._is_shown = self._stream.isatty() if wanted is None else wanted
+        self._is_shown = self._stream.isatty() if is_shown is None else is_shown
         self._width = 0
 
     def show(self, counts: Counts) -> None:

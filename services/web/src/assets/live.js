@@ -14,8 +14,8 @@
     const streams = new Map();
     let connection = null, timer = 0, silence = 0;
 
-    const tell = (url, event, data) => { for (const [send, urls] of tabs) if (urls.has(url)) send({ url, event, data }); };
-    const tellAll = (event, data) => { for (const url of streams.keys()) tell(url, event, data); };
+    const notify = (url, event, data) => { for (const [send, urls] of tabs) if (urls.has(url)) send({ url, event, data }); };
+    const notifyAll = (event, data) => { for (const url of streams.keys()) notify(url, event, data); };
     const soon = (wait) => { clearTimeout(timer); timer = setTimeout(open, wait); };
     // The server sends something every few seconds; a connection may be dead without an error.
     const listen = () => { clearTimeout(silence); silence = setTimeout(open, SILENT); };
@@ -29,12 +29,12 @@
       const url = urls[fields.of], stream = streams.get(url);
       if (!stream || !fields.event) return;
       if (fields.id) stream.last = fields.id;
-      if (fields.event !== "parts") return tell(url, fields.event, fields.data);
+      if (fields.event !== "parts") return notify(url, fields.event, fields.data);
       const parts = JSON.parse(fields.data);
       // A new connection sends every part; most are as they were.
       for (const [id, html] of Object.entries(parts)) if (stream.parts[id] === html) delete parts[id];
       Object.assign(stream.parts, parts);
-      tell(url, "parts", parts);
+      notify(url, "parts", parts);
     };
 
     const open = async () => {
@@ -62,11 +62,11 @@
             for (const event of events) receive(event, urls);
           }
           wait = 0;
-        } else tellAll("refused", String(answer.status));
+        } else notifyAll("refused", String(answer.status));
       } catch { /* The connection was lost, or another takes its place. */ }
       if (mine !== connection) return;
       clearTimeout(silence);
-      if (wait) tellAll("lost");
+      if (wait) notifyAll("lost");
       soon(wait);
     };
 
