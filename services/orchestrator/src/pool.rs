@@ -376,16 +376,20 @@ impl Inner {
 
 /// The items of a frame. One whose record cannot be read has failed: without one its range would never end.
 fn records(ended: &proto::Ended) -> Vec<Item> {
-    let read = |(index, record): (&u32, &Bytes)| match serde_json::from_slice::<Item>(record) {
-        Ok(item) if item.index == *index => item,
-        read => {
-            let why = read.err().map_or("it is of another item".to_owned(), |error| error.to_string());
-            tracing::error!(range = ended.range, index, "failed to read the record of an item: {why}");
-            let message = format!("the engine's record of the item cannot be read: {why}");
-            Item::without_result(*index, State::Failed, Reason { code: "engine-error".to_owned(), message })
+    let read = |(position, record): (usize, &Bytes)| {
+        let index = ended.index.get(position).copied();
+        match serde_json::from_slice::<Item>(record) {
+            Ok(item) if index.is_none_or(|index| index == item.index) => Some(item),
+            read => {
+                let why = read.err().map_or("it is of another item".to_owned(), |error| error.to_string());
+                tracing::error!(range = ended.range, index, "failed to read the record of an item: {why}");
+                let message = format!("the engine's record of the item cannot be read: {why}");
+                let reason = Reason { code: "engine-error".to_owned(), message };
+                index.map(|index| Item::without_result(index, State::Failed, reason))
+            }
         }
     };
-    ended.index.iter().zip(&ended.record).map(read).collect()
+    ended.record.iter().enumerate().filter_map(read).collect()
 }
 
 /// The outcome of what engines recorded, and of what an earlier attempt computed.
