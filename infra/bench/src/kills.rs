@@ -28,7 +28,7 @@ use super::{
 const PACKED: u32 = 20_000;
 const ALONE: usize = 2_000;
 /// Longest pause between two kills.
-const PAUSE_MAX: Duration = Duration::from_secs(3);
+const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Deadline of a round.
 const LIMIT: Duration = Duration::from_secs(300);
 /// Deadline of a peer.
