@@ -1,6 +1,10 @@
 //! Items that are lost or doubled while engines and orchestrators are killed, beside Ray and Dask, whose workers are.
 
-use std::{collections::BTreeMap, process::Stdio, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    process::Stdio,
+    time::Duration,
+};
 
 use anyhow::{Context as _, ensure};
 use cli::{Context, output::Output};
@@ -164,22 +168,20 @@ async fn run(context: &Context, business: &Business, session: &str) -> anyhow::R
     let pack = packs::upload(context, business, session, PACKED).await?;
     load::publish_all(context, business, &[pack]).await?;
     let alone = stream::iter(0..ALONE).map(|_| pool::publish(&publisher)).buffer_unordered(1000);
-    let alone: Vec<String> = alone.try_collect().await?;
+    let alone: BTreeSet<String> = alone.try_collect().await?;
     let (deadline, mut kills) = (Instant::now() + LIMIT, 0);
     sleep(PAUSE_MAX.mul_f64(rand::random())).await;
     kills += kill(context, business, "orchestrator").await?;
     loop {
         let ranges = outcomes_of(context, business, session).await?;
-        let singles = outcomes_of(context, business, object::INLINE_SESSION).await?;
-        let ended = |id: &String| singles.iter().filter(|name| name.contains(&format!("/{id}/"))).count();
-        if ranges.len() >= PACKED.div_ceil(ITEMS_PER_RANGE_MAX) as usize && alone.iter().all(|id| ended(id) > 0) {
-            let packed = results(context, business, ranges).await?;
-            let names = singles.into_iter().filter(|name| alone.iter().any(|id| name.contains(&format!("/{id}/"))));
-            let singles = results(context, business, names.collect()).await?;
-            let found = packed.values().chain(singles.values());
-            let doubled = found.filter(|count| **count > 1).count();
-            let lost = PACKED as usize + ALONE - packed.len() - singles.len();
-            return Ok(Tally { kills, lost, doubled });
+        let mut singles = outcomes_of(context, business, object::INLINE_SESSION).await?;
+        singles.retain(|(job, _)| alone.contains(job));
+        let ended: BTreeSet<&String> = singles.iter().map(|(job, _)| job).collect();
+        if ranges.len() >= PACKED.div_ceil(ITEMS_PER_RANGE_MAX) as usize && ended.len() == alone.len() {
+            let names = ranges.into_iter().chain(singles).map(|(_, name)| name).collect();
+            let results = results(context, business, names).await?;
+            let doubled = results.values().filter(|count| **count > 1).count();
+            return Ok(Tally { kills, lost: PACKED as usize + ALONE - results.len(), doubled });
         }
         ensure!(Instant::now() < deadline, "{session} has not ended after {} s", LIMIT.as_secs());
         sleep(PAUSE_MAX.mul_f64(rand::random())).await;
@@ -187,12 +189,12 @@ async fn run(context: &Context, business: &Business, session: &str) -> anyhow::R
     }
 }
 
-/// The names of the outcomes of a session, without layouts.
-async fn outcomes_of(context: &Context, business: &Business, session: &str) -> anyhow::Result<Vec<String>> {
+/// The outcomes of a session, without layouts: the job, and the name of the object.
+async fn outcomes_of(context: &Context, business: &Business, session: &str) -> anyhow::Result<Vec<(String, String)>> {
     let prefix = object::outcome_prefix(&business.name, Some(session));
     let listed = context.store.list(&business.bucket, &prefix).await?;
-    let names = listed.into_iter().map(|found| found.name);
-    Ok(names.filter(|name| object::parse_outcome(&business.name, name).is_some()).collect())
+    let named = |name: String| Some((object::parse_outcome(&business.name, &name)?.job, name));
+    Ok(listed.into_iter().filter_map(|found| named(found.name)).collect())
 }
 
 /// How many results each item has, by its job and its index.

@@ -179,9 +179,10 @@ impl Browser {
         self.command(&format!("{element}/value"), json!({ "text": text })).await;
     }
 
-    /// Clicks something.
+    /// Clicks something, in the middle of the window: the bar at the top covers what is scrolled under it.
     pub(crate) async fn click(&self, selector: &str) {
         let element = self.element(selector).await;
+        self.run(&format!("document.querySelector({}).scrollIntoView({{block: 'center'}})", json!(selector))).await;
         self.command(&format!("{element}/click"), json!({})).await;
     }
 
