@@ -1,13 +1,15 @@
 """10,000 small calls by ``map``, beside Ray and Dask in the same run; each is skipped where it is not installed.
 
-    DESKGRID_CONFIG=config.json python3 bench.py BUSINESS
+    cargo xtask bench --only python
 
+runs it on a laptop cloud, as ``DESKGRID_CONFIG=config.json python3 bench.py BUSINESS``. It prints a JSON document a line.
 Each system is warm, has two processes or more, and gets the same chunks. Ray and Dask keep calls and results in memory;
 Deskgrid has written each outcome when its future is done.
 """
 
 from __future__ import annotations
 
+import json
 import statistics
 import sys
 import time
@@ -55,7 +57,7 @@ def main() -> None:
         try:
             call = start()
         except ImportError as error:
-            print(f"{name:<9} skipped: {error}")
+            print(json.dumps({"system": name, "why": str(error)}), flush=True)
             continue
         for chunk in CHUNKS:
             call(chunk)
@@ -64,8 +66,8 @@ def main() -> None:
                 started = time.perf_counter()
                 call(chunk)
                 seconds.append(time.perf_counter() - started)
-            median = statistics.median(seconds)
-            print(f"{name:<9} chunks of {chunk:>3}: {median:7.3f} s, {CALLS / median:10,.0f} calls/s", flush=True)
+            rate = CALLS / statistics.median(seconds)
+            print(json.dumps({"system": name, "chunk": chunk, "calls_per_second": rate}), flush=True)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ pub struct Binaries {
 
 /// Packages that are built together, always the same, so that cargo settles on one set of features and nothing is
 /// built twice.
-const PACKAGES: [&str; 5] = ["xtask", "orchestrator", "engine", "client", "monitor"];
+const PACKAGES: [&str; 6] = ["xtask", "cli", "orchestrator", "engine", "client", "monitor"];
 
 impl Binaries {
     /// Builds them; cargo prints its progress on standard error.

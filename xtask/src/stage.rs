@@ -9,7 +9,7 @@ use anyhow::Context as _;
 use cli::Context;
 use provision::{Environment, LocalState, environment};
 
-use crate::{context, globals::Globals, laptop::Laptop};
+use crate::{context, globals::Globals, laptop::Laptop, verbs::local};
 
 pub mod leftovers;
 
@@ -60,6 +60,22 @@ impl Stage {
     /// Replaces the environment, after its file changed.
     pub(crate) fn set_environment(&mut self, environment: Environment) {
         self.environment = environment;
+    }
+
+    /// The generated configuration, once it is set up.
+    pub fn config(&self) -> PathBuf {
+        context::generated(&self.environment).join(context::CONFIG_FILE)
+    }
+
+    /// What other programs need in their environment to use its cloud, as `local env` prints it.
+    pub fn variables(&self) -> Vec<(String, String)> {
+        let state = self.cloud.as_ref().map(|(state, _)| state);
+        state.map(|state| local::exports(&self.environment.name, state)).unwrap_or_default()
+    }
+
+    /// The folder of the images of its nodes.
+    pub fn images(&self) -> PathBuf {
+        self.laptop.images()
     }
 
     /// Clients for it, once it is set up.
@@ -118,7 +134,7 @@ impl Stage {
         let (state, _) = self.cloud.as_ref().context("find the laptop cloud")?;
         let file = self.file.strip_prefix(context::root()).unwrap_or(&self.file);
         let mut lines = vec![String::new(), "the laptop cloud runs on:".to_owned()];
-        for (api, address) in crate::verbs::local::addresses(state)? {
+        for (api, address) in local::addresses(state)? {
             lines.push(format!("  {api:<22} {address}"));
         }
         let project = &self.environment.project;

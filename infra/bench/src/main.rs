@@ -15,6 +15,7 @@ mod memory;
 mod orchestrator_start;
 mod packs;
 mod pool;
+mod python;
 mod report;
 mod script;
 mod setup;
@@ -144,7 +145,8 @@ async fn measure(options: &Options, output: &Output) -> anyhow::Result<Report> {
         rows.push(engine_start::measure(binaries.path("engine")?, options.quick).await?);
     }
     if Part::value_variants().iter().copied().any(|part| needs_cloud(part) && is_selected(part)) {
-        let mut stage = Stage::make("bench", ENVIRONMENT)?;
+        let python = if is_selected(Part::Python) { python::business()? } else { String::new() };
+        let mut stage = Stage::make("bench", &format!("{ENVIRONMENT}{python}"))?;
         let measured = on_stage(&mut stage, options, &binaries, output, &is_selected).await;
         let left = stage.remove()?;
         rows.extend(measured?);
@@ -164,6 +166,9 @@ async fn on_stage(
 ) -> anyhow::Result<Vec<Row>> {
     output.note("starting and provisioning a laptop cloud");
     stage.start_cloud(true)?;
+    if is_selected(Part::Python) {
+        python::register(stage)?;
+    }
     let mut rows = setup::measure(stage.environment(), is_selected(Part::Setup), output).await?;
     if !is_selected(Part::Setup) {
         rows.clear();
@@ -204,6 +209,10 @@ async fn on_stage(
     if is_selected(Part::Kills) {
         output.note("killing engines and orchestrators of a pool, and workers of Ray and Dask where Python has them");
         rows.extend(kills::measure(&context, options.quick, output).await?);
+    }
+    if is_selected(Part::Python) {
+        output.note("calling Python functions, and with Ray and Dask where Python has them");
+        rows.extend(python::measure(stage, binaries, output).await?);
     }
     rows.extend(creation_and_memory(&context, &mut laptop, options, output, is_selected).await?);
     if let Some(name) = &options.context {

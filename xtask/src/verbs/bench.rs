@@ -58,6 +58,8 @@ pub enum Part {
     Pool,
     /// Items lost or doubled while engines and orchestrators are killed, beside Ray and Dask.
     Kills,
+    /// Calls of Python functions, beside Ray and Dask.
+    Python,
 }
 
 /// Replaces this process by the bench, which handles signals and returns its own exit code.
