@@ -1,4 +1,4 @@
-//! Coordinates of a chart: values as dots with bars for their standard errors, one below the other. Pure.
+//! Coordinates of a chart: values as dots with bars for their confidence intervals, one below the other. Pure.
 //!
 //! Horizontal positions are in percent of the chart's width and vertical ones in pixels, so that the chart fits a phone
 //! and its texts stay readable.
@@ -14,6 +14,19 @@ const AXIS: u32 = 30;
 const TICKS: f64 = 4.0;
 /// Room at each side, in percent.
 const MARGIN: f64 = 3.0;
+
+/// How values become positions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Scale {
+    /// One scale for all.
+    #[default]
+    Shared,
+    /// Each row around its own value, in percent of it.
+    Row,
+    /// Powers of ten have equal distances, on both sides of zero.
+    Logarithmic,
+}
 
 /// A value to show.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,7 +70,7 @@ pub(crate) struct Tick {
 pub(crate) struct Mark {
     /// What it is the value of.
     pub(crate) label: String,
-    /// Value and standard error as text.
+    /// Value and half of its confidence interval as text.
     pub(crate) text: String,
     /// Percent of the value.
     pub(crate) at: f64,
@@ -70,11 +83,21 @@ pub(crate) struct Mark {
 }
 
 /// The chart of some values; `None` without one that is finite.
-pub(crate) fn chart(points: &[Point]) -> Option<Chart> {
+pub(crate) fn chart(points: &[Point], scale: Scale) -> Option<Chart> {
     let shown: Vec<&Point> = points.iter().filter(|point| point.value.is_finite()).collect();
     let half = |point: &Point| SPAN * point.error.filter(|error| error.is_finite()).unwrap_or_default();
-    let low = shown.iter().map(|point| point.value - half(point)).reduce(f64::min)?;
-    let high = shown.iter().map(|point| point.value + half(point)).reduce(f64::max)?;
+    // A logarithmic scale begins at the smallest value, and has at most six powers of ten.
+    let sizes = || shown.iter().map(|point| point.value.abs()).filter(|size| *size > 0.0);
+    let unit = sizes().reduce(f64::min).unwrap_or(1.0).max(sizes().fold(0.0, f64::max) / 1e6);
+    let scaled = |point: &Point, value: f64| match scale {
+        Scale::Shared => value,
+        Scale::Row if value == point.value => 0.0,
+        Scale::Row => (value - point.value) / if point.value == 0.0 { half(point) } else { point.value.abs() } * 100.0,
+        Scale::Logarithmic => logarithmic(value, unit),
+    };
+    let end = |point: &Point, side: f64| scaled(point, point.value + side * half(point));
+    let low = shown.iter().map(|point| end(point, -1.0)).reduce(f64::min)?;
+    let high = shown.iter().map(|point| end(point, 1.0)).reduce(f64::max)?;
     // One value alone, or equal ones, stand in the middle.
     let (low, high) =
         if high > low { (low, high) } else { (low - low.abs().max(1.0) / 2.0, high + high.abs().max(1.0) / 2.0) };
@@ -90,14 +113,45 @@ pub(crate) fn chart(points: &[Point]) -> Option<Chart> {
         .map(|(point, row)| Mark {
             label: point.label.clone(),
             text: spelled(point.value, point.error),
-            at: position(point.value),
-            bar: point.error.map(|_| (position(point.value - half(point)), position(point.value + half(point)))),
+            at: position(scaled(point, point.value)),
+            bar: point.error.map(|_| (position(end(point, -1.0)), position(end(point, 1.0)))),
             text_y: row * ROW + 15,
             dot_y: row * ROW + 27,
         })
         .collect();
     let zero = (low <= 0.0 && high >= 0.0).then(|| position(0.0));
-    Some(Chart { height: axis + AXIS, axis, ticks: ticks(low, high, position), zero, marks })
+    let ticks = match scale {
+        Scale::Shared => ticks(low, high, position),
+        Scale::Row => {
+            let percent = |tick: Tick| Tick { text: format!("{} %", tick.text), ..tick };
+            ticks(low, high, position).into_iter().map(percent).collect()
+        }
+        Scale::Logarithmic => powers(unit, low, high, position),
+    };
+    Some(Chart { height: axis + AXIS, axis, ticks, zero, marks })
+}
+
+/// Zero is zero, and what is much larger than the unit grows with its logarithm.
+fn logarithmic(value: f64, unit: f64) -> f64 {
+    (value.abs() / unit).ln_1p().copysign(value)
+}
+
+/// Zero and powers of ten, on both sides of zero.
+fn powers(unit: f64, low: f64, high: f64, position: impl Fn(f64) -> f64) -> Vec<Tick> {
+    let first = unit.log10().ceil() as i32;
+    let values = (0..20).flat_map(|power| [-1.0, 1.0].map(|sign| sign * 10_f64.powi(first + power)));
+    let mut ticks: Vec<Tick> = Vec::new();
+    for value in std::iter::once(0.0).chain(values) {
+        let place = logarithmic(value, unit);
+        let at = position(place);
+        // Texts need room.
+        if (low..=high).contains(&place) && ticks.iter().all(|tick| (tick.at - at).abs() >= 12.0) {
+            let decimals =
+                if value == 0.0 { 0 } else { usize::try_from(-value.abs().log10().round() as i64).unwrap_or_default() };
+            ticks.push(tick(at, number(value, decimals.min(9))));
+        }
+    }
+    ticks
 }
 
 fn ticks(low: f64, high: f64, position: impl Fn(f64) -> f64) -> Vec<Tick> {
@@ -111,28 +165,29 @@ fn ticks(low: f64, high: f64, position: impl Fn(f64) -> f64) -> Vec<Tick> {
     (0..20)
         .map(at)
         .take_while(|value| *value <= high)
-        .map(|value| {
-            let position = position(value);
-            let anchor = match position {
-                position if position < 10.0 => "start",
-                position if position > 90.0 => "end",
-                _ => "middle",
-            };
-            Tick { at: position, anchor, text: number(value, decimals.min(9)) }
-        })
+        .map(|value| tick(position(value), number(value, decimals.min(9))))
         .collect()
+}
+
+fn tick(at: f64, text: String) -> Tick {
+    let anchor = match at {
+        at if at < 10.0 => "start",
+        at if at > 90.0 => "end",
+        _ => "middle",
+    };
+    Tick { at, anchor, text }
 }
 
 fn rounded(percent: f64) -> f64 {
     (percent * 100.0).round() / 100.0
 }
 
-/// A value and its standard error, to the digits that the error leaves.
+/// A value and half of its 95 % confidence interval, to the digits that the standard error leaves.
 pub(crate) fn spelled(value: f64, error: Option<f64>) -> String {
     match error.filter(|error| *error > 0.0 && error.is_finite()) {
         Some(error) => {
             let decimals = decimals(error);
-            format!("{} ± {}", number(value, decimals), number(error, decimals))
+            format!("{} ± {}", number(value, decimals), number(SPAN * error, decimals))
         }
         None => number(value, if value.fract() == 0.0 { 0 } else { decimals(value.abs() / 1000.0) }),
     }
@@ -169,7 +224,8 @@ mod tests {
 
     #[test]
     fn bars_span_their_errors_and_everything_is_inside() {
-        let chart = chart(&[point(100.0, Some(5.0)), point(-20.0, None), point(40.0, Some(0.5))]).unwrap();
+        let chart =
+            chart(&[point(100.0, Some(5.0)), point(-20.0, None), point(40.0, Some(0.5))], Scale::Shared).unwrap();
         let [first, second, third] = &chart.marks[..] else { panic!() };
         let per_unit = (first.at - second.at) / 120.0;
         let (low, high) = first.bar.unwrap();
@@ -187,12 +243,28 @@ mod tests {
     }
 
     #[test]
+    fn small_values_are_seen_beside_large_ones() {
+        let points = [point(1e6, Some(1e4)), point(-5.0, Some(0.5)), point(0.0, None)];
+        let of = |scale| chart(&points, scale).unwrap();
+        let bar = |chart: &Chart, row: usize| chart.marks[row].bar.map(|(low, high)| high - low).unwrap();
+        assert!(bar(&of(Scale::Shared), 1) < 0.01);
+        let row = of(Scale::Row);
+        assert!((bar(&row, 1) / bar(&row, 0) - 10.0).abs() < 0.1 && row.marks[2].at == row.zero.unwrap(), "{row:?}");
+        assert!(row.ticks.iter().any(|tick| tick.text == "10 %"), "{:?}", row.ticks);
+        let log = of(Scale::Logarithmic);
+        assert!(log.marks[1].at < log.zero.unwrap() && log.marks[2].at == log.zero.unwrap(), "{log:?}");
+        assert!(log.ticks.iter().any(|tick| tick.text == "10,000"), "{:?}", log.ticks);
+        let all = log.marks.iter().map(|mark| mark.at).chain(log.ticks.iter().map(|tick| tick.at));
+        assert!(all.clone().all(|at| (0.0..=100.0).contains(&at)), "{log:?}");
+    }
+
+    #[test]
     fn odd_values_have_a_chart_or_none() {
-        assert_eq!(chart(&[]), None);
-        assert_eq!(chart(&[point(f64::NAN, None), point(f64::INFINITY, None)]), None);
-        assert_eq!(chart(&[point(f64::MAX, None), point(-f64::MAX, None)]), None);
+        assert_eq!(chart(&[], Scale::Shared), None);
+        assert_eq!(chart(&[point(f64::NAN, None), point(f64::INFINITY, None)], Scale::Shared), None);
+        assert_eq!(chart(&[point(f64::MAX, None), point(-f64::MAX, None)], Scale::Shared), None);
         for value in [0.0, 1.0, -5.0, 1e300, 1e-300] {
-            let chart = chart(&[point(value, Some(0.0)), point(value, None)]).unwrap();
+            let chart = chart(&[point(value, Some(0.0)), point(value, None)], Scale::Shared).unwrap();
             assert!((chart.marks[0].at - 50.0).abs() < 0.1, "{value}: {chart:?}");
         }
     }
@@ -200,12 +272,12 @@ mod tests {
     #[test]
     fn numbers_have_the_digits_that_their_error_leaves() {
         for (value, error, text) in [
-            (1234.5678, Some(0.0123), "1,234.568 ± 0.012"),
-            (-95.123, Some(12.3), "−95 ± 12"),
+            (1234.5678, Some(0.0123), "1,234.568 ± 0.024"),
+            (-95.123, Some(12.3), "−95 ± 24"),
             (3.0, None, "3"),
             (0.123456, None, "0.12346"),
-            (-0.001, Some(0.5), "0.00 ± 0.50"),
-            (12_500_000.0, Some(45_000.0), "12,500,000 ± 45,000"),
+            (-0.001, Some(0.5), "0.00 ± 0.98"),
+            (12_500_000.0, Some(45_000.0), "12,500,000 ± 88,200"),
             (2e18, None, "2.000e18"),
         ] {
             assert_eq!(spelled(value, error), text);

@@ -16,9 +16,9 @@ pub(crate) async fn session(
     viewer: Viewer,
     query: Query,
 ) -> Result<Response, Problem> {
-    let business = client.business(&viewer.visitor, &query)?.name.clone();
+    let business = client.business(&viewer.visitor, &query)?.clone();
     let name = client.session(&query)?.to_owned();
-    let seen = client.watch(client.business(&viewer.visitor, &query)?, &name)?;
+    let seen = client.watch(&business, &name)?;
     let (site, changes) = (client.site.clone(), seen.changes());
     Ok(site.live(changes, move || {
         let parts = client.session_parts(&business, &name, &seen.latest(), &query);

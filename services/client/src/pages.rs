@@ -13,6 +13,7 @@ use web::{Page, Problem, Query, Viewer};
 use crate::{
     app::{Client, FIRST_VIEW, check_session},
     limited::size,
+    overview::Overview,
     view::Choice,
 };
 
@@ -56,6 +57,11 @@ struct Form<'a> {
     known: Vec<String>,
 }
 
+/// The sessions that fields propose.
+fn known(overview: &Overview) -> Vec<String> {
+    overview.sessions.iter().take(50).map(|summary| summary.session.clone()).collect()
+}
+
 /// The form to submit, and the sessions that changed last.
 pub(crate) async fn submit(
     State(client): State<Arc<Client>>,
@@ -79,7 +85,7 @@ pub(crate) async fn submit(
         checked_bytes: crate::check::MAX_CHECKED,
         has_priority: business.priority_subscription.is_some(),
         program: business.engine.command.join(" "),
-        known: overview.sessions.iter().take(50).map(|summary| summary.session.clone()).collect(),
+        known: known(&overview),
     };
     let mut context = Context::new();
     context.insert("form", &form);
@@ -117,12 +123,17 @@ pub(crate) async fn session(
     let business = client.business(&viewer.visitor, &query)?;
     let name = client.session(&query)?;
     let session = client.watch(business, name)?.first(FIRST_VIEW).await;
+    if let Some(other) = client.against(business, &query)? {
+        other.first(FIRST_VIEW).await;
+    }
+    let overview = client.overview(business)?.latest();
     let mut context = Context::new();
     context.insert("business", &business.name);
     context.insert("session", name);
     context.insert("link", &web::encode([("business", business.name.as_str()), ("session", name)]));
     context.insert("business_link", &web::encode([("business", business.name.as_str())]));
-    context.insert("parts", &client.session_parts(&business.name, name, &session, &query)?);
+    context.insert("known", &known(&overview));
+    context.insert("parts", &client.session_parts(business, name, &session, &query)?);
     let live = Some(format!("/live/session?{query}"));
     let page = Page { template: "client/session.html", title: name.to_owned(), nav: "/sessions", live, context };
     client.site.render(&viewer, page)

@@ -1,30 +1,52 @@
 //! The parts of pages that are updated live, as HTML.
 
+use std::sync::Arc;
+
+use contract::config::Business;
 use tera::Context;
 use web::{Problem, Query, live::Parts};
 
-use crate::{app::Client, overview::Overview, session::Session, view};
+use crate::{
+    app::{Client, check_session},
+    overview::Overview,
+    session::Session,
+    view,
+    watch::Seen,
+};
 
 impl Client {
+    /// The session of the same business that a query compares with.
+    ///
+    /// # Errors
+    /// When its name is not valid, or too many sessions are watched.
+    pub(crate) fn against(&self, business: &Business, query: &Query) -> Result<Option<Arc<Seen<Session>>>, Problem> {
+        let Some(name) = query.get("against") else { return Ok(None) };
+        check_session(name)?;
+        self.watch(business, name).map(Some)
+    }
+
     /// The parts of a session's page.
     ///
     /// # Errors
     /// When a template is wrong.
     pub(crate) fn session_parts(
         &self,
-        business: &str,
+        business: &Business,
         name: &str,
         session: &Session,
         query: &Query,
     ) -> Result<Parts, Problem> {
+        let other = self.against(business, query)?.map(|seen| seen.latest());
+        let other = query.get("against").zip(other.as_deref());
+        let business = &business.name;
         let mut context = Context::new();
         context.insert("business", business);
         context.insert("session", name);
         context.insert("error", &session.error);
         context.insert("status", &view::status(session));
         context.insert("jobs", &view::jobs(session, business, name, query));
-        context.insert("results", &view::results(session, query));
-        context.insert("link", &web::encode([("business", business), ("session", name)]));
+        context.insert("results", &view::results(session, name, other, query));
+        context.insert("link", &web::encode([("business", business.as_str()), ("session", name)]));
         context.insert("kept", &query.0);
         let part = |template: &str| self.site.fragment(template, &context);
         Ok(Parts::from([

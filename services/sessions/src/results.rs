@@ -20,10 +20,12 @@ use serde::Serialize;
 use serde_json::{Number, Value};
 
 pub(crate) mod bodies;
+mod compare;
 mod csv;
 mod latest;
 mod read;
 
+pub use compare::{Compared, Measured, combined_error, compare, measured};
 pub use csv::csv_line;
 pub use latest::{Latest, latest};
 pub use read::rows;
@@ -256,10 +258,9 @@ pub fn join(parts: Vec<Vec<Row>>) -> Vec<Row> {
     if let Some(first) = sums.first() {
         let mut sum = Row { error: missing, ..first.clone() };
         if sums.len() > 1 {
-            let value: f64 = sums.iter().filter_map(|row| row.value.as_ref()?.as_f64()).sum();
-            let errors = sums.iter().filter_map(|row| row.standard_error.as_ref()?.as_f64());
-            sum.value = Number::from_f64(value).map(Value::Number);
-            sum.standard_error = Number::from_f64(errors.map(|error| error * error).sum::<f64>().sqrt());
+            let numbers: Vec<Measured> = sums.iter().filter_map(measured).collect();
+            sum.value = Number::from_f64(numbers.iter().map(|number| number.0).sum()).map(Value::Number);
+            sum.standard_error = combined_error(numbers.iter().map(|number| number.1)).and_then(Number::from_f64);
         }
         rows.push(sum);
     }

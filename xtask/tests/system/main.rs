@@ -60,6 +60,7 @@ mod web_apps;
 mod web_businesses;
 mod web_client;
 mod web_client_pages;
+mod web_client_results;
 mod web_client_uploads;
 mod web_client_ways;
 mod web_iap;

@@ -9,7 +9,11 @@ use sessions::{
 
 use web::Query;
 
-use super::{parts::paged, *};
+use super::{
+    parts::paged,
+    results::{Cell, Results},
+    *,
+};
 use crate::session::{Entry, Results as Kept, Session, Settled};
 
 fn row(job: &str, row: &str, measure: &str, value: serde_json::Value, error: Option<f64>) -> Row {
@@ -103,19 +107,65 @@ fn what_did_not_succeed_comes_first_and_can_be_chosen() {
     assert_eq!(jobs.rows[1].raw.as_deref(), Some("business=bu1&session=s&job=a"));
 }
 
+fn alone(query: &str) -> Results {
+    results(&session(), "s", None, &Query::parse(query))
+}
+
 #[test]
-fn results_are_of_one_measure_with_a_chart_of_the_same_rows() {
-    let view = results(&session(), &Query::default());
+fn results_are_lines_with_a_chart_of_the_same_lines() {
+    let view = alone("");
     let shown: Vec<_> =
-        view.rows.iter().map(|row| (row.job.as_str(), row.value.as_str(), row.error.as_str())).collect();
-    assert_eq!(shown, [("a", "10.0", ""), ("b", "−30.0", ""), ("c", "", "failed: malformed-input")]);
-    assert_eq!(view.chart.unwrap().marks.len(), 2);
+        view.lines.iter().map(|line| (&*line.job, &*line.cells[0].value, &*line.cells[0].half, &*line.error)).collect();
+    let expected = [("a", "10.0", "9.8", ""), ("b", "−30.0", "9.8", ""), ("c", "", "", "failed: malformed-input")];
+    assert_eq!(shown, expected);
+    assert_eq!(view.chart.unwrap().marks[0].text, "10.0 ± 9.8", "chart and table have the same interval");
     assert_eq!((view.measure.as_str(), view.levels.len()), ("value", 2));
-    let view = results(&session(), &Query::parse("rows=all&measure=price&sort=value&q=b"));
-    assert_eq!((view.rows.len(), view.rows[0].row.as_str(), view.rows[0].standard_error.as_str()), (1, "t1", "0.50"));
+    let view = alone("rows=all&measure=price&sort=value&q=b");
+    assert_eq!(view.columns, ["price", "value"]);
+    let cells = &view.lines[0].cells;
+    assert_eq!(
+        (&*view.lines[0].row, &*cells[0].half, &*cells[1].value),
+        ("t1", "0.98", "−30.0"),
+        "one line for a trade"
+    );
+    assert_eq!(cells[0].exact, "-3, standard error 0.5");
     assert_eq!(view.missing, "1 pending", "the order by value is not final");
-    let none = results(&Session::default(), &Query::default());
-    assert!(!none.has_any && none.chart.is_none() && none.rows.is_empty());
+    let none = results(&Session::default(), "s", None, &Query::default());
+    assert!(!none.has_any && none.chart.is_none() && none.lines.is_empty() && none.total.is_none());
+}
+
+#[test]
+fn values_are_summed_with_their_combined_error_once() {
+    for query in ["", "rows=all", "rows=all&page=9&sort=error"] {
+        let total = alone(query).total.unwrap();
+        let value = total.cells.last().unwrap();
+        assert_eq!((&*value.value, &*value.exact), ("−20.0", "-20, standard error 7.0710678118654755"), "{query}");
+        assert!(total.error.contains("1 line with an error is not"), "{query}: {total:?}");
+        assert!(total.cells.len() == 1 || total.cells[0] == Cell::default(), "prices of one option have no sum");
+    }
+}
+
+#[test]
+fn two_sessions_stand_beside_each_other_with_what_differs() {
+    let (before, mut after) = (session(), session());
+    let mut book = (*after.results.settled[0]).clone();
+    book.rows[2].value = Some(json!(50.0));
+    after.results.settled[0] = Arc::new(book);
+    let mut book = (*after.results.settled[1]).clone();
+    book.rows.iter_mut().for_each(|row| row.job = "new".into());
+    after.results.settled[1] = Arc::new(book);
+    let view = results(&after, "after", Some(("before", &before)), &Query::parse("sort=value&against=before&page=1"));
+    assert_eq!(view.columns, ["before", "after", "Difference"]);
+    let lines: Vec<_> = view
+        .lines
+        .iter()
+        .map(|line| (&*line.job, &*line.cells[0].value, &*line.cells[1].value, &*line.cells[2].value))
+        .collect();
+    assert_eq!(lines, [("a", "10.0", "50.0", "40.0"), ("new", "", "−30.0", "new"), ("b", "−30.0", "", "gone")]);
+    assert_eq!((&*view.lines[0].cells[2].half, view.chart.unwrap().marks.len()), ("13.9", 1));
+    assert!(view.changes.starts_with("1 number in both sessions, 1 of them with a difference"), "{}", view.changes);
+    assert!(view.changes.ends_with("1 new, 1 gone.") && view.missing == "1 pending; 1 pending in before");
+    assert_eq!(view.alone, "sort=value");
 }
 
 #[test]
