@@ -1,29 +1,30 @@
-//! Actions of an operator, done by the code of the command line, with a line in the audit log.
+//! Actions of an operator: the requests of pages and programs.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use anyhow::Context as _;
 use axum::{
     Json,
-    extract::{Extension, State as FromState},
-    http::StatusCode,
+    extract::{Extension, Request, State as FromState},
+    http::{StatusCode, header},
     response::Redirect,
 };
-use contract::{message::Resources, names, quantity};
-use futures::{StreamExt as _, TryStreamExt as _};
+use bytes::Bytes;
+use multer::{Constraints, Multipart, SizeLimit};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use sessions::{
-    Retried, Retrier, Selection, dead_letters,
-    dead_letters::{Correction, Replayer},
-    jobs,
-};
-use web::{Form, Problem, Viewer, Visitor, path_of_ours};
+use tokio::{sync::oneshot, time::timeout};
+use web::{Form, MAX_FORM_BYTES, Problem, Query, Viewer, Visitor, path_of_ours};
 
-use crate::state::{Followed, State};
+use crate::state::State;
 
-/// Jobs that are retried or replayed at the same time.
-const CONCURRENCY: usize = 16;
+mod perform;
+
+/// Bytes of a file that corrects an input.
+const MAX_CONTENTS: u64 = 16 * 1024 * 1024;
+/// How long the answer to a form waits for the end of its action.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// Time between two reports of progress.
+const REPORT: Duration = Duration::from_millis(300);
 
 /// The kinds of actions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, JsonSchema, Serialize, Deserialize)]
@@ -56,12 +57,54 @@ pub(crate) struct Action {
     /// One Job, or one message; everything of the session that did not succeed when it is absent.
     #[serde(default)]
     pub(crate) job: Option<String>,
+    /// Several Jobs or messages of the session.
+    #[serde(default)]
+    pub(crate) jobs: Vec<String>,
+    /// Retry, replay, discard: only those with this reason code.
+    #[serde(default)]
+    pub(crate) code: Option<String>,
     /// Memory for the new attempt.
     #[serde(default)]
     pub(crate) memory: Option<String>,
     /// Discard: delete the input too.
     #[serde(default)]
     pub(crate) delete_input: bool,
+    /// Replay: bytes that replace the input of the dead letter.
+    #[serde(skip)]
+    contents: Option<Bytes>,
+}
+
+impl Action {
+    /// The Jobs or messages that it names.
+    fn named(&self) -> Vec<&str> {
+        self.job.iter().chain(&self.jobs).map(String::as_str).collect()
+    }
+}
+
+impl Verb {
+    /// What happens until it is done.
+    pub(crate) fn progressive(self) -> &'static str {
+        match self {
+            Self::Cancel => "Cancelling",
+            Self::Pause => "Pausing",
+            Self::Resume => "Resuming",
+            Self::Retry => "Retrying",
+            Self::Replay => "Replaying",
+            Self::Discard => "Discarding",
+        }
+    }
+
+    /// What is then the case.
+    fn done(self) -> &'static str {
+        match self {
+            Self::Cancel => "to be cancelled",
+            Self::Pause => "to be paused",
+            Self::Resume => "to be resumed",
+            Self::Retry => "retried",
+            Self::Replay => "replayed",
+            Self::Discard => "discarded",
+        }
+    }
 }
 
 /// The result of an action.
@@ -71,6 +114,8 @@ pub(crate) struct Done {
     pub(crate) message: String,
     /// Number of Jobs or dead letters; absent for an action on a whole session.
     pub(crate) count: Option<usize>,
+    #[serde(skip)]
+    tally: Option<perform::Tally>,
 }
 
 /// A form of a page.
@@ -78,22 +123,86 @@ pub(crate) async fn by_form(
     FromState(state): FromState<Arc<State>>,
     viewer: Viewer,
     form: Form,
+    request: Request,
 ) -> Result<Redirect, Problem> {
+    let (form, contents) = with_file(form, request).await?;
     let text = |name: &str| form.get(name).unwrap_or_default().to_owned();
     let optional = |name: &str| form.get(name).map(str::trim).filter(|value| !value.is_empty()).map(str::to_owned);
-    let action: Verb = serde_json::from_value(text("action").into())
+    let verb: Verb = serde_json::from_value(text("action").into())
         .map_err(|_| Problem::bad_request(format!("There is no action {:?}", text("action"))))?;
-    let action = Action {
-        action,
+    let one = Action {
+        action: verb,
         business: text("business"),
         session: text("session"),
         job: optional("job"),
+        jobs: Vec::new(),
+        code: optional("code"),
         memory: optional("memory"),
         delete_input: form.get("delete_input").is_some(),
+        contents,
     };
-    let done = perform(&state, &viewer.visitor, &action).await?;
-    state.notify(&viewer.visitor, done.message);
+    let targets: Vec<Query> = form.all("target").map(Query::parse).collect();
+    let actions =
+        if form.get("several").is_some() { several(&state, &viewer.visitor, &one, &targets)? } else { vec![one] };
+    let ended = start(&state, &viewer.visitor, verb, actions);
+    // The page shows the progress of an action that takes longer.
+    if let Ok(Ok(Err(problem))) = timeout(PATIENCE, ended).await {
+        return Err(problem);
+    }
     Ok(Redirect::to(path_of_ours(form.get("back"))))
+}
+
+/// The fields of a form, and the file in it.
+async fn with_file(form: Form, request: Request) -> Result<(Form, Option<Bytes>), Problem> {
+    let kind = request.headers().get(header::CONTENT_TYPE).and_then(|kind| kind.to_str().ok()).unwrap_or_default();
+    let Ok(boundary) = multer::parse_boundary(kind) else { return Ok((form, None)) };
+    let limits = SizeLimit::new().for_field("contents", MAX_CONTENTS).per_field(MAX_FORM_BYTES as u64);
+    let constraints = Constraints::new().size_limit(limits.whole_stream(MAX_CONTENTS + MAX_FORM_BYTES as u64));
+    let mut fields = Multipart::with_constraints(request.into_body().into_data_stream(), boundary, constraints);
+    let incomplete = |error: multer::Error| match error {
+        multer::Error::FieldSizeExceeded { limit, .. } | multer::Error::StreamSizeExceeded { limit } => {
+            Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "too-large", "This file is too large")
+                .why(format!("it may have {limit} bytes"))
+                .next("Use `deskgrid dead-letters replay`.")
+        }
+        error => Problem::bad_request("The form is incomplete").why(error.to_string()).next("Send it again."),
+    };
+    let (mut form, mut contents) = (Form::default(), None);
+    while let Some(field) = fields.next_field().await.map_err(incomplete)? {
+        let name = field.name().unwrap_or_default().to_owned();
+        // Without a choice, browsers send a file without a name.
+        let is_chosen = field.file_name().is_some_and(|name| !name.is_empty());
+        let value = field.bytes().await.map_err(incomplete)?;
+        if name != "contents" {
+            form.0.push((name, String::from_utf8_lossy(&value).into_owned()));
+        } else if is_chosen {
+            contents = Some(value);
+        }
+    }
+    Ok((form, contents))
+}
+
+/// The actions on Jobs of several sessions: on these, or on all dead letters with a reason code.
+fn several(state: &State, visitor: &Visitor, one: &Action, targets: &[Query]) -> Result<Vec<Action>, Problem> {
+    let mut sessions: BTreeMap<(String, String), Vec<String>> = BTreeMap::new();
+    for target in targets {
+        let [business, session, job] =
+            ["business", "session", "job"].map(|name| target.get(name).unwrap_or_default().to_owned());
+        sessions.entry((business, session)).or_default().push(job);
+    }
+    if targets.is_empty() && one.code.is_some() {
+        let only = Some(one.business.as_str()).filter(|business| !business.is_empty());
+        for view in state.views(visitor, only)? {
+            for letter in view.letters.iter().filter(|letter| one.code.as_ref() == Some(&letter.code)) {
+                sessions.entry((letter.business.clone(), letter.session.clone())).or_default();
+            }
+        }
+    }
+    if sessions.is_empty() {
+        return Err(Problem::bad_request("Nothing is selected").next("Select Jobs in the first column."));
+    }
+    let of = |((business, session), jobs)| Action { business, session, jobs, ..one.clone() };
+    Ok(sessions.into_iter().map(of).collect())
 }
 
 /// A program's request.
@@ -105,167 +214,33 @@ pub(crate) async fn by_api(
     let Json(action) = body.map_err(|error| {
         Problem::new(error.status(), "bad-request", "The request is not an action").why(error.body_text())
     })?;
-    Ok(Json(perform(&state, &visitor, &action).await?))
+    let ended = start(&state, &visitor, action.action, vec![action]).await;
+    Ok(Json(ended.map_err(|error| Problem::internal(error.into()))??))
 }
 
-/// Does it, and logs it for the audit, whether it succeeded or not.
-async fn perform(state: &State, visitor: &Visitor, action: &Action) -> Result<Done, Problem> {
-    let of = state.business(visitor, &action.business)?;
-    if action.session != jobs::REFUSED_SESSION && names::check_session(&action.session).is_err() {
-        return Err(Problem::bad_request(format!("{:?} cannot be a session", action.session)));
-    }
-    let result = carry_out(state, &of, visitor, action).await;
-    let result_text = match &result {
-        Ok(done) => done.message.clone(),
-        Err(problem) => problem.what.clone(),
-    };
-    tracing::info!(
-        audit = true,
-        who = visitor.name,
-        action = ?action.action,
-        business = action.business,
-        session = action.session,
-        job = action.job,
-        done = result.is_ok(),
-        "an operator acted: {result_text}"
-    );
-    of.list_now.notify_one();
-    result
-}
-
-async fn carry_out(state: &State, of: &Followed, visitor: &Visitor, action: &Action) -> Result<Done, Problem> {
-    let (store, business, session) = (&state.store, &of.business, action.session.as_str());
-    let whole = |message: String| Done { message, count: None };
-    let failed = |error: anyhow::Error| Problem::unavailable("The action failed", &error);
-    match action.action {
-        Verb::Pause => {
-            sessions::control::change(store, business, session, &visitor.name, |control| control.paused = true)
-                .await
-                .map_err(failed)?;
-            Ok(whole(format!(
-                "Session {session} is to be paused: within seconds, waiting Jobs do not start; running Jobs continue."
-            )))
-        }
-        Verb::Resume => {
-            sessions::control::change(store, business, session, &visitor.name, |control| control.paused = false)
-                .await
-                .map_err(failed)?;
-            Ok(whole(format!("Session {session} is to be resumed: its parked messages are published within seconds.")))
-        }
-        Verb::Cancel => {
-            let job = action.job.as_deref();
-            if let Some(job) = job {
-                still_pending(of, state, session, job).await?;
+/// Starts actions of one kind, one after the other; the receiver gets the result.
+fn start(
+    state: &Arc<State>,
+    visitor: &Visitor,
+    verb: Verb,
+    actions: Vec<Action>,
+) -> oneshot::Receiver<Result<Done, Problem>> {
+    let (sender, receiver) = oneshot::channel();
+    let (id, progress) = state.operations.begin(visitor, verb.progressive());
+    let (state, visitor) = (state.clone(), visitor.clone());
+    state.operations.tasks.clone().spawn(async move {
+        let mut ticks = tokio::time::interval(REPORT);
+        let mut all = std::pin::pin!(perform::all(&state, &visitor, &actions, &progress));
+        let result = loop {
+            tokio::select! {
+                result = &mut all => break result,
+                _ = ticks.tick() => state.report_change(),
             }
-            sessions::control::cancel(store, business, session, job, &visitor.name).await.map_err(failed)?;
-            if let Some(job) = job {
-                return Ok(Done {
-                    message: format!("Job {job} is to be cancelled, unless it ends first; its input is kept."),
-                    count: Some(1),
-                });
-            }
-            Ok(whole(format!(
-                "Session {session} is to be cancelled: running Jobs stop within seconds, and inputs are kept."
-            )))
-        }
-        Verb::Retry => retry(state, of, action).await,
-        Verb::Replay | Verb::Discard => letters(state, of, action).await,
-    }
-}
-
-/// A Job that has ended or does not exist cannot be cancelled: answers that instead of recording a decision.
-async fn still_pending(of: &Followed, state: &State, session: &str, job: &str) -> Result<(), Problem> {
-    let ended = |why: &str| {
-        Problem::new(StatusCode::CONFLICT, "not-pending", "This Job cannot be cancelled any more").why(why.to_owned())
-    };
-    let jobs = latest_jobs(state, of, session).await?;
-    match jobs.iter().find(|other| other.job == job).map(|found| found.state) {
-        Some(Some(jobs::State::Waiting | jobs::State::Running) | None) => Ok(()),
-        Some(Some(state)) => Err(ended(&format!("it has ended: {}", state.as_str()))),
-        None => Err(ended("there is no such Job in the session")),
-    }
-}
-
-/// The Jobs of a session, each in its latest attempt at its latest input.
-async fn latest_jobs(state: &State, of: &Followed, session: &str) -> Result<Vec<jobs::Job>, Problem> {
-    let business = &of.business.name;
-    let objects = jobs::list(&state.store, &of.business, Some(session)).await;
-    let objects = objects.map_err(|error| Problem::unavailable("Cloud Storage does not answer", &error))?;
-    let active = of.raw().active();
-    Ok(sessions::latest(jobs::merge(business, Some(session), &objects, &active)))
-}
-
-async fn retry(state: &State, of: &Followed, action: &Action) -> Result<Done, Problem> {
-    let resources = resources(action)?;
-    let jobs = latest_jobs(state, of, &action.session).await?;
-    let selection = Selection { jobs: action.job.iter().cloned().collect(), ..Selection::default() };
-    let chosen = selection.choose(&jobs);
-    if chosen.is_empty() {
-        return Err(Problem::new(StatusCode::CONFLICT, "nothing-to-retry", "There is nothing to retry")
-            .why("no Job of it failed or was cancelled"));
-    }
-    web::check_intake(&state.intake, &of.business).await?;
-    let retrier = Retrier::new(state.store.clone(), &state.publisher, of.business.clone());
-    let retries = chosen.iter().map(|chosen| retrier.retry(chosen, &resources));
-    let retried: Vec<Retried> = futures::stream::iter(retries.collect::<Vec<_>>())
-        .buffer_unordered(CONCURRENCY)
-        .try_collect()
-        .await
-        .map_err(|error| Problem::unavailable("Some Jobs could not be retried", &error))?;
-    Ok(summary(&retried, "is retried", "are retried"))
-}
-
-fn resources(action: &Action) -> Result<Resources, Problem> {
-    if let Some(memory) = &action.memory
-        && quantity::bytes(memory).is_none()
-    {
-        return Err(Problem::bad_request(format!("{memory:?} is not an amount of memory")).next("Write it like 2Gi."));
-    }
-    Ok(Resources { memory: action.memory.clone(), ..Resources::default() })
-}
-
-fn summary(retried: &[Retried], one: &str, many: &str) -> Done {
-    let published = retried.iter().filter(|retried| matches!(retried, Retried::Published { .. })).count();
-    let gone = retried.len() - published;
-    let mut message = if published == 1 { format!("1 Job {one}.") } else { format!("{published} Jobs {many}.") };
-    if gone > 0 {
-        message.push_str(&format!(" The inputs of {gone} are deleted, so they cannot run."));
-    }
-    Done { message, count: Some(published) }
-}
-
-async fn letters(state: &State, of: &Followed, action: &Action) -> Result<Done, Problem> {
-    let (store, business) = (&state.store, &of.business);
-    let unavailable = |error: anyhow::Error| Problem::unavailable("Cloud Storage does not answer", &error);
-    let objects = jobs::list(store, business, Some(&action.session)).await;
-    let letters = dead_letters::among(&business.name, Some(&action.session), &objects.map_err(unavailable)?, false);
-    let chosen: Vec<_> =
-        letters.into_iter().filter(|letter| action.job.as_ref().is_none_or(|job| *job == letter.job)).collect();
-    if chosen.is_empty() {
-        return Err(Problem::new(StatusCode::CONFLICT, "no-such-letter", "There is no such dead letter")
-            .why("somebody replayed or discarded it, or its Job was retried"));
-    }
-    if action.action == Verb::Discard {
-        for letter in &chosen {
-            dead_letters::discard(store, business, letter, action.delete_input).await.map_err(unavailable)?;
-        }
-        let count = chosen.len();
-        let message = if count == 1 {
-            "1 dead letter is discarded.".to_owned()
-        } else {
-            format!("{count} dead letters are discarded.")
         };
-        return Ok(Done { message, count: Some(count) });
-    }
-    let correction = Correction { resources: resources(action)?, ..Correction::default() };
-    web::check_intake(&state.intake, business).await?;
-    let replayer = Replayer::new(store.clone(), &state.publisher, business.clone());
-    let replays = chosen.iter().map(|letter| replayer.replay(letter, &correction));
-    let replayed: Vec<Retried> = futures::stream::iter(replays.collect::<Vec<_>>())
-        .buffer_unordered(CONCURRENCY)
-        .try_collect()
-        .await
-        .context("replay dead letters")
-        .map_err(|error| Problem::unavailable("Some dead letters could not be replayed", &error))?;
-    Ok(summary(&replayed, "is replayed", "are replayed"))
+        state.operations.end(id, result.clone().map(|done| done.message));
+        state.report_change();
+        // Nobody waits when the visitor left.
+        let _ = sender.send(result);
+    });
+    receiver
 }

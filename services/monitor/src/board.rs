@@ -1,12 +1,12 @@
 //! The board: the state of each business, computed from its raw state. Pure.
 
 use std::{
-    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     sync::Arc,
     time::Instant,
 };
 
-use contract::config::Business;
+use contract::{config::Business, control::Control};
 use inspect::cluster::OrchestratorView;
 use jiff::Timestamp;
 use sessions::{
@@ -56,6 +56,8 @@ pub(crate) struct SessionView {
     pub(crate) rate: Option<f64>,
     /// Estimated seconds until the last Job ends.
     pub(crate) seconds_left: Option<f64>,
+    /// Jobs that an operator cancelled and that have not ended.
+    pub(crate) cancelling: usize,
 }
 
 /// The state of one business.
@@ -69,8 +71,8 @@ pub(crate) struct View {
     /// Jobs by state, each id counted once; of a pack, each item.
     pub(crate) counts: Counts,
     pub(crate) sessions: Arc<Vec<SessionView>>,
-    /// Sessions that an operator paused.
-    pub(crate) paused: BTreeSet<String>,
+    /// The decisions of operators, by session.
+    controls: BTreeMap<String, Control>,
     /// Those of the waiting Jobs whose session is paused.
     pub(crate) paused_jobs: usize,
     pub(crate) letters: Arc<Vec<DeadLetter>>,
@@ -91,6 +93,25 @@ pub(crate) struct View {
     rates: HashMap<String, Rate>,
 }
 
+impl View {
+    /// The state of a Job for people: an operator may have paused or cancelled what waits or runs.
+    pub(crate) fn state(&self, job: &Job) -> &'static str {
+        let control = self.controls.get(&job.session);
+        match job.state {
+            _ if is_cancelling(control, job) => "cancelling",
+            Some(State::Waiting) if control.is_some_and(|control| control.paused) => "paused",
+            state => state.map_or("ended", State::as_str),
+        }
+    }
+}
+
+/// Whether a Job that has not ended is cancelled.
+fn is_cancelling(control: Option<&Control>, job: &Job) -> bool {
+    let published = job.timestamps.published;
+    !is_over(job)
+        && control.is_some_and(|control| control.cancels(&job.job, job.attempt, published, published.or(job.changed)))
+}
+
 /// The state of all businesses, by name.
 pub(crate) type Board = BTreeMap<String, Arc<View>>;
 
@@ -100,22 +121,27 @@ pub(crate) fn view(business: &Business, raw: &Raw, previous: Option<&View>, now:
     let minutes = minutes(&jobs, now);
     let latest = sessions::latest(jobs.clone());
     let counts = Counts::of(&latest);
-    let is_paused = raw.controls.iter().filter(|(_, control)| control.paused);
-    let paused: BTreeSet<String> = is_paused.map(|(session, _)| session.clone()).collect();
-    let waits = |job: &&Job| job.state == Some(State::Waiting) && !paused.contains(&job.session);
+    let is_paused = |session: &str| raw.controls.get(session).is_some_and(|control| control.paused);
+    let waits = |job: &&Job| job.state == Some(State::Waiting) && !is_paused(&job.session);
     let waiting = latest.iter().filter(waits);
     let oldest_waiting = waiting.filter_map(|job| job.timestamps.published.or(job.changed)).min();
+    let mut cancelling: HashMap<String, usize> = HashMap::new();
+    for job in latest.iter().filter(|job| is_cancelling(raw.controls.get(&job.session), job)) {
+        let pending = Counts::of([job]).pending();
+        *cancelling.entry(job.session.clone()).or_default() += pending;
+    }
     let mut rates = previous.map(|view| view.rates.clone()).unwrap_or_default();
     let summaries = sessions::summaries(&business.name, latest, &raw.controls);
     let mut seen = HashMap::new();
     let sessions = summaries.into_iter().map(|summary| {
         if summary.counts.pending() == 0 {
-            return SessionView { summary, rate: None, seconds_left: None };
+            return SessionView { summary, rate: None, seconds_left: None, cancelling: 0 };
         }
+        let cancelling = cancelling.get(&summary.session).copied().unwrap_or_default();
         let mut rate = rates.remove(&summary.session).unwrap_or_default();
         let progress = rate.add(clock, summary.counts, summary.paused);
         seen.insert(summary.session.clone(), rate);
-        SessionView { rate: progress.rate, seconds_left: progress.seconds_left, summary }
+        SessionView { rate: progress.rate, seconds_left: progress.seconds_left, cancelling, summary }
     });
     let sessions: Vec<SessionView> = sessions.collect();
     let of_paused = sessions.iter().map(|session| &session.summary).filter(|summary| summary.paused);
@@ -133,7 +159,7 @@ pub(crate) fn view(business: &Business, raw: &Raw, previous: Option<&View>, now:
         running: raw.running(),
         counts,
         sessions: Arc::new(sessions),
-        paused,
+        controls: raw.controls.clone(),
         paused_jobs,
         letters: Arc::new(dead_letters::among(&business.name, None, &raw.objects, false)),
         oldest_waiting,

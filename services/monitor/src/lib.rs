@@ -13,6 +13,7 @@ mod follow;
 mod logs;
 mod nodes;
 mod openapi;
+mod operations;
 mod page;
 mod page_request;
 mod pages;

@@ -34,6 +34,11 @@ impl PageRequest<'_> {
         self.visitor.businesses_of(&self.state.site.config).iter().map(|business| business.name.clone()).collect()
     }
 
+    /// The actions that the visitor started.
+    pub(crate) fn operations(&self) -> Result<(&'static str, String), Problem> {
+        self.part("operations", "operations.html", &self.state.operations.lines(self.visitor))
+    }
+
     /// Services that do not answer, in the businesses shown.
     pub(crate) fn errors(&self) -> Result<(&'static str, String), Problem> {
         let only = self.query.get("business");

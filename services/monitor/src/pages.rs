@@ -34,5 +34,6 @@ pub(crate) async fn shown(kind: Kind, request: &PageRequest<'_>) -> Result<Shown
         Kind::Cluster => cluster::show(request)?,
     };
     shown.parts.insert(0, request.errors()?);
+    shown.parts.insert(0, request.operations()?);
     Ok(shown)
 }

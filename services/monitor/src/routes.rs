@@ -19,10 +19,11 @@ use crate::{
     state::State,
 };
 
-const TEMPLATES: [(&str, &str); 19] = [
+const TEMPLATES: [(&str, &str); 20] = [
     ("page.html", include_str!("templates/page.html")),
     ("parts.html", include_str!("templates/parts.html")),
     ("errors.html", include_str!("templates/errors.html")),
+    ("operations.html", include_str!("templates/operations.html")),
     ("overview.html", include_str!("templates/overview.html")),
     ("sessions.html", include_str!("templates/sessions.html")),
     ("session_head.html", include_str!("templates/session_head.html")),
@@ -64,12 +65,12 @@ pub(crate) fn routes(state: &Arc<State>) -> Routes {
         };
         pages = pages.route(kind.path(), get(handler));
     }
-    let pages = pages.route("/actions", post(actions::by_form)).merge(api::routes());
+    let pages = pages.merge(api::routes());
     let streams = Router::new()
         .route("/live/{page}", get(stream))
         .route("/log", get(logs::follow))
         .route("/log.txt", get(logs::download));
-    let streams = streams.route("/object", get(download::object));
+    let streams = streams.route("/object", get(download::object)).route("/actions", post(actions::by_form));
     Routes { pages: pages.with_state(state.clone()), streams: streams.with_state(state.clone()) }
 }
 
@@ -95,7 +96,6 @@ async fn show(state: &State, viewer: &Viewer, kind: Kind, query: &Query) -> Resu
     let parts: Vec<PartView<'_>> = shown.parts.iter().map(|(id, html)| PartView { id, html }).collect();
     context.insert("parts", &parts);
     context.insert("crumbs", &shown.crumbs);
-    context.insert("notice", &state.take_notice(&viewer.visitor).unwrap_or_default());
     let live = Some(format!("/live/{}?{query}", kind.name()));
     state
         .site

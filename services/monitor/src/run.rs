@@ -23,6 +23,8 @@ use crate::{
 const STALE: Duration = Duration::from_secs(90);
 /// Longest time between two boards: some values change with the clock alone.
 const REFRESH: Duration = Duration::from_secs(5);
+/// Longest wait for actions at the end.
+const FINISH: Duration = Duration::from_secs(10);
 /// Shortest time between two boards.
 const THROTTLE: Duration = Duration::from_millis(150);
 
@@ -70,6 +72,9 @@ pub async fn run(settings: Settings, clients: Clients, stop: CancellationToken) 
         }
     }
     tasks.shutdown().await;
+    if timeout(FINISH, state.operations.finish()).await.is_err() {
+        tracing::warn!("actions of operators were in progress; they can be repeated");
+    }
     Ok(())
 }
 

@@ -21,6 +21,7 @@ use web::{Problem, Query, Site, Visitor};
 use crate::{
     board::{Board, View},
     nodes::Nodes,
+    operations::Operations,
     page::Rendered,
     raw::Raw,
 };
@@ -109,11 +110,11 @@ pub(crate) struct State {
     pub(crate) dirty: Notify,
     pub(crate) changes: watch::Sender<u64>,
     pub(crate) rendered: Rendered,
+    pub(crate) operations: Operations,
     nodes: RwLock<Nodes>,
     board: RwLock<Arc<Board>>,
     outcomes: Mutex<HashMap<String, Arc<Outcome>>>,
     details: Mutex<HashMap<(String, String, String, i64), Gathered>>,
-    notices: Mutex<HashMap<String, String>>,
     last_request: Mutex<Option<Instant>>,
 }
 
@@ -142,11 +143,11 @@ impl State {
             dirty: Notify::new(),
             changes: watch::Sender::new(0),
             rendered: Rendered::default(),
+            operations: Operations::default(),
             nodes: RwLock::default(),
             board: RwLock::default(),
             outcomes: Mutex::default(),
             details: Mutex::default(),
-            notices: Mutex::default(),
             last_request: Mutex::default(),
         })
     }
@@ -172,6 +173,11 @@ impl State {
     /// Publishes a new board.
     pub(crate) fn publish(&self, board: Board) {
         *self.board.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(board);
+        self.report_change();
+    }
+
+    /// Has open pages rendered again.
+    pub(crate) fn report_change(&self) {
         self.changes.send_modify(|version| *version += 1);
     }
 
@@ -279,20 +285,6 @@ impl State {
         }
         details.insert(key, Gathered { at: Instant::now(), of: job.clone(), detail: detail.clone() });
         Ok(detail)
-    }
-
-    /// Shows a notice on the visitor's next page.
-    pub(crate) fn notify(&self, visitor: &Visitor, text: String) {
-        let mut notices = self.notices.lock().unwrap_or_else(PoisonError::into_inner);
-        if notices.len() > 1000 {
-            notices.clear();
-        }
-        notices.insert(visitor.csrf.clone(), text);
-    }
-
-    /// Takes the notice for the visitor's page.
-    pub(crate) fn take_notice(&self, visitor: &Visitor) -> Option<String> {
-        self.notices.lock().unwrap_or_else(PoisonError::into_inner).remove(&visitor.csrf)
     }
 
     /// Whether the Jobs and the bucket of every business were listed once.

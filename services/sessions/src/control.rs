@@ -51,9 +51,7 @@ pub async fn change(
     anyhow::bail!("gs://{}/{name} keeps changing; try again", business.bucket)
 }
 
-/// Cancels the Jobs that were submitted to a session before now, or only one `job`. Cancelling a whole session ends its
-/// pause. The time is that of Cloud Storage's clock, as the times of inputs are: the object is written twice, and the
-/// first write, which decides nothing, shows the time.
+/// Cancels the Jobs that were submitted to a session before now, or only one `job`; see [`cancel_jobs`].
 ///
 /// # Errors
 /// When the object cannot be read or written.
@@ -62,6 +60,22 @@ pub async fn cancel(
     business: &Business,
     session: &str,
     job: Option<&str>,
+    by: &str,
+) -> anyhow::Result<Control> {
+    cancel_jobs(store, business, session, job.as_slice(), by).await
+}
+
+/// Cancels the Jobs that were submitted to a session before now, or only these `jobs`, with one decision. Cancelling a
+/// whole session, without names, ends its pause. The time is that of Cloud Storage's clock, as the times of inputs are: the object is written twice, and the
+/// first write, which decides nothing, shows the time.
+///
+/// # Errors
+/// When the object cannot be read or written.
+pub async fn cancel_jobs(
+    store: &Store,
+    business: &Business,
+    session: &str,
+    jobs: &[&str],
     by: &str,
 ) -> anyhow::Result<Control> {
     let name = object::control(&business.name, session);
@@ -75,7 +89,10 @@ pub async fn cancel(
         let Replaced::Done { generation, created } = write(&control, generation).await? else { continue };
         let now = created.with_context(|| format!("read the time at which {name} was written"))?;
         (control.schema, control.by, control.changed) = (SCHEMA, by.to_owned(), now);
-        control.cancel(job, now);
+        match jobs {
+            [] => control.cancel(None, now),
+            jobs => jobs.iter().for_each(|job| control.cancel(Some(job), now)),
+        }
         if let Replaced::Done { .. } = write(&control, generation).await? {
             return Ok(control);
         }

@@ -142,19 +142,16 @@ pub(super) async fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
     let (job, others) = chosen(&view, session, id, generation)?;
     let job = &job;
     let detail = request.state.detail(&view, job).await?;
-    let mut row = JobRow::from(&detail.job);
-    if detail.job.state == Some(State::Waiting) && view.paused.contains(session) {
-        (row.state, row.waited) = ("paused", Span::default());
-    }
+    let row = JobRow::of(&view, &detail.job);
     let head = Head {
-        row,
         explanation: detail.explanation.clone(),
         limit: limit(&view),
         can_retry: matches!(detail.job.state, Some(State::Failed | State::Cancelled)) && session != REFUSED_SESSION,
-        can_cancel: matches!(detail.job.state, Some(State::Waiting | State::Running)),
+        can_cancel: matches!(detail.job.state, Some(State::Waiting | State::Running)) && row.state != "cancelling",
         can_discard: view.letters.iter().any(|letter| letter.session == session && letter.job == id),
         is_message: session == REFUSED_SESSION,
         orchestrator: detail.orchestrator.as_ref().and_then(|of| of.problem.clone()).unwrap_or_default(),
+        row,
     };
     let mut facts = facts(&detail, &view.business.bucket);
     facts.others = others;

@@ -236,12 +236,13 @@ fn choose(state: &Monitor, visitor: &Visitor, filter: &Filter) -> Result<Selecte
     Ok(Selected { jobs, total, page, pages, by_state })
 }
 
+/// A filter to choose.
 #[derive(Serialize)]
-struct Choice {
-    label: String,
-    href: String,
-    count: usize,
-    is_current: bool,
+pub(super) struct Choice {
+    pub(super) label: String,
+    pub(super) href: String,
+    pub(super) count: usize,
+    pub(super) is_current: bool,
 }
 
 #[derive(Serialize)]
@@ -264,10 +265,19 @@ struct Head {
     class: &'static str,
 }
 
+/// A Job, with what selects it.
+#[derive(Serialize)]
+struct Row {
+    key: String,
+    target: String,
+    job: String,
+    cells: Vec<(&'static str, Cell)>,
+}
+
 #[derive(Serialize)]
 struct Table {
     heads: Vec<Head>,
-    rows: Vec<Vec<(&'static str, Cell)>>,
+    rows: Vec<Row>,
     states: Vec<Choice>,
     total: usize,
     first: usize,
@@ -335,15 +345,10 @@ pub(super) async fn table(
         Head { label: column.label, href: format!("{path}?{}", query.with("order", order)), sort, class: column.class }
     });
     let board = request.state.board();
-    let is_paused = |job: &Job| {
-        job.state == Some(State::Waiting) && board.get(&job.business).is_some_and(|of| of.paused.contains(&job.session))
-    };
-    let cells = |job: &Job| {
-        let mut row = JobRow::from(job);
-        if is_paused(job) {
-            (row.state, row.waited) = ("paused", Span::default());
-        }
-        columns.iter().map(|column| (column.class, (column.cell)(&row))).collect()
+    let row = |job: &Job| {
+        let row = board.get(&job.business).map_or_else(|| JobRow::from(job), |view| JobRow::of(view, job));
+        let cells = columns.iter().map(|column| (column.class, (column.cell)(&row))).collect();
+        Row { cells, key: row.key, target: row.target, job: row.job }
     };
     let first = (selected.page - 1) * filter.rows;
     let turn = |page: usize| format!("{path}?{}", request.query.with("page", &page.to_string()));
@@ -359,7 +364,7 @@ pub(super) async fn table(
         next: if selected.page < selected.pages { turn(selected.page + 1) } else { String::new() },
         is_listed: board.values().all(|view| view.is_listed),
         has_filter: !filter.text.is_empty() || filter.state.is_some() || !filter.session.is_empty(),
-        rows: selected.jobs.iter().map(cells).collect(),
+        rows: selected.jobs.iter().map(row).collect(),
     };
     request.part("jobs", "jobs_table.html", &table)
 }

@@ -5,7 +5,10 @@ use serde::Serialize;
 use sessions::dead_letters::DeadLetter;
 use web::Problem;
 
-use super::rows::{self, LetterRow, preview};
+use super::{
+    jobs::Choice,
+    rows::{self, LetterRow, preview},
+};
 use crate::{page::Shown, page_request::PageRequest, raw::PubsubItem};
 
 /// Dead letters shown at once.
@@ -32,7 +35,10 @@ struct Letters {
     rows: Vec<LetterRow>,
     total: usize,
     left_out: usize,
-    by_code: Vec<(String, usize)>,
+    /// The reason codes, each with the page of its dead letters.
+    causes: Vec<Choice>,
+    /// The reason code that is chosen.
+    code: String,
     businesses: Vec<String>,
     business: String,
 }
@@ -65,13 +71,23 @@ pub(super) async fn letters(request: &PageRequest<'_>) -> Result<Shown, Problem>
     let mut all: Vec<DeadLetter> =
         request.state.views(request.visitor, only)?.iter().flat_map(|view| view.letters.as_ref().clone()).collect();
     all.sort_by_key(|letter| std::cmp::Reverse(letter.since));
-    let total = all.len();
     let mut by_code = std::collections::BTreeMap::<String, usize>::new();
     for letter in &all {
         *by_code.entry(letter.code.clone()).or_default() += 1;
     }
     let mut by_code: Vec<(String, usize)> = by_code.into_iter().collect();
     by_code.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let code = request.query.get("code").unwrap_or_default();
+    let choice = |label: &str, code_of: &str, count| Choice {
+        label: label.to_owned(),
+        href: format!("/letters?{}", request.query.with("code", code_of)),
+        count,
+        is_current: code == code_of,
+    };
+    let mut causes = vec![choice("all", "", all.len())];
+    causes.extend(by_code.iter().map(|(code, count)| choice(code, code, *count)));
+    all.retain(|letter| code.is_empty() || letter.code == code);
+    let total = all.len();
     all.truncate(LETTERS);
     let reads: Vec<_> = all.iter().map(|letter| request.state.outcome(&letter.business, &letter.outcome)).collect();
     let outcomes = futures::future::join_all(reads).await;
@@ -80,7 +96,8 @@ pub(super) async fn letters(request: &PageRequest<'_>) -> Result<Shown, Problem>
         rows: rows.collect(),
         total,
         left_out: total.saturating_sub(LETTERS),
-        by_code,
+        causes,
+        code: code.to_owned(),
         businesses: request.businesses(),
         business: only.unwrap_or_default().to_owned(),
     };

@@ -1,6 +1,6 @@
 //! Rows of tables as texts for the templates.
 
-use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::hash::{DefaultHasher, Hash, Hasher as _};
 
 use base64::{Engine as _, engine::general_purpose::STANDARD};
 use inspect::{cluster::PodView, text, timeline};
@@ -13,7 +13,7 @@ use sessions::{
 };
 
 use crate::{
-    board::SessionView,
+    board::{SessionView, View},
     charts::{self, Rect},
 };
 
@@ -32,6 +32,10 @@ pub(crate) struct JobRow {
     pub(crate) message: String,
     pub(crate) row_errors: u32,
     pub(crate) attempt: u32,
+    /// Marks it among the rows of a page.
+    pub(crate) key: String,
+    /// Its names, in a form that selects it.
+    pub(crate) target: String,
     pub(crate) changed: String,
     pub(crate) waited: Span,
     pub(crate) ran: Span,
@@ -81,6 +85,18 @@ pub(crate) fn job_href(business: &str, session: &str, job: &str, generation: i64
     format!("/job?{}", web::encode(pairs))
 }
 
+/// What selects a Job or a message in a form.
+fn target(business: &str, session: &str, job: &str) -> String {
+    web::encode([("business", business), ("session", session), ("job", job)])
+}
+
+/// An id of an element for what has this name.
+fn key(name: &impl Hash) -> String {
+    let mut hasher = DefaultHasher::new();
+    name.hash(&mut hasher);
+    format!("{:016x}", hasher.finish())
+}
+
 /// URL of a session's page.
 pub(crate) fn session_href(business: &str, session: &str) -> String {
     // Refused messages have no session.
@@ -118,10 +134,23 @@ impl From<&Job> for JobRow {
             message: job.reason.as_ref().map(|reason| reason.message.clone()).unwrap_or_default(),
             row_errors: job.row_errors,
             attempt: job.attempt + 1,
+            key: key(&(&job.business, &job.session, &job.job, job.generation)),
+            target: target(&job.business, &job.session, &job.job),
             changed: time(job.changed),
             waited,
             ran,
         }
+    }
+}
+
+impl JobRow {
+    /// With the state that operators gave it. What is paused does not wait.
+    pub(crate) fn of(view: &View, job: &Job) -> Self {
+        let mut row = Self { state: view.state(job), ..Self::from(job) };
+        if row.state == "paused" {
+            row.waited = Span::default();
+        }
+        row
     }
 }
 
@@ -135,6 +164,7 @@ pub(crate) struct SessionRow {
     pub(crate) total: usize,
     pub(crate) done: usize,
     pub(crate) pending: usize,
+    pub(crate) cancelling: usize,
     pub(crate) unsuccessful: usize,
     /// Those of them that nobody cancelled.
     pub(crate) failed: usize,
@@ -162,7 +192,9 @@ impl From<&SessionView> for SessionRow {
     fn from(view: &SessionView) -> Self {
         let (summary, counts) = (&view.summary, view.summary.counts);
         let total = counts.total();
-        let state = if summary.paused {
+        let state = if view.cancelling > 0 {
+            "cancelling"
+        } else if summary.paused {
             "paused"
         } else if counts.pending() > 0 {
             if counts.running > 0 { "running" } else { "waiting" }
@@ -183,6 +215,7 @@ impl From<&SessionView> for SessionRow {
             total,
             done: counts.done(),
             pending: counts.pending(),
+            cancelling: view.cancelling,
             unsuccessful: counts.unsuccessful(),
             failed: counts.unsuccessful() - counts.cancelled,
             shares: shares(&counts),
@@ -244,6 +277,7 @@ impl From<&PodView> for PodRow {
 pub(crate) struct LetterRow {
     /// Id of its dialogs, so that an open dialog never becomes that of another row.
     pub(crate) key: String,
+    pub(crate) target: String,
     pub(crate) business: String,
     pub(crate) session: String,
     pub(crate) job: String,
@@ -261,10 +295,9 @@ pub(crate) struct LetterRow {
 
 impl From<&DeadLetter> for LetterRow {
     fn from(letter: &DeadLetter) -> Self {
-        let mut hasher = DefaultHasher::new();
-        letter.outcome.hash(&mut hasher);
         Self {
-            key: format!("{:016x}", hasher.finish()),
+            key: key(&letter.outcome),
+            target: target(&letter.business, &letter.session, &letter.job),
             business: letter.business.clone(),
             session: letter.session.clone(),
             job: letter.job.clone(),

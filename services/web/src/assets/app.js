@@ -165,6 +165,19 @@
   document.addEventListener("click", (event) => { for (const menu of $$("details.who[open]")) if (!menu.contains(event.target)) menu.open = false; });
   document.addEventListener("submit", (event) => {
     // A second click must not submit the form again.
-    if (event.target.method === "post") for (const button of $$("button", event.target)) setTimeout(() => { button.disabled = true; });
+    if (event.target.method === "post") for (const field of event.target.elements) if (field.type === "submit") setTimeout(() => { field.disabled = true; });
   });
+
+  // Selected rows: how many there are, and all of a page at once.
+  const select = ({ target }) => {
+    const boxes = $$("input[name=target]"), all = $("[data-select-all]");
+    if (target === all) for (const box of boxes) box.checked = all.checked;
+    const count = boxes.filter((box) => box.checked).length;
+    if (all) [all.checked, all.indeterminate] = [count > 0 && count === boxes.length, count > 0 && count < boxes.length];
+    for (const note of $$("[data-selected]")) note.textContent = count ? `${count} selected` : "";
+    for (const button of $$("[data-of-selection]")) button.disabled = !count;
+  };
+  document.addEventListener("change", select);
+  document.addEventListener("deskgrid:part", select);
+  select({});
 })();
