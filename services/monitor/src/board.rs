@@ -19,17 +19,16 @@ use crate::raw::{Pod, PubsubItem, Quota, Raw};
 
 /// Minutes of the chart of ended Jobs.
 pub(crate) const MINUTES: usize = 60;
-/// Samples that are kept.
-const SAMPLES: usize = 720;
+/// Seconds of samples that are kept.
+const HISTORY_SECS: i64 = 3600;
 /// Seconds between two samples.
 const SAMPLE_SECS: i64 = 5;
 
-/// Jobs of a business at one time.
+/// Jobs of a business without an outcome, at one time; of a pack, items.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema, serde::Serialize)]
 pub(crate) struct Sample {
     pub(crate) time: Timestamp,
-    pub(crate) waiting: usize,
-    pub(crate) running: usize,
+    pub(crate) pending: usize,
 }
 
 /// Jobs that ended in one minute.
@@ -146,13 +145,15 @@ pub(crate) fn view(business: &Business, raw: &Raw, previous: Option<&View>, now:
     let sessions: Vec<SessionView> = sessions.collect();
     let of_paused = sessions.iter().map(|session| &session.summary).filter(|summary| summary.paused);
     let paused_jobs = of_paused.map(|summary| summary.counts.waiting).sum();
-    let mut history = previous.map(|view| view.history.clone()).unwrap_or_default();
+    let mut history = match previous {
+        Some(view) if view.is_listed => view.history.clone(),
+        _ if raw.listed.is_some() => past(&jobs, now),
+        _ => VecDeque::new(),
+    };
     let is_due = history.back().is_none_or(|last| now.duration_since(last.time).as_secs() >= SAMPLE_SECS);
     if is_due && raw.listed.is_some() {
-        history.push_back(Sample { time: now, waiting: counts.waiting, running: counts.running });
-        if history.len() > SAMPLES {
-            history.pop_front();
-        }
+        history.push_back(Sample { time: now, pending: counts.pending() });
+        history.retain(|sample| now.duration_since(sample.time).as_secs() <= HISTORY_SECS);
     }
     View {
         business: business.clone(),
@@ -176,6 +177,29 @@ pub(crate) fn view(business: &Business, raw: &Raw, previous: Option<&View>, now:
         jobs: Arc::new(jobs),
         rates: seen,
     }
+}
+
+/// The hour before the monitor started, minute by minute, from the objects alone. Cloud Storage numbers generations by
+/// the microsecond of the write; a Job whose number is no such time, or that was retried, is left out.
+fn past(jobs: &[Job], now: Timestamp) -> VecDeque<Sample> {
+    let start = now.as_second() - HISTORY_SECS;
+    let slot = |time: Timestamp| ((time.as_second() - start).max(0) as usize).div_ceil(60).min(MINUTES);
+    let mut changes = [0_i64; MINUTES + 1];
+    for job in jobs.iter().filter(|job| job.attempt == 0) {
+        let Ok(begin) = Timestamp::from_microsecond(job.generation) else { continue };
+        let end = if is_over(job) { job.changed.unwrap_or(begin) } else { now };
+        if begin.as_second() > 0 && begin <= end {
+            let items = Counts::of([job]).total() as i64;
+            changes[slot(begin)] += items;
+            changes[slot(end)] -= items;
+        }
+    }
+    let mut pending = 0;
+    let samples = changes[..MINUTES].iter().zip(0..).filter_map(|(change, minute)| {
+        pending += change;
+        Some(Sample { time: Timestamp::from_second(start + minute * 60).ok()?, pending: pending.max(0) as usize })
+    });
+    samples.collect()
 }
 
 fn is_over(job: &Job) -> bool {

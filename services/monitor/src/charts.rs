@@ -27,12 +27,15 @@ pub(crate) struct Rect {
 pub(crate) struct Bars {
     pub(crate) rects: Vec<Rect>,
     pub(crate) max: usize,
+    /// Numbers at the axis, from the top.
+    pub(crate) ticks: Vec<usize>,
     pub(crate) total: usize,
 }
 
 /// Ended Jobs per minute.
 pub(crate) fn bars(minutes: &[Minute]) -> Bars {
     let max = minutes.iter().map(Minute::total).max().unwrap_or_default();
+    let ticks = ticks(max);
     let step = WIDTH / minutes.len().max(1) as f64;
     let mut rects = Vec::new();
     for (index, minute) in minutes.iter().enumerate() {
@@ -43,7 +46,7 @@ pub(crate) fn bars(minutes: &[Minute]) -> Bars {
             if count == 0 {
                 continue;
             }
-            let height = round((count as f64 / max.max(1) as f64) * HEIGHT);
+            let height = round((count as f64 / ticks[0] as f64) * HEIGHT);
             top -= height;
             let title = format!("{ago} min ago: {count} {class}");
             rects.push(Rect {
@@ -56,7 +59,7 @@ pub(crate) fn bars(minutes: &[Minute]) -> Bars {
             });
         }
     }
-    Bars { rects, max, total: minutes.iter().map(Minute::total).sum() }
+    Bars { rects, max, ticks, total: minutes.iter().map(Minute::total).sum() }
 }
 
 /// A line over time, with the area under it.
@@ -65,6 +68,8 @@ pub(crate) struct Line {
     pub(crate) line: String,
     pub(crate) area: String,
     pub(crate) max: usize,
+    /// Numbers at the axis, from the top.
+    pub(crate) ticks: Vec<usize>,
     pub(crate) minutes: usize,
 }
 
@@ -75,18 +80,24 @@ pub(crate) fn line(history: &VecDeque<Sample>) -> Option<Line> {
     if span <= 0.0 {
         return None;
     }
-    let max = history.iter().map(|sample| sample.waiting + sample.running).max()?.max(1);
+    let max = history.iter().map(|sample| sample.pending).max()?;
+    let ticks = ticks(max);
     let points: Vec<String> = history
         .iter()
         .map(|sample| {
             let x = sample.time.duration_since(first.time).as_secs_f64() / span * WIDTH;
-            let y = HEIGHT - (sample.waiting + sample.running) as f64 / max as f64 * HEIGHT;
+            let y = HEIGHT - sample.pending as f64 / ticks[0] as f64 * HEIGHT;
             format!("{} {}", round(x), round(y))
         })
         .collect();
     let line = format!("M{}", points.join("L"));
     let area = format!("{line}L{WIDTH} {HEIGHT}L0 {HEIGHT}Z");
-    Some(Line { line, area, max, minutes: ((span / 60.0).ceil() as usize).max(1) })
+    Some(Line { line, area, max, ticks, minutes: ((span / 60.0).ceil() as usize).max(1) })
+}
+
+/// Numbers at an axis up to this one, from the top: whole numbers at equal distances.
+fn ticks(max: usize) -> Vec<usize> {
+    if max <= 1 { vec![1, 0] } else { vec![max.next_multiple_of(2), max.div_ceil(2), 0] }
 }
 
 /// Shares as one bar of 100 units.
@@ -131,7 +142,7 @@ mod tests {
 
     #[test]
     fn a_line_needs_two_moments() {
-        let at = |second, waiting| Sample { time: jiff::Timestamp::from_second(second).unwrap(), waiting, running: 0 };
+        let at = |second, pending| Sample { time: jiff::Timestamp::from_second(second).unwrap(), pending };
         assert_eq!(line(&VecDeque::from([at(0, 5)])), None);
         let line = line(&VecDeque::from([at(0, 10), at(60, 0)])).unwrap();
         assert_eq!((line.line.as_str(), line.max, line.minutes), ("M0 0L600 120", 10, 1));

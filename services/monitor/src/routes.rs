@@ -19,11 +19,12 @@ use crate::{
     state::State,
 };
 
-const TEMPLATES: [(&str, &str); 20] = [
+const TEMPLATES: [(&str, &str); 21] = [
     ("page.html", include_str!("templates/page.html")),
     ("parts.html", include_str!("templates/parts.html")),
     ("errors.html", include_str!("templates/errors.html")),
     ("operations.html", include_str!("templates/operations.html")),
+    ("alerts.html", include_str!("templates/alerts.html")),
     ("overview.html", include_str!("templates/overview.html")),
     ("sessions.html", include_str!("templates/sessions.html")),
     ("session_head.html", include_str!("templates/session_head.html")),

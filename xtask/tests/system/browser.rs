@@ -127,7 +127,8 @@ impl Browser {
         self.command("/window", json!({ "handle": window })).await;
     }
 
-    async fn resize(&self, width: u64, height: u64) {
+    /// Sets the size of the window.
+    pub(crate) async fn resize(&self, width: u64, height: u64) {
         self.command("/window/rect", json!({ "width": width, "height": height })).await;
     }
 
@@ -232,8 +233,9 @@ impl Browser {
         let height =
             self.evaluate("Math.min(document.documentElement.scrollHeight, 3000)").await.as_u64().unwrap_or(900);
         let before = self.evaluate("document.documentElement.dataset.theme ?? ''").await;
+        let width = self.evaluate("outerWidth").await.as_u64().unwrap_or(1360);
         if matches!(screen, Screen::Wide) {
-            self.resize(1360, (height + 150).max(900)).await;
+            self.resize(width, (height + 150).max(900)).await;
         }
         let word = if matches!(screen, Screen::Wide) { "wide" } else { "phone" };
         for theme in ["light", "dark"] {
@@ -245,7 +247,7 @@ impl Browser {
         }
         self.evaluate(&format!("document.documentElement.dataset.theme = {before}")).await;
         if matches!(screen, Screen::Wide) {
-            self.resize(1360, 1000).await;
+            self.resize(width, 1000).await;
         }
     }
 

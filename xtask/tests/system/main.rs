@@ -69,6 +69,7 @@ mod web_monitor;
 mod web_monitor_jobs;
 mod web_monitor_load;
 mod web_monitor_many;
+mod web_monitor_overview;
 mod web_monitor_pages;
 mod web_monitor_work;
 mod web_rights;

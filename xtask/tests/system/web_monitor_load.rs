@@ -64,7 +64,7 @@ fn resident() -> u64 {
 /// Runs in a process of its own: what other tests keep in memory is not the monitor's.
 #[test]
 fn many_jobs_and_fifty_pages() {
-    if contract::config::variables().get(ALONE).is_some() {
+    if contract::config::variables().contains_key(ALONE) {
         return tokio::runtime::Runtime::new().unwrap().block_on(look_on());
     }
     let mut itself = std::process::Command::new(std::env::current_exe().unwrap());

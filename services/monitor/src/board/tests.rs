@@ -76,5 +76,23 @@ fn a_view_counts_and_dates_what_ended() {
     raw.add_outcome(object("bu1/outcome/s/waits/1-0.json", 1201, "succeeded"), Some("bu1/input/s/waits"));
     let next = view(&business("bu1"), &raw, Some(&first), now, Instant::now());
     assert_eq!((next.counts.waiting, next.counts.succeeded, next.oldest_waiting), (0, 2, None));
-    assert_eq!(next.history.len(), 1, "a sample every few seconds");
+    assert_eq!(next.history.len(), MINUTES + 1, "the hour before, and a sample every few seconds");
+}
+
+#[test]
+fn the_hour_before_a_start_is_known_from_the_objects() {
+    let now = Timestamp::from_second(100_000).unwrap();
+    let written = |second: i64, object: Object| Object { generation: second * 1_000_000, ..object };
+    let outcome = |name: &str, begin: i64, end| {
+        object(&format!("bu1/outcome/s/{name}/{}-0.json", begin * 1_000_000), end, "succeeded")
+    };
+    let mut raw = Raw { listed: Some(Instant::now()), ..Raw::default() };
+    raw.objects.inputs = vec![written(99_300, object("bu1/input/s/waits", 99_300, ""))];
+    raw.objects.outcomes =
+        vec![outcome("early", 96_000, 97_000), outcome("long", 90_000, 99_500), outcome("quick", 98_001, 98_002)];
+    let first = view(&business("bu1"), &raw, None, now, Instant::now());
+    let at = |second: i64| first.history.iter().find(|sample| sample.time.as_second() == second).unwrap().pending;
+    assert_eq!([96_400, 97_000, 98_020, 99_280, 99_340, 99_520].map(at), [2, 1, 1, 1, 2, 1]);
+    let next = view(&business("bu1"), &raw, Some(&first), now + jiff::SignedDuration::from_secs(60), Instant::now());
+    assert_eq!((next.history.len(), next.history.back().unwrap().pending), (MINUTES + 1, 1), "an hour is kept");
 }

@@ -107,8 +107,32 @@ struct ItemRow {
 #[derive(Serialize)]
 struct Preview {
     columns: Vec<&'static str>,
-    rows: Vec<Vec<String>>,
+    rows: Vec<Vec<Value>>,
     left_out: usize,
+}
+
+/// A value of a result: a number has at most six significant digits.
+#[derive(Debug, PartialEq, Serialize)]
+struct Value {
+    text: String,
+    /// All digits, when there are more.
+    exact: String,
+    is_number: bool,
+}
+
+impl From<&String> for Value {
+    fn from(text: &String) -> Self {
+        let number = text.parse::<f64>().ok().filter(|number| number.is_finite());
+        let short = number
+            .filter(|number| number.fract() != 0.0)
+            .and_then(|number| format!("{number:.5e}").parse::<f64>().ok());
+        let short = short.map(|short| short.to_string()).filter(|short| short.len() < text.len());
+        Self {
+            exact: if short.is_some() { text.clone() } else { String::new() },
+            text: short.unwrap_or_else(|| text.clone()),
+            is_number: number.is_some(),
+        }
+    }
 }
 
 #[derive(Serialize)]
@@ -343,7 +367,7 @@ fn items(detail: &Detail) -> Items {
 fn result(detail: &Detail) -> Preview {
     Preview {
         columns: COLUMNS[2..].to_vec(),
-        rows: detail.preview.iter().map(|row| row.cells()[2..].to_vec()).collect(),
+        rows: detail.preview.iter().map(|row| row.cells()[2..].iter().map(Value::from).collect()).collect(),
         left_out: detail.preview_left_out,
     }
 }

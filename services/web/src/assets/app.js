@@ -168,6 +168,22 @@
     if (event.target.method === "post") for (const field of event.target.elements) if (field.type === "submit") setTimeout(() => { field.disabled = true; });
   });
 
+  // Copy buttons. Without TLS there is no clipboard, but a selection that the browser copies.
+  document.addEventListener("click", async ({ target }) => {
+    const button = target.closest?.("[data-copy]");
+    if (!button) return;
+    try { await navigator.clipboard.writeText(button.dataset.copy); } catch {
+      const field = document.createElement("textarea");
+      field.value = button.dataset.copy;
+      document.body.append(field);
+      field.select();
+      document.execCommand("copy");
+      field.remove();
+    }
+    button.dataset.copied = "";
+    setTimeout(() => { delete button.dataset.copied; }, 1500);
+  });
+
   // Selected rows: how many there are, and all of a page at once.
   const select = ({ target }) => {
     const boxes = $$("input[name=target]"), all = $("[data-select-all]");
