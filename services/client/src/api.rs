@@ -1,6 +1,6 @@
 //! The JSON API: what the pages' script uses, and programs may.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
     Json,
@@ -12,16 +12,20 @@ use axum::{
 use bytes::Bytes;
 use futures::TryStreamExt as _;
 use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 use web::{Problem, Query, Viewer};
 
 use crate::{
     app::{Client, FIRST_VIEW, check_job},
+    batch::Batch,
     check::{self, MAX_CHECKED, Verdict},
     form,
     limited::Limited,
     upload::{Checkable, Refused, Upload},
 };
+
+/// Bytes of inputs that are submitted together.
+const MAX_BATCH: usize = 4 * 1024 * 1024;
 
 /// The businesses that the visitor may use.
 pub(crate) async fn businesses(State(client): State<Arc<Client>>, viewer: Viewer) -> Response {
@@ -146,16 +150,60 @@ pub(crate) async fn input(
         Ok(uploaded) => Ok((StatusCode::CREATED, Json(uploaded)).into_response()),
         Err(Refused::Problem(problem)) => Err(problem),
         Err(Refused::Wrong(verdict)) => {
-            let (Verdict::Wrong { summary, .. } | Verdict::Good { summary, .. } | Verdict::Unchecked { summary }) =
-                &verdict;
-            let what = format!("{job} cannot be computed: {summary}");
-            let mut answer = json!(verdict);
-            answer["code"] = json!("malformed-input");
-            answer["what"] = json!(what);
-            answer["next"] = json!("Correct it and submit it again.");
-            Ok((StatusCode::UNPROCESSABLE_ENTITY, Json(answer)).into_response())
+            Ok((StatusCode::UNPROCESSABLE_ENTITY, Json(malformed(job, &verdict))).into_response())
         }
     }
+}
+
+/// The answer for an input that can never be computed.
+fn malformed(job: &str, verdict: &Verdict) -> Value {
+    let (Verdict::Wrong { summary, .. } | Verdict::Good { summary, .. } | Verdict::Unchecked { summary }) = verdict;
+    let what = format!("{job} cannot be computed: {summary}");
+    let mut answer = json!(verdict);
+    answer["code"] = json!("malformed-input");
+    answer["what"] = json!(what);
+    answer["next"] = json!("Correct it and submit it again.");
+    answer
+}
+
+/// Submits many small inputs: a form with a file for each, whose name is that of the input. The answer has the result
+/// of each; those that were refused have a `code`.
+pub(crate) async fn inputs(
+    State(client): State<Arc<Client>>,
+    viewer: Viewer,
+    query: Query,
+    request: Request,
+) -> Result<Response, Problem> {
+    let business = client.business(&viewer.visitor, &query)?;
+    let session = client.session(&query)?;
+    let _permit = client.upload_permit().await?;
+    let mut fields = form::fields(request)?;
+    let (mut files, mut room) = (BTreeMap::new(), MAX_BATCH);
+    while let Some(field) = form::next(&mut fields).await? {
+        let Some(name) = form::file_name(&field) else { continue };
+        let mut body = Limited::new(form::bytes(field), None, room as u64);
+        let bytes = body.whole(room).await?.unwrap_or_default();
+        room -= bytes.len();
+        if files.len() >= client.uploads.max_files {
+            return Err(Problem::bad_request(format!("A request may have {} files", client.uploads.max_files)));
+        }
+        if files.contains_key(&name) {
+            return Err(Problem::bad_request(format!("Two files are called {name}")).next("Rename one of them."));
+        }
+        files.insert(name, bytes);
+    }
+    let batch = Batch { business, session, priority: query.get("priority") == Some("true"), files };
+    let results = client.submit_batch(&viewer.visitor, batch).await?;
+    let answers = results.into_iter().map(|(job, result)| {
+        let mut answer = match result {
+            Ok(uploaded) => json!(uploaded),
+            Err(Refused::Problem(problem)) => json!(problem),
+            Err(Refused::Wrong(verdict)) => malformed(&job, &verdict),
+        };
+        answer["job"] = json!(job);
+        answer
+    });
+    Ok(Json(json!({ "session": session, "inputs": answers.collect::<Vec<_>>() })).into_response())
 }
 
 /// Shares data with every input of a session that is submitted later: the body is its bytes.

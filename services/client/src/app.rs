@@ -11,6 +11,7 @@ use tokio_util::task::TaskTracker;
 use web::{Problem, Query, Site, Visitor};
 
 use crate::{
+    check::MAX_CHECKED,
     overview::{self, Overview},
     session::{self, Session},
     settings::Uploads,
@@ -80,8 +81,8 @@ impl Client {
             uploads,
             clients,
             uploading: Semaphore::new(uploads.at_once),
-            // Reading a text takes many times its size.
-            checking: Semaphore::new(1),
+            // Reading a text takes many times its size, so it is bytes that are limited.
+            checking: Semaphore::new(MAX_CHECKED),
             sessions: Watches::new(MAX_SESSIONS, tasks.clone(), stop.clone()),
             overviews: Watches::new(MAX_OVERVIEWS, tasks.clone(), stop.clone()),
             site,

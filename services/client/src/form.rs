@@ -75,7 +75,7 @@ fn unescaped(name: &str) -> String {
 }
 
 /// The name of a field's file: a client may send only the extended form, `filename*=UTF-8''NAME`.
-fn file_name(field: &Field<'_>) -> Option<String> {
+pub(crate) fn file_name(field: &Field<'_>) -> Option<String> {
     let disposition = || field.headers().get(header::CONTENT_DISPOSITION)?.to_str().ok();
     let name = field.file_name().map(unescaped).or_else(|| extended(disposition()?));
     name.filter(|name| !name.is_empty())

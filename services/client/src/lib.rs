@@ -5,6 +5,7 @@
 
 mod api;
 mod app;
+mod batch;
 mod chart;
 mod check;
 mod download;

@@ -57,7 +57,7 @@ pub fn routes(client: Arc<Client>) -> Routes {
         .route("/result", get(download::result))
         .route("/api/v1/results", get(download::json))
         .route("/api/v1/check", post(api::check))
-        .route("/api/v1/inputs", put(api::input))
+        .route("/api/v1/inputs", put(api::input).post(api::inputs))
         .route("/api/v1/shared", put(api::shared))
         .with_state(client);
     Routes { pages, streams }

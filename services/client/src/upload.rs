@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use anyhow::bail;
 use axum::http::StatusCode;
 use bytes::Bytes;
 use cloud::storage;
@@ -70,6 +71,23 @@ pub(crate) struct Uploaded {
     pub(crate) summary: String,
 }
 
+impl Uploaded {
+    /// # Errors
+    /// When it was not submitted.
+    pub(crate) fn new(session: &str, job: &str, fate: Fate) -> anyhow::Result<Self> {
+        let (fate, summary) = match fate {
+            Fate::Submitted { repeated: false, .. } => ("submitted", "submitted"),
+            Fate::Submitted { .. } => ("repeated", "the same input exists; its message was published again"),
+            Fate::Settled { .. } => {
+                ("settled", "not sent: this session already has the outcome of an input of this name")
+            }
+            Fate::NotTried | Fate::Uploaded { .. } => bail!("submit {job}: other inputs failed before it"),
+            Fate::Failed(error) => return Err(error),
+        };
+        Ok(Self { session: session.to_owned(), job: job.to_owned(), fate, summary: summary.to_owned() })
+    }
+}
+
 impl Client {
     /// Waits until one more upload may start.
     ///
@@ -130,22 +148,16 @@ impl Client {
         let (incoming, failure) = body.incoming();
         let submitted = self.submitter(business)?.submit_incoming(upload.job, kind, &incoming, &options).await;
         let fate = submitted.map_err(|error| refused(error, &failure))?;
-        let (fate, summary) = match fate {
-            Fate::Submitted { repeated: false, .. } => ("submitted", "submitted"),
-            Fate::Submitted { .. } => ("repeated", "the same input exists; its message was published again"),
-            Fate::Settled { .. } => ("settled", "this session already has the outcome of an input of this name"),
-            Fate::NotTried | Fate::Uploaded { .. } | Fate::Failed(_) => ("failed", "not submitted"),
-        };
+        let uploaded = Uploaded::new(upload.session, upload.job, fate).map_err(|error| refused(error, &failure))?;
         tracing::info!(
             visitor = visitor.name,
             business = business.name,
             session = upload.session,
             job = upload.job,
-            fate,
+            fate = uploaded.fate,
             "submitted"
         );
-        let (session, job) = (upload.session.to_owned(), upload.job.to_owned());
-        Ok(Uploaded { session, job, fate, summary: summary.to_owned() })
+        Ok(uploaded)
     }
 
     /// Writes data that every Job of a session reads to the bucket.
@@ -192,7 +204,7 @@ impl Client {
         Ok(names.filter(|name| !name.is_empty() && !name.contains(',')).map(str::to_owned).collect())
     }
 
-    /// Checks an input, one at a time.
+    /// Checks an input: large ones one at a time, small ones together.
     ///
     /// # Errors
     /// Only for an error of this program.
@@ -203,7 +215,8 @@ impl Client {
         market: Option<&[u8]>,
         has_shared: bool,
     ) -> Result<Verdict, Problem> {
-        let _alone = self.checking.acquire().await.map_err(|error| Problem::internal(error.into()))?;
+        let share = u32::try_from(input.bytes.len().clamp(1, MAX_CHECKED)).unwrap_or(u32::MAX);
+        let _room = self.checking.acquire_many(share).await.map_err(|error| Problem::internal(error.into()))?;
         let Checkable { name, kind, bytes, is_split } = input;
         let (business, bytes) = (business.clone(), bytes.clone());
         let (name, kind, market) = (name.to_owned(), kind.to_owned(), market.map(Bytes::copy_from_slice));
@@ -261,7 +274,7 @@ fn is_kind(kind: &str) -> bool {
 }
 
 /// The answer to a failed submission.
-fn refused(error: anyhow::Error, failure: &Mutex<Option<Problem>>) -> Problem {
+pub(crate) fn refused(error: anyhow::Error, failure: &Mutex<Option<Problem>>) -> Problem {
     if let Some(problem) = failure.lock().unwrap_or_else(PoisonError::into_inner).take() {
         return problem;
     }

@@ -199,6 +199,12 @@ impl Browser {
         self.chromium("Input.dispatchDragEvent", event).await;
     }
 
+    /// Presses or releases the button of the mouse: `mousePressed` or `mouseReleased`, at `[x, y]`.
+    pub(crate) async fn mouse(&self, kind: &str, place: &Value) {
+        let event = json!({ "type": kind, "x": place[0], "y": place[1], "button": "left", "clickCount": 1 });
+        self.chromium("Input.dispatchMouseEvent", event).await;
+    }
+
     /// From now on no script of a page runs.
     pub(crate) async fn without_scripts(&self) {
         self.chromium("Emulation.setScriptExecutionDisabled", json!({ "value": true })).await;

@@ -59,6 +59,7 @@ mod verify;
 mod web_apps;
 mod web_businesses;
 mod web_client;
+mod web_client_many;
 mod web_client_pages;
 mod web_client_results;
 mod web_client_uploads;

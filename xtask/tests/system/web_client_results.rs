@@ -26,7 +26,8 @@ use crate::{
 const ITEMS: u32 = 100_000;
 const ITEMS_PER_RANGE: u32 = 1000;
 
-async fn settle(world: &World, session: &str, job: &str, pack: Option<(Pack, u32)>, results: Vec<String>) {
+/// Writes the outcome of an input, or of a range of a pack, with these results.
+pub(crate) async fn settle(world: &World, session: &str, job: &str, pack: Option<(Pack, u32)>, results: Vec<String>) {
     let business = world.business("bu1");
     let (pack, first) = pack.unzip();
     let options = Options { session: session.to_owned(), pack, ..Options::default() };

@@ -127,6 +127,45 @@ async fn what_is_wrong_is_named_before_anything_is_submitted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn many_files_of_one_request_each_have_their_result() {
+    let world = world(&["bu1"]).await;
+    let app = App::start(&world, Uploads::default(), Limits::PRODUCTION).await;
+    let post = async |files: &[(&str, &str)]| -> (u16, Value) {
+        let part = |(name, text): &(&str, &str)| {
+            format!("--x\r\nContent-Disposition: form-data; name=\"inputs\"; filename=\"{name}\"\r\n\r\n{text}\r\n")
+        };
+        let form = format!("{}--x--\r\n", files.iter().map(part).collect::<String>());
+        let request = app.request("POST", "/api/v1/inputs?business=bu1&session=s", ONE).body(form);
+        let answer = request.header("content-type", "multipart/form-data; boundary=x").send().await.unwrap();
+        (answer.status().as_u16(), answer.json().await.unwrap())
+    };
+    let all = [("a/b.txt", "x"), ("book.json", BOOK), ("malformed.json", MALFORMED), ("../c", "x")];
+    let results = async |files: &[(&str, &str)]| {
+        let (status, answer) = post(files).await;
+        assert_eq!(status, 200, "{answer}");
+        let result = |input: &Value| {
+            let found = input.get("fate").unwrap_or(&input["code"]).as_str().unwrap().to_owned();
+            format!("{} {found}", input["job"].as_str().unwrap())
+        };
+        answer["inputs"].as_array().unwrap().iter().map(result).collect::<Vec<_>>()
+    };
+    let expected = ["../c bad-name", "a/b.txt submitted", "book.json submitted", "malformed.json malformed-input"];
+    assert_eq!(results(&all).await, expected);
+    // Once more, with other contents under one name: the app may not read what is there.
+    let other = BOOK.replacen("seed\": 2", "seed\": 3", 1);
+    let again = [("a/b.txt", "x"), ("book.json", &*other), ("new.txt", "x")];
+    assert_eq!(results(&again).await, ["a/b.txt repeated", "book.json name-taken", "new.txt submitted"]);
+    assert_eq!(world.objects("bu1", "input").await.len(), 3);
+    let (status, answer) = post(&[("twice", "x"), ("twice", "y")]).await;
+    assert!(status == 400 && answer["what"].as_str().unwrap().contains("twice"), "{answer}");
+    let large = "x".repeat(5 << 20);
+    assert_eq!(post(&[("large", &large)]).await.0, 413);
+    assert_eq!(world.objects("bu1", "input").await.len(), 3);
+    app.stop().await;
+    world.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_uploaded_for_an_orchestrator_that_no_message_reaches() {
     let world = world(&["bu1"]).await;
     let app = App::start(&world, Uploads::default(), Limits::PRODUCTION).await;

@@ -1,4 +1,5 @@
-// The form to submit inputs: files are checked when they are chosen and uploaded one by one, each with its progress.
+// The form to submit inputs: files are checked when they are chosen. Small ones are uploaded together, large ones alone,
+// each with its progress.
 // Without this script the browser submits the whole form.
 "use strict";
 (() => {
@@ -10,10 +11,24 @@
   const max = Number(form.dataset.max), checked = Number(form.dataset.checked);
   let csrf = $("input[name=csrf]").value;
   const queue = $("#queue"), message = $("#message"), send = $("#send"), field = $("#session");
-  const SENDING = 3;
+  /** Requests at the same time. */
+  const CHECKING = 6, SENDING = 3;
+  /** Bytes of a small file; files and bytes of a request with many. */
+  const SMALL = 128 << 10, TOGETHER = 50, TOGETHER_BYTES = 2 << 20;
+  /** Files that are shown without folding the list, and names that a note has. */
+  const UNFOLDED = 8, NAMED = 10;
   /** The files to submit, by name: {name, file, shared, state, element, problems}. */
   const items = new Map();
   let busy = false, sentTo = null;
+  /** Files by their state, and how many are no shared data. */
+  const tally = new Map();
+  let inputs = 0;
+  const count = (state) => tally.get(state) ?? 0;
+  const mark = (item, state) => {
+    if (item.state) tally.set(item.state, count(item.state) - 1);
+    if (state) tally.set(state, count(state) + 1);
+    item.state = state;
+  };
 
   const make = (tag, text, name) => {
     const element = document.createElement(tag);
@@ -50,14 +65,14 @@
 
   // One line of the list.
   const show = (item, state, text) => {
-    item.state = state;
-    const good = state === "good" || state === "sent", bad = state === "wrong" || state === "failed";
+    mark(item, state);
+    const good = state === "good" || state === "sent", bad = ["wrong", "failed", "settled"].includes(state);
     item.element.className = `item ${good ? "good" : bad ? "bad" : ""}`;
     item.message.textContent = text;
-    item.progress.hidden = state !== "sending";
-    item.remove.hidden = state === "sending" || state === "sent";
-    item.problems.replaceChildren();
-    item.problems.hidden = true;
+    item.progress.hidden = state !== "sending" || !item.isAlone;
+    item.remove.hidden = ["sending", "sent", "settled"].includes(state);
+    // While it is checked once more, its problems stay: what is below must not move.
+    if (state !== "checking") { item.problems.replaceChildren(); item.problems.hidden = true; }
     summary();
   };
   const problems = (item, list) => {
@@ -71,26 +86,68 @@
     }));
     item.problems.hidden = list.length === 0;
   };
+  const plural = (number, word) => `${number} ${word}${number === 1 ? "" : "s"}`;
   const summary = () => {
-    const all = [...items.values()];
-    queue.hidden = all.length === 0;
-    const count = (state) => all.filter((item) => item.state === state).length;
-    const inputs = all.filter((item) => !item.shared).length;
+    queue.hidden = items.size === 0;
+    folding.hidden = items.size <= UNFOLDED;
+    if (!folding.hidden) {
+      const bad = count("wrong") + count("failed") + count("settled");
+      folding.firstElementChild.textContent = `${plural(items.size, "file")}${bad ? `, ${bad} with a problem` : ""}`;
+    }
+    queue.classList.toggle("folded", !folding.hidden && fold.getAttribute("aria-expanded") === "false");
     send.disabled = busy;
-    send.lastElementChild.textContent = busy ? "Submitting" : inputs ? `Submit ${inputs} input${inputs === 1 ? "" : "s"}` : "Submit";
+    send.lastElementChild.textContent = busy ? "Submitting" : inputs ? `Submit ${plural(inputs, "input")}` : "Submit";
     if (busy) return;
     const wrong = count("wrong"), failed = count("failed");
     if (count("checking")) report("Checking…");
-    else if (wrong) report(`${wrong} cannot be computed: correct or remove ${wrong === 1 ? "it" : "them"}.`, true);
+    else if (wrong) report(`${wrong} cannot be submitted: correct or remove ${wrong === 1 ? "it" : "them"}.`, true);
     else if (failed) report(`${failed} could not be submitted. Submit again to retry.`, true);
-    else if (all.length) report("Ready.");
+    else if (items.size) report("Ready.");
     else report("");
   };
+  const folding = $("#folding"), fold = $("#fold");
+  fold.addEventListener("click", () => {
+    const isOpen = fold.getAttribute("aria-expanded") === "false";
+    fold.setAttribute("aria-expanded", isOpen);
+    fold.firstElementChild.textContent = isOpen ? "Show those with a problem" : "Show all";
+    summary();
+  });
 
-  const add = (file, name, shared) => {
+  // What was chosen and is not in the list, or replaced another.
+  const notes = $("#notes");
+  const note = (reasons) => {
+    notes.replaceChildren(...[...reasons].map(([reason, names]) => {
+      const more = names.length > NAMED ? ` and ${names.length - NAMED} more` : "";
+      return make("li", `${reason}: ${names.slice(0, NAMED).join(", ")}${more}`);
+    }));
+    notes.parentElement.hidden = reasons.size === 0;
+  };
+  const isHidden = (name) => name.split("/").some((part) => part.startsWith("."));
+  /** Adds [file, name] pairs; names those that it leaves out. Hidden files of a folder are left out, as by the command line. */
+  const addAll = (files, shared) => {
+    const reasons = new Map();
+    const because = (reason, name) => reasons.set(reason, [...reasons.get(reason) ?? [], name]);
+    for (const [file, name] of files) {
+      const key = `${shared ? "shared" : "input"}:${name}`, other = items.get(key);
+      const isBad = other && ["wrong", "failed"].includes(other.state);
+      if (name.includes("/") && isHidden(name)) because("Not added, since they are hidden", name);
+      else if (other && !isBad && other.file.size === file.size && other.file.lastModified === file.lastModified) because("In the list already", name);
+      else if (other && !isBad) because("Not added, since another file of this name is in the list; remove that one first, or rename this one", name);
+      else { if (other) because("Replaced, since it had a problem", name); add(file, name, shared, key); }
+    }
+    note(reasons);
+  };
+
+  const remove = (item) => {
+    items.delete(item.key);
+    item.element.remove();
+    mark(item, null);
+    if (!item.shared) inputs--;
+  };
+  const add = (file, name, shared, key) => {
     if (busy) return;
-    const key = `${shared ? "shared" : "input"}:${name}`;
-    items.get(key)?.element.remove();
+    if (items.has(key)) remove(items.get(key));
+    if (!shared) inputs++;
     const item = { key, name, file, shared, check: 0 };
     item.element = make("li");
     const head = make("div", "", "head");
@@ -99,7 +156,7 @@
     item.remove.type = "button";
     item.remove.append(make("span", "Remove"));
     item.remove.setAttribute("aria-label", `Remove ${name}`);
-    item.remove.addEventListener("click", () => { items.delete(key); item.element.remove(); if (shared) recheck(); summary(); $("#inputs").focus(); });
+    item.remove.addEventListener("click", () => { remove(item); if (shared) recheck(); summary(); $("#inputs").focus(); });
     head.append(make("b", name), make("span", `${size(file.size)}${shared ? ", shared" : ""}`, "muted small"), item.message, item.remove);
     item.progress = make("progress");
     item.progress.max = 100;
@@ -118,7 +175,16 @@
     return (shared.find((item) => item.name.split("/").pop() === "market.json") ?? (shared.length === 1 ? shared[0] : undefined))?.file;
   };
   const recheck = () => { for (const item of items.values()) if (!item.shared && item.state !== "sent") checkFile(item); };
-  let turn = Promise.resolve();
+  // So many checks at the same time; `turn` is when all have ended.
+  let turn = Promise.resolve(), running = 0;
+  const waiting = [];
+  const start = () => {
+    while (running < CHECKING && waiting.length) { running++; waiting.shift()().finally(() => { running--; start(); }); }
+  };
+  const checkSoon = (task) => {
+    turn = Promise.all([turn, new Promise((done) => waiting.push(() => task().finally(done)))]);
+    start();
+  };
   const checkFile = (item) => {
     const number = ++item.check;
     if (item.file.size > max) return show(item, "wrong", `larger than ${form.dataset.maxText}`);
@@ -126,9 +192,9 @@
     if (program) return show(item, "unchecked", "your program reads it");
     if (item.file.size > checked) return show(item, "unchecked", "large: the engine checks it");
     show(item, "checking", "checking…");
-    turn = turn.then(() => requestCheck(item, number)).catch(() => {
-      if (number === item.check) show(item, "unchecked", "could not be checked; the server checks it when it is uploaded");
-    });
+    checkSoon(() => requestCheck(item, number).catch(() => {
+      if (number === item.check && items.get(item.key) === item) show(item, "unchecked", "could not be checked; the server checks it when it is uploaded");
+    }));
   };
   const requestCheck = async (item, number) => {
     if (number !== item.check || items.get(item.key) !== item) return;
@@ -137,13 +203,14 @@
     const beside = market();
     if (beside && beside.size <= checked) body.append("market", beside);
     const parameters = { business, job: item.name };
-    if (session() && !beside) parameters.session = session();
+    if (session() && field.validity.valid && !beside) parameters.session = session();
     const post = () => fetch(address("/api/v1/check", parameters), { method: "POST", body, headers: { "x-csrf-token": csrf } });
     let answer = await post();
     // After another login in another window, this page has an old proof.
     if ([401, 403].includes(answer.status) && await renew()) answer = await post();
     const found = await answer.json();
-    if (number !== item.check) return;
+    if (number !== item.check || items.get(item.key) !== item) return;
+    if (found.code === "bad-session") { blame(found); return show(item, "unchecked", "not checked"); }
     if (answer.status === 401) { show(item, "unchecked", "not checked"); return logIn(); }
     if (!answer.ok) return show(item, "wrong", [found.what, found.why].filter(Boolean).join(": "));
     show(item, { good: "good", unchecked: "unchecked", wrong: "wrong" }[found.verdict], found.summary);
@@ -155,6 +222,27 @@
   };
 
   // Sending.
+  const sent = (item, found) => {
+    const isSent = !found.code;
+    if (found.code === "bad-session") blame(found);
+    const text = found.summary ?? [found.what, found.why, found.next].filter(Boolean).join(". ");
+    show(item, isSent ? (found.fate === "settled" ? "settled" : "sent") : found.problems ? "wrong" : "failed", text);
+    if (found.problems) problems(item, found.problems);
+    return isSent;
+  };
+  const LOST = { code: "lost", what: "the connection was lost; it is not known whether it was submitted, and a second time does no harm" };
+  const postAll = async (some, to) => {
+    const body = new FormData(), parameters = { business, session: to };
+    if ($("input[name=priority]")?.checked) parameters.priority = "true";
+    for (const item of some) { body.append("inputs", item.file, item.name); show(item, "sending", "being sent…"); }
+    let found;
+    try {
+      const answer = await fetch(address("/api/v1/inputs", parameters), { method: "POST", body, headers: { "x-csrf-token": csrf } });
+      found = await answer.json();
+    } catch { found = LOST; }
+    const results = new Map((found.inputs ?? []).map((result) => [result.job, result]));
+    return some.map((item) => sent(item, results.get(item.name) ?? { ...LOST, ...found })).every(Boolean);
+  };
   const put = (item, to) => new Promise((resolve) => {
     const request = new XMLHttpRequest();
     const parameters = { business, session: to };
@@ -173,14 +261,12 @@
       // A screen reader announces quarters, not every percent.
       if (item.file.size > 8 << 20 && percent >= reported + 25) { reported = percent; report(`${item.name}: ${percent} %`); }
     });
-    const end = (state, text, list) => { show(item, state, text); if (list) problems(item, list); resolve(state === "sent"); };
     request.addEventListener("load", () => {
-      const found = request.response ?? {};
-      if (request.status === 201) return end("sent", found.summary);
-      const text = [found.what, found.why, found.next].filter(Boolean).join(". ") || `refused with status ${request.status}`;
-      end(found.problems ? "wrong" : "failed", text, found.problems);
+      const refused = { code: "refused", what: `refused with status ${request.status}` };
+      resolve(sent(item, request.response ?? refused));
     });
-    request.addEventListener("error", () => end("failed", "the connection was lost; nothing was submitted"));
+    request.addEventListener("error", () => resolve(sent(item, LOST)));
+    item.isAlone = true;
     item.progress.value = 0;
     show(item, "sending", "0 %");
     request.send(item.file);
@@ -191,8 +277,9 @@
     event.stopImmediatePropagation();
     if (busy) return;
     payload();
-    const todo = (shared) => [...items.values()].filter((item) => item.shared === shared && item.state !== "sent");
-    if (![...items.values()].some((item) => !item.shared)) { report("Choose files or paste a payload first.", true); $("#inputs").focus(); return; }
+    const todo = (shared) => [...items.values()].filter((item) => item.shared === shared && !["sent", "settled"].includes(item.state));
+    if (inputs === 0) { report("Choose files or paste a payload first.", true); $("#inputs").focus(); return; }
+    blame(null);
     await turn;
     const wrong = [...items.values()].find((item) => item.state === "wrong");
     if (wrong) { summary(); wrong.remove.focus(); wrong.element.scrollIntoView({ block: "nearest" }); return; }
@@ -204,14 +291,21 @@
     let good = true;
     for (const item of todo(true)) good = await put(item, to) && good;
     if (good) {
-      const waiting = todo(false);
-      const total = waiting.length;
-      let done = 0;
+      const waiting = todo(false), groups = [];
+      let total = waiting.length, done = 0, group = [], bytes = 0;
+      for (const item of waiting) {
+        const isTable = $("#rows")?.value && item.name.toLowerCase().endsWith(".csv");
+        // A form does not tell a quote in a name from the text that stands for it.
+        if (item.file.size > SMALL || isTable || /["%\\]/.test(item.name)) { groups.push([item]); continue; }
+        if (group.length === 0 || group.length >= TOGETHER || bytes + item.file.size > TOGETHER_BYTES) { groups.push(group = []); bytes = 0; }
+        group.push(item);
+        bytes += item.file.size;
+      }
       report(`Submitting ${total}…`);
       const lane = async () => {
-        for (let item; (item = waiting.shift());) {
-          good = await put(item, to) && good;
-          done++;
+        for (let some; (some = groups.shift());) {
+          good = (some.length > 1 ? await postAll(some, to) : await put(some[0], to)) && good;
+          done += some.length;
           if (total > 1) report(`${done} of ${total} sent`);
         }
       };
@@ -219,26 +313,45 @@
     }
     busy = false;
     summary();
-    if (good) { report("Submitted."); location.assign(address("/session", { business, session: to })); }
+    const link = address("/session", { business, session: to });
+    if (good && count("settled")) {
+      const open = make("a", "Open the session");
+      open.href = link;
+      message.replaceChildren(`${plural(count("settled"), "input")} not sent: the session has outcomes of these names already. `, open, ", or choose another session.");
+      message.classList.add("bad");
+    } else if (good) { report("Submitted."); location.assign(link); }
   }, true);
 
   // Choosing, dropping, pasting.
   const take = (input, shared) => {
-    for (const file of input.files) add(file, file.webkitRelativePath || file.name, shared);
+    addAll([...input.files].map((file) => [file, file.webkitRelativePath || file.name]), shared);
     input.value = "";
   };
   $("#inputs").addEventListener("change", (event) => take(event.target, false));
   $("#shared").addEventListener("change", (event) => take(event.target, true));
   $("#folder-input").addEventListener("change", (event) => take(event.target, false));
   $("#folder").addEventListener("click", () => $("#folder-input").click());
-  field.addEventListener("change", recheck);
+  field.addEventListener("change", () => {
+    blame(field.validity.valid ? null : { what: field.title });
+    for (const item of items.values()) if (item.state === "settled") mark(item, "unchecked");
+    recheck();
+  });
+  // The field that is wrong shows why, also when it is in a part that is closed.
+  const wrong = $("#session-error");
+  const blame = (problem) => {
+    wrong.textContent = problem ? [problem.what, problem.why].filter(Boolean).join(": ") : "";
+    wrong.hidden = !problem;
+    field.setAttribute("aria-invalid", Boolean(problem));
+  };
+  form.addEventListener("invalid", (event) => { const part = event.target.closest("details"); if (part) part.open = true; }, true);
   const payload = () => {
     const area = $("#payload"), text = area.value;
     if (!text.trim()) return;
     const begin = text.trimStart()[0];
     const guess = begin === "{" || begin === "[" ? "payload.json" : /^[^\n]*\b(id|kind|strike)\b[^\n]*,/.test(text.trimStart()) ? "payload.csv" : "payload.txt";
-    add(new File([text], "payload", { type: "" }), $("#payload-name").value.trim() || guess, false);
-    area.value = "";
+    const name = $("#payload-name").value.trim() || guess;
+    addAll([[new File([text], "payload", { type: "" }), name]], false);
+    if (items.get(`input:${name}`)) area.value = "";
   };
   $("#add-payload").addEventListener("click", payload);
 
@@ -248,7 +361,7 @@
     else if (entry.isDirectory) {
       const reader = entry.createReader();
       for (let some; (some = await new Promise((good, bad) => reader.readEntries(good, bad))).length;) {
-        for (const inner of some) if (!inner.name.startsWith(".")) await walk(inner, `${path}${entry.name}/`, found);
+        for (const inner of some) await walk(inner, `${path}${entry.name}/`, found);
       }
     }
   };
@@ -264,10 +377,17 @@
         const found = [];
         for (const entry of entries) await walk(entry, "", found);
         found.sort((one, another) => one[1].localeCompare(another[1]));
-        for (const [file, path] of found) add(file, path, false);
+        addAll(found, false);
       })().catch(() => report("Some of what was dropped cannot be read.", true));
     });
   }
+  // The button that was pressed is the one that is clicked, also when it moves meanwhile; the pointer may still leave it.
+  let pressed = null;
+  send.addEventListener("pointerdown", (event) => { pressed = event; send.setPointerCapture(event.pointerId); });
+  send.addEventListener("pointermove", (event) => {
+    const isAway = pressed && Math.hypot(event.clientX - pressed.clientX, event.clientY - pressed.clientY) > 40;
+    if (isAway && send.hasPointerCapture(event.pointerId)) send.releasePointerCapture(event.pointerId);
+  });
   addEventListener("beforeunload", (event) => { if (busy) event.preventDefault(); });
   summary();
 })();

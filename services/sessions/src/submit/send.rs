@@ -246,9 +246,12 @@ impl Submitter {
     /// The live generation of the existing input, if it is the same as ours; `None` when it was deleted.
     async fn compare(&self, input: &Input, work: &Work) -> anyhow::Result<Option<i64>> {
         let (bucket, object) = (&work.identity.bucket, &work.identity.object);
-        let Some((there, written)) = self.store.fingerprint(bucket, object).await? else {
-            return Ok(None);
+        let found = match self.store.fingerprint(bucket, object).await {
+            // A client may create inputs and list them, and not read them.
+            Err(error) if storage::is_denied(&error) => self.store.listed(bucket, object).await?,
+            found => found?,
         };
+        let Some((there, written)) = found else { return Ok(None) };
         let ours = fingerprint(&input.source).await?;
         check_same(work, &there, &written, ours)?;
         Ok(Some(there.generation))
