@@ -166,7 +166,8 @@ impl Server {
                 Ok((json!({"exit": exit::DONE}), Vec::new()))
             }
             Call::Send { business, session, job, items, common, client } => {
-                let pack = Pack::new(Format::Lines, items, 1, self.context.business(Some(&business))?.max_active_jobs);
+                let at_once = self.context.business(Some(&business))?.ranges_at_once();
+                let pack = Pack::new(Format::Lines, items, 1, at_once);
                 let options = Options { session, client, pack: Some(pack), priority: false, common };
                 let generation = self.send(&business, job, &options, body).await?;
                 Ok((json!({"exit": exit::DONE, "generation": generation}), Vec::new()))

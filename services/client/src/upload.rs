@@ -261,7 +261,7 @@ fn pack(rows_per_item: Option<u32>, whole: Option<&[u8]>, business: &Business) -
     };
     match Pack::items_for(kernel::table::rows(bytes), rows) {
         Some(0) => Err(Problem::bad_request("The table has no rows")),
-        Some(items) => Ok(Some(Pack::new(Format::Table, items, rows, business.max_active_jobs))),
+        Some(items) => Ok(Some(Pack::new(Format::Table, items, rows, business.ranges_at_once()))),
         None => Err(Problem::bad_request(format!("That would be more than {ITEMS_MAX} items"))
             .next("Give each item more rows.")),
     }

@@ -105,6 +105,14 @@ pub struct Business {
     pub engine: Engine,
 }
 
+impl Business {
+    /// How many ranges of a pack are computed at a time, for [`crate::pack::Pack::new`]: one in each Job. The engines of
+    /// a pool share the items of a range, and its ranges are only as many as show how far it is.
+    pub fn ranges_at_once(&self) -> u32 {
+        if self.pool.is_some() { 8 } else { self.max_active_jobs }
+    }
+}
+
 /// Default of [`Business::max_finished_jobs`].
 pub const MAX_FINISHED_JOBS: u32 = 2000;
 

@@ -14,6 +14,7 @@ pub mod names;
 pub mod object;
 pub mod outcome;
 pub mod pack;
+pub mod pool_report;
 pub mod quantity;
 pub mod state;
 pub mod testing;

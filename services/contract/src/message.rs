@@ -528,7 +528,7 @@ fn pack(attributes: &BTreeMap<String, String>, business: &Business) -> Result<Op
             (if rows.is_some() { Format::Table } else { Format::Whole }, tasks, rows)
         }
     };
-    let mut pack = Pack::new(format, items, rows.unwrap_or(1), business.max_active_jobs);
+    let mut pack = Pack::new(format, items, rows.unwrap_or(1), business.ranges_at_once());
     pack.items_per_range = number(labels::ATTRIBUTE_ITEMS_PER_RANGE)?.unwrap_or(pack.items_per_range);
     pack.check().map_err(|why| Refusal::new("malformed-option", why))?;
     Ok(Some(pack))

@@ -88,11 +88,11 @@ fn is_one(number: &u32) -> bool {
 }
 
 impl Pack {
-    /// A pack of so many items for a business that runs so many Jobs at a time: some ranges for each, so that the last
-    /// ones end together.
-    pub fn new(format: Format, items: u32, rows_per_item: u32, max_active_jobs: u32) -> Self {
+    /// A pack of so many items for a business that computes so many ranges at a time: two or more in turn, so that the
+    /// last ones end together.
+    pub fn new(format: Format, items: u32, rows_per_item: u32, at_once: u32) -> Self {
         let smallest = items.div_ceil(RANGES_MAX).max(1);
-        let fair = items.div_ceil(max_active_jobs.max(1).saturating_mul(2));
+        let fair = items.div_ceil(at_once.max(1).saturating_mul(2));
         let items_per_range = fair.clamp(smallest, ITEMS_PER_RANGE_MAX);
         Self { format, items, items_per_range, rows_per_item }
     }

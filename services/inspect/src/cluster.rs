@@ -3,11 +3,16 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
-use contract::{config::Business, labels, names};
+use contract::{
+    config::Business,
+    labels, names,
+    pool_report::{self, Report},
+};
+use jiff::Timestamp;
 use k8s_openapi::api::{
     apps::v1::Deployment,
     batch::v1::Job,
-    core::v1::{Event, Namespace, Pod, ResourceQuota},
+    core::v1::{ConfigMap, Event, Namespace, Pod, ResourceQuota},
 };
 use kube::{Api, Client, api::ListParams};
 use sessions::jobs::Active;
@@ -96,6 +101,22 @@ pub async fn running_engines(client: &Client, namespace: &str, business: &str) -
     let engines = pods(client, namespace, &format!("{}={business},{}", labels::BUSINESS, labels::POOL)).await?;
     let is_running = |pod: &&Pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
     Ok(engines.iter().filter(is_running).count())
+}
+
+/// What the orchestrators of a business said of its pool in the last minutes; nothing when it has no pool.
+///
+/// # Errors
+/// When the cluster cannot be reached, or denies access to it.
+pub async fn pool_reports(client: &Client, business: &Business) -> anyhow::Result<Vec<Report>> {
+    if business.pool.is_none() {
+        return Ok(Vec::new());
+    }
+    let api: Api<ConfigMap> = Api::namespaced(client.clone(), &business.namespace);
+    let found = answer(api.get_opt(pool_report::CONFIG_MAP)).await?;
+    let texts = found.and_then(|found| found.data).unwrap_or_default();
+    // A newer orchestrator may report in another form.
+    let reports = texts.values().filter_map(|text| serde_json::from_str::<Report>(text).ok());
+    Ok(reports.filter(|report| Timestamp::now().duration_since(report.at) <= pool_report::OLD_AFTER).collect())
 }
 
 /// The Pods of a business's orchestrator.

@@ -7,6 +7,7 @@ use contract::{
     Outcome,
     control::{Control, Parked},
     pack::Item,
+    pool_report::InPool,
 };
 use serde::Serialize;
 use sessions::{jobs::Job, results::Row};
@@ -40,6 +41,9 @@ pub struct Detail {
     pub results: Vec<Stored>,
     /// Its Pods, as long as the cluster keeps them.
     pub pods: Vec<PodView>,
+    /// Where its items are in the pool, while some are in progress.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub in_pool: Option<InPool>,
     /// Its events in the cluster.
     pub events: Vec<EventView>,
     /// Its last log lines.

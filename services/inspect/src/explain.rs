@@ -1,9 +1,12 @@
 //! Explains the state of a Job in plain words.
 
-use contract::outcome::stored::UNREADABLE;
+use contract::{outcome::stored::UNREADABLE, pool_report::InPool};
 use sessions::jobs::{LOST, SUSPENDED, State};
 
 use crate::detail::Detail;
+
+/// Engines that are named.
+const ENGINES: usize = 8;
 
 /// Why the Job is in its state, in a sentence or two.
 pub fn explain(detail: &Detail) -> String {
@@ -108,7 +111,23 @@ fn waiting(detail: &Detail) -> String {
     format!("{}{retry}", waiting_for_a_job(detail))
 }
 
+/// Where the items of a Job are in a pool.
+fn in_pool(pool: &InPool) -> String {
+    let mut places: Vec<String> = match pool.engines.len() {
+        0..=ENGINES => pool.engines.iter().map(|(pod, items)| format!("{items} with engine {pod}")).collect(),
+        engines => vec![format!("{} with {engines} engines", pool.engines.values().sum::<usize>())],
+    };
+    places.extend((pool.waiting > 0).then(|| format!("{} waiting for an engine", pool.waiting)));
+    match places.is_empty() {
+        true => "It is in the pool: its items have ended, and its outcome is written soon.".to_owned(),
+        false => format!("It is in the pool: {}.", places.join(", ")),
+    }
+}
+
 fn waiting_for_a_job(detail: &Detail) -> String {
+    if let Some(pool) = &detail.in_pool {
+        return in_pool(pool);
+    }
     if let Some(problem) = detail.orchestrator.as_ref().and_then(|orchestrator| orchestrator.problem.as_ref()) {
         return format!("It waits because the orchestrator of {} does not work: {problem}.", detail.job.business);
     }
@@ -222,6 +241,7 @@ mod tests {
             input_object: None,
             results: vec![],
             pods: vec![],
+            in_pool: None,
             events: vec![],
             log: None,
             preview: vec![],
@@ -264,6 +284,11 @@ mod tests {
         full.full_quotas = vec!["quota q: count/jobs.batch is used up (5 of 5)".into()];
         check(&full, &["quota q: count/jobs.batch is used up"]);
         check(&detail(State::Waiting, SUSPENDED, ""), &["until its queue (Kueue) admits it"]);
+        let engines = [("pool-0-x".to_owned(), 3), ("pool-1-y".to_owned(), 4)].into();
+        full.in_pool = Some(InPool { waiting: 5, engines, at: None });
+        check(&full, &["in the pool: 3 with engine pool-0-x, 4 with engine pool-1-y, 5 waiting for an engine."]);
+        full.in_pool = Some(InPool::default());
+        check(&full, &["its items have ended"]);
     }
 
     #[test]

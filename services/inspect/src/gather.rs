@@ -5,7 +5,13 @@ use cloud::{
     storage::{self, Store},
 };
 use contract::{
-    Identity, Outcome, config::Business, control::Parked, object, outcome, outcome::Timestamps, pack::Item,
+    Identity, Outcome,
+    config::Business,
+    control::Parked,
+    object, outcome,
+    outcome::Timestamps,
+    pack::Item,
+    pool_report::{InPool, Report},
 };
 use kube::Client;
 use sessions::{
@@ -120,6 +126,7 @@ pub async fn gather(sources: Sources<'_>, mut job: Job, running: usize, lines: i
         input_object,
         results,
         pods: in_cluster.pods,
+        in_pool: InPool::new(&in_cluster.pool, &job.session, &job.job, job.generation),
         events: in_cluster.events,
         log: log.map(|log| last_lines(&log, lines)),
         preview,
@@ -158,6 +165,7 @@ struct InCluster {
     log: Option<String>,
     orchestrator: Option<OrchestratorView>,
     full_quotas: Vec<String>,
+    pool: Vec<Report>,
 }
 
 async fn read_cluster(client: &Client, business: &Business, name: &str, lines: i64) -> anyhow::Result<InCluster> {
@@ -179,8 +187,10 @@ async fn read_cluster(client: &Client, business: &Business, name: &str, lines: i
     let orchestrator = cluster::orchestrator(&deployments, &cluster::orchestrator_pods(client, namespace).await?);
     // Not every account may read quotas.
     let full_quotas = cluster::quotas(client, namespace).await.unwrap_or_default();
+    // Nor what is reported of the pool.
+    let pool = cluster::pool_reports(client, business).await.unwrap_or_default();
     let pods = pods.iter().map(PodView::from).collect();
-    Ok(InCluster { pods, events, log, orchestrator: Some(orchestrator), full_quotas })
+    Ok(InCluster { pods, events, log, orchestrator: Some(orchestrator), full_quotas, pool })
 }
 
 /// The times of a Job without an outcome, with those of its last pod.

@@ -6,6 +6,7 @@ use axum::{
     Json, Router,
     routing::{get, post},
 };
+use contract::pool_report::Report;
 use inspect::{
     Detail,
     cluster::{OrchestratorView, PodView},
@@ -188,6 +189,8 @@ struct Namespace {
     namespace: String,
     pods: Vec<PodView>,
     quotas: Vec<Quota>,
+    /// What each orchestrator reports of the pool.
+    pool: Vec<Report>,
 }
 
 async fn cluster(state: Arc<State>, visitor: Visitor, query: Query) -> Result<Cluster, Problem> {
@@ -198,6 +201,7 @@ async fn cluster(state: Arc<State>, visitor: Visitor, query: Query) -> Result<Cl
         namespace: view.business.namespace.clone(),
         pods: view.pods.values().map(|pod| pod.view.clone()).collect(),
         quotas: view.quotas.clone(),
+        pool: view.pool.clone(),
     });
     Ok(Cluster { nodes: nodes.lines, error: nodes.error, namespaces: namespaces.collect() })
 }

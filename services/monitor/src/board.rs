@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use contract::{config::Business, control::Control};
+use contract::{config::Business, control::Control, pool_report::Report};
 use inspect::cluster::OrchestratorView;
 use jiff::Timestamp;
 use sessions::{
@@ -85,6 +85,8 @@ pub(crate) struct View {
     pub(crate) pods: BTreeMap<String, Pod>,
     pub(crate) quotas: Vec<Quota>,
     pub(crate) full_quotas: Vec<String>,
+    /// What the orchestrators report of the pool.
+    pub(crate) pool: Vec<Report>,
     pub(crate) pubsub: Vec<PubsubItem>,
     pub(crate) errors: BTreeMap<&'static str, String>,
     /// Its bucket was listed at least once.
@@ -171,6 +173,7 @@ pub(crate) fn view(business: &Business, raw: &Raw, previous: Option<&View>, now:
         pods: raw.pods.clone(),
         quotas: raw.quotas.clone(),
         full_quotas: raw.full_quotas.clone(),
+        pool: raw.pool.clone(),
         pubsub: raw.pubsub.clone(),
         errors: raw.errors.clone(),
         is_listed: raw.listed.is_some(),

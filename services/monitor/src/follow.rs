@@ -264,6 +264,14 @@ async fn poll(state: &State, of: &Followed) {
                 is_news
             });
         }
+        // Without the right to read reports of the pool, none are shown.
+        if let Ok(Ok(reports)) = timeout(PATIENCE, cluster::pool_reports(&state.kube, &of.business)).await {
+            of.change(state, |raw| {
+                let is_news = raw.pool != reports;
+                raw.pool = reports;
+                is_news
+            });
+        }
         let items = pubsub::items(state, &of.business).await;
         let all_failed = !items.is_empty() && items.iter().all(|item| !item.error.is_empty());
         match items.first().filter(|_| all_failed) {

@@ -6,7 +6,7 @@ use std::{
 };
 
 use cloud::storage::Object;
-use contract::{control::Control, identity::Identity, object};
+use contract::{control::Control, identity::Identity, object, pool_report::Report};
 use inspect::cluster::{OrchestratorView, PodView};
 use sessions::jobs::{Active, Objects, SUSPENDED};
 
@@ -38,6 +38,8 @@ pub(crate) struct Raw {
     pub(crate) orchestrator: Option<OrchestratorView>,
     pub(crate) quotas: Vec<Quota>,
     pub(crate) full_quotas: Vec<String>,
+    /// What the orchestrators report of the pool.
+    pub(crate) pool: Vec<Report>,
     pub(crate) pubsub: Vec<PubsubItem>,
     /// Names of the Jobs in the listing that is in progress.
     pub(crate) listing: Option<Vec<String>>,

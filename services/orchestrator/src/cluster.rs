@@ -1,12 +1,15 @@
 //! The orchestrator's calls of the API server, each with a timeout and without retries: the caller decides what to do
 //! about an error.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context as _;
 use futures::AsyncReadExt as _;
 use http::Request;
-use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
+use k8s_openapi::api::{
+    batch::v1::Job,
+    core::v1::{ConfigMap, Pod},
+};
 use kube::{
     Api, Client,
     api::{DeleteParams, ListParams, LogParams, Patch, PatchParams, Preconditions},
@@ -31,6 +34,7 @@ pub(crate) struct Cluster {
     client: Client,
     jobs: Api<Job>,
     pods: Api<Pod>,
+    configs: Api<ConfigMap>,
     path: String,
 }
 
@@ -51,6 +55,7 @@ impl Cluster {
         Self {
             jobs: Api::namespaced(client.clone(), namespace),
             pods: Api::namespaced(client.clone(), namespace),
+            configs: Api::namespaced(client.clone(), namespace),
             path: format!("/apis/batch/v1/namespaces/{namespace}/jobs"),
             client,
         }
@@ -77,6 +82,19 @@ impl Cluster {
     pub(crate) async fn token_keys(&self) -> anyhow::Result<String> {
         let request = Request::get("/openid/v1/jwks").body(Vec::new()).context("build a request")?;
         with_timeout(self.client.request_text(request)).await.context("read the keys of the API server")
+    }
+
+    /// The entries of a ConfigMap.
+    pub(crate) async fn config(&self, name: &str) -> anyhow::Result<BTreeMap<String, String>> {
+        let found = with_timeout(self.configs.get(name)).await.with_context(|| format!("read the ConfigMap {name}"))?;
+        Ok(found.data.unwrap_or_default())
+    }
+
+    /// Merges a patch into a ConfigMap.
+    pub(crate) async fn patch_config(&self, name: &str, patch: Value) -> anyhow::Result<()> {
+        let (parameters, patch) = (PatchParams::default(), Patch::Merge(patch));
+        let patched = self.configs.patch_metadata(name, &parameters, &patch);
+        with_timeout(patched).await.with_context(|| format!("patch the ConfigMap {name}")).map(drop)
     }
 
     /// The pods for the watch.

@@ -43,6 +43,8 @@ pub struct PoolConfig {
     pub certificates: PathBuf,
     /// Address of the streams of engines.
     pub listen: SocketAddr,
+    /// The name of its pod.
+    pub pod: String,
 }
 
 impl PoolConfig {
@@ -53,6 +55,7 @@ impl PoolConfig {
             template: std::fs::read_to_string(template).with_context(|| format!("read the template {template}"))?,
             certificates: required(labels::ENV_POOL_TLS)?.into(),
             listen: address(variables, labels::ENV_PORT_POOL, labels::POOL_PORT)?,
+            pod: required(labels::ENV_POD_NAME)?.clone(),
         })
     }
 }

@@ -37,6 +37,7 @@ use crate::{
 };
 
 pub(crate) mod intake;
+pub(crate) mod report;
 pub(crate) mod server;
 pub(crate) mod slots;
 pub(crate) mod tokens;

@@ -205,13 +205,15 @@ pub async fn run(
     }
 
     if let (Some(pool), Some(config)) = (&pool, pool_config) {
-        let PoolConfig { template, certificates, listen: address } = config;
+        let PoolConfig { template, certificates, listen: address, pod } = config;
         let template = EngineTemplate::parse(&template, &namespace, base.business.queue.as_deref())?;
         let (pool, token) = (pool.clone(), rest_stop.clone());
         let tokens = Tokens::new(base.cluster.clone(), &namespace);
         let listener = listen(address).await?;
         let server = pool::server::serve(pool.clone(), tokens, listener, certificates, token.clone());
         rest.spawn(async move { ("pool server", server.await) });
+        let reported = (pool.clone(), token.clone());
+        rest.spawn(async move { ("pool report", pool::report::run(&reported.0, &pod, &reported.1).await) });
         rest.spawn(async move { ("pool", pool::slots::run(&pool, &template, &token).await) });
     }
 

@@ -172,6 +172,18 @@ pub struct Dispatcher {
     /// Nothing is sent before, except to engines that hold the item already.
     quiet_until: Duration,
     item_secs: Option<f64>,
+    ended_items: u64,
+}
+
+/// Where the items of a range are, each in ascending order. One that is nowhere has ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Places {
+    /// Its items.
+    pub items: Vec<u32>,
+    /// Those that wait for an engine.
+    pub waiting: BTreeSet<u32>,
+    /// Those that are with engines, by the engine's pod.
+    pub engines: BTreeMap<String, Vec<u32>>,
 }
 
 impl Dispatcher {
@@ -187,6 +199,7 @@ impl Dispatcher {
             suspects: 0,
             quiet_until: now + REPORT_MAX,
             item_secs: None,
+            ended_items: 0,
         }
     }
 
@@ -216,6 +229,29 @@ impl Dispatcher {
     /// Mean time of an item in seconds, when some have ended.
     pub fn item_secs(&self) -> Option<f64> {
         self.item_secs
+    }
+
+    /// Number of items that ended with a record of an engine.
+    pub fn ended_items(&self) -> u64 {
+        self.ended_items
+    }
+
+    /// Where the items of ranges in progress are, of at most `max` ranges.
+    pub fn places(&self, max: usize) -> BTreeMap<RangeName, Places> {
+        let mut found: BTreeMap<RangeName, Places> = BTreeMap::new();
+        for (name, range) in self.ranges.iter().take(max) {
+            let waiting = range.waiting.union(&range.suspects).copied().collect();
+            let places = Places { items: range.request.items.clone(), waiting, engines: BTreeMap::new() };
+            found.insert(name.clone(), places);
+        }
+        for engine in self.engines.values() {
+            for (name, items) in &engine.items {
+                if let Some(places) = found.get_mut(name) {
+                    places.engines.insert(engine.pod.clone(), items.keys().copied().collect());
+                }
+            }
+        }
+        found
     }
 
     /// Computes a range. A range that is in progress is not begun once more.
@@ -343,6 +379,7 @@ impl Dispatcher {
             if let Some(secs) = item.seconds {
                 self.item_secs = Some(self.item_secs.map_or(secs, |mean| mean + NEW_WEIGHT * (secs - mean)));
             }
+            self.ended_items += 1;
             self.waiting -= usize::from(range.waiting.remove(&item.index));
             self.suspects -= usize::from(range.suspects.remove(&item.index));
             if range.request.items.binary_search(&item.index).is_ok() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use cloud::{controls, queue, storage};
-use contract::{config::Business, exit, labels};
+use contract::{config::Business, exit, labels, pool_report::Report};
 use inspect::cluster::{self, NamespaceState, OrchestratorView};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -76,10 +76,28 @@ struct KubernetesJobs {
 }
 
 /// Engines of a pool.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 struct Engines {
     running: usize,
     max: u32,
+    /// What each orchestrator reports; nothing when the caller may not read it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    reports: Vec<Report>,
+}
+
+impl Engines {
+    /// How busy they are, in a sentence; `None` when it is not known.
+    fn load(&self) -> Option<String> {
+        let sum = |of: fn(&Report) -> usize| self.reports.iter().map(of).sum::<usize>();
+        let with = sum(|report| report.engines.iter().map(|engine| engine.items).sum());
+        let rate: f64 = self.reports.iter().map(|report| report.items_per_second).sum();
+        let mean = self.reports.iter().find_map(|report| report.item_seconds);
+        let mean = mean.map(|mean| format!(", {:.1} ms each", mean * 1000.0)).unwrap_or_default();
+        (!self.reports.is_empty()).then(|| {
+            let waiting = text::count(sum(|report| report.waiting), "item");
+            format!("pool: {with} with engines, {waiting} waiting for one, {rate:.1} items/s{mean}")
+        })
+    }
 }
 
 /// Prints the status.
@@ -102,6 +120,9 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
         .note(format_args!("environment {}: project {}, bucket {}", status.environment, status.project, status.bucket));
     output.line(table(&status.businesses))?;
     for business in &status.businesses {
+        if let Some(load) = business.engines.as_ref().and_then(Engines::load) {
+            output.line(format_args!("{}: {load}", business.business))?;
+        }
         for problem in &business.problems {
             output.line(format_args!("{}: {problem}", business.business))?;
         }
@@ -120,7 +141,9 @@ async fn business_status(context: &Context, business: &Business, now: Timestamp)
             match business.pool {
                 Some(pool) => {
                     let running = cluster::running_engines(client, namespace, &business.name).await?;
-                    anyhow::Ok(Some(Engines { running, max: pool.max }))
+                    // Not every account may read them.
+                    let reports = cluster::pool_reports(client, business).await.unwrap_or_default();
+                    anyhow::Ok(Some(Engines { running, max: pool.max, reports }))
                 }
                 None => Ok(None),
             }
@@ -228,7 +251,7 @@ fn summarise(
     {
         let inputs = text::count(count(State::Waiting), "input");
         let waits = text::duration(waits);
-        problems.push(match engines {
+        problems.push(match &engines {
             Some(Engines { running: 0, .. }) => format!(
                 "{inputs} waiting, the oldest for {waits}, and no engine of the pool runs; see: kubectl -n {} describe \
                  pods -l {}",
@@ -295,7 +318,7 @@ fn table(businesses: &[BusinessStatus]) -> String {
             let mut cells = vec![
                 business.business.clone(),
                 orchestrator.map_or("?".to_owned(), |view| format!("{}/{}", view.ready, view.wanted)),
-                match (business.engines, business.kubernetes_jobs) {
+                match (&business.engines, business.kubernetes_jobs) {
                     (Some(engines), _) => format!("{}/{} engines", engines.running, engines.max),
                     (None, Some(jobs)) => {
                         format!("{}/{} +{} ended", jobs.active, business.max_active_jobs, jobs.finished)

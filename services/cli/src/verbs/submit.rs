@@ -223,7 +223,7 @@ fn pack(
         (_, Some(items)) => (Format::Whole, items, 1),
         (_, None) => return Ok(None),
     };
-    let mut pack = Pack::new(format, items, rows_per_item, business.max_active_jobs);
+    let mut pack = Pack::new(format, items, rows_per_item, business.ranges_at_once());
     pack.items_per_range = args.items_per_range.unwrap_or(pack.items_per_range);
     pack.check().map_err(|why| {
         Failure::usage("this is outside the limits of a pack")

@@ -1,5 +1,6 @@
 //! Nodes, Pods, capacity and quotas.
 
+use contract::pool_report::{Engine, Report};
 use inspect::text;
 use serde::Serialize;
 use web::Problem;
@@ -39,6 +40,26 @@ struct Space {
     ended: usize,
     quotas: Vec<Quota>,
     engine: Vec<(&'static str, String)>,
+    pool: Option<Pool>,
+}
+
+/// The pool of a business, as its orchestrators report it.
+#[derive(Serialize)]
+struct Pool {
+    waiting: usize,
+    rate: String,
+    item_time: String,
+    engines: Vec<Engine>,
+}
+
+fn pool(reports: &[Report]) -> Option<Pool> {
+    let mean = reports.iter().find_map(|report| report.item_seconds);
+    (!reports.is_empty()).then(|| Pool {
+        waiting: reports.iter().map(|report| report.waiting).sum(),
+        rate: format!("{:.1}", reports.iter().map(|report| report.items_per_second).sum::<f64>()),
+        item_time: mean.map(|mean| format!("{:.1} ms", mean * 1000.0)).unwrap_or_default(),
+        engines: reports.iter().flat_map(|report| report.engines.clone()).collect(),
+    })
 }
 
 #[derive(Serialize)]
@@ -87,6 +108,7 @@ pub(super) fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
                     .map(|pod| PodRow { app: pod.app.clone(), ..PodRow::from(&pod.view) })
                     .collect(),
                 quotas: view.quotas.clone(),
+                pool: pool(&view.pool),
                 engine: vec![
                     ("CPU", engine.cpu.clone()),
                     ("Memory", engine.memory.clone()),

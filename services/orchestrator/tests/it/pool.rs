@@ -2,7 +2,12 @@
 
 use std::time::Duration;
 
-use contract::{identity::INLINE_GENERATION, labels, outcome::State as Ended};
+use contract::{
+    identity::INLINE_GENERATION,
+    labels,
+    outcome::State as Ended,
+    pool_report::{InPool, Place, Report},
+};
 use orchestrator::{Hooks, Step};
 use pool::proto::{FromEngine, Hello, from_engine::Frame};
 use rcgen::KeyPair;
@@ -11,7 +16,7 @@ use tokio::sync::mpsc;
 
 use crate::{
     crash_at,
-    fixture::{Fixture, Process, Setting, hold_at},
+    fixture::{Fixture, Process, Setting, State, hold_at},
 };
 
 /// The steps of work that is computed in a pool.
@@ -152,6 +157,35 @@ fn a_cancel_and_a_pause_reach_the_pool() {
     assert!(outcomes.values().all(|outcome| outcome.state == Ended::Cancelled), "{outcomes:?}");
     assert!(fixture.state().objects.contains_key(&work.identity.object));
     process.terminate().unwrap();
+}
+
+#[test]
+fn it_is_reported_where_each_item_is() {
+    let fixture = Fixture::with_pool();
+    let work = fixture.submit("long", "stays", Some(6), 1);
+    let process = Process::start(&fixture, pool(Hooks::none()));
+    let report = |state: &State| {
+        let text = state.reports.values().next()?.as_str()?;
+        serde_json::from_str::<Report>(text).ok()
+    };
+    let generation = work.identity.generation;
+    fixture.wait("every item is with an engine", |state| {
+        report(state).is_some_and(|report| {
+            let pool = InPool::new(&[report], "s1", "long", generation);
+            pool.is_some_and(|pool| (pool.waiting, pool.engines.values().sum()) == (0, 6))
+        })
+    });
+    let report = report(&fixture.state()).unwrap();
+    let mut pods: Vec<&str> = report.engines.iter().map(|engine| engine.pod.as_str()).collect();
+    pods.sort_unstable();
+    assert_eq!(pods, ["pool-0-0", "pool-1-0"]);
+    assert_eq!(report.engines.iter().map(|engine| engine.items).sum::<usize>(), 6);
+    for index in 0..6 {
+        let place = report.place("s1", "long", generation, index);
+        assert!(matches!(place, Some(Place::Engine(_))), "{index}: {place:?}");
+    }
+    assert_eq!(report.place("s1", "long", generation, 6), None);
+    process.kill();
 }
 
 #[test]

@@ -4,7 +4,9 @@ use cloud::outcomes;
 use contract::{
     config::Business,
     pack::{Item, ItemResult},
+    pool_report::Place,
 };
+use inspect::cluster;
 use serde_json::json;
 use sessions::jobs::Job;
 
@@ -31,28 +33,45 @@ pub(super) async fn show(
         None => None,
     };
     let item = outcome.into_iter().flat_map(|outcome| outcome.items).find(|item| item.index == index);
+    let reports = match context.cluster.as_ref() {
+        // Not every account may read them.
+        Ok(client) if item.is_none() => cluster::pool_reports(client, business).await.unwrap_or_default(),
+        _ => Vec::new(),
+    };
+    let place = reports.iter().find_map(|report| report.place(&job.session, &job.job, job.generation, index));
+    let (engine, place) = match place {
+        Some(Place::Engine(pod)) => (Some(pod), format!("It is with engine {pod} of the pool.")),
+        Some(Place::Waiting) => (None, "It waits for an engine of the pool.".to_owned()),
+        Some(Place::Ended) => (None, "It has ended; the outcome of its range is written when all have.".to_owned()),
+        None => (None, "Its range waits or runs: it has no outcome yet.".to_owned()),
+    };
     if output.json {
         return output.document(&json!({
             "business": job.business, "session": job.session, "job": job.job, "generation": job.generation,
             "index": index, "range": {"first": range.start, "items": range.len()}, "item": item,
+            "engine": engine,
         }));
     }
     let result = match item.as_ref().and_then(|item| item.result.as_ref()) {
         Some(result) => Some(shown(context, business, result).await?),
         None => None,
     };
-    output.line(page(job, index, item.as_ref(), result).trim_end_matches('\n'))
+    output.line(page(job, index, item.as_ref().ok_or(place), result).trim_end_matches('\n'))
 }
 
-fn page(job: &Job, index: u32, item: Option<&Item>, result: Option<String>) -> String {
+/// The item, or where it is.
+fn page(job: &Job, index: u32, item: Result<&Item, String>, result: Option<String>) -> String {
     let mut page = String::new();
     field(&mut page, "item", &format!("{index} of {}", job.job));
     field(&mut page, "session", &job.session);
     field(&mut page, "business", &job.business);
-    let Some(item) = item else {
-        field(&mut page, "state", "pending");
-        field(&mut page, "", "Its range waits or runs: it has no outcome yet.");
-        return page;
+    let item = match item {
+        Ok(item) => item,
+        Err(place) => {
+            field(&mut page, "state", "pending");
+            field(&mut page, "", &place);
+            return page;
+        }
     };
     let code = item.reason.as_ref().map(|reason| format!(" ({})", reason.code)).unwrap_or_default();
     field(&mut page, "state", &format!("{}{code}", item.state));
@@ -119,17 +138,17 @@ mod tests {
             metadata: Default::default(),
         };
         let job = merge("bu1", None, &Objects { outcomes: vec![outcome], ..Objects::default() }, &[]).remove(0);
-        let pending = page(&job, 3, None, None);
+        let pending = page(&job, 3, Err("It waits.".into()), None);
         assert!(pending.contains("3 of p") && pending.contains("pending"), "{pending}");
         let reason = Reason { code: "malformed-input".into(), message: "no strike".into() };
         let mut item = Item::without_result(3, State::Failed, reason);
         (item.log_tail, item.seconds) = (Some("one\ntwo\n".into()), Some(0.25));
-        let failed = page(&job, 3, Some(&item), None);
+        let failed = page(&job, 3, Ok(&item), None);
         for part in ["failed (malformed-input)", "no strike", "0.250 s", "log\n  one\n  two"] {
             assert!(failed.contains(part), "{part:?} is not in {failed}");
         }
         let succeeded =
             Item { state: State::Succeeded, reason: None, ..Item::without_result(3, State::Failed, Reason::default()) };
-        assert!(page(&job, 3, Some(&succeeded), Some("42".into())).contains("result\n  42"));
+        assert!(page(&job, 3, Ok(&succeeded), Some("42".into())).contains("result\n  42"));
     }
 }

@@ -1,5 +1,8 @@
 use cloud::storage::Object;
-use contract::outcome::{Reason, Timestamps};
+use contract::{
+    outcome::{Reason, Timestamps},
+    pool_report::Engine,
+};
 use sessions::jobs::{Active, Objects};
 
 use super::*;
@@ -72,7 +75,7 @@ fn a_pool_shows_its_engines() {
     let merged = jobs::merge("bu1", None, &objects(), &[]);
     let well = OrchestratorView { wanted: 1, ready: 1, problem: None };
     let check = |running, problem: &str| {
-        let engines = Some(Engines { running, max: 4 });
+        let engines = Some(Engines { running, max: 4, reports: vec![] });
         let now = "2026-01-01T00:10:00Z".parse().unwrap();
         let status = summarise(&business(), &merged, &[], in_cluster(&well, 0, engines), vec![], now);
         assert!(status.problems[0].contains(problem), "{:?}", status.problems);
@@ -80,6 +83,21 @@ fn a_pool_shows_its_engines() {
     };
     check(0, "no engine of the pool runs");
     check(2, "waiting or in the pool");
+    let engine = |items| Engine { pod: "p".into(), node: "n".into(), slots: 2, credits: 9, items };
+    let report = |waiting, engines| Report {
+        at: Timestamp::UNIX_EPOCH,
+        waiting,
+        items_per_second: 20.0,
+        item_seconds: Some(0.25),
+        engines,
+        ranges: vec![],
+        ranges_left_out: 0,
+    };
+    let reports = vec![report(7, vec![engine(3), engine(4)]), report(5, vec![engine(1)])];
+    let load = Engines { running: 2, max: 4, reports }.load();
+    let expected = "pool: 8 with engines, 12 items waiting for one, 40.0 items/s, 250.0 ms each";
+    assert_eq!(load.as_deref(), Some(expected));
+    assert_eq!(Engines { running: 2, max: 4, reports: vec![] }.load(), None, "it is not known");
 }
 
 #[test]
