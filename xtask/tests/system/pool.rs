@@ -85,7 +85,7 @@ async fn a_pool_computes_the_same_as_jobs_and_ends_when_it_is_idle() {
     .await;
 }
 
-/// The program of the desk ends the container in which it runs when it meets a certain line.
+/// The program of the desk waits with a certain line, and ends the container in which it runs when it meets another.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_program_in_a_container_of_its_own_computes_and_an_item_that_ends_it_fails_alone() {
     let _ = cloud::clients::install_tls_provider();
@@ -93,14 +93,30 @@ async fn a_program_in_a_container_of_its_own_computes_and_an_item_that_ends_it_f
     let shell = Path::new("/bin/sh");
     let image = Images::new(folder.path().to_owned()).register("registry/shell", shell).unwrap();
     let (one, _) = FILE.split_once("[businesses.bu2]").unwrap();
-    let script = "read -r x; [ \"$x\" = \"line 7\" ] && kill -9 $PPID; echo \"$x of $DESKGRID_COUNT\"";
+    let gate = folder.path().join("gate");
+    let script = format!(
+        "read -r x; [ \"$x\" = \"line 7\" ] && kill -9 $PPID; \
+         while [ \"$x\" = \"line 3\" ] && [ ! -e {} ]; do sleep 0.1; done; echo \"$x of $DESKGRID_COUNT\"",
+        gate.display()
+    );
     let desk = Desk::start(&format!("{one}image = \"{image}\"\ncommand = [\"/bin/sh\", \"-c\", '{script}']\n"));
     Images::new(desk.folder().join("generated/verbs/cloud/cluster/images")).register("registry/shell", shell).unwrap();
     desk.run(&["provision"], 0);
     desk.run(&["deploy"], 0);
     let pack = lines(&desk, 50);
-    let submit = ["submit", "--business", "bu1", "--session", "pack", "--wait", "--pack", pack.to_str().unwrap()];
-    desk.run(&submit, 1);
+    desk.run(&["submit", "--business", "bu1", "--session", "pack", "--pack", pack.to_str().unwrap()], 0);
+    let item = ["job", "lines.ndjson", "--business", "bu1", "--item", "3"];
+    eventually("it is known with which engine an item is", async || {
+        desk.json(&item, 0)["engine"].as_str().is_some_and(|engine| engine.starts_with("pool-"))
+    })
+    .await;
+    assert!(desk.run(&item, 0).contains("It is with engine pool-"));
+    let job = desk.run(&item[..4], 0);
+    assert!(job.contains("It is in the pool: ") && job.contains(" with engine pool-"), "{job}");
+    let status = desk.run(&["status"], 0);
+    assert!(status.contains("bu1: pool: ") && status.contains(" items/s"), "{status}");
+    std::fs::write(gate, "").unwrap();
+    desk.run(&["session", "wait", "pack", "--business", "bu1", "--timeout", "4m"], 1);
     for (index, row) in results(&desk, "bu1", "pack").as_array().unwrap().iter().enumerate() {
         if index == 7 {
             assert!(row["error"].as_str().is_some_and(|error| error.contains("container ended twice")), "{row}");

@@ -175,9 +175,11 @@ async fn a_business_that_is_no_pool_any_more_keeps_nothing_of_it() {
     assert_eq!(
         becomes,
         [
+            "change Role orchestrator",
             "change NetworkPolicy engine",
             "change NetworkPolicy orchestrator",
             "change ConfigMap deskgrid-config",
+            "create ConfigMap deskgrid-pool",
             "change Deployment orchestrator",
             "create Service pool",
             "change ConfigMap deskgrid-applyset",
@@ -192,7 +194,8 @@ async fn a_business_that_is_no_pool_any_more_keeps_nothing_of_it() {
         pool.api::<Job>().create(&PostParams::default(), &job).await.unwrap();
     }
     let is_no_more = pool.deploy(&business("job")).await;
-    for line in ["delete Service pool", "delete ConfigMap deskgrid-pool", "delete Job pool-*", "delete Secret pool-tls"] {
+    for line in ["delete Service pool", "delete ConfigMap deskgrid-pool", "delete Job pool-*", "delete Secret pool-tls"]
+    {
         assert!(is_no_more.contains(&line.to_owned()), "{line} is missing in {is_no_more:?}");
     }
     assert!(pool.secret().await.is_none());
