@@ -1,9 +1,10 @@
 //! Names derived from the project and the business, and the rules they obey.
 
-use std::fmt::Write as _;
+use std::{borrow::Cow, fmt::Write as _};
 
 use anyhow::bail;
 use sha2::{Digest, Sha256};
+use unicode_normalization::UnicodeNormalization as _;
 
 use crate::labels;
 
@@ -15,6 +16,16 @@ pub const LABEL_MAX: usize = 63;
 pub const OBJECT_MAX: usize = 1024;
 /// Shortest and longest service account id, in characters.
 pub const ACCOUNT_ID: std::ops::RangeInclusive<usize> = 6..=30;
+
+/// A name in the composed Unicode normal form, as most people type it; some systems decompose the names of files.
+pub fn composed(name: &str) -> Cow<'_, str> {
+    if name.is_ascii() { name.into() } else { name.nfc().collect::<String>().into() }
+}
+
+/// Whether two names are the same to people: equal but for the Unicode normal form.
+pub fn is_same(one: &str, other: &str) -> bool {
+    one == other || composed(one) == composed(other)
+}
 
 /// The first `chars` characters of the lower-case hexadecimal SHA-256 of the parts, each preceded by its length.
 pub fn hash(parts: &[&str], chars: usize) -> String {

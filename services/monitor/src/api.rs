@@ -14,11 +14,7 @@ use inspect::{
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::Serialize;
-use sessions::{
-    Counts,
-    dead_letters::DeadLetter,
-    jobs::{self, Job},
-};
+use sessions::{Counts, dead_letters::DeadLetter, jobs::Job};
 use web::{Problem, Query, Visitor};
 
 use crate::{
@@ -26,7 +22,7 @@ use crate::{
     board::{Minute, Sample, SessionView, View},
     nodes::NodeLine,
     openapi::{self, Endpoint},
-    pages::{Filter, select},
+    pages::{Filter, select, states},
     raw::{PubsubItem, Quota},
     state::State,
 };
@@ -136,10 +132,10 @@ struct Jobs {
 
 async fn jobs(state: Arc<State>, visitor: Visitor, query: Query) -> Result<Jobs, Problem> {
     if let Some(word) = query.get("state")
-        && jobs::State::parse(word).is_none()
+        && !states().any(|state| state == word)
     {
         return Err(Problem::bad_request(format!("There is no state {word:?}"))
-            .next(format!("There is {}.", jobs::State::ALL.map(jobs::State::as_str).join(", "))));
+            .next(format!("There is {}.", states().collect::<Vec<_>>().join(", "))));
     }
     let selected = select(&state, &visitor, &Filter::from_query(&query)).await?;
     Ok(Jobs { total: selected.total, page: selected.page, pages: selected.pages, jobs: selected.jobs })

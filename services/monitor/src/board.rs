@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use contract::{config::Business, control::Control, pool_report::Report};
+use contract::{config::Business, control::Control, names, pool_report::Report};
 use inspect::cluster::OrchestratorView;
 use jiff::Timestamp;
 use sessions::{
@@ -17,6 +17,8 @@ use sessions::{
 
 use crate::raw::{Pod, PubsubItem, Quota, Raw};
 
+/// The state of a Job that waits while its session is paused.
+pub(crate) const PAUSED: &str = "paused";
 /// Minutes of the chart of ended Jobs.
 pub(crate) const MINUTES: usize = 60;
 /// Seconds of samples that are kept.
@@ -97,12 +99,27 @@ pub(crate) struct View {
 impl View {
     /// The state of a Job for people: an operator may have paused or cancelled what waits or runs.
     pub(crate) fn state(&self, job: &Job) -> &'static str {
-        let control = self.controls.get(&job.session);
+        let is_cancelling = is_cancelling(self.controls.get(&job.session), job);
+        if is_cancelling { "cancelling" } else { self.filter_state(job) }
+    }
+
+    /// The state by which people filter: what is paused does not wait.
+    pub(crate) fn filter_state(&self, job: &Job) -> &'static str {
+        let is_paused = self.controls.get(&job.session).is_some_and(|control| control.paused);
         match job.state {
-            _ if is_cancelling(control, job) => "cancelling",
-            Some(State::Waiting) if control.is_some_and(|control| control.paused) => "paused",
+            Some(State::Waiting) if is_paused => PAUSED,
             state => state.map_or("ended", State::as_str),
         }
+    }
+
+    /// The Jobs of this name in a session, the latest first. A name in another Unicode normal form is the same, unless
+    /// there is one in this form.
+    pub(crate) fn named(&self, session: &str, name: &str) -> Vec<&Job> {
+        let find = |is_named: &dyn Fn(&str) -> bool| -> Vec<&Job> {
+            self.jobs.iter().filter(|job| job.session == session && is_named(&job.job)).collect()
+        };
+        let exact = find(&|job| job == name);
+        if exact.is_empty() { find(&|job| names::is_same(job, name)) } else { exact }
     }
 }
 

@@ -16,7 +16,7 @@ mod rows;
 mod session;
 mod sessions;
 
-pub(crate) use jobs::{Filter, select};
+pub(crate) use jobs::{Filter, select, states};
 
 /// Renders a page.
 ///

@@ -219,11 +219,9 @@ impl State {
         let [business, session, id] = ["business", "session", "job"].map(|name| query.get(name).unwrap_or_default());
         let view = self.view(visitor, business)?;
         let generation: Option<i64> = query.get("generation").and_then(|value| value.parse().ok());
-        let is_named = |job: &&Job| {
-            job.session == session && job.job == id && generation.is_none_or(|generation| job.generation == generation)
-        };
+        let is_named = |job: &&Job| generation.is_none_or(|generation| job.generation == generation);
         let missing = || Problem::not_found(format!("There is no Job {id:?} in session {session:?}"));
-        let job = view.jobs.iter().find(is_named).cloned().ok_or_else(missing)?;
+        let job = view.named(session, id).into_iter().find(is_named).cloned().ok_or_else(missing)?;
         Ok((view, job))
     }
 

@@ -67,6 +67,7 @@ mod web_client_ways;
 mod web_iap;
 mod web_logs;
 mod web_monitor;
+mod web_monitor_attempts;
 mod web_monitor_jobs;
 mod web_monitor_load;
 mod web_monitor_many;

@@ -66,6 +66,9 @@ async fn pages_say_how_long_it_lasts_and_call_nothing_what_it_is_not() {
     browser.wait_for("#jobs thead", "Waited").await;
     browser.wait_for("#jobs thead", "Ran").await;
     browser.wait_for("#jobs .badge.paused", "paused").await;
+    browser.wait_for("#jobs nav", "waiting\n0").await;
+    browser.wait_for("#jobs nav", "paused\n1").await;
+    monitor.shows("bu1", "paused", 1).await;
     browser.pictures("monitor-jobs-paused", Screen::Wide).await;
     browser.assert_accessible("monitor jobs, one paused").await;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use contract::exit;
+use contract::{exit, names};
 use inspect::{Sources, gather};
 use sessions::jobs::{self, Job};
 
@@ -44,7 +44,7 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
         let (jobs, active) = view::jobs_and_running(&context, business, args.session.as_deref(), output).await?;
         running.insert(business.name.clone(), active);
         similar.extend(jobs.iter().filter(|job| job.job.contains(&args.job)).map(|job| job.job.clone()));
-        found.extend(jobs.into_iter().filter(|job| job.job == args.job));
+        found.extend(jobs.into_iter().filter(|job| names::is_same(&job.job, &args.job)));
     }
     found.sort_by_key(|job| std::cmp::Reverse(job.changed));
     if found.is_empty() {

@@ -110,7 +110,7 @@ async fn range_of(
     let mut found = Vec::new();
     for business in businesses {
         let jobs = view::jobs(context, business, args.session.as_deref(), output).await?;
-        found.extend(jobs.into_iter().filter(|other| other.job == job).map(|job| (*business, job)));
+        found.extend(jobs.into_iter().filter(|other| names::is_same(&other.job, job)).map(|job| (*business, job)));
     }
     let Some((business, job)) = found.into_iter().max_by_key(|(_, job)| job.changed) else {
         return Err(no_log(context, args).into());

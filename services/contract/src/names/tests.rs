@@ -60,3 +60,15 @@ fn label_values_are_always_valid_and_distinct() {
     }
     assert_ne!(label_value("a/b"), label_value("a b"));
 }
+
+#[test]
+fn a_name_is_the_same_in_every_unicode_normal_form() {
+    for (one, other, expected) in [
+        ("re\u{301}sume\u{301}", "r\u{e9}sum\u{e9}", true),
+        ("a", "a", true),
+        ("a", "A", false),
+        ("e\u{301}", "e", false),
+    ] {
+        assert_eq!(is_same(one, other), expected, "{one} and {other}");
+    }
+}

@@ -1,5 +1,6 @@
 //! One Job: its state, why, and all its objects.
 
+use contract::{Identity, object};
 use inspect::{Detail, Stored, cluster::PodView, text, timeline};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -7,7 +8,7 @@ use sessions::{
     jobs::{Job, REFUSED_SESSION, State},
     results::COLUMNS,
 };
-use web::Problem;
+use web::{Problem, Query};
 
 use super::rows::{JobRow, PodRow, Span, job_href, preview, session_href, time};
 
@@ -141,8 +142,10 @@ struct Log {
     /// URL of the stream of the log, while a Pod runs or when one is chosen.
     follow: String,
     is_live: bool,
+    /// Attempts to choose from, when there are several.
+    attempts: Vec<Choice>,
     /// Pods to choose from.
-    pods: Vec<PodChoice>,
+    pods: Vec<Choice>,
     /// What is not shown.
     note: String,
     /// URL of the page with the whole log.
@@ -151,7 +154,7 @@ struct Log {
 }
 
 #[derive(Serialize)]
-struct PodChoice {
+struct Choice {
     name: String,
     href: String,
     is_current: bool,
@@ -164,15 +167,19 @@ pub(super) async fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
     let view = request.state.view(request.visitor, business)?;
     let generation: Option<i64> = request.query.get("generation").and_then(|value| value.parse().ok());
     let (job, others) = chosen(&view, session, id, generation)?;
-    let job = &job;
+    let latest = job.attempt;
+    let job = &of_attempt(&view, job, request.query.get("attempt"));
+    let (id, is_latest) = (job.job.as_str(), job.attempt == latest);
     let detail = request.state.detail(&view, job).await?;
     let row = JobRow::of(&view, &detail.job);
     let head = Head {
         explanation: detail.explanation.clone(),
         limit: limit(&view),
-        can_retry: matches!(detail.job.state, Some(State::Failed | State::Cancelled)) && session != REFUSED_SESSION,
+        can_retry: is_latest
+            && matches!(detail.job.state, Some(State::Failed | State::Cancelled))
+            && session != REFUSED_SESSION,
         can_cancel: matches!(detail.job.state, Some(State::Waiting | State::Running)) && row.state != "cancelling",
-        can_discard: view.letters.iter().any(|letter| letter.session == session && letter.job == id),
+        can_discard: is_latest && view.letters.iter().any(|letter| letter.session == session && letter.job == id),
         is_message: session == REFUSED_SESSION,
         orchestrator: detail.orchestrator.as_ref().and_then(|of| of.problem.clone()).unwrap_or_default(),
         row,
@@ -184,7 +191,7 @@ pub(super) async fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
         request.part("items", "job_items.html", &items(&detail))?,
         request.part("timeline", "job_timeline.html", &timeline(&detail, Timestamp::now()))?,
         request.part("result", "job_result.html", &result(&detail))?,
-        request.part("log-card", "job_log.html", &log(request, &detail, business))?,
+        request.part("log-card", "job_log.html", &log(request, &detail, business, latest))?,
         request.part("facts", "job_facts.html", &facts)?,
     ];
     let crumbs = vec![
@@ -198,7 +205,7 @@ pub(super) async fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
 
 /// The Job of this name and generation, the latest without a generation, and the others of the name.
 fn chosen(view: &View, session: &str, id: &str, generation: Option<i64>) -> Result<(Job, Vec<JobRow>), Problem> {
-    let all: Vec<&Job> = view.jobs.iter().filter(|job| job.session == session && job.job == id).collect();
+    let all = view.named(session, id);
     let Some(latest) = all.first() else {
         return Err(Problem::not_found(format!("There is no Job {id:?} in session {session:?}"))
             .next("It may not be listed yet, or its outcome has reached the end of its retention."));
@@ -206,6 +213,19 @@ fn chosen(view: &View, session: &str, id: &str, generation: Option<i64>) -> Resu
     let job = *all.iter().find(|job| generation == Some(job.generation)).unwrap_or(latest);
     let others = all.iter().filter(|other| other.generation != job.generation).map(|job| JobRow::from(*job)).collect();
     Ok((job.clone(), others))
+}
+
+/// The Job as an attempt before the latest left it. The number of the first is 1, as people count.
+fn of_attempt(view: &View, job: Job, attempt: Option<&str>) -> Job {
+    let attempt = attempt.and_then(|number| number.parse::<u32>().ok()).and_then(|number| number.checked_sub(1));
+    let Some(attempt) = attempt.filter(|attempt| *attempt < job.attempt && job.items.is_none()) else { return job };
+    let input = object::input(&job.business, &job.session, &job.job);
+    let bucket = view.business.bucket.clone();
+    let identity = Identity { bucket, object: input, generation: job.generation, first: None, attempt };
+    let outcome = object::outcome(&job.business, &job.session, &job.job, &identity);
+    let (state, reason, timestamps) = (None, None, Default::default());
+    let outcomes = vec![outcome.clone()];
+    Job { attempt, state, reason, timestamps, kubernetes_job: None, outcome: Some(outcome), outcomes, ..job }
 }
 
 /// How long a Job of a business may run.
@@ -300,16 +320,18 @@ fn facts(detail: &Detail, bucket: &str) -> Facts {
         attributes.extend(of_message.iter().map(|(name, value)| (name.clone(), value.clone())));
     }
     let some = |text: Option<String>| text.unwrap_or_default();
+    // Without an outcome, the Pods show what there is so far.
+    let exit_code = match outcome {
+        Some(outcome) => outcome.exit_code,
+        None => detail.pods.last().and_then(|pod| pod.exit_code),
+    };
     let facts = [
         ("Kubernetes Job", some(detail.job.kubernetes_job.clone())),
         ("Generation", detail.job.generation.to_string()),
         ("Attempt", (detail.job.attempt + 1).to_string()),
         ("Message", some(outcome.and_then(|outcome| outcome.message_id.clone()))),
-        ("Exit code", some(outcome.and_then(|outcome| outcome.exit_code).map(|code| code.to_string()))),
-        (
-            "Pods started",
-            some(outcome.map(|outcome| outcome.pods).filter(|pods| *pods > 0).map(|pods| pods.to_string())),
-        ),
+        ("Exit code", some(exit_code.map(|code| code.to_string()))),
+        ("Pods started", pods_started(outcome.map_or(0, |outcome| outcome.pods as usize), detail.pods.len())),
         ("CPU time", some(outcome.and_then(|outcome| outcome.cpu_seconds).map(|secs| format!("{secs:.2} s")))),
         ("Node", some(outcome.and_then(|outcome| outcome.node.clone()))),
         ("Image", some(outcome.and_then(|outcome| outcome.image.clone()))),
@@ -338,6 +360,15 @@ fn facts(detail: &Detail, bucket: &str) -> Facts {
             .collect(),
         others: Vec::new(),
         payload: payload.unwrap_or_default(),
+    }
+}
+
+/// How many Pods were started, and how many of them the page lists; empty when none was.
+fn pods_started(recorded: usize, listed: usize) -> String {
+    match recorded.max(listed) {
+        0 => String::new(),
+        started if started == listed => started.to_string(),
+        started => format!("{started}, of which the cluster keeps {listed}"),
     }
 }
 
@@ -372,7 +403,7 @@ fn result(detail: &Detail) -> Preview {
     }
 }
 
-fn log(request: &PageRequest<'_>, detail: &Detail, business: &str) -> Log {
+fn log(request: &PageRequest<'_>, detail: &Detail, business: &str, latest: u32) -> Log {
     let named = |name: &str| detail.pods.iter().find(|pod| pod.name == name);
     let chosen = request.query.get("pod").and_then(named);
     let is_whole = request.query.get("log") == Some("whole");
@@ -393,7 +424,17 @@ fn log(request: &PageRequest<'_>, detail: &Detail, business: &str) -> Log {
         Some(_) if is_whole => String::new(),
         Some(_) => format!("The page shows at most the last {LOG_LINES} lines."),
     };
-    let choices = detail.pods.iter().map(|pod| PodChoice {
+    // An attempt at a pack carries the records of the one before it forward.
+    let attempts = if latest > 0 && detail.job.items.is_none() { 0..latest + 1 } else { 0..0 };
+    let attempts = attempts.map(|attempt| {
+        let query = Query::parse(&Query::parse(&request.query.with("pod", "")).with("log", ""));
+        Choice {
+            name: format!("attempt {}", attempt + 1),
+            href: format!("/job?{}", query.with("attempt", &(attempt + 1).to_string())),
+            is_current: attempt == detail.job.attempt,
+        }
+    });
+    let choices = detail.pods.iter().map(|pod| Choice {
         name: pod.name.clone(),
         href: page("pod", &pod.name),
         is_current: shown.is_some_and(|shown| shown.name == pod.name),
@@ -402,6 +443,7 @@ fn log(request: &PageRequest<'_>, detail: &Detail, business: &str) -> Log {
         text: if chosen.is_some() || is_whole { String::new() } else { lines.join("\n") },
         follow,
         is_live: shown.as_ref().is_some_and(is_running),
+        attempts: attempts.collect(),
         pods: choices.collect(),
         note,
         whole: if shown.is_some() && !is_whole { page("log", "whole") } else { String::new() },

@@ -2,12 +2,13 @@
 
 use std::cmp::Ordering;
 
+use contract::names;
 use serde::Serialize;
 use sessions::jobs::{Job, State};
 use web::{Problem, Query, Visitor};
 
 use super::rows::{JobRow, Span};
-use crate::{page::Shown, page_request::PageRequest, state::State as Monitor};
+use crate::{board::PAUSED, page::Shown, page_request::PageRequest, state::State as Monitor};
 
 /// Rows of a page.
 const ROWS: usize = 50;
@@ -146,7 +147,7 @@ const COLUMNS: &[Column] = &[
 pub(crate) struct Filter {
     pub(crate) business: String,
     pub(crate) session: String,
-    pub(crate) state: Option<State>,
+    pub(crate) state: Option<&'static str>,
     pub(crate) text: String,
     pub(crate) sort: String,
     /// The order, when the request names one.
@@ -166,6 +167,11 @@ pub(crate) struct Selected {
     pub(crate) by_state: Vec<(&'static str, usize)>,
 }
 
+/// The states to filter by.
+pub(crate) fn states() -> impl Iterator<Item = &'static str> {
+    State::ALL.into_iter().map(State::as_str).chain([PAUSED])
+}
+
 impl Filter {
     /// The filter of a query.
     pub(crate) fn from_query(query: &Query) -> Self {
@@ -174,7 +180,7 @@ impl Filter {
         Self {
             business: text("business"),
             session: text("session"),
-            state: query.get("state").and_then(State::parse),
+            state: query.get("state").and_then(|word| states().find(|state| *state == word)),
             text: text("q").trim().to_owned(),
             sort: text("sort"),
             descending: query.get("order").map(|order| order == "desc"),
@@ -206,19 +212,22 @@ pub(crate) async fn select(state: &Monitor, visitor: &Visitor, filter: &Filter) 
 fn choose(state: &Monitor, visitor: &Visitor, filter: &Filter) -> Result<Selected, Problem> {
     let only = Some(filter.business.as_str()).filter(|business| !business.is_empty());
     let views = state.views(visitor, only)?;
-    let text = filter.text.to_lowercase();
+    let text = names::composed(&filter.text).to_lowercase();
     let matches = |job: &Job| {
         let code = job.reason.as_ref().map(|reason| reason.code.as_str()).unwrap_or_default();
         (filter.session.is_empty() || job.session == filter.session)
             && (text.is_empty()
-                || [job.job.as_str(), job.session.as_str(), code].iter().any(|of| of.to_lowercase().contains(&text)))
+                || [job.job.as_str(), job.session.as_str(), code]
+                    .iter()
+                    .any(|of| names::composed(of).to_lowercase().contains(&text)))
     };
-    let mut found: Vec<&Job> = views.iter().flat_map(|view| view.jobs.iter()).filter(|job| matches(job)).collect();
-    let count = |state: State| found.iter().filter(|job| job.state == Some(state)).count();
-    let by_state = State::ALL.into_iter().map(|state| (state.as_str(), count(state))).collect();
-    if filter.state.is_some() {
-        found.retain(|job| job.state == filter.state);
-    }
+    let all = views.iter().flat_map(|view| view.jobs.iter().map(|job| (view.filter_state(job), job)));
+    let matching: Vec<(&'static str, &Job)> = all.filter(|(_, job)| matches(job)).collect();
+    let count = |state: &str| matching.iter().filter(|(other, _)| *other == state).count();
+    let by_state = states().map(|state| (state, count(state))).filter(|(state, count)| *state != PAUSED || *count > 0);
+    let by_state = by_state.collect();
+    let is_shown = |state: &str| filter.state.is_none_or(|only| only == state);
+    let mut found: Vec<&Job> = matching.iter().filter(|(state, _)| is_shown(state)).map(|(_, job)| *job).collect();
     let order = filter.order();
     if order.name == BY_TIME.name && views.len() == 1 {
         // The Jobs of one business are in this order already, latest first.
@@ -298,7 +307,7 @@ pub(super) async fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
         business: filter.business.clone(),
         session: filter.session.clone(),
         text: filter.text.clone(),
-        state: filter.state.map(|state| state.as_str().to_owned()).unwrap_or_default(),
+        state: filter.state.unwrap_or_default().to_owned(),
         sort: filter.sort.clone(),
         order: request.query.get("order").unwrap_or_default().to_owned(),
     };
@@ -328,7 +337,7 @@ pub(super) async fn table(
         label: (*state).to_owned(),
         href: link("state", state),
         count: *count,
-        is_current: filter.state.is_some_and(|current| current.as_str() == *state),
+        is_current: filter.state == Some(*state),
     }));
     let in_session = path == "/session";
     let columns: Vec<&Column> = COLUMNS.iter().filter(|column| !(in_session && column.across_sessions)).collect();

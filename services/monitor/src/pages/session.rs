@@ -3,7 +3,7 @@
 use contract::Outcome;
 use serde::Serialize;
 use sessions::{
-    Cause,
+    Cause, Counts,
     jobs::{Job, State},
 };
 use web::Problem;
@@ -26,6 +26,8 @@ struct Head {
     row: SessionRow,
     is_paused: bool,
     cancelled_before: String,
+    /// What the table of results lacks.
+    missing: String,
 }
 
 #[derive(Serialize)]
@@ -44,6 +46,22 @@ fn in_words(mut cause: Cause) -> Cause {
         cause.line = if message == cause.message { String::new() } else { message.to_owned() };
     }
     cause
+}
+
+/// What the table of results lacks, as `results` shows it; empty when it is complete.
+fn missing(counts: &Counts) -> String {
+    let parts = [
+        (counts.pending(), "not ended"),
+        (counts.unsuccessful(), "without a result"),
+        (counts.row_errors, "with an error in the result"),
+    ];
+    let parts: Vec<_> =
+        parts.iter().filter(|(count, _)| *count > 0).map(|(count, of)| format!("{count} {of}")).collect();
+    if parts.is_empty() {
+        String::new()
+    } else {
+        format!("Rows that lack values in the results: {}.", parts.join(", "))
+    }
 }
 
 /// The page.
@@ -69,6 +87,7 @@ pub(super) async fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
         row: SessionRow::from(session),
         is_paused: session.summary.paused,
         cancelled_before: time(session.summary.cancelled_before),
+        missing: missing(&session.summary.counts),
     };
     // Of a pack, also the ranges that have failed so far.
     let latest = sessions::latest(view.jobs.as_ref().clone()).into_iter().filter(|job| job.session == name);
