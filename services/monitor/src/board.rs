@@ -73,7 +73,7 @@ pub(crate) struct View {
     pub(crate) counts: Counts,
     pub(crate) sessions: Arc<Vec<SessionView>>,
     /// The decisions of operators, by session.
-    controls: BTreeMap<String, Control>,
+    pub(crate) controls: BTreeMap<String, Control>,
     /// Those of the waiting Jobs whose session is paused.
     pub(crate) paused_jobs: usize,
     pub(crate) letters: Arc<Vec<DeadLetter>>,

@@ -6,6 +6,7 @@
 
 mod actions;
 mod api;
+mod audit;
 mod board;
 mod charts;
 mod download;

@@ -25,10 +25,11 @@ pub(crate) enum Kind {
     Pubsub,
     Letters,
     Cluster,
+    Audit,
 }
 
 impl Kind {
-    pub(crate) const ALL: [Self; 8] = [
+    pub(crate) const ALL: [Self; 9] = [
         Self::Overview,
         Self::Sessions,
         Self::Session,
@@ -37,6 +38,7 @@ impl Kind {
         Self::Pubsub,
         Self::Letters,
         Self::Cluster,
+        Self::Audit,
     ];
 
     pub(crate) fn path(self) -> &'static str {
@@ -49,6 +51,7 @@ impl Kind {
             Self::Pubsub => "/pubsub",
             Self::Letters => "/letters",
             Self::Cluster => "/cluster",
+            Self::Audit => "/audit",
         }
     }
 

@@ -7,6 +7,7 @@ use crate::{
     page_request::PageRequest,
 };
 
+mod audit;
 mod cluster;
 mod job;
 mod jobs;
@@ -32,6 +33,7 @@ pub(crate) async fn shown(kind: Kind, request: &PageRequest<'_>) -> Result<Shown
         Kind::Pubsub => pubsub::show(request)?,
         Kind::Letters => pubsub::letters(request).await?,
         Kind::Cluster => cluster::show(request)?,
+        Kind::Audit => audit::show(request)?,
     };
     shown.parts.insert(0, request.errors()?);
     shown.parts.insert(0, request.operations()?);

@@ -19,7 +19,7 @@ use crate::{
     state::State,
 };
 
-const TEMPLATES: [(&str, &str); 21] = [
+const TEMPLATES: [(&str, &str); 22] = [
     ("page.html", include_str!("templates/page.html")),
     ("parts.html", include_str!("templates/parts.html")),
     ("errors.html", include_str!("templates/errors.html")),
@@ -40,6 +40,7 @@ const TEMPLATES: [(&str, &str); 21] = [
     ("pubsub.html", include_str!("templates/pubsub.html")),
     ("letters.html", include_str!("templates/letters.html")),
     ("cluster.html", include_str!("templates/cluster.html")),
+    ("audit.html", include_str!("templates/audit.html")),
     ("quotas.html", include_str!("templates/quotas.html")),
 ];
 

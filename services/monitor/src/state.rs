@@ -19,6 +19,7 @@ use tokio::sync::{Notify, watch};
 use web::{Problem, Query, Site, Visitor};
 
 use crate::{
+    audit::Audit,
     board::{Board, View},
     nodes::Nodes,
     operations::Operations,
@@ -111,6 +112,7 @@ pub(crate) struct State {
     pub(crate) changes: watch::Sender<u64>,
     pub(crate) rendered: Rendered,
     pub(crate) operations: Operations,
+    pub(crate) audit: Audit,
     nodes: RwLock<Nodes>,
     board: RwLock<Arc<Board>>,
     outcomes: Mutex<HashMap<String, Arc<Outcome>>>,
@@ -144,6 +146,7 @@ impl State {
             changes: watch::Sender::new(0),
             rendered: Rendered::default(),
             operations: Operations::default(),
+            audit: Audit::default(),
             nodes: RwLock::default(),
             board: RwLock::default(),
             outcomes: Mutex::default(),

@@ -18,8 +18,9 @@ const SCRIPT: &str = "<script>alert(1)</script><img src=x onerror=alert(2)>";
 /// Every page, of this Job.
 fn pages(business: &str, session: &str, job: &str) -> Vec<String> {
     let of = web::encode([("business", business), ("session", session), ("job", job)]);
-    let mut pages: Vec<String> =
-        ["/", "/sessions", "/jobs", "/pubsub", "/letters", "/cluster"].map(|page| format!("{page}?{of}")).into();
+    let mut pages: Vec<String> = ["/", "/sessions", "/jobs", "/pubsub", "/letters", "/cluster", "/audit"]
+        .map(|page| format!("{page}?{of}"))
+        .into();
     pages.extend(["/session", "/job"].map(|page| format!("{page}?{of}")));
     pages
 }
@@ -75,7 +76,13 @@ async fn a_token_of_one_business_sees_and_changes_nothing_of_another() {
     monitor.shows("bu2", "waiting", 1).await;
     monitor.shows("bu1", "waiting", 1).await;
     let mut paths = pages("bu2", "secret-session", "secret-job");
-    paths.extend(["/", "/sessions", "/jobs", "/pubsub", "/letters", "/cluster"].map(str::to_owned));
+    paths.extend(["/", "/sessions", "/jobs", "/pubsub", "/letters", "/cluster", "/audit"].map(str::to_owned));
+    let pause = json!({"action": "pause", "business": "bu2", "session": "secret-session"});
+    assert_eq!(monitor.act(ALL, pause).await.0, 200);
+    eventually("who did it is shown", async || {
+        monitor.get("/audit", ALL).await.1.matches("secret-session").count() > 2
+    })
+    .await;
     let api = ["overview", "sessions", "jobs", "job", "pubsub", "dead-letters", "cluster"];
     paths.extend(api.map(|path| format!("/api/v1/{path}?business=bu2&session=secret-session&job=secret-job")));
     paths.extend(api.map(|path| format!("/api/v1/{path}")));
@@ -102,6 +109,10 @@ async fn a_token_of_one_business_sees_and_changes_nothing_of_another() {
         let first = answer.chunk().await.unwrap().unwrap_or_default();
         assert!(!String::from_utf8_lossy(&first).contains("secret-job"), "{path}");
     }
+    assert_eq!(
+        monitor.act(ALL, json!({"action": "resume", "business": "bu2", "session": "secret-session"})).await.0,
+        200
+    );
     for action in ["cancel", "pause", "resume", "retry", "replay", "discard"] {
         let asked = json!({"action": action, "business": "bu2", "session": "secret-session"});
         assert_eq!(monitor.act(ONE, asked).await.0, 404, "{action}");

@@ -98,6 +98,15 @@ async fn many_jobs_are_chosen_and_nothing_is_sent_twice() {
     browser.wait_for("#operations", "3 Jobs are replayed").await;
     assert_eq!(backlog(&world), 3);
 
+    // Who did what.
+    browser.click("details.who summary").await;
+    browser.click("details.who a[href='/audit']").await;
+    browser.wait_for("#audit", "3 Jobs are replayed").await;
+    browser.wait_for("#audit", "alice (token ").await;
+    browser.wait_for("#audit", "Decisions that hold").await;
+    browser.pictures("monitor-audit", Screen::Wide).await;
+    browser.assert_accessible("monitor audit").await;
+
     // Two clicks are one message.
     browser.open(&monitor.url("/letters")).await;
     browser.wait_for("#letters h2", "1 failed or refused").await;

@@ -3,6 +3,7 @@
 use axum::http::StatusCode;
 use contract::{message::Resources, names, quantity};
 use futures::StreamExt as _;
+use jiff::Timestamp;
 use sessions::{
     Doing, Retried, Retrier, Selection, dead_letters,
     dead_letters::{Correction, DeadLetter, Replayer},
@@ -12,6 +13,7 @@ use web::{Problem, Visitor};
 
 use super::{Action, Done, Verb};
 use crate::{
+    audit::Acted,
     operations::Progress,
     state::{Followed, State},
 };
@@ -80,6 +82,16 @@ async fn perform(state: &State, visitor: &Visitor, action: &Action, progress: &P
         done = result.is_ok(),
         "an operator acted: {result_text}"
     );
+    state.audit.add(Acted {
+        time: Timestamp::now(),
+        who: visitor.name.clone(),
+        action: format!("{:?}", action.action).to_lowercase(),
+        business: action.business.clone(),
+        session: action.session.clone(),
+        job: action.job.clone(),
+        is_done: result.is_ok(),
+        result: result_text,
+    });
     of.list_now.notify_one();
     result
 }

@@ -78,6 +78,11 @@ fn spans(job: &Job) -> (Span, Span) {
     }
 }
 
+/// URL of the page of the latest Job of a name.
+pub(crate) fn job_page(business: &str, session: &str, job: &str) -> String {
+    format!("/job?{}", target(business, session, job))
+}
+
 /// URL of a Job's page.
 pub(crate) fn job_href(business: &str, session: &str, job: &str, generation: i64) -> String {
     let generation = generation.to_string();
@@ -301,14 +306,7 @@ impl From<&DeadLetter> for LetterRow {
             business: letter.business.clone(),
             session: letter.session.clone(),
             job: letter.job.clone(),
-            href: format!(
-                "/job?{}",
-                web::encode([
-                    ("business", letter.business.as_str()),
-                    ("session", letter.session.as_str()),
-                    ("job", letter.job.as_str()),
-                ])
-            ),
+            href: job_page(&letter.business, &letter.session, &letter.job),
             state: letter.state.as_str(),
             code: letter.code.clone(),
             message: String::new(),
