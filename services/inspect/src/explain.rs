@@ -32,6 +32,9 @@ pub fn explain(detail: &Detail) -> String {
 }
 
 fn of_job(detail: &Detail, code: &str, message: Option<&str>) -> String {
+    if let (Some(State::Waiting | State::Running), Some(pool)) = (detail.job.state, &detail.in_pool) {
+        return in_pool(pool);
+    }
     match detail.job.state {
         None => "It ended; its outcome was deleted.".to_owned(),
         Some(State::Succeeded) => {
@@ -125,9 +128,6 @@ fn in_pool(pool: &InPool) -> String {
 }
 
 fn waiting_for_a_job(detail: &Detail) -> String {
-    if let Some(pool) = &detail.in_pool {
-        return in_pool(pool);
-    }
     if let Some(problem) = detail.orchestrator.as_ref().and_then(|orchestrator| orchestrator.problem.as_ref()) {
         return format!("It waits because the orchestrator of {} does not work: {problem}.", detail.job.business);
     }
@@ -287,6 +287,7 @@ mod tests {
         let engines = [("pool-0-x".to_owned(), 3), ("pool-1-y".to_owned(), 4)].into();
         full.in_pool = Some(InPool { waiting: 5, engines, at: None });
         check(&full, &["in the pool: 3 with engine pool-0-x, 4 with engine pool-1-y, 5 waiting for an engine."]);
+        full.job.state = Some(State::Running);
         full.in_pool = Some(InPool::default());
         check(&full, &["its items have ended"]);
     }
