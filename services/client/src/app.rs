@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use axum::http::StatusCode;
 use cloud::{clients::Connection, queue::Intake, storage::Store};
 use contract::{config::Business, names};
-use sessions::submit::Submitter;
+use sessions::{Retrier, submit::Submitter};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 use web::{Problem, Query, Site, Visitor};
@@ -37,6 +37,7 @@ pub struct Clients {
     /// Whether messages reach an orchestrator.
     pub(crate) intake: Intake,
     submitters: BTreeMap<String, Submitter>,
+    retriers: BTreeMap<String, Retrier>,
 }
 
 impl Clients {
@@ -53,9 +54,11 @@ impl Clients {
         let submitter = |business: &Business| {
             (business.name.clone(), Submitter::new(patient.clone(), &publisher, business.clone()))
         };
-        let submitters = businesses.into_iter().map(submitter).collect();
+        let retrier =
+            |business: &Business| (business.name.clone(), Retrier::new(patient.clone(), &publisher, business.clone()));
+        let (submitters, retriers) = businesses.into_iter().map(|of| (submitter(of), retrier(of))).unzip();
         let quick = Store::connect_for(connection, PAGE_PATIENCE).await?;
-        Ok(Self { quick, patient, intake: Intake::new(connection.clone()), submitters })
+        Ok(Self { quick, patient, intake: Intake::new(connection.clone()), submitters, retriers })
     }
 }
 
@@ -120,6 +123,11 @@ impl Client {
     pub(crate) fn submitter(&self, business: &Business) -> Result<&Submitter, Problem> {
         let found = self.clients.submitters.get(&business.name);
         found.ok_or_else(|| Problem::internal(anyhow::anyhow!("find the submitter of {}", business.name)))
+    }
+
+    pub(crate) fn retrier(&self, business: &Business) -> Result<&Retrier, Problem> {
+        let found = self.clients.retriers.get(&business.name);
+        found.ok_or_else(|| Problem::internal(anyhow::anyhow!("find the retrier of {}", business.name)))
     }
 
     /// A session, which is watched from now on.

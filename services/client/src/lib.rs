@@ -3,6 +3,7 @@
 //! It reads and writes the bucket and publishes to the topics of the businesses it serves, as a client of each; it does
 //! not know Kubernetes. Access, protection and the frame of its pages are those of the crate `web`.
 
+mod act;
 mod api;
 mod app;
 mod batch;

@@ -21,7 +21,7 @@ pub(crate) async fn session(
     let seen = client.watch(&business, &name)?;
     let (site, changes) = (client.site.clone(), seen.changes());
     Ok(site.live(changes, move || {
-        let parts = client.session_parts(&business, &name, &seen.latest(), &query);
+        let parts = client.session_parts(&business, &name, &seen.latest(), &query, &viewer.visitor);
         async move { parts }
     }))
 }

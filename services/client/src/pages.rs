@@ -133,7 +133,7 @@ pub(crate) async fn session(
     context.insert("link", &web::encode([("business", business.name.as_str()), ("session", name)]));
     context.insert("business_link", &web::encode([("business", business.name.as_str())]));
     context.insert("known", &known(&overview));
-    context.insert("parts", &client.session_parts(business, name, &session, &query)?);
+    context.insert("parts", &client.session_parts(business, name, &session, &query, &viewer.visitor)?);
     let live = Some(format!("/live/session?{query}"));
     let page = Page { template: "client/session.html", title: name.to_owned(), nav: "/sessions", live, context };
     client.site.render(&viewer, page)

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use contract::config::Business;
+use contract::{config::Business, names};
 use tera::Context;
-use web::{Problem, Query, live::Parts};
+use web::{Problem, Query, Visitor, live::Parts};
 
 use crate::{
     app::{Client, check_session},
@@ -35,6 +35,7 @@ impl Client {
         name: &str,
         session: &Session,
         query: &Query,
+        visitor: &Visitor,
     ) -> Result<Parts, Problem> {
         let other = self.against(business, query)?.map(|seen| seen.latest());
         let other = query.get("against").zip(other.as_deref());
@@ -43,7 +44,7 @@ impl Client {
         context.insert("business", business);
         context.insert("session", name);
         context.insert("error", &session.error);
-        context.insert("status", &view::status(session));
+        context.insert("status", &view::status(session, &names::label_value(&visitor.name)));
         context.insert("jobs", &view::jobs(session, business, name, query));
         context.insert("results", &view::results(session, name, other, query));
         context.insert("link", &web::encode([("business", business.as_str()), ("session", name)]));

@@ -8,7 +8,7 @@ use axum::{
 };
 use web::{App, Asset, Limits, NavItem, Routes};
 
-use crate::{api, app::Client, download, form, live, pages};
+use crate::{act, api, app::Client, download, form, live, pages};
 
 const TEMPLATES: &[(&str, &str)] = &[
     ("client/components.html", include_str!("templates/components.html")),
@@ -49,6 +49,7 @@ pub fn routes(client: Arc<Client>) -> Routes {
         .with_state(client.clone());
     let streams = Router::new()
         .route("/submit", post(form::submit))
+        .route("/act", post(act::act))
         .route("/live/recent", get(live::recent))
         .route("/live/sessions", get(live::sessions))
         .route("/live/session", get(live::session))

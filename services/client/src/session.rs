@@ -20,7 +20,10 @@ use sessions::{
 };
 use tokio::time::Instant;
 
-use crate::watch::{Refresh, Seen};
+use crate::{
+    act::client_of,
+    watch::{Refresh, Seen},
+};
 
 /// Shortest time between two reads while something is pending.
 const EVERY: Duration = Duration::from_secs(1);
@@ -87,6 +90,8 @@ pub(crate) struct Entry {
     pub(crate) state: State,
     /// Attempt.
     pub(crate) attempt: u32,
+    /// Who submitted it, while its input exists.
+    pub(crate) client: Option<String>,
     /// When it last changed.
     pub(crate) changed: Option<Timestamp>,
     /// Its items by state, of a pack.
@@ -123,6 +128,8 @@ pub(crate) struct Settled {
 struct Read {
     /// By the name of the outcome.
     outcomes: BTreeMap<String, Arc<Settled>>,
+    /// Who submitted each Job whose input exists.
+    clients: BTreeMap<String, String>,
     /// Of each pack, the ranges as one.
     packs: BTreeMap<String, Merged>,
 }
@@ -165,6 +172,11 @@ impl Refresher {
         self.read.packs.retain(|name, _| jobs.iter().any(|job| job.job == *name));
         self.read.outcomes.retain(|outcome, _| named.contains(outcome));
         self.rows = self.read.outcomes.values().map(|settled| settled.rows.len()).sum();
+        let client = |input: &cloud::storage::Object| {
+            let job = object::parse_input(name, &input.name).ok()?.1;
+            Some((job, client_of(input)?.to_owned()))
+        };
+        self.read.clients = objects.inputs.iter().filter_map(client).collect();
         let counts = Counts::of(&jobs);
         let progress = self.rate.add(std::time::Instant::now(), counts, false);
         let mut view = Session {
@@ -223,6 +235,7 @@ impl Refresher {
             job: job.job.clone(),
             state: job.state.unwrap_or(State::Failed),
             attempt: job.attempt,
+            client: self.read.clients.get(&job.job).cloned(),
             changed: job.changed,
             items: job.items,
             code: job.reason.as_ref().map(|reason| reason.code.clone()).unwrap_or_default(),

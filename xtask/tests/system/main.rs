@@ -60,6 +60,7 @@ mod web_apps;
 mod web_businesses;
 mod web_client;
 mod web_client_many;
+mod web_client_own;
 mod web_client_pages;
 mod web_client_results;
 mod web_client_uploads;

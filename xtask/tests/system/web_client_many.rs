@@ -97,7 +97,7 @@ async fn hundreds_of_files_are_checked_and_sent_together_and_none_is_lost_silent
     assert_eq!(world.objects("bu1", "input").await.len(), FILES);
 
     // A file whose name has an outcome in the session is not computed, and the page says so.
-    settle(&world, "done", "note.txt", None, vec!["1".to_owned()]).await;
+    settle(&world, "done", "note.txt", None, 1, vec!["1".to_owned()]).await;
     std::fs::write(folder.join("note.txt"), "other contents").unwrap();
     browser.open(&app.url("/?business=bu1&session=done")).await;
     browser.fill("#inputs", &folder.join("note.txt").display().to_string()).await;

@@ -27,12 +27,19 @@ const ITEMS: u32 = 100_000;
 const ITEMS_PER_RANGE: u32 = 1000;
 
 /// Writes the outcome of an input, or of a range of a pack, with these results.
-pub(crate) async fn settle(world: &World, session: &str, job: &str, pack: Option<(Pack, u32)>, results: Vec<String>) {
+pub(crate) async fn settle(
+    world: &World,
+    session: &str,
+    job: &str,
+    pack: Option<(Pack, u32)>,
+    generation: i64,
+    results: Vec<String>,
+) {
     let business = world.business("bu1");
     let (pack, first) = pack.unzip();
     let options = Options { session: session.to_owned(), pack, ..Options::default() };
     let mut work = options.work(business, job);
-    (work.identity.generation, work.identity.first) = (1, first);
+    (work.identity.generation, work.identity.first) = (generation, first);
     let mut outcome = Outcome::new("bu1", State::Succeeded, "completed", "");
     let inline = |text: &String| ItemResult::inline(text.as_bytes(), "application/json");
     match first {
@@ -74,10 +81,10 @@ fn book(trades: std::ops::Range<usize>, shift: f64) -> String {
 async fn a_quant_reads_one_table_and_compares_two_sessions() {
     let Some(browser) = Browser::start(Screen::Wide).await else { return };
     let world = world(&["bu1"]).await;
-    settle(&world, "monday", "book-a.json", None, vec![book(0..12, 0.0)]).await;
-    settle(&world, "monday", "book-b.json", None, vec![book(12..16, 0.0)]).await;
-    settle(&world, "tuesday", "book-a.json", None, vec![book(1..14, 0.6)]).await;
-    settle(&world, "tuesday", "book-b.json", None, vec![book(12..16, 0.0)]).await;
+    settle(&world, "monday", "book-a.json", None, 1, vec![book(0..12, 0.0)]).await;
+    settle(&world, "monday", "book-b.json", None, 1, vec![book(12..16, 0.0)]).await;
+    settle(&world, "tuesday", "book-a.json", None, 1, vec![book(1..14, 0.6)]).await;
+    settle(&world, "tuesday", "book-b.json", None, 1, vec![book(12..16, 0.0)]).await;
     let app = App::start(&world, Uploads::default(), Limits::PRODUCTION).await;
     browser.log_in(&app.url("/"), ALL).await;
 
@@ -154,7 +161,7 @@ async fn a_hundred_thousand_rows_are_downloaded_in_two_seconds() {
     let ranges: Vec<u32> = pack.ranges().collect();
     let writes = ranges.into_iter().map(|first| {
         let results = (first..first + ITEMS_PER_RANGE).map(|item| format!("{{\"value\":{item}.25}}")).collect();
-        settle(&world, "s", "pack.ndjson", Some((pack.clone(), first)), results)
+        settle(&world, "s", "pack.ndjson", Some((pack.clone(), first)), 1, results)
     });
     futures::stream::iter(writes).buffer_unordered(8).collect::<Vec<()>>().await;
     let app = App::start(&world, Uploads::default(), Limits::PRODUCTION).await;

@@ -90,6 +90,9 @@ pub const BUSINESS: &[Row] = &[
     row(Who::Engine, "roles/storage.objectCreator", On::Objects(&["output"])),
     row(Who::WebClient, "roles/storage.objectCreator", On::Objects(&["input", "common"])),
     row(Who::WebClient, "roles/storage.objectViewer", On::Objects(&["output", "outcome"])),
+    // People cancel their own inputs (replace the control object) and retry them (note it with the input, unread).
+    row(Who::WebClient, "roles/storage.objectUser", On::Objects(&["control"])),
+    row(Who::WebClient, MARKER_ROLE, On::Objects(&["input"])),
     row(Who::WebClient, LISTER_ROLE, On::Names),
     row(Who::WebClient, "roles/pubsub.publisher", On::Topic),
     row(Who::WebClient, "roles/pubsub.viewer", On::Topic),

@@ -74,7 +74,7 @@ fn an_empty_cloud_needs_everything_and_the_plan_is_json_too() {
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "~ change services of the project");
     assert!(lines.contains(&"+ create cluster desk-one-cluster"), "{text}");
-    assert!(lines.contains(&"+ grant permissions on bucket desk-one-bucket: 17"), "{text}");
+    assert!(lines.contains(&"+ grant permissions on bucket desk-one-bucket: 19"), "{text}");
     let first = lines.iter().position(|line| line.ends_with("(bu1)")).unwrap();
     assert!(lines[first..lines.len() - 1].iter().all(|line| line.contains("(bu1)")), "grouped: {text}");
 }

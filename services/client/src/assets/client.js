@@ -391,3 +391,40 @@
   addEventListener("beforeunload", (event) => { if (busy) event.preventDefault(); });
   summary();
 })();
+
+// A session: its end is shown in the title of the tab and, for those who ask for it, as a notification. A hidden page has
+// no live parts, so the notification has a stream of its own.
+(() => {
+  const notify = document.getElementById("notify"), status = document.getElementById("status");
+  if (!notify) return;
+  const isDone = (from) => from.querySelector("[data-done]")?.dataset.done === "true";
+  const title = document.title, name = document.querySelector("h1").textContent;
+  const stream = `${document.body.dataset.live}&notify=1`;
+  let wasDone = isDone(status);
+  const end = (sentence) => {
+    if (wasDone) return;
+    wasDone = true;
+    document.title = `✓ ${title}`;
+    if (notify.getAttribute("aria-pressed") === "true") new Notification(`${name} is done`, { body: sentence, tag: `deskgrid-${name}` });
+    notify.setAttribute("aria-pressed", "false");
+    notify.hidden = true;
+    deskgridStreams.leave(stream);
+  };
+  const check = (from) => {
+    if (isDone(from)) return end(from.querySelector("#sentence").textContent);
+    wasDone = false;
+    document.title = title;
+    notify.hidden = !("Notification" in self);
+  };
+  check(status);
+  status.addEventListener("deskgrid:part", () => check(status));
+  notify.addEventListener("click", async () => {
+    const isOn = notify.getAttribute("aria-pressed") !== "true" && await Notification.requestPermission() === "granted";
+    notify.setAttribute("aria-pressed", isOn);
+    notify.lastElementChild.textContent = isOn ? "Notifies you" : Notification.permission === "denied" ? "Blocked by the browser" : "Notify me";
+    if (!isOn) return deskgridStreams.leave(stream);
+    deskgridStreams.show(stream, ({ event, data }) => {
+      if (event === "parts" && data.status) check(new DOMParser().parseFromString(data.status, "text/html"));
+    });
+  });
+})();

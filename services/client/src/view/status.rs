@@ -1,9 +1,10 @@
 //! The status of a session, as a sentence and figures.
 
 use serde::Serialize;
+use sessions::jobs::State;
 
 use super::parts::{COUNTED, Segment, bar, duration};
-use crate::{chart, check::counted, session::Session};
+use crate::{act::is_pending, chart, check::counted, session::Session};
 
 /// The status of a session.
 #[derive(Debug, Serialize)]
@@ -17,6 +18,9 @@ pub(crate) struct Status {
     pub(crate) shared: Vec<String>,
     pub(crate) is_controlled: bool,
     pub(crate) is_empty: bool,
+    /// Inputs of the person who looks that are pending, and that did not succeed.
+    pub(crate) cancellable: usize,
+    pub(crate) retryable: usize,
 }
 
 /// A count of Jobs in one state.
@@ -27,8 +31,8 @@ pub(crate) struct Figure {
     pub(crate) count: usize,
 }
 
-/// The status of a session, for its page.
-pub(crate) fn status(session: &Session) -> Status {
+/// The status of a session, for the page of this client.
+pub(crate) fn status(session: &Session, client: &str) -> Status {
     let counts = &session.counts;
     let (total, done) = (counts.total(), counts.done());
     let is_done = total > 0 && done == total && session.unread == 0;
@@ -53,6 +57,7 @@ pub(crate) fn status(session: &Session) -> Status {
         let left = progress.seconds_left.map(|left| format!(", about {} left", duration(left)));
         Some(format!("{} per second{}", chart::number(rate, if rate < 10.0 { 1 } else { 0 }), left.unwrap_or_default()))
     });
+    let own = || session.jobs.iter().filter(|entry| entry.client.as_deref() == Some(client));
     let figures = COUNTED.into_iter().map(|(state, label, count)| Figure { state, label, count: count(counts) });
     Status {
         sentence,
@@ -66,5 +71,7 @@ pub(crate) fn status(session: &Session) -> Status {
         shared: session.shared.clone(),
         is_controlled: session.is_controlled,
         is_empty: total == 0,
+        cancellable: own().filter(|entry| is_pending(entry.state)).count(),
+        retryable: own().filter(|entry| matches!(entry.state, State::Failed | State::Cancelled)).count(),
     }
 }

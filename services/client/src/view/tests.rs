@@ -56,6 +56,7 @@ fn session() -> Session {
         job: job.into(),
         state,
         attempt: 0,
+        client: (job != "b").then(|| "me".into()),
         items: None,
         changed: None,
         code: "x".into(),
@@ -72,17 +73,21 @@ fn session() -> Session {
 #[test]
 fn the_status_says_it_in_a_sentence() {
     let mut session = session();
-    assert_eq!(status(&session).sentence, "3 of 4 inputs done, 1 of them without success.");
+    assert_eq!(status(&session, "me").sentence, "3 of 4 inputs done, 1 of them without success.");
+    let own = status(&session, "me");
+    assert_eq!((own.cancellable, own.retryable), (1, 1));
+    let of_others = status(&session, "you");
+    assert_eq!((of_others.cancellable, of_others.retryable), (0, 0));
     session.counts = Counts { succeeded: 3, failed: 1, ..Counts::default() };
-    assert_eq!(status(&session).sentence, "All done: 3 of 4 inputs succeeded, 1 did not.");
+    assert_eq!(status(&session, "me").sentence, "All done: 3 of 4 inputs succeeded, 1 did not.");
     session.counts = Counts { succeeded: 1, ..Counts::default() };
-    let now = status(&session);
+    let now = status(&session, "me");
     assert_eq!((now.sentence.as_str(), now.is_done, now.is_good), ("All done: 1 input succeeded.", true, true));
     session.counts = Counts { succeeded: 1, row_errors: 2, ..Counts::default() };
-    let now = status(&session);
+    let now = status(&session, "me");
     assert_eq!(now.sentence, "All done: 1 input succeeded. 2 rows have an error in the results.");
     assert!(!now.is_good);
-    assert!(status(&Session::default()).is_empty);
+    assert!(status(&Session::default(), "me").is_empty);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::store::{Object, Properties, Store, described, full, is_failed_precondition, is_not_found};
+use super::store::{Object, Properties, Store, described, full, is_denied, is_failed_precondition, is_not_found};
 
 /// Attempts at a change when others change the object first.
 const TRIES: usize = 20;
@@ -67,11 +67,16 @@ impl Store {
         mut change: impl FnMut(&Object) -> Option<BTreeMap<String, String>>,
     ) -> anyhow::Result<Option<Object>> {
         for _ in 0..TRIES {
-            let live = match self.control.get_object().set_bucket(full(bucket)).set_object(object).send().await {
-                Ok(live) => live,
-                Err(error) if is_not_found(&error) => return Ok(None),
-                Err(error) => return Err(error).with_context(|| format!("describe gs://{bucket}/{object}")),
+            let found = self.control.get_object().set_bucket(full(bucket)).set_object(object).send().await;
+            let found = match found {
+                Err(error) if is_not_found(&error) => None,
+                found => match found.with_context(|| format!("describe gs://{bucket}/{object}")) {
+                    // A client may change metadata without reading contents: a listing shows the same.
+                    Err(error) if is_denied(&error) => self.first(bucket, object).await?,
+                    found => Some(found?),
+                },
             };
+            let Some(live) = found else { return Ok(None) };
             let (generation, metageneration) = (live.generation, live.metageneration);
             let as_it_is = described(live);
             let Some(wanted) = change(&as_it_is) else { return Ok(Some(as_it_is)) };

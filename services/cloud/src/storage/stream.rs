@@ -180,14 +180,23 @@ impl Store {
         bucket: &str,
         object: &str,
     ) -> anyhow::Result<Option<(Fingerprint, BTreeMap<String, String>)>> {
+        Ok(self.first(bucket, object).await?.map(|mut first| {
+            let metadata = std::mem::take(&mut first.metadata).into_iter().collect();
+            (Fingerprint::stored(first), metadata)
+        }))
+    }
+
+    /// An object as a listing shows it.
+    pub(super) async fn first(
+        &self,
+        bucket: &str,
+        object: &str,
+    ) -> anyhow::Result<Option<google_cloud_storage::model::Object>> {
         // Of all names with this prefix, the prefix itself comes first.
         let request = self.control.list_objects().set_parent(full(bucket)).set_prefix(object).set_page_size(1);
         let first = request.by_item().next().await.transpose();
         let first = first.with_context(|| format!("list gs://{bucket}/{object}"))?;
-        Ok(first.filter(|first| first.name == object).map(|mut first| {
-            let metadata = std::mem::take(&mut first.metadata).into_iter().collect();
-            (Fingerprint::stored(first), metadata)
-        }))
+        Ok(first.filter(|first| first.name == object))
     }
 
     /// Opens an object's live generation; `None` when it does not exist.
