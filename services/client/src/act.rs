@@ -7,29 +7,18 @@ use axum::{
     http::StatusCode,
     response::{IntoResponse as _, Redirect, Response},
 };
-use contract::{labels, message::Resources, names, object};
+use contract::{message::Resources, names, object};
 use futures::{StreamExt as _, TryStreamExt as _};
-use sessions::{
-    Doing, Retried, Selection, control,
-    jobs::{self, State as JobState},
-};
+use sessions::{Doing, Retried, Selection, control, jobs};
 use web::{Problem, Query, Viewer};
 
-use crate::app::Client;
+use crate::{
+    app::Client,
+    session::{client_of, is_pending},
+};
 
 /// Jobs that are retried at the same time.
 const RETRIES: usize = 8;
-
-/// The client of a Job, as the metadata of its input says.
-pub(crate) fn client_of(input: &cloud::storage::Object) -> Option<&str> {
-    let key = format!("{}{}", labels::METADATA_PREFIX, labels::ATTRIBUTE_CLIENT);
-    input.metadata.get(&key).map(String::as_str)
-}
-
-/// Whether a person may cancel Jobs in this state.
-pub(crate) fn is_pending(state: JobState) -> bool {
-    matches!(state, JobState::Waiting | JobState::Running)
-}
 
 /// Cancels or retries the inputs of a session that the visitor submitted, as the parameter `action` says.
 pub(crate) async fn act(State(client): State<Arc<Client>>, viewer: Viewer, query: Query) -> Result<Response, Problem> {

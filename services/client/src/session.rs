@@ -9,8 +9,8 @@ use std::{
     time::Duration,
 };
 
-use cloud::storage::Store;
-use contract::{config::Business, object};
+use cloud::storage::{Object, Store};
+use contract::{config::Business, labels, object};
 use futures::StreamExt as _;
 use jiff::Timestamp;
 use sessions::{
@@ -20,10 +20,7 @@ use sessions::{
 };
 use tokio::time::Instant;
 
-use crate::{
-    act::client_of,
-    watch::{Refresh, Seen},
-};
+use crate::watch::{Refresh, Seen};
 
 /// Shortest time between two reads while something is pending.
 const EVERY: Duration = Duration::from_secs(1);
@@ -123,6 +120,17 @@ pub(crate) struct Settled {
     pub(crate) left_out: usize,
 }
 
+/// The client of a Job, as the metadata of its input says.
+pub(crate) fn client_of(input: &Object) -> Option<&str> {
+    let key = format!("{}{}", labels::METADATA_PREFIX, labels::ATTRIBUTE_CLIENT);
+    input.metadata.get(&key).map(String::as_str)
+}
+
+/// Whether a person may cancel Jobs in this state.
+pub(crate) fn is_pending(state: State) -> bool {
+    matches!(state, State::Waiting | State::Running)
+}
+
 /// What was read.
 #[derive(Debug, Default)]
 struct Read {
@@ -172,7 +180,7 @@ impl Refresher {
         self.read.packs.retain(|name, _| jobs.iter().any(|job| job.job == *name));
         self.read.outcomes.retain(|outcome, _| named.contains(outcome));
         self.rows = self.read.outcomes.values().map(|settled| settled.rows.len()).sum();
-        let client = |input: &cloud::storage::Object| {
+        let client = |input: &Object| {
             let job = object::parse_input(name, &input.name).ok()?.1;
             Some((job, client_of(input)?.to_owned()))
         };
@@ -331,7 +339,6 @@ async fn read(store: &Store, business: &Business, name: String) -> anyhow::Resul
 
 #[cfg(test)]
 mod tests {
-    use cloud::storage::Object;
     use serde_json::json;
 
     use super::*;

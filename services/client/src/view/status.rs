@@ -4,7 +4,11 @@ use serde::Serialize;
 use sessions::jobs::State;
 
 use super::parts::{COUNTED, Segment, bar, duration};
-use crate::{act::is_pending, chart, check::counted, session::Session};
+use crate::{
+    chart,
+    check::counted,
+    session::{Session, is_pending},
+};
 
 /// The status of a session.
 #[derive(Debug, Serialize)]
