@@ -181,7 +181,7 @@ impl Retrier {
         let mut refused = None;
         let recorded = self
             .store
-            .amend(bucket, &work.identity.object, |input| {
+            .amend_unread(bucket, &work.identity.object, |input| {
                 let is_recorded = attempt_of(&input.metadata) >= attempt;
                 if input.generation != generation || is_recorded {
                     return None;

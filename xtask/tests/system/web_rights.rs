@@ -205,6 +205,24 @@ async fn every_page_and_action_works_with_the_rights_that_are_granted_and_uses_t
         let mut discard = of_job("discard", "bad");
         discard["delete_input"] = true.into();
         act(&monitor, discard).await;
+
+        // A person cancels and retries what is theirs.
+        let query = web::encode([("business", business), ("session", "own"), ("job", "waits")]);
+        let request = app.request("PUT", &format!("/api/v1/inputs?{query}"), token);
+        let answer = request.body(format!("wait {}", gate.display())).send().await.unwrap();
+        assert_eq!(answer.status().as_u16(), 201);
+        let own = async |action: &str| {
+            let path = format!("/act?business={business}&session=own&action={action}");
+            let answer = app.request("POST", &path, token).send().await.unwrap();
+            assert_eq!(answer.status().as_u16(), 303, "{action}: {:?}", answer.text().await);
+        };
+        own("cancel").await;
+        app.done(business, "own", 1).await;
+        own("retry").await;
+        eventually("it has another attempt", async || app.session(business, "own").await["jobs"][0]["attempt"] == 1)
+            .await;
+        own("cancel").await;
+        app.done(business, "own", 1).await;
     }
     let used = world.cloud.kubernetes.cluster().used.of("system:serviceaccount:deskgrid:web-monitor");
     let refused = world.cloud.kubernetes.cluster().used.refused("system:serviceaccount:deskgrid:web-monitor");

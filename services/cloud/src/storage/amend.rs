@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use bytes::Bytes;
 use jiff::Timestamp;
 
-use super::store::{Object, Properties, Store, described, full, is_denied, is_failed_precondition, is_not_found};
+use super::store::{Object, Properties, Store, described, full, is_failed_precondition, is_not_found};
 
 /// Attempts at a change when others change the object first.
 const TRIES: usize = 20;
@@ -64,17 +64,39 @@ impl Store {
         &self,
         bucket: &str,
         object: &str,
+        change: impl FnMut(&Object) -> Option<BTreeMap<String, String>>,
+    ) -> anyhow::Result<Option<Object>> {
+        self.change_metadata(bucket, object, false, change).await
+    }
+
+    /// As [`Store::amend`], without permission to read the object: a listing shows what it is.
+    ///
+    /// # Errors
+    /// As [`Store::amend`].
+    pub async fn amend_unread(
+        &self,
+        bucket: &str,
+        object: &str,
+        change: impl FnMut(&Object) -> Option<BTreeMap<String, String>>,
+    ) -> anyhow::Result<Option<Object>> {
+        self.change_metadata(bucket, object, true, change).await
+    }
+
+    async fn change_metadata(
+        &self,
+        bucket: &str,
+        object: &str,
+        is_listed: bool,
         mut change: impl FnMut(&Object) -> Option<BTreeMap<String, String>>,
     ) -> anyhow::Result<Option<Object>> {
         for _ in 0..TRIES {
-            let found = self.control.get_object().set_bucket(full(bucket)).set_object(object).send().await;
-            let found = match found {
-                Err(error) if is_not_found(&error) => None,
-                found => match found.with_context(|| format!("describe gs://{bucket}/{object}")) {
-                    // A client may change metadata without reading contents: a listing shows the same.
-                    Err(error) if is_denied(&error) => self.first(bucket, object).await?,
-                    found => Some(found?),
-                },
+            let found = if is_listed {
+                self.first(bucket, object).await?
+            } else {
+                match self.control.get_object().set_bucket(full(bucket)).set_object(object).send().await {
+                    Err(error) if is_not_found(&error) => None,
+                    found => Some(found.with_context(|| format!("describe gs://{bucket}/{object}"))?),
+                }
             };
             let Some(live) = found else { return Ok(None) };
             let (generation, metageneration) = (live.generation, live.metageneration);
