@@ -86,6 +86,13 @@ async fn the_end_of_a_session_is_shown_in_the_title_and_as_a_notification() {
     browser.wait_for("#notify", "Notifies you").await;
     browser.pictures("client-notify", Screen::Wide).await;
     browser.assert_accessible("a session with notification").await;
+    let phone = Browser::start(Screen::Phone).await.expect("it was there a moment ago");
+    phone.log_in(&app.url("/session?business=bu1&session=evening-run"), ALL).await;
+    phone.wait_for("#status", "0 of 1 input done").await;
+    let overflow = "document.documentElement.scrollWidth - document.documentElement.clientWidth";
+    assert_eq!(phone.evaluate(overflow).await, json!(0), "the button fits a phone");
+    phone.pictures("client-notify", Screen::Phone).await;
+    phone.close().await;
     // The person looks at something else: the page is hidden and has no live parts.
     browser.evaluate("Object.defineProperty(document, 'hidden', {value: true}) && document.dispatchEvent(new Event('visibilitychange'))").await;
     let generation = world.objects("bu1", "input").await[0].generation;
