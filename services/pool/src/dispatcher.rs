@@ -132,6 +132,11 @@ impl Engine {
         if is_usable { self.window.saturating_sub(self.assigned) } else { 0 }
     }
 
+    /// Number of items that it can begin at once.
+    fn free_slots(&self) -> usize {
+        self.room().min(self.slots.saturating_sub(self.assigned))
+    }
+
     fn assign(&mut self, range: &RangeName, items: &[u32], now: Duration) {
         let assigned = self.items.entry(range.clone()).or_default();
         for index in items {
@@ -497,12 +502,13 @@ impl Dispatcher {
         actions
     }
 
-    /// Requests items for an engine without work from the engine that has most.
+    /// Requests items for engines with a free slot from the engine that has most.
     fn recall(&mut self, now: Duration, actions: &mut Vec<Action>) {
         if self.waiting() > 0 {
             return;
         }
-        let room: usize = self.engines.values().filter(|engine| engine.assigned == 0).map(Engine::room).sum();
+        let free = self.engines.values().filter(|engine| engine.free_slots() > 0);
+        let room: usize = free.map(Engine::room).sum();
         let busiest = self.engines.iter_mut().max_by_key(|(_, engine)| engine.assigned.saturating_sub(engine.slots));
         let Some((id, engine)) = busiest.filter(|_| room > 0) else { return };
         let mut count = room.min(engine.assigned.saturating_sub(engine.slots).div_ceil(2));
@@ -659,7 +665,8 @@ impl Dispatcher {
         }
     }
 
-    /// Sends waiting items to engines that have room: the same share to each, those with least room first.
+    /// Sends waiting items to engines that have room: the same share to each, those with least room first. Few items go
+    /// only to engines that can begin them at once, also those that were recalled from one that cannot.
     fn assign(&mut self, now: Duration, actions: &mut Vec<Action>) {
         if now < self.quiet_until {
             return;
@@ -669,8 +676,11 @@ impl Dispatcher {
             return;
         }
         let quarantine = self.quarantine.as_ref();
-        let usable = self.engines.iter().filter(|(id, engine)| engine.room() > 0 && quarantine != Some(*id));
-        let mut usable: Vec<(usize, EngineId)> = usable.map(|(id, engine)| (engine.room(), id.clone())).collect();
+        let usable = || self.engines.iter().filter(|(id, _)| quarantine != Some(*id));
+        let are_few = self.waiting <= usable().map(|(_, engine)| engine.free_slots()).sum();
+        let room = |engine: &Engine| if are_few { engine.free_slots() } else { engine.room() };
+        let usable = usable().map(|(id, engine)| (room(engine), id.clone()));
+        let mut usable: Vec<(usize, EngineId)> = usable.filter(|(room, _)| *room > 0).collect();
         usable.sort();
         let count = usable.len();
         for (number, (room, id)) in usable.into_iter().enumerate() {
@@ -752,3 +762,6 @@ impl Range {
         actions.push(Action::Send(id.clone(), Frame::Tasks(tasks)));
     }
 }
+
+#[cfg(test)]
+mod tests;
