@@ -106,6 +106,32 @@ impl FromIterator<u32> for Spans {
     }
 }
 
+/// How busy a pool is, as all its orchestrators report it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Load {
+    /// Items that are with engines.
+    pub assigned: usize,
+    /// Items that wait for an engine.
+    pub waiting: usize,
+    /// Items that end per second.
+    pub items_per_second: f64,
+    /// Mean time of an item in seconds, when some have ended.
+    pub item_seconds: Option<f64>,
+}
+
+impl Load {
+    /// Adds up the reports; `None` when there is none.
+    pub fn new(reports: &[Report]) -> Option<Self> {
+        let sum = |of: fn(&Report) -> usize| reports.iter().map(of).sum();
+        (!reports.is_empty()).then(|| Self {
+            assigned: sum(|report| report.engines.iter().map(|engine| engine.items).sum()),
+            waiting: sum(|report| report.waiting),
+            items_per_second: reports.iter().map(|report| report.items_per_second).sum(),
+            item_seconds: reports.iter().find_map(|report| report.item_seconds),
+        })
+    }
+}
+
 /// What the orchestrators say of one Job.
 #[derive(Clone, Debug, Default, PartialEq, Eq, schemars::JsonSchema, Serialize)]
 pub struct InPool {

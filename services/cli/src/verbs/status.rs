@@ -3,7 +3,11 @@
 use std::collections::BTreeMap;
 
 use cloud::{controls, queue, storage};
-use contract::{config::Business, exit, labels, pool_report::Report};
+use contract::{
+    config::Business,
+    exit, labels,
+    pool_report::{Load, Report},
+};
 use inspect::cluster::{self, NamespaceState, OrchestratorView};
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
@@ -88,15 +92,10 @@ struct Engines {
 impl Engines {
     /// How busy they are, in a sentence; `None` when it is not known.
     fn load(&self) -> Option<String> {
-        let sum = |of: fn(&Report) -> usize| self.reports.iter().map(of).sum::<usize>();
-        let with = sum(|report| report.engines.iter().map(|engine| engine.items).sum());
-        let rate: f64 = self.reports.iter().map(|report| report.items_per_second).sum();
-        let mean = self.reports.iter().find_map(|report| report.item_seconds);
-        let mean = mean.map(|mean| format!(", {:.1} ms each", mean * 1000.0)).unwrap_or_default();
-        (!self.reports.is_empty()).then(|| {
-            let waiting = text::count(sum(|report| report.waiting), "item");
-            format!("pool: {with} with engines, {waiting} waiting for one, {rate:.1} items/s{mean}")
-        })
+        let Load { assigned, waiting, items_per_second: rate, item_seconds } = Load::new(&self.reports)?;
+        let mean = item_seconds.map(|mean| format!(", {:.1} ms each", mean * 1000.0)).unwrap_or_default();
+        let waiting = text::count(waiting, "item");
+        Some(format!("pool: {assigned} with engines, {waiting} waiting for one, {rate:.1} items/s{mean}"))
     }
 }
 

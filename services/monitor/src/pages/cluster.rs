@@ -1,6 +1,6 @@
 //! Nodes, Pods, capacity and quotas.
 
-use contract::pool_report::{Engine, Report};
+use contract::pool_report::{Engine, Load, Report};
 use inspect::text;
 use serde::Serialize;
 use web::Problem;
@@ -53,11 +53,11 @@ struct Pool {
 }
 
 fn pool(reports: &[Report]) -> Option<Pool> {
-    let mean = reports.iter().find_map(|report| report.item_seconds);
-    (!reports.is_empty()).then(|| Pool {
-        waiting: reports.iter().map(|report| report.waiting).sum(),
-        rate: format!("{:.1}", reports.iter().map(|report| report.items_per_second).sum::<f64>()),
-        item_time: mean.map(|mean| format!("{:.1} ms", mean * 1000.0)).unwrap_or_default(),
+    let load = Load::new(reports)?;
+    Some(Pool {
+        waiting: load.waiting,
+        rate: format!("{:.1}", load.items_per_second),
+        item_time: load.item_seconds.map(|mean| format!("{:.1} ms", mean * 1000.0)).unwrap_or_default(),
         engines: reports.iter().flat_map(|report| report.engines.clone()).collect(),
     })
 }
