@@ -145,8 +145,12 @@ async fn measure(options: &Options, output: &Output) -> anyhow::Result<Report> {
         rows.push(engine_start::measure(binaries.path("engine")?, options.quick).await?);
     }
     if Part::value_variants().iter().copied().any(|part| needs_cloud(part) && is_selected(part)) {
-        let python = if is_selected(Part::Python) { python::business()? } else { String::new() };
-        let mut stage = Stage::make("bench", &format!("{ENVIRONMENT}{python}"))?;
+        let python = is_selected(Part::Python).then(python::business).transpose().unwrap_or_else(|why| {
+            output.note(format_args!("calls of Python functions are not measured: {why:#}"));
+            None
+        });
+        let is_selected = |part: Part| is_selected(part) && (part != Part::Python || python.is_some());
+        let mut stage = Stage::make("bench", &format!("{ENVIRONMENT}{}", python.as_deref().unwrap_or_default()))?;
         let measured = on_stage(&mut stage, options, &binaries, output, &is_selected).await;
         let left = stage.remove()?;
         rows.extend(measured?);

@@ -28,10 +28,12 @@ enum Line {
 /// The business `python` of the environment file: its engines compute Python calls, one at a time.
 ///
 /// # Errors
-/// When there is no shell, or no Python.
+/// When there is no shell, or no Python that the package supports.
 pub(super) fn business() -> anyhow::Result<String> {
-    let found = std::process::Command::new("python3").args(["-c", "import sys; print(sys.executable)"]).output();
-    let python = String::from_utf8(found.context("run python3")?.stdout)?;
+    let version = "import sys; print(sys.executable); sys.exit(sys.version_info < (3, 10))";
+    let found = std::process::Command::new("python3").args(["-c", version]).output().context("run python3")?;
+    anyhow::ensure!(found.status.success(), "python3 is older than 3.10");
+    let python = String::from_utf8(found.stdout)?;
     let image = Images::reference("registry/shell", Path::new(SHELL))?;
     let package = format!("PYTHONPATH={}", package().display());
     let command = serde_json::to_string(&["/usr/bin/env", &package, python.trim(), "-m", "deskgrid.worker"])?;
