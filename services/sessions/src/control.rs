@@ -66,8 +66,8 @@ pub async fn cancel(
 }
 
 /// Cancels the Jobs that were submitted to a session before now, or only these `jobs`, with one decision. Cancelling a
-/// whole session, without names, ends its pause. The time is that of Cloud Storage's clock, as the times of inputs are: the object is written twice, and the
-/// first write, which decides nothing, shows the time.
+/// whole session, without names, ends its pause. The time is that of Cloud Storage's clock, as the times of inputs are:
+/// the object is written twice, and the first write, which decides nothing, shows the time.
 ///
 /// # Errors
 /// When the object cannot be read or written.
