@@ -190,7 +190,7 @@ pub async fn quotas(client: &Client, namespace: &str) -> anyhow::Result<Vec<Stri
 async fn pods(client: &Client, namespace: &str, selector: &str) -> anyhow::Result<Vec<Pod>> {
     let api: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let mut pods = answer(api.list(&ListParams::default().labels(selector))).await?.items;
-    pods.sort_by_key(|pod| pod.metadata.creation_timestamp.as_ref().map(|time| time.0));
+    view::sort(&mut pods);
     Ok(pods)
 }
 

@@ -221,12 +221,14 @@ fn conditions(job: &Job) -> impl Iterator<Item = &JobCondition> {
     job.status.iter().flat_map(|status| status.conditions.iter().flatten())
 }
 
-/// The most relevant pod: of those that failed, else of all, the one that finished last.
+/// The most relevant pod: of those that failed, else of all, the one that finished last. Kubernetes writes whole
+/// seconds; of one second, what changed last counts.
 fn last_pod(pods: &[Pod]) -> Option<&Pod> {
     let key = |pod: &&Pod| {
         let created = pod.metadata.creation_timestamp.as_ref().map(|time| time.0);
         let finished = terminated(pod).and_then(|stopped| stopped.finished_at.as_ref()).map(|time| time.0);
-        (pod_phase(pod) == "Failed", finished, created)
+        let changed = pod.metadata.resource_version.as_ref().and_then(|version| version.parse::<u64>().ok());
+        (pod_phase(pod) == "Failed", finished, created, changed)
     };
     pods.iter().max_by_key(key)
 }

@@ -173,6 +173,15 @@ impl From<&Pod> for PodView {
     }
 }
 
+/// Sorts Pods by creation, oldest first. Kubernetes writes whole seconds; of one second, what changed last is last: a
+/// Job's next Pod ends after the one before it.
+pub(super) fn sort(pods: &mut [Pod]) {
+    pods.sort_by_key(|pod| {
+        let changed = pod.metadata.resource_version.as_ref().and_then(|version| version.parse::<u64>().ok());
+        (pod.metadata.creation_timestamp.as_ref().map(|time| time.0), changed)
+    });
+}
+
 /// The quotas that are used up, a sentence each: `quota q: count/jobs.batch is used up (5 of 5)`. Amounts such as `2Gi`
 /// are compared as text: the quota controller writes a used-up amount like its limit.
 pub fn full_quotas(quotas: &[ResourceQuota]) -> Vec<String> {

@@ -113,6 +113,13 @@ fn the_end_of_the_last_pod_is_the_reason() {
     let last = pod("last", "Failed", json!({}), stopped(3, "", 9));
     let outcome = check(&exhausted, &with(last), false, State::Failed, "retries-exhausted", "exit code 3");
     assert_eq!(outcome.exit_code, Some(3));
+    let of_one_second = |version: &str, exit_code: i32| {
+        let mut pod = pod("p", "Failed", json!({}), stopped(exit_code, "", 5));
+        pod.metadata.resource_version = Some(version.to_owned());
+        pod
+    };
+    let pods = [of_one_second("1000", 3), of_one_second("998", 7)];
+    check(&exhausted, &pods, false, State::Failed, "retries-exhausted", "exit code 3");
     let mut killed = stopped(137, "", 9);
     killed["reason"] = "OOMKilled".into();
     check(

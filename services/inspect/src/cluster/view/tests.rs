@@ -99,3 +99,18 @@ fn an_orchestrator_that_is_not_well_says_why() {
     assert!(orchestrator(&[deployment(0, 0)], &[]).problem.unwrap().contains("scaled to 0"));
     assert_eq!(orchestrator(&[deployment(2, 1)], &[pod]).problem.unwrap(), "1 of 2 ready; o-1 is CrashLoopBackOff");
 }
+
+#[test]
+fn pods_of_one_second_are_in_the_order_in_which_they_ended() {
+    let pod = |name: &str, second: u32, version: &str| {
+        let created = format!("2026-01-01T00:00:0{second}Z");
+        serde_json::from_value::<Pod>(json!({
+            "metadata": {"name": name, "creationTimestamp": created, "resourceVersion": version},
+        }))
+        .unwrap()
+    };
+    let mut pods = [pod("d", 2, "98"), pod("a", 1, "1000"), pod("c", 1, "98"), pod("b", 1, "205")];
+    sort(&mut pods);
+    let names: Vec<&str> = pods.iter().filter_map(|pod| pod.metadata.name.as_deref()).collect();
+    assert_eq!(names, ["c", "b", "a", "d"]);
+}
