@@ -9,10 +9,12 @@
     table = session.results()
 """
 
+from ._engine import engine
 from ._environment import Environment, connect
 from ._errors import DeskgridError
 from ._executor import Executor
 from ._session import Counts, Outcome, Results, Session, Submitted
+from ._spawned import Spawned, attach
 
 __all__ = [
     "Counts",
@@ -22,6 +24,9 @@ __all__ = [
     "Outcome",
     "Results",
     "Session",
+    "Spawned",
     "Submitted",
+    "attach",
     "connect",
+    "engine",
 ]

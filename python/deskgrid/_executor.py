@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import pickle
 import threading
+import uuid
 import weakref
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator
@@ -17,6 +18,7 @@ from ._environment import Environment
 from ._errors import DeskgridError
 from ._pipe import Frame
 from ._session import Outcome, Session, Submitted, outcomes_of
+from ._spawned import Spawned, value_of
 
 T = TypeVar("T")
 
@@ -76,13 +78,26 @@ class Executor(BaseExecutor):
         self, fn: Callable[..., T], *iterables: Iterable[Any], timeout: float | None = None, chunksize: int = 1
     ) -> Iterator[T]:
         """Like ``map``; ``chunksize`` calls are one item."""
-        if chunksize < 1:
-            raise ValueError("chunksize must be >= 1.")
         # The function is pickled once; the base class makes the iterator, with its time limit and its cancellation.
         pickled = _calls.dumps(_Chunk(fn))
         mapper = _Mapper(lambda chunk: self._submit(pickled, (chunk,), {}))
         results: Iterator[Any] = mapper.map(fn, _chunks(zip(*iterables), chunksize), timeout=timeout)
         return _flatten(results)
+
+    def spawn_map(self, fn: Callable[..., T], *iterables: Iterable[Any], chunksize: int = 1) -> Spawned[T]:
+        """Sends all calls of ``map``, and returns a handle to their results, which :func:`attach` opens in any process."""
+        if self._state.is_closed:
+            raise RuntimeError("cannot schedule new futures after shutdown")
+        name = f"map-{uuid.uuid4().hex[:8]}"
+        pickled = _calls.dumps(_Chunk(fn))
+        chunks = _chunks(zip(*iterables), chunksize)
+        calls = (_Pending(Future(), pickled, _calls.dumps(((chunk,), {}))) for chunk in chunks)
+        number = 0
+        for number, batch in enumerate(_batches(calls), 1):
+            _send(self._state, f"{name}/{number:06}", batch, self.session.environment.pipe.call)
+        if number == 0:
+            raise DeskgridError("nothing-to-submit", "there is nothing to submit", why="there are no arguments")
+        return Spawned(self.session, name)
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Takes no more calls. ``cancel_futures`` cancels those that were not sent yet."""
@@ -123,8 +138,23 @@ class _Chunk:
 
 
 def _chunks(arguments: Iterator[tuple[Any, ...]], size: int) -> Iterator[list[tuple[Any, ...]]]:
-    while chunk := list(itertools.islice(arguments, size)):
-        yield chunk
+    if size < 1:
+        raise ValueError("chunksize must be >= 1.")
+    return iter(lambda: list(itertools.islice(arguments, size)), [])
+
+
+def _batches(calls: Iterable[_Pending]) -> Iterator[list[_Pending]]:
+    """The calls of each job."""
+    batch: list[_Pending] = []
+    size = 0
+    for call in calls:
+        size += len(call.arguments)
+        if batch and (len(batch) == _BATCH_ITEMS_MAX or size > _BATCH_BYTES_MAX):
+            yield batch
+            batch, size = [], len(call.arguments)
+        batch.append(call)
+    if batch:
+        yield batch
 
 
 def _flatten(chunks: Iterator[list[T]]) -> Iterator[T]:
@@ -222,8 +252,11 @@ def _send_all(state: _State, call: Callable[..., Frame], begin: Callable[..., in
         batch = state.take()
         if not batch:
             return
+        job = f"calls-{number:06}"
         try:
-            _send(state, f"calls-{number:06}", batch, call, begin)
+            generation = _send(state, job, batch, call)
+            follow = {"call": "follow", "jobs": [(job, generation, 0)], **state.names}
+            begin(follow, b"", _Receiver(state, [one.future for one in batch]))
         except DeskgridError as error:
             for one in batch:
                 one.future.set_exception(error)
@@ -234,9 +267,8 @@ def _send_all(state: _State, call: Callable[..., Frame], begin: Callable[..., in
         del batch
 
 
-def _send(
-    state: _State, job: str, batch: list[_Pending], call: Callable[..., Frame], begin: Callable[..., int]
-) -> None:
+def _send(state: _State, job: str, batch: list[_Pending], call: Callable[..., Frame]) -> int:
+    """Sends calls as a job, and returns its generation."""
     function: bytes | None = batch[0].function
     common: list[str] = []
     if len(batch[0].function) > _FUNCTION_IN_ITEM_MAX:
@@ -251,12 +283,7 @@ def _send(
     )
     names = {**state.names, "client": "python"}
     sent = call({"call": "send", "job": job, "items": len(batch), "common": common, **names}, lines)
-    futures = [one.future for one in batch]
-    begin(
-        {"call": "follow", "jobs": [(job, sent.header["generation"])], **state.names},
-        b"",
-        _Receiver(state, futures),
-    )
+    return int(sent.header["generation"])
 
 
 class _Receiver:
@@ -288,20 +315,8 @@ class _Receiver:
 
 
 def _set(future: Future[Any], outcome: Outcome) -> None:
-    if outcome.result is None:
-        why = "\n".join(text for text in (outcome.message, outcome.log) if text)
-        future.set_exception(
-            DeskgridError(
-                outcome.code or outcome.state,
-                f"the call did not succeed: {outcome.state}",
-                on=f"item {outcome.index} of {outcome.job}",
-                why=why,
-                next=f"deskgrid explain {outcome.code}" if outcome.code else None,
-            )
-        )
-        return
     try:
-        value = _calls.result(outcome.result)
+        value = value_of(outcome)
     except BaseException as error:
         future.set_exception(error)
     else:

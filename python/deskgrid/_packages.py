@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import json
 import platform
 import re
@@ -17,6 +16,9 @@ _LISTED = 10
 @cache
 def installed() -> Mapping[str, str]:
     """The version of Python, as ``python``, and of each installed package, by its normalised name."""
+    # A session without functions does not need it.
+    import importlib.metadata
+
     found = {"python": f"{platform.python_implementation()} {platform.python_version()}"}
     for distribution in importlib.metadata.distributions():
         name = distribution.metadata["Name"]

@@ -6,18 +6,18 @@ import csv
 import io
 import json
 import os
-import sys
 import tempfile
 import time
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, Union
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias, Union
 
 from ._environment import Environment, default, flags
 from ._errors import DeskgridError
 from ._pipe import Frame
+from ._progress import Progress
 
 if TYPE_CHECKING:
     import pandas
@@ -37,6 +37,16 @@ class Submitted:
 
     job: str
     generation: int
+
+
+class Awaited(NamedTuple):
+    """A job as :meth:`Session._follow` takes it."""
+
+    job: str
+    generation: int
+    #: The attempt that a retry requested.
+    attempt: int
+    items: int
 
 
 @dataclass(frozen=True)
@@ -102,10 +112,29 @@ class Counts:
         return cls(**{one.name: document.get(one.name, 0) for one in fields(cls)})
 
 
-class Results(list[dict[str, Any]]):
-    """Results as one table: a list of rows with the columns of ``deskgrid results``."""
+class Results:
+    """Results as one table: rows with the columns of ``deskgrid results``.
+
+    With pyarrow it is an Arrow stream for all that read the PyCapsule protocol, such as Polars and DuckDB. It is no list,
+    which some of them would read in another way.
+    """
 
     columns = ("session", "job", "row", "measure", "value", "standard_error", "error")
+
+    def __init__(self, rows: Iterable[dict[str, Any]] = ()) -> None:
+        self._rows = list(rows)
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self._rows)
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    def __getitem__(self, index: int) -> dict[str, Any]:
+        return self._rows[index]
+
+    def __repr__(self) -> str:
+        return f"<deskgrid.Results: {len(self)} rows>"
 
     def to_pandas(self) -> pandas.DataFrame:
         """The table as a DataFrame of pandas."""
@@ -122,6 +151,9 @@ class Results(list[dict[str, Any]]):
         schema = pyarrow.schema([(name, pyarrow.float64() if name in numbers else pyarrow.string()) for name in names])
         rows = [{**row, "value": None, "text": row["value"]} if isinstance(row["value"], str) else row for row in self]
         return pyarrow.Table.from_pylist(rows, schema=schema)
+
+    def __arrow_c_stream__(self, requested_schema: object = None) -> object:
+        return self.to_arrow().__arrow_c_stream__(requested_schema)
 
     def to_parquet(self, path: PathInput) -> None:
         """Writes the table to a file."""
@@ -178,16 +210,30 @@ class Session:
     def outcomes(
         self, jobs: Iterable[Submitted] | None = None, *, timeout: float | None = None
     ) -> Iterator[Outcome]:
-        """The outcome of each item, as soon as it is written, with its result.
+        """The outcome of each item, as soon as it is written, with its result; after a retry that of the new attempt.
 
         Ends when every item of the jobs, by default all jobs of the session now, has ended; after ``timeout`` seconds it
         raises ``TimeoutError``.
         """
-        if jobs is None:
-            expected = [(one["job"], one["generation"]) for one in self.jobs() if one.get("generation")]
-        else:
-            expected = [(one.job, one.generation) for one in jobs]
-        call = {"call": "follow", "jobs": expected, "seconds": timeout, **self._names}
+        awaited = self._awaited()
+        if jobs is not None:
+            known = {(one.job, one.generation): one for one in awaited}
+            awaited = [known.get((one.job, one.generation)) or Awaited(one.job, one.generation, 0, 0) for one in jobs]
+        return self._follow(awaited, timeout)
+
+    def _awaited(self) -> list[Awaited]:
+        """The jobs of the session, each with the attempt whose outcome counts."""
+        found = []
+        for one in self.jobs():
+            is_pending = one["state"] in ("waiting", "running")
+            items = sum((one.get("items") or {"": 1}).values())
+            if one["generation"]:
+                found.append(Awaited(one["job"], one["generation"], one["attempt"] if is_pending else 0, items))
+        return found
+
+    def _follow(self, jobs: Sequence[Awaited], timeout: float | None) -> Iterator[Outcome]:
+        """The outcome of each item of these jobs."""
+        call = {"call": "follow", "jobs": [one[:3] for one in jobs], "seconds": timeout, **self._names}
         for frame in self.environment.pipe.frames(call):
             if "outcome" in frame.header:
                 yield from outcomes_of(frame)
@@ -197,15 +243,15 @@ class Session:
     def wait(self, timeout: float | None = None, *, progress: bool | None = None) -> Counts:
         """Waits until every item has ended, and returns the counts.
 
-        After ``timeout`` seconds it raises :class:`DeskgridError` with the code ``not-settled``. ``progress`` shows a line
-        with the counts, by default on a terminal.
+        After ``timeout`` seconds it raises :class:`DeskgridError` with the code ``not-settled``. ``progress`` shows a bar of
+        tqdm, where that is installed, by default in terminals and notebooks.
         """
         limit = None if timeout is None else f"{max(1, round(timeout))}s"
         counts = Counts()
-        with _ProgressLine(self.name, progress) as line:
+        with Progress(self.name, progress) as bar:
             for document in self.environment.documents("session", "wait", *self._target, *flags(timeout=limit)):
                 counts = Counts.of(document)
-                line.show(counts)
+                bar.show(counts.total - counts.pending, counts.total, running=counts.running, failed=counts.failed)
         return counts
 
     def results(self) -> Results:
@@ -291,7 +337,7 @@ def _inputs(data: Data, job: str | None, rows_per_item: int, lines: bool, folder
     """The arguments of ``submit`` for the inputs; rows are written to a file in the folder."""
     if isinstance(data, (str, os.PathLike)):
         return [*flags(job=job), "--", os.fspath(data)]
-    entries: list[Any] = _records(data)
+    entries: list[Any] = records(data)
     if not entries:
         raise DeskgridError("nothing-to-submit", "there is nothing to submit", why="the data has no rows and no paths")
     paths = [os.fspath(entry) for entry in entries if isinstance(entry, (str, os.PathLike))]
@@ -310,7 +356,7 @@ def _inputs(data: Data, job: str | None, rows_per_item: int, lines: bool, folder
     return [*named, *flags(table=str(path), rows_per_item=str(rows_per_item))]
 
 
-def _records(data: Any) -> list[Any]:
+def records(data: Any) -> list[Any]:
     """The rows of a table, or the entries of another collection."""
     # Polars, pyarrow and pandas.
     for method, arguments in (("to_dicts", ()), ("to_pylist", ()), ("to_dict", ("records",))):
@@ -324,10 +370,10 @@ def _records(data: Any) -> list[Any]:
 
 
 def _ndjson(rows: Sequence[Row]) -> str:
-    return "".join(json.dumps(dict(row), allow_nan=False, default=_plain) + "\n" for row in rows)
+    return "".join(json.dumps(dict(row), allow_nan=False, default=plain) + "\n" for row in rows)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """A number of numpy, or a date, as JSON has it."""
     for method in ("item", "isoformat"):
         if hasattr(value, method):
@@ -373,29 +419,3 @@ def _common_paths(common: Common, folder: Path) -> list[str]:
         path.write_bytes(contents)
         paths.append(str(path))
     return paths
-
-
-class _ProgressLine:
-    """Shows counts on one line of standard error, in terminals and in notebooks."""
-
-    def __init__(self, name: str, is_shown: bool | None) -> None:
-        self._name, self._stream = name, sys.stderr
-        self._is_shown = self._stream.isatty() if is_shown is None else is_shown
-        self._width = 0
-
-    def show(self, counts: Counts) -> None:
-        if not self._is_shown:
-            return
-        parts = [f"{self._name} {counts.total - counts.pending}/{counts.total}"]
-        parts += [f"{getattr(counts, name)} {name}" for name in ("running", "failed") if getattr(counts, name)]
-        text = ", ".join(parts)
-        self._stream.write("\r" + text.ljust(self._width))
-        self._stream.flush()
-        self._width = len(text)
-
-    def __enter__(self) -> _ProgressLine:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        if self._width:
-            self._stream.write("\n")

@@ -7,6 +7,7 @@ import importlib.util
 import operator
 import os
 import pickle
+import subprocess
 import sys
 import threading
 import time
@@ -15,7 +16,7 @@ import unittest.mock
 import uuid
 
 import deskgrid
-from deskgrid import _packages
+from deskgrid import _executor, _packages
 
 
 def fail(text: str) -> None:
@@ -129,6 +130,41 @@ class ExecutorTest(unittest.TestCase):
         executor.session.cancel()
         error = future.exception(timeout=60)
         self.assertIn("cancelled", str(error))
+
+    def test_spawned_calls_outlive_their_process(self) -> None:
+        code = """if True:
+            import deskgrid, sys
+            deskgrid.connect()
+            executor = deskgrid.Executor(business="bu2", session=sys.argv[1])
+            print(executor.spawn_map(lambda x, y: x * y, range(10), [3] * 10, chunksize=3).id)
+        """
+        command = [sys.executable, "-c", code, f"python-{uuid.uuid4().hex[:8]}"]
+        id = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
+        spawned = deskgrid.attach(id)
+        self.assertEqual(spawned.id, id)
+        self.assertEqual(list(spawned.results(timeout=60)), [3 * n for n in range(10)])
+
+    def test_spawned_calls_are_like_those_of_map(self) -> None:
+        executor = self.executor()
+        with unittest.mock.patch.object(_executor, "_BATCH_ITEMS_MAX", 2):
+            spawned = executor.spawn_map(operator.neg, range(5))
+        self.assertEqual(len(executor.session.jobs()), 4)
+        self.assertEqual(list(spawned.results(timeout=60)), [-n for n in range(5)])
+        results = executor.spawn_map(divmod, [1, 1], [1, 0]).results(timeout=60)
+        self.assertEqual(next(results), (1, 0))
+        self.assertRaises(ZeroDivisionError, next, results)
+        executor.session.pause()
+        waiting = executor.spawn_map(abs, [1])
+        self.assertRaises(TimeoutError, list, waiting.results(timeout=0.2))
+        waiting.cancel()
+        with self.assertRaisesRegex(deskgrid.DeskgridError, "cancelled"):
+            list(waiting.results(timeout=60))
+        for wrong in (f"bu2/{executor.session.name}/map", "bu2"):
+            self.assertRaises(deskgrid.DeskgridError, deskgrid.attach, wrong)
+        self.assertRaises(deskgrid.DeskgridError, executor.spawn_map, abs, [])
+        self.assertRaises(ValueError, executor.spawn_map, abs, [1], chunksize=0)
+        executor.shutdown()
+        self.assertRaises(RuntimeError, executor.spawn_map, abs, [1])
 
     def test_another_environment_is_refused_before_anything_is_submitted(self) -> None:
         here = dict(_packages.installed())

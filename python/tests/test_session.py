@@ -100,10 +100,16 @@ class SessionTest(unittest.TestCase):
         with self.assertRaises(deskgrid.DeskgridError) as failed:
             outcome.json()
         self.assertEqual(failed.exception.why, outcome.message)
+        session.pause()
         self.assertEqual(session.retry("bad.json", failed=True), ["bad.json"])
-        self.assertEqual(session.wait(60).failed, 1)
+        # The outcome of the attempt before does not count.
+        for jobs in (submitted, None):
+            self.assertRaises(TimeoutError, list, session.outcomes(jobs, timeout=0.2))
+        self.assertEqual(session.jobs()[0]["state"], "waiting")
+        session.resume()
         (again,) = session.outcomes(timeout=60)
         self.assertEqual((again.state, again.attempt), ("failed", 1))
+        self.assertEqual(session.wait(60).failed, 1)
         with self.assertRaises(deskgrid.DeskgridError) as unknown:
             session.retry("nobody")
         self.assertEqual(unknown.exception.code, "no-such-job")

@@ -26,7 +26,7 @@ def module(name: str) -> Any:
 
 class TablesTest(unittest.TestCase):
     def check(self, table: Any) -> None:
-        self.assertEqual(_session._csv(_session._records(table)), "id,strike,weights\na,1.5,1;2\nb,,3\n")
+        self.assertEqual(_session._csv(_session.records(table)), "id,strike,weights\na,1.5,1;2\nb,,3\n")
 
     def test_rows(self) -> None:
         self.check(ROWS)
@@ -43,17 +43,22 @@ class TablesTest(unittest.TestCase):
         self.check(pandas.DataFrame(ROWS))
         self.check(pandas.DataFrame(ROWS).convert_dtypes())
         self.assertEqual(list(RESULTS.to_pandas()["value"]), [1.5, "none"])
+        if hasattr(pandas.DataFrame, "from_arrow") and module("pyarrow"):
+            self.assertEqual(list(pandas.DataFrame.from_arrow(RESULTS)["text"])[1], "none")
 
     def test_polars(self) -> None:
         polars = module("polars")
         self.check(polars.DataFrame(ROWS))
         module("pyarrow")
-        self.assertEqual(polars.from_arrow(RESULTS.to_arrow())["value"].to_list(), [1.5, None])
+        table = polars.DataFrame(RESULTS)
+        self.assertEqual(table["value"].to_list(), [1.5, None])
+        self.assertEqual(table["text"].to_list(), [None, "none"])
 
     def test_arrow(self) -> None:
         pyarrow = module("pyarrow")
         self.check(pyarrow.Table.from_pylist(ROWS))
         table = RESULTS.to_arrow()
+        self.assertEqual(pyarrow.RecordBatchReader.from_stream(RESULTS).read_all(), table)
         self.assertEqual(table["text"].to_pylist(), [None, "none"])
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "results.parquet")

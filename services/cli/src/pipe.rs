@@ -76,11 +76,12 @@ enum Call {
         #[serde(default)]
         client: Option<String>,
     },
-    /// Sends each outcome of these Jobs with its results, as soon as it is written, until all have ended.
+    /// Sends each outcome of these Jobs (id, generation and attempt) with its results, as soon as it is written, until all
+    /// have ended.
     Follow {
         business: String,
         session: String,
-        jobs: Vec<(String, i64)>,
+        jobs: Vec<(String, i64, u32)>,
         #[serde(default)]
         seconds: Option<f64>,
     },
@@ -250,7 +251,7 @@ impl Server {
         id: u64,
         business: &Business,
         session: &str,
-        jobs: Vec<(String, i64)>,
+        jobs: Vec<(String, i64, u32)>,
         limit: Option<Duration>,
     ) -> anyhow::Result<Value> {
         let store = &self.context.store;

@@ -54,6 +54,13 @@ pub(crate) struct Listed {
     pub(crate) created: Option<Timestamp>,
 }
 
+impl Listed {
+    /// Whether a retry at this attempt repeats it.
+    fn is_repeated(&self, attempt: u32) -> bool {
+        self.attempt < attempt && self.state != Some(State::Succeeded)
+    }
+}
+
 /// The latest outcomes of one generation of an input.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RangeOutcomes {
@@ -120,6 +127,12 @@ impl RangeOutcomes {
         self.items.is_some() && (self.whole.is_none() || !self.ranges.is_empty())
     }
 
+    /// Removes the outcomes that a retry at this attempt repeats.
+    pub(crate) fn remove_repeated(&mut self, attempt: u32) {
+        self.whole.take_if(|listed| listed.is_repeated(attempt));
+        self.ranges.retain(|_, listed| !listed.is_repeated(attempt));
+    }
+
     /// The latest outcome of the whole input.
     pub(crate) fn whole(&self) -> Option<&Listed> {
         self.whole.as_ref()
@@ -168,10 +181,9 @@ impl RangeOutcomes {
     pub(crate) fn items(&self, attempt: u32, running: u32) -> Items {
         let mut items = Items::default();
         for (first, listed) in &self.ranges {
-            let is_repeated = listed.attempt < attempt && listed.state != Some(State::Succeeded);
             let counts = self.counts_of(*first, listed);
             items.succeeded += counts.succeeded;
-            if !is_repeated {
+            if !listed.is_repeated(attempt) {
                 items.failed += counts.failed;
                 items.cancelled += counts.cancelled;
             }

@@ -9,7 +9,8 @@ use crate::{
     world::programs,
 };
 
-/// A business whose engines run the kernel, and one whose engines compute calls of Python functions.
+/// A business whose engines run the kernel, one whose engines compute calls of Python functions, and one whose engines run
+/// a function of the tests.
 const FILE: &str = r#"
 project = "python-desk"
 [businesses.bu1]
@@ -30,6 +31,16 @@ slots = 2
 cpu = "200m"
 memory = "512Mi"
 resident = true
+WORKER]
+[businesses.bu3]
+dispatch = "pool"
+[businesses.bu3.pool]
+max = 1
+[businesses.bu3.engine]
+cpu = "200m"
+memory = "512Mi"
+resident = true
+WORKER, "desk:price"]
 "#;
 
 #[test]
@@ -46,12 +57,12 @@ fn the_python_package_passes_its_tests() {
     let package = Path::new(env!("CARGO_MANIFEST_DIR")).join("../python").canonicalize().unwrap();
     let shell = Path::new("/bin/sh");
     let worker = format!(
-        "image = {:?}\ncommand = [\"/usr/bin/env\", \"PYTHONPATH={}\", {:?}, \"-m\", \"deskgrid.worker\"]\n",
+        "image = {:?}\ncommand = [\"/usr/bin/env\", \"PYTHONPATH={1}:{1}/tests\", {2:?}, \"-m\", \"deskgrid.worker\"",
         Images::reference("registry/shell", shell).unwrap(),
         package.display(),
         String::from_utf8(version.stdout).unwrap().trim(),
     );
-    let laptop = Laptop::start(&format!("{FILE}{worker}"));
+    let laptop = Laptop::start(&FILE.replace("WORKER", &worker));
     let images = laptop.folder().join("generated/desk/cloud/cluster/images");
     Images::new(images).register("registry/shell", shell).unwrap();
     laptop.ok("xtask provision --yes");

@@ -180,7 +180,7 @@ pub(crate) async fn run(opener: &Opener<'_>, args: &Args, output: &Output) -> an
         return report.result();
     }
 
-    let expected = sent.expected();
+    let expected: Vec<_> = sent.expected().into_iter().map(|(job, generation)| (job, generation, 0)).collect();
     let limit = Some(args.timeout.unwrap_or(super::WAIT_LIMIT));
     let each = options.pack.as_ref().map_or(1, |pack| pack.items as usize);
     let mut progress = output.progress("settled", expected.len().saturating_mul(each));

@@ -100,7 +100,7 @@ fn same_bytes_are_told_by_size_and_checksum() {
 
 #[test]
 fn waiting_takes_the_latest_attempt_of_the_right_generation() {
-    let missing = BTreeMap::from([("a".to_owned(), 5), ("b".to_owned(), 6)]);
+    let missing = BTreeMap::from([("a".to_owned(), (5, 0)), ("b".to_owned(), (6, 0))]);
     let names = [
         "bu1/outcome/s/a/4-0.json",
         "bu1/outcome/s/a/5-1.json",
@@ -123,7 +123,7 @@ fn waiting_for_a_pack_takes_the_latest_attempt_of_every_range() {
         ("bu1/outcome/s/p/5-0-1.json", ended("succeeded=2,failed=0,cancelled=0")),
         ("bu1/outcome/s/p/5-2-0.json", ended("succeeded=2,failed=0,cancelled=0")),
     ];
-    let missing = BTreeMap::from([("p".to_owned(), 5)]);
+    let missing = BTreeMap::from([("p".to_owned(), (5, 0))]);
     let settled = |objects: &[(&str, BTreeMap<String, String>)]| {
         let found = wait::settled("bu1", objects.iter().map(|(name, metadata)| (*name, metadata)), &missing);
         found["p"].clone()
@@ -134,4 +134,33 @@ fn waiting_for_a_pack_takes_the_latest_attempt_of_every_range() {
     objects.push(("bu1/outcome/s/p/5-4-0.json", ended("succeeded=0,failed=1,cancelled=0")));
     assert!(settled(&objects).is_complete);
     assert!(settled(&[("bu1/outcome/s/p/5-0.json", BTreeMap::new())]).is_complete, "it could not be split");
+}
+
+#[test]
+fn waiting_after_a_retry_leaves_out_what_it_repeats() {
+    let ended = |state: &str, text: &str| {
+        let pairs = [("deskgrid-state", state), ("deskgrid-items-ended", text)];
+        BTreeMap::from(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())))
+    };
+    let layout = [("deskgrid-items", "4"), ("deskgrid-items-per-range", "2")];
+    let layout = BTreeMap::from(layout.map(|(key, value)| (key.to_owned(), value.to_owned())));
+    let mut objects = vec![
+        ("bu1/outcome/s/p/5-layout.json", layout),
+        ("bu1/outcome/s/p/5-0-0.json", ended("succeeded", "succeeded=2,failed=0,cancelled=0")),
+        ("bu1/outcome/s/p/5-2-0.json", ended("failed", "succeeded=1,failed=1,cancelled=0")),
+        ("bu1/outcome/s/q/6-0.json", ended("failed", "")),
+    ];
+    let missing = BTreeMap::from([("p".to_owned(), (5, 1)), ("q".to_owned(), (6, 1))]);
+    let settled = |objects: &[(&str, BTreeMap<String, String>)]| {
+        wait::settled("bu1", objects.iter().map(|(name, metadata)| (*name, metadata)), &missing)
+    };
+    let found = settled(&objects);
+    let expected = wait::Settled { outcomes: vec!["bu1/outcome/s/p/5-0-0.json".to_owned()], is_complete: false };
+    assert_eq!(found, BTreeMap::from([("p".to_owned(), expected)]));
+    objects.push(("bu1/outcome/s/p/5-2-1.json", ended("failed", "succeeded=1,failed=1,cancelled=0")));
+    objects.push(("bu1/outcome/s/q/6-1.json", ended("failed", "")));
+    let found = settled(&objects);
+    assert_eq!(found["p"].outcomes, ["bu1/outcome/s/p/5-0-0.json", "bu1/outcome/s/p/5-2-1.json"]);
+    assert_eq!(found["q"].outcomes, ["bu1/outcome/s/q/6-1.json"]);
+    assert!(found.values().all(|job| job.is_complete));
 }

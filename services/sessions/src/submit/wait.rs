@@ -39,8 +39,9 @@ pub struct Waited {
     pub missing: Vec<String>,
 }
 
-/// Waits until every expected Job (its id and the generation of its input) has an outcome, or for `limit`, or until
-/// `stop` is cancelled. Calls `progress` with each outcome as it is found.
+/// Waits until every expected Job (its id, the generation of its input and its attempt) has an outcome, or for `limit`, or
+/// until `stop` is cancelled. Calls `progress` with each outcome as it is found. Outcomes that the attempt repeats do not
+/// count.
 ///
 /// # Errors
 /// When the bucket cannot be read.
@@ -48,12 +49,13 @@ pub async fn wait(
     store: &Store,
     business: &Business,
     session: &str,
-    expected: Vec<(String, i64)>,
+    expected: Vec<(String, i64, u32)>,
     limit: Option<Duration>,
     stop: &CancellationToken,
     mut progress: impl FnMut(&Outcome),
 ) -> anyhow::Result<Waited> {
-    let mut found = Found { missing: expected.into_iter().collect(), outcomes: BTreeMap::new() };
+    let missing = expected.into_iter().map(|(job, generation, attempt)| (job, (generation, attempt))).collect();
+    let mut found = Found { missing, outcomes: BTreeMap::new() };
     let until = async {
         match limit {
             Some(limit) => tokio::time::sleep(limit).await,
@@ -70,9 +72,9 @@ pub async fn wait(
     Ok(Waited { ended, outcomes: found.outcomes.into_values().collect(), missing: found.missing.into_keys().collect() })
 }
 
-/// The outcomes found, by the name of their object, and the Jobs that have not ended.
+/// The outcomes found, by the name of their object, and the Jobs that have not ended, with generation and attempt.
 struct Found {
-    missing: BTreeMap<String, i64>,
+    missing: BTreeMap<String, (i64, u32)>,
     outcomes: BTreeMap<String, Outcome>,
 }
 
@@ -133,22 +135,23 @@ pub(super) struct Settled {
 pub(super) fn settled<'a>(
     business: &str,
     objects: impl IntoIterator<Item = (&'a str, &'a BTreeMap<String, String>)>,
-    missing: &BTreeMap<String, i64>,
+    missing: &BTreeMap<String, (i64, u32)>,
 ) -> BTreeMap<String, Settled> {
     let mut found: BTreeMap<String, RangeOutcomes> = BTreeMap::new();
     for (name, metadata) in objects {
         if let Some((_, job, generation)) = object::parse_layout(business, name)
-            && missing.get(job) == Some(&generation)
+            && missing.get(job).is_some_and(|awaited| awaited.0 == generation)
         {
             found.entry(job.to_owned()).or_default().set_layout(metadata);
         }
         if let Some(parsed) = object::parse_outcome(business, name)
-            && missing.get(&parsed.job) == Some(&parsed.generation)
+            && missing.get(&parsed.job).is_some_and(|awaited| awaited.0 == parsed.generation)
         {
             found.entry(parsed.job.clone()).or_default().add(&parsed, name, metadata);
         }
     }
-    let settled = found.into_iter().map(|(job, ended)| {
+    let settled = found.into_iter().map(|(job, mut ended)| {
+        ended.remove_repeated(missing[&job].1);
         let outcomes: Vec<String> = ended.outcomes().map(|outcome| outcome.name.clone()).collect();
         (job, Settled { outcomes, is_complete: ended.is_complete() })
     });
