@@ -6,6 +6,7 @@ import contextlib
 import io
 import json
 import os
+import shutil
 import unittest
 import unittest.mock
 from pathlib import Path
@@ -19,14 +20,17 @@ class NotebookTest(unittest.TestCase):
         cells = json.loads(NOTEBOOK.read_text(encoding="utf-8"))["cells"]
         names: dict[str, Any] = {}
         printed = io.StringIO()
-        with unittest.mock.patch.dict(os.environ, BUSINESS_NAME="bu1"), contextlib.redirect_stdout(printed):
+        variables = unittest.mock.patch.dict(os.environ, BUSINESS_NAME="bu1", MPLBACKEND="agg")
+        with variables, contextlib.redirect_stdout(printed):
             for cell in cells:
                 if cell["cell_type"] == "code":
                     exec(compile("".join(cell["source"]), NOTEBOOK.name, "exec"), names)
         self.addCleanup(names["environment"].close)
         self.assertEqual(len(names["calm"]), 18)
+        self.assertEqual(len(names["stressed"]), 18)
+        self.assertEqual(names["lost"] is None, shutil.which("kubectl") is None)
         self.assertTrue(all(change > 0 for change in names["changes"].values()), printed.getvalue())
-        self.assertEqual(len(printed.getvalue().splitlines()), 36)
+        self.assertEqual(len(printed.getvalue().splitlines()), 18 if names["figure"] else 54)
 
 
 if __name__ == "__main__":
