@@ -1,4 +1,4 @@
-"""10,000 small calls by ``map``, beside Ray and Dask in the same run; each is skipped where it is not installed.
+"""The import, and 10,000 small calls by ``map``, beside Ray and Dask in the same run; each is skipped where it is not installed.
 
     cargo xtask bench --only python
 
@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import statistics
+import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -52,6 +53,18 @@ def chunks(size: int) -> list[list[int]]:
     return [list(range(first, min(first + size, CALLS))) for first in range(0, CALLS, size)]
 
 
+def import_seconds(system: str) -> float:
+    """How much longer Python runs when it imports this."""
+
+    def seconds(code: str) -> float:
+        started = time.perf_counter()
+        subprocess.run([sys.executable, "-c", code], check=True)
+        return time.perf_counter() - started
+
+    found = [(seconds(f"import {system}"), seconds("pass")) for _ in range(RUNS)]
+    return statistics.median(imported - bare for imported, bare in found)
+
+
 def main() -> None:
     for name, start in (("deskgrid", deskgrid_map), ("ray", ray_map), ("dask", dask_map)):
         try:
@@ -59,6 +72,7 @@ def main() -> None:
         except ImportError as error:
             print(json.dumps({"system": name, "why": str(error)}), flush=True)
             continue
+        print(json.dumps({"system": name, "import_seconds": import_seconds(name)}), flush=True)
         for chunk in CHUNKS:
             call(chunk)
             seconds = []

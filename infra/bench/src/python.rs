@@ -1,6 +1,7 @@
-//! Small Python calls by `map`, beside Ray and Dask; `python/bench.py` makes them.
+//! The import of the Python package and small calls by `map`, beside Ray and Dask; `python/bench.py` makes them.
 
 use std::{
+    collections::BTreeMap,
     path::{Path, PathBuf},
     process::Stdio,
 };
@@ -22,6 +23,7 @@ const SHELL: &str = "/bin/sh";
 #[serde(untagged)]
 enum Line {
     Rate { system: String, chunk: usize, calls_per_second: f64 },
+    Import { system: String, import_seconds: f64 },
     Skipped { system: String, why: String },
 }
 
@@ -64,12 +66,20 @@ pub(super) async fn measure(stage: &Stage, binaries: &Binaries, output: &Output)
     let ended = command.stdin(Stdio::null()).kill_on_drop(true).output().await.context("run python3")?;
     let said = String::from_utf8_lossy(&ended.stderr);
     anyhow::ensure!(ended.status.success(), "python/bench.py ended with {}: {said}", ended.status);
-    let (mut rates, mut rows) = (Vec::new(), Vec::new());
+    let (mut rates, mut imports, mut rows) = (Vec::new(), BTreeMap::new(), Vec::new());
     for line in String::from_utf8_lossy(&ended.stdout).lines() {
         match serde_json::from_str(line).with_context(|| format!("read {line:?} of python/bench.py"))? {
             Line::Rate { system, chunk, calls_per_second } => rates.push((system, chunk, calls_per_second)),
+            Line::Import { system, import_seconds } => {
+                imports.insert(system, import_seconds * 1000.0);
+            }
             Line::Skipped { system, why } => output.note(format_args!("{system} was not measured: {why}")),
         }
+    }
+    if let (Some(ours), Some(ray)) = (imports.get("deskgrid"), imports.get("ray")) {
+        let measure = Measure { value: *ours, unit: "ms" };
+        let goal = Goal::Ratio(0.2, Better::Lower);
+        rows.push(Row::new("import of the Python package", measure, Some(("ray", *ray)), goal, ""));
     }
     let ours: Vec<(usize, f64)> =
         rates.iter().filter(|(system, ..)| system == "deskgrid").map(|(_, chunk, rate)| (*chunk, *rate)).collect();
