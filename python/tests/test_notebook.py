@@ -26,11 +26,11 @@ class NotebookTest(unittest.TestCase):
                 if cell["cell_type"] == "code":
                     exec(compile("".join(cell["source"]), NOTEBOOK.name, "exec"), names)
         self.addCleanup(names["environment"].close)
-        self.assertEqual(len(names["calm"]), 18)
-        self.assertEqual(len(names["stressed"]), 18)
+        self.assertEqual(len(names["calm"]), 42)
+        self.assertEqual(len(names["stressed"]), 42)
         self.assertEqual(names["lost"] is None, shutil.which("kubectl") is None)
         self.assertTrue(all(change > 0 for change in names["changes"].values()), printed.getvalue())
-        self.assertEqual(len(printed.getvalue().splitlines()), 18 if names["figure"] else 54)
+        self.assertEqual(len(printed.getvalue().splitlines()), 42 if names["figure"] else 84)
 
 
 if __name__ == "__main__":
