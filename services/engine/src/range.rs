@@ -233,7 +233,8 @@ impl Computation<'_> {
     async fn compute_all(&self, plan: Plan) {
         let Plan { killed, mut groups, careful } = plan;
         for index in killed {
-            let message = "the pod ended twice while it computed only this item; did it run out of memory?".to_owned();
+            let message =
+                "the pod ended twice while it computed only this item; did it run out of memory or disk?".to_owned();
             let item = Item::without_result(index, State::Failed, Reason { code: "pod-killed".to_owned(), message });
             self.record(Ended { item, output: None }).await;
         }

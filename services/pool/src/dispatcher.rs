@@ -423,19 +423,19 @@ impl Dispatcher {
         }
     }
 
-    /// The stream of an engine ended. It may open another one, so its items stay with it for a moment, unless it had
-    /// said that it leaves.
+    /// The stream of an engine ended. It may open another one, or the cluster reports soon why it ended, so its items
+    /// stay with it for a moment. One that had said that it leaves, and finished, is forgotten.
     pub fn disconnected(&mut self, id: &EngineId, now: Duration) -> Vec<Action> {
         let Some(engine) = self.engines.get_mut(id) else { return Vec::new() };
         engine.is_connected = false;
         engine.lost_since = now;
-        if engine.is_leaving { self.removed(id, false, now) } else { Vec::new() }
+        if engine.is_leaving && engine.assigned == 0 { self.removed(id, false, now) } else { Vec::new() }
     }
 
-    /// The pod of an engine ended. It is nobody's fault when the pod was preempted or asked to stop.
+    /// The pod of an engine ended. It is nobody's fault when the pod was preempted. That the engine was asked to stop says
+    /// nothing: the kubelet asks one too that it evicts because an item filled the disk.
     pub fn pod_ended(&mut self, id: &EngineId, is_preempted: bool, now: Duration) -> Vec<Action> {
-        let is_suspicious = !is_preempted && self.engines.get(id).is_some_and(|engine| !engine.is_leaving);
-        self.removed(id, is_suspicious, now)
+        self.removed(id, !is_preempted, now)
     }
 
     /// Cancels what has not ended of a range.
@@ -551,7 +551,7 @@ impl Dispatcher {
                 *deaths += u32::from(engine.has_begun_alone);
                 if *deaths >= DEATHS_ALONE_MAX {
                     let message = format!(
-                        "{DEATHS_ALONE_MAX} engines ended while they computed only this item; did it run out of memory?"
+                        "{DEATHS_ALONE_MAX} engines ended while they computed only this item; did it run out of memory or disk?"
                     );
                     let reason = Reason { code: POD_KILLED.to_owned(), message };
                     range.ended.insert(index, Item::without_result(index, State::Failed, reason));

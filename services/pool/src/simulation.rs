@@ -22,6 +22,8 @@ const RANGES: u32 = 12;
 const ITEMS: u32 = 40;
 const SLOTS: u32 = 3;
 const LEASE: Duration = Duration::from_secs(20);
+/// An engine that the kubelet evicts is asked to stop, and killed after that.
+const EVICTION_GRACE: Duration = Duration::from_secs(1);
 /// Faults happen until then.
 const FAULTS_UNTIL: Duration = Duration::from_secs(90);
 const LIMIT: Duration = Duration::from_secs(4 * 3600);
@@ -40,6 +42,7 @@ enum Event {
     StartEngine(u32),
     StartOrchestrator,
     Kill { engine: u64, is_preempted: bool },
+    Evict(u64),
     Tick,
     Fault,
 }
@@ -61,7 +64,7 @@ struct Faults {
     links: bool,
     preemptions: bool,
     orchestrators: bool,
-    /// Items that end their engine.
+    /// Items that end their engine: by a kill, or by filling its disk, so that the kubelet evicts it.
     killers: u32,
 }
 
@@ -171,10 +174,19 @@ impl World {
                     let process = self.engines.get_mut(&engine).unwrap();
                     process.stopped.remove(&item);
                     let takes = self.millis(1..800);
-                    if self.killers.contains(&item) {
-                        self.at(takes, Event::Kill { engine, is_preempted: false });
-                    }
-                    self.at(takes, Event::Computed(engine, item, takes));
+                    let fills_disk = item.1 % 2 == 0;
+                    let ends_after = match self.killers.contains(&item) {
+                        true if fills_disk => {
+                            self.at(takes, Event::Evict(engine));
+                            takes + 2 * EVICTION_GRACE
+                        }
+                        true => {
+                            self.at(takes, Event::Kill { engine, is_preempted: false });
+                            takes
+                        }
+                        false => takes,
+                    };
+                    self.at(ends_after, Event::Computed(engine, item, takes));
                 }
                 worker::Action::Stop(item) => {
                     self.engines.get_mut(&engine).unwrap().stopped.insert(item);
@@ -367,6 +379,12 @@ impl World {
                 }
             }
             Event::Kill { engine, is_preempted } => self.end_engine(engine, is_preempted),
+            Event::Evict(engine) => {
+                let Some(process) = self.engines.get_mut(&engine) else { return };
+                let actions = process.worker.leave();
+                self.at(EVICTION_GRACE, Event::Kill { engine, is_preempted: false });
+                self.acted(engine, actions);
+            }
             Event::Fault => self.fault(),
             Event::Tick => {
                 self.at(Duration::from_millis(300), Event::Tick);

@@ -137,8 +137,8 @@ pub(super) const REASONS: &[Entry] = &[
     ),
     (
         "pod-killed",
-        "two pods ended while they computed nothing but this item, mostly for lack of memory",
-        "`cargo xtask session retry SESSION JOB` --memory MORE, or raise `engine.memory`",
+        "two pods ended while they computed nothing but this item, mostly for lack of memory or disk",
+        "`cargo xtask session retry SESSION JOB` --memory MORE, or raise `engine.memory` or `engine.disk`",
     ),
     (
         "program-ended",

@@ -63,3 +63,20 @@ fn an_engine_with_a_free_slot_gets_what_waits_with_another() {
     let recalled = |action: &Action| matches!(action, Action::Send(to, Frame::Recall(_)) if *to == busy);
     assert!(actions.iter().any(recalled), "{actions:?}");
 }
+
+#[test]
+fn an_engine_that_was_evicted_makes_its_items_suspects_and_one_that_was_preempted_does_not() {
+    let engine: EngineId = "engine".into();
+    for (is_preempted, suspects) in [(false, 2), (true, 0)] {
+        let mut dispatcher = Dispatcher::new(Duration::ZERO);
+        let now = REPORT_MAX;
+        connect(&mut dispatcher, &engine, now);
+        add(&mut dispatcher, "range", 2, now);
+        // The kubelet asks an engine to stop before it kills it, whatever the reason.
+        dispatcher.leaving(&engine);
+        dispatcher.disconnected(&engine, now);
+        assert_eq!(dispatcher.waiting(), 0, "nobody knows yet why the engine ended");
+        dispatcher.pod_ended(&engine, is_preempted, now);
+        assert_eq!((dispatcher.waiting(), dispatcher.suspects), (2, suspects));
+    }
+}
