@@ -20,7 +20,7 @@ use anyhow::Context as _;
 use contract::quantity;
 use futures::{
     FutureExt as _, StreamExt as _,
-    future::{AbortHandle, Aborted, LocalBoxFuture, abortable, ready},
+    future::{AbortHandle, Aborted, LocalBoxFuture, OptionFuture, abortable, ready},
     stream::FuturesUnordered,
 };
 use pool::{
@@ -30,7 +30,7 @@ use pool::{
 };
 use tokio::{
     signal::unix::{SignalKind, signal},
-    sync::mpsc::unbounded_channel,
+    sync::{mpsc::unbounded_channel, watch},
     task::consume_budget,
     time::{Instant, MissedTickBehavior, interval, sleep, sleep_until, timeout},
 };
@@ -120,6 +120,7 @@ async fn serve(
         consume_budget().await;
         let deadline = deadlines.front().copied();
         let actions = tokio::select! {
+            Some(Ok(())) = OptionFuture::from(engine.suspects.as_mut().map(watch::Receiver::changed)) => engine.hold(),
             Some(event) = events.recv() => engine.handle(event),
             Some((item, computed)) = engine.running.next() => engine.end(&item, computed),
             Some(item) = computed.recv() => engine.worker.computed(&item),
@@ -169,6 +170,8 @@ struct Engine<'e, O> {
     settings: &'e PoolSettings,
     computation: &'e Computation<'e, O>,
     worker: Worker,
+    /// Number of items whose company may end them.
+    suspects: Option<watch::Receiver<usize>>,
     began: Instant,
     streams: HashMap<StreamId, Sender>,
     /// Ranges whose input is needed, read or not.
@@ -195,6 +198,7 @@ impl<'e, O: Objects> Engine<'e, O> {
             settings,
             computation,
             worker: Worker::new(settings.slots as usize, Duration::ZERO),
+            suspects: computation.suspects(),
             began: Instant::now(),
             streams: HashMap::new(),
             ranges: HashMap::new(),
@@ -308,7 +312,15 @@ impl<'e, O: Objects> Engine<'e, O> {
         if self.ranges.get(&item.0).is_some_and(|range| range.len == 1) {
             self.ranges.remove(&item.0);
         }
-        self.worker.ended(item, record, seconds, cpu_seconds)
+        // Nothing takes the place of this item beside a suspect.
+        let mut actions = self.hold();
+        actions.extend(self.worker.ended(item, record, seconds, cpu_seconds));
+        actions
+    }
+
+    fn hold(&mut self) -> Vec<Action> {
+        let is_held = self.suspects.as_mut().is_some_and(|suspects| *suspects.borrow_and_update() > 0);
+        self.worker.hold(is_held)
     }
 
     fn tick(&mut self) -> Vec<Action> {

@@ -95,6 +95,8 @@ pub struct Worker {
     /// The item that runs while no other does.
     alone: Option<Item>,
     is_leaving: bool,
+    /// Nothing is begun beside what runs.
+    is_held: bool,
     item_secs: Option<f64>,
     lonely_since: Duration,
 }
@@ -111,6 +113,7 @@ impl Worker {
             storing: BTreeSet::new(),
             alone: None,
             is_leaving: false,
+            is_held: false,
             item_secs: None,
             lonely_since: now,
         }
@@ -191,7 +194,7 @@ impl Worker {
                     ended.record.push(record.clone());
                 }
                 Some(_) => {}
-                None if self.is_leaving => refused.push(index),
+                None if self.is_leaving || self.is_held => refused.push(index),
                 None => {
                     held.items.insert(index, Progress::Waiting { alone: tasks.alone });
                     self.queue.push_back((name.clone(), index));
@@ -306,19 +309,22 @@ impl Worker {
         self.is_leaving = true;
         let mut actions: Vec<Action> =
             self.streams.keys().map(|stream| Action::Send(*stream, Frame::Leaving(true))).collect();
-        for (name, held) in &mut self.ranges {
-            let is_waiting = |progress: &Progress| matches!(progress, Progress::Waiting { .. });
-            let waiting: Vec<u32> =
-                held.items.iter().filter(|(_, progress)| is_waiting(progress)).map(|(index, _)| *index).collect();
-            held.items.retain(|_, progress| !is_waiting(progress));
-            if !waiting.is_empty() {
-                let send = |to: &StreamId| Action::Send(*to, Frame::Returned(items(name, waiting.iter().copied())));
-                actions.extend(held.attached.iter().map(send));
+        self.return_waiting(&mut actions);
+        self.end_if_done(&mut actions);
+        actions
+    }
+
+    /// Whether what runs must stay without company. What waits is returned, because another engine may be idle, and the
+    /// engine accepts no items until then.
+    pub fn hold(&mut self, is_held: bool) -> Vec<Action> {
+        let mut actions = Vec::new();
+        if self.is_held != is_held {
+            self.is_held = is_held;
+            self.send_windows(&mut actions);
+            if is_held {
+                self.return_waiting(&mut actions);
             }
         }
-        self.ranges.retain(|_, held| !held.items.is_empty());
-        self.queue.clear();
-        self.end_if_done(&mut actions);
         actions
     }
 
@@ -348,6 +354,22 @@ impl Worker {
         self.ranges.retain(|_, held| !held.items.is_empty());
         let is_lonely = self.streams.is_empty() && now.saturating_sub(self.lonely_since) >= LONELY_MAX;
         if is_lonely { vec![Action::Exit] } else { Vec::new() }
+    }
+
+    /// Returns all items that were not begun.
+    fn return_waiting(&mut self, actions: &mut Vec<Action>) {
+        for (name, held) in &mut self.ranges {
+            let is_waiting = |progress: &Progress| matches!(progress, Progress::Waiting { .. });
+            let waiting: Vec<u32> =
+                held.items.iter().filter(|(_, progress)| is_waiting(progress)).map(|(index, _)| *index).collect();
+            held.items.retain(|_, progress| !is_waiting(progress));
+            if !waiting.is_empty() {
+                let send = |to: &StreamId| Action::Send(*to, Frame::Returned(items(name, waiting.iter().copied())));
+                actions.extend(held.attached.iter().map(send));
+            }
+        }
+        self.ranges.retain(|_, held| !held.items.is_empty());
+        self.queue.clear();
     }
 
     /// Removes items that nobody but this orchestrator needs and that fulfil a condition; returns them.
@@ -431,9 +453,9 @@ impl Worker {
     /// Sends each orchestrator its share of the items that the engine accepts, when it has changed much.
     fn send_windows(&mut self, actions: &mut Vec<Action>) {
         let needed = self.streams.values().filter(|stream| !stream.is_withdrawn).count().max(1);
-        let share = self.window().div_ceil(u32::try_from(needed).unwrap_or(1));
+        let share = if self.is_held { 0 } else { self.window().div_ceil(u32::try_from(needed).unwrap_or(1)) };
         for (id, stream) in &mut self.streams {
-            if stream.window == 0 || share.abs_diff(stream.window) > stream.window / 4 {
+            if share.abs_diff(stream.window) > stream.window / 4 {
                 stream.window = share;
                 actions.push(Action::Send(*id, Frame::Window(share)));
             }

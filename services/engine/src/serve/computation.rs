@@ -15,7 +15,10 @@ use contract::{
     pack::{INLINE_RESULT_MAX, ITEM_LOG_MAX, Item, ItemResult, inline_max},
 };
 use kernel::Share;
-use tokio::{sync::mpsc::UnboundedSender, time::sleep};
+use tokio::{
+    sync::{mpsc::UnboundedSender, watch},
+    time::sleep,
+};
 
 use super::{
     container::Container,
@@ -74,6 +77,11 @@ impl<'c, O: Objects> Computation<'c, O> {
     /// CPU time of all items until now.
     pub(super) fn cpu_seconds(&self) -> f64 {
         process::cpu_seconds() + self.container.as_ref().map_or(0.0, Container::cpu_seconds)
+    }
+
+    /// Tells how many items a container computes alone, or will.
+    pub(super) fn suspects(&self) -> Option<watch::Receiver<usize>> {
+        self.container.as_ref().map(Container::suspects)
     }
 
     /// Number of threads that compute, whether somebody needs their results or not.

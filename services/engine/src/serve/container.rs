@@ -12,7 +12,7 @@ use std::{
 use anyhow::Context as _;
 use tokio::{
     net::UnixStream,
-    sync::RwLock,
+    sync::{RwLock, watch},
     time::{sleep, timeout},
 };
 
@@ -55,6 +55,8 @@ pub(super) struct Container {
     idle: RefCell<Vec<UnixStream>>,
     /// Items share it, but for one that is computed alone.
     gate: RwLock<()>,
+    /// Number of items that are computed alone, or will be.
+    suspects: watch::Sender<usize>,
     /// CPU time of all items, as far as the container reported it.
     cpu_seconds: Cell<f64>,
 }
@@ -64,6 +66,22 @@ enum NoResult {
     /// The container ended in the middle of the item.
     Lost,
     Failed(Failure),
+}
+
+/// Counts an item as long as this lives.
+struct Suspect<'c>(&'c watch::Sender<usize>);
+
+impl<'c> Suspect<'c> {
+    fn new(suspects: &'c watch::Sender<usize>) -> Self {
+        suspects.send_modify(|count| *count += 1);
+        Self(suspects)
+    }
+}
+
+impl Drop for Suspect<'_> {
+    fn drop(&mut self) {
+        self.0.send_modify(|count| *count -= 1);
+    }
 }
 
 impl From<Failure> for NoResult {
@@ -77,7 +95,7 @@ impl Container {
     pub(super) async fn start(work_dir: &Path) -> Result<Self, Failure> {
         let (path, folder) = socket::path(work_dir)?;
         let (idle, gate, cpu_seconds) = (RefCell::default(), RwLock::default(), Cell::default());
-        let container = Self { path, _folder: folder, idle, gate, cpu_seconds };
+        let container = Self { path, _folder: folder, idle, gate, suspects: watch::Sender::default(), cpu_seconds };
         let stream = container.connect(START_MAX).await?;
         container.idle.borrow_mut().push(stream);
         Ok(container)
@@ -86,6 +104,11 @@ impl Container {
     /// CPU time of all items until now.
     pub(super) fn cpu_seconds(&self) -> f64 {
         self.cpu_seconds.get()
+    }
+
+    /// Tells how many items are computed alone, or will be.
+    pub(super) fn suspects(&self) -> watch::Receiver<usize> {
+        self.suspects.subscribe()
     }
 
     /// Computes an item; `seconds` is set to how long that took. When this is dropped, the container kills its processes.
@@ -102,6 +125,7 @@ impl Container {
         };
         if matches!(ended, Err(NoResult::Lost)) {
             tracing::info!(item = request.index, "the program's container ended: computing the item alone");
+            let _suspect = Suspect::new(&self.suspects);
             let _alone = self.gate.write().await;
             ended = self.exchange(request, input, log, seconds).await;
         }

@@ -59,7 +59,7 @@ impl Connection {
         loop {
             let frame = timeout(DEADLINE, self.from.message()).await.expect("no frame came").unwrap();
             match frame.expect("the stream ended").frame.unwrap() {
-                from_engine::Frame::Window(window) => assert!(window > 0),
+                from_engine::Frame::Window(_) => {}
                 frame => return frame,
             }
         }
@@ -662,10 +662,14 @@ fn an_item_that_ends_the_container_fails_and_the_others_do_not() {
             fixture.put("bad\nbeside\nc\n");
             let mut stream = orchestrator.accept().await.0;
             stream.tasks("r", &range_of_lines(0, 3, 3), &[0, 1, 2], None);
-            let records = stream.records("r", 3).await;
+            // What would wait for the items that are computed alone may be computed elsewhere.
+            assert_eq!(stream.next().await, from_engine::Frame::Returned(items("r", &[2])));
+            let records = stream.records("r", 2).await;
             let reason = records[0].reason.clone().unwrap();
             assert_eq!(reason.code, "pod-killed", "{}", reason.message);
-            assert_eq!([text(&records[1]), text(&records[2])], ["beside\n", "c\n"]);
+            assert_eq!(text(&records[1]), "beside\n");
+            stream.tasks("r", &range_of_lines(0, 3, 3), &[2], None);
+            assert_eq!(text(&stream.records("r", 1).await[0]), "c\n");
         },
     );
 }

@@ -68,3 +68,20 @@ fn an_engine_that_no_orchestrator_reaches_ends() {
     worker.connected(2);
     assert!(!is_over(&mut worker, 2 * LONELY_MAX));
 }
+
+#[test]
+fn an_engine_that_is_held_begins_and_accepts_nothing() {
+    let mut worker = Worker::new(2, START);
+    worker.connected(1);
+    let item = |index| (RangeName::from("range"), index);
+    worker.tasks(1, proto::Tasks { index: vec![0, 1, 2], ..one_item() });
+    let returned = |index: &[u32]| Action::Send(1, Frame::Returned(items("range", index.iter().copied())));
+    assert_eq!(worker.hold(true), [Action::Send(1, Frame::Window(0)), returned(&[2])]);
+    assert_eq!(worker.hold(true), []);
+    assert_eq!(worker.tasks(1, proto::Tasks { index: vec![3], ..one_item() }), [returned(&[3])]);
+    let ended = worker.ended(&item(0), Some(Bytes::from_static(b"record")), 0.1, 0.1);
+    assert!(matches!(ended[..], [Action::Send(1, Frame::Ended(_))]), "no window, no item: {ended:?}");
+    assert!(matches!(worker.hold(false)[..], [Action::Send(1, Frame::Window(1..))]));
+    let begun = worker.tasks(1, proto::Tasks { index: vec![3], ..one_item() });
+    assert_eq!(begun, [Action::Start(item(3))]);
+}
