@@ -13,7 +13,7 @@ use http::Extensions;
 
 use crate::{
     credentials::{SCOPES, renewing},
-    gateway, key, login,
+    gateway, key, login, retries,
 };
 
 /// Environment variable: the address of a Pub/Sub emulator. Google's clients in other languages read it too.
@@ -24,6 +24,8 @@ pub const STORAGE_EMULATOR_HOST: &str = "STORAGE_EMULATOR_HOST";
 /// How long a message may wait for others that are published with it. The client's own 10 ms are longer than a warm pool
 /// computes.
 pub const PUBLISH_DELAY: Duration = Duration::from_millis(1);
+/// Longest pause before a message is published again, as the client's own.
+const PUBLISH_RETRY_FIRST: Duration = Duration::from_millis(100);
 /// How long the check of credentials waits for a token.
 const CREDENTIALS_WAIT: Duration = Duration::from_secs(5);
 
@@ -123,7 +125,11 @@ impl Connection {
     /// # Errors
     /// When the client cannot be built.
     pub async fn base_publisher(&self) -> anyhow::Result<BasePublisher> {
-        let mut builder = BasePublisher::builder().with_credentials(self.pubsub.clone()).with_grpc_subchannel_count(1);
+        let mut builder = BasePublisher::builder()
+            .with_credentials(self.pubsub.clone())
+            .with_grpc_subchannel_count(1)
+            .with_backoff_policy(retries::pauses(PUBLISH_RETRY_FIRST))
+            .with_retry_throttler(retries::every_try());
         if let Some(endpoint) = self.pubsub_grpc().await? {
             builder = builder.with_endpoint(endpoint);
         }
@@ -138,6 +144,8 @@ impl Connection {
         let mut builder = Publisher::builder(topic)
             .with_credentials(self.pubsub.clone())
             .with_grpc_subchannel_count(1)
+            .with_backoff_policy(retries::pauses(PUBLISH_RETRY_FIRST))
+            .with_retry_throttler(retries::every_try())
             .set_delay_threshold(PUBLISH_DELAY);
         if let Some(endpoint) = self.pubsub_grpc().await? {
             builder = builder.with_endpoint(endpoint);

@@ -33,6 +33,7 @@ mod missing;
 mod packs;
 mod plans;
 mod pool;
+mod pool_faults;
 mod proxied;
 mod proxy;
 mod python;

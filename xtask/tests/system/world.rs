@@ -195,6 +195,15 @@ impl World {
         }
     }
 
+    /// Deploys everything as the verb does, with the certificates of pools.
+    pub(crate) async fn deploy_pools(&self) {
+        let folder = self.folder().join("generated/test");
+        let options =
+            deploy::Options { patience: deploy::Patience::LOCAL, ..deploy::Options::new(self.images.clone(), folder) };
+        let silent: deploy::Progress = Arc::new(|_| {});
+        deploy::run(&self.environment, &self.clients, &options, &silent).await.unwrap();
+    }
+
     /// The image of one of our programs, for its nodes to run.
     pub(crate) fn image(&self, program: &str) -> String {
         image(&self.folder.path().join(CLOUD_FOLDER), program)

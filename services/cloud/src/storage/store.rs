@@ -13,8 +13,10 @@ use google_cloud_storage::{
 };
 use jiff::Timestamp;
 
-use crate::clients::Connection;
+use crate::{clients::Connection, retries};
 
+/// Longest pause before the first retry, as Cloud Storage recommends.
+const RETRY_FIRST: Duration = Duration::from_secs(1);
 /// How long a failing call is retried.
 const RETRY_LIMIT: Duration = Duration::from_secs(300);
 
@@ -100,9 +102,14 @@ impl Store {
         let mut storage = Storage::builder()
             .with_credentials(connection.storage_credentials())
             .with_grpc_subchannel_count(1)
-            .with_retry_policy(policy());
-        let mut control =
-            StorageControl::builder().with_credentials(connection.storage_credentials()).with_retry_policy(policy());
+            .with_retry_policy(policy())
+            .with_backoff_policy(retries::pauses(RETRY_FIRST))
+            .with_retry_throttler(retries::every_try());
+        let mut control = StorageControl::builder()
+            .with_credentials(connection.storage_credentials())
+            .with_retry_policy(policy())
+            .with_backoff_policy(retries::pauses(RETRY_FIRST))
+            .with_retry_throttler(retries::every_try());
         if let Some(endpoint) = &connection.endpoints.storage {
             storage = storage.with_endpoint(endpoint);
         }

@@ -3,7 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use cloud::storage::Object;
-use contract::{Outcome, labels, object, outcome::State, pack::Counts};
+use contract::{
+    Outcome, labels, object,
+    outcome::State,
+    pack::{Counts, ItemResult},
+};
 
 use super::{World, eventually};
 
@@ -118,7 +122,9 @@ impl World {
             |name: &String| ranges.iter().any(|(_, work)| name.starts_with(&format!("{}/", work.output())));
         let results: BTreeSet<String> = results.into_iter().filter(|name| !is_of_range(name)).collect();
         let succeeded = singles.iter().filter(|(outcome, _)| outcome.state == State::Succeeded);
-        let wanted: BTreeSet<String> = succeeded.map(|(_, work)| work.output()).collect();
+        let is_object = |result: &Option<ItemResult>| matches!(result, None | Some(ItemResult::Object { .. }));
+        let wanted: BTreeSet<String> =
+            succeeded.filter(|(outcome, _)| is_object(&outcome.result)).map(|(_, work)| work.output()).collect();
         for (outcome, work) in ranges {
             let items: Vec<u32> = outcome.items.iter().map(|item| item.index).collect();
             assert!(work.range().is_some_and(|range| range.eq(items)), "every item of a range is in its outcome once");
