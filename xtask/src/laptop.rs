@@ -38,6 +38,19 @@ pub(crate) fn program() -> anyhow::Result<&'static PathBuf> {
     PROGRAM.get().context("find the program xtask")
 }
 
+/// How a laptop cloud starts.
+#[derive(Debug, Default)]
+pub(crate) struct Start<'s> {
+    /// The folder in which it keeps its data.
+    pub(crate) data: Option<&'s Path>,
+    /// Another address of Google's part than loopback.
+    pub(crate) listen: Option<IpAddr>,
+    /// It ends when the process does that started it.
+    pub(crate) leash: bool,
+    /// It answers like a cloud far away.
+    pub(crate) far: bool,
+}
+
 /// The laptop cloud of one environment.
 #[derive(Clone, Debug)]
 pub(crate) struct Laptop {
@@ -114,42 +127,30 @@ impl Laptop {
         }
     }
 
-    /// Starts one in the background and waits until it answers. With a leash it ends when this process does.
+    /// Starts one in the background and waits until it answers.
     ///
     /// # Errors
     /// When it does not start; with the end of its log.
-    pub(crate) fn start(&self, data: Option<&Path>, leash: bool) -> anyhow::Result<(LocalState, std::process::Child)> {
-        self.start_at(data, None, leash)
-    }
-
-    /// As [`Self::start`], with Google's part at another address than loopback.
-    ///
-    /// # Errors
-    /// As [`Self::start`].
-    pub(crate) fn start_at(
-        &self,
-        data: Option<&Path>,
-        listen: Option<IpAddr>,
-        leash: bool,
-    ) -> anyhow::Result<(LocalState, std::process::Child)> {
+    pub(crate) fn start(&self, start: &Start<'_>) -> anyhow::Result<(LocalState, std::process::Child)> {
         std::fs::create_dir_all(self.folder())
             .with_context(|| format!("make the folder {}", self.folder().display()))?;
         let log = File::create(self.log()).with_context(|| format!("make the log {}", self.log().display()))?;
         let program = program()?;
         let mut arguments: Vec<OsString> = vec!["local".into(), "serve".into()];
-        if let Some(data) = data {
+        if let Some(data) = start.data {
             let data = std::path::absolute(data).with_context(|| format!("use the folder {}", data.display()))?;
             arguments.extend(["--data".into(), data.into()]);
         }
-        if let Some(listen) = listen {
+        if let Some(listen) = start.listen {
             arguments.extend(["--listen".into(), listen.to_string().into()]);
         }
-        arguments.extend(leash.then(|| "--leash".into()));
+        arguments.extend(start.leash.then(|| "--leash".into()));
+        arguments.extend(start.far.then(|| "--far".into()));
         let mut child = Command::new(program)
             .args(arguments)
             .env("DESKGRID_ENV", self.environment_argument()?)
             .envs(self.overrides.iter().map(|(name, value)| (name, value)))
-            .stdin(if leash { Stdio::piped() } else { Stdio::null() })
+            .stdin(if start.leash { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::null())
             .stderr(log)
             // Ctrl-C is for the verb in the foreground, which stops the cloud or leaves it running.

@@ -9,7 +9,12 @@ use anyhow::Context as _;
 use cli::Context;
 use provision::{Environment, LocalState, environment};
 
-use crate::{context, globals::Globals, laptop::Laptop, verbs::local};
+use crate::{
+    context,
+    globals::Globals,
+    laptop::{Laptop, Start},
+    verbs::local,
+};
 
 pub mod leftovers;
 
@@ -92,12 +97,13 @@ impl Stage {
         .await
     }
 
-    /// Starts the laptop cloud; with a leash it ends with this process, however that ends.
+    /// Starts the laptop cloud; with a leash it ends with this process, however that ends. One that is `far` answers
+    /// late and takes few object writes.
     ///
     /// # Errors
     /// When it does not start.
-    pub fn start_cloud(&mut self, leash: bool) -> anyhow::Result<()> {
-        self.cloud = Some(self.laptop.start(None, leash)?);
+    pub fn start_cloud(&mut self, leash: bool, far: bool) -> anyhow::Result<()> {
+        self.cloud = Some(self.laptop.start(&Start { leash, far, ..Start::default() })?);
         Ok(())
     }
 

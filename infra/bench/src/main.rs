@@ -40,7 +40,8 @@ use xtask::{
 ///
 /// The Jobs of `wide` wait in a Kueue queue that nobody serves, so they are created and never run: what creating costs,
 /// without what running costs. Those of `flow` run, as many at once as the node takes. Those of `small` compute
-/// packs, and so do the engines of `pool`. There are no web apps: a monitor follows what the queue makes, and would be measured with it.
+/// packs, and so do the engines of [`POOL`]. There are no web apps: a monitor follows what the queue makes, and would
+/// be measured with it.
 const ENVIRONMENT: &str = "\
 project = \"bench-desk\"
 location = \"europe-west1\"
@@ -60,6 +61,16 @@ cpu = \"100m\"
 memory = \"64Mi\"
 disk = \"64Mi\"
 
+[businesses.small]
+max_active_jobs = 4
+[businesses.small.engine]
+cpu = \"500m\"
+memory = \"256Mi\"
+disk = \"64Mi\"
+";
+
+/// A pool, which is also measured on a cloud that is far away.
+const POOL: &str = "\
 [businesses.pool]
 dispatch = \"pool\"
 [businesses.pool.pool]
@@ -67,13 +78,6 @@ min = 2
 max = 2
 slots = 1
 [businesses.pool.engine]
-cpu = \"500m\"
-memory = \"256Mi\"
-disk = \"64Mi\"
-
-[businesses.small]
-max_active_jobs = 4
-[businesses.small.engine]
 cpu = \"500m\"
 memory = \"256Mi\"
 disk = \"64Mi\"
@@ -150,15 +154,49 @@ async fn measure(options: &Options, output: &Output) -> anyhow::Result<Report> {
             None
         });
         let is_selected = |part: Part| is_selected(part) && (part != Part::Python || python.is_some());
-        let mut stage = Stage::make("bench", &format!("{ENVIRONMENT}{}", python.as_deref().unwrap_or_default()))?;
+        let mut stage = Stage::make("bench", &format!("{ENVIRONMENT}{POOL}{}", python.as_deref().unwrap_or_default()))?;
         let measured = on_stage(&mut stage, options, &binaries, output, &is_selected).await;
-        let left = stage.remove()?;
+        remove(stage, output)?;
         rows.extend(measured?);
-        if !left.is_empty() {
-            output.warn(leftovers::describe(&left));
+        if is_selected(Part::Pool) {
+            let head = ENVIRONMENT.split("[businesses").next().unwrap_or_default();
+            let far = format!("{head}{}", POOL.replace("businesses.pool", "businesses.far"));
+            let mut stage = Stage::make("bench-far", &far)?;
+            let measured = far_pool(&mut stage, options, &binaries, output).await;
+            remove(stage, output)?;
+            rows.extend(measured?);
         }
     }
     Ok(Report { machine: machine::describe(), quick: options.quick, seconds: started.elapsed().as_secs_f64(), rows })
+}
+
+fn remove(stage: Stage, output: &Output) -> anyhow::Result<()> {
+    let left = stage.remove()?;
+    if !left.is_empty() {
+        output.warn(leftovers::describe(&left));
+    }
+    Ok(())
+}
+
+/// The pool on a cloud whose calls take long and whose bucket takes few writes.
+async fn far_pool(
+    stage: &mut Stage,
+    options: &Options,
+    binaries: &Binaries,
+    output: &Output,
+) -> anyhow::Result<Vec<Row>> {
+    output.note("running small items in a pool on a cloud that is far away");
+    stage.start_cloud(true, true)?;
+    setup::measure(stage.environment(), false, output).await?;
+    pool::measure_far(&deploy(stage, binaries, output).await?, options.quick).await
+}
+
+async fn deploy(stage: &Stage, binaries: &Binaries, output: &Output) -> anyhow::Result<Context> {
+    let cloud = xtask::setup::connect(stage.environment(), &Globals::default()).await?;
+    let images = xtask::setup::images(stage.environment(), binaries)?;
+    let quiet = output.errors_only();
+    xtask::setup::deploy(stage.environment(), &cloud, images, provision::deploy::Foreign::Refuse, &quiet).await?;
+    stage.context().await
 }
 
 async fn on_stage(
@@ -169,7 +207,7 @@ async fn on_stage(
     is_selected: &impl Fn(Part) -> bool,
 ) -> anyhow::Result<Vec<Row>> {
     output.note("starting and provisioning a laptop cloud");
-    stage.start_cloud(true)?;
+    stage.start_cloud(true, false)?;
     if is_selected(Part::Python) {
         python::register(stage)?;
     }
@@ -182,11 +220,7 @@ async fn on_stage(
     {
         return Ok(rows);
     }
-    let cloud = xtask::setup::connect(stage.environment(), &Globals::default()).await?;
-    let images = xtask::setup::images(stage.environment(), binaries)?;
-    let quiet = output.errors_only();
-    xtask::setup::deploy(stage.environment(), &cloud, images, provision::deploy::Foreign::Refuse, &quiet).await?;
-    let context: Context = stage.context().await?;
+    let context = deploy(stage, binaries, output).await?;
     let wide = context.business(Some("wide"))?;
     if is_selected(Part::OrchestratorStart) {
         output.note("starting orchestrators");

@@ -83,7 +83,7 @@ async fn perform(
     output: &Output,
 ) -> anyhow::Result<summary::Summary> {
     output.note(format_args!("starting a laptop cloud for the environment {}", stage.environment().name));
-    stage.start_cloud(!args.keep)?;
+    stage.start_cloud(!args.keep, false)?;
 
     let [first, second] = BUSINESSES;
     output.note(format_args!("provisioning the business {first}"));

@@ -3,17 +3,18 @@
 mod exports;
 mod serve;
 
-use std::{
-    net::IpAddr,
-    path::{Path, PathBuf},
-};
+use std::{net::IpAddr, path::PathBuf};
 
 use contract::exit;
 pub(crate) use exports::exports;
 use provision::{Environment, LocalState, environment::CloudKind};
 use serde_json::json;
 
-use crate::{context, globals::Globals, laptop::Laptop};
+use crate::{
+    context,
+    globals::Globals,
+    laptop::{Laptop, Start},
+};
 use cli::{error::Failure, output::Output};
 
 /// Name of the environment that the verb means when none is named.
@@ -37,6 +38,9 @@ enum Verb {
         /// (`--context`): clients must show credentials
         #[arg(long, value_name = "ADDRESS", value_parser = address)]
         listen: Option<IpAddr>,
+        /// Answer like a cloud far away: 50 ms for each call to storage and Pub/Sub, and 1,000 object writes a second
+        #[arg(long)]
+        far: bool,
     },
     /// Stop it, and everything that runs in it
     Down,
@@ -56,6 +60,9 @@ enum Verb {
         /// Stop when standard input ends
         #[arg(long)]
         leash: bool,
+        /// Answer like a cloud far away
+        #[arg(long)]
+        far: bool,
     },
     /// Kill what a killed laptop cloud leaves behind (what `serve` starts)
     #[command(hide = true)]
@@ -82,11 +89,17 @@ pub(crate) async fn run(globals: &Globals, args: &Args, output: &Output) -> anyh
     }
     let laptop = Laptop::new(&environment);
     match &args.verb {
-        Verb::Up { data, listen } => up(&laptop, &environment, data.as_deref(), *listen, output),
+        Verb::Up { data, listen, far } => {
+            let start = Start { data: data.as_deref(), listen: *listen, leash: false, far: *far };
+            up(&laptop, &environment, &start, output)
+        }
         Verb::Down => down(&laptop, &environment, output),
         Verb::Status => status(&laptop, &environment, output),
         Verb::Env => env(&laptop, &environment, &globals, output),
-        Verb::Serve { data, listen, leash } => serve::run(&laptop, &environment, data.clone(), *listen, *leash).await,
+        Verb::Serve { data, listen, leash, far } => {
+            let start = Start { data: data.as_deref(), listen: *listen, leash: *leash, far: *far };
+            serve::run(&laptop, &environment, &start).await
+        }
         Verb::Reap => Ok(exit::DONE),
     }
 }
@@ -99,16 +112,10 @@ fn address(text: &str) -> Result<IpAddr, String> {
     }
 }
 
-fn up(
-    laptop: &Laptop,
-    environment: &Environment,
-    data: Option<&Path>,
-    listen: Option<IpAddr>,
-    output: &Output,
-) -> anyhow::Result<u8> {
+fn up(laptop: &Laptop, environment: &Environment, start: &Start<'_>, output: &Output) -> anyhow::Result<u8> {
     let (state, fresh) = match laptop.running()? {
         Some(state) => (state, false),
-        None => (laptop.start_at(data, listen, false)?.0, true),
+        None => (laptop.start(start)?.0, true),
     };
     if output.json {
         output.document(&state)?;

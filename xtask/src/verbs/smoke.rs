@@ -81,7 +81,7 @@ pub(crate) async fn run(args: &Args, output: &Output) -> anyhow::Result<u8> {
     let stop = shutdown::on_signal()?;
     let mut stage = Stage::make("smoke", &environment_file(project, location, args.local))?;
     if args.local {
-        stage.start_cloud(!args.keep)?;
+        stage.start_cloud(!args.keep, false)?;
     }
     let smoke = Smoke { stage: &stage, output, local: args.local };
     let mut report = Report::new(args.local, location);

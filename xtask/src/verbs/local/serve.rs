@@ -1,6 +1,6 @@
 //! The process of the laptop cloud itself.
 
-use std::{io::Read as _, net::IpAddr, path::PathBuf, sync::Arc};
+use std::{io::Read as _, path::Path, sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail, ensure};
 use clap::Parser as _;
@@ -10,29 +10,32 @@ use localcloud::{
     clock::Clock,
     cloud::{LocalCloud, Options},
     cloudbuild::{Pushed, Steps},
+    faults::{Fault, When},
     google,
     node::images::Images,
+    storage::WriteRates,
 };
 use provision::{Environment, LocalState};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     building::Tagged,
-    laptop::{self, Laptop},
+    laptop::{self, Laptop, Start},
     verbs::build,
 };
+
+/// Time of each call to a cloud that is far away.
+const FAR_DELAY: Duration = Duration::from_millis(50);
+/// The calls that take so long: storage over JSON and over gRPC, and Pub/Sub.
+const FAR_PATHS: [&str; 4] = ["/storage/v1/", "/upload/storage/", "/google.storage.v2.", "/google.pubsub.v1."];
+/// What a new bucket takes, by Google's documentation of request rates.
+const FAR_WRITES: WriteRates = WriteRates { per_bucket: 1000 };
 
 /// Serves the laptop cloud of an environment until a signal arrives, or with a leash until standard input ends.
 ///
 /// # Errors
 /// When it is running already, or cannot start.
-pub(super) async fn run(
-    laptop: &Laptop,
-    environment: &Environment,
-    data: Option<PathBuf>,
-    listen: Option<IpAddr>,
-    leash: bool,
-) -> anyhow::Result<u8> {
+pub(super) async fn run(laptop: &Laptop, environment: &Environment, start: &Start<'_>) -> anyhow::Result<u8> {
     let Some(_lock) = laptop.lock()? else {
         return Err(Failure::new("already-running", "a laptop cloud of this environment is running already")
             .on(format!("environment {}", environment.name))
@@ -40,7 +43,7 @@ pub(super) async fn run(
             .into());
     };
     let stop = cloud::shutdown::on_signal()?;
-    if leash {
+    if start.leash {
         let stop = stop.clone();
         std::thread::spawn(move || end_of_input(&stop));
     }
@@ -49,13 +52,19 @@ pub(super) async fn run(
         folder: laptop.folder(),
         project: environment.project.clone(),
         location: environment.location.clone(),
-        data,
+        data: start.data.map(Path::to_owned),
         reaper: Some(vec![program.into(), "local".into(), "reap".into()]),
         variables: Vec::new(),
         clock: Clock::default(),
     };
-    let configure = |options: &mut google::Options| options.listen = listen.unwrap_or(options.listen);
+    let configure = |options: &mut google::Options| {
+        options.listen = start.listen.unwrap_or(options.listen);
+        options.write_rates = start.far.then_some(FAR_WRITES);
+    };
     let cloud = LocalCloud::start_with(options, configure).await?;
+    for path in FAR_PATHS.into_iter().filter(|_| start.far) {
+        cloud.faults().add("", path, When::Always, Fault::Delay(FAR_DELAY));
+    }
     cloud.google.builds().set_steps(steps(laptop));
     // The business of the user, if a variable names it, else the first one.
     let named = contract::config::variables().remove(contract::labels::ENV_BUSINESS);
