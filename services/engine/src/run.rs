@@ -15,14 +15,19 @@ use crate::{
     config::{self, Settings},
     failure::Failure,
     input::{self, Done},
-    process,
+    install, process,
     program::Program,
     range,
 };
 
 /// Runs `run`, or `exec` when there is a program, and returns the exit code.
 pub fn main(program: Option<&Program>) -> u8 {
-    block_on(async |variables| until_stopped(variables, program).await)
+    block_on(async |variables| {
+        if program.is_some() {
+            install::use_authorities()?;
+        }
+        until_stopped(variables, program).await
+    })
 }
 
 /// Runs a verb on one thread, given the environment variables, and returns the exit code.

@@ -2,42 +2,49 @@
 
 use std::{io::Read as _, net::TcpListener, time::Duration};
 
-use crate::{engine, run};
+use crate::{command, engine, run};
 
-/// A storage that takes requests and never answers.
+/// A storage that takes requests and never answers. The image of the installed engine has no certificate authorities.
 #[test]
 fn the_engine_requests_its_input_and_stops_on_sigterm() {
     let folder = tempfile::tempdir().unwrap();
-    let (config, log) = (folder.path().join("config.json"), folder.path().join("termination-log"));
-    std::fs::write(&config, serde_json::to_vec(&contract::testing::config(&["bu1"])).unwrap()).unwrap();
-    let work = serde_json::to_string(&contract::testing::work("bu1", "s", "j")).unwrap();
-    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let mut command = engine(&[]);
-    command
-        .env("DESKGRID_CONFIG", &config)
-        .env("DESKGRID_WORK", work)
-        .env("DESKGRID_TERMINATION_LOG", &log)
-        .env("STORAGE_EMULATOR_HOST", listener.local_addr().unwrap().to_string())
-        .env("PUBSUB_EMULATOR_HOST", "127.0.0.1:9");
-    let child = command.spawn().unwrap();
-    let mut connections = Vec::new();
-    let request = loop {
-        let (mut connection, _) = listener.accept().unwrap();
-        connection.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        let mut start = [0; 4096];
-        let length = connection.read(&mut start).unwrap();
-        let start = String::from_utf8_lossy(&start[..length]).into_owned();
-        connections.push(connection);
-        if start.starts_with("GET ") {
-            break start;
-        }
-    };
-    assert!(request.contains("bu1%2Finput%2Fs%2Fj") && request.contains("generation=7"), "{request}");
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), nix::sys::signal::SIGTERM).unwrap();
-    let output = child.wait_with_output().unwrap();
-    assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
-    let message: serde_json::Value = serde_json::from_slice(&std::fs::read(&log).unwrap()).unwrap();
-    assert_eq!(message["code"], "stopped");
+    let (installed, none) = (folder.path().join("bin/engine"), folder.path().join("none"));
+    std::fs::create_dir(&none).unwrap();
+    let output = run(engine(&["install", installed.to_str().unwrap()]), b"");
+    assert!(output.status.success(), "{output:?}");
+    let mut exec = command(&installed, &["exec", "--resident", "--", "true"]);
+    exec.env("SSL_CERT_DIR", none).env_remove("SSL_CERT_FILE");
+    for mut command in [engine(&[]), exec] {
+        let (config, log) = (folder.path().join("config.json"), folder.path().join("termination-log"));
+        std::fs::write(&config, serde_json::to_vec(&contract::testing::config(&["bu1"])).unwrap()).unwrap();
+        let work = serde_json::to_string(&contract::testing::work("bu1", "s", "j")).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        command
+            .env("DESKGRID_CONFIG", &config)
+            .env("DESKGRID_WORK", work)
+            .env("DESKGRID_TERMINATION_LOG", &log)
+            .env("STORAGE_EMULATOR_HOST", listener.local_addr().unwrap().to_string())
+            .env("PUBSUB_EMULATOR_HOST", "127.0.0.1:9");
+        let child = command.spawn().unwrap();
+        let mut connections = Vec::new();
+        let request = loop {
+            let (mut connection, _) = listener.accept().unwrap();
+            connection.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+            let mut start = [0; 4096];
+            let length = connection.read(&mut start).unwrap();
+            let start = String::from_utf8_lossy(&start[..length]).into_owned();
+            connections.push(connection);
+            if start.starts_with("GET ") {
+                break start;
+            }
+        };
+        assert!(request.contains("bu1%2Finput%2Fs%2Fj") && request.contains("generation=7"), "{request}");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), nix::sys::signal::SIGTERM).unwrap();
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+        let message: serde_json::Value = serde_json::from_slice(&std::fs::read(&log).unwrap()).unwrap();
+        assert_eq!(message["code"], "stopped");
+    }
 }
 
 #[test]

@@ -6,12 +6,18 @@ mod try_program;
 
 use std::{
     io::Write as _,
+    path::Path,
     process::{Command, Output, Stdio},
 };
 
 /// The engine with these arguments and none of its variables set.
 fn engine(arguments: &[&str]) -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_engine"));
+    command(Path::new(env!("CARGO_BIN_EXE_engine")), arguments)
+}
+
+/// A program with these arguments.
+fn command(program: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(program);
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }
