@@ -107,19 +107,25 @@ struct SlotJob {
     uid: String,
     created: Option<Timestamp>,
     has_ended: bool,
+    /// Its engine ended by itself: nobody deleted or preempted its pod.
     has_failed: bool,
     is_deleting: bool,
     is_current: bool,
+    /// Its pod has had time to start, and has not: it has no node, or an image cannot be pulled.
+    is_stuck: bool,
 }
 
 impl SlotJob {
-    fn new(job: &Job, hash: &str) -> Self {
+    fn new(job: &Job, pod: Option<&Pod>, hash: &str, now: Timestamp) -> Self {
         let (annotations, state) = (job.metadata.annotations.as_ref(), job_state(job));
+        let created = job.metadata.creation_timestamp.as_ref().map(|time| time.0);
+        let is_old = created.is_some_and(|created| now.duration_since(created) >= STARTED_AFTER);
         Self {
             uid: job.metadata.uid.clone().unwrap_or_default(),
-            created: job.metadata.creation_timestamp.as_ref().map(|time| time.0),
+            created,
             has_ended: matches!(state, JobState::Ended(_)),
-            has_failed: state == JobState::Ended(Phase::Failed),
+            has_failed: state == JobState::Ended(Phase::Failed) && pod.is_some_and(|pod| !is_preempted(pod)),
+            is_stuck: is_old && pod.is_none_or(|pod| pod_phase(pod) == "Pending"),
             is_deleting: job.metadata.deletion_timestamp.is_some(),
             is_current: annotations
                 .and_then(|all| all.get(labels::ANNOTATION_POOL_TEMPLATE))
@@ -133,7 +139,7 @@ impl SlotJob {
 enum Decision {
     /// Create its Job.
     Create(u32),
-    /// Delete its Job, which has ended.
+    /// Delete its Job, which has ended, or whose engine has not started and is not needed as it is.
     Delete(u32),
     /// Let its engine finish and end: it is of an older template, or above the maximum.
     Release(u32),
@@ -149,7 +155,11 @@ fn decide(desired: u32, max: u32, jobs: &BTreeMap<u32, SlotJob>, held: impl Fn(u
             Some(_) => {}
         }
     }
-    let running = |job: &&SlotJob| !job.has_ended && !job.is_deleting;
+    let starting = |job: &SlotJob| job.is_stuck && !job.has_ended && !job.is_deleting;
+    // A stream is needed to release an engine.
+    let unneeded = jobs.iter().filter(|(slot, job)| starting(job) && (**slot >= desired || !job.is_current));
+    decisions.extend(unneeded.map(|(slot, _)| Decision::Delete(*slot)));
+    let running = |job: &&SlotJob| !job.has_ended && !job.is_deleting && !job.is_stuck;
     decisions.extend(jobs.range(max..).filter(|(_, job)| running(job)).map(|(slot, _)| Decision::Release(*slot)));
     // One after another: the next one when all are current but one.
     let old = jobs.range(..max).find(|(_, job)| running(job) && !job.is_current);
@@ -226,7 +236,7 @@ where
 async fn step(pool: &Pool, template: &EngineTemplate, observed: &Observed, failures: &mut Failures) {
     let config = &pool.config;
     report_pods(pool, observed);
-    let desired = {
+    let (desired, connected) = {
         let mut state = pool.lock();
         let now = pool.now();
         let idle = Duration::from_secs(config.idle_secs.into());
@@ -234,12 +244,22 @@ async fn step(pool: &Pool, template: &EngineTemplate, observed: &Observed, failu
         state.carry_out(actions);
         let dispatcher = &state.dispatcher;
         // The engines that work stay: only idle ones are released.
-        desired(dispatcher.waiting() + dispatcher.assigned(), dispatcher.item_secs(), config)
+        let desired = desired(dispatcher.waiting() + dispatcher.assigned(), dispatcher.item_secs(), config);
+        let connected = dispatcher.engines().values().filter(|engine| engine.is_connected);
+        (desired, connected.map(|engine| engine.slot).collect::<BTreeSet<u32>>())
     };
     let slot = |job: &Job| job.metadata.labels.as_ref()?.get(labels::POOL_SLOT)?.parse::<u32>().ok();
-    let jobs: BTreeMap<u32, SlotJob> =
-        observed.jobs.state().iter().filter_map(|job| Some((slot(job)?, SlotJob::new(job, &template.hash)))).collect();
-    let now = Instant::now();
+    let pods = observed.pods.state();
+    let owner = |pod: &Arc<Pod>| Some(pod.metadata.owner_references.as_ref()?.first()?.uid.clone());
+    let pods: HashMap<String, &Arc<Pod>> = pods.iter().filter_map(|pod| Some((owner(pod)?, pod))).collect();
+    let (now, time) = (Instant::now(), (pool.base.clock)());
+    let slot_job = |job: &Job| {
+        let pod = pods.get(job.metadata.uid.as_deref()?).map(|pod| &***pod);
+        let (slot, mut found) = (slot(job)?, SlotJob::new(job, pod, &template.hash, time));
+        found.is_stuck &= !connected.contains(&slot);
+        Some((slot, found))
+    };
+    let jobs: BTreeMap<u32, SlotJob> = observed.jobs.state().iter().filter_map(|job| slot_job(job)).collect();
     for decision in decide(desired, config.max, &jobs, |slot| failures.is_held(slot, now)) {
         let done = match decision {
             Decision::Create(slot) => create(pool, template, slot, failures).await,
@@ -323,6 +343,8 @@ fn is_preempted(pod: &Pod) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     const POOL: config::Pool = config::Pool { min: 1, max: 8, slots: 2, idle_secs: 60, spot: false };
@@ -341,7 +363,15 @@ mod tests {
     }
 
     fn job(has_ended: bool, is_current: bool) -> SlotJob {
-        SlotJob { uid: "u".into(), created: None, has_ended, has_failed: false, is_deleting: false, is_current }
+        SlotJob {
+            uid: "u".into(),
+            created: None,
+            has_ended,
+            has_failed: false,
+            is_deleting: false,
+            is_current,
+            is_stuck: false,
+        }
     }
 
     #[test]
@@ -355,5 +385,33 @@ mod tests {
         check(1, &[(0, job(false, true)), (1, job(true, true)), (2, job(false, true))], &[]);
         let old = [(0, job(false, true)), (1, job(false, false)), (2, job(false, false)), (7, job(false, true))];
         check(1, &old, &[Decision::Release(7), Decision::Release(1)]);
+        // An engine that has not started is not there to be released.
+        let stuck = |is_current| SlotJob { is_stuck: true, ..job(false, is_current) };
+        check(1, &[(0, stuck(true)), (1, stuck(true))], &[Decision::Delete(1)]);
+        check(2, &[(0, stuck(false)), (1, job(false, false))], &[Decision::Delete(0), Decision::Release(1)]);
+    }
+
+    #[test]
+    fn the_pod_of_a_job_says_whether_its_engine_has_started_and_why_it_ended() {
+        let ended = |kind: &str| json!({"conditions": [{"type": kind, "status": "True"}]});
+        let created = "2026-01-01T00:00:00Z";
+        let check = |secs, status: Value, pod: Option<Value>, expected| {
+            let metadata = json!({"creationTimestamp": created});
+            let job: Job = serde_json::from_value(json!({"metadata": metadata, "status": status})).unwrap();
+            let pod: Option<Pod> = pod.map(|status| serde_json::from_value(json!({"status": status})).unwrap());
+            let now = created.parse::<Timestamp>().unwrap() + SignedDuration::from_secs(secs);
+            let found = SlotJob::new(&job, pod.as_ref(), "hash", now);
+            assert_eq!((found.is_stuck, found.has_failed), expected, "{secs} {pod:?}");
+        };
+        let phase = |phase: &str| Some(json!({"phase": phase}));
+        check(59, json!({}), phase("Pending"), (false, false));
+        check(60, json!({}), phase("Pending"), (true, false));
+        check(60, json!({}), None, (true, false));
+        check(60, json!({}), phase("Running"), (false, false));
+        check(5, ended("Failed"), phase("Failed"), (false, true));
+        // A drained node.
+        check(5, ended("Failed"), None, (false, false));
+        let preempted = json!({"phase": "Failed", "conditions": [{"type": "DisruptionTarget", "status": "True"}]});
+        check(5, ended("Failed"), Some(preempted), (false, false));
     }
 }
