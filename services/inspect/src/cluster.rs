@@ -93,14 +93,14 @@ pub async fn engine_pods(
     pods(client, namespace, &selector).await
 }
 
-/// The Pods of the engines in a business's pool that run.
+/// The Pods of the engines in a business's pool that are in a phase.
 ///
 /// # Errors
 /// When the cluster cannot be reached.
-pub async fn running_engines(client: &Client, namespace: &str, business: &str) -> anyhow::Result<usize> {
-    let engines = pods(client, namespace, &format!("{}={business},{}", labels::BUSINESS, labels::POOL)).await?;
-    let is_running = |pod: &&Pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some("Running");
-    Ok(engines.iter().filter(is_running).count())
+pub async fn engines(client: &Client, namespace: &str, business: &str, phase: &str) -> anyhow::Result<Vec<Pod>> {
+    let mut engines = pods(client, namespace, &format!("{}={business},{}", labels::BUSINESS, labels::POOL)).await?;
+    engines.retain(|pod| pod.status.as_ref().and_then(|status| status.phase.as_deref()) == Some(phase));
+    Ok(engines)
 }
 
 /// What the orchestrators of a business said of its pool in the last minutes; nothing when it has no pool.

@@ -3,7 +3,7 @@
 use contract::{outcome::stored::UNREADABLE, pool_report::InPool};
 use sessions::jobs::{LOST, SUSPENDED, State};
 
-use crate::detail::Detail;
+use crate::{cluster::PodView, detail::Detail};
 
 /// Engines that are named.
 const ENGINES: usize = 8;
@@ -33,7 +33,7 @@ pub fn explain(detail: &Detail) -> String {
 
 fn of_job(detail: &Detail, code: &str, message: Option<&str>) -> String {
     if let (Some(State::Waiting | State::Running), Some(pool)) = (detail.job.state, &detail.in_pool) {
-        return in_pool(pool);
+        return in_pool(pool, &detail.pods);
     }
     match detail.job.state {
         None => "It ended; its outcome was deleted.".to_owned(),
@@ -115,7 +115,7 @@ fn waiting(detail: &Detail) -> String {
 }
 
 /// Where the items of a Job are in a pool.
-fn in_pool(pool: &InPool) -> String {
+fn in_pool(pool: &InPool, pods: &[PodView]) -> String {
     let mut places: Vec<String> = match pool.engines.len() {
         0..=ENGINES => pool.engines.iter().map(|(pod, items)| format!("{items} with engine {pod}")).collect(),
         engines => vec![format!("{} with {engines} engines", pool.engines.values().sum::<usize>())],
@@ -123,7 +123,23 @@ fn in_pool(pool: &InPool) -> String {
     places.extend((pool.waiting > 0).then(|| format!("{} waiting for an engine", pool.waiting)));
     match places.is_empty() {
         true => "It is in the pool: its items have ended, and its outcome is written soon.".to_owned(),
-        false => format!("It is in the pool: {}.", places.join(", ")),
+        false => {
+            let engine = pods.last().map(|pod| format!(" {}", not_started("Engine", pod))).unwrap_or_default();
+            format!("It is in the pool: {}.{engine}", places.join(", "))
+        }
+    }
+}
+
+/// Why a pod has not started.
+fn not_started(subject: &str, PodView { name, state, message, .. }: &PodView) -> String {
+    let message = bare(message);
+    match state.as_str() {
+        "Unschedulable" => format!("{subject} {name} has no node yet: {message}."),
+        state if state.contains("ImagePull") || state == "InvalidImageName" => {
+            format!("{subject} {name} needs an image that cannot be pulled ({state}): {message}.")
+        }
+        state if message.is_empty() => format!("{subject} {name} is {state}."),
+        state => format!("{subject} {name} is {state}: {message}."),
     }
 }
 
@@ -158,16 +174,7 @@ fn running(detail: &Detail, code: &str, message: Option<&str>) -> String {
             Some(message) => format!("It runs; {message}."),
             None => "It runs.".to_owned(),
         },
-        ("pending" | "retrying", Some(pod)) if pod.state == "Unschedulable" => {
-            format!("Its pod has no node yet: {}.", bare(&pod.message))
-        }
-        ("pending" | "retrying", Some(pod)) if pod.state.contains("ImagePull") || pod.state == "InvalidImageName" => {
-            format!("Its image cannot be pulled ({}): {}.", pod.state, bare(&pod.message))
-        }
-        ("pending" | "retrying", Some(pod)) if pod.state != "Running" => {
-            let more = if pod.message.is_empty() { String::new() } else { format!(": {}", bare(&pod.message)) };
-            format!("Its pod {} is {}{more}.", pod.name, pod.state)
-        }
+        ("pending" | "retrying", Some(pod)) if pod.state != "Running" => not_started("Its pod", pod),
         ("created", None)
             if !detail.full_quotas.is_empty() && warning(detail).is_none_or(|said| said.contains("quota")) =>
         {
@@ -209,7 +216,7 @@ mod tests {
     use sessions::jobs::Job;
 
     use super::*;
-    use crate::cluster::{OrchestratorView, PodView};
+    use crate::cluster::OrchestratorView;
 
     fn detail(state: State, code: &str, message: &str) -> Detail {
         Detail {
@@ -266,6 +273,21 @@ mod tests {
         assert!(text.ends_with('.') && !text.contains(".."), "{text}");
     }
 
+    fn pod(state: &str, message: &str) -> PodView {
+        PodView {
+            name: "p".into(),
+            state: state.into(),
+            message: message.into(),
+            node: None,
+            created: None,
+            scheduled: None,
+            started: None,
+            finished: None,
+            exit_code: None,
+            restarts: 0,
+        }
+    }
+
     #[test]
     fn a_waiting_job_says_what_it_waits_for() {
         let mut waiting = detail(State::Waiting, "", "");
@@ -287,6 +309,8 @@ mod tests {
         let engines = [("pool-0-x".to_owned(), 3), ("pool-1-y".to_owned(), 4)].into();
         full.in_pool = Some(InPool { waiting: 5, engines, at: None });
         check(&full, &["in the pool: 3 with engine pool-0-x, 4 with engine pool-1-y, 5 waiting for an engine."]);
+        full.pods = vec![pod("Unschedulable", "0/3 nodes are available.")];
+        check(&full, &["5 waiting for an engine. Engine p has no node yet: 0/3 nodes are available."]);
         full.job.state = Some(State::Running);
         full.in_pool = Some(InPool::default());
         check(&full, &["its items have ended"]);
@@ -315,18 +339,7 @@ mod tests {
             ("ImagePullBackOff", "no such image", "cannot be pulled (ImagePullBackOff)"),
             ("ContainerCreating", "", "p is ContainerCreating."),
         ] {
-            pending.pods = vec![PodView {
-                name: "p".into(),
-                state: state.into(),
-                message: message.into(),
-                node: None,
-                created: None,
-                scheduled: None,
-                started: None,
-                finished: None,
-                exit_code: None,
-                restarts: 0,
-            }];
+            pending.pods = vec![pod(state, message)];
             check(&pending, &[wanted]);
         }
         check(&detail(State::Running, "running", ""), &["It runs."]);

@@ -5,13 +5,8 @@ use cloud::{
     storage::{self, Store},
 };
 use contract::{
-    Identity, Outcome,
-    config::Business,
-    control::Parked,
-    object, outcome,
-    outcome::Timestamps,
-    pack::Item,
-    pool_report::{InPool, Report},
+    Identity, Outcome, config::Business, control::Parked, object, outcome, outcome::Timestamps, pack::Item,
+    pool_report::InPool,
 };
 use kube::Client;
 use sessions::{
@@ -94,7 +89,7 @@ pub async fn gather(sources: Sources<'_>, mut job: Job, running: usize, lines: i
     let failed = job.items.map_or(0, |items| items.failed + items.cancelled) as usize;
     let kubernetes_job = job.kubernetes_job.clone().unwrap_or_else(|| shown.job_name());
     let in_cluster = match cluster {
-        Some(client) => read_cluster(client, business, &kubernetes_job, lines).await,
+        Some(client) => read_cluster(client, business, &job, &kubernetes_job, lines).await,
         None => Err(anyhow::anyhow!("the cluster is not known")),
     };
     let (in_cluster, cluster_trouble) = match in_cluster {
@@ -126,7 +121,7 @@ pub async fn gather(sources: Sources<'_>, mut job: Job, running: usize, lines: i
         input_object,
         results,
         pods: in_cluster.pods,
-        in_pool: InPool::new(&in_cluster.pool, &job.session, &job.job, job.generation),
+        in_pool: in_cluster.in_pool,
         events: in_cluster.events,
         log: log.map(|log| last_lines(&log, lines)),
         preview,
@@ -165,12 +160,24 @@ struct InCluster {
     log: Option<String>,
     orchestrator: Option<OrchestratorView>,
     full_quotas: Vec<String>,
-    pool: Vec<Report>,
+    in_pool: Option<InPool>,
 }
 
-async fn read_cluster(client: &Client, business: &Business, name: &str, lines: i64) -> anyhow::Result<InCluster> {
+async fn read_cluster(
+    client: &Client,
+    business: &Business,
+    job: &Job,
+    name: &str,
+    lines: i64,
+) -> anyhow::Result<InCluster> {
     let namespace = &business.namespace;
-    let pods = cluster::pods_of_job(client, namespace, name).await?;
+    let mut pods = cluster::pods_of_job(client, namespace, name).await?;
+    // Not every account may read what is reported of the pool.
+    let pool = cluster::pool_reports(client, business).await.unwrap_or_default();
+    let in_pool = InPool::new(&pool, &job.session, &job.job, job.generation);
+    if in_pool.as_ref().is_some_and(|pool| pool.waiting > 0) {
+        pods.extend(cluster::engines(client, namespace, &business.name, "Pending").await?);
+    }
     // Not every cluster keeps events, and none keeps them or logs for long.
     let mut events = cluster::events(client, namespace, name).await.unwrap_or_default();
     for pod in &pods {
@@ -187,10 +194,8 @@ async fn read_cluster(client: &Client, business: &Business, name: &str, lines: i
     let orchestrator = cluster::orchestrator(&deployments, &cluster::orchestrator_pods(client, namespace).await?);
     // Not every account may read quotas.
     let full_quotas = cluster::quotas(client, namespace).await.unwrap_or_default();
-    // Nor what is reported of the pool.
-    let pool = cluster::pool_reports(client, business).await.unwrap_or_default();
     let pods = pods.iter().map(PodView::from).collect();
-    Ok(InCluster { pods, events, log, orchestrator: Some(orchestrator), full_quotas, pool })
+    Ok(InCluster { pods, events, log, orchestrator: Some(orchestrator), full_quotas, in_pool })
 }
 
 /// The times of a Job without an outcome, with those of its last pod.

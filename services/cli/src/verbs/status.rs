@@ -139,7 +139,7 @@ async fn business_status(context: &Context, business: &Business, now: Timestamp)
         let engines = async {
             match business.pool {
                 Some(pool) => {
-                    let running = cluster::running_engines(client, namespace, &business.name).await?;
+                    let running = cluster::engines(client, namespace, &business.name, "Running").await?.len();
                     // Not every account may read them.
                     let reports = cluster::pool_reports(client, business).await.unwrap_or_default();
                     anyhow::Ok(Some(Engines { running, max: pool.max, reports }))
