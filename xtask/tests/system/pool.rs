@@ -128,6 +128,29 @@ async fn a_program_in_a_container_of_its_own_computes_and_an_item_that_ends_it_f
     }
 }
 
+/// The kubelet evicts the pod, and asks the engine to stop before that, as when a node is emptied.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_that_fills_the_disk_fails_alone() {
+    let _ = cloud::clients::install_tls_provider();
+    let shell = Path::new("/bin/sh");
+    let folder = tempfile::tempdir().unwrap();
+    let image = Images::new(folder.path().to_owned()).register("registry/shell", shell).unwrap();
+    let (one, _) = FILE.split_once("[businesses.bu2]").unwrap();
+    let script = "read -r x; [ \"$x\" = \"line 3\" ] && dd if=/dev/null of=$DESKGRID_WORK_DIR/full bs=1 seek=2000000000 && sleep 1000; echo $x";
+    let desk = Desk::start(&format!("{one}image = \"{image}\"\ncommand = [\"/bin/sh\", \"-c\", '{script}']\n"));
+    Images::new(desk.folder().join("generated/verbs/cloud/cluster/images")).register("registry/shell", shell).unwrap();
+    desk.run(&["provision"], 0);
+    desk.run(&["deploy"], 0);
+    let pack = lines(&desk, 20);
+    let submit = ["submit", "--business", "bu1", "--session", "pack", "--pack", pack.to_str().unwrap()];
+    desk.run(&[&submit[..], &["--wait", "--timeout", "4m"]].concat(), 1);
+    for (index, row) in results(&desk, "bu1", "pack").as_array().unwrap().iter().enumerate() {
+        let error = row["error"].as_str();
+        assert_eq!(error.is_some_and(|error| error.contains("memory or disk")), index == 3, "{row}");
+        assert_eq!(error.is_some(), index == 3, "{row}");
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_is_lost_when_an_engine_and_the_orchestrator_are_deleted() {
     let _ = cloud::clients::install_tls_provider();

@@ -29,6 +29,7 @@ use crate::{
         cluster::Cluster,
         events::Weight,
         kinds::{self, Kind},
+        quantity,
         quota::is_sidecar,
         signer,
         store::Key,
@@ -42,6 +43,11 @@ const RETRY: Duration = Duration::from_millis(500);
 
 /// Least time that sidecars get after the containers used up theirs (`minimumGracePeriodInSeconds` of the kubelet).
 const LEAST_GRACE: Duration = Duration::from_secs(2);
+
+/// How often the sizes of `emptyDir` volumes are compared with their limits; the kubelet does it every 10 seconds.
+const DISK_CHECK: Duration = Duration::from_secs(1);
+/// Time between SIGTERM and SIGKILL of a pod that is evicted (`immediateEvictionGracePeriodSeconds` of the kubelet).
+const EVICTION_GRACE: Duration = Duration::from_secs(1);
 
 /// Why and how fast the containers of a pod are to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -131,18 +137,48 @@ impl Pod {
         };
         let work = self.work();
         tokio::pin!(work);
-        tokio::select! {
-            () = &mut work => {}
-            () = deadline => {
-                let message = "Pod was active on the node longer than the specified deadline";
-                self.event(Weight::Normal, "DeadlineExceeded", message);
-                self.lock().verdict = Some(Verdict { reason: "DeadlineExceeded", message: message.to_owned() });
-                self.halt.send_if_modified(|halt| halt.replace(Halt::new(self.grace(), false)).is_none());
-                work.await;
+        let (weight, reason, message, grace) = tokio::select! {
+            () = &mut work => {
+                self.end();
+                return;
             }
-        }
+            () = deadline => {
+                let message = "Pod was active on the node longer than the specified deadline".to_owned();
+                (Weight::Normal, "DeadlineExceeded", message, self.grace())
+            }
+            message = self.full_disk() => (Weight::Warning, "Evicted", message, EVICTION_GRACE),
+        };
+        self.event(weight, reason, message.clone());
+        self.lock().verdict = Some(Verdict { reason, message });
+        self.halt.send_if_modified(|halt| halt.replace(Halt::new(grace, false)).is_none());
+        work.await;
+        self.end();
+    }
+
+    fn end(&self) {
         self.lock().done = true;
         self.publish();
+    }
+
+    /// Waits until an `emptyDir` volume has more bytes than its limit, and returns what the kubelet reports then.
+    async fn full_disk(&self) -> String {
+        let volumes = items(&self.object, "/spec/volumes").iter();
+        let limited = volumes.filter_map(|volume| {
+            let limit = text(volume, "/emptyDir/sizeLimit");
+            Some((text(volume, "/name"), limit, u128::try_from(quantity::parse(limit)?).ok()? / 1_000))
+        });
+        let limited: Vec<(&str, &str, u128)> = limited.collect();
+        if limited.is_empty() {
+            std::future::pending::<()>().await;
+        }
+        loop {
+            self.cluster.clock.sleep(DISK_CHECK).await;
+            for (name, limit, bytes) in &limited {
+                if volumes::size(&self.folder.join("volumes").join(name)) > *bytes {
+                    return format!("Usage of EmptyDir volume {name:?} exceeds the limit {limit:?}. ");
+                }
+            }
+        }
     }
 
     async fn work(self: &Arc<Self>) {

@@ -42,6 +42,17 @@ pub(super) fn prepare(
     Ok(volumes)
 }
 
+/// Bytes of all files below a folder; what is deleted meanwhile counts as nothing.
+pub(super) fn size(folder: &Path) -> u128 {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let sizes = entries.map(|entry| match entry.metadata() {
+        Ok(metadata) if metadata.is_dir() => size(&entry.path()),
+        Ok(metadata) => metadata.len().into(),
+        Err(_) => 0,
+    });
+    sizes.sum()
+}
+
 /// Writes the files of a volume that has any.
 ///
 /// # Errors
