@@ -35,7 +35,7 @@ const SECS_PER_ENGINE: f64 = 5.0;
 const ITEM_SECS: f64 = 1.0;
 /// How often engines and their Jobs are compared with the work.
 const TICK: Duration = Duration::from_millis(200);
-/// An engine that ends sooner by itself has failed to start.
+/// Time that the pod of an engine has to start.
 const STARTED_AFTER: SignedDuration = SignedDuration::from_secs(60);
 const RETRY_MIN: Duration = Duration::from_secs(1);
 const RETRY_MAX: Duration = Duration::from_secs(60);
@@ -105,7 +105,6 @@ pub(crate) fn desired(items: usize, item_secs: Option<f64>, pool: &config::Pool)
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct SlotJob {
     uid: String,
-    created: Option<Timestamp>,
     has_ended: bool,
     /// Its engine ended by itself: nobody deleted or preempted its pod.
     has_failed: bool,
@@ -122,7 +121,6 @@ impl SlotJob {
         let is_old = created.is_some_and(|created| now.duration_since(created) >= STARTED_AFTER);
         Self {
             uid: job.metadata.uid.clone().unwrap_or_default(),
-            created,
             has_ended: matches!(state, JobState::Ended(_)),
             has_failed: state == JobState::Ended(Phase::Failed) && pod.is_some_and(|pod| !is_preempted(pod)),
             is_stuck: is_old && pod.is_none_or(|pod| pod_phase(pod) == "Pending"),
@@ -167,19 +165,35 @@ fn decide(desired: u32, max: u32, jobs: &BTreeMap<u32, SlotJob>, held: impl Fn(u
     decisions
 }
 
-/// Slots whose engines failed to start: how often in a row, and until when the next one waits.
+/// Slots whose engines failed to start.
 #[derive(Debug, Default)]
-struct Failures(HashMap<u32, (u32, Instant)>);
+struct Failures {
+    /// How often in a row, and until when the next one waits.
+    waits: HashMap<u32, (u32, Instant)>,
+    /// Slots whose engine has opened a stream: its end is no failure to start, however soon it comes. Items that end
+    /// engines fail after two of them.
+    started: BTreeSet<u32>,
+}
 
 impl Failures {
+    /// The engine of a slot has ended; whether it had failed to start.
+    fn ended(&mut self, slot: u32, has_failed: bool, now: Instant) -> bool {
+        let has_started = self.started.remove(&slot) || !has_failed;
+        match has_started {
+            true => drop(self.waits.remove(&slot)),
+            false => self.record(slot, now),
+        }
+        !has_started
+    }
+
     fn record(&mut self, slot: u32, now: Instant) {
-        let count = self.0.get(&slot).map_or(0, |(count, _)| *count);
+        let count = self.waits.get(&slot).map_or(0, |(count, _)| *count);
         let wait = RETRY_MIN.saturating_mul(2_u32.saturating_pow(count)).min(RETRY_MAX);
-        self.0.insert(slot, (count.saturating_add(1), now + wait));
+        self.waits.insert(slot, (count.saturating_add(1), now + wait));
     }
 
     fn is_held(&self, slot: u32, now: Instant) -> bool {
-        self.0.get(&slot).is_some_and(|(_, until)| now < *until)
+        self.waits.get(&slot).is_some_and(|(_, until)| now < *until)
     }
 }
 
@@ -235,6 +249,7 @@ where
 /// Compares the engines with the work once.
 async fn step(pool: &Pool, template: &EngineTemplate, observed: &Observed, failures: &mut Failures) {
     let config = &pool.config;
+    failures.started.extend(pool.lock().dispatcher.engines().values().map(|engine| engine.slot));
     report_pods(pool, observed);
     let (desired, connected) = {
         let mut state = pool.lock();
@@ -292,17 +307,13 @@ async fn create(pool: &Pool, template: &EngineTemplate, slot: u32, failures: &mu
 
 /// Deletes the Job of an engine that ended, so that the next one can have its name.
 async fn delete(pool: &Pool, slot: u32, job: &SlotJob, failures: &mut Failures) -> anyhow::Result<()> {
-    let age = job.created.map(|created| (pool.base.clock)().duration_since(created));
-    if job.has_failed && age.is_some_and(|age| age < STARTED_AFTER) {
+    if failures.ended(slot, job.has_failed, Instant::now()) {
         let name = name(&slot.to_string());
         tracing::error!(
             slot,
-            "an engine of the pool failed soon after its start; see: kubectl -n {} logs job/{name}",
+            "an engine of the pool failed to start; see: kubectl -n {} logs job/{name}",
             pool.base.business.namespace
         );
-        failures.record(slot, Instant::now());
-    } else {
-        failures.0.remove(&slot);
     }
     pool.base.cluster.delete_in_foreground(&name(&slot.to_string()), &job.uid).await
 }
@@ -363,15 +374,7 @@ mod tests {
     }
 
     fn job(has_ended: bool, is_current: bool) -> SlotJob {
-        SlotJob {
-            uid: "u".into(),
-            created: None,
-            has_ended,
-            has_failed: false,
-            is_deleting: false,
-            is_current,
-            is_stuck: false,
-        }
+        SlotJob { uid: "u".into(), has_ended, has_failed: false, is_deleting: false, is_current, is_stuck: false }
     }
 
     #[test]
@@ -413,5 +416,19 @@ mod tests {
         check(5, ended("Failed"), None, (false, false));
         let preempted = json!({"phase": "Failed", "conditions": [{"type": "DisruptionTarget", "status": "True"}]});
         check(5, ended("Failed"), Some(preempted), (false, false));
+    }
+
+    #[test]
+    fn only_an_engine_that_never_had_a_stream_has_failed_to_start() {
+        let (mut failures, now) = (Failures::default(), Instant::now());
+        for wait in [1, 2, 4] {
+            assert!(failures.ended(0, true, now));
+            assert!(failures.is_held(0, now + Duration::from_secs(wait) - Duration::from_millis(1)));
+            assert!(!failures.is_held(0, now + Duration::from_secs(wait)));
+        }
+        failures.started.insert(0);
+        assert!(!failures.ended(0, true, now) && !failures.is_held(0, now));
+        assert!(failures.ended(0, true, now), "the next engine starts anew");
+        assert!(!failures.ended(0, false, now) && !failures.is_held(0, now));
     }
 }
