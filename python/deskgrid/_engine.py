@@ -46,7 +46,7 @@ def load(name: str, common: Path) -> Callable[[bytes], tuple[bytes, str]]:
             return returned, "application/octet-stream"
         if isinstance(returned, str):
             return returned.encode(), "text/plain; charset=utf-8"
-        return json.dumps(values(found, returned), default=plain).encode(), "application/json"
+        return json.dumps(values(found, returned), allow_nan=False, default=plain).encode(), "application/json"
 
     return compute
 
