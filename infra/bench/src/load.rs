@@ -51,6 +51,7 @@ pub(super) async fn upload(
                 client: None,
                 pack: None,
                 only: None,
+                span: None,
                 priority: false,
                 common: Vec::new(),
                 resources: Default::default(),

@@ -10,7 +10,7 @@ use crate::{
     Identity,
     config::Business,
     labels, names, object,
-    pack::{Format, Pack},
+    pack::{Format, Pack, Span},
     quantity,
 };
 
@@ -105,6 +105,9 @@ pub struct Work {
     /// orchestrator sets it when it creates the Job; no message carries it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only: Option<Vec<u32>>,
+    /// The range is this part of the input. The orchestrator sets it from the layout; no message carries it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span: Option<Span>,
     /// Drained first.
     #[serde(default)]
     pub priority: bool,
@@ -478,6 +481,7 @@ fn locate(bucket: &str, object: &str, business: &Business) -> Result<Work, Refus
         client: None,
         pack: None,
         only: None,
+        span: None,
         priority: false,
         common: Vec::new(),
         resources: Resources::default(),

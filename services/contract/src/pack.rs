@@ -143,6 +143,77 @@ impl Pack {
     }
 }
 
+/// A part of the bytes of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, schemars::JsonSchema, Serialize, Deserialize)]
+pub struct Span {
+    /// Where it begins, in bytes.
+    pub offset: u64,
+    /// Its size in bytes.
+    pub length: u64,
+}
+
+/// A pack, and where its ranges are in the object: the contents of the layout object.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Layout {
+    /// The pack.
+    #[serde(flatten)]
+    pub pack: Pack,
+    /// Where each range of lines begins in a large object, in bytes, and the end of the last one. Empty when every range
+    /// reads the whole object.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub starts: Vec<u64>,
+}
+
+impl Layout {
+    /// The bytes of the range that begins with this item; `None` when it reads the whole object.
+    pub fn span(&self, first: u32) -> Option<Span> {
+        let number = usize::try_from(first / self.pack.items_per_range).ok()?;
+        let (offset, end) = (*self.starts.get(number)?, *self.starts.get(number + 1)?);
+        Some(Span { offset, length: end.checked_sub(offset)? })
+    }
+}
+
+/// Finds where the ranges of a pack of lines begin, while its bytes come by.
+#[derive(Debug)]
+pub struct Starts<'p> {
+    pack: &'p Pack,
+    starts: Vec<u64>,
+    /// Bytes and line breaks so far.
+    bytes: u64,
+    breaks: u64,
+    is_within_line: bool,
+}
+
+impl<'p> Starts<'p> {
+    /// Begins with the first byte.
+    pub fn new(pack: &'p Pack) -> Self {
+        Self { pack, starts: Vec::new(), bytes: 0, breaks: 0, is_within_line: false }
+    }
+
+    /// Further bytes.
+    pub fn push(&mut self, bytes: &[u8]) {
+        let step = u64::from(self.pack.items_per_range) * u64::from(self.pack.rows_per_item);
+        for part in lines(bytes) {
+            if !self.is_within_line && self.breaks.is_multiple_of(step) && self.starts.len() <= self.pack.ranges().len()
+            {
+                self.starts.push(self.bytes);
+            }
+            self.is_within_line = !part.ends_with(b"\n");
+            self.bytes += part.len() as u64;
+            self.breaks += u64::from(!self.is_within_line);
+        }
+    }
+
+    /// The starts and the end; empty when the object has more lines than the pack describes, or none for an item: what
+    /// is wrong shows where the whole is read.
+    pub fn finish(mut self) -> Vec<u64> {
+        let lines = self.breaks + u64::from(self.is_within_line);
+        let is_described = lines.div_ceil(u64::from(self.pack.rows_per_item)) == u64::from(self.pack.items);
+        self.starts.push(self.bytes);
+        if is_described { self.starts } else { Vec::new() }
+    }
+}
+
 /// The lines of a pack of lines, each with its line break; nothing follows the last one.
 pub fn lines(bytes: &[u8]) -> impl Iterator<Item = &[u8]> {
     bytes.split_inclusive(|byte| *byte == b'\n')

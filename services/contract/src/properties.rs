@@ -120,6 +120,7 @@ fn work() -> impl Strategy<Value = Work> {
             client,
             pack: pack.map(|(pack, _)| pack),
             only: None,
+            span: None,
             priority,
             common,
             resources,

@@ -68,6 +68,7 @@ pub fn work(business: &str, session: &str, job: &str) -> Work {
         client: None,
         pack: None,
         only: None,
+        span: None,
         priority: false,
         common: vec![],
         resources: Resources::default(),

@@ -35,7 +35,7 @@ use crate::{
     process,
     program::{Program, STOP_GRACE},
     resident::{Folders, Residents, run_apart},
-    store::Objects,
+    store::{self, Objects},
 };
 use items::Items;
 use plan::Plan;
@@ -75,8 +75,9 @@ pub async fn run(
         None => (common.into_iter().next().map(|(_, bytes)| bytes), None),
         Some(_) => (None, Some(common_folder(&settings.work_dir, &common)?)),
     };
-    let (is_program, cut_range) = (program.is_some(), range.clone());
-    let items = tokio::task::spawn_blocking(move || Items::cut(pack, cut_range, &input, name, market, is_program));
+    let (is_program, is_part, cut_range) = (program.is_some(), work.span.is_some(), range.clone());
+    let cut = move || Items::cut(pack, cut_range, &input, is_part, name, market, is_program);
+    let items = tokio::task::spawn_blocking(cut);
     let items = Arc::new(items.await.context("cut the input into items")?);
 
     let (notes, received) = mpsc::unbounded_channel();
@@ -147,11 +148,8 @@ async fn load(
         });
         futures::future::try_join_all(read).await
     };
-    let (parts, input, common) = tokio::join!(
-        record::read_parts(objects, work, 0),
-        objects.read(&identity.bucket, &identity.object, Some(identity.generation)),
-        common,
-    );
+    let (parts, input, common) =
+        tokio::join!(record::read_parts(objects, work, 0), store::read_input(objects, work), common,);
     let mut parts = parts?;
     let is_done = |parts: &[contract::pack::Part]| {
         let recorded = contract::pack::recorded(parts);

@@ -2,12 +2,14 @@
 //! range becomes a Job. Everything may be repeated: the layout is written once, and a range that is named twice is one
 //! Job.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use contract::{
     Identity, Outcome,
     message::{self, Refusal, Work},
     outcome::State,
-    pack::{COMPRESSED, Pack},
+    pack::{COMPRESSED, Layout},
 };
 
 use crate::{
@@ -18,21 +20,28 @@ use crate::{
     job::Origin,
     jobs::Slot,
     outcome::input_missing,
-    packs::{Ended, delete_input, previous},
+    packs::{self, Ended, delete_input, previous},
 };
 
 /// Messages of ranges that are published at the same time.
 const PUBLISH_CONCURRENCY: usize = 1000;
+
+/// The work of a range as the layout of its pack defines it.
+fn of_layout(range: &Work, layout: &Layout) -> Work {
+    let span = range.identity.first.and_then(|first| layout.span(first));
+    Work { pack: Some(layout.pack.clone()), span, ..range.clone() }
+}
 
 impl Admission {
     /// Admits a pack or a range of one.
     pub(crate) async fn admit_pack(&self, origin: &Origin, work: &Work, slot: &mut Slot) -> Result<(), AdmitError> {
         let layout = self.packs.layout(&self.base, work).await?;
         match (layout, work.identity.first) {
-            (Some(pack), Some(first)) if pack.range(first).is_some() => {
-                self.admit_range(origin, &Work { pack: Some(pack), ..work.clone() }, slot).await
+            (Some(layout), Some(first)) if layout.pack.range(first).is_some() => {
+                self.admit_range(origin, &of_layout(work, &layout), slot).await
             }
-            (Some(pack), Some(first)) => {
+            (Some(layout), Some(first)) => {
+                let pack = &layout.pack;
                 let message = format!(
                     "item {first} begins no range of {}, which has {} items in ranges of {}",
                     work.identity.object, pack.items, pack.items_per_range
@@ -51,7 +60,7 @@ impl Admission {
         &self,
         origin: &Origin,
         work: &Work,
-        layout: Option<Pack>,
+        layout: Option<Arc<Layout>>,
         slot: &mut Slot,
     ) -> Result<(), AdmitError> {
         let base = &self.base;
@@ -60,9 +69,9 @@ impl Admission {
         if base.jobs.view().contains(&work.identity.job_name()) || self.is_settled(work).await? {
             return Ok(());
         }
-        let pack = match layout {
+        let layout = match layout {
             // Session control applies to its ranges.
-            Some(pack) => pack,
+            Some(layout) => layout,
             None => {
                 if !self.apply_session_control(origin, work).await? {
                     return Ok(());
@@ -82,27 +91,27 @@ impl Admission {
                 let stored = message::stored(object, *generation, &metadata, &base.business);
                 let stored = stored.ok().and_then(|stored| stored.pack).or_else(|| work.pack.clone());
                 let pack = stored.context("split an input that is no pack")?;
-                let pack = self.packs.write_layout(base, work, &pack).await?;
+                let layout = packs::new_layout(base, work, pack, input.size).await?;
+                let layout = self.packs.write_layout(base, work, layout).await?;
                 base.hooks.reached(Step::LayoutWritten, Some(&origin.message_id), Some(&work.identity)).await;
-                pack
+                layout
             }
         };
         let ended = Ended::list(base, work).await?;
-        let remaining = ended.remaining(&pack, *attempt);
-        if ended.has_succeeded(&pack) {
+        let remaining = ended.remaining(&layout.pack, *attempt);
+        if ended.has_succeeded(&layout.pack) {
             // The process that settled the last range may have ended before it deleted the input.
             return Ok(delete_input(base, work).await?);
         }
-        let work = Work { pack: Some(pack), ..work.clone() };
         let of_range = |first: u32, attempt: u32| {
             let mut range = work.of_range(first);
             range.identity.attempt = attempt;
-            range
+            of_layout(&range, &layout)
         };
         if remaining.is_empty() {
             return Ok(());
         }
-        self.packs.record_split(&work, remaining.len());
+        self.packs.record_split(&Work { pack: Some(layout.pack.clone()), ..work.clone() }, remaining.len());
         // A single range needs no message of its own.
         if let [(first, attempt)] = remaining[..] {
             return self.admit_range(origin, &of_range(first, attempt), slot).await;

@@ -146,6 +146,7 @@ impl Template {
             client: None,
             pack: None,
             only: None,
+            span: None,
             priority: false,
             common: Vec::new(),
             resources: Default::default(),

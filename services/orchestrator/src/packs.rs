@@ -3,7 +3,7 @@
 
 use std::{
     collections::{BTreeMap, HashMap, VecDeque},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -14,15 +14,18 @@ use contract::{
     message::Work,
     object::{self, OutcomeName},
     outcome::State,
-    pack::Pack,
+    pack::{Format, Layout, Pack, Starts},
 };
 use futures::TryStreamExt as _;
 use tokio::time::Instant;
 
 use crate::{base::Base, hooks::Step};
 
-/// Layouts that are kept in memory.
+/// Layouts that are kept in memory, and all the starts of their ranges.
 const LAYOUTS_MAX: usize = 1000;
+const STARTS_MAX: usize = 1_000_000;
+/// Size in bytes from which on a range reads its part of the input only: engines of a pool keep smaller ones.
+const PARTS_FROM: i64 = 32 * 1024 * 1024;
 /// Least time between two listings of the outcomes of a pack of which some are missing, and more for each of those.
 const LIST_INTERVAL: Duration = Duration::from_secs(5);
 const LIST_INTERVAL_PER_RANGE: Duration = Duration::from_millis(10);
@@ -39,8 +42,25 @@ pub(crate) struct Packs {
 
 #[derive(Debug, Default)]
 struct Layouts {
-    packs: HashMap<Key, Pack>,
+    packs: HashMap<Key, Arc<Layout>>,
     oldest_first: VecDeque<Key>,
+    starts: usize,
+}
+
+impl Layouts {
+    fn keep(&mut self, key: Key, layout: Arc<Layout>) {
+        self.starts += layout.starts.len();
+        match self.packs.insert(key.clone(), layout) {
+            Some(before) => self.starts -= before.starts.len(),
+            None => self.oldest_first.push_back(key),
+        }
+        while self.oldest_first.len() > LAYOUTS_MAX || (self.starts > STARTS_MAX && self.oldest_first.len() > 1) {
+            let Some(oldest) = self.oldest_first.pop_front().and_then(|oldest| self.packs.remove(&oldest)) else {
+                return;
+            };
+            self.starts -= oldest.starts.len();
+        }
+    }
 }
 
 /// A pack of which this process settled or published ranges.
@@ -104,38 +124,32 @@ impl Packs {
     }
 
     /// The layout of a pack; `None` when it has none yet.
-    pub(crate) async fn layout(&self, base: &Base, work: &Work) -> anyhow::Result<Option<Pack>> {
+    pub(crate) async fn layout(&self, base: &Base, work: &Work) -> anyhow::Result<Option<Arc<Layout>>> {
         let layouts = || self.layouts.lock().unwrap_or_else(PoisonError::into_inner);
         let key = key(&work.identity);
-        if let Some(pack) = layouts().packs.get(&key) {
-            return Ok(Some(pack.clone()));
+        if let Some(layout) = layouts().packs.get(&key) {
+            return Ok(Some(layout.clone()));
         }
         let name = object::layout(&work.business, &work.session, &work.job, work.identity.generation);
         let Some((_, body)) = base.store.read(&work.identity.bucket, &name, None).await? else { return Ok(None) };
-        let pack: Pack = serde_json::from_slice(&body).with_context(|| format!("parse the layout {name}"))?;
-        pack.check().map_err(anyhow::Error::msg).with_context(|| format!("use the layout {name}"))?;
-        let mut layouts = layouts();
-        if layouts.packs.insert(key.clone(), pack.clone()).is_none() {
-            layouts.oldest_first.push_back(key);
-        }
-        if layouts.oldest_first.len() > LAYOUTS_MAX
-            && let Some(oldest) = layouts.oldest_first.pop_front()
-        {
-            layouts.packs.remove(&oldest);
-        }
-        Ok(Some(pack))
+        let layout: Layout = serde_json::from_slice(&body).with_context(|| format!("parse the layout {name}"))?;
+        layout.pack.check().map_err(anyhow::Error::msg).with_context(|| format!("use the layout {name}"))?;
+        let layout = Arc::new(layout);
+        layouts().keep(key, layout.clone());
+        Ok(Some(layout))
     }
 
     /// Writes the layout of a pack unless it has one; returns the one it has.
-    pub(crate) async fn write_layout(&self, base: &Base, work: &Work, pack: &Pack) -> anyhow::Result<Pack> {
+    pub(crate) async fn write_layout(&self, base: &Base, work: &Work, layout: Layout) -> anyhow::Result<Arc<Layout>> {
+        let pack = &layout.pack;
         let name = object::layout(&work.business, &work.session, &work.job, work.identity.generation);
-        let text = serde_json::to_vec(pack).context("encode the layout")?;
+        let text = serde_json::to_vec(&layout).context("encode the layout")?;
         let numbers =
             [(labels::ATTRIBUTE_ITEMS, pack.items), (labels::ATTRIBUTE_ITEMS_PER_RANGE, pack.items_per_range)];
         let metadata = numbers.map(|(key, number)| (format!("{}{key}", labels::METADATA_PREFIX), number.to_string()));
         let properties = Properties { metadata: metadata.into(), ..Properties::json() };
         match base.store.write_once(&work.identity.bucket, &name, text, properties).await? {
-            Written::New(_) => Ok(pack.clone()),
+            Written::New(_) => Ok(Arc::new(layout)),
             Written::Exists => {
                 self.layout(base, work).await?.with_context(|| format!("read {name}, which existed a moment ago"))
             }
@@ -168,7 +182,8 @@ impl Packs {
 
     /// Lists the outcomes of a pack, and deletes its input when every range has succeeded.
     pub(crate) async fn finish(&self, base: &Base, work: &Work) -> anyhow::Result<()> {
-        let Some(pack) = self.layout(base, work).await? else { return Ok(()) };
+        let Some(layout) = self.layout(base, work).await? else { return Ok(()) };
+        let pack = &layout.pack;
         let settled = self.settled(work);
         let ended = Ended::list(base, work).await?;
         let missing = pack.ranges().filter(|first| !ended.ranges.contains_key(first)).count();
@@ -177,11 +192,33 @@ impl Packs {
             return Ok(());
         }
         self.progress().remove(&key(&work.identity));
-        if ended.has_succeeded(&pack) {
+        if ended.has_succeeded(pack) {
             delete_input(base, work).await?;
         }
         Ok(())
     }
+}
+
+/// The layout of a pack whose object has so many bytes. Lines of a large one are read once, so that each range reads
+/// its part and not the whole.
+///
+/// # Errors
+/// When the object cannot be read.
+pub(crate) async fn new_layout(base: &Base, work: &Work, pack: Pack, size: i64) -> anyhow::Result<Layout> {
+    let Identity { bucket, object, generation, .. } = &work.identity;
+    let mut starts = Starts::new(&pack);
+    if pack.format == Format::Lines
+        && pack.ranges().len() > 1
+        && size >= PARTS_FROM
+        && let Some(mut contents) = base.store.open_generation(bucket, object, Some(*generation)).await?
+    {
+        while let Some(bytes) = contents.next().await.transpose()? {
+            starts.push(&bytes);
+        }
+        let starts = starts.finish();
+        return Ok(Layout { starts, pack });
+    }
+    Ok(Layout { pack, starts: Vec::new() })
 }
 
 /// Deletes the input of a pack whose ranges have all succeeded.
@@ -281,10 +318,6 @@ pub(crate) async fn previous(base: &Base, work: &Work) -> anyhow::Result<Option<
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use contract::pack::Format;
-
     use super::*;
 
     const PACK: Pack = Pack { format: Format::Lines, items: 25, items_per_range: 10, rows_per_item: 1 };

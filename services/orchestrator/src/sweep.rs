@@ -250,12 +250,12 @@ async fn check(sweeper: &Sweeper, input: &Object, now: Timestamp) -> anyhow::Res
     if let Some(pack) = &work.pack {
         let layout = layouts.layout(base, &work).await?;
         let is_split = layout.is_some();
-        let pack = layout.unwrap_or_else(|| pack.clone());
-        if ended.has_succeeded(&pack) {
+        let pack = layout.as_ref().map_or(pack, |layout| &layout.pack);
+        if ended.has_succeeded(pack) {
             packs::delete_input(base, &work).await?;
             return Ok(Some(Checked::Settled));
         }
-        let remaining = ended.remaining(&pack, identity.attempt);
+        let remaining = ended.remaining(pack, identity.attempt);
         if remaining.iter().all(|range| sweeper.is_range_in_progress(&work, *range)) {
             return Ok(if remaining.is_empty() { Some(Checked::Settled) } else { None });
         }

@@ -109,6 +109,36 @@ async fn a_range_whose_job_is_deleted_keeps_what_it_had_and_a_retry_computes_the
     world.stop().await;
 }
 
+/// The program says how long its line is.
+const COUNTER: &str = r#"
+image = "registry/shell"
+command = ["/bin/sh", "-c", "wc -c"]
+"#;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_range_of_a_large_pack_reads_its_lines_only() {
+    let world = World::start(&["bu1"], COUNTER).await;
+    world.cloud.kubernetes.images().register("registry/shell", Path::new("/bin/sh")).unwrap();
+    world.apply_without_orchestrators().await;
+    let orchestrator = world.orchestrator("bu1", Hooks::none()).await;
+    let length = |item: usize| 1_000_000 + item;
+    let body: String = (0..36).map(|item| "x".repeat(length(item) - 1) + "\n").collect();
+    let work = world.upload_pack("bu1", "session", "pack", &body, lines(36, 12)).await;
+    world.publish(&work).await;
+    world.assert_equation("bu1", &BTreeMap::from([(work.identity.object, State::Succeeded)])).await;
+    let mut spans = 0;
+    for outcome in world.outcomes("bu1").await {
+        spans += outcome.work.unwrap().span.unwrap().length;
+    }
+    assert_eq!(spans, body.len() as u64, "the parts are the whole");
+    for (index, item) in items(&world).await.into_iter().enumerate() {
+        let result = item.result.unwrap().bytes().unwrap();
+        assert_eq!(String::from_utf8(result).unwrap().trim(), length(index).to_string(), "item {index}");
+    }
+    orchestrator.stop().await;
+    world.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_rows_of_a_table_are_computed_item_by_item_and_joined_again() {
     let world = World::start(&["bu1"], SHELL).await;

@@ -354,6 +354,7 @@ impl World {
             client: None,
             pack,
             only: None,
+            span: None,
             priority: false,
             common: Vec::new(),
             resources: Default::default(),

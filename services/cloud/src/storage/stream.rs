@@ -207,7 +207,11 @@ impl Store {
         self.open_generation(bucket, object, None).await
     }
 
-    pub(super) async fn open_generation(
+    /// Opens an object, its live generation when none is given; `None` when it does not exist.
+    ///
+    /// # Errors
+    /// When access is denied or the service cannot be reached.
+    pub async fn open_generation(
         &self,
         bucket: &str,
         object: &str,
@@ -232,12 +236,13 @@ impl Store {
         generation: i64,
         offset: u64,
         length: u64,
-    ) -> anyhow::Result<Option<Bytes>> {
+    ) -> anyhow::Result<Option<(Object, Bytes)>> {
         let request = self.storage.read_object(full(bucket), object).set_generation(generation);
         let request = request.set_read_range(ReadRange::segment(offset, length));
         let Some(mut contents) = Self::send_read(request, bucket, object).await? else { return Ok(None) };
         contents.object.size = i64::try_from(length).unwrap_or(i64::MAX);
-        contents.all(usize::MAX).await
+        let bytes = contents.all(usize::MAX).await?.unwrap_or_default();
+        Ok(Some((contents.object, bytes)))
     }
 
     async fn send_read(request: ReadObject, bucket: &str, object: &str) -> anyhow::Result<Option<Contents>> {

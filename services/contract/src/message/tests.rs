@@ -22,6 +22,7 @@ fn work() -> Work {
         client: Some("alice".into()),
         pack: Some(Pack { format: Format::Table, items: 30, items_per_range: 7, rows_per_item: 2 }),
         only: None,
+        span: None,
         priority: true,
         common: vec!["market.json".into()],
         resources: Resources::default(),

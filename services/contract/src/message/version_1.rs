@@ -5,7 +5,7 @@ use serde::Deserialize;
 use super::Resources;
 use crate::{
     Identity,
-    pack::{Format, Pack},
+    pack::{Format, Pack, Span},
 };
 
 /// The fields of work, today's and those of version 1.
@@ -24,6 +24,7 @@ pub(super) struct Work {
     /// The input is a table, and each task computes so many of its rows.
     rows_per_task: Option<u32>,
     only: Option<Vec<u32>>,
+    span: Option<Span>,
     #[serde(default)]
     priority: bool,
     #[serde(default)]
@@ -44,6 +45,7 @@ impl From<Work> for super::Work {
             tasks,
             rows_per_task,
             only,
+            span,
             priority,
             common,
             resources,
@@ -52,6 +54,6 @@ impl From<Work> for super::Work {
         // Each task had a pod of its own.
         let of_tasks = |tasks| Pack::new(format, tasks, rows_per_task.unwrap_or(1), tasks);
         let pack = pack.or(tasks.map(of_tasks));
-        Self { identity, business, session, job, client, pack, only, priority, common, resources }
+        Self { identity, business, session, job, client, pack, only, span, priority, common, resources }
     }
 }

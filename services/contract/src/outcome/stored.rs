@@ -43,6 +43,7 @@ impl Unreadable {
                 client: None,
                 pack: None,
                 only: None,
+                span: None,
                 priority: false,
                 common: Vec::new(),
                 resources: Default::default(),

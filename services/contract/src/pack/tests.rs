@@ -111,3 +111,34 @@ fn an_outcome_says_how_every_item_of_its_range_ended() {
     let nothing = "1 of 3 items failed, first item 4: the engine ended well, but recorded nothing for this item";
     check(State::Succeeded, vec![succeeded(2), succeeded(3)], (State::Failed, nothing, counts(2, 1, 0)));
 }
+
+#[test]
+fn the_starts_of_ranges_are_where_their_lines_are() {
+    // The same by a loop over all lines.
+    let expected = |text: &str, pack: &Pack| {
+        let found: Vec<&[u8]> = lines(text.as_bytes()).collect();
+        let end = |line: usize| found[..line.min(found.len())].iter().map(|line| line.len() as u64).sum::<u64>();
+        let mut starts: Vec<u64> = pack.ranges().map(|first| end(pack.rows(&(0..first)).end)).collect();
+        starts.push(text.len() as u64);
+        starts
+    };
+    let pack = Pack { format: Format::Lines, items: 5, items_per_range: 2, rows_per_item: 2 };
+    for (text, is_described) in [
+        ("a\nbb\n\nd\ne\nf\ngggg\nh\ni\n", true),
+        ("a\r\nb\nc\nd\ne\nf\ng\nh\ni\nj", true),
+        ("a\nb\nc\nd\ne\nf\ng\nh\n", false),
+        ("a\nb\nc\nd\ne\nf\ng\nh\ni\nj\nk\n", false),
+        ("", false),
+    ] {
+        for piece in 1..=text.len().max(1) {
+            let mut starts = Starts::new(&pack);
+            text.as_bytes().chunks(piece).for_each(|bytes| starts.push(bytes));
+            let layout = Layout { pack: pack.clone(), starts: starts.finish() };
+            assert_eq!(layout.starts, if is_described { expected(text, &pack) } else { Vec::new() }, "{text:?}");
+            let spans = pack.ranges().filter_map(|first| layout.span(first));
+            let joined: String =
+                spans.map(|span| &text[span.offset as usize..(span.offset + span.length) as usize]).collect();
+            assert_eq!(joined, if is_described { text } else { "" });
+        }
+    }
+}

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, collections::BTreeMap, rc::Rc};
 
 use cloud::storage::Object;
-use contract::{exit, message::Work};
+use contract::{exit, message::Work, pack::Span};
 use tokio::sync::Semaphore;
 
 use super::*;
@@ -24,6 +24,8 @@ pub(crate) struct Bucket {
     objects: RefCell<BTreeMap<String, Stored>>,
     /// Names of the objects that were read, in order.
     pub(crate) reads: RefCell<Vec<String>>,
+    /// Parts of objects that were read, in order.
+    pub(crate) parts: RefCell<Vec<Span>>,
     /// Access to objects whose names contain this is denied.
     pub(crate) denied_part: Option<&'static str>,
     denied: bool,
@@ -82,6 +84,19 @@ impl Objects for Bucket {
         let objects = self.objects.borrow();
         let found = objects.get(object).filter(|(live, ..)| generation.is_none_or(|generation| generation == *live));
         Ok(found.map(|(_, bytes, _)| Contents { bytes: bytes.clone().into(), content_type: String::new() }))
+    }
+
+    async fn read_part(
+        &self,
+        bucket: &str,
+        object: &str,
+        generation: i64,
+        part: Span,
+    ) -> anyhow::Result<Option<Contents>> {
+        let whole = self.read(bucket, object, Some(generation)).await?;
+        self.parts.borrow_mut().push(part);
+        let part = usize::try_from(part.offset).unwrap()..usize::try_from(part.offset + part.length).unwrap();
+        Ok(whole.map(|whole| Contents { bytes: whole.bytes.slice(part), ..whole }))
     }
 
     async fn write_once(&self, _: &str, object: &str, bytes: Bytes, properties: Properties) -> anyhow::Result<Written> {

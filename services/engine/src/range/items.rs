@@ -58,11 +58,13 @@ struct Table {
 type Books = Arc<OnceLock<Vec<Result<Book, Refusal>>>>;
 
 impl Items {
-    /// Cuts the input of a pack into the items of a range, for a program or for the built-in kernel.
+    /// Cuts the input of a pack into the items of a range, for a program or for the built-in kernel; `is_part` says that
+    /// of lines only those of the range were read.
     pub fn cut(
         pack: Pack,
         range: Range<u32>,
         input: &Contents,
+        is_part: bool,
         name: String,
         market: Option<Bytes>,
         is_program: bool,
@@ -71,8 +73,9 @@ impl Items {
         let (total, source) = match pack.format {
             Format::Whole => (None, Source::Whole(input.bytes.clone())),
             Format::Lines => {
-                let (total, bounds) = cut_lines(&input.bytes, &rows, step);
-                (Some(total), Source::Lines(input.bytes.clone(), bounds))
+                let before = if is_part { rows.start } else { 0 };
+                let (total, bounds) = cut_lines(&input.bytes, &(rows.start - before..rows.end - before), step);
+                (Some(before + total), Source::Lines(input.bytes.clone(), bounds))
             }
             Format::Table => {
                 let source = if is_program {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use contract::{
     Identity,
     message::Work,
-    pack::{Format, ItemResult, Pack, Part, SCHEMA, recorded},
+    pack::{Format, ItemResult, Pack, Part, SCHEMA, Span, recorded},
 };
 
 use super::*;
@@ -120,6 +120,18 @@ fn only_the_wanted_items_are_computed() {
     assert_eq!(ends(&bucket, &settings), ["d\n3 of 5\n", "e\n4 of 5\n"]);
     settings.work = settings.work.of_range(1);
     assert_eq!(compute(&settings, None, &bucket).unwrap_err().code, "configuration");
+}
+
+#[test]
+fn a_range_with_a_part_of_the_input_reads_that_part() {
+    let bucket = Bucket::default();
+    let mut settings = range(&bucket, Format::Lines, "a\nb\nc\nd\ne\nf\ng\n", 4, 2);
+    settings.work.pack.as_mut().unwrap().rows_per_item = 2;
+    settings.work = Work { span: Some(Span { offset: 8, length: 6 }), ..settings.work.of_range(2) };
+    let cat = program("tr '\\n' ' '; echo $DESKGRID_INDEX of $DESKGRID_COUNT");
+    assert_eq!(compute(&settings, Some(&cat), &bucket), Ok(Done::Recorded));
+    assert_eq!(ends(&bucket, &settings), ["e f 2 of 4\n", "g 3 of 4\n"]);
+    assert_eq!(bucket.parts.take(), [Span { offset: 8, length: 6 }]);
 }
 
 #[test]

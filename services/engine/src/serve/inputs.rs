@@ -24,7 +24,7 @@ use crate::{
     failure::Failure,
     input,
     range::{common_folder, items::Items},
-    store::{Contents, Objects},
+    store::{self, Contents, Objects},
 };
 
 /// A smaller input is cut into items without a thread of its own.
@@ -78,7 +78,7 @@ impl Range {
     pub(super) async fn read_ahead(&self, reader: &Reader<'_, impl Objects>) {
         // What ranges share is bounded where it is kept.
         if let Ok(Loaded { items, .. }) = self.load(reader).await
-            && self.work.as_ref().is_ok_and(|work| work.pack.is_none())
+            && self.work.as_ref().is_ok_and(|work| work.pack.is_none() || work.span.is_some())
             && !self.has_begun.get()
         {
             self.ahead.replace(Some(Ahead::new(&reader.ahead_bytes, items.size())));
@@ -158,7 +158,7 @@ impl<'r, O: Objects> Reader<'r, O> {
         let items = async {
             match &work.pack {
                 // A table is cut into the items of one range at a time, because its rows are read.
-                Some(pack) if pack.format != Format::Table && inline.is_none() => {
+                Some(pack) if pack.format != Format::Table && inline.is_none() && work.span.is_none() => {
                     let contract::Identity { object, generation, .. } = &work.identity;
                     let cell = self.packs.cell((object.clone(), *generation, work.common.clone()));
                     let items = cell.get_or_try_init(|| self.cut(work, None, pack.clone(), 0..pack.items)).await?;
@@ -186,7 +186,8 @@ impl<'r, O: Objects> Reader<'r, O> {
         let (input, market) = tokio::try_join!(self.input(work, inline), self.market(work))?;
         let (name, is_program) = (work.identity.object.clone(), self.work_dir.is_some());
         let is_small = input.bytes.len() <= SMALL_BYTES;
-        let cut = move || Arc::new(Items::cut(pack, range, &input, name, market, is_program));
+        let is_part = work.span.is_some();
+        let cut = move || Arc::new(Items::cut(pack, range, &input, is_part, name, market, is_program));
         if is_small {
             return Ok(cut());
         }
@@ -197,9 +198,9 @@ impl<'r, O: Objects> Reader<'r, O> {
         if let Some(contents) = inline {
             return Ok(contents.clone());
         }
-        let contract::Identity { bucket, object, generation, .. } = &work.identity;
+        let contract::Identity { object, generation, .. } = &work.identity;
         let read = async || {
-            let read = self.objects.read(bucket, object, Some(*generation)).await?;
+            let read = store::read_input(self.objects, work).await?;
             read.ok_or_else(|| input::missing(&work.identity))
         };
         if work.pack.as_ref().is_some_and(|pack| pack.format == Format::Table) {

@@ -10,7 +10,7 @@ use contract::{
     config::{Pool, Results},
     message::Work,
     outcome::State,
-    pack::{self, Format, ItemResult, Pack},
+    pack::{self, Format, ItemResult, Pack, Span},
 };
 use futures::stream::BoxStream;
 use hickory_resolver::proto::{
@@ -383,6 +383,11 @@ fn the_items_of_a_range_end_each_by_itself_and_their_pack_is_read_once() {
             stream.tasks("r3", &range_of_lines(3, 4, 3), &[3], None);
             assert!(text(&stream.records("r3", 1).await[0]).contains("four"));
             assert_eq!(*bucket.reads.borrow(), ["bu1/input/s/j"]);
+            // Of a large pack, a range reads its part.
+            let span = Span { offset: 12, length: 5 };
+            stream.tasks("p3", &Work { span: Some(span), ..range_of_lines(3, 4, 3) }, &[3], None);
+            assert!(text(&stream.records("p3", 1).await[0]).contains("four"));
+            assert_eq!(*bucket.parts.borrow(), [span]);
         },
     );
 }

@@ -143,6 +143,7 @@ impl Fixture {
                 client: None,
                 pack: None,
                 only: None,
+                span: None,
                 priority: false,
                 common: vec![],
                 resources: Default::default(),

@@ -7,7 +7,7 @@ use contract::{
     message::Work,
     object,
     outcome::State as Ended,
-    pack::{Counts, Pack},
+    pack::{Counts, Format, Layout, Pack, Span},
 };
 use serde_json::json;
 
@@ -45,6 +45,33 @@ fn each_range_of_a_pack_is_one_job_and_the_last_success_deletes_the_input() {
     assert_eq!((events.len(), events[0]["count"].as_str()), (1, "1"));
     let metadata = &state.objects[&last.outcome()].metadata;
     assert_eq!(metadata["deskgrid-items-ended"], "succeeded=1,failed=0,cancelled=0");
+    drop(state);
+    process.terminate().unwrap();
+}
+
+#[test]
+fn each_range_of_a_large_pack_of_lines_reads_its_part() {
+    let fixture = Fixture::new();
+    // The lines of an item have other lengths than those of the next one.
+    let lines = |item: usize| format!("good{}\n", "x".repeat(4_000_000 + item));
+    let text: String = (0..9).map(lines).collect();
+    let text: &'static str = text.leak();
+    let pack = Pack { format: Format::Lines, ..pack(9) };
+    let work = fixture.submit_to("s1", "pack", text, 1, |work| work.pack = Some(pack.clone()));
+    let process = Process::start(&fixture, Setting::default());
+    fixture.wait_until_done();
+    fixture.check_succeeded([&work]);
+    let (outcomes, state) = (fixture.outcomes(), fixture.state());
+    let layout = object::layout("bu1", "s1", "pack", work.identity.generation);
+    let layout: Layout = serde_json::from_slice(&state.objects[&layout].contents).unwrap();
+    assert_eq!(layout.pack, pack);
+    for range in ranges(&work) {
+        let found = outcomes[&range.outcome()].work.as_ref().unwrap();
+        let Span { offset, length } = found.span.unwrap();
+        let first = usize::try_from(range.identity.first.unwrap()).unwrap();
+        let part = &text[usize::try_from(offset).unwrap()..usize::try_from(offset + length).unwrap()];
+        assert!(part == (first..9).take(2).map(lines).collect::<String>(), "the lines of the range from {first}");
+    }
     drop(state);
     process.terminate().unwrap();
 }

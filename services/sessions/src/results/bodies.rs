@@ -36,7 +36,8 @@ pub(crate) async fn read(
     let reads: Vec<_> = groups(items, most)
         .into_iter()
         .map(|Group { object, generation, span, parts }| async move {
-            let body = store.read_part(bucket, object, generation, span.start, span.end - span.start).await?;
+            let read = store.read_part(bucket, object, generation, span.start, span.end - span.start).await?;
+            let body = read.map(|(_, body)| body);
             let part = move |(index, part): (u32, Range<u64>)| {
                 let at = |position: u64| usize::try_from(position - span.start).unwrap_or(usize::MAX);
                 let range = at(part.start)..at(part.end);

@@ -40,6 +40,7 @@ impl Options {
             client: self.client.clone(),
             pack: self.pack.clone(),
             only: None,
+            span: None,
             priority: self.priority,
             common: self.common.clone(),
             resources: message::Resources::default(),

@@ -94,7 +94,7 @@ async fn shown(context: &Context, business: &Business, result: &ItemResult) -> a
     let bytes = match result {
         ItemResult::Object { object, generation, offset, length, .. } if *length <= RESULT_MAX => {
             let read = context.store.read_part(&business.bucket, object, *generation, *offset, *length).await?;
-            read.map(|bytes| bytes.to_vec())
+            read.map(|(_, bytes)| bytes.to_vec())
         }
         ItemResult::Object { .. } => None,
         ItemResult::Text { .. } | ItemResult::Bytes { .. } => result.bytes(),
