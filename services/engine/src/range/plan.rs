@@ -15,6 +15,9 @@ use contract::pack::{Part, recorded};
 const GROUPS: usize = 32;
 /// An item that ended so many pods that computed nothing else is not computed again.
 const DEATHS_MAX: usize = 2;
+/// From so many stopped pods on, what they had begun comes last: the kubelet also stops a pod that it evicts because an
+/// item filled the disk. No item fails for that, since nobody knows.
+const STOPS_MAX: usize = 3;
 
 /// What a pod does.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,13 +34,15 @@ pub struct Plan {
 pub fn plan(parts: &[Part], items: &[u32], pod: &str) -> Plan {
     let recorded = recorded(parts);
     let left: Vec<u32> = items.iter().copied().filter(|item| !recorded.contains_key(item)).collect();
-    let begun = begun_by_dead_pods(parts, pod);
-    let deaths_alone = |item: u32| begun.iter().filter(|begun| ***begun == [item]).count();
+    let begun = begun_by_ended_pods(parts, pod);
+    let deaths_alone = |item: u32| begun.iter().filter(|(begun, stopped)| !stopped && **begun == [item]).count();
     let (killed, left): (Vec<u32>, Vec<u32>) = left.into_iter().partition(|item| deaths_alone(*item) >= DEATHS_MAX);
     let is_left: BTreeSet<u32> = left.iter().copied().collect();
+    let stops = begun.iter().filter(|(_, stopped)| *stopped).count();
     let suspects: Vec<BTreeSet<u32>> = begun
         .into_iter()
-        .map(|begun| begun.iter().copied().filter(|item| is_left.contains(item)).collect())
+        .filter(|(_, stopped)| !stopped || stops >= STOPS_MAX)
+        .map(|(begun, _)| begun.iter().copied().filter(|item| is_left.contains(item)).collect())
         .filter(|suspects: &BTreeSet<u32>| !suspects.is_empty())
         .collect();
     if suspects.is_empty() {
@@ -60,21 +65,21 @@ pub fn split(items: &[u32]) -> Vec<Vec<u32>> {
     items.chunks(items.len().div_ceil(GROUPS).max(1)).map(<[u32]>::to_vec).collect()
 }
 
-/// What each pod but this one that ended without notice began last.
-fn begun_by_dead_pods<'p>(parts: &'p [Part], pod: &str) -> Vec<&'p Vec<u32>> {
-    let mut pods: Vec<(&str, Option<&Vec<u32>>)> = Vec::new();
+/// What each pod but this one began last, and whether it was stopped; otherwise it ended without notice.
+fn begun_by_ended_pods<'p>(parts: &'p [Part], pod: &str) -> Vec<(&'p Vec<u32>, bool)> {
+    let mut pods: Vec<(&str, Option<&Vec<u32>>, bool)> = Vec::new();
     for part in parts.iter().filter(|part| part.pod != pod) {
-        let number = pods.iter().position(|(name, _)| *name == part.pod).unwrap_or_else(|| {
-            pods.push((&part.pod, None));
+        let number = pods.iter().position(|(name, ..)| *name == part.pod).unwrap_or_else(|| {
+            pods.push((&part.pod, None, false));
             pods.len() - 1
         });
         if part.stopped {
-            pods[number].1 = None;
+            pods[number].2 = true;
         } else if !part.begun.is_empty() {
             pods[number].1 = Some(&part.begun);
         }
     }
-    pods.into_iter().filter_map(|(_, begun)| begun).collect()
+    pods.into_iter().filter_map(|(_, begun, stopped)| Some((begun?, stopped))).collect()
 }
 
 #[cfg(test)]

@@ -103,3 +103,25 @@ fn an_item_that_was_alone_in_two_dead_pods_is_not_computed_again() {
     let expected = Plan { killed: vec![2], groups: vec![vec![1], vec![3]], careful: true };
     assert_eq!(plan(&second, &[1, 2, 3], "pod-d"), expected);
 }
+
+#[test]
+fn what_stopped_pods_had_begun_comes_last_and_does_not_fail() {
+    let items: Vec<u32> = (0..100).collect();
+    let (mut parts, mut computed) = (Vec::new(), BTreeSet::<u32>::new());
+    // One item fills the disk, so the kubelet stops every pod that begins it.
+    for number in 0..9 {
+        let pod = format!("pod-{number}");
+        let Plan { killed, groups, careful } = plan(&parts, &items, &pod);
+        assert_eq!((killed.len(), careful), (0, number >= 3));
+        for group in &groups {
+            parts.push(part(&pod, &[], group, false));
+            let done: &[u32] = if group.contains(&42) { &[] } else { group };
+            computed.extend(done);
+            parts.push(part(&pod, done, &[], done.is_empty()));
+            if done.is_empty() {
+                break;
+            }
+        }
+    }
+    assert_eq!(computed.len(), 99, "only the one is left");
+}
