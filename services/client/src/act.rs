@@ -20,7 +20,8 @@ use crate::{
 /// Jobs that are retried at the same time.
 const RETRIES: usize = 8;
 
-/// Cancels or retries the inputs of a session that the visitor submitted, as the parameter `action` says.
+/// Cancels or retries the inputs of a session that the visitor submitted, as the parameter `action` says; only the one
+/// that the parameter `job` names, if there is one.
 pub(crate) async fn act(State(client): State<Arc<Client>>, viewer: Viewer, query: Query) -> Result<Response, Problem> {
     let visitor = &viewer.visitor;
     let (business, session) = (client.business(visitor, &query)?, client.session(&query)?);
@@ -29,12 +30,18 @@ pub(crate) async fn act(State(client): State<Arc<Client>>, viewer: Viewer, query
     let objects = jobs::list(store, business, Some(session)).await.map_err(unavailable)?;
     let name = names::label_value(&visitor.name);
     let own = objects.inputs.iter().filter(|input| client_of(input) == Some(name.as_str()));
-    let own: BTreeSet<String> =
-        own.filter_map(|input| Some(object::parse_input(&business.name, &input.name).ok()?.1)).collect();
+    let is_chosen = |job: &String| query.get("job").is_none_or(|chosen| chosen == job);
+    let own: BTreeSet<String> = own
+        .filter_map(|input| Some(object::parse_input(&business.name, &input.name).ok()?.1))
+        .filter(is_chosen)
+        .collect();
     let jobs = sessions::latest(jobs::merge(&business.name, Some(session), &objects, &[]));
     let nothing = |what: &str| {
         Problem::new(StatusCode::CONFLICT, "nothing-of-yours", format!("There is nothing of yours to {what}"))
-            .why(format!("the inputs of session {session} have ended, or others submitted them"))
+            .why(match query.get("job") {
+                Some(job) => format!("{job:?} is in another state by now, or another person submitted it"),
+                None => format!("the inputs of session {session} have ended, or others submitted them"),
+            })
             .next("Ask the person who submitted them, or an operator.")
     };
     let count = match query.get("action") {
@@ -69,6 +76,6 @@ pub(crate) async fn act(State(client): State<Arc<Client>>, viewer: Viewer, query
     };
     let action = query.get("action").unwrap_or_default();
     tracing::info!(visitor = visitor.name, business = business.name, session, action, count, "own inputs changed");
-    let link = web::encode([("business", business.name.as_str()), ("session", session)]);
-    Ok(Redirect::to(&format!("/session?{link}")).into_response())
+    let page = Query::parse(&query.with("action", "")).with("job", "");
+    Ok(Redirect::to(&format!("/session?{page}")).into_response())
 }

@@ -40,12 +40,13 @@ impl Client {
         let other = self.against(business, query)?.map(|seen| seen.latest());
         let other = query.get("against").zip(other.as_deref());
         let business = &business.name;
+        let client = names::label_value(&visitor.name);
         let mut context = Context::new();
         context.insert("business", business);
         context.insert("session", name);
         context.insert("error", &session.error);
-        context.insert("status", &view::status(session, &names::label_value(&visitor.name)));
-        context.insert("jobs", &view::jobs(session, business, name, query));
+        context.insert("status", &view::status(session, &client));
+        context.insert("jobs", &view::jobs(session, business, name, &client, query));
         context.insert("results", &view::results(session, name, other, query));
         context.insert("link", &web::encode([("business", business.as_str()), ("session", name)]));
         context.insert("kept", &query.0);

@@ -87,7 +87,7 @@ pub(crate) struct Entry {
     pub(crate) state: State,
     /// Attempt.
     pub(crate) attempt: u32,
-    /// Who submitted it, while its input exists.
+    /// Who submitted it, while its input exists; empty when that is not known.
     pub(crate) client: Option<String>,
     /// When it last changed.
     pub(crate) changed: Option<Timestamp>,
@@ -182,7 +182,7 @@ impl Refresher {
         self.rows = self.read.outcomes.values().map(|settled| settled.rows.len()).sum();
         let client = |input: &Object| {
             let job = object::parse_input(name, &input.name).ok()?.1;
-            Some((job, client_of(input)?.to_owned()))
+            Some((job, client_of(input).unwrap_or_default().to_owned()))
         };
         self.read.clients = objects.inputs.iter().filter_map(client).collect();
         let counts = Counts::of(&jobs);

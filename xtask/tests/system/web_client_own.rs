@@ -67,6 +67,35 @@ async fn a_person_cancels_and_retries_their_own_inputs_and_no_others() {
         jobs.filter(|job| job["attempt"] == 1 && job["state"] == "waiting").count()
     };
     eventually("both have another attempt", async || running(&app.session("bu1", "run").await) == 2).await;
+
+    // One of them alone, on a page with a filter; nothing happens to the others.
+    let answer = app.request("POST", &act("cancel&job=one.json"), ONE).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 409);
+    assert!(answer.text().await.unwrap().contains("another person submitted it"));
+    browser.open(&app.url("/session?business=bu1&session=run&jobs-q=o")).await;
+    let others = "document.querySelector('[aria-label=\"Cancel others.json\"]')";
+    assert_eq!(browser.evaluate(&format!("{others}.disabled")).await, json!(true));
+    browser.wait_for("#jobs", "It is not known who submitted it.").await;
+    browser.click("[aria-label='Cancel one.json']").await;
+    let is_cancelled = "[...document.querySelectorAll('#jobs button')].map((button) => button.ariaLabel).join()";
+    eventually("one is cancelled", async || {
+        let labels = browser.evaluate(is_cancelled).await.as_str().unwrap_or_default().to_owned();
+        labels.contains("Retry one.json") && labels.contains("Cancel two.json") && labels.contains("Cancel others.json")
+    })
+    .await;
+    browser.pictures("client-own-one", Screen::Wide).await;
+    browser.assert_accessible("actions on each input").await;
+    let phone = Browser::start(Screen::Phone).await.expect("it was there a moment ago");
+    phone.log_in(&app.url("/session?business=bu1&session=run"), ONE).await;
+    phone.wait_for("#jobs", "Submitted by alice").await;
+    phone.evaluate("document.querySelector('#jobs').scrollIntoView()").await;
+    phone.pictures("client-own-one", Screen::Phone).await;
+    phone.close().await;
+    browser.click("[aria-label='Retry one.json']").await;
+    browser.wait_for("#jobs", "attempt 2").await;
+    assert!(browser.evaluate("location.search").await.as_str().unwrap().ends_with("session=run&jobs-q=o"));
+    let session = app.session("bu1", "run").await;
+    assert_eq!(session["counts"]["waiting"], json!(3), "{session}");
     browser.close().await;
     orchestrator.kill();
     app.stop().await;

@@ -7,7 +7,7 @@ use web::Query;
 use super::parts::{COUNTED, Choice, Pages, duration, paged, shown};
 use crate::{
     check::grouped,
-    session::{Entry, Session},
+    session::{Entry, Session, is_pending},
 };
 
 /// Jobs on a page.
@@ -37,10 +37,37 @@ pub(crate) struct JobRow {
     pub(crate) message: String,
     pub(crate) tail: String,
     pub(crate) raw: Option<String>,
+    pub(crate) act: Option<Act>,
 }
 
-/// The Jobs that match a query; those that did not succeed first.
-pub(crate) fn jobs(session: &Session, business: &str, name: &str, query: &Query) -> Jobs {
+/// What the person who submitted a Job can do with it.
+#[derive(Debug, PartialEq, Serialize)]
+pub(crate) struct Act {
+    pub(crate) label: &'static str,
+    pub(crate) icon: &'static str,
+    pub(crate) link: String,
+    /// Why the person who looks cannot; empty when they can.
+    pub(crate) refusal: String,
+}
+
+fn act(entry: &Entry, client: &str, query: &Query) -> Option<Act> {
+    let (action, label, icon) = match entry.state {
+        state if is_pending(state) => ("cancel", "Cancel", "stop"),
+        State::Failed | State::Cancelled => ("retry", "Retry", "retry"),
+        _ => return None,
+    };
+    let refusal = match entry.client.as_deref() {
+        None => "Its input was deleted.".to_owned(),
+        Some("") => "It is not known who submitted it.".to_owned(),
+        Some(other) if other != client => format!("Submitted by {other}."),
+        Some(_) => String::new(),
+    };
+    let link = Query::parse(&query.with("job", &entry.job)).with("action", action);
+    Some(Act { label, icon, link, refusal })
+}
+
+/// The Jobs that match a query, for the page of this client; those that did not succeed first.
+pub(crate) fn jobs(session: &Session, business: &str, name: &str, client: &str, query: &Query) -> Jobs {
     let q = query.get("jobs-q").unwrap_or_default().to_lowercase();
     let state = query.get("state");
     let count = |label: &str| session.jobs.iter().filter(|entry| shown(entry.state).0 == label).count();
@@ -61,7 +88,7 @@ pub(crate) fn jobs(session: &Session, business: &str, name: &str, query: &Query)
     let mut found: Vec<&Entry> = session.jobs.iter().filter(matches).collect();
     found.sort_by_key(|entry| matches!(entry.state, State::Succeeded | State::Waiting | State::Running));
     let (pages, range) = paged(found.len(), JOBS_PAGE, query, "jobs-page");
-    let rows = found[range].iter().map(|entry| job_row(entry, business, name)).collect();
+    let rows = found[range].iter().map(|entry| job_row(entry, business, name, act(entry, client, query))).collect();
     Jobs { rows, pages, states, q: query.get("jobs-q").unwrap_or_default().to_owned() }
 }
 
@@ -77,7 +104,7 @@ fn span(seconds: f64) -> String {
     if seconds > 0.0 { duration(seconds) } else { "<1 s".to_owned() }
 }
 
-fn job_row(entry: &Entry, business: &str, session: &str) -> JobRow {
+fn job_row(entry: &Entry, business: &str, session: &str, act: Option<Act>) -> JobRow {
     let (state, class) = shown(entry.state);
     let settled = entry.settled.as_deref();
     let has_output = settled.is_some_and(|settled| settled.has_output);
@@ -99,5 +126,6 @@ fn job_row(entry: &Entry, business: &str, session: &str) -> JobRow {
             .unwrap_or_default(),
         tail: settled.map(|settled| settled.tail.clone()).unwrap_or_default(),
         raw,
+        act,
     }
 }

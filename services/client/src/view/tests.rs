@@ -91,6 +91,30 @@ fn the_status_says_it_in_a_sentence() {
 }
 
 #[test]
+fn each_person_acts_on_their_own_inputs() {
+    let acts = |session: &Session, client: &str| {
+        let rows = jobs(session, "bu1", "s", client, &Query::parse("session=s&jobs-q=c%26")).rows;
+        rows.into_iter().map(|row| row.act.map(|act| (act.link, act.refusal))).collect::<Vec<_>>()
+    };
+    let mut session = session();
+    session.jobs[2].job = "c&".into();
+    let link = "session=s&jobs-q=c%26&job=c%26&action=retry";
+    let mut check = |owner: Option<&str>, client: &str, refusal: &str| {
+        session.jobs[2].client = owner.map(str::to_owned);
+        assert_eq!(acts(&session, client), [Some((link.to_owned(), refusal.to_owned()))]);
+    };
+    check(Some("me"), "me", "");
+    check(Some("me"), "you", "Submitted by me.");
+    check(Some(""), "me", "It is not known who submitted it.");
+    check(None, "me", "Its input was deleted.");
+    session.jobs[2].state = State::Waiting;
+    session.jobs[2].client = Some("me".into());
+    assert_eq!(acts(&session, "me"), [Some((link.replace("retry", "cancel"), String::new()))]);
+    session.jobs[2].state = State::Succeeded;
+    assert_eq!(acts(&session, "me"), [None]);
+}
+
+#[test]
 fn a_bar_is_whole() {
     let bar = bar(&Counts { succeeded: 1, failed: 1, running: 1, waiting: 1, ..Counts::default() });
     let widths: f64 = bar.iter().map(|segment| segment.width).sum();
@@ -101,13 +125,13 @@ fn a_bar_is_whole() {
 #[test]
 fn what_did_not_succeed_comes_first_and_can_be_chosen() {
     let names = |query: &str| {
-        let jobs = jobs(&session(), "bu1", "s", &Query::parse(query));
+        let jobs = jobs(&session(), "bu1", "s", "me", &Query::parse(query));
         jobs.rows.iter().map(|row| format!("{} {}", row.job, row.state)).collect::<Vec<_>>()
     };
     assert_eq!(names(""), ["c failed", "a succeeded", "b succeeded", "d pending"]);
     assert_eq!(names("state=pending"), ["d pending"]);
     assert_eq!(names("jobs-q=A"), ["a succeeded"]);
-    let jobs = jobs(&session(), "bu1", "s", &Query::default());
+    let jobs = jobs(&session(), "bu1", "s", "me", &Query::default());
     assert_eq!(jobs.rows[0].message, "line 7, column 12");
     assert_eq!(jobs.rows[1].raw.as_deref(), Some("business=bu1&session=s&job=a"));
 }
