@@ -10,7 +10,7 @@ use anyhow::Context as _;
 use clap::ValueEnum;
 use contract::{config::Business, exit, object};
 use futures::{StreamExt as _, TryStreamExt as _};
-use sessions::results::{self, COLUMNS, Latest, PORTFOLIO, Row};
+use sessions::results::{self, COLUMNS, Latest, PORTFOLIO, Row, Totals};
 
 use crate::{
     context::{Context, Opener},
@@ -83,12 +83,12 @@ pub(crate) async fn print(
             written
         }
     };
-    let Written { rows, errors, incomplete } = written;
+    let Written { totals, incomplete } = written;
     output.note(format_args!(
         "{} of {}{}",
-        text::count(rows, "row"),
+        text::count(totals.rows, "row"),
         text::count(latest.jobs.len(), "Job"),
-        text::row_errors(errors.saturating_sub(incomplete.len()))
+        text::row_errors(totals.errors)
     ));
     for sum in incomplete {
         output.warn(sum);
@@ -96,7 +96,7 @@ pub(crate) async fn print(
     if latest.superseded > 0 {
         output.note(format_args!("{} earlier attempts are left out; the latest one counts", latest.superseded));
     }
-    Ok(if target.strict && errors > 0 { exit::FAILED } else { exit::DONE })
+    Ok(if target.strict && totals.errors + totals.incomplete > 0 { exit::FAILED } else { exit::DONE })
 }
 
 impl TargetArgs {
@@ -141,9 +141,7 @@ fn new_file(folder: &Path) -> std::io::Result<tempfile::NamedTempFile> {
 /// The rows that were written.
 #[derive(Default)]
 struct Written {
-    rows: usize,
-    /// Of them, those with an error.
-    errors: usize,
+    totals: Totals,
     /// The sums in which something is missing, and what.
     incomplete: Vec<String>,
 }
@@ -175,19 +173,16 @@ async fn write(
     let mut table: Vec<[String; 7]> = Vec::new();
     sink(start(format).as_bytes())?;
     while let Some(rows) = stream.try_next().await? {
-        for row in rows {
+        for (number, row) in (written.totals.rows..).zip(&rows) {
             match format {
-                Format::Table => table.push(shown(&row)),
-                Format::Csv | Format::Json => sink(record(format, &row, written.rows == 0)?.as_bytes())?,
+                Format::Table => table.push(shown(row)),
+                Format::Csv | Format::Json => sink(record(format, row, number == 0)?.as_bytes())?,
             }
-            written.rows += 1;
-            if let Some(error) = &row.error {
-                written.errors += 1;
-                if row.row == PORTFOLIO && row.value.is_some() {
-                    written.incomplete.push(format!("{PORTFOLIO} of {}: {error}", row.job));
-                }
+            if let Some(error) = row.error.as_ref().filter(|_| row.row == PORTFOLIO && row.value.is_some()) {
+                written.incomplete.push(format!("{PORTFOLIO} of {}: {error}", row.job));
             }
         }
+        written.totals = written.totals.plus(Totals::of(&rows));
     }
     match format {
         Format::Table => {

@@ -4,9 +4,8 @@
 //! and its texts stay readable.
 
 use serde::Serialize;
+use sessions::results::{SPAN, number, spelled};
 
-/// Standard errors on each side of a value that its bar spans: 95 % of a normal distribution.
-pub(crate) const SPAN: f64 = 1.96;
 /// Pixels of one value, and those of the axis.
 const ROW: u32 = 40;
 const AXIS: u32 = 30;
@@ -182,38 +181,6 @@ fn rounded(percent: f64) -> f64 {
     (percent * 100.0).round() / 100.0
 }
 
-/// A value and half of its 95 % confidence interval, to the digits that the standard error leaves.
-pub(crate) fn spelled(value: f64, error: Option<f64>) -> String {
-    match error.filter(|error| *error > 0.0 && error.is_finite()) {
-        Some(error) => {
-            let decimals = decimals(error);
-            format!("{} ± {}", number(value, decimals), number(SPAN * error, decimals))
-        }
-        None => number(value, if value.fract() == 0.0 { 0 } else { decimals(value.abs() / 1000.0) }),
-    }
-}
-
-/// Decimals at which a number has two digits that count.
-fn decimals(number: f64) -> usize {
-    if number <= 0.0 || !number.is_finite() {
-        return 2;
-    }
-    usize::try_from(1 - number.log10().floor() as i64).unwrap_or_default().min(9)
-}
-
-/// A number for people: thousands set apart, a real minus sign, and powers of ten when it is very large.
-pub(crate) fn number(value: f64, decimals: usize) -> String {
-    if value.abs() >= 1e15 {
-        return format!("{value:.3e}").replace('-', "−");
-    }
-    let text = format!("{:.decimals$}", value.abs());
-    let (whole, fraction) = text.split_once('.').map_or((text.as_str(), None), |(whole, rest)| (whole, Some(rest)));
-    let grouped = whole.parse().map_or_else(|_| whole.to_owned(), crate::check::grouped);
-    let is_zero = text.bytes().all(|byte| matches!(byte, b'0' | b'.'));
-    let sign = if value < 0.0 && !is_zero { "−" } else { "" };
-    fraction.map_or_else(|| format!("{sign}{grouped}"), |fraction| format!("{sign}{grouped}.{fraction}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -266,21 +233,6 @@ mod tests {
         for value in [0.0, 1.0, -5.0, 1e300, 1e-300] {
             let chart = chart(&[point(value, Some(0.0)), point(value, None)], Scale::Shared).unwrap();
             assert!((chart.marks[0].at - 50.0).abs() < 0.1, "{value}: {chart:?}");
-        }
-    }
-
-    #[test]
-    fn numbers_have_the_digits_that_their_error_leaves() {
-        for (value, error, text) in [
-            (1234.5678, Some(0.0123), "1,234.568 ± 0.024"),
-            (-95.123, Some(12.3), "−95 ± 24"),
-            (3.0, None, "3"),
-            (0.123456, None, "0.12346"),
-            (-0.001, Some(0.5), "0.00 ± 0.98"),
-            (12_500_000.0, Some(45_000.0), "12,500,000 ± 88,200"),
-            (2e18, None, "2.000e18"),
-        ] {
-            assert_eq!(spelled(value, error), text);
         }
     }
 }

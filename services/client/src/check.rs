@@ -9,6 +9,7 @@ use kernel::{
     },
 };
 use serde::Serialize;
+use sessions::results::grouped;
 
 /// Bytes of the largest input that is checked beforehand; the engine checks larger ones. Reading a hostile text of this
 /// size takes about 250 MiB, so one is read at a time.
@@ -170,19 +171,6 @@ fn input_problem(problem: &Problem, input: &[u8], market: Option<&[u8]>) -> Inpu
 /// A number and its noun.
 pub(crate) fn counted(count: usize, one: &str, many: &str) -> String {
     format!("{} {}", grouped(count as u64), if count == 1 { one } else { many })
-}
-
-/// A number with its thousands set apart.
-pub(crate) fn grouped(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (position, digit) in digits.chars().enumerate() {
-        if position > 0 && (digits.len() - position).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ mod pubsub;
 mod rows;
 mod session;
 mod sessions;
+mod totals;
 
 pub(crate) use jobs::{Filter, select, states};
 

@@ -19,7 +19,7 @@ use crate::{
     state::State,
 };
 
-const TEMPLATES: [(&str, &str); 22] = [
+const TEMPLATES: [(&str, &str); 23] = [
     ("page.html", include_str!("templates/page.html")),
     ("parts.html", include_str!("templates/parts.html")),
     ("errors.html", include_str!("templates/errors.html")),
@@ -28,6 +28,7 @@ const TEMPLATES: [(&str, &str); 22] = [
     ("overview.html", include_str!("templates/overview.html")),
     ("sessions.html", include_str!("templates/sessions.html")),
     ("session_head.html", include_str!("templates/session_head.html")),
+    ("session_totals.html", include_str!("templates/session_totals.html")),
     ("session_causes.html", include_str!("templates/session_causes.html")),
     ("jobs_filter.html", include_str!("templates/jobs_filter.html")),
     ("jobs_table.html", include_str!("templates/jobs_table.html")),

@@ -14,7 +14,7 @@ use contract::{Outcome, config::Business};
 use futures::StreamExt as _;
 use google_cloud_pubsub::client::{BasePublisher, SubscriptionAdmin, TopicAdmin};
 use inspect::{Detail, Sources, gather};
-use sessions::jobs::Job;
+use sessions::{jobs::Job, results::Totals};
 use tokio::sync::{Notify, watch};
 use web::{Problem, Query, Site, Visitor};
 
@@ -113,6 +113,8 @@ pub(crate) struct State {
     pub(crate) rendered: Rendered,
     pub(crate) operations: Operations,
     pub(crate) audit: Audit,
+    /// The totals of results, by the outcome.
+    pub(crate) totals: Mutex<HashMap<String, Totals>>,
     nodes: RwLock<Nodes>,
     board: RwLock<Arc<Board>>,
     outcomes: Mutex<HashMap<String, Arc<Outcome>>>,
@@ -147,6 +149,7 @@ impl State {
             rendered: Rendered::default(),
             operations: Operations::default(),
             audit: Audit::default(),
+            totals: Mutex::default(),
             nodes: RwLock::default(),
             board: RwLock::default(),
             outcomes: Mutex::default(),

@@ -24,16 +24,22 @@ mod compare;
 mod csv;
 mod latest;
 mod read;
+mod spelled;
+mod totals;
 
 pub use compare::{Compared, Measured, combined_error, compare, measured};
 pub use csv::csv_line;
 pub use latest::{Latest, latest};
 pub use read::rows;
+pub use spelled::{SPAN, grouped, number, spelled};
+pub use totals::Totals;
 
 /// Results of one Job read at a time.
 const READS: usize = 16;
 /// The row with the sums over all trades of a Job.
 pub const PORTFOLIO: &str = "portfolio";
+/// The one measure whose sum says something: the others are of one option.
+pub const SUMMED: &str = "value";
 
 /// One line of the table.
 #[derive(Clone, Debug, PartialEq, schemars::JsonSchema, Serialize)]
@@ -234,7 +240,6 @@ fn failed(business: &Business, outcome: &Outcome, outcome_object: &str) -> Row {
 /// Joins the parts of a Job: their rows in turn, and one sum over their portfolios, which names what is not in it.
 /// Trades have independent random streams, so the squares of the standard errors add up.
 pub fn join(parts: Vec<Vec<Row>>) -> Vec<Row> {
-    let is_sum = |row: &Row| row.row == PORTFOLIO && row.measure == "value";
     let (count, mut lost) = (parts.len(), 0);
     let (mut priced, mut failed) = (BTreeSet::new(), BTreeSet::new());
     for rows in &parts {
@@ -265,6 +270,11 @@ pub fn join(parts: Vec<Vec<Row>>) -> Vec<Row> {
         rows.push(sum);
     }
     rows
+}
+
+/// Whether a row is the sum over the trades of a Job or a range.
+fn is_sum(row: &Row) -> bool {
+    row.row == PORTFOLIO && row.measure == SUMMED
 }
 
 fn row(session: &str, job: &str, row: &str, measure: &str) -> Row {

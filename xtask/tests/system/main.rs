@@ -75,6 +75,7 @@ mod web_monitor_load;
 mod web_monitor_many;
 mod web_monitor_overview;
 mod web_monitor_pages;
+mod web_monitor_totals;
 mod web_monitor_work;
 mod web_rights;
 mod web_truth;

@@ -115,10 +115,3 @@ fn a_problem_in_a_long_line_shows_the_place() {
     let typo = problems.iter().find(|problem| problem.field.contains("sead")).unwrap();
     assert!(typo.text.starts_with('…') && typo.text.contains("sead"), "{typo:?}");
 }
-
-#[test]
-fn thousands_are_set_apart() {
-    for (number, text) in [(0, "0"), (999, "999"), (1000, "1,000"), (1_234_567, "1,234,567")] {
-        assert_eq!(grouped(number), text);
-    }
-}

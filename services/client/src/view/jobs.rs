@@ -1,14 +1,11 @@
 //! The Jobs of a session as a table.
 
 use serde::Serialize;
-use sessions::{Items, jobs::State};
+use sessions::{Items, jobs::State, results::grouped};
 use web::Query;
 
 use super::parts::{COUNTED, Choice, Pages, duration, paged, shown};
-use crate::{
-    check::grouped,
-    session::{Entry, Session, is_pending},
-};
+use crate::session::{Entry, Session, is_pending};
 
 /// Jobs on a page.
 const JOBS_PAGE: usize = 50;

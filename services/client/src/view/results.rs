@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 use serde_json::Value;
-use sessions::results::{self, Measured, PORTFOLIO, Row, combined_error, measured};
+use sessions::results::{self, Measured, PORTFOLIO, Row, SUMMED, combined_error, measured};
 use web::Query;
 
 use super::parts::{Choice, Pages, paged};
@@ -16,8 +16,6 @@ use crate::{
 const RESULTS_PAGE: usize = 25;
 /// Measures to choose from, and columns of the table.
 const MAX_MEASURES: usize = 14;
-/// The one measure whose sum says something: the others are of one option.
-const SUMMED: &str = "value";
 
 /// The results of a session, for its page.
 #[derive(Debug, Serialize)]
@@ -244,7 +242,7 @@ fn beside<'a>(compared: &results::Compared<'a>) -> Found<'a> {
 fn changes(found: &[Found<'_>]) -> String {
     let count = |mark: &str| found.iter().filter(|line| line.mark.is_some_and(|(_, found)| found == mark)).count();
     let beyond = |line: &&Found<'_>| {
-        line.numbers[2].is_some_and(|(value, error)| value.abs() > chart::SPAN * error.unwrap_or_default())
+        line.numbers[2].is_some_and(|(value, error)| value.abs() > results::SPAN * error.unwrap_or_default())
     };
     let (new, gone) = (count("new"), count("gone"));
     let both = found.len() - new - gone;
@@ -308,7 +306,7 @@ fn label(row: &Row) -> String {
 }
 
 fn cell((value, error): Measured) -> Cell {
-    let spelled = chart::spelled(value, error);
+    let spelled = results::spelled(value, error);
     let (value_text, half) = spelled.split_once(" ± ").unwrap_or((&spelled, if error.is_some() { "0" } else { "" }));
     let exact = error.map_or_else(|| value.to_string(), |error| format!("{value}, standard error {error}"));
     Cell { value: value_text.to_owned(), half: half.to_owned(), exact, is_text: false }

@@ -1,11 +1,10 @@
 //! The status of a session, as a sentence and figures.
 
 use serde::Serialize;
-use sessions::jobs::State;
+use sessions::{jobs::State, results::number};
 
 use super::parts::{COUNTED, Segment, bar, duration};
 use crate::{
-    chart,
     check::counted,
     session::{Session, is_pending},
 };
@@ -59,7 +58,7 @@ pub(crate) fn status(session: &Session, client: &str) -> Status {
     let pace = session.progress.as_ref().and_then(|progress| {
         let rate = progress.rate?;
         let left = progress.seconds_left.map(|left| format!(", about {} left", duration(left)));
-        Some(format!("{} per second{}", chart::number(rate, if rate < 10.0 { 1 } else { 0 }), left.unwrap_or_default()))
+        Some(format!("{} per second{}", number(rate, if rate < 10.0 { 1 } else { 0 }), left.unwrap_or_default()))
     });
     let own = || session.jobs.iter().filter(|entry| entry.client.as_deref() == Some(client));
     let figures = COUNTED.into_iter().map(|(state, label, count)| Figure { state, label, count: count(counts) });

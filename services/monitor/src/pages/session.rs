@@ -3,7 +3,7 @@
 use contract::Outcome;
 use serde::Serialize;
 use sessions::{
-    Cause, Counts,
+    Cause,
     jobs::{Job, State},
 };
 use web::Problem;
@@ -16,6 +16,7 @@ use crate::{
 use super::{
     jobs as table,
     rows::{SessionRow, session_href, time},
+    totals,
 };
 
 /// Outcomes that are read for the causes.
@@ -26,8 +27,6 @@ struct Head {
     row: SessionRow,
     is_paused: bool,
     cancelled_before: String,
-    /// What the table of results lacks.
-    missing: String,
 }
 
 #[derive(Serialize)]
@@ -46,22 +45,6 @@ fn in_words(mut cause: Cause) -> Cause {
         cause.line = if message == cause.message { String::new() } else { message.to_owned() };
     }
     cause
-}
-
-/// What the table of results lacks, as `results` shows it; empty when it is complete.
-fn missing(counts: &Counts) -> String {
-    let parts = [
-        (counts.pending(), "not ended"),
-        (counts.unsuccessful(), "without a result"),
-        (counts.row_errors, "with an error in the result"),
-    ];
-    let parts: Vec<_> =
-        parts.iter().filter(|(count, _)| *count > 0).map(|(count, of)| format!("{count} {of}")).collect();
-    if parts.is_empty() {
-        String::new()
-    } else {
-        format!("Rows that lack values in the results: {}.", parts.join(", "))
-    }
 }
 
 /// The page.
@@ -87,17 +70,17 @@ pub(super) async fn show(request: &PageRequest<'_>) -> Result<Shown, Problem> {
         row: SessionRow::from(session),
         is_paused: session.summary.paused,
         cancelled_before: time(session.summary.cancelled_before),
-        missing: missing(&session.summary.counts),
     };
+    let latest = sessions::latest(view.jobs.iter().filter(|job| job.session == name).cloned().collect());
+    let totals = totals::part(request, &view.business, &latest, &session.summary.counts).await?;
     // Of a pack, also the ranges that have failed so far.
-    let latest = sessions::latest(view.jobs.as_ref().clone()).into_iter().filter(|job| job.session == name);
     let has_failed = |job: &Job| {
         matches!(job.state, Some(State::Failed | State::Refused)) || job.items.is_some_and(|items| items.failed > 0)
     };
-    let jobs: Vec<Job> = latest.filter(|job| has_failed(job)).collect();
+    let jobs: Vec<Job> = latest.into_iter().filter(has_failed).collect();
     let unit = if jobs.iter().any(|job| job.items.is_some()) { "item" } else { "Job" };
     let failed: Vec<String> = jobs.into_iter().flat_map(|job| job.unsuccessful).collect();
-    let mut parts = vec![request.part("session", "session_head.html", &head)?];
+    let mut parts = vec![request.part("session", "session_head.html", &head)?, totals];
     if failed.is_empty() {
         parts.push(("causes", String::new()));
     } else {
