@@ -31,8 +31,9 @@ pub async fn run(
     stop: CancellationToken,
 ) -> anyhow::Result<()> {
     let mut registry = Registry::default();
-    let site = Arc::new(Site::new(route::app(limits), settings, &mut registry, stop.clone())?);
     let clients = Clients::connect(connection, settings.config.businesses.values()).await?;
+    let store = Some(clients.quick.clone());
+    let site = Arc::new(Site::new(route::app(limits), settings, &mut registry, store, stop.clone())?);
     let (tasks, health) = (TaskTracker::new(), Health::new(STALE_AFTER));
     let client = Arc::new(Client::new(site.clone(), clients, uploads, &tasks));
     let router = site.router(route::routes(client), health.clone(), Arc::new(registry));

@@ -96,6 +96,11 @@ pub fn control_prefix(business: &str) -> String {
     format!("{business}/control/")
 }
 
+/// `B/control/logouts/APP/`: the logins to a web app that people ended.
+pub fn logouts_prefix(business: &str, app: &str) -> String {
+    format!("{}logouts/{app}/", control_prefix(business))
+}
+
 /// Session of a control object; `None` if the name is not that of one.
 pub fn parse_control<'a>(business: &str, object: &'a str) -> Option<&'a str> {
     object

@@ -47,7 +47,7 @@ pub struct Clients {
 pub async fn run(settings: Settings, clients: Clients, stop: CancellationToken) -> anyhow::Result<()> {
     let Clients { kube, connection, store, listener } = clients;
     let mut registry = Registry::default();
-    let site = Arc::new(Site::new(routes::app(), &settings, &mut registry, stop.clone())?);
+    let site = Arc::new(Site::new(routes::app(), &settings, &mut registry, Some(store.clone()), stop.clone())?);
     let state = Arc::new(State::new(site.clone(), kube, store, &connection).await?);
     let health = Health::new(STALE);
     let mut tasks = JoinSet::new();

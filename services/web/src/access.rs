@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, header};
+use cloud::storage::Store;
 use jiff::Timestamp;
 
 use crate::settings::{AccessSettings, Settings};
@@ -36,13 +37,15 @@ enum Kind {
 }
 
 impl Access {
-    /// The access to an app of this name.
+    /// The access to an app of this name; log-outs are noted in the bucket.
     ///
     /// # Errors
     /// When the tokens cannot be read, or the client for Google's keys cannot be built.
-    pub fn new(app: &str, settings: &Settings) -> anyhow::Result<Self> {
+    pub fn new(app: &str, settings: &Settings, store: Option<Store>) -> anyhow::Result<Self> {
         let kind = match &settings.access {
-            AccessSettings::Tokens { file } => Kind::Tokens(TokenFile::open(file)?, Sessions::new(app)),
+            AccessSettings::Tokens { file } => {
+                Kind::Tokens(TokenFile::open(file)?, Sessions::new(app, store, &settings.config))
+            }
             AccessSettings::Iap(iap) => Kind::Iap(Arc::new(Iap::new(iap)?)),
         };
         // Cookies know no ports: two apps or environments on one host must not take each other's. The prefix makes
@@ -72,7 +75,8 @@ impl Access {
             }));
         }
         let cookie = cookies(headers).find(|(name, _)| *name == self.cookie).map(|(_, value)| value);
-        Ok(cookie.and_then(|cookie| sessions.open(cookie, &tokens, Timestamp::now())))
+        let Some(cookie) = cookie else { return Ok(None) };
+        Ok(sessions.open(cookie, &tokens, Timestamp::now()).await)
     }
 
     /// The token file and the sessions; `None` when people log in elsewhere.

@@ -78,7 +78,8 @@ async fn log_out(State(site): State<Arc<Site>>, headers: HeaderMap) -> Result<Re
         let tokens = file.tokens().await.map_err(Problem::internal)?;
         let cookie = cookies(&headers).find(|(name, _)| *name == site.access.cookie);
         if let Some((_, cookie)) = cookie {
-            sessions.end(cookie, &tokens, Timestamp::now());
+            let ended = sessions.end(cookie, &tokens, Timestamp::now()).await;
+            ended.unwrap_or_else(|error| tracing::warn!("a log-out may not hold after a restart: {error:#}"));
         }
     }
     Ok(([(header::SET_COOKIE, set_cookie(&site, "", 0))], Redirect::to("/login")).into_response())

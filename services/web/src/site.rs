@@ -7,6 +7,7 @@ use axum::{
     http::StatusCode,
     response::{Html, IntoResponse as _, Response},
 };
+use cloud::storage::Store;
 use contract::config::Config;
 use prometheus_client::registry::Registry;
 use serde::Serialize;
@@ -84,7 +85,7 @@ struct Frame<'a> {
 }
 
 impl Site {
-    /// Reads the tokens and the templates. Metrics of requests are added to `registry`.
+    /// Reads the tokens and the templates. Metrics of requests are added to `registry`, log-outs are noted in `store`.
     ///
     /// # Errors
     /// When the tokens cannot be read, or a template is wrong.
@@ -92,6 +93,7 @@ impl Site {
         app: App,
         settings: &Settings,
         registry: &mut Registry,
+        store: Option<Store>,
         stop: CancellationToken,
     ) -> anyhow::Result<Self> {
         let mut tera = Tera::new();
@@ -101,7 +103,7 @@ impl Site {
             .context("read the templates")?;
         let metrics = Metrics::new(registry);
         Ok(Self {
-            access: Access::new(app.name, settings)?,
+            access: Access::new(app.name, settings, store)?,
             assets: Arc::new(Assets::new(app.assets)),
             streams: Streams::new(metrics.streams.clone(), stop.clone()),
             metrics,

@@ -126,7 +126,7 @@ async fn served(access: impl Fn(PathBuf) -> AccessSettings) -> Served {
         limits: Limits { head_within: second, idle: second, grace: 2 * second, ..Limits::PRODUCTION },
     };
     let (mut registry, stop) = (Registry::default(), CancellationToken::new());
-    let site = Arc::new(Site::new(app, &settings, &mut registry, stop.clone()).unwrap());
+    let site = Arc::new(Site::new(app, &settings, &mut registry, None, stop.clone()).unwrap());
     let pages = Router::new().route("/who", get(who)).route("/change", post(change)).with_state(site.clone());
     let streams = Router::new().route("/receive", post(receive)).route("/live/name", get(named));
     let routes = Routes { pages, streams: streams.with_state(site.clone()) };

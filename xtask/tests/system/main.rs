@@ -67,6 +67,7 @@ mod web_client_results;
 mod web_client_uploads;
 mod web_client_ways;
 mod web_iap;
+mod web_logouts;
 mod web_logs;
 mod web_monitor;
 mod web_monitor_attempts;

@@ -2,14 +2,20 @@
 //!
 //! The cookie holds the fingerprint of the token, the person's name and the end, and is signed with the token: when the
 //! token is removed from the file, its sessions end. The cookie does not hold the token itself.
+//!
+//! A session that its person ended is noted in the bucket, beside the decisions of operators, until it would have ended
+//! by itself. A process checks a session there when it first sees it.
 
 use std::{
     collections::HashMap,
     sync::{Mutex, PoisonError},
 };
 
+use anyhow::Context as _;
 use aws_lc_rs::hmac;
 use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use cloud::storage::{Properties, Store};
+use contract::{config::Config, object};
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +26,8 @@ use super::{
 
 /// How long somebody stays logged in.
 pub const LASTS: SignedDuration = SignedDuration::from_hours(12);
-/// Ended sessions that are remembered until they expire.
-const MAX_ENDED: usize = 10_000;
+/// Sessions that are remembered until they expire.
+const MAX_SEEN: usize = 10_000;
 
 /// The contents of the cookie.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -38,18 +44,40 @@ struct Claims {
     until: i64,
 }
 
+/// Where the sessions that people ended are noted.
+#[derive(Debug)]
+struct Notes {
+    store: Store,
+    bucket: String,
+    /// Prefix of their names.
+    prefix: String,
+}
+
 /// Opens and seals the sessions of one app.
 #[derive(Debug)]
 pub struct Sessions {
     app: String,
-    /// Sessions that people ended, with the second at which they expire.
-    ended: Mutex<HashMap<String, i64>>,
+    notes: Option<Box<Notes>>,
+    /// Sessions that were seen, with the second at which they expire, and whether their person ended them.
+    seen: Mutex<HashMap<String, (i64, bool)>>,
 }
 
 impl Sessions {
-    /// The sessions of an app of this name.
-    pub fn new(app: &str) -> Self {
-        Self { app: app.to_owned(), ended: Mutex::default() }
+    /// The sessions of an app of this name. Without a store, those that people ended are known to this process only.
+    pub fn new(app: &str, store: Option<Store>, config: &Config) -> Self {
+        let notes = store.zip(config.businesses.values().next()).map(|(store, business)| {
+            let prefix = object::logouts_prefix(&business.name, app);
+            Box::new(Notes { store, bucket: business.bucket.clone(), prefix })
+        });
+        Self { app: app.to_owned(), notes, seen: Mutex::default() }
+    }
+
+    fn see(&self, claims: &Claims, is_ended: bool, now: Timestamp) {
+        let mut seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.retain(|_, (until, _)| *until > now.as_second());
+        if seen.len() < MAX_SEEN || is_ended {
+            seen.insert(claims.nonce.clone(), (claims.until, is_ended));
+        }
     }
 
     /// The cookie of a new session.
@@ -61,15 +89,33 @@ impl Sessions {
             nonce: BASE64.encode(rand::random::<[u8; 16]>()),
             until: (now + LASTS).as_second(),
         };
+        self.see(&claims, false, now);
         // A struct of strings and a number can always be written.
         let body = BASE64.encode(serde_json::to_vec(&claims).unwrap_or_default());
         let mac = BASE64.encode(sign(token, "session", &body));
         format!("{body}.{mac}")
     }
 
-    /// The visitor of this cookie; `None` when it is not one of ours, has ended, or its token was removed.
-    pub fn open(&self, cookie: &str, tokens: &Tokens, now: Timestamp) -> Option<Visitor> {
+    /// The visitor of this cookie; `None` when it is not one of ours, has ended, or its token was removed. Where it
+    /// cannot be found out whether its person ended it, they have to log in again.
+    pub async fn open(&self, cookie: &str, tokens: &Tokens, now: Timestamp) -> Option<Visitor> {
         let (claims, token) = self.verified(cookie, tokens, now)?;
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).get(&claims.nonce).copied();
+        let is_ended = match (seen, &self.notes) {
+            (Some((_, is_ended)), _) => is_ended,
+            (None, None) => false,
+            (None, Some(notes)) => {
+                let found = notes.store.describe(&notes.bucket, &notes.name(&claims), None).await;
+                let found =
+                    found.inspect_err(|error| tracing::warn!("cannot tell a session from an ended one: {error:#}"));
+                let is_ended = found.ok()?.is_some();
+                self.see(&claims, is_ended, now);
+                is_ended
+            }
+        };
+        if is_ended {
+            return None;
+        }
         let name = if claims.name.is_empty() {
             format!("token {}", token.fingerprint)
         } else {
@@ -80,25 +126,37 @@ impl Sessions {
     }
 
     /// Ends the session of this cookie now.
-    pub fn end(&self, cookie: &str, tokens: &Tokens, now: Timestamp) {
-        if let Some((claims, _)) = self.verified(cookie, tokens, now) {
-            let mut ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-            ended.retain(|_, until| *until > now.as_second());
-            if ended.len() < MAX_ENDED {
-                ended.insert(claims.nonce, claims.until);
+    ///
+    /// # Errors
+    /// When that cannot be noted; it is ended until the process restarts.
+    pub async fn end(&self, cookie: &str, tokens: &Tokens, now: Timestamp) -> anyhow::Result<()> {
+        let Some((claims, _)) = self.verified(cookie, tokens, now) else { return Ok(()) };
+        self.see(&claims, true, now);
+        let Some(notes) = &self.notes else { return Ok(()) };
+        let (store, bucket) = (&notes.store, &notes.bucket);
+        store.write_once(bucket, &notes.name(&claims), "", Properties::default()).await.context("note a log-out")?;
+        for old in store.list(bucket, &notes.prefix).await? {
+            if old.created.is_some_and(|created| created + LASTS < now) {
+                store.delete(bucket, &old.name, old.generation).await?;
             }
         }
+        Ok(())
     }
 
+    /// The claims of a cookie of this app that has not expired, and their token.
     fn verified<'a>(&self, cookie: &str, tokens: &'a Tokens, now: Timestamp) -> Option<(Claims, &'a Token)> {
         let (body, mac) = cookie.split_once('.')?;
         let claims: Claims = serde_json::from_slice(&BASE64.decode(body).ok()?).ok()?;
         let token = tokens.by_fingerprint(&claims.token)?;
         let mac = BASE64.decode(mac).ok()?;
         hmac::verify(&token.key, &message("session", body), &mac).ok()?;
-        let is_over = claims.app != self.app || claims.until <= now.as_second();
-        let ended = self.ended.lock().unwrap_or_else(PoisonError::into_inner);
-        (!is_over && !ended.contains_key(&claims.nonce)).then_some((claims, token))
+        (claims.app == self.app && claims.until > now.as_second()).then_some((claims, token))
+    }
+}
+
+impl Notes {
+    fn name(&self, claims: &Claims) -> String {
+        format!("{}{}", self.prefix, claims.nonce)
     }
 }
 
@@ -118,28 +176,34 @@ mod tests {
     const A: &str = "0123456789abcdef0123456789abcdef";
     const B: &str = "fedcba9876543210fedcba9876543210";
 
-    #[test]
-    fn a_session_ends_with_time_with_its_token_and_at_will() {
-        let now = Timestamp::now();
-        let tokens = Tokens::parse(&format!("{A} bu1\n{B}")).unwrap();
-        let sessions = Sessions::new("monitor");
-        let cookie = sessions.seal(tokens.find(A).unwrap(), "alice", now);
-        let visitor = sessions.open(&cookie, &tokens, now).unwrap();
-        assert!(visitor.may_see("bu1") && !visitor.may_see("bu2") && visitor.name.starts_with("alice (token "));
-        assert!(!cookie.contains(A) && !visitor.csrf.is_empty());
-        assert!(sessions.open(&cookie, &tokens, now + LASTS).is_none(), "too late");
-        assert!(sessions.open(&cookie, &Tokens::parse(B).unwrap(), now).is_none(), "its token is gone");
-        assert!(Sessions::new("client").open(&cookie, &tokens, now).is_none(), "of another app");
-        let other = sessions.seal(tokens.find(A).unwrap(), "alice", now);
-        sessions.end(&cookie, &tokens, now);
-        assert!(sessions.open(&cookie, &tokens, now).is_none() && sessions.open(&other, &tokens, now).is_some());
+    fn of(app: &str) -> Sessions {
+        Sessions { app: app.to_owned(), notes: None, seen: Mutex::default() }
     }
 
-    #[test]
-    fn a_cookie_that_was_touched_is_nothing() {
+    #[tokio::test]
+    async fn a_session_ends_with_time_with_its_token_and_at_will() {
         let now = Timestamp::now();
         let tokens = Tokens::parse(&format!("{A} bu1\n{B}")).unwrap();
-        let sessions = Sessions::new("monitor");
+        let sessions = of("monitor");
+        let cookie = sessions.seal(tokens.find(A).unwrap(), "alice", now);
+        let visitor = sessions.open(&cookie, &tokens, now).await.unwrap();
+        assert!(visitor.may_see("bu1") && !visitor.may_see("bu2") && visitor.name.starts_with("alice (token "));
+        assert!(!cookie.contains(A) && !visitor.csrf.is_empty());
+        assert!(sessions.open(&cookie, &tokens, now + LASTS).await.is_none(), "too late");
+        assert!(sessions.open(&cookie, &Tokens::parse(B).unwrap(), now).await.is_none(), "its token is gone");
+        assert!(of("client").open(&cookie, &tokens, now).await.is_none(), "of another app");
+        let other = sessions.seal(tokens.find(A).unwrap(), "alice", now);
+        sessions.end(&cookie, &tokens, now).await.unwrap();
+        assert!(
+            sessions.open(&cookie, &tokens, now).await.is_none() && sessions.open(&other, &tokens, now).await.is_some()
+        );
+    }
+
+    #[tokio::test]
+    async fn a_cookie_that_was_touched_is_nothing() {
+        let now = Timestamp::now();
+        let tokens = Tokens::parse(&format!("{A} bu1\n{B}")).unwrap();
+        let sessions = of("monitor");
         let cookie = sessions.seal(tokens.find(A).unwrap(), "alice", now);
         let (body, mac) = cookie.split_once('.').unwrap();
         // The same claims, but of the token that may see more.
@@ -147,7 +211,7 @@ mod tests {
         claims.token = tokens.find(B).unwrap().fingerprint.clone();
         let forged = format!("{}.{mac}", BASE64.encode(serde_json::to_vec(&claims).unwrap()));
         for bad in [forged.as_str(), body, ".", "", &format!("{body}."), &format!("{body}.{}", &mac[1..])] {
-            assert!(sessions.open(bad, &tokens, now).is_none(), "{bad}");
+            assert!(sessions.open(bad, &tokens, now).await.is_none(), "{bad}");
         }
     }
 }
