@@ -156,6 +156,8 @@ pub const ENV_NAMESPACE: &str = "NAMESPACE";
 pub const ENV_PORT_HTTP: &str = "DESKGRID_PORT_HTTP";
 /// Environment variable of a web app: the address it listens on, by default `0.0.0.0:8080`.
 pub const ENV_LISTEN: &str = "DESKGRID_LISTEN";
+/// Environment variable of a web app: the path under which a reverse proxy shows it, like `/deskgrid/monitor`.
+pub const ENV_BASE_PATH: &str = "DESKGRID_BASE_PATH";
 /// Environment variable of a web app: `true` when a proxy in front of it terminates TLS.
 pub const ENV_TLS: &str = "DESKGRID_TLS";
 /// Environment variable of a web app: who may use it, `token` (the default) or `iap`.

@@ -49,8 +49,12 @@ impl Access {
             AccessSettings::Iap(iap) => Kind::Iap(Arc::new(Iap::new(iap)?)),
         };
         // Cookies know no ports: two apps or environments on one host must not take each other's. The prefix makes
-        // browsers hold to Secure, to the whole host and to no other host.
-        let prefix = if settings.tls { "__Host-" } else { "" };
+        // browsers hold to Secure, to the whole host and to no other host; under a path of its own, to Secure only.
+        let prefix = match (settings.tls, settings.base_path.is_empty()) {
+            (false, _) => "",
+            (true, true) => "__Host-",
+            (true, false) => "__Secure-",
+        };
         let cookie = format!("{prefix}deskgrid-{app}-{}", settings.config.environment);
         Ok(Self { kind, limiter: Limiter::default(), cookie, tls: settings.tls })
     }

@@ -7,6 +7,7 @@
 pub mod access;
 mod assets;
 mod attachment;
+mod base_path;
 mod form;
 mod guard;
 mod headers;

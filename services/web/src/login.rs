@@ -87,5 +87,6 @@ async fn log_out(State(site): State<Arc<Site>>, headers: HeaderMap) -> Result<Re
 
 fn set_cookie(site: &Site, value: &str, max_age_secs: i64) -> String {
     let secure = if site.access.tls { "; Secure" } else { "" };
-    format!("{}={value}; Path=/; Max-Age={max_age_secs}; HttpOnly; SameSite=Strict{secure}", site.access.cookie)
+    let path = if site.base_path.is_empty() { "/" } else { &site.base_path };
+    format!("{}={value}; Path={path}; Max-Age={max_age_secs}; HttpOnly; SameSite=Strict{secure}", site.access.cookie)
 }

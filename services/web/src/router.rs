@@ -14,7 +14,7 @@ use cloud::{probes, probes::Health};
 use prometheus_client::registry::Registry;
 
 use crate::{
-    Problem, Site, assets, guard, headers,
+    Problem, Site, assets, base_path, guard, headers,
     limits::{self, MAX_FORM_BYTES},
     login, page, shared,
 };
@@ -52,7 +52,7 @@ impl Site {
             .layer(middleware::from_fn_with_state(self.app.limits, limits::with_pace))
             .merge(probes::router(health))
             .layer(middleware::from_fn_with_state(self.clone(), finish));
-        headers::with_headers(router, self.access.tls)
+        base_path::mounted(headers::with_headers(router, self.access.tls), &self.base_path)
     }
 }
 

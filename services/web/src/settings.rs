@@ -22,6 +22,8 @@ pub struct Settings {
     pub access: AccessSettings,
     /// Whether people reach it through TLS, which then ends before it: cookies are only sent there.
     pub tls: bool,
+    /// The path under which a reverse proxy shows it, like `/deskgrid/monitor`; empty without one.
+    pub base_path: String,
     /// Which log lines to write, as `tracing-subscriber` reads it.
     pub log_filter: String,
 }
@@ -98,6 +100,7 @@ impl Settings {
                 .with_context(|| format!("{}={listen} is not ADDRESS:PORT, like 0.0.0.0:8080", labels::ENV_LISTEN))?,
             access,
             tls,
+            base_path: value(labels::ENV_BASE_PATH).unwrap_or_default().to_owned(),
             log_filter: value("RUST_LOG").unwrap_or("info").to_owned(),
         })
     }

@@ -19,6 +19,7 @@ use crate::{
     Asset, NavItem, Page, Problem, Settings, Viewer,
     access::Access,
     assets::Assets,
+    base_path,
     limits::Limits,
     live::{Parts, Streams},
     metrics::Metrics,
@@ -61,6 +62,8 @@ pub struct Site {
     pub(crate) access: Access,
     pub(crate) assets: Arc<Assets>,
     pub(crate) metrics: Metrics,
+    /// The path under which a reverse proxy shows it; empty without one.
+    pub(crate) base_path: String,
     streams: Streams,
     tera: Tera,
 }
@@ -107,6 +110,7 @@ impl Site {
             assets: Arc::new(Assets::new(app.assets)),
             streams: Streams::new(metrics.streams.clone(), stop.clone()),
             metrics,
+            base_path: settings.base_path.clone(),
             config: settings.config.clone(),
             app,
             stop,
@@ -185,7 +189,8 @@ impl Site {
     /// # Errors
     /// When the template does not fit its values.
     pub fn fragment(&self, template: &str, context: &tera::Context) -> Result<String, Problem> {
-        self.tera.render(template, context).map_err(|error| {
+        let rendered = self.tera.render(template, context).map(|html| base_path::prefixed(html, &self.base_path));
+        rendered.map_err(|error| {
             let mut text = error.to_string();
             let mut source = std::error::Error::source(&error);
             while let Some(error) = source {

@@ -114,6 +114,7 @@ async fn served(access: impl Fn(PathBuf) -> AccessSettings) -> Served {
         listen: "127.0.0.1:0".parse().unwrap(),
         access: access(file),
         tls: false,
+        base_path: String::new(),
         log_filter: String::new(),
     };
     let second = Duration::from_secs(1);

@@ -58,6 +58,7 @@ mod upgrade;
 mod usage;
 mod verify;
 mod web_apps;
+mod web_base_path;
 mod web_businesses;
 mod web_client;
 mod web_client_many;

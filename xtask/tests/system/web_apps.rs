@@ -45,6 +45,7 @@ fn settings(world: &World, tokens: &str) -> Settings {
         listen: "127.0.0.1:0".parse().unwrap(),
         access: AccessSettings::Tokens { file: tokens },
         tls: false,
+        base_path: String::new(),
         log_filter: String::new(),
     }
 }
@@ -72,7 +73,12 @@ pub(crate) struct App {
 
 impl App {
     pub(crate) async fn start(world: &World, uploads: Uploads, limits: Limits) -> Self {
-        let settings = settings(world, "tokens");
+        Self::start_under(world, uploads, limits, "").await
+    }
+
+    /// Under a path of a reverse proxy.
+    pub(crate) async fn start_under(world: &World, uploads: Uploads, limits: Limits, base_path: &str) -> Self {
+        let settings = Settings { base_path: base_path.to_owned(), ..settings(world, "tokens") };
         let connection = connection(world, "web-client").await;
         let listener = web::listen(settings.listen).await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());

@@ -27,6 +27,9 @@ pub struct Web {
     pub iap: Option<Iap>,
     /// Businesses they serve.
     pub businesses: Vec<String>,
+    /// The path under which a reverse proxy shows them, each at its name; empty without one.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub base_path: String,
 }
 
 /// How the web apps are reached.
@@ -82,6 +85,7 @@ pub(super) fn read(reader: &Reader<'_>, section: Section<'_>, businesses: &[Busi
         "access",
         &[("port-forward", WebAccess::PortForward), ("internal", WebAccess::Internal), ("iap", WebAccess::Iap)],
     );
+    let base_path = section.parsed("base_path", check_path).map(|path| path.value).unwrap_or_default();
     let iap = section.section("iap");
     let iap = match access {
         WebAccess::Iap if cloud == CloudKind::Local => {
@@ -96,8 +100,8 @@ pub(super) fn read(reader: &Reader<'_>, section: Section<'_>, businesses: &[Busi
         // A section that waits to be used is fine, and read then.
         _ => None,
     };
-    let web =
-        Web { enabled, access, iap, businesses: served.unwrap_or_else(|| names.iter().map(|n| (*n).into()).collect()) };
+    let businesses = served.unwrap_or_else(|| names.iter().map(|n| (*n).into()).collect());
+    let web = Web { enabled, access, iap, businesses, base_path };
     if web.enabled && web.businesses.len() > BUSINESSES_MAX {
         let message = format!("the web apps would serve {} businesses", web.businesses.len());
         let help = format!(
@@ -164,6 +168,19 @@ fn known(reader: &Reader<'_>, business: &Spanned<String>, names: &[&str]) {
     if !names.contains(&business.value.as_str()) {
         let message = format!("there is no business {:?} in this file", business.value);
         reader.problem_with_help(&business.place, message, did_you_mean(&business.value, names));
+    }
+}
+
+/// A path, without a slash at its end.
+fn check_path(text: &str) -> Result<String, String> {
+    let is_part =
+        |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte));
+    match text.strip_prefix('/') {
+        Some(rest) if rest.split('/').all(is_part) => Ok(text.to_owned()),
+        _ => {
+            Err("a path begins with / and has letters, digits, - and _ between its slashes, like \"/deskgrid\""
+                .to_owned())
+        }
     }
 }
 

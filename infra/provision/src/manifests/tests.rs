@@ -201,6 +201,20 @@ fn a_business_without_a_pool_has_nothing_of_one() {
     }
 }
 
+#[test]
+fn behind_a_reverse_proxy_each_app_has_its_path() {
+    let text =
+        "project = \"desk-one\"\nlocation = \"europe-west1\"\n[web]\nbase_path = \"/deskgrid\"\n[businesses.bu1]\n";
+    let web = WebImages { monitor: Some("r/monitor@sha256:4".into()), client: Some("r/client@sha256:5".into()) };
+    let extras = Extras { web, ..Extras::default() };
+    let rendered = render_with(&environment(text), &config::Endpoints::default(), &images(), &extras).unwrap();
+    for app in ["monitor", "client"] {
+        let is_it = |file: &&File| file.path.ends_with(format!("deskgrid/{app}.yaml"));
+        let file = rendered.files.iter().find(is_it).unwrap();
+        assert!(file.text.contains(&format!("value: \"/deskgrid/{app}\"")), "{}", file.text);
+    }
+}
+
 const IAP: &str = r#"
 project = "desk-one"
 location = "europe-west1"

@@ -34,6 +34,7 @@ struct Values<'a> {
     apps: &'a [App<'a>],
     workload_identity: bool,
     internal: bool,
+    base_path: &'a str,
     /// Identity-Aware Proxy, when it lets people in.
     iap: Option<&'a Iap>,
     oauth_secret: Option<&'a str>,
@@ -74,6 +75,7 @@ pub(super) fn files(
         apps: &apps,
         workload_identity: environment.auth == Auth::WorkloadIdentity,
         internal: environment.web.access == WebAccess::Internal,
+        base_path: &environment.web.base_path,
         iap,
         oauth_secret: iap.and_then(|iap| iap.oauth_secret.as_deref()),
         people_json: &people_json,

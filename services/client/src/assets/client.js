@@ -49,7 +49,7 @@
   // A login that has expired: the person logs in beside this page, so that the chosen files stay.
   const logIn = () => {
     const link = make("a", "Log in again");
-    link.href = "/login?next=/sessions";
+    link.href = "login?next=/sessions";
     link.target = "_blank";
     message.replaceChildren("Your login has expired. ", link, ", then submit.");
     message.classList.add("bad");
@@ -57,7 +57,7 @@
   document.addEventListener("deskgrid:expired", (event) => { if (items.size) { event.preventDefault(); logIn(); } });
   // The proof of the new login; true when there is one.
   const renew = async () => {
-    const answer = await fetch("/sessions", { headers: { accept: "text/html" } });
+    const answer = await fetch("sessions", { headers: { accept: "text/html" } });
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     csrf = page.body.dataset.csrf ?? csrf;
     return Boolean(page.body.dataset.csrf);
@@ -204,7 +204,7 @@
     if (beside && beside.size <= checked) body.append("market", beside);
     const parameters = { business, job: item.name };
     if (session() && field.validity.valid && !beside) parameters.session = session();
-    const post = () => fetch(address("/api/v1/check", parameters), { method: "POST", body, headers: { "x-csrf-token": csrf } });
+    const post = () => fetch(address("api/v1/check", parameters), { method: "POST", body, headers: { "x-csrf-token": csrf } });
     let answer = await post();
     // After another login in another window, this page has an old proof.
     if ([401, 403].includes(answer.status) && await renew()) answer = await post();
@@ -237,7 +237,7 @@
     for (const item of some) { body.append("inputs", item.file, item.name); show(item, "sending", "being sent…"); }
     let found;
     try {
-      const answer = await fetch(address("/api/v1/inputs", parameters), { method: "POST", body, headers: { "x-csrf-token": csrf } });
+      const answer = await fetch(address("api/v1/inputs", parameters), { method: "POST", body, headers: { "x-csrf-token": csrf } });
       found = await answer.json();
     } catch { found = LOST; }
     const results = new Map((found.inputs ?? []).map((result) => [result.job, result]));
@@ -250,7 +250,7 @@
     if (!item.shared && $("input[name=priority]")?.checked) parameters.priority = "true";
     const rows = $("#rows")?.value;
     if (!item.shared && rows && item.name.toLowerCase().endsWith(".csv")) parameters["rows-per-item"] = rows;
-    request.open("PUT", address(item.shared ? "/api/v1/shared" : "/api/v1/inputs", parameters));
+    request.open("PUT", address(item.shared ? "api/v1/shared" : "api/v1/inputs", parameters));
     request.setRequestHeader("x-csrf-token", csrf);
     request.responseType = "json";
     let reported = 0;
@@ -313,7 +313,7 @@
     }
     busy = false;
     summary();
-    const link = address("/session", { business, session: to });
+    const link = address("session", { business, session: to });
     if (good && count("settled")) {
       const open = make("a", "Open the session");
       open.href = link;

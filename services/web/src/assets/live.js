@@ -5,6 +5,8 @@
 // connection is lost, and `refused` with a status.
 "use strict";
 (() => {
+  // Beside the folder of this script, whether it is a worker or part of a page.
+  const shared = new URL("../live", self.document?.currentScript.src ?? self.location.href);
   const GATHER = 20, RETRY = 3000, SILENT = 45000;
 
   const hub = (csrf) => {
@@ -49,7 +51,7 @@
       const urls = [...desired];
       let wait = RETRY;
       try {
-        const answer = await fetch("/live", {
+        const answer = await fetch(shared, {
           method: "POST", signal: mine.signal, headers: { "content-type": "application/json", "x-csrf-token": csrf },
           body: JSON.stringify(urls.map((url) => ({ url, last: streams.get(url).last }))),
         });

@@ -59,3 +59,15 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_base_path_is_a_plain_path() {
+    let text = |path: &str| {
+        format!("project = \"desk-one\"\nlocation = \"europe-west1\"\n[businesses.bu1]\n[web]\nbase_path = {path:?}\n")
+    };
+    assert_eq!(environment(&text("/deskgrid/eu-1")).web.base_path, "/deskgrid/eu-1");
+    for path in ["", "/", "deskgrid", "/deskgrid/", "/a//b", "/a b", "/../a", "/a\"b"] {
+        let problems = parse("e", "e.toml", &text(path), &Overrides::new()).expect_err(path);
+        assert!(problems.to_string().contains("a path begins with /"), "{path}: {problems}");
+    }
+}
