@@ -38,11 +38,19 @@ enum Event {
     ToOrchestrator(Link, from_engine::Frame),
     Connect(Link),
     Computed(u64, worker::Item, Duration),
-    PodEnded { engine: u64, is_preempted: bool },
+    PodEnded {
+        engine: u64,
+        is_preempted: bool,
+    },
     StartEngine(u32),
     StartOrchestrator,
-    Kill { engine: u64, is_preempted: bool },
+    Kill {
+        engine: u64,
+        is_preempted: bool,
+    },
     Evict(u64),
+    /// What runs on the engine must stay without company, or may have it again.
+    Hold(u64, bool),
     Tick,
     Fault,
 }
@@ -55,6 +63,7 @@ struct Orchestrator {
 struct Engine {
     worker: Worker,
     slot: u32,
+    is_held: bool,
     stopped: BTreeSet<worker::Item>,
 }
 
@@ -64,6 +73,7 @@ struct Faults {
     links: bool,
     preemptions: bool,
     orchestrators: bool,
+    holds: bool,
     /// Items that end their engine: by a kill, or by filling its disk, so that the kubelet evicts it.
     killers: u32,
 }
@@ -172,6 +182,7 @@ impl World {
                 worker::Action::Start(item) => {
                     *self.started.entry(item.clone()).or_default() += 1;
                     let process = self.engines.get_mut(&engine).unwrap();
+                    assert!(!process.is_held, "an engine that is held begins {item:?}");
                     process.stopped.remove(&item);
                     let takes = self.millis(1..800);
                     let fills_disk = item.1 % 2 == 0;
@@ -229,7 +240,7 @@ impl World {
         let delay = self.millis(100..4000);
         self.at(delay, Event::Fault);
         let pick = |random: &mut SmallRng, count: usize| (count > 0).then(|| random.random_range(0..count));
-        match self.random.random_range(0..4) {
+        match self.random.random_range(0..5) {
             0 if self.faults.links => {
                 if let Some(number) = pick(&mut self.random, self.links.len()) {
                     let link = *self.links.keys().nth(number).unwrap();
@@ -261,6 +272,14 @@ impl World {
                     }
                     let restart = self.millis(500..5000);
                     self.at(restart, Event::StartOrchestrator);
+                }
+            }
+            4 if self.faults.holds => {
+                if let Some(number) = pick(&mut self.random, self.engines.len()) {
+                    let engine = *self.engines.keys().nth(number).unwrap();
+                    self.at(Duration::ZERO, Event::Hold(engine, true));
+                    let until = self.millis(10..2000);
+                    self.at(until, Event::Hold(engine, false));
                 }
             }
             _ => {}
@@ -308,7 +327,8 @@ impl World {
             Event::StartEngine(slot) => {
                 self.next += 1;
                 let id = self.next;
-                self.engines.insert(id, Engine { worker: Worker::new(2, now), slot, stopped: BTreeSet::new() });
+                self.engines
+                    .insert(id, Engine { worker: Worker::new(2, now), slot, is_held: false, stopped: BTreeSet::new() });
                 for orchestrator in self.orchestrators.keys().copied().collect::<Vec<_>>() {
                     let delay = self.millis(10..1000);
                     self.at(delay, Event::Connect((orchestrator, id)));
@@ -385,6 +405,12 @@ impl World {
                 self.at(EVICTION_GRACE, Event::Kill { engine, is_preempted: false });
                 self.acted(engine, actions);
             }
+            Event::Hold(engine, is_held) => {
+                let Some(process) = self.engines.get_mut(&engine) else { return };
+                process.is_held = is_held;
+                let actions = process.worker.hold(is_held);
+                self.acted(engine, actions);
+            }
             Event::Fault => self.fault(),
             Event::Tick => {
                 self.at(Duration::from_millis(300), Event::Tick);
@@ -458,9 +484,17 @@ fn without_faults_each_item_is_computed_once() {
 
 #[test]
 fn nothing_is_lost_whatever_fails() {
-    let all = Faults { links: true, preemptions: true, orchestrators: true, killers: 3 };
+    let all = Faults { links: true, preemptions: true, orchestrators: true, holds: true, killers: 3 };
     for seed in 0..150 {
         check(seed, all, 1 + seed % 2);
+    }
+}
+
+#[test]
+fn an_engine_that_is_held_for_a_while_makes_no_item_lost_or_computed_twice() {
+    for seed in 0..50 {
+        let world = check(seed, Faults { holds: true, ..Faults::default() }, 1 + seed % 2);
+        assert!(world.started.values().all(|count| *count == 1), "seed {seed}");
     }
 }
 
