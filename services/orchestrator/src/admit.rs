@@ -12,24 +12,32 @@ use contract::{
 use jiff::SignedDuration;
 use k8s_openapi::api::batch::v1::Job;
 
+use self::{error::AdmitError, lookup::OutcomeLookup, packs::Packs};
 use crate::{
-    admit_error::AdmitError,
     base::Base,
-    conclude::{conclude, republish_event},
-    controls::{self, Controls, SessionState},
-    create::{self, Created, Creates},
+    execute::{
+        create::{self, Created, Creates},
+        job::{self, Origin},
+        pool::Pool,
+    },
     hooks::Step,
-    job::{self, Origin},
-    jobs::Slot,
-    locate,
-    outcome::input_missing,
-    outcome_lookup::OutcomeLookup,
-    packs::Packs,
-    pool::Pool,
-    received::Received,
-    record::delete_settled,
-    settled_cache::SettledCache,
+    intake::received::Received,
+    sessions::{self, Controls, SessionState},
+    settle::{
+        conclude::{conclude, republish_event},
+        outcome::input_missing,
+        record::delete_settled,
+        settled_cache::SettledCache,
+    },
+    watch::jobs::Slot,
 };
+
+pub(crate) mod error;
+pub(crate) mod gate;
+pub(crate) mod locate;
+pub(crate) mod lookup;
+pub(crate) mod packs;
+mod split;
 
 /// Least time between two deliveries of a message: its lease, or the back-off of its subscription.
 const REDELIVERY_MIN: SignedDuration = SignedDuration::from_secs(10);
@@ -125,7 +133,7 @@ impl Admission {
         match self.controls.state_of_session(&self.base, work, origin.published).await? {
             SessionState::Open => return Ok(true),
             SessionState::Cancelled => {
-                Box::pin(conclude(&self.base, origin, work, controls::cancelled_outcome(work))).await?
+                Box::pin(conclude(&self.base, origin, work, sessions::cancelled_outcome(work))).await?
             }
             SessionState::Paused => Box::pin(self.controls.park(&self.base, origin, work)).await?,
         }

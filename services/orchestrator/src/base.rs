@@ -7,8 +7,14 @@ use google_cloud_pubsub::{client::Publisher, model::Message};
 use jiff::Timestamp;
 
 use crate::{
-    clock::Clock, cluster::Cluster, config::Timing, events::Events, hooks::Hooks, job::Template, jobs::Jobs,
-    metrics::Metrics, pods::Pods,
+    clock::Clock,
+    cluster::Cluster,
+    config::Timing,
+    execute::job::Template,
+    hooks::Hooks,
+    metrics::Metrics,
+    settle::{events::Events, pods::Pods},
+    watch::jobs::Jobs,
 };
 
 /// The clients, settings and shared view that every task needs.

@@ -17,7 +17,9 @@ use kube::{
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::watched::Watched;
+use crate::watch::watched::Watched;
+
+pub(crate) mod answers;
 
 /// Accepted answers to a create: only the metadata if the server supports that, a small part of a Job.
 const METADATA: &str = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json";

@@ -18,15 +18,21 @@ use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use crate::{
+use self::{
     accept::{Acceptor, Verdict},
-    base::Base,
     breaker::Allowance,
     flow::Flow,
-    hooks::Step,
     priority::{Priority, Rank},
     received::{Payloads, Received},
 };
+use crate::{base::Base, hooks::Step};
+
+pub(crate) mod accept;
+pub(crate) mod breaker;
+mod flow;
+pub(crate) mod pool;
+pub(crate) mod priority;
+pub(crate) mod received;
 
 /// How long no message must arrive until no message counts as in transit: acknowledgements are sent within 100 ms.
 const QUIET_FOR: Duration = Duration::from_millis(300);

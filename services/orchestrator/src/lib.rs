@@ -2,46 +2,26 @@
 //!
 //! It keeps no state: Pub/Sub has the waiting messages, Kubernetes the running Jobs, and the bucket the data and the
 //! outcomes. Every step may be repeated, by this process, by the next one, or by another replica at the same time.
+//!
+//! A message takes one path: [`intake`] receives it, [`admit`] decides whether its work may start, [`execute`] creates
+//! its Job or sends it to the pool, and [`settle`] records the outcome. Beside that path, [`sessions`] applies what
+//! people decide about sessions, and [`sweep`] finds the inputs whose message was lost. [`watch`] shows all of them the
+//! Jobs in the cluster.
 
-mod accept;
 mod admit;
-mod admit_error;
-mod admit_pack;
-mod answers;
 mod base;
-mod breaker;
 pub mod clock;
 mod cluster;
-mod conclude;
 mod config;
-mod controls;
-mod create;
-mod events;
-mod flow;
-mod follow;
-mod gate;
+mod execute;
 pub mod hooks;
 mod intake;
-mod job;
-mod jobs;
-mod locate;
 mod metrics;
-mod outcome;
-mod outcome_lookup;
-mod packs;
-mod pods;
-mod pool;
-mod priority;
-mod ranges;
-mod received;
-mod record;
 mod run;
+mod sessions;
 mod settle;
-mod settled_cache;
 mod sweep;
-mod version_1;
-mod view;
-mod watched;
+mod watch;
 
 pub use clock::Clock;
 pub use config::{Config, PoolConfig, Timing};

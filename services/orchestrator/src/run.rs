@@ -17,33 +17,41 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    accept::Acceptor,
-    admit::Admission,
+    admit::{
+        Admission,
+        gate::{self, Gate},
+        lookup::OutcomeLookup,
+        packs::Packs,
+    },
     base::Base,
-    breaker::Breaker,
     clock::Clock,
     cluster::Cluster,
-    conclude::LargeRefusals,
     config::{Config, PoolConfig},
-    controls::{self, Controls},
-    create::Creates,
-    events::Events,
-    follow::follow,
-    gate::{self, Gate},
+    execute::{
+        create::Creates,
+        job::Template,
+        pool::{self, Pool, slots::EngineTemplate, tokens::Tokens},
+    },
     hooks::Hooks,
-    intake::{self, Intake},
-    job::Template,
-    jobs::Jobs,
+    intake::{
+        self, Intake,
+        accept::Acceptor,
+        breaker::Breaker,
+        pool::PoolIntake,
+        priority::{Priority, Rank},
+        received::Payloads,
+    },
     metrics::Metrics,
-    outcome_lookup::OutcomeLookup,
-    packs::Packs,
-    pods::{self, Pods},
-    pool::{self, Pool, intake::PoolIntake, slots::EngineTemplate, tokens::Tokens},
-    priority::{Priority, Rank},
-    received::Payloads,
-    settle::{self, Settler},
-    settled_cache::SettledCache,
+    sessions::{self, Controls},
+    settle::{
+        self, Settler,
+        conclude::LargeRefusals,
+        events::Events,
+        pods::{self, Pods},
+        settled_cache::SettledCache,
+    },
     sweep::{self, Sweeper},
+    watch::{follow, jobs::Jobs},
 };
 
 /// How long after the last tick the liveness probe fails.
@@ -158,7 +166,7 @@ pub async fn run(
             controls.loaded(&token).await;
             let ended = match received {
                 Receiver::Jobs(intake) => intake::run(intake, subscriber, subscription, rank, token).await,
-                Receiver::Pool(intake) => pool::intake::run(intake, subscriber, subscription, rank, token).await,
+                Receiver::Pool(intake) => intake::pool::run(intake, subscriber, subscription, rank, token).await,
             };
             ("intake", ended)
         });
@@ -175,7 +183,7 @@ pub async fn run(
     {
         // Also without intake: a cancel must reach the running Jobs.
         let (base, pool, token) = (base.clone(), pool.clone(), intake_stop.clone());
-        intake.spawn(async move { ("controls", controls::run(&base, &controls, pool.as_deref(), &token).await) });
+        intake.spawn(async move { ("controls", sessions::run(&base, &controls, pool.as_deref(), &token).await) });
     }
     {
         let (base, token) = (base.clone(), intake_stop.clone());

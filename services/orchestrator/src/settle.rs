@@ -17,21 +17,23 @@ use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use self::queue::SettleQueue;
-use crate::{
-    base::Base,
-    clock::seconds_between,
-    hooks::Step,
-    job,
-    outcome::{self, Facts, JobState, Results},
-    packs::Packs,
-    ranges,
+use self::{
+    outcome::{Facts, JobState, Results},
+    queue::SettleQueue,
     record::{finish_work, read_result, remove_finalizer, stop_pods, write_outcome},
     settled_cache::SettledCache,
-    version_1,
 };
+use crate::{admit::packs::Packs, base::Base, clock::seconds_between, execute::job, hooks::Step};
 
+pub(crate) mod conclude;
+pub(crate) mod events;
+pub(crate) mod outcome;
+pub(crate) mod pods;
 mod queue;
+mod ranges;
+pub(crate) mod record;
+pub(crate) mod settled_cache;
+mod version_1;
 
 /// How long until a pass when no change was seen.
 const PASS_INTERVAL: Duration = Duration::from_secs(10);

@@ -25,12 +25,11 @@ use jiff::{SignedDuration, Timestamp};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    admit::packs::{self, Ended, Packs},
     base::Base,
-    conclude::{conclude, refuse_upload},
-    controls::{Controls, Errors, cancelled_outcome},
-    job::Origin,
-    packs::{self, Ended, Packs},
-    pool::Pool,
+    execute::{job::Origin, pool::Pool},
+    sessions::{Controls, Errors, cancelled_outcome},
+    settle::conclude::{conclude, refuse_upload},
 };
 
 /// Inputs in memory at a time.

@@ -8,9 +8,8 @@ use kube::client::Body;
 
 use super::*;
 use crate::{
-    answers::{Answer, classify},
-    follow::follow,
-    jobs::Jobs,
+    cluster::answers::{Answer, classify},
+    watch::{follow, jobs::Jobs},
 };
 
 /// A request as it came: method, path with query, body.

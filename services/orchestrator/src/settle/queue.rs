@@ -7,7 +7,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::view::View;
+use crate::watch::view::View;
 
 /// Limit of the Jobs settled at the same time that ended.
 const ENDED_MAX: usize = 32;
@@ -76,7 +76,7 @@ impl SettleQueue {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::tests::{job, synced};
+    use crate::watch::view::tests::{job, synced};
 
     #[test]
     fn deleted_jobs_do_not_delay_jobs_that_ended() {

@@ -25,7 +25,11 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{base::Base, hooks::Step, job::Origin, pool::Pool};
+use crate::{
+    base::Base,
+    execute::{job::Origin, pool::Pool},
+    hooks::Step,
+};
 
 mod cancel;
 mod release;

@@ -12,14 +12,16 @@ use contract::{
 use tokio::sync::Semaphore;
 
 use crate::{
-    admit_error::AdmitError,
+    admit::error::AdmitError,
     base::Base,
+    execute::job::Origin,
     hooks::Step,
-    job::Origin,
-    outcome::{completed, note_row_errors},
-    ranges,
-    received::Received,
-    record::read_result,
+    intake::received::Received,
+    settle::{
+        outcome::{completed, note_row_errors},
+        ranges,
+        record::read_result,
+    },
 };
 
 /// Bytes from which a refused message is large. Its outcome holds all of it as text, several times while it is encoded.

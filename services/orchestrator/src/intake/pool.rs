@@ -14,13 +14,15 @@ use tokio::{task::JoinSet, time::Instant};
 use tokio_util::sync::CancellationToken;
 use tracing::Instrument as _;
 
-use super::Pool;
 use crate::{
-    accept::{Acceptor, Verdict},
     base::Base,
+    execute::pool::Pool,
     hooks::Step,
-    priority::Rank,
-    received::{Payloads, Received},
+    intake::{
+        accept::{Acceptor, Verdict},
+        priority::Rank,
+        received::{Payloads, Received},
+    },
 };
 
 /// Messages that are held at the same time, of each rank.

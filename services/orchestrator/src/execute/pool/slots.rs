@@ -23,10 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Pool;
 use crate::{
-    answers::{Answer, classify},
-    job::{object, variable},
-    outcome::{JobState, job_state, pod_phase},
-    watched::Phase,
+    cluster::answers::{Answer, classify},
+    execute::job::{object, variable},
+    settle::outcome::{JobState, job_state, pod_phase},
+    watch::watched::Phase,
 };
 
 /// Seconds of work for which one engine is enough.

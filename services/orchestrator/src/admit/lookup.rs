@@ -13,7 +13,7 @@ use cloud::storage::Store;
 use contract::message::Work;
 use tokio::sync::{Semaphore, oneshot};
 
-use crate::admit_error::AdmitError;
+use crate::admit::error::AdmitError;
 
 /// Lookups that run at the same time. With more, each would be for fewer messages.
 const CONCURRENCY: usize = 2;

@@ -26,17 +26,20 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admit_error::AdmitError,
+    admit::{
+        error::AdmitError,
+        packs::{Packs, previous},
+    },
     base::Base,
+    execute::job::Origin,
     hooks::Step,
-    job::Origin,
-    outcome::completed,
-    packs::{Packs, previous},
-    record::{finish_work, write_outcome},
-    settled_cache::SettledCache,
+    settle::{
+        outcome::completed,
+        record::{finish_work, write_outcome},
+        settled_cache::SettledCache,
+    },
 };
 
-pub(crate) mod intake;
 pub(crate) mod report;
 pub(crate) mod server;
 pub(crate) mod slots;

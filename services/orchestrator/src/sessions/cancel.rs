@@ -13,9 +13,9 @@ use k8s_openapi::api::batch::v1::Job;
 use super::{Decision, Decisions, Errors};
 use crate::{
     base::Base,
-    job,
-    outcome::{JobState, job_state},
-    watched::{Submission, label_hash},
+    execute::job,
+    settle::outcome::{JobState, job_state},
+    watch::watched::{Submission, label_hash},
 };
 
 /// Jobs that are read and deleted at the same time.

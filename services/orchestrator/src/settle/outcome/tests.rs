@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::*;
-use crate::job::tests::{business, made, work};
+use crate::execute::job::tests::{business, made, work};
 
 /// A Job of ours with this terminal condition, if any.
 fn job(ended: Option<(&str, &str)>, deleted: bool) -> Job {

@@ -13,8 +13,8 @@ use k8s_openapi::api::{
 };
 
 use crate::{
-    job,
-    watched::{Phase, phase},
+    execute::job,
+    watch::watched::{Phase, phase},
 };
 
 /// Reason code of a Job whose every attempt failed.

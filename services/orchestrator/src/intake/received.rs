@@ -16,7 +16,7 @@ use contract::labels;
 use google_cloud_pubsub::model::Message;
 use jiff::Timestamp;
 
-use crate::{base::Base, job::Origin};
+use crate::{base::Base, execute::job::Origin};
 
 /// Bytes in memory from which no further message is received; the message that crosses the limit may have 10 MB.
 const HELD_BYTES_MAX: usize = 16 * 1024 * 1024;

@@ -13,11 +13,13 @@ use jiff::SignedDuration;
 use k8s_openapi::api::{batch::v1::Job, core::v1::Pod};
 
 use crate::{
+    admit::packs::Packs,
     base::Base,
     hooks::Step,
-    outcome::{self, Results},
-    packs::Packs,
-    settled_cache::SettledCache,
+    settle::{
+        outcome::{self, Results},
+        settled_cache::SettledCache,
+    },
 };
 
 /// How often the pods of a deleted Job are read, at first and later.

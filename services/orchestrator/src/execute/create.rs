@@ -7,13 +7,12 @@ use k8s_openapi::api::batch::v1::Job;
 use tokio::sync::Semaphore;
 
 use crate::{
-    admit_error::AdmitError,
-    answers::{Answer, classify},
+    admit::{error::AdmitError, gate},
     base::Base,
     clock::seconds_between,
-    gate,
-    jobs::Slot,
+    cluster::answers::{Answer, classify},
     metrics::retry,
+    watch::jobs::Slot,
 };
 
 /// Limit of concurrent creates. Each has a connection with its buffers and its handshake, and more of them do not make

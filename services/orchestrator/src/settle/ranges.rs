@@ -7,7 +7,7 @@ use contract::{
     pack::{self, Item, Part, recorded},
 };
 
-use crate::{base::Base, packs::previous};
+use crate::{admit::packs::previous, base::Base};
 
 /// Reads the parts of a range: from 0 until one is missing. One that cannot be read counts as empty.
 pub(crate) async fn read_parts(base: &Base, work: &Work) -> anyhow::Result<Vec<Part>> {

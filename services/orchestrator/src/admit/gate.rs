@@ -8,9 +8,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    answers::{Answer, classify},
     base::Base,
-    job,
+    cluster::answers::{Answer, classify},
+    execute::job,
 };
 
 const PROBE_MAX: Duration = Duration::from_secs(10);

@@ -13,14 +13,15 @@ use contract::{
 };
 
 use crate::{
-    admit::Admission,
-    admit_error::AdmitError,
-    conclude::conclude,
+    admit::{
+        Admission,
+        error::AdmitError,
+        packs::{self, Ended, delete_input, previous},
+    },
+    execute::job::Origin,
     hooks::Step,
-    job::Origin,
-    jobs::Slot,
-    outcome::input_missing,
-    packs::{self, Ended, delete_input, previous},
+    settle::{conclude::conclude, outcome::input_missing},
+    watch::jobs::Slot,
 };
 
 /// Messages of ranges that are published at the same time.

@@ -13,17 +13,16 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    admit::Admission,
-    admit_error::AdmitError,
+    admit::{Admission, error::AdmitError, gate::Gate, locate},
     base::Base,
-    breaker::Breaker,
-    conclude::{LargeRefusals, refuse},
-    gate::Gate,
     hooks::Step,
-    jobs::Slot,
-    locate,
+    intake::{
+        breaker::Breaker,
+        received::{Payload, Received},
+    },
     metrics::retry,
-    received::{Payload, Received},
+    settle::conclude::{LargeRefusals, refuse},
+    watch::jobs::Slot,
 };
 
 const RETRY_MIN: Duration = Duration::from_millis(50);

@@ -8,12 +8,12 @@ use contract::{Outcome, message::Work, object, outcome::State};
 use futures::TryStreamExt as _;
 
 use crate::{
-    admit_error::AdmitError,
+    admit::error::AdmitError,
     base::Base,
-    conclude::{conclude, republish_event},
     hooks::Step,
+    intake::received::Received,
     metrics::retry,
-    received::Received,
+    settle::conclude::{conclude, republish_event},
 };
 
 /// The work at the live generation of its input; `None` when it has an outcome.

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::{sync::watch, time::Instant};
 
-use crate::view::View;
+use crate::watch::view::View;
 
 /// The shared view. Clones share it.
 #[derive(Clone, Debug)]

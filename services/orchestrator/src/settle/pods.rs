@@ -18,7 +18,11 @@ use kube::{
 };
 use tokio::sync::watch;
 
-use crate::{cluster::JOB_NAME, jobs::Jobs, outcome, view::View};
+use crate::{
+    cluster::JOB_NAME,
+    settle::outcome,
+    watch::{jobs::Jobs, view::View},
+};
 
 /// Seconds after which the API server ends a watch and a new one begins.
 const WATCH_SECS: u32 = 60;
@@ -195,7 +199,7 @@ pub(crate) async fn follow(api: Api<Pod>, business: &str, jobs: &Jobs, pods: &Po
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::view::tests::{job, synced};
+    use crate::watch::view::tests::{job, synced};
 
     fn pod(job: &str, name: &str, phase: &str, finished: &str, cpu: f64) -> Pod {
         let said = serde_json::json!({"code": "done", "message": "", "cpu_seconds": cpu}).to_string();

@@ -6,7 +6,7 @@ use cloud::storage;
 use contract::message::Refusal;
 
 use crate::{
-    answers::{Answer, classify},
+    cluster::answers::{Answer, classify},
     metrics::retry,
 };
 

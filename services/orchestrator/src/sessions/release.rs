@@ -12,9 +12,9 @@ use futures::StreamExt as _;
 use super::{Controls, Decisions, Errors, SessionState, cancelled_outcome, read};
 use crate::{
     base::Base,
-    conclude::{conclude, refuse_upload},
+    execute::job::Origin,
     hooks::Step,
-    job::Origin,
+    settle::conclude::{conclude, refuse_upload},
 };
 
 /// Records that are released at the same time.

@@ -12,10 +12,13 @@ use kube::{
 };
 use tokio::time::{Instant, MissedTickBehavior};
 
-use self::watch_health::{WatchHealth, WatchTimeouts};
-use crate::{jobs::Jobs, view::View, watched::Watched};
+use self::health::{WatchHealth, WatchTimeouts};
+use crate::watch::{jobs::Jobs, view::View, watched::Watched};
 
-mod watch_health;
+mod health;
+pub(crate) mod jobs;
+pub(crate) mod view;
+pub(crate) mod watched;
 
 /// Seconds after which the API server ends a watch and a new one begins: a broken connection may stay unnoticed for
 /// this time and 5 seconds more.

@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 use tokio::time::Instant;
 
 use self::creations::Creations;
-use crate::watched::{Phase, Submission, Watched};
+use crate::watch::watched::{Phase, Submission, Watched};
 
 mod creations;
 
