@@ -103,6 +103,12 @@ pub fn cluster() -> BTreeSet<String> {
     of_objects.chain(permissions.iter().cloned()).collect()
 }
 
+/// What these methods need on the project, or on what is in it, where a refusal stops a plan.
+pub(crate) fn permissions(methods: impl IntoIterator<Item = &'static str>) -> BTreeSet<&'static str> {
+    let needed = of(methods).filter(|call| !call.optional);
+    needed.flat_map(|call| &call.permissions).map(String::as_str).collect()
+}
+
 /// The rows of these methods.
 pub(crate) fn of<'a>(methods: impl IntoIterator<Item = &'a str>) -> impl Iterator<Item = &'static Call> {
     methods.into_iter().filter_map(|method| TABLE.calls.get(method))

@@ -1,7 +1,7 @@
 //! The kinds of Google resource. A file of this folder holds everything that is known about one kind, and
 //! `kinds!` is the one place that names them all: plan, observe, apply and removal know no kind.
 
-use std::{collections::BTreeMap, fmt};
+use std::{collections::BTreeMap, fmt, ops::RangeInclusive};
 
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
@@ -100,8 +100,13 @@ pub(crate) struct Rules {
     pub(crate) removal: Removal,
     /// The predefined role that has the permissions of its methods.
     pub(crate) role: &'static str,
-    /// Checks the quotas that it uses.
-    pub(crate) quotas: Option<Check>,
+    /// The lengths that Google takes of the name of one, in characters; nothing where Google or another resource names
+    /// it.
+    pub(crate) lengths: Option<fn(&Environment) -> RangeInclusive<usize>>,
+    /// The permissions on one that exists which the changes to it need; they may be granted on it alone.
+    pub(crate) on_itself: Option<fn(&Environment) -> Vec<&'static str>>,
+    /// Checks, before anything is written, that only this kind needs: of its quotas, and of what it is made with.
+    pub(crate) checks: &'static [Check],
 }
 
 /// A check before anything is written.

@@ -13,11 +13,11 @@ use crate::{
     build, calls, data,
     desired::desired,
     environment::{Auth, Builder, Environment, Managed},
-    keys,
-    kinds::crypto_key,
+    grants, keys,
+    kinds::{cluster, crypto_key},
     lock,
     observe::NUMBER_METHOD,
-    preflight::{CLUSTER_METHODS, GRANTS_METHODS, KEY_METHODS, METHODS},
+    preflight::METHODS,
     resource::Kind,
 };
 
@@ -146,9 +146,9 @@ pub fn methods(environment: &Environment) -> BTreeSet<&'static str> {
         (true, &[NUMBER_METHOD]),
         (environment.build.builder == Builder::CloudBuild, build::METHODS),
         (environment.auth == Auth::Key, keys::METHODS),
-        (makes_cluster, CLUSTER_METHODS),
-        (has_keys, KEY_METHODS),
-        (is_shared || has_keys, GRANTS_METHODS),
+        (makes_cluster, cluster::CHECK_METHODS),
+        (has_keys, crypto_key::CHECK_METHODS),
+        (is_shared || has_keys, grants::METHODS),
     ];
     let others = others.into_iter().filter(|(is_needed, _)| *is_needed).flat_map(|(_, methods)| methods).copied();
     of_kinds.chain(lists.copied()).chain(others).collect()

@@ -18,6 +18,7 @@ pub mod environment;
 pub mod failure;
 pub mod finding;
 pub mod google;
+mod grants;
 pub mod in_use;
 pub mod keys;
 pub mod kinds;

@@ -1,30 +1,24 @@
 //! Checks, before anything is written, for what would stop a plan halfway: each finding has its exact fix.
 
-use std::collections::BTreeSet;
-
 use serde_json::json;
 
 use crate::{
     cloud::Cloud,
-    environment::{CloudKind, ClusterMode, Environment, Managed},
+    desired::desired,
+    environment::{Environment, Managed},
     failure::Failure,
     finding::{Finding, Pending},
     google::{Api, Client, Method, Request, escape},
-    kinds::services,
+    grants,
     plan::Plan,
-    resource::Kind,
+    resource::{Kind, Resource},
 };
 
 mod billing;
 mod constraints;
-mod grants;
-mod keys;
-mod location;
-mod network;
 mod permissions;
-mod shared_network;
 
-use permissions::{act_as_nodes, missing, needed, on_bucket, roles};
+use permissions::{needed, roles};
 
 /// The methods of every check.
 pub(crate) const METHODS: &[&str] = &[
@@ -35,60 +29,21 @@ pub(crate) const METHODS: &[&str] = &[
     "cloudbilling.projects.getBillingInfo",
     "orgpolicy.projects.policies.getEffectivePolicy",
 ];
-/// The methods of checks before a cluster is created.
-pub(crate) const CLUSTER_METHODS: &[&str] = &[
-    "compute.projects.get",
-    "compute.projects.getXpnHost",
-    "compute.regions.get",
-    "compute.networks.get",
-    "compute.subnetworks.get",
-    "compute.subnetworks.getIamPolicy",
-];
-/// The methods of checks of keys, beside those of the kind.
-pub(crate) const KEY_METHODS: &[&str] = &[
-    "cloudkms.projects.locations.keyRings.getIamPolicy",
-    "cloudkms.projects.locations.keyRings.cryptoKeys.get",
-    "cloudkms.projects.locations.keyRings.cryptoKeys.testIamPermissions",
-];
-/// The methods that find out which roles others have on something.
-pub(crate) const GRANTS_METHODS: &[&str] = &[
-    "cloudresourcemanager.projects.getAncestry",
-    "cloudresourcemanager.projects.getIamPolicy",
-    "cloudresourcemanager.folders.getIamPolicy",
-    "cloudresourcemanager.organizations.getIamPolicy",
-];
-
 /// Checks everything that a plan needs, or all that any plan could need. Writes nothing.
 pub async fn check(environment: &Environment, cloud: &Cloud, plan: Option<&Plan>) -> Vec<Finding> {
     let pending = Pending(plan.map(|plan| plan.changes.as_slice()));
-    let (mut findings, nodes, billing, bucket, constraints, services, location, quotas, network, shared, way, keys) = tokio::join!(
+    let (mut findings, billing, constraints, kinds) = tokio::join!(
         project(environment, &cloud.google, &pending),
-        act_as_nodes(environment, &cloud.google, &pending),
         billing::check(environment, &cloud.google),
-        bucket(environment, &cloud.google),
         constraints::check(environment, &cloud.google, &pending),
-        services(environment, &cloud.google),
-        location::check(environment, &cloud.google, &pending),
-        quotas(environment, &cloud.google, &pending),
-        network::exists(environment, &cloud.google, &pending),
-        shared_network::check(environment, &cloud.google, &pending),
-        network::check(environment, &cloud.google, &pending),
-        keys::check(environment, &cloud.google),
+        kinds(environment, &cloud.google, &pending),
     );
     if findings.iter().any(|finding| finding.what == "credentials" && !finding.fine) {
         return findings;
     }
-    findings.extend(nodes);
     findings.push(billing);
-    findings.extend(bucket);
-    findings.extend(services);
+    findings.extend(kinds);
     findings.extend(constraints);
-    findings.extend(location);
-    findings.extend(quotas);
-    findings.extend(network);
-    findings.extend(shared);
-    findings.extend(keys);
-    findings.extend(way);
     findings.push(names(environment));
     findings
 }
@@ -143,7 +98,7 @@ async fn project(environment: &Environment, client: &Client, pending: &Pending<'
             }]
         }
         Ok(answer) => {
-            let lacking = missing(&permissions, &answer);
+            let lacking = grants::lacking(&permissions, &answer);
             let found = match lacking.is_empty() {
                 true => Finding::good("permissions", "everything that is to be done"),
                 false => Finding::bad(
@@ -164,98 +119,24 @@ async fn project(environment: &Environment, client: &Client, pending: &Pending<'
     }
 }
 
-/// Permissions on the bucket, once there is one.
-async fn bucket(environment: &Environment, client: &Client) -> Option<Finding> {
-    let name = &environment.bucket;
-    let permissions = on_bucket(environment);
-    let mut test = Request::get(Api::Storage, format!("storage/v1/b/{}/iam/testPermissions", escape(name)));
-    for permission in &permissions {
-        test = test.query("permissions", *permission);
-    }
-    match client.send(&test).await {
-        Err(error) if error.is_not_found() => None,
-        // The plan itself reports a bucket of somebody else.
-        Err(error) => Some(Finding::warning("bucket", error.to_string(), "")),
-        Ok(answer) => {
-            let lacking = missing(&permissions, &answer);
-            Some(match lacking.is_empty() {
-                true => Finding::good("bucket", "everything that is done to it"),
-                false => Finding::bad(
-                    "denied",
-                    "bucket",
-                    format!("missing on bucket {name}: {}", lacking.join(", ")),
-                    format!(
-                        "gcloud storage buckets add-iam-policy-binding gs://{name} --member YOU --role \
-                         roles/storage.admin"
-                    ),
-                ),
-            })
-        }
-    }
-}
-
-/// Services that are not enabled.
-async fn services(environment: &Environment, client: &Client) -> Option<Finding> {
-    let project = &environment.project;
-    let list = Request::get(Api::ServiceUsage, format!("v1/projects/{}/services", escape(project)))
-        .query("filter", "state:ENABLED")
-        .query("pageSize", "200");
-    let listed = match client.list(&list, "services").await {
-        Ok(listed) => listed,
-        Err(error) => return Some(Finding::warning("services", error.to_string(), "")),
-    };
-    let on: BTreeSet<&str> = listed.iter().filter_map(|service| service["config"]["name"].as_str()).collect();
-    let desired = services::needed(environment).into_iter().map(|name| format!("{name}.googleapis.com"));
-    let off: Vec<String> = desired.filter(|name| !on.contains(name.as_str())).collect();
-    if off.is_empty() {
-        return Some(Finding::good("services", "enabled"));
-    }
-    let seen = format!("not enabled: {}", off.join(", "));
-    Some(match environment.manage.apis {
-        Managed::Create => Finding::warning("services", seen, "cargo xtask provision enables them"),
-        Managed::Verify | Managed::Off => {
-            let fix = format!("gcloud services enable --project {project} {}", off.join(" "));
-            let finding = Finding::bad("api-disabled", "services", seen, fix);
-            // A laptop cloud serves what is not enabled too.
-            if environment.cloud == CloudKind::Google { finding } else { finding.optional() }
-        }
-    })
-}
-
-/// The quotas of every kind.
-async fn quotas(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Vec<Finding> {
-    let checks = Kind::ALL.iter().filter_map(|kind| kind.rules().quotas);
+/// The checks of every kind.
+async fn kinds(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Vec<Finding> {
+    let checks = Kind::ALL.iter().flat_map(|kind| kind.rules().checks);
     futures::future::join_all(checks.map(|check| check(environment, client, pending))).await.concat()
 }
 
 /// Names that Google would refuse for their length, most of which come from the project's.
 fn names(environment: &Environment) -> Finding {
-    let cluster = (environment.manage.cluster == Managed::Create).then(|| {
-        let most = if environment.cluster.mode == ClusterMode::Autopilot { 39 } else { 40 };
-        ("cluster", environment.cluster.name.clone(), 1, most)
+    let ours = desired(environment).into_iter().filter(|resource| resource.managed == Managed::Create);
+    let wrong = ours.filter_map(|Resource { id, .. }| {
+        let lengths = (id.rules().lengths?)(environment);
+        // Of an account its id counts, which its email begins with.
+        let name = id.short().split('@').next().unwrap_or_default();
+        let is_wrong = !lengths.contains(&name.len());
+        let (least, most) = lengths.into_inner();
+        is_wrong.then(|| format!("{} {name} has {} characters, not {least} to {most}", id.noun(), name.len()))
     });
-    let mut names: Vec<(&str, String, usize, usize)> = cluster.into_iter().collect();
-    names.extend(environment.buckets().into_iter().map(|(bucket, _)| ("bucket", bucket.to_owned(), 3, 63)));
-    names.push(("registry", environment.build.registry.clone(), 1, 63));
-    names.push(("project", environment.project.clone(), 6, 30));
-    let accounts = &environment.accounts;
-    let nodes = (environment.manage.cluster == Managed::Create).then_some(&accounts.nodes);
-    for email in nodes.into_iter().chain([&accounts.builder, &accounts.web_client, &accounts.web_monitor]) {
-        names.push(("service account", email.split('@').next().unwrap_or_default().to_owned(), 6, 30));
-    }
-    for business in &environment.businesses {
-        for email in [&business.accounts.client, &business.accounts.orchestrator, &business.accounts.engine] {
-            names.push(("service account", email.split('@').next().unwrap_or_default().to_owned(), 6, 30));
-        }
-        names.push(("namespace", business.namespace.clone(), 1, 63));
-        for topic in [&business.topic, &business.events_topic, &business.subscription] {
-            names.push(("topic or subscription", topic.clone(), 3, 255));
-        }
-    }
-    let wrong = names.iter().filter(|(_, name, least, most)| !(*least..=*most).contains(&name.len()));
-    let wrong: Vec<String> = wrong
-        .map(|(what, name, least, most)| format!("{what} {name} has {} characters, not {least} to {most}", name.len()))
-        .collect();
+    let wrong: Vec<String> = wrong.collect();
     match wrong.is_empty() {
         true => Finding::good("names", "of lengths that Google takes"),
         false => {

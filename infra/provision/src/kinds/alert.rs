@@ -51,7 +51,9 @@ pub(crate) const RULES: Rules = Rules {
     explain: unchanged_error,
     removal: Removal::Deleted,
     role: "roles/monitoring.alertPolicyEditor",
-    quotas: None,
+    lengths: None,
+    on_itself: None,
+    checks: &[],
 };
 
 /// The metric of the age of the oldest message.

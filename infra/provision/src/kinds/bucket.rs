@@ -7,8 +7,10 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::{
+    calls,
     environment::{Business, Managed},
     google::Method,
+    grants, lock,
 };
 
 pub(crate) const RULES: Rules = Rules {
@@ -53,7 +55,9 @@ pub(crate) const RULES: Rules = Rules {
     explain: crypto_key::explain,
     removal: Removal::WithData("data stays unless asked for"),
     role: "roles/storage.admin",
-    quotas: None,
+    lengths: Some(|_| 3..=63),
+    on_itself: Some(on_itself),
+    checks: &[|environment, client, _| Box::pin(check(environment, client))],
 };
 
 /// How long the source and the log of an image build are kept, in days: long enough to examine a failed one.
@@ -130,4 +134,42 @@ pub(crate) fn lifecycle(businesses: &[&Business], has_builds: bool) -> Vec<Value
         .collect();
     rules.push(json!({"action": {"type": "AbortIncompleteMultipartUpload"}, "condition": {"age": 7}}));
     rules
+}
+
+/// For the lock, and for what is ours to set.
+fn on_itself(environment: &Environment) -> Vec<&'static str> {
+    let kinds = [Kind::Bucket, Kind::BucketPolicy].map(Kind::rules);
+    let ours = kinds.iter().filter(|rules| (rules.managed)(&environment.manage) == Managed::Create);
+    let methods = lock::METHODS.iter().chain(ours.flat_map(|rules| rules.methods.update));
+    calls::permissions(methods.copied()).into_iter().collect()
+}
+
+/// Permissions on the bucket, once there is one.
+async fn check(environment: &Environment, client: &Client) -> Vec<Finding> {
+    let name = &environment.bucket;
+    let permissions = on_itself(environment);
+    let mut test = Request::get(Api::Storage, format!("storage/v1/b/{}/iam/testPermissions", escape(name)));
+    for permission in &permissions {
+        test = test.query("permissions", *permission);
+    }
+    match client.send(&test).await {
+        Err(error) if error.is_not_found() => Vec::new(),
+        // The plan itself reports a bucket of somebody else.
+        Err(error) => vec![Finding::warning("bucket", error.to_string(), "")],
+        Ok(answer) => {
+            let lacking = grants::lacking(&permissions, &answer);
+            vec![match lacking.is_empty() {
+                true => Finding::good("bucket", "everything that is done to it"),
+                false => Finding::bad(
+                    "denied",
+                    "bucket",
+                    format!("missing on bucket {name}: {}", lacking.join(", ")),
+                    format!(
+                        "gcloud storage buckets add-iam-policy-binding gs://{name} --member YOU --role \
+                         roles/storage.admin"
+                    ),
+                ),
+            }]
+        }
+    }
 }

@@ -10,7 +10,11 @@ use crate::{
     google::Method,
 };
 
+mod location;
+mod network;
+mod node_account;
 mod quotas;
+mod shared_network;
 
 pub(crate) const RULES: Rules = Rules {
     noun: "cluster",
@@ -70,8 +74,27 @@ pub(crate) const RULES: Rules = Rules {
     explain,
     removal: Removal::Deleted,
     role: "roles/container.admin",
-    quotas: Some(|environment, client, pending| Box::pin(quotas::quotas(environment, client, pending))),
+    lengths: Some(lengths),
+    on_itself: None,
+    checks: &[
+        |environment, client, pending| Box::pin(node_account::act_as(environment, client, pending)),
+        |environment, client, pending| Box::pin(location::check(environment, client, pending)),
+        |environment, client, pending| Box::pin(quotas::quotas(environment, client, pending)),
+        |environment, client, pending| Box::pin(network::exists(environment, client, pending)),
+        |environment, client, pending| Box::pin(shared_network::check(environment, client, pending)),
+        |environment, client, pending| Box::pin(network::check(environment, client, pending)),
+    ],
 };
+
+/// The methods of checks before a cluster is created.
+pub(crate) const CHECK_METHODS: &[&str] = &[
+    "compute.projects.get",
+    "compute.projects.getXpnHost",
+    "compute.regions.get",
+    "compute.networks.get",
+    "compute.subnetworks.get",
+    "compute.subnetworks.getIamPolicy",
+];
 
 /// Reads an operation.
 pub(super) const GET_OPERATION: &str = "container.projects.locations.operations.get";
@@ -93,6 +116,14 @@ pub(super) const OPERATIONS: Operations = Operations {
 
 /// What nodes may request tokens for; what they may do with those is up to IAM.
 pub(super) const SCOPES: [&str; 1] = ["https://www.googleapis.com/auth/cloud-platform"];
+
+/// At most 40 characters, and fewer of Autopilot.
+fn lengths(environment: &Environment) -> RangeInclusive<usize> {
+    match environment.cluster.mode {
+        ClusterMode::Autopilot => 1..=39,
+        ClusterMode::Standard => 1..=40,
+    }
+}
 
 /// The id of an environment's cluster.
 pub(crate) fn id(environment: &Environment) -> Id {

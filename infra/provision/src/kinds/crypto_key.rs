@@ -11,7 +11,21 @@ use crate::{
     environment::{Manage, Managed},
 };
 
-pub(crate) const RULES: Rules = Rules { noun: "key", api: Api::CloudKms, ..project::RULES };
+mod usable;
+
+pub(crate) const RULES: Rules = Rules {
+    noun: "key",
+    api: Api::CloudKms,
+    checks: &[|environment, client, _| Box::pin(usable::check(environment, client))],
+    ..project::RULES
+};
+
+/// The methods of checks of keys, beside those of the kind.
+pub(crate) const CHECK_METHODS: &[&str] = &[
+    "cloudkms.projects.locations.keyRings.getIamPolicy",
+    "cloudkms.projects.locations.keyRings.cryptoKeys.get",
+    "cloudkms.projects.locations.keyRings.cryptoKeys.testIamPermissions",
+];
 
 /// Encrypts and decrypts with a key.
 pub(crate) const ENCRYPTER: &str = "roles/cloudkms.cryptoKeyEncrypterDecrypter";

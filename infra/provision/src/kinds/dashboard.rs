@@ -63,7 +63,9 @@ pub(crate) const RULES: Rules = Rules {
     explain: unchanged_error,
     removal: Removal::Deleted,
     role: "roles/monitoring.dashboardEditor",
-    quotas: None,
+    lengths: None,
+    on_itself: None,
+    checks: &[],
 };
 
 fn desired(environment: &Environment) -> Vec<Resource> {

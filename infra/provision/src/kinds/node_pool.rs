@@ -70,7 +70,9 @@ pub(crate) const RULES: Rules = Rules {
     explain: crypto_key::explain,
     removal: Removal::Deleted,
     role: "roles/container.admin",
-    quotas: None,
+    lengths: None,
+    on_itself: None,
+    checks: &[],
 };
 
 /// The pool that orchestrators and web apps run on.

@@ -45,7 +45,9 @@ pub(crate) const RULES: Rules = Rules {
     explain: unchanged_error,
     removal: Removal::Deleted,
     role: "roles/storage.admin",
-    quotas: None,
+    lengths: None,
+    on_itself: None,
+    checks: &[],
 };
 
 /// Most configurations of a bucket for one kind of event; Cloud Storage refuses more.

@@ -165,6 +165,8 @@ const fn policy(
         explain: unchanged_error,
         removal: Removal::Deleted,
         role,
-        quotas: None,
+        lengths: None,
+        on_itself: None,
+        checks: &[],
     }
 }

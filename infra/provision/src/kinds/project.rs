@@ -34,5 +34,7 @@ pub(crate) const RULES: Rules = Rules {
     explain: unchanged_error,
     removal: Removal::Stays,
     role: "roles/owner",
-    quotas: None,
+    lengths: None,
+    on_itself: None,
+    checks: &[],
 };

@@ -58,7 +58,9 @@ pub(crate) const RULES: Rules = Rules {
     explain: crypto_key::explain,
     removal: Removal::WithData("images stay with the data unless asked for"),
     role: "roles/artifactregistry.admin",
-    quotas: None,
+    lengths: Some(|_| 1..=63),
+    on_itself: None,
+    checks: &[],
 };
 
 /// Reads an operation.

@@ -54,7 +54,9 @@ pub(crate) const RULES: Rules = Rules {
     explain,
     removal: Removal::WithIdentities(IDENTITY),
     role: "roles/iam.roleAdmin",
-    quotas: Some(|environment, client, pending| Box::pin(quotas(environment, client, pending))),
+    lengths: None,
+    on_itself: None,
+    checks: &[|environment, client, pending| Box::pin(quotas(environment, client, pending))],
 };
 
 /// Custom role that only lists objects; no predefined role grants that alone. IAM evaluates listing on the bucket,

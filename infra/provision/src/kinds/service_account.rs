@@ -53,7 +53,9 @@ pub(crate) const RULES: Rules = Rules {
     explain: unchanged_error,
     removal: Removal::WithIdentities(IDENTITY),
     role: "roles/iam.serviceAccountAdmin",
-    quotas: Some(|environment, client, pending| Box::pin(quotas(environment, client, pending))),
+    lengths: Some(|_| 6..=30),
+    on_itself: None,
+    checks: &[|environment, client, pending| Box::pin(quotas(environment, client, pending))],
 };
 
 /// Service accounts of a project unless it asked for more: cloud.google.com/iam/quotas.

@@ -1,10 +1,12 @@
 //! The services (APIs) that are enabled in a project: one resource for all of them, which always exists.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Value, json};
 
 use super::*;
 use crate::{
-    environment::{Auth, Builder, Managed, WebAccess},
+    environment::{Auth, Builder, CloudKind, Managed, WebAccess},
     google::Method,
 };
 
@@ -53,7 +55,9 @@ pub(crate) const RULES: Rules = Rules {
     // Other things of the project may need them.
     removal: Removal::Stays,
     role: "roles/serviceusage.serviceUsageAdmin",
-    quotas: None,
+    lengths: None,
+    on_itself: None,
+    checks: &[|environment, client, _| Box::pin(check(environment, client))],
 };
 
 /// Services that one request enables at most.
@@ -129,4 +133,32 @@ fn update(id: &Id, names: &[String]) -> Vec<Request> {
             batches.map(|batch| post(format!("{}:batchEnable", path(id))).body(json!({"serviceIds": batch}))).collect()
         }
     }
+}
+
+/// Services that are not enabled.
+async fn check(environment: &Environment, client: &Client) -> Vec<Finding> {
+    let project = &environment.project;
+    let list = Request::get(Api::ServiceUsage, format!("v1/projects/{}/services", escape(project)))
+        .query("filter", "state:ENABLED")
+        .query("pageSize", "200");
+    let listed = match client.list(&list, "services").await {
+        Ok(listed) => listed,
+        Err(error) => return vec![Finding::warning("services", error.to_string(), "")],
+    };
+    let on: BTreeSet<&str> = listed.iter().filter_map(|service| service["config"]["name"].as_str()).collect();
+    let desired = needed(environment).into_iter().map(|name| format!("{name}.googleapis.com"));
+    let off: Vec<String> = desired.filter(|name| !on.contains(name.as_str())).collect();
+    if off.is_empty() {
+        return vec![Finding::good("services", "enabled")];
+    }
+    let seen = format!("not enabled: {}", off.join(", "));
+    vec![match environment.manage.apis {
+        Managed::Create => Finding::warning("services", seen, "cargo xtask provision enables them"),
+        Managed::Verify | Managed::Off => {
+            let fix = format!("gcloud services enable --project {project} {}", off.join(" "));
+            let finding = Finding::bad("api-disabled", "services", seen, fix);
+            // A laptop cloud serves what is not enabled too.
+            if environment.cloud == CloudKind::Google { finding } else { finding.optional() }
+        }
+    }]
 }

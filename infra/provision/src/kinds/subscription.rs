@@ -44,7 +44,9 @@ pub(crate) const RULES: Rules = Rules {
     explain: unchanged_error,
     removal: Removal::Deleted,
     role: "roles/pubsub.admin",
-    quotas: None,
+    lengths: Some(|_| 3..=255),
+    on_itself: None,
+    checks: &[],
 };
 
 /// Seconds a message is leased before it is delivered again.

@@ -41,7 +41,9 @@ pub(crate) const RULES: Rules = Rules {
     explain: crypto_key::explain,
     removal: Removal::Deleted,
     role: "roles/pubsub.admin",
-    quotas: None,
+    lengths: Some(|_| 3..=255),
+    on_itself: None,
+    checks: &[],
 };
 
 /// The id of a topic of the environment's project.

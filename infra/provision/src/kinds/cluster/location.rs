@@ -13,13 +13,13 @@ use crate::{
 const WHAT: &str = "location";
 
 /// Checks both.
-pub(super) async fn check(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Option<Finding> {
+pub(super) async fn check(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Vec<Finding> {
     if !makes_cluster(environment, pending) {
-        return None;
+        return Vec::new();
     }
     let (project, region) = (&environment.project, &environment.location);
     let path = format!("compute/v1/projects/{}/regions/{}", escape(project), escape(region));
-    Some(match client.send(&Request::get(Api::Compute, path)).await {
+    vec![match client.send(&Request::get(Api::Compute, path)).await {
         Ok(live) => zone(environment, &live),
         Err(error) if error.is_not_found() => {
             let fix = format!(
@@ -28,7 +28,7 @@ pub(super) async fn check(environment: &Environment, client: &Client, pending: &
             Finding::bad("no-region", WHAT, format!("Compute Engine has no region {region}"), fix)
         }
         Err(error) => unchecked(WHAT, &error),
-    })
+    }]
 }
 
 /// Whether the zone is one of its region, which was read.

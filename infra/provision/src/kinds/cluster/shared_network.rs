@@ -1,15 +1,13 @@
 //! The subnetwork of a new cluster, and what a Shared VPC needs beside it: the host project attached, and roles of our
 //! service agents there (cloud.google.com/kubernetes-engine/docs/how-to/cluster-shared-vpc).
 
-use super::{
-    grants,
-    network::{Subnetwork, makes_cluster, subnetwork},
-};
+use super::network::{Subnetwork, makes_cluster, subnetwork};
 use crate::{
     desired::agent,
     environment::Environment,
     finding::{Finding, Pending},
     google::{Api, Client, Request, escape},
+    grants,
     observe::project_number,
     resource::Grant,
 };

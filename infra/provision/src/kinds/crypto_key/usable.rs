@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use futures::future::join_all;
 use serde_json::{Value, json};
 
-use super::{grants, permissions::missing};
+use super::{Class, ENCRYPTER, commands, id, used};
 use crate::{
     desired::agent,
     environment::{Environment, Managed},
     finding::Finding,
     google::{Api, Client, Method, Request},
-    kinds::crypto_key::{self, Class, ENCRYPTER},
+    grants,
     observe::project_number,
     resource::Grant,
 };
@@ -22,7 +22,7 @@ const GRANT: [&str; 2] = ["cloudkms.cryptoKeys.getIamPolicy", "cloudkms.cryptoKe
 /// Checks each key once.
 pub(super) async fn check(environment: &Environment, client: &Client) -> Vec<Finding> {
     let mut keys: BTreeMap<&str, Vec<&Class>> = BTreeMap::new();
-    for (class, key) in crypto_key::used(environment) {
+    for (class, key) in used(environment) {
         keys.entry(key).or_default().push(class);
     }
     if keys.is_empty() {
@@ -37,7 +37,7 @@ pub(super) async fn check(environment: &Environment, client: &Client) -> Vec<Fin
 }
 
 async fn one(environment: &Environment, client: &Client, key: &str, classes: &[&Class], number: &str) -> Finding {
-    let id = crypto_key::id(key);
+    let id = id(key);
     let what = id.to_string();
     if let Some(unusable) = unusable(client, &what, key).await {
         return unusable;
@@ -53,7 +53,7 @@ async fn one(environment: &Environment, client: &Client, key: &str, classes: &[&
         return Finding::good(&what, "the plan grants what services need on it");
     }
     let lacks = |class: &&&Class| lacking.iter().any(|grant| grant.member == agent(class.agent, number));
-    let commands = classes.iter().filter(lacks).flat_map(|class| crypto_key::commands(environment, class, key, number));
+    let commands = classes.iter().filter(lacks).flat_map(|class| commands(environment, class, key, number));
     let commands = commands.collect::<Vec<_>>().join("\n  ");
     grants::finding("key-denied", &what, &what, &lacking, unseen.as_deref(), &commands)
 }
@@ -82,5 +82,5 @@ async fn unusable(client: &Client, what: &str, key: &str) -> Option<Finding> {
 async fn may_grant(client: &Client, key: &str) -> bool {
     let test = Request::new(Api::CloudKms, Method::Post, format!("v1/{key}:testIamPermissions"));
     let answer = client.send(&test.body(json!({"permissions": GRANT}))).await;
-    answer.is_ok_and(|answer| missing(&GRANT, &answer).is_empty())
+    answer.is_ok_and(|answer| grants::lacking(&GRANT, &answer).is_empty())
 }

@@ -1,9 +1,10 @@
-//! Whether others have the roles that they need on a resource: a role may be granted on it or on anything that it is in.
+//! Whether somebody has the roles or permissions that are needed on a resource: a role may be granted on it or on anything
+//! that it is in.
 
 use std::collections::BTreeSet;
 
 use futures::future::join_all;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::{
     finding::Finding,
@@ -12,9 +13,17 @@ use crate::{
     resource::Grant,
 };
 
+/// The methods that find out which roles others have on something.
+pub(crate) const METHODS: &[&str] = &[
+    "cloudresourcemanager.projects.getAncestry",
+    "cloudresourcemanager.projects.getIamPolicy",
+    "cloudresourcemanager.folders.getIamPolicy",
+    "cloudresourcemanager.organizations.getIamPolicy",
+];
+
 /// The grants of `needed` that no policy has: `own` are the reads of the policies of the resource and of what it is in
 /// below its project. Also why that is uncertain, when one of the policies cannot be read.
-pub(super) async fn missing<'a>(
+pub(crate) async fn missing<'a>(
     client: &Client,
     own: Vec<Request>,
     project: &str,
@@ -33,7 +42,7 @@ pub(super) async fn missing<'a>(
 
 /// The finding for what is missing on a resource, with the commands that grant it. It stops a plan only when it is
 /// certain.
-pub(super) fn finding(
+pub(crate) fn finding(
     code: &'static str,
     what: &str,
     on: &str,
@@ -55,11 +64,18 @@ pub(super) fn finding(
     }
 }
 
+/// Those of `permissions` that an answer to `testIamPermissions` does not have.
+pub(crate) fn lacking<'a>(permissions: &[&'a str], answer: &Value) -> Vec<&'a str> {
+    let held: BTreeSet<&str> =
+        answer["permissions"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+    permissions.iter().copied().filter(|desired| !held.contains(desired)).collect()
+}
+
 /// Reads of the policies of a project, its folders and its organisation.
 async fn above(client: &Client, project: &str) -> Result<Vec<Request>, Error> {
     let path = format!("v1/projects/{}:getAncestry", escape(project));
     let ancestry = client.send(&Request::new(Api::CloudResourceManager, Method::Post, path).body(json!({}))).await?;
-    let read = |ancestor: &serde_json::Value| {
+    let read = |ancestor: &Value| {
         let id = &ancestor["resourceId"];
         let (kind, id) = (id["type"].as_str().unwrap_or_default(), id["id"].as_str().unwrap_or_default());
         match kind {

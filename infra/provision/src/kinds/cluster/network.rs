@@ -10,14 +10,14 @@ use crate::{
 
 /// Checks whether the network of a new cluster exists. A project may have no `default` one
 /// (compute.skipDefaultNetworkCreation), and has it a moment after Compute Engine is enabled.
-pub(super) async fn exists(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Option<Finding> {
+pub(super) async fn exists(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Vec<Finding> {
     if !makes_cluster(environment, pending) {
-        return None;
+        return Vec::new();
     }
     let (what, project) = ("network", environment.network_project());
     let given = environment.network.network.rsplit('/').next().unwrap_or_default();
     let path = format!("compute/v1/projects/{}/global/networks/{}", escape(project), escape(given));
-    Some(match client.send(&Request::get(Api::Compute, path)).await {
+    vec![match client.send(&Request::get(Api::Compute, path)).await {
         // Kubernetes Engine: "uses manual subnet mode and requires specifying a subnetwork" (cilium.io #764).
         Ok(live) if live["autoCreateSubnetworks"] == false && environment.network.subnetwork.is_none() => Finding::bad(
             "subnetwork-unnamed",
@@ -39,7 +39,7 @@ pub(super) async fn exists(environment: &Environment, client: &Client, pending: 
             ),
         ),
         Err(error) => unchecked(what, &error),
-    })
+    }]
 }
 
 /// The finding of a check that Compute Engine did not answer.
@@ -52,15 +52,15 @@ pub(super) fn unchecked(what: &str, error: &Error) -> Finding {
 
 /// Checks whether nodes without public addresses reach Google's APIs; a way that cannot be seen from here (a NAT, an
 /// own route) may do as well, so nothing is stopped by it.
-pub(super) async fn check(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Option<Finding> {
+pub(super) async fn check(environment: &Environment, client: &Client, pending: &Pending<'_>) -> Vec<Finding> {
     let network = &environment.network;
     if !network.private_nodes || !makes_cluster(environment, pending) {
-        return proxied(environment);
+        return proxied(environment).into_iter().collect();
     }
     let what = "network: way to Google's APIs";
     let found = subnetwork(environment);
     let Subnetwork { project, region, name } = &found;
-    Some(match client.send(&Request::get(Api::Compute, found.path())).await {
+    vec![match client.send(&Request::get(Api::Compute, found.path())).await {
         Ok(live) if live["privateIpGoogleAccess"] == true => {
             Finding::good(what, format!("the subnetwork {name} has Private Google Access"))
         }
@@ -77,7 +77,7 @@ pub(super) async fn check(environment: &Environment, client: &Client, pending: &
             ),
         ),
         Err(error) => Finding::unchecked(what, error),
-    })
+    }]
 }
 
 /// What a proxy in the environment file does not do.
