@@ -61,8 +61,11 @@ pub fn model(shape: Box<dyn Shape>, terms: Terms, asset: Asset, law: Law) -> Mod
             model.known = known(sign, -sign);
             model.terms.sign = out_of_the_money;
         }
-        // Smaller than the smallest number.
-        model.is_nothing = is_lognormal && (above < -37.0 || below > 37.0);
+        model.is_nothing = if is_lognormal {
+            above < -search::NEVER || below > search::NEVER
+        } else {
+            search::is_out_of_reach(&*model.shape, &model.terms, &lines)
+        };
     }
     model.proposal = search::proposal(&*model.shape, &model.terms, &lines, true);
     model

@@ -4,7 +4,7 @@ use std::fmt::Debug;
 
 use super::{
     draws::Draws,
-    elementary::exp,
+    elementary::{exp, ln},
     normal::{BLOCK, Lane},
     proposal::Proposal,
 };
@@ -53,6 +53,11 @@ impl Asset {
     /// Mean of its price after some years.
     pub fn forward(&self, years: f64) -> f64 {
         self.spot * exp((self.drift + 0.5 * self.volatility * self.volatility) * years)
+    }
+
+    /// Median of its price's logarithm after some years.
+    pub fn median(&self, years: f64) -> f64 {
+        ln(self.spot) + self.drift * years
     }
 
     /// Whether its price moves at all, as far as a number shows.

@@ -168,7 +168,7 @@ impl Rules for Barrier {
             (false, _) => is_touched_now || sign == side && is_beyond,
             (true, Monitoring::Discrete { observations: 1 }) => sign != side && !is_beyond,
             (true, _) => false,
-        };
+        } || self.is_out_of_reach(asset, &terms);
         if model.is_nothing {
             return model;
         }
@@ -191,6 +191,31 @@ impl Barrier {
         let step = asset.deviation(maturity / f64::from(observations));
         let far = ln(self.level / asset.spot) * if self.barrier_type.up { 1.0 } else { -1.0 };
         !asset.moves(maturity) || observations >= SHIFTED_MIN && far > STEPS_MIN * step
+    }
+
+    /// Whether the price never comes as far as it must: to the strike, to a barrier that must be touched and from there
+    /// to the strike, or at the first date back over a barrier that it must not touch.
+    fn is_out_of_reach(&self, asset: Asset, terms: &Terms) -> bool {
+        let Terms { strike, sign, maturity, .. } = *terms;
+        let BarrierType { up, knock_in } = self.barrier_type;
+        let side = if up { 1.0 } else { -1.0 };
+        let (to_strike, to_barrier) = (sign * ln(strike / asset.spot), side * ln(self.level / asset.spot));
+        // Paths weighted by their price, as those of a call are, drift by the variance more.
+        let weighted = if sign > 0.0 { asset.volatility * asset.volatility } else { 0.0 };
+        let never = |distance: f64, toward: f64, years: f64| {
+            let drift = f64::max(toward * asset.drift, toward * (asset.drift + weighted)).max(0.0);
+            distance - drift * years > search::NEVER * asset.deviation(years)
+        };
+        let far = match self.monitoring {
+            _ if knock_in => {
+                let back = to_barrier + (to_barrier + to_strike).max(0.0);
+                never(to_barrier, side, maturity)
+                    || sign != side && to_barrier > 0.0 && never(back, side, maturity) && never(back, -side, maturity)
+            }
+            Monitoring::Discrete { observations } => never(-to_barrier, -side, maturity / f64::from(observations)),
+            Monitoring::Continuous | Monitoring::Shifted { .. } => false,
+        };
+        far || never(to_strike, sign, maturity)
     }
 
     /// Whether a price without volatility touches the barrier.

@@ -24,8 +24,10 @@ use crate::{
 const FIELDS: [Field; 3] =
     [Field("underlyings", Cell::Texts), Field("weights", Cell::Numbers), Field("basket_type", Cell::Text)];
 
-/// Standard deviations that no price moves by: the chance is 1e-50.
+/// Standard deviations that no price moves by in a sum: the chance is 1e-50.
 const NEVER: f64 = 15.0;
+/// Sweeps over the underlyings that search the nearest normals.
+const SWEEPS: usize = 100;
 /// Most underlyings whose own lines are searched for paths that pay.
 const LINES_MAX: usize = 16;
 
@@ -197,10 +199,64 @@ impl Level {
         let pays = |level: f64| terms.sign * (level - terms.strike) > 0.0;
         match basket_type {
             BasketType::WeightedSum => !pays(best.sum()),
-            BasketType::Geometric => !call && terms.strike == 0.0,
-            BasketType::BestOf => !pays(best.fold(f64::NEG_INFINITY, f64::max)),
-            BasketType::WorstOf => !pays(best.fold(f64::INFINITY, f64::min)),
+            BasketType::Geometric if terms.strike == 0.0 => !call,
+            BasketType::Geometric => {
+                let middle =
+                    self.assets.iter().zip(weights).map(|(asset, weight)| weight * asset.median(terms.maturity));
+                let distance = terms.sign * (ln(terms.strike) - middle.sum::<f64>());
+                let deviation = length(&self.most(terms.maturity));
+                // Paths weighted by their price, as those of a call are, are a deviation further.
+                distance - if call { deviation * deviation } else { 0.0 } > search::NEVER * deviation
+            }
+            BasketType::BestOf => !pays(best.fold(f64::NEG_INFINITY, f64::max)) || !call && self.is_never_all(terms),
+            BasketType::WorstOf => !pays(best.fold(f64::INFINITY, f64::min)) || call && self.is_never_all(terms),
         }
+    }
+
+    /// Whether no correlated prices are all beyond the strike, as the best of a put's and the worst of a call's must be:
+    /// the nearest normals that make them so are further away than any ever are. What is found here is less than their
+    /// distance (Hildreth, A quadratic programming procedure, 1957).
+    fn is_never_all(&self, terms: &Terms) -> bool {
+        let Basket { weights, factor, .. } = &self.basket;
+        let (sign, maturity) = (terms.sign, terms.maturity);
+        // Each price is far enough when the product of its line and the normals is more than its distance.
+        let wanted: Vec<(Vec<f64>, f64)> = (self.assets.iter().zip(weights).zip(&factor.rows))
+            .filter(|((_, weight), _)| **weight > 0.0 && terms.strike > 0.0)
+            .map(|((asset, weight), row)| {
+                let line = row.iter().map(|entry| sign * asset.deviation(maturity) * entry).collect();
+                (line, sign * (ln(terms.strike / weight) - asset.median(maturity)))
+            })
+            .collect();
+        let mut point = vec![0.0; self.assets.len()];
+        let mut multipliers = vec![0.0; wanted.len()];
+        for _ in 0..SWEEPS {
+            for ((line, distance), multiplier) in wanted.iter().zip(&mut multipliers) {
+                let square = line.iter().map(|entry| entry * entry).sum::<f64>();
+                let left = distance - line.iter().zip(&point).map(|(entry, at)| entry * at).sum::<f64>();
+                let step = f64::max(left / square, -*multiplier);
+                if square > 0.0 {
+                    *multiplier += step;
+                    line.iter().zip(&mut point).for_each(|(entry, at)| *at += entry * step);
+                }
+            }
+        }
+        let reached: f64 =
+            wanted.iter().zip(&multipliers).map(|((_, distance), multiplier)| distance * multiplier).sum();
+        let square = 2.0 * reached - point.iter().map(|at| at * at).sum::<f64>();
+        let most =
+            self.assets.iter().map(|asset| asset.deviation(maturity)).fold(NEVER, |most, one| most.max(NEVER + one));
+        square > most * most
+    }
+
+    /// The line along which the level moves most, or its logarithm if it is a product.
+    fn most(&self, maturity: f64) -> Vec<f64> {
+        let mut most = vec![0.0; self.assets.len()];
+        for ((asset, weight), row) in self.assets.iter().zip(&self.basket.weights).zip(&self.basket.factor.rows) {
+            let part = if self.basket.basket_type == BasketType::Geometric { 1.0 } else { asset.forward(maturity) };
+            let moved = weight * part * asset.deviation(maturity);
+            most.iter_mut().zip(row).for_each(|(most, entry)| *most += moved * entry);
+        }
+        most
     }
 
     /// Lines along which the level moves: that along which it moves most, and that of each underlying where one alone
@@ -216,13 +272,7 @@ impl Level {
             })
             .collect();
         let count = parts.len();
-        let mut most = vec![0.0; count];
-        for ((_, moved), row) in parts.iter().zip(&factor.rows) {
-            for (most, entry) in most.iter_mut().zip(row) {
-                *most += moved * entry;
-            }
-        }
-        let length = |line: &[f64]| line.iter().map(|entry| entry * entry).sum::<f64>().sqrt();
+        let most = self.most(maturity);
         let sum = parts.iter().map(|(part, _)| part).sum::<f64>();
         let pays = |(part, moved): &(f64, f64)| terms.sign * (part - terms.strike) >= -moved.abs();
         let is_near = match (basket_type, terms.sign > 0.0) {
@@ -326,4 +376,8 @@ impl Level {
             own.iter_mut().for_each(|value| *value *= pivot);
         }
     }
+}
+
+fn length(line: &[f64]) -> f64 {
+    line.iter().map(|entry| entry * entry).sum::<f64>().sqrt()
 }

@@ -119,3 +119,18 @@ fn intervals_hold_the_truth() {
     }
     assert!(failed.is_empty(), "{}\n{}", failed.len(), failed.join("\n"));
 }
+
+/// Sums with weights of both signs, which pay on both sides, and of negative weights, which always pay but seldom much.
+#[test]
+fn intervals_of_sums_of_any_sign_hold_the_truth() {
+    let two = |volatility, correlation, strike| Point { volatility, correlation, ..at(0.2, strike, 3.0, -1.0) };
+    for (point, weights) in
+        [(two([0.2, 0.4], 0.9999, 37.0), [0.83, -0.28]), (two([1.0, 1.0], 0.9999, 180.0), [-0.3, -0.8])]
+    {
+        let case = basket_case(point, BasketType::WeightedSum, weights);
+        for sampling in [Sampling::PseudoRandom, Sampling::Antithetic, Sampling::Sobol] {
+            let (held, wrong) = held(&case, sampling, 60);
+            assert!(held >= 51, "{sampling:?} {point:?}: {held}, {:?}", wrong.first());
+        }
+    }
+}

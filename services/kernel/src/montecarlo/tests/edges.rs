@@ -74,6 +74,55 @@ fn a_sample_that_says_nothing_is_no_price() {
     assert!(first(&one_trade(&case, 1, 1_000, Sampling::PseudoRandom, &[])).doubt.is_some());
 }
 
+/// Options that expire soon, so far from the money or from their barrier that no path comes there: worth nothing, which
+/// more paths would not show.
+#[test]
+fn what_is_out_of_reach_is_worth_nothing() {
+    let dates = |observations| Monitoring::Discrete { observations };
+    let barrier = |level: f64, up, knock_in, monitoring| {
+        Payoff::Barrier(Barrier { level, barrier_type: BarrierType { up, knock_in }, monitoring })
+    };
+    let basket = |basket_type, weights: [f64; 2], correlation| {
+        let factor = super::super::correlation::cholesky(&[vec![1.0], vec![correlation, 1.0]]).unwrap();
+        Payoff::Basket(Basket { basket_type, weights: weights.to_vec(), factor })
+    };
+    let (call, put) = (OptionType::Call, OptionType::Put);
+    let mut payoffs = vec![
+        (arithmetic(12), call, 150.0),
+        (arithmetic(3), put, 60.0),
+        (barrier(60.0, true, false, dates(4)), call, 50.0),
+        (barrier(150.0, false, false, dates(100)), call, 90.0),
+        (basket(BasketType::Geometric, [1.5, -0.5], 0.5), call, 150.0),
+        (basket(BasketType::Geometric, [1.5, -0.5], 0.5), put, 60.0),
+        // One of both is above its strike when they move against each other.
+        (basket(BasketType::BestOf, [1.0, 0.99], -1.0), put, 98.0),
+        (basket(BasketType::WorstOf, [1.0, 1.01], -1.0), call, 102.0),
+    ];
+    for monitoring in [Monitoring::Continuous, Monitoring::Shifted { observations: 12 }, dates(12)] {
+        payoffs.extend([
+            (barrier(80.0, false, false, monitoring), call, 150.0),
+            (barrier(120.0, true, false, monitoring), put, 60.0),
+            (barrier(150.0, true, true, monitoring), call, 100.0),
+            (barrier(60.0, false, true, monitoring), put, 100.0),
+            // To the barrier and back again.
+            (barrier(125.0, true, true, monitoring), put, 99.0),
+        ]);
+    }
+    for (payoff, option, strike) in payoffs {
+        for sampling in [Sampling::PseudoRandom, Sampling::Antithetic, Sampling::Sobol] {
+            let mut book = book(1, 1_000, 0.15, vec![trade(payoff.clone(), option, strike, 1.0 / 365.0)]);
+            book.underlyings = [&book.underlyings[..], &[("OTHER".to_owned(), market(0.15))]].concat().into();
+            book.sampling = sampling;
+            if payoff.several() {
+                book.trades[0].underlyings = vec![0, 1];
+            }
+            let found = first(&book);
+            let price = found.measures[0];
+            assert_eq!((found.doubt, price.mean, price.standard_error()), (None, 0.0, 0.0), "{payoff:?} {option:?}");
+        }
+    }
+}
+
 /// Every payoff without volatility or without time: one path, whose price and Greeks have no error.
 #[test]
 fn prices_that_are_certain_have_no_error() {
