@@ -1,5 +1,5 @@
 //! The kinds of Google resource. A file of this folder holds everything that is known about one kind, and
-//! `kinds!` is the one place that names them all: plan, observe, apply and removal know no kind.
+//! `kinds!` is the one place that names them all: plan, observe, apply, removal and preflight know no kind.
 
 use std::{collections::BTreeMap, fmt, ops::RangeInclusive};
 

@@ -8,7 +8,11 @@ use google_cloud_auth::{
     credentials::{Builder, Credentials, anonymous},
     errors::CredentialsError,
 };
-use google_cloud_pubsub::client::{BasePublisher, Publisher, Subscriber, SubscriptionAdmin, TopicAdmin};
+use google_cloud_gax::retry_policy::{RetryPolicy, RetryPolicyExt as _};
+use google_cloud_pubsub::{
+    client::{BasePublisher, Publisher, Subscriber, SubscriptionAdmin, TopicAdmin},
+    retry_policy::RetryableErrors,
+};
 use http::Extensions;
 
 use crate::{
@@ -26,6 +30,8 @@ pub const STORAGE_EMULATOR_HOST: &str = "STORAGE_EMULATOR_HOST";
 pub const PUBLISH_DELAY: Duration = Duration::from_millis(1);
 /// Longest pause before a message is published again, as the client's own.
 const PUBLISH_RETRY_FIRST: Duration = Duration::from_millis(100);
+/// How long a message is published again, as the client's own.
+const PUBLISH_RETRY_LIMIT: Duration = Duration::from_secs(600);
 /// How long the check of credentials waits for a token.
 const CREDENTIALS_WAIT: Duration = Duration::from_secs(5);
 
@@ -128,6 +134,7 @@ impl Connection {
         let mut builder = BasePublisher::builder()
             .with_credentials(self.pubsub.clone())
             .with_grpc_subchannel_count(1)
+            .with_retry_policy(publish_policy())
             .with_backoff_policy(retries::pauses(PUBLISH_RETRY_FIRST))
             .with_retry_throttler(retries::every_try());
         if let Some(endpoint) = self.pubsub_grpc().await? {
@@ -144,6 +151,7 @@ impl Connection {
         let mut builder = Publisher::builder(topic)
             .with_credentials(self.pubsub.clone())
             .with_grpc_subchannel_count(1)
+            .with_retry_policy(publish_policy())
             .with_backoff_policy(retries::pauses(PUBLISH_RETRY_FIRST))
             .with_retry_throttler(retries::every_try())
             .set_delay_threshold(PUBLISH_DELAY);
@@ -188,6 +196,11 @@ impl Connection {
         }
         builder.build().await.context("build the Pub/Sub subscriber")
     }
+}
+
+/// How failing calls to publish are tried again.
+fn publish_policy() -> impl RetryPolicy {
+    retries::Told::new("Pub/Sub", RetryableErrors.with_time_limit(PUBLISH_RETRY_LIMIT))
 }
 
 /// Application default credentials with the scopes of Google Cloud and its clusters; a key is exchanged for access

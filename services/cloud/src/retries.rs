@@ -1,14 +1,27 @@
-//! How failing calls are tried again: Google's clients would go on slowly, for minutes, after an outage has ended.
+//! How failing calls are tried again: Google's clients would go on slowly, for minutes, after an outage has ended, and
+//! say nothing while it lasts.
 
-use std::time::Duration;
+use std::{
+    sync::Mutex,
+    time::{Duration, Instant},
+};
 
 use google_cloud_gax::{
+    error::Error,
     exponential_backoff::{ExponentialBackoff, ExponentialBackoffBuilder},
+    retry_policy::RetryPolicy,
+    retry_result::RetryResult,
+    retry_state::RetryState,
     retry_throttler::CircuitBreaker,
+    throttle_result::ThrottleResult,
 };
 
 /// Longest pause between two tries. The client's own is a minute.
 const PAUSE_MAX: Duration = Duration::from_secs(8);
+/// How long a call fails before a warning says so. A shorter failure is nothing to act on.
+const TOLD_AFTER: Duration = Duration::from_secs(10);
+/// Shortest time between two warnings of one client, which may have thousands of calls in progress.
+const TOLD_EVERY: Duration = Duration::from_secs(60);
 
 /// Truncated exponential backoff with jitter, as Cloud Storage and Pub/Sub ask for.
 pub(crate) fn pauses(first: Duration) -> ExponentialBackoff {
@@ -21,11 +34,66 @@ pub(crate) fn every_try() -> CircuitBreaker {
     CircuitBreaker::clamp(1, 0, 0)
 }
 
+/// A retry policy that also warns of a call that keeps failing: until its time limit nothing else would tell.
+#[derive(Debug)]
+pub(crate) struct Told<P> {
+    policy: P,
+    service: &'static str,
+    last: Mutex<Option<Instant>>,
+}
+
+impl<P> Told<P> {
+    /// Retries as `policy` says; warnings name the service.
+    pub(crate) fn new(service: &'static str, policy: P) -> Self {
+        Self { policy, service, last: Mutex::new(None) }
+    }
+
+    /// Whether a call that began then is to be told of now.
+    fn is_due(&self, start: Instant, now: Instant) -> bool {
+        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let is_due = now.saturating_duration_since(start) >= TOLD_AFTER
+            && last.is_none_or(|last| now.saturating_duration_since(last) >= TOLD_EVERY);
+        if is_due {
+            *last = Some(now);
+        }
+        is_due
+    }
+}
+
+impl<P: RetryPolicy> RetryPolicy for Told<P> {
+    fn on_error(&self, state: &RetryState, error: Error) -> RetryResult {
+        let decided = self.policy.on_error(state, error);
+        if let RetryResult::Continue(error) = &decided
+            && self.is_due(state.start, Instant::now())
+        {
+            let seconds = state.start.elapsed().as_secs();
+            tracing::warn!(service = self.service, tries = state.attempt_count, seconds, %error, "a call keeps failing, and is tried again");
+        }
+        decided
+    }
+
+    fn on_throttle(&self, state: &RetryState, error: Error) -> ThrottleResult {
+        self.policy.on_throttle(state, error)
+    }
+
+    fn remaining_time(&self, state: &RetryState) -> Option<Duration> {
+        self.policy.remaining_time(state)
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use google_cloud_gax::{backoff_policy::BackoffPolicy as _, retry_state::RetryState};
+    use google_cloud_gax::backoff_policy::BackoffPolicy as _;
 
     use super::*;
+
+    #[test]
+    fn a_client_tells_of_long_failures_and_not_of_each() {
+        let told = Told::new("Cloud Storage", ());
+        let start = Instant::now();
+        let due = |after: u64| told.is_due(start, start + Duration::from_secs(after));
+        assert_eq!([0, 9, 10, 11, 69, 70, 71].map(due), [false, false, true, false, false, true, false]);
+    }
 
     #[test]
     fn no_pause_is_longer_than_the_longest() {

@@ -13,8 +13,8 @@ use contract::{
 };
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::{
-    Api,
-    api::{DeleteParams, ListParams, Patch, PatchParams},
+    Api, ResourceExt as _,
+    api::{DeleteParams, ListParams, LogParams, Patch, PatchParams},
 };
 use localcloud::{
     faults::{Fault, When},
@@ -105,6 +105,12 @@ async fn a_pool_goes_on_after_a_minute_without_a_bucket() {
     }
     everywhere(slow);
     let over = Instant::now();
+    let pods: Api<Pod> = Api::namespaced(world.kube.clone(), &world.business("bu1").namespace);
+    let mut logs = String::new();
+    for pod in pods.list(&ListParams::default().labels("app=orchestrator")).await.unwrap() {
+        logs += &pods.logs(&pod.name_any(), &LogParams::default()).await.unwrap();
+    }
+    assert!(logs.contains("a call keeps failing, and is tried again"), "nothing tells of the outage: {logs}");
     world.assert_equation("bu1", &expected).await;
     assert!(over.elapsed() < GOES_ON, "it goes on at once when the bucket is back: {:.0?}", over.elapsed());
     world.stop().await;
