@@ -26,7 +26,7 @@ mod mark;
 mod node_pool;
 mod notification;
 mod policies;
-mod project;
+pub(crate) mod project;
 pub(crate) mod registry;
 pub(crate) mod role;
 pub(crate) mod service_account;

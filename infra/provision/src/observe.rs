@@ -8,8 +8,8 @@ use serde_json::Value;
 use crate::{
     desired::{NODES, PROJECT_NUMBER},
     environment::{Environment, Managed},
-    google::{Api, Client, Error, Request, escape},
-    kinds::{Owner, cluster},
+    google::{Client, Error, Request},
+    kinds::{Owner, cluster, project},
     resource::{Desired, Grant, Id, Kind, Resource},
 };
 
@@ -85,9 +85,6 @@ fn fields(resource: &Resource) -> &Value {
     }
 }
 
-/// Reads the number of a project.
-pub(crate) const NUMBER_METHOD: &str = "storage.projects.serviceAccount.get";
-
 /// The resources with the number of the project and the accounts of its nodes in the place of their stand-ins.
 pub fn resolved(resources: &[Resource], observed: &Observation) -> Vec<Resource> {
     let mut resources = resources.to_vec();
@@ -148,14 +145,5 @@ async fn number_if_needed(
         Desired::Grants(grants) => grants.iter().any(depends),
         Desired::Fields(_) => false,
     });
-    if needed { project_number(client, &environment.project).await } else { Ok(None) }
-}
-
-/// The number of a project, from the email of its Cloud Storage agent: a new project has this API and not yet Resource
-/// Manager's. The agent exists from then on (cloud.google.com/storage/docs/getting-service-agent).
-pub(crate) async fn project_number(client: &Client, project: &str) -> Result<Option<String>, Error> {
-    let path = format!("storage/v1/projects/{}/serviceAccount", escape(project));
-    let answer = client.send(&Request::get(Api::Storage, path)).await?;
-    let email = answer["email_address"].as_str().and_then(|email| email.strip_prefix("service-")?.split_once('@'));
-    Ok(email.map(|(number, _)| number.to_owned()))
+    if needed { project::number(client, &environment.project).await } else { Ok(None) }
 }

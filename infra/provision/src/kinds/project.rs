@@ -38,3 +38,15 @@ pub(crate) const RULES: Rules = Rules {
     on_itself: None,
     checks: &[],
 };
+
+/// Reads the number of a project.
+pub(crate) const NUMBER_METHOD: &str = "storage.projects.serviceAccount.get";
+
+/// The number of a project, from the email of its Cloud Storage agent: a new project has this API and not yet Resource
+/// Manager's. The agent exists from then on (cloud.google.com/storage/docs/getting-service-agent).
+pub(crate) async fn number(client: &Client, project: &str) -> Result<Option<String>, Error> {
+    let path = format!("storage/v1/projects/{}/serviceAccount", escape(project));
+    let answer = client.send(&Request::get(Api::Storage, path)).await?;
+    let email = answer["email_address"].as_str().and_then(|email| email.strip_prefix("service-")?.split_once('@'));
+    Ok(email.map(|(number, _)| number.to_owned()))
+}

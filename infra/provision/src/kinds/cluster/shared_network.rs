@@ -8,7 +8,7 @@ use crate::{
     finding::{Finding, Pending},
     google::{Api, Client, Request, escape},
     grants,
-    observe::project_number,
+    kinds::project,
     resource::Grant,
 };
 
@@ -91,7 +91,7 @@ async fn attached(environment: &Environment, client: &Client, host: &str) -> Fin
 /// Whether our service agents have their roles in the host project.
 async fn roles(environment: &Environment, client: &Client, host: &str) -> Finding {
     let what = "network: roles";
-    let number = match project_number(client, &environment.project).await {
+    let number = match project::number(client, &environment.project).await {
         Ok(number) => number.unwrap_or_default(),
         Err(error) => return Finding::unchecked(what, error),
     };

@@ -12,7 +12,7 @@ use crate::{
     finding::Finding,
     google::{Api, Client, Method, Request},
     grants,
-    observe::project_number,
+    kinds::project,
     resource::Grant,
 };
 
@@ -28,7 +28,7 @@ pub(super) async fn check(environment: &Environment, client: &Client) -> Vec<Fin
     if keys.is_empty() {
         return Vec::new();
     }
-    let number = match project_number(client, &environment.project).await {
+    let number = match project::number(client, &environment.project).await {
         Ok(Some(number)) => number,
         Ok(None) => return Vec::new(),
         Err(error) => return vec![Finding::unchecked("keys", error)],
