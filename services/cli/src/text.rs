@@ -7,6 +7,8 @@ use sessions::{Cause, jobs::Job};
 
 pub use inspect::text::{age, bytes, duration};
 
+/// Characters of a cell that a table shows: a terminal holds no more, and a very long word takes minutes to wrap.
+const CELL_MAX: usize = 2_000;
 /// Characters of a terminal for each column, of which a table is made to fit.
 const COLUMN_MIN: usize = 5;
 
@@ -131,12 +133,20 @@ fn table_of_width(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>, 
     table.set_header(header.iter().map(|name| name.to_uppercase()));
     for row in rows {
         // A line break in a cell would look like another row.
-        table.add_row(row.iter().map(|cell| clean(cell).replace('\n', "\\n").replace('\t', " ")));
+        table.add_row(row.iter().map(|cell| clean(shortened(cell).as_ref()).replace('\n', "\\n").replace('\t', " ")));
     }
     for column in table.column_iter_mut() {
         column.set_padding((0, 2));
     }
     table.trim_fmt()
+}
+
+/// The beginning of a text that is too long for a table.
+fn shortened(text: &str) -> Cow<'_, str> {
+    match text.char_indices().nth(CELL_MAX) {
+        Some((end, _)) => format!("{}…", &text[..end]).into(),
+        None => text.into(),
+    }
 }
 
 /// A duration as people write it: `90s`, `10m`, `1h30m`; a plain number is seconds.
@@ -217,6 +227,14 @@ mod tests {
         assert_eq!(serde_json::from_str::<serde_json::Value>(&escape_json(&json)).unwrap(), document);
         let table = table(&["id"], [vec!["a\u{1b}[2J\nrow\tb".to_owned()]]);
         assert_eq!(table, "ID\na\\u{1b}[2J\\nrow b");
+    }
+
+    #[test]
+    fn a_table_shows_the_beginning_of_a_very_long_cell() {
+        let started = std::time::Instant::now();
+        let table = table_of_width(&["id", "value"], [vec!["x".repeat(10_000_000), "1".to_owned()]], Some(80));
+        assert!(table.len() < 2 * CELL_MAX && table.contains('…'), "{}", table.len());
+        assert!(started.elapsed() < Duration::from_secs(60), "{:?}", started.elapsed());
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! The built-in kernels: which one computes an input, and its result.
 
+use anyhow::Context as _;
 use kernel::{Book, Format, Refusal, Share};
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
@@ -7,6 +8,10 @@ use sha2::{Digest as _, Sha256};
 use crate::failure::Failure;
 
 const JSON: &str = "application/json";
+/// Size of a result from which reading its rows takes long, in bytes.
+const BLOCKING_MIN: usize = 64 * 1024;
+/// Size of a result of a program whose rows with an error are not counted, in bytes.
+const COUNTED_MAX: usize = 4 * 1024 * 1024;
 
 /// An input and its description.
 #[derive(Clone, Copy, Debug)]
@@ -38,12 +43,26 @@ pub struct Output {
     pub content_type: String,
     /// Seed of the random numbers, if there were any.
     pub seed: Option<u64>,
-    /// Number of trades that have an error in the result.
+    /// Number of rows that have an error in the result.
     pub row_errors: usize,
 }
 
 impl Output {
-    /// Number of trades that have an error, as records hold it.
+    /// The result of a desk's own program. Rows of a very large one are not counted.
+    pub async fn of_program(bytes: Vec<u8>, content_type: String) -> anyhow::Result<Self> {
+        let counted = |bytes: Vec<u8>| (kernel::rows::errors(&bytes), bytes);
+        let (row_errors, bytes) = match bytes.len() {
+            0..BLOCKING_MIN => counted(bytes),
+            // Other items are computed meanwhile, and their time limits hold.
+            BLOCKING_MIN..COUNTED_MAX => {
+                tokio::task::spawn_blocking(move || counted(bytes)).await.context("count the rows with an error")?
+            }
+            COUNTED_MAX.. => (0, bytes),
+        };
+        Ok(Self { bytes, content_type, seed: None, row_errors })
+    }
+
+    /// Number of rows that have an error, as records hold it.
     pub fn row_errors(&self) -> u32 {
         u32::try_from(self.row_errors).unwrap_or(u32::MAX)
     }

@@ -396,7 +396,7 @@ async fn read_result(program: &Program, scratch: &Scratch) -> Result<Output, Fai
     }
     let bytes = std::fs::read(&path).context("read the result")?;
     let content_type = program.content_type.clone().unwrap_or_else(|| recognise(&bytes).to_owned());
-    Ok(Output { bytes, content_type, seed: None, row_errors: 0 })
+    Ok(Output::of_program(bytes, content_type).await?)
 }
 
 /// Copies standard output to the log when the result is the file, so that the output is not lost.

@@ -371,7 +371,7 @@ async fn read_answer(program: &Program, stdout: &mut BufReader<ChildStdout>) -> 
             }
             let content_type = content_type.or_else(|| program.content_type.clone());
             let content_type = content_type.unwrap_or_else(|| program::recognise(&bytes).to_owned());
-            Ok(Exchanged::Answer(Ok(Output { bytes, content_type, seed: None, row_errors: 0 })))
+            Ok(Exchanged::Answer(Ok(Output::of_program(bytes, content_type).await?)))
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod montecarlo;
 pub mod payoff;
 pub mod price;
 pub mod pricing;
+pub mod rows;
 pub mod table;
 
 pub use montecarlo::Share;

@@ -23,14 +23,12 @@ pub(crate) mod bodies;
 mod compare;
 mod csv;
 mod latest;
-mod read;
 mod spelled;
 mod totals;
 
 pub use compare::{Compared, Measured, combined_error, compare, measured};
 pub use csv::csv_line;
 pub use latest::{Latest, latest};
-pub use read::rows;
 pub use spelled::{SPAN, grouped, number, spelled};
 pub use totals::Totals;
 
@@ -135,6 +133,17 @@ pub async fn contents(store: &Store, business: &Business, outcome: &Outcome) -> 
     });
     let bodies: Vec<_> = futures::stream::iter(reads).buffered(READS).try_collect().await?;
     Ok(if bodies.is_empty() { vec![None] } else { bodies })
+}
+
+/// The rows of one result of a Job or of an item; see [`kernel::rows`].
+pub fn rows(session: &str, job: &str, item: &str, size: i64, body: &[u8]) -> Vec<Row> {
+    let of = |kernel::rows::Row { row: part, measure, value, standard_error, error }| Row {
+        value,
+        standard_error,
+        error,
+        ..row(session, job, &part, &measure)
+    };
+    kernel::rows::rows(item, size, body).into_iter().map(of).collect()
 }
 
 /// The rows of each item.

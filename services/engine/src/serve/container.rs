@@ -195,7 +195,7 @@ impl Container {
                 Reply::Line(line) => log.line(&line),
                 Reply::Result { content_type, cpu_seconds } => {
                     self.cpu_seconds.update(|all| all + cpu_seconds);
-                    return Ok(Ok(Output { bytes: bytes.into(), content_type, seed: None, row_errors: 0 }));
+                    return Ok(Ok(Output::of_program(bytes.into(), content_type).await?));
                 }
                 Reply::Failure { permanent, code, message, cpu_seconds } => {
                     self.cpu_seconds.update(|all| all + cpu_seconds);

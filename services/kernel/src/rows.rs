@@ -2,13 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use kernel::{pricing::read::readable, table};
 use serde_json::{Deserializer, Map, Number, Value};
 
-use super::{PORTFOLIO, Row, row};
+use crate::{pricing::read::readable, table};
 
 /// Maximum length of a text that is shown, in characters; of a longer text only the size is shown.
 const TEXT_MAX: usize = 200;
+/// The field with the sums over all trades.
+const PORTFOLIO: &str = "portfolio";
 /// The field that identifies the rows of a table.
 const ID: &str = "id";
 /// First character of a text that replaces a token that JSON does not know; the token's line and a colon follow.
@@ -16,11 +17,35 @@ const TOKEN: char = '\u{1}';
 /// What programs write in the place of a number that they do not have.
 const NO_NUMBERS: [&str; 7] = ["nan", "inf", "infinity", "na", "n/a", "null", "none"];
 
-/// The rows of one result. The format of the built-in kernel is known. Of other programs, the numbers of a flat JSON
-/// object or of a table and short texts are shown; of anything else only the size.
-pub fn rows(session: &str, job: &str, item: &str, size: i64, body: &[u8]) -> Vec<Row> {
-    let reader = Reader { session, job };
-    let single = |measure: &str, value: Value| vec![Row { value: Some(value), ..row(session, job, item, measure) }];
+/// One value of a result, or one error.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Row {
+    /// The part of the result: a trade's id, or what was given for the whole.
+    pub row: String,
+    /// The name of the value.
+    pub measure: String,
+    /// A number or a text; absent when there is only an error.
+    pub value: Option<Value>,
+    /// Standard error of the value, when it has one.
+    pub standard_error: Option<Number>,
+    /// Why there is no value, or what is missing in it.
+    pub error: Option<String>,
+}
+
+fn row(row: &str, measure: &str) -> Row {
+    Row { row: row.to_owned(), measure: measure.to_owned(), ..Row::default() }
+}
+
+/// The number of rows of a program's result that have an error.
+pub fn errors(body: &[u8]) -> usize {
+    rows("", 0, body).iter().filter(|row| row.error.is_some()).count()
+}
+
+/// The rows of one result; `whole` is the name of the row of all of it. The format of the built-in kernel is known. Of
+/// other programs, the numbers of a flat JSON object or of a table and short texts are shown; of anything else only the
+/// size.
+pub fn rows(whole: &str, size: i64, body: &[u8]) -> Vec<Row> {
+    let single = |measure: &str, value: Value| vec![Row { value: Some(value), ..row(whole, measure) }];
     let (text, is_binary) = readable(body);
     let text = text.trim();
     match json(text) {
@@ -33,18 +58,18 @@ pub fn rows(session: &str, job: &str, item: &str, size: i64, body: &[u8]) -> Vec
                     .filter_map(|(index, trade)| Some((index, trade.as_object()?)))
                     .flat_map(|(index, trade)| {
                         let id = trade.get(ID).map_or_else(|| index.to_string(), shown);
-                        reader.measures(&id, None, trade, &BTreeSet::new(), &[ID, "paths"])
+                        measures(&id, None, trade, &BTreeSet::new(), &[ID, "paths"])
                     })
                     .collect();
                 if let Some(Value::Object(portfolio)) = fields.get(PORTFOLIO) {
-                    rows.extend(reader.measures(PORTFOLIO, None, portfolio, &BTreeSet::new(), &["trades", "errors"]));
+                    rows.extend(measures(PORTFOLIO, None, portfolio, &BTreeSet::new(), &["trades", "errors"]));
                 }
                 return rows;
             }
             if let Some(payload) = fields.get("payload").filter(|_| kernel == Some("echo")) {
                 return single("payload", Value::String(shortened(&shown(payload))));
             }
-            let rows = reader.measures(item, None, &fields, &BTreeSet::new(), &[]);
+            let rows = measures(whole, None, &fields, &BTreeSet::new(), &[]);
             if !rows.is_empty() {
                 return rows;
             }
@@ -57,16 +82,16 @@ pub fn rows(session: &str, job: &str, item: &str, size: i64, body: &[u8]) -> Vec
                 }
                 other => Err(format!("element {} of the result is {other}, not an object", index + 1)),
             });
-            return reader.items(items.collect());
+            return items_rows(items.collect());
         }
         Some(Err(error)) if is_meant_as_json(text) => {
             let error = Some(format!("the result is not JSON: {error}"));
-            return vec![Row { error, ..row(session, job, item, "") }];
+            return vec![Row { error, ..row(whole, "") }];
         }
         _ => {}
     }
     if let Some(items) = table_items(body) {
-        return reader.items(items);
+        return items_rows(items);
     }
     if !is_binary && !text.is_empty() && !text.contains(['\n', '\r']) && text.chars().count() <= TEXT_MAX {
         return single("text", Value::String(text.to_owned()));
@@ -172,110 +197,102 @@ fn is_meant_as_json(text: &str) -> bool {
     text.starts_with('{') || inner.is_some_and(|inner| inner.starts_with(['{', '[', '"']))
 }
 
-struct Reader<'a> {
-    session: &'a str,
-    job: &'a str,
+fn with_error(id: &str, measure: &str, error: String) -> Row {
+    Row { error: Some(error), ..row(id, measure) }
 }
 
-impl Reader<'_> {
-    fn error(&self, id: &str, measure: &str, error: String) -> Row {
-        Row { error: Some(error), ..row(self.session, self.job, id, measure) }
+/// The rows of all items. Fields that are numbers in at least half of the items that have them are expected to be
+/// numbers in all.
+fn items_rows(items: Vec<Result<Item, String>>) -> Vec<Row> {
+    let mut counts: BTreeMap<&String, (usize, usize)> = BTreeMap::new();
+    for (name, value) in items.iter().flatten().flat_map(|item| &item.fields).filter(|(_, value)| !value.is_null()) {
+        let is_token = value.as_str().is_some_and(|text| text.starts_with(TOKEN));
+        let (numbers, all) = counts.entry(name).or_default();
+        *numbers += usize::from(value.is_number() || is_token);
+        *all += 1;
     }
-
-    /// The rows of all items. Fields that are numbers in at least half of the items that have them are expected to be
-    /// numbers in all.
-    fn items(&self, items: Vec<Result<Item, String>>) -> Vec<Row> {
-        let mut counts: BTreeMap<&String, (usize, usize)> = BTreeMap::new();
-        for (name, value) in items.iter().flatten().flat_map(|item| &item.fields).filter(|(_, value)| !value.is_null())
-        {
-            let is_token = value.as_str().is_some_and(|text| text.starts_with(TOKEN));
-            let (numbers, all) = counts.entry(name).or_default();
-            *numbers += usize::from(value.is_number() || is_token);
-            *all += 1;
+    let numeric = counts.into_iter().filter(|(_, (numbers, all))| 2 * numbers >= *all);
+    let numeric: BTreeSet<String> = numeric.map(|(name, _)| name.clone()).collect();
+    let read = items.iter().flat_map(|item| match item {
+        Ok(Item { id, line, fields }) => {
+            let mut rows = measures(id, *line, fields, &numeric, &[ID]);
+            if rows.is_empty() {
+                rows = texts(id, fields);
+            }
+            if rows.is_empty() {
+                rows.push(with_error(id, "", at(*line, "there is no value in this row")));
+            }
+            rows
         }
-        let numeric = counts.into_iter().filter(|(_, (numbers, all))| 2 * numbers >= *all);
-        let numeric: BTreeSet<String> = numeric.map(|(name, _)| name.clone()).collect();
-        let read = items.iter().flat_map(|item| match item {
-            Ok(Item { id, line, fields }) => {
-                let mut rows = self.measures(id, *line, fields, &numeric, &[ID]);
-                if rows.is_empty() {
-                    rows = self.texts(id, fields);
-                }
-                if rows.is_empty() {
-                    rows.push(self.error(id, "", at(*line, "there is no value in this row")));
-                }
-                rows
-            }
-            Err(error) => vec![self.error("", "", error.clone())],
-        });
-        read.collect()
-    }
+        Err(error) => vec![with_error("", "", error.clone())],
+    });
+    read.collect()
+}
 
-    /// The texts of an item, which are shown when it has nothing else.
-    fn texts(&self, id: &str, fields: &Map<String, Value>) -> Vec<Row> {
-        let filled = fields.iter().filter(|(name, value)| !value.is_null() && !name.eq_ignore_ascii_case(ID));
-        let row = |(name, value): (&String, &Value)| Row {
-            value: Some(Value::String(shortened(&shown(value)))),
-            ..row(self.session, self.job, id, name)
-        };
-        filled.map(row).collect()
-    }
+/// The texts of an item, which are shown when it has nothing else.
+fn texts(id: &str, fields: &Map<String, Value>) -> Vec<Row> {
+    let filled = fields.iter().filter(|(name, value)| !value.is_null() && !name.eq_ignore_ascii_case(ID));
+    let row = |(name, value): (&String, &Value)| Row {
+        value: Some(Value::String(shortened(&shown(value)))),
+        ..row(id, name)
+    };
+    filled.map(row).collect()
+}
 
-    /// A row for every number (and the error) of an object, with the standard errors beside their values. Of `numeric`
-    /// fields, and where [`TOKEN`] says so, what is no number is an error.
-    fn measures(
-        &self,
-        id: &str,
-        line: Option<usize>,
-        fields: &Map<String, Value>,
-        numeric: &BTreeSet<String>,
-        ignored: &[&str],
-    ) -> Vec<Row> {
-        let plain = if fields.contains_key("price") { "price" } else { "value" };
-        let no_number = |name: &str, value: &Value| match value {
-            Value::String(text) if text.starts_with(TOKEN) => {
-                let (line, token) = text[TOKEN.len_utf8()..].split_once(':').unwrap_or_default();
-                Some(format!("line {line}: {name}: {token} is not a number"))
-            }
-            Value::Number(_) => None,
-            other if numeric.contains(name) => Some(at(line, &format!("{name}: {other} is not a number"))),
-            _ => None,
-        };
-        let mut rows = Vec::new();
-        for (name, value) in fields.iter().filter(|(name, _)| !ignored.contains(&name.as_str())) {
-            if name.ends_with("standard_error") || name == "error" {
-                continue;
-            }
-            if let Value::Number(number) = value {
-                let own = format!("{name}_standard_error");
-                let (name_of_error, error) = match fields.get(&own) {
-                    Some(error) => (own.as_str(), Some(error)),
-                    None => ("standard_error", fields.get("standard_error").filter(|_| name == plain)),
-                };
-                rows.push(Row {
-                    value: Some(Value::Number(number.clone())),
-                    standard_error: error.and_then(Value::as_number).cloned(),
-                    error: error.and_then(|error| no_number(name_of_error, error)),
-                    ..row(self.session, self.job, id, name)
-                });
-            } else if let Some(error) = no_number(name, value) {
-                rows.push(self.error(id, name, error));
-            }
+/// A row for every number (and the error) of an object, with the standard errors beside their values. Of `numeric`
+/// fields, and where [`TOKEN`] says so, what is no number is an error.
+fn measures(
+    id: &str,
+    line: Option<usize>,
+    fields: &Map<String, Value>,
+    numeric: &BTreeSet<String>,
+    ignored: &[&str],
+) -> Vec<Row> {
+    let plain = if fields.contains_key("price") { "price" } else { "value" };
+    let no_number = |name: &str, value: &Value| match value {
+        Value::String(text) if text.starts_with(TOKEN) => {
+            let (line, token) = text[TOKEN.len_utf8()..].split_once(':').unwrap_or_default();
+            Some(format!("line {line}: {name}: {token} is not a number"))
         }
-        match fields.get("error") {
-            None | Some(Value::Null | Value::Bool(false)) => {}
-            Some(Value::String(text)) if text.is_empty() => {}
-            Some(Value::String(text)) => {
-                // A word such as `n/a` is an error too, as it is written.
-                let plain = text.strip_prefix(TOKEN).and_then(|text| Some(text.split_once(':')?.1));
-                rows.push(self.error(id, "", plain.unwrap_or(text).to_owned()));
-            }
-            Some(Value::Number(number)) => rows
-                .push(Row { value: Some(Value::Number(number.clone())), ..row(self.session, self.job, id, "error") }),
-            Some(other) => rows.push(self.error(id, "", other.to_string())),
+        Value::Number(_) => None,
+        other if numeric.contains(name) => Some(at(line, &format!("{name}: {other} is not a number"))),
+        _ => None,
+    };
+    let mut rows = Vec::new();
+    for (name, value) in fields.iter().filter(|(name, _)| !ignored.contains(&name.as_str())) {
+        if name.ends_with("standard_error") || name == "error" {
+            continue;
         }
-        rows
+        if let Value::Number(number) = value {
+            let own = format!("{name}_standard_error");
+            let (name_of_error, error) = match fields.get(&own) {
+                Some(error) => (own.as_str(), Some(error)),
+                None => ("standard_error", fields.get("standard_error").filter(|_| name == plain)),
+            };
+            rows.push(Row {
+                value: Some(Value::Number(number.clone())),
+                standard_error: error.and_then(Value::as_number).cloned(),
+                error: error.and_then(|error| no_number(name_of_error, error)),
+                ..row(id, name)
+            });
+        } else if let Some(error) = no_number(name, value) {
+            rows.push(with_error(id, name, error));
+        }
     }
+    match fields.get("error") {
+        None | Some(Value::Null | Value::Bool(false)) => {}
+        Some(Value::String(text)) if text.is_empty() => {}
+        Some(Value::String(text)) => {
+            // A word such as `n/a` is an error too, as it is written.
+            let plain = text.strip_prefix(TOKEN).and_then(|text| Some(text.split_once(':')?.1));
+            rows.push(with_error(id, "", plain.unwrap_or(text).to_owned()));
+        }
+        Some(Value::Number(number)) => {
+            rows.push(Row { value: Some(Value::Number(number.clone())), ..row(id, "error") })
+        }
+        Some(other) => rows.push(with_error(id, "", other.to_string())),
+    }
+    rows
 }
 
 fn at(line: Option<usize>, message: &str) -> String {
