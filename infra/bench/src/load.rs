@@ -43,19 +43,8 @@ pub(super) async fn upload(
             let properties = Properties { content_type: "text/plain".to_owned(), ..Properties::default() };
             let written = context.store.write_once(&business.bucket, &object, PAYLOAD.to_owned(), properties).await?;
             let Written::New(generation) = written else { bail!("{object} exists already") };
-            Ok(Work {
-                identity: Identity { bucket: business.bucket.clone(), object, generation, first: None, attempt: 0 },
-                business: business.name.clone(),
-                session: session.to_owned(),
-                job,
-                client: None,
-                pack: None,
-                only: None,
-                span: None,
-                priority: false,
-                common: Vec::new(),
-                resources: Default::default(),
-            })
+            let identity = Identity { bucket: business.bucket.clone(), object, generation, first: None, attempt: 0 };
+            Ok(Work::new(identity, &business.name, session, &job))
         })
         .buffered(AT_ONCE)
         .try_collect()

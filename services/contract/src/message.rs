@@ -120,6 +120,23 @@ pub struct Work {
 }
 
 impl Work {
+    /// Work without options.
+    pub fn new(identity: Identity, business: &str, session: &str, job: &str) -> Self {
+        Self {
+            identity,
+            business: business.to_owned(),
+            session: session.to_owned(),
+            job: job.to_owned(),
+            client: None,
+            pack: None,
+            only: None,
+            span: None,
+            priority: false,
+            common: Vec::new(),
+            resources: Resources::default(),
+        }
+    }
+
     /// Name of the outcome object.
     pub fn outcome(&self) -> String {
         object::outcome(&self.business, &self.session, &self.job, &self.identity)
@@ -176,7 +193,12 @@ impl Work {
 
     /// The work of the range that begins with this item.
     pub fn of_range(&self, first: u32) -> Self {
-        Self { identity: Identity { first: Some(first), ..self.identity.clone() }, ..self.clone() }
+        self.of_attempt(first, self.identity.attempt)
+    }
+
+    /// The work of an attempt at the range that begins with this item.
+    pub fn of_attempt(&self, first: u32, attempt: u32) -> Self {
+        Self { identity: Identity { first: Some(first), attempt, ..self.identity.clone() }, ..self.clone() }
     }
 
     /// The custom metadata of the input object that carries the options of this work (see [`stored`]), the attempt

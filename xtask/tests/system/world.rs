@@ -346,19 +346,7 @@ impl World {
         let business = self.business(business);
         let object = object::input(&business.name, session, job);
         let identity = Identity { bucket: business.bucket.clone(), object, generation: 0, first: None, attempt: 0 };
-        let mut work = Work {
-            identity,
-            business: business.name.clone(),
-            session: session.to_owned(),
-            job: job.to_owned(),
-            client: None,
-            pack,
-            only: None,
-            span: None,
-            priority: false,
-            common: Vec::new(),
-            resources: Default::default(),
-        };
+        let mut work = Work { pack, ..Work::new(identity, &business.name, session, job) };
         let metadata = if work.pack.is_some() { work.metadata() } else { BTreeMap::new() };
         let properties = Properties { content_type: "text/plain".to_owned(), metadata };
         let Identity { bucket, object, .. } = &work.identity;

@@ -35,19 +35,8 @@ impl Unreadable {
         if let Some(name) = object::parse_outcome(business, &self.object) {
             let object = object::input(business, &name.session, &name.job);
             let (generation, first, attempt) = (name.generation, name.first, name.attempt);
-            outcome.work = Some(Work {
-                identity: Identity { bucket: bucket.to_owned(), object, generation, first, attempt },
-                business: business.to_owned(),
-                session: name.session,
-                job: name.job,
-                client: None,
-                pack: None,
-                only: None,
-                span: None,
-                priority: false,
-                common: Vec::new(),
-                resources: Default::default(),
-            });
+            let identity = Identity { bucket: bucket.to_owned(), object, generation, first, attempt };
+            outcome.work = Some(Work::new(identity, business, &name.session, &name.job));
         } else {
             outcome.message_id = object::parse_refused(business, &self.object).map(str::to_owned);
         }
